@@ -1,0 +1,3 @@
+//! Homa packet headers.
+#![no_std]
+#![forbid(unsafe_code)]
