@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Drivers, payload store, and the turn that joins them to the protocol engine.
+
+pub mod driver;

@@ -1,0 +1,67 @@
+//! Where packets come from and go to.
+
+use core::net::{IpAddr, SocketAddr};
+
+/// How Homa packets are carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Carriage {
+    /// The Homa packet is a UDP payload; the UDP ports count, Homa's own are ignored. A peer
+    /// is an `IP:port`. Both ends are always this implementation.
+    Udp,
+    /// IP protocol 146, as the Linux module speaks it. A peer is an IP address.
+    Ip,
+}
+
+/// One way between a local port and a remote port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Path {
+    /// Address and Homa port of the other end (over UDP the two port spaces are the same).
+    pub remote: SocketAddr,
+    /// Our address as the peer used it, so that replies leave from the address that was asked;
+    /// `None` lets the system choose.
+    pub local_ip: Option<IpAddr>,
+    /// Our Homa port (over UDP: the port of the socket).
+    pub local_port: u16,
+    /// Index of the network interface, 0 if any will do.
+    pub interface: u32,
+    /// How packets travel on this way.
+    pub carriage: Carriage,
+}
+
+/// What the driver knows of a received packet besides its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RxMeta {
+    /// The way it came: `remote` is its sender, `local_ip`/`local_port` its destination.
+    /// For [`Carriage::Ip`] the ports are filled in from the Homa header by the engine.
+    pub path: Path,
+    /// Differentiated services code point, 0 to 63.
+    pub dscp: u8,
+    /// Explicit congestion notification bits, 0 to 3.
+    pub ecn: u8,
+}
+
+impl RxMeta {
+    /// A packet that came along `path`, without marks.
+    pub const fn new(path: Path) -> Self {
+        Self { path, dscp: 0, ecn: 0 }
+    }
+}
+
+/// What keeps state for the other end: an IP address, or over UDP an `IP:port`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PeerKey {
+    pub(crate) ip: IpAddr,
+    /// 0 where one engine serves the whole address ([`Carriage::Ip`]).
+    pub(crate) port: u16,
+}
+
+impl PeerKey {
+    pub(crate) fn of(path: &Path) -> Self {
+        let port = match path.carriage {
+            Carriage::Udp => path.remote.port(),
+            Carriage::Ip => 0,
+        };
+        Self { ip: path.remote.ip().to_canonical(), port }
+    }
+}
