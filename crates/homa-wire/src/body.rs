@@ -1,0 +1,207 @@
+//! What each packet type says after the common header.
+
+use crate::{ACKS_MAX, CUTOFF_LEVELS, OFFSET_IN_SEQUENCE, PacketType, RESEND_ALL};
+
+/// The part of a header that depends on the packet type (spec: wire-format §4 to §7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Body {
+    /// Part of a message.
+    Data(Data),
+    /// Permission to send further bytes.
+    Grant(Grant),
+    /// Request for retransmission, and question whether the peer is alive.
+    Resend(Resend),
+    /// The sender has no such RPC.
+    RpcUnknown,
+    /// The sender is alive but not sending now.
+    Busy,
+    /// Priorities for unscheduled data.
+    Cutoffs(Cutoffs),
+    /// Stop recording traces. May have port 0 and id 0.
+    Freeze,
+    /// The server asks whether it may forget the RPC.
+    NeedAck,
+    /// The server may forget RPCs.
+    Ack(Ack),
+}
+
+impl Body {
+    /// The packet type that goes with this body.
+    #[inline]
+    pub const fn packet_type(&self) -> PacketType {
+        match self {
+            Self::Data(_) => PacketType::Data,
+            Self::Grant(_) => PacketType::Grant,
+            Self::Resend(_) => PacketType::Resend,
+            Self::RpcUnknown => PacketType::RpcUnknown,
+            Self::Busy => PacketType::Busy,
+            Self::Cutoffs(_) => PacketType::Cutoffs,
+            Self::Freeze => PacketType::Freeze,
+            Self::NeedAck => PacketType::NeedAck,
+            Self::Ack(_) => PacketType::Ack,
+        }
+    }
+}
+
+/// DATA: part of a message; the payload follows the header (spec: wire-format §5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Data {
+    /// Bytes of the whole message, the same in all its packets. Not checked by parsing.
+    pub message_length: u32,
+    /// All bytes below this offset will come without further grants. Not checked by parsing.
+    pub incoming: u32,
+    /// An older RPC of the sender's whose server state may go, or [`AckEntry::NONE`].
+    /// See [`Data::acknowledged`].
+    pub ack: AckEntry,
+    /// Version of the newest CUTOFFS the sender holds from this destination; 0 = none.
+    pub cutoff_version: u16,
+    /// Not 0 in a retransmission. For statistics only.
+    pub retransmit: u8,
+    /// Own profile: the receiver's incarnation as the sender knows it, 24 bits, 0 = not known. Zero in Linux
+    /// packets. Encoding drops the upper 8 bits.
+    pub echo: u32,
+    /// Offset of the first payload byte, or [`OFFSET_IN_SEQUENCE`]. See [`Data::offset`].
+    pub seg_offset: u32,
+}
+
+impl Data {
+    /// Offset in the message of the first payload byte. `sequence` is the packet's [`Common::sequence`],
+    /// which counts only when [`Data::seg_offset`] says so (spec: wire-format §5, true offset rule).
+    ///
+    /// [`Common::sequence`]: crate::Common::sequence
+    #[inline]
+    pub const fn offset(&self, sequence: u32) -> u32 {
+        if self.seg_offset == OFFSET_IN_SEQUENCE {
+            sequence
+        } else {
+            self.seg_offset
+        }
+    }
+
+    /// The older RPC this packet acknowledges in passing, if any.
+    #[inline]
+    pub const fn acknowledged(&self) -> Option<AckEntry> {
+        if self.ack.client_id == 0 {
+            None
+        } else {
+            Some(self.ack)
+        }
+    }
+}
+
+/// GRANT: the message may be sent up to `offset` (spec: wire-format §7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Grant {
+    /// All bytes below this offset may be sent. A value lower than an earlier one takes nothing back.
+    pub offset: u32,
+    /// Internal priority for the message's scheduled packets from now on, 0 (lowest) to 7.
+    pub priority: u8,
+}
+
+/// RESEND: send a range again (spec: wire-format §7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Resend {
+    /// First byte wanted.
+    pub offset: u32,
+    /// Bytes wanted, or [`RESEND_ALL`].
+    pub length: u32,
+    /// Internal priority for the retransmitted packets, 0 (lowest) to 7.
+    pub priority: u8,
+}
+
+impl Resend {
+    /// Whether nothing of the message arrived and all that was sent is wanted again.
+    #[inline]
+    pub const fn is_all(&self) -> bool {
+        self.length == RESEND_ALL
+    }
+}
+
+/// CUTOFFS: priorities for unscheduled packets sent to the originator of this packet (spec: wire-format §7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Cutoffs {
+    /// Entry `i`: largest message length in bytes that should use priority `i`. Entry 0 is to be taken as
+    /// 2^31 - 1 whatever it holds.
+    pub levels: [u32; CUTOFF_LEVELS],
+    /// Opaque version to put into later DATA packets.
+    pub version: u16,
+}
+
+/// ACK: the server may forget RPCs: the one the common header names and those listed
+/// (spec: wire-format §7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ack {
+    /// How many entries count, as received; values above 5 mean 5. See [`Ack::entries()`].
+    pub count: u16,
+    /// All entries as received; those from `count` on are zero or stale.
+    pub entries: [AckEntry; ACKS_MAX],
+}
+
+impl Ack {
+    /// The entries that count, at most 5.
+    #[inline]
+    pub fn entries(&self) -> &[AckEntry] {
+        let count = usize::from(self.count).min(ACKS_MAX);
+        self.entries.get(..count).unwrap_or_default()
+    }
+}
+
+/// Names an RPC whose server state may be dropped (spec: wire-format §5, §7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct AckEntry {
+    /// The RPC's id in the client's (even) form; 0 = no acknowledgement.
+    pub client_id: u64,
+    /// Port of the server that handled the RPC.
+    pub server_port: u16,
+}
+
+impl AckEntry {
+    /// No acknowledgement: what unused places hold.
+    pub const NONE: Self = Self {
+        client_id: 0,
+        server_port: 0,
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_segment_offset_governs_unless_it_is_all_ones() {
+        let mut data = Data {
+            seg_offset: 1_424,
+            ..Data::default()
+        };
+        assert_eq!(data.offset(7), 1_424);
+        data.seg_offset = 0;
+        assert_eq!(data.offset(7), 0);
+        data.seg_offset = OFFSET_IN_SEQUENCE;
+        assert_eq!(data.offset(7), 7);
+    }
+
+    #[test]
+    fn an_ack_that_announces_too_many_entries_has_five() {
+        let mut ack = Ack {
+            count: 2,
+            entries: [AckEntry {
+                client_id: 4,
+                server_port: 1,
+            }; ACKS_MAX],
+        };
+        assert_eq!(ack.entries().len(), 2);
+        ack.count = u16::MAX;
+        assert_eq!(ack.entries().len(), ACKS_MAX);
+        ack.count = 0;
+        assert!(ack.entries().is_empty());
+    }
+
+    #[test]
+    fn an_ack_for_id_zero_is_none() {
+        let mut data = Data::default();
+        data.ack.server_port = 9;
+        assert_eq!(data.acknowledged(), None);
+        data.ack.client_id = 2;
+        assert_eq!(data.acknowledged(), Some(data.ack));
+    }
+}

@@ -1,0 +1,134 @@
+//! The first 28 bytes of every packet.
+
+use crate::{DOFF_CONTROL, DOFF_DATA, FLAGS, URGENT, VERSION, VERSION_MAGIC};
+
+/// Bits of [`Common::window`] that hold the version; the rest is the magic.
+const VERSION_MASK: u16 = 0x0FFF;
+
+/// The common header, without the packet type, which the [`Body`](crate::Body) implies
+/// (spec: wire-format §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Common {
+    /// Port of the sending socket.
+    pub source_port: u16,
+    /// Port of the socket this packet is for.
+    pub destination_port: u16,
+    /// DATA: offset in the message of the packet's first byte, see [`Data::offset`](crate::Data::offset).
+    /// Other packets: 0.
+    pub sequence: u32,
+    /// Own profile: the sender's random identity, 24 bits, 0 = not given. Zero in Linux packets.
+    /// Encoding drops the upper 8 bits.
+    pub incarnation: u32,
+    /// The whole byte 12: length of the header in 4-byte words for segmentation hardware, in the upper four
+    /// bits. Ignored on receipt.
+    pub doff: u8,
+    /// TCP flags, [`FLAGS`] in every packet sent. Only looked at in TCP-encapsulated packets.
+    pub flags: u8,
+    /// Own profile: [`VERSION_MAGIC`] and the version. Zero in Linux packets. See [`Common::version`].
+    pub window: u16,
+    /// TCP checksum; may be 0 except in TCP-encapsulated packets. No Homa receiver checks it.
+    pub checksum: u16,
+    /// TCP urgent pointer, [`URGENT`] in every packet sent.
+    pub urgent: u16,
+    /// RPC id as its sender knows it: even from the client, odd from the server.
+    pub sender_id: u64,
+}
+
+impl Common {
+    /// The common header of a control packet in pure Linux format.
+    #[inline]
+    pub const fn control(source_port: u16, destination_port: u16, sender_id: u64) -> Self {
+        Self {
+            source_port,
+            destination_port,
+            sequence: 0,
+            incarnation: 0,
+            doff: DOFF_CONTROL,
+            flags: FLAGS,
+            window: 0,
+            checksum: 0,
+            urgent: URGENT,
+            sender_id,
+        }
+    }
+
+    /// The common header of a DATA packet in pure Linux format, its first byte at `offset` of the message.
+    /// Write the offset into [`Data::seg_offset`](crate::Data::seg_offset) too (spec: wire-format §11 rule 1).
+    #[inline]
+    pub const fn data(
+        source_port: u16,
+        destination_port: u16,
+        sender_id: u64,
+        offset: u32,
+    ) -> Self {
+        let control = Self::control(source_port, destination_port, sender_id);
+        Self {
+            sequence: offset,
+            doff: DOFF_DATA,
+            ..control
+        }
+    }
+
+    /// The same header in this implementation's own profile: version and `incarnation` (24 bits) filled in.
+    #[inline]
+    #[must_use]
+    pub const fn with_own_profile(self, incarnation: u32) -> Self {
+        Self {
+            incarnation,
+            window: VERSION_MAGIC | VERSION,
+            ..self
+        }
+    }
+
+    /// The RPC's id as the receiver of this packet knows it.
+    #[inline]
+    pub const fn local_id(&self) -> u64 {
+        self.sender_id ^ 1
+    }
+
+    /// Version of the own profile this packet announces, 0 to 4095; `None` for pure Linux format.
+    #[inline]
+    pub const fn version(&self) -> Option<u16> {
+        if self.window & !VERSION_MASK == VERSION_MAGIC {
+            Some(self.window & VERSION_MASK)
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_window_with_the_magic_announces_a_version() {
+        let mut common = Common::control(1, 2, 4);
+        assert_eq!(common.version(), None);
+        for window in 0..=u16::MAX {
+            common.window = window;
+            let expected = (window >> 12 == 0xA).then_some(window & 0xFFF);
+            assert_eq!(common.version(), expected);
+        }
+    }
+
+    #[test]
+    fn the_two_forms_of_an_id_differ_in_bit_zero() {
+        assert_eq!(Common::control(1, 2, 4).local_id(), 5);
+        assert_eq!(Common::control(1, 2, 5).local_id(), 4);
+    }
+
+    #[test]
+    fn the_own_profile_changes_only_window_and_incarnation() {
+        let linux = Common::data(1, 2, 4, 1_000);
+        let own = linux.with_own_profile(0x12_3456);
+        assert_eq!(own.version(), Some(VERSION));
+        assert_eq!(own.incarnation, 0x12_3456);
+        let back = Common {
+            window: 0,
+            incarnation: 0,
+            ..own
+        };
+        assert_eq!(back, linux);
+    }
+}

@@ -1,0 +1,17 @@
+//! What control packets of the own profile say beyond the Linux format.
+
+/// Eight bytes directly behind the header of a control packet, never of DATA. Present if the packet announces
+/// the current [`VERSION`](crate::VERSION) and is long enough. What `reason` and `value` mean depends on the
+/// packet type; the protocol engine defines it.
+///
+/// Layout: `echo` (3 bytes), `reason` (1), `value` (4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Extension {
+    /// The receiver's incarnation as the sender knows it, 24 bits, 0 = not known. Encoding drops the upper
+    /// 8 bits.
+    pub echo: u32,
+    /// Why the packet was sent; 0 = no reason given.
+    pub reason: u8,
+    /// A number that goes with the packet type; 0 = none.
+    pub value: u32,
+}

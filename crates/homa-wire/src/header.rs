@@ -1,0 +1,158 @@
+//! A whole header: parsed from bytes, encoded to bytes.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::raw::{RawAck, RawCommon, RawCutoffs, RawData, RawExtension, RawGrant, RawResend};
+use crate::{
+    Body, COMMON_HEADER_BYTES, Common, EXTENSION_BYTES, Extension, PacketType, ParseError, VERSION,
+};
+
+/// Everything a packet says besides its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Header {
+    /// The part all packets have.
+    pub common: Common,
+    /// The part that depends on the packet type.
+    pub body: Body,
+    /// Own profile only: see [`Header::written_extension`].
+    pub extension: Option<Extension>,
+}
+
+impl Header {
+    /// Reads the header of a packet of `transport_len` bytes, of which `header` holds at least the first
+    /// min(`transport_len`, [`HEADER_MAX`](crate::HEADER_MAX)). More bytes do no harm.
+    ///
+    /// The extension is read if the packet announces [`VERSION`], is not DATA and has 8 bytes behind its
+    /// header. Other bytes behind the header are payload or ignored. The values of fields are not judged.
+    ///
+    /// # Errors
+    /// [`ParseError::TooShort`] if the packet, or `header`, ends within the header of its type;
+    /// [`ParseError::UnknownType`] if there is no such type (spec: wire-format §9 step 1).
+    #[inline]
+    pub fn parse(header: &[u8], transport_len: u32) -> Result<Self, ParseError> {
+        // A link may have padded the packet: what lies behind its end is not part of it.
+        let end = usize::try_from(transport_len).unwrap_or(usize::MAX);
+        let packet = header.get(..end).unwrap_or(header);
+        let too_short = |need| ParseError::TooShort {
+            need,
+            got: packet.len(),
+        };
+
+        let (raw, rest) = take::<RawCommon>(packet).ok_or(too_short(COMMON_HEADER_BYTES))?;
+        let packet_type = PacketType::try_from(raw.packet_type())?;
+        let common = raw.get();
+        let (body, rest) =
+            parse_body(packet_type, rest).ok_or(too_short(packet_type.header_bytes()))?;
+        let extension = if carries_extension(&common, packet_type) {
+            take::<RawExtension>(rest).map(|(raw, _)| raw.get())
+        } else {
+            None
+        };
+        Ok(Self {
+            common,
+            body,
+            extension,
+        })
+    }
+
+    /// Writes the header to the beginning of `out` and returns how many bytes it took, which is
+    /// [`Header::encoded_bytes`]; `None`, with `out` untouched, if it does not fit. The payload of a DATA
+    /// packet goes directly behind.
+    #[inline]
+    #[must_use]
+    pub fn encode(&self, out: &mut [u8]) -> Option<usize> {
+        let encoded_bytes = self.encoded_bytes();
+        let out = out.get_mut(..encoded_bytes)?;
+        let out = put(out, &RawCommon::new(&self.common, self.packet_type()))?;
+        let out = match &self.body {
+            Body::Data(data) => put(out, &RawData::new(data))?,
+            Body::Grant(grant) => put(out, &RawGrant::new(grant))?,
+            Body::Resend(resend) => put(out, &RawResend::new(resend))?,
+            Body::Cutoffs(cutoffs) => put(out, &RawCutoffs::new(cutoffs))?,
+            Body::Ack(ack) => put(out, &RawAck::new(ack))?,
+            Body::RpcUnknown | Body::Busy | Body::Freeze | Body::NeedAck => out,
+        };
+        if let Some(extension) = self.written_extension() {
+            put(out, &RawExtension::new(extension))?;
+        }
+        Some(encoded_bytes)
+    }
+
+    /// Bytes that [`Header::encode`] writes: header and extension, 28 to 88.
+    #[inline]
+    pub const fn encoded_bytes(&self) -> usize {
+        let extension_bytes = match self.written_extension() {
+            Some(_) => EXTENSION_BYTES,
+            None => 0,
+        };
+        self.packet_type().header_bytes() + extension_bytes
+    }
+
+    /// The extension as it goes on the wire: only control packets that announce [`VERSION`] carry one. In all
+    /// other packets a receiver would take it for payload or not look, so it is left out.
+    #[inline]
+    pub const fn written_extension(&self) -> Option<&Extension> {
+        if carries_extension(&self.common, self.packet_type()) {
+            self.extension.as_ref()
+        } else {
+            None
+        }
+    }
+
+    /// The type of the packet.
+    #[inline]
+    pub const fn packet_type(&self) -> PacketType {
+        self.body.packet_type()
+    }
+}
+
+/// Whether 8 bytes behind this header are an extension.
+#[inline]
+const fn carries_extension(common: &Common, packet_type: PacketType) -> bool {
+    matches!(common.version(), Some(VERSION)) && !matches!(packet_type, PacketType::Data)
+}
+
+/// The body, and the bytes behind it; `None` if it is cut.
+#[inline]
+fn parse_body(packet_type: PacketType, bytes: &[u8]) -> Option<(Body, &[u8])> {
+    Some(match packet_type {
+        PacketType::Data => {
+            let (raw, rest) = take::<RawData>(bytes)?;
+            (Body::Data(raw.get()), rest)
+        }
+        PacketType::Grant => {
+            let (raw, rest) = take::<RawGrant>(bytes)?;
+            (Body::Grant(raw.get()), rest)
+        }
+        PacketType::Resend => {
+            let (raw, rest) = take::<RawResend>(bytes)?;
+            (Body::Resend(raw.get()), rest)
+        }
+        PacketType::RpcUnknown => (Body::RpcUnknown, bytes),
+        PacketType::Busy => (Body::Busy, bytes),
+        PacketType::Cutoffs => {
+            let (raw, rest) = take::<RawCutoffs>(bytes)?;
+            (Body::Cutoffs(raw.get()), rest)
+        }
+        PacketType::Freeze => (Body::Freeze, bytes),
+        PacketType::NeedAck => (Body::NeedAck, bytes),
+        PacketType::Ack => {
+            let (raw, rest) = take::<RawAck>(bytes)?;
+            (Body::Ack(raw.get()), rest)
+        }
+    })
+}
+
+/// Looks at the first bytes as a layout.
+#[inline]
+fn take<T: FromBytes + KnownLayout + Immutable + Unaligned>(bytes: &[u8]) -> Option<(&T, &[u8])> {
+    T::ref_from_prefix(bytes).ok()
+}
+
+/// Writes a layout to the beginning of `out` and returns what is left of it.
+#[inline]
+fn put<'out, T: IntoBytes + Immutable>(out: &'out mut [u8], raw: &T) -> Option<&'out mut [u8]> {
+    let (place, rest) = out.split_at_mut_checked(size_of::<T>())?;
+    place.copy_from_slice(raw.as_bytes());
+    Some(rest)
+}
