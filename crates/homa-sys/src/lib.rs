@@ -1,1 +1,44 @@
-//! Placeholder.
+//! Safe, thin wrappers of the Linux system calls that Homa drivers need and that the standard
+//! library does not offer: UDP with segmentation offload, marks per packet and the error queue;
+//! event and timer descriptors; clocks; processors; facts about network interfaces.
+//!
+//! This is the only crate of the project with `unsafe` code. To keep it small, everything that
+//! can be done on plain bytes is: socket addresses ([`address`]), control messages
+//! ([`control`]) and the error queue are encoded and decoded with safe code, and `unsafe` is
+//! left to the system calls themselves, each with its proof.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`udp`] | [`UdpSocket`]: trains by `UDP_SEGMENT`, batches by `UDP_GRO`, errors, path MTU |
+//! | [`eventfd`], [`timerfd`], [`epoll`], [`poll`] | waiting and being woken |
+//! | [`clock`] | monotonic time, processor time |
+//! | [`cpu`] | which processors a thread may use |
+//! | [`fork`] | noticing that the process is a forked child |
+//! | [`link`] | speed of a network interface |
+//! | [`tcp`] | congestion control of a TCP socket, for comparisons |
+#![deny(unsafe_op_in_unsafe_fn)]
+
+pub mod address;
+mod call;
+pub mod clock;
+pub mod control;
+pub mod cpu;
+pub mod epoll;
+pub mod eventfd;
+pub mod fork;
+pub mod link;
+pub mod poll;
+pub mod tcp;
+pub mod timerfd;
+pub mod udp;
+
+pub use clock::{monotonic_ns, process_cpu_time_ns, thread_cpu_time_ns};
+pub use cpu::{available_cpus, set_thread_affinity};
+pub use epoll::Epoll;
+pub use eventfd::EventFd;
+pub use fork::fork_generation;
+pub use link::{interface_of, link_mbps};
+pub use poll::{PollFd, poll_fds};
+pub use tcp::set_tcp_congestion;
+pub use timerfd::TimerFd;
+pub use udp::{Received, SocketError, Source, UdpSocket, path_mtu, source_ip};

@@ -1,0 +1,66 @@
+//! `sendmsg` and `recvmsg` on prepared buffers: the two calls of the packet path.
+
+use crate::address::RawAddress;
+use crate::call::check_bytes;
+use crate::control::{CONTROL_BYTES, ControlBuffer};
+use std::ffi::c_int;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// One `recvmsg` into `buffer`, filling `name` and `control`. Says how many bytes were received
+/// and the flags of the message.
+pub(super) fn receive(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    name: &mut RawAddress,
+    control: &mut ControlBuffer,
+    flags: c_int,
+) -> io::Result<(usize, c_int)> {
+    let mut slice = IoSliceMut::new(buffer);
+    let mut header = empty_header();
+    header.msg_name = name.as_mut_ptr().cast();
+    header.msg_namelen = RawAddress::EMPTY.length();
+    header.msg_iov = (&raw mut slice).cast();
+    header.msg_iovlen = 1;
+    header.msg_control = control.as_mut_ptr();
+    header.msg_controllen = CONTROL_BYTES as _;
+    // SAFETY: every pointer in `header` leads to room of the stated length that this function
+    // holds exclusively: `name` has `EMPTY.length()` bytes, `control` has CONTROL_BYTES, and
+    // `IoSliceMut` has the layout of `iovec` and describes `buffer`. The kernel keeps none of
+    // them, and any bytes it writes are valid, all being bytes.
+    let result = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags) };
+    let length = check_bytes(result)?;
+    name.set_length(header.msg_namelen);
+    #[allow(clippy::unnecessary_cast, reason = "the field is narrower in some C libraries")]
+    control.set_length(header.msg_controllen as usize);
+    Ok((length, header.msg_flags))
+}
+
+/// One `sendmsg` of the gathered `slices` to `name`. Says how many bytes were sent.
+pub(super) fn send(
+    fd: BorrowedFd<'_>,
+    name: &RawAddress,
+    control: &mut ControlBuffer,
+    slices: &[IoSlice<'_>],
+) -> io::Result<usize> {
+    let mut header = empty_header();
+    header.msg_name = name.as_ptr().cast_mut().cast();
+    header.msg_namelen = name.length();
+    header.msg_iov = slices.as_ptr().cast_mut().cast();
+    header.msg_iovlen = slices.len() as _;
+    if control.length() > 0 {
+        header.msg_control = control.as_mut_ptr();
+        header.msg_controllen = control.length() as _;
+    }
+    // SAFETY: `sendmsg` only reads through these pointers, also where the C type is mutable:
+    // `name` and `control` have the stated lengths, and `IoSlice` has the layout of `iovec`, so
+    // `slices` is an array of `msg_iovlen` of them, each describing readable bytes. All are
+    // borrowed until the call has returned, after which the kernel holds copies.
+    let result = unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL) };
+    check_bytes(result)
+}
+
+fn empty_header() -> libc::msghdr {
+    // SAFETY: integers and raw pointers only; all zeros is valid and means "none".
+    unsafe { std::mem::zeroed() }
+}

@@ -1,0 +1,151 @@
+//! Options and facts of a UDP socket that are set or asked outside the packet path.
+
+use super::UdpSocket;
+use crate::address::{Family, RawAddress};
+use crate::call::{check, check_fd, option, set_option};
+use std::ffi::c_int;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+/// Segment size of a send, or of a batch received (`linux/udp.h`).
+pub(super) const UDP_SEGMENT: c_int = 103;
+/// Join segments of one flow on receipt (`linux/udp.h`).
+pub(super) const UDP_GRO: c_int = 104;
+
+/// Sets what every socket needs before it is bound.
+pub(super) fn prepare(fd: BorrowedFd<'_>, ip: IpAddr, shared: bool) -> io::Result<()> {
+    use libc::{IPPROTO_IP, IPPROTO_IPV6, SOL_SOCKET};
+    set_option(fd, SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;
+    if shared {
+        set_option(fd, SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    }
+    if ip.is_ipv6() {
+        let v6_only = c_int::from(!ip.is_unspecified());
+        set_option(fd, IPPROTO_IPV6, libc::IPV6_V6ONLY, v6_only)?;
+        set_option(fd, IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+        set_option(fd, IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
+        set_option(fd, IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?;
+        set_option(
+            fd,
+            IPPROTO_IPV6,
+            libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_PMTUDISC_DO,
+        )?;
+    }
+    if ip.is_ipv4() || ip.is_unspecified() {
+        // A dual stack socket keeps separate options for its IPv4 packets.
+        set_option(fd, IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+        set_option(fd, IPPROTO_IP, libc::IP_RECVTOS, 1)?;
+        set_option(fd, IPPROTO_IP, libc::IP_RECVERR, 1)?;
+        set_option(fd, IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO)?;
+    }
+    Ok(())
+}
+
+/// Asks for joined batches; says whether the kernel can (Linux 5.0 and later).
+pub(super) fn enable_gro(fd: BorrowedFd<'_>) -> bool {
+    set_option(fd, libc::SOL_UDP, UDP_GRO, 1).is_ok()
+}
+
+/// The address that a socket is bound to.
+pub(super) fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    let mut raw = RawAddress::EMPTY;
+    let mut length = raw.length();
+    // SAFETY: the pointer leads to `length` bytes of room, of which the call fills at most all.
+    check(unsafe { libc::getsockname(fd.as_raw_fd(), raw.as_mut_ptr(), &raw mut length) })?;
+    raw.set_length(length);
+    // An internet socket has an internet address.
+    raw.decode()
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+impl UdpSocket {
+    /// Whether sends may carry several segments (`UDP_SEGMENT`, Linux 4.18 and later). A route
+    /// may refuse them all the same, with `EINVAL` or `EIO`.
+    pub fn gso_supported(&self) -> bool {
+        option(self.as_fd(), libc::SOL_UDP, UDP_SEGMENT).is_ok()
+    }
+
+    /// Whether receives may bring several segments (`UDP_GRO`, Linux 5.0 and later).
+    pub fn gro_supported(&self) -> bool {
+        self.gro
+    }
+
+    /// Asks for a receive buffer of `bytes` in the kernel's own accounting, in which a packet
+    /// costs more than its length; says what the kernel gave, as
+    /// [`receive_buffer`](Self::receive_buffer). Without `CAP_NET_ADMIN` the limit is twice
+    /// `net.core.rmem_max`, and asking for more is no error.
+    ///
+    /// # Errors
+    /// None are expected.
+    pub fn set_receive_buffer(&self, bytes: usize) -> io::Result<usize> {
+        // The kernel doubles what it is asked for.
+        let half = c_int::try_from(bytes / 2)
+            .unwrap_or(c_int::MAX / 2)
+            .min(c_int::MAX / 2);
+        let fd = self.as_fd();
+        set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, half)
+            .or_else(|_| set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, half))?;
+        self.receive_buffer()
+    }
+
+    /// Size of the receive buffer in bytes of the kernel's accounting.
+    ///
+    /// # Errors
+    /// None are expected.
+    pub fn receive_buffer(&self) -> io::Result<usize> {
+        let bytes = option(self.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF)?;
+        Ok(usize::try_from(bytes).unwrap_or(0))
+    }
+
+    /// Bytes of sent packets that have not left the host yet, in the kernel's accounting
+    /// (`SIOCOUTQ`). Follows the backlog of the egress device.
+    ///
+    /// # Errors
+    /// None are expected.
+    pub fn queued_tx_bytes(&self) -> io::Result<usize> {
+        let mut bytes: c_int = 0;
+        // SAFETY: this request writes one `int`, to which the pointer leads. Linux defines
+        // SIOCOUTQ as TIOCOUTQ.
+        check(unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) })?;
+        Ok(usize::try_from(bytes).unwrap_or(0))
+    }
+}
+
+/// The MTU in bytes (whole IP packets) of the way to `ip` as this host knows it now: of the
+/// route, or what routers reported.
+///
+/// # Errors
+/// `NetworkUnreachable` or `HostUnreachable` without a route; out of descriptors.
+pub fn path_mtu(ip: IpAddr) -> io::Result<u32> {
+    let fd = connected(ip)?;
+    let mtu = match Family::of(ip.to_canonical()) {
+        Family::V4 => option(fd.as_fd(), libc::IPPROTO_IP, libc::IP_MTU),
+        Family::V6 => option(fd.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_MTU),
+    }?;
+    Ok(u32::try_from(mtu).unwrap_or(0))
+}
+
+/// The local address that packets to `ip` leave from unless told otherwise.
+///
+/// # Errors
+/// As [`path_mtu`].
+pub fn source_ip(ip: IpAddr) -> io::Result<IpAddr> {
+    Ok(local_addr(connected(ip)?.as_fd())?.ip())
+}
+
+/// A scratch socket connected to `ip`: connecting a UDP socket looks up the route and sends
+/// nothing.
+fn connected(ip: IpAddr) -> io::Result<std::os::fd::OwnedFd> {
+    let ip = ip.to_canonical();
+    let family = Family::of(ip);
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
+    // SAFETY: the call takes no pointers; its result is a new descriptor or -1.
+    let fd = unsafe { check_fd(libc::socket(family.number(), kind, 0)) }?;
+    // Any port serves, but not 0.
+    let raw = RawAddress::new(SocketAddr::new(ip, 9), family).ok_or(io::ErrorKind::InvalidInput)?;
+    // SAFETY: pointer and length describe the local `raw`, which is only read.
+    check(unsafe { libc::connect(fd.as_raw_fd(), raw.as_ptr(), raw.length()) })?;
+    Ok(fd)
+}
