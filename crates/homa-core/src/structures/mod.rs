@@ -1,0 +1,12 @@
+//! Small data structures without knowledge of the protocol.
+//!
+//! All of them are deterministic, never panic whatever they are given, and grow fallibly.
+
+pub(crate) mod hash;
+pub(crate) mod heap;
+pub(crate) mod ranges;
+pub(crate) mod reassembly;
+
+/// A table could not grow. Nothing was changed; free something, or refuse what needed the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OutOfMemory;
