@@ -1,0 +1,346 @@
+//! Engine, driver and store together, and the turn that moves all of it forward (architecture §3).
+
+mod view;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use homa_core::{
+    Engine, Event, IcmpKind, Instant, Received, RxMeta, Segment, Stats, TransmitError, Urgency,
+    WakeReason,
+};
+
+use crate::driver::{Driver, PacketSink, RxStatus};
+use crate::store::Store;
+
+pub use view::ShardView;
+
+/// Segments offered to the engine for one train: what the kernel takes in one gathered call.
+pub const SEGMENTS_MAX: usize = 128;
+/// Bytes of a packet that the engine looks at.
+const HEADER_LOOK_BYTES: usize = 128;
+/// Events handed out per turn; more wait for the next one, so that an application that answers every event
+/// with an operation cannot keep a turn from ending.
+const EVENTS_PER_TURN_MAX: usize = 4096;
+/// Refusals by the driver after which a turn stops sending.
+const REFUSALS_PER_TURN_MAX: usize = 32;
+/// Wait after the driver had no room, if nobody reports writability; doubles up to the maximum.
+const NO_ROOM_WAIT_MIN: Duration = Duration::from_micros(50);
+const NO_ROOM_WAIT_MAX: Duration = Duration::from_millis(1);
+/// Wait when too many bytes have not left the host.
+const BACKLOG_WAIT: Duration = Duration::from_micros(20);
+/// Bytes handed over between two looks at the backlog (a look is a system call).
+const BACKLOG_LOOK_BYTES: u64 = 64 << 10;
+
+/// Told what happened, in order, during [`Shard::turn`].
+///
+/// Of the engine's events all but [`Event::PeerAdded`] come here (the shard answers that one). Operations on
+/// the shard, answers for example, are done through the view; they may be done later as well, through
+/// [`Shard::view`].
+pub trait EventHandler {
+    /// One event. After [`Event::Ended`] the RPC's key and bytes are gone.
+    fn event(&mut self, event: Event, shard: &mut ShardView<'_>);
+}
+
+impl<F: FnMut(Event, &mut ShardView<'_>)> EventHandler for F {
+    fn event(&mut self, event: Event, shard: &mut ShardView<'_>) {
+        self(event, shard);
+    }
+}
+
+/// Bounds of one turn, so that receiving gets its turn too and the device's queue stays short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnLimits {
+    /// Bytes handed to the driver per turn; one train more may go. Default 256 KiB.
+    pub tx_bytes: u64,
+    /// Bytes that may wait in the host's queues, if the driver can tell; above it sending pauses for 20 µs.
+    /// Default 256 KiB.
+    pub backlog_bytes: u64,
+}
+
+impl Default for TurnLimits {
+    fn default() -> Self {
+        Self {
+            tx_bytes: 256 << 10,
+            backlog_bytes: 256 << 10,
+        }
+    }
+}
+
+/// What a turn did and when the next one is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Turn {
+    /// Whether anything was received, told or sent.
+    pub work: bool,
+    /// Whether the driver may hold more received packets.
+    pub rx: RxStatus,
+    /// Call again then at the latest (at once if this is not in the future), or earlier if packets come.
+    /// `None`: only packets or operations can make something happen.
+    pub next: Option<Instant>,
+    /// What the next call is for, where the engine named a time.
+    pub reason: Option<WakeReason>,
+    /// The driver had no room: call again as soon as it is writable, after [`Shard::writable`].
+    pub wait_writable: bool,
+    /// How much it matters that the next turn comes in time.
+    pub urgency: Urgency,
+}
+
+/// One engine with its driver and its bytes. Not shared: whoever drives it has it alone.
+#[derive(Debug)]
+pub struct Shard<D> {
+    engine: Engine,
+    driver: D,
+    store: Store,
+    segments: Box<[Segment]>,
+    limits: TurnLimits,
+    /// Nothing is sent before this, unless the driver became writable.
+    blocked_until: Option<Instant>,
+    no_room_wait: Duration,
+}
+
+/// Why a turn stopped sending.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TxStop {
+    /// Nothing is left that may go now.
+    Done,
+    /// The turn's share is used up.
+    Limit,
+    /// The driver or the host's queue is full.
+    Full,
+}
+
+impl<D: Driver> Shard<D> {
+    /// Joins an engine and a driver; tells the engine how much the driver can hold.
+    pub fn new(mut engine: Engine, driver: D) -> Self {
+        let capacity = driver.rx_capacity();
+        engine.set_receive_capacity(capacity.bytes, capacity.packets);
+        Self {
+            engine,
+            driver,
+            store: Store::new(),
+            segments: vec![Segment::EMPTY; SEGMENTS_MAX].into_boxed_slice(),
+            limits: TurnLimits::default(),
+            blocked_until: None,
+            no_room_wait: NO_ROOM_WAIT_MIN,
+        }
+    }
+
+    /// Receives one batch, lets the engine act on it and on the time, hands out events, and sends as much as
+    /// the driver and the limits allow.
+    ///
+    /// # Errors
+    /// The driver is unusable (its socket is gone): drop the shard.
+    pub fn turn(&mut self, now: Instant, handler: &mut impl EventHandler) -> io::Result<Turn> {
+        let mut intake = Intake {
+            now,
+            engine: &mut self.engine,
+            store: &mut self.store,
+            packets: 0,
+        };
+        let rx = self.driver.receive(&mut intake)?;
+        let received = intake.packets > 0;
+        Ok(self.advance(now, rx, received, handler))
+    }
+
+    /// As [`Shard::turn`] without looking for packets: after an operation, to send at once what it caused.
+    /// Nothing is given up or requested again by this, since that needs a look at what has arrived.
+    pub fn push(&mut self, now: Instant, handler: &mut impl EventHandler) -> Turn {
+        self.advance(now, RxStatus::More, false, handler)
+    }
+
+    /// The driver became writable: the next turn tries to send again.
+    pub fn writable(&mut self) {
+        self.blocked_until = None;
+    }
+
+    /// The operations of the library, outside a turn. Follow them by [`Shard::push`] or [`Shard::turn`].
+    pub fn view(&mut self, now: Instant) -> ShardView<'_> {
+        ShardView::new(now, &mut self.engine, &mut self.store)
+    }
+
+    /// When the next turn is due, as [`Turn::next`]; changes with every operation and turn.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let (at, reason) = self.engine.poll_timeout()?;
+        Some(match (self.blocked_until, reason) {
+            (Some(until), WakeReason::Transmit | WakeReason::Pacer) => at.max(until),
+            _ => at,
+        })
+    }
+
+    /// How much it matters that the next turn comes in time.
+    pub fn urgency(&self) -> Urgency {
+        self.engine.urgency()
+    }
+
+    /// Counters of the engine.
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+
+    /// The engine, for its settings.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The engine, to bind ports or set peers. Sending belongs to [`Shard::view`], which knows the bytes.
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    /// The driver.
+    pub fn driver(&self) -> &D {
+        &self.driver
+    }
+
+    /// The driver, to wait on it or to change it.
+    pub fn driver_mut(&mut self) -> &mut D {
+        &mut self.driver
+    }
+
+    /// The bytes of all messages on their way.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Changes the bounds of a turn.
+    pub fn set_limits(&mut self, limits: TurnLimits) {
+        self.limits = limits;
+    }
+
+    /// Everything of a turn but receiving.
+    fn advance(
+        &mut self,
+        now: Instant,
+        rx: RxStatus,
+        received: bool,
+        handler: &mut impl EventHandler,
+    ) -> Turn {
+        self.engine.handle_timeout(now, rx == RxStatus::Drained);
+        let told = self.hand_out_events(now, handler);
+        let (sent, stop) = self.transmit(now);
+        let told_after = self.hand_out_events(now, handler);
+        let events_left = told.max(told_after) >= EVENTS_PER_TURN_MAX;
+
+        let mut next = self.next_timeout();
+        if events_left || stop == TxStop::Limit {
+            next = Some(now);
+        }
+        Turn {
+            work: received || told + told_after > 0 || sent,
+            rx,
+            next,
+            reason: self.engine.poll_timeout().map(|(_, reason)| reason),
+            wait_writable: stop == TxStop::Full,
+            urgency: self.engine.urgency(),
+        }
+    }
+
+    /// Hands out events and does what the shard owes them; returns how many there were.
+    fn hand_out_events(&mut self, now: Instant, handler: &mut impl EventHandler) -> usize {
+        for count in 0..EVENTS_PER_TURN_MAX {
+            let Some(event) = self.engine.poll_event() else {
+                return count;
+            };
+            let mut ended = None;
+            match event {
+                Event::PeerAdded { path } => {
+                    self.tell_path(now, path.remote);
+                    continue;
+                }
+                Event::Released { rpc, upto } => self.store.released(rpc, upto),
+                Event::Ended { rpc } => ended = Some(rpc),
+                _ => {}
+            }
+            handler.event(
+                event,
+                &mut ShardView::new(now, &mut self.engine, &mut self.store),
+            );
+            if let Some(rpc) = ended {
+                self.store.remove(rpc);
+            }
+        }
+        EVENTS_PER_TURN_MAX
+    }
+
+    fn tell_path(&mut self, now: Instant, remote: SocketAddr) {
+        if let (Some(mtu), link_mbps) = self.driver.path(remote) {
+            self.engine.path_changed(now, remote, mtu, link_mbps);
+        }
+    }
+
+    /// Sends until there is nothing left or no room; says whether anything went out, and why it stopped.
+    fn transmit(&mut self, now: Instant) -> (bool, TxStop) {
+        if self.blocked_until.is_some_and(|until| now < until) {
+            return (false, TxStop::Full);
+        }
+        self.blocked_until = None;
+        let (mut bytes, mut refusals) = (0_u64, 0);
+        let mut look_at_backlog = BACKLOG_LOOK_BYTES;
+        loop {
+            if bytes >= self.limits.tx_bytes || refusals >= REFUSALS_PER_TURN_MAX {
+                return (bytes > 0, TxStop::Limit);
+            }
+            if bytes >= look_at_backlog {
+                look_at_backlog = bytes + BACKLOG_LOOK_BYTES;
+                if self.driver.tx_backlog_bytes() > Some(self.limits.backlog_bytes) {
+                    self.blocked_until = Some(now + BACKLOG_WAIT);
+                    return (true, TxStop::Full);
+                }
+            }
+            let Some(transmit) = self.engine.poll_transmit(now, &mut self.segments) else {
+                return (bytes > 0, TxStop::Done);
+            };
+            let segments = self.segments.get(..transmit.segments).unwrap_or(&[]);
+            match self.driver.transmit(&transmit, segments, &self.store) {
+                Ok(()) => {
+                    bytes += u64::from(transmit.total_bytes);
+                    self.no_room_wait = NO_ROOM_WAIT_MIN;
+                }
+                Err(unsent) => {
+                    refusals += 1;
+                    bytes += u64::from(transmit.segment_bytes) * unsent.first as u64;
+                    self.engine
+                        .transmit_failed(now, &transmit, segments, unsent.first, unsent.why);
+                    if unsent.why == TransmitError::NoRoom {
+                        self.blocked_until = Some(now + self.no_room_wait);
+                        self.no_room_wait = (self.no_room_wait * 2).min(NO_ROOM_WAIT_MAX);
+                        return (bytes > 0, TxStop::Full);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Receives for engine and store.
+struct Intake<'a> {
+    now: Instant,
+    engine: &'a mut Engine,
+    store: &'a mut Store,
+    packets: u64,
+}
+
+impl PacketSink for Intake<'_> {
+    fn packet(&mut self, meta: &RxMeta, packet: &[u8]) {
+        self.packets += 1;
+        let header = packet.get(..HEADER_LOOK_BYTES).unwrap_or(packet);
+        let length = u32::try_from(packet.len()).unwrap_or(u32::MAX);
+        if let Received::Place(placement) =
+            self.engine.handle_packet(self.now, meta, header, length)
+        {
+            self.store.place(&placement, packet);
+        }
+    }
+
+    fn icmp_error(&mut self, kind: IcmpKind, destination: SocketAddr, quoted: &[u8]) {
+        self.packets += 1;
+        self.engine.icmp_error(self.now, kind, destination, quoted);
+    }
+
+    fn path_mtu(&mut self, destination: SocketAddr, mtu: u32) {
+        self.packets += 1;
+        self.engine.path_changed(self.now, destination, mtu, None);
+    }
+}

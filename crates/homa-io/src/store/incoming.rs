@@ -1,0 +1,281 @@
+//! The bytes of a message that is arriving.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::pool::Pool;
+use crate::Message;
+
+/// Unit in which memory for long messages is allocated, in bytes.
+pub const PIECE_BYTES: u32 = 1 << 16;
+/// Messages and message ends up to this many bytes get a buffer of exactly their length; for longer ones a
+/// pooled piece wastes less than half.
+const EXACT_BYTES_MAX: u32 = PIECE_BYTES / 2;
+/// Tables longer than this are not kept when their place is reused.
+const TABLE_KEPT_MAX: usize = 64;
+
+/// An incoming message: the pieces in which bytes have landed. A piece exists from its first byte on, so that
+/// memory follows what arrived and not the announced length.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    length: u32,
+    taken: u32,
+    /// Ascending by index.
+    pieces: VecDeque<Piece>,
+}
+
+#[derive(Debug)]
+struct Piece {
+    /// It starts at `index * PIECE_BYTES` of the message.
+    index: u32,
+    /// Filled up to the last byte that arrived; what is missing before it is zero for the time being.
+    data: Vec<u8>,
+}
+
+impl Incoming {
+    pub(super) fn length(&self) -> u32 {
+        self.length
+    }
+
+    pub(super) fn taken(&self) -> u32 {
+        self.taken
+    }
+
+    /// Copies `bytes` to `offset` of a message of `length` bytes. Another length than before starts over: it is
+    /// another message of the same RPC.
+    pub(super) fn place(&mut self, offset: u32, bytes: &[u8], length: u32, pool: &mut Pool) {
+        if self.length != length {
+            self.clear(pool);
+            self.length = length;
+        }
+        let skipped = self.taken.saturating_sub(offset);
+        let mut offset = offset + skipped;
+        let mut bytes = bytes.get(skipped as usize..).unwrap_or(&[]);
+        while !bytes.is_empty() && offset < self.length {
+            let within = offset % PIECE_BYTES;
+            let room = (PIECE_BYTES - within).min(self.length - offset) as usize;
+            let (here, rest) = bytes.split_at(room.min(bytes.len()));
+            write_at(
+                self.piece(offset / PIECE_BYTES, pool),
+                within as usize,
+                here,
+            );
+            // At most `room`, which is less than 2^16.
+            offset += here.len() as u32;
+            bytes = rest;
+        }
+    }
+
+    /// All bytes not taken before, if they are there.
+    pub(super) fn take(&mut self, pool: &Pool) -> Option<Message> {
+        let filled = |piece: &Piece| piece.data.len() == self.piece_bytes(piece.index) as usize;
+        let first = self.taken / PIECE_BYTES;
+        let missing = self.length.div_ceil(PIECE_BYTES) - first;
+        if self.length == 0
+            || self.pieces.len() != missing as usize
+            || !self.pieces.iter().all(filled)
+        {
+            return None;
+        }
+        Some(self.take_upto(self.length, pool))
+    }
+
+    /// The bytes below `upto` not taken before, as far as they are there. Whole pieces are moved; the beginning
+    /// of a piece that is still being filled is copied.
+    pub(super) fn take_upto(&mut self, upto: u32, pool: &Pool) -> Message {
+        let mut message = Message::new();
+        while self.taken < upto {
+            let index = self.taken / PIECE_BYTES;
+            let start = index * PIECE_BYTES;
+            let within = (self.taken - start) as usize;
+            let piece_bytes = self.piece_bytes(index);
+            let whole = upto >= start + piece_bytes;
+            let Some(piece) = self.pieces.front().filter(|piece| piece.index == index) else {
+                break;
+            };
+            if whole && piece.data.len() == piece_bytes as usize {
+                let data = self
+                    .pieces
+                    .pop_front()
+                    .map(|piece| piece.data)
+                    .unwrap_or_default();
+                message.push(pool.freeze(data).slice(within..));
+                self.taken = start + piece_bytes;
+            } else {
+                let end = piece.data.len().min((upto - start) as usize);
+                let bytes = piece.data.get(within..end).unwrap_or(&[]);
+                message.push(Bytes::copy_from_slice(bytes));
+                self.taken += bytes.len() as u32;
+                break;
+            }
+        }
+        message
+    }
+
+    /// Forgets the message and keeps the table, unless it is long.
+    pub(super) fn clear(&mut self, pool: &mut Pool) {
+        self.pieces.drain(..).for_each(|piece| pool.put(piece.data));
+        if self.pieces.capacity() > TABLE_KEPT_MAX {
+            self.pieces = VecDeque::new();
+        }
+        (self.length, self.taken) = (0, 0);
+    }
+
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.pieces
+            .iter()
+            .map(|piece| piece.data.len() as u64)
+            .sum()
+    }
+
+    /// Bytes of the message that belong to piece `index`.
+    fn piece_bytes(&self, index: u32) -> u32 {
+        PIECE_BYTES.min(
+            self.length
+                .saturating_sub(index.saturating_mul(PIECE_BYTES)),
+        )
+    }
+
+    /// The piece with this index, made if it is the first to be asked for.
+    fn piece(&mut self, index: u32, pool: &mut Pool) -> &mut Vec<u8> {
+        let at = match self.pieces.back() {
+            // Bytes mostly land in the piece at the end, or begin a new one behind it.
+            Some(last) if last.index == index => self.pieces.len() - 1,
+            Some(last) if last.index > index => {
+                let at = self.pieces.partition_point(|piece| piece.index < index);
+                if self.pieces.get(at).is_none_or(|piece| piece.index != index) {
+                    let data = self.new_piece(index, pool);
+                    self.pieces.insert(at, Piece { index, data });
+                }
+                at
+            }
+            _ => {
+                let data = self.new_piece(index, pool);
+                self.pieces.push_back(Piece { index, data });
+                self.pieces.len() - 1
+            }
+        };
+        // `at` was found or filled just above.
+        &mut self.pieces[at].data
+    }
+
+    fn new_piece(&self, index: u32, pool: &mut Pool) -> Vec<u8> {
+        match self.piece_bytes(index) {
+            bytes @ ..=EXACT_BYTES_MAX => Vec::with_capacity(bytes as usize),
+            _ => pool.get(),
+        }
+    }
+}
+
+/// Writes `bytes` at `offset`. Bytes in order are appended without filling anything first.
+fn write_at(data: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    if data.len() < offset {
+        data.resize(offset, 0);
+    }
+    let overwritten = (data.len() - offset).min(bytes.len());
+    let (over, behind) = bytes.split_at(overwritten);
+    if let Some(place) = data.get_mut(offset..offset + overwritten) {
+        place.copy_from_slice(over);
+    }
+    data.extend_from_slice(behind);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTH: u32 = 2 * PIECE_BYTES + 1000;
+
+    fn pattern(length: u32) -> Vec<u8> {
+        (0..length).map(|i| (i % 251) as u8).collect()
+    }
+
+    fn place_all(incoming: &mut Incoming, pool: &mut Pool, all: &[u8], order: &[(u32, u32)]) {
+        for &(start, end) in order {
+            let bytes = &all[start as usize..end as usize];
+            incoming.place(start, bytes, all.len() as u32, pool);
+        }
+    }
+
+    #[test]
+    fn bytes_may_land_in_any_order_and_overlap() {
+        let (all, mut pool) = (pattern(LENGTH), Pool::default());
+        let orders: [&[(u32, u32)]; 3] = [
+            &[(0, LENGTH)],
+            &[(100_000, LENGTH), (50_000, 120_000), (0, 50_001)],
+            &[
+                (LENGTH - 1, LENGTH),
+                (65_536, LENGTH),
+                (65_000, 65_600),
+                (0, 65_000),
+            ],
+        ];
+        for order in orders {
+            let mut incoming = Incoming::default();
+            place_all(&mut incoming, &mut pool, &all, order);
+            let message = incoming.take(&pool).expect("all bytes are there");
+            assert_eq!(message, all);
+            assert_eq!(message.chunks().count(), 3);
+            assert_eq!(incoming.held_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn memory_follows_what_arrived_and_not_what_was_announced() {
+        let (mut incoming, mut pool) = (Incoming::default(), Pool::default());
+        incoming.place(1 << 29, &[1], 1 << 30, &mut pool);
+        assert_eq!(incoming.pieces.len(), 1);
+        assert_eq!(incoming.held_bytes(), 1);
+        assert!(incoming.take(&pool).is_none());
+        assert!(incoming.take_upto(1 << 30, &pool).is_empty());
+    }
+
+    #[test]
+    fn a_short_message_gets_a_buffer_of_its_length() {
+        let (mut incoming, mut pool) = (Incoming::default(), Pool::default());
+        incoming.place(0, &[7; 100], 100, &mut pool);
+        assert_eq!(incoming.pieces[0].data.capacity(), 100);
+        assert_eq!(incoming.take(&pool).expect("complete"), [7; 100]);
+        assert!(incoming.take(&pool).is_none());
+    }
+
+    #[test]
+    fn a_stream_is_taken_part_by_part_without_losing_a_byte() {
+        let (all, mut pool) = (pattern(LENGTH), Pool::default());
+        let (mut incoming, mut got) = (Incoming::default(), Vec::new());
+        for start in (0..LENGTH).step_by(1400) {
+            let end = LENGTH.min(start + 1400);
+            place_all(&mut incoming, &mut pool, &all, &[(start, end)]);
+            if start % 3 == 0 {
+                got.extend(incoming.take_upto(end, &pool).to_vec());
+                assert_eq!(got.len(), end as usize);
+            }
+        }
+        got.extend(incoming.take(&pool).expect("the rest is there").to_vec());
+        assert!(got == all);
+    }
+
+    #[test]
+    fn bytes_below_what_was_taken_are_ignored() {
+        let (mut incoming, mut pool) = (Incoming::default(), Pool::default());
+        incoming.place(0, &[1; 50], 100, &mut pool);
+        assert_eq!(incoming.take_upto(50, &pool), [1; 50]);
+        incoming.place(20, &[2; 80], 100, &mut pool);
+        assert_eq!(incoming.take_upto(100, &pool), [2; 50]);
+        incoming.place(0, &[3; 100], 100, &mut pool);
+        assert_eq!(incoming.held_bytes(), 0);
+    }
+
+    #[test]
+    fn pieces_are_used_again_by_the_next_message() {
+        let (all, mut pool) = (pattern(PIECE_BYTES), Pool::default());
+        let mut incoming = Incoming::default();
+        place_all(&mut incoming, &mut pool, &all, &[(0, PIECE_BYTES)]);
+        let address = incoming.pieces[0].data.as_ptr();
+        drop(incoming.take(&pool));
+        incoming.clear(&mut pool);
+        place_all(&mut incoming, &mut pool, &all, &[(0, PIECE_BYTES)]);
+        assert_eq!(incoming.pieces[0].data.as_ptr(), address);
+    }
+}

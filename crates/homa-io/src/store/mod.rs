@@ -1,0 +1,251 @@
+//! Where the payload bytes lie: incoming messages in pieces, outgoing ones as the application's buffers.
+//!
+//! The engine never sees payload; it names byte ranges of messages by [`RpcKey`]. The store keeps one place
+//! per table index of the engine, with room for the RPC's incoming and its outgoing message, and takes a key
+//! of another generation for an unknown one. Places keep their small tables when they are reused and pieces
+//! come from a bounded pool ([`PIECES_KEPT_MAX`]), so that packets cause no allocation in steady state.
+
+mod incoming;
+mod outgoing;
+mod pool;
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use homa_core::{Placement, RpcKey};
+
+use crate::driver::Payloads;
+use crate::{Body, Message};
+use incoming::Incoming;
+use outgoing::Outgoing;
+use pool::Pool;
+
+pub use incoming::PIECE_BYTES;
+pub use pool::PIECES_KEPT_MAX;
+
+/// The payload of all messages of one engine.
+#[derive(Debug, Default)]
+pub struct Store {
+    slots: Vec<Slot>,
+    live: usize,
+    pool: Pool,
+}
+
+/// What is kept for one RPC.
+#[derive(Debug, Default)]
+struct Slot {
+    /// `None` when unused.
+    generation: Option<u32>,
+    incoming: Incoming,
+    outgoing: Outgoing,
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Copies the bytes that `placement` names from `packet` to where they belong. A placement that does not
+    /// fit the packet or the message copies what does.
+    pub fn place(&mut self, placement: &Placement, packet: &[u8]) {
+        let range =
+            placement.packet.start as usize..packet.len().min(placement.packet.end as usize);
+        let Some(bytes) = packet.get(range) else {
+            return;
+        };
+        let (slot, pool) = self.slot_for(placement.rpc);
+        slot.incoming
+            .place(placement.offset, bytes, placement.message_length, pool);
+    }
+
+    /// Moves the whole incoming message out; `None` if the key is unknown or bytes are missing.
+    pub fn take(&mut self, rpc: RpcKey) -> Option<Message> {
+        let (slot, pool) = self.slot_mut(rpc)?;
+        slot.incoming.take(pool)
+    }
+
+    /// Moves the bytes of the incoming message below `upto` out that were not taken before; fewer if they are
+    /// not all there. For messages that are read as they arrive.
+    pub fn take_upto(&mut self, rpc: RpcKey, upto: u32) -> Option<Message> {
+        let (slot, pool) = self.slot_mut(rpc)?;
+        Some(slot.incoming.take_upto(upto, pool))
+    }
+
+    /// Length of the incoming message and how much of it was taken; `None` if nothing of it has arrived.
+    pub fn incoming(&self, rpc: RpcKey) -> Option<(u32, u32)> {
+        let incoming = &self.slot(rpc)?.incoming;
+        (incoming.length() > 0).then(|| (incoming.length(), incoming.taken()))
+    }
+
+    /// Keeps `body` as the beginning of the outgoing message of `rpc`, which is `length` bytes long.
+    pub fn set_outgoing(&mut self, rpc: RpcKey, body: Body, length: u32) {
+        let (slot, _) = self.slot_for(rpc);
+        slot.outgoing.start(length);
+        for chunk in body.into_chunks() {
+            slot.outgoing.append(chunk);
+        }
+    }
+
+    /// Adds bytes to the outgoing message of `rpc` and returns up to where it is known now; `None`, and nothing
+    /// is added, if the key is unknown or the message would become longer than announced.
+    pub fn supply(&mut self, rpc: RpcKey, bytes: Bytes) -> Option<u32> {
+        self.slot_mut(rpc)?.0.outgoing.append(bytes)
+    }
+
+    /// Length of the outgoing message and how much of it was supplied; `None` if there is none.
+    pub fn outgoing(&self, rpc: RpcKey) -> Option<(u32, u32)> {
+        let outgoing = &self.slot(rpc)?.outgoing;
+        (outgoing.length() > 0).then(|| (outgoing.length(), outgoing.supplied()))
+    }
+
+    /// Forgets the outgoing buffers that lie below `upto`.
+    pub fn released(&mut self, rpc: RpcKey, upto: u32) {
+        if let Some((slot, _)) = self.slot_mut(rpc) {
+            slot.outgoing.release(upto);
+        }
+    }
+
+    /// Forgets the RPC.
+    pub fn remove(&mut self, rpc: RpcKey) {
+        if let Some((slot, pool)) = self.slot_mut(rpc) {
+            slot.clear(pool);
+            slot.generation = None;
+            self.live -= 1;
+        }
+    }
+
+    /// RPCs for which something is kept.
+    pub fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Bytes of incoming messages that were not taken. Visits every place: for tests and reports.
+    pub fn incoming_bytes(&self) -> u64 {
+        self.slots
+            .iter()
+            .map(|slot| slot.incoming.held_bytes())
+            .sum()
+    }
+
+    /// Bytes of outgoing messages that were not released. Visits every place: for tests and reports.
+    pub fn outgoing_bytes(&self) -> u64 {
+        self.slots
+            .iter()
+            .map(|slot| slot.outgoing.held_bytes())
+            .sum()
+    }
+
+    fn slot(&self, rpc: RpcKey) -> Option<&Slot> {
+        self.slots
+            .get(rpc.index as usize)
+            .filter(|slot| slot.is(rpc))
+    }
+
+    fn slot_mut(&mut self, rpc: RpcKey) -> Option<(&mut Slot, &mut Pool)> {
+        let slot = self.slots.get_mut(rpc.index as usize)?;
+        slot.is(rpc).then_some((slot, &mut self.pool))
+    }
+
+    /// The place of `rpc`, made or taken over from an RPC that ended. The index is bounded by the engine's
+    /// table (`Config::rpcs_max`).
+    fn slot_for(&mut self, rpc: RpcKey) -> (&mut Slot, &mut Pool) {
+        let index = rpc.index as usize;
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, Slot::default);
+        }
+        // The table was just made long enough.
+        let slot = &mut self.slots[index];
+        if !slot.is(rpc) {
+            self.live += usize::from(slot.generation.is_none());
+            slot.clear(&mut self.pool);
+            slot.generation = Some(rpc.generation);
+        }
+        (slot, &mut self.pool)
+    }
+}
+
+impl Payloads for Store {
+    fn pieces<'a>(&'a self, rpc: RpcKey, range: Range<u32>, piece: &mut dyn FnMut(&'a [u8])) {
+        match self.slot(rpc) {
+            Some(slot) => slot.outgoing.pieces(range, piece),
+            None => outgoing::zeros(range.end.saturating_sub(range.start) as usize, piece),
+        }
+    }
+}
+
+impl Slot {
+    fn is(&self, rpc: RpcKey) -> bool {
+        self.generation == Some(rpc.generation)
+    }
+
+    fn clear(&mut self, pool: &mut Pool) {
+        self.incoming.clear(pool);
+        self.outgoing.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: RpcKey = RpcKey {
+        index: 3,
+        generation: 1,
+    };
+    const NEW: RpcKey = RpcKey {
+        index: 3,
+        generation: 2,
+    };
+
+    fn placement(rpc: RpcKey, packet: Range<u32>, message_length: u32) -> Placement {
+        Placement {
+            rpc,
+            offset: 0,
+            packet,
+            message_length,
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_generation_finds_nothing() {
+        let mut store = Store::new();
+        store.place(&placement(OLD, 2..5, 3), b"##abc");
+        store.set_outgoing(OLD, "question".into(), 8);
+        assert_eq!(store.take(NEW), None);
+        assert_eq!(store.supply(NEW, "x".into()), None);
+        store.remove(NEW);
+        assert_eq!(store.live(), 1);
+        assert_eq!(store.take(OLD).expect("complete"), "abc");
+        store.remove(OLD);
+        assert_eq!((store.live(), store.outgoing_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_new_generation_takes_the_place_over_clean() {
+        let mut store = Store::new();
+        store.place(&placement(OLD, 0..3, 6), b"abc");
+        store.set_outgoing(OLD, "old".into(), 3);
+        store.place(&placement(NEW, 0..2, 2), b"xy");
+        assert_eq!(store.live(), 1);
+        assert_eq!(store.take(NEW).expect("complete"), "xy");
+        assert_eq!(store.outgoing(NEW), None);
+        assert_eq!(store.take_upto(OLD, 3), None);
+    }
+
+    #[test]
+    fn a_placement_that_does_not_fit_the_packet_is_harmless() {
+        let mut store = Store::new();
+        store.place(&placement(OLD, 2..50, 3), b"##a");
+        store.place(&placement(OLD, 7..9, 3), b"##a");
+        assert_eq!(store.incoming_bytes(), 1);
+    }
+
+    #[test]
+    fn bytes_that_are_gone_are_sent_as_zeros() {
+        let store = Store::new();
+        let mut sent = Vec::new();
+        store.pieces(OLD, 10..20_000, &mut |piece| sent.extend_from_slice(piece));
+        assert_eq!(sent, vec![0; 19_990]);
+    }
+}

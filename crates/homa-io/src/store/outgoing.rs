@@ -1,0 +1,185 @@
+//! The bytes of a message that is being sent.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+/// What is sent where bytes are missing.
+static ZEROS: [u8; 4096] = [0; 4096];
+/// Tables longer than this are not kept when their place is reused.
+const TABLE_KEPT_MAX: usize = 64;
+
+/// An outgoing message: the application's buffers with their offsets.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    length: u32,
+    supplied: u32,
+    /// Ascending, without gaps up to `supplied`; the first ones are dropped as they are released.
+    chunks: VecDeque<Chunk>,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    start: u32,
+    bytes: Bytes,
+}
+
+impl Outgoing {
+    pub(super) fn length(&self) -> u32 {
+        self.length
+    }
+
+    pub(super) fn supplied(&self) -> u32 {
+        self.supplied
+    }
+
+    /// Begins a message of `length` bytes.
+    pub(super) fn start(&mut self, length: u32) {
+        self.clear();
+        self.length = length;
+    }
+
+    /// Adds bytes at the end and returns how many there are now; `None` if they are too many.
+    pub(super) fn append(&mut self, bytes: Bytes) -> Option<u32> {
+        let end = u32::try_from(bytes.len())
+            .ok()?
+            .checked_add(self.supplied)?;
+        if end > self.length {
+            return None;
+        }
+        let start = self.supplied;
+        if !bytes.is_empty() {
+            self.chunks.push_back(Chunk { start, bytes });
+        }
+        self.supplied = end;
+        Some(end)
+    }
+
+    /// Calls `piece` for the pieces of `range`; see [`Payloads::pieces`](crate::driver::Payloads::pieces).
+    pub(super) fn pieces<'a>(&'a self, range: Range<u32>, piece: &mut dyn FnMut(&'a [u8])) {
+        let mut at = range.start;
+        let first = match self.chunks.len() {
+            0 | 1 => 0,
+            _ => self
+                .chunks
+                .partition_point(|chunk| chunk.end() <= range.start),
+        };
+        for chunk in self.chunks.range(first..) {
+            if at >= range.end {
+                return;
+            }
+            if at < chunk.start {
+                let missing = chunk.start.min(range.end) - at;
+                zeros(missing as usize, piece);
+                at += missing;
+            }
+            let end = range.end.min(chunk.end());
+            let (from, to) = (
+                at.saturating_sub(chunk.start),
+                end.saturating_sub(chunk.start),
+            );
+            if let Some(bytes) = chunk
+                .bytes
+                .get(from as usize..to as usize)
+                .filter(|it| !it.is_empty())
+            {
+                piece(bytes);
+                at = end;
+            }
+        }
+        zeros(range.end.saturating_sub(at) as usize, piece);
+    }
+
+    /// Drops the buffers that end at or below `upto`.
+    pub(super) fn release(&mut self, upto: u32) {
+        while self.chunks.front().is_some_and(|chunk| chunk.end() <= upto) {
+            self.chunks.pop_front();
+        }
+    }
+
+    /// Forgets the message and keeps the table, unless it is long.
+    pub(super) fn clear(&mut self) {
+        self.chunks.clear();
+        if self.chunks.capacity() > TABLE_KEPT_MAX {
+            self.chunks = VecDeque::new();
+        }
+        (self.length, self.supplied) = (0, 0);
+    }
+
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.chunks
+            .iter()
+            .map(|chunk| chunk.bytes.len() as u64)
+            .sum()
+    }
+}
+
+impl Chunk {
+    fn end(&self) -> u32 {
+        // `append` has checked that this fits.
+        self.start + self.bytes.len() as u32
+    }
+}
+
+/// Calls `piece` with `count` zero bytes.
+pub(super) fn zeros<'a>(mut count: usize, piece: &mut dyn FnMut(&'a [u8])) {
+    while count > 0 {
+        let (here, _) = ZEROS.split_at(count.min(ZEROS.len()));
+        piece(here);
+        count -= here.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(outgoing: &Outgoing, range: Range<u32>) -> Vec<u8> {
+        let mut all = Vec::new();
+        outgoing.pieces(range, &mut |piece| {
+            assert!(!piece.is_empty());
+            all.extend_from_slice(piece);
+        });
+        all
+    }
+
+    fn three() -> Outgoing {
+        let mut outgoing = Outgoing::default();
+        outgoing.start(9);
+        for part in ["abc", "", "de", "fgh"] {
+            assert!(outgoing.append(part.into()).is_some());
+        }
+        outgoing
+    }
+
+    #[test]
+    fn every_range_comes_out_as_it_went_in() {
+        let outgoing = three();
+        for start in 0..=8 {
+            for end in start..=8 {
+                let expected = &b"abcdefgh"[start as usize..end as usize];
+                assert_eq!(sent(&outgoing, start..end), expected, "{start}..{end}");
+            }
+        }
+    }
+
+    #[test]
+    fn more_bytes_than_announced_are_refused() {
+        let mut outgoing = three();
+        assert_eq!(outgoing.append("ij".into()), None);
+        assert_eq!(outgoing.append("i".into()), Some(9));
+        assert_eq!(outgoing.append("j".into()), None);
+    }
+
+    #[test]
+    fn released_buffers_are_dropped_and_read_as_zeros() {
+        let mut outgoing = three();
+        outgoing.release(4);
+        assert_eq!(outgoing.held_bytes(), 5);
+        assert_eq!(sent(&outgoing, 1..6), b"\0\0def");
+        outgoing.release(8);
+        assert_eq!(outgoing.held_bytes(), 0);
+        assert_eq!(sent(&outgoing, 6..10), [0; 4]);
+    }
+}
