@@ -1,1 +1,65 @@
-fn main() {}
+//! The `homa` command: serve, call, ping and benchmark Homa RPCs.
+
+mod args;
+mod bench;
+mod body;
+mod call;
+mod error;
+mod interrupt;
+mod latency;
+mod manual;
+mod ping;
+mod progress;
+mod resolve;
+mod serve;
+mod transport;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    args::{Carriage, Cli, Command, Global},
+    error::CliError,
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("homa: {error}");
+            ExitCode::from(error.exit_status())
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), CliError> {
+    check_carriage(&cli.global)?;
+    let json = cli.global.json;
+    match &cli.command {
+        Command::Serve(args) => serve::run(args, json),
+        Command::Call(args) => call::run(args, json),
+        Command::Ping(args) => ping::run(args, json),
+        Command::Bench(args) => bench::run(args, json),
+        Command::Completions { shell } => manual::completions(*shell, json),
+        Command::Man { directory } => manual::pages(directory.as_deref(), json),
+        Command::BenchServer { spec } => bench::server::run(spec),
+        Command::BenchClient { job } => bench::client::run(job),
+    }
+}
+
+fn check_carriage(global: &Global) -> Result<(), CliError> {
+    match global.carriage {
+        Carriage::Udp | Carriage::Auto => Ok(()),
+        Carriage::Ip => Err(not_built("ip")),
+        Carriage::Xdp => Err(not_built("xdp")),
+    }
+}
+
+fn not_built(carriage: &str) -> CliError {
+    CliError::Usage(format!(
+        "carriage `{carriage}` is not yet built; use `--carriage udp`"
+    ))
+}

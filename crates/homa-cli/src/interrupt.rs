@@ -1,0 +1,28 @@
+//! Ctrl-C: the first press asks for an orderly end, the second ends at once.
+
+use std::{
+    process,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+static PRESSED: AtomicBool = AtomicBool::new(false);
+
+/// Exit status of a program that SIGINT ended, by the convention of shells.
+const INTERRUPTED_STATUS: i32 = 130;
+
+/// Starts to watch for Ctrl-C and SIGTERM and calls `notify` at the first; for the start of a command that
+/// may run for long. A second call in one process changes nothing.
+pub(crate) fn watch(notify: impl Fn() + Send + 'static) {
+    // The only failure is a handler that is there already.
+    let _ = ctrlc::set_handler(move || {
+        if PRESSED.swap(true, Ordering::SeqCst) {
+            process::exit(INTERRUPTED_STATUS);
+        }
+        notify();
+    });
+}
+
+/// Whether Ctrl-C was pressed since [`watch`].
+pub(crate) fn pressed() -> bool {
+    PRESSED.load(Ordering::Relaxed)
+}

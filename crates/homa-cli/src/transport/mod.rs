@@ -1,0 +1,271 @@
+//! What the commands need of a transport, so that Homa and TCP run through the same code.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf, Bytes};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    body::{self, Order},
+    error::CliError,
+};
+
+pub(crate) mod connect;
+pub(crate) mod tcp;
+
+/// The longest message any of the transports here accepts, in bytes.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 1 << 30;
+
+/// Which protocol carries the RPCs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
+pub(crate) enum Protocol {
+    /// Homa inside UDP datagrams
+    #[serde(rename = "homa-udp")]
+    #[value(name = "homa")]
+    HomaUdp,
+    /// Length-prefixed RPCs over TCP connections
+    #[serde(rename = "tcp")]
+    #[value(name = "tcp")]
+    Tcp,
+}
+
+impl Protocol {
+    /// The name used in tables and documents.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Protocol::HomaUdp => "homa-udp",
+            Protocol::Tcp => "tcp",
+        }
+    }
+}
+
+/// What a thread does while nothing has arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Wait {
+    /// It sleeps in the kernel.
+    Sleep,
+    /// It polls without pause.
+    Busy,
+}
+
+/// The programming interface through which a transport is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Api {
+    /// One call at a time from a thread that blocks.
+    Blocking,
+    /// Many calls at a time from one thread; over TCP an epoll loop.
+    Event,
+    /// One call at a time from a task on a current-thread tokio runtime.
+    Tokio,
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Wait::Sleep => "sleep",
+            Wait::Busy => "busy",
+        })
+    }
+}
+
+impl fmt::Display for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Api::Blocking => "blocking",
+            Api::Event => "event",
+            Api::Tokio => "tokio",
+        })
+    }
+}
+
+/// How large the receive buffers of the sockets are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ReceiveBuffer {
+    /// As large as the transport likes it.
+    Large,
+    /// What the system gives a socket that asks for nothing.
+    Stock,
+}
+
+/// Settings of one side of a transport.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    /// What waiting threads do.
+    pub wait: Wait,
+    /// Number of TCP connections of a client; Homa has none.
+    pub connections: usize,
+    /// Congestion control of TCP by its name in the kernel, such as `cubic`; none keeps the system's.
+    pub congestion_control: Option<String>,
+    /// Receive buffers of the sockets.
+    pub receive_buffer: ReceiveBuffer,
+}
+
+/// The end of one call: the reply, or why there is none.
+pub(crate) type Outcome<'a> = Result<&'a mut dyn Buf, String>;
+
+/// The client side of a transport, used by one thread.
+pub(crate) trait Client {
+    /// One call: sends `body`, waits for the reply and shows it to `sink`.
+    ///
+    /// Fails when there is no reply within `timeout`.
+    fn call(
+        &mut self,
+        body: &Bytes,
+        timeout: Duration,
+        sink: &mut dyn FnMut(&mut dyn Buf),
+    ) -> Result<(), CliError>;
+
+    /// Begins a call that a later [`Client::poll`] reports with `token`; it may be sent only then.
+    fn start(&mut self, token: u64, body: &Bytes) -> Result<(), CliError>;
+
+    /// Reports calls that ended; waits for the first one, at most to `until`. Returns how many there were.
+    fn poll(
+        &mut self,
+        until: Instant,
+        sink: &mut dyn FnMut(u64, Outcome<'_>),
+    ) -> Result<usize, CliError>;
+}
+
+/// What a server does with requests that carry no [`Order`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Behaviour {
+    /// The reply is the request.
+    Echo,
+    /// The reply is the pattern of seed 0 with this length in bytes.
+    Pattern(u32),
+    /// The reply is one byte.
+    Discard,
+}
+
+/// The answer to one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The request itself.
+    Echo,
+    /// These bytes.
+    Bytes(Bytes),
+}
+
+/// Decides what to answer, and counts; clones share the counters.
+#[derive(Debug, Clone)]
+pub(crate) struct Responder {
+    echo: bool,
+    reply: Bytes,
+    counters: Arc<Counters>,
+}
+
+/// What a server has done so far.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    requests: AtomicU64,
+    request_bytes: AtomicU64,
+}
+
+impl Responder {
+    /// A responder for this behaviour.
+    pub(crate) fn new(behaviour: Behaviour) -> Self {
+        let reply = match behaviour {
+            Behaviour::Echo => Bytes::new(),
+            Behaviour::Pattern(length) => body::pattern(0, length as usize),
+            Behaviour::Discard => Bytes::from_static(b"."),
+        };
+        Responder {
+            echo: behaviour == Behaviour::Echo,
+            reply,
+            counters: Arc::default(),
+        }
+    }
+
+    /// The answer to a request of `length` bytes, of which `head` shows the first (all, or at least
+    /// [`body::ORDER_BYTES`]).
+    pub(crate) fn answer(&self, head: &[u8], length: usize) -> Answer {
+        match Order::decode(head) {
+            Some(Order::CpuTime) => {
+                return Answer::Bytes(Bytes::copy_from_slice(&process_cpu_ns().to_le_bytes()));
+            }
+            Some(Order::Pattern {
+                length: reply_length,
+                seed,
+            }) => {
+                self.count(length);
+                Answer::Bytes(body::pattern(seed, reply_length as usize))
+            }
+            None if self.echo => {
+                self.count(length);
+                Answer::Echo
+            }
+            None => {
+                self.count(length);
+                Answer::Bytes(self.reply.clone())
+            }
+        }
+    }
+
+    /// Requests answered and their bytes.
+    pub(crate) fn served(&self) -> (u64, u64) {
+        (
+            self.counters.requests.load(Ordering::Relaxed),
+            self.counters.request_bytes.load(Ordering::Relaxed),
+        )
+    }
+
+    fn count(&self, length: usize) {
+        self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        self.counters
+            .request_bytes
+            .fetch_add(length as u64, Ordering::Relaxed);
+    }
+}
+
+/// CPU time this process has used, all threads, user and system, in nanoseconds.
+pub(crate) fn process_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    (time.tv_sec as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(time.tv_nsec as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_overrides_the_behaviour_of_the_server() {
+        let responder = Responder::new(Behaviour::Echo);
+        let order = Order::Pattern { length: 5, seed: 9 }.encode();
+        assert_eq!(
+            responder.answer(&order, 100),
+            Answer::Bytes(body::pattern(9, 5))
+        );
+        assert_eq!(responder.answer(b"hello", 5), Answer::Echo);
+        assert_eq!(responder.served(), (2, 105));
+    }
+
+    #[test]
+    fn questions_for_cpu_time_are_not_counted_as_served() {
+        let responder = Responder::new(Behaviour::Discard);
+        let Answer::Bytes(bytes) = responder.answer(&Order::CpuTime.encode(), ORDER) else {
+            panic!("no bytes")
+        };
+        assert_eq!(bytes.len(), 8);
+        assert_eq!(responder.served(), (0, 0));
+        assert_eq!(
+            responder.answer(b"", 0),
+            Answer::Bytes(Bytes::from_static(b"."))
+        );
+    }
+
+    const ORDER: usize = body::ORDER_BYTES;
+}

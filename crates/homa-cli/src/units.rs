@@ -1,0 +1,197 @@
+//! Sizes and durations as people type them, and numbers as people read them.
+
+use std::time::Duration;
+
+/// Parses a number of bytes: `100`, `10k` (10,000), `1M`, `64KiB` (65,536), `1GiB`.
+///
+/// A suffix with an `i` counts in powers of 1,024, all others in powers of 1,000.
+/// A trailing `B` changes nothing; upper and lower case mean the same.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let (number, suffix) = split_number(text);
+    let unit: u64 = match suffix.to_ascii_lowercase().trim_end_matches('b') {
+        "" => 1,
+        "k" => 1_000,
+        "m" => 1_000_000,
+        "g" => 1_000_000_000,
+        "ki" => 1 << 10,
+        "mi" => 1 << 20,
+        "gi" => 1 << 30,
+        _ => {
+            return Err(format!(
+                "`{text}` is not a size; examples: 100, 10k, 1M, 64KiB"
+            ));
+        }
+    };
+    scale(number, unit)
+        .ok_or_else(|| format!("`{text}` is not a size; examples: 100, 10k, 1M, 64KiB"))
+}
+
+/// Parses a duration: `10ms`, `5s`, `2m`, `250us`, `100ns`; a bare number counts seconds.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let (number, suffix) = split_number(text);
+    let unit_ns: u64 = match suffix {
+        "ns" => 1,
+        "us" | "µs" => 1_000,
+        "ms" => 1_000_000,
+        "" | "s" => 1_000_000_000,
+        "m" | "min" => 60_000_000_000,
+        _ => {
+            return Err(format!(
+                "`{text}` is not a duration; examples: 10ms, 5s, 250us"
+            ));
+        }
+    };
+    scale(number, unit_ns)
+        .map(Duration::from_nanos)
+        .ok_or_else(|| format!("`{text}` is not a duration; examples: 10ms, 5s, 250us"))
+}
+
+/// Parses a duration and refuses zero.
+pub(crate) fn parse_positive_duration(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("must be longer than zero".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+/// Parses a number greater than zero, such as a share of load.
+pub(crate) fn parse_positive(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
+        _ => Err(format!("`{text}` is not a number above zero")),
+    }
+}
+
+/// Writes a number of bytes the short way: `100 B`, `10 kB`, `1 MB`.
+pub(crate) fn format_size(bytes: u64) -> String {
+    let (value, unit) = match bytes {
+        0..1_000 => return format!("{bytes} B"),
+        1_000..1_000_000 => (bytes as f64 / 1e3, "kB"),
+        1_000_000..1_000_000_000 => (bytes as f64 / 1e6, "MB"),
+        _ => (bytes as f64 / 1e9, "GB"),
+    };
+    format!("{} {unit}", format_number(value))
+}
+
+/// Writes a number with about three significant digits and thousands separated by commas.
+pub(crate) fn format_number(value: f64) -> String {
+    let magnitude = value.abs();
+    if magnitude >= 1_000.0 {
+        return group_thousands(value.round() as i64);
+    }
+    let text = if magnitude >= 100.0 {
+        format!("{value:.0}")
+    } else if magnitude >= 10.0 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.2}")
+    };
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+fn group_thousands(value: i64) -> String {
+    let digits = value.unsigned_abs().to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3 + 1);
+    if value < 0 {
+        text.push('-');
+    }
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn split_number(text: &str) -> (&str, &str) {
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_')
+        .unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    (number, suffix.trim_start())
+}
+
+/// `number * unit` rounded down; nothing when it is not a number or does not fit.
+fn scale(number: &str, unit: u64) -> Option<u64> {
+    let number = number.replace('_', "");
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(unit);
+    }
+    let value = number.parse::<f64>().ok()? * unit as f64;
+    (value.is_finite() && value >= 0.0 && value < 9e18).then_some(value as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_decimal_and_binary_suffixes() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("100", 100),
+            ("10k", 10_000),
+            ("1M", 1_000_000),
+            ("1.5M", 1_500_000),
+            ("64KiB", 65_536),
+            ("64 KiB", 65_536),
+            ("2GiB", 2 << 30),
+            ("1_000", 1_000),
+            ("7B", 7),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_size_is_refused() {
+        for text in [
+            "",
+            "k",
+            "-1",
+            "10x",
+            "1e3q",
+            "99999999999999999999",
+            "20000000000G",
+            "1..2",
+        ] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_in_every_unit() {
+        assert_eq!(parse_duration("10ms"), Ok(Duration::from_millis(10)));
+        assert_eq!(parse_duration("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(parse_duration("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse_duration("250us"), Ok(Duration::from_micros(250)));
+        assert!(parse_duration("soon").is_err());
+        assert!(parse_positive_duration("0s").is_err());
+    }
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        assert_eq!(format_number(1_234_567.0), "1,234,567");
+        assert_eq!(format_number(12.34), "12.3");
+        assert_eq!(format_number(1.50), "1.5");
+        assert_eq!(format_number(0.0), "0");
+        assert_eq!(format_size(100), "100 B");
+        assert_eq!(format_size(10_000), "10 kB");
+        assert_eq!(format_size(1_000_000), "1 MB");
+    }
+
+    #[test]
+    fn only_numbers_above_zero_are_loads() {
+        assert_eq!(parse_positive("0.5"), Ok(0.5));
+        for text in ["0", "-1", "nan", "inf", "x"] {
+            assert!(parse_positive(text).is_err(), "{text}");
+        }
+    }
+}
