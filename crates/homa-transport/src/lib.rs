@@ -1,1 +1,45 @@
-//! Placeholder.
+//! Homa: remote procedure calls with the latency of the network, for data centers.
+//!
+//! # The contract
+//!
+//! * An [`Endpoint`] (async) or [`blocking::Endpoint`] is one UDP socket that sends requests to any
+//!   number of servers and, made by `bind`, serves requests of any number of clients. There are no
+//!   connections and no order between RPCs.
+//! * A **call** sends one message of 1 byte to `max_message_bytes` and ends in exactly one of two
+//!   ways: with the whole answer, or with a [`CallError`] that says what happened and whether the
+//!   server [may have executed it](CallError::may_have_executed). It always ends, within the time-out
+//!   for silent servers or the deadline of the call.
+//! * A request is executed **at most once** by an incarnation of the server, whatever the network
+//!   duplicates. A handler that works for long is waited for, without limit but the deadline.
+//! * **Dropping** a call aborts its RPC and tells the server; dropping a [`Request`] without a
+//!   reply rejects it; dropping the last handle of an endpoint closes it.
+//! * Memory is bounded: outstanding calls and bytes have limits. At a limit `call` waits, `try_call`
+//!   returns [`CallError::LimitReached`] naming it.
+//! * No thread stands between the caller and the socket: the thread (or task) that waits runs the
+//!   protocol. One guard thread per endpoint answers the network while nobody waits.
+//! * After `fork` an endpoint works in the parent only; in the child everything returns `Forked`.
+
+#![forbid(unsafe_code)]
+
+mod builder;
+mod error;
+mod options;
+mod shared;
+mod stats;
+
+pub mod blocking;
+
+#[cfg(feature = "tokio")]
+mod asynchronous;
+
+#[cfg(feature = "tokio")]
+pub use asynchronous::{
+    BodySender, Call, Endpoint, PendingResponse, Request, RequestStream, Responder, ResponseStream,
+};
+pub use builder::EndpointBuilder;
+pub use bytes::{Buf, Bytes};
+pub use error::{AcceptError, BindError, CallError, Limit, ReplyError, StreamError};
+pub use homa_core::{Config, ConfigError, PeerSettings};
+pub use homa_io::{Body, Message};
+pub use options::CallOptions;
+pub use stats::Stats;

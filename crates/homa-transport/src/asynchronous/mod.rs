@@ -1,0 +1,11 @@
+//! The async face, on tokio.
+
+mod call;
+mod endpoint;
+mod request;
+mod stream;
+
+pub use call::{Call, PendingResponse};
+pub use endpoint::Endpoint;
+pub use request::{Request, RequestStream, Responder};
+pub use stream::{BodySender, ResponseStream};

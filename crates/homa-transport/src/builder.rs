@@ -1,0 +1,216 @@
+//! How an endpoint is set up.
+
+use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use homa_core::Config;
+
+use crate::BindError;
+
+/// Sets an endpoint up; all settings have documented defaults. Made by
+/// [`crate::blocking::Endpoint::builder`] and `homa::Endpoint::builder`, ended by `bind` or
+/// `client` (and their `_blocking` twins).
+///
+/// ```
+/// # fn main() -> Result<(), homa::BindError> {
+/// let endpoint = homa::EndpointBuilder::new()
+///     .max_message_bytes(8 << 20)
+///     .outstanding_calls_max(1_000)
+///     .client_blocking()?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct EndpointBuilder {
+    pub(crate) config: Config,
+    pub(crate) receive_buffer_bytes: Option<u32>,
+    pub(crate) outstanding_calls_max: usize,
+    pub(crate) outstanding_bytes_max: u64,
+    pub(crate) accept_queue_max: usize,
+    pub(crate) spin: Duration,
+    pub(crate) busy_poll: bool,
+    pub(crate) streaming_requests: bool,
+    pub(crate) linger: Duration,
+    pub(crate) seed: Option<u64>,
+}
+
+impl Default for EndpointBuilder {
+    fn default() -> Self {
+        Self {
+            config: Config::default(),
+            receive_buffer_bytes: Some(16 << 20),
+            outstanding_calls_max: 65_536,
+            outstanding_bytes_max: 1 << 30,
+            accept_queue_max: 4_096,
+            spin: Duration::from_micros(50),
+            busy_poll: false,
+            streaming_requests: false,
+            linger: Duration::from_secs(1),
+            seed: None,
+        }
+    }
+}
+
+impl EndpointBuilder {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All protocol settings at once ([`Config`]); replaces what was set by
+    /// [`EndpointBuilder::max_message_bytes`] and [`EndpointBuilder::mtu_max`] before.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Longest message sent or accepted, 1 to 2^30 bytes. Default 1,000,000. Both ends need it.
+    #[must_use]
+    pub fn max_message_bytes(mut self, bytes: u32) -> Self {
+        self.config.max_message_bytes = bytes;
+        let least = u64::from(bytes).saturating_mul(2);
+        self.config.receive_memory_bytes = self.config.receive_memory_bytes.max(least);
+        self
+    }
+
+    /// Longest IP packet sent, in bytes, before or after the path MTU is known. Default 65,535.
+    #[must_use]
+    pub fn mtu_max(mut self, bytes: u32) -> Self {
+        self.config.mtu_max = bytes;
+        self
+    }
+
+    /// Receive buffer asked of the system, in bytes. Default 16 MiB; the system may give less
+    /// (`net.core.rmem_max`), which is measured and respected.
+    #[must_use]
+    pub fn receive_buffer_bytes(mut self, bytes: u32) -> Self {
+        self.receive_buffer_bytes = Some(bytes);
+        self
+    }
+
+    /// Leaves the receive buffer as the system gives it (212,992 bytes on many systems).
+    #[must_use]
+    pub fn stock_receive_buffer(mut self) -> Self {
+        self.receive_buffer_bytes = None;
+        self
+    }
+
+    /// Calls that may be without an answer at a time; further ones wait, `try_` calls return
+    /// [`crate::CallError::LimitReached`]. Default 65,536; at least 1.
+    #[must_use]
+    pub fn outstanding_calls_max(mut self, calls: usize) -> Self {
+        self.outstanding_calls_max = calls.max(1);
+        self
+    }
+
+    /// Bytes of requests without an answer, and of answers not yet taken by their clients, each
+    /// at most this many at a time. A single message may always go. Default 1 GiB.
+    #[must_use]
+    pub fn outstanding_bytes_max(mut self, bytes: u64) -> Self {
+        self.outstanding_bytes_max = bytes;
+        self
+    }
+
+    /// Complete requests kept ready for `accept`; more stay in the receive memory
+    /// ([`Config::receive_memory_bytes`]). Default 4,096.
+    #[must_use]
+    pub fn accept_queue_max(mut self, requests: usize) -> Self {
+        self.accept_queue_max = requests.max(1);
+        self
+    }
+
+    /// How long a blocking call looks for packets before it sleeps, if that paid off lately.
+    /// Default 50 µs; zero never spins.
+    #[must_use]
+    pub fn spin(mut self, duration: Duration) -> Self {
+        self.spin = duration;
+        self
+    }
+
+    /// Blocking calls never sleep: lowest latency for a whole core. Default off.
+    #[must_use]
+    pub fn busy_poll(mut self, on: bool) -> Self {
+        self.busy_poll = on;
+        self
+    }
+
+    /// Requests are handed out at their first byte, by `accept_streaming`, instead of whole.
+    /// Default off.
+    #[must_use]
+    pub fn streaming_requests(mut self, on: bool) -> Self {
+        self.streaming_requests = on;
+        self
+    }
+
+    /// How long a closing endpoint stays to finish its answers. Default 1 s.
+    #[must_use]
+    pub fn linger(mut self, duration: Duration) -> Self {
+        self.linger = duration;
+        self
+    }
+
+    /// Seed of all random choices (RPC ids, hashing); default from the system.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// A blocking endpoint that serves at `address`; port 0 lets the system choose, `[::]` takes
+    /// IPv4 and IPv6.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn bind_blocking(
+        self,
+        address: impl ToSocketAddrs,
+    ) -> Result<crate::blocking::Endpoint, BindError> {
+        crate::blocking::Endpoint::from_builder(self, &resolve(address)?, true)
+    }
+
+    /// A blocking endpoint that only calls, at a port of the system's choice.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn client_blocking(self) -> Result<crate::blocking::Endpoint, BindError> {
+        crate::blocking::Endpoint::from_builder(self, &any_address(), false)
+    }
+
+    /// An async endpoint that serves at `address`; resolves names in the calling thread.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    #[cfg(feature = "tokio")]
+    pub fn bind(self, address: impl ToSocketAddrs) -> Result<crate::Endpoint, BindError> {
+        crate::Endpoint::from_builder(self, &resolve(address)?, true)
+    }
+
+    /// An async endpoint that only calls, at a port of the system's choice.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    #[cfg(feature = "tokio")]
+    pub fn client(self) -> Result<crate::Endpoint, BindError> {
+        crate::Endpoint::from_builder(self, &any_address(), false)
+    }
+}
+
+/// Dual stack if the system has IPv6, else IPv4.
+fn any_address() -> Vec<SocketAddr> {
+    vec![
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, 0)),
+    ]
+}
+
+fn resolve(address: impl ToSocketAddrs) -> Result<Vec<SocketAddr>, BindError> {
+    let found: Vec<SocketAddr> = address
+        .to_socket_addrs()
+        .map_err(BindError::Resolve)?
+        .collect();
+    if found.is_empty() {
+        let nothing = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+        return Err(BindError::Resolve(nothing));
+    }
+    Ok(found)
+}

@@ -1,0 +1,352 @@
+//! What can go wrong, to which peer, and what to do about it.
+
+use std::io;
+use std::net::SocketAddr;
+
+use homa_core::FailReason;
+use thiserror::Error;
+
+/// A bound of this endpoint that back-pressure comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Limit {
+    /// [`crate::EndpointBuilder::outstanding_calls_max`]: calls without an answer yet.
+    OutstandingCalls(usize),
+    /// [`crate::EndpointBuilder::outstanding_bytes_max`]: bytes of requests without an answer yet.
+    OutstandingBytes(u64),
+    /// [`homa_core::Config::rpcs_max`]: live RPCs of both roles.
+    LiveRpcs,
+    /// [`homa_core::Config::peers_max`]: known peers.
+    Peers,
+    /// Memory: an allocation failed.
+    Memory,
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::OutstandingCalls(max) => write!(f, "outstanding_calls_max ({max})"),
+            Self::OutstandingBytes(max) => write!(f, "outstanding_bytes_max ({max} bytes)"),
+            Self::LiveRpcs => f.write_str("rpcs_max"),
+            Self::Peers => f.write_str("peers_max"),
+            Self::Memory => f.write_str("memory"),
+        }
+    }
+}
+
+/// Why a call ended without its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The server was silent for [`homa_core::Config::timeout`]. It may or may not have executed
+    /// the request: repeat it only if that does no harm.
+    #[error("{server} did not answer in time; it may or may not have executed the request")]
+    Timeout {
+        /// Whom was asked.
+        server: SocketAddr,
+    },
+    /// The deadline given with the call passed. The server may have executed the request, or may
+    /// still do so.
+    #[error("the deadline of the call to {server} passed")]
+    DeadlineExceeded {
+        /// Whom was asked.
+        server: SocketAddr,
+    },
+    /// Nobody serves at that port: check the address, start the server, then call again. Nothing
+    /// was executed.
+    #[error("nobody serves at {server}")]
+    NoService {
+        /// Whom was asked.
+        server: SocketAddr,
+    },
+    /// The server's endpoint is closing. Ask another server.
+    #[error("{server} is closing")]
+    Closing {
+        /// Whom was asked.
+        server: SocketAddr,
+    },
+    /// The handler dropped the request without an answer. What that means is up to the service.
+    #[error("{server} rejected the request")]
+    Rejected {
+        /// Whom was asked.
+        server: SocketAddr,
+    },
+    /// The server restarted after it may have received the request: it may have executed it.
+    #[error("{server} restarted meanwhile; it may have executed the request")]
+    Restarted {
+        /// Whom was asked.
+        server: SocketAddr,
+    },
+    /// The server executed the request but gave up keeping the answer, or forgot it.
+    #[error("{server} no longer has the answer")]
+    Forgotten {
+        /// Whom was asked.
+        server: SocketAddr,
+    },
+    /// The server is at a limit and did not execute the request: call again later or elsewhere.
+    #[error("{server} is overloaded and did not execute the request")]
+    Overloaded {
+        /// Whom was asked.
+        server: SocketAddr,
+    },
+    /// A message needs at least one byte (`spec/protocol.md` §4). Nothing was sent.
+    #[error("a request to {server} needs at least one byte")]
+    EmptyMessage {
+        /// Whom was asked.
+        server: SocketAddr,
+    },
+    /// The request is longer than this endpoint's `max_message_bytes` or than the peer takes.
+    /// Raise the setting on both sides or send less. Nothing was executed.
+    #[error("the request to {server} is too long: at most {max_bytes} bytes are possible")]
+    TooLong {
+        /// Whom was asked.
+        server: SocketAddr,
+        /// The most that would be accepted.
+        max_bytes: u32,
+    },
+    /// The answer is longer than this endpoint's `max_message_bytes`: raise it.
+    #[error("the answer of {server} is longer than max_message_bytes here")]
+    ResponseTooLong {
+        /// Whom was asked.
+        server: SocketAddr,
+    },
+    /// The network reports that the host cannot be reached.
+    #[error("the host of {server} cannot be reached")]
+    HostUnreachable {
+        /// Whom was asked.
+        server: SocketAddr,
+    },
+    /// What answers there does not speak Homa.
+    #[error("{server} does not speak Homa")]
+    ProtocolUnreachable {
+        /// Whom was asked.
+        server: SocketAddr,
+    },
+    /// This system forbids sending to that address (a firewall rule, or a broadcast address).
+    #[error("this system forbids sending to {server}")]
+    Refused {
+        /// Whom was asked.
+        server: SocketAddr,
+    },
+    /// The server speaks another version of this implementation's extensions: upgrade one side.
+    #[error("{server} speaks version {theirs} of the protocol extensions, this endpoint {ours}")]
+    VersionMismatch {
+        /// Whom was asked.
+        server: SocketAddr,
+        /// Its version.
+        theirs: u16,
+        /// Our version.
+        ours: u16,
+    },
+    /// The address cannot be called from this endpoint (port 0, unspecified or multicast address,
+    /// or IPv6 from an IPv4 socket).
+    #[error("{server} cannot be called from this endpoint")]
+    BadAddress {
+        /// Whom was asked.
+        server: SocketAddr,
+    },
+    /// This endpoint is at a limit; nothing was sent. `try_` calls return it, others wait.
+    #[error("no call to {server} now: the limit {limit} is reached")]
+    LimitReached {
+        /// Whom was asked.
+        server: SocketAddr,
+        /// Which one.
+        limit: Limit,
+    },
+    /// The request body was given up before all announced bytes were supplied.
+    #[error("the body of the request to {server} ended before its announced length")]
+    BodyIncomplete {
+        /// Whom was asked.
+        server: SocketAddr,
+    },
+    /// This endpoint was closed: bind a new one.
+    #[error("this endpoint is closed")]
+    Closed,
+    /// This process was forked from the one that made the endpoint: make a new endpoint here.
+    #[error("this endpoint belongs to the parent process")]
+    Forked,
+    /// The socket no longer works; make a new endpoint.
+    #[error("the socket failed: {0}")]
+    Socket(io::ErrorKind),
+}
+
+impl CallError {
+    pub(crate) fn from_reason(reason: FailReason, server: SocketAddr, max_bytes: u32) -> Self {
+        match reason {
+            FailReason::Timeout => Self::Timeout { server },
+            FailReason::DeadlineExceeded => Self::DeadlineExceeded { server },
+            FailReason::NoService => Self::NoService { server },
+            FailReason::Closing => Self::Closing { server },
+            FailReason::Rejected | FailReason::Cancelled => Self::Rejected { server },
+            FailReason::Restarted => Self::Restarted { server },
+            FailReason::Forgotten => Self::Forgotten { server },
+            FailReason::Overloaded => Self::Overloaded { server },
+            FailReason::PeerLimit => Self::TooLong { server, max_bytes },
+            FailReason::ResponseTooLong => Self::ResponseTooLong { server },
+            FailReason::HostUnreachable => Self::HostUnreachable { server },
+            FailReason::ProtocolUnreachable => Self::ProtocolUnreachable { server },
+            FailReason::Refused => Self::Refused { server },
+            FailReason::VersionMismatch { theirs } => Self::VersionMismatch {
+                server,
+                theirs,
+                ours: homa_wire::VERSION,
+            },
+            FailReason::Aborted => Self::BodyIncomplete { server },
+            _ => Self::Closed,
+        }
+    }
+
+    /// Whom the failed call was for; `None` if the endpoint itself is at fault.
+    pub fn server(&self) -> Option<SocketAddr> {
+        match *self {
+            Self::Timeout { server }
+            | Self::DeadlineExceeded { server }
+            | Self::NoService { server }
+            | Self::Closing { server }
+            | Self::Rejected { server }
+            | Self::Restarted { server }
+            | Self::Forgotten { server }
+            | Self::Overloaded { server }
+            | Self::EmptyMessage { server }
+            | Self::TooLong { server, .. }
+            | Self::ResponseTooLong { server }
+            | Self::HostUnreachable { server }
+            | Self::ProtocolUnreachable { server }
+            | Self::Refused { server }
+            | Self::VersionMismatch { server, .. }
+            | Self::BadAddress { server }
+            | Self::LimitReached { server, .. }
+            | Self::BodyIncomplete { server } => Some(server),
+            Self::Closed | Self::Forked | Self::Socket(_) => None,
+        }
+    }
+
+    /// Whether the server may have executed the request. If not, calling again is always safe.
+    pub fn may_have_executed(&self) -> bool {
+        matches!(
+            self,
+            Self::Timeout { .. }
+                | Self::DeadlineExceeded { .. }
+                | Self::Closing { .. }
+                | Self::Rejected { .. }
+                | Self::Restarted { .. }
+                | Self::Forgotten { .. }
+                | Self::ResponseTooLong { .. }
+                | Self::HostUnreachable { .. }
+                | Self::Closed
+                | Self::Socket(_)
+        )
+    }
+}
+
+/// Why no endpoint could be made.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The text names no address (unknown host, missing port).
+    #[error("no such address: {0}")]
+    Resolve(#[source] io::Error),
+    /// Another socket uses the port: choose another, or end the other program.
+    #[error("{address} is in use")]
+    InUse {
+        /// What was asked for.
+        address: SocketAddr,
+    },
+    /// The system refused the socket; the source says why.
+    #[error("cannot bind {address}: {source}")]
+    Socket {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Config(#[from] homa_core::ConfigError),
+    /// A thread or descriptor that every endpoint needs could not be made.
+    #[error("cannot start the endpoint: {0}")]
+    Resources(#[source] io::Error),
+}
+
+/// Why no request can be accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// The endpoint was made by `client()`: use `bind`.
+    #[error("this endpoint does not serve: make it with bind")]
+    NotServing,
+    /// The endpoint hands requests out at their first byte: use `accept_streaming` (or build the
+    /// endpoint without `streaming_requests`).
+    #[error("this endpoint streams requests: use accept_streaming")]
+    Streaming,
+    /// This process was forked from the one that made the endpoint: make a new endpoint here.
+    #[error("this endpoint belongs to the parent process")]
+    Forked,
+    /// The socket no longer works; make a new endpoint.
+    #[error("the socket failed: {0}")]
+    Socket(io::ErrorKind),
+}
+
+/// Why an answer was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ReplyError {
+    /// The client gave the call up, or is gone: nobody waits for the answer. Nothing to do.
+    #[error("{client} no longer waits for the answer")]
+    Cancelled {
+        /// Who had asked.
+        client: SocketAddr,
+    },
+    /// An answer needs at least one byte. The client sees the request as rejected.
+    #[error("an answer to {client} needs at least one byte")]
+    EmptyMessage {
+        /// Who had asked.
+        client: SocketAddr,
+    },
+    /// Longer than `max_message_bytes`: raise it on both sides. The client sees the request as
+    /// rejected.
+    #[error("the answer to {client} is longer than {max_bytes} bytes")]
+    TooLong {
+        /// Who had asked.
+        client: SocketAddr,
+        /// The most that is accepted.
+        max_bytes: u32,
+    },
+    /// This endpoint was closed.
+    #[error("this endpoint is closed")]
+    Closed,
+    /// This process was forked from the one that accepted the request.
+    #[error("this endpoint belongs to the parent process")]
+    Forked,
+}
+
+/// Why a streamed body broke off.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// The RPC ended: as a client, this is why. The bytes read so far are good.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// As a server: the client gave the call up or is gone.
+    #[error("{peer} gave the call up")]
+    Cancelled {
+        /// The client.
+        peer: SocketAddr,
+    },
+    /// More bytes were sent than the length announced.
+    #[error("the body for {peer} is longer than the {announced_bytes} bytes announced")]
+    TooLong {
+        /// Who the body is for.
+        peer: SocketAddr,
+        /// The length given at the start.
+        announced_bytes: u32,
+    },
+    /// `finish` came before all announced bytes were sent; the RPC was aborted.
+    #[error("the body for {peer} lacks {missing_bytes} of the bytes announced")]
+    Incomplete {
+        /// Who the body is for.
+        peer: SocketAddr,
+        /// How many are missing.
+        missing_bytes: u32,
+    },
+}

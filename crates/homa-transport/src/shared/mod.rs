@@ -1,0 +1,4 @@
+//! What both faces share.
+
+mod stub;
+pub(crate) use stub::*;

@@ -1,0 +1,23 @@
+//! Counters of an endpoint.
+
+/// Counters and gauges of an endpoint at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// What the protocol engine counts.
+    pub engine: homa_core::Stats,
+    /// Calls without an answer now.
+    pub outstanding_calls: u64,
+    /// Bytes of their requests.
+    pub outstanding_bytes: u64,
+    /// Bytes of answers not yet taken by their clients.
+    pub unacknowledged_answer_bytes: u64,
+    /// Requests waiting to be accepted.
+    pub requests_waiting: u64,
+    /// Packets the system dropped because nobody fetched them in time.
+    pub dropped_by_system: u64,
+    /// Payload bytes the receive buffer holds in packets of MTU size.
+    pub receive_capacity_bytes: u64,
+    /// Small packets the receive buffer holds.
+    pub receive_capacity_packets: u32,
+}
