@@ -25,12 +25,13 @@ pub struct HostBudget {
     slots: Arc<[Slot]>,
 }
 
-/// One engine's figures. The order of the fields is part of the layout.
+/// One engine's figures. Plain numbers in a fixed order, so that the slots
+/// could also lie in memory that processes share.
 #[derive(Debug)]
 #[repr(C, align(64))]
 struct Slot {
     owner: AtomicU32,
-    /// Counts claims and releases: tells a stale [`SlotId`].
+    /// Counts releases: tells a stale [`SlotId`].
     epoch: AtomicU32,
     incoming: AtomicU64,
     backlog_bytes: AtomicU64,
@@ -64,6 +65,8 @@ pub(crate) struct SlotId {
 
 impl HostBudget {
     /// A budget for up to `slots` engines; numbers outside 1 to 1024 are brought into that range.
+    /// Allocates 64 bytes per slot, now and never again; like every `Arc` it aborts the program
+    /// if there is no memory, so make it at the start.
     pub fn new(slots: usize) -> Self {
         let slots = slots.clamp(1, SLOTS_MAX);
         Self {
@@ -88,7 +91,7 @@ impl HostBudget {
                 slot.owner
                     .compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed);
             if taken.is_ok() {
-                let epoch = slot.epoch.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+                let epoch = slot.epoch.load(Ordering::Relaxed);
                 return Some(SlotId { index, epoch });
             }
         }
@@ -181,9 +184,9 @@ impl Default for HostBudget {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
     use proptest::prelude::*;
     use std::thread;
-    use std::vec::Vec;
 
     use super::*;
 

@@ -36,10 +36,19 @@ impl Cutoffs {
         }
     }
 
-    /// What a sender assumes before its peer has said anything: level 6 for all lengths (level 0
-    /// where there is no level 6).
-    pub const fn initial() -> Self {
-        Self::new([0, 0, 0, 0, 0, 0, EVERY_LENGTH, 0])
+    /// What a sender assumes before its peer has said anything: level 6 for all lengths, or
+    /// level 0 where `num_priorities` (1 to 8) leaves no level 6.
+    pub fn initial(num_priorities: u8) -> Self {
+        Self::new([0, 0, 0, 0, 0, 0, EVERY_LENGTH, 0]).normalise(num_priorities)
+    }
+
+    /// What an engine tells its peers before it has seen enough traffic: Linux's default table
+    /// (`Cutoffs::default()`) or, with fewer levels, its upper part on the levels there are.
+    pub fn default_for(num_priorities: u8) -> Self {
+        let mut levels = Self::default().levels;
+        let missing = LEVELS.saturating_sub(usize::from(num_priorities.max(1)));
+        levels.rotate_left(missing);
+        Self::new(levels).normalise(num_priorities)
     }
 
     /// The entries, level 0 first, in bytes.
@@ -58,7 +67,8 @@ impl Cutoffs {
     }
 
     /// Adapts the table to `num_priorities` (1 to 8): levels that do not exist admit nothing.
-    pub fn normalise(&mut self, num_priorities: u8) {
+    #[must_use]
+    pub fn normalise(mut self, num_priorities: u8) -> Self {
         for entry in self
             .levels
             .iter_mut()
@@ -66,12 +76,13 @@ impl Cutoffs {
         {
             *entry = 0;
         }
+        self
     }
 
     /// Highest level for scheduled data: the one below the lowest unscheduled level, or 0, which
-    /// both then share.
-    pub fn max_scheduled_priority(&self) -> u8 {
-        (0..LEVELS as u8)
+    /// both then share. Only levels below `num_priorities` (1 to 8) count.
+    pub fn max_scheduled_priority(&self, num_priorities: u8) -> u8 {
+        (0..num_priorities)
             .zip(&self.levels)
             .rev()
             .find(|(_, longest)| **longest >= UNBOUNDED_BYTES)
@@ -115,6 +126,20 @@ pub(crate) struct PlannerConfig {
     pub(crate) unscheduled_levels: Option<u8>,
     /// Longest message in bytes: what the unbounded levels admit (at least 1,000,000).
     pub(crate) message_bytes_max: u32,
+}
+
+impl Default for PlannerConfig {
+    /// As the program that does this for Linux.
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(1),
+            messages_min: 10_000,
+            drift_min_permille: 1000,
+            boost_permille: 0,
+            unscheduled_levels: None,
+            message_bytes_max: UNBOUNDED_BYTES,
+        }
+    }
 }
 
 /// Computes cutoffs from the lengths of incoming messages, so that the unscheduled levels carry
@@ -288,9 +313,7 @@ impl Sample<'_> {
     /// messages.
     fn divide(&self, target: u64, unscheduled_bytes: u32, num_priorities: u8) -> Cutoffs {
         let mut levels = [self.planner.unbounded(); LEVELS];
-        // Level 0 admits everything in any case.
-        let used = levels.iter_mut().take(usize::from(num_priorities)).skip(1);
-        let mut from_top = used.rev();
+        let mut from_top = levels.iter_mut().take(usize::from(num_priorities)).rev();
         let mut collected = 0u64;
         for bin in self.bins() {
             collected = collected.saturating_add(unscheduled_in(bin, unscheduled_bytes));
@@ -300,9 +323,8 @@ impl Sample<'_> {
                 collected = 0;
             }
         }
-        let mut table = Cutoffs::new(levels);
-        table.normalise(num_priorities);
-        table
+        // Level 0 admits every length whatever was put there.
+        Cutoffs::new(levels).normalise(num_priorities)
     }
 }
 
@@ -338,8 +360,8 @@ fn saturating_sum(values: impl Iterator<Item = u64>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
     use proptest::prelude::*;
-    use std::vec::Vec;
 
     use super::*;
 
@@ -350,19 +372,8 @@ mod tests {
     const W5: &str = include_str!("../../../testdata/workloads/w5.csv");
     const UNSCHEDULED: u32 = 40_000;
 
-    fn config() -> PlannerConfig {
-        PlannerConfig {
-            interval: Duration::from_secs(1),
-            messages_min: 10_000,
-            drift_min_permille: 1000,
-            boost_permille: 0,
-            unscheduled_levels: None,
-            message_bytes_max: 1_000_000,
-        }
-    }
-
     fn planner() -> CutoffPlanner {
-        CutoffPlanner::new(config()).unwrap()
+        CutoffPlanner::new(PlannerConfig::default()).unwrap()
     }
 
     /// `count` messages spread evenly over the distribution, capped at 1,000,000 bytes.
@@ -420,8 +431,8 @@ mod tests {
 
     #[test]
     fn before_any_cutoffs_everything_goes_at_level_6_or_0() {
-        let initial = Cutoffs::initial();
         for (num_priorities, level) in [(8, 6), (7, 6), (6, 0), (4, 0), (1, 0)] {
+            let initial = Cutoffs::initial(num_priorities);
             assert_eq!(initial.priority(1, num_priorities), level);
             assert_eq!(initial.priority(1_000_000, num_priorities), level);
         }
@@ -432,28 +443,49 @@ mod tests {
         let table = Cutoffs::default();
         let levels = [200, 201, 2801, 15_001, 1_000_000].map(|length| table.priority(length, 8));
         assert_eq!(levels, [7, 6, 5, 4, 4]);
-        assert_eq!(table.max_scheduled_priority(), 3);
+        assert_eq!(table.max_scheduled_priority(8), 3);
     }
 
     #[test]
     fn normalising_empties_the_levels_that_do_not_exist() {
-        let mut table = Cutoffs::new([5, 1_000_000, 1_000_000, 900, 800, 700, 600, 500]);
-        table.normalise(6);
+        let table = Cutoffs::new([5, 1_000_000, 1_000_000, 900, 800, 700, 600, 500]);
+        let table = table.normalise(6);
         assert_eq!(
             table.levels(),
             &[EVERY_LENGTH, 1_000_000, 1_000_000, 900, 800, 700, 0, 0]
         );
-        assert_eq!(table.max_scheduled_priority(), 1);
-        table.normalise(2);
-        assert_eq!(table.max_scheduled_priority(), 0);
-        table.normalise(0);
+        assert_eq!(table.max_scheduled_priority(8), 1);
+        let table = table.normalise(2);
+        assert_eq!(table.max_scheduled_priority(8), 0);
+        let table = table.normalise(0);
         assert_eq!(table.levels(), &[EVERY_LENGTH, 0, 0, 0, 0, 0, 0, 0]);
     }
 
     #[test]
     fn without_a_level_for_all_lengths_level_0_is_shared() {
         let table = Cutoffs::new([0, 999_999, 5000, 400, 300, 200, 100, 50]);
-        assert_eq!(table.max_scheduled_priority(), 0);
+        assert_eq!(table.max_scheduled_priority(8), 0);
+    }
+
+    #[test]
+    fn levels_that_do_not_exist_do_not_count_for_scheduled_data() {
+        let table = Cutoffs::new([0, 0, 1_000_000, 500, 0, 0, 1_000_000, 100]);
+        assert_eq!(table.max_scheduled_priority(8), 5);
+        assert_eq!(table.max_scheduled_priority(4), 1);
+        assert_eq!(table.max_scheduled_priority(0), 0);
+    }
+
+    #[test]
+    fn with_fewer_levels_the_default_table_keeps_its_upper_part() {
+        assert_eq!(Cutoffs::default_for(8), Cutoffs::default());
+        let expected = [EVERY_LENGTH, 1_000_000, 15_000, 2_800, 200, 0, 0, 0];
+        assert_eq!(Cutoffs::default_for(5).levels(), &expected);
+        assert_eq!(Cutoffs::default_for(5).max_scheduled_priority(5), 0);
+        let expected = [EVERY_LENGTH, 2_800, 200, 0, 0, 0, 0, 0];
+        assert_eq!(Cutoffs::default_for(3).levels(), &expected);
+        for num_priorities in [0, 1] {
+            assert_eq!(Cutoffs::default_for(num_priorities).levels()[1..], [0; 7]);
+        }
     }
 
     #[test]
@@ -472,7 +504,7 @@ mod tests {
     fn w1_is_nearly_all_unscheduled() {
         let table = planned(W1);
         assert!(is_monotone(&table, 8), "{table:?}");
-        assert_eq!(table.max_scheduled_priority(), 0);
+        assert_eq!(table.max_scheduled_priority(8), 0);
         assert!(table.levels()[1] < 20_000, "{table:?}");
         assert!(near(table.levels()[7], 192, 40), "{table:?}");
     }
@@ -481,7 +513,7 @@ mod tests {
     fn w2_has_six_unscheduled_levels() {
         let table = planned(W2);
         assert!(is_monotone(&table, 8), "{table:?}");
-        assert_eq!(table.max_scheduled_priority(), 1, "{table:?}");
+        assert_eq!(table.max_scheduled_priority(8), 1, "{table:?}");
         assert!(
             near(table.levels()[7], 320, 25) && near(table.levels()[3], 7168, 25),
             "{table:?}"
@@ -492,7 +524,7 @@ mod tests {
     fn w3_has_four_unscheduled_levels() {
         let table = planned(W3);
         assert!(is_monotone(&table, 8), "{table:?}");
-        assert_eq!(table.max_scheduled_priority(), 3, "{table:?}");
+        assert_eq!(table.max_scheduled_priority(8), 3, "{table:?}");
         assert!(near(table.levels()[7], 3008, 25), "{table:?}");
         assert!(near(table.levels()[6], 12_288, 25), "{table:?}");
         assert!(near(table.levels()[5], 63_488, 25), "{table:?}");
@@ -503,7 +535,7 @@ mod tests {
         let table = planned(W4);
         assert!(is_monotone(&table, 8), "{table:?}");
         assert!(
-            (5..=6).contains(&table.max_scheduled_priority()),
+            (5..=6).contains(&table.max_scheduled_priority(8)),
             "{table:?}"
         );
     }
@@ -512,7 +544,7 @@ mod tests {
     fn w5_is_all_scheduled_but_one_level() {
         let table = planned(W5);
         assert_eq!(table.levels()[1..], [1_000_000; 7]);
-        assert_eq!(table.max_scheduled_priority(), 6);
+        assert_eq!(table.max_scheduled_priority(8), 6);
     }
 
     #[test]
@@ -575,33 +607,33 @@ mod tests {
         let lowest_unscheduled = |config| {
             let mut planner = CutoffPlanner::new(config).unwrap();
             feed(&mut planner, &lengths(W3, 200_000));
-            plan(&mut planner, 1, 8).unwrap().max_scheduled_priority() + 1
+            plan(&mut planner, 1, 8).unwrap().max_scheduled_priority(8) + 1
         };
         assert_eq!(
             lowest_unscheduled(PlannerConfig {
                 unscheduled_levels: Some(2),
-                ..config()
+                ..PlannerConfig::default()
             }),
             6
         );
         assert_eq!(
             lowest_unscheduled(PlannerConfig {
                 unscheduled_levels: Some(0),
-                ..config()
+                ..PlannerConfig::default()
             }),
             7
         );
         assert_eq!(
             lowest_unscheduled(PlannerConfig {
                 boost_permille: 1000,
-                ..config()
+                ..PlannerConfig::default()
             }),
             3
         );
         assert_eq!(
             lowest_unscheduled(PlannerConfig {
                 boost_permille: i32::MIN,
-                ..config()
+                ..PlannerConfig::default()
             }),
             7
         );
@@ -611,13 +643,65 @@ mod tests {
     fn unbounded_levels_admit_the_longest_message() {
         let long = PlannerConfig {
             message_bytes_max: 1 << 30,
-            ..config()
+            ..PlannerConfig::default()
         };
         let mut planner = CutoffPlanner::new(long).unwrap();
         feed(&mut planner, &lengths(W5, 20_000));
         let table = plan(&mut planner, 1, 8).unwrap();
         assert_eq!(table.levels()[1..], [1 << 30; 7]);
         assert_eq!(table.priority(1 << 30, 8), 7);
+    }
+
+    #[test]
+    fn a_level_for_everything_gets_its_share_of_all_bytes() {
+        // The short messages have 11 MB. An eighth of all bytes is 20 MB, an eighth of the
+        // unscheduled bytes would be only 9 MB.
+        let fixed = PlannerConfig {
+            unscheduled_levels: Some(8),
+            ..PlannerConfig::default()
+        };
+        let mut planner = CutoffPlanner::new(fixed).unwrap();
+        feed(&mut planner, &[1000; 11_000]);
+        feed(&mut planner, &[100_000; 1_500]);
+        let table = plan(&mut planner, 1, 8).unwrap();
+        assert_eq!(table.levels()[7], 100_352);
+    }
+
+    #[test]
+    fn long_messages_are_not_counted_as_more_than_they_are() {
+        // With `unscheduled_bytes` far above their length the target would be out of reach.
+        let fixed = PlannerConfig {
+            unscheduled_levels: Some(4),
+            ..PlannerConfig::default()
+        };
+        let mut planner = CutoffPlanner::new(fixed).unwrap();
+        feed(&mut planner, &[100_000; 12_000]);
+        feed(&mut planner, &[200_000; 10_000]);
+        let table = planner.maybe_update(Instant::ZERO, 1_000_000, 8, &Cutoffs::default());
+        assert_eq!(table.unwrap().levels()[7], 100_352);
+    }
+
+    #[test]
+    fn deciles_are_the_lengths_below_which_each_tenth_lies() {
+        let mut planner = planner();
+        for length in [64, 192, 448, 960, 4096, 131_072] {
+            feed(&mut planner, &[length; 1000]);
+        }
+        feed(&mut planner, &[500_000; 4000]);
+        let sample = Sample { planner: &planner };
+        let counts: Vec<u64> = sample
+            .bins()
+            .map(messages_in)
+            .filter(|count| *count > 0)
+            .collect();
+        // Lengths at the upper edge of their bin are counted as more messages than they are.
+        assert_eq!(counts, [2000, 1200, 1076, 1034, 1007, 1003]);
+        let deciles = sample.deciles(sample.messages(), 1_000_000);
+        let long = 1_000_000;
+        assert_eq!(
+            deciles,
+            [64, 192, 448, 960, 4096, 131_072, long, long, long]
+        );
     }
 
     #[test]
@@ -637,7 +721,7 @@ mod tests {
             unscheduled_bytes in prop_oneof![1..100_000u32, 1..=u32::MAX],
             boost_permille in -9000..9000i32,
         ) {
-            let config = PlannerConfig { messages_min: 1, boost_permille, ..config() };
+            let config = PlannerConfig { messages_min: 1, boost_permille, ..PlannerConfig::default() };
             let mut planner = CutoffPlanner::new(config).unwrap();
             feed(&mut planner, &lengths);
             let current = Cutoffs::new([0; LEVELS]);
@@ -647,7 +731,7 @@ mod tests {
                 prop_assert!(is_monotone(&table, num_priorities), "{:?}", table);
                 prop_assert_eq!(table.levels()[0], EVERY_LENGTH);
                 prop_assert!(table.levels()[usize::from(num_priorities)..].iter().all(|e| *e == 0));
-                prop_assert!(table.max_scheduled_priority() < num_priorities);
+                prop_assert!(table.max_scheduled_priority(num_priorities) < num_priorities);
             }
         }
     }

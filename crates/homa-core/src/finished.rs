@@ -150,8 +150,8 @@ const fn span_ns(memory: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use alloc::collections::BTreeMap;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
 
     use super::*;
 

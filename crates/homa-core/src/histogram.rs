@@ -146,8 +146,8 @@ const fn bin(index: usize, bytes: u64) -> Bin {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
     use proptest::prelude::*;
-    use std::vec::Vec;
 
     use super::*;
 
@@ -169,6 +169,21 @@ mod tests {
                 .zip(histogram.bins().skip(1))
                 .all(|(a, b)| a.upper_bytes == b.lower_bytes)
         );
+    }
+
+    #[test]
+    fn a_bin_ends_at_its_upper_edge() {
+        for (length, upper) in [
+            (64, 64),
+            (65, 128),
+            (4096, 4096),
+            (4097, 5120),
+            (5121, 6144),
+        ] {
+            let mut histogram = LengthHistogram::new().unwrap();
+            histogram.record(length);
+            assert_eq!(filled(&histogram)[0].upper_bytes, upper);
+        }
     }
 
     #[test]

@@ -192,9 +192,9 @@ impl<K: Ord + Copy> IndexedHeap<K> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::collections::BTreeMap;
+    use alloc::vec::Vec;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
-    use std::vec::Vec;
 
     use super::*;
 

@@ -163,9 +163,9 @@ impl RangeSet {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
     use proptest::prelude::*;
-    use std::vec;
-    use std::vec::Vec;
 
     use super::*;
 

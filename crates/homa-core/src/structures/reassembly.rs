@@ -64,7 +64,7 @@ impl Reassembly {
         let below = if self.gaps.is_empty() {
             None
         } else {
-            match self.fill(start, end.min(self.highest), gaps_max) {
+            match self.fill(start, end, gaps_max) {
                 Ok(filled) => filled,
                 Err(TooManyGaps) => return Insert::TooManyGaps,
             }
@@ -187,9 +187,9 @@ struct TooManyGaps;
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
     use proptest::prelude::*;
-    use std::vec;
-    use std::vec::Vec;
 
     use super::*;
 
