@@ -11,6 +11,7 @@
 //! | --- | --- |
 //! | [`udp`] | [`UdpSocket`]: trains by `UDP_SEGMENT`, batches by `UDP_GRO`, errors, path MTU |
 //! | [`eventfd`], [`timerfd`], [`epoll`], [`poll`] | waiting and being woken |
+//! | [`errno`] | error numbers by name |
 //! | [`clock`] | monotonic time, processor time |
 //! | [`cpu`] | which processors a thread may use |
 //! | [`fork`] | noticing that the process is a forked child |
@@ -24,6 +25,7 @@ pub mod clock;
 pub mod control;
 pub mod cpu;
 pub mod epoll;
+pub mod errno;
 pub mod eventfd;
 pub mod fork;
 pub mod link;

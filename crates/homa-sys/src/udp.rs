@@ -17,7 +17,7 @@ mod send;
 pub use errors::{ErrorOrigin, QUOTED_BYTES, SocketError};
 pub use options::{path_mtu, source_ip};
 pub use receive::Received;
-pub use send::{GATHER_MAX, Source};
+pub use send::{GATHER_MAX, Pieces, Source};
 
 use crate::address::{Family, RawAddress};
 use crate::call::{check, check_fd};

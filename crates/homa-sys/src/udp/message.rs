@@ -31,7 +31,10 @@ pub(super) fn receive(
     let result = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags) };
     let length = check_bytes(result)?;
     name.set_length(header.msg_namelen);
-    #[allow(clippy::unnecessary_cast, reason = "the field is narrower in some C libraries")]
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the field is narrower in some C libraries"
+    )]
     control.set_length(header.msg_controllen as usize);
     Ok((length, header.msg_flags))
 }

@@ -4,6 +4,7 @@ use super::options::UDP_SEGMENT;
 use super::{UdpSocket, message};
 use crate::address::{Family, RawAddress};
 use crate::control::ControlBuffer;
+use arrayvec::ArrayVec;
 use std::ffi::c_int;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
@@ -11,6 +12,10 @@ use std::os::fd::AsFd;
 
 /// Most pieces of one send (the kernel's `UIO_MAXIOV`).
 pub const GATHER_MAX: usize = 1_024;
+
+/// Pieces of one send, on the stack and without allocation. Half of what the kernel takes: four
+/// per segment of the longest train, in 8,192 bytes.
+pub type Pieces<'a> = ArrayVec<IoSlice<'a>, { GATHER_MAX / 2 }>;
 
 /// Where a packet is to leave from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

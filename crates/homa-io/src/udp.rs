@@ -1,0 +1,216 @@
+//! The default driver: Homa packets as the payload of UDP datagrams, through an ordinary socket,
+//! without privileges.
+//!
+//! * Out: a *train* (packets of equal length to one destination) is one `sendmsg` with
+//!   `UDP_SEGMENT`, gathered from headers and payload where they lie; nothing is copied together.
+//!   A single packet goes without segmentation.
+//! * In: one `recvmsg` brings one packet or, by `UDP_GRO`, a whole train, which is split here.
+//! * Errors: the kernel answers a send with whatever error is pending on the socket, perhaps of
+//!   another peer; the driver empties the error queue and tries again before it blames the
+//!   destination. What the network reported reaches the engine with the next receive.
+//!
+//! Source: `UDP_SEGMENT` and the error queue in udp(7) and ip(7); costs by the example
+//! `udp_costs`.
+
+mod receive;
+mod reports;
+mod route;
+mod send;
+mod stats;
+mod train;
+
+pub use stats::UdpStats;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use homa_core::{Segment, Transmit};
+use homa_sys::UdpSocket;
+use homa_sys::udp::GSO_SEGMENTS_MAX;
+
+use crate::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
+use receive::Receiver;
+use reports::Reports;
+use route::Routes;
+
+/// What a packet of an Ethernet MTU occupies in a receive buffer, in bytes of the kernel's
+/// accounting (measured on Linux 6.18).
+const MTU_PACKET_TRUESIZE_BYTES: u64 = 2_304;
+/// The same for a packet of up to some hundred bytes.
+const SMALL_PACKET_TRUESIZE_BYTES: u64 = 832;
+/// Payload in a packet of an Ethernet MTU, the smallest over both IP versions, in round numbers.
+const MTU_PACKET_PAYLOAD_BYTES: u64 = 1_400;
+
+/// How a UDP driver is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpConfig {
+    receive_buffer_bytes: usize,
+    receives_per_call: usize,
+    shared: bool,
+    offload: bool,
+}
+
+impl Default for UdpConfig {
+    fn default() -> Self {
+        Self {
+            receive_buffer_bytes: 16 << 20,
+            receives_per_call: 16,
+            shared: false,
+            offload: true,
+        }
+    }
+}
+
+impl UdpConfig {
+    /// The receive buffer to ask for, in bytes of the kernel's accounting (an MTU-size packet
+    /// takes 2,304). Default 16 MiB. What the kernel gave decides [`Driver::rx_capacity`]:
+    /// without privileges at most twice `net.core.rmem_max`.
+    #[must_use]
+    pub fn receive_buffer_bytes(mut self, bytes: usize) -> Self {
+        self.receive_buffer_bytes = bytes;
+        self
+    }
+
+    /// Most packets or trains fetched by one call of [`Driver::receive`], at least 1.
+    /// Default 16, which is at most 1 MiB.
+    #[must_use]
+    pub fn receives_per_call(mut self, receives: usize) -> Self {
+        self.receives_per_call = receives.max(1);
+        self
+    }
+
+    /// Whether several sockets share the address (`SO_REUSEPORT`). Default no.
+    #[must_use]
+    pub fn shared(mut self, shared: bool) -> Self {
+        self.shared = shared;
+        self
+    }
+
+    /// Whether to send trains in one call where the kernel can. Default yes; without, every
+    /// packet is a call of its own, for comparison.
+    #[must_use]
+    pub fn offload(mut self, offload: bool) -> Self {
+        self.offload = offload;
+        self
+    }
+}
+
+/// A [`Driver`] over one UDP socket.
+#[derive(Debug)]
+pub struct UdpDriver {
+    socket: UdpSocket,
+    local: SocketAddr,
+    capacity: RxCapacity,
+    receiver: Receiver,
+    reports: Reports,
+    routes: Routes,
+    stats: UdpStats,
+    /// Segments that one send may carry: 1 without offload.
+    train_max: usize,
+    /// Where the pieces of a segment that lies in too many of them are joined.
+    joined: Vec<u8>,
+}
+
+impl UdpDriver {
+    /// Opens a socket at `address`; `[::]` takes IPv4 as well.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::bind`]: the address is in use, not local, or reserved.
+    pub fn bind(address: SocketAddr, config: &UdpConfig) -> io::Result<Self> {
+        let socket = match config.shared {
+            true => UdpSocket::bind_shared(address),
+            false => UdpSocket::bind(address),
+        }?;
+        Self::new(socket, config)
+    }
+
+    /// Drives a socket that is already open, such as one handed over by another driver.
+    ///
+    /// # Errors
+    /// None are expected.
+    pub fn new(socket: UdpSocket, config: &UdpConfig) -> io::Result<Self> {
+        let buffer_bytes = socket.set_receive_buffer(config.receive_buffer_bytes)?;
+        let train_max = if config.offload && socket.gso_supported() {
+            GSO_SEGMENTS_MAX
+        } else {
+            1
+        };
+        Ok(Self {
+            local: socket.local_addr()?,
+            capacity: capacity_of(buffer_bytes as u64),
+            receiver: Receiver::new(config.receives_per_call),
+            reports: Reports::default(),
+            routes: Routes::default(),
+            stats: UdpStats::default(),
+            train_max,
+            joined: Vec::new(),
+            socket,
+        })
+    }
+
+    /// Gives the socket away, with whatever it has received.
+    pub fn into_socket(self) -> UdpSocket {
+        self.socket
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> &UdpStats {
+        &self.stats
+    }
+}
+
+impl AsFd for UdpDriver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Driver for UdpDriver {
+    fn receive(&mut self, sink: &mut impl PacketSink) -> io::Result<RxStatus> {
+        let status = self.receive_batch(sink);
+        self.reports.deliver(sink);
+        status
+    }
+
+    fn transmit(
+        &mut self,
+        transmit: &Transmit,
+        segments: &[Segment],
+        payloads: &impl Payloads,
+    ) -> Result<(), Unsent> {
+        self.send_segments(transmit, segments, payloads)
+    }
+
+    fn path(&mut self, remote: SocketAddr) -> (Option<u32>, Option<u32>) {
+        self.routes.path(remote.ip())
+    }
+
+    fn rx_capacity(&self) -> RxCapacity {
+        self.capacity
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    fn tx_backlog_bytes(&self) -> Option<u64> {
+        self.socket.queued_tx_bytes().ok().map(|bytes| bytes as u64)
+    }
+
+    fn rx_dropped(&self) -> u64 {
+        self.stats.dropped_packets
+    }
+}
+
+/// What a receive buffer of `bytes` in the kernel's accounting holds.
+fn capacity_of(bytes: u64) -> RxCapacity {
+    let small_packets = bytes / SMALL_PACKET_TRUESIZE_BYTES;
+    RxCapacity {
+        bytes: bytes / MTU_PACKET_TRUESIZE_BYTES * MTU_PACKET_PAYLOAD_BYTES,
+        packets: u32::try_from(small_packets).unwrap_or(u32::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! What the network reported about packets sent earlier, kept until the next receive.
+
+use std::net::SocketAddr;
+
+use homa_core::IcmpKind;
+use homa_sys::udp::ErrorOrigin;
+use homa_sys::{SocketError, UdpSocket};
+
+use super::{UdpStats, route};
+use crate::driver::PacketSink;
+
+/// Reports kept between two receives. ICMP is a hint; more than these are counted and forgotten.
+const KEPT_MAX: usize = 32;
+
+/// Reports read in one go. What is behind them is read the next time.
+const READ_MAX: usize = 64;
+
+/// Reports that wait for the next receive. Grows once to its limit and then no more.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    kept: Vec<Report>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Report {
+    Icmp(IcmpKind, SocketError),
+    Mtu(SocketAddr, u32),
+}
+
+impl Reports {
+    /// Empties the error queue of `socket`, with it the error that the next call would fail with.
+    pub(super) fn drain(&mut self, socket: &UdpSocket, stats: &mut UdpStats) {
+        for _ in 0..READ_MAX {
+            let Ok(Some(error)) = socket.read_error() else {
+                return;
+            };
+            stats.reports += 1;
+            if let Some(report) = meaning(&error) {
+                self.keep(report, stats);
+            }
+        }
+    }
+
+    fn keep(&mut self, report: Report, stats: &mut UdpStats) {
+        if self.kept.len() >= KEPT_MAX {
+            stats.lost_reports += 1;
+            return;
+        }
+        self.kept.reserve_exact(KEPT_MAX - self.kept.len());
+        self.kept.push(report);
+    }
+
+    /// Hands all reports to `sink`.
+    pub(super) fn deliver(&mut self, sink: &mut impl PacketSink) {
+        for report in self.kept.drain(..) {
+            match report {
+                Report::Icmp(kind, error) => {
+                    sink.icmp_error(kind, error.destination, error.quoted());
+                }
+                Report::Mtu(destination, mtu) => sink.path_mtu(destination, mtu),
+            }
+        }
+    }
+}
+
+/// What a report means for Homa; `None` for what does not concern it.
+fn meaning(error: &SocketError) -> Option<Report> {
+    if let Some(mtu) = error.mtu {
+        // The kernel checks and bounds what routers say before it believes it.
+        let believed = match error.origin {
+            ErrorOrigin::Local => mtu,
+            _ => route::mtu(error.destination.ip())?,
+        };
+        return Some(Report::Mtu(error.destination, believed));
+    }
+    icmp_kind(error.origin, error.icmp_type, error.icmp_code).map(|kind| Report::Icmp(kind, *error))
+}
+
+/// Source: RFC 792 with the codes of RFC 1812 (type 3), and RFC 4443 (types 1 and 4).
+fn icmp_kind(origin: ErrorOrigin, icmp_type: u8, icmp_code: u8) -> Option<IcmpKind> {
+    match (origin, icmp_type, icmp_code) {
+        (ErrorOrigin::Icmp, 3, 3) | (ErrorOrigin::Icmp6, 1, 4) => Some(IcmpKind::PortUnreachable),
+        (ErrorOrigin::Icmp, 3, 2) | (ErrorOrigin::Icmp6, 4, 1) => {
+            Some(IcmpKind::ProtocolUnreachable)
+        }
+        (ErrorOrigin::Icmp, 3, code) if code != 4 => Some(IcmpKind::HostUnreachable),
+        (ErrorOrigin::Icmp6, 1, _) => Some(IcmpKind::HostUnreachable),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_of_both_ip_versions_have_one_meaning() {
+        use ErrorOrigin::{Icmp, Icmp6, Local};
+        assert_eq!(icmp_kind(Icmp, 3, 3), Some(IcmpKind::PortUnreachable));
+        assert_eq!(icmp_kind(Icmp6, 1, 4), Some(IcmpKind::PortUnreachable));
+        assert_eq!(icmp_kind(Icmp, 3, 2), Some(IcmpKind::ProtocolUnreachable));
+        assert_eq!(icmp_kind(Icmp6, 4, 1), Some(IcmpKind::ProtocolUnreachable));
+        assert_eq!(icmp_kind(Icmp, 3, 1), Some(IcmpKind::HostUnreachable));
+        assert_eq!(icmp_kind(Icmp6, 1, 0), Some(IcmpKind::HostUnreachable));
+        assert_eq!(icmp_kind(Icmp, 3, 4), None);
+        assert_eq!(icmp_kind(Icmp, 11, 0), None);
+        assert_eq!(icmp_kind(Local, 3, 3), None);
+    }
+}

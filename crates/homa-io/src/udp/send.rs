@@ -1,0 +1,295 @@
+//! Sending: trains where the way takes them, and what the answers of the kernel mean.
+
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
+
+use homa_core::{Segment, Transmit, TransmitError};
+use homa_sys::udp::Pieces;
+use homa_sys::{Source, errno};
+
+use super::train::{gather, join, train_length};
+use super::{UdpDriver, route};
+use crate::driver::{Payloads, Unsent};
+
+/// Sends in a row that may fail for a pending error of another peer before the destination is
+/// blamed.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// Longest train of kernels before Linux 6.9.
+const OLD_SEGMENTS_MAX: usize = 64;
+
+/// Where a transmission goes, as the socket takes it.
+struct Way {
+    to: SocketAddr,
+    source: Option<Source>,
+    tos: u8,
+}
+
+/// Packets to be sent by one call.
+struct Train<'a> {
+    pieces: &'a [IoSlice<'a>],
+    segment_bytes: u32,
+    count: usize,
+}
+
+/// Why a call sent nothing.
+enum Refusal {
+    /// The way does not take so many segments in one call; fewer, or one, may do.
+    Cut,
+    /// For good, as far as this call goes.
+    Failed(TransmitError),
+}
+
+/// What an error number says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// This send failed.
+    Certain(TransmitError),
+    /// This send failed, or the error is that of an earlier one to whatever destination.
+    Doubtful(TransmitError),
+    /// The way does not take so many segments in one call.
+    Cut,
+}
+
+impl UdpDriver {
+    /// Sends `segments` in as few calls as possible.
+    pub(super) fn send_segments(
+        &mut self,
+        transmit: &Transmit,
+        segments: &[Segment],
+        payloads: &impl Payloads,
+    ) -> Result<(), Unsent> {
+        let way = self.way(transmit);
+        let ip = way.to.ip();
+        let mut train_max = if self.routes.is_single(ip) {
+            1
+        } else {
+            self.train_max
+        };
+        let mut suspected = false;
+        let mut first = 0;
+        while let Some(rest) = segments.get(first..).filter(|rest| !rest.is_empty()) {
+            let wanted = train_length(rest, train_max);
+            match self.send_some(&way, rest.get(..wanted).unwrap_or(rest), payloads) {
+                Ok(count) => {
+                    first += count;
+                    if std::mem::take(&mut suspected) {
+                        self.learn(ip, train_max);
+                    }
+                }
+                // Strictly smaller each time, and a single packet is never too long a train.
+                Err(Refusal::Cut) => {
+                    train_max = if wanted > OLD_SEGMENTS_MAX {
+                        OLD_SEGMENTS_MAX
+                    } else {
+                        1
+                    };
+                    suspected = true;
+                }
+                Err(Refusal::Failed(why)) => return Err(Unsent { first, why }),
+            }
+        }
+        Ok(())
+    }
+
+    /// A train failed and a shorter one, of at most `train_max`, did not: so it was its length.
+    fn learn(&mut self, ip: IpAddr, train_max: usize) {
+        if train_max == 1 {
+            self.stats.uncut_hosts += 1;
+            self.routes.set_single(ip);
+        } else {
+            self.train_max = train_max;
+        }
+    }
+
+    fn way(&self, transmit: &Transmit) -> Way {
+        let path = &transmit.path;
+        // A socket at one address sends from there anyway. The interface is left to the routes
+        // except where the address means nothing without it.
+        let source = path
+            .local_ip
+            .filter(|ip| self.local.ip().is_unspecified() && is_same_family(*ip, path.remote.ip()));
+        let interface = if route::is_link_local(path.remote.ip()) {
+            path.interface
+        } else {
+            0
+        };
+        Way {
+            to: path.remote,
+            source: source.map(|ip| Source { ip, interface }),
+            tos: transmit.dscp << 2,
+        }
+    }
+
+    /// Sends the first of `segments`, which make one train: all if their pieces fit one call.
+    /// Says how many.
+    fn send_some(
+        &mut self,
+        way: &Way,
+        segments: &[Segment],
+        payloads: &impl Payloads,
+    ) -> Result<usize, Refusal> {
+        let Some(first) = segments.first() else {
+            return Ok(0);
+        };
+        let segment_bytes = first.wire_bytes();
+        let mut pieces = Pieces::new();
+        let count = gather(&mut pieces, segments, payloads);
+        if count > 0 {
+            self.send_train(
+                way,
+                &Train {
+                    pieces: &pieces,
+                    segment_bytes,
+                    count,
+                },
+            )?;
+            return Ok(count);
+        }
+        self.stats.joined_packets += 1;
+        let mut joined = std::mem::take(&mut self.joined);
+        join(&mut joined, first, payloads);
+        let train = Train {
+            pieces: &[IoSlice::new(&joined)],
+            segment_bytes,
+            count: 1,
+        };
+        let result = self.send_train(way, &train);
+        self.joined = joined;
+        result.map(|()| 1)
+    }
+
+    /// One successful call, or the reason why there is none.
+    fn send_train(&mut self, way: &Way, train: &Train<'_>) -> Result<(), Refusal> {
+        let gso = u16::try_from(train.segment_bytes)
+            .ok()
+            .filter(|_| train.count > 1);
+        let mut attempt = 1;
+        loop {
+            let sent = self
+                .socket
+                .send(way.to, way.source, way.tos, gso, train.pieces);
+            let why = match sent {
+                Ok(bytes) => {
+                    self.note_sent(train.count, bytes);
+                    return Ok(());
+                }
+                Err(error) => match judge(&error, way.to.ip(), train) {
+                    Verdict::Certain(why) => return Err(self.note_failure(why)),
+                    Verdict::Cut => return Err(Refusal::Cut),
+                    Verdict::Doubtful(why) => why,
+                },
+            };
+            // Perhaps not the answer to this send, but what the network said about another. The
+            // first time also if nobody says so: reports get lost when the buffer is full.
+            let reports_before = self.stats.reports;
+            self.reports.drain(&self.socket, &mut self.stats);
+            let explained = self.stats.reports > reports_before;
+            if attempt == ATTEMPTS_MAX || (attempt > 1 && !explained) {
+                return Err(self.note_failure(why));
+            }
+            self.stats.repeated_sends += 1;
+            attempt += 1;
+        }
+    }
+
+    fn note_sent(&mut self, packets: usize, bytes: usize) {
+        self.stats.sends += 1;
+        self.stats.sent_packets += packets as u64;
+        self.stats.sent_bytes += bytes as u64;
+        if packets > 1 {
+            self.stats.sent_trains += 1;
+        }
+    }
+
+    fn note_failure(&mut self, why: TransmitError) -> Refusal {
+        let stats = &mut self.stats;
+        match why {
+            TransmitError::NoRoom => stats.no_room += 1,
+            TransmitError::TooBig(_) => stats.too_big += 1,
+            TransmitError::Refused => stats.refused += 1,
+            _ => stats.unreachable += 1,
+        }
+        Refusal::Failed(why)
+    }
+}
+
+/// What an error means if it is the answer to this send.
+fn judge(error: &io::Error, ip: IpAddr, train: &Train<'_>) -> Verdict {
+    match error.raw_os_error() {
+        Some(errno::EAGAIN | errno::ENOBUFS | errno::ENOMEM) => {
+            Verdict::Certain(TransmitError::NoRoom)
+        }
+        Some(errno::EPERM) => Verdict::Certain(TransmitError::Refused),
+        Some(errno::EINVAL | errno::EIO) if train.count > 1 => Verdict::Cut,
+        Some(errno::EMSGSIZE) => match route::mtu(ip) {
+            Some(mtu) if route::packet_bytes(ip, train.segment_bytes) > mtu => {
+                Verdict::Certain(TransmitError::TooBig(mtu))
+            }
+            _ => Verdict::Doubtful(TransmitError::TooBig(0)),
+        },
+        // ICMPv6 "prohibited" looks the same as a broadcast that is forbidden here.
+        Some(errno::EACCES) => Verdict::Doubtful(TransmitError::Refused),
+        _ => Verdict::Doubtful(TransmitError::Unreachable),
+    }
+}
+
+fn is_same_family(a: IpAddr, b: IpAddr) -> bool {
+    a.to_canonical().is_ipv4() == b.to_canonical().is_ipv4()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn verdict(errno: i32, segment_bytes: u32, count: usize) -> Verdict {
+        let train = Train {
+            pieces: &[],
+            segment_bytes,
+            count,
+        };
+        judge(
+            &io::Error::from_raw_os_error(errno),
+            Ipv4Addr::LOCALHOST.into(),
+            &train,
+        )
+    }
+
+    #[test]
+    fn errors_are_told_apart() {
+        use TransmitError::{NoRoom, Refused, TooBig, Unreachable};
+        assert_eq!(verdict(errno::EAGAIN, 100, 1), Verdict::Certain(NoRoom));
+        assert_eq!(verdict(errno::ENOBUFS, 100, 9), Verdict::Certain(NoRoom));
+        assert_eq!(verdict(errno::EPERM, 100, 1), Verdict::Certain(Refused));
+        assert_eq!(verdict(errno::EACCES, 100, 1), Verdict::Doubtful(Refused));
+        for doubtful in [errno::ECONNREFUSED, errno::EHOSTUNREACH, errno::ENETUNREACH] {
+            assert_eq!(verdict(doubtful, 100, 2), Verdict::Doubtful(Unreachable));
+        }
+        assert_eq!(verdict(errno::EINVAL, 100, 2), Verdict::Cut);
+        assert_eq!(verdict(errno::EIO, 100, 2), Verdict::Cut);
+        assert_eq!(
+            verdict(errno::EINVAL, 100, 1),
+            Verdict::Doubtful(Unreachable)
+        );
+        let mtu = route::mtu(Ipv4Addr::LOCALHOST.into()).unwrap();
+        assert_eq!(
+            verdict(errno::EMSGSIZE, mtu, 2),
+            Verdict::Certain(TooBig(mtu))
+        );
+        assert_eq!(
+            verdict(errno::EMSGSIZE, 100, 2),
+            Verdict::Doubtful(TooBig(0))
+        );
+    }
+
+    #[test]
+    fn a_source_address_goes_with_its_own_family_only() {
+        let v4 = IpAddr::from(Ipv4Addr::LOCALHOST);
+        assert!(is_same_family(
+            v4,
+            Ipv4Addr::LOCALHOST.to_ipv6_mapped().into()
+        ));
+        assert!(!is_same_family(v4, "::1".parse().unwrap()));
+    }
+}
