@@ -327,28 +327,35 @@ fn a_receive_does_not_fail_once_the_report_was_read() {
 
 #[test]
 fn too_long_a_datagram_fails_and_its_report_tells_the_mtu() {
-    let mtu = path_mtu(Ipv4Addr::LOCALHOST.into()).unwrap();
+    let socket = bind("[::1]:0");
+    let mtu = path_mtu(Ipv6Addr::LOCALHOST.into()).unwrap();
     assert!(mtu >= 1_280);
-    let bytes = vec![0; 65_508];
-    let (v4, v6) = (bind("127.0.0.1:0"), bind("[::1]:0"));
-    assert_eq!(errno(send(&v4, address(&v4), &bytes)), libc::EMSGSIZE);
-    // Beyond what a datagram can be there is no report; beyond the MTU alone there is.
-    if mtu == 65_536 && path_mtu(Ipv6Addr::LOCALHOST.into()).unwrap() == 65_536 {
-        assert_eq!(v4.read_error().unwrap(), None);
-        assert_eq!(
-            errno(send(&v6, address(&v6), &vec![0; 65_500])),
-            libc::EMSGSIZE
-        );
-        let error = v6.read_error().unwrap().unwrap();
-        assert_eq!(
-            (error.errno, error.origin),
-            (libc::EMSGSIZE, ErrorOrigin::Local)
-        );
-        assert_eq!(
-            (error.mtu, error.destination.port()),
-            (Some(65_536), address(&v6).port())
-        );
-    }
+    // One byte more than fits behind the IPv6 and the UDP header.
+    let bytes = vec![0; mtu as usize - 40 - 8 + 1];
+    assert_eq!(
+        errno(send(&socket, address(&socket), &bytes)),
+        libc::EMSGSIZE
+    );
+    let error = socket.read_error().unwrap().unwrap();
+    assert_eq!(
+        (error.errno, error.origin),
+        (libc::EMSGSIZE, ErrorOrigin::Local)
+    );
+    assert_eq!(
+        (error.mtu, error.destination.port()),
+        (Some(mtu), address(&socket).port())
+    );
+    send(&socket, address(&socket), &bytes[1..]).unwrap();
+}
+
+#[test]
+fn beyond_what_a_datagram_can_be_there_is_no_report() {
+    let socket = bind("127.0.0.1:0");
+    assert_eq!(
+        errno(send(&socket, address(&socket), &[0; 65_536])),
+        libc::EMSGSIZE
+    );
+    assert_eq!(socket.read_error().unwrap(), None);
 }
 
 #[test]
