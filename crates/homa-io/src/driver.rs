@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use homa_core::{IcmpKind, RpcKey, RxMeta, Segment, Transmit, TransmitError};
+use homa_core::{Carriage, IcmpKind, RpcKey, RxMeta, Segment, Transmit, TransmitError};
 
 /// Gives the payload bytes of outgoing segments.
 pub trait Payloads {
@@ -87,6 +87,11 @@ pub trait Driver {
 
     /// The address packets are received at.
     fn local_addr(&self) -> SocketAddr;
+
+    /// How packets travel through this driver.
+    fn carriage(&self) -> Carriage {
+        Carriage::Udp
+    }
 
     /// Bytes handed over that have not left the host, if the driver can tell.
     fn tx_backlog_bytes(&self) -> Option<u64>;

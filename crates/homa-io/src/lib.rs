@@ -15,6 +15,9 @@ pub mod driver;
 pub mod message;
 pub mod shard;
 pub mod store;
+pub mod udp;
+#[cfg(feature = "virtual")]
+pub mod virtual_net;
 pub mod wrap;
 
 pub use body::Body;

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use homa_core::{
-    Engine, Event, IcmpKind, Instant, Received, RxMeta, Segment, Stats, TransmitError, Urgency,
-    WakeReason,
+    Carriage, Engine, Event, IcmpKind, Instant, Path, Received, RxMeta, Segment, Stats,
+    TransmitError, Urgency, WakeReason,
 };
 
 use crate::driver::{Driver, PacketSink, RxStatus};
@@ -115,7 +115,7 @@ impl<D: Driver> Shard<D> {
     /// Joins an engine and a driver; tells the engine how much the driver can hold.
     pub fn new(mut engine: Engine, driver: D) -> Self {
         let capacity = driver.rx_capacity();
-        engine.set_receive_capacity(capacity.bytes, capacity.packets);
+        engine.set_receive_capacity(capacity.bytes);
         Self {
             engine,
             driver,
@@ -137,6 +137,7 @@ impl<D: Driver> Shard<D> {
             now,
             engine: &mut self.engine,
             store: &mut self.store,
+            carriage: self.driver.carriage(),
             packets: 0,
         };
         let rx = self.driver.receive(&mut intake)?;
@@ -246,7 +247,7 @@ impl<D: Driver> Shard<D> {
             let mut ended = None;
             match event {
                 Event::PeerAdded { path } => {
-                    self.tell_path(now, path.remote);
+                    self.tell_path(now, path);
                     continue;
                 }
                 Event::Released { rpc, upto } => self.store.released(rpc, upto),
@@ -264,9 +265,9 @@ impl<D: Driver> Shard<D> {
         EVENTS_PER_TURN_MAX
     }
 
-    fn tell_path(&mut self, now: Instant, remote: SocketAddr) {
-        if let (Some(mtu), link_mbps) = self.driver.path(remote) {
-            self.engine.path_changed(now, remote, mtu, link_mbps);
+    fn tell_path(&mut self, now: Instant, path: Path) {
+        if let (Some(mtu), link_mbps) = self.driver.path(path.remote) {
+            self.engine.path_changed(now, path, mtu, link_mbps);
         }
     }
 
@@ -319,6 +320,7 @@ struct Intake<'a> {
     now: Instant,
     engine: &'a mut Engine,
     store: &'a mut Store,
+    carriage: Carriage,
     packets: u64,
 }
 
@@ -341,6 +343,14 @@ impl PacketSink for Intake<'_> {
 
     fn path_mtu(&mut self, destination: SocketAddr, mtu: u32) {
         self.packets += 1;
-        self.engine.path_changed(self.now, destination, mtu, None);
+        // Only what names the peer matters to the engine here.
+        let path = Path {
+            remote: destination,
+            local_ip: None,
+            local_port: 0,
+            interface: 0,
+            carriage: self.carriage,
+        };
+        self.engine.path_changed(self.now, path, mtu, None);
     }
 }

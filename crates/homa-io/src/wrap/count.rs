@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use homa_core::{IcmpKind, RxMeta, Segment, Transmit};
+use homa_core::{Carriage, IcmpKind, RxMeta, Segment, Transmit};
 
 use crate::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
 
@@ -87,6 +87,10 @@ impl<D: Driver> Driver for Counter<D> {
 
     fn local_addr(&self) -> SocketAddr {
         self.inner.local_addr()
+    }
+
+    fn carriage(&self) -> Carriage {
+        self.inner.carriage()
     }
 
     fn tx_backlog_bytes(&self) -> Option<u64> {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use homa_core::{IcmpKind, RxMeta, Segment, Transmit};
+use homa_core::{Carriage, IcmpKind, RxMeta, Segment, Transmit};
 
 use crate::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
 
@@ -35,7 +35,7 @@ impl<D> FaultInjector<D> {
             inner,
             rx,
             tx,
-            dice: Dice(seed),
+            dice: Dice::new(seed),
             held: Held::default(),
         }
     }
@@ -107,6 +107,10 @@ impl<D: Driver> Driver for FaultInjector<D> {
         self.inner.local_addr()
     }
 
+    fn carriage(&self) -> Carriage {
+        self.inner.carriage()
+    }
+
     fn tx_backlog_bytes(&self) -> Option<u64> {
         self.inner.tx_backlog_bytes()
     }
@@ -169,12 +173,18 @@ impl<S: PacketSink> PacketSink for FaultySink<'_, S> {
     }
 }
 
-/// SplitMix64: all that is needed to decide on packets reproducibly.
+/// Reproducible chance (SplitMix64): good enough to decide on packets, not for secrets.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(pub(crate) u64);
+pub struct Dice(u64);
 
 impl Dice {
-    pub(crate) fn roll(&mut self) -> u64 {
+    /// The same seed gives the same sequence.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next 64 random bits.
+    pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -182,7 +192,17 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
+    /// A number below `bound`; 0 if that is 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.roll().checked_rem(bound).unwrap_or(0)
+    }
+
+    /// Whether something happens that has a chance of `ppm` in a million.
+    pub fn hits_ppm(&mut self, ppm: u32) -> bool {
+        ppm > 0 && self.below(1_000_000) < u64::from(ppm)
+    }
+
     fn hits(&mut self, permille: u16) -> bool {
-        permille > 0 && self.roll() % 1000 < u64::from(permille)
+        self.hits_ppm(u32::from(permille) * 1000)
     }
 }

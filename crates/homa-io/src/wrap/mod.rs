@@ -5,5 +5,7 @@ mod fault;
 mod trace;
 
 pub use count::{Counter, Counts};
-pub use fault::{FaultInjector, FaultRates};
+pub use fault::{Dice, FaultInjector, FaultRates};
+#[cfg(feature = "virtual")]
+pub(crate) use trace::write_packet;
 pub use trace::{Direction, Tracer};

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use homa_core::{IcmpKind, Path, RxMeta, Segment, Transmit};
+use homa_core::{Carriage, IcmpKind, Path, RxMeta, Segment, Transmit};
 
 use crate::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
 
@@ -71,6 +71,10 @@ impl<D: Driver, F: FnMut(Direction, &Path, &[u8])> Driver for Tracer<D, F> {
 
     fn local_addr(&self) -> SocketAddr {
         self.inner.local_addr()
+    }
+
+    fn carriage(&self) -> Carriage {
+        self.inner.carriage()
     }
 
     fn tx_backlog_bytes(&self) -> Option<u64> {

@@ -1,0 +1,494 @@
+//! The application of a virtual host: answers requests as their plan says, reads responses, and watches that
+//! the events keep the engine's promises.
+
+use std::collections::HashMap;
+
+use homa_core::{Event, FailReason, Path, RpcKey};
+
+use super::ledger::{CallEnd, Ledger};
+use super::pattern::Pattern;
+use crate::shard::{EventHandler, ShardView};
+use crate::{Body, Message};
+
+/// What the server does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// It answers after a time.
+    After {
+        /// Time of service in ns.
+        service_ns: u64,
+    },
+    /// It answers after a time and supplies the body piece by piece.
+    InPieces {
+        /// Time of service, and between pieces, in ns.
+        service_ns: u64,
+        /// Bytes of a piece.
+        piece_bytes: u32,
+    },
+    /// It drops the request.
+    Rejected,
+    /// It keeps the request for ever.
+    Never,
+}
+
+/// A call to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallPlan {
+    /// When, in ns.
+    pub at_ns: u64,
+    /// Calling host.
+    pub client: usize,
+    /// Called host.
+    pub server: usize,
+    /// Length of the request; raised to 2 for calls from number 256 on, and 3 from 65,536 on, because a request
+    /// carries its number.
+    pub request_bytes: u32,
+    /// Length of the response.
+    pub response_bytes: u32,
+    /// What the server does.
+    pub response: Response,
+    /// The client supplies the request in pieces of this many bytes, one every 10 µs.
+    pub request_piece_bytes: Option<u32>,
+    /// The client reads the response as it arrives.
+    pub read_as_stream: bool,
+    /// The call fails after this time in ns.
+    pub deadline_ns: Option<u64>,
+    /// The client gives up after this time in ns.
+    pub abort_after_ns: Option<u64>,
+}
+
+impl CallPlan {
+    /// A call at once, answered at once.
+    pub const fn new(
+        client: usize,
+        server: usize,
+        request_bytes: u32,
+        response_bytes: u32,
+    ) -> Self {
+        Self {
+            at_ns: 0,
+            client,
+            server,
+            request_bytes,
+            response_bytes,
+            response: Response::After { service_ns: 0 },
+            request_piece_bytes: None,
+            read_as_stream: false,
+            deadline_ns: None,
+            abort_after_ns: None,
+        }
+    }
+}
+
+/// What the application has to do at some later time.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Task {
+    /// Answer the request.
+    Reply { rpc: RpcKey, call: usize },
+    /// Supply the next piece of an outgoing message.
+    Supply {
+        rpc: RpcKey,
+        pattern: Pattern,
+        from: u32,
+        piece_bytes: u32,
+        gap_ns: u64,
+    },
+    /// Read what has arrived.
+    Read { rpc: RpcKey, upto: u32 },
+    /// Give the call up.
+    Abort { call: usize },
+}
+
+/// State of the application of one host during one life of it.
+#[derive(Debug, Default)]
+pub(super) struct App {
+    watched: HashMap<RpcKey, Watch>,
+    /// Things to do later: when (ns), and what.
+    pub(super) later: Vec<(u64, Task)>,
+    /// Time between news of stream bytes and reading them, in ns.
+    pub(super) read_delay_ns: u64,
+    pub(super) life: usize,
+}
+
+/// What the engine has told about one RPC.
+#[derive(Debug)]
+struct Watch {
+    role: Role,
+    outgoing: Option<u32>,
+    released: u32,
+    /// Bytes of a stream read so far.
+    body: Message,
+    incoming: u32,
+    complete: bool,
+    /// Final news were handed out, or the application gave up.
+    over: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Client { call: usize },
+    Server { path: Path },
+}
+
+/// One turn's handler: the application with the ledger and the hosts' addresses.
+pub(super) struct Handler<'a> {
+    pub(super) app: &'a mut App,
+    pub(super) ledger: &'a mut Ledger,
+    pub(super) addresses: &'a [std::net::SocketAddr],
+    pub(super) host: usize,
+}
+
+impl App {
+    /// The application at the beginning of a life of its host.
+    pub(super) fn new(read_delay_ns: u64, life: usize) -> Self {
+        Self {
+            read_delay_ns,
+            life,
+            ..Self::default()
+        }
+    }
+
+    /// A call was accepted by the engine.
+    pub(super) fn watch_call(&mut self, rpc: RpcKey, call: usize, length: u32) {
+        let mut watch = Watch::new(Role::Client { call });
+        watch.outgoing = Some(length);
+        self.watched.insert(rpc, watch);
+    }
+
+    /// RPCs that have not ended.
+    pub(super) fn watching(&self) -> usize {
+        self.watched.len()
+    }
+
+    /// The calls of this host that are under way.
+    pub(super) fn open_calls(&self) -> impl Iterator<Item = usize> {
+        self.watched
+            .values()
+            .filter(|watch| !watch.over)
+            .filter_map(|watch| match watch.role {
+                Role::Client { call } => Some(call),
+                Role::Server { .. } => None,
+            })
+    }
+}
+
+impl Watch {
+    fn new(role: Role) -> Self {
+        Self {
+            role,
+            outgoing: None,
+            released: 0,
+            body: Message::new(),
+            incoming: 0,
+            complete: false,
+            over: false,
+        }
+    }
+}
+
+impl EventHandler for Handler<'_> {
+    fn event(&mut self, event: Event, shard: &mut ShardView<'_>) {
+        match event {
+            Event::RequestStarted { rpc, path, length } => {
+                let mut watch = Watch::new(Role::Server { path });
+                watch.incoming = length;
+                if self.app.watched.insert(rpc, watch).is_some() {
+                    self.complain(rpc, "a request began under a key in use");
+                }
+            }
+            Event::ResponseStarted { rpc, length, .. } => {
+                if let Some(watch) = self.watch(rpc) {
+                    watch.incoming = length;
+                }
+            }
+            Event::RequestArrived { rpc } => self.request_arrived(rpc, shard),
+            Event::ResponseArrived { rpc, cookie } => self.response_arrived(rpc, cookie, shard),
+            Event::BodyProgress {
+                rpc,
+                contiguous_upto,
+            } => self.progress(rpc, contiguous_upto, shard),
+            Event::Failed {
+                rpc,
+                cookie,
+                reason,
+            } => self.failed(rpc, cookie, reason, shard),
+            Event::Released { rpc, upto } => self.released(rpc, upto),
+            Event::Ended { rpc } => self.ended(rpc),
+            other => self.ledger.violation(format!("unexpected event {other:?}")),
+        }
+    }
+}
+
+impl Handler<'_> {
+    /// Does what was put off.
+    pub(super) fn perform(&mut self, task: Task, shard: &mut ShardView<'_>) {
+        match task {
+            Task::Reply { rpc, call } => self.reply(rpc, call, shard),
+            Task::Supply {
+                rpc,
+                pattern,
+                from,
+                piece_bytes,
+                gap_ns,
+            } => {
+                let upto = pattern.length().min(from.saturating_add(piece_bytes));
+                let supplied = pattern
+                    .range(from, upto)
+                    .into_iter()
+                    .all(|chunk| shard.supply(rpc, chunk).is_ok());
+                if supplied && upto < pattern.length() {
+                    let at = shard.now().as_nanos() + gap_ns;
+                    let next = Task::Supply {
+                        rpc,
+                        pattern,
+                        from: upto,
+                        piece_bytes,
+                        gap_ns,
+                    };
+                    self.app.later.push((at, next));
+                }
+            }
+            Task::Read { rpc, upto } => {
+                if self
+                    .app
+                    .watched
+                    .get(&rpc)
+                    .is_some_and(|watch| !watch.over && !watch.complete)
+                {
+                    self.read(rpc, upto, shard);
+                }
+            }
+            Task::Abort { call } => {
+                let Some(rpc) = self.ledger.calls.get(call).and_then(|call| call.rpc) else {
+                    return;
+                };
+                if let Some(watch) = self.app.watched.get_mut(&rpc) {
+                    watch.over = true;
+                }
+                match shard.abort(rpc, FailReason::Aborted) {
+                    Ok(()) => self
+                        .ledger
+                        .finish(call, CallEnd::Aborted, shard.now().as_nanos()),
+                    Err(error) => self.complain(rpc, &format!("abort of a live call: {error:?}")),
+                }
+            }
+        }
+    }
+
+    fn request_arrived(&mut self, rpc: RpcKey, shard: &mut ShardView<'_>) {
+        self.read(rpc, u32::MAX, shard);
+        let Some(watch) = self.watch(rpc) else {
+            return;
+        };
+        if watch.complete || watch.over {
+            return self.complain(rpc, "a request arrived twice or after its end");
+        }
+        watch.complete = true;
+        let body = std::mem::take(&mut watch.body);
+        let Role::Server { path } = watch.role else {
+            return self.complain(rpc, "a request arrived under a call's key");
+        };
+        let number = Pattern::number_of(body.clone());
+        let call = number as usize;
+        let Some(entry) = self.ledger.calls.get(call).cloned() else {
+            return self.complain(rpc, &format!("a request that nobody made: {body:?}"));
+        };
+        if !Pattern::request(number, entry.plan.request_bytes).matches(0, &body)
+            || body.len() != entry.plan.request_bytes as usize
+        {
+            return self.complain(rpc, &format!("request {number} has wrong bytes: {body:?}"));
+        }
+        let ours = self.addresses.get(entry.plan.client) == Some(&path.remote);
+        if ours && self.host == entry.plan.server {
+            self.ledger.executed(call, self.app.life);
+        } else {
+            self.ledger.forged_executions += 1;
+        }
+        let at = shard.now().as_nanos();
+        match entry.plan.response {
+            Response::After { service_ns: 0 } => self.reply(rpc, call, shard),
+            Response::After { service_ns } | Response::InPieces { service_ns, .. } => {
+                self.app
+                    .later
+                    .push((at + service_ns, Task::Reply { rpc, call }));
+            }
+            Response::Rejected => {
+                let _ = shard.abort(rpc, FailReason::Rejected);
+                if let Some(watch) = self.watch(rpc) {
+                    watch.over = true;
+                }
+            }
+            Response::Never => {}
+        }
+    }
+
+    fn reply(&mut self, rpc: RpcKey, call: usize, shard: &mut ShardView<'_>) {
+        // Nobody waits any more: that is no reason to complain.
+        if self.app.watched.get(&rpc).is_none_or(|watch| watch.over) {
+            return;
+        }
+        let plan = self.ledger.calls[call].plan;
+        let pattern = Pattern::response(call as u32, plan.response_bytes);
+        let result = match plan.response {
+            Response::InPieces {
+                piece_bytes,
+                service_ns,
+            } => {
+                let result = shard.send_response_streaming(rpc, plan.response_bytes);
+                let supply = Task::Supply {
+                    rpc,
+                    pattern,
+                    from: 0,
+                    piece_bytes,
+                    gap_ns: service_ns,
+                };
+                self.app.later.push((shard.now().as_nanos(), supply));
+                result
+            }
+            _ => shard.send_response(rpc, pattern.body()),
+        };
+        match result {
+            Ok(()) => {
+                if let Some(watch) = self.watch(rpc) {
+                    watch.outgoing = Some(plan.response_bytes);
+                }
+            }
+            Err(error) => self.complain(rpc, &format!("the answer was refused: {error:?}")),
+        }
+    }
+
+    fn response_arrived(&mut self, rpc: RpcKey, cookie: u64, shard: &mut ShardView<'_>) {
+        self.read(rpc, u32::MAX, shard);
+        let now_ns = shard.now().as_nanos();
+        let Some(watch) = self.watch(rpc) else {
+            return;
+        };
+        let repeated = watch.complete || watch.over;
+        (watch.complete, watch.over) = (true, true);
+        let body = std::mem::take(&mut watch.body);
+        if watch.role
+            != (Role::Client {
+                call: cookie as usize,
+            })
+            || repeated
+        {
+            return self.complain(rpc, "a response for another call, twice, or after its end");
+        }
+        let entry = &mut self.ledger.calls[cookie as usize];
+        if entry.first_byte_ns == 0 {
+            entry.first_byte_ns = now_ns;
+        }
+        let length = entry.plan.response_bytes;
+        if body.len() != length as usize
+            || !Pattern::response(cookie as u32, length).matches(0, &body)
+        {
+            self.complain(rpc, &format!("response {cookie} has wrong bytes: {body:?}"));
+        }
+        self.ledger
+            .finish(cookie as usize, CallEnd::Answered, now_ns);
+    }
+
+    fn progress(&mut self, rpc: RpcKey, upto: u32, shard: &mut ShardView<'_>) {
+        let at = shard.now().as_nanos() + self.app.read_delay_ns;
+        let Some(watch) = self.watch(rpc) else {
+            return;
+        };
+        if watch.over || watch.complete || upto > watch.incoming {
+            return self.complain(rpc, "progress after the end, or beyond it");
+        }
+        if let Role::Client { call } = watch.role {
+            let entry = &mut self.ledger.calls[call];
+            if entry.first_byte_ns == 0 {
+                entry.first_byte_ns = shard.now().as_nanos();
+            }
+        }
+        match self.app.read_delay_ns {
+            0 => self.read(rpc, upto, shard),
+            _ => self.app.later.push((at, Task::Read { rpc, upto })),
+        }
+    }
+
+    /// Takes bytes of an incoming message below `upto` out of the store.
+    fn read(&mut self, rpc: RpcKey, upto: u32, shard: &mut ShardView<'_>) {
+        let Some(watch) = self.app.watched.get_mut(&rpc) else {
+            return;
+        };
+        let upto = upto.min(watch.incoming);
+        let before = watch.body.len();
+        let taken = if upto == watch.incoming && before == 0 {
+            shard.take(rpc)
+        } else {
+            shard.take_upto(rpc, upto)
+        };
+        match taken {
+            Some(part) => watch.body.append(part),
+            None => self.complain(
+                rpc,
+                &format!("bytes below {upto} were announced and are not there"),
+            ),
+        }
+    }
+
+    fn failed(&mut self, rpc: RpcKey, cookie: u64, reason: FailReason, shard: &mut ShardView<'_>) {
+        let Some(watch) = self.watch(rpc) else {
+            return;
+        };
+        if watch.over {
+            return self.complain(rpc, &format!("it failed after its end: {reason:?}"));
+        }
+        watch.over = true;
+        if let Role::Client { call } = watch.role {
+            if cookie != call as u64 {
+                self.complain(rpc, "it failed with another call's cookie");
+            }
+            self.ledger
+                .finish(call, CallEnd::Failed(reason), shard.now().as_nanos());
+        }
+    }
+
+    fn released(&mut self, rpc: RpcKey, upto: u32) {
+        let Some(watch) = self.watch(rpc) else {
+            return;
+        };
+        let length = watch.outgoing.unwrap_or(0);
+        if upto <= watch.released || upto > length {
+            let before = watch.released;
+            self.complain(rpc, &format!("released {upto} of {length} after {before}"));
+        } else {
+            watch.released = upto;
+        }
+    }
+
+    fn ended(&mut self, rpc: RpcKey) {
+        let Some(watch) = self.app.watched.remove(&rpc) else {
+            return self.complain(rpc, "an RPC ended that was not known, or twice");
+        };
+        if watch
+            .outgoing
+            .is_some_and(|length| watch.released != length)
+        {
+            self.complain(rpc, "it ended before its message was released");
+        }
+        if matches!(watch.role, Role::Client { .. }) && !watch.over {
+            self.complain(rpc, "a call ended without news");
+        }
+    }
+
+    fn watch(&mut self, rpc: RpcKey) -> Option<&mut Watch> {
+        if !self.app.watched.contains_key(&rpc) {
+            self.complain(rpc, "an event for an RPC that is not known");
+        }
+        self.app.watched.get_mut(&rpc)
+    }
+
+    fn complain(&mut self, rpc: RpcKey, what: &str) {
+        let role = self.app.watched.get(&rpc).map(|watch| watch.role);
+        self.ledger
+            .violation(format!("host {}, {rpc:?}, {role:?}: {what}", self.host));
+    }
+}
+
+/// The request of a call.
+pub(super) fn request_body(call: usize, plan: &CallPlan) -> Body {
+    Pattern::request(call as u32, plan.request_bytes).body()
+}

@@ -1,0 +1,254 @@
+//! The driver of a virtual host.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+
+use homa_core::{Carriage, IcmpKind, RxMeta, Segment, Transmit, TransmitError};
+
+use crate::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
+use crate::wrap::{Dice, write_packet};
+
+/// Packets per call of `receive`.
+const BATCH_PACKETS: usize = 64;
+/// Headers of IP and UDP in bytes.
+pub(super) const IP_UDP_BYTES: u32 = 28;
+/// What a packet occupies in a socket's receive buffer (measured on Linux): small and MTU-size.
+const SMALL_TRUESIZE: u64 = 832;
+const FULL_TRUESIZE: u64 = 2304;
+const SMALL_BYTES: usize = 256;
+
+/// A packet on its way. `meta` is as its receiver will see it.
+#[derive(Clone, Debug)]
+pub(super) struct Packet {
+    pub(super) meta: RxMeta,
+    pub(super) to: SocketAddr,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Packet {
+    pub(super) fn wire_bytes(&self) -> u64 {
+        self.bytes.len() as u64 + u64::from(IP_UDP_BYTES) + 38
+    }
+
+    pub(super) fn ip_bytes(&self) -> u32 {
+        self.bytes.len() as u32 + IP_UDP_BYTES
+    }
+
+    fn truesize(&self) -> u64 {
+        if self.bytes.len() <= SMALL_BYTES {
+            SMALL_TRUESIZE
+        } else {
+            FULL_TRUESIZE * (self.bytes.len() as u64).div_ceil(1500)
+        }
+    }
+}
+
+/// What the network tells a host besides packets.
+#[derive(Clone, Debug)]
+pub(super) enum Notice {
+    PathMtu(SocketAddr, u32),
+    Icmp(IcmpKind, SocketAddr, Vec<u8>),
+}
+
+/// How often transmissions are refused, in a million trains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RefusalRates {
+    /// No room, perhaps after part of the train went out.
+    pub no_room_ppm: u32,
+    /// No route for the moment.
+    pub unreachable_ppm: u32,
+    /// Forbidden by the system.
+    pub refused_ppm: u32,
+}
+
+/// Sends into and receives from a [`World`](super::World).
+#[derive(Debug)]
+pub struct VirtualDriver {
+    pub(super) address: SocketAddr,
+    pub(super) carriage: Carriage,
+    pub(super) received: VecDeque<Packet>,
+    pub(super) notices: VecDeque<Notice>,
+    pub(super) sent: Vec<Packet>,
+    pub(super) refusals: RefusalRates,
+    /// Longest IP packet per destination that this host knows of.
+    pub(super) known_mtu: HashMap<SocketAddr, u32>,
+    pub(super) default_mtu: u32,
+    pub(super) backlog_bytes: u64,
+    pub(super) backlog_max_bytes: u64,
+    rx_buffer_bytes: u64,
+    rx_used: u64,
+    rx_dropped: u64,
+    dice: Dice,
+}
+
+impl VirtualDriver {
+    pub(super) fn new(
+        address: SocketAddr,
+        carriage: Carriage,
+        rx_buffer_bytes: u64,
+        seed: u64,
+    ) -> Self {
+        Self {
+            address,
+            carriage,
+            received: VecDeque::new(),
+            notices: VecDeque::new(),
+            sent: Vec::new(),
+            refusals: RefusalRates::default(),
+            known_mtu: HashMap::new(),
+            default_mtu: 1500,
+            backlog_bytes: 0,
+            backlog_max_bytes: u64::MAX,
+            rx_buffer_bytes,
+            rx_used: 0,
+            rx_dropped: 0,
+            dice: Dice::new(seed),
+        }
+    }
+
+    /// A packet reaches the receive buffer, or overflows it.
+    pub(super) fn arrive(&mut self, packet: Packet) {
+        let size = packet.truesize();
+        if self.rx_used + size > self.rx_buffer_bytes {
+            self.rx_dropped += 1;
+            return;
+        }
+        self.rx_used += size;
+        self.received.push_back(packet);
+    }
+
+    fn mtu_to(&self, remote: SocketAddr) -> u32 {
+        self.known_mtu
+            .get(&remote)
+            .copied()
+            .unwrap_or(self.default_mtu)
+    }
+
+    /// Whether and how this train is to be refused, and after how many segments.
+    fn refusal(&mut self, transmit: &Transmit) -> Option<Unsent> {
+        let mtu = self.mtu_to(transmit.path.remote);
+        if transmit.segment_bytes + IP_UDP_BYTES > mtu {
+            return Some(Unsent {
+                first: 0,
+                why: TransmitError::TooBig(mtu),
+            });
+        }
+        let rates = self.refusals;
+        let why = if self.backlog_bytes > self.backlog_max_bytes
+            || self.dice.hits_ppm(rates.no_room_ppm)
+        {
+            TransmitError::NoRoom
+        } else if self.dice.hits_ppm(rates.unreachable_ppm) {
+            TransmitError::Unreachable
+        } else if self.dice.hits_ppm(rates.refused_ppm) {
+            TransmitError::Refused
+        } else {
+            return None;
+        };
+        let first = match why {
+            TransmitError::NoRoom => self.dice.below(transmit.segments as u64) as usize,
+            _ => 0,
+        };
+        Some(Unsent { first, why })
+    }
+}
+
+impl Driver for VirtualDriver {
+    fn receive(&mut self, sink: &mut impl PacketSink) -> io::Result<RxStatus> {
+        while let Some(notice) = self.notices.pop_front() {
+            match notice {
+                Notice::PathMtu(remote, mtu) => {
+                    self.known_mtu.insert(remote, mtu);
+                    sink.path_mtu(remote, mtu);
+                }
+                Notice::Icmp(kind, remote, quoted) => sink.icmp_error(kind, remote, &quoted),
+            }
+        }
+        for _ in 0..BATCH_PACKETS {
+            let Some(packet) = self.received.pop_front() else {
+                return Ok(RxStatus::Drained);
+            };
+            self.rx_used -= packet.truesize();
+            sink.packet(&packet.meta, &packet.bytes);
+        }
+        Ok(RxStatus::More)
+    }
+
+    fn transmit(
+        &mut self,
+        transmit: &Transmit,
+        segments: &[Segment],
+        payloads: &impl Payloads,
+    ) -> Result<(), Unsent> {
+        check_train(transmit, segments);
+        let refusal = self.refusal(transmit);
+        let count = refusal.map_or(segments.len(), |unsent| unsent.first);
+        let mut meta = RxMeta::new(transmit.path);
+        meta.path.remote = SocketAddr::new(self.address.ip(), transmit.path.local_port);
+        meta.path.local_ip = Some(transmit.path.remote.ip());
+        meta.path.local_port = transmit.path.remote.port();
+        meta.dscp = transmit.dscp;
+        for segment in segments.iter().take(count) {
+            let mut bytes = Vec::new();
+            write_packet(segment, payloads, &mut bytes);
+            self.sent.push(Packet {
+                meta,
+                to: transmit.path.remote,
+                bytes,
+            });
+        }
+        refusal.map_or(Ok(()), Err)
+    }
+
+    fn path(&mut self, remote: SocketAddr) -> (Option<u32>, Option<u32>) {
+        (Some(self.mtu_to(remote)), None)
+    }
+
+    fn rx_capacity(&self) -> RxCapacity {
+        RxCapacity {
+            bytes: self.rx_buffer_bytes / FULL_TRUESIZE * 1444,
+            packets: u32::try_from(self.rx_buffer_bytes / SMALL_TRUESIZE).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn carriage(&self) -> Carriage {
+        self.carriage
+    }
+
+    fn tx_backlog_bytes(&self) -> Option<u64> {
+        Some(self.backlog_bytes)
+    }
+
+    fn rx_dropped(&self) -> u64 {
+        self.rx_dropped
+    }
+}
+
+/// What the engine promises about every train: the kernel cuts blindly, and would corrupt what is not so.
+fn check_train(transmit: &Transmit, segments: &[Segment]) {
+    assert_eq!(transmit.segments, segments.len());
+    let (last, others) = segments
+        .split_last()
+        .expect("a train has at least one segment");
+    assert!(
+        others
+            .iter()
+            .all(|it| it.wire_bytes() == transmit.segment_bytes),
+        "unequal segments"
+    );
+    assert!(
+        last.wire_bytes() <= transmit.segment_bytes,
+        "the last segment is longer"
+    );
+    if others.is_empty() {
+        assert_eq!(last.wire_bytes(), transmit.segment_bytes);
+    }
+    let total: u32 = segments.iter().map(Segment::wire_bytes).sum();
+    assert_eq!(transmit.total_bytes, total);
+    assert!(transmit.priority < 8 && transmit.dscp < 64);
+}

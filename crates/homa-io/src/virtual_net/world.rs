@@ -1,0 +1,823 @@
+//! Hosts, links and the passing of time.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use homa_core::{
+    Carriage, Config, Engine, HostBudget, IcmpKind, Instant, Path, PortOptions, RequestOptions,
+    RxMeta, Stats,
+};
+
+use super::app::{App, CallPlan, Handler, Task, request_body};
+use super::driver::{Notice, Packet, RefusalRates, VirtualDriver};
+use super::ledger::{CallEnd, Ledger};
+use super::link::{LinkPlan, Partition, Port, PortPlan, serialisation_ns};
+use super::pattern::Pattern;
+use crate::shard::Shard;
+use crate::wrap::Dice;
+
+/// A supplied request gets its next piece after this time.
+const SUPPLY_GAP_NS: u64 = 10_000;
+
+/// A host to be.
+#[derive(Clone, Debug)]
+pub struct HostPlan {
+    /// Settings of its engine, in every life.
+    pub config: Config,
+    /// Its address; the port is also its Homa port.
+    pub address: SocketAddr,
+    /// How its packets travel.
+    pub carriage: Carriage,
+    /// Whether it accepts requests.
+    pub serves: bool,
+    /// Whether it reads requests as they arrive.
+    pub stream_requests: bool,
+    /// Time between news of stream bytes and reading them, in ns.
+    pub read_delay_ns: u64,
+    /// Receive buffer in bytes as the kernel counts them.
+    pub rx_buffer_bytes: u64,
+    /// Speed of its network card in 10^6 bit/s; `None`: infinitely fast.
+    pub uplink_mbps: Option<u32>,
+    /// Bytes the card's queue takes before the driver says "no room".
+    pub tx_queue_bytes: u64,
+    /// The switch port in front of it.
+    pub port: PortPlan,
+    /// Least time between two turns, in ns.
+    pub turn_gap_ns: u64,
+}
+
+impl HostPlan {
+    /// A serving host 10.0.0.`number`:4000 with the default configuration on an infinitely fast network.
+    pub fn new(number: u8) -> Self {
+        Self {
+            config: Config::default(),
+            address: SocketAddr::from(([10, 0, 0, number], 4000)),
+            carriage: Carriage::Udp,
+            serves: true,
+            stream_requests: false,
+            read_delay_ns: 0,
+            rx_buffer_bytes: 4 << 20,
+            uplink_mbps: None,
+            tx_queue_bytes: u64::MAX,
+            port: PortPlan::default(),
+            turn_gap_ns: 1_000,
+        }
+    }
+}
+
+/// A change of what paths carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MtuChange {
+    /// Sending host.
+    pub from: usize,
+    /// Receiving host.
+    pub to: usize,
+    /// Longest IP packet from now on, in bytes.
+    pub mtu: u32,
+    /// Whether the sender's own system knows at once (it refuses longer packets).
+    pub known: bool,
+}
+
+/// Something that will happen.
+#[derive(Debug)]
+enum Happening {
+    Wake(usize),
+    AtPort(usize, Packet),
+    PortFree(usize),
+    Tell(usize, Notice),
+    Start(usize),
+    Perform {
+        host: usize,
+        life: usize,
+        task: Task,
+    },
+    Stop(usize),
+    Boot(usize),
+    Mtu(MtuChange),
+    Close(usize),
+}
+
+#[derive(Debug)]
+struct Entry {
+    at_ns: u64,
+    order: u64,
+    what: Happening,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at_ns, self.order) == (other.at_ns, other.order)
+    }
+}
+impl Eq for Entry {}
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at_ns, self.order).cmp(&(other.at_ns, other.order))
+    }
+}
+
+#[derive(Debug)]
+struct Host {
+    plan: HostPlan,
+    shard: Option<Shard<VirtualDriver>>,
+    app: App,
+    port: Port,
+    wake_ns: Option<u64>,
+    turned_ns: u64,
+    paused_until_ns: u64,
+    uplink_free_ns: u64,
+    turns: u64,
+    /// Counters of earlier lives.
+    past: Vec<Stats>,
+    rx_dropped: u64,
+}
+
+/// Hosts on a network, with a clock that only this moves.
+#[derive(Debug)]
+pub struct World {
+    now_ns: u64,
+    order: u64,
+    future: BinaryHeap<Reverse<Entry>>,
+    hosts: Vec<Host>,
+    addresses: Vec<SocketAddr>,
+    links: HashMap<(usize, usize), LinkPlan>,
+    /// Plan of links that were not set.
+    pub default_link: LinkPlan,
+    partitions: Vec<Partition>,
+    /// Chance, in a million packets sent, of a forged or damaged copy.
+    pub forge_ppm: u32,
+    /// Chance, in a million packets sent, of another copy much later.
+    pub late_ppm: u32,
+    /// How much later, in ns.
+    pub late_ns: u64,
+    /// Chance, in a million packets to a host that is down, that the sender is told.
+    pub icmp_ppm: u32,
+    dice: Dice,
+    /// What became of the calls.
+    pub ledger: Ledger,
+    packets: u64,
+}
+
+impl World {
+    /// An empty world. The same seed and the same calls give the same history.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            now_ns: 0,
+            order: 0,
+            future: BinaryHeap::new(),
+            hosts: Vec::new(),
+            addresses: Vec::new(),
+            links: HashMap::new(),
+            default_link: LinkPlan::default(),
+            partitions: Vec::new(),
+            forge_ppm: 0,
+            late_ppm: 0,
+            late_ns: 0,
+            icmp_ppm: 0,
+            dice: Dice::new(seed),
+            ledger: Ledger::default(),
+            packets: 0,
+        }
+    }
+
+    /// A world with `count` hosts like [`HostPlan::new`], changed by `change`.
+    pub fn with_hosts(seed: u64, count: u8, change: impl Fn(&mut HostPlan)) -> Self {
+        let mut world = Self::new(seed);
+        for number in 1..=count {
+            let mut plan = HostPlan::new(number);
+            change(&mut plan);
+            world.add_host(plan);
+        }
+        world
+    }
+
+    /// Adds a host and returns its index.
+    pub fn add_host(&mut self, plan: HostPlan) -> usize {
+        let index = self.hosts.len();
+        self.addresses.push(plan.address);
+        self.hosts.push(Host {
+            plan,
+            shard: None,
+            app: App::default(),
+            port: Port::default(),
+            wake_ns: None,
+            turned_ns: 0,
+            paused_until_ns: 0,
+            uplink_free_ns: 0,
+            turns: 0,
+            past: Vec::new(),
+            rx_dropped: 0,
+        });
+        self.boot(index);
+        index
+    }
+
+    /// Changes the way from one host to another.
+    pub fn set_link(&mut self, from: usize, to: usize, plan: LinkPlan) {
+        self.links.insert((from, to), plan);
+    }
+
+    /// Cuts hosts off for a time.
+    pub fn partition(&mut self, partition: Partition) {
+        self.partitions.push(partition);
+    }
+
+    /// Plans a call and returns its number.
+    pub fn call(&mut self, mut plan: CallPlan) -> usize {
+        let number = self.ledger.calls.len();
+        let least = match number {
+            ..256 => 1,
+            256..65_536 => 2,
+            _ => 3,
+        };
+        plan.request_bytes = plan.request_bytes.max(least);
+        let call = self.ledger.add(plan);
+        self.schedule(plan.at_ns, Happening::Start(call));
+        call
+    }
+
+    /// The process of a host ends at `at_ns` without a word and begins again `down_ns` later.
+    pub fn restart(&mut self, host: usize, at_ns: u64, down_ns: u64) {
+        self.schedule(at_ns, Happening::Stop(host));
+        self.schedule(at_ns + down_ns, Happening::Boot(host));
+    }
+
+    /// The process of a host ends at `at_ns` for ever.
+    pub fn kill(&mut self, host: usize, at_ns: u64) {
+        self.schedule(at_ns, Happening::Stop(host));
+    }
+
+    /// A host closes its port at `at_ns`, telling its peers.
+    pub fn close(&mut self, host: usize, at_ns: u64) {
+        self.schedule(at_ns, Happening::Close(host));
+    }
+
+    /// A host is stopped from now until `until_ns`; packets wait in its receive buffer.
+    pub fn pause(&mut self, host: usize, until_ns: u64) {
+        self.hosts[host].paused_until_ns = until_ns;
+    }
+
+    /// Changes a path at `at_ns`.
+    pub fn change_mtu(&mut self, at_ns: u64, change: MtuChange) {
+        self.schedule(at_ns, Happening::Mtu(change));
+    }
+
+    /// From now on the system refuses transmissions of a host.
+    pub fn refuse(&mut self, host: usize, rates: RefusalRates) {
+        if let Some(shard) = &mut self.hosts[host].shard {
+            shard.driver_mut().refusals = rates;
+        }
+    }
+
+    /// A packet from `from`, who need not exist, reaches host `to` at `at_ns`.
+    pub fn inject(&mut self, at_ns: u64, from: SocketAddr, to: usize, bytes: Vec<u8>) {
+        let packet = self.packet_from(from, to, bytes);
+        self.schedule(at_ns, Happening::AtPort(to, packet));
+    }
+
+    /// Virtual time since the beginning, in ns.
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// Packets that were sent.
+    pub fn packets(&self) -> u64 {
+        self.packets
+    }
+
+    /// Turns a host has taken.
+    pub fn turns(&self, host: usize) -> u64 {
+        self.hosts[host].turns
+    }
+
+    /// Packets that overflowed a host's receive buffer.
+    pub fn rx_dropped(&self, host: usize) -> u64 {
+        let present = self.hosts[host]
+            .shard
+            .as_ref()
+            .map_or(0, |shard| crate::driver::Driver::rx_dropped(shard.driver()));
+        self.hosts[host].rx_dropped + present
+    }
+
+    /// The shard of a host that is up.
+    pub fn shard(&self, host: usize) -> Option<&Shard<VirtualDriver>> {
+        self.hosts[host].shard.as_ref()
+    }
+
+    /// The shard of a host that is up, to be changed between turns.
+    pub fn shard_mut(&mut self, host: usize) -> Option<&mut Shard<VirtualDriver>> {
+        self.hosts[host].shard.as_mut()
+    }
+
+    /// Counters of a host's engines: those of earlier lives, and the present one.
+    pub fn stats(&self, host: usize) -> impl Iterator<Item = Stats> {
+        let host = &self.hosts[host];
+        host.past
+            .iter()
+            .copied()
+            .chain(host.shard.as_ref().map(Shard::stats))
+    }
+
+    /// The sum of one counter over all hosts and lives.
+    pub fn total(&self, counter: impl Fn(&Stats) -> u64) -> u64 {
+        (0..self.hosts.len())
+            .flat_map(|host| self.stats(host))
+            .map(|stats| counter(&stats))
+            .sum()
+    }
+
+    /// Lets time pass until `until_ns`.
+    pub fn run_until(&mut self, until_ns: u64) {
+        while self
+            .future
+            .peek()
+            .is_some_and(|Reverse(entry)| entry.at_ns <= until_ns)
+        {
+            self.step();
+        }
+        self.now_ns = self.now_ns.max(until_ns);
+    }
+
+    /// Lets time pass until every call has ended, at most until `limit_ns`; says whether they have.
+    pub fn run_calls(&mut self, limit_ns: u64) -> bool {
+        while self.ledger.open > 0 {
+            match self.future.peek() {
+                Some(Reverse(entry)) if entry.at_ns <= limit_ns => self.step(),
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Lets time pass until nothing may be remembered any more, and lists what is remembered all the same.
+    pub fn leftovers(&mut self) -> Vec<String> {
+        let longest = |config: &Config| {
+            config.response_silence
+                + 3 * config.finished_memory
+                + 2 * config.timeout
+                + Duration::from_secs(1)
+        };
+        let wait = self
+            .hosts
+            .iter()
+            .map(|host| longest(&host.plan.config))
+            .max()
+            .unwrap_or_default();
+        let end_ns = self.now_ns.max(self.healed_ns()) + wait.as_nanos() as u64;
+        self.run_until(end_ns);
+        for host in 0..self.hosts.len() {
+            self.turn(host);
+        }
+        self.hosts
+            .iter()
+            .enumerate()
+            .flat_map(|(index, host)| host.leftovers(index))
+            .collect()
+    }
+
+    /// When the last partition heals and the last paused host goes on.
+    fn healed_ns(&self) -> u64 {
+        let partitions = self.partitions.iter().map(|partition| partition.end_ns);
+        let pauses = self.hosts.iter().map(|host| host.paused_until_ns);
+        partitions.chain(pauses).max().unwrap_or(0)
+    }
+
+    fn schedule(&mut self, at_ns: u64, what: Happening) {
+        self.order += 1;
+        let entry = Entry {
+            at_ns: at_ns.max(self.now_ns),
+            order: self.order,
+            what,
+        };
+        self.future.push(Reverse(entry));
+    }
+
+    fn step(&mut self) {
+        let Some(Reverse(Entry { at_ns, what, .. })) = self.future.pop() else {
+            return;
+        };
+        self.now_ns = at_ns;
+        match what {
+            Happening::Wake(host) if self.hosts[host].wake_ns == Some(at_ns) => {
+                self.hosts[host].wake_ns = None;
+                self.turn(host);
+            }
+            Happening::Wake(_) => {}
+            Happening::AtPort(host, packet) => self.at_port(host, packet),
+            Happening::PortFree(host) => self.port_free(host),
+            Happening::Tell(host, notice) => {
+                if let Some(shard) = &mut self.hosts[host].shard {
+                    shard.driver_mut().notices.push_back(notice);
+                    self.wake(host, self.now_ns);
+                }
+            }
+            Happening::Start(call) => self.start(call),
+            Happening::Perform { host, life, task } => self.perform(host, life, task),
+            Happening::Stop(host) => self.stop(host),
+            Happening::Boot(host) => self.boot(host),
+            Happening::Mtu(change) => self.apply_mtu(change),
+            Happening::Close(host) => self.close_now(host),
+        }
+    }
+
+    // Hosts.
+
+    fn boot(&mut self, host: usize) {
+        let seed = self.dice.roll();
+        let entry = &mut self.hosts[host];
+        let plan = &entry.plan;
+        let mut engine = Engine::new(plan.config.clone(), HostBudget::local(), seed)
+            .expect("a host's configuration is valid");
+        let options = if plan.serves {
+            PortOptions::SERVE
+        } else {
+            PortOptions::CLIENT
+        };
+        let options = match plan.stream_requests {
+            true => options.with_streaming_requests(),
+            false => options,
+        };
+        engine
+            .bind_port(plan.address.port(), options)
+            .expect("a new engine has no ports");
+        let mut driver =
+            VirtualDriver::new(plan.address, plan.carriage, plan.rx_buffer_bytes, seed ^ 1);
+        driver.backlog_max_bytes = plan.tx_queue_bytes;
+        entry.app = App::new(plan.read_delay_ns, entry.past.len());
+        entry.shard = Some(Shard::new(engine, driver));
+        self.wake(host, self.now_ns);
+    }
+
+    fn stop(&mut self, host: usize) {
+        let now_ns = self.now_ns;
+        let entry = &mut self.hosts[host];
+        let Some(shard) = entry.shard.take() else {
+            return;
+        };
+        entry.past.push(shard.stats());
+        entry.rx_dropped += crate::driver::Driver::rx_dropped(shard.driver());
+        let open: Vec<usize> = entry.app.open_calls().collect();
+        for call in open {
+            self.ledger.finish(call, CallEnd::HostGone, now_ns);
+        }
+    }
+
+    fn close_now(&mut self, host: usize) {
+        let now = Instant::from_nanos(self.now_ns);
+        let entry = &mut self.hosts[host];
+        if let Some(shard) = &mut entry.shard {
+            let port = entry.plan.address.port();
+            shard.view(now).engine_mut().close_port(now, port);
+            self.wake(host, self.now_ns);
+        }
+    }
+
+    fn wake(&mut self, host: usize, at_ns: u64) {
+        let entry = &mut self.hosts[host];
+        let at_ns = at_ns
+            .max(entry.turned_ns + entry.plan.turn_gap_ns)
+            .max(entry.paused_until_ns)
+            .max(self.now_ns);
+        if entry.wake_ns.is_none_or(|before| at_ns < before) {
+            entry.wake_ns = Some(at_ns);
+            self.schedule(at_ns, Happening::Wake(host));
+        }
+    }
+
+    /// One turn of a host, and what follows from it.
+    fn turn(&mut self, host: usize) {
+        let now = Instant::from_nanos(self.now_ns);
+        let entry = &mut self.hosts[host];
+        let Some(shard) = &mut entry.shard else {
+            return;
+        };
+        if entry.paused_until_ns > self.now_ns {
+            return self.wake(host, self.now_ns);
+        }
+        entry.turned_ns = self.now_ns;
+        entry.turns += 1;
+        if let Some(mbps) = entry.plan.uplink_mbps {
+            let waiting_ns = entry.uplink_free_ns.saturating_sub(self.now_ns);
+            shard.driver_mut().backlog_bytes = waiting_ns * u64::from(mbps) / 8_000;
+            shard.writable();
+        }
+        let mut handler = Handler {
+            app: &mut entry.app,
+            ledger: &mut self.ledger,
+            addresses: &self.addresses,
+            host,
+        };
+        let turn = shard
+            .turn(now, &mut handler)
+            .expect("virtual drivers do not break");
+        let sent = std::mem::take(&mut shard.driver_mut().sent);
+        let more = turn.rx == crate::driver::RxStatus::More;
+        let next_ns = if more {
+            Some(self.now_ns)
+        } else {
+            turn.next.map(Instant::as_nanos)
+        };
+        self.after(host, sent);
+        if let Some(next_ns) = next_ns.filter(|next| *next < u64::MAX) {
+            self.wake(host, next_ns);
+        }
+    }
+
+    /// Puts what a host sent on the network and its plans into the calendar.
+    fn after(&mut self, host: usize, sent: Vec<Packet>) {
+        for packet in sent {
+            self.send(host, packet);
+        }
+        let life = self.hosts[host].app.life;
+        for (at_ns, task) in std::mem::take(&mut self.hosts[host].app.later) {
+            self.schedule(at_ns, Happening::Perform { host, life, task });
+        }
+    }
+
+    // Calls.
+
+    fn start(&mut self, call: usize) {
+        let plan = self.ledger.calls[call].plan;
+        let entry = &mut self.hosts[plan.client];
+        if entry.paused_until_ns > self.now_ns {
+            let later = entry.paused_until_ns;
+            return self.schedule(later, Happening::Start(call));
+        }
+        let Some(shard) = &mut entry.shard else {
+            return self.ledger.finish(call, CallEnd::HostGone, self.now_ns);
+        };
+        let now = Instant::from_nanos(self.now_ns);
+        let path = Path {
+            remote: self.addresses[plan.server],
+            local_ip: None,
+            local_port: entry.plan.address.port(),
+            interface: 0,
+            carriage: entry.plan.carriage,
+        };
+        let mut options = RequestOptions::default();
+        options.deadline = plan
+            .deadline_ns
+            .map(|after| now + Duration::from_nanos(after));
+        options.streaming_response = plan.read_as_stream;
+        let mut view = shard.view(now);
+        let result = match plan.request_piece_bytes {
+            None => view.send_request(path, request_body(call, &plan), call as u64, options),
+            Some(_) => view.send_request_streaming(path, plan.request_bytes, call as u64, options),
+        };
+        let rpc = match result {
+            Ok(rpc) => rpc,
+            Err(error) => {
+                return self
+                    .ledger
+                    .finish(call, CallEnd::NotSent(error), self.now_ns);
+            }
+        };
+        entry.app.watch_call(rpc, call, plan.request_bytes);
+        if let Some(piece_bytes) = plan.request_piece_bytes {
+            let pattern = Pattern::request(call as u32, plan.request_bytes);
+            let supply = Task::Supply {
+                rpc,
+                pattern,
+                from: 0,
+                piece_bytes,
+                gap_ns: SUPPLY_GAP_NS,
+            };
+            entry.app.later.push((self.now_ns, supply));
+        }
+        if let Some(after_ns) = plan.abort_after_ns {
+            entry
+                .app
+                .later
+                .push((self.now_ns + after_ns, Task::Abort { call }));
+        }
+        self.ledger.calls[call].rpc = Some(rpc);
+        self.after(plan.client, Vec::new());
+        self.wake(plan.client, self.now_ns);
+    }
+
+    fn perform(&mut self, host: usize, life: usize, task: Task) {
+        let entry = &mut self.hosts[host];
+        let Some(shard) = entry.shard.as_mut().filter(|_| entry.app.life == life) else {
+            return;
+        };
+        if entry.paused_until_ns > self.now_ns {
+            let later = entry.paused_until_ns;
+            return self.schedule(later, Happening::Perform { host, life, task });
+        }
+        let mut handler = Handler {
+            app: &mut entry.app,
+            ledger: &mut self.ledger,
+            addresses: &self.addresses,
+            host,
+        };
+        handler.perform(task, &mut shard.view(Instant::from_nanos(self.now_ns)));
+        self.after(host, Vec::new());
+        self.wake(host, self.now_ns);
+    }
+
+    // The network.
+
+    fn link(&self, from: usize, to: usize) -> LinkPlan {
+        self.links
+            .get(&(from, to))
+            .copied()
+            .unwrap_or(self.default_link)
+    }
+
+    fn apply_mtu(&mut self, change: MtuChange) {
+        let mut plan = self.link(change.from, change.to);
+        plan.mtu = change.mtu;
+        self.set_link(change.from, change.to, plan);
+        let remote = self.addresses[change.to];
+        if let Some(shard) = self.hosts[change.from]
+            .shard
+            .as_mut()
+            .filter(|_| change.known)
+        {
+            shard.driver_mut().known_mtu.insert(remote, change.mtu);
+        }
+    }
+
+    /// The host behind an address. Over IP protocol 146 a host owns all ports of its address.
+    fn host_at(&self, to: SocketAddr) -> Option<usize> {
+        self.hosts.iter().position(|host| match host.plan.carriage {
+            Carriage::Ip => host.plan.address.ip() == to.ip(),
+            _ => host.plan.address == to,
+        })
+    }
+
+    /// A packet leaves a host.
+    fn send(&mut self, from: usize, packet: Packet) {
+        self.packets += 1;
+        let entry = &mut self.hosts[from];
+        let mut departed_ns = self.now_ns;
+        if let Some(mbps) = entry.plan.uplink_mbps {
+            let line_ns = serialisation_ns(packet.wire_bytes(), mbps);
+            departed_ns = entry.uplink_free_ns.max(self.now_ns) + line_ns;
+            entry.uplink_free_ns = departed_ns;
+        }
+        if self.dice.hits_ppm(self.forge_ppm) {
+            self.forge(&packet);
+        }
+        let Some(to) = self.host_at(packet.to) else {
+            return;
+        };
+        let link = self.link(from, to);
+        if packet.ip_bytes() > link.mtu {
+            if link.too_big_is_told {
+                let notice = Notice::PathMtu(packet.to, link.mtu);
+                self.schedule(
+                    departed_ns + 2 * link.delay_ns,
+                    Happening::Tell(from, notice),
+                );
+            }
+            return;
+        }
+        let cut = self
+            .partitions
+            .iter()
+            .any(|partition| partition.cuts(from, to, departed_ns));
+        if cut || self.dice.hits_ppm(link.loss_ppm) {
+            return;
+        }
+        if self.dice.hits_ppm(link.duplicate_ppm) {
+            let at_ns = departed_ns + link.flight_ns(&mut self.dice) + link.delay_ns;
+            self.schedule(at_ns, Happening::AtPort(to, packet.clone()));
+        }
+        if self.dice.hits_ppm(self.late_ppm) {
+            self.schedule(
+                departed_ns + self.late_ns,
+                Happening::AtPort(to, packet.clone()),
+            );
+        }
+        let at_ns = departed_ns + link.flight_ns(&mut self.dice);
+        self.schedule(at_ns, Happening::AtPort(to, packet));
+    }
+
+    /// A packet reaches the switch port in front of a host.
+    fn at_port(&mut self, host: usize, packet: Packet) {
+        let entry = &mut self.hosts[host];
+        if entry.plan.port.mbps.is_none() {
+            return self.deliver(host, packet);
+        }
+        let plan = entry.plan.port;
+        if entry.port.push(packet, &plan) && !entry.port.busy {
+            self.port_free(host);
+        }
+    }
+
+    /// The line behind a switch port is free for the next packet.
+    fn port_free(&mut self, host: usize) {
+        let entry = &mut self.hosts[host];
+        let Some(packet) = entry.port.pop() else {
+            entry.port.busy = false;
+            return;
+        };
+        entry.port.busy = true;
+        let mbps = entry.plan.port.mbps.unwrap_or(u32::MAX);
+        let free_ns = self.now_ns + serialisation_ns(packet.wire_bytes(), mbps);
+        // The receiver sees the packet a little early, by its own time on the line.
+        self.deliver(host, packet);
+        self.schedule(free_ns, Happening::PortFree(host));
+    }
+
+    fn deliver(&mut self, host: usize, packet: Packet) {
+        let entry = &mut self.hosts[host];
+        if let Some(shard) = &mut entry.shard {
+            shard.driver_mut().arrive(packet);
+            return self.wake(host, self.now_ns);
+        }
+        let sender = self.host_at(packet.meta.path.remote);
+        if let Some(sender) = sender.filter(|_| self.dice.hits_ppm(self.icmp_ppm)) {
+            let quoted = packet.bytes.get(..64).unwrap_or(&packet.bytes).to_vec();
+            let notice = Notice::Icmp(IcmpKind::PortUnreachable, packet.to, quoted);
+            let delay_ns = self.default_link.delay_ns;
+            self.schedule(self.now_ns + delay_ns, Happening::Tell(sender, notice));
+        }
+    }
+
+    /// Sends a copy of a packet that is cut short, garbled, from a wrong sender, or to a wrong receiver.
+    fn forge(&mut self, original: &Packet) {
+        let mut bytes = original.bytes.clone();
+        let from = original.meta.path.remote;
+        let stranger = SocketAddr::from((
+            [192, 0, 2, self.dice.below(4) as u8],
+            4000 + self.dice.below(3) as u16,
+        ));
+        let host = self.dice.below(self.hosts.len() as u64) as usize;
+        let (from, to) = match self.dice.below(5) {
+            0 => {
+                // Not DATA of the true sender, whose missing end would not be noticed as damage.
+                bytes.truncate(self.dice.below(bytes.len().min(28) as u64) as usize);
+                (from, self.host_at(original.to))
+            }
+            1 => {
+                for _ in 0..=self.dice.below(4) {
+                    let at = self.dice.below(bytes.len().min(96) as u64) as usize;
+                    bytes[at] = self.dice.roll() as u8;
+                }
+                (stranger, self.host_at(original.to))
+            }
+            2 => (stranger, self.host_at(original.to)),
+            3 => (from, Some(host)),
+            _ => {
+                bytes = (0..self.dice.below(200))
+                    .map(|_| self.dice.roll() as u8)
+                    .collect();
+                (stranger, Some(host))
+            }
+        };
+        if let Some(to) = to {
+            let at_ns = self.now_ns + self.default_link.delay_ns;
+            let packet = self.packet_from(from, to, bytes);
+            self.schedule(at_ns, Happening::AtPort(to, packet));
+        }
+    }
+
+    fn packet_from(&self, from: SocketAddr, to: usize, bytes: Vec<u8>) -> Packet {
+        let address = self.addresses[to];
+        let path = Path {
+            remote: from,
+            local_ip: Some(address.ip()),
+            local_port: address.port(),
+            interface: 0,
+            carriage: self.hosts[to].plan.carriage,
+        };
+        Packet {
+            meta: RxMeta::new(path),
+            to: address,
+            bytes,
+        }
+    }
+}
+
+impl Host {
+    fn leftovers(&self, index: usize) -> Vec<String> {
+        let Some(shard) = &self.shard else {
+            return Vec::new();
+        };
+        let stats = shard.stats();
+        let store = shard.store();
+        [
+            ("live RPCs", stats.live_rpcs),
+            ("finished entries", stats.finished_entries),
+            ("bytes of receive memory", stats.receive_memory_bytes),
+            ("bytes granted and not received", stats.incoming_bytes),
+            ("RPCs without Ended", self.app.watching() as u64),
+            ("places in the store", store.live() as u64),
+            ("incoming bytes in the store", store.incoming_bytes()),
+            ("outgoing bytes in the store", store.outgoing_bytes()),
+        ]
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(what, count)| format!("host {index}: {count} {what}"))
+        .collect()
+    }
+}
