@@ -1,8 +1,5 @@
 //! What the engines of one host tell each other: how much each has granted and queued.
-#![allow(
-    dead_code,
-    reason = "a complete small structure; not every operation has a user"
-)]
+#![allow(dead_code, reason = "a complete small structure; not every operation has a user")]
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -69,9 +66,7 @@ impl HostBudget {
     /// if there is no memory, so make it at the start.
     pub fn new(slots: usize) -> Self {
         let slots = slots.clamp(1, SLOTS_MAX);
-        Self {
-            slots: (0..slots).map(|_| Slot::new()).collect(),
-        }
+        Self { slots: (0..slots).map(|_| Slot::new()).collect() }
     }
 
     /// A budget for a single engine: there are no others to consider.
@@ -88,8 +83,7 @@ impl HostBudget {
     pub(crate) fn claim(&self) -> Option<SlotId> {
         for (index, slot) in (0..).zip(self.slots.iter()) {
             let taken =
-                slot.owner
-                    .compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed);
+                slot.owner.compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed);
             if taken.is_ok() {
                 let epoch = slot.epoch.load(Ordering::Relaxed);
                 return Some(SlotId { index, epoch });
@@ -134,16 +128,14 @@ impl HostBudget {
     /// `None` if nothing waits.
     pub(crate) fn set_best_remaining(&self, id: SlotId, bytes: Option<u32>) {
         if let Some(slot) = self.own(id) {
-            slot.best_remaining
-                .store(bytes.map_or(NOTHING, u64::from), Ordering::Relaxed);
+            slot.best_remaining.store(bytes.map_or(NOTHING, u64::from), Ordering::Relaxed);
         }
     }
 
     /// Bytes that all other engines expect.
     pub(crate) fn others_incoming(&self, id: SlotId) -> u64 {
-        self.others(id).fold(0, |sum: u64, slot| {
-            sum.saturating_add(slot.incoming.load(Ordering::Relaxed))
-        })
+        self.others(id)
+            .fold(0, |sum: u64, slot| sum.saturating_add(slot.incoming.load(Ordering::Relaxed)))
     }
 
     /// Bytes that all other engines have queued at the device.
@@ -156,10 +148,7 @@ impl HostBudget {
     /// Remaining bytes of the best-ranked message that waits at another engine; `None` if there
     /// is none.
     pub(crate) fn best_remaining_of_others(&self, id: SlotId) -> Option<u32> {
-        let best = self
-            .others(id)
-            .map(|slot| slot.best_remaining.load(Ordering::Relaxed))
-            .min()?;
+        let best = self.others(id).map(|slot| slot.best_remaining.load(Ordering::Relaxed)).min()?;
         u32::try_from(best).ok()
     }
 
@@ -248,10 +237,7 @@ mod tests {
         budget.set_incoming(ids[0], u64::MAX);
         budget.set_incoming(ids[1], u64::MAX);
         assert_eq!(budget.others_incoming(ids[2]), u64::MAX);
-        let foreign = SlotId {
-            index: 99,
-            epoch: 1,
-        };
+        let foreign = SlotId { index: 99, epoch: 1 };
         budget.set_incoming(foreign, 1);
         budget.release(foreign);
     }

@@ -32,7 +32,6 @@ pub enum CutoffSource {
 /// All settings of an engine. Start from [`Config::default`] and change what you need; fields
 /// name their unit. Sources: `spec/protocol.md` §2.2 where a setting exists in Linux.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Config {
     // Messages and memory.
     /// Longest message accepted or sent, 1 to 2^30 bytes. Default 1,000,000, as Linux.
@@ -58,6 +57,9 @@ pub struct Config {
     pub max_incoming_bytes: u32,
     /// Fixed grant window per message in bytes; 0 = `max_incoming_bytes` / (active + 1).
     pub window_bytes: u32,
+    /// Grants smaller than this wait for more while as much is still on its way (at most a quarter
+    /// of the window). Default 8,192; 0 grants every byte at once as Linux does.
+    pub grant_step_bytes: u32,
     /// Messages granted to at the same time, 1 to 64. Default 8.
     pub max_overcommit: u8,
     /// Share of granted bytes that goes to the oldest message, in 1/1000, 0 to 500. Default 50.
@@ -136,6 +138,7 @@ impl Default for Config {
             unscheduled_bytes: 40_000,
             max_incoming_bytes: 400_000,
             window_bytes: 0,
+            grant_step_bytes: 8192,
             max_overcommit: 8,
             fifo_grant_permille: 50,
             fifo_grant_increment_bytes: 50_000,
@@ -188,7 +191,6 @@ impl core::error::Error for ConfigError {}
 
 /// Settings that may differ for one peer; `None` means "as in [`Config`]".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct PeerSettings {
     /// See [`Config::unscheduled_bytes`].
     pub unscheduled_bytes: Option<u32>,
@@ -218,11 +220,7 @@ impl Config {
                 "at least max_message_bytes",
             ),
             (self.unread_bytes_max >= 1 << 16, "unread_bytes_max", "at least 65536 bytes"),
-            (
-                (1..=1 << 24).contains(&self.rpcs_max),
-                "rpcs_max",
-                "between 1 and 2^24",
-            ),
+            ((1..=1 << 24).contains(&self.rpcs_max), "rpcs_max", "between 1 and 2^24"),
             (self.gaps_max >= 1, "gaps_max", "at least 1"),
             (self.control_queue_max >= 16, "control_queue_max", "at least 16"),
             (
@@ -256,11 +254,7 @@ impl Config {
                 "resend_interval",
                 "more than 0 and at most timeout",
             ),
-            (
-                !self.request_ack_interval.is_zero(),
-                "request_ack_interval",
-                "more than 0",
-            ),
+            (!self.request_ack_interval.is_zero(), "request_ack_interval", "more than 0"),
             (
                 self.finished_max >= 16 && self.peers_max >= 1,
                 "finished_max, peers_max",

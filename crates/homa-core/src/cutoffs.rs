@@ -1,8 +1,5 @@
 //! Which priority unscheduled data gets: the table, and its computation from observed traffic.
-#![allow(
-    dead_code,
-    reason = "a complete small structure; not every operation has a user"
-)]
+#![allow(dead_code, reason = "a complete small structure; not every operation has a user")]
 
 use core::time::Duration;
 
@@ -31,9 +28,7 @@ impl Cutoffs {
     /// The table with these entries, except that entry 0 always admits every length.
     pub const fn new(levels: [u32; LEVELS]) -> Self {
         let [_, one, two, three, four, five, six, seven] = levels;
-        Self {
-            levels: [EVERY_LENGTH, one, two, three, four, five, six, seven],
-        }
+        Self { levels: [EVERY_LENGTH, one, two, three, four, five, six, seven] }
     }
 
     /// What a sender assumes before its peer has said anything: level 6 for all lengths, or
@@ -69,11 +64,7 @@ impl Cutoffs {
     /// Adapts the table to `num_priorities` (1 to 8): levels that do not exist admit nothing.
     #[must_use]
     pub fn normalise(mut self, num_priorities: u8) -> Self {
-        for entry in self
-            .levels
-            .iter_mut()
-            .skip(usize::from(num_priorities.max(1)))
-        {
+        for entry in self.levels.iter_mut().skip(usize::from(num_priorities.max(1))) {
             *entry = 0;
         }
         self
@@ -95,9 +86,8 @@ impl Cutoffs {
     pub fn version(&self) -> u16 {
         // FNV-1a over the bytes, folded to 16 bits.
         let bytes = self.levels.iter().flat_map(|entry| entry.to_be_bytes());
-        let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
+        let hash = bytes
+            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
         let folded = ((hash >> 16) ^ (hash & 0xffff)) as u16;
         folded.max(1)
     }
@@ -274,15 +264,11 @@ impl Sample<'_> {
         let total = self.total_bytes();
         let large = self.large();
         // A long message may still be shorter than `unscheduled_bytes`.
-        let unscheduled_large = large
-            .count
-            .saturating_mul(u64::from(unscheduled_bytes))
-            .min(large.bytes);
-        let unscheduled = saturating_sum(
-            self.bins()
-                .map(|bin| unscheduled_in(bin, unscheduled_bytes)),
-        )
-        .saturating_add(unscheduled_large);
+        let unscheduled_large =
+            large.count.saturating_mul(u64::from(unscheduled_bytes)).min(large.bytes);
+        let unscheduled =
+            saturating_sum(self.bins().map(|bin| unscheduled_in(bin, unscheduled_bytes)))
+                .saturating_add(unscheduled_large);
         let count = self.unscheduled_levels(unscheduled, total, num_priorities);
         let share = if count == num_priorities {
             total / u64::from(num_priorities)
@@ -339,9 +325,7 @@ fn unscheduled_in(bin: Bin, unscheduled_bytes: u32) -> u64 {
     if bin.upper_bytes <= unscheduled_bytes {
         bin.bytes
     } else {
-        messages_in(bin)
-            .saturating_mul(u64::from(unscheduled_bytes))
-            .min(bin.bytes)
+        messages_in(bin).saturating_mul(u64::from(unscheduled_bytes)).min(bin.bytes)
     }
 }
 
@@ -450,10 +434,7 @@ mod tests {
     fn normalising_empties_the_levels_that_do_not_exist() {
         let table = Cutoffs::new([5, 1_000_000, 1_000_000, 900, 800, 700, 600, 500]);
         let table = table.normalise(6);
-        assert_eq!(
-            table.levels(),
-            &[EVERY_LENGTH, 1_000_000, 1_000_000, 900, 800, 700, 0, 0]
-        );
+        assert_eq!(table.levels(), &[EVERY_LENGTH, 1_000_000, 1_000_000, 900, 800, 700, 0, 0]);
         assert_eq!(table.max_scheduled_priority(8), 1);
         let table = table.normalise(2);
         assert_eq!(table.max_scheduled_priority(8), 0);
@@ -514,10 +495,7 @@ mod tests {
         let table = planned(W2);
         assert!(is_monotone(&table, 8), "{table:?}");
         assert_eq!(table.max_scheduled_priority(8), 1, "{table:?}");
-        assert!(
-            near(table.levels()[7], 320, 25) && near(table.levels()[3], 7168, 25),
-            "{table:?}"
-        );
+        assert!(near(table.levels()[7], 320, 25) && near(table.levels()[3], 7168, 25), "{table:?}");
     }
 
     #[test]
@@ -534,10 +512,7 @@ mod tests {
     fn w4_has_one_or_two_unscheduled_levels() {
         let table = planned(W4);
         assert!(is_monotone(&table, 8), "{table:?}");
-        assert!(
-            (5..=6).contains(&table.max_scheduled_priority(8)),
-            "{table:?}"
-        );
+        assert!((5..=6).contains(&table.max_scheduled_priority(8)), "{table:?}");
     }
 
     #[test]
@@ -588,10 +563,7 @@ mod tests {
         let mut planner = planner();
         feed(&mut planner, &lengths(W3, 200_000));
         let now = Instant::from_nanos(1);
-        assert_eq!(
-            planner.maybe_update(now, UNSCHEDULED, 8, &planned(W3)),
-            None
-        );
+        assert_eq!(planner.maybe_update(now, UNSCHEDULED, 8, &planned(W3)), None);
     }
 
     #[test]
@@ -624,10 +596,7 @@ mod tests {
             7
         );
         assert_eq!(
-            lowest_unscheduled(PlannerConfig {
-                boost_permille: 1000,
-                ..PlannerConfig::default()
-            }),
+            lowest_unscheduled(PlannerConfig { boost_permille: 1000, ..PlannerConfig::default() }),
             3
         );
         assert_eq!(
@@ -641,10 +610,7 @@ mod tests {
 
     #[test]
     fn unbounded_levels_admit_the_longest_message() {
-        let long = PlannerConfig {
-            message_bytes_max: 1 << 30,
-            ..PlannerConfig::default()
-        };
+        let long = PlannerConfig { message_bytes_max: 1 << 30, ..PlannerConfig::default() };
         let mut planner = CutoffPlanner::new(long).unwrap();
         feed(&mut planner, &lengths(W5, 20_000));
         let table = plan(&mut planner, 1, 8).unwrap();
@@ -656,10 +622,7 @@ mod tests {
     fn a_level_for_everything_gets_its_share_of_all_bytes() {
         // The short messages have 11 MB. An eighth of all bytes is 20 MB, an eighth of the
         // unscheduled bytes would be only 9 MB.
-        let fixed = PlannerConfig {
-            unscheduled_levels: Some(8),
-            ..PlannerConfig::default()
-        };
+        let fixed = PlannerConfig { unscheduled_levels: Some(8), ..PlannerConfig::default() };
         let mut planner = CutoffPlanner::new(fixed).unwrap();
         feed(&mut planner, &[1000; 11_000]);
         feed(&mut planner, &[100_000; 1_500]);
@@ -670,10 +633,7 @@ mod tests {
     #[test]
     fn long_messages_are_not_counted_as_more_than_they_are() {
         // With `unscheduled_bytes` far above their length the target would be out of reach.
-        let fixed = PlannerConfig {
-            unscheduled_levels: Some(4),
-            ..PlannerConfig::default()
-        };
+        let fixed = PlannerConfig { unscheduled_levels: Some(4), ..PlannerConfig::default() };
         let mut planner = CutoffPlanner::new(fixed).unwrap();
         feed(&mut planner, &[100_000; 12_000]);
         feed(&mut planner, &[200_000; 10_000]);
@@ -689,19 +649,12 @@ mod tests {
         }
         feed(&mut planner, &[500_000; 4000]);
         let sample = Sample { planner: &planner };
-        let counts: Vec<u64> = sample
-            .bins()
-            .map(messages_in)
-            .filter(|count| *count > 0)
-            .collect();
+        let counts: Vec<u64> = sample.bins().map(messages_in).filter(|count| *count > 0).collect();
         // Lengths at the upper edge of their bin are counted as more messages than they are.
         assert_eq!(counts, [2000, 1200, 1076, 1034, 1007, 1003]);
         let deciles = sample.deciles(sample.messages(), 1_000_000);
         let long = 1_000_000;
-        assert_eq!(
-            deciles,
-            [64, 192, 448, 960, 4096, 131_072, long, long, long]
-        );
+        assert_eq!(deciles, [64, 192, 448, 960, 4096, 131_072, long, long, long]);
     }
 
     #[test]

@@ -1,8 +1,5 @@
 //! A bounded memory of finished RPCs, against late duplicates of their requests.
-#![allow(
-    dead_code,
-    reason = "a complete small structure; not every operation has a user"
-)]
+#![allow(dead_code, reason = "a complete small structure; not every operation has a user")]
 
 use core::hash::BuildHasher;
 use core::mem;
@@ -71,9 +68,7 @@ impl Finished {
             return Err(Full);
         }
         let [current, ..] = &mut self.generations;
-        current
-            .try_reserve(1, |entry| hasher.hash_one(entry))
-            .map_err(|_| Full)?;
+        current.try_reserve(1, |entry| hasher.hash_one(entry)).map_err(|_| Full)?;
         current.insert_unique(hash, entry, |entry| hasher.hash_one(entry));
         if let Some(table) = known.and_then(|index| self.generations.get_mut(index))
             && let Ok(older) = table.find_entry(hash, |other| *other == entry)
@@ -87,15 +82,12 @@ impl Finished {
     pub(crate) fn contains(&mut self, now: Instant, peer_hash: u64, id: u64) -> bool {
         self.rotate(now);
         let entry = (peer_hash, id);
-        self.generation_of(self.hasher.hash_one(entry), entry)
-            .is_some()
+        self.generation_of(self.hasher.hash_one(entry), entry).is_some()
     }
 
     /// Entries held; some may be due to be dropped at the next call that names the time.
     pub(crate) fn len(&self) -> usize {
-        self.generations
-            .iter()
-            .fold(0, |sum, table| sum.saturating_add(table.len()))
+        self.generations.iter().fold(0, |sum, table| sum.saturating_add(table.len()))
     }
 
     /// Whether an unknown pair could not be added now (short of memory apart).
@@ -112,9 +104,7 @@ impl Finished {
 
     /// Drops the generations that are older than the memory.
     fn rotate(&mut self, now: Instant) {
-        let passed = nanos(now.since(self.current_since))
-            .checked_div(self.span_ns)
-            .unwrap_or(0);
+        let passed = nanos(now.since(self.current_since)).checked_div(self.span_ns).unwrap_or(0);
         if passed == 0 {
             return;
         }
@@ -140,10 +130,8 @@ fn recycle(table: &mut HashTable<Entry>, expected: usize) {
 
 /// Span of a generation: `GENERATIONS − 1` of them are at least `memory`.
 const fn span_ns(memory: Duration) -> u64 {
-    let memory_ns = memory
-        .as_secs()
-        .saturating_mul(1_000_000_000)
-        .saturating_add(memory.subsec_nanos() as u64);
+    let memory_ns =
+        memory.as_secs().saturating_mul(1_000_000_000).saturating_add(memory.subsec_nanos() as u64);
     let span = memory_ns.div_ceil(GENERATIONS as u64 - 1);
     if span == 0 { 1 } else { span }
 }
@@ -233,12 +221,7 @@ mod tests {
             finished.insert(at_ms(generation * span), 1, 0).unwrap();
         }
         finished.rotate(at_ms(4 * span));
-        assert!(
-            finished
-                .generations
-                .iter()
-                .all(|table| table.capacity() < burst)
-        );
+        assert!(finished.generations.iter().all(|table| table.capacity() < burst));
         for generation in 5..10 {
             let before = finished.generations[3].capacity();
             finished.rotate(at_ms(generation * span));

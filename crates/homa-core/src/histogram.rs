@@ -1,8 +1,5 @@
 //! Bytes of incoming messages by message length.
-#![allow(
-    dead_code,
-    reason = "a complete small structure; not every operation has a user"
-)]
+#![allow(dead_code, reason = "a complete small structure; not every operation has a user")]
 
 use alloc::vec::Vec;
 
@@ -52,10 +49,7 @@ impl LengthHistogram {
         let mut bins = Vec::new();
         bins.try_reserve_exact(BINS).map_err(|_| OutOfMemory)?;
         bins.resize(BINS, 0);
-        Ok(Self {
-            bins,
-            large: LargeMessages::default(),
-        })
+        Ok(Self { bins, large: LargeMessages::default() })
     }
 
     /// Counts a message of `length` bytes; 0 is no length and ignored.
@@ -71,10 +65,7 @@ impl LengthHistogram {
 
     /// The bins from short to long.
     pub(crate) fn bins(&self) -> impl Iterator<Item = Bin> + Clone {
-        self.bins
-            .iter()
-            .enumerate()
-            .map(|(index, bytes)| bin(index, *bytes))
+        self.bins.iter().enumerate().map(|(index, bytes)| bin(index, *bytes))
     }
 
     /// The messages beyond the last bin.
@@ -130,18 +121,10 @@ const fn bin(index: usize, bytes: u64) -> Bin {
     let (base, step, steps) = if index < FINE_BINS {
         (0, FINE_STEP_BYTES, index as u32)
     } else {
-        (
-            FINE_BYTES_MAX,
-            COARSE_STEP_BYTES,
-            (index - FINE_BINS) as u32,
-        )
+        (FINE_BYTES_MAX, COARSE_STEP_BYTES, (index - FINE_BINS) as u32)
     };
     let lower_bytes = base + step * steps;
-    Bin {
-        lower_bytes,
-        upper_bytes: lower_bytes + step,
-        bytes,
-    }
+    Bin { lower_bytes, upper_bytes: lower_bytes + step, bytes }
 }
 
 #[cfg(test)]
@@ -173,13 +156,7 @@ mod tests {
 
     #[test]
     fn a_bin_ends_at_its_upper_edge() {
-        for (length, upper) in [
-            (64, 64),
-            (65, 128),
-            (4096, 4096),
-            (4097, 5120),
-            (5121, 6144),
-        ] {
+        for (length, upper) in [(64, 64), (65, 128), (4096, 4096), (4097, 5120), (5121, 6144)] {
             let mut histogram = LengthHistogram::new().unwrap();
             histogram.record(length);
             assert_eq!(filled(&histogram)[0].upper_bytes, upper);
@@ -206,25 +183,9 @@ mod tests {
         earlier.copy_from(&histogram);
         histogram.record(70);
         histogram.record(300_000);
-        let since: Vec<Bin> = histogram
-            .bins_since(&earlier)
-            .filter(|bin| bin.bytes > 0)
-            .collect();
-        assert_eq!(
-            since,
-            [Bin {
-                lower_bytes: 64,
-                upper_bytes: 128,
-                bytes: 70
-            }]
-        );
-        assert_eq!(
-            histogram.large_since(&earlier),
-            LargeMessages {
-                count: 1,
-                bytes: 300_000
-            }
-        );
+        let since: Vec<Bin> = histogram.bins_since(&earlier).filter(|bin| bin.bytes > 0).collect();
+        assert_eq!(since, [Bin { lower_bytes: 64, upper_bytes: 128, bytes: 70 }]);
+        assert_eq!(histogram.large_since(&earlier), LargeMessages { count: 1, bytes: 300_000 });
         histogram.clear();
         assert!(filled(&histogram).is_empty());
         assert_eq!(histogram.large(), LargeMessages::default());

@@ -44,8 +44,8 @@ mod time;
 pub use addr::{Carriage, Path, RxMeta};
 pub use budget::HostBudget;
 pub use config::{
-    Config, ConfigError, CutoffSource, LINUX_MESSAGE_BYTES_MAX, MESSAGE_BYTES_LIMIT, PRIORITIES_MAX,
-    PeerSettings,
+    Config, ConfigError, CutoffSource, LINUX_MESSAGE_BYTES_MAX, MESSAGE_BYTES_LIMIT,
+    PRIORITIES_MAX, PeerSettings,
 };
 pub use cutoffs::Cutoffs;
 pub use engine::{Engine, PortError, PortOptions, RequestOptions, RpcError, SendError, Stats};

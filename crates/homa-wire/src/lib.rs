@@ -122,3 +122,10 @@ pub const RESEND_ALL: u32 = u32::MAX;
 pub const CUTOFF_LEVELS: usize = 8;
 /// Most acknowledgements one ACK packet carries besides that of its own RPC.
 pub const ACKS_MAX: usize = 5;
+
+/// The `sender_id` of a packet of which only the first bytes are there, as ICMP errors quote it;
+/// `None` if it is not among them.
+pub fn quoted_sender_id(quoted: &[u8]) -> Option<u64> {
+    let bytes = quoted.get(20..COMMON_HEADER_BYTES)?;
+    bytes.try_into().ok().map(u64::from_be_bytes)
+}

@@ -1,8 +1,5 @@
 //! Seeded hash tables and seeded random numbers: the same seed, the same behaviour.
-#![allow(
-    dead_code,
-    reason = "a complete small structure; not every operation has a user"
-)]
+#![allow(dead_code, reason = "a complete small structure; not every operation has a user")]
 
 use core::hash::{BuildHasher, Hasher};
 
@@ -27,10 +24,7 @@ impl SeededState {
     /// A state for `seed`. Different tables should get different seeds.
     pub(crate) const fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        Self {
-            start: rng.next_u64(),
-            mask: rng.next_u64(),
-        }
+        Self { start: rng.next_u64(), mask: rng.next_u64() }
     }
 }
 
@@ -142,11 +136,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_hashes_and_another_seed_others() {
-        let key = (
-            IpAddr::from([10, 0, 0, 1]),
-            4000u16,
-            0x1234_5678_9abc_def0u64,
-        );
+        let key = (IpAddr::from([10, 0, 0, 1]), 4000u16, 0x1234_5678_9abc_def0u64);
         let (a, b) = (SeededState::new(7), SeededState::new(7));
         assert_eq!(hash_of(&a, key), hash_of(&b, key));
         assert_ne!(hash_of(&a, key), hash_of(&SeededState::new(8), key));
@@ -155,14 +145,7 @@ mod tests {
     #[test]
     fn byte_strings_differ_by_length_and_content() {
         let state = SeededState::new(1);
-        let inputs: [&[u8]; 6] = [
-            b"",
-            b"\0",
-            b"\0\0",
-            b"12345678",
-            b"12345678\0",
-            b"123456780",
-        ];
+        let inputs: [&[u8]; 6] = [b"", b"\0", b"\0\0", b"12345678", b"12345678\0", b"123456780"];
         let hashes: BTreeSet<u64> = inputs
             .iter()
             .map(|bytes| {
@@ -185,17 +168,10 @@ mod tests {
             hasher.finish()
         };
         let fatal = 0xc0ac_29b7_c97c_50dd;
-        assert_eq!(
-            fixed(1, fatal),
-            fixed(2, fatal),
-            "the weakness this test is about is gone"
-        );
+        assert_eq!(fixed(1, fatal), fixed(2, fatal), "the weakness this test is about is gone");
         for seed in 0..100 {
             let state = SeededState::new(seed);
-            assert_ne!(
-                hash_of(&state, (1u64, fatal)),
-                hash_of(&state, (2u64, fatal))
-            );
+            assert_ne!(hash_of(&state, (1u64, fatal)), hash_of(&state, (2u64, fatal)));
         }
     }
 
@@ -206,10 +182,7 @@ mod tests {
         for id in (0..25_600u64).step_by(2) {
             buckets[(hash_of(&state, (77u64, id)) & 255) as usize] += 1;
         }
-        assert!(
-            buckets.iter().all(|count| (15..=90).contains(count)),
-            "{buckets:?}"
-        );
+        assert!(buckets.iter().all(|count| (15..=90).contains(count)), "{buckets:?}");
     }
 
     #[test]
@@ -234,10 +207,7 @@ mod tests {
             seen[rng.below(10) as usize] += 1;
             assert!((5..8).contains(&rng.range(5..8)));
         }
-        assert!(
-            seen.iter().all(|count| (800..1200).contains(count)),
-            "{seen:?}"
-        );
+        assert!(seen.iter().all(|count| (800..1200).contains(count)), "{seen:?}");
         assert_eq!(rng.below(0), 0);
         assert_eq!(rng.below(1), 0);
         assert_eq!(rng.range(9..9), 9);

@@ -1,8 +1,5 @@
 //! A priority queue over small indices whose entries can be re-ranked and removed.
-#![allow(
-    dead_code,
-    reason = "a complete small structure; not every operation has a user"
-)]
+#![allow(dead_code, reason = "a complete small structure; not every operation has a user")]
 
 use alloc::vec::Vec;
 
@@ -26,10 +23,7 @@ pub(crate) struct IndexedHeap<K> {
 impl<K: Ord + Copy> IndexedHeap<K> {
     /// An empty heap that accepts no index yet.
     pub(crate) const fn new() -> Self {
-        Self {
-            entries: Vec::new(),
-            positions: Vec::new(),
-        }
+        Self { entries: Vec::new(), positions: Vec::new() }
     }
 
     /// Makes room for all indices below `index_limit`: none of them ever allocates again.
@@ -46,12 +40,8 @@ impl<K: Ord + Copy> IndexedHeap<K> {
         }
         let more_positions = index_limit.saturating_sub(self.positions.len());
         let more_entries = index_limit.saturating_sub(self.entries.len());
-        self.entries
-            .try_reserve(more_entries)
-            .map_err(|_| OutOfMemory)?;
-        self.positions
-            .try_reserve(more_positions)
-            .map_err(|_| OutOfMemory)?;
+        self.entries.try_reserve(more_entries).map_err(|_| OutOfMemory)?;
+        self.positions.try_reserve(more_positions).map_err(|_| OutOfMemory)?;
         self.positions.resize(index_limit, ABSENT);
         Ok(())
     }
@@ -145,11 +135,7 @@ impl<K: Ord + Copy> IndexedHeap<K> {
     /// Puts `entry` where it belongs, starting from a free place at `position`.
     fn settle(&mut self, position: usize, entry: (K, u32)) {
         let raised = self.raise_hole(position, entry.0);
-        let position = if raised == position {
-            self.lower_hole(position, entry.0)
-        } else {
-            raised
-        };
+        let position = if raised == position { self.lower_hole(position, entry.0) } else { raised };
         self.place(position, entry);
     }
 
@@ -182,10 +168,7 @@ impl<K: Ord + Copy> IndexedHeap<K> {
         let first = position.checked_mul(ARITY)?.checked_add(1)?;
         let end = first.saturating_add(ARITY).min(self.entries.len());
         let children = self.entries.get(first..end)?;
-        let (offset, child) = children
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, child)| child.0)?;
+        let (offset, child) = children.iter().enumerate().min_by_key(|(_, child)| child.0)?;
         Some((first + offset, *child))
     }
 }
@@ -221,11 +204,7 @@ mod tests {
                 assert!(heap.entries[(position - 1) / ARITY].0 <= key);
             }
         }
-        let present = heap
-            .positions
-            .iter()
-            .filter(|position| **position != ABSENT)
-            .count();
+        let present = heap.positions.iter().filter(|position| **position != ABSENT).count();
         assert_eq!(present, heap.entries.len());
     }
 

@@ -1,8 +1,5 @@
 //! A bounded set of byte ranges.
-#![allow(
-    dead_code,
-    reason = "a complete small structure; not every operation has a user"
-)]
+#![allow(dead_code, reason = "a complete small structure; not every operation has a user")]
 
 use alloc::vec::Vec;
 
@@ -20,10 +17,7 @@ pub(crate) struct RangeSet {
 impl RangeSet {
     /// The empty set; allocates nothing.
     pub(crate) const fn new() -> Self {
-        Self {
-            ranges: Vec::new(),
-            limit: 0,
-        }
+        Self { ranges: Vec::new(), limit: 0 }
     }
 
     /// Adds `start..end`, joining what overlaps or touches. If there are then more than `limit`
@@ -98,8 +92,7 @@ impl RangeSet {
                 return;
             }
         }
-        self.ranges
-            .splice(first..after, low.into_iter().chain(high));
+        self.ranges.splice(first..after, low.into_iter().chain(high));
     }
 
     /// Whether nothing is in the set.
@@ -114,17 +107,12 @@ impl RangeSet {
 
     /// Bytes in the set.
     pub(crate) fn total(&self) -> u32 {
-        self.ranges
-            .iter()
-            .fold(0, |sum: u32, range| sum.saturating_add(range.1 - range.0))
+        self.ranges.iter().fold(0, |sum: u32, range| sum.saturating_add(range.1 - range.0))
     }
 
     /// Replaces the ranges `first..after`, all of which meet `start..end`, by their union.
     fn join(&mut self, first: usize, after: usize, start: u32, end: u32) {
-        let top = self
-            .ranges
-            .get(after.saturating_sub(1))
-            .map_or(end, |range| range.1.max(end));
+        let top = self.ranges.get(after.saturating_sub(1)).map_or(end, |range| range.1.max(end));
         if let Some(range) = self.ranges.get_mut(first) {
             *range = (range.0.min(start), top);
         }
@@ -133,10 +121,7 @@ impl RangeSet {
 
     /// Lets the neighbour of position `at` that needs less cover `start..end` too.
     fn extend_nearest(&mut self, at: usize, start: u32, end: u32) -> bool {
-        let below = at
-            .checked_sub(1)
-            .and_then(|index| self.ranges.get(index))
-            .copied();
+        let below = at.checked_sub(1).and_then(|index| self.ranges.get(index)).copied();
         let above = self.ranges.get(at).copied();
         match (below, above) {
             (None, None) => return false,
@@ -201,14 +186,8 @@ mod tests {
     fn check_shape(set: &RangeSet, limit: usize) {
         assert!(set.ranges.len() <= limit, "{set:?}");
         assert!(set.ranges.iter().all(|range| range.0 < range.1), "{set:?}");
-        assert!(
-            set.ranges.windows(2).all(|pair| pair[0].1 < pair[1].0),
-            "{set:?}"
-        );
-        assert_eq!(
-            set.total() as usize,
-            bits(set).iter().filter(|bit| **bit).count()
-        );
+        assert!(set.ranges.windows(2).all(|pair| pair[0].1 < pair[1].0), "{set:?}");
+        assert_eq!(set.total() as usize, bits(set).iter().filter(|bit| **bit).count());
     }
 
     /// Applies one operation to the set and to what it must cover at least.
@@ -297,22 +276,13 @@ mod tests {
 
     #[test]
     fn without_memory_the_nearest_range_is_extended() {
-        let sets = [
-            (12, 14, vec![(0, 14), (20, 30)]),
-            (17, 19, vec![(0, 10), (17, 30)]),
-        ];
+        let sets = [(12, 14, vec![(0, 14), (20, 30)]), (17, 19, vec![(0, 10), (17, 30)])];
         for (start, end, expected) in sets {
-            let mut set = RangeSet {
-                ranges: vec![(0, 10), (20, 30)],
-                limit: 2,
-            };
+            let mut set = RangeSet { ranges: vec![(0, 10), (20, 30)], limit: 2 };
             assert!(set.extend_nearest(1, start, end));
             assert_eq!(set.ranges, expected);
         }
-        let mut set = RangeSet {
-            ranges: vec![(20, 30)],
-            limit: 1,
-        };
+        let mut set = RangeSet { ranges: vec![(20, 30)], limit: 1 };
         assert!(set.extend_nearest(0, 1, 2));
         assert!(set.extend_nearest(1, 40, 41));
         assert_eq!(set.ranges, [(1, 41)]);

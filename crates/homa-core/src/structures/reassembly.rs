@@ -1,8 +1,5 @@
 //! Which bytes of an incoming message have arrived.
-#![allow(
-    dead_code,
-    reason = "a complete small structure; not every operation has a user"
-)]
+#![allow(dead_code, reason = "a complete small structure; not every operation has a user")]
 
 use alloc::vec::Vec;
 
@@ -44,12 +41,7 @@ pub(crate) struct Reassembly {
 impl Reassembly {
     /// A message of `length` bytes of which nothing has arrived.
     pub(crate) const fn new(length: u32) -> Self {
-        Self {
-            length,
-            received: 0,
-            highest: 0,
-            gaps: Vec::new(),
-        }
+        Self { length, received: 0, highest: 0, gaps: Vec::new() }
     }
 
     /// Notes that bytes `start..end` arrived, with at most `gaps_max` gaps afterwards if this
@@ -72,21 +64,13 @@ impl Reassembly {
         let above = end.saturating_sub(self.highest);
         let new = match (below, above) {
             (None, 0) => return Insert::Duplicate,
-            (None, bytes) => Insert::New {
-                start: self.highest,
-                end,
-                bytes,
-            },
-            (Some(filled), 0) => Insert::New {
-                start: filled.start,
-                end: filled.end,
-                bytes: filled.bytes,
-            },
-            (Some(filled), above) => Insert::New {
-                start: filled.start,
-                end,
-                bytes: filled.bytes.saturating_add(above),
-            },
+            (None, bytes) => Insert::New { start: self.highest, end, bytes },
+            (Some(filled), 0) => {
+                Insert::New { start: filled.start, end: filled.end, bytes: filled.bytes }
+            }
+            (Some(filled), above) => {
+                Insert::New { start: filled.start, end, bytes: filled.bytes.saturating_add(above) }
+            }
         };
         self.highest = self.highest.max(end);
         self.count(new)
@@ -131,11 +115,7 @@ impl Reassembly {
             self.gaps.push((self.highest, start));
         }
         self.highest = end;
-        self.count(Insert::New {
-            start,
-            end,
-            bytes: end.saturating_sub(start),
-        })
+        self.count(Insert::New { start, end, bytes: end.saturating_sub(start) })
     }
 
     fn count(&mut self, new: Insert) -> Insert {
@@ -212,10 +192,7 @@ mod tests {
     fn gaps_of(held: &[bool]) -> Vec<(u32, u32)> {
         let highest = held.iter().rposition(|bit| *bit).map_or(0, |last| last + 1);
         let mut gaps: Vec<(u32, u32)> = vec![];
-        for byte in (0..highest)
-            .filter(|byte| !held[*byte])
-            .map(|byte| byte as u32)
-        {
+        for byte in (0..highest).filter(|byte| !held[*byte]).map(|byte| byte as u32) {
             match gaps.last_mut() {
                 Some(gap) if gap.1 == byte => gap.1 += 1,
                 _ => gaps.push((byte, byte + 1)),
@@ -267,10 +244,7 @@ mod tests {
     fn in_order_arrival_never_allocates() {
         let mut reassembly = Reassembly::new(10_000);
         for start in (0..10_000).step_by(1000) {
-            assert_eq!(
-                reassembly.insert(start, start + 1000, 0),
-                new(start, start + 1000, 1000)
-            );
+            assert_eq!(reassembly.insert(start, start + 1000, 0), new(start, start + 1000, 1000));
         }
         assert!(reassembly.is_complete());
         assert_eq!(reassembly.gaps.capacity(), 0);
@@ -311,14 +285,7 @@ mod tests {
     #[test]
     fn ranges_outside_the_message_are_refused() {
         let mut reassembly = Reassembly::new(10);
-        for (start, end) in [
-            (0, 11),
-            (10, 11),
-            (5, 5),
-            (6, 5),
-            (u32::MAX, 0),
-            (0, u32::MAX),
-        ] {
+        for (start, end) in [(0, 11), (10, 11), (5, 5), (6, 5), (u32::MAX, 0), (0, u32::MAX)] {
             assert_eq!(reassembly.insert(start, end, 8), Insert::OutOfRange);
         }
         assert_eq!(reassembly.received(), 0);

@@ -1,0 +1,360 @@
+//! What the application asks for.
+
+use crate::addr::Path;
+use crate::engine::Engine;
+use crate::engine::outgoing::Outgoing;
+use crate::engine::reason;
+use crate::engine::rpc::{Role, Rpc, State};
+use crate::event::{FailReason, RpcKey};
+use crate::time::{Instant, nanos};
+
+/// Options of one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestOptions {
+    /// Fail with [`FailReason::DeadlineExceeded`] at this time.
+    pub deadline: Option<Instant>,
+    /// The body is provided later, by [`Engine::supply`]; otherwise all of it is there.
+    pub streaming_body: bool,
+    /// The response is read as a stream, see [`Engine::set_streaming`].
+    pub streaming_response: bool,
+    /// Priority level for unscheduled data instead of the one the peer's cutoffs give, 0 to 7.
+    pub priority_hint: Option<u8>,
+}
+
+/// Why a message was not accepted for sending. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// A message has at least one byte.
+    EmptyMessage,
+    /// Longer than `max_message_bytes`.
+    TooLong {
+        /// That limit.
+        max: u32,
+    },
+    /// Longer than the peer (a Linux host) takes.
+    PeerLimit {
+        /// Its limit.
+        max: u32,
+    },
+    /// `rpcs_max` RPCs are alive: wait until some end.
+    RpcLimit,
+    /// `peers_max` peers are in use: wait until their RPCs end.
+    PeersLimit,
+    /// The local port is not open.
+    NoSuchPort,
+    /// Port 0, or an address that cannot be a peer's (unspecified, multicast).
+    BadAddress,
+    /// The system has no memory.
+    OutOfMemory,
+    /// The RPC is over (the client gave up, or the endpoint closed).
+    Stale,
+    /// The RPC does not wait for a response: its request is not complete or was answered.
+    NotInService,
+}
+
+impl core::fmt::Display for SendError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::EmptyMessage => f.write_str("a message has at least one byte"),
+            Self::TooLong { max } => write!(f, "longer than max_message_bytes ({max})"),
+            Self::PeerLimit { max } => write!(f, "longer than the peer takes ({max} bytes)"),
+            Self::RpcLimit => f.write_str("rpcs_max RPCs are alive"),
+            Self::PeersLimit => f.write_str("peers_max peers are in use"),
+            Self::NoSuchPort => f.write_str("the local port is not open"),
+            Self::BadAddress => f.write_str("not the address of a peer"),
+            Self::OutOfMemory => f.write_str("out of memory"),
+            Self::Stale => f.write_str("the RPC is over"),
+            Self::NotInService => f.write_str("the RPC does not wait for a response"),
+        }
+    }
+}
+
+impl core::error::Error for SendError {}
+
+/// Why a call about an RPC had no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RpcError {
+    /// The RPC is over.
+    Stale,
+    /// A position beyond what is there, or a call that does not fit the RPC's state.
+    OutOfRange,
+}
+
+impl core::fmt::Display for RpcError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Stale => "the RPC is over",
+            Self::OutOfRange => "position out of range",
+        })
+    }
+}
+
+impl core::error::Error for RpcError {}
+
+impl Engine {
+    /// Begins an RPC: `length` bytes go to `path.remote` from `path.local_port`. `cookie` comes
+    /// back in the events about it.
+    ///
+    /// # Errors
+    /// See [`SendError`]; nothing was sent then.
+    pub fn send_request(
+        &mut self,
+        now: Instant,
+        path: Path,
+        length: u32,
+        cookie: u64,
+        options: RequestOptions,
+    ) -> Result<RpcKey, SendError> {
+        self.tick(now);
+        self.check_length(length)?;
+        let remote = path.remote;
+        if remote.port() == 0 || remote.ip().is_unspecified() || remote.ip().is_multicast() {
+            return Err(SendError::BadAddress);
+        }
+        if !self.ports.contains_key(&path.local_port) {
+            return Err(SendError::NoSuchPort);
+        }
+        let peer = self.peer_or_new(now, &path).ok_or(SendError::PeersLimit)?;
+        if !self.is_own(&path) && length > crate::config::LINUX_MESSAGE_BYTES_MAX {
+            return Err(SendError::PeerLimit { max: crate::config::LINUX_MESSAGE_BYTES_MAX });
+        }
+        self.client_ids.try_reserve(1).map_err(|_| SendError::OutOfMemory)?;
+        let id = self.next_id;
+        let birth = self.next_birth();
+        let mut rpc = Rpc::new(Role::Client, State::Outgoing, id, path, peer, birth, now);
+        rpc.tx = self.outgoing(peer, length, options.streaming_body);
+        rpc.cookie = cookie;
+        rpc.announced = true;
+        rpc.deadline = options.deadline;
+        rpc.response_streaming = options.streaming_response;
+        rpc.priority_hint = options
+            .priority_hint
+            .map(|hint| hint.min(self.config.num_priorities.saturating_sub(1)));
+        rpc.interval_ns = nanos(self.config.resend_interval);
+        let index = self.add_rpc(rpc).map_err(|_| SendError::RpcLimit)?;
+        self.next_id = id.wrapping_add(2);
+        self.client_ids.insert(id, index);
+        self.stats.requests_sent = self.stats.requests_sent.saturating_add(1);
+        if let Some(deadline) = options.deadline {
+            self.arm_at(index, deadline);
+        }
+        self.schedule(index);
+        self.rpcs.get(index).map(|rpc| rpc.key).ok_or(SendError::OutOfMemory)
+    }
+
+    /// Answers a request with `length` bytes, all of which are there.
+    ///
+    /// # Errors
+    /// See [`SendError`]; the RPC still waits for a response unless it is [`SendError::Stale`].
+    pub fn send_response(
+        &mut self,
+        now: Instant,
+        rpc: RpcKey,
+        length: u32,
+    ) -> Result<(), SendError> {
+        self.respond(now, rpc, length, false)
+    }
+
+    /// Answers a request with `length` bytes that [`Engine::supply`] provides.
+    ///
+    /// # Errors
+    /// As [`Engine::send_response`].
+    pub fn send_response_streaming(
+        &mut self,
+        now: Instant,
+        rpc: RpcKey,
+        length: u32,
+    ) -> Result<(), SendError> {
+        self.respond(now, rpc, length, true)
+    }
+
+    fn respond(
+        &mut self,
+        now: Instant,
+        key: RpcKey,
+        length: u32,
+        streaming: bool,
+    ) -> Result<(), SendError> {
+        self.tick(now);
+        self.check_length(length)?;
+        let index = self.rpcs.resolve(key).ok_or(SendError::Stale)?;
+        let rpc = self.rpcs.get(index).ok_or(SendError::Stale)?;
+        match rpc.state {
+            State::InService => {}
+            State::Dead | State::Refused(_) => return Err(SendError::Stale),
+            _ => return Err(SendError::NotInService),
+        }
+        if !self.is_own(&rpc.path) && length > crate::config::LINUX_MESSAGE_BYTES_MAX {
+            return Err(SendError::PeerLimit { max: crate::config::LINUX_MESSAGE_BYTES_MAX });
+        }
+        let tx = self.outgoing(rpc.peer, length, streaming);
+        let birth = self.next_birth();
+        let interval_ns = nanos(self.config.request_ack_interval);
+        if let Some(rpc) = self.rpcs.get_mut(index) {
+            rpc.state = State::Outgoing;
+            rpc.tx = tx;
+            rpc.birth = birth;
+            rpc.last_heard = now;
+            rpc.interval_ns = interval_ns;
+            rpc.next_request = Instant::ZERO;
+        }
+        self.schedule(index);
+        Ok(())
+    }
+
+    /// The application has provided the bytes below `upto` of an outgoing message begun as a
+    /// stream.
+    ///
+    /// # Errors
+    /// The RPC is over, or `upto` lies beyond the message.
+    pub fn supply(&mut self, now: Instant, rpc: RpcKey, upto: u32) -> Result<(), RpcError> {
+        self.tick(now);
+        let index = self.rpcs.resolve(rpc).ok_or(RpcError::Stale)?;
+        let rpc = self
+            .rpcs
+            .get_mut(index)
+            .filter(|rpc| rpc.state != State::Dead)
+            .ok_or(RpcError::Stale)?;
+        if upto > rpc.tx.length {
+            return Err(RpcError::OutOfRange);
+        }
+        rpc.tx.supplied = rpc.tx.supplied.max(upto);
+        rpc.last_heard = now;
+        self.schedule(index);
+        Ok(())
+    }
+
+    /// From now on the incoming message of `rpc` is read as a stream: [`crate::Event::BodyProgress`]
+    /// tells how far it has come, and its sender is held back while `unread_bytes_max` bytes wait.
+    ///
+    /// # Errors
+    /// The RPC is over.
+    pub fn set_streaming(&mut self, now: Instant, rpc: RpcKey) -> Result<(), RpcError> {
+        self.tick(now);
+        let index = self.rpcs.resolve(rpc).ok_or(RpcError::Stale)?;
+        let rpc = self
+            .rpcs
+            .get_mut(index)
+            .filter(|rpc| rpc.state != State::Dead)
+            .ok_or(RpcError::Stale)?;
+        rpc.response_streaming = true;
+        rpc.rx.streaming = true;
+        if rpc.rx.data.contiguous() > rpc.rx.consumed {
+            rpc.pending.progress = true;
+            self.queue_event(index);
+        }
+        Ok(())
+    }
+
+    /// The application has taken the bytes below `upto` of the incoming message: their memory is free.
+    /// A client's RPC ends when all of a complete response was taken.
+    ///
+    /// # Errors
+    /// The RPC is over, or `upto` lies beyond what has arrived without a gap.
+    pub fn consumed(&mut self, now: Instant, rpc: RpcKey, upto: u32) -> Result<(), RpcError> {
+        self.tick(now);
+        let index = self.rpcs.resolve(rpc).ok_or(RpcError::Stale)?;
+        let rpc = self
+            .rpcs
+            .get_mut(index)
+            .filter(|rpc| rpc.state != State::Dead)
+            .ok_or(RpcError::Stale)?;
+        if upto > rpc.rx.data.contiguous() {
+            return Err(RpcError::OutOfRange);
+        }
+        let before = rpc.rx.reserved();
+        rpc.rx.consumed = rpc.rx.consumed.max(upto);
+        let after = rpc.rx.reserved();
+        self.memory.change(rpc.key, before, after);
+        if after == 0 && rpc.rx.is_complete() {
+            self.memory.leave(rpc.key);
+        }
+        self.granter.touch(rpc);
+        if rpc.state == State::Delivered && rpc.rx.consumed >= rpc.rx.length() {
+            self.end_rpc(index);
+        }
+        self.memory_freed();
+        Ok(())
+    }
+
+    /// Ends an RPC that the application does not want to go on with. A client's call is cancelled at
+    /// the server; a server's request is refused, and its client told until it acknowledges. No
+    /// [`crate::Event::Failed`] follows, since the caller knows.
+    ///
+    /// # Errors
+    /// The RPC is over.
+    pub fn abort(&mut self, now: Instant, rpc: RpcKey, why: FailReason) -> Result<(), RpcError> {
+        self.tick(now);
+        let index = self.rpcs.resolve(rpc).ok_or(RpcError::Stale)?;
+        let rpc =
+            self.rpcs.get(index).filter(|rpc| rpc.state != State::Dead).ok_or(RpcError::Stale)?;
+        match rpc.role {
+            Role::Client => {
+                self.cancel_at_server(index);
+                self.end_rpc(index);
+            }
+            Role::Server
+                if self.is_own(&rpc.path)
+                    && matches!(rpc.state, State::Incoming | State::InService) =>
+            {
+                self.refuse(index, why);
+            }
+            Role::Server => self.end_rpc(index),
+        }
+        Ok(())
+    }
+
+    /// Tells the server, unless it has never been asked or has answered in full.
+    pub(crate) fn cancel_at_server(&mut self, index: u32) {
+        let Some(rpc) = self.rpcs.get(index) else {
+            return;
+        };
+        if rpc.state != State::Delivered && rpc.tx.sent > 0 && self.is_own(&rpc.path) {
+            self.tell_unknown(index, reason::CANCELLED);
+        }
+    }
+
+    /// Refuses a request: nothing more is received of it, and the client is told until it
+    /// acknowledges.
+    fn refuse(&mut self, index: u32, why: FailReason) {
+        self.granter.remove(index, &mut self.rpcs);
+        self.starved.remove(index);
+        let interval_ns = nanos(self.config.request_ack_interval);
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return;
+        };
+        let reserved = rpc.rx.reserved();
+        self.memory.change(rpc.key, reserved, 0);
+        self.memory.leave(rpc.key);
+        rpc.rx.reserved_upto = 0;
+        rpc.rx.starved = false;
+        rpc.state = State::Refused(why);
+        rpc.last_heard = self.now;
+        rpc.interval_ns = interval_ns;
+        self.tell_unknown(index, reason::REJECTED);
+        self.arm(index, interval_ns);
+        self.memory_freed();
+    }
+
+    fn check_length(&self, length: u32) -> Result<(), SendError> {
+        match length {
+            0 => Err(SendError::EmptyMessage),
+            _ if length > self.config.max_message_bytes => {
+                Err(SendError::TooLong { max: self.config.max_message_bytes })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn outgoing(&self, peer: u32, length: u32, streaming: bool) -> Outgoing {
+        let unscheduled = self
+            .peers
+            .get(peer)
+            .map_or(self.config.unscheduled_bytes, |peer| peer.unscheduled_bytes(&self.config));
+        let supplied = if streaming { 0 } else { length };
+        // The segment size is set when the first segment leaves: the path's MTU may not be known yet.
+        Outgoing::new(length, supplied, unscheduled, 1)
+    }
+}

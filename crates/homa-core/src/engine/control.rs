@@ -1,0 +1,101 @@
+//! Control packets on their way out.
+
+use homa_wire::{Body, Common, Extension, Header};
+
+use crate::addr::{Carriage, Path};
+use crate::engine::Engine;
+use crate::engine::reason;
+use crate::event::RpcKey;
+
+/// What waits in the control queue.
+#[derive(Clone, Debug)]
+pub(crate) enum ControlBody {
+    /// This packet.
+    Packet(Header),
+    /// RESENDs for everything missing of this RPC's incoming message, decided when they are sent.
+    Missing(RpcKey),
+}
+
+/// An entry of the control queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Control {
+    pub(crate) path: Path,
+    pub(crate) body: ControlBody,
+}
+
+impl Engine {
+    /// Queues a control packet about the RPC with our form `id`.
+    pub(crate) fn push_control(&mut self, path: Path, id: u64, body: Body, reason: u8, value: u32) {
+        let echo = self.peer_incarnation(&path);
+        let header = self.control_header(&path, id, body, echo, reason, value);
+        self.push_entry(Control { path, body: ControlBody::Packet(header) });
+    }
+
+    /// Builds a control header; the extension goes only to peers of this implementation.
+    pub(crate) fn control_header(
+        &self,
+        path: &Path,
+        id: u64,
+        body: Body,
+        echo: u32,
+        reason: u8,
+        value: u32,
+    ) -> Header {
+        let mut common = Common::control(path.local_port, path.remote.port(), id);
+        let own = path.carriage == Carriage::Udp || echo != 0;
+        if own {
+            common = common.with_own_profile(self.incarnation);
+        }
+        let extension = own.then_some(Extension { echo, reason, value });
+        Header { common, body, extension }
+    }
+
+    pub(crate) fn push_entry(&mut self, entry: Control) {
+        let room = self.control.len() < usize::from(self.config.control_queue_max)
+            && self.control.try_reserve(1).is_ok();
+        if room {
+            self.control.push_back(entry);
+        } else {
+            self.stats.control_dropped = self.stats.control_dropped.saturating_add(1);
+        }
+    }
+
+    /// Tells the sender of a packet that its RPC is not known here, at a limited rate.
+    pub(crate) fn push_unknown(&mut self, path: Path, id: u64, reason: u8, value: u32) {
+        if self.take_reply_token() {
+            self.push_control(path, id, Body::RpcUnknown, reason, value);
+        }
+    }
+
+    /// Asks for everything missing of an incoming message.
+    pub(crate) fn push_missing(&mut self, index: u32) {
+        if let Some(rpc) = self.rpcs.get(index) {
+            let entry = Control { path: rpc.path, body: ControlBody::Missing(rpc.key) };
+            self.push_entry(entry);
+        }
+    }
+
+    /// Acknowledges the RPC with our form `id`, and others that wait.
+    pub(crate) fn push_ack_packet(&mut self, path: Path, id: u64) {
+        let mut ack =
+            homa_wire::Ack { count: 0, entries: [homa_wire::AckEntry::NONE; homa_wire::ACKS_MAX] };
+        if let Some(peer) = self.peer_of(&path).and_then(|index| self.peers.get_mut(index)) {
+            for entry in &mut ack.entries {
+                let Some(pending) = peer.pop_ack() else { break };
+                *entry = homa_wire::AckEntry {
+                    client_id: pending.client_id,
+                    server_port: pending.server_port,
+                };
+                ack.count = ack.count.saturating_add(1);
+            }
+        }
+        self.push_control(path, id, Body::Ack(ack), reason::NONE, 0);
+    }
+
+    /// Incarnation of the peer at the end of `path`, 0 if unknown.
+    pub(crate) fn peer_incarnation(&self, path: &Path) -> u32 {
+        self.peer_of(path)
+            .and_then(|index| self.peers.get(index))
+            .map_or(0, |peer| peer.incarnation)
+    }
+}

@@ -1,0 +1,602 @@
+//! Receiver-driven flow control: whom to grant, how much, at which priority
+//! (`spec/protocol.md` §6; SIGCOMM'18 §3.3-3.5).
+//!
+//! At most `max_overcommit` messages are *active*; the others wait in a queue per sender address,
+//! and senders wait in the order of their best message. All ranks come from live values. Work per
+//! call is logarithmic in the number of messages, plus a scan of the few active ones.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use crate::config::Config;
+use crate::engine::incoming::{GrantState, PIECE_BYTES};
+use crate::engine::memory::Memory;
+use crate::engine::rpc::{Rpc, RpcTable};
+use crate::engine::shared_heap::{Positions, SharedHeap};
+use crate::structures::OutOfMemory;
+use crate::structures::hash::{Map, SeededState};
+use crate::structures::heap::IndexedHeap;
+
+/// SRPT rank: fewest unreceived bytes first, then the oldest.
+type Rank = (u32, u64);
+
+/// Messages from one IP address: its processes share a link.
+#[derive(Debug)]
+struct Sender {
+    ip: IpAddr,
+    active: u32,
+    members: u32,
+    queue: SharedHeap<Rank>,
+}
+
+/// What a grant decision has to respect besides the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GrantLimits {
+    /// `max_incoming_bytes`, capped by what the receive buffer holds.
+    pub(crate) max_incoming: u64,
+    /// What other shards of this host count on.
+    pub(crate) others_incoming: u64,
+    /// Highest level for scheduled data.
+    pub(crate) max_scheduled_priority: u8,
+}
+
+/// Grant management of one engine.
+#[derive(Debug)]
+pub(crate) struct Granter {
+    active: Vec<u32>,
+    senders: Vec<Option<Sender>>,
+    free_senders: Vec<u32>,
+    sender_by_ip: Map<IpAddr, u32>,
+    /// Senders with queued messages: fewest active first, then by their best message.
+    waiting_senders: IndexedHeap<(u32, Rank)>,
+    queue_positions: Positions,
+    /// Managed messages by age, for the FIFO share.
+    by_birth: IndexedHeap<u64>,
+    /// Messages to look at, each at most once (`Incoming::grant_check`).
+    checks: VecDeque<u32>,
+    /// Messages with a GRANT to send, each at most once (`Incoming::grant_due`).
+    due: VecDeque<u32>,
+    total_incoming: u64,
+    /// Bytes of FIFO share earned, in 1/1000.
+    fifo_credit: u64,
+    /// Room may have appeared for needy messages.
+    retry_needy: bool,
+}
+
+impl Granter {
+    pub(crate) fn new(config: &Config, seed: u64) -> Self {
+        Self {
+            active: Vec::with_capacity(usize::from(config.max_overcommit)),
+            senders: Vec::new(),
+            free_senders: Vec::new(),
+            sender_by_ip: Map::with_hasher(SeededState::new(seed)),
+            waiting_senders: IndexedHeap::new(),
+            queue_positions: Positions::default(),
+            by_birth: IndexedHeap::new(),
+            checks: VecDeque::new(),
+            due: VecDeque::new(),
+            total_incoming: 0,
+            fifo_credit: 0,
+            retry_needy: false,
+        }
+    }
+
+    /// Covers RPC indices below `rpcs`.
+    pub(crate) fn try_reserve(&mut self, rpcs: usize) -> Result<(), OutOfMemory> {
+        self.queue_positions.try_reserve(rpcs)?;
+        self.by_birth.try_reserve(rpcs)
+    }
+
+    pub(crate) fn total_incoming(&self) -> u64 {
+        self.total_incoming
+    }
+
+    /// Something about the incoming message of `rpc` changed: look at it before the next transmission.
+    pub(crate) fn touch(&mut self, rpc: &mut Rpc) {
+        let rx = &mut rpc.rx;
+        let concerned = rx.granted < rx.length() || rx.grant_state != GrantState::Out;
+        if concerned && !rx.grant_check && self.checks.try_reserve(1).is_ok() {
+            rx.grant_check = true;
+            self.checks.push_back(rpc.key.index);
+        }
+    }
+
+    /// Memory came free or the configuration of limits changed.
+    pub(crate) fn retry(&mut self) {
+        self.retry_needy = true;
+    }
+
+    /// The next message that a GRANT has to be sent for.
+    pub(crate) fn pop_due(&mut self, rpcs: &mut RpcTable) -> Option<u32> {
+        loop {
+            let index = self.due.pop_front()?;
+            if let Some(rpc) = rpcs.get_mut(index)
+                && core::mem::take(&mut rpc.rx.grant_due)
+                && !rpc.rx.is_complete()
+            {
+                return Some(index);
+            }
+        }
+    }
+
+    /// Is there anything for [`Granter::run`] or [`Granter::pop_due`] to do?
+    pub(crate) fn has_work(&self) -> bool {
+        !self.checks.is_empty()
+            || !self.due.is_empty()
+            || (self.retry_needy && !self.active.is_empty())
+    }
+
+    /// A GRANT that was built could not be sent, or one must be repeated.
+    pub(crate) fn mark_due(&mut self, rpc: &mut Rpc) {
+        // Without memory for the queue the GRANT is recovered by the timers.
+        if !rpc.rx.grant_due && self.due.try_reserve(1).is_ok() {
+            rpc.rx.grant_due = true;
+            self.due.push_back(rpc.key.index);
+        }
+    }
+
+    /// Looks at all messages that changed and decides on grants.
+    pub(crate) fn run(
+        &mut self,
+        rpcs: &mut RpcTable,
+        memory: &mut Memory,
+        config: &Config,
+        limits: &GrantLimits,
+    ) {
+        while let Some(index) = self.checks.pop_front() {
+            let Some(rpc) = rpcs.get_mut(index) else {
+                continue;
+            };
+            if core::mem::take(&mut rpc.rx.grant_check) {
+                self.check(index, rpcs, memory, config, limits);
+            }
+        }
+        if core::mem::take(&mut self.retry_needy) {
+            self.serve_needy(rpcs, memory, config, limits);
+        }
+    }
+
+    fn check(
+        &mut self,
+        index: u32,
+        rpcs: &mut RpcTable,
+        memory: &mut Memory,
+        config: &Config,
+        limits: &GrantLimits,
+    ) {
+        let Some(rpc) = rpcs.get_mut(index) else {
+            return;
+        };
+        if rpc.rx.is_complete() {
+            self.remove(index, rpcs);
+            return;
+        }
+        let before = self.total_incoming;
+        if rpc.rx.sender != u32::MAX {
+            // It moves: it takes part in the FIFO share (again).
+            self.by_birth.set(index, rpc.rx.birth);
+        }
+        self.count(rpc);
+        self.retry_needy |= self.total_incoming < before;
+        match rpc.rx.grant_state {
+            GrantState::Out if rpc.rx.starved => {}
+            GrantState::Out => self.manage(index, rpcs),
+            GrantState::Queued => self.reposition(index, rpcs),
+            GrantState::Active => {}
+        }
+        let Some(rpc) = rpcs.get_mut(index) else {
+            return;
+        };
+        if rpc.rx.grant_state == GrantState::Active {
+            if self.others_needy(index, rpcs) {
+                if let Some(rpc) = rpcs.get_mut(index) {
+                    rpc.rx.needy = true;
+                }
+                self.retry_needy = true;
+            } else {
+                self.grant(index, rpcs, memory, config, limits);
+            }
+        }
+    }
+
+    /// Updates the message's contribution to the total.
+    fn count(&mut self, rpc: &mut Rpc) {
+        let rx = &mut rpc.rx;
+        let now = rx.granted.saturating_sub(rx.data.received());
+        self.total_incoming = self
+            .total_incoming
+            .saturating_sub(u64::from(rx.counted_incoming))
+            .saturating_add(u64::from(now));
+        rx.counted_incoming = now;
+    }
+
+    fn others_needy(&self, index: u32, rpcs: &RpcTable) -> bool {
+        self.active
+            .iter()
+            .any(|other| *other != index && rpcs.get(*other).is_some_and(|rpc| rpc.rx.needy))
+    }
+
+    /// Grants what window, room and memory allow; notes whether more is wanted.
+    fn grant(
+        &mut self,
+        index: u32,
+        rpcs: &mut RpcTable,
+        memory: &mut Memory,
+        config: &Config,
+        limits: &GrantLimits,
+    ) {
+        let window = match config.window_bytes {
+            0 => limits.max_incoming / (self.active.len() as u64).saturating_add(1),
+            fixed => u64::from(fixed),
+        };
+        let priority = self.priority(index, rpcs, limits.max_scheduled_priority);
+        let Some(rpc) = rpcs.get_mut(index) else {
+            return;
+        };
+        rpc.rx.needy = false;
+        let rx = &rpc.rx;
+        let received = u64::from(rx.data.received());
+        let target = received.saturating_add(window).min(u64::from(grantable_upto(rpc, config)));
+        let want = target.saturating_sub(u64::from(rx.granted));
+        let outstanding = u64::from(rx.granted).saturating_sub(received);
+        let step = u64::from(config.grant_step_bytes).min(window / 4);
+        if want == 0 || (want < step && target < u64::from(rx.length()) && outstanding > step) {
+            return;
+        }
+        let room = limits
+            .max_incoming
+            .saturating_sub(self.total_incoming)
+            .saturating_sub(limits.others_incoming);
+        let give = want.min(room);
+        // Nothing is on its way and nothing would ever come: at least one window must flow.
+        let give = if give == 0 && self.total_incoming == 0 { want } else { give };
+        let upto = u64::from(rx.granted).saturating_add(give);
+        let upto = reserve(rpc, u32::try_from(upto).unwrap_or(u32::MAX), memory);
+        rpc.rx.needy = u64::from(upto) < target;
+        if upto > rpc.rx.granted {
+            let given = u64::from(upto.saturating_sub(rpc.rx.granted));
+            rpc.rx.granted = upto;
+            rpc.rx.priority = priority;
+            self.count(rpc);
+            self.mark_due(rpc);
+            self.earn_fifo(given, rpcs, memory, config, window);
+        }
+    }
+
+    /// Level for scheduled data: low levels first, so that newcomers can preempt (§6).
+    fn priority(&self, index: u32, rpcs: &RpcTable, highest: u8) -> u8 {
+        let Some(own) = rank(index, rpcs) else {
+            return 0;
+        };
+        let better =
+            self.active.iter().filter(|other| rank(**other, rpcs).is_some_and(|r| r < own)).count();
+        let better = u8::try_from(better).unwrap_or(u8::MAX);
+        let active = u8::try_from(self.active.len()).unwrap_or(u8::MAX);
+        let unused = highest.saturating_add(1).saturating_sub(active);
+        highest.saturating_sub(better).saturating_sub(unused)
+    }
+
+    /// A fixed share of all granted bytes goes to the oldest message, whatever its rank, so that
+    /// long messages do not starve.
+    fn earn_fifo(
+        &mut self,
+        given: u64,
+        rpcs: &mut RpcTable,
+        memory: &mut Memory,
+        config: &Config,
+        window: u64,
+    ) {
+        let increment = u64::from(config.fifo_grant_increment_bytes);
+        let share = u64::from(config.fifo_grant_permille);
+        if increment == 0 || share == 0 {
+            return;
+        }
+        self.fifo_credit = self.fifo_credit.saturating_add(given.saturating_mul(share));
+        if self.fifo_credit < increment.saturating_mul(1000) {
+            return;
+        }
+        self.fifo_credit = 0;
+        let Some((index, _)) = self.by_birth.peek() else {
+            return;
+        };
+        let Some(rpc) = rpcs.get_mut(index) else {
+            return;
+        };
+        let responsive =
+            u64::from(rpc.rx.counted_incoming) < window.saturating_add(increment.saturating_mul(2));
+        let upto = rpc
+            .rx
+            .granted
+            .saturating_add(config.fifo_grant_increment_bytes)
+            .min(grantable_upto(rpc, config));
+        let upto = reserve(rpc, upto, memory);
+        if !responsive || rpc.rx.starved || upto <= rpc.rx.granted {
+            // Not responding or at its end: the next oldest has its turn until this one moves.
+            self.by_birth.remove(index);
+            return;
+        }
+        rpc.rx.granted = upto;
+        rpc.rx.priority = config.num_priorities.saturating_sub(2);
+        self.count(rpc);
+        self.mark_due(rpc);
+    }
+
+    /// Serves messages that lacked room, best first.
+    fn serve_needy(
+        &mut self,
+        rpcs: &mut RpcTable,
+        memory: &mut Memory,
+        config: &Config,
+        limits: &GrantLimits,
+    ) {
+        for _ in 0..self.active.len() {
+            let best = self
+                .active
+                .iter()
+                .filter(|index| rpcs.get(**index).is_some_and(|rpc| rpc.rx.needy))
+                .min_by_key(|index| rank(**index, rpcs))
+                .copied();
+            let Some(index) = best else { return };
+            self.grant(index, rpcs, memory, config, limits);
+            if rpcs.get(index).is_some_and(|rpc| rpc.rx.needy) {
+                return;
+            }
+        }
+    }
+
+    /// Takes a new message into management: a slot, or its sender's queue.
+    fn manage(&mut self, index: u32, rpcs: &mut RpcTable) {
+        let Some(rpc) = rpcs.get(index) else { return };
+        let Some(sender) = self.sender_of(rpc.path.remote.ip().to_canonical()) else {
+            return;
+        };
+        if let Some(record) = self.sender_mut(sender) {
+            record.members = record.members.saturating_add(1);
+        }
+        let Some(rpc) = rpcs.get_mut(index) else {
+            return;
+        };
+        rpc.rx.sender = sender;
+        self.by_birth.set(index, rpc.rx.birth);
+        self.count(rpc);
+        self.place(index, rpcs);
+    }
+
+    /// Gives a message a slot if one is free or it deserves that of another; else queues it.
+    fn place(&mut self, index: u32, rpcs: &mut RpcTable) {
+        if self.active.len() < self.active.capacity() {
+            self.activate(index, rpcs);
+        } else if let Some(victim) = self.victim_for(index, rpcs) {
+            self.deactivate(victim, rpcs);
+            self.activate(index, rpcs);
+            self.enqueue(victim, rpcs);
+        } else {
+            self.enqueue(index, rpcs);
+        }
+    }
+
+    /// The active message that has to make room for `index`, if any: the lowest-ranked one of the
+    /// sender that would have the most active messages.
+    fn victim_for(&self, index: u32, rpcs: &RpcTable) -> Option<u32> {
+        let newcomer = rpcs.get(index)?;
+        let count = |sender: u32| {
+            let active = self.sender(sender).map_or(0, |record| record.active);
+            active.saturating_add(u32::from(sender == newcomer.rx.sender))
+        };
+        let victim = self.active.iter().copied().max_by_key(|other| {
+            (rpcs.get(*other).map(|rpc| count(rpc.rx.sender)), rank(*other, rpcs))
+        })?;
+        let same_share = count(rpcs.get(victim)?.rx.sender) <= count(newcomer.rx.sender);
+        (!same_share || rank(index, rpcs) < rank(victim, rpcs)).then_some(victim)
+    }
+
+    fn activate(&mut self, index: u32, rpcs: &mut RpcTable) {
+        let Some(rpc) = rpcs.get_mut(index) else {
+            return;
+        };
+        rpc.rx.grant_state = GrantState::Active;
+        self.active.push(index);
+        let sender = rpc.rx.sender;
+        if let Some(record) = self.sender_mut(sender) {
+            record.active = record.active.saturating_add(1);
+        }
+        self.rekey_sender(sender);
+    }
+
+    fn deactivate(&mut self, index: u32, rpcs: &mut RpcTable) {
+        self.active.retain(|other| *other != index);
+        let Some(rpc) = rpcs.get_mut(index) else {
+            return;
+        };
+        rpc.rx.grant_state = GrantState::Out;
+        rpc.rx.needy = false;
+        let sender = rpc.rx.sender;
+        if let Some(record) = self.sender_mut(sender) {
+            record.active = record.active.saturating_sub(1);
+        }
+        self.rekey_sender(sender);
+    }
+
+    fn enqueue(&mut self, index: u32, rpcs: &mut RpcTable) {
+        let Some(key) = rank(index, rpcs) else { return };
+        let Some(rpc) = rpcs.get_mut(index) else {
+            return;
+        };
+        let sender = rpc.rx.sender;
+        let Some(record) = self.senders.get_mut(sender as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        // Out of memory: it stays out and is looked at again when its next packet comes.
+        if record.queue.set(&mut self.queue_positions, index, key).is_ok() {
+            rpc.rx.grant_state = GrantState::Queued;
+        }
+        self.rekey_sender(sender);
+    }
+
+    /// A queued message received data: it may have become worth a slot.
+    fn reposition(&mut self, index: u32, rpcs: &mut RpcTable) {
+        self.enqueue(index, rpcs);
+        let Some(sender) = rpcs.get(index).map(|rpc| rpc.rx.sender) else {
+            return;
+        };
+        let best = self.sender(sender).and_then(|record| record.queue.peek()).map(|(best, _)| best);
+        if best == Some(index) && self.victim_for(index, rpcs).is_some() {
+            self.dequeue(index, rpcs);
+            self.place(index, rpcs);
+        }
+    }
+
+    fn dequeue(&mut self, index: u32, rpcs: &mut RpcTable) {
+        let Some(rpc) = rpcs.get_mut(index) else {
+            return;
+        };
+        rpc.rx.grant_state = GrantState::Out;
+        let sender = rpc.rx.sender;
+        if let Some(record) = self.senders.get_mut(sender as usize).and_then(Option::as_mut) {
+            record.queue.remove(&mut self.queue_positions, index);
+        }
+        self.rekey_sender(sender);
+    }
+
+    /// The message is complete or its RPC ended: takes it out of every structure.
+    pub(crate) fn remove(&mut self, index: u32, rpcs: &mut RpcTable) {
+        let Some(rpc) = rpcs.get_mut(index) else {
+            return;
+        };
+        rpc.rx.grant_due = false;
+        rpc.rx.needy = false;
+        self.total_incoming =
+            self.total_incoming.saturating_sub(u64::from(rpc.rx.counted_incoming));
+        self.retry_needy |= rpc.rx.counted_incoming > 0;
+        rpc.rx.counted_incoming = 0;
+        let sender = rpc.rx.sender;
+        if sender == u32::MAX {
+            return;
+        }
+        let state = rpc.rx.grant_state;
+        match state {
+            GrantState::Active => self.deactivate(index, rpcs),
+            GrantState::Queued => self.dequeue(index, rpcs),
+            GrantState::Out => {}
+        }
+        if let Some(rpc) = rpcs.get_mut(index) {
+            rpc.rx.sender = u32::MAX;
+        }
+        self.by_birth.remove(index);
+        self.leave_sender(sender);
+        if state == GrantState::Active {
+            self.fill_slot(rpcs);
+        }
+    }
+
+    /// A slot is free: the best message of the sender with the fewest active ones takes it.
+    fn fill_slot(&mut self, rpcs: &mut RpcTable) {
+        let Some((sender, _)) = self.waiting_senders.peek() else {
+            return;
+        };
+        let Some((index, _)) = self.sender(sender).and_then(|record| record.queue.peek()) else {
+            return;
+        };
+        self.dequeue(index, rpcs);
+        self.activate(index, rpcs);
+        if let Some(rpc) = rpcs.get_mut(index) {
+            rpc.rx.needy = true;
+        }
+        self.retry_needy = true;
+    }
+
+    fn sender(&self, index: u32) -> Option<&Sender> {
+        self.senders.get(index as usize)?.as_ref()
+    }
+
+    fn sender_mut(&mut self, index: u32) -> Option<&mut Sender> {
+        self.senders.get_mut(index as usize)?.as_mut()
+    }
+
+    /// The record of an address; `None` if memory is short.
+    fn sender_of(&mut self, ip: IpAddr) -> Option<u32> {
+        if let Some(index) = self.sender_by_ip.get(&ip) {
+            return Some(*index);
+        }
+        self.sender_by_ip.try_reserve(1).ok()?;
+        let index = match self.free_senders.pop() {
+            Some(index) => index,
+            None => {
+                let total = self.senders.len().saturating_add(1);
+                self.waiting_senders.try_reserve(total).ok()?;
+                self.senders.try_reserve(1).ok()?;
+                let missing = total.saturating_sub(self.free_senders.len());
+                self.free_senders.try_reserve(missing).ok()?;
+                self.senders.push(None);
+                u32::try_from(total.saturating_sub(1)).ok()?
+            }
+        };
+        let sender = Sender { ip, active: 0, members: 0, queue: SharedHeap::default() };
+        *self.senders.get_mut(index as usize)? = Some(sender);
+        self.sender_by_ip.insert(ip, index);
+        Some(index)
+    }
+
+    fn leave_sender(&mut self, index: u32) {
+        let Some(record) = self.sender_mut(index) else {
+            return;
+        };
+        record.members = record.members.saturating_sub(1);
+        if record.members == 0 {
+            let ip = record.ip;
+            self.waiting_senders.remove(index);
+            self.sender_by_ip.remove(&ip);
+            if let Some(slot) = self.senders.get_mut(index as usize) {
+                *slot = None;
+            }
+            self.free_senders.push(index);
+        }
+    }
+
+    /// Keeps the order of senders right after a change of one.
+    fn rekey_sender(&mut self, index: u32) {
+        let Some(record) = self.sender(index) else {
+            return;
+        };
+        match record.queue.peek() {
+            Some((_, best)) => {
+                let key = (record.active, best);
+                self.waiting_senders.set(index, key);
+            }
+            None => {
+                self.waiting_senders.remove(index);
+            }
+        }
+    }
+}
+
+/// How far a message may be granted at most: its end, or what a slow reader leaves room for.
+fn grantable_upto(rpc: &Rpc, config: &Config) -> u32 {
+    let length = rpc.rx.length();
+    if rpc.rx.streaming {
+        rpc.rx.consumed.saturating_add(config.unread_bytes_max).min(length)
+    } else {
+        length
+    }
+}
+
+/// Reserves memory up to `upto`, or as far as there is room in whole pieces. Returns how far.
+fn reserve(rpc: &mut Rpc, upto: u32, memory: &mut Memory) -> u32 {
+    let rx = &mut rpc.rx;
+    if upto <= rx.reserved_upto {
+        return upto;
+    }
+    // All of it, or at least the next piece.
+    for upto in [upto, upto.min(rx.reserved_upto.saturating_add(PIECE_BYTES))] {
+        if memory.change(rpc.key, rx.reserved(), rx.footprint(upto)) {
+            rx.reserved_upto = upto;
+            return upto;
+        }
+    }
+    rx.granted.max(rx.reserved_upto.min(upto))
+}
+
+fn rank(index: u32, rpcs: &RpcTable) -> Option<Rank> {
+    rpcs.get(index).map(|rpc| (rpc.rx.remaining(), rpc.rx.birth))
+}

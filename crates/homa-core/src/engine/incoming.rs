@@ -1,0 +1,150 @@
+//! The receiving side of one message: what has arrived, what was granted, what memory it holds.
+
+use crate::structures::reassembly::Reassembly;
+
+/// Messages up to this length are accounted as one piece of their own size, longer ones in
+/// pieces of this size.
+pub(crate) const PIECE_BYTES: u32 = 1 << 16;
+
+/// Granularity of the memory account for messages shorter than a piece.
+const SMALL_BYTES: u32 = 256;
+
+/// Where grant management keeps a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GrantState {
+    /// Not managed: wholly unscheduled, complete, or not yet seen.
+    Out,
+    /// Gets ordinary grants.
+    Active,
+    /// Waits in its sender's queue.
+    Queued,
+}
+
+/// Receiver's state of one message.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    /// What has arrived. Length 0 = no message yet.
+    pub(crate) data: Reassembly,
+    /// The sender may send everything below this.
+    pub(crate) granted: u32,
+    /// Order of creation within the engine: smaller is older.
+    pub(crate) birth: u64,
+    /// Level named in the last GRANT.
+    pub(crate) priority: u8,
+    /// Bytes the application has taken.
+    pub(crate) consumed: u32,
+    /// The application reads it as a stream: unread bytes are bounded, progress is reported.
+    pub(crate) streaming: bool,
+    /// End of the part that memory is reserved for.
+    pub(crate) reserved_upto: u32,
+    /// The unscheduled part found no memory: nothing is accepted until it does.
+    pub(crate) starved: bool,
+    /// Contribution to the granter's total of granted, not received bytes.
+    pub(crate) counted_incoming: u32,
+    pub(crate) grant_state: GrantState,
+    /// Index of its sender in the granter while managed.
+    pub(crate) sender: u32,
+    /// More could be granted, but `max_incoming` or memory had no room.
+    pub(crate) needy: bool,
+    /// Waits in the granter's list of messages to look at.
+    pub(crate) grant_check: bool,
+    /// A GRANT has to be sent (again) although `granted` does not change.
+    pub(crate) grant_due: bool,
+}
+
+impl Incoming {
+    pub(crate) const NONE: Self = Self {
+        data: Reassembly::new(0),
+        granted: 0,
+        birth: 0,
+        priority: 0,
+        consumed: 0,
+        streaming: false,
+        reserved_upto: 0,
+        starved: false,
+        counted_incoming: 0,
+        grant_state: GrantState::Out,
+        sender: u32::MAX,
+        needy: false,
+        grant_check: false,
+        grant_due: false,
+    };
+
+    pub(crate) fn new(length: u32, unscheduled: u32, birth: u64) -> Self {
+        Self {
+            data: Reassembly::new(length),
+            granted: unscheduled.min(length),
+            birth,
+            ..Self::NONE
+        }
+    }
+
+    pub(crate) fn length(&self) -> u32 {
+        self.data.length()
+    }
+
+    /// Has a message begun to arrive?
+    pub(crate) fn is_some(&self) -> bool {
+        self.length() > 0
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_some() && self.data.is_complete()
+    }
+
+    /// Bytes not yet received: the rank in SRPT order.
+    pub(crate) fn remaining(&self) -> u32 {
+        self.length().saturating_sub(self.data.received())
+    }
+
+    /// Is something missing that the sender may send?
+    pub(crate) fn awaits_data(&self) -> bool {
+        self.is_some() && self.data.received() < self.granted
+    }
+
+    /// Memory accounted for the bytes from `consumed` up to `upto`.
+    pub(crate) fn footprint(&self, upto: u32) -> u64 {
+        let length = self.length();
+        if length <= PIECE_BYTES {
+            let held = upto > 0 && self.consumed < length;
+            return if held { u64::from(round_up(length, SMALL_BYTES)) } else { 0 };
+        }
+        let first = self.consumed.saturating_sub(self.consumed % PIECE_BYTES);
+        let end =
+            if self.consumed >= length { first } else { round_up(upto.min(length), PIECE_BYTES) };
+        u64::from(end.saturating_sub(first))
+    }
+
+    /// Memory accounted now.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.footprint(self.reserved_upto)
+    }
+}
+
+fn round_up(value: u32, to: u32) -> u32 {
+    value.div_ceil(to).saturating_mul(to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_follows_the_part_between_consumed_and_reserved() {
+        let mut rx = Incoming::new(1 << 30, 40_000, 1);
+        assert_eq!(rx.footprint(40_000), 65_536);
+        rx.consumed = 70_000;
+        assert_eq!(rx.footprint(200_000), 262_144 - 65_536);
+        rx.consumed = 1 << 30;
+        assert_eq!(rx.footprint(1 << 30), 0);
+    }
+
+    #[test]
+    fn a_short_message_is_accounted_by_its_own_size() {
+        let mut rx = Incoming::new(100, 100, 1);
+        assert_eq!(rx.footprint(0), 0);
+        assert_eq!(rx.footprint(100), 256);
+        rx.consumed = 100;
+        assert_eq!(rx.footprint(100), 0);
+    }
+}

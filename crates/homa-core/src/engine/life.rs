@@ -1,0 +1,484 @@
+//! How RPCs begin and end, and the events about them.
+
+use core::hash::BuildHasher;
+use core::time::Duration;
+
+use homa_wire::Body;
+
+use crate::addr::{Path, PeerKey};
+use crate::engine::Engine;
+use crate::engine::incoming::Incoming;
+use crate::engine::peer::PendingAck;
+use crate::engine::reason;
+use crate::engine::rpc::{NIL, Role, Rpc, State};
+use crate::event::{Event, FailReason};
+use crate::structures::OutOfMemory;
+use crate::time::{Instant, nanos};
+
+impl Engine {
+    /// Puts a new RPC into the table and all structures that are indexed by it.
+    pub(crate) fn add_rpc(&mut self, rpc: Rpc) -> Result<u32, OutOfMemory> {
+        let before = self.rpcs.capacity();
+        let capacity = self.rpcs.reserve(self.config.rpcs_max as usize)?;
+        if capacity != before || before == 0 {
+            self.cover_rpcs(capacity)?;
+        }
+        let peer = rpc.peer;
+        let client = rpc.is_client();
+        let index = self.rpcs.insert(rpc).ok_or(OutOfMemory)?;
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.references = peer.references.saturating_add(1);
+        }
+        if client {
+            self.link_client(index);
+        }
+        Ok(index)
+    }
+
+    /// Grows every table that is indexed by RPC, before the first such index is used.
+    fn cover_rpcs(&mut self, capacity: usize) -> Result<(), OutOfMemory> {
+        self.granter.try_reserve(capacity)?;
+        self.pacer.try_reserve(capacity)?;
+        self.rpc_timers.try_reserve(capacity)?;
+        self.starved.try_reserve(capacity)?;
+        self.blocked_positions.try_reserve(capacity)?;
+        let events = capacity.saturating_sub(self.events.len());
+        self.events.try_reserve(events).map_err(|_| OutOfMemory)
+    }
+
+    pub(crate) fn next_birth(&mut self) -> u64 {
+        self.next_birth = self.next_birth.saturating_add(1);
+        self.next_birth
+    }
+
+    /// Hash of a peer and a port of it, for the memory of finished RPCs.
+    pub(crate) fn finished_hash(&self, path: &Path) -> u64 {
+        self.peer_hash.hash_one((PeerKey::of(path), path.remote.port()))
+    }
+
+    /// Ends an RPC: it leaves every structure; its memory is given back; what remains are the
+    /// events that tell the caller.
+    pub(crate) fn end_rpc(&mut self, index: u32) {
+        let Some(rpc) = self.rpcs.get(index) else {
+            return;
+        };
+        if rpc.state == State::Dead {
+            return;
+        }
+        let (role, id, peer, path) = (rpc.role, rpc.id, rpc.peer, rpc.path);
+        match role {
+            Role::Client => {
+                self.client_ids.remove(&id);
+                self.unlink_client(index);
+            }
+            Role::Server => {
+                let hash = self.finished_hash(&path);
+                // Room was kept when the RPC was accepted, see `refusal`.
+                let _ = self.finished.insert(self.now, hash, id);
+                self.server_ids.remove(&(peer, path.remote.port(), id));
+                self.serving = self.serving.saturating_sub(1);
+            }
+        }
+        self.set_confirmed(index, false);
+        self.release_charge(index);
+        self.granter.remove(index, &mut self.rpcs);
+        self.pacer.remove(index);
+        self.starved.remove(index);
+        self.unblock(index);
+        self.rpc_timers.remove(index);
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.references = peer.references.saturating_sub(1);
+            peer.last_heard = peer.last_heard.max(self.now);
+        }
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return;
+        };
+        let reserved = rpc.rx.reserved();
+        self.memory.change(rpc.key, reserved, 0);
+        self.memory.leave(rpc.key);
+        rpc.rx.reserved_upto = 0;
+        rpc.state = State::Dead;
+        rpc.tx.retransmit.clear();
+        rpc.pending.progress = false;
+        rpc.pending.released |= rpc.tx.released < rpc.tx.length;
+        rpc.tx.released = rpc.tx.length;
+        rpc.pending.ended = true;
+        self.queue_event(index);
+        self.memory_freed();
+    }
+
+    /// Ends an RPC with a reason that the application is told.
+    pub(crate) fn fail_rpc(&mut self, index: u32, reason: FailReason) {
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return;
+        };
+        if rpc.state == State::Dead {
+            return;
+        }
+        let told = match rpc.role {
+            Role::Client => rpc.state != State::Delivered,
+            Role::Server => matches!(rpc.state, State::Incoming | State::InService),
+        };
+        if told {
+            rpc.pending.failed = Some(reason);
+            if rpc.is_client() {
+                self.stats.calls_failed = self.stats.calls_failed.saturating_add(1);
+            }
+        }
+        self.end_rpc(index);
+    }
+
+    /// The peer's last word on a request or response: it is complete at the other end.
+    pub(crate) fn release_outgoing(&mut self, index: u32, upto: u32) {
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return;
+        };
+        let upto = upto.min(rpc.tx.sent);
+        if upto > rpc.tx.released {
+            rpc.tx.released = upto;
+            rpc.tx.retransmit.remove_below(upto);
+            rpc.pending.released = true;
+            self.queue_event(index);
+        }
+    }
+
+    /// A client's response is complete: the server may forget it.
+    pub(crate) fn acknowledge(&mut self, index: u32) {
+        let Some(rpc) = self.rpcs.get(index) else {
+            return;
+        };
+        let (path, id, peer) = (rpc.path, rpc.id, rpc.peer);
+        let ack = PendingAck { client_id: id, server_port: path.remote.port() };
+        let overflow = self.peers.get_mut(peer).and_then(|peer| peer.push_ack(ack));
+        if overflow.is_some() {
+            self.push_ack_packet(path, id);
+        }
+    }
+
+    pub(crate) fn queue_event(&mut self, index: u32) {
+        if let Some(rpc) = self.rpcs.get_mut(index)
+            && !rpc.in_event_queue
+        {
+            rpc.in_event_queue = true;
+            self.events.push_back(index);
+        }
+    }
+
+    /// Hands out the next event of the first RPC that has one.
+    pub(crate) fn next_rpc_event(&mut self) -> Option<Event> {
+        while let Some(index) = self.events.front().copied() {
+            let Some(rpc) = self.rpcs.get_mut(index) else {
+                self.events.pop_front();
+                continue;
+            };
+            if let Some(event) = next_event(rpc) {
+                let ended = matches!(event, Event::Ended { .. });
+                if ended {
+                    self.events.pop_front();
+                    self.rpcs.remove(index);
+                }
+                return Some(event);
+            }
+            rpc.in_event_queue = false;
+            let forgotten = rpc.state == State::Dead;
+            self.events.pop_front();
+            if forgotten {
+                self.rpcs.remove(index);
+            }
+        }
+        None
+    }
+
+    /// Begins to receive a message of `length` bytes, `unscheduled` of which come without grant.
+    pub(crate) fn start_incoming(&mut self, index: u32, length: u32, unscheduled: u32) {
+        let birth = self.next_birth();
+        let base = nanos(self.config.resend_interval);
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return;
+        };
+        let streaming = rpc.rx.streaming || rpc.response_streaming;
+        rpc.rx = Incoming::new(length, unscheduled, birth);
+        rpc.rx.streaming = streaming;
+        rpc.interval_ns = base;
+        let upto = rpc.rx.granted;
+        if self.memory.change(rpc.key, 0, rpc.rx.footprint(upto)) {
+            rpc.rx.reserved_upto = upto;
+        } else {
+            rpc.rx.starved = true;
+            self.starved.set(index, (length, birth));
+            self.stats.messages_starved = self.stats.messages_starved.saturating_add(1);
+        }
+        rpc.pending.started = true;
+        self.queue_event(index);
+        if let Some(planner) = &mut self.planner {
+            planner.record(length);
+        }
+        self.arm(index, base);
+    }
+
+    /// Memory came free: feeds starved messages, shortest first, and looks at needy ones again.
+    pub(crate) fn memory_freed(&mut self) {
+        if !core::mem::take(&mut self.memory.freed) {
+            return;
+        }
+        self.granter.retry();
+        while let Some((index, _)) = self.starved.peek() {
+            let Some(rpc) = self.rpcs.get_mut(index) else {
+                self.starved.remove(index);
+                continue;
+            };
+            let upto = rpc.rx.granted;
+            if !self.memory.change(rpc.key, 0, rpc.rx.footprint(upto)) {
+                return;
+            }
+            rpc.rx.reserved_upto = upto;
+            rpc.rx.starved = false;
+            rpc.last_heard = self.now;
+            self.starved.remove(index);
+            self.push_missing(index);
+            self.arm(index, nanos(self.config.resend_interval));
+        }
+    }
+
+    /// Makes sure that the RPC's timer looks at it within `interval_ns` from now.
+    pub(crate) fn arm(&mut self, index: u32, interval_ns: u64) {
+        let at = self.now + Duration::from_nanos(interval_ns);
+        self.arm_at(index, at);
+    }
+
+    pub(crate) fn arm_at(&mut self, index: u32, at: Instant) {
+        if self.rpc_timers.key(index).is_none_or(|armed| armed > at) {
+            self.rpc_timers.set(index, at);
+        }
+    }
+
+    /// Moves a client RPC between "watched by its own timer" and "watched through its peer".
+    pub(crate) fn set_confirmed(&mut self, index: u32, confirmed: bool) {
+        let first_interval = nanos(self.config.resend_interval).saturating_mul(2);
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return;
+        };
+        rpc.doubts = 0;
+        if rpc.confirmed == confirmed {
+            return;
+        }
+        rpc.confirmed = confirmed;
+        let peer_index = rpc.peer;
+        let Some(peer) = self.peers.get_mut(peer_index) else {
+            return;
+        };
+        if !confirmed {
+            peer.waiting = peer.waiting.saturating_sub(1);
+            return;
+        }
+        peer.waiting = peer.waiting.saturating_add(1);
+        if peer.waiting == 1 {
+            peer.probe_interval_ns = first_interval;
+            peer.next_probe = self.now + Duration::from_nanos(first_interval);
+            let at = peer.next_probe;
+            self.arm_peer(peer_index, at);
+        }
+    }
+
+    /// The peer reacted to the RPC's unscheduled data: it is not on its way any more.
+    pub(crate) fn release_charge(&mut self, index: u32) {
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return;
+        };
+        let charge = core::mem::take(&mut rpc.charge);
+        if charge == 0 {
+            return;
+        }
+        let (peer_index, epoch) = (rpc.peer, rpc.charge_epoch);
+        let Some(peer) = self.peers.get_mut(peer_index) else {
+            return;
+        };
+        if epoch <= peer.cleared_epoch {
+            return;
+        }
+        if epoch < peer.epoch {
+            peer.in_flight_before_probe = peer.in_flight_before_probe.saturating_sub(charge);
+        }
+        peer.in_flight = peer.in_flight.saturating_sub(charge);
+        self.serve_blocked(peer_index);
+    }
+
+    /// Takes an RPC out of the queue of those that wait for room at their peer.
+    pub(crate) fn unblock(&mut self, index: u32) {
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return;
+        };
+        if core::mem::take(&mut rpc.blocked_on_peer)
+            && let Some(peer) = self.peers.get_mut(rpc.peer)
+        {
+            peer.blocked.remove(&mut self.blocked_positions, index);
+        }
+    }
+
+    /// Lets blocked RPCs of a peer go on, best first, as far as there is room now.
+    pub(crate) fn serve_blocked(&mut self, peer_index: u32) {
+        let mut expected = 0u32;
+        loop {
+            let Some(peer) = self.peers.get_mut(peer_index) else {
+                return;
+            };
+            let used = peer.in_flight.saturating_add(expected);
+            if used > 0 && used >= peer.in_flight_max(&self.config) {
+                return;
+            }
+            let Some(index) = peer.blocked.pop(&mut self.blocked_positions) else {
+                return;
+            };
+            if let Some(rpc) = self.rpcs.get_mut(index) {
+                rpc.blocked_on_peer = false;
+                let pending = rpc.tx.unscheduled.saturating_sub(rpc.tx.sent);
+                expected = expected.saturating_add(pending).saturating_add(CHARGE_PER_PACKET);
+            }
+            self.schedule(index);
+        }
+    }
+
+    /// Enters an RPC into the output order, or takes it out, as its state demands.
+    pub(crate) fn schedule(&mut self, index: u32) {
+        let Some(rpc) = self.rpcs.get(index) else {
+            return;
+        };
+        if rpc.is_sending() && rpc.tx.has_sendable() && !rpc.blocked_on_peer {
+            self.pacer.set(index, rpc.tx.remaining(), rpc.birth);
+        } else {
+            self.pacer.remove(index);
+        }
+    }
+
+    /// Has an RPC's ranges sent again.
+    pub(crate) fn schedule_retransmit(&mut self, index: u32) {
+        if let Some(rpc) = self.rpcs.get_mut(index)
+            && !rpc.in_retransmit_queue
+            && !rpc.tx.retransmit.is_empty()
+            && self.retransmits.try_reserve(1).is_ok()
+        {
+            rpc.in_retransmit_queue = true;
+            self.retransmits.push_back(index);
+        }
+    }
+
+    /// Tells the other end that this one does not know the RPC any more, and why.
+    pub(crate) fn tell_unknown(&mut self, index: u32, why: u8) {
+        if let Some(rpc) = self.rpcs.get(index) {
+            let (path, id) = (rpc.path, rpc.id);
+            self.push_control(path, id, Body::RpcUnknown, why, 0);
+        }
+    }
+
+    /// Ends every RPC of `port` and tells the peers; then the port is gone.
+    pub fn close_port(&mut self, now: Instant, port: u16) {
+        self.tick(now);
+        if self.ports.remove(&port).is_none() {
+            return;
+        }
+        for index in 0..u32::try_from(self.rpcs.capacity()).unwrap_or(NIL) {
+            let Some(rpc) = self.rpcs.get(index) else {
+                continue;
+            };
+            if rpc.path.local_port != port || rpc.state == State::Dead {
+                continue;
+            }
+            let why = if rpc.is_client() { reason::CANCELLED } else { reason::CLOSING };
+            let delivered = rpc.state == State::Delivered;
+            if delivered {
+                let (path, id) = (rpc.path, rpc.id);
+                self.push_ack_packet(path, id);
+            } else if self.is_own(&rpc.path) {
+                self.tell_unknown(index, why);
+            }
+            self.fail_rpc(index, FailReason::EndpointClosed);
+        }
+    }
+
+    fn link_client(&mut self, index: u32) {
+        let Some(rpc) = self.rpcs.get(index) else {
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(rpc.peer) else {
+            return;
+        };
+        let next = core::mem::replace(&mut peer.first_client_rpc, index);
+        if let Some(rpc) = self.rpcs.get_mut(index) {
+            rpc.next = next;
+            rpc.previous = NIL;
+            rpc.linked = true;
+        }
+        if let Some(neighbour) = self.rpcs.get_mut(next) {
+            neighbour.previous = index;
+        }
+    }
+
+    pub(crate) fn unlink_client(&mut self, index: u32) {
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return;
+        };
+        if !core::mem::take(&mut rpc.linked) {
+            return;
+        }
+        let (previous, next, peer) = (rpc.previous, rpc.next, rpc.peer);
+        if let Some(neighbour) = self.rpcs.get_mut(next) {
+            neighbour.previous = previous;
+        }
+        match self.rpcs.get_mut(previous) {
+            Some(neighbour) => neighbour.next = next,
+            None => {
+                if let Some(peer) = self.peers.get_mut(peer) {
+                    peer.first_client_rpc = next;
+                }
+            }
+        }
+        if let Some(peer) = self.peers.get_mut(peer)
+            && peer.probe_cursor == index
+        {
+            peer.probe_cursor = next;
+        }
+    }
+}
+
+/// What a packet of unscheduled data costs besides its payload: the share of the receiver's buffer that
+/// the system uses for its own administration of a small packet in a train.
+pub(crate) const CHARGE_PER_PACKET: u32 = 256;
+
+/// Takes the next event that waits at an RPC.
+fn next_event(rpc: &mut Rpc) -> Option<Event> {
+    let (key, cookie) = (rpc.key, rpc.cookie);
+    let pending = &mut rpc.pending;
+    if core::mem::take(&mut pending.started) {
+        // A request that is over before anybody heard of it is not announced at all.
+        if rpc.state != State::Dead || rpc.announced {
+            let length = rpc.rx.length();
+            return Some(match rpc.role {
+                Role::Client => Event::ResponseStarted { rpc: key, cookie, length },
+                Role::Server => {
+                    rpc.announced = true;
+                    Event::RequestStarted { rpc: key, path: rpc.path, length }
+                }
+            });
+        }
+    }
+    if !rpc.announced {
+        *pending = Default::default();
+        return None;
+    }
+    if core::mem::take(&mut pending.progress) {
+        return Some(Event::BodyProgress { rpc: key, contiguous_upto: rpc.rx.data.contiguous() });
+    }
+    if core::mem::take(&mut pending.arrived) {
+        return Some(match rpc.role {
+            Role::Client => Event::ResponseArrived { rpc: key, cookie },
+            Role::Server => Event::RequestArrived { rpc: key },
+        });
+    }
+    if let Some(reason) = pending.failed.take() {
+        return Some(Event::Failed { rpc: key, cookie, reason });
+    }
+    if core::mem::take(&mut pending.released) {
+        return Some(Event::Released { rpc: key, upto: rpc.tx.released });
+    }
+    core::mem::take(&mut pending.ended).then_some(Event::Ended { rpc: key })
+}

@@ -1,0 +1,451 @@
+//! The engine: all RPCs of one shard, and the calls that move them. See the crate's documentation
+//! for the contract.
+//!
+//! | file | what it decides |
+//! | --- | --- |
+//! | `api` | what the application asks for: requests, responses, aborts |
+//! | `receive`, `receive_control` | what a packet changes |
+//! | `grant`, `memory` | what senders may send to us |
+//! | `transmit`, `pacer` | what leaves next |
+//! | `recover` | what happens when nothing happens: retransmission, liveness, giving up |
+//! | `life` | how RPCs begin and end, and the events about them |
+
+mod api;
+mod control;
+mod grant;
+mod incoming;
+mod life;
+mod memory;
+mod outgoing;
+mod pacer;
+mod peer;
+mod reason;
+mod receive;
+mod receive_control;
+mod recover;
+mod rpc;
+mod shared_heap;
+mod stats;
+mod transmit;
+
+use crate::addr::{Carriage, Path, PeerKey};
+use crate::budget::{HostBudget, SlotId};
+use crate::config::{Config, ConfigError, CutoffSource, LINUX_MESSAGE_BYTES_MAX, PeerSettings};
+use crate::cutoffs::{CutoffPlanner, Cutoffs, PlannerConfig};
+use crate::engine::control::Control;
+use crate::engine::grant::{GrantLimits, Granter};
+use crate::engine::memory::Memory;
+use crate::engine::pacer::Pacer;
+use crate::engine::peer::PeerTable;
+use crate::engine::rpc::RpcTable;
+use crate::engine::shared_heap::Positions;
+use crate::event::{Event, Urgency, WakeReason};
+use crate::finished::Finished;
+use crate::structures::hash::{Map, Rng, SeededState};
+use crate::structures::heap::IndexedHeap;
+use crate::time::Instant;
+use alloc::collections::VecDeque;
+
+pub use api::{RequestOptions, RpcError, SendError};
+pub use stats::Stats;
+
+/// Ports one engine can open.
+const PORTS_MAX: usize = 65_535;
+
+/// How a port behaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortOptions {
+    /// Requests are accepted. Otherwise only calls can be made from the port.
+    pub serve: bool,
+    /// Requests are read as streams from the start, see [`Engine::set_streaming`].
+    pub streaming_requests: bool,
+}
+
+impl PortOptions {
+    /// A port that accepts requests.
+    pub const SERVE: Self = Self { serve: true, streaming_requests: false };
+    /// A port that only makes calls.
+    pub const CLIENT: Self = Self { serve: false, streaming_requests: false };
+
+    /// The same with requests read as streams.
+    #[must_use]
+    pub const fn with_streaming_requests(self) -> Self {
+        Self { streaming_requests: true, ..self }
+    }
+}
+
+/// Why a port could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PortError {
+    /// It is open in this engine already.
+    InUse,
+    /// No memory for it.
+    OutOfMemory,
+}
+
+impl core::fmt::Display for PortError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::InUse => "the port is in use",
+            Self::OutOfMemory => "out of memory",
+        })
+    }
+}
+
+impl core::error::Error for PortError {}
+
+/// The protocol state machine of one shard. See the crate's documentation for the contract.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    budget: HostBudget,
+    budget_slot: Option<SlotId>,
+    /// Random 24-bit number of this life of the engine.
+    incarnation: u32,
+    /// When the engine was first called.
+    started: Option<Instant>,
+    ports: Map<u16, PortOptions>,
+
+    rpcs: RpcTable,
+    client_ids: Map<u64, u32>,
+    /// Server RPCs by peer, client port and our (odd) id.
+    server_ids: Map<(u32, u16, u64), u32>,
+    next_id: u64,
+    next_birth: u64,
+    finished: Finished,
+    /// Server RPCs alive.
+    serving: usize,
+
+    peers: PeerTable,
+    peer_hash: SeededState,
+    /// Where blocked RPCs lie in the queues of their peers.
+    blocked_positions: Positions,
+
+    granter: Granter,
+    memory: Memory,
+    /// Messages whose unscheduled part waits for memory, shortest first.
+    starved: IndexedHeap<(u32, u64)>,
+    rx_capacity_bytes: u64,
+    cutoffs: Cutoffs,
+    cutoff_version: u16,
+    planner: Option<CutoffPlanner>,
+    next_planning: Instant,
+
+    pacer: Pacer,
+    control: VecDeque<Control>,
+    /// RPCs with ranges to send again, each at most once.
+    retransmits: VecDeque<u32>,
+
+    /// RPCs with events to hand out, each at most once.
+    events: VecDeque<u32>,
+    new_peers: VecDeque<u32>,
+
+    rpc_timers: IndexedHeap<Instant>,
+    peer_timers: IndexedHeap<Instant>,
+    /// After a jump of the clock all silence counts from here.
+    resumed_at: Instant,
+    /// Allowance for replies about unknown RPCs.
+    reply_tokens: u32,
+    reply_tokens_at: Instant,
+    now: Instant,
+    stats: Stats,
+}
+
+impl Engine {
+    /// An engine without ports. `seed` drives all its random choices (first RPC id, incarnation,
+    /// hashes): use true randomness outside tests.
+    ///
+    /// # Errors
+    /// The first setting of `config` out of its range.
+    pub fn new(config: Config, budget: HostBudget, seed: u64) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let mut rng = Rng::new(seed);
+        let incarnation = u32::try_from(rng.range(1..1 << 24)).unwrap_or(1);
+        let (cutoffs, planner) = match &config.cutoffs {
+            CutoffSource::Fixed(cutoffs) => {
+                (cutoffs.clone().normalise(config.num_priorities), None)
+            }
+            CutoffSource::Automatic { interval, messages_min, drift_min_permille } => {
+                let settings = PlannerConfig {
+                    interval: *interval,
+                    messages_min: *messages_min,
+                    drift_min_permille: *drift_min_permille,
+                    message_bytes_max: config.max_message_bytes.max(LINUX_MESSAGE_BYTES_MAX),
+                    ..PlannerConfig::default()
+                };
+                (Cutoffs::default_for(config.num_priorities), CutoffPlanner::new(settings).ok())
+            }
+        };
+        let per_message = config.max_message_bytes.max(incoming::PIECE_BYTES);
+        let largest = u64::from(per_message).saturating_add(u64::from(incoming::PIECE_BYTES));
+        Ok(Self {
+            budget_slot: budget.claim(),
+            budget,
+            incarnation,
+            started: None,
+            ports: Map::with_hasher(SeededState::new(rng.next_u64())),
+            rpcs: RpcTable::default(),
+            client_ids: Map::with_hasher(SeededState::new(rng.next_u64())),
+            server_ids: Map::with_hasher(SeededState::new(rng.next_u64())),
+            next_id: rng.next_u64() & !1,
+            next_birth: 0,
+            finished: Finished::new(
+                config.finished_memory,
+                config.finished_max as usize,
+                rng.next_u64(),
+            ),
+            serving: 0,
+            peers: PeerTable::new(rng.next_u64()),
+            peer_hash: SeededState::new(rng.next_u64()),
+            blocked_positions: Positions::default(),
+            granter: Granter::new(&config, rng.next_u64()),
+            memory: Memory::new(config.receive_memory_bytes, largest),
+            starved: IndexedHeap::new(),
+            rx_capacity_bytes: u64::MAX,
+            cutoff_version: cutoffs.version(),
+            cutoffs,
+            planner,
+            next_planning: Instant::ZERO,
+            pacer: Pacer::new(&config),
+            control: VecDeque::new(),
+            retransmits: VecDeque::new(),
+            events: VecDeque::new(),
+            new_peers: VecDeque::new(),
+            rpc_timers: IndexedHeap::new(),
+            peer_timers: IndexedHeap::new(),
+            resumed_at: Instant::ZERO,
+            reply_tokens: REPLY_TOKENS_MAX,
+            reply_tokens_at: Instant::ZERO,
+            now: Instant::ZERO,
+            stats: Stats::default(),
+            config,
+        })
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Opens a port.
+    ///
+    /// # Errors
+    /// The port is open already, or memory is short.
+    pub fn bind_port(&mut self, port: u16, options: PortOptions) -> Result<(), PortError> {
+        if self.ports.contains_key(&port) {
+            return Err(PortError::InUse);
+        }
+        if self.ports.len() >= PORTS_MAX || self.ports.try_reserve(1).is_err() {
+            return Err(PortError::OutOfMemory);
+        }
+        self.ports.insert(port, options);
+        Ok(())
+    }
+
+    /// Gives one peer settings of its own and keeps its record. `false`: the peer table is full.
+    pub fn set_peer(&mut self, now: Instant, path: Path, settings: PeerSettings) -> bool {
+        let Some(index) = self.peer_or_new(now, &path) else {
+            return false;
+        };
+        let Some(peer) = self.peers.get_mut(index) else {
+            return false;
+        };
+        if peer.settings == PeerSettings::default() {
+            peer.references = peer.references.saturating_add(1);
+        }
+        peer.settings = settings;
+        true
+    }
+
+    /// What the driver's receive buffer holds: at most that much is granted ahead.
+    pub fn set_receive_capacity(&mut self, bytes: u64) {
+        self.rx_capacity_bytes = bytes.max(1);
+    }
+
+    /// The path to `remote` carries IP packets of at most `mtu` bytes; the link runs at
+    /// `link_mbps`, if known. Nothing happens for an unknown peer.
+    pub fn path_changed(&mut self, now: Instant, path: Path, mtu: u32, link_mbps: Option<u32>) {
+        self.tick(now);
+        if link_mbps.is_some() {
+            self.pacer.set_link(link_mbps, &self.config);
+        }
+        let Some(peer) = self.peer_of(&path).and_then(|index| self.peers.get_mut(index)) else {
+            return;
+        };
+        let floor = if peer.key.ip.is_ipv4() { 576 } else { peer::MTU_MIN };
+        let mtu = mtu.max(floor);
+        if mtu < peer.mtu {
+            self.stats.mtu_shrinks = self.stats.mtu_shrinks.saturating_add(1);
+        }
+        if mtu != peer.mtu {
+            peer.mtu = mtu;
+            peer.full_size_confirmed = false;
+            peer.full_size_lost_rounds = 0;
+        }
+    }
+
+    /// When `handle_timeout` should be called next, and why. `None`: only a packet or a call can
+    /// change anything.
+    pub fn poll_timeout(&self) -> Option<(Instant, WakeReason)> {
+        if self.has_transmit_work() {
+            let at = if self.only_paced_work() {
+                self.pacer.ready_at(&self.config)
+            } else {
+                Instant::ZERO
+            };
+            let reason = if at > self.now { WakeReason::Pacer } else { WakeReason::Transmit };
+            return Some((at.max(self.now), reason)).map(|paced| self.sooner_timer(paced));
+        }
+        self.next_timer()
+    }
+
+    /// How much the next turn matters.
+    pub fn urgency(&self) -> Urgency {
+        let moving = self.has_transmit_work()
+            || self.granter.total_incoming() > 0
+            || !self.starved.is_empty();
+        match self.next_timer() {
+            _ if moving => Urgency::Active,
+            None => Urgency::Quiescent,
+            Some((at, _)) => Urgency::Lazy(at),
+        }
+    }
+
+    /// The next thing to tell the application.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        while let Some(index) = self.new_peers.pop_front() {
+            if let Some(peer) = self.peers.get(index) {
+                return Some(Event::PeerAdded { path: peer.path });
+            }
+        }
+        self.next_rpc_event()
+    }
+
+    /// Counters and present sizes.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            live_rpcs: self.rpcs.len() as u64,
+            live_peers: self.peers.len() as u64,
+            finished_entries: self.finished.len() as u64,
+            receive_memory_bytes: self.memory.used(),
+            incoming_bytes: self.granter.total_incoming(),
+            ..self.stats
+        }
+    }
+
+    fn next_timer(&self) -> Option<(Instant, WakeReason)> {
+        let rpc = self.rpc_timers.peek().map(|(_, at)| (at, WakeReason::Rpc));
+        let peer = self.peer_timers.peek().map(|(_, at)| (at, WakeReason::Peer));
+        match (rpc, peer) {
+            (Some(rpc), Some(peer)) => Some(if peer.0 < rpc.0 { peer } else { rpc }),
+            (rpc, peer) => rpc.or(peer),
+        }
+    }
+
+    fn sooner_timer(&self, paced: (Instant, WakeReason)) -> (Instant, WakeReason) {
+        self.next_timer().filter(|timer| timer.0 < paced.0).unwrap_or(paced)
+    }
+
+    /// Notes the time. A call long after the next timer means that nobody drove the engine for a
+    /// while (stopped process, paused machine): packets may wait unread, so silence during that
+    /// time says nothing about the peers.
+    fn tick(&mut self, now: Instant) {
+        if self.started.is_none() {
+            self.started = Some(now);
+            self.reply_tokens_at = now;
+        }
+        let late = self.next_timer().is_some_and(|(at, _)| now > at + self.config.clock_jump_min);
+        if late && now > self.now {
+            self.resumed_at = now;
+            self.stats.clock_jumps = self.stats.clock_jumps.saturating_add(1);
+        }
+        self.now = self.now.max(now);
+    }
+
+    /// May a reply about an unknown RPC be sent? At most [`REPLY_TOKENS_MAX`] in a burst and one
+    /// per 10 µs after that.
+    fn take_reply_token(&mut self) -> bool {
+        let earned = crate::time::nanos(self.now.since(self.reply_tokens_at)) / 10_000;
+        if earned > 0 {
+            self.reply_tokens_at = self.now;
+            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+            self.reply_tokens = self.reply_tokens.saturating_add(earned).min(REPLY_TOKENS_MAX);
+        }
+        match self.reply_tokens.checked_sub(1) {
+            Some(left) => {
+                self.reply_tokens = left;
+                true
+            }
+            None => {
+                self.stats.replies_suppressed = self.stats.replies_suppressed.saturating_add(1);
+                false
+            }
+        }
+    }
+
+    fn grant_limits(&self) -> GrantLimits {
+        let configured = u64::from(self.config.max_incoming_bytes);
+        GrantLimits {
+            max_incoming: configured.min(self.rx_capacity_bytes / 2).max(1),
+            others_incoming: self
+                .budget_slot
+                .as_ref()
+                .map_or(0, |slot| self.budget.others_incoming(*slot)),
+            max_scheduled_priority: self.cutoffs.max_scheduled_priority(self.config.num_priorities),
+        }
+    }
+
+    /// Computes new cutoffs from what arrived, when it is time.
+    fn plan_cutoffs(&mut self) {
+        let Some(planner) = &mut self.planner else {
+            return;
+        };
+        let levels = self.config.num_priorities;
+        let fresh =
+            planner.maybe_update(self.now, self.config.unscheduled_bytes, levels, &self.cutoffs);
+        if let Some(cutoffs) = fresh {
+            self.cutoff_version = cutoffs.version();
+            self.cutoffs = cutoffs;
+            self.stats.cutoff_updates = self.stats.cutoff_updates.saturating_add(1);
+        }
+    }
+
+    fn peer_of(&self, path: &Path) -> Option<u32> {
+        self.peers.find(&PeerKey::of(path))
+    }
+
+    /// The peer at the end of `path`, made if it is new. `None`: no room.
+    fn peer_or_new(&mut self, now: Instant, path: &Path) -> Option<u32> {
+        let key = PeerKey::of(path);
+        if let Some(index) = self.peers.find(&key) {
+            return Some(index);
+        }
+        let index = self.peers.insert(key, *path, &self.config, now)?;
+        let capacity = self.peers.capacity();
+        let reserved =
+            self.peer_timers.try_reserve(capacity).is_ok() && self.new_peers.try_reserve(1).is_ok();
+        if !reserved {
+            self.peers.remove(index);
+            return None;
+        }
+        self.new_peers.push_back(index);
+        Some(index)
+    }
+
+    /// Is the packet format of this implementation used towards the end of `path`?
+    fn is_own(&self, path: &Path) -> bool {
+        path.carriage == Carriage::Udp || self.peer_incarnation(path) != 0
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some(slot) = self.budget_slot.take() {
+            self.budget.release(slot);
+        }
+    }
+}
+
+/// Replies about unknown RPCs that may go out in a burst.
+const REPLY_TOKENS_MAX: u32 = 1000;

@@ -1,0 +1,191 @@
+//! The sending side of one message: what was granted, sent, must be sent again, is released.
+
+use crate::structures::ranges::RangeSet;
+
+/// Ranges to retransmit that are remembered per message; more are merged.
+const RETRANSMIT_RANGES_MAX: usize = 64;
+
+/// Sender's state of one message (`spec/protocol.md` §4).
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    /// Bytes of the whole message; 0 = there is no message.
+    pub(crate) length: u32,
+    /// Bytes the application has provided.
+    pub(crate) supplied: u32,
+    /// Bytes sent at least once (`tx_end`).
+    pub(crate) sent: u32,
+    /// Bytes that may be sent.
+    pub(crate) granted: u32,
+    /// Bytes that may be sent without a grant.
+    pub(crate) unscheduled: u32,
+    /// Level of scheduled data, from the last GRANT.
+    pub(crate) scheduled_priority: u8,
+    /// Payload of a full segment when the message was first sent.
+    pub(crate) segment_bytes: u32,
+    /// Ranges to send again, at `retransmit_priority`.
+    pub(crate) retransmit: RangeSet,
+    pub(crate) retransmit_priority: u8,
+    /// Bytes below this will never be read again.
+    pub(crate) released: u32,
+}
+
+impl Outgoing {
+    pub(crate) const NONE: Self = Self {
+        length: 0,
+        supplied: 0,
+        sent: 0,
+        granted: 0,
+        unscheduled: 0,
+        scheduled_priority: 0,
+        segment_bytes: 1,
+        retransmit: RangeSet::new(),
+        retransmit_priority: 0,
+        released: 0,
+    };
+
+    pub(crate) fn new(length: u32, supplied: u32, unscheduled: u32, segment_bytes: u32) -> Self {
+        let unscheduled = unscheduled.min(length);
+        Self {
+            length,
+            supplied: supplied.min(length),
+            granted: unscheduled,
+            unscheduled,
+            segment_bytes: segment_bytes.max(1),
+            ..Self::NONE
+        }
+    }
+
+    /// Up to where new data may go out now.
+    pub(crate) fn sendable_upto(&self) -> u32 {
+        self.granted.min(self.supplied)
+    }
+
+    /// Is there new data that may go out?
+    pub(crate) fn has_sendable(&self) -> bool {
+        self.sent < self.sendable_upto()
+    }
+
+    /// Has everything that may be sent been sent, with nothing waiting for retransmission?
+    pub(crate) fn is_idle(&self) -> bool {
+        self.sent >= self.granted.min(self.length) && self.retransmit.is_empty()
+    }
+
+    /// Bytes of the message not yet sent: the rank in SRPT order.
+    pub(crate) fn remaining(&self) -> u32 {
+        self.length.saturating_sub(self.sent)
+    }
+
+    /// The next new segment `[start, end)` of at most `payload_max` bytes, if any. A boundary
+    /// lies at the unscheduled limit (`spec/wire-format.md` §6).
+    pub(crate) fn next_new(&self, payload_max: u32) -> Option<(u32, u32)> {
+        let limit = self.sendable_upto();
+        if self.sent >= limit {
+            return None;
+        }
+        let limit = if self.sent < self.unscheduled { limit.min(self.unscheduled) } else { limit };
+        let size = self.segment_bytes.min(payload_max).max(1);
+        Some((self.sent, self.sent.saturating_add(size).min(limit)))
+    }
+
+    /// Asks for `[start, end)` to be sent again, as far as it was sent and not released. The range is
+    /// widened to original segments while these still fit `payload_max`, because Linux
+    /// receivers discard packets that overlap what they hold (`spec/wire-format.md` §11 rule 3).
+    pub(crate) fn request_retransmit(
+        &mut self,
+        start: u32,
+        end: u32,
+        priority: u8,
+        payload_max: u32,
+    ) -> bool {
+        let (mut start, mut end) = (start, end.min(self.sent));
+        if start >= end {
+            return false;
+        }
+        if self.segment_bytes <= payload_max {
+            start = self.segment_start(start);
+            let last = self.segment_start(end.saturating_sub(1));
+            end = end
+                .max(last.saturating_add(self.segment_bytes).min(self.segment_limit(last)))
+                .min(self.sent);
+        }
+        start = start.max(self.released);
+        if start < end {
+            self.retransmit.insert(start, end, RETRANSMIT_RANGES_MAX);
+            self.retransmit_priority = priority;
+        }
+        start < end
+    }
+
+    /// Takes the next segment to send again.
+    pub(crate) fn next_retransmit(&mut self, payload_max: u32) -> Option<(u32, u32)> {
+        let (start, _) = self.retransmit.first()?;
+        let size = self.segment_bytes.min(payload_max).max(1);
+        let size = size.min(self.segment_limit(start).saturating_sub(start)).max(1);
+        self.retransmit.pop_front(size)
+    }
+
+    /// Where the original segment that contains `offset` began.
+    fn segment_start(&self, offset: u32) -> u32 {
+        let base = if offset < self.unscheduled { 0 } else { self.unscheduled };
+        let within = offset.saturating_sub(base);
+        base.saturating_add(
+            within.saturating_sub(within.checked_rem(self.segment_bytes).unwrap_or(0)),
+        )
+    }
+
+    /// The end of the part (unscheduled or scheduled) that `offset` lies in.
+    fn segment_limit(&self, offset: u32) -> u32 {
+        if offset < self.unscheduled { self.unscheduled } else { self.length }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boundary_lies_exactly_at_the_unscheduled_limit() {
+        let mut tx = Outgoing::new(10_000, 10_000, 4000, 1424);
+        tx.granted = 10_000;
+        let mut boundaries = std::vec::Vec::new();
+        while let Some((_, end)) = tx.next_new(1424) {
+            boundaries.push(end);
+            tx.sent = end;
+        }
+        assert_eq!(boundaries, [1424, 2848, 4000, 5424, 6848, 8272, 9696, 10_000]);
+    }
+
+    #[test]
+    fn retransmission_keeps_the_original_segments() {
+        let mut tx = Outgoing::new(10_000, 10_000, 4000, 1400);
+        tx.granted = 10_000;
+        tx.sent = 10_000;
+        assert!(tx.request_retransmit(100, 300, 7, 1400));
+        assert_eq!(tx.next_retransmit(1400), Some((0, 1400)));
+        assert!(tx.request_retransmit(3900, 4001, 7, 1400));
+        assert_eq!(tx.next_retransmit(1400), Some((2800, 4000)));
+        assert_eq!(tx.next_retransmit(1400), Some((4000, 5400)));
+        assert_eq!(tx.next_retransmit(1400), None);
+    }
+
+    #[test]
+    fn retransmission_never_exceeds_what_was_sent_or_reaches_below_what_was_released() {
+        let mut tx = Outgoing::new(10_000, 10_000, 4000, 1400);
+        tx.sent = 2800;
+        tx.released = 1400;
+        assert!(tx.request_retransmit(0, u32::MAX, 7, 1400));
+        assert_eq!(tx.next_retransmit(1400), Some((1400, 2800)));
+        assert_eq!(tx.next_retransmit(1400), None);
+        assert!(!tx.request_retransmit(2800, 5000, 7, 1400));
+    }
+
+    #[test]
+    fn after_the_mtu_shrank_only_the_missing_range_is_sent_in_smaller_pieces() {
+        let mut tx = Outgoing::new(10_000, 10_000, 10_000, 4000);
+        tx.sent = 10_000;
+        assert!(tx.request_retransmit(4000, 8000, 7, 1500));
+        assert_eq!(tx.next_retransmit(1500), Some((4000, 5500)));
+        assert_eq!(tx.next_retransmit(1500), Some((5500, 7000)));
+        assert_eq!(tx.next_retransmit(1500), Some((7000, 8000)));
+    }
+}

@@ -1,0 +1,188 @@
+//! Output order and pacing: the message with the fewest unsent bytes first, a share for the oldest,
+//! and a clock that keeps the device's queue short (`spec/protocol.md` §7).
+
+use crate::config::Config;
+use crate::structures::OutOfMemory;
+use crate::structures::heap::IndexedHeap;
+use crate::time::{Instant, nanos};
+
+/// Messages with data to send, by rank and by age.
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    by_remaining: IndexedHeap<(u32, u64)>,
+    by_birth: IndexedHeap<u64>,
+    /// Bytes earned for the oldest message, in 1/1000.
+    fifo_credit: u64,
+    /// When all bytes handed to the device will be out.
+    idle_at: Instant,
+    link_mbps: Option<u32>,
+}
+
+impl Pacer {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            by_remaining: IndexedHeap::new(),
+            by_birth: IndexedHeap::new(),
+            fifo_credit: 0,
+            idle_at: Instant::ZERO,
+            link_mbps: config.link_mbps,
+        }
+    }
+
+    pub(crate) fn try_reserve(&mut self, rpcs: usize) -> Result<(), OutOfMemory> {
+        self.by_remaining.try_reserve(rpcs)?;
+        self.by_birth.try_reserve(rpcs)
+    }
+
+    /// The driver knows the link's speed. The configuration has the last word.
+    pub(crate) fn set_link(&mut self, mbps: Option<u32>, config: &Config) {
+        self.link_mbps = config.link_mbps.or(mbps).filter(|mbps| *mbps > 0);
+    }
+
+    /// Enters a message or changes its rank.
+    pub(crate) fn set(&mut self, index: u32, remaining: u32, birth: u64) {
+        self.by_remaining.set(index, (remaining, birth));
+        if !self.by_birth.contains(index) {
+            self.by_birth.set(index, birth);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, index: u32) {
+        self.by_remaining.remove(index);
+        self.by_birth.remove(index);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_remaining.is_empty()
+    }
+
+    /// The message to send from next.
+    pub(crate) fn choose(&self, config: &Config) -> Option<u32> {
+        let due = config.pacer_fifo_permille > 0 && self.fifo_credit >= FIFO_TURN_CREDIT;
+        if due && let Some((index, _)) = self.by_birth.peek() {
+            return Some(index);
+        }
+        self.by_remaining.peek().map(|(index, _)| index)
+    }
+
+    /// The best-ranked message, to fill a train with.
+    pub(crate) fn best(&self) -> Option<u32> {
+        self.by_remaining.peek().map(|(index, _)| index)
+    }
+
+    /// Accounts for the choice of `index` and `bytes` sent of it.
+    pub(crate) fn account(&mut self, index: u32, bytes: u32, config: &Config) {
+        let share = u64::from(config.pacer_fifo_permille);
+        let oldest = self.by_birth.peek().map(|(index, _)| index) == Some(index);
+        if oldest {
+            self.fifo_credit =
+                self.fifo_credit.saturating_sub(u64::from(bytes).saturating_mul(1000));
+        } else {
+            let earned = u64::from(bytes).saturating_mul(share);
+            self.fifo_credit =
+                self.fifo_credit.saturating_add(earned).min(FIFO_TURN_CREDIT.saturating_mul(4));
+        }
+    }
+
+    /// Charges bytes on the wire to the clock.
+    pub(crate) fn charge(&mut self, now: Instant, bytes: u64, config: &Config) {
+        if let Some(time_ns) = self.wire_time_ns(bytes, config) {
+            self.idle_at = self.idle_at.max(now) + core::time::Duration::from_nanos(time_ns);
+        }
+    }
+
+    /// Returns the charge of bytes that were not sent.
+    pub(crate) fn refund(&mut self, bytes: u64, config: &Config) {
+        if let Some(time_ns) = self.wire_time_ns(bytes, config) {
+            self.idle_at = self.idle_at - core::time::Duration::from_nanos(time_ns);
+        }
+    }
+
+    /// Long messages may go out now, or when they may.
+    pub(crate) fn ready_at(&self, config: &Config) -> Instant {
+        if self.link_mbps.is_none() { Instant::ZERO } else { self.idle_at - config.max_nic_backlog }
+    }
+
+    /// Bytes that may be handed over at a time: what the link sends within the backlog limit,
+    /// but at least one packet. Without a clock the driver's room is the limit.
+    pub(crate) fn quantum_bytes(&self, config: &Config) -> u32 {
+        match self.link_mbps {
+            None => u32::MAX,
+            Some(mbps) => {
+                let bytes = nanos(config.max_nic_backlog).saturating_mul(u64::from(mbps)) / 8000;
+                u32::try_from(bytes).unwrap_or(u32::MAX).max(1)
+            }
+        }
+    }
+
+    fn wire_time_ns(&self, bytes: u64, config: &Config) -> Option<u64> {
+        let mbps = u64::from(self.link_mbps?);
+        let usable = mbps.saturating_mul(u64::from(config.max_link_usage_percent));
+        bytes.saturating_mul(800_000).checked_div(usable)
+    }
+}
+
+/// Credit at which the oldest message gets a turn: one full packet of 1,500 bytes.
+const FIFO_TURN_CREDIT: u64 = 1_500_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pacer(config: &Config) -> Pacer {
+        let mut pacer = Pacer::new(config);
+        pacer.try_reserve(8).unwrap();
+        pacer
+    }
+
+    #[test]
+    fn the_idle_estimate_grows_by_the_wire_time() {
+        let config =
+            Config { link_mbps: Some(10_000), max_link_usage_percent: 100, ..Config::default() };
+        let mut pacer = pacer(&config);
+        pacer.charge(Instant::from_nanos(1000), 1250, &config);
+        assert_eq!(pacer.idle_at, Instant::from_nanos(2000));
+        pacer.charge(Instant::from_nanos(1000), 1250, &config);
+        assert_eq!(pacer.idle_at, Instant::from_nanos(3000));
+        assert_eq!(pacer.ready_at(&config), Instant::ZERO, "1 µs of backlog is below the limit");
+    }
+
+    #[test]
+    fn fewest_remaining_bytes_first_then_the_older() {
+        let config = Config::default();
+        let mut pacer = pacer(&config);
+        pacer.set(0, 500, 1);
+        pacer.set(1, 100, 2);
+        pacer.set(2, 100, 1);
+        assert_eq!(pacer.choose(&config), Some(2));
+        pacer.remove(2);
+        assert_eq!(pacer.choose(&config), Some(1));
+    }
+
+    #[test]
+    fn about_five_percent_of_the_bytes_come_from_the_oldest_message() {
+        let config = Config::default();
+        let mut pacer = pacer(&config);
+        pacer.set(0, 1_000_000, 1);
+        pacer.set(1, 500, 2);
+        let mut oldest = 0;
+        for _ in 0..10_000 {
+            let index = pacer.choose(&config).unwrap();
+            oldest += u32::from(index == 0);
+            pacer.account(index, 1500, &config);
+        }
+        assert!((400..=600).contains(&oldest), "{oldest}");
+    }
+
+    #[test]
+    fn a_share_of_zero_is_strictly_srpt() {
+        let config = Config { pacer_fifo_permille: 0, ..Config::default() };
+        let mut pacer = pacer(&config);
+        pacer.set(0, 1_000_000, 1);
+        pacer.set(1, 500, 2);
+        for _ in 0..1000 {
+            assert_eq!(pacer.choose(&config), Some(1));
+            pacer.account(1, 1500, &config);
+        }
+    }
+}

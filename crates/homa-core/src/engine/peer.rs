@@ -1,0 +1,301 @@
+//! What is known of the other ends: one bounded record per peer.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::addr::{Path, PeerKey};
+use crate::config::{Config, PeerSettings};
+use crate::cutoffs::Cutoffs;
+use crate::engine::rpc::NIL;
+use crate::engine::shared_heap::SharedHeap;
+use crate::structures::hash::{Map, SeededState};
+use crate::time::Instant;
+
+/// Acknowledgements that wait for a packet to ride on, per peer.
+const ACKS_MAX: usize = 16;
+/// Peers looked at, and evicted, when a new one needs room (`spec/protocol.md` §13).
+const EVICTION_LOOKS: usize = 10;
+/// Path MTU assumed until the driver says better: what IPv6 guarantees.
+pub(crate) const MTU_MIN: u32 = 1280;
+
+/// A question to the peer that waits for its answer: "do you have this RPC?"
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Probe {
+    /// Id (our form) of the RPC that was named.
+    pub(crate) id: u64,
+    pub(crate) first_sent: Instant,
+    pub(crate) next_send: Instant,
+    pub(crate) tries: u32,
+}
+
+/// One acknowledgement to pass on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PendingAck {
+    /// Id in the client's form.
+    pub(crate) client_id: u64,
+    pub(crate) server_port: u16,
+}
+
+/// One peer: an IP address (raw IP) or an `IP:port` (UDP).
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) key: PeerKey,
+    /// A way to it, for packets that concern no RPC.
+    pub(crate) path: Path,
+    pub(crate) settings: PeerSettings,
+    /// RPCs that refer to it.
+    pub(crate) references: u32,
+    pub(crate) last_heard: Instant,
+
+    // Learned from the peer; forgotten when its incarnation changes.
+    /// Random 24-bit number of its present life; 0 = unknown.
+    pub(crate) incarnation: u32,
+    /// It has echoed our incarnation: its address is its own.
+    pub(crate) validated: bool,
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
+    pub(crate) cutoffs: Cutoffs,
+    pub(crate) cutoff_version: u16,
+
+    pub(crate) cutoffs_sent: Option<Instant>,
+    pub(crate) mtu: u32,
+    /// A packet longer than [`MTU_MIN`] reached it.
+    pub(crate) full_size_confirmed: bool,
+    pub(crate) full_size_lost_rounds: u8,
+    /// Smallest round trip seen, in ns; `u64::MAX` = none yet.
+    pub(crate) rtt_min_ns: u64,
+
+    acks: [PendingAck; ACKS_MAX],
+    ack_count: usize,
+
+    // Unscheduled data on its way.
+    pub(crate) in_flight: u32,
+    pub(crate) in_flight_before_probe: u32,
+    pub(crate) epoch: u32,
+    pub(crate) cleared_epoch: u32,
+    /// Id of the RPC that was charged last.
+    pub(crate) last_charged: u64,
+    /// RPCs that wait for `in_flight` to fall or for validation, in SRPT order.
+    pub(crate) blocked: SharedHeap<(u32, u64)>,
+
+    // Liveness.
+    pub(crate) probe: Option<Probe>,
+    pub(crate) probe_interval_ns: u64,
+    pub(crate) next_probe: Instant,
+    /// Client RPCs waiting for this peer, all confirmed.
+    pub(crate) waiting: u32,
+    /// First of its client RPCs (linked through [`crate::engine::rpc::Rpc::next`]).
+    pub(crate) first_client_rpc: u32,
+    /// Where the round of liveness probes stands.
+    pub(crate) probe_cursor: u32,
+}
+
+impl Peer {
+    fn new(key: PeerKey, path: Path, config: &Config, now: Instant) -> Self {
+        Self {
+            key,
+            path,
+            settings: PeerSettings::default(),
+            references: 0,
+            last_heard: now,
+            incarnation: 0,
+            validated: false,
+            received_bytes: 0,
+            sent_bytes: 0,
+            cutoffs: Cutoffs::initial(config.num_priorities),
+            cutoff_version: 0,
+            cutoffs_sent: None,
+            mtu: MTU_MIN,
+            full_size_confirmed: false,
+            full_size_lost_rounds: 0,
+            rtt_min_ns: u64::MAX,
+            acks: [PendingAck { client_id: 0, server_port: 0 }; ACKS_MAX],
+            ack_count: 0,
+            in_flight: 0,
+            in_flight_before_probe: 0,
+            epoch: 1,
+            cleared_epoch: 0,
+            last_charged: 0,
+            blocked: SharedHeap::default(),
+            probe: None,
+            probe_interval_ns: 0,
+            next_probe: Instant::FAR_FUTURE,
+            waiting: 0,
+            first_client_rpc: NIL,
+            probe_cursor: NIL,
+        }
+    }
+
+    /// The peer lives another life than before: what it told us is void.
+    pub(crate) fn forget_learned(&mut self, incarnation: u32, config: &Config) {
+        self.incarnation = incarnation;
+        self.validated = false;
+        self.received_bytes = 0;
+        self.sent_bytes = 0;
+        self.cutoffs = Cutoffs::initial(config.num_priorities);
+        self.cutoff_version = 0;
+        self.ack_count = 0;
+    }
+
+    /// Remembers an acknowledgement for a later packet. `Some`: the store was full, send this one by
+    /// an ACK of its own.
+    pub(crate) fn push_ack(&mut self, ack: PendingAck) -> Option<PendingAck> {
+        match self.acks.get_mut(self.ack_count) {
+            Some(slot) => {
+                *slot = ack;
+                self.ack_count = self.ack_count.saturating_add(1);
+                None
+            }
+            None => Some(ack),
+        }
+    }
+
+    /// The newest waiting acknowledgement.
+    pub(crate) fn pop_ack(&mut self) -> Option<PendingAck> {
+        self.ack_count = self.ack_count.checked_sub(1)?;
+        self.acks.get(self.ack_count).copied()
+    }
+
+    /// Longest Homa packet (header and payload) that fits the path.
+    pub(crate) fn packet_bytes_max(&self, config: &Config) -> u32 {
+        use crate::addr::Carriage;
+        let ip_header = if self.key.ip.is_ipv4() { 20 } else { 40 };
+        let udp_header = if self.path.carriage == Carriage::Udp { 8 } else { 0 };
+        // An IPv4 packet cannot be longer than 65,535 bytes in all, nor can UDP data in IPv6.
+        let ip_bytes = self.mtu.min(config.mtu_max).min(65_535);
+        ip_bytes.saturating_sub(ip_header).saturating_sub(udp_header)
+    }
+
+    pub(crate) fn timeout(&self, config: &Config) -> Duration {
+        self.settings.timeout.unwrap_or(config.timeout)
+    }
+
+    pub(crate) fn unscheduled_bytes(&self, config: &Config) -> u32 {
+        self.settings.unscheduled_bytes.unwrap_or(config.unscheduled_bytes).max(1)
+    }
+
+    pub(crate) fn in_flight_max(&self, config: &Config) -> u32 {
+        self.settings
+            .unscheduled_in_flight_max_bytes
+            .unwrap_or(config.unscheduled_in_flight_max_bytes)
+    }
+
+    /// Bytes that may still be sent before the peer has proved its address: three times what it
+    /// sent, as in QUIC (RFC 9000 §8).
+    pub(crate) fn unvalidated_room(&self) -> u64 {
+        self.received_bytes.saturating_mul(3).saturating_sub(self.sent_bytes)
+    }
+
+    /// Notes a round trip.
+    pub(crate) fn note_rtt(&mut self, sent: Instant, now: Instant) {
+        self.rtt_min_ns = self.rtt_min_ns.min(crate::time::nanos(now.since(sent)));
+    }
+}
+
+/// All peers, bounded.
+#[derive(Debug)]
+pub(crate) struct PeerTable {
+    peers: Vec<Option<Peer>>,
+    free: Vec<u32>,
+    by_key: Map<PeerKey, u32>,
+    /// Where the search for idle peers goes on.
+    hand: usize,
+    pub(crate) evicted: u64,
+}
+
+impl PeerTable {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            peers: Vec::new(),
+            free: Vec::new(),
+            by_key: Map::with_hasher(SeededState::new(seed)),
+            hand: 0,
+            evicted: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.peers.len()
+    }
+
+    pub(crate) fn get(&self, index: u32) -> Option<&Peer> {
+        self.peers.get(index as usize)?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Peer> {
+        self.peers.get_mut(index as usize)?.as_mut()
+    }
+
+    pub(crate) fn find(&self, key: &PeerKey) -> Option<u32> {
+        self.by_key.get(key).copied()
+    }
+
+    /// Adds a peer that is not there yet. `None`: the table is full of peers in use, or memory is.
+    pub(crate) fn insert(
+        &mut self,
+        key: PeerKey,
+        path: Path,
+        config: &Config,
+        now: Instant,
+    ) -> Option<u32> {
+        if self.by_key.len() >= config.peers_max as usize {
+            self.evict(now, config);
+        }
+        if self.by_key.len() >= config.peers_max as usize {
+            return None;
+        }
+        self.by_key.try_reserve(1).ok()?;
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => {
+                let index = u32::try_from(self.peers.len()).ok()?;
+                self.peers.try_reserve(1).ok()?;
+                // Room for every index to come back, so that eviction cannot fail.
+                let missing = self.peers.len().saturating_add(1).saturating_sub(self.free.len());
+                self.free.try_reserve(missing).ok()?;
+                self.peers.push(None);
+                index
+            }
+        };
+        *self.peers.get_mut(index as usize)? = Some(Peer::new(key, path, config, now));
+        self.by_key.insert(key, index);
+        Some(index)
+    }
+
+    /// Looks at a few peers, going round, and drops those that are idle.
+    pub(crate) fn evict(&mut self, now: Instant, config: &Config) {
+        let full = self.by_key.len() >= config.peers_max as usize;
+        let idle_min = if full { config.peer_idle_min } else { config.peer_idle_max };
+        for _ in 0..EVICTION_LOOKS.min(self.peers.len()) {
+            self.hand = self.hand.saturating_add(1);
+            if self.hand >= self.peers.len() {
+                self.hand = 0;
+            }
+            let Some(slot) = self.peers.get_mut(self.hand) else {
+                continue;
+            };
+            let idle = slot.as_ref().is_some_and(|peer| {
+                peer.references == 0
+                    && peer.probe.is_none()
+                    && now.since(peer.last_heard) >= idle_min
+            });
+            if idle && let Some(peer) = slot.take() {
+                self.by_key.remove(&peer.key);
+                self.free.push(u32::try_from(self.hand).unwrap_or(NIL));
+                self.evicted = self.evicted.saturating_add(1);
+            }
+        }
+    }
+
+    /// For [`PeerTable::insert`]'s caller, whose own tables failed to grow.
+    pub(crate) fn remove(&mut self, index: u32) {
+        if let Some(peer) = self.peers.get_mut(index as usize).and_then(Option::take) {
+            self.by_key.remove(&peer.key);
+            self.free.push(index);
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! What a received packet changes: checks in the order of `spec/wire-format.md` §9, and DATA.
+
+use homa_wire::{Body, Data, Header, VERSION};
+
+use crate::addr::{Carriage, Path, RxMeta};
+use crate::engine::Engine;
+use crate::engine::reason;
+use crate::engine::rpc::{Role, Rpc, State};
+use crate::event::{DropReason, FailReason, Placement, Received};
+use crate::structures::reassembly::Insert;
+use crate::time::{Instant, nanos};
+
+impl Engine {
+    /// Takes a packet: `header` is its first `min(length, 128)` bytes, `transport_len` its whole
+    /// length from the Homa header on. Never panics, whatever it is given.
+    pub fn handle_packet(
+        &mut self,
+        now: Instant,
+        meta: &RxMeta,
+        header: &[u8],
+        transport_len: u32,
+    ) -> Received {
+        self.tick(now);
+        self.stats.packets_received = self.stats.packets_received.saturating_add(1);
+        match self.packet(meta, header, transport_len) {
+            Ok(received) => received,
+            Err(reason) => {
+                self.stats.count_drop(reason);
+                Received::Dropped(reason)
+            }
+        }
+    }
+
+    fn packet(
+        &mut self,
+        meta: &RxMeta,
+        bytes: &[u8],
+        transport_len: u32,
+    ) -> Result<Received, DropReason> {
+        let header = Header::parse(bytes, transport_len).map_err(|_| DropReason::Malformed)?;
+        if header.body == Body::Freeze {
+            self.stats.freezes_received = self.stats.freezes_received.saturating_add(1);
+            return Ok(Received::Consumed);
+        }
+        let mut path = meta.path;
+        if path.carriage == Carriage::Ip {
+            path.remote.set_port(header.common.source_port);
+            path.local_port = header.common.destination_port;
+        }
+        self.check_profile(&path, &header)?;
+        let id = header.common.local_id();
+        let serves = self.check_port(&path, &header, id)?;
+        let peer = self.peer_of(&path);
+        if let Some(peer) = peer {
+            self.hear_peer(peer, &header, transport_len, id);
+        }
+        match &header.body {
+            Body::Data(data) => self.data(&path, peer, &header, data, transport_len, serves),
+            _ => self.control(&path, peer, &header, id),
+        }
+    }
+
+    /// Is the packet of this implementation, in this version? Linux packets only over raw IP.
+    fn check_profile(&mut self, path: &Path, header: &Header) -> Result<(), DropReason> {
+        match header.common.version() {
+            Some(VERSION) => Ok(()),
+            None if path.carriage == Carriage::Ip => Ok(()),
+            None => Err(DropReason::Foreign),
+            Some(theirs) => {
+                self.stats.last_foreign_version = theirs;
+                let id = header.common.local_id();
+                if let Some(index) = self.find_rpc(path, id) {
+                    self.fail_rpc(index, FailReason::VersionMismatch { theirs });
+                } else if matches!(header.body, Body::Data(_)) {
+                    self.push_unknown(*path, id, reason::VERSION, u32::from(VERSION));
+                }
+                Err(DropReason::Version)
+            }
+        }
+    }
+
+    /// Is the port open? Says whether it serves. Requests to ports that nobody serves are answered.
+    fn check_port(&mut self, path: &Path, header: &Header, id: u64) -> Result<bool, DropReason> {
+        let options = self.ports.get(&path.local_port).copied();
+        let for_server = id & 1 == 1;
+        let serves = options.is_some_and(|port| port.serve);
+        if options.is_none() || (for_server && !serves) {
+            let asks = matches!(header.body, Body::Data(_) | Body::Resend(_) | Body::NeedAck);
+            if for_server && asks {
+                self.push_unknown(*path, id, reason::NO_SERVICE, 0);
+            }
+            return Err(DropReason::NoSuchPort);
+        }
+        Ok(serves)
+    }
+
+    /// What any packet of a known peer tells about it.
+    fn hear_peer(&mut self, index: u32, header: &Header, transport_len: u32, id: u64) {
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        peer.last_heard = self.now;
+        if header.common.version() == Some(VERSION) {
+            let incarnation = header.common.incarnation;
+            if peer.incarnation != incarnation {
+                peer.forget_learned(incarnation, &self.config);
+            }
+            let echo = match &header.body {
+                Body::Data(data) => data.echo,
+                _ => header.extension.map_or(0, |extension| extension.echo),
+            };
+            if echo == self.incarnation && !peer.validated {
+                peer.validated = true;
+                self.serve_blocked(index);
+            }
+        }
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        peer.received_bytes = peer.received_bytes.saturating_add(u64::from(transport_len));
+        if peer.probe.is_some_and(|probe| probe.id == id) && !matches!(header.body, Body::NeedAck) {
+            self.probe_answered(index);
+        }
+    }
+
+    /// The live RPC with our form `id`, if the packet came along its path.
+    pub(crate) fn find_rpc(&self, path: &Path, id: u64) -> Option<u32> {
+        if id & 1 == 1 {
+            let peer = self.peer_of(path)?;
+            return self.server_ids.get(&(peer, path.remote.port(), id)).copied();
+        }
+        let index = self.client_ids.get(&id).copied()?;
+        let rpc = self.rpcs.get(index)?;
+        let same = rpc.path.remote.ip().to_canonical() == path.remote.ip().to_canonical()
+            && rpc.path.remote.port() == path.remote.port()
+            && rpc.path.local_port == path.local_port;
+        same.then_some(index)
+    }
+
+    fn data(
+        &mut self,
+        path: &Path,
+        peer: Option<u32>,
+        header: &Header,
+        data: &Data,
+        transport_len: u32,
+        serves: bool,
+    ) -> Result<Received, DropReason> {
+        let id = header.common.local_id();
+        if let Some(ack) = data.acknowledged() {
+            self.acknowledged(path, ack.client_id, ack.server_port);
+        }
+        if let Some(peer) = peer {
+            self.offer_cutoffs(peer, path, id, data.cutoff_version);
+        }
+        let index = match self.find_rpc(path, id) {
+            Some(index) => index,
+            None if id & 1 == 0 => return Err(self.data_for_nobody(path, id)),
+            None => {
+                debug_assert!(serves, "check_port lets requests pass only to ports that serve");
+                self.new_request(path, header, data)?
+            }
+        };
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return Err(DropReason::UnknownRpc);
+        };
+        rpc.last_heard = self.now;
+        match (rpc.role, rpc.state) {
+            (Role::Client, State::Outgoing) => self.response_begins(index, data)?,
+            (_, State::Incoming) => {}
+            _ => return Err(DropReason::Duplicate),
+        }
+        self.accept_data(index, header, data, transport_len)
+    }
+
+    /// DATA for a client RPC that is over or never was.
+    fn data_for_nobody(&mut self, path: &Path, id: u64) -> DropReason {
+        if self.client_ids.contains_key(&id) {
+            return DropReason::WrongPeer;
+        }
+        // Ends the server's state (and that of Linux servers) at once.
+        self.push_unknown(*path, id, reason::FINISHED, 0);
+        DropReason::UnknownRpc
+    }
+
+    /// Creates the RPC of a request that was not seen before.
+    fn new_request(
+        &mut self,
+        path: &Path,
+        header: &Header,
+        data: &Data,
+    ) -> Result<u32, DropReason> {
+        let id = header.common.local_id();
+        if data.message_length == 0 {
+            return Err(DropReason::Malformed);
+        }
+        let hash = self.finished_hash(path);
+        if self.finished.contains(self.now, hash, id) {
+            self.stats.finished_hits = self.stats.finished_hits.saturating_add(1);
+            return Err(DropReason::Duplicate);
+        }
+        let own = header.common.version() == Some(VERSION);
+        if own && data.echo != 0 && data.echo != self.incarnation {
+            self.stats.stale_incarnations = self.stats.stale_incarnations.saturating_add(1);
+            let age_ms = nanos(self.now.since(self.started.unwrap_or(self.now))) / 1_000_000;
+            self.push_unknown(
+                *path,
+                id,
+                reason::RESTARTED,
+                u32::try_from(age_ms).unwrap_or(u32::MAX),
+            );
+            return Err(DropReason::UnknownRpc);
+        }
+        if data.message_length > self.config.max_message_bytes {
+            self.push_unknown(*path, id, reason::TOO_LONG, self.config.max_message_bytes);
+            return Err(DropReason::TooLong);
+        }
+        self.create_server_rpc(path, id, header, data).ok_or_else(|| {
+            self.stats.requests_refused = self.stats.requests_refused.saturating_add(1);
+            self.push_unknown(*path, id, reason::OVERLOADED, 0);
+            DropReason::Limit
+        })
+    }
+
+    /// `None`: a limit is reached.
+    fn create_server_rpc(
+        &mut self,
+        path: &Path,
+        id: u64,
+        header: &Header,
+        data: &Data,
+    ) -> Option<u32> {
+        // A quarter of the table is kept for calls made here.
+        let serving_max = self.config.rpcs_max.saturating_sub(self.config.rpcs_max / 4) as usize;
+        let remembered = self.finished.len().saturating_add(self.serving);
+        if self.serving >= serving_max || remembered >= self.config.finished_max as usize {
+            return None;
+        }
+        let peer_index = self.peer_or_new(self.now, path)?;
+        self.server_ids.try_reserve(1).ok()?;
+        let birth = self.next_birth();
+        let mut rpc =
+            Rpc::new(Role::Server, State::Incoming, id, *path, peer_index, birth, self.now);
+        rpc.rx.streaming =
+            self.ports.get(&path.local_port).is_some_and(|port| port.streaming_requests);
+        let index = self.add_rpc(rpc).ok()?;
+        self.server_ids.insert((peer_index, path.remote.port(), id), index);
+        self.serving = self.serving.saturating_add(1);
+        self.stats.requests_received = self.stats.requests_received.saturating_add(1);
+        if let Some(peer) = self.peers.get_mut(peer_index)
+            && peer.received_bytes == 0
+        {
+            self.hear_peer(peer_index, header, data.message_length.min(HEARD_BYTES_MAX), id);
+            self.offer_cutoffs(peer_index, path, id, data.cutoff_version);
+        }
+        self.start_incoming(index, data.message_length, data.incoming.min(data.message_length));
+        Some(index)
+    }
+
+    /// The first DATA of a response: the request is done.
+    fn response_begins(&mut self, index: u32, data: &Data) -> Result<(), DropReason> {
+        if data.message_length == 0 {
+            return Err(DropReason::Malformed);
+        }
+        if data.message_length > self.config.max_message_bytes {
+            self.tell_unknown(index, reason::TOO_LONG);
+            self.fail_rpc(index, FailReason::ResponseTooLong);
+            return Err(DropReason::TooLong);
+        }
+        self.confirm_full_size(index);
+        self.set_confirmed(index, false);
+        self.release_charge(index);
+        if let Some(rpc) = self.rpcs.get_mut(index) {
+            rpc.state = State::Incoming;
+            rpc.tx.sent = rpc.tx.length;
+            rpc.tx.granted = rpc.tx.length;
+        }
+        self.pacer.remove(index);
+        self.unblock(index);
+        self.release_outgoing(index, u32::MAX);
+        self.start_incoming(index, data.message_length, data.incoming.min(data.message_length));
+        Ok(())
+    }
+
+    /// Takes the payload of a DATA packet into the incoming message of an RPC.
+    fn accept_data(
+        &mut self,
+        index: u32,
+        header: &Header,
+        data: &Data,
+        transport_len: u32,
+    ) -> Result<Received, DropReason> {
+        let gaps_max = usize::from(self.config.gaps_max);
+        let base = nanos(self.config.resend_interval);
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return Err(DropReason::UnknownRpc);
+        };
+        let (start, end) = data_range(rpc, header, data, transport_len)?;
+        if rpc.rx.starved {
+            return Err(DropReason::NoMemory);
+        }
+        if end > rpc.rx.reserved_upto {
+            if !self.memory.change(rpc.key, rpc.rx.reserved(), rpc.rx.footprint(end)) {
+                return Err(DropReason::NoMemory);
+            }
+            rpc.rx.reserved_upto = end;
+        }
+        let (new_start, new_end, bytes) = match rpc.rx.data.insert(start, end, gaps_max) {
+            Insert::New { start, end, bytes } => (start, end, bytes),
+            Insert::Duplicate => return Err(DropReason::Duplicate),
+            Insert::TooManyGaps => return Err(DropReason::Limit),
+            Insert::OutOfRange => return Err(DropReason::BadRange),
+        };
+        rpc.interval_ns = base;
+        self.granter.touch(rpc);
+        if rpc.rx.streaming {
+            rpc.pending.progress = true;
+        }
+        let placement = Placement {
+            rpc: rpc.key,
+            offset: new_start,
+            packet: packet_range(start, new_start, new_end),
+            message_length: rpc.rx.length(),
+        };
+        let (complete, streaming) = (rpc.rx.is_complete(), rpc.rx.streaming);
+        self.stats.bytes_received = self.stats.bytes_received.saturating_add(u64::from(bytes));
+        if complete {
+            self.message_complete(index);
+        } else if streaming {
+            self.queue_event(index);
+        }
+        Ok(Received::Place(placement))
+    }
+
+    fn message_complete(&mut self, index: u32) {
+        self.granter.remove(index, &mut self.rpcs);
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return;
+        };
+        rpc.pending.arrived = true;
+        if rpc.is_client() {
+            rpc.state = State::Delivered;
+            rpc.deadline = None;
+            let id = rpc.id;
+            self.stats.responses_received = self.stats.responses_received.saturating_add(1);
+            self.acknowledge(index);
+            self.client_ids.remove(&id);
+            self.unlink_client(index);
+        } else {
+            rpc.state = State::InService;
+        }
+        self.queue_event(index);
+    }
+}
+
+/// Bytes counted as received with the packet that makes a peer known, at most: an attacker must not
+/// earn allowance by announcing a long message.
+const HEARD_BYTES_MAX: u32 = 64;
+
+/// The range of the message that a DATA packet carries, checked (`spec/wire-format.md` §9 step 5).
+fn data_range(
+    rpc: &Rpc,
+    header: &Header,
+    data: &Data,
+    transport_len: u32,
+) -> Result<(u32, u32), DropReason> {
+    let length = rpc.rx.length();
+    let payload = transport_len.saturating_sub(DATA_HEADER);
+    let start = data.offset(header.common.sequence);
+    if start >= length || payload == 0 {
+        return Err(DropReason::BadRange);
+    }
+    let room = length.saturating_sub(start);
+    // Own profile: bytes after the message's end are padding.
+    let own = header.common.version() == Some(VERSION);
+    if payload > room && !own {
+        return Err(DropReason::BadRange);
+    }
+    Ok((start, start.saturating_add(payload.min(room))))
+}
+
+/// Which bytes of the packet are to be stored, when the payload starting at `start` was trimmed.
+fn packet_range(start: u32, new_start: u32, new_end: u32) -> core::ops::Range<u32> {
+    let at = |offset: u32| DATA_HEADER.saturating_add(offset.saturating_sub(start));
+    at(new_start)..at(new_end)
+}
+
+/// Bytes before the payload in a DATA packet.
+const DATA_HEADER: u32 = 56;

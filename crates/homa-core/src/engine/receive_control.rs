@@ -1,0 +1,446 @@
+//! What control packets change (`spec/protocol.md` §10, §11).
+
+use core::time::Duration;
+
+use homa_wire::{Body, Grant, Header, Resend};
+
+use crate::addr::{Carriage, Path};
+use crate::cutoffs::Cutoffs;
+use crate::engine::Engine;
+use crate::engine::reason;
+use crate::engine::rpc::{NIL, Role, State};
+use crate::event::{DropReason, FailReason, IcmpKind, Received};
+use crate::time::{Instant, nanos};
+
+/// "Never seen" answers, one resend interval apart, after which a peer that once had the RPC is believed
+/// to have lost it. One may be an old packet that was overtaken.
+const DOUBTS_MAX: u8 = 3;
+
+impl Engine {
+    pub(crate) fn control(
+        &mut self,
+        path: &Path,
+        peer: Option<u32>,
+        header: &Header,
+        id: u64,
+    ) -> Result<Received, DropReason> {
+        let rpc = self.find_rpc(path, id);
+        let extension = header.extension;
+        let why = extension.map_or(reason::NONE, |extension| extension.reason);
+        let value = extension.map_or(0, |extension| extension.value);
+        match &header.body {
+            Body::Grant(grant) => self.grant_received(rpc, grant, extension.map(|_| value)),
+            Body::Resend(resend) => self.resend_received(path, rpc, id, resend),
+            Body::RpcUnknown => self.unknown_received(rpc, why, value),
+            Body::Busy => self.busy_received(rpc),
+            Body::Cutoffs(cutoffs) => self.cutoffs_received(peer, cutoffs),
+            Body::NeedAck => self.need_ack_received(path, rpc, id, why),
+            Body::Ack(ack) => {
+                self.stats.acks_received = self.stats.acks_received.saturating_add(1);
+                self.acknowledged(path, id ^ 1, path.local_port);
+                for entry in ack.entries() {
+                    self.acknowledged(path, entry.client_id, entry.server_port);
+                }
+                Ok(Received::Consumed)
+            }
+            Body::Data(_) | Body::Freeze => Ok(Received::Consumed),
+        }
+    }
+
+    /// The client of a server RPC has its response (or does not want it).
+    pub(crate) fn acknowledged(&mut self, path: &Path, client_id: u64, server_port: u16) {
+        let path = Path { local_port: server_port, ..*path };
+        if client_id & 1 == 0
+            && let Some(index) = self.find_rpc(&path, client_id | 1)
+            && let Some(rpc) = self.rpcs.get(index)
+            && rpc.path.local_port == server_port
+            && matches!(rpc.state, State::Outgoing | State::Refused(_))
+        {
+            self.end_rpc(index);
+        }
+    }
+
+    fn grant_received(
+        &mut self,
+        rpc: Option<u32>,
+        grant: &Grant,
+        received_upto: Option<u32>,
+    ) -> Result<Received, DropReason> {
+        self.stats.grants_received = self.stats.grants_received.saturating_add(1);
+        let index = rpc.ok_or(DropReason::UnknownRpc)?;
+        let levels = self.config.num_priorities;
+        let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.is_sending()) else {
+            return Ok(Received::Consumed);
+        };
+        rpc.last_heard = self.now;
+        rpc.tx.granted = rpc.tx.granted.max(grant.offset.min(rpc.tx.length));
+        rpc.tx.scheduled_priority = grant.priority.min(levels.saturating_sub(1));
+        self.confirm_full_size(index);
+        self.release_charge(index);
+        self.set_confirmed(index, false);
+        self.arm(index, nanos(self.config.resend_interval));
+        if let Some(upto) = received_upto {
+            self.release_outgoing(index, upto);
+        }
+        self.schedule(index);
+        Ok(Received::Consumed)
+    }
+
+    fn resend_received(
+        &mut self,
+        path: &Path,
+        rpc: Option<u32>,
+        id: u64,
+        resend: &Resend,
+    ) -> Result<Received, DropReason> {
+        self.stats.resends_received = self.stats.resends_received.saturating_add(1);
+        let Some(index) = rpc else {
+            let why = self.why_unknown(path, id);
+            self.push_unknown(*path, id, why, 0);
+            return Err(DropReason::UnknownRpc);
+        };
+        self.release_charge(index);
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return Err(DropReason::UnknownRpc);
+        };
+        if rpc.role == Role::Server && rpc.state != State::Outgoing {
+            if let State::Refused(_) = rpc.state {
+                self.tell_unknown(index, reason::REJECTED);
+            } else {
+                self.push_control(*path, id, Body::Busy, reason::NONE, 0);
+            }
+            return Ok(Received::Consumed);
+        }
+        if rpc.tx.length == 0 || rpc.state == State::Delivered {
+            return Ok(Received::Consumed);
+        }
+        self.send_again(index, resend);
+        Ok(Received::Consumed)
+    }
+
+    /// The receiver of our message misses something.
+    fn send_again(&mut self, index: u32, resend: &Resend) {
+        let Some(rpc) = self.rpcs.get(index) else {
+            return;
+        };
+        let (path, id, peer) = (rpc.path, rpc.id, rpc.peer);
+        let payload_max = self.payload_max(peer);
+        let levels = self.config.num_priorities;
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return;
+        };
+        if rpc.role == Role::Server {
+            rpc.last_heard = self.now;
+            if !self.may_amplify(peer) {
+                self.push_control(path, id, Body::NeedAck, reason::PROBE, 0);
+                return;
+            }
+        }
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return;
+        };
+        let tx = &mut rpc.tx;
+        let end =
+            if resend.is_all() { tx.sent } else { resend.offset.saturating_add(resend.length) };
+        if end > tx.granted {
+            tx.granted = end.min(tx.length);
+            self.stats.grants_recovered = self.stats.grants_recovered.saturating_add(1);
+        }
+        let nothing_sent = resend.offset >= tx.sent;
+        let priority = resend.priority.min(levels.saturating_sub(1));
+        let full_size = tx.request_retransmit(resend.offset, end, priority, payload_max)
+            && end.saturating_sub(resend.offset) >= payload_max;
+        if nothing_sent {
+            self.push_control(path, id, Body::Busy, reason::NONE, 0);
+        }
+        if full_size {
+            self.full_size_lost(peer);
+        }
+        self.schedule_retransmit(index);
+        self.schedule(index);
+        self.arm(index, nanos(self.config.resend_interval));
+    }
+
+    /// Has the peer proved that its address is its own, or sent enough to be sent a packet?
+    fn may_amplify(&self, peer: u32) -> bool {
+        let full = u64::from(self.payload_max(peer));
+        self.peers.get(peer).is_none_or(|peer| {
+            peer.path.carriage == Carriage::Ip || peer.validated || peer.unvalidated_room() >= full
+        })
+    }
+
+    /// Why an RPC is not known here.
+    fn why_unknown(&mut self, path: &Path, id: u64) -> u8 {
+        let hash = self.finished_hash(path);
+        let finished = id & 1 == 0 || self.finished.contains(self.now, hash, id);
+        if finished { reason::FINISHED } else { reason::NEVER_SEEN }
+    }
+
+    fn busy_received(&mut self, rpc: Option<u32>) -> Result<Received, DropReason> {
+        self.stats.busy_received = self.stats.busy_received.saturating_add(1);
+        let index = rpc.ok_or(DropReason::UnknownRpc)?;
+        self.confirm_full_size(index);
+        self.release_charge(index);
+        let max_ns = nanos(self.config.resend_interval_max);
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return Err(DropReason::UnknownRpc);
+        };
+        rpc.last_heard = self.now;
+        rpc.doubts = 0;
+        rpc.interval_ns = rpc.interval_ns.saturating_mul(2).min(max_ns);
+        let waits = rpc.is_client() && rpc.state == State::Outgoing && rpc.tx.is_idle();
+        let path = rpc.path;
+        if waits && self.is_own(&path) {
+            self.set_confirmed(index, true);
+        }
+        Ok(Received::Consumed)
+    }
+
+    fn unknown_received(
+        &mut self,
+        rpc: Option<u32>,
+        why: u8,
+        value: u32,
+    ) -> Result<Received, DropReason> {
+        self.stats.unknown_received = self.stats.unknown_received.saturating_add(1);
+        let index = rpc.ok_or(DropReason::UnknownRpc)?;
+        let Some(rpc) = self.rpcs.get(index) else {
+            return Err(DropReason::UnknownRpc);
+        };
+        let (state, path, id, first_sent) = (rpc.state, rpc.path, rpc.id, rpc.first_sent);
+        if rpc.role == Role::Server {
+            self.fail_rpc(index, FailReason::Cancelled);
+            return Ok(Received::Consumed);
+        }
+        if state == State::Delivered {
+            return Ok(Received::Consumed);
+        }
+        match why {
+            reason::RESTARTED => {
+                let restarted = self.now - Duration::from_millis(u64::from(value));
+                if first_sent.is_some_and(|sent| sent > restarted) {
+                    self.restart(index);
+                } else {
+                    self.fail_rpc(index, FailReason::Restarted);
+                }
+            }
+            reason::VERSION => {
+                let theirs = u16::try_from(value).unwrap_or(u16::MAX);
+                self.fail_rpc(index, FailReason::VersionMismatch { theirs });
+            }
+            _ => match reason::failure(why) {
+                Some(failure) => {
+                    if why == reason::REJECTED {
+                        self.push_ack_packet(path, id);
+                    }
+                    self.fail_rpc(index, failure);
+                }
+                None if state == State::Outgoing => self.never_seen(index),
+                None => {}
+            },
+        }
+        Ok(Received::Consumed)
+    }
+
+    /// The server has not seen the request: from the start again, while it can still recognise a
+    /// duplicate.
+    fn never_seen(&mut self, index: u32) {
+        let memory = self.config.finished_memory;
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return;
+        };
+        let too_old = rpc.first_sent.is_some_and(|sent| self.now.since(sent) >= memory);
+        if rpc.confirmed || rpc.doubts > 0 {
+            rpc.doubts = rpc.doubts.saturating_add(1);
+            let doubts = rpc.doubts;
+            if doubts >= DOUBTS_MAX {
+                self.fail_rpc(index, FailReason::Forgotten);
+                return;
+            }
+            self.set_confirmed(index, false);
+            if let Some(rpc) = self.rpcs.get_mut(index) {
+                rpc.doubts = doubts;
+                rpc.interval_ns = nanos(self.config.resend_interval);
+            }
+            self.arm(index, nanos(self.config.resend_interval));
+            return;
+        }
+        if too_old {
+            self.fail_rpc(index, FailReason::Forgotten);
+        } else {
+            self.restart(index);
+        }
+    }
+
+    /// Sends all of a request again that was sent before.
+    fn restart(&mut self, index: u32) {
+        let Some(rpc) = self.rpcs.get(index) else {
+            return;
+        };
+        if rpc.tx.released > 0 {
+            self.fail_rpc(index, FailReason::Forgotten);
+            return;
+        }
+        let (peer, sent) = (rpc.peer, rpc.tx.sent);
+        self.stats.restarts = self.stats.restarts.saturating_add(1);
+        self.set_confirmed(index, false);
+        let priority = self.unscheduled_priority(index);
+        let payload_max = self.payload_max(peer);
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return;
+        };
+        rpc.tx.request_retransmit(0, sent, priority, payload_max);
+        let full_size = sent >= payload_max;
+        self.schedule_retransmit(index);
+        self.arm(index, nanos(self.config.resend_interval));
+        if full_size {
+            self.full_size_lost(peer);
+        }
+    }
+
+    fn cutoffs_received(
+        &mut self,
+        peer: Option<u32>,
+        cutoffs: &homa_wire::Cutoffs,
+    ) -> Result<Received, DropReason> {
+        self.stats.cutoffs_received = self.stats.cutoffs_received.saturating_add(1);
+        let peer = peer.and_then(|peer| self.peers.get_mut(peer)).ok_or(DropReason::UnknownRpc)?;
+        peer.cutoffs = Cutoffs::new(cutoffs.levels);
+        peer.cutoff_version = cutoffs.version;
+        Ok(Received::Consumed)
+    }
+
+    /// The sender of a DATA packet holds other cutoffs than ours: sends them, at most once per ms.
+    pub(crate) fn offer_cutoffs(&mut self, index: u32, path: &Path, id: u64, version: u16) {
+        if version == self.cutoff_version {
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        if peer.cutoffs_sent.is_some_and(|sent| self.now.since(sent) < Duration::from_millis(1)) {
+            return;
+        }
+        peer.cutoffs_sent = Some(self.now);
+        let body =
+            homa_wire::Cutoffs { levels: *self.cutoffs.levels(), version: self.cutoff_version };
+        self.push_control(*path, id, Body::Cutoffs(body), reason::NONE, 0);
+    }
+
+    fn need_ack_received(
+        &mut self,
+        path: &Path,
+        rpc: Option<u32>,
+        id: u64,
+        why: u8,
+    ) -> Result<Received, DropReason> {
+        self.stats.need_acks_received = self.stats.need_acks_received.saturating_add(1);
+        let Some(index) = rpc else {
+            if id & 1 == 0 {
+                self.push_ack_packet(*path, id);
+            } else {
+                let why = self.why_unknown(path, id);
+                self.push_unknown(*path, id, why, 0);
+            }
+            return Ok(Received::Consumed);
+        };
+        self.release_charge(index);
+        let Some(rpc) = self.rpcs.get(index) else {
+            return Ok(Received::Consumed);
+        };
+        let complete = rpc.is_client() && rpc.state == State::Delivered;
+        let nothing_missing = rpc.state == State::Incoming && !rpc.rx.awaits_data();
+        let refused = matches!(rpc.state, State::Refused(_));
+        if complete {
+            self.push_ack_packet(*path, id);
+        } else if refused {
+            self.tell_unknown(index, reason::REJECTED);
+        } else if why == reason::PROBE || nothing_missing {
+            self.push_control(*path, id, Body::Busy, reason::NONE, 0);
+            self.repeat_grant(index);
+        } else {
+            self.push_missing(index);
+        }
+        Ok(Received::Consumed)
+    }
+
+    /// The sender asks although it has sent all we granted: the last GRANT may be lost.
+    fn repeat_grant(&mut self, index: u32) {
+        if let Some(rpc) = self.rpcs.get_mut(index)
+            && rpc.state == State::Incoming
+            && rpc.rx.granted < rpc.rx.length()
+        {
+            self.granter.touch(rpc);
+        }
+    }
+
+    /// The network reports an error about a packet of ours to `path.remote`, of which it quotes the bytes
+    /// `quoted` from the Homa header on. It counts only if it quotes a live RPC of ours.
+    pub fn icmp_error(&mut self, now: Instant, kind: IcmpKind, path: Path, quoted: &[u8]) {
+        self.tick(now);
+        let Some(id) = homa_wire::quoted_sender_id(quoted) else {
+            return;
+        };
+        let Some(index) = self.find_rpc(&path, id) else {
+            return;
+        };
+        let Some(rpc) = self.rpcs.get(index) else {
+            return;
+        };
+        self.stats.icmp_errors = self.stats.icmp_errors.saturating_add(1);
+        let reason = match kind {
+            IcmpKind::PortUnreachable => FailReason::NoService,
+            IcmpKind::ProtocolUnreachable => FailReason::ProtocolUnreachable,
+            IcmpKind::HostUnreachable => FailReason::HostUnreachable,
+        };
+        // Over UDP the peer is one socket: if its port is closed no RPC to it can be answered.
+        let whole_peer = rpc.is_client()
+            && (path.carriage == Carriage::Udp || kind != IcmpKind::PortUnreachable);
+        let peer = rpc.peer;
+        if whole_peer {
+            self.fail_clients_of(peer, reason, usize::MAX);
+        } else {
+            self.fail_rpc(index, reason);
+        }
+    }
+
+    /// Fails up to `limit` client RPCs of a peer; `true` if none is left.
+    pub(crate) fn fail_clients_of(&mut self, peer: u32, reason: FailReason, limit: usize) -> bool {
+        for _ in 0..limit {
+            let first = self.peers.get(peer).map_or(NIL, |peer| peer.first_client_rpc);
+            if self.rpcs.get(first).is_none() {
+                return true;
+            }
+            self.fail_rpc(first, reason);
+        }
+        false
+    }
+
+    /// A long packet reached the peer: its path carries the MTU we assume.
+    pub(crate) fn confirm_full_size(&mut self, index: u32) {
+        let Some(rpc) = self.rpcs.get(index) else {
+            return;
+        };
+        if rpc.tx.segment_bytes < rpc.tx.length
+            && let Some(peer) = self.peers.get_mut(rpc.peer)
+        {
+            peer.full_size_confirmed = true;
+        }
+    }
+
+    /// Full-size packets were lost although small ones pass; after two rounds without any success the path
+    /// is taken for a black hole and falls to the smallest MTU.
+    fn full_size_lost(&mut self, index: u32) {
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        if peer.full_size_confirmed || peer.mtu <= crate::engine::peer::MTU_MIN {
+            return;
+        }
+        peer.full_size_lost_rounds = peer.full_size_lost_rounds.saturating_add(1);
+        if peer.full_size_lost_rounds >= 2 {
+            peer.mtu = crate::engine::peer::MTU_MIN;
+            self.stats.mtu_black_holes = self.stats.mtu_black_holes.saturating_add(1);
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! What happens when nothing happens: requests for retransmission, liveness, giving up
+//! (`spec/protocol.md` §8, with the improvements that `ARCHITECTURE.md` lists).
+//!
+//! Every RPC has at most one entry in the timer heap. Packets never move it; when it comes up
+//! early it is put back. RPCs that merely wait for a server that has the request have none: one
+//! exchange per peer covers all of them.
+
+use core::time::Duration;
+
+use homa_wire::Body;
+
+use crate::engine::Engine;
+use crate::engine::peer::Probe;
+use crate::engine::reason;
+use crate::engine::rpc::{Role, Rpc, State};
+use crate::event::FailReason;
+use crate::time::{Instant, nanos};
+
+/// Timers looked at per call, so that a turn stays short.
+const TIMERS_PER_CALL: usize = 1024;
+/// RPCs of a dead peer that are ended per call.
+const FAILURES_PER_CALL: usize = 1024;
+/// Steps of the round over a peer's RPCs to find one to probe.
+const PROBE_STEPS: usize = 16;
+/// Wait before a peer is asked whether it has received what was sent, when that holds others up.
+const BLOCKED_PROBE_DELAY: Duration = Duration::from_micros(200);
+
+/// What an RPC needs from its peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// Nothing; a change of state arms the timer again.
+    Nothing,
+    /// The turn is ours: there is something to send.
+    OurTurn,
+    /// A grant or the response (client), nothing of which has arrived.
+    Answer,
+    /// Data of the incoming message.
+    Data,
+    /// An acknowledgement or a grant for the response.
+    Acknowledgement,
+}
+
+impl Engine {
+    /// Does what is due at `now`. `rx_drained`: the last look for packets found none, so silence is
+    /// silence; otherwise nothing is requested again or given up.
+    pub fn handle_timeout(&mut self, now: Instant, rx_drained: bool) {
+        self.tick(now);
+        if now >= self.next_planning {
+            self.next_planning = now + PLANNING_INTERVAL;
+            self.plan_cutoffs();
+        }
+        if !rx_drained {
+            return;
+        }
+        for _ in 0..TIMERS_PER_CALL {
+            match self.rpc_timers.peek() {
+                Some((index, at)) if at <= now => {
+                    self.rpc_timers.remove(index);
+                    self.rpc_due(index);
+                }
+                _ => break,
+            }
+        }
+        for _ in 0..TIMERS_PER_CALL {
+            match self.peer_timers.peek() {
+                Some((index, at)) if at <= now => {
+                    self.peer_timers.remove(index);
+                    self.peer_due(index);
+                }
+                _ => break,
+            }
+        }
+    }
+
+    fn rpc_due(&mut self, index: u32) {
+        let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.state != State::Dead) else {
+            return;
+        };
+        if let Some(deadline) = rpc.deadline {
+            if self.now >= deadline {
+                self.cancel_at_server(index);
+                self.fail_rpc(index, FailReason::DeadlineExceeded);
+                return;
+            }
+            self.arm_at(index, deadline);
+        }
+        let Some(rpc) = self.rpcs.get(index) else {
+            return;
+        };
+        let base = nanos(self.config.resend_interval);
+        match need(rpc) {
+            Need::Nothing => {}
+            Need::OurTurn => {
+                if let Some(rpc) = self.rpcs.get_mut(index) {
+                    rpc.last_heard = self.now;
+                }
+                self.arm(index, base);
+            }
+            need => self.silence(index, need),
+        }
+    }
+
+    /// The RPC needs something from its peer: has it been silent for too long?
+    fn silence(&mut self, index: u32, need: Need) {
+        let Some(rpc) = self.rpcs.get(index) else {
+            return;
+        };
+        let heard = rpc.last_heard.max(self.resumed_at);
+        let limit = match need {
+            Need::Acknowledgement => self.config.response_silence,
+            _ => self
+                .peers
+                .get(rpc.peer)
+                .map_or(self.config.timeout, |peer| peer.timeout(&self.config)),
+        };
+        if self.now >= heard + limit {
+            self.give_up(index, need);
+            return;
+        }
+        let asked_from = if rpc.next_request > self.now {
+            rpc.next_request
+        } else {
+            heard + Duration::from_nanos(rpc.interval_ns)
+        };
+        if self.now < asked_from {
+            self.arm_at(index, asked_from.min(heard + limit));
+            return;
+        }
+        self.ask(index, need);
+    }
+
+    fn give_up(&mut self, index: u32, need: Need) {
+        if need == Need::Acknowledgement {
+            self.stats.responses_abandoned = self.stats.responses_abandoned.saturating_add(1);
+        }
+        self.cancel_at_server(index);
+        self.fail_rpc(index, FailReason::Timeout);
+    }
+
+    /// Asks the peer for what the RPC needs and sets the time of the next question.
+    fn ask(&mut self, index: u32, need: Need) {
+        let Some(rpc) = self.rpcs.get(index) else {
+            return;
+        };
+        let (path, id, state) = (rpc.path, rpc.id, rpc.state);
+        match need {
+            Need::Answer => {
+                self.stats.resends_all_sent = self.stats.resends_all_sent.saturating_add(1);
+                let priority = self.config.num_priorities.saturating_sub(1);
+                let body = homa_wire::Resend { offset: 0, length: homa_wire::RESEND_ALL, priority };
+                self.push_control(path, id, Body::Resend(body), reason::NONE, 0);
+            }
+            Need::Data => self.push_missing(index),
+            Need::Acknowledgement if matches!(state, State::Refused(_)) => {
+                self.tell_unknown(index, reason::REJECTED);
+            }
+            Need::Acknowledgement => self.push_control(path, id, Body::NeedAck, reason::NONE, 0),
+            Need::Nothing | Need::OurTurn => {}
+        }
+        let max_ns = match need {
+            // While data is missing, questions must not become rare: recovery time would grow with the
+            // number of losses.
+            Need::Data => nanos(self.config.resend_interval).saturating_mul(4),
+            Need::Answer => nanos(self.config.timeout) / 16,
+            _ => nanos(self.config.resend_interval_max),
+        };
+        let base = nanos(self.config.resend_interval);
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return;
+        };
+        let wait = rpc.interval_ns;
+        rpc.interval_ns = rpc.interval_ns.saturating_mul(2).min(max_ns.max(base));
+        rpc.next_request = self.now + Duration::from_nanos(wait);
+        let at = rpc.next_request;
+        self.arm_at(index, at);
+    }
+
+    /// Makes sure that the peer's timer looks at it at `at` or before.
+    pub(crate) fn arm_peer(&mut self, index: u32, at: Instant) {
+        if self.peer_timers.key(index).is_none_or(|armed| armed > at) {
+            self.peer_timers.set(index, at);
+        }
+    }
+
+    /// RPCs wait for the peer to take what is on its way: ask soon if it does not say so by itself.
+    pub(crate) fn arm_blocked_probe(&mut self, index: u32) {
+        let at = self.now + BLOCKED_PROBE_DELAY;
+        self.arm_peer(index, at);
+    }
+
+    fn peer_due(&mut self, index: u32) {
+        let Some(peer) = self.peers.get(index) else {
+            return;
+        };
+        if let Some(probe) = peer.probe {
+            self.probe_due(index, probe);
+        } else if !peer.blocked.is_empty() {
+            let id = peer.last_charged;
+            self.start_probe(index, id);
+        } else if peer.waiting > 0 {
+            if self.now < peer.next_probe {
+                let at = peer.next_probe;
+                self.arm_peer(index, at);
+            } else if let Some(id) = self.next_waiting(index) {
+                self.start_probe(index, id);
+            } else {
+                let at = self.now + self.config.resend_interval;
+                self.arm_peer(index, at);
+            }
+        }
+    }
+
+    /// The next of the peer's waiting RPCs, going round so that each is verified in turn.
+    fn next_waiting(&mut self, index: u32) -> Option<u64> {
+        let peer = self.peers.get_mut(index)?;
+        let first = peer.first_client_rpc;
+        let mut cursor = peer.probe_cursor;
+        for _ in 0..PROBE_STEPS {
+            let rpc = match self.rpcs.get(cursor).filter(|rpc| rpc.is_client() && rpc.peer == index)
+            {
+                Some(rpc) => rpc,
+                None => self.rpcs.get(first)?,
+            };
+            cursor = rpc.next;
+            if rpc.is_waiting() {
+                let id = rpc.id;
+                peer.probe_cursor = cursor;
+                return Some(id);
+            }
+        }
+        peer.probe_cursor = cursor;
+        None
+    }
+
+    /// Asks a peer whether it has the RPC `id`: its answer shows that it lives and has read what came
+    /// before the question.
+    fn start_probe(&mut self, index: u32, id: u64) {
+        let now = self.now;
+        let interval = self.config.resend_interval;
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        peer.in_flight_before_probe = peer.in_flight;
+        peer.epoch = peer.epoch.saturating_add(1);
+        peer.probe = Some(Probe { id, first_sent: now, next_send: now + interval, tries: 0 });
+        self.send_probe(index, id);
+        self.arm_peer(index, now + interval);
+    }
+
+    fn send_probe(&mut self, index: u32, id: u64) {
+        let Some(peer) = self.peers.get(index) else {
+            return;
+        };
+        let path = peer.path;
+        self.stats.probes_sent = self.stats.probes_sent.saturating_add(1);
+        self.push_control(path, id, Body::NeedAck, reason::PROBE, 0);
+    }
+
+    fn probe_due(&mut self, index: u32, mut probe: Probe) {
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        let timeout = peer.timeout(&self.config);
+        let silent_since = probe.first_sent.max(peer.last_heard).max(self.resumed_at);
+        if self.now >= silent_since + timeout {
+            self.peer_silent(index);
+            return;
+        }
+        if self.now >= probe.next_send {
+            probe.tries = probe.tries.saturating_add(1);
+            let wait = nanos(self.config.resend_interval)
+                .saturating_mul(1 << probe.tries.min(4))
+                .min(nanos(timeout) / 16)
+                .max(1_000_000);
+            probe.next_send = self.now + Duration::from_nanos(wait);
+            peer.probe = Some(probe);
+            self.send_probe(index, probe.id);
+        }
+        self.arm_peer(index, probe.next_send);
+    }
+
+    /// The peer answered a question: it lives, and what was sent before is not on its way any more.
+    pub(crate) fn probe_answered(&mut self, index: u32) {
+        let max_ns = nanos(self.config.resend_interval_max);
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        let Some(probe) = peer.probe.take() else {
+            return;
+        };
+        if probe.tries == 0 {
+            peer.note_rtt(probe.first_sent, now);
+        }
+        peer.in_flight =
+            peer.in_flight.saturating_sub(core::mem::take(&mut peer.in_flight_before_probe));
+        peer.cleared_epoch = peer.epoch.saturating_sub(1);
+        peer.probe_interval_ns = peer.probe_interval_ns.saturating_mul(2).min(max_ns);
+        peer.next_probe = now + Duration::from_nanos(peer.probe_interval_ns);
+        let (next, waiting) = (peer.next_probe, peer.waiting);
+        self.serve_blocked(index);
+        if waiting > 0 {
+            self.arm_peer(index, next);
+        }
+        if self.peers.get(index).is_some_and(|peer| !peer.blocked.is_empty()) {
+            self.arm_blocked_probe(index);
+        }
+    }
+
+    /// The peer did not answer for its time-out: no call to it will be answered.
+    fn peer_silent(&mut self, index: u32) {
+        if !self.fail_clients_of(index, FailReason::Timeout, FAILURES_PER_CALL) {
+            let now = self.now;
+            self.arm_peer(index, now);
+            return;
+        }
+        self.stats.peer_timeouts = self.stats.peer_timeouts.saturating_add(1);
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        peer.probe = None;
+        peer.in_flight = 0;
+        peer.in_flight_before_probe = 0;
+        peer.cleared_epoch = peer.epoch;
+        peer.epoch = peer.epoch.saturating_add(1);
+        self.serve_blocked(index);
+    }
+}
+
+/// How often traffic is looked at for new cutoffs; the planner's own interval is longer.
+const PLANNING_INTERVAL: Duration = Duration::from_millis(100);
+
+fn need(rpc: &Rpc) -> Need {
+    let sending = rpc.tx.length > 0 && !rpc.tx.is_idle();
+    match (rpc.role, rpc.state) {
+        (_, State::Dead | State::Delivered | State::InService) => Need::Nothing,
+        (_, State::Refused(_)) => Need::Acknowledgement,
+        (_, State::Incoming) if rpc.rx.starved || !rpc.rx.awaits_data() => Need::Nothing,
+        (_, State::Incoming) => Need::Data,
+        (_, State::Outgoing) if sending => Need::OurTurn,
+        (Role::Client, State::Outgoing) if rpc.confirmed => Need::Nothing,
+        (Role::Client, State::Outgoing) => Need::Answer,
+        (Role::Server, State::Outgoing) => Need::Acknowledgement,
+    }
+}

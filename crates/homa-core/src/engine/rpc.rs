@@ -1,0 +1,231 @@
+//! One RPC, and the table of all RPCs of an engine.
+
+use alloc::vec::Vec;
+
+use crate::addr::Path;
+use crate::engine::incoming::Incoming;
+use crate::engine::outgoing::Outgoing;
+use crate::event::{FailReason, RpcKey};
+use crate::structures::OutOfMemory;
+use crate::time::Instant;
+
+/// "No RPC" in links between RPCs.
+pub(crate) const NIL: u32 = u32::MAX;
+
+/// Which end of the RPC this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Client,
+    Server,
+}
+
+/// Where an RPC stands (`spec/protocol.md` §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Sending: the request (client) or the response (server).
+    Outgoing,
+    /// Receiving: the response (client) or the request (server).
+    Incoming,
+    /// Server: the application works on the request.
+    InService,
+    /// Server: refused; the client is told until it acknowledges.
+    Refused(FailReason),
+    /// Client: the response is complete, the application has not taken all of it.
+    Delivered,
+    /// Over; only events remain to be handed out.
+    Dead,
+}
+
+/// Events of an RPC that wait to be handed out, in this order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PendingEvents {
+    pub(crate) started: bool,
+    pub(crate) progress: bool,
+    pub(crate) arrived: bool,
+    pub(crate) failed: Option<FailReason>,
+    pub(crate) released: bool,
+    pub(crate) ended: bool,
+}
+
+/// All that is known of one RPC.
+#[derive(Debug)]
+pub(crate) struct Rpc {
+    pub(crate) key: RpcKey,
+    pub(crate) role: Role,
+    pub(crate) state: State,
+    /// Id in our form: even at the client, odd at the server.
+    pub(crate) id: u64,
+    pub(crate) path: Path,
+    /// Index of the peer.
+    pub(crate) peer: u32,
+    pub(crate) cookie: u64,
+    pub(crate) priority_hint: Option<u8>,
+    pub(crate) tx: Outgoing,
+    pub(crate) rx: Incoming,
+    /// Order of creation.
+    pub(crate) birth: u64,
+
+    // Time.
+    /// Last sign of life that concerns this RPC.
+    pub(crate) last_heard: Instant,
+    /// When the first packet left.
+    pub(crate) first_sent: Option<Instant>,
+    /// Present interval between requests to the peer.
+    pub(crate) interval_ns: u64,
+    pub(crate) next_request: Instant,
+    pub(crate) deadline: Option<Instant>,
+    /// The peer said it has the request: its liveness is watched per peer.
+    pub(crate) confirmed: bool,
+    /// "Never seen" answers since the last sign that the peer knows the RPC.
+    pub(crate) doubts: u8,
+
+    // Unscheduled bytes charged to the peer.
+    pub(crate) charge: u32,
+    pub(crate) charge_epoch: u32,
+
+    // Membership in queues.
+    pub(crate) in_retransmit_queue: bool,
+    pub(crate) in_event_queue: bool,
+    pub(crate) blocked_on_peer: bool,
+    pub(crate) pending: PendingEvents,
+    /// `RequestStarted` was handed out, or the caller got the key from `send_request`.
+    pub(crate) announced: bool,
+    pub(crate) response_streaming: bool,
+    /// Neighbours among the peer's client RPCs.
+    pub(crate) previous: u32,
+    pub(crate) next: u32,
+    /// It is one of the peer's client RPCs that an error of the peer would end.
+    pub(crate) linked: bool,
+}
+
+impl Rpc {
+    pub(crate) fn new(
+        role: Role,
+        state: State,
+        id: u64,
+        path: Path,
+        peer: u32,
+        birth: u64,
+        now: Instant,
+    ) -> Self {
+        Self {
+            key: RpcKey { index: 0, generation: 0 },
+            role,
+            state,
+            id,
+            path,
+            peer,
+            cookie: 0,
+            priority_hint: None,
+            tx: Outgoing::NONE,
+            rx: Incoming::NONE,
+            birth,
+            last_heard: now,
+            first_sent: None,
+            interval_ns: 0,
+            next_request: Instant::ZERO,
+            deadline: None,
+            confirmed: false,
+            doubts: 0,
+            charge: 0,
+            charge_epoch: 0,
+            in_retransmit_queue: false,
+            in_event_queue: false,
+            blocked_on_peer: false,
+            pending: PendingEvents::default(),
+            announced: false,
+            response_streaming: false,
+            previous: NIL,
+            next: NIL,
+            linked: false,
+        }
+    }
+
+    pub(crate) fn is_client(&self) -> bool {
+        self.role == Role::Client
+    }
+
+    /// Is the sending half in use?
+    pub(crate) fn is_sending(&self) -> bool {
+        self.state == State::Outgoing && self.tx.length > 0
+    }
+
+    /// Does the client wait for the server, with nothing left to send?
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.is_client() && self.state == State::Outgoing && self.confirmed && self.tx.is_idle()
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    rpc: Option<Rpc>,
+}
+
+/// RPCs by index; a slot's generation tells its uses apart.
+#[derive(Debug, Default)]
+pub(crate) struct RpcTable {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+impl RpcTable {
+    /// RPCs in the table.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len().saturating_sub(self.free.len())
+    }
+
+    /// Slots in use or free.
+    pub(crate) fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Makes room for one more. Returns the number of slots the caller's own tables must cover.
+    pub(crate) fn reserve(&mut self, limit: usize) -> Result<usize, OutOfMemory> {
+        if self.free.is_empty() {
+            let add = self.slots.len().clamp(16, 4096).min(limit.saturating_sub(self.slots.len()));
+            if add == 0 {
+                return Err(OutOfMemory);
+            }
+            self.slots.try_reserve(add).map_err(|_| OutOfMemory)?;
+            let total = self.slots.len().saturating_add(add);
+            self.free.try_reserve(total).map_err(|_| OutOfMemory)?;
+            for index in (self.slots.len()..total).rev() {
+                self.free.push(u32::try_from(index).map_err(|_| OutOfMemory)?);
+            }
+            self.slots.resize_with(total, || Slot { generation: 0, rpc: None });
+        }
+        Ok(self.slots.len())
+    }
+
+    /// Puts an RPC into a free slot made by `reserve`.
+    pub(crate) fn insert(&mut self, mut rpc: Rpc) -> Option<u32> {
+        let index = self.free.pop()?;
+        let slot = self.slots.get_mut(index as usize)?;
+        rpc.key = RpcKey { index, generation: slot.generation };
+        slot.rpc = Some(rpc);
+        Some(index)
+    }
+
+    pub(crate) fn remove(&mut self, index: u32) -> Option<Rpc> {
+        let slot = self.slots.get_mut(index as usize)?;
+        let rpc = slot.rpc.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(index);
+        Some(rpc)
+    }
+
+    pub(crate) fn get(&self, index: u32) -> Option<&Rpc> {
+        self.slots.get(index as usize)?.rpc.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Rpc> {
+        self.slots.get_mut(index as usize)?.rpc.as_mut()
+    }
+
+    /// The index of a key that is still alive.
+    pub(crate) fn resolve(&self, key: RpcKey) -> Option<u32> {
+        let slot = self.slots.get(key.index as usize)?;
+        (slot.generation == key.generation && slot.rpc.is_some()).then_some(key.index)
+    }
+}
