@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, value_parser};
+use serde::Serialize;
 
 use crate::{
     transport::Protocol,
@@ -230,7 +231,8 @@ pub(crate) struct PingArgs {
 }
 
 /// The tests of `homa bench`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum BenchTest {
     /// One call at a time
     Latency,
@@ -240,6 +242,18 @@ pub(crate) enum BenchTest {
     Goodput,
     /// Messages of all sizes that arrive at random times
     Mixed,
+}
+
+impl BenchTest {
+    /// The name used in tables and documents.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            BenchTest::Latency => "latency",
+            BenchTest::Rate => "rate",
+            BenchTest::Goodput => "goodput",
+            BenchTest::Mixed => "mixed",
+        }
+    }
 }
 
 /// `homa bench`

@@ -1,14 +1,70 @@
-//! temp
-pub(crate) mod server {
-    pub(crate) fn run(_: &str) -> Result<(), crate::error::CliError> {
-        Ok(())
+//! `homa bench`: Homa and TCP side by side.
+
+mod job;
+mod machine;
+mod measure;
+mod open;
+mod pin;
+mod plan;
+mod plot;
+mod process;
+mod report;
+mod rng;
+mod rounds;
+mod stats;
+mod table;
+mod tokio_latency;
+mod workload;
+
+pub(crate) mod client;
+pub(crate) mod server;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use self::{machine::Machine, pin::Cores, report::Report, rounds::Rounds, workload::Workload};
+use crate::{args::BenchArgs, error::CliError, resolve::resolve};
+
+/// Runs the command.
+pub(crate) fn run(args: &BenchArgs, json: bool) -> Result<(), CliError> {
+    let cases = plan::cases(args)?;
+    // A workload that cannot be read should not be found out after half a minute.
+    let workload = Workload::load(&args.workload)?;
+    let cores = Cores::choose(args.cpus.as_deref())?;
+    let server = args.server.as_deref().map(resolve).transpose()?;
+    let machine = Machine::look(cores, &args.cc);
+    let mut rounds = Rounds::new(args, cases, workload, cores, server)?;
+    let end = rounds.run();
+    let report = Report::new(machine, &rounds.results, &rounds.failures);
+    let pictures = draw(args, &report)?;
+    print(&report, &pictures, json)?;
+    end?;
+    match rounds.failures.len() {
+        0 => Ok(()),
+        count => Err(CliError::Incomplete(format!("{count} measurements failed"))),
     }
 }
-pub(crate) mod client {
-    pub(crate) fn run(_: &str) -> Result<(), crate::error::CliError> {
-        Ok(())
+
+/// Draws the slowdown, if it was measured; returns the files.
+fn draw(args: &BenchArgs, report: &Report) -> Result<Vec<PathBuf>, CliError> {
+    match report.curves().is_empty() {
+        true => Ok(Vec::new()),
+        false => plot::write(&report.curves(), &args.workload, &args.out, args.png),
     }
 }
-pub(crate) fn run(_: &crate::args::BenchArgs, _: bool) -> Result<(), crate::error::CliError> {
-    Ok(())
+
+fn print(report: &Report, pictures: &[PathBuf], json: bool) -> Result<(), CliError> {
+    let mut output = io::stdout().lock();
+    let written = if json {
+        let text = serde_json::to_string_pretty(report).map_err(io::Error::from);
+        text.and_then(|text| writeln!(output, "{text}"))
+    } else {
+        output.write_all(table::render(report).as_bytes())
+    };
+    for picture in pictures {
+        eprintln!("homa: slowdown by message size: {}", picture.display());
+    }
+    written.map_err(|error| CliError::io("standard output", &error))
 }

@@ -1,0 +1,92 @@
+//! The client process: does one job and prints its outcome.
+
+use super::{
+    job::{Job, Outcome, Work},
+    measure::{self, Source},
+    open, pin,
+    rng::Rng,
+    tokio_latency,
+    workload::Workload,
+};
+use crate::{
+    body::{self, Order},
+    error::CliError,
+    transport::{Api, Client, connect::connect},
+};
+
+/// Runs the process.
+pub(crate) fn run(job: &str) -> Result<(), CliError> {
+    let job: Job =
+        serde_json::from_str(job).map_err(|error| CliError::Usage(format!("job: {error}")))?;
+    pin::current_process(job.cpu)?;
+    pin::end_with_parent();
+    let outcome = measure(&job)?;
+    let line =
+        serde_json::to_string(&outcome).map_err(|error| CliError::Process(error.to_string()))?;
+    println!("{line}");
+    Ok(())
+}
+
+fn measure(job: &Job) -> Result<Outcome, CliError> {
+    if let (Api::Tokio, Work::Latency { size_bytes }) = (job.api, &job.work) {
+        return tokio_latency::run(job, *size_bytes);
+    }
+    let mut client = connect(job.protocol, job.api, job.server, &job.settings)?;
+    work(&mut *client, job)
+}
+
+fn work(client: &mut dyn Client, job: &Job) -> Result<Outcome, CliError> {
+    match &job.work {
+        Work::Latency { size_bytes } => measure::latency(client, *size_bytes, job.secs),
+        Work::Unloaded { sizes_bytes } => measure::unloaded(client, sizes_bytes, job.secs),
+        Work::Closed {
+            size_bytes,
+            reply_bytes,
+            outstanding,
+        } => {
+            let mut source = fixed_source(*size_bytes as usize, *reply_bytes);
+            measure::closed(client, &mut *source, *outstanding, job.secs)
+        }
+        Work::Capacity {
+            workload,
+            outstanding,
+            seed,
+        } => {
+            let workload = Workload::load(workload)?;
+            let mut source = workload_source(workload, *seed);
+            measure::closed(client, &mut *source, *outstanding, job.secs)
+        }
+        Work::Mixed {
+            workload,
+            rpc_per_s,
+            unloaded,
+            classes_bytes,
+            seed,
+        } => {
+            let workload = Workload::load(workload)?;
+            let offer = open::Offer {
+                workload: &workload,
+                rpc_per_s: *rpc_per_s,
+                unloaded,
+                classes_bytes,
+                seed: *seed,
+                secs: job.secs,
+            };
+            open::mixed(client, &offer)
+        }
+    }
+}
+
+fn fixed_source(size_bytes: usize, reply_bytes: Option<u32>) -> Box<dyn Source> {
+    let request = match reply_bytes {
+        None => body::pattern(0, size_bytes),
+        Some(length) => body::pattern_with_order(0, size_bytes, Order::Pattern { length, seed: 0 }),
+    };
+    Box::new(move || request.clone())
+}
+
+fn workload_source(workload: Workload, seed: u64) -> Box<dyn Source> {
+    let payload = body::pattern(0, workload.quantile(1.0) as usize);
+    let mut rng = Rng::new(seed);
+    Box::new(move || payload.slice(..workload.sample(&mut rng) as usize))
+}

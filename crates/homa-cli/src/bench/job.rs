@@ -1,0 +1,149 @@
+//! What the processes of the benchmark tell each other: a job as JSON argument, an outcome as JSON line.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::transport::{Api, Protocol, Settings};
+
+/// What the server process serves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ServerSpec {
+    /// Transport to serve.
+    pub protocol: Protocol,
+    /// Kind of server.
+    pub api: Api,
+    /// Its settings.
+    pub settings: Settings,
+    /// Core to run on.
+    pub cpu: Option<usize>,
+}
+
+/// What the server process prints once it can be called.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Listening {
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// One measurement for the client process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Job {
+    /// What to do.
+    pub work: Work,
+    /// Transport to use.
+    pub protocol: Protocol,
+    /// Programming interface to use.
+    pub api: Api,
+    /// Settings of the client.
+    pub settings: Settings,
+    /// The server.
+    pub server: SocketAddr,
+    /// Core to run on.
+    pub cpu: Option<usize>,
+    /// Length of the measurement in seconds, without the warm-up.
+    pub secs: f64,
+}
+
+/// The kinds of measurements.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Work {
+    /// One echo call at a time.
+    Latency {
+        /// Length of the requests.
+        size_bytes: u64,
+    },
+    /// One echo call at a time, for each of these sizes in turn, which share the time.
+    Unloaded {
+        /// Lengths of the requests.
+        sizes_bytes: Vec<u64>,
+    },
+    /// A fixed number of calls outstanding.
+    Closed {
+        /// Length of the requests.
+        size_bytes: u64,
+        /// Length of the replies; none: an echo.
+        reply_bytes: Option<u32>,
+        /// Calls under way at a time.
+        outstanding: u32,
+    },
+    /// A fixed number of echo calls outstanding, of the sizes of a workload.
+    Capacity {
+        /// Name or file of the workload.
+        workload: String,
+        /// Calls under way at a time.
+        outstanding: u32,
+        /// Seed of the sizes.
+        seed: u64,
+    },
+    /// Echo calls of the sizes of a workload that begin at random times, whatever has ended.
+    Mixed {
+        /// Name or file of the workload.
+        workload: String,
+        /// Mean number of calls that begin per second.
+        rpc_per_s: f64,
+        /// Unloaded time by size, in order of size: bytes and microseconds.
+        unloaded: Vec<(u64, f64)>,
+        /// Upper ends of the classes of sizes that are reported, in order; bytes.
+        classes_bytes: Vec<u64>,
+        /// Seed of sizes and arrivals.
+        seed: u64,
+    },
+}
+
+/// What a measurement found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    /// Calls that ended in the measured time.
+    pub calls: u64,
+    /// Calls that did not end, or not in time.
+    pub unfinished: u64,
+    /// Length of the measured time in seconds.
+    pub secs: f64,
+    /// Payload of requests and replies of these calls, in bytes.
+    pub payload_bytes: u64,
+    /// CPU time of both processes, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Half the calls took at most this long, in microseconds.
+    pub p50_us: f64,
+    /// 99 % took at most this long, in microseconds.
+    pub p99_us: f64,
+    /// 99.9 % took at most this long, in microseconds.
+    pub p999_us: f64,
+    /// Slowdown of all calls (mixed).
+    pub slowdown: Option<Slowdown>,
+    /// Slowdown by size (mixed).
+    pub classes: Vec<Slowdown>,
+    /// P50 in microseconds by size (unloaded).
+    pub unloaded: Vec<(u64, f64)>,
+}
+
+/// How many times longer than unloaded the calls of a class of sizes took.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Slowdown {
+    /// The longest message of the class, in bytes.
+    pub size_bytes: u64,
+    /// Calls in the class.
+    pub count: u64,
+    /// Half the calls had at most this slowdown.
+    pub p50: f64,
+    /// 99 % had at most this slowdown.
+    pub p99: f64,
+}
+
+impl Outcome {
+    /// Calls per second.
+    pub(crate) fn rpc_per_s(&self) -> f64 {
+        self.calls as f64 / self.secs.max(1e-9)
+    }
+
+    /// Payload in Gbit/s, requests and replies together.
+    pub(crate) fn gbit_per_s(&self) -> f64 {
+        self.payload_bytes as f64 * 8e-9 / self.secs.max(1e-9)
+    }
+
+    /// CPU time of both sides per call, in microseconds.
+    pub(crate) fn cpu_us_per_rpc(&self) -> f64 {
+        self.cpu_ns as f64 / 1e3 / self.calls.max(1) as f64
+    }
+}

@@ -1,0 +1,284 @@
+//! The measuring loops, the same for every transport.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+
+use super::job::{Outcome, Slowdown};
+use crate::{
+    body::{self, Order},
+    error::CliError,
+    latency::Latency,
+    transport::{Client, process_cpu_ns},
+};
+
+/// A call that takes longer than this ends the measurement with an error.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a measurement goes on, and how much of its start is not counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    /// Before it, nothing counts.
+    pub from: Instant,
+    /// From it on, nothing counts.
+    pub until: Instant,
+}
+
+impl Window {
+    /// A window of `secs` that opens after a warm-up of a fifth of it, at least 30 ms.
+    pub(crate) fn new(secs: f64) -> Self {
+        let length = Duration::from_secs_f64(secs.clamp(0.001, 86_400.0));
+        let from =
+            Instant::now() + (length / 5).clamp(Duration::from_millis(30), Duration::from_secs(1));
+        Window {
+            from,
+            until: from + length,
+        }
+    }
+}
+
+/// CPU time of both processes since a beginning.
+#[derive(Debug)]
+pub(crate) struct CpuMeter {
+    client_ns: u64,
+    server_ns: u64,
+}
+
+impl CpuMeter {
+    /// Begins with the server's time as [`server_cpu_ns`] told it.
+    pub(crate) fn start(server_ns: u64) -> Self {
+        CpuMeter {
+            client_ns: process_cpu_ns(),
+            server_ns,
+        }
+    }
+
+    /// CPU time of this process since the beginning, in nanoseconds; call before the server is asked.
+    pub(crate) fn client_ns(&self) -> u64 {
+        process_cpu_ns().saturating_sub(self.client_ns)
+    }
+
+    /// The server's part, from its new total.
+    pub(crate) fn server_ns(&self, server_ns: u64) -> u64 {
+        server_ns.saturating_sub(self.server_ns)
+    }
+}
+
+/// The request for the server's CPU time.
+pub(crate) fn cpu_request() -> Bytes {
+    Bytes::copy_from_slice(&Order::CpuTime.encode())
+}
+
+/// The CPU time in a reply to [`cpu_request`]; zero if the server is not one of ours.
+pub(crate) fn cpu_reply(reply: &mut dyn Buf) -> u64 {
+    match reply.remaining() {
+        8 => reply.get_u64_le(),
+        _ => 0,
+    }
+}
+
+/// CPU time the server process has used, in nanoseconds.
+pub(crate) fn server_cpu_ns(client: &mut dyn Client) -> Result<u64, CliError> {
+    let mut server_ns = 0;
+    client.call(&cpu_request(), CALL_TIMEOUT, &mut |reply| {
+        server_ns = cpu_reply(reply)
+    })?;
+    Ok(server_ns)
+}
+
+/// One echo call at a time.
+pub(crate) fn latency(
+    client: &mut dyn Client,
+    size_bytes: u64,
+    secs: f64,
+) -> Result<Outcome, CliError> {
+    let request = body::pattern(0, size_bytes as usize);
+    let window = Window::new(secs);
+    while Instant::now() < window.from {
+        client.call(&request, CALL_TIMEOUT, &mut |_| {})?;
+    }
+    let meter = CpuMeter::start(server_cpu_ns(client)?);
+    let mut latency = Latency::new();
+    let begin = Instant::now();
+    let mut now = begin;
+    while now < window.until {
+        client.call(&request, CALL_TIMEOUT, &mut |_| {})?;
+        let end = Instant::now();
+        latency.record(end - now);
+        now = end;
+    }
+    let client_ns = meter.client_ns();
+    let cpu_ns = client_ns + meter.server_ns(server_cpu_ns(client)?);
+    let payload_bytes = latency.count() * 2 * size_bytes;
+    Ok(outcome(&latency, now - begin, payload_bytes, cpu_ns))
+}
+
+/// P50 of one echo call at a time, for each size, in order.
+pub(crate) fn unloaded(
+    client: &mut dyn Client,
+    sizes_bytes: &[u64],
+    secs: f64,
+) -> Result<Outcome, CliError> {
+    let share = secs / sizes_bytes.len().max(1) as f64;
+    let mut found = Outcome::default();
+    for size_bytes in sizes_bytes {
+        let one = latency(client, *size_bytes, share)?;
+        found.unloaded.push((*size_bytes, one.p50_us));
+    }
+    Ok(found)
+}
+
+/// Where the requests of a loop come from.
+pub(crate) trait Source {
+    /// The next request.
+    fn next_request(&mut self) -> Bytes;
+}
+
+impl<F: FnMut() -> Bytes> Source for F {
+    fn next_request(&mut self) -> Bytes {
+        self()
+    }
+}
+
+/// `outstanding` calls at a time, each followed by the next.
+pub(crate) fn closed(
+    client: &mut dyn Client,
+    source: &mut dyn Source,
+    outstanding: u32,
+    secs: f64,
+) -> Result<Outcome, CliError> {
+    let before_ns = server_cpu_ns(client)?;
+    let mut run = Closed::new(outstanding);
+    let window = Window::new(secs);
+    run.until(client, source, window.from)?;
+    // The warm-up's share of the server's time is taken off by the calls it served: the server cannot be
+    // asked in between without a gap in the load.
+    let warm_calls = run.ended;
+    let meter = CpuMeter::start(before_ns);
+    run.counting = true;
+    let begin = Instant::now();
+    run.until(client, source, window.until)?;
+    let length = begin.elapsed();
+    let client_ns = meter.client_ns();
+    let calls = run.ended - warm_calls;
+    run.drain(client)?;
+    let server_ns =
+        meter.server_ns(server_cpu_ns(client)?) as f64 * calls as f64 / run.ended.max(1) as f64;
+    Ok(Outcome {
+        calls,
+        ..outcome(
+            &run.latency,
+            length,
+            run.payload_bytes,
+            client_ns + server_ns as u64,
+        )
+    })
+}
+
+struct Closed {
+    slots: Vec<(Instant, usize)>,
+    free: Vec<u64>,
+    ended: u64,
+    counting: bool,
+    payload_bytes: u64,
+    latency: Latency,
+    last_end: Instant,
+    /// Slots and reply lengths of one poll; kept for its memory.
+    batch: Vec<(u64, usize)>,
+}
+
+impl Closed {
+    fn new(outstanding: u32) -> Self {
+        Closed {
+            slots: vec![(Instant::now(), 0); outstanding as usize],
+            free: (0..u64::from(outstanding)).rev().collect(),
+            ended: 0,
+            counting: false,
+            payload_bytes: 0,
+            latency: Latency::new(),
+            last_end: Instant::now(),
+            batch: Vec::new(),
+        }
+    }
+
+    fn until(
+        &mut self,
+        client: &mut dyn Client,
+        source: &mut dyn Source,
+        end: Instant,
+    ) -> Result<(), CliError> {
+        self.last_end = Instant::now();
+        loop {
+            let now = Instant::now();
+            if now >= end {
+                return Ok(());
+            }
+            while let Some(slot) = self.free.pop() {
+                let request = source.next_request();
+                self.slots[slot as usize] = (now, request.len());
+                client.start(slot, &request)?;
+            }
+            self.collect(client, end)?;
+        }
+    }
+
+    fn drain(&mut self, client: &mut dyn Client) -> Result<(), CliError> {
+        self.counting = false;
+        while self.free.len() < self.slots.len() {
+            self.collect(client, Instant::now() + CALL_TIMEOUT)?;
+        }
+        Ok(())
+    }
+
+    fn collect(&mut self, client: &mut dyn Client, until: Instant) -> Result<(), CliError> {
+        let mut failure = None;
+        let mut ended = std::mem::take(&mut self.batch);
+        let count = client.poll(until, &mut |slot, outcome| match outcome {
+            Ok(reply) => ended.push((slot, reply.remaining())),
+            Err(error) => failure = Some(error),
+        })?;
+        if let Some(error) = failure {
+            return Err(CliError::Transport(error));
+        }
+        let now = Instant::now();
+        if count > 0 {
+            self.last_end = now;
+        } else if now - self.last_end > CALL_TIMEOUT {
+            return Err(CliError::Transport(format!(
+                "no call ended within {CALL_TIMEOUT:?}"
+            )));
+        }
+        for (slot, reply_bytes) in ended.drain(..) {
+            self.free.push(slot);
+            self.ended += 1;
+            if self.counting {
+                let (started, request_bytes) = self.slots[slot as usize];
+                self.latency.record(now - started);
+                self.payload_bytes += (request_bytes + reply_bytes) as u64;
+            }
+        }
+        self.batch = ended;
+        Ok(())
+    }
+}
+
+/// An outcome with the figures all loops have.
+pub(crate) fn outcome(
+    latency: &Latency,
+    length: Duration,
+    payload_bytes: u64,
+    cpu_ns: u64,
+) -> Outcome {
+    let times = latency.percentiles();
+    Outcome {
+        calls: times.count,
+        secs: length.as_secs_f64(),
+        payload_bytes,
+        cpu_ns,
+        p50_us: times.p50_us,
+        p99_us: times.p99_us,
+        p999_us: times.p999_us,
+        slowdown: None::<Slowdown>,
+        ..Outcome::default()
+    }
+}

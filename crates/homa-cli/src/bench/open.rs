@@ -1,0 +1,373 @@
+//! The mixed workload: calls of many sizes that begin at random times, whether others have ended or not.
+//!
+//! A call's time counts from the moment it was *meant* to begin. A client that falls behind therefore shows
+//! in the figures, instead of sparing the transport (coordinated omission).
+
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use hdrhistogram::Histogram;
+
+use super::{
+    job::{Outcome, Slowdown},
+    measure::{CALL_TIMEOUT, CpuMeter, outcome, server_cpu_ns},
+    rng::Rng,
+    workload::Workload,
+};
+use crate::{body, error::CliError, latency::Latency, transport::Client};
+
+/// Calls under way at a time; further ones wait, which counts as their time.
+const OUTSTANDING_MAX: usize = 10_000;
+
+/// How long calls may go on after the last one was meant to begin.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// The first part of the time, in which calls are made but not counted.
+const WARM_UP_SHARE: f64 = 0.2;
+
+/// What to offer.
+#[derive(Debug)]
+pub(crate) struct Offer<'a> {
+    /// Sizes of the messages.
+    pub workload: &'a Workload,
+    /// Mean number of calls per second.
+    pub rpc_per_s: f64,
+    /// Unloaded time by size, in order of size: bytes and microseconds.
+    pub unloaded: &'a [(u64, f64)],
+    /// Upper ends of the classes of sizes, in order; bytes.
+    pub classes_bytes: &'a [u64],
+    /// Seed of sizes and arrivals.
+    pub seed: u64,
+    /// Counted seconds.
+    pub secs: f64,
+}
+
+/// Makes the calls and measures their slowdown.
+pub(crate) fn mixed(client: &mut dyn Client, offer: &Offer<'_>) -> Result<Outcome, CliError> {
+    let before_ns = server_cpu_ns(client)?;
+    let meter = CpuMeter::start(before_ns);
+    let mut run = Run::new(offer);
+    run.all(client)?;
+    let client_ns = meter.client_ns();
+    let server_ns = meter.server_ns(server_cpu_ns(client)?);
+    Ok(run.outcome(client_ns + server_ns))
+}
+
+/// Calls in the order in which they are meant to begin.
+struct Arrivals<'a> {
+    offer: &'a Offer<'a>,
+    rng: Rng,
+    next_s: f64,
+}
+
+impl Arrivals<'_> {
+    /// When the next call is meant to begin, in seconds from the start, and its size.
+    fn take(&mut self) -> (f64, u64) {
+        let size = self.offer.workload.sample(&mut self.rng);
+        let at = self.next_s;
+        self.next_s += self.rng.exponential(1.0 / self.offer.rpc_per_s);
+        (at, size)
+    }
+}
+
+/// A call under way.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    intended: Instant,
+    size_bytes: u64,
+    counted: bool,
+}
+
+struct Run<'a> {
+    offer: &'a Offer<'a>,
+    payload: Bytes,
+    start: Instant,
+    count_from: Instant,
+    end: Instant,
+    slots: Vec<Option<Slot>>,
+    free: Vec<u64>,
+    classes: Vec<Histogram<u64>>,
+    all: Histogram<u64>,
+    latency: Latency,
+    payload_bytes: u64,
+    /// All calls made, counted or not.
+    calls_made: u64,
+    unfinished: u64,
+}
+
+impl<'a> Run<'a> {
+    fn new(offer: &'a Offer<'a>) -> Self {
+        let start = Instant::now();
+        let count_from = start + Duration::from_secs_f64(offer.secs * WARM_UP_SHARE);
+        Run {
+            offer,
+            payload: body::pattern(
+                0,
+                offer
+                    .classes_bytes
+                    .last()
+                    .map_or(1, |bytes| *bytes as usize),
+            ),
+            start,
+            count_from,
+            end: count_from + Duration::from_secs_f64(offer.secs),
+            slots: vec![None; OUTSTANDING_MAX],
+            free: (0..OUTSTANDING_MAX as u64).rev().collect(),
+            classes: offer.classes_bytes.iter().map(|_| slowdowns()).collect(),
+            all: slowdowns(),
+            latency: Latency::new(),
+            payload_bytes: 0,
+            calls_made: 0,
+            unfinished: 0,
+        }
+    }
+
+    fn all(&mut self, client: &mut dyn Client) -> Result<(), CliError> {
+        let mut arrivals = Arrivals {
+            offer: self.offer,
+            rng: Rng::new(self.offer.seed),
+            next_s: 0.0,
+        };
+        let mut next = self.intended(arrivals.take());
+        let deadline = self.end + DRAIN;
+        loop {
+            let now = Instant::now();
+            while next.intended <= now && next.intended < self.end && !self.free.is_empty() {
+                self.begin(client, next)?;
+                next = self.intended(arrivals.take());
+            }
+            let offered_all = next.intended >= self.end;
+            if (offered_all && self.free.len() == self.slots.len()) || now >= deadline {
+                break;
+            }
+            // With all slots taken, or all calls made, only the end of one lets anything happen.
+            let until = match offered_all || self.free.is_empty() {
+                true => deadline,
+                false => next.intended,
+            };
+            self.collect(client, until)?;
+        }
+        self.give_up_rest(&mut arrivals, next);
+        Ok(())
+    }
+
+    fn intended(&self, (at_s, size_bytes): (f64, u64)) -> Slot {
+        let intended = self.start + Duration::from_secs_f64(at_s);
+        Slot {
+            intended,
+            size_bytes,
+            counted: intended >= self.count_from,
+        }
+    }
+
+    fn begin(&mut self, client: &mut dyn Client, slot: Slot) -> Result<(), CliError> {
+        // The caller has seen that a slot is free.
+        let Some(token) = self.free.pop() else {
+            return Ok(());
+        };
+        let request = self
+            .payload
+            .slice(..self.payload.len().min(slot.size_bytes as usize));
+        client.start(token, &request)?;
+        self.slots[token as usize] = Some(slot);
+        self.calls_made += 1;
+        Ok(())
+    }
+
+    fn collect(&mut self, client: &mut dyn Client, until: Instant) -> Result<(), CliError> {
+        let mut failure = None;
+        client.poll(until, &mut |token, outcome| match outcome {
+            Ok(reply) => self.ended(token, reply.remaining() as u64),
+            Err(error) => failure = Some(error),
+        })?;
+        failure.map_or(Ok(()), |error| Err(CliError::Transport(error)))
+    }
+
+    fn ended(&mut self, token: u64, reply_bytes: u64) {
+        let Some(slot) = self.slots.get_mut(token as usize).and_then(Option::take) else {
+            return;
+        };
+        self.free.push(token);
+        if slot.counted {
+            self.payload_bytes += slot.size_bytes + reply_bytes;
+            self.count(slot, slot.intended.elapsed());
+        }
+    }
+
+    fn count(&mut self, slot: Slot, time: Duration) {
+        self.latency.record(time);
+        let unloaded_us = interpolate(self.offer.unloaded, slot.size_bytes).max(1e-3);
+        let slowdown = time.as_secs_f64() * 1e6 / unloaded_us;
+        let thousandths = (slowdown * 1e3).min(1e12) as u64;
+        self.all.saturating_record(thousandths);
+        let class = self
+            .offer
+            .classes_bytes
+            .partition_point(|end| *end < slot.size_bytes);
+        if let Some(class) = self.classes.get_mut(class) {
+            class.saturating_record(thousandths);
+        }
+    }
+
+    /// Calls that have not ended count with the time they have taken so far.
+    fn give_up_rest(&mut self, arrivals: &mut Arrivals<'_>, mut next: Slot) {
+        let rest: Vec<Slot> = self.slots.iter_mut().filter_map(Option::take).collect();
+        for slot in rest {
+            self.give_up(slot);
+        }
+        while next.intended < self.end {
+            self.give_up(next);
+            next = self.intended(arrivals.take());
+        }
+    }
+
+    fn give_up(&mut self, slot: Slot) {
+        if slot.counted {
+            self.unfinished += 1;
+            self.count(slot, slot.intended.elapsed());
+        }
+    }
+
+    fn outcome(&self, cpu_ns: u64) -> Outcome {
+        let class = |(histogram, size_bytes): (&Histogram<u64>, u64)| Slowdown {
+            size_bytes,
+            count: histogram.len(),
+            p50: histogram.value_at_quantile(0.5) as f64 / 1e3,
+            p99: histogram.value_at_quantile(0.99) as f64 / 1e3,
+        };
+        let ends = self.offer.classes_bytes.iter().copied();
+        let longest = self.offer.classes_bytes.last().copied().unwrap_or(0);
+        let counted = self.latency.count();
+        // The processes' time covers the calls of the warm-up too.
+        let share = counted as f64 / self.calls_made.max(1) as f64;
+        let length = Duration::from_secs_f64(self.offer.secs);
+        let all = outcome(
+            &self.latency,
+            length,
+            self.payload_bytes,
+            (cpu_ns as f64 * share) as u64,
+        );
+        Outcome {
+            calls: counted - self.unfinished,
+            unfinished: self.unfinished,
+            slowdown: Some(class((&self.all, longest))),
+            classes: self.classes.iter().zip(ends).map(class).collect(),
+            ..all
+        }
+    }
+}
+
+/// A histogram of slowdowns in thousandths.
+fn slowdowns() -> Histogram<u64> {
+    Histogram::new(3).expect("3 significant digits are valid")
+}
+
+/// The time for a size between measured ones; beyond them, in proportion to the last two.
+pub(crate) fn interpolate(points: &[(u64, f64)], size_bytes: u64) -> f64 {
+    let index = points.partition_point(|point| point.0 < size_bytes);
+    let (low, high) = match (
+        index.checked_sub(1).and_then(|low| points.get(low)),
+        points.get(index),
+    ) {
+        (_, Some(high)) if high.0 == size_bytes => return high.1,
+        (Some(low), Some(high)) => (low, high),
+        (None, Some(only)) => return only.1,
+        (Some(last), None) => match points
+            .len()
+            .checked_sub(2)
+            .and_then(|before| points.get(before))
+        {
+            Some(before) => (before, last),
+            None => return last.1,
+        },
+        (None, None) => return 0.0,
+    };
+    let slope = (high.1 - low.1) / (high.0 - low.0).max(1) as f64;
+    (low.1 + slope * (size_bytes as f64 - low.0 as f64)).max(low.1.min(high.1))
+}
+
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::transport::Outcome as CallOutcome;
+
+    #[test]
+    fn times_between_measured_sizes_are_interpolated() {
+        let points = [(100, 10.0), (1_000, 19.0), (10_000, 100.0)];
+        assert_eq!(interpolate(&points, 50), 10.0);
+        assert_eq!(interpolate(&points, 1_000), 19.0);
+        assert_eq!(interpolate(&points, 550), 14.5);
+        assert_eq!(interpolate(&points, 19_000), 181.0);
+        assert_eq!(interpolate(&[], 5), 0.0);
+        assert_eq!(interpolate(&[(7, 3.0)], 99), 3.0);
+    }
+
+    /// Echoes at once, but nothing during one pause.
+    struct Pausing {
+        calls: VecDeque<(u64, Bytes)>,
+        pause: (Instant, Instant),
+    }
+
+    impl Client for Pausing {
+        fn call(
+            &mut self,
+            _: &Bytes,
+            _: Duration,
+            _: &mut dyn FnMut(&mut dyn Buf),
+        ) -> Result<(), CliError> {
+            Ok(())
+        }
+
+        fn start(&mut self, token: u64, body: &Bytes) -> Result<(), CliError> {
+            self.calls.push_back((token, body.clone()));
+            Ok(())
+        }
+
+        fn poll(
+            &mut self,
+            _: Instant,
+            sink: &mut dyn FnMut(u64, CallOutcome<'_>),
+        ) -> Result<usize, CliError> {
+            let now = Instant::now();
+            if (self.pause.0..self.pause.1).contains(&now) {
+                std::thread::sleep(self.pause.1 - now);
+            }
+            let count = self.calls.len();
+            for (token, mut body) in self.calls.drain(..) {
+                sink(token, Ok(&mut body));
+            }
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn a_pause_counts_for_every_call_that_was_meant_to_begin_in_it() {
+        let workload = Workload::load("w1").unwrap();
+        let now = Instant::now();
+        let mut client = Pausing {
+            calls: VecDeque::new(),
+            pause: (
+                now + Duration::from_millis(150),
+                now + Duration::from_millis(250),
+            ),
+        };
+        let offer = Offer {
+            workload: &workload,
+            rpc_per_s: 5_000.0,
+            unloaded: &[(1, 10.0)],
+            classes_bytes: &workload.deciles_bytes(),
+            seed: 1,
+            secs: 0.5,
+        };
+        let found = mixed(&mut client, &offer).unwrap();
+        assert!((2_000..3_000).contains(&found.calls), "{}", found.calls);
+        // A fifth of the calls fell into the pause of 100 ms: their P99 shows nearly all of it.
+        assert!(found.p99_us > 80_000.0, "{}", found.p99_us);
+        assert!(found.p50_us < 10_000.0, "{}", found.p50_us);
+        let classes: u64 = found.classes.iter().map(|class| class.count).sum();
+        assert_eq!(classes, found.calls);
+    }
+}

@@ -1,0 +1,104 @@
+//! Which core a process runs on, and when it ends.
+
+use rustix::{
+    process::{Signal, set_parent_process_death_signal},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
+
+use crate::error::CliError;
+
+/// Cores for client and server; none: wherever the system puts them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Cores {
+    /// Core of the client.
+    pub client: Option<usize>,
+    /// Core of the server.
+    pub server: Option<usize>,
+}
+
+impl Cores {
+    /// Reads `C,S` or `none`; without text, the first two cores this process may use.
+    pub(crate) fn choose(text: Option<&str>) -> Result<Self, CliError> {
+        let allowed = allowed()?;
+        match text {
+            Some("none") => Ok(Cores::default()),
+            Some(text) => Self::parse(text, &allowed),
+            None => match allowed[..] {
+                [client, server, ..] => Ok(Cores {
+                    client: Some(client),
+                    server: Some(server),
+                }),
+                // With a single core, pinning changes nothing.
+                _ => Ok(Cores::default()),
+            },
+        }
+    }
+
+    fn parse(text: &str, allowed: &[usize]) -> Result<Self, CliError> {
+        let core = |text: &str| {
+            text.trim()
+                .parse()
+                .ok()
+                .filter(|core| allowed.contains(core))
+        };
+        let both = text
+            .split_once(',')
+            .and_then(|(c, s)| Some((core(c)?, core(s)?)));
+        let Some((client, server)) = both else {
+            return Err(CliError::Usage(format!(
+                "--cpus {text}: two of the cores {allowed:?} are needed, such as 0,1, or none"
+            )));
+        };
+        Ok(Cores {
+            client: Some(client),
+            server: Some(server),
+        })
+    }
+}
+
+/// The cores this process may use, by number.
+fn allowed() -> Result<Vec<usize>, CliError> {
+    let set = sched_getaffinity(None).map_err(|error| CliError::io("cores", &error.into()))?;
+    Ok((0..CpuSet::MAX_CPU)
+        .filter(|core| set.is_set(*core))
+        .collect())
+}
+
+/// Pins this process, and with it all threads it starts later.
+pub(crate) fn current_process(core: Option<usize>) -> Result<(), CliError> {
+    let Some(core) = core.filter(|core| *core < CpuSet::MAX_CPU) else {
+        return Ok(());
+    };
+    let mut set = CpuSet::new();
+    set.set(core);
+    sched_setaffinity(None, &set).map_err(|error| CliError::io("pinning", &error.into()))
+}
+
+/// Makes this process end when the benchmark that started it ends, however it does.
+pub(crate) fn end_with_parent() {
+    // Without it an orphan would only live longer.
+    let _ = set_parent_process_death_signal(Some(Signal::TERM));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_are_read_and_checked() {
+        assert_eq!(
+            Cores::parse("0,1", &[0, 1]).ok(),
+            Some(Cores {
+                client: Some(0),
+                server: Some(1)
+            })
+        );
+        for text in ["0", "0,9", "a,b", "", ",", "0,1,2"] {
+            assert!(
+                matches!(Cores::parse(text, &[0, 1]), Err(CliError::Usage(_))),
+                "{text}"
+            );
+        }
+        assert_eq!(Cores::choose(Some("none")).ok(), Some(Cores::default()));
+    }
+}

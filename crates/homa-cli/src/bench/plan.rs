@@ -1,0 +1,246 @@
+//! Which measurements a benchmark consists of.
+
+use crate::{
+    args::{BenchArgs, BenchTest},
+    error::CliError,
+    transport::{Api, ReceiveBuffer, Settings, Wait},
+};
+
+/// Seconds per measurement when everything is measured, so that it takes less than a minute.
+const SECS_OF_ALL: f64 = 0.25;
+
+/// Seconds per measurement when a single test is asked for.
+const SECS_OF_ONE: f64 = 1.0;
+
+/// The mixed test needs more calls than the others for the P99 of each class of sizes.
+const MIXED_FACTOR: f64 = 2.0;
+
+/// Reply to a request of the goodput test, in bytes.
+const SMALL_REPLY_BYTES: u32 = 16;
+
+/// A case: measured once per transport and round.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Case {
+    /// Kind of measurement.
+    pub test: BenchTest,
+    /// Programming interface.
+    pub api: Api,
+    /// What waiting threads do, on both sides.
+    pub wait: Wait,
+    /// Length of the requests in bytes; none: a workload's.
+    pub size_bytes: Option<u64>,
+    /// Length of the replies in bytes; none: an echo.
+    pub reply_bytes: Option<u32>,
+    /// Calls under way at a time; none: no limit.
+    pub outstanding: Option<u32>,
+    /// TCP connections.
+    pub connections: u32,
+    /// Receive buffers.
+    pub receive_buffer: ReceiveBuffer,
+    /// Length of the measurement in seconds.
+    pub secs: f64,
+}
+
+impl Case {
+    /// Settings for client and server.
+    pub(crate) fn settings(&self, congestion_control: &str) -> Settings {
+        Settings {
+            wait: self.wait,
+            connections: self.connections as usize,
+            congestion_control: Some(congestion_control.to_owned()),
+            receive_buffer: self.receive_buffer,
+        }
+    }
+}
+
+/// The cases asked for, in the order in which each round measures them.
+pub(crate) fn cases(args: &BenchArgs) -> Result<Vec<Case>, CliError> {
+    check(args)?;
+    let tests = match args.test {
+        Some(test) => vec![test],
+        None => vec![
+            BenchTest::Latency,
+            BenchTest::Rate,
+            BenchTest::Goodput,
+            BenchTest::Mixed,
+        ],
+    };
+    Ok(tests
+        .into_iter()
+        .flat_map(|test| cases_of(test, args))
+        .collect())
+}
+
+fn check(args: &BenchArgs) -> Result<(), CliError> {
+    let usage = |text: &str| Err(CliError::Usage(text.to_owned()));
+    match args.test {
+        Some(BenchTest::Mixed) if args.size.is_some() => usage(
+            "--size has no meaning for `mixed`; give --workload a file with one line, such as 500,1.0",
+        ),
+        Some(BenchTest::Latency) if args.outstanding.is_some_and(|count| count > 1) => {
+            usage("`latency` has one call outstanding; use `rate` for more")
+        }
+        Some(BenchTest::Goodput) if !args.echo && args.size.is_some_and(|size| size < 16) => {
+            usage("`goodput` needs --size 16 or more, or --echo")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn cases_of(test: BenchTest, args: &BenchArgs) -> Vec<Case> {
+    match test {
+        BenchTest::Latency => latency(args),
+        BenchTest::Rate => rate(args),
+        BenchTest::Goodput => goodput(args),
+        BenchTest::Mixed => vec![mixed(args)],
+    }
+}
+
+fn base(test: BenchTest, args: &BenchArgs) -> Case {
+    let usual = if args.test.is_some() {
+        SECS_OF_ONE
+    } else {
+        SECS_OF_ALL
+    };
+    Case {
+        test,
+        api: Api::Event,
+        wait: if args.busy { Wait::Busy } else { Wait::Sleep },
+        size_bytes: args.size,
+        reply_bytes: None,
+        outstanding: args.outstanding,
+        connections: args.conns,
+        receive_buffer: ReceiveBuffer::Large,
+        secs: args.secs.map_or(usual, |secs| secs.as_secs_f64()),
+    }
+}
+
+fn latency(args: &BenchArgs) -> Vec<Case> {
+    let modes: &[(Wait, Api)] = match args.busy {
+        true => &[(Wait::Busy, Api::Blocking)],
+        false => &[
+            (Wait::Sleep, Api::Blocking),
+            (Wait::Busy, Api::Blocking),
+            (Wait::Sleep, Api::Tokio),
+        ],
+    };
+    let sizes = args.size.map_or(vec![100, 10_000], |size| vec![size]);
+    let case = |wait, api, size| Case {
+        api,
+        wait,
+        size_bytes: Some(size),
+        outstanding: Some(1),
+        connections: 1,
+        ..base(BenchTest::Latency, args)
+    };
+    let of_mode = |(wait, api): &(Wait, Api)| {
+        let (wait, api) = (*wait, *api);
+        sizes
+            .iter()
+            .map(move |size| (wait, api, *size))
+            .collect::<Vec<_>>()
+    };
+    modes
+        .iter()
+        .flat_map(of_mode)
+        .map(|(wait, api, size)| case(wait, api, size))
+        .collect()
+}
+
+fn rate(args: &BenchArgs) -> Vec<Case> {
+    vec![Case {
+        size_bytes: Some(args.size.unwrap_or(100)),
+        outstanding: Some(args.outstanding.unwrap_or(64)),
+        ..base(BenchTest::Rate, args)
+    }]
+}
+
+fn goodput(args: &BenchArgs) -> Vec<Case> {
+    let case = |receive_buffer| Case {
+        size_bytes: Some(args.size.unwrap_or(1_000_000)),
+        reply_bytes: (!args.echo).then_some(SMALL_REPLY_BYTES),
+        outstanding: Some(args.outstanding.unwrap_or(4)),
+        receive_buffer,
+        ..base(BenchTest::Goodput, args)
+    };
+    let mut cases = vec![case(ReceiveBuffer::Large)];
+    // The buffers of a server elsewhere are not ours to set.
+    if args.server.is_none() {
+        cases.push(case(ReceiveBuffer::Stock));
+    }
+    cases
+}
+
+fn mixed(args: &BenchArgs) -> Case {
+    let case = base(BenchTest::Mixed, args);
+    Case {
+        size_bytes: None,
+        outstanding: None,
+        secs: case.secs * MIXED_FACTOR,
+        ..case
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn plan(line: &str) -> Result<Vec<Case>, CliError> {
+        let words = ["homa", "bench"].into_iter().chain(line.split_whitespace());
+        let Command::Bench(args) = Cli::try_parse_from(words).unwrap().command else {
+            panic!("not bench")
+        };
+        cases(&args)
+    }
+
+    #[test]
+    fn without_options_everything_is_measured_in_less_than_a_minute() {
+        let cases = plan("").unwrap();
+        for test in [
+            BenchTest::Latency,
+            BenchTest::Rate,
+            BenchTest::Goodput,
+            BenchTest::Mixed,
+        ] {
+            assert!(cases.iter().any(|case| case.test == test), "{test:?}");
+        }
+        // Two transports, five rounds, a fifth or 30 ms of warm-up and 50 ms to start processes.
+        let total: f64 = cases
+            .iter()
+            .map(|case| 2.0 * 5.0 * (case.secs * 1.2 + 0.05))
+            .sum();
+        assert!(total < 50.0, "{total} s");
+    }
+
+    #[test]
+    fn one_test_has_its_own_options() {
+        let cases = plan("rate --outstanding 7 --size 2k --conns 3 --busy --secs 2").unwrap();
+        assert_eq!(cases.len(), 1);
+        let case = &cases[0];
+        assert_eq!(
+            (case.outstanding, case.size_bytes, case.connections),
+            (Some(7), Some(2_000), 3)
+        );
+        assert_eq!((case.wait, case.secs), (Wait::Busy, 2.0));
+    }
+
+    #[test]
+    fn the_waiting_mode_is_the_same_for_both_sides_of_both_transports() {
+        for case in plan("--busy").unwrap() {
+            assert_eq!(case.settings("cubic").wait, Wait::Busy);
+        }
+    }
+
+    #[test]
+    fn options_without_meaning_are_refused() {
+        assert!(matches!(plan("mixed --size 10"), Err(CliError::Usage(_))));
+        assert!(matches!(
+            plan("latency --outstanding 2"),
+            Err(CliError::Usage(_))
+        ));
+        assert!(matches!(plan("goodput --size 10"), Err(CliError::Usage(_))));
+    }
+}

@@ -1,0 +1,305 @@
+//! The rounds of a benchmark: the transports take turns at every case.
+
+use std::net::SocketAddr;
+
+use super::{
+    job::{Job, Outcome, ServerSpec, Work},
+    pin::Cores,
+    plan::Case,
+    process::Launcher,
+    workload::Workload,
+};
+use crate::{
+    args::{BenchArgs, BenchTest},
+    error::CliError,
+    interrupt,
+    progress::Progress,
+    transport::{Api, Protocol},
+};
+
+/// Calls under way at a time when the capacity for a workload is measured.
+const CAPACITY_OUTSTANDING: u32 = 64;
+
+/// Seconds for the unloaded times of all sizes together, and for the capacity.
+const PREPARE_SECS: f64 = 0.5;
+
+/// What was measured of one case over one transport, in order of the rounds.
+#[derive(Debug)]
+pub(crate) struct CaseResults {
+    /// The case.
+    pub case: Case,
+    /// The transport.
+    pub protocol: Protocol,
+    /// One outcome per round; none for a round that failed or was not reached.
+    pub outcomes: Vec<Option<Outcome>>,
+    /// Calls per second offered (mixed).
+    pub offered_rpc_per_s: Option<f64>,
+}
+
+impl CaseResults {
+    /// The outcomes there are.
+    pub(crate) fn done(&self) -> impl Iterator<Item = &Outcome> {
+        self.outcomes.iter().flatten()
+    }
+}
+
+/// The state of a benchmark.
+pub(crate) struct Rounds<'a> {
+    args: &'a BenchArgs,
+    workload: Workload,
+    cores: Cores,
+    server: Option<SocketAddr>,
+    launcher: Launcher,
+    mixed: Option<MixedSetup>,
+    /// What has been measured, also after an interruption.
+    pub results: Vec<CaseResults>,
+    /// What failed and why.
+    pub failures: Vec<String>,
+}
+
+/// What the mixed test needs to know beforehand.
+#[derive(Debug, Clone, Default)]
+struct MixedSetup {
+    rpc_per_s: f64,
+    unloaded: Vec<(u64, f64)>,
+}
+
+impl<'a> Rounds<'a> {
+    /// Prepares to measure these cases.
+    pub(crate) fn new(
+        args: &'a BenchArgs,
+        cases: Vec<Case>,
+        workload: Workload,
+        cores: Cores,
+        server: Option<SocketAddr>,
+    ) -> Result<Self, CliError> {
+        let launcher = Launcher::new()?;
+        let empty = |case: &Case, protocol: &Protocol| CaseResults {
+            case: case.clone(),
+            protocol: *protocol,
+            outcomes: Vec::new(),
+            offered_rpc_per_s: None,
+        };
+        let protocols = args.transport.protocols();
+        let results = cases
+            .iter()
+            .flat_map(|case| protocols.iter().map(|p| empty(case, p)))
+            .collect();
+        let failures = Vec::new();
+        Ok(Rounds {
+            args,
+            workload,
+            cores,
+            server,
+            launcher,
+            mixed: None,
+            results,
+            failures,
+        })
+    }
+
+    /// Measures all rounds; an error is an interruption, other failures are collected.
+    pub(crate) fn run(&mut self) -> Result<(), CliError> {
+        let mut progress = Progress::new(u64::from(self.args.rounds) * self.results.len() as u64);
+        let mut done = 0;
+        if let Some(case) = self
+            .results
+            .iter()
+            .map(|r| &r.case)
+            .find(|case| case.test == BenchTest::Mixed)
+        {
+            self.prepare_mixed(&case.clone())?;
+        }
+        let transports = self.args.transport.protocols().len();
+        for round in 0..self.args.rounds as usize {
+            for first in (0..self.results.len()).step_by(transports) {
+                for turn in 0..transports {
+                    // Who begins changes from round to round.
+                    let index = first + (turn + round) % transports;
+                    let case = &self.results[index].case;
+                    progress.show(done, &format!("round {}, {}", round + 1, case.test.name()));
+                    self.measure(index, round)?;
+                    done += 1;
+                }
+            }
+        }
+        progress.finish();
+        Ok(())
+    }
+
+    /// One measurement. A transport that failed in a case is not tried there again.
+    fn measure(&mut self, index: usize, round: usize) -> Result<(), CliError> {
+        if self.results[index].outcomes.contains(&None) {
+            return Ok(());
+        }
+        let (case, protocol) = (
+            self.results[index].case.clone(),
+            self.results[index].protocol,
+        );
+        let Some(work) = self.work(&case, round) else {
+            return Ok(());
+        };
+        let name = format!("{} over {}", case.test.name(), protocol.name());
+        let outcome = self.one(&case, protocol, case.api, work, case.secs);
+        let outcome = self.note(&name, outcome)?;
+        self.results[index].offered_rpc_per_s = match case.test {
+            BenchTest::Mixed => self.mixed.as_ref().map(|setup| setup.rpc_per_s),
+            _ => None,
+        };
+        self.results[index].outcomes.push(outcome);
+        Ok(())
+    }
+
+    /// Keeps a failure for the report; an interruption goes on upwards.
+    fn note(
+        &mut self,
+        name: &str,
+        outcome: Result<Outcome, CliError>,
+    ) -> Result<Option<Outcome>, CliError> {
+        match outcome {
+            Ok(outcome) => Ok(Some(outcome)),
+            Err(CliError::Interrupted) => Err(CliError::Interrupted),
+            Err(_) if interrupt::pressed() => Err(CliError::Interrupted),
+            Err(error) => {
+                eprintln!("homa: {name}: {error}");
+                self.failures.push(format!("{name}: {error}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// What the client has to do; nothing for a mixed test whose preparation failed.
+    fn work(&self, case: &Case, round: usize) -> Option<Work> {
+        let size_bytes = case.size_bytes.unwrap_or(1);
+        Some(match case.test {
+            BenchTest::Latency => Work::Latency { size_bytes },
+            BenchTest::Rate | BenchTest::Goodput => Work::Closed {
+                size_bytes,
+                reply_bytes: case.reply_bytes,
+                outstanding: case.outstanding.unwrap_or(1),
+            },
+            BenchTest::Mixed => {
+                let setup = self.mixed.clone()?;
+                Work::Mixed {
+                    workload: self.args.workload.clone(),
+                    rpc_per_s: setup.rpc_per_s,
+                    unloaded: setup.unloaded,
+                    classes_bytes: self.workload.deciles_bytes(),
+                    // Both transports see the same calls; another round sees others.
+                    seed: self.args.seed.wrapping_add(round as u64),
+                }
+            }
+        })
+    }
+
+    /// Runs a client against a server of its own, or the one given.
+    fn one(
+        &mut self,
+        case: &Case,
+        protocol: Protocol,
+        api: Api,
+        work: Work,
+        secs: f64,
+    ) -> Result<Outcome, CliError> {
+        let settings = case.settings(&self.args.cc);
+        let process = match self.server {
+            Some(_) => None,
+            None => {
+                let cpu = self.cores.server;
+                let spec = ServerSpec {
+                    protocol,
+                    api,
+                    settings: settings.clone(),
+                    cpu,
+                };
+                Some(self.launcher.start_server(&spec)?)
+            }
+        };
+        let server = process
+            .as_ref()
+            .map(|process| process.address)
+            .or(self.server);
+        let Some(server) = server else {
+            return Err(CliError::Process("no server".to_owned()));
+        };
+        let job = Job {
+            work,
+            protocol,
+            api,
+            settings,
+            server,
+            cpu: self.cores.client,
+            secs,
+        };
+        self.launcher.run_client(&job)
+    }
+
+    /// Finds the unloaded time of each class of sizes, and how much to offer.
+    fn prepare_mixed(&mut self, case: &Case) -> Result<(), CliError> {
+        let mut sizes_bytes = self.workload.deciles_bytes();
+        if let Some(shortest) =
+            Some(self.workload.quantile(0.0)).filter(|size| !sizes_bytes.contains(size))
+        {
+            sizes_bytes.insert(0, shortest);
+        }
+        let mut unloaded: Vec<(u64, f64)> = Vec::new();
+        let mut capacity = f64::INFINITY;
+        for protocol in self.args.transport.protocols() {
+            let work = Work::Unloaded {
+                sizes_bytes: sizes_bytes.clone(),
+            };
+            let found = self.one(case, *protocol, Api::Blocking, work, PREPARE_SECS);
+            let name = format!("unloaded times over {}", protocol.name());
+            let Some(found) = self.note(&name, found)? else {
+                continue;
+            };
+            unloaded = faster(&unloaded, &found.unloaded);
+            let work = Work::Capacity {
+                workload: self.args.workload.clone(),
+                outstanding: CAPACITY_OUTSTANDING,
+                seed: self.args.seed,
+            };
+            let found = self.one(case, *protocol, Api::Event, work, PREPARE_SECS);
+            let name = format!("capacity of {}", protocol.name());
+            let Some(found) = self.note(&name, found)? else {
+                continue;
+            };
+            capacity = capacity.min(found.rpc_per_s());
+        }
+        let base = match self.args.link {
+            Some(gbit_per_s) => gbit_per_s * 1e9 / 8.0 / self.workload.mean_bytes(),
+            None => capacity,
+        };
+        if !unloaded.is_empty() && base.is_finite() && base > 0.0 {
+            self.mixed = Some(MixedSetup {
+                rpc_per_s: base * self.args.load,
+                unloaded,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// For each size the shorter of two times, where both have been measured.
+fn faster(known: &[(u64, f64)], found: &[(u64, f64)]) -> Vec<(u64, f64)> {
+    if known.is_empty() {
+        return found.to_vec();
+    }
+    known
+        .iter()
+        .zip(found)
+        .map(|((size, a), (_, b))| (*size, a.min(*b)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slowdown_is_measured_against_the_faster_transport_of_each_size() {
+        let tcp = [(10, 5.0), (1_000, 9.0)];
+        let homa = [(10, 6.0), (1_000, 8.0)];
+        assert_eq!(faster(&faster(&[], &tcp), &homa), [(10, 5.0), (1_000, 8.0)]);
+    }
+}
