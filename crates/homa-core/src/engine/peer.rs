@@ -1,6 +1,7 @@
 //! What is known of the other ends: one bounded record per peer.
 
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::time::Duration;
 
 use crate::addr::{Path, PeerKey};
@@ -198,6 +199,8 @@ pub(crate) struct PeerTable {
     peers: Vec<Option<Peer>>,
     free: Vec<u32>,
     by_key: Map<PeerKey, u32>,
+    /// The last peer found: packets come in bursts.
+    recent: Cell<Option<(PeerKey, u32)>>,
     /// Where the search for idle peers goes on.
     hand: usize,
     pub(crate) evicted: u64,
@@ -209,6 +212,7 @@ impl PeerTable {
             peers: Vec::new(),
             free: Vec::new(),
             by_key: Map::with_hasher(SeededState::new(seed)),
+            recent: Cell::new(None),
             hand: 0,
             evicted: 0,
         }
@@ -231,7 +235,14 @@ impl PeerTable {
     }
 
     pub(crate) fn find(&self, key: &PeerKey) -> Option<u32> {
-        self.by_key.get(key).copied()
+        if let Some((recent, index)) = self.recent.get()
+            && recent == *key
+        {
+            return Some(index);
+        }
+        let index = self.by_key.get(key).copied()?;
+        self.recent.set(Some((*key, index)));
+        Some(index)
     }
 
     /// Adds a peer that is not there yet. `None`: the table is full of peers in use, or memory is.
@@ -285,6 +296,7 @@ impl PeerTable {
             });
             if idle && let Some(peer) = slot.take() {
                 self.by_key.remove(&peer.key);
+                self.recent.set(None);
                 self.free.push(u32::try_from(self.hand).unwrap_or(NIL));
                 self.evicted = self.evicted.saturating_add(1);
             }
@@ -295,6 +307,7 @@ impl PeerTable {
     pub(crate) fn remove(&mut self, index: u32) {
         if let Some(peer) = self.peers.get_mut(index as usize).and_then(Option::take) {
             self.by_key.remove(&peer.key);
+            self.recent.set(None);
             self.free.push(index);
         }
     }

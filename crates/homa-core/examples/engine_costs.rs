@@ -1,0 +1,106 @@
+//! What the engine itself costs per RPC: two engines joined by memory, no sockets, no payload.
+//!
+//! ```text
+//! cargo run --release -p homa-core --example engine_costs
+//! ```
+
+use std::net::SocketAddr;
+use std::time::Instant as Clock;
+
+use homa_core::{
+    Carriage, Config, Engine, Event, HostBudget, Instant, Path, PortOptions, RequestOptions,
+    RxMeta, Segment,
+};
+
+const PORTS: [u16; 2] = [1000, 2000];
+
+fn path(from: usize) -> Path {
+    Path {
+        remote: SocketAddr::from(([10, 0, 0, 2 - from as u8], PORTS[1 - from])),
+        local_ip: None,
+        local_port: PORTS[from],
+        interface: 0,
+        carriage: Carriage::Udp,
+    }
+}
+
+struct Bench {
+    engines: [Engine; 2],
+    segments: Vec<Segment>,
+    length: u32,
+    done: u64,
+    packets: u64,
+}
+
+impl Bench {
+    fn new(length: u32) -> Self {
+        let engines = [0, 1].map(|side| {
+            let mut engine = Engine::new(Config::default(), HostBudget::local(), side as u64)
+                .expect("defaults are valid");
+            engine.bind_port(PORTS[side], PortOptions::SERVE).expect("a new engine has no ports");
+            engine
+        });
+        Self { engines, segments: vec![Segment::EMPTY; 128], length, done: 0, packets: 0 }
+    }
+
+    fn turn(&mut self, now: Instant) {
+        for side in [0, 1] {
+            while let Some(event) = self.engines[side].poll_event() {
+                match event {
+                    Event::PeerAdded { path } => {
+                        self.engines[side].path_changed(now, path, 1500, None)
+                    }
+                    Event::RequestArrived { rpc } => {
+                        let _ = self.engines[side].consumed(now, rpc, self.length);
+                        let _ = self.engines[side].send_response(now, rpc, self.length);
+                    }
+                    Event::ResponseArrived { rpc, .. } => {
+                        let _ = self.engines[side].consumed(now, rpc, self.length);
+                        self.done += 1;
+                        self.call(now);
+                    }
+                    _ => {}
+                }
+            }
+            while let Some(transmit) = self.engines[side].poll_transmit(now, &mut self.segments) {
+                let meta = RxMeta::new(path(1 - side));
+                for segment in &self.segments[..transmit.segments] {
+                    self.packets += 1;
+                    let _ = self.engines[1 - side].handle_packet(
+                        now,
+                        &meta,
+                        segment.header(),
+                        segment.wire_bytes(),
+                    );
+                }
+            }
+            self.engines[side].handle_timeout(now, true);
+        }
+    }
+
+    fn call(&mut self, now: Instant) {
+        self.engines[0]
+            .send_request(now, path(0), self.length, 0, RequestOptions::default())
+            .expect("within limits");
+    }
+}
+
+fn main() {
+    for (length, outstanding) in [(100, 1), (100, 64), (10_000, 1), (1_000_000, 1)] {
+        let mut bench = Bench::new(length);
+        let start = Clock::now();
+        let now = |start: Clock| Instant::from_nanos(start.elapsed().as_nanos() as u64 + 1);
+        for _ in 0..outstanding {
+            bench.call(now(start));
+        }
+        while start.elapsed().as_millis() < 1500 {
+            bench.turn(now(start));
+        }
+        let ns = start.elapsed().as_nanos() as f64;
+        println!(
+            "{length:>8} bytes both ways, {outstanding:>3} outstanding: {:>8.0} ns per RPC (both engines), {:>6.0} ns per packet",
+            ns / bench.done as f64,
+            ns / bench.packets as f64
+        );
+    }
+}
