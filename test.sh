@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Runs every test of the project. Installs nothing; needs only cargo.
+#
+#   ./test.sh            everything (several minutes)
+#   ./test.sh --quick    unit, scenario and process tests, with a few hundred seeds
+#
+# Tests that need what this machine lacks say SKIPPED and why.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+seeds=${HOMA_SEEDS:-10000}
+[ "${1:-}" = "--quick" ] && seeds=300
+
+step() { printf '\n== %s\n' "$*"; }
+
+step "Unit, property, scenario and process tests, examples and doctests"
+cargo test --workspace --quiet
+
+step "The virtual network: $seeds seeds"
+HOMA_SEEDS=$seeds cargo test --release --quiet -p homa-io --test seeds -- --nocapture
+
+step "Who drives: every interleaving of the seat protocol (loom)"
+RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom \
+    cargo test --release --quiet -p homa-transport --lib loom
+
+printf '\nAll tests passed.\n'
