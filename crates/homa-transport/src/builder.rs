@@ -204,10 +204,7 @@ fn any_address() -> Vec<SocketAddr> {
 }
 
 fn resolve(address: impl ToSocketAddrs) -> Result<Vec<SocketAddr>, BindError> {
-    let found: Vec<SocketAddr> = address
-        .to_socket_addrs()
-        .map_err(BindError::Resolve)?
-        .collect();
+    let found: Vec<SocketAddr> = address.to_socket_addrs().map_err(BindError::Resolve)?.collect();
     if found.is_empty() {
         let nothing = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
         return Err(BindError::Resolve(nothing));

@@ -186,11 +186,9 @@ impl CallError {
             FailReason::HostUnreachable => Self::HostUnreachable { server },
             FailReason::ProtocolUnreachable => Self::ProtocolUnreachable { server },
             FailReason::Refused => Self::Refused { server },
-            FailReason::VersionMismatch { theirs } => Self::VersionMismatch {
-                server,
-                theirs,
-                ours: homa_wire::VERSION,
-            },
+            FailReason::VersionMismatch { theirs } => {
+                Self::VersionMismatch { server, theirs, ours: homa_wire::VERSION }
+            }
             FailReason::Aborted => Self::BodyIncomplete { server },
             _ => Self::Closed,
         }

@@ -21,12 +21,16 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(not(loom))]
 mod builder;
+mod drive;
 mod error;
 mod options;
+#[cfg(not(loom))]
 mod shared;
 mod stats;
 
+#[cfg(not(loom))]
 pub mod blocking;
 
 #[cfg(feature = "tokio")]
@@ -36,6 +40,7 @@ mod asynchronous;
 pub use asynchronous::{
     BodySender, Call, Endpoint, PendingResponse, Request, RequestStream, Responder, ResponseStream,
 };
+#[cfg(not(loom))]
 pub use builder::EndpointBuilder;
 pub use bytes::{Buf, Bytes};
 pub use error::{AcceptError, BindError, CallError, Limit, ReplyError, StreamError};

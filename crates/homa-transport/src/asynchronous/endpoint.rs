@@ -30,10 +30,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// See [`BindError`].
-    #[expect(
-        clippy::unused_async,
-        reason = "name resolution may become asynchronous"
-    )]
+    #[expect(clippy::unused_async, reason = "name resolution may become asynchronous")]
     pub async fn bind(address: impl ToSocketAddrs) -> Result<Self, BindError> {
         EndpointBuilder::new().bind(address)
     }
@@ -57,9 +54,7 @@ impl Endpoint {
         addresses: &[SocketAddr],
         serve: bool,
     ) -> Result<Self, BindError> {
-        Ok(Self {
-            handle: Handle::bind(builder, addresses, serve)?,
-        })
+        Ok(Self { handle: Handle::bind(builder, addresses, serve)? })
     }
 
     /// The same endpoint for threads without a runtime.
@@ -127,10 +122,7 @@ impl Endpoint {
         body: impl Into<Body>,
         options: CallOptions,
     ) -> Call {
-        Call::new(
-            self.handle
-                .start(server, body.into(), options, CallMode::Whole),
-        )
+        Call::new(self.handle.start(server, body.into(), options, CallMode::Whole))
     }
 
     /// As [`Endpoint::start`], but never waits for room.
@@ -151,9 +143,7 @@ impl Endpoint {
         body: impl Into<Body>,
         options: CallOptions,
     ) -> Result<Call, CallError> {
-        let pending = self
-            .handle
-            .try_start(server, body.into(), options, CallMode::Whole)?;
+        let pending = self.handle.try_start(server, body.into(), options, CallMode::Whole)?;
         Ok(Call::new(pending))
     }
 
@@ -169,9 +159,7 @@ impl Endpoint {
         body: impl Into<Body>,
         options: CallOptions,
     ) -> Result<ResponseStream, CallError> {
-        let pending = self
-            .handle
-            .start(server, body.into(), options, CallMode::StreamResponse);
+        let pending = self.handle.start(server, body.into(), options, CallMode::StreamResponse);
         PendingResponse::new(pending).stream().await
     }
 

@@ -19,12 +19,7 @@ pub struct Request {
 
 impl Request {
     pub(crate) fn new(accepted: Accepted) -> Self {
-        Self {
-            body: accepted.body,
-            responder: Responder {
-                answer: accepted.answer,
-            },
-        }
+        Self { body: accepted.body, responder: Responder { answer: accepted.answer } }
     }
 
     /// Who asks.
@@ -114,9 +109,7 @@ impl Responder {
     /// # Errors
     /// See [`ReplyError`].
     pub fn reply_streaming(self, response_bytes: u32) -> Result<BodySender, ReplyError> {
-        Ok(BodySender::new(
-            self.answer.reply_streaming(response_bytes)?,
-        ))
+        Ok(BodySender::new(self.answer.reply_streaming(response_bytes)?))
     }
 }
 
@@ -131,10 +124,7 @@ pub struct RequestStream {
 impl RequestStream {
     pub(crate) fn new(accepted: Accepted) -> Self {
         let (incoming, answer) = accepted.into_stream();
-        Self {
-            incoming,
-            responder: Responder { answer },
-        }
+        Self { incoming, responder: Responder { answer } }
     }
 
     /// Who asks.
@@ -169,10 +159,7 @@ impl RequestStream {
     /// See [`StreamError`].
     pub async fn collect(mut self) -> Result<Request, StreamError> {
         let body = poll_fn(|context| self.incoming.poll_rest(context.waker())).await?;
-        Ok(Request {
-            body,
-            responder: self.responder,
-        })
+        Ok(Request { body, responder: self.responder })
     }
 
     /// Answers; allowed before the body was read, whose rest is then discarded as it comes. See

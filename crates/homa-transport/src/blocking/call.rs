@@ -36,8 +36,7 @@ impl Call {
     /// Waits for the answer for at most `timeout`; the call itself goes on after `None`.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<Message, CallError>> {
         let until = Instant::now() + timeout;
-        self.handle
-            .wait_until(until, |waker| self.pending.poll_message(waker))
+        self.handle.wait_until(until, |waker| self.pending.poll_message(waker))
     }
 
     /// The answer, if it is here; looks for packets once. Call it no more after `Some`.

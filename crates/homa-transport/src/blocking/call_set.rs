@@ -41,10 +41,7 @@ pub struct CallSet {
 impl CallSet {
     pub(crate) fn new(handle: Handle) -> Self {
         let completions = Completions::new(handle.clone());
-        Self {
-            handle,
-            completions,
-        }
+        Self { handle, completions }
     }
 
     /// Adds a call. It is sent at the latest by the next `wait`, [`CallSet::flush`], or when 64
@@ -96,9 +93,7 @@ impl CallSet {
 
     /// Waits for the next answer; `None` if the set is empty.
     pub fn wait(&mut self) -> Option<(CallId, Result<Message, CallError>)> {
-        self.handle
-            .wait(|waker| self.completions.poll_next(waker))
-            .map(named)
+        self.handle.wait(|waker| self.completions.poll_next(waker)).map(named)
     }
 
     /// As [`CallSet::wait`], for at most `timeout`: `None` also then.
@@ -107,16 +102,12 @@ impl CallSet {
         timeout: Duration,
     ) -> Option<(CallId, Result<Message, CallError>)> {
         let until = Instant::now() + timeout;
-        self.handle
-            .wait_until(until, |waker| self.completions.poll_next(waker))?
-            .map(named)
+        self.handle.wait_until(until, |waker| self.completions.poll_next(waker))?.map(named)
     }
 
     /// An answer that is here already; looks for packets once.
     pub fn try_next(&mut self) -> Option<(CallId, Result<Message, CallError>)> {
-        self.handle
-            .look(|waker| self.completions.poll_next(waker))?
-            .map(named)
+        self.handle.look(|waker| self.completions.poll_next(waker))?.map(named)
     }
 }
 

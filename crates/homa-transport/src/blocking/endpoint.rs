@@ -50,9 +50,7 @@ impl Endpoint {
         addresses: &[SocketAddr],
         serve: bool,
     ) -> Result<Self, BindError> {
-        Ok(Self {
-            handle: Handle::bind(builder, addresses, serve)?,
-        })
+        Ok(Self { handle: Handle::bind(builder, addresses, serve)? })
     }
 
     #[cfg(feature = "tokio")]
@@ -100,9 +98,7 @@ impl Endpoint {
         body: impl Into<Body>,
         options: CallOptions,
     ) -> Result<Message, CallError> {
-        let mut pending = self
-            .handle
-            .start(server, body.into(), options, CallMode::Whole);
+        let mut pending = self.handle.start(server, body.into(), options, CallMode::Whole);
         self.handle.wait(|waker| pending.poll_message(waker))
     }
 
@@ -125,9 +121,7 @@ impl Endpoint {
         body: impl Into<Body>,
         options: CallOptions,
     ) -> Result<Call, CallError> {
-        let mut pending = self
-            .handle
-            .start(server, body.into(), options, CallMode::Whole);
+        let mut pending = self.handle.start(server, body.into(), options, CallMode::Whole);
         self.handle.wait(|waker| pending.poll_started(waker))?;
         Ok(Call::new(self.handle.clone(), pending))
     }
@@ -150,9 +144,7 @@ impl Endpoint {
         body: impl Into<Body>,
         options: CallOptions,
     ) -> Result<Call, CallError> {
-        let pending = self
-            .handle
-            .try_start(server, body.into(), options, CallMode::Whole)?;
+        let pending = self.handle.try_start(server, body.into(), options, CallMode::Whole)?;
         Ok(Call::new(self.handle.clone(), pending))
     }
 
@@ -171,9 +163,7 @@ impl Endpoint {
         body: impl Into<Body>,
         options: CallOptions,
     ) -> Result<ResponseStream, CallError> {
-        let pending = self
-            .handle
-            .start(server, body.into(), options, CallMode::StreamResponse);
+        let pending = self.handle.start(server, body.into(), options, CallMode::StreamResponse);
         PendingResponse::new(self.handle.clone(), pending).stream()
     }
 

@@ -19,13 +19,7 @@ pub struct Request {
 
 impl Request {
     pub(crate) fn new(handle: Handle, accepted: Accepted) -> Self {
-        Self {
-            body: accepted.body,
-            responder: Responder {
-                handle,
-                answer: accepted.answer,
-            },
-        }
+        Self { body: accepted.body, responder: Responder { handle, answer: accepted.answer } }
     }
 
     /// Who asks.
@@ -97,8 +91,7 @@ impl Responder {
     /// See [`ReplyError`].
     pub fn reply(mut self, body: impl Into<Body>) -> Result<(), ReplyError> {
         let mut body = Some(body.into());
-        self.handle
-            .wait(|waker| self.answer.poll_reply(waker, &mut body))
+        self.handle.wait(|waker| self.answer.poll_reply(waker, &mut body))
     }
 
     /// Announces an answer of `response_bytes` whose bytes are supplied piece by piece.
@@ -106,10 +99,7 @@ impl Responder {
     /// # Errors
     /// See [`ReplyError`].
     pub fn reply_streaming(self, response_bytes: u32) -> Result<BodySender, ReplyError> {
-        Ok(BodySender::new(
-            self.handle,
-            self.answer.reply_streaming(response_bytes)?,
-        ))
+        Ok(BodySender::new(self.handle, self.answer.reply_streaming(response_bytes)?))
     }
 }
 
@@ -124,10 +114,7 @@ pub struct RequestStream {
 impl RequestStream {
     pub(crate) fn new(handle: Handle, accepted: Accepted) -> Self {
         let (incoming, answer) = accepted.into_stream();
-        Self {
-            incoming,
-            responder: Responder { handle, answer },
-        }
+        Self { incoming, responder: Responder { handle, answer } }
     }
 
     /// Who asks.
@@ -150,9 +137,7 @@ impl RequestStream {
     /// # Errors
     /// See [`StreamError`].
     pub fn chunk(&mut self) -> Result<Option<Bytes>, StreamError> {
-        self.responder
-            .handle
-            .wait(|waker| self.incoming.poll_chunk(waker))
+        self.responder.handle.wait(|waker| self.incoming.poll_chunk(waker))
     }
 
     /// Waits for the rest of the body and makes an ordinary request of it.
@@ -160,14 +145,8 @@ impl RequestStream {
     /// # Errors
     /// See [`StreamError`]; the request is rejected then.
     pub fn collect(mut self) -> Result<Request, StreamError> {
-        let body = self
-            .responder
-            .handle
-            .wait(|waker| self.incoming.poll_rest(waker))?;
-        Ok(Request {
-            body,
-            responder: self.responder,
-        })
+        let body = self.responder.handle.wait(|waker| self.incoming.poll_rest(waker))?;
+        Ok(Request { body, responder: self.responder })
     }
 
     /// Answers; allowed before the body was read, whose rest is then discarded as it comes. See

@@ -77,8 +77,7 @@ impl BodySender {
     /// See [`StreamError`].
     pub fn send(&mut self, bytes: impl Into<Bytes>) -> Result<(), StreamError> {
         let mut bytes = Some(bytes.into());
-        self.handle
-            .wait(|waker| self.outgoing.poll_send(waker, &mut bytes))
+        self.handle.wait(|waker| self.outgoing.poll_send(waker, &mut bytes))
     }
 
     /// Says that everything was supplied.

@@ -1,0 +1,86 @@
+//! The guard: drives while nobody waits.
+
+use super::seat::{Look, NEVER_NS, Tenure};
+use super::wait::{Host, Sleeper};
+
+/// How often the guard looks whether the seat was left, in nanoseconds. Long enough to cost
+/// nothing (500 short wake-ups per second and only while the seat changes hands), short against
+/// every time-out of the protocol.
+pub(crate) const TICK_NS: u64 = 2_000_000;
+
+/// How often it looks whether a task that has the seat still does its duty: its runtime may not be
+/// running, or a task of it may not return.
+pub(crate) const REST_NS: u64 = 100_000_000;
+
+/// What to do after a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Look again at this time or when kicked.
+    Sleep { until_ns: u64 },
+    /// Look again now.
+    Now,
+}
+
+/// The guard's life, until `stop`, which must come with a kick; `sleep` is how it sleeps between
+/// looks.
+pub(crate) fn run<H: Host>(
+    host: &H,
+    sleeper: &H::Sleeper,
+    stop: impl Fn() -> bool,
+    sleep: impl Fn(u64),
+) {
+    loop {
+        // Taken before looking at anything, so that a kick in between makes the sleep end at once.
+        sleeper.take_kick();
+        if stop() {
+            return;
+        }
+        if let Next::Sleep { until_ns } = look(host, sleeper, &stop) {
+            sleep(until_ns);
+        }
+    }
+}
+
+/// One look: executes what nobody attends to, takes a seat that was left, and drives
+/// it until somebody wants it or `stop` says so.
+fn look<H: Host>(host: &H, sleeper: &H::Sleeper, stop: impl Fn() -> bool) -> Next {
+    host.flush_abandoned();
+    match host.seat().guard_look(sleeper.waker(), |deadline_ns| host.is_overdue(deadline_ns)) {
+        Look::Again => Next::Sleep { until_ns: host.now_ns().saturating_add(TICK_NS) },
+        Look::RestShortly => Next::Sleep { until_ns: host.now_ns().saturating_add(REST_NS) },
+        Look::Rest => Next::Sleep { until_ns: NEVER_NS },
+        Look::Drive(tenure) => {
+            drive(host, sleeper, &tenure, stop);
+            Next::Now
+        }
+    }
+}
+
+fn drive<H: Host>(
+    host: &H,
+    sleeper: &H::Sleeper,
+    tenure: &Tenure<H::Waker>,
+    stop: impl Fn() -> bool,
+) {
+    host.attend();
+    loop {
+        sleeper.take_kick();
+        if stop() {
+            break;
+        }
+        host.turn();
+        if !host.try_leave() {
+            continue;
+        }
+        if let Some(until_ns) = tenure.fall_asleep(NEVER_NS) {
+            host.sleep(sleeper, until_ns);
+        }
+        if !tenure.wake_up() {
+            return;
+        }
+        host.attend();
+    }
+    while !host.try_leave() {
+        host.turn();
+    }
+}

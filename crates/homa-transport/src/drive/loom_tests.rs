@@ -1,0 +1,348 @@
+//! Every interleaving of the driving protocol, on a model: a socket is a list of packets, a packet
+//! names the waiter it makes ready.
+
+use std::collections::VecDeque;
+use std::task::Poll;
+
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+
+use super::guard;
+use super::inbox::{Added, Inbox};
+use super::seat::{Kick, NEVER_NS, Seat};
+use super::wait::{Host, Sleeper, Spun, Turned, wait};
+
+/// A kick that is remembered.
+#[derive(Clone)]
+struct Bell(Arc<(Mutex<bool>, Condvar)>);
+
+impl Bell {
+    fn new() -> Self {
+        Self(Arc::new((Mutex::new(false), Condvar::new())))
+    }
+}
+
+impl Kick for Bell {
+    fn kick(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_one();
+    }
+}
+
+impl Sleeper for Bell {
+    type Waker = Self;
+
+    fn waker(&self) -> &Self {
+        self
+    }
+
+    fn take_kick(&self) -> bool {
+        std::mem::take(&mut *self.0.0.lock().unwrap())
+    }
+
+    fn block(&self, _until_ns: u64) {
+        let mut kicked = self.0.0.lock().unwrap();
+        while !*kicked {
+            kicked = self.0.1.wait(kicked).unwrap();
+        }
+    }
+}
+
+#[derive(Default)]
+struct Socket {
+    packets: Vec<usize>,
+    poller: Option<Bell>,
+}
+
+/// What the lock protects: operations are requests, each answered by a timer or by a packet.
+#[derive(Default)]
+struct State {
+    executed: Vec<usize>,
+    /// Waiters to be made ready by the next turn (a timer that is due).
+    due: Vec<usize>,
+}
+
+#[derive(Default)]
+struct Slot {
+    ready: bool,
+    waker: Option<Bell>,
+}
+
+struct Model {
+    seat: Seat<Bell>,
+    inbox: Inbox<usize>,
+    state: Mutex<State>,
+    socket: Mutex<Socket>,
+    slots: [Mutex<Slot>; 3],
+}
+
+impl Model {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            seat: Seat::new(),
+            inbox: Inbox::new(),
+            state: Mutex::new(State::default()),
+            socket: Mutex::new(Socket::default()),
+            slots: [0; 3].map(|_| Mutex::new(Slot::default())),
+        })
+    }
+
+    /// An operation that asks for a timer, which makes `slot` ready in a later turn.
+    fn submit(&self, slot: usize) {
+        if self.inbox.add(slot, 100) == Added::Attend {
+            self.serve(false);
+            while !self.inbox.try_leave() {
+                self.serve(false);
+            }
+        }
+    }
+
+    fn deliver(&self, slot: usize) {
+        let mut socket = self.socket.lock().unwrap();
+        socket.packets.push(slot);
+        let poller = socket.poller.take();
+        drop(socket);
+        if let Some(poller) = poller {
+            poller.kick();
+        }
+    }
+
+    fn serve(&self, receive: bool) -> bool {
+        let mut state = self.state.lock().unwrap();
+        let mut operations = VecDeque::new();
+        let mut ready = Vec::new();
+        self.inbox.take(&mut operations);
+        if receive {
+            ready.append(&mut self.socket.lock().unwrap().packets);
+            ready.append(&mut state.due);
+        }
+        for slot in operations {
+            state.executed.push(slot);
+            state.due.push(slot);
+        }
+        let deadline_ns = if state.due.is_empty() { NEVER_NS } else { 0 };
+        let kicked = self.seat.turned(deadline_ns);
+        drop(state);
+        if let Some(kicked) = kicked {
+            kicked.kick();
+        }
+        for slot in &ready {
+            let mut slot = self.slots[*slot].lock().unwrap();
+            slot.ready = true;
+            let waker = slot.waker.take();
+            drop(slot);
+            if let Some(waker) = waker {
+                waker.kick();
+            }
+        }
+        !ready.is_empty()
+    }
+
+    fn wait_for(&self, slot: usize) {
+        let done = wait(self, &Bell::new(), NEVER_NS, |waker| self.poll(slot, waker));
+        assert_eq!(done, Some(()));
+    }
+
+    fn poll(&self, slot: usize, waker: &Bell) -> Poll<()> {
+        let mut slot = self.slots[slot].lock().unwrap();
+        if slot.ready {
+            return Poll::Ready(());
+        }
+        slot.waker = Some(waker.clone());
+        Poll::Pending
+    }
+}
+
+impl Host for Model {
+    type Waker = Bell;
+    type Sleeper = Bell;
+
+    fn seat(&self) -> &Seat<Bell> {
+        &self.seat
+    }
+
+    fn attend(&self) {
+        self.inbox.attend();
+    }
+
+    fn try_leave(&self) -> bool {
+        self.inbox.try_leave()
+    }
+
+    fn flush_abandoned(&self) {
+        if self.inbox.attend_if_abandoned() {
+            self.serve(false);
+            while !self.inbox.try_leave() {
+                self.serve(false);
+            }
+        }
+    }
+
+    fn turn(&self) -> Turned {
+        Turned { received: self.serve(true), more: false }
+    }
+
+    fn is_overdue(&self, deadline_ns: u64) -> bool {
+        deadline_ns == 0 || !self.socket.lock().unwrap().packets.is_empty()
+    }
+
+    fn learns_to_spin(&self) -> bool {
+        false
+    }
+
+    fn sleep(&self, sleeper: &Bell, until_ns: u64) {
+        if until_ns == 0 {
+            return;
+        }
+        let mut socket = self.socket.lock().unwrap();
+        if !socket.packets.is_empty() {
+            return;
+        }
+        socket.poller = Some(sleeper.clone());
+        drop(socket);
+        sleeper.block(NEVER_NS);
+    }
+
+    fn now_ns(&self) -> u64 {
+        0
+    }
+
+    fn spin_ns(&self) -> u64 {
+        0
+    }
+
+    fn spun(&self, _outcome: Spun) {}
+}
+
+fn explore(test: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(test);
+}
+
+#[test]
+fn a_deadline_submitted_while_the_leader_falls_asleep_is_not_lost() {
+    explore(|| {
+        let model = Model::new();
+        let other = Arc::clone(&model);
+        let submitter = thread::spawn(move || other.submit(0));
+        model.wait_for(0);
+        submitter.join().unwrap();
+    });
+}
+
+#[test]
+fn a_packet_that_comes_while_the_leader_falls_asleep_is_not_lost() {
+    explore(|| {
+        let model = Model::new();
+        let other = Arc::clone(&model);
+        let network = thread::spawn(move || other.deliver(0));
+        model.wait_for(0);
+        network.join().unwrap();
+    });
+}
+
+#[test]
+fn a_leader_that_leaves_passes_the_seat_to_a_blocked_waiter() {
+    explore(|| {
+        let model = Model::new();
+        let (second, network) = (Arc::clone(&model), Arc::clone(&model));
+        let second = thread::spawn(move || second.wait_for(1));
+        let network = thread::spawn(move || {
+            network.deliver(0);
+            network.deliver(1);
+        });
+        model.wait_for(0);
+        second.join().unwrap();
+        network.join().unwrap();
+    });
+}
+
+#[test]
+fn a_waiter_promoted_while_it_becomes_ready_passes_the_seat_on() {
+    explore(|| {
+        let model = Model::new();
+        model.deliver(0);
+        model.deliver(1);
+        let (second, third) = (Arc::clone(&model), Arc::clone(&model));
+        let second = thread::spawn(move || second.wait_for(1));
+        let third = thread::spawn(move || {
+            third.submit(2);
+            third.wait_for(2);
+        });
+        model.wait_for(0);
+        second.join().unwrap();
+        third.join().unwrap();
+    });
+}
+
+#[test]
+fn an_operation_is_never_stuck_in_the_inbox() {
+    explore(|| {
+        let model = Model::new();
+        let others: Vec<_> = (1..3)
+            .map(|slot| {
+                let model = Arc::clone(&model);
+                thread::spawn(move || {
+                    model.submit(slot);
+                    model.submit(slot);
+                })
+            })
+            .collect();
+        model.submit(0);
+        for other in others {
+            other.join().unwrap();
+        }
+        assert_eq!(model.state.lock().unwrap().executed.len(), 5);
+    });
+}
+
+/// The guard as its thread runs it; ticks are yields.
+fn run_guard(model: &Model, bell: &Bell, done: &Mutex<bool>) {
+    let sleep = |until_ns| match until_ns {
+        NEVER_NS => bell.block(NEVER_NS),
+        _ => thread::yield_now(),
+    };
+    guard::run(model, bell, || *done.lock().unwrap(), sleep);
+}
+
+#[test]
+fn the_guard_drives_when_the_seat_was_left() {
+    explore(|| {
+        let model = Model::new();
+        let (bell, done) = (Bell::new(), Arc::new(Mutex::new(false)));
+        model.deliver(0);
+        let guard = thread::spawn({
+            let (model, bell, done) = (Arc::clone(&model), bell.clone(), Arc::clone(&done));
+            move || run_guard(&model, &bell, &done)
+        });
+        // Takes the seat and leaves it empty; nobody else waits.
+        model.wait_for(0);
+        let waiter = Bell::new();
+        if model.poll(1, &waiter).is_pending() {
+            model.deliver(1);
+            waiter.block(NEVER_NS);
+        }
+        assert!(model.poll(1, &waiter).is_ready());
+        *done.lock().unwrap() = true;
+        bell.kick();
+        guard.join().unwrap();
+    });
+}
+
+#[test]
+fn a_waiter_takes_the_seat_from_the_guard() {
+    explore(|| {
+        let model = Model::new();
+        let (bell, done) = (Bell::new(), Arc::new(Mutex::new(false)));
+        let guard = thread::spawn({
+            let (model, bell, done) = (Arc::clone(&model), bell.clone(), Arc::clone(&done));
+            move || run_guard(&model, &bell, &done)
+        });
+        model.submit(0);
+        model.wait_for(0);
+        *done.lock().unwrap() = true;
+        bell.kick();
+        guard.join().unwrap();
+    });
+}

@@ -1,0 +1,318 @@
+//! The seat: who looks after socket and timers.
+
+use super::sync::{Arc, Mutex, lock};
+
+/// "No deadline", in nanoseconds of the clock the deadlines are given in.
+pub(crate) const NEVER_NS: u64 = u64::MAX;
+
+/// Looks of the guard at one and the same holder after which it rests until that holder leaves.
+const LOOKS_BEFORE_REST: u32 = if cfg!(loom) { 1 } else { 8 };
+
+/// How a holder, a blocked waiter or the guard is woken. Waking one that is not asleep must make
+/// its next sleep end at once.
+pub(crate) trait Kick: Clone {
+    /// Wakes it.
+    fn kick(&self);
+}
+
+impl Kick for std::task::Waker {
+    fn kick(&self) {
+        self.wake_by_ref();
+    }
+}
+
+/// Who takes the seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A thread that waits. It has the seat until it leaves.
+    Thread,
+    /// A task of a runtime, which sleeps whenever it is not polled. While it sleeps others may
+    /// take the seat, and it is not kicked then: its runtime may not be running.
+    Task,
+    /// The guard. Whoever wants the seat takes it, and kicks the guard out of its sleep.
+    Guard,
+}
+
+/// One seat, for which waiters compete. All methods take a short lock and never wake anybody
+/// under it. Invariants:
+///
+/// * the seat is never empty while a blocked waiter is listed: leaving promotes one;
+/// * a holder that is asleep sleeps no longer than the deadline of the latest turn, or has been
+///   kicked since;
+/// * the guard rests only while somebody else holds the seat, and is kicked when it is left empty.
+#[derive(Debug)]
+pub(crate) struct Seat<W> {
+    state: Arc<Mutex<State<W>>>,
+}
+
+impl<W> Clone for Seat<W> {
+    fn clone(&self) -> Self {
+        Self { state: self.state.clone() }
+    }
+}
+
+#[derive(Debug)]
+struct State<W> {
+    holder: Option<Holder<W>>,
+    /// Blocked waiters that take the seat over when it is left, newest last.
+    blocked: Vec<Candidate<W>>,
+    /// When the latest turn wants the next one.
+    deadline_ns: u64,
+    /// Turns so far.
+    turns: u64,
+    last_ticket: u64,
+    guard: Guard<W>,
+}
+
+#[derive(Debug)]
+struct Holder<W> {
+    ticket: Ticket,
+    waker: W,
+    kind: Kind,
+    /// While it sleeps: until when.
+    asleep_until_ns: Option<u64>,
+}
+
+impl<W> Holder<W> {
+    fn is_evictable(&self) -> bool {
+        match self.kind {
+            Kind::Thread => false,
+            Kind::Task => self.asleep_until_ns.is_some(),
+            Kind::Guard => true,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Candidate<W> {
+    ticket: Ticket,
+    kind: Kind,
+    waker: W,
+}
+
+#[derive(Debug)]
+struct Guard<W> {
+    /// Set while it rests.
+    resting: Option<W>,
+    seen: Option<Ticket>,
+    seen_turns: u64,
+    looks: u32,
+}
+
+/// Names one stay in the seat or in the list of the blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Ticket(u64);
+
+/// The right and duty to drive. Dropping it passes the seat on.
+#[derive(Debug)]
+pub(crate) struct Tenure<W: Kick> {
+    seat: Seat<W>,
+    ticket: Ticket,
+}
+
+/// A place among the blocked. Dropping it gives the place up; if it was promoted meanwhile, the
+/// seat is passed on.
+#[derive(Debug)]
+pub(crate) struct Blocked<W: Kick> {
+    seat: Seat<W>,
+    ticket: Ticket,
+    given_up: bool,
+}
+
+/// What [`Seat::join`] gives.
+#[derive(Debug)]
+pub(crate) enum Joined<W: Kick> {
+    /// The seat.
+    Seat(Tenure<W>),
+    /// A place in the list; the holder passes the seat on when it leaves.
+    Blocked(Blocked<W>),
+}
+
+/// What the guard is to do now.
+#[derive(Debug)]
+pub(crate) enum Look<W: Kick> {
+    /// Drive: the seat was left.
+    Drive(Tenure<W>),
+    /// Look again after a tick.
+    Again,
+    /// Sleep until kicked.
+    Rest,
+    /// Sleep until kicked, but look again some time: a task has the seat.
+    RestShortly,
+}
+
+impl<W: Kick> Seat<W> {
+    pub(crate) fn new() -> Self {
+        let state = State {
+            holder: None,
+            blocked: Vec::new(),
+            deadline_ns: NEVER_NS,
+            turns: 0,
+            last_ticket: 0,
+            guard: Guard { resting: None, seen: None, seen_turns: 0, looks: 0 },
+        };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Takes the seat if it is empty, the guard's, or a sleeping task's; else a place among the
+    /// blocked. `waker` is kicked when the seat is passed on to it, and while it holds the seat
+    /// whenever it has to look again.
+    pub(crate) fn join(&self, kind: Kind, waker: &W) -> Joined<W> {
+        let mut state = lock(&self.state);
+        let ticket = state.next_ticket();
+        if state.holder.as_ref().is_some_and(|holder| !holder.is_evictable()) {
+            state.blocked.push(Candidate { ticket, kind, waker: waker.clone() });
+            return Joined::Blocked(Blocked { seat: self.clone(), ticket, given_up: false });
+        }
+        let holder = Holder { ticket, kind, waker: waker.clone(), asleep_until_ns: None };
+        let evicted = state.holder.replace(holder);
+        drop(state);
+        if let Some(guard) = evicted.filter(|holder| holder.kind == Kind::Guard) {
+            guard.waker.kick();
+        }
+        Joined::Seat(Tenure { seat: self.clone(), ticket })
+    }
+
+    /// Reports the end of a turn, by whomever, and when the next one is due. Call it under the
+    /// lock of the state that turned, so that the latest report counts; kick what it returns after
+    /// unlocking.
+    #[must_use]
+    pub(crate) fn turned(&self, deadline_ns: u64) -> Option<W> {
+        let mut state = lock(&self.state);
+        state.deadline_ns = deadline_ns;
+        state.turns = state.turns.wrapping_add(1);
+        let holder = state.holder.as_mut()?;
+        if deadline_ns >= holder.asleep_until_ns? {
+            return None;
+        }
+        // One kick is enough until it sleeps again.
+        holder.asleep_until_ns = Some(0);
+        Some(holder.waker.clone())
+    }
+
+    /// The guard's look, once per tick and when kicked: takes a seat that nobody has had since the
+    /// last look, or whose task sleeps although a turn is due: `overdue(deadline_ns)` says so.
+    pub(crate) fn guard_look(&self, waker: &W, overdue: impl Fn(u64) -> bool) -> Look<W> {
+        let mut state = lock(&self.state);
+        state.guard.resting = None;
+        let seen = state.holder.as_ref().map_or(Ticket(state.last_ticket), |holder| holder.ticket);
+        let same = state.guard.seen == Some(seen);
+        let turned = state.guard.seen_turns != state.turns;
+        state.guard.looks = if same { state.guard.looks.saturating_add(1) } else { 0 };
+        state.guard.seen = Some(seen);
+        state.guard.seen_turns = state.turns;
+        let Some(holder) = &state.holder else {
+            return if same { self.seat_guard(&mut state, waker) } else { Look::Again };
+        };
+        let sleeping_task = holder.is_evictable();
+        if same && !turned && sleeping_task && overdue(state.deadline_ns) {
+            return self.seat_guard(&mut state, waker);
+        }
+        if state.guard.looks < LOOKS_BEFORE_REST {
+            return Look::Again;
+        }
+        state.guard.resting = Some(waker.clone());
+        if sleeping_task { Look::RestShortly } else { Look::Rest }
+    }
+
+    fn seat_guard(&self, state: &mut State<W>, waker: &W) -> Look<W> {
+        let ticket = state.next_ticket();
+        let waker = waker.clone();
+        state.holder = Some(Holder { ticket, waker, kind: Kind::Guard, asleep_until_ns: None });
+        Look::Drive(Tenure { seat: self.clone(), ticket })
+    }
+
+    fn leave(&self, ticket: Ticket) {
+        let mut state = lock(&self.state);
+        if state.holder.as_ref().is_none_or(|holder| holder.ticket != ticket) {
+            // A guard that was evicted.
+            return;
+        }
+        let next = state.blocked.pop().map(|Candidate { ticket, kind, waker }| {
+            let holder = Holder { ticket, kind, waker: waker.clone(), asleep_until_ns: None };
+            (holder, waker)
+        });
+        let (holder, kicked) = match next {
+            Some((holder, waker)) => (Some(holder), Some(waker)),
+            None => (None, state.guard.resting.take()),
+        };
+        state.holder = holder;
+        drop(state);
+        if let Some(waker) = kicked {
+            waker.kick();
+        }
+    }
+}
+
+impl<W> State<W> {
+    fn next_ticket(&mut self) -> Ticket {
+        self.last_ticket += 1;
+        Ticket(self.last_ticket)
+    }
+
+    fn holder_mut(&mut self, ticket: Ticket) -> Option<&mut Holder<W>> {
+        self.holder.as_mut().filter(|holder| holder.ticket == ticket)
+    }
+}
+
+impl<W: Kick> Tenure<W> {
+    /// About to sleep: says until when at most (`also_ns` or the deadline of the latest turn,
+    /// whichever is earlier); from now on it is kicked if that becomes earlier. `None`: evicted,
+    /// stop driving.
+    pub(crate) fn fall_asleep(&self, also_ns: u64) -> Option<u64> {
+        let mut state = lock(&self.seat.state);
+        let until_ns = state.deadline_ns.min(also_ns);
+        state.holder_mut(self.ticket)?.asleep_until_ns = Some(until_ns);
+        Some(until_ns)
+    }
+
+    /// Awake again: nobody needs to kick. `false`: evicted, stop driving.
+    #[must_use]
+    pub(crate) fn wake_up(&self) -> bool {
+        let mut state = lock(&self.seat.state);
+        state.holder_mut(self.ticket).map(|holder| holder.asleep_until_ns = None).is_some()
+    }
+
+    /// Changes who is kicked (a task may move to another waker).
+    pub(crate) fn set_waker(&self, waker: &W) {
+        if let Some(holder) = lock(&self.seat.state).holder_mut(self.ticket) {
+            holder.waker = waker.clone();
+        }
+    }
+}
+
+impl<W: Kick> Drop for Tenure<W> {
+    fn drop(&mut self) {
+        self.seat.leave(self.ticket);
+    }
+}
+
+impl<W: Kick> Blocked<W> {
+    /// After a kick: the seat, if it was passed on to this waiter.
+    pub(crate) fn promoted(mut self) -> Result<Tenure<W>, Self> {
+        if lock(&self.seat.state).holder_mut(self.ticket).is_none() {
+            return Err(self);
+        }
+        let tenure = Tenure { seat: self.seat.clone(), ticket: self.ticket };
+        self.given_up = true;
+        Ok(tenure)
+    }
+}
+
+impl<W: Kick> Drop for Blocked<W> {
+    fn drop(&mut self) {
+        if self.given_up {
+            return;
+        }
+        let mut state = lock(&self.seat.state);
+        // Tickets rise, and the newest leave first.
+        if let Ok(place) =
+            state.blocked.binary_search_by_key(&self.ticket, |candidate| candidate.ticket)
+        {
+            state.blocked.remove(place);
+            return;
+        }
+        drop(state);
+        self.seat.leave(self.ticket);
+    }
+}
