@@ -13,6 +13,9 @@ use crate::{
 /// The longest payload the command makes, in bytes.
 pub(crate) const PAYLOAD_BYTES_MAX: u64 = 1 << 30;
 
+/// What clients accept as a reply unless more was ordered, in bytes.
+pub(crate) const MESSAGE_BYTES_MAX: u32 = 64 << 20;
+
 /// Homa: message transport for data centers, on the command line.
 #[derive(Debug, Parser)]
 #[command(name = "homa", version, propagate_version = true, after_help = EXAMPLES)]
@@ -111,7 +114,7 @@ pub(crate) struct ServeArgs {
     /// Reply with the request (the default)
     #[arg(long, group = "reply")]
     pub echo: bool,
-    /// Reply with N bytes of a seeded pattern (seed 0)
+    /// Reply with N bytes of a seeded pattern (seed 2^64 - 1)
     #[arg(long, group = "reply", value_name = "N", value_parser = payload_size)]
     pub reply_bytes: Option<u64>,
     /// Reply with one byte
@@ -120,6 +123,9 @@ pub(crate) struct ServeArgs {
     /// Reply only after this time
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "0s")]
     pub delay: Duration,
+    /// The longest message to accept or send
+    #[arg(long, value_name = "N", default_value = "64MiB", value_parser = payload_size)]
+    pub max_message: u64,
     /// Poll without pause instead of sleeping
     #[arg(long)]
     pub busy: bool,

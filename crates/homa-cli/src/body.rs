@@ -21,6 +21,9 @@ pub(crate) const ORDER_BYTES: usize = 16;
 /// The longest reply a request may order, in bytes; a longer one is not taken as an order.
 pub(crate) const REPLY_BYTES_MAX: u32 = 64 << 20;
 
+/// Seed of the pattern a server replies with by itself; no call of `homa call` uses it for its request.
+pub(crate) const SERVER_SEED: u64 = u64::MAX;
+
 const MAGIC: [u8; 3] = [0x9e, b'H', b'M'];
 const KIND_PATTERN: u8 = 1;
 const KIND_CPU: u8 = 2;
@@ -117,11 +120,7 @@ pub(crate) fn first_wrong(seed: u64, offset: u64, piece: &[u8]) -> Option<u64> {
 
 /// The finalizer of SplitMix64: no two offsets or seeds in use give similar words.
 fn pattern_word(seed: u64, word_index: u64) -> u64 {
-    let mut z = seed.wrapping_add(
-        word_index
-            .wrapping_add(1)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15),
-    );
+    let mut z = seed.wrapping_add(word_index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
@@ -133,13 +132,7 @@ mod tests {
 
     #[test]
     fn an_order_survives_its_encoding() {
-        for order in [
-            Order::Pattern {
-                length: 12_345,
-                seed: u64::MAX - 3,
-            },
-            Order::CpuTime,
-        ] {
+        for order in [Order::Pattern { length: 12_345, seed: u64::MAX - 3 }, Order::CpuTime] {
             let body = pattern_with_order(7, 100, order);
             assert_eq!(body.len(), 100);
             assert_eq!(Order::decode(&body), Some(order));
@@ -157,10 +150,7 @@ mod tests {
 
     #[test]
     fn an_order_for_too_long_a_reply_is_no_order() {
-        let order = Order::Pattern {
-            length: REPLY_BYTES_MAX + 1,
-            seed: 0,
-        };
+        let order = Order::Pattern { length: REPLY_BYTES_MAX + 1, seed: 0 };
         assert_eq!(Order::decode(&order.encode()), None);
     }
 

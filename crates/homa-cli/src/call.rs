@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     fs,
-    io::{self, Write},
     time::{Duration, Instant},
 };
 
@@ -11,11 +10,12 @@ use bytes::{Buf, Bytes, BytesMut};
 use serde::Serialize;
 
 use crate::{
-    args::{CallArgs, PAYLOAD_BYTES_MAX},
+    args::{CallArgs, MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX},
     body::{self, ORDER_BYTES, Order},
     error::CliError,
     interrupt,
     latency::Latency,
+    output,
     progress::Progress,
     resolve::resolve,
     serve::settings,
@@ -34,7 +34,12 @@ pub(crate) fn run(args: &CallArgs, json: bool) -> Result<(), CliError> {
     let requests = Requests::new(args)?;
     let server = resolve(&args.address)?;
     interrupt::watch(|| {});
-    let mut client = connect(args.transport, Api::Event, server, &settings(false))?;
+    let mut client = connect(
+        args.transport,
+        Api::Event,
+        server,
+        &settings(false, requests.message_bytes_max()),
+    )?;
     let mut run = Run::new(args, requests);
     let broken = run.all(&mut *client).err();
     run.report(json)?;
@@ -68,22 +73,20 @@ impl Requests {
             })?),
             (None, None) => None,
         };
-        let size = content
-            .as_ref()
-            .map_or(args.size.unwrap_or(0), |bytes| bytes.len() as u64);
+        let size = content.as_ref().map_or(args.size.unwrap_or(0), |bytes| bytes.len() as u64);
         check_size(size, &content, reply_bytes)?;
         let printed = content.is_some() && args.count == 1;
-        Ok(Requests {
-            fixed: content.map(Bytes::from),
-            size: size as usize,
-            reply_bytes,
-            printed,
-        })
+        Ok(Requests { fixed: content.map(Bytes::from), size: size as usize, reply_bytes, printed })
+    }
+
+    /// The longest message of the run, or the usual limit; bytes.
+    fn message_bytes_max(&self) -> u32 {
+        let longest = self.size.saturating_add(ORDER_BYTES).try_into().unwrap_or(u32::MAX);
+        MESSAGE_BYTES_MAX.max(longest)
     }
 
     fn order(&self, call: u64) -> Option<Order> {
-        self.reply_bytes
-            .map(|length| Order::Pattern { length, seed: call })
+        self.reply_bytes.map(|length| Order::Pattern { length, seed: call })
     }
 
     fn body(&self, call: u64) -> Bytes {
@@ -188,20 +191,14 @@ impl<'a> Run<'a> {
             if self.pending.is_empty() {
                 break;
             }
-            let next = self
-                .deadlines
-                .front()
-                .map_or(Instant::now(), |(deadline, _)| *deadline);
+            let next = self.deadlines.front().map_or(Instant::now(), |(deadline, _)| *deadline);
             let until = next.min(Instant::now() + POLL);
             client.poll(until, &mut |call, outcome| match outcome {
                 Ok(reply) => self.replied(call, reply),
                 Err(error) => self.failed(call, error),
             })?;
             self.expire();
-            progress.show(
-                self.tally.ok + self.tally.failed + self.tally.wrong,
-                "calls",
-            );
+            progress.show(self.tally.ok + self.tally.failed + self.tally.wrong, "calls");
         }
         progress.finish();
         self.ended = Instant::now();
@@ -216,8 +213,7 @@ impl<'a> Run<'a> {
             self.begun += 1;
             self.tally.request_bytes += request.len() as u64;
             let started = Instant::now();
-            self.deadlines
-                .push_back((started + self.args.timeout, call));
+            self.deadlines.push_back((started + self.args.timeout, call));
             let request = self.args.verify.then_some(request);
             self.pending.insert(call, Pending { started, request });
         }
@@ -282,28 +278,18 @@ impl<'a> Run<'a> {
     }
 
     fn report(&self, json: bool) -> Result<(), CliError> {
-        let mut output = io::stdout().lock();
-        let written = if json {
-            let text = serde_json::to_string_pretty(&self.document());
-            text.map_err(io::Error::from)
-                .and_then(|text| writeln!(output, "{text}"))
-        } else if self.requests.printed {
-            self.print_reply(&mut output)
-        } else {
-            write!(output, "{}", self.summary())
-        };
-        written.map_err(|error| CliError::io("standard output", &error))
-    }
-
-    fn print_reply(&self, output: &mut impl Write) -> io::Result<()> {
-        let Some(reply) = &self.reply else {
-            return Ok(());
-        };
-        output.write_all(reply)?;
-        if self.args.text.is_some() && !reply.ends_with(b"\n") {
-            output.write_all(b"\n")?;
+        if json {
+            return output::document(&self.document());
         }
-        output.flush()
+        if !self.requests.printed {
+            return output::bytes(self.summary().as_bytes());
+        }
+        let Some(reply) = &self.reply else { return Ok(()) };
+        output::bytes(reply)?;
+        match self.args.text.is_some() && !reply.ends_with(b"\n") {
+            true => output::bytes(b"\n"),
+            false => Ok(()),
+        }
     }
 
     fn summary(&self) -> String {
@@ -346,10 +332,7 @@ impl<'a> Run<'a> {
             gbit_per_s: (tally.request_bytes + tally.reply_bytes) as f64 * 8e-9 / secs,
             latency: self.latency.percentiles(),
             errors: &tally.errors,
-            reply: self
-                .reply
-                .as_ref()
-                .map(|reply| String::from_utf8_lossy(reply).into_owned()),
+            reply: self.reply.as_ref().map(|reply| String::from_utf8_lossy(reply).into_owned()),
         }
     }
 
@@ -398,10 +381,7 @@ fn fault(
     wrong: impl Fn(u64, &[u8]) -> Option<u64>,
 ) -> Option<String> {
     if reply.remaining() != length {
-        return Some(format!(
-            "reply of {} bytes instead of {length}",
-            reply.remaining()
-        ));
+        return Some(format!("reply of {} bytes instead of {length}", reply.remaining()));
     }
     let mut offset = 0;
     while reply.has_remaining() {
@@ -441,15 +421,12 @@ mod tests {
         bad[4_321] ^= 0x10;
         let (front, back) = bad.split_at(1_234);
         let mut reply = front.chain(back);
-        let found = fault(&mut reply, 5_000, |offset, piece| {
-            first_difference(&request, offset, piece)
-        });
+        let found =
+            fault(&mut reply, 5_000, |offset, piece| first_difference(&request, offset, piece));
         assert_eq!(found.as_deref(), Some("byte 4321 of the reply is wrong"));
         let mut good = request.clone();
         assert_eq!(
-            fault(&mut good, 5_000, |offset, piece| first_difference(
-                &request, offset, piece
-            )),
+            fault(&mut good, 5_000, |offset, piece| first_difference(&request, offset, piece)),
             None
         );
     }

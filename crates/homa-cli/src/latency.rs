@@ -48,8 +48,7 @@ impl Latency {
 
     /// Adds one latency.
     pub(crate) fn record(&mut self, latency: Duration) {
-        self.0
-            .saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(MAX_NS));
+        self.0.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(MAX_NS));
     }
 
     /// Number of latencies.
@@ -85,15 +84,10 @@ mod tests {
         }
         let found = latency.percentiles();
         assert_eq!(found.count, 1_000);
-        for (value, expected) in [
-            (found.p50_us, 500.0),
-            (found.p99_us, 990.0),
-            (found.max_us, 1_000.0),
-        ] {
-            assert!(
-                (value / expected - 1.0).abs() < 0.001,
-                "{value} instead of {expected}"
-            );
+        for (value, expected) in
+            [(found.p50_us, 500.0), (found.p99_us, 990.0), (found.max_us, 1_000.0)]
+        {
+            assert!((value / expected - 1.0).abs() < 0.001, "{value} instead of {expected}");
         }
     }
 

@@ -8,6 +8,7 @@ mod error;
 mod interrupt;
 mod latency;
 mod manual;
+mod output;
 mod ping;
 mod progress;
 mod resolve;
@@ -59,7 +60,5 @@ fn check_carriage(global: &Global) -> Result<(), CliError> {
 }
 
 fn not_built(carriage: &str) -> CliError {
-    CliError::Usage(format!(
-        "carriage `{carriage}` is not yet built; use `--carriage udp`"
-    ))
+    CliError::Usage(format!("carriage `{carriage}` is not yet built; use `--carriage udp`"))
 }

@@ -1,15 +1,11 @@
 //! Shell completions and man pages, made from the command line's own description.
 
-use std::{
-    fs,
-    io::{self, Write},
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 use clap::CommandFactory;
 use serde_json::json;
 
-use crate::{args::Cli, error::CliError};
+use crate::{args::Cli, error::CliError, output};
 
 /// Prints a completion script.
 pub(crate) fn completions(shell: clap_complete::Shell, json: bool) -> Result<(), CliError> {
@@ -41,13 +37,8 @@ pub(crate) fn pages(directory: Option<&Path>, json: bool) -> Result<(), CliError
 }
 
 fn print(text: &[u8], name: &str, json: bool) -> Result<(), CliError> {
-    let mut output = io::stdout().lock();
-    let written = match json {
-        true => {
-            let document = json!({ name: String::from_utf8_lossy(text) });
-            writeln!(output, "{document}")
-        }
-        false => output.write_all(text),
-    };
-    written.map_err(|error| CliError::io("standard output", &error))
+    match json {
+        true => output::document(&json!({ name: String::from_utf8_lossy(text) })),
+        false => output::bytes(text),
+    }
 }

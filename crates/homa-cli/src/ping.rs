@@ -3,18 +3,19 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde_json::json;
+use serde::Serialize;
 
 use crate::{
-    args::PingArgs,
+    args::{MESSAGE_BYTES_MAX, PingArgs},
     body,
     error::CliError,
     interrupt,
-    latency::Latency,
+    latency::{Latency, Percentiles},
+    output,
     progress::Progress,
     resolve::resolve,
     serve::settings,
-    transport::{Api, Client, connect::connect},
+    transport::{Api, Client, Protocol, Wait, connect::connect},
     units::{format_number, format_size},
 };
 
@@ -28,7 +29,12 @@ const WARM_UP: Duration = Duration::from_millis(100);
 pub(crate) fn run(args: &PingArgs, json: bool) -> Result<(), CliError> {
     let server = resolve(&args.address)?;
     interrupt::watch(|| {});
-    let mut client = connect(args.transport, Api::Blocking, server, &settings(args.busy))?;
+    let mut client = connect(
+        args.transport,
+        Api::Blocking,
+        server,
+        &settings(args.busy, (args.size as u32).max(MESSAGE_BYTES_MAX)),
+    )?;
     let request = body::pattern(0, args.size as usize);
     let mut latency = Latency::new();
     let outcome = match args.secs {
@@ -38,8 +44,7 @@ pub(crate) fn run(args: &PingArgs, json: bool) -> Result<(), CliError> {
             for_count(&mut *client, &request, args.timeout, count, &mut latency)
         }
     };
-    report(args, &latency, json);
-    outcome
+    outcome.and(report(args, &latency, json))
 }
 
 fn for_count(
@@ -93,34 +98,37 @@ fn one(client: &mut dyn Client, request: &Bytes, timeout: Duration) -> Result<Du
     Ok(started.elapsed())
 }
 
-fn report(args: &PingArgs, latency: &Latency, json: bool) {
+fn report(args: &PingArgs, latency: &Latency, json: bool) -> Result<(), CliError> {
     let times = latency.percentiles();
     if json {
-        let document = json!({
-            "transport": args.transport.name(),
-            "wait": if args.busy { "busy" } else { "sleep" },
-            "size_bytes": args.size,
-            "count": times.count,
-            "min_us": times.min_us,
-            "p50_us": times.p50_us,
-            "p90_us": times.p90_us,
-            "p99_us": times.p99_us,
-            "p999_us": times.p999_us,
-            "max_us": times.max_us,
+        return output::document(&Document {
+            transport: args.transport,
+            wait: if args.busy { Wait::Busy } else { Wait::Sleep },
+            size_bytes: args.size,
+            latency: times,
         });
-        println!("{document:#}");
-    } else {
-        println!(
-            "{} pings of {} over {}, µs: min {}  P50 {}  P90 {}  P99 {}  P99.9 {}  max {}",
-            times.count,
-            format_size(args.size),
-            args.transport.name(),
-            format_number(times.min_us),
-            format_number(times.p50_us),
-            format_number(times.p90_us),
-            format_number(times.p99_us),
-            format_number(times.p999_us),
-            format_number(times.max_us),
-        );
     }
+    let text = format!(
+        "{} pings of {} over {}, µs: min {}  P50 {}  P90 {}  P99 {}  P99.9 {}  max {}\n",
+        times.count,
+        format_size(args.size),
+        args.transport.name(),
+        format_number(times.min_us),
+        format_number(times.p50_us),
+        format_number(times.p90_us),
+        format_number(times.p99_us),
+        format_number(times.p999_us),
+        format_number(times.max_us),
+    );
+    output::bytes(text.as_bytes())
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Document {
+    transport: Protocol,
+    wait: Wait,
+    size_bytes: u64,
+    #[serde(flatten)]
+    latency: Percentiles,
 }

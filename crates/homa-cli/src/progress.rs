@@ -22,12 +22,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// A bar for `total` steps.
     pub(crate) fn new(total: u64) -> Self {
-        Progress {
-            started: Instant::now(),
-            bar: None,
-            total,
-            terminal: io::stderr().is_terminal(),
-        }
+        Progress { started: Instant::now(), bar: None, total, terminal: io::stderr().is_terminal() }
     }
 
     /// Shows that `done` steps are done and what is under way.

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     args::ServeArgs,
     error::CliError,
-    interrupt,
+    interrupt, output,
     resolve::resolve,
     transport::{
         Api, Behaviour, Protocol, ReceiveBuffer, Responder, Settings, Wait,
@@ -25,7 +25,7 @@ enum End {
 /// Runs the command.
 pub(crate) fn run(args: &ServeArgs, json: bool) -> Result<(), CliError> {
     let address = resolve(&args.address)?;
-    let settings = settings(args.busy);
+    let settings = settings(args.busy, args.max_message as u32);
     let responder = Responder::new(behaviour(args));
     let started = Instant::now();
     let (sender, ended) = mpsc::channel();
@@ -36,20 +36,22 @@ pub(crate) fn run(args: &ServeArgs, json: bool) -> Result<(), CliError> {
     start_all(args, address, &settings, &responder, &sender)?;
     // This function holds a sender itself, so the channel cannot be closed.
     let end = ended.recv();
-    report(&responder, started, json);
+    let reported = report(&responder, started, json);
     match end {
         Ok(End::Failed(error)) => Err(error),
-        _ => Ok(()),
+        _ => reported,
     }
 }
 
 /// Settings for servers and callers that are not part of a benchmark.
-pub(crate) fn settings(busy: bool) -> Settings {
+pub(crate) fn settings(busy: bool, message_bytes_max: u32) -> Settings {
     Settings {
         wait: if busy { Wait::Busy } else { Wait::Sleep },
         connections: 1,
         congestion_control: None,
         receive_buffer: ReceiveBuffer::Large,
+        adaptive: true,
+        message_bytes_max,
     }
 }
 
@@ -90,18 +92,14 @@ fn start_all(
     Ok(())
 }
 
-fn report(responder: &Responder, started: Instant, json: bool) {
+fn report(responder: &Responder, started: Instant, json: bool) -> Result<(), CliError> {
     let (requests, request_bytes) = responder.served();
     let secs = started.elapsed().as_secs_f64();
     if json {
-        println!(
-            "{}",
-            json!({ "requests": requests, "request_bytes": request_bytes, "secs": secs })
-        );
-    } else {
-        println!(
-            "{requests} requests, {} in {secs:.1} s",
-            format_size(request_bytes)
+        return output::document(
+            &json!({ "requests": requests, "request_bytes": request_bytes, "secs": secs }),
         );
     }
+    let text = format!("{requests} requests, {} in {secs:.1} s\n", format_size(request_bytes));
+    output::bytes(text.as_bytes())
 }

@@ -18,9 +18,7 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
         "mi" => 1 << 20,
         "gi" => 1 << 30,
         _ => {
-            return Err(format!(
-                "`{text}` is not a size; examples: 100, 10k, 1M, 64KiB"
-            ));
+            return Err(format!("`{text}` is not a size; examples: 100, 10k, 1M, 64KiB"));
         }
     };
     scale(number, unit)
@@ -38,9 +36,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         "" | "s" => 1_000_000_000,
         "m" | "min" => 60_000_000_000,
         _ => {
-            return Err(format!(
-                "`{text}` is not a duration; examples: 10ms, 5s, 250us"
-            ));
+            return Err(format!("`{text}` is not a duration; examples: 10ms, 5s, 250us"));
         }
     };
     scale(number, unit_ns)
@@ -101,7 +97,7 @@ fn group_thousands(value: i64) -> String {
         text.push('-');
     }
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -110,9 +106,8 @@ fn group_thousands(value: i64) -> String {
 }
 
 fn split_number(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_')
-        .unwrap_or(text.len());
+    let end =
+        text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_').unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
     (number, suffix.trim_start())
 }
@@ -124,7 +119,7 @@ fn scale(number: &str, unit: u64) -> Option<u64> {
         return whole.checked_mul(unit);
     }
     let value = number.parse::<f64>().ok()? * unit as f64;
-    (value.is_finite() && value >= 0.0 && value < 9e18).then_some(value as u64)
+    (0.0..9e18).contains(&value).then_some(value as u64)
 }
 
 #[cfg(test)]
@@ -151,16 +146,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_size_is_refused() {
-        for text in [
-            "",
-            "k",
-            "-1",
-            "10x",
-            "1e3q",
-            "99999999999999999999",
-            "20000000000G",
-            "1..2",
-        ] {
+        for text in ["", "k", "-1", "10x", "1e3q", "99999999999999999999", "20000000000G", "1..2"] {
             assert!(parse_size(text).is_err(), "{text}");
         }
     }

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     body::{self, Order},
     error::CliError,
+    output,
     transport::{Api, Client, connect::connect},
 };
 
@@ -21,10 +22,7 @@ pub(crate) fn run(job: &str) -> Result<(), CliError> {
     pin::current_process(job.cpu)?;
     pin::end_with_parent();
     let outcome = measure(&job)?;
-    let line =
-        serde_json::to_string(&outcome).map_err(|error| CliError::Process(error.to_string()))?;
-    println!("{line}");
-    Ok(())
+    output::line(&outcome)
 }
 
 fn measure(job: &Job) -> Result<Outcome, CliError> {
@@ -39,30 +37,16 @@ fn work(client: &mut dyn Client, job: &Job) -> Result<Outcome, CliError> {
     match &job.work {
         Work::Latency { size_bytes } => measure::latency(client, *size_bytes, job.secs),
         Work::Unloaded { sizes_bytes } => measure::unloaded(client, sizes_bytes, job.secs),
-        Work::Closed {
-            size_bytes,
-            reply_bytes,
-            outstanding,
-        } => {
+        Work::Closed { size_bytes, reply_bytes, outstanding } => {
             let mut source = fixed_source(*size_bytes as usize, *reply_bytes);
             measure::closed(client, &mut *source, *outstanding, job.secs)
         }
-        Work::Capacity {
-            workload,
-            outstanding,
-            seed,
-        } => {
+        Work::Capacity { workload, outstanding, seed } => {
             let workload = Workload::load(workload)?;
             let mut source = workload_source(workload, *seed);
             measure::closed(client, &mut *source, *outstanding, job.secs)
         }
-        Work::Mixed {
-            workload,
-            rpc_per_s,
-            unloaded,
-            classes_bytes,
-            seed,
-        } => {
+        Work::Mixed { workload, rpc_per_s, unloaded, classes_bytes, seed } => {
             let workload = Workload::load(workload)?;
             let offer = open::Offer {
                 workload: &workload,

@@ -80,8 +80,7 @@ impl Machine {
             number(self.rmem_default_bytes),
             number(self.rmem_max_bytes),
             self.tcp_congestion,
-            self.loadavg
-                .map_or("unknown".to_owned(), |load| format!("{load:.2}")),
+            self.loadavg.map_or("unknown".to_owned(), |load| format!("{load:.2}")),
         )
     }
 }

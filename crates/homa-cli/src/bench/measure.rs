@@ -30,10 +30,7 @@ impl Window {
         let length = Duration::from_secs_f64(secs.clamp(0.001, 86_400.0));
         let from =
             Instant::now() + (length / 5).clamp(Duration::from_millis(30), Duration::from_secs(1));
-        Window {
-            from,
-            until: from + length,
-        }
+        Window { from, until: from + length }
     }
 }
 
@@ -47,10 +44,7 @@ pub(crate) struct CpuMeter {
 impl CpuMeter {
     /// Begins with the server's time as [`server_cpu_ns`] told it.
     pub(crate) fn start(server_ns: u64) -> Self {
-        CpuMeter {
-            client_ns: process_cpu_ns(),
-            server_ns,
-        }
+        CpuMeter { client_ns: process_cpu_ns(), server_ns }
     }
 
     /// CPU time of this process since the beginning, in nanoseconds; call before the server is asked.
@@ -80,9 +74,7 @@ pub(crate) fn cpu_reply(reply: &mut dyn Buf) -> u64 {
 /// CPU time the server process has used, in nanoseconds.
 pub(crate) fn server_cpu_ns(client: &mut dyn Client) -> Result<u64, CliError> {
     let mut server_ns = 0;
-    client.call(&cpu_request(), CALL_TIMEOUT, &mut |reply| {
-        server_ns = cpu_reply(reply)
-    })?;
+    client.call(&cpu_request(), CALL_TIMEOUT, &mut |reply| server_ns = cpu_reply(reply))?;
     Ok(server_ns)
 }
 
@@ -166,12 +158,7 @@ pub(crate) fn closed(
         meter.server_ns(server_cpu_ns(client)?) as f64 * calls as f64 / run.ended.max(1) as f64;
     Ok(Outcome {
         calls,
-        ..outcome(
-            &run.latency,
-            length,
-            run.payload_bytes,
-            client_ns + server_ns as u64,
-        )
+        ..outcome(&run.latency, length, run.payload_bytes, client_ns + server_ns as u64)
     })
 }
 
@@ -244,9 +231,7 @@ impl Closed {
         if count > 0 {
             self.last_end = now;
         } else if now - self.last_end > CALL_TIMEOUT {
-            return Err(CliError::Transport(format!(
-                "no call ended within {CALL_TIMEOUT:?}"
-            )));
+            return Err(CliError::Transport(format!("no call ended within {CALL_TIMEOUT:?}")));
         }
         for (slot, reply_bytes) in ended.drain(..) {
             self.free.push(slot);

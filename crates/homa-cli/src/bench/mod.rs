@@ -19,13 +19,10 @@ mod workload;
 pub(crate) mod client;
 pub(crate) mod server;
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
 use self::{machine::Machine, pin::Cores, report::Report, rounds::Rounds, workload::Workload};
-use crate::{args::BenchArgs, error::CliError, resolve::resolve};
+use crate::{args::BenchArgs, error::CliError, output, resolve::resolve};
 
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs, json: bool) -> Result<(), CliError> {
@@ -56,15 +53,11 @@ fn draw(args: &BenchArgs, report: &Report) -> Result<Vec<PathBuf>, CliError> {
 }
 
 fn print(report: &Report, pictures: &[PathBuf], json: bool) -> Result<(), CliError> {
-    let mut output = io::stdout().lock();
-    let written = if json {
-        let text = serde_json::to_string_pretty(report).map_err(io::Error::from);
-        text.and_then(|text| writeln!(output, "{text}"))
-    } else {
-        output.write_all(table::render(report).as_bytes())
-    };
     for picture in pictures {
         eprintln!("homa: slowdown by message size: {}", picture.display());
     }
-    written.map_err(|error| CliError::io("standard output", &error))
+    match json {
+        true => output::document(report),
+        false => output::bytes(table::render(report).as_bytes()),
+    }
 }

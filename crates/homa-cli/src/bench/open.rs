@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 
 use super::{
     job::{Outcome, Slowdown},
-    measure::{CALL_TIMEOUT, CpuMeter, outcome, server_cpu_ns},
+    measure::{CpuMeter, outcome, server_cpu_ns},
     rng::Rng,
     workload::Workload,
 };
@@ -103,10 +103,7 @@ impl<'a> Run<'a> {
             offer,
             payload: body::pattern(
                 0,
-                offer
-                    .classes_bytes
-                    .last()
-                    .map_or(1, |bytes| *bytes as usize),
+                offer.classes_bytes.last().map_or(1, |bytes| *bytes as usize),
             ),
             start,
             count_from,
@@ -123,11 +120,8 @@ impl<'a> Run<'a> {
     }
 
     fn all(&mut self, client: &mut dyn Client) -> Result<(), CliError> {
-        let mut arrivals = Arrivals {
-            offer: self.offer,
-            rng: Rng::new(self.offer.seed),
-            next_s: 0.0,
-        };
+        let mut arrivals =
+            Arrivals { offer: self.offer, rng: Rng::new(self.offer.seed), next_s: 0.0 };
         let mut next = self.intended(arrivals.take());
         let deadline = self.end + DRAIN;
         loop {
@@ -153,11 +147,7 @@ impl<'a> Run<'a> {
 
     fn intended(&self, (at_s, size_bytes): (f64, u64)) -> Slot {
         let intended = self.start + Duration::from_secs_f64(at_s);
-        Slot {
-            intended,
-            size_bytes,
-            counted: intended >= self.count_from,
-        }
+        Slot { intended, size_bytes, counted: intended >= self.count_from }
     }
 
     fn begin(&mut self, client: &mut dyn Client, slot: Slot) -> Result<(), CliError> {
@@ -165,9 +155,7 @@ impl<'a> Run<'a> {
         let Some(token) = self.free.pop() else {
             return Ok(());
         };
-        let request = self
-            .payload
-            .slice(..self.payload.len().min(slot.size_bytes as usize));
+        let request = self.payload.slice(..self.payload.len().min(slot.size_bytes as usize));
         client.start(token, &request)?;
         self.slots[token as usize] = Some(slot);
         self.calls_made += 1;
@@ -200,10 +188,7 @@ impl<'a> Run<'a> {
         let slowdown = time.as_secs_f64() * 1e6 / unloaded_us;
         let thousandths = (slowdown * 1e3).min(1e12) as u64;
         self.all.saturating_record(thousandths);
-        let class = self
-            .offer
-            .classes_bytes
-            .partition_point(|end| *end < slot.size_bytes);
+        let class = self.offer.classes_bytes.partition_point(|end| *end < slot.size_bytes);
         if let Some(class) = self.classes.get_mut(class) {
             class.saturating_record(thousandths);
         }
@@ -241,12 +226,8 @@ impl<'a> Run<'a> {
         // The processes' time covers the calls of the warm-up too.
         let share = counted as f64 / self.calls_made.max(1) as f64;
         let length = Duration::from_secs_f64(self.offer.secs);
-        let all = outcome(
-            &self.latency,
-            length,
-            self.payload_bytes,
-            (cpu_ns as f64 * share) as u64,
-        );
+        let all =
+            outcome(&self.latency, length, self.payload_bytes, (cpu_ns as f64 * share) as u64);
         Outcome {
             calls: counted - self.unfinished,
             unfinished: self.unfinished,
@@ -265,27 +246,22 @@ fn slowdowns() -> Histogram<u64> {
 /// The time for a size between measured ones; beyond them, in proportion to the last two.
 pub(crate) fn interpolate(points: &[(u64, f64)], size_bytes: u64) -> f64 {
     let index = points.partition_point(|point| point.0 < size_bytes);
-    let (low, high) = match (
-        index.checked_sub(1).and_then(|low| points.get(low)),
-        points.get(index),
-    ) {
-        (_, Some(high)) if high.0 == size_bytes => return high.1,
-        (Some(low), Some(high)) => (low, high),
-        (None, Some(only)) => return only.1,
-        (Some(last), None) => match points
-            .len()
-            .checked_sub(2)
-            .and_then(|before| points.get(before))
-        {
-            Some(before) => (before, last),
-            None => return last.1,
-        },
-        (None, None) => return 0.0,
-    };
+    let (low, high) =
+        match (index.checked_sub(1).and_then(|low| points.get(low)), points.get(index)) {
+            (_, Some(high)) if high.0 == size_bytes => return high.1,
+            (Some(low), Some(high)) => (low, high),
+            (None, Some(only)) => return only.1,
+            (Some(last), None) => {
+                match points.len().checked_sub(2).and_then(|before| points.get(before)) {
+                    Some(before) => (before, last),
+                    None => return last.1,
+                }
+            }
+            (None, None) => return 0.0,
+        };
     let slope = (high.1 - low.1) / (high.0 - low.0).max(1) as f64;
     (low.1 + slope * (size_bytes as f64 - low.0 as f64)).max(low.1.min(high.1))
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -349,10 +325,7 @@ mod tests {
         let now = Instant::now();
         let mut client = Pausing {
             calls: VecDeque::new(),
-            pause: (
-                now + Duration::from_millis(150),
-                now + Duration::from_millis(250),
-            ),
+            pause: (now + Duration::from_millis(150), now + Duration::from_millis(250)),
         };
         let offer = Offer {
             workload: &workload,

@@ -1,7 +1,7 @@
 //! Which measurements a benchmark consists of.
 
 use crate::{
-    args::{BenchArgs, BenchTest},
+    args::{BenchArgs, BenchTest, MESSAGE_BYTES_MAX},
     error::CliError,
     transport::{Api, ReceiveBuffer, Settings, Wait},
 };
@@ -49,6 +49,8 @@ impl Case {
             connections: self.connections as usize,
             congestion_control: Some(congestion_control.to_owned()),
             receive_buffer: self.receive_buffer,
+            adaptive: self.test == BenchTest::Rate,
+            message_bytes_max: MESSAGE_BYTES_MAX,
         }
     }
 }
@@ -58,17 +60,9 @@ pub(crate) fn cases(args: &BenchArgs) -> Result<Vec<Case>, CliError> {
     check(args)?;
     let tests = match args.test {
         Some(test) => vec![test],
-        None => vec![
-            BenchTest::Latency,
-            BenchTest::Rate,
-            BenchTest::Goodput,
-            BenchTest::Mixed,
-        ],
+        None => vec![BenchTest::Latency, BenchTest::Rate, BenchTest::Goodput, BenchTest::Mixed],
     };
-    Ok(tests
-        .into_iter()
-        .flat_map(|test| cases_of(test, args))
-        .collect())
+    Ok(tests.into_iter().flat_map(|test| cases_of(test, args)).collect())
 }
 
 fn check(args: &BenchArgs) -> Result<(), CliError> {
@@ -97,11 +91,7 @@ fn cases_of(test: BenchTest, args: &BenchArgs) -> Vec<Case> {
 }
 
 fn base(test: BenchTest, args: &BenchArgs) -> Case {
-    let usual = if args.test.is_some() {
-        SECS_OF_ONE
-    } else {
-        SECS_OF_ALL
-    };
+    let usual = if args.test.is_some() { SECS_OF_ONE } else { SECS_OF_ALL };
     Case {
         test,
         api: Api::Event,
@@ -118,11 +108,9 @@ fn base(test: BenchTest, args: &BenchArgs) -> Case {
 fn latency(args: &BenchArgs) -> Vec<Case> {
     let modes: &[(Wait, Api)] = match args.busy {
         true => &[(Wait::Busy, Api::Blocking)],
-        false => &[
-            (Wait::Sleep, Api::Blocking),
-            (Wait::Busy, Api::Blocking),
-            (Wait::Sleep, Api::Tokio),
-        ],
+        false => {
+            &[(Wait::Sleep, Api::Blocking), (Wait::Busy, Api::Blocking), (Wait::Sleep, Api::Tokio)]
+        }
     };
     let sizes = args.size.map_or(vec![100, 10_000], |size| vec![size]);
     let case = |wait, api, size| Case {
@@ -135,16 +123,9 @@ fn latency(args: &BenchArgs) -> Vec<Case> {
     };
     let of_mode = |(wait, api): &(Wait, Api)| {
         let (wait, api) = (*wait, *api);
-        sizes
-            .iter()
-            .map(move |size| (wait, api, *size))
-            .collect::<Vec<_>>()
+        sizes.iter().map(move |size| (wait, api, *size)).collect::<Vec<_>>()
     };
-    modes
-        .iter()
-        .flat_map(of_mode)
-        .map(|(wait, api, size)| case(wait, api, size))
-        .collect()
+    modes.iter().flat_map(of_mode).map(|(wait, api, size)| case(wait, api, size)).collect()
 }
 
 fn rate(args: &BenchArgs) -> Vec<Case> {
@@ -173,12 +154,7 @@ fn goodput(args: &BenchArgs) -> Vec<Case> {
 
 fn mixed(args: &BenchArgs) -> Case {
     let case = base(BenchTest::Mixed, args);
-    Case {
-        size_bytes: None,
-        outstanding: None,
-        secs: case.secs * MIXED_FACTOR,
-        ..case
-    }
+    Case { size_bytes: None, outstanding: None, secs: case.secs * MIXED_FACTOR, ..case }
 }
 
 #[cfg(test)]
@@ -199,19 +175,11 @@ mod tests {
     #[test]
     fn without_options_everything_is_measured_in_less_than_a_minute() {
         let cases = plan("").unwrap();
-        for test in [
-            BenchTest::Latency,
-            BenchTest::Rate,
-            BenchTest::Goodput,
-            BenchTest::Mixed,
-        ] {
+        for test in [BenchTest::Latency, BenchTest::Rate, BenchTest::Goodput, BenchTest::Mixed] {
             assert!(cases.iter().any(|case| case.test == test), "{test:?}");
         }
         // Two transports, five rounds, a fifth or 30 ms of warm-up and 50 ms to start processes.
-        let total: f64 = cases
-            .iter()
-            .map(|case| 2.0 * 5.0 * (case.secs * 1.2 + 0.05))
-            .sum();
+        let total: f64 = cases.iter().map(|case| 2.0 * 5.0 * (case.secs * 1.2 + 0.05)).sum();
         assert!(total < 50.0, "{total} s");
     }
 
@@ -237,10 +205,7 @@ mod tests {
     #[test]
     fn options_without_meaning_are_refused() {
         assert!(matches!(plan("mixed --size 10"), Err(CliError::Usage(_))));
-        assert!(matches!(
-            plan("latency --outstanding 2"),
-            Err(CliError::Usage(_))
-        ));
+        assert!(matches!(plan("latency --outstanding 2"), Err(CliError::Usage(_))));
         assert!(matches!(plan("goodput --size 10"), Err(CliError::Usage(_))));
     }
 }

@@ -49,19 +49,12 @@ pub(crate) fn write(
 }
 
 fn draw(curves: &[Curve], workload: &str) -> Result<String, Failure> {
-    let sizes: Vec<u64> = curves.first().map_or(Vec::new(), |curve| {
-        curve.points.iter().map(|p| p.0).collect()
-    });
-    let highest = curves
-        .iter()
-        .flat_map(|curve| &curve.points)
-        .map(|point| point.2)
-        .fold(2.0, f64::max);
-    let lowest = curves
-        .iter()
-        .flat_map(|curve| &curve.points)
-        .map(|point| point.1)
-        .fold(1.0, f64::min);
+    let sizes: Vec<u64> =
+        curves.first().map_or(Vec::new(), |curve| curve.points.iter().map(|p| p.0).collect());
+    let highest =
+        curves.iter().flat_map(|curve| &curve.points).map(|point| point.2).fold(2.0, f64::max);
+    let lowest =
+        curves.iter().flat_map(|curve| &curve.points).map(|point| point.1).fold(1.0, f64::min);
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (WIDTH, HEIGHT)).into_drawing_area();
@@ -69,10 +62,7 @@ fn draw(curves: &[Curve], workload: &str) -> Result<String, Failure> {
         let last = sizes.len().saturating_sub(1).max(1) as f64;
         let vertical = (lowest.max(0.01) * 0.9..highest * 1.3).log_scale();
         let mut chart = ChartBuilder::on(&area)
-            .caption(
-                format!("Slowdown by message size, workload {workload}"),
-                ("sans-serif", 22),
-            )
+            .caption(format!("Slowdown by message size, workload {workload}"), ("sans-serif", 22))
             .margin(16)
             .x_label_area_size(48)
             .y_label_area_size(64)
@@ -104,10 +94,7 @@ fn draw(curves: &[Curve], workload: &str) -> Result<String, Failure> {
 type Chart<'a, 'b> = ChartContext<
     'a,
     SVGBackend<'b>,
-    Cartesian2d<
-        plotters::coord::types::RangedCoordf64,
-        LogCoord<f64>,
-    >,
+    Cartesian2d<plotters::coord::types::RangedCoordf64, LogCoord<f64>>,
 >;
 
 fn draw_curve(chart: &mut Chart<'_, '_>, curve: &Curve) -> Result<(), Failure> {
@@ -123,11 +110,7 @@ fn draw_curve(chart: &mut Chart<'_, '_>, curve: &Curve) -> Result<(), Failure> {
             .enumerate()
             .map(|(x, point)| (x as f64, value(point).max(0.01)))
             .collect();
-        let style = if filled {
-            color.stroke_width(3)
-        } else {
-            color.mix(0.6).stroke_width(2)
-        };
+        let style = if filled { color.stroke_width(3) } else { color.mix(0.6).stroke_width(2) };
         let mark = ShapeStyle { filled, ..style };
         chart
             .draw_series(LineSeries::new(points.iter().copied(), style))?
@@ -144,9 +127,7 @@ fn size_label(sizes: &[u64], x: f64) -> String {
     if (x - index).abs() > 0.01 || index < 0.0 {
         return String::new();
     }
-    sizes
-        .get(index as usize)
-        .map_or(String::new(), |size| format_size(*size))
+    sizes.get(index as usize).map_or(String::new(), |size| format_size(*size))
 }
 
 /// A PNG of the picture, with a font that comes with this program.
@@ -154,26 +135,16 @@ fn rasterize(svg: &str) -> Result<Vec<u8>, Failure> {
     let mut options = usvg::Options::default();
     let fonts = options.fontdb_mut();
     fonts.load_font_data(epaint_default_fonts::UBUNTU_LIGHT.to_vec());
-    let family = fonts
-        .faces()
-        .next()
-        .and_then(|face| face.families.first())
-        .map(|family| family.0.clone());
+    let family =
+        fonts.faces().next().and_then(|face| face.families.first()).map(|family| family.0.clone());
     if let Some(family) = family {
         fonts.set_sans_serif_family(family);
     }
     let tree = usvg::Tree::from_str(svg, &options)?;
     let size = tree.size();
-    let (width, height) = (
-        (size.width() * PNG_SCALE) as u32,
-        (size.height() * PNG_SCALE) as u32,
-    );
+    let (width, height) = ((size.width() * PNG_SCALE) as u32, (size.height() * PNG_SCALE) as u32);
     let mut pixmap = Pixmap::new(width, height).ok_or("picture without area")?;
-    resvg::render(
-        &tree,
-        Transform::from_scale(PNG_SCALE, PNG_SCALE),
-        &mut pixmap.as_mut(),
-    );
+    resvg::render(&tree, Transform::from_scale(PNG_SCALE, PNG_SCALE), &mut pixmap.as_mut());
     Ok(pixmap.encode_png()?)
 }
 
@@ -183,35 +154,18 @@ mod tests {
 
     fn curves() -> Vec<Curve> {
         let points = |factor: f64| {
-            vec![
-                (64, 1.0, 3.0 * factor),
-                (1_000, 1.5, 9.0 * factor),
-                (1_000_000, 2.0, 4.0),
-            ]
+            vec![(64, 1.0, 3.0 * factor), (1_000, 1.5, 9.0 * factor), (1_000_000, 2.0, 4.0)]
         };
         vec![
-            Curve {
-                transport: Protocol::Tcp,
-                points: points(10.0),
-            },
-            Curve {
-                transport: Protocol::HomaUdp,
-                points: points(1.0),
-            },
+            Curve { transport: Protocol::Tcp, points: points(10.0) },
+            Curve { transport: Protocol::HomaUdp, points: points(1.0) },
         ]
     }
 
     #[test]
     fn the_picture_names_both_transports_and_every_size() {
         let svg = draw(&curves(), "w3").unwrap();
-        for text in [
-            "tcp P99",
-            "homa-udp P50",
-            "64 B",
-            "1 kB",
-            "1 MB",
-            "workload w3",
-        ] {
+        for text in ["tcp P99", "homa-udp P50", "64 B", "1 kB", "1 MB", "workload w3"] {
             assert!(svg.contains(text), "{text} is missing in {svg}");
         }
     }
@@ -225,18 +179,12 @@ mod tests {
         assert!(fs::read(&files[1]).unwrap().starts_with(b"\x89PNG"));
         let blocked = directory.path().join("file");
         fs::write(&blocked, "x").unwrap();
-        assert!(matches!(
-            write(&curves(), "w3", &blocked, false),
-            Err(CliError::File { .. })
-        ));
+        assert!(matches!(write(&curves(), "w3", &blocked, false), Err(CliError::File { .. })));
     }
 
     #[test]
     fn a_single_size_can_be_drawn_too() {
-        let one = vec![Curve {
-            transport: Protocol::Tcp,
-            points: vec![(500, 1.0, 1.0)],
-        }];
+        let one = vec![Curve { transport: Protocol::Tcp, points: vec![(500, 1.0, 1.0)] }];
         assert!(draw(&one, "fixed.csv").is_ok());
     }
 }

@@ -67,12 +67,7 @@ impl Launcher {
         interrupt::watch(move || {
             let _ = on_interrupt.send(Message::Interrupted);
         });
-        Ok(Launcher {
-            program,
-            sender,
-            receiver,
-            jobs: 0,
-        })
+        Ok(Launcher { program, sender, receiver, jobs: 0 })
     }
 
     /// Starts a server and waits until it listens.
@@ -88,23 +83,16 @@ impl Launcher {
                 spec.protocol.name()
             ))
         })?;
-        Ok(ServerProcess {
-            address: listening.address,
-            _process: process,
-        })
+        Ok(ServerProcess { address: listening.address, _process: process })
     }
 
     /// Runs a client to its end.
     pub(crate) fn run_client(&mut self, job: &Job) -> Result<Outcome, CliError> {
         let mut process = self.spawn("bench-client", job, Stdio::piped())?;
-        let id = self.read(&mut process, |mut output, text| {
-            output.read_to_string(text).map(|_| ())
-        })?;
-        let text = self.wait(
-            id,
-            Duration::from_secs_f64(job.secs) * 2 + CLIENT_GRACE,
-            &mut process,
-        )?;
+        let id =
+            self.read(&mut process, |mut output, text| output.read_to_string(text).map(|_| ()))?;
+        let text =
+            self.wait(id, Duration::from_secs_f64(job.secs) * 2 + CLIENT_GRACE, &mut process)?;
         serde_json::from_str(&text).map_err(|_| failure_of(&mut process))
     }
 
@@ -157,10 +145,7 @@ impl Launcher {
     ) -> Result<String, CliError> {
         let deadline = Instant::now() + timeout;
         while !interrupt::pressed() {
-            match self
-                .receiver
-                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            {
+            match self.receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Message::Printed(printed, text)) if printed == job => {
                     return text.map_err(|error| CliError::Process(error.to_string()));
                 }
@@ -169,9 +154,7 @@ impl Launcher {
                 Ok(Message::Interrupted) => break,
                 Err(RecvTimeoutError::Timeout) => {
                     let _ = process.0.kill();
-                    return Err(CliError::Process(format!(
-                        "it took longer than {timeout:?}"
-                    )));
+                    return Err(CliError::Process(format!("it took longer than {timeout:?}")));
                 }
                 // This launcher holds a sender itself.
                 Err(RecvTimeoutError::Disconnected) => break,

@@ -135,12 +135,10 @@ const GOODPUT: Metric = ("gbit_per_s", Outcome::gbit_per_s);
 const P50: Metric = ("p50_us", |outcome| outcome.p50_us);
 const P99: Metric = ("p99_us", |outcome| outcome.p99_us);
 const P999: Metric = ("p999_us", |outcome| outcome.p999_us);
-const SLOWDOWN_P50: Metric = ("slowdown_p50", |outcome| {
-    outcome.slowdown.as_ref().map_or(f64::NAN, |s| s.p50)
-});
-const SLOWDOWN_P99: Metric = ("slowdown_p99", |outcome| {
-    outcome.slowdown.as_ref().map_or(f64::NAN, |s| s.p99)
-});
+const SLOWDOWN_P50: Metric =
+    ("slowdown_p50", |outcome| outcome.slowdown.as_ref().map_or(f64::NAN, |s| s.p50));
+const SLOWDOWN_P99: Metric =
+    ("slowdown_p99", |outcome| outcome.slowdown.as_ref().map_or(f64::NAN, |s| s.p99));
 
 /// The figures that mean something in a test.
 fn metrics(test: BenchTest) -> &'static [Metric] {
@@ -148,16 +146,7 @@ fn metrics(test: BenchTest) -> &'static [Metric] {
         BenchTest::Latency => &[P50, P99, P999, CPU],
         BenchTest::Rate => &[RATE, P50, P99, P999, CPU],
         BenchTest::Goodput => &[GOODPUT, RATE, P50, P99, CPU],
-        BenchTest::Mixed => &[
-            RATE,
-            GOODPUT,
-            P50,
-            P99,
-            P999,
-            CPU,
-            SLOWDOWN_P50,
-            SLOWDOWN_P99,
-        ],
+        BenchTest::Mixed => &[RATE, GOODPUT, P50, P99, P999, CPU, SLOWDOWN_P50, SLOWDOWN_P99],
     }
 }
 
@@ -166,10 +155,7 @@ impl Report {
     pub(crate) fn new(machine: Machine, results: &[CaseResults], failures: &[String]) -> Self {
         let rows = results.iter().flat_map(rows).collect();
         let mut ratios = Vec::new();
-        for tcp in results
-            .iter()
-            .filter(|results| results.protocol == Protocol::Tcp)
-        {
+        for tcp in results.iter().filter(|results| results.protocol == Protocol::Tcp) {
             let homa = results
                 .iter()
                 .find(|other| other.protocol != Protocol::Tcp && other.case == tcp.case);
@@ -177,39 +163,24 @@ impl Report {
                 add_ratios(homa, tcp, &mut ratios);
             }
         }
-        Report {
-            machine,
-            rows,
-            ratios,
-            failures: failures.to_vec(),
-        }
+        Report { machine, rows, ratios, failures: failures.to_vec() }
     }
 
     /// The slowdown by size, for the picture.
     pub(crate) fn curves(&self) -> Vec<Curve> {
         let mut curves: Vec<Curve> = Vec::new();
-        for row in self
-            .rows
-            .iter()
-            .filter(|row| row.key.test == BenchTest::Mixed)
-        {
+        for row in self.rows.iter().filter(|row| row.key.test == BenchTest::Mixed) {
             let figures = &row.figures;
-            let (Some(size), Some(p50), Some(p99)) = (
-                row.key.size_bytes,
-                figures.slowdown_p50,
-                figures.slowdown_p99,
-            ) else {
+            let (Some(size), Some(p50), Some(p99)) =
+                (row.key.size_bytes, figures.slowdown_p50, figures.slowdown_p99)
+            else {
                 continue;
             };
-            match curves
-                .iter_mut()
-                .find(|curve| curve.transport == row.transport)
-            {
+            match curves.iter_mut().find(|curve| curve.transport == row.transport) {
                 Some(curve) => curve.points.push((size, p50, p99)),
-                None => curves.push(Curve {
-                    transport: row.transport,
-                    points: vec![(size, p50, p99)],
-                }),
+                None => {
+                    curves.push(Curve { transport: row.transport, points: vec![(size, p50, p99)] })
+                }
             }
         }
         curves
@@ -218,13 +189,7 @@ impl Report {
 
 fn key(case: &Case, size_bytes: Option<u64>) -> Key {
     let rcvbuf = (case.receive_buffer != ReceiveBuffer::Large).then_some(case.receive_buffer);
-    Key {
-        test: case.test,
-        wait: case.wait,
-        api: case.api,
-        size_bytes,
-        rcvbuf,
-    }
+    Key { test: case.test, wait: case.wait, api: case.api, size_bytes, rcvbuf }
 }
 
 /// The row of a case, followed by those of its classes.
@@ -243,12 +208,8 @@ fn rows(results: &CaseResults) -> Vec<Row> {
         figures,
     };
     let mut rows = vec![row(case.size_bytes, figures(results))];
-    for (index, class) in results
-        .done()
-        .next()
-        .map_or(&[][..], |first| &first.classes)
-        .iter()
-        .enumerate()
+    for (index, class) in
+        results.done().next().map_or(&[][..], |first| &first.classes).iter().enumerate()
     {
         rows.push(row(Some(class.size_bytes), class_figures(results, index)));
     }
@@ -278,9 +239,7 @@ fn figures(results: &CaseResults) -> Figures {
 
 fn class_figures(results: &CaseResults, index: usize) -> Figures {
     let value = |metric: fn(&Slowdown) -> f64| {
-        let classes = results
-            .done()
-            .filter_map(|outcome| outcome.classes.get(index));
+        let classes = results.done().filter_map(|outcome| outcome.classes.get(index));
         median(classes.filter(|class| class.count > 0).map(metric)).map(rounded)
     };
     Figures {
@@ -292,31 +251,18 @@ fn class_figures(results: &CaseResults, index: usize) -> Figures {
 
 fn add_ratios(homa: &CaseResults, tcp: &CaseResults, ratios: &mut Vec<Ratio>) {
     let case = &tcp.case;
-    let rounds = || {
-        homa.outcomes
-            .iter()
-            .flatten()
-            .zip(tcp.outcomes.iter().flatten())
-    };
+    let rounds = || homa.outcomes.iter().flatten().zip(tcp.outcomes.iter().flatten());
     let mut add = |size_bytes, metric, values: Vec<f64>| {
         if let Some(Spread { median, min, max }) = Spread::of(values) {
             let (homa_over_tcp, min, max) = (rounded(median), rounded(min), rounded(max));
-            ratios.push(Ratio {
-                key: key(case, size_bytes),
-                metric,
-                homa_over_tcp,
-                min,
-                max,
-            });
+            ratios.push(Ratio { key: key(case, size_bytes), metric, homa_over_tcp, min, max });
         }
     };
     for (name, metric) in metrics(case.test) {
         add(
             case.size_bytes,
             name,
-            rounds()
-                .map(|(homa, tcp)| metric(homa) / metric(tcp))
-                .collect(),
+            rounds().map(|(homa, tcp)| metric(homa) / metric(tcp)).collect(),
         );
     }
     let Some((first, _)) = rounds().next() else {
@@ -328,16 +274,8 @@ fn add_ratios(homa: &CaseResults, tcp: &CaseResults, ratios: &mut Vec<Ratio>) {
                 .filter_map(|(homa, tcp)| Some((homa.classes.get(index)?, tcp.classes.get(index)?)))
         };
         let size = Some(class.size_bytes);
-        add(
-            size,
-            "slowdown_p50",
-            both().map(|(homa, tcp)| homa.p50 / tcp.p50).collect(),
-        );
-        add(
-            size,
-            "slowdown_p99",
-            both().map(|(homa, tcp)| homa.p99 / tcp.p99).collect(),
-        );
+        add(size, "slowdown_p50", both().map(|(homa, tcp)| homa.p50 / tcp.p50).collect());
+        add(size, "slowdown_p99", both().map(|(homa, tcp)| homa.p99 / tcp.p99).collect());
     }
 }
 
@@ -376,12 +314,7 @@ pub(crate) mod tests {
     }
 
     fn results(test: BenchTest, protocol: Protocol, times_us: &[f64]) -> CaseResults {
-        let slowdown = |p50| Slowdown {
-            size_bytes: 50,
-            count: 10,
-            p50,
-            p99: 2.0 * p50,
-        };
+        let slowdown = |p50| Slowdown { size_bytes: 50, count: 10, p50, p99: 2.0 * p50 };
         let outcome = |time_us: &f64| {
             Some(Outcome {
                 calls: 1_000,
@@ -422,11 +355,7 @@ pub(crate) mod tests {
     #[test]
     fn ratios_are_taken_round_by_round_before_the_median() {
         let report = sample();
-        let ratio = report
-            .ratios
-            .iter()
-            .find(|ratio| ratio.metric == "p50_us")
-            .unwrap();
+        let ratio = report.ratios.iter().find(|ratio| ratio.metric == "p50_us").unwrap();
         assert_eq!((ratio.homa_over_tcp, ratio.min, ratio.max), (0.8, 0.5, 1.0));
     }
 
@@ -438,24 +367,14 @@ pub(crate) mod tests {
         for (field, value) in [("test", "rate"), ("transport", "tcp"), ("wait", "sleep")] {
             assert_eq!(row[field], value);
         }
-        for field in [
-            "size_bytes",
-            "outstanding",
-            "conns",
-            "rounds",
-            "p50_us",
-            "p99_us",
-            "p999_us",
-        ] {
+        for field in ["size_bytes", "outstanding", "conns", "rounds", "p50_us", "p99_us", "p999_us"]
+        {
             assert!(row[field].is_number(), "{field} in {row}");
         }
         for field in ["rpc_per_s", "cpu_us_per_rpc"] {
             assert!(row[field].is_number(), "{field} in {row}");
         }
-        assert!(
-            row.get("slowdown_p50").is_none(),
-            "a rate has no slowdown: {row}"
-        );
+        assert!(row.get("slowdown_p50").is_none(), "a rate has no slowdown: {row}");
         assert_eq!(document["rows"][1]["transport"], "homa-udp");
         let ratio = &document["ratios"][0];
         for field in ["size_bytes", "homa_over_tcp", "min", "max"] {
@@ -472,11 +391,8 @@ pub(crate) mod tests {
         let curves = report.curves();
         assert_eq!(curves.len(), 2);
         assert_eq!(curves[0].points, [(50, 4.0, 8.0)]);
-        let of_class: Vec<_> = report
-            .ratios
-            .iter()
-            .filter(|ratio| ratio.key.size_bytes == Some(50))
-            .collect();
+        let of_class: Vec<_> =
+            report.ratios.iter().filter(|ratio| ratio.key.size_bytes == Some(50)).collect();
         assert_eq!(of_class.len(), 2);
         assert_eq!(of_class[0].homa_over_tcp, 0.5);
     }

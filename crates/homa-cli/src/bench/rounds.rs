@@ -81,32 +81,18 @@ impl<'a> Rounds<'a> {
             offered_rpc_per_s: None,
         };
         let protocols = args.transport.protocols();
-        let results = cases
-            .iter()
-            .flat_map(|case| protocols.iter().map(|p| empty(case, p)))
-            .collect();
+        let results =
+            cases.iter().flat_map(|case| protocols.iter().map(|p| empty(case, p))).collect();
         let failures = Vec::new();
-        Ok(Rounds {
-            args,
-            workload,
-            cores,
-            server,
-            launcher,
-            mixed: None,
-            results,
-            failures,
-        })
+        Ok(Rounds { args, workload, cores, server, launcher, mixed: None, results, failures })
     }
 
     /// Measures all rounds; an error is an interruption, other failures are collected.
     pub(crate) fn run(&mut self) -> Result<(), CliError> {
         let mut progress = Progress::new(u64::from(self.args.rounds) * self.results.len() as u64);
         let mut done = 0;
-        if let Some(case) = self
-            .results
-            .iter()
-            .map(|r| &r.case)
-            .find(|case| case.test == BenchTest::Mixed)
+        if let Some(case) =
+            self.results.iter().map(|r| &r.case).find(|case| case.test == BenchTest::Mixed)
         {
             self.prepare_mixed(&case.clone())?;
         }
@@ -132,10 +118,7 @@ impl<'a> Rounds<'a> {
         if self.results[index].outcomes.contains(&None) {
             return Ok(());
         }
-        let (case, protocol) = (
-            self.results[index].case.clone(),
-            self.results[index].protocol,
-        );
+        let (case, protocol) = (self.results[index].case.clone(), self.results[index].protocol);
         let Some(work) = self.work(&case, round) else {
             return Ok(());
         };
@@ -206,31 +189,15 @@ impl<'a> Rounds<'a> {
             Some(_) => None,
             None => {
                 let cpu = self.cores.server;
-                let spec = ServerSpec {
-                    protocol,
-                    api,
-                    settings: settings.clone(),
-                    cpu,
-                };
+                let spec = ServerSpec { protocol, api, settings: settings.clone(), cpu };
                 Some(self.launcher.start_server(&spec)?)
             }
         };
-        let server = process
-            .as_ref()
-            .map(|process| process.address)
-            .or(self.server);
+        let server = process.as_ref().map(|process| process.address).or(self.server);
         let Some(server) = server else {
             return Err(CliError::Process("no server".to_owned()));
         };
-        let job = Job {
-            work,
-            protocol,
-            api,
-            settings,
-            server,
-            cpu: self.cores.client,
-            secs,
-        };
+        let job = Job { work, protocol, api, settings, server, cpu: self.cores.client, secs };
         self.launcher.run_client(&job)
     }
 
@@ -245,9 +212,7 @@ impl<'a> Rounds<'a> {
         let mut unloaded: Vec<(u64, f64)> = Vec::new();
         let mut capacity = f64::INFINITY;
         for protocol in self.args.transport.protocols() {
-            let work = Work::Unloaded {
-                sizes_bytes: sizes_bytes.clone(),
-            };
+            let work = Work::Unloaded { sizes_bytes: sizes_bytes.clone() };
             let found = self.one(case, *protocol, Api::Blocking, work, PREPARE_SECS);
             let name = format!("unloaded times over {}", protocol.name());
             let Some(found) = self.note(&name, found)? else {
@@ -271,10 +236,7 @@ impl<'a> Rounds<'a> {
             None => capacity,
         };
         if !unloaded.is_empty() && base.is_finite() && base > 0.0 {
-            self.mixed = Some(MixedSetup {
-                rpc_per_s: base * self.args.load,
-                unloaded,
-            });
+            self.mixed = Some(MixedSetup { rpc_per_s: base * self.args.load, unloaded });
         }
         Ok(())
     }
@@ -285,11 +247,7 @@ fn faster(known: &[(u64, f64)], found: &[(u64, f64)]) -> Vec<(u64, f64)> {
     if known.is_empty() {
         return found.to_vec();
     }
-    known
-        .iter()
-        .zip(found)
-        .map(|((size, a), (_, b))| (*size, a.min(*b)))
-        .collect()
+    known.iter().zip(found).map(|((size, a), (_, b))| (*size, a.min(*b))).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! The server process: serves one transport until its parent ends it.
 
 use std::{
-    io::{self, Write},
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -12,6 +11,7 @@ use super::{
 };
 use crate::{
     error::CliError,
+    output,
     transport::{Behaviour, Responder, connect::bind},
 };
 
@@ -23,13 +23,6 @@ pub(crate) fn run(spec: &str) -> Result<(), CliError> {
     pin::end_with_parent();
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let bound = bind(spec.protocol, spec.api, anywhere, &spec.settings)?;
-    announce(bound.address).map_err(|error| CliError::io("standard output", &error))?;
+    output::line(&Listening { address: bound.address })?;
     bound.serve(&Responder::new(Behaviour::Echo), Duration::ZERO)
-}
-
-fn announce(address: SocketAddr) -> io::Result<()> {
-    let mut output = io::stdout().lock();
-    let line = serde_json::to_string(&Listening { address }).map_err(io::Error::from)?;
-    writeln!(output, "{line}")?;
-    output.flush()
 }

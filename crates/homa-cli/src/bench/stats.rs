@@ -50,13 +50,6 @@ mod tests {
     #[test]
     fn the_spread_has_both_ends() {
         let spread = Spread::of([0.9, 1.2, 1.0]);
-        assert_eq!(
-            spread,
-            Some(Spread {
-                median: 1.0,
-                min: 0.9,
-                max: 1.2
-            })
-        );
+        assert_eq!(spread, Some(Spread { median: 1.0, min: 0.9, max: 1.2 }));
     }
 }

@@ -14,29 +14,14 @@ type Column = (&'static str, &'static str, fn(&Row) -> Option<f64>);
 
 const P50: Column = ("p50_us", "P50 µs", |row| row.figures.p50_us);
 const P99: Column = ("p99_us", "P99 µs", |row| row.figures.p99_us);
-const CPU: Column = ("cpu_us_per_rpc", "CPU µs/RPC", |row| {
-    row.figures.cpu_us_per_rpc
-});
+const CPU: Column = ("cpu_us_per_rpc", "CPU µs/RPC", |row| row.figures.cpu_us_per_rpc);
 const RATE: Column = ("rpc_per_s", "RPC/s", |row| row.figures.rpc_per_s);
 const GOODPUT: Column = ("gbit_per_s", "Gbit/s", |row| row.figures.gbit_per_s);
-const SLOWDOWN_P50: Column = ("slowdown_p50", "slowdown P50", |row| {
-    row.figures.slowdown_p50
-});
-const SLOWDOWN_P99: Column = ("slowdown_p99", "slowdown P99", |row| {
-    row.figures.slowdown_p99
-});
+const SLOWDOWN_P50: Column = ("slowdown_p50", "slowdown P50", |row| row.figures.slowdown_p50);
+const SLOWDOWN_P99: Column = ("slowdown_p99", "slowdown P99", |row| row.figures.slowdown_p99);
 
-const TITLES: [&str; 9] = [
-    "test",
-    "size",
-    "wait",
-    "api",
-    "calls",
-    "figure",
-    "tcp",
-    "homa-udp",
-    "homa/tcp (min - max)",
-];
+const TITLES: [&str; 9] =
+    ["test", "size", "wait", "api", "calls", "figure", "tcp", "homa-udp", "homa/tcp (min - max)"];
 
 /// Columns that hold words, and are aligned to the left.
 const WORDS: [bool; 9] = [true, false, true, true, false, true, false, false, true];
@@ -72,21 +57,13 @@ pub(crate) fn render(report: &Report) -> String {
 /// The lines of one case: one per figure, of which only the first names the case.
 fn lines_of(report: &Report, row: &Row) -> Vec<[String; 9]> {
     let key = &row.key;
-    let of = |protocol| {
-        report
-            .rows
-            .iter()
-            .find(|row| row.key == *key && row.transport == protocol)
-    };
+    let of = |protocol| report.rows.iter().find(|row| row.key == *key && row.transport == protocol);
     let (tcp, homa) = (of(Protocol::Tcp), of(Protocol::HomaUdp));
     let class = key.test == BenchTest::Mixed && key.size_bytes.is_some();
     let mut lines = Vec::new();
     for (name, title, figure) in columns(key, class) {
         let value = |row: Option<&Row>| row.and_then(figure).map_or("-".to_owned(), format_number);
-        let ratio = report
-            .ratios
-            .iter()
-            .find(|ratio| ratio.key == *key && ratio.metric == *name);
+        let ratio = report.ratios.iter().find(|ratio| ratio.key == *key && ratio.metric == *name);
         let names = match lines.is_empty() {
             true => names(row, class),
             false => Default::default(),
@@ -115,38 +92,25 @@ fn names(row: &Row, class: bool) -> [String; 5] {
         (Some(bytes), false) => format_size(bytes),
         (None, _) => "all".to_owned(),
     };
-    let stock = if key.rcvbuf.is_some() {
-        ", stock rcvbuf"
-    } else {
-        ""
-    };
+    let stock = if key.rcvbuf.is_some() { ", stock rcvbuf" } else { "" };
     [
         format!("{}{stock}", key.test.name()),
         size,
         key.wait.to_string(),
         key.api.to_string(),
-        row.outstanding
-            .map_or("-".to_owned(), |count| count.to_string()),
+        row.outstanding.map_or("-".to_owned(), |count| count.to_string()),
     ]
 }
 
 fn ratio_text(ratio: Option<&Ratio>) -> String {
     ratio.map_or("-".to_owned(), |ratio| {
-        format!(
-            "{:.2} ({:.2} - {:.2})",
-            ratio.homa_over_tcp, ratio.min, ratio.max
-        )
+        format!("{:.2} ({:.2} - {:.2})", ratio.homa_over_tcp, ratio.min, ratio.max)
     })
 }
 
 fn align(lines: &[[String; 9]]) -> String {
-    let width = |column: usize| {
-        lines
-            .iter()
-            .map(|line| line[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
+    let width =
+        |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; 9] = std::array::from_fn(width);
     let mut text = String::new();
     for line in lines {
@@ -173,16 +137,9 @@ fn notes(report: &Report) -> String {
         text,
         "\nMedians of {rounds} rounds; ratios are taken in each round. CPU: both processes together."
     );
-    if let Some(row) = report
-        .rows
-        .iter()
-        .find(|row| row.figures.offered_rpc_per_s.is_some())
-    {
+    if let Some(row) = report.rows.iter().find(|row| row.figures.offered_rpc_per_s.is_some()) {
         let offered = format_number(row.figures.offered_rpc_per_s.unwrap_or(0.0));
-        let _ = writeln!(
-            text,
-            "Mixed workload: {offered} RPC/s offered to each transport."
-        );
+        let _ = writeln!(text, "Mixed workload: {offered} RPC/s offered to each transport.");
     }
     for row in &report.rows {
         if let Some(count @ 1..) = row.figures.unfinished {
@@ -210,8 +167,7 @@ mod tests {
         let header = text.lines().find(|line| line.starts_with("test")).unwrap();
         let row = text.lines().find(|line| line.starts_with("rate")).unwrap();
         let end = |line: &str, word: &str| {
-            line.find(word)
-                .map(|at| line[..at].chars().count() + word.chars().count())
+            line.find(word).map(|at| line[..at].chars().count() + word.chars().count())
         };
         assert_eq!(end(header, "  tcp"), end(row, "1,000"), "{text}");
         assert!(row.contains("100 B") && row.contains("64"), "{row}");

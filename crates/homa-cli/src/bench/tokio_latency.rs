@@ -12,37 +12,41 @@ use crate::{
     body,
     error::CliError,
     latency::Latency,
-    transport::{Protocol, connect::run_tokio, tcp::tokio_api::TokioClient},
+    transport::{Protocol, connect::run_tokio, homa_udp, tcp::tokio_api::TokioClient},
 };
 
 /// A client of either transport; an enum, so that awaiting a call costs no allocation.
 enum Client {
     Tcp(TokioClient),
+    Homa(homa_udp::TokioClient),
 }
 
 impl Client {
     async fn connect(job: &Job) -> Result<Self, CliError> {
         match job.protocol {
-            Protocol::Tcp => Ok(Client::Tcp(TokioClient::connect(
-                job.server,
-                &job.settings,
-            )?)),
-            Protocol::HomaUdp => Err(CliError::Transport("homa-udp is not yet built".to_owned())),
+            Protocol::Tcp => Ok(Client::Tcp(TokioClient::connect(job.server, &job.settings)?)),
+            Protocol::HomaUdp => {
+                Ok(Client::Homa(homa_udp::TokioClient::new(job.server, &job.settings)?))
+            }
         }
     }
 
     async fn call(&mut self, request: &Bytes) -> io::Result<()> {
         match self {
             Client::Tcp(client) => client.call(request).await.map(|_| ()),
+            Client::Homa(client) => client.call(request).await.map(|_| ()),
         }
     }
 
     async fn server_cpu_ns(&mut self) -> io::Result<u64> {
+        let request = cpu_request();
         match self {
-            Client::Tcp(client) => client
-                .call(&cpu_request())
-                .await
-                .map(|mut reply| cpu_reply(&mut reply)),
+            Client::Tcp(client) => {
+                client.call(&request).await.map(|mut reply| cpu_reply(&mut reply))
+            }
+            Client::Homa(client) => {
+                client.call(&request).await.map(|mut reply| cpu_reply(&mut reply))
+            }
         }
     }
 }
@@ -50,9 +54,8 @@ impl Client {
 /// Measures.
 pub(crate) fn run(job: &Job, size_bytes: u64) -> Result<Outcome, CliError> {
     run_tokio(async {
-        let mut client = Client::connect(job)
-            .await
-            .map_err(|error| io::Error::other(error.to_string()))?;
+        let mut client =
+            Client::connect(job).await.map_err(|error| io::Error::other(error.to_string()))?;
         measure(&mut client, size_bytes, job.secs).await
     })
 }
@@ -78,10 +81,5 @@ async fn measure(client: &mut Client, size_bytes: u64, secs: f64) -> io::Result<
     }
     let client_ns = meter.client_ns();
     let cpu_ns = client_ns + meter.server_ns(client.server_cpu_ns().await?);
-    Ok(outcome(
-        &latency,
-        now - begin,
-        latency.count() * 2 * size_bytes,
-        cpu_ns,
-    ))
+    Ok(outcome(&latency, now - begin, latency.count() * 2 * size_bytes, cpu_ns))
 }

@@ -38,9 +38,8 @@ pub(crate) struct Workload {
 impl Workload {
     /// The workload `w1` to `w5`, or the one in a file.
     pub(crate) fn load(name: &str) -> Result<Self, CliError> {
-        if let Some((_, text)) = BUILT_IN
-            .iter()
-            .find(|(built_in, _)| name.eq_ignore_ascii_case(built_in))
+        if let Some((_, text)) =
+            BUILT_IN.iter().find(|(built_in, _)| name.eq_ignore_ascii_case(built_in))
         {
             return Self::parse(text)
                 .map_err(|reason| CliError::Usage(format!("workload {name}: {reason}")));
@@ -81,9 +80,7 @@ impl Workload {
             Some((_, fraction)) if *fraction < 0.999 => {
                 Err(format!("the last fraction is {fraction} instead of 1"))
             }
-            Some(_) => Ok(Workload {
-                points: merge(&points),
-            }),
+            Some(_) => Ok(Workload { points: merge(&points) }),
         }
     }
 
@@ -96,10 +93,7 @@ impl Workload {
     pub(crate) fn quantile(&self, fraction: f64) -> u64 {
         let index = self.points.partition_point(|point| point.1 < fraction);
         // Rounding may leave the last fraction below 1.
-        self.points
-            .get(index)
-            .or(self.points.last())
-            .map_or(1, |point| point.0)
+        self.points.get(index).or(self.points.last()).map_or(1, |point| point.0)
     }
 
     /// Mean length in bytes.
@@ -115,9 +109,8 @@ impl Workload {
 
     /// Upper ends of the tenths of all messages, by rising size; tenths of equal size are one.
     pub(crate) fn deciles_bytes(&self) -> Vec<u64> {
-        let mut ends: Vec<u64> = (1..=10)
-            .map(|tenth| self.quantile(f64::from(tenth) / 10.0))
-            .collect();
+        let mut ends: Vec<u64> =
+            (1..=10).map(|tenth| self.quantile(f64::from(tenth) / 10.0)).collect();
         ends.dedup();
         ends
     }
@@ -135,9 +128,7 @@ fn check_point(
 ) -> Result<(u64, f64), String> {
     let (length, fraction) = point;
     if length == 0 || !(0.0..=1.000_001).contains(&fraction) {
-        return Err(format!(
-            "line {line}: a length above 0 and a fraction up to 1 are needed"
-        ));
+        return Err(format!("line {line}: a length above 0 and a fraction up to 1 are needed"));
     }
     match last {
         Some((before, at)) if length <= *before || fraction < *at => {
@@ -161,10 +152,7 @@ fn merge(points: &[(u64, f64)]) -> Vec<(u64, f64)> {
             kept.push(last);
         }
     }
-    let longest = points
-        .last()
-        .map_or(1, |point| point.0)
-        .min(LENGTH_BYTES_MAX);
+    let longest = points.last().map_or(1, |point| point.0).min(LENGTH_BYTES_MAX);
     match kept.last_mut() {
         Some(point) if point.0 == longest => point.1 = 1.0,
         _ => kept.push((longest, 1.0)),
@@ -187,15 +175,9 @@ mod tests {
         ] {
             let workload = Workload::load(name).unwrap();
             let found = workload.mean_bytes();
-            assert!(
-                (found / mean - 1.0).abs() < 0.002,
-                "{name}: mean {found} instead of {mean}"
-            );
+            assert!((found / mean - 1.0).abs() < 0.002, "{name}: mean {found} instead of {mean}");
             let count = workload.points.len();
-            assert!(
-                count.abs_diff(points) <= 1,
-                "{name}: {count} points instead of {points}"
-            );
+            assert!(count.abs_diff(points) <= 1, "{name}: {count} points instead of {points}");
         }
     }
 
@@ -212,10 +194,7 @@ mod tests {
     fn deciles_rise_and_end_at_the_longest_message() {
         for name in ["w1", "w2", "w3", "w4", "w5"] {
             let deciles = Workload::load(name).unwrap().deciles_bytes();
-            assert!(
-                deciles.is_sorted() && deciles.len() > 3,
-                "{name}: {deciles:?}"
-            );
+            assert!(deciles.is_sorted() && deciles.len() > 3, "{name}: {deciles:?}");
             assert!(deciles.iter().all(|length| *length <= LENGTH_BYTES_MAX));
         }
     }

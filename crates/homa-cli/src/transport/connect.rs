@@ -5,7 +5,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Api, Client, Protocol, Responder, Settings, tcp};
+use super::{
+    Api, Client, Protocol, Responder, Settings,
+    homa_udp::{self, HomaClient},
+    tcp,
+};
 use crate::error::CliError;
 
 /// A client for calls that go to `server`.
@@ -18,13 +22,13 @@ pub(crate) fn connect(
     settings: &Settings,
 ) -> Result<Box<dyn Client>, CliError> {
     match (protocol, api) {
-        (Protocol::Tcp, Api::Blocking) => Ok(Box::new(tcp::blocking::BlockingClient::connect(
-            server, settings,
-        )?)),
-        (Protocol::Tcp, _) => Ok(Box::new(tcp::event_client::EventClient::connect(
-            server, settings,
-        )?)),
-        (Protocol::HomaUdp, _) => Err(not_built()),
+        (Protocol::Tcp, Api::Blocking) => {
+            Ok(Box::new(tcp::blocking::BlockingClient::connect(server, settings)?))
+        }
+        (Protocol::Tcp, _) => {
+            Ok(Box::new(tcp::event_client::EventClient::connect(server, settings)?))
+        }
+        (Protocol::HomaUdp, _) => Ok(Box::new(HomaClient::new(server, settings)?)),
     }
 }
 
@@ -41,6 +45,7 @@ pub(crate) struct Bound {
 #[derive(Debug)]
 enum Listener {
     Tcp(TcpListener),
+    Homa(homa::blocking::Endpoint),
 }
 
 /// Takes an address to serve at.
@@ -53,9 +58,7 @@ pub(crate) fn bind(
     match protocol {
         Protocol::Tcp => {
             let listener = tcp::socket::listen(address)?;
-            let address = listener
-                .local_addr()
-                .map_err(|error| CliError::io("socket", &error))?;
+            let address = listener.local_addr().map_err(|error| CliError::io("socket", &error))?;
             Ok(Bound {
                 address,
                 listener: Listener::Tcp(listener),
@@ -63,7 +66,16 @@ pub(crate) fn bind(
                 settings: settings.clone(),
             })
         }
-        Protocol::HomaUdp => Err(not_built()),
+        Protocol::HomaUdp => {
+            let endpoint = homa_udp::bind(address, settings)?;
+            let address = endpoint.local_addr();
+            Ok(Bound {
+                address,
+                listener: Listener::Homa(endpoint),
+                api,
+                settings: settings.clone(),
+            })
+        }
     }
 }
 
@@ -71,11 +83,21 @@ impl Bound {
     /// Serves for ever; each reply leaves `delay` after its request arrived (not with [`Api::Tokio`] and
     /// [`Api::Blocking`], which only the benchmark uses).
     pub(crate) fn serve(self, responder: &Responder, delay: Duration) -> Result<(), CliError> {
-        let Listener::Tcp(listener) = self.listener;
-        match self.api {
-            Api::Blocking => tcp::blocking::serve(&listener, &self.settings, responder),
-            Api::Event => tcp::event_server::serve(listener, &self.settings, responder, delay),
-            Api::Tokio => run_tokio(tcp::tokio_api::serve(listener, &self.settings, responder)),
+        match (self.listener, self.api) {
+            (Listener::Tcp(listener), Api::Blocking) => {
+                tcp::blocking::serve(&listener, &self.settings, responder)
+            }
+            (Listener::Tcp(listener), Api::Event) => {
+                tcp::event_server::serve(listener, &self.settings, responder, delay)
+            }
+            (Listener::Tcp(listener), Api::Tokio) => {
+                run_tokio(tcp::tokio_api::serve(listener, &self.settings, responder))
+            }
+            (Listener::Homa(endpoint), Api::Tokio) => {
+                let endpoint = endpoint.to_async();
+                run_tokio(homa_udp::serve_tokio(&endpoint, responder))
+            }
+            (Listener::Homa(endpoint), _) => homa_udp::serve(&endpoint, responder, delay),
         }
     }
 }
@@ -85,13 +107,7 @@ pub(crate) fn run_tokio<T>(
     future: impl Future<Output = std::io::Result<T>>,
 ) -> Result<T, CliError> {
     let failed = |error: std::io::Error| CliError::io("tokio", &error);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(future).map_err(failed)
-}
-
-fn not_built() -> CliError {
-    CliError::Transport("homa-udp is not yet built".to_owned())
 }

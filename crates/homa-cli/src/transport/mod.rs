@@ -19,6 +19,7 @@ use crate::{
 };
 
 pub(crate) mod connect;
+pub(crate) mod homa_udp;
 pub(crate) mod tcp;
 
 /// The longest message any of the transports here accepts, in bytes.
@@ -109,6 +110,11 @@ pub(crate) struct Settings {
     pub congestion_control: Option<String>,
     /// Receive buffers of the sockets.
     pub receive_buffer: ReceiveBuffer,
+    /// With [`Wait::Sleep`]: wait in the transport's default way, which for Homa is to look for packets
+    /// for a while before sleeping.
+    pub adaptive: bool,
+    /// The longest message accepted or sent, in bytes; Homa only.
+    pub message_bytes_max: u32,
 }
 
 /// The end of one call: the reply, or why there is none.
@@ -143,7 +149,7 @@ pub(crate) trait Client {
 pub(crate) enum Behaviour {
     /// The reply is the request.
     Echo,
-    /// The reply is the pattern of seed 0 with this length in bytes.
+    /// The reply is the pattern of [`body::SERVER_SEED`] with this length in bytes.
     Pattern(u32),
     /// The reply is one byte.
     Discard,
@@ -178,14 +184,10 @@ impl Responder {
     pub(crate) fn new(behaviour: Behaviour) -> Self {
         let reply = match behaviour {
             Behaviour::Echo => Bytes::new(),
-            Behaviour::Pattern(length) => body::pattern(0, length as usize),
+            Behaviour::Pattern(length) => body::pattern(body::SERVER_SEED, length as usize),
             Behaviour::Discard => Bytes::from_static(b"."),
         };
-        Responder {
-            echo: behaviour == Behaviour::Echo,
-            reply,
-            counters: Arc::default(),
-        }
+        Responder { echo: behaviour == Behaviour::Echo, reply, counters: Arc::default() }
     }
 
     /// The answer to a request of `length` bytes, of which `head` shows the first (all, or at least
@@ -193,12 +195,9 @@ impl Responder {
     pub(crate) fn answer(&self, head: &[u8], length: usize) -> Answer {
         match Order::decode(head) {
             Some(Order::CpuTime) => {
-                return Answer::Bytes(Bytes::copy_from_slice(&process_cpu_ns().to_le_bytes()));
+                Answer::Bytes(Bytes::copy_from_slice(&process_cpu_ns().to_le_bytes()))
             }
-            Some(Order::Pattern {
-                length: reply_length,
-                seed,
-            }) => {
+            Some(Order::Pattern { length: reply_length, seed }) => {
                 self.count(length);
                 Answer::Bytes(body::pattern(seed, reply_length as usize))
             }
@@ -223,18 +222,14 @@ impl Responder {
 
     fn count(&self, length: usize) {
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
-        self.counters
-            .request_bytes
-            .fetch_add(length as u64, Ordering::Relaxed);
+        self.counters.request_bytes.fetch_add(length as u64, Ordering::Relaxed);
     }
 }
 
 /// CPU time this process has used, all threads, user and system, in nanoseconds.
 pub(crate) fn process_cpu_ns() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    (time.tv_sec as u64)
-        .wrapping_mul(1_000_000_000)
-        .wrapping_add(time.tv_nsec as u64)
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }
 
 #[cfg(test)]
@@ -245,10 +240,7 @@ mod tests {
     fn an_order_overrides_the_behaviour_of_the_server() {
         let responder = Responder::new(Behaviour::Echo);
         let order = Order::Pattern { length: 5, seed: 9 }.encode();
-        assert_eq!(
-            responder.answer(&order, 100),
-            Answer::Bytes(body::pattern(9, 5))
-        );
+        assert_eq!(responder.answer(&order, 100), Answer::Bytes(body::pattern(9, 5)));
         assert_eq!(responder.answer(b"hello", 5), Answer::Echo);
         assert_eq!(responder.served(), (2, 105));
     }
@@ -261,10 +253,7 @@ mod tests {
         };
         assert_eq!(bytes.len(), 8);
         assert_eq!(responder.served(), (0, 0));
-        assert_eq!(
-            responder.answer(b"", 0),
-            Answer::Bytes(Bytes::from_static(b"."))
-        );
+        assert_eq!(responder.answer(b"", 0), Answer::Bytes(Bytes::from_static(b".")));
     }
 
     const ORDER: usize = body::ORDER_BYTES;

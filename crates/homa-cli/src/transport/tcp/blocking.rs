@@ -40,9 +40,7 @@ impl BlockingClient {
     pub(crate) fn connect(server: SocketAddr, settings: &Settings) -> Result<Self, CliError> {
         let stream = socket::connect(server, settings)?;
         if settings.wait == Wait::Busy {
-            stream
-                .set_nonblocking(true)
-                .map_err(|error| CliError::io("socket", &error))?;
+            stream.set_nonblocking(true).map_err(|error| CliError::io("socket", &error))?;
         }
         Ok(BlockingClient {
             stream,
@@ -106,8 +104,7 @@ impl Client for BlockingClient {
         timeout: Duration,
         sink: &mut dyn FnMut(&mut dyn Buf),
     ) -> Result<(), CliError> {
-        self.exchange(body, timeout, sink)
-            .map_err(|error| self.failed(&error))
+        self.exchange(body, timeout, sink).map_err(|error| self.failed(&error))
     }
 
     fn start(&mut self, token: u64, body: &Bytes) -> Result<(), CliError> {
@@ -122,9 +119,7 @@ impl Client for BlockingClient {
         until: Instant,
         sink: &mut dyn FnMut(u64, Outcome<'_>),
     ) -> Result<usize, CliError> {
-        let timeout = until
-            .saturating_duration_since(Instant::now())
-            .max(Duration::from_micros(1));
+        let timeout = until.saturating_duration_since(Instant::now()).max(Duration::from_micros(1));
         let Some(token) = self.started.front().copied() else {
             return Ok(0);
         };

@@ -70,14 +70,7 @@ impl EventClient {
             });
         }
         let events = Vec::with_capacity(EVENTS_MAX);
-        Ok(EventClient {
-            server,
-            poller,
-            connections,
-            next: 0,
-            wait: settings.wait,
-            events,
-        })
+        Ok(EventClient { server, poller, connections, next: 0, wait: settings.wait, events })
     }
 
     fn flush_all(&mut self) -> io::Result<()> {
@@ -219,11 +212,7 @@ pub(super) fn wait(
         tv_nsec: i64::from(left.subsec_nanos()),
     };
     events.clear();
-    match epoll::wait(
-        poller,
-        rustix::buffer::spare_capacity(events),
-        Some(&timeout),
-    ) {
+    match epoll::wait(poller, rustix::buffer::spare_capacity(events), Some(&timeout)) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -90,12 +90,7 @@ impl<'a> Server<'a> {
     ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(
-            &poller,
-            &listener,
-            epoll::EventData::new_u64(LISTENER),
-            epoll::EventFlags::IN,
-        )?;
+        epoll::add(&poller, &listener, epoll::EventData::new_u64(LISTENER), epoll::EventFlags::IN)?;
         Ok(Server {
             listener,
             poller,
@@ -205,10 +200,7 @@ impl<'a> Server<'a> {
                 continue;
             }
             connection.output.push(reply.id, &reply.body);
-            if connection
-                .send(&self.poller, reply.index, self.settings.wait)
-                .is_err()
-            {
+            if connection.send(&self.poller, reply.index, self.settings.wait).is_err() {
                 self.connections[reply.index] = None;
             }
         }
@@ -276,12 +268,7 @@ impl Connection {
             _ => epoll::EventFlags::OUT,
         };
         if wanted != self.watched && wait == Wait::Sleep {
-            epoll::modify(
-                poller,
-                &self.stream,
-                epoll::EventData::new_u64(index as u64),
-                wanted,
-            )?;
+            epoll::modify(poller, &self.stream, epoll::EventData::new_u64(index as u64), wanted)?;
             self.watched = wanted;
         }
         Ok(())

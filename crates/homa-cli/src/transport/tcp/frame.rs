@@ -53,11 +53,7 @@ pub(crate) struct FrameBuffer {
 impl FrameBuffer {
     /// An empty buffer.
     pub(crate) fn new() -> Self {
-        FrameBuffer {
-            data: vec![0; READ_BYTES],
-            start: 0,
-            end: 0,
-        }
+        FrameBuffer { data: vec![0; READ_BYTES], start: 0, end: 0 }
     }
 
     /// One `read` into the free space; frames taken before are gone afterwards. Returns what `read` did
@@ -102,10 +98,7 @@ impl FrameBuffer {
                 let mut id = [0; 8];
                 id.copy_from_slice(&self.data[whole.start + 4..whole.start + HEADER_BYTES]);
                 self.start = whole.end;
-                Ok(Some(Frame {
-                    id: u64::from_le_bytes(id),
-                    whole,
-                }))
+                Ok(Some(Frame { id: u64::from_le_bytes(id), whole }))
             }
             _ => Ok(None),
         }
@@ -185,11 +178,7 @@ mod tests {
                     let body = buffer.bytes(frame.body());
                     assert_eq!(frame.id as usize, seen);
                     assert_eq!(body.len(), bodies[seen]);
-                    assert!(
-                        body.iter()
-                            .enumerate()
-                            .all(|(i, b)| *b == (i * 7 + seen) as u8)
-                    );
+                    assert!(body.iter().enumerate().all(|(i, b)| *b == (i * 7 + seen) as u8));
                     seen += 1;
                 }
             }

@@ -169,10 +169,7 @@ pub(crate) fn write_all(target: &mut impl Write, mut bytes: &[u8]) -> io::Result
 }
 
 fn again(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 #[cfg(test)]
@@ -206,10 +203,7 @@ mod tests {
     fn frames_of_all_sizes_leave_in_order_and_complete() {
         let sizes = [0, 10, 100_000, 16 << 10, 20_000, 3, 3];
         let mut output = Output::default();
-        let mut target = Slow {
-            taken: Vec::new(),
-            calls: 0,
-        };
+        let mut target = Slow { taken: Vec::new(), calls: 0 };
         for (id, size) in sizes.iter().enumerate() {
             output.push(id as u64, &body::pattern(id as u64, *size));
         }
@@ -221,10 +215,7 @@ mod tests {
         while buffer.fill(&mut source).unwrap().0 > 0 {
             while let Some(frame) = buffer.next_frame().unwrap() {
                 assert_eq!(frame.id, seen as u64);
-                assert_eq!(
-                    buffer.bytes(frame.body()),
-                    &body::pattern(frame.id, sizes[seen])[..]
-                );
+                assert_eq!(buffer.bytes(frame.body()), &body::pattern(frame.id, sizes[seen])[..]);
                 seen += 1;
             }
         }
@@ -234,16 +225,10 @@ mod tests {
     #[test]
     fn a_blocking_frame_is_written_whole_even_in_small_steps() {
         for size in [5, 1_000_000] {
-            let mut target = Slow {
-                taken: Vec::new(),
-                calls: 0,
-            };
+            let mut target = Slow { taken: Vec::new(), calls: 0 };
             write_frame(&mut target, &mut Vec::new(), 1, &body::pattern(1, size)).unwrap();
             assert_eq!(target.taken.len(), frame::HEADER_BYTES + size);
-            assert_eq!(
-                target.taken[frame::HEADER_BYTES..],
-                body::pattern(1, size)[..]
-            );
+            assert_eq!(target.taken[frame::HEADER_BYTES..], body::pattern(1, size)[..]);
         }
     }
 }

@@ -19,22 +19,14 @@ const BACKLOG: i32 = 1_024;
 /// A listening socket.
 pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, CliError> {
     let open = || {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         // Connections of a server that ended must not keep its successor out.
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         Ok(socket.into())
     };
-    open().map_err(|source| CliError::Bind {
-        address,
-        protocol: "tcp",
-        source,
-    })
+    open().map_err(|source| CliError::Bind { address, protocol: "tcp", source })
 }
 
 /// A connection to a server, with the options of [`prepare`].
@@ -44,25 +36,16 @@ pub(crate) fn connect(address: SocketAddr, settings: &Settings) -> Result<TcpStr
         prepare(&stream, settings)?;
         Ok(stream)
     };
-    open().map_err(|source| CliError::Connect {
-        address,
-        protocol: "tcp",
-        source,
-    })
+    open().map_err(|source| CliError::Connect { address, protocol: "tcp", source })
 }
 
 /// Sets NODELAY and the congestion control of a connection, on either side.
 pub(crate) fn prepare(stream: &TcpStream, settings: &Settings) -> io::Result<()> {
     stream.set_nodelay(true)?;
     if let Some(name) = &settings.congestion_control {
-        SockRef::from(stream)
-            .set_tcp_congestion(name.as_bytes())
-            .map_err(|error| {
-                io::Error::new(
-                    error.kind(),
-                    format!("congestion control `{name}`: {error}"),
-                )
-            })?;
+        SockRef::from(stream).set_tcp_congestion(name.as_bytes()).map_err(|error| {
+            io::Error::new(error.kind(), format!("congestion control `{name}`: {error}"))
+        })?;
     }
     Ok(())
 }

@@ -38,12 +38,7 @@ impl TokioClient {
             TcpStream::from_std(stream)
         };
         let stream = open().map_err(|error| CliError::io("socket", &error))?;
-        Ok(TokioClient {
-            stream,
-            input: FrameBuffer::new(),
-            output: Vec::new(),
-            next_id: 0,
-        })
+        Ok(TokioClient { stream, input: FrameBuffer::new(), output: Vec::new(), next_id: 0 })
     }
 
     /// One call; returns the reply.

@@ -1,0 +1,243 @@
+//! Homa over UDP, through the library's blocking and async interfaces.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf, Bytes};
+use foldhash::fast::FixedState;
+use homa::{
+    BindError, Body, CallError, CallOptions, EndpointBuilder, Message,
+    blocking::{CallId, CallSet, Endpoint, Request},
+};
+
+use super::{Answer, Client, Outcome, ReceiveBuffer, Responder, Settings, Wait};
+use crate::{body::ORDER_BYTES, error::CliError};
+
+/// The name of this transport in messages.
+const NAME: &str = "homa-udp";
+
+/// Answers taken per poll, so that a busy client gets to send too.
+const BATCH: usize = 256;
+
+/// Requests that wait for their delayed reply; further ones are answered without delay.
+const DELAYED_MAX: usize = 100_000;
+
+/// A server without delayed replies looks this often whether it has become one; it never does.
+const IDLE: Duration = Duration::from_secs(3_600);
+
+/// An endpoint set up by these settings.
+pub(crate) fn builder(settings: &Settings) -> EndpointBuilder {
+    let builder = EndpointBuilder::new().max_message_bytes(settings.message_bytes_max);
+    let builder = match settings.receive_buffer {
+        ReceiveBuffer::Large => builder,
+        ReceiveBuffer::Stock => builder.stock_receive_buffer(),
+    };
+    match settings.wait {
+        Wait::Busy => builder.busy_poll(true),
+        Wait::Sleep if settings.adaptive => builder,
+        Wait::Sleep => builder.spin(Duration::ZERO),
+    }
+}
+
+/// A client of one server.
+#[derive(Debug)]
+pub(crate) struct HomaClient {
+    server: SocketAddr,
+    endpoint: Endpoint,
+    calls: CallSet,
+    tokens: HashMap<CallId, u64, FixedState>,
+}
+
+impl HomaClient {
+    /// A client; nothing is sent yet.
+    pub(crate) fn new(server: SocketAddr, settings: &Settings) -> Result<Self, CliError> {
+        let endpoint =
+            builder(settings).client_blocking().map_err(|error| bind_failed(server, error))?;
+        let calls = endpoint.call_set();
+        Ok(HomaClient { server, endpoint, calls, tokens: HashMap::default() })
+    }
+}
+
+impl Client for HomaClient {
+    fn call(
+        &mut self,
+        body: &Bytes,
+        timeout: Duration,
+        sink: &mut dyn FnMut(&mut dyn Buf),
+    ) -> Result<(), CliError> {
+        let options = CallOptions::new().timeout(timeout);
+        let mut reply =
+            self.endpoint.call_with(self.server, body.clone(), options).map_err(call_failed)?;
+        sink(&mut reply);
+        Ok(())
+    }
+
+    fn start(&mut self, token: u64, body: &Bytes) -> Result<(), CliError> {
+        let call = self.calls.start(self.server, body.clone()).map_err(call_failed)?;
+        self.tokens.insert(call, token);
+        Ok(())
+    }
+
+    fn poll(
+        &mut self,
+        until: Instant,
+        sink: &mut dyn FnMut(u64, Outcome<'_>),
+    ) -> Result<usize, CliError> {
+        let left = until.saturating_duration_since(Instant::now());
+        let mut next = self.calls.wait_timeout(left);
+        let mut ended = 0;
+        while let Some((call, answer)) = next {
+            ended += 1;
+            if let Some(token) = self.tokens.remove(&call) {
+                match answer {
+                    Ok(mut reply) => sink(token, Ok(&mut reply)),
+                    Err(error) => sink(token, Err(error.to_string())),
+                }
+            }
+            if ended == BATCH {
+                break;
+            }
+            next = self.calls.try_next();
+        }
+        Ok(ended)
+    }
+}
+
+/// An endpoint that serves at this address.
+pub(crate) fn bind(address: SocketAddr, settings: &Settings) -> Result<Endpoint, CliError> {
+    builder(settings).bind_blocking(address).map_err(|error| bind_failed(address, error))
+}
+
+/// Serves for ever; each reply leaves `delay` after its request arrived.
+pub(crate) fn serve(
+    endpoint: &Endpoint,
+    responder: &Responder,
+    delay: Duration,
+) -> Result<(), CliError> {
+    if delay.is_zero() {
+        while let Some(request) = endpoint.accept().map_err(accept_failed)? {
+            reply(request, responder);
+        }
+        return Ok(());
+    }
+    let mut waiting: VecDeque<(Instant, Request)> = VecDeque::new();
+    loop {
+        let now = Instant::now();
+        while waiting.front().is_some_and(|(due, _)| *due <= now) {
+            if let Some((_, request)) = waiting.pop_front() {
+                reply(request, responder);
+            }
+        }
+        let left = waiting.front().map_or(IDLE, |(due, _)| due.saturating_duration_since(now));
+        match endpoint.accept_timeout(left).map_err(accept_failed)? {
+            Some(request) if waiting.len() < DELAYED_MAX => {
+                waiting.push_back((Instant::now() + delay, request));
+            }
+            Some(request) => reply(request, responder),
+            None => {}
+        }
+    }
+}
+
+fn reply(mut request: Request, responder: &Responder) {
+    let body = request.take_body();
+    // A client that no longer waits for its reply is no failure of the server.
+    let _ = request.reply(answer(body, responder));
+}
+
+/// Serves for ever, on a tokio runtime.
+pub(crate) async fn serve_tokio(
+    endpoint: &homa::Endpoint,
+    responder: &Responder,
+) -> io::Result<()> {
+    while let Some(mut request) = endpoint.accept().await.map_err(io::Error::other)? {
+        let body = request.take_body();
+        // A client that no longer waits for its reply is no failure of the server.
+        let _ = request.reply(answer(body, responder)).await;
+    }
+    Ok(())
+}
+
+fn answer(body: Message, responder: &Responder) -> Body {
+    let length = body.len();
+    let mut head = [0; ORDER_BYTES];
+    let head = &mut head[..length.min(ORDER_BYTES)];
+    copy_front(&body, head);
+    match responder.answer(head, length) {
+        Answer::Echo => body.into(),
+        Answer::Bytes(bytes) => bytes.into(),
+    }
+}
+
+/// Copies the first bytes of a message, which may lie in several chunks.
+fn copy_front(message: &Message, mut target: &mut [u8]) {
+    for chunk in message.chunks() {
+        let count = chunk.len().min(target.len());
+        let (front, rest) = target.split_at_mut(count);
+        front.copy_from_slice(&chunk[..count]);
+        target = rest;
+        if target.is_empty() {
+            return;
+        }
+    }
+}
+
+/// A client on a tokio runtime.
+#[derive(Debug)]
+pub(crate) struct TokioClient {
+    server: SocketAddr,
+    endpoint: homa::Endpoint,
+}
+
+impl TokioClient {
+    /// A client; nothing is sent yet.
+    pub(crate) fn new(server: SocketAddr, settings: &Settings) -> Result<Self, CliError> {
+        let endpoint = builder(settings).client().map_err(|error| bind_failed(server, error))?;
+        Ok(TokioClient { server, endpoint })
+    }
+
+    /// One call; returns the reply.
+    pub(crate) async fn call(&mut self, body: &Bytes) -> io::Result<Message> {
+        self.endpoint.call(self.server, body.clone()).await.map_err(io::Error::other)
+    }
+}
+
+fn bind_failed(address: SocketAddr, error: BindError) -> CliError {
+    let source = match error {
+        BindError::InUse { .. } => io::ErrorKind::AddrInUse.into(),
+        BindError::Socket { source, .. } => source,
+        other => io::Error::other(other),
+    };
+    CliError::Bind { address, protocol: NAME, source }
+}
+
+fn call_failed(error: CallError) -> CliError {
+    CliError::Transport(error.to_string())
+}
+
+fn accept_failed(error: homa::AcceptError) -> CliError {
+    CliError::Transport(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_front_of_a_message_is_found_across_its_chunks() {
+        let mut message = Message::new();
+        for chunk in [&b"ab"[..], b"", b"cdefg", b"hijklmnopqrstuv"] {
+            message.push(Bytes::from_static(chunk));
+        }
+        let mut front = [0; 16];
+        copy_front(&message, &mut front);
+        assert_eq!(&front, b"abcdefghijklmnop");
+        let mut short = [0; 3];
+        copy_front(&message, &mut short);
+        assert_eq!(&short, b"abc");
+    }
+}

@@ -1,0 +1,480 @@
+//! The command as scripts see it: forms, exit status, standard output and error.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::{TcpListener, UdpSocket},
+    process::{Child, Command as StdCommand, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use assert_cmd::Command;
+use predicates::{prelude::PredicateBooleanExt, str::contains};
+use rustix::process::{Pid, Signal, kill_process};
+
+fn homa() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_homa"));
+    command.timeout(Duration::from_secs(30));
+    command
+}
+
+fn json(command: &mut Command) -> serde_json::Value {
+    let output = command.output().unwrap();
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stdout)))
+}
+
+/// A server in a process of its own, ended with the test.
+struct Server {
+    process: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(options: &[&str]) -> Self {
+        let mut process = StdCommand::new(env!("CARGO_BIN_EXE_homa"))
+            .args(["serve", "127.0.0.1:0"])
+            .args(options)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut errors = BufReader::new(process.stderr.take().unwrap());
+        errors.read_line(&mut line).unwrap();
+        // The rest is read so that the server never waits for room in the pipe.
+        thread::spawn(move || std::io::copy(&mut errors, &mut std::io::sink()));
+        let address = line.trim().rsplit(' ').next().unwrap().to_owned();
+        Server { process, address }
+    }
+
+    fn interrupt(&mut self) {
+        let pid = Pid::from_child(&self.process);
+        kill_process(pid, Signal::INT).unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A port at which nobody answers.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn every_command_explains_itself_with_examples() {
+    for command in ["serve", "call", "ping", "bench"] {
+        homa().args([command, "--help"]).assert().success().stdout(contains("Examples:"));
+    }
+    homa().arg("--help").assert().success().stdout(contains("Exit status"));
+    homa().arg("--version").assert().success().stdout(contains("homa 0."));
+}
+
+#[test]
+fn hidden_commands_stay_hidden() {
+    homa().arg("--help").assert().success().stdout(contains("bench-server").not());
+}
+
+#[test]
+fn wrong_usage_ends_with_status_2() {
+    for line in [
+        "",
+        "call",
+        "call 127.0.0.1:1",
+        "call 127.0.0.1:1 text --size 10",
+        "call 127.0.0.1:1 --size 0",
+        "call 127.0.0.1:1 --size 10q",
+        "call 127.0.0.1:1 --size 10 --reply-bytes 100",
+        "call 127.0.0.1:1 --size 10 --outstanding 0",
+        "call 127.0.0.1:1 --size 10 --timeout 0s",
+        "call localhost text",
+        "ping 127.0.0.1:1 --count 5 --secs 5",
+        "serve 127.0.0.1:0 --echo --discard",
+        "bench speed",
+        "bench --load 0",
+        "bench --cpus 0,100000",
+        "bench mixed --size 10",
+        "ping 127.0.0.1:1 --carriage ip",
+        "ping 127.0.0.1:1 --carriage xdp",
+    ] {
+        homa().args(line.split_whitespace()).assert().code(2);
+    }
+    homa().args(["call", "127.0.0.1:1", ""]).assert().code(2).stderr(contains("at least 1 byte"));
+    homa()
+        .args(["ping", "127.0.0.1:1", "--carriage", "ip"])
+        .assert()
+        .stderr(contains("not yet built"));
+}
+
+#[test]
+fn an_unknown_host_is_named() {
+    homa()
+        .args(["ping", "no-such-host.invalid:4000"])
+        .assert()
+        .code(1)
+        .stderr(contains("cannot resolve `no-such-host.invalid:4000`"));
+}
+
+#[test]
+fn an_unreadable_file_is_named() {
+    homa()
+        .args(["call", "127.0.0.1:1", "--file", "/no/such/file"])
+        .assert()
+        .code(1)
+        .stderr(contains("cannot read /no/such/file"));
+    homa()
+        .args(["bench", "mixed", "--workload", "/no/such/workload.csv"])
+        .assert()
+        .code(1)
+        .stderr(contains("cannot read workload /no/such/workload.csv"));
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    homa()
+        .args(["serve", &address, "--transport", "tcp"])
+        .assert()
+        .code(1)
+        .stderr(contains(format!("cannot listen on {address} (tcp)")));
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    homa().args(["serve", &address]).assert().code(1).stderr(contains("cannot listen on"));
+}
+
+#[test]
+fn an_absent_server_is_an_error_and_not_a_hang() {
+    let address = format!("127.0.0.1:{}", free_port());
+    for transport in ["tcp", "homa"] {
+        let started = Instant::now();
+        homa()
+            .args(["ping", &address, "--transport", transport])
+            .assert()
+            .code(1)
+            .stderr(contains(&*address));
+        homa()
+            .args(["call", &address, "x", "--transport", transport, "--timeout", "2s"])
+            .assert()
+            .code(1);
+        assert!(started.elapsed() < Duration::from_secs(10));
+    }
+}
+
+/// What must hold of both transports.
+fn echo_scenario(transport: &str) {
+    let server = Server::start(&["--transport", transport]);
+    let call = |options: &[&str]| {
+        let mut command = homa();
+        command.args(["call", &server.address, "--transport", transport]).args(options);
+        command
+    };
+    call(&["hello"]).assert().success().stdout("hello\n");
+    for size in ["1", "15", "16", "1500", "10k", "1M"] {
+        call(&["--size", size, "--count", "20", "--outstanding", "4", "--verify"])
+            .assert()
+            .success();
+    }
+    for size in ["1", "100", "64KiB", "1M"] {
+        let options = ["--size", "100", "--reply-bytes", size, "--count", "10", "--verify"];
+        call(&options).assert().success().stdout(contains("10 ok, 0 failed, 0 wrong"));
+    }
+    let report = json(&mut call(&[
+        "--size",
+        "1k",
+        "--count",
+        "200",
+        "--outstanding",
+        "64",
+        "--verify",
+        "--json",
+    ]));
+    assert_eq!(report["ok"], 200);
+    assert_eq!(report["reply_bytes"], 200_000);
+    assert!(report["p50_us"].as_f64().unwrap() > 0.0);
+    let text = json(&mut call(&["text with \"quotes\"", "--json"]));
+    assert_eq!(text["reply"], "text with \"quotes\"");
+}
+
+#[test]
+fn calls_over_tcp_come_back_right() {
+    echo_scenario("tcp");
+}
+
+#[test]
+fn calls_over_homa_come_back_right() {
+    echo_scenario("homa");
+}
+
+#[test]
+fn a_file_is_sent_and_its_reply_written_as_it_is() {
+    let server = Server::start(&["--transport", "tcp"]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let content: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    std::fs::write(file.path(), &content).unwrap();
+    let output = homa()
+        .args(["call", &server.address, "--transport", "tcp", "--verify", "--file"])
+        .arg(file.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    assert_eq!(output.stdout, content);
+}
+
+#[test]
+fn wrong_replies_are_found_and_reported() {
+    for (options, size) in [(["--reply-bytes", "100"], "100"), (["--discard", "--json"], "50")] {
+        let server = Server::start(&[&["--transport", "tcp"], &options[..]].concat());
+        homa()
+            .args([
+                "call",
+                &server.address,
+                "--transport",
+                "tcp",
+                "--size",
+                size,
+                "--count",
+                "3",
+                "--verify",
+            ])
+            .assert()
+            .code(1)
+            .stdout(contains("0 ok, 0 failed, 3 wrong"))
+            .stderr(contains("of the reply").or(contains("reply of 1 bytes instead of 50")));
+    }
+}
+
+#[test]
+fn a_slow_server_makes_calls_time_out() {
+    for transport in ["tcp", "homa"] {
+        let server = Server::start(&["--transport", transport, "--delay", "300ms"]);
+        let call = |timeout: &str| {
+            let mut command = homa();
+            command.args([
+                "call",
+                &server.address,
+                "x",
+                "--transport",
+                transport,
+                "--timeout",
+                timeout,
+            ]);
+            command
+        };
+        call("50ms").assert().code(1).stderr(contains("no reply within 50ms"));
+        let started = Instant::now();
+        call("5s").assert().success();
+        assert!(started.elapsed() >= Duration::from_millis(300), "{transport}");
+    }
+}
+
+#[test]
+fn pings_are_counted() {
+    for transport in ["tcp", "homa"] {
+        for wait in [&["--busy"][..], &[]] {
+            let server = Server::start(&["--transport", transport]);
+            let report = json(
+                homa()
+                    .args([
+                        "ping",
+                        &server.address,
+                        "--transport",
+                        transport,
+                        "--count",
+                        "50",
+                        "--json",
+                    ])
+                    .args(wait),
+            );
+            assert_eq!(report["count"], 50);
+            assert!(report["p99_us"].as_f64().unwrap() >= report["p50_us"].as_f64().unwrap());
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_server_prints_what_it_served() {
+    let mut server = Server::start(&["--transport", "both", "--json"]);
+    homa()
+        .args(["call", &server.address, "--transport", "tcp", "--size", "10", "--count", "7"])
+        .assert()
+        .success();
+    server.interrupt();
+    let output = server.process.stdout.take().unwrap();
+    let report: serde_json::Value = serde_json::from_reader(output).unwrap();
+    assert_eq!(report["requests"], 7);
+    assert_eq!(report["request_bytes"], 70);
+    assert!(server.process.wait().unwrap().success());
+}
+
+#[test]
+fn an_interrupted_call_prints_what_it_did_and_fails() {
+    let server = Server::start(&["--transport", "tcp", "--delay", "20ms"]);
+    let process = StdCommand::new(env!("CARGO_BIN_EXE_homa"))
+        .args([
+            "call",
+            &server.address,
+            "--transport",
+            "tcp",
+            "--size",
+            "9",
+            "--count",
+            "100000",
+            "--json",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_millis(500));
+    kill_process(Pid::from_child(&process), Signal::INT).unwrap();
+    let output = process.wait_with_output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let ok = report["ok"].as_u64().unwrap();
+    assert!((1..100_000).contains(&ok), "{ok}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_server_killed_in_the_middle_ends_calls_with_an_error() {
+    for transport in ["tcp", "homa"] {
+        let mut server = Server::start(&["--transport", transport, "--delay", "1s"]);
+        let process = StdCommand::new(env!("CARGO_BIN_EXE_homa"))
+            .args(["call", &server.address, "x", "--transport", transport, "--timeout", "10s"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        thread::sleep(Duration::from_millis(300));
+        server.process.kill().unwrap();
+        let output = process.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{transport}");
+        assert!(!output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn completions_and_man_pages_are_made() {
+    for shell in ["bash", "zsh", "fish"] {
+        homa().args(["completions", shell]).assert().success().stdout(contains("outstanding"));
+    }
+    homa().arg("man").assert().success().stdout(contains(".TH"));
+    let directory = tempfile::tempdir().unwrap();
+    homa().arg("man").arg(directory.path()).assert().success();
+    assert!(directory.path().join("homa-bench.1").exists());
+}
+
+/// A short benchmark of one transport or both.
+fn bench(options: &[&str]) -> serde_json::Value {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = homa();
+    command
+        .args(["bench", "--json", "--secs", "0.1", "--rounds", "2", "--out"])
+        .arg(directory.path());
+    command.args(options);
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{errors}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_benchmark_of_tcp_alone_gives_all_rows() {
+    let report = bench(&["--transport", "tcp"]);
+    let rows = report["rows"].as_array().unwrap();
+    for test in ["latency", "rate", "goodput", "mixed"] {
+        let row =
+            rows.iter().find(|row| row["test"] == test).unwrap_or_else(|| panic!("no {test}"));
+        assert_eq!(row["transport"], "tcp");
+        assert_eq!(row["rounds"], 2);
+        assert!(row["cpu_us_per_rpc"].as_f64().unwrap() > 0.0, "{row}");
+    }
+    assert!(rows.iter().any(|row| row["rcvbuf"] == "stock"));
+    assert!(rows.iter().any(|row| row["api"] == "tokio"));
+    assert!(report["ratios"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn a_benchmark_compares_homa_with_tcp() {
+    let report = bench(&["latency", "--size", "100"]);
+    let ratios = report["ratios"].as_array().unwrap();
+    for (wait, api) in [("sleep", "blocking"), ("busy", "blocking"), ("sleep", "tokio")] {
+        let found = ratios.iter().find(|ratio| {
+            ratio["wait"] == wait && ratio["api"] == api && ratio["metric"] == "p50_us"
+        });
+        let ratio = found.unwrap_or_else(|| panic!("no ratio for {wait} {api}"));
+        assert!(ratio["homa_over_tcp"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn a_mixed_benchmark_with_a_file_of_sizes_draws_a_picture() {
+    let directory = tempfile::tempdir().unwrap();
+    let sizes = directory.path().join("sizes.csv");
+    std::fs::write(&sizes, "length_bytes,cumulative_fraction\n50,0.5\n5000,1\n").unwrap();
+    let output = homa()
+        .args([
+            "bench",
+            "mixed",
+            "--transport",
+            "tcp",
+            "--secs",
+            "0.1",
+            "--rounds",
+            "1",
+            "--load",
+            "0.3",
+            "--png",
+        ])
+        .arg("--workload")
+        .arg(&sizes)
+        .arg("--out")
+        .arg(directory.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("<= 5 kB"), "{text}");
+    assert!(directory.path().join("slowdown.svg").exists());
+    assert!(directory.path().join("slowdown.png").exists());
+}
+
+#[test]
+fn a_benchmark_against_a_given_server_uses_it() {
+    let server = Server::start(&["--transport", "tcp"]);
+    let report = bench(&["rate", "--transport", "tcp", "--server", &server.address]);
+    assert!(report["rows"][0]["rpc_per_s"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn an_interrupted_benchmark_prints_what_it_measured() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = StdCommand::new(env!("CARGO_BIN_EXE_homa"))
+        .args([
+            "bench",
+            "latency",
+            "--transport",
+            "tcp",
+            "--secs",
+            "0.1",
+            "--rounds",
+            "1000",
+            "--json",
+            "--out",
+        ])
+        .arg(directory.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_secs(3));
+    kill_process(Pid::from_child(&process), Signal::INT).unwrap();
+    let output = process.wait_with_output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(!report["rows"].as_array().unwrap().is_empty());
+    assert_eq!(output.status.code(), Some(1));
+}
