@@ -293,7 +293,8 @@ pub(crate) struct BenchArgs {
     /// TCP connections the calls are spread over
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=1_000))]
     pub conns: u32,
-    /// Message sizes of the mixed test: w1 to w5, or a CSV file with length_bytes,cumulative_fraction
+    /// Message sizes of the mixed test: w1 to w5, fixed:N (or --size N), or a CSV file with
+    /// length_bytes,cumulative_fraction
     #[arg(long, value_name = "w1..w5|FILE", default_value = "w3")]
     pub workload: String,
     /// Load of the mixed test, as a share

@@ -98,7 +98,7 @@ fn wrong_usage_ends_with_status_2() {
         "bench speed",
         "bench --load 0",
         "bench --cpus 0,100000",
-        "bench mixed --size 10",
+        "bench mixed --workload fixed:0",
         "ping 127.0.0.1:1 --carriage ip",
         "ping 127.0.0.1:1 --carriage xdp",
     ] {

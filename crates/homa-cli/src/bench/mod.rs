@@ -28,14 +28,15 @@ use crate::{args::BenchArgs, error::CliError, output, resolve::resolve};
 pub(crate) fn run(args: &BenchArgs, json: bool) -> Result<(), CliError> {
     let cases = plan::cases(args)?;
     // A workload that cannot be read should not be found out after half a minute.
-    let workload = Workload::load(&args.workload)?;
+    let workload_name = plan::workload(args);
+    let workload = Workload::load(&workload_name)?;
     let cores = Cores::choose(args.cpus.as_deref())?;
     let server = args.server.as_deref().map(resolve).transpose()?;
     let machine = Machine::look(cores, &args.cc);
-    let mut rounds = Rounds::new(args, cases, workload, cores, server)?;
+    let mut rounds = Rounds::new(args, cases, (workload_name.clone(), workload), cores, server)?;
     let end = rounds.run();
     let report = Report::new(machine, &rounds.results, &rounds.failures);
-    let pictures = draw(args, &report)?;
+    let pictures = draw(args, &workload_name, &report)?;
     print(&report, &pictures, json)?;
     end?;
     match rounds.failures.len() {
@@ -45,10 +46,10 @@ pub(crate) fn run(args: &BenchArgs, json: bool) -> Result<(), CliError> {
 }
 
 /// Draws the slowdown, if it was measured; returns the files.
-fn draw(args: &BenchArgs, report: &Report) -> Result<Vec<PathBuf>, CliError> {
+fn draw(args: &BenchArgs, workload: &str, report: &Report) -> Result<Vec<PathBuf>, CliError> {
     match report.curves().is_empty() {
         true => Ok(Vec::new()),
-        false => plot::write(&report.curves(), &args.workload, &args.out, args.png),
+        false => plot::write(&report.curves(), workload, &args.out, args.png),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which measurements a benchmark consists of.
 
+use super::workload::FIXED;
 use crate::{
     args::{BenchArgs, BenchTest, MESSAGE_BYTES_MAX},
     error::CliError,
@@ -55,6 +56,14 @@ impl Case {
     }
 }
 
+/// The workload of the mixed test: the one named, or messages of one size if only `mixed` is asked for.
+pub(crate) fn workload(args: &BenchArgs) -> String {
+    match (args.test, args.size) {
+        (Some(BenchTest::Mixed), Some(size)) => format!("{FIXED}{size}"),
+        _ => args.workload.clone(),
+    }
+}
+
 /// The cases asked for, in the order in which each round measures them.
 pub(crate) fn cases(args: &BenchArgs) -> Result<Vec<Case>, CliError> {
     check(args)?;
@@ -68,9 +77,6 @@ pub(crate) fn cases(args: &BenchArgs) -> Result<Vec<Case>, CliError> {
 fn check(args: &BenchArgs) -> Result<(), CliError> {
     let usage = |text: &str| Err(CliError::Usage(text.to_owned()));
     match args.test {
-        Some(BenchTest::Mixed) if args.size.is_some() => usage(
-            "--size has no meaning for `mixed`; give --workload a file with one line, such as 500,1.0",
-        ),
         Some(BenchTest::Latency) if args.outstanding.is_some_and(|count| count > 1) => {
             usage("`latency` has one call outstanding; use `rate` for more")
         }
@@ -204,7 +210,6 @@ mod tests {
 
     #[test]
     fn options_without_meaning_are_refused() {
-        assert!(matches!(plan("mixed --size 10"), Err(CliError::Usage(_))));
         assert!(matches!(plan("latency --outstanding 2"), Err(CliError::Usage(_))));
         assert!(matches!(plan("goodput --size 10"), Err(CliError::Usage(_))));
     }

@@ -46,6 +46,7 @@ impl CaseResults {
 /// The state of a benchmark.
 pub(crate) struct Rounds<'a> {
     args: &'a BenchArgs,
+    workload_name: String,
     workload: Workload,
     cores: Cores,
     server: Option<SocketAddr>,
@@ -69,7 +70,7 @@ impl<'a> Rounds<'a> {
     pub(crate) fn new(
         args: &'a BenchArgs,
         cases: Vec<Case>,
-        workload: Workload,
+        (workload_name, workload): (String, Workload),
         cores: Cores,
         server: Option<SocketAddr>,
     ) -> Result<Self, CliError> {
@@ -84,7 +85,17 @@ impl<'a> Rounds<'a> {
         let results =
             cases.iter().flat_map(|case| protocols.iter().map(|p| empty(case, p))).collect();
         let failures = Vec::new();
-        Ok(Rounds { args, workload, cores, server, launcher, mixed: None, results, failures })
+        Ok(Rounds {
+            args,
+            workload_name,
+            workload,
+            cores,
+            server,
+            launcher,
+            mixed: None,
+            results,
+            failures,
+        })
     }
 
     /// Measures all rounds; an error is an interruption, other failures are collected.
@@ -164,7 +175,7 @@ impl<'a> Rounds<'a> {
             BenchTest::Mixed => {
                 let setup = self.mixed.clone()?;
                 Work::Mixed {
-                    workload: self.args.workload.clone(),
+                    workload: self.workload_name.clone(),
                     rpc_per_s: setup.rpc_per_s,
                     unloaded: setup.unloaded,
                     classes_bytes: self.workload.deciles_bytes(),
@@ -220,7 +231,7 @@ impl<'a> Rounds<'a> {
             };
             unloaded = faster(&unloaded, &found.unloaded);
             let work = Work::Capacity {
-                workload: self.args.workload.clone(),
+                workload: self.workload_name.clone(),
                 outstanding: CAPACITY_OUTSTANDING,
                 seed: self.args.seed,
             };

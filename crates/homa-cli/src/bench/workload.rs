@@ -6,7 +6,7 @@
 use std::{fs, path::Path};
 
 use super::rng::Rng;
-use crate::error::CliError;
+use crate::{error::CliError, units::parse_size};
 
 /// Longer messages are taken as this long; bytes.
 pub(crate) const LENGTH_BYTES_MAX: u64 = 1_000_000;
@@ -19,6 +19,9 @@ const LENGTH_STEP: f64 = 1.2;
 
 /// Points of one file.
 const POINTS_MAX: usize = 100_000;
+
+/// Prefix of the name of a workload whose messages all have one size.
+pub(crate) const FIXED: &str = "fixed:";
 
 const BUILT_IN: [(&str, &str); 5] = [
     ("w1", include_str!("../../workloads/w1.csv")),
@@ -36,8 +39,12 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// The workload `w1` to `w5`, or the one in a file.
+    /// The workload `w1` to `w5`, `fixed:N` for messages of N bytes, or the one in a file.
     pub(crate) fn load(name: &str) -> Result<Self, CliError> {
+        if let Some(size) = name.strip_prefix(FIXED) {
+            return Self::fixed(size)
+                .map_err(|reason| CliError::Usage(format!("workload {name}: {reason}")));
+        }
         if let Some((_, text)) =
             BUILT_IN.iter().find(|(built_in, _)| name.eq_ignore_ascii_case(built_in))
         {
@@ -51,6 +58,16 @@ impl Workload {
         };
         let text = fs::read_to_string(name).map_err(|error| failed(error.to_string()))?;
         Self::parse(&text).map_err(failed)
+    }
+
+    fn fixed(size: &str) -> Result<Self, String> {
+        match parse_size(size)? {
+            0 => Err("a message has at least 1 byte".to_owned()),
+            length if length > LENGTH_BYTES_MAX => {
+                Err(format!("a message of this test has at most {LENGTH_BYTES_MAX} bytes"))
+            }
+            length => Ok(Workload { points: vec![(length, 1.0)] }),
+        }
     }
 
     /// Reads lines of `length_bytes,cumulative_fraction`; a first line that is no numbers is a title.
@@ -204,6 +221,10 @@ mod tests {
         let workload = Workload::parse("length_bytes,cumulative_fraction\n500,1.0\n").unwrap();
         assert_eq!(workload.deciles_bytes(), [500]);
         assert_eq!(workload.sample(&mut Rng::new(3)), 500);
+        assert_eq!(Workload::load("fixed:500").unwrap(), workload);
+        for name in ["fixed:0", "fixed:2M", "fixed:x"] {
+            assert!(matches!(Workload::load(name), Err(CliError::Usage(_))), "{name}");
+        }
     }
 
     #[test]
