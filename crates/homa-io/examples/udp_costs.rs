@@ -58,10 +58,7 @@ fn measure(what: &str, config: &UdpConfig, bytes: u32, count: usize) -> std::io:
     let mut from = UdpDriver::bind(loopback, config)?;
     let mut to = UdpDriver::bind(loopback, &UdpConfig::default().receives_per_call(64))?;
     let mut segment = Segment::EMPTY;
-    segment.rpc = Some(RpcKey {
-        index: 0,
-        generation: 0,
-    });
+    segment.rpc = Some(RpcKey { index: 0, generation: 0 });
     segment.payload = 0..bytes;
     let segments = vec![segment; count];
     let transmit = Transmit {
@@ -83,8 +80,7 @@ fn measure(what: &str, config: &UdpConfig, bytes: u32, count: usize) -> std::io:
     let mut receive_ns = Vec::new();
     for _ in 0..ROUNDS {
         let start_ns = monotonic_ns();
-        from.transmit(&transmit, &segments, &payloads)
-            .expect("loopback takes it");
+        from.transmit(&transmit, &segments, &payloads).expect("loopback takes it");
         let sent_ns = monotonic_ns();
         let mut sink = Count::default();
         while to.receive(&mut sink)? == RxStatus::More {}
@@ -104,10 +100,7 @@ fn empty_receive() -> std::io::Result<()> {
     for _ in 0..ROUNDS {
         driver.receive(&mut Count::default())?;
     }
-    println!(
-        "an empty receive: {} ns",
-        (monotonic_ns() - start_ns) / ROUNDS
-    );
+    println!("an empty receive: {} ns", (monotonic_ns() - start_ns) / ROUNDS);
     Ok(())
 }
 

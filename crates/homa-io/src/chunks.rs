@@ -31,26 +31,16 @@ impl Chunks {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Bytes> {
-        Some(&self.first)
-            .filter(|first| !first.is_empty())
-            .into_iter()
-            .chain(&self.rest)
+        Some(&self.first).filter(|first| !first.is_empty()).into_iter().chain(&self.rest)
     }
 
     pub(crate) fn into_chunks(self) -> impl Iterator<Item = Bytes> {
-        Some(self.first)
-            .filter(|first| !first.is_empty())
-            .into_iter()
-            .chain(self.rest)
+        Some(self.first).filter(|first| !first.is_empty()).into_iter().chain(self.rest)
     }
 
     /// All bytes in one buffer; copies only if there are several.
     pub(crate) fn into_bytes(mut self) -> Bytes {
-        if self.rest.is_empty() {
-            self.first
-        } else {
-            self.copy_to_bytes(self.len)
-        }
+        if self.rest.is_empty() { self.first } else { self.copy_to_bytes(self.len) }
     }
 
     pub(crate) fn to_vec(&self) -> Vec<u8> {
@@ -106,11 +96,7 @@ impl Buf for Chunks {
     }
 
     fn advance(&mut self, mut count: usize) {
-        assert!(
-            count <= self.len,
-            "advance beyond the end: {count} of {}",
-            self.len
-        );
+        assert!(count <= self.len, "advance beyond the end: {count} of {}", self.len);
         self.len -= count;
         while count >= self.first.len() && !self.rest.is_empty() {
             count -= self.first.len();
@@ -120,11 +106,7 @@ impl Buf for Chunks {
     }
 
     fn copy_to_bytes(&mut self, count: usize) -> Bytes {
-        assert!(
-            count <= self.len,
-            "copy beyond the end: {count} of {}",
-            self.len
-        );
+        assert!(count <= self.len, "copy beyond the end: {count} of {}", self.len);
         if count <= self.first.len() {
             let bytes = self.first.slice(..count);
             self.advance(count);
@@ -147,16 +129,7 @@ pub(crate) fn debug(
     f: &mut std::fmt::Formatter<'_>,
 ) -> std::fmt::Result {
     const SHOWN: usize = 16;
-    let head: Vec<u8> = chunks
-        .iter()
-        .flat_map(|chunk| chunk.iter().copied())
-        .take(SHOWN)
-        .collect();
+    let head: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.iter().copied()).take(SHOWN).collect();
     let more = if chunks.len() > SHOWN { "…" } else { "" };
-    write!(
-        f,
-        "{name}({} bytes, \"{}{more}\")",
-        chunks.len(),
-        head.escape_ascii()
-    )
+    write!(f, "{name}({} bytes, \"{}{more}\")", chunks.len(), head.escape_ascii())
 }

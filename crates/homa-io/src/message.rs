@@ -177,10 +177,7 @@ mod tests {
     use super::*;
 
     fn chain(parts: &[&'static str]) -> Message {
-        parts
-            .iter()
-            .map(|part| Bytes::from_static(part.as_bytes()))
-            .collect()
+        parts.iter().map(|part| Bytes::from_static(part.as_bytes())).collect()
     }
 
     #[test]
@@ -212,10 +209,7 @@ mod tests {
     #[test]
     fn debug_shows_length_and_beginning_only() {
         let message = Message::from(Bytes::from(vec![b'x'; 1000]));
-        assert_eq!(
-            format!("{message:?}"),
-            "Message(1000 bytes, \"xxxxxxxxxxxxxxxx…\")"
-        );
+        assert_eq!(format!("{message:?}"), "Message(1000 bytes, \"xxxxxxxxxxxxxxxx…\")");
     }
 
     #[test]

@@ -61,10 +61,7 @@ pub struct TurnLimits {
 
 impl Default for TurnLimits {
     fn default() -> Self {
-        Self {
-            tx_bytes: 256 << 10,
-            backlog_bytes: 256 << 10,
-        }
+        Self { tx_bytes: 256 << 10, backlog_bytes: 256 << 10 }
     }
 }
 
@@ -138,6 +135,7 @@ impl<D: Driver> Shard<D> {
             engine: &mut self.engine,
             store: &mut self.store,
             carriage: self.driver.carriage(),
+            local_port: self.driver.local_addr().port(),
             packets: 0,
         };
         let rx = self.driver.receive(&mut intake)?;
@@ -254,10 +252,7 @@ impl<D: Driver> Shard<D> {
                 Event::Ended { rpc } => ended = Some(rpc),
                 _ => {}
             }
-            handler.event(
-                event,
-                &mut ShardView::new(now, &mut self.engine, &mut self.store),
-            );
+            handler.event(event, &mut ShardView::new(now, &mut self.engine, &mut self.store));
             if let Some(rpc) = ended {
                 self.store.remove(rpc);
             }
@@ -302,8 +297,7 @@ impl<D: Driver> Shard<D> {
                 Err(unsent) => {
                     refusals += 1;
                     bytes += u64::from(transmit.segment_bytes) * unsent.first as u64;
-                    self.engine
-                        .transmit_failed(now, &transmit, segments, unsent.first, unsent.why);
+                    self.engine.transmit_failed(now, &transmit, segments, unsent.first, unsent.why);
                     if unsent.why == TransmitError::NoRoom {
                         self.blocked_until = Some(now + self.no_room_wait);
                         self.no_room_wait = (self.no_room_wait * 2).min(NO_ROOM_WAIT_MAX);
@@ -321,6 +315,7 @@ struct Intake<'a> {
     engine: &'a mut Engine,
     store: &'a mut Store,
     carriage: Carriage,
+    local_port: u16,
     packets: u64,
 }
 
@@ -338,19 +333,26 @@ impl PacketSink for Intake<'_> {
 
     fn icmp_error(&mut self, kind: IcmpKind, destination: SocketAddr, quoted: &[u8]) {
         self.packets += 1;
-        self.engine.icmp_error(self.now, kind, destination, quoted);
+        let path = self.path_to(destination);
+        self.engine.icmp_error(self.now, kind, path, quoted);
     }
 
     fn path_mtu(&mut self, destination: SocketAddr, mtu: u32) {
         self.packets += 1;
-        // Only what names the peer matters to the engine here.
-        let path = Path {
-            remote: destination,
+        let path = self.path_to(destination);
+        self.engine.path_changed(self.now, path, mtu, None);
+    }
+}
+
+impl Intake<'_> {
+    /// A path that names the peer, which is all that matters where it is used.
+    fn path_to(&self, remote: SocketAddr) -> Path {
+        Path {
+            remote,
             local_ip: None,
-            local_port: 0,
+            local_port: self.local_port,
             interface: 0,
             carriage: self.carriage,
-        };
-        self.engine.path_changed(self.now, path, mtu, None);
+        }
     }
 }

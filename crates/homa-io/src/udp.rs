@@ -53,12 +53,7 @@ pub struct UdpConfig {
 
 impl Default for UdpConfig {
     fn default() -> Self {
-        Self {
-            receive_buffer_bytes: 16 << 20,
-            receives_per_call: 16,
-            shared: false,
-            offload: true,
-        }
+        Self { receive_buffer_bytes: 16 << 20, receives_per_call: 16, shared: false, offload: true }
     }
 }
 
@@ -131,11 +126,7 @@ impl UdpDriver {
     /// None are expected.
     pub fn new(socket: UdpSocket, config: &UdpConfig) -> io::Result<Self> {
         let buffer_bytes = socket.set_receive_buffer(config.receive_buffer_bytes)?;
-        let train_max = if config.offload && socket.gso_supported() {
-            GSO_SEGMENTS_MAX
-        } else {
-            1
-        };
+        let train_max = if config.offload && socket.gso_supported() { GSO_SEGMENTS_MAX } else { 1 };
         Ok(Self {
             local: socket.local_addr()?,
             capacity: capacity_of(buffer_bytes as u64),

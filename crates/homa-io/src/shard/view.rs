@@ -54,9 +54,7 @@ impl<'a> ShardView<'a> {
         let length = self.length(&body)?;
         let mut options = options;
         options.streaming_body = false;
-        let rpc = self
-            .engine
-            .send_request(self.now, path, length, cookie, options)?;
+        let rpc = self.engine.send_request(self.now, path, length, cookie, options)?;
         self.store.set_outgoing(rpc, body, length);
         Ok(rpc)
     }
@@ -74,9 +72,7 @@ impl<'a> ShardView<'a> {
     ) -> Result<RpcKey, SendError> {
         let mut options = options;
         options.streaming_body = true;
-        let rpc = self
-            .engine
-            .send_request(self.now, path, length, cookie, options)?;
+        let rpc = self.engine.send_request(self.now, path, length, cookie, options)?;
         self.store.set_outgoing(rpc, Body::new(), length);
         Ok(rpc)
     }
@@ -154,8 +150,7 @@ impl<'a> ShardView<'a> {
     }
 
     fn length(&self, body: &Body) -> Result<u32, SendError> {
-        u32::try_from(body.len()).map_err(|_| SendError::TooLong {
-            max: self.engine.config().max_message_bytes,
-        })
+        u32::try_from(body.len())
+            .map_err(|_| SendError::TooLong { max: self.engine.config().max_message_bytes })
     }
 }

@@ -56,11 +56,7 @@ impl Incoming {
             let within = offset % PIECE_BYTES;
             let room = (PIECE_BYTES - within).min(self.length - offset) as usize;
             let (here, rest) = bytes.split_at(room.min(bytes.len()));
-            write_at(
-                self.piece(offset / PIECE_BYTES, pool),
-                within as usize,
-                here,
-            );
+            write_at(self.piece(offset / PIECE_BYTES, pool), within as usize, here);
             // At most `room`, which is less than 2^16.
             offset += here.len() as u32;
             bytes = rest;
@@ -95,11 +91,7 @@ impl Incoming {
                 break;
             };
             if whole && piece.data.len() == piece_bytes as usize {
-                let data = self
-                    .pieces
-                    .pop_front()
-                    .map(|piece| piece.data)
-                    .unwrap_or_default();
+                let data = self.pieces.pop_front().map(|piece| piece.data).unwrap_or_default();
                 message.push(pool.freeze(data).slice(within..));
                 self.taken = start + piece_bytes;
             } else {
@@ -123,18 +115,12 @@ impl Incoming {
     }
 
     pub(super) fn held_bytes(&self) -> u64 {
-        self.pieces
-            .iter()
-            .map(|piece| piece.data.len() as u64)
-            .sum()
+        self.pieces.iter().map(|piece| piece.data.len() as u64).sum()
     }
 
     /// Bytes of the message that belong to piece `index`.
     fn piece_bytes(&self, index: u32) -> u32 {
-        PIECE_BYTES.min(
-            self.length
-                .saturating_sub(index.saturating_mul(PIECE_BYTES)),
-        )
+        PIECE_BYTES.min(self.length.saturating_sub(index.saturating_mul(PIECE_BYTES)))
     }
 
     /// The piece with this index, made if it is the first to be asked for.
@@ -204,12 +190,7 @@ mod tests {
         let orders: [&[(u32, u32)]; 3] = [
             &[(0, LENGTH)],
             &[(100_000, LENGTH), (50_000, 120_000), (0, 50_001)],
-            &[
-                (LENGTH - 1, LENGTH),
-                (65_536, LENGTH),
-                (65_000, 65_600),
-                (0, 65_000),
-            ],
+            &[(LENGTH - 1, LENGTH), (65_536, LENGTH), (65_000, 65_600), (0, 65_000)],
         ];
         for order in orders {
             let mut incoming = Incoming::default();

@@ -55,8 +55,7 @@ impl Store {
             return;
         };
         let (slot, pool) = self.slot_for(placement.rpc);
-        slot.incoming
-            .place(placement.offset, bytes, placement.message_length, pool);
+        slot.incoming.place(placement.offset, bytes, placement.message_length, pool);
     }
 
     /// Moves the whole incoming message out; `None` if the key is unknown or bytes are missing.
@@ -122,24 +121,16 @@ impl Store {
 
     /// Bytes of incoming messages that were not taken. Visits every place: for tests and reports.
     pub fn incoming_bytes(&self) -> u64 {
-        self.slots
-            .iter()
-            .map(|slot| slot.incoming.held_bytes())
-            .sum()
+        self.slots.iter().map(|slot| slot.incoming.held_bytes()).sum()
     }
 
     /// Bytes of outgoing messages that were not released. Visits every place: for tests and reports.
     pub fn outgoing_bytes(&self) -> u64 {
-        self.slots
-            .iter()
-            .map(|slot| slot.outgoing.held_bytes())
-            .sum()
+        self.slots.iter().map(|slot| slot.outgoing.held_bytes()).sum()
     }
 
     fn slot(&self, rpc: RpcKey) -> Option<&Slot> {
-        self.slots
-            .get(rpc.index as usize)
-            .filter(|slot| slot.is(rpc))
+        self.slots.get(rpc.index as usize).filter(|slot| slot.is(rpc))
     }
 
     fn slot_mut(&mut self, rpc: RpcKey) -> Option<(&mut Slot, &mut Pool)> {
@@ -189,22 +180,11 @@ impl Slot {
 mod tests {
     use super::*;
 
-    const OLD: RpcKey = RpcKey {
-        index: 3,
-        generation: 1,
-    };
-    const NEW: RpcKey = RpcKey {
-        index: 3,
-        generation: 2,
-    };
+    const OLD: RpcKey = RpcKey { index: 3, generation: 1 };
+    const NEW: RpcKey = RpcKey { index: 3, generation: 2 };
 
     fn placement(rpc: RpcKey, packet: Range<u32>, message_length: u32) -> Placement {
-        Placement {
-            rpc,
-            offset: 0,
-            packet,
-            message_length,
-        }
+        Placement { rpc, offset: 0, packet, message_length }
     }
 
     #[test]

@@ -42,9 +42,7 @@ impl Outgoing {
 
     /// Adds bytes at the end and returns how many there are now; `None` if they are too many.
     pub(super) fn append(&mut self, bytes: Bytes) -> Option<u32> {
-        let end = u32::try_from(bytes.len())
-            .ok()?
-            .checked_add(self.supplied)?;
+        let end = u32::try_from(bytes.len()).ok()?.checked_add(self.supplied)?;
         if end > self.length {
             return None;
         }
@@ -61,9 +59,7 @@ impl Outgoing {
         let mut at = range.start;
         let first = match self.chunks.len() {
             0 | 1 => 0,
-            _ => self
-                .chunks
-                .partition_point(|chunk| chunk.end() <= range.start),
+            _ => self.chunks.partition_point(|chunk| chunk.end() <= range.start),
         };
         for chunk in self.chunks.range(first..) {
             if at >= range.end {
@@ -75,14 +71,9 @@ impl Outgoing {
                 at += missing;
             }
             let end = range.end.min(chunk.end());
-            let (from, to) = (
-                at.saturating_sub(chunk.start),
-                end.saturating_sub(chunk.start),
-            );
-            if let Some(bytes) = chunk
-                .bytes
-                .get(from as usize..to as usize)
-                .filter(|it| !it.is_empty())
+            let (from, to) = (at.saturating_sub(chunk.start), end.saturating_sub(chunk.start));
+            if let Some(bytes) =
+                chunk.bytes.get(from as usize..to as usize).filter(|it| !it.is_empty())
             {
                 piece(bytes);
                 at = end;
@@ -108,10 +99,7 @@ impl Outgoing {
     }
 
     pub(super) fn held_bytes(&self) -> u64 {
-        self.chunks
-            .iter()
-            .map(|chunk| chunk.bytes.len() as u64)
-            .sum()
+        self.chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum()
     }
 }
 

@@ -82,9 +82,7 @@ impl UdpDriver {
             }
             None => received.len,
         };
-        split(bytes, whole_bytes, received.truncated, stats, |packet| {
-            sink.packet(&meta, packet)
-        });
+        split(bytes, whole_bytes, received.truncated, stats, |packet| sink.packet(&meta, packet));
     }
 
     fn note_empty(&mut self) {
@@ -120,10 +118,7 @@ fn split(
 
 /// Whether the socket is beyond use: it is no (longer an open) socket.
 fn is_final(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(errno::EBADF | errno::ENOTSOCK | errno::EFAULT)
-    )
+    matches!(error.raw_os_error(), Some(errno::EBADF | errno::ENOTSOCK | errno::EFAULT))
 }
 
 #[cfg(test)]
@@ -133,13 +128,7 @@ mod tests {
     fn lengths(bytes: usize, whole_bytes: usize, truncated: bool) -> Vec<usize> {
         let mut seen = Vec::new();
         let buffer = vec![0; bytes];
-        split(
-            &buffer,
-            whole_bytes,
-            truncated,
-            &mut UdpStats::default(),
-            |p| seen.push(p.len()),
-        );
+        split(&buffer, whole_bytes, truncated, &mut UdpStats::default(), |p| seen.push(p.len()));
         seen
     }
 

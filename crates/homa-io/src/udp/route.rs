@@ -54,11 +54,7 @@ pub(super) fn mtu(ip: IpAddr) -> Option<u32> {
 
 /// Bytes of the IP packet that carries `payload_bytes` in a datagram to `ip`.
 pub(super) fn packet_bytes(ip: IpAddr, payload_bytes: u32) -> u32 {
-    let headers = if ip.to_canonical().is_ipv4() {
-        20 + 8
-    } else {
-        40 + 8
-    };
+    let headers = if ip.to_canonical().is_ipv4() { 20 + 8 } else { 40 + 8 };
     payload_bytes.saturating_add(headers)
 }
 
@@ -80,19 +76,13 @@ struct Ring<T> {
 
 impl<T> Default for Ring<T> {
     fn default() -> Self {
-        Self {
-            entries: Vec::new(),
-            next: 0,
-        }
+        Self { entries: Vec::new(), next: 0 }
     }
 }
 
 impl<T> Ring<T> {
     fn get(&self, ip: IpAddr) -> Option<&T> {
-        self.entries
-            .iter()
-            .find(|(known, _)| *known == ip)
-            .map(|(_, value)| value)
+        self.entries.iter().find(|(known, _)| *known == ip).map(|(_, value)| value)
     }
 
     fn push(&mut self, ip: IpAddr, value: T) {

@@ -61,11 +61,7 @@ impl UdpDriver {
     ) -> Result<(), Unsent> {
         let way = self.way(transmit);
         let ip = way.to.ip();
-        let mut train_max = if self.routes.is_single(ip) {
-            1
-        } else {
-            self.train_max
-        };
+        let mut train_max = if self.routes.is_single(ip) { 1 } else { self.train_max };
         let mut suspected = false;
         let mut first = 0;
         while let Some(rest) = segments.get(first..).filter(|rest| !rest.is_empty()) {
@@ -79,11 +75,7 @@ impl UdpDriver {
                 }
                 // Strictly smaller each time, and a single packet is never too long a train.
                 Err(Refusal::Cut) => {
-                    train_max = if wanted > OLD_SEGMENTS_MAX {
-                        OLD_SEGMENTS_MAX
-                    } else {
-                        1
-                    };
+                    train_max = if wanted > OLD_SEGMENTS_MAX { OLD_SEGMENTS_MAX } else { 1 };
                     suspected = true;
                 }
                 Err(Refusal::Failed(why)) => return Err(Unsent { first, why }),
@@ -109,11 +101,7 @@ impl UdpDriver {
         let source = path
             .local_ip
             .filter(|ip| self.local.ip().is_unspecified() && is_same_family(*ip, path.remote.ip()));
-        let interface = if route::is_link_local(path.remote.ip()) {
-            path.interface
-        } else {
-            0
-        };
+        let interface = if route::is_link_local(path.remote.ip()) { path.interface } else { 0 };
         Way {
             to: path.remote,
             source: source.map(|ip| Source { ip, interface }),
@@ -136,24 +124,13 @@ impl UdpDriver {
         let mut pieces = Pieces::new();
         let count = gather(&mut pieces, segments, payloads);
         if count > 0 {
-            self.send_train(
-                way,
-                &Train {
-                    pieces: &pieces,
-                    segment_bytes,
-                    count,
-                },
-            )?;
+            self.send_train(way, &Train { pieces: &pieces, segment_bytes, count })?;
             return Ok(count);
         }
         self.stats.joined_packets += 1;
         let mut joined = std::mem::take(&mut self.joined);
         join(&mut joined, first, payloads);
-        let train = Train {
-            pieces: &[IoSlice::new(&joined)],
-            segment_bytes,
-            count: 1,
-        };
+        let train = Train { pieces: &[IoSlice::new(&joined)], segment_bytes, count: 1 };
         let result = self.send_train(way, &train);
         self.joined = joined;
         result.map(|()| 1)
@@ -161,14 +138,10 @@ impl UdpDriver {
 
     /// One successful call, or the reason why there is none.
     fn send_train(&mut self, way: &Way, train: &Train<'_>) -> Result<(), Refusal> {
-        let gso = u16::try_from(train.segment_bytes)
-            .ok()
-            .filter(|_| train.count > 1);
+        let gso = u16::try_from(train.segment_bytes).ok().filter(|_| train.count > 1);
         let mut attempt = 1;
         loop {
-            let sent = self
-                .socket
-                .send(way.to, way.source, way.tos, gso, train.pieces);
+            let sent = self.socket.send(way.to, way.source, way.tos, gso, train.pieces);
             let why = match sent {
                 Ok(bytes) => {
                     self.note_sent(train.count, bytes);
@@ -244,16 +217,8 @@ mod tests {
     use std::net::Ipv4Addr;
 
     fn verdict(errno: i32, segment_bytes: u32, count: usize) -> Verdict {
-        let train = Train {
-            pieces: &[],
-            segment_bytes,
-            count,
-        };
-        judge(
-            &io::Error::from_raw_os_error(errno),
-            Ipv4Addr::LOCALHOST.into(),
-            &train,
-        )
+        let train = Train { pieces: &[], segment_bytes, count };
+        judge(&io::Error::from_raw_os_error(errno), Ipv4Addr::LOCALHOST.into(), &train)
     }
 
     #[test]
@@ -268,28 +233,16 @@ mod tests {
         }
         assert_eq!(verdict(errno::EINVAL, 100, 2), Verdict::Cut);
         assert_eq!(verdict(errno::EIO, 100, 2), Verdict::Cut);
-        assert_eq!(
-            verdict(errno::EINVAL, 100, 1),
-            Verdict::Doubtful(Unreachable)
-        );
+        assert_eq!(verdict(errno::EINVAL, 100, 1), Verdict::Doubtful(Unreachable));
         let mtu = route::mtu(Ipv4Addr::LOCALHOST.into()).unwrap();
-        assert_eq!(
-            verdict(errno::EMSGSIZE, mtu, 2),
-            Verdict::Certain(TooBig(mtu))
-        );
-        assert_eq!(
-            verdict(errno::EMSGSIZE, 100, 2),
-            Verdict::Doubtful(TooBig(0))
-        );
+        assert_eq!(verdict(errno::EMSGSIZE, mtu, 2), Verdict::Certain(TooBig(mtu)));
+        assert_eq!(verdict(errno::EMSGSIZE, 100, 2), Verdict::Doubtful(TooBig(0)));
     }
 
     #[test]
     fn a_source_address_goes_with_its_own_family_only() {
         let v4 = IpAddr::from(Ipv4Addr::LOCALHOST);
-        assert!(is_same_family(
-            v4,
-            Ipv4Addr::LOCALHOST.to_ipv6_mapped().into()
-        ));
+        assert!(is_same_family(v4, Ipv4Addr::LOCALHOST.to_ipv6_mapped().into()));
         assert!(!is_same_family(v4, "::1".parse().unwrap()));
     }
 }

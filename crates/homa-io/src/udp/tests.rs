@@ -16,10 +16,7 @@ pub(super) struct Pattern {
     pub(super) wrong: i32,
 }
 
-const WHOLE: Pattern = Pattern {
-    piece_bytes: usize::MAX,
-    wrong: 0,
-};
+const WHOLE: Pattern = Pattern { piece_bytes: usize::MAX, wrong: 0 };
 
 /// Repeats every 251 bytes.
 static PATTERN: [u8; 1 << 16] = {
@@ -41,19 +38,14 @@ impl Pattern {
 impl Payloads for Pattern {
     fn pieces<'a>(&'a self, _: RpcKey, range: Range<u32>, piece: &mut dyn FnMut(&'a [u8])) {
         let end = range.end.saturating_add_signed(self.wrong);
-        Self::expected(range.start..end)
-            .chunks(self.piece_bytes)
-            .for_each(piece);
+        Self::expected(range.start..end).chunks(self.piece_bytes).for_each(piece);
     }
 }
 
 /// A segment of payload alone: headers are made by the engine only.
 pub(super) fn segment(payload: Range<u32>) -> Segment {
     let mut segment = Segment::EMPTY;
-    segment.rpc = Some(RpcKey {
-        index: 0,
-        generation: 0,
-    });
+    segment.rpc = Some(RpcKey { index: 0, generation: 0 });
     segment.payload = payload;
     segment
 }
@@ -110,11 +102,7 @@ fn send(from: &mut UdpDriver, to: SocketAddr, segments: &[Segment]) -> Result<()
 
 fn wait(driver: &UdpDriver) {
     let mut fds = [PollFd::new(driver.as_fd(), true, false)];
-    assert_eq!(
-        poll_fds(&mut fds, Some(Duration::from_secs(2))).unwrap(),
-        1,
-        "nothing came"
-    );
+    assert_eq!(poll_fds(&mut fds, Some(Duration::from_secs(2))).unwrap(), 1, "nothing came");
 }
 
 fn drain(driver: &mut UdpDriver) -> Sink {
@@ -135,9 +123,7 @@ fn failed(first: usize, why: TransmitError) -> Result<(), Unsent> {
 
 /// `count` segments of `bytes` each, at consecutive offsets.
 fn equal_segments(count: u32, bytes: u32) -> Vec<Segment> {
-    (0..count)
-        .map(|i| segment(i * bytes..(i + 1) * bytes))
-        .collect()
+    (0..count).map(|i| segment(i * bytes..(i + 1) * bytes)).collect()
 }
 
 fn assert_arrived(sink: &Sink, segments: &[Segment]) {
@@ -154,17 +140,11 @@ fn a_train_goes_out_in_one_call_and_comes_in_as_its_packets() {
     segments.push(segment(60_000..60_100));
     send(&mut from, to.local_addr(), &segments).unwrap();
     assert_eq!((from.stats().sends, from.stats().sent_trains), (1, 1));
-    assert_eq!(
-        (from.stats().sent_packets, from.stats().sent_bytes),
-        (41, 40 * 1_400 + 100)
-    );
+    assert_eq!((from.stats().sent_packets, from.stats().sent_bytes), (41, 40 * 1_400 + 100));
     let sink = drain(&mut to);
     assert_arrived(&sink, &segments);
     assert_eq!((to.stats().receives, to.stats().received_trains), (1, 1));
-    assert_eq!(
-        (to.stats().received_packets, to.stats().received_bytes),
-        (41, 56_100)
-    );
+    assert_eq!((to.stats().received_packets, to.stats().received_bytes), (41, 56_100));
 }
 
 #[test]
@@ -195,10 +175,7 @@ fn payload_in_many_pieces_and_padding_arrive_whole() {
     }
     let transmit = transmit(path(&from, to.local_addr()), &segments);
     for (piece_bytes, joined) in [(64, 0), (1, 3)] {
-        let payloads = Pattern {
-            piece_bytes,
-            wrong: 0,
-        };
+        let payloads = Pattern { piece_bytes, wrong: 0 };
         from.transmit(&transmit, &segments, &payloads).unwrap();
         for ((_, packet), segment) in drain(&mut to).packets.iter().zip(&segments) {
             assert_eq!(packet[..1_000], *Pattern::expected(segment.payload.clone()));
@@ -238,16 +215,11 @@ fn marks_and_addresses_of_a_packet_are_known() {
 fn a_reply_along_the_path_of_a_packet_leaves_from_the_address_that_was_asked() {
     for server in ["0.0.0.0:0", "[::]:0"] {
         let (mut client, mut server) = (bind("127.0.0.1:0"), bind(server));
-        let asked = SocketAddr::new(
-            Ipv4Addr::new(127, 0, 0, 2).into(),
-            server.local_addr().port(),
-        );
+        let asked = SocketAddr::new(Ipv4Addr::new(127, 0, 0, 2).into(), server.local_addr().port());
         send(&mut client, asked, &[segment(0..10)]).unwrap();
         let (meta, _) = drain(&mut server).packets.remove(0);
         let reply = [segment(0..20)];
-        server
-            .transmit(&transmit(meta.path, &reply), &reply, &WHOLE)
-            .unwrap();
+        server.transmit(&transmit(meta.path, &reply), &reply, &WHOLE).unwrap();
         assert_eq!(drain(&mut client).packets[0].0.path.remote, asked);
     }
 }
@@ -305,10 +277,7 @@ fn reports_between_two_receives_are_bounded() {
     let mut sink = Sink::default();
     from.receive(&mut sink).unwrap();
     assert!(sink.errors.len() <= 32);
-    assert_eq!(
-        from.stats().reports,
-        sink.errors.len() as u64 + from.stats().lost_reports
-    );
+    assert_eq!(from.stats().reports, sink.errors.len() as u64 + from.stats().lost_reports);
 }
 
 #[test]
@@ -317,16 +286,10 @@ fn a_destination_without_a_way_fails_and_others_do_not() {
     let (mut from, mut to) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
     let nowhere = "192.0.2.200:9".parse().unwrap();
     let segments = equal_segments(5, 100);
-    assert_eq!(
-        send(&mut from, nowhere, &segments),
-        failed(0, TransmitError::Unreachable)
-    );
+    assert_eq!(send(&mut from, nowhere, &segments), failed(0, TransmitError::Unreachable));
     assert_eq!(from.stats().unreachable, 1);
     let v6 = "[2001:db8::1]:9".parse().unwrap();
-    assert_eq!(
-        send(&mut from, v6, &segments),
-        failed(0, TransmitError::Unreachable)
-    );
+    assert_eq!(send(&mut from, v6, &segments), failed(0, TransmitError::Unreachable));
     send(&mut from, to.local_addr(), &segments).unwrap();
     assert_eq!(drain(&mut to).packets.len(), 5);
 }
@@ -365,10 +328,7 @@ fn a_way_that_cuts_no_trains_gets_single_packets() {
     send(&mut from, to.local_addr(), &segments).unwrap();
     assert_arrived(&drain(&mut to), &segments);
     let stats = *from.stats();
-    assert_eq!(
-        (stats.uncut_hosts, stats.sends, stats.sent_trains),
-        (1, 100, 0)
-    );
+    assert_eq!((stats.uncut_hosts, stats.sends, stats.sent_trains), (1, 100, 0));
     send(&mut from, to.local_addr(), &segments).unwrap();
     assert_eq!(from.stats().uncut_hosts, 1, "remembered");
 }
@@ -379,10 +339,7 @@ fn a_failure_of_another_kind_does_not_turn_trains_off() {
     let nowhere: SocketAddr = "192.0.2.200:9".parse().unwrap();
     let _ = send(&mut from, nowhere, &equal_segments(100, 100));
     assert!(!from.routes.is_single(nowhere.ip()));
-    assert_eq!(
-        (from.train_max, from.stats().uncut_hosts),
-        (GSO_SEGMENTS_MAX, 0)
-    );
+    assert_eq!((from.train_max, from.stats().uncut_hosts), (GSO_SEGMENTS_MAX, 0));
 }
 
 #[test]
@@ -400,13 +357,7 @@ fn without_offload_every_packet_is_a_call() {
 fn capacity_follows_the_buffer_and_what_it_cannot_hold_is_counted() {
     let config = UdpConfig::default().receive_buffer_bytes(83_200);
     let mut to = UdpDriver::bind("127.0.0.1:0".parse().unwrap(), &config).unwrap();
-    assert_eq!(
-        to.rx_capacity(),
-        RxCapacity {
-            bytes: 36 * 1_400,
-            packets: 100
-        }
-    );
+    assert_eq!(to.rx_capacity(), RxCapacity { bytes: 36 * 1_400, packets: 100 });
     let mut from = bind("127.0.0.1:0");
     for _ in 0..300 {
         send(&mut from, to.local_addr(), &[segment(0..100)]).unwrap();

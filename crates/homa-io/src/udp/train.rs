@@ -48,9 +48,7 @@ pub(super) fn gather<'a>(
     for (index, segment) in segments.iter().enumerate() {
         let before = pieces.len();
         let mut fits = true;
-        visit(segment, payloads, |piece| {
-            fits &= pieces.try_push(IoSlice::new(piece)).is_ok()
-        });
+        visit(segment, payloads, |piece| fits &= pieces.try_push(IoSlice::new(piece)).is_ok());
         if !fits {
             pieces.truncate(before);
             return index;
@@ -115,10 +113,7 @@ mod tests {
     #[test]
     fn a_train_keeps_the_kernels_limits() {
         assert_eq!(length_of_train(&[10; 200]), GSO_SEGMENTS_MAX);
-        assert_eq!(
-            length_of_train(&[1_400; 100]),
-            DATAGRAM_PAYLOAD_MAX_BYTES / 1_400
-        );
+        assert_eq!(length_of_train(&[1_400; 100]), DATAGRAM_PAYLOAD_MAX_BYTES / 1_400);
         assert_eq!(length_of_train(&[u32::MAX, 1]), 1);
     }
 
@@ -140,10 +135,7 @@ mod tests {
 
     #[test]
     fn a_segment_in_too_many_pieces_is_left_out_whole() {
-        let payloads = Pattern {
-            piece_bytes: 1,
-            wrong: 0,
-        };
+        let payloads = Pattern { piece_bytes: 1, wrong: 0 };
         let segments = [segment(0..200), segment(0..200), segment(0..200)];
         let mut pieces = Pieces::new();
         assert_eq!(gather(&mut pieces, &segments, &payloads), 2);

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use homa_core::{Event, FailReason, Path, RpcKey};
+use homa_core::{Event, FailReason, Path, RpcKey, SendError};
 
 use super::ledger::{CallEnd, Ledger};
 use super::pattern::Pattern;
@@ -86,13 +86,7 @@ pub(super) enum Task {
     /// Answer the request.
     Reply { rpc: RpcKey, call: usize },
     /// Supply the next piece of an outgoing message.
-    Supply {
-        rpc: RpcKey,
-        pattern: Pattern,
-        from: u32,
-        piece_bytes: u32,
-        gap_ns: u64,
-    },
+    Supply { rpc: RpcKey, pattern: Pattern, from: u32, piece_bytes: u32, gap_ns: u64 },
     /// Read what has arrived.
     Read { rpc: RpcKey, upto: u32 },
     /// Give the call up.
@@ -141,11 +135,7 @@ pub(super) struct Handler<'a> {
 impl App {
     /// The application at the beginning of a life of its host.
     pub(super) fn new(read_delay_ns: u64, life: usize) -> Self {
-        Self {
-            read_delay_ns,
-            life,
-            ..Self::default()
-        }
+        Self { read_delay_ns, life, ..Self::default() }
     }
 
     /// A call was accepted by the engine.
@@ -162,13 +152,10 @@ impl App {
 
     /// The calls of this host that are under way.
     pub(super) fn open_calls(&self) -> impl Iterator<Item = usize> {
-        self.watched
-            .values()
-            .filter(|watch| !watch.over)
-            .filter_map(|watch| match watch.role {
-                Role::Client { call } => Some(call),
-                Role::Server { .. } => None,
-            })
+        self.watched.values().filter(|watch| !watch.over).filter_map(|watch| match watch.role {
+            Role::Client { call } => Some(call),
+            Role::Server { .. } => None,
+        })
     }
 }
 
@@ -203,15 +190,10 @@ impl EventHandler for Handler<'_> {
             }
             Event::RequestArrived { rpc } => self.request_arrived(rpc, shard),
             Event::ResponseArrived { rpc, cookie } => self.response_arrived(rpc, cookie, shard),
-            Event::BodyProgress {
-                rpc,
-                contiguous_upto,
-            } => self.progress(rpc, contiguous_upto, shard),
-            Event::Failed {
-                rpc,
-                cookie,
-                reason,
-            } => self.failed(rpc, cookie, reason, shard),
+            Event::BodyProgress { rpc, contiguous_upto } => {
+                self.progress(rpc, contiguous_upto, shard)
+            }
+            Event::Failed { rpc, cookie, reason } => self.failed(rpc, cookie, reason, shard),
             Event::Released { rpc, upto } => self.released(rpc, upto),
             Event::Ended { rpc } => self.ended(rpc),
             other => self.ledger.violation(format!("unexpected event {other:?}")),
@@ -224,13 +206,7 @@ impl Handler<'_> {
     pub(super) fn perform(&mut self, task: Task, shard: &mut ShardView<'_>) {
         match task {
             Task::Reply { rpc, call } => self.reply(rpc, call, shard),
-            Task::Supply {
-                rpc,
-                pattern,
-                from,
-                piece_bytes,
-                gap_ns,
-            } => {
+            Task::Supply { rpc, pattern, from, piece_bytes, gap_ns } => {
                 let upto = pattern.length().min(from.saturating_add(piece_bytes));
                 let supplied = pattern
                     .range(from, upto)
@@ -238,23 +214,12 @@ impl Handler<'_> {
                     .all(|chunk| shard.supply(rpc, chunk).is_ok());
                 if supplied && upto < pattern.length() {
                     let at = shard.now().as_nanos() + gap_ns;
-                    let next = Task::Supply {
-                        rpc,
-                        pattern,
-                        from: upto,
-                        piece_bytes,
-                        gap_ns,
-                    };
+                    let next = Task::Supply { rpc, pattern, from: upto, piece_bytes, gap_ns };
                     self.app.later.push((at, next));
                 }
             }
             Task::Read { rpc, upto } => {
-                if self
-                    .app
-                    .watched
-                    .get(&rpc)
-                    .is_some_and(|watch| !watch.over && !watch.complete)
-                {
+                if self.app.watched.get(&rpc).is_some_and(|watch| !watch.over && !watch.complete) {
                     self.read(rpc, upto, shard);
                 }
             }
@@ -266,9 +231,7 @@ impl Handler<'_> {
                     watch.over = true;
                 }
                 match shard.abort(rpc, FailReason::Aborted) {
-                    Ok(()) => self
-                        .ledger
-                        .finish(call, CallEnd::Aborted, shard.now().as_nanos()),
+                    Ok(()) => self.ledger.finish(call, CallEnd::Aborted, shard.now().as_nanos()),
                     Err(error) => self.complain(rpc, &format!("abort of a live call: {error:?}")),
                 }
             }
@@ -308,9 +271,7 @@ impl Handler<'_> {
         match entry.plan.response {
             Response::After { service_ns: 0 } => self.reply(rpc, call, shard),
             Response::After { service_ns } | Response::InPieces { service_ns, .. } => {
-                self.app
-                    .later
-                    .push((at + service_ns, Task::Reply { rpc, call }));
+                self.app.later.push((at + service_ns, Task::Reply { rpc, call }));
             }
             Response::Rejected => {
                 let _ = shard.abort(rpc, FailReason::Rejected);
@@ -330,18 +291,10 @@ impl Handler<'_> {
         let plan = self.ledger.calls[call].plan;
         let pattern = Pattern::response(call as u32, plan.response_bytes);
         let result = match plan.response {
-            Response::InPieces {
-                piece_bytes,
-                service_ns,
-            } => {
+            Response::InPieces { piece_bytes, service_ns } => {
                 let result = shard.send_response_streaming(rpc, plan.response_bytes);
-                let supply = Task::Supply {
-                    rpc,
-                    pattern,
-                    from: 0,
-                    piece_bytes,
-                    gap_ns: service_ns,
-                };
+                let supply =
+                    Task::Supply { rpc, pattern, from: 0, piece_bytes, gap_ns: service_ns };
                 self.app.later.push((shard.now().as_nanos(), supply));
                 result
             }
@@ -353,6 +306,8 @@ impl Handler<'_> {
                     watch.outgoing = Some(plan.response_bytes);
                 }
             }
+            // The client gave up in the same turn: the news are still to come.
+            Err(SendError::Stale) => {}
             Err(error) => self.complain(rpc, &format!("the answer was refused: {error:?}")),
         }
     }
@@ -366,12 +321,7 @@ impl Handler<'_> {
         let repeated = watch.complete || watch.over;
         (watch.complete, watch.over) = (true, true);
         let body = std::mem::take(&mut watch.body);
-        if watch.role
-            != (Role::Client {
-                call: cookie as usize,
-            })
-            || repeated
-        {
+        if watch.role != (Role::Client { call: cookie as usize }) || repeated {
             return self.complain(rpc, "a response for another call, twice, or after its end");
         }
         let entry = &mut self.ledger.calls[cookie as usize];
@@ -384,8 +334,7 @@ impl Handler<'_> {
         {
             self.complain(rpc, &format!("response {cookie} has wrong bytes: {body:?}"));
         }
-        self.ledger
-            .finish(cookie as usize, CallEnd::Answered, now_ns);
+        self.ledger.finish(cookie as usize, CallEnd::Answered, now_ns);
     }
 
     fn progress(&mut self, rpc: RpcKey, upto: u32, shard: &mut ShardView<'_>) {
@@ -422,10 +371,9 @@ impl Handler<'_> {
         };
         match taken {
             Some(part) => watch.body.append(part),
-            None => self.complain(
-                rpc,
-                &format!("bytes below {upto} were announced and are not there"),
-            ),
+            None => {
+                self.complain(rpc, &format!("bytes below {upto} were announced and are not there"))
+            }
         }
     }
 
@@ -441,8 +389,7 @@ impl Handler<'_> {
             if cookie != call as u64 {
                 self.complain(rpc, "it failed with another call's cookie");
             }
-            self.ledger
-                .finish(call, CallEnd::Failed(reason), shard.now().as_nanos());
+            self.ledger.finish(call, CallEnd::Failed(reason), shard.now().as_nanos());
         }
     }
 
@@ -463,10 +410,7 @@ impl Handler<'_> {
         let Some(watch) = self.app.watched.remove(&rpc) else {
             return self.complain(rpc, "an RPC ended that was not known, or twice");
         };
-        if watch
-            .outgoing
-            .is_some_and(|length| watch.released != length)
-        {
+        if watch.outgoing.is_some_and(|length| watch.released != length) {
             self.complain(rpc, "it ended before its message was released");
         }
         if matches!(watch.role, Role::Client { .. }) && !watch.over {
@@ -483,8 +427,7 @@ impl Handler<'_> {
 
     fn complain(&mut self, rpc: RpcKey, what: &str) {
         let role = self.app.watched.get(&rpc).map(|watch| watch.role);
-        self.ledger
-            .violation(format!("host {}, {rpc:?}, {role:?}: {what}", self.host));
+        self.ledger.violation(format!("host {}, {rpc:?}, {role:?}: {what}", self.host));
     }
 }
 

@@ -119,20 +119,14 @@ impl VirtualDriver {
     }
 
     fn mtu_to(&self, remote: SocketAddr) -> u32 {
-        self.known_mtu
-            .get(&remote)
-            .copied()
-            .unwrap_or(self.default_mtu)
+        self.known_mtu.get(&remote).copied().unwrap_or(self.default_mtu)
     }
 
     /// Whether and how this train is to be refused, and after how many segments.
     fn refusal(&mut self, transmit: &Transmit) -> Option<Unsent> {
         let mtu = self.mtu_to(transmit.path.remote);
         if transmit.segment_bytes + IP_UDP_BYTES > mtu {
-            return Some(Unsent {
-                first: 0,
-                why: TransmitError::TooBig(mtu),
-            });
+            return Some(Unsent { first: 0, why: TransmitError::TooBig(mtu) });
         }
         let rates = self.refusals;
         let why = if self.backlog_bytes > self.backlog_max_bytes
@@ -192,11 +186,7 @@ impl Driver for VirtualDriver {
         for segment in segments.iter().take(count) {
             let mut bytes = Vec::new();
             write_packet(segment, payloads, &mut bytes);
-            self.sent.push(Packet {
-                meta,
-                to: transmit.path.remote,
-                bytes,
-            });
+            self.sent.push(Packet { meta, to: transmit.path.remote, bytes });
         }
         refusal.map_or(Ok(()), Err)
     }
@@ -232,19 +222,9 @@ impl Driver for VirtualDriver {
 /// What the engine promises about every train: the kernel cuts blindly, and would corrupt what is not so.
 fn check_train(transmit: &Transmit, segments: &[Segment]) {
     assert_eq!(transmit.segments, segments.len());
-    let (last, others) = segments
-        .split_last()
-        .expect("a train has at least one segment");
-    assert!(
-        others
-            .iter()
-            .all(|it| it.wire_bytes() == transmit.segment_bytes),
-        "unequal segments"
-    );
-    assert!(
-        last.wire_bytes() <= transmit.segment_bytes,
-        "the last segment is longer"
-    );
+    let (last, others) = segments.split_last().expect("a train has at least one segment");
+    assert!(others.iter().all(|it| it.wire_bytes() == transmit.segment_bytes), "unequal segments");
+    assert!(last.wire_bytes() <= transmit.segment_bytes, "the last segment is longer");
     if others.is_empty() {
         assert_eq!(last.wire_bytes(), transmit.segment_bytes);
     }

@@ -68,9 +68,7 @@ impl Ledger {
     /// Calls whose handler ran more than once within one life of the server.
     pub fn executed_twice(&self) -> Vec<usize> {
         let twice = |call: &Call| call.executions.iter().any(|count| *count > 1);
-        (0..self.calls.len())
-            .filter(|index| twice(&self.calls[*index]))
-            .collect()
+        (0..self.calls.len()).filter(|index| twice(&self.calls[*index])).collect()
     }
 
     pub(super) fn add(&mut self, plan: CallPlan) -> usize {

@@ -45,16 +45,8 @@ impl Default for LinkPlan {
 impl LinkPlan {
     /// Time of flight of one packet.
     pub(super) fn flight_ns(&self, dice: &mut Dice) -> u64 {
-        let spike = if dice.hits_ppm(self.spike_ppm) {
-            self.spike_ns
-        } else {
-            0
-        };
-        let jitter = if self.jitter_ns > 0 {
-            dice.below(self.jitter_ns + 1)
-        } else {
-            0
-        };
+        let spike = if dice.hits_ppm(self.spike_ppm) { self.spike_ns } else { 0 };
+        let jitter = if self.jitter_ns > 0 { dice.below(self.jitter_ns + 1) } else { 0 };
         self.delay_ns + jitter + spike
     }
 }
@@ -92,10 +84,7 @@ pub struct PortPlan {
 
 impl Default for PortPlan {
     fn default() -> Self {
-        Self {
-            mbps: None,
-            buffer_bytes: 1 << 20,
-        }
+        Self { mbps: None, buffer_bytes: 1 << 20 }
     }
 }
 

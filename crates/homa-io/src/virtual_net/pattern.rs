@@ -29,20 +29,12 @@ pub struct Pattern {
 impl Pattern {
     /// The request of call `number`.
     pub fn request(number: u32, length: u32) -> Self {
-        Self {
-            number,
-            length,
-            salt: 0,
-        }
+        Self { number, length, salt: 0 }
     }
 
     /// The response of call `number`.
     pub fn response(number: u32, length: u32) -> Self {
-        Self {
-            number,
-            length,
-            salt: 7919,
-        }
+        Self { number, length, salt: 7919 }
     }
 
     /// Bytes of the message.
@@ -86,10 +78,7 @@ impl Pattern {
         let Ok(length) = u32::try_from(message.len()) else {
             return false;
         };
-        if start
-            .checked_add(length)
-            .is_none_or(|end| end > self.length)
-        {
+        if start.checked_add(length).is_none_or(|end| end > self.length) {
             return false;
         }
         let expected: Message = self.range(start, start + length).into_iter().collect();
@@ -128,13 +117,13 @@ mod tests {
         bytes[70_000] ^= 1;
         assert!(!pattern.matches(0, &Message::from(Bytes::from(bytes))));
         assert!(!pattern.matches(0, &Message::from_iter(pattern.range(1, 100_000))));
-        assert!(!pattern.matches(
-            0,
-            &Message::from_iter(Pattern::response(6, 100_000).range(0, 100_000))
-        ));
-        assert!(!pattern.matches(
-            0,
-            &Message::from_iter(Pattern::request(5, 100_000).range(0, 100_000))
-        ));
+        assert!(
+            !pattern
+                .matches(0, &Message::from_iter(Pattern::response(6, 100_000).range(0, 100_000)))
+        );
+        assert!(
+            !pattern
+                .matches(0, &Message::from_iter(Pattern::request(5, 100_000).range(0, 100_000)))
+        );
     }
 }

@@ -88,11 +88,7 @@ enum Happening {
     PortFree(usize),
     Tell(usize, Notice),
     Start(usize),
-    Perform {
-        host: usize,
-        life: usize,
-        task: Task,
-    },
+    Perform { host: usize, life: usize, task: Task },
     Stop(usize),
     Boot(usize),
     Mtu(MtuChange),
@@ -319,27 +315,17 @@ impl World {
     /// Counters of a host's engines: those of earlier lives, and the present one.
     pub fn stats(&self, host: usize) -> impl Iterator<Item = Stats> {
         let host = &self.hosts[host];
-        host.past
-            .iter()
-            .copied()
-            .chain(host.shard.as_ref().map(Shard::stats))
+        host.past.iter().copied().chain(host.shard.as_ref().map(Shard::stats))
     }
 
     /// The sum of one counter over all hosts and lives.
     pub fn total(&self, counter: impl Fn(&Stats) -> u64) -> u64 {
-        (0..self.hosts.len())
-            .flat_map(|host| self.stats(host))
-            .map(|stats| counter(&stats))
-            .sum()
+        (0..self.hosts.len()).flat_map(|host| self.stats(host)).map(|stats| counter(&stats)).sum()
     }
 
     /// Lets time pass until `until_ns`.
     pub fn run_until(&mut self, until_ns: u64) {
-        while self
-            .future
-            .peek()
-            .is_some_and(|Reverse(entry)| entry.at_ns <= until_ns)
-        {
+        while self.future.peek().is_some_and(|Reverse(entry)| entry.at_ns <= until_ns) {
             self.step();
         }
         self.now_ns = self.now_ns.max(until_ns);
@@ -364,22 +350,14 @@ impl World {
                 + 2 * config.timeout
                 + Duration::from_secs(1)
         };
-        let wait = self
-            .hosts
-            .iter()
-            .map(|host| longest(&host.plan.config))
-            .max()
-            .unwrap_or_default();
+        let wait =
+            self.hosts.iter().map(|host| longest(&host.plan.config)).max().unwrap_or_default();
         let end_ns = self.now_ns.max(self.healed_ns()) + wait.as_nanos() as u64;
         self.run_until(end_ns);
         for host in 0..self.hosts.len() {
             self.turn(host);
         }
-        self.hosts
-            .iter()
-            .enumerate()
-            .flat_map(|(index, host)| host.leftovers(index))
-            .collect()
+        self.hosts.iter().enumerate().flat_map(|(index, host)| host.leftovers(index)).collect()
     }
 
     /// When the last partition heals and the last paused host goes on.
@@ -391,11 +369,7 @@ impl World {
 
     fn schedule(&mut self, at_ns: u64, what: Happening) {
         self.order += 1;
-        let entry = Entry {
-            at_ns: at_ns.max(self.now_ns),
-            order: self.order,
-            what,
-        };
+        let entry = Entry { at_ns: at_ns.max(self.now_ns), order: self.order, what };
         self.future.push(Reverse(entry));
     }
 
@@ -435,18 +409,12 @@ impl World {
         let plan = &entry.plan;
         let mut engine = Engine::new(plan.config.clone(), HostBudget::local(), seed)
             .expect("a host's configuration is valid");
-        let options = if plan.serves {
-            PortOptions::SERVE
-        } else {
-            PortOptions::CLIENT
-        };
+        let options = if plan.serves { PortOptions::SERVE } else { PortOptions::CLIENT };
         let options = match plan.stream_requests {
             true => options.with_streaming_requests(),
             false => options,
         };
-        engine
-            .bind_port(plan.address.port(), options)
-            .expect("a new engine has no ports");
+        engine.bind_port(plan.address.port(), options).expect("a new engine has no ports");
         let mut driver =
             VirtualDriver::new(plan.address, plan.carriage, plan.rx_buffer_bytes, seed ^ 1);
         driver.backlog_max_bytes = plan.tx_queue_bytes;
@@ -514,16 +482,10 @@ impl World {
             addresses: &self.addresses,
             host,
         };
-        let turn = shard
-            .turn(now, &mut handler)
-            .expect("virtual drivers do not break");
+        let turn = shard.turn(now, &mut handler).expect("virtual drivers do not break");
         let sent = std::mem::take(&mut shard.driver_mut().sent);
         let more = turn.rx == crate::driver::RxStatus::More;
-        let next_ns = if more {
-            Some(self.now_ns)
-        } else {
-            turn.next.map(Instant::as_nanos)
-        };
+        let next_ns = if more { Some(self.now_ns) } else { turn.next.map(Instant::as_nanos) };
         self.after(host, sent);
         if let Some(next_ns) = next_ns.filter(|next| *next < u64::MAX) {
             self.wake(host, next_ns);
@@ -562,9 +524,7 @@ impl World {
             carriage: entry.plan.carriage,
         };
         let mut options = RequestOptions::default();
-        options.deadline = plan
-            .deadline_ns
-            .map(|after| now + Duration::from_nanos(after));
+        options.deadline = plan.deadline_ns.map(|after| now + Duration::from_nanos(after));
         options.streaming_response = plan.read_as_stream;
         let mut view = shard.view(now);
         let result = match plan.request_piece_bytes {
@@ -574,28 +534,17 @@ impl World {
         let rpc = match result {
             Ok(rpc) => rpc,
             Err(error) => {
-                return self
-                    .ledger
-                    .finish(call, CallEnd::NotSent(error), self.now_ns);
+                return self.ledger.finish(call, CallEnd::NotSent(error), self.now_ns);
             }
         };
         entry.app.watch_call(rpc, call, plan.request_bytes);
         if let Some(piece_bytes) = plan.request_piece_bytes {
             let pattern = Pattern::request(call as u32, plan.request_bytes);
-            let supply = Task::Supply {
-                rpc,
-                pattern,
-                from: 0,
-                piece_bytes,
-                gap_ns: SUPPLY_GAP_NS,
-            };
+            let supply = Task::Supply { rpc, pattern, from: 0, piece_bytes, gap_ns: SUPPLY_GAP_NS };
             entry.app.later.push((self.now_ns, supply));
         }
         if let Some(after_ns) = plan.abort_after_ns {
-            entry
-                .app
-                .later
-                .push((self.now_ns + after_ns, Task::Abort { call }));
+            entry.app.later.push((self.now_ns + after_ns, Task::Abort { call }));
         }
         self.ledger.calls[call].rpc = Some(rpc);
         self.after(plan.client, Vec::new());
@@ -625,10 +574,7 @@ impl World {
     // The network.
 
     fn link(&self, from: usize, to: usize) -> LinkPlan {
-        self.links
-            .get(&(from, to))
-            .copied()
-            .unwrap_or(self.default_link)
+        self.links.get(&(from, to)).copied().unwrap_or(self.default_link)
     }
 
     fn apply_mtu(&mut self, change: MtuChange) {
@@ -636,11 +582,7 @@ impl World {
         plan.mtu = change.mtu;
         self.set_link(change.from, change.to, plan);
         let remote = self.addresses[change.to];
-        if let Some(shard) = self.hosts[change.from]
-            .shard
-            .as_mut()
-            .filter(|_| change.known)
-        {
+        if let Some(shard) = self.hosts[change.from].shard.as_mut().filter(|_| change.known) {
             shard.driver_mut().known_mtu.insert(remote, change.mtu);
         }
     }
@@ -673,17 +615,11 @@ impl World {
         if packet.ip_bytes() > link.mtu {
             if link.too_big_is_told {
                 let notice = Notice::PathMtu(packet.to, link.mtu);
-                self.schedule(
-                    departed_ns + 2 * link.delay_ns,
-                    Happening::Tell(from, notice),
-                );
+                self.schedule(departed_ns + 2 * link.delay_ns, Happening::Tell(from, notice));
             }
             return;
         }
-        let cut = self
-            .partitions
-            .iter()
-            .any(|partition| partition.cuts(from, to, departed_ns));
+        let cut = self.partitions.iter().any(|partition| partition.cuts(from, to, departed_ns));
         if cut || self.dice.hits_ppm(link.loss_ppm) {
             return;
         }
@@ -692,10 +628,7 @@ impl World {
             self.schedule(at_ns, Happening::AtPort(to, packet.clone()));
         }
         if self.dice.hits_ppm(self.late_ppm) {
-            self.schedule(
-                departed_ns + self.late_ns,
-                Happening::AtPort(to, packet.clone()),
-            );
+            self.schedule(departed_ns + self.late_ns, Happening::AtPort(to, packet.clone()));
         }
         let at_ns = departed_ns + link.flight_ns(&mut self.dice);
         self.schedule(at_ns, Happening::AtPort(to, packet));
@@ -768,9 +701,7 @@ impl World {
             2 => (stranger, self.host_at(original.to)),
             3 => (from, Some(host)),
             _ => {
-                bytes = (0..self.dice.below(200))
-                    .map(|_| self.dice.roll() as u8)
-                    .collect();
+                bytes = (0..self.dice.below(200)).map(|_| self.dice.roll() as u8).collect();
                 (stranger, Some(host))
             }
         };
@@ -790,11 +721,7 @@ impl World {
             interface: 0,
             carriage: self.hosts[to].plan.carriage,
         };
-        Packet {
-            meta: RxMeta::new(path),
-            to: address,
-            bytes,
-        }
+        Packet { meta: RxMeta::new(path), to: address, bytes }
     }
 }
 

@@ -36,10 +36,7 @@ pub struct Counter<D> {
 impl<D> Counter<D> {
     /// Counts what passes `inner`.
     pub fn new(inner: D) -> Self {
-        Self {
-            inner,
-            counts: Counts::default(),
-        }
+        Self { inner, counts: Counts::default() }
     }
 
     /// What has passed so far.

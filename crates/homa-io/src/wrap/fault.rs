@@ -31,13 +31,7 @@ pub struct FaultInjector<D> {
 impl<D> FaultInjector<D> {
     /// Treats packets received through `inner` by `rx` and packets sent by `tx`.
     pub fn new(inner: D, rx: FaultRates, tx: FaultRates, seed: u64) -> Self {
-        Self {
-            inner,
-            rx,
-            tx,
-            dice: Dice::new(seed),
-            held: Held::default(),
-        }
+        Self { inner, rx, tx, dice: Dice::new(seed), held: Held::default() }
     }
 
     /// The driver within.
@@ -48,19 +42,8 @@ impl<D> FaultInjector<D> {
 
 impl<D: Driver> Driver for FaultInjector<D> {
     fn receive(&mut self, sink: &mut impl PacketSink) -> io::Result<RxStatus> {
-        let Self {
-            inner,
-            rx,
-            dice,
-            held,
-            ..
-        } = self;
-        let status = inner.receive(&mut FaultySink {
-            rates: *rx,
-            dice,
-            held,
-            sink,
-        })?;
+        let Self { inner, rx, dice, held, .. } = self;
+        let status = inner.receive(&mut FaultySink { rates: *rx, dice, held, sink })?;
         // A packet is held back for the rest of its batch at most: the next one may never come.
         held.release(sink);
         Ok(status)
@@ -86,10 +69,7 @@ impl<D: Driver> Driver for FaultInjector<D> {
             for _ in 0..copies {
                 self.inner
                     .transmit(&one, std::slice::from_ref(segment), payloads)
-                    .map_err(|unsent| Unsent {
-                        first: index,
-                        ..unsent
-                    })?;
+                    .map_err(|unsent| Unsent { first: index, ..unsent })?;
             }
         }
         Ok(())

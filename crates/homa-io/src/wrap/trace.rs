@@ -27,11 +27,7 @@ pub struct Tracer<D, F> {
 impl<D, F: FnMut(Direction, &Path, &[u8])> Tracer<D, F> {
     /// Shows what passes `inner` to `show`.
     pub fn new(inner: D, show: F) -> Self {
-        Self {
-            inner,
-            show,
-            buffer: Vec::new(),
-        }
+        Self { inner, show, buffer: Vec::new() }
     }
 
     /// The driver within.
@@ -91,9 +87,7 @@ pub(crate) fn write_packet(segment: &Segment, payloads: &impl Payloads, packet: 
     packet.clear();
     packet.extend_from_slice(segment.header());
     if let Some(rpc) = segment.rpc.filter(|_| !segment.payload.is_empty()) {
-        payloads.pieces(rpc, segment.payload.clone(), &mut |piece| {
-            packet.extend_from_slice(piece)
-        });
+        payloads.pieces(rpc, segment.payload.clone(), &mut |piece| packet.extend_from_slice(piece));
     }
     packet.resize(packet.len() + usize::from(segment.padding), 0);
 }
