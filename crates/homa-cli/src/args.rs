@@ -164,10 +164,10 @@ Examples:
   homa call 127.0.0.1:4000 --file query.bin --reply-bytes 1M > answer.bin
   homa call 127.0.0.1:4000 --size 10k --count 1000 --outstanding 64 --verify
 
-With --reply-bytes the first 16 bytes of the request tell `homa serve` which reply is wanted: the magic
-9e 48 4d 01, the length (u32) and the seed (u64) of a pattern, little endian. They go in front of TEXT or
+With --reply-bytes the first 16 bytes of the request tell `homa serve` which reply is wanted: the magic \
+9e 48 4d 01, the length (u32) and the seed (u64) of a pattern, little endian. They go in front of TEXT or \
 FILE, and take the place of the first bytes of a --size payload.
-Call k of a run uses seed k; --verify compares every byte of every reply with the request (echo) or, with
+Call k of a run uses seed k; --verify compares every byte of every reply with the request (echo) or, with \
 --reply-bytes, with the ordered pattern.
 The reply to a single TEXT or FILE request is written to standard output.")]
 pub(crate) struct CallArgs {
@@ -273,12 +273,12 @@ Examples:
   homa serve 0.0.0.0:4000 --transport both     on another machine, then here:
   homa bench --server 10.0.0.2:4000
 
-Without --server, a server and a client process are started per measurement, each pinned to its own core.
-Homa and TCP take turns; every figure is the median of the rounds, every ratio the median of the ratios of
+Without --server, a server and a client process are started per measurement, each pinned to its own core. \
+Homa and TCP take turns; every figure is the median of the rounds, every ratio the median of the ratios of \
 the rounds, with the smallest and the largest.
-The mixed test offers both transports the same Poisson arrivals; the load is a share of what the slower one
-carries of this very workload with 64 calls outstanding, or of --link. Slowdown is the time from the
-intended start of a call to its end, divided by the unloaded time of a call of that size over the faster
+The mixed test offers both transports the same Poisson arrivals; the load is a share of what the slower one \
+carries of this very workload with 64 calls outstanding, or of --link. Slowdown is the time from the \
+intended start of a call to its end, divided by the unloaded time of a call of that size over the faster \
 transport.")]
 pub(crate) struct BenchArgs {
     /// Which test; all of them if not given
