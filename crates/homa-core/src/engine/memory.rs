@@ -31,6 +31,10 @@ impl Memory {
         if new <= old {
             self.used = self.used.saturating_sub(old.saturating_sub(new));
             self.freed |= new < old;
+            if self.used <= self.limit.saturating_sub(self.set_aside) {
+                // All that is held fits the ordinary part: what is set aside is whole again.
+                self.favourite = None;
+            }
             return true;
         }
         let after = self.used.saturating_add(new.saturating_sub(old));
@@ -73,5 +77,18 @@ mod tests {
         memory.leave(A);
         assert!(memory.freed);
         assert!(memory.change(B, 0, 1000));
+    }
+
+    #[test]
+    fn the_part_set_aside_is_free_as_soon_as_everything_fits_without_it() {
+        let mut memory = Memory::new(1000, 400);
+        assert!(memory.change(A, 0, 500));
+        assert!(memory.change(B, 0, 300), "the favourite");
+        assert!(!memory.change(A, 500, 600));
+        assert!(memory.change(A, 500, 300));
+        assert!(
+            memory.change(A, 300, 600),
+            "it becomes the favourite while B still holds its part"
+        );
     }
 }

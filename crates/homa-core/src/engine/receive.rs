@@ -88,6 +88,9 @@ impl Engine {
             let asks = matches!(header.body, Body::Data(_) | Body::Resend(_) | Body::NeedAck);
             if for_server && asks {
                 self.push_unknown(*path, id, reason::NO_SERVICE, 0);
+            } else if matches!(header.body, Body::Data(_)) {
+                // Nobody can take this response: its server need not keep it.
+                self.push_unknown(*path, id, reason::FINISHED, 0);
             }
             return Err(DropReason::NoSuchPort);
         }

@@ -250,6 +250,11 @@ impl Engine {
                 rpc.rx.data.contiguous(),
             );
             train.push(&header, Some(rpc.key), (0, 0), 0, SegmentKind::Grant);
+            if let Some(rpc) = self.rpcs.get_mut(index) {
+                // Until now the sender may have had nothing to send: its silence begins here. A silent
+                // sender gets few GRANTs, so that this cannot go on for ever.
+                rpc.last_heard = self.now;
+            }
             self.stats.grants_sent = self.stats.grants_sent.saturating_add(1);
             self.arm(index, nanos(self.config.resend_interval));
             next = self.granter.pop_due(&mut self.rpcs);
