@@ -103,7 +103,7 @@ impl Finished {
     }
 
     /// Drops the generations that are older than the memory.
-    fn rotate(&mut self, now: Instant) {
+    pub(crate) fn rotate(&mut self, now: Instant) {
         let passed = nanos(now.since(self.current_since)).checked_div(self.span_ns).unwrap_or(0);
         if passed == 0 {
             return;

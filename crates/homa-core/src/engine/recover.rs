@@ -48,6 +48,7 @@ impl Engine {
         if now >= self.next_planning {
             self.next_planning = now + PLANNING_INTERVAL;
             self.plan_cutoffs();
+            self.finished.rotate(now);
         }
         if !rx_drained {
             return;
@@ -87,14 +88,14 @@ impl Engine {
         let Some(rpc) = self.rpcs.get(index) else {
             return;
         };
-        let base = nanos(self.config.resend_interval);
         match need(rpc) {
             Need::Nothing => {}
             Need::OurTurn => {
+                // Sending the last byte arms the timer again: until then nobody needs to be woken.
                 if let Some(rpc) = self.rpcs.get_mut(index) {
                     rpc.last_heard = self.now;
                 }
-                self.arm(index, base);
+                self.schedule(index);
             }
             need => self.silence(index, need),
         }
@@ -127,14 +128,27 @@ impl Engine {
             return;
         }
         self.ask(index, need);
+        self.arm_at(index, heard + limit);
     }
 
     fn give_up(&mut self, index: u32, need: Need) {
         if need == Need::Acknowledgement {
             self.stats.responses_abandoned = self.stats.responses_abandoned.saturating_add(1);
         }
-        self.cancel_at_server(index);
+        match self.rpcs.get(index).map(|rpc| (rpc.role, rpc.state)) {
+            Some((Role::Client, _)) => self.cancel_at_server(index),
+            // It will not be answered (again): a client that is there after all need not wait.
+            Some((Role::Server, State::Incoming | State::Outgoing)) => self.tell_finished(index),
+            _ => {}
+        }
         self.fail_rpc(index, FailReason::Timeout);
+    }
+
+    fn tell_finished(&mut self, index: u32) {
+        // Linux takes RPC_UNKNOWN for a demand to send the request again.
+        if self.rpcs.get(index).is_some_and(|rpc| self.is_own(&rpc.path)) {
+            self.tell_unknown(index, reason::FINISHED);
+        }
     }
 
     /// Asks the peer for what the RPC needs and sets the time of the next question.
@@ -314,6 +328,11 @@ impl Engine {
             self.arm_peer(index, now);
             return;
         }
+        if !self.abandon_unproved(index, FAILURES_PER_CALL) {
+            let now = self.now;
+            self.arm_peer(index, now);
+            return;
+        }
         self.stats.peer_timeouts = self.stats.peer_timeouts.saturating_add(1);
         let Some(peer) = self.peers.get_mut(index) else {
             return;
@@ -324,6 +343,27 @@ impl Engine {
         peer.cleared_epoch = peer.epoch;
         peer.epoch = peer.epoch.saturating_add(1);
         self.serve_blocked(index);
+    }
+}
+
+impl Engine {
+    /// Gives up to `limit` responses up that wait for a peer to prove its address, which it did not do when
+    /// it was asked; `true` if none is left.
+    fn abandon_unproved(&mut self, peer_index: u32, limit: usize) -> bool {
+        for _ in 0..limit {
+            let Some(peer) = self.peers.get_mut(peer_index).filter(|peer| !peer.validated) else {
+                return true;
+            };
+            let Some(index) = peer.blocked.pop(&mut self.blocked_positions) else {
+                return true;
+            };
+            if let Some(rpc) = self.rpcs.get_mut(index) {
+                rpc.blocked_on_peer = false;
+            }
+            self.stats.responses_abandoned = self.stats.responses_abandoned.saturating_add(1);
+            self.fail_rpc(index, FailReason::Timeout);
+        }
+        false
     }
 }
 
