@@ -37,7 +37,9 @@ pub struct Config {
     /// Longest message accepted or sent, 1 to 2^30 bytes. Default 1,000,000, as Linux.
     pub max_message_bytes: u32,
     /// Memory for incoming messages that the application has not taken, in bytes. Default
-    /// 256 MiB; at least `max_message_bytes`.
+    /// 256 MiB; at least `max_message_bytes`. As much as the longest message needs is kept for one
+    /// message at a time, so that something always completes: with less than twice that, little
+    /// or nothing is left for the others meanwhile.
     pub receive_memory_bytes: u64,
     /// For messages read as a stream: bytes that may wait unread before the sender is held back.
     /// Default 1 MiB.

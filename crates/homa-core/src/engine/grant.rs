@@ -14,6 +14,7 @@ use crate::engine::incoming::{GrantState, PIECE_BYTES};
 use crate::engine::memory::Memory;
 use crate::engine::rpc::{Rpc, RpcTable};
 use crate::engine::shared_heap::{Positions, SharedHeap};
+use crate::event::RpcKey;
 use crate::structures::OutOfMemory;
 use crate::structures::hash::{Map, SeededState};
 use crate::structures::heap::IndexedHeap;
@@ -58,6 +59,8 @@ pub(crate) struct Granter {
     /// Messages with a GRANT to send, each at most once (`Incoming::grant_due`).
     due: VecDeque<u32>,
     total_incoming: u64,
+    /// The message that holds the memory set aside, see [`Memory`].
+    favourite: Option<RpcKey>,
     /// Bytes of FIFO share earned, in 1/1000.
     fifo_credit: u64,
     /// Room may have appeared for needy messages.
@@ -77,6 +80,7 @@ impl Granter {
             checks: VecDeque::new(),
             due: VecDeque::new(),
             total_incoming: 0,
+            favourite: None,
             fifo_credit: 0,
             retry_needy: false,
         }
@@ -172,6 +176,7 @@ impl Granter {
             self.remove(index, rpcs);
             return;
         }
+        self.favourite = memory.favourite();
         let before = self.total_incoming;
         if rpc.rx.sender != u32::MAX {
             // It moves: it takes part in the FIFO share (again).
@@ -200,6 +205,14 @@ impl Granter {
         }
     }
 
+    /// SRPT, except that the message that holds the memory set aside comes before all.
+    fn rank(&self, index: u32, rpcs: &RpcTable) -> Option<Rank> {
+        rpcs.get(index).map(|rpc| {
+            let first = self.favourite == Some(rpc.key);
+            (if first { 0 } else { rpc.rx.remaining() }, rpc.rx.birth)
+        })
+    }
+
     /// Updates the message's contribution to the total.
     fn count(&mut self, rpc: &mut Rpc) {
         let rx = &mut rpc.rx;
@@ -226,10 +239,7 @@ impl Granter {
         config: &Config,
         limits: &GrantLimits,
     ) {
-        let window = match config.window_bytes {
-            0 => limits.max_incoming / (self.active.len() as u64).saturating_add(1),
-            fixed => u64::from(fixed),
-        };
+        let window = self.window(index, rpcs, config, limits);
         let priority = self.priority(index, rpcs, limits.max_scheduled_priority);
         let Some(rpc) = rpcs.get_mut(index) else {
             return;
@@ -244,15 +254,12 @@ impl Granter {
         if want == 0 || (want < step && target < u64::from(rx.length()) && outstanding > step) {
             return;
         }
-        let room = limits
-            .max_incoming
-            .saturating_sub(self.total_incoming)
-            .saturating_sub(limits.others_incoming);
-        let give = want.min(room);
+        let give = want.min(self.room(limits));
         // Nothing is on its way and nothing would ever come: at least one window must flow.
         let give = if give == 0 && self.total_incoming == 0 { want } else { give };
         let upto = u64::from(rx.granted).saturating_add(give);
         let upto = reserve(rpc, u32::try_from(upto).unwrap_or(u32::MAX), memory);
+        self.favourite = memory.favourite();
         rpc.rx.needy = u64::from(upto) < target;
         if upto > rpc.rx.granted {
             let given = u64::from(upto.saturating_sub(rpc.rx.granted));
@@ -260,17 +267,39 @@ impl Granter {
             rpc.rx.priority = priority;
             self.count(rpc);
             self.mark_due(rpc);
-            self.earn_fifo(given, rpcs, memory, config, window);
+            if self.earn_fifo(given, config) {
+                self.grant_oldest(rpcs, memory, config, window);
+            }
         }
+    }
+
+    /// Bytes to be kept on their way for a message.
+    fn window(&self, index: u32, rpcs: &RpcTable, config: &Config, limits: &GrantLimits) -> u64 {
+        let own = rpcs.get(index).map_or(0, |rpc| rpc.rx.window);
+        match (own, config.window_bytes) {
+            (0, 0) => limits.max_incoming / (self.active.len() as u64).saturating_add(1),
+            (0, fixed) | (fixed, _) => u64::from(fixed),
+        }
+    }
+
+    /// Bytes that may still be granted on this host.
+    fn room(&self, limits: &GrantLimits) -> u64 {
+        limits
+            .max_incoming
+            .saturating_sub(self.total_incoming)
+            .saturating_sub(limits.others_incoming)
     }
 
     /// Level for scheduled data: low levels first, so that newcomers can preempt (§6).
     fn priority(&self, index: u32, rpcs: &RpcTable, highest: u8) -> u8 {
-        let Some(own) = rank(index, rpcs) else {
+        let Some(own) = self.rank(index, rpcs) else {
             return 0;
         };
-        let better =
-            self.active.iter().filter(|other| rank(**other, rpcs).is_some_and(|r| r < own)).count();
+        let better = self
+            .active
+            .iter()
+            .filter(|other| self.rank(**other, rpcs).is_some_and(|r| r < own))
+            .count();
         let better = u8::try_from(better).unwrap_or(u8::MAX);
         let active = u8::try_from(self.active.len()).unwrap_or(u8::MAX);
         let unused = highest.saturating_add(1).saturating_sub(active);
@@ -278,51 +307,59 @@ impl Granter {
     }
 
     /// A fixed share of all granted bytes goes to the oldest message, whatever its rank, so that
-    /// long messages do not starve.
-    fn earn_fifo(
+    /// long messages do not starve. `true`: its turn has come.
+    fn earn_fifo(&mut self, given: u64, config: &Config) -> bool {
+        let increment = u64::from(config.fifo_grant_increment_bytes);
+        let earned = given.saturating_mul(u64::from(config.fifo_grant_permille));
+        let turn = increment.saturating_mul(1000);
+        self.fifo_credit = self.fifo_credit.saturating_add(earned).min(turn);
+        let due = earned > 0 && turn > 0 && self.fifo_credit >= turn;
+        if due {
+            self.fifo_credit = 0;
+        }
+        due
+    }
+
+    /// Gives the increment to the oldest message that can use it. One that does not respond to its
+    /// earlier grants, or is granted to its end, is passed over until data of it arrives.
+    fn grant_oldest(
         &mut self,
-        given: u64,
         rpcs: &mut RpcTable,
         memory: &mut Memory,
         config: &Config,
         window: u64,
     ) {
-        let increment = u64::from(config.fifo_grant_increment_bytes);
-        let share = u64::from(config.fifo_grant_permille);
-        if increment == 0 || share == 0 {
-            return;
-        }
-        self.fifo_credit = self.fifo_credit.saturating_add(given.saturating_mul(share));
-        if self.fifo_credit < increment.saturating_mul(1000) {
-            return;
-        }
-        self.fifo_credit = 0;
-        let Some((index, _)) = self.by_birth.peek() else {
-            return;
-        };
-        let Some(rpc) = rpcs.get_mut(index) else {
-            return;
-        };
-        let responsive =
-            u64::from(rpc.rx.counted_incoming) < window.saturating_add(increment.saturating_mul(2));
-        let upto = rpc
-            .rx
-            .granted
-            .saturating_add(config.fifo_grant_increment_bytes)
-            .min(grantable_upto(rpc, config));
-        let upto = reserve(rpc, upto, memory);
-        if !responsive || rpc.rx.starved || upto <= rpc.rx.granted {
-            // Not responding or at its end: the next oldest has its turn until this one moves.
+        let increment = config.fifo_grant_increment_bytes;
+        let unanswered_max = window.saturating_add(u64::from(increment).saturating_mul(2));
+        for _ in 0..FIFO_LOOKS {
+            let Some((index, _)) = self.by_birth.peek() else {
+                return;
+            };
+            let Some(rpc) = rpcs.get_mut(index) else {
+                return;
+            };
+            let responsive = u64::from(rpc.rx.counted_incoming) < unanswered_max;
+            let upto = rpc.rx.granted.saturating_add(increment).min(grantable_upto(rpc, config));
+            if responsive && upto > rpc.rx.granted {
+                let upto = reserve(rpc, upto, memory);
+                if upto > rpc.rx.granted {
+                    rpc.rx.granted = upto;
+                    rpc.rx.priority = config.num_priorities.saturating_sub(2);
+                    self.count(rpc);
+                    self.mark_due(rpc);
+                    if memory.favourite() == Some(rpc.key) {
+                        // It ranks first now.
+                        self.touch(rpc);
+                    }
+                    return;
+                }
+            }
             self.by_birth.remove(index);
-            return;
         }
-        rpc.rx.granted = upto;
-        rpc.rx.priority = config.num_priorities.saturating_sub(2);
-        self.count(rpc);
-        self.mark_due(rpc);
     }
 
-    /// Serves messages that lacked room, best first.
+    /// Serves messages that lacked room or memory, best first. One that still lacks memory does not
+    /// stop those behind it: they may hold what it waits for.
     fn serve_needy(
         &mut self,
         rpcs: &mut RpcTable,
@@ -330,34 +367,41 @@ impl Granter {
         config: &Config,
         limits: &GrantLimits,
     ) {
+        self.favourite = memory.favourite();
+        let mut served = None;
         for _ in 0..self.active.len() {
             let best = self
                 .active
                 .iter()
                 .filter(|index| rpcs.get(**index).is_some_and(|rpc| rpc.rx.needy))
-                .min_by_key(|index| rank(**index, rpcs))
-                .copied();
-            let Some(index) = best else { return };
-            self.grant(index, rpcs, memory, config, limits);
-            if rpcs.get(index).is_some_and(|rpc| rpc.rx.needy) {
+                .map(|index| (self.rank(*index, rpcs), *index))
+                .filter(|entry| served.is_none_or(|served| *entry > served))
+                .min();
+            let Some(entry) = best else { return };
+            self.grant(entry.1, rpcs, memory, config, limits);
+            let needy = rpcs.get(entry.1).is_some_and(|rpc| rpc.rx.needy);
+            if needy && self.room(limits) == 0 {
                 return;
             }
+            served = Some(entry);
         }
     }
 
     /// Takes a new message into management: a slot, or its sender's queue.
     fn manage(&mut self, index: u32, rpcs: &mut RpcTable) {
-        let Some(rpc) = rpcs.get(index) else { return };
-        let Some(sender) = self.sender_of(rpc.path.remote.ip().to_canonical()) else {
-            return;
-        };
-        if let Some(record) = self.sender_mut(sender) {
-            record.members = record.members.saturating_add(1);
-        }
         let Some(rpc) = rpcs.get_mut(index) else {
             return;
         };
-        rpc.rx.sender = sender;
+        // One that could not be queued for want of memory is a member already.
+        if rpc.rx.sender == u32::MAX {
+            let Some(sender) = self.sender_of(rpc.path.remote.ip().to_canonical()) else {
+                return;
+            };
+            rpc.rx.sender = sender;
+            if let Some(record) = self.sender_mut(sender) {
+                record.members = record.members.saturating_add(1);
+            }
+        }
         self.by_birth.set(index, rpc.rx.birth);
         self.count(rpc);
         self.place(index, rpcs);
@@ -385,10 +429,10 @@ impl Granter {
             active.saturating_add(u32::from(sender == newcomer.rx.sender))
         };
         let victim = self.active.iter().copied().max_by_key(|other| {
-            (rpcs.get(*other).map(|rpc| count(rpc.rx.sender)), rank(*other, rpcs))
+            (rpcs.get(*other).map(|rpc| count(rpc.rx.sender)), self.rank(*other, rpcs))
         })?;
         let same_share = count(rpcs.get(victim)?.rx.sender) <= count(newcomer.rx.sender);
-        (!same_share || rank(index, rpcs) < rank(victim, rpcs)).then_some(victim)
+        (!same_share || self.rank(index, rpcs) < self.rank(victim, rpcs)).then_some(victim)
     }
 
     fn activate(&mut self, index: u32, rpcs: &mut RpcTable) {
@@ -419,7 +463,7 @@ impl Granter {
     }
 
     fn enqueue(&mut self, index: u32, rpcs: &mut RpcTable) {
-        let Some(key) = rank(index, rpcs) else { return };
+        let Some(key) = self.rank(index, rpcs) else { return };
         let Some(rpc) = rpcs.get_mut(index) else {
             return;
         };
@@ -583,20 +627,18 @@ fn grantable_upto(rpc: &Rpc, config: &Config) -> u32 {
 
 /// Reserves memory up to `upto`, or as far as there is room in whole pieces. Returns how far.
 fn reserve(rpc: &mut Rpc, upto: u32, memory: &mut Memory) -> u32 {
-    let rx = &mut rpc.rx;
-    if upto <= rx.reserved_upto {
+    if upto <= rpc.rx.reserved_upto {
         return upto;
     }
     // All of it, or at least the next piece.
-    for upto in [upto, upto.min(rx.reserved_upto.saturating_add(PIECE_BYTES))] {
-        if memory.change(rpc.key, rx.reserved(), rx.footprint(upto)) {
-            rx.reserved_upto = upto;
+    let next_piece = upto.min(rpc.rx.reserved_upto.saturating_add(PIECE_BYTES));
+    for upto in [upto, next_piece] {
+        if memory.reserve(rpc, upto) {
             return upto;
         }
     }
-    rx.granted.max(rx.reserved_upto.min(upto))
+    rpc.rx.granted.max(rpc.rx.reserved_upto.min(upto))
 }
 
-fn rank(index: u32, rpcs: &RpcTable) -> Option<Rank> {
-    rpcs.get(index).map(|rpc| (rpc.rx.remaining(), rpc.rx.birth))
-}
+/// Messages looked at for one grant to the oldest.
+const FIFO_LOOKS: usize = 16;

@@ -37,6 +37,8 @@ pub(crate) struct Incoming {
     pub(crate) streaming: bool,
     /// End of the part that memory is reserved for.
     pub(crate) reserved_upto: u32,
+    /// Grant window in bytes that the peer's settings demand; 0 = as configured.
+    pub(crate) window: u32,
     /// The unscheduled part found no memory: nothing is accepted until it does.
     pub(crate) starved: bool,
     /// Contribution to the granter's total of granted, not received bytes.
@@ -61,6 +63,7 @@ impl Incoming {
         consumed: 0,
         streaming: false,
         reserved_upto: 0,
+        window: 0,
         starved: false,
         counted_incoming: 0,
         grant_state: GrantState::Out,

@@ -18,10 +18,10 @@ use crate::time::{Instant, nanos};
 impl Engine {
     /// Puts a new RPC into the table and all structures that are indexed by it.
     pub(crate) fn add_rpc(&mut self, rpc: Rpc) -> Result<u32, OutOfMemory> {
-        let before = self.rpcs.capacity();
         let capacity = self.rpcs.reserve(self.config.rpcs_max as usize)?;
-        if capacity != before || before == 0 {
+        if capacity > self.rpcs_covered {
             self.cover_rpcs(capacity)?;
+            self.rpcs_covered = capacity;
         }
         let peer = rpc.peer;
         let client = rpc.is_client();
@@ -197,13 +197,13 @@ impl Engine {
             return;
         };
         let streaming = rpc.rx.streaming || rpc.response_streaming;
+        let window = self.peers.get(rpc.peer).and_then(|peer| peer.settings.window_bytes);
         rpc.rx = Incoming::new(length, unscheduled, birth);
         rpc.rx.streaming = streaming;
+        rpc.rx.window = window.unwrap_or(0);
         rpc.interval_ns = base;
         let upto = rpc.rx.granted;
-        if self.memory.change(rpc.key, 0, rpc.rx.footprint(upto)) {
-            rpc.rx.reserved_upto = upto;
-        } else {
+        if !self.memory.reserve(rpc, upto) {
             rpc.rx.starved = true;
             self.starved.set(index, (length, birth));
             self.stats.messages_starved = self.stats.messages_starved.saturating_add(1);
@@ -228,10 +228,9 @@ impl Engine {
                 continue;
             };
             let upto = rpc.rx.granted;
-            if !self.memory.change(rpc.key, 0, rpc.rx.footprint(upto)) {
+            if !self.memory.reserve(rpc, upto) {
                 return;
             }
-            rpc.rx.reserved_upto = upto;
             rpc.rx.starved = false;
             rpc.last_heard = self.now;
             self.starved.remove(index);
@@ -344,7 +343,8 @@ impl Engine {
             return;
         };
         if rpc.is_sending() && rpc.tx.has_sendable() && !rpc.blocked_on_peer {
-            self.pacer.set(index, rpc.tx.remaining(), rpc.birth);
+            let short = rpc.tx.length < self.config.defer_min_bytes;
+            self.pacer.set(index, rpc.tx.remaining(), rpc.birth, short);
         } else {
             self.pacer.remove(index);
         }

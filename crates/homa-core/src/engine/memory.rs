@@ -1,28 +1,62 @@
 //! The account of memory for incoming messages (`ARCHITECTURE.md`, memory).
 
+use crate::engine::rpc::Rpc;
 use crate::event::RpcKey;
 
 /// How much incoming data may be held. Space is reserved before data is accepted, so storing
-/// cannot fail. A part is set aside for one message at a time, the *favourite*: whatever else
-/// happens it can complete, so there is no deadlock of half-received messages.
+/// cannot fail.
+///
+/// A part is set aside for one message at a time, the *favourite*: the first that needs it has it
+/// until it is over or everything fits without it. All others together never hold more than the
+/// ordinary part, and the part set aside holds the longest message: so the favourite always finds
+/// memory, and since grant management ranks it first it completes. There is no deadlock of
+/// half-received messages.
 #[derive(Debug)]
 pub(crate) struct Memory {
     limit: u64,
     set_aside: u64,
     used: u64,
     favourite: Option<RpcKey>,
+    /// The favourite's message is complete; its memory waits for the application.
+    favourite_complete: bool,
     /// Space came free since somebody last looked.
     pub(crate) freed: bool,
 }
 
 impl Memory {
-    /// `largest` is what one message may need at a time, in bytes.
+    /// `largest` is what one message may need, in bytes; the account is never smaller.
     pub(crate) fn new(limit: u64, largest: u64) -> Self {
-        Self { limit, set_aside: largest.min(limit / 2), used: 0, favourite: None, freed: false }
+        Self {
+            limit: limit.max(largest),
+            set_aside: largest,
+            used: 0,
+            favourite: None,
+            favourite_complete: false,
+            freed: false,
+        }
+    }
+
+    /// The message that holds, or may take, what is set aside.
+    pub(crate) fn favourite(&self) -> Option<RpcKey> {
+        self.favourite
     }
 
     pub(crate) fn used(&self) -> u64 {
         self.used
+    }
+
+    /// Reserves memory for the incoming message of `rpc` up to byte `upto`, if it is not yet; `false`
+    /// (and no change) if there is no room.
+    pub(crate) fn reserve(&mut self, rpc: &mut Rpc, upto: u32) -> bool {
+        let rx = &mut rpc.rx;
+        if upto <= rx.reserved_upto {
+            return true;
+        }
+        if !self.change(rpc.key, rx.reserved(), rx.footprint(upto)) {
+            return false;
+        }
+        rx.reserved_upto = upto;
+        true
     }
 
     /// Changes the account of `rpc` from `old` to `new` bytes; `false` (and no change) if there is no
@@ -31,10 +65,7 @@ impl Memory {
         if new <= old {
             self.used = self.used.saturating_sub(old.saturating_sub(new));
             self.freed |= new < old;
-            if self.used <= self.limit.saturating_sub(self.set_aside) {
-                // All that is held fits the ordinary part: what is set aside is whole again.
-                self.favourite = None;
-            }
+            self.replace_favourite();
             return true;
         }
         let after = self.used.saturating_add(new.saturating_sub(old));
@@ -49,10 +80,27 @@ impl Memory {
         true
     }
 
+    /// The message of `rpc` is complete: it needs no more memory than it has.
+    pub(crate) fn complete(&mut self, rpc: RpcKey) {
+        self.favourite_complete |= self.favourite == Some(rpc);
+        self.replace_favourite();
+    }
+
+    /// A complete favourite makes way as soon as all that is held fits the ordinary part: then what is set
+    /// aside is whole again.
+    fn replace_favourite(&mut self) {
+        if self.favourite_complete && self.used <= self.limit.saturating_sub(self.set_aside) {
+            self.favourite = None;
+            self.favourite_complete = false;
+            self.freed = true;
+        }
+    }
+
     /// `rpc` needs nothing any more.
     pub(crate) fn leave(&mut self, rpc: RpcKey) {
         if self.favourite == Some(rpc) {
             self.favourite = None;
+            self.favourite_complete = false;
             self.freed = true;
         }
     }
@@ -64,6 +112,17 @@ mod tests {
 
     const A: RpcKey = RpcKey { index: 0, generation: 0 };
     const B: RpcKey = RpcKey { index: 1, generation: 0 };
+
+    #[test]
+    fn the_favourite_always_finds_what_the_longest_message_needs() {
+        for limit in [0u64, 400, 500, 1000] {
+            let mut memory = Memory::new(limit, 400);
+            let ordinary = limit.saturating_sub(400);
+            assert!(memory.change(B, 0, ordinary), "others take all they can get");
+            assert!(memory.change(A, 0, 400), "limit {limit}");
+            assert!(!memory.change(B, ordinary, ordinary + 1), "limit {limit}");
+        }
+    }
 
     #[test]
     fn the_part_set_aside_serves_one_message_at_a_time() {
@@ -80,15 +139,14 @@ mod tests {
     }
 
     #[test]
-    fn the_part_set_aside_is_free_as_soon_as_everything_fits_without_it() {
+    fn a_complete_favourite_makes_way_when_everything_fits_without_the_part_set_aside() {
         let mut memory = Memory::new(1000, 400);
         assert!(memory.change(A, 0, 500));
         assert!(memory.change(B, 0, 300), "the favourite");
-        assert!(!memory.change(A, 500, 600));
         assert!(memory.change(A, 500, 300));
-        assert!(
-            memory.change(A, 300, 600),
-            "it becomes the favourite while B still holds its part"
-        );
+        assert!(!memory.change(A, 300, 301 + 300), "B may still need what is set aside");
+        memory.complete(B);
+        assert!(memory.freed);
+        assert!(memory.change(A, 300, 700), "the favourite while B still holds its part");
     }
 }

@@ -108,6 +108,8 @@ pub struct Engine {
     ports: Map<u16, PortOptions>,
 
     rpcs: RpcTable,
+    /// RPC indices below this are covered by all tables that are indexed by RPC.
+    rpcs_covered: usize,
     client_ids: Map<u64, u32>,
     /// Server RPCs by peer, client port and our (odd) id.
     server_ids: Map<(u32, u16, u64), u32>,
@@ -123,6 +125,8 @@ pub struct Engine {
     blocked_positions: Positions,
 
     granter: Granter,
+    /// What the budget was last told of `Granter::total_incoming`.
+    published_incoming: u64,
     memory: Memory,
     /// Messages whose unscheduled part waits for memory, shortest first.
     starved: IndexedHeap<(u32, u64)>,
@@ -177,8 +181,8 @@ impl Engine {
                 (Cutoffs::default_for(config.num_priorities), CutoffPlanner::new(settings).ok())
             }
         };
-        let per_message = config.max_message_bytes.max(incoming::PIECE_BYTES);
-        let largest = u64::from(per_message).saturating_add(u64::from(incoming::PIECE_BYTES));
+        let pieces = config.max_message_bytes.div_ceil(incoming::PIECE_BYTES);
+        let largest = u64::from(pieces).saturating_mul(u64::from(incoming::PIECE_BYTES));
         Ok(Self {
             budget_slot: budget.claim(),
             budget,
@@ -186,6 +190,7 @@ impl Engine {
             started: None,
             ports: Map::with_hasher(SeededState::new(rng.next_u64())),
             rpcs: RpcTable::default(),
+            rpcs_covered: 0,
             client_ids: Map::with_hasher(SeededState::new(rng.next_u64())),
             server_ids: Map::with_hasher(SeededState::new(rng.next_u64())),
             next_id: rng.next_u64() & !1,
@@ -200,6 +205,7 @@ impl Engine {
             peer_hash: SeededState::new(rng.next_u64()),
             blocked_positions: Positions::default(),
             granter: Granter::new(&config, rng.next_u64()),
+            published_incoming: 0,
             memory: Memory::new(config.receive_memory_bytes, largest),
             starved: IndexedHeap::new(),
             rx_capacity_bytes: u64::MAX,
@@ -261,6 +267,7 @@ impl Engine {
     /// What the driver's receive buffer holds: at most that much is granted ahead.
     pub fn set_receive_capacity(&mut self, bytes: u64) {
         self.rx_capacity_bytes = bytes.max(1);
+        self.granter.retry();
     }
 
     /// The path to `remote` carries IP packets of at most `mtu` bytes; the link runs at
@@ -289,7 +296,7 @@ impl Engine {
     /// change anything.
     pub fn poll_timeout(&self) -> Option<(Instant, WakeReason)> {
         if self.has_transmit_work() {
-            let at = if self.only_paced_work() {
+            let at = if self.only_paced_work() && !self.pacer.has_short() {
                 self.pacer.ready_at(&self.config)
             } else {
                 Instant::ZERO

@@ -11,8 +11,11 @@ use crate::time::{Instant, nanos};
 pub(crate) struct Pacer {
     by_remaining: IndexedHeap<(u32, u64)>,
     by_birth: IndexedHeap<u64>,
-    /// Bytes earned for the oldest message, in 1/1000.
-    fifo_credit: u64,
+    /// Those of `by_remaining` that never wait for the clock, in the same order.
+    short: IndexedHeap<(u32, u64)>,
+    /// Bytes earned for the oldest message, in 1/1000; negative after a train that was longer than
+    /// what had been earned.
+    fifo_credit: i64,
     /// When all bytes handed to the device will be out.
     idle_at: Instant,
     link_mbps: Option<u32>,
@@ -23,6 +26,7 @@ impl Pacer {
         Self {
             by_remaining: IndexedHeap::new(),
             by_birth: IndexedHeap::new(),
+            short: IndexedHeap::new(),
             fifo_credit: 0,
             idle_at: Instant::ZERO,
             link_mbps: config.link_mbps,
@@ -31,6 +35,7 @@ impl Pacer {
 
     pub(crate) fn try_reserve(&mut self, rpcs: usize) -> Result<(), OutOfMemory> {
         self.by_remaining.try_reserve(rpcs)?;
+        self.short.try_reserve(rpcs)?;
         self.by_birth.try_reserve(rpcs)
     }
 
@@ -39,9 +44,12 @@ impl Pacer {
         self.link_mbps = config.link_mbps.or(mbps).filter(|mbps| *mbps > 0);
     }
 
-    /// Enters a message or changes its rank.
-    pub(crate) fn set(&mut self, index: u32, remaining: u32, birth: u64) {
+    /// Enters a message or changes its rank. `short` messages never wait for the clock.
+    pub(crate) fn set(&mut self, index: u32, remaining: u32, birth: u64, short: bool) {
         self.by_remaining.set(index, (remaining, birth));
+        if short {
+            self.short.set(index, (remaining, birth));
+        }
         if !self.by_birth.contains(index) {
             self.by_birth.set(index, birth);
         }
@@ -49,6 +57,7 @@ impl Pacer {
 
     pub(crate) fn remove(&mut self, index: u32) {
         self.by_remaining.remove(index);
+        self.short.remove(index);
         self.by_birth.remove(index);
     }
 
@@ -56,32 +65,37 @@ impl Pacer {
         self.by_remaining.is_empty()
     }
 
-    /// The message to send from next.
-    pub(crate) fn choose(&self, config: &Config) -> Option<u32> {
+    /// Is there a message that does not wait for the clock?
+    pub(crate) fn has_short(&self) -> bool {
+        !self.short.is_empty()
+    }
+
+    /// The message to send from next; `only_short`: the clock holds the others back.
+    pub(crate) fn choose(&self, only_short: bool, config: &Config) -> Option<u32> {
         let due = config.pacer_fifo_permille > 0 && self.fifo_credit >= FIFO_TURN_CREDIT;
-        if due && let Some((index, _)) = self.by_birth.peek() {
+        if due
+            && !only_short
+            && let Some((index, _)) = self.by_birth.peek()
+        {
             return Some(index);
         }
-        self.by_remaining.peek().map(|(index, _)| index)
+        self.best(only_short)
     }
 
     /// The best-ranked message, to fill a train with.
-    pub(crate) fn best(&self) -> Option<u32> {
-        self.by_remaining.peek().map(|(index, _)| index)
+    pub(crate) fn best(&self, only_short: bool) -> Option<u32> {
+        let order = if only_short { &self.short } else { &self.by_remaining };
+        order.peek().map(|(index, _)| index)
     }
 
     /// Accounts for the choice of `index` and `bytes` sent of it.
     pub(crate) fn account(&mut self, index: u32, bytes: u32, config: &Config) {
-        let share = u64::from(config.pacer_fifo_permille);
         let oldest = self.by_birth.peek().map(|(index, _)| index) == Some(index);
-        if oldest {
-            self.fifo_credit =
-                self.fifo_credit.saturating_sub(u64::from(bytes).saturating_mul(1000));
-        } else {
-            let earned = u64::from(bytes).saturating_mul(share);
-            self.fifo_credit =
-                self.fifo_credit.saturating_add(earned).min(FIFO_TURN_CREDIT.saturating_mul(4));
-        }
+        let weight = if oldest { -1000 } else { i64::from(config.pacer_fifo_permille) };
+        self.fifo_credit = self
+            .fifo_credit
+            .saturating_add(i64::from(bytes).saturating_mul(weight))
+            .clamp(FIFO_DEBT_MAX, FIFO_CREDIT_MAX);
     }
 
     /// Charges bytes on the wire to the clock.
@@ -123,7 +137,12 @@ impl Pacer {
 }
 
 /// Credit at which the oldest message gets a turn: one full packet of 1,500 bytes.
-const FIFO_TURN_CREDIT: u64 = 1_500_000;
+const FIFO_TURN_CREDIT: i64 = 1_500_000;
+/// Credit beyond this is not kept: what the oldest message did not use in time is lost.
+const FIFO_CREDIT_MAX: i64 = 4 * FIFO_TURN_CREDIT;
+/// Debt of one longest train; what the oldest message sends by its rank besides is not held
+/// against it.
+const FIFO_DEBT_MAX: i64 = -65_536_000;
 
 #[cfg(test)]
 mod tests {
@@ -151,23 +170,23 @@ mod tests {
     fn fewest_remaining_bytes_first_then_the_older() {
         let config = Config::default();
         let mut pacer = pacer(&config);
-        pacer.set(0, 500, 1);
-        pacer.set(1, 100, 2);
-        pacer.set(2, 100, 1);
-        assert_eq!(pacer.choose(&config), Some(2));
+        pacer.set(0, 500, 1, false);
+        pacer.set(1, 100, 2, false);
+        pacer.set(2, 100, 1, false);
+        assert_eq!(pacer.choose(false, &config), Some(2));
         pacer.remove(2);
-        assert_eq!(pacer.choose(&config), Some(1));
+        assert_eq!(pacer.choose(false, &config), Some(1));
     }
 
     #[test]
     fn about_five_percent_of_the_bytes_come_from_the_oldest_message() {
         let config = Config::default();
         let mut pacer = pacer(&config);
-        pacer.set(0, 1_000_000, 1);
-        pacer.set(1, 500, 2);
+        pacer.set(0, 1_000_000, 1, false);
+        pacer.set(1, 500, 2, false);
         let mut oldest = 0;
         for _ in 0..10_000 {
-            let index = pacer.choose(&config).unwrap();
+            let index = pacer.choose(false, &config).unwrap();
             oldest += u32::from(index == 0);
             pacer.account(index, 1500, &config);
         }
@@ -175,13 +194,46 @@ mod tests {
     }
 
     #[test]
+    fn the_share_holds_when_the_oldest_message_sends_a_long_train_at_its_turn() {
+        let config = Config::default();
+        let mut pacer = pacer(&config);
+        pacer.set(0, 1_000_000, 1, false);
+        pacer.set(1, 500, 2, false);
+        let (mut oldest, mut all) = (0, 0);
+        while all < 100_000_000 {
+            let index = pacer.choose(false, &config).unwrap();
+            for _ in 0..45 {
+                pacer.account(index, 1400, &config);
+            }
+            oldest += 63_000 * u32::from(index == 0);
+            all += 63_000;
+        }
+        assert!((40..=60).contains(&(oldest / (all / 1000))), "{oldest} of {all}");
+    }
+
+    #[test]
+    fn while_the_clock_holds_long_messages_back_short_ones_go_in_their_own_order() {
+        let config = Config::default();
+        let mut pacer = pacer(&config);
+        pacer.set(0, 10, 1, false);
+        pacer.set(1, 900, 2, true);
+        pacer.set(2, 800, 3, true);
+        assert_eq!(pacer.choose(false, &config), Some(0));
+        assert_eq!(pacer.choose(true, &config), Some(2));
+        pacer.remove(2);
+        assert_eq!(pacer.best(true), Some(1));
+        pacer.remove(1);
+        assert!(!pacer.has_short() && !pacer.is_empty());
+    }
+
+    #[test]
     fn a_share_of_zero_is_strictly_srpt() {
         let config = Config { pacer_fifo_permille: 0, ..Config::default() };
         let mut pacer = pacer(&config);
-        pacer.set(0, 1_000_000, 1);
-        pacer.set(1, 500, 2);
+        pacer.set(0, 1_000_000, 1, false);
+        pacer.set(1, 500, 2, false);
         for _ in 0..1000 {
-            assert_eq!(pacer.choose(&config), Some(1));
+            assert_eq!(pacer.choose(false, &config), Some(1));
             pacer.account(1, 1500, &config);
         }
     }

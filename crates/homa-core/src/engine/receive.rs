@@ -302,11 +302,8 @@ impl Engine {
         if rpc.rx.starved {
             return Err(DropReason::NoMemory);
         }
-        if end > rpc.rx.reserved_upto {
-            if !self.memory.change(rpc.key, rpc.rx.reserved(), rpc.rx.footprint(end)) {
-                return Err(DropReason::NoMemory);
-            }
-            rpc.rx.reserved_upto = end;
+        if !self.memory.reserve(rpc, end) {
+            return Err(DropReason::NoMemory);
         }
         let (new_start, new_end, bytes) = match rpc.rx.data.insert(start, end, gaps_max) {
             Insert::New { start, end, bytes } => (start, end, bytes),
@@ -341,6 +338,7 @@ impl Engine {
             return;
         };
         rpc.pending.arrived = true;
+        self.memory.complete(rpc.key);
         if rpc.is_client() {
             rpc.state = State::Delivered;
             rpc.deadline = None;

@@ -132,13 +132,17 @@ impl Engine {
     }
 
     fn decide_grants(&mut self) {
-        if !self.granter.has_work() {
-            return;
+        if self.granter.has_work() {
+            let limits = self.grant_limits();
+            self.granter.run(&mut self.rpcs, &mut self.memory, &self.config, &limits);
         }
-        let limits = self.grant_limits();
-        self.granter.run(&mut self.rpcs, &mut self.memory, &self.config, &limits);
-        if let Some(slot) = &self.budget_slot {
-            self.budget.set_incoming(*slot, self.granter.total_incoming());
+        // Messages also end without work for the granter.
+        let total = self.granter.total_incoming();
+        if total != self.published_incoming
+            && let Some(slot) = &self.budget_slot
+        {
+            self.budget.set_incoming(*slot, total);
+            self.published_incoming = total;
         }
     }
 
@@ -294,6 +298,10 @@ impl Engine {
             {
                 rpc.in_retransmit_queue = false;
                 self.retransmits.pop_front();
+                if rpc.state == State::Outgoing {
+                    rpc.last_heard = self.now;
+                    self.arm(index, nanos(self.config.resend_interval));
+                }
             }
             if let Some(transmit) = self.finish(&train) {
                 return Some(transmit);
@@ -305,24 +313,20 @@ impl Engine {
     /// New data: the best-ranked message first (or the oldest, in its share), then others to the same
     /// destination at the same priority, in order of rank, as long as their segments fit.
     fn data_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
+        let only_short = self.now < self.pacer.ready_at(&self.config);
         loop {
-            let index = self.pacer.choose(&self.config)?;
+            let index = self.pacer.choose(only_short, &self.config)?;
             let Some(rpc) = self.rpcs.get(index) else {
                 self.pacer.remove(index);
                 continue;
             };
-            let held_back = rpc.tx.length >= self.config.defer_min_bytes
-                && self.now < self.pacer.ready_at(&self.config);
-            if held_back {
-                return None;
-            }
             let limit = self.pacer.quantum_bytes(&self.config);
             let mut train =
                 Train::new(&mut *segments, rpc.path, self.new_data_priority(index), limit);
             let mut next = Some(index);
             while let Some(index) = next {
                 self.append_new_data(&mut train, index);
-                next = self.pacer.best().filter(|best| *best != index);
+                next = self.pacer.best(only_short).filter(|best| *best != index);
             }
             if let Some(transmit) = self.finish(&train) {
                 return Some(transmit);
@@ -399,6 +403,10 @@ impl Engine {
                 rpc.blocked_on_peer = blocked;
             }
             self.pacer.remove(index);
+            if !blocked {
+                // No memory to wait in the queue: its timer tries again.
+                self.arm(index, nanos(self.config.resend_interval));
+            }
             self.arm_blocked_probe(peer_index);
             return false;
         }

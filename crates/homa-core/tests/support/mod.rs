@@ -1,0 +1,355 @@
+//! A hand-driven engine and the packets of its imagined peers.
+#![allow(dead_code, unreachable_pub, reason = "every test file uses a part of it")]
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+
+use homa_core::{
+    Carriage, Config, CutoffSource, Cutoffs, DropReason, Engine, Event, HostBudget, Instant, Path,
+    PortOptions, Received, RequestOptions, RpcKey, RxMeta, Segment, Stats, Transmit, TransmitError,
+};
+use homa_wire::{Ack, AckEntry, Body, Common, Data, Extension, Grant, Header, Resend};
+
+/// Port of the engine under test.
+pub const PORT: u16 = 2000;
+/// Payload of a full packet: IPv4 and UDP at an MTU of 1,500 bytes.
+pub const FULL: u32 = 1500 - 20 - 8 - 56;
+/// Longest header of a packet as the engine gets to see it.
+const HEADER_BYTES: usize = 128;
+
+/// Settings under which every number is predictable: every byte is granted at once, nothing goes to
+/// the oldest, the cutoffs are fixed.
+pub fn exact() -> Config {
+    Config {
+        grant_step_bytes: 0,
+        fifo_grant_permille: 0,
+        pacer_fifo_permille: 0,
+        cutoffs: CutoffSource::Fixed(Cutoffs::default()),
+        ..Config::default()
+    }
+}
+
+/// Settings with these numbers of levels and of active messages, all unscheduled data on the top level.
+pub fn levels(num_priorities: u8, max_overcommit: u8) -> Config {
+    let mut table = [0; 8];
+    table[usize::from(num_priorities) - 1] = 1_000_000;
+    let cutoffs = CutoffSource::Fixed(Cutoffs::new(table));
+    Config { num_priorities, max_overcommit, cutoffs, ..exact() }
+}
+
+/// One packet that the engine sent.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub path: Path,
+    pub priority: u8,
+    pub dscp: u8,
+    pub header: Header,
+    pub payload: Range<u32>,
+    pub padding: u16,
+    pub rpc: Option<RpcKey>,
+}
+
+impl Sent {
+    pub fn id(&self) -> u64 {
+        self.header.common.sender_id
+    }
+
+    pub fn data(&self) -> Option<&Data> {
+        match &self.header.body {
+            Body::Data(data) => Some(data),
+            _ => None,
+        }
+    }
+
+    pub fn grant(&self) -> Option<Grant> {
+        match self.header.body {
+            Body::Grant(grant) => Some(grant),
+            _ => None,
+        }
+    }
+
+    pub fn is_probe(&self) -> bool {
+        self.header.body == Body::NeedAck
+    }
+
+    pub fn wire_bytes(&self) -> u64 {
+        let payload = self.payload.end - self.payload.start + u32::from(self.padding);
+        self.header.encoded_bytes() as u64 + u64::from(payload)
+    }
+}
+
+/// The GRANTs among packets: (id in the client's form, offset, priority).
+pub fn grants(sent: &[Sent]) -> Vec<(u64, u32, u8)> {
+    let grant =
+        |sent: &Sent| sent.grant().map(|grant| (sent.id() & !1, grant.offset, grant.priority));
+    sent.iter().filter_map(grant).collect()
+}
+
+/// The payload ranges of the DATA among packets, with their priorities.
+pub fn data_of(sent: &[Sent]) -> Vec<(u64, Range<u32>, u8)> {
+    let data = |sent: &Sent| sent.data().map(|_| (sent.id(), sent.payload.clone(), sent.priority));
+    sent.iter().filter_map(data).collect()
+}
+
+/// Payload bytes among packets.
+pub fn data_bytes(sent: &[Sent]) -> u32 {
+    data_of(sent).iter().map(|(_, range, _)| range.end - range.start).sum()
+}
+
+/// An imagined peer that writes packets of our own profile.
+#[derive(Clone, Copy, Debug)]
+pub struct Remote {
+    pub address: SocketAddr,
+    pub incarnation: u32,
+    /// What it believes to be the engine's incarnation; 0 = it does not know.
+    pub echo: u32,
+}
+
+impl Remote {
+    pub fn path(&self) -> Path {
+        Path {
+            remote: self.address,
+            local_ip: None,
+            local_port: PORT,
+            interface: 0,
+            carriage: Carriage::Udp,
+        }
+    }
+
+    /// DATA `range` of a message of `length` bytes, `incoming` of which come without grants.
+    /// `id` is the sender's form: even from a client, odd from a server.
+    pub fn data(&self, id: u64, range: Range<u32>, length: u32, incoming: u32) -> (Header, u32) {
+        let common = Common::data(self.address.port(), PORT, id, range.start)
+            .with_own_profile(self.incarnation);
+        let data = Data {
+            message_length: length,
+            incoming,
+            ack: AckEntry::NONE,
+            echo: self.echo,
+            cutoff_version: Cutoffs::default().version(),
+            seg_offset: range.start,
+            ..Data::default()
+        };
+        let header = Header { common, body: Body::Data(data), extension: None };
+        (header, range.end - range.start)
+    }
+
+    pub fn control(&self, id: u64, body: Body, reason: u8, value: u32) -> (Header, u32) {
+        let common =
+            Common::control(self.address.port(), PORT, id).with_own_profile(self.incarnation);
+        let extension = Some(Extension { echo: self.echo, reason, value });
+        (Header { common, body, extension }, 0)
+    }
+
+    pub fn grant(&self, id: u64, offset: u32, priority: u8) -> (Header, u32) {
+        self.control(id, Body::Grant(Grant { offset, priority }), 0, 0)
+    }
+
+    pub fn resend(&self, id: u64, offset: u32, length: u32) -> (Header, u32) {
+        self.control(id, Body::Resend(Resend { offset, length, priority: 7 }), 0, 0)
+    }
+
+    pub fn ack(&self, id: u64) -> (Header, u32) {
+        self.control(id, Body::Ack(Ack { count: 0, entries: [AckEntry::NONE; 5] }), 0, 0)
+    }
+}
+
+/// An engine that serves at [`PORT`], its clock and what it did.
+pub struct Host {
+    pub engine: Engine,
+    pub now_ns: u64,
+    pub incarnation: u32,
+    /// Told to the engine for every new peer; `None` leaves the smallest.
+    pub mtu: Option<u32>,
+    segments: Vec<Segment>,
+    pub trains: Vec<usize>,
+}
+
+impl Host {
+    pub fn new(config: Config) -> Self {
+        Self::with_budget(config, HostBudget::local(), 1)
+    }
+
+    pub fn with_budget(config: Config, budget: HostBudget, seed: u64) -> Self {
+        let mut engine = Engine::new(config, budget, seed).unwrap();
+        engine.bind_port(PORT, PortOptions::SERVE).unwrap();
+        let mut host = Self {
+            engine,
+            now_ns: 1_000_000_000,
+            incarnation: 0,
+            mtu: Some(1500),
+            segments: vec![Segment::EMPTY; 64],
+            trains: Vec::new(),
+        };
+        host.learn_incarnation();
+        host
+    }
+
+    /// A question to a closed port is answered without leaving state.
+    fn learn_incarnation(&mut self) {
+        let asker =
+            Remote { address: SocketAddr::from(([10, 9, 9, 9], 9)), incarnation: 1, echo: 0 };
+        let (header, _) = asker.control(2, Body::NeedAck, 0, 0);
+        let path = Path { local_port: 9, ..asker.path() };
+        assert_eq!(self.receive_at(path, header, 0), Received::Dropped(DropReason::NoSuchPort));
+        self.incarnation = self.sent()[0].header.common.incarnation;
+        self.trains.clear();
+    }
+
+    pub fn now(&self) -> Instant {
+        Instant::from_nanos(self.now_ns)
+    }
+
+    /// A peer at 10.0.`host`.1 that knows the engine's incarnation.
+    pub fn remote(&self, host: u8, port: u16) -> Remote {
+        Remote {
+            address: SocketAddr::new(IpAddr::from([10, 0, host, 1]), port),
+            incarnation: 1000 + u32::from(host),
+            echo: self.incarnation,
+        }
+    }
+
+    fn receive_at(&mut self, path: Path, header: Header, payload: u32) -> Received {
+        let mut bytes = [0; HEADER_BYTES];
+        let header_bytes = header.encode(&mut bytes).unwrap();
+        let length = header_bytes as u32 + payload;
+        let shown = HEADER_BYTES.min(length as usize);
+        self.engine.handle_packet(self.now(), &RxMeta::new(path), &bytes[..shown], length)
+    }
+
+    /// The engine receives a packet.
+    pub fn receive(&mut self, remote: &Remote, packet: (Header, u32)) -> Received {
+        self.receive_at(remote.path(), packet.0, packet.1)
+    }
+
+    /// The engine receives a packet that it must not drop.
+    #[track_caller]
+    pub fn take(&mut self, remote: &Remote, packet: (Header, u32)) {
+        let received = self.receive(remote, packet);
+        assert!(!matches!(received, Received::Dropped(_)), "{received:?} {packet:?}");
+    }
+
+    /// The next train; `accept` says how many of its segments the driver takes, and why not more.
+    pub fn sent_partly(&mut self, accept: usize, why: TransmitError) -> Vec<Sent> {
+        let now = self.now();
+        let Some(transmit) = self.engine.poll_transmit(now, &mut self.segments) else {
+            return Vec::new();
+        };
+        let sent = self.read(&transmit);
+        if accept < transmit.segments {
+            self.engine.transmit_failed(now, &transmit, &self.segments, accept, why);
+        }
+        sent.into_iter().take(accept).collect()
+    }
+
+    /// One train, if there is one.
+    pub fn train(&mut self) -> Vec<Sent> {
+        let now = self.now();
+        match self.engine.poll_transmit(now, &mut self.segments) {
+            Some(transmit) => self.read(&transmit),
+            None => Vec::new(),
+        }
+    }
+
+    /// Everything that may leave now. Fails if there is no end to it.
+    #[track_caller]
+    pub fn sent(&mut self) -> Vec<Sent> {
+        let mut all = Vec::new();
+        for _ in 0..100_000 {
+            let train = self.train();
+            if train.is_empty() {
+                return all;
+            }
+            all.extend(train);
+        }
+        panic!("the engine never stops sending");
+    }
+
+    fn read(&mut self, transmit: &Transmit) -> Vec<Sent> {
+        self.trains.push(transmit.segments);
+        let segments = &self.segments[..transmit.segments];
+        let total: u32 = segments.iter().map(Segment::wire_bytes).sum();
+        assert_eq!(total, transmit.total_bytes);
+        let (last, equal) = segments.split_last().unwrap();
+        assert!(equal.iter().all(|segment| segment.wire_bytes() == transmit.segment_bytes));
+        assert!(last.wire_bytes() <= transmit.segment_bytes);
+        let read = |segment: &Segment| Sent {
+            path: transmit.path,
+            priority: transmit.priority,
+            dscp: transmit.dscp,
+            header: Header::parse(segment.header(), segment.wire_bytes()).unwrap(),
+            payload: segment.payload.clone(),
+            padding: segment.padding,
+            rpc: segment.rpc,
+        };
+        segments.iter().map(read).collect()
+    }
+
+    /// The events so far; new peers get their MTU.
+    pub fn events(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        while let Some(event) = self.engine.poll_event() {
+            if let (Event::PeerAdded { path }, Some(mtu)) = (&event, self.mtu) {
+                self.engine.path_changed(self.now(), *path, mtu, None);
+            }
+            events.push(event);
+        }
+        events
+    }
+
+    /// Time passes, in small steps while timers are due; what is sent meanwhile is returned.
+    pub fn pass_ns(&mut self, duration_ns: u64) -> Vec<Sent> {
+        let end = self.now_ns + duration_ns;
+        let mut all = Vec::new();
+        for _ in 0..1_000_000 {
+            all.extend(self.sent());
+            let next = self.engine.poll_timeout().map_or(end, |(at, _)| at.as_nanos());
+            if next >= end || self.now_ns >= end {
+                self.now_ns = end;
+                self.engine.handle_timeout(self.now(), true);
+                all.extend(self.sent());
+                return all;
+            }
+            self.now_ns = next.max(self.now_ns + 1);
+            self.engine.handle_timeout(self.now(), true);
+        }
+        panic!("the engine's timers never let time pass");
+    }
+
+    pub fn pass_ms(&mut self, duration_ms: u64) -> Vec<Sent> {
+        self.pass_ns(duration_ms * 1_000_000)
+    }
+
+    pub fn call(&mut self, remote: &Remote, length: u32) -> RpcKey {
+        self.call_with(remote, length, RequestOptions::default())
+    }
+
+    pub fn call_with(&mut self, remote: &Remote, length: u32, options: RequestOptions) -> RpcKey {
+        let now = self.now();
+        let key = self.engine.send_request(now, remote.path(), length, 0, options).unwrap();
+        self.events();
+        key
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+
+    /// The RPC of the last `RequestArrived` among the events so far.
+    #[track_caller]
+    pub fn arrived(&mut self) -> RpcKey {
+        let arrived = |event: &Event| match event {
+            Event::RequestArrived { rpc } => Some(*rpc),
+            _ => None,
+        };
+        self.events().iter().rev().find_map(arrived).expect("a request arrived")
+    }
+
+    /// A request of `length` bytes comes in one piece and is answered with `reply` bytes.
+    pub fn serve(&mut self, remote: &Remote, id: u64, length: u32, reply: u32) -> RpcKey {
+        self.take(remote, remote.data(id, 0..length, length, length));
+        let rpc = self.arrived();
+        self.engine.send_response(self.now(), rpc, reply).unwrap();
+        rpc
+    }
+}
