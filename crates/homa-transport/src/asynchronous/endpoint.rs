@@ -54,7 +54,7 @@ impl Endpoint {
         addresses: &[SocketAddr],
         serve: bool,
     ) -> Result<Self, BindError> {
-        Ok(Self { handle: Handle::bind(builder, addresses, serve)? })
+        Ok(Self { handle: Handle::bind(builder, addresses, serve, true)? })
     }
 
     /// The same endpoint for threads without a runtime.
@@ -63,7 +63,7 @@ impl Endpoint {
     }
 
     pub(crate) fn from_handle(handle: Handle) -> Self {
-        Self { handle }
+        Self { handle: handle.in_runtime(true) }
     }
 
     /// Where it receives; the port is the one given by the system if 0 was asked for.

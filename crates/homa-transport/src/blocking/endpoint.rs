@@ -50,12 +50,12 @@ impl Endpoint {
         addresses: &[SocketAddr],
         serve: bool,
     ) -> Result<Self, BindError> {
-        Ok(Self { handle: Handle::bind(builder, addresses, serve)? })
+        Ok(Self { handle: Handle::bind(builder, addresses, serve, false)? })
     }
 
     #[cfg(feature = "tokio")]
     pub(crate) fn from_handle(handle: Handle) -> Self {
-        Self { handle }
+        Self { handle: handle.in_runtime(false) }
     }
 
     /// The same endpoint for tasks of a tokio runtime.

@@ -84,11 +84,6 @@ impl<T> Inbox<T> {
         state.attendants -= usize::from(may_leave);
         may_leave
     }
-
-    /// Whether nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        lock(&self.state).queue.is_empty()
-    }
 }
 
 #[cfg(all(test, not(loom)))]

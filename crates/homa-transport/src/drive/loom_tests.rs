@@ -179,7 +179,7 @@ impl Host for Model {
     }
 
     fn turn(&self) -> Turned {
-        Turned { received: self.serve(true), more: false }
+        Turned { received: self.serve(true), ..Turned::default() }
     }
 
     fn is_overdue(&self, deadline_ns: u64) -> bool {

@@ -5,7 +5,7 @@ use super::sync::{Arc, Mutex, lock};
 /// "No deadline", in nanoseconds of the clock the deadlines are given in.
 pub(crate) const NEVER_NS: u64 = u64::MAX;
 
-/// Looks of the guard at one and the same holder after which it rests until that holder leaves.
+/// Looks of the guard at one and the same idle holder after which it rests until that holder leaves.
 const LOOKS_BEFORE_REST: u32 = if cfg!(loom) { 1 } else { 8 };
 
 /// How a holder, a blocked waiter or the guard is woken. Waking one that is not asleep must make
@@ -198,7 +198,7 @@ impl<W: Kick> Seat<W> {
         let seen = state.holder.as_ref().map_or(Ticket(state.last_ticket), |holder| holder.ticket);
         let same = state.guard.seen == Some(seen);
         let turned = state.guard.seen_turns != state.turns;
-        state.guard.looks = if same { state.guard.looks.saturating_add(1) } else { 0 };
+        state.guard.looks = if same && !turned { state.guard.looks.saturating_add(1) } else { 0 };
         state.guard.seen = Some(seen);
         state.guard.seen_turns = state.turns;
         let Some(holder) = &state.holder else {

@@ -41,6 +41,8 @@ pub(crate) trait Host {
 pub(crate) struct Turned {
     /// Something was received.
     pub(crate) received: bool,
+    /// Somebody was woken.
+    pub(crate) woke: bool,
     /// There is more to do at once: sleep would be in vain.
     pub(crate) more: bool,
 }
@@ -139,13 +141,13 @@ fn lead<H: Host, T>(
 }
 
 /// Attending the inbox; dropping it, also by a panic, executes what is left to do.
-struct Attendance<'a, H: Host> {
+pub(crate) struct Attendance<'a, H: Host> {
     host: &'a H,
     attending: bool,
 }
 
 impl<'a, H: Host> Attendance<'a, H> {
-    fn begin(host: &'a H) -> Self {
+    pub(crate) fn begin(host: &'a H) -> Self {
         host.attend();
         Self { host, attending: true }
     }
@@ -203,11 +205,11 @@ impl<'a, H: Host> Spin<'a, H> {
             self.host.spun(Spun::Paid);
             self.until_ns = now_ns.saturating_add(self.length_ns);
         }
-        let on = now_ns < self.until_ns.min(deadline_ns);
-        if !on {
+        if now_ns >= self.until_ns {
             self.host.spun(Spun::Failed);
+            return false;
         }
-        on
+        now_ns < deadline_ns
     }
 
     fn sleep(&self, sleeper: &H::Sleeper, until_ns: u64) {

@@ -1,0 +1,205 @@
+//! The driver task of a tokio runtime.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+
+use homa_sys::{TimerFd, monotonic_ns};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::drive::seat::{Blocked, Joined, Kind, NEVER_NS, Tenure};
+use crate::drive::wait::{Attendance, Host};
+use crate::shared::core::Core;
+
+/// Turns in a row before other tasks of the runtime get their turn.
+const TURNS_MAX: usize = 8;
+
+/// Makes sure that a task drives, if the caller runs in a runtime and no task does yet.
+pub(crate) fn ensure_task(core: &Arc<Core>) {
+    if core.has_task.load(Ordering::Acquire) {
+        return;
+    }
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    if core.has_task.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    match DriverTask::new(core) {
+        Ok(task) => drop(runtime.spawn(task)),
+        // Without descriptors the guard drives.
+        Err(_) => core.has_task.store(false, Ordering::Release),
+    }
+}
+
+/// Drives an endpoint from within a runtime: woken by the socket, by a timer, or by a kick.
+#[derive(Debug)]
+struct DriverTask {
+    core: Weak<Core>,
+    socket: AsyncFd<OwnedFd>,
+    timer: AsyncFd<TimerFd>,
+    /// When the timer fires, if it is armed.
+    armed_ns: u64,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    None,
+    Blocked(Blocked<Waker>, Waker),
+    Seat(Tenure<Waker>, Waker),
+}
+
+/// What a series of turns has come to.
+enum Step {
+    /// Let other tasks run, then go on.
+    Yield,
+    /// Sleep.
+    Sleep,
+}
+
+impl DriverTask {
+    fn new(core: &Arc<Core>) -> io::Result<Self> {
+        let socket = core.socket.try_clone()?;
+        Ok(Self {
+            core: Arc::downgrade(core),
+            socket: watch(socket)?,
+            timer: watch(TimerFd::new()?)?,
+            armed_ns: NEVER_NS,
+            place: Place::None,
+        })
+    }
+
+    /// Has the seat, or waits for it.
+    fn take_seat(&mut self, core: &Core, waker: &Waker) -> bool {
+        let place = std::mem::replace(&mut self.place, Place::None);
+        self.place = match place {
+            Place::Seat(tenure, known) if tenure.wake_up() => {
+                if known.will_wake(waker) {
+                    Place::Seat(tenure, known)
+                } else {
+                    tenure.set_waker(waker);
+                    Place::Seat(tenure, waker.clone())
+                }
+            }
+            Place::Blocked(blocked, known) if known.will_wake(waker) => match blocked.promoted() {
+                Ok(tenure) => Place::Seat(tenure, known),
+                Err(blocked) => Place::Blocked(blocked, known),
+            },
+            // Evicted, new, or moved to another waker.
+            other => {
+                drop(other);
+                match core.seat.join(Kind::Task, waker) {
+                    Joined::Seat(tenure) => Place::Seat(tenure, waker.clone()),
+                    Joined::Blocked(blocked) => Place::Blocked(blocked, waker.clone()),
+                }
+            }
+        };
+        matches!(self.place, Place::Seat(..))
+    }
+
+    /// Turns while there is something to do.
+    fn drive(&mut self, core: &Core, context: &mut Context<'_>) -> Step {
+        self.drain_timer(context);
+        let mut woke = false;
+        for _ in 0..TURNS_MAX {
+            // Forgotten before the socket is emptied, so that what comes then is noticed.
+            if let Poll::Ready(Ok(mut ready)) = self.socket.poll_read_ready(context) {
+                ready.clear_ready();
+            }
+            let turned = core.turn();
+            woke |= turned.woke;
+            if !turned.more && self.socket.poll_read_ready(context).is_pending() {
+                return if woke { Step::Yield } else { Step::Sleep };
+            }
+        }
+        Step::Yield
+    }
+
+    fn drain_timer(&mut self, context: &mut Context<'_>) {
+        while let Poll::Ready(Ok(mut ready)) = self.timer.poll_read_ready(context) {
+            // Only a descriptor that is not open can fail.
+            let _ = self.timer.get_ref().drain();
+            ready.clear_ready();
+            self.armed_ns = NEVER_NS;
+        }
+    }
+
+    /// Prepares to sleep until the next deadline; `false` if it has come already.
+    fn fall_asleep(&mut self) -> bool {
+        let Place::Seat(tenure, _) = &self.place else { return true };
+        // A timer armed earlier than needed stays: it costs one wake-up, re-arming costs as much.
+        let Some(until_ns) = tenure.fall_asleep(self.armed_ns) else { return true };
+        if until_ns >= self.armed_ns {
+            return true;
+        }
+        self.armed_ns = until_ns;
+        until_ns > monotonic_ns() && self.timer.get_ref().arm(until_ns).is_ok()
+    }
+
+    /// Prepares to be polled again soon: others may take the seat in between, and nobody needs to
+    /// kick.
+    fn yield_seat(&self) {
+        if let Place::Seat(tenure, _) = &self.place {
+            // Evicted: noticed by the next poll.
+            let _ = tenure.fall_asleep(0);
+        }
+    }
+}
+
+#[expect(
+    deprecated,
+    reason = "the replacement is an unsafe function whose condition, that the descriptor stays \
+              open and the same, both types used here fulfil by construction"
+)]
+fn watch<T: std::os::fd::AsRawFd>(descriptor: T) -> io::Result<AsyncFd<T>> {
+    AsyncFd::with_interest(descriptor, Interest::READABLE)
+}
+
+impl Future for DriverTask {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let task = &mut *self;
+        let Some(core) = task.core.upgrade() else { return Poll::Ready(()) };
+        if core.is_forked() {
+            return Poll::Ready(());
+        }
+        core.task_returns.store(false, Ordering::Relaxed);
+        while !core.is_closed() && task.take_seat(&core, context.waker()) {
+            let attendance = Attendance::begin(&*core);
+            let step = task.drive(&core, context);
+            drop(attendance);
+            match step {
+                Step::Yield => {
+                    task.yield_seat();
+                    // Those just woken run first; what they submit is sent together.
+                    core.task_returns.store(true, Ordering::Relaxed);
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Step::Sleep if task.fall_asleep() => return Poll::Pending,
+                Step::Sleep => {}
+            }
+        }
+        if core.is_closed() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for DriverTask {
+    fn drop(&mut self) {
+        let Some(core) = self.core.upgrade() else { return };
+        if core.is_forked() {
+            // Its locks may be held for ever: leak the place rather than touch them.
+            std::mem::forget(std::mem::replace(&mut self.place, Place::None));
+            return;
+        }
+        self.place = Place::None;
+        core.task_returns.store(false, Ordering::Relaxed);
+        core.has_task.store(false, Ordering::Release);
+        core.flush();
+    }
+}

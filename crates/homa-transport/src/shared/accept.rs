@@ -1,0 +1,197 @@
+//! Requests on their way to those who accept them.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use homa_io::Message;
+
+use super::answer::Answer;
+use super::handle::Handle;
+use super::ops::Operation;
+use super::rpc::Rpc;
+use super::stream::IncomingStream;
+use super::waiters::{Ticket, Waiters};
+use crate::AcceptError;
+
+/// How requests are handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ServingMode {
+    /// When complete.
+    Whole,
+    /// At their first byte.
+    Streaming,
+}
+
+/// The queue between whoever drives and those who accept.
+#[derive(Debug)]
+pub(crate) struct AcceptQueue {
+    state: Mutex<State>,
+    requests_max: usize,
+    /// `None`: the endpoint does not serve.
+    mode: Option<ServingMode>,
+    /// Requests in the queue; readable without the lock.
+    length: AtomicUsize,
+    /// Complete requests wait in the engine for room here.
+    more: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    requests: VecDeque<Queued>,
+    waiters: Waiters,
+    closed: bool,
+}
+
+/// A request in the queue.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) rpc: Arc<Rpc>,
+    /// Empty for a stream.
+    pub(crate) body: Message,
+}
+
+impl AcceptQueue {
+    pub(crate) fn new(requests_max: usize, mode: Option<ServingMode>) -> Self {
+        Self {
+            state: Mutex::default(),
+            requests_max,
+            mode,
+            length: AtomicUsize::new(0),
+            more: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.mode == Some(ServingMode::Streaming)
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.len() < self.requests_max
+    }
+
+    /// Requests that can be accepted at once.
+    pub(crate) fn len(&self) -> usize {
+        self.length.load(Ordering::Relaxed)
+    }
+
+    /// Whether requests wait for room in the queue.
+    pub(crate) fn set_more(&self, more: bool) {
+        self.more.store(more, Ordering::Release);
+    }
+
+    /// Adds a request; returns who is to be woken: the newest waiter, whose caches are warm and who
+    /// probably drives.
+    pub(crate) fn push(&self, request: Queued) -> Option<Waker> {
+        let mut state = self.lock();
+        if state.closed {
+            return None;
+        }
+        state.requests.push_back(request);
+        self.length.store(state.requests.len(), Ordering::Relaxed);
+        state.waiters.take_newest()
+    }
+
+    /// Nothing can be accepted from now on.
+    pub(crate) fn close(&self, wakes: &mut Vec<Waker>) -> VecDeque<Queued> {
+        let mut state = self.lock();
+        state.closed = true;
+        self.length.store(0, Ordering::Relaxed);
+        state.waiters.take_all(wakes);
+        std::mem::take(&mut state.requests)
+    }
+
+    fn pop(&self, state: &mut State) -> Option<Queued> {
+        loop {
+            let request = state.requests.pop_front();
+            self.length.store(state.requests.len(), Ordering::Relaxed);
+            match request {
+                // Given up by its client while it waited: nobody needs to see it.
+                Some(request) if request.rpc.has_failed() => {}
+                request => return request,
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One waiting for a request. If it goes away after a request was meant for it, another one that
+/// waits is woken.
+#[derive(Debug)]
+pub(crate) struct Acceptor<'a> {
+    handle: &'a Handle,
+    ticket: Option<Ticket>,
+}
+
+/// An accepted request.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) body: Message,
+    pub(crate) answer: Answer,
+    handle: Handle,
+}
+
+impl Accepted {
+    /// The request as a stream, which may be complete already.
+    pub(crate) fn into_stream(self) -> (IncomingStream, Answer) {
+        let rpc = Arc::clone(self.answer.rpc());
+        (IncomingStream::new(self.handle, rpc, self.body), self.answer)
+    }
+}
+
+impl<'a> Acceptor<'a> {
+    pub(crate) fn new(handle: &'a Handle, wanted: ServingMode) -> Result<Self, AcceptError> {
+        match (handle.accept_queue()?.mode, wanted) {
+            (None, _) => Err(AcceptError::NotServing),
+            (Some(ServingMode::Streaming), ServingMode::Whole) => Err(AcceptError::Streaming),
+            _ => Ok(Self { handle, ticket: None }),
+        }
+    }
+
+    pub(crate) fn poll(&mut self, waker: &Waker) -> Poll<Result<Option<Accepted>, AcceptError>> {
+        let queue = match self.handle.accept_queue() {
+            Ok(queue) => queue,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        let mut state = queue.lock();
+        let Some(request) = queue.pop(&mut state) else {
+            if state.closed {
+                return Poll::Ready(Ok(None));
+            }
+            state.waiters.register(&mut self.ticket, waker);
+            drop(state);
+            self.handle.drive_by_task();
+            return Poll::Pending;
+        };
+        if let Some(ticket) = self.ticket.take() {
+            state.waiters.withdraw(ticket);
+        }
+        drop(state);
+        if queue.more.load(Ordering::Acquire) {
+            self.handle.submit(Operation::RefillAccept);
+        }
+        let answer = Answer::new(self.handle.clone(), request.rpc);
+        let handle = self.handle.clone();
+        Poll::Ready(Ok(Some(Accepted { body: request.body, answer, handle })))
+    }
+}
+
+impl Drop for Acceptor<'_> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else { return };
+        let Ok(queue) = self.handle.accept_queue() else { return };
+        let mut state = queue.lock();
+        if state.waiters.withdraw(ticket) || state.requests.is_empty() {
+            return;
+        }
+        let next = state.waiters.take_newest();
+        drop(state);
+        if let Some(next) = next {
+            next.wake();
+        }
+    }
+}

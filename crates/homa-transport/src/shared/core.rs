@@ -1,0 +1,384 @@
+//! The core of an endpoint: the shard behind its lock, and all that surrounds it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::task::Waker;
+use std::time::Duration;
+
+use homa_core::Instant;
+use homa_io::Shard;
+use homa_io::driver::{Driver, RxStatus};
+use homa_io::udp::UdpDriver;
+use homa_sys::{PollFd, fork_generation, monotonic_ns, poll_fds};
+
+use super::accept::AcceptQueue;
+use super::context::{Context, Registry};
+use super::ops::{self, Operation};
+use super::room::Room;
+use super::spin::SpinBudget;
+use super::waiters::Waiters;
+use crate::drive::inbox::{Added, Inbox};
+use crate::drive::parker::Parker;
+use crate::drive::seat::{Kick, NEVER_NS, Seat};
+use crate::drive::sync::lock;
+use crate::drive::wait::{Host, Spun, Turned};
+use crate::{EndpointBuilder, Stats};
+
+/// Operations that may wait in the inbox before those who add more have to help.
+const INBOX_MAX: usize = 4_096;
+/// Operations for later that are sent without waiting for the flush.
+const LATER_MAX: usize = 64;
+/// Longest time an operation for later waits while its user goes on with others, in nanoseconds.
+const LATER_NS: u64 = 20_000;
+/// A task that slept this long past its deadline does not do its duty.
+const OVERDUE_NS: u64 = 20_000_000;
+
+/// Open, closing (answers are finished first), closed.
+const OPEN: u8 = 0;
+const CLOSING: u8 = 1;
+const CLOSED: u8 = 2;
+
+/// Everything that handles, calls, the guard and tasks share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    state: Mutex<State>,
+    pub(crate) inbox: Inbox<Operation>,
+    /// When the oldest operation for later was added, 0 if there is none.
+    later_since_ns: AtomicU64,
+    pub(crate) seat: Seat<Waker>,
+    /// A second descriptor of the driver's socket, to wait on without the lock.
+    pub(crate) socket: OwnedFd,
+    pub(crate) accept: AcceptQueue,
+    pub(crate) calls: Room,
+    pub(crate) answers: Room,
+    spin: SpinBudget,
+    phase: AtomicU8,
+    linger_until_ns: AtomicU64,
+    linger: Duration,
+    closing: Mutex<Waiters>,
+    socket_error: OnceLock<io::ErrorKind>,
+    fork_generation: u64,
+    pub(crate) local_addr: SocketAddr,
+    pub(crate) max_message_bytes: u32,
+    /// A driver task runs in some runtime.
+    pub(crate) has_task: AtomicBool,
+    /// It has let others run and comes back when they have.
+    pub(crate) task_returns: AtomicBool,
+}
+
+/// What the lock protects.
+#[derive(Debug)]
+struct State {
+    shard: Shard<UdpDriver>,
+    registry: Registry,
+    operations: VecDeque<Operation>,
+}
+
+thread_local! {
+    /// Where wakers are gathered during a turn, kept to allocate once per thread.
+    static WAKES: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Core {
+    pub(crate) fn new(
+        builder: &EndpointBuilder,
+        shard: Shard<UdpDriver>,
+        accept: AcceptQueue,
+    ) -> io::Result<Self> {
+        let socket = shard.driver().as_fd().try_clone_to_owned()?;
+        let local_addr = shard.driver().local_addr();
+        Ok(Self {
+            state: Mutex::new(State {
+                shard,
+                registry: Registry::default(),
+                operations: VecDeque::new(),
+            }),
+            inbox: Inbox::new(),
+            later_since_ns: AtomicU64::new(0),
+            seat: Seat::new(),
+            socket,
+            accept,
+            calls: Room::new(builder.outstanding_calls_max, builder.outstanding_bytes_max),
+            answers: Room::new(usize::MAX, builder.outstanding_bytes_max),
+            spin: SpinBudget::new(builder.spin, builder.busy_poll),
+            phase: AtomicU8::new(OPEN),
+            linger_until_ns: AtomicU64::new(NEVER_NS),
+            linger: builder.linger,
+            closing: Mutex::default(),
+            socket_error: OnceLock::new(),
+            fork_generation: fork_generation(),
+            local_addr,
+            max_message_bytes: builder.config.max_message_bytes,
+            has_task: AtomicBool::new(false),
+            task_returns: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether this is a forked child of the process that made the endpoint: nothing here may be
+    /// used then, since other threads of the parent may have held any lock.
+    pub(crate) fn is_forked(&self) -> bool {
+        fork_generation() != self.fork_generation
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == OPEN
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == CLOSED
+    }
+
+    pub(crate) fn socket_error(&self) -> Option<io::ErrorKind> {
+        self.socket_error.get().copied()
+    }
+
+    /// Has an operation executed: here and now, unless somebody attends or comes at once.
+    pub(crate) fn submit(&self, operation: Operation) {
+        if self.task_returns.load(Ordering::Relaxed) {
+            return self.submit_later(operation);
+        }
+        if self.inbox.add(operation, INBOX_MAX) == Added::Attend {
+            self.serve_inbox();
+        }
+    }
+
+    /// Has an operation executed with others: at the next [`Core::flush`], or when there are many,
+    /// or when the oldest has waited for long.
+    pub(crate) fn submit_later(&self, operation: Operation) {
+        let waiting = self.inbox.add_for_later(operation);
+        if waiting >= LATER_MAX {
+            self.flush();
+        } else if waiting == 1 {
+            self.later_since_ns.store(monotonic_ns(), Ordering::Relaxed);
+        } else {
+            self.flush_if_old();
+        }
+    }
+
+    /// Executes operations for later if the oldest has waited for long.
+    pub(crate) fn flush_if_old(&self) {
+        let since_ns = self.later_since_ns.load(Ordering::Relaxed);
+        if since_ns != 0 && monotonic_ns().saturating_sub(since_ns) > LATER_NS {
+            self.flush();
+        }
+    }
+
+    /// Executes what nobody attends to.
+    pub(crate) fn flush(&self) {
+        if self.inbox.attend_if_abandoned() {
+            self.serve_inbox();
+        }
+    }
+
+    /// Executes the inbox as an attendant, and leaves.
+    fn serve_inbox(&self) {
+        loop {
+            self.serve(false);
+            if self.inbox.try_leave() {
+                return;
+            }
+        }
+    }
+
+    /// Makes whoever sleeps take note of a new deadline outside the engine.
+    pub(crate) fn renew_deadline(&self) {
+        self.inbox.attend();
+        self.serve_inbox();
+    }
+
+    /// Executes the inbox, receives if asked, sends; then wakes whom it concerns.
+    fn serve(&self, receive: bool) -> Turned {
+        let mut wakes = WAKES.with(|kept| kept.take());
+        let mut state = lock(&self.state);
+        let now_ns = monotonic_ns();
+        let now = Instant::from_nanos(now_ns);
+        self.later_since_ns.store(0, Ordering::Relaxed);
+        let State { shard, registry, operations } = &mut *state;
+        self.inbox.take(operations);
+        let mut context = Context {
+            registry,
+            wakes: &mut wakes,
+            accept: &self.accept,
+            calls: &self.calls,
+            answers: &self.answers,
+            local_port: self.local_addr.port(),
+        };
+        for operation in operations.drain(..) {
+            ops::execute(operation, &mut shard.view(now), &mut context);
+        }
+        let closes = self.close_if_due(now_ns, shard, &mut context);
+        let turn = match receive {
+            true => shard.turn(now, &mut context),
+            false => Ok(shard.push(now, &mut context)),
+        };
+        let turn = turn.map_err(|error| self.socket_failed(error.kind(), context.wakes));
+        self.calls.expire(now_ns, &mut wakes);
+        let next_ns = match &turn {
+            Ok(turn) => turn.next.map_or(NEVER_NS, Instant::as_nanos),
+            Err(()) => NEVER_NS,
+        };
+        let kicked = self.seat.turned(next_ns.min(self.own_deadline_ns()));
+        drop(state);
+        if closes {
+            self.closed(&mut wakes);
+        }
+        if let Some(kicked) = kicked {
+            kicked.kick();
+        }
+        let woke = !wakes.is_empty();
+        wakes.drain(..).for_each(Waker::wake);
+        WAKES.with(|kept| kept.replace(wakes));
+        let more = next_ns <= now_ns;
+        turn.map_or(Turned::default(), |turn| Turned {
+            received: turn.work,
+            woke,
+            more: more || (receive && turn.rx == RxStatus::More),
+        })
+    }
+
+    /// The next time at which something is due here that the engine does not know of.
+    fn own_deadline_ns(&self) -> u64 {
+        let linger_ns = match self.phase.load(Ordering::Acquire) {
+            CLOSING => self.linger_until_ns.load(Ordering::Acquire),
+            _ => NEVER_NS,
+        };
+        linger_ns.min(self.calls.deadline_ns())
+    }
+
+    fn socket_failed(&self, kind: io::ErrorKind, wakes: &mut Vec<Waker>) {
+        // Only the first reason counts.
+        let _ = self.socket_error.set(kind);
+        self.closed(wakes);
+    }
+
+    /// Begins to close; the second call changes nothing.
+    pub(crate) fn begin_close(&self) {
+        let until_ns = monotonic_ns()
+            .saturating_add(u64::try_from(self.linger.as_nanos()).unwrap_or(u64::MAX));
+        let began =
+            self.phase.compare_exchange(OPEN, CLOSING, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if began {
+            self.linger_until_ns.store(until_ns, Ordering::Release);
+            let mut wakes = Vec::new();
+            let refused = self.accept.close(&mut wakes);
+            self.calls.wake_all(&mut wakes);
+            self.answers.wake_all(&mut wakes);
+            wakes.into_iter().for_each(Waker::wake);
+            // Closing the port tells their clients.
+            drop(refused);
+        }
+        self.renew_deadline();
+    }
+
+    /// Closes the port when all answers are through, or have had their time.
+    fn close_if_due(
+        &self,
+        now_ns: u64,
+        shard: &mut Shard<UdpDriver>,
+        context: &mut Context<'_>,
+    ) -> bool {
+        if self.phase.load(Ordering::Acquire) != CLOSING {
+            return false;
+        }
+        let answers_left = context.answers.used().0 > 0;
+        if answers_left && now_ns < self.linger_until_ns.load(Ordering::Acquire) {
+            return false;
+        }
+        let now = Instant::from_nanos(now_ns);
+        shard.engine_mut().close_port(now, self.local_addr.port());
+        true
+    }
+
+    fn closed(&self, wakes: &mut Vec<Waker>) {
+        self.phase.store(CLOSED, Ordering::Release);
+        // Requests that were on their way into the queue, if the socket failed.
+        drop(self.accept.close(wakes));
+        self.calls.wake_all(wakes);
+        self.answers.wake_all(wakes);
+        lock(&self.closing).take_all(wakes);
+    }
+
+    /// Registers for the end of closing, unless it is closed.
+    pub(crate) fn wait_closed(&self, ticket: &mut Option<u64>, waker: &Waker) -> bool {
+        let mut closing = lock(&self.closing);
+        if self.is_closed() {
+            return true;
+        }
+        closing.register(ticket, waker);
+        false
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let state = lock(&self.state);
+        let driver = state.shard.driver();
+        let capacity = driver.rx_capacity();
+        let (calls, call_bytes) = self.calls.used();
+        Stats {
+            engine: state.shard.stats(),
+            outstanding_calls: calls as u64,
+            outstanding_bytes: call_bytes,
+            unacknowledged_answer_bytes: self.answers.used().1,
+            requests_waiting: self.accept.len() as u64,
+            dropped_by_system: driver.rx_dropped(),
+            receive_capacity_bytes: capacity.bytes,
+            receive_capacity_packets: capacity.packets,
+        }
+    }
+}
+
+impl Host for Core {
+    type Waker = Waker;
+    type Sleeper = Parker;
+
+    fn seat(&self) -> &Seat<Waker> {
+        &self.seat
+    }
+
+    fn attend(&self) {
+        self.inbox.attend();
+    }
+
+    fn try_leave(&self) -> bool {
+        self.inbox.try_leave()
+    }
+
+    fn flush_abandoned(&self) {
+        self.flush();
+    }
+
+    fn turn(&self) -> Turned {
+        self.serve(true)
+    }
+
+    fn sleep(&self, parker: &Parker, until_ns: u64) {
+        parker.poll(self.socket.as_fd(), until_ns);
+    }
+
+    fn is_overdue(&self, deadline_ns: u64) -> bool {
+        let late =
+            deadline_ns != NEVER_NS && monotonic_ns() > deadline_ns.saturating_add(OVERDUE_NS);
+        let mut socket = [PollFd::new(self.socket.as_fd(), true, false)];
+        late || poll_fds(&mut socket, Some(Duration::ZERO)).is_ok_and(|ready| ready > 0)
+    }
+
+    fn now_ns(&self) -> u64 {
+        monotonic_ns()
+    }
+
+    fn spin_ns(&self) -> u64 {
+        self.spin.spin_ns()
+    }
+
+    fn learns_to_spin(&self) -> bool {
+        self.spin.learns()
+    }
+
+    fn spun(&self, outcome: Spun) {
+        self.spin.note(outcome);
+    }
+}

@@ -1,0 +1,136 @@
+//! What the engine tells, passed on to users.
+
+use std::sync::Arc;
+
+use homa_core::{Event, FailReason, Path, RpcKey};
+use homa_io::{EventHandler, ShardView};
+
+use super::accept::Queued;
+use super::context::Context;
+use super::ops;
+use super::rpc::{Incoming, Role, Rpc, RpcState};
+use crate::CallError;
+
+/// Pieces of a stream that wait unread outside the engine's memory, in bytes; more stay inside,
+/// where they hold the sender back.
+const STREAM_BUFFER_BYTES: usize = 256 << 10;
+
+impl EventHandler for Context<'_> {
+    fn event(&mut self, event: Event, shard: &mut ShardView<'_>) {
+        match event {
+            Event::RequestStarted { rpc, path, length } => self.request_started(rpc, path, length),
+            Event::RequestArrived { rpc } => self.arrived(rpc, shard),
+            Event::ResponseStarted { rpc, length, .. } => self.response_started(rpc, length),
+            Event::ResponseArrived { rpc, .. } => self.arrived(rpc, shard),
+            Event::BodyProgress { rpc, contiguous_upto } => {
+                if let Some(rpc) = self.registry.get(rpc).cloned() {
+                    self.progress(&rpc, contiguous_upto, shard);
+                }
+            }
+            Event::Failed { rpc, reason, .. } => self.failed(rpc, reason, shard),
+            Event::Released { rpc, upto } => self.released(rpc, upto),
+            Event::Ended { rpc } => self.ended(rpc),
+            _ => {}
+        }
+    }
+}
+
+impl Context<'_> {
+    fn request_started(&mut self, key: RpcKey, path: Path, length_bytes: u32) {
+        let streaming = self.accept.is_streaming();
+        let incoming =
+            Incoming { length_bytes: Some(length_bytes), streaming, ..Incoming::default() };
+        let state = RpcState { key: Some(key), incoming, ..RpcState::default() };
+        let rpc = Rpc::new(path.remote, Role::Server, state);
+        self.registry.insert(key, Arc::clone(&rpc));
+        if streaming {
+            self.wakes.extend(self.accept.push(Queued { rpc, body: homa_io::Message::new() }));
+        }
+    }
+
+    fn response_started(&mut self, key: RpcKey, length_bytes: u32) {
+        if let Some(rpc) = self.registry.get(key) {
+            let mut state = rpc.lock();
+            state.incoming.length_bytes = Some(length_bytes);
+            if state.incoming.streaming {
+                self.wakes.extend(state.reader.take());
+            }
+        }
+    }
+
+    /// The incoming message is complete.
+    fn arrived(&mut self, key: RpcKey, shard: &mut ShardView<'_>) {
+        let Some(rpc) = self.registry.get(key).cloned() else { return };
+        let mut state = rpc.lock();
+        state.incoming.complete = true;
+        if state.incoming.streaming {
+            let length_bytes = state.incoming.length_bytes.unwrap_or(0);
+            let early_answer = state.early_answer.take();
+            drop(state);
+            self.progress(&rpc, length_bytes, shard);
+            if let Some(answer) = early_answer {
+                ops::reply(&rpc, answer, shard, self);
+            }
+        } else if rpc.role == Role::Client {
+            state.incoming.whole = shard.take(key);
+            state.wake_reader(self.wakes);
+            drop(state);
+        } else {
+            drop(state);
+            self.registry.not_queued.push_back(Arc::clone(&rpc));
+            refill_accept(shard, self);
+        }
+        if rpc.role == Role::Client {
+            self.release(&rpc);
+        }
+    }
+
+    /// More of a stream is here.
+    fn progress(&mut self, rpc: &Arc<Rpc>, contiguous_upto: u32, shard: &mut ShardView<'_>) {
+        let mut state = rpc.lock();
+        let incoming = &mut state.incoming;
+        incoming.contiguous_upto = incoming.contiguous_upto.max(contiguous_upto);
+        if incoming.discarded || incoming.pieces_bytes < STREAM_BUFFER_BYTES {
+            drop(state);
+            ops::take(rpc, shard, self);
+        }
+    }
+
+    fn failed(&mut self, key: RpcKey, reason: FailReason, shard: &ShardView<'_>) {
+        let Some(rpc) = self.registry.get(key).cloned() else { return };
+        self.release(&rpc);
+        let max_bytes = shard.engine().config().max_message_bytes;
+        rpc.fail(CallError::from_reason(reason, rpc.peer, max_bytes), self.wakes);
+    }
+
+    fn released(&mut self, key: RpcKey, upto: u32) {
+        if let Some(rpc) = self.registry.get(key) {
+            let mut state = rpc.lock();
+            state.outgoing.released_upto = upto;
+            self.wakes.extend(state.writer.take());
+        }
+    }
+
+    fn ended(&mut self, key: RpcKey) {
+        let Some(rpc) = self.registry.remove(key) else { return };
+        self.release(&rpc);
+        let mut state = rpc.lock();
+        state.key = None;
+        // Nobody is left waiting, whatever the engine told before.
+        self.wakes.extend(state.writer.take());
+        self.wakes.extend(state.reader.take());
+    }
+}
+
+/// Moves complete requests into the accept queue as long as it has room.
+pub(crate) fn refill_accept(shard: &mut ShardView<'_>, context: &mut Context<'_>) {
+    while !context.registry.not_queued.is_empty() && context.accept.has_room() {
+        let Some(rpc) = context.registry.not_queued.pop_front() else { return };
+        let key = rpc.lock().key;
+        // A request that was given up meanwhile has no body any more.
+        if let Some(body) = key.and_then(|key| shard.take(key)) {
+            context.wakes.extend(context.accept.push(Queued { rpc, body }));
+        }
+    }
+    context.accept.set_more(!context.registry.not_queued.is_empty());
+}

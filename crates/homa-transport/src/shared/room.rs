@@ -1,0 +1,174 @@
+//! Bounded room for messages on their way.
+
+use std::sync::{Mutex, PoisonError};
+use std::task::Waker;
+
+use super::waiters::{Ticket, Waiters};
+use crate::drive::seat::NEVER_NS;
+
+/// Counts messages and their bytes against two limits. A message longer than the whole room may
+/// go when nothing else is under way, so that every message can go some time.
+#[derive(Debug)]
+pub(crate) struct Room {
+    state: Mutex<State>,
+    messages_max: usize,
+    bytes_max: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    messages: usize,
+    bytes: u64,
+    waiters: Waiters,
+    /// Earliest deadline of a waiter, or later than that.
+    deadlines: Vec<u64>,
+}
+
+/// Which limit there is no room under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    Messages(usize),
+    Bytes(u64),
+}
+
+impl Room {
+    pub(crate) fn new(messages_max: usize, bytes_max: u64) -> Self {
+        Self { state: Mutex::default(), messages_max, bytes_max }
+    }
+
+    /// Takes room for a message of `bytes`.
+    pub(crate) fn try_enter(&self, bytes: u64) -> Result<(), Full> {
+        self.enter(&mut self.lock(), bytes)
+    }
+
+    /// As [`Room::try_enter`], or registers `waker` for when there is room or `deadline_ns` comes.
+    pub(crate) fn enter_or_wait(
+        &self,
+        bytes: u64,
+        ticket: &mut Option<Ticket>,
+        waker: &Waker,
+        deadline_ns: u64,
+    ) -> Result<(), Full> {
+        let mut state = self.lock();
+        let entered = self.enter(&mut state, bytes);
+        if entered.is_err() {
+            let known = *ticket;
+            state.waiters.register(ticket, waker);
+            if known != *ticket && deadline_ns != NEVER_NS {
+                let place = state.deadlines.partition_point(|at| *at > deadline_ns);
+                state.deadlines.insert(place, deadline_ns);
+            }
+        } else if let Some(ticket) = ticket.take() {
+            state.waiters.withdraw(ticket);
+        }
+        entered
+    }
+
+    /// Gives room back; the wakers of those who may enter now are added to `wakes`.
+    pub(crate) fn leave(&self, bytes: u64, wakes: &mut Vec<Waker>) {
+        let mut state = self.lock();
+        state.messages = state.messages.saturating_sub(1);
+        state.bytes = state.bytes.saturating_sub(bytes);
+        wakes.extend(state.waiters.take_oldest());
+    }
+
+    /// A waiter goes away. If its turn had come, the next one is woken instead.
+    pub(crate) fn withdraw(&self, ticket: Ticket) {
+        let mut state = self.lock();
+        let next = match state.waiters.withdraw(ticket) {
+            true => None,
+            false => state.waiters.take_oldest(),
+        };
+        drop(state);
+        if let Some(next) = next {
+            next.wake();
+        }
+    }
+
+    /// The next deadline of a waiter, or [`NEVER_NS`].
+    pub(crate) fn deadline_ns(&self) -> u64 {
+        self.lock().deadlines.last().copied().unwrap_or(NEVER_NS)
+    }
+
+    /// Wakes all waiters if a deadline has come (a rare case), so that those concerned notice.
+    pub(crate) fn expire(&self, now_ns: u64, wakes: &mut Vec<Waker>) {
+        let mut state = self.lock();
+        let before = state.deadlines.len();
+        while state.deadlines.last().is_some_and(|at| *at <= now_ns) {
+            state.deadlines.pop();
+        }
+        if state.deadlines.len() != before {
+            state.waiters.take_all(wakes);
+        }
+    }
+
+    /// Wakes all waiters.
+    pub(crate) fn wake_all(&self, wakes: &mut Vec<Waker>) {
+        self.lock().waiters.take_all(wakes);
+    }
+
+    /// Messages and bytes under way.
+    pub(crate) fn used(&self) -> (usize, u64) {
+        let state = self.lock();
+        (state.messages, state.bytes)
+    }
+
+    fn enter(&self, state: &mut State, bytes: u64) -> Result<(), Full> {
+        if state.messages >= self.messages_max {
+            return Err(Full::Messages(self.messages_max));
+        }
+        if state.bytes > 0 && state.bytes.saturating_add(bytes) > self.bytes_max {
+            return Err(Full::Bytes(self.bytes_max));
+        }
+        state.messages += 1;
+        state.bytes += bytes;
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_longer_than_the_room_goes_alone() {
+        let room = Room::new(10, 100);
+        assert_eq!(room.try_enter(500), Ok(()));
+        assert_eq!(room.try_enter(1), Err(Full::Bytes(100)));
+        room.leave(500, &mut Vec::new());
+        assert_eq!(room.try_enter(60), Ok(()));
+        assert_eq!(room.try_enter(60), Err(Full::Bytes(100)));
+        assert_eq!(room.used(), (1, 60));
+    }
+
+    #[test]
+    fn a_waiter_whose_turn_had_come_passes_it_on_when_it_goes_away() {
+        let room = Room::new(1, 100);
+        room.try_enter(1).unwrap();
+        let (mut first, mut second) = (None, None);
+        let wait = |ticket: &mut Option<Ticket>, waker: &Waker| {
+            assert!(room.enter_or_wait(1, ticket, waker, NEVER_NS).is_err());
+        };
+        let flag = std::sync::Arc::new(Flag::default());
+        wait(&mut first, Waker::noop());
+        wait(&mut second, &Waker::from(flag.clone()));
+        let mut wakes = Vec::new();
+        room.leave(1, &mut wakes);
+        assert_eq!(wakes.len(), 1);
+        room.withdraw(first.unwrap());
+        assert!(flag.0.load(std::sync::atomic::Ordering::SeqCst));
+    }
+
+    #[derive(Default)]
+    struct Flag(std::sync::atomic::AtomicBool);
+
+    impl std::task::Wake for Flag {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What the library keeps for one RPC, shared by its user and whoever drives.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use bytes::Bytes;
+use homa_core::RpcKey;
+use homa_io::{Body, Message};
+
+use super::completions::Queue;
+use crate::CallError;
+
+/// One RPC, of either role.
+#[derive(Debug)]
+pub(crate) struct Rpc {
+    /// The other end.
+    pub(crate) peer: SocketAddr,
+    /// What this end is.
+    pub(crate) role: Role,
+    /// The RPC failed; readable without the lock.
+    has_failed: AtomicBool,
+    state: Mutex<RpcState>,
+}
+
+/// What this end of an RPC is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It asked.
+    Client,
+    /// It answers.
+    Server,
+}
+
+/// What changes. Whoever drives locks it after the shard, users lock it alone; so nobody may take
+/// the shard's lock while holding this one.
+#[derive(Debug, Default)]
+pub(crate) struct RpcState {
+    /// Known once the engine has it; `None` again when it has ended.
+    pub(crate) key: Option<RpcKey>,
+    /// Why it ended without (all of) its message. Without meaning after `delivered`.
+    pub(crate) failed: Option<CallError>,
+    /// Bytes of room taken in the endpoint's limits and not given back.
+    pub(crate) charge_bytes: Option<u64>,
+    /// What comes in.
+    pub(crate) incoming: Incoming,
+    /// What goes out, if it is supplied piece by piece.
+    pub(crate) outgoing: Outgoing,
+    /// Server: an answer given before the request was complete.
+    pub(crate) early_answer: Option<EarlyAnswer>,
+    /// Waits for what comes in.
+    pub(crate) reader: Option<Waker>,
+    /// Waits for room for what goes out, or for cancellation.
+    pub(crate) writer: Option<Waker>,
+    /// The set of calls to be told about the end.
+    pub(crate) queue: Option<(Arc<Queue>, u64)>,
+}
+
+/// The incoming message.
+#[derive(Debug, Default)]
+pub(crate) struct Incoming {
+    /// Bytes of the whole message, once known.
+    pub(crate) length_bytes: Option<u32>,
+    /// The whole message, if it is not read as a stream.
+    pub(crate) whole: Option<Message>,
+    /// Read as a stream.
+    pub(crate) streaming: bool,
+    /// Nobody will read it: throw it away as it comes.
+    pub(crate) discarded: bool,
+    /// It is complete at the engine.
+    pub(crate) complete: bool,
+    /// Streams: pieces moved out of the store and not read.
+    pub(crate) pieces: VecDeque<Bytes>,
+    /// Streams: their bytes.
+    pub(crate) pieces_bytes: usize,
+    /// Streams: bytes that have arrived without a gap.
+    pub(crate) contiguous_upto: u32,
+    /// Streams: bytes moved out of the store.
+    pub(crate) taken_upto: u32,
+}
+
+/// The outgoing message of a stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Outgoing {
+    /// Bytes announced.
+    pub(crate) length_bytes: u32,
+    /// Bytes that the engine does not need any more.
+    pub(crate) released_upto: u32,
+}
+
+/// An answer that waits for the end of its request.
+#[derive(Debug)]
+pub(crate) enum EarlyAnswer {
+    Whole(Body),
+    Streaming { length_bytes: u32, pieces: Vec<Bytes> },
+}
+
+impl Rpc {
+    pub(crate) fn new(peer: SocketAddr, role: Role, state: RpcState) -> Arc<Self> {
+        Arc::new(Self { peer, role, has_failed: AtomicBool::new(false), state: Mutex::new(state) })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, RpcState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+
+    /// Ends it with an error; the first one counts. Wakers of those concerned go to `wakes`.
+    pub(crate) fn fail(&self, error: CallError, wakes: &mut Vec<Waker>) {
+        let mut state = self.lock();
+        state.failed.get_or_insert(error);
+        self.has_failed.store(true, Ordering::Release);
+        wakes.extend(state.writer.take());
+        state.wake_reader(wakes);
+    }
+}
+
+impl RpcState {
+    /// Whoever waits for what comes in is to look again.
+    pub(crate) fn wake_reader(&mut self, wakes: &mut Vec<Waker>) {
+        wakes.extend(self.reader.take());
+        if self.incoming.whole.is_some() || self.failed.is_some() {
+            if let Some((queue, id)) = self.queue.take() {
+                wakes.extend(queue.push(id));
+            }
+        }
+    }
+}
+
+/// Stores `waker` unless the stored one wakes the same.
+pub(crate) fn store_waker(place: &mut Option<Waker>, waker: &Waker) {
+    match place {
+        Some(stored) if stored.will_wake(waker) => {}
+        _ => *place = Some(waker.clone()),
+    }
+}

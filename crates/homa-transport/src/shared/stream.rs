@@ -1,0 +1,210 @@
+//! Messages read or supplied piece by piece.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use bytes::{Buf, Bytes};
+use homa_io::Message;
+
+use super::context::length_u32;
+use super::handle::Handle;
+use super::ops::Operation;
+use super::rpc::{Role, Rpc, RpcState, store_waker};
+use crate::{CallError, StreamError};
+
+/// Bytes of a streamed message that may be on their way (supplied and not released).
+const OUTGOING_WINDOW_BYTES: u32 = 1 << 20;
+
+/// What comes in.
+#[derive(Debug)]
+pub(crate) struct IncomingStream {
+    handle: Handle,
+    rpc: Arc<Rpc>,
+    /// What was there from the beginning (a whole request).
+    ready: Message,
+    length_bytes: u32,
+    read_bytes: u32,
+    collected: Message,
+}
+
+impl IncomingStream {
+    pub(crate) fn new(handle: Handle, rpc: Arc<Rpc>, ready: Message) -> Self {
+        let length_bytes = rpc.lock().incoming.length_bytes.unwrap_or(0);
+        Self { handle, rpc, ready, length_bytes, read_bytes: 0, collected: Message::new() }
+    }
+
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.rpc.peer
+    }
+
+    pub(crate) fn length_bytes(&self) -> u32 {
+        self.length_bytes
+    }
+
+    pub(crate) fn poll_chunk(&mut self, waker: &Waker) -> Poll<Result<Option<Bytes>, StreamError>> {
+        if self.handle.is_forked() {
+            return Poll::Ready(Err(CallError::Forked.into()));
+        }
+        if self.read_bytes >= self.length_bytes {
+            return Poll::Ready(Ok(None));
+        }
+        if !self.ready.is_empty() {
+            let length = self.ready.chunk().len();
+            let piece = self.ready.copy_to_bytes(length);
+            return Poll::Ready(Ok(Some(self.read(piece))));
+        }
+        // The second look is for a turn that ran before the waker was there, or took what is asked.
+        for may_ask in [true, false] {
+            let mut state = self.rpc.lock();
+            if let Some(piece) = state.incoming.pieces.pop_front() {
+                state.incoming.pieces_bytes -= piece.len();
+                drop(state);
+                return Poll::Ready(Ok(Some(self.read(piece))));
+            }
+            if state.incoming.contiguous_upto > state.incoming.taken_upto && state.key.is_some() {
+                store_waker(&mut state.reader, waker);
+                drop(state);
+                if may_ask {
+                    self.handle.submit(Operation::Take(Arc::clone(&self.rpc)));
+                }
+                continue;
+            }
+            if let Some(error) = self.error(&state) {
+                return Poll::Ready(Err(error));
+            }
+            store_waker(&mut state.reader, waker);
+            break;
+        }
+        self.handle.drive_by_task();
+        Poll::Pending
+    }
+
+    /// Everything not read yet, when it is there.
+    pub(crate) fn poll_rest(&mut self, waker: &Waker) -> Poll<Result<Message, StreamError>> {
+        loop {
+            match self.poll_chunk(waker) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(Some(piece))) => self.collected.push(piece),
+                Poll::Ready(Ok(None)) => {
+                    return Poll::Ready(Ok(std::mem::take(&mut self.collected)));
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, piece: Bytes) -> Bytes {
+        self.read_bytes = self.read_bytes.saturating_add(length_u32(piece.len()));
+        piece
+    }
+
+    /// Why no more will come, if so.
+    fn error(&self, state: &RpcState) -> Option<StreamError> {
+        let error = match (&state.failed, state.key) {
+            (Some(error), _) => error.clone(),
+            (None, None) => CallError::Closed,
+            (None, Some(_)) => return None,
+        };
+        Some(stream_error(&self.rpc, error))
+    }
+}
+
+/// An error as the user of a stream sees it.
+fn stream_error(rpc: &Rpc, error: CallError) -> StreamError {
+    match (rpc.role, error) {
+        (_, CallError::Closed) | (Role::Client, CallError::Forked) => CallError::Closed.into(),
+        (Role::Client, error) => error.into(),
+        (Role::Server, _) => StreamError::Cancelled { peer: rpc.peer },
+    }
+}
+
+impl Drop for IncomingStream {
+    fn drop(&mut self) {
+        if self.handle.is_forked() || self.read_bytes >= self.length_bytes {
+            return;
+        }
+        if self.rpc.has_failed() || !self.ready.is_empty() {
+            return;
+        }
+        let rpc = Arc::clone(&self.rpc);
+        self.handle.submit(match self.rpc.role {
+            Role::Client => Operation::Abort(rpc),
+            Role::Server => Operation::Discard(rpc),
+        });
+    }
+}
+
+/// What goes out.
+#[derive(Debug)]
+pub(crate) struct OutgoingStream {
+    handle: Handle,
+    rpc: Arc<Rpc>,
+    length_bytes: u32,
+    supplied_bytes: u32,
+}
+
+impl OutgoingStream {
+    pub(crate) fn new(handle: Handle, rpc: Arc<Rpc>, length_bytes: u32) -> Self {
+        Self { handle, rpc, length_bytes, supplied_bytes: 0 }
+    }
+
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.rpc.peer
+    }
+
+    pub(crate) fn missing_bytes(&self) -> u32 {
+        self.length_bytes.saturating_sub(self.supplied_bytes)
+    }
+
+    /// Takes `bytes` when little enough is on its way.
+    pub(crate) fn poll_send(
+        &mut self,
+        waker: &Waker,
+        bytes: &mut Option<Bytes>,
+    ) -> Poll<Result<(), StreamError>> {
+        let length_bytes = length_u32(bytes.as_ref().map_or(0, Bytes::len));
+        if self.handle.is_forked() {
+            return Poll::Ready(Err(CallError::Forked.into()));
+        }
+        if length_bytes == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if length_bytes > self.missing_bytes() {
+            let announced_bytes = self.length_bytes;
+            let error = StreamError::TooLong { peer: self.rpc.peer, announced_bytes };
+            return Poll::Ready(Err(error));
+        }
+        let mut state = self.rpc.lock();
+        if let Some(error) = &state.failed {
+            return Poll::Ready(Err(stream_error(&self.rpc, error.clone())));
+        }
+        let on_its_way = self.supplied_bytes.saturating_sub(state.outgoing.released_upto);
+        if on_its_way >= OUTGOING_WINDOW_BYTES {
+            store_waker(&mut state.writer, waker);
+            drop(state);
+            self.handle.drive_by_task();
+            return Poll::Pending;
+        }
+        drop(state);
+        self.supplied_bytes += length_bytes;
+        let bytes = bytes.take().unwrap_or_default();
+        self.handle.submit(Operation::Supply(Arc::clone(&self.rpc), bytes));
+        Poll::Ready(Ok(()))
+    }
+
+    pub(crate) fn finish(self) -> Result<(), StreamError> {
+        match self.missing_bytes() {
+            0 => Ok(()),
+            missing_bytes => Err(StreamError::Incomplete { peer: self.rpc.peer, missing_bytes }),
+        }
+    }
+}
+
+impl Drop for OutgoingStream {
+    fn drop(&mut self) {
+        if self.missing_bytes() > 0 && !self.handle.is_forked() && !self.rpc.has_failed() {
+            self.handle.submit(Operation::Abort(Arc::clone(&self.rpc)));
+        }
+    }
+}

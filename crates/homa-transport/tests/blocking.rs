@@ -1,0 +1,369 @@
+//! Blocking endpoints over loopback.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use common::{echo_server, pattern};
+use homa::blocking::Endpoint;
+use homa::{AcceptError, CallError, CallOptions, EndpointBuilder, Limit, ReplyError};
+
+#[test]
+fn a_call_comes_back_with_the_servers_answer() {
+    let server = echo_server("127.0.0.1:0");
+    let client = Endpoint::client().unwrap();
+    assert_eq!(client.call(server, "hello").unwrap(), "hello");
+    for length in [1, 2, 100, 1_400, 1_401, 10_000, 39_999, 40_000, 40_001, 100_000, 1_000_000] {
+        let body = pattern(length);
+        assert!(
+            client.call(server, body.clone()).unwrap() == body,
+            "{length} bytes came back wrong"
+        );
+    }
+}
+
+#[test]
+fn a_thousand_calls_at_once_all_come_back_and_none_is_dropped() {
+    let server = echo_server("127.0.0.1:0");
+    let client = Endpoint::client().unwrap();
+    let calls: Vec<_> =
+        (0..1_000_u32).map(|number| client.start(server, number.to_be_bytes()).unwrap()).collect();
+    for (number, call) in (0..1_000_u32).zip(calls) {
+        assert_eq!(call.wait().unwrap(), number.to_be_bytes());
+    }
+    let stats = client.stats();
+    assert_eq!(stats.dropped_by_system, 0);
+    assert_eq!(stats.outstanding_calls, 0);
+    assert_eq!(stats.outstanding_bytes, 0);
+}
+
+#[test]
+fn a_call_set_hands_answers_out_as_they_come() {
+    let server = echo_server("127.0.0.1:0");
+    let client = Endpoint::client().unwrap();
+    let mut calls = client.call_set();
+    let mut expected = std::collections::HashMap::new();
+    for number in 0..64_u32 {
+        let id = calls.start(server, number.to_be_bytes()).unwrap();
+        expected.insert(id, number);
+    }
+    let mut left = 2_000_u32;
+    while let Some((id, answer)) = calls.wait() {
+        let number = expected.remove(&id).expect("an answer comes once");
+        assert_eq!(answer.unwrap(), number.to_be_bytes());
+        if left > 0 {
+            left -= 1;
+            expected.insert(calls.start(server, left.to_be_bytes()).unwrap(), left);
+        }
+    }
+    assert!(expected.is_empty());
+    assert!(calls.is_empty());
+}
+
+#[test]
+fn a_deadline_ends_a_call_whose_server_is_slow() {
+    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr();
+    let client = Endpoint::client().unwrap();
+    let start = Instant::now();
+    let options = CallOptions::new().timeout(Duration::from_millis(30));
+    let error = client.call_with(address, "slow", options).unwrap_err();
+    assert_eq!(error, CallError::DeadlineExceeded { server: address });
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(30) && took < Duration::from_millis(500), "{took:?}");
+}
+
+#[test]
+fn a_slow_handler_is_waited_for() {
+    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr();
+    std::thread::spawn(move || {
+        while let Ok(Some(request)) = server.accept() {
+            std::thread::sleep(Duration::from_millis(1_500));
+            request.reply("late").unwrap();
+        }
+    });
+    let client = Endpoint::client().unwrap();
+    assert_eq!(client.call(address, "?").unwrap(), "late");
+}
+
+#[test]
+fn dropping_a_call_cancels_the_request_at_the_server() {
+    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let client = Endpoint::client().unwrap();
+    let call = client.start(server.local_addr(), "never mind").unwrap();
+    let request = server.accept().unwrap().unwrap();
+    assert_eq!(request.peer().port(), client.local_addr().port());
+    assert!(!request.is_cancelled());
+    drop(call);
+    let start = Instant::now();
+    while !request.is_cancelled() {
+        assert!(start.elapsed() < Duration::from_secs(2), "the server never noticed");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let error = request.reply("too late").unwrap_err();
+    assert!(matches!(error, ReplyError::Cancelled { .. }), "{error}");
+}
+
+#[test]
+fn dropping_a_request_rejects_the_call() {
+    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr();
+    std::thread::spawn(move || drop(server.accept().unwrap()));
+    let client = Endpoint::client().unwrap();
+    let error = client.call(address, "no").unwrap_err();
+    // The server's endpoint goes right after its request.
+    assert!(
+        matches!(error, CallError::Rejected { server } | CallError::Closing { server } if server == address),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_port_where_nobody_serves_fails_at_once() {
+    let other = Endpoint::client().unwrap();
+    let client = Endpoint::client().unwrap();
+    let nobody = SocketAddr::from(([127, 0, 0, 1], other.local_addr().port()));
+    let start = Instant::now();
+    assert_eq!(client.call(nobody, "?").unwrap_err(), CallError::NoService { server: nobody });
+    assert!(
+        start.elapsed() < Duration::from_millis(200),
+        "an endpoint that does not serve says so"
+    );
+
+    let unused = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let start = Instant::now();
+    assert_eq!(client.call(unused, "?").unwrap_err(), CallError::NoService { server: unused });
+    assert!(start.elapsed() < Duration::from_millis(200), "so does the system");
+}
+
+#[test]
+fn bad_requests_are_refused_before_anything_is_sent() {
+    let server = echo_server("127.0.0.1:0");
+    let client = Endpoint::client().unwrap();
+    assert_eq!(client.call(server, "").unwrap_err(), CallError::EmptyMessage { server });
+    let too_long = client.call(server, vec![0; 1_000_001]).unwrap_err();
+    assert_eq!(too_long, CallError::TooLong { server, max_bytes: 1_000_000 });
+    for bad in ["127.0.0.1:0", "0.0.0.0:9", "224.0.0.1:9"] {
+        let server: SocketAddr = bad.parse().unwrap();
+        assert_eq!(client.call(server, "?").unwrap_err(), CallError::BadAddress { server });
+    }
+    let v4 = EndpointBuilder::new().bind_blocking("127.0.0.1:0").unwrap();
+    let server: SocketAddr = "[::1]:9".parse().unwrap();
+    assert_eq!(v4.call(server, "?").unwrap_err(), CallError::BadAddress { server });
+    assert_eq!(client.accept().unwrap_err(), AcceptError::NotServing);
+    assert_eq!(client.stats().outstanding_calls, 0);
+}
+
+#[test]
+fn bad_answers_are_refused_and_reject_the_request() {
+    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let client = Endpoint::client().unwrap();
+    let call = client.start(server.local_addr(), "?").unwrap();
+    let request = server.accept().unwrap().unwrap();
+    let error = request.reply("").unwrap_err();
+    assert!(matches!(error, ReplyError::EmptyMessage { .. }));
+    assert!(matches!(call.wait().unwrap_err(), CallError::Rejected { .. }));
+}
+
+#[test]
+fn try_call_names_the_limit_and_call_waits_for_room() {
+    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr();
+    let client = EndpointBuilder::new().outstanding_calls_max(2).client_blocking().unwrap();
+    let first = client.try_call(address, "1").unwrap();
+    let second = client.try_call(address, "2").unwrap();
+    let error = client.try_call(address, "3").unwrap_err();
+    let limit = Limit::OutstandingCalls(2);
+    assert_eq!(error, CallError::LimitReached { server: address, limit });
+
+    let timeout = CallOptions::new().timeout(Duration::from_millis(20));
+    let error = client.call_with(address, "3", timeout).unwrap_err();
+    assert_eq!(error, CallError::DeadlineExceeded { server: address });
+
+    let waiting = std::thread::spawn({
+        let client = client.clone();
+        move || client.call(address, "3").map(|answer| answer.to_vec())
+    });
+    std::thread::sleep(Duration::from_millis(20));
+    for _ in 0..3 {
+        let request = server.accept().unwrap().unwrap();
+        let answer = request.body().clone();
+        request.reply(answer).unwrap();
+    }
+    assert_eq!(waiting.join().unwrap().unwrap(), b"3");
+    assert_eq!(first.wait().unwrap(), "1");
+    assert_eq!(second.wait().unwrap(), "2");
+}
+
+#[test]
+fn bytes_are_limited_too() {
+    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr();
+    let client = EndpointBuilder::new().outstanding_bytes_max(1_000).client_blocking().unwrap();
+    let _call = client.try_call(address, vec![1; 5_000]).expect("a long message may go alone");
+    let error = client.try_call(address, "x").unwrap_err();
+    let limit = Limit::OutstandingBytes(1_000);
+    assert_eq!(error, CallError::LimitReached { server: address, limit });
+}
+
+#[test]
+fn closing_tells_the_peers_and_ends_everything_here() {
+    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr();
+    let client = Endpoint::client().unwrap();
+    let call = client.start(address, "?").unwrap();
+    let request = server.accept().unwrap().unwrap();
+    let own_call = server.start(client.local_addr(), "?");
+    let accepting = std::thread::spawn({
+        let server = server.clone();
+        move || server.accept()
+    });
+    let start = Instant::now();
+    server.close();
+    assert_eq!(call.wait().unwrap_err(), CallError::Closing { server: address });
+    assert!(start.elapsed() < Duration::from_millis(500));
+    assert!(accepting.join().unwrap().unwrap().is_none());
+    assert_eq!(request.reply("late").unwrap_err(), ReplyError::Closed);
+    assert_eq!(server.call(address, "?").unwrap_err(), CallError::Closed);
+    drop(own_call);
+}
+
+#[test]
+fn an_answer_is_sent_to_its_end_before_the_endpoint_closes() {
+    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let client = Endpoint::client().unwrap();
+    let call = client.start(server.local_addr(), "?").unwrap();
+    let request = server.accept().unwrap().unwrap();
+    let body = pattern(1_000_000);
+    request.reply(body.clone()).unwrap();
+    let closing = std::thread::spawn(move || server.close());
+    assert!(call.wait().unwrap() == body);
+    closing.join().unwrap();
+}
+
+#[test]
+fn the_port_is_free_when_the_last_handle_is_dropped() {
+    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr();
+    let second = server.clone();
+    assert!(Endpoint::bind(address).is_err(), "in use");
+    drop(server);
+    assert!(Endpoint::bind(address).is_err(), "a clone is left");
+    drop(second);
+    Endpoint::bind(address).unwrap();
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let error = Endpoint::bind(server.local_addr()).unwrap_err();
+    assert!(error.to_string().contains(&server.local_addr().to_string()), "{error}");
+}
+
+#[test]
+fn threads_share_an_endpoint() {
+    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr();
+    for _ in 0..3 {
+        let server = server.clone();
+        std::thread::spawn(move || {
+            while let Ok(Some(request)) = server.accept() {
+                let answer = request.body().clone();
+                let _ = request.reply(answer);
+            }
+        });
+    }
+    let client = Endpoint::client().unwrap();
+    let threads: Vec<_> = (0..8_u64)
+        .map(|thread| {
+            let client = client.clone();
+            std::thread::spawn(move || {
+                for number in 0..300_u64 {
+                    let body = (thread * 1_000 + number).to_be_bytes();
+                    assert_eq!(client.call(address, body).unwrap(), body);
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn a_dual_stack_endpoint_serves_both_families() {
+    let server = echo_server("[::]:0");
+    let client = Endpoint::client().unwrap();
+    let v4 = SocketAddr::from(([127, 0, 0, 1], server.port()));
+    let v6: SocketAddr = format!("[::1]:{}", server.port()).parse().unwrap();
+    assert_eq!(client.call(v4, "four").unwrap(), "four");
+    assert_eq!(client.call(v6, "six").unwrap(), "six");
+}
+
+#[test]
+fn an_answer_comes_from_the_address_that_was_asked() {
+    let server = echo_server("0.0.0.0:0");
+    let client = Endpoint::client().unwrap();
+    for address in ["127.0.0.1", "127.0.0.2"] {
+        let server: SocketAddr = format!("{address}:{}", server.port()).parse().unwrap();
+        assert_eq!(client.call(server, "where?").unwrap(), "where?");
+    }
+}
+
+#[test]
+fn a_small_receive_buffer_loses_nothing() {
+    let server =
+        EndpointBuilder::new().receive_buffer_bytes(106_496).bind_blocking("127.0.0.1:0").unwrap();
+    let address = server.local_addr();
+    common::serve_echo(server);
+    let client = EndpointBuilder::new().receive_buffer_bytes(106_496).client_blocking().unwrap();
+    let body = pattern(300_000);
+    let calls: Vec<_> = (0..20).map(|_| client.start(address, body.clone()).unwrap()).collect();
+    for call in calls {
+        assert!(call.wait().unwrap() == body);
+    }
+    let small: Vec<_> =
+        (0..500_u32).map(|n| client.start(address, n.to_be_bytes()).unwrap()).collect();
+    for (number, call) in small.into_iter().enumerate() {
+        assert_eq!(call.wait().unwrap(), (number as u32).to_be_bytes());
+    }
+}
+
+#[test]
+fn a_call_can_be_looked_at_without_waiting() {
+    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let client = Endpoint::client().unwrap();
+    let mut call = client.start(server.local_addr(), "?").unwrap();
+    assert!(call.try_wait().is_none());
+    assert!(call.wait_timeout(Duration::from_millis(5)).is_none());
+    server.accept().unwrap().unwrap().reply("now").unwrap();
+    let answer = call.wait_timeout(Duration::from_secs(5)).expect("it is on its way");
+    assert_eq!(answer.unwrap(), "now");
+    assert!(server.accept_timeout(Duration::from_millis(5)).unwrap().is_none());
+}
+
+#[test]
+fn busy_polling_works_and_so_does_never_spinning() {
+    for busy in [true, false] {
+        let server = EndpointBuilder::new()
+            .busy_poll(busy)
+            .spin(Duration::ZERO)
+            .bind_blocking("127.0.0.1:0");
+        let server = server.unwrap();
+        let address = server.local_addr();
+        std::thread::spawn(move || {
+            for _ in 0..100 {
+                let request = server.accept().unwrap().unwrap();
+                let answer = request.body().clone();
+                request.reply(answer).unwrap();
+            }
+        });
+        let client =
+            EndpointBuilder::new().busy_poll(busy).spin(Duration::ZERO).client_blocking().unwrap();
+        for number in 0..100_u32 {
+            assert_eq!(client.call(address, number.to_be_bytes()).unwrap(), number.to_be_bytes());
+        }
+    }
+}
