@@ -63,6 +63,8 @@ pub(crate) struct Peer {
     /// A packet longer than [`MTU_MIN`] reached it.
     pub(crate) full_size_confirmed: bool,
     pub(crate) full_size_lost_rounds: u8,
+    /// When a loss of full-size packets was last reported.
+    pub(crate) full_size_lost_at: Option<Instant>,
     /// Smallest round trip seen, in ns; `u64::MAX` = none yet.
     pub(crate) rtt_min_ns: u64,
 
@@ -109,6 +111,7 @@ impl Peer {
             mtu: MTU_MIN,
             full_size_confirmed: false,
             full_size_lost_rounds: 0,
+            full_size_lost_at: None,
             rtt_min_ns: u64::MAX,
             acks: [PendingAck { client_id: 0, server_port: 0 }; ACKS_MAX],
             ack_count: 0,

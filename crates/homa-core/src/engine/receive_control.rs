@@ -142,7 +142,7 @@ impl Engine {
         let tx = &mut rpc.tx;
         let end =
             if resend.is_all() { tx.sent } else { resend.offset.saturating_add(resend.length) };
-        if end > tx.granted {
+        if end > tx.granted && end > resend.offset {
             tx.granted = end.min(tx.length);
             self.stats.grants_recovered = self.stats.grants_recovered.saturating_add(1);
         }
@@ -435,6 +435,11 @@ impl Engine {
             return;
         };
         if peer.full_size_confirmed || peer.mtu <= crate::engine::peer::MTU_MIN {
+            return;
+        }
+        // Several RESENDs at a time are one round.
+        let last = peer.full_size_lost_at.replace(self.now);
+        if last.is_some_and(|last| self.now.since(last) < self.config.resend_interval / 2) {
             return;
         }
         peer.full_size_lost_rounds = peer.full_size_lost_rounds.saturating_add(1);
