@@ -161,7 +161,7 @@ impl Engine {
             None if id & 1 == 0 => return Err(self.data_for_nobody(path, id)),
             None => {
                 debug_assert!(serves, "check_port lets requests pass only to ports that serve");
-                self.new_request(path, header, data)?
+                self.new_request(path, header, data, transport_len)?
             }
         };
         let Some(rpc) = self.rpcs.get_mut(index) else {
@@ -192,6 +192,7 @@ impl Engine {
         path: &Path,
         header: &Header,
         data: &Data,
+        transport_len: u32,
     ) -> Result<u32, DropReason> {
         let id = header.common.local_id();
         if data.message_length == 0 {
@@ -218,7 +219,7 @@ impl Engine {
             self.push_unknown(*path, id, reason::TOO_LONG, self.config.max_message_bytes);
             return Err(DropReason::TooLong);
         }
-        self.create_server_rpc(path, id, header, data).ok_or_else(|| {
+        self.create_server_rpc(path, id, header, data, transport_len).ok_or_else(|| {
             self.stats.requests_refused = self.stats.requests_refused.saturating_add(1);
             self.push_unknown(*path, id, reason::OVERLOADED, 0);
             DropReason::Limit
@@ -232,6 +233,7 @@ impl Engine {
         id: u64,
         header: &Header,
         data: &Data,
+        transport_len: u32,
     ) -> Option<u32> {
         // A quarter of the table is kept for calls made here.
         let serving_max = self.config.rpcs_max.saturating_sub(self.config.rpcs_max / 4) as usize;
@@ -253,7 +255,7 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(peer_index)
             && peer.received_bytes == 0
         {
-            self.hear_peer(peer_index, header, data.message_length.min(HEARD_BYTES_MAX), id);
+            self.hear_peer(peer_index, header, transport_len, id);
             self.offer_cutoffs(peer_index, path, id, data.cutoff_version);
         }
         self.start_incoming(index, data.message_length, data.incoming.min(data.message_length));
@@ -353,10 +355,6 @@ impl Engine {
         self.queue_event(index);
     }
 }
-
-/// Bytes counted as received with the packet that makes a peer known, at most: an attacker must not
-/// earn allowance by announcing a long message.
-const HEARD_BYTES_MAX: u32 = 64;
 
 /// The range of the message that a DATA packet carries, checked (`spec/wire-format.md` §9 step 5).
 fn data_range(

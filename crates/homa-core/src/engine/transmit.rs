@@ -395,9 +395,14 @@ impl Engine {
             && peer.unvalidated_room() < u64::from(wire_bytes(payload));
         if over || unproved {
             if unproved {
-                // Asking lets the client prove its address.
+                // Asking lets the client prove its address: at once, since its answer waits for that.
                 peer.last_charged = self.rpcs.get(index).map_or(0, |rpc| rpc.id);
+                let now = self.now;
+                self.arm_peer(peer_index, now);
             }
+            let Some(peer) = self.peers.get_mut(peer_index) else {
+                return false;
+            };
             let blocked = peer.blocked.set(&mut self.blocked_positions, index, key).is_ok();
             if let Some(rpc) = self.rpcs.get_mut(index) {
                 rpc.blocked_on_peer = blocked;
