@@ -18,12 +18,22 @@ fn pair(seed: u64) -> World {
     World::with_hosts(seed, 2, |plan| plan.config.max_message_bytes = 16 << 20)
 }
 
+/// A client and a server on a network of 10 Gbit/s: long messages take their time.
+fn slower_pair(seed: u64) -> World {
+    World::with_hosts(seed, 2, |plan| {
+        plan.config.max_message_bytes = 16 << 20;
+        plan.uplink_mbps = Some(10_000);
+        plan.port = PortPlan { mbps: Some(10_000), buffer_bytes: 1 << 20 };
+    })
+}
+
 fn call(request_bytes: u32, response_bytes: u32) -> CallPlan {
     CallPlan::new(CLIENT, SERVER, request_bytes, response_bytes)
 }
 
 /// Runs until all calls have ended and everything is forgotten, and checks all that must always hold.
 fn finish(world: &mut World, limit_ns: u64) {
+    world.show_packets = std::env::var_os("HOMA_SHOW_PACKETS").is_some();
     let ended = world.run_calls(limit_ns);
     assert_eq!(world.ledger.violations, [String::new(); 0]);
     let open: Vec<_> =
@@ -177,7 +187,7 @@ fn a_closed_socket_is_an_error_as_soon_as_icmp_tells() {
 
 #[test]
 fn a_server_that_dies_in_the_middle_ends_calls_by_timeout() {
-    let mut world = pair(12);
+    let mut world = slower_pair(12);
     world.kill(SERVER, 100 * US);
     world.call(call(5_000_000, 10));
     world.call(CallPlan { response: Response::After { service_ns: SECOND }, ..call(10, 10) });
@@ -190,7 +200,7 @@ fn a_server_that_dies_in_the_middle_ends_calls_by_timeout() {
 
 #[test]
 fn dropping_a_call_frees_the_server_at_once() {
-    let mut world = pair(13);
+    let mut world = slower_pair(13);
     let never =
         CallPlan { response: Response::Never, abort_after_ns: Some(5 * MS), ..call(100, 100) };
     world.call(never);
@@ -252,7 +262,7 @@ fn a_service_time_of_ten_seconds_is_waited_for_and_costs_little() {
 
 #[test]
 fn a_restarted_server_says_so() {
-    let mut world = pair(18);
+    let mut world = slower_pair(18);
     world.call(call(10, 10));
     let slow = Response::After { service_ns: SECOND };
     world.call(CallPlan { at_ns: MS, response: slow, ..call(100, 100) });
@@ -276,7 +286,7 @@ fn a_restarted_server_says_so() {
 
 #[test]
 fn a_restarted_client_is_served_and_its_earlier_calls_are_forgotten() {
-    let mut world = pair(19);
+    let mut world = slower_pair(19);
     world
         .call(CallPlan { response: Response::After { service_ns: 50 * MS }, ..call(100, 400_000) });
     world.call(call(5_000_000, 100));
@@ -290,7 +300,7 @@ fn a_restarted_client_is_served_and_its_earlier_calls_are_forgotten() {
 
 #[test]
 fn closing_an_endpoint_tells_clients_and_servers_at_once() {
-    let mut world = pair(20);
+    let mut world = slower_pair(20);
     world.call(CallPlan { response: Response::After { service_ns: SECOND }, ..call(100, 100) });
     world.call(call(5_000_000, 100));
     world.close(SERVER, MS);
@@ -358,7 +368,7 @@ fn a_slow_reader_holds_the_sender_back() {
 
 #[test]
 fn a_smaller_mtu_in_the_middle_of_a_message_is_learned_from_the_system() {
-    let mut world = pair(26);
+    let mut world = slower_pair(26);
     world.call(call(2_000_000, 2_000_000));
     world.change_mtu(300 * US, MtuChange { from: CLIENT, to: SERVER, mtu: 1300, known: true });
     world.change_mtu(300 * US, MtuChange { from: SERVER, to: CLIENT, mtu: 1400, known: true });
@@ -368,7 +378,7 @@ fn a_smaller_mtu_in_the_middle_of_a_message_is_learned_from_the_system() {
 
 #[test]
 fn a_smaller_mtu_in_the_middle_of_a_message_is_learned_from_routers() {
-    let mut world = pair(27);
+    let mut world = slower_pair(27);
     world.call(call(2_000_000, 2_000_000));
     world.change_mtu(300 * US, MtuChange { from: CLIENT, to: SERVER, mtu: 1300, known: false });
     world.change_mtu(400 * US, MtuChange { from: SERVER, to: CLIENT, mtu: 1400, known: false });
@@ -379,7 +389,7 @@ fn a_smaller_mtu_in_the_middle_of_a_message_is_learned_from_routers() {
 #[test]
 fn a_path_that_swallows_long_packets_silently_is_survived() {
     for at_ns in [0, 300 * US] {
-        let mut world = pair(28);
+        let mut world = slower_pair(28);
         world.default_link.too_big_is_told = false;
         world.call(call(2_000_000, 2_000_000));
         world.change_mtu(at_ns, MtuChange { from: CLIENT, to: SERVER, mtu: 1300, known: false });

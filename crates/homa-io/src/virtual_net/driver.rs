@@ -11,8 +11,8 @@ use crate::wrap::{Dice, write_packet};
 
 /// Packets per call of `receive`.
 const BATCH_PACKETS: usize = 64;
-/// Headers of IP and UDP in bytes.
-pub(super) const IP_UDP_BYTES: u32 = 28;
+/// Ethernet header, checksum, preamble and gap in bytes.
+const ETHERNET_BYTES: u64 = 38;
 /// What a packet occupies in a socket's receive buffer (measured on Linux): small and MTU-size.
 const SMALL_TRUESIZE: u64 = 832;
 const FULL_TRUESIZE: u64 = 2304;
@@ -28,11 +28,11 @@ pub(super) struct Packet {
 
 impl Packet {
     pub(super) fn wire_bytes(&self) -> u64 {
-        self.bytes.len() as u64 + u64::from(IP_UDP_BYTES) + 38
+        u64::from(self.ip_bytes()) + ETHERNET_BYTES
     }
 
     pub(super) fn ip_bytes(&self) -> u32 {
-        self.bytes.len() as u32 + IP_UDP_BYTES
+        self.bytes.len() as u32 + header_bytes(self.meta.path.carriage)
     }
 
     fn truesize(&self) -> u64 {
@@ -125,7 +125,7 @@ impl VirtualDriver {
     /// Whether and how this train is to be refused, and after how many segments.
     fn refusal(&mut self, transmit: &Transmit) -> Option<Unsent> {
         let mtu = self.mtu_to(transmit.path.remote);
-        if transmit.segment_bytes + IP_UDP_BYTES > mtu {
+        if transmit.segment_bytes + header_bytes(self.carriage) > mtu {
             return Some(Unsent { first: 0, why: TransmitError::TooBig(mtu) });
         }
         let rates = self.refusals;
@@ -216,6 +216,14 @@ impl Driver for VirtualDriver {
 
     fn rx_dropped(&self) -> u64 {
         self.rx_dropped
+    }
+}
+
+/// Bytes of the IPv4 header, with that of UDP where there is one.
+fn header_bytes(carriage: Carriage) -> u32 {
+    match carriage {
+        Carriage::Ip => 20,
+        _ => 28,
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Ledger {
     pub violations: Vec<String>,
     /// Requests executed for an address that is not the call's client (forged packets).
     pub forged_executions: u64,
+    /// Requests may come from a host of the world that did not make them.
+    pub forgeries_expected: bool,
     /// Calls not ended yet.
     pub open: usize,
 }

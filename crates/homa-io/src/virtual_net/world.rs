@@ -155,6 +155,8 @@ pub struct World {
     pub late_ns: u64,
     /// Chance, in a million packets to a host that is down, that the sender is told.
     pub icmp_ppm: u32,
+    /// Shows every packet sent, one line each, on standard error.
+    pub show_packets: bool,
     dice: Dice,
     /// What became of the calls.
     pub ledger: Ledger,
@@ -177,6 +179,7 @@ impl World {
             late_ppm: 0,
             late_ns: 0,
             icmp_ppm: 0,
+            show_packets: false,
             dice: Dice::new(seed),
             ledger: Ledger::default(),
             packets: 0,
@@ -598,6 +601,9 @@ impl World {
     /// A packet leaves a host.
     fn send(&mut self, from: usize, packet: Packet) {
         self.packets += 1;
+        if self.show_packets {
+            show(self.now_ns, from, &packet);
+        }
         let entry = &mut self.hosts[from];
         let mut departed_ns = self.now_ns;
         if let Some(mbps) = entry.plan.uplink_mbps {
@@ -606,6 +612,7 @@ impl World {
             entry.uplink_free_ns = departed_ns;
         }
         if self.dice.hits_ppm(self.forge_ppm) {
+            self.ledger.forgeries_expected = true;
             self.forge(&packet);
         }
         let Some(to) = self.host_at(packet.to) else {
@@ -722,6 +729,18 @@ impl World {
             carriage: self.hosts[to].plan.carriage,
         };
         Packet { meta: RxMeta::new(path), to: address, bytes }
+    }
+}
+
+/// One line about a packet.
+fn show(now_ns: u64, from: usize, packet: &Packet) {
+    let length = u32::try_from(packet.bytes.len()).unwrap_or(u32::MAX);
+    match homa_wire::Header::parse(&packet.bytes, length) {
+        Ok(header) => eprintln!(
+            "{:>12} host {from} -> {} {length} B, id {:x}, {:?} {:?}",
+            now_ns, packet.to, header.common.sender_id, header.body, header.extension
+        ),
+        Err(error) => eprintln!("{now_ns:>12} host {from} -> {} {length} B, {error:?}", packet.to),
     }
 }
 
