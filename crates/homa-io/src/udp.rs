@@ -49,11 +49,18 @@ pub struct UdpConfig {
     receives_per_call: usize,
     shared: bool,
     offload: bool,
+    receive_marks: bool,
 }
 
 impl Default for UdpConfig {
     fn default() -> Self {
-        Self { receive_buffer_bytes: 16 << 20, receives_per_call: 16, shared: false, offload: true }
+        Self {
+            receive_buffer_bytes: 16 << 20,
+            receives_per_call: 16,
+            shared: false,
+            offload: true,
+            receive_marks: false,
+        }
     }
 }
 
@@ -89,6 +96,14 @@ impl UdpConfig {
         self.offload = offload;
         self
     }
+
+    /// Whether [`RxMeta::dscp`](homa_core::RxMeta::dscp) and `ecn` are asked of the kernel, which
+    /// costs time per packet. Default no: they are 0.
+    #[must_use]
+    pub fn receive_marks(mut self, receive_marks: bool) -> Self {
+        self.receive_marks = receive_marks;
+        self
+    }
 }
 
 /// A [`Driver`] over one UDP socket.
@@ -103,8 +118,10 @@ pub struct UdpDriver {
     stats: UdpStats,
     /// Segments that one send may carry: 1 without offload.
     train_max: usize,
-    /// Where the pieces of a segment that lies in too many of them are joined.
+    /// Where the pieces of a short packet, or of one that lies in too many of them, are joined.
     joined: Vec<u8>,
+    /// Sends in a row whose mark was not the socket's default.
+    other_marks: u32,
 }
 
 impl UdpDriver {
@@ -126,6 +143,9 @@ impl UdpDriver {
     /// None are expected.
     pub fn new(socket: UdpSocket, config: &UdpConfig) -> io::Result<Self> {
         let buffer_bytes = socket.set_receive_buffer(config.receive_buffer_bytes)?;
+        if config.receive_marks {
+            socket.set_receive_tos(true)?;
+        }
         let train_max = if config.offload && socket.gso_supported() { GSO_SEGMENTS_MAX } else { 1 };
         Ok(Self {
             local: socket.local_addr()?,
@@ -135,7 +155,8 @@ impl UdpDriver {
             routes: Routes::default(),
             stats: UdpStats::default(),
             train_max,
-            joined: Vec::new(),
+            joined: Vec::with_capacity(2048),
+            other_marks: 0,
             socket,
         })
     }

@@ -46,10 +46,7 @@ pub struct RawAddress {
 
 impl RawAddress {
     /// Room for an address that the kernel will write.
-    pub const EMPTY: Self = Self {
-        bytes: [0; ADDRESS_BYTES],
-        length: ADDRESS_BYTES as u32,
-    };
+    pub const EMPTY: Self = Self { bytes: [0; ADDRESS_BYTES], length: ADDRESS_BYTES as u32 };
 
     /// Encodes `address` for a socket of `family`; an IPv4 address becomes a mapped one on an
     /// IPv6 socket. `None` if an IPv4 socket cannot reach the address at all.
@@ -69,10 +66,7 @@ impl RawAddress {
     }
 
     fn v4(address: SocketAddrV4) -> Self {
-        let mut raw = Self {
-            bytes: [0; ADDRESS_BYTES],
-            length: ADDRESS_V4_BYTES as u32,
-        };
+        let mut raw = Self { bytes: [0; ADDRESS_BYTES], length: ADDRESS_V4_BYTES as u32 };
         raw.bytes[0..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
         raw.bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
         raw.bytes[4..8].copy_from_slice(&address.ip().octets());
@@ -145,10 +139,7 @@ mod tests {
     use super::*;
 
     fn round_trip(address: &str, family: Family) -> SocketAddr {
-        RawAddress::new(address.parse().unwrap(), family)
-            .unwrap()
-            .decode()
-            .unwrap()
+        RawAddress::new(address.parse().unwrap(), family).unwrap().decode().unwrap()
     }
 
     #[test]
@@ -156,10 +147,7 @@ mod tests {
         for text in ["192.0.2.7:4000", "[2001:db8::9]:1", "[fe80::1%3]:65535"] {
             assert_eq!(round_trip(text, Family::V6), text.parse().unwrap());
         }
-        assert_eq!(
-            round_trip("10.0.0.1:80", Family::V4),
-            "10.0.0.1:80".parse().unwrap()
-        );
+        assert_eq!(round_trip("10.0.0.1:80", Family::V4), "10.0.0.1:80".parse().unwrap());
         let mapped = round_trip("[::ffff:10.0.0.1]:80", Family::V4);
         assert_eq!(mapped, "10.0.0.1:80".parse().unwrap());
     }

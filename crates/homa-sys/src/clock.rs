@@ -21,17 +21,12 @@ pub fn process_cpu_time_ns() -> u64 {
 }
 
 fn read_ns(clock: clockid_t) -> u64 {
-    let mut now = timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is a local value that the call fills. It fails only for clocks that do not
     // exist; the three used here exist on every Linux, and a failure would leave zero.
     unsafe { libc::clock_gettime(clock, &raw mut now) };
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    seconds
-        .saturating_mul(NS_PER_S)
-        .saturating_add(now.tv_nsec.unsigned_abs())
+    seconds.saturating_mul(NS_PER_S).saturating_add(now.tv_nsec.unsigned_abs())
 }
 
 /// A time or duration of `ns` nanoseconds as the kernel takes it.

@@ -26,18 +26,13 @@ pub struct ControlBuffer {
 impl ControlBuffer {
     /// Without messages; also the room that `recvmsg` fills.
     pub const fn new() -> Self {
-        Self {
-            bytes: [0; CONTROL_BYTES],
-            length: 0,
-        }
+        Self { bytes: [0; CONTROL_BYTES], length: 0 }
     }
 
     /// Appends a message. `None`, and nothing appended, if it does not fit.
     pub fn push(&mut self, level: c_int, kind: c_int, data: &[u8]) -> Option<()> {
         let record = HEADER_BYTES.checked_add(data.len())?;
-        let end = self
-            .length
-            .checked_add(record.checked_next_multiple_of(WORD)?)?;
+        let end = self.length.checked_add(record.checked_next_multiple_of(WORD)?)?;
         let room = self.bytes.get_mut(self.length..end)?;
         room[..WORD].copy_from_slice(&record.to_ne_bytes());
         room[WORD..WORD + INT].copy_from_slice(&level.to_ne_bytes());
@@ -63,9 +58,7 @@ impl ControlBuffer {
 
     /// The messages in the buffer, in order.
     pub fn messages(&self) -> Messages<'_> {
-        Messages {
-            rest: self.bytes.get(..self.length).unwrap_or(&[]),
-        }
+        Messages { rest: self.bytes.get(..self.length).unwrap_or(&[]) }
     }
 }
 
@@ -133,10 +126,7 @@ mod tests {
         buffer.push(3, 4, &0x0102_0304_u32.to_ne_bytes()).unwrap();
         let seen: Vec<_> = buffer.messages().collect();
         assert_eq!(seen.len(), 2);
-        assert_eq!(
-            (seen[0].level, seen[0].kind, seen[0].as_small()),
-            (1, 2, Some(7))
-        );
+        assert_eq!((seen[0].level, seen[0].kind, seen[0].as_small()), (1, 2, Some(7)));
         assert_eq!(seen[1].as_u32(), Some(0x0102_0304));
         assert_eq!(seen[1].as_small(), None);
     }
@@ -148,10 +138,7 @@ mod tests {
         let mut buffer = ControlBuffer::new();
         buffer.push(0, 0, &[0; 4]).unwrap();
         assert_eq!(buffer.length(), space as usize);
-        assert_eq!(
-            usize::from_ne_bytes(array(&buffer.bytes, 0).unwrap()),
-            length as usize
-        );
+        assert_eq!(usize::from_ne_bytes(array(&buffer.bytes, 0).unwrap()), length as usize);
     }
 
     #[test]

@@ -14,9 +14,7 @@ pub fn available_cpus() -> io::Result<Vec<usize>> {
     check(unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) })?;
     let limit = libc::CPU_SETSIZE as usize;
     // SAFETY: reads one bit of `set`; `cpu` is below the number of bits in it.
-    Ok((0..limit)
-        .filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) })
-        .collect())
+    Ok((0..limit).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect())
 }
 
 /// Lets the calling thread run on processor `cpu` only.

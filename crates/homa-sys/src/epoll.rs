@@ -116,12 +116,7 @@ impl Epoll {
         // SAFETY: `event` is a local value that the call only reads; both descriptors are open
         // because they are borrowed.
         let result = unsafe {
-            libc::epoll_ctl(
-                self.fd.as_raw_fd(),
-                operation,
-                fd.as_raw_fd(),
-                &raw mut event,
-            )
+            libc::epoll_ctl(self.fd.as_raw_fd(), operation, fd.as_raw_fd(), &raw mut event)
         };
         check(result).map(drop)
     }
@@ -172,12 +167,7 @@ mod tests {
         epoll.add(first.as_fd(), 10, true, false).unwrap();
         epoll.add(second.as_fd(), 20, true, false).unwrap();
         let mut ready = [Ready::EMPTY; 4];
-        assert_eq!(
-            epoll
-                .wait(&mut ready, Some(Duration::from_micros(50)))
-                .unwrap(),
-            0
-        );
+        assert_eq!(epoll.wait(&mut ready, Some(Duration::from_micros(50))).unwrap(), 0);
         second.signal().unwrap();
         assert_eq!(epoll.wait(&mut ready, None).unwrap(), 1);
         assert_eq!((ready[0].token(), ready[0].is_readable()), (20, true));

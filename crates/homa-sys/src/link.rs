@@ -16,10 +16,7 @@ pub fn link_mbps(index: u32) -> Option<u32> {
         return None;
     }
     let text = fs::read_to_string(device.join("speed")).ok()?;
-    text.trim()
-        .parse()
-        .ok()
-        .filter(|&mbps| mbps > 0 && mbps < i32::MAX as u32)
+    text.trim().parse().ok().filter(|&mbps| mbps > 0 && mbps < i32::MAX as u32)
 }
 
 /// Name of interface `index`, if it exists.
@@ -30,13 +27,7 @@ pub fn interface_name(index: u32) -> Option<String> {
     if result.is_null() {
         return None;
     }
-    Some(
-        CStr::from_bytes_until_nul(&name)
-            .ok()?
-            .to_str()
-            .ok()?
-            .to_owned(),
-    )
+    Some(CStr::from_bytes_until_nul(&name).ok()?.to_str().ok()?.to_owned())
 }
 
 /// Index of the interface that has the local address `ip`; `None` if none has it.
@@ -102,9 +93,6 @@ mod tests {
     fn what_does_not_exist_has_no_name_speed_or_index() {
         assert_eq!(interface_name(u32::MAX), None);
         assert_eq!(link_mbps(u32::MAX), None);
-        assert_eq!(
-            interface_of(Ipv4Addr::new(192, 0, 2, 255).into()).unwrap(),
-            None
-        );
+        assert_eq!(interface_of(Ipv4Addr::new(192, 0, 2, 255).into()).unwrap(), None);
     }
 }

@@ -27,14 +27,7 @@ impl<'a> PollFd<'a> {
         if writable {
             events |= libc::POLLOUT;
         }
-        Self {
-            raw: libc::pollfd {
-                fd: fd.as_raw_fd(),
-                events,
-                revents: 0,
-            },
-            fd: PhantomData,
-        }
+        Self { raw: libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 }, fd: PhantomData }
     }
 
     /// After [`poll_fds`]: can be read.
@@ -68,12 +61,7 @@ pub fn poll_fds(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result
     // time-out is null or points to a value that lives until the end of this function; a null
     // signal mask leaves the mask alone.
     let result = unsafe {
-        libc::ppoll(
-            fds.as_mut_ptr().cast(),
-            fds.len() as libc::nfds_t,
-            timeout,
-            ptr::null(),
-        )
+        libc::ppoll(fds.as_mut_ptr().cast(), fds.len() as libc::nfds_t, timeout, ptr::null())
     };
     Ok(check(result)?.unsigned_abs() as usize)
 }
@@ -89,10 +77,7 @@ mod tests {
         let event = EventFd::new().unwrap();
         let mut fds = [PollFd::new(event.as_fd(), true, false)];
         let start_ns = monotonic_ns();
-        assert_eq!(
-            poll_fds(&mut fds, Some(Duration::from_micros(200))).unwrap(),
-            0
-        );
+        assert_eq!(poll_fds(&mut fds, Some(Duration::from_micros(200))).unwrap(), 0);
         assert!(monotonic_ns() - start_ns >= 200_000);
         assert!(!fds[0].is_readable());
     }
@@ -101,10 +86,8 @@ mod tests {
     fn only_the_ready_descriptor_is_reported() {
         let (quiet, loud) = (EventFd::new().unwrap(), EventFd::new().unwrap());
         loud.signal().unwrap();
-        let mut fds = [
-            PollFd::new(quiet.as_fd(), true, false),
-            PollFd::new(loud.as_fd(), true, true),
-        ];
+        let mut fds =
+            [PollFd::new(quiet.as_fd(), true, false), PollFd::new(loud.as_fd(), true, true)];
         assert_eq!(poll_fds(&mut fds, None).unwrap(), 1);
         assert!(!fds[0].is_readable());
         assert!(fds[1].is_readable() && fds[1].is_writable() && !fds[1].is_failed());

@@ -44,10 +44,8 @@ impl TimerFd {
     }
 
     fn set(&self, at_ns: u64) -> io::Result<()> {
-        let setting = libc::itimerspec {
-            it_interval: timespec_of_ns(0),
-            it_value: timespec_of_ns(at_ns),
-        };
+        let setting =
+            libc::itimerspec { it_interval: timespec_of_ns(0), it_value: timespec_of_ns(at_ns) };
         // SAFETY: `setting` is a valid local value that the call only reads; a null pointer for
         // the old setting is allowed and means that it is not wanted.
         let result = unsafe {

@@ -24,6 +24,7 @@ use crate::call::{check, check_fd};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::AtomicU8;
 
 /// Most segments of one send with `UDP_SEGMENT`; one more fails with `EINVAL`.
 pub const GSO_SEGMENTS_MAX: usize = 128;
@@ -40,7 +41,10 @@ pub const DATAGRAM_PAYLOAD_MAX_BYTES: usize = 65_507;
 pub struct UdpSocket {
     fd: OwnedFd,
     family: Family,
+    /// It sends and receives IPv4: not so an IPv6 socket at one address.
+    takes_v4: bool,
     gro: bool,
+    default_tos: AtomicU8,
 }
 
 impl UdpSocket {
@@ -75,7 +79,8 @@ impl UdpSocket {
         let raw = RawAddress::new(address, family).ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: pointer and length describe the local `raw`, which is only read.
         check(unsafe { libc::bind(fd.as_raw_fd(), raw.as_ptr(), raw.length()) })?;
-        Ok(Self { fd, family, gro })
+        let takes_v4 = address.ip().is_ipv4() || address.ip().is_unspecified();
+        Ok(Self { fd, family, takes_v4, gro, default_tos: AtomicU8::new(0) })
     }
 
     /// The address it is bound to.

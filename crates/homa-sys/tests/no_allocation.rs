@@ -39,29 +39,18 @@ fn sending_receiving_and_reading_errors_do_not_allocate() {
     let from = UdpSocket::bind("[::]:0".parse().unwrap()).unwrap();
     let to = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = to.local_addr().unwrap();
-    let dead = UdpSocket::bind("127.0.0.1:0".parse().unwrap())
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let source = Some(Source {
-        ip: IpAddr::from(Ipv4Addr::LOCALHOST),
-        interface: 0,
-    });
+    let dead = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap().local_addr().unwrap();
+    let source = Some(Source { ip: IpAddr::from(Ipv4Addr::LOCALHOST), interface: 0 });
     let bytes = [1; 4_000];
     let mut buffer = vec![0; 65_536];
 
     let before = ALLOCATIONS.get();
-    from.send(address, source, 184, Some(400), &[IoSlice::new(&bytes)])
-        .unwrap();
+    from.send(address, source, 184, Some(400), &[IoSlice::new(&bytes)]).unwrap();
     let mut fds = [PollFd::new(to.as_fd(), true, false)];
     poll_fds(&mut fds, Some(Duration::from_secs(2))).unwrap();
-    assert_eq!(
-        to.recv(&mut buffer).unwrap().unwrap().gro_segment_bytes,
-        Some(400)
-    );
+    assert_eq!(to.recv(&mut buffer).unwrap().unwrap().gro_segment_bytes, Some(400));
     assert_eq!(to.recv(&mut buffer).unwrap(), None);
-    from.send(dead, source, 0, None, &[IoSlice::new(&bytes)])
-        .unwrap();
+    from.send(dead, source, 0, None, &[IoSlice::new(&bytes)]).unwrap();
     let mut fds = [PollFd::new(from.as_fd(), true, false)];
     poll_fds(&mut fds, Some(Duration::from_secs(2))).unwrap();
     assert_eq!(from.read_error().unwrap().unwrap().destination, dead);

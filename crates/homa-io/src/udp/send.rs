@@ -15,6 +15,13 @@ use crate::driver::{Payloads, Unsent};
 /// blamed.
 const ATTEMPTS_MAX: u32 = 3;
 
+/// A packet alone and no longer than this is copied together: that takes less time than the
+/// kernel needs for a list of pieces.
+const JOINED_BYTES_MAX: u32 = 1_024;
+
+/// Sends in a row with one and the same mark after which it becomes the socket's default.
+const SENDS_BEFORE_DEFAULT: u32 = 16;
+
 /// Longest train of kernels before Linux 6.9.
 const OLD_SEGMENTS_MAX: usize = 64;
 
@@ -60,6 +67,7 @@ impl UdpDriver {
         payloads: &impl Payloads,
     ) -> Result<(), Unsent> {
         let way = self.way(transmit);
+        self.learn_mark(way.tos);
         let ip = way.to.ip();
         let mut train_max = if self.routes.is_single(ip) { 1 } else { self.train_max };
         let mut suspected = false;
@@ -94,6 +102,20 @@ impl UdpDriver {
         }
     }
 
+    /// Makes the mark that most packets carry the socket's default.
+    fn learn_mark(&mut self, tos: u8) {
+        if self.socket.default_tos() == tos {
+            self.other_marks = 0;
+            return;
+        }
+        self.other_marks += 1;
+        if self.other_marks >= SENDS_BEFORE_DEFAULT {
+            self.other_marks = 0;
+            // Should it fail, every packet goes on saying its mark.
+            let _ = self.socket.set_default_tos(tos);
+        }
+    }
+
     fn way(&self, transmit: &Transmit) -> Way {
         let path = &transmit.path;
         // A socket at one address sends from there anyway. The interface is left to the routes
@@ -121,6 +143,9 @@ impl UdpDriver {
             return Ok(0);
         };
         let segment_bytes = first.wire_bytes();
+        if segments.len() == 1 && segment_bytes <= JOINED_BYTES_MAX {
+            return self.send_joined(way, first, payloads);
+        }
         let mut pieces = Pieces::new();
         let count = gather(&mut pieces, segments, payloads);
         if count > 0 {
@@ -128,8 +153,19 @@ impl UdpDriver {
             return Ok(count);
         }
         self.stats.joined_packets += 1;
+        self.send_joined(way, first, payloads)
+    }
+
+    /// Sends one segment from a buffer that its pieces are copied to.
+    fn send_joined(
+        &mut self,
+        way: &Way,
+        segment: &Segment,
+        payloads: &impl Payloads,
+    ) -> Result<usize, Refusal> {
+        let segment_bytes = segment.wire_bytes();
         let mut joined = std::mem::take(&mut self.joined);
-        join(&mut joined, first, payloads);
+        join(&mut joined, segment, payloads);
         let train = Train { pieces: &[IoSlice::new(&joined)], segment_bytes, count: 1 };
         let result = self.send_train(way, &train);
         self.joined = joined;

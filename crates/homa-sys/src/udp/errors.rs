@@ -52,9 +52,7 @@ pub struct SocketError {
 impl SocketError {
     /// The beginning of the packet's UDP payload, as far as it was quoted (perhaps not at all).
     pub fn quoted(&self) -> &[u8] {
-        self.quoted
-            .get(..usize::from(self.quoted_bytes))
-            .unwrap_or(&[])
+        self.quoted.get(..usize::from(self.quoted_bytes)).unwrap_or(&[])
     }
 }
 

@@ -7,6 +7,7 @@ use std::ffi::c_int;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::Ordering;
 
 /// Segment size of a send, or of a batch received (`linux/udp.h`).
 pub(super) const UDP_SEGMENT: c_int = 103;
@@ -23,20 +24,14 @@ pub(super) fn prepare(fd: BorrowedFd<'_>, ip: IpAddr, shared: bool) -> io::Resul
     if ip.is_ipv6() {
         let v6_only = c_int::from(!ip.is_unspecified());
         set_option(fd, IPPROTO_IPV6, libc::IPV6_V6ONLY, v6_only)?;
-        set_option(fd, IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
-        set_option(fd, IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
+        // Bound to one address, every packet is for that one: asking costs time per packet.
+        set_option(fd, IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, c_int::from(ip.is_unspecified()))?;
         set_option(fd, IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?;
-        set_option(
-            fd,
-            IPPROTO_IPV6,
-            libc::IPV6_MTU_DISCOVER,
-            libc::IPV6_PMTUDISC_DO,
-        )?;
+        set_option(fd, IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO)?;
     }
     if ip.is_ipv4() || ip.is_unspecified() {
         // A dual stack socket keeps separate options for its IPv4 packets.
-        set_option(fd, IPPROTO_IP, libc::IP_PKTINFO, 1)?;
-        set_option(fd, IPPROTO_IP, libc::IP_RECVTOS, 1)?;
+        set_option(fd, IPPROTO_IP, libc::IP_PKTINFO, c_int::from(ip.is_unspecified()))?;
         set_option(fd, IPPROTO_IP, libc::IP_RECVERR, 1)?;
         set_option(fd, IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO)?;
     }
@@ -56,11 +51,48 @@ pub(super) fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     check(unsafe { libc::getsockname(fd.as_raw_fd(), raw.as_mut_ptr(), &raw mut length) })?;
     raw.set_length(length);
     // An internet socket has an internet address.
-    raw.decode()
-        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+    raw.decode().ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 impl UdpSocket {
+    /// Asks for the mark of each packet received ([`Received::tos`](super::Received::tos), else
+    /// 0), which costs some 50 ns per receive.
+    ///
+    /// # Errors
+    /// None are expected.
+    pub fn set_receive_tos(&self, on: bool) -> io::Result<()> {
+        let fd = self.as_fd();
+        if self.family == Family::V6 {
+            set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, c_int::from(on))?;
+        }
+        if self.takes_v4 {
+            set_option(fd, libc::IPPROTO_IP, libc::IP_RECVTOS, c_int::from(on))?;
+        }
+        Ok(())
+    }
+
+    /// Makes `tos` the mark of packets sent without one of their own: sends with this mark need
+    /// no control message, which saves some 150 ns each.
+    ///
+    /// # Errors
+    /// None are expected.
+    pub fn set_default_tos(&self, tos: u8) -> io::Result<()> {
+        let (fd, value) = (self.as_fd(), c_int::from(tos));
+        if self.family == Family::V6 {
+            set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, value)?;
+        }
+        if self.takes_v4 {
+            set_option(fd, libc::IPPROTO_IP, libc::IP_TOS, value)?;
+        }
+        self.default_tos.store(tos, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The mark of packets sent without one of their own.
+    pub fn default_tos(&self) -> u8 {
+        self.default_tos.load(Ordering::Relaxed)
+    }
+
     /// Whether sends may carry several segments (`UDP_SEGMENT`, Linux 4.18 and later). A route
     /// may refuse them all the same, with `EINVAL` or `EIO`.
     pub fn gso_supported(&self) -> bool {
@@ -81,9 +113,7 @@ impl UdpSocket {
     /// None are expected.
     pub fn set_receive_buffer(&self, bytes: usize) -> io::Result<usize> {
         // The kernel doubles what it is asked for.
-        let half = c_int::try_from(bytes / 2)
-            .unwrap_or(c_int::MAX / 2)
-            .min(c_int::MAX / 2);
+        let half = c_int::try_from(bytes / 2).unwrap_or(c_int::MAX / 2).min(c_int::MAX / 2);
         let fd = self.as_fd();
         set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, half)
             .or_else(|_| set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, half))?;
@@ -105,12 +135,7 @@ impl UdpSocket {
     /// # Errors
     /// None are expected.
     pub fn set_tx_checksum(&self, on: bool) -> io::Result<()> {
-        set_option(
-            self.as_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_NO_CHECK,
-            c_int::from(!on),
-        )
+        set_option(self.as_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, c_int::from(!on))
     }
 
     /// Bytes of sent packets that have not left the host yet, in the kernel's accounting

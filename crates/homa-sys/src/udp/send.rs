@@ -61,7 +61,7 @@ impl UdpSocket {
             &mut control,
             Family::of(to.ip().to_canonical()),
             source,
-            tos,
+            Some(tos).filter(|tos| *tos != self.default_tos()),
         )
         .and_then(|()| match gso_segment_bytes {
             Some(bytes) => control.push(libc::SOL_UDP, UDP_SEGMENT, &bytes.to_ne_bytes()),
@@ -69,20 +69,23 @@ impl UdpSocket {
         });
         // The three messages take less than 100 of 256 bytes.
         fits.ok_or(io::ErrorKind::InvalidInput)?;
-        message::send(self.as_fd(), &name, &mut control, slices)
+        match slices {
+            [slice] if control.length() == 0 => message::send_plain(self.as_fd(), &name, slice),
+            _ => message::send(self.as_fd(), &name, &mut control, slices),
+        }
     }
 }
 
-/// Adds what differs from the socket's defaults (no mark, source chosen by the routes). The
+/// Adds what differs from the socket's defaults (its mark, source chosen by the routes). The
 /// packet's own family decides, not the socket's: for a mapped destination an IPv6 socket takes
 /// the messages of IPv4.
 fn push_marks(
     control: &mut ControlBuffer,
     packet: Family,
     source: Option<Source>,
-    tos: u8,
+    tos: Option<u8>,
 ) -> Option<()> {
-    if tos != 0 {
+    if let Some(tos) = tos {
         let value = c_int::from(tos).to_ne_bytes();
         match packet {
             Family::V4 => control.push(libc::IPPROTO_IP, libc::IP_TOS, &value)?,
