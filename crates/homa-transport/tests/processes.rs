@@ -1,0 +1,228 @@
+//! Real processes: killed, stopped, forked. The test binary starts itself again in a role.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, UdpSocket};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::pattern;
+use homa::blocking::Endpoint;
+use homa::{CallError, ReplyError};
+
+const ROLE: &str = "HOMA_TEST_ROLE";
+
+/// A process in a role, ended with the test.
+struct Process {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl Process {
+    fn start(role: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "plays_its_role_if_it_has_one", "--nocapture"])
+            .env(ROLE, role)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { input: child.stdin.take(), child, output }
+    }
+
+    /// What follows `word` in the first line that has it.
+    fn read(&mut self, word: &str) -> String {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert!(self.output.read_line(&mut line).unwrap() > 0, "it ended without {word}");
+            if let Some((_, rest)) = line.split_once(word) {
+                return rest.trim().to_owned();
+            }
+        }
+    }
+
+    fn tell(&mut self, line: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    fn signal(&self, name: &str) {
+        let status =
+            Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    fn pause(&self, duration: Duration) {
+        self.signal("-STOP");
+        std::thread::sleep(duration);
+        self.signal("-CONT");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn plays_its_role_if_it_has_one() {
+    match std::env::var(ROLE).as_deref() {
+        Ok("echo") => serve(Duration::ZERO),
+        Ok("slow") => serve(Duration::from_secs(20)),
+        Ok("client") => call_for_ever(),
+        Ok("forker") => fork_and_report(),
+        _ => {}
+    }
+}
+
+fn serve(delay: Duration) {
+    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    println!("address {}", server.local_addr());
+    while let Ok(Some(request)) = server.accept() {
+        println!("request {}", request.body().len());
+        std::thread::sleep(delay);
+        let answer = request.body().clone();
+        let _ = request.reply(answer);
+    }
+}
+
+/// Calls the server named on standard input again and again, until a call fails or input ends.
+fn call_for_ever() {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    let server: SocketAddr = line.trim().parse().unwrap();
+    let client = Endpoint::client().unwrap();
+    let body = pattern(200_000);
+    let until = Instant::now() + Duration::from_millis(1_500);
+    let mut calls = 0;
+    while Instant::now() < until {
+        match client.call(server, body.clone()) {
+            Ok(answer) => assert!(answer == body),
+            Err(error) => return println!("failed {error}"),
+        }
+        calls += 1;
+        if calls == 1 {
+            println!("started");
+        }
+    }
+    println!("calls {calls}");
+}
+
+#[test]
+fn a_killed_server_ends_the_call_with_an_error_that_names_it() {
+    let mut server = Process::start("slow");
+    let address: SocketAddr = server.read("address ").parse().unwrap();
+    let client = Endpoint::client().unwrap();
+    let call = client.start(address, "work").unwrap();
+    server.read("request ");
+    server.signal("-KILL");
+    let start = Instant::now();
+    let error = call.wait().unwrap_err();
+    assert_eq!(error.server(), Some(address), "{error}");
+    let expected = matches!(error, CallError::Timeout { .. } | CallError::NoService { .. });
+    assert!(expected, "{error}");
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    let error = client.call(address, "again").unwrap_err();
+    assert_eq!(error, CallError::NoService { server: address });
+}
+
+#[test]
+fn a_server_stopped_for_a_while_fails_no_call() {
+    let mut server = Process::start("echo");
+    let address: SocketAddr = server.read("address ").parse().unwrap();
+    let client = Endpoint::client().unwrap();
+    let body = pattern(500_000);
+    assert!(client.call(address, body.clone()).unwrap() == body);
+    let calls: Vec<_> = (0..20).map(|_| client.start(address, body.clone()).unwrap()).collect();
+    server.pause(Duration::from_millis(300));
+    for call in calls {
+        assert!(call.wait().unwrap() == body);
+    }
+    assert!(client.call(address, body.clone()).unwrap() == body);
+}
+
+#[test]
+fn a_client_stopped_for_a_while_fails_no_call() {
+    let server = common::echo_server("127.0.0.1:0");
+    let mut client = Process::start("client");
+    client.tell(&server.to_string());
+    client.read("started");
+    client.pause(Duration::from_millis(300));
+    let calls: u32 = client.read("calls ").parse().unwrap();
+    assert!(calls > 1);
+}
+
+/// Makes an endpoint, forks, and reports what the child found.
+fn fork_and_report() {
+    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let client = Endpoint::client().unwrap();
+    let call = client.start(server.local_addr(), "before").unwrap();
+    let request = server.accept().unwrap().unwrap();
+    // SAFETY: the child of this process, whose other threads only guard idle endpoints, uses the
+    // allocator (which the C library makes usable after a fork) and the endpoints, which is what is
+    // tested here; then it ends without running anything of the parent's.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let code = i32::from(!child_is_kept_out(&server, &client, call, request));
+        // SAFETY: ends this process and touches no memory.
+        unsafe { libc::_exit(code) };
+    }
+    let mut status = 0;
+    // SAFETY: `status` is a local value that the call fills; `child` is our own child.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    let kept_out = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0;
+    request.reply("after").unwrap();
+    let answered = call.wait().unwrap() == "after";
+    println!("child kept out {kept_out}, parent unharmed {answered}");
+}
+
+fn child_is_kept_out(
+    server: &Endpoint,
+    client: &Endpoint,
+    call: homa::blocking::Call,
+    request: homa::blocking::Request,
+) -> bool {
+    let address = server.local_addr();
+    let forked = client.call(address, "x").unwrap_err() == CallError::Forked
+        && client.try_call(address, "x").unwrap_err() == CallError::Forked
+        && server.accept().unwrap_err() == homa::AcceptError::Forked
+        && request.reply("x").unwrap_err() == ReplyError::Forked
+        && call.wait().unwrap_err() == CallError::Forked;
+    server.close();
+    drop((server.clone(), client.clone()));
+    // An endpoint of its own works.
+    let own = Endpoint::bind("127.0.0.1:0").unwrap();
+    let own_address = own.local_addr();
+    common::serve_echo(own);
+    forked && Endpoint::client().unwrap().call(own_address, "own").unwrap() == "own"
+}
+
+#[test]
+fn a_forked_child_is_kept_out_and_the_parent_goes_on() {
+    let mut forker = Process::start("forker");
+    assert_eq!(forker.read("child kept out "), "true, parent unharmed true");
+}
+
+#[test]
+fn garbage_changes_nothing() {
+    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr();
+    common::serve_echo(server.clone());
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let noise = pattern(70_000);
+    for length in [0, 1, 27, 28, 29, 56, 60, 64, 100, 1_400, 9_000, 60_000] {
+        for start in [0, 1, 77, 256] {
+            let _ = socket.send_to(&noise[start..start + length], address);
+        }
+    }
+    let client = Endpoint::client().unwrap();
+    assert_eq!(client.call(address, "still here?").unwrap(), "still here?");
+    let stats = server.stats();
+    assert_eq!(stats.requests_waiting, 0);
+    assert!(stats.engine.live_rpcs <= 1);
+}
