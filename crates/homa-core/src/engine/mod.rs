@@ -287,7 +287,6 @@ impl Engine {
         }
         if mtu != peer.mtu {
             peer.mtu = mtu;
-            peer.full_size_confirmed = false;
             peer.full_size_lost_rounds = 0;
         }
     }
@@ -362,12 +361,21 @@ impl Engine {
             self.started = Some(now);
             self.reply_tokens_at = now;
         }
-        let late = self.next_timer().is_some_and(|(at, _)| now > at + self.config.clock_jump_min);
+        // A timer that waits although the engine is called (the driver still finds packets) is no jump.
+        let late = self
+            .next_timer()
+            .is_some_and(|(at, _)| now > at.max(self.now) + self.config.clock_jump_min);
         if late && now > self.now {
             self.resumed_at = now;
             self.stats.clock_jumps = self.stats.clock_jumps.saturating_add(1);
         }
         self.now = self.now.max(now);
+    }
+
+    /// How long this life of the engine has lasted, rounded down.
+    fn age_ms(&self) -> u32 {
+        let age = self.now.since(self.started.unwrap_or(self.now));
+        u32::try_from(crate::time::nanos(age) / 1_000_000).unwrap_or(u32::MAX)
     }
 
     /// May a reply about an unknown RPC be sent? At most [`REPLY_TOKENS_MAX`] in a burst and one

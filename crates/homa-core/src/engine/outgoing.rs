@@ -27,6 +27,8 @@ pub(crate) struct Outgoing {
     pub(crate) retransmit_priority: u8,
     /// Bytes below this will never be read again.
     pub(crate) released: u32,
+    /// The peer has all bytes below this, as far as full segments are concerned.
+    pub(crate) proven_upto: u32,
 }
 
 impl Outgoing {
@@ -41,6 +43,7 @@ impl Outgoing {
         retransmit: RangeSet::new(),
         retransmit_priority: 0,
         released: 0,
+        proven_upto: 0,
     };
 
     pub(crate) fn new(length: u32, supplied: u32, unscheduled: u32, segment_bytes: u32) -> Self {

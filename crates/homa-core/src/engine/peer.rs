@@ -22,7 +22,9 @@ pub(crate) const MTU_MIN: u32 = 1280;
 /// A question to the peer that waits for its answer: "do you have this RPC?"
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Probe {
-    /// Id (our form) of the RPC that was named.
+    /// The way of the RPC that was named: a peer may be reached from several ports of ours.
+    pub(crate) path: Path,
+    /// Id (our form) of that RPC.
     pub(crate) id: u64,
     pub(crate) first_sent: Instant,
     pub(crate) next_send: Instant,
@@ -60,8 +62,7 @@ pub(crate) struct Peer {
 
     pub(crate) cutoffs_sent: Option<Instant>,
     pub(crate) mtu: u32,
-    /// A packet longer than [`MTU_MIN`] reached it.
-    pub(crate) full_size_confirmed: bool,
+    /// Rounds of lost full-size packets since one is known to have arrived.
     pub(crate) full_size_lost_rounds: u8,
     /// When a loss of full-size packets was last reported.
     pub(crate) full_size_lost_at: Option<Instant>,
@@ -76,8 +77,8 @@ pub(crate) struct Peer {
     pub(crate) in_flight_before_probe: u32,
     pub(crate) epoch: u32,
     pub(crate) cleared_epoch: u32,
-    /// Id of the RPC that was charged last.
-    pub(crate) last_charged: u64,
+    /// Way and id (our form) of the RPC that was charged last.
+    pub(crate) last_charged: Option<(Path, u64)>,
     /// RPCs that wait for `in_flight` to fall or for validation, in SRPT order.
     pub(crate) blocked: SharedHeap<(u32, u64)>,
 
@@ -91,6 +92,8 @@ pub(crate) struct Peer {
     pub(crate) first_client_rpc: u32,
     /// Where the round of liveness probes stands.
     pub(crate) probe_cursor: u32,
+    /// Waiting RPCs to be probed one after the other without a pause: the peer restarted.
+    pub(crate) recheck: u32,
 }
 
 impl Peer {
@@ -109,7 +112,6 @@ impl Peer {
             cutoff_version: 0,
             cutoffs_sent: None,
             mtu: MTU_MIN,
-            full_size_confirmed: false,
             full_size_lost_rounds: 0,
             full_size_lost_at: None,
             rtt_min_ns: u64::MAX,
@@ -119,7 +121,7 @@ impl Peer {
             in_flight_before_probe: 0,
             epoch: 1,
             cleared_epoch: 0,
-            last_charged: 0,
+            last_charged: None,
             blocked: SharedHeap::default(),
             probe: None,
             probe_interval_ns: 0,
@@ -127,6 +129,7 @@ impl Peer {
             waiting: 0,
             first_client_rpc: NIL,
             probe_cursor: NIL,
+            recheck: 0,
         }
     }
 

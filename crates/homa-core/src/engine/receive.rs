@@ -106,8 +106,15 @@ impl Engine {
         if header.common.version() == Some(VERSION) {
             let incarnation = header.common.incarnation;
             if peer.incarnation != incarnation {
+                let restarted = peer.incarnation != 0 && peer.waiting > 0;
                 peer.forget_learned(incarnation, &self.config);
+                if restarted {
+                    self.recheck_waiting(index);
+                }
             }
+            let Some(peer) = self.peers.get_mut(index) else {
+                return;
+            };
             let echo = match &header.body {
                 Body::Data(data) => data.echo,
                 _ => header.extension.map_or(0, |extension| extension.echo),
@@ -206,13 +213,8 @@ impl Engine {
         let own = header.common.version() == Some(VERSION);
         if own && data.echo != 0 && data.echo != self.incarnation {
             self.stats.stale_incarnations = self.stats.stale_incarnations.saturating_add(1);
-            let age_ms = nanos(self.now.since(self.started.unwrap_or(self.now))) / 1_000_000;
-            self.push_unknown(
-                *path,
-                id,
-                reason::RESTARTED,
-                u32::try_from(age_ms).unwrap_or(u32::MAX),
-            );
+            let age_ms = self.age_ms();
+            self.push_unknown(*path, id, reason::RESTARTED, age_ms);
             return Err(DropReason::UnknownRpc);
         }
         if data.message_length > self.config.max_message_bytes {
@@ -272,7 +274,7 @@ impl Engine {
             self.fail_rpc(index, FailReason::ResponseTooLong);
             return Err(DropReason::TooLong);
         }
-        self.confirm_full_size(index);
+        self.note_full_size(index, u32::MAX);
         self.set_confirmed(index, false);
         self.release_charge(index);
         if let Some(rpc) = self.rpcs.get_mut(index) {

@@ -16,6 +16,11 @@ use crate::time::{Instant, nanos};
 /// to have lost it. One may be an old packet that was overtaken.
 const DOUBTS_MAX: u8 = 3;
 
+/// Rounds of lost full-size packets after which the path is taken for a black hole.
+const LOST_ROUNDS_MAX: u8 = 2;
+/// Payload that a packet of the smallest MTU carries over any IP version: losing it says nothing about the MTU.
+const PAYLOAD_ALWAYS_FITS: u32 = 1176;
+
 impl Engine {
     pub(crate) fn control(
         &mut self,
@@ -31,7 +36,7 @@ impl Engine {
         match &header.body {
             Body::Grant(grant) => self.grant_received(rpc, grant, extension.map(|_| value)),
             Body::Resend(resend) => self.resend_received(path, rpc, id, resend),
-            Body::RpcUnknown => self.unknown_received(rpc, why, value),
+            Body::RpcUnknown => self.unknown_received(path, rpc, id, why, value),
             Body::Busy => self.busy_received(rpc),
             Body::Cutoffs(cutoffs) => self.cutoffs_received(peer, cutoffs),
             Body::NeedAck => self.need_ack_received(path, rpc, id, why),
@@ -75,7 +80,8 @@ impl Engine {
         rpc.last_heard = self.now;
         rpc.tx.granted = rpc.tx.granted.max(grant.offset.min(rpc.tx.length));
         rpc.tx.scheduled_priority = grant.priority.min(levels.saturating_sub(1));
-        self.confirm_full_size(index);
+        // A Linux peer does not say what it has; it grants because something arrived.
+        self.note_full_size(index, received_upto.unwrap_or(u32::MAX));
         self.release_charge(index);
         self.set_confirmed(index, false);
         self.arm(index, nanos(self.config.resend_interval));
@@ -95,8 +101,7 @@ impl Engine {
     ) -> Result<Received, DropReason> {
         self.stats.resends_received = self.stats.resends_received.saturating_add(1);
         let Some(index) = rpc else {
-            let why = self.why_unknown(path, id);
-            self.push_unknown(*path, id, why, 0);
+            self.answer_unknown(path, id);
             return Err(DropReason::UnknownRpc);
         };
         self.release_charge(index);
@@ -148,13 +153,13 @@ impl Engine {
         }
         let nothing_sent = resend.offset >= tx.sent;
         let priority = resend.priority.min(levels.saturating_sub(1));
-        let full_size = tx.request_retransmit(resend.offset, end, priority, payload_max)
-            && end.saturating_sub(resend.offset) >= payload_max;
+        let long = tx.request_retransmit(resend.offset, end, priority, payload_max)
+            && end.saturating_sub(resend.offset).min(tx.segment_bytes) > PAYLOAD_ALWAYS_FITS;
         if nothing_sent {
             self.push_control(path, id, Body::Busy, reason::NONE, 0);
         }
-        if full_size {
-            self.full_size_lost(peer);
+        if long {
+            self.full_size_lost(index, resend.offset);
         }
         self.schedule_retransmit(index);
         self.schedule(index);
@@ -169,17 +174,21 @@ impl Engine {
         })
     }
 
-    /// Why an RPC is not known here.
-    fn why_unknown(&mut self, path: &Path, id: u64) -> u8 {
+    /// Answers a question about an RPC that is not known here: it is over, or never was in this life.
+    fn answer_unknown(&mut self, path: &Path, id: u64) {
         let hash = self.finished_hash(path);
         let finished = id & 1 == 0 || self.finished.contains(self.now, hash, id);
-        if finished { reason::FINISHED } else { reason::NEVER_SEEN }
+        if finished {
+            self.push_unknown(*path, id, reason::FINISHED, 0);
+        } else {
+            let age_ms = self.age_ms();
+            self.push_unknown(*path, id, reason::NEVER_SEEN, age_ms);
+        }
     }
 
     fn busy_received(&mut self, rpc: Option<u32>) -> Result<Received, DropReason> {
         self.stats.busy_received = self.stats.busy_received.saturating_add(1);
         let index = rpc.ok_or(DropReason::UnknownRpc)?;
-        self.confirm_full_size(index);
         self.release_charge(index);
         let max_ns = nanos(self.config.resend_interval_max);
         let Some(rpc) = self.rpcs.get_mut(index) else {
@@ -188,8 +197,12 @@ impl Engine {
         rpc.last_heard = self.now;
         rpc.doubts = 0;
         rpc.interval_ns = rpc.interval_ns.saturating_mul(2).min(max_ns);
-        let waits = rpc.is_client() && rpc.state == State::Outgoing && rpc.tx.is_idle();
+        let asked = rpc.is_client() && rpc.state == State::Outgoing;
+        let waits = asked && rpc.tx.is_idle();
         let path = rpc.path;
+        if asked {
+            self.note_server_life(index);
+        }
         if waits && self.is_own(&path) {
             self.set_confirmed(index, true);
         }
@@ -198,16 +211,21 @@ impl Engine {
 
     fn unknown_received(
         &mut self,
+        path: &Path,
         rpc: Option<u32>,
+        id: u64,
         why: u8,
         value: u32,
     ) -> Result<Received, DropReason> {
         self.stats.unknown_received = self.stats.unknown_received.saturating_add(1);
-        let index = rpc.ok_or(DropReason::UnknownRpc)?;
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some((index, rpc)) = rpc.and_then(|index| Some((index, self.rpcs.get(index)?))) else {
+            // It repeats its refusal: our acknowledgement got lost.
+            if why == reason::REJECTED && id & 1 == 0 && self.take_reply_token() {
+                self.push_ack_packet(*path, id);
+            }
             return Err(DropReason::UnknownRpc);
         };
-        let (state, path, id, first_sent) = (rpc.state, rpc.path, rpc.id, rpc.first_sent);
+        let (state, path) = (rpc.state, rpc.path);
         if rpc.role == Role::Server {
             self.fail_rpc(index, FailReason::Cancelled);
             return Ok(Received::Consumed);
@@ -216,14 +234,7 @@ impl Engine {
             return Ok(Received::Consumed);
         }
         match why {
-            reason::RESTARTED => {
-                let restarted = self.now - Duration::from_millis(u64::from(value));
-                if first_sent.is_some_and(|sent| sent > restarted) {
-                    self.restart(index);
-                } else {
-                    self.fail_rpc(index, FailReason::Restarted);
-                }
-            }
+            reason::RESTARTED => self.reborn(index, value),
             reason::VERSION => {
                 let theirs = u16::try_from(value).unwrap_or(u16::MAX);
                 self.fail_rpc(index, FailReason::VersionMismatch { theirs });
@@ -235,17 +246,52 @@ impl Engine {
                     }
                     self.fail_rpc(index, failure);
                 }
-                None if state == State::Outgoing => self.never_seen(index),
+                None if state == State::Outgoing => self.never_seen(index, value),
                 None => {}
             },
         }
         Ok(Received::Consumed)
     }
 
-    /// The server has not seen the request: from the start again, while it can still recognise a
-    /// duplicate.
-    fn never_seen(&mut self, index: u32) {
+    /// The server's present life began `age_ms` ago. Unless the request was sent only after that, the
+    /// former life may have executed it.
+    fn reborn(&mut self, index: u32, age_ms: u32) {
+        let born = self.now - Duration::from_millis(u64::from(age_ms));
+        let Some(rpc) = self.rpcs.get(index) else {
+            return;
+        };
+        if rpc.first_sent.is_some_and(|sent| sent > born) && rpc.tx.released == 0 {
+            self.restart(index);
+            self.note_server_life(index);
+        } else {
+            self.fail_rpc(index, FailReason::Restarted);
+        }
+    }
+
+    /// The server as it lives now may have the request.
+    fn note_server_life(&mut self, index: u32) {
+        if let Some(rpc) = self.rpcs.get_mut(index) {
+            rpc.server_life = self.peers.get(rpc.peer).map_or(0, |peer| peer.incarnation);
+        }
+    }
+
+    /// Has the server, as far as is known, started anew since the request was sent?
+    fn lives_anew(&self, index: u32) -> bool {
+        self.rpcs.get(index).is_some_and(|rpc| {
+            let life = self.peers.get(rpc.peer).map_or(0, |peer| peer.incarnation);
+            rpc.server_life != 0 && rpc.server_life != life
+        })
+    }
+
+    /// The server, which lives for `age_ms`, has not seen the request: from the start again, while it can
+    /// still recognise a duplicate.
+    fn never_seen(&mut self, index: u32, age_ms: u32) {
+        if self.lives_anew(index) {
+            self.reborn(index, age_ms);
+            return;
+        }
         let memory = self.config.finished_memory;
+        let now = self.now;
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
@@ -260,6 +306,8 @@ impl Engine {
             self.set_confirmed(index, false);
             if let Some(rpc) = self.rpcs.get_mut(index) {
                 rpc.doubts = doubts;
+                // It has an answer's time from now on: while it was confirmed nobody counted.
+                rpc.last_heard = now;
                 rpc.interval_ns = nanos(self.config.resend_interval);
             }
             self.arm(index, nanos(self.config.resend_interval));
@@ -290,11 +338,11 @@ impl Engine {
             return;
         };
         rpc.tx.request_retransmit(0, sent, priority, payload_max);
-        let full_size = sent >= payload_max;
+        let long = sent.min(rpc.tx.segment_bytes) > PAYLOAD_ALWAYS_FITS;
         self.schedule_retransmit(index);
         self.arm(index, nanos(self.config.resend_interval));
-        if full_size {
-            self.full_size_lost(peer);
+        if long {
+            self.full_size_lost(index, 0);
         }
     }
 
@@ -339,8 +387,7 @@ impl Engine {
             if id & 1 == 0 {
                 self.push_ack_packet(*path, id);
             } else {
-                let why = self.why_unknown(path, id);
-                self.push_unknown(*path, id, why, 0);
+                self.answer_unknown(path, id);
             }
             return Ok(Received::Consumed);
         };
@@ -416,34 +463,46 @@ impl Engine {
         false
     }
 
-    /// A long packet reached the peer: its path carries the MTU we assume.
-    pub(crate) fn confirm_full_size(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index) else {
+    /// The peer has everything of the outgoing message of an RPC below `upto`. If that is a full segment more
+    /// than was known, its path carries the MTU we assume.
+    pub(crate) fn note_full_size(&mut self, index: u32, upto: u32) {
+        let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
-        if rpc.tx.segment_bytes < rpc.tx.length
-            && let Some(peer) = self.peers.get_mut(rpc.peer)
-        {
-            peer.full_size_confirmed = true;
+        let upto = upto.min(rpc.tx.length);
+        if upto >= rpc.tx.proven_upto.saturating_add(rpc.tx.segment_bytes) {
+            rpc.tx.proven_upto = upto;
+            if let Some(peer) = self.peers.get_mut(rpc.peer) {
+                peer.full_size_lost_rounds = 0;
+            }
         }
     }
 
-    /// Full-size packets were lost although small ones pass; after two rounds without any success the path
-    /// is taken for a black hole and falls to the smallest MTU.
-    fn full_size_lost(&mut self, index: u32) {
-        let Some(peer) = self.peers.get_mut(index) else {
+    /// Full-size packets of an RPC were lost, from `first_lost` on, although small ones pass. After
+    /// [`LOST_ROUNDS_MAX`] rounds without any success the path is taken for a black hole and falls to the
+    /// smallest MTU.
+    fn full_size_lost(&mut self, index: u32, first_lost: u32) {
+        let Some(peer_index) = self.rpcs.get(index).map(|rpc| rpc.peer) else {
             return;
         };
-        if peer.full_size_confirmed || peer.mtu <= crate::engine::peer::MTU_MIN {
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(peer_index) else {
+            return;
+        };
+        // Several RESENDs at a time are one round; the first of them names the first loss.
+        let last = peer.full_size_lost_at.replace(now);
+        if last.is_some_and(|last| now.since(last) < self.config.resend_interval / 2) {
             return;
         }
-        // Several RESENDs at a time are one round.
-        let last = peer.full_size_lost_at.replace(self.now);
-        if last.is_some_and(|last| self.now.since(last) < self.config.resend_interval / 2) {
+        self.note_full_size(index, first_lost);
+        let Some(peer) = self.peers.get_mut(peer_index) else {
+            return;
+        };
+        if peer.mtu <= crate::engine::peer::MTU_MIN {
             return;
         }
         peer.full_size_lost_rounds = peer.full_size_lost_rounds.saturating_add(1);
-        if peer.full_size_lost_rounds >= 2 {
+        if peer.full_size_lost_rounds >= LOST_ROUNDS_MAX {
             peer.mtu = crate::engine::peer::MTU_MIN;
             self.stats.mtu_black_holes = self.stats.mtu_black_holes.saturating_add(1);
         }

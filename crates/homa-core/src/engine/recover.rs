@@ -9,6 +9,7 @@ use core::time::Duration;
 
 use homa_wire::Body;
 
+use crate::addr::Path;
 use crate::engine::Engine;
 use crate::engine::peer::Probe;
 use crate::engine::reason;
@@ -209,14 +210,14 @@ impl Engine {
         if let Some(probe) = peer.probe {
             self.probe_due(index, probe);
         } else if !peer.blocked.is_empty() {
-            let id = peer.last_charged;
-            self.start_probe(index, id);
+            let (path, id) = peer.last_charged.unwrap_or((peer.path, 0));
+            self.start_probe(index, path, id);
         } else if peer.waiting > 0 {
             if self.now < peer.next_probe {
                 let at = peer.next_probe;
                 self.arm_peer(index, at);
-            } else if let Some(id) = self.next_waiting(index) {
-                self.start_probe(index, id);
+            } else if let Some((path, id)) = self.next_waiting(index) {
+                self.start_probe(index, path, id);
             } else {
                 let at = self.now + self.config.resend_interval;
                 self.arm_peer(index, at);
@@ -224,8 +225,20 @@ impl Engine {
         }
     }
 
+    /// The peer seems to live another life than when it said that it has these requests: asks about each,
+    /// without pause, so that all calls end soon. (Nothing is ended on this suspicion alone: ids cannot be
+    /// guessed, addresses can be forged.)
+    pub(crate) fn recheck_waiting(&mut self, index: u32) {
+        let now = self.now;
+        if let Some(peer) = self.peers.get_mut(index) {
+            peer.recheck = peer.waiting;
+            peer.next_probe = now;
+            self.arm_peer(index, now);
+        }
+    }
+
     /// The next of the peer's waiting RPCs, going round so that each is verified in turn.
-    fn next_waiting(&mut self, index: u32) -> Option<u64> {
+    fn next_waiting(&mut self, index: u32) -> Option<(Path, u64)> {
         let peer = self.peers.get_mut(index)?;
         let first = peer.first_client_rpc;
         let mut cursor = peer.probe_cursor;
@@ -237,9 +250,9 @@ impl Engine {
             };
             cursor = rpc.next;
             if rpc.is_waiting() {
-                let id = rpc.id;
+                let named = (rpc.path, rpc.id);
                 peer.probe_cursor = cursor;
-                return Some(id);
+                return Some(named);
             }
         }
         peer.probe_cursor = cursor;
@@ -248,7 +261,7 @@ impl Engine {
 
     /// Asks a peer whether it has the RPC `id`: its answer shows that it lives and has read what came
     /// before the question.
-    fn start_probe(&mut self, index: u32, id: u64) {
+    fn start_probe(&mut self, index: u32, path: Path, id: u64) {
         let now = self.now;
         let interval = self.config.resend_interval;
         let Some(peer) = self.peers.get_mut(index) else {
@@ -256,16 +269,12 @@ impl Engine {
         };
         peer.in_flight_before_probe = peer.in_flight;
         peer.epoch = peer.epoch.saturating_add(1);
-        peer.probe = Some(Probe { id, first_sent: now, next_send: now + interval, tries: 0 });
-        self.send_probe(index, id);
+        peer.probe = Some(Probe { path, id, first_sent: now, next_send: now + interval, tries: 0 });
+        self.send_probe(path, id);
         self.arm_peer(index, now + interval);
     }
 
-    fn send_probe(&mut self, index: u32, id: u64) {
-        let Some(peer) = self.peers.get(index) else {
-            return;
-        };
-        let path = peer.path;
+    fn send_probe(&mut self, path: Path, id: u64) {
         self.stats.probes_sent = self.stats.probes_sent.saturating_add(1);
         self.push_control(path, id, Body::NeedAck, reason::PROBE, 0);
     }
@@ -288,7 +297,7 @@ impl Engine {
                 .max(1_000_000);
             probe.next_send = self.now + Duration::from_nanos(wait);
             peer.probe = Some(probe);
-            self.send_probe(index, probe.id);
+            self.send_probe(probe.path, probe.id);
         }
         self.arm_peer(index, probe.next_send);
     }
@@ -309,8 +318,13 @@ impl Engine {
         peer.in_flight =
             peer.in_flight.saturating_sub(core::mem::take(&mut peer.in_flight_before_probe));
         peer.cleared_epoch = peer.epoch.saturating_sub(1);
-        peer.probe_interval_ns = peer.probe_interval_ns.saturating_mul(2).min(max_ns);
-        peer.next_probe = now + Duration::from_nanos(peer.probe_interval_ns);
+        if peer.recheck > 0 {
+            peer.recheck = peer.recheck.saturating_sub(1);
+            peer.next_probe = now;
+        } else {
+            peer.probe_interval_ns = peer.probe_interval_ns.saturating_mul(2).min(max_ns);
+            peer.next_probe = now + Duration::from_nanos(peer.probe_interval_ns);
+        }
         let (next, waiting) = (peer.next_probe, peer.waiting);
         self.serve_blocked(index);
         if waiting > 0 {

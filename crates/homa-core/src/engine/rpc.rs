@@ -70,6 +70,8 @@ pub(crate) struct Rpc {
     pub(crate) last_heard: Instant,
     /// When the first packet left.
     pub(crate) first_sent: Option<Instant>,
+    /// Client: the life (incarnation) of the server that may have the request; 0 = not known.
+    pub(crate) server_life: u32,
     /// Present interval between requests to the peer.
     pub(crate) interval_ns: u64,
     pub(crate) next_request: Instant,
@@ -122,6 +124,7 @@ impl Rpc {
             birth,
             last_heard: now,
             first_sent: None,
+            server_life: 0,
             interval_ns: 0,
             next_request: Instant::ZERO,
             deadline: None,

@@ -380,7 +380,7 @@ impl Engine {
         let own = self.is_own(&rpc.path);
         let unscheduled = start < rpc.tx.unscheduled;
         let (peer_index, key) = (rpc.peer, (rpc.tx.remaining(), rpc.birth));
-        let server = rpc.role == Role::Server;
+        let (server, path, id) = (rpc.role == Role::Server, rpc.path, rpc.id);
         let Some(peer) = self.peers.get_mut(peer_index) else {
             return false;
         };
@@ -396,7 +396,7 @@ impl Engine {
         if over || unproved {
             if unproved {
                 // Asking lets the client prove its address: at once, since its answer waits for that.
-                peer.last_charged = self.rpcs.get(index).map_or(0, |rpc| rpc.id);
+                peer.last_charged = Some((path, id));
                 let now = self.now;
                 self.arm_peer(peer_index, now);
             }
@@ -426,7 +426,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.get(index) else {
             return;
         };
-        let (id, earlier, epoch) = (rpc.id, rpc.charge, rpc.charge_epoch);
+        let (path, id, earlier, epoch) = (rpc.path, rpc.id, rpc.charge, rpc.charge_epoch);
         let Some(peer) = self.peers.get_mut(peer_index) else {
             return;
         };
@@ -436,7 +436,7 @@ impl Engine {
             peer.in_flight_before_probe = peer.in_flight_before_probe.saturating_sub(kept);
         }
         peer.in_flight = peer.in_flight.saturating_add(cost);
-        peer.last_charged = id;
+        peer.last_charged = Some((path, id));
         let present = peer.epoch;
         if let Some(rpc) = self.rpcs.get_mut(index) {
             rpc.charge = kept.saturating_add(cost);
@@ -451,7 +451,10 @@ impl Engine {
             return;
         };
         rpc.tx.sent = end;
-        rpc.first_sent.get_or_insert(self.now);
+        if rpc.first_sent.is_none() {
+            rpc.first_sent = Some(self.now);
+            rpc.server_life = self.peers.get(rpc.peer).map_or(0, |peer| peer.incarnation);
+        }
         rpc.last_heard = self.now;
         let idle = rpc.tx.is_idle();
         let interval_ns = rpc.interval_ns;
