@@ -1,0 +1,44 @@
+//! The smallest server and client, without a runtime.
+//!
+//! Run it with `cargo run -p homa-transport --example hello_blocking`.
+
+use std::thread;
+
+use homa::blocking::Endpoint;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // A server is an endpoint bound to an address. Port 0 lets the system choose a free one; a real
+    // service says "[::]:4000", which takes IPv4 and IPv6.
+    let server = Endpoint::bind("127.0.0.1:0")?;
+    let address = server.local_addr();
+
+    // Requests come whole. Any number of threads may accept at the same time; each request is
+    // answered whenever its answer is ready, in any order.
+    let serving = thread::spawn({
+        let server = server.clone();
+        move || {
+            while let Ok(Some(request)) = server.accept() {
+                let name = String::from_utf8_lossy(&request.body().to_vec()).into_owned();
+                // A client that has given up is no reason to stop serving.
+                if let Err(error) = request.reply(format!("hello, {name}")) {
+                    eprintln!("{error}");
+                }
+            }
+        }
+    });
+
+    // A client needs no connection: it names the server with each call.
+    let client = Endpoint::client()?;
+    let answer = client.call(address, "world")?;
+    println!("{}", answer.into_string()?);
+
+    // Closing makes `accept` return `None`, so the server's loop ends.
+    server.close();
+    serving.join().map_err(|_| "the server panicked")?;
+
+    // Errors say what happened, to which server, and whether the call may be repeated safely.
+    if let Err(error) = client.call(address, "anyone?") {
+        println!("{error}; may have been executed: {}", error.may_have_executed());
+    }
+    Ok(())
+}
