@@ -88,7 +88,7 @@ impl Engine {
         self.rpc_timers.remove(index);
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.references = peer.references.saturating_sub(1);
-            peer.last_heard = peer.last_heard.max(self.now);
+            peer.last_used = self.now;
         }
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
@@ -227,12 +227,23 @@ impl Engine {
                 self.starved.remove(index);
                 continue;
             };
+            // A peer that waits asks at least once per longest interval whether we live. One that did not is
+            // left to the timer, which gives it up.
+            let silence_max = self.config.timeout + self.config.resend_interval_max;
+            let heard = self.peers.get(rpc.peer).map_or(self.now, |peer| peer.last_heard);
+            if self.now >= heard.max(self.resumed_at) + silence_max {
+                rpc.rx.starved = false;
+                self.starved.remove(index);
+                self.arm(index, 0);
+                continue;
+            }
             let upto = rpc.rx.granted;
             if !self.memory.reserve(rpc, upto) {
                 return;
             }
             rpc.rx.starved = false;
             rpc.last_heard = self.now;
+            self.granter.touch(rpc);
             self.starved.remove(index);
             self.push_missing(index);
             self.arm(index, nanos(self.config.resend_interval));

@@ -49,6 +49,8 @@ pub(crate) struct Peer {
     /// RPCs that refer to it.
     pub(crate) references: u32,
     pub(crate) last_heard: Instant,
+    /// When the last RPC with it ended.
+    pub(crate) last_used: Instant,
 
     // Learned from the peer; forgotten when its incarnation changes.
     /// Random 24-bit number of its present life; 0 = unknown.
@@ -104,6 +106,7 @@ impl Peer {
             settings: PeerSettings::default(),
             references: 0,
             last_heard: now,
+            last_used: now,
             incarnation: 0,
             validated: false,
             received_bytes: 0,
@@ -283,7 +286,8 @@ impl PeerTable {
         Some(index)
     }
 
-    /// Looks at a few peers, going round, and drops those that are idle.
+    /// Looks at a few peers, going round, and drops those that are idle: for `peer_idle_min` if the
+    /// table is full, else for `peer_idle_max`.
     pub(crate) fn evict(&mut self, now: Instant, config: &Config) {
         let full = self.by_key.len() >= config.peers_max as usize;
         let idle_min = if full { config.peer_idle_min } else { config.peer_idle_max };
@@ -298,7 +302,7 @@ impl PeerTable {
             let idle = slot.as_ref().is_some_and(|peer| {
                 peer.references == 0
                     && peer.probe.is_none()
-                    && now.since(peer.last_heard) >= idle_min
+                    && now.since(peer.last_heard.max(peer.last_used)) >= idle_min
             });
             if idle && let Some(peer) = slot.take() {
                 self.by_key.remove(&peer.key);

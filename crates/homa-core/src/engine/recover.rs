@@ -50,6 +50,7 @@ impl Engine {
             self.next_planning = now + PLANNING_INTERVAL;
             self.plan_cutoffs();
             self.finished.rotate(now);
+            self.peers.evict(now, &self.config);
         }
         if !rx_drained {
             return;
@@ -91,6 +92,7 @@ impl Engine {
         };
         match need(rpc) {
             Need::Nothing => {}
+            Need::OurTurn if rpc.blocked_on_peer => self.blocked_due(index),
             Need::OurTurn => {
                 // Sending the last byte arms the timer again: until then nobody needs to be woken.
                 if let Some(rpc) = self.rpcs.get_mut(index) {
@@ -99,6 +101,21 @@ impl Engine {
                 self.schedule(index);
             }
             need => self.silence(index, need),
+        }
+    }
+
+    /// A message waits for room at its peer, or for the peer to prove its address. The peer is asked;
+    /// calls end when it does not answer, and so must responses, or they would stay for ever.
+    fn blocked_due(&mut self, index: u32) {
+        let Some(rpc) = self.rpcs.get(index).filter(|rpc| !rpc.is_client()) else {
+            return;
+        };
+        let heard = self.peers.get(rpc.peer).map_or(rpc.last_heard, |peer| peer.last_heard);
+        let limit = heard.max(rpc.last_heard).max(self.resumed_at) + self.config.response_silence;
+        if self.now >= limit {
+            self.give_up(index, Need::Acknowledgement);
+        } else {
+            self.arm_at(index, limit);
         }
     }
 

@@ -68,6 +68,9 @@ pub struct Stats {
     pub stale_incarnations: u64,
     /// Control packets dropped because too many were waiting.
     pub control_dropped: u64,
+    /// Control packets withheld from a peer that has not proved its address and has been sent three
+    /// times what came from it.
+    pub control_withheld: u64,
     /// Replies to packets about unknown RPCs suppressed by the rate limit.
     pub replies_suppressed: u64,
     /// `transmit_failed` for want of room.

@@ -168,8 +168,12 @@ impl Engine {
     fn control_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
         let priority = self.top_priority();
         while let Some(entry) = self.control.pop_front() {
-            let mut train = Train::new(&mut *segments, entry.path, priority, u32::MAX);
+            let room = self.control_room(&entry.path, &entry.body);
+            let mut train = Train::new(&mut *segments, entry.path, priority, room);
             match entry.body {
+                ControlBody::Packet(header) if header.encoded_bytes() > room as usize => {
+                    self.withhold_control();
+                }
                 ControlBody::Packet(header) => {
                     train.push(&header, None, (0, 0), 0, SegmentKind::Control);
                     self.more_control(&mut train);
@@ -181,6 +185,30 @@ impl Engine {
             }
         }
         None
+    }
+
+    /// Bytes of control packets that may go to the end of `path` now. A server sends a peer that has not
+    /// proved its address no more than a few times what came from it, in control packets too: a forged
+    /// sender must not draw questions to others. (A client has chosen its peer itself.)
+    fn control_room(&self, path: &Path, body: &ControlBody) -> u32 {
+        let from_server = match body {
+            ControlBody::Packet(header) => header.common.sender_id & 1 == 1,
+            ControlBody::Missing(key) => self
+                .rpcs
+                .resolve(*key)
+                .and_then(|index| self.rpcs.get(index))
+                .is_some_and(|rpc| !rpc.is_client()),
+        };
+        let limited = from_server && path.carriage == crate::addr::Carriage::Udp;
+        let peer = self.peer_of(path).and_then(|index| self.peers.get(index));
+        match peer.filter(|peer| limited && !peer.validated) {
+            Some(peer) => u32::try_from(peer.unvalidated_room()).unwrap_or(u32::MAX),
+            None => u32::MAX,
+        }
+    }
+
+    fn withhold_control(&mut self) {
+        self.stats.control_withheld = self.stats.control_withheld.saturating_add(1);
     }
 
     /// Adds the control packets that follow in the queue, as long as they fit.
@@ -206,7 +234,9 @@ impl Engine {
         let mut ask = |start: u32, length: u32| {
             let body = Body::Resend(Resend { offset: start, length, priority });
             let header = self.control_header(&rpc.path, rpc.id, body, echo, reason::NONE, 0);
-            train.push(&header, Some(key), (0, 0), 0, SegmentKind::Control)
+            let bytes = u32::try_from(header.encoded_bytes()).unwrap_or(u32::MAX);
+            train.total_bytes.saturating_add(bytes) <= train.limit_bytes
+                && train.push(&header, Some(key), (0, 0), 0, SegmentKind::Control)
         };
         let (mut gaps, mut tails, mut all) = (0u64, 0u64, 0u64);
         if rpc.state == State::Outgoing {
@@ -404,6 +434,9 @@ impl Engine {
                 return false;
             };
             let blocked = peer.blocked.set(&mut self.blocked_positions, index, key).is_ok();
+            if server {
+                self.arm(index, nanos(self.config.response_silence));
+            }
             if let Some(rpc) = self.rpcs.get_mut(index) {
                 rpc.blocked_on_peer = blocked;
             }
