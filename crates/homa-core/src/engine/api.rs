@@ -116,7 +116,9 @@ impl Engine {
         if !self.ports.contains_key(&path.local_port) {
             return Err(SendError::NoSuchPort);
         }
-        let peer = self.peer_or_new(now, &path).ok_or(SendError::PeersLimit)?;
+        let peers_full = self.peers.len() >= self.config.peers_max as usize;
+        let no_peer = if peers_full { SendError::PeersLimit } else { SendError::OutOfMemory };
+        let peer = self.peer_or_new(now, &path).ok_or(no_peer)?;
         if !self.is_own(&path) && length > crate::config::LINUX_MESSAGE_BYTES_MAX {
             return Err(SendError::PeerLimit { max: crate::config::LINUX_MESSAGE_BYTES_MAX });
         }
@@ -133,7 +135,9 @@ impl Engine {
             .priority_hint
             .map(|hint| hint.min(self.config.num_priorities.saturating_sub(1)));
         rpc.interval_ns = nanos(self.config.resend_interval);
-        let index = self.add_rpc(rpc).map_err(|_| SendError::RpcLimit)?;
+        let rpcs_full = self.rpcs.len() >= self.config.rpcs_max as usize;
+        let no_rpc = if rpcs_full { SendError::RpcLimit } else { SendError::OutOfMemory };
+        let index = self.add_rpc(rpc).map_err(|_| no_rpc)?;
         self.next_id = id.wrapping_add(2);
         self.client_ids.insert(id, index);
         self.stats.requests_sent = self.stats.requests_sent.saturating_add(1);

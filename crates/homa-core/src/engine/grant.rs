@@ -216,7 +216,8 @@ impl Granter {
     /// Updates the message's contribution to the total.
     fn count(&mut self, rpc: &mut Rpc) {
         let rx = &mut rpc.rx;
-        let now = rx.granted.saturating_sub(rx.data.received());
+        // What a starved message was sent is dropped, and asked for again when there is memory for it.
+        let now = if rx.starved { 0 } else { rx.granted.saturating_sub(rx.data.received()) };
         self.total_incoming = self
             .total_incoming
             .saturating_sub(u64::from(rx.counted_incoming))

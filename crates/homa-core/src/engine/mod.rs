@@ -167,9 +167,7 @@ impl Engine {
         let mut rng = Rng::new(seed);
         let incarnation = u32::try_from(rng.range(1..1 << 24)).unwrap_or(1);
         let (cutoffs, planner) = match &config.cutoffs {
-            CutoffSource::Fixed(cutoffs) => {
-                (cutoffs.clone().normalise(config.num_priorities), None)
-            }
+            CutoffSource::Fixed(cutoffs) => ((*cutoffs).normalise(config.num_priorities), None),
             CutoffSource::Automatic { interval, messages_min, drift_min_permille } => {
                 let settings = PlannerConfig {
                     interval: *interval,

@@ -150,7 +150,7 @@ mod tests {
     fn a_boundary_lies_exactly_at_the_unscheduled_limit() {
         let mut tx = Outgoing::new(10_000, 10_000, 4000, 1424);
         tx.granted = 10_000;
-        let mut boundaries = std::vec::Vec::new();
+        let mut boundaries = alloc::vec::Vec::new();
         while let Some((_, end)) = tx.next_new(1424) {
             boundaries.push(end);
             tx.sent = end;

@@ -71,7 +71,7 @@ impl Engine {
                 let id = header.common.local_id();
                 if let Some(index) = self.find_rpc(path, id) {
                     self.fail_rpc(index, FailReason::VersionMismatch { theirs });
-                } else if matches!(header.body, Body::Data(_)) {
+                } else if matches!(header.body, Body::Data(_)) && !self.client_ids.contains_key(&id) {
                     self.push_unknown(*path, id, reason::VERSION, u32::from(VERSION));
                 }
                 Err(DropReason::Version)

@@ -30,6 +30,10 @@ impl Engine {
         id: u64,
     ) -> Result<Received, DropReason> {
         let rpc = self.find_rpc(path, id);
+        if rpc.is_none() && self.client_ids.contains_key(&id) {
+            // Whoever it is, it is not the server: an answer could be turned against the call.
+            return Err(DropReason::WrongPeer);
+        }
         let extension = header.extension;
         let why = extension.map_or(reason::NONE, |extension| extension.reason);
         let value = extension.map_or(0, |extension| extension.value);

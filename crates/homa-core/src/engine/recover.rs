@@ -303,9 +303,17 @@ impl Engine {
         let timeout = peer.timeout(&self.config);
         let silent_since = probe.first_sent.max(peer.last_heard).max(self.resumed_at);
         if self.now >= silent_since + timeout {
-            self.peer_silent(index);
-            return;
+            // Answers that wait for a client to prove its address are kept as long as any others.
+            let answers_wait = !peer.validated && !peer.blocked.is_empty();
+            if !answers_wait || self.now >= silent_since + self.config.response_silence {
+                self.peer_silent(index);
+                return;
+            }
+            self.fail_clients_of(index, FailReason::Timeout, FAILURES_PER_CALL);
         }
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
         if self.now >= probe.next_send {
             probe.tries = probe.tries.saturating_add(1);
             let wait = nanos(self.config.resend_interval)

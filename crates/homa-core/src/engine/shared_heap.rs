@@ -163,7 +163,7 @@ mod tests {
             let mut positions = Positions::default();
             positions.try_reserve(20).unwrap();
             let mut heaps = [SharedHeap::default(), SharedHeap::default()];
-            let mut model = std::collections::BTreeMap::new();
+            let mut model = alloc::collections::BTreeMap::new();
             for (index, key, action) in steps {
                 let side = usize::from(action % 2);
                 if action < 2 {

@@ -306,23 +306,7 @@ impl Engine {
             let mut train = Train::new(&mut *segments, rpc.path, rpc.tx.retransmit_priority, limit);
             let peer = rpc.peer;
             let payload_max = self.payload_max(peer);
-            loop {
-                let Some(rpc) = self.rpcs.get_mut(index) else {
-                    break;
-                };
-                if rpc.state == State::Dead {
-                    break;
-                }
-                let Some((start, end)) = rpc.tx.next_retransmit(payload_max) else {
-                    break;
-                };
-                let bytes = wire_bytes(end.saturating_sub(start));
-                if train.fits(bytes, false).is_none() {
-                    rpc.tx.request_retransmit(start, end, rpc.tx.retransmit_priority, 0);
-                    break;
-                }
-                self.push_data(&mut train, index, (start, end), 0, true);
-            }
+            self.append_retransmissions(&mut train, index, payload_max);
             if let Some(rpc) = self.rpcs.get_mut(index)
                 && (rpc.tx.retransmit.is_empty() || rpc.state == State::Dead)
             {
@@ -338,6 +322,21 @@ impl Engine {
             }
         }
         None
+    }
+
+    /// Adds as much of what one message has to send again as fits.
+    fn append_retransmissions(&mut self, train: &mut Train<'_>, index: u32, payload_max: u32) {
+        while let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.state != State::Dead) {
+            let Some((start, end)) = rpc.tx.next_retransmit(payload_max) else {
+                return;
+            };
+            let bytes = wire_bytes(end.saturating_sub(start));
+            if train.fits(bytes, false).is_none() {
+                rpc.tx.request_retransmit(start, end, rpc.tx.retransmit_priority, 0);
+                return;
+            }
+            self.push_data(train, index, (start, end), 0, true);
+        }
     }
 
     /// New data: the best-ranked message first (or the oldest, in its share), then others to the same
