@@ -14,6 +14,8 @@ mod api;
 mod control;
 mod grant;
 mod incoming;
+#[cfg(test)]
+mod invariants;
 mod life;
 mod memory;
 mod outgoing;
