@@ -25,6 +25,9 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// The first part of the time, in which calls are made but not counted.
 const WARM_UP_SHARE: f64 = 0.2;
 
+/// Larger slowdowns count as this one.
+const SLOWDOWN_MAX_THOUSANDTHS: u64 = 1_000_000_000;
+
 /// What to offer.
 #[derive(Debug)]
 pub(crate) struct Offer<'a> {
@@ -186,7 +189,7 @@ impl<'a> Run<'a> {
         self.latency.record(time);
         let unloaded_us = interpolate(self.offer.unloaded, slot.size_bytes).max(1e-3);
         let slowdown = time.as_secs_f64() * 1e6 / unloaded_us;
-        let thousandths = (slowdown * 1e3).min(1e12) as u64;
+        let thousandths = (slowdown * 1e3).min(1e15) as u64;
         self.all.saturating_record(thousandths);
         let class = self.offer.classes_bytes.partition_point(|end| *end < slot.size_bytes);
         if let Some(class) = self.classes.get_mut(class) {
@@ -240,7 +243,8 @@ impl<'a> Run<'a> {
 
 /// A histogram of slowdowns in thousandths.
 fn slowdowns() -> Histogram<u64> {
-    Histogram::new(3).expect("3 significant digits are valid")
+    Histogram::new_with_bounds(1, SLOWDOWN_MAX_THOUSANDTHS, 3)
+        .expect("bounds of at least a factor of 2 and 3 digits are valid")
 }
 
 /// The time for a size between measured ones; beyond them, in proportion to the last two.
@@ -340,6 +344,9 @@ mod tests {
         // A fifth of the calls fell into the pause of 100 ms: their P99 shows nearly all of it.
         assert!(found.p99_us > 80_000.0, "{}", found.p99_us);
         assert!(found.p50_us < 10_000.0, "{}", found.p50_us);
+        // Against 10 µs unloaded, 80 ms are a slowdown of 8,000.
+        let slowdown = found.slowdown.unwrap();
+        assert!(slowdown.p99 > 8_000.0 && slowdown.p50 < 1_000.0, "{slowdown:?}");
         let classes: u64 = found.classes.iter().map(|class| class.count).sum();
         assert_eq!(classes, found.calls);
     }
