@@ -108,8 +108,8 @@ pub struct Config {
     pub request_ack_interval: Duration,
     /// A server gives an unacknowledged answer up after this. Default 5 s.
     pub response_silence: Duration,
-    /// A jump of the clock beyond this between two turns (process stopped, machine paused)
-    /// shifts all deadlines by the jump. Default 20 ms.
+    /// After a jump of the clock beyond this between two turns (process stopped, machine paused) the
+    /// silence of peers is counted anew. Deadlines given with calls stay. Default 20 ms.
     pub clock_jump_min: Duration,
 
     // At most once.
