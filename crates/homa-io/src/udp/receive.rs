@@ -23,6 +23,9 @@ pub(super) struct Receiver {
     /// As the kernel last told: a counter that wraps.
     drops_seen: u32,
     empty_receives: u32,
+    /// Packets come faster than they are fetched: a call looks until nothing is left. Otherwise it
+    /// returns with the first packet, whose answer must not wait for a look that finds nothing.
+    drains: bool,
 }
 
 impl Receiver {
@@ -32,17 +35,26 @@ impl Receiver {
             receives_per_call,
             drops_seen: 0,
             empty_receives: 0,
+            drains: false,
         }
     }
 }
 
 impl UdpDriver {
-    /// Receives until nothing is left or the batch is full.
+    /// Receives until nothing is left or the batch is full; while packets come one by one, only one.
     pub(super) fn receive_batch(&mut self, sink: &mut impl PacketSink) -> io::Result<RxStatus> {
-        for _ in 0..self.receiver.receives_per_call {
+        for count in 0..self.receiver.receives_per_call {
             match self.socket.recv(&mut self.receiver.buffer) {
-                Ok(Some(received)) => self.hand_over(&received, sink),
+                Ok(Some(received)) => {
+                    self.hand_over(&received, sink);
+                    if !self.receiver.drains {
+                        // Does the next call find another one at once?
+                        self.receiver.drains = true;
+                        return Ok(RxStatus::More);
+                    }
+                }
                 Ok(None) => {
+                    self.receiver.drains &= count > 1;
                     self.note_empty();
                     return Ok(RxStatus::Drained);
                 }

@@ -254,7 +254,8 @@ impl Handler<'_> {
         let number = Pattern::number_of(body.clone());
         let call = number as usize;
         let entry = self.ledger.calls.get(call).filter(|call| {
-            self.addresses.get(call.plan.client) == Some(&path.remote) && self.host == call.plan.server
+            self.addresses.get(call.plan.client) == Some(&path.remote)
+                && self.host == call.plan.server
         });
         let Some(plan) = entry.map(|entry| entry.plan) else {
             return self.forged(rpc, &path, shard);

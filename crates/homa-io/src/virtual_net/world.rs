@@ -602,7 +602,7 @@ impl World {
     fn send(&mut self, from: usize, packet: Packet) {
         self.packets += 1;
         if self.show_packets {
-            show(self.now_ns, from, &packet);
+            show(self.now_ns, self.addresses[from], "sent", &packet);
         }
         let entry = &mut self.hosts[from];
         let mut departed_ns = self.now_ns;
@@ -706,7 +706,9 @@ impl World {
                 (stranger, self.host_at(original.to))
             }
             2 => (stranger, self.host_at(original.to)),
-            3 => (from, Some(host)),
+            // What was told to a stranger, who asked with a copied incarnation, is not turned against its subject:
+            // against that only authentication helps.
+            3 if self.host_at(original.to).is_some() => (from, Some(host)),
             _ => {
                 bytes = (0..self.dice.below(200)).map(|_| self.dice.roll() as u8).collect();
                 (stranger, Some(host))
@@ -715,6 +717,9 @@ impl World {
         if let Some(to) = to {
             let at_ns = self.now_ns + self.default_link.delay_ns;
             let packet = self.packet_from(from, to, bytes);
+            if self.show_packets {
+                show(self.now_ns, from, "forged", &packet);
+            }
             self.schedule(at_ns, Happening::AtPort(to, packet));
         }
     }
@@ -733,14 +738,14 @@ impl World {
 }
 
 /// One line about a packet.
-fn show(now_ns: u64, from: usize, packet: &Packet) {
+fn show(now_ns: u64, from: SocketAddr, how: &str, packet: &Packet) {
     let length = u32::try_from(packet.bytes.len()).unwrap_or(u32::MAX);
     match homa_wire::Header::parse(&packet.bytes, length) {
         Ok(header) => eprintln!(
-            "{:>12} host {from} -> {} {length} B, id {:x}, {:?} {:?}",
+            "{:>12} {how} {from} -> {} {length} B, id {:x}, {:?} {:?}",
             now_ns, packet.to, header.common.sender_id, header.body, header.extension
         ),
-        Err(error) => eprintln!("{now_ns:>12} host {from} -> {} {length} B, {error:?}", packet.to),
+        Err(error) => eprintln!("{now_ns:>12} {how} {from} -> {} {length} B, {error:?}", packet.to),
     }
 }
 
