@@ -643,3 +643,37 @@ fn reserve(rpc: &mut Rpc, upto: u32, memory: &mut Memory) -> u32 {
 
 /// Messages looked at for one grant to the oldest.
 const FIFO_LOOKS: usize = 16;
+
+#[cfg(test)]
+impl Granter {
+    /// What must hold whenever [`Granter::run`] has nothing to do.
+    pub(crate) fn check_invariants(&self, rpcs: &RpcTable, config: &Config) {
+        let live =
+            || (0..rpcs.capacity() as u32).filter_map(|index| Some((index, rpcs.get(index)?)));
+        let counted: u64 = live().map(|(_, rpc)| u64::from(rpc.rx.counted_incoming)).sum();
+        assert_eq!(counted, self.total_incoming, "contributions and total");
+        assert!(self.active.len() <= usize::from(config.max_overcommit));
+        for (index, rpc) in live() {
+            let state = rpc.rx.grant_state;
+            assert_eq!(self.active.contains(&index), state == GrantState::Active, "{index}");
+            let managed = rpc.rx.sender != u32::MAX;
+            assert_eq!(managed, state != GrantState::Out, "{index}");
+            let incoming = rpc.state == crate::engine::rpc::State::Incoming;
+            let grantable = incoming && !rpc.rx.is_complete() && rpc.rx.granted < rpc.rx.length();
+            assert!(managed || !grantable || rpc.rx.starved, "{index} is not managed: {rpc:?}");
+            assert!(incoming || !managed, "{index} is over but managed");
+        }
+        for (number, sender) in (0..).zip(&self.senders) {
+            let of_sender = |state| {
+                let here = live().filter(|(_, rpc)| rpc.rx.sender == number);
+                here.filter(|(_, rpc)| state == rpc.rx.grant_state).count() as u32
+            };
+            let Some(sender) = sender else { continue };
+            let (active, queued) = (of_sender(GrantState::Active), of_sender(GrantState::Queued));
+            assert_eq!((sender.active, sender.members), (active, active + queued));
+            assert_eq!(self.waiting_senders.contains(number), queued > 0);
+        }
+        let free = self.active.len() < usize::from(config.max_overcommit);
+        assert!(!free || self.waiting_senders.is_empty(), "a slot is free but somebody waits");
+    }
+}
