@@ -98,6 +98,25 @@ fn requests_for_missing_data_never_become_rare() {
 }
 
 #[test]
+fn new_data_ends_the_back_off() {
+    let mut solo = solo();
+    let from = address(9, 900);
+    let _ = solo.data(from, 1000, 8000, (0, 1000));
+    solo.advance(203);
+    let _ = solo.data(from, 1000, 8000, (1000, 2000));
+    let begin = solo.now;
+    let sent = solo.advance(40);
+    let at: Vec<u64> = sent
+        .iter()
+        .filter(|sent| sent.resend().is_some())
+        .map(|sent| (sent.at - begin) / MS)
+        .filter(|at| *at > 0)
+        .collect();
+    let gaps: Vec<u64> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps.contains(&5) && gaps.contains(&10), "short intervals again: {at:?}");
+}
+
+#[test]
 fn nothing_is_requested_while_the_turn_is_ours() {
     let config = Config { max_overcommit: 1, window_bytes: 100_000, ..Config::default() };
     let mut solo = Solo::new(config);
