@@ -10,6 +10,9 @@ use super::pattern::Pattern;
 use crate::shard::{EventHandler, ShardView};
 use crate::{Body, Message};
 
+/// After this time a forgetful application drops a request.
+const FORGETFUL_NS: u64 = 3_000_000_000;
+
 /// What the server does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Response {
@@ -27,7 +30,7 @@ pub enum Response {
     },
     /// It drops the request.
     Rejected,
-    /// It keeps the request for ever.
+    /// It forgets the request, and drops it after three seconds.
     Never,
 }
 
@@ -89,6 +92,8 @@ pub(super) enum Task {
     Supply { rpc: RpcKey, pattern: Pattern, from: u32, piece_bytes: u32, gap_ns: u64 },
     /// Read what has arrived.
     Read { rpc: RpcKey, upto: u32 },
+    /// Drop the request unanswered.
+    Drop { rpc: RpcKey },
     /// Give the call up.
     Abort { call: usize },
 }
@@ -206,6 +211,7 @@ impl Handler<'_> {
     pub(super) fn perform(&mut self, task: Task, shard: &mut ShardView<'_>) {
         match task {
             Task::Reply { rpc, call } => self.reply(rpc, call, shard),
+            Task::Drop { rpc } => self.drop_request(rpc, shard),
             Task::Supply { rpc, pattern, from, piece_bytes, gap_ns } => {
                 let upto = pattern.length().min(from.saturating_add(piece_bytes));
                 let supplied = pattern
@@ -272,13 +278,8 @@ impl Handler<'_> {
             Response::After { service_ns } | Response::InPieces { service_ns, .. } => {
                 self.app.later.push((at + service_ns, Task::Reply { rpc, call }));
             }
-            Response::Rejected => {
-                let _ = shard.abort(rpc, FailReason::Rejected);
-                if let Some(watch) = self.watch(rpc) {
-                    watch.over = true;
-                }
-            }
-            Response::Never => {}
+            Response::Rejected => self.drop_request(rpc, shard),
+            Response::Never => self.app.later.push((at + FORGETFUL_NS, Task::Drop { rpc })),
         }
     }
 
@@ -292,6 +293,14 @@ impl Handler<'_> {
         let _ = shard.send_response(rpc, Body::from("who are you?"));
         if let Some(watch) = self.watch(rpc) {
             watch.outgoing = Some(12);
+        }
+    }
+
+    fn drop_request(&mut self, rpc: RpcKey, shard: &mut ShardView<'_>) {
+        if let Some(watch) = self.app.watched.get_mut(&rpc).filter(|watch| !watch.over) {
+            watch.over = true;
+            // Nobody may wait for it any more: then there is nothing to drop.
+            let _ = shard.abort(rpc, FailReason::Rejected);
         }
     }
 

@@ -93,6 +93,7 @@ enum Happening {
     Boot(usize),
     Mtu(MtuChange),
     Close(usize),
+    Pause(usize, u64),
 }
 
 #[derive(Debug)]
@@ -133,6 +134,7 @@ struct Host {
     /// Counters of earlier lives.
     past: Vec<Stats>,
     rx_dropped: u64,
+    refusals: RefusalRates,
 }
 
 /// Hosts on a network, with a clock that only this moves.
@@ -155,8 +157,12 @@ pub struct World {
     pub late_ns: u64,
     /// Chance, in a million packets to a host that is down, that the sender is told.
     pub icmp_ppm: u32,
+    /// Steps after which time stands still: a bound against engines that never come to rest.
+    pub steps_max: u64,
     /// Shows every packet sent, one line each, on standard error.
     pub show_packets: bool,
+    steps: u64,
+    late_copies: u64,
     dice: Dice,
     /// What became of the calls.
     pub ledger: Ledger,
@@ -179,6 +185,9 @@ impl World {
             late_ppm: 0,
             late_ns: 0,
             icmp_ppm: 0,
+            steps_max: u64::MAX,
+            steps: 0,
+            late_copies: 0,
             show_packets: false,
             dice: Dice::new(seed),
             ledger: Ledger::default(),
@@ -213,6 +222,7 @@ impl World {
             turns: 0,
             past: Vec::new(),
             rx_dropped: 0,
+            refusals: RefusalRates::default(),
         });
         self.boot(index);
         index
@@ -263,6 +273,11 @@ impl World {
         self.hosts[host].paused_until_ns = until_ns;
     }
 
+    /// A host is stopped from `at_ns` until `until_ns`.
+    pub fn pause_at(&mut self, host: usize, at_ns: u64, until_ns: u64) {
+        self.schedule(at_ns, Happening::Pause(host, until_ns));
+    }
+
     /// Changes a path at `at_ns`.
     pub fn change_mtu(&mut self, at_ns: u64, change: MtuChange) {
         self.schedule(at_ns, Happening::Mtu(change));
@@ -270,6 +285,7 @@ impl World {
 
     /// From now on the system refuses transmissions of a host.
     pub fn refuse(&mut self, host: usize, rates: RefusalRates) {
+        self.hosts[host].refusals = rates;
         if let Some(shard) = &mut self.hosts[host].shard {
             shard.driver_mut().refusals = rates;
         }
@@ -289,6 +305,16 @@ impl World {
     /// Packets that were sent.
     pub fn packets(&self) -> u64 {
         self.packets
+    }
+
+    /// Whether more than `steps_max` steps were taken.
+    pub fn is_exhausted(&self) -> bool {
+        self.steps > self.steps_max
+    }
+
+    /// Packets that were repeated much later.
+    pub fn late_copies(&self) -> u64 {
+        self.late_copies
     }
 
     /// Turns a host has taken.
@@ -328,7 +354,7 @@ impl World {
 
     /// Lets time pass until `until_ns`.
     pub fn run_until(&mut self, until_ns: u64) {
-        while self.future.peek().is_some_and(|Reverse(entry)| entry.at_ns <= until_ns) {
+        while self.future.peek().is_some_and(|Reverse(entry)| entry.at_ns <= until_ns) && !self.is_exhausted() {
             self.step();
         }
         self.now_ns = self.now_ns.max(until_ns);
@@ -338,7 +364,7 @@ impl World {
     pub fn run_calls(&mut self, limit_ns: u64) -> bool {
         while self.ledger.open > 0 {
             match self.future.peek() {
-                Some(Reverse(entry)) if entry.at_ns <= limit_ns => self.step(),
+                Some(Reverse(entry)) if entry.at_ns <= limit_ns && !self.is_exhausted() => self.step(),
                 _ => return false,
             }
         }
@@ -381,6 +407,7 @@ impl World {
             return;
         };
         self.now_ns = at_ns;
+        self.steps += 1;
         match what {
             Happening::Wake(host) if self.hosts[host].wake_ns == Some(at_ns) => {
                 self.hosts[host].wake_ns = None;
@@ -401,6 +428,7 @@ impl World {
             Happening::Boot(host) => self.boot(host),
             Happening::Mtu(change) => self.apply_mtu(change),
             Happening::Close(host) => self.close_now(host),
+            Happening::Pause(host, until_ns) => self.pause(host, until_ns),
         }
     }
 
@@ -421,6 +449,7 @@ impl World {
         let mut driver =
             VirtualDriver::new(plan.address, plan.carriage, plan.rx_buffer_bytes, seed ^ 1);
         driver.backlog_max_bytes = plan.tx_queue_bytes;
+        driver.refusals = entry.refusals;
         entry.app = App::new(plan.read_delay_ns, entry.past.len());
         entry.shard = Some(Shard::new(engine, driver));
         self.wake(host, self.now_ns);
@@ -635,6 +664,7 @@ impl World {
             self.schedule(at_ns, Happening::AtPort(to, packet.clone()));
         }
         if self.dice.hits_ppm(self.late_ppm) {
+            self.late_copies += 1;
             self.schedule(departed_ns + self.late_ns, Happening::AtPort(to, packet.clone()));
         }
         let at_ns = departed_ns + link.flight_ns(&mut self.dice);
