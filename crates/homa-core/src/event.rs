@@ -267,7 +267,8 @@ pub enum Event {
         /// Bytes below this may be forgotten.
         upto: u32,
     },
-    /// The RPC's key is dead now: forget what was kept for it. Comes last, exactly once.
+    /// The RPC's key is dead now: forget what was kept for it. Comes last, exactly once. A request that
+    /// was over before anybody heard of it has no other event than this, if bytes of it were placed.
     Ended {
         /// The RPC.
         rpc: RpcKey,

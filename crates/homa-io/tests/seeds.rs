@@ -23,7 +23,7 @@ const LIMIT_NS: u64 = 200 * SECOND;
 /// A world that takes more steps than this never comes to rest.
 const STEPS_MAX: u64 = 20_000_000;
 /// Failing worlds after which the rest is not tried.
-const FAILURES_MAX: usize = 5;
+const FAILURES_MAX: usize = 8;
 
 /// What a set of worlds has reached.
 #[derive(Debug, Default)]
@@ -360,7 +360,8 @@ fn unexcused(call: usize, world: &World) -> Option<String> {
         Some(CallEnd::Answered) => true,
         Some(CallEnd::Failed(FailReason::DeadlineExceeded)) => entry.plan.deadline_ns.is_some(),
         Some(CallEnd::Aborted) => entry.plan.abort_after_ns.is_some(),
-        Some(CallEnd::Failed(FailReason::Rejected)) => entry.plan.response == Response::Rejected,
+        // In the packet format of Linux a server cannot say that it dropped a request.
+        Some(CallEnd::Failed(FailReason::Rejected | FailReason::Forgotten)) => entry.plan.response == Response::Rejected,
         _ => false,
     };
     (!excused).then(|| format!("call {call} ended with {:?} at {} ns: {:?}", entry.end, entry.ended_ns, entry.plan))

@@ -473,8 +473,9 @@ fn next_event(rpc: &mut Rpc) -> Option<Event> {
         }
     }
     if !rpc.announced {
-        *pending = Default::default();
-        return None;
+        // Whoever keeps the bytes that were placed has to learn that they are not wanted.
+        let ended = core::mem::take(pending).ended && rpc.rx.data.received() > 0;
+        return ended.then_some(Event::Ended { rpc: key });
     }
     if core::mem::take(&mut pending.progress) {
         return Some(Event::BodyProgress { rpc: key, contiguous_upto: rpc.rx.data.contiguous() });

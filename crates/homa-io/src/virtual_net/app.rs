@@ -200,7 +200,7 @@ impl EventHandler for Handler<'_> {
             }
             Event::Failed { rpc, cookie, reason } => self.failed(rpc, cookie, reason, shard),
             Event::Released { rpc, upto } => self.released(rpc, upto),
-            Event::Ended { rpc } => self.ended(rpc),
+            Event::Ended { rpc } => self.ended(rpc, shard),
             other => self.ledger.violation(format!("unexpected event {other:?}")),
         }
     }
@@ -427,8 +427,12 @@ impl Handler<'_> {
         }
     }
 
-    fn ended(&mut self, rpc: RpcKey) {
+    fn ended(&mut self, rpc: RpcKey, shard: &ShardView<'_>) {
         let Some(watch) = self.app.watched.remove(&rpc) else {
+            if shard.store().incoming(rpc).is_some() {
+                // It was over before it was announced; bytes of it were here.
+                return;
+            }
             return self.complain(rpc, "an RPC ended that was not known, or twice");
         };
         if watch.outgoing.is_some_and(|length| watch.released != length) {
