@@ -60,7 +60,9 @@ fn draw(curves: &[Curve], workload: &str) -> Result<String, Failure> {
         let area = SVGBackend::with_string(&mut svg, (WIDTH, HEIGHT)).into_drawing_area();
         area.fill(&WHITE)?;
         let last = sizes.len().saturating_sub(1).max(1) as f64;
-        let vertical = (lowest.max(0.01) * 0.9..highest * 1.3).log_scale();
+        let lowest = lowest.max(0.01) * 0.9;
+        // The upper quarter stays free for the legend.
+        let vertical = (lowest..highest * (highest / lowest).powf(0.35)).log_scale();
         let mut chart = ChartBuilder::on(&area)
             .caption(format!("Slowdown by message size, workload {workload}"), ("sans-serif", 22))
             .margin(16)
@@ -83,6 +85,7 @@ fn draw(curves: &[Curve], workload: &str) -> Result<String, Failure> {
         }
         chart
             .configure_series_labels()
+            .position(SeriesLabelPosition::UpperRight)
             .background_style(WHITE.mix(0.8))
             .border_style(BLACK)
             .draw()?;
