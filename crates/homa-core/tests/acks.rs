@@ -241,6 +241,28 @@ fn a_response_to_a_client_that_never_proves_its_address_is_given_up() {
 }
 
 #[test]
+fn a_new_life_of_a_client_has_to_prove_its_address_again() {
+    let mut solo = solo();
+    let from = address(9, 900);
+    let proved = solo.request(from, 10, 100);
+    let sent = solo.answer(proved, 30_000);
+    assert!(sent.iter().filter(|sent| sent.is_data()).count() > 20);
+    let _ = solo.control(from, 10, Body::Ack(Ack::default()), 0, 0);
+    let mut header = solo.data_header(from, 20, 100, 0);
+    header.common.incarnation = THEIRS ^ 1;
+    let Body::Data(data) = &mut header.body else { unreachable!() };
+    data.echo = 0;
+    solo.events();
+    let _ = solo.header(from, &header, 100);
+    let rpc = match solo.events()[..] {
+        [.., Event::RequestArrived { rpc }] => rpc,
+        ref other => panic!("{other:?}"),
+    };
+    let sent = solo.answer(rpc, 30_000);
+    assert!(sent.iter().filter(|sent| sent.is_data()).count() <= 1, "no reflection");
+}
+
+#[test]
 fn a_client_that_proves_its_address_gets_a_long_response() {
     let mut net = Net::new(&Config::default(), 2);
     net.hosts[1].service = Service::Reply(500_000);
