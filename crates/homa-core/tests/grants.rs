@@ -162,6 +162,16 @@ fn room_goes_to_the_best_needy_message_before_the_one_whose_data_made_it() {
 }
 
 #[test]
+fn room_that_the_data_of_a_displaced_message_makes_goes_to_needy_ones() {
+    let config = Config { max_incoming_bytes: 100_000, window_bytes: 80_000, ..levels(8, 1) };
+    let mut host = Host::new(config);
+    let (a, b) = (host.remote(1, 1), host.remote(2, 1));
+    assert_eq!(offsets(&begin(&mut host, &a, 2, 600_000, FULL)), [(2, FULL + 80_000)]);
+    assert_eq!(offsets(&begin(&mut host, &b, 4, 500_000, FULL)), [(4, FULL + 20_000)]);
+    assert_eq!(offsets(&more(&mut host, &a, 2, 600_000, FULL..3 * FULL)), [(4, 3 * FULL + 20_000)]);
+}
+
+#[test]
 fn needy_messages_are_served_in_rank_order() {
     let (mut host, [a, _, _]) = crowded();
     // a ends: 80,000 bytes of room, all for c, which wants as much; the rest would be b's.

@@ -113,6 +113,15 @@ fn a_short_message_never_waits_for_the_clock() {
 }
 
 #[test]
+fn a_short_message_asks_to_be_sent_now_although_the_clock_holds_others_back() {
+    let (mut host, _) = busy(paced());
+    assert_eq!(host.engine.poll_timeout().unwrap().1, WakeReason::Pacer);
+    let remote = host.remote(2, 1);
+    host.call(&remote, 10);
+    assert_eq!(host.engine.poll_timeout(), Some((host.now(), WakeReason::Transmit)));
+}
+
+#[test]
 fn a_short_message_does_not_wait_behind_the_end_of_a_long_one() {
     let mut host = Host::new(paced());
     let (a, b) = (host.remote(1, 1), host.remote(2, 1));
@@ -127,11 +136,12 @@ fn a_short_message_does_not_wait_behind_the_end_of_a_long_one() {
 
 #[test]
 fn a_short_message_does_not_wait_for_the_turn_of_the_oldest() {
-    let mut host = Host::new(Config { pacer_fifo_permille: 500, ..paced() });
+    // Two trains of the second message earn the first its turn.
+    let mut host = Host::new(Config { pacer_fifo_permille: 250, ..paced() });
     let (a, b, c) = (host.remote(1, 1), host.remote(2, 1), host.remote(3, 1));
     host.call(&a, 900_000);
     host.call(&b, 40_000);
-    host.pass_ns(7_000);
+    assert_eq!(ids(&host.sent()).len(), 1);
     host.call(&c, 900);
     assert_eq!(data_bytes(&host.sent()), 900);
 }

@@ -256,6 +256,20 @@ fn a_call_to_a_peer_of_which_nothing_is_known_is_not_held_back() {
     assert_eq!(data_bytes(&host.sent()), 40_000);
 }
 
+#[test]
+fn responses_that_wait_for_a_peer_that_fell_silent_end_together() {
+    let mut host = Host::new(exact());
+    let remote = host.remote(1, 1);
+    for n in 0..100 {
+        host.serve(&remote, 2 + 2 * n, 10, 40_000);
+    }
+    assert_eq!(data_bytes(&host.sent()), FITS);
+    host.pass_ms(13_000);
+    host.events();
+    assert_eq!(host.stats().live_rpcs, 0);
+    assert!(host.stats().responses_abandoned >= 100);
+}
+
 /// A call of 10,000 bytes over a path that is said to take 9,000 bytes but swallows such packets.
 fn into_a_black_hole() -> (Host, Remote, u64) {
     let mut host = Host::new(exact());
