@@ -232,11 +232,11 @@ fn a_call_moved_out_of_its_runtime_is_driven_by_the_guard() {
         let mut call = Box::pin(client.start(server, "late"));
         // Polled once, so that a task drives.
         let _ = timeout(Duration::ZERO, &mut call).await.map(drop);
-        client.start(server, "later")
+        Some(client.start(server, "later"))
     });
     drop(runtime);
     let second = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    assert_eq!(second.block_on(timeout_call(call)).unwrap(), "later");
+    assert_eq!(second.block_on(timeout_call(call.unwrap())).unwrap(), "later");
 }
 
 async fn timeout_call(call: homa::Call) -> Result<homa::Message, CallError> {

@@ -11,9 +11,10 @@ use std::task::{Context, Poll, Waker};
 use homa_sys::{TimerFd, monotonic_ns};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::RuntimeFlavor;
 
 use crate::drive::seat::{Blocked, Joined, Kind, NEVER_NS, Tenure};
-use crate::drive::wait::{Attendance, Host};
+use crate::drive::wait::{Attendance, Host, Spun};
 use crate::shared::core::Core;
 
 /// Turns in a row before other tasks of the runtime get their turn.
@@ -28,7 +29,8 @@ pub(crate) fn ensure_task(core: &Arc<Core>) {
     if core.has_task.swap(true, Ordering::AcqRel) {
         return;
     }
-    match DriverTask::new(core) {
+    let may_spin = runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
+    match DriverTask::new(core, may_spin) {
         Ok(task) => drop(runtime.spawn(task)),
         // Without descriptors the guard drives.
         Err(_) => core.has_task.store(false, Ordering::Release),
@@ -44,6 +46,11 @@ struct DriverTask {
     /// When the timer fires, if it is armed.
     armed_ns: u64,
     place: Place,
+    /// The runtime has one thread, so that looking for packets for a while disturbs nobody else.
+    may_spin: bool,
+    /// While it looks for packets: until when.
+    spin_until_ns: u64,
+    asleep_since_ns: u64,
 }
 
 #[derive(Debug)]
@@ -55,14 +62,14 @@ enum Place {
 
 /// What a series of turns has come to.
 enum Step {
-    /// Let other tasks run, then go on.
-    Yield,
-    /// Sleep.
+    /// Let other tasks run, so many of which were woken, then go on.
+    Yield { woke: usize },
+    /// Nothing to do.
     Sleep,
 }
 
 impl DriverTask {
-    fn new(core: &Arc<Core>) -> io::Result<Self> {
+    fn new(core: &Arc<Core>, may_spin: bool) -> io::Result<Self> {
         let socket = core.socket.try_clone()?;
         Ok(Self {
             core: Arc::downgrade(core),
@@ -70,6 +77,9 @@ impl DriverTask {
             timer: watch(TimerFd::new()?)?,
             armed_ns: NEVER_NS,
             place: Place::None,
+            may_spin,
+            spin_until_ns: 0,
+            asleep_since_ns: 0,
         })
     }
 
@@ -101,22 +111,23 @@ impl DriverTask {
         matches!(self.place, Place::Seat(..))
     }
 
-    /// Turns while there is something to do.
+    /// Turns until somebody was woken or there is nothing to do.
     fn drive(&mut self, core: &Core, context: &mut Context<'_>) -> Step {
         self.drain_timer(context);
-        let mut woke = false;
         for _ in 0..TURNS_MAX {
             // Forgotten before the socket is emptied, so that what comes then is noticed.
             if let Poll::Ready(Ok(mut ready)) = self.socket.poll_read_ready(context) {
                 ready.clear_ready();
             }
             let turned = core.turn();
-            woke |= turned.woke;
+            if turned.woke > 0 {
+                return Step::Yield { woke: turned.woke };
+            }
             if !turned.more && self.socket.poll_read_ready(context).is_pending() {
-                return if woke { Step::Yield } else { Step::Sleep };
+                return Step::Sleep;
             }
         }
-        Step::Yield
+        Step::Yield { woke: 0 }
     }
 
     fn drain_timer(&mut self, context: &mut Context<'_>) {
@@ -140,12 +151,49 @@ impl DriverTask {
         until_ns > monotonic_ns() && self.timer.get_ref().arm(until_ns).is_ok()
     }
 
-    /// Prepares to be polled again soon: others may take the seat in between, and nobody needs to
-    /// kick.
-    fn yield_seat(&self) {
+    /// Lets everything else that is ready in the runtime run first. Others may take the seat in
+    /// between, and nobody needs to kick.
+    fn yield_now(&self, context: &mut Context<'_>) {
         if let Place::Seat(tenure, _) = &self.place {
             // Evicted: noticed by the next poll.
             let _ = tenure.fall_asleep(0);
+        }
+        let yielding = std::pin::pin!(tokio::task::yield_now());
+        if yielding.poll(context).is_ready() {
+            context.waker().wake_by_ref();
+        }
+    }
+
+    /// Somebody was woken: more packets may come soon.
+    fn begin_spin(&mut self, core: &Core) {
+        let spin_ns = if self.may_spin { core.spin_ns() } else { 0 };
+        if self.spin_until_ns != 0 && core.learns_to_spin() {
+            core.spun(Spun::Paid);
+        }
+        self.spin_until_ns = match spin_ns {
+            0 => 0,
+            _ => monotonic_ns().saturating_add(spin_ns),
+        };
+    }
+
+    /// Whether to look again before sleeping.
+    fn spins(&mut self, core: &Core) -> bool {
+        if self.spin_until_ns == 0 {
+            return false;
+        }
+        if monotonic_ns() < self.spin_until_ns {
+            return true;
+        }
+        self.spin_until_ns = 0;
+        core.spun(Spun::Failed);
+        false
+    }
+
+    /// Learns from the sleep that a packet ended.
+    fn note_sleep(&mut self, core: &Core) {
+        if self.asleep_since_ns != 0 {
+            core.spun(Spun::Slept(monotonic_ns().saturating_sub(self.asleep_since_ns)));
+            self.asleep_since_ns = 0;
         }
     }
 }
@@ -169,19 +217,31 @@ impl Future for DriverTask {
             return Poll::Ready(());
         }
         core.task_returns.store(false, Ordering::Relaxed);
+        task.note_sleep(&core);
         while !core.is_closed() && task.take_seat(&core, context.waker()) {
             let attendance = Attendance::begin(&*core);
             let step = task.drive(&core, context);
             drop(attendance);
             match step {
-                Step::Yield => {
-                    task.yield_seat();
-                    // Those just woken run first; what they submit is sent together.
-                    core.task_returns.store(true, Ordering::Relaxed);
-                    context.waker().wake_by_ref();
+                Step::Yield { woke } => {
+                    if woke > 0 {
+                        task.begin_spin(&core);
+                    }
+                    // What several submit is sent together when they have run.
+                    core.task_returns.store(woke > 1, Ordering::Relaxed);
+                    task.yield_now(context);
                     return Poll::Pending;
                 }
-                Step::Sleep if task.fall_asleep() => return Poll::Pending,
+                Step::Sleep if task.spins(&core) => {
+                    task.yield_now(context);
+                    return Poll::Pending;
+                }
+                Step::Sleep if task.fall_asleep() => {
+                    if task.may_spin && core.learns_to_spin() {
+                        task.asleep_since_ns = monotonic_ns();
+                    }
+                    return Poll::Pending;
+                }
                 Step::Sleep => {}
             }
         }

@@ -41,8 +41,8 @@ pub(crate) trait Host {
 pub(crate) struct Turned {
     /// Something was received.
     pub(crate) received: bool,
-    /// Somebody was woken.
-    pub(crate) woke: bool,
+    /// How many were woken.
+    pub(crate) woke: usize,
     /// There is more to do at once: sleep would be in vain.
     pub(crate) more: bool,
 }

@@ -127,7 +127,7 @@ impl PendingCall {
                 if let Err(error) = self.handle.check_open() {
                     return Poll::Ready(Err(error));
                 }
-                if self.handle.now_ns() >= order.deadline_ns {
+                if self.handle.is_past(order.deadline_ns) {
                     return Poll::Ready(Err(CallError::DeadlineExceeded { server: self.server }));
                 }
                 let (calls, bytes) = (self.handle.calls(), order.charge_bytes());
@@ -250,7 +250,7 @@ fn check(handle: &Handle, server: SocketAddr, order: &Order) -> Result<(), CallE
         Err(CallError::EmptyMessage { server })
     } else if length_bytes > u64::from(max_bytes) {
         Err(CallError::TooLong { server, max_bytes })
-    } else if handle.now_ns() >= order.deadline_ns {
+    } else if handle.is_past(order.deadline_ns) {
         Err(CallError::DeadlineExceeded { server })
     } else {
         Ok(())

@@ -1,6 +1,6 @@
 //! Many calls of one thread, with one queue of those that are ready.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
@@ -47,21 +47,68 @@ impl Queue {
 pub(crate) struct Completions {
     handle: Handle,
     queue: Arc<Queue>,
-    calls: HashMap<u64, PendingCall>,
-    last_id: u64,
+    calls: Calls,
+}
+
+/// Calls by number: place and use of the place, so that a number is never used twice.
+#[derive(Debug, Default)]
+struct Calls {
+    places: Vec<(u32, Option<PendingCall>)>,
+    free: Vec<u32>,
+    length: usize,
+}
+
+impl Calls {
+    /// The number of a place that is free until it is filled.
+    fn reserve(&mut self) -> u64 {
+        let place = self.free.last().copied().unwrap_or_else(|| {
+            let place = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+            self.places.push((0, None));
+            self.free.push(place);
+            place
+        });
+        let uses = self.places.get(place as usize).map_or(0, |(uses, _)| *uses);
+        u64::from(uses) << 32 | u64::from(place)
+    }
+
+    /// Fills the place reserved last.
+    fn fill(&mut self, id: u64, call: PendingCall) {
+        if let Some(entry) = self.get_mut(id) {
+            *entry = Some(call);
+            self.free.pop();
+            self.length += 1;
+        }
+    }
+
+    fn get_mut(&mut self, id: u64) -> Option<&mut Option<PendingCall>> {
+        let (place, uses) = (id & u64::from(u32::MAX), id >> 32);
+        let entry = self.places.get_mut(usize::try_from(place).ok()?)?;
+        (u64::from(entry.0) == uses).then_some(&mut entry.1)
+    }
+
+    fn remove(&mut self, id: u64) -> Option<PendingCall> {
+        let call = self.get_mut(id)?.take()?;
+        let place = u32::try_from(id & u64::from(u32::MAX)).ok()?;
+        if let Some(entry) = self.places.get_mut(place as usize) {
+            entry.0 = entry.0.wrapping_add(1);
+        }
+        self.free.push(place);
+        self.length -= 1;
+        Some(call)
+    }
 }
 
 impl Completions {
     pub(crate) fn new(handle: Handle) -> Self {
-        Self { handle, queue: Arc::default(), calls: HashMap::new(), last_id: 0 }
+        Self { handle, queue: Arc::default(), calls: Calls::default() }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.calls.len()
+        self.calls.length
     }
 
     pub(crate) fn abort(&mut self, id: u64) -> bool {
-        self.calls.remove(&id).is_some()
+        self.calls.remove(id).is_some()
     }
 
     /// Adds a call that is sent with the next flush; to be polled until it has room.
@@ -71,8 +118,7 @@ impl Completions {
         body: Body,
         options: CallOptions,
     ) -> Starting<'_> {
-        self.last_id += 1;
-        let id = self.last_id;
+        let id = self.calls.reserve();
         let queue = Some((Arc::clone(&self.queue), id));
         let call = self.handle.start_later(server, body, options, CallMode::Whole, queue);
         Starting { completions: self, call: Some(call), id }
@@ -83,7 +129,7 @@ impl Completions {
         waker: &Waker,
     ) -> Poll<Option<(u64, Result<Message, CallError>)>> {
         loop {
-            if self.calls.is_empty() {
+            if self.calls.length == 0 {
                 return Poll::Ready(None);
             }
             if self.handle.is_forked() {
@@ -95,9 +141,9 @@ impl Completions {
             };
             self.handle.flush_if_old();
             // A call that was aborted may still be in the queue.
-            let Some(call) = self.calls.get_mut(&id) else { continue };
+            let Some(Some(call)) = self.calls.get_mut(id) else { continue };
             if let Poll::Ready(answer) = call.poll_message(waker) {
-                self.calls.remove(&id);
+                drop(self.calls.remove(id));
                 return Poll::Ready(Some((id, answer)));
             }
         }
@@ -106,9 +152,10 @@ impl Completions {
 
 impl Completions {
     fn take_any(&mut self) -> Option<u64> {
-        let id = self.calls.keys().next().copied()?;
-        self.calls.remove(&id);
-        Some(id)
+        let filled = |entry: &(u32, Option<PendingCall>)| entry.1.is_some();
+        let place = self.calls.places.iter().position(filled)?;
+        let id = u64::from(self.calls.places.get(place)?.0) << 32 | place as u64;
+        self.calls.remove(id).map(|_| id)
     }
 }
 
@@ -131,7 +178,7 @@ impl Starting<'_> {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) => {
                 if let Some(call) = self.call.take() {
-                    self.completions.calls.insert(self.id, call);
+                    self.completions.calls.fill(self.id, call);
                 }
                 Poll::Ready(Ok(self.id))
             }

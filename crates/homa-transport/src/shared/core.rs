@@ -230,7 +230,7 @@ impl Core {
         if let Some(kicked) = kicked {
             kicked.kick();
         }
-        let woke = !wakes.is_empty();
+        let woke = wakes.len();
         wakes.drain(..).for_each(Waker::wake);
         WAKES.with(|kept| kept.replace(wakes));
         let more = next_ns <= now_ns;

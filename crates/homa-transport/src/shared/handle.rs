@@ -104,8 +104,9 @@ impl Handle {
         self.core().is_closed()
     }
 
-    pub(crate) fn now_ns(&self) -> u64 {
-        monotonic_ns()
+    /// Whether a deadline has come.
+    pub(crate) fn is_past(&self, deadline_ns: u64) -> bool {
+        deadline_ns != NEVER_NS && monotonic_ns() >= deadline_ns
     }
 
     /// Whether new calls can begin.

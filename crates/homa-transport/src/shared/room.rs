@@ -1,5 +1,6 @@
 //! Bounded room for messages on their way.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 
@@ -11,6 +12,8 @@ use crate::drive::seat::NEVER_NS;
 #[derive(Debug)]
 pub(crate) struct Room {
     state: Mutex<State>,
+    /// Earliest deadline of a waiter, readable without the lock.
+    deadline_ns: AtomicU64,
     messages_max: usize,
     bytes_max: u64,
 }
@@ -20,7 +23,7 @@ struct State {
     messages: usize,
     bytes: u64,
     waiters: Waiters,
-    /// Earliest deadline of a waiter, or later than that.
+    /// Deadlines of waiters, some of whom may be gone; the earliest last.
     deadlines: Vec<u64>,
 }
 
@@ -33,7 +36,12 @@ pub(crate) enum Full {
 
 impl Room {
     pub(crate) fn new(messages_max: usize, bytes_max: u64) -> Self {
-        Self { state: Mutex::default(), messages_max, bytes_max }
+        Self {
+            state: Mutex::default(),
+            deadline_ns: AtomicU64::new(NEVER_NS),
+            messages_max,
+            bytes_max,
+        }
     }
 
     /// Takes room for a message of `bytes`.
@@ -57,6 +65,7 @@ impl Room {
             if known != *ticket && deadline_ns != NEVER_NS {
                 let place = state.deadlines.partition_point(|at| *at > deadline_ns);
                 state.deadlines.insert(place, deadline_ns);
+                self.note_deadline(&state);
             }
         } else if let Some(ticket) = ticket.take() {
             state.waiters.withdraw(ticket);
@@ -87,19 +96,25 @@ impl Room {
 
     /// The next deadline of a waiter, or [`NEVER_NS`].
     pub(crate) fn deadline_ns(&self) -> u64 {
-        self.lock().deadlines.last().copied().unwrap_or(NEVER_NS)
+        self.deadline_ns.load(Ordering::Acquire)
+    }
+
+    fn note_deadline(&self, state: &State) {
+        let earliest_ns = state.deadlines.last().copied().unwrap_or(NEVER_NS);
+        self.deadline_ns.store(earliest_ns, Ordering::Release);
     }
 
     /// Wakes all waiters if a deadline has come (a rare case), so that those concerned notice.
     pub(crate) fn expire(&self, now_ns: u64, wakes: &mut Vec<Waker>) {
+        if self.deadline_ns() > now_ns {
+            return;
+        }
         let mut state = self.lock();
-        let before = state.deadlines.len();
         while state.deadlines.last().is_some_and(|at| *at <= now_ns) {
             state.deadlines.pop();
         }
-        if state.deadlines.len() != before {
-            state.waiters.take_all(wakes);
-        }
+        self.note_deadline(&state);
+        state.waiters.take_all(wakes);
     }
 
     /// Wakes all waiters.
@@ -160,7 +175,7 @@ mod tests {
         room.leave(1, &mut wakes);
         assert_eq!(wakes.len(), 1);
         room.withdraw(first.unwrap());
-        assert!(flag.0.load(std::sync::atomic::Ordering::SeqCst));
+        assert!(flag.0.load(Ordering::SeqCst));
     }
 
     #[derive(Default)]
@@ -168,7 +183,7 @@ mod tests {
 
     impl std::task::Wake for Flag {
         fn wake(self: std::sync::Arc<Self>) {
-            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+            self.0.store(true, Ordering::SeqCst);
         }
     }
 }

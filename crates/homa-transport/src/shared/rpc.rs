@@ -125,10 +125,9 @@ impl RpcState {
     /// Whoever waits for what comes in is to look again.
     pub(crate) fn wake_reader(&mut self, wakes: &mut Vec<Waker>) {
         wakes.extend(self.reader.take());
-        if self.incoming.whole.is_some() || self.failed.is_some() {
-            if let Some((queue, id)) = self.queue.take() {
-                wakes.extend(queue.push(id));
-            }
+        let is_over = self.incoming.whole.is_some() || self.failed.is_some();
+        if is_over && let Some((queue, id)) = self.queue.take() {
+            wakes.extend(queue.push(id));
         }
     }
 }
