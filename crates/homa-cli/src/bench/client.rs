@@ -22,6 +22,9 @@ pub(crate) fn run(job: &str) -> Result<(), CliError> {
     pin::current_process(job.cpu)?;
     pin::end_with_parent();
     let outcome = measure(&job)?;
+    if outcome.calls == 0 && outcome.unloaded.is_empty() {
+        return Err(CliError::Transport("no call ended in the measured time".to_owned()));
+    }
     output::line(&outcome)
 }
 

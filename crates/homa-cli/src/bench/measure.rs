@@ -15,22 +15,33 @@ use crate::{
 /// A call that takes longer than this ends the measurement with an error.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a measurement goes on, and how much of its start is not counted.
+/// Fewer calls than this say nothing; a measurement goes on until it has them.
+const CALLS_MIN: u64 = 20;
+
+/// Steps in which a window is lengthened that has too few calls.
+const EXTENSION: Duration = Duration::from_millis(10);
+
+/// How long a measurement goes on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
-    /// Before it, nothing counts.
-    pub from: Instant,
-    /// From it on, nothing counts.
-    pub until: Instant,
+    length: Duration,
 }
 
 impl Window {
-    /// A window of `secs` that opens after a warm-up of a fifth of it, at least 30 ms.
+    /// A window of `secs`.
     pub(crate) fn new(secs: f64) -> Self {
-        let length = Duration::from_secs_f64(secs.clamp(0.001, 86_400.0));
-        let from =
-            Instant::now() + (length / 5).clamp(Duration::from_millis(30), Duration::from_secs(1));
-        Window { from, until: from + length }
+        Window { length: Duration::from_secs_f64(secs.clamp(0.001, 86_400.0)) }
+    }
+
+    /// The end of a warm-up that begins now: a fifth of the window, at least 30 ms.
+    pub(crate) fn warm_up(self) -> Instant {
+        Instant::now() + (self.length / 5).clamp(Duration::from_millis(30), Duration::from_secs(1))
+    }
+
+    /// Whether counting, which began at `begin`, goes on. A machine that has other things to do may let a
+    /// short window pass with hardly a call, so there is a least number.
+    pub(crate) fn is_open(self, begin: Instant, now: Instant, calls: u64) -> bool {
+        now < begin + self.length || (calls < CALLS_MIN && now < begin + self.length + CALL_TIMEOUT)
     }
 }
 
@@ -86,14 +97,15 @@ pub(crate) fn latency(
 ) -> Result<Outcome, CliError> {
     let request = body::pattern(0, size_bytes as usize);
     let window = Window::new(secs);
-    while Instant::now() < window.from {
+    let warm_up = window.warm_up();
+    while Instant::now() < warm_up {
         client.call(&request, CALL_TIMEOUT, &mut |_| {})?;
     }
     let meter = CpuMeter::start(server_cpu_ns(client)?);
     let mut latency = Latency::new();
     let begin = Instant::now();
     let mut now = begin;
-    while now < window.until {
+    while window.is_open(begin, now, latency.count()) {
         client.call(&request, CALL_TIMEOUT, &mut |_| {})?;
         let end = Instant::now();
         latency.record(end - now);
@@ -142,14 +154,17 @@ pub(crate) fn closed(
     let before_ns = server_cpu_ns(client)?;
     let mut run = Closed::new(outstanding);
     let window = Window::new(secs);
-    run.until(client, source, window.from)?;
+    run.until(client, source, window.warm_up())?;
     // The warm-up's share of the server's time is taken off by the calls it served: the server cannot be
     // asked in between without a gap in the load.
     let warm_calls = run.ended;
     let meter = CpuMeter::start(before_ns);
     run.counting = true;
     let begin = Instant::now();
-    run.until(client, source, window.until)?;
+    run.until(client, source, begin + window.length)?;
+    while window.is_open(begin, Instant::now(), run.ended - warm_calls) {
+        run.until(client, source, Instant::now() + EXTENSION)?;
+    }
     let length = begin.elapsed();
     let client_ns = meter.client_ns();
     let calls = run.ended - warm_calls;
@@ -265,5 +280,21 @@ pub(crate) fn outcome(
         p999_us: times.p999_us,
         slowdown: None::<Slowdown>,
         ..Outcome::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_stays_open_until_it_has_calls_but_not_for_ever() {
+        let window = Window::new(0.1);
+        let begin = Instant::now();
+        let after = |ms| begin + Duration::from_millis(ms);
+        assert!(window.is_open(begin, after(99), 1_000_000));
+        assert!(!window.is_open(begin, after(101), CALLS_MIN));
+        assert!(window.is_open(begin, after(101), CALLS_MIN - 1));
+        assert!(!window.is_open(begin, after(60_000), 0));
     }
 }

@@ -66,14 +66,15 @@ async fn measure(client: &mut Client, size_bytes: u64, secs: f64) -> io::Result<
     // per call would burden both transports.
     tokio::time::timeout(CALL_TIMEOUT, client.call(&request)).await??;
     let window = Window::new(secs);
-    while Instant::now() < window.from {
+    let warm_up = window.warm_up();
+    while Instant::now() < warm_up {
         client.call(&request).await?;
     }
     let meter = CpuMeter::start(client.server_cpu_ns().await?);
     let mut latency = Latency::new();
     let begin = Instant::now();
     let mut now = begin;
-    while now < window.until {
+    while window.is_open(begin, now, latency.count()) {
         client.call(&request).await?;
         let end = Instant::now();
         latency.record(end - now);
