@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use homa_core::{Carriage, FailReason, Stats};
 use homa_io::virtual_net::{
-    CallEnd, CallPlan, Dice, HostPlan, LinkPlan, MtuChange, Partition, PortPlan, RefusalRates, Response, World,
+    CallEnd, CallPlan, Dice, HostPlan, LinkPlan, MtuChange, Partition, PortPlan, RefusalRates,
+    Response, World,
 };
 
 const US: u64 = 1_000;
@@ -105,7 +106,8 @@ impl Trial {
         for number in 1..=hosts {
             let mut plan = HostPlan::new(number as u8);
             plan.carriage = carriage;
-            plan.config.max_message_bytes = if carriage == Carriage::Ip { 1_000_000 } else { 10_000_000 };
+            plan.config.max_message_bytes =
+                if carriage == Carriage::Ip { 1_000_000 } else { 10_000_000 };
             plan.config.link_mbps = line.filter(|_| paced);
             plan.config.unread_bytes_max = 128 << 10;
             plan.config.response_silence = Duration::from_secs(5);
@@ -227,8 +229,11 @@ impl Trial {
             self.world.late_ppm = log_between(dice, 1_000, 200_000) as u32;
             self.younger_copies = percent(dice, 70);
             self.forgets = !self.younger_copies;
-            self.world.late_ns =
-                if self.forgets { between(dice, 6_000, 9_000) * MS } else { between(dice, 10, 1_400) * MS };
+            self.world.late_ns = if self.forgets {
+                between(dice, 6_000, 9_000) * MS
+            } else {
+                between(dice, 10, 1_400) * MS
+            };
         }
         if percent(dice, 5) {
             self.world.forge_ppm = log_between(dice, 1_000, 100_000) as u32;
@@ -242,7 +247,11 @@ impl Trial {
 
     fn plan_partition(&mut self, dice: &mut Dice, hosts: usize, span_ns: u64) {
         let start_ns = dice.below(span_ns + 2 * MS);
-        let lasts_ns = if percent(dice, 15) { between(dice, 900, 3_000) * MS } else { log_between(dice, MS, 400 * MS) };
+        let lasts_ns = if percent(dice, 15) {
+            between(dice, 900, 3_000) * MS
+        } else {
+            log_between(dice, MS, 400 * MS)
+        };
         self.gentle &= lasts_ns < 500 * MS;
         let one = vec![dice.below(hosts as u64) as usize];
         let (from, to) = match dice.below(4) {
@@ -288,9 +297,13 @@ impl Trial {
         let ended = self.world.run_calls(LIMIT_NS);
         let calls = &self.world.ledger.calls;
         if !ended {
-            let open: Vec<_> = (0..calls.len()).filter(|call| calls[*call].end.is_none()).take(10).collect();
+            let open: Vec<_> =
+                (0..calls.len()).filter(|call| calls[*call].end.is_none()).take(10).collect();
             let how = if self.world.is_exhausted() { "too many steps" } else { "too much time" };
-            wrong.push(format!("{how} at {} ns; open calls, at most ten: {open:?}", self.world.now_ns()));
+            wrong.push(format!(
+                "{how} at {} ns; open calls, at most ten: {open:?}",
+                self.world.now_ns()
+            ));
             return wrong;
         }
         if self.gentle {
@@ -337,7 +350,8 @@ impl Trial {
         let ended = |reason: FailReason| {
             calls.iter().filter(|call| call.end == Some(CallEnd::Failed(reason))).count() as u64
         };
-        let cut_off = calls.iter().filter(|call| call.end == Some(CallEnd::HostGone)).count() as u64;
+        let cut_off =
+            calls.iter().filter(|call| call.end == Some(CallEnd::HostGone)).count() as u64;
         self.coverage.add("calls", calls.len() as u64);
         self.coverage.add("calls answered", self.world.ledger.answered() as u64);
         self.coverage.add("calls cut off by a restart of the client", cut_off);
@@ -349,7 +363,10 @@ impl Trial {
         };
         self.coverage.add("late copies younger than the bound", young);
         self.coverage.add("late copies older than the bound", old);
-        self.coverage.add("handlers run again by older copies", self.world.ledger.executed_twice().len() as u64);
+        self.coverage.add(
+            "handlers run again by older copies",
+            self.world.ledger.executed_twice().len() as u64,
+        );
     }
 }
 
@@ -361,10 +378,14 @@ fn unexcused(call: usize, world: &World) -> Option<String> {
         Some(CallEnd::Failed(FailReason::DeadlineExceeded)) => entry.plan.deadline_ns.is_some(),
         Some(CallEnd::Aborted) => entry.plan.abort_after_ns.is_some(),
         // In the packet format of Linux a server cannot say that it dropped a request.
-        Some(CallEnd::Failed(FailReason::Rejected | FailReason::Forgotten)) => entry.plan.response == Response::Rejected,
+        Some(CallEnd::Failed(FailReason::Rejected | FailReason::Forgotten)) => {
+            entry.plan.response == Response::Rejected
+        }
         _ => false,
     };
-    (!excused).then(|| format!("call {call} ended with {:?} at {} ns: {:?}", entry.end, entry.ended_ns, entry.plan))
+    (!excused).then(|| {
+        format!("call {call} ended with {:?} at {} ns: {:?}", entry.end, entry.ended_ns, entry.plan)
+    })
 }
 
 fn try_seed(seed: u64) -> Result<Coverage, String> {
@@ -389,7 +410,9 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
 }
 
 fn number_from(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+    std::env::var(variable)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
 }
 
 #[test]
@@ -399,15 +422,19 @@ fn every_call_in_every_world_ends_well_or_with_an_error() {
         assert_eq!(result, Ok(()));
         return;
     }
-    let seeds = number_from("HOMA_SEEDS").unwrap_or(if cfg!(debug_assertions) { 300 } else { 10_000 });
-    let (next, total, failures) = (AtomicU64::new(0), Mutex::new(Coverage::default()), Mutex::new(Vec::new()));
+    let seeds =
+        number_from("HOMA_SEEDS").unwrap_or(if cfg!(debug_assertions) { 300 } else { 10_000 });
+    let (next, total, failures) =
+        (AtomicU64::new(0), Mutex::new(Coverage::default()), Mutex::new(Vec::new()));
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds || failures.lock().expect("no panic inside").len() >= FAILURES_MAX {
+                    if seed >= seeds
+                        || failures.lock().expect("no panic inside").len() >= FAILURES_MAX
+                    {
                         return;
                     }
                     match try_seed(seed) {

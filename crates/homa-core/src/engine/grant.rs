@@ -185,7 +185,7 @@ impl Granter {
         self.count(rpc);
         self.retry_needy |= self.total_incoming < before;
         match rpc.rx.grant_state {
-            GrantState::Out if rpc.rx.starved => {}
+            GrantState::Out if rpc.rx.starved || rpc.rx.silent => {}
             GrantState::Out => self.manage(index, rpcs),
             GrantState::Queued => self.reposition(index, rpcs),
             GrantState::Active => {}
@@ -217,7 +217,8 @@ impl Granter {
     fn count(&mut self, rpc: &mut Rpc) {
         let rx = &mut rpc.rx;
         // What a starved message was sent is dropped, and asked for again when there is memory for it.
-        let now = if rx.starved { 0 } else { rx.granted.saturating_sub(rx.data.received()) };
+        let now =
+            if rx.starved || rx.silent { 0 } else { rx.granted.saturating_sub(rx.data.received()) };
         self.total_incoming = self
             .total_incoming
             .saturating_sub(u64::from(rx.counted_incoming))
@@ -660,7 +661,8 @@ impl Granter {
             assert_eq!(managed, state != GrantState::Out, "{index}");
             let incoming = rpc.state == crate::engine::rpc::State::Incoming;
             let grantable = incoming && !rpc.rx.is_complete() && rpc.rx.granted < rpc.rx.length();
-            assert!(managed || !grantable || rpc.rx.starved, "{index} is not managed: {rpc:?}");
+            let excused = rpc.rx.starved || rpc.rx.silent;
+            assert!(managed || !grantable || excused, "{index} is not managed: {rpc:?}");
             assert!(incoming || !managed, "{index} is over but managed");
         }
         for (number, sender) in (0..).zip(&self.senders) {

@@ -41,6 +41,8 @@ pub(crate) struct Incoming {
     pub(crate) window: u32,
     /// The unscheduled part found no memory: nothing is accepted until it does.
     pub(crate) starved: bool,
+    /// Its sender did not react to the last question: it takes no part in grants until something comes.
+    pub(crate) silent: bool,
     /// Contribution to the granter's total of granted, not received bytes.
     pub(crate) counted_incoming: u32,
     pub(crate) grant_state: GrantState,
@@ -65,6 +67,7 @@ impl Incoming {
         reserved_upto: 0,
         window: 0,
         starved: false,
+        silent: false,
         counted_incoming: 0,
         grant_state: GrantState::Out,
         sender: u32::MAX,

@@ -207,6 +207,9 @@ impl Engine {
             rpc.rx.starved = true;
             self.starved.set(index, (length, birth));
             self.stats.messages_starved = self.stats.messages_starved.saturating_add(1);
+        } else {
+            // Also if the packet at hand should find no memory: the message is known now.
+            self.granter.touch(rpc);
         }
         rpc.pending.started = true;
         self.queue_event(index);

@@ -71,7 +71,8 @@ impl Engine {
                 let id = header.common.local_id();
                 if let Some(index) = self.find_rpc(path, id) {
                     self.fail_rpc(index, FailReason::VersionMismatch { theirs });
-                } else if matches!(header.body, Body::Data(_)) && !self.client_ids.contains_key(&id) {
+                } else if matches!(header.body, Body::Data(_)) && !self.client_ids.contains_key(&id)
+                {
                     self.push_unknown(*path, id, reason::VERSION, u32::from(VERSION));
                 }
                 Err(DropReason::Version)
@@ -316,6 +317,7 @@ impl Engine {
             Insert::OutOfRange => return Err(DropReason::BadRange),
         };
         rpc.interval_ns = base;
+        rpc.rx.silent = false;
         self.granter.touch(rpc);
         if rpc.rx.streaming {
             rpc.pending.progress = true;

@@ -182,7 +182,17 @@ impl Engine {
                 let body = homa_wire::Resend { offset: 0, length: homa_wire::RESEND_ALL, priority };
                 self.push_control(path, id, Body::Resend(body), reason::NONE, 0);
             }
-            Need::Data => self.push_missing(index),
+            Need::Data => {
+                if rpc.interval_ns > nanos(self.config.resend_interval) {
+                    // Its sender did not react to the last question: others get its place among the granted
+                    // messages and its share of what may be on its way, until something comes.
+                    self.granter.remove(index, &mut self.rpcs);
+                    if let Some(rpc) = self.rpcs.get_mut(index) {
+                        rpc.rx.silent = true;
+                    }
+                }
+                self.push_missing(index);
+            }
             Need::Acknowledgement if matches!(state, State::Refused(_)) => {
                 self.tell_unknown(index, reason::REJECTED);
             }

@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::engine::control::{Control, ControlBody};
 use crate::engine::life::CHARGE_PER_PACKET;
 use crate::engine::reason;
-use crate::engine::rpc::{Role, State};
+use crate::engine::rpc::State;
 use crate::event::{FailReason, RpcKey, Segment, SegmentKind, Transmit, TransmitError};
 use crate::time::{Instant, nanos};
 
@@ -302,10 +302,17 @@ impl Engine {
                 self.retransmits.pop_front();
                 continue;
             };
-            let limit = self.pacer.quantum_bytes(&self.config);
-            let mut train = Train::new(&mut *segments, rpc.path, rpc.tx.retransmit_priority, limit);
-            let peer = rpc.peer;
+            let (path, priority, peer) = (rpc.path, rpc.tx.retransmit_priority, rpc.peer);
             let payload_max = self.payload_max(peer);
+            let mut limit = self.pacer.quantum_bytes(&self.config);
+            if let Some(room) = self.unproved_room(index) {
+                if room < u64::from(wire_bytes(payload_max)) {
+                    self.drop_retransmissions(index);
+                    continue;
+                }
+                limit = limit.min(u32::try_from(room).unwrap_or(u32::MAX));
+            }
+            let mut train = Train::new(&mut *segments, path, priority, limit);
             self.append_retransmissions(&mut train, index, payload_max);
             if let Some(rpc) = self.rpcs.get_mut(index)
                 && (rpc.tx.retransmit.is_empty() || rpc.state == State::Dead)
@@ -325,6 +332,17 @@ impl Engine {
     }
 
     /// Adds as much of what one message has to send again as fits.
+    /// A client that has not proved its address gets no more: it will ask again.
+    fn drop_retransmissions(&mut self, index: u32) {
+        self.retransmits.pop_front();
+        let interval_ns = nanos(self.config.resend_interval);
+        if let Some(rpc) = self.rpcs.get_mut(index) {
+            rpc.tx.retransmit.clear();
+            rpc.in_retransmit_queue = false;
+            self.arm(index, interval_ns);
+        }
+    }
+
     fn append_retransmissions(&mut self, train: &mut Train<'_>, index: u32, payload_max: u32) {
         while let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.state != State::Dead) {
             let Some((start, end)) = rpc.tx.next_retransmit(payload_max) else {
@@ -393,7 +411,7 @@ impl Engine {
             let Some(padding) = train.fits(wire_bytes(payload), paddable) else {
                 return;
             };
-            if !self.admit(index, start, payload) {
+            if !self.admit(index, start, payload, train.total_bytes) {
                 return;
             }
             self.push_data(train, index, (start, end), padding, false);
@@ -401,15 +419,25 @@ impl Engine {
         }
     }
 
-    /// May the peer be sent another `payload` bytes of this message now? If not, the message waits at the peer.
-    fn admit(&mut self, index: u32, start: u32, payload: u32) -> bool {
+    /// Bytes that may still be sent for this RPC to a client that has not proved its address; `None`: no limit.
+    fn unproved_room(&self, index: u32) -> Option<u64> {
+        let rpc = self.rpcs.get(index).filter(|rpc| !rpc.is_client() && self.is_own(&rpc.path))?;
+        let peer = self.peers.get(rpc.peer).filter(|peer| !peer.validated)?;
+        Some(peer.unvalidated_room())
+    }
+
+    /// May the peer be sent another `payload` bytes of this message now, after `in_train` bytes of the present
+    /// train? If not, the message waits at the peer.
+    fn admit(&mut self, index: u32, start: u32, payload: u32, in_train: u32) -> bool {
+        let needed = u64::from(wire_bytes(payload)).saturating_add(u64::from(in_train));
+        let unproved = self.unproved_room(index).is_some_and(|room| room < needed);
         let Some(rpc) = self.rpcs.get(index) else {
             return false;
         };
         let own = self.is_own(&rpc.path);
         let unscheduled = start < rpc.tx.unscheduled;
         let (peer_index, key) = (rpc.peer, (rpc.tx.remaining(), rpc.birth));
-        let (server, path, id) = (rpc.role == Role::Server, rpc.path, rpc.id);
+        let (server, path, id) = (!rpc.is_client(), rpc.path, rpc.id);
         let Some(peer) = self.peers.get_mut(peer_index) else {
             return false;
         };
@@ -418,10 +446,6 @@ impl Engine {
             && unscheduled
             && peer.in_flight > 0
             && peer.in_flight.saturating_add(cost) > peer.in_flight_max(&self.config);
-        let unproved = own
-            && server
-            && !peer.validated
-            && peer.unvalidated_room() < u64::from(wire_bytes(payload));
         if over || unproved {
             if unproved {
                 // Asking lets the client prove its address: at once, since its answer waits for that.

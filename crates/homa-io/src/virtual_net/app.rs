@@ -298,9 +298,8 @@ impl Handler<'_> {
 
     fn drop_request(&mut self, rpc: RpcKey, shard: &mut ShardView<'_>) {
         if let Some(watch) = self.app.watched.get_mut(&rpc).filter(|watch| !watch.over) {
-            watch.over = true;
-            // Nobody may wait for it any more: then there is nothing to drop.
-            let _ = shard.abort(rpc, FailReason::Rejected);
+            // If the client gave up in the same turn the news are still to come.
+            watch.over = shard.abort(rpc, FailReason::Rejected).is_ok();
         }
     }
 

@@ -354,7 +354,9 @@ impl World {
 
     /// Lets time pass until `until_ns`.
     pub fn run_until(&mut self, until_ns: u64) {
-        while self.future.peek().is_some_and(|Reverse(entry)| entry.at_ns <= until_ns) && !self.is_exhausted() {
+        while self.future.peek().is_some_and(|Reverse(entry)| entry.at_ns <= until_ns)
+            && !self.is_exhausted()
+        {
             self.step();
         }
         self.now_ns = self.now_ns.max(until_ns);
@@ -364,7 +366,9 @@ impl World {
     pub fn run_calls(&mut self, limit_ns: u64) -> bool {
         while self.ledger.open > 0 {
             match self.future.peek() {
-                Some(Reverse(entry)) if entry.at_ns <= limit_ns && !self.is_exhausted() => self.step(),
+                Some(Reverse(entry)) if entry.at_ns <= limit_ns && !self.is_exhausted() => {
+                    self.step()
+                }
                 _ => return false,
             }
         }
