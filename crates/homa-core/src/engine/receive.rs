@@ -87,9 +87,11 @@ impl Engine {
         let serves = options.is_some_and(|port| port.serve);
         if options.is_none() || (for_server && !serves) {
             let asks = matches!(header.body, Body::Data(_) | Body::Resend(_) | Body::NeedAck);
-            if for_server && asks {
+            // A Linux client would take it for a demand to send again, for ever.
+            let understood = header.common.version().is_some();
+            if for_server && asks && understood {
                 self.push_unknown(*path, id, reason::NO_SERVICE, 0);
-            } else if matches!(header.body, Body::Data(_)) {
+            } else if !for_server && matches!(header.body, Body::Data(_)) {
                 // Nobody can take this response: its server need not keep it.
                 self.push_unknown(*path, id, reason::FINISHED, 0);
             }

@@ -333,6 +333,11 @@ impl Engine {
             self.fail_rpc(index, FailReason::Forgotten);
             return;
         }
+        // Each packet of the request may have been answered: they ask for one repetition.
+        let pause = self.config.resend_interval / 2;
+        if rpc.restarted_at.is_some_and(|last| self.now.since(last) < pause) {
+            return;
+        }
         let (peer, sent) = (rpc.peer, rpc.tx.sent);
         self.stats.restarts = self.stats.restarts.saturating_add(1);
         self.set_confirmed(index, false);
@@ -341,6 +346,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
+        rpc.restarted_at = Some(self.now);
         rpc.tx.request_retransmit(0, sent, priority, payload_max);
         let long = sent.min(rpc.tx.segment_bytes) > PAYLOAD_ALWAYS_FITS;
         self.schedule_retransmit(index);

@@ -80,6 +80,8 @@ pub(crate) struct Rpc {
     pub(crate) confirmed: bool,
     /// "Never seen" answers since the last sign that the peer knows the RPC.
     pub(crate) doubts: u8,
+    /// When the request was last sent again from its beginning.
+    pub(crate) restarted_at: Option<Instant>,
 
     // Unscheduled bytes charged to the peer.
     pub(crate) charge: u32,
@@ -130,6 +132,7 @@ impl Rpc {
             deadline: None,
             confirmed: false,
             doubts: 0,
+            restarted_at: None,
             charge: 0,
             charge_epoch: 0,
             in_retransmit_queue: false,
