@@ -211,6 +211,9 @@ impl Engine {
         let hash = self.finished_hash(path);
         if self.finished.contains(self.now, hash, id) {
             self.stats.finished_hits = self.stats.finished_hits.saturating_add(1);
+            // Its client still repeats it: the time until it may be forgotten begins again. It replaces the
+            // older entry, so there is room.
+            let _ = self.finished.insert(self.now, hash, id);
             return Err(DropReason::Duplicate);
         }
         let own = header.common.version() == Some(VERSION);
