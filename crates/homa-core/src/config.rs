@@ -57,10 +57,15 @@ pub struct Config {
     pub unscheduled_bytes: u32,
     /// Bytes that senders together may send and have not sent yet. Default 400,000.
     pub max_incoming_bytes: u32,
+    /// `max_incoming_bytes` counts as at least this many of the longest packets that come: fewer
+    /// cannot keep a path busy. Default 16, which matters from packets of 25,000 bytes on (loopback);
+    /// 0 = never more than configured.
+    pub incoming_packets_min: u8,
     /// Fixed grant window per message in bytes; 0 = `max_incoming_bytes` / (active + 1).
     pub window_bytes: u32,
     /// Grants smaller than this wait for more while as much is still on its way (at most a quarter
-    /// of the window). Default 8,192; 0 grants every byte at once as Linux does.
+    /// of the window). At least two of the longest packets that come. Default 8,192; 0 grants
+    /// every byte at once as Linux does.
     pub grant_step_bytes: u32,
     /// Messages granted to at the same time, 1 to 64. Default 8.
     pub max_overcommit: u8,
@@ -140,6 +145,7 @@ impl Default for Config {
             control_queue_max: 4096,
             unscheduled_bytes: 40_000,
             max_incoming_bytes: 400_000,
+            incoming_packets_min: 16,
             window_bytes: 0,
             grant_step_bytes: 8192,
             max_overcommit: 8,

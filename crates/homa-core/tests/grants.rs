@@ -235,12 +235,20 @@ fn a_small_receive_buffer_lowers_what_is_granted() {
     let mut host = Host::new(exact());
     host.engine.set_receive_capacity(212_992);
     let a = host.remote(1, 1);
-    assert_eq!(offsets(&begin(&mut host, &a, 2, 900_000, FULL)), [(2, FULL + 53_248)]);
+    assert_eq!(offsets(&begin(&mut host, &a, 2, 900_000, FULL)), [(2, FULL + 106_496)]);
     let b = host.remote(2, 1);
     begin(&mut host, &b, 4, 900_000, FULL);
     let c = host.remote(3, 1);
     begin(&mut host, &c, 6, 900_000, FULL);
     assert!(host.stats().incoming_bytes <= 106_496, "half of it");
+}
+
+#[test]
+fn long_packets_raise_what_is_granted_ahead_to_enough_of_them_to_keep_a_path_busy() {
+    let mut host = Host::new(Config { incoming_packets_min: 16, ..exact() });
+    let a = host.remote(1, 1);
+    let given = more(&mut host, &a, 2, 900_000, 0..40_000);
+    assert_eq!(offsets(&given), [(2, 40_000 + 320_000)]);
 }
 
 #[test]

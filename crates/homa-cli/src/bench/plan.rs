@@ -50,7 +50,7 @@ impl Case {
             connections: self.connections as usize,
             congestion_control: Some(congestion_control.to_owned()),
             receive_buffer: self.receive_buffer,
-            adaptive: self.test == BenchTest::Rate,
+            adaptive: true,
             message_bytes_max: MESSAGE_BYTES_MAX,
         }
     }

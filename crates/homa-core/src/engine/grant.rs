@@ -34,8 +34,12 @@ struct Sender {
 /// What a grant decision has to respect besides the configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GrantLimits {
-    /// `max_incoming_bytes`, capped by what the receive buffer holds.
+    /// What is shared out in windows: `max_incoming_bytes`.
     pub(crate) max_incoming: u64,
+    /// What may be on its way at most: the same, capped by what the receive buffer holds.
+    pub(crate) incoming_cap: u64,
+    /// Grants smaller than this can wait while as much is on its way.
+    pub(crate) step: u64,
     /// What other shards of this host count on.
     pub(crate) others_incoming: u64,
     /// Highest level for scheduled data.
@@ -252,7 +256,7 @@ impl Granter {
         let target = received.saturating_add(window).min(u64::from(grantable_upto(rpc, config)));
         let want = target.saturating_sub(u64::from(rx.granted));
         let outstanding = u64::from(rx.granted).saturating_sub(received);
-        let step = u64::from(config.grant_step_bytes).min(window / 4);
+        let step = limits.step.min(window / 4);
         if want == 0 || (want < step && target < u64::from(rx.length()) && outstanding > step) {
             return;
         }
@@ -287,7 +291,7 @@ impl Granter {
     /// Bytes that may still be granted on this host.
     fn room(&self, limits: &GrantLimits) -> u64 {
         limits
-            .max_incoming
+            .incoming_cap
             .saturating_sub(self.total_incoming)
             .saturating_sub(limits.others_incoming)
     }

@@ -133,6 +133,8 @@ pub struct Engine {
     /// Messages whose unscheduled part waits for memory, shortest first.
     starved: IndexedHeap<(u32, u64)>,
     rx_capacity_bytes: u64,
+    /// The longest payload of a packet that came, in bytes.
+    longest_payload: u32,
     cutoffs: Cutoffs,
     cutoff_version: u16,
     planner: Option<CutoffPlanner>,
@@ -209,6 +211,7 @@ impl Engine {
             memory: Memory::new(config.receive_memory_bytes, largest),
             starved: IndexedHeap::new(),
             rx_capacity_bytes: u64::MAX,
+            longest_payload: 0,
             cutoff_version: cutoffs.version(),
             cutoffs,
             planner,
@@ -400,9 +403,18 @@ impl Engine {
     }
 
     fn grant_limits(&self) -> GrantLimits {
-        let configured = u64::from(self.config.max_incoming_bytes);
+        let packet = u64::from(self.longest_payload);
+        let enough = packet.saturating_mul(u64::from(self.config.incoming_packets_min));
+        let max_incoming = u64::from(self.config.max_incoming_bytes).max(enough);
+        let step = match self.config.grant_step_bytes {
+            0 => 0,
+            least if self.config.incoming_packets_min == 0 => u64::from(least),
+            least => u64::from(least).max(packet.saturating_mul(2)),
+        };
         GrantLimits {
-            max_incoming: configured.min(self.rx_capacity_bytes / 2).max(1),
+            max_incoming,
+            incoming_cap: max_incoming.min(self.rx_capacity_bytes / 2).max(1),
+            step,
             others_incoming: self
                 .budget_slot
                 .as_ref()

@@ -334,6 +334,7 @@ impl Engine {
             message_length: rpc.rx.length(),
         };
         let (complete, streaming) = (rpc.rx.is_complete(), rpc.rx.streaming);
+        self.longest_payload = self.longest_payload.max(bytes);
         self.stats.bytes_received = self.stats.bytes_received.saturating_add(u64::from(bytes));
         if complete {
             self.message_complete(index);

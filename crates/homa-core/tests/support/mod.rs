@@ -22,6 +22,7 @@ const HEADER_BYTES: usize = 128;
 pub fn exact() -> Config {
     Config {
         grant_step_bytes: 0,
+        incoming_packets_min: 0,
         fifo_grant_permille: 0,
         pacer_fifo_permille: 0,
         cutoffs: CutoffSource::Fixed(Cutoffs::default()),

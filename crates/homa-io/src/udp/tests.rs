@@ -238,7 +238,9 @@ fn a_batch_is_bounded_and_the_last_look_says_drained() {
     wait(&to);
     let mut sink = Sink::default();
     assert_eq!(to.receive(&mut sink).unwrap(), RxStatus::More);
-    assert_eq!(sink.packets.len(), 4);
+    assert_eq!(sink.packets.len(), 1, "the first packet is not kept waiting");
+    assert_eq!(to.receive(&mut sink).unwrap(), RxStatus::More);
+    assert_eq!(sink.packets.len(), 5);
     assert_eq!(to.receive(&mut sink).unwrap(), RxStatus::Drained);
     assert_eq!(sink.packets.len(), 6);
     assert_eq!(to.stats().empty_receives, 1);
