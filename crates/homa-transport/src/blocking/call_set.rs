@@ -1,6 +1,7 @@
 //! Many calls from one thread, their answers in the order they come.
 
 use std::net::SocketAddr;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::shared::{Completions, Handle};
@@ -68,7 +69,12 @@ impl CallSet {
         options: CallOptions,
     ) -> Result<CallId, CallError> {
         let mut start = self.completions.start(server, body.into(), options);
-        self.handle.wait(|waker| start.poll(waker)).map(CallId)
+        // There nearly always is room.
+        let started = match start.poll(Waker::noop()) {
+            Poll::Ready(started) => started,
+            Poll::Pending => self.handle.wait(|waker| start.poll(waker)),
+        };
+        started.map(CallId)
     }
 
     /// Calls in the set: under way, or ready and not taken.
@@ -93,7 +99,12 @@ impl CallSet {
 
     /// Waits for the next answer; `None` if the set is empty.
     pub fn wait(&mut self) -> Option<(CallId, Result<Message, CallError>)> {
-        self.handle.wait(|waker| self.completions.poll_next(waker)).map(named)
+        // Answers come in batches, so there often is one.
+        let next = match self.completions.take_ready() {
+            Some(ready) => Some(ready),
+            None => self.handle.wait(|waker| self.completions.poll_next(waker)),
+        };
+        next.map(named)
     }
 
     /// As [`CallSet::wait`], for at most `timeout`: `None` also then.

@@ -1,6 +1,7 @@
 //! The blocking endpoint.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::{BodySender, Call, CallSet, PendingResponse, Request, RequestStream, ResponseStream};
@@ -122,7 +123,11 @@ impl Endpoint {
         options: CallOptions,
     ) -> Result<Call, CallError> {
         let mut pending = self.handle.start(server, body.into(), options, CallMode::Whole);
-        self.handle.wait(|waker| pending.poll_started(waker))?;
+        // There nearly always is room.
+        match pending.poll_started(Waker::noop()) {
+            Poll::Ready(started) => started?,
+            Poll::Pending => self.handle.wait(|waker| pending.poll_started(waker))?,
+        }
         Ok(Call::new(self.handle.clone(), pending))
     }
 
@@ -193,8 +198,12 @@ impl Endpoint {
     /// See [`AcceptError`].
     pub fn accept(&self) -> Result<Option<Request>, AcceptError> {
         let mut acceptor = self.handle.acceptor(ServingMode::Whole)?;
-        let accepted = self.handle.wait(|waker| acceptor.poll(waker))?;
-        Ok(accepted.map(|accepted| Request::new(self.handle.clone(), accepted)))
+        let waiting = acceptor.take_waiting();
+        let accepted = match waiting {
+            Some(accepted) => Some(accepted),
+            None => self.handle.wait(|waker| acceptor.poll(waker))?,
+        };
+        Ok(accepted.map(Request::new))
     }
 
     /// As [`Endpoint::accept`], for at most `timeout`: `Ok(None)` also then.
@@ -205,9 +214,7 @@ impl Endpoint {
         let mut acceptor = self.handle.acceptor(ServingMode::Whole)?;
         let until = Instant::now() + timeout;
         match self.handle.wait_until(until, |waker| acceptor.poll(waker)) {
-            Some(accepted) => {
-                Ok(accepted?.map(|accepted| Request::new(self.handle.clone(), accepted)))
-            }
+            Some(accepted) => Ok(accepted?.map(Request::new)),
             None => Ok(None),
         }
     }
@@ -220,7 +227,7 @@ impl Endpoint {
     pub fn accept_streaming(&self) -> Result<Option<RequestStream>, AcceptError> {
         let mut acceptor = self.handle.acceptor(ServingMode::Streaming)?;
         let accepted = self.handle.wait(|waker| acceptor.poll(waker))?;
-        Ok(accepted.map(|accepted| RequestStream::new(self.handle.clone(), accepted)))
+        Ok(accepted.map(RequestStream::new))
     }
 
     /// Closes the endpoint for all its clones: no further request is accepted, accepted answers

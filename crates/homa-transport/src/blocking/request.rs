@@ -1,11 +1,12 @@
 //! Accepted requests.
 
 use std::net::SocketAddr;
+use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 
 use super::BodySender;
-use crate::shared::{Accepted, Answer, Handle, Incoming};
+use crate::shared::{Accepted, Answer, Incoming};
 use crate::{Body, Message, ReplyError, StreamError};
 
 /// A complete request. Answer it with [`Request::reply`]; dropping it unanswered rejects it (the
@@ -18,8 +19,8 @@ pub struct Request {
 }
 
 impl Request {
-    pub(crate) fn new(handle: Handle, accepted: Accepted) -> Self {
-        Self { body: accepted.body, responder: Responder { handle, answer: accepted.answer } }
+    pub(crate) fn new(accepted: Accepted) -> Self {
+        Self { body: accepted.body, responder: Responder { answer: accepted.answer } }
     }
 
     /// Who asks.
@@ -69,7 +70,6 @@ impl Request {
 #[derive(Debug)]
 #[must_use = "dropping a responder rejects the request"]
 pub struct Responder {
-    handle: Handle,
     answer: Answer,
 }
 
@@ -91,7 +91,12 @@ impl Responder {
     /// See [`ReplyError`].
     pub fn reply(mut self, body: impl Into<Body>) -> Result<(), ReplyError> {
         let mut body = Some(body.into());
-        self.handle.wait(|waker| self.answer.poll_reply(waker, &mut body))
+        // There nearly always is room.
+        if let Poll::Ready(done) = self.answer.poll_reply(Waker::noop(), &mut body) {
+            return done;
+        }
+        let handle = self.answer.handle().clone();
+        handle.wait(|waker| self.answer.poll_reply(waker, &mut body))
     }
 
     /// Announces an answer of `response_bytes` whose bytes are supplied piece by piece.
@@ -99,7 +104,8 @@ impl Responder {
     /// # Errors
     /// See [`ReplyError`].
     pub fn reply_streaming(self, response_bytes: u32) -> Result<BodySender, ReplyError> {
-        Ok(BodySender::new(self.handle, self.answer.reply_streaming(response_bytes)?))
+        let handle = self.answer.handle().clone();
+        Ok(BodySender::new(handle, self.answer.reply_streaming(response_bytes)?))
     }
 }
 
@@ -112,9 +118,9 @@ pub struct RequestStream {
 }
 
 impl RequestStream {
-    pub(crate) fn new(handle: Handle, accepted: Accepted) -> Self {
+    pub(crate) fn new(accepted: Accepted) -> Self {
         let (incoming, answer) = accepted.into_stream();
-        Self { incoming, responder: Responder { handle, answer } }
+        Self { incoming, responder: Responder { answer } }
     }
 
     /// Who asks.
@@ -137,7 +143,7 @@ impl RequestStream {
     /// # Errors
     /// See [`StreamError`].
     pub fn chunk(&mut self) -> Result<Option<Bytes>, StreamError> {
-        self.responder.handle.wait(|waker| self.incoming.poll_chunk(waker))
+        self.incoming.handle().clone().wait(|waker| self.incoming.poll_chunk(waker))
     }
 
     /// Waits for the rest of the body and makes an ordinary request of it.
@@ -145,7 +151,7 @@ impl RequestStream {
     /// # Errors
     /// See [`StreamError`]; the request is rejected then.
     pub fn collect(mut self) -> Result<Request, StreamError> {
-        let body = self.responder.handle.wait(|waker| self.incoming.poll_rest(waker))?;
+        let body = self.incoming.handle().clone().wait(|waker| self.incoming.poll_rest(waker))?;
         Ok(Request { body, responder: self.responder })
     }
 

@@ -132,14 +132,13 @@ pub(crate) struct Acceptor<'a> {
 pub(crate) struct Accepted {
     pub(crate) body: Message,
     pub(crate) answer: Answer,
-    handle: Handle,
 }
 
 impl Accepted {
     /// The request as a stream, which may be complete already.
     pub(crate) fn into_stream(self) -> (IncomingStream, Answer) {
         let rpc = Arc::clone(self.answer.rpc());
-        (IncomingStream::new(self.handle, rpc, self.body), self.answer)
+        (IncomingStream::new(self.answer.handle().clone(), rpc, self.body), self.answer)
     }
 }
 
@@ -150,6 +149,16 @@ impl<'a> Acceptor<'a> {
             (Some(ServingMode::Streaming), ServingMode::Whole) => Err(AcceptError::Streaming),
             _ => Ok(Self { handle, ticket: None }),
         }
+    }
+
+    /// A request that is there already.
+    pub(crate) fn take_waiting(&mut self) -> Option<Accepted> {
+        let queue = self.handle.accept_queue().ok()?;
+        if queue.len() == 0 {
+            return None;
+        }
+        let request = queue.pop(&mut queue.lock())?;
+        Some(self.accepted(queue, request))
     }
 
     pub(crate) fn poll(&mut self, waker: &Waker) -> Poll<Result<Option<Accepted>, AcceptError>> {
@@ -171,12 +180,14 @@ impl<'a> Acceptor<'a> {
             state.waiters.withdraw(ticket);
         }
         drop(state);
+        Poll::Ready(Ok(Some(self.accepted(queue, request))))
+    }
+
+    fn accepted(&self, queue: &AcceptQueue, request: Queued) -> Accepted {
         if queue.more.load(Ordering::Acquire) {
             self.handle.submit(Operation::RefillAccept);
         }
-        let answer = Answer::new(self.handle.clone(), request.rpc);
-        let handle = self.handle.clone();
-        Poll::Ready(Ok(Some(Accepted { body: request.body, answer, handle })))
+        Accepted { body: request.body, answer: Answer::new(self.handle.clone(), request.rpc) }
     }
 }
 

@@ -28,6 +28,10 @@ impl Answer {
         Self { handle, rpc, ticket: None, used: false }
     }
 
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     pub(crate) fn rpc(&self) -> &Arc<Rpc> {
         &self.rpc
     }

@@ -32,6 +32,10 @@ impl Queue {
         state.waker.take()
     }
 
+    fn pop(&self) -> Option<u64> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).ready.pop_front()
+    }
+
     fn pop_or_wait(&self, waker: &Waker) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let id = state.ready.pop_front();
@@ -135,22 +139,45 @@ impl Completions {
             if self.handle.is_forked() {
                 return Poll::Ready(self.take_any().map(|id| (id, Err(CallError::Forked))));
             }
+            if let Some(ready) = self.take_ready() {
+                return Poll::Ready(Some(ready));
+            }
             let Some(id) = self.queue.pop_or_wait(waker) else {
                 self.handle.flush();
                 return Poll::Pending;
             };
-            self.handle.flush_if_old();
-            // A call that was aborted may still be in the queue.
-            let Some(Some(call)) = self.calls.get_mut(id) else { continue };
-            if let Poll::Ready(answer) = call.poll_message(waker) {
-                drop(self.calls.remove(id));
-                return Poll::Ready(Some((id, answer)));
+            if let Some(ready) = self.take(id) {
+                return Poll::Ready(Some(ready));
             }
         }
     }
 }
 
 impl Completions {
+    /// An answer that is there already.
+    pub(crate) fn take_ready(&mut self) -> Option<(u64, Result<Message, CallError>)> {
+        if self.handle.is_forked() {
+            return None;
+        }
+        self.handle.flush_if_old();
+        while let Some(id) = self.queue.pop() {
+            if let Some(ready) = self.take(id) {
+                return Some(ready);
+            }
+        }
+        None
+    }
+
+    /// The answer of a call in the queue; `None` if the call was aborted meanwhile.
+    fn take(&mut self, id: u64) -> Option<(u64, Result<Message, CallError>)> {
+        let mut call = self.calls.remove(id)?;
+        match call.poll_message(Waker::noop()) {
+            Poll::Ready(answer) => Some((id, answer)),
+            // Not reached: a call enters the queue when it is over.
+            Poll::Pending => None,
+        }
+    }
+
     fn take_any(&mut self) -> Option<u64> {
         let filled = |entry: &(u32, Option<PendingCall>)| entry.1.is_some();
         let place = self.calls.places.iter().position(filled)?;

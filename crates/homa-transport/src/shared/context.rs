@@ -9,7 +9,7 @@ use homa_core::{Carriage, Path, RpcKey};
 
 use super::accept::AcceptQueue;
 use super::room::Room;
-use super::rpc::{Role, Rpc};
+use super::rpc::{Role, Rpc, RpcState};
 
 /// The library's side of the state behind the lock.
 #[derive(Debug, Default)]
@@ -59,8 +59,12 @@ pub(crate) struct Context<'a> {
 impl Context<'_> {
     /// Gives back the room that an RPC's outgoing message took.
     pub(crate) fn release(&mut self, rpc: &Rpc) {
-        if let Some(bytes) = rpc.lock().charge_bytes.take() {
-            match rpc.role {
+        self.release_charge(rpc.role, &mut rpc.lock());
+    }
+
+    pub(crate) fn release_charge(&mut self, role: Role, state: &mut RpcState) {
+        if let Some(bytes) = state.charge_bytes.take() {
+            match role {
                 Role::Client => self.calls.leave(bytes, self.wakes),
                 Role::Server => self.answers.leave(bytes, self.wakes),
             }

@@ -147,16 +147,14 @@ impl Core {
         }
     }
 
-    /// Has an operation executed with others: at the next [`Core::flush`], or when there are many,
-    /// or when the oldest has waited for long.
+    /// Has an operation executed with others: at the next [`Core::flush`], when there are many, or
+    /// when [`Core::flush_if_old`] finds that the oldest has waited for long.
     pub(crate) fn submit_later(&self, operation: Operation) {
         let waiting = self.inbox.add_for_later(operation);
-        if waiting >= LATER_MAX {
-            self.flush();
-        } else if waiting == 1 {
+        if waiting == 1 {
             self.later_since_ns.store(monotonic_ns(), Ordering::Relaxed);
-        } else {
-            self.flush_if_old();
+        } else if waiting >= LATER_MAX {
+            self.flush();
         }
     }
 

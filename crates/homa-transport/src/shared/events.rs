@@ -68,20 +68,24 @@ impl Context<'_> {
             let early_answer = state.early_answer.take();
             drop(state);
             self.progress(&rpc, length_bytes, shard);
+            self.release_answered_call(&rpc);
             if let Some(answer) = early_answer {
-                ops::reply(&rpc, answer, shard, self);
+                ops::reply(&rpc, *answer, shard, self);
             }
         } else if rpc.role == Role::Client {
+            self.release_charge(rpc.role, &mut state);
             state.incoming.whole = shard.take(key);
             state.wake_reader(self.wakes);
+        } else if self.registry.not_queued.is_empty() && self.accept.has_room() {
             drop(state);
+            // A request that was given up meanwhile has no body any more.
+            if let Some(body) = shard.take(key) {
+                self.wakes.extend(self.accept.push(Queued { rpc, body }));
+            }
         } else {
             drop(state);
-            self.registry.not_queued.push_back(Arc::clone(&rpc));
+            self.registry.not_queued.push_back(rpc);
             refill_accept(shard, self);
-        }
-        if rpc.role == Role::Client {
-            self.release(&rpc);
         }
     }
 
@@ -93,6 +97,13 @@ impl Context<'_> {
         if incoming.discarded || incoming.pieces_bytes < STREAM_BUFFER_BYTES {
             drop(state);
             ops::take(rpc, shard, self);
+        }
+    }
+
+    /// A call whose answer is complete takes no room any more.
+    fn release_answered_call(&mut self, rpc: &Rpc) {
+        if rpc.role == Role::Client {
+            self.release(rpc);
         }
     }
 
@@ -113,8 +124,8 @@ impl Context<'_> {
 
     fn ended(&mut self, key: RpcKey) {
         let Some(rpc) = self.registry.remove(key) else { return };
-        self.release(&rpc);
         let mut state = rpc.lock();
+        self.release_charge(rpc.role, &mut state);
         state.key = None;
         // Nobody is left waiting, whatever the engine told before.
         self.wakes.extend(state.writer.take());

@@ -201,6 +201,7 @@ impl Handle {
     pub(crate) fn submit_reply(&self, operation: Operation) {
         if self.core().accept.len() > 0 {
             self.core().submit_later(operation);
+            self.core().flush_if_old();
         } else {
             self.core().submit(operation);
         }

@@ -122,7 +122,7 @@ pub(crate) fn reply(
         return context.release(rpc);
     };
     if !state.incoming.complete {
-        state.early_answer = Some(answer);
+        state.early_answer = Some(Box::new(answer));
         return;
     }
     drop(state);
@@ -148,7 +148,7 @@ pub(crate) fn reply(
 
 fn supply(rpc: &Arc<Rpc>, bytes: Bytes, shard: &mut ShardView<'_>, context: &mut Context<'_>) {
     let mut state = rpc.lock();
-    if let Some(EarlyAnswer::Streaming { pieces, .. }) = &mut state.early_answer {
+    if let Some(EarlyAnswer::Streaming { pieces, .. }) = state.early_answer.as_deref_mut() {
         pieces.push(bytes);
         return;
     }

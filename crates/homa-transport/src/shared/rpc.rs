@@ -49,7 +49,7 @@ pub(crate) struct RpcState {
     /// What goes out, if it is supplied piece by piece.
     pub(crate) outgoing: Outgoing,
     /// Server: an answer given before the request was complete.
-    pub(crate) early_answer: Option<EarlyAnswer>,
+    pub(crate) early_answer: Option<Box<EarlyAnswer>>,
     /// Waits for what comes in.
     pub(crate) reader: Option<Waker>,
     /// Waits for room for what goes out, or for cancellation.

@@ -38,6 +38,10 @@ impl IncomingStream {
         self.rpc.peer
     }
 
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     pub(crate) fn length_bytes(&self) -> u32 {
         self.length_bytes
     }
