@@ -105,7 +105,7 @@ impl Incoming {
 
     /// Is something missing that the sender may send?
     pub(crate) fn awaits_data(&self) -> bool {
-        self.is_some() && self.data.received() < self.granted
+        self.data.contiguous() < self.granted
     }
 
     /// Memory accounted for the bytes from `consumed` up to `upto`.

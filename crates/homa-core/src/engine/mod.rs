@@ -267,7 +267,8 @@ impl Engine {
         true
     }
 
-    /// What the driver's receive buffer holds: at most that much is granted ahead.
+    /// What the driver's receive buffer holds, in payload bytes of packets of an Ethernet MTU:
+    /// about half of it is granted ahead at most.
     pub fn set_receive_capacity(&mut self, bytes: u64) {
         self.rx_capacity_bytes = bytes.max(1);
         self.granter.retry();
@@ -413,7 +414,7 @@ impl Engine {
         };
         GrantLimits {
             max_incoming,
-            incoming_cap: max_incoming.min(self.rx_capacity_bytes / 2).max(1),
+            incoming_cap: max_incoming.min(self.receive_share()).max(1),
             step,
             others_incoming: self
                 .budget_slot
@@ -421,6 +422,22 @@ impl Engine {
                 .map_or(0, |slot| self.budget.others_incoming(*slot)),
             max_scheduled_priority: self.cutoffs.max_scheduled_priority(self.config.num_priorities),
         }
+    }
+
+    /// Share of the receive buffer for granted data: half of it, the other half being for
+    /// unscheduled data; but two of the longest packets if three quarters hold them, since
+    /// otherwise receiving could not overlap with sending.
+    fn receive_share(&self) -> u64 {
+        let packet = u64::from(self.longest_payload);
+        // The system's own administration takes about as much as a short packet, and next to
+        // nothing of a long one.
+        let capacity = if packet > LONG_PACKET_BYTES {
+            self.rx_capacity_bytes.saturating_mul(3) / 2
+        } else {
+            self.rx_capacity_bytes
+        };
+        let most = capacity.saturating_mul(3) / 4;
+        (capacity / 2).max(packet.saturating_mul(2).min(most))
     }
 
     /// Computes new cutoffs from what arrived, when it is time.
@@ -473,6 +490,9 @@ impl Drop for Engine {
         }
     }
 }
+
+/// Packets longer than this fill a receive buffer with little waste.
+const LONG_PACKET_BYTES: u64 = 16_384;
 
 /// Replies about unknown RPCs that may go out in a burst.
 const REPLY_TOKENS_MAX: u32 = 1000;

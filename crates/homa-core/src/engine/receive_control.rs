@@ -300,7 +300,7 @@ impl Engine {
             return;
         };
         let too_old = rpc.first_sent.is_some_and(|sent| self.now.since(sent) >= memory);
-        if rpc.confirmed || rpc.doubts > 0 {
+        if rpc.confirmed || rpc.doubts > 0 || rpc.tx.released > 0 {
             rpc.doubts = rpc.doubts.saturating_add(1);
             let doubts = rpc.doubts;
             if doubts >= DOUBTS_MAX {
