@@ -3,10 +3,13 @@
 use super::seat::{Look, NEVER_NS, Tenure};
 use super::wait::{Host, Sleeper};
 
-/// How often the guard looks whether the seat was left, in nanoseconds. Long enough to cost
-/// nothing (500 short wake-ups per second and only while the seat changes hands), short against
-/// every time-out of the protocol.
-pub(crate) const TICK_NS: u64 = 2_000_000;
+/// How often the guard looks whether the seat was left while a message is half sent or half
+/// received, in nanoseconds: short against every time-out of the protocol.
+pub(crate) const SHORT_TICK_NS: u64 = 2_000_000;
+
+/// The same while nothing is urgent: what may wait then are questions of peers that repeat them.
+/// Each look takes microseconds from whoever works on that core.
+pub(crate) const LONG_TICK_NS: u64 = 10_000_000;
 
 /// How often it looks whether a task that has the seat still does its duty: its runtime may not be
 /// running, or a task of it may not return.
@@ -44,16 +47,21 @@ pub(crate) fn run<H: Host>(
 /// One look: executes what nobody attends to, takes a seat that was left, and drives
 /// it until somebody wants it or `stop` says so.
 fn look<H: Host>(host: &H, sleeper: &H::Sleeper, stop: impl Fn() -> bool) -> Next {
-    host.flush_abandoned();
+    let batching = host.flush_abandoned();
     match host.seat().guard_look(sleeper.waker(), |deadline_ns| host.is_overdue(deadline_ns)) {
-        Look::Again => Next::Sleep { until_ns: host.now_ns().saturating_add(TICK_NS) },
-        Look::RestShortly => Next::Sleep { until_ns: host.now_ns().saturating_add(REST_NS) },
+        Look::Later if !batching => tick(host, LONG_TICK_NS),
+        Look::Soon | Look::Later => tick(host, SHORT_TICK_NS),
+        Look::RestShortly => tick(host, REST_NS),
         Look::Rest => Next::Sleep { until_ns: NEVER_NS },
         Look::Drive(tenure) => {
             drive(host, sleeper, &tenure, stop);
             Next::Now
         }
     }
+}
+
+fn tick<H: Host>(host: &H, length_ns: u64) -> Next {
+    Next::Sleep { until_ns: host.now_ns().saturating_add(length_ns) }
 }
 
 fn drive<H: Host>(

@@ -9,7 +9,7 @@ use loom::thread;
 
 use super::guard;
 use super::inbox::{Added, Inbox};
-use super::seat::{Kick, NEVER_NS, Seat};
+use super::seat::{Due, Kick, NEVER_NS, Seat};
 use super::wait::{Host, Sleeper, Spun, Turned, wait};
 
 /// A kick that is remembered.
@@ -121,7 +121,7 @@ impl Model {
             state.due.push(slot);
         }
         let deadline_ns = if state.due.is_empty() { NEVER_NS } else { 0 };
-        let kicked = self.seat.turned(deadline_ns);
+        let kicked = self.seat.turned(Due { deadline_ns, urgent: deadline_ns == 0 });
         drop(state);
         if let Some(kicked) = kicked {
             kicked.kick();
@@ -169,13 +169,14 @@ impl Host for Model {
         self.inbox.try_leave()
     }
 
-    fn flush_abandoned(&self) {
+    fn flush_abandoned(&self) -> bool {
         if self.inbox.attend_if_abandoned() {
             self.serve(false);
             while !self.inbox.try_leave() {
                 self.serve(false);
             }
         }
+        false
     }
 
     fn turn(&self) -> Turned {
@@ -297,13 +298,39 @@ fn an_operation_is_never_stuck_in_the_inbox() {
     });
 }
 
-/// The guard as its thread runs it; ticks are yields.
-fn run_guard(model: &Model, bell: &Bell, done: &Mutex<bool>) {
-    let sleep = |until_ns| match until_ns {
-        NEVER_NS => bell.block(NEVER_NS),
-        _ => thread::yield_now(),
+/// The guard as its thread runs it; ticks of up to `tick_ns` are yields, longer ones never end.
+fn run_guard(model: &Model, bell: &Bell, done: &Mutex<bool>, tick_ns: u64) {
+    let sleep = |until_ns| {
+        if until_ns > tick_ns {
+            bell.block(NEVER_NS);
+        } else {
+            thread::yield_now();
+        }
     };
     guard::run(model, bell, || *done.lock().unwrap(), sleep);
+}
+
+#[test]
+fn a_dozing_guard_is_kicked_when_something_urgent_is_left() {
+    explore(|| {
+        let model = Model::new();
+        let (bell, done) = (Bell::new(), Arc::new(Mutex::new(false)));
+        let guard = thread::spawn({
+            let (model, bell, done) = (Arc::clone(&model), bell.clone(), Arc::clone(&done));
+            move || run_guard(&model, &bell, &done, guard::SHORT_TICK_NS)
+        });
+        let waiter = Bell::new();
+        assert!(model.poll(0, &waiter).is_pending());
+        // Takes the seat and leaves it with something urgent to do, or never takes it.
+        model.submit(0);
+        model.deliver(1);
+        model.wait_for(1);
+        waiter.block(NEVER_NS);
+        assert!(model.poll(0, &waiter).is_ready());
+        *done.lock().unwrap() = true;
+        bell.kick();
+        guard.join().unwrap();
+    });
 }
 
 #[test]
@@ -314,7 +341,7 @@ fn the_guard_drives_when_the_seat_was_left() {
         model.deliver(0);
         let guard = thread::spawn({
             let (model, bell, done) = (Arc::clone(&model), bell.clone(), Arc::clone(&done));
-            move || run_guard(&model, &bell, &done)
+            move || run_guard(&model, &bell, &done, guard::REST_NS)
         });
         // Takes the seat and leaves it empty; nobody else waits.
         model.wait_for(0);
@@ -337,7 +364,7 @@ fn a_waiter_takes_the_seat_from_the_guard() {
         let (bell, done) = (Bell::new(), Arc::new(Mutex::new(false)));
         let guard = thread::spawn({
             let (model, bell, done) = (Arc::clone(&model), bell.clone(), Arc::clone(&done));
-            move || run_guard(&model, &bell, &done)
+            move || run_guard(&model, &bell, &done, guard::REST_NS)
         });
         model.submit(0);
         model.wait_for(0);

@@ -21,6 +21,15 @@ impl Kick for std::task::Waker {
     }
 }
 
+/// What a turn leaves to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Due {
+    /// When the next turn is due at the latest, or [`NEVER_NS`].
+    pub(crate) deadline_ns: u64,
+    /// A message is half sent or half received: peers wait for every turn.
+    pub(crate) urgent: bool,
+}
+
 /// Who takes the seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -39,7 +48,9 @@ pub(crate) enum Kind {
 /// * the seat is never empty while a blocked waiter is listed: leaving promotes one;
 /// * a holder that is asleep sleeps no longer than the deadline of the latest turn, or has been
 ///   kicked since;
-/// * the guard rests only while somebody else holds the seat, and is kicked when it is left empty.
+/// * the guard rests only while somebody else holds the seat, and is kicked when it is left empty;
+/// * it dozes only while nothing is urgent or the seat is held, and is kicked when the seat is empty
+///   and something is urgent.
 #[derive(Debug)]
 pub(crate) struct Seat<W> {
     state: Arc<Mutex<State<W>>>,
@@ -56,8 +67,8 @@ struct State<W> {
     holder: Option<Holder<W>>,
     /// Blocked waiters that take the seat over when it is left, newest last.
     blocked: Vec<Candidate<W>>,
-    /// When the latest turn wants the next one.
-    deadline_ns: u64,
+    /// What the latest turn left.
+    due: Due,
     /// Turns so far.
     turns: u64,
     last_ticket: u64,
@@ -92,8 +103,10 @@ struct Candidate<W> {
 
 #[derive(Debug)]
 struct Guard<W> {
-    /// Set while it rests.
+    /// Set while it rests until the holder leaves.
     resting: Option<W>,
+    /// Set while it sleeps for so long that it must be kicked when something is urgent.
+    dozing: Option<W>,
     seen: Option<Ticket>,
     seen_turns: u64,
     looks: u32,
@@ -133,8 +146,10 @@ pub(crate) enum Joined<W: Kick> {
 pub(crate) enum Look<W: Kick> {
     /// Drive: the seat was left.
     Drive(Tenure<W>),
-    /// Look again after a tick.
-    Again,
+    /// Look again after a short tick.
+    Soon,
+    /// Look again after a long tick, or when kicked because something is urgent.
+    Later,
     /// Sleep until kicked.
     Rest,
     /// Sleep until kicked, but look again some time: a task has the seat.
@@ -146,10 +161,10 @@ impl<W: Kick> Seat<W> {
         let state = State {
             holder: None,
             blocked: Vec::new(),
-            deadline_ns: NEVER_NS,
+            due: Due { deadline_ns: NEVER_NS, urgent: false },
             turns: 0,
             last_ticket: 0,
-            guard: Guard { resting: None, seen: None, seen_turns: 0, looks: 0 },
+            guard: Guard { resting: None, dozing: None, seen: None, seen_turns: 0, looks: 0 },
         };
         Self { state: Arc::new(Mutex::new(state)) }
     }
@@ -173,16 +188,17 @@ impl<W: Kick> Seat<W> {
         Joined::Seat(Tenure { seat: self.clone(), ticket })
     }
 
-    /// Reports the end of a turn, by whomever, and when the next one is due. Call it under the
-    /// lock of the state that turned, so that the latest report counts; kick what it returns after
-    /// unlocking.
+    /// Reports the end of a turn, by whomever, and what it left. Call it under the lock of the
+    /// state that turned, so that the latest report counts; kick what it returns after unlocking.
     #[must_use]
-    pub(crate) fn turned(&self, deadline_ns: u64) -> Option<W> {
+    pub(crate) fn turned(&self, due: Due) -> Option<W> {
         let mut state = lock(&self.state);
-        state.deadline_ns = deadline_ns;
+        state.due = due;
         state.turns = state.turns.wrapping_add(1);
-        let holder = state.holder.as_mut()?;
-        if deadline_ns >= holder.asleep_until_ns? {
+        let Some(holder) = state.holder.as_mut() else {
+            return if due.urgent { state.guard.dozing.take() } else { None };
+        };
+        if due.deadline_ns >= holder.asleep_until_ns? {
             return None;
         }
         // One kick is enough until it sleeps again.
@@ -195,6 +211,7 @@ impl<W: Kick> Seat<W> {
     pub(crate) fn guard_look(&self, waker: &W, overdue: impl Fn(u64) -> bool) -> Look<W> {
         let mut state = lock(&self.state);
         state.guard.resting = None;
+        state.guard.dozing = None;
         let seen = state.holder.as_ref().map_or(Ticket(state.last_ticket), |holder| holder.ticket);
         let same = state.guard.seen == Some(seen);
         let turned = state.guard.seen_turns != state.turns;
@@ -202,14 +219,14 @@ impl<W: Kick> Seat<W> {
         state.guard.seen = Some(seen);
         state.guard.seen_turns = state.turns;
         let Some(holder) = &state.holder else {
-            return if same { self.seat_guard(&mut state, waker) } else { Look::Again };
+            return if same { self.seat_guard(&mut state, waker) } else { state.look_again(waker) };
         };
         let sleeping_task = holder.is_evictable();
-        if same && !turned && sleeping_task && overdue(state.deadline_ns) {
+        if same && !turned && sleeping_task && overdue(state.due.deadline_ns) {
             return self.seat_guard(&mut state, waker);
         }
         if state.guard.looks < LOOKS_BEFORE_REST {
-            return Look::Again;
+            return state.look_again(waker);
         }
         state.guard.resting = Some(waker.clone());
         if sleeping_task { Look::RestShortly } else { Look::Rest }
@@ -234,7 +251,7 @@ impl<W: Kick> Seat<W> {
         });
         let (holder, kicked) = match next {
             Some((holder, waker)) => (Some(holder), Some(waker)),
-            None => (None, state.guard.resting.take()),
+            None => (None, state.take_guard_to_kick()),
         };
         state.holder = holder;
         drop(state);
@@ -250,6 +267,23 @@ impl<W> State<W> {
         Ticket(self.last_ticket)
     }
 
+    fn look_again(&mut self, waker: &W) -> Look<W>
+    where
+        W: Kick,
+    {
+        if self.due.urgent {
+            return Look::Soon;
+        }
+        self.guard.dozing = Some(waker.clone());
+        Look::Later
+    }
+
+    /// Whom to kick when the seat is left empty, if that is needed.
+    fn take_guard_to_kick(&mut self) -> Option<W> {
+        let dozing = if self.due.urgent { self.guard.dozing.take() } else { None };
+        dozing.or_else(|| self.guard.resting.take())
+    }
+
     fn holder_mut(&mut self, ticket: Ticket) -> Option<&mut Holder<W>> {
         self.holder.as_mut().filter(|holder| holder.ticket == ticket)
     }
@@ -261,7 +295,7 @@ impl<W: Kick> Tenure<W> {
     /// stop driving.
     pub(crate) fn fall_asleep(&self, also_ns: u64) -> Option<u64> {
         let mut state = lock(&self.seat.state);
-        let until_ns = state.deadline_ns.min(also_ns);
+        let until_ns = state.due.deadline_ns.min(also_ns);
         state.holder_mut(self.ticket)?.asleep_until_ns = Some(until_ns);
         Some(until_ns)
     }

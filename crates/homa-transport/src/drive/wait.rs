@@ -17,8 +17,9 @@ pub(crate) trait Host {
     fn attend(&self);
     /// Stops attending, unless something is left to do.
     fn try_leave(&self) -> bool;
-    /// Executes what was added for later and nobody attends to.
-    fn flush_abandoned(&self);
+    /// Executes what was added for later and nobody attends to; says whether anything was added for
+    /// later since the last time.
+    fn flush_abandoned(&self) -> bool;
     /// As an attendant: executes the inbox, receives, sends, reports to the seat, wakes whom it
     /// concerns.
     fn turn(&self) -> Turned;
@@ -86,7 +87,7 @@ pub(crate) fn wait<H: Host, T>(
         Joined::Seat(tenure) => return lead(host, sleeper, &tenure, until_ns, poll),
         Joined::Blocked(blocked) => blocked,
     };
-    host.flush_abandoned();
+    let _batching = host.flush_abandoned();
     loop {
         // Taken before looking, so that a kick in between makes the next sleep end at once.
         sleeper.take_kick();

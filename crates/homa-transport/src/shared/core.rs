@@ -10,7 +10,7 @@ use std::sync::{Mutex, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 
-use homa_core::Instant;
+use homa_core::{Instant, Urgency};
 use homa_io::Shard;
 use homa_io::driver::{Driver, RxStatus};
 use homa_io::udp::UdpDriver;
@@ -24,7 +24,7 @@ use super::spin::SpinBudget;
 use super::waiters::Waiters;
 use crate::drive::inbox::{Added, Inbox};
 use crate::drive::parker::Parker;
-use crate::drive::seat::{Kick, NEVER_NS, Seat};
+use crate::drive::seat::{Due, Kick, NEVER_NS, Seat};
 use crate::drive::sync::lock;
 use crate::drive::wait::{Host, Spun, Turned};
 use crate::{EndpointBuilder, Stats};
@@ -50,6 +50,8 @@ pub(crate) struct Core {
     pub(crate) inbox: Inbox<Operation>,
     /// When the oldest operation for later was added, 0 if there is none.
     later_since_ns: AtomicU64,
+    /// Something was added for later since the guard looked.
+    batches: AtomicBool,
     pub(crate) seat: Seat<Waker>,
     /// A second descriptor of the driver's socket, to wait on without the lock.
     pub(crate) socket: OwnedFd,
@@ -100,6 +102,7 @@ impl Core {
             }),
             inbox: Inbox::new(),
             later_since_ns: AtomicU64::new(0),
+            batches: AtomicBool::new(false),
             seat: Seat::new(),
             socket,
             accept,
@@ -152,6 +155,7 @@ impl Core {
     pub(crate) fn submit_later(&self, operation: Operation) {
         let waiting = self.inbox.add_for_later(operation);
         if waiting == 1 {
+            self.batches.store(true, Ordering::Relaxed);
             self.later_since_ns.store(monotonic_ns(), Ordering::Relaxed);
         } else if waiting >= LATER_MAX {
             self.flush();
@@ -220,7 +224,9 @@ impl Core {
             Ok(turn) => turn.next.map_or(NEVER_NS, Instant::as_nanos),
             Err(()) => NEVER_NS,
         };
-        let kicked = self.seat.turned(next_ns.min(self.own_deadline_ns()));
+        let urgent = turn.as_ref().is_ok_and(|turn| turn.urgency == Urgency::Active);
+        let deadline_ns = next_ns.min(self.own_deadline_ns());
+        let kicked = self.seat.turned(Due { deadline_ns, urgent });
         drop(state);
         if closes {
             self.closed(&mut wakes);
@@ -345,8 +351,9 @@ impl Host for Core {
         self.inbox.try_leave()
     }
 
-    fn flush_abandoned(&self) {
+    fn flush_abandoned(&self) -> bool {
         self.flush();
+        self.batches.swap(false, Ordering::Relaxed)
     }
 
     fn turn(&self) -> Turned {
