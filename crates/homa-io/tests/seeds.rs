@@ -52,6 +52,10 @@ struct Trial {
     gentle: bool,
     /// Copies come so late that a handler may run again.
     forgets: bool,
+    /// Hosts have little memory for incoming messages.
+    scarce: bool,
+    /// Packets have the format of Linux.
+    linux: bool,
     younger_copies: bool,
     coverage: Coverage,
 }
@@ -82,6 +86,8 @@ impl Trial {
             world: World::new(seed),
             gentle: true,
             forgets: false,
+            scarce: false,
+            linux: false,
             younger_copies: false,
             coverage: Coverage::default(),
         };
@@ -97,6 +103,8 @@ impl Trial {
     fn add_hosts(&mut self, dice: &mut Dice, hosts: usize) {
         let carriage = if percent(dice, 10) { Carriage::Ip } else { Carriage::Udp };
         let scarce = percent(dice, 15);
+        self.scarce = scarce;
+        self.linux = carriage == Carriage::Ip;
         let line = percent(dice, 50).then(|| pick(dice, &[1_000, 10_000, 25_000, 100_000]));
         let rx_buffer_bytes = pick(dice, &[106_496, 212_992, 212_992, 4 << 20, 4 << 20]);
         let buffer_bytes = log_between(dice, 100_000, 4_000_000);
@@ -238,6 +246,8 @@ impl Trial {
         }
         if percent(dice, 5) {
             self.world.forge_ppm = log_between(dice, 1_000, 100_000) as u32;
+            // Strangers can fill what little memory there is, one time-out after the other.
+            self.gentle &= !self.scarce;
         }
         if percent(dice, 2) {
             let host = dice.below(hosts as u64) as usize;
@@ -308,7 +318,9 @@ impl Trial {
             return wrong;
         }
         if self.gentle {
-            wrong.extend((0..calls.len()).filter_map(|call| unexcused(call, &self.world)));
+            wrong.extend(
+                (0..calls.len()).filter_map(|call| unexcused(call, &self.world, self.linux)),
+            );
         }
         let leftovers = self.world.leftovers();
         wrong.extend(leftovers);
@@ -318,7 +330,11 @@ impl Trial {
         if !self.forgets {
             let twice = self.world.ledger.executed_twice();
             let calls = &self.world.ledger.calls;
-            wrong.extend(twice.iter().map(|call| format!("the handler of call {call} ran twice: {:?}", calls[*call])));
+            wrong.extend(
+                twice.iter().map(|call| {
+                    format!("the handler of call {call} ran twice: {:?}", calls[*call])
+                }),
+            );
         }
         wrong.extend(self.world.ledger.violations.iter().cloned());
         self.note_coverage();
@@ -373,15 +389,16 @@ impl Trial {
 }
 
 /// Why the end of a call in a gentle world is wrong.
-fn unexcused(call: usize, world: &World) -> Option<String> {
+fn unexcused(call: usize, world: &World, linux: bool) -> Option<String> {
     let entry = &world.ledger.calls[call];
     let excused = match entry.end {
         Some(CallEnd::Answered) => true,
         Some(CallEnd::Failed(FailReason::DeadlineExceeded)) => entry.plan.deadline_ns.is_some(),
         Some(CallEnd::Aborted) => entry.plan.abort_after_ns.is_some(),
+        Some(CallEnd::Failed(FailReason::Rejected)) => entry.plan.response == Response::Rejected,
         // In the packet format of Linux a server cannot say that it dropped a request.
-        Some(CallEnd::Failed(FailReason::Rejected | FailReason::Forgotten)) => {
-            entry.plan.response == Response::Rejected
+        Some(CallEnd::Failed(FailReason::Timeout | FailReason::Forgotten)) => {
+            linux && entry.plan.response == Response::Rejected
         }
         _ => false,
     };

@@ -317,6 +317,11 @@ impl World {
         self.late_copies
     }
 
+    /// How many hosts there are.
+    pub fn hosts(&self) -> usize {
+        self.hosts.len()
+    }
+
     /// Turns a host has taken.
     pub fn turns(&self, host: usize) -> u64 {
         self.hosts[host].turns
