@@ -249,3 +249,21 @@ fn packets_duplicated_and_late_never_execute_twice() {
     assert!(solo.now < 1_000 * MS + 1900 * MS, "within the memory");
     assert_eq!(arrivals(&solo), 40);
 }
+
+#[test]
+fn a_request_finished_long_after_it_was_sent_is_recognised_although_younger_ones_came_since() {
+    let mut solo = Solo::new(Config::default());
+    let from = address(9, 900);
+    let slow = solo.request(from, 2, 100);
+    for id in (4..400).step_by(2) {
+        let rpc = solo.request(from, id, 100);
+        solo.answer(rpc, 100);
+        solo.advance(50);
+    }
+    solo.answer(slow, 100);
+    let _ = solo.control(from, 2, Body::Ack(Ack::default()), 0, 0);
+    solo.events();
+    assert!(solo.ended(slow));
+    assert_eq!(solo.data(from, 2, 100, (0, 100)), Received::Dropped(DropReason::Duplicate));
+    assert_eq!(solo.engine.stats().finished_hits, 1);
+}

@@ -309,6 +309,7 @@ fn a_request_packet_for_an_rpc_in_service_or_answered_counts_only_for_its_ack() 
     let Body::Data(data) = &mut header.body else { unreachable!() };
     data.ack = AckEntry { client_id: 2, server_port: PORT };
     assert_eq!(solo.header(from, &header, 100), Received::Dropped(DropReason::Duplicate));
+    solo.drain();
     solo.events();
     assert!(solo.ended(answered), "R29: the ack counts although the packet is dropped");
     assert!(!solo.ended(rpc));

@@ -145,6 +145,9 @@ pub struct Engine {
     /// RPCs with ranges to send again, each at most once.
     retransmits: VecDeque<u32>,
 
+    /// Acknowledgements to act on when nothing is left to send: path, id, server port.
+    late_acks: VecDeque<(Path, u64, u16)>,
+
     /// RPCs with events to hand out, each at most once.
     events: VecDeque<u32>,
     new_peers: VecDeque<u32>,
@@ -219,6 +222,7 @@ impl Engine {
             pacer: Pacer::new(&config),
             control: VecDeque::new(),
             retransmits: VecDeque::new(),
+            late_acks: VecDeque::with_capacity(receive_control::LATE_ACKS_MAX),
             events: VecDeque::new(),
             new_peers: VecDeque::new(),
             rpc_timers: IndexedHeap::new(),

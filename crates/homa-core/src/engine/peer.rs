@@ -61,6 +61,8 @@ pub(crate) struct Peer {
     pub(crate) sent_bytes: u64,
     pub(crate) cutoffs: Cutoffs,
     pub(crate) cutoff_version: u16,
+    /// The highest id (our form) of its requests, and since when they have been compared.
+    pub(crate) newest_request: Option<(u64, Instant)>,
 
     pub(crate) cutoffs_sent: Option<Instant>,
     pub(crate) mtu: u32,
@@ -113,6 +115,7 @@ impl Peer {
             sent_bytes: 0,
             cutoffs: Cutoffs::initial(config.num_priorities),
             cutoff_version: 0,
+            newest_request: None,
             cutoffs_sent: None,
             mtu: MTU_MIN,
             full_size_lost_rounds: 0,
@@ -144,6 +147,7 @@ impl Peer {
         self.sent_bytes = 0;
         self.cutoffs = Cutoffs::initial(config.num_priorities);
         self.cutoff_version = 0;
+        self.newest_request = None;
         self.ack_count = 0;
     }
 

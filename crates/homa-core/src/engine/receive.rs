@@ -161,7 +161,7 @@ impl Engine {
     ) -> Result<Received, DropReason> {
         let id = header.common.local_id();
         if let Some(ack) = data.acknowledged() {
-            self.acknowledged(path, ack.client_id, ack.server_port);
+            self.acknowledge_later(path, ack.client_id, ack.server_port);
         }
         if let Some(peer) = peer {
             self.offer_cutoffs(peer, path, id, data.cutoff_version);
@@ -208,15 +208,16 @@ impl Engine {
         if data.message_length == 0 {
             return Err(DropReason::Malformed);
         }
+        let own = header.common.version() == Some(VERSION);
         let hash = self.finished_hash(path);
-        if self.finished.contains(self.now, hash, id) {
+        let fresh = own && path.carriage == Carriage::Udp && self.is_newest_request(path, id);
+        if !fresh && self.finished.contains(self.now, hash, id) {
             self.stats.finished_hits = self.stats.finished_hits.saturating_add(1);
             // Its client still repeats it: the time until it may be forgotten begins again. It replaces the
             // older entry, so there is room.
             let _ = self.finished.insert(self.now, hash, id);
             return Err(DropReason::Duplicate);
         }
-        let own = header.common.version() == Some(VERSION);
         if own && data.echo != 0 && data.echo != self.incarnation {
             self.stats.stale_incarnations = self.stats.stale_incarnations.saturating_add(1);
             let age_ms = self.age_ms();
@@ -231,6 +232,17 @@ impl Engine {
             self.stats.requests_refused = self.stats.requests_refused.saturating_add(1);
             self.push_unknown(*path, id, reason::OVERLOADED, 0);
             DropReason::Limit
+        })
+    }
+
+    /// Is this request younger than all that its client's present life has sent here? Clients of this
+    /// implementation count their ids up, so it cannot be one that is finished, and the memory of those need
+    /// not be searched. What was sent before the count began is forgotten when it is believed.
+    fn is_newest_request(&self, path: &Path, id: u64) -> bool {
+        let remembered = self.config.finished_memory.saturating_mul(2);
+        let peer = self.peer_of(path).and_then(|index| self.peers.get(index));
+        peer.and_then(|peer| peer.newest_request).is_some_and(|(newest, since)| {
+            is_newer(id, newest) && self.now.since(since) >= remembered
         })
     }
 
@@ -265,6 +277,13 @@ impl Engine {
         {
             self.hear_peer(peer_index, header, transport_len, id);
             self.offer_cutoffs(peer_index, path, id, data.cutoff_version);
+        }
+        if let Some(peer) = self.peers.get_mut(peer_index) {
+            let now = self.now;
+            let (newest, _) = peer.newest_request.get_or_insert((id, now));
+            if is_newer(id, *newest) {
+                *newest = id;
+            }
         }
         self.start_incoming(index, data.message_length, data.incoming.min(data.message_length));
         Some(index)
@@ -364,6 +383,11 @@ impl Engine {
         }
         self.queue_event(index);
     }
+}
+
+/// Was `id` chosen after `other`? Ids count up and wrap.
+fn is_newer(id: u64, other: u64) -> bool {
+    (1..1 << 63).contains(&id.wrapping_sub(other))
 }
 
 /// The range of the message that a DATA packet carries, checked (`spec/wire-format.md` §9 step 5).

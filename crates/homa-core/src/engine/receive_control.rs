@@ -21,6 +21,9 @@ const LOST_ROUNDS_MAX: u8 = 2;
 /// Payload that a packet of the smallest MTU carries over any IP version: losing it says nothing about the MTU.
 const PAYLOAD_ALWAYS_FITS: u32 = 1176;
 
+/// Acknowledgements that are put off, at most.
+pub(crate) const LATE_ACKS_MAX: usize = 64;
+
 impl Engine {
     pub(crate) fn control(
         &mut self,
@@ -54,6 +57,26 @@ impl Engine {
             }
             Body::Data(_) | Body::Freeze => Ok(Received::Consumed),
         }
+    }
+
+    /// An acknowledgement that came with data: what it ends can wait until the answer to that data is on its
+    /// way, see [`Engine::settle`].
+    pub(crate) fn acknowledge_later(&mut self, path: &Path, client_id: u64, server_port: u16) {
+        if self.late_acks.len() < LATE_ACKS_MAX {
+            // Reserved when the engine was made.
+            self.late_acks.push_back((*path, client_id, server_port));
+        } else {
+            self.acknowledged(path, client_id, server_port);
+        }
+    }
+
+    /// Does what was put off while there was something to send. `true`: there was something.
+    pub(crate) fn settle(&mut self) -> bool {
+        let any = !self.late_acks.is_empty();
+        while let Some((path, client_id, server_port)) = self.late_acks.pop_front() {
+            self.acknowledged(&path, client_id, server_port);
+        }
+        any
     }
 
     /// The client of a server RPC has its response (or does not want it).

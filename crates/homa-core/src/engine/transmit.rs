@@ -102,13 +102,10 @@ impl Engine {
         if segments.is_empty() {
             return None;
         }
-        self.decide_grants();
-        let transmit = match self.control_train(segments) {
+        let transmit = match self.next_train(segments) {
             Some(transmit) => transmit,
-            None => match self.grant_train(segments) {
-                Some(transmit) => transmit,
-                None => self.retransmit_train(segments).or_else(|| self.data_train(segments))?,
-            },
+            None if self.settle() => self.next_train(segments)?,
+            None => return None,
         };
         let packets = transmit.segments as u64;
         self.stats.trains_sent = self.stats.trains_sent.saturating_add(1);
@@ -119,6 +116,17 @@ impl Engine {
             peer.sent_bytes = peer.sent_bytes.saturating_add(u64::from(transmit.total_bytes));
         }
         Some(transmit)
+    }
+
+    fn next_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
+        self.decide_grants();
+        if let Some(transmit) = self.control_train(segments) {
+            return Some(transmit);
+        }
+        if let Some(transmit) = self.grant_train(segments) {
+            return Some(transmit);
+        }
+        self.retransmit_train(segments).or_else(|| self.data_train(segments))
     }
 
     /// Is there anything to send, now or when the pacer lets it?
