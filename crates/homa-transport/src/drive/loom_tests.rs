@@ -310,9 +310,9 @@ fn run_guard(model: &Model, bell: &Bell, done: &Mutex<bool>, tick_ns: u64) {
     guard::run(model, bell, || *done.lock().unwrap(), sleep);
 }
 
-#[test]
-fn a_dozing_guard_is_kicked_when_something_urgent_is_left() {
-    explore(|| {
+/// Runs `work`, which must leave it to the guard to make slot 0 ready; long ticks never end.
+fn leave_to_a_dozing_guard(work: impl Fn(&Arc<Model>) + Sync + Send + 'static) {
+    explore(move || {
         let model = Model::new();
         let (bell, done) = (Bell::new(), Arc::new(Mutex::new(false)));
         let guard = thread::spawn({
@@ -321,15 +321,28 @@ fn a_dozing_guard_is_kicked_when_something_urgent_is_left() {
         });
         let waiter = Bell::new();
         assert!(model.poll(0, &waiter).is_pending());
-        // Takes the seat and leaves it with something urgent to do, or never takes it.
-        model.submit(0);
-        model.deliver(1);
-        model.wait_for(1);
+        work(&model);
         waiter.block(NEVER_NS);
         assert!(model.poll(0, &waiter).is_ready());
         *done.lock().unwrap() = true;
         bell.kick();
         guard.join().unwrap();
+    });
+}
+
+#[test]
+fn a_dozing_guard_is_kicked_when_something_urgent_comes_up_at_an_empty_seat() {
+    leave_to_a_dozing_guard(|model| model.submit(0));
+}
+
+#[test]
+fn a_dozing_guard_is_kicked_when_the_seat_is_left_with_something_urgent() {
+    leave_to_a_dozing_guard(|model| {
+        let other = Arc::clone(model);
+        let submitter = thread::spawn(move || other.submit(0));
+        model.deliver(1);
+        model.wait_for(1);
+        submitter.join().unwrap();
     });
 }
 
