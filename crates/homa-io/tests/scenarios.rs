@@ -12,6 +12,7 @@ const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
 const CLIENT: usize = 0;
 const SERVER: usize = 1;
+const NOTHING: [&str; 0] = [];
 
 /// A client and a server.
 fn pair(seed: u64) -> World {
@@ -35,13 +36,13 @@ fn call(request_bytes: u32, response_bytes: u32) -> CallPlan {
 fn finish(world: &mut World, limit_ns: u64) {
     world.show_packets = std::env::var_os("HOMA_SHOW_PACKETS").is_some();
     let ended = world.run_calls(limit_ns);
-    assert_eq!(world.ledger.violations, [String::new(); 0]);
+    assert_eq!(world.ledger.violations, NOTHING);
     let open: Vec<_> =
         (0..world.ledger.calls.len()).filter(|call| world.ledger.end(*call).is_none()).collect();
     assert!(ended, "calls {open:?} have not ended after {limit_ns} ns");
     assert_eq!(world.ledger.executed_twice(), [0; 0], "handlers ran twice");
-    assert_eq!(world.leftovers(), [String::new(); 0]);
-    assert_eq!(world.ledger.violations, [String::new(); 0]);
+    assert_eq!(world.leftovers(), NOTHING);
+    assert_eq!(world.ledger.violations, NOTHING);
 }
 
 fn all_answered(world: &mut World, limit_ns: u64) {

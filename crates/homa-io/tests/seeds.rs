@@ -26,6 +26,9 @@ const STEPS_MAX: u64 = 20_000_000;
 /// Failing worlds after which the rest is not tried.
 const FAILURES_MAX: usize = 8;
 
+/// One of an engine's counters.
+type Counter = fn(&Stats) -> u64;
+
 /// What a set of worlds has reached.
 #[derive(Debug, Default)]
 struct Coverage {
@@ -342,7 +345,7 @@ impl Trial {
     }
 
     fn note_coverage(&mut self) {
-        let counters: [(&'static str, fn(&Stats) -> u64); 17] = [
+        let counters: [(&'static str, Counter); 17] = [
             ("gap RESENDs", |stats| stats.resends_gap_sent),
             ("tail RESENDs", |stats| stats.resends_tail_sent),
             ("lost GRANTs recovered", |stats| stats.grants_recovered),

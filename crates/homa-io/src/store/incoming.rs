@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::pool::Pool;
 use crate::Message;
@@ -92,7 +92,10 @@ impl Incoming {
             };
             if whole && piece.data.len() == piece_bytes as usize {
                 let data = self.pieces.pop_front().map(|piece| piece.data).unwrap_or_default();
-                message.push(pool.freeze(data).slice(within..));
+                // Cutting the front off in place keeps the only reference: a slice would need a count.
+                let mut bytes = pool.freeze(data);
+                bytes.advance(within);
+                message.push(bytes);
                 self.taken = start + piece_bytes;
             } else {
                 let end = piece.data.len().min((upto - start) as usize);

@@ -564,9 +564,11 @@ impl World {
             interface: 0,
             carriage: entry.plan.carriage,
         };
-        let mut options = RequestOptions::default();
-        options.deadline = plan.deadline_ns.map(|after| now + Duration::from_nanos(after));
-        options.streaming_response = plan.read_as_stream;
+        let options = RequestOptions {
+            deadline: plan.deadline_ns.map(|after| now + Duration::from_nanos(after)),
+            streaming_response: plan.read_as_stream,
+            ..RequestOptions::default()
+        };
         let mut view = shard.view(now);
         let result = match plan.request_piece_bytes {
             None => view.send_request(path, request_body(call, &plan), call as u64, options),
