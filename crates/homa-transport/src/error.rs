@@ -171,6 +171,7 @@ pub enum CallError {
 }
 
 impl CallError {
+    #[cfg_attr(loom, allow(dead_code, reason = "loom tests the driving protocol only"))]
     pub(crate) fn from_reason(reason: FailReason, server: SocketAddr, max_bytes: u32) -> Self {
         match reason {
             FailReason::Timeout => Self::Timeout { server },

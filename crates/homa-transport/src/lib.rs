@@ -18,15 +18,63 @@
 //! * No thread stands between the caller and the socket: the thread (or task) that waits runs the
 //!   protocol. One guard thread per endpoint answers the network while nobody waits.
 //! * After `fork` an endpoint works in the parent only; in the child everything returns `Forked`.
+//!
+//! # Example
+//!
+//! A server and a client on tokio; [`blocking`] shows the same without a runtime.
+//!
+//! ```
+//! # #[cfg(feature = "tokio")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use homa::Endpoint;
+//!
+//! let server = Endpoint::bind("127.0.0.1:0").await?;
+//! let address = server.local_addr();
+//! tokio::spawn(async move {
+//!     while let Ok(Some(request)) = server.accept().await {
+//!         tokio::spawn(async move {
+//!             let answer = format!("{} bytes", request.body().len());
+//!             let _ = request.reply(answer).await;
+//!         });
+//!     }
+//! });
+//!
+//! let client = Endpoint::client()?;
+//! assert_eq!(client.call(address, "hello").await?, "5 bytes");
+//! # Ok(()) }
+//! # #[cfg(not(feature = "tokio"))]
+//! # fn main() {}
+//! ```
+//!
+//! # Waiting
+//!
+//! Whoever waits looks for packets for up to 50 µs before it sleeps, as long as that pays off
+//! ([`EndpointBuilder::spin`]): waking a sleeping core costs more than a round trip. This holds for
+//! blocking calls and for current-thread runtimes. [`EndpointBuilder::busy_poll`] never sleeps.
+//! Answers are collected into one transmission while further requests wait to be accepted, for at
+//! most 20 µs unless a handler in between takes longer.
+//!
+//! # Features
+//!
+//! * `tokio` (default): the async face. Runtimes need `enable_io`.
 
 #![forbid(unsafe_code)]
 
 #[cfg(not(loom))]
 mod builder;
+#[cfg_attr(
+    any(loom, not(feature = "tokio")),
+    allow(dead_code, reason = "parts of it serve the async face only")
+)]
 mod drive;
 mod error;
 mod options;
 #[cfg(not(loom))]
+#[cfg_attr(
+    not(feature = "tokio"),
+    allow(dead_code, reason = "parts of it serve the async face only")
+)]
 mod shared;
 mod stats;
 
