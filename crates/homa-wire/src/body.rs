@@ -71,21 +71,13 @@ impl Data {
     /// [`Common::sequence`]: crate::Common::sequence
     #[inline]
     pub const fn offset(&self, sequence: u32) -> u32 {
-        if self.seg_offset == OFFSET_IN_SEQUENCE {
-            sequence
-        } else {
-            self.seg_offset
-        }
+        if self.seg_offset == OFFSET_IN_SEQUENCE { sequence } else { self.seg_offset }
     }
 
     /// The older RPC this packet acknowledges in passing, if any.
     #[inline]
     pub const fn acknowledged(&self) -> Option<AckEntry> {
-        if self.ack.client_id == 0 {
-            None
-        } else {
-            Some(self.ack)
-        }
+        if self.ack.client_id == 0 { None } else { Some(self.ack) }
     }
 }
 
@@ -157,10 +149,7 @@ pub struct AckEntry {
 
 impl AckEntry {
     /// No acknowledgement: what unused places hold.
-    pub const NONE: Self = Self {
-        client_id: 0,
-        server_port: 0,
-    };
+    pub const NONE: Self = Self { client_id: 0, server_port: 0 };
 }
 
 #[cfg(test)]
@@ -169,10 +158,7 @@ mod tests {
 
     #[test]
     fn the_segment_offset_governs_unless_it_is_all_ones() {
-        let mut data = Data {
-            seg_offset: 1_424,
-            ..Data::default()
-        };
+        let mut data = Data { seg_offset: 1_424, ..Data::default() };
         assert_eq!(data.offset(7), 1_424);
         data.seg_offset = 0;
         assert_eq!(data.offset(7), 0);
@@ -182,13 +168,8 @@ mod tests {
 
     #[test]
     fn an_ack_that_announces_too_many_entries_has_five() {
-        let mut ack = Ack {
-            count: 2,
-            entries: [AckEntry {
-                client_id: 4,
-                server_port: 1,
-            }; ACKS_MAX],
-        };
+        let mut ack =
+            Ack { count: 2, entries: [AckEntry { client_id: 4, server_port: 1 }; ACKS_MAX] };
         assert_eq!(ack.entries().len(), 2);
         ack.count = u16::MAX;
         assert_eq!(ack.entries().len(), ACKS_MAX);

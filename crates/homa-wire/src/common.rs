@@ -62,22 +62,14 @@ impl Common {
         offset: u32,
     ) -> Self {
         let control = Self::control(source_port, destination_port, sender_id);
-        Self {
-            sequence: offset,
-            doff: DOFF_DATA,
-            ..control
-        }
+        Self { sequence: offset, doff: DOFF_DATA, ..control }
     }
 
     /// The same header in this implementation's own profile: version and `incarnation` (24 bits) filled in.
     #[inline]
     #[must_use]
     pub const fn with_own_profile(self, incarnation: u32) -> Self {
-        Self {
-            incarnation,
-            window: VERSION_MAGIC | VERSION,
-            ..self
-        }
+        Self { incarnation, window: VERSION_MAGIC | VERSION, ..self }
     }
 
     /// The RPC's id as the receiver of this packet knows it.
@@ -124,11 +116,7 @@ mod tests {
         let own = linux.with_own_profile(0x12_3456);
         assert_eq!(own.version(), Some(VERSION));
         assert_eq!(own.incarnation, 0x12_3456);
-        let back = Common {
-            window: 0,
-            incarnation: 0,
-            ..own
-        };
+        let back = Common { window: 0, incarnation: 0, ..own };
         assert_eq!(back, linux);
     }
 }

@@ -33,10 +33,7 @@ impl Header {
         // A link may have padded the packet: what lies behind its end is not part of it.
         let end = usize::try_from(transport_len).unwrap_or(usize::MAX);
         let packet = header.get(..end).unwrap_or(header);
-        let too_short = |need| ParseError::TooShort {
-            need,
-            got: packet.len(),
-        };
+        let too_short = |need| ParseError::TooShort { need, got: packet.len() };
 
         let (raw, rest) = take::<RawCommon>(packet).ok_or(too_short(COMMON_HEADER_BYTES))?;
         let packet_type = PacketType::try_from(raw.packet_type())?;
@@ -48,11 +45,7 @@ impl Header {
         } else {
             None
         };
-        Ok(Self {
-            common,
-            body,
-            extension,
-        })
+        Ok(Self { common, body, extension })
     }
 
     /// Writes the header to the beginning of `out` and returns how many bytes it took, which is

@@ -110,9 +110,7 @@ impl U24 {
     #[inline]
     const fn new(value: u32) -> Self {
         let [_, high, middle, low] = value.to_be_bytes();
-        Self {
-            bytes: [high, middle, low],
-        }
+        Self { bytes: [high, middle, low] }
     }
 }
 
@@ -160,18 +158,12 @@ impl RawCommon {
 impl RawAckEntry {
     #[inline]
     fn new(entry: &AckEntry) -> Self {
-        Self {
-            client_id: entry.client_id.into(),
-            server_port: entry.server_port.into(),
-        }
+        Self { client_id: entry.client_id.into(), server_port: entry.server_port.into() }
     }
 
     #[inline]
     fn get(&self) -> AckEntry {
-        AckEntry {
-            client_id: self.client_id.get(),
-            server_port: self.server_port.get(),
-        }
+        AckEntry { client_id: self.client_id.get(), server_port: self.server_port.get() }
     }
 }
 
@@ -206,18 +198,12 @@ impl RawData {
 impl RawGrant {
     #[inline]
     pub(crate) fn new(grant: &Grant) -> Self {
-        Self {
-            offset: grant.offset.into(),
-            priority: grant.priority,
-        }
+        Self { offset: grant.offset.into(), priority: grant.priority }
     }
 
     #[inline]
     pub(crate) fn get(&self) -> Grant {
-        Grant {
-            offset: self.offset.get(),
-            priority: self.priority,
-        }
+        Grant { offset: self.offset.get(), priority: self.priority }
     }
 }
 
@@ -233,47 +219,31 @@ impl RawResend {
 
     #[inline]
     pub(crate) fn get(&self) -> Resend {
-        Resend {
-            offset: self.offset.get(),
-            length: self.length.get(),
-            priority: self.priority,
-        }
+        Resend { offset: self.offset.get(), length: self.length.get(), priority: self.priority }
     }
 }
 
 impl RawCutoffs {
     #[inline]
     pub(crate) fn new(cutoffs: &Cutoffs) -> Self {
-        Self {
-            levels: cutoffs.levels.map(U32::new),
-            version: cutoffs.version.into(),
-        }
+        Self { levels: cutoffs.levels.map(U32::new), version: cutoffs.version.into() }
     }
 
     #[inline]
     pub(crate) fn get(&self) -> Cutoffs {
-        Cutoffs {
-            levels: self.levels.map(U32::get),
-            version: self.version.get(),
-        }
+        Cutoffs { levels: self.levels.map(U32::get), version: self.version.get() }
     }
 }
 
 impl RawAck {
     #[inline]
     pub(crate) fn new(ack: &Ack) -> Self {
-        Self {
-            count: ack.count.into(),
-            entries: ack.entries.each_ref().map(RawAckEntry::new),
-        }
+        Self { count: ack.count.into(), entries: ack.entries.each_ref().map(RawAckEntry::new) }
     }
 
     #[inline]
     pub(crate) fn get(&self) -> Ack {
-        Ack {
-            count: self.count.get(),
-            entries: self.entries.each_ref().map(RawAckEntry::get),
-        }
+        Ack { count: self.count.get(), entries: self.entries.each_ref().map(RawAckEntry::get) }
     }
 }
 
@@ -289,10 +259,6 @@ impl RawExtension {
 
     #[inline]
     pub(crate) fn get(&self) -> Extension {
-        Extension {
-            echo: self.echo.get(),
-            reason: self.reason,
-            value: self.value.get(),
-        }
+        Extension { echo: self.echo.get(), reason: self.reason, value: self.value.get() }
     }
 }

@@ -25,14 +25,8 @@ fn every_recorded_packet_encodes_to_the_bytes_it_was_parsed_from() {
         for packet in homa_packets(&path) {
             let header = parse(&packet, &path);
             let mut out = [0; HEADER_MAX];
-            let header_bytes = header
-                .encode(&mut out)
-                .expect("HEADER_MAX holds every header");
-            assert_eq!(
-                out[..header_bytes],
-                packet.bytes[..header_bytes],
-                "{path:?}"
-            );
+            let header_bytes = header.encode(&mut out).expect("HEADER_MAX holds every header");
+            assert_eq!(out[..header_bytes], packet.bytes[..header_bytes], "{path:?}");
             assert_eq!(header_bytes, header.packet_type().header_bytes());
             assert_eq!(header.extension, None, "Linux sends none");
             assert_eq!(header.common.version(), None, "Linux announces none");
@@ -40,10 +34,8 @@ fn every_recorded_packet_encodes_to_the_bytes_it_was_parsed_from() {
         }
     }
     if std::env::var_os("HOMA_CAPTURES").is_none() {
-        let counts: Vec<_> = counts
-            .into_iter()
-            .map(|(packet_type, count)| (packet_type.name(), count))
-            .collect();
+        let counts: Vec<_> =
+            counts.into_iter().map(|(packet_type, count)| (packet_type.name(), count)).collect();
         assert_eq!(counts, EXPECTED);
     }
 }
@@ -93,16 +85,11 @@ fn the_offset_of_every_recorded_data_packet_fits_its_payload() {
             for (position, &byte) in (first..).zip(packet.payload) {
                 let pattern = (31 * u64::from(position) + (u64::from(position) >> 8)) as u8;
                 let seed = byte.wrapping_sub(pattern);
-                let known = *seeds
-                    .entry((common.source_port, common.sender_id))
-                    .or_insert(seed);
+                let known = *seeds.entry((common.source_port, common.sender_id)).or_insert(seed);
                 assert_eq!(seed, known, "{path:?}: byte {position} of {common:?}");
             }
         }
-        assert!(
-            !seeds.is_empty() || !path.to_string_lossy().contains("rpc"),
-            "{path:?}"
-        );
+        assert!(!seeds.is_empty() || !path.to_string_lossy().contains("rpc"), "{path:?}");
     }
 }
 
@@ -121,10 +108,7 @@ fn recordings() -> Vec<PathBuf> {
         .read_dir()
         .expect("the directory of recordings is there")
         .map(|entry| entry.expect("it can be listed").path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "pcap")
-        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "pcap"))
         .collect();
     paths.sort();
     assert!(!paths.is_empty(), "no recordings in {directory:?}");
@@ -167,8 +151,5 @@ fn homa_in_ethernet(frame: &[u8]) -> Option<Recorded> {
         IP_PROTOCOL_TCP => bytes[13] == FLAGS && bytes[18..20] == URGENT.to_be_bytes(),
         _ => false,
     };
-    is_homa.then(|| Recorded {
-        bytes: bytes.to_vec(),
-        transport_len: u32::from(transport_len),
-    })
+    is_homa.then(|| Recorded { bytes: bytes.to_vec(), transport_len: u32::from(transport_len) })
 }

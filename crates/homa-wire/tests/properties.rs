@@ -15,29 +15,12 @@ const WINDOW_AT: usize = 14;
 const U24: u32 = 1 << 24;
 
 fn window() -> impl Strategy<Value = u16> {
-    prop_oneof![
-        Just(0),
-        Just(VERSION_MAGIC | VERSION),
-        Just(VERSION_MAGIC | 2),
-        any::<u16>()
-    ]
+    prop_oneof![Just(0), Just(VERSION_MAGIC | VERSION), Just(VERSION_MAGIC | 2), any::<u16>()]
 }
 
 fn common() -> impl Strategy<Value = Common> {
-    let tcp = (
-        any::<u8>(),
-        any::<u8>(),
-        window(),
-        any::<u16>(),
-        any::<u16>(),
-    );
-    let homa = (
-        any::<u16>(),
-        any::<u16>(),
-        any::<u32>(),
-        0..U24,
-        any::<u64>(),
-    );
+    let tcp = (any::<u8>(), any::<u8>(), window(), any::<u16>(), any::<u16>());
+    let homa = (any::<u16>(), any::<u16>(), any::<u32>(), 0..U24, any::<u64>());
     (homa, tcp).prop_map(|(homa, tcp)| {
         let (source_port, destination_port, sequence, incarnation, sender_id) = homa;
         let (doff, flags, window, checksum, urgent) = tcp;
@@ -57,10 +40,8 @@ fn common() -> impl Strategy<Value = Common> {
 }
 
 fn ack_entry() -> impl Strategy<Value = AckEntry> {
-    (any::<u64>(), any::<u16>()).prop_map(|(client_id, server_port)| AckEntry {
-        client_id,
-        server_port,
-    })
+    (any::<u64>(), any::<u16>())
+        .prop_map(|(client_id, server_port)| AckEntry { client_id, server_port })
 }
 
 fn data() -> impl Strategy<Value = Data> {
@@ -69,15 +50,7 @@ fn data() -> impl Strategy<Value = Data> {
     (lengths, rest).prop_map(|(lengths, rest)| {
         let (message_length, incoming, seg_offset) = lengths;
         let (ack, cutoff_version, retransmit, echo) = rest;
-        Data {
-            message_length,
-            incoming,
-            ack,
-            cutoff_version,
-            retransmit,
-            echo,
-            seg_offset,
-        }
+        Data { message_length, incoming, ack, cutoff_version, retransmit, echo, seg_offset }
     })
 }
 
@@ -87,11 +60,7 @@ fn body() -> impl Strategy<Value = Body> {
         (any::<u32>(), any::<u8>())
             .prop_map(|(offset, priority)| Body::Grant(Grant { offset, priority })),
         (any::<u32>(), any::<u32>(), any::<u8>()).prop_map(|(offset, length, priority)| {
-            Body::Resend(Resend {
-                offset,
-                length,
-                priority,
-            })
+            Body::Resend(Resend { offset, length, priority })
         }),
         Just(Body::RpcUnknown),
         Just(Body::Busy),
@@ -113,13 +82,8 @@ fn extension() -> impl Strategy<Value = Extension> {
 }
 
 fn header() -> impl Strategy<Value = Header> {
-    (common(), body(), proptest::option::of(extension())).prop_map(|(common, body, extension)| {
-        Header {
-            common,
-            body,
-            extension,
-        }
-    })
+    (common(), body(), proptest::option::of(extension()))
+        .prop_map(|(common, body, extension)| Header { common, body, extension })
 }
 
 /// Bytes that look like a packet more often than chance would have it.
@@ -136,9 +100,7 @@ fn packet_bytes() -> impl Strategy<Value = Vec<u8>> {
 
 fn encode(header: &Header) -> Vec<u8> {
     let mut out = vec![0; HEADER_MAX];
-    let encoded_bytes = header
-        .encode(&mut out)
-        .expect("HEADER_MAX holds every header");
+    let encoded_bytes = header.encode(&mut out).expect("HEADER_MAX holds every header");
     out.truncate(encoded_bytes);
     out
 }

@@ -29,19 +29,11 @@ fn check(bytes: &[u8], header: Header, payload: &[u8]) {
 }
 
 fn from_client(body: Body) -> Header {
-    Header {
-        common: Common::control(CLIENT_PORT, SERVER_PORT, 2),
-        body,
-        extension: None,
-    }
+    Header { common: Common::control(CLIENT_PORT, SERVER_PORT, 2), body, extension: None }
 }
 
 fn from_server(body: Body) -> Header {
-    Header {
-        common: Common::control(SERVER_PORT, CLIENT_PORT, 3),
-        body,
-        extension: None,
-    }
+    Header { common: Common::control(SERVER_PORT, CLIENT_PORT, 3), body, extension: None }
 }
 
 fn hello() -> Header {
@@ -80,15 +72,8 @@ fn example_b_is_the_second_segment_of_a_native_multi_segment_response() {
         seg_offset: 1_424,
         ..Data::default()
     };
-    let common = Common {
-        doff: 0xD0,
-        ..Common::data(SERVER_PORT, CLIENT_PORT, 3, 0)
-    };
-    let header = Header {
-        common,
-        body: Body::Data(data),
-        extension: None,
-    };
+    let common = Common { doff: 0xD0, ..Common::data(SERVER_PORT, CLIENT_PORT, 3, 0) };
+    let header = Header { common, body: Body::Data(data), extension: None };
     check(&bytes, header, b"");
     assert_eq!(data.offset(common.sequence), 1_424);
     assert_eq!(common.local_id(), 2);
@@ -99,10 +84,7 @@ fn example_c_is_a_grant() {
     let bytes = hex("0f a0 80 00 00 00 00 00 00 00 00 11 50 06 00 00
         00 00 b9 7d 00 00 00 00 00 00 00 03 00 01 86 a0
         02");
-    let grant = Grant {
-        offset: 100_000,
-        priority: 2,
-    };
+    let grant = Grant { offset: 100_000, priority: 2 };
     check(&bytes, from_server(Body::Grant(grant)), b"");
 }
 
@@ -111,11 +93,7 @@ fn example_d_is_a_resend_of_everything() {
     let bytes = hex("80 00 0f a0 00 00 00 00 00 00 00 12 50 06 00 00
         00 00 b9 7d 00 00 00 00 00 00 00 02 00 00 00 00
         ff ff ff ff 07");
-    let resend = Resend {
-        offset: 0,
-        length: RESEND_ALL,
-        priority: 7,
-    };
+    let resend = Resend { offset: 0, length: RESEND_ALL, priority: 7 };
     check(&bytes, from_client(Body::Resend(resend)), b"");
     assert!(resend.is_all());
 }
@@ -127,18 +105,10 @@ fn example_e_is_an_ack_for_three_rpcs() {
         00 00 00 00 00 04 0f a0 00 00 00 00 00 00 00 08
         0f a1 00 00 00 00 00 00 00 00 00 00 00 00 00 00
         00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00");
-    let four = AckEntry {
-        client_id: 4,
-        server_port: 4_000,
-    };
-    let eight = AckEntry {
-        client_id: 8,
-        server_port: 4_001,
-    };
-    let ack = Ack {
-        count: 2,
-        entries: [four, eight, AckEntry::NONE, AckEntry::NONE, AckEntry::NONE],
-    };
+    let four = AckEntry { client_id: 4, server_port: 4_000 };
+    let eight = AckEntry { client_id: 8, server_port: 4_001 };
+    let ack =
+        Ack { count: 2, entries: [four, eight, AckEntry::NONE, AckEntry::NONE, AckEntry::NONE] };
     check(&bytes, from_client(Body::Ack(ack)), b"");
     assert_eq!(ack.entries(), [four, eight]);
 }
@@ -165,9 +135,7 @@ fn example_g_is_a_table_of_cutoffs() {
         00 00 b9 7d 00 00 00 00 00 00 00 03 7f ff ff ff
         00 00 00 00 00 00 00 00 00 00 00 00 00 0f 42 40
         00 00 3a 98 00 00 0a f0 00 00 00 c8 00 01");
-    let cutoffs = Cutoffs {
-        levels: [0x7FFF_FFFF, 0, 0, 0, 1_000_000, 15_000, 2_800, 200],
-        version: 1,
-    };
+    let cutoffs =
+        Cutoffs { levels: [0x7FFF_FFFF, 0, 0, 0, 1_000_000, 15_000, 2_800, 200], version: 1 };
     check(&bytes, from_server(Body::Cutoffs(cutoffs)), b"");
 }

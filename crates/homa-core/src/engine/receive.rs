@@ -239,7 +239,7 @@ impl Engine {
     /// implementation count their ids up, so it cannot be one that is finished, and the memory of those need
     /// not be searched. What was sent before the count began is forgotten when it is believed.
     fn is_newest_request(&self, path: &Path, id: u64) -> bool {
-        let remembered = self.config.finished_memory.saturating_mul(2);
+        let remembered = self.config.finished_memory;
         let peer = self.peer_of(path).and_then(|index| self.peers.get(index));
         peer.and_then(|peer| peer.newest_request).is_some_and(|(newest, since)| {
             is_newer(id, newest) && self.now.since(since) >= remembered
