@@ -1,8 +1,9 @@
 //! Thousands of small worlds with random troubles. Every call must end, with the right bytes or an error;
 //! handlers run at most once; nothing stays behind; and together the worlds must have reached the rare paths.
 //!
-//! `HOMA_SEEDS=N` sets how many worlds (default 10,000 in release builds, 300 otherwise). A failure prints
-//! `HOMA_SEED=…`: with that variable only this world runs, and `HOMA_SHOW_PACKETS=1` shows its packets.
+//! `HOMA_SEEDS=N` sets how many worlds (default 10,000 in release builds, 300 otherwise), `HOMA_FIRST_SEED=N`
+//! where they begin. A failure prints `HOMA_SEED=…`: with that variable only this world runs, and
+//! `HOMA_SHOW_PACKETS=1` shows its packets.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -446,15 +447,16 @@ fn every_call_in_every_world_ends_well_or_with_an_error() {
     }
     let seeds =
         number_from("HOMA_SEEDS").unwrap_or(if cfg!(debug_assertions) { 300 } else { 10_000 });
+    let first = number_from("HOMA_FIRST_SEED").unwrap_or(0);
     let (next, total, failures) =
-        (AtomicU64::new(0), Mutex::new(Coverage::default()), Mutex::new(Vec::new()));
+        (AtomicU64::new(first), Mutex::new(Coverage::default()), Mutex::new(Vec::new()));
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds
+                    if seed >= first + seeds
                         || failures.lock().expect("no panic inside").len() >= FAILURES_MAX
                     {
                         return;
