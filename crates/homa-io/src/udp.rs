@@ -12,6 +12,7 @@
 //! Source: `UDP_SEGMENT` and the error queue in udp(7) and ip(7); costs by the example
 //! `udp_costs`.
 
+mod connection;
 mod receive;
 mod reports;
 mod route;
@@ -30,6 +31,7 @@ use homa_sys::UdpSocket;
 use homa_sys::udp::GSO_SEGMENTS_MAX;
 
 use crate::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
+use connection::Connection;
 use receive::Receiver;
 use reports::Reports;
 use route::Routes;
@@ -50,6 +52,7 @@ pub struct UdpConfig {
     shared: bool,
     offload: bool,
     receive_marks: bool,
+    one_peer: bool,
 }
 
 impl Default for UdpConfig {
@@ -60,6 +63,7 @@ impl Default for UdpConfig {
             shared: false,
             offload: true,
             receive_marks: false,
+            one_peer: false,
         }
     }
 }
@@ -104,6 +108,14 @@ impl UdpConfig {
         self.receive_marks = receive_marks;
         self
     }
+
+    /// Whether only those are heard that are spoken to, as a mere client may want it: while that is
+    /// one address the socket is connected to it, which saves time per packet. Default no.
+    #[must_use]
+    pub fn one_peer(mut self, one_peer: bool) -> Self {
+        self.one_peer = one_peer;
+        self
+    }
 }
 
 /// A [`Driver`] over one UDP socket.
@@ -122,6 +134,7 @@ pub struct UdpDriver {
     joined: Vec<u8>,
     /// Sends in a row whose mark was not the socket's default.
     other_marks: u32,
+    connection: Connection,
 }
 
 impl UdpDriver {
@@ -130,9 +143,10 @@ impl UdpDriver {
     /// # Errors
     /// As [`UdpSocket::bind`]: the address is in use, not local, or reserved.
     pub fn bind(address: SocketAddr, config: &UdpConfig) -> io::Result<Self> {
-        let socket = match config.shared {
-            true => UdpSocket::bind_shared(address),
-            false => UdpSocket::bind(address),
+        let socket = match (config.shared, config.one_peer) {
+            (true, _) => UdpSocket::bind_shared(address),
+            (false, true) => connection::bind_by_number(address),
+            (false, false) => UdpSocket::bind(address),
         }?;
         Self::new(socket, config)
     }
@@ -157,6 +171,11 @@ impl UdpDriver {
             train_max,
             joined: Vec::with_capacity(2048),
             other_marks: 0,
+            connection: if config.one_peer {
+                Connection::Possible { to: None, sends: 0 }
+            } else {
+                Connection::Never
+            },
             socket,
         })
     }

@@ -30,6 +30,8 @@ struct Way {
     to: SocketAddr,
     source: Option<Source>,
     tos: u8,
+    /// The socket is connected to `to`.
+    connected: bool,
 }
 
 /// Packets to be sent by one call.
@@ -66,7 +68,8 @@ impl UdpDriver {
         segments: &[Segment],
         payloads: &impl Payloads,
     ) -> Result<(), Unsent> {
-        let way = self.way(transmit);
+        let mut way = self.way(transmit);
+        way.connected = self.connect_for(way.to);
         self.learn_mark(way.tos);
         let ip = way.to.ip();
         let mut train_max = if self.routes.is_single(ip) { 1 } else { self.train_max };
@@ -128,6 +131,7 @@ impl UdpDriver {
             to: path.remote,
             source: source.map(|ip| Source { ip, interface }),
             tos: transmit.dscp << 2,
+            connected: false,
         }
     }
 
@@ -177,7 +181,11 @@ impl UdpDriver {
         let gso = u16::try_from(train.segment_bytes).ok().filter(|_| train.count > 1);
         let mut attempt = 1;
         loop {
-            let sent = self.socket.send(way.to, way.source, way.tos, gso, train.pieces);
+            let sent = if way.connected {
+                self.socket.send_connected(way.to, way.tos, gso, train.pieces)
+            } else {
+                self.socket.send(way.to, way.source, way.tos, gso, train.pieces)
+            };
             let why = match sent {
                 Ok(bytes) => {
                     self.note_sent(train.count, bytes);

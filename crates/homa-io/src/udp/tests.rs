@@ -390,3 +390,21 @@ fn a_socket_can_be_handed_over_with_what_it_received() {
 fn nothing_is_queued_on_loopback() {
     assert_eq!(bind("127.0.0.1:0").tx_backlog_bytes(), Some(0));
 }
+
+#[test]
+fn a_client_of_one_server_is_connected_and_of_two_is_heard_by_both() {
+    let config = UdpConfig::default().one_peer(true);
+    let mut client = UdpDriver::bind("[::]:0".parse().unwrap(), &config).unwrap();
+    let port = client.local_addr().port();
+    let mut servers = [bind("127.0.0.1:0"), bind("127.0.0.1:0")];
+    for (index, connected) in [(0, true), (1, false), (0, false)] {
+        for _ in 0..10 {
+            send(&mut client, servers[index].local_addr(), &[segment(0..10)]).unwrap();
+        }
+        assert_eq!(drain(&mut servers[index]).packets.len(), 10);
+        assert_eq!(matches!(client.connection, Connection::To(_)), connected);
+        let back = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+        send(&mut servers[index], back, &[segment(0..20)]).unwrap();
+        assert_eq!(drain(&mut client).packets.len(), 1);
+    }
+}

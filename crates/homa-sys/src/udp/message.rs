@@ -36,16 +36,19 @@ pub(super) fn receive(
     Ok((length, header.msg_flags))
 }
 
-/// One `sendmsg` of the gathered `slices` to `name`. Says how many bytes were sent.
+/// One `sendmsg` of the gathered `slices` to `name`, or to where the socket is connected. Says how
+/// many bytes were sent.
 pub(super) fn send(
     fd: BorrowedFd<'_>,
-    name: &RawAddress,
+    name: Option<&RawAddress>,
     control: &mut ControlBuffer,
     slices: &[IoSlice<'_>],
 ) -> io::Result<usize> {
     let mut header = empty_header();
-    header.msg_name = name.as_ptr().cast_mut().cast();
-    header.msg_namelen = name.length();
+    if let Some(name) = name {
+        header.msg_name = name.as_ptr().cast_mut().cast();
+        header.msg_namelen = name.length();
+    }
     header.msg_iov = slices.as_ptr().cast_mut().cast();
     header.msg_iovlen = slices.len() as _;
     if control.length() > 0 {
@@ -60,18 +63,25 @@ pub(super) fn send(
     check_bytes(result)
 }
 
-/// One `sendto` of `bytes` to `name`: some 150 ns less than [`send`]. Says how many were sent.
-pub(super) fn send_plain(fd: BorrowedFd<'_>, name: &RawAddress, bytes: &[u8]) -> io::Result<usize> {
+/// One `sendto` of `bytes` to `name`, or to where the socket is connected: some 150 ns less than
+/// [`send`]. Says how many were sent.
+pub(super) fn send_plain(
+    fd: BorrowedFd<'_>,
+    name: Option<&RawAddress>,
+    bytes: &[u8],
+) -> io::Result<usize> {
+    let (address, length) =
+        name.map_or((std::ptr::null(), 0), |name| (name.as_ptr(), name.length()));
     // SAFETY: both pointers are read only, with the lengths of the things they lead to, which are
-    // borrowed until the call has returned.
+    // borrowed until the call has returned; a null address of length 0 means "none".
     let result = unsafe {
         libc::sendto(
             fd.as_raw_fd(),
             bytes.as_ptr().cast(),
             bytes.len(),
             libc::MSG_NOSIGNAL,
-            name.as_ptr(),
-            name.length(),
+            address,
+            length,
         )
     };
     check_bytes(result)

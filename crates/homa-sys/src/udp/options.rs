@@ -93,6 +93,31 @@ impl UdpSocket {
         self.default_tos.load(Ordering::Relaxed)
     }
 
+    /// Connects the socket: [`send_connected`](Self::send_connected) goes there, and only packets
+    /// from there are received. Its own address becomes that of the route.
+    ///
+    /// # Errors
+    /// No route, or an address of the wrong family.
+    pub fn connect(&self, to: SocketAddr) -> io::Result<()> {
+        let raw = RawAddress::new(to, self.family).ok_or(io::ErrorKind::InvalidInput)?;
+        // SAFETY: pointer and length describe the local `raw`, which is only read.
+        check(unsafe { libc::connect(self.as_raw_fd(), raw.as_ptr(), raw.length()) }).map(drop)
+    }
+
+    /// Ends the connection: packets from everywhere are received again. The port stays the same
+    /// only if the socket was bound to it by its number.
+    ///
+    /// # Errors
+    /// None are expected.
+    pub fn disconnect(&self) -> io::Result<()> {
+        // SAFETY: integers only; all zeros is valid.
+        let mut nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };
+        nowhere.sa_family = libc::AF_UNSPEC as libc::sa_family_t;
+        let length = size_of::<libc::sockaddr>() as libc::socklen_t;
+        // SAFETY: pointer and length describe the local `nowhere`, which is only read.
+        check(unsafe { libc::connect(self.as_raw_fd(), &raw const nowhere, length) }).map(drop)
+    }
+
     /// Whether sends may carry several segments (`UDP_SEGMENT`, Linux 4.18 and later). A route
     /// may refuse them all the same, with `EINVAL` or `EIO`.
     pub fn gso_supported(&self) -> bool {

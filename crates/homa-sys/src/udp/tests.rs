@@ -329,3 +329,27 @@ fn the_source_of_loopback_is_loopback() {
     let ip = IpAddr::from(Ipv4Addr::LOCALHOST);
     assert_eq!(source_ip(ip).unwrap(), ip);
 }
+
+#[test]
+fn a_connected_socket_keeps_its_port_and_hears_everybody_again_afterwards() {
+    for (bind_to, ip) in [("0.0.0.0:0", "127.0.0.1"), ("[::]:0", "127.0.0.1"), ("[::]:0", "::1")] {
+        let ip: IpAddr = ip.parse().unwrap();
+        let port = address(&bind(bind_to)).port();
+        let mut own = bind_to.parse::<SocketAddr>().unwrap();
+        own.set_port(port);
+        let client = UdpSocket::bind(own).unwrap();
+        let (server, other) = (bind("[::]:0"), bind("[::]:0"));
+        client.connect(at(ip, &server)).unwrap();
+        client.send_connected(at(ip, &server), 0, None, &[IoSlice::new(b"a")]).unwrap();
+        assert_eq!(receive(&server).1, b"a");
+        other.send(at(ip, &client), None, 0, None, &[IoSlice::new(b"unheard")]).unwrap();
+        server.send(at(ip, &client), None, 0, None, &[IoSlice::new(b"b")]).unwrap();
+        assert_eq!(receive(&client).1, b"b");
+
+        client.disconnect().unwrap();
+        assert_eq!(address(&client).port(), port);
+        // The other one has been told that nobody is here; a third one has not.
+        bind("[::]:0").send(at(ip, &client), None, 0, None, &[IoSlice::new(b"c")]).unwrap();
+        assert_eq!(receive(&client).1, b"c");
+    }
+}
