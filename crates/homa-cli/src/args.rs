@@ -276,6 +276,13 @@ Examples:
 Without --server, a server and a client process are started per measurement, each pinned to its own core. \
 Homa and TCP take turns; every figure is the median of the rounds, every ratio the median of the ratios of \
 the rounds, with the smallest and the largest.
+Latency with `sleep` is each transport's default blocking wait: Homa looks for packets for up to 50 \
+microseconds before it sleeps, as long as that has paid off of late; the row `sleep, no spin` is Homa that \
+sleeps at once, as TCP does.
+In the rate test client and server of TCP write each message when it is made, as RPC libraries that set \
+NODELAY usually do; in the row `TCP gathers` all calls of a turn, and all replies to one read, leave in one \
+write, which is the ideal of pipelining. Homa is the same in both. Goodput and the mixed test are against TCP \
+that gathers and does not copy long messages. TCP always reads all there is.
 The mixed test offers both transports the same Poisson arrivals; the load is a share of what the slower one \
 carries of this very workload with 64 calls outstanding, or of --link. Slowdown is the time from the \
 intended start of a call to its end, divided by the unloaded time of a call of that size over the faster \

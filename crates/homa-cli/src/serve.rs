@@ -10,7 +10,7 @@ use crate::{
     interrupt, output,
     resolve::resolve,
     transport::{
-        Api, Behaviour, Protocol, ReceiveBuffer, Responder, Settings, Wait,
+        Api, Behaviour, Protocol, ReceiveBuffer, Responder, Settings, TcpWrites, Wait,
         connect::{Bound, bind},
     },
     units::format_size,
@@ -50,7 +50,8 @@ pub(crate) fn settings(busy: bool, message_bytes_max: u32) -> Settings {
         connections: 1,
         congestion_control: None,
         receive_buffer: ReceiveBuffer::Large,
-        adaptive: true,
+        spin: true,
+        tcp_writes: TcpWrites::Gathered,
         message_bytes_max,
     }
 }

@@ -22,7 +22,7 @@ pub(crate) mod server;
 use std::path::PathBuf;
 
 use self::{machine::Machine, pin::Cores, report::Report, rounds::Rounds, workload::Workload};
-use crate::{args::BenchArgs, error::CliError, output, resolve::resolve};
+use crate::{args::BenchArgs, error::CliError, output, resolve::resolve, units::format_number};
 
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs, json: bool) -> Result<(), CliError> {
@@ -49,8 +49,17 @@ pub(crate) fn run(args: &BenchArgs, json: bool) -> Result<(), CliError> {
 fn draw(args: &BenchArgs, workload: &str, report: &Report) -> Result<Vec<PathBuf>, CliError> {
     match report.curves().is_empty() {
         true => Ok(Vec::new()),
-        false => plot::write(&report.curves(), workload, &args.out, args.png),
+        false => plot::write(&report.curves(), &title(args, workload, report), &args.out, args.png),
     }
+}
+
+/// What the picture shows.
+fn title(args: &BenchArgs, workload: &str, report: &Report) -> String {
+    let load = format_number((args.load * 1e4).round() / 100.0);
+    let of = args.link.map_or(String::new(), |link| format!(" of {} Gbit/s", format_number(link)));
+    let offered = report.rows.iter().find_map(|row| row.figures.offered_rpc_per_s);
+    let rate = offered.map_or(String::new(), |rate| format!(" ({} RPC/s)", format_number(rate)));
+    format!("Slowdown by message size: workload {workload}, load {load} %{of}{rate}")
 }
 
 fn print(report: &Report, pictures: &[PathBuf], json: bool) -> Result<(), CliError> {

@@ -335,7 +335,7 @@ mod tests {
             workload: &workload,
             rpc_per_s: 5_000.0,
             unloaded: &[(1, 10.0)],
-            classes_bytes: &workload.deciles_bytes(),
+            classes_bytes: &workload.class_ends_bytes(),
             seed: 1,
             secs: 0.5,
         };

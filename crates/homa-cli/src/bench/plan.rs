@@ -4,7 +4,7 @@ use super::workload::FIXED;
 use crate::{
     args::{BenchArgs, BenchTest, MESSAGE_BYTES_MAX},
     error::CliError,
-    transport::{Api, ReceiveBuffer, Settings, Wait},
+    transport::{Api, ReceiveBuffer, Settings, TcpWrites, Wait},
 };
 
 /// Seconds per measurement when everything is measured, so that it takes less than a minute.
@@ -38,6 +38,10 @@ pub(crate) struct Case {
     pub connections: u32,
     /// Receive buffers.
     pub receive_buffer: ReceiveBuffer,
+    /// How TCP writes.
+    pub tcp_writes: TcpWrites,
+    /// Whether sleeping threads wait in their transport's default way; if not, Homa sleeps at once.
+    pub spin: bool,
     /// Length of the measurement in seconds.
     pub secs: f64,
 }
@@ -50,7 +54,8 @@ impl Case {
             connections: self.connections as usize,
             congestion_control: Some(congestion_control.to_owned()),
             receive_buffer: self.receive_buffer,
-            adaptive: true,
+            spin: self.spin,
+            tcp_writes: self.tcp_writes,
             message_bytes_max: MESSAGE_BYTES_MAX,
         }
     }
@@ -107,10 +112,14 @@ fn base(test: BenchTest, args: &BenchArgs) -> Case {
         outstanding: args.outstanding,
         connections: args.conns,
         receive_buffer: ReceiveBuffer::Large,
+        tcp_writes: TcpWrites::Gathered,
+        spin: true,
         secs: args.secs.map_or(usual, |secs| secs.as_secs_f64()),
     }
 }
 
+/// One call at a time: each API's own blocking wait, polling without pause, and tokio; for the first size also
+/// Homa that sleeps at once, so that the gain from spinning for a while is seen apart.
 fn latency(args: &BenchArgs) -> Vec<Case> {
     let modes: &[(Wait, Api)] = match args.busy {
         true => &[(Wait::Busy, Api::Blocking)],
@@ -131,15 +140,26 @@ fn latency(args: &BenchArgs) -> Vec<Case> {
         let (wait, api) = (*wait, *api);
         sizes.iter().map(move |size| (wait, api, *size)).collect::<Vec<_>>()
     };
-    modes.iter().flat_map(of_mode).map(|(wait, api, size)| case(wait, api, size)).collect()
+    let mut cases: Vec<Case> =
+        modes.iter().flat_map(of_mode).map(|(wait, api, size)| case(wait, api, size)).collect();
+    // How a server elsewhere waits is not ours to set.
+    if !args.busy && args.server.is_none() {
+        let without = Case { spin: false, ..case(Wait::Sleep, Api::Blocking, sizes[0]) };
+        cases.insert(sizes.len(), without);
+    }
+    cases
 }
 
+/// Many small calls at a time, against TCP that writes each message when it is made, and against TCP that
+/// gathers them. Homa is the same in both.
 fn rate(args: &BenchArgs) -> Vec<Case> {
-    vec![Case {
+    let case = |tcp_writes| Case {
         size_bytes: Some(args.size.unwrap_or(100)),
         outstanding: Some(args.outstanding.unwrap_or(64)),
+        tcp_writes,
         ..base(BenchTest::Rate, args)
-    }]
+    };
+    vec![case(TcpWrites::Each), case(TcpWrites::Gathered)]
 }
 
 fn goodput(args: &BenchArgs) -> Vec<Case> {
@@ -199,13 +219,41 @@ mod tests {
     #[test]
     fn one_test_has_its_own_options() {
         let cases = plan("rate --outstanding 7 --size 2k --conns 3 --busy --secs 2").unwrap();
-        assert_eq!(cases.len(), 1);
-        let case = &cases[0];
-        assert_eq!(
-            (case.outstanding, case.size_bytes, case.connections),
-            (Some(7), Some(2_000), 3)
-        );
-        assert_eq!((case.wait, case.secs), (Wait::Busy, 2.0));
+        assert_eq!(cases.len(), 2);
+        for case in &cases {
+            assert_eq!(
+                (case.outstanding, case.size_bytes, case.connections),
+                (Some(7), Some(2_000), 3)
+            );
+            assert_eq!((case.wait, case.secs), (Wait::Busy, 2.0));
+        }
+    }
+
+    #[test]
+    fn tcp_writes_each_message_of_the_rate_test_and_gathers_them_in_a_row_of_its_own() {
+        let cases = plan("").unwrap();
+        let writes = |test| -> Vec<TcpWrites> {
+            cases.iter().filter(|case| case.test == test).map(|case| case.tcp_writes).collect()
+        };
+        assert_eq!(writes(BenchTest::Rate), [TcpWrites::Each, TcpWrites::Gathered]);
+        for test in [BenchTest::Goodput, BenchTest::Mixed] {
+            assert!(writes(test).iter().all(|writes| *writes == TcpWrites::Gathered), "{test:?}");
+        }
+        assert_eq!(cases.iter().find(|c| !c.spin).map(|c| c.settings("cubic").spin), Some(false));
+    }
+
+    #[test]
+    fn one_row_of_sleeping_latency_goes_without_spinning() {
+        for (line, size) in [("", Some(100)), ("latency --size 5", Some(5))] {
+            let cases = plan(line).unwrap();
+            let without: Vec<_> = cases.iter().filter(|case| !case.spin).collect();
+            assert_eq!(without.len(), 1, "{line}");
+            assert_eq!((without[0].wait, without[0].api), (Wait::Sleep, Api::Blocking));
+            assert_eq!(without[0].size_bytes, size);
+        }
+        for line in ["--busy", "--server 10.0.0.1:1", "rate"] {
+            assert!(plan(line).unwrap().iter().all(|case| case.spin), "{line}");
+        }
     }
 
     #[test]

@@ -1,21 +1,38 @@
-//! The picture: slowdown by message size, P50 and P99 of each transport.
+//! The picture: slowdown by message size, P50 (dashed) and P99 (solid) of each transport, on logarithmic axes.
 
 use std::{
     fs,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
-use plotters::prelude::*;
+use plotters::{element::DashedPathElement, prelude::*};
 use resvg::{
     tiny_skia::{Pixmap, Transform},
     usvg,
 };
 
 use super::report::Curve;
-use crate::{error::CliError, transport::Protocol, units::format_size};
+use crate::{
+    error::CliError,
+    transport::Protocol,
+    units::{format_number, format_size},
+};
 
 const WIDTH: u32 = 900;
 const HEIGHT: u32 = 560;
+
+/// Pixels above the chart, for title and legend.
+const HEAD: u32 = 76;
+const MARGIN: i32 = 16;
+const LEGEND_TOP: i32 = 48;
+const LEGEND_STEP: i32 = 170;
+
+/// Lengths of the dashes of P50 and of the gaps between them, in pixels.
+const DASH: i32 = 8;
+const GAP: i32 = 5;
+
+const FONT: &str = "sans-serif";
 
 /// Pixels per unit of the SVG in a PNG.
 const PNG_SCALE: f32 = 2.0;
@@ -25,7 +42,7 @@ type Failure = Box<dyn std::error::Error>;
 /// Writes `slowdown.svg`, and `slowdown.png` if asked for, to a directory, which is made if needed.
 pub(crate) fn write(
     curves: &[Curve],
-    workload: &str,
+    title: &str,
     directory: &Path,
     png: bool,
 ) -> Result<Vec<PathBuf>, CliError> {
@@ -35,7 +52,7 @@ pub(crate) fn write(
         path: path.to_owned(),
         reason,
     };
-    let svg = draw(curves, workload).map_err(|error| failed(&svg_path, error.to_string()))?;
+    let svg = draw(curves, title).map_err(|error| failed(&svg_path, error.to_string()))?;
     fs::create_dir_all(directory).map_err(|error| failed(directory, error.to_string()))?;
     fs::write(&svg_path, &svg).map_err(|error| failed(&svg_path, error.to_string()))?;
     let mut written = vec![svg_path];
@@ -48,89 +65,127 @@ pub(crate) fn write(
     Ok(written)
 }
 
-fn draw(curves: &[Curve], workload: &str) -> Result<String, Failure> {
-    let sizes: Vec<u64> =
-        curves.first().map_or(Vec::new(), |curve| curve.points.iter().map(|p| p.0).collect());
-    let highest =
-        curves.iter().flat_map(|curve| &curve.points).map(|point| point.2).fold(2.0, f64::max);
-    let lowest =
-        curves.iter().flat_map(|curve| &curve.points).map(|point| point.1).fold(1.0, f64::min);
+fn draw(curves: &[Curve], title: &str) -> Result<String, Failure> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (WIDTH, HEIGHT)).into_drawing_area();
         area.fill(&WHITE)?;
-        let last = sizes.len().saturating_sub(1).max(1) as f64;
-        let lowest = lowest.max(0.01) * 0.9;
-        // The upper quarter stays free for the legend.
-        let vertical = (lowest..highest * (highest / lowest).powf(0.35)).log_scale();
-        let mut chart = ChartBuilder::on(&area)
-            .caption(format!("Slowdown by message size, workload {workload}"), ("sans-serif", 22))
-            .margin(16)
+        let (head, body) = area.split_vertically(HEAD);
+        draw_head(&head, curves, title)?;
+        let mut chart = ChartBuilder::on(&body)
+            .margin(MARGIN)
+            .margin_top(4)
             .x_label_area_size(48)
             .y_label_area_size(64)
-            .build_cartesian_2d(-0.3..last + 0.3, vertical)?;
-        let label = |x: &f64| size_label(&sizes, *x);
+            .build_cartesian_2d(sizes(curves).log_scale(), slowdowns(curves).log_scale())?;
         chart
             .configure_mesh()
-            .x_labels(sizes.len().max(2))
-            .x_label_formatter(&label)
-            .y_label_formatter(&|y| format!("{y}"))
-            .x_desc("longest message of each tenth of all messages")
-            .y_desc("slowdown")
-            .label_style(("sans-serif", 14))
-            .light_line_style(WHITE.mix(0.0))
+            .x_labels(8)
+            .y_labels(10)
+            .x_label_formatter(&|size| format_size(size.round() as u64))
+            .y_label_formatter(&|slowdown| format_number(*slowdown))
+            .x_desc("message size (largest of each class, log scale)")
+            .y_desc("slowdown against an idle system (log scale)")
+            .label_style((FONT, 14))
+            .axis_desc_style((FONT, 15))
+            .bold_line_style(BLACK.mix(0.12))
+            .light_line_style(TRANSPARENT)
             .draw()?;
-        for curve in curves {
-            draw_curve(&mut chart, curve)?;
+        for (curve, percentile) in each(curves) {
+            draw_curve(&mut chart, curve, percentile)?;
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .background_style(WHITE.mix(0.8))
-            .border_style(BLACK)
-            .draw()?;
         area.present()?;
     }
     Ok(svg)
 }
 
-type Chart<'a, 'b> = ChartContext<
-    'a,
-    SVGBackend<'b>,
-    Cartesian2d<plotters::coord::types::RangedCoordf64, LogCoord<f64>>,
->;
+/// Sizes on the axis, in bytes: those of the curves with some space beside them, and a power of ten to label.
+fn sizes(curves: &[Curve]) -> Range<f64> {
+    let all = || curves.iter().flat_map(|curve| &curve.points).map(|point| point.0 as f64);
+    let (first, last) = (all().fold(f64::INFINITY, f64::min), all().fold(1.0, f64::max));
+    match first < last / 10.0 {
+        true => first / 1.4..last * 1.4,
+        false => first.min(last) / 4.0..last * 4.0,
+    }
+}
 
-fn draw_curve(chart: &mut Chart<'_, '_>, curve: &Curve) -> Result<(), Failure> {
+/// Slowdowns on the axis: whole powers of ten around those of the curves.
+fn slowdowns(curves: &[Curve]) -> Range<f64> {
+    let all = || each(curves).flat_map(|(curve, percentile)| percentile.points(curve));
+    let lowest = all().map(|point| point.1).fold(1.0, f64::min);
+    let highest = all().map(|point| point.1).fold(2.0, f64::max);
+    10f64.powf(lowest.log10().floor())..10f64.powf(highest.log10().ceil())
+}
+
+/// The lines drawn of a curve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Percentile {
+    P50,
+    P99,
+}
+
+impl Percentile {
+    /// Size in bytes and slowdown, which is kept above zero for the logarithm.
+    fn points(self, curve: &Curve) -> impl Iterator<Item = (f64, f64)> + Clone {
+        curve.points.iter().map(move |(size, p50, p99)| {
+            let slowdown = if self == Percentile::P50 { *p50 } else { *p99 };
+            (*size as f64, slowdown.max(0.01))
+        })
+    }
+}
+
+/// All lines: P99 and P50 of every curve.
+fn each(curves: &[Curve]) -> impl Iterator<Item = (&Curve, Percentile)> {
+    curves.iter().flat_map(|curve| [(curve, Percentile::P99), (curve, Percentile::P50)])
+}
+
+fn style(curve: &Curve, percentile: Percentile) -> ShapeStyle {
     let color = match curve.transport {
         Protocol::Tcp => RGBColor(200, 80, 30),
         Protocol::HomaUdp => RGBColor(30, 90, 180),
     };
-    for (name, filled) in [("P50", false), ("P99", true)] {
-        let value = |point: &(u64, f64, f64)| if filled { point.2 } else { point.1 };
-        let points: Vec<(f64, f64)> = curve
-            .points
-            .iter()
-            .enumerate()
-            .map(|(x, point)| (x as f64, value(point).max(0.01)))
-            .collect();
-        let style = if filled { color.stroke_width(3) } else { color.mix(0.6).stroke_width(2) };
-        let mark = ShapeStyle { filled, ..style };
-        chart
-            .draw_series(LineSeries::new(points.iter().copied(), style))?
-            .label(format!("{} {name}", curve.transport.name()))
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-        chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, mark)))?;
+    color.stroke_width(if percentile == Percentile::P99 { 3 } else { 2 })
+}
+
+/// Title and legend, above the chart so that they never hide a curve.
+fn draw_head(head: &Area<'_>, curves: &[Curve], title: &str) -> Result<(), Failure> {
+    head.draw(&Text::new(title.to_owned(), (MARGIN + 64, MARGIN), (FONT, 20)))?;
+    for (index, (curve, percentile)) in each(curves).enumerate() {
+        let left = MARGIN + 64 + index as i32 * LEGEND_STEP;
+        let line = [(left, LEGEND_TOP + 6), (left + 36, LEGEND_TOP + 6)];
+        let style = style(curve, percentile);
+        match percentile {
+            Percentile::P99 => head.draw(&PathElement::new(line, style))?,
+            Percentile::P50 => head.draw(&DashedPathElement::new(line, DASH, GAP, style))?,
+        }
+        let name = format!("{} {percentile:?}", curve.transport.name());
+        head.draw(&Text::new(name, (left + 44, LEGEND_TOP), (FONT, 15)))?;
     }
     Ok(())
 }
 
-/// Labels stand at the classes, which have whole numbers.
-fn size_label(sizes: &[u64], x: f64) -> String {
-    let index = x.round();
-    if (x - index).abs() > 0.01 || index < 0.0 {
-        return String::new();
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<LogCoord<f64>, LogCoord<f64>>>;
+
+fn draw_curve(
+    chart: &mut Chart<'_, '_>,
+    curve: &Curve,
+    percentile: Percentile,
+) -> Result<(), Failure> {
+    let style = style(curve, percentile);
+    let points = percentile.points(curve);
+    match percentile {
+        Percentile::P99 => {
+            chart.draw_series(LineSeries::new(points.clone(), style))?;
+            chart.draw_series(points.map(|point| Circle::new(point, 4, style.filled())))?;
+        }
+        Percentile::P50 => {
+            chart.draw_series(DashedLineSeries::new(points.clone(), DASH, GAP, style))?;
+            chart.draw_series(points.map(|point| Circle::new(point, 3, style.filled())))?;
+        }
     }
-    sizes.get(index as usize).map_or(String::new(), |size| format_size(*size))
+    Ok(())
 }
 
 /// A PNG of the picture, with a font that comes with this program.
@@ -166,9 +221,9 @@ mod tests {
     }
 
     #[test]
-    fn the_picture_names_both_transports_and_every_size() {
-        let svg = draw(&curves(), "w3").unwrap();
-        for text in ["tcp P99", "homa-udp P50", "64 B", "1 kB", "1 MB", "workload w3"] {
+    fn the_picture_names_both_transports_sizes_workload_and_load() {
+        let svg = draw(&curves(), "workload w3, load 50 %").unwrap();
+        for text in ["tcp P99", "homa-udp P50", "100 B", "1 kB", "1 MB", "workload w3, load 50 %"] {
             assert!(svg.contains(text), "{text} is missing in {svg}");
         }
     }
@@ -188,6 +243,15 @@ mod tests {
     #[test]
     fn a_single_size_can_be_drawn_too() {
         let one = vec![Curve { transport: Protocol::Tcp, points: vec![(500, 1.0, 1.0)] }];
-        assert!(draw(&one, "fixed.csv").is_ok());
+        let svg = draw(&one, "fixed.csv").unwrap();
+        assert!(svg.contains("1 kB"), "no size on the axis: {svg}");
+    }
+
+    #[test]
+    fn axes_hold_every_point_and_end_at_powers_of_ten() {
+        let range = slowdowns(&curves());
+        assert!((range.start - 1.0).abs() < 1e-9 && (range.end - 100.0).abs() < 1e-9, "{range:?}");
+        let range = sizes(&curves());
+        assert!(range.start < 64.0 && range.end > 1e6, "{range:?}");
     }
 }

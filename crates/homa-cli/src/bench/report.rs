@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     args::BenchTest,
-    transport::{Api, Protocol, ReceiveBuffer, Wait},
+    transport::{Api, Protocol, ReceiveBuffer, TcpWrites, Wait},
 };
 
 /// What `--json` prints.
@@ -43,6 +43,12 @@ pub(crate) struct Key {
     /// Receive buffers; absent where they are as large as the transport likes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rcvbuf: Option<ReceiveBuffer>,
+    /// How the TCP of this measurement writes (rate); elsewhere it gathers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_writes: Option<TcpWrites>,
+    /// False where Homa sleeps at once instead of waiting in its default way; absent elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spin: Option<bool>,
 }
 
 /// Medians over the rounds; figures without meaning are absent.
@@ -115,6 +121,9 @@ pub(crate) struct Ratio {
     pub min: f64,
     /// Largest of a round.
     pub max: f64,
+    /// Which transport has the better figure by the median: `homa-udp`, `tcp`, or `even` if they differ by
+    /// less than half a percent.
+    pub better: &'static str,
 }
 
 /// A curve of the picture: slowdown by class of sizes.
@@ -139,6 +148,9 @@ const SLOWDOWN_P50: Metric =
     ("slowdown_p50", |outcome| outcome.slowdown.as_ref().map_or(f64::NAN, |s| s.p50));
 const SLOWDOWN_P99: Metric =
     ("slowdown_p99", |outcome| outcome.slowdown.as_ref().map_or(f64::NAN, |s| s.p99));
+
+/// Ratios closer to 1 than this favour nobody.
+const EVEN: f64 = 0.005;
 
 /// The figures that mean something in a test.
 fn metrics(test: BenchTest) -> &'static [Metric] {
@@ -189,7 +201,15 @@ impl Report {
 
 fn key(case: &Case, size_bytes: Option<u64>) -> Key {
     let rcvbuf = (case.receive_buffer != ReceiveBuffer::Large).then_some(case.receive_buffer);
-    Key { test: case.test, wait: case.wait, api: case.api, size_bytes, rcvbuf }
+    Key {
+        test: case.test,
+        wait: case.wait,
+        api: case.api,
+        size_bytes,
+        rcvbuf,
+        tcp_writes: (case.test == BenchTest::Rate).then_some(case.tcp_writes),
+        spin: (!case.spin).then_some(false),
+    }
 }
 
 /// The row of a case, followed by those of its classes.
@@ -255,7 +275,8 @@ fn add_ratios(homa: &CaseResults, tcp: &CaseResults, ratios: &mut Vec<Ratio>) {
     let mut add = |size_bytes, metric, values: Vec<f64>| {
         if let Some(Spread { median, min, max }) = Spread::of(values) {
             let (homa_over_tcp, min, max) = (rounded(median), rounded(min), rounded(max));
-            ratios.push(Ratio { key: key(case, size_bytes), metric, homa_over_tcp, min, max });
+            let (key, better) = (key(case, size_bytes), better(metric, median));
+            ratios.push(Ratio { key, metric, homa_over_tcp, min, max, better });
         }
     };
     for (name, metric) in metrics(case.test) {
@@ -276,6 +297,18 @@ fn add_ratios(homa: &CaseResults, tcp: &CaseResults, ratios: &mut Vec<Ratio>) {
         let size = Some(class.size_bytes);
         add(size, "slowdown_p50", both().map(|(homa, tcp)| homa.p50 / tcp.p50).collect());
         add(size, "slowdown_p99", both().map(|(homa, tcp)| homa.p99 / tcp.p99).collect());
+    }
+}
+
+/// Who is better at this ratio of Homa to TCP: more is better of calls and bytes per second, less of times.
+fn better(metric: &str, homa_over_tcp: f64) -> &'static str {
+    let more_is_better = [RATE.0, GOODPUT.0].contains(&metric);
+    if homa_over_tcp.is_nan() || (homa_over_tcp - 1.0).abs() < EVEN {
+        "even"
+    } else if (homa_over_tcp > 1.0) == more_is_better {
+        Protocol::HomaUdp.name()
+    } else {
+        Protocol::Tcp.name()
     }
 }
 
@@ -309,6 +342,8 @@ pub(crate) mod tests {
             outstanding: (test == BenchTest::Rate).then_some(64),
             connections: 1,
             receive_buffer: ReceiveBuffer::Large,
+            tcp_writes: TcpWrites::Each,
+            spin: true,
             secs: 1.0,
         }
     }
@@ -383,6 +418,32 @@ pub(crate) mod tests {
         assert!(
             ratio["metric"].is_string() && ratio["test"].is_string() && ratio["wait"].is_string()
         );
+    }
+
+    #[test]
+    fn rows_tell_how_tcp_wrote_and_who_did_not_spin_only_where_it_matters() {
+        let row = |change: fn(&mut Case)| {
+            let mut case = case(BenchTest::Rate);
+            change(&mut case);
+            serde_json::to_value(key(&case, None)).unwrap()
+        };
+        assert_eq!(row(|_| {})["tcp_writes"], "each");
+        assert_eq!(row(|case| case.tcp_writes = TcpWrites::Gathered)["tcp_writes"], "gathered");
+        assert!(row(|_| {}).get("spin").is_none());
+        assert_eq!(row(|case| case.spin = false)["spin"], false);
+        assert!(row(|case| case.test = BenchTest::Goodput).get("tcp_writes").is_none());
+    }
+
+    #[test]
+    fn the_better_one_has_the_shorter_time_or_the_higher_rate() {
+        assert_eq!(better("p50_us", 0.8), "homa-udp");
+        assert_eq!(better("p50_us", 1.2), "tcp");
+        assert_eq!(better("rpc_per_s", 1.2), "homa-udp");
+        assert_eq!(better("gbit_per_s", 0.8), "tcp");
+        assert_eq!(better("slowdown_p99", 1.004), "even");
+        assert_eq!(better("p50_us", f64::NAN), "even");
+        let document = serde_json::to_value(sample()).unwrap();
+        assert_eq!(document["ratios"][0]["better"], "even");
     }
 
     #[test]

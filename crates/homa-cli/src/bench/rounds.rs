@@ -178,7 +178,7 @@ impl<'a> Rounds<'a> {
                     workload: self.workload_name.clone(),
                     rpc_per_s: setup.rpc_per_s,
                     unloaded: setup.unloaded,
-                    classes_bytes: self.workload.deciles_bytes(),
+                    classes_bytes: self.workload.class_ends_bytes(),
                     // Both transports see the same calls; another round sees others.
                     seed: self.args.seed.wrapping_add(round as u64),
                 }
@@ -214,7 +214,7 @@ impl<'a> Rounds<'a> {
 
     /// Finds the unloaded time of each class of sizes, and how much to offer.
     fn prepare_mixed(&mut self, case: &Case) -> Result<(), CliError> {
-        let mut sizes_bytes = self.workload.deciles_bytes();
+        let mut sizes_bytes = self.workload.class_ends_bytes();
         if let Some(shortest) =
             Some(self.workload.quantile(0.0)).filter(|size| !sizes_bytes.contains(size))
         {

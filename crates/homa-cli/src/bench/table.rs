@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::report::{Key, Ratio, Report, Row};
 use crate::{
     args::BenchTest,
-    transport::Protocol,
+    transport::{Protocol, TcpWrites},
     units::{format_number, format_size},
 };
 
@@ -20,11 +20,24 @@ const GOODPUT: Column = ("gbit_per_s", "Gbit/s", |row| row.figures.gbit_per_s);
 const SLOWDOWN_P50: Column = ("slowdown_p50", "slowdown P50", |row| row.figures.slowdown_p50);
 const SLOWDOWN_P99: Column = ("slowdown_p99", "slowdown P99", |row| row.figures.slowdown_p99);
 
-const TITLES: [&str; 9] =
-    ["test", "size", "wait", "api", "calls", "figure", "tcp", "homa-udp", "homa/tcp (min - max)"];
+/// The number of columns.
+const COLUMNS: usize = 10;
+
+const TITLES: [&str; COLUMNS] = [
+    "test",
+    "size",
+    "wait",
+    "api",
+    "calls",
+    "figure",
+    "tcp",
+    "homa-udp",
+    "homa/tcp (min - max)",
+    "better",
+];
 
 /// Columns that hold words, and are aligned to the left.
-const WORDS: [bool; 9] = [true, false, true, true, false, true, false, false, true];
+const WORDS: [bool; COLUMNS] = [true, false, true, true, false, true, false, false, true, true];
 
 fn columns(key: &Key, class: bool) -> &'static [Column] {
     match key.test {
@@ -38,7 +51,7 @@ fn columns(key: &Key, class: bool) -> &'static [Column] {
 
 /// The whole report as text.
 pub(crate) fn render(report: &Report) -> String {
-    let mut lines: Vec<[String; 9]> = vec![TITLES.map(str::to_owned)];
+    let mut lines: Vec<[String; COLUMNS]> = vec![TITLES.map(str::to_owned)];
     let mut seen: Vec<&Key> = Vec::new();
     for row in &report.rows {
         if seen.contains(&&row.key) {
@@ -55,7 +68,7 @@ pub(crate) fn render(report: &Report) -> String {
 }
 
 /// The lines of one case: one per figure, of which only the first names the case.
-fn lines_of(report: &Report, row: &Row) -> Vec<[String; 9]> {
+fn lines_of(report: &Report, row: &Row) -> Vec<[String; COLUMNS]> {
     let key = &row.key;
     let of = |protocol| report.rows.iter().find(|row| row.key == *key && row.transport == protocol);
     let (tcp, homa) = (of(Protocol::Tcp), of(Protocol::HomaUdp));
@@ -80,6 +93,7 @@ fn lines_of(report: &Report, row: &Row) -> Vec<[String; 9]> {
             value(tcp),
             value(homa),
             ratio_text(ratio),
+            ratio.map_or("", |ratio| ratio.better).to_owned(),
         ]);
     }
     lines
@@ -93,10 +107,15 @@ fn names(row: &Row, class: bool) -> [String; 5] {
         (None, _) => "all".to_owned(),
     };
     let stock = if key.rcvbuf.is_some() { ", stock rcvbuf" } else { "" };
+    let gathers = match key.tcp_writes {
+        Some(TcpWrites::Gathered) => ", TCP gathers",
+        Some(TcpWrites::Each) | None => "",
+    };
+    let spin = if key.spin == Some(false) { ", no spin" } else { "" };
     [
-        format!("{}{stock}", key.test.name()),
+        format!("{}{stock}{gathers}", key.test.name()),
         size,
-        key.wait.to_string(),
+        format!("{}{spin}", key.wait),
         key.api.to_string(),
         row.outstanding.map_or("-".to_owned(), |count| count.to_string()),
     ]
@@ -108,10 +127,10 @@ fn ratio_text(ratio: Option<&Ratio>) -> String {
     })
 }
 
-fn align(lines: &[[String; 9]]) -> String {
+fn align(lines: &[[String; COLUMNS]]) -> String {
     let width =
         |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 9] = std::array::from_fn(width);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
     let mut text = String::new();
     for line in lines {
         let mut whole = String::new();
@@ -140,6 +159,16 @@ fn notes(report: &Report) -> String {
     if let Some(row) = report.rows.iter().find(|row| row.figures.offered_rpc_per_s.is_some()) {
         let offered = format_number(row.figures.offered_rpc_per_s.unwrap_or(0.0));
         let _ = writeln!(text, "Mixed workload: {offered} RPC/s offered to each transport.");
+    }
+    if report.rows.iter().any(|row| row.key.test == BenchTest::Latency) {
+        text.push_str(
+            "sleep: each in its default way of waiting; Homa looks for packets for a short time before it sleeps.\n",
+        );
+    }
+    if report.rows.iter().any(|row| row.key.test == BenchTest::Rate) {
+        text.push_str(
+            "rate: TCP writes each message when it is made; TCP gathers: all messages at hand in one write.\n",
+        );
     }
     for row in &report.rows {
         if let Some(count @ 1..) = row.figures.unfinished {

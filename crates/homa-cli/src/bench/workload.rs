@@ -23,6 +23,9 @@ const POINTS_MAX: usize = 100_000;
 /// Prefix of the name of a workload whose messages all have one size.
 pub(crate) const FIXED: &str = "fixed:";
 
+/// Fractions of all messages at which classes of sizes end.
+const CLASS_ENDS: [f64; 12] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0];
+
 const BUILT_IN: [(&str, &str); 5] = [
     ("w1", include_str!("../../workloads/w1.csv")),
     ("w2", include_str!("../../workloads/w2.csv")),
@@ -124,10 +127,11 @@ impl Workload {
         mean
     }
 
-    /// Upper ends of the tenths of all messages, by rising size; tenths of equal size are one.
-    pub(crate) fn deciles_bytes(&self) -> Vec<u64> {
+    /// Upper ends of the classes of sizes that are reported, in bytes: tenths of all messages, of which the
+    /// last, where lengths differ most, is cut further. Classes of equal size are one.
+    pub(crate) fn class_ends_bytes(&self) -> Vec<u64> {
         let mut ends: Vec<u64> =
-            (1..=10).map(|tenth| self.quantile(f64::from(tenth) / 10.0)).collect();
+            CLASS_ENDS.iter().map(|fraction| self.quantile(*fraction)).collect();
         ends.dedup();
         ends
     }
@@ -208,18 +212,19 @@ mod tests {
     }
 
     #[test]
-    fn deciles_rise_and_end_at_the_longest_message() {
+    fn classes_rise_and_end_at_the_longest_message() {
         for name in ["w1", "w2", "w3", "w4", "w5"] {
-            let deciles = Workload::load(name).unwrap().deciles_bytes();
-            assert!(deciles.is_sorted() && deciles.len() > 3, "{name}: {deciles:?}");
-            assert!(deciles.iter().all(|length| *length <= LENGTH_BYTES_MAX));
+            let workload = Workload::load(name).unwrap();
+            let ends = workload.class_ends_bytes();
+            assert!(ends.is_sorted() && ends.len() > 3, "{name}: {ends:?}");
+            assert_eq!(ends.last(), Some(&workload.quantile(1.0)), "{name}");
         }
     }
 
     #[test]
     fn a_fixed_size_is_a_workload_of_one_point() {
         let workload = Workload::parse("length_bytes,cumulative_fraction\n500,1.0\n").unwrap();
-        assert_eq!(workload.deciles_bytes(), [500]);
+        assert_eq!(workload.class_ends_bytes(), [500]);
         assert_eq!(workload.sample(&mut Rng::new(3)), 500);
         assert_eq!(Workload::load("fixed:500").unwrap(), workload);
         for name in ["fixed:0", "fixed:2M", "fixed:x"] {

@@ -38,7 +38,7 @@ pub(crate) fn builder(settings: &Settings) -> EndpointBuilder {
     };
     match settings.wait {
         Wait::Busy => builder.busy_poll(true),
-        Wait::Sleep if settings.adaptive => builder,
+        Wait::Sleep if settings.spin => builder,
         Wait::Sleep => builder.spin(Duration::ZERO),
     }
 }

@@ -99,6 +99,18 @@ pub(crate) enum ReceiveBuffer {
     Stock,
 }
 
+/// How a TCP client that has several calls to make, and the server that answers them, hand the frames to
+/// the kernel. Reads always take all there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum TcpWrites {
+    /// Each frame by a write of its own when it is made, as RPC libraries that set NODELAY usually do.
+    Each,
+    /// All frames of a turn in one write: the ideal of pipelining, for programs that make their calls in
+    /// groups and can let the first wait for the last.
+    Gathered,
+}
+
 /// Settings of one side of a transport.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Settings {
@@ -111,8 +123,11 @@ pub(crate) struct Settings {
     /// Receive buffers of the sockets.
     pub receive_buffer: ReceiveBuffer,
     /// With [`Wait::Sleep`]: wait in the transport's default way, which for Homa is to look for packets
-    /// for a while before sleeping.
-    pub adaptive: bool,
+    /// for a while before it sleeps, as long as that pays off; if not set, Homa sleeps at once. TCP does
+    /// so in either case.
+    pub spin: bool,
+    /// How a TCP client with several calls at a time writes, and has its server write.
+    pub tcp_writes: TcpWrites,
     /// The longest message accepted or sent, in bytes; Homa only.
     pub message_bytes_max: u32,
 }

@@ -1,7 +1,10 @@
 //! Many calls at a time over a pool of TCP connections, from one thread.
 //!
-//! Calls begun since the last poll leave in one write per connection; one read takes as many replies as
-//! have arrived. With [`Wait::Busy`] the connections are read without asking epoll first.
+//! With [`TcpWrites::Each`] every request leaves by a write of its own when its call begins, and the server
+//! is asked to write the replies alike. With [`TcpWrites::Gathered`] calls begun since the last poll leave in
+//! one write per connection. In either case one read takes as many replies as have arrived, and what a full
+//! connection did not take leaves together when it takes more.
+//! With [`Wait::Busy`] the connections are read without asking epoll first.
 
 use std::{
     io,
@@ -16,17 +19,21 @@ use rustix::{
     io::Errno,
 };
 
-use super::{frame::FrameBuffer, output::Output, socket};
+use super::{
+    frame::{FrameBuffer, REPLY_ALONE},
+    output::Output,
+    socket,
+};
 use crate::{
     error::CliError,
-    transport::{Client, Outcome, Settings, Wait},
+    transport::{Client, Outcome, Settings, TcpWrites, Wait},
 };
 
 /// Events taken per wait.
 const EVENTS_MAX: usize = 64;
 
 /// The token of [`Client::call`], which no caller of `start` uses.
-const CALL_TOKEN: u64 = u64::MAX;
+const CALL_TOKEN: u64 = u64::MAX ^ REPLY_ALONE;
 
 /// A pool of connections to one server.
 pub(crate) struct EventClient {
@@ -35,6 +42,7 @@ pub(crate) struct EventClient {
     connections: Vec<Connection>,
     next: usize,
     wait: Wait,
+    writes: TcpWrites,
     events: Vec<epoll::Event>,
 }
 
@@ -70,7 +78,19 @@ impl EventClient {
             });
         }
         let events = Vec::with_capacity(EVENTS_MAX);
-        Ok(EventClient { server, poller, connections, next: 0, wait: settings.wait, events })
+        Ok(EventClient {
+            server,
+            poller,
+            connections,
+            next: 0,
+            wait: settings.wait,
+            writes: settings.tcp_writes,
+            events,
+        })
+    }
+
+    fn failed(&self, error: &io::Error) -> CliError {
+        CliError::io(&format!("tcp connection to {}", self.server), error)
     }
 
     fn flush_all(&mut self) -> io::Result<()> {
@@ -138,7 +158,7 @@ impl Connection {
                 Err(error) => return Err(error),
             };
             while let Some(frame) = self.input.next_frame()? {
-                sink(frame.id, Ok(&mut self.input.bytes(frame.body())));
+                sink(frame.id & !REPLY_ALONE, Ok(&mut self.input.bytes(frame.body())));
                 ended += 1;
             }
             // A read that did not fill the space took all there was; ended calls are reported first.
@@ -179,10 +199,20 @@ impl Client for EventClient {
     fn start(&mut self, token: u64, body: &Bytes) -> Result<(), CliError> {
         let index = self.next % self.connections.len();
         self.next = index + 1;
-        if let Some(connection) = self.connections.get_mut(index) {
-            connection.output.push(token, body);
-        }
-        Ok(())
+        let Some(connection) = self.connections.get_mut(index) else {
+            return Ok(());
+        };
+        let written = match self.writes {
+            TcpWrites::Each => {
+                connection.output.push(token | REPLY_ALONE, body);
+                connection.flush().map(|_| ())
+            }
+            TcpWrites::Gathered => {
+                connection.output.push(token, body);
+                Ok(())
+            }
+        };
+        written.map_err(|error| self.failed(&error))
     }
 
     fn poll(
@@ -191,9 +221,7 @@ impl Client for EventClient {
         sink: &mut dyn FnMut(u64, Outcome<'_>),
     ) -> Result<usize, CliError> {
         loop {
-            let ended = self.turn(until, sink).map_err(|error| {
-                CliError::io(&format!("tcp connection to {}", self.server), &error)
-            })?;
+            let ended = self.turn(until, sink).map_err(|error| self.failed(&error))?;
             if ended > 0 || Instant::now() >= until {
                 return Ok(ended);
             }
@@ -215,5 +243,61 @@ pub(super) fn wait(
     match epoll::wait(poller, rustix::buffer::spare_capacity(events), Some(&timeout)) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use crate::{
+        body,
+        transport::{ReceiveBuffer, tcp::frame::HEADER_BYTES},
+    };
+
+    /// A client and the server's end of its connection, which gives up reading after a while.
+    fn pair(tcp_writes: TcpWrites) -> (EventClient, TcpStream) {
+        let listener = socket::listen(([127, 0, 0, 1], 0).into()).unwrap();
+        let settings = Settings {
+            wait: Wait::Sleep,
+            connections: 1,
+            congestion_control: None,
+            receive_buffer: ReceiveBuffer::Large,
+            spin: true,
+            tcp_writes,
+            message_bytes_max: 1_000,
+        };
+        let client = EventClient::connect(listener.local_addr().unwrap(), &settings).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        server.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        (client, server)
+    }
+
+    #[test]
+    fn with_writes_of_their_own_requests_leave_when_they_begin() {
+        let (mut client, mut server) = pair(TcpWrites::Each);
+        client.start(7, &body::pattern(0, 50)).unwrap();
+        let mut frame = [0; HEADER_BYTES + 50];
+        server.read_exact(&mut frame).unwrap();
+        assert_eq!(frame[4..HEADER_BYTES], (7 | REPLY_ALONE).to_le_bytes());
+        io::Write::write_all(&mut server, &frame).unwrap();
+        let mut tokens = Vec::new();
+        let until = Instant::now() + Duration::from_secs(5);
+        client.poll(until, &mut |token, _| tokens.push(token)).unwrap();
+        assert_eq!(tokens, [7]);
+    }
+
+    #[test]
+    fn gathered_requests_leave_with_the_next_poll() {
+        let (mut client, mut server) = pair(TcpWrites::Gathered);
+        for token in 0..3 {
+            client.start(token, &body::pattern(0, 50)).unwrap();
+        }
+        let mut frames = [0; 3 * (HEADER_BYTES + 50)];
+        assert!(server.read(&mut frames).is_err(), "nothing leaves before the poll");
+        client.poll(Instant::now(), &mut |_, _| {}).unwrap();
+        assert_eq!(server.read(&mut frames).unwrap(), frames.len());
+        assert_eq!(frames[4..HEADER_BYTES], [0; 8]);
     }
 }

@@ -1,4 +1,7 @@
 //! Any number of TCP connections served by one thread: epoll, or spinning over them.
+//!
+//! The replies to the requests of one read leave in one write, except those whose client asked for writes of
+//! their own ([`REPLY_ALONE`]).
 
 use std::{
     collections::VecDeque,
@@ -11,7 +14,12 @@ use std::{
 use bytes::Bytes;
 use rustix::event::epoll;
 
-use super::{event_client::wait, frame::FrameBuffer, output::Output, socket};
+use super::{
+    event_client::wait,
+    frame::{FrameBuffer, REPLY_ALONE},
+    output::Output,
+    socket,
+};
 use crate::{
     error::CliError,
     transport::{Answer, Responder, Settings, Wait},
@@ -249,6 +257,9 @@ impl Connection {
                     Answer::Echo => self.output.gather(self.input.bytes(frame.whole)),
                     Answer::Bytes(bytes) => self.output.push(frame.id, &bytes),
                 }
+                if frame.id & REPLY_ALONE != 0 {
+                    self.output.flush(&mut &self.stream)?;
+                }
             }
             if frames > 0 || !filled {
                 return Ok(());
@@ -272,5 +283,32 @@ impl Connection {
             self.watched = wanted;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::transport::{Behaviour, tcp::frame};
+
+    #[test]
+    fn replies_are_written_at_once_where_their_client_asked_for_it() {
+        for (flag, waits) in [(0, true), (REPLY_ALONE, false)] {
+            let listener = socket::listen(([127, 0, 0, 1], 0).into()).unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let mut server = Connection {
+                stream: listener.accept().unwrap().0,
+                input: FrameBuffer::new(),
+                output: Output::default(),
+                watched: epoll::EventFlags::IN,
+                generation: 0,
+            };
+            client.write_all(&frame::header(0, 1 | flag)).unwrap();
+            client.write_all(&frame::header(0, 2 | flag)).unwrap();
+            server.receive(&Responder::new(Behaviour::Echo), None).unwrap();
+            assert_eq!(!server.output.is_empty(), waits, "{flag}");
+        }
     }
 }

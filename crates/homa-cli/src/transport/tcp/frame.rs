@@ -17,6 +17,9 @@ const READ_BYTES: usize = 256 << 10;
 /// nothing has to be moved to the front afterwards.
 const LARGE_REST_BYTES: usize = 64 << 10;
 
+/// Set in the id of a request whose reply shall not wait for others to share its write.
+pub(crate) const REPLY_ALONE: u64 = 1 << 63;
+
 /// The header of a frame with this body length and RPC id.
 pub(crate) fn header(body_bytes: usize, id: u64) -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
