@@ -96,3 +96,8 @@ pub use homa_core::{Config, ConfigError, PeerSettings};
 pub use homa_io::{Body, Message};
 pub use options::CallOptions;
 pub use stats::Stats;
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

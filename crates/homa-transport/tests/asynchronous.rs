@@ -194,6 +194,20 @@ async fn a_port_can_be_bound_again_after_close() {
     Endpoint::bind(address).await.unwrap();
 }
 
+#[tokio::test]
+async fn the_port_is_free_soon_after_the_last_handle_is_dropped() {
+    let server = Endpoint::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr();
+    // Polled once, so that a task drives.
+    assert!(timeout(Duration::from_millis(1), server.accept()).await.is_err());
+    drop(server);
+    let start = Instant::now();
+    while let Err(error) = Endpoint::bind(address).await {
+        assert!(start.elapsed() < SOON, "{error}");
+        tokio::task::yield_now().await;
+    }
+}
+
 #[test]
 fn calls_pending_in_a_dropped_runtime_do_not_stop_the_endpoint() {
     let server = echo_server("127.0.0.1:0");

@@ -332,6 +332,40 @@ fn a_small_receive_buffer_loses_nothing() {
 }
 
 #[test]
+fn requests_beyond_the_accept_queue_wait_and_none_is_lost() {
+    let server = EndpointBuilder::new().accept_queue_max(2).bind_blocking("127.0.0.1:0").unwrap();
+    let client = Endpoint::client().unwrap();
+    let calls: Vec<_> = (0..20_u32)
+        .map(|number| client.start(server.local_addr(), number.to_be_bytes()).unwrap())
+        .collect();
+    assert!(server.accept_timeout(Duration::from_millis(50)).unwrap().is_some_and(|request| {
+        assert!(server.stats().requests_waiting <= 2);
+        let answer = request.body().clone();
+        request.reply(answer).is_ok()
+    }));
+    for _ in 1..20 {
+        let request = server.accept().unwrap().unwrap();
+        let answer = request.body().clone();
+        request.reply(answer).unwrap();
+    }
+    for (number, call) in (0..20_u32).zip(calls) {
+        assert_eq!(call.wait().unwrap(), number.to_be_bytes());
+    }
+}
+
+#[test]
+fn an_unknown_host_is_an_error_of_binding() {
+    let error = Endpoint::bind("no.such.host.invalid:1").unwrap_err();
+    assert!(matches!(error, homa::BindError::Resolve(_)), "{error}");
+}
+
+#[test]
+fn a_setting_out_of_range_is_named() {
+    let error = EndpointBuilder::new().max_message_bytes(0).client_blocking().unwrap_err();
+    assert!(error.to_string().contains("max_message_bytes"), "{error}");
+}
+
+#[test]
 fn a_call_can_be_looked_at_without_waiting() {
     let server = Endpoint::bind("127.0.0.1:0").unwrap();
     let client = Endpoint::client().unwrap();

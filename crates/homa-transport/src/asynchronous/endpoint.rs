@@ -1,7 +1,7 @@
 //! The async endpoint.
 
 use std::future::poll_fn;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 
 use crate::shared::{CallMode, Handle, ServingMode};
 use crate::{
@@ -30,9 +30,10 @@ impl Endpoint {
     ///
     /// # Errors
     /// See [`BindError`].
-    #[expect(clippy::unused_async, reason = "name resolution may become asynchronous")]
-    pub async fn bind(address: impl ToSocketAddrs) -> Result<Self, BindError> {
-        EndpointBuilder::new().bind(address)
+    pub async fn bind(address: impl tokio::net::ToSocketAddrs) -> Result<Self, BindError> {
+        let found = tokio::net::lookup_host(address).await.map_err(BindError::Resolve)?;
+        let addresses: Vec<SocketAddr> = found.collect();
+        EndpointBuilder::new().bind(addresses.as_slice())
     }
 
     /// An endpoint that only calls, at a port of the system's choice (IPv4 and IPv6 if the system

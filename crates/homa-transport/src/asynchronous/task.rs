@@ -14,6 +14,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::runtime::RuntimeFlavor;
 
 use crate::drive::seat::{Blocked, Joined, Kind, NEVER_NS, Tenure};
+use crate::drive::sync::lock;
 use crate::drive::wait::{Attendance, Host, Spun};
 use crate::shared::core::Core;
 
@@ -46,6 +47,8 @@ struct DriverTask {
     /// When the timer fires, if it is armed.
     armed_ns: u64,
     place: Place,
+    /// The waker that the core knows.
+    noted: Option<Waker>,
     /// The runtime has one thread, so that looking for packets for a while disturbs nobody else.
     may_spin: bool,
     /// While it looks for packets: until when.
@@ -77,6 +80,7 @@ impl DriverTask {
             timer: watch(TimerFd::new()?)?,
             armed_ns: NEVER_NS,
             place: Place::None,
+            noted: None,
             may_spin,
             spin_until_ns: 0,
             asleep_since_ns: 0,
@@ -189,6 +193,14 @@ impl DriverTask {
         false
     }
 
+    /// Leaves word how to wake it when the endpoint is closed.
+    fn note_waker(&mut self, core: &Core, waker: &Waker) {
+        if self.noted.as_ref().is_none_or(|noted| !noted.will_wake(waker)) {
+            *lock(&core.task) = Some(waker.clone());
+            self.noted = Some(waker.clone());
+        }
+    }
+
     /// Learns from the sleep that a packet ended.
     fn note_sleep(&mut self, core: &Core) {
         if self.asleep_since_ns != 0 {
@@ -217,6 +229,7 @@ impl Future for DriverTask {
             return Poll::Ready(());
         }
         core.task_returns.store(false, Ordering::Relaxed);
+        task.note_waker(&core, context.waker());
         task.note_sleep(&core);
         while !core.is_closed() && task.take_seat(&core, context.waker()) {
             let attendance = Attendance::begin(&*core);

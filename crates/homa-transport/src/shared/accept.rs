@@ -15,6 +15,10 @@ use super::stream::IncomingStream;
 use super::waiters::{Ticket, Waiters};
 use crate::AcceptError;
 
+/// Bytes of requests that may wait to be accepted; a single longer one may, too. More stay in the
+/// receive memory of the engine, which holds their senders back.
+const QUEUED_BYTES_MAX: usize = 64 << 20;
+
 /// How requests are handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ServingMode {
@@ -33,6 +37,8 @@ pub(crate) struct AcceptQueue {
     mode: Option<ServingMode>,
     /// Requests in the queue; readable without the lock.
     length: AtomicUsize,
+    /// Their bytes.
+    bytes: AtomicUsize,
     /// Complete requests wait in the engine for room here.
     more: AtomicBool,
 }
@@ -59,6 +65,7 @@ impl AcceptQueue {
             requests_max,
             mode,
             length: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
             more: AtomicBool::new(false),
         }
     }
@@ -68,7 +75,7 @@ impl AcceptQueue {
     }
 
     pub(crate) fn has_room(&self) -> bool {
-        self.len() < self.requests_max
+        self.len() < self.requests_max && self.bytes.load(Ordering::Relaxed) < QUEUED_BYTES_MAX
     }
 
     /// Requests that can be accepted at once.
@@ -88,6 +95,7 @@ impl AcceptQueue {
         if state.closed {
             return None;
         }
+        self.bytes.fetch_add(request.body.len(), Ordering::Relaxed);
         state.requests.push_back(request);
         self.length.store(state.requests.len(), Ordering::Relaxed);
         state.waiters.take_newest()
@@ -105,6 +113,8 @@ impl AcceptQueue {
     fn pop(&self, state: &mut State) -> Option<Queued> {
         loop {
             let request = state.requests.pop_front();
+            let bytes = request.as_ref().map_or(0, |request| request.body.len());
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.length.store(state.requests.len(), Ordering::Relaxed);
             match request {
                 // Given up by its client while it waited: nobody needs to see it.

@@ -69,6 +69,8 @@ pub(crate) struct Core {
     pub(crate) max_message_bytes: u32,
     /// A driver task runs in some runtime.
     pub(crate) has_task: AtomicBool,
+    /// Its waker.
+    pub(crate) task: Mutex<Option<Waker>>,
     /// It has let others run and comes back when they have.
     pub(crate) task_returns: AtomicBool,
 }
@@ -118,6 +120,7 @@ impl Core {
             local_addr,
             max_message_bytes: builder.config.max_message_bytes,
             has_task: AtomicBool::new(false),
+            task: Mutex::new(None),
             task_returns: AtomicBool::new(false),
         })
     }
@@ -157,6 +160,9 @@ impl Core {
         if waiting == 1 {
             self.batches.store(true, Ordering::Relaxed);
             self.later_since_ns.store(monotonic_ns(), Ordering::Relaxed);
+        } else if waiting >= INBOX_MAX {
+            // Whoever attends does not keep up.
+            self.renew_deadline();
         } else if waiting >= LATER_MAX {
             self.flush();
         }
@@ -195,7 +201,8 @@ impl Core {
 
     /// Executes the inbox, receives if asked, sends; then wakes whom it concerns.
     fn serve(&self, receive: bool) -> Turned {
-        let mut wakes = WAKES.with(|kept| kept.take());
+        // At the end of a thread there may be nothing kept.
+        let mut wakes = WAKES.try_with(RefCell::take).unwrap_or_default();
         let mut state = lock(&self.state);
         let now_ns = monotonic_ns();
         let now = Instant::from_nanos(now_ns);
@@ -236,7 +243,7 @@ impl Core {
         }
         let woke = wakes.len();
         wakes.drain(..).for_each(Waker::wake);
-        WAKES.with(|kept| kept.replace(wakes));
+        let _ = WAKES.try_with(|kept| kept.replace(wakes));
         let more = next_ns <= now_ns;
         turn.map_or(Turned::default(), |turn| Turned {
             received: turn.work,
@@ -305,6 +312,8 @@ impl Core {
         self.calls.wake_all(wakes);
         self.answers.wake_all(wakes);
         lock(&self.closing).take_all(wakes);
+        // The task holds a descriptor of the socket.
+        wakes.extend(lock(&self.task).take());
     }
 
     /// Registers for the end of closing, unless it is closed.

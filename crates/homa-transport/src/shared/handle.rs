@@ -52,9 +52,11 @@ impl Handle {
         in_runtime: bool,
     ) -> Result<Self, BindError> {
         builder.config.validate()?;
-        let (driver, address) = open(&builder, addresses)?;
+        let (driver, address) = open(&builder, addresses, serve)?;
         let seed = builder.seed.unwrap_or_else(|| RandomState::new().hash_one(monotonic_ns()));
         let mut engine = Engine::new(builder.config.clone(), HostBudget::local(), seed)?;
+        // The engine's age counts from here: it tells clients whether a request can have met an earlier life.
+        engine.handle_timeout(homa_core::Instant::from_nanos(monotonic_ns()), false);
         let port = homa_io::driver::Driver::local_addr(&driver).port();
         let mode = match (serve, builder.streaming_requests) {
             (false, _) => None,
@@ -328,9 +330,10 @@ impl Closing {
 fn open(
     builder: &EndpointBuilder,
     addresses: &[SocketAddr],
+    serve: bool,
 ) -> Result<(UdpDriver, SocketAddr), BindError> {
     let bytes = builder.receive_buffer_bytes.map_or(STOCK_RECEIVE_BUFFER_BYTES, |b| b as usize);
-    let config = UdpConfig::default().receive_buffer_bytes(bytes);
+    let config = UdpConfig::default().receive_buffer_bytes(bytes).one_peer(!serve);
     let mut failed = BindError::Resolve(io::ErrorKind::NotFound.into());
     for &address in addresses {
         failed = match UdpDriver::bind(address, &config) {

@@ -1,5 +1,7 @@
 //! Bounded room for messages on their way.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
@@ -23,9 +25,12 @@ struct State {
     messages: usize,
     bytes: u64,
     waiters: Waiters,
-    /// Deadlines of waiters, some of whom may be gone; the earliest last.
-    deadlines: Vec<u64>,
+    /// Deadlines of waiters, some of whom may be gone; the earliest on top.
+    deadlines: BinaryHeap<Reverse<(u64, Ticket)>>,
 }
+
+/// Deadlines of waiters that are gone are dropped when there are this many more than waiters.
+const STALE_DEADLINES_MAX: usize = 1_024;
 
 /// Which limit there is no room under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,19 +63,26 @@ impl Room {
         deadline_ns: u64,
     ) -> Result<(), Full> {
         let mut state = self.lock();
-        let entered = self.enter(&mut state, bytes);
-        if entered.is_err() {
+        if let Err(full) = self.enter(&mut state, bytes) {
             let known = *ticket;
             state.waiters.register(ticket, waker);
-            if known != *ticket && deadline_ns != NEVER_NS {
-                let place = state.deadlines.partition_point(|at| *at > deadline_ns);
-                state.deadlines.insert(place, deadline_ns);
+            if let Some(ticket) = ticket.filter(|new| known != Some(*new))
+                && deadline_ns != NEVER_NS
+            {
+                state.add_deadline(deadline_ns, ticket);
                 self.note_deadline(&state);
             }
-        } else if let Some(ticket) = ticket.take() {
-            state.waiters.withdraw(ticket);
+            return Err(full);
         }
-        entered
+        let waited = ticket.take().map(|ticket| state.waiters.withdraw(ticket));
+        // Room that was given back at once may be enough for several.
+        let has_more = state.messages < self.messages_max && state.bytes < self.bytes_max;
+        let next = if waited.is_some() && has_more { state.waiters.take_oldest() } else { None };
+        drop(state);
+        if let Some(next) = next {
+            next.wake();
+        }
+        Ok(())
     }
 
     /// Gives room back; the wakers of those who may enter now are added to `wakes`.
@@ -100,21 +112,23 @@ impl Room {
     }
 
     fn note_deadline(&self, state: &State) {
-        let earliest_ns = state.deadlines.last().copied().unwrap_or(NEVER_NS);
+        let earliest_ns = state.deadlines.peek().map_or(NEVER_NS, |Reverse((at_ns, _))| *at_ns);
         self.deadline_ns.store(earliest_ns, Ordering::Release);
     }
 
-    /// Wakes all waiters if a deadline has come (a rare case), so that those concerned notice.
+    /// Wakes the waiters whose deadline has come.
     pub(crate) fn expire(&self, now_ns: u64, wakes: &mut Vec<Waker>) {
         if self.deadline_ns() > now_ns {
             return;
         }
         let mut state = self.lock();
-        while state.deadlines.last().is_some_and(|at| *at <= now_ns) {
+        while let Some(Reverse((at_ns, ticket))) = state.deadlines.peek().copied()
+            && at_ns <= now_ns
+        {
             state.deadlines.pop();
+            wakes.extend(state.waiters.take(ticket));
         }
         self.note_deadline(&state);
-        state.waiters.take_all(wakes);
     }
 
     /// Wakes all waiters.
@@ -145,6 +159,16 @@ impl Room {
     }
 }
 
+impl State {
+    fn add_deadline(&mut self, at_ns: u64, ticket: Ticket) {
+        if self.deadlines.len() > self.waiters.len().saturating_add(STALE_DEADLINES_MAX) {
+            let waiters = &self.waiters;
+            self.deadlines.retain(|Reverse((_, ticket))| waiters.contains(*ticket));
+        }
+        self.deadlines.push(Reverse((at_ns, ticket)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +182,45 @@ mod tests {
         assert_eq!(room.try_enter(60), Ok(()));
         assert_eq!(room.try_enter(60), Err(Full::Bytes(100)));
         assert_eq!(room.used(), (1, 60));
+    }
+
+    #[test]
+    fn only_the_waiters_whose_deadline_has_come_are_woken() {
+        let room = Room::new(1, 100);
+        room.try_enter(1).unwrap();
+        let mut tickets = [None; 3];
+        for (ticket, deadline_ns) in tickets.iter_mut().zip([30, 10, 20]) {
+            room.enter_or_wait(1, ticket, Waker::noop(), deadline_ns).unwrap_err();
+        }
+        assert_eq!(room.deadline_ns(), 10);
+        let mut wakes = Vec::new();
+        room.expire(20, &mut wakes);
+        assert_eq!((wakes.len(), room.deadline_ns()), (2, 30));
+    }
+
+    #[test]
+    fn deadlines_of_those_who_are_gone_do_not_pile_up() {
+        let room = Room::new(1, 100);
+        room.try_enter(1).unwrap();
+        for at_ns in 0..10_000 {
+            let mut ticket = None;
+            room.enter_or_wait(1, &mut ticket, Waker::noop(), 1_000 + at_ns).unwrap_err();
+            room.withdraw(ticket.unwrap());
+        }
+        assert!(room.lock().deadlines.len() <= STALE_DEADLINES_MAX + 2);
+    }
+
+    #[test]
+    fn room_for_several_wakes_several() {
+        let room = Room::new(10, 100);
+        room.try_enter(100).unwrap();
+        let flag = std::sync::Arc::new(Flag::default());
+        let (mut first, mut second) = (None, None);
+        room.enter_or_wait(10, &mut first, Waker::noop(), NEVER_NS).unwrap_err();
+        room.enter_or_wait(10, &mut second, &Waker::from(flag.clone()), NEVER_NS).unwrap_err();
+        room.leave(100, &mut Vec::new());
+        room.enter_or_wait(10, &mut first, Waker::noop(), NEVER_NS).unwrap();
+        assert!(flag.0.load(Ordering::SeqCst));
     }
 
     #[test]

@@ -32,7 +32,20 @@ impl Waiters {
 
     /// Takes the registration back. `false`: it was taken to be woken before.
     pub(crate) fn withdraw(&mut self, ticket: Ticket) -> bool {
-        self.place(ticket).and_then(|place| self.queue.remove(place)).is_some()
+        self.take(ticket).is_some()
+    }
+
+    /// The one that `ticket` names, to be woken.
+    pub(crate) fn take(&mut self, ticket: Ticket) -> Option<Waker> {
+        self.place(ticket).and_then(|place| self.queue.remove(place)).map(|(_, waker)| waker)
+    }
+
+    pub(crate) fn contains(&self, ticket: Ticket) -> bool {
+        self.place(ticket).is_some()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
     }
 
     /// The one that waits longest, to be woken.
