@@ -257,8 +257,12 @@ impl Engine {
     ) -> Option<u32> {
         // A quarter of the table is kept for calls made here.
         let serving_max = self.config.rpcs_max.saturating_sub(self.config.rpcs_max / 4) as usize;
-        let remembered = self.finished.len().saturating_add(self.serving);
-        if self.serving >= serving_max || remembered >= self.config.finished_max as usize {
+        let remembered_max = (self.config.finished_max as usize).saturating_sub(self.serving);
+        if self.finished.len() >= remembered_max {
+            // Nobody may have asked it for a while.
+            self.finished.rotate(self.now);
+        }
+        if self.serving >= serving_max || self.finished.len() >= remembered_max {
             return None;
         }
         let peer_index = self.peer_or_new(self.now, path)?;

@@ -7,6 +7,7 @@ use crate::addr::Path;
 use crate::engine::Engine;
 use crate::engine::control::{Control, ControlBody};
 use crate::engine::life::CHARGE_PER_PACKET;
+use crate::engine::peer::Peer;
 use crate::engine::reason;
 use crate::engine::rpc::State;
 use crate::event::{FailReason, RpcKey, Segment, SegmentKind, Transmit, TransmitError};
@@ -111,11 +112,17 @@ impl Engine {
         self.stats.trains_sent = self.stats.trains_sent.saturating_add(1);
         self.stats.packets_sent = self.stats.packets_sent.saturating_add(packets);
         self.pacer.charge(now, link_bytes(&transmit), &self.config);
-        if let Some(peer) = self.peer_of(&transmit.path).and_then(|index| self.peers.get_mut(index))
-        {
-            peer.sent_bytes = peer.sent_bytes.saturating_add(u64::from(transmit.total_bytes));
+        if let Some(peer) = self.unproved_peer(&transmit.path) {
+            let sent = segments.get(..transmit.segments).unwrap_or(&[]);
+            peer.sent_bytes = peer.sent_bytes.saturating_add(bytes_to_client(sent));
         }
         Some(transmit)
+    }
+
+    /// The peer at the end of `path`, if it still has to prove its address.
+    fn unproved_peer(&mut self, path: &Path) -> Option<&mut Peer> {
+        let index = self.peer_of(path)?;
+        self.peers.get_mut(index).filter(|peer| !peer.validated)
     }
 
     fn next_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
@@ -632,9 +639,8 @@ impl Engine {
             &self.config,
         );
         self.stats.packets_sent = self.stats.packets_sent.saturating_sub(unsent.len() as u64);
-        if let Some(peer) = self.peer_of(&transmit.path).and_then(|index| self.peers.get_mut(index))
-        {
-            peer.sent_bytes = peer.sent_bytes.saturating_sub(bytes);
+        if let Some(peer) = self.unproved_peer(&transmit.path) {
+            peer.sent_bytes = peer.sent_bytes.saturating_sub(bytes_to_client(unsent));
         }
         if let TransmitError::TooBig(mtu) = why {
             let mtu = if mtu == 0 { crate::engine::peer::MTU_MIN } else { mtu };
@@ -718,6 +724,18 @@ impl Engine {
 
 fn wire_bytes(payload: u32) -> u32 {
     payload.saturating_add(DATA_HEADER_BYTES as u32)
+}
+
+/// Bytes that a server sends: what a client may have asked for in somebody else's name. Requests of ours
+/// nobody asked for.
+fn bytes_to_client(segments: &[Segment]) -> u64 {
+    segments
+        .iter()
+        .filter(|segment| {
+            homa_wire::quoted_sender_id(segment.header()).is_some_and(|id| id & 1 == 1)
+        })
+        .map(|segment| u64::from(segment.wire_bytes()))
+        .fold(0, u64::saturating_add)
 }
 
 fn link_bytes(transmit: &Transmit) -> u64 {
