@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::sync::{Mutex, lock};
+use super::sync::{AtomicBool, Mutex, Ordering, lock};
 
 /// A queue with *attendants*. An attendant promises to look into the queue again before it leaves,
 /// and the last one cannot leave while there is something in it: so an operation added while
@@ -13,6 +13,8 @@ use super::sync::{Mutex, lock};
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
     state: Mutex<State<T>>,
+    /// Something may be in the queue; spares attendants the lock when nothing is.
+    filled: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -33,7 +35,8 @@ pub(crate) enum Added {
 
 impl<T> Inbox<T> {
     pub(crate) fn new() -> Self {
-        Self { state: Mutex::new(State { queue: VecDeque::new(), attendants: 0 }) }
+        let state = Mutex::new(State { queue: VecDeque::new(), attendants: 0 });
+        Self { state, filled: AtomicBool::new(false) }
     }
 
     /// Adds an operation. If nobody attends, or as many as `full` wait already (back-pressure: who
@@ -41,6 +44,7 @@ impl<T> Inbox<T> {
     pub(crate) fn add(&self, operation: T, full: usize) -> Added {
         let mut state = lock(&self.state);
         state.queue.push_back(operation);
+        self.filled.store(true, Ordering::Release);
         if state.attendants > 0 && state.queue.len() < full {
             return Added::Attended;
         }
@@ -53,7 +57,17 @@ impl<T> Inbox<T> {
     pub(crate) fn add_for_later(&self, operation: T) -> usize {
         let mut state = lock(&self.state);
         state.queue.push_back(operation);
+        self.filled.store(true, Ordering::Release);
         state.queue.len()
+    }
+
+    /// Becomes the only attendant, if nothing waits and nobody attends: the caller may then execute
+    /// an operation without adding it.
+    pub(crate) fn attend_alone(&self) -> bool {
+        let mut state = lock(&self.state);
+        let alone = state.attendants == 0 && state.queue.is_empty();
+        state.attendants += usize::from(alone);
+        alone
     }
 
     /// Becomes an attendant.
@@ -72,7 +86,14 @@ impl<T> Inbox<T> {
     /// Exchanges the queue with `taken`, which must be empty. Only under the lock of the state.
     pub(crate) fn take(&self, taken: &mut VecDeque<T>) {
         debug_assert!(taken.is_empty());
-        std::mem::swap(&mut lock(&self.state).queue, taken);
+        // What was added before the caller found that it must not leave is seen here, since both
+        // happened under the lock; what is added meanwhile is found when the caller leaves.
+        if !self.filled.load(Ordering::Acquire) {
+            return;
+        }
+        let mut state = lock(&self.state);
+        self.filled.store(false, Ordering::Release);
+        std::mem::swap(&mut state.queue, taken);
     }
 
     /// Stops attending. `false`: the caller is the last attendant and there is something to do, so
@@ -101,6 +122,19 @@ mod tests {
         assert_eq!(taken, [1, 2]);
         assert!(inbox.try_leave());
         assert_eq!(inbox.add(3, 10), Added::Attend);
+    }
+
+    #[test]
+    fn whoever_comes_to_an_empty_inbox_may_act_alone() {
+        let inbox = Inbox::new();
+        assert!(inbox.attend_alone());
+        assert!(!inbox.attend_alone());
+        assert_eq!(inbox.add(1, 10), Added::Attended);
+        assert!(!inbox.try_leave());
+        inbox.take(&mut VecDeque::new());
+        assert!(inbox.try_leave());
+        assert_eq!(inbox.add_for_later(2), 1);
+        assert!(!inbox.attend_alone(), "what waits goes first");
     }
 
     #[test]

@@ -148,7 +148,12 @@ impl Core {
         if self.task_returns.load(Ordering::Relaxed) {
             return self.submit_later(operation);
         }
-        if self.inbox.add(operation, INBOX_MAX) == Added::Attend {
+        if self.inbox.attend_alone() {
+            self.serve(false, Some(operation));
+            if !self.inbox.try_leave() {
+                self.serve_inbox();
+            }
+        } else if self.inbox.add(operation, INBOX_MAX) == Added::Attend {
             self.serve_inbox();
         }
     }
@@ -186,7 +191,7 @@ impl Core {
     /// Executes the inbox as an attendant, and leaves.
     fn serve_inbox(&self) {
         loop {
-            self.serve(false);
+            self.serve(false, None);
             if self.inbox.try_leave() {
                 return;
             }
@@ -199,16 +204,18 @@ impl Core {
         self.serve_inbox();
     }
 
-    /// Executes the inbox, receives if asked, sends; then wakes whom it concerns.
-    fn serve(&self, receive: bool) -> Turned {
+    /// Executes `first` or else the inbox, receives if asked, sends; then wakes whom it concerns.
+    fn serve(&self, receive: bool, first: Option<Operation>) -> Turned {
         // At the end of a thread there may be nothing kept.
         let mut wakes = WAKES.try_with(RefCell::take).unwrap_or_default();
         let mut state = lock(&self.state);
         let now_ns = monotonic_ns();
         let now = Instant::from_nanos(now_ns);
-        self.later_since_ns.store(0, Ordering::Relaxed);
         let State { shard, registry, operations } = &mut *state;
-        self.inbox.take(operations);
+        if first.is_none() {
+            self.later_since_ns.store(0, Ordering::Relaxed);
+            self.inbox.take(operations);
+        }
         let mut context = Context {
             registry,
             wakes: &mut wakes,
@@ -217,7 +224,7 @@ impl Core {
             answers: &self.answers,
             local_port: self.local_addr.port(),
         };
-        for operation in operations.drain(..) {
+        for operation in first.into_iter().chain(operations.drain(..)) {
             ops::execute(operation, &mut shard.view(now), &mut context);
         }
         let closes = self.close_if_due(now_ns, shard, &mut context);
@@ -366,7 +373,7 @@ impl Host for Core {
     }
 
     fn turn(&self) -> Turned {
-        self.serve(true)
+        self.serve(true, None)
     }
 
     fn sleep(&self, parker: &Parker, until_ns: u64) {
