@@ -16,6 +16,11 @@ step() { printf '\n== %s\n' "$*"; }
 step "Unit, property, scenario and process tests, examples and doctests"
 cargo test --workspace --quiet
 
+step "The examples"
+for example in hello_blocking hello_async many_calls streaming; do
+    cargo run --quiet -p homa-transport --example "$example" > /dev/null
+done
+
 step "The virtual network: $seeds seeds"
 HOMA_SEEDS=$seeds cargo test --release --quiet -p homa-io --test seeds -- --nocapture
 
