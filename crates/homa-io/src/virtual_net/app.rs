@@ -11,7 +11,7 @@ use crate::shard::{EventHandler, ShardView};
 use crate::{Body, Message};
 
 /// After this time a forgetful application drops a request.
-const FORGETFUL_NS: u64 = 3_000_000_000;
+pub(super) const FORGETFUL_NS: u64 = 3_000_000_000;
 
 /// What the server does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use homa_core::{
     RxMeta, Stats,
 };
 
-use super::app::{App, CallPlan, Handler, Task, request_body};
+use super::app::{App, CallPlan, FORGETFUL_NS, Handler, Task, request_body};
 use super::driver::{Notice, Packet, RefusalRates, VirtualDriver};
 use super::ledger::{CallEnd, Ledger};
 use super::link::{LinkPlan, Partition, Port, PortPlan, serialisation_ns};
@@ -390,7 +390,9 @@ impl World {
         };
         let wait =
             self.hosts.iter().map(|host| longest(&host.plan.config)).max().unwrap_or_default();
-        let end_ns = self.now_ns.max(self.healed_ns()) + wait.as_nanos() as u64;
+        // A late copy may begin a service of its own.
+        let last_ns = self.now_ns.max(self.healed_ns()) + self.late_ns + FORGETFUL_NS;
+        let end_ns = last_ns + wait.as_nanos() as u64;
         self.run_until(end_ns);
         for host in 0..self.hosts.len() {
             self.turn(host);
