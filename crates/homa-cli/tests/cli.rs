@@ -396,6 +396,11 @@ fn a_benchmark_of_tcp_alone_gives_all_rows() {
     }
     assert!(rows.iter().any(|row| row["rcvbuf"] == "stock"));
     assert!(rows.iter().any(|row| row["api"] == "tokio"));
+    assert!(rows.iter().any(|row| row["spin"] == false));
+    for writes in ["each", "gathered"] {
+        let row = rows.iter().find(|row| row["tcp_writes"] == writes);
+        assert!(row.is_some_and(|row| row["test"] == "rate"), "{writes}: {row:?}");
+    }
     assert!(report["ratios"].as_array().unwrap().is_empty());
 }
 
@@ -409,6 +414,7 @@ fn a_benchmark_compares_homa_with_tcp() {
         });
         let ratio = found.unwrap_or_else(|| panic!("no ratio for {wait} {api}"));
         assert!(ratio["homa_over_tcp"].as_f64().unwrap() > 0.0);
+        assert!(ratio["better"].is_string(), "{ratio}");
     }
 }
 

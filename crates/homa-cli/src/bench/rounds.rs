@@ -20,8 +20,11 @@ use crate::{
 /// Calls under way at a time when the capacity for a workload is measured.
 const CAPACITY_OUTSTANDING: u32 = 64;
 
-/// Seconds for the unloaded times of all sizes together, and for the capacity.
-const PREPARE_SECS: f64 = 0.5;
+/// Seconds for the unloaded times of all sizes together, and for the capacity, per turn.
+const PREPARE_SECS: f64 = 0.2;
+
+/// Turns of the preparation of the mixed test.
+const PREPARE_TURNS: usize = 3;
 
 /// What was measured of one case over one transport, in order of the rounds.
 #[derive(Debug)]
@@ -212,44 +215,83 @@ impl<'a> Rounds<'a> {
         self.launcher.run_client(&job)
     }
 
-    /// Finds the unloaded time of each class of sizes, and how much to offer.
+    /// Finds the unloaded time of each class of sizes, and how much to offer. Like everything else it is done
+    /// in turns, so that another program that ran for a moment does not decide on all that follows.
     fn prepare_mixed(&mut self, case: &Case) -> Result<(), CliError> {
-        let mut sizes_bytes = self.workload.class_ends_bytes();
-        if let Some(shortest) =
-            Some(self.workload.quantile(0.0)).filter(|size| !sizes_bytes.contains(size))
-        {
-            sizes_bytes.insert(0, shortest);
+        let protocols = self.args.transport.protocols();
+        let mut found = vec![Some(Prepared::default()); protocols.len()];
+        for _ in 0..PREPARE_TURNS {
+            for (protocol, found) in protocols.iter().zip(&mut found) {
+                // What failed once is not tried again.
+                if let Some(before) = found.take() {
+                    *found = self.prepare_once(case, *protocol)?.map(|new| before.better(&new));
+                }
+            }
         }
-        let mut unloaded: Vec<(u64, f64)> = Vec::new();
-        let mut capacity = f64::INFINITY;
-        for protocol in self.args.transport.protocols() {
-            let work = Work::Unloaded { sizes_bytes: sizes_bytes.clone() };
-            let found = self.one(case, *protocol, Api::Blocking, work, PREPARE_SECS);
-            let name = format!("unloaded times over {}", protocol.name());
-            let Some(found) = self.note(&name, found)? else {
-                continue;
-            };
-            unloaded = faster(&unloaded, &found.unloaded);
-            let work = Work::Capacity {
-                workload: self.workload_name.clone(),
-                outstanding: CAPACITY_OUTSTANDING,
-                seed: self.args.seed,
-            };
-            let found = self.one(case, *protocol, Api::Event, work, PREPARE_SECS);
-            let name = format!("capacity of {}", protocol.name());
-            let Some(found) = self.note(&name, found)? else {
-                continue;
-            };
-            capacity = capacity.min(found.rpc_per_s());
-        }
+        let found: Vec<Prepared> = found.into_iter().flatten().collect();
         let base = match self.args.link {
             Some(gbit_per_s) => gbit_per_s * 1e9 / 8.0 / self.workload.mean_bytes(),
-            None => capacity,
+            None => found.iter().map(|one| one.rpc_per_s).fold(f64::INFINITY, f64::min),
         };
+        let unloaded = found.iter().fold(Vec::new(), |known, one| faster(&known, &one.unloaded));
         if !unloaded.is_empty() && base.is_finite() && base > 0.0 {
             self.mixed = Some(MixedSetup { rpc_per_s: base * self.args.load, unloaded });
         }
         Ok(())
+    }
+
+    /// One turn of the preparation; nothing if it failed.
+    fn prepare_once(
+        &mut self,
+        case: &Case,
+        protocol: Protocol,
+    ) -> Result<Option<Prepared>, CliError> {
+        let work = Work::Unloaded { sizes_bytes: self.sizes_bytes() };
+        let unloaded = self.one(case, protocol, Api::Blocking, work, PREPARE_SECS);
+        let name = format!("unloaded times over {}", protocol.name());
+        let Some(unloaded) = self.note(&name, unloaded)? else {
+            return Ok(None);
+        };
+        let work = Work::Capacity {
+            workload: self.workload_name.clone(),
+            outstanding: CAPACITY_OUTSTANDING,
+            seed: self.args.seed,
+        };
+        let capacity = self.one(case, protocol, Api::Event, work, PREPARE_SECS);
+        let capacity = self.note(&format!("capacity of {}", protocol.name()), capacity)?;
+        Ok(capacity.map(|capacity| Prepared {
+            unloaded: unloaded.unloaded,
+            rpc_per_s: capacity.rpc_per_s(),
+        }))
+    }
+
+    /// The sizes between which unloaded times are interpolated: the ends of the classes, and the shortest.
+    fn sizes_bytes(&self) -> Vec<u64> {
+        let mut sizes_bytes = self.workload.class_ends_bytes();
+        let shortest = self.workload.quantile(0.0);
+        if !sizes_bytes.contains(&shortest) {
+            sizes_bytes.insert(0, shortest);
+        }
+        sizes_bytes
+    }
+}
+
+/// What one transport does undisturbed.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Prepared {
+    /// Unloaded time by size, in order of size: bytes and microseconds.
+    unloaded: Vec<(u64, f64)>,
+    /// Calls of the workload it carries per second.
+    rpc_per_s: f64,
+}
+
+impl Prepared {
+    /// The better of two turns in each figure: disturbances only ever make them worse.
+    fn better(&self, other: &Prepared) -> Prepared {
+        Prepared {
+            unloaded: faster(&self.unloaded, &other.unloaded),
+            rpc_per_s: self.rpc_per_s.max(other.rpc_per_s),
+        }
     }
 }
 
@@ -270,5 +312,13 @@ mod tests {
         let tcp = [(10, 5.0), (1_000, 9.0)];
         let homa = [(10, 6.0), (1_000, 8.0)];
         assert_eq!(faster(&faster(&[], &tcp), &homa), [(10, 5.0), (1_000, 8.0)]);
+    }
+
+    #[test]
+    fn a_disturbed_turn_of_the_preparation_decides_nothing() {
+        let turn = |time_us, rpc_per_s| Prepared { unloaded: vec![(10, time_us)], rpc_per_s };
+        let (calm, disturbed) = (turn(5.0, 900.0), turn(50.0, 20.0));
+        let both = Prepared::default().better(&disturbed).better(&calm).better(&disturbed);
+        assert_eq!(both, calm);
     }
 }
