@@ -233,12 +233,12 @@ impl Handler<'_> {
                 let Some(rpc) = self.ledger.calls.get(call).and_then(|call| call.rpc) else {
                     return;
                 };
-                if let Some(watch) = self.app.watched.get_mut(&rpc) {
-                    watch.over = true;
-                }
-                match shard.abort(rpc, FailReason::Aborted) {
-                    Ok(()) => self.ledger.finish(call, CallEnd::Aborted, shard.now().as_nanos()),
-                    Err(error) => self.complain(rpc, &format!("abort of a live call: {error:?}")),
+                // If it is over already, the news are on their way.
+                if shard.abort(rpc, FailReason::Aborted).is_ok() {
+                    if let Some(watch) = self.app.watched.get_mut(&rpc) {
+                        watch.over = true;
+                    }
+                    self.ledger.finish(call, CallEnd::Aborted, shard.now().as_nanos());
                 }
             }
         }
