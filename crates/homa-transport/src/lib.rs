@@ -53,7 +53,7 @@
 //! ([`EndpointBuilder::spin`]): waking a sleeping core costs more than a round trip. This holds for
 //! blocking calls and for current-thread runtimes. [`EndpointBuilder::busy_poll`] never sleeps.
 //! Answers are collected into one transmission while further requests wait to be accepted, for at
-//! most 20 µs unless a handler in between takes longer.
+//! most 10 µs unless a handler in between takes longer.
 //!
 //! # Features
 //!

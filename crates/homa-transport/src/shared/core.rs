@@ -34,7 +34,7 @@ const INBOX_MAX: usize = 4_096;
 /// Operations for later that are sent without waiting for the flush.
 const LATER_MAX: usize = 64;
 /// Longest time an operation for later waits while its user goes on with others, in nanoseconds.
-const LATER_NS: u64 = 20_000;
+const LATER_NS: u64 = 10_000;
 /// A task that slept this long past its deadline does not do its duty.
 const OVERDUE_NS: u64 = 20_000_000;
 
