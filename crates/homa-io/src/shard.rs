@@ -30,6 +30,8 @@ const NO_ROOM_WAIT_MIN: Duration = Duration::from_micros(50);
 const NO_ROOM_WAIT_MAX: Duration = Duration::from_millis(1);
 /// Wait when too many bytes have not left the host.
 const BACKLOG_WAIT: Duration = Duration::from_micros(20);
+/// Longest time without a whole turn, so that the engine gets to its housekeeping.
+const QUIET_MAX: Duration = Duration::from_millis(50);
 /// Bytes handed over between two looks at the backlog (a look is a system call).
 const BACKLOG_LOOK_BYTES: u64 = 64 << 10;
 
@@ -95,6 +97,9 @@ pub struct Shard<D> {
     /// Nothing is sent before this, unless the driver became writable.
     blocked_until: Option<Instant>,
     no_room_wait: Duration,
+    /// The last turn, if it found and left nothing to do: until this time, a packet or an operation, the next
+    /// ones only look for packets.
+    quiet: Option<(Turn, Instant)>,
 }
 
 /// Why a turn stopped sending.
@@ -121,6 +126,7 @@ impl<D: Driver> Shard<D> {
             limits: TurnLimits::default(),
             blocked_until: None,
             no_room_wait: NO_ROOM_WAIT_MIN,
+            quiet: None,
         }
     }
 
@@ -140,6 +146,13 @@ impl<D: Driver> Shard<D> {
         };
         let rx = self.driver.receive(&mut intake)?;
         let received = intake.packets > 0;
+        if let Some((turn, until)) = self.quiet
+            && !received
+            && rx == RxStatus::Drained
+            && now < until
+        {
+            return Ok(turn);
+        }
         Ok(self.advance(now, rx, received, handler))
     }
 
@@ -152,10 +165,12 @@ impl<D: Driver> Shard<D> {
     /// The driver became writable: the next turn tries to send again.
     pub fn writable(&mut self) {
         self.blocked_until = None;
+        self.quiet = None;
     }
 
     /// The operations of the library, outside a turn. Follow them by [`Shard::push`] or [`Shard::turn`].
     pub fn view(&mut self, now: Instant) -> ShardView<'_> {
+        self.quiet = None;
         ShardView::new(now, &mut self.engine, &mut self.store)
     }
 
@@ -185,6 +200,7 @@ impl<D: Driver> Shard<D> {
 
     /// The engine, to bind ports or set peers. Sending belongs to [`Shard::view`], which knows the bytes.
     pub fn engine_mut(&mut self) -> &mut Engine {
+        self.quiet = None;
         &mut self.engine
     }
 
@@ -226,14 +242,18 @@ impl<D: Driver> Shard<D> {
         if events_left || stop == TxStop::Limit {
             next = Some(now);
         }
-        Turn {
+        let turn = Turn {
             work: received || told + told_after > 0 || sent,
             rx,
             next,
             reason: self.engine.poll_timeout().map(|(_, reason)| reason),
             wait_writable: stop == TxStop::Full,
             urgency: self.engine.urgency(),
-        }
+        };
+        let quiet = !turn.work && stop == TxStop::Done && rx == RxStatus::Drained;
+        let until = (now + QUIET_MAX).min(turn.next.unwrap_or(Instant::FAR_FUTURE));
+        self.quiet = quiet.then_some((turn, until));
+        turn
     }
 
     /// Hands out events and does what the shard owes them; returns how many there were.
