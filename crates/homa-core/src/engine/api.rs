@@ -215,12 +215,7 @@ impl Engine {
     /// The RPC is over, or `upto` lies beyond the message.
     pub fn supply(&mut self, now: Instant, rpc: RpcKey, upto: u32) -> Result<(), RpcError> {
         self.tick(now);
-        let index = self.rpcs.resolve(rpc).ok_or(RpcError::Stale)?;
-        let rpc = self
-            .rpcs
-            .get_mut(index)
-            .filter(|rpc| rpc.state != State::Dead)
-            .ok_or(RpcError::Stale)?;
+        let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
         if upto > rpc.tx.length {
             return Err(RpcError::OutOfRange);
         }
@@ -237,12 +232,7 @@ impl Engine {
     /// The RPC is over.
     pub fn set_streaming(&mut self, now: Instant, rpc: RpcKey) -> Result<(), RpcError> {
         self.tick(now);
-        let index = self.rpcs.resolve(rpc).ok_or(RpcError::Stale)?;
-        let rpc = self
-            .rpcs
-            .get_mut(index)
-            .filter(|rpc| rpc.state != State::Dead)
-            .ok_or(RpcError::Stale)?;
+        let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
         rpc.response_streaming = true;
         rpc.rx.streaming = true;
         if rpc.rx.data.contiguous() > rpc.rx.consumed {
@@ -259,12 +249,7 @@ impl Engine {
     /// The RPC is over, or `upto` lies beyond what has arrived without a gap.
     pub fn consumed(&mut self, now: Instant, rpc: RpcKey, upto: u32) -> Result<(), RpcError> {
         self.tick(now);
-        let index = self.rpcs.resolve(rpc).ok_or(RpcError::Stale)?;
-        let rpc = self
-            .rpcs
-            .get_mut(index)
-            .filter(|rpc| rpc.state != State::Dead)
-            .ok_or(RpcError::Stale)?;
+        let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
         if upto > rpc.rx.data.contiguous() {
             return Err(RpcError::OutOfRange);
         }

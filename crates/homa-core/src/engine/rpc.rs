@@ -229,6 +229,13 @@ impl RpcTable {
         self.slots.get_mut(index as usize)?.rpc.as_mut()
     }
 
+    /// The RPC of a key that the caller may still use.
+    pub(crate) fn live_mut(&mut self, key: RpcKey) -> Option<(u32, &mut Rpc)> {
+        let index = self.resolve(key)?;
+        let rpc = self.get_mut(index).filter(|rpc| rpc.state != State::Dead)?;
+        Some((index, rpc))
+    }
+
     /// The index of a key that is still alive.
     pub(crate) fn resolve(&self, key: RpcKey) -> Option<u32> {
         let slot = self.slots.get(key.index as usize)?;
