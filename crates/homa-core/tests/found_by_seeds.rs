@@ -65,6 +65,13 @@ fn messages_without_memory_do_not_count_as_on_their_way() {
     for id in 0..60 {
         let _ = solo.data(address(9, 900), 2 * id, 450_000, (0, FULL));
     }
+    for event in solo.events() {
+        if let Event::RequestStarted { rpc, .. } = event {
+            // Has the grants look at it again.
+            solo.engine.consumed(solo.instant(), rpc, 0).unwrap();
+        }
+    }
+    solo.drain();
     let stats = solo.engine.stats();
     assert!(stats.messages_starved > 30);
     assert!(stats.incoming_bytes <= 2 * 400_000, "{} bytes", stats.incoming_bytes);
@@ -76,7 +83,12 @@ fn what_is_missing_below_early_data_is_asked_for() {
     let config = Config { unread_bytes_max: 1 << 16, ..Config::default() };
     let mut solo = Solo::new(config);
     let from = address(9, 900);
-    for start in (30_000..120_000).step_by(1400) {
+    let Received::Place(placement) = solo.data(from, 10, 200_000, (30_000, 31_400)) else {
+        panic!("it is accepted")
+    };
+    solo.events();
+    solo.engine.set_streaming(solo.instant(), placement.rpc).unwrap();
+    for start in (31_400..120_000).step_by(1400) {
         let _ = solo.data(from, 10, 200_000, (start, start + 1400));
     }
     let sent = solo.advance(50);

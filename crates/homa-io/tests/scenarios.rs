@@ -368,6 +368,16 @@ fn a_slow_reader_holds_the_sender_back() {
 }
 
 #[test]
+fn bytes_that_have_arrived_are_released_while_the_rest_is_on_its_way() {
+    let mut world = slower_pair(45);
+    world.call(call(10_000_000, 10));
+    world.run_until(5 * MS);
+    let held = world.shard(CLIENT).expect("it is up").store().outgoing_bytes();
+    assert!((1_000_000..8_000_000).contains(&held), "{held} bytes held of ten million");
+    all_answered(&mut world, SECOND);
+}
+
+#[test]
 fn a_smaller_mtu_in_the_middle_of_a_message_is_learned_from_the_system() {
     let mut world = slower_pair(26);
     world.call(call(2_000_000, 2_000_000));
@@ -411,7 +421,8 @@ fn a_driver_without_room_loses_nothing() {
     }
     all_answered(&mut world, 10 * SECOND);
     assert!(world.total(|stats| stats.transmit_no_room) > 0);
-    assert!(world.total(|stats| stats.bytes_retransmitted) == 0, "refused data is not lost data");
+    assert_eq!(world.total(|stats| stats.bytes_retransmitted), 0, "refused data is not lost data");
+    assert_eq!(world.total(|stats| stats.dropped_duplicate), 0, "and what was sent was sent");
 }
 
 #[test]
