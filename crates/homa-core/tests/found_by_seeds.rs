@@ -184,3 +184,16 @@ fn full_segments_that_vanish_after_others_arrived_still_mean_a_smaller_path() {
     }
     assert_eq!(solo.engine.stats().mtu_black_holes, 1);
 }
+
+#[test]
+fn a_stream_of_reported_losses_hides_no_black_hole() {
+    let mut solo = solo();
+    let server = address(9, 900);
+    let ids: Vec<u64> = (0..4).map(|_| solo.called(server, 20_000).1).collect();
+    for round in 0..100 {
+        let resend = homa_wire::Resend { offset: 0, length: 20_000, priority: 7 };
+        let _ = solo.control(server, ids[round % ids.len()], Body::Resend(resend), 0, 0);
+        solo.advance(1);
+    }
+    assert_eq!(solo.engine.stats().mtu_black_holes, 1);
+}

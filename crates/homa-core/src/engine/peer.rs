@@ -68,7 +68,7 @@ pub(crate) struct Peer {
     pub(crate) mtu: u32,
     /// Rounds of lost full-size packets since one is known to have arrived.
     pub(crate) full_size_lost_rounds: u8,
-    /// When a loss of full-size packets was last reported.
+    /// When the last such round began.
     pub(crate) full_size_lost_at: Option<Instant>,
     /// Smallest round trip seen, in ns; `u64::MAX` = none yet.
     pub(crate) rtt_min_ns: u64,

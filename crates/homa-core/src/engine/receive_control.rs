@@ -523,10 +523,11 @@ impl Engine {
             return;
         };
         // Several RESENDs at a time are one round; the first of them names the first loss.
-        let last = peer.full_size_lost_at.replace(now);
-        if last.is_some_and(|last| now.since(last) < self.config.resend_interval / 2) {
+        let pause = self.config.resend_interval / 2;
+        if peer.full_size_lost_at.is_some_and(|round| now.since(round) < pause) {
             return;
         }
+        peer.full_size_lost_at = Some(now);
         self.note_full_size(index, first_lost);
         let Some(peer) = self.peers.get_mut(peer_index) else {
             return;
