@@ -1,5 +1,4 @@
-//! What the engines of one host tell each other: how much each has granted and queued.
-#![allow(dead_code, reason = "a complete small structure; not every operation has a user")]
+//! What the engines of one host tell each other: how much each has granted.
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -8,8 +7,6 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 const SLOTS_MAX: usize = 1024;
 const FREE: u32 = 0;
 const CLAIMED: u32 = 1;
-/// "Nothing waits" in [`Slot::best_remaining`].
-const NOTHING: u64 = u64::MAX;
 
 /// A cheap handle to the figures that the engines ("shards") of one host share, so that they
 /// respect common limits: one handle per group of engines behind the same link.
@@ -31,25 +28,15 @@ struct Slot {
     /// Counts releases: tells a stale [`SlotId`].
     epoch: AtomicU32,
     incoming: AtomicU64,
-    backlog_bytes: AtomicU64,
-    best_remaining: AtomicU64,
 }
 
 impl Slot {
     const fn new() -> Self {
-        Self {
-            owner: AtomicU32::new(FREE),
-            epoch: AtomicU32::new(0),
-            incoming: AtomicU64::new(0),
-            backlog_bytes: AtomicU64::new(0),
-            best_remaining: AtomicU64::new(NOTHING),
-        }
+        Self { owner: AtomicU32::new(FREE), epoch: AtomicU32::new(0), incoming: AtomicU64::new(0) }
     }
 
     fn reset(&self) {
         self.incoming.store(0, Ordering::Relaxed);
-        self.backlog_bytes.store(0, Ordering::Relaxed);
-        self.best_remaining.store(NOTHING, Ordering::Relaxed);
     }
 }
 
@@ -117,39 +104,10 @@ impl HostBudget {
         }
     }
 
-    /// Publishes the bytes this engine has given to the device and believes unsent.
-    pub(crate) fn set_backlog(&self, id: SlotId, bytes: u64) {
-        if let Some(slot) = self.own(id) {
-            slot.backlog_bytes.store(bytes, Ordering::Relaxed);
-        }
-    }
-
-    /// Publishes the remaining bytes of the best-ranked message this engine would send next;
-    /// `None` if nothing waits.
-    pub(crate) fn set_best_remaining(&self, id: SlotId, bytes: Option<u32>) {
-        if let Some(slot) = self.own(id) {
-            slot.best_remaining.store(bytes.map_or(NOTHING, u64::from), Ordering::Relaxed);
-        }
-    }
-
     /// Bytes that all other engines expect.
     pub(crate) fn others_incoming(&self, id: SlotId) -> u64 {
         self.others(id)
             .fold(0, |sum: u64, slot| sum.saturating_add(slot.incoming.load(Ordering::Relaxed)))
-    }
-
-    /// Bytes that all other engines have queued at the device.
-    pub(crate) fn others_backlog(&self, id: SlotId) -> u64 {
-        self.others(id).fold(0, |sum: u64, slot| {
-            sum.saturating_add(slot.backlog_bytes.load(Ordering::Relaxed))
-        })
-    }
-
-    /// Remaining bytes of the best-ranked message that waits at another engine; `None` if there
-    /// is none.
-    pub(crate) fn best_remaining_of_others(&self, id: SlotId) -> Option<u32> {
-        let best = self.others(id).map(|slot| slot.best_remaining.load(Ordering::Relaxed)).min()?;
-        u32::try_from(best).ok()
     }
 
     fn own(&self, id: SlotId) -> Option<&Slot> {
@@ -192,13 +150,8 @@ mod tests {
         assert_eq!(ids.len(), 3);
         for (id, bytes) in ids.iter().zip([1, 20, 300]) {
             budget.set_incoming(*id, bytes);
-            budget.set_backlog(*id, 2 * bytes);
-            budget.set_best_remaining(*id, Some(bytes as u32));
         }
         assert_eq!(budget.others_incoming(ids[0]), 320);
-        assert_eq!(budget.others_backlog(ids[1]), 602);
-        assert_eq!(budget.best_remaining_of_others(ids[0]), Some(20));
-        assert_eq!(budget.best_remaining_of_others(ids[2]), Some(1));
     }
 
     #[test]
@@ -207,7 +160,6 @@ mod tests {
         let id = budget.claim().unwrap();
         budget.set_incoming(id, 5);
         assert_eq!(budget.others_incoming(id), 0);
-        assert_eq!(budget.best_remaining_of_others(id), None);
         assert_eq!(budget.claim(), None);
     }
 
@@ -216,10 +168,8 @@ mod tests {
         let budget = HostBudget::new(2);
         let (a, b) = (budget.claim().unwrap(), budget.claim().unwrap());
         budget.set_incoming(a, 7);
-        budget.set_best_remaining(a, Some(9));
         budget.clone().release(a);
         assert_eq!(budget.others_incoming(b), 0);
-        assert_eq!(budget.best_remaining_of_others(b), None);
         let again = budget.claim().unwrap();
         assert_ne!(again, a);
         budget.set_incoming(a, 1_000);
@@ -272,14 +222,10 @@ mod tests {
             let ids: Vec<SlotId> = core::iter::from_fn(|| budget.claim()).collect();
             for (id, bytes) in ids.iter().zip(&figures) {
                 budget.set_incoming(*id, u64::from(*bytes));
-                budget.set_best_remaining(*id, Some(*bytes));
             }
             let total: u64 = figures.iter().map(|bytes| u64::from(*bytes)).sum();
             for (own, id) in ids.iter().enumerate() {
                 prop_assert_eq!(budget.others_incoming(*id), total - u64::from(figures[own]));
-                let others = figures.iter().enumerate().filter(|(index, _)| *index != own);
-                let best = others.map(|(_, bytes)| *bytes).min();
-                prop_assert_eq!(budget.best_remaining_of_others(*id), best);
             }
         }
     }

@@ -1,5 +1,4 @@
 //! Which priority unscheduled data gets: the table, and its computation from observed traffic.
-#![allow(dead_code, reason = "a complete small structure; not every operation has a user")]
 
 use core::time::Duration;
 
@@ -168,12 +167,8 @@ impl CutoffPlanner {
         self.histogram.record(length);
     }
 
-    /// Everything recorded since the start.
-    pub(crate) const fn histogram(&self) -> &LengthHistogram {
-        &self.histogram
-    }
-
     /// When [`Self::maybe_update`] will look next; earlier calls do nothing.
+    #[cfg(test)]
     pub(crate) const fn next_update(&self) -> Instant {
         self.next_update
     }

@@ -1,5 +1,4 @@
 //! A bounded memory of finished RPCs, against late duplicates of their requests.
-#![allow(dead_code, reason = "a complete small structure; not every operation has a user")]
 
 use core::hash::BuildHasher;
 use core::mem;
@@ -91,6 +90,7 @@ impl Finished {
     }
 
     /// Whether an unknown pair could not be added now (short of memory apart).
+    #[cfg(test)]
     pub(crate) fn is_full(&mut self, now: Instant) -> bool {
         self.rotate(now);
         self.len() >= self.max

@@ -1,5 +1,4 @@
 //! Bytes of incoming messages by message length.
-#![allow(dead_code, reason = "a complete small structure; not every operation has a user")]
 
 use alloc::vec::Vec;
 
@@ -64,11 +63,13 @@ impl LengthHistogram {
     }
 
     /// The bins from short to long.
+    #[cfg(test)]
     pub(crate) fn bins(&self) -> impl Iterator<Item = Bin> + Clone {
         self.bins.iter().enumerate().map(|(index, bytes)| bin(index, *bytes))
     }
 
     /// The messages beyond the last bin.
+    #[cfg(test)]
     pub(crate) const fn large(&self) -> LargeMessages {
         self.large
     }
@@ -96,12 +97,6 @@ impl LengthHistogram {
             *to = *from;
         }
         self.large = other.large;
-    }
-
-    /// Starts again from zero.
-    pub(crate) fn clear(&mut self) {
-        self.bins.fill(0);
-        self.large = LargeMessages::default();
     }
 }
 
@@ -186,9 +181,6 @@ mod tests {
         let since: Vec<Bin> = histogram.bins_since(&earlier).filter(|bin| bin.bytes > 0).collect();
         assert_eq!(since, [Bin { lower_bytes: 64, upper_bytes: 128, bytes: 70 }]);
         assert_eq!(histogram.large_since(&earlier), LargeMessages { count: 1, bytes: 300_000 });
-        histogram.clear();
-        assert!(filled(&histogram).is_empty());
-        assert_eq!(histogram.large(), LargeMessages::default());
     }
 
     proptest! {

@@ -346,7 +346,6 @@ impl Engine {
         None
     }
 
-    /// Adds as much of what one message has to send again as fits.
     /// A client that has not proved its address gets no more: it will ask again.
     fn drop_retransmissions(&mut self, index: u32) {
         self.retransmits.pop_front();
@@ -358,6 +357,7 @@ impl Engine {
         }
     }
 
+    /// Adds as much of what one message has to send again as fits.
     fn append_retransmissions(&mut self, train: &mut Train<'_>, index: u32, payload_max: u32) {
         while let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.state != State::Dead) {
             let Some((start, end)) = rpc.tx.next_retransmit(payload_max) else {

@@ -1,5 +1,4 @@
 //! Seeded hash tables and seeded random numbers: the same seed, the same behaviour.
-#![allow(dead_code, reason = "a complete small structure; not every operation has a user")]
 
 use core::hash::{BuildHasher, Hasher};
 

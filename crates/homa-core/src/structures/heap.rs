@@ -1,5 +1,4 @@
 //! A priority queue over small indices whose entries can be re-ranked and removed.
-#![allow(dead_code, reason = "a complete small structure; not every operation has a user")]
 
 use alloc::vec::Vec;
 
@@ -82,6 +81,7 @@ impl<K: Ord + Copy> IndexedHeap<K> {
     }
 
     /// Takes out the index with the smallest key.
+    #[cfg(test)]
     pub(crate) fn pop(&mut self) -> Option<(u32, K)> {
         let (index, key) = self.peek()?;
         self.remove(index);
@@ -100,6 +100,7 @@ impl<K: Ord + Copy> IndexedHeap<K> {
     }
 
     /// Number of indices in the heap.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -1,5 +1,4 @@
 //! A bounded set of byte ranges.
-#![allow(dead_code, reason = "a complete small structure; not every operation has a user")]
 
 use alloc::vec::Vec;
 
@@ -71,30 +70,6 @@ impl RangeSet {
         }
     }
 
-    /// Takes out `start..end`. Where that would split a range in two beyond the limit of the last
-    /// insertion (or there is no memory for it), that range stays whole.
-    pub(crate) fn remove(&mut self, start: u32, end: u32) {
-        if start >= end {
-            return;
-        }
-        let first = self.ranges.partition_point(|range| range.1 <= start);
-        let after = self.ranges.partition_point(|range| range.0 < end);
-        if first >= after {
-            return;
-        }
-        let low = self.ranges.get(first).map(|range| (range.0, start));
-        let high = self.ranges.get(after - 1).map(|range| (end, range.1));
-        let low = low.filter(|range| range.0 < range.1);
-        let high = high.filter(|range| range.0 < range.1);
-        if low.is_some() && high.is_some() && after - first == 1 {
-            let room = self.ranges.len() < self.limit && self.ranges.try_reserve(1).is_ok();
-            if !room {
-                return;
-            }
-        }
-        self.ranges.splice(first..after, low.into_iter().chain(high));
-    }
-
     /// Whether nothing is in the set.
     pub(crate) fn is_empty(&self) -> bool {
         self.ranges.is_empty()
@@ -106,6 +81,7 @@ impl RangeSet {
     }
 
     /// Bytes in the set.
+    #[cfg(test)]
     pub(crate) fn total(&self) -> u32 {
         self.ranges.iter().fold(0, |sum: u32, range| sum.saturating_add(range.1 - range.0))
     }
@@ -159,7 +135,6 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Operation {
         Insert(u32, u32),
-        Remove(u32, u32),
         RemoveBelow(u32),
         PopFront(u32),
     }
@@ -169,7 +144,6 @@ mod tests {
             || (0..SIZE as u32, 0..20u32).prop_map(|(start, len)| (start, (start + len).min(64)));
         prop_oneof![
             4 => range().prop_map(|(start, end)| Operation::Insert(start, end)),
-            3 => range().prop_map(|(start, end)| Operation::Remove(start, end)),
             1 => (0..SIZE as u32).prop_map(Operation::RemoveBelow),
             1 => (0..9u32).prop_map(Operation::PopFront),
         ]
@@ -196,10 +170,6 @@ mod tests {
             Operation::Insert(start, end) => {
                 assert!(set.insert(start, end, limit));
                 model[start as usize..end.max(start) as usize].fill(true);
-            }
-            Operation::Remove(start, end) => {
-                set.remove(start, end);
-                model[start as usize..end.max(start) as usize].fill(false);
             }
             Operation::RemoveBelow(upto) => {
                 set.remove_below(upto);
@@ -294,7 +264,6 @@ mod tests {
         set.insert(u32::MAX - 1, u32::MAX, 3);
         set.insert(0, 1, 3);
         set.insert(5, 2, 3);
-        set.remove(7, 3);
         assert_eq!(set.pop_front(u32::MAX), Some((0, 1)));
         assert_eq!(set.pop_front(u32::MAX), Some((u32::MAX - 1, u32::MAX)));
         assert_eq!(set.pop_front(u32::MAX), None);

@@ -1,5 +1,4 @@
 //! Which bytes of an incoming message have arrived.
-#![allow(dead_code, reason = "a complete small structure; not every operation has a user")]
 
 use alloc::vec::Vec;
 
