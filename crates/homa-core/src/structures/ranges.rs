@@ -9,14 +9,12 @@ use alloc::vec::Vec;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RangeSet {
     ranges: Vec<(u32, u32)>,
-    /// The limit given with the last insertion.
-    limit: usize,
 }
 
 impl RangeSet {
     /// The empty set; allocates nothing.
     pub(crate) const fn new() -> Self {
-        Self { ranges: Vec::new(), limit: 0 }
+        Self { ranges: Vec::new() }
     }
 
     /// Adds `start..end`, joining what overlaps or touches. If there are then more than `limit`
@@ -26,7 +24,6 @@ impl RangeSet {
     /// `false` only if the range could not be kept: the set is empty and `limit` is 0 or there
     /// is no memory. An empty range is kept without effect.
     pub(crate) fn insert(&mut self, start: u32, end: u32, limit: usize) -> bool {
-        self.limit = limit;
         if start >= end {
             return true;
         }
@@ -248,11 +245,11 @@ mod tests {
     fn without_memory_the_nearest_range_is_extended() {
         let sets = [(12, 14, vec![(0, 14), (20, 30)]), (17, 19, vec![(0, 10), (17, 30)])];
         for (start, end, expected) in sets {
-            let mut set = RangeSet { ranges: vec![(0, 10), (20, 30)], limit: 2 };
+            let mut set = RangeSet { ranges: vec![(0, 10), (20, 30)] };
             assert!(set.extend_nearest(1, start, end));
             assert_eq!(set.ranges, expected);
         }
-        let mut set = RangeSet { ranges: vec![(20, 30)], limit: 1 };
+        let mut set = RangeSet { ranges: vec![(20, 30)] };
         assert!(set.extend_nearest(0, 1, 2));
         assert!(set.extend_nearest(1, 40, 41));
         assert_eq!(set.ranges, [(1, 41)]);
