@@ -80,6 +80,7 @@ fn hidden_commands_stay_hidden() {
     homa().arg("--help").assert().success().stdout(contains("bench-server").not());
 }
 
+// Scenario: X30
 #[test]
 fn wrong_usage_ends_with_status_2() {
     for line in [

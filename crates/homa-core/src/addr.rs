@@ -9,7 +9,10 @@ pub enum Carriage {
     /// The Homa packet is a UDP payload; the UDP ports count, Homa's own are ignored. A peer
     /// is an `IP:port`. Both ends are always this implementation.
     Udp,
-    /// IP protocol 146, as the Linux module speaks it. A peer is an IP address.
+    /// IP protocol 146, as the Linux module speaks it. A peer is an `IP:port` here too, since
+    /// several processes of this implementation may share an address. What Linux keeps per host
+    /// is handled where it matters: an acknowledgement counts whatever port of the client's
+    /// address it comes from.
     Ip,
 }
 
@@ -48,20 +51,15 @@ impl RxMeta {
     }
 }
 
-/// What keeps state for the other end: an IP address, or over UDP an `IP:port`.
+/// What keeps state for the other end: an `IP:port`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PeerKey {
     pub(crate) ip: IpAddr,
-    /// 0 where one engine serves the whole address ([`Carriage::Ip`]).
     pub(crate) port: u16,
 }
 
 impl PeerKey {
     pub(crate) fn of(path: &Path) -> Self {
-        let port = match path.carriage {
-            Carriage::Udp => path.remote.port(),
-            Carriage::Ip => 0,
-        };
-        Self { ip: path.remote.ip().to_canonical(), port }
+        Self { ip: path.remote.ip().to_canonical(), port: path.remote.port() }
     }
 }

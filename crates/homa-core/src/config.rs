@@ -125,6 +125,11 @@ pub struct Config {
     pub finished_max: u32,
 
     // Peers.
+    /// Over raw IP: tell every new peer, in header fields that Linux ignores, that this end is of this
+    /// implementation, and use its own profile (reasons for errors, early release of sent bytes, recognition of
+    /// restarts, messages beyond 1,000,000 bytes) with peers that say the same. Otherwise all packets
+    /// are in pure Linux format. Default true; no effect over UDP.
+    pub discover_peers: bool,
     /// Peers kept; beyond it idle ones are evicted, and if none is idle new ones are refused.
     /// Default 65,536.
     pub peers_max: u32,
@@ -173,6 +178,7 @@ impl Default for Config {
             clock_jump_min: Duration::from_millis(20),
             finished_memory: Duration::from_secs(2),
             finished_max: 1 << 22,
+            discover_peers: true,
             peers_max: 65_536,
             peer_idle_min: Duration::from_secs(10),
             peer_idle_max: Duration::from_secs(120),

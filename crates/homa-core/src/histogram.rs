@@ -149,6 +149,7 @@ mod tests {
         );
     }
 
+    // Scenario: O1
     #[test]
     fn a_bin_ends_at_its_upper_edge() {
         for (length, upper) in [(64, 64), (65, 128), (4096, 4096), (4097, 5120), (5121, 6144)] {

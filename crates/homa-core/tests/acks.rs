@@ -37,6 +37,7 @@ fn answered(solo: &mut Solo, server: std::net::SocketAddr, count: usize) -> Vec<
         .collect()
 }
 
+// Scenario: A1
 #[test]
 fn a_complete_response_is_acknowledged_by_the_next_packet_to_the_server() {
     let mut solo = solo();
@@ -50,6 +51,7 @@ fn a_complete_response_is_acknowledged_by_the_next_packet_to_the_server() {
     assert_eq!(riding(&sent), AckEntry::NONE, "once");
 }
 
+// Scenario: A3
 #[test]
 fn the_newest_acknowledgement_rides_first_and_one_per_packet() {
     let mut solo = solo();
@@ -79,6 +81,7 @@ fn acknowledgements_that_find_no_packet_get_one_of_their_own() {
     assert!(told >= 40 - 16, "at most 16 wait: {told}");
 }
 
+// Scenario: A5, A6
 #[test]
 fn need_ack_for_a_complete_or_unknown_response_is_answered_with_an_ack() {
     let mut solo = solo();
@@ -96,6 +99,7 @@ fn need_ack_for_a_complete_or_unknown_response_is_answered_with_an_ack() {
     assert_eq!(sent[0].header.common.sender_id, 77_776);
 }
 
+// Scenario: A7, A8
 #[test]
 fn need_ack_for_what_is_not_complete_brings_resends() {
     let mut solo = solo();
@@ -111,6 +115,7 @@ fn need_ack_for_what_is_not_complete_brings_resends() {
     assert_eq!(resends, [(0, 1000), (2000, 3000)], "A7");
 }
 
+// Scenario: A4, A15
 #[test]
 fn a_response_without_ack_is_asked_about_with_back_off_and_an_end() {
     let mut solo = solo();
@@ -131,6 +136,7 @@ fn a_response_without_ack_is_asked_about_with_back_off_and_an_end() {
     assert_eq!(told, [reason::FINISHED], "a client that still waits is told");
 }
 
+// Scenario: A9, A12, A13
 #[test]
 fn an_ack_ends_the_rpcs_it_names() {
     let mut solo = solo();
@@ -150,6 +156,7 @@ fn an_ack_ends_the_rpcs_it_names() {
     assert_eq!(ended, 6, "A12, A13: five entries, whatever the header names");
 }
 
+// Scenario: A10, A11
 #[test]
 fn entries_for_other_ports_and_unknown_rpcs_are_right_or_skipped() {
     let mut solo = solo();
@@ -204,6 +211,7 @@ fn a_lost_ack_is_made_up_for() {
     net.assert_quiet();
 }
 
+// Scenario: A15
 #[test]
 fn a_client_that_vanished_is_forgotten() {
     let mut net = Net::new(&Config::default(), 2);

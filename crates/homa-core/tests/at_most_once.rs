@@ -10,6 +10,7 @@ fn arrivals(solo: &Solo) -> usize {
     solo.log.iter().filter(|event| matches!(event, Event::RequestArrived { .. })).count()
 }
 
+// Scenario: A14
 #[test]
 fn a_duplicate_of_an_acknowledged_request_is_not_executed_again() {
     let mut solo = Solo::new(Config::default());

@@ -23,6 +23,7 @@ fn icmp(solo: &mut Solo, kind: IcmpKind, remote: SocketAddr, quoted: &[u8]) {
     solo.events();
 }
 
+// Scenario: E1, E3
 #[test]
 fn a_network_error_ends_all_calls_to_that_peer_and_no_other() {
     let reasons = [
@@ -45,6 +46,7 @@ fn a_network_error_ends_all_calls_to_that_peer_and_no_other() {
     }
 }
 
+// Scenario: E8
 #[test]
 fn a_network_error_counts_only_if_it_quotes_a_live_rpc_of_that_peer() {
     let mut solo = solo();
@@ -75,6 +77,7 @@ fn the_error_for_a_quote_of_28_bytes_is_enough() {
     assert_eq!(solo.failure(rpc), Some(FailReason::NoService));
 }
 
+// Scenario: E6
 #[test]
 fn a_response_to_a_client_that_is_gone_ends_with_the_network_error() {
     let mut solo = solo();
@@ -135,6 +138,7 @@ fn a_request_to_a_port_where_nobody_serves_fails_at_once() {
     net.assert_quiet();
 }
 
+// Scenario: C12
 #[test]
 fn a_closing_endpoint_tells_its_clients_and_servers() {
     let mut net = Net::new(&Config::default(), 3);
@@ -189,6 +193,7 @@ fn a_refusal_whose_acknowledgement_is_lost_ends_too() {
     net.assert_quiet();
 }
 
+// Scenario: X26, D8
 #[test]
 fn a_cancelled_call_ends_at_the_server() {
     let mut net = Net::new(&Config::default(), 2);
@@ -358,6 +363,7 @@ fn at_the_limits_of_rpcs_and_peers_sending_is_refused() {
     assert_eq!(refused, Err(SendError::PeersLimit));
 }
 
+// Scenario: X6, X7, B13
 #[test]
 fn replies_at_the_wrong_time_are_errors_and_leave_the_rpc() {
     let mut solo = solo();
@@ -385,6 +391,7 @@ fn replies_at_the_wrong_time_are_errors_and_leave_the_rpc() {
     assert_eq!(solo.engine.set_streaming(now, rpc), Err(RpcError::Stale));
 }
 
+// Scenario: X26
 #[test]
 fn a_stale_key_never_reaches_the_rpc_that_has_its_place_now() {
     let mut solo = solo();

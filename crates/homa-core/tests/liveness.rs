@@ -292,6 +292,7 @@ fn the_engine_says_when_and_why_it_wants_to_be_woken() {
     assert_eq!(solo.failure(rpc), None);
 }
 
+// Scenario: T2
 #[test]
 fn a_peers_own_time_out_counts() {
     let mut solo = Solo::new(Config::default());

@@ -232,6 +232,7 @@ fn more_gaps_than_allowed_cost_the_packet_and_nothing_else() {
     assert!(solo.events().iter().any(|event| matches!(event, Event::RequestArrived { .. })));
 }
 
+// Scenario: T6, B9, B10
 #[test]
 fn without_memory_the_rpc_is_kept_its_data_dropped_and_asked_for_when_room_appears() {
     let config =
@@ -261,6 +262,7 @@ fn without_memory_the_rpc_is_kept_its_data_dropped_and_asked_for_when_room_appea
     solo.engine.consumed(solo.instant(), second, 60_000).unwrap();
 }
 
+// Scenario: B9
 #[test]
 fn the_shortest_starved_message_gets_memory_first() {
     let config =
@@ -280,6 +282,7 @@ fn the_shortest_starved_message_gets_memory_first() {
     assert_eq!(first_asked.header.common.sender_id, 9);
 }
 
+// Scenario: X4
 #[test]
 fn a_response_turns_an_outgoing_call_into_an_incoming_one() {
     let mut solo = solo();

@@ -22,6 +22,7 @@ fn ranges(sent: &[Sent]) -> Vec<(u32, u32)> {
     sent.iter().filter_map(Sent::range).collect()
 }
 
+// Scenario: T1
 #[test]
 fn a_client_that_hears_nothing_asks_for_everything_and_backs_off() {
     let mut solo = solo();
@@ -38,6 +39,7 @@ fn a_client_that_hears_nothing_asks_for_everything_and_backs_off() {
     assert!(gaps.iter().all(|gap| *gap <= 63 * MS), "a sixteenth of the time-out at most");
 }
 
+// Scenario: T2, X10
 #[test]
 fn a_silent_server_is_given_up_after_the_time_out_and_told() {
     let mut solo = solo();
@@ -59,6 +61,7 @@ fn a_silent_server_is_given_up_after_the_time_out_and_told() {
     assert_eq!(solo.engine.poll_timeout(), None, "nothing remains");
 }
 
+// Scenario: T3, B16
 #[test]
 fn a_silent_client_is_given_up_while_its_request_arrives() {
     let mut solo = solo();
@@ -73,6 +76,7 @@ fn a_silent_client_is_given_up_while_its_request_arrives() {
     assert!(told.is_empty() || told == [reason::FINISHED], "never CANCELLED: {told:?}");
 }
 
+// Scenario: T4
 #[test]
 fn each_gap_and_the_granted_end_are_requested_separately() {
     let mut solo = solo();
@@ -116,6 +120,7 @@ fn new_data_ends_the_back_off() {
     assert!(gaps.contains(&5) && gaps.contains(&10), "short intervals again: {at:?}");
 }
 
+// Scenario: T5
 #[test]
 fn nothing_is_requested_while_the_turn_is_ours() {
     let config = Config { max_overcommit: 1, window_bytes: 100_000, ..Config::default() };
@@ -150,6 +155,7 @@ fn a_message_whose_sender_is_silent_leaves_its_place_to_others() {
     assert!(granted(&solo.advance(2), 11), "it is back, and the shorter of the two");
 }
 
+// Scenario: T7
 #[test]
 fn a_server_in_service_does_nothing() {
     let mut solo = solo();
@@ -160,6 +166,7 @@ fn a_server_in_service_does_nothing() {
     assert!(!solo.ended(rpc));
 }
 
+// Scenario: T8
 #[test]
 fn a_client_that_has_not_sent_all_does_not_count_silence() {
     let mut solo = solo();
@@ -217,6 +224,7 @@ fn data_grant_and_busy_are_signs_of_life_and_other_packets_are_not() {
     }
 }
 
+// Scenario: T11
 #[test]
 fn a_resend_for_an_unknown_rpc_is_answered_with_what_became_of_it() {
     let mut solo = solo();
@@ -234,6 +242,7 @@ fn a_resend_for_an_unknown_rpc_is_answered_with_what_became_of_it() {
     assert_eq!(solo.drain()[0].unknown(), Some(reason::FINISHED));
 }
 
+// Scenario: T12
 #[test]
 fn a_server_that_receives_or_serves_answers_a_resend_with_busy() {
     let mut solo = solo();
@@ -257,6 +266,7 @@ fn sending(length: u32) -> (Solo, u64) {
     (solo, id)
 }
 
+// Scenario: T13, T14, T17, T23
 #[test]
 fn a_resend_brings_whole_original_segments_at_the_level_it_names() {
     let (mut solo, id) = sending(20_000);
@@ -277,6 +287,7 @@ fn a_resend_brings_whole_original_segments_at_the_level_it_names() {
     assert_eq!(sent.len(), 15);
 }
 
+// Scenario: T15, T16, T24
 #[test]
 fn retransmission_ends_at_what_was_sent_and_beyond_it_is_busy() {
     let (mut solo, id) = sending(500_000);
@@ -291,6 +302,7 @@ fn retransmission_ends_at_what_was_sent_and_beyond_it_is_busy() {
     assert!(sent.iter().any(|sent| sent.is(&Body::Busy)), "T16");
 }
 
+// Scenario: T18
 #[test]
 fn a_resend_beyond_the_grant_raises_it() {
     let (mut solo, id) = sending(500_000);
@@ -316,6 +328,7 @@ fn a_flood_of_resends_between_two_turns_costs_one_retransmission() {
     assert_eq!(solo.drain().iter().filter(|sent| sent.is_data()).count(), 15);
 }
 
+// Scenario: T19, T25
 #[test]
 fn a_request_whose_response_began_is_released_and_not_sent_again() {
     let (mut solo, id) = sending(20_000);
@@ -327,6 +340,7 @@ fn a_request_whose_response_began_is_released_and_not_sent_again() {
     assert_eq!(ranges(&solo.drain()), [], "T19: the server has all of it");
 }
 
+// Scenario: T20
 #[test]
 fn a_server_that_never_saw_the_request_gets_all_of_it_again() {
     let (mut solo, id) = sending(20_000);
@@ -338,6 +352,7 @@ fn a_server_that_never_saw_the_request_gets_all_of_it_again() {
     assert_eq!(solo.engine.stats().restarts, 1);
 }
 
+// Scenario: T21
 #[test]
 fn never_seen_is_ignored_once_the_response_began() {
     let (mut solo, id) = sending(20_000);
@@ -362,6 +377,7 @@ fn a_request_too_old_to_be_recognised_as_a_duplicate_is_not_restarted() {
     assert!(solo.drain().iter().all(|sent| !sent.is_data()));
 }
 
+// Scenario: T27
 #[test]
 fn a_lost_grant_is_recovered_within_two_resend_intervals() {
     let mut net = Net::new(&Config::default(), 2);
@@ -393,6 +409,7 @@ fn coin(permille: u64, mut state: u64) -> impl FnMut() -> bool {
     }
 }
 
+// Scenario: T26
 #[test]
 fn a_thousand_calls_complete_once_each_despite_ten_percent_loss() {
     let mut net = Net::new(&Config::default(), 2);

@@ -171,6 +171,7 @@ fn a_port_that_does_not_serve_is_an_error_at_once() {
     }
 }
 
+// Scenario: E1
 #[test]
 fn a_closed_socket_is_an_error_as_soon_as_icmp_tells() {
     let mut world = pair(11);
@@ -482,6 +483,7 @@ fn a_client_that_is_stopped_for_three_seconds_still_gets_its_answers() {
     all_answered(&mut world, 10 * SECOND);
 }
 
+// Scenario: B9
 #[test]
 fn scarce_receive_memory_delays_messages_and_deadlocks_none() {
     let mut world = World::with_hosts(34, 4, |plan| {
@@ -652,6 +654,7 @@ fn the_same_seed_gives_the_same_history() {
     assert_eq!(history(), history());
 }
 
+// Scenario: A15
 #[test]
 fn a_server_gives_up_an_answer_that_nobody_acknowledges() {
     let mut world =

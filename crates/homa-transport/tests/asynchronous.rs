@@ -141,6 +141,7 @@ async fn a_cancelled_accept_loses_no_request() {
     late.abort();
 }
 
+// Scenario: X22, X23
 #[tokio::test]
 async fn at_a_limit_try_call_fails_and_call_waits() {
     let server = Endpoint::bind("127.0.0.1:0").await.unwrap();
@@ -166,6 +167,7 @@ async fn at_a_limit_try_call_fails_and_call_waits() {
     assert_eq!(timeout(SOON, second).await.unwrap().unwrap().unwrap(), "!");
 }
 
+// Scenario: X24
 #[tokio::test]
 async fn closing_tells_the_peers() {
     let server = Endpoint::bind("127.0.0.1:0").await.unwrap();

@@ -88,6 +88,7 @@ fn a_slow_handler_is_waited_for() {
     assert_eq!(client.call(address, "?").unwrap(), "late");
 }
 
+// Scenario: X6, X25
 #[test]
 fn dropping_a_call_cancels_the_request_at_the_server() {
     let server = Endpoint::bind("127.0.0.1:0").unwrap();
@@ -138,6 +139,7 @@ fn a_port_where_nobody_serves_fails_at_once() {
     assert!(start.elapsed() < Duration::from_millis(200), "so does the system");
 }
 
+// Scenario: C6, X1, X8
 #[test]
 fn bad_requests_are_refused_before_anything_is_sent() {
     let server = echo_server("127.0.0.1:0");
@@ -167,6 +169,7 @@ fn bad_answers_are_refused_and_reject_the_request() {
     assert!(matches!(call.wait().unwrap_err(), CallError::Rejected { .. }));
 }
 
+// Scenario: X22, D5
 #[test]
 fn try_call_names_the_limit_and_call_waits_for_room() {
     let server = Endpoint::bind("127.0.0.1:0").unwrap();
@@ -208,6 +211,7 @@ fn bytes_are_limited_too() {
     assert_eq!(error, CallError::LimitReached { server: address, limit });
 }
 
+// Scenario: C10
 #[test]
 fn closing_tells_the_peers_and_ends_everything_here() {
     let server = Endpoint::bind("127.0.0.1:0").unwrap();
@@ -255,6 +259,7 @@ fn the_port_is_free_when_the_last_handle_is_dropped() {
     Endpoint::bind(address).unwrap();
 }
 
+// Scenario: C2, C5, X29
 #[test]
 fn a_port_in_use_is_named() {
     let server = Endpoint::bind("127.0.0.1:0").unwrap();
@@ -262,6 +267,7 @@ fn a_port_in_use_is_named() {
     assert!(error.to_string().contains(&server.local_addr().to_string()), "{error}");
 }
 
+// Scenario: X19
 #[test]
 fn threads_share_an_endpoint() {
     let server = Endpoint::bind("127.0.0.1:0").unwrap();
@@ -331,6 +337,7 @@ fn a_small_receive_buffer_loses_nothing() {
     }
 }
 
+// Scenario: X21
 #[test]
 fn requests_beyond_the_accept_queue_wait_and_none_is_lost() {
     let server = EndpointBuilder::new().accept_queue_max(2).bind_blocking("127.0.0.1:0").unwrap();
@@ -359,6 +366,7 @@ fn an_unknown_host_is_an_error_of_binding() {
     assert!(matches!(error, homa::BindError::Resolve(_)), "{error}");
 }
 
+// Scenario: X29, X30
 #[test]
 fn a_setting_out_of_range_is_named() {
     let error = EndpointBuilder::new().max_message_bytes(0).client_blocking().unwrap_err();
@@ -378,6 +386,7 @@ fn a_call_can_be_looked_at_without_waiting() {
     assert!(server.accept_timeout(Duration::from_millis(5)).unwrap().is_none());
 }
 
+// Scenario: X18
 #[test]
 fn busy_polling_works_and_so_does_never_spinning() {
     for busy in [true, false] {

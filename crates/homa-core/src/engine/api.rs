@@ -119,7 +119,8 @@ impl Engine {
         let peers_full = self.peers.len() >= self.config.peers_max as usize;
         let no_peer = if peers_full { SendError::PeersLimit } else { SendError::OutOfMemory };
         let peer = self.peer_or_new(now, &path).ok_or(no_peer)?;
-        if !self.is_own(&path) && length > crate::config::LINUX_MESSAGE_BYTES_MAX {
+        let own = self.is_own_peer(peer);
+        if !own && length > crate::config::LINUX_MESSAGE_BYTES_MAX {
             return Err(SendError::PeerLimit { max: crate::config::LINUX_MESSAGE_BYTES_MAX });
         }
         self.client_ids.try_reserve(1).map_err(|_| SendError::OutOfMemory)?;
@@ -127,6 +128,7 @@ impl Engine {
         let birth = self.next_birth();
         let mut rpc = Rpc::new(Role::Client, State::Outgoing, id, path, peer, birth, now);
         rpc.tx = self.outgoing(peer, length, options.streaming_body);
+        rpc.own = own;
         rpc.cookie = cookie;
         rpc.announced = true;
         rpc.deadline = options.deadline;
@@ -190,7 +192,7 @@ impl Engine {
             State::Dead | State::Refused(_) => return Err(SendError::Stale),
             _ => return Err(SendError::NotInService),
         }
-        if !self.is_own(&rpc.path) && length > crate::config::LINUX_MESSAGE_BYTES_MAX {
+        if !self.speaks_own(rpc) && length > crate::config::LINUX_MESSAGE_BYTES_MAX {
             return Err(SendError::PeerLimit { max: crate::config::LINUX_MESSAGE_BYTES_MAX });
         }
         let tx = self.outgoing(rpc.peer, length, streaming);
@@ -285,7 +287,7 @@ impl Engine {
                 self.end_rpc(index);
             }
             Role::Server
-                if self.is_own(&rpc.path)
+                if self.speaks_own(rpc)
                     && matches!(rpc.state, State::Incoming | State::InService) =>
             {
                 self.refuse(index, why);
@@ -300,7 +302,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.get(index) else {
             return;
         };
-        if rpc.state != State::Delivered && rpc.tx.sent > 0 && self.is_own(&rpc.path) {
+        if rpc.state != State::Delivered && rpc.tx.sent > 0 && self.speaks_own(rpc) {
             self.tell_unknown(index, reason::CANCELLED);
         }
     }

@@ -24,29 +24,42 @@ pub(crate) struct Control {
 }
 
 impl Engine {
-    /// Queues a control packet about the RPC with our form `id`.
-    pub(crate) fn push_control(&mut self, path: Path, id: u64, body: Body, reason: u8, value: u32) {
-        let echo = self.peer_incarnation(&path);
-        let header = self.control_header(&path, id, body, echo, reason, value);
+    /// Queues a control packet about the RPC with our form `id`: in our own profile, or in pure Linux
+    /// format, which has no place for `reason` and `value`.
+    pub(crate) fn push_control(
+        &mut self,
+        path: Path,
+        id: u64,
+        own: bool,
+        body: Body,
+        reason: u8,
+        value: u32,
+    ) {
+        let extension = own.then(|| self.extension(&path, reason, value));
+        let header = self.control_header(&path, id, body, extension);
         self.push_entry(Control { path, body: ControlBody::Packet(header) });
     }
 
-    /// Builds a control header; the extension goes only to peers of this implementation.
+    /// What rides behind a control header to a peer of this implementation.
+    pub(crate) fn extension(&self, path: &Path, reason: u8, value: u32) -> Extension {
+        Extension { echo: self.peer_incarnation(path), reason, value }
+    }
+
+    /// Builds a control header; with an extension it is of our own profile.
     pub(crate) fn control_header(
         &self,
         path: &Path,
         id: u64,
         body: Body,
-        echo: u32,
-        reason: u8,
-        value: u32,
+        extension: Option<Extension>,
     ) -> Header {
         let mut common = Common::control(path.local_port, path.remote.port(), id);
-        let own = path.carriage == Carriage::Udp || echo != 0;
-        if own {
+        let announces = path.carriage == Carriage::Ip
+            && self.config.discover_peers
+            && matches!(body, Body::Cutoffs(_));
+        if extension.is_some() || announces {
             common = common.with_own_profile(self.incarnation);
         }
-        let extension = own.then_some(Extension { echo, reason, value });
         Header { common, body, extension }
     }
 
@@ -61,9 +74,16 @@ impl Engine {
     }
 
     /// Tells the sender of a packet that its RPC is not known here, at a limited rate.
-    pub(crate) fn push_unknown(&mut self, path: Path, id: u64, reason: u8, value: u32) {
+    pub(crate) fn push_unknown(
+        &mut self,
+        path: Path,
+        id: u64,
+        own: bool,
+        reason: u8,
+        value: u32,
+    ) {
         if self.take_reply_token() {
-            self.push_control(path, id, Body::RpcUnknown, reason, value);
+            self.push_control(path, id, own, Body::RpcUnknown, reason, value);
         }
     }
 
@@ -76,7 +96,7 @@ impl Engine {
     }
 
     /// Acknowledges the RPC with our form `id`, and others that wait.
-    pub(crate) fn push_ack_packet(&mut self, path: Path, id: u64) {
+    pub(crate) fn push_ack_packet(&mut self, path: Path, id: u64, own: bool) {
         let mut ack =
             homa_wire::Ack { count: 0, entries: [homa_wire::AckEntry::NONE; homa_wire::ACKS_MAX] };
         if let Some(peer) = self.peer_of(&path).and_then(|index| self.peers.get_mut(index)) {
@@ -89,7 +109,7 @@ impl Engine {
                 ack.count = ack.count.saturating_add(1);
             }
         }
-        self.push_control(path, id, Body::Ack(ack), reason::NONE, 0);
+        self.push_control(path, id, own, Body::Ack(ack), reason::NONE, 0);
     }
 
     /// Incarnation of the peer at the end of `path`, 0 if unknown.

@@ -135,6 +135,7 @@ fn round_up(value: u32, to: u32) -> u32 {
 mod tests {
     use super::*;
 
+    // Scenario: B12
     #[test]
     fn memory_follows_the_part_between_consumed_and_reserved() {
         let mut rx = Incoming::new(1 << 30, 40_000, 1);

@@ -76,6 +76,7 @@ impl Engine {
                 // Room was kept when the RPC was accepted, see `refusal`.
                 let _ = self.finished.insert(self.now, hash, id);
                 self.server_ids.remove(&(peer, path.remote.port(), id));
+                self.client_hosts.remove(&path, id, index);
                 self.serving = self.serving.saturating_sub(1);
             }
         }
@@ -147,11 +148,11 @@ impl Engine {
         let Some(rpc) = self.rpcs.get(index) else {
             return;
         };
-        let (path, id, peer) = (rpc.path, rpc.id, rpc.peer);
+        let (path, id, peer, own) = (rpc.path, rpc.id, rpc.peer, self.speaks_own(rpc));
         let ack = PendingAck { client_id: id, server_port: path.remote.port() };
         let overflow = self.peers.get_mut(peer).and_then(|peer| peer.push_ack(ack));
         if overflow.is_some() {
-            self.push_ack_packet(path, id);
+            self.push_ack_packet(path, id, own);
         }
     }
 
@@ -379,8 +380,8 @@ impl Engine {
     /// Tells the other end that this one does not know the RPC any more, and why.
     pub(crate) fn tell_unknown(&mut self, index: u32, why: u8) {
         if let Some(rpc) = self.rpcs.get(index) {
-            let (path, id) = (rpc.path, rpc.id);
-            self.push_control(path, id, Body::RpcUnknown, why, 0);
+            let (path, id, own) = (rpc.path, rpc.id, self.speaks_own(rpc));
+            self.push_control(path, id, own, Body::RpcUnknown, why, 0);
         }
     }
 
@@ -398,11 +399,10 @@ impl Engine {
                 continue;
             }
             let why = if rpc.is_client() { reason::CANCELLED } else { reason::CLOSING };
-            let delivered = rpc.state == State::Delivered;
-            if delivered {
-                let (path, id) = (rpc.path, rpc.id);
-                self.push_ack_packet(path, id);
-            } else if self.is_own(&rpc.path) {
+            let (path, id, own) = (rpc.path, rpc.id, self.speaks_own(rpc));
+            if rpc.state == State::Delivered {
+                self.push_ack_packet(path, id, own);
+            } else if own {
                 self.tell_unknown(index, why);
             }
             self.fail_rpc(index, FailReason::EndpointClosed);

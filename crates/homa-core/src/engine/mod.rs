@@ -115,6 +115,8 @@ pub struct Engine {
     client_ids: Map<u64, u32>,
     /// Server RPCs by peer, client port and our (odd) id.
     server_ids: Map<(u32, u16, u64), u32>,
+    /// Server RPCs over raw IP by the address of their client.
+    client_hosts: ClientHosts,
     next_id: u64,
     next_birth: u64,
     finished: Finished,
@@ -198,6 +200,7 @@ impl Engine {
             rpcs_covered: 0,
             client_ids: Map::with_hasher(SeededState::new(rng.next_u64())),
             server_ids: Map::with_hasher(SeededState::new(rng.next_u64())),
+            client_hosts: ClientHosts::new(rng.next_u64()),
             next_id: rng.next_u64() & !1,
             next_birth: 0,
             finished: Finished::new(
@@ -479,11 +482,6 @@ impl Engine {
         }
         self.new_peers.push_back(index);
         Some(index)
-    }
-
-    /// Is the packet format of this implementation used towards the end of `path`?
-    fn is_own(&self, path: &Path) -> bool {
-        path.carriage == Carriage::Udp || self.peer_incarnation(path) != 0
     }
 }
 

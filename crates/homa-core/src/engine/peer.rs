@@ -39,7 +39,7 @@ pub(crate) struct PendingAck {
     pub(crate) server_port: u16,
 }
 
-/// One peer: an IP address (raw IP) or an `IP:port` (UDP).
+/// One peer: an `IP:port`, whatever carries the packets.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) key: PeerKey,
@@ -53,8 +53,10 @@ pub(crate) struct Peer {
     pub(crate) last_used: Instant,
 
     // Learned from the peer; forgotten when its incarnation changes.
-    /// Random 24-bit number of its present life; 0 = unknown.
+    /// Random 24-bit number of its present life; 0 = unknown, or a Linux host.
     pub(crate) incarnation: u32,
+    /// When it last said so in a packet of our own profile.
+    pub(crate) own_heard: Instant,
     /// It has echoed our incarnation: its address is its own.
     pub(crate) validated: bool,
     pub(crate) received_bytes: u64,
@@ -110,6 +112,7 @@ impl Peer {
             last_heard: now,
             last_used: now,
             incarnation: 0,
+            own_heard: now,
             validated: false,
             received_bytes: 0,
             sent_bytes: 0,

@@ -53,6 +53,7 @@ impl Engine {
         let peer = self.peer_of(&path);
         if let Some(peer) = peer {
             self.hear_peer(peer, &header, transport_len, id);
+            self.notice_linux(peer, &path, &header, id);
         }
         match &header.body {
             Body::Data(data) => self.data(&path, peer, &header, data, transport_len, serves),
@@ -66,6 +67,8 @@ impl Engine {
             Some(VERSION) => Ok(()),
             None if path.carriage == Carriage::Ip => Ok(()),
             None => Err(DropReason::Foreign),
+            // An announcement of something newer is no announcement.
+            Some(_) if path.carriage == Carriage::Ip && is_cutoffs(header) => Ok(()),
             Some(theirs) => {
                 self.stats.last_foreign_version = theirs;
                 let id = header.common.local_id();
@@ -73,7 +76,7 @@ impl Engine {
                     self.fail_rpc(index, FailReason::VersionMismatch { theirs });
                 } else if matches!(header.body, Body::Data(_)) && !self.client_ids.contains_key(&id)
                 {
-                    self.push_unknown(*path, id, reason::VERSION, u32::from(VERSION));
+                    self.push_unknown(*path, id, true, reason::VERSION, u32::from(VERSION));
                 }
                 Err(DropReason::Version)
             }
@@ -90,10 +93,10 @@ impl Engine {
             // A Linux client would take it for a demand to send again, for ever.
             let understood = header.common.version().is_some();
             if for_server && asks && understood {
-                self.push_unknown(*path, id, reason::NO_SERVICE, 0);
+                self.push_unknown(*path, id, true, reason::NO_SERVICE, 0);
             } else if !for_server && matches!(header.body, Body::Data(_)) {
                 // Nobody can take this response: its server need not keep it.
-                self.push_unknown(*path, id, reason::FINISHED, 0);
+                self.push_unknown(*path, id, understood, reason::FINISHED, 0);
             }
             return Err(DropReason::NoSuchPort);
         }
@@ -106,15 +109,9 @@ impl Engine {
             return;
         };
         peer.last_heard = self.now;
-        if header.common.version() == Some(VERSION) {
-            let incarnation = header.common.incarnation;
-            if peer.incarnation != incarnation {
-                let restarted = peer.incarnation != 0 && peer.waiting > 0;
-                peer.forget_learned(incarnation, &self.config);
-                if restarted {
-                    self.recheck_waiting(index);
-                }
-            }
+        let heeds = peer.path.carriage == Carriage::Udp || self.config.discover_peers;
+        if heeds && header.common.version() == Some(VERSION) && header.common.incarnation != 0 {
+            self.learn_incarnation(index, header.common.incarnation);
             let Some(peer) = self.peers.get_mut(index) else {
                 return;
             };
@@ -164,11 +161,11 @@ impl Engine {
             self.acknowledge_later(path, ack.client_id, ack.server_port);
         }
         if let Some(peer) = peer {
-            self.offer_cutoffs(peer, path, id, data.cutoff_version);
+            self.offer_cutoffs(peer, path, header, data.cutoff_version);
         }
         let index = match self.find_rpc(path, id) {
             Some(index) => index,
-            None if id & 1 == 0 => return Err(self.data_for_nobody(path, id)),
+            None if id & 1 == 0 => return Err(self.data_for_nobody(path, header, id)),
             None => {
                 debug_assert!(serves, "check_port lets requests pass only to ports that serve");
                 self.new_request(path, header, data, transport_len)?
@@ -187,12 +184,12 @@ impl Engine {
     }
 
     /// DATA for a client RPC that is over or never was.
-    fn data_for_nobody(&mut self, path: &Path, id: u64) -> DropReason {
+    fn data_for_nobody(&mut self, path: &Path, header: &Header, id: u64) -> DropReason {
         if self.client_ids.contains_key(&id) {
             return DropReason::WrongPeer;
         }
         // Ends the server's state (and that of Linux servers) at once.
-        self.push_unknown(*path, id, reason::FINISHED, 0);
+        self.push_unknown(*path, id, is_own(header), reason::FINISHED, 0);
         DropReason::UnknownRpc
     }
 
@@ -208,7 +205,7 @@ impl Engine {
         if data.message_length == 0 {
             return Err(DropReason::Malformed);
         }
-        let own = header.common.version() == Some(VERSION);
+        let own = is_own(header);
         let hash = self.finished_hash(path);
         let fresh = own && path.carriage == Carriage::Udp && self.is_newest_request(path, id);
         if !fresh && self.finished.contains(self.now, hash, id) {
@@ -221,16 +218,16 @@ impl Engine {
         if own && data.echo != 0 && data.echo != self.incarnation {
             self.stats.stale_incarnations = self.stats.stale_incarnations.saturating_add(1);
             let age_ms = self.age_ms();
-            self.push_unknown(*path, id, reason::RESTARTED, age_ms);
+            self.push_unknown(*path, id, own, reason::RESTARTED, age_ms);
             return Err(DropReason::UnknownRpc);
         }
         if data.message_length > self.config.max_message_bytes {
-            self.push_unknown(*path, id, reason::TOO_LONG, self.config.max_message_bytes);
+            self.push_unknown(*path, id, own, reason::TOO_LONG, self.config.max_message_bytes);
             return Err(DropReason::TooLong);
         }
         self.create_server_rpc(path, id, header, data, transport_len).ok_or_else(|| {
             self.stats.requests_refused = self.stats.requests_refused.saturating_add(1);
-            self.push_unknown(*path, id, reason::OVERLOADED, 0);
+            self.push_unknown(*path, id, own, reason::OVERLOADED, 0);
             DropReason::Limit
         })
     }
@@ -267,20 +264,23 @@ impl Engine {
         }
         let peer_index = self.peer_or_new(self.now, path)?;
         self.server_ids.try_reserve(1).ok()?;
+        self.client_hosts.try_reserve(1).ok()?;
         let birth = self.next_birth();
         let mut rpc =
             Rpc::new(Role::Server, State::Incoming, id, *path, peer_index, birth, self.now);
+        rpc.own = is_own(header);
         rpc.rx.streaming =
             self.ports.get(&path.local_port).is_some_and(|port| port.streaming_requests);
         let index = self.add_rpc(rpc).ok()?;
         self.server_ids.insert((peer_index, path.remote.port(), id), index);
+        self.client_hosts.insert(path, id, index);
         self.serving = self.serving.saturating_add(1);
         self.stats.requests_received = self.stats.requests_received.saturating_add(1);
         if let Some(peer) = self.peers.get_mut(peer_index)
             && peer.received_bytes == 0
         {
             self.hear_peer(peer_index, header, transport_len, id);
-            self.offer_cutoffs(peer_index, path, id, data.cutoff_version);
+            self.offer_cutoffs(peer_index, path, header, data.cutoff_version);
         }
         if let Some(peer) = self.peers.get_mut(peer_index) {
             let now = self.now;
@@ -389,6 +389,15 @@ impl Engine {
     }
 }
 
+/// Is the packet of this implementation, in this version?
+pub(crate) fn is_own(header: &Header) -> bool {
+    header.common.version() == Some(VERSION)
+}
+
+fn is_cutoffs(header: &Header) -> bool {
+    matches!(header.body, Body::Cutoffs(_))
+}
+
 /// Was `id` chosen after `other`? Ids count up and wrap.
 fn is_newer(id: u64, other: u64) -> bool {
     (1..1 << 63).contains(&id.wrapping_sub(other))
@@ -409,8 +418,7 @@ fn data_range(
     }
     let room = length.saturating_sub(start);
     // Own profile: bytes after the message's end are padding.
-    let own = header.common.version() == Some(VERSION);
-    if payload > room && !own {
+    if payload > room && !is_own(header) {
         return Err(DropReason::BadRange);
     }
     Ok((start, start.saturating_add(payload.min(room))))

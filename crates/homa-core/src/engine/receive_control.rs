@@ -8,6 +8,7 @@ use crate::addr::{Carriage, Path};
 use crate::cutoffs::Cutoffs;
 use crate::engine::Engine;
 use crate::engine::reason;
+use crate::engine::receive::is_own;
 use crate::engine::rpc::{NIL, Role, State};
 use crate::event::{DropReason, FailReason, IcmpKind, Received};
 use crate::time::{Instant, nanos};
@@ -42,14 +43,17 @@ impl Engine {
         let value = extension.map_or(0, |extension| extension.value);
         match &header.body {
             Body::Grant(grant) => self.grant_received(rpc, grant, extension.map(|_| value)),
-            Body::Resend(resend) => self.resend_received(path, rpc, id, resend),
+            Body::Resend(resend) => self.resend_received(path, rpc, header, resend),
             Body::RpcUnknown => self.unknown_received(path, rpc, id, why, value),
             Body::Busy => self.busy_received(rpc),
             Body::Cutoffs(cutoffs) => self.cutoffs_received(peer, cutoffs),
-            Body::NeedAck => self.need_ack_received(path, rpc, id, why),
+            Body::NeedAck => self.need_ack_received(path, rpc, header, why),
             Body::Ack(ack) => {
                 self.stats.acks_received = self.stats.acks_received.saturating_add(1);
                 self.acknowledged(path, id ^ 1, path.local_port);
+                if let Some(index) = rpc {
+                    self.disowned(index);
+                }
                 for entry in ack.entries() {
                     self.acknowledged(path, entry.client_id, entry.server_port);
                 }
@@ -83,12 +87,28 @@ impl Engine {
     pub(crate) fn acknowledged(&mut self, path: &Path, client_id: u64, server_port: u16) {
         let path = Path { local_port: server_port, ..*path };
         if client_id & 1 == 0
-            && let Some(index) = self.find_rpc(&path, client_id | 1)
+            && let Some(index) = self.acknowledged_rpc(&path, client_id | 1)
             && let Some(rpc) = self.rpcs.get(index)
-            && rpc.path.local_port == server_port
             && matches!(rpc.state, State::Outgoing | State::Refused(_))
         {
             self.end_rpc(index);
+        }
+    }
+
+    /// The server RPC with our form `id` at the local port of `path` that an acknowledgement names. A Linux host
+    /// keeps them per host: they may come from any of its ports and do not name the client's.
+    fn acknowledged_rpc(&self, path: &Path, id: u64) -> Option<u32> {
+        let here = |index: &u32| {
+            self.rpcs.get(*index).is_some_and(|rpc| rpc.path.local_port == path.local_port)
+        };
+        self.find_rpc(path, id).filter(here).or_else(|| self.client_hosts.only(path, id))
+    }
+
+    /// The server acknowledges what only a client could acknowledge: a Linux host says so of RPCs that it does
+    /// not know, when it is asked about a call.
+    fn disowned(&mut self, index: u32) {
+        if self.rpcs.get(index).is_some_and(|rpc| rpc.is_client() && rpc.state == State::Outgoing) {
+            self.never_seen(index, 0);
         }
     }
 
@@ -123,23 +143,23 @@ impl Engine {
         &mut self,
         path: &Path,
         rpc: Option<u32>,
-        id: u64,
+        header: &Header,
         resend: &Resend,
     ) -> Result<Received, DropReason> {
         self.stats.resends_received = self.stats.resends_received.saturating_add(1);
         let Some(index) = rpc else {
-            self.answer_unknown(path, id);
+            self.answer_unknown(path, header);
             return Err(DropReason::UnknownRpc);
         };
         self.release_charge(index);
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.get(index) else {
             return Err(DropReason::UnknownRpc);
         };
         if rpc.role == Role::Server && rpc.state != State::Outgoing {
             if let State::Refused(_) = rpc.state {
                 self.tell_unknown(index, reason::REJECTED);
             } else {
-                self.push_control(*path, id, Body::Busy, reason::NONE, 0);
+                self.push_busy(index);
             }
             return Ok(Received::Consumed);
         }
@@ -155,7 +175,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.get(index) else {
             return;
         };
-        let (path, id, peer) = (rpc.path, rpc.id, rpc.peer);
+        let (path, id, peer, own) = (rpc.path, rpc.id, rpc.peer, self.speaks_own(rpc));
         let payload_max = self.payload_max(peer);
         let levels = self.config.num_priorities;
         let Some(rpc) = self.rpcs.get_mut(index) else {
@@ -164,7 +184,7 @@ impl Engine {
         if rpc.role == Role::Server {
             rpc.last_heard = self.now;
             if !self.may_amplify(peer) {
-                self.push_control(path, id, Body::NeedAck, reason::PROBE, 0);
+                self.push_control(path, id, own, Body::NeedAck, reason::PROBE, 0);
                 return;
             }
         }
@@ -183,7 +203,7 @@ impl Engine {
         let long = tx.request_retransmit(resend.offset, end, priority, payload_max)
             && end.saturating_sub(resend.offset).min(tx.segment_bytes) > PAYLOAD_ALWAYS_FITS;
         if nothing_sent {
-            self.push_control(path, id, Body::Busy, reason::NONE, 0);
+            self.push_busy(index);
         }
         if long {
             self.full_size_lost(index, resend.offset);
@@ -202,14 +222,15 @@ impl Engine {
     }
 
     /// Answers a question about an RPC that is not known here: it is over, or never was in this life.
-    fn answer_unknown(&mut self, path: &Path, id: u64) {
+    fn answer_unknown(&mut self, path: &Path, header: &Header) {
+        let (id, own) = (header.common.local_id(), is_own(header));
         let hash = self.finished_hash(path);
         let finished = id & 1 == 0 || self.finished.contains(self.now, hash, id);
         if finished {
-            self.push_unknown(*path, id, reason::FINISHED, 0);
+            self.push_unknown(*path, id, own, reason::FINISHED, 0);
         } else {
             let age_ms = self.age_ms();
-            self.push_unknown(*path, id, reason::NEVER_SEEN, age_ms);
+            self.push_unknown(*path, id, own, reason::NEVER_SEEN, age_ms);
         }
     }
 
@@ -226,11 +247,10 @@ impl Engine {
         rpc.interval_ns = rpc.interval_ns.saturating_mul(2).min(max_ns);
         let asked = rpc.is_client() && rpc.state == State::Outgoing;
         let waits = asked && rpc.tx.is_idle();
-        let path = rpc.path;
         if asked {
             self.note_server_life(index);
         }
-        if waits && self.is_own(&path) {
+        if waits && self.rpcs.get(index).is_some_and(|rpc| self.speaks_own(rpc)) {
             self.set_confirmed(index, true);
         }
         Ok(Received::Consumed)
@@ -248,11 +268,11 @@ impl Engine {
         let Some((index, rpc)) = rpc.and_then(|index| Some((index, self.rpcs.get(index)?))) else {
             // It repeats its refusal: our acknowledgement got lost.
             if why == reason::REJECTED && id & 1 == 0 && self.take_reply_token() {
-                self.push_ack_packet(*path, id);
+                self.push_ack_packet(*path, id, true);
             }
             return Err(DropReason::UnknownRpc);
         };
-        let (state, path) = (rpc.state, rpc.path);
+        let (state, path, own) = (rpc.state, rpc.path, self.speaks_own(rpc));
         if rpc.role == Role::Server {
             self.fail_rpc(index, FailReason::Cancelled);
             return Ok(Received::Consumed);
@@ -269,7 +289,7 @@ impl Engine {
             _ => match reason::failure(why) {
                 Some(failure) => {
                     if why == reason::REJECTED {
-                        self.push_ack_packet(path, id);
+                        self.push_ack_packet(path, id, own);
                     }
                     self.fail_rpc(index, failure);
                 }
@@ -297,7 +317,7 @@ impl Engine {
 
     /// The server as it lives now may have the request.
     fn note_server_life(&mut self, index: u32) {
-        if let Some(rpc) = self.rpcs.get_mut(index) {
+        if let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.own) {
             rpc.server_life = self.peers.get(rpc.peer).map_or(0, |peer| peer.incarnation);
         }
     }
@@ -392,7 +412,7 @@ impl Engine {
     }
 
     /// The sender of a DATA packet holds other cutoffs than ours: sends them, at most once per ms.
-    pub(crate) fn offer_cutoffs(&mut self, index: u32, path: &Path, id: u64, version: u16) {
+    pub(crate) fn offer_cutoffs(&mut self, index: u32, path: &Path, header: &Header, version: u16) {
         if version == self.cutoff_version {
             return;
         }
@@ -405,22 +425,24 @@ impl Engine {
         peer.cutoffs_sent = Some(self.now);
         let body =
             homa_wire::Cutoffs { levels: *self.cutoffs.levels(), version: self.cutoff_version };
-        self.push_control(*path, id, Body::Cutoffs(body), reason::NONE, 0);
+        let (id, own) = (header.common.local_id(), is_own(header));
+        self.push_control(*path, id, own, Body::Cutoffs(body), reason::NONE, 0);
     }
 
     fn need_ack_received(
         &mut self,
         path: &Path,
         rpc: Option<u32>,
-        id: u64,
+        header: &Header,
         why: u8,
     ) -> Result<Received, DropReason> {
+        let (id, own) = (header.common.local_id(), is_own(header));
         self.stats.need_acks_received = self.stats.need_acks_received.saturating_add(1);
         let Some(index) = rpc else {
             if id & 1 == 0 {
-                self.push_ack_packet(*path, id);
+                self.push_ack_packet(*path, id, own);
             } else {
-                self.answer_unknown(path, id);
+                self.answer_unknown(path, header);
             }
             return Ok(Received::Consumed);
         };
@@ -432,16 +454,23 @@ impl Engine {
         let nothing_missing = rpc.state == State::Incoming && !rpc.rx.awaits_data();
         let refused = matches!(rpc.state, State::Refused(_));
         if complete {
-            self.push_ack_packet(*path, id);
+            self.push_ack_packet(*path, id, own);
         } else if refused {
             self.tell_unknown(index, reason::REJECTED);
         } else if why == reason::PROBE || nothing_missing {
-            self.push_control(*path, id, Body::Busy, reason::NONE, 0);
+            self.push_busy(index);
             self.repeat_grant(index);
         } else {
             self.push_missing(index);
         }
         Ok(Received::Consumed)
+    }
+
+    fn push_busy(&mut self, index: u32) {
+        if let Some(rpc) = self.rpcs.get(index) {
+            let (path, id, own) = (rpc.path, rpc.id, self.speaks_own(rpc));
+            self.push_control(path, id, own, Body::Busy, reason::NONE, 0);
+        }
     }
 
     /// The sender asks although it has sent all we granted: the last GRANT may be lost.
@@ -473,9 +502,8 @@ impl Engine {
             IcmpKind::ProtocolUnreachable => FailReason::ProtocolUnreachable,
             IcmpKind::HostUnreachable => FailReason::HostUnreachable,
         };
-        // Over UDP the peer is one socket: if its port is closed no RPC to it can be answered.
-        let whole_peer = rpc.is_client()
-            && (path.carriage == Carriage::Udp || kind != IcmpKind::PortUnreachable);
+        // The peer is one socket: if its port is closed no RPC to it can be answered.
+        let whole_peer = rpc.is_client();
         let peer = rpc.peer;
         if whole_peer {
             self.fail_clients_of(peer, reason, usize::MAX);

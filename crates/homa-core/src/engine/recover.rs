@@ -164,7 +164,7 @@ impl Engine {
 
     fn tell_finished(&mut self, index: u32) {
         // Linux takes RPC_UNKNOWN for a demand to send the request again.
-        if self.rpcs.get(index).is_some_and(|rpc| self.is_own(&rpc.path)) {
+        if self.rpcs.get(index).is_some_and(|rpc| self.speaks_own(rpc)) {
             self.tell_unknown(index, reason::FINISHED);
         }
     }
@@ -175,12 +175,13 @@ impl Engine {
             return;
         };
         let (path, id, state) = (rpc.path, rpc.id, rpc.state);
+        let own = self.speaks_own(rpc);
         match need {
             Need::Answer => {
                 self.stats.resends_all_sent = self.stats.resends_all_sent.saturating_add(1);
                 let priority = self.config.num_priorities.saturating_sub(1);
                 let body = homa_wire::Resend { offset: 0, length: homa_wire::RESEND_ALL, priority };
-                self.push_control(path, id, Body::Resend(body), reason::NONE, 0);
+                self.push_control(path, id, own, Body::Resend(body), reason::NONE, 0);
             }
             Need::Data => {
                 if rpc.interval_ns > nanos(self.config.resend_interval) {
@@ -196,7 +197,9 @@ impl Engine {
             Need::Acknowledgement if matches!(state, State::Refused(_)) => {
                 self.tell_unknown(index, reason::REJECTED);
             }
-            Need::Acknowledgement => self.push_control(path, id, Body::NeedAck, reason::NONE, 0),
+            Need::Acknowledgement => {
+                self.push_control(path, id, own, Body::NeedAck, reason::NONE, 0);
+            }
             Need::Nothing | Need::OurTurn => {}
         }
         let max_ns = match need {
@@ -297,13 +300,17 @@ impl Engine {
         peer.in_flight_before_probe = peer.in_flight;
         peer.epoch = peer.epoch.saturating_add(1);
         peer.probe = Some(Probe { path, id, first_sent: now, next_send: now + interval, tries: 0 });
-        self.send_probe(path, id);
+        self.send_probe(index, path, id);
         self.arm_peer(index, now + interval);
     }
 
-    fn send_probe(&mut self, path: Path, id: u64) {
+    fn send_probe(&mut self, index: u32, path: Path, id: u64) {
         self.stats.probes_sent = self.stats.probes_sent.saturating_add(1);
-        self.push_control(path, id, Body::NeedAck, reason::PROBE, 0);
+        let own = match self.find_rpc(&path, id).and_then(|index| self.rpcs.get(index)) {
+            Some(rpc) => self.speaks_own(rpc),
+            None => self.is_own_peer(index),
+        };
+        self.push_control(path, id, own, Body::NeedAck, reason::PROBE, 0);
     }
 
     fn probe_due(&mut self, index: u32, mut probe: Probe) {
@@ -332,7 +339,7 @@ impl Engine {
                 .max(1_000_000);
             probe.next_send = self.now + Duration::from_nanos(wait);
             peer.probe = Some(probe);
-            self.send_probe(probe.path, probe.id);
+            self.send_probe(index, probe.path, probe.id);
         }
         self.arm_peer(index, probe.next_send);
     }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::addr::Path;
+use crate::addr::{Carriage, Path};
 use crate::engine::incoming::Incoming;
 use crate::engine::outgoing::Outgoing;
 use crate::event::{FailReason, RpcKey};
@@ -58,6 +58,9 @@ pub(crate) struct Rpc {
     pub(crate) path: Path,
     /// Index of the peer.
     pub(crate) peer: u32,
+    /// It was begun in our own profile; see [`crate::engine::Engine::speaks_own`]. Otherwise all its
+    /// packets have the format of Linux, whatever is learned of the peer meanwhile.
+    pub(crate) own: bool,
     pub(crate) cookie: u64,
     pub(crate) priority_hint: Option<u8>,
     pub(crate) tx: Outgoing,
@@ -119,6 +122,7 @@ impl Rpc {
             id,
             path,
             peer,
+            own: path.carriage == Carriage::Udp,
             cookie: 0,
             priority_hint: None,
             tx: Outgoing::NONE,

@@ -52,6 +52,10 @@ pub struct Stats {
     pub acks_received: u64,
     /// CUTOFFS packets received.
     pub cutoffs_received: u64,
+    /// Peers over raw IP that turned out to be of this implementation.
+    pub peers_discovered: u64,
+    /// Peers over raw IP that were of this implementation and turned out to be Linux hosts.
+    pub peers_reverted: u64,
     /// Probes of a peer sent.
     pub probes_sent: u64,
     /// Peers that were silent for the time-out.

@@ -245,10 +245,11 @@ impl Engine {
         };
         let rx = &rpc.rx;
         let priority = self.top_priority();
-        let echo = self.peer_incarnation(&rpc.path);
+        let extension =
+            self.speaks_own(rpc).then(|| self.extension(&rpc.path, reason::NONE, 0));
         let mut ask = |start: u32, length: u32| {
             let body = Body::Resend(Resend { offset: start, length, priority });
-            let header = self.control_header(&rpc.path, rpc.id, body, echo, reason::NONE, 0);
+            let header = self.control_header(&rpc.path, rpc.id, body, extension);
             let bytes = u32::try_from(header.encoded_bytes()).unwrap_or(u32::MAX);
             train.total_bytes.saturating_add(bytes) <= train.limit_bytes
                 && train.push(&header, Some(key), (0, 0), 0, SegmentKind::Control)
@@ -289,15 +290,10 @@ impl Engine {
                 break;
             }
             let body = Body::Grant(Grant { offset: rpc.rx.granted, priority: rpc.rx.priority });
-            let echo = self.peer_incarnation(&rpc.path);
-            let header = self.control_header(
-                &rpc.path,
-                rpc.id,
-                body,
-                echo,
-                reason::NONE,
-                rpc.rx.data.contiguous(),
-            );
+            let upto = rpc.rx.data.contiguous();
+            let extension =
+                self.speaks_own(rpc).then(|| self.extension(&rpc.path, reason::NONE, upto));
+            let header = self.control_header(&rpc.path, rpc.id, body, extension);
             train.push(&header, Some(rpc.key), (0, 0), 0, SegmentKind::Grant);
             if let Some(rpc) = self.rpcs.get_mut(index) {
                 // Until now the sender may have had nothing to send: its silence begins here. A silent
@@ -404,7 +400,7 @@ impl Engine {
             let Some(rpc) = self.rpcs.get(index) else {
                 return;
             };
-            let (peer, own) = (rpc.peer, self.is_own(&rpc.path));
+            let (peer, own) = (rpc.peer, self.speaks_own(rpc));
             let payload_max = self.payload_max(peer);
             if rpc.tx.sent == 0
                 && let Some(rpc) = self.rpcs.get_mut(index)
@@ -436,7 +432,7 @@ impl Engine {
 
     /// Bytes that may still be sent for this RPC to a client that has not proved its address; `None`: no limit.
     fn unproved_room(&self, index: u32) -> Option<u64> {
-        let rpc = self.rpcs.get(index).filter(|rpc| !rpc.is_client() && self.is_own(&rpc.path))?;
+        let rpc = self.rpcs.get(index).filter(|rpc| !rpc.is_client() && self.speaks_own(rpc))?;
         let peer = self.peers.get(rpc.peer).filter(|peer| !peer.validated)?;
         Some(peer.unvalidated_room())
     }
@@ -449,7 +445,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.get(index) else {
             return false;
         };
-        let own = self.is_own(&rpc.path);
+        let own = self.speaks_own(rpc);
         let unscheduled = start < rpc.tx.unscheduled;
         let (peer_index, key) = (rpc.peer, (rpc.tx.remaining(), rpc.birth));
         let (server, path, id) = (!rpc.is_client(), rpc.path, rpc.id);
@@ -524,7 +520,9 @@ impl Engine {
         rpc.tx.sent = end;
         if rpc.first_sent.is_none() {
             rpc.first_sent = Some(self.now);
-            rpc.server_life = self.peers.get(rpc.peer).map_or(0, |peer| peer.incarnation);
+            // A server that is not asked in our own profile does not say how old its life is.
+            let life = self.peers.get(rpc.peer).map_or(0, |peer| peer.incarnation);
+            rpc.server_life = if rpc.own { life } else { 0 };
         }
         rpc.last_heard = self.now;
         let idle = rpc.tx.is_idle();
@@ -550,11 +548,11 @@ impl Engine {
         };
         let (key, path, id) = (rpc.key, rpc.path, rpc.id);
         let (length, unscheduled) = (rpc.tx.length, rpc.tx.unscheduled);
-        let peer = rpc.peer;
+        let (peer, begun_own) = (rpc.peer, rpc.own);
         let Some(peer) = self.peers.get_mut(peer) else {
             return;
         };
-        let own = path.carriage == crate::addr::Carriage::Udp || peer.incarnation != 0;
+        let own = begun_own && peer.is_own();
         let ack = peer.pop_ack().map_or(AckEntry::NONE, |ack| AckEntry {
             client_id: ack.client_id,
             server_port: ack.server_port,
@@ -567,7 +565,7 @@ impl Engine {
             message_length: length,
             incoming: if again { unscheduled.max(range.1) } else { unscheduled },
             ack,
-            cutoff_version: peer.cutoff_version,
+            cutoff_version: peer.echoed_cutoff_version(self.now),
             retransmit: u8::from(again),
             echo: if own { peer.incarnation } else { 0 },
             seg_offset: range.0,

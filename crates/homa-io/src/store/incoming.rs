@@ -187,6 +187,7 @@ mod tests {
         }
     }
 
+    // Scenario: B3
     #[test]
     fn bytes_may_land_in_any_order_and_overlap() {
         let (all, mut pool) = (pattern(LENGTH), Pool::default());
@@ -215,6 +216,7 @@ mod tests {
         assert!(incoming.take_upto(1 << 30, &pool).is_empty());
     }
 
+    // Scenario: B5
     #[test]
     fn a_short_message_gets_a_buffer_of_its_length() {
         let (mut incoming, mut pool) = (Incoming::default(), Pool::default());

@@ -88,6 +88,7 @@ impl Drop for Lent {
 mod tests {
     use super::*;
 
+    // Scenario: B8, B12
     #[test]
     fn a_piece_comes_back_when_its_last_reader_is_gone() {
         let mut pool = Pool::default();

@@ -93,6 +93,7 @@ fn icmp_kind(origin: ErrorOrigin, icmp_type: u8, icmp_code: u8) -> Option<IcmpKi
 mod tests {
     use super::*;
 
+    // Scenario: E5
     #[test]
     fn reports_of_both_ip_versions_have_one_meaning() {
         use ErrorOrigin::{Icmp, Icmp6, Local};
