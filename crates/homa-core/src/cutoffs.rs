@@ -465,6 +465,7 @@ mod tests {
         }
     }
 
+    // Scenario: K6
     #[test]
     fn versions_tell_tables_apart_and_are_never_0() {
         let tables = [W1, W2, W3, W4, W5].map(planned);

@@ -51,7 +51,7 @@ fn a_complete_response_is_acknowledged_by_the_next_packet_to_the_server() {
     assert_eq!(riding(&sent), AckEntry::NONE, "once");
 }
 
-// Scenario: A3
+// Scenario: A3, S16
 #[test]
 fn the_newest_acknowledgement_rides_first_and_one_per_packet() {
     let mut solo = solo();

@@ -69,6 +69,7 @@ fn send(host: &mut Host, remote: &Remote, length: u32) -> Result<homa_core::RpcK
     host.engine.send_request(now, remote.path(), length, 0, RequestOptions::default())
 }
 
+// Scenario: S15
 #[test]
 fn a_request_without_memory_is_an_error_and_the_next_one_works() {
     let mut errors = 0;
@@ -142,6 +143,7 @@ fn drops(host: &Host) -> u64 {
         + stats.dropped_unknown_rpc
 }
 
+// Scenario: R20
 #[test]
 fn packets_without_memory_are_counted_drops_and_all_messages_complete_later() {
     let mut with_drops = 0;

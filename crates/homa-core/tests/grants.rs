@@ -42,6 +42,7 @@ fn offset_of(grants: &[(u64, u32, u8)], id: u64) -> Option<u32> {
     grants.iter().rev().find(|grant| grant.0 == id).map(|grant| grant.1)
 }
 
+// Scenario: G1
 #[test]
 fn a_wholly_unscheduled_message_is_never_managed() {
     let mut host = Host::new(exact());
@@ -50,6 +51,7 @@ fn a_wholly_unscheduled_message_is_never_managed() {
     assert_eq!(host.stats().incoming_bytes, 0);
 }
 
+// Scenario: G2
 #[test]
 fn the_window_of_a_single_message_is_half_of_max_incoming() {
     let mut host = Host::new(exact());
@@ -58,6 +60,7 @@ fn the_window_of_a_single_message_is_half_of_max_incoming() {
     assert_eq!(host.stats().incoming_bytes, 200_000);
 }
 
+// Scenario: G3
 #[test]
 fn the_window_shrinks_with_the_number_of_active_messages() {
     let mut host = Host::new(Config { max_incoming_bytes: 1_200_000, ..exact() });
@@ -70,6 +73,7 @@ fn the_window_shrinks_with_the_number_of_active_messages() {
     }
 }
 
+// Scenario: G3
 #[test]
 fn a_window_setting_replaces_the_dynamic_window() {
     let mut host = Host::new(Config { window_bytes: 50_000, ..exact() });
@@ -90,6 +94,7 @@ fn a_peer_may_have_a_window_of_its_own() {
     assert_eq!(offsets(&begin(&mut host, &b, 4, 900_000, FULL)), [(4, FULL + 133_333)]);
 }
 
+// Scenario: G4
 #[test]
 fn nothing_is_granted_while_enough_is_on_its_way() {
     let mut host = Host::new(exact());
@@ -98,6 +103,7 @@ fn nothing_is_granted_while_enough_is_on_its_way() {
     assert_eq!(more(&mut host, &a, 2, 900_000, FULL..2 * FULL), []);
 }
 
+// Scenario: G5
 #[test]
 fn near_the_end_the_grant_is_the_length_of_the_message() {
     let mut host = Host::new(exact());
@@ -149,11 +155,13 @@ fn crowded() -> (Host, [Remote; 3]) {
     (host, remotes)
 }
 
+// Scenario: G6, G7
 #[test]
 fn where_there_is_room_for_a_part_a_part_is_granted_and_without_room_nothing() {
     crowded();
 }
 
+// Scenario: G8
 #[test]
 fn room_goes_to_the_best_needy_message_before_the_one_whose_data_made_it() {
     let (mut host, [_, b, _]) = crowded();
@@ -171,6 +179,7 @@ fn room_that_the_data_of_a_displaced_message_makes_goes_to_needy_ones() {
     assert_eq!(offsets(&more(&mut host, &a, 2, 600_000, FULL..3 * FULL)), [(4, 3 * FULL + 20_000)]);
 }
 
+// Scenario: G9
 #[test]
 fn needy_messages_are_served_in_rank_order() {
     let (mut host, [a, _, _]) = crowded();
@@ -292,6 +301,7 @@ fn levels_by_rank(count: u8) -> Vec<u8> {
     (0..count).map(level).collect()
 }
 
+// Scenario: G10, G11
 #[test]
 fn few_messages_use_the_lowest_levels_so_that_newcomers_can_preempt() {
     assert_eq!(levels_by_rank(1), [0]);
@@ -300,6 +310,7 @@ fn few_messages_use_the_lowest_levels_so_that_newcomers_can_preempt() {
     assert_eq!(levels_by_rank(8), [6, 5, 4, 3, 2, 1, 0, 0]);
 }
 
+// Scenario: G12
 #[test]
 fn of_equally_long_messages_the_older_ranks_first() {
     let mut host = Host::new(Config { window_bytes: 10_000, ..levels(8, 8) });
@@ -318,6 +329,7 @@ fn of_equally_long_messages_the_older_ranks_first() {
     }
 }
 
+// Scenario: G30
 #[test]
 fn ranks_follow_the_data_that_arrives_while_a_message_is_active() {
     let mut host = Host::new(Config { window_bytes: 10_000, ..levels(8, 8) });
@@ -335,6 +347,7 @@ fn one_slot() -> Host {
     Host::new(levels(8, 1))
 }
 
+// Scenario: G13
 #[test]
 fn a_shorter_newcomer_displaces_the_lowest_ranked_active_message() {
     let mut host = one_slot();
@@ -344,6 +357,7 @@ fn a_shorter_newcomer_displaces_the_lowest_ranked_active_message() {
     assert_eq!(more(&mut host, &a, 2, 900_000, FULL..2 * FULL), [], "a is queued");
 }
 
+// Scenario: G14
 #[test]
 fn a_longer_newcomer_is_queued_and_takes_the_slot_when_it_becomes_free() {
     let mut host = one_slot();
@@ -354,6 +368,7 @@ fn a_longer_newcomer_is_queued_and_takes_the_slot_when_it_becomes_free() {
     assert_eq!(offsets(&grants(&host.sent())), [(4, FULL + 200_000)]);
 }
 
+// Scenario: G15
 #[test]
 fn a_sender_with_two_active_messages_gives_one_to_a_sender_with_none() {
     let mut host = Host::new(Config { window_bytes: 50_000, ..levels(8, 3) });
@@ -382,6 +397,7 @@ fn processes_on_one_address_count_as_one_sender() {
     assert_eq!(offset_of(&given, 4), None);
 }
 
+// Scenario: G16
 #[test]
 fn a_second_message_of_a_sender_replaces_only_its_own_first() {
     let mut host = Host::new(levels(8, 2));
@@ -396,6 +412,7 @@ fn a_second_message_of_a_sender_replaces_only_its_own_first() {
     assert!(offset_of(&more(&mut host, &b, 4, 900_000, FULL..100_000), 4).is_some());
 }
 
+// Scenario: G17
 #[test]
 fn a_free_slot_goes_to_the_sender_with_the_fewest_active_messages() {
     let mut host = Host::new(levels(8, 2));
@@ -410,6 +427,7 @@ fn a_free_slot_goes_to_the_sender_with_the_fewest_active_messages() {
     assert!(offset_of(&given, 8).is_some(), "{given:?}");
 }
 
+// Scenario: G18
 #[test]
 fn a_queued_message_that_receives_data_can_earn_a_slot() {
     let mut host = one_slot();
@@ -422,6 +440,7 @@ fn a_queued_message_that_receives_data_can_earn_a_slot() {
     assert_eq!(more(&mut host, &a, 2, 500_000, FULL..2 * FULL), []);
 }
 
+// Scenario: G19
 #[test]
 fn queued_senders_are_ordered_by_the_present_rank_of_their_best_message() {
     let mut host = one_slot();
@@ -439,6 +458,7 @@ fn queued_senders_are_ordered_by_the_present_rank_of_their_best_message() {
     assert_eq!(offsets(&grants(&host.sent())), [(6, FULL + 200_000)]);
 }
 
+// Scenario: G20
 #[test]
 fn a_message_without_memory_is_not_managed_until_it_has_some() {
     let config = Config {
@@ -465,6 +485,7 @@ fn a_message_without_memory_is_not_managed_until_it_has_some() {
     assert_eq!(offsets(&grants(&host.sent())), [(6, 290_000)]);
 }
 
+// Scenario: G22
 #[test]
 fn what_an_ended_message_was_granted_counts_no_more() {
     let mut host = Host::new(exact());
@@ -481,6 +502,7 @@ fn what_an_ended_message_was_granted_counts_no_more() {
     assert_eq!(host.stats().receive_memory_bytes, 0);
 }
 
+// Scenario: G23
 #[test]
 fn data_beyond_the_grant_counts_as_nothing_on_its_way() {
     let mut host = Host::new(Config { window_bytes: 1000, ..exact() });
@@ -529,6 +551,7 @@ fn answer_grants(
     }
 }
 
+// Scenario: G24
 #[test]
 fn the_oldest_message_gets_its_share_of_all_granted_bytes_at_a_high_level() {
     let mut host = Host::new(Config { fifo_grant_permille: 50, ..levels(8, 1) });
@@ -541,6 +564,7 @@ fn the_oldest_message_gets_its_share_of_all_granted_bytes_at_a_high_level() {
     assert!((3..=5).contains(&fifo.len()), "{given:?}");
 }
 
+// Scenario: G25
 #[test]
 fn without_a_share_or_an_increment_the_oldest_gets_nothing_extra() {
     for (permille, increment) in [(0, 50_000), (50, 0)] {
@@ -558,6 +582,7 @@ fn without_a_share_or_an_increment_the_oldest_gets_nothing_extra() {
     }
 }
 
+// Scenario: G26
 #[test]
 fn a_message_that_does_not_answer_to_its_fifo_grants_leaves_them_to_the_next_oldest() {
     let config = Config {
@@ -596,6 +621,7 @@ fn a_message_that_does_not_answer_to_its_fifo_grants_leaves_them_to_the_next_old
     assert!(again.iter().all(|grant| grant.0 == 2) && !again.is_empty(), "{again:?}");
 }
 
+// Scenario: G28
 #[test]
 fn a_fifo_grant_ends_at_the_end_of_the_message() {
     let mut host = Host::new(Config { fifo_grant_permille: 500, ..levels(8, 1) });
@@ -604,6 +630,7 @@ fn a_fifo_grant_ends_at_the_end_of_the_message() {
     assert_eq!(offsets(&grants(&host.sent())).last(), Some(&(2, 230_000)));
 }
 
+// Scenario: G29, K5
 #[test]
 fn settings_out_of_range_are_refused_by_name() {
     let refused = |config: Config, setting| {

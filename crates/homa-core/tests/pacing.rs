@@ -34,6 +34,7 @@ fn ids(sent: &[Sent]) -> Vec<u64> {
     ids
 }
 
+// Scenario: P2, P3
 #[test]
 fn the_estimate_of_the_backlog_grows_by_the_time_on_the_link_and_holds_long_messages_back() {
     let (host, _) = busy(paced());
@@ -52,6 +53,7 @@ fn held_back_data_leaves_at_the_rate_of_the_link() {
     assert_eq!(data_bytes(&host.sent()), 40_000 - 24 * FULL);
 }
 
+// Scenario: P1
 #[test]
 fn after_a_pause_the_estimate_starts_from_now() {
     let (mut host, _) = busy(paced());
@@ -61,6 +63,7 @@ fn after_a_pause_the_estimate_starts_from_now() {
     assert_eq!(data_bytes(&host.sent()), 8 * FULL, "idle time is not saved up");
 }
 
+// Scenario: P12
 #[test]
 fn without_a_known_speed_nothing_is_held_back() {
     let mut host = Host::new(exact());
@@ -69,6 +72,7 @@ fn without_a_known_speed_nothing_is_held_back() {
     assert_eq!(data_bytes(&host.sent()), 40_000);
 }
 
+// Scenario: P26
 #[test]
 fn the_speed_that_the_driver_reports_counts_unless_one_is_configured() {
     for (configured, bytes) in [(None, 8 * FULL), (Some(40_000), 33 * FULL - FULL)] {
@@ -102,6 +106,7 @@ fn a_larger_backlog_can_be_allowed() {
     assert_eq!(data_bytes(&host.sent()), 40_000);
 }
 
+// Scenario: P4
 #[test]
 fn a_short_message_never_waits_for_the_clock() {
     let (mut host, _) = busy(paced());
@@ -146,6 +151,7 @@ fn a_short_message_does_not_wait_for_the_turn_of_the_oldest() {
     assert_eq!(data_bytes(&host.sent()), 900);
 }
 
+// Scenario: P5
 #[test]
 fn the_last_short_packet_of_a_long_message_waits_with_those_before_it() {
     let mut host = Host::new(paced());
@@ -165,6 +171,7 @@ fn long_data_does_not_ride_along_in_the_train_of_a_short_message() {
     assert_eq!(data_bytes(&host.sent()), 900);
 }
 
+// Scenario: P6
 #[test]
 fn control_packets_never_wait_for_the_clock() {
     let (mut host, id) = busy(paced());
@@ -189,6 +196,7 @@ fn retransmissions_leave_at_once_and_are_charged() {
     assert_eq!(after.since(before).as_nanos() as u64, FULL_ON_LINK * 8 / 10);
 }
 
+// Scenario: P7
 #[test]
 fn of_two_waiting_messages_the_one_with_fewer_bytes_left_goes_first() {
     let (mut host, first) = busy(paced());
@@ -203,6 +211,7 @@ fn of_two_waiting_messages_the_one_with_fewer_bytes_left_goes_first() {
     assert_eq!(order[1], first);
 }
 
+// Scenario: P8
 #[test]
 fn with_equally_many_bytes_left_the_older_goes_first() {
     let (mut host, first) = busy(paced());
@@ -221,6 +230,7 @@ fn a_newcomer_with_fewer_bytes_left_overtakes_between_two_trains() {
     assert_eq!(ids(&host.pass_ns(100_000)), [first + 2, first]);
 }
 
+// Scenario: P13, P22
 #[test]
 fn a_message_that_ends_while_it_waits_does_no_harm() {
     let mut host = Host::new(paced());
@@ -233,6 +243,7 @@ fn a_message_that_ends_while_it_waits_does_no_harm() {
     assert_eq!(host.stats().live_rpcs, 0);
 }
 
+// Scenario: P14
 #[test]
 fn a_message_without_granted_bytes_left_does_not_wake_the_pacer() {
     let mut host = Host::new(paced());
@@ -281,6 +292,7 @@ fn share_of_oldest(config: Config) -> u32 {
     of_old / (all / 1000)
 }
 
+// Scenario: P9
 #[test]
 fn about_five_percent_of_the_bytes_come_from_the_oldest_message_with_and_without_a_clock() {
     for link_mbps in [None, Some(10_000)] {
@@ -289,11 +301,13 @@ fn about_five_percent_of_the_bytes_come_from_the_oldest_message_with_and_without
     }
 }
 
+// Scenario: P10
 #[test]
 fn with_a_share_of_zero_the_order_is_strictly_srpt() {
     assert_eq!(share_of_oldest(Config { pacer_fifo_permille: 0, ..paced() }), 0);
 }
 
+// Scenario: S18
 #[test]
 fn what_the_driver_refuses_is_sent_again_in_its_place_and_its_charge_returned() {
     for accepted in 0..4 {
@@ -340,6 +354,7 @@ fn a_packet_that_is_too_long_lowers_the_mtu_and_leaves_in_pieces() {
     assert_eq!(host.stats().mtu_shrinks, 1);
 }
 
+// Scenario: P25
 #[test]
 fn pacing_settings_out_of_range_are_refused_by_name() {
     for (config, setting) in [

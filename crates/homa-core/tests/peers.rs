@@ -393,6 +393,7 @@ fn more_peers_than_allowed_are_refused_while_none_has_been_idle_long_enough() {
     assert_eq!(host.stats().live_peers, 4);
 }
 
+// Scenario: K9
 #[test]
 fn a_new_peer_takes_the_place_of_one_idle_for_ten_seconds() {
     let mut host = Host::new(four_peers());
@@ -406,6 +407,7 @@ fn a_new_peer_takes_the_place_of_one_idle_for_ten_seconds() {
     assert!(host.stats().live_peers <= 4);
 }
 
+// Scenario: K11
 #[test]
 fn a_peer_with_a_live_rpc_or_settings_of_its_own_is_never_evicted() {
     let mut host = Host::new(four_peers());
@@ -429,6 +431,7 @@ fn a_peer_with_a_live_rpc_or_settings_of_its_own_is_never_evicted() {
     assert_eq!(data_bytes(&host.sent()), 30);
 }
 
+// Scenario: K8, K9
 #[test]
 fn peers_idle_for_two_minutes_are_forgotten_without_need() {
     let mut host = Host::new(exact());
@@ -442,6 +445,7 @@ fn peers_idle_for_two_minutes_are_forgotten_without_need() {
     assert_eq!(host.stats().live_peers, 1);
 }
 
+// Scenario: K11
 #[test]
 fn an_evicted_peer_is_known_again_as_soon_as_it_is_needed() {
     let mut host = Host::new(exact());

@@ -38,6 +38,7 @@ fn level(host: &mut Host, remote: &Remote, length: u32) -> u8 {
     data_of(&sent)[0].2
 }
 
+// Scenario: S1, S2
 #[test]
 fn empty_and_too_long_messages_are_refused_without_a_trace() {
     let mut host = Host::new(exact());
@@ -51,6 +52,7 @@ fn empty_and_too_long_messages_are_refused_without_a_trace() {
     assert_eq!(host.stats().live_rpcs, 1);
 }
 
+// Scenario: W6, S3, S4
 #[test]
 fn exactly_the_unscheduled_bytes_leave_without_a_grant() {
     for (length, leaves) in [(100_000, 40_000), (40_001, 40_000), (40_000, 40_000), (7, 7)] {
@@ -78,6 +80,7 @@ fn half_sent() -> (Host, Remote, u64) {
     (host, remote, id)
 }
 
+// Scenario: S5, S11
 #[test]
 fn a_grant_lets_the_bytes_below_it_leave_at_its_level() {
     let (mut host, remote, id) = half_sent();
@@ -87,6 +90,7 @@ fn a_grant_lets_the_bytes_below_it_leave_at_its_level() {
     assert_eq!(sent.last().unwrap().1.end, 60_000);
 }
 
+// Scenario: S6, S11
 #[test]
 fn an_older_grant_takes_nothing_back_but_its_level_counts() {
     let (mut host, remote, id) = half_sent();
@@ -97,6 +101,7 @@ fn an_older_grant_takes_nothing_back_but_its_level_counts() {
     assert!(sent.iter().all(|(_, _, level)| *level == 1));
 }
 
+// Scenario: S7
 #[test]
 fn a_grant_beyond_the_end_means_the_end_and_one_beyond_the_levels_the_top() {
     let (mut host, remote, id) = half_sent();
@@ -108,6 +113,7 @@ fn a_grant_beyond_the_end_means_the_end_and_one_beyond_the_levels_the_top() {
     assert_eq!(data_bytes(&host.sent()), 0, "nothing is left to send");
 }
 
+// Scenario: S8
 #[test]
 fn a_grant_for_a_call_that_receives_its_response_is_ignored() {
     let (mut host, remote, id) = half_sent();
@@ -133,6 +139,7 @@ fn before_a_peer_has_told_its_cutoffs_everything_goes_at_level_6() {
     assert_eq!(level(&mut host, &remote, 30_000), 6);
 }
 
+// Scenario: S10, K1, K2
 #[test]
 fn the_level_follows_the_peers_cutoffs_for_the_whole_length() {
     let mut host = Host::new(exact());
@@ -147,6 +154,7 @@ fn the_level_follows_the_peers_cutoffs_for_the_whole_length() {
     }
 }
 
+// Scenario: S12, K2
 #[test]
 fn every_packet_names_the_newest_cutoffs_even_in_a_message_begun_before() {
     let (mut host, remote, id) = half_sent();
@@ -185,6 +193,7 @@ fn a_peer_that_restarted_has_told_no_cutoffs() {
     assert_eq!((sent[0].priority, sent[0].data().unwrap().cutoff_version), (6, 0));
 }
 
+// Scenario: R26, R27
 #[test]
 fn a_sender_with_stale_cutoffs_is_told_ours_once_per_millisecond() {
     let mut host = Host::new(exact());
@@ -204,6 +213,7 @@ fn a_sender_with_stale_cutoffs_is_told_ours_once_per_millisecond() {
     assert_eq!(cutoffs_of(&host.sent()).len(), 1);
 }
 
+// Scenario: R28
 #[test]
 fn a_sender_with_the_present_cutoffs_is_told_nothing() {
     let mut host = Host::new(exact());
@@ -223,6 +233,7 @@ fn a_peer_is_told_even_if_its_data_is_dropped() {
     assert_eq!(cutoffs_of(&host.sent()).len(), 1);
 }
 
+// Scenario: K3
 #[test]
 fn fewer_levels_close_the_upper_ones_and_move_the_scheduled_ones() {
     let fixed = CutoffSource::Fixed(Cutoffs::new([0, 0, 0, 1_000_000, 5000, 300, 200, 100]));
@@ -246,6 +257,7 @@ fn fewer_levels_close_the_upper_ones_and_move_the_scheduled_ones() {
     assert!(top <= Some(2), "{top:?}");
 }
 
+// Scenario: K4
 #[test]
 fn without_an_unlimited_level_scheduled_and_unscheduled_data_share_level_0() {
     let fixed = CutoffSource::Fixed(Cutoffs::new([0, 0, 0, 0, 0, 0, 0, 100]));
@@ -258,6 +270,7 @@ fn without_an_unlimited_level_scheduled_and_unscheduled_data_share_level_0() {
     }
 }
 
+// Scenario: K7
 #[test]
 fn with_few_levels_and_no_cutoffs_known_everything_goes_at_level_0() {
     for num_priorities in [1, 4, 6] {
@@ -289,6 +302,7 @@ fn a_hint_replaces_the_level_of_unscheduled_data_within_the_levels_in_use() {
     }
 }
 
+// Scenario: W17
 #[test]
 fn levels_are_mapped_to_class_selectors() {
     let priority_map = [0, 0, 1, 1, 2, 3, 4, 5];
@@ -311,6 +325,7 @@ fn control_packets_and_grants_go_at_the_top_level() {
     assert!(!sent.is_empty() && sent.iter().all(|sent| sent.priority == 5), "{sent:?}");
 }
 
+// Scenario: W12
 #[test]
 fn a_response_takes_its_unscheduled_level_from_the_clients_cutoffs() {
     let mut host = Host::new(exact());
@@ -342,6 +357,7 @@ fn automatic() -> Config {
     Config { cutoffs, ..exact() }
 }
 
+// Scenario: K6
 #[test]
 fn cutoffs_are_computed_from_what_arrives_and_told_to_the_senders() {
     let mut host = Host::new(automatic());
@@ -383,6 +399,7 @@ fn too_few_messages_or_the_same_lengths_again_leave_the_cutoffs_alone() {
     assert_eq!(host.stats().cutoff_updates, 2);
 }
 
+// Scenario: S16
 #[test]
 fn a_message_that_arrives_is_acknowledged_by_a_later_data_packet_once() {
     let mut host = Host::new(exact());
@@ -399,6 +416,7 @@ fn a_message_that_arrives_is_acknowledged_by_a_later_data_packet_once() {
     assert_eq!(acks, [AckEntry { client_id: id, server_port: 1 }]);
 }
 
+// Scenario: S17
 #[test]
 fn a_request_can_be_supplied_while_it_is_sent() {
     let mut host = Host::new(exact());

@@ -19,6 +19,7 @@ fn place(received: Received) -> (u32, std::ops::Range<u32>) {
     }
 }
 
+// Scenario: R1
 #[test]
 fn a_first_request_packet_makes_an_rpc_that_is_handed_out() {
     let mut solo = solo();
@@ -33,6 +34,7 @@ fn a_first_request_packet_makes_an_rpc_that_is_handed_out() {
     assert_eq!(solo.engine.stats().live_rpcs, 1);
 }
 
+// Scenario: R2, R3
 #[test]
 fn a_request_to_a_port_that_does_not_serve_is_refused_with_its_reason() {
     let mut solo = solo();
@@ -72,6 +74,7 @@ fn control_packets_for_closed_ports_get_no_reply_unless_they_ask() {
     assert_eq!(solo.drain()[0].unknown(), Some(reason::NO_SERVICE));
 }
 
+// Scenario: R24
 #[test]
 fn a_response_nobody_can_take_is_told_so_at_once() {
     let mut solo = solo();
@@ -97,6 +100,7 @@ fn replies_about_unknown_rpcs_are_limited() {
     assert_eq!(solo.drain().len(), 1);
 }
 
+// Scenario: R4, R5
 #[test]
 fn a_message_may_begin_with_any_of_its_packets() {
     let mut solo = solo();
@@ -115,6 +119,7 @@ fn a_message_may_begin_with_any_of_its_packets() {
     assert_eq!(solo.engine.stats().requests_received, 1);
 }
 
+// Scenario: R6, R7
 #[test]
 fn a_message_too_long_is_refused_with_the_limit() {
     let mut solo = solo();
@@ -128,6 +133,7 @@ fn a_message_too_long_is_refused_with_the_limit() {
     assert_eq!(solo.engine.stats().live_rpcs, 0);
 }
 
+// Scenario: R8
 #[test]
 fn a_message_of_no_bytes_is_rejected() {
     let mut solo = solo();
@@ -149,6 +155,7 @@ fn resends_after(ranges: &[(u32, u32)]) -> Vec<(u32, u32)> {
     solo.advance(6).iter().filter_map(Sent::resend).collect()
 }
 
+// Scenario: R9, R10, R11, R12, R13, R14, R17
 #[test]
 fn gaps_are_requested_exactly() {
     assert_eq!(resends_after(&[(0, 1000), (1000, 10_000)]), [], "in order: no gap, all there");
@@ -164,6 +171,7 @@ fn gaps_are_requested_exactly() {
     assert_eq!(resends_after(&several), [(1000, 1000), (3000, 1000), (5500, 500)]);
 }
 
+// Scenario: R15
 #[test]
 fn data_already_held_is_a_duplicate() {
     let mut solo = solo();
@@ -176,6 +184,7 @@ fn data_already_held_is_a_duplicate() {
     assert_eq!(solo.engine.stats().bytes_received, 3000);
 }
 
+// Scenario: R16
 #[test]
 fn data_that_overlaps_what_is_held_is_trimmed() {
     let mut solo = solo();
@@ -186,6 +195,7 @@ fn data_that_overlaps_what_is_held_is_trimmed() {
     assert_eq!(solo.engine.stats().bytes_received, 2500);
 }
 
+// Scenario: R18, R19
 #[test]
 fn data_at_or_beyond_the_end_is_discarded_and_padding_is_cut() {
     let mut solo = solo();
@@ -204,6 +214,7 @@ fn data_at_or_beyond_the_end_is_discarded_and_padding_is_cut() {
     assert_eq!(place(received), (2000, 56..1056), "padding after the end is allowed");
 }
 
+// Scenario: W4, W5
 #[test]
 fn the_offset_is_taken_from_the_sequence_if_the_segment_names_none() {
     let mut solo = solo();
@@ -217,6 +228,7 @@ fn the_offset_is_taken_from_the_sequence_if_the_segment_names_none() {
     assert_eq!(place(solo.header(from, &header, 100)).0, 200);
 }
 
+// Scenario: R20
 #[test]
 fn more_gaps_than_allowed_cost_the_packet_and_nothing_else() {
     let mut solo = Solo::new(Config { gaps_max: 2, ..Config::default() });
@@ -232,7 +244,7 @@ fn more_gaps_than_allowed_cost_the_packet_and_nothing_else() {
     assert!(solo.events().iter().any(|event| matches!(event, Event::RequestArrived { .. })));
 }
 
-// Scenario: T6, B9, B10
+// Scenario: T6, B9, B10, R21
 #[test]
 fn without_memory_the_rpc_is_kept_its_data_dropped_and_asked_for_when_room_appears() {
     let config =
@@ -282,7 +294,7 @@ fn the_shortest_starved_message_gets_memory_first() {
     assert_eq!(first_asked.header.common.sender_id, 9);
 }
 
-// Scenario: X4
+// Scenario: X4, R23
 #[test]
 fn a_response_turns_an_outgoing_call_into_an_incoming_one() {
     let mut solo = solo();
@@ -301,6 +313,7 @@ fn a_response_turns_an_outgoing_call_into_an_incoming_one() {
     assert_eq!(solo.events(), [Event::Ended { rpc }]);
 }
 
+// Scenario: R25, R29
 #[test]
 fn a_request_packet_for_an_rpc_in_service_or_answered_counts_only_for_its_ack() {
     let mut solo = solo();
@@ -354,6 +367,7 @@ fn stale_cutoffs_bring_the_present_ones_at_most_once_per_millisecond() {
     assert_eq!(cutoffs(solo.drain()), []);
 }
 
+// Scenario: R32
 #[test]
 fn equal_ids_of_different_clients_are_different_rpcs() {
     let mut solo = solo();
@@ -446,6 +460,7 @@ fn a_sender_forgets_what_a_grant_says_has_arrived() {
     assert_eq!(solo.events(), [Event::Released { rpc, upto: 60_000 }], "never more than was sent");
 }
 
+// Scenario: W9, W11
 #[test]
 fn a_common_header_alone_or_less_is_malformed() {
     let mut solo = solo();

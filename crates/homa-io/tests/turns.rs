@@ -147,6 +147,7 @@ fn a_turn_sends_a_bounded_amount_and_asks_for_the_next_at_once() {
     assert!(shard.driver().sent_bytes > sent);
 }
 
+// Scenario: P15
 #[test]
 fn what_has_not_left_the_host_holds_back_more() {
     let mut shard = shard(1_000_000);

@@ -146,6 +146,7 @@ impl Outgoing {
 mod tests {
     use super::*;
 
+    // Scenario: W13
     #[test]
     fn a_boundary_lies_exactly_at_the_unscheduled_limit() {
         let mut tx = Outgoing::new(10_000, 10_000, 4000, 1424);

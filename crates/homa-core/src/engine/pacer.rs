@@ -154,6 +154,7 @@ mod tests {
         pacer
     }
 
+    // Scenario: P1, P2
     #[test]
     fn the_idle_estimate_grows_by_the_wire_time() {
         let config =

@@ -185,6 +185,7 @@ fn payload_in_many_pieces_and_padding_arrive_whole() {
     }
 }
 
+// Scenario: W17
 #[test]
 fn marks_and_addresses_of_a_packet_are_known() {
     for (bind_to, ip) in [
@@ -347,6 +348,7 @@ fn a_failure_of_another_kind_does_not_turn_trains_off() {
     assert_eq!((from.train_max, from.stats().uncut_hosts), (GSO_SEGMENTS_MAX, 0));
 }
 
+// Scenario: W21
 #[test]
 fn without_offload_every_packet_is_a_call() {
     let config = UdpConfig::default().offload(false);

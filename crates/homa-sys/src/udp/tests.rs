@@ -119,6 +119,7 @@ fn pieces_are_gathered_and_too_many_refused() {
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
 }
 
+// Scenario: W17
 #[test]
 fn marks_are_seen_by_the_receiver_and_change_per_packet() {
     for (from, to_bind, ip) in [
