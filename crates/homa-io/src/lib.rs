@@ -9,6 +9,7 @@
 //! A reader's way in: [`driver`] (what a network must offer), [`shard`] (the turn), [`store`] (where bytes
 //! lie), [`wrap`] (drivers around drivers).
 
+pub mod any;
 pub mod body;
 mod chunks;
 pub mod driver;
@@ -20,6 +21,7 @@ pub mod udp;
 pub mod virtual_net;
 pub mod wrap;
 
+pub use any::AnyDriver;
 pub use body::Body;
 pub use message::Message;
 pub use shard::{EventHandler, Shard, ShardView, Turn, TurnLimits};

@@ -54,6 +54,8 @@ pub(crate) struct Context<'a> {
     pub(crate) calls: &'a Room,
     pub(crate) answers: &'a Room,
     pub(crate) local_port: u16,
+    /// How packets travel.
+    pub(crate) carriage: Carriage,
 }
 
 impl Context<'_> {
@@ -77,7 +79,7 @@ impl Context<'_> {
             local_ip: None,
             local_port: self.local_port,
             interface: 0,
-            carriage: Carriage::Udp,
+            carriage: self.carriage,
         }
     }
 }

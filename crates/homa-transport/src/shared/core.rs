@@ -11,9 +11,8 @@ use std::task::Waker;
 use std::time::Duration;
 
 use homa_core::{Instant, Urgency};
-use homa_io::Shard;
+use homa_io::{AnyDriver, Shard};
 use homa_io::driver::{Driver, RxStatus};
-use homa_io::udp::UdpDriver;
 use homa_sys::{PollFd, fork_generation, monotonic_ns, poll_fds};
 
 use super::accept::AcceptQueue;
@@ -78,7 +77,7 @@ pub(crate) struct Core {
 /// What the lock protects.
 #[derive(Debug)]
 struct State {
-    shard: Shard<UdpDriver>,
+    shard: Shard<AnyDriver>,
     registry: Registry,
     operations: VecDeque<Operation>,
 }
@@ -91,7 +90,7 @@ thread_local! {
 impl Core {
     pub(crate) fn new(
         builder: &EndpointBuilder,
-        shard: Shard<UdpDriver>,
+        shard: Shard<AnyDriver>,
         accept: AcceptQueue,
     ) -> io::Result<Self> {
         let socket = shard.driver().as_fd().try_clone_to_owned()?;
@@ -223,6 +222,7 @@ impl Core {
             calls: &self.calls,
             answers: &self.answers,
             local_port: self.local_addr.port(),
+            carriage: shard.driver().carriage(),
         };
         for operation in first.into_iter().chain(operations.drain(..)) {
             ops::execute(operation, &mut shard.view(now), &mut context);
@@ -297,7 +297,7 @@ impl Core {
     fn close_if_due(
         &self,
         now_ns: u64,
-        shard: &mut Shard<UdpDriver>,
+        shard: &mut Shard<AnyDriver>,
         context: &mut Context<'_>,
     ) -> bool {
         if self.phase.load(Ordering::Acquire) != CLOSING {

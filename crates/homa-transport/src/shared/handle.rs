@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use homa_core::{Engine, HostBudget, PeerSettings, PortOptions};
 use homa_io::udp::{UdpConfig, UdpDriver};
-use homa_io::{Body, Shard};
+use homa_io::{AnyDriver, Body, Shard};
 use homa_sys::monotonic_ns;
 
 use super::accept::{AcceptQueue, Acceptor, ServingMode};
@@ -331,13 +331,13 @@ fn open(
     builder: &EndpointBuilder,
     addresses: &[SocketAddr],
     serve: bool,
-) -> Result<(UdpDriver, SocketAddr), BindError> {
+) -> Result<(AnyDriver, SocketAddr), BindError> {
     let bytes = builder.receive_buffer_bytes.map_or(STOCK_RECEIVE_BUFFER_BYTES, |b| b as usize);
     let config = UdpConfig::default().receive_buffer_bytes(bytes).one_peer(!serve);
     let mut failed = BindError::Resolve(io::ErrorKind::NotFound.into());
     for &address in addresses {
         failed = match UdpDriver::bind(address, &config) {
-            Ok(driver) => return Ok((driver, address)),
+            Ok(driver) => return Ok((driver.into(), address)),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => BindError::InUse { address },
             Err(source) => BindError::Socket { address, source },
         };
