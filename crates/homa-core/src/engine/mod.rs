@@ -8,9 +8,11 @@
 //! | `grant`, `memory` | what senders may send to us |
 //! | `transmit`, `pacer` | what leaves next |
 //! | `recover` | what happens when nothing happens: retransmission, liveness, giving up |
+//! | `profile` | which packet format is used towards whom over raw IP |
 //! | `life` | how RPCs begin and end, and the events about them |
 
 mod api;
+mod client_hosts;
 mod control;
 mod grant;
 mod incoming;
@@ -21,6 +23,7 @@ mod memory;
 mod outgoing;
 mod pacer;
 mod peer;
+mod profile;
 mod reason;
 mod receive;
 mod receive_control;
@@ -30,10 +33,11 @@ mod shared_heap;
 mod stats;
 mod transmit;
 
-use crate::addr::{Carriage, Path, PeerKey};
+use crate::addr::{Path, PeerKey};
 use crate::budget::{HostBudget, SlotId};
 use crate::config::{Config, ConfigError, CutoffSource, LINUX_MESSAGE_BYTES_MAX, PeerSettings};
 use crate::cutoffs::{CutoffPlanner, Cutoffs, PlannerConfig};
+use crate::engine::client_hosts::ClientHosts;
 use crate::engine::control::Control;
 use crate::engine::grant::{GrantLimits, Granter};
 use crate::engine::memory::Memory;
@@ -200,7 +204,6 @@ impl Engine {
             rpcs_covered: 0,
             client_ids: Map::with_hasher(SeededState::new(rng.next_u64())),
             server_ids: Map::with_hasher(SeededState::new(rng.next_u64())),
-            client_hosts: ClientHosts::new(rng.next_u64()),
             next_id: rng.next_u64() & !1,
             next_birth: 0,
             finished: Finished::new(
@@ -213,6 +216,7 @@ impl Engine {
             peer_hash: SeededState::new(rng.next_u64()),
             blocked_positions: Positions::default(),
             granter: Granter::new(&config, rng.next_u64()),
+            client_hosts: ClientHosts::new(rng.next_u64()),
             published_incoming: 0,
             memory: Memory::new(config.receive_memory_bytes, largest),
             starved: IndexedHeap::new(),

@@ -154,6 +154,15 @@ impl Peer {
         self.ack_count = 0;
     }
 
+    /// Nothing is on its way to it any more, no question either.
+    pub(crate) fn nothing_in_flight(&mut self) {
+        self.probe = None;
+        self.in_flight = 0;
+        self.in_flight_before_probe = 0;
+        self.cleared_epoch = self.epoch;
+        self.epoch = self.epoch.saturating_add(1);
+    }
+
     /// Remembers an acknowledgement for a later packet. `Some`: the store was full, send this one by
     /// an ACK of its own.
     pub(crate) fn push_ack(&mut self, ack: PendingAck) -> Option<PendingAck> {

@@ -107,7 +107,10 @@ impl Engine {
     /// The server acknowledges what only a client could acknowledge: a Linux host says so of RPCs that it does
     /// not know, when it is asked about a call.
     fn disowned(&mut self, index: u32) {
-        if self.rpcs.get(index).is_some_and(|rpc| rpc.is_client() && rpc.state == State::Outgoing) {
+        let waits = self.rpcs.get(index).is_some_and(|rpc| {
+            rpc.is_client() && rpc.state == State::Outgoing && !self.speaks_own(rpc)
+        });
+        if waits {
             self.never_seen(index, 0);
         }
     }

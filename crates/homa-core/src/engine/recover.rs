@@ -393,11 +393,7 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(index) else {
             return;
         };
-        peer.probe = None;
-        peer.in_flight = 0;
-        peer.in_flight_before_probe = 0;
-        peer.cleared_epoch = peer.epoch;
-        peer.epoch = peer.epoch.saturating_add(1);
+        peer.nothing_in_flight();
         self.serve_blocked(index);
     }
 }

@@ -1,0 +1,117 @@
+//! Which packet format is used towards whom over raw IP: pure Linux format, or our own profile with peers that
+//! announced it (`docs/interoperability.md`).
+//!
+//! The announcement is our window and incarnation in the header of CUTOFFS packets, fields that Linux ignores.
+//! CUTOFFS goes to every peer whose DATA names other cutoffs than ours, which first contact always
+//! does. So the first RPC is in Linux format, and the first CUTOFFS makes its client begin the next ones in
+//! our own profile; that tells the server in turn. Nothing else is ever sent for the sake of discovery.
+
+use core::time::Duration;
+
+use homa_wire::{Body, Header};
+
+use crate::addr::{Carriage, Path};
+use crate::engine::Engine;
+use crate::engine::peer::Peer;
+use crate::engine::receive::is_own;
+use crate::engine::rpc::Rpc;
+use crate::time::Instant;
+
+/// New RPCs are begun in our own profile while the peer was heard speaking it within this time. After that the
+/// address may belong to another machine.
+const OWN_MEMORY: Duration = Duration::from_secs(10);
+
+impl Peer {
+    /// Is it of this implementation, as far as is known? Over UDP every peer is.
+    pub(crate) fn is_own(&self) -> bool {
+        self.path.carriage == Carriage::Udp || self.incarnation != 0
+    }
+
+    /// Has it been said of late that it is of this implementation?
+    fn is_own_of_late(&self, now: Instant) -> bool {
+        self.is_own()
+            && (self.path.carriage == Carriage::Udp || now < self.own_heard + OWN_MEMORY)
+    }
+
+    /// The version of its cutoffs that DATA names. 0, "none", asks it to announce itself again.
+    pub(crate) fn echoed_cutoff_version(&self, now: Instant) -> u16 {
+        if self.is_own() && !self.is_own_of_late(now) { 0 } else { self.cutoff_version }
+    }
+}
+
+impl Engine {
+    /// May an RPC be begun with this peer in our own profile?
+    pub(crate) fn is_own_peer(&self, peer: u32) -> bool {
+        self.peers.get(peer).is_some_and(|peer| peer.is_own_of_late(self.now))
+    }
+
+    /// Are the packets of this RPC in our own profile? It was begun so, and the peer has not turned out to be a
+    /// Linux host since.
+    pub(crate) fn speaks_own(&self, rpc: &Rpc) -> bool {
+        rpc.own && self.peers.get(rpc.peer).is_some_and(Peer::is_own)
+    }
+
+    /// The peer says which life it lives.
+    pub(crate) fn learn_incarnation(&mut self, index: u32, incarnation: u32) {
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        peer.own_heard = self.now;
+        if peer.incarnation == incarnation {
+            return;
+        }
+        if peer.incarnation == 0 {
+            if peer.path.carriage == Carriage::Ip {
+                self.stats.peers_discovered = self.stats.peers_discovered.saturating_add(1);
+            }
+            peer.incarnation = incarnation;
+            return;
+        }
+        let waited_for = peer.waiting > 0;
+        peer.forget_learned(incarnation, &self.config);
+        if waited_for {
+            self.recheck_waiting(index);
+        }
+    }
+
+    /// A packet in Linux format from a peer that we believe to be of this implementation: what it cannot have sent
+    /// shows that a Linux host has taken its place. That is CUTOFFS without an announcement, and anything
+    /// about an RPC begun in our own profile.
+    pub(crate) fn notice_linux(&mut self, index: u32, path: &Path, header: &Header, id: u64) {
+        let believed_own = path.carriage == Carriage::Ip
+            && self.peers.get(index).is_some_and(|peer| peer.incarnation != 0);
+        if !believed_own || is_own(header) {
+            return;
+        }
+        let begun_own = || {
+            self.find_rpc(path, id)
+                .and_then(|index| self.rpcs.get(index))
+                .is_some_and(|rpc| rpc.own)
+        };
+        if matches!(header.body, Body::Cutoffs(_)) || begun_own() {
+            self.revert_to_linux(index);
+        }
+    }
+
+    /// Everything goes on in Linux format, what had begun otherwise as well.
+    fn revert_to_linux(&mut self, index: u32) {
+        self.stats.peers_reverted = self.stats.peers_reverted.saturating_add(1);
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        peer.forget_learned(0, &self.config);
+        peer.nothing_in_flight();
+        // Linux format knows no limit for unscheduled data: nobody waits for room.
+        while let Some(peer) = self.peers.get_mut(index)
+            && let Some(blocked) = peer.blocked.pop(&mut self.blocked_positions)
+        {
+            if let Some(rpc) = self.rpcs.get_mut(blocked) {
+                rpc.blocked_on_peer = false;
+            }
+            self.schedule(blocked);
+        }
+        if self.peers.get(index).is_some_and(|peer| peer.waiting > 0) {
+            self.recheck_waiting(index);
+        }
+    }
+}
