@@ -1,0 +1,70 @@
+//! Why a lab could not do what was asked for.
+
+use std::{io, path::PathBuf};
+
+/// Why a lab could not do what was asked for; each variant says what the user can do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LabError {
+    /// The process may not make network namespaces: run as root or allow user namespaces.
+    #[error(
+        "no permission to make network namespaces ({reason}); run as root, or allow unprivileged user namespaces \
+         (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0)"
+    )]
+    NoPermission {
+        /// What the system said.
+        reason: String,
+    },
+    /// A program the lab needs is not installed: install the package.
+    #[error("`{program}` is not installed or not in PATH; install the package `{package}`")]
+    MissingProgram {
+        /// Name of the program.
+        program: &'static str,
+        /// Name of the package in the usual distributions.
+        package: &'static str,
+    },
+    /// A number or a combination of the specification makes no sense: change it.
+    #[error("{key}: {reason}")]
+    Spec {
+        /// The field of [`crate::LabSpec`].
+        key: &'static str,
+        /// What is wrong with it and which values are allowed.
+        reason: String,
+    },
+    /// There is no such host: hosts count from zero.
+    #[error("there is no host {index}; this lab has {hosts} (0 to {})", hosts.saturating_sub(1))]
+    NoSuchHost {
+        /// What was asked for.
+        index: usize,
+        /// Number of hosts of the lab.
+        hosts: usize,
+    },
+    /// The kernel refused to build a part of the lab, most often because a module is missing.
+    #[error("{action}: {reason}")]
+    Setup {
+        /// What was attempted.
+        action: String,
+        /// What the system or the program said.
+        reason: String,
+    },
+    /// A file or descriptor of the system failed.
+    #[error("{action} {}: {source}", path.display())]
+    File {
+        /// What was attempted.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A program could not be started or waited for.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl LabError {
+    /// A failed step of the setup.
+    pub(crate) fn setup(action: impl Into<String>, reason: impl ToString) -> Self {
+        LabError::Setup { action: action.into(), reason: reason.to_string() }
+    }
+}

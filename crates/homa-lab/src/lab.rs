@@ -1,0 +1,191 @@
+//! A lab that is up: hosts, a switch, programs inside, counters.
+
+use std::{ffi::OsStr, io, time::Instant};
+
+use crate::{
+    Backend, HostCommand, LabError, LabHost, LabSpec, PortCounters, QueueTrace, acquire_privileges,
+    host::{INTERFACE, ipv4_of, ipv6_of, mac_of, mac_text},
+    kernel,
+    kernel::port_name,
+    namespace::{HostSpace, NetNs, Sandbox},
+    plumbing::batch,
+};
+
+/// A lab that is up. Dropping it takes it down: programs inside are killed, nothing remains.
+#[derive(Debug)]
+pub struct Lab {
+    spec: LabSpec,
+    backend: Backend,
+    hosts: Vec<LabHost>,
+    since: Instant,
+    spaces: Vec<HostSpace>,
+    fabric: NetNs,
+    // Dropped last: when its processes are gone, the descriptors above were the last references.
+    sandbox: Sandbox,
+}
+
+impl Lab {
+    /// Builds a lab.
+    ///
+    /// # Errors
+    /// [`LabError::Spec`] before anything is built; [`LabError::NoPermission`], [`LabError::MissingProgram`]
+    /// and [`LabError::Setup`] name what the machine lacks. What was built by then is gone again.
+    pub fn up(spec: &LabSpec) -> Result<Self, LabError> {
+        spec.validate()?;
+        acquire_privileges()?;
+        let sandbox = Sandbox::new()?;
+        let fabric = NetNs::new()?;
+        let spaces =
+            (0..spec.hosts).map(|_| HostSpace::new(&sandbox)).collect::<Result<Vec<_>, _>>()?;
+        let hosts =
+            spaces.iter().enumerate().map(|(index, space)| describe(index, space)).collect();
+        connect(&fabric, &spaces, spec)?;
+        for (index, space) in spaces.iter().enumerate() {
+            configure_host(&space.net, index, spec)?;
+        }
+        kernel::build(&fabric, spec)?;
+        let backend = Backend::Kernel;
+        Ok(Self {
+            spec: spec.clone(),
+            backend,
+            hosts,
+            since: Instant::now(),
+            spaces,
+            fabric,
+            sandbox,
+        })
+    }
+
+    /// What was asked for.
+    pub fn spec(&self) -> &LabSpec {
+        &self.spec
+    }
+
+    /// What emulates the switch: never [`Backend::Auto`].
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// The hosts, in the order of their index.
+    pub fn hosts(&self) -> &[LabHost] {
+        &self.hosts
+    }
+
+    /// Nanoseconds since the lab came up: the time base of all its records.
+    pub fn uptime_ns(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Prepares to start a program inside a host.
+    ///
+    /// # Errors
+    /// [`LabError::NoSuchHost`].
+    pub fn command(
+        &self,
+        host: usize,
+        program: impl AsRef<OsStr>,
+    ) -> Result<HostCommand<'_>, LabError> {
+        Ok(HostCommand::new(&self.sandbox, self.space(host)?, program.as_ref()))
+    }
+
+    /// What every port has carried since the lab came up, by level.
+    ///
+    /// # Errors
+    /// [`LabError::Setup`] if `tc` cannot tell.
+    pub fn counters(&self) -> Result<Vec<PortCounters>, LabError> {
+        kernel::counters(&self.fabric, self.hosts.len())
+    }
+
+    /// Queue lengths over time. The kernel's switch records none.
+    pub fn queue_trace(&self) -> QueueTrace {
+        QueueTrace::default()
+    }
+
+    /// Does something in a thread that uses the network of a host: sockets opened there belong to the host
+    /// for good, wherever they are used afterwards.
+    ///
+    /// # Errors
+    /// [`LabError::NoSuchHost`], and those of `work`.
+    pub fn within<T: Send>(
+        &self,
+        host: usize,
+        work: impl FnOnce() -> io::Result<T> + Send,
+    ) -> Result<T, LabError> {
+        Ok(self.space(host)?.net.run(work)?)
+    }
+
+    /// The process that all programs inside the lab end with, as this process sees it.
+    pub fn first_process(&self) -> u32 {
+        self.sandbox.first_process()
+    }
+
+    fn space(&self, host: usize) -> Result<&HostSpace, LabError> {
+        self.spaces.get(host).ok_or(LabError::NoSuchHost { index: host, hosts: self.spaces.len() })
+    }
+}
+
+fn describe(index: usize, space: &HostSpace) -> LabHost {
+    LabHost {
+        name: format!("h{index}"),
+        index,
+        ipv4: ipv4_of(index),
+        ipv6: ipv6_of(index),
+        mac: mac_text(mac_of(index)),
+        netns: space.net.path(),
+    }
+}
+
+/// One link per host: `eth0` inside, `pN` at the switch.
+fn connect(fabric: &NetNs, spaces: &[HostSpace], spec: &LabSpec) -> Result<(), LabError> {
+    let mtu = spec.mtu;
+    // A port takes part in no protocol of its own: no IPv6 address, no multicast of its own.
+    fabric.sysctl("ipv6/conf/default/disable_ipv6", "1")?;
+    let mut lines = Vec::new();
+    for (index, space) in spaces.iter().enumerate() {
+        let port = port_name(index);
+        let mac = mac_text(mac_of(index));
+        let netns = space.net.path();
+        lines.push(format!(
+            "link add {port} mtu {mtu} type veth peer name {INTERFACE} mtu {mtu} address {mac} netns {}",
+            netns.display()
+        ));
+        lines.push(format!("link set {port} txqueuelen 1000 up"));
+    }
+    batch(fabric, "ip", &lines)
+}
+
+/// Addresses, known neighbours, and the interface's own rate and queue.
+fn configure_host(net: &NetNs, index: usize, spec: &LabSpec) -> Result<(), LabError> {
+    for (key, value) in [
+        ("ipv6/conf/eth0/accept_dad", "0"),
+        ("ipv6/conf/eth0/addr_gen_mode", "1"),
+        ("ipv6/conf/eth0/router_solicitations", "0"),
+    ] {
+        net.sysctl(key, value)?;
+    }
+    let mut lines = vec![
+        "link set lo up".to_owned(),
+        // No packet larger than the MTU enters the queue: TCP builds none, the shaper cuts those of UDP.
+        format!("link set {INTERFACE} gso_max_segs 1 txqueuelen 1000 up"),
+        format!("addr add {}/16 dev {INTERFACE}", ipv4_of(index)),
+        format!("addr add {}/64 dev {INTERFACE} nodad", ipv6_of(index)),
+    ];
+    for peer in (0..spec.hosts as usize).filter(|peer| *peer != index) {
+        let mac = mac_text(mac_of(peer));
+        for address in [ipv4_of(peer).to_string(), ipv6_of(peer).to_string()] {
+            lines.push(format!("neigh add {address} lladdr {mac} dev {INTERFACE} nud permanent"));
+        }
+    }
+    batch(net, "ip", &lines)?;
+    batch(net, "tc", &[uplink(spec)])
+}
+
+/// The host's own interface sends at the rate of the link. TBF cuts what is longer than its burst into
+/// packets on entry.
+fn uplink(spec: &LabSpec) -> String {
+    let burst = u64::from(2 * spec.frame_bytes()).max(spec.port_bytes_per_s() / 10_000);
+    format!(
+        "qdisc add dev {INTERFACE} root tbf rate {}mbit burst {burst} limit {}",
+        spec.port_mbps, spec.uplink_buffer_bytes
+    )
+}

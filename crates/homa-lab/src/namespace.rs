@@ -1,0 +1,195 @@
+//! Namespaces without names: descriptors of this process keep them alive.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufRead, BufReader},
+    os::fd::AsRawFd,
+    path::PathBuf,
+    process::{self, Child, ChildStdin, Command, Stdio},
+    thread,
+};
+
+use nix::{
+    fcntl::{OFlag, openat},
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, setns, unshare},
+    sys::stat::Mode,
+};
+
+use crate::LabError;
+
+/// A network namespace.
+#[derive(Debug)]
+pub(crate) struct NetNs(File);
+
+impl NetNs {
+    /// Makes a new, empty one.
+    pub(crate) fn new() -> Result<Self, LabError> {
+        in_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            File::open("/proc/thread-self/ns/net")
+        })
+        .map(Self)
+        .map_err(|error| LabError::setup("make a network namespace", error))
+    }
+
+    /// Does something in this namespace.
+    ///
+    /// # Errors
+    /// Those of `work`, and of entering.
+    pub(crate) fn run<T: Send>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send,
+    ) -> io::Result<T> {
+        in_thread(|| {
+            setns(&self.0, CloneFlags::CLONE_NEWNET)?;
+            work()
+        })
+    }
+
+    /// A path that names the namespace while this process lives.
+    pub(crate) fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/fd/{}", process::id(), self.0.as_raw_fd()))
+    }
+
+    /// Writes a setting of this namespace below `/proc/sys/net`; one that this kernel lacks is skipped.
+    pub(crate) fn sysctl(&self, key: &str, value: &str) -> Result<(), LabError> {
+        let path = PathBuf::from("/proc/sys/net").join(key);
+        match self.run(|| fs::write(&path, value)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(LabError::File { action: "write", path, source: error })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The processes of all programs of a lab. All of them end when this value is dropped or our process ends,
+/// however it does.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    pid: File,
+    mount: File,
+    first: Child,
+    /// The first process of the process namespace lives until this pipe closes; only we hold it.
+    lifeline: Option<ChildStdin>,
+}
+
+/// The first process: shows the sandbox in its `/proc` where that is allowed, then waits for the end.
+const FIRST: &str = "mount -t proc proc /proc 2>/dev/null; echo ready; exec cat >/dev/null";
+
+impl Sandbox {
+    /// Starts an empty one.
+    pub(crate) fn new() -> Result<Self, LabError> {
+        Self::start().map_err(|error| LabError::setup("make a process namespace", error))
+    }
+
+    fn start() -> io::Result<Self> {
+        let (mount, mut first) = in_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID)?;
+            keep_mounts_private()?;
+            let mount = File::open("/proc/thread-self/ns/mnt")?;
+            let first = Command::new("/bin/sh")
+                .args(["-c", FIRST])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()?;
+            Ok((mount, first))
+        })?;
+        let lifeline = first.stdin.take();
+        // From here on dropping the value ends what was started.
+        let pid = File::open(format!("/proc/{}/ns/pid", first.id()))?;
+        let ready = first.stdout.take();
+        let sandbox = Self { pid, mount, first, lifeline };
+        let mut line = String::new();
+        if let Some(ready) = ready {
+            BufReader::new(ready).read_line(&mut line)?;
+        }
+        match line.trim_end() {
+            "ready" => Ok(sandbox),
+            _ => Err(io::Error::other("its first process ended at once")),
+        }
+    }
+
+    /// The process that all others of the sandbox end with, seen from outside.
+    pub(crate) fn first_process(&self) -> u32 {
+        self.first.id()
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        drop(self.lifeline.take());
+        // Killing as well: the first process may be stopped. Both fail only if it has ended already.
+        let _ = self.first.kill();
+        let _ = self.first.wait();
+    }
+}
+
+/// What a program in a host sees: the host's network, the sandbox's processes, and a `/sys` that fits.
+#[derive(Debug)]
+pub(crate) struct HostSpace {
+    /// The host's network.
+    pub net: NetNs,
+    mount: File,
+}
+
+impl HostSpace {
+    /// Makes the space of one host.
+    pub(crate) fn new(sandbox: &Sandbox) -> Result<Self, LabError> {
+        let net = NetNs::new()?;
+        let mount = in_thread(|| {
+            // Opened before the view of `/proc` changes.
+            let own = File::open("/proc/thread-self/ns")?;
+            unshare(CloneFlags::CLONE_FS)?;
+            setns(&net.0, CloneFlags::CLONE_NEWNET)?;
+            setns(&sandbox.mount, CloneFlags::CLONE_NEWNS)?;
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            show_own_devices();
+            let opened = openat(&own, "mnt", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+            Ok(File::from(opened))
+        })
+        .map_err(|error| LabError::setup("make the mounts of a host", error))?;
+        Ok(Self { net, mount })
+    }
+
+    /// Does something in a thread whose children live in this host.
+    pub(crate) fn run<T: Send>(
+        &self,
+        sandbox: &Sandbox,
+        work: impl FnOnce() -> io::Result<T> + Send,
+    ) -> io::Result<T> {
+        let directory = std::env::current_dir();
+        in_thread(|| {
+            unshare(CloneFlags::CLONE_FS)?;
+            setns(&self.net.0, CloneFlags::CLONE_NEWNET)?;
+            setns(&sandbox.pid, CloneFlags::CLONE_NEWPID)?;
+            setns(&self.mount, CloneFlags::CLONE_NEWNS)?;
+            // Entering other mounts moves a thread to the root directory.
+            if let Ok(directory) = directory {
+                std::env::set_current_dir(directory)?;
+            }
+            work()
+        })
+    }
+}
+
+/// Without this, mounts of the lab would appear in the rest of the system.
+fn keep_mounts_private() -> io::Result<()> {
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(Into::into)
+}
+
+/// `/sys/class/net` shows the devices of the namespace that mounted it. Where mounting is not allowed, programs
+/// see those of the machine there; everything else works.
+fn show_own_devices() {
+    let _ = mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), None::<&str>);
+}
+
+/// Does something in a thread of its own, whose namespaces end with it.
+fn in_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, work)?.join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}

@@ -1,0 +1,127 @@
+//! What a lab is to be like.
+
+use serde::{Deserialize, Serialize};
+
+use crate::LabError;
+
+/// The most hosts a lab can have.
+pub const HOSTS_MAX: u32 = 250;
+
+/// What emulates the switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Backend {
+    /// Whatever serves the specification on this machine; [`crate::Lab::backend`] tells which one it became.
+    #[default]
+    Auto,
+    /// A bridge of the kernel with HTB on every port: rates and priorities, byte-limited FIFOs.
+    Kernel,
+    /// The switch of this crate: exact buffers, ECN, delay, faults, queue lengths over time.
+    Switch,
+}
+
+/// What a lab is to be like. Rates and lengths count Ethernet frames without preamble and check sequence:
+/// IP packet + 14 bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LabSpec {
+    /// Name in `homa lab status`; letters, digits, `-` and `_`.
+    pub name: String,
+    /// Number of hosts, 2 to [`HOSTS_MAX`].
+    pub hosts: u32,
+    /// Rate of every link in both directions, Mbit/s.
+    pub port_mbps: u32,
+    /// What emulates the switch.
+    pub backend: Backend,
+    /// The longest IP packet of the links, in bytes.
+    pub mtu: u32,
+    /// What a port may hold, in bytes of frames; the kernel's ports apply it to each level on its own.
+    pub buffer_bytes: u64,
+    /// What a host's own interface may hold before it drops, in bytes of frames.
+    pub uplink_buffer_bytes: u64,
+}
+
+impl Default for LabSpec {
+    fn default() -> Self {
+        Self {
+            name: "lab".to_owned(),
+            hosts: 6,
+            port_mbps: 100,
+            backend: Backend::Auto,
+            mtu: 1500,
+            buffer_bytes: 500_000,
+            uplink_buffer_bytes: 1_500_000,
+        }
+    }
+}
+
+impl LabSpec {
+    /// Checks every number on its own and those that must fit together.
+    ///
+    /// # Errors
+    /// [`LabError::Spec`] names the first field that makes no sense.
+    pub fn validate(&self) -> Result<(), LabError> {
+        let named = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        check(
+            !self.name.is_empty() && self.name.len() <= 40 && self.name.chars().all(named),
+            "name",
+            "1 to 40 letters, digits, `-` or `_`",
+        )?;
+        check((2..=HOSTS_MAX).contains(&self.hosts), "hosts", "2 to 250")?;
+        check((1..=100_000).contains(&self.port_mbps), "port_mbps", "1 to 100,000 Mbit/s")?;
+        check((1280..=9000).contains(&self.mtu), "mtu", "1,280 to 9,000 bytes")?;
+        let frame = u64::from(self.frame_bytes());
+        for (key, bytes) in
+            [("buffer_bytes", self.buffer_bytes), ("uplink_buffer_bytes", self.uplink_buffer_bytes)]
+        {
+            check(
+                (2 * frame..=1_000_000_000).contains(&bytes),
+                key,
+                "at least two frames, at most 1,000,000,000 bytes",
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The longest Ethernet frame, in bytes.
+    pub fn frame_bytes(&self) -> u32 {
+        self.mtu + 14
+    }
+
+    /// Rate of a link in bytes per second.
+    pub fn port_bytes_per_s(&self) -> u64 {
+        u64::from(self.port_mbps) * 125_000
+    }
+}
+
+pub(crate) fn check(fine: bool, key: &'static str, allowed: &str) -> Result<(), LabError> {
+    match fine {
+        true => Ok(()),
+        false => Err(LabError::Spec { key, reason: format!("must be {allowed}") }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_make_no_sense_are_refused_by_name() {
+        assert!(LabSpec::default().validate().is_ok());
+        type Spoil = fn(&mut LabSpec);
+        let cases: [(&str, Spoil); 6] = [
+            ("name", |s| s.name = "a b".into()),
+            ("hosts", |s| s.hosts = 1),
+            ("port_mbps", |s| s.port_mbps = 0),
+            ("mtu", |s| s.mtu = 100),
+            ("buffer_bytes", |s| s.buffer_bytes = 1500),
+            ("uplink_buffer_bytes", |s| s.uplink_buffer_bytes = 0),
+        ];
+        for (expected, spoil) in cases {
+            let mut spec = LabSpec::default();
+            spoil(&mut spec);
+            assert!(matches!(spec.validate(), Err(LabError::Spec { key, .. }) if key == expected));
+        }
+    }
+}
