@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::histogram::{Bin, LargeMessages, LengthHistogram};
+use crate::histogram::{LargeMessages, LengthBin, LengthHistogram};
 use crate::structures::OutOfMemory;
 use crate::time::Instant;
 
@@ -168,6 +168,11 @@ impl CutoffPlanner {
         self.histogram.record(length);
     }
 
+    /// All that was recorded.
+    pub(crate) const fn histogram(&self) -> &LengthHistogram {
+        &self.histogram
+    }
+
     /// When [`Self::maybe_update`] will look next; earlier calls do nothing.
     #[cfg(test)]
     pub(crate) const fn next_update(&self) -> Instant {
@@ -220,7 +225,7 @@ struct Sample<'a> {
 }
 
 impl Sample<'_> {
-    fn bins(&self) -> impl Iterator<Item = Bin> + Clone {
+    fn bins(&self) -> impl Iterator<Item = LengthBin> + Clone {
         self.planner.histogram.bins_since(&self.planner.baseline)
     }
 
@@ -311,13 +316,13 @@ impl Sample<'_> {
 }
 
 /// Estimated number of messages: their bytes over the middle of the bin.
-fn messages_in(bin: Bin) -> u64 {
+fn messages_in(bin: LengthBin) -> u64 {
     let edges = u64::from(bin.lower_bytes).saturating_add(u64::from(bin.upper_bytes));
     bin.bytes.saturating_mul(2).checked_div(edges).unwrap_or(0)
 }
 
 /// Estimated bytes that are sent without waiting for a grant.
-fn unscheduled_in(bin: Bin, unscheduled_bytes: u32) -> u64 {
+fn unscheduled_in(bin: LengthBin, unscheduled_bytes: u32) -> u64 {
     if bin.upper_bytes <= unscheduled_bytes {
         bin.bytes
     } else {

@@ -14,20 +14,24 @@ const COARSE_STEP_BYTES: u32 = 1024;
 const COARSE_BYTES_MAX: u32 = 131_072;
 const BINS: usize = FINE_BINS + COARSE_BINS;
 
-/// One bin: messages longer than `lower_bytes` and at most `upper_bytes` long.
+/// A range of message lengths: messages longer than `lower_bytes` and at most `upper_bytes` long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bin {
-    pub(crate) lower_bytes: u32,
-    pub(crate) upper_bytes: u32,
+pub struct LengthBin {
+    /// The longest length below the range, in bytes.
+    pub lower_bytes: u32,
+    /// The longest length in it, in bytes.
+    pub upper_bytes: u32,
     /// Bytes in such messages.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
 }
 
-/// Messages beyond the last bin.
+/// Messages longer than the last [`LengthBin`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct LargeMessages {
-    pub(crate) count: u64,
-    pub(crate) bytes: u64,
+pub struct LargeMessages {
+    /// How many.
+    pub count: u64,
+    /// Bytes in them.
+    pub bytes: u64,
 }
 
 /// Free-running byte counts per message length, with the bins of the Linux implementation
@@ -63,13 +67,11 @@ impl LengthHistogram {
     }
 
     /// The bins from short to long.
-    #[cfg(test)]
-    pub(crate) fn bins(&self) -> impl Iterator<Item = Bin> + Clone {
+    pub(crate) fn bins(&self) -> impl Iterator<Item = LengthBin> + Clone {
         self.bins.iter().enumerate().map(|(index, bytes)| bin(index, *bytes))
     }
 
     /// The messages beyond the last bin.
-    #[cfg(test)]
     pub(crate) const fn large(&self) -> LargeMessages {
         self.large
     }
@@ -78,7 +80,7 @@ impl LengthHistogram {
     pub(crate) fn bins_since<'a>(
         &'a self,
         earlier: &'a Self,
-    ) -> impl Iterator<Item = Bin> + Clone + 'a {
+    ) -> impl Iterator<Item = LengthBin> + Clone + 'a {
         let pairs = self.bins.iter().zip(&earlier.bins).enumerate();
         pairs.map(|(index, (now, then))| bin(index, now.saturating_sub(*then)))
     }
@@ -112,14 +114,14 @@ fn bin_of(length: u32) -> Option<usize> {
 }
 
 /// The bin at `index`, which is below [`BINS`] and so within 32 bits.
-const fn bin(index: usize, bytes: u64) -> Bin {
+const fn bin(index: usize, bytes: u64) -> LengthBin {
     let (base, step, steps) = if index < FINE_BINS {
         (0, FINE_STEP_BYTES, index as u32)
     } else {
         (FINE_BYTES_MAX, COARSE_STEP_BYTES, (index - FINE_BINS) as u32)
     };
     let lower_bytes = base + step * steps;
-    Bin { lower_bytes, upper_bytes: lower_bytes + step, bytes }
+    LengthBin { lower_bytes, upper_bytes: lower_bytes + step, bytes }
 }
 
 #[cfg(test)]
@@ -129,7 +131,7 @@ mod tests {
 
     use super::*;
 
-    fn filled(histogram: &LengthHistogram) -> Vec<Bin> {
+    fn filled(histogram: &LengthHistogram) -> Vec<LengthBin> {
         histogram.bins().filter(|bin| bin.bytes > 0).collect()
     }
 
@@ -179,8 +181,9 @@ mod tests {
         earlier.copy_from(&histogram);
         histogram.record(70);
         histogram.record(300_000);
-        let since: Vec<Bin> = histogram.bins_since(&earlier).filter(|bin| bin.bytes > 0).collect();
-        assert_eq!(since, [Bin { lower_bytes: 64, upper_bytes: 128, bytes: 70 }]);
+        let since: Vec<LengthBin> =
+            histogram.bins_since(&earlier).filter(|bin| bin.bytes > 0).collect();
+        assert_eq!(since, [LengthBin { lower_bytes: 64, upper_bytes: 128, bytes: 70 }]);
         assert_eq!(histogram.large_since(&earlier), LargeMessages { count: 1, bytes: 300_000 });
     }
 

@@ -48,9 +48,12 @@ pub use config::{
     PRIORITIES_MAX, PeerSettings,
 };
 pub use cutoffs::Cutoffs;
-pub use engine::{Engine, PortError, PortOptions, RequestOptions, RpcError, SendError, Stats};
+pub use engine::{
+    Engine, PortError, PortOptions, RequestOptions, RpcError, RpcInfo, SendError, Stats,
+};
 pub use event::{
     DropReason, Event, FailReason, IcmpKind, PeerAddr, Placement, Received, RpcKey,
     SEGMENT_HEADER_MAX, Segment, Transmit, TransmitError, Urgency, WakeReason,
 };
+pub use histogram::{LargeMessages, LengthBin};
 pub use time::Instant;

@@ -165,7 +165,7 @@ fn a_piece_is_free_when_its_last_byte_was_taken() {
     data.incoming = 150_000;
     let _ = solo.header(from, &header, 60_000);
     for start in [60_000, 120_000] {
-        let mut next = header.clone();
+        let mut next = header;
         next.common.sequence = start;
         let Body::Data(data) = &mut next.body else { unreachable!() };
         data.seg_offset = start;

@@ -219,7 +219,7 @@ fn a_thousand_long_calls_survive_the_loss_of_every_tenth_packet() {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     net.lose = Box::new(move |_, _| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (state >> 33) % 10 == 0
+        (state >> 33).is_multiple_of(10)
     });
     let rpcs: Vec<_> = (0..1000).map(|_| net.call(0, 1, 100_000)).collect();
     net.run(60_000);

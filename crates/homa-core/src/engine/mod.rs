@@ -16,6 +16,7 @@ mod client_hosts;
 mod control;
 mod grant;
 mod incoming;
+mod info;
 #[cfg(test)]
 mod invariants;
 mod life;
@@ -53,6 +54,7 @@ use crate::time::Instant;
 use alloc::collections::VecDeque;
 
 pub use api::{RequestOptions, RpcError, SendError};
+pub use info::RpcInfo;
 pub use stats::Stats;
 
 /// Ports one engine can open.

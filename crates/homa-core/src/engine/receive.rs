@@ -56,7 +56,11 @@ impl Engine {
             self.notice_linux(peer, &path, &header, id);
         }
         match &header.body {
-            Body::Data(data) => self.data(&path, peer, &header, data, transport_len, serves),
+            Body::Data(data) => {
+                let received = self.data(&path, peer, &header, data, transport_len, serves);
+                self.count_retransmission(data, &received);
+                received
+            }
             _ => self.control(&path, peer, &header, id),
         }
     }
@@ -181,6 +185,17 @@ impl Engine {
             _ => return Err(DropReason::Duplicate),
         }
         self.accept_data(index, header, data, transport_len)
+    }
+
+    /// Did a packet that was sent again bring something new?
+    fn count_retransmission(&mut self, data: &Data, received: &Result<Received, DropReason>) {
+        let counter = match received {
+            _ if data.retransmit == 0 => return,
+            Ok(Received::Place(_)) => &mut self.stats.retransmissions_used,
+            Err(DropReason::Duplicate) => &mut self.stats.retransmissions_unneeded,
+            _ => return,
+        };
+        *counter = counter.saturating_add(1);
     }
 
     /// DATA for a client RPC that is over or never was.

@@ -18,6 +18,10 @@ pub struct Stats {
     pub bytes_sent: u64,
     /// Payload bytes sent again.
     pub bytes_retransmitted: u64,
+    /// Packets that their senders sent again and that brought something new.
+    pub retransmissions_used: u64,
+    /// Packets that their senders sent again although everything in them had come before.
+    pub retransmissions_unneeded: u64,
     /// Requests begun here.
     pub requests_sent: u64,
     /// Requests that began to arrive.
