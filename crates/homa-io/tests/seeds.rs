@@ -58,8 +58,10 @@ struct Trial {
     forgets: bool,
     /// Hosts have little memory for incoming messages.
     scarce: bool,
-    /// Packets have the format of Linux.
+    /// Packets travel over raw IP, the first to each peer at least in the format of Linux.
     linux: bool,
+    /// Hosts speak pure Linux format after a restart, and one restarts.
+    returns_as_linux: bool,
     younger_copies: bool,
     coverage: Coverage,
 }
@@ -92,6 +94,7 @@ impl Trial {
             forgets: false,
             scarce: false,
             linux: false,
+            returns_as_linux: false,
             younger_copies: false,
             coverage: Coverage::default(),
         };
@@ -105,10 +108,13 @@ impl Trial {
     }
 
     fn add_hosts(&mut self, dice: &mut Dice, hosts: usize) {
-        let carriage = if percent(dice, 10) { Carriage::Ip } else { Carriage::Udp };
+        let carriage = if percent(dice, 20) { Carriage::Ip } else { Carriage::Udp };
         let scarce = percent(dice, 15);
         self.scarce = scarce;
         self.linux = carriage == Carriage::Ip;
+        // Among the hosts on raw IP: nobody, everybody, or some speak more than Linux format.
+        let kind = if self.linux { dice.below(4) } else { 0 };
+        self.returns_as_linux = self.linux && percent(dice, 40);
         let line = percent(dice, 50).then(|| pick(dice, &[1_000, 10_000, 25_000, 100_000]));
         let rx_buffer_bytes = pick(dice, &[106_496, 212_992, 212_992, 4 << 20, 4 << 20]);
         let buffer_bytes = log_between(dice, 100_000, 4_000_000);
@@ -118,6 +124,12 @@ impl Trial {
         for number in 1..=hosts {
             let mut plan = HostPlan::new(number as u8);
             plan.carriage = carriage;
+            plan.returns_as_linux = self.returns_as_linux;
+            plan.config.discover_peers = match kind {
+                0 => !self.linux,
+                1 | 2 => true,
+                _ => percent(dice, 50),
+            };
             plan.config.max_message_bytes =
                 if carriage == Carriage::Ip { 1_000_000 } else { 10_000_000 };
             plan.config.link_mbps = line.filter(|_| paced);
@@ -175,7 +187,10 @@ impl Trial {
         };
         let scarce = u64::from(max_bytes) < 500_000;
         let longest = if scarce { longest.max(200_000) } else { longest }.min(u64::from(max_bytes));
-        let span_ns = if percent(dice, 40) { 0 } else { log_between(dice, 10 * US, 20 * MS) };
+        let mut span_ns = if percent(dice, 40) { 0 } else { log_between(dice, 10 * US, 20 * MS) };
+        if self.returns_as_linux {
+            span_ns += between(dice, 10, 60) * MS;
+        }
         for _ in 0..count {
             let client = dice.below(hosts as u64) as usize;
             let server = (client + 1 + dice.below(hosts as u64 - 1) as usize) % hosts;
@@ -222,9 +237,10 @@ impl Trial {
         if percent(dice, 25) {
             self.plan_partition(dice, hosts, span_ns);
         }
-        if percent(dice, 12) {
+        if percent(dice, 12) || self.returns_as_linux {
             let (host, at_ns) = (dice.below(hosts as u64) as usize, soon(dice));
-            self.world.restart(host, at_ns, log_between(dice, 10 * US, 300 * MS));
+            let down_max_ns = if self.returns_as_linux { 10 * MS } else { 300 * MS };
+            self.world.restart(host, at_ns, log_between(dice, 10 * US, down_max_ns));
             self.world.icmp_ppm = pick(dice, &[0, 0, 100_000, 1_000_000]);
             self.gentle = false;
         }
@@ -346,7 +362,7 @@ impl Trial {
     }
 
     fn note_coverage(&mut self) {
-        let counters: [(&'static str, Counter); 17] = [
+        let counters: [(&'static str, Counter); 19] = [
             ("gap RESENDs", |stats| stats.resends_gap_sent),
             ("tail RESENDs", |stats| stats.resends_tail_sent),
             ("lost GRANTs recovered", |stats| stats.grants_recovered),
@@ -364,6 +380,8 @@ impl Trial {
             ("requests for an earlier life", |stats| stats.stale_incarnations),
             ("packets of a wrong peer", |stats| stats.dropped_wrong_peer),
             ("ICMP errors", |stats| stats.icmp_errors),
+            ("peers over raw IP discovered", |stats| stats.peers_discovered),
+            ("discovered peers that turned into Linux hosts", |stats| stats.peers_reverted),
         ];
         for (what, counter) in counters {
             self.coverage.add(what, self.world.total(counter));

@@ -74,14 +74,7 @@ impl Engine {
     }
 
     /// Tells the sender of a packet that its RPC is not known here, at a limited rate.
-    pub(crate) fn push_unknown(
-        &mut self,
-        path: Path,
-        id: u64,
-        own: bool,
-        reason: u8,
-        value: u32,
-    ) {
+    pub(crate) fn push_unknown(&mut self, path: Path, id: u64, own: bool, reason: u8, value: u32) {
         if self.take_reply_token() {
             self.push_control(path, id, own, Body::RpcUnknown, reason, value);
         }

@@ -29,8 +29,7 @@ impl Peer {
 
     /// Has it been said of late that it is of this implementation?
     fn is_own_of_late(&self, now: Instant) -> bool {
-        self.is_own()
-            && (self.path.carriage == Carriage::Udp || now < self.own_heard + OWN_MEMORY)
+        self.is_own() && (self.path.carriage == Carriage::Udp || now < self.own_heard + OWN_MEMORY)
     }
 
     /// The version of its cutoffs that DATA names. 0, "none", asks it to announce itself again.

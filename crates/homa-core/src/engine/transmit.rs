@@ -245,8 +245,7 @@ impl Engine {
         };
         let rx = &rpc.rx;
         let priority = self.top_priority();
-        let extension =
-            self.speaks_own(rpc).then(|| self.extension(&rpc.path, reason::NONE, 0));
+        let extension = self.speaks_own(rpc).then(|| self.extension(&rpc.path, reason::NONE, 0));
         let mut ask = |start: u32, length: u32| {
             let body = Body::Resend(Resend { offset: start, length, priority });
             let header = self.control_header(&rpc.path, rpc.id, body, extension);

@@ -31,6 +31,8 @@ pub struct HostPlan {
     pub address: SocketAddr,
     /// How its packets travel.
     pub carriage: Carriage,
+    /// After its first restart it speaks pure Linux format only, like another machine at its address.
+    pub returns_as_linux: bool,
     /// Whether it accepts requests.
     pub serves: bool,
     /// Whether it reads requests as they arrive.
@@ -56,6 +58,7 @@ impl HostPlan {
             config: Config::default(),
             address: SocketAddr::from(([10, 0, 0, number], 4000)),
             carriage: Carriage::Udp,
+            returns_as_linux: false,
             serves: true,
             stream_requests: false,
             read_delay_ns: 0,
@@ -450,7 +453,9 @@ impl World {
         let seed = self.dice.roll();
         let entry = &mut self.hosts[host];
         let plan = &entry.plan;
-        let mut engine = Engine::new(plan.config.clone(), HostBudget::local(), seed)
+        let mut config = plan.config.clone();
+        config.discover_peers &= !plan.returns_as_linux || entry.past.is_empty();
+        let mut engine = Engine::new(config, HostBudget::local(), seed)
             .expect("a host's configuration is valid");
         let options = if plan.serves { PortOptions::SERVE } else { PortOptions::CLIENT };
         let options = match plan.stream_requests {

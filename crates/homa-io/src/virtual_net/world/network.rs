@@ -23,12 +23,14 @@ impl World {
         }
     }
 
-    /// The host behind an address. Over IP protocol 146 a host owns all ports of its address.
+    /// The host behind an address. Over IP protocol 146 all ports that no other host at this address has belong
+    /// to the first.
     fn host_at(&self, to: SocketAddr) -> Option<usize> {
-        self.hosts.iter().position(|host| match host.plan.carriage {
-            Carriage::Ip => host.plan.address.ip() == to.ip(),
-            _ => host.plan.address == to,
-        })
+        let exact = self.hosts.iter().position(|host| host.plan.address == to);
+        let same_ip = |host: &super::Host| {
+            host.plan.carriage == Carriage::Ip && host.plan.address.ip() == to.ip()
+        };
+        exact.or_else(|| self.hosts.iter().position(same_ip))
     }
 
     /// A packet leaves a host.
