@@ -228,6 +228,7 @@ fn a_reply_along_the_path_of_a_packet_leaves_from_the_address_that_was_asked() {
     }
 }
 
+// Scenario: R34
 #[test]
 fn a_batch_is_bounded_and_the_last_look_says_drained() {
     let mut from = bind("127.0.0.1:0");

@@ -124,6 +124,7 @@ mod tests {
         assert_eq!(inbox.add(3, 10), Added::Attend);
     }
 
+    // Scenario: P24
     #[test]
     fn whoever_comes_to_an_empty_inbox_may_act_alone() {
         let inbox = Inbox::new();

@@ -294,6 +294,7 @@ fn a_waiter_promoted_while_it_becomes_ready_passes_the_seat_on() {
     });
 }
 
+// Scenario: P24
 #[test]
 fn an_operation_is_never_stuck_in_the_inbox() {
     explore(|| {
