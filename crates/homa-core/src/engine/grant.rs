@@ -12,7 +12,7 @@ use core::net::IpAddr;
 use crate::config::Config;
 use crate::engine::incoming::{GrantState, PIECE_BYTES};
 use crate::engine::memory::Memory;
-use crate::engine::rpc::{Rpc, RpcTable};
+use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::engine::shared_heap::{Positions, SharedHeap};
 use crate::event::RpcKey;
 use crate::structures::OutOfMemory;
@@ -176,7 +176,8 @@ impl Granter {
         let Some(rpc) = rpcs.get_mut(index) else {
             return;
         };
-        if rpc.rx.is_complete() {
+        // It may have ended, or been refused, since it was to be looked at.
+        if rpc.rx.is_complete() || rpc.state != State::Incoming {
             self.remove(index, rpcs);
             return;
         }

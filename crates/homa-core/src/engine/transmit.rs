@@ -708,10 +708,10 @@ impl Engine {
     /// The system cannot or may not send to the destination of this segment: a call to it fails now; other
     /// packets are recovered by their timers if it comes back.
     fn lost_destination(&mut self, segment: &Segment, reason: FailReason) {
-        let Some(index) = segment.rpc.and_then(|key| self.rpcs.resolve(key)) else {
+        let Some((index, rpc)) = segment.rpc.and_then(|key| self.rpcs.live_mut(key)) else {
             return;
         };
-        if self.rpcs.get(index).is_some_and(|rpc| rpc.is_client() && rpc.state == State::Outgoing) {
+        if rpc.is_client() && rpc.state == State::Outgoing {
             self.fail_rpc(index, reason);
         } else {
             self.arm(index, nanos(self.config.resend_interval));
