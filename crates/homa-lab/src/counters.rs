@@ -13,6 +13,8 @@ pub struct LevelCounters {
     pub sent_bytes: u64,
     /// Frames that found no room.
     pub dropped_packets: u64,
+    /// Frames marked with congestion experienced.
+    pub marked_packets: u64,
     /// Frames waiting now.
     pub queue_packets: u64,
     /// Bytes waiting now.
@@ -26,6 +28,12 @@ pub struct PortCounters {
     pub host: usize,
     /// By level; level 7 goes first.
     pub levels: [LevelCounters; LEVELS],
+    /// Frames the host sent that its link lost on purpose ([`crate::LinkConditions`]).
+    pub lost_up_packets: u64,
+    /// Frames towards the host that its link lost on purpose, after the switch had sent them.
+    pub lost_down_packets: u64,
+    /// Frames that the host's link doubled on purpose, in either direction.
+    pub duplicated_packets: u64,
 }
 
 /// Queue lengths of one port at one moment.

@@ -31,9 +31,7 @@ pub(crate) fn build(fabric: &NetNs, spec: &LabSpec) -> Result<(), LabError> {
     for host in hosts {
         let port = port_name(host);
         ip.push(format!("link set {port} master {BRIDGE}"));
-        ip.push(format!(
-            "link set {port} type bridge_slave learning off flood off mcast_flood off"
-        ));
+        ip.push(format!("link set {port} type bridge_slave learning off flood off"));
         let mac = mac_text(mac_of(host));
         forwarding.push(format!("fdb replace {mac} dev {port} master static"));
         shaping.extend(port_shaping(&port, spec));
@@ -50,13 +48,14 @@ fn port_shaping(port: &str, spec: &LabSpec) -> Vec<String> {
     let rate = format!("{}mbit", spec.port_mbps);
     let burst = u64::from(2 * frame).max(spec.port_bytes_per_s() * BURST_US / 1_000_000);
     let buffer = spec.buffer_bytes;
+    let group = LEVELS / (spec.priorities as usize).clamp(1, LEVELS);
     let mut lines = vec![
         format!("qdisc add dev {port} root handle 1: htb default 10"),
         format!(
             "class add dev {port} parent 1: classid 1:1 htb rate {rate} ceil {rate} burst {burst} cburst {burst} quantum {frame}"
         ),
     ];
-    for level in 0..LEVELS {
+    for level in (0..LEVELS).step_by(group) {
         let class = class_minor(level);
         let prio = LEVELS - 1 - level;
         lines.push(format!(
@@ -66,8 +65,9 @@ fn port_shaping(port: &str, spec: &LabSpec) -> Vec<String> {
         lines.push(format!(
             "qdisc add dev {port} parent 1:{class} handle {class}: bfifo limit {buffer}"
         ));
-        if level > 0 {
-            let selector = format!("{:#x}", level << 5);
+        // What matches no filter goes to the lowest level.
+        let members = (level..level + group).filter(|member| *member > 0);
+        for selector in members.map(|member| format!("{:#x}", member << 5)) {
             lines.push(format!(
                 "filter add dev {port} protocol ip parent 1: prio 1 u32 match ip tos {selector} 0xe0 flowid 1:{class}"
             ));
@@ -120,6 +120,7 @@ pub(crate) fn counters(fabric: &NetNs, hosts: usize) -> Result<Vec<PortCounters>
                 dropped_packets: queue.drops,
                 queue_packets: queue.qlen,
                 queue_bytes: queue.backlog,
+                marked_packets: 0,
             };
         }
     }

@@ -4,11 +4,13 @@ use std::{ffi::OsStr, io, time::Instant};
 
 use crate::{
     Backend, HostCommand, LabError, LabHost, LabSpec, PortCounters, QueueTrace, acquire_privileges,
+    ethtool,
     host::{INTERFACE, ipv4_of, ipv6_of, mac_of, mac_text},
     kernel,
     kernel::port_name,
     namespace::{HostSpace, NetNs, Sandbox},
     plumbing::batch,
+    switch::{SwitchConfig, run::RunningSwitch},
 };
 
 /// A lab that is up. Dropping it takes it down: programs inside are killed, nothing remains.
@@ -18,6 +20,7 @@ pub struct Lab {
     backend: Backend,
     hosts: Vec<LabHost>,
     since: Instant,
+    switch: Option<RunningSwitch>,
     spaces: Vec<HostSpace>,
     fabric: NetNs,
     // Dropped last: when its processes are gone, the descriptors above were the last references.
@@ -43,17 +46,16 @@ impl Lab {
         for (index, space) in spaces.iter().enumerate() {
             configure_host(&space.net, index, spec)?;
         }
-        kernel::build(&fabric, spec)?;
-        let backend = Backend::Kernel;
-        Ok(Self {
-            spec: spec.clone(),
-            backend,
-            hosts,
-            since: Instant::now(),
-            spaces,
-            fabric,
-            sandbox,
-        })
+        let since = Instant::now();
+        let backend = choose(spec)?;
+        let switch = match backend {
+            Backend::Switch => Some(own_switch(&fabric, &spaces, spec, since)?),
+            _ => {
+                kernel::build(&fabric, spec)?;
+                None
+            }
+        };
+        Ok(Self { spec: spec.clone(), backend, hosts, since, switch, spaces, fabric, sandbox })
     }
 
     /// What was asked for.
@@ -93,12 +95,15 @@ impl Lab {
     /// # Errors
     /// [`LabError::Setup`] if `tc` cannot tell.
     pub fn counters(&self) -> Result<Vec<PortCounters>, LabError> {
-        kernel::counters(&self.fabric, self.hosts.len())
+        match &self.switch {
+            Some(switch) => Ok(switch.counters()),
+            None => kernel::counters(&self.fabric, self.hosts.len()),
+        }
     }
 
     /// Queue lengths over time. The kernel's switch records none.
     pub fn queue_trace(&self) -> QueueTrace {
-        QueueTrace::default()
+        self.switch.as_ref().map(RunningSwitch::trace).unwrap_or_default()
     }
 
     /// Does something in a thread that uses the network of a host: sockets opened there belong to the host
@@ -122,6 +127,48 @@ impl Lab {
     fn space(&self, host: usize) -> Result<&HostSpace, LabError> {
         self.spaces.get(host).ok_or(LabError::NoSuchHost { index: host, hosts: self.spaces.len() })
     }
+}
+
+/// The own switch only where it is needed: it costs most of a core.
+fn choose(spec: &LabSpec) -> Result<Backend, LabError> {
+    match (spec.backend, spec.needs_switch()) {
+        (Backend::Kernel, Some(key)) => Err(LabError::Spec {
+            key,
+            reason: "the kernel's switch cannot do this; choose the backend `switch` or `auto`"
+                .into(),
+        }),
+        (Backend::Switch, _) | (Backend::Auto, Some(_)) => Ok(Backend::Switch),
+        (Backend::Kernel | Backend::Auto, None) => Ok(Backend::Kernel),
+    }
+}
+
+fn own_switch(
+    fabric: &NetNs,
+    spaces: &[HostSpace],
+    spec: &LabSpec,
+    since: Instant,
+) -> Result<RunningSwitch, LabError> {
+    for space in spaces {
+        // The switch passes frames on as they are: a checksum left to the device would never be made.
+        ethtool::switch_off(&space.net, INTERFACE, &["tx-checksum-ip-generic"])?;
+    }
+    let config = SwitchConfig {
+        ports: spaces.len(),
+        rate_bytes_per_s: spec.port_bytes_per_s(),
+        // Room for a VLAN tag that a program might add.
+        frame_bytes: spec.frame_bytes() as usize + 4,
+        buffer: spec.buffer,
+        buffer_bytes: spec.buffer_bytes,
+        shared_alpha: spec.shared_alpha,
+        ecn_bytes: spec.ecn_bytes,
+        priorities: spec.priorities as usize,
+        up: spec.up,
+        down: spec.down,
+        seed: spec.seed,
+        trace_interval_ns: spec.trace_interval_us * 1_000,
+        trace_samples: spec.trace_samples,
+    };
+    RunningSwitch::start(fabric, config, since)
 }
 
 fn describe(index: usize, space: &HostSpace) -> LabHost {

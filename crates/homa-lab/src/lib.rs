@@ -20,6 +20,7 @@
 //! | --- | --- |
 //! | [`spec`] | [`LabSpec`]: what is wanted, and which numbers make sense |
 //! | [`lab`] | [`Lab`]: up, hosts, programs inside, counters, down |
+//! | [`switch`] | the switch of this crate |
 //! | [`privilege`] | root, or root of a user namespace of our own |
 //! | [`counters`] | what every port and level has carried, dropped and holds |
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@
 pub mod command;
 pub mod counters;
 pub mod error;
+mod ethtool;
 pub mod host;
 mod kernel;
 pub mod lab;
@@ -34,6 +36,7 @@ mod namespace;
 mod plumbing;
 pub mod privilege;
 pub mod spec;
+pub mod switch;
 
 pub use command::HostCommand;
 pub use counters::{LevelCounters, PortCounters, QueueSample, QueueTrace};
@@ -41,7 +44,8 @@ pub use error::LabError;
 pub use host::LabHost;
 pub use lab::Lab;
 pub use privilege::acquire_privileges;
-pub use spec::{Backend, LabSpec};
+pub use spec::{Backend, BufferPolicy, LabSpec};
+pub use switch::LinkConditions;
 
 /// Number of priority levels of a port; level 7 goes first. A packet's level is the class selector
 /// of its DSCP, the upper three bits.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::LabError;
+use crate::{LabError, switch::LinkConditions};
 
 /// The most hosts a lab can have.
 pub const HOSTS_MAX: u32 = 250;
@@ -21,6 +21,20 @@ pub enum Backend {
     Switch,
 }
 
+/// What [`LabSpec::buffer_bytes`] limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum BufferPolicy {
+    /// Each level of each port.
+    #[default]
+    Level,
+    /// All levels of a port together.
+    Port,
+    /// All ports together, by a dynamic threshold: a level's queue may hold `shared_alpha` times what is free.
+    Shared,
+}
+
 /// What a lab is to be like. Rates and lengths count Ethernet frames without preamble and check sequence:
 /// IP packet + 14 bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,8 +50,26 @@ pub struct LabSpec {
     pub backend: Backend,
     /// The longest IP packet of the links, in bytes.
     pub mtu: u32,
-    /// What a port may hold, in bytes of frames; the kernel's ports apply it to each level on its own.
+    /// What the switch may hold before it drops, in bytes of frames.
     pub buffer_bytes: u64,
+    /// What `buffer_bytes` limits. The kernel's switch knows only [`BufferPolicy::Level`].
+    pub buffer: BufferPolicy,
+    /// Factor of the dynamic threshold of [`BufferPolicy::Shared`].
+    pub shared_alpha: f64,
+    /// Marks ECN-capable packets that find more than this many bytes in their level's queue. Own switch only.
+    pub ecn_bytes: Option<u64>,
+    /// Number of different priorities, 1, 2, 4 or 8: neighbouring levels are joined.
+    pub priorities: u32,
+    /// What the links do to frames from the hosts. Own switch only.
+    pub up: LinkConditions,
+    /// What the links do to frames towards the hosts. Own switch only.
+    pub down: LinkConditions,
+    /// Seed of losses and other random decisions.
+    pub seed: u64,
+    /// Time between two samples of the queue lengths in microseconds; zero records none. Own switch only.
+    pub trace_interval_us: u64,
+    /// The most samples kept; older ones are overwritten. One sample is 80 bytes.
+    pub trace_samples: usize,
     /// What a host's own interface may hold before it drops, in bytes of frames.
     pub uplink_buffer_bytes: u64,
 }
@@ -51,6 +83,15 @@ impl Default for LabSpec {
             backend: Backend::Auto,
             mtu: 1500,
             buffer_bytes: 500_000,
+            buffer: BufferPolicy::Level,
+            shared_alpha: 1.0,
+            ecn_bytes: None,
+            priorities: 8,
+            up: LinkConditions::default(),
+            down: LinkConditions::default(),
+            seed: 1,
+            trace_interval_us: 0,
+            trace_samples: 1_000_000,
             uplink_buffer_bytes: 1_500_000,
         }
     }
@@ -81,7 +122,32 @@ impl LabSpec {
                 "at least two frames, at most 1,000,000,000 bytes",
             )?;
         }
-        Ok(())
+        check([1, 2, 4, 8].contains(&self.priorities), "priorities", "1, 2, 4 or 8")?;
+        check(
+            self.shared_alpha > 0.0 && self.shared_alpha <= 1024.0,
+            "shared_alpha",
+            "above 0, at most 1,024",
+        )?;
+        check(self.trace_samples <= 10_000_000, "trace_samples", "at most 10,000,000")?;
+        check(
+            self.trace_interval_us <= 1_000_000_000,
+            "trace_interval_us",
+            "at most 1,000,000,000",
+        )?;
+        self.up.validate("up")?;
+        self.down.validate("down")
+    }
+
+    /// The first field that only the own switch can give, if there is one.
+    pub fn needs_switch(&self) -> Option<&'static str> {
+        let wanted = [
+            ("buffer", self.buffer != BufferPolicy::Level),
+            ("ecn_bytes", self.ecn_bytes.is_some()),
+            ("up", !self.up.is_clean()),
+            ("down", !self.down.is_clean()),
+            ("trace_interval_us", self.trace_interval_us > 0),
+        ];
+        wanted.iter().find(|(_, needed)| *needed).map(|(key, _)| *key)
     }
 
     /// The longest Ethernet frame, in bytes.
@@ -110,13 +176,16 @@ mod tests {
     fn numbers_that_make_no_sense_are_refused_by_name() {
         assert!(LabSpec::default().validate().is_ok());
         type Spoil = fn(&mut LabSpec);
-        let cases: [(&str, Spoil); 6] = [
+        let cases: [(&str, Spoil); 9] = [
             ("name", |s| s.name = "a b".into()),
             ("hosts", |s| s.hosts = 1),
             ("port_mbps", |s| s.port_mbps = 0),
             ("mtu", |s| s.mtu = 100),
             ("buffer_bytes", |s| s.buffer_bytes = 1500),
             ("uplink_buffer_bytes", |s| s.uplink_buffer_bytes = 0),
+            ("priorities", |s| s.priorities = 3),
+            ("shared_alpha", |s| s.shared_alpha = f64::NAN),
+            ("down", |s| s.down.loss = 2.0),
         ];
         for (expected, spoil) in cases {
             let mut spec = LabSpec::default();
