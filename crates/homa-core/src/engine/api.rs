@@ -127,7 +127,7 @@ impl Engine {
         let id = self.next_id;
         let birth = self.next_birth();
         let mut rpc = Rpc::new(Role::Client, State::Outgoing, id, path, peer, birth, now);
-        rpc.tx = self.outgoing(peer, length, options.streaming_body);
+        rpc.tx = self.outgoing(peer, length, options.streaming_body, own);
         rpc.own = own;
         rpc.cookie = cookie;
         rpc.announced = true;
@@ -195,7 +195,7 @@ impl Engine {
         if !self.speaks_own(rpc) && length > crate::config::LINUX_MESSAGE_BYTES_MAX {
             return Err(SendError::PeerLimit { max: crate::config::LINUX_MESSAGE_BYTES_MAX });
         }
-        let tx = self.outgoing(rpc.peer, length, streaming);
+        let tx = self.outgoing(rpc.peer, length, streaming, self.speaks_own(rpc));
         let birth = self.next_birth();
         let interval_ns = nanos(self.config.request_ack_interval);
         if let Some(rpc) = self.rpcs.get_mut(index) {
@@ -339,13 +339,13 @@ impl Engine {
         }
     }
 
-    fn outgoing(&self, peer: u32, length: u32, streaming: bool) -> Outgoing {
+    fn outgoing(&self, peer: u32, length: u32, streaming: bool, own: bool) -> Outgoing {
         let unscheduled = self
             .peers
             .get(peer)
             .map_or(self.config.unscheduled_bytes, |peer| peer.unscheduled_bytes(&self.config));
         let supplied = if streaming { 0 } else { length };
         // The segment size is set when the first segment leaves: the path's MTU may not be known yet.
-        Outgoing::new(length, supplied, unscheduled, 1)
+        Outgoing { whole_segments: !own, ..Outgoing::new(length, supplied, unscheduled, 1) }
     }
 }

@@ -18,6 +18,9 @@ pub(crate) struct Outgoing {
     pub(crate) granted: u32,
     /// Bytes that may be sent without a grant.
     pub(crate) unscheduled: u32,
+    /// A segment is sent whole as soon as its first byte may be, as Linux does (`spec/protocol.md` §4), so
+    /// that all boundaries lie on a grid that retransmissions can keep to. Otherwise it ends where the grant does.
+    pub(crate) whole_segments: bool,
     /// Level of scheduled data, from the last GRANT.
     pub(crate) scheduled_priority: u8,
     /// Payload of a full segment when the message was first sent.
@@ -38,6 +41,7 @@ impl Outgoing {
         sent: 0,
         granted: 0,
         unscheduled: 0,
+        whole_segments: false,
         scheduled_priority: 0,
         segment_bytes: 1,
         retransmit: RangeSet::new(),
@@ -65,7 +69,7 @@ impl Outgoing {
 
     /// Is there new data that may go out?
     pub(crate) fn has_sendable(&self) -> bool {
-        self.sent < self.sendable_upto()
+        self.next_new(u32::MAX).is_some()
     }
 
     /// Has everything that may be sent been sent, with nothing waiting for retransmission?
@@ -81,13 +85,15 @@ impl Outgoing {
     /// The next new segment `[start, end)` of at most `payload_max` bytes, if any. A boundary
     /// lies at the unscheduled limit (`spec/wire-format.md` §6).
     pub(crate) fn next_new(&self, payload_max: u32) -> Option<(u32, u32)> {
-        let limit = self.sendable_upto();
-        if self.sent >= limit {
+        let sendable = self.sendable_upto();
+        if self.sent >= sendable {
             return None;
         }
-        let limit = if self.sent < self.unscheduled { limit.min(self.unscheduled) } else { limit };
+        let limit = self.segment_limit(self.sent);
+        let limit = if self.whole_segments { limit } else { limit.min(sendable) };
         let size = self.segment_bytes.min(payload_max).max(1);
-        Some((self.sent, self.sent.saturating_add(size).min(limit)))
+        let end = self.sent.saturating_add(size).min(limit);
+        (end <= self.supplied).then_some((self.sent, end))
     }
 
     /// Asks for `[start, end)` to be sent again, as far as it was sent and not released. The range is
@@ -157,6 +163,29 @@ mod tests {
             tx.sent = end;
         }
         assert_eq!(boundaries, [1424, 2848, 4000, 5424, 6848, 8272, 9696, 10_000]);
+    }
+
+    #[test]
+    fn a_grant_within_a_segment_cuts_it_only_if_segments_need_not_be_whole() {
+        for (whole, end) in [(false, 5000), (true, 5424)] {
+            let mut tx = Outgoing::new(10_000, 10_000, 4000, 1424);
+            tx.whole_segments = whole;
+            tx.sent = 4000;
+            tx.granted = 5000;
+            let (_, sent) = tx.next_new(1424).unwrap();
+            assert_eq!(sent, end);
+            tx.sent = sent;
+            assert!(!tx.has_sendable() && tx.is_idle());
+        }
+    }
+
+    #[test]
+    fn a_whole_segment_waits_until_the_application_has_provided_it() {
+        let mut tx = Outgoing::new(10_000, 1423, 10_000, 1424);
+        tx.whole_segments = true;
+        assert!(!tx.has_sendable());
+        tx.supplied = 1424;
+        assert_eq!(tx.next_new(1424), Some((0, 1424)));
     }
 
     #[test]

@@ -505,13 +505,26 @@ impl Engine {
             IcmpKind::ProtocolUnreachable => FailReason::ProtocolUnreachable,
             IcmpKind::HostUnreachable => FailReason::HostUnreachable,
         };
-        // The peer is one socket: if its port is closed no RPC to it can be answered.
-        let whole_peer = rpc.is_client();
-        let peer = rpc.peer;
-        if whole_peer {
-            self.fail_clients_of(peer, reason, usize::MAX);
-        } else {
+        let (is_client, peer) = (rpc.is_client(), rpc.peer);
+        let whole_host = path.carriage == Carriage::Ip && kind != IcmpKind::PortUnreachable;
+        if !is_client {
             self.fail_rpc(index, reason);
+        } else if whole_host {
+            self.fail_clients_of_host(&path, reason);
+        } else {
+            // The peer is one socket: if its port is closed no RPC to it can be answered.
+            self.fail_clients_of(peer, reason, usize::MAX);
+        }
+    }
+
+    /// Fails the client RPCs of all ports of a host. (A look at every peer is no more work than the calls that
+    /// end: the error that quoted one of them cannot be used again.)
+    fn fail_clients_of_host(&mut self, path: &Path, reason: FailReason) {
+        let host = path.remote.ip().to_canonical();
+        for index in 0..u32::try_from(self.peers.capacity()).unwrap_or(NIL) {
+            if self.peers.get(index).is_some_and(|peer| peer.key.ip == host) {
+                self.fail_clients_of(index, reason, usize::MAX);
+            }
         }
     }
 

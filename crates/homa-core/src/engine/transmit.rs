@@ -407,9 +407,10 @@ impl Engine {
                 rpc.tx.segment_bytes = payload_max;
             }
             let priority = self.new_data_priority(index);
-            let Some(rpc) = self.rpcs.get(index) else {
+            let Some(rpc) = self.rpcs.get_mut(index) else {
                 return;
             };
+            rpc.tx.whole_segments |= !own;
             let Some((start, end)) = rpc.tx.next_new(payload_max) else {
                 return;
             };
