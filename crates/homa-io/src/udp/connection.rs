@@ -38,6 +38,7 @@ impl UdpDriver {
             Connection::To(_) => {
                 // Should it fail, sends to the other address fail too and are reported.
                 let _ = self.socket.disconnect();
+                let _ = self.socket.set_receive_destinations(self.local.ip().is_unspecified());
                 self.connection = Connection::Never;
                 false
             }
@@ -47,6 +48,10 @@ impl UdpDriver {
                     return false;
                 }
                 let connected = self.socket.connect(to).is_ok();
+                if connected {
+                    // Every packet is for the one address that the connection gave the socket.
+                    let _ = self.socket.set_receive_destinations(false);
+                }
                 self.connection = if connected { Connection::To(to) } else { Connection::Never };
                 connected
             }

@@ -24,16 +24,25 @@ pub(super) fn prepare(fd: BorrowedFd<'_>, ip: IpAddr, shared: bool) -> io::Resul
     if ip.is_ipv6() {
         let v6_only = c_int::from(!ip.is_unspecified());
         set_option(fd, IPPROTO_IPV6, libc::IPV6_V6ONLY, v6_only)?;
-        // Bound to one address, every packet is for that one: asking costs time per packet.
-        set_option(fd, IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, c_int::from(ip.is_unspecified()))?;
         set_option(fd, IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?;
         set_option(fd, IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO)?;
     }
     if ip.is_ipv4() || ip.is_unspecified() {
         // A dual stack socket keeps separate options for its IPv4 packets.
-        set_option(fd, IPPROTO_IP, libc::IP_PKTINFO, c_int::from(ip.is_unspecified()))?;
         set_option(fd, IPPROTO_IP, libc::IP_RECVERR, 1)?;
         set_option(fd, IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO)?;
+    }
+    // Bound to one address, every packet is for that one: asking costs time per packet.
+    if ip.is_unspecified() { receive_destinations(fd, ip.is_ipv6(), true, true) } else { Ok(()) }
+}
+
+/// Asks, or no longer asks, to which local address each packet was sent.
+fn receive_destinations(fd: BorrowedFd<'_>, v6: bool, v4: bool, on: bool) -> io::Result<()> {
+    if v6 {
+        set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, c_int::from(on))?;
+    }
+    if v4 {
+        set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, c_int::from(on))?;
     }
     Ok(())
 }
@@ -91,6 +100,16 @@ impl UdpSocket {
     /// The mark of packets sent without one of their own.
     pub fn default_tos(&self) -> u8 {
         self.default_tos.load(Ordering::Relaxed)
+    }
+
+    /// Asks, or no longer asks, to which local address each packet was sent
+    /// ([`Received::local_ip`](super::Received::local_ip), else unspecified), which costs some 150 ns
+    /// per receive. Sockets bound to `0.0.0.0` or `[::]` begin with asking, others without.
+    ///
+    /// # Errors
+    /// None are expected.
+    pub fn set_receive_destinations(&self, on: bool) -> io::Result<()> {
+        receive_destinations(self.as_fd(), self.family == Family::V6, self.takes_v4, on)
     }
 
     /// Connects the socket: [`send_connected`](Self::send_connected) goes there, and only packets
