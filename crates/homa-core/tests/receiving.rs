@@ -327,6 +327,10 @@ fn a_request_packet_for_an_rpc_in_service_or_answered_counts_only_for_its_ack() 
     assert_eq!(solo.header(from, &header, 100), Received::Dropped(DropReason::Duplicate));
     solo.drain();
     solo.events();
+    assert!(!solo.ended(answered), "the answer to the request is to leave first");
+    solo.engine.handle_timeout(solo.instant(), true);
+    solo.drain();
+    solo.events();
     assert!(solo.ended(answered), "R29: the ack counts although the packet is dropped");
     assert!(!solo.ended(rpc));
     solo.answer(rpc, 100);

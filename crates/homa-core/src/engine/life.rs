@@ -173,10 +173,13 @@ impl Engine {
                 continue;
             };
             if let Some(event) = next_event(rpc) {
-                let ended = matches!(event, Event::Ended { .. });
-                if ended {
-                    self.events.pop_front();
-                    self.rpcs.remove(index);
+                match event {
+                    Event::Ended { .. } => {
+                        self.events.pop_front();
+                        self.rpcs.remove(index);
+                    }
+                    Event::RequestArrived { .. } => self.answer_expected = true,
+                    _ => {}
                 }
                 return Some(event);
             }

@@ -153,8 +153,10 @@ pub struct Engine {
     /// RPCs with ranges to send again, each at most once.
     retransmits: VecDeque<u32>,
 
-    /// Acknowledgements to act on when nothing is left to send: path, id, server port.
+    /// Acknowledgements to act on when nothing is left to send or answer: path, id, server port.
     late_acks: VecDeque<(Path, u64, u16)>,
+    /// The application has just got a request: its answer, which may come soon, goes first.
+    answer_expected: bool,
 
     /// RPCs with events to hand out, each at most once.
     events: VecDeque<u32>,
@@ -232,6 +234,7 @@ impl Engine {
             control: VecDeque::new(),
             retransmits: VecDeque::new(),
             late_acks: VecDeque::with_capacity(receive_control::LATE_ACKS_MAX),
+            answer_expected: false,
             events: VecDeque::new(),
             new_peers: VecDeque::new(),
             rpc_timers: IndexedHeap::new(),

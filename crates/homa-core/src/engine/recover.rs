@@ -46,6 +46,8 @@ impl Engine {
     /// silence; otherwise nothing is requested again or given up.
     pub fn handle_timeout(&mut self, now: Instant, rx_drained: bool) {
         self.tick(now);
+        // An answer that was to come at once would have come before the next look for packets.
+        self.answer_expected &= !rx_drained;
         if now >= self.next_planning {
             self.next_planning = now + PLANNING_INTERVAL;
             self.plan_cutoffs();

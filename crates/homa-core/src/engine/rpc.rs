@@ -217,12 +217,14 @@ impl RpcTable {
         Some(index)
     }
 
-    pub(crate) fn remove(&mut self, index: u32) -> Option<Rpc> {
-        let slot = self.slots.get_mut(index as usize)?;
-        let rpc = slot.rpc.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(index);
-        Some(rpc)
+    pub(crate) fn remove(&mut self, index: u32) {
+        if let Some(slot) = self.slots.get_mut(index as usize)
+            && slot.rpc.is_some()
+        {
+            slot.rpc = None;
+            slot.generation = slot.generation.wrapping_add(1);
+            self.free.push(index);
+        }
     }
 
     pub(crate) fn get(&self, index: u32) -> Option<&Rpc> {

@@ -105,9 +105,10 @@ impl Engine {
         }
         let transmit = match self.next_train(segments) {
             Some(transmit) => transmit,
-            None if self.settle() => self.next_train(segments)?,
+            None if !self.answer_expected && self.settle() => self.next_train(segments)?,
             None => return None,
         };
+        self.answer_expected = false;
         let packets = transmit.segments as u64;
         self.stats.trains_sent = self.stats.trains_sent.saturating_add(1);
         self.stats.packets_sent = self.stats.packets_sent.saturating_add(packets);
@@ -127,6 +128,9 @@ impl Engine {
 
     fn next_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
         self.decide_grants();
+        if !self.has_transmit_work() {
+            return None;
+        }
         if let Some(transmit) = self.control_train(segments) {
             return Some(transmit);
         }

@@ -110,7 +110,9 @@ impl Incoming {
 
     /// Forgets the message and keeps the table, unless it is long.
     pub(super) fn clear(&mut self, pool: &mut Pool) {
-        self.pieces.drain(..).for_each(|piece| pool.put(piece.data));
+        while let Some(piece) = self.pieces.pop_front() {
+            pool.put(piece.data);
+        }
         if self.pieces.capacity() > TABLE_KEPT_MAX {
             self.pieces = VecDeque::new();
         }

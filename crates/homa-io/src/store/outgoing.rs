@@ -91,7 +91,7 @@ impl Outgoing {
 
     /// Forgets the message and keeps the table, unless it is long.
     pub(super) fn clear(&mut self) {
-        self.chunks.clear();
+        while self.chunks.pop_front().is_some() {}
         if self.chunks.capacity() > TABLE_KEPT_MAX {
             self.chunks = VecDeque::new();
         }
