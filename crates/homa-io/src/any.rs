@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use homa_core::{Carriage, Segment, Transmit};
 
 use crate::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
+use crate::ip::IpDriver;
 use crate::udp::UdpDriver;
 
 /// One of the drivers over sockets; each call goes to it by a `match`.
@@ -15,6 +16,8 @@ use crate::udp::UdpDriver;
 pub enum AnyDriver {
     /// UDP datagrams.
     Udp(UdpDriver),
+    /// Raw IP.
+    Ip(IpDriver),
 }
 
 /// Does the same with whichever driver it is.
@@ -22,6 +25,7 @@ macro_rules! each {
     ($any:expr, $driver:ident => $call:expr) => {
         match $any {
             AnyDriver::Udp($driver) => $call,
+            AnyDriver::Ip($driver) => $call,
         }
     };
 }
@@ -35,6 +39,12 @@ impl AsFd for AnyDriver {
 impl From<UdpDriver> for AnyDriver {
     fn from(driver: UdpDriver) -> Self {
         Self::Udp(driver)
+    }
+}
+
+impl From<IpDriver> for AnyDriver {
+    fn from(driver: IpDriver) -> Self {
+        Self::Ip(driver)
     }
 }
 

@@ -13,6 +13,7 @@ pub mod any;
 pub mod body;
 mod chunks;
 pub mod driver;
+pub mod ip;
 pub mod message;
 pub mod shard;
 pub mod store;

@@ -13,12 +13,12 @@
 //! `udp_costs`.
 
 mod connection;
-mod receive;
-mod reports;
-mod route;
-mod send;
+pub(crate) mod receive;
+pub(crate) mod reports;
+pub(crate) mod route;
+pub(crate) mod send;
 mod stats;
-mod train;
+pub(crate) mod train;
 
 pub use stats::UdpStats;
 
@@ -189,6 +189,13 @@ impl UdpDriver {
     pub fn stats(&self) -> &UdpStats {
         &self.stats
     }
+
+    /// Empties the error queue, with it the error that the next call would fail with.
+    fn drain_reports(&mut self) {
+        let drained = self.reports.drain(|| self.socket.read_error(), route::mtu);
+        self.stats.reports += drained.read;
+        self.stats.lost_reports += drained.lost;
+    }
 }
 
 impl AsFd for UdpDriver {
@@ -235,7 +242,7 @@ impl Driver for UdpDriver {
 }
 
 /// What a receive buffer of `bytes` in the kernel's accounting holds.
-fn capacity_of(bytes: u64) -> RxCapacity {
+pub(crate) fn capacity_of(bytes: u64) -> RxCapacity {
     let small_packets = bytes / SMALL_PACKET_TRUESIZE_BYTES;
     RxCapacity {
         bytes: bytes / MTU_PACKET_TRUESIZE_BYTES * MTU_PACKET_PAYLOAD_BYTES,

@@ -10,6 +10,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`udp`] | [`UdpSocket`]: trains by `UDP_SEGMENT`, batches by `UDP_GRO`, errors, path MTU |
+//! | [`raw`] | [`RawSocket`]: batches, filters, errors, routes by namespace |
 //! | [`eventfd`], [`timerfd`], [`epoll`], [`poll`] | waiting and being woken |
 //! | [`errno`] | error numbers by name |
 //! | [`clock`] | monotonic time, processor time |
@@ -30,6 +31,7 @@ pub mod eventfd;
 pub mod fork;
 pub mod link;
 pub mod poll;
+pub mod raw;
 pub mod tcp;
 pub mod timerfd;
 pub mod udp;
@@ -41,6 +43,7 @@ pub use eventfd::EventFd;
 pub use fork::fork_generation;
 pub use link::{interface_of, link_mbps};
 pub use poll::{PollFd, poll_fds};
+pub use raw::RawSocket;
 pub use tcp::set_tcp_congestion;
 pub use timerfd::TimerFd;
 pub use udp::{Received, SocketError, Source, UdpSocket, path_mtu, source_ip};

@@ -8,11 +8,11 @@
 //! queue holds a report may answer the next send, to whatever destination, with that report's
 //! error and send nothing.
 
-mod errors;
-mod message;
-mod options;
-mod receive;
-mod send;
+pub(crate) mod errors;
+pub(crate) mod message;
+pub(crate) mod options;
+pub(crate) mod receive;
+pub(crate) mod send;
 
 pub use errors::{ErrorOrigin, QUOTED_BYTES, SocketError};
 pub use options::{path_mtu, source_ip};

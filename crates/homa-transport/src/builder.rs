@@ -3,7 +3,7 @@
 use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use homa_core::Config;
+use homa_core::{Carriage, Config};
 
 use crate::BindError;
 
@@ -22,6 +22,8 @@ use crate::BindError;
 #[derive(Clone, Debug)]
 pub struct EndpointBuilder {
     pub(crate) config: Config,
+    pub(crate) carriage: Carriage,
+    pub(crate) automatic_cutoffs: Option<bool>,
     pub(crate) receive_buffer_bytes: Option<u32>,
     pub(crate) outstanding_calls_max: usize,
     pub(crate) outstanding_bytes_max: u64,
@@ -37,6 +39,8 @@ impl Default for EndpointBuilder {
     fn default() -> Self {
         Self {
             config: Config::default(),
+            carriage: Carriage::Udp,
+            automatic_cutoffs: None,
             receive_buffer_bytes: Some(16 << 20),
             outstanding_calls_max: 65_536,
             outstanding_bytes_max: 1 << 30,
@@ -61,6 +65,25 @@ impl EndpointBuilder {
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
+        self
+    }
+
+    /// How packets travel. Default UDP, which needs no privileges. [`Carriage::Ip`] speaks with hosts that
+    /// run the Linux module and needs `CAP_NET_RAW`; ports from 1 to 32,767 can be asked for there, on all
+    /// addresses of the host at once.
+    #[must_use]
+    pub fn carriage(mut self, carriage: Carriage) -> Self {
+        self.carriage = carriage;
+        self
+    }
+
+    /// Whether the thresholds of unscheduled priorities follow the lengths of the messages that come
+    /// ([`homa_core::CutoffSource::Automatic`]). Default: over UDP as [`Config::cutoffs`] says, over raw IP
+    /// not. There the thresholds hold for all programs of a host together, of which each sees only its own
+    /// messages; switch it on where this is the only one.
+    #[must_use]
+    pub fn automatic_cutoffs(mut self, on: bool) -> Self {
+        self.automatic_cutoffs = Some(on);
         self
     }
 

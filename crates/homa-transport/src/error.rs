@@ -251,6 +251,22 @@ pub enum BindError {
         /// What was asked for.
         address: SocketAddr,
     },
+    /// Raw IP: the process may not open raw sockets. Run it as root, or give its program the capability
+    /// once: `sudo setcap cap_net_raw+ep $(command -v homa)`.
+    #[error(transparent)]
+    NoCapability(homa_io::ip::IpError),
+    /// Raw IP: the Linux module serves Homa on this host already. Use UDP, or unload it.
+    #[error(transparent)]
+    KernelModule(homa_io::ip::IpError),
+    /// Raw IP: ports from 32,768 on are given out by the system. Ask for 1 to 32,767, or 0.
+    #[error("port {} cannot be asked for over raw IP: 1 to 32767 can, 0 takes a free one above", address.port())]
+    PortReserved {
+        /// What was asked for.
+        address: SocketAddr,
+    },
+    /// This carriage is not there for endpoints: use UDP or raw IP.
+    #[error("no endpoint can be made over {0:?}")]
+    Carriage(homa_core::Carriage),
     /// The system refused the socket; the source says why.
     #[error("cannot bind {address}: {source}")]
     Socket {

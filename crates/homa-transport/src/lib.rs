@@ -92,7 +92,7 @@ pub use asynchronous::{
 pub use builder::EndpointBuilder;
 pub use bytes::{Buf, Bytes};
 pub use error::{AcceptError, BindError, CallError, Limit, ReplyError, StreamError};
-pub use homa_core::{Config, ConfigError, PeerSettings};
+pub use homa_core::{Carriage, Config, ConfigError, PeerSettings};
 pub use homa_io::{Body, Message};
 pub use options::CallOptions;
 pub use stats::Stats;

@@ -60,7 +60,7 @@ impl UdpDriver {
                 }
                 Err(error) if is_final(&error) => return Err(error),
                 // A pending report about an earlier send, or a signal: no packet was lost.
-                Err(_) => self.reports.drain(&self.socket, &mut self.stats),
+                Err(_) => self.drain_reports(),
             }
         }
         Ok(RxStatus::More)
@@ -102,7 +102,7 @@ impl UdpDriver {
         self.receiver.empty_receives += 1;
         if self.receiver.empty_receives >= EMPTY_RECEIVES_PER_LOOK {
             self.receiver.empty_receives = 0;
-            self.reports.drain(&self.socket, &mut self.stats);
+            self.drain_reports();
         }
     }
 }
@@ -129,7 +129,7 @@ fn split(
 }
 
 /// Whether the socket is beyond use: it is no (longer an open) socket.
-fn is_final(error: &io::Error) -> bool {
+pub(crate) fn is_final(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(errno::EBADF | errno::ENOTSOCK | errno::EFAULT))
 }
 

@@ -1,12 +1,12 @@
 //! What the network reported about packets sent earlier, kept until the next receive.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 
 use homa_core::IcmpKind;
+use homa_sys::SocketError;
 use homa_sys::udp::ErrorOrigin;
-use homa_sys::{SocketError, UdpSocket};
 
-use super::{UdpStats, route};
 use crate::driver::PacketSink;
 
 /// Reports kept between two receives. ICMP is a hint; more than these are counted and forgotten.
@@ -17,8 +17,17 @@ const READ_MAX: usize = 64;
 
 /// Reports that wait for the next receive. Grows once to its limit and then no more.
 #[derive(Debug, Default)]
-pub(super) struct Reports {
+pub(crate) struct Reports {
     kept: Vec<Report>,
+}
+
+/// What came out of an error queue.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Drained {
+    /// Reports read.
+    pub(crate) read: u64,
+    /// Of these, forgotten because too many came between two receives.
+    pub(crate) lost: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,30 +37,40 @@ enum Report {
 }
 
 impl Reports {
-    /// Empties the error queue of `socket`, with it the error that the next call would fail with.
-    pub(super) fn drain(&mut self, socket: &UdpSocket, stats: &mut UdpStats) {
+    /// Empties an error queue that `read_error` reads, with it the error that the next call would fail
+    /// with. `mtu` tells the MTU of the way to a host. Says how many there were, and how many of them are
+    /// lost.
+    pub(crate) fn drain(
+        &mut self,
+        mut read_error: impl FnMut() -> io::Result<Option<SocketError>>,
+        mut mtu: impl FnMut(IpAddr) -> Option<u32>,
+    ) -> Drained {
+        let mut drained = Drained::default();
         for _ in 0..READ_MAX {
-            let Ok(Some(error)) = socket.read_error() else {
-                return;
+            let Ok(Some(error)) = read_error() else {
+                break;
             };
-            stats.reports += 1;
-            if let Some(report) = meaning(&error) {
-                self.keep(report, stats);
+            drained.read += 1;
+            if let Some(report) = meaning(&error, &mut mtu)
+                && !self.keep(report)
+            {
+                drained.lost += 1;
             }
         }
+        drained
     }
 
-    fn keep(&mut self, report: Report, stats: &mut UdpStats) {
+    fn keep(&mut self, report: Report) -> bool {
         if self.kept.len() >= KEPT_MAX {
-            stats.lost_reports += 1;
-            return;
+            return false;
         }
         self.kept.reserve_exact(KEPT_MAX - self.kept.len());
         self.kept.push(report);
+        true
     }
 
     /// Hands all reports to `sink`.
-    pub(super) fn deliver(&mut self, sink: &mut impl PacketSink) {
+    pub(crate) fn deliver(&mut self, sink: &mut impl PacketSink) {
         for report in self.kept.drain(..) {
             match report {
                 Report::Icmp(kind, error) => {
@@ -64,12 +83,15 @@ impl Reports {
 }
 
 /// What a report means for Homa; `None` for what does not concern it.
-fn meaning(error: &SocketError) -> Option<Report> {
+fn meaning(
+    error: &SocketError,
+    known_mtu: &mut impl FnMut(IpAddr) -> Option<u32>,
+) -> Option<Report> {
     if let Some(mtu) = error.mtu {
         // The kernel checks and bounds what routers say before it believes it.
         let believed = match error.origin {
             ErrorOrigin::Local => mtu,
-            _ => route::mtu(error.destination.ip())?,
+            _ => known_mtu(error.destination.ip())?,
         };
         return Some(Report::Mtu(error.destination, believed));
     }

@@ -59,7 +59,7 @@ pub(super) fn packet_bytes(ip: IpAddr, payload_bytes: u32) -> u32 {
 }
 
 /// Whether an address means nothing without an interface.
-pub(super) fn is_link_local(ip: IpAddr) -> bool {
+pub(crate) fn is_link_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(_) => false,
         IpAddr::V6(ip) => ip.is_unicast_link_local(),

@@ -200,7 +200,7 @@ impl UdpDriver {
             // Perhaps not the answer to this send, but what the network said about another. The
             // first time also if nobody says so: reports get lost when the buffer is full.
             let reports_before = self.stats.reports;
-            self.reports.drain(&self.socket, &mut self.stats);
+            self.drain_reports();
             let explained = self.stats.reports > reports_before;
             if attempt == ATTEMPTS_MAX || (attempt > 1 && !explained) {
                 return Err(self.note_failure(why));
@@ -251,7 +251,7 @@ fn judge(error: &io::Error, ip: IpAddr, train: &Train<'_>) -> Verdict {
     }
 }
 
-fn is_same_family(a: IpAddr, b: IpAddr) -> bool {
+pub(crate) fn is_same_family(a: IpAddr, b: IpAddr) -> bool {
     a.to_canonical().is_ipv4() == b.to_canonical().is_ipv4()
 }
 

@@ -59,14 +59,18 @@ pub(super) fn gather<'a>(
 
 /// Copies the bytes of `segment` into `joined`: for the rare one that lies in more pieces than a
 /// send takes.
-pub(super) fn join(joined: &mut Vec<u8>, segment: &Segment, payloads: &impl Payloads) {
+pub(crate) fn join(joined: &mut Vec<u8>, segment: &Segment, payloads: &impl Payloads) {
     joined.clear();
     visit(segment, payloads, |piece| joined.extend_from_slice(piece));
 }
 
 /// Calls `piece` for each part of `segment`: header, payload, padding. The parts add up to its
 /// length on the wire whatever `payloads` answers.
-fn visit<'a>(segment: &'a Segment, payloads: &'a impl Payloads, mut piece: impl FnMut(&'a [u8])) {
+pub(crate) fn visit<'a>(
+    segment: &'a Segment,
+    payloads: &'a impl Payloads,
+    mut piece: impl FnMut(&'a [u8]),
+) {
     if !segment.header().is_empty() {
         piece(segment.header());
     }

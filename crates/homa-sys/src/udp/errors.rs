@@ -5,7 +5,7 @@ use crate::address::{self, RawAddress, array};
 use crate::control::ControlBuffer;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Most bytes of a refused packet that a report quotes here; enough for every Homa header.
 pub const QUOTED_BYTES: usize = 128;
@@ -50,7 +50,7 @@ pub struct SocketError {
 }
 
 impl SocketError {
-    /// The beginning of the packet's UDP payload, as far as it was quoted (perhaps not at all).
+    /// The beginning of the packet behind its IP and UDP headers, as far as it was quoted (perhaps not at all).
     pub fn quoted(&self) -> &[u8] {
         self.quoted.get(..usize::from(self.quoted_bytes)).unwrap_or(&[])
     }
@@ -63,22 +63,27 @@ impl UdpSocket {
     /// # Errors
     /// `Interrupted`: again.
     pub fn read_error(&self) -> io::Result<Option<SocketError>> {
-        let mut quoted = [0; QUOTED_BYTES];
-        let mut name = RawAddress::EMPTY;
-        let mut control = ControlBuffer::new();
-        loop {
-            let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
-            let read = message::receive(self.as_fd(), &mut quoted, &mut name, &mut control, flags);
-            let len = match read {
-                Ok((len, _)) => len,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) => return Err(error),
-            };
-            // A report without address or description is of no use; the queue is finite and
-            // every round takes one out.
-            if let Some(error) = decode(&name, &control, quoted, len) {
-                return Ok(Some(error));
-            }
+        read(self.as_fd())
+    }
+}
+
+/// Takes the next report from the error queue of a socket; `None` if it is empty.
+pub(crate) fn read(fd: BorrowedFd<'_>) -> io::Result<Option<SocketError>> {
+    let mut quoted = [0; QUOTED_BYTES];
+    let mut name = RawAddress::EMPTY;
+    let mut control = ControlBuffer::new();
+    loop {
+        let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+        let read = message::receive(fd, &mut quoted, &mut name, &mut control, flags);
+        let len = match read {
+            Ok((len, _)) => len,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // A report without address or description is of no use; the queue is finite and
+        // every round takes one out.
+        if let Some(error) = decode(&name, &control, quoted, len) {
+            return Ok(Some(error));
         }
     }
 }

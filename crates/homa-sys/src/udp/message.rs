@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// One `recvmsg` into `buffer`, filling `name` and `control`. Says how many bytes were received
 /// and the flags of the message.
-pub(super) fn receive(
+pub(crate) fn receive(
     fd: BorrowedFd<'_>,
     buffer: &mut [u8],
     name: &mut RawAddress,
@@ -38,7 +38,7 @@ pub(super) fn receive(
 
 /// One `sendmsg` of the gathered `slices` to `name`, or to where the socket is connected. Says how
 /// many bytes were sent.
-pub(super) fn send(
+pub(crate) fn send(
     fd: BorrowedFd<'_>,
     name: Option<&RawAddress>,
     control: &mut ControlBuffer,
@@ -65,7 +65,7 @@ pub(super) fn send(
 
 /// One `sendto` of `bytes` to `name`, or to where the socket is connected: some 150 ns less than
 /// [`send`]. Says how many were sent.
-pub(super) fn send_plain(
+pub(crate) fn send_plain(
     fd: BorrowedFd<'_>,
     name: Option<&RawAddress>,
     bytes: &[u8],
@@ -87,7 +87,7 @@ pub(super) fn send_plain(
     check_bytes(result)
 }
 
-fn empty_header() -> libc::msghdr {
+pub(crate) fn empty_header() -> libc::msghdr {
     // SAFETY: integers and raw pointers only; all zeros is valid and means "none".
     unsafe { std::mem::zeroed() }
 }

@@ -53,7 +53,7 @@ pub(super) fn enable_gro(fd: BorrowedFd<'_>) -> bool {
 }
 
 /// The address that a socket is bound to.
-pub(super) fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+pub(crate) fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     let mut raw = RawAddress::EMPTY;
     let mut length = raw.length();
     // SAFETY: the pointer leads to `length` bytes of room, of which the call fills at most all.
@@ -129,12 +129,7 @@ impl UdpSocket {
     /// # Errors
     /// None are expected.
     pub fn disconnect(&self) -> io::Result<()> {
-        // SAFETY: integers only; all zeros is valid.
-        let mut nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };
-        nowhere.sa_family = libc::AF_UNSPEC as libc::sa_family_t;
-        let length = size_of::<libc::sockaddr>() as libc::socklen_t;
-        // SAFETY: pointer and length describe the local `nowhere`, which is only read.
-        check(unsafe { libc::connect(self.as_raw_fd(), &raw const nowhere, length) }).map(drop)
+        disconnect(self.as_fd())
     }
 
     /// Whether sends may carry several segments (`UDP_SEGMENT`, Linux 4.18 and later). A route
@@ -156,12 +151,7 @@ impl UdpSocket {
     /// # Errors
     /// None are expected.
     pub fn set_receive_buffer(&self, bytes: usize) -> io::Result<usize> {
-        // The kernel doubles what it is asked for.
-        let half = c_int::try_from(bytes / 2).unwrap_or(c_int::MAX / 2).min(c_int::MAX / 2);
-        let fd = self.as_fd();
-        set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, half)
-            .or_else(|_| set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, half))?;
-        self.receive_buffer()
+        set_receive_buffer(self.as_fd(), bytes)
     }
 
     /// Size of the receive buffer in bytes of the kernel's accounting.
@@ -169,8 +159,7 @@ impl UdpSocket {
     /// # Errors
     /// None are expected.
     pub fn receive_buffer(&self) -> io::Result<usize> {
-        let bytes = option(self.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF)?;
-        Ok(usize::try_from(bytes).unwrap_or(0))
+        receive_buffer(self.as_fd())
     }
 
     /// Whether sent packets over IPv4 carry a checksum, as they do from the start. Without it the
@@ -188,12 +177,41 @@ impl UdpSocket {
     /// # Errors
     /// None are expected.
     pub fn queued_tx_bytes(&self) -> io::Result<usize> {
-        let mut bytes: c_int = 0;
-        // SAFETY: this request writes one `int`, to which the pointer leads. Linux defines
-        // SIOCOUTQ as TIOCOUTQ.
-        check(unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) })?;
-        Ok(usize::try_from(bytes).unwrap_or(0))
+        queued_tx_bytes(self.as_fd())
     }
+}
+
+/// As [`UdpSocket::disconnect`], of any socket.
+pub(crate) fn disconnect(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: integers only; all zeros is valid.
+    let mut nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };
+    nowhere.sa_family = libc::AF_UNSPEC as libc::sa_family_t;
+    let length = size_of::<libc::sockaddr>() as libc::socklen_t;
+    // SAFETY: pointer and length describe the local `nowhere`, which is only read.
+    check(unsafe { libc::connect(fd.as_raw_fd(), &raw const nowhere, length) }).map(drop)
+}
+
+/// As [`UdpSocket::set_receive_buffer`], of any socket.
+pub(crate) fn set_receive_buffer(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<usize> {
+    // The kernel doubles what it is asked for.
+    let half = c_int::try_from(bytes / 2).unwrap_or(c_int::MAX / 2).min(c_int::MAX / 2);
+    set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, half)
+        .or_else(|_| set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, half))?;
+    receive_buffer(fd)
+}
+
+fn receive_buffer(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    let bytes = option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF)?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
+/// As [`UdpSocket::queued_tx_bytes`], of any socket.
+pub(crate) fn queued_tx_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut bytes: c_int = 0;
+    // SAFETY: this request writes one `int`, to which the pointer leads. Linux defines
+    // SIOCOUTQ as TIOCOUTQ.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) })?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
 /// The MTU in bytes (whole IP packets) of the way to `ip` as this host knows it now: of the

@@ -70,7 +70,7 @@ impl UdpSocket {
 
 impl Received {
     /// Takes what a control message says.
-    fn note(&mut self, message: &Message<'_>) {
+    pub(crate) fn note(&mut self, message: &Message<'_>) {
         match (message.level, message.kind) {
             (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
                 // An IPv4 packet on a dual stack socket has no traffic class of its own.
@@ -104,7 +104,7 @@ impl Received {
     }
 }
 
-fn unspecified_like(ip: IpAddr) -> IpAddr {
+pub(crate) fn unspecified_like(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),

@@ -106,7 +106,7 @@ impl UdpSocket {
 /// Adds what differs from the socket's defaults (its mark, source chosen by the routes). The
 /// packet's own family decides, not the socket's: for a mapped destination an IPv6 socket takes
 /// the messages of IPv4.
-fn push_marks(
+pub(crate) fn push_marks(
     control: &mut ControlBuffer,
     packet: Family,
     source: Option<Source>,

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use homa_core::{Engine, HostBudget, PeerSettings, PortOptions};
+use homa_core::{
+    Carriage, Config, CutoffSource, Cutoffs, Engine, HostBudget, PeerSettings, PortOptions,
+};
+use homa_io::ip::{IpConfig, IpDriver, IpError};
 use homa_io::udp::{UdpConfig, UdpDriver};
 use homa_io::{AnyDriver, Body, Shard};
 use homa_sys::monotonic_ns;
@@ -54,7 +57,7 @@ impl Handle {
         builder.config.validate()?;
         let (driver, address) = open(&builder, addresses, serve)?;
         let seed = builder.seed.unwrap_or_else(|| RandomState::new().hash_one(monotonic_ns()));
-        let mut engine = Engine::new(builder.config.clone(), HostBudget::local(), seed)?;
+        let mut engine = Engine::new(engine_config(&builder), HostBudget::local(), seed)?;
         // The engine's age counts from here: it tells clients whether a request can have met an earlier life.
         engine.handle_timeout(homa_core::Instant::from_nanos(monotonic_ns()), false);
         let port = homa_io::driver::Driver::local_addr(&driver).port();
@@ -327,22 +330,57 @@ impl Closing {
     }
 }
 
+/// The engine's settings with what depends on the carriage.
+fn engine_config(builder: &EndpointBuilder) -> Config {
+    let mut config = builder.config.clone();
+    let automatic = builder.automatic_cutoffs.unwrap_or(builder.carriage == Carriage::Udp);
+    if !automatic && matches!(config.cutoffs, CutoffSource::Automatic { .. }) {
+        config.cutoffs = CutoffSource::Fixed(Cutoffs::default_for(config.num_priorities));
+    }
+    config
+}
+
+/// Opens a driver at the first of `addresses` that works.
 fn open(
     builder: &EndpointBuilder,
     addresses: &[SocketAddr],
     serve: bool,
 ) -> Result<(AnyDriver, SocketAddr), BindError> {
     let bytes = builder.receive_buffer_bytes.map_or(STOCK_RECEIVE_BUFFER_BYTES, |b| b as usize);
-    let config = UdpConfig::default().receive_buffer_bytes(bytes).one_peer(!serve);
     let mut failed = BindError::Resolve(io::ErrorKind::NotFound.into());
     for &address in addresses {
-        failed = match UdpDriver::bind(address, &config) {
-            Ok(driver) => return Ok((driver.into(), address)),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => BindError::InUse { address },
-            Err(source) => BindError::Socket { address, source },
+        let opened = match builder.carriage {
+            Carriage::Udp => open_udp(address, bytes, serve),
+            Carriage::Ip => open_ip(address, bytes),
+            other => return Err(BindError::Carriage(other)),
+        };
+        failed = match opened {
+            Ok(driver) => return Ok((driver, address)),
+            Err(error) => error,
         };
     }
     Err(failed)
+}
+
+fn open_udp(address: SocketAddr, bytes: usize, serve: bool) -> Result<AnyDriver, BindError> {
+    let config = UdpConfig::default().receive_buffer_bytes(bytes).one_peer(!serve);
+    match UdpDriver::bind(address, &config) {
+        Ok(driver) => Ok(driver.into()),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(BindError::InUse { address }),
+        Err(source) => Err(BindError::Socket { address, source }),
+    }
+}
+
+fn open_ip(address: SocketAddr, bytes: usize) -> Result<AnyDriver, BindError> {
+    let config = IpConfig::default().receive_buffer_bytes(bytes);
+    IpDriver::bind(address, &config).map(AnyDriver::from).map_err(|error| match error {
+        IpError::NoCapability => BindError::NoCapability(error),
+        IpError::KernelModule => BindError::KernelModule(error),
+        IpError::PortInUse { .. } => BindError::InUse { address },
+        IpError::PortReserved { .. } => BindError::PortReserved { address },
+        IpError::System(source) => BindError::Socket { address, source },
+        other => BindError::Socket { address, source: io::Error::other(other) },
+    })
 }
 
 fn order(

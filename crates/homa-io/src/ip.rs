@@ -1,0 +1,255 @@
+//! The driver for raw IP: Homa packets directly in IP packets of protocol 146, as the Linux module sends
+//! and expects them (`spec/wire-format.md` §1). Needs `CAP_NET_RAW`.
+//!
+//! * An endpoint at `[::]` has a raw socket for each IP version, at an address one. The kernel gives a
+//!   copy of every packet of the protocol to every raw socket; a filter leaves the packets for the own port.
+//! * Several packets go and come by one system call, gathered from where they lie.
+//! * Ports are the driver's own business, since the kernel has none for this protocol: see [`IpError`] and
+//!   the module `ports`.
+//! * Errors of the network come through the error queue, as for UDP; of those only what quotes a packet
+//!   from the own port concerns this driver.
+//!
+//! Everything is looked up in the network namespace of the thread that opened the driver.
+
+mod kernel;
+mod ports;
+mod receive;
+mod send;
+mod stats;
+
+pub use stats::IpStats;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use homa_core::{Carriage, Segment, Transmit};
+use homa_sys::address::Family;
+use homa_sys::raw::{Filter, RouteLookup, RxBatch};
+use homa_sys::{Epoll, RawSocket, errno};
+
+use crate::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
+use crate::udp::capacity_of;
+use crate::udp::reports::Reports;
+use ports::Reservation;
+
+/// The IP protocol number of Homa.
+pub const PROTOCOL: u8 = 146;
+/// The highest port that can be asked for; those above are given out by the system
+/// (`spec/wire-format.md` §3).
+pub const ASKED_PORT_MAX: u16 = 32_767;
+
+/// Why no driver could be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IpError {
+    /// The process may not open raw sockets.
+    #[error(
+        "raw IP needs CAP_NET_RAW: run as root, or once `sudo setcap cap_net_raw+ep $(command -v homa)` \
+         (with the path of your own program)"
+    )]
+    NoCapability,
+    /// The Linux module serves the protocol on this host; two implementations would answer each packet.
+    /// Use another carriage, or unload the module.
+    #[error("the kernel module of Homa serves IP protocol 146 on this host: unload it or use UDP")]
+    KernelModule,
+    /// Another program on this host has the port: choose another one, or end that program.
+    #[error("Homa port {port} is in use on this host")]
+    PortInUse {
+        /// The port.
+        port: u16,
+    },
+    /// Ports above [`ASKED_PORT_MAX`] cannot be asked for: choose one from 1 to 32767, or 0.
+    #[error("Homa port {port} cannot be asked for: 1 to 32767 can, 0 takes a free one above")]
+    PortReserved {
+        /// The port.
+        port: u16,
+    },
+    /// The system refused something else.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// How a raw IP driver is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IpConfig {
+    receive_buffer_bytes: usize,
+    packets_per_call: usize,
+}
+
+impl Default for IpConfig {
+    fn default() -> Self {
+        Self { receive_buffer_bytes: 16 << 20, packets_per_call: 16 }
+    }
+}
+
+impl IpConfig {
+    /// As [`UdpConfig::receive_buffer_bytes`](crate::udp::UdpConfig::receive_buffer_bytes), for each IP
+    /// version. Default 16 MiB.
+    #[must_use]
+    pub fn receive_buffer_bytes(mut self, bytes: usize) -> Self {
+        self.receive_buffer_bytes = bytes;
+        self
+    }
+
+    /// Most packets per IP version fetched by one call of [`Driver::receive`], 1 to 64. Default 16,
+    /// which is at most 1 MiB.
+    #[must_use]
+    pub fn packets_per_call(mut self, packets: usize) -> Self {
+        self.packets_per_call = packets.clamp(1, homa_sys::raw::PACKETS_MAX);
+        self
+    }
+}
+
+/// A [`Driver`] over raw IP sockets.
+#[derive(Debug)]
+pub struct IpDriver {
+    /// One per IP version, at least one.
+    links: Vec<Link>,
+    epoll: Epoll,
+    reservation: Reservation,
+    local_ip: IpAddr,
+    capacity: RxCapacity,
+    packets_per_call: usize,
+    batch: RxBatch,
+    reports: Reports,
+    lookup: RouteLookup,
+    stats: IpStats,
+    /// Where a packet that lies in too many pieces is joined.
+    joined: Vec<u8>,
+}
+
+/// The socket of one IP version.
+#[derive(Debug)]
+struct Link {
+    socket: RawSocket,
+    /// As the kernel last told: a counter that wraps.
+    drops_seen: u32,
+}
+
+impl IpDriver {
+    /// Opens a driver at `address`: `[::]` takes IPv4 as well, port 0 a free one from 32768 on. The port
+    /// is taken on all addresses of the host.
+    ///
+    /// # Errors
+    /// See [`IpError`].
+    pub fn bind(address: SocketAddr, config: &IpConfig) -> Result<Self, IpError> {
+        if kernel::serves_homa() {
+            return Err(IpError::KernelModule);
+        }
+        let reservation = Reservation::new(address.port())?;
+        let links = open_links(address, reservation.port())?;
+        let epoll = Epoll::new()?;
+        let mut buffer_bytes = usize::MAX;
+        for (token, link) in links.iter().enumerate() {
+            let given = link.socket.set_receive_buffer(config.receive_buffer_bytes)?;
+            buffer_bytes = buffer_bytes.min(given);
+            epoll.add(link.socket.as_fd(), token as u64, true, false)?;
+        }
+        Ok(Self {
+            links,
+            epoll,
+            reservation,
+            local_ip: address.ip().to_canonical(),
+            capacity: capacity_of(buffer_bytes as u64),
+            packets_per_call: config.packets_per_call,
+            batch: RxBatch::new(config.packets_per_call),
+            reports: Reports::default(),
+            lookup: RouteLookup::new()?,
+            stats: IpStats::default(),
+            joined: Vec::new(),
+        })
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> &IpStats {
+        &self.stats
+    }
+
+    fn port(&self) -> u16 {
+        self.reservation.port()
+    }
+
+    /// MTU in bytes of the way to `remote` as the kernel knows it now.
+    fn mtu(&self, remote: SocketAddr) -> Option<u32> {
+        let interface = match remote {
+            SocketAddr::V4(_) => 0,
+            SocketAddr::V6(v6) => v6.scope_id(),
+        };
+        self.lookup.mtu(remote.ip(), interface).ok().filter(|&mtu| mtu > 0)
+    }
+}
+
+/// Opens the sockets that `address` needs. A system without IPv6 serves `[::]` by IPv4 alone.
+fn open_links(address: SocketAddr, port: u16) -> Result<Vec<Link>, IpError> {
+    let ip = address.ip().to_canonical();
+    let families: &[Family] = match (ip, ip.is_unspecified()) {
+        (IpAddr::V4(_), _) => &[Family::V4],
+        (IpAddr::V6(_), true) => &[Family::V4, Family::V6],
+        (IpAddr::V6(_), false) => &[Family::V6],
+    };
+    let mut links = Vec::with_capacity(families.len());
+    for &family in families {
+        let socket = match RawSocket::open(family, PROTOCOL, &Filter::to_port(family, port)) {
+            Ok(socket) => socket,
+            Err(error) if error.raw_os_error() == Some(errno::EPERM) => {
+                return Err(IpError::NoCapability);
+            }
+            Err(_) if family == Family::V6 && !links.is_empty() => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if !ip.is_unspecified() {
+            socket.bind(address)?;
+        }
+        links.push(Link { socket, drops_seen: 0 });
+    }
+    Ok(links)
+}
+
+impl AsFd for IpDriver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+impl Driver for IpDriver {
+    fn receive(&mut self, sink: &mut impl PacketSink) -> io::Result<RxStatus> {
+        let status = self.receive_batch(sink);
+        self.reports.deliver(sink);
+        status
+    }
+
+    fn transmit(
+        &mut self,
+        transmit: &Transmit,
+        segments: &[Segment],
+        payloads: &impl Payloads,
+    ) -> Result<(), Unsent> {
+        self.send_segments(transmit, segments, payloads)
+    }
+
+    fn path(&mut self, remote: SocketAddr) -> (Option<u32>, Option<u32>) {
+        (self.mtu(remote), None)
+    }
+
+    fn rx_capacity(&self) -> RxCapacity {
+        self.capacity
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        SocketAddr::new(self.local_ip, self.port())
+    }
+
+    fn carriage(&self) -> Carriage {
+        Carriage::Ip
+    }
+
+    fn tx_backlog_bytes(&self) -> Option<u64> {
+        let queued = |link: &Link| link.socket.queued_tx_bytes().ok().map(|bytes| bytes as u64);
+        self.links.iter().map(queued).sum()
+    }
+
+    fn rx_dropped(&self) -> u64 {
+        self.stats.dropped_packets
+    }
+}

@@ -1,0 +1,186 @@
+//! Sending: as many packets as possible by each call, and what the answers of the kernel mean.
+
+use std::io;
+use std::net::SocketAddr;
+
+use homa_core::{Segment, Transmit, TransmitError};
+use homa_sys::address::Family;
+use homa_sys::raw::Outgoing;
+use homa_sys::{Source, errno};
+
+use super::IpDriver;
+use crate::driver::{Payloads, Unsent};
+use crate::udp::route::is_link_local;
+use crate::udp::send::is_same_family;
+use crate::udp::train::{join, visit};
+
+/// Sends in a row that may fail for a pending error of another peer before the destination is blamed.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// Where packets go, as the socket takes it.
+struct Way {
+    /// Which socket.
+    link: usize,
+    to: SocketAddr,
+    source: Option<Source>,
+    tos: u8,
+}
+
+/// What an error number says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// This send failed.
+    Certain(TransmitError),
+    /// This send failed, or the error is that of an earlier one to whatever destination.
+    Doubtful(TransmitError),
+}
+
+impl IpDriver {
+    /// Sends `segments`, each as a packet, in as few calls as possible.
+    pub(super) fn send_segments(
+        &mut self,
+        transmit: &Transmit,
+        segments: &[Segment],
+        payloads: &impl Payloads,
+    ) -> Result<(), Unsent> {
+        let Some(way) = self.way(transmit) else {
+            return Err(Unsent { first: 0, why: self.note_failure(TransmitError::Unreachable) });
+        };
+        let mut first = 0;
+        while let Some(rest) = segments.get(first..).filter(|rest| !rest.is_empty()) {
+            match self.send_some(&way, rest, payloads) {
+                Ok(count) => first += count,
+                Err(why) => return Err(Unsent { first, why }),
+            }
+        }
+        Ok(())
+    }
+
+    /// `None`: no socket of the destination's IP version.
+    fn way(&self, transmit: &Transmit) -> Option<Way> {
+        let path = &transmit.path;
+        let family = Family::of(path.remote.ip().to_canonical());
+        let link = self.links.iter().position(|link| link.socket.family() == family)?;
+        // As for UDP: a socket at one address sends from there anyway, and routes choose the interface.
+        let source = path
+            .local_ip
+            .filter(|ip| self.local_ip.is_unspecified() && is_same_family(*ip, path.remote.ip()));
+        let interface = if is_link_local(path.remote.ip()) { path.interface } else { 0 };
+        Some(Way {
+            link,
+            to: SocketAddr::new(path.remote.ip().to_canonical(), 0),
+            source: source.map(|ip| Source { ip, interface }),
+            tos: transmit.dscp << 2,
+        })
+    }
+
+    /// Sends the first of `segments`; says how many.
+    fn send_some(
+        &mut self,
+        way: &Way,
+        segments: &[Segment],
+        payloads: &impl Payloads,
+    ) -> Result<usize, TransmitError> {
+        let mut outgoing = Outgoing::new();
+        for segment in segments {
+            if !outgoing.push(|piece| visit(segment, payloads, piece)) {
+                break;
+            }
+        }
+        if !outgoing.is_empty() {
+            return self.send_batch(way, segments, &outgoing);
+        }
+        let mut joined = std::mem::take(&mut self.joined);
+        if let Some(segment) = segments.first() {
+            join(&mut joined, segment, payloads);
+        }
+        self.stats.joined_packets += 1;
+        let result = self.send_joined(way, segments, &joined);
+        self.joined = joined;
+        result
+    }
+
+    fn send_joined(
+        &mut self,
+        way: &Way,
+        segments: &[Segment],
+        joined: &[u8],
+    ) -> Result<usize, TransmitError> {
+        let mut outgoing = Outgoing::new();
+        outgoing.push(|piece| piece(joined));
+        self.send_batch(way, segments, &outgoing)
+    }
+
+    /// One successful call, or the reason why there is none.
+    fn send_batch(
+        &mut self,
+        way: &Way,
+        segments: &[Segment],
+        outgoing: &Outgoing<'_>,
+    ) -> Result<usize, TransmitError> {
+        let mut attempt = 1;
+        loop {
+            let Some(link) = self.links.get(way.link) else {
+                return Err(TransmitError::Unreachable);
+            };
+            let why = match link.socket.send(way.to, way.source, way.tos, outgoing) {
+                Ok(sent) => {
+                    self.note_sent(segments.get(..sent).unwrap_or(segments));
+                    return Ok(sent);
+                }
+                Err(error) => match self.judge(&error, way.to, segments) {
+                    Verdict::Certain(why) => return Err(self.note_failure(why)),
+                    Verdict::Doubtful(why) => why,
+                },
+            };
+            // As for UDP: perhaps what the network said about an earlier packet to somebody else.
+            let reports_before = self.stats.reports + self.stats.foreign_reports;
+            self.drain_reports(way.link);
+            let explained = self.stats.reports + self.stats.foreign_reports > reports_before;
+            if attempt == ATTEMPTS_MAX || (attempt > 1 && !explained) {
+                return Err(self.note_failure(why));
+            }
+            self.stats.repeated_sends += 1;
+            attempt += 1;
+        }
+    }
+
+    /// What an error means if it is the answer to this send.
+    fn judge(&self, error: &io::Error, to: SocketAddr, segments: &[Segment]) -> Verdict {
+        match error.raw_os_error() {
+            Some(errno::EAGAIN | errno::ENOBUFS | errno::ENOMEM) => {
+                Verdict::Certain(TransmitError::NoRoom)
+            }
+            Some(errno::EPERM) => Verdict::Certain(TransmitError::Refused),
+            Some(errno::EMSGSIZE) => {
+                let header_bytes = if to.is_ipv4() { 20 } else { 40 };
+                let bytes = segments.first().map_or(0, Segment::wire_bytes) + header_bytes;
+                match self.mtu(to) {
+                    Some(mtu) if bytes > mtu => Verdict::Certain(TransmitError::TooBig(mtu)),
+                    _ => Verdict::Doubtful(TransmitError::TooBig(0)),
+                }
+            }
+            // ICMPv6 "prohibited" looks the same as a broadcast that is forbidden here.
+            Some(errno::EACCES) => Verdict::Doubtful(TransmitError::Refused),
+            _ => Verdict::Doubtful(TransmitError::Unreachable),
+        }
+    }
+
+    fn note_sent(&mut self, segments: &[Segment]) {
+        self.stats.sends += 1;
+        self.stats.sent_packets += segments.len() as u64;
+        let bytes: u64 = segments.iter().map(|segment| u64::from(segment.wire_bytes())).sum();
+        self.stats.sent_bytes += bytes;
+    }
+
+    fn note_failure(&mut self, why: TransmitError) -> TransmitError {
+        let stats = &mut self.stats;
+        match why {
+            TransmitError::NoRoom => stats.no_room += 1,
+            TransmitError::TooBig(_) => stats.too_big += 1,
+            TransmitError::Refused => stats.refused += 1,
+            _ => stats.unreachable += 1,
+        }
+        why
+    }
+}
