@@ -664,7 +664,7 @@ impl Granter {
             assert_eq!(self.active.contains(&index), state == GrantState::Active, "{index}");
             let managed = rpc.rx.sender != u32::MAX;
             assert_eq!(managed, state != GrantState::Out, "{index}");
-            let incoming = rpc.state == crate::engine::rpc::State::Incoming;
+            let incoming = rpc.state == State::Incoming;
             let grantable = incoming && !rpc.rx.is_complete() && rpc.rx.granted < rpc.rx.length();
             let excused = rpc.rx.starved || rpc.rx.silent;
             assert!(managed || !grantable || excused, "{index} is not managed: {rpc:?}");
