@@ -87,6 +87,16 @@ fn arrive(host: &mut Host, path: Path, header: &Header, payload: u32) {
     let _ = host.engine.handle_packet(host.now(), &RxMeta::new(path), &bytes[..written], length);
 }
 
+/// A control packet of the peer: over raw IP in Linux format.
+fn control(path: Path, id: u64, body: Body) -> Header {
+    let common = Common::control(path.remote.port(), PORT, id);
+    let common = match path.carriage {
+        Carriage::Ip => common,
+        _ => common.with_own_profile(77),
+    };
+    Header { common, body, extension: None }
+}
+
 fn linux_data(path: Path, id: u64, length: u32, ack: AckEntry) -> Header {
     let common = Common::data(path.remote.port(), PORT, id, 0);
     let data = Data { message_length: length, incoming: length, ack, ..Data::default() };
@@ -135,13 +145,7 @@ fn data_carries_its_offset_in_both_fields_also_when_it_is_sent_again() {
         let mut sent = packets(&mut host);
         let id = u64::from_be_bytes(sent[0].header[20..28].try_into().unwrap());
         let resend = homa_wire::Resend { offset: 0, length: 40_000, priority: 7 };
-        let common = Common::control(40_000, PORT, id | 1);
-        let common = match path.carriage {
-            Carriage::Ip => common,
-            _ => common.with_own_profile(77),
-        };
-        let header = Header { common, body: Body::Resend(resend), extension: None };
-        arrive(&mut host, path, &header, 0);
+        arrive(&mut host, path, &control(path, id | 1, Body::Resend(resend)), 0);
         let again = data_packets(&mut host);
         assert_eq!(again.len(), sent.len());
         sent.extend(again);
@@ -149,6 +153,24 @@ fn data_carries_its_offset_in_both_fields_also_when_it_is_sent_again() {
             let start = packet.payload.start;
             assert_eq!((packet.be32(4), packet.be32(52)), (start, start));
         }
+    }
+}
+
+// Scenario: W13, S3
+#[test]
+fn a_packet_ends_exactly_where_the_unscheduled_part_does() {
+    for path in [ip_path("10.0.1.1"), ip_path("fd00::1"), udp_path("10.0.1.1")] {
+        let mut host = Host::new(exact());
+        call(&mut host, path, 100_000);
+        let sent = packets(&mut host);
+        let full = sent[0].payload_bytes();
+        assert_eq!(sent.last().unwrap().payload, 40_000 / full * full..40_000);
+        let id = u64::from_be_bytes(sent[0].header[20..28].try_into().unwrap());
+        let grant = homa_wire::Grant { offset: 100_000, priority: 2 };
+        arrive(&mut host, path, &control(path, id | 1, Body::Grant(grant)), 0);
+        let granted = data_packets(&mut host);
+        assert_eq!(granted[0].payload, 40_000..40_000 + full);
+        assert_eq!(granted.last().unwrap().payload.end, 100_000);
     }
 }
 
@@ -168,12 +190,10 @@ fn control_packets() -> Vec<Packet> {
     // A RESEND for what is not there: BUSY, and RPC_UNKNOWN for an id of nobody.
     for id in [2, 4] {
         let body = Body::Resend(homa_wire::Resend { offset: 0, length: 1, priority: 0 });
-        let common = Common::control(40_000, PORT, id);
-        arrive(&mut host, path, &Header { common, body, extension: None }, 0);
+        arrive(&mut host, path, &control(path, id, body), 0);
     }
     // A question about a call that is over: ACK. An unacknowledged answer: NEED_ACK.
-    let common = Common::control(40_000, PORT, 7);
-    arrive(&mut host, path, &Header { common, body: Body::NeedAck, extension: None }, 0);
+    arrive(&mut host, path, &control(path, 7, Body::NeedAck), 0);
     arrive(&mut host, path, &linux_data(path, 6, 10, AckEntry::NONE), 10);
     let rpc = host.arrived();
     host.engine.send_response(host.now(), rpc, 10).unwrap();
@@ -233,14 +253,13 @@ fn an_ack_with_five_entries_has_80_bytes_and_5_words() {
 fn what_is_shorter_than_its_header_is_counted_and_not_answered() {
     let mut host = Host::new(exact());
     let path = udp_path("10.0.1.1");
-    let common = Common::control(40_000, PORT, 2).with_own_profile(77);
     for (body, header_bytes) in [
         (Body::NeedAck, COMMON_HEADER_BYTES),
         (Body::Grant(homa_wire::Grant { offset: 1, priority: 0 }), 33),
         (Body::Ack(homa_wire::Ack::default()), 80),
     ] {
         let mut bytes = [0; 96];
-        Header { common, body, extension: None }.encode(&mut bytes).unwrap();
+        control(path, 2, body).encode(&mut bytes).unwrap();
         let before = host.stats().dropped_malformed;
         let meta = RxMeta::new(path);
         let short = header_bytes - 1;
