@@ -2,9 +2,11 @@
 
 use std::{ffi::OsStr, io, time::Instant};
 
+use serde::Serialize;
+
 use crate::{
-    Backend, HostCommand, LabError, LabHost, LabSpec, PortCounters, QueueTrace, acquire_privileges,
-    ethtool,
+    Backend, HostCommand, HostHandle, LabError, LabHost, LabSpec, PortCounters, QueueTrace,
+    acquire_privileges, ethtool,
     host::{INTERFACE, ipv4_of, ipv6_of, mac_of, mac_text},
     kernel,
     kernel::port_name,
@@ -17,7 +19,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Lab {
     spec: LabSpec,
-    backend: Backend,
+    choice: Choice,
     hosts: Vec<LabHost>,
     since: Instant,
     switch: Option<RunningSwitch>,
@@ -35,6 +37,7 @@ impl Lab {
     /// and [`LabError::Setup`] name what the machine lacks. What was built by then is gone again.
     pub fn up(spec: &LabSpec) -> Result<Self, LabError> {
         spec.validate()?;
+        let choice = choose(spec)?;
         acquire_privileges()?;
         let sandbox = Sandbox::new()?;
         let fabric = NetNs::new()?;
@@ -47,15 +50,14 @@ impl Lab {
             configure_host(&space.net, index, spec)?;
         }
         let since = Instant::now();
-        let backend = choose(spec)?;
-        let switch = match backend {
+        let switch = match choice.backend {
             Backend::Switch => Some(own_switch(&fabric, &spaces, spec, since)?),
             _ => {
                 kernel::build(&fabric, spec)?;
                 None
             }
         };
-        Ok(Self { spec: spec.clone(), backend, hosts, since, switch, spaces, fabric, sandbox })
+        Ok(Self { spec: spec.clone(), choice, hosts, since, switch, spaces, fabric, sandbox })
     }
 
     /// What was asked for.
@@ -65,12 +67,25 @@ impl Lab {
 
     /// What emulates the switch: never [`Backend::Auto`].
     pub fn backend(&self) -> Backend {
-        self.backend
+        self.choice.backend
+    }
+
+    /// Why it is that one.
+    pub fn choice(&self) -> &Choice {
+        &self.choice
     }
 
     /// The hosts, in the order of their index.
     pub fn hosts(&self) -> &[LabHost] {
         &self.hosts
+    }
+
+    /// One host.
+    ///
+    /// # Errors
+    /// [`LabError::NoSuchHost`].
+    pub fn host(&self, index: usize) -> Result<&LabHost, LabError> {
+        self.hosts.get(index).ok_or(LabError::NoSuchHost { index, hosts: self.hosts.len() })
     }
 
     /// Nanoseconds since the lab came up: the time base of all its records.
@@ -119,6 +134,14 @@ impl Lab {
         Ok(self.space(host)?.net.run(work)?)
     }
 
+    /// How another process finds its way into a host.
+    ///
+    /// # Errors
+    /// [`LabError::NoSuchHost`].
+    pub fn handle(&self, host: usize) -> Result<HostHandle, LabError> {
+        Ok(self.space(host)?.handle(&self.sandbox))
+    }
+
     /// The process that all programs inside the lab end with, as this process sees it.
     pub fn first_process(&self) -> u32 {
         self.sandbox.first_process()
@@ -129,17 +152,32 @@ impl Lab {
     }
 }
 
+/// What became of [`Backend::Auto`], and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Choice {
+    /// What emulates the switch: never [`Backend::Auto`].
+    pub backend: Backend,
+    /// Why, in words.
+    pub reason: String,
+}
+
 /// The own switch only where it is needed: it costs most of a core.
-fn choose(spec: &LabSpec) -> Result<Backend, LabError> {
-    match (spec.backend, spec.needs_switch()) {
-        (Backend::Kernel, Some(key)) => Err(LabError::Spec {
-            key,
-            reason: "the kernel's switch cannot do this; choose the backend `switch` or `auto`"
-                .into(),
-        }),
-        (Backend::Switch, _) | (Backend::Auto, Some(_)) => Ok(Backend::Switch),
-        (Backend::Kernel | Backend::Auto, None) => Ok(Backend::Kernel),
-    }
+pub(crate) fn choose(spec: &LabSpec) -> Result<Choice, LabError> {
+    let (backend, reason) = match (spec.backend, spec.needs_switch()) {
+        (Backend::Kernel, Some(key)) => {
+            let reason =
+                "the kernel's switch cannot do this; choose the backend `switch` or `auto`";
+            return Err(LabError::Spec { key, reason: reason.into() });
+        }
+        (Backend::Auto, Some(key)) => {
+            (Backend::Switch, format!("only the own switch knows `{key}`"))
+        }
+        (Backend::Auto, None) => {
+            (Backend::Kernel, "nothing was asked for that only the own switch can do".into())
+        }
+        (backend, _) => (backend, "as asked for".into()),
+    };
+    Ok(Choice { backend, reason })
 }
 
 fn own_switch(

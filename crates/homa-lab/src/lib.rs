@@ -21,14 +21,20 @@
 //! | [`spec`] | [`LabSpec`]: what is wanted, and which numbers make sense |
 //! | [`lab`] | [`Lab`]: up, hosts, programs inside, counters, down |
 //! | [`switch`] | the switch of this crate |
+//! | [`fidelity`] | what the emulation adds and how exact it is |
 //! | [`privilege`] | root, or root of a user namespace of our own |
+//! | [`calibrate`] | what the machine can carry |
+//! | [`attach`] | programs inside a lab that another process holds |
 //! | [`counters`] | what every port and level has carried, dropped and holds |
 #![forbid(unsafe_code)]
 
+pub mod attach;
+pub mod calibrate;
 pub mod command;
 pub mod counters;
 pub mod error;
 mod ethtool;
+pub mod fidelity;
 pub mod host;
 mod kernel;
 pub mod lab;
@@ -37,12 +43,16 @@ mod plumbing;
 pub mod privilege;
 pub mod spec;
 pub mod switch;
+mod traffic;
 
+pub use attach::HostHandle;
+pub use calibrate::Saturation;
 pub use command::HostCommand;
 pub use counters::{LevelCounters, PortCounters, QueueSample, QueueTrace};
 pub use error::LabError;
+pub use fidelity::Fidelity;
 pub use host::LabHost;
-pub use lab::Lab;
+pub use lab::{Choice, Lab};
 pub use privilege::acquire_privileges;
 pub use spec::{Backend, BufferPolicy, LabSpec};
 pub use switch::LinkConditions;

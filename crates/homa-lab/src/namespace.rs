@@ -16,7 +16,7 @@ use nix::{
     sys::stat::Mode,
 };
 
-use crate::LabError;
+use crate::{LabError, attach::HostHandle};
 
 /// A network namespace.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl NetNs {
 
     /// A path that names the namespace while this process lives.
     pub(crate) fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/fd/{}", process::id(), self.0.as_raw_fd()))
+        path_of(&self.0)
     }
 
     /// Writes a setting of this namespace below `/proc/sys/net`; one that this kernel lacks is skipped.
@@ -153,6 +153,16 @@ impl HostSpace {
         Ok(Self { net, mount })
     }
 
+    /// Names everything by paths, for other processes.
+    pub(crate) fn handle(&self, sandbox: &Sandbox) -> HostHandle {
+        HostHandle {
+            user: PathBuf::from(format!("/proc/{}/ns/user", process::id())),
+            net: self.net.path(),
+            pid: path_of(&sandbox.pid),
+            mount: path_of(&self.mount),
+        }
+    }
+
     /// Does something in a thread whose children live in this host.
     pub(crate) fn run<T: Send>(
         &self,
@@ -172,6 +182,10 @@ impl HostSpace {
             work()
         })
     }
+}
+
+fn path_of(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/fd/{}", process::id(), file.as_raw_fd()))
 }
 
 /// Without this, mounts of the lab would appear in the rest of the system.

@@ -7,6 +7,9 @@ use crate::{LabError, switch::LinkConditions};
 /// The most hosts a lab can have.
 pub const HOSTS_MAX: u32 = 250;
 
+/// The highest rate of a link, Mbit/s.
+pub const PORT_MBPS_MAX: u32 = 100_000;
+
 /// What emulates the switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -110,7 +113,7 @@ impl LabSpec {
             "1 to 40 letters, digits, `-` or `_`",
         )?;
         check((2..=HOSTS_MAX).contains(&self.hosts), "hosts", "2 to 250")?;
-        check((1..=100_000).contains(&self.port_mbps), "port_mbps", "1 to 100,000 Mbit/s")?;
+        check((1..=PORT_MBPS_MAX).contains(&self.port_mbps), "port_mbps", "1 to 100,000 Mbit/s")?;
         check((1280..=9000).contains(&self.mtu), "mtu", "1,280 to 9,000 bytes")?;
         let frame = u64::from(self.frame_bytes());
         for (key, bytes) in
