@@ -32,6 +32,7 @@ Examples:
   homa serve 0.0.0.0:4000                      answer every request with itself
   homa call 127.0.0.1:4000 hello               send a request, print the reply
   homa ping 127.0.0.1:4000                     measure round-trip times
+  sudo homa ping 10.0.0.2:99 --carriage ip     also to a host with the Linux module
 
 Exit status: 0 if everything asked for was done, 1 if not, 2 for wrong usage.";
 
@@ -47,15 +48,16 @@ pub(crate) struct Global {
 }
 
 /// What carries Homa packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Carriage {
     /// UDP datagrams; needs no privileges
+    #[default]
     Udp,
-    /// Raw IP, protocol 146 (not yet built)
+    /// Raw IP, protocol 146, which hosts with the Linux module speak; needs CAP_NET_RAW
     Ip,
     /// AF_XDP (not yet built)
     Xdp,
-    /// The best one that works here
+    /// UDP: the one that works everywhere
     Auto,
 }
 
@@ -129,9 +131,12 @@ pub(crate) struct ServeArgs {
     /// Poll without pause instead of sleeping
     #[arg(long)]
     pub busy: bool,
-    /// What to serve; `both` takes the same port number for UDP and TCP
+    /// What to serve; `both` takes the same port number for Homa and TCP
     #[arg(long, value_enum, default_value_t = Served::Homa)]
     pub transport: Served,
+    /// As given with the global options.
+    #[arg(skip)]
+    pub carriage: Carriage,
 }
 
 /// Which transports a command uses.
@@ -147,11 +152,25 @@ pub(crate) enum Served {
 
 impl Served {
     /// The protocols meant, the competitor first.
-    pub(crate) fn protocols(self) -> &'static [Protocol] {
+    pub(crate) fn protocols(self, carriage: Carriage) -> Vec<Protocol> {
+        let homa = Protocol::HomaUdp.over(carriage);
         match self {
-            Served::Homa => &[Protocol::HomaUdp],
-            Served::Tcp => &[Protocol::Tcp],
-            Served::Both => &[Protocol::Tcp, Protocol::HomaUdp],
+            Served::Homa => vec![homa],
+            Served::Tcp => vec![Protocol::Tcp],
+            Served::Both => vec![Protocol::Tcp, homa],
+        }
+    }
+}
+
+impl Command {
+    /// Makes the command use what was chosen to carry Homa packets.
+    pub(crate) fn set_carriage(&mut self, carriage: Carriage) {
+        match self {
+            Command::Serve(args) => args.carriage = carriage,
+            Command::Bench(args) => args.carriage = carriage,
+            Command::Call(args) => args.transport = args.transport.over(carriage),
+            Command::Ping(args) => args.transport = args.transport.over(carriage),
+            _ => {}
         }
     }
 }
@@ -328,6 +347,9 @@ pub(crate) struct BenchArgs {
     /// Transports to measure
     #[arg(long, value_enum, default_value_t = Served::Both)]
     pub transport: Served,
+    /// As given with the global options.
+    #[arg(skip)]
+    pub carriage: Carriage,
     /// Congestion control of TCP
     #[arg(long, value_name = "NAME", default_value = "cubic")]
     pub cc: String,

@@ -26,7 +26,8 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    cli.command.set_carriage(cli.global.carriage);
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -53,12 +54,11 @@ fn run(cli: &Cli) -> Result<(), CliError> {
 
 fn check_carriage(global: &Global) -> Result<(), CliError> {
     match global.carriage {
-        Carriage::Udp | Carriage::Auto => Ok(()),
-        Carriage::Ip => Err(not_built("ip")),
+        Carriage::Udp | Carriage::Ip | Carriage::Auto => Ok(()),
         Carriage::Xdp => Err(not_built("xdp")),
     }
 }
 
 fn not_built(carriage: &str) -> CliError {
-    CliError::Usage(format!("carriage `{carriage}` is not yet built; use `--carriage udp`"))
+    CliError::Usage(format!("carriage `{carriage}` is not yet built; use `udp` or `ip`"))
 }

@@ -74,9 +74,9 @@ fn start_all(
     ended: &mpsc::Sender<End>,
 ) -> Result<(), CliError> {
     let mut bound: Vec<(Protocol, Bound)> = Vec::new();
-    for protocol in args.transport.protocols() {
+    for protocol in args.transport.protocols(args.carriage) {
         let at = bound.first().map_or(address, |(_, first)| first.address);
-        bound.push((*protocol, bind(*protocol, Api::Event, at, settings)?));
+        bound.push((protocol, bind(protocol, Api::Event, at, settings)?));
     }
     for (protocol, server) in bound {
         eprintln!("homa: serving {} at {}", protocol.name(), server.address);

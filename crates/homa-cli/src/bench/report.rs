@@ -121,7 +121,7 @@ pub(crate) struct Ratio {
     pub min: f64,
     /// Largest of a round.
     pub max: f64,
-    /// Which transport has the better figure by the median: `homa-udp`, `tcp`, or `even` if they differ by
+    /// Which transport has the better figure by the median: `homa`, `tcp`, or `even` if they differ by
     /// less than half a percent.
     pub better: &'static str,
 }
@@ -306,7 +306,7 @@ fn better(metric: &str, homa_over_tcp: f64) -> &'static str {
     if homa_over_tcp.is_nan() || (homa_over_tcp - 1.0).abs() < EVEN {
         "even"
     } else if (homa_over_tcp > 1.0) == more_is_better {
-        Protocol::HomaUdp.name()
+        "homa"
     } else {
         Protocol::Tcp.name()
     }
@@ -436,9 +436,9 @@ pub(crate) mod tests {
 
     #[test]
     fn the_better_one_has_the_shorter_time_or_the_higher_rate() {
-        assert_eq!(better("p50_us", 0.8), "homa-udp");
+        assert_eq!(better("p50_us", 0.8), "homa");
         assert_eq!(better("p50_us", 1.2), "tcp");
-        assert_eq!(better("rpc_per_s", 1.2), "homa-udp");
+        assert_eq!(better("rpc_per_s", 1.2), "homa");
         assert_eq!(better("gbit_per_s", 0.8), "tcp");
         assert_eq!(better("slowdown_p99", 1.004), "even");
         assert_eq!(better("p50_us", f64::NAN), "even");

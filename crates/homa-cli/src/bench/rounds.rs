@@ -84,7 +84,7 @@ impl<'a> Rounds<'a> {
             outcomes: Vec::new(),
             offered_rpc_per_s: None,
         };
-        let protocols = args.transport.protocols();
+        let protocols = args.transport.protocols(args.carriage);
         let results =
             cases.iter().flat_map(|case| protocols.iter().map(|p| empty(case, p))).collect();
         let failures = Vec::new();
@@ -110,7 +110,7 @@ impl<'a> Rounds<'a> {
         {
             self.prepare_mixed(&case.clone())?;
         }
-        let transports = self.args.transport.protocols().len();
+        let transports = self.args.transport.protocols(self.args.carriage).len();
         for round in 0..self.args.rounds as usize {
             for first in (0..self.results.len()).step_by(transports) {
                 for turn in 0..transports {
@@ -218,7 +218,7 @@ impl<'a> Rounds<'a> {
     /// Finds the unloaded time of each class of sizes, and how much to offer. Like everything else it is done
     /// in turns, so that another program that ran for a moment does not decide on all that follows.
     fn prepare_mixed(&mut self, case: &Case) -> Result<(), CliError> {
-        let protocols = self.args.transport.protocols();
+        let protocols = self.args.transport.protocols(self.args.carriage);
         let mut found = vec![Some(Prepared::default()); protocols.len()];
         for _ in 0..PREPARE_TURNS {
             for (protocol, found) in protocols.iter().zip(&mut found) {

@@ -31,7 +31,7 @@ const TITLES: [&str; COLUMNS] = [
     "calls",
     "figure",
     "tcp",
-    "homa-udp",
+    "homa",
     "homa/tcp (min - max)",
     "better",
 ];
@@ -70,8 +70,11 @@ pub(crate) fn render(report: &Report) -> String {
 /// The lines of one case: one per figure, of which only the first names the case.
 fn lines_of(report: &Report, row: &Row) -> Vec<[String; COLUMNS]> {
     let key = &row.key;
-    let of = |protocol| report.rows.iter().find(|row| row.key == *key && row.transport == protocol);
-    let (tcp, homa) = (of(Protocol::Tcp), of(Protocol::HomaUdp));
+    let of = |is_tcp: bool| {
+        let mut rows = report.rows.iter().filter(|row| row.key == *key);
+        rows.find(|row| (row.transport == Protocol::Tcp) == is_tcp)
+    };
+    let (tcp, homa) = (of(true), of(false));
     let class = key.test == BenchTest::Mixed && key.size_bytes.is_some();
     let mut lines = Vec::new();
     for (name, title, figure) in columns(key, class) {

@@ -28,7 +28,9 @@ pub(crate) fn connect(
         (Protocol::Tcp, _) => {
             Ok(Box::new(tcp::event_client::EventClient::connect(server, settings)?))
         }
-        (Protocol::HomaUdp, _) => Ok(Box::new(HomaClient::new(server, settings)?)),
+        (Protocol::HomaUdp | Protocol::HomaIp, _) => {
+            Ok(Box::new(HomaClient::new(protocol, server, settings)?))
+        }
     }
 }
 
@@ -66,8 +68,8 @@ pub(crate) fn bind(
                 settings: settings.clone(),
             })
         }
-        Protocol::HomaUdp => {
-            let endpoint = homa_udp::bind(address, settings)?;
+        Protocol::HomaUdp | Protocol::HomaIp => {
+            let endpoint = homa_udp::bind(protocol, address, settings)?;
             let address = endpoint.local_addr();
             Ok(Bound {
                 address,

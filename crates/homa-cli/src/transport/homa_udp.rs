@@ -1,4 +1,4 @@
-//! Homa over UDP, through the library's blocking and async interfaces.
+//! Homa, through the library's blocking and async interfaces.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -10,15 +10,12 @@ use std::{
 use bytes::{Buf, Bytes};
 use foldhash::fast::FixedState;
 use homa::{
-    BindError, Body, CallError, CallOptions, EndpointBuilder, Message,
+    BindError, Body, CallError, CallOptions, Carriage, EndpointBuilder, Message,
     blocking::{CallId, CallSet, Endpoint, Request},
 };
 
-use super::{Answer, Client, Outcome, ReceiveBuffer, Responder, Settings, Wait};
+use super::{Answer, Client, Outcome, Protocol, ReceiveBuffer, Responder, Settings, Wait};
 use crate::{body::ORDER_BYTES, error::CliError};
-
-/// The name of this transport in messages.
-const NAME: &str = "homa-udp";
 
 /// Answers taken per poll, so that a busy client gets to send too.
 const BATCH: usize = 256;
@@ -30,8 +27,10 @@ const DELAYED_MAX: usize = 100_000;
 const IDLE: Duration = Duration::from_secs(3_600);
 
 /// An endpoint set up by these settings.
-pub(crate) fn builder(settings: &Settings) -> EndpointBuilder {
-    let builder = EndpointBuilder::new().max_message_bytes(settings.message_bytes_max);
+pub(crate) fn builder(protocol: Protocol, settings: &Settings) -> EndpointBuilder {
+    let builder = EndpointBuilder::new()
+        .max_message_bytes(settings.message_bytes_max)
+        .carriage(protocol.carriage().unwrap_or(Carriage::Udp));
     let builder = match settings.receive_buffer {
         ReceiveBuffer::Large => builder,
         ReceiveBuffer::Stock => builder.stock_receive_buffer(),
@@ -54,9 +53,14 @@ pub(crate) struct HomaClient {
 
 impl HomaClient {
     /// A client; nothing is sent yet.
-    pub(crate) fn new(server: SocketAddr, settings: &Settings) -> Result<Self, CliError> {
-        let endpoint =
-            builder(settings).client_blocking().map_err(|error| bind_failed(server, error))?;
+    pub(crate) fn new(
+        protocol: Protocol,
+        server: SocketAddr,
+        settings: &Settings,
+    ) -> Result<Self, CliError> {
+        let endpoint = builder(protocol, settings)
+            .client_blocking()
+            .map_err(|error| bind_failed(protocol, server, error))?;
         let calls = endpoint.call_set();
         Ok(HomaClient { server, endpoint, calls, tokens: HashMap::default() })
     }
@@ -108,8 +112,14 @@ impl Client for HomaClient {
 }
 
 /// An endpoint that serves at this address.
-pub(crate) fn bind(address: SocketAddr, settings: &Settings) -> Result<Endpoint, CliError> {
-    builder(settings).bind_blocking(address).map_err(|error| bind_failed(address, error))
+pub(crate) fn bind(
+    protocol: Protocol,
+    address: SocketAddr,
+    settings: &Settings,
+) -> Result<Endpoint, CliError> {
+    builder(protocol, settings)
+        .bind_blocking(address)
+        .map_err(|error| bind_failed(protocol, address, error))
 }
 
 /// Serves for ever; each reply leaves `delay` after its request arrived.
@@ -195,8 +205,14 @@ pub(crate) struct TokioClient {
 
 impl TokioClient {
     /// A client; nothing is sent yet.
-    pub(crate) fn new(server: SocketAddr, settings: &Settings) -> Result<Self, CliError> {
-        let endpoint = builder(settings).client().map_err(|error| bind_failed(server, error))?;
+    pub(crate) fn new(
+        protocol: Protocol,
+        server: SocketAddr,
+        settings: &Settings,
+    ) -> Result<Self, CliError> {
+        let endpoint = builder(protocol, settings)
+            .client()
+            .map_err(|error| bind_failed(protocol, server, error))?;
         Ok(TokioClient { server, endpoint })
     }
 
@@ -206,13 +222,13 @@ impl TokioClient {
     }
 }
 
-fn bind_failed(address: SocketAddr, error: BindError) -> CliError {
+fn bind_failed(protocol: Protocol, address: SocketAddr, error: BindError) -> CliError {
     let source = match error {
         BindError::InUse { .. } => io::ErrorKind::AddrInUse.into(),
         BindError::Socket { source, .. } => source,
         other => io::Error::other(other),
     };
-    CliError::Bind { address, protocol: NAME, source }
+    CliError::Bind { address, protocol: protocol.name(), source }
 }
 
 fn call_failed(error: CallError) -> CliError {

@@ -13,7 +13,10 @@ use bytes::{Buf, Bytes};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use homa::Carriage;
+
 use crate::{
+    args,
     body::{self, Order},
     error::CliError,
 };
@@ -32,6 +35,10 @@ pub(crate) enum Protocol {
     #[serde(rename = "homa-udp")]
     #[value(name = "homa")]
     HomaUdp,
+    /// Homa in raw IP packets, chosen by the carriage
+    #[serde(rename = "homa-ip")]
+    #[value(skip)]
+    HomaIp,
     /// Length-prefixed RPCs over TCP connections
     #[serde(rename = "tcp")]
     #[value(name = "tcp")]
@@ -43,7 +50,26 @@ impl Protocol {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Protocol::HomaUdp => "homa-udp",
+            Protocol::HomaIp => "homa-ip",
             Protocol::Tcp => "tcp",
+        }
+    }
+
+    /// The same with Homa packets carried that way.
+    pub(crate) fn over(self, carriage: args::Carriage) -> Self {
+        match (self, carriage) {
+            (Protocol::Tcp, _) => Protocol::Tcp,
+            (_, args::Carriage::Ip) => Protocol::HomaIp,
+            _ => Protocol::HomaUdp,
+        }
+    }
+
+    /// How Homa packets travel; `None` for TCP.
+    pub(crate) fn carriage(self) -> Option<Carriage> {
+        match self {
+            Protocol::HomaUdp => Some(Carriage::Udp),
+            Protocol::HomaIp => Some(Carriage::Ip),
+            Protocol::Tcp => None,
         }
     }
 }
