@@ -23,7 +23,7 @@ fn icmp(solo: &mut Solo, kind: IcmpKind, remote: SocketAddr, quoted: &[u8]) {
     solo.events();
 }
 
-// Scenario: E1, E3
+// Scenario: E1, E3, E2
 #[test]
 fn a_network_error_ends_all_calls_to_that_peer_and_no_other() {
     let reasons = [

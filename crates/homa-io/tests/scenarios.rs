@@ -145,6 +145,7 @@ fn a_partition_in_either_direction_alone_is_survived_too() {
     }
 }
 
+// Scenario: T2
 #[test]
 fn a_partition_that_does_not_heal_ends_calls_by_timeout() {
     let mut world = pair(9);
@@ -426,6 +427,7 @@ fn a_driver_without_room_loses_nothing() {
     assert_eq!(world.total(|stats| stats.dropped_duplicate), 0, "and what was sent was sent");
 }
 
+// Scenario: E10
 #[test]
 fn a_missing_route_is_waited_for() {
     let mut world = pair(30);
@@ -578,6 +580,7 @@ fn random_bytes_from_anywhere_are_counted_and_dropped() {
     assert!(world.total(|stats| stats.dropped_foreign) > 0);
 }
 
+// Scenario: A14
 #[test]
 fn late_duplicates_within_the_promise_do_not_run_a_handler_again() {
     let mut world = pair(39);

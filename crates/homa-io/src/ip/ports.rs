@@ -83,6 +83,7 @@ fn name(port: u16) -> io::Result<SocketAddrUnix> {
 mod tests {
     use super::*;
 
+    // Scenario: C1, C2
     #[test]
     fn a_port_belongs_to_one_at_a_time() {
         let first = Reservation::new(0).unwrap();
@@ -95,6 +96,7 @@ mod tests {
         assert!(Reservation::take(port).unwrap().is_some());
     }
 
+    // Scenario: C5
     #[test]
     fn ports_that_the_system_gives_out_cannot_be_asked_for() {
         let error = Reservation::new(32_768).unwrap_err();

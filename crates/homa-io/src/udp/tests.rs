@@ -287,6 +287,7 @@ fn reports_between_two_receives_are_bounded() {
     assert_eq!(from.stats().reports, sink.errors.len() as u64 + from.stats().lost_reports);
 }
 
+// Scenario: E9
 #[test]
 fn a_destination_without_a_way_fails_and_others_do_not() {
     // From a loopback address no other host can be reached.
