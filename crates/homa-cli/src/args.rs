@@ -86,6 +86,9 @@ pub(crate) enum Command {
         /// Directory to write one page per command to
         directory: Option<PathBuf>,
     },
+    /// The agent of `homa bench cluster` on a host: orders on standard input, reports on standard output
+    #[command(hide = true)]
+    BenchHost,
     /// The server process of the benchmark
     #[command(hide = true)]
     BenchServer {
@@ -281,6 +284,100 @@ impl BenchTest {
     }
 }
 
+/// The commands below `homa bench`.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Compare transports over a network of many hosts, emulated on this machine or real
+    Cluster(ClusterArgs),
+    /// Run a plan file with all its variants
+    Plan(PlanArgs),
+}
+
+/// `homa bench cluster`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  homa bench cluster                           6 hosts, 100 Mbit/s, workload W4, load 80 %
+  homa bench cluster --workload w3 --load 0.5 --secs 10 --rounds 3
+  homa bench cluster --transport homa-udp --transport tcp-bbr-x8
+  homa bench cluster --plan plans/goal-w4.toml --out results
+
+Every host is a network namespace of this machine; a switch with eight strict priorities joins them. Every host \
+calls every other: Poisson arrivals, sizes of the workload, answers as long as the requests. Transports take \
+turns, with the same arrivals. The names of TCP are its congestion control and the number of connections per pair \
+of hosts, of which an RPC takes the one with the fewest bytes under way.")]
+pub(crate) struct ClusterArgs {
+    /// Plan to start from; options change it
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+    /// Number of hosts
+    #[arg(long, value_name = "N")]
+    pub hosts: Option<u32>,
+    /// Rate of every link
+    #[arg(long, value_name = "RATE", value_parser = homa_bench::units::parse_rate_mbps)]
+    pub rate: Option<u32>,
+    /// What emulates the switch: auto, kernel or switch
+    #[arg(long, value_name = "NAME")]
+    pub backend: Option<String>,
+    /// Bytes that a port of the switch may hold
+    #[arg(long, value_name = "N", value_parser = payload_size)]
+    pub buffer: Option<u64>,
+    /// Message sizes: w1 to w5, fixed:N, or a CSV file with length_bytes,cumulative_fraction
+    #[arg(long, value_name = "w1..w5|FILE")]
+    pub workload: Option<String>,
+    /// Share of each link's rate that data packets take
+    #[arg(long, value_name = "F", value_parser = parse_positive)]
+    pub load: Option<f64>,
+    /// Transport to measure, several times for several: homa-udp, homa-ip, tcp-cubic, tcp-bbr-x8, ...
+    #[arg(long = "transport", value_name = "NAME")]
+    pub transports: Vec<homa_bench::transport::Transport>,
+    /// Seconds that count, per transport and round
+    #[arg(long, value_name = "S", value_parser = parse_positive_duration)]
+    pub secs: Option<Duration>,
+    /// Rounds in which the transports take turns
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000))]
+    pub rounds: Option<u32>,
+    /// Seed of arrivals, sizes and destinations
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// A setting of Homa instead of the derived one, such as max_overcommit=2
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// Addresses of loopback instead of a lab: no link has a rate, to try plans out
+    #[arg(long)]
+    pub loopback: bool,
+    #[command(flatten)]
+    pub common: ClusterCommon,
+}
+
+/// `homa bench plan`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  homa bench plan plans/priorities.toml
+  homa bench plan plans/incast.toml --out results/incast")]
+pub(crate) struct PlanArgs {
+    /// The plan
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub common: ClusterCommon,
+}
+
+/// Options of all comparisons over a network.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClusterCommon {
+    /// Directory for the results
+    #[arg(long, value_name = "DIR", default_value = "bench-results")]
+    pub out: PathBuf,
+    /// What stands in for `ssh`, for plans over real machines
+    #[arg(long, value_name = "PROGRAM", default_value = "ssh")]
+    pub ssh: String,
+    /// The agent's command on these machines
+    #[arg(long, value_name = "COMMAND", default_value = "homa bench-host")]
+    pub remote: String,
+}
+
 /// `homa bench`
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
@@ -306,7 +403,10 @@ The mixed test offers both transports the same Poisson arrivals; the load is a s
 carries of this very workload with 64 calls outstanding, or of --link. Slowdown is the time from the \
 intended start of a call to its end, divided by the unloaded time of a call of that size over the faster \
 transport.")]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub command: Option<BenchCommand>,
     /// Which test; all of them if not given
     #[arg(value_enum)]
     pub test: Option<BenchTest>,

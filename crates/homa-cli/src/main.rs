@@ -47,6 +47,7 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Bench(args) => bench::run(args, json),
         Command::Completions { shell } => manual::completions(*shell, json),
         Command::Man { directory } => manual::pages(directory.as_deref(), json),
+        Command::BenchHost => bench::cluster::agent(),
         Command::BenchServer { spec } => bench::server::run(spec),
         Command::BenchClient { job } => bench::client::run(job),
     }

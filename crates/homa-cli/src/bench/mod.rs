@@ -17,15 +17,27 @@ mod tokio_latency;
 mod workload;
 
 pub(crate) mod client;
+pub(crate) mod cluster;
 pub(crate) mod server;
 
 use std::path::PathBuf;
 
 use self::{machine::Machine, pin::Cores, report::Report, rounds::Rounds, workload::Workload};
-use crate::{args::BenchArgs, error::CliError, output, resolve::resolve, units::format_number};
+use crate::{
+    args::{BenchArgs, BenchCommand},
+    error::CliError,
+    output,
+    resolve::resolve,
+    units::format_number,
+};
 
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs, json: bool) -> Result<(), CliError> {
+    match &args.command {
+        Some(BenchCommand::Cluster(args)) => return cluster::run(args, json),
+        Some(BenchCommand::Plan(args)) => return cluster::run_plan(args, json),
+        None => {}
+    }
     let cases = plan::cases(args)?;
     // A workload that cannot be read should not be found out after half a minute.
     let workload_name = plan::workload(args);

@@ -1,0 +1,223 @@
+//! The host agent: server and client on one host of a run, told what to do through its standard input.
+
+mod generator;
+mod homa_mesh;
+mod mesh;
+mod tcp_mesh;
+
+use std::{
+    io::{self, BufRead, Write},
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, TryRecvError, channel},
+    },
+    time::{Duration, Instant},
+};
+
+use self::{generator::Row, homa_mesh::HomaMesh, mesh::Mesh, tcp_mesh::TcpMesh};
+use crate::{
+    spec::{HostSpec, Order, Report, UnloadedTime},
+    transport::Transport,
+};
+
+/// How long an agent without load serves before it looks for orders again.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Time to reach a peer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for one call on an idle network.
+const UNLOADED_TIMEOUT: Duration = Duration::from_secs(2);
+/// RPCs per line of the report.
+const RPCS_PER_LINE: usize = 1_000;
+/// Longest line of orders, in bytes: workloads have at most 100,000 points.
+const LINE_BYTES_MAX: u64 = 8 << 20;
+
+/// Why an agent ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// What it was told is no order: controller and agent are of different versions.
+    #[error("order not understood: {0}")]
+    Order(#[from] serde_json::Error),
+    /// The network or the controller is gone.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Runs an agent until `input` ends.
+///
+/// # Errors
+/// See [`AgentError`]; the controller is told as well, as [`Report::Failed`].
+pub fn run(input: impl BufRead + Send + 'static, output: impl Write) -> Result<(), AgentError> {
+    let mut output = io::BufWriter::new(output);
+    let outcome = serve_orders(input, &mut output);
+    if let Err(error) = &outcome {
+        // Nobody may be listening any more.
+        let _ = report(&mut output, &Report::Failed { reason: error.to_string() });
+    }
+    outcome
+}
+
+fn serve_orders(
+    input: impl BufRead + Send + 'static,
+    output: &mut impl Write,
+) -> Result<(), AgentError> {
+    let controller_gone = Arc::new(AtomicBool::new(false));
+    let orders = read_lines(input, Arc::clone(&controller_gone));
+    let Ok(first) = orders.recv() else { return Ok(()) };
+    let spec: HostSpec = serde_json::from_str(&first?)?;
+    precise_timers();
+    ahead_of_others();
+    let mut mesh = open(&spec)?;
+    report(output, &Report::Ready { address: mesh.address() })?;
+    let (mut ended, mut rpcs) = (Vec::new(), Vec::new());
+    let mut wait = Instant::now();
+    loop {
+        match orders.try_recv() {
+            Ok(line) => {
+                let order: Order = serde_json::from_str(&line?)?;
+                execute(&mut *mesh, order, &mut rpcs, output, &controller_gone)?;
+                wait = Instant::now();
+            }
+            Err(TryRecvError::Disconnected) => return Ok(()),
+            Err(TryRecvError::Empty) => {}
+        }
+        wait = (wait + LOOK_EVERY).max(Instant::now());
+        mesh.poll(wait, &mut ended)?;
+        ended.clear();
+    }
+}
+
+/// Reads lines in a thread of its own: the agent serves while it waits for orders, and notices even under load when
+/// there will be no more.
+fn read_lines(
+    mut input: impl BufRead + Send + 'static,
+    ended: Arc<AtomicBool>,
+) -> Receiver<io::Result<String>> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        loop {
+            let mut line = String::new();
+            let read = io::Read::take(&mut input, LINE_BYTES_MAX).read_line(&mut line);
+            let more = match read {
+                Ok(0) => false,
+                Ok(_) => sender.send(Ok(line)).is_ok(),
+                Err(error) => {
+                    let _ = sender.send(Err(error));
+                    false
+                }
+            };
+            if !more {
+                ended.store(true, Ordering::Relaxed);
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Without it a sleep lasts up to 50 microseconds longer than asked for.
+fn precise_timers() {
+    // A system that refuses only makes late what is reported as late.
+    let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+}
+
+/// Other programs of the machine should not delay messages. Needs a privilege; without it the agent is one among
+/// others, which the report shows as late begins of RPCs.
+fn ahead_of_others() {
+    let _ = rustix::process::setpriority_process(None, -20);
+}
+
+fn open(spec: &HostSpec) -> io::Result<Box<dyn Mesh>> {
+    Ok(match &spec.transport {
+        Transport::Homa(_) => Box::new(HomaMesh::new(spec)?),
+        Transport::Tcp { .. } => Box::new(TcpMesh::new(spec)?),
+    })
+}
+
+fn execute(
+    mesh: &mut dyn Mesh,
+    order: Order,
+    rpcs: &mut Vec<Row>,
+    output: &mut impl Write,
+    controller_gone: &AtomicBool,
+) -> Result<(), AgentError> {
+    match order {
+        Order::Connect { peers } => {
+            let servers: Vec<SocketAddr> = peers.iter().map(|peer| peer.address).collect();
+            mesh.connect(&servers, CONNECT_TIMEOUT)?;
+            report(output, &Report::Done)?;
+        }
+        Order::Unloaded { server, sizes_bytes, repeats } => {
+            let times = unloaded(mesh, server, &sizes_bytes, repeats)?;
+            report(output, &Report::Unloaded(times))?;
+        }
+        Order::Load(load) => {
+            let (found, summary) = generator::run(mesh, &load, controller_gone)?;
+            *rpcs = found;
+            report(output, &Report::Loaded(summary))?;
+        }
+        Order::Collect => {
+            for some in rpcs.chunks(RPCS_PER_LINE) {
+                report(output, &Report::Rpcs(some.to_vec()))?;
+            }
+            rpcs.clear();
+            report(output, &Report::Done)?;
+        }
+    }
+    Ok(())
+}
+
+/// Calls one server, one call at a time; a few calls of each size are not counted.
+fn unloaded(
+    mesh: &mut dyn Mesh,
+    server: usize,
+    sizes_bytes: &[u64],
+    repeats: u32,
+) -> io::Result<Vec<UnloadedTime>> {
+    let mut times = Vec::new();
+    for size in sizes_bytes {
+        let mut found = Vec::new();
+        for repeat in 0..repeats + 2 {
+            let time = one_call(mesh, server, *size)?;
+            if repeat >= 2 {
+                found.push(time);
+            }
+        }
+        found.sort_unstable();
+        let at = |share: f64| {
+            let index = ((found.len() as f64 * share) as usize).min(found.len().saturating_sub(1));
+            found.get(index).map_or(0, |time| time.as_nanos() as u64)
+        };
+        times.push(UnloadedTime {
+            size_bytes: *size,
+            min_ns: at(0.0),
+            p50_ns: at(0.5),
+            p90_ns: at(0.9),
+        });
+    }
+    Ok(times)
+}
+
+fn one_call(mesh: &mut dyn Mesh, server: usize, size: u64) -> io::Result<Duration> {
+    let begin = Instant::now();
+    let deadline = begin + UNLOADED_TIMEOUT;
+    mesh.start(u64::MAX, server, size as usize)?;
+    let mut ended = Vec::new();
+    while Instant::now() < deadline {
+        mesh.poll(deadline, &mut ended)?;
+        match ended.iter().find(|call| call.token == u64::MAX) {
+            Some(call) if call.ok => return Ok(call.at.duration_since(begin)),
+            Some(_) => return Err(io::Error::other("a call failed on the idle network")),
+            None => {}
+        }
+    }
+    Err(io::Error::other("a call got no answer on the idle network"))
+}
+
+fn report(output: &mut impl Write, report: &Report) -> io::Result<()> {
+    serde_json::to_writer(&mut *output, report)?;
+    output.write_all(b"\n")?;
+    output.flush()
+}

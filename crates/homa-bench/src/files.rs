@@ -1,0 +1,171 @@
+//! What a run leaves on disk; `docs/bench-files.md` describes the columns.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    path::Path,
+};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    metrics::Summary,
+    plan::Plan,
+    run::{Found, Outcome},
+    spec::{Status, UnloadedTime},
+    table::{Ratios, Summaries, compare},
+    transport::Transport,
+};
+
+/// Number of the layout of these files.
+const SCHEMA: u32 = 1;
+
+/// A run as one JSON document, without its RPCs and samples.
+#[derive(Debug, Serialize)]
+pub struct RunDocument<'a> {
+    /// Layout of the document.
+    schema: u32,
+    /// What was to be compared.
+    plan: &'a Plan,
+    /// Name of the variant, if the plan has several.
+    variant: &'a str,
+    /// The command that repeats it.
+    command: Vec<String>,
+    /// The machine.
+    machine: Value,
+    /// The network.
+    network: Value,
+    /// What was derived from the network.
+    derived: Value,
+    /// Whether it was interrupted.
+    interrupted: bool,
+    /// Results, in the order of the plan.
+    transports: Vec<TransportDocument<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct TransportDocument<'a> {
+    name: &'a Transport,
+    summary: &'a Summary,
+    unloaded: &'a [UnloadedTime],
+    /// TCP's best over this, if it is Homa.
+    against_best_tcp: Option<Ratios>,
+}
+
+/// Puts the document of a run together.
+pub fn document<'a>(
+    plan: &'a Plan,
+    variant: &'a str,
+    network: Value,
+    outcome: &'a Outcome,
+    summaries: &'a Summaries,
+) -> RunDocument<'a> {
+    let transports = outcome.found.iter().zip(summaries).map(|((name, found), (_, summary))| {
+        TransportDocument {
+            name,
+            summary,
+            unloaded: &found.unloaded,
+            against_best_tcp: if name.is_homa() { compare(summary, summaries) } else { None },
+        }
+    });
+    RunDocument {
+        schema: SCHEMA,
+        plan,
+        variant,
+        command: std::env::args().collect(),
+        machine: machine(),
+        network,
+        derived: json!({
+            "link": outcome.link,
+            "homa": outcome.homa,
+            "rpc_per_s": outcome.rpc_per_s,
+            "mean_message_bytes": outcome.sizes.mean_bytes(),
+        }),
+        interrupted: outcome.interrupted,
+        transports: transports.collect(),
+    }
+}
+
+/// Writes a run's files into a directory, which is made.
+///
+/// # Errors
+/// What the system says about directory or file.
+pub fn write(directory: &Path, document: &RunDocument<'_>, outcome: &Outcome) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    let mut json = BufWriter::new(File::create(directory.join("run.json"))?);
+    serde_json::to_writer_pretty(&mut json, document)?;
+    json.flush()?;
+    each(directory, "rpcs.csv", RPC_COLUMNS, outcome, rpcs)?;
+    each(directory, "queues.csv", QUEUE_COLUMNS, outcome, queues)?;
+    each(directory, "throughput.csv", THROUGHPUT_COLUMNS, outcome, throughput)
+}
+
+const RPC_COLUMNS: &str = "transport,round,client,server,size_bytes,start_ns,latency_ns,status";
+const QUEUE_COLUMNS: &str = "transport,round,time_ns,port,level,bytes";
+const THROUGHPUT_COLUMNS: &str = "transport,round,time_ns,host,rx_bps";
+
+type Rows = fn(&mut dyn Write, &Transport, &Found) -> io::Result<()>;
+
+fn each(
+    directory: &Path,
+    name: &str,
+    columns: &str,
+    outcome: &Outcome,
+    rows: Rows,
+) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(directory.join(name))?);
+    writeln!(file, "{columns}")?;
+    for (transport, found) in &outcome.found {
+        rows(&mut file, transport, found)?;
+    }
+    file.flush()
+}
+
+fn rpcs(file: &mut dyn Write, name: &Transport, found: &Found) -> io::Result<()> {
+    for rpc in &found.rpcs {
+        let status = match rpc.status {
+            Status::Ok => "ok",
+            Status::Failed => "failed",
+            Status::Unfinished => "unfinished",
+        };
+        writeln!(
+            file,
+            "{name},{},{},{},{},{},{},{status}",
+            rpc.round, rpc.client, rpc.server, rpc.size_bytes, rpc.start_ns, rpc.latency_ns
+        )?;
+    }
+    Ok(())
+}
+
+fn queues(file: &mut dyn Write, name: &Transport, found: &Found) -> io::Result<()> {
+    for sample in &found.queues {
+        let (round, time_ns, port) = (sample.round, sample.time_ns, sample.port);
+        writeln!(file, "{name},{round},{time_ns},{port},{},{}", sample.level, sample.bytes)?;
+    }
+    Ok(())
+}
+
+fn throughput(file: &mut dyn Write, name: &Transport, found: &Found) -> io::Result<()> {
+    for sample in &found.throughput {
+        let (round, time_ns, host) = (sample.round, sample.time_ns, sample.host);
+        writeln!(file, "{name},{round},{time_ns},{host},{:.0}", sample.rx_bps)?;
+    }
+    Ok(())
+}
+
+/// What a reader must know of the machine to judge figures.
+fn machine() -> Value {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let memory = read("/proc/meminfo");
+    let memory = memory.lines().next().and_then(|line| line.split_whitespace().nth(1));
+    json!({
+        "kernel": read("/proc/sys/kernel/osrelease").trim(),
+        "cpu": model.map(|model| model.1),
+        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "memory_kib": memory.and_then(|text| text.parse::<u64>().ok()),
+        "load_average": read("/proc/loadavg").split_whitespace().next(),
+    })
+}

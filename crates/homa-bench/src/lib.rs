@@ -1,0 +1,25 @@
+//! Compares Homa with TCP over emulated and real networks: a load generator that runs on every host, the metrics of
+//! the published evaluations, and plans that describe a comparison so that anybody can repeat it.
+//!
+//! * [`plan`]: a comparison as a file; [`run`](mod@run) executes it on a [`network`], [`metrics`] summarises it,
+//!   [`files`] writes it down, [`table`] shows it.
+//! * [`agent`]: what runs on each host: open-loop Poisson load, client and server in one thread; [`spec`] is what
+//!   controller and agents tell each other.
+//! * [`settings`], [`load`]: Homa's settings and the offered load, derived from the network.
+//! * [`workload`], [`transport`]: what is sent, and over what.
+
+pub mod agent;
+pub mod files;
+mod handle;
+pub mod load;
+pub mod metrics;
+pub mod network;
+pub mod plan;
+pub mod rng;
+pub mod run;
+pub mod settings;
+pub mod spec;
+pub mod table;
+pub mod transport;
+pub mod units;
+pub mod workload;

@@ -1,0 +1,93 @@
+//! Where the hosts of a run are.
+
+mod lab;
+mod loopback;
+mod ssh;
+
+use std::{io, net::IpAddr, path::PathBuf, process::Child};
+
+use serde::Serialize;
+
+pub use self::{lab::LabNetwork, loopback::LoopbackNetwork, ssh::SshNetwork};
+use crate::plan::{NetworkKind, NetworkPlan};
+
+/// Hosts that agents can be started on.
+pub trait Network {
+    /// Number of hosts.
+    fn hosts(&self) -> u32;
+
+    /// Where a host's agent serves.
+    ///
+    /// # Errors
+    /// The name of a real machine cannot be resolved.
+    fn address(&self, host: u32) -> io::Result<IpAddr>;
+
+    /// Starts an agent on a host, with pipes for input and output.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn start_agent(&self, host: u32) -> io::Result<Child>;
+
+    /// What the ports towards the hosts have carried and hold now; empty where nobody can tell.
+    fn ports(&self) -> Vec<PortLevel> {
+        Vec::new()
+    }
+
+    /// What is known of the network, for the report.
+    fn facts(&self) -> serde_json::Value;
+}
+
+/// One priority level of the switch's port towards a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PortLevel {
+    /// The host.
+    pub host: u32,
+    /// The level; 7 goes first.
+    pub level: u8,
+    /// Bytes of frames that left towards the host, since the network exists.
+    pub sent_bytes: u64,
+    /// Frames that found no room.
+    pub dropped_packets: u64,
+    /// Bytes waiting now.
+    pub queue_bytes: u64,
+}
+
+/// How agents are started.
+#[derive(Debug, Clone)]
+pub struct AgentCommand {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// What stands in for `ssh`.
+    pub ssh: String,
+    /// The command on the machines that `ssh` reaches.
+    pub remote: String,
+}
+
+impl AgentCommand {
+    /// This program with these arguments; `homa bench-host` on other machines.
+    ///
+    /// # Errors
+    /// The system does not tell which program this is.
+    pub fn this_program(arguments: &[&str]) -> io::Result<Self> {
+        Ok(AgentCommand {
+            program: std::env::current_exe()?,
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+            ssh: "ssh".to_owned(),
+            remote: "homa bench-host".to_owned(),
+        })
+    }
+}
+
+/// Opens the network of a plan.
+///
+/// # Errors
+/// The lab cannot be built here; the text says what the machine lacks.
+pub fn open(plan: &NetworkPlan, agent: &AgentCommand) -> io::Result<Box<dyn Network>> {
+    Ok(match plan.kind {
+        NetworkKind::Lab => Box::new(LabNetwork::new(plan, agent)?),
+        NetworkKind::Loopback => Box::new(LoopbackNetwork::new(plan, agent)),
+        NetworkKind::Ssh => Box::new(SshNetwork::new(plan, agent)),
+    })
+}

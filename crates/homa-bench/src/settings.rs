@@ -1,0 +1,249 @@
+//! Settings that depend on the network, derived in one place.
+//!
+//! Homa's fixed defaults fit links of 10 to 100 Gbit/s. On another link the same mechanisms need other numbers:
+//! [`HomaSettings::derive`] computes them from the rate of the ports, the round-trip time of a short message on the
+//! idle network, the precision of the machine's timers, and the message sizes.
+
+use std::time::Duration;
+
+use homa::Config;
+use homa_core::{CutoffSource, Cutoffs};
+use serde::{Deserialize, Serialize};
+
+use crate::workload::Workload;
+
+/// What is known of the network.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LinkFacts {
+    /// Rate of each host's link, in 10^6 bit/s.
+    pub rate_mbps: u32,
+    /// Round-trip time of the shortest messages on the idle network, in microseconds.
+    pub rtt_us: f64,
+    /// How late the machine's timers wake a process, in microseconds: the pacer has to hand over that much ahead.
+    pub timer_us: f64,
+    /// Longest IP packet, in bytes.
+    pub mtu_bytes: u32,
+}
+
+/// Settings of Homa for a run; see the fields of the same name of [`Config`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HomaSettings {
+    /// [`Config::link_mbps`]; 0: no pacing.
+    pub link_mbps: u32,
+    /// [`Config::mtu_max`].
+    pub mtu_max: u32,
+    /// [`Config::max_link_usage_percent`].
+    pub max_link_usage_percent: u8,
+    /// [`Config::max_nic_backlog`], in microseconds.
+    pub max_nic_backlog_us: u64,
+    /// [`Config::unscheduled_bytes`].
+    pub unscheduled_bytes: u32,
+    /// [`Config::max_incoming_bytes`].
+    pub max_incoming_bytes: u32,
+    /// [`Config::window_bytes`].
+    pub window_bytes: u32,
+    /// [`Config::grant_step_bytes`].
+    pub grant_step_bytes: u32,
+    /// [`Config::incoming_packets_min`].
+    pub incoming_packets_min: u8,
+    /// [`Config::max_overcommit`].
+    pub max_overcommit: u8,
+    /// [`Config::unscheduled_in_flight_max_bytes`].
+    pub unscheduled_in_flight_max_bytes: u32,
+    /// [`Config::num_priorities`].
+    pub num_priorities: u8,
+    /// [`Config::fifo_grant_permille`].
+    pub fifo_grant_permille: u16,
+    /// [`Config::pacer_fifo_permille`].
+    pub pacer_fifo_permille: u16,
+    /// [`Config::defer_min_bytes`].
+    pub defer_min_bytes: u32,
+    /// [`Config::resend_interval`], in microseconds.
+    pub resend_interval_us: u64,
+    /// [`Config::cutoffs`]: thresholds by level, level 0 first; empty: the engine finds them itself.
+    pub cutoffs: Vec<u32>,
+}
+
+impl HomaSettings {
+    /// The settings for a network and the sizes of its messages.
+    ///
+    /// * `unscheduled_bytes`: what the link carries in a round-trip time, in whole packets, at least two: a sender
+    ///   can go on until the first GRANT is back.
+    /// * `max_nic_backlog`: a late timer must not leave the link idle, so as much as the link sends in the time that
+    ///   timers may be late, and a packet.
+    /// * `window_bytes`: a round-trip time and the time to decide, in packets; `max_incoming_bytes` as much for each of
+    ///   the messages granted to at a time.
+    /// * `cutoffs`: every level carries about equally many unscheduled bytes (`spec/protocol.md` §5).
+    pub fn derive(link: &LinkFacts, sizes: &Workload) -> Self {
+        let packet = u64::from(link.mtu_bytes.max(576));
+        let bytes_in = |us: f64| (us.max(0.0) * f64::from(link.rate_mbps) / 8.0) as u64;
+        let packets = |bytes: u64| bytes.div_ceil(packet) * packet;
+        let rtt_bytes = packets(bytes_in(link.rtt_us)).max(2 * packet);
+        let window_bytes = packets(rtt_bytes + bytes_in(2.0 * link.timer_us)).max(4 * packet);
+        let packet_us = packet as f64 * 8.0 / f64::from(link.rate_mbps.max(1));
+        let max_overcommit = 4;
+        let num_priorities = 8;
+        let clamp = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+        HomaSettings {
+            link_mbps: link.rate_mbps,
+            mtu_max: link.mtu_bytes,
+            max_link_usage_percent: 99,
+            max_nic_backlog_us: (link.timer_us + packet_us).ceil().max(5.0) as u64,
+            unscheduled_bytes: clamp(rtt_bytes),
+            max_incoming_bytes: clamp(window_bytes * u64::from(max_overcommit)),
+            window_bytes: clamp(window_bytes),
+            grant_step_bytes: clamp(2 * packet),
+            incoming_packets_min: 0,
+            max_overcommit,
+            unscheduled_in_flight_max_bytes: clamp((4 * rtt_bytes).max(98_304)),
+            num_priorities,
+            fifo_grant_permille: 50,
+            pacer_fifo_permille: 50,
+            defer_min_bytes: 1_000,
+            resend_interval_us: ((20.0 * link.rtt_us) as u64).clamp(5_000, 100_000),
+            cutoffs: cutoffs(sizes, rtt_bytes, num_priorities),
+        }
+    }
+
+    /// The same with some settings given. Thresholds follow the number of levels and of unscheduled bytes unless
+    /// they are given themselves.
+    ///
+    /// # Errors
+    /// A key that is no setting, or a value of the wrong kind; the text names it.
+    pub fn with(&self, given: &toml::Table, sizes: &Workload) -> Result<Self, String> {
+        let mut table = toml::Table::try_from(self).map_err(|error| error.to_string())?;
+        for (key, value) in given {
+            table.insert(key.clone(), value.clone());
+        }
+        let mut settings: HomaSettings =
+            table.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
+        if !given.contains_key("cutoffs") {
+            let bytes = u64::from(settings.unscheduled_bytes);
+            settings.cutoffs = cutoffs(sizes, bytes, settings.num_priorities);
+        }
+        let valid = settings.config(1_000_000).validate();
+        valid.map(|()| settings).map_err(|error| error.to_string())
+    }
+
+    /// The settings as the engine takes them.
+    pub fn config(&self, message_bytes_max: u32) -> Config {
+        let mut config = Config::default();
+        config.max_message_bytes = message_bytes_max;
+        config.receive_memory_bytes =
+            config.receive_memory_bytes.max(2 * u64::from(message_bytes_max));
+        config.link_mbps = (self.link_mbps > 0).then_some(self.link_mbps);
+        config.mtu_max = self.mtu_max;
+        config.max_link_usage_percent = self.max_link_usage_percent;
+        config.max_nic_backlog = Duration::from_micros(self.max_nic_backlog_us);
+        config.unscheduled_bytes = self.unscheduled_bytes;
+        config.max_incoming_bytes = self.max_incoming_bytes;
+        config.window_bytes = self.window_bytes;
+        config.grant_step_bytes = self.grant_step_bytes;
+        config.incoming_packets_min = self.incoming_packets_min;
+        config.max_overcommit = self.max_overcommit;
+        config.unscheduled_in_flight_max_bytes = self.unscheduled_in_flight_max_bytes;
+        config.num_priorities = self.num_priorities;
+        config.fifo_grant_permille = self.fifo_grant_permille;
+        config.pacer_fifo_permille = self.pacer_fifo_permille;
+        config.defer_min_bytes = self.defer_min_bytes;
+        config.resend_interval = Duration::from_micros(self.resend_interval_us);
+        config.timeout = config.timeout.max(40 * config.resend_interval);
+        if let Ok(levels) = <[u32; 8]>::try_from(self.cutoffs.as_slice()) {
+            config.cutoffs = CutoffSource::Fixed(Cutoffs::new(levels));
+        }
+        config
+    }
+}
+
+/// How late the timers of this machine wake a process, in microseconds: the 99th percentile of short sleeps.
+pub fn timer_lateness_us() -> f64 {
+    let wanted = Duration::from_micros(200);
+    let mut late: Vec<Duration> = (0..200)
+        .map(|_| {
+            let begin = std::time::Instant::now();
+            std::thread::sleep(wanted);
+            begin.elapsed().saturating_sub(wanted)
+        })
+        .collect();
+    late.sort_unstable();
+    late.get(197).map_or(0.0, |time| time.as_secs_f64() * 1e6)
+}
+
+/// Thresholds with which every unscheduled level carries about equally many unscheduled bytes, and as many levels
+/// are unscheduled as their share of all bytes (`spec/protocol.md` §5); level 0 first.
+pub fn cutoffs(sizes: &Workload, unscheduled_bytes: u64, num_priorities: u8) -> Vec<u32> {
+    const UNBOUNDED_BYTES: u32 = 1_000_000;
+    let levels = usize::from(num_priorities.clamp(1, 8));
+    let mut before = 0.0;
+    let bins: Vec<(u64, f64, f64)> = sizes
+        .points()
+        .iter()
+        .map(|(length, fraction)| {
+            let share = fraction - before;
+            before = *fraction;
+            (*length, share * (*length).min(unscheduled_bytes) as f64, share * *length as f64)
+        })
+        .collect();
+    let unscheduled: f64 = bins.iter().map(|bin| bin.1).sum();
+    let total: f64 = bins.iter().map(|bin| bin.2).sum();
+    let wanted = (levels as f64 * unscheduled / total.max(1e-9)).round() as usize;
+    let unscheduled_levels = wanted.clamp(1, levels);
+    let target = unscheduled / unscheduled_levels as f64;
+    let mut table = vec![0_u32; 8];
+    table[..levels].fill(UNBOUNDED_BYTES);
+    let mut level = levels - 1;
+    let lowest = levels - unscheduled_levels;
+    let mut carried = 0.0;
+    for (length, bytes, _) in &bins {
+        carried += bytes;
+        if carried >= target && level > lowest {
+            table[level] = u32::try_from(*length).unwrap_or(UNBOUNDED_BYTES);
+            level -= 1;
+            carried = 0.0;
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_link_gets_small_windows_and_the_engine_takes_them() {
+        let link = LinkFacts { rate_mbps: 100, rtt_us: 400.0, timer_us: 100.0, mtu_bytes: 1500 };
+        for name in ["w1", "w2", "w3", "w4", "w5"] {
+            let sizes = Workload::load(name).unwrap();
+            let settings = HomaSettings::derive(&link, &sizes);
+            assert_eq!(settings.unscheduled_bytes, 6_000);
+            assert!(settings.window_bytes >= settings.unscheduled_bytes);
+            settings.config(1_000_000).validate().unwrap();
+        }
+    }
+
+    #[test]
+    fn levels_follow_the_share_of_unscheduled_bytes() {
+        let w1 = cutoffs(&Workload::load("w1").unwrap(), 10_000, 8);
+        let w5 = cutoffs(&Workload::load("w5").unwrap(), 10_000, 8);
+        assert!(w1[1] < 1_000_000, "{w1:?}: short messages take all levels but one");
+        assert!(w5.iter().all(|length| *length == 1_000_000), "{w5:?}: one unscheduled level");
+        assert!(w1.windows(2).all(|pair| pair[0] >= pair[1]), "{w1:?}");
+        let four = cutoffs(&Workload::load("w3").unwrap(), 10_000, 4);
+        assert_eq!(four[4..], [0; 4]);
+    }
+
+    #[test]
+    fn given_settings_replace_derived_ones_and_unknown_ones_are_refused() {
+        let link = LinkFacts { rate_mbps: 100, rtt_us: 400.0, timer_us: 100.0, mtu_bytes: 1500 };
+        let sizes = Workload::load("w3").unwrap();
+        let base = HomaSettings::derive(&link, &sizes);
+        let with = |text: &str| base.with(&toml::from_str(text).unwrap(), &sizes);
+        let two = with("num_priorities = 2").unwrap();
+        assert_eq!((two.num_priorities, &two.cutoffs[2..]), (2, &[0; 6][..]));
+        assert_eq!(two.unscheduled_bytes, base.unscheduled_bytes);
+        assert!(with("num_priority = 2").unwrap_err().contains("num_priority"));
+        assert!(with("num_priorities = 9").unwrap_err().contains("num_priorities"));
+        assert!(with("window_bytes = \"x\"").is_err());
+    }
+}

@@ -1,0 +1,169 @@
+//! `homa bench cluster` and `homa bench plan`: transports side by side over a network of many hosts.
+
+use std::{io, path::Path};
+
+use homa_bench::{
+    agent, files,
+    metrics::summarise,
+    network::{self, AgentCommand},
+    plan::{NetworkKind, Plan, PlanFile},
+    run, table,
+};
+
+use crate::{
+    args::{ClusterArgs, ClusterCommon, PlanArgs},
+    error::CliError,
+    interrupt, output,
+};
+
+/// The agent on a host.
+pub(crate) fn agent() -> Result<(), CliError> {
+    agent::run(io::BufReader::new(io::stdin()), io::stdout())
+        .map_err(|error| CliError::Process(error.to_string()))
+}
+
+/// Runs one comparison.
+pub(crate) fn run(args: &ClusterArgs, json: bool) -> Result<(), CliError> {
+    let file = match &args.plan {
+        Some(path) => PlanFile::read(path).map_err(|error| CliError::Usage(error.to_string()))?,
+        None => PlanFile { variants: vec![(String::new(), Plan::default())] },
+    };
+    let mut variants = Vec::new();
+    for (name, mut plan) in file.variants {
+        change(&mut plan, args)?;
+        plan.check().map_err(|error| CliError::Usage(error.to_string()))?;
+        variants.push((name, plan));
+    }
+    run_all(&variants, &args.common, json)
+}
+
+/// Runs a plan file.
+pub(crate) fn run_plan(args: &PlanArgs, json: bool) -> Result<(), CliError> {
+    let file = PlanFile::read(&args.file).map_err(|error| CliError::Usage(error.to_string()))?;
+    run_all(&file.variants, &args.common, json)
+}
+
+fn change(plan: &mut Plan, args: &ClusterArgs) -> Result<(), CliError> {
+    fn set<T: Clone>(target: &mut T, value: &Option<T>) {
+        if let Some(value) = value {
+            *target = value.clone();
+        }
+    }
+    let (network, load) = (&mut plan.network, &mut plan.load);
+    set(&mut network.hosts, &args.hosts);
+    set(&mut network.rate, &args.rate);
+    set(&mut network.backend, &args.backend);
+    set(&mut network.buffer, &args.buffer);
+    set(&mut load.workload, &args.workload);
+    set(&mut load.load, &args.load);
+    set(&mut load.secs, &args.secs.map(|secs| secs.as_secs_f64()));
+    set(&mut load.rounds, &args.rounds);
+    set(&mut load.seed, &args.seed);
+    if args.loopback {
+        network.kind = NetworkKind::Loopback;
+    }
+    if !args.transports.is_empty() {
+        plan.transports = args.transports.clone();
+    }
+    for setting in &args.settings {
+        let table: toml::Table = toml::from_str(setting).map_err(|error| {
+            CliError::Usage(format!("--set {setting}: KEY=VALUE is needed: {}", error.message()))
+        })?;
+        plan.homa.extend(table);
+    }
+    Ok(())
+}
+
+fn run_all(
+    variants: &[(String, Plan)],
+    common: &ClusterCommon,
+    json: bool,
+) -> Result<(), CliError> {
+    interrupt::watch(|| {});
+    let mut agent = AgentCommand::this_program(&["bench-host"])
+        .map_err(|error| CliError::io("this program", &error))?;
+    agent.ssh = common.ssh.clone();
+    agent.remote = common.remote.clone();
+    let mut documents = Vec::new();
+    let mut end = Ok(());
+    for (name, plan) in variants {
+        let directory = match name.is_empty() {
+            true => common.out.clone(),
+            false => common.out.join(file_name(name)),
+        };
+        let (document, complete) = one(name, plan, &agent, &directory, json)?;
+        documents.push(document);
+        if let Err(error) = complete {
+            let interrupted = matches!(error, CliError::Interrupted);
+            end = Err(error);
+            if interrupted {
+                break;
+            }
+        }
+    }
+    if json {
+        match documents.len() {
+            1 => output::document(&documents[0])?,
+            _ => output::document(&documents)?,
+        }
+    }
+    end
+}
+
+/// Runs one variant; says whether it is complete.
+fn one(
+    name: &str,
+    plan: &Plan,
+    agent: &AgentCommand,
+    directory: &Path,
+    json: bool,
+) -> Result<(serde_json::Value, Result<(), CliError>), CliError> {
+    let failed = |error: io::Error| CliError::Process(error.to_string());
+    let network = network::open(&plan.network, agent).map_err(failed)?;
+    let title = format!("{}{}{name}", plan.title, if name.is_empty() { "" } else { ": " });
+    eprintln!("homa: {title}");
+    let outcome = run::run(plan, &*network, &mut |step| {
+        eprintln!("homa: {step}");
+        !interrupt::pressed()
+    })
+    .map_err(failed)?;
+    let summaries: Vec<_> = outcome
+        .found
+        .iter()
+        .map(|(transport, found)| (transport.clone(), summarise(plan, &outcome, found)))
+        .collect();
+    let document = files::document(plan, name, network.facts(), &outcome, &summaries);
+    files::write(directory, &document, &outcome).map_err(|error| CliError::File {
+        action: "write",
+        path: directory.to_owned(),
+        reason: error.to_string(),
+    })?;
+    if !json {
+        let text = format!("{title}\n{}\n", table::render(&outcome, &summaries));
+        output::bytes(text.as_bytes())?;
+    }
+    let failures: usize = summaries.iter().map(|(_, summary)| summary.failures.len()).sum();
+    let complete = match (outcome.interrupted, failures) {
+        (true, _) => Err(CliError::Interrupted),
+        (_, 0) => Ok(()),
+        (_, count) => Err(CliError::Incomplete(format!("{count} measurements failed"))),
+    };
+    let value =
+        serde_json::to_value(&document).map_err(|error| CliError::Process(error.to_string()))?;
+    Ok((value, complete))
+}
+
+/// The name of a variant as a directory.
+fn file_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_variants_become_harmless_directories() {
+        assert_eq!(file_name("load 0.8/x"), "load-0.8-x");
+    }
+}
