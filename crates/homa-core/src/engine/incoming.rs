@@ -27,6 +27,8 @@ pub(crate) struct Incoming {
     pub(crate) data: Reassembly,
     /// The sender may send everything below this.
     pub(crate) granted: u32,
+    /// What the sender has been told of that: a GRANT may wait to be sent.
+    pub(crate) granted_told: u32,
     /// Order of creation within the engine: smaller is older.
     pub(crate) birth: u64,
     /// Level named in the last GRANT.
@@ -60,6 +62,7 @@ impl Incoming {
     pub(crate) const NONE: Self = Self {
         data: Reassembly::new(0),
         granted: 0,
+        granted_told: 0,
         birth: 0,
         priority: 0,
         consumed: 0,
@@ -80,6 +83,7 @@ impl Incoming {
         Self {
             data: Reassembly::new(length),
             granted: unscheduled.min(length),
+            granted_told: unscheduled.min(length),
             birth,
             ..Self::NONE
         }

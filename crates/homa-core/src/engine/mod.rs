@@ -8,10 +8,12 @@
 //! | `grant`, `memory` | what senders may send to us |
 //! | `transmit`, `pacer` | what leaves next |
 //! | `recover` | what happens when nothing happens: retransmission, liveness, giving up |
+//! | `black_hole` | when a path is taken to swallow full-size packets |
 //! | `profile` | which packet format is used towards whom over raw IP |
 //! | `life` | how RPCs begin and end, and the events about them |
 
 mod api;
+mod black_hole;
 mod client_hosts;
 mod control;
 mod grant;
@@ -308,6 +310,8 @@ impl Engine {
         if mtu != peer.mtu {
             peer.mtu = mtu;
             peer.full_size_lost_rounds = 0;
+            peer.full_size_gap_rounds = 0;
+            peer.mtu_before = None;
         }
     }
 

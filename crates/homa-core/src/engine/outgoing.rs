@@ -91,6 +91,8 @@ impl Outgoing {
         }
         let limit = self.segment_limit(self.sent);
         let limit = if self.whole_segments { limit } else { limit.min(sendable) };
+        let limit =
+            if self.whole_segments { limit.min(self.segment_end(self.sent)) } else { limit };
         let size = self.segment_bytes.min(payload_max).max(1);
         let end = self.sent.saturating_add(size).min(limit);
         (end <= self.supplied).then_some((self.sent, end))
@@ -113,9 +115,7 @@ impl Outgoing {
         if self.segment_bytes <= payload_max {
             start = self.segment_start(start);
             let last = self.segment_start(end.saturating_sub(1));
-            end = end
-                .max(last.saturating_add(self.segment_bytes).min(self.segment_limit(last)))
-                .min(self.sent);
+            end = end.max(self.segment_end(last)).min(self.sent);
         }
         start = start.max(self.released);
         if start < end {
@@ -128,9 +128,19 @@ impl Outgoing {
     /// Takes the next segment to send again.
     pub(crate) fn next_retransmit(&mut self, payload_max: u32) -> Option<(u32, u32)> {
         let (start, _) = self.retransmit.first()?;
-        let size = self.segment_bytes.min(payload_max).max(1);
-        let size = size.min(self.segment_limit(start).saturating_sub(start)).max(1);
+        // Where the path takes less than before, an original segment goes out in pieces, which do not reach
+        // into the next.
+        let size = self.segment_bytes.min(payload_max);
+        let size = size.min(self.segment_end(start).saturating_sub(start)).max(1);
         self.retransmit.pop_front(size)
+    }
+
+    /// Was a segment of full size sent that begins at `offset`?
+    pub(crate) fn is_full_segment(&self, offset: u32) -> bool {
+        let end = offset.saturating_add(self.segment_bytes);
+        self.segment_start(offset) == offset
+            && end <= self.segment_limit(offset)
+            && end <= self.sent
     }
 
     /// Where the original segment that contains `offset` began.
@@ -140,6 +150,12 @@ impl Outgoing {
         base.saturating_add(
             within.saturating_sub(within.checked_rem(self.segment_bytes).unwrap_or(0)),
         )
+    }
+
+    /// Where the original segment that contains `offset` ended.
+    fn segment_end(&self, offset: u32) -> u32 {
+        let end = self.segment_start(offset).saturating_add(self.segment_bytes);
+        end.min(self.segment_limit(offset))
     }
 
     /// The end of the part (unscheduled or scheduled) that `offset` lies in.
@@ -210,6 +226,25 @@ mod tests {
         assert_eq!(tx.next_retransmit(1400), Some((1400, 2800)));
         assert_eq!(tx.next_retransmit(1400), None);
         assert!(!tx.request_retransmit(2800, 5000, 7, 1400));
+    }
+
+    #[test]
+    fn after_the_mtu_shrank_original_segments_are_split_each_for_itself() {
+        let mut tx = Outgoing::new(10_000, 10_000, 10_000, 4000);
+        tx.whole_segments = true;
+        tx.sent = 4000;
+        let mut boundaries = alloc::vec::Vec::new();
+        while let Some((_, end)) = tx.next_new(1500) {
+            boundaries.push(end);
+            tx.sent = end;
+        }
+        assert_eq!(boundaries, [5500, 7000, 8000, 9500, 10_000]);
+        assert!(tx.request_retransmit(0, 10_000, 7, 1500));
+        boundaries.clear();
+        while let Some((_, end)) = tx.next_retransmit(1500) {
+            boundaries.push(end);
+        }
+        assert_eq!(boundaries, [1500, 3000, 4000, 5500, 7000, 8000, 9500, 10_000]);
     }
 
     #[test]

@@ -70,6 +70,10 @@ pub(crate) struct Peer {
     pub(crate) mtu: u32,
     /// Rounds of lost full-size packets since one is known to have arrived.
     pub(crate) full_size_lost_rounds: u8,
+    /// Rounds of gaps in front of a full-size packet that had arrived, since the same.
+    pub(crate) full_size_gap_rounds: u8,
+    /// The MTU before the path was taken for a black hole, and when that was.
+    pub(crate) mtu_before: Option<(u32, Instant)>,
     /// When the last such round began.
     pub(crate) full_size_lost_at: Option<Instant>,
     /// Smallest round trip seen, in ns; `u64::MAX` = none yet.
@@ -122,6 +126,8 @@ impl Peer {
             cutoffs_sent: None,
             mtu: MTU_MIN,
             full_size_lost_rounds: 0,
+            full_size_gap_rounds: 0,
+            mtu_before: None,
             full_size_lost_at: None,
             rtt_min_ns: u64::MAX,
             acks: [PendingAck { client_id: 0, server_port: 0 }; ACKS_MAX],

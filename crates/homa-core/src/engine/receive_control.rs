@@ -17,11 +17,6 @@ use crate::time::{Instant, nanos};
 /// to have lost it. One may be an old packet that was overtaken.
 const DOUBTS_MAX: u8 = 3;
 
-/// Rounds of lost full-size packets after which the path is taken for a black hole.
-const LOST_ROUNDS_MAX: u8 = 2;
-/// Payload that a packet of the smallest MTU carries over any IP version: losing it says nothing about the MTU.
-const PAYLOAD_ALWAYS_FITS: u32 = 1176;
-
 /// Acknowledgements that are put off, at most.
 pub(crate) const LATE_ACKS_MAX: usize = 64;
 
@@ -203,13 +198,15 @@ impl Engine {
         }
         let nothing_sent = resend.offset >= tx.sent;
         let priority = resend.priority.min(levels.saturating_sub(1));
-        let long = tx.request_retransmit(resend.offset, end, priority, payload_max)
-            && end.saturating_sub(resend.offset).min(tx.segment_bytes) > PAYLOAD_ALWAYS_FITS;
+        let lost_bytes = end.saturating_sub(resend.offset).min(tx.segment_bytes);
+        // A gap ends where something arrived.
+        let in_front_of_full = !resend.is_all() && tx.is_full_segment(end);
+        let again = tx.request_retransmit(resend.offset, end, priority, payload_max);
         if nothing_sent {
             self.push_busy(index);
         }
-        if long {
-            self.full_size_lost(index, resend.offset);
+        if again {
+            self.packets_lost(index, resend.offset, lost_bytes, in_front_of_full);
         }
         self.schedule_retransmit(index);
         self.schedule(index);
@@ -394,12 +391,10 @@ impl Engine {
         };
         rpc.restarted_at = Some(self.now);
         rpc.tx.request_retransmit(0, sent, priority, payload_max);
-        let long = sent.min(rpc.tx.segment_bytes) > PAYLOAD_ALWAYS_FITS;
+        let lost_bytes = sent.min(rpc.tx.segment_bytes);
         self.schedule_retransmit(index);
         self.arm(index, nanos(self.config.resend_interval));
-        if long {
-            self.full_size_lost(index, 0);
-        }
+        self.packets_lost(index, 0, lost_bytes, false);
     }
 
     fn cutoffs_received(
@@ -538,51 +533,5 @@ impl Engine {
             self.fail_rpc(first, reason);
         }
         false
-    }
-
-    /// The peer has everything of the outgoing message of an RPC below `upto`. If that is a full segment more
-    /// than was known, its path carries the MTU we assume.
-    pub(crate) fn note_full_size(&mut self, index: u32, upto: u32) {
-        let Some(rpc) = self.rpcs.get_mut(index) else {
-            return;
-        };
-        let upto = upto.min(rpc.tx.length);
-        if upto >= rpc.tx.proven_upto.saturating_add(rpc.tx.segment_bytes) {
-            rpc.tx.proven_upto = upto;
-            if let Some(peer) = self.peers.get_mut(rpc.peer) {
-                peer.full_size_lost_rounds = 0;
-            }
-        }
-    }
-
-    /// Full-size packets of an RPC were lost, from `first_lost` on, although small ones pass. After
-    /// [`LOST_ROUNDS_MAX`] rounds without any success the path is taken for a black hole and falls to the
-    /// smallest MTU.
-    fn full_size_lost(&mut self, index: u32, first_lost: u32) {
-        let Some(peer_index) = self.rpcs.get(index).map(|rpc| rpc.peer) else {
-            return;
-        };
-        let now = self.now;
-        let Some(peer) = self.peers.get_mut(peer_index) else {
-            return;
-        };
-        // Several RESENDs at a time are one round; the first of them names the first loss.
-        let pause = self.config.resend_interval / 2;
-        if peer.full_size_lost_at.is_some_and(|round| now.since(round) < pause) {
-            return;
-        }
-        peer.full_size_lost_at = Some(now);
-        self.note_full_size(index, first_lost);
-        let Some(peer) = self.peers.get_mut(peer_index) else {
-            return;
-        };
-        if peer.mtu <= crate::engine::peer::MTU_MIN {
-            return;
-        }
-        peer.full_size_lost_rounds = peer.full_size_lost_rounds.saturating_add(1);
-        if peer.full_size_lost_rounds >= LOST_ROUNDS_MAX {
-            peer.mtu = crate::engine::peer::MTU_MIN;
-            self.stats.mtu_black_holes = self.stats.mtu_black_holes.saturating_add(1);
-        }
     }
 }

@@ -196,6 +196,9 @@ impl Engine {
                 }
                 self.push_missing(index);
             }
+            // A Linux client asks for what it misses of what it granted; it takes the question for a sign that
+            // all has been sent.
+            Need::Acknowledgement if !own && rpc.tx.sent < rpc.tx.length => return,
             Need::Acknowledgement if matches!(state, State::Refused(_)) => {
                 self.tell_unknown(index, reason::REJECTED);
             }

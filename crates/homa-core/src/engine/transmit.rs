@@ -266,8 +266,8 @@ impl Engine {
                 gaps = gaps.saturating_add(u64::from(ask(*start, end.saturating_sub(*start))));
             }
             let highest = rx.data.highest();
-            if highest < rx.granted {
-                tails += u64::from(ask(highest, rx.granted.saturating_sub(highest)));
+            if highest < rx.granted_told {
+                tails += u64::from(ask(highest, rx.granted_told.saturating_sub(highest)));
             }
         }
         self.stats.resends_gap_sent = self.stats.resends_gap_sent.saturating_add(gaps);
@@ -302,6 +302,7 @@ impl Engine {
                 // Until now the sender may have had nothing to send: its silence begins here. A silent
                 // sender gets few GRANTs, so that this cannot go on for ever.
                 rpc.last_heard = self.now;
+                rpc.rx.granted_told = rpc.rx.granted;
             }
             self.stats.grants_sent = self.stats.grants_sent.saturating_add(1);
             self.arm(index, nanos(self.config.resend_interval));
@@ -404,10 +405,11 @@ impl Engine {
                 return;
             };
             let (peer, own) = (rpc.peer, self.speaks_own(rpc));
+            if rpc.tx.sent == 0 {
+                self.retry_full_size(peer);
+            }
             let payload_max = self.payload_max(peer);
-            if rpc.tx.sent == 0
-                && let Some(rpc) = self.rpcs.get_mut(index)
-            {
+            if let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.tx.sent == 0) {
                 rpc.tx.segment_bytes = payload_max;
             }
             let priority = self.new_data_priority(index);
