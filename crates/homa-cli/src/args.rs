@@ -6,6 +6,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, value_parser};
 use serde::Serialize;
 
 use crate::{
+    lab::args::LabCommand,
     transport::Protocol,
     units::{parse_duration, parse_positive, parse_positive_duration, parse_size},
 };
@@ -72,6 +73,11 @@ pub(crate) enum Command {
     Ping(PingArgs),
     /// Compare Homa with TCP
     Bench(BenchArgs),
+    /// A data center on one machine: hosts, a switch with priorities, any program inside
+    Lab {
+        #[command(subcommand)]
+        command: LabCommand,
+    },
     /// Print a completion script for a shell
     #[command(
         after_help = "Examples:\n  homa completions bash > ~/.local/share/bash-completion/completions/homa"
@@ -89,6 +95,12 @@ pub(crate) enum Command {
     /// The agent of `homa bench cluster` on a host: orders on standard input, reports on standard output
     #[command(hide = true)]
     BenchHost,
+    /// The process that holds a lab
+    #[command(hide = true)]
+    LabHolder {
+        /// What to hold, as JSON
+        job: String,
+    },
     /// The server process of the benchmark
     #[command(hide = true)]
     BenchServer {

@@ -6,6 +6,7 @@ mod body;
 mod call;
 mod error;
 mod interrupt;
+mod lab;
 mod latency;
 mod manual;
 mod output;
@@ -45,9 +46,11 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Call(args) => call::run(args, json),
         Command::Ping(args) => ping::run(args, json),
         Command::Bench(args) => bench::run(args, json),
+        Command::Lab { command } => lab::run(command, json),
         Command::Completions { shell } => manual::completions(*shell, json),
         Command::Man { directory } => manual::pages(directory.as_deref(), json),
         Command::BenchHost => bench::cluster::agent(),
+        Command::LabHolder { job } => lab::holder::run(job),
         Command::BenchServer { spec } => bench::server::run(spec),
         Command::BenchClient { job } => bench::client::run(job),
     }

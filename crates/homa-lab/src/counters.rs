@@ -1,11 +1,11 @@
 //! What the ports of the switch have carried, dropped and hold.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::LEVELS;
 
 /// One priority level of a port towards a host, since the lab came up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LevelCounters {
     /// Frames that left towards the host.
     pub sent_packets: u64,
@@ -22,7 +22,7 @@ pub struct LevelCounters {
 }
 
 /// The switch's port towards one host.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PortCounters {
     /// Index of the host.
     pub host: usize,
@@ -37,7 +37,7 @@ pub struct PortCounters {
 }
 
 /// Queue lengths of one port at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueSample {
     /// When, in nanoseconds since the lab came up.
     pub at_ns: u64,
@@ -48,7 +48,7 @@ pub struct QueueSample {
 }
 
 /// Queue lengths over time. Only ports that hold something are recorded at each sampling.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct QueueTrace {
     /// Time between two samplings in nanoseconds; zero: this lab records none.
     pub interval_ns: u64,

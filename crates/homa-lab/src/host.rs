@@ -5,10 +5,10 @@ use std::{
     path::PathBuf,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One host: a network namespace with one interface, `eth0`, on the switch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabHost {
     /// `h0`, `h1`, ...
     pub name: String,

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, io, time::Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Backend, HostCommand, HostHandle, LabError, LabHost, LabSpec, PortCounters, QueueTrace,
@@ -153,7 +153,7 @@ impl Lab {
 }
 
 /// What became of [`Backend::Auto`], and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
     /// What emulates the switch: never [`Backend::Auto`].
     pub backend: Backend,

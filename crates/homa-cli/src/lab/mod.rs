@@ -1,0 +1,50 @@
+//! `homa lab`: a data center on one machine.
+
+pub(crate) mod args;
+mod check;
+mod client;
+pub(crate) mod holder;
+mod plan;
+mod run;
+mod state;
+
+use homa_lab::LabError;
+
+use self::args::LabCommand;
+use crate::error::CliError;
+
+/// `homa lab ...`
+pub(crate) fn run(command: &LabCommand, json: bool) -> Result<(), CliError> {
+    match command {
+        LabCommand::Up(args) => client::up(args, json),
+        LabCommand::Down(args) => client::down(args, json),
+        LabCommand::Status(args) => client::status(args, json),
+        LabCommand::Exec(args) => client::exec(args),
+        LabCommand::Run(args) => run::run(args, json),
+        LabCommand::Check(args) => check::run(args, json),
+    }
+}
+
+/// What the library reports, as the command reports it.
+fn failed(error: LabError) -> CliError {
+    match error {
+        LabError::Spec { .. } | LabError::NoSuchHost { .. } | LabError::TooMuch { .. } => {
+            CliError::Usage(error.to_string())
+        }
+        other => CliError::Transport(other.to_string()),
+    }
+}
+
+/// Refuses what the machine cannot carry, unless it is to be done all the same.
+fn calibrate(spec: &homa_lab::LabSpec, force: bool) -> Result<(), CliError> {
+    if force {
+        return Ok(());
+    }
+    spec.validate().map_err(failed)?;
+    let saturation = homa_lab::calibrate::saturation(spec).map_err(failed)?;
+    saturation.check(spec).map_err(|error| {
+        CliError::Usage(format!(
+            "{error}; lower --rate or --hosts, close other programs, or use --force"
+        ))
+    })
+}
