@@ -23,6 +23,11 @@ pub trait Payloads {
 pub trait PacketSink {
     /// One whole Homa packet (header and payload).
     fn packet(&mut self, meta: &RxMeta, packet: &[u8]);
+    /// Whether the packet just passed was for a port that nobody serves here. The driver may tell its
+    /// sender by ICMP if that does not understand what the engine says.
+    fn refused_port(&self) -> bool {
+        false
+    }
     /// The network reports an error about a packet of ours to `destination`; `quoted` is what it
     /// quotes of the Homa packet, perhaps nothing.
     fn icmp_error(&mut self, kind: IcmpKind, destination: SocketAddr, quoted: &[u8]);

@@ -11,9 +11,12 @@
 //!
 //! Everything is looked up in the network namespace of the thread that opened the driver.
 
+mod answer;
+mod home;
 mod kernel;
 mod ports;
 mod receive;
+mod responder;
 mod send;
 mod stats;
 
@@ -32,12 +35,16 @@ use crate::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
 use crate::udp::capacity_of;
 use crate::udp::reports::Reports;
 use ports::Reservation;
+use responder::Responder;
 
 /// The IP protocol number of Homa.
 pub const PROTOCOL: u8 = 146;
 /// The highest port that can be asked for; those above are given out by the system
 /// (`spec/wire-format.md` §3).
 pub const ASKED_PORT_MAX: u16 = 32_767;
+
+/// What the responder's part is called among the descriptors; sockets have their index.
+const RESPONDER: u64 = u64::MAX;
 
 /// Why no driver could be opened.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +122,7 @@ pub struct IpDriver {
     reports: Reports,
     lookup: RouteLookup,
     stats: IpStats,
+    responder: Responder,
     /// Where a packet that lies in too many pieces is joined.
     joined: Vec<u8>,
 }
@@ -146,6 +154,9 @@ impl IpDriver {
             buffer_bytes = buffer_bytes.min(given);
             epoll.add(link.socket.as_fd(), token as u64, true, false)?;
         }
+        let families = links.iter().map(|link| link.socket.family()).collect();
+        let responder = Responder::new(families, reservation.port())?;
+        epoll.add(responder.epoll().as_fd(), RESPONDER, true, false)?;
         Ok(Self {
             links,
             epoll,
@@ -157,6 +168,7 @@ impl IpDriver {
             reports: Reports::default(),
             lookup: RouteLookup::new()?,
             stats: IpStats::default(),
+            responder,
             joined: Vec::new(),
         })
     }
@@ -164,6 +176,11 @@ impl IpDriver {
     /// What happened so far.
     pub fn stats(&self) -> &IpStats {
         &self.stats
+    }
+
+    /// Whether this driver answers for the ports of its host that nobody has.
+    pub fn is_responder(&self) -> bool {
+        self.responder.is_holder()
     }
 
     fn port(&self) -> u16 {

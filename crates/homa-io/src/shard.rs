@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use homa_core::{
-    Carriage, Engine, Event, IcmpKind, Instant, Path, Received, RxMeta, Segment, Stats,
+    Carriage, DropReason, Engine, Event, IcmpKind, Instant, Path, Received, RxMeta, Segment, Stats,
     TransmitError, Urgency, WakeReason,
 };
 
@@ -143,6 +143,7 @@ impl<D: Driver> Shard<D> {
             carriage: self.driver.carriage(),
             local_port: self.driver.local_addr().port(),
             packets: 0,
+            refused_port: false,
         };
         let rx = self.driver.receive(&mut intake)?;
         let received = intake.packets > 0;
@@ -337,6 +338,8 @@ struct Intake<'a> {
     carriage: Carriage,
     local_port: u16,
     packets: u64,
+    /// The last packet was for a port that nobody serves.
+    refused_port: bool,
 }
 
 impl PacketSink for Intake<'_> {
@@ -344,11 +347,15 @@ impl PacketSink for Intake<'_> {
         self.packets += 1;
         let header = packet.get(..HEADER_LOOK_BYTES).unwrap_or(packet);
         let length = u32::try_from(packet.len()).unwrap_or(u32::MAX);
-        if let Received::Place(placement) =
-            self.engine.handle_packet(self.now, meta, header, length)
-        {
+        let received = self.engine.handle_packet(self.now, meta, header, length);
+        self.refused_port = received == Received::Dropped(DropReason::NoSuchPort);
+        if let Received::Place(placement) = received {
             self.store.place(&placement, packet);
         }
+    }
+
+    fn refused_port(&self) -> bool {
+        self.refused_port
     }
 
     fn icmp_error(&mut self, kind: IcmpKind, destination: SocketAddr, quoted: &[u8]) {

@@ -11,7 +11,8 @@ use homa_sys::raw::RawReceived;
 use homa_sys::udp::ErrorOrigin;
 use std::time::Duration;
 
-use super::{IpDriver, IpStats};
+use super::answer::{Answer, wanted};
+use super::{IpDriver, IpStats, RESPONDER};
 use crate::driver::{PacketSink, RxStatus};
 use crate::udp::receive::is_final;
 
@@ -31,6 +32,9 @@ impl IpDriver {
         }
         let mut status = RxStatus::Drained;
         for ready in ready.iter().take(count) {
+            if ready.token() == RESPONDER {
+                self.responder.act(&mut self.stats);
+            }
             let link = usize::try_from(ready.token()).unwrap_or(usize::MAX);
             if link < self.links.len() && self.receive_from(link, sink)? == RxStatus::More {
                 status = RxStatus::More;
@@ -70,7 +74,6 @@ impl IpDriver {
 
     /// Passes one packet of the batch on.
     fn hand_over(&mut self, link: usize, packet: usize, sink: &mut impl PacketSink) {
-        let port = self.port();
         let (Some(received), Some(link)) = (self.batch.packet(packet), self.links.get_mut(link))
         else {
             self.stats.martian_packets += 1;
@@ -81,12 +84,26 @@ impl IpDriver {
             link.drops_seen = total;
             self.stats.dropped_packets = self.stats.dropped_packets.saturating_add(u64::from(new));
         }
-        let Some(meta) = meta(&received, link.socket.family(), port, &mut self.stats) else {
+        let Some(meta) = meta(&received, link.socket.family(), &mut self.stats) else {
             return;
         };
+        if meta.path.local_port != self.reservation.port() {
+            self.stats.stray_packets += 1;
+            return;
+        }
         self.stats.received_packets += 1;
         self.stats.received_bytes += received.payload.len() as u64;
         sink.packet(&meta, received.payload);
+        if sink.refused_port() {
+            let answerer = &mut self.responder.answerer;
+            if let Some(answer) = wanted(received.payload)
+                && answer.0 == Answer::Icmp
+                && answerer.may()
+                && answerer.send(&link.socket, &meta, received.payload, received.meta.len, answer)
+            {
+                self.stats.answered_by_icmp += 1;
+            }
+        }
     }
 
     /// Empties the error queue of a socket, with it the error that the next call would fail with.
@@ -118,10 +135,9 @@ impl IpDriver {
 }
 
 /// What the engine is told of a packet; `None`, and counted, if it cannot be meant.
-fn meta(
+pub(super) fn meta(
     received: &RawReceived<'_>,
     family: Family,
-    port: u16,
     stats: &mut IpStats,
 ) -> Option<RxMeta> {
     let &[source_high, source_low, high, low, ..] = received.payload else {
@@ -134,16 +150,12 @@ fn meta(
         stats.martian_packets += 1;
         return None;
     }
-    if u16::from_be_bytes([high, low]) != port {
-        stats.stray_packets += 1;
-        return None;
-    }
     remote.set_port(u16::from_be_bytes([source_high, source_low]));
     Some(RxMeta {
         path: Path {
             remote,
             local_ip: Some(received.meta.local_ip),
-            local_port: port,
+            local_port: u16::from_be_bytes([high, low]),
             interface: received.meta.interface,
             carriage: Carriage::Ip,
         },

@@ -17,6 +17,10 @@ pub struct IpStats {
     pub martian_packets: u64,
     /// Packets for other ports, received before the filter was in place.
     pub stray_packets: u64,
+    /// Packets to ports that nobody has, answered by this process for the host.
+    pub answered_for_nobody: u64,
+    /// Packets to the own port, which serves nobody, answered by ICMP.
+    pub answered_by_icmp: u64,
     /// Packets that the kernel dropped because the receive buffer was full.
     pub dropped_packets: u64,
     /// Homa packets sent.

@@ -111,6 +111,10 @@ impl<S: PacketSink> PacketSink for CountingSink<'_, S> {
         self.sink.packet(meta, packet);
     }
 
+    fn refused_port(&self) -> bool {
+        self.sink.refused_port()
+    }
+
     fn icmp_error(&mut self, kind: IcmpKind, destination: SocketAddr, quoted: &[u8]) {
         self.sink.icmp_error(kind, destination, quoted);
     }

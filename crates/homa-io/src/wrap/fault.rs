@@ -144,6 +144,10 @@ impl<S: PacketSink> PacketSink for FaultySink<'_, S> {
         self.held.release(self.sink);
     }
 
+    fn refused_port(&self) -> bool {
+        self.sink.refused_port()
+    }
+
     fn icmp_error(&mut self, kind: IcmpKind, destination: SocketAddr, quoted: &[u8]) {
         self.sink.icmp_error(kind, destination, quoted);
     }

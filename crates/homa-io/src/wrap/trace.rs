@@ -103,6 +103,10 @@ impl<S: PacketSink, F: FnMut(Direction, &Path, &[u8])> PacketSink for TracingSin
         self.sink.packet(meta, packet);
     }
 
+    fn refused_port(&self) -> bool {
+        self.sink.refused_port()
+    }
+
     fn icmp_error(&mut self, kind: IcmpKind, destination: SocketAddr, quoted: &[u8]) {
         self.sink.icmp_error(kind, destination, quoted);
     }

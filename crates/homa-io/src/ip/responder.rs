@@ -1,0 +1,312 @@
+//! Answering for ports that nobody has.
+//!
+//! While any raw socket of the protocol exists the kernel stays silent about packets that nobody wants. So
+//! one process of the host, the *responder*, watches the packets to all ports: whoever has bound the
+//! abstract Unix socket `homa/146/responder`. The others keep a connection to it among what they wait for:
+//! when the responder goes, all of them know at once, and the first takes its place.
+//!
+//! The responder's sockets get no packets to ports known to be somebody's: whoever has a port is asked once
+//! per second at most, and the filter leaves that port out until then.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use homa_sys::address::Family;
+use homa_sys::epoll::Ready;
+use homa_sys::raw::{Filter, RxBatch};
+use homa_sys::{Epoll, RawSocket, TimerFd, monotonic_ns};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
+    socket_with,
+};
+
+use super::answer::{Answerer, wanted};
+use super::home::Home;
+use super::{IpStats, PROTOCOL, ports, receive};
+
+/// The name of the role.
+const NAME: &[u8] = b"homa/146/responder";
+/// Ports left out by the filter, the own one included. With more the oldest is asked about again.
+const KNOWN_MAX: usize = 64;
+/// How long a port counts as somebody's before that is asked again.
+const KNOWN_NS: u64 = 1_000_000_000;
+/// When to try again after the role could neither be taken nor watched.
+const RETRY_NS: u64 = 100_000_000;
+/// Other processes that may hold a connection; more wait in the listener's queue, which tells them as well.
+const FOLLOWERS_MAX: usize = 4_096;
+/// Times that taking the role is tried in a row while others do the same.
+const ATTEMPTS_MAX: usize = 8;
+/// What is looked at per call.
+const READY_MAX: usize = 16;
+/// Packets looked at per call and IP version, and the bytes of each that matter (with the IP header).
+const PACKETS_MAX: usize = 16;
+const LOOK_BYTES: usize = 256;
+/// Receive buffer: a flood to ports of nobody may overflow it.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// Tokens in the set: the timer, the listener or the connection to the responder, the two sockets; then
+/// followers.
+const TIMER: u64 = 0;
+const WATCH: u64 = 1;
+const SOCKETS: u64 = 2;
+const FOLLOWERS: u64 = 16;
+
+/// This driver's part in answering.
+#[derive(Debug)]
+pub(super) struct Responder {
+    epoll: Epoll,
+    timer: TimerFd,
+    home: Home,
+    role: Role,
+    families: Vec<Family>,
+    own_port: u16,
+    pub(super) answerer: Answerer,
+}
+
+/// What this process is.
+#[derive(Debug)]
+enum Role {
+    /// Neither: tried again when the timer fires.
+    None,
+    /// Somebody else answers; the connection ends when it does.
+    Follower(OwnedFd),
+    /// This process answers.
+    Holder(Box<Holder>),
+}
+
+#[derive(Debug)]
+struct Holder {
+    listener: OwnedFd,
+    followers: HashMap<u64, OwnedFd>,
+    next_follower: u64,
+    sockets: Vec<RawSocket>,
+    batch: RxBatch,
+    /// Ports that are somebody's, which the filter leaves out until the timer fires; the own one first.
+    known: Vec<u16>,
+}
+
+impl Responder {
+    /// Takes the role if it is free, else watches who has it. For packets of `families`.
+    pub(super) fn new(families: Vec<Family>, own_port: u16) -> io::Result<Self> {
+        let (epoll, timer) = (Epoll::new()?, TimerFd::new()?);
+        epoll.add(timer.as_fd(), TIMER, true, false)?;
+        let answerer = Answerer::new(families.iter().copied());
+        let home = Home::here()?;
+        let mut responder =
+            Self { epoll, timer, home, role: Role::None, families, own_port, answerer };
+        responder.find_role();
+        Ok(responder)
+    }
+
+    /// The set to wait on; when it is ready, [`Responder::act`] is due.
+    pub(super) fn epoll(&self) -> &Epoll {
+        &self.epoll
+    }
+
+    /// Whether this process answers for the host.
+    pub(super) fn is_holder(&self) -> bool {
+        matches!(self.role, Role::Holder(_))
+    }
+
+    /// Does what is due.
+    pub(super) fn act(&mut self, stats: &mut IpStats) {
+        let mut ready = [Ready::EMPTY; READY_MAX];
+        let count = self.epoll.wait(&mut ready, Some(Duration::ZERO)).unwrap_or(0);
+        for ready in ready.iter().take(count) {
+            match (ready.token(), &mut self.role) {
+                (TIMER, _) => self.timer_fired(),
+                (WATCH, Role::Holder(holder)) => holder.accept(&self.epoll),
+                // Nobody ever writes there: it is over.
+                (WATCH, _) => self.find_role(),
+                (token @ SOCKETS..FOLLOWERS, Role::Holder(holder)) => {
+                    let index = usize::try_from(token - SOCKETS).unwrap_or(usize::MAX);
+                    let learned = holder.answer(index, &self.home, &mut self.answerer, stats);
+                    if learned {
+                        // If it cannot be armed the port stays left out until the next one.
+                        let _ = self.timer.arm(monotonic_ns() + KNOWN_NS);
+                    }
+                }
+                (token, Role::Holder(holder)) => {
+                    holder.followers.remove(&token);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn timer_fired(&mut self) {
+        let _ = self.timer.drain();
+        match &mut self.role {
+            Role::Holder(holder) => holder.forget_known(self.own_port),
+            Role::None => self.find_role(),
+            Role::Follower(_) => {}
+        }
+    }
+
+    /// Becomes responder or follower; tries again later if that is not possible.
+    fn find_role(&mut self) {
+        self.role = Role::None;
+        let (families, own_port) = (&self.families, self.own_port);
+        let found = self.home.within(|| take_role(families, own_port));
+        self.role = found.unwrap_or(Role::None);
+        if self.watch_role().is_err() {
+            self.role = Role::None;
+        }
+        if matches!(self.role, Role::None) {
+            // Without a timer the role is free until somebody else takes it.
+            let _ = self.timer.arm(monotonic_ns() + RETRY_NS);
+        }
+    }
+
+    /// Waits for what the role brings.
+    fn watch_role(&self) -> io::Result<()> {
+        match &self.role {
+            Role::None => Ok(()),
+            Role::Follower(connection) => self.epoll.add(connection.as_fd(), WATCH, true, false),
+            Role::Holder(holder) => {
+                self.epoll.add(holder.listener.as_fd(), WATCH, true, false)?;
+                (SOCKETS..).zip(&holder.sockets).try_for_each(|(token, socket)| {
+                    self.epoll.add(socket.as_fd(), token, true, false)
+                })
+            }
+        }
+    }
+}
+
+/// Takes the role if it is free, else connects to who has it.
+fn take_role(families: &[Family], own_port: u16) -> io::Result<Role> {
+    let name = SocketAddrUnix::new_abstract_name(NAME)?;
+    for _ in 0..ATTEMPTS_MAX {
+        let listener = open()?;
+        match bind(&listener, &name) {
+            Ok(()) => {
+                listen(&listener, FOLLOWERS_MAX as i32)?;
+                return Ok(Role::Holder(Box::new(Holder::new(listener, families, own_port)?)));
+            }
+            Err(Errno::ADDRINUSE) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let connection = open()?;
+        match connect(&connection, &name) {
+            Ok(()) => return Ok(Role::Follower(connection)),
+            // It has gone meanwhile, or does not listen yet.
+            Err(Errno::CONNREFUSED) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Role::None)
+}
+
+fn open() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+}
+
+impl Holder {
+    fn new(listener: OwnedFd, families: &[Family], own_port: u16) -> io::Result<Self> {
+        let mut sockets = Vec::with_capacity(families.len());
+        for &family in families {
+            let socket = RawSocket::open(family, PROTOCOL, &filter(family, &[own_port]))?;
+            socket.set_receive_buffer(BUFFER_BYTES)?;
+            sockets.push(socket);
+        }
+        Ok(Self {
+            listener,
+            followers: HashMap::new(),
+            next_follower: FOLLOWERS,
+            sockets,
+            batch: RxBatch::with_room(PACKETS_MAX, LOOK_BYTES),
+            known: vec![own_port],
+        })
+    }
+
+    /// Lets others hold connections.
+    fn accept(&mut self, epoll: &Epoll) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        while self.followers.len() < FOLLOWERS_MAX {
+            let Ok(follower) = accept_with(&self.listener, flags) else {
+                return;
+            };
+            let token = self.next_follower;
+            self.next_follower += 1;
+            // One that cannot be watched sees its connection end and comes again.
+            if epoll.add(follower.as_fd(), token, true, false).is_ok() {
+                self.followers.insert(token, follower);
+            }
+        }
+        // More wait in the queue, and see it end when this process does.
+        let _ = epoll.remove(self.listener.as_fd());
+    }
+
+    /// Answers packets to ports of nobody. Says whether a port of somebody was found.
+    fn answer(
+        &mut self,
+        index: usize,
+        home: &Home,
+        answerer: &mut Answerer,
+        stats: &mut IpStats,
+    ) -> bool {
+        let Some(socket) = self.sockets.get(index) else {
+            return false;
+        };
+        let known_before = self.known.len();
+        let Ok(count) = socket.recv(&mut self.batch, PACKETS_MAX) else {
+            // A report about an answer: nobody is interested.
+            while matches!(socket.read_error(), Ok(Some(_))) {}
+            return false;
+        };
+        if count == 0 {
+            while matches!(socket.read_error(), Ok(Some(_))) {}
+        }
+        for packet in 0..count {
+            let Some(received) = self.batch.packet(packet) else {
+                continue;
+            };
+            let Some(meta) = receive::meta(&received, socket.family(), stats) else {
+                continue;
+            };
+            let port = meta.path.local_port;
+            let Some(answer) = wanted(received.payload) else {
+                continue;
+            };
+            if self.known.contains(&port) || !answerer.may() {
+                continue;
+            }
+            // If it cannot be found out, silence does no harm.
+            if home.within(|| ports::is_reserved(port)).unwrap_or(true) {
+                if self.known.len() < KNOWN_MAX {
+                    self.known.push(port);
+                }
+            } else if answerer.send(socket, &meta, received.payload, received.meta.len, answer) {
+                stats.answered_for_nobody += 1;
+            }
+        }
+        let learned = self.known.len() > known_before;
+        if learned {
+            self.set_filters();
+        }
+        learned
+    }
+
+    /// Asks about all ports anew.
+    fn forget_known(&mut self, own_port: u16) {
+        self.known.clear();
+        self.known.push(own_port);
+        self.set_filters();
+    }
+
+    fn set_filters(&self) {
+        for socket in &self.sockets {
+            // With the filter of before there are more packets than needed, not less.
+            let _ = socket.set_filter(&filter(socket.family(), &self.known));
+        }
+    }
+}
+
+/// The beginning of all packets but those to `ports`.
+fn filter(family: Family, ports: &[u16]) -> Filter {
+    Filter::except_ports(family, ports, u32::MAX)
+}
