@@ -151,8 +151,12 @@ impl DriverTask {
         if until_ns >= self.armed_ns {
             return true;
         }
+        // What is due already is not armed, nor noted as such: a later sleep would rely on it.
+        if until_ns <= monotonic_ns() || self.timer.get_ref().arm(until_ns).is_err() {
+            return false;
+        }
         self.armed_ns = until_ns;
-        until_ns > monotonic_ns() && self.timer.get_ref().arm(until_ns).is_ok()
+        true
     }
 
     /// Lets everything else that is ready in the runtime run first. Others may take the seat in
