@@ -200,18 +200,23 @@ fn bytes_that_have_not_come_cannot_be_given_back_and_none_twice() {
 // Scenario: B14
 #[test]
 fn a_message_that_ended_while_it_waited_gets_no_room() {
-    let mut solo = two_pieces();
-    let from = address(9, 900);
-    let first = solo.request(from, 2, 65_536);
-    solo.request(from, 4, 65_536);
-    for (id, length) in [(6, 50_000), (8, 60_000)] {
-        assert!(no_memory(&begin(&mut solo, id, length)));
+    for told in [true, false] {
+        let mut solo = two_pieces();
+        let from = address(9, 900);
+        let first = solo.request(from, 2, 65_536);
+        solo.request(from, 4, 65_536);
+        for (id, length) in [(6, 50_000), (8, 60_000)] {
+            assert!(no_memory(&begin(&mut solo, id, length)));
+        }
+        let _ = solo.control(from, 6, Body::RpcUnknown, reason::CANCELLED, 0);
+        if told {
+            solo.events();
+        }
+        solo.drain();
+        solo.engine.consumed(solo.instant(), first, 65_536).unwrap();
+        assert_eq!(asked(&solo.drain()), [8]);
+        assert!((125_536..126_000).contains(&used(&solo)), "{}", used(&solo));
     }
-    let _ = solo.control(from, 6, Body::RpcUnknown, reason::CANCELLED, 0);
-    solo.events();
-    solo.drain();
-    solo.engine.consumed(solo.instant(), first, 65_536).unwrap();
-    assert_eq!(asked(&solo.drain()), [8]);
 }
 
 // Scenario: B16
