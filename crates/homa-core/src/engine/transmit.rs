@@ -285,18 +285,18 @@ impl Engine {
             let Some(rpc) = self.rpcs.get(index) else {
                 break;
             };
-            let full = train.count > 0 && train.fits(train.segment_bytes, false).is_none();
-            if !train.goes(&rpc.path, priority) || full {
-                if let Some(rpc) = self.rpcs.get_mut(index) {
-                    self.granter.mark_due(rpc);
-                }
-                break;
-            }
             let body = Body::Grant(Grant { offset: rpc.rx.granted, priority: rpc.rx.priority });
             let upto = rpc.rx.data.contiguous();
             let extension =
                 self.speaks_own(rpc).then(|| self.extension(&rpc.path, reason::NONE, upto));
             let header = self.control_header(&rpc.path, rpc.id, body, extension);
+            let bytes = u32::try_from(header.encoded_bytes()).unwrap_or(u32::MAX);
+            if !train.goes(&rpc.path, priority) || train.fits(bytes, false).is_none() {
+                if let Some(rpc) = self.rpcs.get_mut(index) {
+                    self.granter.mark_due(rpc);
+                }
+                break;
+            }
             train.push(&header, Some(rpc.key), (0, 0), 0, SegmentKind::Grant);
             if let Some(rpc) = self.rpcs.get_mut(index) {
                 // Until now the sender may have had nothing to send: its silence begins here. A silent
