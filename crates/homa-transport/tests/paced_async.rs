@@ -1,0 +1,37 @@
+//! Deadlines microseconds ahead, as the pacer has them, in a runtime.
+
+use std::time::{Duration, Instant};
+
+use homa::{Config, EndpointBuilder};
+
+/// Packets of 1,500 bytes every 12 µs: many deadlines pass between the end of a turn and the attempt to sleep.
+fn paced() -> EndpointBuilder {
+    let mut config = Config::default();
+    config.mtu_max = 1500;
+    config.link_mbps = Some(1_000);
+    config.resend_interval = Duration::from_secs(2);
+    config.timeout = Duration::from_secs(20);
+    EndpointBuilder::new().config(config).spin(Duration::ZERO)
+}
+
+#[tokio::test]
+async fn paced_messages_never_wait_for_a_retransmission() {
+    let server = paced().bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr();
+    let echo = server.clone();
+    tokio::spawn(async move {
+        while let Ok(Some(mut request)) = echo.accept().await {
+            let body = request.take_body();
+            let _ = request.reply(body).await;
+        }
+    });
+    let client = paced().client().unwrap();
+    let begin = Instant::now();
+    for _ in 0..100 {
+        let answer = client.call(address, vec![7_u8; 60_000]).await.unwrap();
+        assert_eq!(answer.len(), 60_000);
+    }
+    // Their bytes take the link a tenth of a second; a pacer that slept too long is woken by nothing but the two
+    // seconds of silence.
+    assert!(begin.elapsed() < Duration::from_millis(1_900), "{:?}", begin.elapsed());
+}
