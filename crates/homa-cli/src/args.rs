@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Ping(PingArgs),
     /// Compare Homa with TCP
     Bench(BenchArgs),
+    /// Record and explain Homa packets
+    Capture(crate::capture::args::CaptureArgs),
     /// A data center on one machine: hosts, a switch with priorities, any program inside
     Lab {
         #[command(subcommand)]

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod body;
 mod call;
+mod capture;
 mod error;
 mod interrupt;
 mod lab;
@@ -46,6 +47,7 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Call(args) => call::run(args, json),
         Command::Ping(args) => ping::run(args, json),
         Command::Bench(args) => bench::run(args, json),
+        Command::Capture(args) => capture::run(args, json),
         Command::Lab { command } => lab::run(command, json),
         Command::Completions { shell } => manual::completions(*shell, json),
         Command::Man { directory } => manual::pages(directory.as_deref(), json),
