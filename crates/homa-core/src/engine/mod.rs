@@ -343,7 +343,16 @@ impl Engine {
     }
 
     /// The next thing to tell the application.
+    #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
+        // Mostly there is nothing, and every turn asks several times.
+        if self.new_peers.is_empty() && self.events.is_empty() {
+            return None;
+        }
+        self.next_event()
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
         while let Some(index) = self.new_peers.pop_front() {
             if let Some(peer) = self.peers.get(index) {
                 return Some(Event::PeerAdded { path: peer.path });

@@ -211,10 +211,6 @@ impl Core {
         let now_ns = monotonic_ns();
         let now = Instant::from_nanos(now_ns);
         let State { shard, registry, operations } = &mut *state;
-        if first.is_none() {
-            self.later_since_ns.store(0, Ordering::Relaxed);
-            self.inbox.take(operations);
-        }
         let mut context = Context {
             registry,
             wakes: &mut wakes,
@@ -224,8 +220,14 @@ impl Core {
             local_port: self.local_addr.port(),
             carriage: shard.driver().carriage(),
         };
-        for operation in first.into_iter().chain(operations.drain(..)) {
+        if let Some(operation) = first {
             ops::execute(operation, &mut shard.view(now), &mut context);
+        } else {
+            self.later_since_ns.store(0, Ordering::Relaxed);
+            self.inbox.take(operations);
+            while let Some(operation) = operations.pop_front() {
+                ops::execute(operation, &mut shard.view(now), &mut context);
+            }
         }
         let closes = self.close_if_due(now_ns, shard, &mut context);
         let turn = match receive {

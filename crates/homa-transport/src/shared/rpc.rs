@@ -98,6 +98,8 @@ pub(crate) enum EarlyAnswer {
 }
 
 impl Rpc {
+    // Inlined, so that the state is made where it stays.
+    #[inline(always)]
     pub(crate) fn new(peer: SocketAddr, role: Role, state: RpcState) -> Arc<Self> {
         Arc::new(Self { peer, role, has_failed: AtomicBool::new(false), state: Mutex::new(state) })
     }
