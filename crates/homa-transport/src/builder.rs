@@ -1,6 +1,6 @@
 //! How an endpoint is set up.
 
-use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use homa_core::{Carriage, Config};
@@ -33,6 +33,7 @@ pub struct EndpointBuilder {
     pub(crate) streaming_requests: bool,
     pub(crate) linger: Duration,
     pub(crate) seed: Option<u64>,
+    client_ip: Option<IpAddr>,
 }
 
 impl Default for EndpointBuilder {
@@ -50,6 +51,7 @@ impl Default for EndpointBuilder {
             streaming_requests: false,
             linger: Duration::from_secs(1),
             seed: None,
+            client_ip: None,
         }
     }
 }
@@ -172,6 +174,22 @@ impl EndpointBuilder {
         self
     }
 
+    /// Local address of an endpoint that only calls. Default: all of IPv4 and IPv6, if the system has both.
+    /// With `0.0.0.0` it can call IPv4 servers only, and each packet costs some 150 ns less.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), homa::BindError> {
+    /// let any = std::net::Ipv4Addr::UNSPECIFIED;
+    /// let client = homa::EndpointBuilder::new().client_ip(any.into()).client_blocking()?;
+    /// assert!(client.local_addr().is_ipv4());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn client_ip(mut self, ip: IpAddr) -> Self {
+        self.client_ip = Some(ip);
+        self
+    }
+
     /// Seed of all random choices (RPC ids, hashing); default from the system.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
@@ -196,7 +214,8 @@ impl EndpointBuilder {
     /// # Errors
     /// See [`BindError`].
     pub fn client_blocking(self) -> Result<crate::blocking::Endpoint, BindError> {
-        crate::blocking::Endpoint::from_builder(self, &any_address(), false)
+        let addresses = self.client_addresses();
+        crate::blocking::Endpoint::from_builder(self, &addresses, false)
     }
 
     /// An async endpoint that serves at `address`; resolves names in the calling thread.
@@ -214,16 +233,20 @@ impl EndpointBuilder {
     /// See [`BindError`].
     #[cfg(feature = "tokio")]
     pub fn client(self) -> Result<crate::Endpoint, BindError> {
-        crate::Endpoint::from_builder(self, &any_address(), false)
+        let addresses = self.client_addresses();
+        crate::Endpoint::from_builder(self, &addresses, false)
     }
-}
 
-/// Dual stack if the system has IPv6, else IPv4.
-fn any_address() -> Vec<SocketAddr> {
-    vec![
-        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-        SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, 0)),
-    ]
+    /// Dual stack if the system has IPv6, else IPv4; or what was asked for.
+    fn client_addresses(&self) -> Vec<SocketAddr> {
+        match self.client_ip {
+            Some(ip) => vec![SocketAddr::new(ip, 0)],
+            None => vec![
+                SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+                SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            ],
+        }
+    }
 }
 
 fn resolve(address: impl ToSocketAddrs) -> Result<Vec<SocketAddr>, BindError> {
