@@ -83,6 +83,11 @@ impl<T> Inbox<T> {
         abandoned
     }
 
+    /// Whether nothing waits, as far as is known without the lock.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.filled.load(Ordering::Relaxed)
+    }
+
     /// Exchanges the queue with `taken`, which must be empty. Only under the lock of the state.
     pub(crate) fn take(&self, taken: &mut VecDeque<T>) {
         debug_assert!(taken.is_empty());

@@ -23,6 +23,11 @@ pub(crate) trait Host {
     /// As an attendant: executes the inbox, receives, sends, reports to the seat, wakes whom it
     /// concerns.
     fn turn(&self) -> Turned;
+    /// As [`Host::turn`], for one who would turn again at once if there is nothing: may look for packets
+    /// several times.
+    fn spin_turn(&self) -> Turned {
+        self.turn()
+    }
     /// Sleeps until kicked, until the deadline, or until the socket is ready.
     fn sleep(&self, sleeper: &Self::Sleeper, until_ns: u64);
     /// Whether a turn that was due at `deadline_ns` is overdue, or packets wait.
@@ -116,7 +121,7 @@ fn lead<H: Host, T>(
     let mut attendance = Attendance::begin(host);
     let mut spin = Spin::begin(host);
     loop {
-        let turned = host.turn();
+        let turned = if spin.length_ns > 0 { host.spin_turn() } else { host.turn() };
         if sleeper.take_kick()
             && let Poll::Ready(value) = poll(sleeper.waker())
         {
