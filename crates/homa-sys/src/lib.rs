@@ -10,6 +10,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`udp`] | [`UdpSocket`]: trains by `UDP_SEGMENT`, batches by `UDP_GRO`, errors, path MTU |
+//! | [`packet`] | [`PacketSocket`]: recording what passes an interface |
 //! | [`raw`] | [`RawSocket`]: batches, filters, errors, routes by namespace |
 //! | [`eventfd`], [`timerfd`], [`epoll`], [`poll`] | waiting and being woken |
 //! | [`errno`] | error numbers by name |
@@ -30,6 +31,7 @@ pub mod errno;
 pub mod eventfd;
 pub mod fork;
 pub mod link;
+pub mod packet;
 pub mod poll;
 pub mod raw;
 pub mod tcp;
@@ -42,6 +44,7 @@ pub use epoll::Epoll;
 pub use eventfd::EventFd;
 pub use fork::fork_generation;
 pub use link::{interface_of, link_mbps};
+pub use packet::PacketSocket;
 pub use poll::{PollFd, poll_fds};
 pub use raw::RawSocket;
 pub use tcp::set_tcp_congestion;
