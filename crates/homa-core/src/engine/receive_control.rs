@@ -238,10 +238,13 @@ impl Engine {
         self.stats.busy_received = self.stats.busy_received.saturating_add(1);
         let index = rpc.ok_or(DropReason::UnknownRpc)?;
         self.release_charge(index);
-        let max_ns = nanos(self.config.resend_interval_max);
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
+        // However many come at a time: several questions must fit into the time-out.
+        let timeout =
+            self.peers.get(rpc.peer).map_or(self.config.timeout, |peer| peer.timeout(&self.config));
+        let max_ns = nanos(self.config.resend_interval_max.min(timeout / 8));
         rpc.last_heard = self.now;
         rpc.doubts = 0;
         rpc.interval_ns = rpc.interval_ns.saturating_mul(2).min(max_ns);
