@@ -25,6 +25,7 @@ const ORDER_TIMEOUT: Duration = Duration::from_secs(120);
 pub(crate) struct Agent {
     host: u32,
     address: SocketAddr,
+    timer_us: f64,
     child: Child,
     input: Option<ChildStdin>,
     reports: Receiver<Report>,
@@ -50,10 +51,14 @@ impl Agent {
             }
         });
         let address = SocketAddr::new(spec.listen, spec.port);
-        let mut agent = Agent { host: spec.host, address, child, input: Some(input), reports };
+        let mut agent =
+            Agent { host: spec.host, address, timer_us: 0.0, child, input: Some(input), reports };
         agent.write(spec)?;
         match agent.receive(START_TIMEOUT)? {
-            Report::Ready { address } => agent.address = address,
+            Report::Ready { address, timer_us } => {
+                agent.address = address;
+                agent.timer_us = timer_us;
+            }
             other => return Err(agent.unexpected(&other)),
         }
         Ok(agent)
@@ -61,6 +66,11 @@ impl Agent {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How late timers wake it, in microseconds.
+    pub(crate) fn timer_us(&self) -> f64 {
+        self.timer_us
     }
 
     /// Gives an order; its result is taken by one of the other functions.

@@ -16,7 +16,7 @@ use crate::{
     load::rpc_per_s,
     network::Network,
     plan::{Pattern, Plan},
-    settings::{HomaSettings, LinkFacts, timer_lateness_us},
+    settings::{HomaSettings, LinkFacts},
     spec::{HostSpec, LoadOrder, LoadSummary, Order, Peer, Status, Target, UnloadedTime},
     transport::Transport,
     workload::Workload,
@@ -127,7 +127,7 @@ fn probe(plan: &Plan, network: &dyn Network, sizes: &Workload) -> io::Result<Lin
     let mut link = LinkFacts {
         rate_mbps: plan.network.rate,
         rtt_us: 500.0,
-        timer_us: timer_lateness_us(),
+        timer_us: 100.0,
         mtu_bytes: plan.network.mtu,
     };
     let transport = plan.transports.iter().find(|transport| transport.is_homa());
@@ -136,6 +136,7 @@ fn probe(plan: &Plan, network: &dyn Network, sizes: &Workload) -> io::Result<Lin
     let mut server = Agent::start(network, &host_spec(plan, network, 0, transport, &homa)?)?;
     let mut client = Agent::start(network, &host_spec(plan, network, 1, transport, &homa)?)?;
     let times = unloaded(&mut client, &mut server, &[1], PROBE_CALLS)?;
+    link.timer_us = client.timer_us().max(server.timer_us());
     link.rtt_us = times.first().map_or(500.0, |time| time.p50_ns as f64 / 1e3);
     Ok(link)
 }

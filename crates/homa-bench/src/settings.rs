@@ -68,20 +68,27 @@ pub struct HomaSettings {
 impl HomaSettings {
     /// The settings for a network and the sizes of its messages.
     ///
-    /// * `unscheduled_bytes`: what the link carries in a round-trip time, in whole packets, at least two: a sender
-    ///   can go on until the first GRANT is back.
+    /// * `unscheduled_bytes`: what the link carries until the first GRANT can be back: the idle round trip, a full packet
+    ///   on two links, and timers that are late at both ends; in whole packets, at least four.
     /// * `max_nic_backlog`: a late timer must not leave the link idle, so as much as the link sends in the time that
     ///   timers may be late, and a packet.
-    /// * `window_bytes`: a round-trip time and the time to decide, in packets; `max_incoming_bytes` as much for each of
-    ///   the messages granted to at a time.
+    /// * `grant_step_bytes`: a GRANT for two packets costs the receiver half of what one for each does.
+    /// * `window_bytes`: as the unscheduled bytes, and two steps on top, since a GRANT waits until a step is gathered;
+    ///   `max_incoming_bytes` as much for each of the messages granted to at a time.
+    /// * `resend_interval`: on a slow link a message that others go ahead of is silent for as long as the longest
+    ///   takes, and nothing is lost.
     /// * `cutoffs`: every level carries about equally many unscheduled bytes (`spec/protocol.md` §5).
     pub fn derive(link: &LinkFacts, sizes: &Workload) -> Self {
         let packet = u64::from(link.mtu_bytes.max(576));
         let bytes_in = |us: f64| (us.max(0.0) * f64::from(link.rate_mbps) / 8.0) as u64;
         let packets = |bytes: u64| bytes.div_ceil(packet) * packet;
-        let rtt_bytes = packets(bytes_in(link.rtt_us)).max(2 * packet);
-        let window_bytes = packets(rtt_bytes + bytes_in(2.0 * link.timer_us)).max(4 * packet);
-        let packet_us = packet as f64 * 8.0 / f64::from(link.rate_mbps.max(1));
+        let us_of = |bytes: u64| bytes as f64 * 8.0 / f64::from(link.rate_mbps.max(1));
+        let packet_us = us_of(packet);
+        let rtt_us = link.rtt_us + 2.0 * packet_us + 2.0 * link.timer_us;
+        let rtt_bytes = packets(bytes_in(rtt_us)).max(4 * packet);
+        let grant_step_bytes = 2 * packet;
+        let window_bytes = rtt_bytes + 2 * grant_step_bytes;
+        let longest_us = us_of(sizes.quantile(1.0));
         let max_overcommit = 4;
         let num_priorities = 8;
         let clamp = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -93,7 +100,7 @@ impl HomaSettings {
             unscheduled_bytes: clamp(rtt_bytes),
             max_incoming_bytes: clamp(window_bytes * u64::from(max_overcommit)),
             window_bytes: clamp(window_bytes),
-            grant_step_bytes: clamp(2 * packet),
+            grant_step_bytes: clamp(grant_step_bytes),
             incoming_packets_min: 0,
             max_overcommit,
             unscheduled_in_flight_max_bytes: clamp((4 * rtt_bytes).max(98_304)),
@@ -101,7 +108,7 @@ impl HomaSettings {
             fifo_grant_permille: 50,
             pacer_fifo_permille: 50,
             defer_min_bytes: 1_000,
-            resend_interval_us: ((20.0 * link.rtt_us) as u64).clamp(5_000, 100_000),
+            resend_interval_us: ((20.0 * rtt_us).max(longest_us) as u64).clamp(5_000, 200_000),
             cutoffs: cutoffs(sizes, rtt_bytes, num_priorities),
         }
     }
@@ -156,20 +163,6 @@ impl HomaSettings {
     }
 }
 
-/// How late the timers of this machine wake a process, in microseconds: the 99th percentile of short sleeps.
-pub fn timer_lateness_us() -> f64 {
-    let wanted = Duration::from_micros(200);
-    let mut late: Vec<Duration> = (0..200)
-        .map(|_| {
-            let begin = std::time::Instant::now();
-            std::thread::sleep(wanted);
-            begin.elapsed().saturating_sub(wanted)
-        })
-        .collect();
-    late.sort_unstable();
-    late.get(197).map_or(0.0, |time| time.as_secs_f64() * 1e6)
-}
-
 /// Thresholds with which every unscheduled level carries about equally many unscheduled bytes, and as many levels
 /// are unscheduled as their share of all bytes (`spec/protocol.md` §5); level 0 first.
 pub fn cutoffs(sizes: &Workload, unscheduled_bytes: u64, num_priorities: u8) -> Vec<u32> {
@@ -216,7 +209,7 @@ mod tests {
         for name in ["w1", "w2", "w3", "w4", "w5"] {
             let sizes = Workload::load(name).unwrap();
             let settings = HomaSettings::derive(&link, &sizes);
-            assert_eq!(settings.unscheduled_bytes, 6_000);
+            assert_eq!(settings.unscheduled_bytes, 12_000);
             assert!(settings.window_bytes >= settings.unscheduled_bytes);
             settings.config(1_000_000).validate().unwrap();
         }

@@ -124,6 +124,8 @@ pub enum Report {
     Ready {
         /// Where.
         address: SocketAddr,
+        /// How late timers wake it, in microseconds: the 99th percentile of short sleeps.
+        timer_us: f64,
     },
     /// An order without result is done.
     Done,

@@ -28,6 +28,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for one call on an idle network.
 const UNLOADED_TIMEOUT: Duration = Duration::from_secs(2);
+/// Sleeps by which the precision of timers is found.
+const TIMER_PROBES: usize = 100;
 /// RPCs per line of the report.
 const RPCS_PER_LINE: usize = 1_000;
 /// Longest line of orders, in bytes: workloads have at most 100,000 points.
@@ -70,7 +72,8 @@ fn serve_orders(
     precise_timers();
     ahead_of_others();
     let mut mesh = open(&spec)?;
-    report(output, &Report::Ready { address: mesh.address() })?;
+    let ready = Report::Ready { address: mesh.address(), timer_us: timer_lateness_us() };
+    report(output, &ready)?;
     let (mut ended, mut rpcs) = (Vec::new(), Vec::new());
     let mut wait = Instant::now();
     loop {
@@ -123,10 +126,27 @@ fn precise_timers() {
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
 }
 
-/// Other programs of the machine should not delay messages. Needs a privilege; without it the agent is one among
-/// others, which the report shows as late begins of RPCs.
+/// Other programs of the machine should not delay messages: a session of its own, ahead of all others. Needs a
+/// privilege; without it the agent is one among others, which the report shows as late begins of RPCs.
 fn ahead_of_others() {
+    // Where sessions share the processors evenly, the priority within one says nothing to the others.
+    if rustix::process::setsid().is_ok() {
+        let _ = std::fs::write("/proc/self/autogroup", "-20");
+    }
     let _ = rustix::process::setpriority_process(None, -20);
+}
+
+fn timer_lateness_us() -> f64 {
+    let wanted = Duration::from_micros(200);
+    let mut late: Vec<Duration> = (0..TIMER_PROBES)
+        .map(|_| {
+            let begin = Instant::now();
+            std::thread::sleep(wanted);
+            begin.elapsed().saturating_sub(wanted)
+        })
+        .collect();
+    late.sort_unstable();
+    late.get(TIMER_PROBES * 99 / 100).map_or(0.0, |time| time.as_secs_f64() * 1e6)
 }
 
 fn open(spec: &HostSpec) -> io::Result<Box<dyn Mesh>> {
