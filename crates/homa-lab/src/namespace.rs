@@ -7,6 +7,7 @@ use std::{
     path::PathBuf,
     process::{self, Child, ChildStdin, Command, Stdio},
     thread,
+    time::Duration,
 };
 
 use nix::{
@@ -70,7 +71,8 @@ impl NetNs {
 pub(crate) struct Sandbox {
     pid: File,
     mount: File,
-    first: Child,
+    /// There until the value is dropped.
+    first: Option<Child>,
     /// The first process of the process namespace lives until this pipe closes; only we hold it.
     lifeline: Option<ChildStdin>,
 }
@@ -100,7 +102,7 @@ impl Sandbox {
         // From here on dropping the value ends what was started.
         let pid = File::open(format!("/proc/{}/ns/pid", first.id()))?;
         let ready = first.stdout.take();
-        let sandbox = Self { pid, mount, first, lifeline };
+        let sandbox = Self { pid, mount, first: Some(first), lifeline };
         let mut line = String::new();
         if let Some(ready) = ready {
             BufReader::new(ready).read_line(&mut line)?;
@@ -113,18 +115,32 @@ impl Sandbox {
 
     /// The process that all others of the sandbox end with, seen from outside.
     pub(crate) fn first_process(&self) -> u32 {
-        self.first.id()
+        self.first.as_ref().map_or(0, Child::id)
     }
 }
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
         drop(self.lifeline.take());
-        // Killing as well: the first process may be stopped. Both fail only if it has ended already.
-        let _ = self.first.kill();
-        let _ = self.first.wait();
+        let Some(mut first) = self.first.take() else { return };
+        // Killing as well: the first process may be stopped. Fails only if it has ended already.
+        let _ = first.kill();
+        // It is over when all others are, and those that this process has started are only when somebody has waited
+        // for them: the owner of the `Child`, perhaps after this. They are dead all the same.
+        for _ in 0..ENDING_LOOKS {
+            if !matches!(first.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(ENDING_LOOK);
+        }
+        // Without the thread a zombie is left until this process ends.
+        let _ = thread::Builder::new().name("lab-end".into()).spawn(move || first.wait());
     }
 }
+
+/// How often and how long dropping waits for the processes of a lab to be gone.
+const ENDING_LOOKS: u32 = 50;
+const ENDING_LOOK: Duration = Duration::from_millis(1);
 
 /// What a program in a host sees: the host's network, the sandbox's processes, and a `/sys` that fits.
 #[derive(Debug)]
