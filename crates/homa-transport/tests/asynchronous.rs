@@ -7,13 +7,31 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use common::{echo_server, pattern};
-use homa::{CallError, CallOptions, Endpoint, EndpointBuilder, Limit};
+use homa::{BindError, CallError, CallOptions, Endpoint, Limit};
 use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(5);
 
+fn bind_at(address: SocketAddr) -> Result<Endpoint, BindError> {
+    common::at_server(|| common::builder().bind(address))
+}
+
+fn client() -> Endpoint {
+    common::at_client(|| common::builder().client()).unwrap()
+}
+
+/// As [`common::acquaint`].
+async fn acquaint(client: &Endpoint, server: &Endpoint) {
+    if common::is_raw() {
+        let call = client.start(server.local_addr(), "hello");
+        let request = timeout(SOON, server.accept()).await.unwrap().unwrap().unwrap();
+        request.reply("hello").await.unwrap();
+        assert_eq!(call.await.unwrap(), "hello");
+    }
+}
+
 async fn echo() -> SocketAddr {
-    let server = Endpoint::bind("127.0.0.1:0").await.unwrap();
+    let server = bind_at(common::address()).unwrap();
     let address = server.local_addr();
     tokio::spawn(async move {
         while let Ok(Some(request)) = server.accept().await {
@@ -28,7 +46,7 @@ async fn echo() -> SocketAddr {
 
 async fn calls_of_all_sizes_come_back() {
     let server = echo().await;
-    let client = Endpoint::client().unwrap();
+    let client = client();
     for length in [1, 100, 1_400, 10_000, 40_001, 100_000, 1_000_000] {
         let body = pattern(length);
         let answer = timeout(SOON, client.call(server, body.clone())).await.unwrap().unwrap();
@@ -48,7 +66,7 @@ async fn calls_work_in_a_multi_thread_runtime() {
 
 async fn a_thousand_tasks_call_at_once() {
     let server = echo().await;
-    let client = Endpoint::client().unwrap();
+    let client = client();
     let tasks: Vec<_> = (0..1_000_u32)
         .map(|number| {
             let client = client.clone();
@@ -79,7 +97,7 @@ async fn a_thousand_tasks_share_an_endpoint_on_several_threads() {
 #[tokio::test]
 async fn calls_started_from_one_task_go_on_together() {
     let server = echo().await;
-    let client = Endpoint::client().unwrap();
+    let client = client();
     let calls: Vec<_> = (0..100_u32).map(|n| client.start(server, n.to_be_bytes())).collect();
     for (number, call) in (0..100_u32).zip(calls) {
         let answer = timeout(SOON, call).await.unwrap().unwrap();
@@ -89,8 +107,8 @@ async fn calls_started_from_one_task_go_on_together() {
 
 #[tokio::test]
 async fn a_deadline_ends_a_call() {
-    let server = Endpoint::bind("127.0.0.1:0").await.unwrap();
-    let client = Endpoint::client().unwrap();
+    let server = bind_at(common::address()).unwrap();
+    let client = client();
     let options = CallOptions::new().timeout(Duration::from_millis(30));
     let start = Instant::now();
     let error = client.call_with(server.local_addr(), "slow", options).await.unwrap_err();
@@ -100,8 +118,9 @@ async fn a_deadline_ends_a_call() {
 
 #[tokio::test]
 async fn dropping_a_call_cancels_the_request() {
-    let server = Endpoint::bind("127.0.0.1:0").await.unwrap();
-    let client = Endpoint::client().unwrap();
+    let server = bind_at(common::address()).unwrap();
+    let client = client();
+    acquaint(&client, &server).await;
     let call = client.start(server.local_addr(), "never mind");
     let mut request = timeout(SOON, server.accept()).await.unwrap().unwrap().unwrap();
     drop(call);
@@ -111,9 +130,9 @@ async fn dropping_a_call_cancels_the_request() {
 
 #[tokio::test]
 async fn nobody_serving_fails_at_once() {
-    let client = Endpoint::client().unwrap();
-    let other = Endpoint::client().unwrap();
-    let server = SocketAddr::from(([127, 0, 0, 1], other.local_addr().port()));
+    let other = common::at_server(|| common::builder().client()).unwrap();
+    let client = client();
+    let server = SocketAddr::new(common::server_ip(), other.local_addr().port());
     let start = Instant::now();
     let error = client.call(server, "?").await.unwrap_err();
     assert_eq!(error, CallError::NoService { server });
@@ -122,8 +141,8 @@ async fn nobody_serving_fails_at_once() {
 
 #[tokio::test]
 async fn a_cancelled_accept_loses_no_request() {
-    let server = Endpoint::bind("127.0.0.1:0").await.unwrap();
-    let client = Endpoint::client().unwrap();
+    let server = bind_at(common::address()).unwrap();
+    let client = client();
     let call = client.start(server.local_addr(), "?");
     for _ in 0..20 {
         // Polled once or twice, then dropped.
@@ -144,9 +163,9 @@ async fn a_cancelled_accept_loses_no_request() {
 // Scenario: X22, X23
 #[tokio::test]
 async fn at_a_limit_try_call_fails_and_call_waits() {
-    let server = Endpoint::bind("127.0.0.1:0").await.unwrap();
+    let server = bind_at(common::address()).unwrap();
     let address = server.local_addr();
-    let client = EndpointBuilder::new().outstanding_calls_max(1).client().unwrap();
+    let client = common::at_client(|| common::builder().outstanding_calls_max(1).client()).unwrap();
     let first = client.try_call(address, "1").unwrap();
     let error = client.try_call(address, "2").unwrap_err();
     let limit = Limit::OutstandingCalls(1);
@@ -170,9 +189,10 @@ async fn at_a_limit_try_call_fails_and_call_waits() {
 // Scenario: X24
 #[tokio::test]
 async fn closing_tells_the_peers() {
-    let server = Endpoint::bind("127.0.0.1:0").await.unwrap();
+    let server = bind_at(common::address()).unwrap();
     let address = server.local_addr();
-    let client = Endpoint::client().unwrap();
+    let client = client();
+    acquaint(&client, &server).await;
     let call = client.start(address, "?");
     let request = timeout(SOON, server.accept()).await.unwrap().unwrap().unwrap();
     timeout(SOON, server.close()).await.unwrap();
@@ -184,27 +204,27 @@ async fn closing_tells_the_peers() {
 
 #[tokio::test]
 async fn a_port_can_be_bound_again_after_close() {
-    let server = Endpoint::bind("127.0.0.1:0").await.unwrap();
+    let server = bind_at(common::address()).unwrap();
     let address = server.local_addr();
-    let client = Endpoint::client().unwrap();
+    let client = client();
     let call = client.start(address, "?");
     drop(timeout(SOON, server.accept()).await.unwrap());
     timeout(SOON, server.close()).await.unwrap();
     drop(server);
     drop(call);
     tokio::task::yield_now().await;
-    Endpoint::bind(address).await.unwrap();
+    bind_at(address).unwrap();
 }
 
 #[tokio::test]
 async fn the_port_is_free_soon_after_the_last_handle_is_dropped() {
-    let server = Endpoint::bind("127.0.0.1:0").await.unwrap();
+    let server = bind_at(common::address()).unwrap();
     let address = server.local_addr();
     // Polled once, so that a task drives.
     assert!(timeout(Duration::from_millis(1), server.accept()).await.is_err());
     drop(server);
     let start = Instant::now();
-    while let Err(error) = Endpoint::bind(address).await {
+    while let Err(error) = bind_at(address) {
         assert!(start.elapsed() < SOON, "{error}");
         tokio::task::yield_now().await;
     }
@@ -212,9 +232,10 @@ async fn the_port_is_free_soon_after_the_last_handle_is_dropped() {
 
 #[test]
 fn calls_pending_in_a_dropped_runtime_do_not_stop_the_endpoint() {
-    let server = echo_server("127.0.0.1:0");
-    let silent = homa::blocking::Endpoint::bind("127.0.0.1:0").unwrap();
-    let client = Endpoint::client().unwrap();
+    let server = echo_server(common::address());
+    let silent = common::bind();
+    let client = client();
+    common::acquaint(&client.to_blocking(), &silent);
     let first = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     first.block_on(async {
         assert_eq!(client.call(server, "one").await.unwrap(), "one");
@@ -241,8 +262,8 @@ fn calls_pending_in_a_dropped_runtime_do_not_stop_the_endpoint() {
 
 #[test]
 fn a_call_moved_out_of_its_runtime_is_driven_by_the_guard() {
-    let server = echo_server("127.0.0.1:0");
-    let client = Endpoint::client().unwrap();
+    let server = echo_server(common::address());
+    let client = client();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let call = runtime.block_on(async {
         let mut call = Box::pin(client.start(server, "late"));
@@ -261,8 +282,8 @@ async fn timeout_call(call: homa::Call) -> Result<homa::Message, CallError> {
 
 #[test]
 fn a_runtime_that_is_not_polled_does_not_stop_others() {
-    let server = echo_server("127.0.0.1:0");
-    let client = Endpoint::client().unwrap();
+    let server = echo_server(common::address());
+    let client = client();
     let idle = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     idle.block_on(async { assert_eq!(client.call(server, "1").await.unwrap(), "1") });
     // The driver task sits in `idle`, which nobody polls any more.
@@ -281,8 +302,8 @@ fn a_runtime_that_is_not_polled_does_not_stop_others() {
 
 #[test]
 fn tasks_and_threads_share_an_endpoint() {
-    let server = echo_server("127.0.0.1:0");
-    let client = Endpoint::client().unwrap();
+    let server = echo_server(common::address());
+    let client = client();
     let blocking = client.to_blocking();
     let thread = std::thread::spawn(move || {
         for number in 0..500_u32 {

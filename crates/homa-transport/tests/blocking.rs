@@ -11,8 +11,8 @@ use homa::{AcceptError, CallError, CallOptions, EndpointBuilder, Limit, ReplyErr
 
 #[test]
 fn a_call_comes_back_with_the_servers_answer() {
-    let server = echo_server("127.0.0.1:0");
-    let client = Endpoint::client().unwrap();
+    let server = echo_server(common::address());
+    let client = common::client();
     assert_eq!(client.call(server, "hello").unwrap(), "hello");
     for length in [1, 2, 100, 1_400, 1_401, 10_000, 39_999, 40_000, 40_001, 100_000, 1_000_000] {
         let body = pattern(length);
@@ -25,8 +25,8 @@ fn a_call_comes_back_with_the_servers_answer() {
 
 #[test]
 fn a_thousand_calls_at_once_all_come_back_and_none_is_dropped() {
-    let server = echo_server("127.0.0.1:0");
-    let client = Endpoint::client().unwrap();
+    let server = echo_server(common::address());
+    let client = common::client();
     let calls: Vec<_> =
         (0..1_000_u32).map(|number| client.start(server, number.to_be_bytes()).unwrap()).collect();
     for (number, call) in (0..1_000_u32).zip(calls) {
@@ -40,8 +40,8 @@ fn a_thousand_calls_at_once_all_come_back_and_none_is_dropped() {
 
 #[test]
 fn a_call_set_hands_answers_out_as_they_come() {
-    let server = echo_server("127.0.0.1:0");
-    let client = Endpoint::client().unwrap();
+    let server = echo_server(common::address());
+    let client = common::client();
     let mut calls = client.call_set();
     let mut expected = std::collections::HashMap::new();
     for number in 0..64_u32 {
@@ -63,9 +63,9 @@ fn a_call_set_hands_answers_out_as_they_come() {
 
 #[test]
 fn a_deadline_ends_a_call_whose_server_is_slow() {
-    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let server = common::bind();
     let address = server.local_addr();
-    let client = Endpoint::client().unwrap();
+    let client = common::client();
     let start = Instant::now();
     let options = CallOptions::new().timeout(Duration::from_millis(30));
     let error = client.call_with(address, "slow", options).unwrap_err();
@@ -76,7 +76,7 @@ fn a_deadline_ends_a_call_whose_server_is_slow() {
 
 #[test]
 fn a_slow_handler_is_waited_for() {
-    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let server = common::bind();
     let address = server.local_addr();
     std::thread::spawn(move || {
         while let Ok(Some(request)) = server.accept() {
@@ -84,15 +84,16 @@ fn a_slow_handler_is_waited_for() {
             request.reply("late").unwrap();
         }
     });
-    let client = Endpoint::client().unwrap();
+    let client = common::client();
     assert_eq!(client.call(address, "?").unwrap(), "late");
 }
 
 // Scenario: X6, X25
 #[test]
 fn dropping_a_call_cancels_the_request_at_the_server() {
-    let server = Endpoint::bind("127.0.0.1:0").unwrap();
-    let client = Endpoint::client().unwrap();
+    let server = common::bind();
+    let client = common::client();
+    common::acquaint(&client, &server);
     let call = client.start(server.local_addr(), "never mind").unwrap();
     let request = server.accept().unwrap().unwrap();
     assert_eq!(request.peer().port(), client.local_addr().port());
@@ -109,10 +110,11 @@ fn dropping_a_call_cancels_the_request_at_the_server() {
 
 #[test]
 fn dropping_a_request_rejects_the_call() {
-    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let server = common::bind();
     let address = server.local_addr();
+    let client = common::client();
+    common::acquaint(&client, &server);
     std::thread::spawn(move || drop(server.accept().unwrap()));
-    let client = Endpoint::client().unwrap();
     let error = client.call(address, "no").unwrap_err();
     // The server's endpoint goes right after its request.
     assert!(
@@ -123,9 +125,9 @@ fn dropping_a_request_rejects_the_call() {
 
 #[test]
 fn a_port_where_nobody_serves_fails_at_once() {
-    let other = Endpoint::client().unwrap();
-    let client = Endpoint::client().unwrap();
-    let nobody = SocketAddr::from(([127, 0, 0, 1], other.local_addr().port()));
+    let other = common::at_server(|| common::builder().client_blocking()).unwrap();
+    let client = common::client();
+    let nobody = SocketAddr::new(common::server_ip(), other.local_addr().port());
     let start = Instant::now();
     assert_eq!(client.call(nobody, "?").unwrap_err(), CallError::NoService { server: nobody });
     assert!(
@@ -133,7 +135,7 @@ fn a_port_where_nobody_serves_fails_at_once() {
         "an endpoint that does not serve says so"
     );
 
-    let unused = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unused = common::unused_address();
     let start = Instant::now();
     assert_eq!(client.call(unused, "?").unwrap_err(), CallError::NoService { server: unused });
     assert!(start.elapsed() < Duration::from_millis(200), "so does the system");
@@ -142,8 +144,8 @@ fn a_port_where_nobody_serves_fails_at_once() {
 // Scenario: C6, X1, X8
 #[test]
 fn bad_requests_are_refused_before_anything_is_sent() {
-    let server = echo_server("127.0.0.1:0");
-    let client = Endpoint::client().unwrap();
+    let server = echo_server(common::address());
+    let client = common::client();
     assert_eq!(client.call(server, "").unwrap_err(), CallError::EmptyMessage { server });
     let too_long = client.call(server, vec![0; 1_000_001]).unwrap_err();
     assert_eq!(too_long, CallError::TooLong { server, max_bytes: 1_000_000 });
@@ -151,7 +153,11 @@ fn bad_requests_are_refused_before_anything_is_sent() {
         let server: SocketAddr = bad.parse().unwrap();
         assert_eq!(client.call(server, "?").unwrap_err(), CallError::BadAddress { server });
     }
-    let v4 = EndpointBuilder::new().bind_blocking("127.0.0.1:0").unwrap();
+    let v4 = common::at_server(|| {
+        let v4 = common::server_ip_of_each_version()[0];
+        common::builder().bind_blocking(SocketAddr::new(v4, common::address().port()))
+    })
+    .unwrap();
     let server: SocketAddr = "[::1]:9".parse().unwrap();
     assert_eq!(v4.call(server, "?").unwrap_err(), CallError::BadAddress { server });
     assert_eq!(client.accept().unwrap_err(), AcceptError::NotServing);
@@ -160,8 +166,9 @@ fn bad_requests_are_refused_before_anything_is_sent() {
 
 #[test]
 fn bad_answers_are_refused_and_reject_the_request() {
-    let server = Endpoint::bind("127.0.0.1:0").unwrap();
-    let client = Endpoint::client().unwrap();
+    let server = common::bind();
+    let client = common::client();
+    common::acquaint(&client, &server);
     let call = client.start(server.local_addr(), "?").unwrap();
     let request = server.accept().unwrap().unwrap();
     let error = request.reply("").unwrap_err();
@@ -172,9 +179,9 @@ fn bad_answers_are_refused_and_reject_the_request() {
 // Scenario: X22, D5
 #[test]
 fn try_call_names_the_limit_and_call_waits_for_room() {
-    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let server = common::bind();
     let address = server.local_addr();
-    let client = EndpointBuilder::new().outstanding_calls_max(2).client_blocking().unwrap();
+    let client = common::client_with(|builder| builder.outstanding_calls_max(2));
     let first = client.try_call(address, "1").unwrap();
     let second = client.try_call(address, "2").unwrap();
     let error = client.try_call(address, "3").unwrap_err();
@@ -202,9 +209,9 @@ fn try_call_names_the_limit_and_call_waits_for_room() {
 
 #[test]
 fn bytes_are_limited_too() {
-    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let server = common::bind();
     let address = server.local_addr();
-    let client = EndpointBuilder::new().outstanding_bytes_max(1_000).client_blocking().unwrap();
+    let client = common::client_with(|builder| builder.outstanding_bytes_max(1_000));
     let _call = client.try_call(address, vec![1; 5_000]).expect("a long message may go alone");
     let error = client.try_call(address, "x").unwrap_err();
     let limit = Limit::OutstandingBytes(1_000);
@@ -214,9 +221,10 @@ fn bytes_are_limited_too() {
 // Scenario: C10
 #[test]
 fn closing_tells_the_peers_and_ends_everything_here() {
-    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let server = common::bind();
     let address = server.local_addr();
-    let client = Endpoint::client().unwrap();
+    let client = common::client();
+    common::acquaint(&client, &server);
     let call = client.start(address, "?").unwrap();
     let request = server.accept().unwrap().unwrap();
     let own_call = server.start(client.local_addr(), "?");
@@ -236,8 +244,8 @@ fn closing_tells_the_peers_and_ends_everything_here() {
 
 #[test]
 fn an_answer_is_sent_to_its_end_before_the_endpoint_closes() {
-    let server = Endpoint::bind("127.0.0.1:0").unwrap();
-    let client = Endpoint::client().unwrap();
+    let server = common::bind();
+    let client = common::client();
     let call = client.start(server.local_addr(), "?").unwrap();
     let request = server.accept().unwrap().unwrap();
     let body = pattern(1_000_000);
@@ -249,28 +257,28 @@ fn an_answer_is_sent_to_its_end_before_the_endpoint_closes() {
 
 #[test]
 fn the_port_is_free_when_the_last_handle_is_dropped() {
-    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let server = common::bind();
     let address = server.local_addr();
     let second = server.clone();
-    assert!(Endpoint::bind(address).is_err(), "in use");
+    assert!(common::bind_at(address).is_err(), "in use");
     drop(server);
-    assert!(Endpoint::bind(address).is_err(), "a clone is left");
+    assert!(common::bind_at(address).is_err(), "a clone is left");
     drop(second);
-    Endpoint::bind(address).unwrap();
+    common::bind_at(address).unwrap();
 }
 
 // Scenario: C2, C5, X29
 #[test]
 fn a_port_in_use_is_named() {
-    let server = Endpoint::bind("127.0.0.1:0").unwrap();
-    let error = Endpoint::bind(server.local_addr()).unwrap_err();
+    let server = common::bind();
+    let error = common::bind_at(server.local_addr()).unwrap_err();
     assert!(error.to_string().contains(&server.local_addr().to_string()), "{error}");
 }
 
 // Scenario: X19
 #[test]
 fn threads_share_an_endpoint() {
-    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let server = common::bind();
     let address = server.local_addr();
     for _ in 0..3 {
         let server = server.clone();
@@ -281,7 +289,7 @@ fn threads_share_an_endpoint() {
             }
         });
     }
-    let client = Endpoint::client().unwrap();
+    let client = common::client();
     let threads: Vec<_> = (0..8_u64)
         .map(|thread| {
             let client = client.clone();
@@ -300,31 +308,31 @@ fn threads_share_an_endpoint() {
 
 #[test]
 fn a_dual_stack_endpoint_serves_both_families() {
-    let server = echo_server("[::]:0");
-    let client = Endpoint::client().unwrap();
-    let v4 = SocketAddr::from(([127, 0, 0, 1], server.port()));
-    let v6: SocketAddr = format!("[::1]:{}", server.port()).parse().unwrap();
-    assert_eq!(client.call(v4, "four").unwrap(), "four");
-    assert_eq!(client.call(v6, "six").unwrap(), "six");
+    let server = echo_server(common::any_address(true));
+    let client = common::client();
+    let [v4, v6] = common::server_ip_of_each_version();
+    for ip in [v4, v6] {
+        let server = SocketAddr::new(ip, server.port());
+        assert_eq!(client.call(server, "which?").unwrap(), "which?");
+    }
 }
 
 #[test]
 fn an_answer_comes_from_the_address_that_was_asked() {
-    let server = echo_server("0.0.0.0:0");
-    let client = Endpoint::client().unwrap();
-    for address in ["127.0.0.1", "127.0.0.2"] {
-        let server: SocketAddr = format!("{address}:{}", server.port()).parse().unwrap();
+    let server = echo_server(common::any_address(false));
+    let client = common::client();
+    for ip in [common::server_ip(), common::second_server_ip()] {
+        let server = SocketAddr::new(ip, server.port());
         assert_eq!(client.call(server, "where?").unwrap(), "where?");
     }
 }
 
 #[test]
 fn a_small_receive_buffer_loses_nothing() {
-    let server =
-        EndpointBuilder::new().receive_buffer_bytes(106_496).bind_blocking("127.0.0.1:0").unwrap();
+    let server = common::bind_with(|builder| builder.receive_buffer_bytes(106_496));
     let address = server.local_addr();
     common::serve_echo(server);
-    let client = EndpointBuilder::new().receive_buffer_bytes(106_496).client_blocking().unwrap();
+    let client = common::client_with(|builder| builder.receive_buffer_bytes(106_496));
     let body = pattern(300_000);
     let calls: Vec<_> = (0..20).map(|_| client.start(address, body.clone()).unwrap()).collect();
     for call in calls {
@@ -340,8 +348,8 @@ fn a_small_receive_buffer_loses_nothing() {
 // Scenario: X21
 #[test]
 fn requests_beyond_the_accept_queue_wait_and_none_is_lost() {
-    let server = EndpointBuilder::new().accept_queue_max(2).bind_blocking("127.0.0.1:0").unwrap();
-    let client = Endpoint::client().unwrap();
+    let server = common::bind_with(|builder| builder.accept_queue_max(2));
+    let client = common::client();
     let calls: Vec<_> = (0..20_u32)
         .map(|number| client.start(server.local_addr(), number.to_be_bytes()).unwrap())
         .collect();
@@ -375,8 +383,8 @@ fn a_setting_out_of_range_is_named() {
 
 #[test]
 fn a_call_can_be_looked_at_without_waiting() {
-    let server = Endpoint::bind("127.0.0.1:0").unwrap();
-    let client = Endpoint::client().unwrap();
+    let server = common::bind();
+    let client = common::client();
     let mut call = client.start(server.local_addr(), "?").unwrap();
     assert!(call.try_wait().is_none());
     assert!(call.wait_timeout(Duration::from_millis(5)).is_none());
@@ -390,11 +398,7 @@ fn a_call_can_be_looked_at_without_waiting() {
 #[test]
 fn busy_polling_works_and_so_does_never_spinning() {
     for busy in [true, false] {
-        let server = EndpointBuilder::new()
-            .busy_poll(busy)
-            .spin(Duration::ZERO)
-            .bind_blocking("127.0.0.1:0");
-        let server = server.unwrap();
+        let server = common::bind_with(|builder| builder.busy_poll(busy).spin(Duration::ZERO));
         let address = server.local_addr();
         std::thread::spawn(move || {
             for _ in 0..100 {
@@ -403,8 +407,7 @@ fn busy_polling_works_and_so_does_never_spinning() {
                 request.reply(answer).unwrap();
             }
         });
-        let client =
-            EndpointBuilder::new().busy_poll(busy).spin(Duration::ZERO).client_blocking().unwrap();
+        let client = common::client_with(|builder| builder.busy_poll(busy).spin(Duration::ZERO));
         for number in 0..100_u32 {
             assert_eq!(client.call(address, number.to_be_bytes()).unwrap(), number.to_be_bytes());
         }

@@ -3,7 +3,7 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,13 +22,18 @@ struct Process {
 
 impl Process {
     fn start(role: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "plays_its_role_if_it_has_one", "--nocapture"])
+        let module =
+            module_path!().split_once("::").map_or(String::new(), |(_, m)| format!("{m}::"));
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", &format!("{module}plays_its_role_if_it_has_one"), "--nocapture"])
             .env(ROLE, role)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stdout(Stdio::piped());
+        let mut child = match role {
+            "client" => common::spawn_at_client(&mut command),
+            _ => common::spawn_at_server(&mut command),
+        };
         let output = BufReader::new(child.stdout.take().unwrap());
         Self { input: child.stdin.take(), child, output }
     }
@@ -81,7 +86,7 @@ fn plays_its_role_if_it_has_one() {
 }
 
 fn serve(delay: Duration) {
-    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let server = common::bind();
     println!("address {}", server.local_addr());
     while let Ok(Some(request)) = server.accept() {
         println!("request {}", request.body().len());
@@ -96,7 +101,7 @@ fn call_for_ever() {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
     let server: SocketAddr = line.trim().parse().unwrap();
-    let client = Endpoint::client().unwrap();
+    let client = common::client();
     let body = pattern(200_000);
     let until = Instant::now() + Duration::from_millis(1_500);
     let mut calls = 0;
@@ -117,7 +122,7 @@ fn call_for_ever() {
 fn a_killed_server_ends_the_call_with_an_error_that_names_it() {
     let mut server = Process::start("slow");
     let address: SocketAddr = server.read("address ").parse().unwrap();
-    let client = Endpoint::client().unwrap();
+    let client = common::client();
     let call = client.start(address, "work").unwrap();
     server.read("request ");
     server.signal("-KILL");
@@ -135,7 +140,7 @@ fn a_killed_server_ends_the_call_with_an_error_that_names_it() {
 fn a_server_stopped_for_a_while_fails_no_call() {
     let mut server = Process::start("echo");
     let address: SocketAddr = server.read("address ").parse().unwrap();
-    let client = Endpoint::client().unwrap();
+    let client = common::client();
     let body = pattern(500_000);
     assert!(client.call(address, body.clone()).unwrap() == body);
     let calls: Vec<_> = (0..20).map(|_| client.start(address, body.clone()).unwrap()).collect();
@@ -148,7 +153,7 @@ fn a_server_stopped_for_a_while_fails_no_call() {
 
 #[test]
 fn a_client_stopped_for_a_while_fails_no_call() {
-    let server = common::echo_server("127.0.0.1:0");
+    let server = common::echo_server(common::address());
     let mut client = Process::start("client");
     client.tell(&server.to_string());
     client.read("started");
@@ -159,8 +164,8 @@ fn a_client_stopped_for_a_while_fails_no_call() {
 
 /// Makes an endpoint, forks, and reports what the child found.
 fn fork_and_report() {
-    let server = Endpoint::bind("127.0.0.1:0").unwrap();
-    let client = Endpoint::client().unwrap();
+    let server = common::bind();
+    let client = common::client();
     let call = client.start(server.local_addr(), "before").unwrap();
     let request = server.accept().unwrap().unwrap();
     // SAFETY: the child of this process, whose other threads only guard idle endpoints, uses the
@@ -196,10 +201,10 @@ fn child_is_kept_out(
     server.close();
     drop((server.clone(), client.clone()));
     // An endpoint of its own works.
-    let own = Endpoint::bind("127.0.0.1:0").unwrap();
+    let own = common::bind();
     let own_address = own.local_addr();
     common::serve_echo(own);
-    forked && Endpoint::client().unwrap().call(own_address, "own").unwrap() == "own"
+    forked && common::client().call(own_address, "own").unwrap() == "own"
 }
 
 #[test]
@@ -210,17 +215,16 @@ fn a_forked_child_is_kept_out_and_the_parent_goes_on() {
 
 #[test]
 fn garbage_changes_nothing() {
-    let server = Endpoint::bind("127.0.0.1:0").unwrap();
+    let server = common::bind();
     let address = server.local_addr();
     common::serve_echo(server.clone());
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let noise = pattern(70_000);
     for length in [0, 1, 27, 28, 29, 56, 60, 64, 100, 1_400, 9_000, 60_000] {
         for start in [0, 1, 77, 256] {
-            let _ = socket.send_to(&noise[start..start + length], address);
+            common::send_garbage(address, &noise[start..start + length]);
         }
     }
-    let client = Endpoint::client().unwrap();
+    let client = common::client();
     assert_eq!(client.call(address, "still here?").unwrap(), "still here?");
     let stats = server.stats();
     assert_eq!(stats.requests_waiting, 0);

@@ -13,11 +13,28 @@ use homa::{CallError, CallOptions, EndpointBuilder, StreamError};
 const LARGE_BYTES: usize = 20 << 20;
 
 fn builder() -> EndpointBuilder {
-    EndpointBuilder::new().max_message_bytes(32 << 20)
+    common::builder().max_message_bytes(32 << 20)
+}
+
+fn bind() -> Endpoint {
+    common::at_server(|| builder().bind_blocking(common::address())).unwrap()
+}
+
+fn client() -> Endpoint {
+    common::at_client(|| builder().client_blocking()).unwrap()
+}
+
+/// As [`common::acquaint`] with a server that streams.
+fn acquaint(client: &Endpoint, server: &Endpoint) {
+    common::acquaint_by(client, server, || {
+        let request = server.accept_streaming().unwrap().unwrap().collect().unwrap();
+        request.reply("hello").unwrap();
+    });
 }
 
 fn streaming_server() -> Endpoint {
-    builder().streaming_requests(true).bind_blocking("127.0.0.1:0").unwrap()
+    let builder = builder().streaming_requests(true);
+    common::at_server(|| builder.bind_blocking(common::address())).unwrap()
 }
 
 /// Reads a body to its end and compares it.
@@ -33,7 +50,8 @@ fn check(mut chunk: impl FnMut() -> Option<Bytes>, expected: &[u8]) {
 #[test]
 fn the_first_byte_of_a_request_is_readable_before_the_last_is_sent() {
     let server = streaming_server();
-    let client = builder().client_blocking().unwrap();
+    let client = client();
+    acquaint(&client, &server);
     let body = pattern(LARGE_BYTES);
     let (read_some, go_on) = mpsc::channel();
     let serving = std::thread::spawn({
@@ -71,8 +89,9 @@ fn the_first_byte_of_a_request_is_readable_before_the_last_is_sent() {
 
 #[test]
 fn the_first_byte_of_an_answer_is_readable_before_the_last_is_sent() {
-    let server = builder().bind_blocking("127.0.0.1:0").unwrap();
-    let client = builder().client_blocking().unwrap();
+    let server = bind();
+    let client = client();
+    common::acquaint(&client, &server);
     let body = pattern(LARGE_BYTES);
     let (read_some, go_on) = mpsc::channel();
     let serving = std::thread::spawn({
@@ -102,7 +121,8 @@ fn the_first_byte_of_an_answer_is_readable_before_the_last_is_sent() {
 #[test]
 fn a_slow_reader_holds_the_sender_back_and_gets_everything() {
     let server = streaming_server();
-    let client = builder().client_blocking().unwrap();
+    let client = client();
+    acquaint(&client, &server);
     let body = Bytes::from(pattern(6 << 20));
     let address = server.local_addr();
     let sending = std::thread::spawn({
@@ -120,8 +140,8 @@ fn a_slow_reader_holds_the_sender_back_and_gets_everything() {
 
 #[test]
 fn a_whole_answer_can_be_read_as_a_stream_and_a_stream_collected() {
-    let server = echo_server("127.0.0.1:0");
-    let client = Endpoint::client().unwrap();
+    let server = echo_server(common::address());
+    let client = common::client();
     for length in [1, 1_000, 500_000] {
         let body = pattern(length);
         let answer = client.call_streaming(server, body.clone(), CallOptions::new()).unwrap();
@@ -133,7 +153,8 @@ fn a_whole_answer_can_be_read_as_a_stream_and_a_stream_collected() {
 fn a_request_can_be_collected_or_answered_before_its_end() {
     let server = streaming_server();
     let address = server.local_addr();
-    let client = builder().client_blocking().unwrap();
+    let client = client();
+    acquaint(&client, &server);
     let body = pattern(3 << 20);
     std::thread::spawn({
         let expected = body.clone();
@@ -153,7 +174,7 @@ fn a_request_can_be_collected_or_answered_before_its_end() {
 #[test]
 fn a_body_that_ends_early_aborts_the_call_on_both_sides() {
     let server = streaming_server();
-    let client = builder().client_blocking().unwrap();
+    let client = client();
     let address = server.local_addr();
     let (mut sender, response) =
         client.start_streaming(address, 1_000_000, CallOptions::new()).unwrap();
@@ -176,7 +197,7 @@ fn a_body_that_ends_early_aborts_the_call_on_both_sides() {
 #[test]
 fn more_than_announced_is_refused() {
     let server = streaming_server();
-    let client = builder().client_blocking().unwrap();
+    let client = client();
     let (mut sender, _response) =
         client.start_streaming(server.local_addr(), 10, CallOptions::new()).unwrap();
     sender.send("12345").unwrap();
@@ -188,7 +209,9 @@ fn more_than_announced_is_refused() {
 #[test]
 fn dropping_an_answer_halfway_leaves_nothing_behind() {
     let server = echo_server_of(8 << 20);
-    let client = builder().client_blocking().unwrap();
+    let client = client();
+    // The first call tells a raw peer what the server is.
+    assert_eq!(client.call(server, "hello").unwrap(), "hello");
     let mut answer = client.call_streaming(server, vec![1; 8 << 20], CallOptions::new()).unwrap();
     assert!(answer.chunk().unwrap().is_some());
     drop(answer);
@@ -202,8 +225,7 @@ fn dropping_an_answer_halfway_leaves_nothing_behind() {
 }
 
 fn echo_server_of(bytes: u32) -> std::net::SocketAddr {
-    let server = EndpointBuilder::new().max_message_bytes(bytes).bind_blocking("127.0.0.1:0");
-    let server = server.unwrap();
+    let server = common::bind_with(|builder| builder.max_message_bytes(bytes));
     let address = server.local_addr();
     common::serve_echo(server);
     address
@@ -212,8 +234,16 @@ fn echo_server_of(bytes: u32) -> std::net::SocketAddr {
 #[cfg(feature = "tokio")]
 #[tokio::test]
 async fn streams_work_in_a_runtime_too() {
-    let server = builder().streaming_requests(true).bind("127.0.0.1:0").unwrap();
+    let server = builder().streaming_requests(true);
+    let server = common::at_server(|| server.bind(common::address())).unwrap();
     let address = server.local_addr();
+    let client = common::at_client(|| builder().client()).unwrap();
+    if common::is_raw() {
+        let call = client.start(address, "hello");
+        let request = server.accept_streaming().await.unwrap().unwrap().collect().await.unwrap();
+        request.reply("hello").await.unwrap();
+        call.await.unwrap();
+    }
     let expected = pattern(2 << 20);
     let echo = tokio::spawn(async move {
         // Whole bodies are held here: what is streamed is reading and answering.
@@ -229,7 +259,6 @@ async fn streams_work_in_a_runtime_too() {
         sender.finish().unwrap();
         server.close().await;
     });
-    let client = builder().client().unwrap();
     let (mut sender, response) =
         client.start_streaming(address, 2 << 20, CallOptions::new()).await.unwrap();
     for piece in expected.chunks(100_000) {

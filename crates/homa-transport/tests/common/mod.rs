@@ -1,9 +1,64 @@
 //! What several tests need.
 #![allow(dead_code, reason = "not every test file uses everything")]
+#![allow(unused_imports, reason = "not every test file uses everything")]
 
-use std::net::SocketAddr;
+mod world;
+
+use std::net::{SocketAddr, ToSocketAddrs};
 
 use homa::blocking::Endpoint;
+use homa::{BindError, EndpointBuilder};
+
+pub(crate) use world::{
+    address, any_address, at_client, at_server, is_raw, second_server_ip, send_garbage, server_ip,
+    server_ip_of_each_version, spawn_at_client, spawn_at_server, unused_address,
+};
+
+/// Settings of an endpoint, with the carriage that this binary tests.
+pub(crate) fn builder() -> EndpointBuilder {
+    EndpointBuilder::new().carriage(world::carriage())
+}
+
+/// An endpoint that serves where servers are.
+pub(crate) fn bind() -> Endpoint {
+    bind_with(|builder| builder)
+}
+
+/// The same with other settings.
+pub(crate) fn bind_with(set: impl FnOnce(EndpointBuilder) -> EndpointBuilder + Send) -> Endpoint {
+    at_server(|| set(builder()).bind_blocking(address())).unwrap()
+}
+
+/// An endpoint that serves at this address, if it can be had.
+pub(crate) fn bind_at(address: impl ToSocketAddrs + Send) -> Result<Endpoint, BindError> {
+    at_server(|| builder().bind_blocking(address))
+}
+
+/// An endpoint that only calls, where clients are.
+pub(crate) fn client() -> Endpoint {
+    client_with(|builder| builder)
+}
+
+/// The same with other settings.
+pub(crate) fn client_with(set: impl FnOnce(EndpointBuilder) -> EndpointBuilder + Send) -> Endpoint {
+    at_client(|| set(builder()).client_blocking()).unwrap()
+}
+
+/// Over raw IP a peer counts as a Linux host until it has said that it is not, which this brings about: then
+/// the extensions (long messages, reasons, cancelling) are there as they always are over UDP.
+pub(crate) fn acquaint(client: &Endpoint, server: &Endpoint) {
+    acquaint_by(client, server, || server.accept().unwrap().unwrap().reply("hello").unwrap());
+}
+
+/// The same with a server that takes requests in its own way.
+pub(crate) fn acquaint_by(client: &Endpoint, server: &Endpoint, answer: impl FnOnce() + Send) {
+    if is_raw() {
+        std::thread::scope(|scope| {
+            scope.spawn(answer);
+            assert_eq!(client.call(server.local_addr(), "hello").unwrap(), "hello");
+        });
+    }
+}
 
 /// Bytes of which none repeats at a distance that a packet boundary could hide.
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
@@ -22,8 +77,8 @@ pub(crate) fn serve_echo(server: Endpoint) {
 }
 
 /// An echo server and where it is.
-pub(crate) fn echo_server(address: &str) -> SocketAddr {
-    let server = Endpoint::bind(address).unwrap();
+pub(crate) fn echo_server(address: impl ToSocketAddrs + Send) -> SocketAddr {
+    let server = bind_at(address).unwrap();
     let address = server.local_addr();
     serve_echo(server);
     address
