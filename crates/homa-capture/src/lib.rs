@@ -3,6 +3,7 @@
 //! | part | what it does |
 //! | --- | --- |
 //! | [`CaptureReader`], [`CaptureWriter`] | frames from pcap and pcapng files, one at a time; frames to pcapng |
+//! | [`as_on_wire`] | finishes what offloading left undone in frames of a running capture |
 //! | [`Decoder`] | finds Homa packets in a frame: no I/O, no state |
 //! | [`Follow`] | what a recording shows of each RPC, in bounded memory |
 //! | [`Checker`] | what no correct peer would send |
@@ -32,6 +33,7 @@ mod decode;
 mod document;
 mod file;
 mod follow;
+mod offload;
 mod reason;
 mod text;
 mod words;
@@ -48,5 +50,6 @@ pub use follow::{
     DataStep, Direction, Failure, Follow, Message, RPCS_MAX, Rpc, RpcKey, State, direction_of,
     is_from_client, key_of, quoted_key,
 };
+pub use offload::{Offload, as_on_wire};
 pub use text::{packet_line, rpc_text, totals_text};
 pub use words::{failure, meaning, state};

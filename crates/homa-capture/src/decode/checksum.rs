@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-const PROTOCOL_TCP: u64 = 6;
+const PROTOCOL_TCP: u8 = 6;
 /// Where the checksum lies in a TCP header.
 const CHECKSUM_AT: usize = 16;
 
@@ -22,7 +22,7 @@ pub enum Checksum {
 
 /// Checks the checksum of a whole TCP-encapsulated packet.
 pub(crate) fn check(source: IpAddr, destination: IpAddr, packet: &[u8]) -> Checksum {
-    let pseudo = pseudo_header(source, destination, packet.len() as u64);
+    let pseudo = pseudo_header(source, destination, PROTOCOL_TCP, packet.len() as u64);
     let Some(field) = super::link::be16(packet, CHECKSUM_AT) else {
         return Checksum::Unchecked;
     };
@@ -35,8 +35,18 @@ pub(crate) fn check(source: IpAddr, destination: IpAddr, packet: &[u8]) -> Check
     }
 }
 
-fn pseudo_header(source: IpAddr, destination: IpAddr, bytes: u64) -> u64 {
-    address(source) + address(destination) + PROTOCOL_TCP + bytes
+/// The checksum over pseudo-header and packet, with whatever its field holds: all ones if that is right.
+pub(crate) fn whole(source: IpAddr, destination: IpAddr, protocol: u8, packet: &[u8]) -> u16 {
+    fold(pseudo_header(source, destination, protocol, packet.len() as u64) + sum(packet))
+}
+
+pub(crate) fn pseudo_header(
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    bytes: u64,
+) -> u64 {
+    address(source) + address(destination) + u64::from(protocol) + bytes
 }
 
 fn address(ip: IpAddr) -> u64 {
@@ -47,14 +57,14 @@ fn address(ip: IpAddr) -> u64 {
 }
 
 /// Sum of 16-bit words, not folded; a packet is too short for it to overflow.
-fn sum(bytes: &[u8]) -> u64 {
+pub(crate) fn sum(bytes: &[u8]) -> u64 {
     let (words, last) = bytes.as_chunks::<2>();
     let words: u64 = words.iter().map(|word| u64::from(u16::from_be_bytes(*word))).sum();
     words + last.first().map_or(0, |byte| u64::from(*byte) << 8)
 }
 
 /// One's-complement addition of the carries.
-fn fold(mut sum: u64) -> u16 {
+pub(crate) fn fold(mut sum: u64) -> u16 {
     while sum > 0xFFFF {
         sum = (sum >> 16) + (sum & 0xFFFF);
     }
@@ -91,7 +101,7 @@ mod tests {
     #[test]
     fn the_sum_of_the_pseudo_header_alone_is_recognised() {
         let (source, destination, mut packet) = example();
-        let pseudo = fold(pseudo_header(source, destination, packet.len() as u64));
+        let pseudo = fold(pseudo_header(source, destination, PROTOCOL_TCP, packet.len() as u64));
         packet[16..18].copy_from_slice(&pseudo.to_be_bytes());
         assert_eq!(check(source, destination, &packet), Checksum::Offloaded);
     }

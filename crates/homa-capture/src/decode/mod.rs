@@ -1,9 +1,9 @@
 //! From the bytes of a recorded frame to a Homa packet, without I/O and without state.
 
-mod checksum;
+pub(crate) mod checksum;
 mod icmp;
-mod ip;
-mod link;
+pub(crate) mod ip;
+pub(crate) mod link;
 mod train;
 
 use std::net::IpAddr;

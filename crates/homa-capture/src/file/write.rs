@@ -72,4 +72,13 @@ impl<W: Write> CaptureWriter<W> {
         self.writer.write_block(&block.into_block())?;
         Ok(())
     }
+
+    /// Ends the recording: hands what is buffered to the system.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn finish(self) -> Result<(), WriteError> {
+        let mut writer = self.writer.into_inner();
+        writer.flush().map_err(|error| WriteError(error.to_string()))
+    }
 }

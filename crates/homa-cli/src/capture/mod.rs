@@ -1,6 +1,7 @@
 //! `homa capture`: records and explains Homa packets.
 
 pub(crate) mod args;
+mod live;
 mod output;
 mod read;
 
@@ -12,8 +13,10 @@ use crate::error::CliError;
 /// Runs the command.
 pub(crate) fn run(args: &CaptureArgs, json: bool) -> Result<(), CliError> {
     let decoder = Decoder::new(&args.udp_port);
-    match &args.read {
-        Some(path) => read::run(args, path, decoder, json),
-        None => Err(CliError::Usage("give --read FILE or --iface IF".to_owned())),
+    match (&args.read, &args.iface) {
+        (Some(path), _) => read::run(args, path, decoder, json),
+        (None, Some(interface)) => live::run(args, interface, decoder, json),
+        // The command line demands one of them.
+        (None, None) => Err(CliError::Usage("give --read FILE or --iface IF".to_owned())),
     }
 }

@@ -1,0 +1,220 @@
+//! Frames as they are on the wire: what the kernel leaves to network cards, done here. A recorder on a
+//! sending host sees long packets that are cut, and checksums that are written, only behind it; on a receiving
+//! host, packets that have been joined.
+
+use std::net::IpAddr;
+
+use crate::decode::{LinkType, checksum, ip, link};
+
+const PROTOCOL_UDP: u8 = 17;
+/// Where the checksum lies in a TCP header, and in Homa's, and in UDP's.
+const TCP_CHECKSUM_AT: usize = 16;
+const UDP_CHECKSUM_AT: usize = 6;
+const UDP_HEADER_BYTES: usize = 8;
+/// Where Ethernet frames have their type.
+const ETHERTYPE_AT: usize = 12;
+
+/// What the kernel left undone in a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offload {
+    /// Bytes behind the transport header in each packet of a train.
+    pub segment_bytes: Option<u16>,
+    /// Where in the frame the bytes begin that its checksum covers, and where behind that it goes.
+    pub checksum_at: Option<(u16, u16)>,
+    /// A VLAN tag that was taken off: ethertype and value.
+    pub vlan: Option<(u16, u16)>,
+}
+
+/// Gives `each` the frames that are, or were, on the wire for this one.
+pub fn as_on_wire(link: LinkType, frame: &[u8], offload: Offload, mut each: impl FnMut(&[u8])) {
+    let mut frame = frame.to_vec();
+    if let Some(segment_bytes) = offload.segment_bytes
+        && let Some(layout) = Layout::of(link, &frame)
+        && frame.len() > layout.payload_at
+    {
+        let headers: Vec<u8> = frame.drain(..layout.payload_at).collect();
+        for (index, payload) in frame.chunks(usize::from(segment_bytes).max(1)).enumerate() {
+            let mut segment = [&headers, payload].concat();
+            layout.adapt(&mut segment, index, usize::from(segment_bytes));
+            insert_tag(link, &mut segment, offload.vlan);
+            each(&segment);
+        }
+        return;
+    }
+    if let Some((start, offset)) = offload.checksum_at {
+        complete(&mut frame, usize::from(start), usize::from(offset));
+    }
+    insert_tag(link, &mut frame, offload.vlan);
+    each(&frame);
+}
+
+/// Where a frame has its headers.
+struct Layout {
+    ip_at: usize,
+    transport_at: usize,
+    payload_at: usize,
+    protocol: u8,
+    source: IpAddr,
+    destination: IpAddr,
+}
+
+impl Layout {
+    fn of(link: LinkType, frame: &[u8]) -> Option<Self> {
+        let network = link::network(link, frame)?;
+        let ip = ip::parse(network.bytes, u32::try_from(network.bytes.len()).ok()?)?;
+        let transport_at = network.link_bytes + ip.header_bytes;
+        let header_bytes = match ip.protocol {
+            PROTOCOL_UDP => UDP_HEADER_BYTES,
+            // The part that segmentation repeats, in 4-byte words (spec: wire-format §6).
+            _ => usize::from(ip.bytes.get(12)? >> 4) * 4,
+        };
+        Some(Self {
+            ip_at: network.link_bytes,
+            transport_at,
+            payload_at: transport_at + header_bytes,
+            protocol: ip.protocol,
+            source: ip.source,
+            destination: ip.destination,
+        })
+    }
+
+    /// Turns a copy of the headers with one piece of the payload into the packet number `index`.
+    fn adapt(&self, segment: &mut [u8], index: usize, segment_bytes: usize) {
+        let ip_bytes = segment.len() - self.ip_at;
+        let transport_bytes = segment.len() - self.transport_at;
+        match self.source {
+            IpAddr::V4(_) => {
+                put16(segment, self.ip_at + 2, ip_bytes as u16);
+                let id = link::be16(segment, self.ip_at + 4).unwrap_or_default();
+                put16(segment, self.ip_at + 4, id.wrapping_add(index as u16));
+                put16(segment, self.ip_at + 10, 0);
+                let header = segment.get(self.ip_at..self.transport_at).unwrap_or_default();
+                let sum = !checksum::fold(checksum::sum(header));
+                put16(segment, self.ip_at + 10, sum);
+            }
+            IpAddr::V6(_) => put16(segment, self.ip_at + 4, (ip_bytes - 40) as u16),
+        }
+        let checksum_at = self.transport_at
+            + if self.protocol == PROTOCOL_UDP {
+                put16(segment, self.transport_at + 4, transport_bytes as u16);
+                UDP_CHECKSUM_AT
+            } else {
+                self.advance_sequence(segment, index, segment_bytes);
+                TCP_CHECKSUM_AT
+            };
+        put16(segment, checksum_at, 0);
+        // Homa's own packets are summed like TCP's, whatever their protocol number (spec: wire-format §2).
+        let protocol = if self.protocol == PROTOCOL_UDP { PROTOCOL_UDP } else { 6 };
+        let transport = segment.get(self.transport_at..).unwrap_or_default();
+        let sum = !checksum::whole(self.source, self.destination, protocol, transport);
+        // 0 would mean that there is none.
+        put16(segment, checksum_at, if sum == 0 { 0xFFFF } else { sum });
+    }
+
+    fn advance_sequence(&self, segment: &mut [u8], index: usize, segment_bytes: usize) {
+        let at = self.transport_at + 4;
+        if let Some(field) = segment.get_mut(at..at + 4)
+            && let Ok(old) = <[u8; 4]>::try_from(&*field)
+        {
+            let behind = index.saturating_mul(segment_bytes) as u32;
+            field.copy_from_slice(&u32::from_be_bytes(old).wrapping_add(behind).to_be_bytes());
+        }
+    }
+}
+
+/// Writes the checksum of everything from `start` on, of which the field holds the pseudo-header's part.
+fn complete(frame: &mut [u8], start: usize, offset: usize) {
+    let sum = !checksum::fold(checksum::sum(frame.get(start..).unwrap_or_default()));
+    if start + offset + 2 <= frame.len() {
+        put16(frame, start + offset, if sum == 0 { 0xFFFF } else { sum });
+    }
+}
+
+fn insert_tag(link: LinkType, frame: &mut Vec<u8>, vlan: Option<(u16, u16)>) {
+    if let Some((ethertype, tag)) = vlan
+        && link == LinkType::Ethernet
+        && frame.len() >= ETHERTYPE_AT
+    {
+        let bytes = [ethertype.to_be_bytes(), tag.to_be_bytes()].concat();
+        frame.splice(ETHERTYPE_AT..ETHERTYPE_AT, bytes);
+    }
+}
+
+fn put16(bytes: &mut [u8], at: usize, value: u16) {
+    if let Some(place) = bytes.get_mut(at..at + 2) {
+        place.copy_from_slice(&value.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An IPv4 datagram whose checksum holds the sum of the pseudo-header, as a sending host has it.
+    fn datagram(payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![2; 12];
+        frame.extend([8, 0, 0x45, 0xE0]);
+        frame.extend((28 + payload.len() as u16).to_be_bytes());
+        frame.extend([0, 9, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        frame.extend([0x13, 0x7F, 0xEB, 0x7A]);
+        frame.extend((8 + payload.len() as u16).to_be_bytes());
+        let pseudo = checksum::fold(
+            checksum::pseudo_header(
+                [10, 0, 0, 1].into(),
+                [10, 0, 0, 2].into(),
+                17,
+                8 + payload.len() as u64,
+            ),
+        );
+        frame.extend(pseudo.to_be_bytes());
+        frame.extend(payload);
+        frame
+    }
+
+    fn is_valid(frame: &[u8]) -> bool {
+        let transport = &frame[34..];
+        let (source, destination) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        checksum::whole(source, destination, 17, transport) == 0xFFFF
+    }
+
+    #[test]
+    fn a_checksum_left_to_the_card_is_written() {
+        let frame = datagram(b"abcde");
+        assert!(!is_valid(&frame));
+        let offload = Offload { checksum_at: Some((34, 6)), ..Offload::default() };
+        let mut frames = Vec::new();
+        as_on_wire(LinkType::Ethernet, &frame, offload, |frame| frames.push(frame.to_vec()));
+        assert_eq!(frames.len(), 1);
+        assert!(is_valid(&frames[0]));
+    }
+
+    #[test]
+    fn a_train_is_cut_into_valid_datagrams_with_their_tags() {
+        let frame = datagram(&(0..250).collect::<Vec<u8>>());
+        let offload = Offload { segment_bytes: Some(100), ..Offload::default() };
+        let mut lengths = Vec::new();
+        as_on_wire(LinkType::Ethernet, &frame, offload, |frame| {
+            assert!(is_valid(frame));
+            assert_eq!(checksum::fold(checksum::sum(&frame[14..34])), 0xFFFF, "IP checksum");
+            assert_eq!(usize::from(u16::from_be_bytes([frame[16], frame[17]])), frame.len() - 14);
+            lengths.push((frame.len() - 42, frame[42], frame[19]));
+        });
+        assert_eq!(lengths, [(100, 0, 9), (100, 100, 10), (50, 200, 11)]);
+        let tagged = Offload { vlan: Some((0x8100, 7)), ..offload };
+        as_on_wire(LinkType::Ethernet, &frame, tagged, |frame| {
+            assert_eq!(frame[12..18], [0x81, 0, 0, 7, 8, 0]);
+        });
+    }
+
+    #[test]
+    fn nonsense_is_passed_on_unchanged() {
+        let offload = Offload {
+            segment_bytes: Some(1),
+            checksum_at: Some((u16::MAX, u16::MAX)),
+            vlan: Some((1, 2)),
+        };
+        let mut frames = Vec::new();
+        as_on_wire(LinkType::Ethernet, &[1, 2, 3], offload, |frame| frames.push(frame.to_vec()));
+        assert_eq!(frames, [[1, 2, 3]]);
+    }
+}
