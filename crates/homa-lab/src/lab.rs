@@ -11,7 +11,7 @@ use crate::{
     kernel,
     kernel::port_name,
     namespace::{HostSpace, NetNs, Sandbox},
-    plumbing::batch,
+    plumbing::{batch, wait_for_links},
     switch::{SwitchConfig, run::RunningSwitch},
 };
 
@@ -48,6 +48,10 @@ impl Lab {
         connect(&fabric, &spaces, spec)?;
         for (index, space) in spaces.iter().enumerate() {
             configure_host(&space.net, index, spec)?;
+        }
+        wait_for_links(&fabric, &(0..spaces.len()).map(port_name).collect::<Vec<_>>())?;
+        for space in &spaces {
+            wait_for_links(&space.net, &[INTERFACE.to_owned()])?;
         }
         let since = Instant::now();
         let switch = match choice.backend {

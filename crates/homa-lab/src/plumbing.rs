@@ -3,7 +3,11 @@
 use std::{
     io::{self, Write},
     process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
+
+use serde::Deserialize;
 
 use crate::{LabError, namespace::NetNs};
 
@@ -53,6 +57,38 @@ pub(crate) fn query(
             format!("{program} {}", arguments.join(" ")),
             String::from_utf8_lossy(&output.stderr).trim(),
         )),
+    }
+}
+
+/// A device as `ip -j link` describes it; other members are ignored.
+#[derive(Debug, Deserialize)]
+struct Link {
+    ifname: String,
+    operstate: String,
+}
+
+/// How long the kernel may take to let a link carry packets: it looks once per second at the latest.
+const LINK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Waits until devices carry packets. What is sent before goes nowhere, without an error.
+pub(crate) fn wait_for_links(net: &NetNs, devices: &[String]) -> Result<(), LabError> {
+    let start = Instant::now();
+    loop {
+        let text = query(net, "ip", &["-j", "link", "show"])?;
+        let links: Vec<Link> = serde_json::from_slice(&text)
+            .map_err(|error| LabError::setup("read the links of `ip`", error))?;
+        let ready =
+            |device: &&String| links.iter().any(|l| l.ifname == **device && l.operstate == "UP");
+        match devices.iter().find(|device| !ready(device)) {
+            None => return Ok(()),
+            Some(device) if start.elapsed() > LINK_PATIENCE => {
+                return Err(LabError::setup(
+                    format!("wait for the link {device}"),
+                    "it stays down",
+                ));
+            }
+            Some(_) => thread::sleep(Duration::from_millis(2)),
+        }
     }
 }
 

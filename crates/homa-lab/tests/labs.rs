@@ -114,7 +114,9 @@ fn losses_and_delays_are_as_asked_for() {
         count += 1;
     }
     assert!((60..140).contains(&count), "{count} of 200");
-    assert_eq!(lab.counters().unwrap()[1].lost_down_packets, 200 - count);
+    // The kernel sends some packets of its own, which are lost as well.
+    let lost = lab.counters().unwrap()[1].lost_down_packets;
+    assert!((200 - count..220 - count).contains(&lost), "{lost} lost, {count} arrived");
 }
 
 #[test]

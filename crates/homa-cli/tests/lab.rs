@@ -1,0 +1,320 @@
+//! `homa lab` as users run it, in real namespaces.
+#![allow(missing_docs)]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+use tempfile::TempDir;
+
+const NOBODY: u32 = 65_534;
+
+/// A place for the state of labs that other tests do not see, as root or as an ordinary user.
+struct Place {
+    directory: TempDir,
+    program: PathBuf,
+    user: Option<u32>,
+}
+
+impl Place {
+    /// Nothing if labs are not possible here.
+    fn new(user: Option<u32>) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        // The directory of the build may be closed to others.
+        let program = path.join("homa");
+        fs::copy(env!("CARGO_BIN_EXE_homa"), &program).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        let state = path.join("state");
+        fs::create_dir(&state).unwrap();
+        if let Some(user) = user {
+            if !geteuid().is_root() {
+                println!("SKIPPED: only root can become another user");
+                return None;
+            }
+            chown(&state, Some(user), Some(user)).unwrap();
+        }
+        let place = Self { directory, program, user };
+        let output = place.run(&["lab", "up", "--force", "--hosts", "2", "--name", "try"]);
+        if output.status.success() {
+            place.succeed(&["lab", "down", "try"]);
+            return Some(place);
+        }
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        let lacking = ["no permission", "not installed"].iter().any(|text| error.contains(text));
+        let must = std::env::var("CI").is_ok_and(|ci| ci == "true") && geteuid().is_root();
+        assert!(lacking && !must, "{error}");
+        println!("SKIPPED: {error}");
+        None
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).env("XDG_RUNTIME_DIR", self.path().join("state")).current_dir("/");
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+        command
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn succeed(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn fail(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(!output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+/// A `sleep` that no other test starts.
+fn unique_sleep() -> String {
+    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    format!("{}.{}{number}", 5_000, std::process::id())
+}
+
+/// Numbers of the processes with this argument; zombies have none.
+fn processes(argument: &str) -> Vec<i32> {
+    let is_it = |pid: &i32| {
+        fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes()))
+    };
+    fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
+        .filter(is_it)
+        .collect()
+}
+
+fn wait_for(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn kill(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+fn holder(place: &Place, name: &str) -> i32 {
+    let text = place.succeed(&["lab", "status", name, "--json"]);
+    let labs: serde_json::Value = serde_json::from_str(&text).unwrap();
+    labs[0]["lab"]["process"]["pid"].as_i64().unwrap() as i32
+}
+
+fn up_exec_status_and_down(place: &Place, switch: &str) {
+    let up = ["lab", "up", "--force", "--hosts", "3", "--backend", switch];
+    assert!(place.succeed(&up).contains("10.66.0.3"));
+    assert!(place.fail(&up).contains("is up already"));
+    let addresses = place.succeed(&["lab", "exec", "h2", "--", "ip", "-br", "addr"]);
+    assert!(addresses.contains("10.66.0.3/16"), "{addresses}");
+    let output = place.run(&["lab", "exec", "1", "--", "sh", "-c", "exit 7"]);
+    assert_eq!(output.status.code(), Some(7));
+    assert!(place.fail(&["lab", "exec", "h3", "--", "true"]).contains("no host h3"));
+    assert!(place.succeed(&["lab", "status"]).contains(&format!("switch: {switch}")));
+    place.succeed(&["lab", "down"]);
+    assert!(place.succeed(&["lab", "status"]).contains("No labs"));
+    assert!(place.fail(&["lab", "down"]).contains("no lab named"));
+    assert!(place.fail(&["lab", "exec", "h0", "--", "true"]).contains("no lab named"));
+}
+
+#[test]
+fn a_lab_goes_up_runs_programs_and_goes_down() {
+    if let Some(place) = Place::new(None) {
+        up_exec_status_and_down(&place, "kernel");
+        up_exec_status_and_down(&place, "switch");
+    }
+}
+
+#[test]
+fn an_ordinary_user_needs_no_root() {
+    if let Some(place) = Place::new(Some(NOBODY)) {
+        up_exec_status_and_down(&place, "kernel");
+        up_exec_status_and_down(&place, "switch");
+    }
+}
+
+#[test]
+fn nothing_remains_when_the_holder_is_killed_and_its_leftovers_are_listed_and_removed() {
+    for user in [None, Some(NOBODY)] {
+        let Some(place) = Place::new(user) else { continue };
+        place.succeed(&["lab", "up", "--force", "--name", "k"]);
+        let sleep = unique_sleep();
+        let line = format!("trap '' TERM HUP INT; setsid sleep {sleep} & wait");
+        let mut exec = place
+            .command(&["lab", "exec", "h1", "--name", "k", "--", "sh", "-c", &line])
+            .spawn()
+            .unwrap();
+        wait_for("the program to start", || !processes(&sleep).is_empty());
+        let namespace = fs::read_link(format!("/proc/{}/ns/net", processes(&sleep)[0])).unwrap();
+        kill(holder(&place, "k"), Signal::KILL);
+        wait_for("the programs to end", || processes(&sleep).is_empty());
+        assert!(!exec.wait().unwrap().success());
+        wait_for("the namespace to go", || !in_use(&namespace));
+        assert!(place.succeed(&["lab", "status"]).contains("k: crashed"));
+        assert!(place.succeed(&["lab", "down", "k"]).contains("leftovers are removed"));
+        place.succeed(&["lab", "up", "--force", "--name", "k"]);
+        place.succeed(&["lab", "down", "k"]);
+    }
+}
+
+/// Whether any process lives in a namespace or holds a descriptor of it.
+fn in_use(namespace: &Path) -> bool {
+    let entries = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten();
+    entries("/proc".into()).any(|process| {
+        let path = process.path();
+        fs::read_link(path.join("ns/net")).is_ok_and(|link| link == namespace)
+            || entries(path.join("fd"))
+                .any(|fd| fs::read_link(fd.path()).is_ok_and(|link| link == namespace))
+    })
+}
+
+#[test]
+fn a_run_that_is_interrupted_or_killed_leaves_nothing() {
+    let Some(place) = Place::new(None) else { return };
+    for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
+        let sleep = unique_sleep();
+        let plan = place.write(
+            "plan.toml",
+            &format!("[[command]]\nhost = \"all\"\nrun = \"setsid sleep {sleep} & wait\"\n"),
+        );
+        let mut run = place.command(&["lab", "run", &plan, "--force"]).spawn().unwrap();
+        wait_for("the programs to start", || processes(&sleep).len() == 6);
+        kill(run.id() as i32, signal);
+        wait_for("the programs to end", || processes(&sleep).is_empty());
+        assert!(!run.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn a_run_collects_what_its_commands_print_and_names_those_that_fail() {
+    let Some(place) = Place::new(None) else { return };
+    let plan = place.write(
+        "plan.toml",
+        r#"
+[lab]
+hosts = 3
+trace_interval_us = 100
+[[command]]
+host = 0
+run = "homa serve 0.0.0.0:4000"
+background = true
+[[command]]
+host = [1, 2]
+delay_ms = 300
+timeout_ms = 30000
+run = "homa call $LAB_IP_0:4000 --size 20k --count 20 --verify && echo by host $LAB_HOST"
+[[command]]
+host = 2
+run = ["sh", "-c", "exit 3"]
+[[command]]
+host = 2
+run = "sleep 100"
+timeout_ms = 200
+[[command]]
+host = 1
+background = true
+run = "true"
+"#,
+    );
+    let out = place.path().join("out");
+    let path = format!("{}:{}", place.path().display(), std::env::var("PATH").unwrap());
+    let output = place
+        .command(&["lab", "run", &plan, "--force", "--json", "--out", out.to_str().unwrap()])
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("3 of 6 commands failed"), "{error}");
+    assert!(error.contains("exit 3") && error.contains("took too long"), "{error}");
+    assert!(error.contains("ended before the run"), "{error}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let printed = report["commands"][1]["printed"].as_str().unwrap();
+    assert!(printed.contains("by host 1"), "{printed}");
+    assert_eq!(report["switch"]["backend"], "switch");
+    let queues = fs::read_to_string(out.join("queues.csv")).unwrap();
+    assert!(queues.lines().count() > 1, "no queue was ever seen");
+    assert!(fs::read_to_string(out.join("002-h2.out")).unwrap().contains("by host 2"));
+}
+
+#[test]
+fn broken_plans_are_refused_with_line_and_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("plan.toml");
+    fs::write(&path, "[lab]\nhosts = 4\nspeed = 1\n").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_homa"))
+        .args(["lab", "run", path.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error.contains("line 3") && error.contains("speed"), "{error}");
+}
+
+#[test]
+fn a_rate_that_the_machine_cannot_carry_is_refused_with_what_it_can() {
+    let Some(place) = Place::new(None) else { return };
+    let error = place.fail(&["lab", "up", "--rate", "100G", "--hosts", "4"]);
+    assert!(error.contains("the emulation saturates at"), "{error}");
+    assert!(error.contains("--force"), "{error}");
+}
+
+#[test]
+fn missing_programs_are_named_with_their_package() {
+    let Some(place) = Place::new(None) else { return };
+    let mut command = place.command(&["lab", "up", "--force"]);
+    let output = command.env("PATH", "/nowhere").output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("`ip` is not installed") && error.contains("iproute2"), "{error}");
+}
+
+#[test]
+fn exec_passes_the_input_and_output_of_the_program_on() {
+    let Some(place) = Place::new(None) else { return };
+    place.succeed(&["lab", "up", "--force", "--hosts", "2"]);
+    let mut child = place
+        .command(&["lab", "exec", "h0", "--", "cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"through\n").unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "through\n");
+    assert!(child.wait().unwrap().success());
+    place.succeed(&["lab", "down"]);
+}
