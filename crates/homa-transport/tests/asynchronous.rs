@@ -10,7 +10,7 @@ use common::{echo_server, pattern};
 use homa::{BindError, CallError, CallOptions, Endpoint, Limit};
 use tokio::time::timeout;
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(15);
 
 fn bind_at(address: SocketAddr) -> Result<Endpoint, BindError> {
     common::at_server(|| common::builder().bind(address))

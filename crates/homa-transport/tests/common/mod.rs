@@ -10,8 +10,9 @@ use homa::blocking::Endpoint;
 use homa::{BindError, EndpointBuilder};
 
 pub(crate) use world::{
-    address, any_address, at_client, at_server, is_raw, second_server_ip, send_garbage, server_ip,
-    server_ip_of_each_version, spawn_at_client, spawn_at_server, unused_address,
+    address, any_address, at, at_client, at_server, is_raw, new_host, second_server_ip,
+    send_garbage, server_ip, server_ip_of_each_version, spawn_at_client, spawn_at_server,
+    unused_address,
 };
 
 /// Settings of an endpoint, with the carriage that this binary tests.

@@ -161,6 +161,20 @@ pub(crate) fn send_garbage(server: SocketAddr, bytes: &[u8]) {
     }
 }
 
+/// A host of its own, with nothing but loopback; `None` where that cannot be made.
+pub(crate) fn new_host() -> Option<File> {
+    // Says so if not.
+    ends()?;
+    let host = new_namespace().unwrap();
+    within(Some(&host), || ip("link set lo up")).unwrap();
+    Some(host)
+}
+
+/// Does something at such a host.
+pub(crate) fn at<T: Send>(host: &File, what: impl FnOnce() -> T + Send) -> T {
+    within(Some(host), what)
+}
+
 fn within<T: Send>(place: Option<&File>, what: impl FnOnce() -> T + Send) -> T {
     let Some(place) = place else {
         return what();
