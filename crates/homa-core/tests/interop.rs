@@ -838,11 +838,14 @@ fn after_ten_seconds_of_silence_a_peer_is_asked_to_announce_itself_again() {
     assert_eq!(sent[0].data().unwrap().cutoff_version, LINUX_VERSION);
 }
 
+/// A packet about an RPC that shows what sent it.
+type Proof<'a> = &'a dyn Fn(&Linux, u64) -> (Header, u32);
+
 #[test]
 fn a_host_that_returns_as_a_linux_machine_is_spoken_to_in_linux_format() {
     let about_an_own_rpc = |server: &Linux, id| server.control(id | 1, Body::Busy);
     let cutoffs = |server: &Linux, _| server.cutoffs(90);
-    let proofs: [&dyn Fn(&Linux, u64) -> (Header, u32); 2] = [&about_an_own_rpc, &cutoffs];
+    let proofs: [Proof<'_>; 2] = [&about_an_own_rpc, &cutoffs];
     for proof in proofs {
         let mut host = host();
         let server = linux(1, 99);
