@@ -1,5 +1,6 @@
 //! The tests of the UDP carriage again, over raw IPv6 between two network namespaces.
 #![cfg(not(loom))]
+#![allow(clippy::duplicate_mod, reason = "each of these files is a whole, with what it needs")]
 
 #[path = "asynchronous.rs"]
 mod asynchronous;
