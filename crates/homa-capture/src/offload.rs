@@ -158,14 +158,12 @@ mod tests {
         frame.extend([0, 9, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
         frame.extend([0x13, 0x7F, 0xEB, 0x7A]);
         frame.extend((8 + payload.len() as u16).to_be_bytes());
-        let pseudo = checksum::fold(
-            checksum::pseudo_header(
-                [10, 0, 0, 1].into(),
-                [10, 0, 0, 2].into(),
-                17,
-                8 + payload.len() as u64,
-            ),
-        );
+        let pseudo = checksum::fold(checksum::pseudo_header(
+            [10, 0, 0, 1].into(),
+            [10, 0, 0, 2].into(),
+            17,
+            8 + payload.len() as u64,
+        ));
         frame.extend(pseudo.to_be_bytes());
         frame.extend(payload);
         frame

@@ -40,12 +40,7 @@ pub(crate) fn whole(source: IpAddr, destination: IpAddr, protocol: u8, packet: &
     fold(pseudo_header(source, destination, protocol, packet.len() as u64) + sum(packet))
 }
 
-pub(crate) fn pseudo_header(
-    source: IpAddr,
-    destination: IpAddr,
-    protocol: u8,
-    bytes: u64,
-) -> u64 {
+pub(crate) fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, bytes: u64) -> u64 {
     address(source) + address(destination) + u64::from(protocol) + bytes
 }
 
