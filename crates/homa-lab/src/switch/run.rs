@@ -16,7 +16,7 @@ use nix::{
 use super::{
     core::{SwitchConfig, SwitchCore},
     frame::Frame,
-    socket::{BATCH, PacketSocket},
+    socket::{BATCH, Headers, PacketSocket},
 };
 use crate::{LabError, PortCounters, QueueTrace, kernel::port_name, namespace::NetNs};
 
@@ -98,9 +98,10 @@ impl Work {
         let _ = prctl::set_timerslack(1);
         // A switch that waits for the hosts' programs would not be one. Only root may; otherwise it shares.
         let _ = rustix::process::setpriority_process(None, SWITCH_NICE);
+        let mut headers = Headers::new();
         let mut readable = vec![true; self.sockets.len()];
         loop {
-            let next_ns = self.turn(&readable);
+            let next_ns = self.turn(&mut headers, &readable);
             if stopped.try_recv() == Err(mpsc::TryRecvError::Disconnected) {
                 return;
             }
@@ -109,13 +110,13 @@ impl Work {
     }
 
     /// Takes in what has arrived, does what is due, and says when more is due.
-    fn turn(&mut self, readable: &[bool]) -> Option<u64> {
+    fn turn(&mut self, headers: &mut Headers, readable: &[bool]) -> Option<u64> {
         let mut core = lock(&self.core);
         for (port, socket) in self.sockets.iter().enumerate() {
             if readable.get(port).copied().unwrap_or(false) {
                 self.incoming.resize_with(BATCH, || core.buffer());
                 // A socket that fails has lost its device: its host is gone, the others go on.
-                let count = socket.receive(&mut self.incoming).unwrap_or(0);
+                let count = socket.receive(headers, &mut self.incoming).unwrap_or(0);
                 let now_ns = elapsed_ns(self.since);
                 for frame in self.incoming.drain(..count) {
                     core.arrive(now_ns, port, frame);
@@ -130,7 +131,7 @@ impl Work {
         for (socket, frames) in self.sockets.iter().zip(&mut self.outgoing) {
             for batch in frames.chunks(BATCH) {
                 // What the kernel does not take is lost, as on a host that cannot keep up.
-                let _ = socket.send(batch);
+                let _ = socket.send(headers, batch);
             }
             for frame in frames.drain(..) {
                 core.recycle(frame);

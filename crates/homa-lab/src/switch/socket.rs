@@ -48,14 +48,14 @@ impl PacketSocket {
     }
 
     /// Receives frames into `frames`, front to back; returns their number, zero if there are none.
-    pub(crate) fn receive(&self, frames: &mut [Frame]) -> io::Result<usize> {
-        let mut headers = MultiHeaders::<()>::preallocate(frames.len(), None);
+    pub(crate) fn receive(&self, headers: &mut Headers, frames: &mut [Frame]) -> io::Result<usize> {
         let mut lengths = [0; BATCH];
         let count = {
             let mut slices: Vec<_> =
                 frames.iter_mut().map(|frame| [IoSliceMut::new(frame.space())]).collect();
             let flags = MsgFlags::MSG_DONTWAIT;
-            match recvmmsg(self.socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None) {
+            match recvmmsg(self.socket.as_raw_fd(), &mut headers.0, slices.iter_mut(), flags, None)
+            {
                 Ok(messages) => {
                     let mut count = 0;
                     for (length, message) in lengths.iter_mut().zip(messages) {
@@ -75,17 +75,26 @@ impl PacketSocket {
     }
 
     /// Sends frames; returns how many the kernel took, from the front.
-    pub(crate) fn send(&self, frames: &[Frame]) -> io::Result<usize> {
-        let mut headers = MultiHeaders::<()>::preallocate(frames.len(), None);
+    pub(crate) fn send(&self, headers: &mut Headers, frames: &[Frame]) -> io::Result<usize> {
         let slices: Vec<_> = frames.iter().map(|frame| [IoSlice::new(frame.bytes())]).collect();
         let addresses = vec![None; frames.len()];
         let flags = MsgFlags::MSG_DONTWAIT;
         let fd = self.socket.as_raw_fd();
-        match sendmmsg(fd, &mut headers, &slices, addresses, [], flags) {
+        match sendmmsg(fd, &mut headers.0, &slices, addresses, [], flags) {
             Ok(sent) => Ok(sent.count()),
             Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS | Errno::ENETDOWN) => Ok(0),
             Err(errno) => Err(errno.into()),
         }
+    }
+}
+
+/// What the kernel is told about the frames of one call; of use again and again, in one thread.
+#[derive(Debug)]
+pub(crate) struct Headers(MultiHeaders<()>);
+
+impl Headers {
+    pub(crate) fn new() -> Self {
+        Self(MultiHeaders::preallocate(BATCH, None))
     }
 }
 
