@@ -176,3 +176,6 @@ impl AsRawFd for RawSocket {
         self.fd.as_raw_fd()
     }
 }
+
+#[cfg(test)]
+mod tests;

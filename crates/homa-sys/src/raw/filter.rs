@@ -28,6 +28,11 @@ struct Instruction {
 }
 
 impl Filter {
+    /// No packet at all.
+    pub fn nothing() -> Self {
+        Self { program: vec![accept(0)] }
+    }
+
     /// Only packets whose destination port, the second 16 bits behind the IP header, is `port`.
     pub fn to_port(family: Family, port: u16) -> Self {
         let mut program = load_half(family, 2);

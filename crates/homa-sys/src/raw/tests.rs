@@ -1,0 +1,151 @@
+//! The facts about raw sockets that the driver rests on, on loopback, with a protocol for experiments.
+
+use super::*;
+use crate::poll::{PollFd, poll_fds};
+use std::io::Write;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+/// RFC 3692: for experiments.
+const PROTOCOL: u8 = 253;
+
+/// `None`, said aloud, without the right to open raw sockets.
+fn open(family: Family, filter: &Filter) -> Option<RawSocket> {
+    match RawSocket::open(family, PROTOCOL, filter) {
+        Ok(socket) => Some(socket),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let must = std::env::var("CI").is_ok_and(|ci| ci == "true");
+            // SAFETY: the call has no conditions.
+            assert!(!must || unsafe { libc::geteuid() } != 0, "CAP_NET_RAW is missing");
+            let _ = writeln!(io::stdout(), "SKIPPED: raw sockets need CAP_NET_RAW");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn loopback(family: Family) -> SocketAddr {
+    match family {
+        Family::V4 => (Ipv4Addr::LOCALHOST, 0).into(),
+        Family::V6 => (Ipv6Addr::LOCALHOST, 0).into(),
+    }
+}
+
+/// A packet of `length` bytes from port 9 to `port`.
+fn packet(port: u16, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0xAB; length];
+    bytes[..2].copy_from_slice(&9_u16.to_be_bytes());
+    bytes[2..4].copy_from_slice(&port.to_be_bytes());
+    bytes
+}
+
+fn send(socket: &RawSocket, family: Family, packets: &[Vec<u8>]) -> usize {
+    let mut outgoing = Outgoing::new();
+    for bytes in packets {
+        let (front, rest) = bytes.split_at(3);
+        assert!(outgoing.push(|piece| [front, rest].into_iter().for_each(piece)));
+    }
+    socket.send(loopback(family), None, 0xA0, &outgoing).unwrap()
+}
+
+/// Receives all there is, waiting for the first.
+fn receive(socket: &RawSocket, batch: &mut RxBatch) -> usize {
+    let mut fds = [PollFd::new(socket.as_fd(), true, false)];
+    assert_eq!(poll_fds(&mut fds, Some(Duration::from_secs(2))).unwrap(), 1, "nothing came");
+    socket.recv(batch, PACKETS_MAX).unwrap()
+}
+
+#[test]
+fn a_batch_goes_out_and_comes_in_by_one_call_each_without_what_is_for_other_ports() {
+    for family in [Family::V4, Family::V6] {
+        let Some(socket) = open(family, &Filter::to_port(family, 40)) else {
+            return;
+        };
+        let packets =
+            [packet(40, 100), packet(41, 100), packet(40, 4), packet(296, 50), packet(40, 30_000)];
+        assert_eq!(send(&socket, family, &packets), 5);
+        let mut batch = RxBatch::new(8);
+        assert_eq!(receive(&socket, &mut batch), 3);
+        for (index, expected) in [0, 2, 4].into_iter().enumerate() {
+            let received = batch.packet(index).unwrap();
+            assert_eq!(received.payload, packets[expected]);
+            assert_eq!(received.meta.remote.ip(), loopback(family).ip());
+            assert_eq!(received.meta.local_ip, loopback(family).ip());
+            assert_eq!(received.destination, loopback(family).ip());
+            assert_eq!((received.meta.tos, received.meta.truncated), (0xA0, false));
+            assert!(received.meta.interface > 0);
+        }
+        assert!(batch.packet(8).is_none());
+    }
+}
+
+#[test]
+fn of_the_packets_to_other_ports_the_beginning_and_the_length_are_known() {
+    for family in [Family::V4, Family::V6] {
+        let ports: Vec<u16> = (100..164).collect();
+        let Some(socket) = open(family, &Filter::except_ports(family, &ports, u32::MAX)) else {
+            return;
+        };
+        let mut packets: Vec<_> = [100, 131, 163].map(|port| packet(port, 50)).into();
+        packets.push(packet(99, 1_000));
+        send(&socket, family, &packets);
+        let mut batch = RxBatch::with_room(4, 128);
+        // Other tests send to other ports at the same time.
+        let count = receive(&socket, &mut batch);
+        let found = (0..count).filter_map(|index| batch.packet(index)).find(|received| {
+            assert!(
+                !ports.contains(&u16::from_be_bytes([received.payload[2], received.payload[3]]))
+            );
+            received.meta.len == 1_000
+        });
+        let received = found.unwrap();
+        assert!(received.meta.truncated);
+        assert!(received.payload.len() >= 100 && packets[3].starts_with(received.payload));
+    }
+}
+
+#[test]
+fn what_is_longer_than_the_way_takes_is_refused_and_not_cut() {
+    let Some(socket) = open(Family::V4, &Filter::nothing()) else {
+        return;
+    };
+    let bytes = packet(1, 65_530);
+    let mut outgoing = Outgoing::new();
+    outgoing.push(|piece| piece(&bytes));
+    let error = socket.send(loopback(Family::V4), None, 0, &outgoing).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
+    // An IPv6 address has no form there.
+    let error = socket.send(loopback(Family::V6), None, 0, &outgoing).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn more_packets_or_pieces_than_a_call_takes_are_left_out_whole() {
+    let byte = [0];
+    let mut outgoing = Outgoing::new();
+    assert!(outgoing.push(|piece| (0..500).for_each(|_| piece(&byte))));
+    assert!(!outgoing.push(|piece| (0..500).for_each(|_| piece(&byte))));
+    assert!(outgoing.push(|piece| piece(&byte)));
+    assert_eq!((outgoing.len(), outgoing.is_empty()), (2, false));
+    let mut outgoing = Outgoing::new();
+    let taken = (0..100).filter(|_| outgoing.push(|piece| piece(&byte))).count();
+    assert_eq!(taken, PACKETS_MAX);
+    let lengths: Vec<usize> = outgoing.packets().map(<[_]>::len).collect();
+    assert_eq!(lengths, [1; PACKETS_MAX]);
+}
+
+#[test]
+fn routes_are_looked_up_again_and_again_by_the_same_socket() {
+    let lookup = RouteLookup::new().unwrap();
+    for _ in 0..3 {
+        for ip in ["127.0.0.1", "::1", "127.0.0.9"] {
+            let ip: IpAddr = ip.parse().unwrap();
+            let Ok(source) = lookup.source_ip(ip, 0) else {
+                // A system without IPv6.
+                continue;
+            };
+            assert_eq!(source, if ip.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { ip });
+            assert_eq!(lookup.mtu(ip, 0).unwrap(), crate::path_mtu(ip).unwrap());
+        }
+    }
+}
