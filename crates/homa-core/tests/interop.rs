@@ -863,6 +863,27 @@ fn a_host_that_returns_as_a_linux_machine_is_spoken_to_in_linux_format() {
 }
 
 #[test]
+fn a_call_that_waited_for_an_earlier_life_ends_when_a_linux_machine_acknowledges_it() {
+    let mut host = host();
+    let server = linux(1, 99);
+    let (_, first, _) = call(&mut host, &server, 10);
+    announce(&mut host, &server, first | 1, 77);
+    take(&mut host, &server, server.data(first | 1, 0..10, 10, 10));
+    let (rpc, id, _) = call(&mut host, &server, 10);
+    let (mut busy, _) = server.control(id | 1, Body::Busy);
+    busy.common = busy.common.with_own_profile(77);
+    take(&mut host, &server, (busy, 0));
+    // Linux answers so to a question about an RPC that it does not know.
+    for _ in 0..200 {
+        if host.pass_ms(10).iter().any(|sent| sent.is_probe() && sent.id() == id) {
+            let _ = receive(&mut host, &server, server.ack(id | 1, &[]));
+        }
+    }
+    let failed = Event::Failed { rpc, cookie: 0, reason: FailReason::Restarted };
+    assert!(host.events().contains(&failed), "the earlier life may have executed it");
+}
+
+#[test]
 fn an_announcement_of_another_version_is_none() {
     let mut host = host();
     let server = linux(1, 99);
