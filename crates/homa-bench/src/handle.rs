@@ -117,6 +117,13 @@ impl Agent {
         }
     }
 
+    /// Ends it at once, as a machine that fails.
+    pub(crate) fn end(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     fn write(&mut self, order: &impl serde::Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(order)?;
         line.push(b'\n');
@@ -151,9 +158,8 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        // The end of its input ends it; killing makes sure. Neither can fail in a way that matters here.
+        // The end of its input ends it; killing makes sure, where it is a process of this machine.
         self.input = None;
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }

@@ -32,6 +32,8 @@ pub struct Summary {
     pub unfinished: u64,
     /// Those the transport gave up.
     pub failed: u64,
+    /// RPCs to a host that failed in the middle; they are in no other figure but the goodput.
+    pub to_failed_host: u64,
     /// Payload offered per host and direction, in 10^6 bit/s.
     pub offered_mbps: f64,
     /// Payload carried per host and direction, in 10^6 bit/s.
@@ -124,8 +126,9 @@ pub struct Decile {
 /// Summarises one transport of a run.
 pub fn summarise(plan: &Plan, outcome: &Outcome, found: &Found) -> Summary {
     let warm_up_ns = (plan.load.warm_up * 1e9) as u64;
-    let mut counted: Vec<Rpc> =
-        found.rpcs.iter().copied().filter(|rpc| rpc.start_ns >= warm_up_ns).collect();
+    let lost = |rpc: &Rpc| plan.load.fail_host.is_some_and(|host| host == rpc.server);
+    let measured = || found.rpcs.iter().copied().filter(|rpc| rpc.start_ns >= warm_up_ns);
+    let mut counted: Vec<Rpc> = measured().filter(|rpc| !lost(rpc)).collect();
     counted.sort_unstable_by_key(|rpc| rpc.size_bytes);
     let homa =
         outcome.found.iter().find(|(name, found)| name.is_homa() && !found.unloaded.is_empty());
@@ -144,6 +147,7 @@ pub fn summarise(plan: &Plan, outcome: &Outcome, found: &Found) -> Summary {
         rpcs: counted.len() as u64,
         unfinished: count(Status::Unfinished),
         failed: count(Status::Failed),
+        to_failed_host: measured().filter(lost).count() as u64,
         offered_mbps,
         goodput_mbps,
         short: times(&counted[..short]),

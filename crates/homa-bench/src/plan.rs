@@ -165,6 +165,10 @@ pub struct LoadPlan {
     pub rounds: u32,
     /// Seed of arrivals, sizes and destinations.
     pub seed: u64,
+    /// All transports at the same time on the same links, each with an equal part of the load.
+    pub together: bool,
+    /// A host whose agents are ended in the middle of the measured time. RPCs to and from it are counted apart.
+    pub fail_host: Option<u32>,
     /// Time a server takes per request, one after the other, in microseconds.
     pub service_us: u64,
 }
@@ -178,11 +182,13 @@ impl Default for LoadPlan {
             pattern: Pattern::AllToAll,
             reply: ReplyPlan::Echo,
             client_max: 1_000,
-            warm_up: 1.0,
+            warm_up: 2.0,
             secs: 5.0,
             drain: 2.0,
             rounds: 2,
             seed: 1,
+            together: false,
+            fail_host: None,
             service_us: 0,
         }
     }
@@ -313,6 +319,11 @@ impl Plan {
                 (1..=1 << 30).contains(&load.message_max),
                 "load.message_max",
                 "between 1 byte and 1 GiB",
+            ),
+            (
+                load.fail_host.is_none_or(|host| host < network.hosts),
+                "load.fail_host",
+                "one of the hosts, which count from 0",
             ),
             (load.client_max > 0, "load.client_max", "at least 1"),
             (seconds(load.warm_up, 0.0), "load.warm_up", "0 to 86,400 seconds"),

@@ -105,18 +105,26 @@ pub fn run(
     let rate = rpc_per_s(&plan.load, &sizes, plan.network.rate, plan.network.mtu, network.hosts());
     let found = plan.transports.iter().map(|name| (name.clone(), Found::default())).collect();
     let mut outcome = Outcome { link, homa, rpc_per_s: rate, sizes, found, interrupted: false };
+    let all: Vec<usize> = (0..plan.transports.len()).collect();
+    let turns: Vec<&[usize]> = match plan.load.together {
+        true => vec![&all],
+        false => all.chunks(1).collect(),
+    };
     for round in 0..plan.load.rounds {
-        for index in 0..plan.transports.len() {
-            let name = &plan.transports[index];
-            if !progress(&format!("round {} of {}: {name}", round + 1, plan.load.rounds)) {
+        for turn in &turns {
+            let names: Vec<String> =
+                turn.iter().map(|index| plan.transports[*index].to_string()).collect();
+            let names = names.join(" with ");
+            if !progress(&format!("round {} of {}: {names}", round + 1, plan.load.rounds)) {
                 outcome.interrupted = true;
                 return Ok(outcome);
             }
-            let mut found = std::mem::take(&mut outcome.found[index].1);
-            if let Err(error) = measure(plan, network, &outcome, name, round, &mut found) {
-                found.failures.push(format!("round {}: {error}", round + 1));
+            if let Err(error) = measure(plan, network, &mut outcome, turn, round) {
+                let failure = format!("round {}: {error}", round + 1);
+                for index in *turn {
+                    outcome.found[*index].1.failures.push(failure.clone());
+                }
             }
-            outcome.found[index].1 = found;
         }
     }
     Ok(outcome)
@@ -173,62 +181,131 @@ fn unloaded(
     client.unloaded()
 }
 
-/// One transport in one round.
+/// One round of the transports of these indices, all at the same time.
 fn measure(
     plan: &Plan,
     network: &dyn Network,
-    outcome: &Outcome,
-    transport: &Transport,
+    outcome: &mut Outcome,
+    turn: &[usize],
     round: u32,
-    found: &mut Found,
 ) -> io::Result<()> {
-    if found.unloaded.is_empty() {
-        found.unloaded = baseline(plan, network, outcome, transport)?;
+    for index in turn {
+        if outcome.found[*index].1.unloaded.is_empty() {
+            let name = outcome.found[*index].0.clone();
+            outcome.found[*index].1.unloaded = baseline(plan, network, outcome, &name)?;
+        }
     }
-    let mut agents = (0..network.hosts())
-        .map(|host| {
-            Agent::start(network, &host_spec(plan, network, host, transport, &outcome.homa)?)
-        })
-        .collect::<io::Result<Vec<_>>>()?;
-    let addresses: Vec<_> = agents.iter().map(Agent::address).collect();
-    let peers: Vec<Peer> =
-        addresses.iter().zip(0..).map(|(address, host)| Peer { host, address: *address }).collect();
-    for (agent, host) in agents.iter_mut().zip(0..) {
-        let others = peers.iter().copied().filter(|peer| peer.host != host).collect();
-        agent.order(&Order::Connect { peers: others })?;
+    let mut meshes = Vec::new();
+    for index in turn {
+        meshes.push((*index, mesh(plan, network, outcome, *index)?));
     }
-    agents.iter_mut().try_for_each(Agent::done)?;
+    let share = 1.0 / turn.len().max(1) as f64;
     let now_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let begin = Instant::now() + LEAD;
     let start_unix_ns = (now_unix + LEAD).as_nanos() as u64;
-    for (agent, host) in agents.iter_mut().zip(0..) {
-        agent.order(&Order::Load(load_order(plan, outcome, host, round, start_unix_ns, &peers)))?;
+    for (_, agents) in &mut meshes {
+        let addresses: Vec<_> = agents.iter().map(Agent::address).collect();
+        for (agent, host) in agents.iter_mut().zip(0..) {
+            let hosts = addresses.len();
+            let order = load_order(plan, outcome, (host, hosts), round, start_unix_ns, share);
+            agent.order(&Order::Load(order))?;
+        }
     }
-    let length = Duration::from_secs_f64(plan.load.warm_up + plan.load.secs);
-    let sampler = Sampler::new(network, round, begin);
-    let (queues, throughput, busy) = sampler.sample_until(begin + length);
-    found.queues.extend(queues);
-    found.throughput.extend(throughput);
-    found.machine_busy.extend(busy);
-    let until = begin + length + Duration::from_secs_f64(plan.load.drain) + GRACE;
+    let end = begin + Duration::from_secs_f64(plan.load.warm_up + plan.load.secs);
+    watch(plan, network, outcome, &mut meshes, round, (begin, end));
+    let until = end + Duration::from_secs_f64(plan.load.drain) + GRACE;
     let mut failures = Vec::new();
+    for (index, agents) in &mut meshes {
+        let found = &mut outcome.found[*index].1;
+        failures.extend(gather(plan, found, agents, round, until));
+    }
+    match failures.is_empty() {
+        true => Ok(()),
+        false => Err(io::Error::other(failures.join("; "))),
+    }
+}
+
+/// An agent on each host, each with all others as its peers.
+fn mesh(
+    plan: &Plan,
+    network: &dyn Network,
+    outcome: &Outcome,
+    index: usize,
+) -> io::Result<Vec<Agent>> {
+    let name = &outcome.found[index].0;
+    let mut agents = (0..network.hosts())
+        .map(|host| Agent::start(network, &host_spec(plan, network, host, name, &outcome.homa)?))
+        .collect::<io::Result<Vec<_>>>()?;
+    let addresses: Vec<_> = agents.iter().map(Agent::address).collect();
     for (agent, host) in agents.iter_mut().zip(0..) {
+        let all = addresses.iter().zip(0..);
+        let others = all
+            .filter(|(_, peer)| *peer != host)
+            .map(|(address, host)| Peer { host, address: *address })
+            .collect();
+        agent.order(&Order::Connect { peers: others })?;
+    }
+    agents.iter_mut().try_for_each(Agent::done)?;
+    Ok(agents)
+}
+
+/// Samples the network until the load ends, and ends the host that the plan wants to fail.
+fn watch(
+    plan: &Plan,
+    network: &dyn Network,
+    outcome: &mut Outcome,
+    meshes: &mut [(usize, Vec<Agent>)],
+    round: u32,
+    (begin, end): (Instant, Instant),
+) {
+    let sampler = Sampler::new(network, round, begin);
+    let mut parts = vec![(begin, end)];
+    if plan.load.fail_host.is_some() {
+        let at = begin + Duration::from_secs_f64(plan.load.warm_up + plan.load.secs / 2.0);
+        parts = vec![(begin, at), (at, end)];
+    }
+    for (part, (from, to)) in parts.into_iter().enumerate() {
+        if let (1, Some(host)) = (part, plan.load.fail_host) {
+            for (_, agents) in meshes.iter_mut() {
+                if let Some(agent) = agents.get_mut(host as usize) {
+                    agent.end();
+                }
+            }
+        }
+        let (queues, throughput, busy) = sampler.sample(from, to);
+        for (index, _) in meshes.iter() {
+            let found = &mut outcome.found[*index].1;
+            found.queues.extend(&queues);
+            found.throughput.extend(&throughput);
+            found.machine_busy.extend(busy);
+        }
+    }
+}
+
+/// Takes what the agents found; says which could not tell.
+fn gather(
+    plan: &Plan,
+    found: &mut Found,
+    agents: &mut [Agent],
+    round: u32,
+    until: Instant,
+) -> Vec<String> {
+    let mut failures = Vec::new();
+    let failed = |host: u32| plan.load.fail_host == Some(host);
+    for (agent, host) in agents.iter_mut().zip(0..).filter(|(_, host)| !failed(*host)) {
         match agent.loaded(until) {
             Ok(summary) => found.summaries.push((round, host, summary)),
             Err(error) => failures.push(error.to_string()),
         }
     }
-    for (agent, client) in agents.iter_mut().zip(0..) {
+    for (agent, client) in agents.iter_mut().zip(0..).filter(|(_, host)| !failed(*host)) {
         let rpcs = &mut found.rpcs;
         let collected = agent.collect(&mut |(server, size_bytes, start_ns, latency_ns, status)| {
             rpcs.push(Rpc { round, client, server, size_bytes, start_ns, latency_ns, status });
         });
         failures.extend(collected.err().map(|error| error.to_string()));
     }
-    match failures.is_empty() {
-        true => Ok(()),
-        false => Err(io::Error::other(failures.join("; "))),
-    }
+    failures
 }
 
 /// Unloaded times over the sizes of the workload, from host 1 to host 0.
@@ -268,12 +345,12 @@ fn baseline_sizes(sizes: &Workload) -> Vec<u64> {
 fn load_order(
     plan: &Plan,
     outcome: &Outcome,
-    host: u32,
+    (host, hosts): (u32, usize),
     round: u32,
     start_unix_ns: u64,
-    peers: &[Peer],
+    share: f64,
 ) -> LoadOrder {
-    let hosts = u32::try_from(peers.len()).unwrap_or(u32::MAX);
+    let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
     // Agents were told all hosts but themselves, in order.
     let target = |peer: u32| Target { index: (peer - u32::from(peer > host)) as usize, host: peer };
     let servers: Vec<Target> = match plan.load.pattern {
@@ -284,7 +361,7 @@ fn load_order(
     };
     let mixed = plan.load.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     LoadOrder {
-        rpc_per_s: if servers.is_empty() { 0.0 } else { outcome.rpc_per_s },
+        rpc_per_s: if servers.is_empty() { 0.0 } else { outcome.rpc_per_s * share },
         servers,
         workload: outcome.sizes.clone(),
         client_max: plan.load.client_max,

@@ -71,12 +71,12 @@ impl HomaSettings {
     /// * `unscheduled_bytes`: what the link carries until the first GRANT can be back: the idle round trip, a full packet
     ///   on two links, and timers that are late at both ends; in whole packets, at least four.
     /// * `max_nic_backlog`: a late timer must not leave the link idle, so as much as the link sends in the time that
-    ///   timers may be late, and a packet.
+    ///   timers may be late, and four packets, so that a wake-up serves several.
     /// * `grant_step_bytes`: a GRANT for two packets costs the receiver half of what one for each does.
     /// * `window_bytes`: as the unscheduled bytes, and two steps on top, since a GRANT waits until a step is gathered;
     ///   `max_incoming_bytes` as much for each of the messages granted to at a time.
-    /// * `resend_interval`: on a slow link a message that others go ahead of is silent for as long as the longest
-    ///   takes, and nothing is lost.
+    /// * `resend_interval`: a message that others go ahead of is silent for as long as the longest take, and nothing
+    ///   is lost: five of the longest, 5 ms to 1 s.
     /// * `cutoffs`: every level carries about equally many unscheduled bytes (`spec/protocol.md` §5).
     pub fn derive(link: &LinkFacts, sizes: &Workload) -> Self {
         let packet = u64::from(link.mtu_bytes.max(576));
@@ -96,7 +96,7 @@ impl HomaSettings {
             link_mbps: link.rate_mbps,
             mtu_max: link.mtu_bytes,
             max_link_usage_percent: 99,
-            max_nic_backlog_us: (link.timer_us + packet_us).ceil().max(5.0) as u64,
+            max_nic_backlog_us: (link.timer_us + 4.0 * packet_us).ceil().max(5.0) as u64,
             unscheduled_bytes: clamp(rtt_bytes),
             max_incoming_bytes: clamp(window_bytes * u64::from(max_overcommit)),
             window_bytes: clamp(window_bytes),
@@ -108,7 +108,7 @@ impl HomaSettings {
             fifo_grant_permille: 50,
             pacer_fifo_permille: 50,
             defer_min_bytes: 1_000,
-            resend_interval_us: ((20.0 * rtt_us).max(longest_us) as u64).clamp(5_000, 200_000),
+            resend_interval_us: ((5.0 * longest_us) as u64).clamp(5_000, 1_000_000),
             cutoffs: cutoffs(sizes, rtt_bytes, num_priorities),
         }
     }
@@ -155,7 +155,7 @@ impl HomaSettings {
         config.pacer_fifo_permille = self.pacer_fifo_permille;
         config.defer_min_bytes = self.defer_min_bytes;
         config.resend_interval = Duration::from_micros(self.resend_interval_us);
-        config.timeout = config.timeout.max(40 * config.resend_interval);
+        config.timeout = config.timeout.max(8 * config.resend_interval);
         if let Ok(levels) = <[u32; 8]>::try_from(self.cutoffs.as_slice()) {
             config.cutoffs = CutoffSource::Fixed(Cutoffs::new(levels));
         }
@@ -209,7 +209,8 @@ mod tests {
         for name in ["w1", "w2", "w3", "w4", "w5"] {
             let sizes = Workload::load(name).unwrap();
             let settings = HomaSettings::derive(&link, &sizes);
-            assert_eq!(settings.unscheduled_bytes, 12_000);
+            // 840 us until the first GRANT: 10,500 bytes.
+            assert_eq!(settings.unscheduled_bytes, 10_500);
             assert!(settings.window_bytes >= settings.unscheduled_bytes);
             settings.config(1_000_000).validate().unwrap();
         }

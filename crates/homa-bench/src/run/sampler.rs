@@ -49,16 +49,17 @@ impl<'a> Sampler<'a> {
         Sampler { network, round, begin }
     }
 
-    /// Samples until `end`; the last is the share of the machine's processor time that was used.
-    pub(super) fn sample_until(
+    /// Samples from `from` until `end`; the last is the share of the machine's processor time that was used.
+    pub(super) fn sample(
         &self,
+        from: Instant,
         end: Instant,
     ) -> (Vec<QueueSample>, Vec<ThroughputSample>, Option<f64>) {
         let (mut queues, mut throughput) = (Vec::new(), Vec::new());
-        sleep_until(self.begin);
+        sleep_until(from);
         let busy_before = machine_time();
         let mut before: Option<(Instant, Vec<(u32, u64)>)> = None;
-        let mut next = self.begin;
+        let mut next = from;
         while next < end {
             sleep_until(next);
             let at = Instant::now();

@@ -249,7 +249,10 @@ mod tests {
             server.read(&mut buffer, 1_000_000, &mut |message| found.push(message.bytes)).unwrap();
         }
         assert_eq!(found, sizes);
-        assert_eq!(client.bytes_under_way(), sizes.iter().map(|bytes| u64::from(*bytes)).sum());
+        assert_eq!(
+            client.bytes_under_way(),
+            sizes.iter().map(|bytes| u64::from(*bytes)).sum::<u64>()
+        );
     }
 
     #[test]
