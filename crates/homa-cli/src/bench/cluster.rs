@@ -11,7 +11,7 @@ use homa_bench::{
 };
 
 use crate::{
-    args::{ClusterArgs, ClusterCommon, PlanArgs},
+    args::{BenchArgs, ClusterArgs, ClusterCommon, PlanArgs},
     error::CliError,
     interrupt, output,
 };
@@ -41,6 +41,33 @@ pub(crate) fn run(args: &ClusterArgs, json: bool) -> Result<(), CliError> {
 pub(crate) fn run_plan(args: &PlanArgs, json: bool) -> Result<(), CliError> {
     let file = PlanFile::read(&args.file).map_err(|error| CliError::Usage(error.to_string()))?;
     run_all(&file.variants, &args.common, json)
+}
+
+/// Runs the comparison of workloads W3 and W4 in a lab of this machine, in less than two minutes; `false`, with the
+/// reason on the error output, if no lab can be built here.
+pub(crate) fn run_default(args: &BenchArgs, json: bool) -> Result<bool, CliError> {
+    let agent = AgentCommand::this_program(&["bench-host"])
+        .map_err(|error| CliError::io("this program", &error))?;
+    let mut variants = Vec::new();
+    for workload in ["w3", "w4"] {
+        let mut plan = Plan::default();
+        let names = ["homa-udp", "tcp-cubic", "tcp-cubic-x8", "tcp-bbr-x8"];
+        plan.title = "6 hosts, 100 Mbit/s, load 80 %".to_owned();
+        plan.transports = names.iter().filter_map(|name| name.parse().ok()).collect();
+        plan.load.workload = workload.to_owned();
+        plan.load.secs = 5.0;
+        plan.load.rounds = 1;
+        variants.push((workload.to_owned(), plan));
+    }
+    // Only a lab that stands shows that one can be built.
+    if let Some((_, plan)) = variants.first()
+        && let Err(error) = network::open(&plan.network, &agent)
+    {
+        eprintln!("homa: no lab can be built here: {error}");
+        return Ok(false);
+    }
+    let common = ClusterCommon { out: args.out.clone(), ssh: String::new(), remote: String::new() };
+    run_all(&variants, &common, json).map(|()| true)
 }
 
 fn change(plan: &mut Plan, args: &ClusterArgs) -> Result<(), CliError> {

@@ -36,6 +36,10 @@ pub(crate) fn run(args: &BenchArgs, json: bool) -> Result<(), CliError> {
     match &args.command {
         Some(BenchCommand::Cluster(args)) => return cluster::run(args, json),
         Some(BenchCommand::Plan(args)) => return cluster::run_plan(args, json),
+        None if !has_options(std::env::args().skip(1)) => match cluster::run_default(args, json)? {
+            true => return Ok(()),
+            false => eprintln!("homa: comparing over loopback instead"),
+        },
         None => {}
     }
     let cases = plan::cases(args)?;
@@ -55,6 +59,17 @@ pub(crate) fn run(args: &BenchArgs, json: bool) -> Result<(), CliError> {
         0 => Ok(()),
         count => Err(CliError::Incomplete(format!("{count} measurements failed"))),
     }
+}
+
+/// Whether more is asked for than `homa bench` as it is, or where to put its results.
+fn has_options(arguments: impl Iterator<Item = String>) -> bool {
+    let mut value_follows = false;
+    arguments.into_iter().any(|argument| {
+        let is_value = std::mem::replace(&mut value_follows, argument == "--out");
+        !is_value
+            && !matches!(argument.as_str(), "bench" | "--json" | "--out")
+            && !argument.starts_with("--out=")
+    })
 }
 
 /// Draws the slowdown, if it was measured; returns the files.
@@ -81,5 +96,21 @@ fn print(report: &Report, pictures: &[PathBuf], json: bool) -> Result<(), CliErr
     match json {
         true => output::document(report),
         false => output::bytes(table::render(report).as_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_option_but_those_for_the_results_asks_for_the_loopback_benchmark() {
+        let ask = |line: &str| has_options(line.split(' ').map(str::to_owned));
+        for line in ["bench", "bench --json", "--json bench --out x", "bench --out=x"] {
+            assert!(!ask(line), "{line}");
+        }
+        for line in ["bench mixed", "bench --secs 1", "bench --out x --busy"] {
+            assert!(ask(line), "{line}");
+        }
     }
 }
