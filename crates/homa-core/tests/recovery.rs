@@ -102,6 +102,34 @@ fn requests_for_missing_data_never_become_rare() {
 }
 
 #[test]
+fn a_sender_that_does_not_react_is_asked_for_one_packet_until_something_comes() {
+    let mut solo = solo();
+    let from = address(9, 900);
+    for range in [(0, 1000), (2000, 3000)] {
+        let _ = solo.data(from, 1000, 8000, range);
+    }
+    let sent = solo.advance(40);
+    assert_eq!(resends(&sent), [(1000, 1000), (3000, 5000), (1000, 1000), (1000, 1000), (1000, 1000)]);
+    let _ = solo.data(from, 1000, 8000, (1000, 2000));
+    let sent = solo.advance(6);
+    assert!(resends(&sent).contains(&(3000, 5000)), "{sent:?}");
+}
+
+#[test]
+fn everything_is_sent_again_once_then_one_packet_at_a_time() {
+    let mut solo = solo();
+    let server = address(9, 900);
+    let (_, id, sent) = solo.called(server, 5000);
+    let first = sent[0].range().unwrap();
+    for expected in [0..5000, 0..first.1] {
+        let _ = solo.control(server, id, resend(0, RESEND_ALL, 7), 0, 0);
+        let again = ranges(&solo.drain());
+        assert_eq!(again.first().unwrap().0, expected.start);
+        assert_eq!(again.last().unwrap().1, expected.end);
+    }
+}
+
+#[test]
 fn new_data_ends_the_back_off() {
     let mut solo = solo();
     let from = address(9, 900);

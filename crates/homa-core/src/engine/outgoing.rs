@@ -25,6 +25,8 @@ pub(crate) struct Outgoing {
     pub(crate) scheduled_priority: u8,
     /// Payload of a full segment when the message was first sent.
     pub(crate) segment_bytes: u32,
+    /// All that was sent was asked for again once.
+    pub(crate) asked_for_all: bool,
     /// Ranges to send again, at `retransmit_priority`.
     pub(crate) retransmit: RangeSet,
     pub(crate) retransmit_priority: u8,
@@ -44,6 +46,7 @@ impl Outgoing {
         whole_segments: false,
         scheduled_priority: 0,
         segment_bytes: 1,
+        asked_for_all: false,
         retransmit: RangeSet::new(),
         retransmit_priority: 0,
         released: 0,
@@ -123,6 +126,13 @@ impl Outgoing {
             self.retransmit_priority = priority;
         }
         start < end
+    }
+
+    /// Up to where to send again when the receiver asks for everything. When it asks once more it still has
+    /// nothing, so either the path is slow or this end is full: one packet then, and more when that arrives.
+    pub(crate) fn all_again(&mut self) -> u32 {
+        let again = core::mem::replace(&mut self.asked_for_all, true);
+        if again { self.segment_end(0).min(self.sent) } else { self.sent }
     }
 
     /// Takes the next segment to send again.

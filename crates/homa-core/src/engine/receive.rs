@@ -360,7 +360,10 @@ impl Engine {
             Insert::OutOfRange => return Err(DropReason::BadRange),
         };
         rpc.interval_ns = base;
-        rpc.rx.silent = false;
+        let spoke_again = core::mem::replace(&mut rpc.rx.silent, false);
+        if spoke_again {
+            rpc.next_request = self.now;
+        }
         self.granter.touch(rpc);
         if rpc.rx.streaming {
             rpc.pending.progress = true;
@@ -374,6 +377,9 @@ impl Engine {
         let (complete, streaming) = (rpc.rx.is_complete(), rpc.rx.streaming);
         self.longest_payload = self.longest_payload.max(bytes);
         self.stats.bytes_received = self.stats.bytes_received.saturating_add(u64::from(bytes));
+        if spoke_again {
+            self.arm(index, base);
+        }
         if complete {
             self.message_complete(index);
         } else if streaming {

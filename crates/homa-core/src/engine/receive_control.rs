@@ -190,8 +190,11 @@ impl Engine {
             return;
         };
         let tx = &mut rpc.tx;
-        let end =
-            if resend.is_all() { tx.sent } else { resend.offset.saturating_add(resend.length) };
+        let end = if resend.is_all() {
+            tx.all_again()
+        } else {
+            resend.offset.saturating_add(resend.length)
+        };
         if end > tx.granted && end > resend.offset {
             tx.granted = end.min(tx.length);
             self.stats.grants_recovered = self.stats.grants_recovered.saturating_add(1);

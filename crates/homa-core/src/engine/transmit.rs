@@ -95,6 +95,9 @@ impl<'a> Train<'a> {
     }
 }
 
+/// What a packet of an Ethernet MTU carries, in round numbers.
+const ETHERNET_PAYLOAD: u32 = 1400;
+
 impl Engine {
     /// The next train to send, written into `segments` (which may be reused at once). `None`: nothing may
     /// leave now.
@@ -242,7 +245,9 @@ impl Engine {
         }
     }
 
-    /// RESENDs for every gap of a message and for its missing end.
+    /// RESENDs for every gap of a message and for its missing end. A sender that did not react to the last
+    /// question is asked for one packet only, until something comes: what was asked for may still be on its way, and
+    /// everybody asking for everything again and again would fill a slow path with copies.
     fn missing_train(&mut self, train: &mut Train<'_>, key: RpcKey) {
         let Some(rpc) = self.rpcs.resolve(key).and_then(|index| self.rpcs.get(index)) else {
             return;
@@ -250,8 +255,14 @@ impl Engine {
         let rx = &rpc.rx;
         let priority = self.top_priority();
         let extension = self.speaks_own(rpc).then(|| self.extension(&rpc.path, reason::NONE, 0));
+        let (limit, ranges) = if rx.silent {
+            // It ends within a packet, so that its end is not taken for that of the gap.
+            (self.longest_payload.max(ETHERNET_PAYLOAD).saturating_sub(1), 1)
+        } else {
+            (u32::MAX, usize::MAX)
+        };
         let mut ask = |start: u32, length: u32| {
-            let body = Body::Resend(Resend { offset: start, length, priority });
+            let body = Body::Resend(Resend { offset: start, length: length.min(limit), priority });
             let header = self.control_header(&rpc.path, rpc.id, body, extension);
             let bytes = u32::try_from(header.encoded_bytes()).unwrap_or(u32::MAX);
             train.total_bytes.saturating_add(bytes) <= train.limit_bytes
@@ -262,11 +273,11 @@ impl Engine {
             all += u64::from(ask(0, homa_wire::RESEND_ALL));
         } else if rpc.state == State::Incoming {
             // What does not fit into this train is asked for next time; the first gaps matter most.
-            for (start, end) in rx.data.gaps() {
+            for (start, end) in rx.data.gaps().iter().take(ranges) {
                 gaps = gaps.saturating_add(u64::from(ask(*start, end.saturating_sub(*start))));
             }
             let highest = rx.data.highest();
-            if highest < rx.granted_told {
+            if highest < rx.granted_told && rx.data.gaps().len() < ranges {
                 tails += u64::from(ask(highest, rx.granted_told.saturating_sub(highest)));
             }
         }
