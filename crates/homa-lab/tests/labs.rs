@@ -83,15 +83,16 @@ fn a_port_carries_its_rate_and_the_highest_level_goes_first() {
     labs(&LabSpec { hosts: 4, port_mbps: 20, ..LabSpec::default() }, |lab| {
         let measured = fidelity::measure(lab).unwrap();
         println!("{measured:?}");
-        // Where the machine stalls, nothing can be exact; then the measurement says so itself.
+        // One frame takes 0.6 ms, the queue of the lowest level 200 ms: medians show that on a busy machine, too.
+        assert!(measured.top_level.p50_ns < 10 * measured.frame_ns, "{measured:?}");
+        assert!(measured.same_level.p50_ns > 100 * measured.frame_ns, "{measured:?}");
+        // Where the machine stalls, no rate is exact; the measurement says so itself.
         if measured.machine.stalled_share > 0.2 {
             println!("SKIPPED: the machine stalls {} of the time", measured.machine.stalled_share);
             return;
         }
         assert!(measured.rate_lowest > 0.98 && measured.rate_highest < 1.02, "{measured:?}");
-        // One frame takes 0.6 ms, the queue of the lowest level 200 ms.
         assert!(measured.top_level.p50_ns < 2 * measured.frame_ns, "{measured:?}");
-        assert!(measured.same_level.p50_ns > 100 * measured.frame_ns, "{measured:?}");
     });
 }
 
