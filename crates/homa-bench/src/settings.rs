@@ -61,6 +61,8 @@ pub struct HomaSettings {
     pub defer_min_bytes: u32,
     /// [`Config::resend_interval`], in microseconds.
     pub resend_interval_us: u64,
+    /// [`Config::request_ack_interval`], in microseconds.
+    pub request_ack_interval_us: u64,
     /// [`Config::cutoffs`]: thresholds by level, level 0 first; empty: the engine finds them itself.
     pub cutoffs: Vec<u32>,
 }
@@ -72,11 +74,13 @@ impl HomaSettings {
     ///   on two links, and timers that are late at both ends; in whole packets, at least four.
     /// * `max_nic_backlog`: a late timer must not leave the link idle, so as much as the link sends in the time that
     ///   timers may be late, and four packets, so that a wake-up serves several.
-    /// * `grant_step_bytes`: a GRANT for two packets costs the receiver half of what one for each does.
+    /// * `grant_step_bytes`: a GRANT for four packets costs both ends a quarter of what one for each does.
     /// * `window_bytes`: as the unscheduled bytes, and two steps on top, since a GRANT waits until a step is gathered;
     ///   `max_incoming_bytes` as much for each of the messages granted to at a time.
     /// * `resend_interval`: a message that others go ahead of is silent for as long as the longest take, and nothing
     ///   is lost: five of the longest, 5 ms to 1 s.
+    /// * `request_ack_interval`: half of the longest message's time: by then the next request has mostly brought the
+    ///   acknowledgement, and no packets are needed for it.
     /// * `cutoffs`: every level carries about equally many unscheduled bytes (`spec/protocol.md` §5).
     pub fn derive(link: &LinkFacts, sizes: &Workload) -> Self {
         let packet = u64::from(link.mtu_bytes.max(576));
@@ -86,7 +90,7 @@ impl HomaSettings {
         let packet_us = us_of(packet);
         let rtt_us = link.rtt_us + 2.0 * packet_us + 2.0 * link.timer_us;
         let rtt_bytes = packets(bytes_in(rtt_us)).max(4 * packet);
-        let grant_step_bytes = 2 * packet;
+        let grant_step_bytes = 4 * packet;
         let window_bytes = rtt_bytes + 2 * grant_step_bytes;
         let longest_us = us_of(sizes.quantile(1.0));
         let max_overcommit = 4;
@@ -109,6 +113,7 @@ impl HomaSettings {
             pacer_fifo_permille: 50,
             defer_min_bytes: 1_000,
             resend_interval_us: ((5.0 * longest_us) as u64).clamp(5_000, 1_000_000),
+            request_ack_interval_us: ((longest_us / 2.0) as u64).clamp(2_000, 500_000),
             cutoffs: cutoffs(sizes, rtt_bytes, num_priorities),
         }
     }
@@ -155,6 +160,7 @@ impl HomaSettings {
         config.pacer_fifo_permille = self.pacer_fifo_permille;
         config.defer_min_bytes = self.defer_min_bytes;
         config.resend_interval = Duration::from_micros(self.resend_interval_us);
+        config.request_ack_interval = Duration::from_micros(self.request_ack_interval_us);
         config.timeout = config.timeout.max(8 * config.resend_interval);
         if let Ok(levels) = <[u32; 8]>::try_from(self.cutoffs.as_slice()) {
             config.cutoffs = CutoffSource::Fixed(Cutoffs::new(levels));
