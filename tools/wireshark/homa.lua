@@ -194,14 +194,15 @@ bodies[CUTOFFS] = function(tvb, tree)
     return string.format("version %d", tvb(60, 2):uint())
 end
 
-bodies[NEED_ACK] = function(_, tree, from_client)
-    if from_client then
+bodies[NEED_ACK] = function(_, tree, from_client, _, is_own)
+    -- Either side of the Rust implementation may probe the other.
+    if from_client and not is_own then
         tree:add_proto_expert_info(e.parity)
     end
     return ""
 end
 
-bodies[ACK] = function(tvb, tree, from_client)
+bodies[ACK] = function(tvb, tree, from_client, _, is_own)
     local count = tvb(28, 2):uint()
     local item = tree:add(f.num_acks, tvb(28, 2))
     if count > ACKS_MAX then
@@ -210,7 +211,7 @@ bodies[ACK] = function(tvb, tree, from_client)
     for index = 0, math.min(count, ACKS_MAX) - 1 do
         add_ack(tvb, tree, 30 + 10 * index)
     end
-    if not from_client then
+    if not from_client and not is_own then
         tree:add_proto_expert_info(e.parity)
     end
     return string.format("and %d more", count)

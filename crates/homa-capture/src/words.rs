@@ -44,18 +44,24 @@ fn packet(frame: &Frame<'_>, step: DataStep, rpc: Option<&Rpc>) -> String {
         Body::Grant(grant) => self::grant(frame, grant, rpc),
         Body::Resend(resend) => self::resend(frame, resend),
         Body::Cutoffs(cutoffs) => self::cutoffs(cutoffs),
+        Body::Ack(_) if !is_from_client(frame) => "the server has read what was sent".to_owned(),
         Body::Ack(ack) => self::ack(frame, ack, rpc),
         Body::RpcUnknown if is_from_client(frame) => {
-            "the client has no such RPC: forget it".to_owned()
+            "the client has no such RPC (any more): the server may forget it".to_owned()
         }
         Body::RpcUnknown => "the server has no such RPC".to_owned(),
         Body::Busy if is_from_client(frame) => "the client is alive, not sending now".to_owned(),
         Body::Busy => "the server is alive, not answering now".to_owned(),
         Body::Freeze => "stop recording traces (debugging)".to_owned(),
+        Body::NeedAck if is_probe(header) => "has the receiver read what was sent?".to_owned(),
         Body::NeedAck => "may the server forget the RPC?".to_owned(),
     };
     extend(&mut text, header);
     text
+}
+
+fn is_probe(header: &Header) -> bool {
+    header.extension.is_some_and(|extension| extension.reason == reason::PROBE)
 }
 
 /// Adds what this implementation's extension says.

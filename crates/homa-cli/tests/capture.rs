@@ -229,6 +229,17 @@ fn succeeded(output: &Output) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// The first packets on a new link may be lost.
+fn warm_up(link: &Link, call: &[&str]) {
+    for _ in 0..5 {
+        if link.command(0, call).output().unwrap().status.success() {
+            break;
+        }
+    }
+    // What belongs to these calls shall be over when the recording begins.
+    thread::sleep(Duration::from_millis(300));
+}
+
 /// Records calls between two hosts on the client's side, and explains the file.
 fn record(kind: &str, server: &str, options: &[&str], write_to: &Path) -> Option<Value> {
     let link = Link::new(kind)?;
@@ -237,10 +248,11 @@ fn record(kind: &str, server: &str, options: &[&str], write_to: &Path) -> Option
     let mut serve = vec!["serve", server];
     serve.extend(options);
     let server_process = Process::start(link.command(1, &serve), &log("serve"));
-    let capture = ["capture", "--iface", "hc0", "--write", write_to.to_str().unwrap()];
-    let capture = Process::start(link.command(0, &capture), &log("capture"));
     let mut call = vec!["call", server, "--size", "100k", "--count", "3", "--verify"];
     call.extend(options);
+    warm_up(&link, &call);
+    let capture = ["capture", "--iface", "hc0", "--write", write_to.to_str().unwrap()];
+    let capture = Process::start(link.command(0, &capture), &log("capture"));
     succeeded(&link.command(0, &call).output().unwrap());
     // The last acknowledgement is asked for later.
     thread::sleep(Duration::from_millis(300));
@@ -254,12 +266,13 @@ fn check(found: &Value, carriage: &str) {
     assert_eq!(found["totals"]["violations"], serde_json::json!({}), "{}", found["totals"]);
     assert_eq!(found["totals"]["bad"], serde_json::json!({}));
     assert_eq!(found["totals"]["other_frames"], 0);
+    // A question about a call before may be in the recording too.
     let rpcs = found["rpcs"].as_array().unwrap();
+    let rpcs: Vec<_> = rpcs.iter().filter(|rpc| rpc["from_start"] == true).collect();
     assert_eq!(rpcs.len(), 3, "{rpcs:?}");
     for rpc in rpcs {
         assert_eq!(rpc["state"], "complete", "{rpc}");
         assert_eq!(rpc["carriage"], carriage);
-        assert_eq!(rpc["from_start"], true);
         for message in [&rpc["request"], &rpc["response"]] {
             assert_eq!(message["recorded_bytes"], 100_000);
             // Segments of a train are packets of their own, as on the wire.
@@ -277,7 +290,7 @@ fn check_with_tshark(found: &Value, file: &Path) {
         .arg("-r")
         .arg(file)
         .args(["-T", "fields", "-e", "homa.type", "-e", "homa.rpc", "-e", "homa.offset"])
-        .args(["-e", "_ws.expert.message"])
+        .args(["-e", "_ws.expert.severity"])
         .output();
     let Ok(output) = output else {
         assert!(std::env::var_os("CI").is_none(), "tshark is missing");
@@ -287,12 +300,17 @@ fn check_with_tshark(found: &Value, file: &Path) {
     let text = String::from_utf8_lossy(&output.stdout);
     let packets = found["packets"].as_array().unwrap();
     assert_eq!(text.lines().count(), packets.len());
-    for (line, packet) in text.lines().zip(packets) {
+    let lines = text.lines().zip(packets);
+    // The quotation in an ICMP error is dissected too.
+    for (line, packet) in lines.filter(|(_, packet)| packet["kind"] == "packet") {
         let fields: Vec<&str> = line.split('\t').collect();
         assert_eq!(fields[1], packet["rpc"], "{line}");
         let offset = packet["offset"].as_u64().map_or(String::new(), |offset| offset.to_string());
         assert_eq!(fields[2], offset, "{line}");
-        assert!(fields.get(3).is_none_or(|text| text.is_empty()), "{line}");
+        // A note is 0x400000, a warning 0x600000.
+        let severities = fields.get(3).copied().unwrap_or_default().split(',');
+        let notes = severities.filter_map(|text| text.parse::<u64>().ok());
+        assert!(notes.max().unwrap_or(0) < 0x60_0000, "{line}");
     }
 }
 

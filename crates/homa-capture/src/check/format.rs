@@ -8,6 +8,8 @@ use homa_wire::{
 
 use super::{Check, Finding};
 use crate::decode::{Carriage, Checksum, Frame};
+use crate::follow::is_from_client;
+use crate::reason;
 
 /// DATA in the form whose offsets the segmenter wrote: 13 words (spec: wire-format §2).
 const DOFF_DATA_SEGMENTED: u8 = 0xD0;
@@ -27,6 +29,7 @@ pub(super) fn check(frame: &Frame<'_>, findings: &mut Vec<Finding>) {
         report(Check::BadTcpChecksum, format!("{:#06x}", frame.header.common.checksum));
     }
     check_common(&frame.header.common, &frame.header.body, &mut report);
+    check_parity(frame, &mut report);
     if frame.header_whole {
         check_body(frame, &mut report);
     }
@@ -52,13 +55,19 @@ fn check_common(common: &Common, body: &Body, report: &mut impl FnMut(Check, Str
     {
         report(Check::OtherVersion, format!("version {version}, known is {VERSION}"));
     }
-    let from_client = common.sender_id & 1 == 0;
-    match body {
-        Body::NeedAck if from_client => {
-            report(Check::WrongParity, format!("NEED_ACK with even id {}", common.sender_id));
+}
+
+/// Only servers send NEED_ACK and only clients ACK; but either side of this implementation may probe the other
+/// (`ARCHITECTURE.md`, flow control), which answers with ACK.
+fn check_parity(frame: &Frame<'_>, report: &mut impl FnMut(Check, String)) {
+    let id = frame.header.common.sender_id;
+    let is_probe = frame.header.extension.is_some_and(|given| given.reason == reason::PROBE);
+    match &frame.header.body {
+        Body::NeedAck if is_from_client(frame) && !is_probe => {
+            report(Check::WrongParity, format!("NEED_ACK with even id {id}"));
         }
-        Body::Ack(_) if !from_client => {
-            report(Check::WrongParity, format!("ACK with odd id {}", common.sender_id));
+        Body::Ack(_) if !is_from_client(frame) && !frame.is_own_profile() => {
+            report(Check::WrongParity, format!("ACK with odd id {id}"));
         }
         _ => {}
     }

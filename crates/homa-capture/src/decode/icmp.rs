@@ -47,6 +47,11 @@ pub enum IcmpMeaning {
 }
 
 impl IcmpMeaning {
+    /// Whether it ends RPCs.
+    pub const fn is_fatal(self) -> bool {
+        matches!(self, Self::PortUnreachable | Self::ProtocolUnreachable | Self::HostUnreachable)
+    }
+
     /// In words.
     pub const fn name(self) -> &'static str {
         match self {

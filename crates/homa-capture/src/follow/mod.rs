@@ -175,12 +175,19 @@ impl Follow {
         if let Some(rpc) = number.and_then(|number| self.rpc_mut(number)) {
             rpc.icmp_errors += 1;
             rpc.last_ns = now_ns;
+            // The response itself found nobody: its client has gone before.
+            let undelivered = error.quoted.packet_type == Some(PacketType::Data)
+                && error.quoted.sender_id.is_some_and(|id| id & 1 == 1)
+                && error.meaning.is_fatal();
+            if undelivered && rpc.acknowledged_ns.is_none() {
+                rpc.failure.get_or_insert((Failure::Icmp(error.meaning), now_ns));
+            }
         }
         let (peer, local) = (error.quoted.destination, error.quoted.source);
         let port = match error.meaning {
             IcmpMeaning::PortUnreachable => Some(error.quoted.destination_port),
-            IcmpMeaning::HostUnreachable | IcmpMeaning::ProtocolUnreachable => None,
-            IcmpMeaning::PacketTooBig(_) | IcmpMeaning::Other => return number,
+            _ if !error.meaning.is_fatal() => return number,
+            _ => None,
         };
         self.fail_all(now_ns, error.meaning, (local, peer, port));
         number
@@ -201,7 +208,7 @@ impl Follow {
             let concerned = with_server && port.is_none_or(|port| rpc.key.server.port() == port)
                 || with_client && port.is_none_or(|port| rpc.client_port == port);
             // A client that has its answer does not notice.
-            let over = rpc.acknowledged_ns.is_some() || with_server && rpc.response.is_complete();
+            let over = rpc.acknowledged_ns.is_some() || rpc.response.is_complete();
             if concerned && !over {
                 rpc.failure.get_or_insert((Failure::Icmp(meaning), now_ns));
             }
@@ -284,21 +291,25 @@ fn update_rpc(rpc: &mut Rpc, now_ns: u64, frame: &Frame<'_>) -> DataStep {
         }
         Body::Busy => rpc.message_mut(direction).busys += 1,
         Body::NeedAck if !is_from_client(frame) => rpc.need_acks_unanswered += 1,
-        Body::Ack(_) => {
+        Body::Ack(_) if is_from_client(frame) => {
             rpc.acknowledged_ns.get_or_insert(now_ns);
         }
         Body::RpcUnknown => {
             let reason = frame.header.extension.map_or(reason::NONE, |extension| extension.reason);
-            let failure = if is_from_client(frame) {
-                Some(Failure::Cancelled)
-            } else {
+            let failure = if !is_from_client(frame) {
                 reason::is_final(reason).then_some(Failure::Refused(reason))
+            } else if rpc.response.is_complete() {
+                // It has the answer, and has forgotten the RPC since.
+                rpc.acknowledged_ns.get_or_insert(now_ns);
+                None
+            } else {
+                Some(Failure::Cancelled)
             };
             if let Some(failure) = failure {
                 rpc.failure.get_or_insert((failure, now_ns));
             }
         }
-        Body::NeedAck | Body::Cutoffs(_) | Body::Freeze => {}
+        Body::NeedAck | Body::Ack(_) | Body::Cutoffs(_) | Body::Freeze => {}
     }
     DataStep::default()
 }
