@@ -1,0 +1,221 @@
+//! Homa against the best variant of TCP, and how far the differences can be trusted.
+
+use crate::{
+    document::Summary,
+    figures::RoundFigures,
+    format::{number, percent, time_us},
+    run::{Measured, Run},
+};
+
+/// A figure of both, and their ratio.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Comparison {
+    /// What is compared.
+    pub figure: &'static str,
+    /// Homa's value, in words.
+    pub homa: String,
+    /// The best value of a variant of TCP, in words.
+    pub tcp: String,
+    /// Which variant that is.
+    pub best: String,
+    /// So many times Homa is better; below 1: worse.
+    pub ratio: f64,
+    /// The lowest and highest ratio of a single round, if there are several.
+    pub rounds: Option<(f64, f64)>,
+    /// What to think of it.
+    pub verdict: Verdict,
+}
+
+/// How far a difference can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Smaller than what the network tells apart.
+    Unresolved,
+    /// Some rounds say one thing, some the other.
+    RoundsDisagree,
+    /// Homa is better.
+    Homa,
+    /// TCP is better.
+    Tcp,
+}
+
+/// A figure that is compared: lower is better.
+struct Figure {
+    name: &'static str,
+    of: fn(&Summary) -> f64,
+    of_round: Option<fn(&RoundFigures) -> f64>,
+    show: fn(f64) -> String,
+    /// Whether it is a time, so that the network's resolution of times applies.
+    time: bool,
+}
+
+const FIGURES: [Figure; 5] = [
+    Figure {
+        name: "short messages, P99",
+        of: |summary| summary.short.p99_us,
+        of_round: Some(|round| round.short_p99_us),
+        show: time_us,
+        time: true,
+    },
+    Figure {
+        name: "short messages, P50",
+        of: |summary| summary.short.p50_us,
+        of_round: Some(|round| round.short_p50_us),
+        show: time_us,
+        time: true,
+    },
+    Figure {
+        name: "short messages, P99.9",
+        of: |summary| summary.short.p999_us,
+        of_round: None,
+        show: time_us,
+        time: true,
+    },
+    Figure {
+        name: "average slowdown",
+        of: |summary| summary.slowdown().average,
+        of_round: Some(|round| round.average),
+        show: number,
+        time: false,
+    },
+    Figure {
+        name: "P99 average",
+        of: |summary| summary.slowdown().p99_average,
+        of_round: None,
+        show: number,
+        time: false,
+    },
+];
+
+/// Compares each Homa transport with TCP; by name of the Homa transport. Empty if one of them has no result.
+pub(crate) fn comparisons(run: &Run) -> Vec<(&str, Vec<Comparison>)> {
+    let measured = || run.transports.iter().filter(|transport| transport.document.summary.rpcs > 0);
+    let tcp: Vec<&Measured> =
+        measured().filter(|transport| !transport.document.is_homa()).collect();
+    if tcp.is_empty() {
+        return Vec::new();
+    }
+    measured()
+        .filter(|transport| transport.document.is_homa())
+        .map(|homa| {
+            let mut all: Vec<Comparison> =
+                FIGURES.iter().filter_map(|figure| compare(run, homa, &tcp, figure)).collect();
+            all.extend(carried(run, homa, &tcp));
+            (homa.document.name.as_str(), all)
+        })
+        .collect()
+}
+
+fn compare(run: &Run, homa: &Measured, tcp: &[&Measured], figure: &Figure) -> Option<Comparison> {
+    let value = |transport: &Measured| (figure.of)(&transport.document.summary);
+    let best = *tcp.iter().min_by(|a, b| value(a).total_cmp(&value(b)))?;
+    let (ours, theirs) = (value(homa), value(best));
+    let rounds = figure.of_round.and_then(|of| range_of_rounds(homa, tcp, of));
+    let resolution_us = run.document.latency_resolution_us().filter(|_| figure.time);
+    let verdict = match rounds {
+        _ if resolution_us.is_some_and(|us| (ours - theirs).abs() < us) => Verdict::Unresolved,
+        Some((low, high)) if low < 1.0 && high > 1.0 => Verdict::RoundsDisagree,
+        _ if theirs >= ours => Verdict::Homa,
+        _ => Verdict::Tcp,
+    };
+    Some(Comparison {
+        figure: figure.name,
+        homa: (figure.show)(ours),
+        tcp: (figure.show)(theirs),
+        best: best.document.name.clone(),
+        ratio: theirs / ours,
+        rounds,
+        verdict,
+    })
+}
+
+/// The ratio to the best of TCP in each round: the lowest and the highest.
+fn range_of_rounds(
+    homa: &Measured,
+    tcp: &[&Measured],
+    of: fn(&RoundFigures) -> f64,
+) -> Option<(f64, f64)> {
+    let rounds = &homa.figures.rounds;
+    let ratios = rounds.iter().enumerate().filter_map(|(index, ours)| {
+        let theirs = tcp.iter().filter_map(|tcp| tcp.figures.rounds.get(index)).map(of);
+        theirs.reduce(f64::min).map(|best| best / of(ours))
+    });
+    let ratios: Vec<f64> = ratios.filter(|ratio| ratio.is_finite()).collect();
+    let low = ratios.iter().copied().reduce(f64::min)?;
+    let high = ratios.iter().copied().reduce(f64::max)?;
+    (ratios.len() > 1).then_some((low, high))
+}
+
+/// What was carried of the offered load: here more is better.
+fn carried(run: &Run, homa: &Measured, tcp: &[&Measured]) -> Option<Comparison> {
+    let value = |transport: &Measured| transport.document.summary.carried();
+    let best = *tcp.iter().max_by(|a, b| value(a).total_cmp(&value(b)))?;
+    let (ours, theirs) = (value(homa), value(best));
+    // Payload of RPCs under way at the ends of the window makes a per cent or so.
+    let resolution = run.document.rate_resolution().unwrap_or(0.0).max(0.01);
+    let verdict = match (ours - theirs).abs() < resolution {
+        true => Verdict::Unresolved,
+        false if ours > theirs => Verdict::Homa,
+        false => Verdict::Tcp,
+    };
+    Some(Comparison {
+        figure: "carried of the offered load",
+        homa: percent(ours),
+        tcp: percent(theirs),
+        best: best.document.name.clone(),
+        ratio: ours / theirs,
+        rounds: None,
+        verdict,
+    })
+}
+
+/// Why figures of a run may say more of the machine than of the transports.
+pub(crate) fn doubts(run: &Run) -> Vec<String> {
+    let mut found = Vec::new();
+    if run.document.interrupted {
+        found.push("The run was interrupted: it shows what was measured until then.".to_owned());
+    }
+    for transport in &run.transports {
+        let (name, summary) = (&transport.document.name, &transport.document.summary);
+        if summary.rpcs == 0 {
+            found.push(format!("{name} has no result."));
+            continue;
+        }
+        if summary.machine_busy > 0.9 {
+            let busy = percent(summary.machine_busy);
+            found.push(format!(
+                "With {name} the machine's processors were {busy} busy: its times are those of the \
+                 processors as much as those of the links. Offer less or use a slower link."
+            ));
+        }
+        if summary.carried() < 0.95 {
+            let carried = percent(summary.carried());
+            found.push(format!(
+                "{name} carried {carried} of what was offered: it was overloaded, and its times grow with the \
+                 length of the run."
+            ));
+        }
+        if summary.unfinished + summary.failed > 0 {
+            let count = summary.unfinished + summary.failed;
+            found.push(format!(
+                "{count} RPCs of {name} did not end well; they count with the time until the run gave up."
+            ));
+        }
+        if summary.lag_p99_us > 0.1 * summary.short.p50_us {
+            let lag = time_us(summary.lag_p99_us);
+            found.push(format!(
+                "With {name} one RPC in a hundred began {lag} late or more, which counts as its time: the machine \
+                 was busy."
+            ));
+        }
+        found.extend(summary.failures.iter().map(|failure| format!("{name}: {failure}.")));
+    }
+    if run.document.latency_resolution_us().is_none() {
+        found.push(
+            "This run did not measure its own network, so that the report cannot tell which differences are too \
+             small to mean anything. Rounds that disagree are marked."
+                .to_owned(),
+        );
+    }
+    found
+}

@@ -1,0 +1,213 @@
+//! `run.json`, as far as a report needs it. What is missing is taken as unknown: runs of other versions stay readable.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// Newest layout that is known.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// A run without its RPCs and samples.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Document {
+    pub plan: Value,
+    #[serde(default)]
+    pub variant: String,
+    #[serde(default)]
+    pub command: Vec<String>,
+    #[serde(default)]
+    pub machine: Value,
+    #[serde(default)]
+    pub network: Value,
+    #[serde(default)]
+    pub derived: Value,
+    /// What the network measured about itself.
+    #[serde(default)]
+    pub fidelity: Value,
+    #[serde(default)]
+    pub interrupted: bool,
+    pub transports: Vec<TransportDocument>,
+}
+
+/// One transport's results.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct TransportDocument {
+    pub name: String,
+    #[serde(default)]
+    pub summary: Summary,
+    #[serde(default)]
+    pub unloaded: Vec<Unloaded>,
+}
+
+/// Unloaded times of a size.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) struct Unloaded {
+    pub size_bytes: u64,
+    pub p50_ns: u64,
+}
+
+/// What a transport did; fields as in `docs/bench-files.md`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Summary {
+    pub rpcs: u64,
+    pub unfinished: u64,
+    pub failed: u64,
+    pub to_failed_host: u64,
+    #[serde(deserialize_with = "number")]
+    pub offered_mbps: f64,
+    #[serde(deserialize_with = "number")]
+    pub goodput_mbps: f64,
+    pub short: Times,
+    pub short_bytes_max: u64,
+    pub slowdown_own: Slowdown,
+    pub slowdown_homa: Option<Slowdown>,
+    pub deciles: Vec<Decile>,
+    #[serde(deserialize_with = "number")]
+    pub lag_p99_us: f64,
+    #[serde(deserialize_with = "number")]
+    pub cpu_us_per_rpc: f64,
+    #[serde(deserialize_with = "number")]
+    pub machine_busy: f64,
+    pub retransmitted_bytes: u64,
+    pub retransmitted_packets: u64,
+    pub dropped_by_system: u64,
+    pub queue_max_bytes: u64,
+    #[serde(deserialize_with = "number")]
+    pub queue_mean_bytes: f64,
+    pub failures: Vec<String>,
+}
+
+/// Percentiles in microseconds.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Times {
+    #[serde(deserialize_with = "number")]
+    pub p50_us: f64,
+    #[serde(deserialize_with = "number")]
+    pub p99_us: f64,
+    #[serde(deserialize_with = "number")]
+    pub p999_us: f64,
+}
+
+/// Percentiles of slowdowns.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Slowdown {
+    #[serde(deserialize_with = "number")]
+    pub average: f64,
+    #[serde(deserialize_with = "number")]
+    pub p50: f64,
+    #[serde(deserialize_with = "number")]
+    pub p99: f64,
+    #[serde(deserialize_with = "number")]
+    pub p99_average: f64,
+}
+
+/// A tenth of the messages.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Decile {
+    pub size_bytes: u64,
+    pub slowdown_own: Slowdown,
+    pub slowdown_homa: Option<Slowdown>,
+}
+
+/// Numbers that could not be computed are written as `null`.
+fn number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::NAN))
+}
+
+impl TransportDocument {
+    /// Whether it is Homa, over whatever carriage.
+    pub(crate) fn is_homa(&self) -> bool {
+        is_homa(&self.name)
+    }
+}
+
+/// Whether a transport of this name is Homa.
+pub(crate) fn is_homa(name: &str) -> bool {
+    name.starts_with("homa")
+}
+
+impl Summary {
+    /// Slowdown against Homa's unloaded time, or against its own where the run has no Homa.
+    pub(crate) fn slowdown(&self) -> Slowdown {
+        self.slowdown_homa.unwrap_or(self.slowdown_own)
+    }
+
+    /// Share of the offered payload that was carried.
+    pub(crate) fn carried(&self) -> f64 {
+        self.goodput_mbps / self.offered_mbps
+    }
+}
+
+impl Decile {
+    /// As [`Summary::slowdown`].
+    pub(crate) fn slowdown(&self) -> Slowdown {
+        self.slowdown_homa.unwrap_or(self.slowdown_own)
+    }
+}
+
+impl Document {
+    /// Title of the plan and variant.
+    pub(crate) fn heading(&self) -> String {
+        let title = self.text("/title").unwrap_or("Homa and TCP");
+        match self.variant.is_empty() {
+            true => title.to_owned(),
+            false => format!("{title}: {}", self.variant),
+        }
+    }
+
+    /// What was offered to what, in one line.
+    pub(crate) fn conditions(&self) -> String {
+        let mut parts = Vec::new();
+        parts.extend(self.text("/load/workload").map(|name| format!("workload {name}")));
+        parts.extend(
+            self.number("/load/load").map(|load| format!("load {}", crate::format::percent(load))),
+        );
+        parts.extend(self.number("/network/hosts").map(|hosts| format!("{hosts} hosts")));
+        let rate = self.derived.pointer("/link/rate_mbps").and_then(Value::as_f64);
+        parts.extend(rate.map(|rate| format!("links of {rate} Mbit/s")));
+        parts.join(", ")
+    }
+
+    /// A text of the plan.
+    pub(crate) fn text(&self, pointer: &str) -> Option<&str> {
+        self.plan.pointer(pointer)?.as_str().filter(|text| !text.is_empty())
+    }
+
+    /// A number of the plan.
+    pub(crate) fn number(&self, pointer: &str) -> Option<f64> {
+        self.plan.pointer(pointer)?.as_f64()
+    }
+
+    /// Published figures, in words.
+    pub(crate) fn published(&self) -> Vec<&str> {
+        let list = self.plan.pointer("/published").and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
+    /// What the network measured about itself, wherever the run keeps it.
+    pub(crate) fn fidelity(&self) -> Option<&Value> {
+        [Some(&self.fidelity), self.network.get("fidelity")]
+            .into_iter()
+            .flatten()
+            .find(|value| value.is_object())
+    }
+
+    /// Differences of latency below this, in microseconds, are not the network's; `None` if nobody measured it.
+    pub(crate) fn latency_resolution_us(&self) -> Option<f64> {
+        Some(self.fidelity()?.get("latency_resolution_ns")?.as_f64()? / 1e3)
+    }
+
+    /// Differences of throughput below this share are not the network's.
+    pub(crate) fn rate_resolution(&self) -> Option<f64> {
+        self.fidelity()?.get("rate_resolution")?.as_f64()
+    }
+
+    /// Begin and length of the load that counts, in seconds.
+    pub(crate) fn window_s(&self) -> (f64, f64) {
+        let at = |pointer| self.number(pointer).unwrap_or(0.0);
+        (at("/load/warm_up"), at("/load/secs"))
+    }
+}

@@ -1,0 +1,62 @@
+//! Why there is no report.
+
+use std::path::PathBuf;
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// A file or directory cannot be read: check its name and rights.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A directory holds no run: name one that `homa bench cluster` or `homa bench plan` wrote.
+    #[error(
+        "{} has no run.json, nor has a directory in it: it is no result of `homa bench cluster`, or that ended \
+         before it could write one",
+        path.display()
+    )]
+    NoRun {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A `run.json` is damaged or something else: repeat the run.
+    #[error("{} does not describe a run: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// A `run.json` was written by a newer version: use that version for the report too.
+    #[error("{} has layout {found}, and this version knows up to {known}: use a newer `homa`", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its layout.
+        found: u32,
+        /// The newest known layout.
+        known: u32,
+    },
+    /// More runs than a page can show: make several reports.
+    #[error("{count} runs are too many for a report, which holds up to {max}: make several")]
+    TooMany {
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        max: usize,
+    },
+    /// No transport of the run has a result: there is nothing to draw.
+    #[error("no transport of the run has a result, so that there is nothing to draw")]
+    NothingMeasured,
+    /// The picture cannot be drawn.
+    #[error("the picture cannot be drawn: {reason}")]
+    Picture {
+        /// Why.
+        reason: String,
+    },
+}

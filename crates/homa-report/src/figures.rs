@@ -1,0 +1,234 @@
+//! From RPCs to curves. The metrics are those of the published evaluations, as `homa bench cluster` defines them.
+
+use std::collections::BTreeMap;
+
+use crate::document::Unloaded;
+
+/// Points of a slowdown curve at most, and RPCs that a point needs: a P99 of fewer says little.
+const POINTS_MAX: usize = 50;
+const RPCS_PER_POINT: usize = 200;
+
+/// Points that are cut in any case, as the published tables do.
+const POINTS_MIN: usize = 10;
+
+/// Points of a distribution's tail.
+const TAIL_POINTS: usize = 160;
+
+/// An RPC that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rpc {
+    /// Bytes of the request.
+    pub size_bytes: u64,
+    /// From the intended begin to the end, in nanoseconds.
+    pub latency_ns: u64,
+    /// Round, from 0.
+    pub round: u32,
+}
+
+/// Slowdown of a range of sizes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Bucket {
+    /// Middle of the range: share of all messages that are shorter.
+    pub share: f64,
+    /// Shortest and longest message, in bytes.
+    pub sizes_bytes: (u64, u64),
+    /// Median of the slowdown.
+    pub p50: f64,
+    /// Its 99th percentile.
+    pub p99: f64,
+}
+
+/// Times of the short messages of one round, and the mean slowdown of all of its messages.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct RoundFigures {
+    /// Median of short messages, in microseconds.
+    pub short_p50_us: f64,
+    /// Their 99th percentile.
+    pub short_p99_us: f64,
+    /// Mean slowdown of all messages.
+    pub average: f64,
+}
+
+/// Curves of one transport.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Figures {
+    /// Slowdown by size, short messages first.
+    pub slowdown: Vec<Bucket>,
+    /// Short messages: time in microseconds, and share of them that took at least that long.
+    pub tail: Vec<(f64, f64)>,
+    /// The same figures round by round: how well they repeat.
+    pub rounds: Vec<RoundFigures>,
+    /// Sizes at 0, 10, ... 100 % of the messages.
+    pub deciles_bytes: Vec<u64>,
+}
+
+/// Computes the curves. `reference` holds the unloaded times that slowdowns are relative to.
+pub(crate) fn figures(mut rpcs: Vec<Rpc>, reference: &[Unloaded]) -> Figures {
+    rpcs.sort_by_key(|rpc| rpc.size_bytes);
+    let Some(last) = rpcs.len().checked_sub(1) else { return Figures::default() };
+    let boundary = rpcs[rpcs.len() / 10].size_bytes;
+    let short = rpcs.partition_point(|rpc| rpc.size_bytes <= boundary);
+    let at = |part: usize| rpcs[(rpcs.len() * part / 10).min(last)].size_bytes;
+    Figures {
+        slowdown: slowdown(&rpcs, reference),
+        tail: tail(&rpcs[..short]),
+        rounds: rounds(&rpcs, boundary, reference),
+        deciles_bytes: (0..=10).map(at).collect(),
+    }
+}
+
+/// Value that so many of the sorted values do not exceed.
+fn quantile<T: Copy>(sorted: &[T], share: f64) -> Option<T> {
+    let place = (sorted.len() as f64 * share).ceil() as usize;
+    sorted.get(place.saturating_sub(1)).copied()
+}
+
+fn slowdown_of(rpc: &Rpc, reference: &[Unloaded]) -> f64 {
+    rpc.latency_ns as f64 / unloaded_ns(reference, rpc.size_bytes)
+}
+
+/// Unloaded time for a size, between measured ones in proportion; in nanoseconds.
+fn unloaded_ns(times: &[Unloaded], size_bytes: u64) -> f64 {
+    let index = times.partition_point(|time| time.size_bytes < size_bytes);
+    let found = match (index.checked_sub(1).and_then(|below| times.get(below)), times.get(index)) {
+        (Some(low), Some(high)) if high.size_bytes > low.size_bytes => {
+            let share = size_bytes.saturating_sub(low.size_bytes) as f64
+                / (high.size_bytes - low.size_bytes) as f64;
+            low.p50_ns as f64 + (high.p50_ns as f64 - low.p50_ns as f64) * share
+        }
+        (_, Some(only)) | (Some(only), None) => only.p50_ns as f64,
+        (None, None) => f64::NAN,
+    };
+    found.max(1.0)
+}
+
+/// Cuts RPCs, sorted by size, into ranges of about equally many messages; messages of one size stay together.
+fn slowdown(rpcs: &[Rpc], reference: &[Unloaded]) -> Vec<Bucket> {
+    let points = (rpcs.len() / RPCS_PER_POINT).clamp(POINTS_MIN, POINTS_MAX);
+    let mut buckets = Vec::new();
+    let mut start = 0;
+    while let Some(first) = rpcs.get(start) {
+        // The end that the share of the whole asks for, so that long runs of one size do not shift all others.
+        let wanted = (start * points / rpcs.len() + 1) * rpcs.len() / points;
+        let wanted = wanted.clamp(start + 1, rpcs.len());
+        let longest = rpcs[wanted - 1].size_bytes;
+        let end = wanted + rpcs[wanted..].partition_point(|rpc| rpc.size_bytes <= longest);
+        let mut values: Vec<f64> =
+            rpcs[start..end].iter().map(|rpc| slowdown_of(rpc, reference)).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        buckets.push(Bucket {
+            share: (start + end) as f64 / 2.0 / rpcs.len() as f64,
+            sizes_bytes: (first.size_bytes, longest),
+            p50: quantile(&values, 0.5).unwrap_or(f64::NAN),
+            p99: quantile(&values, 0.99).unwrap_or(f64::NAN),
+        });
+        start = end;
+    }
+    buckets
+}
+
+/// The distribution's tail, points evenly spaced on a logarithmic axis.
+fn tail(short: &[Rpc]) -> Vec<(f64, f64)> {
+    let mut times: Vec<u64> = short.iter().map(|rpc| rpc.latency_ns).collect();
+    times.sort_unstable_by(|a, b| b.cmp(a));
+    let count = times.len();
+    let mut points: Vec<(f64, f64)> = Vec::new();
+    let mut taken = usize::MAX;
+    for step in 0..=TAIL_POINTS {
+        // From all of them down to the slowest one.
+        let slower = (count as f64).powf(1.0 - step as f64 / TAIL_POINTS as f64).round() as usize;
+        if slower == 0 || slower > count || slower == taken {
+            continue;
+        }
+        taken = slower;
+        points.push((times[slower - 1] as f64 / 1e3, slower as f64 / count as f64));
+    }
+    points
+}
+
+fn rounds(rpcs: &[Rpc], boundary_bytes: u64, reference: &[Unloaded]) -> Vec<RoundFigures> {
+    #[derive(Default)]
+    struct Round {
+        short_ns: Vec<u64>,
+        slowdowns: f64,
+        count: u64,
+    }
+    let mut found: BTreeMap<u32, Round> = BTreeMap::new();
+    for rpc in rpcs {
+        let round = found.entry(rpc.round).or_default();
+        round.slowdowns += slowdown_of(rpc, reference);
+        round.count += 1;
+        if rpc.size_bytes <= boundary_bytes {
+            round.short_ns.push(rpc.latency_ns);
+        }
+    }
+    let figures = |mut round: Round| {
+        round.short_ns.sort_unstable();
+        let us = |share| quantile(&round.short_ns, share).map_or(f64::NAN, |ns| ns as f64 / 1e3);
+        RoundFigures {
+            short_p50_us: us(0.5),
+            short_p99_us: us(0.99),
+            average: round.slowdowns / round.count as f64,
+        }
+    };
+    found.into_values().map(figures).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rpc(size_bytes: u64, us: u64, round: u32) -> Rpc {
+        Rpc { size_bytes, latency_ns: us * 1_000, round }
+    }
+
+    const REFERENCE: [Unloaded; 2] = [
+        Unloaded { size_bytes: 100, p50_ns: 10_000 },
+        Unloaded { size_bytes: 1_100, p50_ns: 20_000 },
+    ];
+
+    #[test]
+    fn slowdowns_are_relative_to_unloaded_times_between_measured_sizes() {
+        let rpcs = (0..1_000).map(|_| rpc(600, 30, 0)).collect();
+        let found = figures(rpcs, &REFERENCE);
+        assert_eq!(found.slowdown.len(), 1, "messages of one size stay together");
+        assert_eq!((found.slowdown[0].p50, found.slowdown[0].share), (2.0, 0.5));
+        assert_eq!(
+            found.rounds,
+            [RoundFigures { short_p50_us: 30.0, short_p99_us: 30.0, average: 2.0 }]
+        );
+    }
+
+    #[test]
+    fn ranges_hold_equally_many_messages_and_cover_all() {
+        let rpcs = (0..4_000).map(|size| rpc(size, 1, 0)).collect();
+        let found = figures(rpcs, &REFERENCE);
+        assert_eq!(found.slowdown.len(), 20);
+        assert_eq!(found.slowdown[0].sizes_bytes, (0, 199));
+        assert_eq!(found.slowdown[19].sizes_bytes, (3_800, 3_999));
+        assert_eq!(found.deciles_bytes[5], 2_000);
+    }
+
+    #[test]
+    fn the_tail_ends_at_the_slowest_message() {
+        let rpcs = (1..=1_000).map(|us| rpc(1, us, 0)).collect();
+        let found = figures(rpcs, &REFERENCE);
+        assert_eq!(found.tail.first(), Some(&(1.0, 1.0)));
+        assert_eq!(found.tail.last(), Some(&(1_000.0, 0.001)));
+        assert!(found.tail.is_sorted_by(|a, b| a.0 <= b.0 && a.1 >= b.1), "{:?}", found.tail);
+    }
+
+    #[test]
+    fn rounds_are_told_apart() {
+        let rpcs =
+            (0..200).map(|index| rpc(1, 10 + 10 * u64::from(index % 2), index % 2)).collect();
+        let found = figures(rpcs, &REFERENCE);
+        assert_eq!(found.rounds.len(), 2);
+        assert_eq!((found.rounds[0].short_p99_us, found.rounds[1].short_p99_us), (10.0, 20.0));
+    }
+
+    #[test]
+    fn nothing_measured_gives_no_curves() {
+        assert_eq!(figures(Vec::new(), &REFERENCE), Figures::default());
+    }
+}

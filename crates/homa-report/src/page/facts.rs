@@ -1,0 +1,149 @@
+//! What a reader needs to judge and repeat a run: plan, settings, network, machine, command, raw data.
+
+use std::path::{Component, Path, PathBuf};
+
+use maud::{Markup, html};
+use serde_json::Value;
+
+use crate::{
+    format::{command, percent, time_us},
+    run::{DOCUMENT, QUEUES, RPCS, Run, THROUGHPUT},
+};
+
+/// Values of a table at most: a page is no dump of a damaged file.
+const VALUES_MAX: usize = 300;
+
+/// All facts of a run; `out` is where the page will be.
+pub(super) fn all(run: &Run, out: &Path) -> Markup {
+    let document = &run.document;
+    html! {
+        h2 { "Repeat it" }
+        pre { code { (command(&document.command)) } }
+        h2 { "Facts" }
+        div.facts {
+            (fidelity(run))
+            (table("Derived from the network", &document.derived, true))
+            (table("Machine", &document.machine, true))
+            (table("Network", &document.network, false))
+            (table("Plan", &document.plan, false))
+        }
+        h2 { "Raw data" }
+        ul {
+            @for (name, what) in [
+                (DOCUMENT, "the run, its settings and summaries"),
+                (RPCS, "every RPC"),
+                (QUEUES, "queues of the switch over time"),
+                (THROUGHPUT, "throughput of its ports over time"),
+            ] {
+                @let path = run.directory.join(name);
+                @if path.exists() { li { a href=(link(&path, out)) { (name) } ": " (what) } }
+                @else { li { (name) ": missing" } }
+            }
+        }
+    }
+}
+
+fn fidelity(run: &Run) -> Markup {
+    let document = &run.document;
+    html! {
+        @if let Some(measured) = document.fidelity() {
+            details open {
+                summary { "What the network tells apart" }
+                p {
+                    @if let Some(us) = document.latency_resolution_us() {
+                        "Differences of time below " strong { (time_us(us)) } " are not the transports'. "
+                    }
+                    @if let Some(share) = document.rate_resolution() {
+                        "Differences of throughput below " strong { (percent(share)) } " neither."
+                    }
+                }
+                (rows(measured))
+            }
+        }
+    }
+}
+
+fn table(title: &str, value: &Value, open: bool) -> Markup {
+    html! {
+        @if value.as_object().is_some_and(|object| !object.is_empty()) {
+            details open[open] { summary { (title) } (rows(value)) }
+        }
+    }
+}
+
+fn rows(value: &Value) -> Markup {
+    let mut found = Vec::new();
+    flatten(value, String::new(), &mut found);
+    html! {
+        table.facts { tbody { @for (key, value) in found.iter().take(VALUES_MAX) { tr { th scope="row" { (key) } td { (value) } } } } }
+    }
+}
+
+fn flatten(value: &Value, name: String, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                flatten(value, name, found);
+            }
+        }
+        Value::Array(list) => {
+            let parts: Vec<String> = list.iter().map(scalar).collect();
+            found.push((name, parts.join(", ")));
+        }
+        other => found.push((name, scalar(other))),
+    }
+}
+
+fn scalar(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "–".to_owned(),
+        // Fifteen digits of a measured time say no more than four behind the point.
+        Value::Number(number) if number.is_f64() => {
+            crate::format::trimmed(number.as_f64().unwrap_or(f64::NAN), 4)
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A file as the page's browser finds it: relative to the page where possible.
+fn link(path: &Path, out: &Path) -> String {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (path, out) = (absolute(path), absolute(out));
+    let base: Vec<Component<'_>> =
+        out.parent().map(|base| base.components().collect()).unwrap_or_default();
+    let parts: Vec<Component<'_>> = path.components().collect();
+    let common = base.iter().zip(&parts).take_while(|(a, b)| a == b).count();
+    let mut found = PathBuf::new();
+    base[common..].iter().for_each(|_| found.push(".."));
+    parts[common..].iter().for_each(|part| found.push(part));
+    escape(&found.to_string_lossy())
+}
+
+/// Percent-encodes what has a meaning in a URL. What comes out never begins with a scheme.
+fn escape(path: &str) -> String {
+    let mut text = String::new();
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
+                text.push(char::from(byte));
+            }
+            byte => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_data_is_linked_relative_to_the_page() {
+        let found = |path: &str, out: &str| link(Path::new(path), Path::new(out));
+        assert_eq!(found("/a/run/rpcs.csv", "/a/run/report.html"), "rpcs.csv");
+        assert_eq!(found("/a/run/rpcs.csv", "/a/other/report.html"), "../run/rpcs.csv");
+        assert_eq!(found("/a/javascript:x/b #1.csv", "/a/r.html"), "javascript%3Ax/b%20%231.csv");
+    }
+}
