@@ -50,7 +50,9 @@ pub(super) fn run(
     eprintln!("homa: capturing on {interface}, Ctrl-C ends");
     let outcome = session.record(&socket, args.secs.map(|secs| Instant::now() + secs));
     if let Ok((_, dropped @ 1..)) = socket.statistics() {
-        eprintln!("homa: {dropped} frames were lost because they came too fast: findings may be wrong");
+        eprintln!(
+            "homa: {dropped} frames were lost because they came too fast: findings may be wrong"
+        );
     }
     session.finish().and(outcome)
 }
@@ -126,9 +128,10 @@ impl Session {
     }
 
     fn finish(mut self) -> Result<(), CliError> {
-        let written = self.writer.take().map_or(Ok(()), |writer| {
-            writer.finish().map_err(|error| cannot_write(&error))
-        });
+        let written = self
+            .writer
+            .take()
+            .map_or(Ok(()), |writer| writer.finish().map_err(|error| cannot_write(&error)));
         self.output.finish(&self.analysis).and(written)
     }
 }
@@ -150,8 +153,7 @@ fn open_writer(
     let Some(path) = &args.write else {
         return Ok(None);
     };
-    let failed =
-        |reason: String| CliError::File { action: "write", path: path.to_owned(), reason };
+    let failed = |reason: String| CliError::File { action: "write", path: path.to_owned(), reason };
     let file = File::create(path).map_err(|error| failed(error.to_string()))?;
     let writer = CaptureWriter::new(BufWriter::new(file), link, interface);
     writer.map(Some).map_err(|error| failed(error.to_string()))
