@@ -109,7 +109,10 @@ fn a_sender_that_does_not_react_is_asked_for_one_packet_until_something_comes() 
         let _ = solo.data(from, 1000, 8000, range);
     }
     let sent = solo.advance(40);
-    assert_eq!(resends(&sent), [(1000, 1000), (3000, 5000), (1000, 1000), (1000, 1000), (1000, 1000)]);
+    assert_eq!(
+        resends(&sent),
+        [(1000, 1000), (3000, 5000), (1000, 1000), (1000, 1000), (1000, 1000)]
+    );
     let _ = solo.data(from, 1000, 8000, (1000, 2000));
     let sent = solo.advance(6);
     assert!(resends(&sent).contains(&(3000, 5000)), "{sent:?}");
