@@ -154,11 +154,13 @@ fn builder(spec: &HostSpec) -> io::Result<EndpointBuilder> {
     let Transport::Homa(carriage) = &spec.transport else {
         return Err(io::ErrorKind::Unsupported.into());
     };
-    if *carriage == Carriage::Ip {
-        return Err(io::Error::other("Homa over raw IP is not built yet; use homa-udp"));
-    }
+    let carriage = match carriage {
+        Carriage::Udp => homa::Carriage::Udp,
+        Carriage::Ip => homa::Carriage::Ip,
+    };
     // The hosts of a lab share few cores: one that looks for packets keeps another from running.
     Ok(EndpointBuilder::new()
+        .carriage(carriage)
         .config(spec.homa.config(spec.message_bytes_max))
         .spin(Duration::ZERO)
         .linger(Duration::ZERO))
