@@ -314,7 +314,7 @@ fn add_agents(summary: &mut Summary, found: &Found) {
 
 fn add_queues(summary: &mut Summary, found: &Found) {
     let mut ports: std::collections::BTreeMap<(u32, u64, u32), u64> = Default::default();
-    let mut levels = vec![(0_u64, 0_u64); 8];
+    let mut levels = [(0_u64, 0_u64); 8];
     for sample in &found.queues {
         *ports.entry((sample.round, sample.time_ns, sample.port)).or_default() += sample.bytes;
         if let Some(level) = levels.get_mut(usize::from(sample.level)) {

@@ -33,14 +33,16 @@ impl LabNetwork {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
             }
         };
-        let mut spec = LabSpec::default();
-        spec.name = format!("bench-{}", std::process::id());
-        spec.hosts = plan.hosts;
-        spec.port_mbps = plan.rate;
-        spec.backend = backend;
-        spec.mtu = plan.mtu;
-        spec.buffer_bytes = plan.buffer;
-        spec.uplink_buffer_bytes = plan.uplink_buffer;
+        let spec = LabSpec {
+            name: format!("bench-{}", std::process::id()),
+            hosts: plan.hosts,
+            port_mbps: plan.rate,
+            backend,
+            mtu: plan.mtu,
+            buffer_bytes: plan.buffer,
+            uplink_buffer_bytes: plan.uplink_buffer,
+            ..LabSpec::default()
+        };
         let lab = Lab::up(&spec).map_err(io::Error::other)?;
         Ok(LabNetwork { lab, agent: agent.clone() })
     }
