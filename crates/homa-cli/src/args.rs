@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Ping(PingArgs),
     /// Compare Homa with TCP
     Bench(BenchArgs),
+    /// Draw results of `homa bench cluster` as one HTML page
+    Report(crate::report::args::ReportArgs),
     /// Record and explain Homa packets
     Capture(crate::capture::args::CaptureArgs),
     /// A data center on one machine: hosts, a switch with priorities, any program inside
@@ -384,6 +386,9 @@ pub(crate) struct ClusterCommon {
     /// Directory for the results
     #[arg(long, value_name = "DIR", default_value = "bench-results")]
     pub out: PathBuf,
+    /// Write the results as a page, report.html in that directory, too
+    #[arg(long)]
+    pub report: bool,
     /// What stands in for `ssh`, for plans over real machines
     #[arg(long, value_name = "PROGRAM", default_value = "ssh")]
     pub ssh: String,

@@ -13,6 +13,7 @@ mod manual;
 mod output;
 mod ping;
 mod progress;
+mod report;
 mod resolve;
 mod serve;
 mod transport;
@@ -47,6 +48,7 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Call(args) => call::run(args, json),
         Command::Ping(args) => ping::run(args, json),
         Command::Bench(args) => bench::run(args, json),
+        Command::Report(args) => report::run(args, json),
         Command::Capture(args) => capture::run(args, json),
         Command::Lab { command } => lab::run(command, json),
         Command::Completions { shell } => manual::completions(*shell, json),

@@ -1,4 +1,4 @@
-//! Homa against the best variant of TCP, and how far the differences can be trusted.
+//! Homa against the best variant of TCP, and how far each difference can be trusted.
 
 use crate::{
     document::Summary,
@@ -167,55 +167,4 @@ fn carried(run: &Run, homa: &Measured, tcp: &[&Measured]) -> Option<Comparison> 
         rounds: None,
         verdict,
     })
-}
-
-/// Why figures of a run may say more of the machine than of the transports.
-pub(crate) fn doubts(run: &Run) -> Vec<String> {
-    let mut found = Vec::new();
-    if run.document.interrupted {
-        found.push("The run was interrupted: it shows what was measured until then.".to_owned());
-    }
-    for transport in &run.transports {
-        let (name, summary) = (&transport.document.name, &transport.document.summary);
-        if summary.rpcs == 0 {
-            found.push(format!("{name} has no result."));
-            continue;
-        }
-        if summary.machine_busy > 0.9 {
-            let busy = percent(summary.machine_busy);
-            found.push(format!(
-                "With {name} the machine's processors were {busy} busy: its times are those of the \
-                 processors as much as those of the links. Offer less or use a slower link."
-            ));
-        }
-        if summary.carried() < 0.95 {
-            let carried = percent(summary.carried());
-            found.push(format!(
-                "{name} carried {carried} of what was offered: it was overloaded, and its times grow with the \
-                 length of the run."
-            ));
-        }
-        if summary.unfinished + summary.failed > 0 {
-            let count = summary.unfinished + summary.failed;
-            found.push(format!(
-                "{count} RPCs of {name} did not end well; they count with the time until the run gave up."
-            ));
-        }
-        if summary.lag_p99_us > 0.1 * summary.short.p50_us {
-            let lag = time_us(summary.lag_p99_us);
-            found.push(format!(
-                "With {name} one RPC in a hundred began {lag} late or more, which counts as its time: the machine \
-                 was busy."
-            ));
-        }
-        found.extend(summary.failures.iter().map(|failure| format!("{name}: {failure}.")));
-    }
-    if run.document.latency_resolution_us().is_none() {
-        found.push(
-            "This run did not measure its own network, so that the report cannot tell which differences are too \
-             small to mean anything. Rounds that disagree are marked."
-                .to_owned(),
-        );
-    }
-    found
 }

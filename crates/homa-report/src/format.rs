@@ -16,6 +16,11 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
+/// As short as it can be written: for the round numbers of axes.
+pub(crate) fn plain(value: f64) -> String {
+    if value.abs() >= 1_000.0 { thousands(value) } else { trimmed(value, 6) }
+}
+
 /// Whole number with commas between thousands.
 pub(crate) fn thousands(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());

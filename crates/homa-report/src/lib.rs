@@ -10,6 +10,7 @@
 mod chart;
 mod compare;
 mod document;
+mod doubts;
 mod error;
 mod figures;
 mod format;
@@ -68,7 +69,8 @@ impl Report {
     pub fn picture_svg(&self) -> Result<String, ReportError> {
         let first = self.runs.first().ok_or(ReportError::NothingMeasured)?;
         let chart = plots::slowdown(first, &self.palette).ok_or(ReportError::NothingMeasured)?;
-        Ok(chart.standalone(&first.document.heading()))
+        let document = &first.document;
+        Ok(chart.standalone(&format!("{} – {}", document.heading(), document.conditions())))
     }
 
     /// The same as PNG, in twice the resolution.

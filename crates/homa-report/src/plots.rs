@@ -2,7 +2,7 @@
 
 use crate::{
     chart::{Axis, Chart, Line, Palette, Point, Reference, Series, Tick},
-    format::{number, percent, size, time_us, trimmed},
+    format::{number, percent, plain, size, time_us, trimmed},
     run::{Measured, Run},
     sampled::LEVELS,
 };
@@ -28,7 +28,7 @@ pub(crate) fn slowdown(run: &Run, palette: &Palette) -> Option<Chart> {
     let values = series.iter().flat_map(|series| series.points.iter().map(|point| point.y));
     let relative =
         if run.relative_to_homa() { "Homa's unloaded time" } else { "its own unloaded time" };
-    let y = Axis::log(&format!("slowdown against {relative}"), values.chain([1.0]), number);
+    let y = Axis::log(&format!("slowdown against {relative}"), values.chain([1.0]), plain);
     (!series.is_empty()).then(|| Chart {
         name: "slowdown",
         description: "Slowdown by message size, 50th and 99th percentile of each transport"
@@ -203,7 +203,7 @@ pub(crate) fn throughput(run: &Run, palette: &Palette) -> Option<Chart> {
         width: WIDTH,
         height: 320.0,
         x: Axis::linear_to("seconds", end, |value| trimmed(value, 2)),
-        y: Axis::linear("Mbit/s towards a host, frames", high * 1.08, number),
+        y: Axis::linear("Mbit/s towards a host, frames", high * 1.08, plain),
         series: series.clone(),
         references,
         legend: true,
@@ -212,6 +212,6 @@ pub(crate) fn throughput(run: &Run, palette: &Palette) -> Option<Chart> {
 
 fn warm_up(run: &Run) -> Vec<Reference> {
     let at = run.document.window_s().0;
-    let label = "from here on RPCs count".to_owned();
+    let label = "counted from here".to_owned();
     if at > 0.0 { vec![Reference { label, at, vertical: true }] } else { Vec::new() }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     chart::{Axis, Chart, Line, Palette, Point, Series, Tick},
-    format::{number, trimmed},
+    format::{number, plain, trimmed},
     run::Run,
 };
 
@@ -117,6 +117,11 @@ impl<'a> Study<'a> {
         found
     }
 
+    /// Whether the setting is a number, so that something lies between its values.
+    fn in_order(&self) -> bool {
+        self.runs.iter().all(|run| run.0.is_some())
+    }
+
     /// P99 slowdown of the shortest tenth of the messages against the setting.
     pub(crate) fn chart(&self, palette: &Palette) -> Option<Chart> {
         let names = Palette::of(self.runs.iter().flat_map(|run| run.2.names()));
@@ -127,7 +132,7 @@ impl<'a> Study<'a> {
             .filter(|series| !series.points.is_empty())
             .collect();
         let values = series.iter().flat_map(|series| series.points.iter().map(|point| point.y));
-        let y = Axis::log("P99 slowdown of short messages", values.chain([1.0]), number);
+        let y = Axis::log("P99 slowdown of short messages", values.chain([1.0]), plain);
         (!series.is_empty()).then(|| Chart {
             name: "study",
             description: format!("P99 slowdown of short messages against {}", self.setting),
@@ -169,7 +174,7 @@ impl<'a> Study<'a> {
             part: "",
             class: format!("c{style}"),
             mark: Some(style),
-            line: Line::Solid,
+            line: if self.in_order() { Line::Solid } else { Line::Marks },
             points: points.collect(),
         }
     }

@@ -13,7 +13,7 @@ use homa_bench::{
 use crate::{
     args::{BenchArgs, ClusterArgs, ClusterCommon, PlanArgs},
     error::CliError,
-    interrupt, output,
+    interrupt, output, report,
 };
 
 /// The agent on a host.
@@ -66,7 +66,12 @@ pub(crate) fn run_default(args: &BenchArgs, json: bool) -> Result<bool, CliError
         eprintln!("homa: no lab can be built here: {error}");
         return Ok(false);
     }
-    let common = ClusterCommon { out: args.out.clone(), ssh: String::new(), remote: String::new() };
+    let common = ClusterCommon {
+        out: args.out.clone(),
+        report: true,
+        ssh: String::new(),
+        remote: String::new(),
+    };
     run_all(&variants, &common, json).map(|()| true)
 }
 
@@ -111,7 +116,7 @@ fn run_all(
         .map_err(|error| CliError::io("this program", &error))?;
     agent.ssh = common.ssh.clone();
     agent.remote = common.remote.clone();
-    let mut documents = Vec::new();
+    let (mut documents, mut directories) = (Vec::new(), Vec::new());
     let mut end = Ok(());
     for (name, plan) in variants {
         let directory = match name.is_empty() {
@@ -120,6 +125,7 @@ fn run_all(
         };
         let (document, complete) = one(name, plan, &agent, &directory, json)?;
         documents.push(document);
+        directories.push(directory);
         if let Err(error) = complete {
             let interrupted = matches!(error, CliError::Interrupted);
             end = Err(error);
@@ -127,6 +133,10 @@ fn run_all(
                 break;
             }
         }
+    }
+    if common.report && !directories.is_empty() {
+        let page = report::of_runs(&directories, &common.out)?;
+        eprintln!("homa: {}", page.display());
     }
     if json {
         match documents.len() {

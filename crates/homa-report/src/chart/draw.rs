@@ -8,7 +8,7 @@ use super::{Axis, Chart, Line, Reference, Series};
 
 /// Space around the plot for labels, in units of the picture.
 const LEFT: f64 = 66.0;
-const RIGHT: f64 = 14.0;
+const RIGHT: f64 = 24.0;
 const BOTTOM: f64 = 46.0;
 const TITLE: f64 = 22.0;
 const LEGEND_ROW: f64 = 20.0;
@@ -143,7 +143,7 @@ fn sample(series: &Series, part: bool, left: f64, y: f64) -> Markup {
         @if series.line == Line::Area {
             rect class=(format!("area {class}")) x=(left + 8.0) y=(y - 6.0) width="16" height="12" {}
         } @else {
-            path class=(format!("curve {dash} {class}")) d=(format!("M{left} {y}h26")) {}
+            @if series.line != Line::Marks { path class=(format!("curve {dash} {class}")) d=(format!("M{left} {y}h26")) {} }
             @if !part { (mark(series, left + 13.0, y)) }
         }
     }
@@ -216,11 +216,12 @@ fn curve(chart: &Chart, frame: &Frame, series: &Series, below: Option<&Series>) 
         Line::Solid => format!("curve solid {}", series.class),
         Line::Dashed => format!("curve dashed {}", series.class),
         Line::Area => format!("area {}", series.class),
+        Line::Marks => String::new(),
     };
     let every = places.len().div_ceil(MARKS).max(1);
     html! {
         g class="series" data-name=(series.name) data-part=(series.part) data-points=(points(series, &places)) {
-            path class=(class) d=(path) {}
+            @if series.line != Line::Marks { path class=(class) d=(path) {} }
             @for (x, y) in places.iter().skip(every / 2).step_by(every) { (mark(series, *x, *y)) }
         }
     }

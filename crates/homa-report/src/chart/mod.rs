@@ -47,6 +47,8 @@ impl Palette {
 pub(crate) enum Line {
     Solid,
     Dashed,
+    /// Marks alone, where nothing lies between the points.
+    Marks,
     /// The area between this line and the one before; the first one's down to the axis.
     Area,
 }

@@ -9,7 +9,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::{
     chart::{Chart, Palette},
-    compare::doubts,
+    doubts::doubts,
     plots,
     run::Run,
     sampled::LEVELS,

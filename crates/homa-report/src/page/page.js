@@ -18,9 +18,9 @@
   const line = (series, words) => {
     const row = document.createElement("div");
     const swatch = document.createElement("i");
-    const path = series.querySelector(".curve, .area");
+    const path = series.querySelector(".curve, .area, .mark");
     const style = getComputedStyle(path);
-    swatch.style.color = path.classList.contains("area") ? style.fill : style.stroke;
+    swatch.style.color = path.classList.contains("curve") ? style.stroke : style.fill;
     const name = [series.dataset.name, series.dataset.part].filter(Boolean).join(" ");
     row.append(swatch, `${name}: ${words}`);
     return row;

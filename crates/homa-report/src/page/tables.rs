@@ -20,8 +20,8 @@ pub(super) fn ratios(run: &Run) -> Markup {
             h2 { (name) " against the best variant of TCP" }
             div.scroll { table.ratios {
                 thead { tr {
-                    th scope="col" { "figure" } th scope="col" { (name) } th scope="col" { "best TCP" } th scope="col" { "" }
-                    th scope="col" { "ratio" } th scope="col" { "single rounds" } th scope="col" { "" }
+                    th scope="col" { "figure" } th.n scope="col" { (name) } th.n scope="col" { "best TCP" } td {}
+                    th.n scope="col" { "ratio" } th.n scope="col" { "single rounds" } td {}
                 } }
                 tbody { @for comparison in comparisons { (row(comparison)) } }
             } }
@@ -72,16 +72,16 @@ fn words(verdict: Verdict) -> &'static str {
 /// Everything that was measured of each transport.
 pub(super) fn transports(run: &Run) -> Markup {
     html! {
-        div.scroll { table {
+        div.scroll { table.wide {
             thead {
                 tr {
                     th rowspan="2" scope="col" { "transport" } th rowspan="2" scope="col" { "RPCs" }
                     th colspan="3" scope="colgroup" { "short messages" }
                     th colspan="2" scope="colgroup" { "slowdown" }
-                    th rowspan="2" scope="col" { "goodput, Mbit/s" } th rowspan="2" scope="col" { "carried" }
-                    th rowspan="2" scope="col" { "not ended" } th rowspan="2" scope="col" { "sent again" }
+                    th rowspan="2" scope="col" { "goodput," br; "Mbit/s" } th rowspan="2" scope="col" { "carried" }
+                    th rowspan="2" scope="col" { "not" br; "ended" } th rowspan="2" scope="col" { "sent" br; "again" }
                     th colspan="2" scope="colgroup" { "queue of a port" }
-                    th rowspan="2" scope="col" { "CPU per RPC" } th rowspan="2" scope="col" { "machine busy" }
+                    th rowspan="2" scope="col" { "CPU" br; "per RPC" } th rowspan="2" scope="col" { "machine" br; "busy" }
                 }
                 tr {
                     @for name in ["P50", "P99", "P99.9", "average", "P99 average", "mean", "longest"] { th scope="col" { (name) } }
@@ -112,16 +112,17 @@ fn sent_again(transport: &crate::run::Measured) -> String {
     let summary = &transport.document.summary;
     match transport.document.is_homa() {
         true => size(summary.retransmitted_bytes as f64),
-        false => format!("{} packets", thousands(summary.retransmitted_packets as f64)),
+        false => format!("{}\u{a0}pkts", thousands(summary.retransmitted_packets as f64)),
     }
 }
 
 /// The numbers behind the plot.
 pub(super) fn slowdown(run: &Run) -> Markup {
     html! {
-        @for transport in &run.transports { @if !transport.figures.slowdown.is_empty() {
-            details {
-                summary { "Numbers of " (transport.document.name) }
+        details {
+            summary { "The plot's numbers" }
+            @for transport in run.transports.iter().filter(|transport| !transport.figures.slowdown.is_empty()) {
+                h3 { (transport.document.name) }
                 div.scroll { table {
                     thead { tr { th scope="col" { "messages shorter" } th scope="col" { "sizes" } th scope="col" { "P50" } th scope="col" { "P99" } } }
                     tbody { @for bucket in &transport.figures.slowdown { tr {
@@ -131,7 +132,7 @@ pub(super) fn slowdown(run: &Run) -> Markup {
                     } } }
                 } }
             }
-        } }
+        }
     }
 }
 

@@ -1,0 +1,97 @@
+//! `homa report`: one HTML file from runs of `homa bench cluster`.
+
+pub(crate) mod args;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use homa_report::{Report, ReportError};
+use serde::Serialize;
+
+use self::args::ReportArgs;
+use crate::{error::CliError, output};
+
+/// Name of the page.
+const PAGE: &str = "report.html";
+
+/// What was written.
+#[derive(Debug, Serialize)]
+struct Written {
+    written: Vec<PathBuf>,
+}
+
+/// Writes what was asked for.
+pub(crate) fn run(args: &ReportArgs, json: bool) -> Result<(), CliError> {
+    let report = read(&args.directories)?;
+    let out = args.out.clone().unwrap_or_else(|| page_name(&args.directories));
+    let mut files = vec![(out.clone(), report.html(&out).into_bytes())];
+    if let Some(path) = &args.png {
+        files.push((path.clone(), report.picture_png().map_err(failed)?));
+    }
+    if let Some(path) = &args.svg {
+        files.push((path.clone(), report.picture_svg().map_err(failed)?.into_bytes()));
+    }
+    for (path, content) in &files {
+        store(path, content)?;
+    }
+    let written = files.into_iter().map(|file| file.0).collect::<Vec<_>>();
+    match json {
+        true => output::document(&Written { written })?,
+        false => written
+            .iter()
+            .try_for_each(|path| output::bytes(format!("{}\n", path.display()).as_bytes()))?,
+    }
+    if args.open { open(&out) } else { Ok(()) }
+}
+
+/// The page of runs that a benchmark has just written, in the directory of its results.
+pub(crate) fn of_runs(directories: &[PathBuf], results: &Path) -> Result<PathBuf, CliError> {
+    let out = results.join(PAGE);
+    store(&out, read(directories)?.html(&out).as_bytes())?;
+    Ok(out)
+}
+
+fn read(directories: &[PathBuf]) -> Result<Report, CliError> {
+    Report::read(directories).map_err(failed)
+}
+
+fn page_name(directories: &[PathBuf]) -> PathBuf {
+    match directories {
+        [only] => only.join(PAGE),
+        _ => PathBuf::from(PAGE),
+    }
+}
+
+fn store(path: &Path, content: &[u8]) -> Result<(), CliError> {
+    let failed = |error: std::io::Error| CliError::File {
+        action: "write",
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).map_err(failed)?;
+    }
+    fs::write(path, content).map_err(failed)
+}
+
+/// Hands the page to the desktop's browser and does not wait for it.
+fn open(page: &Path) -> Result<(), CliError> {
+    let browser = Command::new("xdg-open")
+        .arg(std::path::absolute(page).unwrap_or_else(|_| page.to_owned()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    browser.map(drop).map_err(|error| {
+        CliError::Incomplete(format!(
+            "cannot open a browser with xdg-open ({error}); the page is written, open it by hand"
+        ))
+    })
+}
+
+fn failed(error: ReportError) -> CliError {
+    CliError::Incomplete(error.to_string())
+}

@@ -1,0 +1,159 @@
+//! What a page shows of whole, partial and damaged run directories.
+
+mod common;
+
+use std::{fs, path::PathBuf};
+
+use common::{document, write_run};
+use homa_report::{Report, ReportError};
+use serde_json::json;
+use tempfile::TempDir;
+
+fn page(directory: &TempDir) -> String {
+    let paths = [directory.path().to_owned()];
+    Report::read(&paths).unwrap().html(&directory.path().join("report.html"))
+}
+
+fn charts(page: &str, name: &str) -> usize {
+    page.matches(&format!("data-chart=\"{name}\"")).count()
+}
+
+#[test]
+fn a_run_has_all_plots_tables_and_facts_on_one_page_that_loads_nothing() {
+    let directory = TempDir::new().unwrap();
+    write_run(directory.path(), 2_000, |_| {});
+    let page = page(&directory);
+    assert_eq!(
+        ["slowdown", "tail", "queues", "throughput"].map(|name| charts(&page, name)),
+        [1, 1, 3, 1]
+    );
+    for text in [
+        "Homa and TCP",
+        "workload w4, load 80\u{a0}%, 6 hosts, links of 100 Mbit/s",
+        "12.0×",
+        "homa bench cluster --workload w4",
+        "Short messages of Homa wait for nobody.",
+        "7 to 83 times lower",
+        "rtt_us",
+        "below <strong>40\u{a0}µs</strong>",
+        "href=\"rpcs.csv\"",
+    ] {
+        assert!(page.contains(text), "{text} is missing");
+    }
+    for reference in ["src=", "http:", "https:", "url(", "@import", "<link"] {
+        assert!(!page.contains(reference), "{reference} is in the page");
+    }
+}
+
+#[test]
+fn differences_below_the_resolution_of_the_network_are_shown_as_such() {
+    let directory = TempDir::new().unwrap();
+    write_run(directory.path(), 100, |run| {
+        run["fidelity"]["latency_resolution_ns"] = json!(1_000_000);
+    });
+    let page = page(&directory);
+    // P50: 60 and 720 us; P99: 200 and 2,400 us.
+    assert_eq!(page.matches("below what this network tells apart").count(), 2, "P50 and carried");
+    assert!(page.contains("≈ 1"));
+}
+
+#[test]
+fn whatever_comes_from_files_is_escaped() {
+    let directory = TempDir::new().unwrap();
+    let evil = "<script>alert(1)</script>\"'><img onerror=x>&amp;";
+    write_run(directory.path(), 100, |run| {
+        for text in ["/plan/title", "/plan/expect", "/plan/published/0", "/variant", "/command/0"] {
+            *run.pointer_mut(text).unwrap() = json!(evil);
+        }
+        run["machine"][evil] = json!(evil);
+        run["transports"][0]["name"] = json!(evil);
+        run["transports"][0]["summary"]["failures"] = json!([evil]);
+    });
+    let page = page(&directory);
+    assert!(!page.contains("<script>alert") && !page.contains("<img"), "not escaped");
+    assert!(page.contains("&lt;script&gt;alert(1)"));
+    let report = Report::read(&[directory.path().to_owned()]).unwrap();
+    assert!(report.picture_png().unwrap().starts_with(b"\x89PNG"), "the SVG is well-formed");
+}
+
+#[test]
+fn runs_that_ended_early_say_so() {
+    let directory = TempDir::new().unwrap();
+    write_run(directory.path(), 100, |run| {
+        run["interrupted"] = json!(true);
+        run["transports"][2]["summary"] = json!({ "failures": ["round 1: host 3 is gone"] });
+    });
+    let page = page(&directory);
+    for text in ["ended early", "interrupted", "No result of tcp-bbr-x8", "host 3 is gone"] {
+        assert!(page.contains(text), "{text} is missing");
+    }
+}
+
+#[test]
+fn without_rpcs_the_plot_is_drawn_from_the_table_by_size() {
+    let directory = TempDir::new().unwrap();
+    fs::write(directory.path().join("run.json"), document().to_string()).unwrap();
+    let page = page(&directory);
+    assert_eq!(["slowdown", "tail", "queues"].map(|name| charts(&page, name)), [1, 0, 0]);
+    assert!(page.contains("rpcs.csv cannot be used"), "the reason is missing");
+    assert!(page.contains("The network did not tell the length of its queues."));
+}
+
+#[test]
+fn damaged_lines_are_counted_and_the_rest_is_drawn() {
+    let directory = TempDir::new().unwrap();
+    write_run(directory.path(), 500, |_| {});
+    let path = directory.path().join("rpcs.csv");
+    let mut text = fs::read_to_string(&path).unwrap();
+    text.push_str("homa-udp,0,0,1,many,1,1,ok\nquic,0,0,1,1,1,1,ok\nhoma-udp,0,0,1,64,6");
+    fs::write(&path, text).unwrap();
+    let page = page(&directory);
+    assert!(page.contains("3 of 3,003 lines of rpcs.csv"), "the count is missing");
+    assert_eq!(charts(&page, "slowdown"), 1);
+}
+
+#[test]
+fn variants_of_a_plan_are_a_study_in_the_order_of_the_setting() {
+    let directory = TempDir::new().unwrap();
+    for load in [0.5, 0.1, 0.8] {
+        write_run(&directory.path().join(format!("load-{load}")), 100, |run| {
+            run["variant"] = json!(format!("load {load}"));
+            run["plan"]["load"]["load"] = json!(load);
+        });
+    }
+    fs::create_dir(directory.path().join("unfinished")).unwrap();
+    fs::write(directory.path().join("unfinished/rpcs.csv"), "").unwrap();
+    let page = page(&directory);
+    assert_eq!((charts(&page, "study"), charts(&page, "slowdown")), (1, 3));
+    assert!(page.contains("load.load") && page.contains("unfinished has no run.json"));
+    let study = &page[page.find("data-chart=\"study\"").unwrap()..];
+    let ticks: Vec<usize> =
+        [">0.1<", ">0.5<", ">0.8<"].iter().map(|tick| study.find(tick).unwrap()).collect();
+    assert!(ticks.is_sorted(), "{ticks:?}");
+}
+
+#[test]
+fn what_is_no_run_is_refused_with_the_reason() {
+    let directory = TempDir::new().unwrap();
+    let read = || Report::read(&[directory.path().to_owned()]).unwrap_err();
+    assert!(matches!(read(), ReportError::NoRun { .. }));
+    let nowhere = Report::read(&[PathBuf::from("/nonexistent")]).unwrap_err();
+    assert!(matches!(nowhere, ReportError::Read { .. }));
+    let path = directory.path().join("run.json");
+    for (text, part) in [("{\"schema\": 1", "line 1"), ("[]", "run"), ("{\"schema\": 1}", "plan")] {
+        fs::write(&path, text).unwrap();
+        let error = read();
+        assert!(matches!(error, ReportError::Damaged { .. }), "{error}");
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    fs::write(&path, "{\"schema\": 99}").unwrap();
+    assert!(matches!(read(), ReportError::Newer { found: 99, .. }));
+}
+
+#[test]
+fn a_million_rpcs_make_a_small_page() {
+    let directory = TempDir::new().unwrap();
+    write_run(directory.path(), 170_000, |_| {});
+    let page = page(&directory);
+    assert!(page.len() < 500_000, "{} bytes", page.len());
+}
