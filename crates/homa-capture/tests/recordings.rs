@@ -88,6 +88,9 @@ fn what_became_of_each_rpc_is_what_the_descriptions_say() {
                 State::Unfinished => "unfinished",
             };
             assert_eq!(state, expected, "{name}: {rpc:?}");
+            if let State::Failed(failure) = rpc.state() {
+                assert_eq!(homa_capture::failure(failure), "port unreachable", "{name}");
+            }
             assert!(rpc.from_start, "{name}");
         }
     }

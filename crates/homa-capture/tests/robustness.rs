@@ -168,6 +168,11 @@ fn more_rpcs_than_can_be_followed_push_out_the_oldest() {
     assert_eq!(analysis.follow().rpcs().count(), 10);
     assert_eq!(analysis.follow().given_up(), 990);
     assert_eq!(analysis.follow().rpcs().next().unwrap().key.id, 1_980);
+    // One that was pushed out begins anew.
+    let packet = common::encode(&common::from_client(common::data(0, 5, 5)), &[0; 5]);
+    let frame = common::ip_packet(common::CLIENT, common::SERVER, 0, &packet);
+    explain(&mut analysis, LinkType::RawIp, frame.len() as u32, &frame);
+    assert_eq!(analysis.follow().rpcs().last().unwrap().key.id, 2);
     finish(&analysis);
 }
 

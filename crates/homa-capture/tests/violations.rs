@@ -151,6 +151,41 @@ fn acknowledgements_and_questions_for_them_that_come_too_early_are_found() {
 }
 
 #[test]
+fn either_side_may_probe_the_other_in_the_own_profile() {
+    let mut story = Story::new();
+    story.packet(&from_client(data(0, 100, 100)), 100);
+    let mut probe = from_client(Body::NeedAck);
+    probe.common = probe.common.with_own_profile(9);
+    probe.extension = Some(Extension { reason: 11, ..Extension::default() });
+    assert_eq!(story.packet(&probe, 0), [""; 0]);
+    let mut answer = from_server(Body::Ack(Ack::default()));
+    answer.common = answer.common.with_own_profile(9);
+    assert_eq!(story.packet(&answer, 0), [""; 0]);
+    let rpc = story.analysis.follow().rpcs().next().unwrap();
+    assert_eq!(rpc.acknowledged_ns, None, "a server acknowledges no RPC");
+}
+
+#[test]
+fn entries_of_an_ack_that_the_recorder_cut_do_not_count() {
+    let mut ack = Ack { count: 3, ..Ack::default() };
+    for (index, entry) in ack.entries.iter_mut().enumerate() {
+        *entry = AckEntry { client_id: 2 * index as u64 + 4, server_port: 99 };
+    }
+    let packet = ip_packet(CLIENT, SERVER, 0, &encode(&from_client(Body::Ack(ack)), &[]));
+    let cut = &packet[..20 + 30 + 2 * 10 + 9];
+    Decoder::default().decode(LinkType::RawIp, cut, packet.len() as u32, |decoded| {
+        let Decoded::Homa(frame) = decoded else {
+            panic!("{decoded:?}");
+        };
+        let Body::Ack(ack) = frame.header.body else {
+            panic!("{frame:?}");
+        };
+        assert_eq!(ack.entries().len(), 2);
+        assert!(!frame.header_whole);
+    });
+}
+
+#[test]
 fn the_wrong_level_is_found_once_the_cutoffs_are_known() {
     let mut story = Story::new();
     let data = Data { message_length: 150, incoming: 150, cutoff_version: 4, ..Data::default() };
