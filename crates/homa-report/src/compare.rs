@@ -111,7 +111,7 @@ fn compare(run: &Run, homa: &Measured, tcp: &[&Measured], figure: &Figure) -> Op
     let best = *tcp.iter().min_by(|a, b| value(a).total_cmp(&value(b)))?;
     let (ours, theirs) = (value(homa), value(best));
     let rounds = figure.of_round.and_then(|of| range_of_rounds(homa, tcp, of));
-    let resolution_us = run.document.latency_resolution_us().filter(|_| figure.time);
+    let resolution_us = run.document.resolution().filter(|_| figure.time).map(|found| found.us);
     let verdict = match rounds {
         _ if resolution_us.is_some_and(|us| (ours - theirs).abs() < us) => Verdict::Unresolved,
         Some((low, high)) if low < 1.0 && high > 1.0 => Verdict::RoundsDisagree,

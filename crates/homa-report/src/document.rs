@@ -43,6 +43,17 @@ pub(crate) struct TransportDocument {
 pub(crate) struct Unloaded {
     pub size_bytes: u64,
     pub p50_ns: u64,
+    #[serde(default)]
+    pub p90_ns: u64,
+}
+
+/// What differences of latency a run can tell apart.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Resolution {
+    /// Smaller ones, in microseconds, are not the transports'.
+    pub us: f64,
+    /// Whether the network measured itself; else it is the spread of the shortest unloaded RPCs from P50 to P90.
+    pub by_the_network: bool,
 }
 
 /// What a transport did; fields as in `docs/bench-files.md`.
@@ -195,9 +206,16 @@ impl Document {
             .find(|value| value.is_object())
     }
 
-    /// Differences of latency below this, in microseconds, are not the network's; `None` if nobody measured it.
-    pub(crate) fn latency_resolution_us(&self) -> Option<f64> {
-        Some(self.fidelity()?.get("latency_resolution_ns")?.as_f64()? / 1e3)
+    /// Which differences of latency are not the transports'; `None` if nobody measured anything of the kind.
+    pub(crate) fn resolution(&self) -> Option<Resolution> {
+        let measured =
+            self.fidelity().and_then(|fidelity| fidelity.get("latency_resolution_ns")?.as_f64());
+        if let Some(ns) = measured {
+            return Some(Resolution { us: ns / 1e3, by_the_network: true });
+        }
+        let shortest = self.transports.iter().filter_map(|transport| transport.unloaded.first());
+        let spread_ns = shortest.map(|time| time.p90_ns.saturating_sub(time.p50_ns)).max()?;
+        (spread_ns > 0).then(|| Resolution { us: spread_ns as f64 / 1e3, by_the_network: false })
     }
 
     /// Differences of throughput below this share are not the network's.

@@ -61,13 +61,6 @@ pub(crate) fn doubts(run: &Run) -> Vec<String> {
         let failures = transport.summary.failures.iter();
         found.extend(failures.map(|failure| format!("{}: {failure}.", transport.name)));
     }
-    if run.document.latency_resolution_us().is_none() {
-        found.push(
-            "This run did not measure its own network: which differences are too small to mean anything is not known. \
-             Rounds that disagree are marked."
-                .to_owned(),
-        );
-    }
     found
 }
 

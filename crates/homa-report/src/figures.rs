@@ -183,8 +183,8 @@ mod tests {
     }
 
     const REFERENCE: [Unloaded; 2] = [
-        Unloaded { size_bytes: 100, p50_ns: 10_000 },
-        Unloaded { size_bytes: 1_100, p50_ns: 20_000 },
+        Unloaded { size_bytes: 100, p50_ns: 10_000, p90_ns: 0 },
+        Unloaded { size_bytes: 1_100, p50_ns: 20_000, p90_ns: 0 },
     ];
 
     #[test]

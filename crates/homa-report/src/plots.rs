@@ -148,7 +148,7 @@ pub(crate) fn queues(run: &Run) -> Vec<Chart> {
         width: 430.0,
         height: 250.0,
         x: Axis::linear_to("seconds", end, |value| trimmed(value, 2)),
-        y: Axis::linear("mean queue of a port", high.max(1_000.0), size),
+        y: Axis::linear("mean queue", high.max(1_000.0), size),
         series: (0..LEVELS).map(|level| level_series(transport, level)).collect(),
         references: warm_up(run),
         legend: false,

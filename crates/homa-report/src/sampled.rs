@@ -1,11 +1,11 @@
-//! Samples of queues and throughput over time: the same moment of all rounds together.
+//! Samples of queues and throughput over time, all rounds together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Priority levels of the switch.
 pub(crate) const LEVELS: usize = 8;
 
-/// Moments per round that are kept; later ones are left out.
+/// Looks at the network that are kept per transport, of all rounds together; later ones are left out.
 const MOMENTS_MAX: usize = 200_000;
 
 /// Points of a curve over time.
@@ -29,73 +29,86 @@ pub(crate) struct RatePoint {
     pub mean_mbps: f64,
 }
 
-/// Gathers samples: those of the same index in their round belong together.
+/// Gathers samples of `N` quantities; looks of different rounds at about the same time become one point.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Gather<const N: usize> {
+    /// In the order of the file.
     moments: Vec<Moment<N>>,
-    /// By round: time of its last sample and how many times there were.
-    rounds: HashMap<u32, (u64, usize)>,
 }
 
+/// One look at the network: values of all ports together.
 #[derive(Debug, Clone, Copy)]
 struct Moment<const N: usize> {
-    time_s: f64,
-    times: u32,
+    round: u32,
+    time_ns: u64,
     sums: [f64; N],
     counts: [u32; N],
 }
 
 impl<const N: usize> Gather<N> {
-    /// Takes a sample of one of `N` quantities; samples of a round come in order of time.
+    /// Takes a sample of one quantity; those of one look follow each other.
     pub(crate) fn take(&mut self, round: u32, time_ns: u64, quantity: usize, value: f64) {
-        // A round per file's word: no more of them than any plan has.
-        if self.rounds.len() >= 1_000 && !self.rounds.contains_key(&round) {
+        if quantity >= N || !value.is_finite() {
             return;
         }
-        let next = self.rounds.entry(round).or_insert((time_ns, 0));
-        if next.0 != time_ns {
-            *next = (time_ns, next.1 + 1);
-        }
-        let index = next.1;
-        if index >= MOMENTS_MAX || quantity >= N || !value.is_finite() {
+        let new =
+            self.moments.last().is_none_or(|last| (last.round, last.time_ns) != (round, time_ns));
+        if new && self.moments.len() >= MOMENTS_MAX {
             return;
         }
-        while self.moments.len() <= index {
-            self.moments.push(Moment { time_s: 0.0, times: 0, sums: [0.0; N], counts: [0; N] });
+        if new {
+            self.moments.push(Moment { round, time_ns, sums: [0.0; N], counts: [0; N] });
         }
-        let moment = &mut self.moments[index];
-        moment.time_s += time_ns as f64 / 1e9;
-        moment.times += 1;
-        moment.sums[quantity] += value;
-        moment.counts[quantity] += 1;
+        if let Some(moment) = self.moments.last_mut() {
+            moment.sums[quantity] += value;
+            moment.counts[quantity] += 1;
+        }
     }
 
-    /// Time in seconds and means, thinned out to what a plot can show by averaging neighbours.
-    fn points(&self) -> impl Iterator<Item = (f64, [f64; N])> {
-        let together = self.moments.len().div_ceil(POINTS_MAX).max(1);
-        self.moments.chunks(together).map(|chunk| {
-            let sum = |of: &dyn Fn(&Moment<N>) -> f64| chunk.iter().map(of).sum::<f64>();
-            let mean = |quantity: usize| {
-                let count = sum(&|moment| f64::from(moment.counts[quantity]));
-                sum(&|moment| moment.sums[quantity]) / count.max(1.0)
-            };
-            let times = sum(&|moment| f64::from(moment.times));
-            (sum(&|moment| moment.time_s) / times.max(1.0), std::array::from_fn(mean))
-        })
+    /// Time in seconds and means: points as far apart as the looks of a round, or as a plot can show.
+    fn points(&self) -> Vec<(f64, [f64; N])> {
+        let end_ns = self.moments.iter().map(|moment| moment.time_ns).max().unwrap_or(0);
+        let mut looks: HashMap<u32, usize> = HashMap::new();
+        self.moments.iter().for_each(|moment| *looks.entry(moment.round).or_default() += 1);
+        let most = looks.into_values().max().unwrap_or(0).clamp(2, POINTS_MAX);
+        let width_ns = (end_ns as f64 / (most - 1) as f64).max(1.0);
+        let mut bins: BTreeMap<u64, Vec<&Moment<N>>> = BTreeMap::new();
+        for moment in &self.moments {
+            // To the nearest, so that a look that is a little early or late stays with its like.
+            let bin = (moment.time_ns as f64 / width_ns).round() as u64;
+            bins.entry(bin).or_default().push(moment);
+        }
+        bins.into_values().map(|moments| mean(&moments)).collect()
     }
+}
+
+fn mean<const N: usize>(moments: &[&Moment<N>]) -> (f64, [f64; N]) {
+    let time_ns: f64 = moments.iter().map(|moment| moment.time_ns as f64).sum();
+    let of = |quantity: usize| {
+        let sum: f64 = moments.iter().map(|moment| moment.sums[quantity]).sum();
+        let count: f64 = moments.iter().map(|moment| f64::from(moment.counts[quantity])).sum();
+        sum / count.max(1.0)
+    };
+    (time_ns / 1e9 / moments.len() as f64, std::array::from_fn(of))
 }
 
 impl Gather<LEVELS> {
     /// Queues over time.
     pub(crate) fn queues(&self) -> Vec<QueuePoint> {
-        self.points().map(|(time_s, level_bytes)| QueuePoint { time_s, level_bytes }).collect()
+        self.points()
+            .into_iter()
+            .map(|(time_s, level_bytes)| QueuePoint { time_s, level_bytes })
+            .collect()
     }
 }
 
 impl Gather<1> {
     /// Throughput over time, from samples in bit/s.
     pub(crate) fn rates(&self) -> Vec<RatePoint> {
-        self.points().map(|(time_s, [bps])| RatePoint { time_s, mean_mbps: bps / 1e6 }).collect()
+        self.points()
+            .into_iter()
+            .map(|(time_s, [bps])| RatePoint { time_s, mean_mbps: bps / 1e6 })
+            .collect()
     }
 }
 
@@ -121,12 +134,23 @@ mod tests {
     }
 
     #[test]
-    fn many_samples_are_thinned_out_and_no_round_number_grows_memory() {
+    fn looks_that_one_round_missed_do_not_shift_the_others() {
         let mut gather = Gather::<1>::default();
-        (0..100_000_u64).for_each(|index| gather.take(0, index, 0, 8e6));
+        for (round, moments) in [(0, &[0, 1, 2, 3, 4][..]), (1, &[0, 4][..])] {
+            for moment in moments {
+                gather.take(round, moment * 500_000_000, 0, *moment as f64 * 1e6);
+            }
+        }
+        let rates: Vec<f64> = gather.rates().iter().map(|point| point.mean_mbps).collect();
+        assert_eq!(rates, [0.0, 1.0, 2.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn many_samples_are_thinned_out_and_memory_is_bounded() {
+        let mut gather = Gather::<1>::default();
+        (0..400_000_u64).for_each(|index| gather.take(0, index, 0, 8e6));
+        assert_eq!(gather.moments.len(), MOMENTS_MAX);
         let points = gather.rates();
         assert!(points.len() <= POINTS_MAX && points.iter().all(|point| point.mean_mbps == 8.0));
-        (0..100_000_u32).for_each(|round| gather.take(round, 0, 0, 1.0));
-        assert!(gather.rounds.len() <= 1_000);
     }
 }

@@ -51,10 +51,17 @@ fn differences_below_the_resolution_of_the_network_are_shown_as_such() {
     write_run(directory.path(), 100, |run| {
         run["fidelity"]["latency_resolution_ns"] = json!(1_000_000);
     });
-    let page = page(&directory);
     // P50: 60 and 720 us; P99: 200 and 2,400 us.
-    assert_eq!(page.matches("below what this network tells apart").count(), 2, "P50 and carried");
-    assert!(page.contains("≈ 1"));
+    let found = page(&directory);
+    assert_eq!(found.matches("below what this run tells apart").count(), 2, "P50 and carried");
+    assert!(found.contains("≈ 1"));
+    write_run(directory.path(), 100, |run| {
+        run["fidelity"] = json!(null);
+        run["transports"][0]["unloaded"][0]["p90_ns"] = json!(2_630_000);
+    });
+    let found = page(&directory);
+    assert_eq!(found.matches("below what this run tells apart").count(), 3, "P99 too");
+    assert!(found.contains("from P50 to P90"), "where it comes from is not said");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use maud::{Markup, PreEscaped, html};
 use super::{Axis, Chart, Line, Reference, Series};
 
 /// Space around the plot for labels, in units of the picture.
-const LEFT: f64 = 66.0;
+const LEFT: f64 = 76.0;
 const RIGHT: f64 = 24.0;
 const BOTTOM: f64 = 46.0;
 const TITLE: f64 = 22.0;

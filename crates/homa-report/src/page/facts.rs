@@ -45,19 +45,20 @@ pub(super) fn all(run: &Run, out: &Path) -> Markup {
 
 fn fidelity(run: &Run) -> Markup {
     let document = &run.document;
+    let (time, rate) = (document.resolution(), document.rate_resolution());
     html! {
-        @if let Some(measured) = document.fidelity() {
+        @if time.is_some() || rate.is_some() {
             details open {
-                summary { "What the network tells apart" }
-                p {
-                    @if let Some(us) = document.latency_resolution_us() {
-                        "Differences of time below " strong { (time_us(us)) } " are not the transports'. "
-                    }
-                    @if let Some(share) = document.rate_resolution() {
-                        "Differences of throughput below " strong { (percent(share)) } " neither."
-                    }
-                }
-                (rows(measured))
+                summary { "What this run tells apart" }
+                @if let Some(resolution) = time { p {
+                    "Differences of time below " strong { (time_us(resolution.us)) } " are not the transports'"
+                    @if resolution.by_the_network { ": so much do times of single datagrams spread in the idle network, from P50 to P99." }
+                    @else { ": so much do the shortest unloaded RPCs spread, from P50 to P90." }
+                } }
+                @if let Some(share) = rate { p {
+                    "Differences of throughput below " strong { (percent(share)) } " are not the transports': so exact are the links."
+                } }
+                @if let Some(measured) = document.fidelity() { (rows(measured)) }
             }
         }
     }

@@ -62,7 +62,7 @@ fn class(verdict: Verdict) -> &'static str {
 
 fn words(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Unresolved => "below what this network tells apart",
+        Verdict::Unresolved => "below what this run tells apart",
         Verdict::RoundsDisagree => "rounds disagree",
         Verdict::Homa => "Homa is better",
         Verdict::Tcp => "TCP is better",
@@ -124,7 +124,7 @@ pub(super) fn slowdown(run: &Run) -> Markup {
             @for transport in run.transports.iter().filter(|transport| !transport.figures.slowdown.is_empty()) {
                 h3 { (transport.document.name) }
                 div.scroll { table {
-                    thead { tr { th scope="col" { "messages shorter" } th scope="col" { "sizes" } th scope="col" { "P50" } th scope="col" { "P99" } } }
+                    thead { tr { th.n scope="col" { "messages shorter" } th scope="col" { "sizes" } th.n scope="col" { "P50" } th.n scope="col" { "P99" } } }
                     tbody { @for bucket in &transport.figures.slowdown { tr {
                         td.n { (percent(bucket.share)) }
                         td { (size(bucket.sizes_bytes.0 as f64)) " to " (size(bucket.sizes_bytes.1 as f64)) }
@@ -142,7 +142,7 @@ pub(super) fn runs(runs: &[Run]) -> Markup {
         div.scroll { table {
             thead { tr {
                 th scope="col" { "run" } th scope="col" { "transport" }
-                @for name in ["short P99", "short P50", "short P99.9", "average slowdown", "P99 average", "carried"] { th scope="col" { (name) } }
+                @for name in ["short P99", "short P50", "short P99.9", "average slowdown", "P99 average", "carried"] { th.n scope="col" { (name) } }
             } }
             tbody { @for (index, run) in runs.iter().enumerate() { @for (name, comparisons) in comparisons(run) { tr {
                 th scope="row" { a href=(format!("#run-{index}")) { (run.document.heading()) } }
@@ -150,7 +150,7 @@ pub(super) fn runs(runs: &[Run]) -> Markup {
                 @for comparison in &comparisons { td class=(format!("n {}", class(comparison.verdict))) title=(words(comparison.verdict)) { (ratio(comparison)) } }
             } } } }
         } }
-        p.muted { "How many times better Homa is. Grey: below what the network tells apart, or rounds that disagree." }
+        p.muted { "How many times better Homa is. Grey: below what the run tells apart, or rounds that disagree." }
     }
 }
 
@@ -159,8 +159,8 @@ pub(super) fn study(study: &Study<'_>) -> Markup {
     html! {
         div.scroll { table {
             thead { tr {
-                th scope="col" { (study.setting) } th scope="col" { "transport" } th scope="col" { "short P50" } th scope="col" { "short P99" }
-                th scope="col" { "P99 slowdown, short" } th scope="col" { "average slowdown" } th scope="col" { "carried" }
+                th scope="col" { (study.setting) } th scope="col" { "transport" } th.n scope="col" { "short P50" } th.n scope="col" { "short P99" }
+                th.n scope="col" { "P99 slowdown, short" } th.n scope="col" { "average slowdown" } th.n scope="col" { "carried" }
             } }
             tbody { @for (value, run) in study.runs() { @for transport in &run.transports { @let s = &transport.document.summary; tr {
                 th scope="row" { (value) } td { (transport.document.name) }

@@ -5,10 +5,10 @@ use std::{fmt::Write, fs, path::Path};
 use serde_json::{Value, json};
 
 /// Names of the transports, Homa not first.
-pub const TRANSPORTS: [&str; 3] = ["tcp-cubic", "homa-udp", "tcp-bbr-x8"];
+pub(crate) const TRANSPORTS: [&str; 3] = ["tcp-cubic", "homa-udp", "tcp-bbr-x8"];
 
 /// Writes a whole run with so many RPCs per transport and round.
-pub fn write_run(directory: &Path, rpcs: u64, change: impl FnOnce(&mut Value)) {
+pub(crate) fn write_run(directory: &Path, rpcs: u64, change: impl FnOnce(&mut Value)) {
     fs::create_dir_all(directory).unwrap();
     let mut document = document();
     change(&mut document);
@@ -19,7 +19,7 @@ pub fn write_run(directory: &Path, rpcs: u64, change: impl FnOnce(&mut Value)) {
 }
 
 /// `run.json` of a run.
-pub fn document() -> Value {
+pub(crate) fn document() -> Value {
     json!({
         "schema": 1,
         "plan": {
