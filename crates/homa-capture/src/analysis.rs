@@ -63,7 +63,7 @@ pub struct Totals {
     pub bad: BTreeMap<&'static str, u64>,
     /// Findings of the checker.
     pub findings: BTreeMap<Check, u64>,
-    /// Time of the first and the last frame, in ns since 1970.
+    /// Time of the earliest and the latest frame, in ns since 1970.
     pub times_ns: Option<(u64, u64)>,
 }
 
@@ -111,7 +111,7 @@ impl Analysis {
         let Self { decoder, follow, checker, totals } = self;
         totals.frames += 1;
         let times = totals.times_ns.get_or_insert((recorded.time_ns, recorded.time_ns));
-        times.1 = recorded.time_ns;
+        *times = (times.0.min(recorded.time_ns), times.1.max(recorded.time_ns));
         let (frame_number, time_ns) = (totals.frames, recorded.time_ns);
         decoder.decode(recorded.link, recorded.data, recorded.original_bytes, |decoded| {
             let mut findings = Vec::new();

@@ -166,6 +166,19 @@ fn either_side_may_probe_the_other_in_the_own_profile() {
 }
 
 #[test]
+fn an_id_used_again_for_another_request_begins_another_rpc() {
+    let mut story = Story::new();
+    for length in [100, 200] {
+        story.packet(&from_client(data(0, length, length)), length as usize);
+        story.packet(&from_server(data(0, 10, 10)), 10);
+        assert_eq!(story.packet(&ack(), 0), [""; 0]);
+    }
+    let lengths: Vec<_> =
+        story.analysis.follow().rpcs().map(|rpc| rpc.request.length.unwrap()).collect();
+    assert_eq!(lengths, [100, 200]);
+}
+
+#[test]
 fn entries_of_an_ack_that_the_recorder_cut_do_not_count() {
     let mut ack = Ack { count: 3, ..Ack::default() };
     for (index, entry) in ack.entries.iter_mut().enumerate() {

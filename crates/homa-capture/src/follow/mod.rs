@@ -69,11 +69,8 @@ impl Follow {
         let packet_type = frame.header.packet_type();
         let is_first = is_start(frame);
         if let Some(number) = self.by_key.get(&key).copied() {
-            let stale = self.rpc(number).is_some_and(|rpc| {
-                is_first
-                    && rpc.state() != State::Unfinished
-                    && now_ns > rpc.last_ns.saturating_add(REUSE_NS)
-            });
+            let stale =
+                is_first && self.rpc(number).is_some_and(|rpc| is_reused(rpc, now_ns, frame));
             if !stale {
                 return Some(number);
             }
@@ -251,6 +248,18 @@ pub fn direction_of(frame: &Frame<'_>) -> Direction {
         PacketType::Grant | PacketType::Resend => own.other(),
         _ => own,
     }
+}
+
+/// Whether a packet that begins an RPC begins another than this one under its old id, as after a restart of
+/// the client's host or between recordings joined to one file.
+fn is_reused(rpc: &Rpc, now_ns: u64, frame: &Frame<'_>) -> bool {
+    let Body::Data(data) = &frame.header.body else {
+        return false;
+    };
+    let over = rpc.state() != State::Unfinished;
+    let other_length = rpc.request.length.is_some_and(|length| length != data.message_length);
+    let later = now_ns > rpc.last_ns.saturating_add(REUSE_NS);
+    over && (other_length || later) || now_ns < rpc.first_ns
 }
 
 /// Whether an RPC begins with this packet.
