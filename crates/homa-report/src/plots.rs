@@ -149,7 +149,7 @@ pub(crate) fn queues(run: &Run) -> Vec<Chart> {
         height: 250.0,
         x: Axis::linear_to("seconds", end, |value| trimmed(value, 2)),
         y: Axis::linear("mean queue", high.max(1_000.0), size),
-        series: (0..LEVELS).map(|level| level_series(transport, level)).collect(),
+        series: used_levels(transport).map(|level| level_series(transport, level)).collect(),
         references: warm_up(run),
         legend: false,
     };
@@ -157,9 +157,16 @@ pub(crate) fn queues(run: &Run) -> Vec<Chart> {
     run.transports.iter().filter(measured).map(chart).collect()
 }
 
-/// A level's area; level 7, which goes first, lies at the bottom.
-fn level_series(transport: &Measured, index: usize) -> Series {
-    let level = LEVELS - 1 - index;
+/// Levels that ever held something, from 7, which goes first and lies at the bottom; level 0 in any case.
+fn used_levels(transport: &Measured) -> impl Iterator<Item = usize> {
+    let used = |level: &usize| {
+        *level == 0 || transport.queues.iter().any(|point| point.level_bytes[*level] > 0.0)
+    };
+    (0..LEVELS).rev().filter(used)
+}
+
+/// A level's area.
+fn level_series(transport: &Measured, level: usize) -> Series {
     let points = transport.queues.iter().map(|point| Point {
         x: point.time_s,
         y: point.level_bytes[level..].iter().sum(),

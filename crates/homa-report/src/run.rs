@@ -28,6 +28,9 @@ pub(crate) const THROUGHPUT: &str = "throughput.csv";
 /// Longest `run.json`, in bytes.
 const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
 
+/// Transports of a run: more than any plan names.
+const TRANSPORTS_MAX: usize = 64;
+
 /// RPCs of a run that are taken; 24 bytes of memory each.
 const RPCS_MAX: usize = 20_000_000;
 
@@ -215,12 +218,18 @@ fn document(path: &Path) -> Result<Document, ReportError> {
     if found > SCHEMA {
         return Err(ReportError::Newer { path: path.to_owned(), found, known: SCHEMA });
     }
-    serde_json::from_value(value).map_err(|error| damaged(error.to_string()))
+    let document: Document =
+        serde_json::from_value(value).map_err(|error| damaged(error.to_string()))?;
+    match document.transports.len() {
+        0..=TRANSPORTS_MAX => Ok(document),
+        count => Err(damaged(format!("{count} transports, of which no plan has so many"))),
+    }
 }
 
 /// The table by size in `run.json`, for runs without RPCs.
 fn from_deciles(document: &TransportDocument) -> Vec<Bucket> {
-    let deciles = &document.summary.deciles;
+    // Ten in whatever was written by this program.
+    let deciles = &document.summary.deciles[..document.summary.deciles.len().min(10)];
     let mut shortest = 0;
     let bucket = |(index, decile): (usize, &crate::document::Decile)| {
         let sizes_bytes = (shortest, decile.size_bytes);

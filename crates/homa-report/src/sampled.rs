@@ -9,7 +9,7 @@ pub(crate) const LEVELS: usize = 8;
 const MOMENTS_MAX: usize = 200_000;
 
 /// Points of a curve over time.
-const POINTS_MAX: usize = 240;
+const POINTS_MAX: usize = 160;
 
 /// One point of queues over time, the mean of all ports and rounds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
