@@ -92,6 +92,7 @@ pub(crate) struct Summary {
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Times {
+    pub count: u64,
     #[serde(deserialize_with = "number")]
     pub p50_us: f64,
     #[serde(deserialize_with = "number")]
@@ -177,8 +178,7 @@ impl Document {
             self.number("/load/load").map(|load| format!("load {}", crate::format::percent(load))),
         );
         parts.extend(self.number("/network/hosts").map(|hosts| format!("{hosts} hosts")));
-        let rate = self.derived.pointer("/link/rate_mbps").and_then(Value::as_f64);
-        parts.extend(rate.map(|rate| format!("links of {rate} Mbit/s")));
+        parts.extend(self.rate_mbps().map(|rate| format!("links of {rate} Mbit/s")));
         parts.join(", ")
     }
 
@@ -221,6 +221,11 @@ impl Document {
     /// Differences of throughput below this share are not the network's.
     pub(crate) fn rate_resolution(&self) -> Option<f64> {
         self.fidelity()?.get("rate_resolution")?.as_f64()
+    }
+
+    /// Rate of the links, in 10^6 bit/s.
+    pub(crate) fn rate_mbps(&self) -> Option<f64> {
+        self.derived.pointer("/link/rate_mbps")?.as_f64().filter(|rate| *rate > 0.0)
     }
 
     /// Begin and length of the load that counts, in seconds.

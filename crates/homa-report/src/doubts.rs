@@ -3,17 +3,23 @@
 use crate::{
     document::{Summary, TransportDocument},
     format::{percent, thousands, time_us},
-    run::Run,
+    run::{Measured, Run},
 };
 
 /// Busier than this, the machine's processors are what RPCs wait for.
 const BUSY_MAX: f64 = 0.9;
 
-/// Less carried of the offered load than this is an overload; RPCs at the ends of the window make a few per cent.
+/// Less carried of the offered load than this is worth a word; RPCs under way at the ends make a few per cent.
 const CARRIED_MIN: f64 = 0.95;
 
 /// Beginning late by more than this share of the median time distorts the times of short messages.
 const LAG_MAX: f64 = 0.1;
+
+/// Fewer short messages than this have no 99.9th percentile.
+const SHORT_MIN: u64 = 1_000;
+
+/// Samples of throughput above so many times the rate of the links are none.
+const RATE_MAX: f64 = 1.1;
 
 /// What a reader must know before believing a run, most important first.
 pub(crate) fn doubts(run: &Run) -> Vec<String> {
@@ -38,9 +44,10 @@ pub(crate) fn doubts(run: &Run) -> Vec<String> {
         named(
             &all,
             |summary| (summary.carried() < CARRIED_MIN).then(|| percent(summary.carried())),
-            "Overloaded, since less was carried than offered:",
+            "Less was carried than offered:",
         )
-        .map(|text| format!("{text} Times then grow with the length of the run.")),
+        .map(|text| format!("{text} Either it was too much, and times grow with the length of the run, or the run was so short that \
+                 RPCs under way at its end count.")),
     );
     let late = |summary: &Summary| {
         (summary.lag_p99_us > LAG_MAX * summary.short.p50_us).then(|| time_us(summary.lag_p99_us))
@@ -57,11 +64,34 @@ pub(crate) fn doubts(run: &Run) -> Vec<String> {
         named(&all, lost, "RPCs without a good end:")
             .map(|text| format!("{text} They count with the time until the run gave up.")),
     );
+    let few = |summary: &Summary| {
+        let count = summary.short.count;
+        (1..SHORT_MIN).contains(&count).then(|| thousands(count as f64))
+    };
+    found.extend(named(&all, few, "Few short messages:").map(|text| {
+        format!("{text} P99.9 of fewer than 1,000, and P99 of fewer than 100, is the slowest one.")
+    }));
+    found.extend(too_fast(run));
     for transport in &all {
         let failures = transport.summary.failures.iter();
         found.extend(failures.map(|failure| format!("{}: {failure}.", transport.name)));
     }
     found
+}
+
+/// Samples above the rate of the links, which no link carried.
+fn too_fast(run: &Run) -> Option<String> {
+    let limit = run.document.rate_mbps()? * RATE_MAX;
+    let fast = |transport: &&Measured| transport.rates.iter().any(|point| point.mean_mbps > limit);
+    let names: Vec<&str> =
+        run.transports.iter().filter(fast).map(|found| found.document.name.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "Throughput above the rate of the links with {}: the machine was late to look at the counters. What is too \
+             much at one look is missing at the one before.",
+            names.join(", ")
+        )
+    })
 }
 
 /// A sentence that names the transports of which something is true, each with how much.

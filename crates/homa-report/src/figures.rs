@@ -109,8 +109,11 @@ fn slowdown(rpcs: &[Rpc], reference: &[Unloaded]) -> Vec<Bucket> {
     let mut start = 0;
     while let Some(first) = rpcs.get(start) {
         // The end that the share of the whole asks for, so that long runs of one size do not shift all others.
-        let wanted = (start * points / rpcs.len() + 1) * rpcs.len() / points;
-        let wanted = wanted.clamp(start + 1, rpcs.len());
+        let boundary = |part: usize| part * rpcs.len() / points;
+        let part = start * points / rpcs.len() + 1;
+        // A rest of a part is too little for percentiles: it goes with the next part.
+        let whole = boundary(part) >= start + (rpcs.len() / points).div_ceil(2);
+        let wanted = boundary(if whole { part } else { part + 1 }).clamp(start + 1, rpcs.len());
         let longest = rpcs[wanted - 1].size_bytes;
         let end = wanted + rpcs[wanted..].partition_point(|rpc| rpc.size_bytes <= longest);
         let mut values: Vec<f64> =
@@ -207,6 +210,15 @@ mod tests {
         assert_eq!(found.slowdown[0].sizes_bytes, (0, 199));
         assert_eq!(found.slowdown[19].sizes_bytes, (3_800, 3_999));
         assert_eq!(found.deciles_bytes[5], 2_000);
+    }
+
+    #[test]
+    fn what_a_long_run_of_one_size_leaves_of_a_range_goes_with_the_next() {
+        let sizes = (0..1_000).map(|index| if index < 199 { 1 } else { index });
+        let found = figures(sizes.map(|size| rpc(size, 1, 0)).collect(), &REFERENCE);
+        assert_eq!(found.slowdown[0].sizes_bytes, (1, 1));
+        assert_eq!(found.slowdown[1].sizes_bytes, (199, 299));
+        assert_eq!(found.slowdown.len(), 9);
     }
 
     #[test]

@@ -194,12 +194,12 @@ pub(crate) fn throughput(run: &Run, palette: &Palette) -> Option<Chart> {
     });
     let series: Vec<Series> = curves.filter(|series| series.points.len() > 1).collect();
     let all = || series.iter().flat_map(|series| &series.points);
-    let rate = run.document.derived.pointer("/link/rate_mbps").and_then(serde_json::Value::as_f64);
+    let rate = run.document.rate_mbps();
     let high = all().map(|point| point.y).chain(rate).fold(0.0, f64::max);
     let end = all().map(|point| point.x).fold(0.0, f64::max);
     let mut references = warm_up(run);
     references.extend(rate.map(|at| Reference {
-        label: format!("rate of the links, {} Mbit/s", number(at)),
+        label: format!("rate of the links, {} Mbit/s", plain(at)),
         at,
         vertical: false,
     }));
