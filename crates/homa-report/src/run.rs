@@ -250,3 +250,28 @@ fn decile_sizes(document: &TransportDocument) -> Vec<u64> {
         _ => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rpcs_of_the_warm_up_and_to_a_host_that_failed_do_not_count() {
+        let directory = tempfile::tempdir().unwrap();
+        let document = serde_json::json!({
+            "schema": 1,
+            "plan": { "load": { "warm_up": 1.0, "fail_host": 2 } },
+            "transports": [{ "name": "tcp-cubic", "unloaded": [{ "size_bytes": 1, "p50_ns": 1_000 }] }],
+        });
+        std::fs::write(directory.path().join(DOCUMENT), document.to_string()).unwrap();
+        let text = "transport,round,client,server,size_bytes,start_ns,latency_ns,status\n\
+            tcp-cubic,0,0,1,1,999999999,70000,ok\n\
+            tcp-cubic,0,0,1,1,1000000000,3000,ok\n\
+            tcp-cubic,0,0,2,1,1000000000,90000,failed\n";
+        std::fs::write(directory.path().join(RPCS), text).unwrap();
+        let run = Run::read(directory.path()).unwrap();
+        assert!(!run.relative_to_homa());
+        assert_eq!(run.transports[0].figures.tail, [(3.0, 1.0)]);
+        assert_eq!(run.transports[0].figures.slowdown[0].p99, 3.0);
+    }
+}
