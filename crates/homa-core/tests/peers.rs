@@ -335,6 +335,29 @@ fn small_losses_say_nothing_about_the_mtu() {
 }
 
 #[test]
+fn an_mtu_reported_for_an_address_counts_for_all_its_ports() {
+    let mut host = Host::new(exact());
+    let (one, other) = (host.remote(1, 1), host.remote(1, 2));
+    let elsewhere = host.remote(2, 1);
+    for remote in [&one, &other, &elsewhere] {
+        host.call(remote, 1);
+        host.sent();
+        host.events();
+    }
+    let mut no_port = one.path();
+    no_port.remote.set_port(0);
+    host.engine.path_changed(host.now(), no_port, 1300, None);
+    assert_eq!(host.stats().mtu_shrinks, 2);
+    for (remote, full) in [(&one, 1300 - 28), (&other, 1300 - 28), (&elsewhere, 1500 - 28)] {
+        host.call(remote, 5_000);
+        assert_eq!(longest(&host.sent()), full);
+    }
+    // With a port it is that peer's alone.
+    host.engine.path_changed(host.now(), other.path(), 1280, None);
+    assert_eq!(host.stats().mtu_shrinks, 3);
+}
+
+#[test]
 fn until_the_mtu_is_known_packets_are_as_long_as_ipv6_guarantees() {
     let mut host = Host::new(exact());
     host.mtu = None;

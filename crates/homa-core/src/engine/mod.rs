@@ -46,7 +46,7 @@ use crate::engine::grant::{GrantLimits, Granter};
 use crate::engine::memory::Memory;
 use crate::engine::pacer::Pacer;
 use crate::engine::peer::PeerTable;
-use crate::engine::rpc::RpcTable;
+use crate::engine::rpc::{NIL, RpcTable};
 use crate::engine::shared_heap::Positions;
 use crate::event::{Event, Urgency, WakeReason};
 use crate::finished::Finished;
@@ -293,25 +293,23 @@ impl Engine {
     }
 
     /// The path to `remote` carries IP packets of at most `mtu` bytes; the link runs at
-    /// `link_mbps`, if known. Nothing happens for an unknown peer.
+    /// `link_mbps`, if known. Port 0 stands for all peers at that IP address, as in reports about
+    /// packets that are not quoted. Nothing happens for an unknown peer.
     pub fn path_changed(&mut self, now: Instant, path: Path, mtu: u32, link_mbps: Option<u32>) {
         self.tick(now);
         if link_mbps.is_some() {
             self.pacer.set_link(link_mbps, &self.config);
         }
-        let Some(peer) = self.peer_of(&path).and_then(|index| self.peers.get_mut(index)) else {
-            return;
+        let whole_host = path.remote.port() == 0;
+        let mut next = match whole_host {
+            true => self.peers.first_at_host(path.remote.ip()),
+            false => self.peer_of(&path).unwrap_or(NIL),
         };
-        let floor = if peer.key.ip.is_ipv4() { 576 } else { peer::MTU_MIN };
-        let mtu = mtu.max(floor);
-        if mtu < peer.mtu {
-            self.stats.mtu_shrinks = self.stats.mtu_shrinks.saturating_add(1);
-        }
-        if mtu != peer.mtu {
-            peer.mtu = mtu;
-            peer.full_size_lost_rounds = 0;
-            peer.full_size_gap_rounds = 0;
-            peer.mtu_before = None;
+        while let Some(peer) = self.peers.get_mut(next) {
+            if peer.mtu_changed(mtu) {
+                self.stats.mtu_shrinks = self.stats.mtu_shrinks.saturating_add(1);
+            }
+            next = if whole_host { peer.next_at_host } else { NIL };
         }
     }
 

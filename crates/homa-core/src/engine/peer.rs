@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use core::cell::Cell;
+use core::net::IpAddr;
 use core::time::Duration;
 
 use crate::addr::{Path, PeerKey};
@@ -104,6 +105,10 @@ pub(crate) struct Peer {
     pub(crate) probe_cursor: u32,
     /// Waiting RPCs to be probed one after the other without a pause: the peer restarted.
     pub(crate) recheck: u32,
+
+    // The other peers at its IP address.
+    pub(crate) next_at_host: u32,
+    previous_at_host: u32,
 }
 
 impl Peer {
@@ -145,7 +150,22 @@ impl Peer {
             first_client_rpc: NIL,
             probe_cursor: NIL,
             recheck: 0,
+            next_at_host: NIL,
+            previous_at_host: NIL,
         }
+    }
+
+    /// The way to it carries IP packets of at most `mtu` bytes. Says whether that is less than before.
+    pub(crate) fn mtu_changed(&mut self, mtu: u32) -> bool {
+        let floor = if self.key.ip.is_ipv4() { 576 } else { MTU_MIN };
+        let (before, mtu) = (self.mtu, mtu.max(floor));
+        if mtu != before {
+            self.mtu = mtu;
+            self.full_size_lost_rounds = 0;
+            self.full_size_gap_rounds = 0;
+            self.mtu_before = None;
+        }
+        mtu < before
     }
 
     /// The peer lives another life than before: what it told us is void.
@@ -230,6 +250,8 @@ pub(crate) struct PeerTable {
     peers: Vec<Option<Peer>>,
     free: Vec<u32>,
     by_key: Map<PeerKey, u32>,
+    /// The first of the peers at each IP address, linked through [`Peer::next_at_host`].
+    by_host: Map<IpAddr, u32>,
     /// The last peer found: packets come in bursts.
     recent: Cell<Option<(PeerKey, u32)>>,
     /// Where the search for idle peers goes on.
@@ -243,6 +265,7 @@ impl PeerTable {
             peers: Vec::new(),
             free: Vec::new(),
             by_key: Map::with_hasher(SeededState::new(seed)),
+            by_host: Map::with_hasher(SeededState::new(seed)),
             recent: Cell::new(None),
             hand: 0,
             evicted: 0,
@@ -276,6 +299,11 @@ impl PeerTable {
         Some(index)
     }
 
+    /// The first of the peers at an IP address, [`NIL`] if there is none.
+    pub(crate) fn first_at_host(&self, ip: IpAddr) -> u32 {
+        self.by_host.get(&ip.to_canonical()).copied().unwrap_or(NIL)
+    }
+
     /// Adds a peer that is not there yet. `None`: the table is full of peers in use, or memory is.
     pub(crate) fn insert(
         &mut self,
@@ -291,6 +319,7 @@ impl PeerTable {
             return None;
         }
         self.by_key.try_reserve(1).ok()?;
+        self.by_host.try_reserve(1).ok()?;
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
@@ -305,7 +334,40 @@ impl PeerTable {
         };
         *self.peers.get_mut(index as usize)? = Some(Peer::new(key, path, config, now));
         self.by_key.insert(key, index);
+        self.link_to_host(index);
         Some(index)
+    }
+
+    /// Puts a new peer first among those at its IP address.
+    fn link_to_host(&mut self, index: u32) {
+        let Some(ip) = self.get(index).map(|peer| peer.key.ip) else {
+            return;
+        };
+        let next = self.by_host.insert(ip, index).unwrap_or(NIL);
+        if let Some(next) = self.get_mut(next) {
+            next.previous_at_host = index;
+        }
+        if let Some(peer) = self.get_mut(index) {
+            peer.next_at_host = next;
+        }
+    }
+
+    /// Forgets all that leads to a peer that was at `index`.
+    fn unlink(&mut self, index: u32, peer: &Peer) {
+        self.by_key.remove(&peer.key);
+        self.recent.set(None);
+        self.free.push(index);
+        let (previous, next) = (peer.previous_at_host, peer.next_at_host);
+        if let Some(next) = self.get_mut(next) {
+            next.previous_at_host = previous;
+        }
+        if let Some(previous) = self.get_mut(previous) {
+            previous.next_at_host = next;
+        } else if next == NIL {
+            self.by_host.remove(&peer.key.ip);
+        } else if let Some(first) = self.by_host.get_mut(&peer.key.ip) {
+            *first = next;
+        }
     }
 
     /// Looks at a few peers, going round, and drops those that are idle: for `peer_idle_min` if the
@@ -327,9 +389,7 @@ impl PeerTable {
                     && now.since(peer.last_heard.max(peer.last_used)) >= idle_min
             });
             if idle && let Some(peer) = slot.take() {
-                self.by_key.remove(&peer.key);
-                self.recent.set(None);
-                self.free.push(u32::try_from(self.hand).unwrap_or(NIL));
+                self.unlink(u32::try_from(self.hand).unwrap_or(NIL), &peer);
                 self.evicted = self.evicted.saturating_add(1);
             }
         }
@@ -338,9 +398,57 @@ impl PeerTable {
     /// For [`PeerTable::insert`]'s caller, whose own tables failed to grow.
     pub(crate) fn remove(&mut self, index: u32) {
         if let Some(peer) = self.peers.get_mut(index as usize).and_then(Option::take) {
-            self.by_key.remove(&peer.key);
-            self.recent.set(None);
-            self.free.push(index);
+            self.unlink(index, &peer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::Carriage;
+    use alloc::vec;
+    use core::net::SocketAddr;
+
+    fn insert(table: &mut PeerTable, host: u8, port: u16) -> u32 {
+        let path = Path {
+            remote: SocketAddr::from(([10, 0, 0, host], port)),
+            local_ip: None,
+            local_port: 1,
+            interface: 0,
+            carriage: Carriage::Ip,
+        };
+        table.insert(PeerKey::of(&path), path, &Config::default(), Instant::ZERO).unwrap()
+    }
+
+    fn at_host(table: &PeerTable, host: u8) -> Vec<u32> {
+        let mut next = table.first_at_host(IpAddr::from([10, 0, 0, host]));
+        let mut found = Vec::new();
+        while let Some(peer) = table.get(next) {
+            found.push(next);
+            next = peer.next_at_host;
+        }
+        found
+    }
+
+    #[test]
+    fn the_peers_at_an_address_are_found_whichever_of_them_go() {
+        let mut table = PeerTable::new(1);
+        let peers: Vec<u32> = (1..=4).map(|port| insert(&mut table, 1, port)).collect();
+        let elsewhere = insert(&mut table, 2, 1);
+        assert_eq!(at_host(&table, 1), vec![peers[3], peers[2], peers[1], peers[0]]);
+        for (gone, left) in [
+            (peers[1], vec![peers[3], peers[2], peers[0]]),
+            (peers[3], vec![peers[2], peers[0]]),
+            (peers[0], vec![peers[2]]),
+            (peers[2], vec![]),
+        ] {
+            table.remove(gone);
+            assert_eq!(at_host(&table, 1), left);
+        }
+        assert_eq!(at_host(&table, 2), vec![elsewhere]);
+        assert_eq!(table.by_host.len(), 1);
+        let again = insert(&mut table, 1, 9);
+        assert_eq!(at_host(&table, 1), vec![again]);
     }
 }

@@ -518,14 +518,12 @@ impl Engine {
         }
     }
 
-    /// Fails the client RPCs of all ports of a host. (A look at every peer is no more work than the calls that
-    /// end: the error that quoted one of them cannot be used again.)
+    /// Fails the client RPCs of all ports of a host.
     fn fail_clients_of_host(&mut self, path: &Path, reason: FailReason) {
-        let host = path.remote.ip().to_canonical();
-        for index in 0..u32::try_from(self.peers.capacity()).unwrap_or(NIL) {
-            if self.peers.get(index).is_some_and(|peer| peer.key.ip == host) {
-                self.fail_clients_of(index, reason, usize::MAX);
-            }
+        let mut next = self.peers.first_at_host(path.remote.ip());
+        while let Some(peer) = self.peers.get(next) {
+            let index = core::mem::replace(&mut next, peer.next_at_host);
+            self.fail_clients_of(index, reason, usize::MAX);
         }
     }
 
