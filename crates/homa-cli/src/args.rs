@@ -56,6 +56,9 @@ pub(crate) enum Carriage {
     Udp,
     /// Raw IP, protocol 146, which hosts with the Linux module speak; needs CAP_NET_RAW
     Ip,
+    /// As `ip`, with packets that look like TCP segments (the Linux module's `hijack_tcp`); whoever speaks
+    /// raw IP understands them too
+    IpTcp,
     /// AF_XDP (not yet built)
     Xdp,
     /// UDP: the one that works everywhere

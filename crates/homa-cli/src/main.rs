@@ -62,7 +62,7 @@ fn run(cli: &Cli) -> Result<(), CliError> {
 
 fn check_carriage(global: &Global) -> Result<(), CliError> {
     match global.carriage {
-        Carriage::Udp | Carriage::Ip | Carriage::Auto => Ok(()),
+        Carriage::Udp | Carriage::Ip | Carriage::IpTcp | Carriage::Auto => Ok(()),
         Carriage::Xdp => Err(not_built("xdp")),
     }
 }

@@ -8,6 +8,8 @@
 //!   the module `ports`.
 //! * Errors of the network come through the error queue, as for UDP; of those only what quotes a packet
 //!   from the own port concerns this driver.
+//! * Packets that look like TCP segments come and go through raw sockets of protocol 6 ([`TcpForm`]), unless
+//!   a rule of the system turns them into ordinary ones before.
 //!
 //! Everything is looked up in the network namespace of the thread that opened the driver.
 
@@ -18,7 +20,9 @@ mod ports;
 mod receive;
 mod responder;
 mod send;
+mod sources;
 mod stats;
+mod tcp_form;
 
 pub use stats::IpStats;
 
@@ -30,12 +34,14 @@ use homa_core::{Carriage, Segment, Transmit};
 use homa_sys::address::Family;
 use homa_sys::raw::{Filter, RouteLookup, RxBatch};
 use homa_sys::{Epoll, RawSocket, errno};
+use homa_wire::{FLAGS, URGENT};
 
 use crate::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
 use crate::udp::capacity_of;
 use crate::udp::reports::Reports;
 use ports::Reservation;
 use responder::Responder;
+use sources::Sources;
 
 /// The IP protocol number of Homa.
 pub const PROTOCOL: u8 = 146;
@@ -82,11 +88,28 @@ pub enum IpError {
 pub struct IpConfig {
     receive_buffer_bytes: usize,
     packets_per_call: usize,
+    tcp_form: TcpForm,
+}
+
+/// What a driver does with packets that look like TCP segments (`spec/wire-format.md` §8). A rule that turns
+/// them into packets of protocol [`PROTOCOL`] on arrival, which `homa doctor` prints, makes all drivers of the
+/// host understand them and keeps them away from the host's TCP; this here is about hosts without it. TCP
+/// sees them there, but neither answers nor uses them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TcpForm {
+    /// They are not received. That saves every ordinary TCP segment of the host a copy and a look by this
+    /// driver's filter, some tenths of a microsecond.
+    Ignored,
+    /// They are received besides ordinary packets.
+    #[default]
+    Understood,
+    /// They are received besides ordinary packets, and all packets are sent like that.
+    Sent,
 }
 
 impl Default for IpConfig {
     fn default() -> Self {
-        Self { receive_buffer_bytes: 16 << 20, packets_per_call: 16 }
+        Self { receive_buffer_bytes: 16 << 20, packets_per_call: 16, tcp_form: TcpForm::default() }
     }
 }
 
@@ -106,12 +129,19 @@ impl IpConfig {
         self.packets_per_call = packets.clamp(1, homa_sys::raw::PACKETS_MAX);
         self
     }
+
+    /// What is done with packets that look like TCP segments. Default: they are understood.
+    #[must_use]
+    pub fn tcp_form(mut self, form: TcpForm) -> Self {
+        self.tcp_form = form;
+        self
+    }
 }
 
 /// A [`Driver`] over raw IP sockets.
 #[derive(Debug)]
 pub struct IpDriver {
-    /// One per IP version, at least one.
+    /// For each IP version one, at least one, then for each one for what looks like TCP.
     links: Vec<Link>,
     epoll: Epoll,
     reservation: Reservation,
@@ -121,16 +151,29 @@ pub struct IpDriver {
     batch: RxBatch,
     reports: Reports,
     lookup: RouteLookup,
+    sources: Sources,
+    /// Which packets this driver sends.
+    sends: Form,
     stats: IpStats,
     responder: Responder,
     /// Where a packet that lies in too many pieces is joined.
     joined: Vec<u8>,
 }
 
-/// The socket of one IP version.
+/// What packets look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Homa's own protocol number.
+    Native,
+    /// TCP segments.
+    Tcp,
+}
+
+/// The socket of one IP version and form.
 #[derive(Debug)]
 struct Link {
     socket: RawSocket,
+    form: Form,
     /// As the kernel last told: a counter that wraps.
     drops_seen: u32,
 }
@@ -146,7 +189,11 @@ impl IpDriver {
             return Err(IpError::KernelModule);
         }
         let reservation = Reservation::new(address.port())?;
-        let links = open_links(address, reservation.port())?;
+        let mut links = open_links(address, reservation.port(), Form::Native)?;
+        let families = links.iter().map(|link| link.socket.family()).collect();
+        if config.tcp_form != TcpForm::Ignored {
+            links.extend(open_links(address, reservation.port(), Form::Tcp)?);
+        }
         let epoll = Epoll::new()?;
         let mut buffer_bytes = usize::MAX;
         for (token, link) in links.iter().enumerate() {
@@ -154,7 +201,6 @@ impl IpDriver {
             buffer_bytes = buffer_bytes.min(given);
             epoll.add(link.socket.as_fd(), token as u64, true, false)?;
         }
-        let families = links.iter().map(|link| link.socket.family()).collect();
         let responder = Responder::new(families, reservation.port())?;
         epoll.add(responder.epoll().as_fd(), RESPONDER, true, false)?;
         Ok(Self {
@@ -167,6 +213,8 @@ impl IpDriver {
             batch: RxBatch::new(config.packets_per_call),
             reports: Reports::default(),
             lookup: RouteLookup::new()?,
+            sources: Sources::default(),
+            sends: if config.tcp_form == TcpForm::Sent { Form::Tcp } else { Form::Native },
             stats: IpStats::default(),
             responder,
             joined: Vec::new(),
@@ -197,8 +245,8 @@ impl IpDriver {
     }
 }
 
-/// Opens the sockets that `address` needs. A system without IPv6 serves `[::]` by IPv4 alone.
-fn open_links(address: SocketAddr, port: u16) -> Result<Vec<Link>, IpError> {
+/// Opens the sockets of one form that `address` needs. A system without IPv6 serves `[::]` by IPv4 alone.
+fn open_links(address: SocketAddr, port: u16, form: Form) -> Result<Vec<Link>, IpError> {
     let ip = address.ip().to_canonical();
     let families: &[Family] = match (ip, ip.is_unspecified()) {
         (IpAddr::V4(_), _) => &[Family::V4],
@@ -207,7 +255,14 @@ fn open_links(address: SocketAddr, port: u16) -> Result<Vec<Link>, IpError> {
     };
     let mut links = Vec::with_capacity(families.len());
     for &family in families {
-        let socket = match RawSocket::open(family, PROTOCOL, &Filter::to_port(family, port)) {
+        let opened = match form {
+            Form::Native => RawSocket::open(family, PROTOCOL, &Filter::to_port(family, port)),
+            Form::Tcp => {
+                let filter = Filter::tcp_to_port(family, port, FLAGS, URGENT);
+                RawSocket::open(family, tcp_form::PROTOCOL, &filter)
+            }
+        };
+        let socket = match opened {
             Ok(socket) => socket,
             Err(error) if error.raw_os_error() == Some(errno::EPERM) => {
                 return Err(IpError::NoCapability);
@@ -218,7 +273,7 @@ fn open_links(address: SocketAddr, port: u16) -> Result<Vec<Link>, IpError> {
         if !ip.is_unspecified() {
             socket.bind(address)?;
         }
-        links.push(Link { socket, drops_seen: 0 });
+        links.push(Link { socket, form, drops_seen: 0 });
     }
     Ok(links)
 }
@@ -263,7 +318,7 @@ impl Driver for IpDriver {
 
     fn tx_backlog_bytes(&self) -> Option<u64> {
         let queued = |link: &Link| link.socket.queued_tx_bytes().ok().map(|bytes| bytes as u64);
-        self.links.iter().map(queued).sum()
+        self.links.iter().filter(|link| link.form == self.sends).map(queued).sum()
     }
 
     fn rx_dropped(&self) -> u64 {

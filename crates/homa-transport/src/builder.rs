@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use homa_core::{Carriage, Config};
+use homa_io::ip::TcpForm;
 
 use crate::BindError;
 
@@ -23,6 +24,7 @@ use crate::BindError;
 pub struct EndpointBuilder {
     pub(crate) config: Config,
     pub(crate) carriage: Carriage,
+    pub(crate) tcp_form: TcpForm,
     pub(crate) automatic_cutoffs: Option<bool>,
     pub(crate) receive_buffer_bytes: Option<u32>,
     pub(crate) outstanding_calls_max: usize,
@@ -41,6 +43,7 @@ impl Default for EndpointBuilder {
         Self {
             config: Config::default(),
             carriage: Carriage::Udp,
+            tcp_form: TcpForm::default(),
             automatic_cutoffs: None,
             receive_buffer_bytes: Some(16 << 20),
             outstanding_calls_max: 65_536,
@@ -76,6 +79,25 @@ impl EndpointBuilder {
     #[must_use]
     pub fn carriage(mut self, carriage: Carriage) -> Self {
         self.carriage = carriage;
+        self
+    }
+
+    /// Sends packets over raw IP so that they look like TCP segments, as the Linux module does with
+    /// `hijack_tcp`: network cards may take them more readily, firewalls less. Default off. Whoever speaks raw
+    /// IP understands both forms, so the other end may do as it likes. No effect over UDP.
+    #[must_use]
+    pub fn tcp_encapsulated(mut self, on: bool) -> Self {
+        self.tcp_form = if on { TcpForm::Sent } else { TcpForm::Understood };
+        self
+    }
+
+    /// Whether packets that look like TCP segments are understood over raw IP. Default on. Each endpoint that
+    /// understands them costs every ordinary TCP segment of its host some tenths of a microsecond, which
+    /// `false` saves: also where the rule that `homa doctor` prints is loaded, with which all endpoints
+    /// understand them anyway. The last one of this and [`EndpointBuilder::tcp_encapsulated`] counts.
+    #[must_use]
+    pub fn tcp_understood(mut self, on: bool) -> Self {
+        self.tcp_form = if on { TcpForm::Understood } else { TcpForm::Ignored };
         self
     }
 

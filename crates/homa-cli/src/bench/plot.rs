@@ -142,7 +142,7 @@ fn each(curves: &[Curve]) -> impl Iterator<Item = (&Curve, Percentile)> {
 fn style(curve: &Curve, percentile: Percentile) -> ShapeStyle {
     let color = match curve.transport {
         Protocol::Tcp => RGBColor(200, 80, 30),
-        Protocol::HomaUdp | Protocol::HomaIp => RGBColor(30, 90, 180),
+        Protocol::HomaUdp | Protocol::HomaIp | Protocol::HomaIpTcp => RGBColor(30, 90, 180),
     };
     color.stroke_width(if percentile == Percentile::P99 { 3 } else { 2 })
 }

@@ -28,7 +28,7 @@ pub(crate) fn connect(
         (Protocol::Tcp, _) => {
             Ok(Box::new(tcp::event_client::EventClient::connect(server, settings)?))
         }
-        (Protocol::HomaUdp | Protocol::HomaIp, _) => {
+        (Protocol::HomaUdp | Protocol::HomaIp | Protocol::HomaIpTcp, _) => {
             Ok(Box::new(HomaClient::new(protocol, server, settings)?))
         }
     }
@@ -68,7 +68,7 @@ pub(crate) fn bind(
                 settings: settings.clone(),
             })
         }
-        Protocol::HomaUdp | Protocol::HomaIp => {
+        Protocol::HomaUdp | Protocol::HomaIp | Protocol::HomaIpTcp => {
             let endpoint = homa_udp::bind(protocol, address, settings)?;
             let address = endpoint.local_addr();
             Ok(Bound {

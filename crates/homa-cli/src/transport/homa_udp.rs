@@ -30,7 +30,8 @@ const IDLE: Duration = Duration::from_secs(3_600);
 pub(crate) fn builder(protocol: Protocol, settings: &Settings) -> EndpointBuilder {
     let builder = EndpointBuilder::new()
         .max_message_bytes(settings.message_bytes_max)
-        .carriage(protocol.carriage().unwrap_or(Carriage::Udp));
+        .carriage(protocol.carriage().unwrap_or(Carriage::Udp))
+        .tcp_encapsulated(protocol == Protocol::HomaIpTcp);
     let builder = match settings.receive_buffer {
         ReceiveBuffer::Large => builder,
         ReceiveBuffer::Stock => builder.stock_receive_buffer(),

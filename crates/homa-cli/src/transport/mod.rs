@@ -39,6 +39,10 @@ pub(crate) enum Protocol {
     #[serde(rename = "homa-ip")]
     #[value(skip)]
     HomaIp,
+    /// Homa in IP packets that look like TCP segments, chosen by the carriage
+    #[serde(rename = "homa-ip-tcp")]
+    #[value(skip)]
+    HomaIpTcp,
     /// Length-prefixed RPCs over TCP connections
     #[serde(rename = "tcp")]
     #[value(name = "tcp")]
@@ -51,6 +55,7 @@ impl Protocol {
         match self {
             Protocol::HomaUdp => "homa-udp",
             Protocol::HomaIp => "homa-ip",
+            Protocol::HomaIpTcp => "homa-ip-tcp",
             Protocol::Tcp => "tcp",
         }
     }
@@ -60,6 +65,7 @@ impl Protocol {
         match (self, carriage) {
             (Protocol::Tcp, _) => Protocol::Tcp,
             (_, args::Carriage::Ip) => Protocol::HomaIp,
+            (_, args::Carriage::IpTcp) => Protocol::HomaIpTcp,
             _ => Protocol::HomaUdp,
         }
     }
@@ -68,7 +74,7 @@ impl Protocol {
     pub(crate) fn carriage(self) -> Option<Carriage> {
         match self {
             Protocol::HomaUdp => Some(Carriage::Udp),
-            Protocol::HomaIp => Some(Carriage::Ip),
+            Protocol::HomaIp | Protocol::HomaIpTcp => Some(Carriage::Ip),
             Protocol::Tcp => None,
         }
     }

@@ -12,12 +12,13 @@ use homa_sys::udp::ErrorOrigin;
 use std::time::Duration;
 
 use super::answer::{Answer, wanted};
-use super::{IpDriver, IpStats, RESPONDER};
+use super::tcp_form::{is_homa, is_intact};
+use super::{Form, IpDriver, IpStats, Link, RESPONDER};
 use crate::driver::{PacketSink, RxStatus};
 use crate::udp::receive::is_final;
 
 /// Descriptors that can be ready at a time.
-const READY_MAX: usize = 4;
+const READY_MAX: usize = 8;
 
 impl IpDriver {
     /// Receives one batch from each socket that has something.
@@ -84,19 +85,32 @@ impl IpDriver {
             link.drops_seen = total;
             self.stats.dropped_packets = self.stats.dropped_packets.saturating_add(u64::from(new));
         }
-        let Some(meta) = meta(&received, link.socket.family(), &mut self.stats) else {
+        let family = link.socket.family();
+        let Some(meta) = meta(&received, family, &mut self.stats) else {
             return;
         };
-        if meta.path.local_port != self.reservation.port() {
+        let form = link.form;
+        let is_stray = form == Form::Tcp && !is_homa(received.payload);
+        if is_stray || meta.path.local_port != self.reservation.port() {
             self.stats.stray_packets += 1;
             return;
+        }
+        if form == Form::Tcp {
+            if !is_intact(meta.path.remote.ip(), received.destination, received.payload) {
+                self.stats.damaged_packets += 1;
+                return;
+            }
+            self.stats.received_tcp_packets += 1;
         }
         self.stats.received_packets += 1;
         self.stats.received_bytes += received.payload.len() as u64;
         sink.packet(&meta, received.payload);
         if sink.refused_port() {
             let answerer = &mut self.responder.answerer;
-            if let Some(answer) = wanted(received.payload)
+            // Answers are ordinary packets and speak of ordinary packets, as those of Linux do.
+            let native = |link: &&Link| link.socket.family() == family && link.form == Form::Native;
+            if let Some(link) = self.links.iter().find(native)
+                && let Some(answer) = wanted(received.payload)
                 && answer.0 == Answer::Icmp
                 && answerer.may()
                 && answerer.send(&link.socket, &meta, received.payload, received.meta.len, answer)
@@ -112,12 +126,12 @@ impl IpDriver {
             return;
         };
         let port = self.reservation.port();
-        let lookup = &self.lookup;
+        let (lookup, form) = (&self.lookup, link.form);
         let mut foreign = 0;
         let read = || {
             loop {
                 match link.socket.read_error()? {
-                    Some(error) => match of_own_packet(error, port) {
+                    Some(error) => match of_own_packet(error, port, form) {
                         Some(error) => return Ok(Some(error)),
                         // The queue is finite: every round takes one out.
                         None => foreign += 1,
@@ -172,8 +186,13 @@ fn is_host(ip: IpAddr, family: Family) -> bool {
 }
 
 /// A report with its destination's port filled in, if it is about a packet sent from `port`. What this host
-/// itself reports comes to the socket that sent, but may quote nothing.
-fn of_own_packet(mut error: SocketError, port: u16) -> Option<SocketError> {
+/// itself reports comes to the socket that sent, but may quote nothing. What looks like TCP has to look like
+/// Homa too: ordinary TCP may use the same port.
+fn of_own_packet(mut error: SocketError, port: u16, form: Form) -> Option<SocketError> {
+    let is_foreign = form == Form::Tcp && !is_homa(error.quoted());
+    if is_foreign && error.origin != ErrorOrigin::Local {
+        return None;
+    }
     let destination_port = match *error.quoted() {
         [source_high, source_low, high, low, ..] => (u16::from_be_bytes([source_high, source_low])
             == port)

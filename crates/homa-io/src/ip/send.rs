@@ -1,14 +1,16 @@
 //! Sending: as many packets as possible by each call, and what the answers of the kernel mean.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use arrayvec::ArrayVec;
 use homa_core::{Segment, Transmit, TransmitError};
 use homa_sys::address::Family;
-use homa_sys::raw::Outgoing;
+use homa_sys::raw::{Outgoing, PACKETS_MAX};
 use homa_sys::{Source, errno};
 
-use super::IpDriver;
+use super::tcp_form::{checksum, splice};
+use super::{Form, IpDriver, Link};
 use crate::driver::{Payloads, Unsent};
 use crate::udp::route::is_link_local;
 use crate::udp::send::is_same_family;
@@ -24,6 +26,8 @@ struct Way {
     to: SocketAddr,
     source: Option<Source>,
     tos: u8,
+    /// The addresses that a checksum covers, from and to, where packets need one.
+    covered: Option<(IpAddr, IpAddr)>,
 }
 
 /// What an error number says.
@@ -56,21 +60,35 @@ impl IpDriver {
         Ok(())
     }
 
-    /// `None`: no socket of the destination's IP version.
-    fn way(&self, transmit: &Transmit) -> Option<Way> {
+    /// `None`: no socket of the destination's IP version, or no way there.
+    fn way(&mut self, transmit: &Transmit) -> Option<Way> {
         let path = &transmit.path;
-        let family = Family::of(path.remote.ip().to_canonical());
-        let link = self.links.iter().position(|link| link.socket.family() == family)?;
+        let to = path.remote.ip().to_canonical();
+        let family = Family::of(to);
+        let is_the_one = |link: &Link| link.socket.family() == family && link.form == self.sends;
+        let link = self.links.iter().position(is_the_one)?;
         // As for UDP: a socket at one address sends from there anyway, and routes choose the interface.
-        let source = path
+        let mut source = path
             .local_ip
-            .filter(|ip| self.local_ip.is_unspecified() && is_same_family(*ip, path.remote.ip()));
-        let interface = if is_link_local(path.remote.ip()) { path.interface } else { 0 };
+            .filter(|ip| self.local_ip.is_unspecified() && is_same_family(*ip, to))
+            .map(|ip| ip.to_canonical());
+        let interface = if is_link_local(to) { path.interface } else { 0 };
+        let mut covered = None;
+        if self.sends == Form::Tcp {
+            let from = match source {
+                Some(ip) => ip,
+                None if !self.local_ip.is_unspecified() => self.local_ip,
+                // Said to the kernel as well, so that it cannot choose another one.
+                None => *source.insert(self.sources.source(&self.lookup, to, interface)?),
+            };
+            covered = Some((from, to));
+        }
         Some(Way {
             link,
-            to: SocketAddr::new(path.remote.ip().to_canonical(), 0),
+            to: SocketAddr::new(to, 0),
             source: source.map(|ip| Source { ip, interface }),
             tos: transmit.dscp << 2,
+            covered,
         })
     }
 
@@ -81,9 +99,14 @@ impl IpDriver {
         segments: &[Segment],
         payloads: &impl Payloads,
     ) -> Result<usize, TransmitError> {
+        let fields = checksums(way, segments, payloads);
         let mut outgoing = Outgoing::new();
-        for segment in segments {
-            if !outgoing.push(|piece| visit(segment, payloads, piece)) {
+        for (index, segment) in segments.iter().take(PACKETS_MAX).enumerate() {
+            let pushed = outgoing.push(|piece| match fields.get(index) {
+                Some(field) => splice(field, |piece| visit(segment, payloads, piece), piece),
+                None => visit(segment, payloads, piece),
+            });
+            if !pushed {
                 break;
             }
         }
@@ -95,7 +118,7 @@ impl IpDriver {
             join(&mut joined, segment, payloads);
         }
         self.stats.joined_packets += 1;
-        let result = self.send_joined(way, segments, &joined);
+        let result = self.send_joined(way, segments, &joined, fields.first());
         self.joined = joined;
         result
     }
@@ -105,9 +128,13 @@ impl IpDriver {
         way: &Way,
         segments: &[Segment],
         joined: &[u8],
+        field: Option<&[u8; 2]>,
     ) -> Result<usize, TransmitError> {
         let mut outgoing = Outgoing::new();
-        outgoing.push(|piece| piece(joined));
+        outgoing.push(|piece| match field {
+            Some(field) => splice(field, |piece| piece(joined), piece),
+            None => piece(joined),
+        });
         self.send_batch(way, segments, &outgoing)
     }
 
@@ -183,4 +210,20 @@ impl IpDriver {
         }
         why
     }
+}
+
+/// The checksum fields of the first of `segments`, as many as a call takes; none where they need none.
+fn checksums(
+    way: &Way,
+    segments: &[Segment],
+    payloads: &impl Payloads,
+) -> ArrayVec<[u8; 2], PACKETS_MAX> {
+    let Some((from, to)) = way.covered else {
+        return ArrayVec::new();
+    };
+    let field = |segment: &Segment| {
+        let bytes = segment.wire_bytes() as usize;
+        checksum(from, to, bytes, |piece| visit(segment, payloads, piece))
+    };
+    segments.iter().take(PACKETS_MAX).map(field).collect()
 }

@@ -40,6 +40,19 @@ impl Filter {
         Self { program }
     }
 
+    /// Only packets to `port` that have `flags` and `urgent` where TCP has its flags and urgent pointer:
+    /// bytes 13, and 18 and 19, behind the IP header.
+    pub fn tcp_to_port(family: Family, port: u16, flags: u8, urgent: u16) -> Self {
+        let mut program = load_half(family, 18);
+        // Each comparison that fails jumps over what is left, which `accept(0)` ends.
+        program.push(jump_equal(u32::from(urgent), 0, 5));
+        program.push(load(family, libc::BPF_B, 13));
+        program.push(jump_equal(u32::from(flags), 0, 3));
+        program.push(load(family, libc::BPF_H, 2));
+        program.extend([jump_equal(u32::from(port), 0, 1), accept(WHOLE), accept(0)]);
+        Self { program }
+    }
+
     /// The first `bytes` (from the IP header on, over IPv6 from behind it) of packets to any port but
     /// `ports`, of which at most 64 count.
     pub fn except_ports(family: Family, ports: &[u16], bytes: u32) -> Self {
@@ -88,13 +101,19 @@ impl Filter {
 
 /// Loads 16 bits at `offset` behind the IP header, whose length only IPv4 packets bring along.
 fn load_half(family: Family, offset: u32) -> Vec<Instruction> {
+    let first = load(family, libc::BPF_H, offset);
     match family {
-        Family::V4 => vec![
-            // X = 4 * (first byte & 15)
-            step(libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH, 0),
-            step(libc::BPF_LD | libc::BPF_H | libc::BPF_IND, offset),
-        ],
-        Family::V6 => vec![step(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, offset)],
+        // X = 4 * (first byte & 15)
+        Family::V4 => vec![step(libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH, 0), first],
+        Family::V6 => vec![first],
+    }
+}
+
+/// Loads what lies at `offset` behind the IP header; [`load_half`] comes first.
+fn load(family: Family, size: u32, offset: u32) -> Instruction {
+    match family {
+        Family::V4 => step(libc::BPF_LD | size | libc::BPF_IND, offset),
+        Family::V6 => step(libc::BPF_LD | size | libc::BPF_ABS, offset),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use homa_core::{
     Carriage, Config, CutoffSource, Cutoffs, Engine, HostBudget, PeerSettings, PortOptions,
 };
-use homa_io::ip::{IpConfig, IpDriver, IpError};
+use homa_io::ip::{IpConfig, IpDriver, IpError, TcpForm};
 use homa_io::udp::{UdpConfig, UdpDriver};
 use homa_io::{AnyDriver, Body, Shard};
 use homa_sys::monotonic_ns;
@@ -351,7 +351,7 @@ fn open(
     for &address in addresses {
         let opened = match builder.carriage {
             Carriage::Udp => open_udp(address, bytes, serve),
-            Carriage::Ip => open_ip(address, bytes),
+            Carriage::Ip => open_ip(address, bytes, builder.tcp_form),
             other => return Err(BindError::Carriage(other)),
         };
         failed = match opened {
@@ -371,8 +371,8 @@ fn open_udp(address: SocketAddr, bytes: usize, serve: bool) -> Result<AnyDriver,
     }
 }
 
-fn open_ip(address: SocketAddr, bytes: usize) -> Result<AnyDriver, BindError> {
-    let config = IpConfig::default().receive_buffer_bytes(bytes);
+fn open_ip(address: SocketAddr, bytes: usize, form: TcpForm) -> Result<AnyDriver, BindError> {
+    let config = IpConfig::default().receive_buffer_bytes(bytes).tcp_form(form);
     IpDriver::bind(address, &config).map(AnyDriver::from).map_err(|error| match error {
         IpError::NoCapability => BindError::NoCapability(error),
         IpError::KernelModule => BindError::KernelModule(error),
