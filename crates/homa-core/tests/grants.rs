@@ -97,7 +97,7 @@ fn a_peer_may_have_a_window_of_its_own() {
 // Scenario: G4
 #[test]
 fn nothing_is_granted_while_enough_is_on_its_way() {
-    let mut host = Host::new(exact());
+    let mut host = Host::new(Config { unscheduled_bytes: 300_000, ..exact() });
     let a = host.remote(1, 1);
     assert_eq!(begin(&mut host, &a, 2, 900_000, 300_000), []);
     assert_eq!(more(&mut host, &a, 2, 900_000, FULL..2 * FULL), []);
@@ -195,7 +195,8 @@ fn needy_messages_are_served_in_rank_order() {
 #[test]
 fn a_message_is_granted_again_when_nothing_is_on_its_way_whatever_the_others_expect() {
     let budget = HostBudget::new(2);
-    let mut first = Host::with_budget(exact(), budget.clone(), 1);
+    let config = Config { unscheduled_bytes: 600_000, ..exact() };
+    let mut first = Host::with_budget(config, budget.clone(), 1);
     let mut second = Host::with_budget(exact(), budget, 2);
     let (a, b) = (first.remote(1, 1), second.remote(2, 1));
     // 600,000 bytes without a grant: more than both together may expect.

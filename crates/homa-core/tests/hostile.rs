@@ -229,9 +229,110 @@ fn a_flood_of_requests_from_everywhere_stays_within_the_limits() {
             bounded(&honest.solo, &config);
         }
     }
-    assert!(honest.solo.engine.stats().requests_refused > 10_000);
+    assert!(honest.solo.engine.stats().strangers_put_off > 10_000);
     honest.solo.advance(3500);
     assert!(honest.solo.engine.stats().live_rpcs <= 4, "silent strangers are given up");
+}
+
+/// The first packet of a request that announces all of it, from a client that names nobody (`echo` 0) or us.
+fn announce(solo: &mut Solo, from: SocketAddr, id: u64, start: u32, echo: u32) -> Received {
+    let mut header = solo.data_header(from, id, 1_000_000, start);
+    let Body::Data(data) = &mut header.body else { unreachable!() };
+    data.incoming = 1_000_000;
+    data.echo = echo;
+    solo.header(from, &header, 1000)
+}
+
+fn liar(number: u32) -> SocketAddr {
+    SocketAddr::from(([10, 9, (number >> 8) as u8, number as u8], 900))
+}
+
+#[test]
+fn announcements_of_strangers_leave_memory_to_others() {
+    let config = Config { receive_memory_bytes: 9_000_000, ..Config::default() };
+    let mut solo = Solo::new(config);
+    for number in 0..1000 {
+        let _ = announce(&mut solo, liar(number), 2, 0, 0);
+    }
+    let stats = solo.engine.stats();
+    assert!(stats.receive_memory_bytes <= 2_000_000, "{stats:?}");
+    assert!(stats.live_rpcs > 5, "a few are let in");
+    solo.drain();
+    solo.request(client(), 4, 900_000);
+    let mut header = solo.data_header(liar(2000), 6, 500, 0);
+    let Body::Data(data) = &mut header.body else { unreachable!() };
+    data.echo = 0;
+    let received = solo.header(liar(2000), &header, 500);
+    assert!(
+        matches!(received, Received::Place(_)),
+        "a stranger's request in one packet: {received:?}"
+    );
+}
+
+#[test]
+fn a_stranger_that_is_put_off_is_told_who_we_are_and_let_in_when_it_names_us() {
+    let config = Config { receive_memory_bytes: 9_000_000, ..Config::default() };
+    let mut solo = Solo::new(config);
+    for number in 0..1000 {
+        let _ = announce(&mut solo, liar(number), 2, 0, 0);
+    }
+    solo.advance(1);
+    let put_off = Received::Dropped(DropReason::NoMemory);
+    assert_eq!(announce(&mut solo, client(), 4, 2000, 0), put_off);
+    assert_eq!(solo.drain().len(), 0, "one answer per message is enough");
+    assert_eq!(announce(&mut solo, client(), 4, 0, 0), put_off);
+    let sent = solo.drain();
+    assert_eq!((sent.len(), sent[0].unknown()), (1, Some(reason::NEVER_SEEN)));
+    let ours = solo.ours;
+    assert_eq!(sent[0].header.common.incarnation, ours);
+    let received = announce(&mut solo, client(), 4, 0, ours);
+    assert!(matches!(received, Received::Place(_)), "{received:?}");
+    // All strangers are gone: their share is whole again.
+    solo.advance(3500);
+    let received = announce(&mut solo, liar(3000), 6, 0, 0);
+    assert!(matches!(received, Received::Place(_)), "{received:?}");
+}
+
+#[test]
+fn a_new_client_that_is_put_off_completes_at_once() {
+    let config = Config { receive_memory_bytes: 1_200_000, ..Config::default() };
+    let mut net = Net::new(&config, 2);
+    let rpc = net.call(0, 1, 300_000);
+    net.run(3);
+    assert!(net.answered(0, rpc));
+    assert!(net.hosts[1].engine.stats().strangers_put_off > 0);
+}
+
+#[test]
+fn what_a_message_announces_reserves_no_more_than_may_come_without_a_reaction() {
+    let mut solo = Solo::new(Config::default());
+    let ours = solo.ours;
+    let from = client();
+    let _ = announce(&mut solo, from, 2, 0, ours);
+    assert_eq!(
+        solo.engine.stats().receive_memory_bytes,
+        131_072,
+        "98,304 bytes in pieces of 64 KiB"
+    );
+    solo.message(from, 2, 1_000_000);
+    assert_eq!(solo.events().len(), 2, "it is taken although it came without grants");
+}
+
+#[test]
+fn packets_far_beyond_the_grant_leave_memory_to_others() {
+    let config = Config { receive_memory_bytes: 9_000_000, ..Config::default() };
+    let mut solo = Solo::new(config);
+    let ours = solo.ours;
+    for number in 0..100 {
+        let _ = announce(&mut solo, liar(number), 2, 999_000, ours);
+    }
+    let taken = solo.engine.stats().receive_memory_bytes;
+    assert!(taken <= 4_000_000 + 100 * 131_072, "{taken}");
+    let mut solo = Solo::new(Config { receive_memory_bytes: 3_000_000, ..Config::default() });
+    let ours = solo.ours;
+    let _ = announce(&mut solo, liar(1), 2, 999_000, ours);
+    let received = announce(&mut solo, liar(2), 2, 999_000, ours);
+    assert_eq!(received, Received::Dropped(DropReason::NoMemory));
 }
 
 #[test]

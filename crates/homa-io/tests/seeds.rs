@@ -362,13 +362,14 @@ impl Trial {
     }
 
     fn note_coverage(&mut self) {
-        let counters: [(&'static str, Counter); 19] = [
+        let counters: [(&'static str, Counter); 20] = [
             ("gap RESENDs", |stats| stats.resends_gap_sent),
             ("tail RESENDs", |stats| stats.resends_tail_sent),
             ("lost GRANTs recovered", |stats| stats.grants_recovered),
             ("restarts after RPC_UNKNOWN", |stats| stats.restarts),
             ("BUSY received", |stats| stats.busy_received),
             ("messages without memory", |stats| stats.messages_starved),
+            ("strangers put off", |stats| stats.strangers_put_off),
             ("finished requests recognised", |stats| stats.finished_hits),
             ("transmit without room", |stats| stats.transmit_no_room),
             ("transmit too big", |stats| stats.transmit_too_big),

@@ -316,10 +316,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
-        let reserved = rpc.rx.reserved();
-        self.memory.change(rpc.key, reserved, 0);
-        self.memory.leave(rpc.key);
-        rpc.rx.reserved_upto = 0;
+        self.memory.release(rpc);
         rpc.rx.starved = false;
         rpc.state = State::Refused(why);
         rpc.last_heard = self.now;

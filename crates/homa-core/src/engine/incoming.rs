@@ -39,6 +39,8 @@ pub(crate) struct Incoming {
     pub(crate) streaming: bool,
     /// End of the part that memory is reserved for.
     pub(crate) reserved_upto: u32,
+    /// Bytes of memory that count against the share of strangers.
+    pub(crate) stranger_bytes: u64,
     /// Grant window in bytes that the peer's settings demand; 0 = as configured.
     pub(crate) window: u32,
     /// The unscheduled part found no memory: nothing is accepted until it does.
@@ -68,6 +70,7 @@ impl Incoming {
         consumed: 0,
         streaming: false,
         reserved_upto: 0,
+        stranger_bytes: 0,
         window: 0,
         starved: false,
         silent: false,

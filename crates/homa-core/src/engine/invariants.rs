@@ -127,6 +127,8 @@ impl Bench {
         let reserved: u64 =
             live().filter(|rpc| rpc.state != State::Dead).map(|rpc| rpc.rx.reserved()).sum();
         assert_eq!(reserved, engine.memory.used(), "memory");
+        let strangers: u64 = live().map(|rpc| rpc.rx.stranger_bytes).sum();
+        assert_eq!(strangers, engine.memory.strangers());
         assert!(engine.memory.used() <= engine.config.receive_memory_bytes);
         for rpc in live().filter(|rpc| rpc.state == State::Incoming) {
             assert!(rpc.rx.starved || rpc.rx.reserved_upto >= rpc.rx.granted, "{rpc:?}");

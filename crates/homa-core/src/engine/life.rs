@@ -94,10 +94,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
-        let reserved = rpc.rx.reserved();
-        self.memory.change(rpc.key, reserved, 0);
-        self.memory.leave(rpc.key);
-        rpc.rx.reserved_upto = 0;
+        self.memory.release(rpc);
         rpc.state = State::Dead;
         rpc.tx.retransmit.clear();
         rpc.pending.progress = false;
@@ -193,9 +190,11 @@ impl Engine {
         None
     }
 
-    /// Begins to receive a message of `length` bytes, `unscheduled` of which come without grant.
-    pub(crate) fn start_incoming(&mut self, index: u32, length: u32, unscheduled: u32) {
+    /// Begins to receive a message of `length` bytes, of which the sender says that `announced` come without
+    /// grant.
+    pub(crate) fn start_incoming(&mut self, index: u32, length: u32, announced: u32) {
         let birth = self.next_birth();
+        let unscheduled = announced.min(self.unscheduled_max());
         let base = nanos(self.config.resend_interval);
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
@@ -221,6 +220,12 @@ impl Engine {
             planner.record(length);
         }
         self.arm(index, base);
+    }
+
+    /// Bytes of a message that room is kept for on its sender's word: what this end would send at most before
+    /// there is a reaction. For more the message has to come first, or to be granted.
+    pub(crate) fn unscheduled_max(&self) -> u32 {
+        self.config.unscheduled_bytes.max(self.config.unscheduled_in_flight_max_bytes)
     }
 
     /// Memory came free: feeds starved messages, shortest first, and looks at needy ones again.

@@ -3,6 +3,9 @@
 use crate::engine::rpc::Rpc;
 use crate::event::RpcKey;
 
+/// Strangers may have one part in so many of the ordinary memory.
+const STRANGERS_SHARE: u64 = 4;
+
 /// How much incoming data may be held. Space is reserved before data is accepted, so storing
 /// cannot fail.
 ///
@@ -11,11 +14,17 @@ use crate::event::RpcKey;
 /// ordinary part, and the part set aside holds the longest message: so the favourite always finds
 /// memory, and since grant management ranks it first it completes. There is no deadlock of
 /// half-received messages.
+///
+/// What a first packet announces costs its sender nothing, so those who have not proved their address
+/// (*strangers*) may have only a quarter of the ordinary part reserved for what has not come yet, and never
+/// the part set aside. Whoever finds no room there has to prove its address first.
 #[derive(Debug)]
 pub(crate) struct Memory {
     limit: u64,
     set_aside: u64,
     used: u64,
+    /// Part of `used` that was reserved for announcements of strangers.
+    strangers: u64,
     favourite: Option<RpcKey>,
     /// The favourite's message is complete; its memory waits for the application.
     favourite_complete: bool,
@@ -30,6 +39,7 @@ impl Memory {
             limit: limit.max(largest),
             set_aside: largest,
             used: 0,
+            strangers: 0,
             favourite: None,
             favourite_complete: false,
             freed: false,
@@ -41,8 +51,40 @@ impl Memory {
         self.favourite
     }
 
+    #[cfg(test)]
+    pub(crate) fn strangers(&self) -> u64 {
+        self.strangers
+    }
+
     pub(crate) fn used(&self) -> u64 {
         self.used
+    }
+
+    /// May `bytes` be reserved on the mere word of a stranger?
+    pub(crate) fn admits_stranger(&self, bytes: u64) -> bool {
+        let ordinary = self.limit.saturating_sub(self.set_aside);
+        self.strangers.saturating_add(bytes) <= ordinary / STRANGERS_SHARE
+            && self.used.saturating_add(bytes) <= ordinary
+    }
+
+    /// Is half of the ordinary memory left after a reservation up to byte `upto`, so that it takes nothing from
+    /// those who keep to their grants?
+    pub(crate) fn is_plentiful(&self, rpc: &Rpc, upto: u32) -> bool {
+        let more = rpc.rx.footprint(upto).saturating_sub(rpc.rx.reserved());
+        let ordinary = self.limit.saturating_sub(self.set_aside);
+        self.used.saturating_add(more) <= ordinary / 2
+    }
+
+    /// What is reserved for the message of `rpc` was announced by a stranger.
+    pub(crate) fn count_stranger(&mut self, rpc: &mut Rpc) {
+        rpc.rx.stranger_bytes = rpc.rx.reserved();
+        self.strangers = self.strangers.saturating_add(rpc.rx.stranger_bytes);
+    }
+
+    /// The sender of the message of `rpc` proved its address, the message came or is over.
+    pub(crate) fn forget_stranger(&mut self, rpc: &mut Rpc) {
+        let bytes = core::mem::take(&mut rpc.rx.stranger_bytes);
+        self.strangers = self.strangers.saturating_sub(bytes);
     }
 
     /// Reserves memory for the incoming message of `rpc` up to byte `upto`, if it is not yet; `false`
@@ -94,6 +136,15 @@ impl Memory {
             self.favourite_complete = false;
             self.freed = true;
         }
+    }
+
+    /// Gives back all that is reserved for the incoming message of `rpc`.
+    pub(crate) fn release(&mut self, rpc: &mut Rpc) {
+        self.forget_stranger(rpc);
+        let reserved = rpc.rx.reserved();
+        self.change(rpc.key, reserved, 0);
+        self.leave(rpc.key);
+        rpc.rx.reserved_upto = 0;
     }
 
     /// `rpc` needs nothing any more.

@@ -4,6 +4,7 @@ use homa_wire::{Body, Data, Header, VERSION};
 
 use crate::addr::{Carriage, Path, RxMeta};
 use crate::engine::Engine;
+use crate::engine::incoming::Incoming;
 use crate::engine::reason;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::event::{DropReason, FailReason, Placement, Received};
@@ -240,11 +241,42 @@ impl Engine {
             self.push_unknown(*path, id, own, reason::TOO_LONG, self.config.max_message_bytes);
             return Err(DropReason::TooLong);
         }
-        self.create_server_rpc(path, id, header, data, transport_len).ok_or_else(|| {
-            self.stats.requests_refused = self.stats.requests_refused.saturating_add(1);
-            self.push_unknown(*path, id, own, reason::OVERLOADED, 0);
-            DropReason::Limit
-        })
+        let stranger = self.is_stranger(path, header, data, transport_len);
+        if stranger && !self.admits_stranger(data) {
+            self.stats.strangers_put_off = self.stats.strangers_put_off.saturating_add(1);
+            if data.offset(header.common.sequence) == 0 {
+                // True, and it tells the client who we are: it sends again and names us.
+                let age = self.age_ms();
+                self.push_unknown(*path, id, own, reason::NEVER_SEEN, age);
+            }
+            return Err(DropReason::NoMemory);
+        }
+        let index =
+            self.create_server_rpc(path, id, header, data, transport_len).ok_or_else(|| {
+                self.stats.requests_refused = self.stats.requests_refused.saturating_add(1);
+                self.push_unknown(*path, id, own, reason::OVERLOADED, 0);
+                DropReason::Limit
+            })?;
+        if stranger && let Some(rpc) = self.rpcs.get_mut(index) {
+            self.memory.count_stranger(rpc);
+        }
+        Ok(index)
+    }
+
+    /// Does a request announce more than its first packet brings, over UDP, from a client that has not shown
+    /// that its address is its own?
+    fn is_stranger(&self, path: &Path, header: &Header, data: &Data, transport_len: u32) -> bool {
+        let peer = self.peer_of(path).and_then(|index| self.peers.get(index));
+        let proved = data.echo == self.incarnation || peer.is_some_and(|peer| peer.validated);
+        let comes_whole = transport_len.saturating_sub(DATA_HEADER) >= data.message_length;
+        path.carriage == Carriage::Udp && is_own(header) && !proved && !comes_whole
+    }
+
+    /// Is there memory for what a stranger announces?
+    fn admits_stranger(&self, data: &Data) -> bool {
+        let announced = data.incoming.min(self.unscheduled_max());
+        let rx = Incoming::new(data.message_length, announced, 0);
+        self.memory.admits_stranger(rx.footprint(rx.granted))
     }
 
     /// Is this request younger than all that its client's present life has sent here? Clients of this
@@ -304,7 +336,7 @@ impl Engine {
                 *newest = id;
             }
         }
-        self.start_incoming(index, data.message_length, data.incoming.min(data.message_length));
+        self.start_incoming(index, data.message_length, data.incoming);
         Some(index)
     }
 
@@ -329,7 +361,7 @@ impl Engine {
         self.pacer.remove(index);
         self.unblock(index);
         self.release_outgoing(index, u32::MAX);
-        self.start_incoming(index, data.message_length, data.incoming.min(data.message_length));
+        self.start_incoming(index, data.message_length, data.incoming);
         Ok(())
     }
 
@@ -342,6 +374,7 @@ impl Engine {
         transport_len: u32,
     ) -> Result<Received, DropReason> {
         let gaps_max = usize::from(self.config.gaps_max);
+        let unscheduled_max = self.unscheduled_max();
         let base = nanos(self.config.resend_interval);
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return Err(DropReason::UnknownRpc);
@@ -350,7 +383,14 @@ impl Engine {
         if rpc.rx.starved {
             return Err(DropReason::NoMemory);
         }
-        if !self.memory.reserve(rpc, end) {
+        if rpc.rx.stranger_bytes > 0 && self.peers.get(rpc.peer).is_some_and(|peer| peer.validated)
+        {
+            self.memory.forget_stranger(rpc);
+        }
+        // A packet far beyond the grant and what has come claims memory for all that is in between.
+        let ahead_max = rpc.rx.data.received().saturating_add(unscheduled_max);
+        let far_ahead = start > rpc.rx.granted.max(ahead_max);
+        if (far_ahead && !self.memory.is_plentiful(rpc, end)) || !self.memory.reserve(rpc, end) {
             return Err(DropReason::NoMemory);
         }
         let (new_start, new_end, bytes) = match rpc.rx.data.insert(start, end, gaps_max) {
@@ -394,6 +434,7 @@ impl Engine {
             return;
         };
         rpc.pending.arrived = true;
+        self.memory.forget_stranger(rpc);
         self.memory.complete(rpc.key);
         if rpc.is_client() {
             rpc.state = State::Delivered;

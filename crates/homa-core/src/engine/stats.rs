@@ -68,6 +68,9 @@ pub struct Stats {
     pub responses_abandoned: u64,
     /// Messages that found no memory when they began to arrive.
     pub messages_starved: u64,
+    /// Packets of requests that were put off until their client has proved its address: too much memory was
+    /// reserved for what such clients had announced.
+    pub strangers_put_off: u64,
     /// Requests that were refused at a limit.
     pub requests_refused: u64,
     /// Duplicates of finished requests that were recognised.
