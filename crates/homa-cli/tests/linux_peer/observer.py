@@ -291,6 +291,9 @@ class Observer:
         over = call.ours is not None and call.ours.missing == 0
         if not call.asked_by_us and not over:
             self.wrong(f"{who}: not asked")
+        if not header.sender_id % 2 == 0:
+            # The server knows nothing: what it sends from now on is another answer.
+            call.theirs = None
 
     def _cutoffs(self, call, header, arrived, who, now):
         values, _ = wire.parse_cutoffs(arrived.packet)

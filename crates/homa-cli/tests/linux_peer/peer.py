@@ -85,7 +85,7 @@ class Client:
         options = self.options
         while self.started < options.count and len(self.open) < options.outstanding:
             self._start()
-        if options.vanish_after_ms is not None:
+        if options.vanish_at_data is not None:
             self._vanish(now)
         if not self.open and self.started == options.count and self.done_at is None:
             self.done_at = now + options.linger_ms / 1000
@@ -99,10 +99,10 @@ class Client:
 
     def _vanish(self, now):
         """The host falls silent for a while: packets are watched but nobody reads or answers them."""
-        if self.deaf_at is None:
-            self.deaf_at = now + self.options.vanish_after_ms / 1000
-            self.back_at = self.deaf_at + self.options.vanish_for_ms / 1000
-        self.host.deaf = self.deaf_at <= now < self.back_at
+        if self.deaf_at is None and self.host.counts["data_kept"] >= self.options.vanish_at_data:
+            self.deaf_at = now
+            self.back_at = now + self.options.vanish_for_ms / 1000
+        self.host.deaf = self.deaf_at is not None and now < self.back_at
 
     def report(self):
         return {
@@ -140,7 +140,7 @@ def parse_arguments():
     add("--count", type=int, default=1)
     add("--outstanding", type=int, default=1)
     add("--linger-ms", type=float, default=100.0)
-    add("--vanish-after-ms", type=float)
+    add("--vanish-at-data", type=int, help="packets of answers after which the client is silent")
     add("--vanish-for-ms", type=float, default=0.0)
     options = parser.parse_args()
     options.path_mtu = options.path_mtu or options.mtu

@@ -1,0 +1,532 @@
+//! `homa call` and `homa serve` over raw IP against a host that behaves as the Linux kernel module does.
+//!
+//! That host is a model in Python (`linux_peer/`), written from the descriptions of format and behaviour without
+//! this workspace's code. It also watches what it is sent: every packet that a Linux host would not have sent there
+//! and then is a violation, for instance data beyond a grant, another segmentation in a retransmission, or a RESEND
+//! for bytes that were not lost.
+
+use std::{
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+const HOMA: &str = env!("CARGO_BIN_EXE_homa");
+
+/// One after another: what is too early or too late is judged by milliseconds.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Server ports; raw IP has its own, so they are free in a new namespace.
+const PORT: &str = "99";
+
+const BOTH: [Family; 2] = [Family::V4, Family::V6];
+const SIZES: [u32; 8] = [1, 100, 1_424, 1_425, 10_000, 60_000, 500_000, 1_000_000];
+
+/// Timers of a slow Linux host, as in most recordings: it asks late, and does not give up under a busy machine.
+const PATIENT: &[&str] = &["--timers", "60", "60", "20", "2000"];
+/// The default timers, but for the time-out.
+const EAGER: &[&str] = &["--timers", "5", "5", "2", "2000"];
+
+#[derive(Clone, Copy)]
+enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    fn address(self, side: usize) -> String {
+        match self {
+            Family::V4 => format!("10.125.0.{}", side + 1),
+            Family::V6 => format!("fd14::{}", side + 1),
+        }
+    }
+
+    /// The server's address and port, as the command takes it.
+    fn target(self, side: usize, port: &str) -> String {
+        match self {
+            Family::V4 => format!("{}:{port}", self.address(side)),
+            Family::V6 => format!("[{}]:{port}", self.address(side)),
+        }
+    }
+}
+
+/// Two network namespaces joined by a link: 0 is the side of the command, 1 that of the Linux host.
+struct Link {
+    names: [String; 2],
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Link {
+    /// `None` where the tests cannot run.
+    fn new(kind: &str, mtu: u32) -> Option<Self> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let pid = std::process::id();
+        let names = [format!("hlp{pid}{kind}a"), format!("hlp{pid}{kind}b")];
+        let link = Link { names, _turn: turn };
+        let python = run(Command::new("python3").arg("--version"));
+        if !python || !link.set_up(mtu) {
+            let root = rustix::process::geteuid().is_root();
+            assert!(std::env::var_os("CI").is_none() || !root, "python3 or namespaces are missing");
+            println!("SKIPPED: the model of a Linux host needs root, python3 and the tool `ip`");
+            return None;
+        }
+        Some(link)
+    }
+
+    fn set_up(&self, mtu: u32) -> bool {
+        let [a, b] = &self.names;
+        let mtu = mtu.to_string();
+        let mut ready = ip(&["netns", "add", a]) && ip(&["netns", "add", b]);
+        ready = ready
+            && ip(&[
+                "link", "add", "h0", "netns", a, "type", "veth", "peer", "name", "h0", "netns", b,
+            ]);
+        for (side, namespace) in self.names.iter().enumerate() {
+            let v4 = format!("{}/24", Family::V4.address(side));
+            let v6 = format!("{}/64", Family::V6.address(side));
+            for arguments in [
+                &["addr", "add", &v4, "dev", "h0"][..],
+                &["addr", "add", &v6, "dev", "h0", "nodad"][..],
+                &["link", "set", "h0", "mtu", &mtu, "up"][..],
+            ] {
+                ready = ready && ip(&[&["-n", namespace.as_str()][..], arguments].concat());
+            }
+        }
+        // The first packets on a new link may be lost.
+        ready && (0..100).any(|_| self.ping(&Family::V4) && self.ping(&Family::V6))
+    }
+
+    /// Whether the link carries packets; neighbours are known afterwards.
+    fn ping(&self, family: &Family) -> bool {
+        let script = "import socket, sys; socket.create_connection((sys.argv[1], 9), 0.2)";
+        let output = self.command(0, "python3", &["-c", script, &family.address(1)]).output();
+        output.is_ok_and(|output| String::from_utf8_lossy(&output.stderr).contains("refused"))
+    }
+
+    fn command(&self, side: usize, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.names[side], program]).args(arguments);
+        command
+    }
+
+    /// `homa call` against the Linux host.
+    fn call(&self, family: Family, port: &str, arguments: &[&str]) -> Output {
+        let target = family.target(1, port);
+        let fixed = ["call", "--carriage", "ip", "--verify", "--json", &target];
+        self.command(0, HOMA, &[&fixed, arguments].concat()).output().unwrap()
+    }
+
+    /// `homa serve` for both families.
+    fn serve(&self, arguments: &[&str]) -> Process {
+        let fixed = ["serve", "--carriage", "ip", "[::]:99"];
+        Process::start(self.command(0, HOMA, &[&fixed, arguments].concat()), "serving")
+    }
+
+    fn linux(&self, role: &str, family: Family, arguments: &[&str]) -> Process {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/linux_peer/peer.py");
+        let address = family.address(1);
+        let fixed = ["-B", script.to_str().unwrap(), role, "--address", &address, "--port", PORT];
+        Process::start(self.command(1, "python3", &[&fixed, arguments].concat()), "ready")
+    }
+
+    fn linux_server(&self, family: Family, arguments: &[&str]) -> Process {
+        self.linux("serve", family, arguments)
+    }
+
+    /// Calls from the Linux host to `homa serve`, and what it says of them.
+    fn linux_calls(&self, family: Family, arguments: &[&str]) -> Value {
+        let server = family.address(0);
+        self.linux("call", family, &[&["--server", &server], arguments].concat()).document()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        for name in &self.names {
+            ip(&["netns", "del", name]);
+        }
+    }
+}
+
+fn ip(arguments: &[&str]) -> bool {
+    run(Command::new("ip").args(arguments))
+}
+
+fn run(command: &mut Command) -> bool {
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// A process that is ended with the value. Its standard error goes to a file.
+struct Process {
+    child: Child,
+    errors: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Process {
+    /// Starts it and waits until it says `word`.
+    fn start(mut command: Command, word: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let errors = directory.path().join("stderr");
+        let file = fs::File::create(&errors).unwrap();
+        let child = command.stdout(Stdio::piped()).stderr(file).spawn().unwrap();
+        let process = Process { child, errors, _directory: directory };
+        let until = Instant::now() + Duration::from_secs(20);
+        while !process.said().contains(word) {
+            assert!(Instant::now() < until, "{command:?} does not start: {}", process.said());
+            thread::sleep(Duration::from_millis(5));
+        }
+        process
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(&self.errors).unwrap_or_default()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// The Linux host ends and tells what it saw.
+    fn stop(self) -> Value {
+        // Calls may have ended a moment ago: what still belongs to them comes within the next ticks.
+        thread::sleep(Duration::from_millis(150));
+        self.signal(Signal::TERM);
+        self.document()
+    }
+
+    fn document(mut self) -> Value {
+        let mut text = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}: {}", self.said());
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+/// Nothing was sent that a Linux host would not have sent, and nothing came that it has to drop.
+fn is_right(seen: &Value) {
+    assert_eq!(seen["violations"], serde_json::json!([]), "{seen:#}");
+    for what in ["short_packets", "data_out_of_range", "data_overlap", "acked_too_early"] {
+        assert_eq!(number(&seen["host"][what]), 0, "{what}: {seen:#}");
+    }
+}
+
+/// Nothing was lost, so nobody had to send anything again unless this slow model asked for it.
+fn is_clean(seen: &Value) {
+    is_right(seen);
+    let asked = number(&seen["host"]["sent_RESEND"]) + number(&seen["host"]["sent_RPC_UNKNOWN"]);
+    if asked == 0 {
+        assert_eq!(number(&seen["packets"]["retransmissions"]), 0, "{seen:#}");
+        assert_eq!(number(&seen["host"]["data_duplicate"]), 0, "{seen:#}");
+    }
+}
+
+fn all_verified(output: &Output, calls: u64) {
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((number(&document["ok"]), number(&document["wrong"])), (calls, 0), "{text}");
+}
+
+fn all_answered(seen: &Value, calls: u64) {
+    assert_eq!(number(&seen["completed"]), calls, "{seen:#}");
+    assert_eq!(number(&seen["wrong"]), 0, "{seen:#}");
+    assert_eq!(number(&seen["rpcs_left"]), 0, "{seen:#}");
+}
+
+/// Ids go on from run to run, as on a host that was not started anew in between.
+fn ids_from(run: usize) -> String {
+    (2 + 100_000 * run).to_string()
+}
+
+#[test]
+fn calls_of_every_size_to_a_linux_server_complete() {
+    let Some(link) = Link::new("s", 1_500) else { return };
+    for family in BOTH {
+        let server = link.linux_server(family, PATIENT);
+        for size in SIZES {
+            let call = ["--size", &size.to_string(), "--count", "3"];
+            all_verified(&link.call(family, PORT, &call), 3);
+        }
+        let seen = server.stop();
+        is_clean(&seen);
+        assert_eq!(number(&seen["served"]), 3 * SIZES.len() as u64);
+        assert_eq!(number(&seen["rpcs_left"]), 0, "{seen:#}");
+    }
+}
+
+#[test]
+fn calls_of_every_size_from_a_linux_client_complete() {
+    let Some(link) = Link::new("c", 1_500) else { return };
+    let _server = link.serve(&[]);
+    for (run, (family, size)) in
+        BOTH.into_iter().flat_map(|family| SIZES.map(|size| (family, size))).enumerate()
+    {
+        let call = ["--size", &size.to_string(), "--count", "3", "--first-id", &ids_from(run)];
+        let seen = link.linux_calls(family, &[&call, PATIENT].concat());
+        is_clean(&seen);
+        all_answered(&seen, 3);
+    }
+}
+
+#[test]
+fn a_hundred_outstanding_calls_to_a_linux_server_complete() {
+    let Some(link) = Link::new("sh", 1_500) else { return };
+    for family in BOTH {
+        let server = link.linux_server(family, PATIENT);
+        for (size, count) in [(1, 300), (1_425, 300), (10_000, 200), (60_000, 100)] {
+            let (size, calls) = (size.to_string(), count.to_string());
+            let call = ["--size", &size, "--count", &calls, "--outstanding", "100"];
+            all_verified(&link.call(family, PORT, &call), count);
+        }
+        is_right(&server.stop());
+    }
+}
+
+#[test]
+fn a_hundred_outstanding_calls_from_a_linux_client_complete() {
+    let Some(link) = Link::new("ch", 1_500) else { return };
+    let _server = link.serve(&[]);
+    let runs = [(1, 300), (1_425, 300), (10_000, 200), (60_000, 100)];
+    for (run, (family, (size, count))) in
+        BOTH.into_iter().flat_map(|family| runs.map(|run| (family, run))).enumerate()
+    {
+        let (size, calls) = (size.to_string(), count.to_string());
+        let call = [
+            "--size",
+            &size,
+            "--count",
+            &calls,
+            "--outstanding",
+            "100",
+            "--first-id",
+            &ids_from(run),
+        ];
+        let seen = link.linux_calls(family, &[&call, PATIENT].concat());
+        is_clean(&seen);
+        all_answered(&seen, count);
+    }
+}
+
+/// Probability of loss in each direction, bytes, calls, outstanding.
+const LOSSES: [(&str, &str, u64, &str); 5] = [
+    ("0.01", "1000000", 2, "2"),
+    ("0.05", "100", 200, "20"),
+    ("0.05", "60000", 20, "4"),
+    ("0.10", "10000", 60, "10"),
+    ("0.10", "500000", 2, "1"),
+];
+
+#[test]
+fn calls_to_a_linux_server_complete_whatever_is_lost() {
+    let Some(link) = Link::new("sl", 1_500) else { return };
+    for (run, (loss, size, count, outstanding)) in LOSSES.into_iter().enumerate() {
+        for family in BOTH {
+            let seed = run.to_string();
+            let server =
+                link.linux_server(family, &[EAGER, &["--loss", loss, "--seed", &seed]].concat());
+            let calls = count.to_string();
+            let call = ["--size", size, "--count", &calls, "--outstanding", outstanding];
+            all_verified(&link.call(family, PORT, &call), count);
+            is_right(&server.stop());
+        }
+    }
+}
+
+#[test]
+fn calls_from_a_linux_client_complete_whatever_is_lost() {
+    let Some(link) = Link::new("cl", 1_500) else { return };
+    let _server = link.serve(&[]);
+    for (run, (loss, size, count, outstanding)) in LOSSES.into_iter().enumerate() {
+        for (side, family) in BOTH.into_iter().enumerate() {
+            let (seed, calls, ids) = (run.to_string(), count.to_string(), ids_from(2 * run + side));
+            let call = ["--size", size, "--count", &calls, "--outstanding", outstanding];
+            let host = ["--loss", loss, "--seed", &seed, "--first-id", &ids];
+            let seen = link.linux_calls(family, &[&call[..], &host, EAGER].concat());
+            is_right(&seen);
+            all_answered(&seen, count);
+        }
+    }
+}
+
+#[test]
+fn large_packets_and_segments_of_another_size_from_linux_fit_together() {
+    let Some(link) = Link::new("g", 1_500) else { return };
+    for habit in [&["--segments", "13"][..], &["--ipv6-socket"], &["--no-gro"]] {
+        let server = link.linux_server(Family::V4, &[habit, PATIENT].concat());
+        for size in ["1425", "60000", "1000000"] {
+            all_verified(&link.call(Family::V4, PORT, &["--size", size, "--count", "2"]), 2);
+        }
+        is_clean(&server.stop());
+    }
+    let _server = link.serve(&[]);
+    for (run, habit) in
+        [&["--segments", "13"][..], &["--ipv6-socket"], &["--no-gro"]].iter().enumerate()
+    {
+        let call = ["--size", "500000", "--count", "3", "--first-id", &ids_from(run)];
+        let seen = link.linux_calls(Family::V4, &[&call, *habit, PATIENT].concat());
+        is_clean(&seen);
+        all_answered(&seen, 3);
+    }
+}
+
+#[test]
+fn jumbo_frames_are_exchanged_with_linux() {
+    let Some(link) = Link::new("j", 9_000) else { return };
+    let host = [&["--mtu", "9000"], PATIENT].concat();
+    let serving = link.serve(&[]);
+    for (run, family) in BOTH.into_iter().enumerate() {
+        let call = ["--size", "500000", "--count", "3", "--first-id", &ids_from(run)];
+        let seen = link.linux_calls(family, &[&call[..], &host].concat());
+        is_clean(&seen);
+        all_answered(&seen, 3);
+    }
+    drop(serving);
+    for family in BOTH {
+        let server = link.linux_server(family, &host);
+        for size in ["8924", "60000", "1000000"] {
+            all_verified(&link.call(family, PORT, &["--size", size, "--count", "2"]), 2);
+        }
+        is_clean(&server.stop());
+    }
+}
+
+#[test]
+fn a_linux_server_that_answers_late_is_waited_for() {
+    let Some(link) = Link::new("w", 1_500) else { return };
+    for family in BOTH {
+        let server = link.linux_server(family, &[EAGER, &["--delay-ms", "400"]].concat());
+        let call = ["--size", "2000", "--count", "4", "--outstanding", "4"];
+        all_verified(&link.call(family, PORT, &call), 4);
+        let seen = server.stop();
+        is_clean(&seen);
+        let busy = number(&seen["host"]["sent_BUSY"]);
+        // Questions become rarer, at most one in a sixteenth of the time-out.
+        assert!((4..=4 * 12).contains(&busy), "{seen:#}");
+    }
+}
+
+#[test]
+fn a_linux_client_is_told_to_wait_for_a_late_answer() {
+    let Some(link) = Link::new("v", 1_500) else { return };
+    let _server = link.serve(&["--delay", "300ms"]);
+    for (run, family) in BOTH.into_iter().enumerate() {
+        let call =
+            ["--size", "2000", "--count", "4", "--outstanding", "4", "--first-id", &ids_from(run)];
+        let seen = link.linux_calls(family, &call);
+        is_right(&seen);
+        all_answered(&seen, 4);
+        assert!(number(&seen["packets"]["got_BUSY"]) > 20, "{seen:#}");
+    }
+}
+
+#[test]
+fn a_closed_port_fails_calls_at_once_in_both_directions() {
+    let Some(link) = Link::new("p", 1_500) else { return };
+    let serving = link.serve(&[]);
+    for (run, family) in BOTH.into_iter().enumerate() {
+        let server = link.linux_server(family, PATIENT);
+        let began = Instant::now();
+        let output =
+            link.call(family, "55", &["--size", "100", "--count", "3", "--outstanding", "3"]);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("nobody serves"), "{output:?}");
+        assert!(began.elapsed() < Duration::from_secs(1));
+        is_right(&server.stop());
+        // The process that serves another port of the host speaks for this one.
+        let address = family.address(0);
+        let call = ["--server", &address, "--port", "55", "--count", "3", "--outstanding", "3"];
+        let ids = ids_from(run);
+        let call = [&call[..], &["--first-id", &ids], PATIENT].concat();
+        let seen = link.linux("call", family, &call).document();
+        assert_eq!(seen["failed"], serde_json::json!({ "ENOTCONN": 3 }), "{seen:#}");
+        is_right(&seen);
+    }
+    drop(serving);
+}
+
+#[test]
+fn the_state_of_a_linux_client_that_vanished_goes_away() {
+    let Some(link) = Link::new("x", 1_500) else { return };
+    let _server = link.serve(&[]);
+    // In the middle of an answer, and with all of it sent but nothing acknowledged.
+    for (run, (size, packets)) in [("500000", "20"), ("20000", "4")].into_iter().enumerate() {
+        let call = ["--size", size, "--vanish-at-data", packets, "--vanish-for-ms", "9000"];
+        let host = ["--first-id", &ids_from(run), "--duration-secs", "30"];
+        let seen = link.linux_calls(Family::V4, &[&call[..], &host, PATIENT].concat());
+        is_right(&seen);
+        // Back again it asks, and the server knows nothing of the call: it is begun anew.
+        assert!(number(&seen["packets"]["got_RPC_UNKNOWN"]) > 0, "{seen:#}");
+        all_answered(&seen, 1);
+        // Ever more rarely, and for a few seconds only: Linux asks every millisecond for ever.
+        assert!(number(&seen["packets"]["got_NEED_ACK"]) < 25, "{seen:#}");
+    }
+}
+
+#[test]
+fn a_linux_server_that_forgets_everything_gets_the_requests_again() {
+    let Some(link) = Link::new("r", 1_500) else { return };
+    for family in BOTH {
+        let server = link.linux_server(family, &[EAGER, &["--restart-at", "25"]].concat());
+        let call = ["--size", "10000", "--count", "60", "--outstanding", "10"];
+        all_verified(&link.call(family, PORT, &call), 60);
+        is_right(&server.stop());
+    }
+}
+
+#[test]
+fn a_linux_server_that_closes_its_port_ends_the_calls() {
+    let Some(link) = Link::new("o", 1_500) else { return };
+    let server = link.linux_server(Family::V4, &[EAGER, &["--close-after", "20"]].concat());
+    let call = ["--size", "10000", "--count", "50", "--outstanding", "10"];
+    let began = Instant::now();
+    let output = link.call(Family::V4, PORT, &call);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("nobody serves"), "{text}");
+    assert!(began.elapsed() < Duration::from_secs(3));
+    is_right(&server.stop());
+}
+
+#[test]
+fn a_linux_client_goes_on_when_the_server_was_started_anew() {
+    let Some(link) = Link::new("n", 1_500) else { return };
+    let serving = link.serve(&["--delay", "100ms"]);
+    let address = Family::V4.address(0);
+    let call = ["--server", &address, "--size", "10000", "--count", "30", "--outstanding", "10"];
+    let client = link.linux("call", Family::V4, &[&call[..], PATIENT].concat());
+    thread::sleep(Duration::from_millis(150));
+    drop(serving);
+    let serving = link.serve(&[]);
+    let seen = client.document();
+    is_right(&seen);
+    // Those that noticed got an ICMP error, the others were begun anew.
+    let failed: u64 = seen["failed"].as_object().unwrap().values().map(number).sum();
+    assert_eq!(number(&seen["completed"]) + failed, 30, "{seen:#}");
+    assert_eq!(number(&seen["open"]), 0);
+    // Another client of the same host finds the new server at once.
+    let call =
+        ["--size", "10000", "--count", "30", "--outstanding", "10", "--first-id", &ids_from(1)];
+    let seen = link.linux_calls(Family::V4, &[&call, PATIENT].concat());
+    is_right(&seen);
+    all_answered(&seen, 30);
+    drop(serving);
+}
