@@ -307,6 +307,43 @@ fn after_two_lost_rounds_of_full_packets_a_path_falls_to_1280_bytes() {
 }
 
 #[test]
+fn five_minutes_after_a_black_hole_full_packets_are_tried_again() {
+    let (mut host, remote, id) = into_a_black_hole();
+    for _ in 0..2 {
+        host.take(&remote, remote.resend(id | 1, 0, 8916));
+        host.sent();
+        host.now_ns += 5_000_000;
+    }
+    host.take(&remote, remote.data(id | 1, 0..10, 10, 10));
+    let fell = host.now_ns;
+    // The longest packet of a call that is answered at once.
+    let call = |host: &mut Host| {
+        host.call(&remote, 10_000);
+        let sent = host.sent();
+        let id = sent.iter().find(|sent| sent.data().is_some()).unwrap().id();
+        host.take(&remote, remote.data(id | 1, 0..10, 10, 10));
+        longest(&sent)
+    };
+    for second in (0..300).step_by(30) {
+        let at = fell + second * 1_000_000_000;
+        host.pass_ns(at.saturating_sub(host.now_ns));
+        assert!(call(&mut host) <= 1280 - 28, "after {second} s");
+    }
+    host.pass_ms(30_000);
+    assert_eq!(call(&mut host), 9000 - 28);
+    // It is still as it was: two more rounds are lost, then short packets are used for another five minutes.
+    host.call(&remote, 10_000);
+    let id = host.sent()[0].id();
+    for _ in 0..2 {
+        host.take(&remote, remote.resend(id | 1, 0, 8916));
+        host.sent();
+        host.now_ns += 5_000_000;
+    }
+    assert_eq!(host.stats().mtu_black_holes, 2);
+    assert!(call(&mut host) <= 1280 - 28);
+}
+
+#[test]
 fn a_grant_for_a_short_packet_does_not_prove_that_full_ones_pass() {
     let mut host = Host::new(exact());
     host.mtu = Some(9000);
