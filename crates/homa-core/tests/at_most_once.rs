@@ -171,18 +171,49 @@ fn a_request_that_the_former_life_may_have_executed_is_not_repeated() {
 
 #[test]
 fn restarted_names_the_age_and_decides_by_it() {
-    for (sent_before_ms, age_ms, repeated) in [(100, 50, false), (100, 150, true), (0, 0, false)] {
+    let cases = [(100, 50_000, false), (100, 100_001, true), (0, 1, true), (0, 0, false)];
+    for (sent_before_ms, age_us, repeated) in cases {
         let mut solo = Solo::new(Config::default());
         let server = address(9, 900);
         let (rpc, id, _) = solo.called(server, 100);
         solo.advance(sent_before_ms);
-        let _ = solo.control(server, id, Body::RpcUnknown, reason::RESTARTED, age_ms);
+        let _ = solo.control(server, id, Body::RpcUnknown, reason::RESTARTED, age_us);
         let again = solo.drain().iter().filter(|sent| sent.is_data()).count();
         solo.events();
-        let case = (sent_before_ms, age_ms);
+        let case = (sent_before_ms, age_us);
         assert_eq!(again == 1, repeated, "{case:?}");
         let failure = solo.failure(rpc);
         assert_eq!(failure, (!repeated).then_some(FailReason::Restarted), "{case:?}");
+    }
+}
+
+#[test]
+fn a_call_right_after_a_restart_is_answered() {
+    let config = Config::default();
+    for since_restart_us in [50, 100, 500, 1000, 5000] {
+        let mut net = Net::new(&config, 2);
+        known(&mut net);
+        net.restart(1, &config, 555);
+        net.now += since_restart_us * 1000;
+        let rpc = net.call(0, 1, 100);
+        net.run(20);
+        assert!(net.answered(0, rpc), "after {since_restart_us} us: {:?}", net.failure(0, rpc));
+    }
+}
+
+#[test]
+fn an_old_server_says_that_it_is_as_old_as_can_be_said() {
+    let mut solo = Solo::new(Config::default());
+    let from = address(9, 900);
+    for (seconds, age_us) in [(0, 0), (4000, 4_000_000_000), (1000, u32::MAX)] {
+        solo.advance(seconds * 1000);
+        let mut header = solo.data_header(from, 1000, 100, 0);
+        let Body::Data(data) = &mut header.body else { unreachable!() };
+        data.echo ^= 1;
+        let _ = solo.header(from, &header, 100);
+        let sent = solo.drain();
+        assert_eq!(sent[0].unknown(), Some(reason::RESTARTED));
+        assert_eq!(sent[0].header.extension.unwrap().value, age_us);
     }
 }
 

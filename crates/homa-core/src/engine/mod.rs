@@ -403,10 +403,11 @@ impl Engine {
         self.now = self.now.max(now);
     }
 
-    /// How long this life of the engine has lasted, rounded down.
-    fn age_ms(&self) -> u32 {
+    /// How long this life of the engine has lasted in microseconds, rounded down; after 4,294 s no more is said.
+    /// Saying too little is safe: a client then takes the former life for longer than it was.
+    fn age_us(&self) -> u32 {
         let age = self.now.since(self.started.unwrap_or(self.now));
-        u32::try_from(crate::time::nanos(age) / 1_000_000).unwrap_or(u32::MAX)
+        u32::try_from(crate::time::nanos(age) / 1000).unwrap_or(u32::MAX)
     }
 
     /// May a reply about an unknown RPC be sent? At most [`REPLY_TOKENS_MAX`] in a burst and one

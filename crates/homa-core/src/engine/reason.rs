@@ -14,7 +14,7 @@ pub(crate) const NO_SERVICE: u8 = 3;
 pub(crate) const CLOSING: u8 = 4;
 /// RPC_UNKNOWN: the application dropped the request.
 pub(crate) const REJECTED: u8 = 5;
-/// RPC_UNKNOWN: the request names another life of this server; the value is its age in ms.
+/// RPC_UNKNOWN: the request names another life of this server; the value is its age in µs.
 pub(crate) const RESTARTED: u8 = 6;
 /// RPC_UNKNOWN: the message is too long for this end.
 pub(crate) const TOO_LONG: u8 = 7;

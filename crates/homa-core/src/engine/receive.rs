@@ -233,8 +233,8 @@ impl Engine {
         }
         if own && data.echo != 0 && data.echo != self.incarnation {
             self.stats.stale_incarnations = self.stats.stale_incarnations.saturating_add(1);
-            let age_ms = self.age_ms();
-            self.push_unknown(*path, id, own, reason::RESTARTED, age_ms);
+            let age_us = self.age_us();
+            self.push_unknown(*path, id, own, reason::RESTARTED, age_us);
             return Err(DropReason::UnknownRpc);
         }
         if data.message_length > self.config.max_message_bytes {
@@ -246,7 +246,7 @@ impl Engine {
             self.stats.strangers_put_off = self.stats.strangers_put_off.saturating_add(1);
             if data.offset(header.common.sequence) == 0 {
                 // True, and it tells the client who we are: it sends again and names us.
-                let age = self.age_ms();
+                let age = self.age_us();
                 self.push_unknown(*path, id, own, reason::NEVER_SEEN, age);
             }
             return Err(DropReason::NoMemory);

@@ -232,8 +232,8 @@ impl Engine {
         if finished {
             self.push_unknown(*path, id, own, reason::FINISHED, 0);
         } else {
-            let age_ms = self.age_ms();
-            self.push_unknown(*path, id, own, reason::NEVER_SEEN, age_ms);
+            let age_us = self.age_us();
+            self.push_unknown(*path, id, own, reason::NEVER_SEEN, age_us);
         }
     }
 
@@ -306,10 +306,10 @@ impl Engine {
         Ok(Received::Consumed)
     }
 
-    /// The server's present life began `age_ms` ago. Unless the request was sent only after that, the
+    /// The server's present life began `age_us` ago. Unless the request was sent only after that, the
     /// former life may have executed it.
-    fn reborn(&mut self, index: u32, age_ms: u32) {
-        let born = self.now - Duration::from_millis(u64::from(age_ms));
+    fn reborn(&mut self, index: u32, age_us: u32) {
+        let born = self.now - Duration::from_micros(u64::from(age_us));
         let Some(rpc) = self.rpcs.get(index) else {
             return;
         };
@@ -336,11 +336,11 @@ impl Engine {
         })
     }
 
-    /// The server, which lives for `age_ms`, has not seen the request: from the start again, while it can
+    /// The server, which lives for `age_us`, has not seen the request: from the start again, while it can
     /// still recognise a duplicate.
-    fn never_seen(&mut self, index: u32, age_ms: u32) {
+    fn never_seen(&mut self, index: u32, age_us: u32) {
         if self.lives_anew(index) {
-            self.reborn(index, age_ms);
+            self.reborn(index, age_us);
             return;
         }
         let memory = self.config.finished_memory;
