@@ -2,6 +2,9 @@
 #![allow(dead_code, reason = "not every test file uses everything")]
 #![allow(unused_imports, reason = "not every test file uses everything")]
 
+pub(crate) mod craft;
+pub(crate) mod raw;
+pub(crate) mod routed;
 mod world;
 
 use std::net::{SocketAddr, ToSocketAddrs};

@@ -163,11 +163,17 @@ pub(crate) fn send_garbage(server: SocketAddr, bytes: &[u8]) {
 
 /// A host of its own, with nothing but loopback; `None` where that cannot be made.
 pub(crate) fn new_host() -> Option<File> {
-    // Says so if not.
-    ends()?;
+    if !can_make_hosts() {
+        return None;
+    }
     let host = new_namespace().unwrap();
     within(Some(&host), || ip("link set lo up")).unwrap();
     Some(host)
+}
+
+/// Whether hosts can be made here; says so if not.
+pub(super) fn can_make_hosts() -> bool {
+    ends().is_some()
 }
 
 /// Does something at such a host.
@@ -175,7 +181,7 @@ pub(crate) fn at<T: Send>(host: &File, what: impl FnOnce() -> T + Send) -> T {
     within(Some(host), what)
 }
 
-fn within<T: Send>(place: Option<&File>, what: impl FnOnce() -> T + Send) -> T {
+pub(super) fn within<T: Send>(place: Option<&File>, what: impl FnOnce() -> T + Send) -> T {
     let Some(place) = place else {
         return what();
     };
@@ -220,7 +226,7 @@ fn make_ends() -> Result<Ends, String> {
 }
 
 /// A namespace that lives as long as the file.
-fn new_namespace() -> Result<File, String> {
+pub(super) fn new_namespace() -> Result<File, String> {
     let make = || {
         unshare(CloneFlags::CLONE_NEWNET).map_err(|error| format!("no new namespace: {error}"))?;
         File::open(CURRENT).map_err(|error| format!("{CURRENT}: {error}"))
@@ -228,7 +234,7 @@ fn new_namespace() -> Result<File, String> {
     std::thread::scope(|scope| scope.spawn(make).join()).unwrap()
 }
 
-fn ip(line: &str) -> Result<(), String> {
+pub(super) fn ip(line: &str) -> Result<(), String> {
     let output = Command::new("ip")
         .args(line.split_whitespace())
         .output()
