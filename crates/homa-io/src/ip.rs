@@ -25,6 +25,7 @@ mod stats;
 mod tcp_form;
 
 pub use stats::IpStats;
+pub use tcp_form::TCP_FORM_RULES;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -34,7 +35,6 @@ use homa_core::{Carriage, Segment, Transmit};
 use homa_sys::address::Family;
 use homa_sys::raw::{Filter, RouteLookup, RxBatch};
 use homa_sys::{Epoll, RawSocket, errno};
-use homa_wire::{FLAGS, URGENT};
 
 use crate::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
 use crate::udp::capacity_of;
@@ -42,6 +42,7 @@ use crate::udp::reports::Reports;
 use ports::Reservation;
 use responder::Responder;
 use sources::Sources;
+use tcp_form::MARKS;
 
 /// The IP protocol number of Homa.
 pub const PROTOCOL: u8 = 146;
@@ -92,7 +93,7 @@ pub struct IpConfig {
 }
 
 /// What a driver does with packets that look like TCP segments (`spec/wire-format.md` §8). A rule that turns
-/// them into packets of protocol [`PROTOCOL`] on arrival, which `homa doctor` prints, makes all drivers of the
+/// them into packets of protocol [`PROTOCOL`] on arrival ([`TCP_FORM_RULES`]) makes all drivers of the
 /// host understand them and keeps them away from the host's TCP; this here is about hosts without it. TCP
 /// sees them there, but neither answers nor uses them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -201,7 +202,8 @@ impl IpDriver {
             buffer_bytes = buffer_bytes.min(given);
             epoll.add(link.socket.as_fd(), token as u64, true, false)?;
         }
-        let responder = Responder::new(families, reservation.port())?;
+        let responder =
+            Responder::new(families, reservation.port(), config.tcp_form != TcpForm::Ignored)?;
         epoll.add(responder.epoll().as_fd(), RESPONDER, true, false)?;
         Ok(Self {
             links,
@@ -258,7 +260,7 @@ fn open_links(address: SocketAddr, port: u16, form: Form) -> Result<Vec<Link>, I
         let opened = match form {
             Form::Native => RawSocket::open(family, PROTOCOL, &Filter::to_port(family, port)),
             Form::Tcp => {
-                let filter = Filter::tcp_to_port(family, port, FLAGS, URGENT);
+                let filter = Filter::tcp_to_port(family, port, MARKS);
                 RawSocket::open(family, tcp_form::PROTOCOL, &filter)
             }
         };

@@ -12,7 +12,7 @@ mod lookup;
 mod message;
 
 pub use batch::{Outgoing, PACKETS_MAX, RawReceived, RxBatch};
-pub use filter::Filter;
+pub use filter::{Filter, TcpMarks};
 pub use lookup::RouteLookup;
 
 use crate::address::{Family, RawAddress};

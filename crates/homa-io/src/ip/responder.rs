@@ -25,7 +25,8 @@ use rustix::net::{
 
 use super::answer::{Answerer, wanted};
 use super::home::Home;
-use super::{IpStats, PROTOCOL, ports, receive};
+use super::tcp_form::{MARKS, is_homa};
+use super::{Form, IpStats, PROTOCOL, ports, receive, tcp_form};
 
 /// The name of the role.
 const NAME: &[u8] = b"homa/146/responder";
@@ -47,7 +48,7 @@ const LOOK_BYTES: usize = 256;
 /// Receive buffer: a flood to ports of nobody may overflow it.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Tokens in the set: the timer, the listener or the connection to the responder, the two sockets; then
+/// Tokens in the set: the timer, the listener or the connection to the responder, at most four sockets; then
 /// followers.
 const TIMER: u64 = 0;
 const WATCH: u64 = 1;
@@ -62,6 +63,8 @@ pub(super) struct Responder {
     home: Home,
     role: Role,
     families: Vec<Family>,
+    /// Packets that look like TCP segments are answered too.
+    tcp_form: bool,
     own_port: u16,
     pub(super) answerer: Answerer,
 }
@@ -82,21 +85,23 @@ struct Holder {
     listener: OwnedFd,
     followers: HashMap<u64, OwnedFd>,
     next_follower: u64,
-    sockets: Vec<RawSocket>,
+    /// For packets of Homa's own protocol number, then for those that look like TCP segments.
+    sockets: Vec<(Form, RawSocket)>,
     batch: RxBatch,
     /// Ports that are somebody's, which the filter leaves out until the timer fires; the own one first.
     known: Vec<u16>,
 }
 
 impl Responder {
-    /// Takes the role if it is free, else watches who has it. For packets of `families`.
-    pub(super) fn new(families: Vec<Family>, own_port: u16) -> io::Result<Self> {
+    /// Takes the role if it is free, else watches who has it. For packets of `families`, those that look like
+    /// TCP segments too if `tcp_form`.
+    pub(super) fn new(families: Vec<Family>, own_port: u16, tcp_form: bool) -> io::Result<Self> {
         let (epoll, timer) = (Epoll::new()?, TimerFd::new()?);
         epoll.add(timer.as_fd(), TIMER, true, false)?;
         let answerer = Answerer::new(families.iter().copied());
         let home = Home::here()?;
         let mut responder =
-            Self { epoll, timer, home, role: Role::None, families, own_port, answerer };
+            Self { epoll, timer, home, role: Role::None, families, tcp_form, own_port, answerer };
         responder.find_role();
         Ok(responder)
     }
@@ -149,8 +154,9 @@ impl Responder {
     /// Becomes responder or follower; tries again later if that is not possible.
     fn find_role(&mut self) {
         self.role = Role::None;
-        let (families, own_port) = (&self.families, self.own_port);
-        let found = self.home.within(|| take_role(families, own_port));
+        let sockets = || open_sockets(&self.families, self.tcp_form, self.own_port);
+        let own_port = self.own_port;
+        let found = self.home.within(|| take_role(sockets, own_port));
         self.role = found.unwrap_or(Role::None);
         if self.watch_role().is_err() {
             self.role = Role::None;
@@ -168,7 +174,7 @@ impl Responder {
             Role::Follower(connection) => self.epoll.add(connection.as_fd(), WATCH, true, false),
             Role::Holder(holder) => {
                 self.epoll.add(holder.listener.as_fd(), WATCH, true, false)?;
-                (SOCKETS..).zip(&holder.sockets).try_for_each(|(token, socket)| {
+                (SOCKETS..).zip(&holder.sockets).try_for_each(|(token, (_, socket))| {
                     self.epoll.add(socket.as_fd(), token, true, false)
                 })
             }
@@ -177,14 +183,18 @@ impl Responder {
 }
 
 /// Takes the role if it is free, else connects to who has it.
-fn take_role(families: &[Family], own_port: u16) -> io::Result<Role> {
+fn take_role(
+    sockets: impl Fn() -> io::Result<Vec<(Form, RawSocket)>>,
+    own_port: u16,
+) -> io::Result<Role> {
     let name = SocketAddrUnix::new_abstract_name(NAME)?;
     for _ in 0..ATTEMPTS_MAX {
         let listener = open()?;
         match bind(&listener, &name) {
             Ok(()) => {
                 listen(&listener, FOLLOWERS_MAX as i32)?;
-                return Ok(Role::Holder(Box::new(Holder::new(listener, families, own_port)?)));
+                let holder = Holder::new(listener, sockets()?, own_port);
+                return Ok(Role::Holder(Box::new(holder)));
             }
             Err(Errno::ADDRINUSE) => {}
             Err(error) => return Err(error.into()),
@@ -205,22 +215,35 @@ fn open() -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
-impl Holder {
-    fn new(listener: OwnedFd, families: &[Family], own_port: u16) -> io::Result<Self> {
-        let mut sockets = Vec::with_capacity(families.len());
+/// Opens what the holder of the role looks at: packets to all ports but the own one.
+fn open_sockets(
+    families: &[Family],
+    tcp_form: bool,
+    own_port: u16,
+) -> io::Result<Vec<(Form, RawSocket)>> {
+    let forms = [(Form::Native, PROTOCOL), (Form::Tcp, tcp_form::PROTOCOL)];
+    let mut sockets = Vec::new();
+    for &(form, protocol) in forms.iter().take(if tcp_form { 2 } else { 1 }) {
         for &family in families {
-            let socket = RawSocket::open(family, PROTOCOL, &filter(family, &[own_port]))?;
+            let filter = filter(form, family, &[own_port]);
+            let socket = RawSocket::open(family, protocol, &filter)?;
             socket.set_receive_buffer(BUFFER_BYTES)?;
-            sockets.push(socket);
+            sockets.push((form, socket));
         }
-        Ok(Self {
+    }
+    Ok(sockets)
+}
+
+impl Holder {
+    fn new(listener: OwnedFd, sockets: Vec<(Form, RawSocket)>, own_port: u16) -> Self {
+        Self {
             listener,
             followers: HashMap::new(),
             next_follower: FOLLOWERS,
             sockets,
             batch: RxBatch::with_room(PACKETS_MAX, LOOK_BYTES),
             known: vec![own_port],
-        })
+        }
     }
 
     /// Lets others hold connections.
@@ -249,7 +272,14 @@ impl Holder {
         answerer: &mut Answerer,
         stats: &mut IpStats,
     ) -> bool {
-        let Some(socket) = self.sockets.get(index) else {
+        let Some((form, socket)) = self.sockets.get(index) else {
+            return false;
+        };
+        let native = self
+            .sockets
+            .iter()
+            .find(|(form, native)| *form == Form::Native && native.family() == socket.family());
+        let Some((_, native)) = native else {
             return false;
         };
         let known_before = self.known.len();
@@ -268,6 +298,9 @@ impl Holder {
             let Some(meta) = receive::meta(&received, socket.family(), stats) else {
                 continue;
             };
+            if *form == Form::Tcp && !is_homa(received.payload) {
+                continue;
+            }
             let port = meta.path.local_port;
             let Some(answer) = wanted(received.payload) else {
                 continue;
@@ -280,7 +313,7 @@ impl Holder {
                 if self.known.len() < KNOWN_MAX {
                     self.known.push(port);
                 }
-            } else if answerer.send(socket, &meta, received.payload, received.meta.len, answer) {
+            } else if answerer.send(native, &meta, received.payload, received.meta.len, answer) {
                 stats.answered_for_nobody += 1;
             }
         }
@@ -299,14 +332,17 @@ impl Holder {
     }
 
     fn set_filters(&self) {
-        for socket in &self.sockets {
+        for (form, socket) in &self.sockets {
             // With the filter of before there are more packets than needed, not less.
-            let _ = socket.set_filter(&filter(socket.family(), &self.known));
+            let _ = socket.set_filter(&filter(*form, socket.family(), &self.known));
         }
     }
 }
 
 /// The beginning of all packets but those to `ports`.
-fn filter(family: Family, ports: &[u16]) -> Filter {
-    Filter::except_ports(family, ports, u32::MAX)
+fn filter(form: Form, family: Family, ports: &[u16]) -> Filter {
+    match form {
+        Form::Native => Filter::except_ports(family, ports, u32::MAX),
+        Form::Tcp => Filter::tcp_except_ports(family, ports, u32::MAX, MARKS),
+    }
 }

@@ -3,10 +3,28 @@
 
 use std::net::IpAddr;
 
+use homa_sys::raw::TcpMarks;
 use homa_wire::{FLAGS, URGENT};
 
 /// The IP protocol number of TCP.
 pub(super) const PROTOCOL: u8 = 6;
+
+/// What no TCP segment has: SYN and RST together, and the urgent pointer set without its flag.
+pub(super) const MARKS: TcpMarks = TcpMarks { flags: FLAGS, urgent: URGENT };
+
+/// Rules for `nft -f` that turn packets that look like TCP segments into ordinary Homa packets when they
+/// arrive, before the host's TCP or connection tracking sees them: what the Linux module does in its receive
+/// path. Packets that only pass through the host stay as they are. The kernel corrects the checksum of the
+/// IPv4 header; that of TCP is not looked at by anybody.
+pub const TCP_FORM_RULES: &str = "\
+table inet homa {
+    chain prerouting {
+        type filter hook prerouting priority raw; policy accept;
+        fib daddr type local ip protocol tcp tcp flags == syn|rst tcp urgptr 0xb97d ip protocol set 146
+        fib daddr type local ip6 nexthdr tcp tcp flags == syn|rst tcp urgptr 0xb97d ip6 nexthdr set 146
+    }
+}
+";
 
 /// Where the header has its flags, its checksum and its urgent pointer.
 const FLAGS_AT: usize = 13;
@@ -14,8 +32,7 @@ const CHECKSUM_AT: usize = 16;
 const CHECKSUM_END: usize = 18;
 const URGENT_END: usize = 20;
 
-/// Whether a TCP segment is a Homa packet: flags that no TCP sends together, and the urgent pointer set
-/// without its flag.
+/// Whether a TCP segment is a Homa packet.
 pub(super) fn is_homa(segment: &[u8]) -> bool {
     segment.get(FLAGS_AT) == Some(&FLAGS)
         && segment.get(CHECKSUM_END..URGENT_END) == Some(URGENT.to_be_bytes().as_slice())

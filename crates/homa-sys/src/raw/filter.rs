@@ -18,6 +18,16 @@ pub struct Filter {
     program: Vec<Instruction>,
 }
 
+/// What some packets have where TCP has its flags and its urgent pointer: in byte 13, and in bytes 18 and 19,
+/// behind the IP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpMarks {
+    /// The flags.
+    pub flags: u8,
+    /// The urgent pointer.
+    pub urgent: u16,
+}
+
 /// One instruction: code, jump if true, jump if false, operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Instruction {
@@ -35,35 +45,38 @@ impl Filter {
 
     /// Only packets whose destination port, the second 16 bits behind the IP header, is `port`.
     pub fn to_port(family: Family, port: u16) -> Self {
-        let mut program = load_half(family, 2);
-        program.extend([jump_equal(u32::from(port), 0, 1), accept(WHOLE), accept(0)]);
-        Self { program }
+        Self::of_port(family, None, only(port))
     }
 
-    /// Only packets to `port` that have `flags` and `urgent` where TCP has its flags and urgent pointer:
-    /// bytes 13, and 18 and 19, behind the IP header.
-    pub fn tcp_to_port(family: Family, port: u16, flags: u8, urgent: u16) -> Self {
-        let mut program = load_half(family, 18);
-        // Each comparison that fails jumps over what is left, which `accept(0)` ends.
-        program.push(jump_equal(u32::from(urgent), 0, 5));
-        program.push(load(family, libc::BPF_B, 13));
-        program.push(jump_equal(u32::from(flags), 0, 3));
-        program.push(load(family, libc::BPF_H, 2));
-        program.extend([jump_equal(u32::from(port), 0, 1), accept(WHOLE), accept(0)]);
-        Self { program }
+    /// The same of those that have `marks`.
+    pub fn tcp_to_port(family: Family, port: u16, marks: TcpMarks) -> Self {
+        Self::of_port(family, Some(marks), only(port))
     }
 
     /// The first `bytes` (from the IP header on, over IPv6 from behind it) of packets to any port but
     /// `ports`, of which at most 64 count.
     pub fn except_ports(family: Family, ports: &[u16], bytes: u32) -> Self {
-        let mut program = load_half(family, 2);
-        let ports = ports.get(..PORTS_MAX).unwrap_or(ports);
-        for (index, &port) in ports.iter().enumerate() {
-            // At most 64, so it fits; the last one's distance is 1: over `accept`.
-            let to_reject = (ports.len() - index) as u8;
-            program.push(jump_equal(u32::from(port), to_reject, 0));
+        Self::of_port(family, None, except(ports, bytes))
+    }
+
+    /// The same of those that have `marks`.
+    pub fn tcp_except_ports(family: Family, ports: &[u16], bytes: u32, marks: TcpMarks) -> Self {
+        Self::of_port(family, Some(marks), except(ports, bytes))
+    }
+
+    /// Loads the destination port for `decision`, whose last instruction rejects, as do missing marks.
+    fn of_port(family: Family, marks: Option<TcpMarks>, decision: Vec<Instruction>) -> Self {
+        let mut program = load_index(family);
+        if let Some(marks) = marks {
+            // At most 64 comparisons and two more.
+            let to_reject = decision.len() as u8;
+            program.push(load(family, libc::BPF_H, 18));
+            program.push(jump_equal(u32::from(marks.urgent), 0, to_reject + 2));
+            program.push(load(family, libc::BPF_B, 13));
+            program.push(jump_equal(u32::from(marks.flags), 0, to_reject));
         }
-        program.extend([accept(bytes), accept(0)]);
+        program.push(load(family, libc::BPF_H, 2));
+        program.extend(decision);
         Self { program }
     }
 
@@ -99,17 +112,30 @@ impl Filter {
     }
 }
 
-/// Loads 16 bits at `offset` behind the IP header, whose length only IPv4 packets bring along.
-fn load_half(family: Family, offset: u32) -> Vec<Instruction> {
-    let first = load(family, libc::BPF_H, offset);
+/// Accepts whole packets to `port`.
+fn only(port: u16) -> Vec<Instruction> {
+    vec![jump_equal(u32::from(port), 0, 1), accept(WHOLE), accept(0)]
+}
+
+/// Accepts the first `bytes` of packets to any port but `ports`.
+fn except(ports: &[u16], bytes: u32) -> Vec<Instruction> {
+    let ports = ports.get(..PORTS_MAX).unwrap_or(ports);
+    // At most 64, so it fits; the last one's distance is 1: over `accept`.
+    let to_reject = |index| (ports.len() - index) as u8;
+    let compare = |(index, port): (usize, &u16)| jump_equal(u32::from(*port), to_reject(index), 0);
+    ports.iter().enumerate().map(compare).chain([accept(bytes), accept(0)]).collect()
+}
+
+/// X = length of the IP header, which only IPv4 packets bring along.
+fn load_index(family: Family) -> Vec<Instruction> {
     match family {
-        // X = 4 * (first byte & 15)
-        Family::V4 => vec![step(libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH, 0), first],
-        Family::V6 => vec![first],
+        // 4 * (first byte & 15)
+        Family::V4 => vec![step(libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH, 0)],
+        Family::V6 => Vec::new(),
     }
 }
 
-/// Loads what lies at `offset` behind the IP header; [`load_half`] comes first.
+/// Loads what lies at `offset` behind the IP header; [`load_index`] comes first.
 fn load(family: Family, size: u32, offset: u32) -> Instruction {
     match family {
         Family::V4 => step(libc::BPF_LD | size | libc::BPF_IND, offset),

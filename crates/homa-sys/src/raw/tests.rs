@@ -105,6 +105,38 @@ fn of_the_packets_to_other_ports_the_beginning_and_the_length_are_known() {
 }
 
 #[test]
+fn of_packets_with_marks_only_those_with_all_of_them_come() {
+    const MARKS: TcpMarks = TcpMarks { flags: 0x06, urgent: 0xB97D };
+    for family in [Family::V4, Family::V6] {
+        let filters = [
+            Filter::tcp_to_port(family, 60, MARKS),
+            Filter::tcp_except_ports(family, &[61, 62], u32::MAX, MARKS),
+        ];
+        for filter in filters {
+            let Some(socket) = open(family, &filter) else {
+                return;
+            };
+            let mut batch = RxBatch::new(8);
+            // What other tests sent before the filter was in place.
+            while socket.recv(&mut batch, PACKETS_MAX).unwrap() > 0 {}
+            let mut marked = packet(60, 40);
+            marked[13] = MARKS.flags;
+            marked[18..20].copy_from_slice(&MARKS.urgent.to_be_bytes());
+            let with = |at: usize, byte: u8| {
+                let mut packet = marked.clone();
+                packet[at] = byte;
+                packet
+            };
+            let others = [with(13, 0x16), with(18, 0xB8), with(19, 0x7C), with(3, 61)];
+            let short = marked[..19].to_vec();
+            send(&socket, family, &[&others[..], &[short, marked.clone()]].concat());
+            assert_eq!(receive(&socket, &mut batch), 1);
+            assert_eq!(batch.packet(0).unwrap().payload, marked);
+        }
+    }
+}
+
+#[test]
 fn what_is_longer_than_the_way_takes_is_refused_and_not_cut() {
     let Some(socket) = open(Family::V4, &Filter::nothing()) else {
         return;

@@ -20,7 +20,7 @@ pub(crate) use world::{
 
 /// Settings of an endpoint, with the carriage that this binary tests.
 pub(crate) fn builder() -> EndpointBuilder {
-    EndpointBuilder::new().carriage(world::carriage())
+    EndpointBuilder::new().carriage(world::carriage()).tcp_encapsulated(world::is_tcp_form())
 }
 
 /// An endpoint that serves where servers are.

@@ -1,5 +1,5 @@
-//! Where the endpoints of tests live: on loopback, over UDP; or, in the binaries `over_ip4` and `over_ip6`,
-//! in two network namespaces joined by a veth pair, over raw IP.
+//! Where the endpoints of tests live: on loopback, over UDP; or, in the binaries `over_ip...`, in
+//! two network namespaces joined by a veth pair, over raw IP.
 //!
 //! The namespaces have no names and go with the process. Where they cannot be made the binary says SKIPPED
 //! and succeeds, unless it must not (`CI=true` as root).
@@ -54,7 +54,12 @@ pub(crate) fn is_raw() -> bool {
 }
 
 fn is_v6() -> bool {
-    CRATE == "over_ip6"
+    CRATE.starts_with("over_ip6")
+}
+
+/// Whether packets shall look like TCP segments.
+pub(crate) fn is_tcp_form() -> bool {
+    CRATE.ends_with("_as_tcp")
 }
 
 pub(crate) fn carriage() -> Carriage {
