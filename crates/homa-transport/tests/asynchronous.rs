@@ -6,11 +6,9 @@ mod common;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::{echo_server, pattern};
+use common::{SOON, echo_server, pattern};
 use homa::{BindError, CallError, CallOptions, Endpoint, Limit};
 use tokio::time::timeout;
-
-const SOON: Duration = Duration::from_secs(15);
 
 fn bind_at(address: SocketAddr) -> Result<Endpoint, BindError> {
     common::at_server(|| common::builder().bind(address))
@@ -110,10 +108,8 @@ async fn a_deadline_ends_a_call() {
     let server = bind_at(common::address()).unwrap();
     let client = client();
     let options = CallOptions::new().timeout(Duration::from_millis(30));
-    let start = Instant::now();
     let error = client.call_with(server.local_addr(), "slow", options).await.unwrap_err();
     assert_eq!(error, CallError::DeadlineExceeded { server: server.local_addr() });
-    assert!(start.elapsed() < Duration::from_millis(500));
 }
 
 #[tokio::test]
@@ -133,10 +129,8 @@ async fn nobody_serving_fails_at_once() {
     let other = common::at_server(|| common::builder().client()).unwrap();
     let client = client();
     let server = SocketAddr::new(common::server_ip(), other.local_addr().port());
-    let start = Instant::now();
     let error = client.call(server, "?").await.unwrap_err();
     assert_eq!(error, CallError::NoService { server });
-    assert!(start.elapsed() < Duration::from_millis(200));
 }
 
 #[tokio::test]
@@ -253,11 +247,9 @@ fn calls_pending_in_a_dropped_runtime_do_not_stop_the_endpoint() {
     }
     drop(request.take_body());
     let second = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let start = Instant::now();
     second.block_on(async {
         assert_eq!(timeout(SOON, client.call(server, "two")).await.unwrap().unwrap(), "two");
     });
-    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -288,16 +280,12 @@ fn a_runtime_that_is_not_polled_does_not_stop_others() {
     idle.block_on(async { assert_eq!(client.call(server, "1").await.unwrap(), "1") });
     // The driver task sits in `idle`, which nobody polls any more.
     let other = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let start = Instant::now();
     for _ in 0..3 {
         other.block_on(async {
             assert_eq!(timeout(SOON, client.call(server, "2")).await.unwrap().unwrap(), "2");
         });
     }
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
-    let start = Instant::now();
     assert_eq!(client.to_blocking().call(server, "3").unwrap(), "3");
-    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::{echo_server, pattern};
+use common::{SOON, echo_server, pattern};
 use homa::blocking::Endpoint;
 use homa::{CallError, CallOptions, EndpointBuilder, StreamError};
 
@@ -218,7 +218,7 @@ fn dropping_an_answer_halfway_leaves_nothing_behind() {
     // Whoever drives executes it.
     let start = Instant::now();
     while client.stats().outstanding_calls > 0 || client.stats().engine.receive_memory_bytes > 0 {
-        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", client.stats());
+        assert!(start.elapsed() < SOON, "{:?}", client.stats());
         std::thread::sleep(Duration::from_millis(1));
     }
     assert_eq!(client.call(server, "next").unwrap(), "next");

@@ -8,9 +8,10 @@ pub(crate) mod routed;
 mod world;
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
 use homa::blocking::Endpoint;
-use homa::{BindError, EndpointBuilder};
+use homa::{BindError, Config, EndpointBuilder};
 
 pub(crate) use world::{
     address, any_address, at, at_client, at_server, is_raw, new_host, second_server_ip,
@@ -18,9 +19,17 @@ pub(crate) use world::{
     unused_address,
 };
 
-/// Settings of an endpoint, with the carriage that this binary tests.
+/// When something that happens at once has happened at the latest, however busy the machine is.
+pub(crate) const SOON: Duration = Duration::from_secs(15);
+
+/// Settings of an endpoint, with the carriage that this binary tests. Peers that are only kept from running by
+/// others on the machine do not count as dead.
 pub(crate) fn builder() -> EndpointBuilder {
-    EndpointBuilder::new().carriage(world::carriage()).tcp_encapsulated(world::is_tcp_form())
+    let config = Config { timeout: Duration::from_secs(10), ..Config::default() };
+    EndpointBuilder::new()
+        .config(config)
+        .carriage(world::carriage())
+        .tcp_encapsulated(world::is_tcp_form())
 }
 
 /// An endpoint that serves where servers are.
