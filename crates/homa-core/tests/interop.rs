@@ -531,6 +531,50 @@ fn a_silent_linux_host_is_given_up_after_the_time_out() {
     assert!(host.events().contains(&failed));
 }
 
+/// A call is answered after some milliseconds; the questions until then.
+fn answered_after(host: &mut Host, server: &Linux, wait_ms: u64) -> (u64, usize) {
+    let (_, id, _) = call(host, server, 100);
+    let asked = resends(&host.pass_ms(wait_ms)).len();
+    take(host, server, server.data(id ^ 1, 0..100, 100, 100));
+    host.events();
+    (id, asked)
+}
+
+#[test]
+fn a_slow_linux_host_is_not_asked_for_what_is_merely_late() {
+    let mut host = host();
+    let server = linux(1, 99);
+    // Nothing is known of it at first; afterwards it has twice the time that it took.
+    for wait_ms in [15, 28, 50] {
+        assert_eq!(answered_after(&mut host, &server, wait_ms).1, 0, "{wait_ms} ms");
+    }
+    // What was lost is asked for all the same, however slow the host.
+    assert_eq!(answered_after(&mut host, &server, 130).1, 1);
+    // Slowness is forgotten: each of these measures anew.
+    for _ in 0..30 {
+        answered_after(&mut host, &server, 1);
+        host.pass_ms(100);
+    }
+    assert_eq!(answered_after(&mut host, &server, 6).1, 1);
+}
+
+#[test]
+fn a_linux_host_that_was_asked_too_early_is_given_more_time() {
+    let mut host = host();
+    let server = linux(1, 99);
+    answered_after(&mut host, &server, 1);
+    let (id, asked) = answered_after(&mut host, &server, 8);
+    assert_eq!(asked, 1);
+    // The answer to the question comes after that to the call: nothing had been lost.
+    let (mut header, bytes) = server.data(id ^ 1, 0..100, 100, 100);
+    if let Body::Data(data) = &mut header.body {
+        (data.retransmit, data.seg_offset) = (1, 0);
+    }
+    receive(&mut host, &server, (header, bytes));
+    host.sent();
+    assert_eq!(answered_after(&mut host, &server, 8).1, 0);
+}
+
 #[test]
 fn some_packets_are_never_answered() {
     let mut host = host();

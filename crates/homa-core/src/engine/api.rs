@@ -136,7 +136,7 @@ impl Engine {
         rpc.priority_hint = options
             .priority_hint
             .map(|hint| hint.min(self.config.num_priorities.saturating_sub(1)));
-        rpc.interval_ns = nanos(self.config.resend_interval);
+        rpc.interval_ns = self.first_interval_ns(peer, own);
         let rpcs_full = self.rpcs.len() >= self.config.rpcs_max as usize;
         let no_rpc = if rpcs_full { SendError::RpcLimit } else { SendError::OutOfMemory };
         let index = self.add_rpc(rpc).map_err(|_| no_rpc)?;

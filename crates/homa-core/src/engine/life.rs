@@ -195,7 +195,10 @@ impl Engine {
     pub(crate) fn start_incoming(&mut self, index: u32, length: u32, announced: u32) {
         let birth = self.next_birth();
         let unscheduled = announced.min(self.unscheduled_max());
-        let base = nanos(self.config.resend_interval);
+        let Some(rpc) = self.rpcs.get(index) else {
+            return;
+        };
+        let base = self.first_interval_ns(rpc.peer, self.speaks_own(rpc));
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
@@ -205,6 +208,7 @@ impl Engine {
         rpc.rx.streaming = streaming;
         rpc.rx.window = window.unwrap_or(0);
         rpc.interval_ns = base;
+        rpc.asked = false;
         let upto = rpc.rx.granted;
         if !self.memory.reserve(rpc, upto) {
             rpc.rx.starved = true;

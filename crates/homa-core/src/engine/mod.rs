@@ -25,6 +25,7 @@ mod life;
 mod memory;
 mod outgoing;
 mod pacer;
+mod patience;
 mod peer;
 mod profile;
 mod reason;

@@ -8,6 +8,7 @@ use core::time::Duration;
 use crate::addr::{Path, PeerKey};
 use crate::config::{Config, PeerSettings};
 use crate::cutoffs::Cutoffs;
+use crate::engine::patience::Patience;
 use crate::engine::rpc::NIL;
 use crate::engine::shared_heap::SharedHeap;
 use crate::structures::hash::{Map, SeededState};
@@ -77,6 +78,10 @@ pub(crate) struct Peer {
     pub(crate) mtu_before: Option<(u32, Instant)>,
     /// When the last such round began.
     pub(crate) full_size_lost_at: Option<Instant>,
+    /// How long it takes to react, if it is a Linux host.
+    pub(crate) patience: Patience,
+    /// When that was last raised because it had been asked too early.
+    pub(crate) patience_raised: Option<Instant>,
     /// Smallest round trip seen, in ns; `u64::MAX` = none yet.
     pub(crate) rtt_min_ns: u64,
 
@@ -134,6 +139,8 @@ impl Peer {
             full_size_gap_rounds: 0,
             mtu_before: None,
             full_size_lost_at: None,
+            patience: Patience::default(),
+            patience_raised: None,
             rtt_min_ns: u64::MAX,
             acks: [PendingAck { client_id: 0, server_port: 0 }; ACKS_MAX],
             ack_count: 0,

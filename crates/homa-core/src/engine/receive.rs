@@ -9,7 +9,7 @@ use crate::engine::reason;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::event::{DropReason, FailReason, Placement, Received};
 use crate::structures::reassembly::Insert;
-use crate::time::{Instant, nanos};
+use crate::time::Instant;
 
 impl Engine {
     /// Takes a packet: `header` is its first `min(length, 128)` bytes, `transport_len` its whole
@@ -60,6 +60,9 @@ impl Engine {
             Body::Data(data) => {
                 let received = self.data(&path, peer, &header, data, transport_len, serves);
                 self.count_retransmission(data, &received);
+                if data.retransmit != 0 && !is_own(&header) {
+                    self.look_for_haste(peer, &received);
+                }
                 received
             }
             _ => self.control(&path, peer, &header, id),
@@ -176,6 +179,9 @@ impl Engine {
                 self.new_request(path, header, data, transport_len)?
             }
         };
+        if data.retransmit == 0 {
+            self.note_reaction(index);
+        }
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
@@ -375,7 +381,10 @@ impl Engine {
     ) -> Result<Received, DropReason> {
         let gaps_max = usize::from(self.config.gaps_max);
         let unscheduled_max = self.unscheduled_max();
-        let base = nanos(self.config.resend_interval);
+        let Some(rpc) = self.rpcs.get(index) else {
+            return Err(DropReason::UnknownRpc);
+        };
+        let base = self.first_interval_ns(rpc.peer, self.speaks_own(rpc));
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
@@ -400,6 +409,7 @@ impl Engine {
             Insert::OutOfRange => return Err(DropReason::BadRange),
         };
         rpc.interval_ns = base;
+        rpc.asked = false;
         let spoke_again = core::mem::replace(&mut rpc.rx.silent, false);
         if spoke_again {
             rpc.next_request = self.now;

@@ -141,7 +141,12 @@ impl Engine {
         let asked_from = if rpc.next_request > self.now {
             rpc.next_request
         } else {
-            heard + Duration::from_nanos(rpc.interval_ns)
+            // The host may have turned out slower since the message began.
+            let learnt_ns = match need {
+                Need::Acknowledgement => 0,
+                _ => self.first_interval_ns(rpc.peer, self.speaks_own(rpc)),
+            };
+            heard + Duration::from_nanos(rpc.interval_ns.max(learnt_ns))
         };
         if self.now < asked_from {
             self.arm_at(index, asked_from.min(heard + limit));
@@ -178,6 +183,7 @@ impl Engine {
         };
         let (path, id, state) = (rpc.path, rpc.id, rpc.state);
         let own = self.speaks_own(rpc);
+        let base = self.first_interval_ns(rpc.peer, own);
         match need {
             Need::Answer => {
                 self.stats.resends_all_sent = self.stats.resends_all_sent.saturating_add(1);
@@ -186,7 +192,7 @@ impl Engine {
                 self.push_control(path, id, own, Body::Resend(body), reason::NONE, 0);
             }
             Need::Data => {
-                if rpc.interval_ns > nanos(self.config.resend_interval) {
+                if rpc.asked {
                     // Its sender did not react to the last question: others get its place among the granted
                     // messages and its share of what may be on its way, until something comes.
                     self.granter.remove(index, &mut self.rpcs);
@@ -214,10 +220,10 @@ impl Engine {
             Need::Answer => nanos(self.config.timeout) / 16,
             _ => nanos(self.config.resend_interval_max),
         };
-        let base = nanos(self.config.resend_interval);
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
+        rpc.asked = true;
         let wait = rpc.interval_ns;
         rpc.interval_ns = rpc.interval_ns.saturating_mul(2).min(max_ns.max(base));
         rpc.next_request = self.now + Duration::from_nanos(wait);

@@ -1,0 +1,106 @@
+//! When a Linux host is asked for what has not come. It answers RESEND with all it has sent, also if that is merely
+//! late, and does not say how far away or how busy it is; so its haste is learnt from what it does.
+
+use core::time::Duration;
+
+use crate::engine::Engine;
+use crate::engine::rpc::{Rpc, State};
+use crate::event::{DropReason, Received};
+use crate::time::{Instant, nanos};
+
+/// Until a host has reacted once, it is given so many resend intervals: the first packets take longest.
+const UNKNOWN_INTERVALS: u64 = 4;
+/// A slow reaction counts for as long as this, and at most for twice as long.
+const WINDOW: Duration = Duration::from_secs(1);
+/// Questions fit into the time-out so many times at least.
+const QUESTIONS_MIN: u64 = 8;
+
+/// The longest of a host's recent reactions.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Patience {
+    longest_ns: u64,
+    longest_before_ns: u64,
+    window: Option<Instant>,
+}
+
+impl Patience {
+    fn note(&mut self, now: Instant, reaction_ns: u64) {
+        if self.window.is_some_and(|since| now.since(since) < WINDOW) {
+            self.longest_ns = self.longest_ns.max(reaction_ns);
+            return;
+        }
+        self.longest_before_ns = self.longest_ns;
+        self.longest_ns = reaction_ns;
+        self.window = Some(now);
+    }
+
+    fn interval_ns(&self, base_ns: u64, max_ns: u64) -> u64 {
+        let wanted = match self.window {
+            None => base_ns.saturating_mul(UNKNOWN_INTERVALS),
+            Some(_) => self.longest_ns.max(self.longest_before_ns).saturating_mul(2),
+        };
+        wanted.clamp(base_ns, max_ns.max(base_ns))
+    }
+}
+
+impl Engine {
+    /// Silence after which the peer is first asked for what an RPC misses, in ns: `Config::resend_interval`, but
+    /// for a Linux host at least twice as long as it took lately.
+    pub(crate) fn first_interval_ns(&self, peer: u32, own: bool) -> u64 {
+        let base_ns = nanos(self.config.resend_interval);
+        match self.peers.get(peer) {
+            Some(peer) if !own => {
+                let max_ns = nanos(peer.timeout(&self.config)) / QUESTIONS_MIN;
+                peer.patience.interval_ns(base_ns, max_ns)
+            }
+            _ => base_ns,
+        }
+    }
+
+    /// DATA for an RPC that waits for some: a Linux host took so long to react, unless a question may have been
+    /// what it reacted to.
+    pub(crate) fn note_reaction(&mut self, index: u32) {
+        let Some(rpc) = self.rpcs.get(index).filter(|rpc| awaits_data(rpc)) else {
+            return;
+        };
+        let heard = rpc.last_heard.max(self.resumed_at);
+        if self.speaks_own(rpc) || rpc.asked {
+            return;
+        }
+        let reaction_ns = nanos(self.now.since(heard));
+        if let Some(peer) = self.peers.get_mut(rpc.peer) {
+            peer.patience.note(self.now, reaction_ns);
+        }
+    }
+
+    /// What became of a retransmission of a Linux host: if it was not lost, the host was asked too early.
+    pub(crate) fn look_for_haste(
+        &mut self,
+        peer: Option<u32>,
+        became: &Result<Received, DropReason>,
+    ) {
+        let Some(peer) = peer else {
+            return;
+        };
+        if !matches!(became, Err(DropReason::Duplicate | DropReason::UnknownRpc)) {
+            return;
+        }
+        let interval_ns = self.first_interval_ns(peer, false);
+        let now = self.now;
+        if let Some(peer) = self.peers.get_mut(peer) {
+            // At most one step per interval: a RESEND brings many packets.
+            if peer.patience_raised.is_none_or(|at| nanos(now.since(at)) >= interval_ns) {
+                peer.patience_raised = Some(now);
+                peer.patience.note(now, interval_ns);
+            }
+        }
+    }
+}
+
+fn awaits_data(rpc: &Rpc) -> bool {
+    match rpc.state {
+        State::Outgoing => rpc.is_client() && rpc.tx.is_idle(),
+        State::Incoming => rpc.rx.awaits_data(),
+        _ => false,
+    }
+}
