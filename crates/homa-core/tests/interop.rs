@@ -570,7 +570,7 @@ fn a_linux_host_that_was_asked_too_early_is_given_more_time() {
     if let Body::Data(data) = &mut header.body {
         (data.retransmit, data.seg_offset) = (1, 0);
     }
-    receive(&mut host, &server, (header, bytes));
+    let _ = receive(&mut host, &server, (header, bytes));
     host.sent();
     assert_eq!(answered_after(&mut host, &server, 8).1, 0);
 }
