@@ -80,6 +80,16 @@ pub(crate) enum Command {
     Report(crate::report::args::ReportArgs),
     /// Record and explain Homa packets
     Capture(crate::capture::args::CaptureArgs),
+    /// Say what this host lacks for Homa, and the commands that mend it; changes nothing
+    #[command(after_help = "\
+Examples:
+  homa doctor                                  what is there and what is missing
+  homa doctor --carriage ip                    the same for endpoints over raw IP
+  sudo homa doctor --json                      with what only root may see, for programs
+
+States: ok; warning: it works, but not as well as it could; problem: it does not work.
+Exit status: 0 without problems, 1 with some.")]
+    Doctor,
     /// A data center on one machine: hosts, a switch with priorities, any program inside
     Lab {
         #[command(subcommand)]

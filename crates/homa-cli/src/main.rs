@@ -5,6 +5,7 @@ mod bench;
 mod body;
 mod call;
 mod capture;
+mod doctor;
 mod error;
 mod interrupt;
 mod lab;
@@ -50,6 +51,7 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Bench(args) => bench::run(args, json),
         Command::Report(args) => report::run(args, json),
         Command::Capture(args) => capture::run(args, json),
+        Command::Doctor => doctor::run(cli.global.carriage, json),
         Command::Lab { command } => lab::run(command, json),
         Command::Completions { shell } => manual::completions(*shell, json),
         Command::Man { directory } => manual::pages(directory.as_deref(), json),

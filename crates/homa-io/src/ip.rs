@@ -24,6 +24,7 @@ mod sources;
 mod stats;
 mod tcp_form;
 
+pub use kernel::kernel_serves_homa;
 pub use stats::IpStats;
 pub use tcp_form::TCP_FORM_RULES;
 
@@ -186,7 +187,7 @@ impl IpDriver {
     /// # Errors
     /// See [`IpError`].
     pub fn bind(address: SocketAddr, config: &IpConfig) -> Result<Self, IpError> {
-        if kernel::serves_homa() {
+        if kernel_serves_homa() {
             return Err(IpError::KernelModule);
         }
         let reservation = Reservation::new(address.port())?;

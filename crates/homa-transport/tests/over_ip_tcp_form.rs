@@ -43,6 +43,15 @@ fn builder(encapsulated: bool) -> EndpointBuilder {
     EndpointBuilder::new().carriage(Carriage::Ip).tcp_encapsulated(encapsulated)
 }
 
+/// Closes it also when a test fails, so that nobody waits for it.
+struct Closed<'a>(&'a Endpoint);
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// An echo server that runs until `client` is done.
 fn with_echo<T>(server: &Endpoint, client: impl FnOnce() -> T) -> T {
     std::thread::scope(|scope| {
@@ -52,9 +61,8 @@ fn with_echo<T>(server: &Endpoint, client: impl FnOnce() -> T) -> T {
                 let _ = request.reply(body);
             }
         });
-        let result = client();
-        server.close();
-        result
+        let _closed = Closed(server);
+        client()
     })
 }
 

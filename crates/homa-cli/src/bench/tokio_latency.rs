@@ -25,11 +25,9 @@ impl Client {
     async fn connect(job: &Job) -> Result<Self, CliError> {
         match job.protocol {
             Protocol::Tcp => Ok(Client::Tcp(TokioClient::connect(job.server, &job.settings)?)),
-            Protocol::HomaUdp | Protocol::HomaIp | Protocol::HomaIpTcp => Ok(Client::Homa(homa_udp::TokioClient::new(
-                job.protocol,
-                job.server,
-                &job.settings,
-            )?)),
+            Protocol::HomaUdp | Protocol::HomaIp | Protocol::HomaIpTcp => Ok(Client::Homa(
+                homa_udp::TokioClient::new(job.protocol, job.server, &job.settings)?,
+            )),
         }
     }
 
