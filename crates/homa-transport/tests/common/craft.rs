@@ -56,7 +56,7 @@ fn v4_header(source: [u8; 4], destination: [u8; 4], fragment: Option<Fragment>) 
     let mut header = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, HOMA, 0, 0];
     if let Some(Fragment { id, offset, more }) = fragment {
         header[4..6].copy_from_slice(&id.to_be_bytes());
-        let field = offset / 8 | if more { 0x2000 } else { 0 };
+        let field = (offset / 8) | if more { 0x2000 } else { 0 };
         header[6..8].copy_from_slice(&field.to_be_bytes());
     }
     header.extend(source);
