@@ -2,12 +2,12 @@
 
 mod common;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use common::raw::{Sink, client, receive_until, request, send, server};
-use common::{at_client, at_server, server_ip_of_each_version};
+use common::{at_client, server_ip_of_each_version};
 use homa_core::{IcmpKind, TransmitError};
 use homa_io::driver::{Driver, Unsent};
 use homa_io::ip::{IpConfig, IpDriver, IpError};
