@@ -75,7 +75,7 @@ pub(crate) enum Command {
     /// Measure the round-trip time of one call at a time
     Ping(PingArgs),
     /// Compare Homa with TCP
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
     /// Draw results of `homa bench cluster` as one HTML page
     Report(crate::report::args::ReportArgs),
     /// Record and explain Homa packets
