@@ -121,7 +121,7 @@ mod tests {
         let finding =
             Finding::lacking(true, "thing", "not there", "It\nmatters.").mended_by("a\n b\n");
         assert_eq!(
-            text(&[finding.clone()]),
+            text(std::slice::from_ref(&finding)),
             "PROBLEM  thing: not there\n         It\n         matters.\n         mend by:\na\n b\n"
         );
         let json = serde_json::to_value(&finding).unwrap();
