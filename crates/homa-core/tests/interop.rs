@@ -622,6 +622,30 @@ fn acks_ride_on_later_requests_to_the_same_server_port() {
 }
 
 #[test]
+fn acknowledgements_that_wait_leave_when_the_port_is_closed() {
+    let mut host = host();
+    let server = linux(1, 99);
+    let calls: Vec<u64> = (0..8).map(|_| call(&mut host, &server, 100).1).collect();
+    for id in &calls {
+        take(&mut host, &server, server.data(id ^ 1, 0..100, 100, 100));
+    }
+    host.events();
+    assert_eq!(kinds(&host.sent()), [""; 0]);
+    host.engine.close_port(host.now(), PORT);
+    let sent = host.sent();
+    assert_eq!(kinds(&sent), ["ACK"; 2]);
+    let mut named: Vec<u64> = sent.iter().map(Sent::id).collect();
+    for packet in &sent {
+        if let Body::Ack(ack) = &packet.header.body {
+            let entries = ack.entries.iter().take(usize::from(ack.count));
+            named.extend(entries.map(|entry| entry.client_id));
+        }
+    }
+    named.sort_unstable();
+    assert_eq!(named, calls);
+}
+
+#[test]
 fn acks_that_find_no_request_to_ride_on_go_in_a_packet_of_their_own() {
     let mut host = host();
     let server = linux(1, 99);

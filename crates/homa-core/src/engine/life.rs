@@ -411,13 +411,29 @@ impl Engine {
                 continue;
             }
             let why = if rpc.is_client() { reason::CANCELLED } else { reason::CLOSING };
-            let (path, id, own) = (rpc.path, rpc.id, self.speaks_own(rpc));
-            if rpc.state == State::Delivered {
-                self.push_ack_packet(path, id, own);
-            } else if own {
+            // What was delivered is acknowledged below.
+            if rpc.state != State::Delivered && self.speaks_own(rpc) {
                 self.tell_unknown(index, why);
             }
             self.fail_rpc(index, FailReason::EndpointClosed);
+        }
+        self.acknowledge_at_once(port);
+    }
+
+    /// Acknowledges what waited for a request to ride on: `port` sends no more of them, and nobody would answer
+    /// the servers' questions.
+    fn acknowledge_at_once(&mut self, port: u16) {
+        for index in 0..u32::try_from(self.peers.capacity()).unwrap_or(NIL) {
+            let own = self.is_own_peer(index);
+            while let Some(peer) = self.peers.get_mut(index) {
+                let mut path = peer.path;
+                let Some(ack) = peer.pop_ack() else {
+                    break;
+                };
+                path.local_port = port;
+                path.remote.set_port(ack.server_port);
+                self.push_ack_packet(path, ack.client_id, own);
+            }
         }
     }
 
