@@ -192,7 +192,6 @@ impl IpDriver {
         }
         let reservation = Reservation::new(address.port())?;
         let mut links = open_links(address, reservation.port(), Form::Native)?;
-        let families = links.iter().map(|link| link.socket.family()).collect();
         if config.tcp_form != TcpForm::Ignored {
             links.extend(open_links(address, reservation.port(), Form::Tcp)?);
         }
@@ -203,8 +202,7 @@ impl IpDriver {
             buffer_bytes = buffer_bytes.min(given);
             epoll.add(link.socket.as_fd(), token as u64, true, false)?;
         }
-        let responder =
-            Responder::new(families, reservation.port(), config.tcp_form != TcpForm::Ignored)?;
+        let responder = Responder::new(reservation.port(), config.tcp_form != TcpForm::Ignored)?;
         epoll.add(responder.epoll().as_fd(), RESPONDER, true, false)?;
         Ok(Self {
             links,

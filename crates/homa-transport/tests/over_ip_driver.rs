@@ -150,6 +150,29 @@ fn when_the_responder_goes_another_takes_its_place_at_once() {
 }
 
 #[test]
+fn an_endpoint_of_one_ip_version_answers_for_nobody_in_the_other_too() {
+    let Some(place) = common::new_host() else {
+        return;
+    };
+    let at = |ip: &str| {
+        let address = SocketAddr::new(ip.parse().unwrap(), 0);
+        common::at(&place, || IpDriver::bind(address, &IpConfig::default()).unwrap())
+    };
+    for (own, other) in [("127.0.0.1", "::1"), ("::1", "127.0.0.1")] {
+        let mut responder = at(own);
+        assert!(responder.is_responder());
+        let mut client = at(other);
+        let nobody = SocketAddr::new(other.parse().unwrap(), 7);
+        let packet = request(&client, nobody, true, 10);
+        send(&mut client, nobody, None, 0, &packet, 1).unwrap();
+        receive_until(&mut responder, &mut Sink::default(), |_| false);
+        let mut told = Sink::default();
+        assert!(receive_until(&mut client, &mut told, |sink| !sink.packets.is_empty()), "{other}");
+        assert_eq!(responder.stats().answered_for_nobody, 1);
+    }
+}
+
+#[test]
 fn a_linux_client_learns_by_icmp_that_a_port_serves_nobody() {
     let mut other = server(port()).unwrap();
     let mut client = client();

@@ -45,6 +45,8 @@ const READY_MAX: usize = 16;
 /// Packets looked at per call and IP version, and the bytes of each that matter (with the IP header).
 const PACKETS_MAX: usize = 16;
 const LOOK_BYTES: usize = 256;
+/// One holder answers for the whole host.
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 /// Receive buffer: a flood to ports of nobody may overflow it.
 const BUFFER_BYTES: usize = 256 << 10;
 
@@ -62,7 +64,6 @@ pub(super) struct Responder {
     timer: TimerFd,
     home: Home,
     role: Role,
-    families: Vec<Family>,
     /// Packets that look like TCP segments are answered too.
     tcp_form: bool,
     own_port: u16,
@@ -93,15 +94,15 @@ struct Holder {
 }
 
 impl Responder {
-    /// Takes the role if it is free, else watches who has it. For packets of `families`, those that look like
-    /// TCP segments too if `tcp_form`.
-    pub(super) fn new(families: Vec<Family>, own_port: u16, tcp_form: bool) -> io::Result<Self> {
+    /// Takes the role if it is free, else watches who has it. For packets of both IP versions, whichever the
+    /// driver itself uses, those that look like TCP segments too if `tcp_form`.
+    pub(super) fn new(own_port: u16, tcp_form: bool) -> io::Result<Self> {
         let (epoll, timer) = (Epoll::new()?, TimerFd::new()?);
         epoll.add(timer.as_fd(), TIMER, true, false)?;
-        let answerer = Answerer::new(families.iter().copied());
+        let answerer = Answerer::new(FAMILIES.into_iter());
         let home = Home::here()?;
         let mut responder =
-            Self { epoll, timer, home, role: Role::None, families, tcp_form, own_port, answerer };
+            Self { epoll, timer, home, role: Role::None, tcp_form, own_port, answerer };
         responder.find_role();
         Ok(responder)
     }
@@ -154,7 +155,7 @@ impl Responder {
     /// Becomes responder or follower; tries again later if that is not possible.
     fn find_role(&mut self) {
         self.role = Role::None;
-        let sockets = || open_sockets(&self.families, self.tcp_form, self.own_port);
+        let sockets = || open_sockets(self.tcp_form, self.own_port);
         let own_port = self.own_port;
         let found = self.home.within(|| take_role(sockets, own_port));
         self.role = found.unwrap_or(Role::None);
@@ -215,20 +216,21 @@ fn open() -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
-/// Opens what the holder of the role looks at: packets to all ports but the own one.
-fn open_sockets(
-    families: &[Family],
-    tcp_form: bool,
-    own_port: u16,
-) -> io::Result<Vec<(Form, RawSocket)>> {
+/// Opens what the holder of the role looks at: packets to all ports but the own one, of each IP version that
+/// the system has.
+fn open_sockets(tcp_form: bool, own_port: u16) -> io::Result<Vec<(Form, RawSocket)>> {
     let forms = [(Form::Native, PROTOCOL), (Form::Tcp, tcp_form::PROTOCOL)];
     let mut sockets = Vec::new();
     for &(form, protocol) in forms.iter().take(if tcp_form { 2 } else { 1 }) {
-        for &family in families {
-            let filter = filter(form, family, &[own_port]);
-            let socket = RawSocket::open(family, protocol, &filter)?;
-            socket.set_receive_buffer(BUFFER_BYTES)?;
-            sockets.push((form, socket));
+        for family in FAMILIES {
+            match RawSocket::open(family, protocol, &filter(form, family, &[own_port])) {
+                Ok(socket) => {
+                    socket.set_receive_buffer(BUFFER_BYTES)?;
+                    sockets.push((form, socket));
+                }
+                Err(_) if family == Family::V6 && !sockets.is_empty() => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(sockets)
