@@ -161,6 +161,8 @@ fn builder(spec: &HostSpec) -> io::Result<EndpointBuilder> {
     // The hosts of a lab share few cores: one that looks for packets keeps another from running.
     Ok(EndpointBuilder::new()
         .carriage(carriage)
+        // It would cost TCP time, which is compared with.
+        .tcp_understood(false)
         .config(spec.homa.config(spec.message_bytes_max))
         .spin(Duration::ZERO)
         .linger(Duration::ZERO))
