@@ -17,7 +17,13 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 /// Which of the two raw IP worlds this binary is, by its name.
 const CRATE: &str = env!("CARGO_CRATE_NAME");
-/// Set for processes that were started in the place where they shall be.
+/// Ports that this process serves at, if it was not started by another one of these tests; those that such
+/// processes serve at.
+const PORTS: u16 = 2_000;
+const CHILDREN_PORTS: u16 = 10_000;
+const PORTS_PER_CHILD: u16 = 100;
+
+/// Set for processes that were started in the place where they shall be, to the first port that is theirs.
 const INSIDE: &str = "HOMA_TEST_INSIDE";
 /// Where this thread is.
 const CURRENT: &str = "/proc/thread-self/ns/net";
@@ -78,13 +84,13 @@ pub(crate) fn at_client<T: Send>(what: impl FnOnce() -> T + Send) -> T {
 
 /// Starts a process where servers are.
 pub(crate) fn spawn_at_server(command: &mut Command) -> Child {
-    command.env(INSIDE, "server");
+    command.env(INSIDE, ports_of_a_child());
     at_server(|| command.spawn()).unwrap()
 }
 
 /// Starts a process where clients are.
 pub(crate) fn spawn_at_client(command: &mut Command) -> Child {
-    command.env(INSIDE, "client");
+    command.env(INSIDE, ports_of_a_child());
     at_client(|| command.spawn()).unwrap()
 }
 
@@ -134,14 +140,21 @@ pub(crate) fn unused_address() -> SocketAddr {
     }
 }
 
+/// The first of the ports that the next process started here may use.
+fn ports_of_a_child() -> String {
+    static NEXT: AtomicU16 = AtomicU16::new(CHILDREN_PORTS);
+    NEXT.fetch_add(PORTS_PER_CHILD, Ordering::Relaxed).to_string()
+}
+
 /// Over raw IP, ports that the system chooses could not be asked for again; so none is left to it.
 fn port() -> u16 {
     static NEXT: OnceLock<AtomicU16> = OnceLock::new();
     if !is_raw() {
         return 0;
     }
-    // Processes of one test are in the same namespaces: each has a range of its own.
-    let first = || AtomicU16::new(2_000 + (std::process::id() % 150 * 200) as u16);
+    // A process started by this one is in the same namespaces and was given ports of its own.
+    let given = || std::env::var(INSIDE).ok()?.parse().ok();
+    let first = || AtomicU16::new(given().unwrap_or(PORTS));
     NEXT.get_or_init(first).fetch_add(1, Ordering::Relaxed)
 }
 
