@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::raw::{Sink, client, receive_until, request, send, server};
 use common::{at_client, server_ip_of_each_version};
 use homa_core::{IcmpKind, TransmitError};
-use homa_io::driver::{Driver, Unsent};
+use homa_io::driver::{Driver, RxStatus, Unsent};
 use homa_io::ip::{IpConfig, IpDriver, IpError};
 use homa_sys::{PollFd, poll_fds};
 use homa_wire::{Body, Header};
@@ -170,6 +170,37 @@ fn an_endpoint_of_one_ip_version_answers_for_nobody_in_the_other_too() {
         assert!(receive_until(&mut client, &mut told, |sink| !sink.packets.is_empty()), "{other}");
         assert_eq!(responder.stats().answered_for_nobody, 1);
     }
+}
+
+#[test]
+fn a_port_whose_owner_has_gone_is_answered_for_however_many_others_are_in_use() {
+    let Some(place) = common::new_host() else {
+        return;
+    };
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    let bind = || common::at(&place, || IpDriver::bind(loopback, &IpConfig::default()).unwrap());
+    let (mut responder, mut client) = (bind(), bind());
+    assert!(responder.is_responder());
+    let ask = |client: &mut IpDriver, responder: &mut IpDriver, to| {
+        let packet = request(client, to, true, 10);
+        send(client, to, None, 0, &packet, 1).unwrap();
+        while responder.receive(&mut Sink::default()).unwrap() == RxStatus::More {}
+    };
+    let owner = bind();
+    let gone = owner.local_addr();
+    ask(&mut client, &mut responder, gone);
+    drop(owner);
+    let mut told = Sink::default();
+    let mut others = Vec::new();
+    while told.packets.is_empty() {
+        assert!(others.len() < 40, "nobody answers");
+        others.push(bind());
+        ask(&mut client, &mut responder, others.last().unwrap().local_addr());
+        ask(&mut client, &mut responder, gone);
+        std::thread::sleep(Duration::from_millis(50));
+        client.receive(&mut told).unwrap();
+    }
+    assert_eq!(told.packets[0].0.path.remote, gone);
 }
 
 #[test]

@@ -5,8 +5,8 @@
 //! abstract Unix socket `homa/146/responder`. The others keep a connection to it among what they wait for:
 //! when the responder goes, all of them know at once, and the first takes its place.
 //!
-//! The responder's sockets get no packets to ports known to be somebody's: whoever has a port is asked once
-//! per second at most, and the filter leaves that port out until then.
+//! The responder's sockets get no packets to ports known to be somebody's: whoever has a port is asked four
+//! times per second at most, and the filter leaves that port out until then.
 
 use std::collections::HashMap;
 use std::io;
@@ -32,8 +32,9 @@ use super::{Form, IpStats, PROTOCOL, ports, receive, tcp_form};
 const NAME: &[u8] = b"homa/146/responder";
 /// Ports left out by the filter, the own one included. With more the oldest is asked about again.
 const KNOWN_MAX: usize = 64;
-/// How long a port counts as somebody's before that is asked again.
-const KNOWN_NS: u64 = 1_000_000_000;
+/// How long a port counts as somebody's before that is asked again: short against the time in which clients
+/// of a process that has gone give it up.
+const KNOWN_NS: u64 = 250_000_000;
 /// When to try again after the role could neither be taken nor watched.
 const RETRY_NS: u64 = 100_000_000;
 /// Other processes that may hold a connection; more wait in the listener's queue, which tells them as well.
@@ -129,8 +130,8 @@ impl Responder {
                 (WATCH, _) => self.find_role(),
                 (token @ SOCKETS..FOLLOWERS, Role::Holder(holder)) => {
                     let index = usize::try_from(token - SOCKETS).unwrap_or(usize::MAX);
-                    let learned = holder.answer(index, &self.home, &mut self.answerer, stats);
-                    if learned {
+                    let began = holder.answer(index, &self.home, &mut self.answerer, stats);
+                    if began {
                         // If it cannot be armed the port stays left out until the next one.
                         let _ = self.timer.arm(monotonic_ns() + KNOWN_NS);
                     }
@@ -266,7 +267,8 @@ impl Holder {
         let _ = epoll.remove(self.listener.as_fd());
     }
 
-    /// Answers packets to ports of nobody. Says whether a port of somebody was found.
+    /// Answers packets to ports of nobody. Says whether the first ports of others are known now, which is to end
+    /// after some time.
     fn answer(
         &mut self,
         index: usize,
@@ -319,11 +321,12 @@ impl Holder {
                 stats.answered_for_nobody += 1;
             }
         }
-        let learned = self.known.len() > known_before;
-        if learned {
+        if self.known.len() > known_before {
             self.set_filters();
         }
-        learned
+        // Those that come later are asked about earlier than they need to be; waiting for them would mean to
+        // wait for ever where new ones keep coming.
+        known_before == 1 && self.known.len() > 1
     }
 
     /// Asks about all ports anew.
