@@ -127,13 +127,20 @@ impl Engine {
             return;
         };
         let heard = rpc.last_heard.max(self.resumed_at);
+        // The host may have turned out slower since the message began.
+        let learnt_ns = match need {
+            Need::Acknowledgement => 0,
+            _ => self.first_interval_ns(rpc.peer, self.speaks_own(rpc)),
+        };
+        // Who is asked later has as much time to answer.
+        let later_ns = learnt_ns.saturating_sub(nanos(self.config.resend_interval));
         let limit = match need {
             Need::Acknowledgement => self.config.response_silence,
             _ => self
                 .peers
                 .get(rpc.peer)
                 .map_or(self.config.timeout, |peer| peer.timeout(&self.config)),
-        };
+        } + Duration::from_nanos(later_ns);
         if self.now >= heard + limit {
             self.give_up(index, need);
             return;
@@ -141,11 +148,6 @@ impl Engine {
         let asked_from = if rpc.next_request > self.now {
             rpc.next_request
         } else {
-            // The host may have turned out slower since the message began.
-            let learnt_ns = match need {
-                Need::Acknowledgement => 0,
-                _ => self.first_interval_ns(rpc.peer, self.speaks_own(rpc)),
-            };
             heard + Duration::from_nanos(rpc.interval_ns.max(learnt_ns))
         };
         if self.now < asked_from {
