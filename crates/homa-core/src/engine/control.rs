@@ -12,8 +12,13 @@ use crate::event::RpcKey;
 pub(crate) enum ControlBody {
     /// This packet.
     Packet(Header),
-    /// RESENDs for everything missing of this RPC's incoming message, decided when they are sent.
-    Missing(RpcKey),
+    /// RESENDs for what is missing of this RPC's incoming message, decided when they are sent.
+    Missing {
+        /// Whose.
+        rpc: RpcKey,
+        /// It may just be late: only silence says that it is lost.
+        may_be_late: bool,
+    },
 }
 
 /// An entry of the control queue.
@@ -80,11 +85,20 @@ impl Engine {
         }
     }
 
-    /// Asks for everything missing of an incoming message.
+    /// Asks for everything missing of an incoming message: it is not on its way.
     pub(crate) fn push_missing(&mut self, index: u32) {
+        self.push_questions(index, false);
+    }
+
+    /// Asks for what is missing of an incoming message after silence.
+    pub(crate) fn push_late(&mut self, index: u32) {
+        self.push_questions(index, true);
+    }
+
+    fn push_questions(&mut self, index: u32, may_be_late: bool) {
         if let Some(rpc) = self.rpcs.get(index) {
-            let entry = Control { path: rpc.path, body: ControlBody::Missing(rpc.key) };
-            self.push_entry(entry);
+            let body = ControlBody::Missing { rpc: rpc.key, may_be_late };
+            self.push_entry(Control { path: rpc.path, body });
         }
     }
 

@@ -45,6 +45,8 @@ pub(crate) struct Incoming {
     pub(crate) window: u32,
     /// The unscheduled part found no memory: nothing is accepted until it does.
     pub(crate) starved: bool,
+    /// Packets sent again that were not there yet, since one was.
+    pub(crate) copies_used: u32,
     /// Its sender did not react to the last question: it takes no part in grants until something comes.
     pub(crate) silent: bool,
     /// Contribution to the granter's total of granted, not received bytes.
@@ -73,6 +75,7 @@ impl Incoming {
         stranger_bytes: 0,
         window: 0,
         starved: false,
+        copies_used: 0,
         silent: false,
         counted_incoming: 0,
         grant_state: GrantState::Out,

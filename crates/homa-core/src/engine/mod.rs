@@ -28,6 +28,7 @@ mod pacer;
 mod patience;
 mod peer;
 mod profile;
+mod questions;
 mod reason;
 mod receive;
 mod receive_control;
@@ -141,6 +142,11 @@ pub struct Engine {
     /// What the budget was last told of `Granter::total_incoming`.
     published_incoming: u64,
     memory: Memory,
+    /// When DATA last came, of whatever message.
+    data_at: Instant,
+    /// Bytes asked for again since `asked_since`, in the present resend interval.
+    asked_bytes: u64,
+    asked_since: Instant,
     /// Messages whose unscheduled part waits for memory, shortest first.
     starved: IndexedHeap<(u32, u64)>,
     rx_capacity_bytes: u64,
@@ -226,6 +232,9 @@ impl Engine {
             client_hosts: ClientHosts::new(rng.next_u64()),
             published_incoming: 0,
             memory: Memory::new(config.receive_memory_bytes, largest),
+            data_at: Instant::ZERO,
+            asked_bytes: 0,
+            asked_since: Instant::ZERO,
             starved: IndexedHeap::new(),
             rx_capacity_bytes: u64::MAX,
             longest_payload: 0,

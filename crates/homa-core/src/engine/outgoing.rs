@@ -128,11 +128,12 @@ impl Outgoing {
         start < end
     }
 
-    /// Up to where to send again when the receiver asks for everything. When it asks once more it still has
-    /// nothing, so either the path is slow or this end is full: one packet then, and more when that arrives.
-    pub(crate) fn all_again(&mut self) -> u32 {
+    /// Up to where to send again when the receiver has nothing. While other messages to it are on their way
+    /// (`busy`), or when it says so once more, either the path is slow or this end is full: one packet then, and more
+    /// when that arrives.
+    pub(crate) fn all_again(&mut self, busy: bool) -> u32 {
         let again = core::mem::replace(&mut self.asked_for_all, true);
-        if again { self.segment_end(0).min(self.sent) } else { self.sent }
+        if again || busy { self.segment_end(0).min(self.sent) } else { self.sent }
     }
 
     /// Takes the next segment to send again.

@@ -165,6 +165,7 @@ impl Engine {
         serves: bool,
     ) -> Result<Received, DropReason> {
         let id = header.common.local_id();
+        self.data_at = self.now;
         if let Some(ack) = data.acknowledged() {
             self.acknowledge_later(path, ack.client_id, ack.server_port);
         }
@@ -404,12 +405,18 @@ impl Engine {
         }
         let (new_start, new_end, bytes) = match rpc.rx.data.insert(start, end, gaps_max) {
             Insert::New { start, end, bytes } => (start, end, bytes),
-            Insert::Duplicate => return Err(DropReason::Duplicate),
+            Insert::Duplicate => {
+                rpc.rx.copies_used = 0;
+                return Err(DropReason::Duplicate);
+            }
             Insert::TooManyGaps => return Err(DropReason::Limit),
             Insert::OutOfRange => return Err(DropReason::BadRange),
         };
         rpc.interval_ns = base;
         rpc.asked = false;
+        if data.retransmit != 0 {
+            rpc.rx.copies_used = rpc.rx.copies_used.saturating_add(1);
+        }
         let spoke_again = core::mem::replace(&mut rpc.rx.silent, false);
         if spoke_again {
             rpc.next_request = self.now;

@@ -176,6 +176,7 @@ impl Engine {
         let (path, id, peer, own) = (rpc.path, rpc.id, rpc.peer, self.speaks_own(rpc));
         let payload_max = self.payload_max(peer);
         let levels = self.config.num_priorities;
+        let busy = self.peers.get(peer).is_some_and(|peer| peer.in_flight > 0);
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
@@ -191,7 +192,7 @@ impl Engine {
         };
         let tx = &mut rpc.tx;
         let end = if resend.is_all() {
-            tx.all_again()
+            tx.all_again(busy)
         } else {
             resend.offset.saturating_add(resend.length)
         };
@@ -387,7 +388,9 @@ impl Engine {
         if rpc.restarted_at.is_some_and(|last| self.now.since(last) < pause) {
             return;
         }
-        let (peer, sent) = (rpc.peer, rpc.tx.sent);
+        let (peer, asked) = (rpc.peer, rpc.next_request > rpc.last_heard);
+        self.release_charge(index);
+        let busy = self.peers.get(peer).is_some_and(|peer| peer.in_flight > 0);
         self.stats.restarts = self.stats.restarts.saturating_add(1);
         self.set_confirmed(index, false);
         let priority = self.unscheduled_priority(index);
@@ -396,6 +399,8 @@ impl Engine {
             return;
         };
         rpc.restarted_at = Some(self.now);
+        // Our question may have overtaken it; if it did not, the server asks for the rest.
+        let sent = if asked { rpc.tx.all_again(busy) } else { rpc.tx.sent };
         rpc.tx.request_retransmit(0, sent, priority, payload_max);
         let lost_bytes = sent.min(rpc.tx.segment_bytes);
         self.schedule_retransmit(index);

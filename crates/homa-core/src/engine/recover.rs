@@ -202,7 +202,7 @@ impl Engine {
                         rpc.rx.silent = true;
                     }
                 }
-                self.push_missing(index);
+                self.push_late(index);
             }
             // A Linux client asks for what it misses of what it granted; it takes the question for a sign that
             // all has been sent.

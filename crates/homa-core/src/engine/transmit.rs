@@ -95,9 +95,6 @@ impl<'a> Train<'a> {
     }
 }
 
-/// What a packet of an Ethernet MTU carries, in round numbers.
-const ETHERNET_PAYLOAD: u32 = 1400;
-
 impl Engine {
     /// The next train to send, written into `segments` (which may be reused at once). `None`: nothing may
     /// leave now.
@@ -200,7 +197,9 @@ impl Engine {
                     train.push(&header, None, (0, 0), 0, SegmentKind::Control);
                     self.more_control(&mut train);
                 }
-                ControlBody::Missing(key) => self.missing_train(&mut train, key),
+                ControlBody::Missing { rpc, may_be_late } => {
+                    self.missing_train(&mut train, rpc, may_be_late);
+                }
             }
             if let Some(transmit) = self.finish(&train) {
                 return Some(transmit);
@@ -215,9 +214,9 @@ impl Engine {
     fn control_room(&self, path: &Path, body: &ControlBody) -> u32 {
         let from_server = match body {
             ControlBody::Packet(header) => header.common.sender_id & 1 == 1,
-            ControlBody::Missing(key) => self
+            ControlBody::Missing { rpc, .. } => self
                 .rpcs
-                .resolve(*key)
+                .resolve(*rpc)
                 .and_then(|index| self.rpcs.get(index))
                 .is_some_and(|rpc| !rpc.is_client()),
         };
@@ -245,24 +244,18 @@ impl Engine {
         }
     }
 
-    /// RESENDs for every gap of a message and for its missing end. A sender that did not react to the last
-    /// question is asked for one packet only, until something comes: what was asked for may still be on its way, and
-    /// everybody asking for everything again and again would fill a slow path with copies.
-    fn missing_train(&mut self, train: &mut Train<'_>, key: RpcKey) {
+    /// RESENDs for every gap of a message and for its missing end, as far as [`Engine::questions`] lets.
+    fn missing_train(&mut self, train: &mut Train<'_>, key: RpcKey, may_be_late: bool) {
+        let room_bytes = self.room_for_copies();
         let Some(rpc) = self.rpcs.resolve(key).and_then(|index| self.rpcs.get(index)) else {
             return;
         };
         let rx = &rpc.rx;
         let priority = self.top_priority();
         let extension = self.speaks_own(rpc).then(|| self.extension(&rpc.path, reason::NONE, 0));
-        let (limit, ranges) = if rx.silent {
-            // It ends within a packet, so that its end is not taken for that of the gap.
-            (self.longest_payload.max(ETHERNET_PAYLOAD).saturating_sub(1), 1)
-        } else {
-            (u32::MAX, usize::MAX)
-        };
+        let mut questions = self.questions(rx, room_bytes, may_be_late);
         let mut ask = |start: u32, length: u32| {
-            let body = Body::Resend(Resend { offset: start, length: length.min(limit), priority });
+            let body = Body::Resend(Resend { offset: start, length, priority });
             let header = self.control_header(&rpc.path, rpc.id, body, extension);
             let bytes = u32::try_from(header.encoded_bytes()).unwrap_or(u32::MAX);
             train.total_bytes.saturating_add(bytes) <= train.limit_bytes
@@ -273,14 +266,20 @@ impl Engine {
             all += u64::from(ask(0, homa_wire::RESEND_ALL));
         } else if rpc.state == State::Incoming {
             // What does not fit into this train is asked for next time; the first gaps matter most.
-            for (start, end) in rx.data.gaps().iter().take(ranges) {
-                gaps = gaps.saturating_add(u64::from(ask(*start, end.saturating_sub(*start))));
+            for (start, end) in rx.data.gaps() {
+                let Some(length) = questions.next(end.saturating_sub(*start)) else {
+                    break;
+                };
+                gaps = gaps.saturating_add(u64::from(ask(*start, length)));
             }
             let highest = rx.data.highest();
-            if highest < rx.granted_told && rx.data.gaps().len() < ranges {
-                tails += u64::from(ask(highest, rx.granted_told.saturating_sub(highest)));
+            if highest < rx.granted_told
+                && let Some(length) = questions.next(rx.granted_told.saturating_sub(highest))
+            {
+                tails += u64::from(ask(highest, length));
             }
         }
+        self.asked_bytes = self.asked_bytes.saturating_add(questions.asked_bytes);
         self.stats.resends_gap_sent = self.stats.resends_gap_sent.saturating_add(gaps);
         self.stats.resends_tail_sent = self.stats.resends_tail_sent.saturating_add(tails);
         self.stats.resends_all_sent = self.stats.resends_all_sent.saturating_add(all);

@@ -1,0 +1,103 @@
+//! How much is asked for again at a time. Copies overtake the data they replace, so whoever asks for all that is
+//! merely late fills a slow path, or the buffer of a slow host, with copies.
+
+use crate::engine::Engine;
+use crate::engine::incoming::Incoming;
+
+/// What a packet of an Ethernet MTU carries, in round numbers.
+const ETHERNET_PAYLOAD: u32 = 1400;
+
+/// What may be asked for of one message now.
+#[derive(Debug)]
+pub(crate) struct Questions {
+    /// Questions left.
+    count: u32,
+    /// Bytes per question, at most.
+    limit_bytes: u32,
+    /// Bytes that may be asked for altogether. The first question is for a packet at least.
+    room_bytes: u64,
+    packet_bytes: u32,
+    pub(crate) asked_bytes: u64,
+}
+
+impl Questions {
+    /// How much of `length` missing bytes to ask for; `None`: nothing more now.
+    pub(crate) fn next(&mut self, length: u32) -> Option<u32> {
+        let left = self.room_bytes.saturating_sub(self.asked_bytes);
+        let full = left < u64::from(self.packet_bytes);
+        if self.count == 0 || (full && self.asked_bytes > 0) {
+            return None;
+        }
+        self.count = self.count.saturating_sub(1);
+        let left = u32::try_from(left).unwrap_or(u32::MAX).max(self.packet_bytes);
+        let limit = self.limit_bytes.min(left);
+        // A question for less than is missing ends within a packet: its end is not taken for that of the gap.
+        let length = if length < limit { length } else { length.min(limit.saturating_sub(1)) };
+        self.asked_bytes = self.asked_bytes.saturating_add(u64::from(length));
+        Some(length)
+    }
+}
+
+impl Engine {
+    /// Bytes that may still be asked for in the present resend interval: as much as may be granted ahead, since it
+    /// comes as much at once.
+    pub(crate) fn room_for_copies(&mut self) -> u64 {
+        if self.now.since(self.asked_since) >= self.config.resend_interval {
+            self.asked_since = self.now;
+            self.asked_bytes = 0;
+        }
+        self.grant_limits().incoming_cap.saturating_sub(self.asked_bytes)
+    }
+
+    /// What may be asked for of a message. If it only may be late: a sender that did not react to the last question is asked for one packet
+    /// only, until something comes: what was asked for may still be on its way. While data of others comes the path
+    /// may be slow as well: one packet first, and more as copies turn out to be of use.
+    pub(crate) fn questions(&self, rx: &Incoming, room_bytes: u64, may_be_late: bool) -> Questions {
+        let packet_bytes = self.longest_payload.max(ETHERNET_PAYLOAD);
+        let flows = self.now.since(self.data_at) < self.config.resend_interval;
+        let (count, limit_bytes) = if may_be_late && rx.silent {
+            (1, packet_bytes)
+        } else if may_be_late && flows {
+            let packets = rx.copies_used.saturating_mul(2).saturating_add(1);
+            (packets, packet_bytes.saturating_mul(packets))
+        } else {
+            (u32::MAX, u32::MAX)
+        };
+        Questions { count, limit_bytes, room_bytes, packet_bytes, asked_bytes: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn questions(count: u32, limit_bytes: u32, room_bytes: u64) -> Questions {
+        Questions { count, limit_bytes, room_bytes, packet_bytes: 1400, asked_bytes: 0 }
+    }
+
+    #[test]
+    fn without_limits_everything_is_asked_for() {
+        let mut all = questions(u32::MAX, u32::MAX, u64::MAX);
+        assert_eq!((all.next(5), all.next(1_000_000)), (Some(5), Some(1_000_000)));
+    }
+
+    #[test]
+    fn a_question_for_less_than_is_missing_ends_within_a_packet() {
+        assert_eq!(questions(1, 1400, 10_000).next(1400), Some(1399));
+        assert_eq!(questions(1, 1400, 10_000).next(1399), Some(1399));
+        assert_eq!(questions(9, 14_000, 10_000).next(20_000), Some(9_999));
+    }
+
+    #[test]
+    fn every_message_may_ask_for_a_packet_and_for_more_while_there_is_room() {
+        let mut full = questions(u32::MAX, u32::MAX, 0);
+        assert_eq!((full.next(9000), full.next(9000)), (Some(1399), None));
+        let mut some = questions(u32::MAX, u32::MAX, 3000);
+        assert_eq!(
+            (some.next(1000), some.next(1000), some.next(1000)),
+            (Some(1000), Some(1000), None)
+        );
+        let mut two = questions(2, 1400, 10_000);
+        assert_eq!((two.next(10), two.next(10), two.next(10)), (Some(10), Some(10), None));
+    }
+}
