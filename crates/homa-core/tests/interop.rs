@@ -576,6 +576,20 @@ fn a_linux_host_that_was_asked_too_early_is_given_more_time() {
 }
 
 #[test]
+fn a_linux_host_that_asks_again_for_what_is_on_its_way_does_not_look_like_a_black_hole() {
+    for (pause_ms, fell) in [(5, 0), (25, 1)] {
+        let mut host = host();
+        let server = linux(1, 99);
+        let (_, id, _) = call(&mut host, &server, 30_000);
+        for _ in 0..6 {
+            take(&mut host, &server, server.resend(id ^ 1, 28_480, 1_424));
+            assert!(host.pass_ms(pause_ms).iter().filter_map(Sent::data).count() >= 1);
+        }
+        assert_eq!(host.stats().mtu_black_holes, fell, "every {pause_ms} ms");
+    }
+}
+
+#[test]
 fn some_packets_are_never_answered() {
     let mut host = host();
     let client = linux(1, 40_000);

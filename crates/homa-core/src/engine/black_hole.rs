@@ -9,6 +9,8 @@ use crate::engine::peer::MTU_MIN;
 const LOST_ROUNDS_MAX: u8 = 2;
 /// The same towards Linux hosts, which ask for packets again that are merely late.
 const LINUX_ROUNDS_MAX: u8 = 4;
+/// Resend intervals between two rounds of a Linux host, at least.
+const LINUX_ROUND_INTERVALS: u32 = 4;
 /// The same if what was lost lies in front of a full-size packet that arrived: the path may have changed since, but
 /// mere loss is more likely.
 const GAP_ROUNDS_MAX: u8 = 5;
@@ -47,11 +49,16 @@ impl Engine {
             return;
         }
         let now = self.now;
-        let pause = self.config.resend_interval / 2;
         let Some(rpc) = self.rpcs.get(index) else {
             return;
         };
         let (peer_index, own) = (rpc.peer, self.speaks_own(rpc));
+        // A Linux host asks every 5 ms, whether or not what it asked for can have come by then.
+        let pause = if own {
+            self.config.resend_interval / 2
+        } else {
+            self.config.resend_interval.saturating_mul(LINUX_ROUND_INTERVALS)
+        };
         let Some(peer) = self.peers.get_mut(peer_index) else {
             return;
         };
