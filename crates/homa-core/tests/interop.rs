@@ -590,6 +590,28 @@ fn a_linux_host_that_asks_again_for_what_is_on_its_way_does_not_look_like_a_blac
 }
 
 #[test]
+fn acknowledgements_show_that_full_packets_arrive_unless_they_answer_a_question() {
+    for (listed, fell) in [(true, 0), (false, 1)] {
+        let mut host = host();
+        let client = linux(1, 40_000);
+        for id in (2..=12).step_by(2) {
+            serve(&mut host, &client, id, 10, 3_000);
+            host.sent();
+            take(&mut host, &client, client.resend(id, 0, 2 * FULL));
+            host.pass_ms(25);
+            let ack = match listed {
+                true => client.ack(90, &[(id, PORT)]),
+                false => client.ack(id, &[]),
+            };
+            let _ = receive(&mut host, &client, ack);
+            host.events();
+            assert_eq!(host.stats().live_rpcs, 0);
+        }
+        assert_eq!(host.stats().mtu_black_holes, fell, "listed {listed}");
+    }
+}
+
+#[test]
 fn some_packets_are_never_answered() {
     let mut host = host();
     let client = linux(1, 40_000);

@@ -45,12 +45,14 @@ impl Engine {
             Body::NeedAck => self.need_ack_received(path, rpc, header, why),
             Body::Ack(ack) => {
                 self.stats.acks_received = self.stats.acks_received.saturating_add(1);
-                self.acknowledged(path, id ^ 1, path.local_port);
+                // In answer to a question Linux acknowledges what it does not know as well.
+                let arrived = header.extension.is_some();
+                self.acknowledged(path, id ^ 1, path.local_port, arrived);
                 if let Some(index) = rpc {
                     self.disowned(index);
                 }
                 for entry in ack.entries() {
-                    self.acknowledged(path, entry.client_id, entry.server_port);
+                    self.acknowledged(path, entry.client_id, entry.server_port, true);
                 }
                 Ok(Received::Consumed)
             }
@@ -65,7 +67,7 @@ impl Engine {
             // Reserved when the engine was made.
             self.late_acks.push_back((*path, client_id, server_port));
         } else {
-            self.acknowledged(path, client_id, server_port);
+            self.acknowledged(path, client_id, server_port, true);
         }
     }
 
@@ -73,19 +75,28 @@ impl Engine {
     pub(crate) fn settle(&mut self) -> bool {
         let any = !self.late_acks.is_empty();
         while let Some((path, client_id, server_port)) = self.late_acks.pop_front() {
-            self.acknowledged(&path, client_id, server_port);
+            self.acknowledged(&path, client_id, server_port, true);
         }
         any
     }
 
-    /// The client of a server RPC has its response (or does not want it).
-    pub(crate) fn acknowledged(&mut self, path: &Path, client_id: u64, server_port: u16) {
+    /// The client of a server RPC does not need it any more; if it `arrived`, because it has the response.
+    pub(crate) fn acknowledged(
+        &mut self,
+        path: &Path,
+        client_id: u64,
+        server_port: u16,
+        arrived: bool,
+    ) {
         let path = Path { local_port: server_port, ..*path };
         if client_id & 1 == 0
             && let Some(index) = self.acknowledged_rpc(&path, client_id | 1)
             && let Some(rpc) = self.rpcs.get(index)
             && matches!(rpc.state, State::Outgoing | State::Refused(_))
         {
+            if arrived && rpc.state == State::Outgoing {
+                self.note_full_size(index, u32::MAX);
+            }
             self.end_rpc(index);
         }
     }
