@@ -60,6 +60,8 @@ impl Family {
 /// Two network namespaces joined by a link: 0 is the side of the command, 1 that of the Linux host.
 struct Link {
     names: [String; 2],
+    /// What the command uses; `ip-tcp` for packets in TCP form.
+    carriage: &'static str,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -69,7 +71,7 @@ impl Link {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let pid = std::process::id();
         let names = [format!("hlp{pid}{kind}a"), format!("hlp{pid}{kind}b")];
-        let link = Link { names, _turn: turn };
+        let link = Link { names, carriage: "ip", _turn: turn };
         let python = run(Command::new("python3").arg("--version"));
         if !python || !link.set_up(mtu) {
             let root = rustix::process::geteuid().is_root();
@@ -119,13 +121,13 @@ impl Link {
     /// `homa call` against the Linux host.
     fn call(&self, family: Family, port: &str, arguments: &[&str]) -> Output {
         let target = family.target(1, port);
-        let fixed = ["call", "--carriage", "ip", "--verify", "--json", &target];
+        let fixed = ["call", "--carriage", self.carriage, "--verify", "--json", &target];
         self.command(0, HOMA, &[&fixed, arguments].concat()).output().unwrap()
     }
 
     /// `homa serve` for both families.
     fn serve(&self, arguments: &[&str]) -> Process {
-        let fixed = ["serve", "--carriage", "ip", "[::]:99"];
+        let fixed = ["serve", "--carriage", self.carriage, "[::]:99"];
         Process::start(self.command(0, HOMA, &[&fixed, arguments].concat()), "serving")
     }
 
@@ -424,6 +426,54 @@ fn jumbo_frames_are_exchanged_with_linux() {
 }
 
 #[test]
+fn a_slow_linux_host_is_not_asked_for_what_is_merely_late() {
+    let Some(link) = Link::new("q", 1_500) else { return };
+    let slow = [&["--slow-ms", "10"], PATIENT].concat();
+    let server = link.linux_server(Family::V4, &slow);
+    for (size, count, outstanding) in [("100", 50, "1"), ("20000", 100, "10")] {
+        let calls = count.to_string();
+        let call = ["--size", size, "--count", &calls, "--outstanding", outstanding];
+        all_verified(&link.call(Family::V4, PORT, &call), count);
+    }
+    let seen = server.stop();
+    is_clean(&seen);
+    // Everything would be sent twice if each call were asked after 5 ms of silence.
+    let again = number(&seen["host"]["retransmitted"]);
+    assert!(again * 5 < number(&seen["host"]["sent_DATA"]), "{seen:#}");
+}
+
+#[test]
+fn packets_in_tcp_form_are_exchanged_with_linux() {
+    let Some(mut link) = Link::new("t", 1_500) else { return };
+    link.carriage = "ip-tcp";
+    let host = [&["--encapsulate"], PATIENT].concat();
+    for family in BOTH {
+        // Segments of large packets carry their offset in the sequence field alone.
+        for habit in [&[][..], &["--segments", "13"]] {
+            let server = link.linux_server(family, &[&host[..], habit].concat());
+            for size in ["1", "1425", "60000", "1000000"] {
+                let call = ["--size", size, "--count", "2", "--outstanding", "2"];
+                all_verified(&link.call(family, PORT, &call), 2);
+            }
+            let seen = server.stop();
+            is_clean(&seen);
+            assert_eq!(number(&seen["packets"]["native"]), 0, "{seen:#}");
+        }
+    }
+    let _server = link.serve(&[]);
+    for (run, (family, loss)) in
+        BOTH.into_iter().flat_map(|family| ["0", "0.05"].map(|loss| (family, loss))).enumerate()
+    {
+        let call = ["--size", "60000", "--count", "20", "--outstanding", "5", "--loss", loss];
+        let ids = ids_from(run);
+        let seen = link.linux_calls(family, &[&call[..], &["--first-id", &ids], &host].concat());
+        is_right(&seen);
+        all_answered(&seen, 20);
+        assert_eq!(number(&seen["packets"]["native"]), 0, "{seen:#}");
+    }
+}
+
+#[test]
 fn a_linux_server_that_answers_late_is_waited_for() {
     let Some(link) = Link::new("w", 1_500) else { return };
     for family in BOTH {
@@ -480,8 +530,8 @@ fn a_closed_port_fails_calls_at_once_in_both_directions() {
 fn the_state_of_a_linux_client_that_vanished_goes_away() {
     let Some(link) = Link::new("x", 1_500) else { return };
     let _server = link.serve(&[]);
-    let vanish = |run: usize, size: &str, packets: &str| {
-        let call = ["--size", size, "--vanish-at-data", packets, "--vanish-for-ms", "7500"];
+    let vanish = |run: usize, size: &str, packets: &str, gone_ms: &str| {
+        let call = ["--size", size, "--vanish-at-data", packets, "--vanish-for-ms", gone_ms];
         let host = ["--first-id", &ids_from(run), "--duration-secs", "30"];
         let seen = link.linux_calls(Family::V4, &[&call[..], &host, PATIENT].concat());
         is_right(&seen);
@@ -490,10 +540,11 @@ fn the_state_of_a_linux_client_that_vanished_goes_away() {
         seen
     };
     // In the middle of an answer. Linux does not begin such a call anew.
-    let seen = vanish(0, "500000", "20");
+    let seen = vanish(0, "500000", "20", "7500");
     assert_eq!(seen["failed"], serde_json::json!({ "ETIMEDOUT": 1 }), "{seen:#}");
     // All of the answer was sent: questions become rarer and end; Linux asks every millisecond for ever.
-    let seen = vanish(1, "20000", "0");
+    // It is gone for so long that the request, sent again, counts as a new one.
+    let seen = vanish(1, "20000", "0", "10000");
     all_answered(&seen, 1);
     let questions = number(&seen["packets"]["got_NEED_ACK"]);
     assert!((5..25).contains(&questions), "{seen:#}");

@@ -1,7 +1,7 @@
 """A host as the Linux kernel module is one: RPC states, packet dispatch, timer (protocol.md)."""
 
 import time
-from collections import Counter
+from collections import Counter, deque
 
 import wire
 from messages import Grants, Incoming, Outgoing
@@ -57,6 +57,8 @@ class Host:
         self.server_port = None
         self.client_ports = set()
         self.deaf = False
+        # Packets that a slow host has received but not looked at, with the time when it will.
+        self.waiting = deque()
         self.counts = Counter()
         self.grants = Grants(self._send_grant)
         self.next_tick = time.monotonic() + TICK_SECS
@@ -96,7 +98,8 @@ class Host:
     def turn(self, until):
         """Waits for packets or the next tick, and works off what is there."""
         now = time.monotonic()
-        self.net.wait(min(self.next_tick, until) - now)
+        due = self.waiting[0][0] if self.waiting else until
+        self.net.wait(min(self.next_tick, until, due) - now)
         drained = self._receive()
         now = time.monotonic()
         # A kernel handles packets before timers; this process is slow and must not ask for what it has not read.
@@ -110,11 +113,14 @@ class Host:
         """Whether there was less than a batch: nothing waits to be read."""
         batch, most = [], 20
         arrivals = self.net.receive(most)
+        now = time.monotonic()
         for arrived in arrivals:
             lost = self.net.lost()
             self.observer.received(arrived, lost)
             if not lost and not self.deaf:
-                batch.append(arrived)
+                self.waiting.append((now + self.options.slow_ms / 1000, arrived))
+        while self.waiting and self.waiting[0][0] <= now and len(batch) < most:
+            batch.append(self.waiting.popleft()[1])
         for error in self.net.icmp_errors():
             self.counts["icmp " + error.what] += 1
             if not self.deaf:
@@ -351,10 +357,11 @@ class Host:
         if self.deaf:
             return
         lost = self.net.lost()
-        self.observer.sent(address, packet, lost)
         self.counts["sent_" + wire.NAMES[packet[11]]] += 1
         if not lost:
             self.net.send(address, level, packet)
+        # Afterwards, since this process may have been kept from sending for a while.
+        self.observer.sent(address, packet, lost)
 
     # Time.
 

@@ -16,7 +16,8 @@ BUFFER_BYTES = 32 << 20
 
 # `at` is when the kernel took the packet, in seconds of the real-time clock: this process may read it much later.
 # `tos` is the whole octet; `fragmentable` means that DF is not set (never over IPv6).
-Arrived = namedtuple("Arrived", "at source destination tos fragmentable packet quotation")
+# `native` means protocol 146, not in TCP form.
+Arrived = namedtuple("Arrived", "at source destination tos fragmentable native packet quotation")
 IcmpError = namedtuple("IcmpError", "source what sport dport sender_id")
 
 
@@ -115,7 +116,8 @@ class Net:
             # Anything else over TCP is not for Homa.
             if len(packet) < 20 or packet[13] != wire.FLAGS or packet[18:20] != b"\xb9\x7d":
                 return None
-        return Arrived(at, source, self.address, tos, fragmentable, packet, quotation)
+        native = raw is self.sockets[0]
+        return Arrived(at, source, self.address, tos, fragmentable, native, packet, quotation)
 
     def port_unreachable(self, arrived):
         """What Linux says of a packet to a port that nobody has."""

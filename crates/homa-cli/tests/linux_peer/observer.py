@@ -130,6 +130,7 @@ class Observer:
         header = wire.parse_common(packet)
         name = wire.NAMES[header.type]
         self.counts["got_" + name] += 1
+        self.counts["native"] += arrived.native
         who = f"{name} rpc {header.sender_id}"
         self._format(arrived, header, who)
         call = self.calls[arrived.source, header.sender_id & ~1]
@@ -153,7 +154,7 @@ class Observer:
                 self.wrong(f"{who}: octet {arrived.tos:#x}, sequence {header.sequence}")
         if arrived.tos & 0x1F or arrived.fragmentable:
             self.wrong(f"{who}: octet {arrived.tos:#x}, fragmentable {arrived.fragmentable}")
-        if (header.checksum or self.net.encapsulate) and wire.checksum(arrived.source, arrived.destination, packet):
+        if (header.checksum or not arrived.native) and wire.checksum(arrived.source, arrived.destination, packet):
             self.wrong(f"{who}: checksum {header.checksum:#x} is wrong")
 
     def _data(self, call, header, arrived, who, now):

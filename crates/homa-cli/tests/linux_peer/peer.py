@@ -132,6 +132,7 @@ def parse_arguments():
     add("--duration-secs", type=float, default=60.0, help="the end, whatever is open")
     add("--reply", type=int, help="bytes of the answer; the request itself otherwise")
     add("--reply-seed", type=int, default=0)
+    add("--slow-ms", type=float, default=0.0, help="time until a packet that arrived is looked at")
     add("--delay-ms", type=float, default=0.0, help="of each answer of the server")
     add("--restart-at", type=int, help="request with which the server forgets everything")
     add("--close-after", type=int, help="request with which the server's port closes")

@@ -36,7 +36,7 @@ class Watching(unittest.TestCase):
 
     def arrives(self, packet, level=None, at=None, fragmentable=False, octet=None):
         level = level if level is not None else 6 if packet[11] == wire.DATA else 7
-        arrived = Arrived(at or time.time(), THEM, US, octet or level << 5, fragmentable, packet, b"")
+        arrived = Arrived(at or time.time(), THEM, US, octet or level << 5, fragmentable, True, packet, b"")
         before = len(self.observer.violations)
         self.observer.received(arrived, False)
         return self.observer.violations[before:]
