@@ -20,7 +20,7 @@ pub struct HostSpec {
     pub port: u16,
     /// What it speaks.
     pub transport: Transport,
-    /// Settings of Homa; TCP ignores them.
+    /// Settings of Homa; others use at most the longest packet.
     pub homa: HomaSettings,
     /// What it answers requests with.
     pub reply: Reply,
@@ -184,10 +184,10 @@ pub struct LoadSummary {
     pub never_begun: u64,
     /// Bytes sent again (Homa: payload; TCP: segments, see `retransmitted_packets`).
     pub retransmitted_bytes: u64,
-    /// TCP segments sent again.
+    /// TCP segments sent again; packets that QUIC found lost.
     pub retransmitted_packets: u64,
     /// Packets dropped at the socket because nobody fetched them in time.
     pub dropped_by_system: u64,
-    /// Counters of the Homa engine, by name; empty for TCP.
+    /// Counters of the transport, by name; empty for TCP.
     pub counters: Vec<(String, u64)>,
 }

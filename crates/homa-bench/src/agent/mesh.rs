@@ -1,4 +1,6 @@
 //! What the load generator needs of a transport: one thread that calls all peers and serves them.
+//!
+//! A program that speaks another transport implements [`Mesh`] and hands it to [`run_with`](super::run_with).
 
 use std::{
     io,
@@ -8,7 +10,7 @@ use std::{
 
 /// The end of a call.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ended {
+pub struct Ended {
     /// What the call was started with.
     pub token: u64,
     /// When its last byte was here.
@@ -18,7 +20,7 @@ pub(crate) struct Ended {
 }
 
 /// A host of one transport: client of all others and server at the same time, in one thread.
-pub(crate) trait Mesh {
+pub trait Mesh {
     /// Where it serves.
     fn address(&self) -> SocketAddr;
 
@@ -28,13 +30,16 @@ pub(crate) trait Mesh {
     /// A server that cannot be reached within `timeout`.
     fn connect(&mut self, servers: &[SocketAddr], timeout: Duration) -> io::Result<()>;
 
-    /// Begins a call with a request of `bytes` to the server of this index.
+    /// Begins a call with a request of `bytes` to the server of this index. Its end is reported by [`poll`](Self::poll),
+    /// with `token`.
     ///
     /// # Errors
     /// What is known at once.
     fn start(&mut self, token: u64, server: usize, bytes: usize) -> io::Result<()>;
 
-    /// Serves, sends and receives until a call ended or until `until`.
+    /// Serves, sends and receives until a call ended or until `until`; adds calls that ended.
+    ///
+    /// Waking late delays the next call, so `until` asks for more precision than timers of a millisecond have.
     ///
     /// # Errors
     /// The host cannot go on.
@@ -46,7 +51,7 @@ pub(crate) trait Mesh {
 
 /// What a transport counted.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Counters {
+pub struct Counters {
     /// Bytes sent again.
     pub retransmitted_bytes: u64,
     /// Packets sent again.

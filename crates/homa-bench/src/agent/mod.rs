@@ -1,8 +1,12 @@
 //! The host agent: server and client on one host of a run, told what to do through its standard input.
+//!
+//! [`run`] speaks Homa and TCP. Other transports are spoken by other programs, so that their libraries are no
+//! dependencies of this one: they implement [`Mesh`] and call [`run_with`].
 
 mod generator;
 mod homa_mesh;
 mod mesh;
+mod snmp;
 mod tcp_mesh;
 
 use std::{
@@ -21,7 +25,11 @@ use thread_priority::{
     set_thread_priority_and_policy, thread_native_id,
 };
 
-use self::{generator::Row, homa_mesh::HomaMesh, mesh::Mesh, tcp_mesh::TcpMesh};
+use self::{generator::Row, homa_mesh::HomaMesh, tcp_mesh::TcpMesh};
+pub use self::{
+    mesh::{Counters, Ended, Mesh},
+    snmp::snmp_counter,
+};
 use crate::{
     spec::{HostSpec, Order, Report, UnloadedTime},
     transport::Transport,
@@ -54,13 +62,26 @@ pub enum AgentError {
     Io(#[from] io::Error),
 }
 
-/// Runs an agent until `input` ends.
+/// Runs an agent that speaks Homa and TCP until `input` ends.
 ///
 /// # Errors
 /// See [`AgentError`]; the controller is told as well, as [`Report::Failed`].
 pub fn run(input: impl BufRead + Send + 'static, output: impl Write) -> Result<(), AgentError> {
+    run_with(open, input, output)
+}
+
+/// Runs an agent until `input` ends. `open` makes the transport of the specification that comes first; it is called once,
+/// in the thread that uses it.
+///
+/// # Errors
+/// See [`AgentError`]; the controller is told as well, as [`Report::Failed`].
+pub fn run_with(
+    open: impl FnOnce(&HostSpec) -> io::Result<Box<dyn Mesh>>,
+    input: impl BufRead + Send + 'static,
+    output: impl Write,
+) -> Result<(), AgentError> {
     let mut output = io::BufWriter::new(output);
-    let outcome = serve_orders(input, &mut output);
+    let outcome = serve_orders(open, input, &mut output);
     if let Err(error) = &outcome {
         // Nobody may be listening any more.
         let _ = report(&mut output, &Report::Failed { reason: error.to_string() });
@@ -69,6 +90,7 @@ pub fn run(input: impl BufRead + Send + 'static, output: impl Write) -> Result<(
 }
 
 fn serve_orders(
+    open: impl FnOnce(&HostSpec) -> io::Result<Box<dyn Mesh>>,
     input: impl BufRead + Send + 'static,
     output: &mut impl Write,
 ) -> Result<(), AgentError> {
@@ -166,6 +188,10 @@ fn open(spec: &HostSpec) -> io::Result<Box<dyn Mesh>> {
     Ok(match &spec.transport {
         Transport::Homa(_) => Box::new(HomaMesh::new(spec)?),
         Transport::Tcp { .. } => Box::new(TcpMesh::new(spec)?),
+        peer @ (Transport::Quic { .. } | Transport::Grpc { .. }) => {
+            let text = format!("{peer} is spoken by the program homa-bench-peers, not by this one");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
     })
 }
 

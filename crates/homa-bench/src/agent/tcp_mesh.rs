@@ -18,7 +18,10 @@ use rustix::event::{Timespec, epoll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use self::connection::{Connection, Message};
-use super::mesh::{Counters, Ended, Mesh};
+use super::{
+    mesh::{Counters, Ended, Mesh},
+    snmp::snmp_counter,
+};
 use crate::{
     spec::{HostSpec, Reply},
     transport::Transport,
@@ -260,31 +263,9 @@ impl Mesh for TcpMesh {
     }
 
     fn counters(&self) -> Counters {
-        // Of all TCP in this network namespace; a host of a lab has one for itself.
-        let text = std::fs::read_to_string("/proc/self/net/snmp").unwrap_or_default();
         Counters {
-            retransmitted_packets: snmp_counter(&text, "Tcp:", "RetransSegs").unwrap_or(0),
+            retransmitted_packets: snmp_counter("Tcp", "RetransSegs"),
             ..Counters::default()
         }
-    }
-}
-
-/// A counter of `/proc/net/snmp`, which has a line of names and a line of values per protocol.
-fn snmp_counter(text: &str, protocol: &str, name: &str) -> Option<u64> {
-    let mut lines = text.lines().filter(|line| line.starts_with(protocol));
-    let column = lines.next()?.split_whitespace().position(|word| word == name)?;
-    lines.next()?.split_whitespace().nth(column)?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counters_are_found_by_name() {
-        let text = "Ip: a b\nIp: 1 2\nTcp: RtoAlgorithm OutSegs RetransSegs\nTcp: 1 22 333\n";
-        assert_eq!(snmp_counter(text, "Tcp:", "RetransSegs"), Some(333));
-        assert_eq!(snmp_counter(text, "Udp:", "InErrors"), None);
-        assert_eq!(snmp_counter("Tcp: x\n", "Tcp:", "x"), None);
     }
 }
