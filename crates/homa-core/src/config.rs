@@ -92,7 +92,9 @@ pub struct Config {
     pub max_nic_backlog: Duration,
     /// Messages shorter than this never wait for the pacer, in bytes. Default 1,000.
     pub defer_min_bytes: u32,
-    /// Share of paced bytes that comes from the oldest message, in 1/1000, 0 to 500. Default 50.
+    /// Share of paced bytes that comes from the oldest message, in 1/1000 of what the others send, 0 to 500.
+    /// Default 50. 1000 switches SRPT at the sender off: messages go in order of age alone, those that do not wait
+    /// for the pacer as well.
     pub pacer_fifo_permille: u16,
     /// Unscheduled bytes (with 256 for each packet) on their way to one peer that it has not
     /// reacted to; more wait in SRPT order. Default 98,304: what half of a stock Linux receive
@@ -250,7 +252,11 @@ impl Config {
                 "between 1 and 64 messages",
             ),
             (self.fifo_grant_permille <= 500, "fifo_grant_permille", "at most 500"),
-            (self.pacer_fifo_permille <= 500, "pacer_fifo_permille", "at most 500"),
+            (
+                self.pacer_fifo_permille <= 500 || self.pacer_fifo_permille == 1000,
+                "pacer_fifo_permille",
+                "at most 500, or 1000",
+            ),
             (
                 (1..=PRIORITIES_MAX).contains(&self.num_priorities),
                 "num_priorities",

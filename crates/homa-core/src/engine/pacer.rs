@@ -16,6 +16,8 @@ pub(crate) struct Pacer {
     /// Bytes earned for the oldest message, in 1/1000; negative after a train that was longer than
     /// what had been earned.
     fifo_credit: i64,
+    /// Messages go in order of age alone: all bytes are the oldest message's.
+    by_age: bool,
     /// When all bytes handed to the device will be out.
     idle_at: Instant,
     link_mbps: Option<u32>,
@@ -28,6 +30,7 @@ impl Pacer {
             by_birth: IndexedHeap::new(),
             short: IndexedHeap::new(),
             fifo_credit: 0,
+            by_age: config.pacer_fifo_permille >= 1000,
             idle_at: Instant::ZERO,
             link_mbps: config.link_mbps,
         }
@@ -46,6 +49,7 @@ impl Pacer {
 
     /// Enters a message or changes its rank. `short` messages never wait for the clock.
     pub(crate) fn set(&mut self, index: u32, remaining: u32, birth: u64, short: bool) {
+        let remaining = if self.by_age { 0 } else { remaining };
         self.by_remaining.set(index, (remaining, birth));
         if short {
             self.short.set(index, (remaining, birth));
@@ -225,6 +229,23 @@ mod tests {
         assert_eq!(pacer.best(true), Some(1));
         pacer.remove(1);
         assert!(!pacer.has_short() && !pacer.is_empty());
+    }
+
+    #[test]
+    fn a_share_of_everything_is_the_order_of_age_for_long_and_short_messages() {
+        let config = Config { pacer_fifo_permille: 1000, ..Config::default() };
+        config.validate().unwrap();
+        let mut pacer = pacer(&config);
+        pacer.set(0, 1_000_000, 1, false);
+        pacer.set(1, 900, 3, true);
+        pacer.set(2, 1_000, 2, true);
+        for _ in 0..1000 {
+            assert_eq!(pacer.choose(false, &config), Some(0));
+            assert_eq!(pacer.choose(true, &config), Some(2));
+            pacer.account(0, 1500, &config);
+        }
+        pacer.remove(0);
+        assert_eq!(pacer.best(false), Some(2));
     }
 
     #[test]
