@@ -2,6 +2,8 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
+use homa_bench::workload::WorkloadError;
+
 /// Why a command did not do all it was asked for; each variant ends in an exit status.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -73,5 +75,35 @@ impl CliError {
     /// Wraps an I/O failure in the middle of the work.
     pub(crate) fn io(what: &str, error: &io::Error) -> Self {
         CliError::Transport(format!("{what}: {error}"))
+    }
+}
+
+impl From<WorkloadError> for CliError {
+    fn from(error: WorkloadError) -> Self {
+        match error {
+            WorkloadError::File { path, reason } => {
+                CliError::File { action: "read workload", path, reason }
+            }
+            name => CliError::Usage(name.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use homa_bench::workload::Workload;
+
+    use super::*;
+
+    #[test]
+    fn a_wrong_name_of_a_workload_is_wrong_usage_and_an_unreadable_file_is_not() {
+        let failed = |name| CliError::from(Workload::load(name).unwrap_err());
+        let name = failed("fixed:0");
+        assert_eq!(name.to_string(), "workload fixed:0: a message has at least 1 byte");
+        assert_eq!(name.exit_status(), 2);
+        let file = failed("/no/such/file");
+        let text = file.to_string();
+        assert!(text.starts_with("cannot read workload /no/such/file: No such file"), "{text}");
+        assert_eq!(file.exit_status(), 1);
     }
 }

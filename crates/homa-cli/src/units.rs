@@ -2,46 +2,24 @@
 
 use std::time::Duration;
 
-/// Parses a number of bytes: `100`, `10k` (10,000), `1M`, `64KiB` (65,536), `1GiB`.
-///
-/// A suffix with an `i` counts in powers of 1,024, all others in powers of 1,000.
-/// A trailing `B` changes nothing; upper and lower case mean the same.
-pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
-    let text = text.trim();
-    let (number, suffix) = split_number(text);
-    let unit: u64 = match suffix.to_ascii_lowercase().trim_end_matches('b') {
-        "" => 1,
-        "k" => 1_000,
-        "m" => 1_000_000,
-        "g" => 1_000_000_000,
-        "ki" => 1 << 10,
-        "mi" => 1 << 20,
-        "gi" => 1 << 30,
-        _ => {
-            return Err(format!("`{text}` is not a size; examples: 100, 10k, 1M, 64KiB"));
-        }
-    };
-    scale(number, unit)
-        .ok_or_else(|| format!("`{text}` is not a size; examples: 100, 10k, 1M, 64KiB"))
-}
+use homa_bench::units::parse_scaled;
+pub(crate) use homa_bench::units::parse_size;
 
 /// Parses a duration: `10ms`, `5s`, `2m`, `250us`, `100ns`; a bare number counts seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
-    let (number, suffix) = split_number(text);
-    let unit_ns: u64 = match suffix {
-        "ns" => 1,
-        "us" | "µs" => 1_000,
-        "ms" => 1_000_000,
-        "" | "s" => 1_000_000_000,
-        "m" | "min" => 60_000_000_000,
-        _ => {
-            return Err(format!("`{text}` is not a duration; examples: 10ms, 5s, 250us"));
-        }
-    };
-    scale(number, unit_ns)
-        .map(Duration::from_nanos)
-        .ok_or_else(|| format!("`{text}` is not a duration; examples: 10ms, 5s, 250us"))
+    parse_scaled(text, |suffix| {
+        Some(match suffix {
+            "ns" => 1,
+            "us" | "µs" => 1_000,
+            "ms" => 1_000_000,
+            "" | "s" => 1_000_000_000,
+            "m" | "min" => 60_000_000_000,
+            _ => return None,
+        })
+    })
+    .map(Duration::from_nanos)
+    .ok_or_else(|| format!("`{text}` is not a duration; examples: 10ms, 5s, 250us"))
 }
 
 /// Parses a duration and refuses zero.
@@ -105,51 +83,9 @@ fn group_thousands(value: i64) -> String {
     text
 }
 
-fn split_number(text: &str) -> (&str, &str) {
-    let end =
-        text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_').unwrap_or(text.len());
-    let (number, suffix) = text.split_at(end);
-    (number, suffix.trim_start())
-}
-
-/// `number * unit` rounded down; nothing when it is not a number or does not fit.
-fn scale(number: &str, unit: u64) -> Option<u64> {
-    let number = number.replace('_', "");
-    if let Ok(whole) = number.parse::<u64>() {
-        return whole.checked_mul(unit);
-    }
-    let value = number.parse::<f64>().ok()? * unit as f64;
-    (0.0..9e18).contains(&value).then_some(value as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_read_with_decimal_and_binary_suffixes() {
-        for (text, bytes) in [
-            ("0", 0),
-            ("100", 100),
-            ("10k", 10_000),
-            ("1M", 1_000_000),
-            ("1.5M", 1_500_000),
-            ("64KiB", 65_536),
-            ("64 KiB", 65_536),
-            ("2GiB", 2 << 30),
-            ("1_000", 1_000),
-            ("7B", 7),
-        ] {
-            assert_eq!(parse_size(text), Ok(bytes), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_a_size_is_refused() {
-        for text in ["", "k", "-1", "10x", "1e3q", "99999999999999999999", "20000000000G", "1..2"] {
-            assert!(parse_size(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn durations_are_read_in_every_unit() {

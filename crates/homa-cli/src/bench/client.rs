@@ -1,12 +1,11 @@
 //! The client process: does one job and prints its outcome.
 
+use homa_bench::{rng::Rng, workload::Workload};
+
 use super::{
     job::{Job, Outcome, Work},
     measure::{self, Source},
-    open, pin,
-    rng::Rng,
-    tokio_latency,
-    workload::Workload,
+    open, pin, tokio_latency,
 };
 use crate::{
     body::{self, Order},

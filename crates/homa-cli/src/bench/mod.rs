@@ -9,12 +9,10 @@ mod plan;
 mod plot;
 mod process;
 mod report;
-mod rng;
 mod rounds;
 mod stats;
 mod table;
 mod tokio_latency;
-mod workload;
 
 pub(crate) mod client;
 pub(crate) mod cluster;
@@ -22,7 +20,9 @@ pub(crate) mod server;
 
 use std::path::PathBuf;
 
-use self::{machine::Machine, pin::Cores, report::Report, rounds::Rounds, workload::Workload};
+use homa_bench::workload::Workload;
+
+use self::{machine::Machine, pin::Cores, report::Report, rounds::Rounds};
 use crate::{
     args::{BenchArgs, BenchCommand},
     error::CliError,

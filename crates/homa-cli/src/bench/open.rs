@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use hdrhistogram::Histogram;
+use homa_bench::{rng::Rng, workload::Workload};
 
 use super::{
     job::{Outcome, Slowdown},
     measure::{CpuMeter, outcome, server_cpu_ns},
-    rng::Rng,
-    workload::Workload,
 };
 use crate::{body, error::CliError, latency::Latency, transport::Client};
 

@@ -1,6 +1,7 @@
 //! Which measurements a benchmark consists of.
 
-use super::workload::FIXED;
+use homa_bench::workload::FIXED;
+
 use crate::{
     args::{BenchArgs, BenchTest, MESSAGE_BYTES_MAX},
     error::CliError,

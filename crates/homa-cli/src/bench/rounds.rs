@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 
+use homa_bench::workload::Workload;
+
 use super::{
     job::{Job, Outcome, ServerSpec, Work},
     pin::Cores,
     plan::Case,
     process::Launcher,
-    workload::Workload,
 };
 use crate::{
     args::{BenchArgs, BenchTest},
