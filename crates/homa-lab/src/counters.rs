@@ -36,6 +36,17 @@ pub struct PortCounters {
     pub duplicated_packets: u64,
 }
 
+/// What all ports had carried at some moment between two others.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// Not before this, in nanoseconds since the lab came up.
+    pub from_ns: u64,
+    /// Not after this; the own switch knows the moment, so both are the same there.
+    pub until_ns: u64,
+    /// The ports, in the order of the hosts.
+    pub ports: Vec<PortCounters>,
+}
+
 /// Queue lengths of one port at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueSample {

@@ -4,10 +4,11 @@
 use serde::Deserialize;
 
 use crate::{
-    LEVELS, LabError, LabSpec, LevelCounters, PortCounters,
+    LEVELS, LabError, LabSpec, PortCounters,
     host::{mac_of, mac_text},
     namespace::NetNs,
     plumbing::{batch, query},
+    qdiscs::Qdiscs,
 };
 
 const BRIDGE: &str = "switch";
@@ -84,50 +85,57 @@ fn class_minor(level: usize) -> usize {
     10 + level
 }
 
-/// A queue as `tc -j -s qdisc` describes it; other members are ignored.
+/// The counters of the switch that [`build`] made.
+#[derive(Debug)]
+pub(crate) struct KernelCounters {
+    qdiscs: Qdiscs,
+    /// Index of the device of each port.
+    devices: Vec<i32>,
+}
+
+/// A device as `ip -j link` describes it; other members are ignored.
 #[derive(Debug, Deserialize)]
-struct Queue {
-    dev: String,
-    parent: Option<String>,
-    #[serde(default)]
-    bytes: u64,
-    #[serde(default)]
-    packets: u64,
-    #[serde(default)]
-    drops: u64,
-    #[serde(default)]
-    backlog: u64,
-    #[serde(default)]
-    qlen: u64,
+struct Device {
+    ifname: String,
+    ifindex: i32,
 }
 
-/// Reads what the ports have carried.
-pub(crate) fn counters(fabric: &NetNs, hosts: usize) -> Result<Vec<PortCounters>, LabError> {
-    let text = query(fabric, "tc", &["-j", "-s", "qdisc", "show"])?;
-    let queues: Vec<Queue> = serde_json::from_slice(&text)
-        .map_err(|error| LabError::setup("read the counters of `tc`", error))?;
-    let mut ports: Vec<_> =
-        (0..hosts).map(|host| PortCounters { host, ..PortCounters::default() }).collect();
-    for queue in &queues {
-        let place = level_of(queue).and_then(|level| {
-            let host: usize = queue.dev.strip_prefix('p')?.parse().ok()?;
-            ports.get_mut(host)?.levels.get_mut(level)
-        });
-        if let Some(counters) = place {
-            *counters = LevelCounters {
-                sent_packets: queue.packets,
-                sent_bytes: queue.bytes,
-                dropped_packets: queue.drops,
-                queue_packets: queue.qlen,
-                queue_bytes: queue.backlog,
-                marked_packets: 0,
-            };
-        }
+impl KernelCounters {
+    /// Finds the ports.
+    pub(crate) fn open(fabric: &NetNs, hosts: usize) -> Result<Self, LabError> {
+        let text = query(fabric, "ip", &["-j", "link", "show"])?;
+        let found: Vec<Device> = serde_json::from_slice(&text)
+            .map_err(|error| LabError::setup("read the links of `ip`", error))?;
+        let device = |host| {
+            let name = port_name(host);
+            let device = found.iter().find(|device| device.ifname == name);
+            device.map(|device| device.ifindex).ok_or_else(|| LabError::setup(name, "is gone"))
+        };
+        let devices = (0..hosts).map(device).collect::<Result<_, _>>()?;
+        let qdiscs = Qdiscs::open(fabric)
+            .map_err(|error| LabError::setup("ask the kernel for its queues", error))?;
+        Ok(Self { qdiscs, devices })
     }
-    Ok(ports)
+
+    /// What the ports have carried, dropped and hold.
+    pub(crate) fn read(&self) -> Result<Vec<PortCounters>, LabError> {
+        let found = self
+            .qdiscs
+            .read()
+            .map_err(|error| LabError::setup("ask the kernel for its queues", error))?;
+        let level = |device: i32, level: usize| {
+            found.get(&(device, class_number(level))).copied().unwrap_or_default()
+        };
+        let port = |(host, device): (usize, &i32)| PortCounters {
+            host,
+            levels: std::array::from_fn(|index| level(*device, index)),
+            ..PortCounters::default()
+        };
+        Ok(self.devices.iter().enumerate().map(port).collect())
+    }
 }
 
-fn level_of(queue: &Queue) -> Option<usize> {
-    let minor: usize = queue.parent.as_deref()?.strip_prefix("1:")?.parse().ok()?;
-    minor.checked_sub(class_minor(0))
+/// Minor number of the class of a level: `tc` reads [`class_minor`] as hexadecimal.
+fn class_number(level: usize) -> u16 {
+    0x10 + level as u16
 }

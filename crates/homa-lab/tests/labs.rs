@@ -152,3 +152,46 @@ fn programs_and_their_descendants_end_with_the_lab() {
     output.read_to_end(&mut rest).unwrap();
     assert!(start.elapsed() < Duration::from_secs(5));
 }
+
+#[test]
+fn readings_of_a_port_never_show_more_than_its_link_carries() {
+    const MBPS: u64 = 20;
+    labs(&LabSpec { hosts: 2, port_mbps: MBPS as u32, ..LabSpec::default() }, |lab| {
+        let receiver = lab.within(1, || UdpSocket::bind("10.66.0.2:0")).unwrap();
+        let to = receiver.local_addr().unwrap();
+        let sender = lab.within(0, || UdpSocket::bind("0.0.0.0:0")).unwrap();
+        sender.connect(to).unwrap();
+        let end = Instant::now() + Duration::from_millis(600);
+        let sending = std::thread::spawn(move || {
+            // Blocks while the sender's interface is full; refusals are part of an overload.
+            while Instant::now() < end {
+                let _ = sender.send(&[0; 1400]);
+            }
+        });
+        let mut before: Option<homa_lab::Reading> = None;
+        let mut carried = 0;
+        let cost = Instant::now();
+        let mut readings = 0;
+        while Instant::now() < end {
+            let now = lab.read().unwrap();
+            readings += 1;
+            let bytes = |reading: &homa_lab::Reading| -> u64 {
+                reading.ports[1].levels.iter().map(|level| level.sent_bytes).sum()
+            };
+            if let Some(before) = &before {
+                assert!(before.from_ns <= before.until_ns && before.from_ns <= now.until_ns);
+                let sent = bytes(&now) - bytes(before);
+                carried += sent;
+                // Two frames and what the kernel's switch makes up for after it came late.
+                let slack = 2 * 1514 + 4_000;
+                let longest_ns = now.until_ns - before.from_ns;
+                assert!(sent <= longest_ns * MBPS / 8_000 + slack, "{sent} B in {longest_ns} ns");
+            }
+            before = Some(now);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        println!("{:?}: {readings} readings in {:?}", lab.backend(), cost.elapsed());
+        sending.join().unwrap();
+        assert!(carried > MBPS * 125_000 / 4, "{carried} B in 600 ms");
+    });
+}

@@ -88,6 +88,8 @@ pub struct SwitchCore {
     ports: Vec<Port>,
     due: BinaryHeap<Due>,
     numbers: u64,
+    /// Everything up to this moment is done.
+    now_ns: u64,
     /// Bytes in all queues, for shared buffers.
     held_bytes: u64,
     sampling: bool,
@@ -115,6 +117,7 @@ impl SwitchCore {
             ports: (0..config.ports).map(port).collect(),
             due: BinaryHeap::new(),
             numbers: 0,
+            now_ns: 0,
             held_bytes: 0,
             sampling: false,
             trace: Ring::new(config.trace_interval_ns, config.trace_samples),
@@ -149,11 +152,17 @@ impl SwitchCore {
                 Event::Sample => self.sample(at_ns),
             }
         }
+        self.now_ns = self.now_ns.max(now_ns);
     }
 
     /// When [`SwitchCore::advance`] has something to do next. Changes with every other call.
     pub fn next_event_ns(&self) -> Option<u64> {
         self.due.peek().map(|due| due.at_ns)
+    }
+
+    /// Until when [`SwitchCore::advance`] has done everything: the moment of which the counters tell.
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
     }
 
     /// What every port has carried.
@@ -164,6 +173,11 @@ impl SwitchCore {
     /// Queue lengths over time.
     pub fn trace(&self) -> QueueTrace {
         self.trace.read()
+    }
+
+    /// The same, which is forgotten then.
+    pub fn take_trace(&mut self) -> QueueTrace {
+        self.trace.take()
     }
 
     /// Frames to addresses that no host has.

@@ -18,7 +18,7 @@ use super::{
     frame::Frame,
     socket::{BATCH, Headers, PacketSocket},
 };
-use crate::{LabError, PortCounters, QueueTrace, kernel::port_name, namespace::NetNs};
+use crate::{LabError, QueueTrace, Reading, kernel::port_name, namespace::NetNs};
 
 /// Sleeping for less than this would end later than going on at once.
 const SPIN_NS: u64 = 20_000;
@@ -59,12 +59,18 @@ impl RunningSwitch {
         Ok(Self { core, stop: Some(stop), thread: Some(thread) })
     }
 
-    pub(crate) fn counters(&self) -> Vec<PortCounters> {
-        lock(&self.core).counters()
+    pub(crate) fn read(&self) -> Reading {
+        let core = lock(&self.core);
+        let at_ns = core.now_ns();
+        Reading { from_ns: at_ns, until_ns: at_ns, ports: core.counters() }
     }
 
     pub(crate) fn trace(&self) -> QueueTrace {
         lock(&self.core).trace()
+    }
+
+    pub(crate) fn take_trace(&self) -> QueueTrace {
+        lock(&self.core).take_trace()
     }
 }
 

@@ -32,6 +32,14 @@ impl Ring {
         self.samples.push_back(sample);
     }
 
+    pub(crate) fn take(&mut self) -> QueueTrace {
+        QueueTrace {
+            interval_ns: self.interval_ns,
+            samples: std::mem::take(&mut self.samples).into(),
+            overwritten: std::mem::take(&mut self.overwritten),
+        }
+    }
+
     pub(crate) fn read(&self) -> QueueTrace {
         QueueTrace {
             interval_ns: self.interval_ns,
