@@ -22,6 +22,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod address;
+mod bpf;
 mod call;
 pub mod clock;
 pub mod control;

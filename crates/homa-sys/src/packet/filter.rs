@@ -1,9 +1,9 @@
 //! The kernel's filter for Homa packets, in classic BPF. It only has to keep the bulk of other traffic away:
 //! what it lets through is looked at closely afterwards.
 
-use crate::call::check;
+use crate::bpf::{Program, To};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 /// Most UDP ports one filter tells apart.
 pub const FILTER_PORTS_MAX: usize = 32;
@@ -29,82 +29,6 @@ const URGENT: u32 = 0xB97D;
 const MAGIC: u32 = 0xA000;
 const MAGIC_MASK: u32 = 0xF000;
 const UDP_HEADER_BYTES: u32 = 8;
-
-/// Where a jump leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum To {
-    Next,
-    Label(usize),
-    Accept,
-    Reject,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Step {
-    code: u32,
-    operand: u32,
-    if_true: To,
-    if_false: To,
-}
-
-/// A program under construction.
-#[derive(Debug, Default)]
-struct Program {
-    steps: Vec<Step>,
-    labels: Vec<usize>,
-}
-
-impl Program {
-    fn step(&mut self, code: u32, operand: u32) {
-        self.steps.push(Step { code, operand, if_true: To::Next, if_false: To::Next });
-    }
-
-    fn jump_equal(&mut self, operand: u32, if_true: To, if_false: To) {
-        let code = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-        self.steps.push(Step { code, operand, if_true, if_false });
-    }
-
-    /// A name for a place not yet reached.
-    fn label(&mut self) -> usize {
-        self.labels.push(usize::MAX);
-        self.labels.len() - 1
-    }
-
-    /// The next step is the place.
-    fn place(&mut self, label: usize) {
-        if let Some(place) = self.labels.get_mut(label) {
-            *place = self.steps.len();
-        }
-    }
-
-    /// The program with its two ends, jumps as distances; `None` if one is too far.
-    fn assemble(&self) -> Option<Vec<libc::sock_filter>> {
-        let (accept, reject) = (self.steps.len(), self.steps.len() + 1);
-        let distance = |at: usize, to: To| {
-            let target = match to {
-                To::Next => at + 1,
-                To::Label(label) => *self.labels.get(label)?,
-                To::Accept => accept,
-                To::Reject => reject,
-            };
-            u8::try_from(target.checked_sub(at + 1)?).ok()
-        };
-        let mut program = Vec::with_capacity(self.steps.len() + 2);
-        for (at, step) in self.steps.iter().enumerate() {
-            program.push(libc::sock_filter {
-                // All codes have 8 bits.
-                code: step.code as u16,
-                jt: distance(at, step.if_true)?,
-                jf: distance(at, step.if_false)?,
-                k: step.operand,
-            });
-        }
-        let end =
-            |k| libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k };
-        program.extend([end(u32::MAX), end(0)]);
-        Some(program)
-    }
-}
 
 /// A program that accepts what may be Homa, and UDP datagrams from or to `ports`.
 fn program(ports: &[u16]) -> Program {
@@ -161,24 +85,7 @@ fn program(ports: &[u16]) -> Program {
 
 /// Lets only what may be Homa into the socket.
 pub(super) fn attach(fd: BorrowedFd<'_>, ports: &[u16]) -> io::Result<()> {
-    let mut steps = program(ports).assemble().ok_or(io::ErrorKind::InvalidInput)?;
-    let whole = libc::sock_fprog {
-        // At most 2 * 32 comparisons and a few dozen more.
-        len: steps.len() as u16,
-        filter: steps.as_mut_ptr(),
-    };
-    // SAFETY: pointer and length describe the local `whole`, whose own pointer and length describe the local
-    // `steps`; the call reads both and keeps a copy.
-    let result = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            (&raw const whole).cast(),
-            size_of::<libc::sock_fprog>() as libc::socklen_t,
-        )
-    };
-    check(result).map(drop)
+    program(ports).attach(fd, u32::MAX)
 }
 
 #[cfg(test)]
@@ -188,7 +95,7 @@ mod tests {
     #[test]
     fn the_longest_program_can_be_assembled_and_all_jumps_lead_forward() {
         let ports: Vec<u16> = (1..100).collect();
-        let steps = program(&ports).assemble().unwrap();
+        let steps = program(&ports).assemble(u32::MAX).unwrap();
         let last = steps.len() - 1;
         for (at, step) in steps.iter().enumerate() {
             assert!(at + 1 + usize::from(step.jt.max(step.jf)) <= last + 1);

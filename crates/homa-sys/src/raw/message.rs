@@ -3,8 +3,8 @@
 use super::batch::{Outgoing, PACKETS_MAX, Slot};
 use crate::address::RawAddress;
 use crate::call::check;
-use crate::control::{CONTROL_BYTES, ControlBuffer};
-use crate::udp::message::empty_header;
+use crate::control::ControlBuffer;
+use crate::udp::message::{receiving_header, sending_header};
 use arrayvec::ArrayVec;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -25,13 +25,7 @@ pub(super) fn receive_some(
         .collect();
     let mut headers: ArrayVec<libc::mmsghdr, PACKETS_MAX> = ArrayVec::new();
     for (slot, room) in slots.iter_mut().zip(&mut rooms) {
-        let mut header = empty_header();
-        header.msg_name = slot.name.as_mut_ptr().cast();
-        header.msg_namelen = RawAddress::EMPTY.length();
-        header.msg_iov = std::ptr::from_mut(room).cast();
-        header.msg_iovlen = 1;
-        header.msg_control = slot.control.as_mut_ptr();
-        header.msg_controllen = CONTROL_BYTES as _;
+        let header = receiving_header(&mut slot.name, &mut slot.control, room);
         headers.push(libc::mmsghdr { msg_hdr: header, msg_len: 0 });
     }
     if headers.is_empty() {
@@ -73,15 +67,7 @@ pub(super) fn send_all(
 ) -> io::Result<usize> {
     let mut headers: ArrayVec<libc::mmsghdr, PACKETS_MAX> = ArrayVec::new();
     for pieces in packets.packets() {
-        let mut header = empty_header();
-        header.msg_name = name.as_ptr().cast_mut().cast();
-        header.msg_namelen = name.length();
-        header.msg_iov = pieces.as_ptr().cast_mut().cast();
-        header.msg_iovlen = pieces.len() as _;
-        if control.length() > 0 {
-            header.msg_control = control.as_mut_ptr();
-            header.msg_controllen = control.length() as _;
-        }
+        let header = sending_header(Some(name), control, pieces);
         // There are at most as many packets as headers have room.
         headers.push(libc::mmsghdr { msg_hdr: header, msg_len: 0 });
     }

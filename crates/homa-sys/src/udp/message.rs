@@ -17,13 +17,7 @@ pub(crate) fn receive(
     flags: c_int,
 ) -> io::Result<(usize, c_int)> {
     let mut slice = IoSliceMut::new(buffer);
-    let mut header = empty_header();
-    header.msg_name = name.as_mut_ptr().cast();
-    header.msg_namelen = RawAddress::EMPTY.length();
-    header.msg_iov = (&raw mut slice).cast();
-    header.msg_iovlen = 1;
-    header.msg_control = control.as_mut_ptr();
-    header.msg_controllen = CONTROL_BYTES as _;
+    let mut header = receiving_header(name, control, &mut slice);
     // SAFETY: every pointer in `header` leads to room of the stated length that this function
     // holds exclusively: `name` has `EMPTY.length()` bytes, `control` has CONTROL_BYTES, and
     // `IoSliceMut` has the layout of `iovec` and describes `buffer`. The kernel keeps none of
@@ -44,17 +38,7 @@ pub(crate) fn send(
     control: &mut ControlBuffer,
     slices: &[IoSlice<'_>],
 ) -> io::Result<usize> {
-    let mut header = empty_header();
-    if let Some(name) = name {
-        header.msg_name = name.as_ptr().cast_mut().cast();
-        header.msg_namelen = name.length();
-    }
-    header.msg_iov = slices.as_ptr().cast_mut().cast();
-    header.msg_iovlen = slices.len() as _;
-    if control.length() > 0 {
-        header.msg_control = control.as_mut_ptr();
-        header.msg_controllen = control.length() as _;
-    }
+    let header = sending_header(name, control, slices);
     // SAFETY: `sendmsg` only reads through these pointers, also where the C type is mutable:
     // `name` and `control` have the stated lengths, and `IoSlice` has the layout of `iovec`, so
     // `slices` is an array of `msg_iovlen` of them, each describing readable bytes. All are
@@ -87,7 +71,43 @@ pub(crate) fn send_plain(
     check_bytes(result)
 }
 
-pub(crate) fn empty_header() -> libc::msghdr {
+/// A header whose pointers lead to the whole of `name` and `control`, and to `slice`.
+pub(crate) fn receiving_header(
+    name: &mut RawAddress,
+    control: &mut ControlBuffer,
+    slice: &mut IoSliceMut<'_>,
+) -> libc::msghdr {
+    let mut header = empty_header();
+    header.msg_name = name.as_mut_ptr().cast();
+    header.msg_namelen = RawAddress::EMPTY.length();
+    header.msg_iov = std::ptr::from_mut(slice).cast();
+    header.msg_iovlen = 1;
+    header.msg_control = control.as_mut_ptr();
+    header.msg_controllen = CONTROL_BYTES as _;
+    header
+}
+
+/// A header whose pointers lead to `name`, `control` and `slices`, with their lengths.
+pub(crate) fn sending_header(
+    name: Option<&RawAddress>,
+    control: &mut ControlBuffer,
+    slices: &[IoSlice<'_>],
+) -> libc::msghdr {
+    let mut header = empty_header();
+    if let Some(name) = name {
+        header.msg_name = name.as_ptr().cast_mut().cast();
+        header.msg_namelen = name.length();
+    }
+    header.msg_iov = slices.as_ptr().cast_mut().cast();
+    header.msg_iovlen = slices.len() as _;
+    if control.length() > 0 {
+        header.msg_control = control.as_mut_ptr();
+        header.msg_controllen = control.length() as _;
+    }
+    header
+}
+
+fn empty_header() -> libc::msghdr {
     // SAFETY: integers and raw pointers only; all zeros is valid and means "none".
     unsafe { std::mem::zeroed() }
 }
