@@ -50,17 +50,17 @@ pub enum LabError {
     /// The machine cannot carry this: lower the rate or the number of hosts.
     #[error(
         "the emulation saturates at {packets_per_s} packets/s = {mbps_per_port} Mbit/s per port with {hosts} hosts; \
-         {wanted_mbps} Mbit/s are more than this machine carries"
+         {wanted_packets_per_s} packets/s are more than this machine carries"
     )]
     TooMuch {
-        /// Frames of full length per second, all ports together.
+        /// Frames per second, all ports together.
         packets_per_s: u64,
         /// The same as a rate of each port, Mbit/s.
         mbps_per_port: u64,
         /// Number of hosts.
         hosts: u32,
-        /// What was asked for, Mbit/s.
-        wanted_mbps: u32,
+        /// Frames per second that are to be expected, all ports together.
+        wanted_packets_per_s: u64,
     },
     /// A file or descriptor of the system failed.
     #[error("{action} {}: {source}", path.display())]

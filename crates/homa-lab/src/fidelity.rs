@@ -66,41 +66,88 @@ pub struct Fidelity {
     pub frame_ns: u64,
     /// The machine.
     pub machine: Machine,
-    /// Differences of latency below this are not the network's: the spread of the idle lab between P50 and
-    /// P99, in nanoseconds.
+    /// Differences of the tail of latencies below this are not the network's, in nanoseconds: the spread between
+    /// P50 and P99 in the idle lab, or, if that is more, at the highest level of an overloaded port besides the time of
+    /// half a frame.
     pub latency_resolution_ns: u64,
+    /// Differences of medians below this are not the network's, in nanoseconds: so far apart were medians of parts
+    /// of one series.
+    pub median_resolution_ns: u64,
     /// Differences of throughput below this share are not the network's.
     pub rate_resolution: f64,
 }
 
-/// How long each port is overloaded.
-const RATE_TIME: Duration = Duration::from_millis(600);
+/// How much of a lab is measured, and for how long.
+#[derive(Debug, Clone, Copy)]
+struct Effort {
+    /// How long each port is overloaded.
+    rate_time: Duration,
+    /// The most ports whose rate is measured.
+    rate_ports_max: usize,
+    /// Probes of the idle lab and of the overloaded port's highest level; half as many of its lowest.
+    probes: u32,
+    /// Time between probes, in the mean.
+    spacing: Duration,
+    /// Sleeps whose ends are measured.
+    sleeps: usize,
+    /// How long stalls are looked for.
+    spin: Duration,
+}
 
-/// The most ports whose rate is measured.
-const RATE_PORTS_MAX: usize = 4;
+const THOROUGH: Effort = Effort {
+    rate_time: Duration::from_millis(600),
+    rate_ports_max: 4,
+    probes: 500,
+    spacing: Duration::from_millis(2),
+    sleeps: 1_000,
+    spin: Duration::from_millis(400),
+};
 
-/// Probes per latency measurement, and the time between them.
-const PROBES: u32 = 500;
-const PROBE_SPACING: Duration = Duration::from_millis(2);
+const BRIEF: Effort = Effort {
+    rate_time: Duration::from_millis(240),
+    rate_ports_max: 2,
+    probes: 200,
+    spacing: Duration::from_millis(1),
+    sleeps: 300,
+    spin: Duration::from_millis(200),
+};
 
-/// Measures a lab in which nothing else runs; takes about six seconds.
+/// Parts of the idle probes whose medians are compared.
+const PARTS: usize = 5;
+
+/// Measures a lab in which nothing else runs; takes about six seconds. With two hosts no port can be overloaded, so
+/// that nothing is said of levels.
 ///
 /// # Errors
-/// [`LabError::Spec`] if there are fewer than three hosts, and those of sockets and threads.
+/// Those of sockets and threads.
 pub fn measure(lab: &Lab) -> Result<Fidelity, LabError> {
+    measure_with(lab, &THOROUGH)
+}
+
+/// The same in less than two seconds.
+///
+/// # Errors
+/// Those of sockets and threads.
+pub fn measure_briefly(lab: &Lab) -> Result<Fidelity, LabError> {
+    measure_with(lab, &BRIEF)
+}
+
+fn measure_with(lab: &Lab, effort: &Effort) -> Result<Fidelity, LabError> {
     let hosts = lab.hosts().len();
-    if hosts < 3 {
-        let reason = "at least 3 are needed to overload a port".to_owned();
-        return Err(LabError::Spec { key: "hosts", reason });
-    }
-    let machine = machine();
-    let idle = Quantiles::of_sorted(&probe(lab, 0, 1, 7, PROBES, PROBE_SPACING)?);
-    let rates = (0..hosts.min(RATE_PORTS_MAX))
-        .map(|port| port_rate(lab, port))
+    let machine = machine_with(effort);
+    let times = probe(lab, 0, 1, 7, effort.probes, effort.spacing)?;
+    let (idle, median_resolution_ns) = (quantiles(&times), median_spread_ns(&times));
+    let rates = (0..hosts.min(effort.rate_ports_max))
+        .map(|port| port_rate(lab, port, effort))
         .collect::<Result<Vec<_>, _>>()?;
-    let (top_level, same_level) = under_overload(lab)?;
+    let (top_level, same_level) = match hosts {
+        ..3 => Default::default(),
+        _ => under_overload(lab, effort)?,
+    };
     let rate_lowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
     let rate_highest = rates.iter().copied().fold(0.0, f64::max);
+    let frame_ns =
+        u64::from(lab.spec().frame_bytes()) * 1_000_000_000 / lab.spec().port_bytes_per_s().max(1);
     Ok(Fidelity {
         backend: lab.backend(),
         rate_lowest,
@@ -108,20 +155,43 @@ pub fn measure(lab: &Lab) -> Result<Fidelity, LabError> {
         idle,
         top_level,
         same_level,
-        frame_ns: u64::from(lab.spec().frame_bytes()) * 1_000_000_000
-            / lab.spec().port_bytes_per_s().max(1),
+        frame_ns,
         machine,
-        latency_resolution_ns: idle.p99_ns.saturating_sub(idle.p50_ns),
+        // The frame on the link is waited for, between nothing and all of its time: that is the network's.
+        latency_resolution_ns: spread_ns(&idle)
+            .max(spread_ns(&top_level).saturating_sub(frame_ns / 2)),
+        median_resolution_ns,
         rate_resolution: (1.0 - rate_lowest).abs().max((rate_highest - 1.0).abs()),
     })
 }
 
+fn quantiles(times_ns: &[u64]) -> Quantiles {
+    let mut sorted = times_ns.to_vec();
+    sorted.sort_unstable();
+    Quantiles::of_sorted(&sorted)
+}
+
+fn spread_ns(times: &Quantiles) -> u64 {
+    times.p99_ns.saturating_sub(times.p50_ns)
+}
+
+/// How far apart the medians of the parts of a series lie.
+fn median_spread_ns(times_ns: &[u64]) -> u64 {
+    let parts = times_ns.chunks(times_ns.len().div_ceil(PARTS).max(1));
+    let medians: Vec<u64> = parts.map(|part| quantiles(part).p50_ns).collect();
+    let (low, high) = (medians.iter().min(), medians.iter().max());
+    high.zip(low).map_or(0, |(high, low)| high - low)
+}
+
 /// The machine alone: no lab is needed.
 pub fn machine() -> Machine {
-    let mut late: Vec<u64> = (0..1_000).map(|_| sleep_late_ns()).collect();
-    late.sort_unstable();
-    let (stalls, stalled_share) = spin(Duration::from_millis(400));
-    Machine { sleep_late: Quantiles::of_sorted(&late), stalls, stalled_share }
+    machine_with(&THOROUGH)
+}
+
+fn machine_with(effort: &Effort) -> Machine {
+    let late: Vec<u64> = (0..effort.sleeps).map(|_| sleep_late_ns()).collect();
+    let (stalls, stalled_share) = spin(effort.spin);
+    Machine { sleep_late: quantiles(&late), stalls, stalled_share }
 }
 
 fn sleep_late_ns() -> u64 {
@@ -151,33 +221,35 @@ fn spin(time: Duration) -> (Quantiles, f64) {
 }
 
 /// Two hosts send to a third; what arrives there, divided by the rate of its link.
-fn port_rate(lab: &Lab, port: usize) -> Result<f64, LabError> {
+fn port_rate(lab: &Lab, port: usize, effort: &Effort) -> Result<f64, LabError> {
     let hosts = lab.hosts().len();
     let frame_bytes = lab.spec().frame_bytes() as usize;
     let sink = Sink::start(lab, port)?;
-    let _first = Blast::start(lab, (port + 1) % hosts, sink.address, 0, frame_bytes, None)?;
-    let _second = Blast::start(lab, (port + 2) % hosts, sink.address, 0, frame_bytes, None)?;
-    thread::sleep(RATE_TIME / 3);
+    let senders = (1..hosts.min(3)).map(|distance| {
+        Blast::start(lab, (port + distance) % hosts, sink.address, 0, frame_bytes, None)
+    });
+    let _senders = senders.collect::<Result<Vec<_>, _>>()?;
+    thread::sleep(effort.rate_time / 3);
     let (start, before) = (Instant::now(), sink.frames());
-    thread::sleep(RATE_TIME);
+    thread::sleep(effort.rate_time);
     let bytes = (sink.frames() - before) * frame_bytes as u64;
     let rate = bytes as f64 / start.elapsed().as_secs_f64();
     Ok(rate / lab.spec().port_bytes_per_s() as f64)
 }
 
 /// Probes to a port that two others overload at the lowest level: at the top level, and at the same.
-fn under_overload(lab: &Lab) -> Result<(Quantiles, Quantiles), LabError> {
+fn under_overload(lab: &Lab, effort: &Effort) -> Result<(Quantiles, Quantiles), LabError> {
     let hosts = lab.hosts().len();
     let frame_bytes = lab.spec().frame_bytes() as usize;
     let sink = Sink::start(lab, 0)?;
     let _first = Blast::start(lab, 1, sink.address, 0, frame_bytes, None)?;
     let _second = Blast::start(lab, 2, sink.address, 0, frame_bytes, None)?;
-    thread::sleep(RATE_TIME / 3);
+    thread::sleep(effort.rate_time / 3);
     // With three hosts one of the senders probes, and waits for its own interface.
     let from = if hosts > 3 { 3 } else { 1 };
-    let top = probe(lab, from, 0, 7, PROBES, PROBE_SPACING)?;
-    let same = probe(lab, from, 0, 0, PROBES / 2, PROBE_SPACING)?;
-    Ok((Quantiles::of_sorted(&top), Quantiles::of_sorted(&same)))
+    let top = probe(lab, from, 0, 7, effort.probes, effort.spacing)?;
+    let same = probe(lab, from, 0, 0, effort.probes / 2, effort.spacing)?;
+    Ok((quantiles(&top), quantiles(&same)))
 }
 
 #[cfg(test)]
@@ -191,5 +263,13 @@ mod tests {
         assert_eq!((quantiles.p50_ns, quantiles.p99_ns, quantiles.max_ns), (50, 99, 100));
         assert_eq!(Quantiles::of_sorted(&[7]).p99_ns, 7);
         assert_eq!(Quantiles::of_sorted(&[]), Quantiles::default());
+    }
+
+    #[test]
+    fn medians_of_parts_of_a_series_differ_by_its_drift() {
+        let drifting: Vec<u64> = (0..100).map(|index| 1_000 + index / 20 * 7).collect();
+        assert_eq!(median_spread_ns(&drifting), 28);
+        assert_eq!(median_spread_ns(&[5; 100]), 0);
+        assert_eq!(median_spread_ns(&[]), 0);
     }
 }

@@ -38,7 +38,20 @@ impl Lab {
     /// and [`LabError::Setup`] name what the machine lacks. What was built by then is gone again.
     pub fn up(spec: &LabSpec) -> Result<Self, LabError> {
         spec.validate()?;
-        let choice = choose(spec)?;
+        Self::build(spec, choose(spec)?)
+    }
+
+    /// Builds a lab with the switch that [`choose_for`](crate::calibrate::choose_for) found best.
+    ///
+    /// # Errors
+    /// Those of [`Lab::up`], also if the switch is not one that the specification allows.
+    pub fn up_with(spec: &LabSpec, choice: Choice) -> Result<Self, LabError> {
+        spec.validate()?;
+        choose(&LabSpec { backend: choice.backend, ..spec.clone() })?;
+        Self::build(spec, choice)
+    }
+
+    fn build(spec: &LabSpec, choice: Choice) -> Result<Self, LabError> {
         acquire_privileges()?;
         let sandbox = Sandbox::new()?;
         let fabric = NetNs::new()?;
@@ -100,6 +113,11 @@ impl Lab {
     /// [`LabError::NoSuchHost`].
     pub fn host(&self, index: usize) -> Result<&LabHost, LabError> {
         self.hosts.get(index).ok_or(LabError::NoSuchHost { index, hosts: self.hosts.len() })
+    }
+
+    /// When the lab came up: the zero of all its records.
+    pub fn since(&self) -> Instant {
+        self.since
     }
 
     /// Nanoseconds since the lab came up: the time base of all its records.

@@ -1,6 +1,10 @@
 //! `homa lab check`: how exact a lab is on this machine.
 
-use homa_lab::{Fidelity, Lab, calibrate::Saturation, fidelity::Quantiles};
+use homa_lab::{
+    Choice, Fidelity, Lab,
+    calibrate::{self, Load, Saturation},
+    fidelity::Quantiles,
+};
 use serde::Serialize;
 
 use super::{args::CheckArgs, failed};
@@ -11,6 +15,7 @@ use crate::{error::CliError, output, units::format_number};
 struct Report {
     hosts: u32,
     port_mbps: u32,
+    switch: Choice,
     saturation: Saturation,
     fidelity: Fidelity,
 }
@@ -20,10 +25,11 @@ pub(crate) fn run(args: &CheckArgs, json: bool) -> Result<(), CliError> {
     let spec = args.spec.spec("check");
     spec.validate().map_err(failed)?;
     homa_lab::acquire_privileges().map_err(failed)?;
-    let saturation = homa_lab::calibrate::saturation(&spec).map_err(failed)?;
-    let lab = Lab::up(&spec).map_err(failed)?;
+    let (switch, saturation) = calibrate::choose_for(&spec, &Load::full(&spec)).map_err(failed)?;
+    let lab = Lab::up_with(&spec, switch.clone()).map_err(failed)?;
     let fidelity = homa_lab::fidelity::measure(&lab).map_err(failed)?;
-    let report = Report { hosts: spec.hosts, port_mbps: spec.port_mbps, saturation, fidelity };
+    let report =
+        Report { hosts: spec.hosts, port_mbps: spec.port_mbps, switch, saturation, fidelity };
     match json {
         true => output::document(&report),
         false => output::bytes(describe(&report).as_bytes()),
@@ -31,7 +37,7 @@ pub(crate) fn run(args: &CheckArgs, json: bool) -> Result<(), CliError> {
 }
 
 fn describe(report: &Report) -> String {
-    let Report { hosts, port_mbps, saturation, fidelity } = report;
+    let Report { hosts, port_mbps, switch, saturation, fidelity } = report;
     let machine = &fidelity.machine;
     let us = |ns: u64| format!("{} us", format_number(ns as f64 / 1e3));
     let quantiles = |q: &Quantiles| match q.count {
@@ -39,7 +45,10 @@ fn describe(report: &Report) -> String {
         _ => format!("P50 {}, P99 {}, max {}", us(q.p50_ns), us(q.p99_ns), us(q.max_ns)),
     };
     let share = |share: f64| format!("{} %", format_number(share * 100.0));
-    let mut text = format!("{hosts} hosts, {port_mbps} Mbit/s, switch: {:?}\n", fidelity.backend);
+    let mut text = format!(
+        "{hosts} hosts, {port_mbps} Mbit/s, switch: {:?} ({})\n",
+        fidelity.backend, switch.reason
+    );
     let rows = [
         (
             "carries",
@@ -73,8 +82,9 @@ fn describe(report: &Report) -> String {
         (
             "not resolved",
             format!(
-                "differences of latency below {}, of throughput below {}",
+                "differences of tails below {}, of medians below {}, of throughput below {}",
                 us(fidelity.latency_resolution_ns),
+                us(fidelity.median_resolution_ns),
                 share(fidelity.rate_resolution)
             ),
         ),

@@ -84,8 +84,7 @@ pub(crate) fn run(job: &str) -> Result<(), CliError> {
 }
 
 fn bring_up(job: &Job) -> Result<(Lab, UnixListener, LabState), CliError> {
-    super::calibrate(&job.spec, job.force)?;
-    let lab = Lab::up(&job.spec).map_err(failed)?;
+    let lab = super::build(&job.spec, job.force)?;
     let handles = (0..lab.hosts().len()).map(|host| lab.handle(host));
     let state = LabState {
         process: ProcessId::own().map_err(|error| CliError::io("/proc/self/stat", &error))?,

@@ -8,7 +8,10 @@ mod plan;
 mod run;
 mod state;
 
-use homa_lab::LabError;
+use homa_lab::{
+    Lab, LabError, LabSpec,
+    calibrate::{self, Load},
+};
 
 use self::args::LabCommand;
 use crate::error::CliError;
@@ -35,16 +38,18 @@ fn failed(error: LabError) -> CliError {
     }
 }
 
-/// Refuses what the machine cannot carry, unless it is to be done all the same.
-fn calibrate(spec: &homa_lab::LabSpec, force: bool) -> Result<(), CliError> {
+/// Builds a lab with the switch that carries all ports at their rate; refuses what the machine cannot carry, unless
+/// it is to be done all the same.
+fn build(spec: &LabSpec, force: bool) -> Result<Lab, CliError> {
     if force {
-        return Ok(());
+        return Lab::up(spec).map_err(failed);
     }
-    spec.validate().map_err(failed)?;
-    let saturation = homa_lab::calibrate::saturation(spec).map_err(failed)?;
-    saturation.check(spec).map_err(|error| {
+    let load = Load::full(spec);
+    let (choice, saturation) = calibrate::choose_for(spec, &load).map_err(failed)?;
+    saturation.check(&load).map_err(|error| {
         CliError::Usage(format!(
             "{error}; lower --rate or --hosts, close other programs, or use --force"
         ))
-    })
+    })?;
+    Lab::up_with(spec, choice).map_err(failed)
 }

@@ -89,8 +89,7 @@ pub(crate) fn run(args: &RunArgs, json: bool) -> Result<(), CliError> {
     if let Some(directory) = &args.out {
         fs::create_dir_all(directory).map_err(|e| write_error(directory, &e))?;
     }
-    super::calibrate(&plan.lab, args.force)?;
-    let lab = Lab::up(&plan.lab).map_err(failed)?;
+    let lab = super::build(&plan.lab, args.force)?;
     interrupt::watch(|| ());
     if !json {
         let choice = lab.choice();
