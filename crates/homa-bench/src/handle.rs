@@ -34,7 +34,7 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts an agent and waits until it serves.
     pub(crate) fn start(network: &dyn Network, spec: &HostSpec) -> io::Result<Self> {
-        let mut child = network.start_agent(spec.host)?;
+        let mut child = network.start_agent(spec.host, &spec.transport)?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("an agent was started without pipes"));
         };

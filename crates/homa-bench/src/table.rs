@@ -38,7 +38,7 @@ pub struct Ratios {
 pub fn compare(homa: &Summary, summaries: &Summaries) -> Option<Ratios> {
     let tcp: Vec<&Summary> = summaries
         .iter()
-        .filter(|(name, summary)| !name.is_homa() && summary.rpcs > 0)
+        .filter(|(name, summary)| name.is_tcp() && summary.rpcs > 0)
         .map(|(_, summary)| summary)
         .collect();
     let least =

@@ -405,7 +405,7 @@ pub(crate) struct ClusterCommon {
     /// What stands in for `ssh`, for plans over real machines
     #[arg(long, value_name = "PROGRAM", default_value = "ssh")]
     pub ssh: String,
-    /// The agent's command on these machines
+    /// The agent's command on these machines; for quic and grpc, homa-bench-peers beside the homa it names
     #[arg(long, value_name = "COMMAND", default_value = "homa bench-host")]
     pub remote: String,
 }

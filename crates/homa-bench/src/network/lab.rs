@@ -9,7 +9,7 @@ use std::{
 use homa_lab::{Backend, Lab, LabSpec};
 
 use super::{AgentCommand, Network, PortLevel};
-use crate::plan::NetworkPlan;
+use crate::{plan::NetworkPlan, transport::Transport};
 
 /// A lab that is up; dropping it takes it down.
 #[derive(Debug)]
@@ -58,9 +58,9 @@ impl Network for LabNetwork {
         found.map(|host| host.ipv4.into()).ok_or(io::ErrorKind::AddrNotAvailable.into())
     }
 
-    fn start_agent(&self, host: u32) -> io::Result<Child> {
-        let mut command =
-            self.lab.command(host as usize, &self.agent.program).map_err(io::Error::other)?;
+    fn start_agent(&self, host: u32, transport: &Transport) -> io::Result<Child> {
+        let program = self.agent.program_for(transport)?;
+        let mut command = self.lab.command(host as usize, &program).map_err(io::Error::other)?;
         command.args(&self.agent.arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{AgentCommand, Network};
-use crate::plan::NetworkPlan;
+use crate::{plan::NetworkPlan, transport::Transport};
 
 /// Addresses 127.0.0.1 and following. No link has a rate and nothing queues: to try plans out.
 #[derive(Debug)]
@@ -33,8 +33,8 @@ impl Network for LoopbackNetwork {
         Ok(Ipv4Addr::new(127, 0, 0, last).into())
     }
 
-    fn start_agent(&self, _: u32) -> io::Result<Child> {
-        Command::new(&self.agent.program)
+    fn start_agent(&self, _: u32, transport: &Transport) -> io::Result<Child> {
+        Command::new(self.agent.program_for(transport)?)
             .args(&self.agent.arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -2,6 +2,7 @@
 
 mod lab;
 mod loopback;
+mod peer;
 mod ssh;
 
 use std::{io, net::IpAddr, path::PathBuf, process::Child};
@@ -9,7 +10,10 @@ use std::{io, net::IpAddr, path::PathBuf, process::Child};
 use serde::Serialize;
 
 pub use self::{lab::LabNetwork, loopback::LoopbackNetwork, ssh::SshNetwork};
-use crate::plan::{NetworkKind, NetworkPlan};
+use crate::{
+    plan::{NetworkKind, NetworkPlan, Plan},
+    transport::Transport,
+};
 
 /// Hosts that agents can be started on.
 pub trait Network {
@@ -22,11 +26,11 @@ pub trait Network {
     /// The name of a real machine cannot be resolved.
     fn address(&self, host: u32) -> io::Result<IpAddr>;
 
-    /// Starts an agent on a host, with pipes for input and output.
+    /// Starts an agent for a transport on a host, with pipes for input and output.
     ///
     /// # Errors
-    /// What the system says.
-    fn start_agent(&self, host: u32) -> io::Result<Child>;
+    /// What the system says; the program that speaks the transport is not there.
+    fn start_agent(&self, host: u32, transport: &Transport) -> io::Result<Child>;
 
     /// What the ports towards the hosts have carried and hold now; empty where nobody can tell.
     fn ports(&self) -> Vec<PortLevel> {
@@ -77,6 +81,33 @@ impl AgentCommand {
             ssh: "ssh".to_owned(),
             remote: "homa bench-host".to_owned(),
         })
+    }
+
+    /// Looks whether there is a program for each transport of a plan; what other machines have shows when it is started.
+    ///
+    /// # Errors
+    /// The text says how to build the program.
+    pub fn check(&self, plan: &Plan) -> io::Result<()> {
+        plan.transports.iter().try_for_each(|transport| match plan.network.kind {
+            NetworkKind::Ssh => self.remote_for(transport).map(drop),
+            NetworkKind::Lab | NetworkKind::Loopback => self.program_for(transport).map(drop),
+        })
+    }
+
+    /// The program that speaks a transport, on this machine.
+    fn program_for(&self, transport: &Transport) -> io::Result<PathBuf> {
+        match transport.is_peer() {
+            true => peer::find(&self.program),
+            false => Ok(self.program.clone()),
+        }
+    }
+
+    /// The command that speaks a transport, on other machines.
+    fn remote_for(&self, transport: &Transport) -> io::Result<String> {
+        match transport.is_peer() {
+            true => peer::remote(&self.remote),
+            false => Ok(self.remote.clone()),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{AgentCommand, Network};
-use crate::plan::NetworkPlan;
+use crate::{plan::NetworkPlan, transport::Transport};
 
 /// Real machines. `homa` must be installed on each, and they must reach each other.
 #[derive(Debug)]
@@ -47,10 +47,10 @@ impl Network for SshNetwork {
         found.next().map(|address| address.ip()).ok_or_else(unknown)
     }
 
-    fn start_agent(&self, host: u32) -> io::Result<Child> {
+    fn start_agent(&self, host: u32, transport: &Transport) -> io::Result<Child> {
         Command::new(&self.agent.ssh)
             .arg(self.target(host)?)
-            .args(self.agent.remote.split_whitespace())
+            .args(self.agent.remote_for(transport)?.split_whitespace())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -116,6 +116,9 @@ fn run_all(
         .map_err(|error| CliError::io("this program", &error))?;
     agent.ssh = common.ssh.clone();
     agent.remote = common.remote.clone();
+    for (_, plan) in variants {
+        agent.check(plan).map_err(|error| CliError::Usage(error.to_string()))?;
+    }
     let (mut documents, mut directories) = (Vec::new(), Vec::new());
     let mut end = Ok(());
     for (name, plan) in variants {
