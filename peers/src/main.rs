@@ -1,0 +1,43 @@
+//! The host agent of `homa bench cluster` for `quic` and `grpc`; started by it, not by people.
+
+use std::{io, process::ExitCode};
+
+use homa_bench::agent;
+
+const USAGE: &str = "\
+Usage: homa-bench-peers bench-host
+
+Speaks QUIC and gRPC in comparisons with Homa. `homa bench cluster --transport quic --transport grpc` starts it on every
+host and tells it what to do through its standard input.
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    match arguments.first().and_then(|first| first.to_str()) {
+        Some("bench-host") if arguments.len() == 1 => {
+            match agent::run_with(
+                homa_bench_peers::open,
+                io::BufReader::new(io::stdin()),
+                io::stdout(),
+            ) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("homa-bench-peers: {error}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+        Some("--help" | "-h" | "help") => {
+            print!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        Some("--version" | "-V") => {
+            println!("homa-bench-peers {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprint!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
