@@ -104,3 +104,36 @@ pub trait Driver {
     /// Packets the system dropped because nobody fetched them in time.
     fn rx_dropped(&self) -> u64;
 }
+
+/// Writes the methods of [`Driver`] that are the same over all sockets. What the network reported about packets
+/// sent earlier comes behind the packets of a batch, whatever has become of that.
+macro_rules! same_over_sockets {
+    () => {
+        fn receive(
+            &mut self,
+            sink: &mut impl $crate::driver::PacketSink,
+        ) -> std::io::Result<$crate::driver::RxStatus> {
+            let status = self.receive_batch(sink);
+            self.reports.deliver(sink);
+            status
+        }
+
+        fn transmit(
+            &mut self,
+            transmit: &homa_core::Transmit,
+            segments: &[homa_core::Segment],
+            payloads: &impl $crate::driver::Payloads,
+        ) -> Result<(), $crate::driver::Unsent> {
+            self.send_segments(transmit, segments, payloads)
+        }
+
+        fn rx_capacity(&self) -> $crate::driver::RxCapacity {
+            self.capacity
+        }
+
+        fn rx_dropped(&self) -> u64 {
+            self.stats.dropped_packets
+        }
+    };
+}
+pub(crate) use same_over_sockets;

@@ -32,12 +32,12 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use homa_core::{Carriage, Segment, Transmit};
+use homa_core::Carriage;
 use homa_sys::address::Family;
 use homa_sys::raw::{Filter, RouteLookup, RxBatch};
 use homa_sys::{Epoll, RawSocket, errno};
 
-use crate::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
+use crate::driver::{Driver, RxCapacity, same_over_sockets};
 use crate::udp::capacity_of;
 use crate::udp::reports::Reports;
 use ports::Reservation;
@@ -286,27 +286,10 @@ impl AsFd for IpDriver {
 }
 
 impl Driver for IpDriver {
-    fn receive(&mut self, sink: &mut impl PacketSink) -> io::Result<RxStatus> {
-        let status = self.receive_batch(sink);
-        self.reports.deliver(sink);
-        status
-    }
-
-    fn transmit(
-        &mut self,
-        transmit: &Transmit,
-        segments: &[Segment],
-        payloads: &impl Payloads,
-    ) -> Result<(), Unsent> {
-        self.send_segments(transmit, segments, payloads)
-    }
+    same_over_sockets!();
 
     fn path(&mut self, remote: SocketAddr) -> (Option<u32>, Option<u32>) {
         (self.mtu(remote), None)
-    }
-
-    fn rx_capacity(&self) -> RxCapacity {
-        self.capacity
     }
 
     fn local_addr(&self) -> SocketAddr {
@@ -320,9 +303,5 @@ impl Driver for IpDriver {
     fn tx_backlog_bytes(&self) -> Option<u64> {
         let queued = |link: &Link| link.socket.queued_tx_bytes().ok().map(|bytes| bytes as u64);
         self.links.iter().filter(|link| link.form == self.sends).map(queued).sum()
-    }
-
-    fn rx_dropped(&self) -> u64 {
-        self.stats.dropped_packets
     }
 }

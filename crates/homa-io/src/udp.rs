@@ -26,11 +26,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use homa_core::{Segment, Transmit};
 use homa_sys::UdpSocket;
 use homa_sys::udp::GSO_SEGMENTS_MAX;
 
-use crate::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
+use crate::driver::{Driver, RxCapacity, same_over_sockets};
 use connection::Connection;
 use receive::Receiver;
 use reports::Reports;
@@ -205,27 +204,10 @@ impl AsFd for UdpDriver {
 }
 
 impl Driver for UdpDriver {
-    fn receive(&mut self, sink: &mut impl PacketSink) -> io::Result<RxStatus> {
-        let status = self.receive_batch(sink);
-        self.reports.deliver(sink);
-        status
-    }
-
-    fn transmit(
-        &mut self,
-        transmit: &Transmit,
-        segments: &[Segment],
-        payloads: &impl Payloads,
-    ) -> Result<(), Unsent> {
-        self.send_segments(transmit, segments, payloads)
-    }
+    same_over_sockets!();
 
     fn path(&mut self, remote: SocketAddr) -> (Option<u32>, Option<u32>) {
         self.routes.path(remote.ip())
-    }
-
-    fn rx_capacity(&self) -> RxCapacity {
-        self.capacity
     }
 
     fn local_addr(&self) -> SocketAddr {
@@ -234,10 +216,6 @@ impl Driver for UdpDriver {
 
     fn tx_backlog_bytes(&self) -> Option<u64> {
         self.socket.queued_tx_bytes().ok().map(|bytes| bytes as u64)
-    }
-
-    fn rx_dropped(&self) -> u64 {
-        self.stats.dropped_packets
     }
 }
 

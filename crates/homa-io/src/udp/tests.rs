@@ -4,10 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::time::Duration;
 
-use homa_core::{Carriage, IcmpKind, Path, RpcKey, RxMeta, TransmitError};
+use homa_core::{Carriage, IcmpKind, Path, RpcKey, RxMeta, Segment, Transmit, TransmitError};
 use homa_sys::{PollFd, poll_fds};
 
 use super::*;
+use crate::driver::{PacketSink, Payloads, RxStatus, Unsent};
 
 /// Payload whose bytes follow from their offset, in pieces of a given length; with `wrong` not
 /// zero, so many bytes too few or too many.

@@ -1,11 +1,10 @@
 //! Counts what passes.
 
 use std::io;
-use std::net::SocketAddr;
 
-use homa_core::{Carriage, IcmpKind, RxMeta, Segment, Transmit};
+use homa_core::{RxMeta, Segment, Transmit};
 
-use crate::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
+use crate::driver::{Driver, PacketSink, Payloads, RxStatus, Unsent};
 
 /// What passed a [`Counter`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,29 +73,7 @@ impl<D: Driver> Driver for Counter<D> {
         result
     }
 
-    fn path(&mut self, remote: SocketAddr) -> (Option<u32>, Option<u32>) {
-        self.inner.path(remote)
-    }
-
-    fn rx_capacity(&self) -> RxCapacity {
-        self.inner.rx_capacity()
-    }
-
-    fn local_addr(&self) -> SocketAddr {
-        self.inner.local_addr()
-    }
-
-    fn carriage(&self) -> Carriage {
-        self.inner.carriage()
-    }
-
-    fn tx_backlog_bytes(&self) -> Option<u64> {
-        self.inner.tx_backlog_bytes()
-    }
-
-    fn rx_dropped(&self) -> u64 {
-        self.inner.rx_dropped()
-    }
+    leave_to_inner!();
 }
 
 struct CountingSink<'a, S> {
@@ -111,15 +88,5 @@ impl<S: PacketSink> PacketSink for CountingSink<'_, S> {
         self.sink.packet(meta, packet);
     }
 
-    fn refused_port(&self) -> bool {
-        self.sink.refused_port()
-    }
-
-    fn icmp_error(&mut self, kind: IcmpKind, destination: SocketAddr, quoted: &[u8]) {
-        self.sink.icmp_error(kind, destination, quoted);
-    }
-
-    fn path_mtu(&mut self, destination: SocketAddr, mtu: u32) {
-        self.sink.path_mtu(destination, mtu);
-    }
+    leave_to_sink!();
 }

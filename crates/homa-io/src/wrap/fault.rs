@@ -1,11 +1,10 @@
 //! Loses, repeats and reorders packets on purpose.
 
 use std::io;
-use std::net::SocketAddr;
 
-use homa_core::{Carriage, IcmpKind, RxMeta, Segment, Transmit};
+use homa_core::{RxMeta, Segment, Transmit};
 
-use crate::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
+use crate::driver::{Driver, PacketSink, Payloads, RxStatus, Unsent};
 
 /// How often what happens to a packet, in 1/1000.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,29 +74,7 @@ impl<D: Driver> Driver for FaultInjector<D> {
         Ok(())
     }
 
-    fn path(&mut self, remote: SocketAddr) -> (Option<u32>, Option<u32>) {
-        self.inner.path(remote)
-    }
-
-    fn rx_capacity(&self) -> RxCapacity {
-        self.inner.rx_capacity()
-    }
-
-    fn local_addr(&self) -> SocketAddr {
-        self.inner.local_addr()
-    }
-
-    fn carriage(&self) -> Carriage {
-        self.inner.carriage()
-    }
-
-    fn tx_backlog_bytes(&self) -> Option<u64> {
-        self.inner.tx_backlog_bytes()
-    }
-
-    fn rx_dropped(&self) -> u64 {
-        self.inner.rx_dropped()
-    }
+    leave_to_inner!();
 }
 
 /// A packet that waits for its successor. The buffer is used again.
@@ -144,17 +121,7 @@ impl<S: PacketSink> PacketSink for FaultySink<'_, S> {
         self.held.release(self.sink);
     }
 
-    fn refused_port(&self) -> bool {
-        self.sink.refused_port()
-    }
-
-    fn icmp_error(&mut self, kind: IcmpKind, destination: SocketAddr, quoted: &[u8]) {
-        self.sink.icmp_error(kind, destination, quoted);
-    }
-
-    fn path_mtu(&mut self, destination: SocketAddr, mtu: u32) {
-        self.sink.path_mtu(destination, mtu);
-    }
+    leave_to_sink!();
 }
 
 /// Reproducible chance (SplitMix64): good enough to decide on packets, not for secrets.

@@ -1,11 +1,10 @@
 //! Shows every packet to a function, for example to write it to a file.
 
 use std::io;
-use std::net::SocketAddr;
 
-use homa_core::{Carriage, IcmpKind, Path, RxMeta, Segment, Transmit};
+use homa_core::{Path, RxMeta, Segment, Transmit};
 
-use crate::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
+use crate::driver::{Driver, PacketSink, Payloads, RxStatus, Unsent};
 
 /// Which way a traced packet went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,29 +56,7 @@ impl<D: Driver, F: FnMut(Direction, &Path, &[u8])> Driver for Tracer<D, F> {
         result
     }
 
-    fn path(&mut self, remote: SocketAddr) -> (Option<u32>, Option<u32>) {
-        self.inner.path(remote)
-    }
-
-    fn rx_capacity(&self) -> RxCapacity {
-        self.inner.rx_capacity()
-    }
-
-    fn local_addr(&self) -> SocketAddr {
-        self.inner.local_addr()
-    }
-
-    fn carriage(&self) -> Carriage {
-        self.inner.carriage()
-    }
-
-    fn tx_backlog_bytes(&self) -> Option<u64> {
-        self.inner.tx_backlog_bytes()
-    }
-
-    fn rx_dropped(&self) -> u64 {
-        self.inner.rx_dropped()
-    }
+    leave_to_inner!();
 }
 
 /// Replaces the contents of `packet` by what `segment` is on the wire.
@@ -103,15 +80,5 @@ impl<S: PacketSink, F: FnMut(Direction, &Path, &[u8])> PacketSink for TracingSin
         self.sink.packet(meta, packet);
     }
 
-    fn refused_port(&self) -> bool {
-        self.sink.refused_port()
-    }
-
-    fn icmp_error(&mut self, kind: IcmpKind, destination: SocketAddr, quoted: &[u8]) {
-        self.sink.icmp_error(kind, destination, quoted);
-    }
-
-    fn path_mtu(&mut self, destination: SocketAddr, mtu: u32) {
-        self.sink.path_mtu(destination, mtu);
-    }
+    leave_to_sink!();
 }
