@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
+    machine,
     metrics::Summary,
     plan::Plan,
     run::{Found, Outcome},
@@ -156,16 +157,13 @@ fn throughput(file: &mut dyn Write, name: &Transport, found: &Found) -> io::Resu
 
 /// What a reader must know of the machine to judge figures.
 fn machine() -> Value {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let cpu = read("/proc/cpuinfo");
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let memory = read("/proc/meminfo");
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let memory = memory.lines().next().and_then(|line| line.split_whitespace().nth(1));
     json!({
-        "kernel": read("/proc/sys/kernel/osrelease").trim(),
-        "cpu": model.map(|model| model.1),
+        "kernel": machine::kernel().unwrap_or_default(),
+        "cpu": machine::cpu_model(),
         "cores": std::thread::available_parallelism().map_or(0, usize::from),
         "memory_kib": memory.and_then(|text| text.parse::<u64>().ok()),
-        "load_average": read("/proc/loadavg").split_whitespace().next(),
+        "load_average": machine::load_average(),
     })
 }

@@ -12,6 +12,7 @@ pub mod agent;
 pub mod files;
 mod handle;
 pub mod load;
+pub mod machine;
 pub mod metrics;
 pub mod network;
 pub mod plan;

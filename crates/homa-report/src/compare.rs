@@ -39,52 +39,39 @@ pub(crate) enum Verdict {
     Tcp,
 }
 
+/// Takes a figure out of the results.
+type Of<T> = fn(&T) -> f64;
+
 /// A figure that is compared: lower is better.
 struct Figure {
     name: &'static str,
-    of: fn(&Summary) -> f64,
-    of_round: Option<fn(&RoundFigures) -> f64>,
+    of: Of<Summary>,
+    of_round: Option<Of<RoundFigures>>,
     show: fn(f64) -> String,
     /// Whether it is a time, so that the network's resolution of times applies.
     time: bool,
 }
 
+impl Figure {
+    const fn time(name: &'static str, of: Of<Summary>, of_round: Option<Of<RoundFigures>>) -> Self {
+        Figure { name, of, of_round, show: time_us, time: true }
+    }
+
+    const fn slowdown(
+        name: &'static str,
+        of: Of<Summary>,
+        of_round: Option<Of<RoundFigures>>,
+    ) -> Self {
+        Figure { name, of, of_round, show: number, time: false }
+    }
+}
+
 const FIGURES: [Figure; 5] = [
-    Figure {
-        name: "short messages, P99",
-        of: |summary| summary.short.p99_us,
-        of_round: Some(|round| round.short_p99_us),
-        show: time_us,
-        time: true,
-    },
-    Figure {
-        name: "short messages, P50",
-        of: |summary| summary.short.p50_us,
-        of_round: Some(|round| round.short_p50_us),
-        show: time_us,
-        time: true,
-    },
-    Figure {
-        name: "short messages, P99.9",
-        of: |summary| summary.short.p999_us,
-        of_round: None,
-        show: time_us,
-        time: true,
-    },
-    Figure {
-        name: "average slowdown",
-        of: |summary| summary.slowdown().average,
-        of_round: Some(|round| round.average),
-        show: number,
-        time: false,
-    },
-    Figure {
-        name: "P99 average",
-        of: |summary| summary.slowdown().p99_average,
-        of_round: None,
-        show: number,
-        time: false,
-    },
+    Figure::time("short messages, P99", |all| all.short.p99_us, Some(|round| round.short_p99_us)),
+    Figure::time("short messages, P50", |all| all.short.p50_us, Some(|round| round.short_p50_us)),
+    Figure::time("short messages, P99.9", |all| all.short.p999_us, None),
+    Figure::slowdown("average slowdown", |all| all.slowdown().average, Some(|round| round.average)),
+    Figure::slowdown("P99 average", |all| all.slowdown().p99_average, None),
 ];
 
 /// Compares each Homa transport with TCP; by name of the Homa transport. Empty if one of them has no result.
@@ -130,11 +117,7 @@ fn compare(run: &Run, homa: &Measured, tcp: &[&Measured], figure: &Figure) -> Op
 }
 
 /// The ratio to the best of TCP in each round: the lowest and the highest.
-fn range_of_rounds(
-    homa: &Measured,
-    tcp: &[&Measured],
-    of: fn(&RoundFigures) -> f64,
-) -> Option<(f64, f64)> {
+fn range_of_rounds(homa: &Measured, tcp: &[&Measured], of: Of<RoundFigures>) -> Option<(f64, f64)> {
     let rounds = &homa.figures.rounds;
     let ratios = rounds.iter().enumerate().filter_map(|(index, ours)| {
         let theirs = tcp.iter().filter_map(|tcp| tcp.figures.rounds.get(index)).map(of);

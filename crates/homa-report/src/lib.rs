@@ -16,7 +16,7 @@ mod figures;
 mod format;
 mod page;
 mod plots;
-mod png;
+pub mod png;
 mod rows;
 mod run;
 mod sampled;

@@ -10,11 +10,11 @@ use crate::error::ReportError;
 /// Pixels per unit of the SVG.
 const SCALE: f32 = 2.0;
 
-/// Draws an SVG with a font that comes with this program.
+/// Draws an SVG with a font that comes with this program, in twice its resolution; returns a PNG.
 ///
 /// # Errors
-/// [`ReportError::Picture`]
-pub(crate) fn render(svg: &str) -> Result<Vec<u8>, ReportError> {
+/// [`ReportError::Picture`] if it is no SVG, or has no area.
+pub fn render(svg: &str) -> Result<Vec<u8>, ReportError> {
     let failed = |reason: String| ReportError::Picture { reason };
     let mut options = usvg::Options::default();
     let fonts = options.fontdb_mut();

@@ -1,7 +1,8 @@
 //! Facts about the machine that a figure needs to be understood.
 
-use std::{fs, thread};
+use std::thread;
 
+use homa_bench::machine::{cpu_model, kernel, line, load_average};
 use serde::Serialize;
 
 use super::pin::Cores;
@@ -50,13 +51,13 @@ impl Machine {
             cores: thread::available_parallelism().map_or(1, usize::from),
             client_core: cores.client,
             server_core: cores.server,
-            kernel: line("/proc/sys/kernel/osrelease"),
+            kernel: kernel(),
             lo_mtu_bytes: number("/sys/class/net/lo/mtu"),
             rmem_max_bytes: number("/proc/sys/net/core/rmem_max"),
             rmem_default_bytes: number("/proc/sys/net/core/rmem_default"),
             tcp_congestion_default: line("/proc/sys/net/ipv4/tcp_congestion_control"),
             tcp_congestion: congestion_control.to_owned(),
-            loadavg: line("/proc/loadavg").and_then(|text| text.split(' ').next()?.parse().ok()),
+            loadavg: load_average().and_then(|text| text.parse().ok()),
         }
     }
 
@@ -83,16 +84,6 @@ impl Machine {
             self.loadavg.map_or("unknown".to_owned(), |load| format!("{load:.2}")),
         )
     }
-}
-
-fn cpu_model() -> Option<String> {
-    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
-}
-
-fn line(path: &str) -> Option<String> {
-    Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }
 
 fn number(path: &str) -> Option<u64> {

@@ -6,11 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use homa_report::png;
 use plotters::{element::DashedPathElement, prelude::*};
-use resvg::{
-    tiny_skia::{Pixmap, Transform},
-    usvg,
-};
 
 use super::report::Curve;
 use crate::{
@@ -34,9 +31,6 @@ const GAP: i32 = 5;
 
 const FONT: &str = "sans-serif";
 
-/// Pixels per unit of the SVG in a PNG.
-const PNG_SCALE: f32 = 2.0;
-
 type Failure = Box<dyn std::error::Error>;
 
 /// Writes `slowdown.svg`, and `slowdown.png` if asked for, to a directory, which is made if needed.
@@ -44,7 +38,7 @@ pub(crate) fn write(
     curves: &[Curve],
     title: &str,
     directory: &Path,
-    png: bool,
+    with_png: bool,
 ) -> Result<Vec<PathBuf>, CliError> {
     let svg_path = directory.join("slowdown.svg");
     let failed = |path: &Path, reason: String| CliError::File {
@@ -56,9 +50,9 @@ pub(crate) fn write(
     fs::create_dir_all(directory).map_err(|error| failed(directory, error.to_string()))?;
     fs::write(&svg_path, &svg).map_err(|error| failed(&svg_path, error.to_string()))?;
     let mut written = vec![svg_path];
-    if png {
+    if with_png {
         let png_path = directory.join("slowdown.png");
-        let image = rasterize(&svg).map_err(|error| failed(&png_path, error.to_string()))?;
+        let image = png::render(&svg).map_err(|error| failed(&png_path, error.to_string()))?;
         fs::write(&png_path, image).map_err(|error| failed(&png_path, error.to_string()))?;
         written.push(png_path);
     }
@@ -186,24 +180,6 @@ fn draw_curve(
         }
     }
     Ok(())
-}
-
-/// A PNG of the picture, with a font that comes with this program.
-fn rasterize(svg: &str) -> Result<Vec<u8>, Failure> {
-    let mut options = usvg::Options::default();
-    let fonts = options.fontdb_mut();
-    fonts.load_font_data(epaint_default_fonts::UBUNTU_LIGHT.to_vec());
-    let family =
-        fonts.faces().next().and_then(|face| face.families.first()).map(|family| family.0.clone());
-    if let Some(family) = family {
-        fonts.set_sans_serif_family(family);
-    }
-    let tree = usvg::Tree::from_str(svg, &options)?;
-    let size = tree.size();
-    let (width, height) = ((size.width() * PNG_SCALE) as u32, (size.height() * PNG_SCALE) as u32);
-    let mut pixmap = Pixmap::new(width, height).ok_or("picture without area")?;
-    resvg::render(&tree, Transform::from_scale(PNG_SCALE, PNG_SCALE), &mut pixmap.as_mut());
-    Ok(pixmap.encode_png()?)
 }
 
 #[cfg(test)]

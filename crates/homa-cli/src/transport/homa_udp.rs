@@ -43,14 +43,19 @@ pub(crate) fn builder(protocol: Protocol, settings: &Settings) -> EndpointBuilde
     }
 }
 
-/// A client of one server needs a socket of that server's IP version only, which takes less time per packet.
-fn client_builder(protocol: Protocol, server: SocketAddr, settings: &Settings) -> EndpointBuilder {
-    let builder = builder(protocol, settings);
+/// Opens a client of one server. It needs a socket of that server's IP version only, which takes less time per
+/// packet.
+fn open_client<T>(
+    protocol: Protocol,
+    server: SocketAddr,
+    settings: &Settings,
+    open: impl FnOnce(EndpointBuilder) -> Result<T, BindError>,
+) -> Result<T, CliError> {
+    let mut builder = builder(protocol, settings);
     if protocol.carriage() == Some(Carriage::Udp) && server.ip().to_canonical().is_ipv4() {
-        builder.client_ip(Ipv4Addr::UNSPECIFIED.into())
-    } else {
-        builder
+        builder = builder.client_ip(Ipv4Addr::UNSPECIFIED.into());
     }
+    open(builder).map_err(|error| bind_failed(protocol, server, error))
 }
 
 /// A client of one server.
@@ -69,9 +74,7 @@ impl HomaClient {
         server: SocketAddr,
         settings: &Settings,
     ) -> Result<Self, CliError> {
-        let endpoint = client_builder(protocol, server, settings)
-            .client_blocking()
-            .map_err(|error| bind_failed(protocol, server, error))?;
+        let endpoint = open_client(protocol, server, settings, EndpointBuilder::client_blocking)?;
         let calls = endpoint.call_set();
         Ok(HomaClient { server, endpoint, calls, tokens: HashMap::default() })
     }
@@ -221,10 +224,8 @@ impl TokioClient {
         server: SocketAddr,
         settings: &Settings,
     ) -> Result<Self, CliError> {
-        let endpoint = client_builder(protocol, server, settings)
-            .client()
-            .map_err(|error| bind_failed(protocol, server, error))?;
-        Ok(TokioClient { server, endpoint })
+        open_client(protocol, server, settings, EndpointBuilder::client)
+            .map(|endpoint| TokioClient { server, endpoint })
     }
 
     /// One call; returns the reply.
