@@ -48,7 +48,7 @@ pub(crate) struct Offer<'a> {
 pub(crate) fn mixed(client: &mut dyn Client, offer: &Offer<'_>) -> Result<Outcome, CliError> {
     let before_ns = server_cpu_ns(client)?;
     let meter = CpuMeter::start(before_ns);
-    let mut run = Run::new(offer);
+    let mut run = Run::new(offer, Instant::now);
     run.all(client)?;
     let client_ns = meter.client_ns();
     let server_ns = meter.server_ns(server_cpu_ns(client)?);
@@ -62,7 +62,11 @@ struct Arrivals<'a> {
     next_s: f64,
 }
 
-impl Arrivals<'_> {
+impl<'a> Arrivals<'a> {
+    fn new(offer: &'a Offer<'a>) -> Self {
+        Arrivals { offer, rng: Rng::new(offer.seed), next_s: 0.0 }
+    }
+
     /// When the next call is meant to begin, in seconds from the start, and its size.
     fn take(&mut self) -> (f64, u64) {
         let size = self.offer.workload.sample(&mut self.rng);
@@ -80,8 +84,10 @@ struct Slot {
     counted: bool,
 }
 
-struct Run<'a> {
+/// The calls of an offer, by what `now` says of the time.
+struct Run<'a, N> {
     offer: &'a Offer<'a>,
+    now: N,
     payload: Bytes,
     start: Instant,
     count_from: Instant,
@@ -97,12 +103,13 @@ struct Run<'a> {
     unfinished: u64,
 }
 
-impl<'a> Run<'a> {
-    fn new(offer: &'a Offer<'a>) -> Self {
-        let start = Instant::now();
+impl<'a, N: Fn() -> Instant> Run<'a, N> {
+    fn new(offer: &'a Offer<'a>, now: N) -> Self {
+        let start = now();
         let count_from = start + Duration::from_secs_f64(offer.secs * WARM_UP_SHARE);
         Run {
             offer,
+            now,
             payload: body::pattern(
                 0,
                 offer.classes_bytes.last().map_or(1, |bytes| *bytes as usize),
@@ -122,12 +129,11 @@ impl<'a> Run<'a> {
     }
 
     fn all(&mut self, client: &mut dyn Client) -> Result<(), CliError> {
-        let mut arrivals =
-            Arrivals { offer: self.offer, rng: Rng::new(self.offer.seed), next_s: 0.0 };
+        let mut arrivals = Arrivals::new(self.offer);
         let mut next = self.intended(arrivals.take());
         let deadline = self.end + DRAIN;
         loop {
-            let now = Instant::now();
+            let now = (self.now)();
             while next.intended <= now && next.intended < self.end && !self.free.is_empty() {
                 self.begin(client, next)?;
                 next = self.intended(arrivals.take());
@@ -180,11 +186,13 @@ impl<'a> Run<'a> {
         self.free.push(token);
         if slot.counted {
             self.payload_bytes += slot.size_bytes + reply_bytes;
-            self.count(slot, slot.intended.elapsed());
+            self.count(slot);
         }
     }
 
-    fn count(&mut self, slot: Slot, time: Duration) {
+    /// Counts a call with the time from when it was meant to begin until now.
+    fn count(&mut self, slot: Slot) {
+        let time = (self.now)().saturating_duration_since(slot.intended);
         self.latency.record(time);
         let unloaded_us = interpolate(self.offer.unloaded, slot.size_bytes).max(1e-3);
         let slowdown = time.as_secs_f64() * 1e6 / unloaded_us;
@@ -211,7 +219,7 @@ impl<'a> Run<'a> {
     fn give_up(&mut self, slot: Slot) {
         if slot.counted {
             self.unfinished += 1;
-            self.count(slot, slot.intended.elapsed());
+            self.count(slot);
         }
     }
 
@@ -268,7 +276,7 @@ pub(crate) fn interpolate(points: &[(u64, f64)], size_bytes: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
+    use std::{cell::Cell, collections::VecDeque, ops::Range};
 
     use super::*;
     use crate::transport::Outcome as CallOutcome;
@@ -284,13 +292,31 @@ mod tests {
         assert_eq!(interpolate(&[(7, 3.0)], 99), 3.0);
     }
 
-    /// Echoes at once, but nothing during one pause.
-    struct Pausing {
-        calls: VecDeque<(u64, Bytes)>,
-        pause: (Instant, Instant),
+    /// Time that passes only when the client lets it.
+    type Clock = Cell<Instant>;
+
+    const SERVICE: Duration = Duration::from_micros(1);
+
+    /// Echoes each call after a while, but stands still during one pause, and all of its process with it.
+    struct Echo<'a> {
+        /// None: real time.
+        clock: Option<&'a Clock>,
+        service: Duration,
+        pause: Option<Range<Instant>>,
+        calls: VecDeque<(u64, Instant, Bytes)>,
     }
 
-    impl Client for Pausing {
+    impl<'a> Echo<'a> {
+        fn new(clock: Option<&'a Clock>, service: Duration) -> Self {
+            Echo { clock, service, pause: None, calls: VecDeque::new() }
+        }
+
+        fn now(&self) -> Instant {
+            self.clock.map_or_else(Instant::now, Cell::get)
+        }
+    }
+
+    impl Client for Echo<'_> {
         fn call(
             &mut self,
             _: &Bytes,
@@ -301,52 +327,127 @@ mod tests {
         }
 
         fn start(&mut self, token: u64, body: &Bytes) -> Result<(), CliError> {
-            self.calls.push_back((token, body.clone()));
+            self.calls.push_back((token, self.now() + self.service, body.clone()));
             Ok(())
         }
 
         fn poll(
             &mut self,
-            _: Instant,
+            until: Instant,
             sink: &mut dyn FnMut(u64, CallOutcome<'_>),
         ) -> Result<usize, CliError> {
-            let now = Instant::now();
-            if (self.pause.0..self.pause.1).contains(&now) {
-                std::thread::sleep(self.pause.1 - now);
+            if let Some(clock) = self.clock {
+                let next = self.calls.front().map_or(until, |(_, due, _)| until.min(*due));
+                let next = next.max(clock.get());
+                let paused = self.pause.as_ref().filter(|pause| pause.contains(&next));
+                clock.set(paused.map_or(next, |pause| pause.end));
             }
-            let count = self.calls.len();
-            for (token, mut body) in self.calls.drain(..) {
+            let now = self.now();
+            let ended = self.calls.partition_point(|(_, due, _)| *due <= now);
+            for (token, _, mut body) in self.calls.drain(..ended) {
                 sink(token, Ok(&mut body));
             }
-            Ok(count)
+            Ok(ended)
         }
+    }
+
+    /// An offer of so many calls per second for so long, against an unloaded time of [`SERVICE`].
+    fn offer<'a>(
+        workload: &'a Workload,
+        classes: &'a [u64],
+        rpc_per_s: f64,
+        secs: f64,
+    ) -> Offer<'a> {
+        Offer { workload, rpc_per_s, unloaded: &[(1, 1.0)], classes_bytes: classes, seed: 1, secs }
+    }
+
+    /// When the calls that count are meant to begin, from the start.
+    fn counted_arrivals(offer: &Offer<'_>) -> Vec<Duration> {
+        let from = Duration::from_secs_f64(offer.secs * WARM_UP_SHARE);
+        let end = from + Duration::from_secs_f64(offer.secs);
+        let mut arrivals = Arrivals::new(offer);
+        std::iter::repeat_with(|| Duration::from_secs_f64(arrivals.take().0))
+            .take_while(|at| *at < end)
+            .filter(|at| *at >= from)
+            .collect()
+    }
+
+    /// The value that this share of the times does not exceed, in microseconds.
+    fn percentile_us(times: &mut [Duration], share: f64) -> f64 {
+        times.sort_unstable();
+        times[(times.len() as f64 * share).ceil() as usize - 1].as_secs_f64() * 1e6
+    }
+
+    /// Histograms are right to a part in a thousand.
+    fn same(found: f64, expected: f64) -> bool {
+        (found / expected - 1.0).abs() < 0.001
     }
 
     #[test]
     fn a_pause_counts_for_every_call_that_was_meant_to_begin_in_it() {
         let workload = Workload::load("w1").unwrap();
-        let now = Instant::now();
-        let mut client = Pausing {
-            calls: VecDeque::new(),
-            pause: (now + Duration::from_millis(150), now + Duration::from_millis(250)),
-        };
-        let offer = Offer {
-            workload: &workload,
-            rpc_per_s: 5_000.0,
-            unloaded: &[(1, 10.0)],
-            classes_bytes: &workload.class_ends_bytes(),
-            seed: 1,
-            secs: 0.5,
-        };
-        let found = mixed(&mut client, &offer).unwrap();
-        assert!((2_000..3_000).contains(&found.calls), "{}", found.calls);
+        let classes = workload.class_ends_bytes();
+        let offer = offer(&workload, &classes, 5_000.0, 0.5);
+        let pause = Duration::from_millis(150)..Duration::from_millis(250);
+        let start = Instant::now();
+        let clock = Clock::new(start);
+        let mut client = Echo::new(Some(&clock), SERVICE);
+        client.pause = Some(start + pause.start..start + pause.end);
+        let mut run = Run::new(&offer, || clock.get());
+        run.all(&mut client).unwrap();
+        let found = run.outcome(0);
+
+        let mut times: Vec<Duration> = counted_arrivals(&offer)
+            .into_iter()
+            .map(|at| match pause.contains(&at) {
+                // It begins when the pause ends.
+                true => pause.end - at + SERVICE,
+                false => SERVICE,
+            })
+            .collect();
+        assert_eq!((found.calls, found.unfinished), (times.len() as u64, 0));
+        assert_eq!(found.p50_us, 1.0, "most calls did not meet the pause");
         // A fifth of the calls fell into the pause of 100 ms: their P99 shows nearly all of it.
-        assert!(found.p99_us > 80_000.0, "{}", found.p99_us);
-        assert!(found.p50_us < found.p99_us, "most calls did not meet it: {}", found.p50_us);
-        // Against 10 µs unloaded, 80 ms are a slowdown of 8,000.
+        let p99_us = percentile_us(&mut times, 0.99);
+        assert!(p99_us > 90_000.0 && same(found.p99_us, p99_us), "{} {p99_us}", found.p99_us);
         let slowdown = found.slowdown.unwrap();
-        assert!(slowdown.p99 > 8_000.0 && slowdown.p50 < slowdown.p99, "{slowdown:?}");
-        let classes: u64 = found.classes.iter().map(|class| class.count).sum();
-        assert_eq!(classes, found.calls);
+        assert_eq!(slowdown.p50, 1.0);
+        assert!(same(slowdown.p99, p99_us), "{slowdown:?} {p99_us}");
+        let counts: u64 = found.classes.iter().map(|class| class.count).sum();
+        assert_eq!(counts, found.calls);
+    }
+
+    #[test]
+    fn calls_without_an_answer_count_with_the_time_until_they_are_given_up() {
+        let workload = Workload::load("fixed:100").unwrap();
+        // More calls than may be under way: the last ones cannot even begin.
+        let offer = offer(&workload, &[100], 20_000.0, 1.0);
+        let clock = Clock::new(Instant::now());
+        let mut run = Run::new(&offer, || clock.get());
+        run.all(&mut Echo::new(Some(&clock), Duration::from_secs(3_600))).unwrap();
+        let found = run.outcome(0);
+
+        let given_up = Duration::from_secs_f64(1.0 + WARM_UP_SHARE) + DRAIN;
+        let mut times: Vec<Duration> =
+            counted_arrivals(&offer).into_iter().map(|at| given_up - at).collect();
+        assert!(times.len() > OUTSTANDING_MAX);
+        assert_eq!((found.calls, found.unfinished), (0, times.len() as u64));
+        for (found, share) in [(found.p50_us, 0.5), (found.p99_us, 0.99)] {
+            let expected = percentile_us(&mut times, share);
+            assert!(same(found, expected), "{found} instead of {expected}");
+        }
+    }
+
+    #[test]
+    fn in_real_time_every_call_that_is_due_is_counted_once() {
+        let workload = Workload::load("w1").unwrap();
+        let classes = workload.class_ends_bytes();
+        let offer = offer(&workload, &classes, 5_000.0, 0.1);
+        let found = mixed(&mut Echo::new(None, Duration::ZERO), &offer).unwrap();
+        let due = counted_arrivals(&offer).len() as u64;
+        assert!(due > 400, "{due}");
+        assert_eq!(found.calls + found.unfinished, due);
+        let counts: u64 = found.classes.iter().map(|class| class.count).sum();
+        assert_eq!(counts, due);
     }
 }
