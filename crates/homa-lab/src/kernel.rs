@@ -1,17 +1,15 @@
-//! The switch made of parts of the kernel: a bridge, and HTB with one class per priority level on
+//! The switch made of parts of the kernel: routes from port to port, and HTB with one class per priority level on
 //! every port towards a host.
 
 use serde::Deserialize;
 
 use crate::{
     LEVELS, LabError, LabSpec, PortCounters,
-    host::{mac_of, mac_text},
+    host::{ipv4_of, ipv6_of, mac_of, mac_text},
     namespace::NetNs,
     plumbing::{batch, query},
     qdiscs::Qdiscs,
 };
-
-const BRIDGE: &str = "switch";
 
 /// What a class may send ahead of its rate, as time: wake-ups of the kernel's packet scheduler come late by
 /// some ten microseconds, and what was missed must be made up for.
@@ -22,28 +20,41 @@ pub(crate) fn port_name(host: usize) -> String {
     format!("p{host}")
 }
 
-/// Joins the ports by a bridge and shapes them; the links are there already.
+/// Ethernet address of the switch's end of a host's link: what the host sends all packets to.
+pub(crate) fn port_mac(host: usize) -> [u8; 6] {
+    let [_, _, _, _, high, low] = mac_of(host);
+    [0x02, 0x66, 0, 1, high, low]
+}
+
+/// Joins the ports by routes and shapes them; the links are there already. A bridge would do less work per packet, but
+/// a packet that waits in it still counts for the socket that sent it: senders would feel a queue in the middle of the
+/// network as if it were in their own interface. What a router receives has left its sender.
 pub(crate) fn build(fabric: &NetNs, spec: &LabSpec) -> Result<(), LabError> {
-    // Where the bridge shows packets to the firewall, each looks up a route on its way; a switch has no firewall.
-    // Kernels that leave the choice to root of the machine are only slower.
-    for hook in ["iptables", "ip6tables", "arptables"] {
-        let _ = fabric.sysctl(&format!("bridge/bridge-nf-call-{hook}"), "0");
-    }
     let hosts = 0..spec.hosts as usize;
-    let mut ip = vec![format!("link add {BRIDGE} type bridge stp_state 0 forward_delay 0")];
-    ip.push(format!("link set {BRIDGE} mtu {} up", spec.mtu));
-    let mut forwarding = Vec::new();
+    for (key, value) in [
+        ("ipv4/ip_forward", "1"),
+        ("ipv4/conf/all/send_redirects", "0"),
+        ("ipv4/conf/all/rp_filter", "0"),
+        ("ipv6/conf/all/forwarding", "1"),
+    ] {
+        fabric.sysctl(key, value)?;
+    }
+    let mut ip = Vec::new();
     let mut shaping = Vec::new();
     for host in hosts {
         let port = port_name(host);
-        ip.push(format!("link set {port} master {BRIDGE}"));
-        ip.push(format!("link set {port} type bridge_slave learning off flood off"));
+        // The port forwards packets of both kinds and has no address of its own.
+        fabric.sysctl(&format!("ipv6/conf/{port}/addr_gen_mode"), "1")?;
+        fabric.sysctl(&format!("ipv6/conf/{port}/disable_ipv6"), "0")?;
         let mac = mac_text(mac_of(host));
-        forwarding.push(format!("fdb replace {mac} dev {port} master static"));
+        for (address, length) in [(ipv4_of(host).to_string(), 32), (ipv6_of(host).to_string(), 128)]
+        {
+            ip.push(format!("neigh replace {address} lladdr {mac} dev {port} nud permanent"));
+            ip.push(format!("route add {address}/{length} dev {port}"));
+        }
         shaping.extend(port_shaping(&port, spec));
     }
     batch(fabric, "ip", &ip)?;
-    batch(fabric, "bridge", &forwarding)?;
     batch(fabric, "tc", &shaping)
 }
 

@@ -9,7 +9,7 @@ use crate::{
     Reading, acquire_privileges, ethtool,
     host::{INTERFACE, ipv4_of, ipv6_of, mac_of, mac_text},
     kernel,
-    kernel::{KernelCounters, port_name},
+    kernel::{KernelCounters, port_mac, port_name},
     namespace::{HostSpace, NetNs, Sandbox},
     plumbing::{batch, wait_for_links},
     switch::{SwitchConfig, run::RunningSwitch},
@@ -61,7 +61,7 @@ impl Lab {
             spaces.iter().enumerate().map(|(index, space)| describe(index, space)).collect();
         connect(&fabric, &spaces, spec)?;
         for (index, space) in spaces.iter().enumerate() {
-            configure_host(&space.net, index, spec)?;
+            configure_host(&space.net, index, spec, choice.backend)?;
         }
         wait_for_links(&fabric, &(0..spaces.len()).map(port_name).collect::<Vec<_>>())?;
         for space in &spaces {
@@ -291,8 +291,9 @@ fn connect(fabric: &NetNs, spaces: &[HostSpace], spec: &LabSpec) -> Result<(), L
         let port = port_name(index);
         let mac = mac_text(mac_of(index));
         let netns = space.net.path();
+        let port_mac = mac_text(port_mac(index));
         lines.push(format!(
-            "link add {port} mtu {mtu} type veth peer name {INTERFACE} mtu {mtu} address {mac} netns {}",
+            "link add {port} address {port_mac} mtu {mtu} type veth peer name {INTERFACE} mtu {mtu} address {mac} netns {}",
             netns.display()
         ));
         lines.push(format!("link set {port} txqueuelen 1000 up"));
@@ -301,7 +302,12 @@ fn connect(fabric: &NetNs, spaces: &[HostSpace], spec: &LabSpec) -> Result<(), L
 }
 
 /// Addresses, known neighbours, and the interface's own rate and queue.
-fn configure_host(net: &NetNs, index: usize, spec: &LabSpec) -> Result<(), LabError> {
+fn configure_host(
+    net: &NetNs,
+    index: usize,
+    spec: &LabSpec,
+    backend: Backend,
+) -> Result<(), LabError> {
     for (key, value) in [
         ("ipv6/conf/eth0/accept_dad", "0"),
         ("ipv6/conf/eth0/addr_gen_mode", "1"),
@@ -317,7 +323,11 @@ fn configure_host(net: &NetNs, index: usize, spec: &LabSpec) -> Result<(), LabEr
         format!("addr add {}/64 dev {INTERFACE} nodad", ipv6_of(index)),
     ];
     for peer in (0..spec.hosts as usize).filter(|peer| *peer != index) {
-        let mac = mac_text(mac_of(peer));
+        // The kernel's switch routes: to its hosts it is the next hop on the way to all others.
+        let mac = mac_text(match backend {
+            Backend::Switch => mac_of(peer),
+            _ => port_mac(index),
+        });
         for address in [ipv4_of(peer).to_string(), ipv6_of(peer).to_string()] {
             lines.push(format!("neigh add {address} lladdr {mac} dev {INTERFACE} nud permanent"));
         }

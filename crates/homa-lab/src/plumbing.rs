@@ -1,4 +1,4 @@
-//! `ip`, `tc` and `bridge`, run in a namespace with many commands at a time.
+//! `ip` and `tc`, run in a namespace with many commands at a time.
 
 use std::{
     io::{self, Write},

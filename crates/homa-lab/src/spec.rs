@@ -18,7 +18,7 @@ pub enum Backend {
     /// Whatever serves the specification on this machine; [`crate::Lab::backend`] tells which one it became.
     #[default]
     Auto,
-    /// A bridge of the kernel with HTB on every port: rates and priorities, byte-limited FIFOs.
+    /// Routes of the kernel with HTB on every port: rates and priorities, byte-limited FIFOs.
     Kernel,
     /// The switch of this crate: exact buffers, ECN, delay, faults, queue lengths over time.
     Switch,

@@ -195,3 +195,29 @@ fn readings_of_a_port_never_show_more_than_its_link_carries() {
         assert!(carried > MBPS * 125_000 / 4, "{carried} B in 600 ms");
     });
 }
+
+#[test]
+fn a_queue_in_the_switch_holds_no_sender_back() {
+    // More than a socket may have under way in its own host by default.
+    const BUFFER: u64 = 1_000_000;
+    labs(&LabSpec { hosts: 3, buffer_bytes: BUFFER, ..LabSpec::default() }, |lab| {
+        let receiver = lab.within(0, || UdpSocket::bind("10.66.0.1:0")).unwrap();
+        let to = receiver.local_addr().unwrap();
+        let end = Instant::now() + Duration::from_millis(400);
+        let senders = [1, 2].map(|host| {
+            let sender = lab.within(host, || UdpSocket::bind("0.0.0.0:0")).unwrap();
+            std::thread::spawn(move || {
+                while Instant::now() < end {
+                    let _ = sender.send_to(&[0; 1400], to);
+                }
+            })
+        });
+        let mut longest = 0;
+        while Instant::now() < end {
+            longest = longest.max(lab.counters().unwrap()[0].levels[0].queue_bytes);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        senders.map(|sender| sender.join().unwrap());
+        assert!(longest > BUFFER * 9 / 10, "{:?}: {longest} B", lab.backend());
+    });
+}

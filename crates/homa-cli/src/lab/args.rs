@@ -115,7 +115,7 @@ pub(crate) struct SpecArgs {
 pub(crate) enum BackendName {
     /// What serves best here
     Auto,
-    /// A bridge with HTB on every port
+    /// Routes with HTB on every port
     Kernel,
     /// Our own switch: exact buffers, ECN, faults, traces
     Switch,
