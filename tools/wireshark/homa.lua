@@ -84,36 +84,34 @@ local f = {
 }
 homa.fields = f
 
+local function breach(name, text)
+    return ProtoExpert.new("homa." .. name, text, expert.group.PROTOCOL, expert.severity.WARN)
+end
+
+local function malformed(name, text)
+    return ProtoExpert.new("homa." .. name, text, expert.group.MALFORMED, expert.severity.ERROR)
+end
+
+local function sequence(name, text)
+    return ProtoExpert.new("homa." .. name, text, expert.group.SEQUENCE, expert.severity.NOTE)
+end
+
 local e = {
-    too_short = ProtoExpert.new("homa.too_short", "Shorter than the header of its type",
-        expert.group.MALFORMED, expert.severity.ERROR),
-    unknown_type = ProtoExpert.new("homa.unknown_type", "There is no such packet type",
-        expert.group.MALFORMED, expert.severity.ERROR),
+    too_short = malformed("too_short", "Shorter than the header of its type"),
+    unknown_type = malformed("unknown_type", "There is no such packet type"),
     cut = ProtoExpert.new("homa.cut", "Cut by the recorder before the end of the header",
         expert.group.UNDECODED, expert.severity.NOTE),
-    doff = ProtoExpert.new("homa.wrong_doff", "Header length is not what this type has",
-        expert.group.PROTOCOL, expert.severity.WARN),
-    flags = ProtoExpert.new("homa.wrong_flags", "Flags are not SYN and RST",
-        expert.group.PROTOCOL, expert.severity.WARN),
-    urgent = ProtoExpert.new("homa.wrong_urgent", "Urgent pointer is not 0xb97d",
-        expert.group.PROTOCOL, expert.severity.WARN),
-    parity = ProtoExpert.new("homa.wrong_parity", "The wrong side sends this",
-        expert.group.PROTOCOL, expert.severity.WARN),
-    message_length = ProtoExpert.new("homa.message_length.invalid",
-        "A message has 1 to 1,000,000 bytes", expert.group.PROTOCOL, expert.severity.WARN),
-    beyond = ProtoExpert.new("homa.beyond_message", "Data behind the end of the message",
-        expert.group.PROTOCOL, expert.severity.WARN),
-    acks = ProtoExpert.new("homa.too_many_acks", "More than 5 acknowledgements",
-        expert.group.PROTOCOL, expert.severity.WARN),
-    retransmission = ProtoExpert.new("homa.retransmission", "Retransmission",
-        expert.group.SEQUENCE, expert.severity.NOTE),
-    resend = ProtoExpert.new("homa.resend", "Asks for a retransmission",
-        expert.group.SEQUENCE, expert.severity.NOTE),
+    doff = breach("wrong_doff", "Header length is not what this type has"),
+    flags = breach("wrong_flags", "Flags are not SYN and RST"),
+    urgent = breach("wrong_urgent", "Urgent pointer is not 0xb97d"),
+    parity = breach("wrong_parity", "The wrong side sends this"),
+    message_length = breach("message_length.invalid", "A message has 1 to 1,000,000 bytes"),
+    beyond = breach("beyond_message", "Data behind the end of the message"),
+    acks = breach("too_many_acks", "More than 5 acknowledgements"),
+    retransmission = sequence("retransmission", "Retransmission"),
+    resend = sequence("resend", "Asks for a retransmission"),
 }
-homa.experts = {
-    e.too_short, e.unknown_type, e.cut, e.doff, e.flags, e.urgent, e.parity, e.message_length,
-    e.beyond, e.acks, e.retransmission, e.resend,
-}
+homa.experts = e
 
 local ALL_BUT_BIT_0 = UInt64(0xfffffffe, 0xffffffff)
 
