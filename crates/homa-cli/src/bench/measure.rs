@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use homa_sys::process_cpu_time_ns;
 
 use super::job::{Outcome, Slowdown};
 use crate::{
     body::{self, Order},
     error::CliError,
     latency::Latency,
-    transport::{Client, process_cpu_ns},
+    transport::Client,
 };
 
 /// A call that takes longer than this ends the measurement with an error.
@@ -55,12 +56,12 @@ pub(crate) struct CpuMeter {
 impl CpuMeter {
     /// Begins with the server's time as [`server_cpu_ns`] told it.
     pub(crate) fn start(server_ns: u64) -> Self {
-        CpuMeter { client_ns: process_cpu_ns(), server_ns }
+        CpuMeter { client_ns: process_cpu_time_ns(), server_ns }
     }
 
     /// CPU time of this process since the beginning, in nanoseconds; call before the server is asked.
     pub(crate) fn client_ns(&self) -> u64 {
-        process_cpu_ns().saturating_sub(self.client_ns)
+        process_cpu_time_ns().saturating_sub(self.client_ns)
     }
 
     /// The server's part, from its new total.

@@ -11,6 +11,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use clap::ValueEnum;
+use homa_sys::process_cpu_time_ns;
 use serde::{Deserialize, Serialize};
 
 use homa::Carriage;
@@ -242,7 +243,7 @@ impl Responder {
     pub(crate) fn answer(&self, head: &[u8], length: usize) -> Answer {
         match Order::decode(head) {
             Some(Order::CpuTime) => {
-                Answer::Bytes(Bytes::copy_from_slice(&process_cpu_ns().to_le_bytes()))
+                Answer::Bytes(Bytes::copy_from_slice(&process_cpu_time_ns().to_le_bytes()))
             }
             Some(Order::Pattern { length: reply_length, seed }) => {
                 self.count(length);
@@ -271,12 +272,6 @@ impl Responder {
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         self.counters.request_bytes.fetch_add(length as u64, Ordering::Relaxed);
     }
-}
-
-/// CPU time this process has used, all threads, user and system, in nanoseconds.
-pub(crate) fn process_cpu_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }
 
 #[cfg(test)]
