@@ -1,6 +1,7 @@
 //! What a run leaves on disk; `docs/bench-files.md` describes the columns.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, BufWriter, Write},
     path::Path,
@@ -52,6 +53,8 @@ struct TransportDocument<'a> {
     unloaded: &'a [UnloadedTime],
     /// TCP's best over this, if it is Homa.
     against_best_tcp: Option<Ratios>,
+    /// Each transport of the peer program over this, by name, if it is Homa.
+    against_peers: BTreeMap<String, Ratios>,
 }
 
 /// Puts the document of a run together.
@@ -67,7 +70,11 @@ pub fn document<'a>(
             name,
             summary,
             unloaded: &found.unloaded,
-            against_best_tcp: if name.is_homa() { compare(summary, summaries) } else { None },
+            against_best_tcp: match name.is_homa() {
+                true => compare(summary, summaries, Transport::is_tcp),
+                false => None,
+            },
+            against_peers: against_peers(name, summary, summaries),
         }
     });
     RunDocument {
@@ -86,6 +93,20 @@ pub fn document<'a>(
         interrupted: outcome.interrupted,
         transports: transports.collect(),
     }
+}
+
+fn against_peers(
+    name: &Transport,
+    summary: &Summary,
+    summaries: &Summaries,
+) -> BTreeMap<String, Ratios> {
+    let peers = summaries.iter().filter(|(other, _)| name.is_homa() && other.is_peer());
+    peers
+        .filter_map(|(peer, _)| {
+            let ratios = compare(summary, summaries, |other| other == peer)?;
+            Some((peer.to_string(), ratios))
+        })
+        .collect()
 }
 
 /// Writes a run's files into a directory, which is made.

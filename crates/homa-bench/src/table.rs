@@ -19,30 +19,35 @@ pub fn render(outcome: &Outcome, summaries: &Summaries) -> String {
     text
 }
 
-/// Homa against the best TCP variant; `None` if one of them has no result.
+/// Homa against the best of some other transports.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Ratios {
-    /// TCP's lowest P99 of short messages over Homa's.
+    /// The others' lowest P99 of short messages over Homa's.
     pub short_p99: f64,
-    /// TCP's lowest P50 of short messages over Homa's.
+    /// The others' lowest P50 of short messages over Homa's.
     pub short_p50: f64,
-    /// TCP's lowest average slowdown (against Homa's unloaded time) over Homa's.
+    /// The others' lowest average slowdown (against Homa's unloaded time) over Homa's.
     pub average_slowdown: f64,
     /// Homa's goodput over what was offered.
     pub homa_carried: f64,
-    /// The highest share of the offered payload that a TCP variant carried.
-    pub tcp_carried: f64,
+    /// The highest share of the offered payload that one of the others carried.
+    pub other_carried: f64,
 }
 
-/// Compares a Homa transport with the best TCP variant, each figure with the best of its own.
-pub fn compare(homa: &Summary, summaries: &Summaries) -> Option<Ratios> {
-    let tcp: Vec<&Summary> = summaries
+/// Compares a Homa transport with the best of those that `with` holds for, such as all variants of TCP; each figure with
+/// the best of its own. `None` if one side has no result.
+pub fn compare(
+    homa: &Summary,
+    summaries: &Summaries,
+    with: impl Fn(&Transport) -> bool,
+) -> Option<Ratios> {
+    let others: Vec<&Summary> = summaries
         .iter()
-        .filter(|(name, summary)| name.is_tcp() && summary.rpcs > 0)
+        .filter(|(name, summary)| with(name) && summary.rpcs > 0)
         .map(|(_, summary)| summary)
         .collect();
     let least =
-        |value: fn(&Summary) -> f64| tcp.iter().map(|summary| value(summary)).reduce(f64::min);
+        |value: fn(&Summary) -> f64| others.iter().map(|summary| value(summary)).reduce(f64::min);
     let slowdown =
         |summary: &Summary| summary.slowdown_homa.unwrap_or(summary.slowdown_ideal).average;
     if homa.rpcs == 0 {
@@ -53,7 +58,10 @@ pub fn compare(homa: &Summary, summaries: &Summaries) -> Option<Ratios> {
         short_p50: least(|summary| summary.short.p50_us)? / homa.short.p50_us,
         average_slowdown: least(slowdown)? / slowdown(homa),
         homa_carried: homa.goodput_mbps / homa.offered_mbps,
-        tcp_carried: tcp.iter().map(|tcp| tcp.goodput_mbps / tcp.offered_mbps).reduce(f64::max)?,
+        other_carried: others
+            .iter()
+            .map(|other| other.goodput_mbps / other.offered_mbps)
+            .reduce(f64::max)?,
     })
 }
 
@@ -132,19 +140,34 @@ fn overview(text: &mut String, summaries: &Summaries) -> std::fmt::Result {
 
 fn ratios(text: &mut String, summaries: &Summaries) -> std::fmt::Result {
     for (name, homa) in summaries.iter().filter(|(name, _)| name.is_homa()) {
-        if let Some(ratios) = compare(homa, summaries) {
-            writeln!(
-                text,
-                "best TCP over {name}: short P99 {:.1}x, short P50 {:.1}x, average slowdown {:.1}x; carried of the offered: Homa {:.1} %, TCP {:.1} %",
-                ratios.short_p99,
-                ratios.short_p50,
-                ratios.average_slowdown,
-                100.0 * ratios.homa_carried,
-                100.0 * ratios.tcp_carried
-            )?;
+        if let Some(found) = compare(homa, summaries, Transport::is_tcp) {
+            ratio(text, ("best TCP", "TCP"), name, &found)?;
+        }
+        for (peer, _) in summaries.iter().filter(|(name, _)| name.is_peer()) {
+            if let Some(found) = compare(homa, summaries, |other| other == peer) {
+                let peer = peer.to_string();
+                ratio(text, (&peer, &peer), name, &found)?;
+            }
         }
     }
     writeln!(text)
+}
+
+fn ratio(
+    text: &mut String,
+    (others, other): (&str, &str),
+    homa: &Transport,
+    ratios: &Ratios,
+) -> std::fmt::Result {
+    writeln!(
+        text,
+        "{others} over {homa}: short P99 {:.1}x, short P50 {:.1}x, average slowdown {:.1}x; carried of the offered: Homa {:.1} %, {other} {:.1} %",
+        ratios.short_p99,
+        ratios.short_p50,
+        ratios.average_slowdown,
+        100.0 * ratios.homa_carried,
+        100.0 * ratios.other_carried
+    )
 }
 
 fn by_size(text: &mut String, summaries: &Summaries) -> std::fmt::Result {

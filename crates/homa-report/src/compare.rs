@@ -1,4 +1,4 @@
-//! Homa against the best variant of TCP, and how far each difference can be trusted.
+//! Homa against the best variant of TCP, of QUIC and of gRPC, and how far each difference can be trusted.
 
 use crate::{
     document::Summary,
@@ -7,6 +7,22 @@ use crate::{
     run::{Measured, Run},
 };
 
+/// Transports of one protocol, which a run may have in several variants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Family {
+    /// Its name.
+    pub name: &'static str,
+    /// How the names of its variants begin.
+    prefix: &'static str,
+}
+
+/// The one that Homa replaces.
+pub(crate) const TCP: Family = Family { name: "TCP", prefix: "tcp" };
+
+/// All that Homa is compared with.
+pub(crate) const FAMILIES: [Family; 3] =
+    [TCP, Family { name: "QUIC", prefix: "quic" }, Family { name: "gRPC", prefix: "grpc" }];
+
 /// A figure of both, and their ratio.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Comparison {
@@ -14,8 +30,8 @@ pub(crate) struct Comparison {
     pub figure: &'static str,
     /// Homa's value, in words.
     pub homa: String,
-    /// The best value of a variant of TCP, in words.
-    pub tcp: String,
+    /// The best value of a variant of the other, in words.
+    pub other: String,
     /// Which variant that is.
     pub best: String,
     /// So many times Homa is better; below 1: worse.
@@ -35,8 +51,8 @@ pub(crate) enum Verdict {
     RoundsDisagree,
     /// Homa is better.
     Homa,
-    /// TCP is better.
-    Tcp,
+    /// The other is better.
+    Other,
 }
 
 /// Takes a figure out of the results.
@@ -74,41 +90,46 @@ const FIGURES: [Figure; 5] = [
     Figure::slowdown("P99 average", |all| all.slowdown().p99_average, None),
 ];
 
-/// Compares each Homa transport with TCP; by name of the Homa transport. Empty if one of them has no result.
-pub(crate) fn comparisons(run: &Run) -> Vec<(&str, Vec<Comparison>)> {
+/// Compares each Homa transport with the best of others; by name of the Homa transport. Empty if one of them has no result.
+pub(crate) fn comparisons(run: &Run, family: Family) -> Vec<(&str, Vec<Comparison>)> {
     let measured = || run.transports.iter().filter(|transport| transport.document.summary.rpcs > 0);
-    let tcp: Vec<&Measured> =
-        measured().filter(|transport| !transport.document.is_homa()).collect();
-    if tcp.is_empty() {
+    let others: Vec<&Measured> =
+        measured().filter(|transport| transport.document.name.starts_with(family.prefix)).collect();
+    if others.is_empty() {
         return Vec::new();
     }
     measured()
         .filter(|transport| transport.document.is_homa())
         .map(|homa| {
             let mut all: Vec<Comparison> =
-                FIGURES.iter().filter_map(|figure| compare(run, homa, &tcp, figure)).collect();
-            all.extend(carried(run, homa, &tcp));
+                FIGURES.iter().filter_map(|figure| compare(run, homa, &others, figure)).collect();
+            all.extend(carried(run, homa, &others));
             (homa.document.name.as_str(), all)
         })
         .collect()
 }
 
-fn compare(run: &Run, homa: &Measured, tcp: &[&Measured], figure: &Figure) -> Option<Comparison> {
+fn compare(
+    run: &Run,
+    homa: &Measured,
+    others: &[&Measured],
+    figure: &Figure,
+) -> Option<Comparison> {
     let value = |transport: &Measured| (figure.of)(&transport.document.summary);
-    let best = *tcp.iter().min_by(|a, b| value(a).total_cmp(&value(b)))?;
+    let best = *others.iter().min_by(|a, b| value(a).total_cmp(&value(b)))?;
     let (ours, theirs) = (value(homa), value(best));
-    let rounds = figure.of_round.and_then(|of| range_of_rounds(homa, tcp, of));
+    let rounds = figure.of_round.and_then(|of| range_of_rounds(homa, others, of));
     let resolution_us = run.document.resolution().filter(|_| figure.time).map(|found| found.us);
     let verdict = match rounds {
         _ if resolution_us.is_some_and(|us| (ours - theirs).abs() < us) => Verdict::Unresolved,
         Some((low, high)) if low < 1.0 && high > 1.0 => Verdict::RoundsDisagree,
         _ if theirs >= ours => Verdict::Homa,
-        _ => Verdict::Tcp,
+        _ => Verdict::Other,
     };
     Some(Comparison {
         figure: figure.name,
         homa: (figure.show)(ours),
-        tcp: (figure.show)(theirs),
+        other: (figure.show)(theirs),
         best: best.document.name.clone(),
         ratio: theirs / ours,
         rounds,
@@ -116,11 +137,15 @@ fn compare(run: &Run, homa: &Measured, tcp: &[&Measured], figure: &Figure) -> Op
     })
 }
 
-/// The ratio to the best of TCP in each round: the lowest and the highest.
-fn range_of_rounds(homa: &Measured, tcp: &[&Measured], of: Of<RoundFigures>) -> Option<(f64, f64)> {
+/// The ratio to the best of the others in each round: the lowest and the highest.
+fn range_of_rounds(
+    homa: &Measured,
+    others: &[&Measured],
+    of: Of<RoundFigures>,
+) -> Option<(f64, f64)> {
     let rounds = &homa.figures.rounds;
     let ratios = rounds.iter().enumerate().filter_map(|(index, ours)| {
-        let theirs = tcp.iter().filter_map(|tcp| tcp.figures.rounds.get(index)).map(of);
+        let theirs = others.iter().filter_map(|other| other.figures.rounds.get(index)).map(of);
         theirs.reduce(f64::min).map(|best| best / of(ours))
     });
     let ratios: Vec<f64> = ratios.filter(|ratio| ratio.is_finite()).collect();
@@ -130,21 +155,21 @@ fn range_of_rounds(homa: &Measured, tcp: &[&Measured], of: Of<RoundFigures>) -> 
 }
 
 /// What was carried of the offered load: here more is better.
-fn carried(run: &Run, homa: &Measured, tcp: &[&Measured]) -> Option<Comparison> {
+fn carried(run: &Run, homa: &Measured, others: &[&Measured]) -> Option<Comparison> {
     let value = |transport: &Measured| transport.document.summary.carried();
-    let best = *tcp.iter().max_by(|a, b| value(a).total_cmp(&value(b)))?;
+    let best = *others.iter().max_by(|a, b| value(a).total_cmp(&value(b)))?;
     let (ours, theirs) = (value(homa), value(best));
     // Payload of RPCs under way at the ends of the window makes a per cent or so.
     let resolution = run.document.rate_resolution().unwrap_or(0.0).max(0.01);
     let verdict = match (ours - theirs).abs() < resolution {
         true => Verdict::Unresolved,
         false if ours > theirs => Verdict::Homa,
-        false => Verdict::Tcp,
+        false => Verdict::Other,
     };
     Some(Comparison {
         figure: "carried of the offered load",
         homa: percent(ours),
-        tcp: percent(theirs),
+        other: percent(theirs),
         best: best.document.name.clone(),
         ratio: ours / theirs,
         rounds: None,

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use crate::{
-    compare::{Comparison, Verdict, comparisons},
+    compare::{Comparison, FAMILIES, TCP, Verdict, comparisons},
     format::{number, percent, size, thousands, time_us},
     run::Run,
     study::Study,
@@ -11,23 +11,24 @@ use crate::{
 
 /// Homa against the best of TCP, with what to think of each difference.
 pub(super) fn ratios(run: &Run) -> Markup {
-    let all = comparisons(run);
+    let all = FAMILIES.map(|family| (family.name, comparisons(run, family)));
+    let is_empty = all.iter().all(|(_, comparisons)| comparisons.is_empty());
     html! {
-        @if all.is_empty() {
-            p.missing { "No comparison: the run has no result of Homa, or none of TCP." }
+        @if is_empty {
+            p.missing { "No comparison: the run has no result of Homa, or none of another transport." }
         }
-        @for (name, comparisons) in &all {
-            h2 { (name) " against the best variant of TCP" }
+        @for (other, comparisons) in &all { @for (name, comparisons) in comparisons {
+            h2 { (name) " against the best variant of " (other) }
             div.scroll { table.ratios {
                 thead { tr {
-                    th scope="col" { "figure" } th.n scope="col" { (name) } th.n scope="col" { "best TCP" } td {}
+                    th scope="col" { "figure" } th.n scope="col" { (name) } th.n scope="col" { "best " (other) } td {}
                     th.n scope="col" { "ratio" } th.n scope="col" { "single rounds" } td {}
                 } }
                 tbody { @for comparison in comparisons { (row(comparison)) } }
             } }
-        }
-        @if !all.is_empty() { p.muted {
-            "The ratio says how many times better Homa is, each figure against the variant of TCP that is best in it. Short: the \
+        } }
+        @if !is_empty { p.muted {
+            "The ratio says how many times better Homa is, each figure against the variant that is best in it. Short: the \
              shortest 10 % of the messages. P99 average: mean over ten size classes of the mean slowdown of their slowest 1 %."
         } }
     }
@@ -37,7 +38,7 @@ fn row(comparison: &Comparison) -> Markup {
     html! {
         tr class=(class(comparison.verdict)) {
             th scope="row" { (comparison.figure) }
-            td.n { (comparison.homa) } td.n { (comparison.tcp) } td { (comparison.best) }
+            td.n { (comparison.homa) } td.n { (comparison.other) } td { (comparison.best) }
             td.n { strong { (ratio(comparison)) } }
             td.n { @if let Some((low, high)) = comparison.rounds { (number(low)) " to " (number(high)) } }
             td { (words(comparison.verdict)) }
@@ -56,7 +57,7 @@ fn class(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Unresolved | Verdict::RoundsDisagree => "unresolved",
         Verdict::Homa => "better",
-        Verdict::Tcp => "worse",
+        Verdict::Other => "worse",
     }
 }
 
@@ -65,7 +66,7 @@ fn words(verdict: Verdict) -> &'static str {
         Verdict::Unresolved => "below what this run tells apart",
         Verdict::RoundsDisagree => "rounds disagree",
         Verdict::Homa => "Homa is better",
-        Verdict::Tcp => "TCP is better",
+        Verdict::Other => "the other is better",
     }
 }
 
@@ -144,13 +145,13 @@ pub(super) fn runs(runs: &[Run]) -> Markup {
                 th scope="col" { "run" } th scope="col" { "transport" }
                 @for name in ["short P99", "short P50", "short P99.9", "average slowdown", "P99 average", "carried"] { th.n scope="col" { (name) } }
             } }
-            tbody { @for (index, run) in runs.iter().enumerate() { @for (name, comparisons) in comparisons(run) { tr {
+            tbody { @for (index, run) in runs.iter().enumerate() { @for (name, comparisons) in comparisons(run, TCP) { tr {
                 th scope="row" { a href=(format!("#run-{index}")) { (run.document.heading()) } }
                 td { (name) }
                 @for comparison in &comparisons { td class=(format!("n {}", class(comparison.verdict))) title=(words(comparison.verdict)) { (ratio(comparison)) } }
             } } } }
         } }
-        p.muted { "How many times better Homa is. Grey: below what the run tells apart, or rounds that disagree." }
+        p.muted { "How many times better Homa is than the best variant of TCP. Grey: below what the run tells apart, or rounds that disagree." }
     }
 }
 
