@@ -19,6 +19,7 @@ pub(crate) mod route;
 pub(crate) mod send;
 mod stats;
 pub(crate) mod train;
+pub(crate) mod verdict;
 
 pub use stats::UdpStats;
 

@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use arrayvec::ArrayVec;
 use homa_core::{Segment, Transmit, TransmitError};
+use homa_sys::Source;
 use homa_sys::address::Family;
 use homa_sys::raw::{Outgoing, PACKETS_MAX};
-use homa_sys::{Source, errno};
 
 use super::tcp_form::{checksum, splice};
 use super::{Form, IpDriver, Link};
@@ -15,9 +15,7 @@ use crate::driver::{Payloads, Unsent};
 use crate::udp::route::is_link_local;
 use crate::udp::send::is_same_family;
 use crate::udp::train::{join, visit};
-
-/// Sends in a row that may fail for a pending error of another peer before the destination is blamed.
-const ATTEMPTS_MAX: u32 = 3;
+use crate::udp::verdict::{Verdict, is_final};
 
 /// Where packets go, as the socket takes it.
 struct Way {
@@ -28,15 +26,6 @@ struct Way {
     tos: u8,
     /// The addresses that a checksum covers, from and to, where packets need one.
     covered: Option<(IpAddr, IpAddr)>,
-}
-
-/// What an error number says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// This send failed.
-    Certain(TransmitError),
-    /// This send failed, or the error is that of an earlier one to whatever destination.
-    Doubtful(TransmitError),
 }
 
 impl IpDriver {
@@ -164,7 +153,7 @@ impl IpDriver {
             let reports_before = self.stats.reports + self.stats.foreign_reports;
             self.drain_reports(way.link);
             let explained = self.stats.reports + self.stats.foreign_reports > reports_before;
-            if attempt == ATTEMPTS_MAX || (attempt > 1 && !explained) {
+            if is_final(attempt, explained) {
                 return Err(self.note_failure(why));
             }
             self.stats.repeated_sends += 1;
@@ -174,23 +163,9 @@ impl IpDriver {
 
     /// What an error means if it is the answer to this send.
     fn judge(&self, error: &io::Error, to: SocketAddr, segments: &[Segment]) -> Verdict {
-        match error.raw_os_error() {
-            Some(errno::EAGAIN | errno::ENOBUFS | errno::ENOMEM) => {
-                Verdict::Certain(TransmitError::NoRoom)
-            }
-            Some(errno::EPERM) => Verdict::Certain(TransmitError::Refused),
-            Some(errno::EMSGSIZE) => {
-                let header_bytes = if to.is_ipv4() { 20 } else { 40 };
-                let bytes = segments.first().map_or(0, Segment::wire_bytes) + header_bytes;
-                match self.mtu(to) {
-                    Some(mtu) if bytes > mtu => Verdict::Certain(TransmitError::TooBig(mtu)),
-                    _ => Verdict::Doubtful(TransmitError::TooBig(0)),
-                }
-            }
-            // ICMPv6 "prohibited" looks the same as a broadcast that is forbidden here.
-            Some(errno::EACCES) => Verdict::Doubtful(TransmitError::Refused),
-            _ => Verdict::Doubtful(TransmitError::Unreachable),
-        }
+        let header_bytes = if to.is_ipv4() { 20 } else { 40 };
+        let packet_bytes = segments.first().map_or(0, Segment::wire_bytes) + header_bytes;
+        Verdict::of(error, packet_bytes, || self.mtu(to))
     }
 
     fn note_sent(&mut self, segments: &[Segment]) {

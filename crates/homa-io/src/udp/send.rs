@@ -8,12 +8,9 @@ use homa_sys::udp::Pieces;
 use homa_sys::{Source, errno};
 
 use super::train::{gather, join, train_length};
+use super::verdict::{Verdict, is_final};
 use super::{UdpDriver, route};
 use crate::driver::{Payloads, Unsent};
-
-/// Sends in a row that may fail for a pending error of another peer before the destination is
-/// blamed.
-const ATTEMPTS_MAX: u32 = 3;
 
 /// A packet alone and no longer than this is copied together: that takes less time than the
 /// kernel needs for a list of pieces.
@@ -47,17 +44,6 @@ enum Refusal {
     Cut,
     /// For good, as far as this call goes.
     Failed(TransmitError),
-}
-
-/// What an error number says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// This send failed.
-    Certain(TransmitError),
-    /// This send failed, or the error is that of an earlier one to whatever destination.
-    Doubtful(TransmitError),
-    /// The way does not take so many segments in one call.
-    Cut,
 }
 
 impl UdpDriver {
@@ -191,18 +177,17 @@ impl UdpDriver {
                     self.note_sent(train.count, bytes);
                     return Ok(());
                 }
+                Err(error) if is_cut(&error, train) => return Err(Refusal::Cut),
                 Err(error) => match judge(&error, way.to.ip(), train) {
                     Verdict::Certain(why) => return Err(self.note_failure(why)),
-                    Verdict::Cut => return Err(Refusal::Cut),
                     Verdict::Doubtful(why) => why,
                 },
             };
-            // Perhaps not the answer to this send, but what the network said about another. The
-            // first time also if nobody says so: reports get lost when the buffer is full.
+            // Perhaps not the answer to this send, but what the network said about another.
             let reports_before = self.stats.reports;
             self.drain_reports();
             let explained = self.stats.reports > reports_before;
-            if attempt == ATTEMPTS_MAX || (attempt > 1 && !explained) {
+            if is_final(attempt, explained) {
                 return Err(self.note_failure(why));
             }
             self.stats.repeated_sends += 1;
@@ -231,24 +216,14 @@ impl UdpDriver {
     }
 }
 
-/// What an error means if it is the answer to this send.
+/// Whether an error says that the way does not take so many segments in one call.
+fn is_cut(error: &io::Error, train: &Train<'_>) -> bool {
+    train.count > 1 && matches!(error.raw_os_error(), Some(errno::EINVAL | errno::EIO))
+}
+
+/// What another error means if it is the answer to this send.
 fn judge(error: &io::Error, ip: IpAddr, train: &Train<'_>) -> Verdict {
-    match error.raw_os_error() {
-        Some(errno::EAGAIN | errno::ENOBUFS | errno::ENOMEM) => {
-            Verdict::Certain(TransmitError::NoRoom)
-        }
-        Some(errno::EPERM) => Verdict::Certain(TransmitError::Refused),
-        Some(errno::EINVAL | errno::EIO) if train.count > 1 => Verdict::Cut,
-        Some(errno::EMSGSIZE) => match route::mtu(ip) {
-            Some(mtu) if route::packet_bytes(ip, train.segment_bytes) > mtu => {
-                Verdict::Certain(TransmitError::TooBig(mtu))
-            }
-            _ => Verdict::Doubtful(TransmitError::TooBig(0)),
-        },
-        // ICMPv6 "prohibited" looks the same as a broadcast that is forbidden here.
-        Some(errno::EACCES) => Verdict::Doubtful(TransmitError::Refused),
-        _ => Verdict::Doubtful(TransmitError::Unreachable),
-    }
+    Verdict::of(error, route::packet_bytes(ip, train.segment_bytes), || route::mtu(ip))
 }
 
 pub(crate) fn is_same_family(a: IpAddr, b: IpAddr) -> bool {
@@ -260,27 +235,28 @@ mod tests {
     use super::*;
     use std::net::Ipv4Addr;
 
-    fn verdict(errno: i32, segment_bytes: u32, count: usize) -> Verdict {
-        let train = Train { pieces: &[], segment_bytes, count };
-        judge(&io::Error::from_raw_os_error(errno), Ipv4Addr::LOCALHOST.into(), &train)
+    fn train(segment_bytes: u32, count: usize) -> Train<'static> {
+        Train { pieces: &[], segment_bytes, count }
     }
 
     #[test]
-    fn errors_are_told_apart() {
-        use TransmitError::{NoRoom, Refused, TooBig, Unreachable};
-        assert_eq!(verdict(errno::EAGAIN, 100, 1), Verdict::Certain(NoRoom));
-        assert_eq!(verdict(errno::ENOBUFS, 100, 9), Verdict::Certain(NoRoom));
-        assert_eq!(verdict(errno::EPERM, 100, 1), Verdict::Certain(Refused));
-        assert_eq!(verdict(errno::EACCES, 100, 1), Verdict::Doubtful(Refused));
-        for doubtful in [errno::ECONNREFUSED, errno::EHOSTUNREACH, errno::ENETUNREACH] {
-            assert_eq!(verdict(doubtful, 100, 2), Verdict::Doubtful(Unreachable));
+    fn only_trains_can_be_cut() {
+        for errno in [errno::EINVAL, errno::EIO] {
+            let error = io::Error::from_raw_os_error(errno);
+            assert!(is_cut(&error, &train(100, 2)));
+            assert!(!is_cut(&error, &train(100, 1)));
         }
-        assert_eq!(verdict(errno::EINVAL, 100, 2), Verdict::Cut);
-        assert_eq!(verdict(errno::EIO, 100, 2), Verdict::Cut);
-        assert_eq!(verdict(errno::EINVAL, 100, 1), Verdict::Doubtful(Unreachable));
-        let mtu = route::mtu(Ipv4Addr::LOCALHOST.into()).unwrap();
-        assert_eq!(verdict(errno::EMSGSIZE, mtu, 2), Verdict::Certain(TooBig(mtu)));
-        assert_eq!(verdict(errno::EMSGSIZE, 100, 2), Verdict::Doubtful(TooBig(0)));
+        assert!(!is_cut(&io::Error::from_raw_os_error(errno::ENOBUFS), &train(100, 9)));
+    }
+
+    #[test]
+    fn packets_are_too_big_if_they_are_longer_than_the_mtu_with_their_headers() {
+        let ip = Ipv4Addr::LOCALHOST.into();
+        let verdict =
+            |bytes| judge(&io::Error::from_raw_os_error(errno::EMSGSIZE), ip, &train(bytes, 2));
+        let mtu = route::mtu(ip).unwrap();
+        assert_eq!(verdict(mtu - 27), Verdict::Certain(TransmitError::TooBig(mtu)));
+        assert_eq!(verdict(mtu - 28), Verdict::Doubtful(TransmitError::TooBig(0)));
     }
 
     #[test]
