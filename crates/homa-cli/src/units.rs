@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use homa_bench::units::parse_scaled;
 pub(crate) use homa_bench::units::parse_size;
+use homa_report::format::thousands;
 
 /// Parses a duration: `10ms`, `5s`, `2m`, `250us`, `100ns`; a bare number counts seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -53,7 +54,7 @@ pub(crate) fn format_size(bytes: u64) -> String {
 pub(crate) fn format_number(value: f64) -> String {
     let magnitude = value.abs();
     if magnitude >= 1_000.0 {
-        return group_thousands(value.round() as i64);
+        return thousands(value.round());
     }
     let text = if magnitude >= 100.0 {
         format!("{value:.0}")
@@ -66,21 +67,6 @@ pub(crate) fn format_number(value: f64) -> String {
         true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
         false => text,
     }
-}
-
-fn group_thousands(value: i64) -> String {
-    let digits = value.unsigned_abs().to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3 + 1);
-    if value < 0 {
-        text.push('-');
-    }
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]

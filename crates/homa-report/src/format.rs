@@ -22,7 +22,7 @@ pub(crate) fn plain(value: f64) -> String {
 }
 
 /// Whole number with commas between thousands.
-pub(crate) fn thousands(value: f64) -> String {
+pub fn thousands(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -13,7 +13,7 @@ mod document;
 mod doubts;
 mod error;
 mod figures;
-mod format;
+pub mod format;
 mod page;
 mod plots;
 pub mod png;
