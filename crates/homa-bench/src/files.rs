@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use homa_lab::Fidelity;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ use crate::{
     machine,
     metrics::Summary,
     plan::Plan,
-    run::{Found, Outcome},
+    run::{Found, Looks, Outcome},
     spec::{Status, UnloadedTime},
     table::{Ratios, Summaries, compare},
     transport::Transport,
@@ -40,6 +41,10 @@ pub struct RunDocument<'a> {
     network: Value,
     /// What was derived from the network.
     derived: Value,
+    /// What the network measured about itself before the run.
+    fidelity: Option<&'a Fidelity>,
+    /// How the queues of the switch were looked at.
+    queue_looks: Option<Looks>,
     /// Whether it was interrupted.
     interrupted: bool,
     /// Results, in the order of the plan.
@@ -81,7 +86,7 @@ pub fn document<'a>(
         schema: SCHEMA,
         plan,
         variant,
-        command: std::env::args().collect(),
+        command: command(std::env::args()),
         machine: machine(),
         network,
         derived: json!({
@@ -90,6 +95,8 @@ pub fn document<'a>(
             "rpc_per_s": outcome.rpc_per_s,
             "mean_message_bytes": outcome.sizes.mean_bytes(),
         }),
+        fidelity: outcome.fidelity.as_ref(),
+        queue_looks: outcome.looks,
         interrupted: outcome.interrupted,
         transports: transports.collect(),
     }
@@ -176,6 +183,13 @@ fn throughput(file: &mut dyn Write, name: &Transport, found: &Found) -> io::Resu
     Ok(())
 }
 
+/// The command as a user types it, wherever the program lies.
+fn command(mut arguments: impl Iterator<Item = String>) -> Vec<String> {
+    let program = arguments.next().unwrap_or_default();
+    let name = Path::new(&program).file_name().map(|name| name.to_string_lossy().into_owned());
+    name.into_iter().chain(arguments).collect()
+}
+
 /// What a reader must know of the machine to judge figures.
 fn machine() -> Value {
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -187,4 +201,16 @@ fn machine() -> Value {
         "memory_kib": memory.and_then(|text| text.parse::<u64>().ok()),
         "load_average": machine::load_average(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_the_one_that_a_user_types() {
+        let typed = ["/home/somebody/target/release/homa", "bench", "plan", "plans/goal.toml"];
+        let found = command(typed.iter().map(|word| (*word).to_owned()));
+        assert_eq!(found, ["homa", "bench", "plan", "plans/goal.toml"]);
+    }
 }

@@ -1,7 +1,9 @@
 //! How much is offered: from a share of the link's rate to RPCs per second.
 
+use homa_lab::calibrate::Load;
+
 use crate::{
-    plan::{LoadPlan, Pattern, ReplyPlan},
+    plan::{LoadPlan, Pattern, Plan, ReplyPlan},
     spec::Reply,
     workload::Workload,
 };
@@ -39,6 +41,36 @@ pub fn mean_wire_bytes(sizes: &Workload, mtu_bytes: u32) -> f64 {
     mean
 }
 
+/// Packets without data per packet with data, about: a TCP acknowledgement for two packets, a GRANT for four and an
+/// acknowledgement for each RPC.
+const CONTROL_SHARE: f64 = 0.5;
+
+/// A packet without data, as a frame.
+const CONTROL_BYTES: f64 = 80.0;
+
+/// What the network of a plan has to carry, all ports together.
+pub fn expected(plan: &Plan, sizes: &Workload) -> Load {
+    let (load, mtu_bytes) = (&plan.load, plan.network.mtu);
+    let hosts = plan.network.hosts;
+    let callers = match load.pattern {
+        Pattern::AllToAll | Pattern::Ring => hosts,
+        Pattern::Incast => hosts.saturating_sub(1),
+    };
+    let rpcs = rpc_per_s(load, sizes, plan.network.rate, mtu_bytes, hosts) * f64::from(callers);
+    let payload = u64::from(mtu_bytes).saturating_sub(HEADERS_BYTES).max(1);
+    let (mut before, mut packets, mut bytes) = (0.0, 0.0, 0.0);
+    for (length, fraction) in sizes.points() {
+        for message in [*length, Reply::from(load.reply).bytes(*length)] {
+            packets += message.div_ceil(payload).max(1) as f64 * (fraction - before);
+            bytes += wire_bytes(message, mtu_bytes) as f64 * (fraction - before);
+        }
+        before = *fraction;
+    }
+    let all = packets * (1.0 + CONTROL_SHARE);
+    let frame_bytes = (bytes + packets * CONTROL_SHARE * CONTROL_BYTES) / all.max(1e-9);
+    Load { packets_per_s: rpcs * all, frame_bytes }
+}
+
 /// RPCs per second that each host begins so that the busiest direction of a link carries the plan's share of its
 /// rate.
 pub fn rpc_per_s(
@@ -71,6 +103,22 @@ mod tests {
         assert_eq!(wire_bytes(1, 1500), 1 + 102);
         assert_eq!(wire_bytes(1_412, 1500), 1_514);
         assert_eq!(wire_bytes(1_413, 1500), 1_413 + 2 * 102);
+    }
+
+    #[test]
+    fn full_packets_at_full_load_are_as_many_as_the_links_carry_and_half_as_many_without_data() {
+        let sizes = Workload::load("fixed:1412").unwrap();
+        let mut plan = Plan::default();
+        plan.load.load = 1.0;
+        let load = expected(&plan, &sizes);
+        let full = 6.0 * 100e6 / 8.0 / 1_514.0;
+        assert!((load.packets_per_s / full - 1.5).abs() < 1e-9, "{load:?}");
+        assert!((load.frame_bytes - (1_514.0 + 40.0) / 1.5).abs() < 1e-9, "{load:?}");
+        plan.load.pattern = Pattern::Incast;
+        plan.load.reply = ReplyPlan::Bytes(1);
+        // One link carries requests, and as many short answers come back.
+        let load = expected(&plan, &sizes);
+        assert!((load.packets_per_s / (full / 6.0) - 3.0).abs() < 1e-9, "{load:?}");
     }
 
     #[test]

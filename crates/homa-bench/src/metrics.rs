@@ -60,6 +60,11 @@ pub struct Summary {
     pub cpu_us_per_rpc: f64,
     /// Share of the machine's processor time that was used.
     pub machine_busy: Option<f64>,
+    /// How long a program waited that wanted to run while the load was on, P99, in microseconds: what the machine
+    /// itself may add to a time.
+    pub machine_late_p99_us: f64,
+    /// The same, the longest.
+    pub machine_late_max_us: f64,
     /// Payload bytes sent again (Homa).
     pub retransmitted_bytes: u64,
     /// Packets sent again (TCP).
@@ -309,6 +314,11 @@ fn add_agents(summary: &mut Summary, found: &Found) {
         }
     }
     summary.cpu_us_per_rpc = cpu_ns as f64 / 1e3 / found.rpcs.len().max(1) as f64;
+    let mut late_ns = found.late_ns.clone();
+    late_ns.sort_unstable();
+    let late_us = |share| at_share(&late_ns, share).map_or(0.0, |ns| *ns as f64 / 1e3);
+    summary.machine_late_p99_us = late_us(0.99);
+    summary.machine_late_max_us = late_us(1.0);
     summary.machine_busy = (!found.machine_busy.is_empty()).then(|| mean(&found.machine_busy));
 }
 

@@ -1,21 +1,23 @@
 //! A run: every transport of a plan, in rounds, on one network.
 
 mod sampler;
+mod traced;
 
 use std::{
     io,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use homa_lab::Fidelity;
 use serde::Serialize;
 
 use self::sampler::Sampler;
-pub use self::sampler::{QueueSample, ThroughputSample};
+pub use self::sampler::{Looks, QueueSample, ThroughputSample};
 use crate::{
     handle::Agent,
     load::rpc_per_s,
     network::Network,
-    plan::{Pattern, Plan},
+    plan::{NetworkKind, Pattern, Plan},
     settings::{HomaSettings, LinkFacts},
     spec::{HostSpec, LoadOrder, LoadSummary, Order, Peer, Status, Target, UnloadedTime},
     transport::Transport,
@@ -65,6 +67,8 @@ pub struct Found {
     pub throughput: Vec<ThroughputSample>,
     /// Processor time of the whole machine over the rounds' loads, as a share of all its cores.
     pub machine_busy: Vec<f64>,
+    /// How late looks at the network began, in nanoseconds: so long did a program wait that wanted to run.
+    pub late_ns: Vec<u64>,
     /// Why a round has no result.
     pub failures: Vec<String>,
 }
@@ -80,6 +84,10 @@ pub struct Outcome {
     pub rpc_per_s: f64,
     /// Sizes, capped.
     pub sizes: Workload,
+    /// What the network measured about itself before.
+    pub fidelity: Option<Fidelity>,
+    /// How the queues of the switch were looked at.
+    pub looks: Option<Looks>,
     /// Results by transport, in the order of the plan.
     pub found: Vec<(Transport, Found)>,
     /// Interrupted before everything was done.
@@ -97,6 +105,7 @@ pub fn run(
 ) -> io::Result<Outcome> {
     let sizes = Workload::load(&plan.load.workload).map_err(io::Error::other)?;
     let sizes = sizes.capped(plan.load.message_max);
+    let fidelity = fidelity(network, progress);
     progress("round-trip time of the idle network");
     let link = probe(plan, network, &sizes)?;
     let homa = HomaSettings::derive(&link, &sizes).with(&plan.homa, &sizes).map_err(|reason| {
@@ -104,7 +113,16 @@ pub fn run(
     })?;
     let rate = rpc_per_s(&plan.load, &sizes, plan.network.rate, plan.network.mtu, network.hosts());
     let found = plan.transports.iter().map(|name| (name.clone(), Found::default())).collect();
-    let mut outcome = Outcome { link, homa, rpc_per_s: rate, sizes, found, interrupted: false };
+    let mut outcome = Outcome {
+        link,
+        homa,
+        rpc_per_s: rate,
+        sizes,
+        fidelity,
+        looks: None,
+        found,
+        interrupted: false,
+    };
     let all: Vec<usize> = (0..plan.transports.len()).collect();
     let turns: Vec<&[usize]> = match plan.load.together {
         true => vec![&all],
@@ -128,6 +146,26 @@ pub fn run(
         }
     }
     Ok(outcome)
+}
+
+/// What the network measures about itself; a network that cannot says why, and the run does without.
+fn fidelity(network: &dyn Network, progress: &mut dyn FnMut(&str) -> bool) -> Option<Fidelity> {
+    match network.fidelity()? {
+        Ok(fidelity) => {
+            let us = |ns: u64| ns as f64 / 1e3;
+            progress(&format!(
+                "the network tells apart: tails by {:.0} us, medians by {:.0} us, rates by {:.1} %",
+                us(fidelity.latency_resolution_ns),
+                us(fidelity.median_resolution_ns),
+                100.0 * fidelity.rate_resolution
+            ));
+            Some(fidelity)
+        }
+        Err(error) => {
+            progress(&format!("the network cannot measure itself: {error}"));
+            None
+        }
+    }
 }
 
 /// Finds the round-trip time with agents that have the settings of any network.
@@ -258,7 +296,10 @@ fn watch(
     round: u32,
     (begin, end): (Instant, Instant),
 ) {
-    let sampler = Sampler::new(network, round, begin);
+    // Only an emulated link has exactly the rate that the plan says.
+    let exact = plan.network.kind == NetworkKind::Lab;
+    let link_bps = exact.then(|| f64::from(plan.network.rate) * 1e6);
+    let sampler = Sampler::new(network, round, begin, link_bps);
     let mut parts = vec![(begin, end)];
     if plan.load.fail_host.is_some() {
         let at = begin + Duration::from_secs_f64(plan.load.warm_up + plan.load.secs / 2.0);
@@ -272,12 +313,14 @@ fn watch(
                 }
             }
         }
-        let (queues, throughput, busy) = sampler.sample(from, to);
+        let seen = sampler.sample(from..to);
+        outcome.looks = seen.looks.or(outcome.looks);
         for (index, _) in meshes.iter() {
             let found = &mut outcome.found[*index].1;
-            found.queues.extend(&queues);
-            found.throughput.extend(&throughput);
-            found.machine_busy.extend(busy);
+            found.queues.extend(&seen.queues);
+            found.throughput.extend(&seen.throughput);
+            found.late_ns.extend(&seen.late_ns);
+            found.machine_busy.extend(seen.busy);
         }
     }
 }

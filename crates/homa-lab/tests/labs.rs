@@ -217,7 +217,9 @@ fn a_queue_in_the_switch_holds_no_sender_back() {
             longest = longest.max(lab.counters().unwrap()[0].levels[0].queue_bytes);
             std::thread::sleep(Duration::from_millis(2));
         }
-        senders.map(|sender| sender.join().unwrap());
+        for sender in senders {
+            sender.join().unwrap();
+        }
         assert!(longest > BUFFER * 9 / 10, "{:?}: {longest} B", lab.backend());
     });
 }

@@ -5,13 +5,13 @@ mod loopback;
 mod peer;
 mod ssh;
 
-use std::{io, net::IpAddr, path::PathBuf, process::Child};
+use std::{io, net::IpAddr, path::PathBuf, process::Child, time::Instant};
 
 use serde::Serialize;
 
 pub use self::{lab::LabNetwork, loopback::LoopbackNetwork, ssh::SshNetwork};
 use crate::{
-    plan::{NetworkKind, NetworkPlan, Plan},
+    plan::{NetworkKind, Plan},
     transport::Transport,
 };
 
@@ -32,9 +32,19 @@ pub trait Network {
     /// What the system says; the program that speaks the transport is not there.
     fn start_agent(&self, host: u32, transport: &Transport) -> io::Result<Child>;
 
-    /// What the ports towards the hosts have carried and hold now; empty where nobody can tell.
-    fn ports(&self) -> Vec<PortLevel> {
-        Vec::new()
+    /// What the ports towards the hosts have carried and hold now; none where nobody can tell.
+    fn read(&self) -> Option<PortReading> {
+        None
+    }
+
+    /// Lengths of the queues that the network recorded by itself since the last call; none if it does not record.
+    fn take_queues(&self) -> Option<QueueRecord> {
+        None
+    }
+
+    /// Measures what differences the network can tell apart, in some seconds; none where that makes no sense.
+    fn fidelity(&self) -> Option<io::Result<homa_lab::Fidelity>> {
+        None
     }
 
     /// What is known of the network, for the report.
@@ -54,6 +64,28 @@ pub struct PortLevel {
     pub dropped_packets: u64,
     /// Bytes waiting now.
     pub queue_bytes: u64,
+}
+
+/// All ports at some moment between two others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortReading {
+    /// Not before this.
+    pub from: Instant,
+    /// Not after this.
+    pub until: Instant,
+    /// By port and level.
+    pub levels: Vec<PortLevel>,
+}
+
+/// Lengths of queues as a network recorded them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueRecord {
+    /// The zero of the times.
+    pub since: Instant,
+    /// Time between two looks, in nanoseconds; all are at multiples of it.
+    pub interval_ns: u64,
+    /// Ports that held something: time in nanoseconds, host, bytes by level. In order of time.
+    pub looks: Vec<(u64, u32, [u64; homa_lab::LEVELS])>,
 }
 
 /// How agents are started.
@@ -115,10 +147,10 @@ impl AgentCommand {
 ///
 /// # Errors
 /// The lab cannot be built here; the text says what the machine lacks.
-pub fn open(plan: &NetworkPlan, agent: &AgentCommand) -> io::Result<Box<dyn Network>> {
-    Ok(match plan.kind {
+pub fn open(plan: &Plan, agent: &AgentCommand) -> io::Result<Box<dyn Network>> {
+    Ok(match plan.network.kind {
         NetworkKind::Lab => Box::new(LabNetwork::new(plan, agent)?),
-        NetworkKind::Loopback => Box::new(LoopbackNetwork::new(plan, agent)),
-        NetworkKind::Ssh => Box::new(SshNetwork::new(plan, agent)),
+        NetworkKind::Loopback => Box::new(LoopbackNetwork::new(&plan.network, agent)),
+        NetworkKind::Ssh => Box::new(SshNetwork::new(&plan.network, agent)),
     })
 }

@@ -1,13 +1,26 @@
 //! Looks at the switch and the machine while load is on.
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 
-use crate::network::{Network, PortLevel};
+use super::traced;
+use crate::network::{Network, PortLevel, PortReading};
 
-/// Time between looks; each takes a few milliseconds of a core where a program has to be asked.
-const EVERY: Duration = Duration::from_millis(500);
+/// Looks at the counters come at least this far apart.
+const LOOK_MIN: Duration = Duration::from_millis(10);
+
+/// And so many times as far apart as one takes: they cost one per cent of a core at most.
+const COST_FACTOR: u32 = 100;
+
+/// Rows of queue lengths of a round at most: what a plot and a file can bear.
+const ROWS_MAX: u32 = 60_000;
+
+/// Throughput is taken over at least this time: a frame more or less makes little of it.
+const THROUGHPUT_MIN: Duration = Duration::from_millis(100);
 
 /// Length of a queue of the switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -37,69 +50,146 @@ pub struct ThroughputSample {
     pub rx_bps: f64,
 }
 
+/// How the queues were looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Looks {
+    /// Whether the network recorded them itself, at exact times.
+    pub recorded: bool,
+    /// Time between two looks, in milliseconds.
+    pub every_ms: f64,
+}
+
+/// What was seen.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    pub queues: Vec<QueueSample>,
+    pub throughput: Vec<ThroughputSample>,
+    /// How late looks at the network began, in nanoseconds: so long did a program wait that wanted to run.
+    pub late_ns: Vec<u64>,
+    /// Share of the machine's processor time that was used.
+    pub busy: Option<f64>,
+    pub looks: Option<Looks>,
+}
+
 /// Looks at a network until the load is over.
 pub(super) struct Sampler<'a> {
     network: &'a dyn Network,
     round: u32,
     begin: Instant,
+    /// What a link carries, in bits of frames per second; none if that is not known for sure.
+    link_bps: Option<f64>,
 }
 
 impl<'a> Sampler<'a> {
-    pub(super) fn new(network: &'a dyn Network, round: u32, begin: Instant) -> Self {
-        Sampler { network, round, begin }
+    pub(super) fn new(
+        network: &'a dyn Network,
+        round: u32,
+        begin: Instant,
+        link_bps: Option<f64>,
+    ) -> Self {
+        Sampler { network, round, begin, link_bps }
     }
 
-    /// Samples from `from` until `end`; the last is the share of the machine's processor time that was used.
-    pub(super) fn sample(
-        &self,
-        from: Instant,
-        end: Instant,
-    ) -> (Vec<QueueSample>, Vec<ThroughputSample>, Option<f64>) {
-        let (mut queues, mut throughput) = (Vec::new(), Vec::new());
-        sleep_until(from);
+    /// Looks from `span.start` until its end.
+    pub(super) fn sample(&self, span: Range<Instant>) -> Seen {
+        // What was recorded until now belongs to nobody.
+        let recorded = self.network.take_queues().is_some();
+        let mut seen = Seen::default();
+        let every = self.interval(&span, recorded);
+        sleep_until(span.start);
         let busy_before = machine_time();
-        let mut before: Option<(Instant, Vec<(u32, u64)>)> = None;
-        let mut next = from;
-        while next < end {
+        let mut before: Option<PortReading> = None;
+        let mut next = span.start;
+        while next < span.end && every.is_some() {
             sleep_until(next);
-            let at = Instant::now();
-            let levels = self.network.ports();
-            let time_ns = at.saturating_duration_since(self.begin).as_nanos() as u64;
-            queues.extend(levels.iter().map(|level| QueueSample {
-                round: self.round,
-                time_ns,
-                port: level.host,
-                level: level.level,
-                bytes: level.queue_bytes,
-            }));
-            let totals = totals(&levels);
-            if let Some((then, earlier)) = &before {
-                let seconds = at.duration_since(*then).as_secs_f64();
-                throughput.extend(totals.iter().zip(earlier).map(|(now, then)| ThroughputSample {
-                    round: self.round,
-                    time_ns,
-                    host: now.0,
-                    rx_bps: now.1.saturating_sub(then.1) as f64 * 8.0 / seconds,
-                }));
+            seen.late_ns.push(next.elapsed().as_nanos() as u64);
+            if let Some(reading) = self.network.read() {
+                if !recorded {
+                    seen.queues.extend(self.queues(&reading));
+                }
+                match &before {
+                    Some(earlier) if reading.until - earlier.until < THROUGHPUT_MIN => {}
+                    _ => {
+                        let earlier = before.replace(reading.clone());
+                        seen.throughput
+                            .extend(earlier.iter().flat_map(|then| self.rates(then, &reading)));
+                    }
+                }
             }
-            before = Some((at, totals));
-            next += EVERY;
+            next += every.unwrap_or(LOOK_MIN);
         }
-        sleep_until(end);
-        let busy = match (busy_before, machine_time()) {
-            (Some(before), Some(after)) if after.1 > before.1 => {
-                Some((after.0 - before.0) as f64 / (after.1 - before.1) as f64)
-            }
-            _ => None,
+        sleep_until(span.end);
+        seen.busy = busy_before.zip(machine_time()).and_then(|(before, after)| {
+            let all = after.1.checked_sub(before.1).filter(|all| *all > 0)?;
+            Some(after.0.saturating_sub(before.0) as f64 / all as f64)
+        });
+        seen.looks = every.map(|every| Looks { recorded, every_ms: every.as_secs_f64() * 1e3 });
+        if let Some(record) = self.network.take_queues() {
+            let every_ms = record.interval_ns as f64 / 1e6;
+            seen.looks = Some(Looks { recorded, every_ms });
+            let samples = traced::samples(&record, self.network.hosts(), self.begin, &span);
+            let round = self.round;
+            seen.queues.extend(samples.map(|sample| QueueSample { round, ..sample }));
+        }
+        seen
+    }
+
+    /// Time between looks, by what one costs; none if the network tells nothing.
+    fn interval(&self, span: &Range<Instant>, recorded: bool) -> Option<Duration> {
+        let start = Instant::now();
+        let rows = self.network.read()?.levels.len();
+        let cost = start.elapsed();
+        let length = span.end.saturating_duration_since(span.start);
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        let filling = length.saturating_mul(rows) / ROWS_MAX;
+        let cheap = LOOK_MIN.max(cost.saturating_mul(COST_FACTOR));
+        Some(if recorded { cheap } else { cheap.max(filling) })
+    }
+
+    fn time_ns(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.begin).as_nanos() as u64
+    }
+
+    fn queues(&self, reading: &PortReading) -> impl Iterator<Item = QueueSample> {
+        let (round, time_ns) = (self.round, self.time_ns(reading.until));
+        reading.levels.iter().map(move |level| QueueSample {
+            round,
+            time_ns,
+            port: level.host,
+            level: level.level,
+            bytes: level.queue_bytes,
+        })
+    }
+
+    fn rates(&self, then: &PortReading, now: &PortReading) -> Vec<ThroughputSample> {
+        let (before, after) = (totals(&then.levels), totals(&now.levels));
+        let sample = |(after, before): (&(u32, u64), &(u32, u64))| ThroughputSample {
+            round: self.round,
+            time_ns: self.time_ns(now.until),
+            host: after.0,
+            rx_bps: rate_bps(after.1.saturating_sub(before.1), then, now, self.link_bps),
         };
-        (queues, throughput, busy)
+        after.iter().zip(&before).map(sample).collect()
+    }
+}
+
+/// Bits per second of what was carried between two readings. When within its bounds a reading was made is not known, so
+/// a rate above the link's only says that the time was longer; never shorter than arithmetic allows.
+fn rate_bps(bytes: u64, then: &PortReading, now: &PortReading, link_bps: Option<f64>) -> f64 {
+    let middle = |reading: &PortReading| reading.from + (reading.until - reading.from) / 2;
+    let over = |seconds: Duration| bytes as f64 * 8.0 / seconds.as_secs_f64().max(1e-9);
+    let likely = over(middle(now).saturating_duration_since(middle(then)));
+    let least = over(now.until.saturating_duration_since(then.from));
+    match link_bps {
+        Some(link_bps) => likely.min(link_bps.max(least)),
+        None => likely,
     }
 }
 
 fn totals(levels: &[PortLevel]) -> Vec<(u32, u64)> {
     let mut found: Vec<(u32, u64)> = Vec::new();
     for level in levels {
-        match found.iter_mut().find(|total| total.0 == level.host) {
+        match found.last_mut().filter(|total| total.0 == level.host) {
             Some(total) => total.1 += level.sent_bytes,
             None => found.push((level.host, level.sent_bytes)),
         }
@@ -125,4 +215,29 @@ fn machine_time() -> Option<(u64, u64)> {
     let all: u64 = times.iter().take(8).sum();
     let idle = times.get(3)? + times.get(4)?;
     Some((all.saturating_sub(idle), all))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_never_above_the_links_unless_arithmetic_leaves_no_choice() {
+        let zero = Instant::now();
+        let at = |from_ms, until_ms| PortReading {
+            from: zero + Duration::from_millis(from_ms),
+            until: zero + Duration::from_millis(until_ms),
+            levels: Vec::new(),
+        };
+        let link = Some(100e6);
+        let exact = (at(0, 0), at(100, 100));
+        assert!((rate_bps(1_000_000, &exact.0, &exact.1, link) - 80e6).abs() < 1.0);
+        assert!((rate_bps(1_300_000, &exact.0, &exact.1, link) - 104e6).abs() < 1.0);
+        // Read at some time within 40 ms: 104 Mbit/s in the middle, 74 at least.
+        let vague = (at(0, 0), at(100, 140));
+        assert!((rate_bps(1_560_000, &vague.0, &vague.1, link) - 100e6).abs() < 1.0);
+        assert!((rate_bps(1_560_000, &vague.0, &vague.1, None) - 104e6).abs() < 1.0);
+        // No time between two readings is no rate without end.
+        assert!(rate_bps(0, &exact.0, &exact.0, link).is_finite());
+    }
 }

@@ -61,7 +61,7 @@ pub(crate) fn run_default(args: &BenchArgs, json: bool) -> Result<bool, CliError
     }
     // Only a lab that stands shows that one can be built.
     if let Some((_, plan)) = variants.first()
-        && let Err(error) = network::open(&plan.network, &agent)
+        && let Err(error) = network::open(plan, &agent)
     {
         eprintln!("homa: no lab can be built here: {error}");
         return Ok(false);
@@ -159,7 +159,7 @@ fn one(
     json: bool,
 ) -> Result<(serde_json::Value, Result<(), CliError>), CliError> {
     let failed = |error: io::Error| CliError::Process(error.to_string());
-    let network = network::open(&plan.network, agent).map_err(failed)?;
+    let network = network::open(plan, agent).map_err(failed)?;
     let title = format!("{}{}{name}", plan.title, if name.is_empty() { "" } else { ": " });
     eprintln!("homa: {title}");
     let outcome = run::run(plan, &*network, &mut |step| {
