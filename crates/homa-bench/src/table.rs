@@ -199,3 +199,49 @@ fn failures(text: &mut String, summaries: &Summaries) -> std::fmt::Result {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{Slowdown, Times};
+
+    fn found(name: &str, short_p99_us: f64) -> (Transport, Summary) {
+        let short = Times { p99_us: short_p99_us, p50_us: 10.0, ..Times::default() };
+        let slowdown_ideal = Slowdown { average: 2.0, ..Slowdown::default() };
+        let carried = (50.0, 40.0);
+        let summary = Summary {
+            rpcs: 1,
+            short,
+            slowdown_ideal,
+            offered_mbps: carried.0,
+            goodput_mbps: carried.1,
+            ..Summary::default()
+        };
+        (name.parse().unwrap(), summary)
+    }
+
+    #[test]
+    fn the_best_tcp_is_a_tcp_and_peers_are_compared_one_by_one() {
+        let all = [
+            found("homa-udp", 10.0),
+            found("tcp-cubic", 500.0),
+            found("tcp-bbr-x8", 300.0),
+            found("quic", 200.0),
+            found("grpc-x4", 50.0),
+        ];
+        let short_p99 = |with: &dyn Fn(&Transport) -> bool| {
+            compare(&all[0].1, &all, with).map(|ratios| ratios.short_p99)
+        };
+        assert_eq!(short_p99(&Transport::is_tcp), Some(30.0));
+        assert_eq!(short_p99(&|name| name.to_string() == "quic"), Some(20.0));
+        assert_eq!(short_p99(&|name| name.to_string() == "quic-x2"), None);
+        let mut text = String::new();
+        ratios(&mut text, &all).unwrap();
+        let lines: Vec<&str> = text.lines().map(|line| line.split(':').next().unwrap()).collect();
+        assert_eq!(
+            lines,
+            ["best TCP over homa-udp", "quic over homa-udp", "grpc-x4 over homa-udp", ""]
+        );
+        assert!(text.contains("quic over homa-udp: short P99 20.0x"), "{text}");
+    }
+}

@@ -71,3 +71,50 @@ fn a_broken_plan_is_refused_with_its_line() {
     let text = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
     assert!(text.contains("line 3") && text.contains("laod"), "{text}");
 }
+
+#[test]
+fn a_transport_whose_program_is_missing_is_refused_with_the_command_that_builds_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut run = homa();
+    run.args(["bench", "cluster", "--loopback", "--transport", "homa-udp", "--transport", "quic"]);
+    run.env("HOMA_BENCH_PEERS", directory.path().join("nothing"));
+    let run = run.arg("--out").arg(directory.path()).assert().code(2);
+    let text = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(text.contains("--manifest-path peers/Cargo.toml"), "{text}");
+}
+
+/// Runs hosts that speak QUIC and gRPC, where their program was built; its own tests say what it does.
+#[test]
+fn hosts_that_speak_other_transports_are_started_by_their_program() {
+    let directory = tempfile::tempdir().unwrap();
+    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../../peers/target/release/homa-bench-peers");
+    let program = std::env::var_os("HOMA_BENCH_PEERS").unwrap_or_else(|| built.into());
+    if !Path::new(&program).exists() {
+        println!("SKIPPED: homa-bench-peers is not built; `.ci/run` builds and runs it");
+        return;
+    }
+    let ssh = directory.path().join("ssh");
+    fs::write(&ssh, "#!/bin/sh\nshift\nexec \"$@\"\n").unwrap();
+    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+    let _ = std::os::unix::fs::symlink(&program, directory.path().join("homa-bench-peers"));
+    let plan = directory.path().join("plan.toml");
+    for network in [
+        "[network]\nkind = \"loopback\"\nhosts = 3\n",
+        "[network]\nkind = \"ssh\"\nssh = [\"one\", \"two\"]\naddresses = [\"127.0.0.1\", \"127.0.0.2\"]\n",
+    ] {
+        let text = PLAN.replace("\"homa-udp\", \"tcp-cubic-x2\"", "\"quic-x2\", \"grpc\"");
+        fs::write(&plan, format!("{text}{network}")).unwrap();
+        let out = directory.path().join("out");
+        let mut run = homa();
+        run.env("HOMA_BENCH_PEERS", &program).args(["--json", "bench", "plan"]).arg(&plan);
+        let remote = format!("{}/homa bench-host", directory.path().display());
+        run.arg("--out").arg(&out).arg("--ssh").arg(&ssh).args(["--remote", &remote]);
+        let document = run.assert().success().get_output().stdout.clone();
+        let document: serde_json::Value = serde_json::from_slice(&document).unwrap();
+        for transport in document["transports"].as_array().unwrap() {
+            let summary = &transport["summary"];
+            assert!(summary["rpcs"].as_u64().unwrap() > 10, "{network}{summary}");
+            assert_eq!(summary["failed"], 0, "{network}{summary}");
+        }
+    }
+}

@@ -176,3 +176,31 @@ fn carried(run: &Run, homa: &Measured, others: &[&Measured]) -> Option<Compariso
         verdict,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_protocol_is_compared_with_its_own_best_variant() {
+        let directory = tempfile::tempdir().unwrap();
+        let transport = |name: &str, p99_us: f64| serde_json::json!({ "name": name, "summary": { "rpcs": 1, "short": { "p99_us": p99_us } } });
+        let document = serde_json::json!({ "schema": 1, "plan": {}, "transports": [
+            transport("homa-udp", 10.0), transport("tcp-cubic", 500.0), transport("tcp-bbr", 300.0),
+            transport("quic", 400.0), transport("quic-x4", 200.0),
+        ] });
+        std::fs::write(directory.path().join("run.json"), document.to_string()).unwrap();
+        let columns = "transport,round,client,server,size_bytes,start_ns,latency_ns,status\n";
+        std::fs::write(directory.path().join("rpcs.csv"), columns).unwrap();
+        let run = Run::read(directory.path()).unwrap();
+        let best = FAMILIES.map(|family| {
+            let all = comparisons(&run, family);
+            let (_, found) = all.first()?;
+            let p99 = found.iter().find(|found| found.figure == "short messages, P99")?;
+            Some((p99.best.clone(), p99.ratio))
+        });
+        let expected =
+            [Some(("tcp-bbr".to_owned(), 30.0)), Some(("quic-x4".to_owned(), 20.0)), None];
+        assert_eq!(best, expected);
+    }
+}

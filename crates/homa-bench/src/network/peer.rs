@@ -12,6 +12,8 @@ use std::{
 const NAME: &str = "homa-bench-peers";
 /// Names its path, if it is elsewhere.
 const VARIABLE: &str = "HOMA_BENCH_PEERS";
+/// What to do where it is missing.
+const BUILD: &str = "build it by `cargo build --release --manifest-path peers/Cargo.toml`";
 
 /// The peer program for a command: where the environment says, beside the command, in the checkout that the command was
 /// built in, else in the search path.
@@ -27,15 +29,15 @@ fn find_with(
     if let Some(path) = given.filter(|path| !path.is_empty()).map(PathBuf::from) {
         return match is_program(&path) {
             true => Ok(path),
-            false => Err(missing(format!("{VARIABLE}={} is no program", path.display()))),
+            false => Err(missing(format!("{VARIABLE}={} is no program; {BUILD}", path.display()))),
         };
     }
     let search = search.unwrap_or_default();
     let in_path = env::split_paths(&search).map(|directory| directory.join(NAME));
     beside(command).into_iter().chain(in_path).find(|path| is_program(path)).ok_or_else(|| {
         missing(format!(
-            "QUIC and gRPC are spoken by a program of their own, {NAME}, which is neither beside {} nor in PATH. Build it by \
-             `cargo build --release --manifest-path peers/Cargo.toml`, or name it by {VARIABLE}=PATH",
+            "QUIC and gRPC are spoken by a program of their own, {NAME}, which is neither beside {} nor in PATH: {BUILD}, or \
+             name it by {VARIABLE}=PATH",
             command.display()
         ))
     })
