@@ -2,13 +2,13 @@
 # Runs every test of the project. Installs nothing; needs only cargo.
 #
 #   ./test.sh            everything (several minutes)
-#   ./test.sh --quick    unit, scenario and process tests, with 3,000 seeds instead of 50,000
+#   ./test.sh --quick    unit, scenario and process tests, with 3,000 seeds instead of 100,000
 #
 # Tests that need what this machine lacks say SKIPPED and why.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-seeds=${HOMA_SEEDS:-50000}
+seeds=${HOMA_SEEDS:-100000}
 if [ "${1:-}" = "--quick" ]; then seeds=3000; fi
 
 step() { printf '\n== %s\n' "$*"; }

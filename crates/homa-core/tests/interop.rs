@@ -800,6 +800,46 @@ fn need_ack_is_sent_only_when_all_of_the_response_was_and_ever_more_rarely() {
     assert_eq!(host.stats().live_rpcs, 0, "and there is an end");
 }
 
+/// The client of a response that waits for a grant makes other calls, one per second; what is sent meanwhile.
+fn waits_for_a_grant(host: &mut Host, client: &Linux, seconds: u64) -> Vec<Sent> {
+    let mut sent = Vec::new();
+    for second in 0..seconds {
+        serve(host, client, 1000 + 2 * second, 10, 10);
+        sent.extend(host.pass_ms(1000));
+        take(host, client, client.ack(1000 + 2 * second, &[]));
+    }
+    sent
+}
+
+#[test]
+fn a_response_that_waits_for_a_grant_is_kept_while_its_client_shows_life() {
+    let mut host = host();
+    let client = linux(1, 40_000);
+    serve(&mut host, &client, 2, 10, 100_000);
+    let sent = waits_for_a_grant(&mut host, &client, 20);
+    let asked = sent.iter().filter(|sent| sent.is_probe() && sent.id() == 3).count();
+    assert!((10..=16).contains(&asked), "{asked} in 20 seconds");
+    assert_eq!(host.stats().responses_abandoned, 0);
+    take(&mut host, &client, client.grant(2, 100_000));
+    assert_eq!(ranges(&host.sent()).last().map(|range| range.end), Some(100_000));
+}
+
+#[test]
+fn a_response_that_waits_for_a_grant_ends_when_its_client_knows_nothing_of_it_or_is_silent() {
+    let client = linux(1, 40_000);
+    let mut acknowledged = host();
+    serve(&mut acknowledged, &client, 2, 10, 100_000);
+    waits_for_a_grant(&mut acknowledged, &client, 3);
+    take(&mut acknowledged, &client, client.ack(2, &[]));
+    acknowledged.events();
+    assert_eq!(acknowledged.stats().live_rpcs, 0);
+    let mut silent = host();
+    serve(&mut silent, &client, 2, 10, 100_000);
+    silent.pass_ms(5100);
+    silent.events();
+    assert_eq!((silent.stats().live_rpcs, silent.stats().responses_abandoned), (0, 1));
+}
+
 // Requests that nobody takes, errors of the network.
 
 #[test]

@@ -471,7 +471,8 @@ impl Engine {
             return Ok(Received::Consumed);
         };
         let complete = rpc.is_client() && rpc.state == State::Delivered;
-        let nothing_missing = rpc.state == State::Incoming && !rpc.rx.awaits_data();
+        let nothing_missing =
+            rpc.state == State::Incoming && (rpc.rx.starved || !rpc.rx.awaits_data());
         let refused = matches!(rpc.state, State::Refused(_));
         if complete {
             self.push_ack_packet(*path, id, own);

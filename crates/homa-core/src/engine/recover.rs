@@ -127,6 +127,10 @@ impl Engine {
             return;
         };
         let heard = rpc.last_heard.max(self.resumed_at);
+        if need == Need::Acknowledgement && self.may_wait_for_ever(rpc) {
+            self.ungranted(index, heard);
+            return;
+        }
         // The host may have turned out slower since the message began.
         let learnt_ns = match need {
             Need::Acknowledgement => 0,
@@ -156,6 +160,37 @@ impl Engine {
         }
         self.ask(index, need);
         self.arm_at(index, heard + limit);
+    }
+
+    /// Does the response wait for a grant of a Linux host? That says nothing while it has better things to
+    /// receive, or no memory.
+    fn may_wait_for_ever(&self, rpc: &Rpc) -> bool {
+        !self.speaks_own(rpc) && rpc.state == State::Outgoing && rpc.tx.sent < rpc.tx.length
+    }
+
+    /// A response waits for a grant of a Linux host: as long as that shows life it may still come. Now and then
+    /// the host is asked: it acknowledges what it does not know any more. (It takes the question for a sign that
+    /// everything was sent, so not before what is on its way has had much time.)
+    fn ungranted(&mut self, index: u32, heard: Instant) {
+        let Some(rpc) = self.rpcs.get(index) else {
+            return;
+        };
+        let alive = self.peers.get(rpc.peer).map_or(heard, |peer| peer.last_heard.max(heard));
+        let give_up_at = alive + self.config.response_silence;
+        if self.now >= give_up_at {
+            self.give_up(index, Need::Acknowledgement);
+            return;
+        }
+        let interval = self.config.response_silence / 4;
+        let mut ask_at = rpc.next_request.max(heard + interval);
+        if self.now >= ask_at {
+            self.push_control(rpc.path, rpc.id, false, Body::NeedAck, reason::NONE, 0);
+            ask_at = self.now + interval;
+            if let Some(rpc) = self.rpcs.get_mut(index) {
+                rpc.next_request = ask_at;
+            }
+        }
+        self.arm_at(index, ask_at.min(give_up_at));
     }
 
     fn give_up(&mut self, index: u32, need: Need) {
@@ -204,9 +239,6 @@ impl Engine {
                 }
                 self.push_late(index);
             }
-            // A Linux client asks for what it misses of what it granted; it takes the question for a sign that
-            // all has been sent.
-            Need::Acknowledgement if !own && rpc.tx.sent < rpc.tx.length => return,
             Need::Acknowledgement if matches!(state, State::Refused(_)) => {
                 self.tell_unknown(index, reason::REJECTED);
             }
