@@ -90,7 +90,9 @@ fn hosts_that_speak_other_transports_are_started_by_their_program() {
     let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../../peers/target/release/homa-bench-peers");
     let given = std::env::var_os("HOMA_BENCH_PEERS");
     if given.is_none() && !Path::new(built).exists() {
-        println!("SKIPPED: no {built}; `cargo build --release --manifest-path peers/Cargo.toml` makes it");
+        println!(
+            "SKIPPED: no {built}; `cargo build --release --manifest-path peers/Cargo.toml` makes it"
+        );
         return;
     }
     let program = given.unwrap_or_else(|| built.into());
