@@ -329,12 +329,14 @@ Examples:
   homa bench cluster                           6 hosts, 100 Mbit/s, workload W4, load 80 %
   homa bench cluster --workload w3 --load 0.5 --secs 10 --rounds 3
   homa bench cluster --transport homa-udp --transport tcp-bbr-x8
+  homa bench cluster --transport homa-udp --transport quic --transport grpc
   homa bench cluster --plan plans/goal-w4.toml --out results
 
 Every host is a network namespace of this machine; a switch with eight strict priorities joins them. Every host \
 calls every other: Poisson arrivals, sizes of the workload, answers as long as the requests. Transports take \
 turns, with the same arrivals. The names of TCP are its congestion control and the number of connections per pair \
-of hosts, of which an RPC takes the one with the fewest bytes under way.")]
+of hosts, of which an RPC takes the one with the fewest bytes under way. QUIC and gRPC are spoken by a program of \
+their own, homa-bench-peers (`cargo build --release --manifest-path peers/Cargo.toml`).")]
 pub(crate) struct ClusterArgs {
     /// Plan to start from; options change it
     #[arg(long, value_name = "FILE")]
@@ -357,7 +359,7 @@ pub(crate) struct ClusterArgs {
     /// Share of each link's rate that data packets take
     #[arg(long, value_name = "F", value_parser = parse_positive)]
     pub load: Option<f64>,
-    /// Transport to measure, several times for several: homa-udp, homa-ip, tcp-cubic, tcp-bbr-x8, ...
+    /// Transport to measure, several times for several: homa-udp, homa-ip, tcp-cubic, tcp-bbr-x8, quic, grpc-x4, ...
     #[arg(long = "transport", value_name = "NAME")]
     pub transports: Vec<homa_bench::transport::Transport>,
     /// Seconds that count, per transport and round
