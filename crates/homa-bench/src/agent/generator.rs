@@ -21,7 +21,7 @@ const RPCS_MAX: f64 = 2e7;
 /// An RPC as it is reported: server, bytes, intended start, latency, status.
 pub(super) type Row = (u32, u64, u64, u64, Status);
 
-/// Offers the load and returns its counted RPCs, those without an end included.
+/// Offers the load and returns its RPCs, those of the warm-up and those without an end included.
 pub(super) fn run(
     mesh: &mut dyn Mesh,
     load: &LoadOrder,
@@ -74,7 +74,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(load: &'a LoadOrder, start: Instant) -> Self {
         let slots = load.client_max.clamp(1, OUTSTANDING_MAX);
-        let expected = (load.rpc_per_s * load.secs * 1.2) as usize + 100;
+        let expected = (load.rpc_per_s * (load.warm_up_s + load.secs) * 1.2) as usize + 100;
         let mut run = Run {
             load,
             rng: Rng::new(load.seed),
@@ -169,10 +169,6 @@ impl<'a> Run<'a> {
     }
 
     fn record(&mut self, arrival: Arrival, at: Instant, status: Status) {
-        let warm_up_ns = (self.load.warm_up_s * 1e9) as u64;
-        if arrival.at_ns < warm_up_ns {
-            return;
-        }
         let at_ns = at.saturating_duration_since(self.start).as_nanos() as u64;
         let server = self.load.servers.iter().find(|server| server.index == arrival.server);
         let host = server.map_or(u32::MAX, |server| server.host);
@@ -218,5 +214,64 @@ impl<'a> Run<'a> {
                 .map(|(name, count)| (name.clone(), count.saturating_sub(named(before, name))))
                 .collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::{spec::Target, workload::Workload};
+
+    /// Every call ends at once.
+    #[derive(Default)]
+    struct Instantly(Vec<u64>);
+
+    impl Mesh for Instantly {
+        fn address(&self) -> SocketAddr {
+            SocketAddr::from(([127, 0, 0, 1], 1))
+        }
+
+        fn connect(&mut self, _: &[SocketAddr], _: Duration) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn start(&mut self, token: u64, _: usize, _: usize) -> io::Result<()> {
+            self.0.push(token);
+            Ok(())
+        }
+
+        fn poll(&mut self, until: Instant, ended: &mut Vec<Ended>) -> io::Result<()> {
+            if self.0.is_empty() {
+                std::thread::sleep(until.saturating_duration_since(Instant::now()));
+            }
+            let at = Instant::now();
+            ended.extend(self.0.drain(..).map(|token| Ended { token, at, ok: true }));
+            Ok(())
+        }
+
+        fn counters(&self) -> Counters {
+            Counters::default()
+        }
+    }
+
+    #[test]
+    fn the_rpcs_of_the_warm_up_are_reported_as_well() {
+        let load = LoadOrder {
+            servers: vec![Target { index: 0, host: 1 }],
+            rpc_per_s: 10_000.0,
+            workload: Workload::load("fixed:100").unwrap(),
+            client_max: 100,
+            seed: 1,
+            start_unix_ns: 0,
+            warm_up_s: 0.05,
+            secs: 0.05,
+            drain_s: 1.0,
+        };
+        let (rows, _) = run(&mut Instantly::default(), &load, &AtomicBool::new(false)).unwrap();
+        let warm_up = rows.iter().filter(|row| row.2 < 50_000_000).count();
+        assert!((350..650).contains(&warm_up), "{warm_up} of about 500");
+        assert!((850..1150).contains(&rows.len()), "{} of about 1000", rows.len());
     }
 }
