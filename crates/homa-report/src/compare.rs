@@ -23,6 +23,9 @@ pub(crate) const TCP: Family = Family { name: "TCP", prefix: "tcp" };
 pub(crate) const FAMILIES: [Family; 3] =
     [TCP, Family { name: "QUIC", prefix: "quic" }, Family { name: "gRPC", prefix: "grpc" }];
 
+/// The figure of which more is better.
+pub(crate) const CARRIED: &str = "carried of the offered load";
+
 /// A figure of both, and their ratio.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Comparison {
@@ -64,30 +67,73 @@ struct Figure {
     of: Of<Summary>,
     of_round: Option<Of<RoundFigures>>,
     show: fn(f64) -> String,
-    /// Whether it is a time, so that the network's resolution of times applies.
-    time: bool,
+    kind: Kind,
+}
+
+/// Which differences of a figure the network tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A median of times.
+    Median,
+    /// A tail of times.
+    Tail,
+    /// Times over unloaded ones, the mean of many.
+    Mean,
+    /// The same, of the slowest.
+    Slowest,
 }
 
 impl Figure {
-    const fn time(name: &'static str, of: Of<Summary>, of_round: Option<Of<RoundFigures>>) -> Self {
-        Figure { name, of, of_round, show: time_us, time: true }
-    }
-
-    const fn slowdown(
+    const fn new(
         name: &'static str,
+        kind: Kind,
         of: Of<Summary>,
         of_round: Option<Of<RoundFigures>>,
     ) -> Self {
-        Figure { name, of, of_round, show: number, time: false }
+        let show = match kind {
+            Kind::Median | Kind::Tail => time_us,
+            Kind::Mean | Kind::Slowest => number,
+        };
+        Figure { name, of, of_round, show, kind }
+    }
+
+    /// Differences below this are the machine's: what the idle network tells apart, for tails no less than programs
+    /// waited to run while the load was on.
+    fn resolution(&self, run: &Run, ours: &Summary, theirs: &Summary) -> Option<f64> {
+        let found = run.document.resolution()?;
+        let waited = [ours, theirs].map(|summary| summary.machine_late_p99_us);
+        let tail_us = waited.into_iter().filter(|us| us.is_finite()).fold(found.us, f64::max);
+        let relative = |us: f64| run.document.shortest_us().map(|shortest| us / shortest);
+        match self.kind {
+            Kind::Median => Some(found.median_us),
+            Kind::Tail => Some(tail_us),
+            Kind::Mean => relative(found.median_us),
+            Kind::Slowest => relative(found.us),
+        }
     }
 }
 
 const FIGURES: [Figure; 5] = [
-    Figure::time("short messages, P99", |all| all.short.p99_us, Some(|round| round.short_p99_us)),
-    Figure::time("short messages, P50", |all| all.short.p50_us, Some(|round| round.short_p50_us)),
-    Figure::time("short messages, P99.9", |all| all.short.p999_us, None),
-    Figure::slowdown("average slowdown", |all| all.slowdown().average, Some(|round| round.average)),
-    Figure::slowdown("P99 average", |all| all.slowdown().p99_average, None),
+    Figure::new(
+        "short messages, P99",
+        Kind::Tail,
+        |all| all.short.p99_us,
+        Some(|round| round.short_p99_us),
+    ),
+    Figure::new(
+        "short messages, P50",
+        Kind::Median,
+        |all| all.short.p50_us,
+        Some(|round| round.short_p50_us),
+    ),
+    Figure::new("short messages, P99.9", Kind::Tail, |all| all.short.p999_us, None),
+    Figure::new(
+        "average slowdown",
+        Kind::Mean,
+        |all| all.slowdown().average,
+        Some(|round| round.average),
+    ),
+    Figure::new("P99 average", Kind::Slowest, |all| all.slowdown().p99_average, None),
 ];
 
 /// Compares each Homa transport with the best of others; by name of the Homa transport. Empty if one of them has no result.
@@ -119,9 +165,9 @@ fn compare(
     let best = *others.iter().min_by(|a, b| value(a).total_cmp(&value(b)))?;
     let (ours, theirs) = (value(homa), value(best));
     let rounds = figure.of_round.and_then(|of| range_of_rounds(homa, others, of));
-    let resolution_us = run.document.resolution().filter(|_| figure.time).map(|found| found.us);
+    let resolution = figure.resolution(run, &homa.document.summary, &best.document.summary);
     let verdict = match rounds {
-        _ if resolution_us.is_some_and(|us| (ours - theirs).abs() < us) => Verdict::Unresolved,
+        _ if resolution.is_some_and(|least| (ours - theirs).abs() < least) => Verdict::Unresolved,
         Some((low, high)) if low < 1.0 && high > 1.0 => Verdict::RoundsDisagree,
         _ if theirs >= ours => Verdict::Homa,
         _ => Verdict::Other,
@@ -167,7 +213,7 @@ fn carried(run: &Run, homa: &Measured, others: &[&Measured]) -> Option<Compariso
         false => Verdict::Other,
     };
     Some(Comparison {
-        figure: "carried of the offered load",
+        figure: CARRIED,
         homa: percent(ours),
         other: percent(theirs),
         best: best.document.name.clone(),

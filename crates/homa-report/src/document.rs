@@ -23,9 +23,21 @@ pub(crate) struct Document {
     /// What the network measured about itself.
     #[serde(default)]
     pub fidelity: Value,
+    /// How the queues of the switch were looked at.
+    #[serde(default)]
+    pub queue_looks: Option<Looks>,
     #[serde(default)]
     pub interrupted: bool,
     pub transports: Vec<TransportDocument>,
+}
+
+/// How the queues of the switch were looked at.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) struct Looks {
+    /// Whether the switch recorded them itself, at exact times.
+    pub recorded: bool,
+    /// Time between two looks, in milliseconds.
+    pub every_ms: f64,
 }
 
 /// One transport's results.
@@ -50,8 +62,10 @@ pub(crate) struct Unloaded {
 /// What differences of latency a run can tell apart.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Resolution {
-    /// Smaller ones, in microseconds, are not the transports'.
+    /// Smaller ones of tails, in microseconds, are not the transports'.
     pub us: f64,
+    /// Smaller ones of medians.
+    pub median_us: f64,
     /// Whether the network measured itself; else it is the spread of the shortest unloaded RPCs from P50 to P90.
     pub by_the_network: bool,
 }
@@ -79,6 +93,11 @@ pub(crate) struct Summary {
     pub cpu_us_per_rpc: f64,
     #[serde(deserialize_with = "number")]
     pub machine_busy: f64,
+    /// How long a program waited that wanted to run, P99.
+    #[serde(deserialize_with = "number")]
+    pub machine_late_p99_us: f64,
+    #[serde(deserialize_with = "number")]
+    pub machine_late_max_us: f64,
     pub retransmitted_bytes: u64,
     pub retransmitted_packets: u64,
     pub dropped_by_system: u64,
@@ -208,19 +227,29 @@ impl Document {
 
     /// Which differences of latency are not the transports'; `None` if nobody measured anything of the kind.
     pub(crate) fn resolution(&self) -> Option<Resolution> {
-        let measured =
-            self.fidelity().and_then(|fidelity| fidelity.get("latency_resolution_ns")?.as_f64());
-        if let Some(ns) = measured {
-            return Some(Resolution { us: ns / 1e3, by_the_network: true });
+        let measured = |key| Some(self.fidelity()?.get(key)?.as_f64()? / 1e3);
+        if let Some(us) = measured("latency_resolution_ns") {
+            let median_us = measured("median_resolution_ns").unwrap_or(us);
+            return Some(Resolution { us, median_us, by_the_network: true });
         }
         let shortest = self.transports.iter().filter_map(|transport| transport.unloaded.first());
         let spread_ns = shortest.map(|time| time.p90_ns.saturating_sub(time.p50_ns)).max()?;
-        (spread_ns > 0).then(|| Resolution { us: spread_ns as f64 / 1e3, by_the_network: false })
+        let us = spread_ns as f64 / 1e3;
+        (spread_ns > 0).then_some(Resolution { us, median_us: us, by_the_network: false })
     }
 
     /// Differences of throughput below this share are not the network's.
     pub(crate) fn rate_resolution(&self) -> Option<f64> {
         self.fidelity()?.get("rate_resolution")?.as_f64()
+    }
+
+    /// The shortest unloaded time of Homa, or of any transport, in microseconds: what slowdowns are relative to at least.
+    pub(crate) fn shortest_us(&self) -> Option<f64> {
+        let shortest = |homa: bool| {
+            let documents = self.transports.iter().filter(move |one| one.is_homa() || !homa);
+            documents.filter_map(|one| one.unloaded.first()).map(|time| time.p50_ns).min()
+        };
+        shortest(true).or_else(|| shortest(false)).map(|ns| ns as f64 / 1e3).filter(|us| *us > 0.0)
     }
 
     /// Rate of the links, in 10^6 bit/s.

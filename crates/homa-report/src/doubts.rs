@@ -1,6 +1,7 @@
 //! Why figures of a run may say more of the machine than of the transports.
 
 use crate::{
+    compare::{CARRIED, FAMILIES, Verdict, comparisons},
     document::{Summary, TransportDocument},
     format::{percent, thousands, time_us},
     run::{Measured, Run},
@@ -56,6 +57,8 @@ pub(crate) fn doubts(run: &Run) -> Vec<String> {
         named(&all, late, "RPCs began late, one in a hundred by this time or more:")
             .map(|text| format!("{text} It counts as their time, and is the machine's doing.")),
     );
+    found.extend(saturates(run));
+    found.extend(unresolved(run));
     let lost = |summary: &Summary| {
         let count = summary.unfinished + summary.failed;
         (count > 0).then(|| thousands(count as f64))
@@ -77,6 +80,45 @@ pub(crate) fn doubts(run: &Run) -> Vec<String> {
         found.extend(failures.map(|failure| format!("{}: {failure}.", transport.name)));
     }
     found
+}
+
+/// The load came near to what the emulation carries without any program under test.
+fn saturates(run: &Run) -> Option<String> {
+    let network = &run.document.network;
+    let number = |pointer| network.pointer(pointer).and_then(serde_json::Value::as_f64);
+    let (carries, expected) =
+        (number("/saturation/packets_per_s")?, number("/expected/packets_per_s")?);
+    (network.get("comfortable")?.as_bool() == Some(false)).then(|| {
+        format!(
+            "The emulation saturates at {} packets/s, and {} were to be expected: there is little left for the transports \
+             themselves. Offer less, or use slower links or fewer hosts.",
+            thousands(carries),
+            thousands(expected)
+        )
+    })
+}
+
+/// Figures of which this run does not say who is better.
+fn unresolved(run: &Run) -> Option<String> {
+    let mut found = Vec::new();
+    for family in FAMILIES {
+        for (homa, comparisons) in comparisons(run, family) {
+            let unresolved = comparisons.iter().filter(|one| {
+                // Of the load carried, no difference is what should be.
+                one.verdict == Verdict::Unresolved && one.figure != CARRIED
+            });
+            let names: Vec<&str> = unresolved.map(|comparison| comparison.figure).collect();
+            if !names.is_empty() {
+                found.push(format!("{homa} and {}: {}", family.name, names.join(", ")));
+            }
+        }
+    }
+    (!found.is_empty()).then(|| {
+        format!(
+            "Differences below what this run tells apart, of which it says nothing: {}.",
+            found.join("; ")
+        )
+    })
 }
 
 /// Samples above the rate of the links, which no link carried.

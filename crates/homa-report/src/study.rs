@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::{
     chart::{Axis, Chart, Line, Palette, Point, Series, Tick},
+    document::Summary,
     format::{number, plain, trimmed},
     run::Run,
 };
@@ -17,6 +18,35 @@ pub(crate) struct Study<'a> {
     pub setting: String,
     /// The setting's value as a number, if it is one everywhere, with the run.
     runs: Vec<(Option<f64>, String, &'a Run)>,
+}
+
+/// Which messages a study shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The shortest tenth.
+    Short,
+    /// The longest tenth.
+    Long,
+}
+
+impl Part {
+    /// P99 slowdown of these messages.
+    pub(crate) fn p99(self, summary: &Summary) -> Option<f64> {
+        let deciles = &summary.deciles;
+        let decile = match self {
+            Part::Short => deciles.first(),
+            Part::Long => deciles.last(),
+        };
+        decile.map(|decile| decile.slowdown().p99)
+    }
+
+    /// How these messages are called.
+    fn word(self) -> &'static str {
+        match self {
+            Part::Short => "short",
+            Part::Long => "long",
+        }
+    }
 }
 
 /// Groups runs of the same plan that are named variants of it; groups of one are no study.
@@ -104,6 +134,13 @@ impl<'a> Study<'a> {
         })
     }
 
+    /// What the plan expects, if that is the same for all runs.
+    pub(crate) fn expected(&self) -> Option<&'a str> {
+        let mut texts = self.runs.iter().map(|run| run.2.document.text("/expect"));
+        let first = texts.next()??;
+        texts.all(|text| text == Some(first)).then_some(first)
+    }
+
     /// What was published, of all runs.
     pub(crate) fn published(&self) -> Vec<&'a str> {
         let mut found: Vec<&str> = Vec::new();
@@ -122,20 +159,21 @@ impl<'a> Study<'a> {
         self.runs.iter().all(|run| run.0.is_some())
     }
 
-    /// P99 slowdown of the shortest tenth of the messages against the setting.
-    pub(crate) fn chart(&self, palette: &Palette) -> Option<Chart> {
+    /// P99 slowdown of one tenth of the messages against the setting.
+    pub(crate) fn chart(&self, part: Part, palette: &Palette) -> Option<Chart> {
         let names = Palette::of(self.runs.iter().flat_map(|run| run.2.names()));
         let series: Vec<Series> = names
             .names()
             .iter()
-            .map(|name| self.series(name, palette))
+            .map(|name| self.series(part, name, palette))
             .filter(|series| !series.points.is_empty())
             .collect();
         let values = series.iter().flat_map(|series| series.points.iter().map(|point| point.y));
-        let y = Axis::log("P99 slowdown of short messages", values.chain([1.0]), plain);
+        let what = format!("P99 slowdown of {} messages", part.word());
+        let y = Axis::log(&what, values.chain([1.0]), plain);
         (!series.is_empty()).then(|| Chart {
             name: "study",
-            description: format!("P99 slowdown of short messages against {}", self.setting),
+            description: format!("{what} against {}", self.setting),
             title: None,
             width: 860.0,
             height: 400.0,
@@ -161,10 +199,10 @@ impl<'a> Study<'a> {
         }
     }
 
-    fn series(&self, name: &str, palette: &Palette) -> Series {
+    fn series(&self, part: Part, name: &str, palette: &Palette) -> Series {
         let points = self.runs().enumerate().filter_map(|(index, (label, run))| {
             let transport = run.transports.iter().find(|found| found.document.name == name)?;
-            let p99 = transport.document.summary.deciles.first()?.slowdown().p99;
+            let p99 = part.p99(&transport.document.summary)?;
             let text = format!("{} at {label}", number(p99));
             (p99.is_finite() && p99 > 0.0).then_some(Point { x: index as f64, y: p99, text })
         });

@@ -164,6 +164,11 @@ fn ahead_of_others() {
         let _ = std::fs::write("/proc/self/autogroup", "-20");
     }
     let _ = rustix::process::setpriority_process(None, -20);
+    real_time();
+}
+
+/// Has this thread run before all that are not real-time threads, where the system allows it.
+pub(crate) fn real_time() {
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
     if let Ok(priority) = ThreadPriorityValue::try_from(REAL_TIME_PRIORITY) {
         let priority = ThreadPriority::Crossplatform(priority);

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Hosts that agents can be started on.
-pub trait Network {
+pub trait Network: Sync {
     /// Number of hosts.
     fn hosts(&self) -> u32;
 

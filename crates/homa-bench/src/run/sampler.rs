@@ -8,7 +8,10 @@ use std::{
 use serde::Serialize;
 
 use super::traced;
-use crate::network::{Network, PortLevel, PortReading};
+use crate::{
+    agent::real_time,
+    network::{Network, PortLevel, PortReading},
+};
 
 /// Looks at the counters come at least this far apart.
 const LOOK_MIN: Duration = Duration::from_millis(10);
@@ -94,13 +97,46 @@ impl<'a> Sampler<'a> {
     pub(super) fn sample(&self, span: Range<Instant>) -> Seen {
         // What was recorded until now belongs to nobody.
         let recorded = self.network.take_queues().is_some();
-        let mut seen = Seen::default();
         let every = self.interval(&span, recorded);
         sleep_until(span.start);
         let busy_before = machine_time();
+        let mut seen = match every {
+            Some(every) => self.look_until_end(&span, every, recorded),
+            None => Seen::default(),
+        };
+        sleep_until(span.end);
+        seen.busy = busy_before.zip(machine_time()).and_then(|(before, after)| {
+            let all = after.1.checked_sub(before.1).filter(|all| *all > 0)?;
+            Some(after.0.saturating_sub(before.0) as f64 / all as f64)
+        });
+        seen.looks = every.map(|every| Looks { recorded, every_ms: every.as_secs_f64() * 1e3 });
+        if let Some(record) = self.network.take_queues() {
+            let every_ms = record.interval_ns as f64 / 1e6;
+            seen.looks = Some(Looks { recorded, every_ms });
+            let samples = traced::samples(&record, self.network.hosts(), self.begin, &span);
+            let round = self.round;
+            seen.queues.extend(samples.map(|sample| QueueSample { round, ..sample }));
+        }
+        seen
+    }
+
+    /// Looks in a thread that is scheduled like the agents: it waits to run as long as they do.
+    fn look_until_end(&self, span: &Range<Instant>, every: Duration, recorded: bool) -> Seen {
+        std::thread::scope(|scope| {
+            let looking = scope.spawn(|| {
+                real_time();
+                self.look(span, every, recorded)
+            });
+            // A panic was printed when it happened; without looks the run goes on.
+            looking.join().unwrap_or_default()
+        })
+    }
+
+    fn look(&self, span: &Range<Instant>, every: Duration, recorded: bool) -> Seen {
+        let mut seen = Seen::default();
         let mut before: Option<PortReading> = None;
         let mut next = span.start;
-        while next < span.end && every.is_some() {
+        while next < span.end {
             sleep_until(next);
             seen.late_ns.push(next.elapsed().as_nanos() as u64);
             if let Some(reading) = self.network.read() {
@@ -116,20 +152,8 @@ impl<'a> Sampler<'a> {
                     }
                 }
             }
-            next += every.unwrap_or(LOOK_MIN);
-        }
-        sleep_until(span.end);
-        seen.busy = busy_before.zip(machine_time()).and_then(|(before, after)| {
-            let all = after.1.checked_sub(before.1).filter(|all| *all > 0)?;
-            Some(after.0.saturating_sub(before.0) as f64 / all as f64)
-        });
-        seen.looks = every.map(|every| Looks { recorded, every_ms: every.as_secs_f64() * 1e3 });
-        if let Some(record) = self.network.take_queues() {
-            let every_ms = record.interval_ns as f64 / 1e6;
-            seen.looks = Some(Looks { recorded, every_ms });
-            let samples = traced::samples(&record, self.network.hosts(), self.begin, &span);
-            let round = self.round;
-            seen.queues.extend(samples.map(|sample| QueueSample { round, ..sample }));
+            // Looks that a stall has swallowed are not made up for: it counts once.
+            next = (next + every).max(Instant::now());
         }
         seen
     }

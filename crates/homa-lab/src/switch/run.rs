@@ -13,6 +13,11 @@ use nix::{
     sys::{prctl, time::TimeSpec},
 };
 
+use thread_priority::{
+    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
+
 use super::{
     core::{SwitchConfig, SwitchCore},
     frame::Frame,
@@ -23,8 +28,12 @@ use crate::{LabError, QueueTrace, Reading, kernel::port_name, namespace::NetNs};
 /// Sleeping for less than this would end later than going on at once.
 const SPIN_NS: u64 = 20_000;
 
-/// Scheduling priority of the switch's thread, as of the command `nice`.
+/// Scheduling priority of the switch's thread, as of the command `nice`, where it may not be a real-time thread.
 const SWITCH_NICE: i32 = -15;
+
+/// Priority among real-time threads, of 99: ahead of programs that are real-time threads themselves, such as
+/// the load generator's, below what the kernel itself needs.
+const SWITCH_REAL_TIME: u8 = 20;
 
 /// The longest sleep: an idle switch looks this often whether it is to end.
 const SLEEP_NS_MAX: u64 = 50_000_000;
@@ -102,8 +111,7 @@ impl Work {
     fn run(&mut self, stopped: &mpsc::Receiver<()>) {
         // Without this the kernel makes sleeps 50 microseconds longer, to save wake-ups.
         let _ = prctl::set_timerslack(1);
-        // A switch that waits for the hosts' programs would not be one. Only root may; otherwise it shares.
-        let _ = rustix::process::setpriority_process(None, SWITCH_NICE);
+        ahead_of_programs();
         let mut headers = Headers::new();
         let mut readable = vec![true; self.sockets.len()];
         loop {
@@ -163,6 +171,16 @@ impl Work {
         for (readable, descriptor) in readable.iter_mut().zip(&descriptors) {
             *readable = found > 0 && descriptor.any().unwrap_or(false);
         }
+    }
+}
+
+/// A switch that waits for the hosts' programs would not be one. Only root may; otherwise it shares.
+fn ahead_of_programs() {
+    let _ = rustix::process::setpriority_process(None, SWITCH_NICE);
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
+    if let Ok(priority) = ThreadPriorityValue::try_from(SWITCH_REAL_TIME) {
+        let priority = ThreadPriority::Crossplatform(priority);
+        let _ = set_thread_priority_and_policy(thread_native_id(), priority, policy);
     }
 }
 

@@ -6,7 +6,8 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use crate::{
-    format::{command, percent, time_us},
+    document::Document,
+    format::{command, percent, time_us, trimmed},
     run::{DOCUMENT, QUEUES, RPCS, Run, THROUGHPUT},
 };
 
@@ -52,16 +53,68 @@ fn fidelity(run: &Run) -> Markup {
                 summary { "What this run tells apart" }
                 @if let Some(resolution) = time { p {
                     "Differences of time below " strong { (time_us(resolution.us)) } " are not the transports'"
-                    @if resolution.by_the_network { ": so much do times of single datagrams spread in the idle network, from P50 to P99." }
-                    @else { ": so much do the shortest unloaded RPCs spread, from P50 to P90." }
+                    @if resolution.by_the_network {
+                        ": so much do times of single datagrams spread, from P50 to P99. Of medians, those below "
+                        strong { (time_us(resolution.median_us)) } "."
+                    } @else { ": so much do the shortest unloaded RPCs spread, from P50 to P90." }
                 } }
                 @if let Some(share) = rate { p {
                     "Differences of throughput below " strong { (percent(share)) } " are not the transports': so exact are the links."
                 } }
-                @if let Some(measured) = document.fidelity() { (rows(measured)) }
+                @for sentence in measured(document) { p { (sentence) } }
+                @if let Some(measured) = document.fidelity() { details { summary { "All figures of this" } (rows(measured)) } }
             }
         }
     }
+}
+
+/// What the network measured about itself before the load, and the machine while it was on, in words.
+fn measured(document: &Document) -> Vec<String> {
+    let mut found = Vec::new();
+    let number = |pointer: &str| document.fidelity()?.pointer(pointer)?.as_f64();
+    let us = |pointer: &str| number(pointer).map(|ns| time_us(ns / 1e3));
+    if let (Some(low), Some(high)) = (number("/rate_lowest"), number("/rate_highest")) {
+        let (low, high) = (trimmed(100.0 * low, 2), trimmed(100.0 * high, 2));
+        found.push(format!("Overloaded ports carried {low} to {high} % of their rate."));
+    }
+    if let (Some(p50), Some(p99)) = (us("/idle/p50_ns"), us("/idle/p99_ns")) {
+        let overload = us("/top_level/p50_ns").zip(us("/top_level/p99_ns")).zip(us("/frame_ns"));
+        let overload = overload.filter(|_| number("/top_level/count").is_some_and(|n| n > 0.0));
+        let overload = overload.map_or(String::new(), |((p50, p99), frame)| {
+            format!(
+                "; at the highest level of an overloaded port {p50} (P99 {p99}), where one full packet takes {frame}"
+            )
+        });
+        found.push(format!(
+            "A short packet took {p50} (P99 {p99}) through the idle network, system calls included{overload}."
+        ));
+    }
+    if let (Some(late), Some(p99), Some(share)) = (
+        us("/machine/sleep_late/p50_ns"),
+        us("/machine/sleep_late/p99_ns"),
+        number("/machine/stalled_share"),
+    ) {
+        found.push(format!(
+            "Timers of the idle machine were late by {late} (P99 {p99}), and it stood still for {} % of the time.",
+            trimmed(100.0 * share, 2)
+        ));
+    }
+    let waits = document.transports.iter().filter(|one| one.summary.machine_late_max_us > 0.0);
+    let waits: Vec<String> = waits
+        .map(|transport| {
+            let summary = &transport.summary;
+            let (p99, max) = (summary.machine_late_p99_us, summary.machine_late_max_us);
+            format!("{} {} ({})", transport.name, time_us(p99), time_us(max))
+        })
+        .collect();
+    if !waits.is_empty() {
+        found.push(format!(
+            "While the load was on, a program that wanted to run waited this long, P99 (longest): {}. Differences of tails \
+             below that are not told apart either.",
+            waits.join(", ")
+        ));
+    }
+    found
 }
 
 fn table(title: &str, value: &Value, open: bool) -> Markup {
@@ -102,7 +155,7 @@ fn scalar(value: &Value) -> String {
         Value::Null => "–".to_owned(),
         // Fifteen digits of a measured time say no more than four behind the point.
         Value::Number(number) if number.is_f64() => {
-            crate::format::trimmed(number.as_f64().unwrap_or(f64::NAN), 4)
+            trimmed(number.as_f64().unwrap_or(f64::NAN), 4)
         }
         other => other.to_string(),
     }

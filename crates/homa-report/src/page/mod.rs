@@ -10,10 +10,11 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use crate::{
     chart::{Chart, Palette},
     doubts::doubts,
+    format::time_us,
     plots,
     run::Run,
     sampled::LEVELS,
-    study::{Study, studies},
+    study::{Part, Study, studies},
 };
 
 const STYLES: &str = include_str!("page.css");
@@ -79,9 +80,12 @@ fn study_section(study: &Study<'_>, palette: &Palette) -> Markup {
     html! {
         section {
             h2 { (study.title) }
-            @if let Some(chart) = study.chart(palette) {
-                (figure(&chart, "P99 slowdown of the shortest tenth of the messages against the setting that the plan \
-                    changes. Lower is better."))
+            @if let Some(expect) = study.expected() { p { strong { "Expected: " } (expect) } }
+            @for (part, what) in [(Part::Short, "shortest"), (Part::Long, "longest")] {
+                @if let Some(chart) = study.chart(part, palette) {
+                    (figure(&chart, &format!("P99 slowdown of the {what} tenth of the messages against the setting that \
+                        the plan changes. Lower is better.")))
+                }
             }
             (tables::study(study))
             @let published = study.published();
@@ -155,7 +159,7 @@ fn figures(run: &Run, palette: &Palette) -> Markup {
                 }
                 div.grid { @for chart in &queues { (chart.svg()) } }
                 figcaption { "Bytes waiting at a port towards a host, mean of all ports and rounds, by priority level; level 7 \
-                    goes first." }
+                    goes first." (looks(run)) }
             }
         }
         h2 { "Throughput" }
@@ -163,6 +167,20 @@ fn figures(run: &Run, palette: &Palette) -> Markup {
             Some(chart) => (figure(&chart, "What the ports towards the hosts carried, mean of all hosts and rounds, headers included.")),
             None => p.missing { "The network did not tell what its ports carried." }
         }
+    }
+}
+
+/// How often the queues were looked at, and by whom.
+fn looks(run: &Run) -> String {
+    match run.document.queue_looks {
+        Some(looks) if looks.recorded => {
+            format!(" The switch recorded them every {}, exactly.", time_us(looks.every_ms * 1e3))
+        }
+        Some(looks) => format!(
+            " The kernel was asked for them every {}; what is longer for less than that may be missing.",
+            time_us(looks.every_ms * 1e3)
+        ),
+        None => String::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     compare::{Comparison, FAMILIES, TCP, Verdict, comparisons},
     format::{number, percent, size, thousands, time_us},
     run::Run,
-    study::Study,
+    study::{Part, Study},
 };
 
 /// Homa against the best of TCP, with what to think of each difference.
@@ -48,7 +48,7 @@ fn row(comparison: &Comparison) -> Markup {
 
 fn ratio(comparison: &Comparison) -> String {
     match comparison.verdict {
-        Verdict::Unresolved => "≈ 1".to_owned(),
+        Verdict::Unresolved => "< resolution".to_owned(),
         _ => format!("{}×", number(comparison.ratio)),
     }
 }
@@ -161,12 +161,12 @@ pub(super) fn study(study: &Study<'_>) -> Markup {
         div.scroll { table {
             thead { tr {
                 th scope="col" { (study.setting) } th scope="col" { "transport" } th.n scope="col" { "short P50" } th.n scope="col" { "short P99" }
-                th.n scope="col" { "P99 slowdown, short" } th.n scope="col" { "average slowdown" } th.n scope="col" { "carried" }
+                th.n scope="col" { "P99 slowdown, short" } th.n scope="col" { "long" } th.n scope="col" { "average slowdown" } th.n scope="col" { "carried" }
             } }
             tbody { @for (value, run) in study.runs() { @for transport in &run.transports { @let s = &transport.document.summary; tr {
                 th scope="row" { (value) } td { (transport.document.name) }
                 td.n { (time_us(s.short.p50_us)) } td.n { (time_us(s.short.p99_us)) }
-                td.n { (number(s.deciles.first().map_or(f64::NAN, |decile| decile.slowdown().p99))) }
+                @for part in [Part::Short, Part::Long] { td.n { (number(part.p99(s).unwrap_or(f64::NAN))) } }
                 td.n { (number(s.slowdown().average)) } td.n { (percent(s.carried())) }
             } } } }
         } }
