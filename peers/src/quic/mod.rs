@@ -45,7 +45,7 @@ impl QuicMesh {
     /// What the system says.
     pub fn new(spec: &HostSpec, per_pair: u32) -> io::Result<Self> {
         let tasks = Tasks::new()?;
-        let socket = bind(SocketAddr::new(spec.listen, spec.port))?;
+        let socket = bind(spec)?;
         let transport = Arc::new(settings::transport(spec));
         let mut server = tls::server().map_err(io::Error::other)?;
         server.transport_config(Arc::clone(&transport));
@@ -137,8 +137,13 @@ impl Mesh for QuicMesh {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(address)?;
+fn bind(spec: &HostSpec) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(SocketAddr::new(spec.listen, spec.port))?;
+    if let Some(bytes) = settings::send_buffer_bytes(spec.homa.link_mbps)
+        && bytes < sockopt::socket_send_buffer_size(&socket)? / 2
+    {
+        sockopt::set_socket_send_buffer_size(&socket, bytes)?;
+    }
     // Forcing it beyond the system's limit is a matter of privileges; less is slower under bursts, and works.
     let _ = sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER_BYTES)
         .or_else(|_| sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES));
