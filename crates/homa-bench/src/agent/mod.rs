@@ -43,8 +43,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const UNLOADED_TIMEOUT: Duration = Duration::from_secs(2);
 /// Priority among real-time threads, of 99: below what the kernel itself needs.
 const REAL_TIME_PRIORITY: u8 = 10;
-/// Sleeps by which the precision of timers is found.
-const TIMER_PROBES: usize = 100;
+/// Sleeps by which the precision of timers is found: so many that two stalls of the machine are above the 99th percentile,
+/// since Homa's window and backlog are derived from it.
+const TIMER_PROBES: usize = 300;
 /// RPCs per line of the report.
 const RPCS_PER_LINE: usize = 1_000;
 /// Longest line of orders, in bytes: workloads have at most 100,000 points.
