@@ -347,6 +347,9 @@ pub(crate) struct ClusterArgs {
     /// Rate of every link
     #[arg(long, value_name = "RATE", value_parser = homa_bench::units::parse_rate_mbps)]
     pub rate: Option<u32>,
+    /// Longest IP packet in bytes, 1280 to 9000
+    #[arg(long, value_name = "BYTES")]
+    pub mtu: Option<u32>,
     /// What emulates the switch: auto, kernel or switch
     #[arg(long, value_name = "NAME")]
     pub backend: Option<String>,
