@@ -154,9 +154,7 @@ fn scalar(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Null => "–".to_owned(),
         // Fifteen digits of a measured time say no more than four behind the point.
-        Value::Number(number) if number.is_f64() => {
-            trimmed(number.as_f64().unwrap_or(f64::NAN), 4)
-        }
+        Value::Number(number) if number.is_f64() => trimmed(number.as_f64().unwrap_or(f64::NAN), 4),
         other => other.to_string(),
     }
 }
