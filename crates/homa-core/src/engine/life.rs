@@ -208,7 +208,7 @@ impl Engine {
         rpc.rx.streaming = streaming;
         rpc.rx.window = window.unwrap_or(0);
         rpc.interval_ns = base;
-        rpc.asked = false;
+        rpc.asked_at = None;
         let upto = rpc.rx.granted;
         if !self.memory.reserve(rpc, upto) {
             rpc.rx.starved = true;

@@ -1,5 +1,6 @@
-//! When a Linux host is asked for what has not come. It answers RESEND with all it has sent, also if that is merely
-//! late, and does not say how far away or how busy it is; so its haste is learnt from what it does.
+//! When a host is asked for what has not come. Whoever asks for what is merely late gets copies, and where many do so the copies
+//! fill the path that made it late. So the time that copies take is learnt: it is that of the path as it is now. A Linux
+//! host answers RESEND with all it has sent and does not say how busy it is, so all of its reactions are learnt from.
 
 use core::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::engine::rpc::{Rpc, State};
 use crate::event::{DropReason, Received};
 use crate::time::{Instant, nanos};
 
-/// Until a host has reacted once, it is given so many resend intervals: the first packets take longest.
+/// Until a Linux host has reacted once, it is given so many resend intervals: the first packets take longest.
 const UNKNOWN_INTERVALS: u64 = 4;
 /// A slow reaction counts for as long as this, and at most for twice as long.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -34,9 +35,9 @@ impl Patience {
         self.window = Some(now);
     }
 
-    fn interval_ns(&self, base_ns: u64, max_ns: u64) -> u64 {
+    fn interval_ns(&self, base_ns: u64, max_ns: u64, unknown_intervals: u64) -> u64 {
         let wanted = match self.window {
-            None => base_ns.saturating_mul(UNKNOWN_INTERVALS),
+            None => base_ns.saturating_mul(unknown_intervals),
             Some(_) => self.longest_ns.max(self.longest_before_ns).saturating_mul(2),
         };
         wanted.clamp(base_ns, max_ns.max(base_ns))
@@ -45,15 +46,26 @@ impl Patience {
 
 impl Engine {
     /// Silence after which the peer is first asked for what an RPC misses, in ns: `Config::resend_interval`, but
-    /// for a Linux host at least twice as long as it took lately.
+    /// at least twice as long as copies took lately, for a Linux host as long as any reaction did.
     pub(crate) fn first_interval_ns(&self, peer: u32, own: bool) -> u64 {
         let base_ns = nanos(self.config.resend_interval);
-        match self.peers.get(peer) {
-            Some(peer) if !own => {
-                let max_ns = nanos(peer.timeout(&self.config)) / QUESTIONS_MIN;
-                peer.patience.interval_ns(base_ns, max_ns)
+        let unknown_intervals = if own { 1 } else { UNKNOWN_INTERVALS };
+        self.peers.get(peer).map_or(base_ns, |peer| {
+            let max_ns = nanos(peer.timeout(&self.config)) / QUESTIONS_MIN;
+            peer.patience.interval_ns(base_ns, max_ns, unknown_intervals)
+        })
+    }
+
+    /// What was asked for has come, or shows that it was not lost: it took at least as long as since the last question.
+    pub(crate) fn note_copy(&mut self, index: u32) {
+        let Some(rpc) = self.rpcs.get(index).filter(|rpc| self.speaks_own(rpc)) else {
+            return;
+        };
+        if let Some(asked) = rpc.asked_at.max(rpc.restarted_at) {
+            let (peer, took_ns) = (rpc.peer, nanos(self.now.since(asked)));
+            if let Some(peer) = self.peers.get_mut(peer) {
+                peer.patience.note(self.now, took_ns);
             }
-            _ => base_ns,
         }
     }
 
@@ -64,7 +76,7 @@ impl Engine {
             return;
         };
         let heard = rpc.last_heard.max(self.resumed_at);
-        if self.speaks_own(rpc) || rpc.asked {
+        if self.speaks_own(rpc) || rpc.asked_at.is_some() {
             return;
         }
         let reaction_ns = nanos(self.now.since(heard));

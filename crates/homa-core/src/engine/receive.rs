@@ -182,6 +182,8 @@ impl Engine {
         };
         if data.retransmit == 0 {
             self.note_reaction(index);
+        } else {
+            self.note_copy(index);
         }
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return Err(DropReason::UnknownRpc);
@@ -358,6 +360,9 @@ impl Engine {
             return Err(DropReason::TooLong);
         }
         self.note_full_size(index, u32::MAX);
+        if self.rpcs.get(index).is_some_and(|rpc| rpc.restarted_at.is_some() && !rpc.confirmed) {
+            self.note_copy(index);
+        }
         self.set_confirmed(index, false);
         self.release_charge(index);
         if let Some(rpc) = self.rpcs.get_mut(index) {
@@ -413,7 +418,7 @@ impl Engine {
             Insert::OutOfRange => return Err(DropReason::BadRange),
         };
         rpc.interval_ns = base;
-        rpc.asked = false;
+        rpc.asked_at = None;
         if data.retransmit != 0 {
             rpc.rx.copies_used = rpc.rx.copies_used.saturating_add(1);
         }

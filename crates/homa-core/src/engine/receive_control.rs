@@ -265,6 +265,9 @@ impl Engine {
         rpc.interval_ns = rpc.interval_ns.saturating_mul(2).min(max_ns);
         let asked = rpc.is_client() && rpc.state == State::Outgoing;
         let waits = asked && rpc.tx.is_idle();
+        if waits && rpc.restarted_at.is_some() && !rpc.confirmed {
+            self.note_copy(index);
+        }
         if asked {
             self.note_server_life(index);
         }

@@ -26,6 +26,10 @@ const PROBE_STEPS: usize = 16;
 /// Wait before a peer is asked whether it has received what was sent, when that holds others up.
 const BLOCKED_PROBE_DELAY: Duration = Duration::from_micros(200);
 
+/// A response that a live Linux host does not grant is given up after so many times `Config::response_silence`. (Linux
+/// waits for ever.)
+const UNGRANTED_SILENCES: u32 = 12;
+
 /// What an RPC needs from its peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
@@ -168,29 +172,20 @@ impl Engine {
         !self.speaks_own(rpc) && rpc.state == State::Outgoing && rpc.tx.sent < rpc.tx.length
     }
 
-    /// A response waits for a grant of a Linux host: as long as that shows life it may still come. Now and then
-    /// the host is asked: it acknowledges what it does not know any more. (It takes the question for a sign that
-    /// everything was sent, so not before what is on its way has had much time.)
+    /// A response waits for a grant of a Linux host: while that shows life it may still come. It cannot be asked:
+    /// NEED_ACK would tell it that everything was sent.
     fn ungranted(&mut self, index: u32, heard: Instant) {
         let Some(rpc) = self.rpcs.get(index) else {
             return;
         };
+        let silence = self.config.response_silence;
         let alive = self.peers.get(rpc.peer).map_or(heard, |peer| peer.last_heard.max(heard));
-        let give_up_at = alive + self.config.response_silence;
+        let give_up_at = (alive + silence).min(heard + silence * UNGRANTED_SILENCES);
         if self.now >= give_up_at {
             self.give_up(index, Need::Acknowledgement);
-            return;
+        } else {
+            self.arm_at(index, give_up_at);
         }
-        let interval = self.config.response_silence / 4;
-        let mut ask_at = rpc.next_request.max(heard + interval);
-        if self.now >= ask_at {
-            self.push_control(rpc.path, rpc.id, false, Body::NeedAck, reason::NONE, 0);
-            ask_at = self.now + interval;
-            if let Some(rpc) = self.rpcs.get_mut(index) {
-                rpc.next_request = ask_at;
-            }
-        }
-        self.arm_at(index, ask_at.min(give_up_at));
     }
 
     fn give_up(&mut self, index: u32, need: Need) {
@@ -229,7 +224,7 @@ impl Engine {
                 self.push_control(path, id, own, Body::Resend(body), reason::NONE, 0);
             }
             Need::Data => {
-                if rpc.asked {
+                if rpc.asked_at.is_some() {
                     // Its sender did not react to the last question: others get its place among the granted
                     // messages and its share of what may be on its way, until something comes.
                     self.granter.remove(index, &mut self.rpcs);
@@ -257,7 +252,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
-        rpc.asked = true;
+        rpc.asked_at = Some(self.now);
         let wait = rpc.interval_ns;
         rpc.interval_ns = rpc.interval_ns.saturating_mul(2).min(max_ns.max(base));
         rpc.next_request = self.now + Duration::from_nanos(wait);

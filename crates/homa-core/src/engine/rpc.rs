@@ -77,8 +77,8 @@ pub(crate) struct Rpc {
     pub(crate) server_life: u32,
     /// Present interval between requests to the peer.
     pub(crate) interval_ns: u64,
-    /// A question was asked since the last DATA.
-    pub(crate) asked: bool,
+    /// When a question was last asked, since the last DATA.
+    pub(crate) asked_at: Option<Instant>,
     pub(crate) next_request: Instant,
     pub(crate) deadline: Option<Instant>,
     /// The peer said it has the request: its liveness is watched per peer.
@@ -134,7 +134,7 @@ impl Rpc {
             first_sent: None,
             server_life: 0,
             interval_ns: 0,
-            asked: false,
+            asked_at: None,
             next_request: Instant::ZERO,
             deadline: None,
             confirmed: false,
