@@ -136,6 +136,29 @@ fn a_response_without_ack_is_asked_about_with_back_off_and_an_end() {
     assert_eq!(told, [reason::FINISHED], "a client that still waits is told");
 }
 
+#[test]
+fn a_client_behind_a_slow_path_is_asked_for_its_acknowledgement_later() {
+    let mut solo = solo();
+    let from = address(9, 900);
+    let _ = solo.data(from, 1000, 5000, (0, 1000));
+    let asked = solo.advance(34).iter().filter(|sent| sent.resend().is_some()).count();
+    assert_eq!(asked, 3, "after 5, 10 and 20 ms");
+    let mut copy = solo.data_header(from, 1000, 5000, 1000);
+    let Body::Data(data) = &mut copy.body else { unreachable!() };
+    data.retransmit = 1;
+    let _ = solo.header(from, &copy, 1000);
+    let _ = solo.data(from, 1000, 5000, (2000, 5000));
+    let rpc = match solo.events()[..] {
+        [.., Event::RequestArrived { rpc }] => rpc,
+        ref other => panic!("{other:?}"),
+    };
+    solo.answer(rpc, 100);
+    let begin = solo.now;
+    let sent = solo.advance(100);
+    let asked = sent.iter().find(|sent| sent.is(&Body::NeedAck)).expect("asked").at - begin;
+    assert!((27 * MS..=30 * MS).contains(&asked), "twice the 14 ms that the copy took: {asked}");
+}
+
 // Scenario: A9, A12, A13
 #[test]
 fn an_ack_ends_the_rpcs_it_names() {

@@ -136,9 +136,14 @@ impl Engine {
             return;
         }
         // The host may have turned out slower since the message began.
-        let learnt_ns = match need {
-            Need::Acknowledgement => 0,
-            _ => self.first_interval_ns(rpc.peer, self.speaks_own(rpc)),
+        let learnt_ns = match (need, self.first_interval_ns(rpc.peer, self.speaks_own(rpc))) {
+            // Asked for sooner as long as nothing is slow.
+            (Need::Acknowledgement, learnt_ns)
+                if learnt_ns <= nanos(self.config.resend_interval) =>
+            {
+                0
+            }
+            (_, learnt_ns) => learnt_ns,
         };
         // Who is asked later has as much time to answer.
         let later_ns = learnt_ns.saturating_sub(nanos(self.config.resend_interval));
