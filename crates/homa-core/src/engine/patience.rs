@@ -58,10 +58,15 @@ impl Engine {
 
     /// What was asked for has come, or shows that it was not lost: it took at least as long as since the last question.
     pub(crate) fn note_copy(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index).filter(|rpc| self.speaks_own(rpc)) else {
+        let Some(rpc) = self.rpcs.get(index).filter(|rpc| awaits_data(rpc)) else {
             return;
         };
-        if let Some(asked) = rpc.asked_at.max(rpc.restarted_at) {
+        if !self.speaks_own(rpc) {
+            return;
+        }
+        // What the request's repetition brought is over when the response begins.
+        let repeated = rpc.restarted_at.filter(|_| rpc.state == State::Outgoing);
+        if let Some(asked) = rpc.asked_at.max(repeated) {
             let (peer, took_ns) = (rpc.peer, nanos(self.now.since(asked)));
             if let Some(peer) = self.peers.get_mut(peer) {
                 peer.patience.note(self.now, took_ns);
