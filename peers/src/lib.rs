@@ -3,7 +3,7 @@
 //! The program is the host agent of `homa bench cluster` with other transports: the load, the clock, the scheduling and
 //! the report are those of `homa bench-host`, only the [`Mesh`] differs.
 //!
-//! * [`tasks`]: the one thread of a host, with a timer precise enough for the load; [`messages`]: what is sent and what
+//! * [`Tasks`](homa_bench::agent::Tasks): the one thread of a host, with a timer precise enough for the load; [`messages`]: what is sent and what
 //!   the answer must be; [`pool`]: which connection a call takes.
 //! * [`quic`] with quinn, [`grpc`] with tonic; each says how it is tuned and why.
 
@@ -11,7 +11,6 @@ pub mod grpc;
 pub mod messages;
 pub mod pool;
 pub mod quic;
-pub mod tasks;
 
 use std::io;
 

@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use homa_bench::{
-    agent::{Counters, Ended, Mesh, snmp_counter},
+    agent::{Counters, Ended, Mesh, Tasks, snmp_counter},
     spec::HostSpec,
 };
 use http::uri::PathAndQuery;
@@ -27,7 +27,7 @@ use tonic::{
 };
 
 use self::codec::BytesCodec;
-use crate::{messages::Messages, pool::Pool, tasks::Tasks};
+use crate::{messages::Messages, pool::Pool};
 
 /// The method that is called.
 const METHOD: &str = "/homa.bench.Peer/Call";

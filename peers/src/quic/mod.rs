@@ -13,14 +13,14 @@ use std::{
 
 use bytes::Bytes;
 use homa_bench::{
-    agent::{Counters, Ended, Mesh, snmp_counter},
+    agent::{Counters, Ended, Mesh, Tasks, snmp_counter},
     spec::HostSpec,
 };
 use quinn::{Connection, Endpoint, EndpointConfig, RecvStream, SendStream, TokioRuntime};
 use rustix::net::sockopt;
 
 use self::traffic::Traffic;
-use crate::{messages::Messages, pool::Pool, tasks::Tasks};
+use crate::{messages::Messages, pool::Pool};
 
 /// Receive buffer of the socket, in bytes, as far as the system grants it; Homa asks for as much.
 const RECEIVE_BUFFER_BYTES: usize = 8 << 20;

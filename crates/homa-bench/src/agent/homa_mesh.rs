@@ -8,14 +8,11 @@ use std::{
 
 use bytes::Bytes;
 use homa::{Endpoint, EndpointBuilder};
-use homa_sys::{TimerFd, monotonic_ns};
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    runtime::Runtime,
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-};
 
-use super::mesh::{Counters, Ended, Mesh};
+use super::{
+    mesh::{Counters, Ended, Mesh},
+    tasks::Tasks,
+};
 use crate::{
     spec::{HostSpec, Reply},
     transport::{Carriage, Transport},
@@ -24,35 +21,26 @@ use crate::{
 /// A host that speaks Homa.
 #[derive(Debug)]
 pub(crate) struct HomaMesh {
-    runtime: Runtime,
+    tasks: Tasks,
     endpoint: Endpoint,
     servers: Vec<SocketAddr>,
     payload: Bytes,
-    sender: UnboundedSender<Ended>,
-    receiver: UnboundedReceiver<Ended>,
-    timer: AsyncFd<TimerFd>,
 }
 
 impl HomaMesh {
     /// Binds and serves as the specification says.
     pub(crate) fn new(spec: &HostSpec) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let entered = runtime.enter();
-        let endpoint = builder(spec)?
-            .bind(SocketAddr::new(spec.listen, spec.port))
+        let tasks = Tasks::new()?;
+        let builder = builder(spec)?;
+        let endpoint = tasks
+            .within(|| builder.bind(SocketAddr::new(spec.listen, spec.port)))
             .map_err(io::Error::other)?;
-        let timer = watch(TimerFd::new()?)?;
-        runtime.spawn(serve(endpoint.clone(), Server::new(spec)));
-        drop(entered);
-        let (sender, receiver) = unbounded_channel();
+        tasks.spawn(serve(endpoint.clone(), Server::new(spec)));
         Ok(HomaMesh {
-            runtime,
+            tasks,
             endpoint,
             servers: Vec::new(),
             payload: vec![0x5a; spec.message_bytes_max as usize].into(),
-            sender,
-            receiver,
-            timer,
         })
     }
 }
@@ -67,8 +55,7 @@ impl Mesh for HomaMesh {
         // Without connections; a first call makes the peers known to each other (incarnations, cutoffs).
         for server in servers {
             let call = self.endpoint.call(*server, self.payload.slice(..1));
-            let answer = self.runtime.block_on(async { tokio::time::timeout(timeout, call).await });
-            answer.map_err(|_| io::ErrorKind::TimedOut)?.map_err(io::Error::other)?;
+            self.tasks.wait_for(timeout, async { call.await.map_err(io::Error::other) })?;
         }
         Ok(())
     }
@@ -76,37 +63,13 @@ impl Mesh for HomaMesh {
     fn start(&mut self, token: u64, server: usize, bytes: usize) -> io::Result<()> {
         let server = *self.servers.get(server).ok_or(io::ErrorKind::AddrNotAvailable)?;
         let body = self.payload.slice(..bytes.min(self.payload.len()));
-        let _entered = self.runtime.enter();
-        let call = self.endpoint.start(server, body);
-        let sender = self.sender.clone();
-        self.runtime.spawn(async move {
-            let ok = call.await.is_ok();
-            // The receiver lives as long as the runtime.
-            let _ = sender.send(Ended { token, at: Instant::now(), ok });
-        });
+        let call = self.tasks.within(|| self.endpoint.start(server, body));
+        self.tasks.start(token, async move { call.await.is_ok() });
         Ok(())
     }
 
     fn poll(&mut self, until: Instant, ended: &mut Vec<Ended>) -> io::Result<()> {
-        let left_ns = until.saturating_duration_since(Instant::now()).as_nanos();
-        let left_ns = u64::try_from(left_ns).unwrap_or(u64::MAX / 2);
-        self.timer.get_ref().arm(monotonic_ns().saturating_add(left_ns))?;
-        let (timer, receiver) = (&self.timer, &mut self.receiver);
-        self.runtime.block_on(async {
-            tokio::select! {
-                fired = timer.readable() => {
-                    let mut fired = fired?;
-                    timer.get_ref().drain()?;
-                    fired.clear_ready();
-                }
-                call = receiver.recv() => ended.extend(call),
-            }
-            io::Result::Ok(())
-        })?;
-        while let Ok(call) = self.receiver.try_recv() {
-            ended.push(call);
-        }
-        Ok(())
+        self.tasks.poll(until, ended)
     }
 
     fn counters(&self) -> Counters {
@@ -139,15 +102,6 @@ impl Mesh for HomaMesh {
             named: named.map(|(name, count)| (name.to_owned(), count)).to_vec(),
         }
     }
-}
-
-/// Tells the runtime of a timer.
-#[allow(
-    deprecated,
-    reason = "a TimerFd owns its descriptor, which is what the replacement demands a promise for"
-)]
-fn watch(timer: TimerFd) -> io::Result<AsyncFd<TimerFd>> {
-    AsyncFd::with_interest(timer, Interest::READABLE)
 }
 
 fn builder(spec: &HostSpec) -> io::Result<EndpointBuilder> {

@@ -7,6 +7,7 @@ mod generator;
 mod homa_mesh;
 mod mesh;
 mod snmp;
+mod tasks;
 mod tcp_mesh;
 
 use std::{
@@ -29,6 +30,7 @@ use self::{generator::Row, homa_mesh::HomaMesh, tcp_mesh::TcpMesh};
 pub use self::{
     mesh::{Counters, Ended, Mesh},
     snmp::snmp_counter,
+    tasks::Tasks,
 };
 use crate::{
     spec::{HostSpec, Order, Report, UnloadedTime},

@@ -5,13 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use homa_bench::agent::Ended;
 use homa_sys::{TimerFd, monotonic_ns};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     runtime::Runtime,
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
 };
+
+use super::mesh::Ended;
 
 /// Runs everything of a host: servers, connections and calls.
 #[derive(Debug)]
