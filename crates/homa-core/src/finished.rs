@@ -57,8 +57,7 @@ impl Finished {
     pub(crate) fn insert(&mut self, now: Instant, peer_hash: u64, id: u64) -> Result<(), Full> {
         self.rotate(now);
         let entry = (peer_hash, id);
-        let hasher = self.hasher;
-        let hash = hasher.hash_one(entry);
+        let hash = self.hasher.hash_one(entry);
         let known = self.generation_of(hash, entry);
         if known == Some(0) {
             return Ok(());
@@ -66,14 +65,35 @@ impl Finished {
         if known.is_none() && self.len() >= self.max {
             return Err(Full);
         }
-        let [current, ..] = &mut self.generations;
-        current.try_reserve(1, |entry| hasher.hash_one(entry)).map_err(|_| Full)?;
-        current.insert_unique(hash, entry, |entry| hasher.hash_one(entry));
+        self.add(hash, entry)?;
         if let Some(table) = known.and_then(|index| self.generations.get_mut(index))
             && let Ok(older) = table.find_entry(hash, |other| *other == entry)
         {
             older.remove();
         }
+        Ok(())
+    }
+
+    /// As [`Finished::insert`], for a pair that is not known. (One that is would only take two places.)
+    pub(crate) fn insert_unknown(
+        &mut self,
+        now: Instant,
+        peer_hash: u64,
+        id: u64,
+    ) -> Result<(), Full> {
+        self.rotate(now);
+        if self.len() >= self.max {
+            return Err(Full);
+        }
+        let entry = (peer_hash, id);
+        self.add(self.hasher.hash_one(entry), entry)
+    }
+
+    fn add(&mut self, hash: u64, entry: Entry) -> Result<(), Full> {
+        let hasher = self.hasher;
+        let [current, ..] = &mut self.generations;
+        current.try_reserve(1, |entry| hasher.hash_one(entry)).map_err(|_| Full)?;
+        current.insert_unique(hash, entry, |entry| hasher.hash_one(entry));
         Ok(())
     }
 
@@ -104,10 +124,11 @@ impl Finished {
 
     /// Drops the generations that are older than the memory.
     pub(crate) fn rotate(&mut self, now: Instant) {
-        let passed = nanos(now.since(self.current_since)).checked_div(self.span_ns).unwrap_or(0);
-        if passed == 0 {
+        let since_ns = nanos(now.since(self.current_since));
+        if since_ns < self.span_ns {
             return;
         }
+        let passed = since_ns.checked_div(self.span_ns).unwrap_or(0);
         let whole = passed.saturating_mul(self.span_ns);
         self.current_since = self.current_since + Duration::from_nanos(whole);
         for _ in 0..passed.min(GENERATIONS as u64) {

@@ -3,7 +3,8 @@
 use core::time::Duration;
 
 use crate::engine::Engine;
-use crate::engine::peer::MTU_MIN;
+use crate::engine::peer::{MTU_MIN, Peer};
+use crate::time::Instant;
 
 /// Rounds of lost full-size packets after which the path is taken for a black hole.
 const LOST_ROUNDS_MAX: u8 = 2;
@@ -84,18 +85,18 @@ impl Engine {
             self.stats.mtu_black_holes = self.stats.mtu_black_holes.saturating_add(1);
         }
     }
+}
 
-    /// A message to the peer begins: with full-size packets again if the path was taken for a black hole long ago.
-    pub(crate) fn retry_full_size(&mut self, peer: u32) {
-        let now = self.now;
-        if let Some(peer) = self.peers.get_mut(peer)
-            && let Some((mtu, fell)) = peer.mtu_before
+impl Peer {
+    /// A message to it begins: with full-size packets again if the path was taken for a black hole long ago.
+    pub(crate) fn retry_full_size(&mut self, now: Instant) {
+        if let Some((mtu, fell)) = self.mtu_before
             && now >= fell + RETRY_AFTER
         {
-            peer.mtu = mtu;
-            peer.mtu_before = None;
-            peer.full_size_lost_rounds = 0;
-            peer.full_size_gap_rounds = 0;
+            self.mtu = mtu;
+            self.mtu_before = None;
+            self.full_size_lost_rounds = 0;
+            self.full_size_gap_rounds = 0;
         }
     }
 }

@@ -55,13 +55,13 @@ impl ClientHosts {
         }
     }
 
-    /// The only RPC with our form `id` at the local port of `path` whose client has the address of `path`.
-    /// `None` also if there are several: nobody can say which is meant.
-    pub(crate) fn only(&self, path: &Path, id: u64) -> Option<u32> {
+    /// The only RPC with our form `id` at `local_port` whose client has the address of `path`. `None` also if there
+    /// are several: nobody can say which is meant.
+    pub(crate) fn only(&self, path: &Path, local_port: u16, id: u64) -> Option<u32> {
         if path.carriage != Carriage::Ip {
             return None;
         }
-        let entry = self.entries.get(&key(path, id))?;
+        let entry = self.entries.get(&(path.remote.ip().to_canonical(), local_port, id))?;
         (entry.count == 1).then_some(entry.indices)
     }
 }
@@ -89,9 +89,9 @@ mod tests {
         let mut hosts = ClientHosts::new(1);
         hosts.insert(&path(40_000, 99), 3, 7);
         hosts.insert(&path(40_001, 98), 3, 8);
-        assert_eq!(hosts.only(&path(50_000, 99), 3), Some(7), "from whatever port it comes");
-        assert_eq!(hosts.only(&path(50_000, 98), 3), Some(8));
-        assert_eq!(hosts.only(&path(40_000, 99), 5), None);
+        assert_eq!(hosts.only(&path(50_000, 1), 99, 3), Some(7), "from whatever port it comes");
+        assert_eq!(hosts.only(&path(50_000, 1), 98, 3), Some(8));
+        assert_eq!(hosts.only(&path(40_000, 99), 99, 5), None);
     }
 
     #[test]
@@ -100,12 +100,12 @@ mod tests {
         for (port, index) in [(1, 10), (2, 20), (3, 30)] {
             hosts.insert(&path(port, 99), 3, index);
         }
-        assert_eq!(hosts.only(&path(1, 99), 3), None);
+        assert_eq!(hosts.only(&path(1, 99), 99, 3), None);
         hosts.remove(&path(1, 99), 3, 10);
         hosts.remove(&path(3, 99), 3, 30);
-        assert_eq!(hosts.only(&path(1, 99), 3), Some(20));
+        assert_eq!(hosts.only(&path(1, 99), 99, 3), Some(20));
         hosts.remove(&path(2, 99), 3, 20);
-        assert_eq!(hosts.only(&path(1, 99), 3), None);
+        assert_eq!(hosts.only(&path(1, 99), 99, 3), None);
         assert!(hosts.entries.is_empty());
     }
 }

@@ -1,11 +1,9 @@
 //! How RPCs begin and end, and the events about them.
 
-use core::hash::BuildHasher;
 use core::time::Duration;
 
 use homa_wire::Body;
 
-use crate::addr::{Path, PeerKey};
 use crate::engine::Engine;
 use crate::engine::incoming::Incoming;
 use crate::engine::peer::PendingAck;
@@ -51,33 +49,28 @@ impl Engine {
         self.next_birth
     }
 
-    /// Hash of a peer and a port of it, for the memory of finished RPCs.
-    pub(crate) fn finished_hash(&self, path: &Path) -> u64 {
-        self.peer_hash.hash_one((PeerKey::of(path), path.remote.port()))
-    }
-
     /// Ends an RPC: it leaves every structure; its memory is given back; what remains are the
     /// events that tell the caller.
     pub(crate) fn end_rpc(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.state != State::Dead) else {
             return;
         };
-        if rpc.state == State::Dead {
-            return;
-        }
-        let (role, id, peer, path) = (rpc.role, rpc.id, rpc.peer, rpc.path);
-        match role {
+        let (peer, id) = (rpc.peer, rpc.id);
+        match rpc.role {
+            // Its complete response took it out of these.
+            Role::Client if rpc.state == State::Delivered => {}
             Role::Client => {
                 self.client_ids.remove(&id);
                 self.unlink_client(index);
             }
             Role::Server => {
-                let hash = self.finished_hash(&path);
-                // Room was kept when the RPC was accepted, see `refusal`.
-                let _ = self.finished.insert(self.now, hash, id);
-                self.server_ids.remove(&(peer, path.remote.port(), id));
-                self.client_hosts.remove(&path, id, index);
+                self.server_ids.remove(&(peer, id));
+                self.client_hosts.remove(&rpc.path, id, index);
                 self.serving = self.serving.saturating_sub(1);
+                if let Some(peer) = self.peers.get(peer) {
+                    // It was not among them when it was accepted, and room was kept for it then.
+                    let _ = self.finished.insert_unknown(self.now, peer.hash, id);
+                }
             }
         }
         self.set_confirmed(index, false);
@@ -366,14 +359,8 @@ impl Engine {
 
     /// Enters an RPC into the output order, or takes it out, as its state demands.
     pub(crate) fn schedule(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index) else {
-            return;
-        };
-        if rpc.is_sending() && rpc.tx.has_sendable() && !rpc.blocked_on_peer {
-            let short = rpc.tx.length < self.config.defer_min_bytes;
-            self.pacer.set(index, rpc.tx.remaining(), rpc.birth, short);
-        } else {
-            self.pacer.remove(index);
+        if let Some(rpc) = self.rpcs.get(index) {
+            self.pacer.follow(rpc, &self.config);
         }
     }
 

@@ -36,6 +36,7 @@ mod recover;
 mod rpc;
 mod shared_heap;
 mod stats;
+mod train;
 mod transmit;
 
 use crate::addr::{Path, PeerKey};
@@ -50,7 +51,7 @@ use crate::engine::pacer::Pacer;
 use crate::engine::peer::PeerTable;
 use crate::engine::rpc::{NIL, RpcTable};
 use crate::engine::shared_heap::Positions;
-use crate::event::{Event, Urgency, WakeReason};
+use crate::event::{Event, RpcKey, Urgency, WakeReason};
 use crate::finished::Finished;
 use crate::structures::hash::{Map, Rng, SeededState};
 use crate::structures::heap::IndexedHeap;
@@ -123,8 +124,8 @@ pub struct Engine {
     /// RPC indices below this are covered by all tables that are indexed by RPC.
     rpcs_covered: usize,
     client_ids: Map<u64, u32>,
-    /// Server RPCs by peer, client port and our (odd) id.
-    server_ids: Map<(u32, u16, u64), u32>,
+    /// Server RPCs by peer and our (odd) id.
+    server_ids: Map<(u32, u64), u32>,
     /// Server RPCs over raw IP by the address of their client.
     client_hosts: ClientHosts,
     next_id: u64,
@@ -134,7 +135,6 @@ pub struct Engine {
     serving: usize,
 
     peers: PeerTable,
-    peer_hash: SeededState,
     /// Where blocked RPCs lie in the queues of their peers.
     blocked_positions: Positions,
 
@@ -162,8 +162,8 @@ pub struct Engine {
     /// RPCs with ranges to send again, each at most once.
     retransmits: VecDeque<u32>,
 
-    /// Acknowledgements to act on when nothing is left to send or answer: path, id, server port.
-    late_acks: VecDeque<(Path, u64, u16)>,
+    /// Acknowledged server RPCs, to be ended when nothing is left to send or answer.
+    late_acks: VecDeque<RpcKey>,
     /// The application has just got a request: its answer, which may come soon, goes first.
     answer_expected: bool,
 
@@ -225,8 +225,7 @@ impl Engine {
                 rng.next_u64(),
             ),
             serving: 0,
-            peers: PeerTable::new(rng.next_u64()),
-            peer_hash: SeededState::new(rng.next_u64()),
+            peers: PeerTable::new(rng.next_u64(), rng.next_u64()),
             blocked_positions: Positions::default(),
             granter: Granter::new(&config, rng.next_u64()),
             client_hosts: ClientHosts::new(rng.next_u64()),

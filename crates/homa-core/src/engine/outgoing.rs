@@ -70,6 +70,11 @@ impl Outgoing {
         self.granted.min(self.supplied)
     }
 
+    /// Has new data been granted and provided? (Whether all of a segment has is for [`Outgoing::next_new`] to say.)
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.sent < self.sendable_upto()
+    }
+
     /// Is there new data that may go out?
     pub(crate) fn has_sendable(&self) -> bool {
         self.next_new(u32::MAX).is_some()

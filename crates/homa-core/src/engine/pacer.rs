@@ -2,6 +2,7 @@
 //! and a clock that keeps the device's queue short (`spec/protocol.md` §7).
 
 use crate::config::Config;
+use crate::engine::rpc::Rpc;
 use crate::structures::OutOfMemory;
 use crate::structures::heap::IndexedHeap;
 use crate::time::{Instant, nanos};
@@ -9,10 +10,12 @@ use crate::time::{Instant, nanos};
 /// Messages with data to send, by rank and by age.
 #[derive(Debug)]
 pub(crate) struct Pacer {
-    by_remaining: IndexedHeap<(u32, u64)>,
-    by_birth: IndexedHeap<u64>,
-    /// Those of `by_remaining` that never wait for the clock, in the same order.
+    /// By rank: those that never wait for the clock.
     short: IndexedHeap<(u32, u64)>,
+    /// By rank: all others.
+    long: IndexedHeap<(u32, u64)>,
+    /// All of them.
+    by_birth: IndexedHeap<u64>,
     /// Bytes earned for the oldest message, in 1/1000; negative after a train that was longer than
     /// what had been earned.
     fifo_credit: i64,
@@ -26,9 +29,9 @@ pub(crate) struct Pacer {
 impl Pacer {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            by_remaining: IndexedHeap::new(),
-            by_birth: IndexedHeap::new(),
             short: IndexedHeap::new(),
+            long: IndexedHeap::new(),
+            by_birth: IndexedHeap::new(),
             fifo_credit: 0,
             by_age: config.pacer_fifo_permille >= 1000,
             idle_at: Instant::ZERO,
@@ -37,8 +40,8 @@ impl Pacer {
     }
 
     pub(crate) fn try_reserve(&mut self, rpcs: usize) -> Result<(), OutOfMemory> {
-        self.by_remaining.try_reserve(rpcs)?;
         self.short.try_reserve(rpcs)?;
+        self.long.try_reserve(rpcs)?;
         self.by_birth.try_reserve(rpcs)
     }
 
@@ -47,26 +50,36 @@ impl Pacer {
         self.link_mbps = config.link_mbps.or(mbps).filter(|mbps| *mbps > 0);
     }
 
-    /// Enters a message or changes its rank. `short` messages never wait for the clock.
-    pub(crate) fn set(&mut self, index: u32, remaining: u32, birth: u64, short: bool) {
-        let remaining = if self.by_age { 0 } else { remaining };
-        self.by_remaining.set(index, (remaining, birth));
-        if short {
-            self.short.set(index, (remaining, birth));
+    /// Enters the outgoing message of an RPC, changes its rank or takes it out, as its state demands.
+    pub(crate) fn follow(&mut self, rpc: &Rpc, config: &Config) {
+        if rpc.is_sending() && rpc.tx.has_sendable() && !rpc.blocked_on_peer {
+            let short = rpc.tx.length < config.defer_min_bytes;
+            self.set(rpc.key.index, rpc.tx.remaining(), rpc.birth, short);
+        } else {
+            self.remove(rpc.key.index);
         }
+    }
+
+    /// Enters a message or changes its rank. `short` messages never wait for the clock; a message is so always or
+    /// never.
+    fn set(&mut self, index: u32, remaining: u32, birth: u64, short: bool) {
+        let remaining = if self.by_age { 0 } else { remaining };
+        let order = if short { &mut self.short } else { &mut self.long };
+        order.set(index, (remaining, birth));
         if !self.by_birth.contains(index) {
             self.by_birth.set(index, birth);
         }
     }
 
     pub(crate) fn remove(&mut self, index: u32) {
-        self.by_remaining.remove(index);
-        self.short.remove(index);
-        self.by_birth.remove(index);
+        if self.by_birth.remove(index).is_some() {
+            self.short.remove(index);
+            self.long.remove(index);
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.by_remaining.is_empty()
+        self.by_birth.is_empty()
     }
 
     /// Is there a message that does not wait for the clock?
@@ -88,8 +101,12 @@ impl Pacer {
 
     /// The best-ranked message, to fill a train with.
     pub(crate) fn best(&self, only_short: bool) -> Option<u32> {
-        let order = if only_short { &self.short } else { &self.by_remaining };
-        order.peek().map(|(index, _)| index)
+        let best = match (self.short.peek(), self.long.peek()) {
+            (Some(short), Some(long)) if !only_short && long.1 < short.1 => Some(long),
+            (None, long) if !only_short => long,
+            (short, _) => short,
+        };
+        best.map(|(index, _)| index)
     }
 
     /// Accounts for the choice of `index` and `bytes` sent of it.

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use core::cell::Cell;
+use core::hash::BuildHasher;
 use core::net::IpAddr;
 use core::time::Duration;
 
@@ -45,6 +46,8 @@ pub(crate) struct PendingAck {
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) key: PeerKey,
+    /// Names it in the memory of finished RPCs.
+    pub(crate) hash: u64,
     /// A way to it, for packets that concern no RPC.
     pub(crate) path: Path,
     pub(crate) settings: PeerSettings,
@@ -117,9 +120,10 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    fn new(key: PeerKey, path: Path, config: &Config, now: Instant) -> Self {
+    fn new(key: PeerKey, hash: u64, path: Path, config: &Config, now: Instant) -> Self {
         Self {
             key,
+            hash,
             path,
             settings: PeerSettings::default(),
             references: 0,
@@ -257,6 +261,8 @@ pub(crate) struct PeerTable {
     peers: Vec<Option<Peer>>,
     free: Vec<u32>,
     by_key: Map<PeerKey, u32>,
+    /// For [`Peer::hash`].
+    hasher: SeededState,
     /// The first of the peers at each IP address, linked through [`Peer::next_at_host`].
     by_host: Map<IpAddr, u32>,
     /// The last peer found: packets come in bursts.
@@ -267,11 +273,12 @@ pub(crate) struct PeerTable {
 }
 
 impl PeerTable {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, hash_seed: u64) -> Self {
         Self {
             peers: Vec::new(),
             free: Vec::new(),
             by_key: Map::with_hasher(SeededState::new(seed)),
+            hasher: SeededState::new(hash_seed),
             by_host: Map::with_hasher(SeededState::new(seed)),
             recent: Cell::new(None),
             hand: 0,
@@ -304,6 +311,11 @@ impl PeerTable {
         let index = self.by_key.get(key).copied()?;
         self.recent.set(Some((*key, index)));
         Some(index)
+    }
+
+    /// [`Peer::hash`] of the peer at the end of `path`, whether it is known or not.
+    pub(crate) fn hash_of(&self, path: &Path) -> u64 {
+        self.hasher.hash_one(PeerKey::of(path))
     }
 
     /// The first of the peers at an IP address, [`NIL`] if there is none.
@@ -339,7 +351,8 @@ impl PeerTable {
                 index
             }
         };
-        *self.peers.get_mut(index as usize)? = Some(Peer::new(key, path, config, now));
+        let hash = self.hasher.hash_one(key);
+        *self.peers.get_mut(index as usize)? = Some(Peer::new(key, hash, path, config, now));
         self.by_key.insert(key, index);
         self.link_to_host(index);
         Some(index)
@@ -440,7 +453,7 @@ mod tests {
 
     #[test]
     fn the_peers_at_an_address_are_found_whichever_of_them_go() {
-        let mut table = PeerTable::new(1);
+        let mut table = PeerTable::new(1, 2);
         let peers: Vec<u32> = (1..=4).map(|port| insert(&mut table, 1, port)).collect();
         let elsewhere = insert(&mut table, 2, 1);
         assert_eq!(at_host(&table, 1), vec![peers[3], peers[2], peers[1], peers[0]]);

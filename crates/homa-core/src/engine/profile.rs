@@ -83,7 +83,7 @@ impl Engine {
             return;
         }
         let begun_own = || {
-            self.find_rpc(path, id)
+            self.find_rpc(Some(index), path, id)
                 .and_then(|index| self.rpcs.get(index))
                 .is_some_and(|rpc| rpc.own)
         };

@@ -5,6 +5,7 @@ use homa_wire::{Body, Data, Header, VERSION};
 use crate::addr::{Carriage, Path, RxMeta};
 use crate::engine::Engine;
 use crate::engine::incoming::Incoming;
+use crate::engine::peer::Peer;
 use crate::engine::reason;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::event::{DropReason, FailReason, Placement, Received};
@@ -48,10 +49,10 @@ impl Engine {
             path.remote.set_port(header.common.source_port);
             path.local_port = header.common.destination_port;
         }
-        self.check_profile(&path, &header)?;
+        let peer = self.peer_of(&path);
+        self.check_profile(peer, &path, &header)?;
         let id = header.common.local_id();
         let serves = self.check_port(&path, &header, id)?;
-        let peer = self.peer_of(&path);
         if let Some(peer) = peer {
             self.hear_peer(peer, &header, transport_len, id);
             self.notice_linux(peer, &path, &header, id);
@@ -65,12 +66,17 @@ impl Engine {
                 }
                 received
             }
-            _ => self.control(&path, peer, &header, id),
+            _ => self.control(peer, &path, &header, id),
         }
     }
 
     /// Is the packet of this implementation, in this version? Linux packets only over raw IP.
-    fn check_profile(&mut self, path: &Path, header: &Header) -> Result<(), DropReason> {
+    fn check_profile(
+        &mut self,
+        peer: Option<u32>,
+        path: &Path,
+        header: &Header,
+    ) -> Result<(), DropReason> {
         match header.common.version() {
             Some(VERSION) => Ok(()),
             None if path.carriage == Carriage::Ip => Ok(()),
@@ -80,7 +86,7 @@ impl Engine {
             Some(theirs) => {
                 self.stats.last_foreign_version = theirs;
                 let id = header.common.local_id();
-                if let Some(index) = self.find_rpc(path, id) {
+                if let Some(index) = self.find_rpc(peer, path, id) {
                     self.fail_rpc(index, FailReason::VersionMismatch { theirs });
                 } else if matches!(header.body, Body::Data(_)) && !self.client_ids.contains_key(&id)
                 {
@@ -141,18 +147,15 @@ impl Engine {
         }
     }
 
-    /// The live RPC with our form `id`, if the packet came along its path.
-    pub(crate) fn find_rpc(&self, path: &Path, id: u64) -> Option<u32> {
+    /// The live RPC with our form `id`, if the packet came along its path, at the end of which is `peer`.
+    pub(crate) fn find_rpc(&self, peer: Option<u32>, path: &Path, id: u64) -> Option<u32> {
+        let peer = peer?;
         if id & 1 == 1 {
-            let peer = self.peer_of(path)?;
-            return self.server_ids.get(&(peer, path.remote.port(), id)).copied();
+            return self.server_ids.get(&(peer, id)).copied();
         }
         let index = self.client_ids.get(&id).copied()?;
         let rpc = self.rpcs.get(index)?;
-        let same = rpc.path.remote.ip().to_canonical() == path.remote.ip().to_canonical()
-            && rpc.path.remote.port() == path.remote.port()
-            && rpc.path.local_port == path.local_port;
-        same.then_some(index)
+        (rpc.peer == peer && rpc.path.local_port == path.local_port).then_some(index)
     }
 
     fn data(
@@ -167,17 +170,17 @@ impl Engine {
         let id = header.common.local_id();
         self.data_at = self.now;
         if let Some(ack) = data.acknowledged() {
-            self.acknowledge_later(path, ack.client_id, ack.server_port);
+            self.acknowledge_later(peer, path, &ack);
         }
         if let Some(peer) = peer {
             self.offer_cutoffs(peer, path, header, data.cutoff_version);
         }
-        let index = match self.find_rpc(path, id) {
+        let index = match self.find_rpc(peer, path, id) {
             Some(index) => index,
             None if id & 1 == 0 => return Err(self.data_for_nobody(path, header, id)),
             None => {
                 debug_assert!(serves, "check_port lets requests pass only to ports that serve");
-                self.new_request(path, header, data, transport_len)?
+                self.new_request(peer, path, header, data, transport_len)?
             }
         };
         if data.retransmit == 0 {
@@ -221,6 +224,7 @@ impl Engine {
     /// Creates the RPC of a request that was not seen before.
     fn new_request(
         &mut self,
+        peer: Option<u32>,
         path: &Path,
         header: &Header,
         data: &Data,
@@ -231,8 +235,11 @@ impl Engine {
             return Err(DropReason::Malformed);
         }
         let own = is_own(header);
-        let hash = self.finished_hash(path);
-        let fresh = own && path.carriage == Carriage::Udp && self.is_newest_request(path, id);
+        let known = peer.and_then(|peer| self.peers.get(peer));
+        let hash = known.map_or_else(|| self.peers.hash_of(path), |peer| peer.hash);
+        let fresh = own
+            && path.carriage == Carriage::Udp
+            && known.is_some_and(|peer| self.is_newest_request(peer, id));
         if !fresh && self.finished.contains(self.now, hash, id) {
             self.stats.finished_hits = self.stats.finished_hits.saturating_add(1);
             // Its client still repeats it: the time until it may be forgotten begins again. It replaces the
@@ -250,7 +257,7 @@ impl Engine {
             self.push_unknown(*path, id, own, reason::TOO_LONG, self.config.max_message_bytes);
             return Err(DropReason::TooLong);
         }
-        let stranger = self.is_stranger(path, header, data, transport_len);
+        let stranger = self.is_stranger(peer, path, header, data, transport_len);
         if stranger && !self.admits_stranger(data) {
             self.stats.strangers_put_off = self.stats.strangers_put_off.saturating_add(1);
             if data.offset(header.common.sequence) == 0 {
@@ -261,7 +268,7 @@ impl Engine {
             return Err(DropReason::NoMemory);
         }
         let index =
-            self.create_server_rpc(path, id, header, data, transport_len).ok_or_else(|| {
+            self.create_server_rpc(peer, path, header, data, transport_len).ok_or_else(|| {
                 self.stats.requests_refused = self.stats.requests_refused.saturating_add(1);
                 self.push_unknown(*path, id, own, reason::OVERLOADED, 0);
                 DropReason::Limit
@@ -274,9 +281,17 @@ impl Engine {
 
     /// Does a request announce more than its first packet brings, over UDP, from a client that has not shown
     /// that its address is its own?
-    fn is_stranger(&self, path: &Path, header: &Header, data: &Data, transport_len: u32) -> bool {
-        let peer = self.peer_of(path).and_then(|index| self.peers.get(index));
-        let proved = data.echo == self.incarnation || peer.is_some_and(|peer| peer.validated);
+    fn is_stranger(
+        &self,
+        peer: Option<u32>,
+        path: &Path,
+        header: &Header,
+        data: &Data,
+        transport_len: u32,
+    ) -> bool {
+        let validated =
+            || peer.and_then(|peer| self.peers.get(peer)).is_some_and(|peer| peer.validated);
+        let proved = data.echo == self.incarnation || validated();
         let comes_whole = transport_len.saturating_sub(DATA_HEADER) >= data.message_length;
         path.carriage == Carriage::Udp && is_own(header) && !proved && !comes_whole
     }
@@ -288,13 +303,12 @@ impl Engine {
         self.memory.admits_stranger(rx.footprint(rx.granted))
     }
 
-    /// Is this request younger than all that its client's present life has sent here? Clients of this
+    /// Is this request younger than all that the present life of `peer` has sent here? Clients of this
     /// implementation count their ids up, so it cannot be one that is finished, and the memory of those need
     /// not be searched. What was sent before the count began is forgotten when it is believed.
-    fn is_newest_request(&self, path: &Path, id: u64) -> bool {
+    fn is_newest_request(&self, peer: &Peer, id: u64) -> bool {
         let remembered = self.config.finished_memory;
-        let peer = self.peer_of(path).and_then(|index| self.peers.get(index));
-        peer.and_then(|peer| peer.newest_request).is_some_and(|(newest, since)| {
+        peer.newest_request.is_some_and(|(newest, since)| {
             is_newer(id, newest) && self.now.since(since) >= remembered
         })
     }
@@ -302,8 +316,8 @@ impl Engine {
     /// `None`: a limit is reached.
     fn create_server_rpc(
         &mut self,
+        peer: Option<u32>,
         path: &Path,
-        id: u64,
         header: &Header,
         data: &Data,
         transport_len: u32,
@@ -318,7 +332,11 @@ impl Engine {
         if self.serving >= serving_max || self.finished.len() >= remembered_max {
             return None;
         }
-        let peer_index = self.peer_or_new(self.now, path)?;
+        let id = header.common.local_id();
+        let peer_index = match peer {
+            Some(peer) => peer,
+            None => self.peer_or_new(self.now, path)?,
+        };
         self.server_ids.try_reserve(1).ok()?;
         self.client_hosts.try_reserve(1).ok()?;
         let birth = self.next_birth();
@@ -328,7 +346,7 @@ impl Engine {
         rpc.rx.streaming =
             self.ports.get(&path.local_port).is_some_and(|port| port.streaming_requests);
         let index = self.add_rpc(rpc).ok()?;
-        self.server_ids.insert((peer_index, path.remote.port(), id), index);
+        self.server_ids.insert((peer_index, id), index);
         self.client_hosts.insert(path, id, index);
         self.serving = self.serving.saturating_add(1);
         self.stats.requests_received = self.stats.requests_received.saturating_add(1);

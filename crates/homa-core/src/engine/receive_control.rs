@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use homa_wire::{Body, Grant, Header, Resend};
+use homa_wire::{AckEntry, Body, Grant, Header, Resend};
 
 use crate::addr::{Carriage, Path};
 use crate::cutoffs::Cutoffs;
@@ -23,12 +23,12 @@ pub(crate) const LATE_ACKS_MAX: usize = 64;
 impl Engine {
     pub(crate) fn control(
         &mut self,
-        path: &Path,
         peer: Option<u32>,
+        path: &Path,
         header: &Header,
         id: u64,
     ) -> Result<Received, DropReason> {
-        let rpc = self.find_rpc(path, id);
+        let rpc = self.find_rpc(peer, path, id);
         if rpc.is_none() && self.client_ids.contains_key(&id) {
             // Whoever it is, it is not the server: an answer could be turned against the call.
             return Err(DropReason::WrongPeer);
@@ -47,12 +47,13 @@ impl Engine {
                 self.stats.acks_received = self.stats.acks_received.saturating_add(1);
                 // In answer to a question Linux acknowledges what it does not know as well.
                 let arrived = header.extension.is_some();
-                self.acknowledged(path, id ^ 1, path.local_port, arrived);
+                let named = AckEntry { client_id: id ^ 1, server_port: path.local_port };
+                self.acknowledged(self.acknowledged_rpc(peer, path, &named), arrived);
                 if let Some(index) = rpc {
                     self.disowned(index);
                 }
                 for entry in ack.entries() {
-                    self.acknowledged(path, entry.client_id, entry.server_port, true);
+                    self.acknowledged(self.acknowledged_rpc(peer, path, entry), true);
                 }
                 Ok(Received::Consumed)
             }
@@ -62,35 +63,31 @@ impl Engine {
 
     /// An acknowledgement that came with data: what it ends can wait until the answer to that data is on its
     /// way, see [`Engine::settle`].
-    pub(crate) fn acknowledge_later(&mut self, path: &Path, client_id: u64, server_port: u16) {
+    pub(crate) fn acknowledge_later(&mut self, peer: Option<u32>, path: &Path, ack: &AckEntry) {
+        let named = self.acknowledged_rpc(peer, path, ack);
+        let Some(rpc) = named.and_then(|index| self.rpcs.get(index)) else {
+            return;
+        };
         if self.late_acks.len() < LATE_ACKS_MAX {
             // Reserved when the engine was made.
-            self.late_acks.push_back((*path, client_id, server_port));
+            self.late_acks.push_back(rpc.key);
         } else {
-            self.acknowledged(path, client_id, server_port, true);
+            self.acknowledged(named, true);
         }
     }
 
     /// Does what was put off while there was something to send. `true`: there was something.
     pub(crate) fn settle(&mut self) -> bool {
         let any = !self.late_acks.is_empty();
-        while let Some((path, client_id, server_port)) = self.late_acks.pop_front() {
-            self.acknowledged(&path, client_id, server_port, true);
+        while let Some(key) = self.late_acks.pop_front() {
+            self.acknowledged(self.rpcs.resolve(key), true);
         }
         any
     }
 
     /// The client of a server RPC does not need it any more; if it `arrived`, because it has the response.
-    pub(crate) fn acknowledged(
-        &mut self,
-        path: &Path,
-        client_id: u64,
-        server_port: u16,
-        arrived: bool,
-    ) {
-        let path = Path { local_port: server_port, ..*path };
-        if client_id & 1 == 0
-            && let Some(index) = self.acknowledged_rpc(&path, client_id | 1)
+    fn acknowledged(&mut self, index: Option<u32>, arrived: bool) {
+        if let Some(index) = index
             && let Some(rpc) = self.rpcs.get(index)
             && matches!(rpc.state, State::Outgoing | State::Refused(_))
         {
@@ -101,13 +98,18 @@ impl Engine {
         }
     }
 
-    /// The server RPC with our form `id` at the local port of `path` that an acknowledgement names. A Linux host
-    /// keeps them per host: they may come from any of its ports and do not name the client's.
-    fn acknowledged_rpc(&self, path: &Path, id: u64) -> Option<u32> {
+    /// The server RPC that an acknowledgement which came along `path` names. A Linux host keeps them per host: they
+    /// may come from any of its ports and do not name the client's.
+    fn acknowledged_rpc(&self, peer: Option<u32>, path: &Path, ack: &AckEntry) -> Option<u32> {
+        if ack.client_id & 1 == 1 {
+            return None;
+        }
+        let id = ack.client_id | 1;
         let here = |index: &u32| {
-            self.rpcs.get(*index).is_some_and(|rpc| rpc.path.local_port == path.local_port)
+            self.rpcs.get(*index).is_some_and(|rpc| rpc.path.local_port == ack.server_port)
         };
-        self.find_rpc(path, id).filter(here).or_else(|| self.client_hosts.only(path, id))
+        let of_peer = self.find_rpc(peer, path, id).filter(here);
+        of_peer.or_else(|| self.client_hosts.only(path, ack.server_port, id))
     }
 
     /// The server acknowledges what only a client could acknowledge: a Linux host says so of RPCs that it does
@@ -239,7 +241,7 @@ impl Engine {
     /// Answers a question about an RPC that is not known here: it is over, or never was in this life.
     fn answer_unknown(&mut self, path: &Path, header: &Header) {
         let (id, own) = (header.common.local_id(), is_own(header));
-        let hash = self.finished_hash(path);
+        let hash = self.peers.hash_of(path);
         let finished = id & 1 == 0 || self.finished.contains(self.now, hash, id);
         if finished {
             self.push_unknown(*path, id, own, reason::FINISHED, 0);
@@ -514,7 +516,7 @@ impl Engine {
         let Some(id) = homa_wire::quoted_sender_id(quoted) else {
             return;
         };
-        let Some(index) = self.find_rpc(&path, id) else {
+        let Some(index) = self.find_rpc(self.peer_of(&path), &path, id) else {
             return;
         };
         let Some(rpc) = self.rpcs.get(index) else {

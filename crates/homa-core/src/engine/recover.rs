@@ -351,7 +351,8 @@ impl Engine {
 
     fn send_probe(&mut self, index: u32, path: Path, id: u64) {
         self.stats.probes_sent = self.stats.probes_sent.saturating_add(1);
-        let own = match self.find_rpc(&path, id).and_then(|index| self.rpcs.get(index)) {
+        let own = match self.find_rpc(Some(index), &path, id).and_then(|index| self.rpcs.get(index))
+        {
             Some(rpc) => self.speaks_own(rpc),
             None => self.is_own_peer(index),
         };

@@ -3,104 +3,30 @@
 
 use homa_wire::{AckEntry, Body, Common, DATA_HEADER_BYTES, Data, Grant, Header, Resend};
 
-use crate::addr::Path;
+use crate::addr::{Carriage, Path};
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::control::{Control, ControlBody};
 use crate::engine::life::CHARGE_PER_PACKET;
 use crate::engine::peer::Peer;
 use crate::engine::reason;
-use crate::engine::rpc::State;
+use crate::engine::rpc::{Rpc, State};
+use crate::engine::train::{TRAIN_BYTES_MAX, Train};
 use crate::event::{FailReason, RpcKey, Segment, SegmentKind, Transmit, TransmitError};
 use crate::time::{Instant, nanos};
 
-/// Bytes in one train: what UDP over IPv4 can carry in a single buffer.
-const TRAIN_BYTES_MAX: u32 = 65_507;
 /// Bytes on the link besides the Homa packet, for pacing: Ethernet, IP and UDP headers, preamble, gap.
 const LINK_OVERHEAD_BYTES: u64 = 70;
-
-/// A train being built in the caller's array.
-struct Train<'a> {
-    segments: &'a mut [Segment],
-    count: usize,
-    path: Path,
-    priority: u8,
-    segment_bytes: u32,
-    total_bytes: u32,
-    limit_bytes: u32,
-    /// A shorter segment came last: nothing can follow.
-    closed: bool,
-}
-
-impl<'a> Train<'a> {
-    fn new(segments: &'a mut [Segment], path: Path, priority: u8, limit_bytes: u32) -> Self {
-        Self {
-            segments,
-            count: 0,
-            path,
-            priority,
-            segment_bytes: 0,
-            total_bytes: 0,
-            limit_bytes: limit_bytes.min(TRAIN_BYTES_MAX),
-            closed: false,
-        }
-    }
-
-    fn goes(&self, path: &Path, priority: u8) -> bool {
-        self.path == *path && self.priority == priority
-    }
-
-    /// Padding with which a segment of `bytes` fits, if it does. A slightly shorter one is padded
-    /// (`paddable`) so that others can follow, a much shorter one becomes the last.
-    fn fits(&self, bytes: u32, paddable: bool) -> Option<u16> {
-        if self.count == 0 {
-            return (!self.segments.is_empty()).then_some(0);
-        }
-        if self.closed || self.count >= self.segments.len() || bytes > self.segment_bytes {
-            return None;
-        }
-        let missing = self.segment_bytes.saturating_sub(bytes);
-        let pad = if paddable && missing <= self.segment_bytes / 8 { missing } else { 0 };
-        let after = self.total_bytes.saturating_add(bytes).saturating_add(pad);
-        (after <= self.limit_bytes).then_some(u16::try_from(pad).unwrap_or(0))
-    }
-
-    /// Adds a segment that `fits`. `false`: its header could not be written.
-    fn push(
-        &mut self,
-        header: &Header,
-        rpc: Option<RpcKey>,
-        payload: (u32, u32),
-        padding: u16,
-        kind: SegmentKind,
-    ) -> bool {
-        let Some(segment) = self.segments.get_mut(self.count) else {
-            return false;
-        };
-        let Some(written) = header.encode(&mut segment.header) else {
-            return false;
-        };
-        segment.header_bytes = u8::try_from(written).unwrap_or(0);
-        segment.rpc = rpc;
-        segment.payload = payload.0..payload.1;
-        segment.padding = padding;
-        segment.kind = kind;
-        let bytes = segment.wire_bytes();
-        if self.count == 0 {
-            self.segment_bytes = bytes;
-        }
-        self.closed = bytes < self.segment_bytes;
-        self.count = self.count.saturating_add(1);
-        self.total_bytes = self.total_bytes.saturating_add(bytes);
-        true
-    }
-}
 
 impl Engine {
     /// The next train to send, written into `segments` (which may be reused at once). `None`: nothing may
     /// leave now.
     pub fn poll_transmit(&mut self, now: Instant, segments: &mut [Segment]) -> Option<Transmit> {
         self.tick(now);
-        if segments.is_empty() {
+        self.publish_incoming();
+        // Every turn asks at least once more than there are trains.
+        let work = self.has_transmit_work();
+        if segments.is_empty() || (!work && self.late_acks.is_empty()) {
             return None;
         }
         let transmit = match self.next_train(segments) {
@@ -109,40 +35,31 @@ impl Engine {
             None => return None,
         };
         self.answer_expected = false;
-        let packets = transmit.segments as u64;
-        self.stats.trains_sent = self.stats.trains_sent.saturating_add(1);
-        self.stats.packets_sent = self.stats.packets_sent.saturating_add(packets);
-        self.pacer.charge(now, link_bytes(&transmit), &self.config);
-        if let Some(peer) = self.unproved_peer(&transmit.path) {
-            let sent = segments.get(..transmit.segments).unwrap_or(&[]);
-            peer.sent_bytes = peer.sent_bytes.saturating_add(bytes_to_client(sent));
-        }
         Some(transmit)
     }
 
-    /// The peer at the end of `path`, if it still has to prove its address.
-    fn unproved_peer(&mut self, path: &Path) -> Option<&mut Peer> {
-        let index = self.peer_of(path)?;
-        self.peers.get_mut(index).filter(|peer| !peer.validated)
+    fn next_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
+        if !self.only_paced_work()
+            && let Some(transmit) = self.answer_train(segments)
+        {
+            return Some(transmit);
+        }
+        self.data_train(segments)
     }
 
-    fn next_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
+    /// All that goes before new data.
+    #[inline(never)]
+    fn answer_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
         self.decide_grants();
-        if !self.has_transmit_work() {
-            return None;
-        }
         if let Some(transmit) = self.control_train(segments) {
             return Some(transmit);
         }
-        if let Some(transmit) = self.grant_train(segments) {
-            return Some(transmit);
-        }
-        self.retransmit_train(segments).or_else(|| self.data_train(segments))
+        self.grant_train(segments).or_else(|| self.retransmit_train(segments))
     }
 
     /// Is there anything to send, now or when the pacer lets it?
     pub(crate) fn has_transmit_work(&self) -> bool {
-        !self.only_paced_work() || !self.pacer.is_empty()
+        !self.pacer.is_empty() || !self.only_paced_work()
     }
 
     /// Is there nothing to send but data that the pacer may hold back?
@@ -154,8 +71,13 @@ impl Engine {
         if self.granter.has_work() {
             let limits = self.grant_limits();
             self.granter.run(&mut self.rpcs, &mut self.memory, &self.config, &limits);
+            self.publish_incoming();
         }
-        // Messages also end without work for the granter.
+    }
+
+    /// Tells the other engines of this host how much this one has granted. Messages also end without work for the
+    /// granter.
+    fn publish_incoming(&mut self) {
         let total = self.granter.total_incoming();
         if total != self.published_incoming
             && let Some(slot) = &self.budget_slot
@@ -165,9 +87,21 @@ impl Engine {
         }
     }
 
-    fn finish(&self, train: &Train<'_>) -> Option<Transmit> {
+    /// What the driver is to send, if the train has got any segments: it is accounted for as sent.
+    fn finish(&mut self, train: &Train<'_>) -> Option<Transmit> {
         if train.count == 0 {
             return None;
+        }
+        let packets = train.count as u64;
+        self.stats.trains_sent = self.stats.trains_sent.saturating_add(1);
+        self.stats.packets_sent = self.stats.packets_sent.saturating_add(packets);
+        let link_bytes = packets
+            .saturating_mul(LINK_OVERHEAD_BYTES)
+            .saturating_add(u64::from(train.total_bytes));
+        self.pacer.charge(self.now, link_bytes, &self.config);
+        if let Some(peer) = self.peers.get_mut(train.peer).filter(|peer| !peer.validated) {
+            let sent = train.segments.get(..train.count).unwrap_or(&[]);
+            peer.sent_bytes = peer.sent_bytes.saturating_add(bytes_to_client(sent));
         }
         let class = self.config.priority_map.get(usize::from(train.priority)).copied().unwrap_or(0);
         Some(Transmit {
@@ -187,8 +121,9 @@ impl Engine {
     fn control_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
         let priority = self.top_priority();
         while let Some(entry) = self.control.pop_front() {
-            let room = self.control_room(&entry.path, &entry.body);
-            let mut train = Train::new(&mut *segments, entry.path, priority, room);
+            let peer = self.peer_of(&entry.path);
+            let room = self.control_room(peer, &entry);
+            let mut train = Train::new(&mut *segments, &entry.path, peer, priority, room);
             match entry.body {
                 ControlBody::Packet(header) if header.encoded_bytes() > room as usize => {
                     self.withhold_control();
@@ -211,8 +146,8 @@ impl Engine {
     /// Bytes of control packets that may go to the end of `path` now. A server sends a peer that has not
     /// proved its address no more than a few times what came from it, in control packets too: a forged
     /// sender must not draw questions to others. (A client has chosen its peer itself.)
-    fn control_room(&self, path: &Path, body: &ControlBody) -> u32 {
-        let from_server = match body {
+    fn control_room(&self, peer: Option<u32>, entry: &Control) -> u32 {
+        let from_server = match &entry.body {
             ControlBody::Packet(header) => header.common.sender_id & 1 == 1,
             ControlBody::Missing { rpc, .. } => self
                 .rpcs
@@ -220,9 +155,8 @@ impl Engine {
                 .and_then(|index| self.rpcs.get(index))
                 .is_some_and(|rpc| !rpc.is_client()),
         };
-        let limited = from_server && path.carriage == crate::addr::Carriage::Udp;
-        let peer = self.peer_of(path).and_then(|index| self.peers.get(index));
-        match peer.filter(|peer| limited && !peer.validated) {
+        let limited = from_server && entry.path.carriage == Carriage::Udp;
+        match peer.and_then(|peer| self.peers.get(peer)).filter(|peer| limited && !peer.validated) {
             Some(peer) => u32::try_from(peer.unvalidated_room()).unwrap_or(u32::MAX),
             None => u32::MAX,
         }
@@ -288,8 +222,8 @@ impl Engine {
     fn grant_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
         let priority = self.top_priority();
         let first = self.granter.pop_due(&mut self.rpcs)?;
-        let path = self.rpcs.get(first)?.path;
-        let mut train = Train::new(segments, path, priority, u32::MAX);
+        let rpc = self.rpcs.get(first)?;
+        let mut train = Train::new(segments, &rpc.path, Some(rpc.peer), priority, u32::MAX);
         let mut next = Some(first);
         while let Some(index) = next {
             let Some(rpc) = self.rpcs.get(index) else {
@@ -337,7 +271,7 @@ impl Engine {
                 }
                 limit = limit.min(u32::try_from(room).unwrap_or(u32::MAX));
             }
-            let mut train = Train::new(&mut *segments, path, priority, limit);
+            let mut train = Train::new(&mut *segments, &path, Some(peer), priority, limit);
             self.append_retransmissions(&mut train, index, payload_max);
             if let Some(rpc) = self.rpcs.get_mut(index)
                 && (rpc.tx.retransmit.is_empty() || rpc.state == State::Dead)
@@ -373,13 +307,26 @@ impl Engine {
             let Some((start, end)) = rpc.tx.next_retransmit(payload_max) else {
                 return;
             };
-            let bytes = wire_bytes(end.saturating_sub(start));
-            if train.fits(bytes, false).is_none() {
+            let bytes = end.saturating_sub(start);
+            if train.fits(wire_bytes(bytes), false).is_none() {
                 rpc.tx.request_retransmit(start, end, rpc.tx.retransmit_priority, 0);
                 return;
             }
-            self.push_data(train, index, (start, end), 0, true);
+            let Some(peer) = self.peers.get_mut(rpc.peer) else {
+                return;
+            };
+            let header = data_header(rpc, peer, (start, end), true, self.incarnation, self.now);
+            train.push(&header, Some(rpc.key), (start, end), 0, SegmentKind::Retransmission);
+            self.stats.bytes_retransmitted =
+                self.stats.bytes_retransmitted.saturating_add(u64::from(bytes));
         }
+    }
+
+    /// Bytes that may still be sent for this RPC to a client that has not proved its address; `None`: no limit.
+    fn unproved_room(&self, index: u32) -> Option<u64> {
+        let rpc = self.rpcs.get(index)?;
+        let peer = self.peers.get(rpc.peer)?;
+        must_prove(rpc, peer).then(|| peer.unvalidated_room())
     }
 
     /// New data: the best-ranked message first (or the oldest, in its share), then others to the same
@@ -393,11 +340,12 @@ impl Engine {
                 continue;
             };
             let limit = self.pacer.quantum_bytes(&self.config);
-            let mut train =
-                Train::new(&mut *segments, rpc.path, self.new_data_priority(index), limit);
+            let peer = self.peers.get(rpc.peer);
+            let priority = peer.map_or(0, |peer| rpc.new_data_priority(peer, &self.config));
+            let mut train = Train::new(&mut *segments, &rpc.path, Some(rpc.peer), priority, limit);
             let mut next = Some(index);
             while let Some(index) = next {
-                self.append_new_data(&mut train, index);
+                while self.append_new_data(&mut train, index) {}
                 next = self.pacer.best(only_short).filter(|best| *best != index);
             }
             if let Some(transmit) = self.finish(&train) {
@@ -408,123 +356,81 @@ impl Engine {
         }
     }
 
-    /// Adds as many new segments of one message as fit.
-    fn append_new_data(&mut self, train: &mut Train<'_>, index: u32) {
-        loop {
-            let Some(rpc) = self.rpcs.get(index) else {
-                return;
-            };
-            let (peer, own) = (rpc.peer, self.speaks_own(rpc));
-            if rpc.tx.sent == 0 {
-                self.retry_full_size(peer);
-            }
-            let payload_max = self.payload_max(peer);
-            if let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.tx.sent == 0) {
-                rpc.tx.segment_bytes = payload_max;
-            }
-            let priority = self.new_data_priority(index);
-            let Some(rpc) = self.rpcs.get_mut(index) else {
-                return;
-            };
-            rpc.tx.whole_segments |= !own;
-            let Some((start, end)) = rpc.tx.next_new(payload_max) else {
-                return;
-            };
-            let payload = end.saturating_sub(start);
-            if !train.goes(&rpc.path, priority) {
-                return;
-            }
-            let paddable = own && end == rpc.tx.length;
-            let Some(padding) = train.fits(wire_bytes(payload), paddable) else {
-                return;
-            };
-            if !self.admit(index, start, payload, train.total_bytes) {
-                return;
-            }
-            self.push_data(train, index, (start, end), padding, false);
-            self.note_sent(index, start, end);
+    /// Adds the next new segment of a message. `false`: there is none, it does not fit or has to wait.
+    fn append_new_data(&mut self, train: &mut Train<'_>, index: u32) -> bool {
+        let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.tx.has_unsent()) else {
+            return false;
+        };
+        let Some(peer) = self.peers.get_mut(rpc.peer) else {
+            return false;
+        };
+        let own = rpc.own && peer.is_own();
+        let begins = rpc.tx.sent == 0;
+        if begins {
+            peer.retry_full_size(self.now);
         }
-    }
-
-    /// Bytes that may still be sent for this RPC to a client that has not proved its address; `None`: no limit.
-    fn unproved_room(&self, index: u32) -> Option<u64> {
-        let rpc = self.rpcs.get(index).filter(|rpc| !rpc.is_client() && self.speaks_own(rpc))?;
-        let peer = self.peers.get(rpc.peer).filter(|peer| !peer.validated)?;
-        Some(peer.unvalidated_room())
-    }
-
-    /// May the peer be sent another `payload` bytes of this message now, after `in_train` bytes of the present
-    /// train? If not, the message waits at the peer.
-    fn admit(&mut self, index: u32, start: u32, payload: u32, in_train: u32) -> bool {
-        let needed = u64::from(wire_bytes(payload)).saturating_add(u64::from(in_train));
-        let unproved = self.unproved_room(index).is_some_and(|room| room < needed);
-        let Some(rpc) = self.rpcs.get(index) else {
+        let payload_max = peer.payload_max(&self.config);
+        if begins {
+            rpc.tx.segment_bytes = payload_max;
+        }
+        rpc.tx.whole_segments |= !own;
+        let priority = rpc.new_data_priority(peer, &self.config);
+        let Some((start, end)) = rpc.tx.next_new(payload_max) else {
             return false;
         };
-        let own = self.speaks_own(rpc);
-        let unscheduled = start < rpc.tx.unscheduled;
-        let (peer_index, key) = (rpc.peer, (rpc.tx.remaining(), rpc.birth));
-        let (server, path, id) = (!rpc.is_client(), rpc.path, rpc.id);
-        let Some(peer) = self.peers.get_mut(peer_index) else {
+        let bytes = wire_bytes(end.saturating_sub(start));
+        let paddable = own && end == rpc.tx.length;
+        if !train.goes(&rpc.path, priority) {
+            return false;
+        }
+        let Some(padding) = train.fits(bytes, paddable) else {
             return false;
         };
-        let cost = payload.saturating_add(CHARGE_PER_PACKET);
-        let over = own
-            && unscheduled
-            && peer.in_flight > 0
-            && peer.in_flight.saturating_add(cost) > peer.in_flight_max(&self.config);
-        if over || unproved {
-            if unproved {
-                // Asking lets the client prove its address: at once, since its answer waits for that.
-                peer.last_charged = Some((path, id));
-                let now = self.now;
-                self.arm_peer(peer_index, now);
-            }
-            let Some(peer) = self.peers.get_mut(peer_index) else {
+        match admission(rpc, peer, (start, end), train.total_bytes, &self.config) {
+            Admission::Free => {}
+            Admission::Charged(cost) => peer.charge(rpc, cost),
+            Admission::Wait { unproved } => {
+                self.wait_at_peer(index, unproved);
                 return false;
-            };
-            let blocked = peer.blocked.set(&mut self.blocked_positions, index, key).is_ok();
-            if server {
-                self.arm(index, nanos(self.config.response_silence));
             }
-            if let Some(rpc) = self.rpcs.get_mut(index) {
-                rpc.blocked_on_peer = blocked;
-            }
-            self.pacer.remove(index);
-            if !blocked {
-                // No memory to wait in the queue: its timer tries again.
-                self.arm(index, nanos(self.config.resend_interval));
-            }
-            self.arm_blocked_probe(peer_index);
-            return false;
         }
-        if own && unscheduled {
-            self.charge_peer(index, peer_index, cost);
-        }
+        let header = data_header(rpc, peer, (start, end), false, self.incarnation, self.now);
+        train.push(&header, Some(rpc.key), (start, end), padding, SegmentKind::Data);
+        self.note_sent(index, start, end);
         true
     }
 
-    fn charge_peer(&mut self, index: u32, peer_index: u32, cost: u32) {
-        // Charges of before the present probe move to after it with their message.
+    /// A message may not be sent now: it waits at its peer for room, or until the peer has proved its address.
+    fn wait_at_peer(&mut self, index: u32, unproved: bool) {
         let Some(rpc) = self.rpcs.get(index) else {
             return;
         };
-        let (path, id, earlier, epoch) = (rpc.path, rpc.id, rpc.charge, rpc.charge_epoch);
+        let (peer_index, key) = (rpc.peer, (rpc.tx.remaining(), rpc.birth));
+        let (server, path, id) = (!rpc.is_client(), rpc.path, rpc.id);
+        if unproved {
+            // Asking lets the client prove its address: at once, since its answer waits for that.
+            if let Some(peer) = self.peers.get_mut(peer_index) {
+                peer.last_charged = Some((path, id));
+            }
+            let now = self.now;
+            self.arm_peer(peer_index, now);
+        }
         let Some(peer) = self.peers.get_mut(peer_index) else {
             return;
         };
-        let cleared = epoch <= peer.cleared_epoch;
-        let kept = if cleared { 0 } else { earlier };
-        if !cleared && epoch < peer.epoch {
-            peer.in_flight_before_probe = peer.in_flight_before_probe.saturating_sub(kept);
+        let blocked = peer.blocked.set(&mut self.blocked_positions, index, key).is_ok();
+        if server {
+            self.arm(index, nanos(self.config.response_silence));
         }
-        peer.in_flight = peer.in_flight.saturating_add(cost);
-        peer.last_charged = Some((path, id));
-        let present = peer.epoch;
         if let Some(rpc) = self.rpcs.get_mut(index) {
-            rpc.charge = kept.saturating_add(cost);
-            rpc.charge_epoch = present;
+            rpc.blocked_on_peer = blocked;
         }
+        self.pacer.remove(index);
+        if !blocked {
+            // No memory to wait in the queue: its timer tries again.
+            self.arm(index, nanos(self.config.resend_interval));
+        }
+        self.arm_blocked_probe(peer_index);
     }
 
     fn note_sent(&mut self, index: u32, start: u32, end: u32) {
@@ -544,84 +450,22 @@ impl Engine {
         let idle = rpc.tx.is_idle();
         let interval_ns = rpc.interval_ns;
         self.pacer.account(index, bytes, &self.config);
-        self.schedule(index);
+        self.pacer.follow(rpc, &self.config);
         if idle {
             self.arm(index, interval_ns);
         }
     }
 
-    /// Writes one DATA segment.
-    fn push_data(
-        &mut self,
-        train: &mut Train<'_>,
-        index: u32,
-        range: (u32, u32),
-        padding: u16,
-        again: bool,
-    ) {
-        let Some(rpc) = self.rpcs.get_mut(index) else {
-            return;
-        };
-        let (key, path, id) = (rpc.key, rpc.path, rpc.id);
-        let (length, unscheduled) = (rpc.tx.length, rpc.tx.unscheduled);
-        let (peer, begun_own) = (rpc.peer, rpc.own);
-        let Some(peer) = self.peers.get_mut(peer) else {
-            return;
-        };
-        let own = begun_own && peer.is_own();
-        let ack = peer.pop_ack().map_or(AckEntry::NONE, |ack| AckEntry {
-            client_id: ack.client_id,
-            server_port: ack.server_port,
-        });
-        let mut common = Common::data(path.local_port, path.remote.port(), id, range.0);
-        if own {
-            common = common.with_own_profile(self.incarnation);
-        }
-        let data = Data {
-            message_length: length,
-            incoming: if again { unscheduled.max(range.1) } else { unscheduled },
-            ack,
-            cutoff_version: peer.echoed_cutoff_version(self.now),
-            retransmit: u8::from(again),
-            echo: if own { peer.incarnation } else { 0 },
-            seg_offset: range.0,
-        };
-        let kind = if again { SegmentKind::Retransmission } else { SegmentKind::Data };
-        let header = Header { common, body: Body::Data(data), extension: None };
-        train.push(&header, Some(key), range, padding, kind);
-        if again {
-            let bytes = u64::from(range.1.saturating_sub(range.0));
-            self.stats.bytes_retransmitted = self.stats.bytes_retransmitted.saturating_add(bytes);
-        }
-    }
-
-    /// Level of the next new segment of a message.
-    fn new_data_priority(&self, index: u32) -> u8 {
-        match self.rpcs.get(index) {
-            Some(rpc) if rpc.tx.sent < rpc.tx.unscheduled => self.unscheduled_priority(index),
-            Some(rpc) => rpc.tx.scheduled_priority,
-            None => 0,
-        }
-    }
-
     pub(crate) fn unscheduled_priority(&self, index: u32) -> u8 {
-        let Some(rpc) = self.rpcs.get(index) else {
-            return 0;
-        };
-        let levels = self.config.num_priorities;
-        let by_cutoffs = || {
-            self.peers.get(rpc.peer).map_or(0, |peer| peer.cutoffs.priority(rpc.tx.length, levels))
-        };
-        rpc.priority_hint.unwrap_or_else(by_cutoffs)
+        let rpc = self.rpcs.get(index);
+        let found = rpc.and_then(|rpc| Some((rpc, self.peers.get(rpc.peer)?)));
+        found.map_or(0, |(rpc, peer)| rpc.unscheduled_priority(peer, &self.config))
     }
 
     /// Longest payload of a DATA packet to the peer.
     pub(crate) fn payload_max(&self, peer: u32) -> u32 {
-        let packet = self
-            .peers
-            .get(peer)
-            .map_or(TRAIN_BYTES_MAX, |peer| peer.packet_bytes_max(&self.config));
-        packet.min(TRAIN_BYTES_MAX).saturating_sub(wire_bytes(0)).max(1)
+        let no_peer = TRAIN_BYTES_MAX.saturating_sub(wire_bytes(0));
+        self.peers.get(peer).map_or(no_peer, |peer| peer.payload_max(&self.config))
     }
 
     /// The driver sent only the segments before `first_unsent` of the last train and says why. What was not
@@ -653,7 +497,8 @@ impl Engine {
             &self.config,
         );
         self.stats.packets_sent = self.stats.packets_sent.saturating_sub(unsent.len() as u64);
-        if let Some(peer) = self.unproved_peer(&transmit.path) {
+        let peer = self.peer_of(&transmit.path).and_then(|peer| self.peers.get_mut(peer));
+        if let Some(peer) = peer.filter(|peer| !peer.validated) {
             peer.sent_bytes = peer.sent_bytes.saturating_sub(bytes_to_client(unsent));
         }
         if let TransmitError::TooBig(mtu) = why {
@@ -736,6 +581,115 @@ impl Engine {
     }
 }
 
+/// May a segment of new data be sent now?
+enum Admission {
+    /// Nobody counts it.
+    Free,
+    /// It counts as on its way to the peer, with so many bytes.
+    Charged(u32),
+    /// Not before there is room at the peer, or (`unproved`) before the peer has proved its address.
+    Wait { unproved: bool },
+}
+
+/// May the peer be sent the bytes `range` of this message now, after `in_train` bytes of the present train?
+fn admission(
+    rpc: &Rpc,
+    peer: &Peer,
+    range: (u32, u32),
+    in_train: u32,
+    config: &Config,
+) -> Admission {
+    let payload = range.1.saturating_sub(range.0);
+    let needed = u64::from(wire_bytes(payload)).saturating_add(u64::from(in_train));
+    if must_prove(rpc, peer) && peer.unvalidated_room() < needed {
+        return Admission::Wait { unproved: true };
+    }
+    if range.0 >= rpc.tx.unscheduled || !(rpc.own && peer.is_own()) {
+        return Admission::Free;
+    }
+    let cost = payload.saturating_add(CHARGE_PER_PACKET);
+    let after = peer.in_flight.saturating_add(cost);
+    if peer.in_flight > 0 && after > peer.in_flight_max(config) {
+        return Admission::Wait { unproved: false };
+    }
+    Admission::Charged(cost)
+}
+
+/// Does this message go to a client that still has to prove its address?
+fn must_prove(rpc: &Rpc, peer: &Peer) -> bool {
+    !peer.validated && !rpc.is_client() && rpc.own && peer.is_own()
+}
+
+/// The header of one DATA segment; it takes an acknowledgement along that waits at the peer.
+#[inline]
+fn data_header(
+    rpc: &Rpc,
+    peer: &mut Peer,
+    range: (u32, u32),
+    again: bool,
+    incarnation: u32,
+    now: Instant,
+) -> Header {
+    let own = rpc.own && peer.is_own();
+    let unscheduled = rpc.tx.unscheduled;
+    let ack = peer.pop_ack().map_or(AckEntry::NONE, |ack| AckEntry {
+        client_id: ack.client_id,
+        server_port: ack.server_port,
+    });
+    let mut common = Common::data(rpc.path.local_port, rpc.path.remote.port(), rpc.id, range.0);
+    if own {
+        common = common.with_own_profile(incarnation);
+    }
+    let data = Data {
+        message_length: rpc.tx.length,
+        incoming: if again { unscheduled.max(range.1) } else { unscheduled },
+        ack,
+        cutoff_version: peer.echoed_cutoff_version(now),
+        retransmit: u8::from(again),
+        echo: if own { peer.incarnation } else { 0 },
+        seg_offset: range.0,
+    };
+    Header { common, body: Body::Data(data), extension: None }
+}
+
+impl Rpc {
+    /// Level of the next new segment of the outgoing message.
+    fn new_data_priority(&self, peer: &Peer, config: &Config) -> u8 {
+        if self.tx.sent < self.tx.unscheduled {
+            self.unscheduled_priority(peer, config)
+        } else {
+            self.tx.scheduled_priority
+        }
+    }
+
+    fn unscheduled_priority(&self, peer: &Peer, config: &Config) -> u8 {
+        let by_cutoffs = || peer.cutoffs.priority(self.tx.length, config.num_priorities);
+        self.priority_hint.unwrap_or_else(by_cutoffs)
+    }
+}
+
+impl Peer {
+    /// Longest payload of a DATA packet to it.
+    fn payload_max(&self, config: &Config) -> u32 {
+        let packet = self.packet_bytes_max(config).min(TRAIN_BYTES_MAX);
+        packet.saturating_sub(wire_bytes(0)).max(1)
+    }
+
+    /// Unscheduled data of `rpc` that costs so many bytes is on its way now.
+    fn charge(&mut self, rpc: &mut Rpc, cost: u32) {
+        // Charges of before the present probe move to after it with their message.
+        let cleared = rpc.charge_epoch <= self.cleared_epoch;
+        let kept = if cleared { 0 } else { rpc.charge };
+        if !cleared && rpc.charge_epoch < self.epoch {
+            self.in_flight_before_probe = self.in_flight_before_probe.saturating_sub(kept);
+        }
+        self.in_flight = self.in_flight.saturating_add(cost);
+        self.last_charged = Some((rpc.path, rpc.id));
+        rpc.charge = kept.saturating_add(cost);
+        rpc.charge_epoch = self.epoch;
+    }
+}
+
 fn wire_bytes(payload: u32) -> u32 {
     payload.saturating_add(DATA_HEADER_BYTES as u32)
 }
@@ -750,9 +704,4 @@ fn bytes_to_client(segments: &[Segment]) -> u64 {
         })
         .map(|segment| u64::from(segment.wire_bytes()))
         .fold(0, u64::saturating_add)
-}
-
-fn link_bytes(transmit: &Transmit) -> u64 {
-    let overhead = (transmit.segments as u64).saturating_mul(LINK_OVERHEAD_BYTES);
-    u64::from(transmit.total_bytes).saturating_add(overhead)
 }

@@ -51,9 +51,11 @@ impl<K: Ord + Copy> IndexedHeap<K> {
         match self.positions.get(index as usize) {
             None => false,
             Some(&ABSENT) => {
+                let last = self.entries.len();
                 // Within the reserved capacity: at most one entry per position.
                 self.entries.push((key, index));
-                self.settle(self.entries.len() - 1, (key, index));
+                let position = self.raise_hole(last, key);
+                self.place(position, (key, index));
                 true
             }
             Some(&position) => {
