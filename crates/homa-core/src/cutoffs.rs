@@ -53,11 +53,9 @@ impl Cutoffs {
     /// Level for the unscheduled packets of a message of `length` bytes: the highest one below
     /// `num_priorities` (1 to 8) that admits it, 0 if none does.
     pub fn priority(&self, length: u32, num_priorities: u8) -> u8 {
-        (0..num_priorities)
-            .zip(&self.levels)
-            .rev()
-            .find(|(_, longest)| **longest >= length)
-            .map_or(0, |(level, _)| level)
+        let levels = self.levels.get(..usize::from(num_priorities)).unwrap_or(&self.levels);
+        let level = levels.iter().rposition(|longest| *longest >= length).unwrap_or(0);
+        u8::try_from(level).unwrap_or(0)
     }
 
     /// Adapts the table to `num_priorities` (1 to 8): levels that do not exist admit nothing.

@@ -7,7 +7,7 @@ use core::time::Duration;
 use hashbrown::HashTable;
 
 use crate::structures::hash::SeededState;
-use crate::time::{Instant, nanos};
+use crate::time::Instant;
 
 /// Generations kept. An entry lives for `GENERATIONS − 1` to `GENERATIONS` of their spans.
 const GENERATIONS: usize = 4;
@@ -124,13 +124,13 @@ impl Finished {
 
     /// Drops the generations that are older than the memory.
     pub(crate) fn rotate(&mut self, now: Instant) {
-        let since_ns = nanos(now.since(self.current_since));
+        let since_ns = now.ns_since(self.current_since);
         if since_ns < self.span_ns {
             return;
         }
         let passed = since_ns.checked_div(self.span_ns).unwrap_or(0);
         let whole = passed.saturating_mul(self.span_ns);
-        self.current_since = self.current_since + Duration::from_nanos(whole);
+        self.current_since = self.current_since.plus_ns(whole);
         for _ in 0..passed.min(GENERATIONS as u64) {
             self.generations.rotate_right(1);
             let [current, previous, ..] = &mut self.generations;

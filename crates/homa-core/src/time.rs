@@ -24,6 +24,16 @@ impl Instant {
         self.0
     }
 
+    /// `nanos` nanoseconds later. (A `Duration` costs a division and a multiplication.)
+    pub(crate) const fn plus_ns(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// Nanoseconds from `earlier` to `self`; zero if `earlier` is later.
+    pub(crate) const fn ns_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// Time from `earlier` to `self`; zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

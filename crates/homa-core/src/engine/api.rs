@@ -3,6 +3,7 @@
 use crate::addr::Path;
 use crate::engine::Engine;
 use crate::engine::outgoing::Outgoing;
+use crate::engine::pending::Happened;
 use crate::engine::reason;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::event::{FailReason, RpcKey};
@@ -113,7 +114,7 @@ impl Engine {
         if remote.port() == 0 || remote.ip().is_unspecified() || remote.ip().is_multicast() {
             return Err(SendError::BadAddress);
         }
-        if !self.ports.contains_key(&path.local_port) {
+        if self.ports.get(path.local_port).is_none() {
             return Err(SendError::NoSuchPort);
         }
         let peers_full = self.peers.len() >= self.config.peers_max as usize;
@@ -238,7 +239,7 @@ impl Engine {
         rpc.response_streaming = true;
         rpc.rx.streaming = true;
         if rpc.rx.data.contiguous() > rpc.rx.consumed {
-            rpc.pending.progress = true;
+            rpc.pending.add(Happened::Progress);
             self.queue_event(index);
         }
         Ok(())

@@ -511,7 +511,18 @@ impl Granter {
     }
 
     /// The message is complete or its RPC ended: takes it out of every structure.
+    #[inline]
     pub(crate) fn remove(&mut self, index: u32, rpcs: &mut RpcTable) {
+        // Most messages are too short to be granted anything.
+        let managed = rpcs.get(index).is_some_and(|rpc| {
+            rpc.rx.sender != u32::MAX || rpc.rx.counted_incoming > 0 || rpc.rx.grant_due
+        });
+        if managed {
+            self.remove_managed(index, rpcs);
+        }
+    }
+
+    fn remove_managed(&mut self, index: u32, rpcs: &mut RpcTable) {
         let Some(rpc) = rpcs.get_mut(index) else {
             return;
         };

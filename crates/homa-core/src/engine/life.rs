@@ -7,6 +7,7 @@ use homa_wire::Body;
 use crate::engine::Engine;
 use crate::engine::incoming::Incoming;
 use crate::engine::peer::PendingAck;
+use crate::engine::pending::Happened;
 use crate::engine::reason;
 use crate::engine::rpc::{NIL, Role, Rpc, State};
 use crate::event::{Event, FailReason};
@@ -90,10 +91,12 @@ impl Engine {
         self.memory.release(rpc);
         rpc.state = State::Dead;
         rpc.tx.retransmit.clear();
-        rpc.pending.progress = false;
-        rpc.pending.released |= rpc.tx.released < rpc.tx.length;
-        rpc.tx.released = rpc.tx.length;
-        rpc.pending.ended = true;
+        rpc.pending.forget(Happened::Progress);
+        if rpc.tx.released < rpc.tx.length {
+            rpc.tx.released = rpc.tx.length;
+            rpc.pending.add(Happened::Released);
+        }
+        rpc.pending.add(Happened::Ended);
         self.queue_event(index);
         self.memory_freed();
     }
@@ -111,7 +114,7 @@ impl Engine {
             Role::Server => matches!(rpc.state, State::Incoming | State::InService),
         };
         if told {
-            rpc.pending.failed = Some(reason);
+            rpc.pending.add_failure(reason);
             if rpc.is_client() {
                 self.stats.calls_failed = self.stats.calls_failed.saturating_add(1);
             }
@@ -128,7 +131,7 @@ impl Engine {
         if upto > rpc.tx.released {
             rpc.tx.released = upto;
             rpc.tx.retransmit.remove_below(upto);
-            rpc.pending.released = true;
+            rpc.pending.add(Happened::Released);
             self.queue_event(index);
         }
     }
@@ -162,29 +165,25 @@ impl Engine {
                 self.events.pop_front();
                 continue;
             };
-            if let Some(event) = next_event(rpc) {
-                match event {
-                    Event::Ended { .. } => {
-                        self.events.pop_front();
-                        self.rpcs.remove(index);
-                    }
-                    Event::RequestArrived { .. } => self.answer_expected = true,
-                    _ => {}
+            let event = rpc.next_event();
+            if rpc.pending.is_empty() {
+                rpc.in_event_queue = false;
+                let over = rpc.state == State::Dead;
+                self.events.pop_front();
+                if over {
+                    self.rpcs.remove(index);
                 }
-                return Some(event);
             }
-            rpc.in_event_queue = false;
-            let forgotten = rpc.state == State::Dead;
-            self.events.pop_front();
-            if forgotten {
-                self.rpcs.remove(index);
+            if event.is_some() {
+                self.answer_expected |= matches!(event, Some(Event::RequestArrived { .. }));
+                return event;
             }
         }
         None
     }
 
     /// Begins to receive a message of `length` bytes, of which the sender says that `announced` come without
-    /// grant.
+    /// grant. Unless it is complete at once its timer has to be armed.
     pub(crate) fn start_incoming(&mut self, index: u32, length: u32, announced: u32) {
         let birth = self.next_birth();
         let unscheduled = announced.min(self.unscheduled_max());
@@ -211,12 +210,11 @@ impl Engine {
             // Also if the packet at hand should find no memory: the message is known now.
             self.granter.touch(rpc);
         }
-        rpc.pending.started = true;
+        rpc.pending.add(Happened::Started);
         self.queue_event(index);
         if let Some(planner) = &mut self.planner {
             planner.record(length);
         }
-        self.arm(index, base);
     }
 
     /// Bytes of a message that room is kept for on its sender's word: what this end would send at most before
@@ -261,8 +259,7 @@ impl Engine {
 
     /// Makes sure that the RPC's timer looks at it within `interval_ns` from now.
     pub(crate) fn arm(&mut self, index: u32, interval_ns: u64) {
-        let at = self.now + Duration::from_nanos(interval_ns);
-        self.arm_at(index, at);
+        self.arm_at(index, self.now.plus_ns(interval_ns));
     }
 
     pub(crate) fn arm_at(&mut self, index: u32, at: Instant) {
@@ -387,7 +384,7 @@ impl Engine {
     /// Ends every RPC of `port` and tells the peers; then the port is gone.
     pub fn close_port(&mut self, now: Instant, port: u16) {
         self.tick(now);
-        if self.ports.remove(&port).is_none() {
+        if !self.ports.close(port) {
             return;
         }
         for index in 0..u32::try_from(self.rpcs.capacity()).unwrap_or(NIL) {
@@ -472,43 +469,3 @@ impl Engine {
 /// What a packet of unscheduled data costs besides its payload: the share of the receiver's buffer that
 /// the system uses for its own administration of a small packet in a train.
 pub(crate) const CHARGE_PER_PACKET: u32 = 256;
-
-/// Takes the next event that waits at an RPC.
-fn next_event(rpc: &mut Rpc) -> Option<Event> {
-    let (key, cookie) = (rpc.key, rpc.cookie);
-    let pending = &mut rpc.pending;
-    if core::mem::take(&mut pending.started) {
-        // A request that is over before anybody heard of it is not announced at all.
-        if rpc.state != State::Dead || rpc.announced {
-            let length = rpc.rx.length();
-            return Some(match rpc.role {
-                Role::Client => Event::ResponseStarted { rpc: key, cookie, length },
-                Role::Server => {
-                    rpc.announced = true;
-                    Event::RequestStarted { rpc: key, path: rpc.path, length }
-                }
-            });
-        }
-    }
-    if !rpc.announced {
-        // Whoever keeps the bytes that were placed has to learn that they are not wanted.
-        let ended = core::mem::take(pending).ended && rpc.rx.data.received() > 0;
-        return ended.then_some(Event::Ended { rpc: key });
-    }
-    if core::mem::take(&mut pending.progress) {
-        return Some(Event::BodyProgress { rpc: key, contiguous_upto: rpc.rx.data.contiguous() });
-    }
-    if core::mem::take(&mut pending.arrived) {
-        return Some(match rpc.role {
-            Role::Client => Event::ResponseArrived { rpc: key, cookie },
-            Role::Server => Event::RequestArrived { rpc: key },
-        });
-    }
-    if let Some(reason) = pending.failed.take() {
-        return Some(Event::Failed { rpc: key, cookie, reason });
-    }
-    if core::mem::take(&mut pending.released) {
-        return Some(Event::Released { rpc: key, upto: rpc.tx.released });
-    }
-    core::mem::take(&mut pending.ended).then_some(Event::Ended { rpc: key })
-}

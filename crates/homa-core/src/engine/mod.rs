@@ -27,6 +27,8 @@ mod outgoing;
 mod pacer;
 mod patience;
 mod peer;
+mod pending;
+mod ports;
 mod profile;
 mod questions;
 mod reason;
@@ -49,6 +51,7 @@ use crate::engine::grant::{GrantLimits, Granter};
 use crate::engine::memory::Memory;
 use crate::engine::pacer::Pacer;
 use crate::engine::peer::PeerTable;
+use crate::engine::ports::Ports;
 use crate::engine::rpc::{NIL, RpcTable};
 use crate::engine::shared_heap::Positions;
 use crate::event::{Event, RpcKey, Urgency, WakeReason};
@@ -118,7 +121,7 @@ pub struct Engine {
     incarnation: u32,
     /// When the engine was first called.
     started: Option<Instant>,
-    ports: Map<u16, PortOptions>,
+    ports: Ports,
 
     rpcs: RpcTable,
     /// RPC indices below this are covered by all tables that are indexed by RPC.
@@ -212,7 +215,7 @@ impl Engine {
             budget,
             incarnation,
             started: None,
-            ports: Map::with_hasher(SeededState::new(rng.next_u64())),
+            ports: Ports::new(rng.next_u64()),
             rpcs: RpcTable::default(),
             rpcs_covered: 0,
             client_ids: Map::with_hasher(SeededState::new(rng.next_u64())),
@@ -269,14 +272,7 @@ impl Engine {
     /// # Errors
     /// The port is open already, or memory is short.
     pub fn bind_port(&mut self, port: u16, options: PortOptions) -> Result<(), PortError> {
-        if self.ports.contains_key(&port) {
-            return Err(PortError::InUse);
-        }
-        if self.ports.len() >= PORTS_MAX || self.ports.try_reserve(1).is_err() {
-            return Err(PortError::OutOfMemory);
-        }
-        self.ports.insert(port, options);
-        Ok(())
+        self.ports.open(port, options)
     }
 
     /// Gives one peer settings of its own and keeps its record. `false`: the peer table is full.
@@ -396,7 +392,15 @@ impl Engine {
     /// Notes the time. A call long after the next timer means that nobody drove the engine for a
     /// while (stopped process, paused machine): packets may wait unread, so silence during that
     /// time says nothing about the peers.
+    #[inline]
     fn tick(&mut self, now: Instant) {
+        // The calls of one turn name the same time.
+        if now > self.now || self.started.is_none() {
+            self.advance(now);
+        }
+    }
+
+    fn advance(&mut self, now: Instant) {
         if self.started.is_none() {
             self.started = Some(now);
             self.reply_tokens_at = now;
@@ -405,7 +409,7 @@ impl Engine {
         let late = self
             .next_timer()
             .is_some_and(|(at, _)| now > at.max(self.now) + self.config.clock_jump_min);
-        if late && now > self.now {
+        if late {
             self.resumed_at = now;
             self.stats.clock_jumps = self.stats.clock_jumps.saturating_add(1);
         }

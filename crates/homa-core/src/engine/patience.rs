@@ -35,12 +35,17 @@ impl Patience {
         self.window = Some(now);
     }
 
-    fn interval_ns(&self, base_ns: u64, max_ns: u64, unknown_intervals: u64) -> u64 {
+    fn interval_ns(
+        &self,
+        base_ns: u64,
+        max_ns: impl FnOnce() -> u64,
+        unknown_intervals: u64,
+    ) -> u64 {
         let wanted = match self.window {
             None => base_ns.saturating_mul(unknown_intervals),
             Some(_) => self.longest_ns.max(self.longest_before_ns).saturating_mul(2),
         };
-        wanted.clamp(base_ns, max_ns.max(base_ns))
+        if wanted <= base_ns { base_ns } else { wanted.min(max_ns().max(base_ns)) }
     }
 }
 
@@ -51,7 +56,7 @@ impl Engine {
         let base_ns = nanos(self.config.resend_interval);
         let unknown_intervals = if own { 1 } else { UNKNOWN_INTERVALS };
         self.peers.get(peer).map_or(base_ns, |peer| {
-            let max_ns = nanos(peer.timeout(&self.config)) / QUESTIONS_MIN;
+            let max_ns = || nanos(peer.timeout(&self.config)) / QUESTIONS_MIN;
             peer.patience.interval_ns(base_ns, max_ns, unknown_intervals)
         })
     }
@@ -77,13 +82,13 @@ impl Engine {
     /// DATA for an RPC that waits for some: a Linux host took so long to react, unless a question may have been
     /// what it reacted to.
     pub(crate) fn note_reaction(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index).filter(|rpc| awaits_data(rpc)) else {
+        let Some(rpc) = self.rpcs.get(index) else {
             return;
         };
-        let heard = rpc.last_heard.max(self.resumed_at);
-        if self.speaks_own(rpc) || rpc.asked_at.is_some() {
+        if self.speaks_own(rpc) || rpc.asked_at.is_some() || !awaits_data(rpc) {
             return;
         }
+        let heard = rpc.last_heard.max(self.resumed_at);
         let reaction_ns = nanos(self.now.since(heard));
         if let Some(peer) = self.peers.get_mut(rpc.peer) {
             peer.patience.note(self.now, reaction_ns);

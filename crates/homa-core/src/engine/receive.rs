@@ -3,11 +3,12 @@
 use homa_wire::{Body, Data, Header, VERSION};
 
 use crate::addr::{Carriage, Path, RxMeta};
-use crate::engine::Engine;
 use crate::engine::incoming::Incoming;
 use crate::engine::peer::Peer;
+use crate::engine::pending::Happened;
 use crate::engine::reason;
 use crate::engine::rpc::{Role, Rpc, State};
+use crate::engine::{Engine, PortOptions};
 use crate::event::{DropReason, FailReason, Placement, Received};
 use crate::structures::reassembly::Insert;
 use crate::time::Instant;
@@ -39,8 +40,12 @@ impl Engine {
         bytes: &[u8],
         transport_len: u32,
     ) -> Result<Received, DropReason> {
-        let header = Header::parse(bytes, transport_len).map_err(|_| DropReason::Malformed)?;
-        if header.body == Body::Freeze {
+        // Looked at where it is: it is long.
+        let parsed = Header::parse(bytes, transport_len);
+        let Ok(header) = &parsed else {
+            return Err(DropReason::Malformed);
+        };
+        if matches!(header.body, Body::Freeze) {
             self.stats.freezes_received = self.stats.freezes_received.saturating_add(1);
             return Ok(Received::Consumed);
         }
@@ -50,23 +55,23 @@ impl Engine {
             path.local_port = header.common.destination_port;
         }
         let peer = self.peer_of(&path);
-        self.check_profile(peer, &path, &header)?;
+        self.check_profile(peer, &path, header)?;
         let id = header.common.local_id();
-        let serves = self.check_port(&path, &header, id)?;
+        let port = self.check_port(&path, header, id)?;
         if let Some(peer) = peer {
-            self.hear_peer(peer, &header, transport_len, id);
-            self.notice_linux(peer, &path, &header, id);
+            self.hear_peer(peer, header, transport_len, id);
+            self.notice_linux(peer, &path, header, id);
         }
         match &header.body {
             Body::Data(data) => {
-                let received = self.data(&path, peer, &header, data, transport_len, serves);
+                let received = self.data(peer, &path, header, data, transport_len, port);
                 self.count_retransmission(data, &received);
-                if data.retransmit != 0 && !is_own(&header) {
+                if data.retransmit != 0 && !is_own(header) {
                     self.look_for_haste(peer, &received);
                 }
                 received
             }
-            _ => self.control(peer, &path, &header, id),
+            _ => self.control(peer, &path, header, id),
         }
     }
 
@@ -97,12 +102,16 @@ impl Engine {
         }
     }
 
-    /// Is the port open? Says whether it serves. Requests to ports that nobody serves are answered.
-    fn check_port(&mut self, path: &Path, header: &Header, id: u64) -> Result<bool, DropReason> {
-        let options = self.ports.get(&path.local_port).copied();
+    /// Is the port open, and does it serve if it is asked to? Requests to ports that nobody serves are answered.
+    fn check_port(
+        &mut self,
+        path: &Path,
+        header: &Header,
+        id: u64,
+    ) -> Result<PortOptions, DropReason> {
         let for_server = id & 1 == 1;
-        let serves = options.is_some_and(|port| port.serve);
-        if options.is_none() || (for_server && !serves) {
+        let port = self.ports.get(path.local_port).filter(|port| port.serve || !for_server);
+        port.ok_or_else(|| {
             let asks = matches!(header.body, Body::Data(_) | Body::Resend(_) | Body::NeedAck);
             // A Linux client would take it for a demand to send again, for ever.
             let understood = header.common.version().is_some();
@@ -112,9 +121,8 @@ impl Engine {
                 // Nobody can take this response: its server need not keep it.
                 self.push_unknown(*path, id, understood, reason::FINISHED, 0);
             }
-            return Err(DropReason::NoSuchPort);
-        }
-        Ok(serves)
+            DropReason::NoSuchPort
+        })
     }
 
     /// What any packet of a known peer tells about it.
@@ -160,12 +168,12 @@ impl Engine {
 
     fn data(
         &mut self,
-        path: &Path,
         peer: Option<u32>,
+        path: &Path,
         header: &Header,
         data: &Data,
         transport_len: u32,
-        serves: bool,
+        port: PortOptions,
     ) -> Result<Received, DropReason> {
         let id = header.common.local_id();
         self.data_at = self.now;
@@ -175,12 +183,13 @@ impl Engine {
         if let Some(peer) = peer {
             self.offer_cutoffs(peer, path, header, data.cutoff_version);
         }
-        let index = match self.find_rpc(peer, path, id) {
+        let found = self.find_rpc(peer, path, id);
+        let index = match found {
             Some(index) => index,
             None if id & 1 == 0 => return Err(self.data_for_nobody(path, header, id)),
             None => {
-                debug_assert!(serves, "check_port lets requests pass only to ports that serve");
-                self.new_request(peer, path, header, data, transport_len)?
+                debug_assert!(port.serve, "check_port lets requests pass only to those that serve");
+                self.new_request(peer, path, header, data, transport_len, port)?
             }
         };
         if data.retransmit == 0 {
@@ -192,12 +201,21 @@ impl Engine {
             return Err(DropReason::UnknownRpc);
         };
         rpc.last_heard = self.now;
-        match (rpc.role, rpc.state) {
-            (Role::Client, State::Outgoing) => self.response_begins(index, data)?,
-            (_, State::Incoming) => {}
+        let begins = match (rpc.role, rpc.state) {
+            (Role::Client, State::Outgoing) => {
+                self.response_begins(index, data)?;
+                true
+            }
+            (_, State::Incoming) => found.is_none(),
             _ => return Err(DropReason::Duplicate),
+        };
+        let received = self.accept_data(index, header, data, transport_len);
+        let more = self.rpcs.get(index).filter(|rpc| begins && rpc.state == State::Incoming);
+        if let Some(rpc) = more {
+            let interval_ns = rpc.interval_ns;
+            self.arm(index, interval_ns);
         }
-        self.accept_data(index, header, data, transport_len)
+        received
     }
 
     /// Did a packet that was sent again bring something new?
@@ -229,6 +247,7 @@ impl Engine {
         header: &Header,
         data: &Data,
         transport_len: u32,
+        port: PortOptions,
     ) -> Result<u32, DropReason> {
         let id = header.common.local_id();
         if data.message_length == 0 {
@@ -267,8 +286,9 @@ impl Engine {
             }
             return Err(DropReason::NoMemory);
         }
-        let index =
-            self.create_server_rpc(peer, path, header, data, transport_len).ok_or_else(|| {
+        let index = self
+            .create_server_rpc(peer, path, header, data, transport_len, port)
+            .ok_or_else(|| {
                 self.stats.requests_refused = self.stats.requests_refused.saturating_add(1);
                 self.push_unknown(*path, id, own, reason::OVERLOADED, 0);
                 DropReason::Limit
@@ -321,6 +341,7 @@ impl Engine {
         header: &Header,
         data: &Data,
         transport_len: u32,
+        port: PortOptions,
     ) -> Option<u32> {
         // A quarter of the table is kept for calls made here.
         let serving_max = self.config.rpcs_max.saturating_sub(self.config.rpcs_max / 4) as usize;
@@ -343,8 +364,7 @@ impl Engine {
         let mut rpc =
             Rpc::new(Role::Server, State::Incoming, id, *path, peer_index, birth, self.now);
         rpc.own = is_own(header);
-        rpc.rx.streaming =
-            self.ports.get(&path.local_port).is_some_and(|port| port.streaming_requests);
+        rpc.rx.streaming = port.streaming_requests;
         let index = self.add_rpc(rpc).ok()?;
         self.server_ids.insert((peer_index, id), index);
         self.client_hosts.insert(path, id, index);
@@ -446,7 +466,7 @@ impl Engine {
         }
         self.granter.touch(rpc);
         if rpc.rx.streaming {
-            rpc.pending.progress = true;
+            rpc.pending.add(Happened::Progress);
         }
         let placement = Placement {
             rpc: rpc.key,
@@ -473,7 +493,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
-        rpc.pending.arrived = true;
+        rpc.pending.add(Happened::Arrived);
         self.memory.forget_stranger(rpc);
         self.memory.complete(rpc.key);
         if rpc.is_client() {

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use crate::addr::{Carriage, Path};
 use crate::engine::incoming::Incoming;
 use crate::engine::outgoing::Outgoing;
+use crate::engine::pending::PendingEvents;
 use crate::event::{FailReason, RpcKey};
 use crate::structures::OutOfMemory;
 use crate::time::Instant;
@@ -34,17 +35,6 @@ pub(crate) enum State {
     Delivered,
     /// Over; only events remain to be handed out.
     Dead,
-}
-
-/// Events of an RPC that wait to be handed out, in this order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PendingEvents {
-    pub(crate) started: bool,
-    pub(crate) progress: bool,
-    pub(crate) arrived: bool,
-    pub(crate) failed: Option<FailReason>,
-    pub(crate) released: bool,
-    pub(crate) ended: bool,
 }
 
 /// All that is known of one RPC.

@@ -24,21 +24,20 @@ impl Engine {
     pub fn poll_transmit(&mut self, now: Instant, segments: &mut [Segment]) -> Option<Transmit> {
         self.tick(now);
         self.publish_incoming();
-        // Every turn asks at least once more than there are trains.
-        let work = self.has_transmit_work();
-        if segments.is_empty() || (!work && self.late_acks.is_empty()) {
-            return None;
+        let mut transmit = self.next_train(segments);
+        if transmit.is_none() && !self.answer_expected && self.settle() {
+            transmit = self.next_train(segments);
         }
-        let transmit = match self.next_train(segments) {
-            Some(transmit) => transmit,
-            None if !self.answer_expected && self.settle() => self.next_train(segments)?,
-            None => return None,
-        };
-        self.answer_expected = false;
-        Some(transmit)
+        self.answer_expected &= transmit.is_none();
+        transmit
     }
 
+    #[inline]
     fn next_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
+        // Every turn asks at least once more than there are trains.
+        if !self.has_transmit_work() || segments.is_empty() {
+            return None;
+        }
         if !self.only_paced_work()
             && let Some(transmit) = self.answer_train(segments)
         {
