@@ -511,7 +511,7 @@ impl Granter {
     }
 
     /// The message is complete or its RPC ended: takes it out of every structure.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove(&mut self, index: u32, rpcs: &mut RpcTable) {
         // Most messages are too short to be granted anything.
         let managed = rpcs.get(index).is_some_and(|rpc| {

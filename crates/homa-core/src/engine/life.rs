@@ -16,11 +16,11 @@ use crate::time::{Instant, nanos};
 
 impl Engine {
     /// Puts a new RPC into the table and all structures that are indexed by it.
+    // Inlined, so that the RPC is made where it stays.
+    #[inline(always)]
     pub(crate) fn add_rpc(&mut self, rpc: Rpc) -> Result<u32, OutOfMemory> {
-        let capacity = self.rpcs.reserve(self.config.rpcs_max as usize)?;
-        if capacity > self.rpcs_covered {
-            self.cover_rpcs(capacity)?;
-            self.rpcs_covered = capacity;
+        if !self.rpcs.has_room() || self.rpcs.capacity() > self.rpcs_covered {
+            self.make_room_for_rpc()?;
         }
         let peer = rpc.peer;
         let client = rpc.is_client();
@@ -32,6 +32,13 @@ impl Engine {
             self.link_client(index);
         }
         Ok(index)
+    }
+
+    fn make_room_for_rpc(&mut self) -> Result<(), OutOfMemory> {
+        let capacity = self.rpcs.reserve(self.config.rpcs_max as usize)?;
+        self.cover_rpcs(capacity)?;
+        self.rpcs_covered = capacity;
+        Ok(())
     }
 
     /// Grows every table that is indexed by RPC, before the first such index is used.
@@ -165,18 +172,23 @@ impl Engine {
                 self.events.pop_front();
                 continue;
             };
-            let event = rpc.next_event();
+            let told = rpc.next_to_tell();
             if rpc.pending.is_empty() {
                 rpc.in_event_queue = false;
-                let over = rpc.state == State::Dead;
                 self.events.pop_front();
-                if over {
-                    self.rpcs.remove(index);
-                }
             }
-            if event.is_some() {
-                self.answer_expected |= matches!(event, Some(Event::RequestArrived { .. }));
-                return event;
+            match told {
+                None if rpc.state == State::Dead => self.rpcs.remove(index),
+                None => {}
+                Some(Happened::Ended) => {
+                    let key = rpc.key;
+                    self.rpcs.remove(index);
+                    return Some(Event::Ended { rpc: key });
+                }
+                Some(told) => {
+                    self.answer_expected |= told == Happened::Arrived && !rpc.is_client();
+                    return Some(rpc.event(told));
+                }
             }
         }
         None

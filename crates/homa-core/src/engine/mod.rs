@@ -356,6 +356,9 @@ impl Engine {
     }
 
     fn next_event(&mut self) -> Option<Event> {
+        if self.new_peers.is_empty() {
+            return self.next_rpc_event();
+        }
         while let Some(index) = self.new_peers.pop_front() {
             if let Some(peer) = self.peers.get(index) {
                 return Some(Event::PeerAdded { path: peer.path });
@@ -497,16 +500,19 @@ impl Engine {
     }
 
     fn peer_of(&self, path: &Path) -> Option<u32> {
-        self.peers.find(&PeerKey::of(path))
+        self.peers.find(path)
     }
 
     /// The peer at the end of `path`, made if it is new. `None`: no room.
     fn peer_or_new(&mut self, now: Instant, path: &Path) -> Option<u32> {
-        let key = PeerKey::of(path);
-        if let Some(index) = self.peers.find(&key) {
-            return Some(index);
+        match self.peers.find(path) {
+            Some(index) => Some(index),
+            None => self.add_peer(now, path),
         }
-        let index = self.peers.insert(key, *path, &self.config, now)?;
+    }
+
+    fn add_peer(&mut self, now: Instant, path: &Path) -> Option<u32> {
+        let index = self.peers.insert(PeerKey::of(path), *path, &self.config, now)?;
         let capacity = self.peers.capacity();
         let reserved =
             self.peer_timers.try_reserve(capacity).is_ok() && self.new_peers.try_reserve(1).is_ok();

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::hash::BuildHasher;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use crate::addr::{Path, PeerKey};
@@ -266,7 +266,7 @@ pub(crate) struct PeerTable {
     /// The first of the peers at each IP address, linked through [`Peer::next_at_host`].
     by_host: Map<IpAddr, u32>,
     /// The last peer found: packets come in bursts.
-    recent: Cell<Option<(PeerKey, u32)>>,
+    recent: Cell<Option<(SocketAddr, u32)>>,
     /// Where the search for idle peers goes on.
     hand: usize,
     pub(crate) evicted: u64,
@@ -302,14 +302,18 @@ impl PeerTable {
         self.peers.get_mut(index as usize)?.as_mut()
     }
 
-    pub(crate) fn find(&self, key: &PeerKey) -> Option<u32> {
-        if let Some((recent, index)) = self.recent.get()
-            && recent == *key
-        {
-            return Some(index);
+    /// The peer at the end of `path`.
+    #[inline]
+    pub(crate) fn find(&self, path: &Path) -> Option<u32> {
+        match self.recent.get() {
+            Some((remote, index)) if remote == path.remote => Some(index),
+            _ => self.search(path),
         }
-        let index = self.by_key.get(key).copied()?;
-        self.recent.set(Some((*key, index)));
+    }
+
+    fn search(&self, path: &Path) -> Option<u32> {
+        let index = self.by_key.get(&PeerKey::of(path)).copied()?;
+        self.recent.set(Some((path.remote, index)));
         Some(index)
     }
 

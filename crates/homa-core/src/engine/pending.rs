@@ -1,6 +1,6 @@
 //! Events of an RPC that wait to be handed out.
 
-use crate::engine::rpc::{Role, Rpc, State};
+use crate::engine::rpc::{Rpc, State};
 use crate::event::{Event, FailReason};
 
 /// What happened to an RPC, in the order in which it is told.
@@ -24,11 +24,18 @@ impl Happened {
 }
 
 /// What is still to be told of an RPC. Each thing is told once, however often it happened.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct PendingEvents {
     /// One bit for each [`Happened`].
     bits: u8,
-    reason: Option<FailReason>,
+    /// Counts if it has [`Happened::Failed`].
+    reason: FailReason,
+}
+
+impl Default for PendingEvents {
+    fn default() -> Self {
+        Self { bits: 0, reason: FailReason::Aborted }
+    }
 }
 
 impl PendingEvents {
@@ -38,7 +45,7 @@ impl PendingEvents {
 
     pub(crate) fn add_failure(&mut self, reason: FailReason) {
         self.add(Happened::Failed);
-        self.reason = Some(reason);
+        self.reason = reason;
     }
 
     /// It does not matter any more.
@@ -62,39 +69,39 @@ impl PendingEvents {
 }
 
 impl Rpc {
-    /// Takes the next event that waits.
-    pub(crate) fn next_event(&mut self) -> Option<Event> {
-        let (rpc, cookie) = (self.key, self.cookie);
-        if !self.announced && !self.announces() {
-            // Whoever keeps the bytes that were placed has to learn that they are not wanted.
+    /// Takes what is to be told next.
+    pub(crate) fn next_to_tell(&mut self) -> Option<Happened> {
+        let announces = self.pending.contains(Happened::Started) && self.state != State::Dead;
+        if !self.announced && !announces {
+            // One that is over before anybody heard of it is not announced at all. But whoever keeps the bytes that
+            // were placed has to learn that they are not wanted.
             let ended = core::mem::take(&mut self.pending).contains(Happened::Ended);
-            return (ended && self.rx.data.received() > 0).then_some(Event::Ended { rpc });
+            return (ended && self.rx.data.received() > 0).then_some(Happened::Ended);
         }
-        Some(match (self.pending.take_first()?, self.role) {
-            (Happened::Started, Role::Client) => {
-                Event::ResponseStarted { rpc, cookie, length: self.rx.length() }
-            }
-            (Happened::Started, Role::Server) => {
-                self.announced = true;
-                Event::RequestStarted { rpc, path: self.path, length: self.rx.length() }
-            }
-            (Happened::Progress, _) => {
-                Event::BodyProgress { rpc, contiguous_upto: self.rx.data.contiguous() }
-            }
-            (Happened::Arrived, Role::Client) => Event::ResponseArrived { rpc, cookie },
-            (Happened::Arrived, Role::Server) => Event::RequestArrived { rpc },
-            (Happened::Failed, _) => {
-                let reason = self.pending.reason.unwrap_or(FailReason::Aborted);
-                Event::Failed { rpc, cookie, reason }
-            }
-            (Happened::Released, _) => Event::Released { rpc, upto: self.tx.released },
-            (Happened::Ended, _) => Event::Ended { rpc },
-        })
+        let first = self.pending.take_first()?;
+        self.announced |= first == Happened::Started;
+        Some(first)
     }
 
-    /// Is the next event the one by which a request is announced? One that is over before anybody heard of it is
-    /// not announced at all.
-    fn announces(&self) -> bool {
-        self.pending.contains(Happened::Started) && self.state != State::Dead
+    /// The event that tells it.
+    #[inline]
+    pub(crate) fn event(&self, what: Happened) -> Event {
+        let (rpc, cookie, client) = (self.key, self.cookie, self.is_client());
+        match what {
+            Happened::Started if client => {
+                Event::ResponseStarted { rpc, cookie, length: self.rx.length() }
+            }
+            Happened::Started => {
+                Event::RequestStarted { rpc, path: self.path, length: self.rx.length() }
+            }
+            Happened::Progress => {
+                Event::BodyProgress { rpc, contiguous_upto: self.rx.data.contiguous() }
+            }
+            Happened::Arrived if client => Event::ResponseArrived { rpc, cookie },
+            Happened::Arrived => Event::RequestArrived { rpc },
+            Happened::Failed => Event::Failed { rpc, cookie, reason: self.pending.reason },
+            Happened::Released => Event::Released { rpc, upto: self.tx.released },
+            Happened::Ended => Event::Ended { rpc },
+        }
     }
 }

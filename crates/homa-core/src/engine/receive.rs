@@ -34,6 +34,7 @@ impl Engine {
         }
     }
 
+    #[inline]
     fn packet(
         &mut self,
         meta: &RxMeta,
@@ -49,29 +50,32 @@ impl Engine {
             self.stats.freezes_received = self.stats.freezes_received.saturating_add(1);
             return Ok(Received::Consumed);
         }
-        let mut path = meta.path;
-        if path.carriage == Carriage::Ip {
-            path.remote.set_port(header.common.source_port);
-            path.local_port = header.common.destination_port;
-        }
-        let peer = self.peer_of(&path);
-        self.check_profile(peer, &path, header)?;
+        let with_ports;
+        let path = match meta.path.carriage {
+            Carriage::Udp => &meta.path,
+            Carriage::Ip => {
+                with_ports = ports_of_header(&meta.path, header);
+                &with_ports
+            }
+        };
+        let peer = self.peer_of(path);
+        self.check_profile(peer, path, header)?;
         let id = header.common.local_id();
-        let port = self.check_port(&path, header, id)?;
+        let port = self.check_port(path, header, id)?;
         if let Some(peer) = peer {
             self.hear_peer(peer, header, transport_len, id);
-            self.notice_linux(peer, &path, header, id);
+            self.notice_linux(peer, path, header, id);
         }
         match &header.body {
             Body::Data(data) => {
-                let received = self.data(peer, &path, header, data, transport_len, port);
+                let received = self.data(peer, path, header, data, transport_len, port);
                 self.count_retransmission(data, &received);
                 if data.retransmit != 0 && !is_own(header) {
                     self.look_for_haste(peer, &received);
                 }
                 received
             }
-            _ => self.control(peer, &path, header, id),
+            _ => self.control(peer, path, header, id),
         }
     }
 
@@ -509,6 +513,14 @@ impl Engine {
         }
         self.queue_event(index);
     }
+}
+
+/// The ports of a packet that the network layer carries are in its own header.
+fn ports_of_header(path: &Path, header: &Header) -> Path {
+    let mut path = *path;
+    path.remote.set_port(header.common.source_port);
+    path.local_port = header.common.destination_port;
+    path
 }
 
 /// Is the packet of this implementation, in this version?

@@ -436,11 +436,16 @@ impl Engine {
         Ok(Received::Consumed)
     }
 
-    /// The sender of a DATA packet holds other cutoffs than ours: sends them, at most once per ms.
+    /// The sender of a DATA packet holds cutoffs of this `version`: if they are not ours it is sent them.
+    #[inline]
     pub(crate) fn offer_cutoffs(&mut self, index: u32, path: &Path, header: &Header, version: u16) {
-        if version == self.cutoff_version {
-            return;
+        if version != self.cutoff_version {
+            self.send_cutoffs(index, path, header);
         }
+    }
+
+    /// Sends the peer our cutoffs, at most once per ms.
+    fn send_cutoffs(&mut self, index: u32, path: &Path, header: &Header) {
         let Some(peer) = self.peers.get_mut(index) else {
             return;
         };

@@ -201,7 +201,13 @@ impl RpcTable {
         Ok(self.slots.len())
     }
 
+    /// Is there a free slot?
+    pub(crate) fn has_room(&self) -> bool {
+        !self.free.is_empty()
+    }
+
     /// Puts an RPC into a free slot made by `reserve`.
+    #[inline(always)]
     pub(crate) fn insert(&mut self, mut rpc: Rpc) -> Option<u32> {
         let index = self.free.pop()?;
         let slot = self.slots.get_mut(index as usize)?;

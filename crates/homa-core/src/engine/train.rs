@@ -64,8 +64,9 @@ impl<'a> Train<'a> {
         (after <= self.limit_bytes).then_some(u16::try_from(pad).unwrap_or(0))
     }
 
-    /// Adds a segment that `fits`. `false`: its header could not be written.
-    #[inline]
+    /// Adds a segment that `fits`. `false`: its header could not be written. (Inlined, since mostly the caller knows
+    /// which header it is.)
+    #[inline(always)]
     pub(crate) fn push(
         &mut self,
         header: &Header,

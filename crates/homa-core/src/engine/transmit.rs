@@ -24,18 +24,23 @@ impl Engine {
     pub fn poll_transmit(&mut self, now: Instant, segments: &mut [Segment]) -> Option<Transmit> {
         self.tick(now);
         self.publish_incoming();
-        let mut transmit = self.next_train(segments);
-        if transmit.is_none() && !self.answer_expected && self.settle() {
-            transmit = self.next_train(segments);
+        // Every turn asks at least once more than there are trains.
+        let work = self.has_transmit_work();
+        if !work && (self.late_acks.is_empty() || self.answer_expected) {
+            return None;
         }
-        self.answer_expected &= transmit.is_none();
-        transmit
+        if work && let Some(transmit) = self.next_train(segments) {
+            self.answer_expected = false;
+            return Some(transmit);
+        }
+        if self.answer_expected || !self.settle() || !self.has_transmit_work() {
+            return None;
+        }
+        self.next_train(segments)
     }
 
-    #[inline]
     fn next_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
-        // Every turn asks at least once more than there are trains.
-        if !self.has_transmit_work() || segments.is_empty() {
+        if segments.is_empty() {
             return None;
         }
         if !self.only_paced_work()
