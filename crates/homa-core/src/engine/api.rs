@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::engine::outgoing::Outgoing;
 use crate::engine::pending::Happened;
 use crate::engine::reason;
-use crate::engine::rpc::{Role, Rpc, State};
+use crate::engine::rpc::{Role, State};
 use crate::event::{FailReason, RpcKey};
 use crate::time::{Instant, nanos};
 
@@ -125,30 +125,31 @@ impl Engine {
             return Err(SendError::PeerLimit { max: crate::config::LINUX_MESSAGE_BYTES_MAX });
         }
         self.client_ids.try_reserve(1).map_err(|_| SendError::OutOfMemory)?;
+        let rpcs_full = self.rpcs.len() >= self.config.rpcs_max as usize;
+        let no_rpc = if rpcs_full { SendError::RpcLimit } else { SendError::OutOfMemory };
         let id = self.next_id;
-        let birth = self.next_birth();
-        let mut rpc = Rpc::new(Role::Client, State::Outgoing, id, path, peer, birth, now);
-        rpc.tx = self.outgoing(peer, length, options.streaming_body, own);
+        let index = self.add_rpc(Role::Client, id, &path, peer).map_err(|_| no_rpc)?;
+        self.next_id = id.wrapping_add(2);
+        self.client_ids.insert(id, index);
+        self.stats.requests_sent = self.stats.requests_sent.saturating_add(1);
+        let tx = self.outgoing(peer, length, options.streaming_body, own);
+        let interval_ns = self.first_interval_ns(peer, own);
+        let level_max = self.config.num_priorities.saturating_sub(1);
+        let rpc = self.rpcs.get_mut(index).ok_or(SendError::OutOfMemory)?;
+        let key = rpc.key;
+        rpc.tx = tx;
         rpc.own = own;
         rpc.cookie = cookie;
         rpc.announced = true;
         rpc.deadline = options.deadline;
         rpc.response_streaming = options.streaming_response;
-        rpc.priority_hint = options
-            .priority_hint
-            .map(|hint| hint.min(self.config.num_priorities.saturating_sub(1)));
-        rpc.interval_ns = self.first_interval_ns(peer, own);
-        let rpcs_full = self.rpcs.len() >= self.config.rpcs_max as usize;
-        let no_rpc = if rpcs_full { SendError::RpcLimit } else { SendError::OutOfMemory };
-        let index = self.add_rpc(rpc).map_err(|_| no_rpc)?;
-        self.next_id = id.wrapping_add(2);
-        self.client_ids.insert(id, index);
-        self.stats.requests_sent = self.stats.requests_sent.saturating_add(1);
+        rpc.priority_hint = options.priority_hint.map(|hint| hint.min(level_max));
+        rpc.interval_ns = interval_ns;
+        self.pacer.follow(rpc, &self.config);
         if let Some(deadline) = options.deadline {
             self.arm_at(index, deadline);
         }
-        self.schedule(index);
-        self.rpcs.get(index).map(|rpc| rpc.key).ok_or(SendError::OutOfMemory)
+        Ok(key)
     }
 
     /// Answers a request with `length` bytes, all of which are there.

@@ -101,10 +101,16 @@ impl Granter {
     }
 
     /// Something about the incoming message of `rpc` changed: look at it before the next transmission.
+    #[inline]
     pub(crate) fn touch(&mut self, rpc: &mut Rpc) {
+        if rpc.rx.granted < rpc.rx.length() || rpc.rx.grant_state != GrantState::Out {
+            self.enlist(rpc);
+        }
+    }
+
+    fn enlist(&mut self, rpc: &mut Rpc) {
         let rx = &mut rpc.rx;
-        let concerned = rx.granted < rx.length() || rx.grant_state != GrantState::Out;
-        if concerned && !rx.grant_check && self.checks.try_reserve(1).is_ok() {
+        if !rx.grant_check && self.checks.try_reserve(1).is_ok() {
             rx.grant_check = true;
             self.checks.push_back(rpc.key.index);
         }

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use homa_wire::Body;
 
+use crate::addr::Path;
 use crate::engine::Engine;
 use crate::engine::incoming::Incoming;
 use crate::engine::peer::PendingAck;
@@ -15,20 +16,24 @@ use crate::structures::OutOfMemory;
 use crate::time::{Instant, nanos};
 
 impl Engine {
-    /// Puts a new RPC into the table and all structures that are indexed by it.
-    // Inlined, so that the RPC is made where it stays.
-    #[inline(always)]
-    pub(crate) fn add_rpc(&mut self, rpc: Rpc) -> Result<u32, OutOfMemory> {
+    /// Makes a new RPC, which enters the table and all structures that are indexed by it.
+    pub(crate) fn add_rpc(
+        &mut self,
+        role: Role,
+        id: u64,
+        path: &Path,
+        peer_index: u32,
+    ) -> Result<u32, OutOfMemory> {
         if !self.rpcs.has_room() || self.rpcs.capacity() > self.rpcs_covered {
             self.make_room_for_rpc()?;
         }
-        let peer = rpc.peer;
-        let client = rpc.is_client();
-        let index = self.rpcs.insert(rpc).ok_or(OutOfMemory)?;
-        if let Some(peer) = self.peers.get_mut(peer) {
+        let (birth, now) = (self.next_birth(), self.now);
+        let new = |key| Rpc::new(key, role, id, path, peer_index, birth, now);
+        let index = self.rpcs.insert(new).ok_or(OutOfMemory)?;
+        if let Some(peer) = self.peers.get_mut(peer_index) {
             peer.references = peer.references.saturating_add(1);
         }
-        if client {
+        if role == Role::Client {
             self.link_client(index);
         }
         Ok(index)
@@ -64,6 +69,7 @@ impl Engine {
             return;
         };
         let (peer, id) = (rpc.peer, rpc.id);
+        let (confirmed, charged) = (rpc.confirmed, rpc.charge > 0);
         match rpc.role {
             // Its complete response took it out of these.
             Role::Client if rpc.state == State::Delivered => {}
@@ -81,8 +87,12 @@ impl Engine {
                 }
             }
         }
-        self.set_confirmed(index, false);
-        self.release_charge(index);
+        if confirmed {
+            self.set_confirmed(index, false);
+        }
+        if charged {
+            self.release_charge(index);
+        }
         self.granter.remove(index, &mut self.rpcs);
         self.pacer.remove(index);
         self.starved.remove(index);
@@ -187,7 +197,7 @@ impl Engine {
                 }
                 Some(told) => {
                     self.answer_expected |= told == Happened::Arrived && !rpc.is_client();
-                    return Some(rpc.event(told));
+                    return rpc.event(told);
                 }
             }
         }
@@ -236,10 +246,14 @@ impl Engine {
     }
 
     /// Memory came free: feeds starved messages, shortest first, and looks at needy ones again.
+    #[inline]
     pub(crate) fn memory_freed(&mut self) {
-        if !core::mem::take(&mut self.memory.freed) {
-            return;
+        if core::mem::take(&mut self.memory.freed) {
+            self.use_freed_memory();
         }
+    }
+
+    fn use_freed_memory(&mut self) {
         self.granter.retry();
         while let Some((index, _)) = self.starved.peek() {
             let Some(rpc) = self.rpcs.get_mut(index) else {

@@ -89,11 +89,13 @@ impl Memory {
 
     /// Reserves memory for the incoming message of `rpc` up to byte `upto`, if it is not yet; `false`
     /// (and no change) if there is no room.
+    #[inline]
     pub(crate) fn reserve(&mut self, rpc: &mut Rpc, upto: u32) -> bool {
+        upto <= rpc.rx.reserved_upto || self.reserve_more(rpc, upto)
+    }
+
+    fn reserve_more(&mut self, rpc: &mut Rpc, upto: u32) -> bool {
         let rx = &mut rpc.rx;
-        if upto <= rx.reserved_upto {
-            return true;
-        }
         if !self.change(rpc.key, rx.reserved(), rx.footprint(upto)) {
             return false;
         }

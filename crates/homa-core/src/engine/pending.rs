@@ -83,11 +83,11 @@ impl Rpc {
         Some(first)
     }
 
-    /// The event that tells it.
-    #[inline]
-    pub(crate) fn event(&self, what: Happened) -> Event {
+    /// The event that tells it; `Some`, so that it is made where it is returned.
+    #[inline(never)]
+    pub(crate) fn event(&self, what: Happened) -> Option<Event> {
         let (rpc, cookie, client) = (self.key, self.cookie, self.is_client());
-        match what {
+        Some(match what {
             Happened::Started if client => {
                 Event::ResponseStarted { rpc, cookie, length: self.rx.length() }
             }
@@ -102,6 +102,6 @@ impl Rpc {
             Happened::Failed => Event::Failed { rpc, cookie, reason: self.pending.reason },
             Happened::Released => Event::Released { rpc, upto: self.tx.released },
             Happened::Ended => Event::Ended { rpc },
-        }
+        })
     }
 }

@@ -50,15 +50,11 @@ impl Engine {
         rpc.own && self.peers.get(rpc.peer).is_some_and(Peer::is_own)
     }
 
-    /// The peer says which life it lives.
+    /// The peer says that it lives another life than was known.
     pub(crate) fn learn_incarnation(&mut self, index: u32, incarnation: u32) {
         let Some(peer) = self.peers.get_mut(index) else {
             return;
         };
-        peer.own_heard = self.now;
-        if peer.incarnation == incarnation {
-            return;
-        }
         if peer.incarnation == 0 {
             if peer.path.carriage == Carriage::Ip {
                 self.stats.peers_discovered = self.stats.peers_discovered.saturating_add(1);

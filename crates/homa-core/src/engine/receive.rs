@@ -34,7 +34,7 @@ impl Engine {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn packet(
         &mut self,
         meta: &RxMeta,
@@ -137,7 +137,10 @@ impl Engine {
         peer.last_heard = self.now;
         let heeds = peer.path.carriage == Carriage::Udp || self.config.discover_peers;
         if heeds && header.common.version() == Some(VERSION) && header.common.incarnation != 0 {
-            self.learn_incarnation(index, header.common.incarnation);
+            peer.own_heard = self.now;
+            if peer.incarnation != header.common.incarnation {
+                self.learn_incarnation(index, header.common.incarnation);
+            }
             let Some(peer) = self.peers.get_mut(index) else {
                 return;
             };
@@ -364,12 +367,11 @@ impl Engine {
         };
         self.server_ids.try_reserve(1).ok()?;
         self.client_hosts.try_reserve(1).ok()?;
-        let birth = self.next_birth();
-        let mut rpc =
-            Rpc::new(Role::Server, State::Incoming, id, *path, peer_index, birth, self.now);
-        rpc.own = is_own(header);
-        rpc.rx.streaming = port.streaming_requests;
-        let index = self.add_rpc(rpc).ok()?;
+        let index = self.add_rpc(Role::Server, id, path, peer_index).ok()?;
+        if let Some(rpc) = self.rpcs.get_mut(index) {
+            rpc.own = is_own(header);
+            rpc.rx.streaming = port.streaming_requests;
+        }
         self.server_ids.insert((peer_index, id), index);
         self.client_hosts.insert(path, id, index);
         self.serving = self.serving.saturating_add(1);

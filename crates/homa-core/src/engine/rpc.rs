@@ -98,21 +98,23 @@ pub(crate) struct Rpc {
 }
 
 impl Rpc {
+    /// A new RPC: its client sends, its server receives.
+    #[inline]
     pub(crate) fn new(
+        key: RpcKey,
         role: Role,
-        state: State,
         id: u64,
-        path: Path,
+        path: &Path,
         peer: u32,
         birth: u64,
         now: Instant,
     ) -> Self {
         Self {
-            key: RpcKey { index: 0, generation: 0 },
+            key,
             role,
-            state,
+            state: if role == Role::Client { State::Outgoing } else { State::Incoming },
             id,
-            path,
+            path: *path,
             peer,
             own: path.carriage == Carriage::Udp,
             cookie: 0,
@@ -206,13 +208,12 @@ impl RpcTable {
         !self.free.is_empty()
     }
 
-    /// Puts an RPC into a free slot made by `reserve`.
-    #[inline(always)]
-    pub(crate) fn insert(&mut self, mut rpc: Rpc) -> Option<u32> {
+    /// Makes an RPC in a free slot that `reserve` made, where it stays.
+    #[inline]
+    pub(crate) fn insert(&mut self, new: impl FnOnce(RpcKey) -> Rpc) -> Option<u32> {
         let index = self.free.pop()?;
         let slot = self.slots.get_mut(index as usize)?;
-        rpc.key = RpcKey { index, generation: slot.generation };
-        slot.rpc = Some(rpc);
+        slot.rpc = Some(new(RpcKey { index, generation: slot.generation }));
         Some(index)
     }
 

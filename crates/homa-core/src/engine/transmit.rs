@@ -21,15 +21,20 @@ const LINK_OVERHEAD_BYTES: u64 = 70;
 impl Engine {
     /// The next train to send, written into `segments` (which may be reused at once). `None`: nothing may
     /// leave now.
+    #[inline]
     pub fn poll_transmit(&mut self, now: Instant, segments: &mut [Segment]) -> Option<Transmit> {
         self.tick(now);
         self.publish_incoming();
         // Every turn asks at least once more than there are trains.
-        let work = self.has_transmit_work();
-        if !work && (self.late_acks.is_empty() || self.answer_expected) {
-            return None;
-        }
-        if work && let Some(transmit) = self.next_train(segments) {
+        let may_settle = !self.late_acks.is_empty() && !self.answer_expected;
+        if self.has_transmit_work() || may_settle { self.poll_train(segments) } else { None }
+    }
+
+    #[inline(never)]
+    fn poll_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
+        if self.has_transmit_work()
+            && let Some(transmit) = self.next_train(segments)
+        {
             self.answer_expected = false;
             return Some(transmit);
         }
@@ -344,24 +349,34 @@ impl Engine {
                 continue;
             };
             let limit = self.pacer.quantum_bytes(&self.config);
-            let peer = self.peers.get(rpc.peer);
-            let priority = peer.map_or(0, |peer| rpc.new_data_priority(peer, &self.config));
-            let mut train = Train::new(&mut *segments, &rpc.path, Some(rpc.peer), priority, limit);
-            let mut next = Some(index);
-            while let Some(index) = next {
-                while self.append_new_data(&mut train, index) {}
-                next = self.pacer.best(only_short).filter(|best| *best != index);
+            // Its first segment decides on the priority.
+            let mut train = Train::new(&mut *segments, &rpc.path, Some(rpc.peer), 0, limit);
+            self.append_new_data(&mut train, index);
+            if train.count == 0 {
+                // Nothing of the chosen message could go (it is blocked at its peer now): the next one.
+                self.pacer.remove(index);
+                continue;
             }
-            if let Some(transmit) = self.finish(&train) {
-                return Some(transmit);
+            let mut last = index;
+            while let Some(next) = self.pacer.best(only_short).filter(|best| *best != last)
+                && self.rpcs.get(next).is_some_and(|rpc| rpc.path == train.path)
+            {
+                self.append_new_data(&mut train, next);
+                last = next;
             }
-            // Nothing of the chosen message could go (it is blocked at its peer now): the next one.
-            self.pacer.remove(index);
+            return self.finish(&train);
         }
     }
 
+    /// Adds as many new segments of one message, whose path is that of the train, as fit.
+    #[inline(never)]
+    fn append_new_data(&mut self, train: &mut Train<'_>, index: u32) {
+        while self.append_segment(train, index) {}
+    }
+
     /// Adds the next new segment of a message. `false`: there is none, it does not fit or has to wait.
-    fn append_new_data(&mut self, train: &mut Train<'_>, index: u32) -> bool {
+    #[inline]
+    fn append_segment(&mut self, train: &mut Train<'_>, index: u32) -> bool {
         let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.tx.has_unsent()) else {
             return false;
         };
@@ -384,10 +399,11 @@ impl Engine {
         };
         let bytes = wire_bytes(end.saturating_sub(start));
         let paddable = own && end == rpc.tx.length;
-        if !train.goes(&rpc.path, priority) {
-            return false;
+        if train.count == 0 {
+            train.priority = priority;
         }
-        let Some(padding) = train.fits(bytes, paddable) else {
+        let Some(padding) = train.fits(bytes, paddable).filter(|_| train.priority == priority)
+        else {
             return false;
         };
         match admission(rpc, peer, (start, end), train.total_bytes, &self.config) {
