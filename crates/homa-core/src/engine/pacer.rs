@@ -7,9 +7,22 @@ use crate::structures::OutOfMemory;
 use crate::structures::heap::IndexedHeap;
 use crate::time::{Instant, nanos};
 
+/// A message with data to send.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    index: u32,
+    /// Bytes not yet sent, then the order of creation.
+    rank: (u32, u64),
+    birth: u64,
+    /// It never waits for the clock.
+    short: bool,
+}
+
 /// Messages with data to send, by rank and by age.
 #[derive(Debug)]
 pub(crate) struct Pacer {
+    /// The only message with data to send needs no order: it is here, and the heaps are empty.
+    alone: Option<Entry>,
     /// By rank: those that never wait for the clock.
     short: IndexedHeap<(u32, u64)>,
     /// By rank: all others.
@@ -29,6 +42,7 @@ pub(crate) struct Pacer {
 impl Pacer {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
+            alone: None,
             short: IndexedHeap::new(),
             long: IndexedHeap::new(),
             by_birth: IndexedHeap::new(),
@@ -64,43 +78,68 @@ impl Pacer {
     /// never.
     fn set(&mut self, index: u32, remaining: u32, birth: u64, short: bool) {
         let remaining = if self.by_age { 0 } else { remaining };
-        let order = if short { &mut self.short } else { &mut self.long };
-        order.set(index, (remaining, birth));
-        if !self.by_birth.contains(index) {
-            self.by_birth.set(index, birth);
+        let entry = Entry { index, rank: (remaining, birth), birth, short };
+        match self.alone {
+            Some(other) if other.index != index => {
+                self.alone = None;
+                self.enter(&other);
+                self.enter(&entry);
+            }
+            None if !self.by_birth.is_empty() => self.enter(&entry),
+            _ => self.alone = Some(entry),
         }
     }
 
+    fn enter(&mut self, entry: &Entry) {
+        let order = if entry.short { &mut self.short } else { &mut self.long };
+        order.set(entry.index, entry.rank);
+        if !self.by_birth.contains(entry.index) {
+            self.by_birth.set(entry.index, entry.birth);
+        }
+    }
+
+    #[inline]
     pub(crate) fn remove(&mut self, index: u32) {
+        if self.alone.is_some_and(|entry| entry.index == index) {
+            self.alone = None;
+        } else if !self.by_birth.is_empty() {
+            self.leave(index);
+        }
+    }
+
+    fn leave(&mut self, index: u32) {
         if self.by_birth.remove(index).is_some() {
             self.short.remove(index);
             self.long.remove(index);
         }
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.by_birth.is_empty()
+        self.alone.is_none() && self.by_birth.is_empty()
     }
 
     /// Is there a message that does not wait for the clock?
     pub(crate) fn has_short(&self) -> bool {
-        !self.short.is_empty()
+        self.alone.is_some_and(|entry| entry.short) || !self.short.is_empty()
+    }
+
+    fn oldest(&self) -> Option<u32> {
+        let in_heap = || self.by_birth.peek().map(|(index, _)| index);
+        self.alone.map(|entry| entry.index).or_else(in_heap)
     }
 
     /// The message to send from next; `only_short`: the clock holds the others back.
     pub(crate) fn choose(&self, only_short: bool, config: &Config) -> Option<u32> {
         let due = config.pacer_fifo_permille > 0 && self.fifo_credit >= FIFO_TURN_CREDIT;
-        if due
-            && !only_short
-            && let Some((index, _)) = self.by_birth.peek()
-        {
-            return Some(index);
-        }
-        self.best(only_short)
+        if due && !only_short { self.oldest() } else { self.best(only_short) }
     }
 
     /// The best-ranked message, to fill a train with.
     pub(crate) fn best(&self, only_short: bool) -> Option<u32> {
+        if let Some(entry) = self.alone {
+            return (entry.short || !only_short).then_some(entry.index);
+        }
         let best = match (self.short.peek(), self.long.peek()) {
             (Some(short), Some(long)) if !only_short && long.1 < short.1 => Some(long),
             (None, long) if !only_short => long,
@@ -111,8 +150,11 @@ impl Pacer {
 
     /// Accounts for the choice of `index` and `bytes` sent of it.
     pub(crate) fn account(&mut self, index: u32, bytes: u32, config: &Config) {
-        let oldest = self.by_birth.peek().map(|(index, _)| index) == Some(index);
-        let weight = if oldest { -1000 } else { i64::from(config.pacer_fifo_permille) };
+        let weight = if self.oldest() == Some(index) {
+            -1000
+        } else {
+            i64::from(config.pacer_fifo_permille)
+        };
         self.fifo_credit = self
             .fifo_credit
             .saturating_add(i64::from(bytes).saturating_mul(weight))
@@ -173,6 +215,30 @@ mod tests {
         let mut pacer = Pacer::new(config);
         pacer.try_reserve(8).unwrap();
         pacer
+    }
+
+    #[test]
+    fn a_message_that_is_alone_is_ordered_as_soon_as_another_comes() {
+        let config = Config::default();
+        let mut pacer = pacer(&config);
+        pacer.set(0, 500, 1, false);
+        assert!(!pacer.has_short() && !pacer.is_empty());
+        assert_eq!((pacer.choose(false, &config), pacer.choose(true, &config)), (Some(0), None));
+        pacer.set(0, 300, 1, false);
+        pacer.set(1, 400, 2, true);
+        assert_eq!((pacer.best(false), pacer.best(true)), (Some(0), Some(1)));
+        pacer.set(0, 450, 1, false);
+        assert_eq!((pacer.best(false), pacer.oldest()), (Some(1), Some(0)));
+        pacer.remove(0);
+        assert_eq!((pacer.best(false), pacer.oldest()), (Some(1), Some(1)));
+        pacer.remove(1);
+        assert!(pacer.is_empty());
+        pacer.set(2, 100, 3, true);
+        assert!(pacer.has_short());
+        pacer.remove(1);
+        assert_eq!((pacer.best(true), pacer.oldest()), (Some(2), Some(2)));
+        pacer.remove(2);
+        assert!(pacer.is_empty() && !pacer.has_short());
     }
 
     // Scenario: P1, P2

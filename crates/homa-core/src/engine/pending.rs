@@ -62,29 +62,33 @@ impl PendingEvents {
     }
 
     fn take_first(&mut self) -> Option<Happened> {
-        let first = Happened::ORDER.get(self.bits.trailing_zeros() as usize).copied()?;
-        self.forget(first);
-        Some(first)
+        let first = Happened::ORDER.get(self.bits.trailing_zeros() as usize).copied();
+        self.bits &= self.bits.wrapping_sub(1);
+        first
     }
 }
 
 impl Rpc {
     /// Takes what is to be told next.
+    #[inline]
     pub(crate) fn next_to_tell(&mut self) -> Option<Happened> {
-        let announces = self.pending.contains(Happened::Started) && self.state != State::Dead;
-        if !self.announced && !announces {
-            // One that is over before anybody heard of it is not announced at all. But whoever keeps the bytes that
-            // were placed has to learn that they are not wanted.
-            let ended = core::mem::take(&mut self.pending).contains(Happened::Ended);
-            return (ended && self.rx.data.received() > 0).then_some(Happened::Ended);
+        if self.announced { self.pending.take_first() } else { self.announce() }
+    }
+
+    #[inline(never)]
+    fn announce(&mut self) -> Option<Happened> {
+        if self.pending.contains(Happened::Started) && self.state != State::Dead {
+            self.announced = true;
+            return self.pending.take_first();
         }
-        let first = self.pending.take_first()?;
-        self.announced |= first == Happened::Started;
-        Some(first)
+        // One that is over before anybody heard of it is not announced at all. But whoever keeps the bytes that
+        // were placed has to learn that they are not wanted.
+        let ended = core::mem::take(&mut self.pending).contains(Happened::Ended);
+        (ended && self.rx.data.received() > 0).then_some(Happened::Ended)
     }
 
     /// The event that tells it; `Some`, so that it is made where it is returned.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn event(&self, what: Happened) -> Option<Event> {
         let (rpc, cookie, client) = (self.key, self.cookie, self.is_client());
         Some(match what {

@@ -130,6 +130,7 @@ impl Engine {
     }
 
     /// What any packet of a known peer tells about it.
+    #[inline]
     fn hear_peer(&mut self, index: u32, header: &Header, transport_len: u32, id: u64) {
         let Some(peer) = self.peers.get_mut(index) else {
             return;
@@ -335,9 +336,8 @@ impl Engine {
     /// not be searched. What was sent before the count began is forgotten when it is believed.
     fn is_newest_request(&self, peer: &Peer, id: u64) -> bool {
         let remembered = self.config.finished_memory;
-        peer.newest_request.is_some_and(|(newest, since)| {
-            is_newer(id, newest) && self.now.since(since) >= remembered
-        })
+        peer.newest_request
+            .is_some_and(|(newest, since)| is_newer(id, newest) && self.now >= since + remembered)
     }
 
     /// `None`: a limit is reached.

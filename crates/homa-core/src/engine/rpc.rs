@@ -217,6 +217,7 @@ impl RpcTable {
         Some(index)
     }
 
+    #[inline(never)]
     pub(crate) fn remove(&mut self, index: u32) {
         if let Some(slot) = self.slots.get_mut(index as usize)
             && slot.rpc.is_some()

@@ -44,6 +44,7 @@ impl Engine {
         self.next_train(segments)
     }
 
+    #[inline]
     fn next_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
         if segments.is_empty() {
             return None;

@@ -168,7 +168,10 @@ impl<K: Ord + Copy> IndexedHeap<K> {
     }
 
     fn smallest_child(&self, position: usize) -> Option<(usize, (K, u32))> {
-        let first = position.checked_mul(ARITY)?.checked_add(1)?;
+        let first = position.saturating_mul(ARITY).saturating_add(1);
+        if first >= self.entries.len() {
+            return None;
+        }
         let end = first.saturating_add(ARITY).min(self.entries.len());
         let children = self.entries.get(first..end)?;
         let (offset, child) = children.iter().enumerate().min_by_key(|(_, child)| child.0)?;
