@@ -1,5 +1,6 @@
 //! How RPCs begin and end, and the events about them.
 
+use alloc::collections::VecDeque;
 use core::time::Duration;
 
 use homa_wire::Body;
@@ -7,7 +8,8 @@ use homa_wire::Body;
 use crate::addr::Path;
 use crate::engine::Engine;
 use crate::engine::incoming::Incoming;
-use crate::engine::peer::PendingAck;
+use crate::engine::patience::first_interval_ns;
+use crate::engine::peer::{Peer, PendingAck};
 use crate::engine::pending::Happened;
 use crate::engine::reason;
 use crate::engine::rpc::{NIL, Role, Rpc, State};
@@ -114,7 +116,7 @@ impl Engine {
             rpc.pending.add(Happened::Released);
         }
         rpc.pending.add(Happened::Ended);
-        self.queue_event(index);
+        queue_event(&mut self.events, rpc);
         self.memory_freed();
     }
 
@@ -149,7 +151,7 @@ impl Engine {
             rpc.tx.released = upto;
             rpc.tx.retransmit.remove_below(upto);
             rpc.pending.add(Happened::Released);
-            self.queue_event(index);
+            queue_event(&mut self.events, rpc);
         }
     }
 
@@ -158,20 +160,17 @@ impl Engine {
         let Some(rpc) = self.rpcs.get(index) else {
             return;
         };
-        let (path, id, peer, own) = (rpc.path, rpc.id, rpc.peer, self.speaks_own(rpc));
-        let ack = PendingAck { client_id: id, server_port: path.remote.port() };
-        let overflow = self.peers.get_mut(peer).and_then(|peer| peer.push_ack(ack));
+        let ack = PendingAck { client_id: rpc.id, server_port: rpc.path.remote.port() };
+        let overflow = self.peers.get_mut(rpc.peer).and_then(|peer| peer.push_ack(ack));
         if overflow.is_some() {
+            let (path, id, own) = (rpc.path, rpc.id, self.speaks_own(rpc));
             self.push_ack_packet(path, id, own);
         }
     }
 
     pub(crate) fn queue_event(&mut self, index: u32) {
-        if let Some(rpc) = self.rpcs.get_mut(index)
-            && !rpc.in_event_queue
-        {
-            rpc.in_event_queue = true;
-            self.events.push_back(index);
+        if let Some(rpc) = self.rpcs.get_mut(index) {
+            queue_event(&mut self.events, rpc);
         }
     }
 
@@ -209,15 +208,14 @@ impl Engine {
     pub(crate) fn start_incoming(&mut self, index: u32, length: u32, announced: u32) {
         let birth = self.next_birth();
         let unscheduled = announced.min(self.unscheduled_max());
-        let Some(rpc) = self.rpcs.get(index) else {
-            return;
-        };
-        let base = self.first_interval_ns(rpc.peer, self.speaks_own(rpc));
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
         let streaming = rpc.rx.streaming || rpc.response_streaming;
-        let window = self.peers.get(rpc.peer).and_then(|peer| peer.settings.window_bytes);
+        let peer = self.peers.get(rpc.peer);
+        let own = rpc.own && peer.is_some_and(Peer::is_own);
+        let base = first_interval_ns(peer, own, &self.config);
+        let window = peer.and_then(|peer| peer.settings.window_bytes);
         rpc.rx = Incoming::new(length, unscheduled, birth);
         rpc.rx.streaming = streaming;
         rpc.rx.window = window.unwrap_or(0);
@@ -233,7 +231,7 @@ impl Engine {
             self.granter.touch(rpc);
         }
         rpc.pending.add(Happened::Started);
-        self.queue_event(index);
+        queue_event(&mut self.events, rpc);
         if let Some(planner) = &mut self.planner {
             planner.record(length);
         }
@@ -253,6 +251,7 @@ impl Engine {
         }
     }
 
+    #[inline(never)]
     fn use_freed_memory(&mut self) {
         self.granter.retry();
         while let Some((index, _)) = self.starved.peek() {
@@ -342,7 +341,9 @@ impl Engine {
             peer.in_flight_before_probe = peer.in_flight_before_probe.saturating_sub(charge);
         }
         peer.in_flight = peer.in_flight.saturating_sub(charge);
-        self.serve_blocked(peer_index);
+        if !peer.blocked.is_empty() {
+            self.serve_blocked(peer_index);
+        }
     }
 
     /// Takes an RPC out of the queue of those that wait for room at their peer.
@@ -489,6 +490,13 @@ impl Engine {
         {
             peer.probe_cursor = next;
         }
+    }
+}
+
+/// Has the events that wait at an RPC handed out. There is room in the queue for all RPCs.
+pub(crate) fn queue_event(events: &mut VecDeque<u32>, rpc: &mut Rpc) {
+    if !core::mem::replace(&mut rpc.in_event_queue, true) {
+        events.push_back(rpc.key.index);
     }
 }
 

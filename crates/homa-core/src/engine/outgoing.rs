@@ -77,7 +77,7 @@ impl Outgoing {
 
     /// Is there new data that may go out?
     pub(crate) fn has_sendable(&self) -> bool {
-        self.next_new(u32::MAX).is_some()
+        self.has_unsent() && (!self.whole_segments || self.next_new(u32::MAX).is_some())
     }
 
     /// Has everything that may be sent been sent, with nothing waiting for retransmission?

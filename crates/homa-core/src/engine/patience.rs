@@ -4,7 +4,9 @@
 
 use core::time::Duration;
 
+use crate::config::Config;
 use crate::engine::Engine;
+use crate::engine::peer::Peer;
 use crate::engine::rpc::{Rpc, State};
 use crate::event::{DropReason, Received};
 use crate::time::{Instant, nanos};
@@ -50,15 +52,9 @@ impl Patience {
 }
 
 impl Engine {
-    /// Silence after which the peer is first asked for what an RPC misses, in ns: `Config::resend_interval`, but
-    /// at least twice as long as copies took lately, for a Linux host as long as any reaction did.
+    /// See [`first_interval_ns`].
     pub(crate) fn first_interval_ns(&self, peer: u32, own: bool) -> u64 {
-        let base_ns = nanos(self.config.resend_interval);
-        let unknown_intervals = if own { 1 } else { UNKNOWN_INTERVALS };
-        self.peers.get(peer).map_or(base_ns, |peer| {
-            let max_ns = || nanos(peer.timeout(&self.config)) / QUESTIONS_MIN;
-            peer.patience.interval_ns(base_ns, max_ns, unknown_intervals)
-        })
+        first_interval_ns(self.peers.get(peer), own, &self.config)
     }
 
     /// What was asked for has come, or shows that it was not lost: it took at least as long as since the last question.
@@ -117,6 +113,17 @@ impl Engine {
             }
         }
     }
+}
+
+/// Silence after which the peer is first asked for what an RPC misses, in ns: `Config::resend_interval`, but
+/// at least twice as long as copies took lately, for a Linux host as long as any reaction did.
+pub(crate) fn first_interval_ns(peer: Option<&Peer>, own: bool, config: &Config) -> u64 {
+    let base_ns = nanos(config.resend_interval);
+    let unknown_intervals = if own { 1 } else { UNKNOWN_INTERVALS };
+    peer.map_or(base_ns, |peer| {
+        let max_ns = || nanos(peer.timeout(config)) / QUESTIONS_MIN;
+        peer.patience.interval_ns(base_ns, max_ns, unknown_intervals)
+    })
 }
 
 fn awaits_data(rpc: &Rpc) -> bool {

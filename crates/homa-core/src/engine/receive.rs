@@ -4,6 +4,8 @@ use homa_wire::{Body, Data, Header, VERSION};
 
 use crate::addr::{Carriage, Path, RxMeta};
 use crate::engine::incoming::Incoming;
+use crate::engine::life::queue_event;
+use crate::engine::patience::first_interval_ns;
 use crate::engine::peer::Peer;
 use crate::engine::pending::Happened;
 use crate::engine::reason;
@@ -431,19 +433,17 @@ impl Engine {
     ) -> Result<Received, DropReason> {
         let gaps_max = usize::from(self.config.gaps_max);
         let unscheduled_max = self.unscheduled_max();
-        let Some(rpc) = self.rpcs.get(index) else {
-            return Err(DropReason::UnknownRpc);
-        };
-        let base = self.first_interval_ns(rpc.peer, self.speaks_own(rpc));
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
+        let peer = self.peers.get(rpc.peer);
+        let own = rpc.own && peer.is_some_and(Peer::is_own);
+        let base = first_interval_ns(peer, own, &self.config);
         let (start, end) = data_range(rpc, header, data, transport_len)?;
         if rpc.rx.starved {
             return Err(DropReason::NoMemory);
         }
-        if rpc.rx.stranger_bytes > 0 && self.peers.get(rpc.peer).is_some_and(|peer| peer.validated)
-        {
+        if rpc.rx.stranger_bytes > 0 && peer.is_some_and(|peer| peer.validated) {
             self.memory.forget_stranger(rpc);
         }
         // A packet far beyond the grant and what has come claims memory for all that is in between.
@@ -500,6 +500,7 @@ impl Engine {
             return;
         };
         rpc.pending.add(Happened::Arrived);
+        queue_event(&mut self.events, rpc);
         self.memory.forget_stranger(rpc);
         self.memory.complete(rpc.key);
         if rpc.is_client() {
@@ -513,7 +514,6 @@ impl Engine {
         } else {
             rpc.state = State::InService;
         }
-        self.queue_event(index);
     }
 }
 

@@ -32,16 +32,18 @@ impl Engine {
 
     #[inline(never)]
     fn poll_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
-        if self.has_transmit_work()
-            && let Some(transmit) = self.next_train(segments)
-        {
-            self.answer_expected = false;
-            return Some(transmit);
+        loop {
+            if self.has_transmit_work()
+                && let Some(transmit) = self.next_train(segments)
+            {
+                self.answer_expected = false;
+                return Some(transmit);
+            }
+            // What was put off may have to be settled first: once, since nothing is left of it then.
+            if self.answer_expected || !self.settle() {
+                return None;
+            }
         }
-        if self.answer_expected || !self.settle() || !self.has_transmit_work() {
-            return None;
-        }
-        self.next_train(segments)
     }
 
     #[inline]
