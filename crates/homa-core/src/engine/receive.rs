@@ -132,7 +132,6 @@ impl Engine {
     }
 
     /// What any packet of a known peer tells about it.
-    #[inline]
     fn hear_peer(&mut self, index: u32, header: &Header, transport_len: u32, id: u64) {
         let Some(peer) = self.peers.get_mut(index) else {
             return;
@@ -358,8 +357,11 @@ impl Engine {
         if self.finished.len() >= remembered_max {
             // Nobody may have asked it for a while.
             self.finished.rotate(self.now);
+            if self.finished.len() >= remembered_max {
+                return None;
+            }
         }
-        if self.serving >= serving_max || self.finished.len() >= remembered_max {
+        if self.serving >= serving_max {
             return None;
         }
         let id = header.common.local_id();
