@@ -183,6 +183,18 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_that_is_said_to_be_unknown_is_remembered_like_any_other() {
+        let mut finished = Finished::new(MEMORY, 2, 1);
+        finished.insert_unknown(at_ms(0), 7, 8).unwrap();
+        assert!(finished.contains(at_ms(2000), 7, 8) && !finished.contains(at_ms(0), 7, 10));
+        // Said so wrongly: it takes two places.
+        finished.insert_unknown(at_ms(0), 7, 8).unwrap();
+        assert_eq!(finished.insert_unknown(at_ms(0), 7, 10), Err(Full));
+        assert!(!finished.contains(at_ms(6000), 7, 8));
+        finished.insert_unknown(at_ms(6000), 7, 10).unwrap();
+    }
+
+    #[test]
     fn peer_and_id_both_count() {
         let mut finished = Finished::new(MEMORY, 100, 1);
         finished.insert(at_ms(0), 7, 8).unwrap();
