@@ -1,29 +1,33 @@
 //! A chain of byte buffers: what [`Message`](crate::Message) and [`Body`](crate::Body) are made of.
 
-use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::short_queue::ShortQueue;
+
 /// Buffers in order. The usual single buffer needs no allocation of its own; empty buffers are not kept.
 #[derive(Clone, Default)]
 pub(crate) struct Chunks {
-    first: Bytes,
-    rest: VecDeque<Bytes>,
+    chunks: ShortQueue<Bytes>,
     len: usize,
 }
 
 impl Chunks {
+    #[inline]
     pub(crate) fn push(&mut self, chunk: Bytes) {
         if chunk.is_empty() {
             return;
         }
         self.len += chunk.len();
-        if self.first.is_empty() {
-            self.first = chunk;
-        } else {
-            self.rest.push_back(chunk);
-        }
+        self.chunks.push_back(chunk);
+    }
+
+    /// Takes the first buffer out.
+    pub(crate) fn pop(&mut self) -> Option<Bytes> {
+        let chunk = self.chunks.pop_front()?;
+        self.len -= chunk.len();
+        Some(chunk)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -31,16 +35,19 @@ impl Chunks {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Bytes> {
-        Some(&self.first).filter(|first| !first.is_empty()).into_iter().chain(&self.rest)
+        self.chunks.iter()
     }
 
     pub(crate) fn into_chunks(self) -> impl Iterator<Item = Bytes> {
-        Some(self.first).filter(|first| !first.is_empty()).into_iter().chain(self.rest)
+        self.chunks.into_iter()
     }
 
     /// All bytes in one buffer; copies only if there are several.
     pub(crate) fn into_bytes(mut self) -> Bytes {
-        if self.rest.is_empty() { self.first } else { self.copy_to_bytes(self.len) }
+        if self.chunk().len() < self.len {
+            return self.copy_to_bytes(self.len);
+        }
+        self.pop().unwrap_or_default()
     }
 
     pub(crate) fn to_vec(&self) -> Vec<u8> {
@@ -83,7 +90,7 @@ impl Buf for Chunks {
     }
 
     fn chunk(&self) -> &[u8] {
-        &self.first
+        self.chunks.front().map_or(&[], |chunk| chunk)
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
@@ -97,25 +104,33 @@ impl Buf for Chunks {
 
     fn advance(&mut self, mut count: usize) {
         assert!(count <= self.len, "advance beyond the end: {count} of {}", self.len);
-        self.len -= count;
-        while count >= self.first.len() && !self.rest.is_empty() {
-            count -= self.first.len();
-            self.first = self.rest.pop_front().unwrap_or_default();
+        while let Some(chunk) = self.chunks.front_mut()
+            && count > 0
+        {
+            if count < chunk.len() {
+                chunk.advance(count);
+                self.len -= count;
+                return;
+            }
+            count -= chunk.len();
+            self.pop();
         }
-        self.first.advance(count);
     }
 
     fn copy_to_bytes(&mut self, count: usize) -> Bytes {
         assert!(count <= self.len, "copy beyond the end: {count} of {}", self.len);
-        if count <= self.first.len() {
-            let bytes = self.first.slice(..count);
-            self.advance(count);
-            return bytes;
+        match self.chunks.front_mut() {
+            Some(chunk) if count < chunk.len() => {
+                self.len -= count;
+                return chunk.split_to(count);
+            }
+            Some(chunk) if count == chunk.len() => return self.pop().unwrap_or_default(),
+            _ => {}
         }
         let mut joined = BytesMut::with_capacity(count);
         while joined.len() < count {
-            let part = self.first.len().min(count - joined.len());
-            joined.extend_from_slice(self.first.get(..part).unwrap_or(&[]));
+            let part = self.chunk().len().min(count - joined.len());
+            joined.extend_from_slice(self.chunk().get(..part).unwrap_or(&[]));
             self.advance(part);
         }
         joined.freeze()

@@ -16,6 +16,7 @@ pub mod driver;
 pub mod ip;
 pub mod message;
 pub mod shard;
+mod short_queue;
 pub mod store;
 pub mod udp;
 #[cfg(feature = "virtual")]

@@ -39,6 +39,11 @@ impl Message {
         self.chunks.push(chunk);
     }
 
+    /// Takes the first buffer out: the next bytes to read, without a copy.
+    pub fn pop_chunk(&mut self) -> Option<Bytes> {
+        self.chunks.pop()
+    }
+
     /// Adds all buffers of `other` at the end.
     pub fn append(&mut self, other: Self) {
         for chunk in other.chunks.into_chunks() {
@@ -196,6 +201,7 @@ mod tests {
         assert_eq!(message, chain(&["a", "bcd", "ef"]));
         assert_ne!(message, chain(&["a", "bcd", "eg"]));
         assert_eq!(message.chunks().count(), 3);
+        assert_eq!(message.clone().pop_chunk().expect("not empty"), "ab");
         assert_eq!(message.as_contiguous(), None);
         assert_eq!(message.copy_to_bytes(3), "abc");
         message.advance(1);

@@ -1,11 +1,10 @@
 //! The bytes of a message that is arriving.
 
-use std::collections::VecDeque;
-
 use bytes::{Buf, Bytes};
 
 use super::pool::Pool;
 use crate::Message;
+use crate::short_queue::ShortQueue;
 
 /// Unit in which memory for long messages is allocated, in bytes.
 pub const PIECE_BYTES: u32 = 1 << 16;
@@ -22,7 +21,7 @@ pub(super) struct Incoming {
     length: u32,
     taken: u32,
     /// Ascending by index.
-    pieces: VecDeque<Piece>,
+    pieces: ShortQueue<Piece>,
 }
 
 #[derive(Debug)]
@@ -46,7 +45,9 @@ impl Incoming {
     /// another message of the same RPC.
     pub(super) fn place(&mut self, offset: u32, bytes: &[u8], length: u32, pool: &mut Pool) {
         if self.length != length {
-            self.clear(pool);
+            if self.length != 0 {
+                self.clear(pool);
+            }
             self.length = length;
         }
         let skipped = self.taken.saturating_sub(offset);
@@ -113,9 +114,7 @@ impl Incoming {
         while let Some(piece) = self.pieces.pop_front() {
             pool.put(piece.data);
         }
-        if self.pieces.capacity() > TABLE_KEPT_MAX {
-            self.pieces = VecDeque::new();
-        }
+        self.pieces.shrink(TABLE_KEPT_MAX);
         (self.length, self.taken) = (0, 0);
     }
 
@@ -133,22 +132,16 @@ impl Incoming {
         let at = match self.pieces.back() {
             // Bytes mostly land in the piece at the end, or begin a new one behind it.
             Some(last) if last.index == index => self.pieces.len() - 1,
-            Some(last) if last.index > index => {
-                let at = self.pieces.partition_point(|piece| piece.index < index);
-                if self.pieces.get(at).is_none_or(|piece| piece.index != index) {
-                    let data = self.new_piece(index, pool);
-                    self.pieces.insert(at, Piece { index, data });
-                }
-                at
-            }
-            _ => {
-                let data = self.new_piece(index, pool);
-                self.pieces.push_back(Piece { index, data });
-                self.pieces.len() - 1
-            }
+            Some(last) if last.index < index => self.pieces.len(),
+            Some(_) => self.pieces.partition_point(|piece| piece.index < index),
+            None => 0,
         };
-        // `at` was found or filled just above.
-        &mut self.pieces[at].data
+        if self.pieces.get(at).is_none_or(|piece| piece.index != index) {
+            let data = self.new_piece(index, pool);
+            self.pieces.insert(at, Piece { index, data });
+        }
+        let piece = self.pieces.get_mut(at).expect("it was found or made just above");
+        &mut piece.data
     }
 
     fn new_piece(&self, index: u32, pool: &mut Pool) -> Vec<u8> {
@@ -166,7 +159,7 @@ fn write_at(data: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
     }
     let overwritten = (data.len() - offset).min(bytes.len());
     let (over, behind) = bytes.split_at(overwritten);
-    if let Some(place) = data.get_mut(offset..offset + overwritten) {
+    if let Some(place) = data.get_mut(offset..offset + overwritten).filter(|it| !it.is_empty()) {
         place.copy_from_slice(over);
     }
     data.extend_from_slice(behind);
@@ -223,7 +216,7 @@ mod tests {
     fn a_short_message_gets_a_buffer_of_its_length() {
         let (mut incoming, mut pool) = (Incoming::default(), Pool::default());
         incoming.place(0, &[7; 100], 100, &mut pool);
-        assert_eq!(incoming.pieces[0].data.capacity(), 100);
+        assert_eq!(incoming.pieces.front().expect("a piece").data.capacity(), 100);
         assert_eq!(incoming.take(&pool).expect("complete"), [7; 100]);
         assert!(incoming.take(&pool).is_none());
     }
@@ -260,10 +253,10 @@ mod tests {
         let (all, mut pool) = (pattern(PIECE_BYTES), Pool::default());
         let mut incoming = Incoming::default();
         place_all(&mut incoming, &mut pool, &all, &[(0, PIECE_BYTES)]);
-        let address = incoming.pieces[0].data.as_ptr();
+        let address = incoming.pieces.front().expect("a piece").data.as_ptr();
         drop(incoming.take(&pool));
         incoming.clear(&mut pool);
         place_all(&mut incoming, &mut pool, &all, &[(0, PIECE_BYTES)]);
-        assert_eq!(incoming.pieces[0].data.as_ptr(), address);
+        assert_eq!(incoming.pieces.front().expect("a piece").data.as_ptr(), address);
     }
 }

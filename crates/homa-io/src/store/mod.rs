@@ -148,8 +148,11 @@ impl Store {
         // The table was just made long enough.
         let slot = &mut self.slots[index];
         if !slot.is(rpc) {
-            self.live += usize::from(slot.generation.is_none());
-            slot.clear(&mut self.pool);
+            match slot.generation {
+                // It was cleared when it became unused.
+                None => self.live += 1,
+                Some(_) => slot.clear(&mut self.pool),
+            }
             slot.generation = Some(rpc.generation);
         }
         (slot, &mut self.pool)

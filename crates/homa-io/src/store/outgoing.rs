@@ -1,9 +1,10 @@
 //! The bytes of a message that is being sent.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::Bytes;
+
+use crate::short_queue::ShortQueue;
 
 /// What is sent where bytes are missing.
 static ZEROS: [u8; 4096] = [0; 4096];
@@ -16,7 +17,7 @@ pub(super) struct Outgoing {
     length: u32,
     supplied: u32,
     /// Ascending, without gaps up to `supplied`; the first ones are dropped as they are released.
-    chunks: VecDeque<Chunk>,
+    chunks: ShortQueue<Chunk>,
 }
 
 #[derive(Debug)]
@@ -57,11 +58,11 @@ impl Outgoing {
     /// Calls `piece` for the pieces of `range`; see [`Payloads::pieces`](crate::driver::Payloads::pieces).
     pub(super) fn pieces<'a>(&'a self, range: Range<u32>, piece: &mut dyn FnMut(&'a [u8])) {
         let mut at = range.start;
-        let first = match self.chunks.len() {
-            0 | 1 => 0,
-            _ => self.chunks.partition_point(|chunk| chunk.end() <= range.start),
+        let first = match self.chunks.is_single() {
+            true => 0,
+            false => self.chunks.partition_point(|chunk| chunk.end() <= range.start),
         };
-        for chunk in self.chunks.range(first..) {
+        for chunk in self.chunks.range_from(first) {
             if at >= range.end {
                 return;
             }
@@ -92,9 +93,7 @@ impl Outgoing {
     /// Forgets the message and keeps the table, unless it is long.
     pub(super) fn clear(&mut self) {
         while self.chunks.pop_front().is_some() {}
-        if self.chunks.capacity() > TABLE_KEPT_MAX {
-            self.chunks = VecDeque::new();
-        }
+        self.chunks.shrink(TABLE_KEPT_MAX);
         (self.length, self.supplied) = (0, 0);
     }
 

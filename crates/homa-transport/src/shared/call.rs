@@ -11,7 +11,7 @@ use super::completions::Queue;
 use super::handle::Handle;
 use super::ops::Operation;
 use super::room::Full;
-use super::rpc::{Incoming, Role, Rpc, RpcState, store_waker};
+use super::rpc::{Role, Rpc, RpcState, store_waker};
 use super::stream::{IncomingStream, OutgoingStream};
 use super::waiters::Ticket;
 use crate::drive::seat::NEVER_NS;
@@ -149,7 +149,7 @@ impl PendingCall {
 
     /// Ready with the whole answer. Not to be polled again then.
     pub(crate) fn poll_message(&mut self, waker: &Waker) -> Poll<Result<Message, CallError>> {
-        let ready = std::task::ready!(self.poll_rpc(waker, |state| state.incoming.whole.take()));
+        let ready = std::task::ready!(self.poll_rpc(waker, |state| state.incoming.take_whole()));
         Poll::Ready(ready.map(|(_, message)| message))
     }
 
@@ -157,7 +157,7 @@ impl PendingCall {
     pub(crate) fn poll_stream(&mut self, waker: &Waker) -> Poll<Result<IncomingStream, CallError>> {
         let mut switch = false;
         let polled = self.poll_rpc(waker, |state| {
-            if let Some(whole) = state.incoming.whole.take() {
+            if let Some(whole) = state.incoming.take_whole() {
                 return Some(whole);
             }
             switch = !std::mem::replace(&mut state.incoming.streaming, true);
@@ -261,7 +261,7 @@ fn begin(handle: &Handle, server: SocketAddr, order: Order) -> Arc<Rpc> {
     let charge_bytes = Some(order.charge_bytes());
     let streaming = order.mode == CallMode::StreamResponse;
     let mut state = RpcState { charge_bytes, queue: order.queue, ..RpcState::default() };
-    state.incoming = Incoming { streaming, ..Incoming::default() };
+    state.incoming.streaming = streaming;
     if let CallMode::StreamRequest { request_bytes } = order.mode {
         state.outgoing.length_bytes = request_bytes;
     }

@@ -8,7 +8,7 @@ use homa_io::{EventHandler, ShardView};
 use super::accept::Queued;
 use super::context::Context;
 use super::ops;
-use super::rpc::{Incoming, Role, Rpc, RpcState};
+use super::rpc::{Role, Rpc, RpcState};
 use crate::CallError;
 
 /// Pieces of a stream that wait unread outside the engine's memory, in bytes; more stay inside,
@@ -38,9 +38,9 @@ impl EventHandler for Context<'_> {
 impl Context<'_> {
     fn request_started(&mut self, key: RpcKey, path: Path, length_bytes: u32) {
         let streaming = self.accept.is_streaming();
-        let incoming =
-            Incoming { length_bytes: Some(length_bytes), streaming, ..Incoming::default() };
-        let state = RpcState { key: Some(key), incoming, ..RpcState::default() };
+        let mut state = RpcState { key: Some(key), ..RpcState::default() };
+        state.incoming.length_bytes = Some(length_bytes);
+        state.incoming.streaming = streaming;
         let rpc = Rpc::new(path.remote, Role::Server, state);
         self.registry.insert(key, Arc::clone(&rpc));
         if streaming {
@@ -74,7 +74,9 @@ impl Context<'_> {
             }
         } else if rpc.role == Role::Client {
             self.release_charge(rpc.role, &mut state);
-            state.incoming.whole = shard.take(key);
+            if let Some(message) = shard.take(key) {
+                state.incoming.set_whole(message);
+            }
             state.wake_reader(self.wakes);
         } else if self.registry.not_queued.is_empty() && self.accept.has_room() {
             drop(state);
@@ -94,7 +96,7 @@ impl Context<'_> {
         let mut state = rpc.lock();
         let incoming = &mut state.incoming;
         incoming.contiguous_upto = incoming.contiguous_upto.max(contiguous_upto);
-        if incoming.discarded || incoming.pieces_bytes < STREAM_BUFFER_BYTES {
+        if incoming.discarded || incoming.unread_bytes() < STREAM_BUFFER_BYTES {
             drop(state);
             ops::take(rpc, shard, self);
         }

@@ -184,8 +184,7 @@ pub(crate) fn take(rpc: &Arc<Rpc>, shard: &mut ShardView<'_>, context: &mut Cont
     let incoming = &mut state.incoming;
     incoming.taken_upto = incoming.taken_upto.saturating_add(length_u32(part.len()));
     if !incoming.discarded {
-        incoming.pieces_bytes += part.len();
-        incoming.pieces.extend(part.into_chunks());
+        incoming.add_part(part);
         context.wakes.extend(state.reader.take());
     }
 }

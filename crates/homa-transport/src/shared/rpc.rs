@@ -1,6 +1,5 @@
 //! What the library keeps for one RPC, shared by its user and whoever drives.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,18 +62,16 @@ pub(crate) struct RpcState {
 pub(crate) struct Incoming {
     /// Bytes of the whole message, once known.
     pub(crate) length_bytes: Option<u32>,
-    /// The whole message, if it is not read as a stream.
-    pub(crate) whole: Option<Message>,
+    /// What was moved out of the store and not read: of a stream the next bytes, else nothing or all.
+    unread: Message,
+    /// Not a stream: `unread` is the whole message, for which nobody has asked yet.
+    is_whole: bool,
     /// Read as a stream.
     pub(crate) streaming: bool,
     /// Nobody will read it: throw it away as it comes.
     pub(crate) discarded: bool,
     /// It is complete at the engine.
     pub(crate) complete: bool,
-    /// Streams: pieces moved out of the store and not read.
-    pub(crate) pieces: VecDeque<Bytes>,
-    /// Streams: their bytes.
-    pub(crate) pieces_bytes: usize,
     /// Streams: bytes that have arrived without a gap.
     pub(crate) contiguous_upto: u32,
     /// Streams: bytes moved out of the store.
@@ -127,10 +124,38 @@ impl RpcState {
     /// Whoever waits for what comes in is to look again.
     pub(crate) fn wake_reader(&mut self, wakes: &mut Vec<Waker>) {
         wakes.extend(self.reader.take());
-        let is_over = self.incoming.whole.is_some() || self.failed.is_some();
+        let is_over = self.incoming.is_whole || self.failed.is_some();
         if is_over && let Some((queue, id)) = self.queue.take() {
             wakes.extend(queue.push(id));
         }
+    }
+}
+
+impl Incoming {
+    /// Keeps the whole message for whoever asks for it.
+    pub(crate) fn set_whole(&mut self, message: Message) {
+        self.unread = message;
+        self.is_whole = true;
+    }
+
+    /// The whole message, once.
+    pub(crate) fn take_whole(&mut self) -> Option<Message> {
+        std::mem::take(&mut self.is_whole).then(|| std::mem::take(&mut self.unread))
+    }
+
+    /// Keeps the next bytes of a stream for its reader.
+    pub(crate) fn add_part(&mut self, part: Message) {
+        self.unread.append(part);
+    }
+
+    /// The next bytes of a stream, if they are here.
+    pub(crate) fn next_chunk(&mut self) -> Option<Bytes> {
+        self.unread.pop_chunk()
+    }
+
+    /// Bytes of a stream that wait for its reader.
+    pub(crate) fn unread_bytes(&self) -> usize {
+        self.unread.len()
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use homa_io::Message;
 
 use super::context::length_u32;
@@ -53,16 +53,13 @@ impl IncomingStream {
         if self.read_bytes >= self.length_bytes {
             return Poll::Ready(Ok(None));
         }
-        if !self.ready.is_empty() {
-            let length = self.ready.chunk().len();
-            let piece = self.ready.copy_to_bytes(length);
+        if let Some(piece) = self.ready.pop_chunk() {
             return Poll::Ready(Ok(Some(self.read(piece))));
         }
         // The second look is for a turn that ran before the waker was there, or took what is asked.
         for may_ask in [true, false] {
             let mut state = self.rpc.lock();
-            if let Some(piece) = state.incoming.pieces.pop_front() {
-                state.incoming.pieces_bytes -= piece.len();
+            if let Some(piece) = state.incoming.next_chunk() {
                 drop(state);
                 return Poll::Ready(Ok(Some(self.read(piece))));
             }
