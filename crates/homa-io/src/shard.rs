@@ -177,11 +177,7 @@ impl<D: Driver> Shard<D> {
 
     /// When the next turn is due, as [`Turn::next`]; changes with every operation and turn.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let (at, reason) = self.engine.poll_timeout()?;
-        Some(match (self.blocked_until, reason) {
-            (Some(until), WakeReason::Transmit | WakeReason::Pacer) => at.max(until),
-            _ => at,
-        })
+        self.engine.poll_timeout().map(|due| self.not_while_blocked(due))
     }
 
     /// How much it matters that the next turn comes in time.
@@ -225,6 +221,14 @@ impl<D: Driver> Shard<D> {
         self.limits = limits;
     }
 
+    /// When something that the engine names is due: sending not before there may be room.
+    fn not_while_blocked(&self, (at, reason): (Instant, WakeReason)) -> Instant {
+        match (self.blocked_until, reason) {
+            (Some(until), WakeReason::Transmit | WakeReason::Pacer) => at.max(until),
+            _ => at,
+        }
+    }
+
     /// Everything of a turn but receiving.
     fn advance(
         &mut self,
@@ -239,7 +243,8 @@ impl<D: Driver> Shard<D> {
         let told_after = self.hand_out_events(now, handler);
         let events_left = told.max(told_after) >= EVENTS_PER_TURN_MAX;
 
-        let mut next = self.next_timeout();
+        let due = self.engine.poll_timeout();
+        let mut next = due.map(|due| self.not_while_blocked(due));
         if events_left || stop == TxStop::Limit {
             next = Some(now);
         }
@@ -247,38 +252,45 @@ impl<D: Driver> Shard<D> {
             work: received || told + told_after > 0 || sent,
             rx,
             next,
-            reason: self.engine.poll_timeout().map(|(_, reason)| reason),
+            reason: due.map(|(_, reason)| reason),
             wait_writable: stop == TxStop::Full,
             urgency: self.engine.urgency(),
         };
         let quiet = !turn.work && stop == TxStop::Done && rx == RxStatus::Drained;
-        let until = (now + QUIET_MAX).min(turn.next.unwrap_or(Instant::FAR_FUTURE));
-        self.quiet = quiet.then_some((turn, until));
+        self.quiet = None;
+        if quiet {
+            let until = (now + QUIET_MAX).min(turn.next.unwrap_or(Instant::FAR_FUTURE));
+            self.quiet = Some((turn, until));
+        }
         turn
     }
 
     /// Hands out events and does what the shard owes them; returns how many there were.
+    // Inlined, since mostly there are none.
+    #[inline(always)]
     fn hand_out_events(&mut self, now: Instant, handler: &mut impl EventHandler) -> usize {
-        for count in 0..EVENTS_PER_TURN_MAX {
-            let Some(event) = self.engine.poll_event() else {
-                return count;
-            };
-            let mut ended = None;
-            match event {
-                Event::PeerAdded { path } => {
-                    self.tell_path(now, path);
-                    continue;
-                }
-                Event::Released { rpc, upto } => self.store.released(rpc, upto),
-                Event::Ended { rpc } => ended = Some(rpc),
-                _ => {}
-            }
-            handler.event(event, &mut ShardView::new(now, &mut self.engine, &mut self.store));
-            if let Some(rpc) = ended {
-                self.store.remove(rpc);
-            }
+        let mut count = 0;
+        while count < EVENTS_PER_TURN_MAX
+            && let Some(event) = self.engine.poll_event()
+        {
+            count += 1;
+            self.hand_out(event, now, handler);
         }
-        EVENTS_PER_TURN_MAX
+        count
+    }
+
+    fn hand_out(&mut self, event: Event, now: Instant, handler: &mut impl EventHandler) {
+        let mut ended = None;
+        match event {
+            Event::PeerAdded { path } => return self.tell_path(now, path),
+            Event::Released { rpc, upto } => self.store.released(rpc, upto),
+            Event::Ended { rpc } => ended = Some(rpc),
+            _ => {}
+        }
+        handler.event(event, &mut ShardView::new(now, &mut self.engine, &mut self.store));
+        if let Some(rpc) = ended {
+            self.store.remove(rpc);
+        }
     }
 
     fn tell_path(&mut self, now: Instant, path: Path) {

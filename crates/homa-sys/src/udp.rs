@@ -16,7 +16,7 @@ pub(crate) mod send;
 
 pub use errors::{ErrorOrigin, QUOTED_BYTES, SocketError};
 pub use options::{path_mtu, source_ip};
-pub use receive::Received;
+pub use receive::{Beside, Received};
 pub use send::{GATHER_MAX, Pieces, Source};
 
 use crate::address::{Family, RawAddress};

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr};
 
+use homa_sys::udp::Beside;
 use homa_sys::{PollFd, Source, UdpSocket, poll_fds};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -48,8 +49,11 @@ fn sending_receiving_and_reading_errors_do_not_allocate() {
     from.send(address, source, 184, Some(400), &[IoSlice::new(&bytes)]).unwrap();
     let mut fds = [PollFd::new(to.as_fd(), true, false)];
     poll_fds(&mut fds, Some(Duration::from_secs(2))).unwrap();
-    assert_eq!(to.recv(&mut buffer).unwrap().unwrap().gro_segment_bytes, Some(400));
-    assert_eq!(to.recv(&mut buffer).unwrap(), None);
+    assert_eq!(
+        to.recv(&mut buffer, &mut Beside::new()).unwrap().unwrap().gro_segment_bytes,
+        Some(400)
+    );
+    assert_eq!(to.recv(&mut buffer, &mut Beside::new()).unwrap(), None);
     from.send(dead, source, 0, None, &[IoSlice::new(&bytes)]).unwrap();
     let mut fds = [PollFd::new(from.as_fd(), true, false)];
     poll_fds(&mut fds, Some(Duration::from_secs(2))).unwrap();

@@ -3,6 +3,7 @@
 use std::io;
 
 use homa_core::{Carriage, Path, RxMeta};
+use homa_sys::udp::Beside;
 use homa_sys::{Received, errno};
 
 use super::{UdpDriver, UdpStats};
@@ -19,6 +20,7 @@ const EMPTY_RECEIVES_PER_LOOK: u32 = 64;
 #[derive(Debug)]
 pub(super) struct Receiver {
     buffer: Box<[u8]>,
+    beside: Beside,
     receives_per_call: usize,
     /// As the kernel last told: a counter that wraps.
     drops_seen: u32,
@@ -32,6 +34,7 @@ impl Receiver {
     pub(super) fn new(receives_per_call: usize) -> Self {
         Self {
             buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
+            beside: Beside::new(),
             receives_per_call,
             drops_seen: 0,
             empty_receives: 0,
@@ -44,7 +47,7 @@ impl UdpDriver {
     /// Receives until nothing is left or the batch is full; while packets come one by one, only one.
     pub(super) fn receive_batch(&mut self, sink: &mut impl PacketSink) -> io::Result<RxStatus> {
         for count in 0..self.receiver.receives_per_call {
-            match self.socket.recv(&mut self.receiver.buffer) {
+            match self.socket.recv(&mut self.receiver.buffer, &mut self.receiver.beside) {
                 Ok(Some(received)) => {
                     self.hand_over(&received, sink);
                     if !self.receiver.drains {

@@ -71,6 +71,9 @@ impl Reports {
 
     /// Hands all reports to `sink`.
     pub(crate) fn deliver(&mut self, sink: &mut impl PacketSink) {
+        if self.kept.is_empty() {
+            return;
+        }
         for report in self.kept.drain(..) {
             match report {
                 Report::Icmp(kind, error) => {

@@ -32,6 +32,27 @@ pub struct Received {
     pub drops_total: Option<u32>,
 }
 
+/// Where the kernel writes what comes beside a datagram. Used for one receive after the other, so
+/// that it has to be made once only.
+#[derive(Debug)]
+pub struct Beside {
+    name: RawAddress,
+    control: ControlBuffer,
+}
+
+impl Beside {
+    /// Room for everything that a receive asks for.
+    pub const fn new() -> Self {
+        Self { name: RawAddress::EMPTY, control: ControlBuffer::new() }
+    }
+}
+
+impl Default for Beside {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl UdpSocket {
     /// Receives one datagram, or one batch if the kernel joined several; for batches `buffer`
     /// should have 65,536 bytes. `None` if there is nothing to receive. Does not allocate.
@@ -40,10 +61,10 @@ impl UdpSocket {
     /// `Interrupted`: again. `ConnectionRefused`, `HostUnreachable` and the like: the error
     /// queue holds a report about an earlier send; no datagram was lost, read it by
     /// [`read_error`](Self::read_error) and try again.
-    pub fn recv(&self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
-        let mut name = RawAddress::EMPTY;
-        let mut control = ControlBuffer::new();
-        let received = message::receive(self.as_fd(), buffer, &mut name, &mut control, 0);
+    #[inline]
+    pub fn recv(&self, buffer: &mut [u8], beside: &mut Beside) -> io::Result<Option<Received>> {
+        let Beside { name, control } = beside;
+        let received = message::receive(self.as_fd(), buffer, name, control, 0);
         let (len, flags) = match received {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),

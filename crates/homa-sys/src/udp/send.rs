@@ -44,6 +44,7 @@ impl UdpSocket {
     /// * `EPERM`: a filter forbids it.
     /// * `InvalidInput` without an error number: more than [`GATHER_MAX`] pieces, or an IPv6
     ///   address on an IPv4 socket.
+    #[inline]
     pub fn send(
         &self,
         to: SocketAddr,
@@ -61,6 +62,7 @@ impl UdpSocket {
     ///
     /// # Errors
     /// As [`send`](Self::send).
+    #[inline]
     pub fn send_connected(
         &self,
         to: SocketAddr,
@@ -71,6 +73,7 @@ impl UdpSocket {
         self.send_named(to, None, None, tos, gso_segment_bytes, slices)
     }
 
+    #[inline]
     fn send_named(
         &self,
         to: SocketAddr,
@@ -83,23 +86,20 @@ impl UdpSocket {
         if slices.len() > GATHER_MAX {
             return Err(io::ErrorKind::InvalidInput.into());
         }
+        let tos = Some(tos).filter(|tos| *tos != self.default_tos());
+        if let ([slice], None, None, None) = (slices, source, tos, gso_segment_bytes) {
+            return message::send_plain(self.as_fd(), name, slice);
+        }
         let mut control = ControlBuffer::new();
-        let fits = push_marks(
-            &mut control,
-            Family::of(to.ip().to_canonical()),
-            source,
-            Some(tos).filter(|tos| *tos != self.default_tos()),
-        )
-        .and_then(|()| match gso_segment_bytes {
-            Some(bytes) => control.push(libc::SOL_UDP, UDP_SEGMENT, &bytes.to_ne_bytes()),
-            None => Some(()),
-        });
+        let family = Family::of(to.ip().to_canonical());
+        let fits =
+            push_marks(&mut control, family, source, tos).and_then(|()| match gso_segment_bytes {
+                Some(bytes) => control.push(libc::SOL_UDP, UDP_SEGMENT, &bytes.to_ne_bytes()),
+                None => Some(()),
+            });
         // The three messages take less than 100 of 256 bytes.
         fits.ok_or(io::ErrorKind::InvalidInput)?;
-        match slices {
-            [slice] if control.length() == 0 => message::send_plain(self.as_fd(), name, slice),
-            _ => message::send(self.as_fd(), name, &mut control, slices),
-        }
+        message::send(self.as_fd(), name, &mut control, slices)
     }
 }
 

@@ -27,7 +27,7 @@ fn wait(socket: &UdpSocket) {
 fn receive(socket: &UdpSocket) -> (Received, Vec<u8>) {
     wait(socket);
     let mut buffer = vec![0; 65_536];
-    let received = socket.recv(&mut buffer).unwrap().unwrap();
+    let received = socket.recv(&mut buffer, &mut Beside::new()).unwrap().unwrap();
     buffer.truncate(received.len);
     (received, buffer)
 }
@@ -221,7 +221,7 @@ fn a_pending_report_fails_the_next_send_to_a_healthy_peer_until_it_is_read() {
     let mut fds = [PollFd::new(sender.as_fd(), false, false)];
     poll_fds(&mut fds, Some(Duration::from_secs(2))).unwrap();
     assert_eq!(errno(send(&sender, address(&healthy), b"lost")), libc::ECONNREFUSED);
-    assert_eq!(healthy.recv(&mut [0; 16]).unwrap(), None);
+    assert_eq!(healthy.recv(&mut [0; 16], &mut Beside::new()).unwrap(), None);
     assert_eq!(sender.read_error().unwrap().unwrap().destination, dead);
     send(&sender, address(&healthy), b"sent").unwrap();
     assert_eq!(receive(&healthy).1, b"sent");
@@ -232,7 +232,7 @@ fn a_receive_does_not_fail_once_the_report_was_read() {
     let socket = bind("127.0.0.1:0");
     send(&socket, closed("127.0.0.1"), b"x").unwrap();
     wait_for_error(&socket);
-    assert_eq!(socket.recv(&mut [0; 16]).unwrap(), None);
+    assert_eq!(socket.recv(&mut [0; 16], &mut Beside::new()).unwrap(), None);
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn drops_for_lack_of_buffer_are_counted() {
         send(&sender, address(&receiver), &[0; 1_000]).unwrap();
     }
     let mut buffer = [0; 2_048];
-    while let Some(received) = receiver.recv(&mut buffer).unwrap() {
+    while let Some(received) = receiver.recv(&mut buffer, &mut Beside::new()).unwrap() {
         assert_eq!(received.len, 1_000);
     }
     send(&sender, address(&receiver), b"after").unwrap();
@@ -290,14 +290,14 @@ fn a_small_buffer_truncates_and_says_so() {
     let (sender, receiver) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
     send(&sender, address(&receiver), &[1; 100]).unwrap();
     wait(&receiver);
-    let received = receiver.recv(&mut [0; 10]).unwrap().unwrap();
+    let received = receiver.recv(&mut [0; 10], &mut Beside::new()).unwrap().unwrap();
     assert_eq!((received.len, received.truncated), (10, true));
 }
 
 #[test]
 fn an_empty_datagram_is_not_nothing() {
     let (sender, receiver) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
-    assert_eq!(receiver.recv(&mut [0; 16]).unwrap(), None);
+    assert_eq!(receiver.recv(&mut [0; 16], &mut Beside::new()).unwrap(), None);
     send(&sender, address(&receiver), b"").unwrap();
     assert_eq!(receive(&receiver).0.len, 0);
 }

@@ -2,7 +2,12 @@
 
 use std::collections::VecDeque;
 
-use super::sync::{AtomicBool, Mutex, Ordering, lock};
+use super::sync::{AtomicUsize, Mutex, Ordering, lock};
+
+/// In [`Inbox::word`]: something is in the queue. The rest of the word counts attendants.
+const FILLED: usize = 1;
+/// One attendant.
+const ATTENDANT: usize = 2;
 
 /// A queue with *attendants*. An attendant promises to look into the queue again before it leaves,
 /// and the last one cannot leave while there is something in it: so an operation added while
@@ -10,17 +15,14 @@ use super::sync::{AtomicBool, Mutex, Ordering, lock};
 ///
 /// The queue is taken only under the lock of the state it is meant for, so operations are executed
 /// in the order in which they were added.
+///
+/// To come and go takes one atomic operation each. [`FILLED`] changes only under the lock of the queue, so it says
+/// what is there whenever nobody has that lock; who adds something sets it and looks for attendants in one step, and
+/// so does who leaves the other way round: one of the two notices the other.
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
-    state: Mutex<State<T>>,
-    /// Something may be in the queue; spares attendants the lock when nothing is.
-    filled: AtomicBool,
-}
-
-#[derive(Debug)]
-struct State<T> {
-    queue: VecDeque<T>,
-    attendants: usize,
+    queue: Mutex<VecDeque<T>>,
+    word: AtomicUsize,
 }
 
 /// What adding an operation means for who added it.
@@ -35,80 +37,88 @@ pub(crate) enum Added {
 
 impl<T> Inbox<T> {
     pub(crate) fn new() -> Self {
-        let state = Mutex::new(State { queue: VecDeque::new(), attendants: 0 });
-        Self { state, filled: AtomicBool::new(false) }
+        Self { queue: Mutex::new(VecDeque::new()), word: AtomicUsize::new(0) }
     }
 
     /// Adds an operation. If nobody attends, or as many as `full` wait already (back-pressure: who
     /// adds faster than attendants execute has to help), the caller becomes an attendant.
     pub(crate) fn add(&self, operation: T, full: usize) -> Added {
-        let mut state = lock(&self.state);
-        state.queue.push_back(operation);
-        self.filled.store(true, Ordering::Release);
-        if state.attendants > 0 && state.queue.len() < full {
-            return Added::Attended;
-        }
-        state.attendants += 1;
-        Added::Attend
+        let mut queue = lock(&self.queue);
+        queue.push_back(operation);
+        let helps = queue.len() >= full;
+        let attends = |word| helps || word < ATTENDANT;
+        let before =
+            self.update(|word| Some((word | FILLED) + if attends(word) { ATTENDANT } else { 0 }));
+        if before.is_some_and(attends) { Added::Attend } else { Added::Attended }
     }
 
     /// Adds an operation that the caller promises to have executed later, by attending. Says how
     /// many there are now.
     pub(crate) fn add_for_later(&self, operation: T) -> usize {
-        let mut state = lock(&self.state);
-        state.queue.push_back(operation);
-        self.filled.store(true, Ordering::Release);
-        state.queue.len()
+        let mut queue = lock(&self.queue);
+        queue.push_back(operation);
+        self.word.fetch_or(FILLED, Ordering::AcqRel);
+        queue.len()
     }
 
     /// Becomes the only attendant, if nothing waits and nobody attends: the caller may then execute
     /// an operation without adding it.
     pub(crate) fn attend_alone(&self) -> bool {
-        let mut state = lock(&self.state);
-        let alone = state.attendants == 0 && state.queue.is_empty();
-        state.attendants += usize::from(alone);
-        alone
+        self.word.compare_exchange(0, ATTENDANT, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Becomes an attendant.
     pub(crate) fn attend(&self) {
-        lock(&self.state).attendants += 1;
+        self.word.fetch_add(ATTENDANT, Ordering::AcqRel);
     }
 
     /// Becomes an attendant if there is something to do and nobody else does it.
     pub(crate) fn attend_if_abandoned(&self) -> bool {
-        let mut state = lock(&self.state);
-        let abandoned = state.attendants == 0 && !state.queue.is_empty();
-        state.attendants += usize::from(abandoned);
-        abandoned
+        self.word
+            .compare_exchange(FILLED, FILLED + ATTENDANT, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// Whether nothing waits, as far as is known without the lock.
     pub(crate) fn is_idle(&self) -> bool {
-        !self.filled.load(Ordering::Relaxed)
+        self.word.load(Ordering::Relaxed) & FILLED == 0
     }
 
     /// Exchanges the queue with `taken`, which must be empty. Only under the lock of the state.
     pub(crate) fn take(&self, taken: &mut VecDeque<T>) {
         debug_assert!(taken.is_empty());
-        // What was added before the caller found that it must not leave is seen here, since both
-        // happened under the lock; what is added meanwhile is found when the caller leaves.
-        if !self.filled.load(Ordering::Acquire) {
+        // What was added before the caller became an attendant, or found that it must not leave, is
+        // seen here; what is added meanwhile is found when the caller leaves.
+        if self.word.load(Ordering::Acquire) & FILLED == 0 {
             return;
         }
-        let mut state = lock(&self.state);
-        self.filled.store(false, Ordering::Release);
-        std::mem::swap(&mut state.queue, taken);
+        let mut queue = lock(&self.queue);
+        self.word.fetch_and(!FILLED, Ordering::AcqRel);
+        std::mem::swap(&mut *queue, taken);
     }
 
     /// Stops attending. `false`: the caller is the last attendant and there is something to do, so
     /// it still attends.
     #[must_use]
     pub(crate) fn try_leave(&self) -> bool {
-        let mut state = lock(&self.state);
-        let may_leave = state.queue.is_empty() || state.attendants > 1;
-        state.attendants -= usize::from(may_leave);
-        may_leave
+        self.update(|word| (word != FILLED + ATTENDANT).then(|| word - ATTENDANT)).is_some()
+    }
+
+    /// Changes the word in one step; what it was before, `None` if `change` refused.
+    fn update(&self, change: impl Fn(usize) -> Option<usize>) -> Option<usize> {
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            let changed = change(word)?;
+            match self.word.compare_exchange_weak(
+                word,
+                changed,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(before) => return Some(before),
+                Err(now) => word = now,
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use loom::sync as imp;
 #[cfg(not(loom))]
 use std::sync as imp;
 
-pub(crate) use imp::atomic::{AtomicBool, Ordering};
+pub(crate) use imp::atomic::{AtomicUsize, Ordering};
 pub(crate) use imp::{Arc, Mutex, MutexGuard};
 
 /// Locks. A panic of another thread inside a critical section of this crate leaves data that is
