@@ -50,6 +50,9 @@ impl Incoming {
             }
             self.length = length;
         }
+        if self.is_whole_and_short(offset, bytes) {
+            return self.pieces.push_back(Piece { index: 0, data: bytes.to_vec() });
+        }
         let skipped = self.taken.saturating_sub(offset);
         let mut offset = offset + skipped;
         let mut bytes = bytes.get(skipped as usize..).unwrap_or(&[]);
@@ -66,6 +69,10 @@ impl Incoming {
 
     /// All bytes not taken before, if they are there.
     pub(super) fn take(&mut self, pool: &Pool) -> Option<Message> {
+        if let Some(data) = self.pop_only_piece() {
+            self.taken = self.length;
+            return Some(pool.freeze(data).into());
+        }
         let filled = |piece: &Piece| piece.data.len() == self.piece_bytes(piece.index) as usize;
         let first = self.taken / PIECE_BYTES;
         let missing = self.length.div_ceil(PIECE_BYTES) - first;
@@ -120,6 +127,24 @@ impl Incoming {
 
     pub(super) fn held_bytes(&self) -> u64 {
         self.pieces.iter().map(|piece| piece.data.len() as u64).sum()
+    }
+
+    /// Whether `bytes` are all of a short message of which nothing has been here.
+    fn is_whole_and_short(&self, offset: u32, bytes: &[u8]) -> bool {
+        offset == 0
+            && self.taken == 0
+            && self.length <= EXACT_BYTES_MAX
+            && bytes.len() == self.length as usize
+            && self.pieces.front().is_none()
+    }
+
+    /// The piece that is the whole message, if one is.
+    fn pop_only_piece(&mut self) -> Option<Vec<u8>> {
+        let first = self.pieces.front().filter(|piece| piece.index == 0)?;
+        if self.taken > 0 || first.data.len() != self.length as usize {
+            return None;
+        }
+        self.pieces.pop_front().map(|piece| piece.data)
     }
 
     /// Bytes of the message that belong to piece `index`.

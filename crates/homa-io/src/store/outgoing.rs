@@ -37,7 +37,9 @@ impl Outgoing {
 
     /// Begins a message of `length` bytes.
     pub(super) fn start(&mut self, length: u32) {
-        self.clear();
+        if self.length != 0 {
+            self.clear();
+        }
         self.length = length;
     }
 
@@ -57,11 +59,12 @@ impl Outgoing {
 
     /// Calls `piece` for the pieces of `range`; see [`Payloads::pieces`](crate::driver::Payloads::pieces).
     pub(super) fn pieces<'a>(&'a self, range: Range<u32>, piece: &mut dyn FnMut(&'a [u8])) {
+        // Mostly there is one buffer.
+        if let Some(bytes) = self.chunks.front().and_then(|chunk| chunk.part(&range)) {
+            return piece(bytes);
+        }
         let mut at = range.start;
-        let first = match self.chunks.is_single() {
-            true => 0,
-            false => self.chunks.partition_point(|chunk| chunk.end() <= range.start),
-        };
+        let first = self.chunks.partition_point(|chunk| chunk.end() <= range.start);
         for chunk in self.chunks.range_from(first) {
             if at >= range.end {
                 return;
@@ -103,6 +106,13 @@ impl Outgoing {
 }
 
 impl Chunk {
+    /// The bytes of `range` if all of them are here and there are any.
+    fn part(&self, range: &Range<u32>) -> Option<&[u8]> {
+        let from = range.start.checked_sub(self.start)?;
+        let to = range.end.checked_sub(self.start)?;
+        self.bytes.get(from as usize..to as usize).filter(|bytes| !bytes.is_empty())
+    }
+
     fn end(&self) -> u32 {
         // `append` has checked that this fits.
         self.start + self.bytes.len() as u32
