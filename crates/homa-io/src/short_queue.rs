@@ -57,12 +57,6 @@ impl<T> ShortQueue<T> {
         usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.len())
     }
 
-    /// Whether there is exactly one element.
-    #[inline]
-    pub(crate) fn is_single(&self) -> bool {
-        self.first.is_some() && self.rest.as_ref().is_none_or(|rest| rest.is_empty())
-    }
-
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<&T> {
         match index {
@@ -164,7 +158,6 @@ mod tests {
             let elements: Vec<u32> = (0..length).collect();
             let queue = of(&elements);
             assert_eq!(queue.len(), elements.len());
-            assert_eq!(queue.is_single(), length == 1);
             assert_eq!(queue.front(), elements.first());
             assert_eq!(queue.back(), elements.last());
             for index in 0..=elements.len() {
@@ -188,7 +181,7 @@ mod tests {
         }
         let mut queue = of(&[]);
         queue.insert(0, 9);
-        assert!(queue.is_single());
+        assert_eq!((queue.len(), queue.pop_front()), (1, Some(9)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::ops::Operation;
 use super::rpc::Rpc;
 use super::stream::IncomingStream;
 use super::waiters::{Ticket, Waiters};
+use super::wakes::Wakes;
 use crate::AcceptError;
 
 /// Bytes of requests that may wait to be accepted; a single longer one may, too. More stay in the
@@ -46,6 +47,8 @@ pub(crate) struct AcceptQueue {
 #[derive(Debug, Default)]
 struct State {
     requests: VecDeque<Queued>,
+    /// Their bytes.
+    bytes: usize,
     waiters: Waiters,
     closed: bool,
 }
@@ -95,33 +98,39 @@ impl AcceptQueue {
         if state.closed {
             return None;
         }
-        self.bytes.fetch_add(request.body.len(), Ordering::Relaxed);
+        state.bytes += request.body.len();
         state.requests.push_back(request);
-        self.length.store(state.requests.len(), Ordering::Relaxed);
+        self.publish(&state);
         state.waiters.take_newest()
     }
 
     /// Nothing can be accepted from now on.
-    pub(crate) fn close(&self, wakes: &mut Vec<Waker>) -> VecDeque<Queued> {
+    pub(crate) fn close(&self, wakes: &mut Wakes) -> VecDeque<Queued> {
         let mut state = self.lock();
         state.closed = true;
-        self.length.store(0, Ordering::Relaxed);
+        let refused = std::mem::take(&mut state.requests);
+        state.bytes = 0;
+        self.publish(&state);
         state.waiters.take_all(wakes);
-        std::mem::take(&mut state.requests)
+        refused
     }
 
     fn pop(&self, state: &mut State) -> Option<Queued> {
         loop {
-            let request = state.requests.pop_front();
-            let bytes = request.as_ref().map_or(0, |request| request.body.len());
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            self.length.store(state.requests.len(), Ordering::Relaxed);
-            match request {
-                // Given up by its client while it waited: nobody needs to see it.
-                Some(request) if request.rpc.has_failed() => {}
-                request => return request,
+            let request = state.requests.pop_front()?;
+            state.bytes -= request.body.len();
+            self.publish(state);
+            // Given up by its client while it waited: nobody needs to see it.
+            if !request.rpc.has_failed() {
+                return Some(request);
             }
         }
+    }
+
+    /// Tells those without the lock how much is in the queue.
+    fn publish(&self, state: &State) {
+        self.length.store(state.requests.len(), Ordering::Relaxed);
+        self.bytes.store(state.bytes, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -70,7 +70,6 @@ impl Answer {
             return Poll::Pending;
         }
         self.used = true;
-        self.rpc.lock().charge_bytes = Some(bytes);
         let body = body.take().unwrap_or_default();
         self.handle.submit_reply(Operation::Reply(Arc::clone(&self.rpc), body));
         Poll::Ready(Ok(()))

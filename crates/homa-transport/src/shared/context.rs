@@ -3,13 +3,12 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Waker;
 
-use homa_core::{Carriage, Path, RpcKey};
+use homa_core::{Path, RpcKey};
 
-use super::accept::AcceptQueue;
-use super::room::Room;
-use super::rpc::{Role, Rpc, RpcState};
+use super::core::Core;
+use super::rpc::Rpc;
+use super::wakes::Wakes;
 
 /// The library's side of the state behind the lock.
 #[derive(Debug, Default)]
@@ -49,37 +48,24 @@ impl Registry {
 pub(crate) struct Context<'a> {
     pub(crate) registry: &'a mut Registry,
     /// Woken after the lock is released.
-    pub(crate) wakes: &'a mut Vec<Waker>,
-    pub(crate) accept: &'a AcceptQueue,
-    pub(crate) calls: &'a Room,
-    pub(crate) answers: &'a Room,
-    pub(crate) local_port: u16,
-    /// How packets travel.
-    pub(crate) carriage: Carriage,
+    pub(crate) wakes: &'a mut Wakes,
+    /// What needs no lock.
+    pub(crate) core: &'a Core,
 }
 
 impl Context<'_> {
     /// Gives back the room that an RPC's outgoing message took.
     pub(crate) fn release(&mut self, rpc: &Rpc) {
-        self.release_charge(rpc.role, &mut rpc.lock());
-    }
-
-    pub(crate) fn release_charge(&mut self, role: Role, state: &mut RpcState) {
-        if let Some(bytes) = state.charge_bytes.take() {
-            match role {
-                Role::Client => self.calls.leave(bytes, self.wakes),
-                Role::Server => self.answers.leave(bytes, self.wakes),
-            }
-        }
+        self.core.release_charge(rpc.role, &mut rpc.lock(), self.wakes);
     }
 
     pub(crate) fn path_to(&self, remote: SocketAddr) -> Path {
         Path {
             remote,
             local_ip: None,
-            local_port: self.local_port,
+            local_port: self.core.local_addr.port(),
             interface: 0,
-            carriage: self.carriage,
+            carriage: self.core.carriage,
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The core of an endpoint: the shard behind its lock, and all that surrounds it.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +9,7 @@ use std::sync::{Mutex, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 
-use homa_core::{Instant, Urgency};
+use homa_core::{Carriage, Instant, Urgency};
 use homa_io::driver::{Driver, RxStatus};
 use homa_io::shard::Turn;
 use homa_io::{AnyDriver, Shard};
@@ -20,8 +19,10 @@ use super::accept::AcceptQueue;
 use super::context::{Context, Registry};
 use super::ops::{self, Operation};
 use super::room::Room;
+use super::rpc::{Role, RpcState};
 use super::spin::SpinBudget;
 use super::waiters::Waiters;
+use super::wakes::Wakes;
 use crate::drive::inbox::{Added, Inbox};
 use crate::drive::parker::Parker;
 use crate::drive::seat::{Due, Kick, NEVER_NS, Seat};
@@ -69,6 +70,8 @@ pub(crate) struct Core {
     socket_error: OnceLock<io::ErrorKind>,
     fork_generation: u64,
     pub(crate) local_addr: SocketAddr,
+    /// How packets travel.
+    pub(crate) carriage: Carriage,
     pub(crate) max_message_bytes: u32,
     /// A driver task runs in some runtime.
     pub(crate) has_task: AtomicBool,
@@ -86,11 +89,6 @@ struct State {
     operations: VecDeque<Operation>,
 }
 
-thread_local! {
-    /// Where wakers are gathered during a turn, kept to allocate once per thread.
-    static WAKES: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
-}
-
 impl Core {
     pub(crate) fn new(
         builder: &EndpointBuilder,
@@ -99,6 +97,7 @@ impl Core {
     ) -> io::Result<Self> {
         let socket = shard.driver().as_fd().try_clone_to_owned()?;
         let local_addr = shard.driver().local_addr();
+        let carriage = shard.driver().carriage();
         Ok(Self {
             state: Mutex::new(State {
                 shard,
@@ -121,6 +120,7 @@ impl Core {
             socket_error: OnceLock::new(),
             fork_generation: fork_generation(),
             local_addr,
+            carriage,
             max_message_bytes: builder.config.max_message_bytes,
             has_task: AtomicBool::new(false),
             task: Mutex::new(None),
@@ -210,21 +210,12 @@ impl Core {
     /// Executes `first` or else the inbox, looks for packets up to `looks` times (unless something else is to be
     /// done), sends; then wakes whom it concerns.
     fn serve(&self, looks: u32, first: Option<Operation>) -> Turned {
-        // At the end of a thread there may be nothing kept.
-        let mut wakes = WAKES.try_with(RefCell::take).unwrap_or_default();
+        let mut wakes = Wakes::default();
         let mut state = lock(&self.state);
         let now_ns = monotonic_ns();
         let now = Instant::from_nanos(now_ns);
         let State { shard, registry, operations } = &mut *state;
-        let mut context = Context {
-            registry,
-            wakes: &mut wakes,
-            accept: &self.accept,
-            calls: &self.calls,
-            answers: &self.answers,
-            local_port: self.local_addr.port(),
-            carriage: shard.driver().carriage(),
-        };
+        let mut context = Context { registry, wakes: &mut wakes, core: self };
         if let Some(operation) = first {
             ops::execute(operation, &mut shard.view(now), &mut context);
         } else {
@@ -234,7 +225,7 @@ impl Core {
                 ops::execute(operation, &mut shard.view(now), &mut context);
             }
         }
-        let closes = self.close_if_due(now_ns, shard, &mut context);
+        let closes = self.close_if_due(now_ns, shard);
         let turn = match looks {
             0 => Ok(shard.push(now, &mut context)),
             _ => self.look(looks, now, shard, &mut context),
@@ -256,8 +247,7 @@ impl Core {
             kicked.kick();
         }
         let woke = wakes.len();
-        wakes.drain(..).for_each(Waker::wake);
-        let _ = WAKES.try_with(|kept| kept.replace(wakes));
+        wakes.wake();
         let more = next_ns <= now_ns;
         turn.map_or(Turned::default(), |turn| Turned {
             received: turn.work,
@@ -293,7 +283,7 @@ impl Core {
         linger_ns.min(self.calls.deadline_ns())
     }
 
-    fn socket_failed(&self, kind: io::ErrorKind, wakes: &mut Vec<Waker>) {
+    fn socket_failed(&self, kind: io::ErrorKind, wakes: &mut Wakes) {
         // Only the first reason counts.
         let _ = self.socket_error.set(kind);
         self.closed(wakes);
@@ -307,11 +297,11 @@ impl Core {
             self.phase.compare_exchange(OPEN, CLOSING, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if began {
             self.linger_until_ns.store(until_ns, Ordering::Release);
-            let mut wakes = Vec::new();
+            let mut wakes = Wakes::default();
             let refused = self.accept.close(&mut wakes);
             self.calls.wake_all(&mut wakes);
             self.answers.wake_all(&mut wakes);
-            wakes.into_iter().for_each(Waker::wake);
+            wakes.wake();
             // Closing the port tells their clients.
             drop(refused);
         }
@@ -319,16 +309,11 @@ impl Core {
     }
 
     /// Closes the port when all answers are through, or have had their time.
-    fn close_if_due(
-        &self,
-        now_ns: u64,
-        shard: &mut Shard<AnyDriver>,
-        context: &mut Context<'_>,
-    ) -> bool {
+    fn close_if_due(&self, now_ns: u64, shard: &mut Shard<AnyDriver>) -> bool {
         if self.phase.load(Ordering::Acquire) != CLOSING {
             return false;
         }
-        let answers_left = context.answers.used().0 > 0;
+        let answers_left = self.answers.used().0 > 0;
         if answers_left && now_ns < self.linger_until_ns.load(Ordering::Acquire) {
             return false;
         }
@@ -337,7 +322,7 @@ impl Core {
         true
     }
 
-    fn closed(&self, wakes: &mut Vec<Waker>) {
+    fn closed(&self, wakes: &mut Wakes) {
         self.phase.store(CLOSED, Ordering::Release);
         // Requests that were on their way into the queue, if the socket failed.
         drop(self.accept.close(wakes));
@@ -345,7 +330,17 @@ impl Core {
         self.answers.wake_all(wakes);
         lock(&self.closing).take_all(wakes);
         // The task holds a descriptor of the socket.
-        wakes.extend(lock(&self.task).take());
+        wakes.add(lock(&self.task).take());
+    }
+
+    /// Gives back the room that an RPC's outgoing message took.
+    pub(crate) fn release_charge(&self, role: Role, state: &mut RpcState, wakes: &mut Wakes) {
+        if let Some(bytes) = state.charge_bytes.take() {
+            match role {
+                Role::Client => self.calls.leave(bytes, wakes),
+                Role::Server => self.answers.leave(bytes, wakes),
+            }
+        }
     }
 
     /// Registers for the end of closing, unless it is closed.

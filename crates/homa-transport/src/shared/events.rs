@@ -37,14 +37,14 @@ impl EventHandler for Context<'_> {
 
 impl Context<'_> {
     fn request_started(&mut self, key: RpcKey, path: Path, length_bytes: u32) {
-        let streaming = self.accept.is_streaming();
+        let streaming = self.core.accept.is_streaming();
         let mut state = RpcState { key: Some(key), ..RpcState::default() };
         state.incoming.length_bytes = Some(length_bytes);
         state.incoming.streaming = streaming;
         let rpc = Rpc::new(path.remote, Role::Server, state);
         self.registry.insert(key, Arc::clone(&rpc));
         if streaming {
-            self.wakes.extend(self.accept.push(Queued { rpc, body: homa_io::Message::new() }));
+            self.wakes.add(self.core.accept.push(Queued { rpc, body: homa_io::Message::new() }));
         }
     }
 
@@ -53,39 +53,42 @@ impl Context<'_> {
             let mut state = rpc.lock();
             state.incoming.length_bytes = Some(length_bytes);
             if state.incoming.streaming {
-                self.wakes.extend(state.reader.take());
+                self.wakes.add(state.reader.take());
             }
         }
     }
 
     /// The incoming message is complete.
     fn arrived(&mut self, key: RpcKey, shard: &mut ShardView<'_>) {
-        let Some(rpc) = self.registry.get(key).cloned() else { return };
+        let Some(rpc) = self.registry.get(key) else { return };
         let mut state = rpc.lock();
         state.incoming.complete = true;
         if state.incoming.streaming {
+            let rpc = Arc::clone(rpc);
             let length_bytes = state.incoming.length_bytes.unwrap_or(0);
             let early_answer = state.early_answer.take();
             drop(state);
             self.progress(&rpc, length_bytes, shard);
             self.release_answered_call(&rpc);
             if let Some(answer) = early_answer {
-                ops::reply(&rpc, *answer, shard, self);
+                ops::reply(&rpc, rpc.lock(), *answer, shard, self);
             }
         } else if rpc.role == Role::Client {
-            self.release_charge(rpc.role, &mut state);
+            self.core.release_charge(rpc.role, &mut state, self.wakes);
             if let Some(message) = shard.take(key) {
                 state.incoming.set_whole(message);
             }
             state.wake_reader(self.wakes);
-        } else if self.registry.not_queued.is_empty() && self.accept.has_room() {
+        } else if self.registry.not_queued.is_empty() && self.core.accept.has_room() {
             drop(state);
+            let rpc = Arc::clone(rpc);
             // A request that was given up meanwhile has no body any more.
             if let Some(body) = shard.take(key) {
-                self.wakes.extend(self.accept.push(Queued { rpc, body }));
+                self.wakes.add(self.core.accept.push(Queued { rpc, body }));
             }
         } else {
             drop(state);
+            let rpc = Arc::clone(rpc);
             self.registry.not_queued.push_back(rpc);
             refill_accept(shard, self);
         }
@@ -120,30 +123,30 @@ impl Context<'_> {
         if let Some(rpc) = self.registry.get(key) {
             let mut state = rpc.lock();
             state.outgoing.released_upto = upto;
-            self.wakes.extend(state.writer.take());
+            self.wakes.add(state.writer.take());
         }
     }
 
     fn ended(&mut self, key: RpcKey) {
         let Some(rpc) = self.registry.remove(key) else { return };
         let mut state = rpc.lock();
-        self.release_charge(rpc.role, &mut state);
+        self.core.release_charge(rpc.role, &mut state, self.wakes);
         state.key = None;
         // Nobody is left waiting, whatever the engine told before.
-        self.wakes.extend(state.writer.take());
-        self.wakes.extend(state.reader.take());
+        self.wakes.add(state.writer.take());
+        self.wakes.add(state.reader.take());
     }
 }
 
 /// Moves complete requests into the accept queue as long as it has room.
 pub(crate) fn refill_accept(shard: &mut ShardView<'_>, context: &mut Context<'_>) {
-    while !context.registry.not_queued.is_empty() && context.accept.has_room() {
+    while !context.registry.not_queued.is_empty() && context.core.accept.has_room() {
         let Some(rpc) = context.registry.not_queued.pop_front() else { return };
         let key = rpc.lock().key;
         // A request that was given up meanwhile has no body any more.
         if let Some(body) = key.and_then(|key| shard.take(key)) {
-            context.wakes.extend(context.accept.push(Queued { rpc, body }));
+            context.wakes.add(context.core.accept.push(Queued { rpc, body }));
         }
     }
-    context.accept.set_more(!context.registry.not_queued.is_empty());
+    context.core.accept.set_more(!context.registry.not_queued.is_empty());
 }

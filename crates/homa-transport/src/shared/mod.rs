@@ -19,6 +19,7 @@ mod rpc;
 mod spin;
 mod stream;
 mod waiters;
+mod wakes;
 
 pub(crate) use accept::{Accepted, ServingMode};
 pub(crate) use answer::Answer;

@@ -1,14 +1,14 @@
 //! What users ask of the engine, and how it is executed under the lock.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 use homa_core::{FailReason, PeerSettings, RequestOptions, RpcError, SendError};
 use homa_io::{Body, ShardView};
 
 use super::context::{Context, length_u32};
-use super::rpc::{EarlyAnswer, Rpc};
+use super::rpc::{EarlyAnswer, Rpc, RpcState};
 use crate::{CallError, Limit};
 
 /// One operation. Those about an RPC do nothing if it is over.
@@ -18,7 +18,7 @@ pub(crate) enum Operation {
     Start(Arc<Rpc>, Body, RequestOptions),
     /// Begin a call whose body of so many bytes is supplied later.
     StartStreaming(Arc<Rpc>, u32, RequestOptions),
-    /// Answer.
+    /// Answer; the body has taken room.
     Reply(Arc<Rpc>, Body),
     /// Announce an answer of so many bytes.
     ReplyStreaming(Arc<Rpc>, u32),
@@ -51,10 +51,14 @@ pub(crate) fn execute(operation: Operation, shard: &mut ShardView<'_>, context: 
             let begun = shard.send_request_streaming(path, length_bytes, 0, options);
             started(&rpc, begun, shard, context);
         }
-        Operation::Reply(rpc, body) => reply(&rpc, EarlyAnswer::Whole(body), shard, context),
+        Operation::Reply(rpc, body) => {
+            let mut state = rpc.lock();
+            state.charge_bytes = Some(body.len() as u64);
+            reply(&rpc, state, EarlyAnswer::Whole(body), shard, context);
+        }
         Operation::ReplyStreaming(rpc, length_bytes) => {
             let answer = EarlyAnswer::Streaming { length_bytes, pieces: Vec::new() };
-            reply(&rpc, answer, shard, context);
+            reply(&rpc, rpc.lock(), answer, shard, context);
         }
         Operation::Supply(rpc, bytes) => supply(&rpc, bytes, shard, context),
         Operation::Stream(rpc) => stream(&rpc, shard),
@@ -111,12 +115,12 @@ fn call_error(error: SendError, server: SocketAddr, max_bytes: u32) -> CallError
 
 /// Answers, or keeps the answer until the request is complete.
 pub(crate) fn reply(
-    rpc: &Arc<Rpc>,
+    rpc: &Rpc,
+    mut state: MutexGuard<'_, RpcState>,
     answer: EarlyAnswer,
     shard: &mut ShardView<'_>,
     context: &mut Context<'_>,
 ) {
-    let mut state = rpc.lock();
     let Some(key) = state.key else {
         drop(state);
         return context.release(rpc);
@@ -185,7 +189,7 @@ pub(crate) fn take(rpc: &Arc<Rpc>, shard: &mut ShardView<'_>, context: &mut Cont
     incoming.taken_upto = incoming.taken_upto.saturating_add(length_u32(part.len()));
     if !incoming.discarded {
         incoming.add_part(part);
-        context.wakes.extend(state.reader.take());
+        context.wakes.add(state.reader.take());
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 
 use super::waiters::{Ticket, Waiters};
+use super::wakes::Wakes;
 use crate::drive::seat::NEVER_NS;
 
 /// Counts messages and their bytes against two limits. A message longer than the whole room may
@@ -86,11 +87,11 @@ impl Room {
     }
 
     /// Gives room back; the wakers of those who may enter now are added to `wakes`.
-    pub(crate) fn leave(&self, bytes: u64, wakes: &mut Vec<Waker>) {
+    pub(crate) fn leave(&self, bytes: u64, wakes: &mut Wakes) {
         let mut state = self.lock();
         state.messages = state.messages.saturating_sub(1);
         state.bytes = state.bytes.saturating_sub(bytes);
-        wakes.extend(state.waiters.take_oldest());
+        wakes.add(state.waiters.take_oldest());
     }
 
     /// A waiter goes away. If its turn had come, the next one is woken instead.
@@ -117,7 +118,7 @@ impl Room {
     }
 
     /// Wakes the waiters whose deadline has come.
-    pub(crate) fn expire(&self, now_ns: u64, wakes: &mut Vec<Waker>) {
+    pub(crate) fn expire(&self, now_ns: u64, wakes: &mut Wakes) {
         if self.deadline_ns() > now_ns {
             return;
         }
@@ -126,13 +127,13 @@ impl Room {
             && at_ns <= now_ns
         {
             state.deadlines.pop();
-            wakes.extend(state.waiters.take(ticket));
+            wakes.add(state.waiters.take(ticket));
         }
         self.note_deadline(&state);
     }
 
     /// Wakes all waiters.
-    pub(crate) fn wake_all(&self, wakes: &mut Vec<Waker>) {
+    pub(crate) fn wake_all(&self, wakes: &mut Wakes) {
         self.lock().waiters.take_all(wakes);
     }
 
@@ -178,7 +179,7 @@ mod tests {
         let room = Room::new(10, 100);
         assert_eq!(room.try_enter(500), Ok(()));
         assert_eq!(room.try_enter(1), Err(Full::Bytes(100)));
-        room.leave(500, &mut Vec::new());
+        room.leave(500, &mut Wakes::default());
         assert_eq!(room.try_enter(60), Ok(()));
         assert_eq!(room.try_enter(60), Err(Full::Bytes(100)));
         assert_eq!(room.used(), (1, 60));
@@ -193,7 +194,7 @@ mod tests {
             room.enter_or_wait(1, ticket, Waker::noop(), deadline_ns).unwrap_err();
         }
         assert_eq!(room.deadline_ns(), 10);
-        let mut wakes = Vec::new();
+        let mut wakes = Wakes::default();
         room.expire(20, &mut wakes);
         assert_eq!((wakes.len(), room.deadline_ns()), (2, 30));
     }
@@ -218,7 +219,7 @@ mod tests {
         let (mut first, mut second) = (None, None);
         room.enter_or_wait(10, &mut first, Waker::noop(), NEVER_NS).unwrap_err();
         room.enter_or_wait(10, &mut second, &Waker::from(flag.clone()), NEVER_NS).unwrap_err();
-        room.leave(100, &mut Vec::new());
+        room.leave(100, &mut Wakes::default());
         room.enter_or_wait(10, &mut first, Waker::noop(), NEVER_NS).unwrap();
         assert!(flag.0.load(Ordering::SeqCst));
     }
@@ -234,7 +235,7 @@ mod tests {
         let flag = std::sync::Arc::new(Flag::default());
         wait(&mut first, Waker::noop());
         wait(&mut second, &Waker::from(flag.clone()));
-        let mut wakes = Vec::new();
+        let mut wakes = Wakes::default();
         room.leave(1, &mut wakes);
         assert_eq!(wakes.len(), 1);
         room.withdraw(first.unwrap());

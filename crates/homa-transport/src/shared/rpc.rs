@@ -10,6 +10,7 @@ use homa_core::RpcKey;
 use homa_io::{Body, Message};
 
 use super::completions::Queue;
+use super::wakes::Wakes;
 use crate::CallError;
 
 /// One RPC, of either role.
@@ -111,22 +112,22 @@ impl Rpc {
     }
 
     /// Ends it with an error; the first one counts. Wakers of those concerned go to `wakes`.
-    pub(crate) fn fail(&self, error: CallError, wakes: &mut Vec<Waker>) {
+    pub(crate) fn fail(&self, error: CallError, wakes: &mut Wakes) {
         let mut state = self.lock();
         state.failed.get_or_insert(error);
         self.has_failed.store(true, Ordering::Release);
-        wakes.extend(state.writer.take());
+        wakes.add(state.writer.take());
         state.wake_reader(wakes);
     }
 }
 
 impl RpcState {
     /// Whoever waits for what comes in is to look again.
-    pub(crate) fn wake_reader(&mut self, wakes: &mut Vec<Waker>) {
-        wakes.extend(self.reader.take());
+    pub(crate) fn wake_reader(&mut self, wakes: &mut Wakes) {
+        wakes.add(self.reader.take());
         let is_over = self.incoming.is_whole || self.failed.is_some();
         if is_over && let Some((queue, id)) = self.queue.take() {
-            wakes.extend(queue.push(id));
+            wakes.add(queue.push(id));
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
+use super::wakes::Wakes;
+
 /// Names a registration; kept by who waits, so that asking again does not register twice.
 pub(crate) type Ticket = u64;
 
@@ -59,7 +61,7 @@ impl Waiters {
     }
 
     /// All of them, to be woken.
-    pub(crate) fn take_all(&mut self, wakes: &mut Vec<Waker>) {
+    pub(crate) fn take_all(&mut self, wakes: &mut Wakes) {
         wakes.extend(self.queue.drain(..).map(|(_, waker)| waker));
     }
 
