@@ -50,6 +50,7 @@ impl RawAddress {
 
     /// Encodes `address` for a socket of `family`; an IPv4 address becomes a mapped one on an
     /// IPv6 socket. `None` if an IPv4 socket cannot reach the address at all.
+    #[inline]
     pub fn new(address: SocketAddr, family: Family) -> Option<Self> {
         match (address, family) {
             (SocketAddr::V4(v4), Family::V4) => Some(Self::v4(v4)),

@@ -44,6 +44,7 @@ impl<'a> ShardView<'a> {
     ///
     /// # Errors
     /// Nothing was sent and nothing is kept; see [`SendError`].
+    #[inline]
     pub fn send_request(
         &mut self,
         path: Path,
@@ -81,6 +82,7 @@ impl<'a> ShardView<'a> {
     ///
     /// # Errors
     /// Nothing was sent; see [`SendError`]. [`SendError::Stale`]: nobody waits for the answer any more.
+    #[inline]
     pub fn send_response(&mut self, rpc: RpcKey, body: Body) -> Result<(), SendError> {
         let length = self.length(&body)?;
         self.engine.send_response(self.now, rpc, length)?;
@@ -130,6 +132,7 @@ impl<'a> ShardView<'a> {
 
     /// Moves a complete incoming message (or what is left of it) out; `None` if it is not complete or the RPC
     /// is over. At a client this ends the RPC.
+    #[inline]
     pub fn take(&mut self, rpc: RpcKey) -> Option<Message> {
         let message = self.store.take(rpc)?;
         let (length, _) = self.store.incoming(rpc)?;

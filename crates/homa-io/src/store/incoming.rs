@@ -68,6 +68,7 @@ impl Incoming {
     }
 
     /// All bytes not taken before, if they are there.
+    #[inline]
     pub(super) fn take(&mut self, pool: &Pool) -> Option<Message> {
         if let Some(data) = self.pop_only_piece() {
             self.taken = self.length;
@@ -117,6 +118,7 @@ impl Incoming {
     }
 
     /// Forgets the message and keeps the table, unless it is long.
+    #[inline]
     pub(super) fn clear(&mut self, pool: &mut Pool) {
         while let Some(piece) = self.pieces.pop_front() {
             pool.put(piece.data);

@@ -48,6 +48,7 @@ impl Store {
 
     /// Copies the bytes that `placement` names from `packet` to where they belong. A placement that does not
     /// fit the packet or the message copies what does.
+    #[inline]
     pub fn place(&mut self, placement: &Placement, packet: &[u8]) {
         let range =
             placement.packet.start as usize..packet.len().min(placement.packet.end as usize);
@@ -59,6 +60,7 @@ impl Store {
     }
 
     /// Moves the whole incoming message out; `None` if the key is unknown or bytes are missing.
+    #[inline]
     pub fn take(&mut self, rpc: RpcKey) -> Option<Message> {
         let (slot, pool) = self.slot_mut(rpc)?;
         slot.incoming.take(pool)
@@ -72,12 +74,14 @@ impl Store {
     }
 
     /// Length of the incoming message and how much of it was taken; `None` if nothing of it has arrived.
+    #[inline]
     pub fn incoming(&self, rpc: RpcKey) -> Option<(u32, u32)> {
         let incoming = &self.slot(rpc)?.incoming;
         (incoming.length() > 0).then(|| (incoming.length(), incoming.taken()))
     }
 
     /// Keeps `body` as the beginning of the outgoing message of `rpc`, which is `length` bytes long.
+    #[inline]
     pub fn set_outgoing(&mut self, rpc: RpcKey, body: Body, length: u32) {
         let (slot, _) = self.slot_for(rpc);
         slot.outgoing.start(length);
@@ -99,6 +103,7 @@ impl Store {
     }
 
     /// Forgets the outgoing buffers that lie below `upto`.
+    #[inline]
     pub fn released(&mut self, rpc: RpcKey, upto: u32) {
         if let Some((slot, _)) = self.slot_mut(rpc) {
             slot.outgoing.release(upto);
@@ -106,6 +111,7 @@ impl Store {
     }
 
     /// Forgets the RPC.
+    #[inline]
     pub fn remove(&mut self, rpc: RpcKey) {
         if let Some((slot, pool)) = self.slot_mut(rpc) {
             slot.clear(pool);
@@ -133,6 +139,7 @@ impl Store {
         self.slots.get(rpc.index as usize).filter(|slot| slot.is(rpc))
     }
 
+    #[inline]
     fn slot_mut(&mut self, rpc: RpcKey) -> Option<(&mut Slot, &mut Pool)> {
         let slot = self.slots.get_mut(rpc.index as usize)?;
         slot.is(rpc).then_some((slot, &mut self.pool))
@@ -140,6 +147,7 @@ impl Store {
 
     /// The place of `rpc`, made or taken over from an RPC that ended. The index is bounded by the engine's
     /// table (`Config::rpcs_max`).
+    #[inline]
     fn slot_for(&mut self, rpc: RpcKey) -> (&mut Slot, &mut Pool) {
         let index = rpc.index as usize;
         if self.slots.len() <= index {

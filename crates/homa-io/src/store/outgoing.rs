@@ -36,6 +36,7 @@ impl Outgoing {
     }
 
     /// Begins a message of `length` bytes.
+    #[inline]
     pub(super) fn start(&mut self, length: u32) {
         if self.length != 0 {
             self.clear();
@@ -44,6 +45,7 @@ impl Outgoing {
     }
 
     /// Adds bytes at the end and returns how many there are now; `None` if they are too many.
+    #[inline]
     pub(super) fn append(&mut self, bytes: Bytes) -> Option<u32> {
         let end = u32::try_from(bytes.len()).ok()?.checked_add(self.supplied)?;
         if end > self.length {
@@ -87,6 +89,7 @@ impl Outgoing {
     }
 
     /// Drops the buffers that end at or below `upto`.
+    #[inline]
     pub(super) fn release(&mut self, upto: u32) {
         while self.chunks.front().is_some_and(|chunk| chunk.end() <= upto) {
             self.chunks.pop_front();
@@ -94,6 +97,7 @@ impl Outgoing {
     }
 
     /// Forgets the message and keeps the table, unless it is long.
+    #[inline]
     pub(super) fn clear(&mut self) {
         while self.chunks.pop_front().is_some() {}
         self.chunks.shrink(TABLE_KEPT_MAX);

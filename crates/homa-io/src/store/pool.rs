@@ -34,6 +34,7 @@ impl Pool {
     }
 
     /// Makes a filled buffer readable by the application. A piece finds its way back by itself.
+    #[inline]
     pub(super) fn freeze(&self, data: Vec<u8>) -> Bytes {
         if data.capacity() == PIECE_BYTES as usize {
             Bytes::from_owner(Lent { data, home: Arc::clone(&self.shared) })

@@ -31,6 +31,7 @@ pub(super) enum Connection {
 
 impl UdpDriver {
     /// Before a send to `to`: connects, or ends the connection for good. Says whether it is connected.
+    #[inline]
     pub(super) fn connect_for(&mut self, to: SocketAddr) -> bool {
         match &mut self.connection {
             Connection::Never => false,

@@ -70,6 +70,7 @@ impl Reports {
     }
 
     /// Hands all reports to `sink`.
+    #[inline]
     pub(crate) fn deliver(&mut self, sink: &mut impl PacketSink) {
         if self.kept.is_empty() {
             return;

@@ -23,8 +23,8 @@ const SENDS_BEFORE_DEFAULT: u32 = 16;
 const OLD_SEGMENTS_MAX: usize = 64;
 
 /// Where a transmission goes, as the socket takes it.
-struct Way {
-    to: SocketAddr,
+struct Way<'a> {
+    to: &'a SocketAddr,
     source: Option<Source>,
     tos: u8,
     /// The socket is connected to `to`.
@@ -55,7 +55,7 @@ impl UdpDriver {
         payloads: &impl Payloads,
     ) -> Result<(), Unsent> {
         let mut way = self.way(transmit);
-        way.connected = self.connect_for(way.to);
+        way.connected = self.connect_for(*way.to);
         self.learn_mark(way.tos);
         let ip = way.to.ip();
         let mut train_max = if self.routes.is_single(ip) { 1 } else { self.train_max };
@@ -92,6 +92,7 @@ impl UdpDriver {
     }
 
     /// Makes the mark that most packets carry the socket's default.
+    #[inline]
     fn learn_mark(&mut self, tos: u8) {
         if self.socket.default_tos() == tos {
             self.other_marks = 0;
@@ -105,7 +106,8 @@ impl UdpDriver {
         }
     }
 
-    fn way(&self, transmit: &Transmit) -> Way {
+    #[inline]
+    fn way<'a>(&self, transmit: &'a Transmit) -> Way<'a> {
         let path = &transmit.path;
         // A socket at one address sends from there anyway. The interface is left to the routes
         // except where the address means nothing without it.
@@ -114,7 +116,7 @@ impl UdpDriver {
             .filter(|ip| self.local.ip().is_unspecified() && is_same_family(*ip, path.remote.ip()));
         let interface = if route::is_link_local(path.remote.ip()) { path.interface } else { 0 };
         Way {
-            to: path.remote,
+            to: &path.remote,
             source: source.map(|ip| Source { ip, interface }),
             tos: transmit.dscp << 2,
             connected: false,
@@ -125,7 +127,7 @@ impl UdpDriver {
     /// Says how many.
     fn send_some(
         &mut self,
-        way: &Way,
+        way: &Way<'_>,
         segments: &[Segment],
         payloads: &impl Payloads,
     ) -> Result<usize, Refusal> {
@@ -149,7 +151,7 @@ impl UdpDriver {
     /// Sends one segment from a buffer that its pieces are copied to.
     fn send_joined(
         &mut self,
-        way: &Way,
+        way: &Way<'_>,
         segment: &Segment,
         payloads: &impl Payloads,
     ) -> Result<usize, Refusal> {
@@ -163,25 +165,42 @@ impl UdpDriver {
     }
 
     /// One successful call, or the reason why there is none.
-    fn send_train(&mut self, way: &Way, train: &Train<'_>) -> Result<(), Refusal> {
+    fn send_train(&mut self, way: &Way<'_>, train: &Train<'_>) -> Result<(), Refusal> {
+        match self.send_once(way, train) {
+            Ok(()) => Ok(()),
+            Err(error) => self.refused(error, way, train),
+        }
+    }
+
+    /// One call.
+    #[inline]
+    fn send_once(&mut self, way: &Way<'_>, train: &Train<'_>) -> io::Result<()> {
         let gso = u16::try_from(train.segment_bytes).ok().filter(|_| train.count > 1);
+        let sent = if way.connected {
+            self.socket.send_connected(*way.to, way.tos, gso, train.pieces)
+        } else {
+            self.socket.send(*way.to, way.source, way.tos, gso, train.pieces)
+        };
+        self.note_sent(train.count, sent?);
+        Ok(())
+    }
+
+    /// Finds out what an error means, if need be by sending again.
+    #[cold]
+    fn refused(
+        &mut self,
+        mut error: io::Error,
+        way: &Way<'_>,
+        train: &Train<'_>,
+    ) -> Result<(), Refusal> {
         let mut attempt = 1;
         loop {
-            let sent = if way.connected {
-                self.socket.send_connected(way.to, way.tos, gso, train.pieces)
-            } else {
-                self.socket.send(way.to, way.source, way.tos, gso, train.pieces)
-            };
-            let why = match sent {
-                Ok(bytes) => {
-                    self.note_sent(train.count, bytes);
-                    return Ok(());
-                }
-                Err(error) if is_cut(&error, train) => return Err(Refusal::Cut),
-                Err(error) => match judge(&error, way.to.ip(), train) {
-                    Verdict::Certain(why) => return Err(self.note_failure(why)),
-                    Verdict::Doubtful(why) => why,
-                },
+            if is_cut(&error, train) {
+                return Err(Refusal::Cut);
+            }
+            let why = match judge(&error, way.to.ip(), train) {
+                Verdict::Certain(why) => return Err(self.note_failure(why)),
+                Verdict::Doubtful(why) => why,
             };
             // Perhaps not the answer to this send, but what the network said about another.
             let reports_before = self.stats.reports;
@@ -192,6 +211,10 @@ impl UdpDriver {
             }
             self.stats.repeated_sends += 1;
             attempt += 1;
+            error = match self.send_once(way, train) {
+                Ok(()) => return Ok(()),
+                Err(again) => again,
+            };
         }
     }
 

@@ -172,6 +172,7 @@ impl<W: Kick> Seat<W> {
     /// Takes the seat if it is empty, the guard's, or a sleeping task's; else a place among the
     /// blocked. `waker` is kicked when the seat is passed on to it, and while it holds the seat
     /// whenever it has to look again.
+    #[inline]
     pub(crate) fn join(&self, kind: Kind, waker: &W) -> Joined<W> {
         let mut state = lock(&self.state);
         let ticket = state.next_ticket();
@@ -239,6 +240,7 @@ impl<W: Kick> Seat<W> {
         Look::Drive(Tenure { seat: self.clone(), ticket })
     }
 
+    #[inline]
     fn leave(&self, ticket: Ticket) {
         let mut state = lock(&self.state);
         if state.holder.as_ref().is_none_or(|holder| holder.ticket != ticket) {

@@ -20,6 +20,7 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
+    #[inline]
     pub(crate) fn insert(&mut self, key: RpcKey, rpc: Arc<Rpc>) {
         let index = key.index as usize;
         if self.rpcs.len() <= index {
@@ -30,11 +31,13 @@ impl Registry {
         }
     }
 
+    #[inline]
     pub(crate) fn get(&self, key: RpcKey) -> Option<&Arc<Rpc>> {
         let entry = self.rpcs.get(key.index as usize)?.as_ref()?;
         (entry.0 == key).then_some(&entry.1)
     }
 
+    #[inline]
     pub(crate) fn remove(&mut self, key: RpcKey) -> Option<Arc<Rpc>> {
         let entry = self.rpcs.get_mut(key.index as usize)?;
         if entry.as_ref()?.0 != key {

@@ -51,6 +51,7 @@ impl Room {
     }
 
     /// Takes room for a message of `bytes`.
+    #[inline]
     pub(crate) fn try_enter(&self, bytes: u64) -> Result<(), Full> {
         self.enter(&mut self.lock(), bytes)
     }
@@ -87,6 +88,7 @@ impl Room {
     }
 
     /// Gives room back; the wakers of those who may enter now are added to `wakes`.
+    #[inline]
     pub(crate) fn leave(&self, bytes: u64, wakes: &mut Wakes) {
         let mut state = self.lock();
         state.messages = state.messages.saturating_sub(1);
@@ -143,6 +145,7 @@ impl Room {
         (state.messages, state.bytes)
     }
 
+    #[inline]
     fn enter(&self, state: &mut State, bytes: u64) -> Result<(), Full> {
         if state.messages >= self.messages_max {
             return Err(Full::Messages(self.messages_max));
