@@ -8,14 +8,34 @@ use std::collections::VecDeque;
 pub(crate) struct ShortQueue<T> {
     /// `None` only if there is nothing at all.
     first: Option<T>,
-    /// Boxed, since it is rarely there and its owners are moved a lot.
-    #[expect(clippy::box_collection, reason = "one word instead of four where there is none")]
-    rest: Option<Box<VecDeque<T>>>,
+    rest: Rest<T>,
+}
+
+/// Boxed, since it is rarely there and its owners are moved a lot.
+#[expect(clippy::box_collection, reason = "one word instead of four where there is none")]
+#[derive(Clone, Debug)]
+struct Rest<T>(Option<Box<VecDeque<T>>>);
+
+impl<T> Drop for Rest<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            self.forget();
+        }
+    }
+}
+
+impl<T> Rest<T> {
+    // Apart, so that there is little to do where there is nothing.
+    #[cold]
+    fn forget(&mut self) {
+        self.0 = None;
+    }
 }
 
 impl<T> Default for ShortQueue<T> {
     fn default() -> Self {
-        Self { first: None, rest: None }
+        Self { first: None, rest: Rest(None) }
     }
 }
 
@@ -24,14 +44,14 @@ impl<T> ShortQueue<T> {
     pub(crate) fn push_back(&mut self, element: T) {
         match self.first {
             None => self.first = Some(element),
-            Some(_) => self.rest.get_or_insert_default().push_back(element),
+            Some(_) => self.rest.0.get_or_insert_default().push_back(element),
         }
     }
 
     #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<T> {
         let first = self.first.take();
-        if let Some(rest) = &mut self.rest {
+        if let Some(rest) = &mut self.rest.0 {
             self.first = rest.pop_front();
         }
         first
@@ -49,19 +69,19 @@ impl<T> ShortQueue<T> {
 
     #[inline]
     pub(crate) fn back(&self) -> Option<&T> {
-        self.rest.as_ref().and_then(|rest| rest.back()).or(self.first.as_ref())
+        self.rest.0.as_ref().and_then(|rest| rest.back()).or(self.first.as_ref())
     }
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.len())
+        usize::from(self.first.is_some()) + self.rest.0.as_ref().map_or(0, |rest| rest.len())
     }
 
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<&T> {
         match index {
             0 => self.first.as_ref(),
-            _ => self.rest.as_ref()?.get(index - 1),
+            _ => self.rest.0.as_ref()?.get(index - 1),
         }
     }
 
@@ -69,7 +89,7 @@ impl<T> ShortQueue<T> {
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         match index {
             0 => self.first.as_mut(),
-            _ => self.rest.as_mut()?.get_mut(index - 1),
+            _ => self.rest.0.as_mut()?.get_mut(index - 1),
         }
     }
 
@@ -79,18 +99,18 @@ impl<T> ShortQueue<T> {
             (0, None) => self.first = Some(element),
             (0, Some(second)) => {
                 self.first = Some(element);
-                self.rest.get_or_insert_default().push_front(second);
+                self.rest.0.get_or_insert_default().push_front(second);
             }
             (_, first) => {
                 self.first = first;
-                self.rest.get_or_insert_default().insert(index - 1, element);
+                self.rest.0.get_or_insert_default().insert(index - 1, element);
             }
         }
     }
 
     /// How many elements at the beginning `holds` is true of; true of none behind them.
     pub(crate) fn partition_point(&self, mut holds: impl FnMut(&T) -> bool) -> usize {
-        match (&self.first, &self.rest) {
+        match (&self.first, &self.rest.0) {
             (Some(first), rest) if holds(first) => {
                 1 + rest.as_ref().map_or(0, |rest| rest.partition_point(holds))
             }
@@ -106,16 +126,17 @@ impl<T> ShortQueue<T> {
     /// The elements from `index` on.
     #[inline]
     pub(crate) fn range_from(&self, index: usize) -> impl Iterator<Item = &T> {
-        let rest = self.rest.iter().flat_map(move |rest| rest.range(index.saturating_sub(1)..));
+        let rest = self.rest.0.iter().flat_map(move |rest| rest.range(index.saturating_sub(1)..));
         self.first.iter().filter(move |_| index == 0).chain(rest)
     }
 
     /// Forgets the room for elements behind the first if it is for more than `kept_max`. Without effect
     /// unless the queue is empty.
     pub(crate) fn shrink(&mut self, kept_max: usize) {
-        if self.first.is_none() && self.rest.as_ref().is_some_and(|rest| rest.capacity() > kept_max)
+        if self.first.is_none()
+            && self.rest.0.as_ref().is_some_and(|rest| rest.capacity() > kept_max)
         {
-            self.rest = None;
+            self.rest.forget();
         }
     }
 }
@@ -189,8 +210,8 @@ mod tests {
         let mut queue = of(&[0; 100]);
         while queue.pop_front().is_some() {}
         queue.shrink(1_000);
-        assert!(queue.rest.is_some());
+        assert!(queue.rest.0.is_some());
         queue.shrink(10);
-        assert!(queue.rest.is_none());
+        assert!(queue.rest.0.is_none());
     }
 }

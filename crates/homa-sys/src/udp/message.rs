@@ -1,4 +1,7 @@
 //! `sendmsg`, `sendto` and `recvmsg` on prepared buffers: the calls of the packet path.
+//!
+//! They are made by their numbers: the functions of the C library of these names are points where a thread may be
+//! cancelled, for which each of them takes two atomic operations. Rust's threads are not cancelled.
 
 use crate::address::RawAddress;
 use crate::call::check_bytes;
@@ -22,8 +25,9 @@ pub(crate) fn receive(
     // holds exclusively: `name` has `EMPTY.length()` bytes, `control` has CONTROL_BYTES, and
     // `IoSliceMut` has the layout of `iovec` and describes `buffer`. The kernel keeps none of
     // them, and any bytes it writes are valid, all being bytes.
-    let result = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags) };
-    let length = check_bytes(result)?;
+    let result =
+        unsafe { libc::syscall(libc::SYS_recvmsg, fd.as_raw_fd(), &raw mut header, flags) };
+    let length = check_bytes(result as isize)?;
     name.set_length(header.msg_namelen);
     #[allow(clippy::unnecessary_cast, reason = "the field is narrower in some C libraries")]
     control.set_length(header.msg_controllen as usize);
@@ -43,8 +47,10 @@ pub(crate) fn send(
     // `name` and `control` have the stated lengths, and `IoSlice` has the layout of `iovec`, so
     // `slices` is an array of `msg_iovlen` of them, each describing readable bytes. All are
     // borrowed until the call has returned, after which the kernel holds copies.
-    let result = unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL) };
-    check_bytes(result)
+    let result = unsafe {
+        libc::syscall(libc::SYS_sendmsg, fd.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL)
+    };
+    check_bytes(result as isize)
 }
 
 /// One `sendto` of `bytes` to `name`, or to where the socket is connected: some 150 ns less than
@@ -59,16 +65,17 @@ pub(crate) fn send_plain(
     // SAFETY: both pointers are read only, with the lengths of the things they lead to, which are
     // borrowed until the call has returned; a null address of length 0 means "none".
     let result = unsafe {
-        libc::sendto(
+        libc::syscall(
+            libc::SYS_sendto,
             fd.as_raw_fd(),
-            bytes.as_ptr().cast(),
+            bytes.as_ptr(),
             bytes.len(),
             libc::MSG_NOSIGNAL,
             address,
             length,
         )
     };
-    check_bytes(result)
+    check_bytes(result as isize)
 }
 
 /// A header whose pointers lead to the whole of `name` and `control`, and to `slice`.

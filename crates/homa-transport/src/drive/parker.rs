@@ -1,6 +1,6 @@
 //! What a thread of the operating system sleeps on.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -54,7 +54,7 @@ impl Wake for Shared {
 }
 
 thread_local! {
-    static PARKERS: RefCell<Vec<Parker>> = const { RefCell::new(Vec::new()) };
+    static PARKER: Cell<Option<Parker>> = const { Cell::new(None) };
 }
 
 impl Parker {
@@ -73,7 +73,7 @@ impl Parker {
     /// # Errors
     /// Out of descriptors.
     pub(crate) fn with<T>(f: impl FnOnce(&Self) -> T) -> std::io::Result<T> {
-        let kept = PARKERS.try_with(|parkers| parkers.borrow_mut().pop()).ok().flatten();
+        let kept = PARKER.try_with(Cell::take).ok().flatten();
         let parker = match kept {
             // A forked child must not share its descriptor with the parent.
             Some(parker) if parker.fork_generation == fork_generation() => parker,
@@ -81,7 +81,7 @@ impl Parker {
         };
         let value = f(&parker);
         // At the end of a thread there may be no place to keep it.
-        let _ = PARKERS.try_with(|parkers| parkers.borrow_mut().push(parker));
+        let _ = PARKER.try_with(|kept| kept.set(Some(parker)));
         Ok(value)
     }
 
