@@ -1,8 +1,8 @@
 //! Requests on their way to those who accept them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use homa_io::Message;
@@ -15,6 +15,7 @@ use super::stream::IncomingStream;
 use super::waiters::{Ticket, Waiters};
 use super::wakes::Wakes;
 use crate::AcceptError;
+use crate::drive::sync::{Mutex, MutexGuard, lock};
 
 /// Bytes of requests that may wait to be accepted; a single longer one may, too. More stay in the
 /// receive memory of the engine, which holds their senders back.
@@ -134,7 +135,7 @@ impl AcceptQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

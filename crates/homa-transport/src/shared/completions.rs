@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use homa_io::{Body, Message};
@@ -10,6 +10,7 @@ use homa_io::{Body, Message};
 use super::call::{CallMode, PendingCall};
 use super::handle::Handle;
 use super::rpc::store_waker;
+use crate::drive::sync::{Mutex, lock};
 use crate::{CallError, CallOptions};
 
 /// Calls that are ready, by the number their set gave them.
@@ -27,17 +28,17 @@ struct State {
 impl Queue {
     /// A call is ready; returns who is to be woken.
     pub(crate) fn push(&self, id: u64) -> Option<Waker> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         state.ready.push_back(id);
         state.waker.take()
     }
 
     fn pop(&self) -> Option<u64> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).ready.pop_front()
+        lock(&self.state).ready.pop_front()
     }
 
     fn pop_or_wait(&self, waker: &Waker) -> Option<u64> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         let id = state.ready.pop_front();
         if id.is_none() {
             store_waker(&mut state.waker, waker);

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use super::wakes::Wakes;
 use crate::drive::inbox::{Added, Inbox};
 use crate::drive::parker::Parker;
 use crate::drive::seat::{Due, Kick, NEVER_NS, Seat};
-use crate::drive::sync::lock;
+use crate::drive::sync::{Mutex, lock};
 use crate::drive::wait::{Host, Spun, Turned};
 use crate::{EndpointBuilder, Stats};
 

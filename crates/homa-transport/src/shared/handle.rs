@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ use super::ops::Operation;
 use super::room::Room;
 use crate::drive::parker::Parker;
 use crate::drive::seat::NEVER_NS;
-use crate::drive::sync::lock;
+use crate::drive::sync::{Mutex, lock};
 use crate::drive::wait::{Host, wait};
 use crate::{AcceptError, BindError, CallError, CallOptions, EndpointBuilder, Stats};
 

@@ -1,7 +1,7 @@
 //! What users ask of the engine, and how it is executed under the lock.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use homa_core::{FailReason, PeerSettings, RequestOptions, RpcError, SendError};
@@ -9,6 +9,7 @@ use homa_io::{Body, ShardView};
 
 use super::context::{Context, length_u32};
 use super::rpc::{EarlyAnswer, Rpc, RpcState};
+use crate::drive::sync::MutexGuard;
 use crate::{CallError, Limit};
 
 /// One operation. Those about an RPC do nothing if it is over.

@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 
 use super::waiters::{Ticket, Waiters};
 use super::wakes::Wakes;
 use crate::drive::seat::NEVER_NS;
+use crate::drive::sync::{Mutex, MutexGuard, lock};
 
 /// Counts messages and their bytes against two limits. A message longer than the whole room may
 /// go when nothing else is under way, so that every message can go some time.
@@ -158,8 +158,8 @@ impl Room {
         Ok(())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the library keeps for one RPC, shared by its user and whoever drives.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use homa_io::{Body, Message};
 use super::completions::Queue;
 use super::wakes::Wakes;
 use crate::CallError;
+use crate::drive::sync::{Mutex, MutexGuard, lock};
 
 /// One RPC, of either role.
 #[derive(Debug)]
@@ -103,7 +104,7 @@ impl Rpc {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, RpcState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Whether it failed.
