@@ -238,10 +238,16 @@ impl<D: Driver> Shard<D> {
         handler: &mut impl EventHandler,
     ) -> Turn {
         self.engine.handle_timeout(now, rx == RxStatus::Drained);
-        let told = self.hand_out_events(now, handler);
-        let (sent, stop) = self.transmit(now);
-        let told_after = self.hand_out_events(now, handler);
-        let events_left = told.max(told_after) >= EVENTS_PER_TURN_MAX;
+        // Events, then what they ask for is sent, then events about what was sent.
+        let (mut told, mut transmitted) = (0, None);
+        let (sent, stop) = loop {
+            told += self.hand_out_events(now, handler);
+            match transmitted {
+                Some(done) => break done,
+                None => transmitted = Some(self.transmit(now)),
+            }
+        };
+        let events_left = told >= EVENTS_PER_TURN_MAX;
 
         let due = self.engine.poll_timeout();
         let mut next = due.map(|due| self.not_while_blocked(due));
@@ -249,7 +255,7 @@ impl<D: Driver> Shard<D> {
             next = Some(now);
         }
         let turn = Turn {
-            work: received || told + told_after > 0 || sent,
+            work: received || told > 0 || sent,
             rx,
             next,
             reason: due.map(|(_, reason)| reason),

@@ -43,7 +43,7 @@ pub use clock::{monotonic_ns, process_cpu_time_ns, thread_cpu_time_ns};
 pub use cpu::{available_cpus, set_thread_affinity};
 pub use epoll::Epoll;
 pub use eventfd::EventFd;
-pub use fork::fork_generation;
+pub use fork::{fork_generation, forked_since};
 pub use link::{interface_of, link_mbps};
 pub use packet::PacketSocket;
 pub use poll::{PollFd, poll_fds};

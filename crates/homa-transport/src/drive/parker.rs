@@ -8,7 +8,7 @@ use std::task::{Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-use homa_sys::{EventFd, PollFd, fork_generation, monotonic_ns, poll_fds};
+use homa_sys::{EventFd, PollFd, fork_generation, forked_since, monotonic_ns, poll_fds};
 
 use super::seat::NEVER_NS;
 use super::wait::Sleeper;
@@ -76,7 +76,7 @@ impl Parker {
         let kept = PARKER.try_with(Cell::take).ok().flatten();
         let parker = match kept {
             // A forked child must not share its descriptor with the parent.
-            Some(parker) if parker.fork_generation == fork_generation() => parker,
+            Some(parker) if !forked_since(parker.fork_generation) => parker,
             _ => Self::new()?,
         };
         let value = f(&parker);

@@ -13,7 +13,7 @@ use homa_core::{Carriage, Instant, Urgency};
 use homa_io::driver::{Driver, RxStatus};
 use homa_io::shard::Turn;
 use homa_io::{AnyDriver, Shard};
-use homa_sys::{PollFd, fork_generation, monotonic_ns, poll_fds};
+use homa_sys::{PollFd, fork_generation, forked_since, monotonic_ns, poll_fds};
 
 use super::accept::AcceptQueue;
 use super::context::{Context, Registry};
@@ -131,7 +131,7 @@ impl Core {
     /// Whether this is a forked child of the process that made the endpoint: nothing here may be
     /// used then, since other threads of the parent may have held any lock.
     pub(crate) fn is_forked(&self) -> bool {
-        fork_generation() != self.fork_generation
+        forked_since(self.fork_generation)
     }
 
     pub(crate) fn is_open(&self) -> bool {
