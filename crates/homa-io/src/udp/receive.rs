@@ -20,7 +20,7 @@ const EMPTY_RECEIVES_PER_LOOK: u32 = 64;
 #[derive(Debug)]
 pub(super) struct Receiver {
     buffer: Box<[u8]>,
-    beside: Beside,
+    beside: Box<Beside>,
     receives_per_call: usize,
     /// As the kernel last told: a counter that wraps.
     drops_seen: u32,
@@ -34,7 +34,7 @@ impl Receiver {
     pub(super) fn new(receives_per_call: usize) -> Self {
         Self {
             buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
-            beside: Beside::new(),
+            beside: Box::default(),
             receives_per_call,
             drops_seen: 0,
             empty_receives: 0,
