@@ -28,9 +28,8 @@ use crate::drive::sync::{Mutex, lock};
 use crate::drive::wait::{Host, wait};
 use crate::{AcceptError, BindError, CallError, CallOptions, EndpointBuilder, Stats};
 
-/// Half of the receive buffer that Linux gives without being asked, which it doubles for its own
-/// accounting.
-const STOCK_RECEIVE_BUFFER_BYTES: usize = 106_496;
+/// The receive buffer that Linux gives without being asked, in its own accounting.
+const STOCK_RECEIVE_BUFFER_BYTES: usize = 212_992;
 
 /// A share of an endpoint; dropping the last one closes it.
 #[derive(Clone, Debug)]
