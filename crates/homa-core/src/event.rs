@@ -69,8 +69,8 @@ pub enum DropReason {
     WrongPeer,
 }
 
-/// A group of packets for one destination at one priority ("train"): all segments are equally
-/// long on the wire except the last, which may be shorter.
+/// A group of packets for one destination at one priority ("train"): either each segment is a datagram of its
+/// own, all equally long except the last, which may be shorter; or all go in one datagram, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transmit {
     /// Where to.
@@ -81,10 +81,13 @@ pub struct Transmit {
     pub dscp: u8,
     /// How many of the caller's segments were filled, at least 1.
     pub segments: usize,
-    /// Bytes of each segment on the wire (header, payload, padding) except perhaps the last.
+    /// Bytes of each datagram on the wire (header, payload, padding) except perhaps the last.
     pub segment_bytes: u32,
     /// Bytes of all segments together.
     pub total_bytes: u32,
+    /// All segments, at least two, go in one datagram, directly one after the other (UDP only, see
+    /// [`homa_wire::Packets`]).
+    pub coalesced: bool,
 }
 
 /// Largest Homa header with its extension, in bytes.

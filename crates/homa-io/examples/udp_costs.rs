@@ -74,6 +74,7 @@ fn measure(what: &str, config: &UdpConfig, bytes: u32, count: usize) -> std::io:
         segments: count,
         segment_bytes: bytes,
         total_bytes: bytes * count as u32,
+        coalesced: false,
     };
     let payloads = Zeros(vec![0; 1 << 16]);
     let mut send_ns = Vec::new();

@@ -11,6 +11,8 @@ use homa_core::{
     TransmitError, Urgency, WakeReason,
 };
 
+use homa_wire::Packets;
+
 use crate::driver::{Driver, PacketSink, RxStatus};
 use crate::store::Store;
 
@@ -362,13 +364,12 @@ struct Intake<'a> {
 
 impl PacketSink for Intake<'_> {
     fn packet(&mut self, meta: &RxMeta, packet: &[u8]) {
-        self.packets += 1;
-        let header = packet.get(..HEADER_LOOK_BYTES).unwrap_or(packet);
         let length = u32::try_from(packet.len()).unwrap_or(u32::MAX);
-        let received = self.engine.handle_packet(self.now, meta, header, length);
-        self.refused_port = received == Received::Dropped(DropReason::NoSuchPort);
-        if let Received::Place(placement) = received {
-            self.store.place(&placement, packet);
+        if self.carriage != Carriage::Udp {
+            return self.one_packet(meta, packet, length);
+        }
+        for (packet, length) in Packets::new(packet, length) {
+            self.one_packet(meta, packet, length);
         }
     }
 
@@ -390,6 +391,16 @@ impl PacketSink for Intake<'_> {
 }
 
 impl Intake<'_> {
+    fn one_packet(&mut self, meta: &RxMeta, packet: &[u8], length: u32) {
+        self.packets += 1;
+        let header = packet.get(..HEADER_LOOK_BYTES).unwrap_or(packet);
+        let received = self.engine.handle_packet(self.now, meta, header, length);
+        self.refused_port = received == Received::Dropped(DropReason::NoSuchPort);
+        if let Received::Place(placement) = received {
+            self.store.place(&placement, packet);
+        }
+    }
+
     /// A path that names the peer, which is all that matters where it is used.
     fn path_to(&self, remote: SocketAddr) -> Path {
         Path {

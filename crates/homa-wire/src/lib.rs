@@ -59,6 +59,7 @@
 
 mod body;
 mod common;
+mod datagram;
 mod error;
 mod extension;
 mod header;
@@ -68,6 +69,7 @@ mod raw;
 
 pub use body::{Ack, AckEntry, Body, Cutoffs, Data, Grant, Resend};
 pub use common::Common;
+pub use datagram::Packets;
 pub use error::ParseError;
 pub use extension::Extension;
 pub use header::Header;
@@ -103,7 +105,7 @@ pub const EXTENSION_BYTES: usize = 8;
 /// Upper four bits of [`Common::window`] in packets of this implementation's own profile.
 pub const VERSION_MAGIC: u16 = 0xA000;
 /// Version of the own profile that this crate writes, 12 bits.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Value of [`Common::urgent`]; with [`FLAGS`] it marks Homa inside TCP frames (spec: wire-format §8).
 pub const URGENT: u16 = 0xB97D;

@@ -18,6 +18,7 @@ pub use icmp::{IcmpError, IcmpMeaning, Quoted};
 pub use ip::Fragment;
 pub use link::LinkType;
 
+use homa_wire::Packets;
 use icmp::{PROTOCOL_ICMP, PROTOCOL_ICMPV6};
 use ip::Ip;
 use link::be16;
@@ -248,7 +249,9 @@ impl Decoder {
         let announced = announced.saturating_sub(header_bytes);
         let on_wire = on_wire.saturating_sub(header_bytes);
         for (segment, bytes) in Segments::new(homa, announced) {
-            found(context.packet(Carriage::Udp, segment, bytes, on_wire));
+            for (packet, bytes) in Packets::new(segment, bytes) {
+                found(context.packet(Carriage::Udp, packet, bytes, on_wire));
+            }
         }
     }
 }

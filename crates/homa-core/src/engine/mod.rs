@@ -534,7 +534,7 @@ impl Drop for Engine {
 }
 
 /// Packets longer than this fill a receive buffer with little waste.
-const LONG_PACKET_BYTES: u64 = 16_384;
+pub(crate) const LONG_PACKET_BYTES: u64 = 16_384;
 
 /// Replies about unknown RPCs that may go out in a burst.
 const REPLY_TOKENS_MAX: u32 = 1000;

@@ -9,9 +9,11 @@ use core::time::Duration;
 use crate::addr::{Path, PeerKey};
 use crate::config::{Config, PeerSettings};
 use crate::cutoffs::Cutoffs;
+use crate::engine::LONG_PACKET_BYTES;
 use crate::engine::patience::Patience;
 use crate::engine::rpc::NIL;
 use crate::engine::shared_heap::SharedHeap;
+use crate::engine::train::DATAGRAM_ALWAYS_FITS;
 use crate::structures::hash::{Map, SeededState};
 use crate::time::Instant;
 
@@ -227,6 +229,16 @@ impl Peer {
         // An IPv4 packet cannot be longer than 65,535 bytes in all, nor can UDP data in IPv6.
         let ip_bytes = self.mtu.min(config.mtu_max).min(65_535);
         ip_bytes.saturating_sub(ip_header).saturating_sub(udp_header)
+    }
+
+    /// Longest datagram in which several packets may go. If a path swallowed it for its length, nobody would
+    /// notice, since all in it are short: it is no longer than what every path carries, except within a host,
+    /// whose packets are far longer than those of any network.
+    pub(crate) fn datagram_bytes(&self, config: &Config) -> u32 {
+        match self.packet_bytes_max(config) {
+            within_host if u64::from(within_host) > LONG_PACKET_BYTES => within_host,
+            network => network.min(DATAGRAM_ALWAYS_FITS),
+        }
     }
 
     pub(crate) fn timeout(&self, config: &Config) -> Duration {

@@ -1,15 +1,19 @@
-//! Equally long packets for one destination at one priority, being gathered in the caller's array.
+//! Packets for one destination, being gathered in the caller's array.
 
-use homa_wire::Header;
+use homa_wire::{Body, Header, VERSION};
 
 use crate::addr::Path;
+use crate::engine::peer::MTU_MIN;
 use crate::engine::rpc::NIL;
 use crate::event::{RpcKey, Segment, SegmentKind};
 
 /// Bytes in one train: what UDP over IPv4 can carry in a single buffer.
 pub(crate) const TRAIN_BYTES_MAX: u32 = 65_507;
+/// UDP payload that the smallest MTU carries over any IP version.
+pub(crate) const DATAGRAM_ALWAYS_FITS: u32 = MTU_MIN - 48;
 
-/// A train being built in the caller's array.
+/// A train being built in the caller's array: either equally long packets, each a datagram of its own, or
+/// packets of any lengths in one datagram. Which one it is remains open as long as both are possible.
 pub(crate) struct Train<'a> {
     pub(crate) segments: &'a mut [Segment],
     pub(crate) count: usize,
@@ -20,8 +24,14 @@ pub(crate) struct Train<'a> {
     pub(crate) segment_bytes: u32,
     pub(crate) total_bytes: u32,
     pub(crate) limit_bytes: u32,
-    /// A shorter segment came last: nothing can follow.
+    /// Longest datagram for several packets; 0: none.
+    datagram_bytes: u32,
+    /// The last one is shorter than the first, or of another length anyway: no train of equal ones can go on.
     closed: bool,
+    /// All fit one datagram, and each but the last says where it ends.
+    coalesced: bool,
+    /// The last one says where it ends, too.
+    ends: bool,
 }
 
 impl<'a> Train<'a> {
@@ -31,6 +41,7 @@ impl<'a> Train<'a> {
         peer: Option<u32>,
         priority: u8,
         limit_bytes: u32,
+        datagram_bytes: u32,
     ) -> Self {
         Self {
             segments,
@@ -41,7 +52,10 @@ impl<'a> Train<'a> {
             segment_bytes: 0,
             total_bytes: 0,
             limit_bytes: limit_bytes.min(TRAIN_BYTES_MAX),
+            datagram_bytes,
             closed: false,
+            coalesced: true,
+            ends: true,
         }
     }
 
@@ -49,13 +63,36 @@ impl<'a> Train<'a> {
         self.priority == priority && self.path == *path
     }
 
-    /// Padding with which a segment of `bytes` fits, if it does. A slightly shorter one is padded
-    /// (`paddable`) so that others can follow, a much shorter one becomes the last.
+    /// May a packet of `bytes` at `priority` go with the others? In a datagram that leaves anyway also one of a
+    /// lower priority rides along.
+    pub(crate) fn takes(&self, priority: u8, bytes: u32) -> bool {
+        priority == self.priority || (priority < self.priority && self.coalesces(bytes))
+    }
+
+    /// Are its packets, several, to go in one datagram?
+    pub(crate) fn is_datagram(&self) -> bool {
+        self.coalesced && self.count > 1
+    }
+
+    /// Can a packet of `bytes` go in one datagram with those before?
+    fn coalesces(&self, bytes: u32) -> bool {
+        let after = self.total_bytes.saturating_add(bytes);
+        self.coalesced && self.ends && after <= self.datagram_bytes.min(self.limit_bytes)
+    }
+
+    /// Padding with which a segment of `bytes` fits, if it does. Where all have to be equally long, a slightly
+    /// shorter one is padded (`paddable`) so that others can follow, a much shorter one becomes the last.
     pub(crate) fn fits(&self, bytes: u32, paddable: bool) -> Option<u16> {
         if self.count == 0 {
             return (!self.segments.is_empty()).then_some(0);
         }
-        if self.closed || self.count >= self.segments.len() || bytes > self.segment_bytes {
+        if self.count >= self.segments.len() {
+            return None;
+        }
+        if self.coalesces(bytes) {
+            return Some(0);
+        }
+        if self.closed || bytes > self.segment_bytes {
             return None;
         }
         let missing = self.segment_bytes.saturating_sub(bytes);
@@ -89,10 +126,24 @@ impl<'a> Train<'a> {
         let bytes = segment.wire_bytes();
         if self.count == 0 {
             self.segment_bytes = bytes;
+        } else {
+            self.coalesced = self.coalesces(bytes);
         }
-        self.closed = bytes < self.segment_bytes;
+        self.closed |= bytes != self.segment_bytes;
+        self.ends = padding == 0 && says_where_it_ends(header, payload.1);
         self.count = self.count.saturating_add(1);
         self.total_bytes = self.total_bytes.saturating_add(bytes);
         true
+    }
+}
+
+/// May another packet follow this one in its datagram (see [`homa_wire::Packets`])?
+#[inline]
+fn says_where_it_ends(header: &Header, payload_end: u32) -> bool {
+    match &header.body {
+        Body::Data(data) => {
+            header.common.version() == Some(VERSION) && payload_end == data.message_length
+        }
+        _ => header.written_extension().is_some(),
     }
 }

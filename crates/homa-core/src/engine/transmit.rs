@@ -1,5 +1,5 @@
-//! What leaves next: control packets, grants, retransmissions, then data in SRPT order, in trains of
-//! equally long packets for one destination.
+//! What leaves next: control packets, grants, retransmissions, then data in SRPT order, in trains for one
+//! destination.
 
 use homa_wire::{AckEntry, Body, Common, DATA_HEADER_BYTES, Data, Grant, Header, Resend};
 
@@ -8,10 +8,10 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::control::{Control, ControlBody};
 use crate::engine::life::CHARGE_PER_PACKET;
-use crate::engine::peer::Peer;
+use crate::engine::peer::{MTU_MIN, Peer};
 use crate::engine::reason;
 use crate::engine::rpc::{Rpc, State};
-use crate::engine::train::{TRAIN_BYTES_MAX, Train};
+use crate::engine::train::{DATAGRAM_ALWAYS_FITS, TRAIN_BYTES_MAX, Train};
 use crate::event::{FailReason, RpcKey, Segment, SegmentKind, Transmit, TransmitError};
 use crate::time::{Instant, nanos};
 
@@ -104,12 +104,10 @@ impl Engine {
         if train.count == 0 {
             return None;
         }
-        let packets = train.count as u64;
+        let coalesced = train.is_datagram();
         self.stats.trains_sent = self.stats.trains_sent.saturating_add(1);
-        self.stats.packets_sent = self.stats.packets_sent.saturating_add(packets);
-        let link_bytes = packets
-            .saturating_mul(LINK_OVERHEAD_BYTES)
-            .saturating_add(u64::from(train.total_bytes));
+        self.stats.packets_sent = self.stats.packets_sent.saturating_add(train.count as u64);
+        let link_bytes = link_bytes(u64::from(train.total_bytes), train.count, coalesced);
         self.pacer.charge(self.now, link_bytes, &self.config);
         if let Some(peer) = self.peers.get_mut(train.peer).filter(|peer| !peer.validated) {
             let sent = train.segments.get(..train.count).unwrap_or(&[]);
@@ -121,9 +119,29 @@ impl Engine {
             priority: train.priority,
             dscp: class << 3,
             segments: train.count,
-            segment_bytes: train.segment_bytes,
+            segment_bytes: if coalesced { train.total_bytes } else { train.segment_bytes },
             total_bytes: train.total_bytes,
+            coalesced,
         })
+    }
+
+    /// A train for the end of `path`, where `peer` is.
+    fn train<'a>(
+        &self,
+        segments: &'a mut [Segment],
+        path: &Path,
+        peer: Option<u32>,
+        priority: u8,
+        limit_bytes: u32,
+    ) -> Train<'a> {
+        let found = peer.and_then(|peer| self.peers.get(peer));
+        let datagram_bytes = match path.carriage {
+            Carriage::Udp => {
+                found.map_or(DATAGRAM_ALWAYS_FITS, |peer| peer.datagram_bytes(&self.config))
+            }
+            _ => 0,
+        };
+        Train::new(segments, path, peer, priority, limit_bytes, datagram_bytes)
     }
 
     fn top_priority(&self) -> u8 {
@@ -135,7 +153,7 @@ impl Engine {
         while let Some(entry) = self.control.pop_front() {
             let peer = self.peer_of(&entry.path);
             let room = self.control_room(peer, &entry);
-            let mut train = Train::new(&mut *segments, &entry.path, peer, priority, room);
+            let mut train = self.train(&mut *segments, &entry.path, peer, priority, room);
             match entry.body {
                 ControlBody::Packet(header) if header.encoded_bytes() > room as usize => {
                     self.withhold_control();
@@ -235,7 +253,7 @@ impl Engine {
         let priority = self.top_priority();
         let first = self.granter.pop_due(&mut self.rpcs)?;
         let rpc = self.rpcs.get(first)?;
-        let mut train = Train::new(segments, &rpc.path, Some(rpc.peer), priority, u32::MAX);
+        let mut train = self.train(segments, &rpc.path, Some(rpc.peer), priority, u32::MAX);
         let mut next = Some(first);
         while let Some(index) = next {
             let Some(rpc) = self.rpcs.get(index) else {
@@ -283,7 +301,7 @@ impl Engine {
                 }
                 limit = limit.min(u32::try_from(room).unwrap_or(u32::MAX));
             }
-            let mut train = Train::new(&mut *segments, &path, Some(peer), priority, limit);
+            let mut train = self.train(&mut *segments, &path, Some(peer), priority, limit);
             self.append_retransmissions(&mut train, index, payload_max);
             if let Some(rpc) = self.rpcs.get_mut(index)
                 && (rpc.tx.retransmit.is_empty() || rpc.state == State::Dead)
@@ -342,7 +360,7 @@ impl Engine {
     }
 
     /// New data: the best-ranked message first (or the oldest, in its share), then others to the same
-    /// destination at the same priority, in order of rank, as long as their segments fit.
+    /// destination, in order of rank, as long as their segments fit.
     fn data_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
         let only_short = self.now < self.pacer.ready_at(&self.config);
         loop {
@@ -353,7 +371,7 @@ impl Engine {
             };
             let limit = self.pacer.quantum_bytes(&self.config);
             // Its first segment decides on the priority.
-            let mut train = Train::new(&mut *segments, &rpc.path, Some(rpc.peer), 0, limit);
+            let mut train = self.train(&mut *segments, &rpc.path, Some(rpc.peer), 0, limit);
             self.append_new_data(&mut train, index);
             if train.count == 0 {
                 // Nothing of the chosen message could go (it is blocked at its peer now): the next one.
@@ -405,7 +423,7 @@ impl Engine {
         if train.count == 0 {
             train.priority = priority;
         }
-        let Some(padding) = train.fits(bytes, paddable).filter(|_| train.priority == priority)
+        let Some(padding) = train.fits(bytes, paddable).filter(|_| train.takes(priority, bytes))
         else {
             return false;
         };
@@ -515,17 +533,15 @@ impl Engine {
             .iter()
             .map(|segment| u64::from(segment.wire_bytes()))
             .fold(0, u64::saturating_add);
-        self.pacer.refund(
-            bytes.saturating_add((unsent.len() as u64).saturating_mul(LINK_OVERHEAD_BYTES)),
-            &self.config,
-        );
+        let link_bytes = link_bytes(bytes, unsent.len(), transmit.coalesced);
+        self.pacer.refund(link_bytes, &self.config);
         self.stats.packets_sent = self.stats.packets_sent.saturating_sub(unsent.len() as u64);
         let peer = self.peer_of(&transmit.path).and_then(|peer| self.peers.get_mut(peer));
         if let Some(peer) = peer.filter(|peer| !peer.validated) {
             peer.sent_bytes = peer.sent_bytes.saturating_sub(bytes_to_client(unsent));
         }
         if let TransmitError::TooBig(mtu) = why {
-            let mtu = if mtu == 0 { crate::engine::peer::MTU_MIN } else { mtu };
+            let mtu = if mtu == 0 { MTU_MIN } else { mtu };
             self.path_changed(now, transmit.path, mtu, None);
         }
         for segment in unsent.iter().rev() {
@@ -715,6 +731,12 @@ impl Peer {
 
 fn wire_bytes(payload: u32) -> u32 {
     payload.saturating_add(DATA_HEADER_BYTES as u32)
+}
+
+/// What packets of `bytes` in all take on the link.
+fn link_bytes(bytes: u64, packets: usize, coalesced: bool) -> u64 {
+    let datagrams = if coalesced { packets.min(1) } else { packets };
+    bytes.saturating_add((datagrams as u64).saturating_mul(LINK_OVERHEAD_BYTES))
 }
 
 /// Bytes that a server sends: what a client may have asked for in somebody else's name. Requests of ours

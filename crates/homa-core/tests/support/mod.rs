@@ -163,7 +163,10 @@ pub struct Host {
     /// Told to the engine for every new peer; `None` leaves the smallest.
     pub mtu: Option<u32>,
     segments: Vec<Segment>,
+    /// Packets of each train.
     pub trains: Vec<usize>,
+    /// Datagrams of each train.
+    pub datagrams: Vec<usize>,
 }
 
 impl Host {
@@ -181,6 +184,7 @@ impl Host {
             mtu: Some(1500),
             segments: vec![Segment::EMPTY; 64],
             trains: Vec::new(),
+            datagrams: Vec::new(),
         };
         host.learn_incarnation();
         host
@@ -195,6 +199,7 @@ impl Host {
         assert_eq!(self.receive_at(path, header, 0), Received::Dropped(DropReason::NoSuchPort));
         self.incarnation = self.sent()[0].header.common.incarnation;
         self.trains.clear();
+        self.datagrams.clear();
         // The answer has left the link before the test begins.
         self.now_ns += 1_000_000;
     }
@@ -270,12 +275,18 @@ impl Host {
 
     fn read(&mut self, transmit: &Transmit) -> Vec<Sent> {
         self.trains.push(transmit.segments);
+        self.datagrams.push(if transmit.coalesced { 1 } else { transmit.segments });
         let segments = &self.segments[..transmit.segments];
         let total: u32 = segments.iter().map(Segment::wire_bytes).sum();
         assert_eq!(total, transmit.total_bytes);
         let (last, equal) = segments.split_last().unwrap();
-        assert!(equal.iter().all(|segment| segment.wire_bytes() == transmit.segment_bytes));
-        assert!(last.wire_bytes() <= transmit.segment_bytes);
+        if transmit.coalesced {
+            assert_eq!(transmit.segment_bytes, total);
+            assert!(!equal.is_empty());
+        } else {
+            assert!(equal.iter().all(|segment| segment.wire_bytes() == transmit.segment_bytes));
+            assert!(last.wire_bytes() <= transmit.segment_bytes);
+        }
         let read = |segment: &Segment| Sent {
             path: transmit.path,
             priority: transmit.priority,

@@ -104,7 +104,7 @@ impl IpDriver {
         }
         let mut joined = std::mem::take(&mut self.joined);
         if let Some(segment) = segments.first() {
-            join(&mut joined, segment, payloads);
+            join(&mut joined, std::slice::from_ref(segment), payloads);
         }
         self.stats.joined_packets += 1;
         let result = self.send_joined(way, segments, &joined, fields.first());

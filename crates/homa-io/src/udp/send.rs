@@ -12,9 +12,9 @@ use super::verdict::{Verdict, is_final};
 use super::{UdpDriver, route};
 use crate::driver::{Payloads, Unsent};
 
-/// A packet alone and no longer than this is copied together: that takes less time than the
+/// A datagram alone and no longer than this is copied together: that takes less time than the
 /// kernel needs for a list of pieces.
-const JOINED_BYTES_MAX: u32 = 1_024;
+const JOINED_BYTES_MAX: u32 = 1_536;
 
 /// Sends in a row with one and the same mark after which it becomes the socket's default.
 const SENDS_BEFORE_DEFAULT: u32 = 16;
@@ -34,8 +34,10 @@ struct Way<'a> {
 /// Packets to be sent by one call.
 struct Train<'a> {
     pieces: &'a [IoSlice<'a>],
+    /// Bytes of each datagram but the last.
     segment_bytes: u32,
-    count: usize,
+    datagrams: usize,
+    packets: usize,
 }
 
 /// Why a call sent nothing.
@@ -62,8 +64,10 @@ impl UdpDriver {
         let mut suspected = false;
         let mut first = 0;
         while let Some(rest) = segments.get(first..).filter(|rest| !rest.is_empty()) {
-            let wanted = train_length(rest, train_max);
-            match self.send_some(&way, rest.get(..wanted).unwrap_or(rest), payloads) {
+            let wanted =
+                if transmit.coalesced { rest.len() } else { train_length(rest, train_max) };
+            let group = rest.get(..wanted).unwrap_or(rest);
+            match self.send_some(&way, group, transmit.coalesced, payloads) {
                 Ok(count) => {
                     first += count;
                     if std::mem::take(&mut suspected) {
@@ -123,45 +127,51 @@ impl UdpDriver {
         }
     }
 
-    /// Sends the first of `segments`, which make one train: all if their pieces fit one call.
-    /// Says how many.
+    /// Sends the first of `segments`, which make one train or one datagram (`coalesced`): all if their pieces
+    /// fit one call. Says how many.
     fn send_some(
+        &mut self,
+        way: &Way<'_>,
+        segments: &[Segment],
+        coalesced: bool,
+        payloads: &impl Payloads,
+    ) -> Result<usize, Refusal> {
+        let Some((first, others)) = segments.split_first() else {
+            return Ok(0);
+        };
+        let total = || segments.iter().map(Segment::wire_bytes).fold(0, u32::saturating_add);
+        if (coalesced || others.is_empty()) && total() <= JOINED_BYTES_MAX {
+            return self.send_joined(way, segments, payloads);
+        }
+        let mut pieces = Pieces::new();
+        let count = gather(&mut pieces, segments, payloads);
+        if count == 0 {
+            self.stats.joined_packets += 1;
+            return self.send_joined(way, std::slice::from_ref(first), payloads);
+        }
+        let (segment_bytes, datagrams) = match coalesced {
+            true => (pieces.iter().map(|piece| piece.len() as u32).sum(), 1),
+            false => (first.wire_bytes(), count),
+        };
+        self.send_train(way, &Train { pieces: &pieces, segment_bytes, datagrams, packets: count })?;
+        Ok(count)
+    }
+
+    /// Sends one datagram from a buffer that the pieces of `segments` are copied to.
+    fn send_joined(
         &mut self,
         way: &Way<'_>,
         segments: &[Segment],
         payloads: &impl Payloads,
     ) -> Result<usize, Refusal> {
-        let Some(first) = segments.first() else {
-            return Ok(0);
-        };
-        let segment_bytes = first.wire_bytes();
-        if segments.len() == 1 && segment_bytes <= JOINED_BYTES_MAX {
-            return self.send_joined(way, first, payloads);
-        }
-        let mut pieces = Pieces::new();
-        let count = gather(&mut pieces, segments, payloads);
-        if count > 0 {
-            self.send_train(way, &Train { pieces: &pieces, segment_bytes, count })?;
-            return Ok(count);
-        }
-        self.stats.joined_packets += 1;
-        self.send_joined(way, first, payloads)
-    }
-
-    /// Sends one segment from a buffer that its pieces are copied to.
-    fn send_joined(
-        &mut self,
-        way: &Way<'_>,
-        segment: &Segment,
-        payloads: &impl Payloads,
-    ) -> Result<usize, Refusal> {
-        let segment_bytes = segment.wire_bytes();
         let mut joined = std::mem::take(&mut self.joined);
-        join(&mut joined, segment, payloads);
-        let train = Train { pieces: &[IoSlice::new(&joined)], segment_bytes, count: 1 };
-        let result = self.send_train(way, &train);
+        join(&mut joined, segments, payloads);
+        let segment_bytes = u32::try_from(joined.len()).unwrap_or(u32::MAX);
+        let packets = segments.len();
+        let pieces = &[IoSlice::new(&joined)];
+        let result = self.send_train(way, &Train { pieces, segment_bytes, datagrams: 1, packets });
         self.joined = joined;
-        result.map(|()| 1)
+        result.map(|()| packets)
     }
 
     /// One successful call, or the reason why there is none.
@@ -175,13 +185,13 @@ impl UdpDriver {
     /// One call.
     #[inline]
     fn send_once(&mut self, way: &Way<'_>, train: &Train<'_>) -> io::Result<()> {
-        let gso = u16::try_from(train.segment_bytes).ok().filter(|_| train.count > 1);
+        let gso = u16::try_from(train.segment_bytes).ok().filter(|_| train.datagrams > 1);
         let sent = if way.connected {
             self.socket.send_connected(*way.to, way.tos, gso, train.pieces)
         } else {
             self.socket.send(*way.to, way.source, way.tos, gso, train.pieces)
         };
-        self.note_sent(train.count, sent?);
+        self.note_sent(train, sent?);
         Ok(())
     }
 
@@ -218,11 +228,11 @@ impl UdpDriver {
         }
     }
 
-    fn note_sent(&mut self, packets: usize, bytes: usize) {
+    fn note_sent(&mut self, train: &Train<'_>, bytes: usize) {
         self.stats.sends += 1;
-        self.stats.sent_packets += packets as u64;
+        self.stats.sent_packets += train.packets as u64;
         self.stats.sent_bytes += bytes as u64;
-        if packets > 1 {
+        if train.datagrams > 1 {
             self.stats.sent_trains += 1;
         }
     }
@@ -241,7 +251,7 @@ impl UdpDriver {
 
 /// Whether an error says that the way does not take so many segments in one call.
 fn is_cut(error: &io::Error, train: &Train<'_>) -> bool {
-    train.count > 1 && matches!(error.raw_os_error(), Some(errno::EINVAL | errno::EIO))
+    train.datagrams > 1 && matches!(error.raw_os_error(), Some(errno::EINVAL | errno::EIO))
 }
 
 /// What another error means if it is the answer to this send.
@@ -258,8 +268,8 @@ mod tests {
     use super::*;
     use std::net::Ipv4Addr;
 
-    fn train(segment_bytes: u32, count: usize) -> Train<'static> {
-        Train { pieces: &[], segment_bytes, count }
+    fn train(segment_bytes: u32, datagrams: usize) -> Train<'static> {
+        Train { pieces: &[], segment_bytes, datagrams, packets: datagrams }
     }
 
     #[test]

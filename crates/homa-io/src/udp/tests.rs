@@ -94,6 +94,7 @@ fn transmit(path: Path, segments: &[Segment]) -> Transmit {
         segments: segments.len(),
         segment_bytes: segments[0].wire_bytes(),
         total_bytes: segments.iter().map(Segment::wire_bytes).sum(),
+        coalesced: false,
     }
 }
 
@@ -170,7 +171,7 @@ fn segments_of_any_lengths_arrive_as_they_are() {
 #[test]
 fn payload_in_many_pieces_and_padding_arrive_whole() {
     let (mut from, mut to) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
-    let mut segments = equal_segments(3, 1_000);
+    let mut segments = equal_segments(3, 2_000);
     for segment in &mut segments {
         segment.padding = 100;
     }
@@ -179,10 +180,34 @@ fn payload_in_many_pieces_and_padding_arrive_whole() {
         let payloads = Pattern { piece_bytes, wrong: 0 };
         from.transmit(&transmit, &segments, &payloads).unwrap();
         for ((_, packet), segment) in drain(&mut to).packets.iter().zip(&segments) {
-            assert_eq!(packet[..1_000], *Pattern::expected(segment.payload.clone()));
-            assert_eq!(packet[1_000..], [0; 100]);
+            assert_eq!(packet[..2_000], *Pattern::expected(segment.payload.clone()));
+            assert_eq!(packet[2_000..], [0; 100]);
         }
         assert_eq!(from.stats().joined_packets, joined);
+    }
+}
+
+#[test]
+fn coalesced_packets_arrive_in_one_datagram() {
+    let (mut from, mut to) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+    // In one piece, gathered, and in more pieces than one call takes: then what fits goes first.
+    for (lengths, piece_bytes, datagrams) in
+        [(vec![100, 300, 7], 64, 1), (vec![4_000, 9_000, 100], 500, 1), (vec![300; 4], 1, 2)]
+    {
+        let segments: Vec<_> = lengths.iter().map(|&bytes| segment(3..3 + bytes)).collect();
+        let mut transmit = transmit(path(&from, to.local_addr()), &segments);
+        (transmit.coalesced, transmit.segment_bytes) = (true, transmit.total_bytes);
+        if datagrams > 1 {
+            // Long enough not to be joined at once.
+            assert!(transmit.total_bytes > 1_024);
+        }
+        from.transmit(&transmit, &segments, &Pattern { piece_bytes, wrong: 0 }).unwrap();
+        let sink = drain(&mut to);
+        let arrived: Vec<u8> = sink.packets.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+        let expected: Vec<u8> =
+            segments.iter().flat_map(|it| Pattern::expected(it.payload.clone()).to_vec()).collect();
+        assert_eq!(arrived, expected);
+        assert!(sink.packets.len() <= datagrams);
     }
 }
 

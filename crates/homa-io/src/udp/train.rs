@@ -57,11 +57,13 @@ pub(super) fn gather<'a>(
     segments.len()
 }
 
-/// Copies the bytes of `segment` into `joined`: for the rare one that lies in more pieces than a
-/// send takes.
-pub(crate) fn join(joined: &mut Vec<u8>, segment: &Segment, payloads: &impl Payloads) {
+/// Copies the bytes of `segments` into `joined`: for short ones, and for the rare one that lies in more pieces
+/// than a send takes.
+pub(crate) fn join(joined: &mut Vec<u8>, segments: &[Segment], payloads: &impl Payloads) {
     joined.clear();
-    visit(segment, payloads, |piece| joined.extend_from_slice(piece));
+    for segment in segments {
+        visit(segment, payloads, |piece| joined.extend_from_slice(piece));
+    }
 }
 
 /// Calls `piece` for each part of `segment`: header, payload, padding. The parts add up to its
@@ -129,7 +131,7 @@ mod tests {
                 let mut segment = segment(5..105);
                 segment.padding = 4_100;
                 let mut joined = Vec::new();
-                join(&mut joined, &segment, &payloads);
+                join(&mut joined, &[segment.clone()], &payloads);
                 assert_eq!(joined.len(), segment.wire_bytes() as usize);
                 assert_eq!(joined[..90], *Pattern::expected(5..95));
                 assert!(joined[100..].iter().all(|&byte| byte == 0));

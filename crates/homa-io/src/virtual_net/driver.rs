@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use homa_core::{Carriage, IcmpKind, RxMeta, Segment, Transmit, TransmitError};
 
 use crate::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
-use crate::wrap::{Dice, write_packet};
+use crate::wrap::{Dice, append_packet};
 
 /// Packets per call of `receive`.
 const BATCH_PACKETS: usize = 64;
@@ -141,7 +141,9 @@ impl VirtualDriver {
             return None;
         };
         let first = match why {
-            TransmitError::NoRoom => self.dice.below(transmit.segments as u64) as usize,
+            TransmitError::NoRoom if !transmit.coalesced => {
+                self.dice.below(transmit.segments as u64) as usize
+            }
             _ => 0,
         };
         Some(Unsent { first, why })
@@ -183,9 +185,13 @@ impl Driver for VirtualDriver {
         meta.path.local_ip = Some(transmit.path.remote.ip());
         meta.path.local_port = transmit.path.remote.port();
         meta.dscp = transmit.dscp;
-        for segment in segments.iter().take(count) {
+        let segments = segments.get(..count).unwrap_or(segments);
+        let in_datagram = if transmit.coalesced { segments.len().max(1) } else { 1 };
+        for datagram in segments.chunks(in_datagram) {
             let mut bytes = Vec::new();
-            write_packet(segment, payloads, &mut bytes);
+            for segment in datagram {
+                append_packet(segment, payloads, &mut bytes);
+            }
             self.sent.push(Packet { meta, to: transmit.path.remote, bytes });
         }
         refusal.map_or(Ok(()), Err)
@@ -230,13 +236,17 @@ fn header_bytes(carriage: Carriage) -> u32 {
 /// What the engine promises about every train: the kernel cuts blindly, and would corrupt what is not so.
 fn check_train(transmit: &Transmit, segments: &[Segment]) {
     assert_eq!(transmit.segments, segments.len());
+    assert!(transmit.priority < 8 && transmit.dscp < 64);
+    let total: u32 = segments.iter().map(Segment::wire_bytes).sum();
+    assert_eq!(transmit.total_bytes, total);
+    if transmit.coalesced {
+        assert_eq!((transmit.segment_bytes, transmit.path.carriage), (total, Carriage::Udp));
+        return assert!(segments.len() > 1);
+    }
     let (last, others) = segments.split_last().expect("a train has at least one segment");
     assert!(others.iter().all(|it| it.wire_bytes() == transmit.segment_bytes), "unequal segments");
     assert!(last.wire_bytes() <= transmit.segment_bytes, "the last segment is longer");
     if others.is_empty() {
         assert_eq!(last.wire_bytes(), transmit.segment_bytes);
     }
-    let total: u32 = segments.iter().map(Segment::wire_bytes).sum();
-    assert_eq!(transmit.total_bytes, total);
-    assert!(transmit.priority < 8 && transmit.dscp < 64);
 }

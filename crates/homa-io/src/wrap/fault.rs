@@ -62,6 +62,7 @@ impl<D: Driver> Driver for FaultInjector<D> {
                 segments: 1,
                 segment_bytes: segment.wire_bytes(),
                 total_bytes: segment.wire_bytes(),
+                coalesced: false,
                 ..transmit.clone()
             };
             let copies = 1 + usize::from(self.dice.hits(self.tx.duplicate_permille));

@@ -58,5 +58,5 @@ mod trace;
 pub use count::{Counter, Counts};
 pub use fault::{Dice, FaultInjector, FaultRates};
 #[cfg(feature = "virtual")]
-pub(crate) use trace::write_packet;
+pub(crate) use trace::append_packet;
 pub use trace::{Direction, Tracer};

@@ -62,6 +62,11 @@ impl<D: Driver, F: FnMut(Direction, &Path, &[u8])> Driver for Tracer<D, F> {
 /// Replaces the contents of `packet` by what `segment` is on the wire.
 pub(crate) fn write_packet(segment: &Segment, payloads: &impl Payloads, packet: &mut Vec<u8>) {
     packet.clear();
+    append_packet(segment, payloads, packet);
+}
+
+/// As [`write_packet`], behind what is in `packet`.
+pub(crate) fn append_packet(segment: &Segment, payloads: &impl Payloads, packet: &mut Vec<u8>) {
     packet.extend_from_slice(segment.header());
     if let Some(rpc) = segment.rpc.filter(|_| !segment.payload.is_empty()) {
         payloads.pieces(rpc, segment.payload.clone(), &mut |piece| packet.extend_from_slice(piece));

@@ -103,6 +103,7 @@ pub(crate) fn send(
         segments: copies,
         segment_bytes: packet.len() as u32,
         total_bytes: (packet.len() * copies) as u32,
+        coalesced: false,
     };
     from.transmit(&transmit, &segments, &Packet(packet.to_vec()))
 }
