@@ -10,8 +10,9 @@ use proptest::prelude::*;
 use crate::addr::{Carriage, Path, RxMeta};
 use crate::budget::HostBudget;
 use crate::config::Config;
+use crate::engine::life::CHARGE_PER_PACKET;
 use crate::engine::rpc::State;
-use crate::engine::{Engine, PortOptions};
+use crate::engine::{Engine, PortOptions, RequestOptions};
 use crate::event::{Event, FailReason, Segment};
 use crate::time::Instant;
 
@@ -130,10 +131,46 @@ impl Bench {
         let strangers: u64 = live().map(|rpc| rpc.rx.stranger_bytes).sum();
         assert_eq!(strangers, engine.memory.strangers());
         assert!(engine.memory.used() <= engine.config.receive_memory_bytes);
+        for index in 0..engine.peers.capacity() as u32 {
+            let let_go: u32 = live().filter(|rpc| rpc.peer == index).map(|rpc| rpc.let_go).sum();
+            assert_eq!(let_go, engine.peers.get(index).map_or(0, |peer| peer.let_go));
+        }
         for rpc in live().filter(|rpc| rpc.state == State::Incoming) {
             assert!(rpc.rx.starved || rpc.rx.reserved_upto >= rpc.rx.granted, "{rpc:?}");
         }
     }
+}
+
+#[test]
+fn answers_let_go_no_more_calls_than_there_is_room_for() {
+    let mut bench = Bench::new(Config::default());
+    let remote = SocketAddr::from(([10, 0, 0, 1], 1));
+    let path =
+        Path { remote, local_ip: None, local_port: PORT, interface: 0, carriage: Carriage::Udp };
+    for _ in 0..3_000 {
+        let options = RequestOptions::default();
+        bench.engine.send_request(bench.now, path, 100, 0, options).unwrap();
+    }
+    let mut sent = Vec::new();
+    while let Some(transmit) = bench.engine.poll_transmit(bench.now, &mut bench.segments) {
+        let ids = bench.segments[..transmit.segments].iter();
+        sent.extend(ids.filter_map(|it| homa_wire::quoted_sender_id(it.header())));
+    }
+    assert!(sent.len() > 200 && sent.len() < 2_000, "{}", sent.len());
+    // Answers come in long trains: nothing is sent between them.
+    for id in &sent[..200] {
+        let body = Data {
+            message_length: 10,
+            incoming: 10,
+            echo: bench.engine.incarnation,
+            ..Data::default()
+        };
+        bench.receive(0, Common::data(1, PORT, id ^ 1, 0), Body::Data(body), 10);
+        let peer = bench.engine.peer_of(&path).and_then(|it| bench.engine.peers.get(it)).unwrap();
+        let room = peer.in_flight_max(&bench.engine.config) + 100 + CHARGE_PER_PACKET;
+        assert!(peer.in_flight + peer.let_go <= room, "{} {}", peer.in_flight, peer.let_go);
+    }
+    bench.check();
 }
 
 proptest! {

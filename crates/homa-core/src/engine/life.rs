@@ -71,7 +71,7 @@ impl Engine {
             return;
         };
         let (peer, id) = (rpc.peer, rpc.id);
-        let (confirmed, charged) = (rpc.confirmed, rpc.charge > 0);
+        let (confirmed, charged) = (rpc.confirmed, rpc.charge > 0 || rpc.let_go > 0);
         match rpc.role {
             // Its complete response took it out of these.
             Role::Client if rpc.state == State::Delivered => {}
@@ -326,21 +326,21 @@ impl Engine {
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
-        let charge = core::mem::take(&mut rpc.charge);
-        if charge == 0 {
+        let (charge, let_go) = (core::mem::take(&mut rpc.charge), core::mem::take(&mut rpc.let_go));
+        if charge == 0 && let_go == 0 {
             return;
         }
         let (peer_index, epoch) = (rpc.peer, rpc.charge_epoch);
         let Some(peer) = self.peers.get_mut(peer_index) else {
             return;
         };
-        if epoch <= peer.cleared_epoch {
-            return;
+        peer.let_go = peer.let_go.saturating_sub(let_go);
+        if epoch > peer.cleared_epoch {
+            if epoch < peer.epoch {
+                peer.in_flight_before_probe = peer.in_flight_before_probe.saturating_sub(charge);
+            }
+            peer.in_flight = peer.in_flight.saturating_sub(charge);
         }
-        if epoch < peer.epoch {
-            peer.in_flight_before_probe = peer.in_flight_before_probe.saturating_sub(charge);
-        }
-        peer.in_flight = peer.in_flight.saturating_sub(charge);
         if !peer.blocked.is_empty() {
             self.serve_blocked(peer_index);
         }
@@ -360,12 +360,12 @@ impl Engine {
 
     /// Lets blocked RPCs of a peer go on, best first, as far as there is room now.
     pub(crate) fn serve_blocked(&mut self, peer_index: u32) {
-        let mut expected = 0u32;
         loop {
             let Some(peer) = self.peers.get_mut(peer_index) else {
                 return;
             };
-            let used = peer.in_flight.saturating_add(expected);
+            // Those let go before and not sent yet will take their room first.
+            let used = peer.in_flight.saturating_add(peer.let_go);
             if used > 0 && used >= peer.in_flight_max(&self.config) {
                 return;
             }
@@ -375,7 +375,8 @@ impl Engine {
             if let Some(rpc) = self.rpcs.get_mut(index) {
                 rpc.blocked_on_peer = false;
                 let pending = rpc.tx.unscheduled.saturating_sub(rpc.tx.sent);
-                expected = expected.saturating_add(pending).saturating_add(CHARGE_PER_PACKET);
+                rpc.let_go = pending.saturating_add(CHARGE_PER_PACKET);
+                peer.let_go = peer.let_go.saturating_add(rpc.let_go);
             }
             self.schedule(index);
         }

@@ -96,6 +96,8 @@ pub(crate) struct Peer {
     // Unscheduled data on its way.
     pub(crate) in_flight: u32,
     pub(crate) in_flight_before_probe: u32,
+    /// What RPCs that waited for room will put on its way: they are in the output order now.
+    pub(crate) let_go: u32,
     pub(crate) epoch: u32,
     pub(crate) cleared_epoch: u32,
     /// Way and id (our form) of the RPC that was charged last.
@@ -151,6 +153,7 @@ impl Peer {
             acks: [PendingAck { client_id: 0, server_port: 0 }; ACKS_MAX],
             ack_count: 0,
             in_flight: 0,
+            let_go: 0,
             in_flight_before_probe: 0,
             epoch: 1,
             cleared_epoch: 0,

@@ -81,6 +81,8 @@ pub(crate) struct Rpc {
     // Unscheduled bytes charged to the peer.
     pub(crate) charge: u32,
     pub(crate) charge_epoch: u32,
+    /// What it was let go with when there was room at the peer, until it is charged.
+    pub(crate) let_go: u32,
 
     // Membership in queues.
     pub(crate) in_retransmit_queue: bool,
@@ -134,6 +136,7 @@ impl Rpc {
             restarted_at: None,
             charge: 0,
             charge_epoch: 0,
+            let_go: 0,
             in_retransmit_queue: false,
             in_event_queue: false,
             blocked_on_peer: false,

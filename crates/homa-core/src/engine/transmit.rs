@@ -427,6 +427,7 @@ impl Engine {
         else {
             return false;
         };
+        peer.let_go = peer.let_go.saturating_sub(core::mem::take(&mut rpc.let_go));
         match admission(rpc, peer, (start, end), train.total_bytes, &self.config) {
             Admission::Free => {}
             Admission::Charged(cost) => peer.charge(rpc, cost),
