@@ -111,8 +111,17 @@ pub struct Config {
     pub resend_interval_max: Duration,
     /// Silence of a peer after which its RPCs fail. Default 1 s.
     pub timeout: Duration,
-    /// Wait before a server asks for an acknowledgement; doubles each time. Default 2 ms.
+    /// Wait before a server asks for an acknowledgement, at least; doubles each time. So soon it asks clients that it
+    /// has told to wait, who would not miss a lost response, and all when half of `kept_responses_bytes` or of the
+    /// RPCs that it may serve are taken. Default 2 ms.
     pub request_ack_interval: Duration,
+    /// The same while nothing is kept, in between the more is kept the sooner: acknowledgements ride on later requests
+    /// of the client, and to ask for one costs two packets. At most an eighth of `response_silence`, at least
+    /// `request_ack_interval`. Default 250 ms.
+    pub request_ack_interval_max: Duration,
+    /// Bytes of responses that clients have not acknowledged from which on a server hurries to be rid of them: all at
+    /// `request_ack_interval` from half of it on. It limits nothing. Default 16 MiB.
+    pub kept_responses_bytes: u64,
     /// A server gives an unacknowledged answer up after this. Default 5 s.
     pub response_silence: Duration,
     /// After a jump of the clock beyond this between two turns (process stopped, machine paused) the
@@ -176,6 +185,8 @@ impl Default for Config {
             resend_interval_max: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             request_ack_interval: Duration::from_millis(2),
+            request_ack_interval_max: Duration::from_millis(250),
+            kept_responses_bytes: 16 << 20,
             response_silence: Duration::from_secs(5),
             clock_jump_min: Duration::from_millis(20),
             finished_memory: Duration::from_secs(2),

@@ -2,12 +2,19 @@
 
 mod support_hostile;
 
+use std::time::Duration;
+
 use homa_core::{Config, Event};
 use homa_wire::{Ack, AckEntry, Body};
 use support_hostile::*;
 
 fn solo() -> Solo {
     Solo::new(Config::default())
+}
+
+/// Where acknowledgements are always asked for soon.
+fn impatient() -> Solo {
+    Solo::new(Config { request_ack_interval_max: Duration::from_millis(2), ..Config::default() })
 }
 
 fn ack(sent: &Sent) -> Option<Ack> {
@@ -118,7 +125,7 @@ fn need_ack_for_what_is_not_complete_brings_resends() {
 // Scenario: A4, A15
 #[test]
 fn a_response_without_ack_is_asked_about_with_back_off_and_an_end() {
-    let mut solo = solo();
+    let mut solo = impatient();
     let rpc = solo.request(address(9, 900), 1000, 100);
     solo.answer(rpc, 100);
     let begin = solo.now;
@@ -138,7 +145,7 @@ fn a_response_without_ack_is_asked_about_with_back_off_and_an_end() {
 
 #[test]
 fn a_client_behind_a_slow_path_is_asked_for_its_acknowledgement_later() {
-    let mut solo = solo();
+    let mut solo = impatient();
     let from = address(9, 900);
     let _ = solo.data(from, 1000, 5000, (0, 1000));
     let asked = solo.advance(34).iter().filter(|sent| sent.resend().is_some()).count();
@@ -157,6 +164,82 @@ fn a_client_behind_a_slow_path_is_asked_for_its_acknowledgement_later() {
     let sent = solo.advance(100);
     let asked = sent.iter().find(|sent| sent.is(&Body::NeedAck)).expect("asked").at - begin;
     assert!((27 * MS..=30 * MS).contains(&asked), "twice the 14 ms that the copy took: {asked}");
+}
+
+/// Time after which the client of `rpc`, answered now, is asked for its acknowledgement.
+fn asked_after(solo: &mut Solo, rpc: homa_core::RpcKey) -> u64 {
+    solo.answer(rpc, 100);
+    let begin = solo.now;
+    for _ in 0..400 {
+        if let Some(asked) = solo.advance(1).iter().find(|sent| sent.is(&Body::NeedAck)) {
+            return asked.at - begin;
+        }
+    }
+    panic!("nobody was asked");
+}
+
+// Scenario: A4
+#[test]
+fn while_little_is_kept_acknowledgements_have_time() {
+    let mut solo = solo();
+    let rpc = solo.request(address(9, 900), 1000, 100);
+    assert_eq!(asked_after(&mut solo, rpc), 250 * MS);
+}
+
+#[test]
+fn the_more_is_kept_the_sooner_acknowledgements_are_asked_for() {
+    let kept = |config: Config, count: u64| {
+        let mut solo = Solo::new(config);
+        let from = address(9, 900);
+        for id in 1..count {
+            let rpc = solo.request(from, 10 * id, 100);
+            solo.answer(rpc, 100);
+        }
+        let rpc = solo.request(from, 10 * count, 100);
+        asked_after(&mut solo, rpc)
+    };
+    let bytes = Config { kept_responses_bytes: 10_000, ..Config::default() };
+    let half = kept(bytes.clone(), 26);
+    assert!((120 * MS..130 * MS).contains(&half), "a quarter of what may be kept: {half}");
+    assert_eq!(kept(bytes, 51), 2 * MS, "half of it");
+    let rpcs = Config { rpcs_max: 80, ..Config::default() };
+    assert_eq!(kept(rpcs, 30), 2 * MS, "half of the RPCs that may be served");
+}
+
+#[test]
+fn a_client_that_was_told_to_wait_is_asked_soon_since_it_does_not_ask_itself() {
+    let mut solo = solo();
+    let from = address(9, 900);
+    let told = solo.request(from, 1000, 100);
+    let all = homa_wire::Resend { offset: 0, length: homa_wire::RESEND_ALL, priority: 7 };
+    let _ = solo.control(from, 1000, Body::Resend(all), 0, 0);
+    assert!(solo.drain().iter().any(|sent| sent.is(&Body::Busy)));
+    assert_eq!(asked_after(&mut solo, told), 2 * MS);
+    // Told after the response left.
+    let later = solo.request(from, 2000, 100);
+    solo.answer(later, 100);
+    let _ = solo.control(from, 2000, Body::NeedAck, reason::PROBE, 0);
+    let sent = solo.advance(2);
+    let about = |sent: &&Sent| sent.is(&Body::NeedAck) && sent.header.common.local_id() == 2000;
+    assert_eq!(sent.iter().filter(about).count(), 1, "{sent:?}");
+}
+
+#[test]
+fn a_server_that_waits_for_acknowledgements_alone_asks_for_all_at_once() {
+    let mut solo = solo();
+    let from = address(9, 900);
+    for id in [10, 20] {
+        let rpc = solo.request(from, id, 100);
+        solo.answer(rpc, 100);
+    }
+    solo.advance(10);
+    solo.engine.hurry_acknowledgements(solo.instant());
+    let asks = |sent: &[Sent]| sent.iter().filter(|sent| sent.is(&Body::NeedAck)).count();
+    assert_eq!(asks(&solo.advance(2)), 2);
+    let rpc = solo.request(from, 30, 100);
+    solo.answer(rpc, 100);
+    solo.engine.hurry_acknowledgements(solo.instant());
+    assert!(asks(&solo.advance(2)) >= 1, "and soon for later ones");
 }
 
 // Scenario: A9, A12, A13
@@ -229,7 +312,7 @@ fn a_lost_ack_is_made_up_for() {
         lose
     });
     let rpc = net.call(0, 1, 100);
-    net.run(100);
+    net.run(3000);
     assert!(net.answered(0, rpc));
     net.assert_quiet();
 }

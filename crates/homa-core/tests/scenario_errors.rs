@@ -100,7 +100,7 @@ fn a_route_that_is_gone_for_a_while_costs_an_answer_only_time() {
     let transmit = solo.engine.poll_transmit(now, &mut solo.segments).unwrap();
     solo.engine.transmit_failed(now, &transmit, &solo.segments, 0, TransmitError::Unreachable);
     solo.drain();
-    let sent = solo.advance(10);
+    let sent = solo.advance(300);
     assert!(!solo.ended(rpc), "the driver looks for a way again with every packet");
     assert!(
         sent.iter().any(|sent| sent.is(&homa_wire::Body::NeedAck)),

@@ -198,8 +198,9 @@ impl Engine {
             return Err(SendError::PeerLimit { max: crate::config::LINUX_MESSAGE_BYTES_MAX });
         }
         let tx = self.outgoing(rpc.peer, length, streaming, self.speaks_own(rpc));
+        let interval_ns = self.first_ack_interval_ns(rpc);
         let birth = self.next_birth();
-        let interval_ns = nanos(self.config.request_ack_interval);
+        self.keep_response(length);
         if let Some(rpc) = self.rpcs.get_mut(index) {
             rpc.state = State::Outgoing;
             rpc.tx = tx;

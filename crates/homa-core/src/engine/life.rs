@@ -83,6 +83,7 @@ impl Engine {
                 self.server_ids.remove(&(peer, id));
                 self.client_hosts.remove(&rpc.path, id, index);
                 self.serving = self.serving.saturating_sub(1);
+                self.forget_response(index);
                 if let Some(peer) = self.peers.get(peer) {
                     // It was not among them when it was accepted, and room was kept for it then.
                     let _ = self.finished.insert_unknown(self.now, peer.hash, id);

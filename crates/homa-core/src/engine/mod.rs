@@ -8,6 +8,7 @@
 //! | `grant`, `memory` | what senders may send to us |
 //! | `transmit`, `pacer` | what leaves next |
 //! | `recover` | what happens when nothing happens: retransmission, liveness, giving up |
+//! | `kept` | when a server asks for an acknowledgement |
 //! | `black_hole` | when a path is taken to swallow full-size packets |
 //! | `profile` | which packet format is used towards whom over raw IP |
 //! | `life` | how RPCs begin and end, and the events about them |
@@ -21,6 +22,7 @@ mod incoming;
 mod info;
 #[cfg(test)]
 mod invariants;
+mod kept;
 mod life;
 mod memory;
 mod outgoing;
@@ -136,6 +138,10 @@ pub struct Engine {
     finished: Finished,
     /// Server RPCs alive.
     serving: usize,
+    /// Length of all responses that are sent or wait for acknowledgement.
+    kept_bytes: u64,
+    /// See [`Engine::hurry_acknowledgements`].
+    in_hurry: bool,
 
     peers: PeerTable,
     /// Where blocked RPCs lie in the queues of their peers.
@@ -228,6 +234,8 @@ impl Engine {
                 rng.next_u64(),
             ),
             serving: 0,
+            kept_bytes: 0,
+            in_hurry: false,
             peers: PeerTable::new(rng.next_u64(), rng.next_u64()),
             blocked_positions: Positions::default(),
             granter: Granter::new(&config, rng.next_u64()),

@@ -501,6 +501,7 @@ impl Engine {
         if let Some(rpc) = self.rpcs.get(index) {
             let (path, id, own) = (rpc.path, rpc.id, self.speaks_own(rpc));
             self.push_control(path, id, own, Body::Busy, reason::NONE, 0);
+            self.hurry_acknowledgement(index);
         }
     }
 

@@ -73,6 +73,8 @@ pub(crate) struct Rpc {
     pub(crate) deadline: Option<Instant>,
     /// The peer said it has the request: its liveness is watched per peer.
     pub(crate) confirmed: bool,
+    /// Server: the client was told to wait, and does not ask for the response any more.
+    pub(crate) told_busy: bool,
     /// "Never seen" answers since the last sign that the peer knows the RPC.
     pub(crate) doubts: u8,
     /// When the request was last sent again from its beginning.
@@ -132,6 +134,7 @@ impl Rpc {
             next_request: Instant::ZERO,
             deadline: None,
             confirmed: false,
+            told_busy: false,
             doubts: 0,
             restarted_at: None,
             charge: 0,

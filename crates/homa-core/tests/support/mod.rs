@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
+use std::time::Duration;
 
 use homa_core::{
     Carriage, Config, CutoffSource, Cutoffs, DropReason, Engine, Event, HostBudget, Instant, Path,
@@ -26,6 +27,7 @@ pub fn exact() -> Config {
         fifo_grant_permille: 0,
         pacer_fifo_permille: 0,
         cutoffs: CutoffSource::Fixed(Cutoffs::default()),
+        request_ack_interval_max: Duration::from_millis(2),
         ..Config::default()
     }
 }

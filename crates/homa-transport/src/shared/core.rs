@@ -314,10 +314,11 @@ impl Core {
             return false;
         }
         let answers_left = self.answers.used().0 > 0;
+        let now = Instant::from_nanos(now_ns);
         if answers_left && now_ns < self.linger_until_ns.load(Ordering::Acquire) {
+            shard.engine_mut().hurry_acknowledgements(now);
             return false;
         }
-        let now = Instant::from_nanos(now_ns);
         shard.engine_mut().close_port(now, self.local_addr.port());
         true
     }
