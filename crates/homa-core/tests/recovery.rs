@@ -26,11 +26,20 @@ fn ranges(sent: &[Sent]) -> Vec<(u32, u32)> {
 #[test]
 fn a_client_that_hears_nothing_asks_for_everything_and_backs_off() {
     let mut solo = solo();
-    solo.called(address(9, 900), 100);
+    let (_, _, request) = solo.called(address(9, 900), 5000);
     let sent = solo.advance(999);
     let asked: Vec<&Sent> = sent.iter().filter(|sent| sent.resend().is_some()).collect();
     assert_eq!(asked[0].resend(), Some((0, RESEND_ALL)));
-    assert_eq!(asked[0].priority, 7);
+    let own = request[0].priority;
+    assert!(own < 7);
+    let levels: Vec<(bool, u8)> =
+        asked.iter().map(|sent| (sent.at - 1000 * MS < 250 * MS, sent.priority)).collect();
+    assert!(levels.contains(&(true, own)) && levels.contains(&(false, 7)));
+    let follow = |(early, level): &(bool, u8)| *level == if *early { own } else { 7 };
+    assert!(
+        levels.iter().all(follow),
+        "it follows the request for a quarter of the time-out: {levels:?}"
+    );
     assert_eq!(asked[0].at - 1000 * MS, 5 * MS, "T1: after the resend interval");
     assert_eq!(asked[1].at - asked[0].at, 5 * MS);
     assert!((15..=24).contains(&asked.len()), "T1, T2: {}", asked.len());
@@ -470,7 +479,7 @@ fn a_response_lost_as_a_whole_comes_again() {
         let rpc = net.call(0, 1, 100);
         net.run(100);
         assert!(net.answered(0, rpc), "{size}");
-        net.run(100);
+        net.run(600);
         net.assert_quiet();
     }
 }

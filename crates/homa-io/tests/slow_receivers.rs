@@ -173,7 +173,9 @@ fn a_port_that_overflowed_drains_although_nothing_that_comes_needs_a_grant() {
         let percent = world.total(|stats| stats.bytes_retransmitted) * 100 / useful_bytes;
         let in_vain = world.total(|stats| stats.retransmissions_unneeded);
         println!("{percent:3} % again, {in_vain} packets in vain: {format:?}");
-        assert!(percent <= 45, "{percent} % was sent again: {format:?}");
+        // Hosts of Linux format are asked at the highest level, before what they are asked about can have come.
+        let limit = if format == Format::IpLinux { 45 } else { 2 };
+        assert!(percent <= limit, "{percent} % was sent again: {format:?}");
         assert!(in_vain <= (BURST + CALLS) / 8, "{in_vain} packets in vain: {format:?}");
     }
 }

@@ -30,9 +30,16 @@ impl Engine {
         let upto = upto.min(rpc.tx.length);
         if upto >= rpc.tx.proven_upto.saturating_add(rpc.tx.segment_bytes) {
             rpc.tx.proven_upto = upto;
-            if let Some(peer) = self.peers.get_mut(rpc.peer) {
+            let (peer, once) = (rpc.peer, !rpc.tx.copied);
+            let segment_bytes = rpc.tx.segment_bytes;
+            let refutes = once && segment_bytes > self.payload_max(peer);
+            if let Some(peer) = self.peers.get_mut(peer) {
                 peer.full_size_lost_rounds = 0;
                 peer.full_size_gap_rounds = 0;
+                // Packets longer than are believed to pass now did, at the first attempt: it was mere loss.
+                if refutes && let Some((mtu, _)) = peer.mtu_before.take() {
+                    peer.mtu = mtu;
+                }
             }
         }
     }

@@ -25,6 +25,8 @@ pub(crate) enum ControlBody {
 #[derive(Clone, Debug)]
 pub(crate) struct Control {
     pub(crate) path: Path,
+    /// Level it leaves at.
+    pub(crate) priority: u8,
     pub(crate) body: ControlBody,
 }
 
@@ -42,7 +44,23 @@ impl Engine {
     ) {
         let extension = own.then(|| self.extension(&path, reason, value));
         let header = self.control_header(&path, id, body, extension);
-        self.push_entry(Control { path, body: ControlBody::Packet(header) });
+        let priority = self.top_priority();
+        self.push_entry(Control { path, priority, body: ControlBody::Packet(header) });
+    }
+
+    /// Queues a question about what an RPC has sent. It goes the way of the data (level `priority`), or it would overtake what
+    /// it asks about and be told that this never came.
+    pub(crate) fn push_question(
+        &mut self,
+        path: Path,
+        id: u64,
+        own: bool,
+        (body, reason): (Body, u8),
+        priority: u8,
+    ) {
+        let extension = own.then(|| self.extension(&path, reason, 0));
+        let header = self.control_header(&path, id, body, extension);
+        self.push_entry(Control { path, priority, body: ControlBody::Packet(header) });
     }
 
     /// What rides behind a control header to a peer of this implementation.
@@ -98,7 +116,8 @@ impl Engine {
     fn push_questions(&mut self, index: u32, may_be_late: bool) {
         if let Some(rpc) = self.rpcs.get(index) {
             let body = ControlBody::Missing { rpc: rpc.key, may_be_late };
-            self.push_entry(Control { path: rpc.path, body });
+            let priority = self.top_priority();
+            self.push_entry(Control { path: rpc.path, priority, body });
         }
     }
 

@@ -215,7 +215,7 @@ impl Engine {
         let streaming = rpc.rx.streaming || rpc.response_streaming;
         let peer = self.peers.get(rpc.peer);
         let own = rpc.own && peer.is_some_and(Peer::is_own);
-        let base = first_interval_ns(peer, own, &self.config);
+        let base = first_interval_ns(peer, own, self.now, &self.config);
         let window = peer.and_then(|peer| peer.settings.window_bytes);
         rpc.rx = Incoming::new(length, unscheduled, birth);
         rpc.rx.streaming = streaming;

@@ -21,6 +21,8 @@ pub(crate) struct Outgoing {
     /// A segment is sent whole as soon as its first byte may be, as Linux does (`spec/protocol.md` §4), so
     /// that all boundaries lie on a grid that retransmissions can keep to. Otherwise it ends where the grant does.
     pub(crate) whole_segments: bool,
+    /// Level of the first packet.
+    pub(crate) first_priority: u8,
     /// Level of scheduled data, from the last GRANT.
     pub(crate) scheduled_priority: u8,
     /// Payload of a full segment when the message was first sent.
@@ -30,6 +32,8 @@ pub(crate) struct Outgoing {
     /// Ranges to send again, at `retransmit_priority`.
     pub(crate) retransmit: RangeSet,
     pub(crate) retransmit_priority: u8,
+    /// Some of it was asked for again.
+    pub(crate) copied: bool,
     /// Bytes below this will never be read again.
     pub(crate) released: u32,
     /// The peer has all bytes below this, as far as full segments are concerned.
@@ -44,11 +48,13 @@ impl Outgoing {
         granted: 0,
         unscheduled: 0,
         whole_segments: false,
+        first_priority: 0,
         scheduled_priority: 0,
         segment_bytes: 1,
         asked_for_all: false,
         retransmit: RangeSet::new(),
         retransmit_priority: 0,
+        copied: false,
         released: 0,
         proven_upto: 0,
     };
@@ -129,6 +135,7 @@ impl Outgoing {
         if start < end {
             self.retransmit.insert(start, end, RETRANSMIT_RANGES_MAX);
             self.retransmit_priority = priority;
+            self.copied = true;
         }
         start < end
     }

@@ -13,10 +13,13 @@ use crate::time::{Instant, nanos};
 
 /// Until a Linux host has reacted once, it is given so many resend intervals: the first packets take longest.
 const UNKNOWN_INTERVALS: u64 = 4;
-/// A slow reaction counts for as long as this, and at most for twice as long.
+/// A slow reaction counts for as long as this, and at most for twice as long if others follow.
 const WINDOW: Duration = Duration::from_secs(1);
 /// Questions fit into the time-out so many times at least.
-const QUESTIONS_MIN: u64 = 8;
+pub(crate) const QUESTIONS_MIN: u64 = 8;
+
+/// For this part of the time-out questions follow the data that they are about.
+const FOLLOWING_PART: u32 = 4;
 
 /// The longest of a host's recent reactions.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,15 +40,23 @@ impl Patience {
         self.window = Some(now);
     }
 
+    /// The first interval. From hosts of this implementation nothing is learnt while they are not asked, so without
+    /// news it fades, by half per window from the second on: one bad second must not make later losses dear.
     fn interval_ns(
         &self,
+        now: Instant,
         base_ns: u64,
         max_ns: impl FnOnce() -> u64,
-        unknown_intervals: u64,
+        own: bool,
     ) -> u64 {
         let wanted = match self.window {
-            None => base_ns.saturating_mul(unknown_intervals),
-            Some(_) => self.longest_ns.max(self.longest_before_ns).saturating_mul(2),
+            None if own => base_ns,
+            None => base_ns.saturating_mul(UNKNOWN_INTERVALS),
+            Some(since) => {
+                let windows = nanos(now.since(since)) / nanos(WINDOW);
+                let fades = if own { windows.saturating_sub(1).min(63) } else { 0 };
+                self.longest_ns.max(self.longest_before_ns).saturating_mul(2) >> fades
+            }
         };
         if wanted <= base_ns { base_ns } else { wanted.min(max_ns().max(base_ns)) }
     }
@@ -54,7 +65,17 @@ impl Patience {
 impl Engine {
     /// See [`first_interval_ns`].
     pub(crate) fn first_interval_ns(&self, peer: u32, own: bool) -> u64 {
-        first_interval_ns(self.peers.get(peer), own, &self.config)
+        first_interval_ns(self.peers.get(peer), own, self.now, &self.config)
+    }
+
+    /// Level of a question to a peer about data of the level `behind`, after silence since `since`: the same, so that it
+    /// does not overtake them. After a part of the time-out the highest: whether the peer lives must be known in time.
+    pub(crate) fn question_priority(&self, peer: u32, behind: u8, since: Instant) -> u8 {
+        let timeout =
+            self.peers.get(peer).map_or(self.config.timeout, |peer| peer.timeout(&self.config));
+        let silence = self.now.since(since.max(self.resumed_at));
+        let top = self.top_priority();
+        if silence < timeout / FOLLOWING_PART { behind.min(top) } else { top }
     }
 
     /// What was asked for has come, or shows that it was not lost: it took at least as long as since the last question.
@@ -81,7 +102,12 @@ impl Engine {
         let Some(rpc) = self.rpcs.get(index) else {
             return;
         };
-        if self.speaks_own(rpc) || rpc.asked_at.is_some() || !awaits_data(rpc) {
+        let asked_in_vain = rpc.state == State::Outgoing
+            && rpc.asked_at.is_some()
+            && rpc.restarted_at.is_none()
+            && !rpc.confirmed;
+        let counts = if self.speaks_own(rpc) { asked_in_vain } else { rpc.asked_at.is_none() };
+        if !counts || !awaits_data(rpc) {
             return;
         }
         let heard = rpc.last_heard.max(self.resumed_at);
@@ -117,12 +143,16 @@ impl Engine {
 
 /// Silence after which the peer is first asked for what an RPC misses, in ns: `Config::resend_interval`, but
 /// at least twice as long as copies took lately, for a Linux host as long as any reaction did.
-pub(crate) fn first_interval_ns(peer: Option<&Peer>, own: bool, config: &Config) -> u64 {
+pub(crate) fn first_interval_ns(
+    peer: Option<&Peer>,
+    own: bool,
+    now: Instant,
+    config: &Config,
+) -> u64 {
     let base_ns = nanos(config.resend_interval);
-    let unknown_intervals = if own { 1 } else { UNKNOWN_INTERVALS };
     peer.map_or(base_ns, |peer| {
         let max_ns = || nanos(peer.timeout(config)) / QUESTIONS_MIN;
-        peer.patience.interval_ns(base_ns, max_ns, unknown_intervals)
+        peer.patience.interval_ns(now, base_ns, max_ns, own)
     })
 }
 

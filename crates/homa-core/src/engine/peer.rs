@@ -102,6 +102,8 @@ pub(crate) struct Peer {
     pub(crate) cleared_epoch: u32,
     /// Way and id (our form) of the RPC that was charged last.
     pub(crate) last_charged: Option<(Path, u64)>,
+    /// Lowest level of what was charged since nothing was.
+    pub(crate) charged_level: u8,
     /// RPCs that wait for `in_flight` to fall or for validation, in SRPT order.
     pub(crate) blocked: SharedHeap<(u32, u64)>,
 
@@ -158,6 +160,7 @@ impl Peer {
             epoch: 1,
             cleared_epoch: 0,
             last_charged: None,
+            charged_level: 0,
             blocked: SharedHeap::default(),
             probe: None,
             probe_interval_ns: 0,

@@ -440,7 +440,7 @@ impl Engine {
         };
         let peer = self.peers.get(rpc.peer);
         let own = rpc.own && peer.is_some_and(Peer::is_own);
-        let base = first_interval_ns(peer, own, &self.config);
+        let base = first_interval_ns(peer, own, self.now, &self.config);
         let (start, end) = data_range(rpc, header, data, transport_len)?;
         if rpc.rx.starved {
             return Err(DropReason::NoMemory);

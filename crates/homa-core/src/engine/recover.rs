@@ -226,7 +226,10 @@ impl Engine {
                 self.stats.resends_all_sent = self.stats.resends_all_sent.saturating_add(1);
                 let priority = self.config.num_priorities.saturating_sub(1);
                 let body = homa_wire::Resend { offset: 0, length: homa_wire::RESEND_ALL, priority };
-                self.push_control(path, id, own, Body::Resend(body), reason::NONE, 0);
+                // Towards Linux hosts control packets go first, as among them.
+                let behind = if own { rpc.tx.first_priority } else { u8::MAX };
+                let level = self.question_priority(rpc.peer, behind, rpc.last_heard);
+                self.push_question(path, id, own, (Body::Resend(body), reason::NONE), level);
             }
             Need::Data => {
                 if rpc.asked_at.is_some() {
@@ -338,25 +341,29 @@ impl Engine {
     /// before the question.
     fn start_probe(&mut self, index: u32, path: Path, id: u64) {
         let now = self.now;
-        let interval = self.config.resend_interval;
+        let interval = Duration::from_nanos(self.first_interval_ns(index, true));
         let Some(peer) = self.peers.get_mut(index) else {
             return;
         };
         peer.in_flight_before_probe = peer.in_flight;
         peer.epoch = peer.epoch.saturating_add(1);
         peer.probe = Some(Probe { path, id, first_sent: now, next_send: now + interval, tries: 0 });
-        self.send_probe(index, path, id);
+        self.send_probe(index, path, id, now);
         self.arm_peer(index, now + interval);
     }
 
-    fn send_probe(&mut self, index: u32, path: Path, id: u64) {
+    fn send_probe(&mut self, index: u32, path: Path, id: u64, since: Instant) {
         self.stats.probes_sent = self.stats.probes_sent.saturating_add(1);
         let own = match self.find_rpc(Some(index), &path, id).and_then(|index| self.rpcs.get(index))
         {
             Some(rpc) => self.speaks_own(rpc),
             None => self.is_own_peer(index),
         };
-        self.push_control(path, id, own, Body::NeedAck, reason::PROBE, 0);
+        // The answer says that everything on its way has been read.
+        let charged = self.peers.get(index).filter(|peer| peer.in_flight > 0);
+        let behind = charged.map_or(u8::MAX, |peer| peer.charged_level);
+        let level = self.question_priority(index, behind, since);
+        self.push_question(path, id, own, (Body::NeedAck, reason::PROBE), level);
     }
 
     fn probe_due(&mut self, index: u32, mut probe: Probe) {
@@ -385,7 +392,7 @@ impl Engine {
                 .max(1_000_000);
             probe.next_send = self.now + Duration::from_nanos(wait);
             peer.probe = Some(probe);
-            self.send_probe(index, probe.path, probe.id);
+            self.send_probe(index, probe.path, probe.id, silent_since);
         }
         self.arm_peer(index, probe.next_send);
     }

@@ -144,16 +144,15 @@ impl Engine {
         Train::new(segments, path, peer, priority, limit_bytes, datagram_bytes)
     }
 
-    fn top_priority(&self) -> u8 {
+    pub(crate) fn top_priority(&self) -> u8 {
         self.config.num_priorities.saturating_sub(1)
     }
 
     fn control_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
-        let priority = self.top_priority();
         while let Some(entry) = self.control.pop_front() {
             let peer = self.peer_of(&entry.path);
             let room = self.control_room(peer, &entry);
-            let mut train = self.train(&mut *segments, &entry.path, peer, priority, room);
+            let mut train = self.train(&mut *segments, &entry.path, peer, entry.priority, room);
             match entry.body {
                 ControlBody::Packet(header) if header.encoded_bytes() > room as usize => {
                     self.withhold_control();
@@ -198,9 +197,11 @@ impl Engine {
 
     /// Adds the control packets that follow in the queue, as long as they fit.
     fn more_control(&mut self, train: &mut Train<'_>) {
-        while let Some(Control { path, body: ControlBody::Packet(header) }) = self.control.front() {
+        while let Some(Control { path, priority, body: ControlBody::Packet(header) }) =
+            self.control.front()
+        {
             let bytes = u32::try_from(header.encoded_bytes()).unwrap_or(u32::MAX);
-            if !train.goes(path, train.priority) || train.fits(bytes, false).is_none() {
+            if !train.goes(path, *priority) || train.fits(bytes, false).is_none() {
                 return;
             }
             train.push(header, None, (0, 0), 0, SegmentKind::Control);
@@ -410,11 +411,12 @@ impl Engine {
             peer.retry_full_size(self.now);
         }
         let payload_max = peer.payload_max(&self.config);
+        let priority = rpc.new_data_priority(peer, &self.config);
         if begins {
             rpc.tx.segment_bytes = payload_max;
+            rpc.tx.first_priority = priority;
         }
         rpc.tx.whole_segments |= !own;
-        let priority = rpc.new_data_priority(peer, &self.config);
         let Some((start, end)) = rpc.tx.next_new(payload_max) else {
             return false;
         };
@@ -430,7 +432,7 @@ impl Engine {
         peer.let_go = peer.let_go.saturating_sub(core::mem::take(&mut rpc.let_go));
         match admission(rpc, peer, (start, end), train.total_bytes, &self.config) {
             Admission::Free => {}
-            Admission::Charged(cost) => peer.charge(rpc, cost),
+            Admission::Charged(cost) => peer.charge(rpc, cost, train.priority),
             Admission::Wait { unproved } => {
                 self.wait_at_peer(index, unproved);
                 return false;
@@ -548,7 +550,7 @@ impl Engine {
         for segment in unsent.iter().rev() {
             match why {
                 TransmitError::NoRoom | TransmitError::TooBig(_) => {
-                    self.put_back(transmit.path, segment)
+                    self.put_back(transmit.path, transmit.priority, segment)
                 }
                 TransmitError::Unreachable => {
                     self.lost_destination(segment, FailReason::HostUnreachable)
@@ -558,13 +560,14 @@ impl Engine {
         }
     }
 
-    fn put_back(&mut self, path: Path, segment: &Segment) {
+    fn put_back(&mut self, path: Path, priority: u8, segment: &Segment) {
         let index = segment.rpc.and_then(|key| self.rpcs.resolve(key));
         match segment.kind {
             SegmentKind::Control => {
                 let bytes = u32::from(segment.header_bytes);
                 if let Ok(header) = Header::parse(segment.header(), bytes) {
-                    self.control.push_front(Control { path, body: ControlBody::Packet(header) });
+                    let body = ControlBody::Packet(header);
+                    self.control.push_front(Control { path, priority, body });
                 }
             }
             SegmentKind::Grant => {
@@ -715,14 +718,16 @@ impl Peer {
         packet.saturating_sub(wire_bytes(0)).max(1)
     }
 
-    /// Unscheduled data of `rpc` that costs so many bytes is on its way now.
-    fn charge(&mut self, rpc: &mut Rpc, cost: u32) {
+    /// Unscheduled data of `rpc` that costs so many bytes is on its way now, at a level.
+    fn charge(&mut self, rpc: &mut Rpc, cost: u32, priority: u8) {
         // Charges of before the present probe move to after it with their message.
         let cleared = rpc.charge_epoch <= self.cleared_epoch;
         let kept = if cleared { 0 } else { rpc.charge };
         if !cleared && rpc.charge_epoch < self.epoch {
             self.in_flight_before_probe = self.in_flight_before_probe.saturating_sub(kept);
         }
+        self.charged_level =
+            if self.in_flight == 0 { priority } else { self.charged_level.min(priority) };
         self.in_flight = self.in_flight.saturating_add(cost);
         self.last_charged = Some((rpc.path, rpc.id));
         rpc.charge = kept.saturating_add(cost);
