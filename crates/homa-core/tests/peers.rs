@@ -344,6 +344,29 @@ fn five_minutes_after_a_black_hole_full_packets_are_tried_again() {
 }
 
 #[test]
+fn a_message_of_longer_packets_that_arrives_at_the_first_attempt_refutes_a_black_hole() {
+    for copied in [false, true] {
+        let (mut host, remote, id) = into_a_black_hole();
+        host.call(&remote, 20_000);
+        let other = host.sent()[0].id();
+        for _ in 0..2 {
+            host.take(&remote, remote.resend(id | 1, 0, 8916));
+            host.sent();
+            host.now_ns += 5_000_000;
+        }
+        assert_eq!(host.stats().mtu_black_holes, 1);
+        if copied {
+            host.take(&remote, remote.resend(other | 1, 0, 8916));
+            assert!(longest(&host.sent()) <= 1280 - 28);
+        }
+        host.take(&remote, remote.data(other | 1, 0..10, 10, 10));
+        host.call(&remote, 20_000);
+        let expected = if copied { 1280 - 28 } else { 9000 - 28 };
+        assert_eq!(longest(&host.sent()), expected, "copied: {copied}");
+    }
+}
+
+#[test]
 fn a_grant_for_a_short_packet_does_not_prove_that_full_ones_pass() {
     let mut host = Host::new(exact());
     host.mtu = Some(9000);

@@ -22,6 +22,38 @@ fn ranges(sent: &[Sent]) -> Vec<(u32, u32)> {
     sent.iter().filter_map(Sent::range).collect()
 }
 
+#[test]
+fn an_answer_that_comes_although_nothing_was_sent_again_was_asked_for_too_early() {
+    let server = address(9, 900);
+    let first_question = |solo: &mut Solo| {
+        let (_, id, _) = solo.called(server, 100);
+        let begin = solo.now;
+        let sent = solo.advance(60);
+        let asked = sent.iter().find(|sent| sent.resend().is_some()).expect("asked");
+        let _ = solo.data(server, id, 10, (0, 10));
+        (asked.at - begin) / MS
+    };
+    let late = |solo: &mut Solo, says_busy: bool| {
+        let (_, id, _) = solo.called(server, 100);
+        solo.advance(7);
+        if says_busy {
+            let _ = solo.control(server, id, Body::Busy, 0, 0);
+        }
+        solo.advance(1);
+        let _ = solo.data(server, id, 10, (0, 10));
+    };
+    let mut slow = solo();
+    late(&mut slow, false);
+    assert_eq!(first_question(&mut slow), 16, "twice the 8 ms that it took");
+    let mut in_service = solo();
+    late(&mut in_service, true);
+    assert_eq!(first_question(&mut in_service), 5, "the server was busy, not its path");
+    let mut later = solo();
+    late(&mut later, false);
+    later.advance(4000);
+    assert_eq!(first_question(&mut later), 5, "that was long ago");
+}
+
 // Scenario: T1
 #[test]
 fn a_client_that_hears_nothing_asks_for_everything_and_backs_off() {

@@ -30,9 +30,10 @@ impl Engine {
         let upto = upto.min(rpc.tx.length);
         if upto >= rpc.tx.proven_upto.saturating_add(rpc.tx.segment_bytes) {
             rpc.tx.proven_upto = upto;
-            let (peer, once) = (rpc.peer, !rpc.tx.copied);
-            let segment_bytes = rpc.tx.segment_bytes;
-            let refutes = once && segment_bytes > self.payload_max(peer);
+            let (peer, once, segment_bytes) = (rpc.peer, !rpc.tx.copied, rpc.tx.segment_bytes);
+            // A Linux host does not say how much of it arrived.
+            let own = self.rpcs.get(index).is_some_and(|rpc| self.speaks_own(rpc));
+            let refutes = own && once && segment_bytes > self.payload_max(peer);
             if let Some(peer) = self.peers.get_mut(peer) {
                 peer.full_size_lost_rounds = 0;
                 peer.full_size_gap_rounds = 0;

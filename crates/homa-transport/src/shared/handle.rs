@@ -329,13 +329,16 @@ impl Closing {
     }
 }
 
-/// The engine's settings with what depends on the carriage.
+/// The engine's settings with what depends on the carriage and on the room for answers.
 fn engine_config(builder: &EndpointBuilder) -> Config {
     let mut config = builder.config.clone();
     let automatic = builder.automatic_cutoffs.unwrap_or(builder.carriage == Carriage::Udp);
     if !automatic && matches!(config.cutoffs, CutoffSource::Automatic { .. }) {
         config.cutoffs = CutoffSource::Fixed(Cutoffs::default_for(config.num_priorities));
     }
+    // A full room is waited for: acknowledgements are in a hurry long before.
+    config.kept_responses_bytes =
+        config.kept_responses_bytes.min(builder.outstanding_bytes_max / 2);
     config
 }
 
