@@ -9,7 +9,8 @@
 --     TCP's in the table of IP protocols and passes everything else on: TCP's own way to its payload is closed
 --     to frames with RST, and its header would swallow Homa's;
 --   * in UDP datagrams that begin with a header of the Rust implementation: its magic in the window field,
---     urgent pointer 0xb97d, a valid type. Ports can be chosen by hand with "Decode As".
+--     urgent pointer 0xb97d, a valid type. Ports can be chosen by hand with "Decode As". Short packets may follow one
+--     another in a datagram.
 -- Layout and names follow the wire format of the Linux implementation (July 2026).
 
 local homa = Proto("homa", "Homa transport protocol")
@@ -20,6 +21,7 @@ local COMMON_BYTES = 28
 local FLAGS = 0x06
 local URGENT = 0xb97d
 local MAGIC = 0xa000
+local VERSION = 2
 local OFFSET_IN_SEQUENCE = 0xffffffff
 local RESEND_ALL = 0xffffffff
 local ACKS_MAX = 5
@@ -304,8 +306,8 @@ local function dissect_packet(tvb, root)
     if body then
         text = text .. " " .. body(tvb, tree, from_client, packet_bytes, is_own)
     end
-    local is_version_1 = tvb(14, 2):uint() == MAGIC + 1
-    if is_version_1 and packet_type ~= DATA and captured >= header_bytes + EXTENSION_BYTES then
+    local is_our_version = tvb(14, 2):uint() == MAGIC + VERSION
+    if is_our_version and packet_type ~= DATA and captured >= header_bytes + EXTENSION_BYTES then
         text = text .. add_extension(tvb, tree, header_bytes)
     end
     return text
@@ -349,6 +351,30 @@ local function segment_bytes(raw)
     end
 end
 
+-- Where the packet that begins at `start` (from 0) ends in a datagram that ends at `stop`: another may follow the
+-- end of a message, or a control packet with its extension.
+local function packet_end(raw, start, stop)
+    local function uint(at, bytes)
+        local value = 0
+        for index = at + 1, at + bytes do
+            value = value * 256 + (raw:byte(start + index) or 0)
+        end
+        return value
+    end
+    local packet_type = uint(11, 1)
+    if uint(14, 2) ~= MAGIC + VERSION or not HEADER_BYTES[packet_type] then
+        return stop
+    end
+    if packet_type ~= DATA then
+        return math.min(stop, start + HEADER_BYTES[packet_type] + EXTENSION_BYTES)
+    end
+    local message_length, offset = uint(28, 4), uint(52, 4)
+    if offset > message_length then
+        return stop
+    end
+    return math.min(stop, start + HEADER_BYTES[DATA] + message_length - offset)
+end
+
 local function dissect_datagram(tvb, pinfo, root)
     if tvb:captured_len() < 20 then
         return false
@@ -359,16 +385,22 @@ local function dissect_datagram(tvb, pinfo, root)
     end
     pinfo.cols.protocol = "Homa"
     local length = segment_bytes(raw)
-    if length == #raw then
-        pinfo.cols.info = dissect_packet(tvb, root)
-        return true
-    end
     local texts = {}
-    for start = 0, #raw - 1, length do
-        local segment = tvb(start, math.min(length, #raw - start)):tvb()
-        texts[#texts + 1] = dissect_packet(segment, root)
+    for first = 0, #raw - 1, length do
+        local start, stop = first, math.min(first + length, #raw)
+        repeat
+            local last = packet_end(raw, start, stop)
+            -- A packet at the end of what was recorded may go on.
+            local packet = last == #raw and tvb(start) or tvb(start, last - start)
+            texts[#texts + 1] = dissect_packet(packet:tvb(), root)
+            start = last
+        -- Behind a packet are zeros or another one.
+        until start >= stop or not is_own_form(raw, start)
     end
-    pinfo.cols.info = string.format("[%d] %s", #texts, table.concat(texts, "; "))
+    pinfo.cols.info = texts[1]
+    if #texts > 1 then
+        pinfo.cols.info = string.format("[%d] %s", #texts, table.concat(texts, "; "))
+    end
     return true
 end
 
