@@ -270,3 +270,28 @@ fn other_traffic_is_not_taken_for_homa() {
         assert!(matches!(decoded, Decoded::Bad(_)), "{decoded:?}");
     });
 }
+
+#[test]
+fn several_packets_of_one_datagram_are_each_explained() {
+    let own = |mut header: Header| {
+        header.common = header.common.with_own_profile(9);
+        header
+    };
+    let mut homa = encode(&own(from_client(data(0, 100, 100))), &[0; 100]);
+    let mut grant = own(grant(2_000));
+    grant.extension = Some(Extension::default());
+    homa.extend(encode(&grant, &[]));
+    homa.extend(encode(&own(from_client(data(0, 30, 30))), &[0; 30]));
+    homa.extend([0; 7]);
+    let mut udp = vec![0, 99, 0, 99, 0, 0, 0, 0];
+    udp[4..6].copy_from_slice(&(8 + homa.len() as u16).to_be_bytes());
+    udp.extend(homa);
+    let mut frame = ip_packet(CLIENT, SERVER, 0, &udp);
+    frame[9] = 17;
+    let mut lengths = Vec::new();
+    Decoder::default().decode(LinkType::RawIp, &frame, frame.len() as u32, |decoded| {
+        let Decoded::Homa(packet) = decoded else { panic!("{decoded:?}") };
+        lengths.push(packet.packet_bytes);
+    });
+    assert_eq!(lengths, [156, 41, 86]);
+}
