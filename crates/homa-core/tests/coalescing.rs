@@ -45,10 +45,11 @@ fn a_datagram_of_several_packets_is_no_longer_than_what_every_path_carries() {
 }
 
 #[test]
-fn within_a_host_datagrams_are_as_long_as_its_packets() {
+fn within_a_host_datagrams_are_longer_but_do_not_hold_up_what_comes_first() {
     let (mut host, _) = with_calls(exact(), 65_536, &[500, 5_000, 9_000, 8_000]);
-    assert_eq!(lengths_of_train(&mut host), [500, 5_000, 8_000, 9_000]);
-    assert_eq!(host.datagrams, [1]);
+    assert_eq!(lengths_of_train(&mut host), [500, 5_000, 8_000]);
+    assert_eq!(lengths_of_train(&mut host), [9_000]);
+    assert_eq!(host.datagrams, [1, 1]);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use homa_wire::{
     Ack, AckEntry, Body, Common, Cutoffs, DATA_HEADER_BYTES, Data, EXTENSION_BYTES, Extension,
-    Grant, HEADER_MAX, Header, Packet, PacketType, ParseError, Resend, VERSION, VERSION_MAGIC,
+    Grant, HEADER_MAX, Header, Packet, PacketType, Packets, ParseError, Resend, VERSION,
+    VERSION_MAGIC,
 };
 use proptest::array::uniform5;
 use proptest::collection::vec;
@@ -153,6 +154,28 @@ proptest! {
         };
         let parsed = Packet::parse(&bytes).map(|packet| packet.header.packet_type());
         prop_assert_eq!(parsed, expected);
+    }
+
+    #[test]
+    fn any_datagram_falls_into_packets_that_lie_side_by_side(
+        parts in vec(packet_bytes(), 0..6),
+        own in any::<bool>(),
+        transport_len in 0..2_000u32,
+    ) {
+        let mut datagram = parts.concat();
+        if own && datagram.len() > 16 {
+            datagram[14..16].copy_from_slice(&(VERSION_MAGIC | VERSION).to_be_bytes());
+        }
+        let there = datagram.len().min(transport_len as usize);
+        let (mut at, mut on_wire) = (0, 0);
+        for (packet, bytes) in Packets::new(&datagram, transport_len) {
+            prop_assert_eq!(packet, &datagram[at..at + packet.len()]);
+            prop_assert!(packet.len() <= bytes as usize);
+            at += packet.len();
+            on_wire += bytes;
+        }
+        prop_assert!(at <= there && on_wire <= transport_len);
+        prop_assert!(datagram[at..there].iter().take(2).all(|byte| *byte == 0), "only padding is left");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::engine::LONG_PACKET_BYTES;
 use crate::engine::patience::Patience;
 use crate::engine::rpc::NIL;
 use crate::engine::shared_heap::SharedHeap;
-use crate::engine::train::DATAGRAM_ALWAYS_FITS;
+use crate::engine::train::{DATAGRAM_ALWAYS_FITS, DATAGRAM_WITHIN_HOST};
 use crate::structures::hash::{Map, SeededState};
 use crate::time::Instant;
 
@@ -239,12 +239,12 @@ impl Peer {
 
     /// Longest datagram in which several packets may go. If a path swallowed it for its length, nobody would
     /// notice, since all in it are short: it is no longer than what every path carries, except within a host,
-    /// whose packets are far longer than those of any network.
+    /// whose packets are far longer than those of any network. There it is so long that to copy it takes less time
+    /// than to send another: what comes first in it waits for the rest.
     pub(crate) fn datagram_bytes(&self, config: &Config) -> u32 {
-        match self.packet_bytes_max(config) {
-            within_host if u64::from(within_host) > LONG_PACKET_BYTES => within_host,
-            network => network.min(DATAGRAM_ALWAYS_FITS),
-        }
+        let packet_bytes = self.packet_bytes_max(config);
+        let within_host = u64::from(packet_bytes) > LONG_PACKET_BYTES;
+        packet_bytes.min(if within_host { DATAGRAM_WITHIN_HOST } else { DATAGRAM_ALWAYS_FITS })
     }
 
     pub(crate) fn timeout(&self, config: &Config) -> Duration {
