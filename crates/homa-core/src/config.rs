@@ -298,4 +298,9 @@ impl Config {
             Some((_, setting, must_be)) => Err(ConfigError { setting, must_be }),
         }
     }
+
+    /// Calls that are served at a time at most: a quarter of the table is kept for calls made here.
+    pub(crate) fn serving_max(&self) -> u32 {
+        self.rpcs_max.saturating_sub(self.rpcs_max / 4)
+    }
 }

@@ -99,6 +99,18 @@ fn messages_of_a_lower_priority_ride_along_in_a_datagram_but_not_in_a_train() {
 }
 
 #[test]
+fn no_train_goes_on_behind_a_message_that_rides_along() {
+    let (mut host, remote) = with_calls(exact(), 1_500, &[100; 2]);
+    host.call_with(&remote, 100, RequestOptions { priority_hint: Some(0), ..Default::default() });
+    for _ in 0..30 {
+        host.call(&remote, 100);
+    }
+    assert_eq!(host.train().len(), (ALWAYS_FITS / (HEADER + 100)) as usize);
+    assert_eq!(host.datagrams, [1]);
+    assert_eq!(host.train().len(), 26);
+}
+
+#[test]
 fn raw_ip_carries_one_packet_at_a_time() {
     let mut host = Host::new(exact());
     let remote = host.remote(1, 1);

@@ -134,7 +134,7 @@ impl Engine {
         self.stats.requests_sent = self.stats.requests_sent.saturating_add(1);
         let tx = self.outgoing(peer, length, options.streaming_body, own);
         let interval_ns = self.first_interval_ns(peer, own);
-        let level_max = self.config.num_priorities.saturating_sub(1);
+        let level_max = self.top_priority();
         let rpc = self.rpcs.get_mut(index).ok_or(SendError::OutOfMemory)?;
         let key = rpc.key;
         rpc.tx = tx;

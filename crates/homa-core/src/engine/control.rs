@@ -44,8 +44,7 @@ impl Engine {
     ) {
         let extension = own.then(|| self.extension(&path, reason, value));
         let header = self.control_header(&path, id, body, extension);
-        let priority = self.top_priority();
-        self.push_entry(Control { path, priority, body: ControlBody::Packet(header) });
+        self.push_packet(path, header, self.top_priority());
     }
 
     /// Queues a question about what an RPC has sent. It goes the way of the data (level `priority`), or it would overtake what
@@ -60,6 +59,10 @@ impl Engine {
     ) {
         let extension = own.then(|| self.extension(&path, reason, 0));
         let header = self.control_header(&path, id, body, extension);
+        self.push_packet(path, header, priority);
+    }
+
+    fn push_packet(&mut self, path: Path, header: Header, priority: u8) {
         self.push_entry(Control { path, priority, body: ControlBody::Packet(header) });
     }
 

@@ -20,8 +20,7 @@ impl Engine {
         if rpc.told_busy || self.in_hurry {
             return min_ns;
         }
-        let rpcs_max = u64::from(self.config.rpcs_max.saturating_sub(self.config.rpcs_max / 4));
-        let rpcs = share_permille(self.serving as u64, rpcs_max);
+        let rpcs = share_permille(self.serving as u64, u64::from(self.config.serving_max()));
         let bytes = share_permille(self.kept_bytes, self.config.kept_responses_bytes);
         let left = PRESSING_PERMILLE.saturating_sub(rpcs.max(bytes));
         let range_ns = max_ns.saturating_sub(min_ns);

@@ -16,7 +16,7 @@ const UNKNOWN_INTERVALS: u64 = 4;
 /// A slow reaction counts for as long as this, and at most for twice as long if others follow.
 const WINDOW: Duration = Duration::from_secs(1);
 /// Questions fit into the time-out so many times at least.
-pub(crate) const QUESTIONS_MIN: u64 = 8;
+const QUESTIONS_MIN: u64 = 8;
 
 /// For this part of the time-out questions follow the data that they are about.
 const FOLLOWING_PART: u32 = 4;

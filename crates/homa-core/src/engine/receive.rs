@@ -351,8 +351,6 @@ impl Engine {
         transport_len: u32,
         port: PortOptions,
     ) -> Option<u32> {
-        // A quarter of the table is kept for calls made here.
-        let serving_max = self.config.rpcs_max.saturating_sub(self.config.rpcs_max / 4) as usize;
         let remembered_max = (self.config.finished_max as usize).saturating_sub(self.serving);
         if self.finished.len() >= remembered_max {
             // Nobody may have asked it for a while.
@@ -361,7 +359,7 @@ impl Engine {
                 return None;
             }
         }
-        if self.serving >= serving_max {
+        if self.serving >= self.config.serving_max() as usize {
             return None;
         }
         let id = header.common.local_id();

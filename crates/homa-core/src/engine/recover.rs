@@ -224,7 +224,7 @@ impl Engine {
         match need {
             Need::Answer => {
                 self.stats.resends_all_sent = self.stats.resends_all_sent.saturating_add(1);
-                let priority = self.config.num_priorities.saturating_sub(1);
+                let priority = self.top_priority();
                 let body = homa_wire::Resend { offset: 0, length: homa_wire::RESEND_ALL, priority };
                 // Towards Linux hosts control packets go first, as among them.
                 let behind = if own { rpc.tx.first_priority } else { u8::MAX };

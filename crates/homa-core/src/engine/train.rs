@@ -28,7 +28,7 @@ pub(crate) struct Train<'a> {
     pub(crate) limit_bytes: u32,
     /// Longest datagram for several packets; 0: none.
     datagram_bytes: u32,
-    /// The last one is shorter than the first, or of another length anyway: no train of equal ones can go on.
+    /// One is of another length than the first, or rides along: no train of equal ones can go on.
     closed: bool,
     /// All fit one datagram, and each but the last says where it ends.
     coalesced: bool,
@@ -69,6 +69,11 @@ impl<'a> Train<'a> {
     /// lower priority rides along.
     pub(crate) fn takes(&self, priority: u8, bytes: u32) -> bool {
         priority == self.priority || (priority < self.priority && self.coalesces(bytes))
+    }
+
+    /// The packet added last may be of a lower priority, which it only has in one datagram with the others.
+    pub(crate) fn note_priority(&mut self, priority: u8) {
+        self.closed |= priority != self.priority;
     }
 
     /// Are its packets, several, to go in one datagram?

@@ -440,6 +440,7 @@ impl Engine {
         }
         let header = data_header(rpc, peer, (start, end), false, self.incarnation, self.now);
         train.push(&header, Some(rpc.key), (start, end), padding, SegmentKind::Data);
+        train.note_priority(priority);
         self.note_sent(index, start, end);
         true
     }
