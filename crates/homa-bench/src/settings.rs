@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use homa::Config;
 use homa_core::{CutoffSource, Cutoffs};
+use homa_transport::Config;
 use serde::{Deserialize, Serialize};
 
 use crate::workload::Workload;

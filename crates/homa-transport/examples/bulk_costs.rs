@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use homa::blocking::Endpoint;
-use homa::{EndpointBuilder, Stats};
+use homa_transport::blocking::Endpoint;
+use homa_transport::{EndpointBuilder, Stats};
 
 const MESSAGE_BYTES: usize = 1_000_000;
 const OUTSTANDING: usize = 4;

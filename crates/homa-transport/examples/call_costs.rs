@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use homa::blocking::Endpoint;
+use homa_transport::blocking::Endpoint;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let calls: u32 = std::env::args().nth(1).map_or(Ok(100_000), |calls| calls.parse())?;

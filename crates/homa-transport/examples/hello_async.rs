@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use homa::{CallOptions, Endpoint};
+use homa_transport::{CallOptions, Endpoint};
 
 // A current-thread runtime gives the lowest latency: the task that waits and the task that drives
 // the protocol run on the same thread, so nothing is handed over. A multi-thread runtime works the

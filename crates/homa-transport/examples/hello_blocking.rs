@@ -4,7 +4,7 @@
 
 use std::thread;
 
-use homa::blocking::Endpoint;
+use homa_transport::blocking::Endpoint;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A server is an endpoint bound to an address. Port 0 lets the system choose a free one; a real

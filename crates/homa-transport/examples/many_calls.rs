@@ -5,8 +5,8 @@
 use std::thread;
 use std::time::Instant;
 
-use homa::blocking::Endpoint;
-use homa::{CallError, EndpointBuilder};
+use homa_transport::blocking::Endpoint;
+use homa_transport::{CallError, EndpointBuilder};
 
 const OUTSTANDING: usize = 64;
 const CALLS: usize = 200_000;

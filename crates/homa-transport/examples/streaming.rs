@@ -4,8 +4,8 @@
 
 use std::thread;
 
-use homa::blocking::Endpoint;
-use homa::{CallOptions, EndpointBuilder};
+use homa_transport::blocking::Endpoint;
+use homa_transport::{CallOptions, EndpointBuilder};
 
 const BODY_BYTES: u32 = 64 << 20;
 const PIECE_BYTES: usize = 256 << 10;

@@ -9,12 +9,12 @@ use homa_io::ip::TcpForm;
 use crate::BindError;
 
 /// Sets an endpoint up; all settings have documented defaults. Made by
-/// [`crate::blocking::Endpoint::builder`] and `homa::Endpoint::builder`, ended by `bind` or
+/// [`crate::blocking::Endpoint::builder`] and `homa_transport::Endpoint::builder`, ended by `bind` or
 /// `client` (and their `_blocking` twins).
 ///
 /// ```
-/// # fn main() -> Result<(), homa::BindError> {
-/// let endpoint = homa::EndpointBuilder::new()
+/// # fn main() -> Result<(), homa_transport::BindError> {
+/// let endpoint = homa_transport::EndpointBuilder::new()
 ///     .max_message_bytes(8 << 20)
 ///     .outstanding_calls_max(1_000)
 ///     .client_blocking()?;
@@ -200,9 +200,9 @@ impl EndpointBuilder {
     /// With `0.0.0.0` it can call IPv4 servers only, and each packet costs some 150 ns less.
     ///
     /// ```
-    /// # fn main() -> Result<(), homa::BindError> {
+    /// # fn main() -> Result<(), homa_transport::BindError> {
     /// let any = std::net::Ipv4Addr::UNSPECIFIED;
-    /// let client = homa::EndpointBuilder::new().client_ip(any.into()).client_blocking()?;
+    /// let client = homa_transport::EndpointBuilder::new().client_ip(any.into()).client_blocking()?;
     /// assert!(client.local_addr().is_ipv4());
     /// # Ok(()) }
     /// ```

@@ -27,7 +27,7 @@
 //! # #[cfg(feature = "tokio")]
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use homa::Endpoint;
+//! use homa_transport::Endpoint;
 //!
 //! let server = Endpoint::bind("127.0.0.1:0").await?;
 //! let address = server.local_addr();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 ///
 /// ```
 /// use std::time::Duration;
-/// let options = homa::CallOptions::new().timeout(Duration::from_millis(20));
+/// let options = homa_transport::CallOptions::new().timeout(Duration::from_millis(20));
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CallOptions {

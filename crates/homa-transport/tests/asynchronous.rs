@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use common::{SOON, echo_server, pattern};
-use homa::{BindError, CallError, CallOptions, Endpoint, Limit};
+use homa_transport::{BindError, CallError, CallOptions, Endpoint, Limit};
 use tokio::time::timeout;
 
 fn bind_at(address: SocketAddr) -> Result<Endpoint, BindError> {
@@ -268,7 +268,7 @@ fn a_call_moved_out_of_its_runtime_is_driven_by_the_guard() {
     assert_eq!(second.block_on(timeout_call(call.unwrap())).unwrap(), "later");
 }
 
-async fn timeout_call(call: homa::Call) -> Result<homa::Message, CallError> {
+async fn timeout_call(call: homa_transport::Call) -> Result<homa_transport::Message, CallError> {
     timeout(SOON, call).await.unwrap()
 }
 

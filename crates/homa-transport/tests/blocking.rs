@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use common::{SOON, echo_server, pattern};
-use homa::blocking::Endpoint;
-use homa::{AcceptError, CallError, CallOptions, Config, EndpointBuilder, Limit, ReplyError};
+use homa_transport::blocking::Endpoint;
+use homa_transport::{
+    AcceptError, CallError, CallOptions, Config, EndpointBuilder, Limit, ReplyError,
+};
 
 #[test]
 fn a_call_comes_back_with_the_servers_answer() {
@@ -364,7 +366,7 @@ fn requests_beyond_the_accept_queue_wait_and_none_is_lost() {
 #[test]
 fn an_unknown_host_is_an_error_of_binding() {
     let error = Endpoint::bind("no.such.host.invalid:1").unwrap_err();
-    assert!(matches!(error, homa::BindError::Resolve(_)), "{error}");
+    assert!(matches!(error, homa_transport::BindError::Resolve(_)), "{error}");
 }
 
 // Scenario: X29, X30

@@ -13,8 +13,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{at, at_client, at_server, pattern, server_ip_of_each_version};
-use homa::blocking::Endpoint;
-use homa::{Carriage, EndpointBuilder};
 use homa_capture::{CaptureReader, Carriage as Seen, Checksum};
 use homa_core::{IcmpKind, RxMeta};
 use homa_io::driver::{Driver, PacketSink, RxStatus};
@@ -22,6 +20,8 @@ use homa_io::ip::{IpConfig, IpDriver, TCP_FORM_RULES, TcpForm};
 use homa_sys::address::Family;
 use homa_sys::raw::{Filter, Outgoing};
 use homa_sys::{PollFd, RawSocket, Source, poll_fds};
+use homa_transport::blocking::Endpoint;
+use homa_transport::{Carriage, EndpointBuilder};
 use homa_wire::Body;
 use recorder::{Recorder, rsts_sent, segments_received};
 
@@ -321,7 +321,7 @@ fn who_does_not_want_them_does_not_get_them_without_the_rule() {
         let without = builder(false).tcp_understood(false);
         let _server = at_server(|| without.bind_blocking(address)).unwrap();
         let client = at_client(|| builder(true).client_blocking()).unwrap();
-        let options = homa::CallOptions::new().timeout(Duration::from_millis(300));
+        let options = homa_transport::CallOptions::new().timeout(Duration::from_millis(300));
         let start = Instant::now();
         assert!(client.call_with(address, "hello", options).is_err());
         assert!(start.elapsed() >= Duration::from_millis(300), "nobody says anything");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use homa::{Config, EndpointBuilder};
+use homa_transport::{Config, EndpointBuilder};
 
 /// Packets of 1,500 bytes every 12 µs: many deadlines pass between the end of a turn and the attempt to sleep.
 fn paced() -> EndpointBuilder {

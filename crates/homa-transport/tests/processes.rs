@@ -8,8 +8,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{SOON, pattern};
-use homa::blocking::Endpoint;
-use homa::{CallError, Config, ReplyError};
+use homa_transport::blocking::Endpoint;
+use homa_transport::{CallError, Config, ReplyError};
 
 const ROLE: &str = "HOMA_TEST_ROLE";
 
@@ -213,13 +213,13 @@ fn fork_and_report() {
 fn child_is_kept_out(
     server: &Endpoint,
     client: &Endpoint,
-    call: homa::blocking::Call,
-    request: homa::blocking::Request,
+    call: homa_transport::blocking::Call,
+    request: homa_transport::blocking::Request,
 ) -> bool {
     let address = server.local_addr();
     let forked = client.call(address, "x").unwrap_err() == CallError::Forked
         && client.try_call(address, "x").unwrap_err() == CallError::Forked
-        && server.accept().unwrap_err() == homa::AcceptError::Forked
+        && server.accept().unwrap_err() == homa_transport::AcceptError::Forked
         && request.reply("x").unwrap_err() == ReplyError::Forked
         && call.wait().unwrap_err() == CallError::Forked;
     server.close();

@@ -7,8 +7,8 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use common::pattern;
-use homa::blocking::{CallSet, Endpoint, Request};
-use homa::{CallError, EndpointBuilder};
+use homa_transport::blocking::{CallSet, Endpoint, Request};
+use homa_transport::{CallError, EndpointBuilder};
 
 fn server() -> (Endpoint, SocketAddr) {
     let server = Endpoint::bind("127.0.0.1:0").unwrap();
@@ -238,7 +238,7 @@ fn every_error_says_what_happened_and_to_whom() {
         CallError::Refused { server },
         CallError::VersionMismatch { server, theirs: 2, ours: 1 },
         CallError::BadAddress { server },
-        CallError::LimitReached { server, limit: homa::Limit::OutstandingCalls(7) },
+        CallError::LimitReached { server, limit: homa_transport::Limit::OutstandingCalls(7) },
         CallError::BodyIncomplete { server },
     ];
     let mut texts: Vec<String> = errors.iter().map(ToString::to_string).collect();

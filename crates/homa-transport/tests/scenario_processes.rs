@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use homa::blocking::Endpoint;
+use homa_transport::blocking::Endpoint;
 
 const ROLE: &str = "HOMA_TEST_ROLE";
 

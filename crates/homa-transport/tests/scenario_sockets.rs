@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use common::{echo_server, pattern};
-use homa::blocking::Endpoint;
-use homa::{AcceptError, BindError, CallError, EndpointBuilder};
+use homa_transport::blocking::Endpoint;
+use homa_transport::{AcceptError, BindError, CallError, EndpointBuilder};
 
 // Scenario: C1
 #[test]

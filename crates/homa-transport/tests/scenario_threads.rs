@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Barrier};
 
-use homa::blocking::Endpoint;
+use homa_transport::blocking::Endpoint;
 
 // Scenario: K12
 #[test]

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::{SOON, echo_server, pattern};
-use homa::blocking::Endpoint;
-use homa::{CallError, CallOptions, EndpointBuilder, StreamError};
+use homa_transport::blocking::Endpoint;
+use homa_transport::{CallError, CallOptions, EndpointBuilder, StreamError};
 
 const LARGE_BYTES: usize = 20 << 20;
 

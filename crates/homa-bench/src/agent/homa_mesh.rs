@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use homa::{Endpoint, EndpointBuilder};
+use homa_transport::{Endpoint, EndpointBuilder};
 
 use super::{
     mesh::{Counters, Ended, Mesh},
@@ -109,8 +109,8 @@ fn builder(spec: &HostSpec) -> io::Result<EndpointBuilder> {
         return Err(io::ErrorKind::Unsupported.into());
     };
     let carriage = match carriage {
-        Carriage::Udp => homa::Carriage::Udp,
-        Carriage::Ip => homa::Carriage::Ip,
+        Carriage::Udp => homa_transport::Carriage::Udp,
+        Carriage::Ip => homa_transport::Carriage::Ip,
     };
     // The hosts of a lab share few cores: one that looks for packets keeps another from running.
     Ok(EndpointBuilder::new()

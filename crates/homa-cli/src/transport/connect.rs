@@ -47,7 +47,7 @@ pub(crate) struct Bound {
 #[derive(Debug)]
 enum Listener {
     Tcp(TcpListener),
-    Homa(homa::blocking::Endpoint),
+    Homa(homa_transport::blocking::Endpoint),
 }
 
 /// Takes an address to serve at.

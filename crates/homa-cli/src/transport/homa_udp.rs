@@ -9,7 +9,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use foldhash::fast::FixedState;
-use homa::{
+use homa_transport::{
     BindError, Body, CallError, CallOptions, Carriage, EndpointBuilder, Message,
     blocking::{CallId, CallSet, Endpoint, Request},
 };
@@ -175,7 +175,7 @@ fn reply(mut request: Request, responder: &Responder) {
 
 /// Serves for ever, on a tokio runtime.
 pub(crate) async fn serve_tokio(
-    endpoint: &homa::Endpoint,
+    endpoint: &homa_transport::Endpoint,
     responder: &Responder,
 ) -> io::Result<()> {
     while let Some(mut request) = endpoint.accept().await.map_err(io::Error::other)? {
@@ -214,7 +214,7 @@ fn copy_front(message: &Message, mut target: &mut [u8]) {
 #[derive(Debug)]
 pub(crate) struct TokioClient {
     server: SocketAddr,
-    endpoint: homa::Endpoint,
+    endpoint: homa_transport::Endpoint,
 }
 
 impl TokioClient {
@@ -247,7 +247,7 @@ fn call_failed(error: CallError) -> CliError {
     CliError::Transport(error.to_string())
 }
 
-fn accept_failed(error: homa::AcceptError) -> CliError {
+fn accept_failed(error: homa_transport::AcceptError) -> CliError {
     CliError::Transport(error.to_string())
 }
 

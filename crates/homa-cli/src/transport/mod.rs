@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use homa_sys::process_cpu_time_ns;
 use serde::{Deserialize, Serialize};
 
-use homa::Carriage;
+use homa_transport::Carriage;
 
 use crate::{
     args,

@@ -16,7 +16,7 @@ pub struct CallId(pub(crate) u64);
 /// together. Dropping the set aborts what is left in it.
 ///
 /// ```
-/// # use homa::blocking::Endpoint;
+/// # use homa_transport::blocking::Endpoint;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let server = Endpoint::bind("127.0.0.1:0")?;
 /// # let address = server.local_addr();

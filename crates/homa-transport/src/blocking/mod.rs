@@ -1,7 +1,7 @@
 //! The same without a runtime: every method may block its thread, and none needs tokio.
 //!
 //! ```
-//! use homa::blocking::Endpoint;
+//! use homa_transport::blocking::Endpoint;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let server = Endpoint::bind("127.0.0.1:0")?;

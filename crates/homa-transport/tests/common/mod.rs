@@ -10,8 +10,8 @@ mod world;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use homa::blocking::Endpoint;
-use homa::{BindError, Config, EndpointBuilder};
+use homa_transport::blocking::Endpoint;
+use homa_transport::{BindError, Config, EndpointBuilder};
 
 pub(crate) use world::{
     address, any_address, at, at_client, at_server, is_raw, new_host, second_server_ip,

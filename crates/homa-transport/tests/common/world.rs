@@ -12,7 +12,7 @@ use std::process::{Child, Command};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use homa::Carriage;
+use homa_transport::Carriage;
 use nix::sched::{CloneFlags, setns, unshare};
 
 /// Which of the two raw IP worlds this binary is, by its name.
