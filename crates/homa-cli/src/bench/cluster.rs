@@ -12,11 +12,8 @@ use homa_bench::{
     table,
 };
 
-use crate::{
-    args::{BenchArgs, ClusterArgs, ClusterCommon, PlanArgs},
-    error::CliError,
-    interrupt, output, report,
-};
+use super::args::{BenchArgs, ClusterArgs, ClusterCommon, PlanArgs};
+use crate::{error::CliError, interrupt, output, report};
 
 /// The agent on a host.
 pub(crate) fn agent() -> Result<(), CliError> {

@@ -14,6 +14,7 @@ mod stats;
 mod table;
 mod tokio_latency;
 
+pub(crate) mod args;
 pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod server;
@@ -22,14 +23,14 @@ use std::path::PathBuf;
 
 use homa_bench::workload::Workload;
 
-use self::{machine::Machine, pin::Cores, report::Report, rounds::Rounds};
-use crate::{
+use self::{
     args::{BenchArgs, BenchCommand},
-    error::CliError,
-    output,
-    resolve::resolve,
-    units::format_number,
+    machine::Machine,
+    pin::Cores,
+    report::Report,
+    rounds::Rounds,
 };
+use crate::{error::CliError, output, resolve::resolve, units::format_number};
 
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs, json: bool) -> Result<(), CliError> {

@@ -2,8 +2,9 @@
 
 use homa_bench::workload::FIXED;
 
+use super::args::{BenchArgs, BenchTest};
 use crate::{
-    args::{BenchArgs, BenchTest, MESSAGE_BYTES_MAX},
+    args::MESSAGE_BYTES_MAX,
     error::CliError,
     transport::{Api, ReceiveBuffer, Settings, TcpWrites, Wait},
 };

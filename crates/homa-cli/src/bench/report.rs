@@ -3,16 +3,14 @@
 use serde::Serialize;
 
 use super::{
+    args::BenchTest,
     job::{Outcome, Slowdown},
     machine::Machine,
     plan::Case,
     rounds::CaseResults,
     stats::{Spread, median},
 };
-use crate::{
-    args::BenchTest,
-    transport::{Api, Protocol, ReceiveBuffer, TcpWrites, Wait},
-};
+use crate::transport::{Api, Protocol, ReceiveBuffer, TcpWrites, Wait};
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]

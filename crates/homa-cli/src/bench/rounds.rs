@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use homa_bench::workload::Workload;
 
 use super::{
+    args::{BenchArgs, BenchTest},
     job::{Job, Outcome, ServerSpec, Work},
     pin::Cores,
     plan::Case,
     process::Launcher,
 };
 use crate::{
-    args::{BenchArgs, BenchTest},
     error::CliError,
     interrupt,
     progress::Progress,

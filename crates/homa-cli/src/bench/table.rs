@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 
-use super::report::{Key, Ratio, Report, Row};
-use crate::{
+use super::{
     args::BenchTest,
+    report::{Key, Ratio, Report, Row},
+};
+use crate::{
     transport::{Protocol, TcpWrites},
     units::{format_number, format_size},
 };
