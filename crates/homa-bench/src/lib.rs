@@ -6,9 +6,10 @@
 //! * [`agent`]: what runs on each host: open-loop Poisson load, client and server in one thread; [`spec`] is what
 //!   controller and agents tell each other.
 //! * [`settings`], [`load`]: Homa's settings and the offered load, derived from the network.
-//! * [`workload`], [`transport`]: what is sent, and over what.
+//! * [`workload`], [`arrivals`], [`transport`]: what is sent, when, and over what.
 
 pub mod agent;
+pub mod arrivals;
 pub mod files;
 mod handle;
 pub mod load;

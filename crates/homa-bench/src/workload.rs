@@ -89,6 +89,11 @@ impl Workload {
         Self::parse(&text).map_err(failed)
     }
 
+    /// Messages that all have this length in bytes.
+    pub fn of_length(length_bytes: u64) -> Self {
+        Workload { points: vec![(length_bytes, 1.0)] }
+    }
+
     /// Length in bytes and the fraction of messages of at most this length, both rising.
     pub fn points(&self) -> &[(u64, f64)] {
         &self.points
@@ -112,7 +117,7 @@ impl Workload {
             length if length > LENGTH_BYTES_MAX => {
                 Err(format!("a message of this test has at most {LENGTH_BYTES_MAX} bytes"))
             }
-            length => Ok(Workload { points: vec![(length, 1.0)] }),
+            length => Ok(Workload::of_length(length)),
         }
     }
 

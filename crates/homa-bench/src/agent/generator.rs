@@ -9,7 +9,7 @@ use std::{
 
 use super::mesh::{Counters, Ended, Mesh};
 use crate::{
-    rng::Rng,
+    arrivals::{Arrivals, Spacing},
     spec::{LoadOrder, LoadSummary, Status},
 };
 
@@ -58,17 +58,15 @@ struct Arrival {
 
 struct Run<'a> {
     load: &'a LoadOrder,
-    rng: Rng,
+    arrivals: Option<Arrivals>,
     start: Instant,
     next: Option<Arrival>,
-    next_s: f64,
     waiting: VecDeque<Arrival>,
     under_way: Vec<Option<Arrival>>,
     free: Vec<u32>,
     rows: Vec<Row>,
     lags_ns: Vec<u64>,
     never_begun: u64,
-    servers: usize,
 }
 
 impl<'a> Run<'a> {
@@ -77,17 +75,21 @@ impl<'a> Run<'a> {
         let expected = (load.rpc_per_s * (load.warm_up_s + load.secs) * 1.2) as usize + 100;
         let mut run = Run {
             load,
-            rng: Rng::new(load.seed),
+            arrivals: Arrivals::new(
+                load.workload.clone(),
+                load.rpc_per_s,
+                Spacing::Poisson,
+                load.servers.len(),
+                load.seed,
+            ),
             start,
             next: None,
-            next_s: 0.0,
             waiting: VecDeque::new(),
             under_way: vec![None; slots as usize],
             free: (0..slots).rev().collect(),
             rows: Vec::with_capacity(expected),
             lags_ns: Vec::with_capacity(expected),
             never_begun: 0,
-            servers: load.servers.len(),
         };
         run.next = run.arrival();
         run
@@ -95,18 +97,14 @@ impl<'a> Run<'a> {
 
     /// The next arrival; none after the end of the load.
     fn arrival(&mut self) -> Option<Arrival> {
-        if self.load.rpc_per_s <= 0.0 || self.servers == 0 {
+        let next = self.arrivals.as_mut()?.take();
+        if next.at_s >= self.load.warm_up_s + self.load.secs {
             return None;
         }
-        self.next_s += self.rng.exponential(1.0 / self.load.rpc_per_s);
-        if self.next_s >= self.load.warm_up_s + self.load.secs {
-            return None;
-        }
-        let chosen = (self.rng.uniform() * self.servers as f64) as usize;
         Some(Arrival {
-            at_ns: (self.next_s * 1e9) as u64,
-            server: self.load.servers.get(chosen).map_or(0, |server| server.index),
-            bytes: self.load.workload.sample(&mut self.rng),
+            at_ns: (next.at_s * 1e9) as u64,
+            server: self.load.servers.get(next.server).map_or(0, |server| server.index),
+            bytes: next.bytes,
         })
     }
 
