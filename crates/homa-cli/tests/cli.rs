@@ -149,6 +149,13 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
+fn a_request_too_long_for_the_server_names_the_limit_of_the_server() {
+    let server = Server::start(&["--max-message", "64k"]);
+    let call = ["call", &server.address, "--size", "2M", "--timeout", "10s"];
+    homa().args(call).assert().code(1).stderr(contains("at most 64000 bytes"));
+}
+
+#[test]
 fn an_absent_server_is_an_error_and_not_a_hang() {
     let address = format!("127.0.0.1:{}", free_port());
     for transport in ["tcp", "homa"] {

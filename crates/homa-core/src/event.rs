@@ -192,7 +192,10 @@ pub enum FailReason {
     /// The server is at a limit and did not execute the request.
     Overloaded,
     /// The message is longer than the peer takes.
-    PeerLimit,
+    PeerLimit {
+        /// The most that it takes, as it said; `None` if it did not, or said something impossible.
+        max_bytes: Option<u32>,
+    },
     /// The answer announces more bytes than `max_message_bytes` allows here.
     ResponseTooLong,
     /// The network reports that the host cannot be reached.

@@ -97,7 +97,7 @@ fn each_refusal_has_its_error() {
         (reason::NO_SERVICE, FailReason::NoService),
         (reason::CLOSING, FailReason::Closing),
         (reason::REJECTED, FailReason::Rejected),
-        (reason::TOO_LONG, FailReason::PeerLimit),
+        (reason::TOO_LONG, FailReason::PeerLimit { max_bytes: None }),
         (reason::OVERLOADED, FailReason::Overloaded),
         (reason::FINISHED, FailReason::Forgotten),
     ];
@@ -110,6 +110,19 @@ fn each_refusal_has_its_error() {
         assert_eq!(solo.failure(rpc), Some(expected));
         assert!(solo.ended(rpc));
         assert!(solo.log.contains(&Event::Released { rpc, upto: 100 }));
+    }
+}
+
+#[test]
+fn a_request_too_long_for_its_server_fails_with_the_limit_of_the_server() {
+    // A peer that names no limit, or one that the request keeps, has named none.
+    for (value, max_bytes) in [(60, Some(60)), (0, None), (100, None), (u32::MAX, None)] {
+        let mut solo = solo();
+        let server = address(9, 900);
+        let (rpc, id, _) = solo.called(server, 100);
+        let _ = solo.control(server, id, Body::RpcUnknown, reason::TOO_LONG, value);
+        solo.events();
+        assert_eq!(solo.failure(rpc), Some(FailReason::PeerLimit { max_bytes }));
     }
 }
 

@@ -638,7 +638,10 @@ fn a_response_that_is_too_long_for_the_client_is_an_error() {
     world.call(CallPlan { at_ns: MS, ..CallPlan::new(SERVER, CLIENT, 20_000, 10) });
     finish(&mut world, 5 * SECOND);
     assert_eq!(world.ledger.end(0), Some(CallEnd::Failed(FailReason::ResponseTooLong)));
-    assert_eq!(world.ledger.end(1), Some(CallEnd::Failed(FailReason::PeerLimit)));
+    assert_eq!(
+        world.ledger.end(1),
+        Some(CallEnd::Failed(FailReason::PeerLimit { max_bytes: Some(10_000) }))
+    );
 }
 
 #[test]

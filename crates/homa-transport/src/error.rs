@@ -97,12 +97,13 @@ pub enum CallError {
     },
     /// The request is longer than this endpoint's `max_message_bytes` or than the peer takes.
     /// Raise the setting on both sides or send less. Nothing was executed.
-    #[error("the request to {server} is too long: at most {max_bytes} bytes are possible")]
+    #[error("the request to {server} is too long: {}", most(*max_bytes))]
     TooLong {
         /// Whom was asked.
         server: SocketAddr,
-        /// The most that would be accepted.
-        max_bytes: u32,
+        /// The most that would be accepted, in bytes: the smaller of what this endpoint sends and, once it
+        /// has refused a request, what the server takes. `None` if the server named no limit.
+        max_bytes: Option<u32>,
     },
     /// The answer is longer than this endpoint's `max_message_bytes`: raise it.
     #[error("the answer of {server} is longer than max_message_bytes here")]
@@ -172,7 +173,7 @@ pub enum CallError {
 
 impl CallError {
     #[cfg_attr(loom, allow(dead_code, reason = "loom tests the driving protocol only"))]
-    pub(crate) fn from_reason(reason: FailReason, server: SocketAddr, max_bytes: u32) -> Self {
+    pub(crate) fn from_reason(reason: FailReason, server: SocketAddr) -> Self {
         match reason {
             FailReason::Timeout => Self::Timeout { server },
             FailReason::DeadlineExceeded => Self::DeadlineExceeded { server },
@@ -182,7 +183,7 @@ impl CallError {
             FailReason::Restarted => Self::Restarted { server },
             FailReason::Forgotten => Self::Forgotten { server },
             FailReason::Overloaded => Self::Overloaded { server },
-            FailReason::PeerLimit => Self::TooLong { server, max_bytes },
+            FailReason::PeerLimit { max_bytes } => Self::TooLong { server, max_bytes },
             FailReason::ResponseTooLong => Self::ResponseTooLong { server },
             FailReason::HostUnreachable => Self::HostUnreachable { server },
             FailReason::ProtocolUnreachable => Self::ProtocolUnreachable { server },
@@ -235,6 +236,14 @@ impl CallError {
                 | Self::Closed
                 | Self::Socket(_)
         )
+    }
+}
+
+/// How much is possible, where that is known.
+fn most(max_bytes: Option<u32>) -> String {
+    match max_bytes {
+        Some(max_bytes) => format!("at most {max_bytes} bytes are possible"),
+        None => "the server takes less, and does not say how much".to_owned(),
     }
 }
 

@@ -145,7 +145,7 @@ fn bad_requests_are_refused_before_anything_is_sent() {
     let client = common::client();
     assert_eq!(client.call(server, "").unwrap_err(), CallError::EmptyMessage { server });
     let too_long = client.call(server, vec![0; 1_000_001]).unwrap_err();
-    assert_eq!(too_long, CallError::TooLong { server, max_bytes: 1_000_000 });
+    assert_eq!(too_long, CallError::TooLong { server, max_bytes: Some(1_000_000) });
     for bad in ["127.0.0.1:0", "0.0.0.0:9", "224.0.0.1:9"] {
         let server: SocketAddr = bad.parse().unwrap();
         assert_eq!(client.call(server, "?").unwrap_err(), CallError::BadAddress { server });
@@ -159,6 +159,18 @@ fn bad_requests_are_refused_before_anything_is_sent() {
     assert_eq!(v4.call(server, "?").unwrap_err(), CallError::BadAddress { server });
     assert_eq!(client.accept().unwrap_err(), AcceptError::NotServing);
     assert_eq!(client.stats().outstanding_calls, 0);
+}
+
+#[test]
+fn a_request_too_long_for_the_server_fails_with_the_limit_of_the_server() {
+    let server = common::bind_with(|builder| builder.max_message_bytes(1000));
+    let client = common::client();
+    common::acquaint(&client, &server);
+    let address = server.local_addr();
+    let error = client.call(address, vec![0; 5000]).unwrap_err();
+    assert_eq!(error, CallError::TooLong { server: address, max_bytes: Some(1000) });
+    assert!(error.to_string().ends_with("too long: at most 1000 bytes are possible"), "{error}");
+    assert!(!error.may_have_executed());
 }
 
 #[test]

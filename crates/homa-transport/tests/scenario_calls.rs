@@ -231,7 +231,7 @@ fn every_error_says_what_happened_and_to_whom() {
         CallError::Forgotten { server },
         CallError::Overloaded { server },
         CallError::EmptyMessage { server },
-        CallError::TooLong { server, max_bytes: 1_000_000 },
+        CallError::TooLong { server, max_bytes: Some(1_000_000) },
         CallError::ResponseTooLong { server },
         CallError::HostUnreachable { server },
         CallError::ProtocolUnreachable { server },

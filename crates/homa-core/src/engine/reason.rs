@@ -16,7 +16,7 @@ pub(crate) const CLOSING: u8 = 4;
 pub(crate) const REJECTED: u8 = 5;
 /// RPC_UNKNOWN: the request names another life of this server; the value is its age in µs.
 pub(crate) const RESTARTED: u8 = 6;
-/// RPC_UNKNOWN: the message is too long for this end.
+/// RPC_UNKNOWN: the message is too long for this end; the value is the most that it takes, in bytes, or 0.
 pub(crate) const TOO_LONG: u8 = 7;
 /// RPC_UNKNOWN: a limit is reached here, the request was not executed.
 pub(crate) const OVERLOADED: u8 = 8;
@@ -27,13 +27,17 @@ pub(crate) const VERSION: u8 = 10;
 /// NEED_ACK: just say whether you have the RPC.
 pub(crate) const PROBE: u8 = 11;
 
-/// What a client reports for a reason that ends its call.
-pub(crate) fn failure(reason: u8) -> Option<FailReason> {
+/// What a client reports for a reason that ends its call, with the `value` beside it, about a request of
+/// `request_bytes`.
+pub(crate) fn failure(reason: u8, value: u32, request_bytes: u32) -> Option<FailReason> {
     Some(match reason {
         NO_SERVICE => FailReason::NoService,
         CLOSING => FailReason::Closing,
         REJECTED => FailReason::Rejected,
-        TOO_LONG => FailReason::PeerLimit,
+        // A limit that the request keeps is none.
+        TOO_LONG => FailReason::PeerLimit {
+            max_bytes: Some(value).filter(|max| (1..request_bytes).contains(max)),
+        },
         OVERLOADED => FailReason::Overloaded,
         FINISHED => FailReason::Forgotten,
         _ => return None,

@@ -296,6 +296,7 @@ impl Engine {
             return Err(DropReason::UnknownRpc);
         };
         let (state, path, own) = (rpc.state, rpc.path, self.speaks_own(rpc));
+        let request_bytes = rpc.tx.length;
         if rpc.role == Role::Server {
             self.fail_rpc(index, FailReason::Cancelled);
             return Ok(Received::Consumed);
@@ -309,7 +310,7 @@ impl Engine {
                 let theirs = u16::try_from(value).unwrap_or(u16::MAX);
                 self.fail_rpc(index, FailReason::VersionMismatch { theirs });
             }
-            _ => match reason::failure(why) {
+            _ => match reason::failure(why, value, request_bytes) {
                 Some(failure) => {
                     if why == reason::REJECTED {
                         self.push_ack_packet(path, id, own);

@@ -249,7 +249,7 @@ fn check(handle: &Handle, server: SocketAddr, order: &Order) -> Result<(), CallE
     } else if length_bytes == 0 {
         Err(CallError::EmptyMessage { server })
     } else if length_bytes > u64::from(max_bytes) {
-        Err(CallError::TooLong { server, max_bytes })
+        Err(CallError::TooLong { server, max_bytes: Some(max_bytes) })
     } else if handle.is_past(order.deadline_ns) {
         Err(CallError::DeadlineExceeded { server })
     } else {

@@ -27,7 +27,7 @@ impl EventHandler for Context<'_> {
                     self.progress(&rpc, contiguous_upto, shard);
                 }
             }
-            Event::Failed { rpc, reason, .. } => self.failed(rpc, reason, shard),
+            Event::Failed { rpc, reason, .. } => self.failed(rpc, reason),
             Event::Released { rpc, upto } => self.released(rpc, upto),
             Event::Ended { rpc } => self.ended(rpc),
             _ => {}
@@ -112,11 +112,10 @@ impl Context<'_> {
         }
     }
 
-    fn failed(&mut self, key: RpcKey, reason: FailReason, shard: &ShardView<'_>) {
+    fn failed(&mut self, key: RpcKey, reason: FailReason) {
         let Some(rpc) = self.registry.get(key).cloned() else { return };
         self.release(&rpc);
-        let max_bytes = shard.engine().config().max_message_bytes;
-        rpc.fail(CallError::from_reason(reason, rpc.peer, max_bytes), self.wakes);
+        rpc.fail(CallError::from_reason(reason, rpc.peer), self.wakes);
     }
 
     fn released(&mut self, key: RpcKey, upto: u32) {

@@ -45,12 +45,12 @@ pub(crate) fn execute(operation: Operation, shard: &mut ShardView<'_>, context: 
         Operation::Start(rpc, body, options) => {
             let path = context.path_to(rpc.peer);
             let begun = shard.send_request(path, body, 0, options);
-            started(&rpc, begun, shard, context);
+            started(&rpc, begun, context);
         }
         Operation::StartStreaming(rpc, length_bytes, options) => {
             let path = context.path_to(rpc.peer);
             let begun = shard.send_request_streaming(path, length_bytes, 0, options);
-            started(&rpc, begun, shard, context);
+            started(&rpc, begun, context);
         }
         Operation::Reply(rpc, body) => {
             let mut state = rpc.lock();
@@ -79,38 +79,33 @@ pub(crate) fn execute(operation: Operation, shard: &mut ShardView<'_>, context: 
     }
 }
 
-fn started(
-    rpc: &Arc<Rpc>,
-    begun: Result<homa_core::RpcKey, SendError>,
-    shard: &mut ShardView<'_>,
-    context: &mut Context<'_>,
-) {
+fn started(rpc: &Arc<Rpc>, begun: Result<homa_core::RpcKey, SendError>, context: &mut Context<'_>) {
     match begun {
         Ok(key) => {
             context.registry.insert(key, Arc::clone(rpc));
             rpc.lock().key = Some(key);
         }
         Err(error) => {
-            let error = call_error(error, rpc.peer, shard.engine().config().max_message_bytes);
+            let error = call_error(error, rpc.peer);
             context.release(rpc);
             rpc.fail(error, context.wakes);
         }
     }
 }
 
-fn call_error(error: SendError, server: SocketAddr, max_bytes: u32) -> CallError {
+fn call_error(error: SendError, server: SocketAddr) -> CallError {
     let limit = |limit| CallError::LimitReached { server, limit };
     match error {
         SendError::EmptyMessage => CallError::EmptyMessage { server },
         SendError::TooLong { max } | SendError::PeerLimit { max } => {
-            CallError::TooLong { server, max_bytes: max }
+            CallError::TooLong { server, max_bytes: Some(max) }
         }
         SendError::RpcLimit => limit(Limit::LiveRpcs),
         SendError::PeersLimit => limit(Limit::Peers),
         SendError::OutOfMemory => limit(Limit::Memory),
         SendError::BadAddress => CallError::BadAddress { server },
         SendError::NoSuchPort => CallError::Closed,
-        _ => CallError::TooLong { server, max_bytes },
+        _ => CallError::TooLong { server, max_bytes: None },
     }
 }
 
@@ -146,7 +141,7 @@ pub(crate) fn reply(
         context.release(rpc);
         if error != SendError::Stale {
             // The client must not wait for an answer that will not come.
-            let _ = shard.abort(key, FailReason::PeerLimit);
+            let _ = shard.abort(key, FailReason::Rejected);
         }
     }
 }
