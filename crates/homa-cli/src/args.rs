@@ -117,6 +117,9 @@ Exit status: 0 without problems, 1 with some.")]
         /// What to hold, as JSON
         job: String,
     },
+    /// Whether a lab can be built
+    #[command(hide = true)]
+    LabTrial,
     /// The server process of the benchmark
     #[command(hide = true)]
     BenchServer {

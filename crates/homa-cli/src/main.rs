@@ -57,6 +57,7 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Man { directory } => manual::pages(directory.as_deref(), json),
         Command::BenchHost => bench::cluster::agent(),
         Command::LabHolder { job } => lab::holder::run(job),
+        Command::LabTrial => lab::trial::run(),
         Command::BenchServer { spec } => bench::server::run(spec),
         Command::BenchClient { job } => bench::client::run(job),
     }

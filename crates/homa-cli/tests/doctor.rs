@@ -130,3 +130,24 @@ fn endpoints_over_raw_ip_and_their_responder_are_found() {
     assert_eq!(endpoints["found"], "2 endpoints in 2 processes, with ports 4000, 4001");
     assert_eq!(endpoints["state"], "warning");
 }
+
+#[test]
+fn where_namespaces_are_refused_it_says_why_and_what_becomes_of_the_comparison() {
+    // A limit of zero that holds in a user namespace of the test's own, and nobody there with rights.
+    let limited = "echo 0 > /proc/sys/user/max_user_namespaces && \
+                   exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"";
+    let shell = ["--user", "--map-root-user", "sh", "-c", limited, "sh"];
+    if !possible("unshare", &[&shell[..], &["true"]].concat()) {
+        return;
+    }
+    let output =
+        Command::new("unshare").args(shell).args([HOMA, "doctor", "--json"]).output().unwrap();
+    let document = document(&output.stdout);
+    let namespaces = check(&document, "user namespaces");
+    let found = namespaces["found"].as_str().unwrap();
+    assert!(found.contains("user.max_user_namespaces allows"), "{found}");
+    assert_eq!(namespaces["mend"], "sudo sysctl -w user.max_user_namespaces=10000");
+    assert_eq!(check(&document, "lab of two hosts")["state"], "warning");
+    let bench = check(&document, "`homa bench`")["found"].as_str().unwrap();
+    assert!(bench.starts_with("compares over loopback"), "{bench}");
+}

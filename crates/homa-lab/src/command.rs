@@ -7,9 +7,13 @@ use std::{
     process::{Child, Command, ExitStatus, Output, Stdio},
 };
 
-use crate::namespace::{HostSpace, Sandbox};
+use crate::{
+    namespace::{HostSpace, Sandbox},
+    tool,
+};
 
-/// A program to be started inside a host; like [`Command`], and ended with the lab at the latest.
+/// A program to be started inside a host; like [`Command`], and ended with the lab at the latest. It is looked for
+/// in [`tool::search_path`].
 #[derive(Debug)]
 pub struct HostCommand<'lab> {
     sandbox: &'lab Sandbox,
@@ -19,7 +23,10 @@ pub struct HostCommand<'lab> {
 
 impl<'lab> HostCommand<'lab> {
     pub(crate) fn new(sandbox: &'lab Sandbox, space: &'lab HostSpace, program: &OsStr) -> Self {
-        Self { sandbox, space, command: Command::new(program) }
+        let mut command = Command::new(program);
+        // Inside its hosts the owner of a lab is their administrator.
+        command.env("PATH", tool::search_path());
+        Self { sandbox, space, command }
     }
 
     /// Adds an argument.

@@ -16,7 +16,10 @@ pub enum LabError {
         reason: String,
     },
     /// A program the lab needs is not installed: install the package.
-    #[error("`{program}` is not installed or not in PATH; install the package `{package}`")]
+    #[error(
+        "`{program}` is not installed: neither PATH nor /usr/local/sbin, /usr/sbin or /sbin has it; install the package \
+         `{package}`"
+    )]
     MissingProgram {
         /// Name of the program.
         program: &'static str,

@@ -25,6 +25,7 @@
 //! | [`privilege`] | root, or root of a user namespace of our own |
 //! | [`calibrate`] | what the machine can carry |
 //! | [`attach`] | programs inside a lab that another process holds |
+//! | [`tool`] | programs that are run by name, `ip` and `tc` among them |
 //! | [`counters`] | what every port and level has carried, dropped and holds |
 #![forbid(unsafe_code)]
 
@@ -44,6 +45,7 @@ pub mod privilege;
 mod qdiscs;
 pub mod spec;
 pub mod switch;
+pub mod tool;
 mod traffic;
 
 pub use attach::HostHandle;

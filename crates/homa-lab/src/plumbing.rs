@@ -2,16 +2,16 @@
 
 use std::{
     io::{self, Write},
-    process::{Command, Stdio},
+    process::Stdio,
     thread,
     time::{Duration, Instant},
 };
 
 use serde::Deserialize;
 
-use crate::{LabError, namespace::NetNs};
+use crate::{LabError, namespace::NetNs, tool};
 
-/// The package all three programs belong to.
+/// The package that both programs belong to.
 const PACKAGE: &str = "iproute2";
 
 /// Runs `program -batch` with one command per line in `net`.
@@ -23,7 +23,7 @@ pub(crate) fn batch(net: &NetNs, program: &'static str, lines: &[String]) -> Res
     text.push('\n');
     let output = net
         .run(|| {
-            let mut child = Command::new(program)
+            let mut child = tool::command(program)?
                 .args(["-batch", "-"])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::null())
@@ -49,7 +49,7 @@ pub(crate) fn query(
     arguments: &[&str],
 ) -> Result<Vec<u8>, LabError> {
     let output = net
-        .run(|| Command::new(program).args(arguments).stdin(Stdio::null()).output())
+        .run(|| tool::command(program)?.args(arguments).stdin(Stdio::null()).output())
         .map_err(|error| start_error(program, &error))?;
     match output.status.success() {
         true => Ok(output.stdout),

@@ -53,6 +53,9 @@ fn may_make_namespaces() -> bool {
 fn refused(errno: Errno) -> LabError {
     let reason = match errno {
         Errno::EINVAL => "this process has several threads already".to_owned(),
+        Errno::ENOSPC | Errno::EUSERS => {
+            "there are as many user namespaces as user.max_user_namespaces allows".to_owned()
+        }
         other => other.to_string(),
     };
     LabError::NoPermission { reason }

@@ -1,5 +1,7 @@
 //! What a lab is to be like.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{LabError, switch::LinkConditions};
@@ -22,6 +24,16 @@ pub enum Backend {
     Kernel,
     /// The switch of this crate: exact buffers, ECN, delay, faults, queue lengths over time.
     Switch,
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Kernel => "kernel",
+            Self::Switch => "switch",
+        })
+    }
 }
 
 /// What [`LabSpec::buffer_bytes`] limits.

@@ -6,7 +6,7 @@ use homa_sys::UdpSocket;
 
 use super::finding::Finding;
 
-/// What endpoints ask for, in bytes of the kernel's accounting.
+/// What endpoints ask for, in bytes of the kernel's accounting: twice what the setting counts.
 const ASKED_BYTES: usize = 16 << 20;
 
 /// How large a receive buffer endpoints get.
@@ -19,7 +19,8 @@ pub(super) fn receive_buffer() -> Finding {
 }
 
 fn buffer_of(check: &'static str, given: usize) -> Finding {
-    let found = format!("{given} of {ASKED_BYTES} bytes");
+    // In the unit of the setting, which users see and change.
+    let found = format!("{} of {} bytes, as net.core.rmem_max counts", given / 2, ASKED_BYTES / 2);
     if given >= ASKED_BYTES {
         return Finding::ok(check, found, "Bursts of many senders find room.");
     }
@@ -77,6 +78,7 @@ mod tests {
         assert_eq!(buffer_of("", ASKED_BYTES).state, State::Ok);
         let small = buffer_of("", 425_984);
         assert_eq!(small.state, State::Warning);
+        assert_eq!(small.found, "212992 of 8388608 bytes, as net.core.rmem_max counts");
         assert!(small.mend.unwrap().starts_with("sudo sysctl -w net.core.rmem_max=8388608\n"));
     }
 }

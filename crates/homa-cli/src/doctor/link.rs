@@ -1,8 +1,9 @@
 //! Priorities: what network devices make of them, and which message gets which.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path};
 
 use homa_core::Cutoffs;
+use homa_lab::tool;
 use serde_json::Value;
 
 use super::finding::Finding;
@@ -69,7 +70,8 @@ fn physical_devices(class: &Path) -> Vec<String> {
 
 /// The queueing discipline of a device, as `tc` says.
 fn discipline(device: &str) -> Option<String> {
-    let output = Command::new("tc").args(["-j", "qdisc", "show", "dev", device]).output().ok()?;
+    let output =
+        tool::command("tc").ok()?.args(["-j", "qdisc", "show", "dev", device]).output().ok()?;
     let list: Value = serde_json::from_slice(&output.stdout).ok()?;
     let root = list.as_array()?.iter().find(|one| one["root"] == true)?;
     Some(root["kind"].as_str()?.to_owned())

@@ -1,8 +1,10 @@
 //! `homa doctor`: what this host lacks for Homa, what that means, and what mends it. Changes nothing.
 
 mod buffers;
+mod congestion;
 mod finding;
 mod holders;
+mod lab;
 mod link;
 mod privileges;
 mod rules;
@@ -30,11 +32,12 @@ pub(crate) fn run(carriage: Carriage, json: bool) -> Result<(), CliError> {
         vec![
             privileges::raw_sockets(raw),
             privileges::kernel_module(raw),
-            privileges::user_namespaces(),
             buffers::receive_buffer(),
             buffers::segmentation(),
             rules::tcp_form(raw),
         ],
+        lab::all(),
+        vec![congestion::controls()],
         holders::all(),
         link::device_queues(),
         vec![link::cutoffs(raw)],

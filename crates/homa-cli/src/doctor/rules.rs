@@ -1,8 +1,7 @@
 //! The rule that turns packets that look like TCP segments into ordinary ones, among what nftables has.
 
-use std::process::Command;
-
 use homa_io::ip::TCP_FORM_RULES;
+use homa_lab::tool;
 use serde_json::Value;
 
 use super::finding::Finding;
@@ -31,7 +30,7 @@ struct Loaded {
 /// Whether the rules are there; they matter to endpoints over `raw` IP only.
 pub(super) fn tcp_form(raw: bool) -> Finding {
     let check = "nftables rules for packets that look like TCP";
-    let output = match Command::new("nft").args(LIST).output() {
+    let output = match tool::command("nft").and_then(|mut nft| nft.args(LIST).output()) {
         Ok(output) => output,
         Err(_) => {
             let commands = format!("sudo apt-get install nftables\n{}", load(Loaded::default()));

@@ -46,7 +46,7 @@ fn describe(report: &Report) -> String {
     };
     let share = |share: f64| format!("{} %", format_number(share * 100.0));
     let mut text = format!(
-        "{hosts} hosts, {port_mbps} Mbit/s, switch: {:?} ({})\n",
+        "{hosts} hosts, {port_mbps} Mbit/s, switch: {} ({})\n",
         fidelity.backend, switch.reason
     );
     let rows = [

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use homa_lab::{LEVELS, PortCounters};
+use homa_lab::{LEVELS, PortCounters, tool};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 
@@ -85,7 +85,7 @@ fn describe(state: &LabState) -> String {
         spec.name,
         state.hosts.len(),
         spec.port_mbps,
-        backend_name(state),
+        state.choice.backend,
         state.choice.reason,
     );
     for host in &state.hosts {
@@ -96,10 +96,6 @@ fn describe(state: &LabState) -> String {
         if spec.name == "lab" { String::new() } else { format!(" --name {}", spec.name) }
     ));
     text
-}
-
-fn backend_name(state: &LabState) -> String {
-    format!("{:?}", state.choice.backend).to_lowercase()
 }
 
 /// `homa lab down`
@@ -217,7 +213,7 @@ fn list(listed: &Listed) -> String {
         format_number(listed.uptime_s),
         lab.hosts.len(),
         lab.spec.port_mbps,
-        backend_name(lab),
+        lab.choice.backend,
         "port",
         "packets",
         "bytes",
@@ -260,6 +256,8 @@ pub(crate) fn exec(args: &ExecArgs) -> Result<(), CliError> {
     };
     let mut command = Command::new(program);
     command.args(arguments).env("LAB_HOST", format!("h{}", args.host));
+    // Inside its hosts the owner of a lab is their administrator.
+    command.env("PATH", tool::search_path());
     let mut child = handle
         .enter_and_spawn(&mut command)
         .map_err(|error| CliError::Transport(format!("{}: {error}", program.to_string_lossy())))?;

@@ -7,6 +7,7 @@ pub(crate) mod holder;
 mod plan;
 mod run;
 mod state;
+pub(crate) mod trial;
 
 use homa_lab::{
     Lab, LabError, LabSpec,

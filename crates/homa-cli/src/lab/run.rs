@@ -93,7 +93,7 @@ pub(crate) fn run(args: &RunArgs, json: bool) -> Result<(), CliError> {
     interrupt::watch(|| ());
     if !json {
         let choice = lab.choice();
-        eprintln!("lab is up; switch: {:?} ({})", choice.backend, choice.reason);
+        eprintln!("lab is up; switch: {} ({})", choice.backend, choice.reason);
     }
     let mut tasks = tasks(&plan);
     drive(&lab, &mut tasks, args.out.as_deref(), json);
