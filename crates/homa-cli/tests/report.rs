@@ -28,11 +28,23 @@ fn a_run_is_drawn_at_its_end_and_again_from_its_files() {
         assert!(page.contains(text), "{text} is missing");
     }
     fs::remove_file(here.join("run/report.html")).unwrap();
-    let report = ["report", "run", "--png", "a/picture.png", "--svg", "picture.svg", "--json"];
+    let report = ["report", "run", "--svg", "a/picture.svg", "--json"];
     homa(here, &report).success().stdout(contains("run/report.html"));
     assert!(here.join("run/report.html").exists());
-    assert!(fs::read(here.join("a/picture.png")).unwrap().starts_with(b"\x89PNG"));
-    assert!(fs::read_to_string(here.join("picture.svg")).unwrap().starts_with("<svg xmlns="));
+    assert!(fs::read_to_string(here.join("a/picture.svg")).unwrap().starts_with("<svg xmlns="));
+    png(here);
+}
+
+/// With the feature the picture is there as PNG; without it, the error says how to get it.
+fn png(here: &Path) {
+    let report = homa(here, &["report", "run", "--png", "picture.png"]);
+    if cfg!(feature = "png") {
+        report.success();
+        assert!(fs::read(here.join("picture.png")).unwrap().starts_with(b"\x89PNG"));
+    } else {
+        report.code(2).stderr(contains("--features png"));
+        assert!(!here.join("picture.png").exists());
+    }
 }
 
 #[test]

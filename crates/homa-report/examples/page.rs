@@ -9,6 +9,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = paths.next().ok_or("name the file to write and the directories of runs")?;
     let report = Report::read(&paths.collect::<Vec<_>>())?;
     fs::write(&out, report.html(&out))?;
-    fs::write(out.with_extension("png"), report.picture_png()?)?;
+    fs::write(out.with_extension("svg"), report.picture_svg()?)?;
     Ok(())
 }

@@ -53,6 +53,11 @@ pub enum ReportError {
     /// No transport of the run has a result: there is nothing to draw.
     #[error("no transport of the run has a result, so that there is nothing to draw")]
     NothingMeasured,
+    /// The system has no font to write with in a PNG: install one, or take the SVG.
+    #[error(
+        "this system has no font for the text of a PNG: install the package `fonts-dejavu-core`"
+    )]
+    NoFont,
     /// The picture cannot be drawn.
     #[error("the picture cannot be drawn: {reason}")]
     Picture {

@@ -3,7 +3,8 @@
 //! [`Report::read`] takes directories that runs wrote (`run.json` and the CSV files beside it), reduces them to curves,
 //! and [`Report::html`] draws these as one self-contained HTML file: the plots of the papers, the ratios, the plan,
 //! what Homa's settings were derived from, the machine, what the network can resolve, and the command that repeats it.
-//! [`Report::picture_svg`] and [`Report::picture_png`] give the main plot alone.
+//! [`Report::picture_svg`] gives the main plot alone, and with the feature `png` it can be had as PNG.
+//! [`picture`] draws the same plot of results that are no run.
 //!
 //! Whatever comes from files is escaped; damaged lines are left out and counted; runs that ended early say so.
 
@@ -15,7 +16,9 @@ mod error;
 mod figures;
 pub mod format;
 mod page;
+pub mod picture;
 mod plots;
+#[cfg(feature = "png")]
 pub mod png;
 mod rows;
 mod run;
@@ -71,14 +74,6 @@ impl Report {
         let chart = plots::slowdown(first, &self.palette).ok_or(ReportError::NothingMeasured)?;
         let document = &first.document;
         Ok(chart.standalone(&format!("{} – {}", document.heading(), document.conditions())))
-    }
-
-    /// The same as PNG, in twice the resolution.
-    ///
-    /// # Errors
-    /// [`ReportError::NothingMeasured`] as above, [`ReportError::Picture`] if it cannot be drawn.
-    pub fn picture_png(&self) -> Result<Vec<u8>, ReportError> {
-        png::render(&self.picture_svg()?)
     }
 }
 

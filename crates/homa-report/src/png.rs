@@ -2,7 +2,7 @@
 
 use resvg::{
     tiny_skia::{Pixmap, Transform},
-    usvg,
+    usvg::{self, fontdb::Database},
 };
 
 use crate::error::ReportError;
@@ -10,20 +10,19 @@ use crate::error::ReportError;
 /// Pixels per unit of the SVG.
 const SCALE: f32 = 2.0;
 
-/// Draws an SVG with a font that comes with this program, in twice its resolution; returns a PNG.
+/// Fonts without serifs that systems have, the first of which is taken.
+const FAMILIES: [&str; 5] = ["DejaVu Sans", "Liberation Sans", "Noto Sans", "Arial", "Ubuntu"];
+
+/// Draws an SVG with a font of the system, in twice its resolution; returns a PNG.
 ///
 /// # Errors
-/// [`ReportError::Picture`] if it is no SVG, or has no area.
+/// [`ReportError::NoFont`] if the system has none; [`ReportError::Picture`] if it is no SVG, or has no area.
 pub fn render(svg: &str) -> Result<Vec<u8>, ReportError> {
     let failed = |reason: String| ReportError::Picture { reason };
     let mut options = usvg::Options::default();
     let fonts = options.fontdb_mut();
-    fonts.load_font_data(epaint_default_fonts::UBUNTU_LIGHT.to_vec());
-    let family =
-        fonts.faces().next().and_then(|face| face.families.first()).map(|family| family.0.clone());
-    if let Some(family) = family {
-        fonts.set_sans_serif_family(family);
-    }
+    fonts.load_system_fonts();
+    choose_family(fonts)?;
     let tree = usvg::Tree::from_str(svg, &options).map_err(|error| failed(error.to_string()))?;
     let size = tree.size();
     let (width, height) = ((size.width() * SCALE) as u32, (size.height() * SCALE) as u32);
@@ -31,4 +30,35 @@ pub fn render(svg: &str) -> Result<Vec<u8>, ReportError> {
         Pixmap::new(width, height).ok_or_else(|| failed("it has no area".to_owned()))?;
     resvg::render(&tree, Transform::from_scale(SCALE, SCALE), &mut pixels.as_mut());
     pixels.encode_png().map_err(|error| failed(error.to_string()))
+}
+
+/// Whether pictures can be drawn here, to find out before anything is measured.
+///
+/// # Errors
+/// [`ReportError::NoFont`] if the system has no font.
+pub fn check() -> Result<(), ReportError> {
+    let mut fonts = Database::new();
+    fonts.load_system_fonts();
+    choose_family(&mut fonts)
+}
+
+/// Makes a font that is there the one for text that asks for any without serifs.
+fn choose_family(fonts: &mut Database) -> Result<(), ReportError> {
+    let names = || fonts.faces().flat_map(|face| &face.families).map(|family| &family.0);
+    let known = FAMILIES.iter().find_map(|wanted| names().find(|name| name == wanted));
+    let family = known.or_else(|| names().next()).cloned().ok_or(ReportError::NoFont)?;
+    fonts.set_sans_serif_family(family);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_without_fonts_is_told_which_package_has_one() {
+        let error = choose_family(&mut Database::new()).unwrap_err();
+        assert!(matches!(error, ReportError::NoFont));
+        assert!(error.to_string().contains("fonts-dejavu-core"), "{error}");
+    }
 }

@@ -145,7 +145,7 @@ Examples:
   homa bench                                   everything, in less than a minute
   homa bench latency --size 1k --busy
   homa bench rate --outstanding 256 --conns 4
-  homa bench mixed --workload w4 --load 0.8 --secs 5 --png
+  homa bench mixed --workload w4 --load 0.8 --secs 5
   homa serve 0.0.0.0:4000 --transport both     on another machine, then here:
   homa bench --server 10.0.0.2:4000
 
@@ -219,7 +219,7 @@ pub(crate) struct BenchArgs {
     /// Directory for the picture
     #[arg(long, value_name = "DIR", default_value = "bench-results")]
     pub out: PathBuf,
-    /// Write the picture as PNG too
+    /// Write the picture as PNG too (`homa` built with `--features png`)
     #[arg(long)]
     pub png: bool,
     /// Seed of arrivals and sizes

@@ -43,6 +43,9 @@ pub(crate) fn run(args: &BenchArgs, json: bool) -> Result<(), CliError> {
         },
         None => {}
     }
+    if args.png {
+        crate::report::png::check()?;
+    }
     let cases = plan::cases(args)?;
     // A workload that cannot be read should not be found out after half a minute.
     let workload_name = plan::workload(args);

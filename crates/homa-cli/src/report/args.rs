@@ -10,7 +10,7 @@ use clap::Args;
 Examples:
   homa report bench-results                    writes bench-results/report.html
   homa report run1 run2 --out both.html        several runs on one page
-  homa report bench-results --png picture.png  the main plot alone, for a README
+  homa report bench-results --svg picture.svg  the main plot alone, for a README
 
 A directory is what `homa bench cluster` or `homa bench plan` wrote: a run, or several variants of one. The page \
 needs no network; its plots and tables can be read without scripts too.")]
@@ -21,7 +21,7 @@ pub(crate) struct ReportArgs {
     /// File to write; report.html in the directory if there is only one, else here
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Write the slowdown plot of the first run as PNG too
+    /// Write the slowdown plot of the first run as PNG too (`homa` built with `--features png`)
     #[arg(long, value_name = "FILE")]
     pub png: Option<PathBuf>,
     /// Write the slowdown plot of the first run as SVG too

@@ -1,6 +1,7 @@
 //! `homa report`: one HTML file from runs of `homa bench cluster`.
 
 pub(crate) mod args;
+pub(crate) mod png;
 
 use std::{
     fs,
@@ -25,11 +26,14 @@ struct Written {
 
 /// Writes what was asked for.
 pub(crate) fn run(args: &ReportArgs, json: bool) -> Result<(), CliError> {
+    if args.png.is_some() {
+        png::check()?;
+    }
     let report = read(&args.directories)?;
     let out = args.out.clone().unwrap_or_else(|| page_name(&args.directories));
     let mut files = vec![(out.clone(), report.html(&out).into_bytes())];
     if let Some(path) = &args.png {
-        files.push((path.clone(), report.picture_png().map_err(failed)?));
+        files.push((path.clone(), png::render(&report.picture_svg().map_err(failed)?)?));
     }
     if let Some(path) = &args.svg {
         files.push((path.clone(), report.picture_svg().map_err(failed)?.into_bytes()));
