@@ -24,6 +24,9 @@ const PACE: Duration = Duration::from_micros(500);
 /// How long a receiver waits before it looks whether it is to end.
 const PATIENCE: Duration = Duration::from_millis(50);
 
+/// The longest queue of a port that probes are waited for in.
+const QUEUE_TIME_MAX: Duration = Duration::from_millis(500);
+
 /// A thread that sends datagrams of one length to a host until dropped.
 #[derive(Debug)]
 pub(crate) struct Blast {
@@ -139,7 +142,8 @@ pub(crate) fn probe(
     let start = Instant::now();
     let done = AtomicBool::new(false);
     let times = thread::scope(|scope| {
-        let receiving = scope.spawn(|| receive_probes(&receiver, start, count, &done));
+        let receiving =
+            scope.spawn(|| receive_probes(&receiver, start, count, &done, queue_time(lab)));
         let mut random = fastrand::Rng::with_seed(u64::from(count));
         for _ in 0..count {
             let sent_ns = elapsed_ns(start);
@@ -153,16 +157,34 @@ pub(crate) fn probe(
     Ok(times)
 }
 
-fn receive_probes(socket: &UdpSocket, start: Instant, count: u32, done: &AtomicBool) -> Vec<u64> {
+/// How long a packet waits in a full queue of a port.
+fn queue_time(lab: &Lab) -> Duration {
+    let spec = lab.spec();
+    let seconds = spec.buffer_bytes as f64 / spec.port_bytes_per_s().max(1) as f64;
+    Duration::from_secs_f64(seconds).min(QUEUE_TIME_MAX)
+}
+
+/// Takes in probes until all have come, or the last has been under way for `longest` and none comes.
+fn receive_probes(
+    socket: &UdpSocket,
+    start: Instant,
+    count: u32,
+    done: &AtomicBool,
+    longest: Duration,
+) -> Vec<u64> {
     let mut times = Vec::new();
     let mut buffer = [0; 8];
+    let mut sent: Option<Instant> = None;
     while times.len() < count as usize {
         match socket.recv(&mut buffer) {
             Ok(8) => {
                 times.push(elapsed_ns(start).saturating_sub(u64::from_ne_bytes(buffer)));
             }
             Ok(_) => {}
-            Err(_) if done.load(Ordering::Relaxed) => break,
+            Err(_) if sent.is_some_and(|sent| sent.elapsed() > longest) => break,
+            Err(_) if done.load(Ordering::Relaxed) => {
+                sent.get_or_insert_with(Instant::now);
+            }
             Err(_) => {}
         }
     }

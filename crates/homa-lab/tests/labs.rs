@@ -101,6 +101,20 @@ fn a_port_carries_its_rate_and_the_highest_level_goes_first() {
 }
 
 #[test]
+fn levels_of_two_and_three_hosts_are_measured_without_the_queue_of_the_probing_host() {
+    for hosts in [2, 3] {
+        labs(&LabSpec { hosts, port_mbps: 20, ..LabSpec::default() }, |lab| {
+            let measured = fidelity::measure_briefly(lab).unwrap();
+            // What a socket may have under way in its own host, 107 kB, would be 70 frames.
+            assert!(measured.top_level.count > 150, "{measured:?}");
+            assert!(measured.top_level.p50_ns < 10 * measured.frame_ns, "{measured:?}");
+            assert!(measured.same_level.count > 0, "{measured:?}");
+            assert!(measured.same_level.p50_ns > 100 * measured.frame_ns, "{measured:?}");
+        });
+    }
+}
+
+#[test]
 fn losses_and_delays_are_as_asked_for() {
     let down = LinkConditions { loss: 0.5, delay_ns: 20_000_000, ..LinkConditions::default() };
     let Some(lab) = up(&LabSpec { hosts: 2, down, ..LabSpec::default() }) else { return };
