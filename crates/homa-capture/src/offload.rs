@@ -28,18 +28,20 @@ pub struct Offload {
 /// Gives `each` the frames that are, or were, on the wire for this one.
 pub fn as_on_wire(link: LinkType, frame: &[u8], offload: Offload, mut each: impl FnMut(&[u8])) {
     let mut frame = frame.to_vec();
-    if let Some(segment_bytes) = offload.segment_bytes
-        && let Some(layout) = Layout::of(link, &frame)
-        && frame.len() > layout.payload_at
-    {
-        let headers: Vec<u8> = frame.drain(..layout.payload_at).collect();
-        for (index, payload) in frame.chunks(usize::from(segment_bytes).max(1)).enumerate() {
-            let mut segment = [&headers, payload].concat();
-            layout.adapt(&mut segment, index, usize::from(segment_bytes));
-            insert_tag(link, &mut segment, offload.vlan);
-            each(&segment);
+    if let Some(segment_bytes) = offload.segment_bytes {
+        if let Some(layout) = Layout::of(link, &frame) {
+            if frame.len() > layout.payload_at {
+                let headers: Vec<u8> = frame.drain(..layout.payload_at).collect();
+                for (index, payload) in frame.chunks(usize::from(segment_bytes).max(1)).enumerate()
+                {
+                    let mut segment = [&headers, payload].concat();
+                    layout.adapt(&mut segment, index, usize::from(segment_bytes));
+                    insert_tag(link, &mut segment, offload.vlan);
+                    each(&segment);
+                }
+                return;
+            }
         }
-        return;
     }
     if let Some((start, offset)) = offload.checksum_at {
         complete(&mut frame, usize::from(start), usize::from(offset));
@@ -113,11 +115,11 @@ impl Layout {
 
     fn advance_sequence(&self, segment: &mut [u8], index: usize, segment_bytes: usize) {
         let at = self.transport_at + 4;
-        if let Some(field) = segment.get_mut(at..at + 4)
-            && let Ok(old) = <[u8; 4]>::try_from(&*field)
-        {
-            let behind = index.saturating_mul(segment_bytes) as u32;
-            field.copy_from_slice(&u32::from_be_bytes(old).wrapping_add(behind).to_be_bytes());
+        if let Some(field) = segment.get_mut(at..at + 4) {
+            if let Ok(old) = <[u8; 4]>::try_from(&*field) {
+                let behind = index.saturating_mul(segment_bytes) as u32;
+                field.copy_from_slice(&u32::from_be_bytes(old).wrapping_add(behind).to_be_bytes());
+            }
         }
     }
 }
@@ -131,12 +133,11 @@ fn complete(frame: &mut [u8], start: usize, offset: usize) {
 }
 
 fn insert_tag(link: LinkType, frame: &mut Vec<u8>, vlan: Option<(u16, u16)>) {
-    if let Some((ethertype, tag)) = vlan
-        && link == LinkType::Ethernet
-        && frame.len() >= ETHERTYPE_AT
-    {
-        let bytes = [ethertype.to_be_bytes(), tag.to_be_bytes()].concat();
-        frame.splice(ETHERTYPE_AT..ETHERTYPE_AT, bytes);
+    if let Some((ethertype, tag)) = vlan {
+        if link == LinkType::Ethernet && frame.len() >= ETHERTYPE_AT {
+            let bytes = [ethertype.to_be_bytes(), tag.to_be_bytes()].concat();
+            frame.splice(ETHERTYPE_AT..ETHERTYPE_AT, bytes);
+        }
     }
 }
 

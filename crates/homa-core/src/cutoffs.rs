@@ -248,9 +248,10 @@ impl Sample<'_> {
         let mut below = 0u64;
         for bin in self.bins() {
             below = below.saturating_add(messages_in(bin));
-            while let Some((tenths, decile)) = &mut next
-                && below.saturating_mul(10) >= messages.saturating_mul(*tenths)
-            {
+            while let Some((tenths, decile)) = &mut next {
+                if below.saturating_mul(10) < messages.saturating_mul(*tenths) {
+                    break;
+                }
                 **decile = bin.upper_bytes;
                 next = rank.next();
             }

@@ -66,10 +66,10 @@ impl Finished {
             return Err(Full);
         }
         self.add(hash, entry)?;
-        if let Some(table) = known.and_then(|index| self.generations.get_mut(index))
-            && let Ok(older) = table.find_entry(hash, |other| *other == entry)
-        {
-            older.remove();
+        if let Some(table) = known.and_then(|index| self.generations.get_mut(index)) {
+            if let Ok(older) = table.find_entry(hash, |other| *other == entry) {
+                older.remove();
+            }
         }
         Ok(())
     }

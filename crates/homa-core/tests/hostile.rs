@@ -456,11 +456,9 @@ proptest! {
         let mut honest = Honest::new(config.clone());
         let begin = honest.solo.now;
         for attack in &attacks {
-            if let Attack::Wait { us } = attack
-                && honest.solo.now + us * 1000 > begin + 900 * MS
-            {
+            if let Attack::Wait { us } = attack { if honest.solo.now + us * 1000 > begin + 900 * MS {
                 continue;
-            }
+            } }
             strike(&mut honest, attack, false);
         }
         bounded(&honest.solo, &config);

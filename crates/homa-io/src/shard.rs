@@ -149,12 +149,10 @@ impl<D: Driver> Shard<D> {
         };
         let rx = self.driver.receive(&mut intake)?;
         let received = intake.packets > 0;
-        if let Some((turn, until)) = self.quiet
-            && !received
-            && rx == RxStatus::Drained
-            && now < until
-        {
-            return Ok(turn);
+        if let Some((turn, until)) = self.quiet {
+            if !received && rx == RxStatus::Drained && now < until {
+                return Ok(turn);
+            }
         }
         Ok(self.advance(now, rx, received, handler))
     }
@@ -278,9 +276,10 @@ impl<D: Driver> Shard<D> {
     #[inline(always)]
     fn hand_out_events(&mut self, now: Instant, handler: &mut impl EventHandler) -> usize {
         let mut count = 0;
-        while count < EVENTS_PER_TURN_MAX
-            && let Some(event) = self.engine.poll_event()
-        {
+        while count < EVENTS_PER_TURN_MAX {
+            let Some(event) = self.engine.poll_event() else {
+                break;
+            };
             count += 1;
             self.hand_out(event, now, handler);
         }

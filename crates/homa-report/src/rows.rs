@@ -62,7 +62,7 @@ fn places<const N: usize>(header: &[u8], columns: [&str; N]) -> io::Result<[usiz
 
 /// The fields at these places; none if the line is not whole, as the last of a file whose writer was stopped.
 fn pick<'a, const N: usize>(line: &'a [u8], places: &[usize; N]) -> Option<[&'a str; N]> {
-    let text = str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
+    let text = std::str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
     let mut fields = [None; N];
     for (index, field) in text.split(',').enumerate() {
         for (place, found) in places.iter().zip(&mut fields) {

@@ -163,12 +163,12 @@ impl TcpMesh {
 
     fn answer_delayed(&mut self, now: Instant, ended: &mut Vec<Ended>) {
         while self.delayed.front().is_some_and(|front| front.0 <= now) {
-            if let Some((_, index, answer)) = self.delayed.pop_front()
-                && let Some(Some(connection)) = self.connections.get_mut(index)
-            {
-                connection.push(answer);
-                let written = connection.write();
-                self.settle(index, written, ended);
+            if let Some((_, index, answer)) = self.delayed.pop_front() {
+                if let Some(Some(connection)) = self.connections.get_mut(index) {
+                    connection.push(answer);
+                    let written = connection.write();
+                    self.settle(index, written, ended);
+                }
             }
         }
     }

@@ -50,10 +50,10 @@ fn check_common(common: &Common, body: &Body, report: &mut impl FnMut(Check, Str
     if common.urgent != URGENT {
         report(Check::WrongUrgent, format!("{:#06x}", common.urgent));
     }
-    if let Some(version) = common.version()
-        && version != VERSION
-    {
-        report(Check::OtherVersion, format!("version {version}, known is {VERSION}"));
+    if let Some(version) = common.version() {
+        if version != VERSION {
+            report(Check::OtherVersion, format!("version {version}, known is {VERSION}"));
+        }
     }
 }
 

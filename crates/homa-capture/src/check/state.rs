@@ -64,10 +64,10 @@ fn check_data(
     report: &mut impl FnMut(Check, String),
 ) {
     let start = data.offset(frame.header.common.sequence);
-    if let Some(length) = message.length
-        && length != data.message_length
-    {
-        report(Check::LengthChanged, format!("{length} bytes, then {}", data.message_length));
+    if let Some(length) = message.length {
+        if length != data.message_length {
+            report(Check::LengthChanged, format!("{length} bytes, then {}", data.message_length));
+        }
     }
     let length = message.length.unwrap_or(data.message_length);
     let end = start.saturating_add(frame.payload_bytes()).min(length);

@@ -53,9 +53,10 @@ fn address(ip: IpAddr) -> u64 {
 
 /// Sum of 16-bit words, not folded; a packet is too short for it to overflow.
 pub(crate) fn sum(bytes: &[u8]) -> u64 {
-    let (words, last) = bytes.as_chunks::<2>();
-    let words: u64 = words.iter().map(|word| u64::from(u16::from_be_bytes(*word))).sum();
-    words + last.first().map_or(0, |byte| u64::from(*byte) << 8)
+    let words = bytes.chunks_exact(2);
+    let last = words.remainder().first().map_or(0, |byte| u64::from(*byte) << 8);
+    let word = |pair: &[u8]| pair.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    words.map(word).sum::<u64>() + last
 }
 
 /// One's-complement addition of the carries.

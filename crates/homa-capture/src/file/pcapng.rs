@@ -145,8 +145,7 @@ impl<R: Read> PcapngReader<R> {
         }
         let kind = self.number(&head, 0).unwrap_or_default();
         let total = self.number(&head, 4).unwrap_or_default();
-        if !total.is_multiple_of(4) || total > BLOCK_BYTES_MAX || total < 12 + content.len() as u32
-        {
+        if total % 4 != 0 || total > BLOCK_BYTES_MAX || total < 12 + content.len() as u32 {
             return Err(damaged(packets, &format!("a block of {total} bytes")));
         }
         // The block as announced, without what has been read of it. Memory grows as bytes arrive.

@@ -88,13 +88,13 @@ impl Follow {
     }
 
     fn push(&mut self, rpc: Rpc) -> u64 {
-        if self.rpcs.len() >= self.rpcs_max
-            && let Some(oldest) = self.rpcs.pop_front()
-        {
-            if self.by_key.get(&oldest.key) == Some(&self.first_number) {
-                self.by_key.remove(&oldest.key);
+        if self.rpcs.len() >= self.rpcs_max {
+            if let Some(oldest) = self.rpcs.pop_front() {
+                if self.by_key.get(&oldest.key) == Some(&self.first_number) {
+                    self.by_key.remove(&oldest.key);
+                }
+                self.first_number += 1;
             }
-            self.first_number += 1;
         }
         let number = self.first_number + self.rpcs.len() as u64;
         self.by_key.insert(rpc.key, number);
@@ -128,10 +128,10 @@ impl Follow {
 
     /// Records a packet of the RPC with this number. For DATA, says what it brought.
     pub fn update(&mut self, number: Option<u64>, now_ns: u64, frame: &Frame<'_>) -> DataStep {
-        if let Body::Data(data) = &frame.header.body
-            && let Some(entry) = data.acknowledged()
-        {
-            self.acknowledge(now_ns, frame, entry);
+        if let Body::Data(data) = &frame.header.body {
+            if let Some(entry) = data.acknowledged() {
+                self.acknowledge(now_ns, frame, entry);
+            }
         }
         if let Body::Ack(ack) = &frame.header.body {
             for entry in ack.entries() {
@@ -155,12 +155,12 @@ impl Follow {
             server: SocketAddr::new(frame.destination, entry.server_port),
             id: entry.client_id & !1,
         };
-        if let Some(number) = self.by_key.get(&key).copied()
-            && let Some(rpc) = self.rpc_mut(number)
-        {
-            rpc.acknowledged_ns.get_or_insert(now_ns);
-            rpc.last_ns = rpc.last_ns.max(now_ns);
-            rpc.need_acks_unanswered = 0;
+        if let Some(number) = self.by_key.get(&key).copied() {
+            if let Some(rpc) = self.rpc_mut(number) {
+                rpc.acknowledged_ns.get_or_insert(now_ns);
+                rpc.last_ns = rpc.last_ns.max(now_ns);
+                rpc.need_acks_unanswered = 0;
+            }
         }
     }
 

@@ -61,11 +61,11 @@ pub(crate) fn run_default(args: &BenchArgs, json: bool) -> Result<bool, CliError
         variants.push((workload.to_owned(), plan));
     }
     // Only a lab that stands shows that one can be built.
-    if let Some((_, plan)) = variants.first()
-        && let Err(error) = network::open(plan, &agent)
-    {
-        eprintln!("homa: no lab can be built here: {error}");
-        return Ok(false);
+    if let Some((_, plan)) = variants.first() {
+        if let Err(error) = network::open(plan, &agent) {
+            eprintln!("homa: no lab can be built here: {error}");
+            return Ok(false);
+        }
     }
     let common = ClusterCommon {
         out: args.out.clone(),

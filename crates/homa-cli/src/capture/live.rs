@@ -118,10 +118,10 @@ impl Session {
             };
             let found = self.output.frame(&mut self.analysis, &recorded);
             self.packets += found;
-            if found > 0
-                && let Some(writer) = &mut self.writer
-            {
-                outcome = writer.write(&recorded);
+            if found > 0 {
+                if let Some(writer) = &mut self.writer {
+                    outcome = writer.write(&recorded);
+                }
             }
         });
         outcome.map_err(|error| cannot_write(&error))

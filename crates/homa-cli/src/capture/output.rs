@@ -51,10 +51,10 @@ impl Output {
     }
 
     fn observation(&mut self, observation: &Observation<'_>) {
-        if let Some(id) = self.id
-            && observation.key().is_none_or(|key| key.id != id)
-        {
-            return;
+        if let Some(id) = self.id {
+            if observation.key().is_none_or(|key| key.id != id) {
+                return;
+            }
         }
         if self.json {
             self.element(&PacketRecord::new(observation), self.packets == 0);

@@ -38,7 +38,7 @@ pub(super) fn run(
         if output.is_over() || args.count.is_some_and(|count| packets >= count) {
             break;
         }
-        if analysis.totals().frames.is_multiple_of(FRAMES_PER_LOOK) {
+        if analysis.totals().frames % FRAMES_PER_LOOK == 0 {
             progress.show(reader.read_bytes() >> 20, "MiB");
             if interrupt::pressed() {
                 outcome = Err(CliError::Interrupted);

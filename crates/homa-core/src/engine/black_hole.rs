@@ -38,8 +38,10 @@ impl Engine {
                 peer.full_size_lost_rounds = 0;
                 peer.full_size_gap_rounds = 0;
                 // Packets longer than are believed to pass now did, at the first attempt: it was mere loss.
-                if refutes && let Some((mtu, _)) = peer.mtu_before.take() {
-                    peer.mtu = mtu;
+                if refutes {
+                    if let Some((mtu, _)) = peer.mtu_before.take() {
+                        peer.mtu = mtu;
+                    }
                 }
             }
         }
@@ -98,13 +100,13 @@ impl Engine {
 impl Peer {
     /// A message to it begins: with full-size packets again if the path was taken for a black hole long ago.
     pub(crate) fn retry_full_size(&mut self, now: Instant) {
-        if let Some((mtu, fell)) = self.mtu_before
-            && now >= fell + RETRY_AFTER
-        {
-            self.mtu = mtu;
-            self.mtu_before = None;
-            self.full_size_lost_rounds = 0;
-            self.full_size_gap_rounds = 0;
+        if let Some((mtu, fell)) = self.mtu_before {
+            if now >= fell + RETRY_AFTER {
+                self.mtu = mtu;
+                self.mtu_before = None;
+                self.full_size_lost_rounds = 0;
+                self.full_size_gap_rounds = 0;
+            }
         }
     }
 }

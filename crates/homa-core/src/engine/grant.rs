@@ -125,11 +125,10 @@ impl Granter {
     pub(crate) fn pop_due(&mut self, rpcs: &mut RpcTable) -> Option<u32> {
         loop {
             let index = self.due.pop_front()?;
-            if let Some(rpc) = rpcs.get_mut(index)
-                && core::mem::take(&mut rpc.rx.grant_due)
-                && !rpc.rx.is_complete()
-            {
-                return Some(index);
+            if let Some(rpc) = rpcs.get_mut(index) {
+                if core::mem::take(&mut rpc.rx.grant_due) && !rpc.rx.is_complete() {
+                    return Some(index);
+                }
             }
         }
     }

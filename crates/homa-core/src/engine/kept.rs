@@ -66,11 +66,10 @@ impl Engine {
 
     /// The response of an RPC that ends is not kept any more.
     pub(crate) fn forget_response(&mut self, index: u32) {
-        if let Some(rpc) = self.rpcs.get(index)
-            && rpc.role == Role::Server
-            && rpc.state == State::Outgoing
-        {
-            self.kept_bytes = self.kept_bytes.saturating_sub(u64::from(rpc.tx.length));
+        if let Some(rpc) = self.rpcs.get(index) {
+            if rpc.role == Role::Server && rpc.state == State::Outgoing {
+                self.kept_bytes = self.kept_bytes.saturating_sub(u64::from(rpc.tx.length));
+            }
         }
     }
 }

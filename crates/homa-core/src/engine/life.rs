@@ -352,10 +352,10 @@ impl Engine {
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
-        if core::mem::take(&mut rpc.blocked_on_peer)
-            && let Some(peer) = self.peers.get_mut(rpc.peer)
-        {
-            peer.blocked.remove(&mut self.blocked_positions, index);
+        if core::mem::take(&mut rpc.blocked_on_peer) {
+            if let Some(peer) = self.peers.get_mut(rpc.peer) {
+                peer.blocked.remove(&mut self.blocked_positions, index);
+            }
         }
     }
 
@@ -392,13 +392,14 @@ impl Engine {
 
     /// Has an RPC's ranges sent again.
     pub(crate) fn schedule_retransmit(&mut self, index: u32) {
-        if let Some(rpc) = self.rpcs.get_mut(index)
-            && !rpc.in_retransmit_queue
-            && !rpc.tx.retransmit.is_empty()
-            && self.retransmits.try_reserve(1).is_ok()
-        {
-            rpc.in_retransmit_queue = true;
-            self.retransmits.push_back(index);
+        if let Some(rpc) = self.rpcs.get_mut(index) {
+            if !rpc.in_retransmit_queue
+                && !rpc.tx.retransmit.is_empty()
+                && self.retransmits.try_reserve(1).is_ok()
+            {
+                rpc.in_retransmit_queue = true;
+                self.retransmits.push_back(index);
+            }
         }
     }
 
@@ -487,10 +488,10 @@ impl Engine {
                 }
             }
         }
-        if let Some(peer) = self.peers.get_mut(peer)
-            && peer.probe_cursor == index
-        {
-            peer.probe_cursor = next;
+        if let Some(peer) = self.peers.get_mut(peer) {
+            if peer.probe_cursor == index {
+                peer.probe_cursor = next;
+            }
         }
     }
 }

@@ -430,9 +430,11 @@ impl PeerTable {
                     && peer.probe.is_none()
                     && now.since(peer.last_heard.max(peer.last_used)) >= idle_min
             });
-            if idle && let Some(peer) = slot.take() {
-                self.unlink(u32::try_from(self.hand).unwrap_or(NIL), &peer);
-                self.evicted = self.evicted.saturating_add(1);
+            if idle {
+                if let Some(peer) = slot.take() {
+                    self.unlink(u32::try_from(self.hand).unwrap_or(NIL), &peer);
+                    self.evicted = self.evicted.saturating_add(1);
+                }
             }
         }
     }

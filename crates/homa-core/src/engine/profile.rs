@@ -97,9 +97,10 @@ impl Engine {
         peer.forget_learned(0, &self.config);
         peer.nothing_in_flight();
         // Linux format knows no limit for unscheduled data: nobody waits for room.
-        while let Some(peer) = self.peers.get_mut(index)
-            && let Some(blocked) = peer.blocked.pop(&mut self.blocked_positions)
-        {
+        while let Some(peer) = self.peers.get_mut(index) {
+            let Some(blocked) = peer.blocked.pop(&mut self.blocked_positions) else {
+                break;
+            };
             if let Some(rpc) = self.rpcs.get_mut(blocked) {
                 rpc.blocked_on_peer = false;
             }

@@ -302,8 +302,10 @@ impl Engine {
                 self.push_unknown(*path, id, own, reason::OVERLOADED, 0);
                 DropReason::Limit
             })?;
-        if stranger && let Some(rpc) = self.rpcs.get_mut(index) {
-            self.memory.count_stranger(rpc);
+        if stranger {
+            if let Some(rpc) = self.rpcs.get_mut(index) {
+                self.memory.count_stranger(rpc);
+            }
         }
         Ok(index)
     }
@@ -378,11 +380,11 @@ impl Engine {
         self.client_hosts.insert(path, id, index);
         self.serving = self.serving.saturating_add(1);
         self.stats.requests_received = self.stats.requests_received.saturating_add(1);
-        if let Some(peer) = self.peers.get_mut(peer_index)
-            && peer.received_bytes == 0
-        {
-            self.hear_peer(peer_index, header, transport_len, id);
-            self.offer_cutoffs(peer_index, path, header, data.cutoff_version);
+        if let Some(peer) = self.peers.get_mut(peer_index) {
+            if peer.received_bytes == 0 {
+                self.hear_peer(peer_index, header, transport_len, id);
+                self.offer_cutoffs(peer_index, path, header, data.cutoff_version);
+            }
         }
         if let Some(peer) = self.peers.get_mut(peer_index) {
             let now = self.now;

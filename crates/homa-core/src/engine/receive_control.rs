@@ -87,14 +87,15 @@ impl Engine {
 
     /// The client of a server RPC does not need it any more; if it `arrived`, because it has the response.
     fn acknowledged(&mut self, index: Option<u32>, arrived: bool) {
-        if let Some(index) = index
-            && let Some(rpc) = self.rpcs.get(index)
-            && matches!(rpc.state, State::Outgoing | State::Refused(_))
-        {
-            if arrived && rpc.state == State::Outgoing {
-                self.note_full_size(index, u32::MAX);
+        if let Some(index) = index {
+            if let Some(rpc) = self.rpcs.get(index) {
+                if matches!(rpc.state, State::Outgoing | State::Refused(_)) {
+                    if arrived && rpc.state == State::Outgoing {
+                        self.note_full_size(index, u32::MAX);
+                    }
+                    self.end_rpc(index);
+                }
             }
-            self.end_rpc(index);
         }
     }
 
@@ -508,11 +509,10 @@ impl Engine {
 
     /// The sender asks although it has sent all we granted: the last GRANT may be lost.
     fn repeat_grant(&mut self, index: u32) {
-        if let Some(rpc) = self.rpcs.get_mut(index)
-            && rpc.state == State::Incoming
-            && rpc.rx.granted < rpc.rx.length()
-        {
-            self.granter.touch(rpc);
+        if let Some(rpc) = self.rpcs.get_mut(index) {
+            if rpc.state == State::Incoming && rpc.rx.granted < rpc.rx.length() {
+                self.granter.touch(rpc);
+            }
         }
     }
 

@@ -225,12 +225,12 @@ impl RpcTable {
 
     #[inline(never)]
     pub(crate) fn remove(&mut self, index: u32) {
-        if let Some(slot) = self.slots.get_mut(index as usize)
-            && slot.rpc.is_some()
-        {
-            slot.rpc = None;
-            slot.generation = slot.generation.wrapping_add(1);
-            self.free.push(index);
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            if slot.rpc.is_some() {
+                slot.rpc = None;
+                slot.generation = slot.generation.wrapping_add(1);
+                self.free.push(index);
+            }
         }
     }
 

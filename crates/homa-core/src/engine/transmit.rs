@@ -33,11 +33,11 @@ impl Engine {
     #[inline(never)]
     fn poll_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
         loop {
-            if self.has_transmit_work()
-                && let Some(transmit) = self.next_train(segments)
-            {
-                self.answer_expected = false;
-                return Some(transmit);
+            if self.has_transmit_work() {
+                if let Some(transmit) = self.next_train(segments) {
+                    self.answer_expected = false;
+                    return Some(transmit);
+                }
             }
             // What was put off may have to be settled first: once, since nothing is left of it then.
             if self.answer_expected || !self.settle() {
@@ -51,10 +51,10 @@ impl Engine {
         if segments.is_empty() {
             return None;
         }
-        if !self.only_paced_work()
-            && let Some(transmit) = self.answer_train(segments)
-        {
-            return Some(transmit);
+        if !self.only_paced_work() {
+            if let Some(transmit) = self.answer_train(segments) {
+                return Some(transmit);
+            }
         }
         self.data_train(segments)
     }
@@ -91,11 +91,11 @@ impl Engine {
     /// granter.
     fn publish_incoming(&mut self) {
         let total = self.granter.total_incoming();
-        if total != self.published_incoming
-            && let Some(slot) = &self.budget_slot
-        {
-            self.budget.set_incoming(*slot, total);
-            self.published_incoming = total;
+        if total != self.published_incoming {
+            if let Some(slot) = &self.budget_slot {
+                self.budget.set_incoming(*slot, total);
+                self.published_incoming = total;
+            }
         }
     }
 
@@ -238,10 +238,10 @@ impl Engine {
                 gaps = gaps.saturating_add(u64::from(ask(*start, length)));
             }
             let highest = rx.data.highest();
-            if highest < rx.granted_told
-                && let Some(length) = questions.next(rx.granted_told.saturating_sub(highest))
-            {
-                tails += u64::from(ask(highest, length));
+            if highest < rx.granted_told {
+                if let Some(length) = questions.next(rx.granted_told.saturating_sub(highest)) {
+                    tails += u64::from(ask(highest, length));
+                }
             }
         }
         self.asked_bytes = self.asked_bytes.saturating_add(questions.asked_bytes);
@@ -304,14 +304,14 @@ impl Engine {
             }
             let mut train = self.train(&mut *segments, &path, Some(peer), priority, limit);
             self.append_retransmissions(&mut train, index, payload_max);
-            if let Some(rpc) = self.rpcs.get_mut(index)
-                && (rpc.tx.retransmit.is_empty() || rpc.state == State::Dead)
-            {
-                rpc.in_retransmit_queue = false;
-                self.retransmits.pop_front();
-                if rpc.state == State::Outgoing {
-                    rpc.last_heard = self.now;
-                    self.arm(index, nanos(self.config.resend_interval));
+            if let Some(rpc) = self.rpcs.get_mut(index) {
+                if rpc.tx.retransmit.is_empty() || rpc.state == State::Dead {
+                    rpc.in_retransmit_queue = false;
+                    self.retransmits.pop_front();
+                    if rpc.state == State::Outgoing {
+                        rpc.last_heard = self.now;
+                        self.arm(index, nanos(self.config.resend_interval));
+                    }
                 }
             }
             if let Some(transmit) = self.finish(&train) {
@@ -380,9 +380,10 @@ impl Engine {
                 continue;
             }
             let mut last = index;
-            while let Some(next) = self.pacer.best(only_short).filter(|best| *best != last)
-                && self.rpcs.get(next).is_some_and(|rpc| rpc.path == train.path)
-            {
+            while let Some(next) = self.pacer.best(only_short).filter(|best| *best != last) {
+                if self.rpcs.get(next).is_none_or(|rpc| rpc.path != train.path) {
+                    break;
+                }
                 self.append_new_data(&mut train, next);
                 last = next;
             }
@@ -596,10 +597,10 @@ impl Engine {
             let (peer, current) = (rpc.peer, rpc.charge_epoch);
             if start < rpc.tx.unscheduled {
                 rpc.charge = rpc.charge.saturating_sub(cost);
-                if let Some(peer) = self.peers.get_mut(peer)
-                    && current == peer.epoch
-                {
-                    peer.in_flight = peer.in_flight.saturating_sub(cost);
+                if let Some(peer) = self.peers.get_mut(peer) {
+                    if current == peer.epoch {
+                        peer.in_flight = peer.in_flight.saturating_sub(cost);
+                    }
                 }
             }
             self.stats.bytes_sent = self.stats.bytes_sent.saturating_sub(u64::from(bytes));

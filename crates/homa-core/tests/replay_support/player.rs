@@ -343,10 +343,10 @@ impl<'a> Player<'a> {
         packet: &Packet,
         received: &Received,
     ) {
-        if let Body::Cutoffs(cutoffs) = packet.header.body
-            && *received == Received::Consumed
-        {
-            self.cutoffs.insert(remote, cutoffs);
+        if let Body::Cutoffs(cutoffs) = packet.header.body {
+            if *received == Received::Consumed {
+                self.cutoffs.insert(remote, cutoffs);
+            }
         }
         if let Body::Ack(ack) = &packet.header.body {
             for entry in ack.entries() {
@@ -354,10 +354,10 @@ impl<'a> Player<'a> {
             }
             self.acknowledged(key);
         }
-        if let Body::Data(data) = &packet.header.body
-            && let Some(AckEntry { client_id, .. }) = data.acknowledged()
-        {
-            self.acknowledged((remote.ip(), client_id));
+        if let Body::Data(data) = &packet.header.body {
+            if let Some(AckEntry { client_id, .. }) = data.acknowledged() {
+                self.acknowledged((remote.ip(), client_id));
+            }
         }
         let Some(view) = self.views.get_mut(&key) else {
             return;
@@ -390,11 +390,10 @@ impl<'a> Player<'a> {
     }
 
     fn acknowledged(&mut self, key: CallKey) {
-        if let Some(view) = self.views.get_mut(&key)
-            && !view.is_client
-            && view.tx_length.is_some()
-        {
-            view.over = true;
+        if let Some(view) = self.views.get_mut(&key) {
+            if !view.is_client && view.tx_length.is_some() {
+                view.over = true;
+            }
         }
     }
 
@@ -453,10 +452,10 @@ impl<'a> Player<'a> {
         };
         let path = self.path(local_port, SocketAddr::new(icmp.quoted_target, remote_port));
         let mut quoted = icmp.quoted.clone();
-        if let Some(id) = homa_wire::quoted_sender_id(&quoted)
-            && let Some(ours) = self.ids.get(&id).filter(|_| id & 1 == 0)
-        {
-            quoted[20..28].copy_from_slice(&ours.to_be_bytes());
+        if let Some(id) = homa_wire::quoted_sender_id(&quoted) {
+            if let Some(ours) = self.ids.get(&id).filter(|_| id & 1 == 0) {
+                quoted[20..28].copy_from_slice(&ours.to_be_bytes());
+            }
         }
         self.engine.icmp_error(self.now(), icmp.kind, path, &quoted);
         self.settle();

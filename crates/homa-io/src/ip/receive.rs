@@ -109,13 +109,21 @@ impl IpDriver {
             let answerer = &mut self.responder.answerer;
             // Answers are ordinary packets and speak of ordinary packets, as those of Linux do.
             let native = |link: &&Link| link.socket.family() == family && link.form == Form::Native;
-            if let Some(link) = self.links.iter().find(native)
-                && let Some(answer) = wanted(received.payload)
-                && answer.0 == Answer::Icmp
-                && answerer.may()
-                && answerer.send(&link.socket, &meta, received.payload, received.meta.len, answer)
-            {
-                self.stats.answered_by_icmp += 1;
+            if let Some(link) = self.links.iter().find(native) {
+                if let Some(answer) = wanted(received.payload) {
+                    if answer.0 == Answer::Icmp
+                        && answerer.may()
+                        && answerer.send(
+                            &link.socket,
+                            &meta,
+                            received.payload,
+                            received.meta.len,
+                            answer,
+                        )
+                    {
+                        self.stats.answered_by_icmp += 1;
+                    }
+                }
             }
         }
     }

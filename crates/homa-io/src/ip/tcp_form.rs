@@ -119,22 +119,22 @@ impl Sum {
     }
 
     fn add(&mut self, mut bytes: &[u8]) {
-        if self.odd
-            && let Some((first, rest)) = bytes.split_first()
-        {
-            self.total += u64::from(u16::from_ne_bytes([0, *first]));
-            self.odd = false;
-            bytes = rest;
+        if self.odd {
+            if let Some((first, rest)) = bytes.split_first() {
+                self.total += u64::from(u16::from_ne_bytes([0, *first]));
+                self.odd = false;
+                bytes = rest;
+            }
         }
-        let (words, rest) = bytes.as_chunks::<4>();
-        self.total += words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum::<u64>();
-        let (halves, last) = rest.as_chunks::<2>();
-        for half in halves {
-            self.total += u64::from(u16::from_ne_bytes(*half));
-        }
-        if let Some(last) = last.first() {
-            self.total += u64::from(u16::from_ne_bytes([*last, 0]));
-            self.odd = true;
+        let words = bytes.chunks_exact(4);
+        let rest = words.remainder();
+        let word = |word: &[u8]| word.try_into().map_or(0, u32::from_ne_bytes);
+        self.total += words.map(|bytes| u64::from(word(bytes))).sum::<u64>();
+        for half in rest.chunks(2) {
+            self.odd = half.len() == 1;
+            let last = half.get(1).copied().unwrap_or(0);
+            self.total +=
+                half.first().map_or(0, |first| u64::from(u16::from_ne_bytes([*first, last])));
         }
     }
 

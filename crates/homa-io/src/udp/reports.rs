@@ -51,10 +51,10 @@ impl Reports {
                 break;
             };
             drained.read += 1;
-            if let Some(report) = meaning(&error, &mut mtu)
-                && !self.keep(report)
-            {
-                drained.lost += 1;
+            if let Some(report) = meaning(&error, &mut mtu) {
+                if !self.keep(report) {
+                    drained.lost += 1;
+                }
             }
         }
         drained

@@ -314,11 +314,11 @@ impl SwitchCore {
 
     /// Samples are taken only while something waits, so an idle switch has nothing to do.
     fn start_sampling(&mut self, now_ns: u64) {
-        if !self.sampling
-            && let Some(at_ns) = self.trace.next_ns(now_ns)
-        {
-            self.sampling = true;
-            self.schedule(at_ns, Event::Sample);
+        if !self.sampling {
+            if let Some(at_ns) = self.trace.next_ns(now_ns) {
+                self.sampling = true;
+                self.schedule(at_ns, Event::Sample);
+            }
         }
     }
 

@@ -61,10 +61,10 @@ impl RouteLookup {
         options::disconnect(fd.as_fd())?;
         // Any port serves, but not 0.
         let mut to = SocketAddr::new(ip, 9);
-        if let SocketAddr::V6(to) = &mut to
-            && to.ip().is_unicast_link_local()
-        {
-            to.set_scope_id(interface);
+        if let SocketAddr::V6(to) = &mut to {
+            if to.ip().is_unicast_link_local() {
+                to.set_scope_id(interface);
+            }
         }
         let raw = RawAddress::new(to, family).ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: pointer and length describe the local `raw`, which is only read.

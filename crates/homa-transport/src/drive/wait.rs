@@ -122,11 +122,11 @@ fn lead<H: Host, T>(
     let mut spin = Spin::begin(host);
     loop {
         let turned = if spin.length_ns > 0 { host.spin_turn() } else { host.turn() };
-        if sleeper.take_kick()
-            && let Poll::Ready(value) = poll(sleeper.waker())
-        {
-            spin.ended(turned.received);
-            return Some(value);
+        if sleeper.take_kick() {
+            if let Poll::Ready(value) = poll(sleeper.waker()) {
+                spin.ended(turned.received);
+                return Some(value);
+            }
         }
         if spin.goes_on(turned.received, until_ns) || turned.more {
             std::hint::spin_loop();

@@ -163,8 +163,10 @@ impl PendingCall {
             switch = !std::mem::replace(&mut state.incoming.streaming, true);
             state.incoming.length_bytes.map(|_| Message::new())
         });
-        if switch && let Stage::Sent(rpc) = &self.stage {
-            self.handle.submit(Operation::Stream(Arc::clone(rpc)));
+        if switch {
+            if let Stage::Sent(rpc) = &self.stage {
+                self.handle.submit(Operation::Stream(Arc::clone(rpc)));
+            }
         }
         let found = std::task::ready!(polled);
         Poll::Ready(found.map(|(rpc, ready)| {

@@ -68,11 +68,11 @@ impl Room {
         if let Err(full) = self.enter(&mut state, bytes) {
             let known = *ticket;
             state.waiters.register(ticket, waker);
-            if let Some(ticket) = ticket.filter(|new| known != Some(*new))
-                && deadline_ns != NEVER_NS
-            {
-                state.add_deadline(deadline_ns, ticket);
-                self.note_deadline(&state);
+            if let Some(ticket) = ticket.filter(|new| known != Some(*new)) {
+                if deadline_ns != NEVER_NS {
+                    state.add_deadline(deadline_ns, ticket);
+                    self.note_deadline(&state);
+                }
             }
             return Err(full);
         }
@@ -125,9 +125,10 @@ impl Room {
             return;
         }
         let mut state = self.lock();
-        while let Some(Reverse((at_ns, ticket))) = state.deadlines.peek().copied()
-            && at_ns <= now_ns
-        {
+        while let Some(Reverse((at_ns, ticket))) = state.deadlines.peek().copied() {
+            if at_ns > now_ns {
+                break;
+            }
             state.deadlines.pop();
             wakes.add(state.waiters.take(ticket));
         }

@@ -127,8 +127,10 @@ impl RpcState {
     pub(crate) fn wake_reader(&mut self, wakes: &mut Wakes) {
         wakes.add(self.reader.take());
         let is_over = self.incoming.is_whole || self.failed.is_some();
-        if is_over && let Some((queue, id)) = self.queue.take() {
-            wakes.add(queue.push(id));
+        if is_over {
+            if let Some((queue, id)) = self.queue.take() {
+                wakes.add(queue.push(id));
+            }
         }
     }
 }

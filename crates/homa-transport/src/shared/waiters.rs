@@ -20,10 +20,10 @@ impl Waiters {
     /// Registers `waker` as the newest, or renews the registration that `ticket` names.
     pub(crate) fn register(&mut self, ticket: &mut Option<Ticket>, waker: &Waker) {
         if let Some(place) = ticket.and_then(|ticket| self.place(ticket)) {
-            if let Some((_, registered)) = self.queue.get_mut(place)
-                && !registered.will_wake(waker)
-            {
-                registered.clone_from(waker);
+            if let Some((_, registered)) = self.queue.get_mut(place) {
+                if !registered.will_wake(waker) {
+                    registered.clone_from(waker);
+                }
             }
             return;
         }

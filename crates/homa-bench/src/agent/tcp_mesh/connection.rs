@@ -190,10 +190,10 @@ impl Connection {
     }
 
     fn ended(&mut self, token: u64) {
-        if let Some(index) = self.calls.iter().position(|call| call.0 == token)
-            && let Some((_, bytes)) = self.calls.remove(index)
-        {
-            self.calls_bytes -= u64::from(bytes);
+        if let Some(index) = self.calls.iter().position(|call| call.0 == token) {
+            if let Some((_, bytes)) = self.calls.remove(index) {
+                self.calls_bytes -= u64::from(bytes);
+            }
         }
     }
 }

@@ -131,10 +131,10 @@ impl EventClient {
         for event in self.events.drain(..) {
             let index = event.data.u64() as usize;
             let flags = event.flags;
-            if let Some(connection) = self.connections.get_mut(index)
-                && flags != epoll::EventFlags::OUT
-            {
-                ended += connection.receive(sink)?;
+            if let Some(connection) = self.connections.get_mut(index) {
+                if flags != epoll::EventFlags::OUT {
+                    ended += connection.receive(sink)?;
+                }
             }
         }
         Ok(ended)

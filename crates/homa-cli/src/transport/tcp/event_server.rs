@@ -133,7 +133,7 @@ impl<'a> Server<'a> {
 
     fn turn_spinning(&mut self) -> io::Result<()> {
         self.rounds = self.rounds.wrapping_add(1);
-        if self.connections.is_empty() || self.rounds.is_multiple_of(ROUNDS_PER_ACCEPT) {
+        if self.connections.is_empty() || self.rounds % ROUNDS_PER_ACCEPT == 0 {
             self.accept();
         }
         for index in 0..self.connections.len() {
@@ -236,22 +236,22 @@ impl Connection {
                 frames += 1;
                 let request = self.input.bytes(frame.body());
                 let answer = responder.answer(request, request.len());
-                if let Some((delay, index, queue)) = &mut delay
-                    && queue.len() < DELAYED_MAX
-                {
-                    let body = match answer {
-                        Answer::Echo => Bytes::copy_from_slice(request),
-                        Answer::Bytes(bytes) => bytes,
-                    };
-                    let due = Instant::now() + *delay;
-                    queue.push_back(Delayed {
-                        due,
-                        index: *index,
-                        generation: self.generation,
-                        id: frame.id,
-                        body,
-                    });
-                    continue;
+                if let Some((delay, index, queue)) = &mut delay {
+                    if queue.len() < DELAYED_MAX {
+                        let body = match answer {
+                            Answer::Echo => Bytes::copy_from_slice(request),
+                            Answer::Bytes(bytes) => bytes,
+                        };
+                        let due = Instant::now() + *delay;
+                        queue.push_back(Delayed {
+                            due,
+                            index: *index,
+                            generation: self.generation,
+                            id: frame.id,
+                            body,
+                        });
+                        continue;
+                    }
                 }
                 match answer {
                     Answer::Echo => self.output.gather(self.input.bytes(frame.whole)),

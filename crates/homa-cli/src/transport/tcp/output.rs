@@ -58,11 +58,11 @@ impl Output {
     /// Queues bytes, copying them.
     pub(crate) fn gather(&mut self, bytes: &[u8]) {
         self.waiting_bytes += bytes.len();
-        if let Some(Chunk::Gathered(last)) = self.chunks.back_mut()
-            && last.len() < CHUNK_BYTES
-        {
-            last.extend_from_slice(bytes);
-            return;
+        if let Some(Chunk::Gathered(last)) = self.chunks.back_mut() {
+            if last.len() < CHUNK_BYTES {
+                last.extend_from_slice(bytes);
+                return;
+            }
         }
         let mut chunk = self.spare.take().unwrap_or_default();
         chunk.extend_from_slice(bytes);
