@@ -20,6 +20,7 @@ const HOSTS_MAX: u32 = 250;
 pub enum PlanError {
     /// The file cannot be read: check its name and rights.
     #[error("cannot read plan {}: {source}", path.display())]
+    #[non_exhaustive]
     Read {
         /// The file.
         path: PathBuf,
@@ -28,6 +29,7 @@ pub enum PlanError {
     },
     /// The file is no plan: the text names line and key.
     #[error("plan {}: {reason}", path.display())]
+    #[non_exhaustive]
     Parse {
         /// The file.
         path: PathBuf,
@@ -36,6 +38,7 @@ pub enum PlanError {
     },
     /// A value makes no sense: correct it.
     #[error("plan: `{key}` must be {must_be}")]
+    #[non_exhaustive]
     Value {
         /// The key, with its table.
         key: &'static str,

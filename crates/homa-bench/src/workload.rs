@@ -44,6 +44,7 @@ const BUILT_IN: [(&str, &str); 5] = [
 pub enum WorkloadError {
     /// The name is none of the built-in ones, or has a wrong size: correct it.
     #[error("workload {name}: {reason}")]
+    #[non_exhaustive]
     Name {
         /// What was asked for.
         name: String,
@@ -52,6 +53,7 @@ pub enum WorkloadError {
     },
     /// The file cannot be read or understood: the reason names the line.
     #[error("cannot read workload {}: {reason}", path.display())]
+    #[non_exhaustive]
     File {
         /// The file.
         path: PathBuf,

@@ -81,7 +81,7 @@ impl CliError {
 impl From<WorkloadError> for CliError {
     fn from(error: WorkloadError) -> Self {
         match error {
-            WorkloadError::File { path, reason } => {
+            WorkloadError::File { path, reason, .. } => {
                 CliError::File { action: "read workload", path, reason }
             }
             name => CliError::Usage(name.to_string()),

@@ -31,7 +31,18 @@ pub enum CutoffSource {
 
 /// All settings of an engine. Start from [`Config::default`] and change what you need; fields
 /// name their unit. Sources: `spec/protocol.md` §2.2 where a setting exists in Linux.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let config = homa_core::Config::default().with(|config| {
+///     config.timeout = Duration::from_secs(10);
+///     config.rpcs_max = 1000;
+/// });
+/// assert!(config.validate().is_ok());
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Config {
     // Messages and memory.
     /// Longest message accepted or sent, 1 to 2^30 bytes. Default 1,000,000, as Linux.
@@ -217,8 +228,10 @@ impl core::fmt::Display for ConfigError {
 
 impl core::error::Error for ConfigError {}
 
-/// Settings that may differ for one peer; `None` means "as in [`Config`]".
+/// Settings that may differ for one peer; `None` means "as in [`Config`]". Made as a [`Config`] is: from
+/// the default, with what differs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PeerSettings {
     /// See [`Config::unscheduled_bytes`].
     pub unscheduled_bytes: Option<u32>,
@@ -230,7 +243,23 @@ pub struct PeerSettings {
     pub timeout: Option<Duration>,
 }
 
+impl PeerSettings {
+    /// These settings with a change.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+}
+
 impl Config {
+    /// These settings with a change.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// Checks every range.
     ///
     /// # Errors

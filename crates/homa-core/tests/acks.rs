@@ -14,7 +14,9 @@ fn solo() -> Solo {
 
 /// Where acknowledgements are always asked for soon.
 fn impatient() -> Solo {
-    Solo::new(Config { request_ack_interval_max: Duration::from_millis(2), ..Config::default() })
+    Solo::new(
+        Config::default().with(|config| config.request_ack_interval_max = Duration::from_millis(2)),
+    )
 }
 
 fn ack(sent: &Sent) -> Option<Ack> {
@@ -198,11 +200,11 @@ fn the_more_is_kept_the_sooner_acknowledgements_are_asked_for() {
         let rpc = solo.request(from, 10 * count, 100);
         asked_after(&mut solo, rpc)
     };
-    let bytes = Config { kept_responses_bytes: 10_000, ..Config::default() };
+    let bytes = Config::default().with(|config| config.kept_responses_bytes = 10_000);
     let half = kept(bytes.clone(), 26);
     assert!((120 * MS..130 * MS).contains(&half), "a quarter of what may be kept: {half}");
     assert_eq!(kept(bytes, 51), 2 * MS, "half of it");
-    let rpcs = Config { rpcs_max: 80, ..Config::default() };
+    let rpcs = Config::default().with(|config| config.rpcs_max = 80);
     assert_eq!(kept(rpcs, 30), 2 * MS, "half of the RPCs that may be served");
 }
 

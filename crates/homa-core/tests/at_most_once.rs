@@ -80,7 +80,7 @@ fn the_same_id_from_another_client_is_another_request() {
 
 #[test]
 fn when_the_memory_of_finished_requests_is_full_new_ones_are_refused_not_old_ones_forgotten() {
-    let mut solo = Solo::new(Config { finished_max: 16, ..Config::default() });
+    let mut solo = Solo::new(Config::default().with(|config| config.finished_max = 16));
     let from = address(9, 900);
     for id in 0..16 {
         let rpc = solo.request(from, id * 2, 100);
@@ -105,7 +105,7 @@ fn when_the_memory_of_finished_requests_is_full_new_ones_are_refused_not_old_one
 
 #[test]
 fn live_requests_count_against_the_memory_that_they_will_need() {
-    let mut solo = Solo::new(Config { finished_max: 16, ..Config::default() });
+    let mut solo = Solo::new(Config::default().with(|config| config.finished_max = 16));
     let from = address(9, 900);
     for id in 0..16 {
         solo.request(from, id * 2, 100);
@@ -116,7 +116,7 @@ fn live_requests_count_against_the_memory_that_they_will_need() {
 
 #[test]
 fn a_client_refused_at_a_limit_is_told_that_nothing_was_executed() {
-    let mut net = Net::new(&Config { finished_max: 16, ..Config::default() }, 2);
+    let mut net = Net::new(&Config::default().with(|config| config.finished_max = 16), 2);
     net.hosts[1].service = Service::Hold;
     let rpcs: Vec<_> = (0..17).map(|_| net.call(0, 1, 100)).collect();
     net.run(10);

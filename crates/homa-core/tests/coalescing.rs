@@ -77,7 +77,10 @@ fn messages_of_a_lower_priority_ride_along_in_a_datagram_but_not_in_a_train() {
     let mut table = [0; 8];
     (table[1], table[0]) = (100, 1_000_000);
     let cutoffs = CutoffSource::Fixed(Cutoffs::new(table));
-    let config = Config { num_priorities: 2, cutoffs, ..exact() };
+    let config = exact().with(|config| {
+        config.num_priorities = 2;
+        config.cutoffs = cutoffs;
+    });
     let mut host = Host::new(config);
     let remote = host.remote(1, 1);
     host.call(&remote, 1);

@@ -59,8 +59,10 @@ fn a_client_that_has_to_prove_its_address_is_asked_at_once() {
 
 #[test]
 fn messages_without_memory_do_not_count_as_on_their_way() {
-    let config =
-        Config { max_message_bytes: 500_000, receive_memory_bytes: 1 << 20, ..Config::default() };
+    let config = Config::default().with(|config| {
+        config.max_message_bytes = 500_000;
+        config.receive_memory_bytes = 1 << 20;
+    });
     let mut solo = Solo::new(config);
     for id in 0..60 {
         let _ = solo.data(address(9, 900), 2 * id, 450_000, (0, FULL));
@@ -80,7 +82,7 @@ fn messages_without_memory_do_not_count_as_on_their_way() {
 #[test]
 fn what_is_missing_below_early_data_is_asked_for() {
     // The sender was granted more by a former life of this end: bytes beyond our own grant come first.
-    let config = Config { unread_bytes_max: 1 << 16, ..Config::default() };
+    let config = Config::default().with(|config| config.unread_bytes_max = 1 << 16);
     let mut solo = Solo::new(config);
     let from = address(9, 900);
     let Received::Place(placement) = solo.data(from, 10, 200_000, (30_000, 31_400)) else {

@@ -12,16 +12,15 @@ use support_hostile::*;
 
 /// Small limits, so that a test can reach them.
 fn small() -> Config {
-    Config {
-        max_message_bytes: 100_000,
-        receive_memory_bytes: 1 << 20,
-        rpcs_max: 256,
-        peers_max: 64,
-        control_queue_max: 128,
-        finished_max: 512,
-        gaps_max: 16,
-        ..Config::default()
-    }
+    Config::default().with(|config| {
+        config.max_message_bytes = 100_000;
+        config.receive_memory_bytes = 1 << 20;
+        config.rpcs_max = 256;
+        config.peers_max = 64;
+        config.control_queue_max = 128;
+        config.finished_max = 512;
+        config.gaps_max = 16;
+    })
 }
 
 /// An engine with live RPCs of honest peers: a call that waits, one whose response half arrived, a request
@@ -249,7 +248,7 @@ fn liar(number: u32) -> SocketAddr {
 
 #[test]
 fn announcements_of_strangers_leave_memory_to_others() {
-    let config = Config { receive_memory_bytes: 9_000_000, ..Config::default() };
+    let config = Config::default().with(|config| config.receive_memory_bytes = 9_000_000);
     let mut solo = Solo::new(config);
     for number in 0..1000 {
         let _ = announce(&mut solo, liar(number), 2, 0, 0);
@@ -271,7 +270,7 @@ fn announcements_of_strangers_leave_memory_to_others() {
 
 #[test]
 fn a_stranger_that_is_put_off_is_told_who_we_are_and_let_in_when_it_names_us() {
-    let config = Config { receive_memory_bytes: 9_000_000, ..Config::default() };
+    let config = Config::default().with(|config| config.receive_memory_bytes = 9_000_000);
     let mut solo = Solo::new(config);
     for number in 0..1000 {
         let _ = announce(&mut solo, liar(number), 2, 0, 0);
@@ -295,7 +294,7 @@ fn a_stranger_that_is_put_off_is_told_who_we_are_and_let_in_when_it_names_us() {
 
 #[test]
 fn a_new_client_that_is_put_off_completes_at_once() {
-    let config = Config { receive_memory_bytes: 1_200_000, ..Config::default() };
+    let config = Config::default().with(|config| config.receive_memory_bytes = 1_200_000);
     let mut net = Net::new(&config, 2);
     let rpc = net.call(0, 1, 300_000);
     net.run(3);
@@ -320,7 +319,7 @@ fn what_a_message_announces_reserves_no_more_than_may_come_without_a_reaction() 
 
 #[test]
 fn packets_far_beyond_the_grant_leave_memory_to_others() {
-    let config = Config { receive_memory_bytes: 9_000_000, ..Config::default() };
+    let config = Config::default().with(|config| config.receive_memory_bytes = 9_000_000);
     let mut solo = Solo::new(config);
     let ours = solo.ours;
     for number in 0..100 {
@@ -328,7 +327,8 @@ fn packets_far_beyond_the_grant_leave_memory_to_others() {
     }
     let taken = solo.engine.stats().receive_memory_bytes;
     assert!(taken <= 4_000_000 + 100 * 131_072, "{taken}");
-    let mut solo = Solo::new(Config { receive_memory_bytes: 3_000_000, ..Config::default() });
+    let mut solo =
+        Solo::new(Config::default().with(|config| config.receive_memory_bytes = 3_000_000));
     let ours = solo.ours;
     let _ = announce(&mut solo, liar(1), 2, 999_000, ours);
     let received = announce(&mut solo, liar(2), 2, 999_000, ours);

@@ -9,8 +9,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use homa_core::{
-    Carriage, Config, DropReason, Event, FailReason, IcmpKind, Path, PortOptions, Received,
-    RequestOptions, RpcKey, RxMeta, SendError,
+    Carriage, DropReason, Event, FailReason, IcmpKind, Path, PortOptions, Received, RequestOptions,
+    RpcKey, RxMeta, SendError,
 };
 use homa_wire::{
     ACKS_MAX, Ack, AckEntry, Body, Common, Cutoffs, DOFF_CONTROL, DOFF_DATA, Data, FLAGS, Grant,
@@ -341,7 +341,7 @@ fn segments_of_any_size_fit_together() {
 
 #[test]
 fn a_message_beyond_1_000_000_bytes_is_refused_before_it_is_sent() {
-    let mut host = Host::new(Config { max_message_bytes: 5_000_000, ..exact() });
+    let mut host = Host::new(exact().with(|config| config.max_message_bytes = 5_000_000));
     let server = linux(1, 99);
     let (now, options) = (host.now(), RequestOptions::default());
     let refused = host.engine.send_request(now, server.path(), 1_000_001, 0, options);
@@ -953,7 +953,7 @@ fn an_rpc_keeps_the_format_it_was_begun_in() {
 
 #[test]
 fn with_discovery_switched_off_every_packet_is_in_linux_format() {
-    let mut host = Host::new(Config { discover_peers: false, ..exact() });
+    let mut host = Host::new(exact().with(|config| config.discover_peers = false));
     let server = linux(1, 99);
     let (_, id, _) = call(&mut host, &server, 10);
     announce(&mut host, &server, id | 1, 77);

@@ -10,7 +10,8 @@ use support_hostile::*;
 
 /// Packets and wake-ups of both hosts in ten seconds during which `calls` requests are in service.
 fn cost_of_waiting(calls: usize) -> (u64, u64) {
-    let mut net = Net::new(&Config { control_queue_max: u16::MAX, ..Config::default() }, 2);
+    let mut net =
+        Net::new(&Config::default().with(|config| config.control_queue_max = u16::MAX), 2);
     net.hosts[1].service = Service::Hold;
     for _ in 0..calls {
         net.call(0, 1, 100);
@@ -246,7 +247,7 @@ fn a_partition_that_heals_in_time_costs_no_call_and_one_that_does_not_ends_all()
 
 #[test]
 fn an_unsent_call_to_a_silent_peer_ends_with_those_before_it() {
-    let config = Config { unscheduled_in_flight_max_bytes: 5000, ..Config::default() };
+    let config = Config::default().with(|config| config.unscheduled_in_flight_max_bytes = 5000);
     let mut net = Net::new(&config, 2);
     net.lose = Box::new(|_, _| true);
     let rpcs: Vec<_> = (0..50).map(|_| net.call(0, 1, 3000)).collect();
@@ -259,7 +260,7 @@ fn an_unsent_call_to_a_silent_peer_ends_with_those_before_it() {
 
 #[test]
 fn questions_about_a_silent_peer_are_few() {
-    let config = Config { unscheduled_in_flight_max_bytes: 5000, ..Config::default() };
+    let config = Config::default().with(|config| config.unscheduled_in_flight_max_bytes = 5000);
     let mut solo = Solo::new(config);
     for _ in 0..1000 {
         solo.call(address(9, 900), 3000);
@@ -297,8 +298,8 @@ fn the_engine_says_when_and_why_it_wants_to_be_woken() {
 fn a_peers_own_time_out_counts() {
     let mut solo = Solo::new(Config::default());
     let server = address(9, 900);
-    let settings =
-        homa_core::PeerSettings { timeout: Some(Duration::from_millis(100)), ..Default::default() };
+    let settings = homa_core::PeerSettings::default()
+        .with(|settings| settings.timeout = Some(Duration::from_millis(100)));
     let now = solo.instant();
     assert!(solo.engine.set_peer(now, path(PORT, server), settings));
     let (impatient, _, _) = solo.called(server, 100);

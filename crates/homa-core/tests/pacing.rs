@@ -15,7 +15,10 @@ const TRAIN_NS: u64 = 4 * FULL_ON_LINK * 8 / 10;
 
 /// A link of 10 Gbit/s, all of it usable, 5 µs of backlog: trains of up to 6,250 bytes.
 fn paced() -> Config {
-    Config { link_mbps: Some(10_000), max_link_usage_percent: 100, ..exact() }
+    exact().with(|config| {
+        config.link_mbps = Some(10_000);
+        config.max_link_usage_percent = 100;
+    })
 }
 
 /// A host whose link is busy: a message of 40,000 bytes has begun to leave.
@@ -76,7 +79,7 @@ fn without_a_known_speed_nothing_is_held_back() {
 #[test]
 fn the_speed_that_the_driver_reports_counts_unless_one_is_configured() {
     for (configured, bytes) in [(None, 8 * FULL), (Some(40_000), 33 * FULL - FULL)] {
-        let mut host = Host::new(Config { link_mbps: configured, ..paced() });
+        let mut host = Host::new(paced().with(|config| config.link_mbps = configured));
         let remote = host.remote(1, 1);
         host.call(&remote, 40_000);
         host.engine.path_changed(host.now(), remote.path(), 1500, Some(10_000));
@@ -91,7 +94,7 @@ fn the_speed_that_the_driver_reports_counts_unless_one_is_configured() {
 
 #[test]
 fn the_share_of_the_link_that_may_be_used_stretches_the_time() {
-    let mut host = Host::new(Config { max_link_usage_percent: 50, ..paced() });
+    let mut host = Host::new(paced().with(|config| config.max_link_usage_percent = 50));
     let remote = host.remote(1, 1);
     host.call(&remote, 40_000);
     assert_eq!(data_bytes(&host.sent()), 4 * FULL, "one train fills 10 µs now");
@@ -99,7 +102,7 @@ fn the_share_of_the_link_that_may_be_used_stretches_the_time() {
 
 #[test]
 fn a_larger_backlog_can_be_allowed() {
-    let config = Config { max_nic_backlog: Duration::from_millis(1), ..paced() };
+    let config = paced().with(|config| config.max_nic_backlog = Duration::from_millis(1));
     let mut host = Host::new(config);
     let remote = host.remote(1, 1);
     host.call(&remote, 40_000);
@@ -142,7 +145,7 @@ fn a_short_message_does_not_wait_behind_the_end_of_a_long_one() {
 #[test]
 fn a_short_message_does_not_wait_for_the_turn_of_the_oldest() {
     // Two trains of the second message earn the first its turn.
-    let mut host = Host::new(Config { pacer_fifo_permille: 250, ..paced() });
+    let mut host = Host::new(paced().with(|config| config.pacer_fifo_permille = 250));
     let (a, b, c) = (host.remote(1, 1), host.remote(2, 1), host.remote(3, 1));
     host.call(&a, 900_000);
     host.call(&b, 40_000);
@@ -258,11 +261,10 @@ fn a_message_without_granted_bytes_left_does_not_wake_the_pacer() {
 /// Sends 20 messages of 40,000 bytes in turn, always the next when one has left, beside an old one
 /// with everything granted. Returns the share of the old one's bytes in 1/1000.
 fn share_of_oldest(config: Config) -> u32 {
-    let mut host = Host::new(Config {
-        unscheduled_in_flight_max_bytes: u32::MAX,
-        max_message_bytes: 8_000_000,
-        ..config
-    });
+    let mut host = Host::new(config.with(|config| {
+        config.unscheduled_in_flight_max_bytes = u32::MAX;
+        config.max_message_bytes = 8_000_000;
+    }));
     let (old, other) = (host.remote(1, 1), host.remote(2, 1));
     host.call(&old, 8_000_000);
     let first = host.sent();
@@ -296,7 +298,10 @@ fn share_of_oldest(config: Config) -> u32 {
 #[test]
 fn about_five_percent_of_the_bytes_come_from_the_oldest_message_with_and_without_a_clock() {
     for link_mbps in [None, Some(10_000)] {
-        let share = share_of_oldest(Config { link_mbps, pacer_fifo_permille: 50, ..paced() });
+        let share = share_of_oldest(paced().with(|config| {
+            config.link_mbps = link_mbps;
+            config.pacer_fifo_permille = 50;
+        }));
         assert!((30..=70).contains(&share), "{share}/1000 with {link_mbps:?}");
     }
 }
@@ -304,7 +309,7 @@ fn about_five_percent_of_the_bytes_come_from_the_oldest_message_with_and_without
 // Scenario: P10
 #[test]
 fn with_a_share_of_zero_the_order_is_strictly_srpt() {
-    assert_eq!(share_of_oldest(Config { pacer_fifo_permille: 0, ..paced() }), 0);
+    assert_eq!(share_of_oldest(paced().with(|config| config.pacer_fifo_permille = 0)), 0);
 }
 
 // Scenario: S18
@@ -358,10 +363,10 @@ fn a_packet_that_is_too_long_lowers_the_mtu_and_leaves_in_pieces() {
 #[test]
 fn pacing_settings_out_of_range_are_refused_by_name() {
     for (config, setting) in [
-        (Config { max_link_usage_percent: 4, ..exact() }, "max_link_usage_percent"),
-        (Config { max_link_usage_percent: 101, ..exact() }, "max_link_usage_percent"),
-        (Config { pacer_fifo_permille: 501, ..exact() }, "pacer_fifo_permille"),
-        (Config { link_mbps: Some(0), ..exact() }, "link_mbps"),
+        (exact().with(|config| config.max_link_usage_percent = 4), "max_link_usage_percent"),
+        (exact().with(|config| config.max_link_usage_percent = 101), "max_link_usage_percent"),
+        (exact().with(|config| config.pacer_fifo_permille = 501), "pacer_fifo_permille"),
+        (exact().with(|config| config.link_mbps = Some(0)), "link_mbps"),
     ] {
         assert_eq!(config.validate().unwrap_err().setting, setting);
     }

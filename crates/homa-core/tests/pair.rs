@@ -116,7 +116,8 @@ impl Pair {
 }
 
 fn completes(length: u32, reply: u32) {
-    let mut pair = Pair::new(&Config { max_message_bytes: 10_000_000, ..Config::default() });
+    let mut pair =
+        Pair::new(&Config::default().with(|config| config.max_message_bytes = 10_000_000));
     let rpc = pair.call(length);
     let [client, server] = pair.run(reply);
     assert!(client.contains(&Event::ResponseArrived { rpc, cookie: 5 }), "{client:?} {server:?}");

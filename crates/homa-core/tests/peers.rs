@@ -41,11 +41,10 @@ fn a_bounded_amount_of_unscheduled_data_is_on_its_way_to_a_peer() {
 fn a_peer_may_have_a_limit_of_its_own() {
     let mut host = Host::new(exact());
     let remote = host.remote(1, 1);
-    let settings = PeerSettings {
-        unscheduled_in_flight_max_bytes: Some(10 * (FULL + 256)),
-        unscheduled_bytes: Some(8 * FULL),
-        ..PeerSettings::default()
-    };
+    let settings = PeerSettings::default().with(|settings| {
+        settings.unscheduled_in_flight_max_bytes = Some(10 * (FULL + 256));
+        settings.unscheduled_bytes = Some(8 * FULL);
+    });
     assert!(host.engine.set_peer(host.now(), remote.path(), settings));
     host.events();
     for _ in 0..3 {
@@ -71,7 +70,7 @@ fn a_probe_asks_the_peer_soon_and_its_answer_makes_room() {
 fn what_is_sent_after_the_probe_stays_on_its_way_when_the_probe_is_answered() {
     // Two messages fit exactly.
     let limit = 2 * (40_000 + 29 * 256);
-    let config = Config { unscheduled_in_flight_max_bytes: limit, ..exact() };
+    let config = exact().with(|config| config.unscheduled_in_flight_max_bytes = limit);
     let (mut host, remote, sent) = ten_calls(config);
     assert_eq!(data_bytes(&sent), 80_000);
     let (first, second) = (sent[0].id(), sent.last().unwrap().id());
@@ -147,7 +146,7 @@ fn a_peer_may_have_a_timeout_of_its_own() {
     let mut host = Host::new(exact());
     let remote = host.remote(1, 1);
     let timeout = Some(std::time::Duration::from_millis(100));
-    let settings = PeerSettings { timeout, ..PeerSettings::default() };
+    let settings = PeerSettings::default().with(|settings| settings.timeout = timeout);
     assert!(host.engine.set_peer(host.now(), remote.path(), settings));
     let rpc = host.call(&remote, 10);
     host.pass_ms(99);
@@ -431,7 +430,7 @@ fn until_the_mtu_is_known_packets_are_as_long_as_ipv6_guarantees() {
 
 #[test]
 fn the_configured_longest_packet_counts_whatever_the_path_takes() {
-    let mut host = Host::new(Config { mtu_max: 1000, ..exact() });
+    let mut host = Host::new(exact().with(|config| config.mtu_max = 1000));
     let remote = host.remote(1, 1);
     host.call(&remote, 10_000);
     assert_eq!(longest(&host.sent()), 1000 - 28);
@@ -449,7 +448,7 @@ fn an_ipv4_address_in_ipv6_form_is_the_same_peer() {
 }
 
 fn four_peers() -> Config {
-    Config { peers_max: 4, ..exact() }
+    exact().with(|config| config.peers_max = 4)
 }
 
 /// A peer asks something and is done at once.
@@ -498,7 +497,7 @@ fn a_peer_with_a_live_rpc_or_settings_of_its_own_is_never_evicted() {
     host.take(&working, working.data(2, 0..10, 10, 10));
     let rpc = host.arrived();
     let special = host.remote(2, 1);
-    let settings = PeerSettings { window_bytes: Some(1000), ..PeerSettings::default() };
+    let settings = PeerSettings::default().with(|settings| settings.window_bytes = Some(1000));
     assert!(host.engine.set_peer(host.now(), special.path(), settings));
     for n in 3..=4 {
         let _ = visit(&mut host, n);

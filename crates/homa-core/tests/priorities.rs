@@ -237,7 +237,10 @@ fn a_peer_is_told_even_if_its_data_is_dropped() {
 #[test]
 fn fewer_levels_close_the_upper_ones_and_move_the_scheduled_ones() {
     let fixed = CutoffSource::Fixed(Cutoffs::new([0, 0, 0, 1_000_000, 5000, 300, 200, 100]));
-    let mut host = Host::new(Config { num_priorities: 6, cutoffs: fixed, ..exact() });
+    let mut host = Host::new(exact().with(|config| {
+        config.num_priorities = 6;
+        config.cutoffs = fixed;
+    }));
     let remote = host.remote(1, 1);
     host.take(&remote, with_version(&remote, 2, 0));
     let told = cutoffs_of(&host.sent());
@@ -261,7 +264,7 @@ fn fewer_levels_close_the_upper_ones_and_move_the_scheduled_ones() {
 #[test]
 fn without_an_unlimited_level_scheduled_and_unscheduled_data_share_level_0() {
     let fixed = CutoffSource::Fixed(Cutoffs::new([0, 0, 0, 0, 0, 0, 0, 100]));
-    let mut host = Host::new(Config { cutoffs: fixed, ..exact() });
+    let mut host = Host::new(exact().with(|config| config.cutoffs = fixed));
     for n in 1..4u8 {
         let from = host.remote(n, 1);
         host.take(&from, from.data(2, 0..FULL, 100_000, FULL));
@@ -306,7 +309,7 @@ fn a_hint_replaces_the_level_of_unscheduled_data_within_the_levels_in_use() {
 #[test]
 fn levels_are_mapped_to_class_selectors() {
     let priority_map = [0, 0, 1, 1, 2, 3, 4, 5];
-    let mut host = Host::new(Config { priority_map, ..exact() });
+    let mut host = Host::new(exact().with(|config| config.priority_map = priority_map));
     let remote = host.remote(1, 1);
     for (hint, class) in [(5, 3), (0, 0), (7, 5)] {
         let options = RequestOptions { priority_hint: Some(hint), ..RequestOptions::default() };
@@ -354,7 +357,7 @@ fn automatic() -> Config {
         messages_min: 100,
         drift_min_permille: 1000,
     };
-    Config { cutoffs, ..exact() }
+    exact().with(|config| config.cutoffs = cutoffs)
 }
 
 // Scenario: K6

@@ -231,7 +231,7 @@ fn the_offset_is_taken_from_the_sequence_if_the_segment_names_none() {
 // Scenario: R20
 #[test]
 fn more_gaps_than_allowed_cost_the_packet_and_nothing_else() {
-    let mut solo = Solo::new(Config { gaps_max: 2, ..Config::default() });
+    let mut solo = Solo::new(Config::default().with(|config| config.gaps_max = 2));
     let from = address(9, 900);
     for start in [1000, 3000] {
         let _ = place(solo.data(from, ID, 10_000, (start, start + 1000)));
@@ -247,8 +247,10 @@ fn more_gaps_than_allowed_cost_the_packet_and_nothing_else() {
 // Scenario: T6, B9, B10, R21
 #[test]
 fn without_memory_the_rpc_is_kept_its_data_dropped_and_asked_for_when_room_appears() {
-    let config =
-        Config { max_message_bytes: 65_536, receive_memory_bytes: 131_072, ..Config::default() };
+    let config = Config::default().with(|config| {
+        config.max_message_bytes = 65_536;
+        config.receive_memory_bytes = 131_072;
+    });
     let mut solo = Solo::new(config);
     let from = address(9, 900);
     let first = solo.request(from, 2, 60_000);
@@ -277,8 +279,10 @@ fn without_memory_the_rpc_is_kept_its_data_dropped_and_asked_for_when_room_appea
 // Scenario: B9
 #[test]
 fn the_shortest_starved_message_gets_memory_first() {
-    let config =
-        Config { max_message_bytes: 65_536, receive_memory_bytes: 131_072, ..Config::default() };
+    let config = Config::default().with(|config| {
+        config.max_message_bytes = 65_536;
+        config.receive_memory_bytes = 131_072;
+    });
     let mut solo = Solo::new(config);
     let from = address(9, 900);
     let first = solo.request(from, 2, 60_000);
@@ -386,7 +390,7 @@ fn equal_ids_of_different_clients_are_different_rpcs() {
 
 #[test]
 fn a_stream_is_held_back_by_its_reader_and_goes_on_when_it_reads() {
-    let config = Config { unread_bytes_max: 65_536, ..Config::default() };
+    let config = Config::default().with(|config| config.unread_bytes_max = 65_536);
     let mut solo = Solo::new(config);
     let server = address(9, 900);
     let options = RequestOptions { streaming_response: true, ..RequestOptions::default() };
@@ -416,7 +420,7 @@ fn a_stream_is_held_back_by_its_reader_and_goes_on_when_it_reads() {
 
 #[test]
 fn a_grant_lost_after_the_reader_paused_for_long_is_recovered() {
-    let config = Config { unread_bytes_max: 65_536, ..Config::default() };
+    let config = Config::default().with(|config| config.unread_bytes_max = 65_536);
     let mut solo = Solo::new(config);
     let server = address(9, 900);
     let options = RequestOptions { streaming_response: true, ..RequestOptions::default() };

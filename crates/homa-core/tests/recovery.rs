@@ -195,7 +195,10 @@ fn new_data_ends_the_back_off() {
 // Scenario: T5
 #[test]
 fn nothing_is_requested_while_the_turn_is_ours() {
-    let config = Config { max_overcommit: 1, window_bytes: 100_000, ..Config::default() };
+    let config = Config::default().with(|config| {
+        config.max_overcommit = 1;
+        config.window_bytes = 100_000;
+    });
     let mut solo = Solo::new(config);
     let _ = solo.data(address(8, 900), 10, 200_000, (0, 1400));
     let _ = solo.data(address(9, 900), 20, 900_000, (0, 1400));
@@ -210,7 +213,10 @@ fn nothing_is_requested_while_the_turn_is_ours() {
 
 #[test]
 fn a_message_whose_sender_is_silent_leaves_its_place_to_others() {
-    let config = Config { max_overcommit: 1, window_bytes: 100_000, ..Config::default() };
+    let config = Config::default().with(|config| {
+        config.max_overcommit = 1;
+        config.window_bytes = 100_000;
+    });
     let mut solo = Solo::new(config);
     let _ = solo.data(address(8, 900), 10, 200_000, (0, 1400));
     for start in (0..40_000).step_by(1400) {
@@ -438,7 +444,8 @@ fn never_seen_is_ignored_once_the_response_began() {
 
 #[test]
 fn a_request_too_old_to_be_recognised_as_a_duplicate_is_not_restarted() {
-    let config = Config { timeout: std::time::Duration::from_secs(10), ..Config::default() };
+    let config =
+        Config::default().with(|config| config.timeout = std::time::Duration::from_secs(10));
     let mut solo = Solo::new(config);
     let server = address(9, 900);
     let (rpc, id, _) = solo.called(server, 100);

@@ -49,7 +49,8 @@ fn the_acknowledgement_that_finds_no_place_leaves_with_the_five_newest() {
 #[test]
 fn need_ack_begins_after_its_interval_and_its_packets_are_few_for_a_client_that_is_gone() {
     let interval = Duration::from_millis(2);
-    let mut solo = Solo::new(Config { request_ack_interval_max: interval, ..Config::default() });
+    let mut solo =
+        Solo::new(Config::default().with(|config| config.request_ack_interval_max = interval));
     let rpc = solo.request(address(9, 900), 1000, 100);
     solo.answer(rpc, 100);
     let asks = |sent: &[Sent]| sent.iter().filter(|sent| sent.is(&Body::NeedAck)).count();

@@ -4,7 +4,7 @@ mod support;
 
 use std::net::SocketAddr;
 
-use homa_core::{Config, DropReason, Event, PortOptions, Received, RequestOptions};
+use homa_core::{DropReason, Event, PortOptions, Received, RequestOptions};
 use homa_wire::{Body, RESEND_ALL};
 use support::{FULL, Host, Remote, exact, grants};
 
@@ -41,12 +41,11 @@ fn every_packet_of_a_batch_for_an_unknown_port_is_refused_over_both_families() {
 // Scenario: R21
 #[test]
 fn packets_without_memory_are_counted_and_their_rpc_is_kept() {
-    let config = Config {
-        max_message_bytes: 65_536,
-        receive_memory_bytes: 131_072,
-        unscheduled_bytes: 60_000,
-        ..exact()
-    };
+    let config = exact().with(|config| {
+        config.max_message_bytes = 65_536;
+        config.receive_memory_bytes = 131_072;
+        config.unscheduled_bytes = 60_000;
+    });
     let mut host = Host::new(config);
     let remote = host.remote(1, 1);
     for id in [2, 4] {
@@ -101,7 +100,7 @@ fn control_packets_of_a_batch_are_answered_before_its_long_messages() {
 // Scenario: R31
 #[test]
 fn interleaved_messages_of_a_batch_get_one_grant_each_for_all_their_packets() {
-    let mut host = Host::new(Config { window_bytes: 50_000, ..exact() });
+    let mut host = Host::new(exact().with(|config| config.window_bytes = 50_000));
     let (a, b) = (host.remote(1, 1), host.remote(2, 1));
     for packet in 0..10 {
         let range = packet * FULL..(packet + 1) * FULL;

@@ -7,7 +7,10 @@ use support::{FULL, Host, Sent, data_bytes, data_of, exact};
 
 /// A link of 10 Gbit/s, all of it usable, 5 µs of backlog: trains of four full packets.
 fn paced() -> Config {
-    Config { link_mbps: Some(10_000), max_link_usage_percent: 100, ..exact() }
+    exact().with(|config| {
+        config.link_mbps = Some(10_000);
+        config.max_link_usage_percent = 100;
+    })
 }
 
 /// The ids of the DATA among packets, each once per run of packets.
@@ -80,7 +83,7 @@ fn a_call_without_a_route_is_counted_accepted_and_then_fails() {
 #[test]
 fn a_message_that_its_share_has_helped_goes_on_in_its_new_rank() {
     let train = 4 * FULL;
-    let mut host = Host::new(Config { pacer_fifo_permille: 500, ..paced() });
+    let mut host = Host::new(paced().with(|config| config.pacer_fifo_permille = 500));
     let [old, other, short] = [1, 2, 3].map(|n| host.remote(n, 1));
     host.call(&old, 30_000);
     host.call(&other, 25_000);

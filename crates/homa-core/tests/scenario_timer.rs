@@ -11,7 +11,7 @@ use support_hostile::*;
 
 /// As Linux gives peers up: after 100 ms.
 fn impatient() -> Config {
-    Config { timeout: Duration::from_millis(100), ..Config::default() }
+    Config::default().with(|config| config.timeout = Duration::from_millis(100))
 }
 
 fn resend(offset: u32, length: u32, priority: u8) -> Body {
@@ -40,8 +40,11 @@ fn with_the_time_out_of_linux_a_call_fails_after_100_ms() {
 // Scenario: T5
 #[test]
 fn a_message_that_has_all_that_was_granted_waits_without_resend_and_time_out() {
-    let config =
-        Config { max_overcommit: 1, window_bytes: 100_000, fifo_grant_permille: 0, ..impatient() };
+    let config = impatient().with(|config| {
+        config.max_overcommit = 1;
+        config.window_bytes = 100_000;
+        config.fifo_grant_permille = 0;
+    });
     let mut solo = Solo::new(config);
     let (short, long) = (address(8, 900), address(9, 900));
     let _ = solo.data(short, 10, 200_000, (0, 1400));
@@ -63,7 +66,7 @@ fn a_message_that_has_all_that_was_granted_waits_without_resend_and_time_out() {
 #[test]
 fn a_message_that_the_pacer_still_holds_back_counts_as_not_sent() {
     // 40,000 bytes take a third of a second at 1 Mbit/s.
-    let config = Config { link_mbps: Some(1), ..impatient() };
+    let config = impatient().with(|config| config.link_mbps = Some(1));
     let mut solo = Solo::new(config);
     let rpc = solo.call(address(9, 900), 40_000);
     let mut sent = Vec::new();

@@ -4,9 +4,7 @@ mod support;
 
 use std::net::SocketAddr;
 
-use homa_core::{
-    Carriage, Config, DropReason, Path, Received, RequestOptions, RpcKey, RxMeta, Segment,
-};
+use homa_core::{Carriage, DropReason, Path, Received, RequestOptions, RpcKey, RxMeta, Segment};
 use homa_wire::{AckEntry, Body, COMMON_HEADER_BYTES, Common, Data, Header};
 use support::{Host, PORT, exact};
 
@@ -297,12 +295,11 @@ fn the_packets_of_a_train_differ_only_in_their_offsets() {
 /// Packets in the first train when a train may have so many bytes.
 fn packets_in_a_train_of(bytes: u64) -> usize {
     // At 8 Gbit/s the link sends a byte per nanosecond.
-    let config = Config {
-        link_mbps: Some(8000),
-        max_link_usage_percent: 100,
-        max_nic_backlog: std::time::Duration::from_nanos(bytes),
-        ..exact()
-    };
+    let config = exact().with(|config| {
+        config.link_mbps = Some(8000);
+        config.max_link_usage_percent = 100;
+        config.max_nic_backlog = std::time::Duration::from_nanos(bytes);
+    });
     let mut host = Host::new(config);
     call(&mut host, udp_path("10.0.1.1"), 30_000);
     trains(&mut host)[0].len()
@@ -318,7 +315,7 @@ fn a_train_holds_as_many_whole_packets_as_its_limit_allows() {
 // Scenario: W22
 #[test]
 fn an_mtu_that_leaves_no_room_for_payload_is_refused_or_not_believed() {
-    let error = Config { mtu_max: 575, ..exact() }.validate().unwrap_err();
+    let error = exact().with(|config| config.mtu_max = 575).validate().unwrap_err();
     assert_eq!(error.setting, "mtu_max");
     for (ip, smallest) in [("10.0.1.1", 576 - 28), ("fd00::1", 1280 - 48)] {
         let mut host = Host::new(exact());

@@ -70,12 +70,14 @@ pub enum IpError {
     KernelModule,
     /// Another program on this host has the port: choose another one, or end that program.
     #[error("Homa port {port} is in use on this host")]
+    #[non_exhaustive]
     PortInUse {
         /// The port.
         port: u16,
     },
     /// Ports above [`ASKED_PORT_MAX`] cannot be asked for: choose one from 1 to 32767, or 0.
     #[error("Homa port {port} cannot be asked for: 1 to 32767 can, 0 takes a free one above")]
+    #[non_exhaustive]
     PortReserved {
         /// The port.
         port: u16,

@@ -11,6 +11,7 @@ pub enum LabError {
         "no permission to make network namespaces ({reason}); run as root, or allow unprivileged user namespaces \
          (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0)"
     )]
+    #[non_exhaustive]
     NoPermission {
         /// What the system said.
         reason: String,
@@ -20,6 +21,7 @@ pub enum LabError {
         "`{program}` is not installed: neither PATH nor /usr/local/sbin, /usr/sbin or /sbin has it; install the package \
          `{package}`"
     )]
+    #[non_exhaustive]
     MissingProgram {
         /// Name of the program.
         program: &'static str,
@@ -28,6 +30,7 @@ pub enum LabError {
     },
     /// A number or a combination of the specification makes no sense: change it.
     #[error("{key}: {reason}")]
+    #[non_exhaustive]
     Spec {
         /// The field of [`crate::LabSpec`].
         key: &'static str,
@@ -36,6 +39,7 @@ pub enum LabError {
     },
     /// There is no such host: hosts count from zero.
     #[error("there is no host {index}; this lab has {hosts} (0 to {})", hosts.saturating_sub(1))]
+    #[non_exhaustive]
     NoSuchHost {
         /// What was asked for.
         index: usize,
@@ -44,6 +48,7 @@ pub enum LabError {
     },
     /// The kernel refused to build a part of the lab, most often because a module is missing.
     #[error("{action}: {reason}")]
+    #[non_exhaustive]
     Setup {
         /// What was attempted.
         action: String,
@@ -55,6 +60,7 @@ pub enum LabError {
         "the emulation saturates at {packets_per_s} packets/s = {mbps_per_port} Mbit/s per port with {hosts} hosts; \
          {wanted_packets_per_s} packets/s are more than this machine carries"
     )]
+    #[non_exhaustive]
     TooMuch {
         /// Frames per second, all ports together.
         packets_per_s: u64,
@@ -67,6 +73,7 @@ pub enum LabError {
     },
     /// A file or descriptor of the system failed.
     #[error("{action} {}: {source}", path.display())]
+    #[non_exhaustive]
     File {
         /// What was attempted.
         action: &'static str,

@@ -41,7 +41,10 @@ fn any_program_runs_inside_a_host_and_sees_its_network() {
         assert!(text.contains("10.66.0.2/16") && text.contains("fd66::2/64"), "{text}");
         let status = lab.command(2, "sh").unwrap().args(["-c", "exit 7"]).status().unwrap();
         assert_eq!(status.code(), Some(7));
-        assert!(matches!(lab.command(3, "true"), Err(LabError::NoSuchHost { index: 3, hosts: 3 })));
+        assert!(matches!(
+            lab.command(3, "true"),
+            Err(LabError::NoSuchHost { index: 3, hosts: 3, .. })
+        ));
         assert!(lab.command(0, "no such program").unwrap().status().is_err());
     });
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 pub enum ReportError {
     /// A file or directory cannot be read: check its name and rights.
     #[error("cannot read {}: {source}", path.display())]
+    #[non_exhaustive]
     Read {
         /// The file or directory.
         path: PathBuf,
@@ -20,12 +21,14 @@ pub enum ReportError {
          before it could write one",
         path.display()
     )]
+    #[non_exhaustive]
     NoRun {
         /// The directory.
         path: PathBuf,
     },
     /// A `run.json` is damaged or something else: repeat the run.
     #[error("{} does not describe a run: {reason}", path.display())]
+    #[non_exhaustive]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -34,6 +37,7 @@ pub enum ReportError {
     },
     /// A `run.json` was written by a newer version: use that version for the report too.
     #[error("{} has layout {found}, and this version knows up to {known}: use a newer `homa`", path.display())]
+    #[non_exhaustive]
     Newer {
         /// The file.
         path: PathBuf,
@@ -44,6 +48,7 @@ pub enum ReportError {
     },
     /// More runs than a page can show: make several reports.
     #[error("{count} runs are too many for a report, which holds up to {max}: make several")]
+    #[non_exhaustive]
     TooMany {
         /// How many there are.
         count: usize,
@@ -60,6 +65,7 @@ pub enum ReportError {
     NoFont,
     /// The picture cannot be drawn.
     #[error("the picture cannot be drawn: {reason}")]
+    #[non_exhaustive]
     Picture {
         /// Why.
         reason: String,

@@ -41,6 +41,7 @@ pub enum CallError {
     /// The server was silent for [`homa_core::Config::timeout`]. It may or may not have executed
     /// the request: repeat it only if that does no harm.
     #[error("{server} did not answer in time; it may or may not have executed the request")]
+    #[non_exhaustive]
     Timeout {
         /// Whom was asked.
         server: SocketAddr,
@@ -48,6 +49,7 @@ pub enum CallError {
     /// The deadline given with the call passed. The server may have executed the request, or may
     /// still do so.
     #[error("the deadline of the call to {server} passed")]
+    #[non_exhaustive]
     DeadlineExceeded {
         /// Whom was asked.
         server: SocketAddr,
@@ -55,42 +57,49 @@ pub enum CallError {
     /// Nobody serves at that port: check the address, start the server, then call again. Nothing
     /// was executed.
     #[error("nobody serves at {server}")]
+    #[non_exhaustive]
     NoService {
         /// Whom was asked.
         server: SocketAddr,
     },
     /// The server's endpoint is closing. Ask another server.
     #[error("{server} is closing")]
+    #[non_exhaustive]
     Closing {
         /// Whom was asked.
         server: SocketAddr,
     },
     /// The handler dropped the request without an answer. What that means is up to the service.
     #[error("{server} rejected the request")]
+    #[non_exhaustive]
     Rejected {
         /// Whom was asked.
         server: SocketAddr,
     },
     /// The server restarted after it may have received the request: it may have executed it.
     #[error("{server} restarted meanwhile; it may have executed the request")]
+    #[non_exhaustive]
     Restarted {
         /// Whom was asked.
         server: SocketAddr,
     },
     /// The server executed the request but gave up keeping the answer, or forgot it.
     #[error("{server} no longer has the answer")]
+    #[non_exhaustive]
     Forgotten {
         /// Whom was asked.
         server: SocketAddr,
     },
     /// The server is at a limit and did not execute the request: call again later or elsewhere.
     #[error("{server} is overloaded and did not execute the request")]
+    #[non_exhaustive]
     Overloaded {
         /// Whom was asked.
         server: SocketAddr,
     },
     /// A message needs at least one byte (`spec/protocol.md` §4). Nothing was sent.
     #[error("a request to {server} needs at least one byte")]
+    #[non_exhaustive]
     EmptyMessage {
         /// Whom was asked.
         server: SocketAddr,
@@ -98,6 +107,7 @@ pub enum CallError {
     /// The request is longer than this endpoint's `max_message_bytes` or than the peer takes.
     /// Raise the setting on both sides or send less. Nothing was executed.
     #[error("the request to {server} is too long: {}", most(*max_bytes))]
+    #[non_exhaustive]
     TooLong {
         /// Whom was asked.
         server: SocketAddr,
@@ -107,30 +117,35 @@ pub enum CallError {
     },
     /// The answer is longer than this endpoint's `max_message_bytes`: raise it.
     #[error("the answer of {server} is longer than max_message_bytes here")]
+    #[non_exhaustive]
     ResponseTooLong {
         /// Whom was asked.
         server: SocketAddr,
     },
     /// The network reports that the host cannot be reached.
     #[error("the host of {server} cannot be reached")]
+    #[non_exhaustive]
     HostUnreachable {
         /// Whom was asked.
         server: SocketAddr,
     },
     /// What answers there does not speak Homa.
     #[error("{server} does not speak Homa")]
+    #[non_exhaustive]
     ProtocolUnreachable {
         /// Whom was asked.
         server: SocketAddr,
     },
     /// This system forbids sending to that address (a firewall rule, or a broadcast address).
     #[error("this system forbids sending to {server}")]
+    #[non_exhaustive]
     Refused {
         /// Whom was asked.
         server: SocketAddr,
     },
     /// The server speaks another version of this implementation's extensions: upgrade one side.
     #[error("{server} speaks version {theirs} of the protocol extensions, this endpoint {ours}")]
+    #[non_exhaustive]
     VersionMismatch {
         /// Whom was asked.
         server: SocketAddr,
@@ -142,12 +157,14 @@ pub enum CallError {
     /// The address cannot be called from this endpoint (port 0, unspecified or multicast address,
     /// or IPv6 from an IPv4 socket).
     #[error("{server} cannot be called from this endpoint")]
+    #[non_exhaustive]
     BadAddress {
         /// Whom was asked.
         server: SocketAddr,
     },
     /// This endpoint is at a limit; nothing was sent. `try_` calls return it, others wait.
     #[error("no call to {server} now: the limit {limit} is reached")]
+    #[non_exhaustive]
     LimitReached {
         /// Whom was asked.
         server: SocketAddr,
@@ -156,6 +173,7 @@ pub enum CallError {
     },
     /// The request body was given up before all announced bytes were supplied.
     #[error("the body of the request to {server} ended before its announced length")]
+    #[non_exhaustive]
     BodyIncomplete {
         /// Whom was asked.
         server: SocketAddr,
@@ -256,6 +274,7 @@ pub enum BindError {
     Resolve(#[source] io::Error),
     /// Another socket uses the port: choose another, or end the other program.
     #[error("{address} is in use")]
+    #[non_exhaustive]
     InUse {
         /// What was asked for.
         address: SocketAddr,
@@ -269,6 +288,7 @@ pub enum BindError {
     KernelModule(homa_io::ip::IpError),
     /// Raw IP: ports from 32,768 on are given out by the system. Ask for 1 to 32,767, or 0.
     #[error("port {} cannot be asked for over raw IP: 1 to 32767 can, 0 takes a free one above", address.port())]
+    #[non_exhaustive]
     PortReserved {
         /// What was asked for.
         address: SocketAddr,
@@ -278,6 +298,7 @@ pub enum BindError {
     Carriage(homa_core::Carriage),
     /// The system refused the socket; the source says why.
     #[error("cannot bind {address}: {source}")]
+    #[non_exhaustive]
     Socket {
         /// What was asked for.
         address: SocketAddr,
@@ -317,12 +338,14 @@ pub enum AcceptError {
 pub enum ReplyError {
     /// The client gave the call up, or is gone: nobody waits for the answer. Nothing to do.
     #[error("{client} no longer waits for the answer")]
+    #[non_exhaustive]
     Cancelled {
         /// Who had asked.
         client: SocketAddr,
     },
     /// An answer needs at least one byte. The client sees the request as rejected.
     #[error("an answer to {client} needs at least one byte")]
+    #[non_exhaustive]
     EmptyMessage {
         /// Who had asked.
         client: SocketAddr,
@@ -330,6 +353,7 @@ pub enum ReplyError {
     /// Longer than `max_message_bytes`: raise it on both sides. The client sees the request as
     /// rejected.
     #[error("the answer to {client} is longer than {max_bytes} bytes")]
+    #[non_exhaustive]
     TooLong {
         /// Who had asked.
         client: SocketAddr,
@@ -353,12 +377,14 @@ pub enum StreamError {
     Call(#[from] CallError),
     /// As a server: the client gave the call up or is gone.
     #[error("{peer} gave the call up")]
+    #[non_exhaustive]
     Cancelled {
         /// The client.
         peer: SocketAddr,
     },
     /// More bytes were sent than the length announced.
     #[error("the body for {peer} is longer than the {announced_bytes} bytes announced")]
+    #[non_exhaustive]
     TooLong {
         /// Who the body is for.
         peer: SocketAddr,
@@ -367,10 +393,51 @@ pub enum StreamError {
     },
     /// `finish` came before all announced bytes were sent; the RPC was aborted.
     #[error("the body for {peer} lacks {missing_bytes} of the bytes announced")]
+    #[non_exhaustive]
     Incomplete {
         /// Who the body is for.
         peer: SocketAddr,
         /// How many are missing.
         missing_bytes: u32,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Scenario: X29
+    #[test]
+    fn every_error_says_what_happened_and_to_whom() {
+        let server: SocketAddr = "192.0.2.1:4000".parse().unwrap();
+        let errors = [
+            CallError::Timeout { server },
+            CallError::DeadlineExceeded { server },
+            CallError::NoService { server },
+            CallError::Closing { server },
+            CallError::Rejected { server },
+            CallError::Restarted { server },
+            CallError::Forgotten { server },
+            CallError::Overloaded { server },
+            CallError::EmptyMessage { server },
+            CallError::TooLong { server, max_bytes: Some(1_000_000) },
+            CallError::ResponseTooLong { server },
+            CallError::HostUnreachable { server },
+            CallError::ProtocolUnreachable { server },
+            CallError::Refused { server },
+            CallError::VersionMismatch { server, theirs: 2, ours: 1 },
+            CallError::BadAddress { server },
+            CallError::LimitReached { server, limit: Limit::OutstandingCalls(7) },
+            CallError::BodyIncomplete { server },
+        ];
+        let mut texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        for (error, text) in errors.iter().zip(&texts) {
+            assert!(text.contains("192.0.2.1:4000"), "{text}");
+            assert_eq!(error.server(), Some(server));
+        }
+        texts.sort();
+        texts.dedup();
+        assert_eq!(texts.len(), errors.len(), "no two say the same");
+        assert!(texts.iter().any(|text| text.contains("1000000")), "limits are named");
+    }
 }

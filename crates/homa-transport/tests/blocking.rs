@@ -71,7 +71,7 @@ fn a_deadline_ends_a_call_whose_server_is_slow() {
     let start = Instant::now();
     let options = CallOptions::new().timeout(Duration::from_millis(30));
     let error = client.call_with(address, "slow", options).unwrap_err();
-    assert_eq!(error, CallError::DeadlineExceeded { server: address });
+    common::assert_fails!(error, CallError::DeadlineExceeded { .. }, address);
     assert!(start.elapsed() >= Duration::from_millis(30), "{:?}", start.elapsed());
 }
 
@@ -120,7 +120,7 @@ fn dropping_a_request_rejects_the_call() {
     let error = client.call(address, "no").unwrap_err();
     // The server's endpoint goes right after its request.
     assert!(
-        matches!(error, CallError::Rejected { server } | CallError::Closing { server } if server == address),
+        matches!(error, CallError::Rejected { server, .. } | CallError::Closing { server, .. } if server == address),
         "{error}"
     );
 }
@@ -131,11 +131,19 @@ fn a_port_where_nobody_serves_fails_at_once() {
     let client = common::client();
     let nobody = SocketAddr::new(common::server_ip(), other.local_addr().port());
     // An endpoint that does not serve says so; nobody waits until it counts as dead.
-    assert_eq!(client.call(nobody, "?").unwrap_err(), CallError::NoService { server: nobody });
+    common::assert_fails!(
+        client.call(nobody, "?").unwrap_err(),
+        CallError::NoService { .. },
+        nobody
+    );
 
     let unused = common::unused_address();
     // So does the system.
-    assert_eq!(client.call(unused, "?").unwrap_err(), CallError::NoService { server: unused });
+    common::assert_fails!(
+        client.call(unused, "?").unwrap_err(),
+        CallError::NoService { .. },
+        unused
+    );
 }
 
 // Scenario: C6, X1, X8
@@ -143,12 +151,20 @@ fn a_port_where_nobody_serves_fails_at_once() {
 fn bad_requests_are_refused_before_anything_is_sent() {
     let server = echo_server(common::address());
     let client = common::client();
-    assert_eq!(client.call(server, "").unwrap_err(), CallError::EmptyMessage { server });
+    common::assert_fails!(
+        client.call(server, "").unwrap_err(),
+        CallError::EmptyMessage { .. },
+        server
+    );
     let too_long = client.call(server, vec![0; 1_000_001]).unwrap_err();
-    assert_eq!(too_long, CallError::TooLong { server, max_bytes: Some(1_000_000) });
+    common::assert_fails!(too_long, CallError::TooLong { max_bytes: Some(1_000_000), .. }, server);
     for bad in ["127.0.0.1:0", "0.0.0.0:9", "224.0.0.1:9"] {
         let server: SocketAddr = bad.parse().unwrap();
-        assert_eq!(client.call(server, "?").unwrap_err(), CallError::BadAddress { server });
+        common::assert_fails!(
+            client.call(server, "?").unwrap_err(),
+            CallError::BadAddress { .. },
+            server
+        );
     }
     let v4 = common::at_server(|| {
         let v4 = common::server_ip_of_each_version()[0];
@@ -156,7 +172,7 @@ fn bad_requests_are_refused_before_anything_is_sent() {
     })
     .unwrap();
     let server: SocketAddr = "[::1]:9".parse().unwrap();
-    assert_eq!(v4.call(server, "?").unwrap_err(), CallError::BadAddress { server });
+    common::assert_fails!(v4.call(server, "?").unwrap_err(), CallError::BadAddress { .. }, server);
     assert_eq!(client.accept().unwrap_err(), AcceptError::NotServing);
     assert_eq!(client.stats().outstanding_calls, 0);
 }
@@ -168,7 +184,7 @@ fn a_request_too_long_for_the_server_fails_with_the_limit_of_the_server() {
     common::acquaint(&client, &server);
     let address = server.local_addr();
     let error = client.call(address, vec![0; 5000]).unwrap_err();
-    assert_eq!(error, CallError::TooLong { server: address, max_bytes: Some(1000) });
+    common::assert_fails!(error, CallError::TooLong { max_bytes: Some(1000), .. }, address);
     assert!(error.to_string().ends_with("too long: at most 1000 bytes are possible"), "{error}");
     assert!(!error.may_have_executed());
 }
@@ -194,12 +210,12 @@ fn try_call_names_the_limit_and_call_waits_for_room() {
     let first = client.try_call(address, "1").unwrap();
     let second = client.try_call(address, "2").unwrap();
     let error = client.try_call(address, "3").unwrap_err();
-    let limit = Limit::OutstandingCalls(2);
-    assert_eq!(error, CallError::LimitReached { server: address, limit });
+    const LIMIT: Limit = Limit::OutstandingCalls(2);
+    common::assert_fails!(error, CallError::LimitReached { limit: LIMIT, .. }, address);
 
     let timeout = CallOptions::new().timeout(Duration::from_millis(20));
     let error = client.call_with(address, "3", timeout).unwrap_err();
-    assert_eq!(error, CallError::DeadlineExceeded { server: address });
+    common::assert_fails!(error, CallError::DeadlineExceeded { .. }, address);
 
     let waiting = std::thread::spawn({
         let client = client.clone();
@@ -223,8 +239,8 @@ fn bytes_are_limited_too() {
     let client = common::client_with(|builder| builder.outstanding_bytes_max(1_000));
     let _call = client.try_call(address, vec![1; 5_000]).expect("a long message may go alone");
     let error = client.try_call(address, "x").unwrap_err();
-    let limit = Limit::OutstandingBytes(1_000);
-    assert_eq!(error, CallError::LimitReached { server: address, limit });
+    const LIMIT: Limit = Limit::OutstandingBytes(1_000);
+    common::assert_fails!(error, CallError::LimitReached { limit: LIMIT, .. }, address);
 }
 
 // Scenario: C10
@@ -242,7 +258,7 @@ fn closing_tells_the_peers_and_ends_everything_here() {
         move || server.accept()
     });
     server.close();
-    assert_eq!(call.wait().unwrap_err(), CallError::Closing { server: address });
+    common::assert_fails!(call.wait().unwrap_err(), CallError::Closing { .. }, address);
     assert!(accepting.join().unwrap().unwrap().is_none());
     assert_eq!(request.reply("late").unwrap_err(), ReplyError::Closed);
     assert_eq!(server.call(address, "?").unwrap_err(), CallError::Closed);

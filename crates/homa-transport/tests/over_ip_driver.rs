@@ -55,13 +55,13 @@ fn packets_of_both_ip_versions_arrive_with_their_marks_and_addresses() {
 fn a_port_belongs_to_one_endpoint_of_a_host() {
     let port = port();
     let first = server(port).unwrap();
-    assert!(matches!(server(port).unwrap_err(), IpError::PortInUse { port: p } if p == port));
+    assert!(matches!(server(port).unwrap_err(), IpError::PortInUse { port: p, .. } if p == port));
     // Another host, or another place of that name.
     let address = SocketAddr::new("::".parse().unwrap(), port);
     at_client(|| IpDriver::bind(address, &IpConfig::default())).unwrap();
     drop(first);
     server(port).unwrap();
-    assert!(matches!(server(40_000).unwrap_err(), IpError::PortReserved { port: 40_000 }));
+    assert!(matches!(server(40_000).unwrap_err(), IpError::PortReserved { port: 40_000, .. }));
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn a_port_can_be_chosen_serves_and_is_free_again_afterwards() {
         let server = Endpoint::bind(free).unwrap();
         assert_eq!(server.local_addr(), free);
         assert!(
-            matches!(Endpoint::bind(free), Err(BindError::InUse { address }) if address == free)
+            matches!(Endpoint::bind(free), Err(BindError::InUse { address, .. }) if address == free)
         );
         common::serve_echo(server.clone());
         assert_eq!(client.call(free, "here?").unwrap(), "here?");
@@ -63,7 +63,11 @@ fn an_endpoint_that_only_calls_refuses_requests_and_cannot_accept() {
     let (client, other) = (Endpoint::client().unwrap(), Endpoint::client().unwrap());
     assert_eq!(client.accept().unwrap_err(), AcceptError::NotServing);
     let address = SocketAddr::from(([127, 0, 0, 1], client.local_addr().port()));
-    assert_eq!(other.call(address, "?").unwrap_err(), CallError::NoService { server: address });
+    common::assert_fails!(
+        other.call(address, "?").unwrap_err(),
+        CallError::NoService { .. },
+        address
+    );
     let server = echo_server("127.0.0.1:0");
     assert_eq!(client.call(server, "calls work").unwrap(), "calls work");
 }

@@ -50,6 +50,7 @@ pub enum FileError {
     Truncated(u64),
     /// Its structure is broken: the packets before have been read.
     #[error("the file is damaged after packet {after}: {reason}")]
+    #[non_exhaustive]
     Damaged {
         /// Packets read before.
         after: u64,

@@ -39,7 +39,7 @@ pub(crate) fn in_process() -> Trial {
 
 fn attempt() -> Trial {
     match homa_lab::acquire_privileges() {
-        Err(LabError::NoPermission { reason }) => return Trial::Refused(reason),
+        Err(LabError::NoPermission { reason, .. }) => return Trial::Refused(reason),
         Err(error) => return Trial::Fails(error.to_string()),
         Ok(_) => {}
     }
@@ -48,7 +48,7 @@ fn attempt() -> Trial {
         let spec = LabSpec { hosts: 2, backend, name: "trial".into(), ..LabSpec::default() };
         match Lab::up(&spec) {
             Ok(_) => switches.push(backend),
-            Err(LabError::NoPermission { reason }) => return Trial::Refused(reason),
+            Err(LabError::NoPermission { reason, .. }) => return Trial::Refused(reason),
             Err(error) => failed.push(format!("{backend}: {error}")),
         }
     }

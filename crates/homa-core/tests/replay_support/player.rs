@@ -71,11 +71,10 @@ pub struct Player<'a> {
 impl<'a> Player<'a> {
     pub fn new(story: &'a Story, host: IpAddr) -> Self {
         let unscheduled = story.unscheduled_bytes(host);
-        let config = Config {
-            unscheduled_bytes: unscheduled,
-            cutoffs: CutoffSource::Fixed(Cutoffs::default()),
-            ..Config::default()
-        };
+        let config = Config::default().with(|config| {
+            config.unscheduled_bytes = unscheduled;
+            config.cutoffs = CutoffSource::Fixed(Cutoffs::default());
+        });
         Self {
             story,
             host,

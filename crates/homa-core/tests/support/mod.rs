@@ -21,15 +21,14 @@ const HEADER_BYTES: usize = 128;
 /// Settings under which every number is predictable: every byte is granted at once, nothing goes to
 /// the oldest, the cutoffs are fixed.
 pub fn exact() -> Config {
-    Config {
-        grant_step_bytes: 0,
-        incoming_packets_min: 0,
-        fifo_grant_permille: 0,
-        pacer_fifo_permille: 0,
-        cutoffs: CutoffSource::Fixed(Cutoffs::default()),
-        request_ack_interval_max: Duration::from_millis(2),
-        ..Config::default()
-    }
+    Config::default().with(|config| {
+        config.grant_step_bytes = 0;
+        config.incoming_packets_min = 0;
+        config.fifo_grant_permille = 0;
+        config.pacer_fifo_permille = 0;
+        config.cutoffs = CutoffSource::Fixed(Cutoffs::default());
+        config.request_ack_interval_max = Duration::from_millis(2);
+    })
 }
 
 /// Settings with these numbers of levels and of active messages, all unscheduled data on the top level.
@@ -37,7 +36,11 @@ pub fn levels(num_priorities: u8, max_overcommit: u8) -> Config {
     let mut table = [0; 8];
     table[usize::from(num_priorities) - 1] = 1_000_000;
     let cutoffs = CutoffSource::Fixed(Cutoffs::new(table));
-    Config { num_priorities, max_overcommit, cutoffs, ..exact() }
+    exact().with(|config| {
+        config.num_priorities = num_priorities;
+        config.max_overcommit = max_overcommit;
+        config.cutoffs = cutoffs;
+    })
 }
 
 /// One packet that the engine sent.

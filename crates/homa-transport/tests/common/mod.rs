@@ -19,13 +19,24 @@ pub(crate) use world::{
     unused_address,
 };
 
+/// Asserts that an error is of this kind and names this server.
+#[allow(unused_macros, reason = "not every test file uses everything")]
+macro_rules! assert_fails {
+    ($error:expr, $expected:pat, $server:expr) => {{
+        let error = &$error;
+        assert!(matches!(error, $expected), "{error:?}");
+        assert_eq!(error.server(), Some($server));
+    }};
+}
+pub(crate) use assert_fails;
+
 /// When something that happens at once has happened at the latest, however busy the machine is.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
 
 /// Settings of an endpoint, with the carriage that this binary tests. Peers that are only kept from running by
 /// others on the machine do not count as dead.
 pub(crate) fn builder() -> EndpointBuilder {
-    let config = Config { timeout: Duration::from_secs(10), ..Config::default() };
+    let config = Config::default().with(|config| config.timeout = Duration::from_secs(10));
     EndpointBuilder::new()
         .config(config)
         .carriage(world::carriage())
