@@ -362,8 +362,33 @@ fn calls_to_a_linux_server_complete_whatever_is_lost() {
             let calls = count.to_string();
             let call = ["--size", size, "--count", &calls, "--outstanding", outstanding];
             all_verified(&link.call(family, PORT, &call), count);
-            is_right(&server.stop());
+            let seen = server.stop();
+            is_right(&seen);
+            is_asked_at_intervals(&seen);
         }
+    }
+}
+
+/// What is missing is asked for again after 5 ms or more. A few questions are closer to each other where the first of
+/// them was decided on but left late.
+fn is_asked_at_intervals(seen: &Value) {
+    let intervals = seen["resend_intervals_ms"].as_array().unwrap();
+    let short = intervals.iter().filter(|ms| ms.as_f64().unwrap() < 4.0).count();
+    assert!(short * 4 <= intervals.len(), "{seen:#}");
+}
+
+#[test]
+fn what_linux_sends_again_of_finished_calls_brings_nothing() {
+    let Some(link) = Link::new("d", 1_500) else { return };
+    for family in BOTH {
+        let server = link.linux_server(family, &[PATIENT, &["--twice"]].concat());
+        let call = ["--size", "10000", "--count", "50", "--outstanding", "5"];
+        all_verified(&link.call(family, PORT, &call), 50);
+        let seen = server.stop();
+        is_right(&seen);
+        assert!(number(&seen["host"]["retransmitted"]) >= 50 * 8, "{seen:#}");
+        assert_eq!(number(&seen["packets"]["got_RPC_UNKNOWN"]), 0, "{seen:#}");
+        assert_eq!(number(&seen["rpcs_left"]), 0, "{seen:#}");
     }
 }
 

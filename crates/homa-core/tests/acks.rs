@@ -119,9 +119,12 @@ fn need_ack_for_what_is_not_complete_brings_resends() {
     assert_eq!(sent[0].resend(), Some((0, homa_wire::RESEND_ALL)), "A8");
     let _ = solo.data(server, id, 5000, (1000, 2000));
     solo.drain();
-    let _ = solo.control(server, id, Body::NeedAck, 0, 0);
-    let resends: Vec<_> = solo.drain().iter().filter_map(Sent::resend).collect();
-    assert_eq!(resends, [(0, 1000), (2000, 3000)], "A7");
+    for (later_ns, asked) in [(0, &[][..]), (5 * MS, &[(0, 1000), (2000, 3000)])] {
+        solo.now += later_ns;
+        let _ = solo.control(server, id, Body::NeedAck, 0, 0);
+        let resends: Vec<_> = solo.drain().iter().filter_map(Sent::resend).collect();
+        assert_eq!(resends, asked, "A7: and not what was just asked for");
+    }
 }
 
 // Scenario: A4, A15

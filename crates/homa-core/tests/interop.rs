@@ -787,6 +787,31 @@ fn need_ack_about_an_incomplete_response_brings_resends_for_what_is_missing() {
 }
 
 #[test]
+fn however_often_linux_asks_what_is_missing_is_asked_for_once_per_resend_interval() {
+    let mut host = host();
+    let server = linux(1, 99);
+    let (_, id, _) = call(&mut host, &server, 10);
+    take(&mut host, &server, server.data(id | 1, FULL..2 * FULL, 5000, 5000));
+    let mut asked = Vec::new();
+    for tenth_ms in 0..200 {
+        if tenth_ms % 2 == 0 {
+            take(&mut host, &server, server.control(id | 1, Body::NeedAck));
+        }
+        let again = resends(&host.pass_ns(100_000));
+        asked.extend(again.into_iter().map(|range| (tenth_ms, range)));
+    }
+    let first: Vec<_> = asked.iter().filter(|(_, range)| range.0 == 0).map(|(at, _)| *at).collect();
+    // Each step ends a tenth of a millisecond later.
+    assert!(first.windows(2).all(|pair| pair[1] >= pair[0] + 49), "{asked:?}");
+    assert!((2..=5).contains(&first.len()), "repeated in 20 ms, not given up: {asked:?}");
+    // What came meanwhile is not asked for any more.
+    take(&mut host, &server, server.data(id | 1, 0..FULL, 5000, 5000));
+    host.pass_ms(20);
+    take(&mut host, &server, server.control(id | 1, Body::NeedAck));
+    assert!(resends(&host.sent()).iter().all(|range| range.0 == 2 * FULL));
+}
+
+#[test]
 fn need_ack_is_sent_only_when_all_of_the_response_was_and_ever_more_rarely() {
     let mut host = host();
     let client = linux(1, 40_000);
@@ -858,12 +883,52 @@ fn a_linux_client_is_not_told_unknown_by_a_closed_port() {
 }
 
 #[test]
-fn data_for_a_call_that_is_over_frees_its_server() {
+fn data_for_a_call_that_is_over_is_dropped_without_a_word() {
     let mut host = host();
     let server = linux(1, 99);
-    let received = receive(&mut host, &server, server.data(91, 0..10, 10, 10));
-    assert_eq!(received, Received::Dropped(DropReason::UnknownRpc));
+    let id = finished_call(&mut host, &server);
+    for (id, length) in [(id, 10), (90, 50_000)] {
+        for _ in 0..3 {
+            let received = receive(&mut host, &server, server.data(id | 1, 0..10, length, 10));
+            assert_eq!(received, Received::Dropped(DropReason::UnknownRpc));
+        }
+    }
+    assert_eq!(kinds(&host.sent()), [""; 0], "only RESEND is answered with RPC_UNKNOWN");
+    let _ = receive(&mut host, &server, server.control(id | 1, Body::NeedAck));
+    assert_eq!(kinds(&host.sent()), ["ACK"], "its server is freed when it asks");
+}
+
+#[test]
+fn requests_that_are_not_taken_bring_nothing() {
+    let mut host = Host::new(Config { max_message_bytes: 20_000, ..exact() });
+    let client = linux(1, 40_000);
+    for start in [0, FULL] {
+        let (header, bytes) = client.data(2, start..start + FULL, 30_000, 30_000);
+        let received = receive(&mut host, &client, (header, bytes));
+        assert_eq!(received, Received::Dropped(DropReason::TooLong));
+    }
+    assert_eq!(kinds(&host.sent()), [""; 0], "all would come again for each RPC_UNKNOWN");
+    let _ = receive(&mut host, &client, client.resend(2, 0, RESEND_ALL));
     assert_eq!(kinds(&host.sent()), ["RPC_UNKNOWN"]);
+}
+
+#[test]
+fn a_call_given_up_is_told_its_server_once_unless_its_request_was_sent_twice() {
+    let abort = |host: &mut Host, rpc| {
+        host.engine.abort(host.now(), rpc, FailReason::Cancelled).unwrap();
+        kinds(&host.sent())
+    };
+    let (mut host, server) = (host(), linux(1, 99));
+    let (waits, _, _) = call(&mut host, &server, 100);
+    assert_eq!(abort(&mut host, waits), ["RPC_UNKNOWN"]);
+    let (receives, id, _) = call(&mut host, &server, 100);
+    take(&mut host, &server, server.data(id | 1, 0..FULL, 90_000, 40_000));
+    host.sent();
+    assert_eq!(abort(&mut host, receives), ["RPC_UNKNOWN"], "no grant will come");
+    let (again, id, _) = call(&mut host, &server, 100);
+    take(&mut host, &server, server.control(id | 1, Body::RpcUnknown));
+    assert_eq!(kinds(&host.sent()), ["DATA"]);
+    assert_eq!(abort(&mut host, again), [""; 0], "a copy that is late would be executed anew");
 }
 
 #[test]

@@ -81,10 +81,24 @@ fn a_response_nobody_can_take_is_told_so_at_once() {
     let received = solo.data(address(9, 900), 2001, 100, (0, 100));
     assert_eq!(received, Received::Dropped(DropReason::UnknownRpc));
     assert_eq!(solo.drain()[0].unknown(), Some(reason::FINISHED));
+    solo.now += 5 * MS;
     solo.engine.close_port(solo.instant(), PORT);
     let received = solo.data(address(9, 900), 2001, 100, (0, 100));
     assert_eq!(received, Received::Dropped(DropReason::NoSuchPort));
     assert_eq!(solo.drain()[0].unknown(), Some(reason::FINISHED));
+}
+
+#[test]
+fn the_packets_of_a_message_that_is_not_taken_bring_one_answer_per_resend_interval() {
+    let mut solo = solo();
+    let interval = solo.engine.config().resend_interval.as_nanos() as u64;
+    for round in 0..3 {
+        for start in (0..10_000).step_by(1000) {
+            let _ = solo.data(address(9, 900), 2001, 10_000, (start, start + 1000));
+        }
+        assert_eq!(solo.drain().len(), 1, "round {round}");
+        solo.now += interval;
+    }
 }
 
 #[test]
@@ -129,6 +143,7 @@ fn a_message_too_long_is_refused_with_the_limit() {
         let sent = solo.drain();
         assert_eq!(sent[0].unknown(), Some(reason::TOO_LONG));
         assert_eq!(sent[0].header.extension.unwrap().value, 1_000_000);
+        solo.now += 5 * MS;
     }
     assert_eq!(solo.engine.stats().live_rpcs, 0);
 }

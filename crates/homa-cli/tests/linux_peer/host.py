@@ -80,6 +80,11 @@ class Host:
         rpc.state = "OUTGOING"
         self._start(rpc, body)
 
+    def send_again(self, rpc):
+        """As if a RESEND for everything had come."""
+        if self.rpcs.get(rpc.key) is rpc and rpc.outgoing is not None:
+            self._retransmit(rpc, 0, rpc.outgoing.tx_end, TOP_LEVEL)
+
     def end(self, rpc):
         self.grants.forget(rpc)
         self.rpcs.pop(rpc.key, None)

@@ -60,7 +60,9 @@ class Call:
         self.theirs = self.ours = None
         self.asked = []
         self.everything_asked = 0
-        self.asked_by_us = self.busy = self.need_acks = 0
+        self.asked_by_us = self.busy = self.unknowns = self.need_acks = 0
+        # When the other host last asked for what is missing from each offset on.
+        self.asked_them_at = {}
         self.need_ack_at = 0.0
         self.acknowledged = False
         self.last_sent = 0.0
@@ -75,7 +77,7 @@ class Observer:
         self.violations, self.counts = [], Counter()
         self.segment = None
         self.cutoffs_due = 0
-        self.need_ack_intervals = []
+        self.need_ack_intervals, self.resend_intervals = [], []
         # Where the other host runs on a slow machine its answers cross with new packets for so long.
         self.patience_secs = options.patience_ms / 1000
 
@@ -239,6 +241,9 @@ class Observer:
             self.wrong(f"{who}: level {level}")
         if 0 <= now - call.last_sent < 0.004:
             self.counts["early_resends"] += 1
+        if offset in call.asked_them_at:
+            self.resend_intervals.append(now - call.asked_them_at[offset])
+        call.asked_them_at[offset] = now
         ours = call.ours
         if length == wire.ALL_ONES:
             if offset:
@@ -292,11 +297,12 @@ class Observer:
             self.wrong(f"{who}: {call.busy} BUSY for {call.asked_by_us} RESENDs")
 
     def _rpc_unknown(self, call, header, arrived, who, now):
-        # An RPC that is over is answered, so that a server is freed.
-        over = call.ours is not None and call.ours.missing == 0
-        if not call.asked_by_us and not over:
-            self.wrong(f"{who}: not asked")
-        if not header.sender_id % 2 == 0:
+        call.unknowns += 1
+        # It answers RESEND alone; a client may say once that it has given the call up.
+        given_up = header.sender_id % 2 == 0 and (call.ours is None or call.ours.missing > 0)
+        if call.unknowns > call.asked_by_us + given_up:
+            self.wrong(f"{who}: {call.unknowns} RPC_UNKNOWN for {call.asked_by_us} RESENDs, not asked")
+        if header.sender_id % 2:
             # The server knows nothing: what it sends from now on is another answer.
             call.theirs = None
 

@@ -48,6 +48,8 @@ class Server:
         while self.due and self.due[0][0] <= now:
             _, _, rpc, answer = heapq.heappop(self.due)
             self.host.send_response(rpc, answer)
+            if self.options.twice:
+                self.host.send_again(rpc)
         return False
 
     def report(self):
@@ -133,6 +135,7 @@ def parse_arguments():
     add("--reply", type=int, help="bytes of the answer; the request itself otherwise")
     add("--reply-seed", type=int, default=0)
     add("--slow-ms", type=float, default=0.0, help="time until a packet that arrived is looked at")
+    add("--twice", action="store_true", help="each answer of the server is sent again at once, as if asked for")
     add("--delay-ms", type=float, default=0.0, help="of each answer of the server")
     add("--restart-at", type=int, help="request with which the server forgets everything")
     add("--close-after", type=int, help="request with which the server's port closes")
@@ -173,6 +176,7 @@ def main():
         "overflowed": net.overflowed,
         "host": host.counts,
         "packets": observer.counts,
+        "resend_intervals_ms": [round(interval * 1000, 3) for interval in observer.resend_intervals],
         "need_ack_intervals_ms": [round(interval * 1000, 3) for interval in observer.need_ack_intervals],
         "violations": observer.violations,
     }

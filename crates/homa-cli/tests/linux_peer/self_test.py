@@ -147,6 +147,8 @@ class Watching(unittest.TestCase):
         self.wrong("length", grant(5000))
         self.wrong("BUSY for 0", wire.control(wire.BUSY, (99, 1), CALL))
         self.wrong("not asked", wire.control(wire.UNKNOWN, (99, 1), 7))
+        self.send(data(0, 100, 100, 100, 9))
+        self.wrong("not asked", wire.control(wire.UNKNOWN, (1, 2), 8))
         self.wrong("not sent completely", wire.control(wire.NEED_ACK, (99, 1), CALL))
         self.wrong("from a client", wire.control(wire.NEED_ACK, (99, 1), 4))
         self.wrong("debugging", wire.control(wire.FREEZE, (99, 1), CALL))

@@ -300,12 +300,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Tells the server, unless it has never been asked or has answered in full.
+    /// Tells the server, unless it has never been asked or has answered in full. A Linux server would keep what waits for
+    /// a grant for ever. It forgets the RPC at once, so it is told only if no copy of the request can follow.
     pub(crate) fn cancel_at_server(&mut self, index: u32) {
         let Some(rpc) = self.rpcs.get(index) else {
             return;
         };
-        if rpc.state != State::Delivered && rpc.tx.sent > 0 && self.speaks_own(rpc) {
+        let no_copies = rpc.state == State::Incoming || (rpc.tx.is_idle() && !rpc.tx.copied);
+        if rpc.state != State::Delivered && rpc.tx.sent > 0 && (self.speaks_own(rpc) || no_copies) {
             self.tell_unknown(index, reason::CANCELLED);
         }
     }

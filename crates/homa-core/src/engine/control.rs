@@ -116,11 +116,31 @@ impl Engine {
         self.push_questions(index, true);
     }
 
+    /// Asks for everything missing of a message that its sender says it has sent, at most once per resend interval: a
+    /// Linux server says so every tick, and what was asked for is on its way.
+    pub(crate) fn push_missing_at_intervals(&mut self, index: u32) {
+        let Some(rpc) = self.rpcs.get(index) else {
+            return;
+        };
+        let interval_ns = self.first_interval_ns(rpc.peer, self.speaks_own(rpc));
+        let next = self.now.plus_ns(interval_ns);
+        if rpc.missing_asked_at.is_some_and(|at| self.now < at.plus_ns(interval_ns)) {
+            return;
+        }
+        self.push_missing(index);
+        // Nor does the timer ask for it before.
+        if let Some(rpc) = self.rpcs.get_mut(index) {
+            rpc.next_request = rpc.next_request.max(next);
+        }
+    }
+
     fn push_questions(&mut self, index: u32, may_be_late: bool) {
-        if let Some(rpc) = self.rpcs.get(index) {
-            let body = ControlBody::Missing { rpc: rpc.key, may_be_late };
+        let now = self.now;
+        if let Some(rpc) = self.rpcs.get_mut(index) {
+            rpc.missing_asked_at = Some(now);
+            let (path, body) = (rpc.path, ControlBody::Missing { rpc: rpc.key, may_be_late });
             let priority = self.top_priority();
-            self.push_entry(Control { path: rpc.path, priority, body });
+            self.push_entry(Control { path, priority, body });
         }
     }
 

@@ -40,6 +40,7 @@ mod recover;
 mod rpc;
 mod shared_heap;
 mod stats;
+mod told;
 mod train;
 mod transmit;
 
@@ -187,6 +188,7 @@ pub struct Engine {
     /// Allowance for replies about unknown RPCs.
     reply_tokens: u32,
     reply_tokens_at: Instant,
+    told: told::Told,
     now: Instant,
     stats: Stats,
 }
@@ -264,6 +266,7 @@ impl Engine {
             resumed_at: Instant::ZERO,
             reply_tokens: REPLY_TOKENS_MAX,
             reply_tokens_at: Instant::ZERO,
+            told: told::Told::NONE,
             now: Instant::ZERO,
             stats: Stats::default(),
             config,

@@ -101,7 +101,7 @@ impl Engine {
                     self.fail_rpc(index, FailReason::VersionMismatch { theirs });
                 } else if matches!(header.body, Body::Data(_)) && !self.client_ids.contains_key(&id)
                 {
-                    self.push_unknown(*path, id, true, reason::VERSION, u32::from(VERSION));
+                    self.refuse_data(path, id, true, reason::VERSION, u32::from(VERSION));
                 }
                 Err(DropReason::Version)
             }
@@ -118,14 +118,15 @@ impl Engine {
         let for_server = id & 1 == 1;
         let port = self.ports.get(path.local_port).filter(|port| port.serve || !for_server);
         port.ok_or_else(|| {
-            let asks = matches!(header.body, Body::Data(_) | Body::Resend(_) | Body::NeedAck);
-            // A Linux client would take it for a demand to send again, for ever.
+            let asks = matches!(header.body, Body::Resend(_) | Body::NeedAck);
+            // Linux hosts learn it from ICMP, which the driver sends.
             let understood = header.common.version().is_some();
-            if for_server && asks && understood {
+            if matches!(header.body, Body::Data(_)) {
+                // A response that nobody can take need not be kept by its server.
+                let why = if for_server { reason::NO_SERVICE } else { reason::FINISHED };
+                self.refuse_data(path, id, understood, why, 0);
+            } else if for_server && asks && understood {
                 self.push_unknown(*path, id, true, reason::NO_SERVICE, 0);
-            } else if !for_server && matches!(header.body, Body::Data(_)) {
-                // Nobody can take this response: its server need not keep it.
-                self.push_unknown(*path, id, understood, reason::FINISHED, 0);
             }
             DropReason::NoSuchPort
         })
@@ -243,8 +244,8 @@ impl Engine {
         if self.client_ids.contains_key(&id) {
             return DropReason::WrongPeer;
         }
-        // Ends the server's state (and that of Linux servers) at once.
-        self.push_unknown(*path, id, is_own(header), reason::FINISHED, 0);
+        // Ends the server's state at once. That of Linux servers ends when they ask for an acknowledgement.
+        self.refuse_data(path, id, is_own(header), reason::FINISHED, 0);
         DropReason::UnknownRpc
     }
 
@@ -278,11 +279,11 @@ impl Engine {
         if own && data.echo != 0 && data.echo != self.incarnation {
             self.stats.stale_incarnations = self.stats.stale_incarnations.saturating_add(1);
             let age_us = self.age_us();
-            self.push_unknown(*path, id, own, reason::RESTARTED, age_us);
+            self.refuse_data(path, id, own, reason::RESTARTED, age_us);
             return Err(DropReason::UnknownRpc);
         }
         if data.message_length > self.config.max_message_bytes {
-            self.push_unknown(*path, id, own, reason::TOO_LONG, self.config.max_message_bytes);
+            self.refuse_data(path, id, own, reason::TOO_LONG, self.config.max_message_bytes);
             return Err(DropReason::TooLong);
         }
         let stranger = self.is_stranger(peer, path, header, data, transport_len);
@@ -299,7 +300,7 @@ impl Engine {
             .create_server_rpc(peer, path, header, data, transport_len, port)
             .ok_or_else(|| {
                 self.stats.requests_refused = self.stats.requests_refused.saturating_add(1);
-                self.push_unknown(*path, id, own, reason::OVERLOADED, 0);
+                self.refuse_data(path, id, own, reason::OVERLOADED, 0);
                 DropReason::Limit
             })?;
         if stranger {

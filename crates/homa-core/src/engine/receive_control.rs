@@ -494,7 +494,7 @@ impl Engine {
             self.push_busy(index);
             self.repeat_grant(index);
         } else {
-            self.push_missing(index);
+            self.push_missing_at_intervals(index);
         }
         Ok(Received::Consumed)
     }

@@ -261,6 +261,9 @@ impl Engine {
             return;
         };
         rpc.asked_at = Some(self.now);
+        if need == Need::Answer {
+            rpc.missing_asked_at = rpc.asked_at;
+        }
         let wait = rpc.interval_ns;
         rpc.interval_ns = rpc.interval_ns.saturating_mul(2).min(max_ns.max(base));
         rpc.next_request = self.now + Duration::from_nanos(wait);

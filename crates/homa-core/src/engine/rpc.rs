@@ -70,6 +70,8 @@ pub(crate) struct Rpc {
     /// When a question was last asked, since the last DATA.
     pub(crate) asked_at: Option<Instant>,
     pub(crate) next_request: Instant,
+    /// When what is missing of the incoming message was last asked for.
+    pub(crate) missing_asked_at: Option<Instant>,
     pub(crate) deadline: Option<Instant>,
     /// The peer said it has the request: its liveness is watched per peer.
     pub(crate) confirmed: bool,
@@ -132,6 +134,7 @@ impl Rpc {
             interval_ns: 0,
             asked_at: None,
             next_request: Instant::ZERO,
+            missing_asked_at: None,
             deadline: None,
             confirmed: false,
             told_busy: false,

@@ -72,6 +72,8 @@ pub struct View {
     pub rx_length: Option<u32>,
     pub rx: Ranges,
     pub rx_granted: u32,
+    /// When the engine last asked for what is missing from each offset on.
+    pub missing_asked_ns: BTreeMap<u32, u64>,
     pub arrived: bool,
     pub failed: bool,
 
@@ -96,10 +98,23 @@ impl View {
             rx_length: None,
             rx: Ranges::default(),
             rx_granted: 0,
+            missing_asked_ns: BTreeMap::new(),
             arrived: false,
             failed: false,
             over: false,
         }
+    }
+
+    /// Notes a RESEND. Nothing is asked for twice within `interval_ns`.
+    pub fn asks_for(&mut self, offset: u32, at_ns: u64, interval_ns: u64) {
+        let before = self.missing_asked_ns.insert(offset, at_ns);
+        let soon = before.is_some_and(|before| at_ns < before + interval_ns);
+        assert!(!soon, "{offset} was asked for at {before:?} and again at {at_ns}: {self:?}");
+    }
+
+    /// Whether what is missing has been asked for after `since_ns`.
+    pub fn asked_since(&self, since_ns: u64) -> bool {
+        self.missing_asked_ns.values().any(|at_ns| *at_ns >= since_ns)
     }
 
     pub fn begin_sending(&mut self, length: u32, unscheduled: u32) {

@@ -1,8 +1,8 @@
 //! What is said to those who send to a port that nobody serves (`spec/wire-format.md` §9 step 3).
 //!
 //! Peers of this implementation get RPC_UNKNOWN with its reason, Linux peers an ICMP "port unreachable" as
-//! from their own kind, or RPC_UNKNOWN where that ends what they keep. Only packets that ask for something
-//! are answered, and not more than some per second.
+//! from their own kind, which ends calls and what waits for an acknowledgement. Only packets that ask for
+//! something are answered, and not more than some per second.
 
 use std::net::IpAddr;
 
@@ -41,8 +41,8 @@ const HEADERS_BYTES: usize = 8 + 40;
 /// What a packet to nobody is answered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// RPC_UNKNOWN with this reason; `None` in the format of Linux, without one.
-    Unknown(Option<u8>),
+    /// RPC_UNKNOWN with this reason.
+    Unknown(u8),
     /// ICMP port unreachable.
     Icmp,
 }
@@ -55,12 +55,12 @@ pub(super) fn wanted(packet: &[u8]) -> Option<(Answer, Common)> {
     let for_server = header.common.local_id() & 1 == 1;
     let answer = match (header.packet_type(), for_server, own) {
         (PacketType::Data | PacketType::Resend | PacketType::NeedAck, true, true) => {
-            Answer::Unknown(Some(NO_SERVICE))
+            Answer::Unknown(NO_SERVICE)
         }
         (PacketType::Data | PacketType::Resend, true, false) => Answer::Icmp,
         // A response that nobody waits for: its server need not keep it.
-        (PacketType::Data | PacketType::NeedAck, false, true) => Answer::Unknown(Some(FINISHED)),
-        (PacketType::Data | PacketType::NeedAck, false, false) => Answer::Unknown(None),
+        (PacketType::Data | PacketType::NeedAck, false, true) => Answer::Unknown(FINISHED),
+        (PacketType::Data | PacketType::NeedAck, false, false) => Answer::Icmp,
         _ => return None,
     };
     Some((answer, header.common))
@@ -136,13 +136,13 @@ impl Answerer {
 }
 
 /// RPC_UNKNOWN in answer to a packet with the header `common`.
-fn unknown<'a>(buffer: &'a mut [u8], common: &Common, reason: Option<u8>) -> Option<&'a [u8]> {
+fn unknown<'a>(buffer: &'a mut [u8], common: &Common, reason: u8) -> Option<&'a [u8]> {
     let back = Common::control(common.destination_port, common.source_port, common.local_id());
     let header = Header {
         // An incarnation of 0 is none: this is not the server that may be there later.
-        common: if reason.is_some() { back.with_own_profile(0) } else { back },
+        common: back.with_own_profile(0),
         body: Body::RpcUnknown,
-        extension: reason.map(|reason| Extension { echo: common.incarnation, reason, value: 0 }),
+        extension: Some(Extension { echo: common.incarnation, reason, value: 0 }),
     };
     let length = header.encode(buffer)?;
     buffer.get(..length)
@@ -228,11 +228,11 @@ mod tests {
     #[test]
     fn only_those_who_ask_are_answered_in_their_own_way() {
         let data = Body::Data(homa_wire::Data { message_length: 1, ..Default::default() });
-        assert_eq!(answer(true, 2, data), Some(Answer::Unknown(Some(NO_SERVICE))));
+        assert_eq!(answer(true, 2, data), Some(Answer::Unknown(NO_SERVICE)));
         assert_eq!(answer(false, 2, data), Some(Answer::Icmp));
-        assert_eq!(answer(true, 3, data), Some(Answer::Unknown(Some(FINISHED))));
-        assert_eq!(answer(false, 3, data), Some(Answer::Unknown(None)));
-        assert_eq!(answer(false, 3, Body::NeedAck), Some(Answer::Unknown(None)));
+        assert_eq!(answer(true, 3, data), Some(Answer::Unknown(FINISHED)));
+        assert_eq!(answer(false, 3, data), Some(Answer::Icmp));
+        assert_eq!(answer(false, 3, Body::NeedAck), Some(Answer::Icmp));
         for body in [Body::RpcUnknown, Body::Busy, Body::Freeze, Body::Ack(Default::default())] {
             for (own, id) in [(false, 2), (false, 3), (true, 2), (true, 3)] {
                 assert_eq!(answer(own, id, body), None, "{body:?}");
@@ -246,7 +246,7 @@ mod tests {
         let request = packet(true, 2, Body::NeedAck);
         let (_, common) = wanted(&request).unwrap();
         let mut buffer = [0; 176];
-        let bytes = unknown(&mut buffer, &common, Some(NO_SERVICE)).unwrap();
+        let bytes = unknown(&mut buffer, &common, NO_SERVICE).unwrap();
         let header = Header::parse(bytes, bytes.len() as u32).unwrap();
         assert_eq!(header.common.local_id(), 2);
         assert_eq!((header.common.source_port, header.common.destination_port), (99, 32_768));

@@ -1,0 +1,80 @@
+//! Whom it was said lately that an RPC is not known here: a message comes in many packets, and one answer serves for all.
+
+use core::time::Duration;
+
+use crate::addr::Path;
+use crate::engine::Engine;
+use crate::time::Instant;
+
+/// RPCs remembered. One that takes the place of another lets that one be answered again.
+const SLOTS: usize = 64;
+
+/// An RPC by its peer's hash, our port and our form of its id.
+type Named = (u64, u16, u64);
+
+/// RPCs of which it was said that they are not known, each in the place that its id and peer give it.
+#[derive(Debug)]
+pub(crate) struct Told {
+    slots: [Option<(Named, Instant)>; SLOTS],
+}
+
+impl Told {
+    pub(crate) const NONE: Self = Self { slots: [None; SLOTS] };
+
+    /// Whether nothing was said of an RPC during the last `interval`; if so it counts as said now.
+    fn is_due(&mut self, now: Instant, named: Named, interval: Duration) -> bool {
+        let (peer_hash, _, id) = named;
+        let place = usize::try_from((peer_hash ^ (id >> 1)) % SLOTS as u64).unwrap_or(0);
+        let Some(slot) = self.slots.get_mut(place) else {
+            return false;
+        };
+        let said = slot.filter(|(told, _)| *told == named);
+        let due = said.is_none_or(|(_, at)| now.since(at) >= interval);
+        if due {
+            *slot = Some((named, now));
+        }
+        due
+    }
+}
+
+impl Engine {
+    /// Answers DATA of an RPC that is not known here, or not taken: once per resend interval, however many packets come.
+    /// Peers in Linux format are told nothing: among them RPC_UNKNOWN answers RESEND alone (`spec/protocol.md` §10), and
+    /// a client would send all of its request again for each.
+    pub(crate) fn refuse_data(&mut self, path: &Path, id: u64, own: bool, reason: u8, value: u32) {
+        let interval = self.config.resend_interval;
+        let named = (self.peers.hash_of(path), path.local_port, id);
+        if own && self.told.is_due(self.now, named, interval) {
+            self.push_unknown(*path, id, own, reason, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_millis(5);
+
+    #[test]
+    fn an_rpc_is_due_once_per_interval_and_each_for_itself() {
+        let mut told = Told::NONE;
+        let mut due = |at_ms: u64, peer: u64, id: u64| {
+            let now = Instant::ZERO + Duration::from_millis(at_ms);
+            told.is_due(now, (peer, 99, id), INTERVAL)
+        };
+        assert!(due(0, 7, 2));
+        assert!(!due(4, 7, 2));
+        assert!(due(4, 7, 4), "another RPC");
+        assert!(due(4, 8, 2), "another peer");
+        assert!(due(5, 7, 2), "an interval later");
+    }
+
+    #[test]
+    fn what_is_remembered_has_an_end() {
+        let mut told = Told::NONE;
+        for id in (0..4 * SLOTS as u64).map(|number| 2 * number) {
+            assert!(told.is_due(Instant::ZERO, (7, 99, id), INTERVAL));
+        }
+    }
+}
