@@ -900,7 +900,7 @@ fn data_for_a_call_that_is_over_is_dropped_without_a_word() {
 
 #[test]
 fn requests_that_are_not_taken_bring_nothing() {
-    let mut host = Host::new(Config { max_message_bytes: 20_000, ..exact() });
+    let mut host = Host::new(exact().with(|config| config.max_message_bytes = 20_000));
     let client = linux(1, 40_000);
     for start in [0, FULL] {
         let (header, bytes) = client.data(2, start..start + FULL, 30_000, 30_000);
