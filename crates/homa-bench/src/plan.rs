@@ -19,13 +19,13 @@ const HOSTS_MAX: u32 = 250;
 #[non_exhaustive]
 pub enum PlanError {
     /// The file cannot be read: check its name and rights.
-    #[error("cannot read plan {}: {source}", path.display())]
+    #[error("cannot read plan {}: {reason}", path.display())]
     #[non_exhaustive]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The file is no plan: the text names line and key.
     #[error("plan {}: {reason}", path.display())]
@@ -233,7 +233,7 @@ impl PlanFile {
     /// See [`PlanError`].
     pub fn read(path: &Path) -> Result<Self, PlanError> {
         let text = std::fs::read_to_string(path)
-            .map_err(|source| PlanError::Read { path: path.to_owned(), source })?;
+            .map_err(|reason| PlanError::Read { path: path.to_owned(), reason })?;
         Self::parse(&text, path)
     }
 

@@ -174,7 +174,10 @@ pub enum FailReason {
     /// The peer was silent for the time-out. It may or may not have executed the request.
     Timeout,
     /// The deadline given with the call passed.
-    DeadlineExceeded,
+    DeadlineExceeded {
+        /// Whether any of the request was sent.
+        sent: bool,
+    },
     /// The call was aborted here.
     Aborted,
     /// The client gave the call up (seen by the server's handler).

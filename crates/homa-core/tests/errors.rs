@@ -259,7 +259,7 @@ fn a_deadline_ends_the_call_and_tells_the_server() {
     net.run(49);
     assert_eq!(net.failure(0, rpc), None);
     net.run(2);
-    assert_eq!(net.failure(0, rpc), Some(FailReason::DeadlineExceeded));
+    assert_eq!(net.failure(0, rpc), Some(FailReason::DeadlineExceeded { sent: true }));
     let at_server = net.hosts[1].arrived[0];
     assert_eq!(net.failure(1, at_server), Some(FailReason::Cancelled));
     net.run(50);
@@ -274,8 +274,21 @@ fn a_deadline_before_the_next_resend_or_in_the_past_is_kept() {
         let options = RequestOptions { deadline, ..Default::default() };
         let rpc = solo.call_with(address(9, 900), 100, options).unwrap();
         solo.advance(wait_ms);
-        assert_eq!(solo.failure(rpc), Some(FailReason::DeadlineExceeded));
+        assert_eq!(solo.failure(rpc), Some(FailReason::DeadlineExceeded { sent: true }));
     }
+}
+
+#[test]
+fn a_deadline_that_passes_before_anything_is_sent_says_so() {
+    let mut solo = solo();
+    let deadline = Some(solo.instant() + Duration::from_nanos(MS));
+    let options = RequestOptions { deadline, ..Default::default() };
+    let rpc = solo.call_with(address(9, 900), 100, options).unwrap();
+    solo.now += 2 * MS;
+    solo.engine.handle_timeout(solo.instant(), true);
+    solo.events();
+    assert_eq!(solo.failure(rpc), Some(FailReason::DeadlineExceeded { sent: false }));
+    assert!(solo.drain().is_empty(), "nor is it sent afterwards");
 }
 
 #[test]

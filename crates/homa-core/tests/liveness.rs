@@ -173,7 +173,7 @@ fn nothing_is_asked_again_or_given_up_while_packets_wait_unread() {
     assert_eq!(solo.engine.stats().clock_jumps, 0, "a busy driver is no jump of the clock");
     solo.engine.handle_timeout(solo.instant(), true);
     solo.events();
-    assert_eq!(solo.failure(rpc), Some(FailReason::DeadlineExceeded));
+    assert_eq!(solo.failure(rpc), Some(FailReason::DeadlineExceeded { sent: true }));
 }
 
 #[test]

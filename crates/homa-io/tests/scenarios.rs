@@ -225,7 +225,8 @@ fn a_deadline_ends_the_call_when_it_says() {
     world.call(late);
     world.call(CallPlan { deadline_ns: Some(30 * MS), ..call(100, 100) });
     finish(&mut world, SECOND);
-    assert_eq!(world.ledger.end(0), Some(CallEnd::Failed(FailReason::DeadlineExceeded)));
+    let exceeded = CallEnd::Failed(FailReason::DeadlineExceeded { sent: true });
+    assert_eq!(world.ledger.end(0), Some(exceeded));
     assert!((30 * MS..31 * MS).contains(&world.ledger.calls[0].ended_ns));
     assert_eq!(world.ledger.end(1), Some(CallEnd::Answered));
 }

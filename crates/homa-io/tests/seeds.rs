@@ -416,7 +416,9 @@ fn unexcused(call: usize, world: &World, linux: bool) -> Option<String> {
     let entry = &world.ledger.calls[call];
     let excused = match entry.end {
         Some(CallEnd::Answered) => true,
-        Some(CallEnd::Failed(FailReason::DeadlineExceeded)) => entry.plan.deadline_ns.is_some(),
+        Some(CallEnd::Failed(FailReason::DeadlineExceeded { .. })) => {
+            entry.plan.deadline_ns.is_some()
+        }
         Some(CallEnd::Aborted) => entry.plan.abort_after_ns.is_some(),
         Some(CallEnd::Failed(FailReason::Rejected)) => entry.plan.response == Response::Rejected,
         // In the packet format of Linux a server cannot say that it dropped a request.

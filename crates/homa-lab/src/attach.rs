@@ -59,10 +59,10 @@ impl HostHandle {
 }
 
 fn open(path: &Path) -> Result<File, LabError> {
-    File::open(path).map_err(|source| LabError::File {
+    File::open(path).map_err(|reason| LabError::File {
         action: "enter",
         path: path.to_owned(),
-        source,
+        reason,
     })
 }
 

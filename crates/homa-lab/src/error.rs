@@ -72,7 +72,7 @@ pub enum LabError {
         wanted_packets_per_s: u64,
     },
     /// A file or descriptor of the system failed.
-    #[error("{action} {}: {source}", path.display())]
+    #[error("{action} {}: {reason}", path.display())]
     #[non_exhaustive]
     File {
         /// What was attempted.
@@ -80,10 +80,10 @@ pub enum LabError {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// A program could not be started or waited for.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
 }
 

@@ -58,7 +58,7 @@ impl NetNs {
         let path = PathBuf::from("/proc/sys/net").join(key);
         match self.run(|| fs::write(&path, value)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(LabError::File { action: "write", path, source: error })
+                Err(LabError::File { action: "write", path, reason: error })
             }
             _ => Ok(()),
         }

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum ReportError {
     /// A file or directory cannot be read: check its name and rights.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {reason}", path.display())]
     #[non_exhaustive]
     Read {
         /// The file or directory.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A directory holds no run: name one that `homa bench cluster` or `homa bench plan` wrote.
     #[error(

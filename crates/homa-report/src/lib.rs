@@ -82,7 +82,7 @@ fn run_directories(directory: &Path, notes: &mut Vec<String>) -> Result<Vec<Path
     if directory.join(run::DOCUMENT).exists() {
         return Ok(vec![directory.to_owned()]);
     }
-    let unreadable = |source| ReportError::Read { path: directory.to_owned(), source };
+    let unreadable = |reason| ReportError::Read { path: directory.to_owned(), reason };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();

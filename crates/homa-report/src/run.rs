@@ -206,7 +206,7 @@ impl Run {
 }
 
 fn document(path: &Path) -> Result<Document, ReportError> {
-    let unreadable = |source| ReportError::Read { path: path.to_owned(), source };
+    let unreadable = |reason| ReportError::Read { path: path.to_owned(), reason };
     let damaged = |reason: String| ReportError::Damaged { path: path.to_owned(), reason };
     let mut text = Vec::new();
     let mut file = File::open(path).map_err(unreadable)?.take(DOCUMENT_BYTES_MAX);

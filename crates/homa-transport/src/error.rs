@@ -1,10 +1,13 @@
-//! What can go wrong, to which peer, and what to do about it.
+//! What can go wrong, to which peer, and what to do about it. The text of each error is complete: a cause is part
+//! of it, and a field, but no `source()` that would be printed a second time.
 
 use std::io;
 use std::net::SocketAddr;
 
 use homa_core::FailReason;
 use thiserror::Error;
+
+use crate::SocketError;
 
 /// A bound of this endpoint that back-pressure comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,13 +49,15 @@ pub enum CallError {
         /// Whom was asked.
         server: SocketAddr,
     },
-    /// The deadline given with the call passed. The server may have executed the request, or may
-    /// still do so.
-    #[error("the deadline of the call to {server} passed")]
+    /// The deadline given with the call passed. If any of the request was sent, the server may have executed
+    /// it, or may still do so.
+    #[error("the deadline of the call to {server} passed{}", if *sent { "" } else { " before it was sent" })]
     #[non_exhaustive]
     DeadlineExceeded {
         /// Whom was asked.
         server: SocketAddr,
+        /// Whether any of the request was sent.
+        sent: bool,
     },
     /// Nobody serves at that port: check the address, start the server, then call again. Nothing
     /// was executed.
@@ -186,7 +191,7 @@ pub enum CallError {
     Forked,
     /// The socket no longer works; make a new endpoint.
     #[error("the socket failed: {0}")]
-    Socket(io::ErrorKind),
+    Socket(SocketError),
 }
 
 impl CallError {
@@ -194,7 +199,7 @@ impl CallError {
     pub(crate) fn from_reason(reason: FailReason, server: SocketAddr) -> Self {
         match reason {
             FailReason::Timeout => Self::Timeout { server },
-            FailReason::DeadlineExceeded => Self::DeadlineExceeded { server },
+            FailReason::DeadlineExceeded { sent } => Self::DeadlineExceeded { server, sent },
             FailReason::NoService => Self::NoService { server },
             FailReason::Closing => Self::Closing { server },
             FailReason::Rejected | FailReason::Cancelled => Self::Rejected { server },
@@ -218,7 +223,7 @@ impl CallError {
     pub fn server(&self) -> Option<SocketAddr> {
         match *self {
             Self::Timeout { server }
-            | Self::DeadlineExceeded { server }
+            | Self::DeadlineExceeded { server, .. }
             | Self::NoService { server }
             | Self::Closing { server }
             | Self::Rejected { server }
@@ -244,7 +249,7 @@ impl CallError {
         matches!(
             self,
             Self::Timeout { .. }
-                | Self::DeadlineExceeded { .. }
+                | Self::DeadlineExceeded { sent: true, .. }
                 | Self::Closing { .. }
                 | Self::Rejected { .. }
                 | Self::Restarted { .. }
@@ -271,7 +276,7 @@ fn most(max_bytes: Option<u32>) -> String {
 pub enum BindError {
     /// The text names no address (unknown host, missing port).
     #[error("no such address: {0}")]
-    Resolve(#[source] io::Error),
+    Resolve(io::Error),
     /// Another socket uses the port: choose another, or end the other program.
     #[error("{address} is in use")]
     #[non_exhaustive]
@@ -296,21 +301,21 @@ pub enum BindError {
     /// This carriage is not there for endpoints: use UDP or raw IP.
     #[error("no endpoint can be made over {0:?}")]
     Carriage(homa_core::Carriage),
-    /// The system refused the socket; the source says why.
-    #[error("cannot bind {address}: {source}")]
+    /// The system refused the socket.
+    #[error("cannot bind {address}: {reason}")]
     #[non_exhaustive]
     Socket {
         /// What was asked for.
         address: SocketAddr,
-        /// The system's reason.
-        source: io::Error,
+        /// What the system said.
+        reason: io::Error,
     },
     /// A setting is out of its range.
     #[error(transparent)]
     Config(#[from] homa_core::ConfigError),
     /// A thread or descriptor that every endpoint needs could not be made.
     #[error("cannot start the endpoint: {0}")]
-    Resources(#[source] io::Error),
+    Resources(io::Error),
 }
 
 /// Why no request can be accepted.
@@ -329,7 +334,7 @@ pub enum AcceptError {
     Forked,
     /// The socket no longer works; make a new endpoint.
     #[error("the socket failed: {0}")]
-    Socket(io::ErrorKind),
+    Socket(SocketError),
 }
 
 /// Why an answer was not taken.
@@ -412,7 +417,8 @@ mod tests {
         let server: SocketAddr = "192.0.2.1:4000".parse().unwrap();
         let errors = [
             CallError::Timeout { server },
-            CallError::DeadlineExceeded { server },
+            CallError::DeadlineExceeded { server, sent: true },
+            CallError::DeadlineExceeded { server, sent: false },
             CallError::NoService { server },
             CallError::Closing { server },
             CallError::Rejected { server },
@@ -439,5 +445,35 @@ mod tests {
         texts.dedup();
         assert_eq!(texts.len(), errors.len(), "no two say the same");
         assert!(texts.iter().any(|text| text.contains("1000000")), "limits are named");
+    }
+
+    #[test]
+    fn no_error_says_what_its_source_says_again() {
+        let server: SocketAddr = "192.0.2.1:4000".parse().unwrap();
+        let refused = || io::Error::from_raw_os_error(13);
+        let config = homa_core::Config::default().with(|config| config.rpcs_max = 0);
+        let errors: [&dyn std::error::Error; 6] = [
+            &BindError::Resolve(refused()),
+            &BindError::Resources(refused()),
+            &BindError::Socket { address: server, reason: refused() },
+            &BindError::Config(config.validate().unwrap_err()),
+            &CallError::Socket(SocketError::from(&refused())),
+            &StreamError::Call(CallError::Socket(SocketError::from(&refused()))),
+        ];
+        for error in errors {
+            let text = error.to_string();
+            assert!(text.contains("os error 13") || text.contains("rpcs_max"), "{text}");
+            let again = error.source().filter(|source| text.contains(&source.to_string()));
+            assert!(again.is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_call_that_was_not_sent_when_its_deadline_passed_was_not_executed() {
+        let server: SocketAddr = "192.0.2.1:4000".parse().unwrap();
+        for sent in [false, true] {
+            let error = CallError::from_reason(FailReason::DeadlineExceeded { sent }, server);
+            assert_eq!(error.may_have_executed(), sent, "{error}");
+        }
     }
 }

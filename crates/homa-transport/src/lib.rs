@@ -57,7 +57,7 @@
 //!
 //! # Features
 //!
-//! * `tokio` (default): the async face. Runtimes need `enable_io`.
+//! * `tokio` (default): the async face. Runtimes need `enable_io`, without which the first call or accept panics.
 
 #![forbid(unsafe_code)]
 
@@ -76,6 +76,7 @@ mod options;
     allow(dead_code, reason = "parts of it serve the async face only")
 )]
 mod shared;
+mod socket_error;
 mod stats;
 
 #[cfg(not(loom))]
@@ -95,6 +96,7 @@ pub use error::{AcceptError, BindError, CallError, Limit, ReplyError, StreamErro
 pub use homa_core::{Carriage, Config, ConfigError, PeerSettings};
 pub use homa_io::{Body, Message};
 pub use options::CallOptions;
+pub use socket_error::SocketError;
 pub use stats::Stats;
 
 /// The README's example compiles and runs.

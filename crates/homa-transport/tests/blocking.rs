@@ -178,6 +178,27 @@ fn bad_requests_are_refused_before_anything_is_sent() {
 }
 
 #[test]
+fn a_call_whose_deadline_has_passed_already_is_not_sent_and_not_executed() {
+    let server = common::bind();
+    let client = common::client();
+    let options = CallOptions::new().timeout(Duration::ZERO);
+    let error = client.call_with(server.local_addr(), "late", options).unwrap_err();
+    assert!(matches!(error, CallError::DeadlineExceeded { sent: false, .. }), "{error:?}");
+    assert!(!error.may_have_executed());
+    assert_eq!(client.stats().engine.requests_sent, 0);
+}
+
+#[test]
+fn an_endpoint_and_what_it_hands_out_may_cross_a_caught_panic() {
+    use std::panic::{RefUnwindSafe, UnwindSafe};
+    fn check<T: UnwindSafe + RefUnwindSafe>() {}
+    check::<Endpoint>();
+    check::<homa_transport::blocking::Request>();
+    check::<homa_transport::blocking::Call>();
+    check::<CallError>();
+}
+
+#[test]
 fn a_request_too_long_for_the_server_fails_with_the_limit_of_the_server() {
     let server = common::bind_with(|builder| builder.max_message_bytes(1000));
     let client = common::client();

@@ -59,9 +59,9 @@ const LINE_BYTES_MAX: u64 = 8 << 20;
 pub enum AgentError {
     /// What it was told is no order: controller and agent are of different versions.
     #[error("order not understood: {0}")]
-    Order(#[from] serde_json::Error),
+    Order(serde_json::Error),
     /// The network or the controller is gone.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
 }
 
@@ -100,7 +100,7 @@ fn serve_orders(
     let controller_gone = Arc::new(AtomicBool::new(false));
     let orders = read_lines(input, Arc::clone(&controller_gone));
     let Ok(first) = orders.recv() else { return Ok(()) };
-    let spec: HostSpec = serde_json::from_str(&first?)?;
+    let spec: HostSpec = serde_json::from_str(&first?).map_err(AgentError::Order)?;
     precise_timers();
     ahead_of_others();
     let mut mesh = open(&spec)?;
@@ -111,7 +111,7 @@ fn serve_orders(
     loop {
         match orders.try_recv() {
             Ok(line) => {
-                let order: Order = serde_json::from_str(&line?)?;
+                let order: Order = serde_json::from_str(&line?).map_err(AgentError::Order)?;
                 execute(&mut *mesh, order, &mut rpcs, output, &controller_gone)?;
                 wait = Instant::now();
             }

@@ -32,7 +32,7 @@ pub struct Recorded<'a> {
 #[non_exhaustive]
 pub enum FileError {
     /// The system could not read it: check name and rights.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// It is no pcap or pcapng file.
     #[error("not a pcap or pcapng file (it begins with {0})")]

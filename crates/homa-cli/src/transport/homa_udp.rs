@@ -237,7 +237,7 @@ impl TokioClient {
 fn bind_failed(protocol: Protocol, address: SocketAddr, error: BindError) -> CliError {
     let source = match error {
         BindError::InUse { .. } => io::ErrorKind::AddrInUse.into(),
-        BindError::Socket { source, .. } => source,
+        BindError::Socket { reason, .. } => reason,
         other => io::Error::other(other),
     };
     CliError::Bind { address, protocol: protocol.name(), source }

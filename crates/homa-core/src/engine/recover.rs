@@ -87,8 +87,9 @@ impl Engine {
         };
         if let Some(deadline) = rpc.deadline {
             if self.now >= deadline {
+                let sent = rpc.first_sent.is_some();
                 self.cancel_at_server(index);
-                self.fail_rpc(index, FailReason::DeadlineExceeded);
+                self.fail_rpc(index, FailReason::DeadlineExceeded { sent });
                 return;
             }
             self.arm_at(index, deadline);

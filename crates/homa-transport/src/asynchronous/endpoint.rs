@@ -16,6 +16,9 @@ use crate::{
 /// Works in current-thread and multi-thread tokio runtimes (with `enable_io`). The first use in a
 /// runtime starts one driver task there; if that runtime is dropped, a thread of the endpoint
 /// takes over until another runtime uses it.
+///
+/// # Panics
+/// Calling and accepting panic where the first runtime that does so was built without `enable_io`.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     handle: Handle,

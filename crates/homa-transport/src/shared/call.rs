@@ -128,7 +128,10 @@ impl PendingCall {
                     return Poll::Ready(Err(error));
                 }
                 if self.handle.is_past(order.deadline_ns) {
-                    return Poll::Ready(Err(CallError::DeadlineExceeded { server: self.server }));
+                    return Poll::Ready(Err(CallError::DeadlineExceeded {
+                        server: self.server,
+                        sent: false,
+                    }));
                 }
                 let (calls, bytes) = (self.handle.calls(), order.charge_bytes());
                 let is_new = ticket.is_none();
@@ -253,7 +256,7 @@ fn check(handle: &Handle, server: SocketAddr, order: &Order) -> Result<(), CallE
     } else if length_bytes > u64::from(max_bytes) {
         Err(CallError::TooLong { server, max_bytes: Some(max_bytes) })
     } else if handle.is_past(order.deadline_ns) {
-        Err(CallError::DeadlineExceeded { server })
+        Err(CallError::DeadlineExceeded { server, sent: false })
     } else {
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::panic::RefUnwindSafe;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -18,6 +19,9 @@ use crate::{CallError, CallOptions};
 pub(crate) struct Queue {
     state: Mutex<State>,
 }
+
+/// As with the whole endpoint: handlers and wakers run without the lock.
+impl RefUnwindSafe for Queue {}
 
 #[derive(Debug, Default)]
 struct State {

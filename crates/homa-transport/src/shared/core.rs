@@ -28,7 +28,7 @@ use crate::drive::parker::Parker;
 use crate::drive::seat::{Due, Kick, NEVER_NS, Seat};
 use crate::drive::sync::{Mutex, lock};
 use crate::drive::wait::{Host, Spun, Turned};
-use crate::{EndpointBuilder, Stats};
+use crate::{EndpointBuilder, SocketError, Stats};
 
 /// Operations that may wait in the inbox before those who add more have to help.
 const INBOX_MAX: usize = 4_096;
@@ -67,7 +67,7 @@ pub(crate) struct Core {
     linger_until_ns: AtomicU64,
     linger: Duration,
     closing: Mutex<Waiters>,
-    socket_error: OnceLock<io::ErrorKind>,
+    socket_error: OnceLock<SocketError>,
     fork_generation: u64,
     pub(crate) local_addr: SocketAddr,
     /// How packets travel.
@@ -142,7 +142,7 @@ impl Core {
         self.phase.load(Ordering::Acquire) == CLOSED
     }
 
-    pub(crate) fn socket_error(&self) -> Option<io::ErrorKind> {
+    pub(crate) fn socket_error(&self) -> Option<SocketError> {
         self.socket_error.get().copied()
     }
 
@@ -230,7 +230,7 @@ impl Core {
             0 => Ok(shard.push(now, &mut context)),
             _ => self.look(looks, now, shard, &mut context),
         };
-        let turn = turn.map_err(|error| self.socket_failed(error.kind(), context.wakes));
+        let turn = turn.map_err(|error| self.socket_failed(&error, context.wakes));
         self.calls.expire(now_ns, &mut wakes);
         let next_ns = match &turn {
             Ok(turn) => turn.next.map_or(NEVER_NS, Instant::as_nanos),
@@ -283,9 +283,9 @@ impl Core {
         linger_ns.min(self.calls.deadline_ns())
     }
 
-    fn socket_failed(&self, kind: io::ErrorKind, wakes: &mut Wakes) {
+    fn socket_failed(&self, error: &io::Error, wakes: &mut Wakes) {
         // Only the first reason counts.
-        let _ = self.socket_error.set(kind);
+        let _ = self.socket_error.set(error.into());
         self.closed(wakes);
     }
 

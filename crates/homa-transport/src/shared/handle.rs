@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::panic::RefUnwindSafe;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -45,6 +46,9 @@ struct Shared {
     guard: Mutex<Option<GuardThread>>,
 }
 
+/// Handlers and wakers run without any of the locks, so a panic of theirs leaves nothing half changed.
+impl RefUnwindSafe for Shared {}
+
 impl Handle {
     /// Opens the first of `addresses` that works.
     pub(crate) fn bind(
@@ -74,7 +78,7 @@ impl Handle {
         engine.bind_port(port, options).map_err(no_memory)?;
         let accept = AcceptQueue::new(builder.accept_queue_max, mode);
         let core = Core::new(&builder, Shard::new(engine, driver), accept)
-            .map_err(|source| BindError::Socket { address, source })?;
+            .map_err(|reason| BindError::Socket { address, reason })?;
         let core = Arc::new(core);
         let guard = GuardThread::start(&core).map_err(BindError::Resources)?;
         let shared = Arc::new(Shared { core, guard: Mutex::new(Some(guard)) });
@@ -118,8 +122,8 @@ impl Handle {
         if self.is_forked() {
             return Err(CallError::Forked);
         }
-        if let Some(kind) = self.core().socket_error() {
-            return Err(CallError::Socket(kind));
+        if let Some(error) = self.core().socket_error() {
+            return Err(CallError::Socket(error));
         }
         if self.core().is_open() { Ok(()) } else { Err(CallError::Closed) }
     }
@@ -149,7 +153,7 @@ impl Handle {
             return Err(AcceptError::Forked);
         }
         match self.core().socket_error() {
-            Some(kind) => Err(AcceptError::Socket(kind)),
+            Some(error) => Err(AcceptError::Socket(error)),
             None => Ok(&self.core().accept),
         }
     }
@@ -369,7 +373,7 @@ fn open_udp(address: SocketAddr, bytes: usize, serve: bool) -> Result<AnyDriver,
     match UdpDriver::bind(address, &config) {
         Ok(driver) => Ok(driver.into()),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(BindError::InUse { address }),
-        Err(source) => Err(BindError::Socket { address, source }),
+        Err(reason) => Err(BindError::Socket { address, reason }),
     }
 }
 
@@ -380,8 +384,8 @@ fn open_ip(address: SocketAddr, bytes: usize, form: TcpForm) -> Result<AnyDriver
         IpError::KernelModule => BindError::KernelModule(error),
         IpError::PortInUse { .. } => BindError::InUse { address },
         IpError::PortReserved { .. } => BindError::PortReserved { address },
-        IpError::System(source) => BindError::Socket { address, source },
-        other => BindError::Socket { address, source: io::Error::other(other) },
+        IpError::System(reason) => BindError::Socket { address, reason },
+        other => BindError::Socket { address, reason: io::Error::other(other) },
     })
 }
 

@@ -1,6 +1,7 @@
 //! What the library keeps for one RPC, shared by its user and whoever drives.
 
 use std::net::SocketAddr;
+use std::panic::RefUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
@@ -25,6 +26,9 @@ pub(crate) struct Rpc {
     has_failed: AtomicBool,
     state: Mutex<RpcState>,
 }
+
+/// As with the whole endpoint: handlers and wakers run without the lock.
+impl RefUnwindSafe for Rpc {}
 
 /// What this end of an RPC is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
