@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    machine,
-    metrics::Summary,
+    machine::{self, Provenance},
+    metrics::{NotMeasured, Summary},
     plan::Plan,
     run::{Found, Looks, Outcome},
     spec::{Status, UnloadedTime},
@@ -21,8 +21,8 @@ use crate::{
     transport::Transport,
 };
 
-/// Number of the layout of these files.
-const SCHEMA: u32 = 1;
+/// Number of the layout of these files, and of the documents on standard output.
+pub const SCHEMA: u32 = 1;
 
 /// A run as one JSON document, without its RPCs and samples.
 #[derive(Debug, Serialize)]
@@ -33,8 +33,9 @@ pub struct RunDocument<'a> {
     plan: &'a Plan,
     /// Name of the variant, if the plan has several.
     variant: &'a str,
-    /// The command that repeats it.
-    command: Vec<String>,
+    /// When, where and by which program; `command` repeats it.
+    #[serde(flatten)]
+    provenance: Provenance,
     /// The machine.
     machine: Value,
     /// The network.
@@ -49,6 +50,8 @@ pub struct RunDocument<'a> {
     interrupted: bool,
     /// Results, in the order of the plan.
     transports: Vec<TransportDocument<'a>>,
+    /// Transports without result, and why.
+    not_measured: &'a [NotMeasured],
 }
 
 #[derive(Debug, Serialize)]
@@ -69,24 +72,27 @@ pub fn document<'a>(
     network: Value,
     outcome: &'a Outcome,
     summaries: &'a Summaries,
+    not_measured: &'a [NotMeasured],
 ) -> RunDocument<'a> {
-    let transports = outcome.found.iter().zip(summaries).map(|((name, found), (_, summary))| {
-        TransportDocument {
-            name,
-            summary,
-            unloaded: &found.unloaded,
-            against_best_tcp: match name.is_homa() {
-                true => compare(summary, summaries, Transport::is_tcp),
-                false => None,
-            },
-            against_peers: against_peers(name, summary, summaries),
-        }
+    let unloaded = |name: &Transport| {
+        let found = outcome.found.iter().find(|(other, _)| other == name);
+        found.map_or(&[][..], |(_, found)| &found.unloaded)
+    };
+    let transports = summaries.iter().map(|(name, summary)| TransportDocument {
+        name,
+        summary,
+        unloaded: unloaded(name),
+        against_best_tcp: match name.is_homa() {
+            true => compare(summary, summaries, Transport::is_tcp),
+            false => None,
+        },
+        against_peers: against_peers(name, summary, summaries),
     });
     RunDocument {
         schema: SCHEMA,
         plan,
         variant,
-        command: command(std::env::args()),
+        provenance: Provenance::now(),
         machine: machine(),
         network,
         derived: json!({
@@ -99,6 +105,7 @@ pub fn document<'a>(
         queue_looks: outcome.looks,
         interrupted: outcome.interrupted,
         transports: transports.collect(),
+        not_measured,
     }
 }
 
@@ -183,13 +190,6 @@ fn throughput(file: &mut dyn Write, name: &Transport, found: &Found) -> io::Resu
     Ok(())
 }
 
-/// The command as a user types it, wherever the program lies.
-fn command(mut arguments: impl Iterator<Item = String>) -> Vec<String> {
-    let program = arguments.next().unwrap_or_default();
-    let name = Path::new(&program).file_name().map(|name| name.to_string_lossy().into_owned());
-    name.into_iter().chain(arguments).collect()
-}
-
 /// What a reader must know of the machine to judge figures.
 fn machine() -> Value {
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -201,16 +201,4 @@ fn machine() -> Value {
         "memory_kib": memory.and_then(|text| text.parse::<u64>().ok()),
         "load_average": machine::load_average(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_is_the_one_that_a_user_types() {
-        let typed = ["/home/somebody/target/release/homa", "bench", "plan", "plans/goal.toml"];
-        let found = command(typed.iter().map(|word| (*word).to_owned()));
-        assert_eq!(found, ["homa", "bench", "plan", "plans/goal.toml"]);
-    }
 }

@@ -4,13 +4,14 @@ use std::{
     io::{self, BufRead, BufReader, Write},
     net::SocketAddr,
     process::{Child, ChildStdin},
-    sync::mpsc::{Receiver, sync_channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
     time::{Duration, Instant},
 };
 
 use crate::{
     network::Network,
     spec::{HostSpec, LoadSummary, Order, Report, Status, UnloadedTime},
+    watch::{Watch, interrupted, patience},
 };
 
 /// Reports that may wait to be read, so that an agent gone wild fills a pipe and not this process's memory.
@@ -21,19 +22,23 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 const ORDER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// An agent under way; dropping it ends it.
-#[derive(Debug)]
-pub(crate) struct Agent {
+pub(crate) struct Agent<'a> {
     host: u32,
     address: SocketAddr,
     timer_us: f64,
     child: Child,
     input: Option<ChildStdin>,
     reports: Receiver<Report>,
+    watch: &'a dyn Watch,
 }
 
-impl Agent {
+impl<'a> Agent<'a> {
     /// Starts an agent and waits until it serves.
-    pub(crate) fn start(network: &dyn Network, spec: &HostSpec) -> io::Result<Self> {
+    pub(crate) fn start(
+        network: &dyn Network,
+        spec: &HostSpec,
+        watch: &'a dyn Watch,
+    ) -> io::Result<Self> {
         let mut child = network.start_agent(spec.host, &spec.transport)?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("an agent was started without pipes"));
@@ -51,8 +56,8 @@ impl Agent {
             }
         });
         let address = SocketAddr::new(spec.listen, spec.port);
-        let mut agent =
-            Agent { host: spec.host, address, timer_us: 0.0, child, input: Some(input), reports };
+        let (host, input) = (spec.host, Some(input));
+        let mut agent = Agent { host, address, timer_us: 0.0, child, input, reports, watch };
         agent.write(spec)?;
         match agent.receive(START_TIMEOUT)? {
             Report::Ready { address, timer_us } => {
@@ -132,7 +137,15 @@ impl Agent {
     }
 
     fn receive(&mut self, timeout: Duration) -> io::Result<Report> {
-        match self.reports.recv_timeout(timeout) {
+        let until = Instant::now() + timeout;
+        let received = loop {
+            match self.reports.recv_timeout(patience(until)) {
+                _ if self.watch.stopped() => return Err(interrupted()),
+                Err(RecvTimeoutError::Timeout) if Instant::now() < until => {}
+                received => break received,
+            }
+        };
+        match received {
             Ok(Report::Failed { reason }) => Err(self.failed(&reason)),
             Ok(report) => Ok(report),
             Err(_) => {
@@ -156,7 +169,7 @@ impl Agent {
     }
 }
 
-impl Drop for Agent {
+impl Drop for Agent<'_> {
     fn drop(&mut self) {
         // The end of its input ends it; killing makes sure, where it is a process of this machine.
         self.input = None;

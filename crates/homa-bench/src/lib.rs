@@ -10,13 +10,18 @@
 
 pub mod agent;
 pub mod arrivals;
+pub mod congestion;
+pub mod estimate;
 pub mod files;
+pub mod fit;
 mod handle;
 pub mod load;
 pub mod machine;
 pub mod metrics;
 pub mod network;
 pub mod plan;
+pub mod quantile;
+pub mod results;
 pub mod rng;
 pub mod run;
 pub mod settings;
@@ -24,4 +29,5 @@ pub mod spec;
 pub mod table;
 pub mod transport;
 pub mod units;
+pub mod watch;
 pub mod workload;

@@ -15,9 +15,11 @@ use serde::Serialize;
 use crate::{
     load::wire_bytes,
     plan::{Pattern, Plan},
+    quantile::{at_share, mean},
     run::{Found, Outcome, Rpc},
     settings::LinkFacts,
     spec::{Reply, Status, UnloadedTime},
+    transport::Transport,
 };
 
 /// Buckets of the P99 average and of the table by size.
@@ -128,6 +130,39 @@ pub struct Decile {
     pub slowdown_ideal: Slowdown,
 }
 
+/// A transport that a run has no result of.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NotMeasured {
+    /// The transport.
+    pub name: Transport,
+    /// Why.
+    pub reasons: Vec<String>,
+}
+
+/// Summaries of the transports that were measured, in the order of the plan, and the others.
+pub fn summarise_all(
+    plan: &Plan,
+    outcome: &Outcome,
+) -> (Vec<(Transport, Summary)>, Vec<NotMeasured>) {
+    let (mut measured, mut missing) = (Vec::new(), Vec::new());
+    for (name, found) in &outcome.found {
+        let name = name.clone();
+        match summarise(plan, outcome, found) {
+            summary if summary.rpcs > 0 => measured.push((name, summary)),
+            _ => missing.push(NotMeasured { name, reasons: reasons(outcome, found) }),
+        }
+    }
+    (measured, missing)
+}
+
+fn reasons(outcome: &Outcome, found: &Found) -> Vec<String> {
+    match (found.failures.is_empty(), outcome.interrupted) {
+        (false, _) => found.failures.clone(),
+        (true, true) => vec!["interrupted before".to_owned()],
+        (true, false) => vec!["no RPC began in the measured time".to_owned()],
+    }
+}
+
 /// Summarises one transport of a run.
 pub fn summarise(plan: &Plan, outcome: &Outcome, found: &Found) -> Summary {
     let warm_up_ns = (plan.load.warm_up * 1e9) as u64;
@@ -230,7 +265,7 @@ fn unloaded_us(times: &[UnloadedTime], size_bytes: u64) -> f64 {
 fn times(rpcs: &[Rpc]) -> Times {
     let mut values: Vec<u64> = rpcs.iter().map(|rpc| rpc.latency_ns).collect();
     values.sort_unstable();
-    let at = |share: f64| at_share(&values, share).map_or(0.0, |ns| *ns as f64 / 1e3);
+    let at = |share: f64| at_share(&values, share).map_or(0.0, |ns| ns as f64 / 1e3);
     Times {
         count: values.len() as u64,
         min_us: at(0.0),
@@ -255,7 +290,7 @@ fn slowdown(rpcs: &[Rpc], reference_us: impl Fn(&Rpc) -> f64) -> Slowdown {
         })
         .collect();
     let values = sorted(rpcs);
-    let at = |share: f64| at_share(&values, share).copied().unwrap_or(0.0);
+    let at = |share: f64| at_share(&values, share).unwrap_or(0.0);
     Slowdown {
         average: mean(&values),
         p50: at(0.5),
@@ -263,16 +298,6 @@ fn slowdown(rpcs: &[Rpc], reference_us: impl Fn(&Rpc) -> f64) -> Slowdown {
         p999: at(0.999),
         p99_average: mean(&worst_means),
     }
-}
-
-/// The value that this share of sorted values does not exceed.
-fn at_share<T>(sorted: &[T], share: f64) -> Option<&T> {
-    let rank = (sorted.len() as f64 * share).ceil() as usize;
-    sorted.get(rank.saturating_sub(1))
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
 /// Offered and carried payload per host and direction, in 10^6 bit/s.
@@ -316,7 +341,7 @@ fn add_agents(summary: &mut Summary, found: &Found) {
     summary.cpu_us_per_rpc = cpu_ns as f64 / 1e3 / found.rpcs.len().max(1) as f64;
     let mut late_ns = found.late_ns.clone();
     late_ns.sort_unstable();
-    let late_us = |share| at_share(&late_ns, share).map_or(0.0, |ns| *ns as f64 / 1e3);
+    let late_us = |share| at_share(&late_ns, share).map_or(0.0, |ns| ns as f64 / 1e3);
     summary.machine_late_p99_us = late_us(0.99);
     summary.machine_late_max_us = late_us(1.0);
     summary.machine_busy = (!found.machine_busy.is_empty()).then(|| mean(&found.machine_busy));

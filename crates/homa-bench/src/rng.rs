@@ -1,23 +1,18 @@
-//! Random numbers for sizes and arrivals: SplitMix64, seeded, not for secrets.
+//! Random numbers for sizes and arrivals, seeded, not for secrets.
 
-/// A generator of random numbers.
+/// A generator of random numbers; the same seed gives the same numbers with the same version of this program.
 #[derive(Debug, Clone)]
-pub struct Rng(u64);
+pub struct Rng(fastrand::Rng);
 
 impl Rng {
-    /// A generator; the same seed gives the same numbers.
+    /// A generator.
     pub fn new(seed: u64) -> Self {
-        Rng(seed)
+        Rng(fastrand::Rng::with_seed(seed))
     }
 
     /// A uniform number in [0, 1).
     pub fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        (z >> 11) as f64 / (1u64 << 53) as f64
+        self.0.f64()
     }
 
     /// The time to the next event of a Poisson process with this mean interval, in the mean's unit.

@@ -11,9 +11,11 @@ use std::{
 use homa_lab::Fidelity;
 use serde::Serialize;
 
-use self::sampler::Sampler;
+pub(crate) use self::sampler::machine_busy;
 pub use self::sampler::{Looks, QueueSample, ThroughputSample};
+use self::sampler::{Sampler, Seen};
 use crate::{
+    estimate,
     handle::Agent,
     load::rpc_per_s,
     network::Network,
@@ -21,6 +23,7 @@ use crate::{
     settings::{HomaSettings, LinkFacts},
     spec::{HostSpec, LoadOrder, LoadSummary, Order, Peer, Status, Target, UnloadedTime},
     transport::Transport,
+    watch::Watch,
     workload::Workload,
 };
 
@@ -73,6 +76,30 @@ pub struct Found {
     pub failures: Vec<String>,
 }
 
+impl Found {
+    /// Whether there is anything to summarise.
+    pub fn is_measured(&self) -> bool {
+        !self.rpcs.is_empty()
+    }
+
+    fn add(&mut self, other: Found) {
+        self.rpcs.extend(other.rpcs);
+        self.summaries.extend(other.summaries);
+        self.queues.extend(other.queues);
+        self.throughput.extend(other.throughput);
+        self.machine_busy.extend(other.machine_busy);
+        self.late_ns.extend(other.late_ns);
+        self.failures.extend(other.failures);
+    }
+
+    fn saw(&mut self, seen: &Seen) {
+        self.queues.extend(&seen.queues);
+        self.throughput.extend(&seen.throughput);
+        self.late_ns.extend(&seen.late_ns);
+        self.machine_busy.extend(seen.busy);
+    }
+}
+
 /// A run's settings and results.
 #[derive(Debug)]
 pub struct Outcome {
@@ -94,74 +121,92 @@ pub struct Outcome {
     pub interrupted: bool,
 }
 
+impl Outcome {
+    /// Nothing found yet.
+    fn new(plan: &Plan, sizes: Workload, link: LinkFacts, homa: HomaSettings) -> Self {
+        let (load, network) = (&plan.load, &plan.network);
+        let found = plan.transports.iter().map(|name| (name.clone(), Found::default()));
+        Outcome {
+            link,
+            homa,
+            rpc_per_s: rpc_per_s(load, &sizes, network.rate, network.mtu, plan.hosts()),
+            sizes,
+            fidelity: None,
+            looks: None,
+            found: found.collect(),
+            interrupted: false,
+        }
+    }
+}
+
 /// Runs a plan on a network. `known` is what an earlier run found about links like these: variants of a study are
 /// comparable only if nothing but what they vary differs, and that includes what is derived from a measurement.
-/// `progress` is told what begins; it returns false to end the run with what it has.
+/// A round that `watch` ends is left out.
 ///
 /// # Errors
-/// The network does not work at all, a workload cannot be read, a setting is none of Homa's.
+/// The network does not work at all, a workload cannot be read, a setting is none of Homa's; interrupted before anything
+/// was measured.
 pub fn run(
     plan: &Plan,
     network: &dyn Network,
     known: Option<LinkFacts>,
-    progress: &mut dyn FnMut(&str) -> bool,
+    watch: &dyn Watch,
 ) -> io::Result<Outcome> {
-    let sizes = Workload::load(&plan.load.workload).map_err(io::Error::other)?;
-    let sizes = sizes.capped(plan.load.message_max);
-    let fidelity = fidelity(network, progress);
+    let sizes = plan.sizes().map_err(io::Error::other)?;
+    let fidelity = fidelity(network, watch);
     let link = match known {
         Some(link) => link,
         None => {
-            progress("round-trip time of the idle network");
-            probe(plan, network, &sizes, fidelity.as_ref())?
+            watch.begins(estimate::PROBE);
+            probe(plan, network, &sizes, fidelity.as_ref(), watch)?
         }
     };
     let homa = HomaSettings::derive(&link, &sizes).with(&plan.homa, &sizes).map_err(|reason| {
         io::Error::new(io::ErrorKind::InvalidInput, format!("[homa]: {reason}"))
     })?;
-    let rate = rpc_per_s(&plan.load, &sizes, plan.network.rate, plan.network.mtu, network.hosts());
-    let found = plan.transports.iter().map(|name| (name.clone(), Found::default())).collect();
-    let mut outcome = Outcome {
-        link,
-        homa,
-        rpc_per_s: rate,
-        sizes,
-        fidelity,
-        looks: None,
-        found,
-        interrupted: false,
-    };
-    let all: Vec<usize> = (0..plan.transports.len()).collect();
-    let turns: Vec<&[usize]> = match plan.load.together {
-        true => vec![&all],
-        false => all.chunks(1).collect(),
-    };
+    let mut outcome = Outcome { fidelity, ..Outcome::new(plan, sizes, link, homa) };
     for round in 0..plan.load.rounds {
-        for turn in &turns {
-            let names: Vec<String> =
-                turn.iter().map(|index| plan.transports[*index].to_string()).collect();
-            let names = names.join(" with ");
-            if !progress(&format!("round {} of {}: {names}", round + 1, plan.load.rounds)) {
+        for turn in estimate::turns(plan) {
+            let measured = measure(plan, network, &mut outcome, &turn, round, watch);
+            if watch.stopped() {
                 outcome.interrupted = true;
                 return Ok(outcome);
             }
-            if let Err(error) = measure(plan, network, &mut outcome, turn, round) {
-                let failure = format!("round {}: {error}", round + 1);
-                for index in *turn {
-                    outcome.found[*index].1.failures.push(failure.clone());
-                }
+            for (index, found) in measured {
+                outcome.found[index].1.add(found);
             }
         }
     }
     Ok(outcome)
 }
 
+/// One turn of a transport alone for so many seconds: what it costs. Returns what was found, and the rate of RPCs.
+///
+/// # Errors
+/// As [`run`]; the turn failed.
+pub fn trial(plan: &Plan, network: &dyn Network, watch: &dyn Watch) -> io::Result<Found> {
+    let sizes = plan.sizes().map_err(io::Error::other)?;
+    let link = LinkFacts::usual(plan.network.rate, plan.network.mtu);
+    let homa = HomaSettings::derive(&link, &sizes);
+    let mut outcome = Outcome::new(plan, sizes, link, homa);
+    let mut found = Found::default();
+    offer(plan, network, &mut outcome, &[0], 0, watch, &mut [(0, &mut found)])?;
+    match found.failures.first() {
+        None => Ok(found),
+        Some(failure) => Err(io::Error::other(failure.clone())),
+    }
+}
+
 /// What the network measures about itself; a network that cannot says why, and the run does without.
-fn fidelity(network: &dyn Network, progress: &mut dyn FnMut(&str) -> bool) -> Option<Fidelity> {
+fn fidelity(network: &dyn Network, watch: &dyn Watch) -> Option<Fidelity> {
+    if !network.measures_itself() {
+        return None;
+    }
+    watch.begins(estimate::FIDELITY);
     match network.fidelity()? {
         Ok(fidelity) => {
             let us = |ns: u64| ns as f64 / 1e3;
-            progress(&format!(
+            watch.says(&format!(
                 "the network tells apart: tails by {:.0} us, medians by {:.0} us, rates by {:.1} %",
                 us(fidelity.latency_resolution_ns),
                 us(fidelity.median_resolution_ns),
@@ -170,7 +215,7 @@ fn fidelity(network: &dyn Network, progress: &mut dyn FnMut(&str) -> bool) -> Op
             Some(fidelity)
         }
         Err(error) => {
-            progress(&format!("the network cannot measure itself: {error}"));
+            watch.says(&format!("the network cannot measure itself: {error}"));
             None
         }
     }
@@ -182,18 +227,15 @@ fn probe(
     network: &dyn Network,
     sizes: &Workload,
     fidelity: Option<&Fidelity>,
+    watch: &dyn Watch,
 ) -> io::Result<LinkFacts> {
-    let mut link = LinkFacts {
-        rate_mbps: plan.network.rate,
-        rtt_us: 500.0,
-        timer_us: 100.0,
-        mtu_bytes: plan.network.mtu,
-    };
+    let mut link = LinkFacts::usual(plan.network.rate, plan.network.mtu);
     let transport = plan.transports.iter().find(|transport| transport.is_homa());
     let transport = transport.or(plan.transports.first()).ok_or(io::ErrorKind::InvalidInput)?;
     let homa = HomaSettings::derive(&link, sizes);
-    let mut server = Agent::start(network, &host_spec(plan, network, 0, transport, &homa)?)?;
-    let mut client = Agent::start(network, &host_spec(plan, network, 1, transport, &homa)?)?;
+    let start =
+        |host| Agent::start(network, &host_spec(plan, network, host, transport, &homa)?, watch);
+    let (mut server, mut client) = (start(0)?, start(1)?);
     let times = unloaded(&mut client, &mut server, &[1], PROBE_CALLS)?;
     let measured = fidelity.map(|found| found.machine.sleep_late.p99_ns as f64 / 1e3);
     link.timer_us = usual([Some(client.timer_us()), Some(server.timer_us()), measured]);
@@ -229,8 +271,8 @@ fn host_spec(
 }
 
 fn unloaded(
-    client: &mut Agent,
-    server: &mut Agent,
+    client: &mut Agent<'_>,
+    server: &mut Agent<'_>,
     sizes_bytes: &[u64],
     repeats: u32,
 ) -> io::Result<Vec<UnloadedTime>> {
@@ -241,42 +283,80 @@ fn unloaded(
     client.unloaded()
 }
 
-/// One round of the transports of these indices, all at the same time.
+/// One round of the transports of these indices, all at the same time: what was found of each, failures included.
 fn measure(
     plan: &Plan,
     network: &dyn Network,
     outcome: &mut Outcome,
     turn: &[usize],
     round: u32,
+    watch: &dyn Watch,
+) -> Vec<(usize, Found)> {
+    let mut measured: Vec<(usize, Found)> =
+        turn.iter().map(|index| (*index, Found::default())).collect();
+    let mut parts: Vec<(usize, &mut Found)> =
+        measured.iter_mut().map(|(index, found)| (*index, found)).collect();
+    let done = baselines(plan, network, outcome, turn, watch).and_then(|()| {
+        watch.begins(&estimate::round(plan, round, turn));
+        offer(plan, network, outcome, turn, round, watch, &mut parts)
+    });
+    if let Err(error) = done {
+        let failure = format!("round {}: {error}", round + 1);
+        measured.iter_mut().for_each(|(_, found)| found.failures.push(failure.clone()));
+    }
+    measured
+}
+
+/// Measures the unloaded times of transports of which they are not known.
+fn baselines(
+    plan: &Plan,
+    network: &dyn Network,
+    outcome: &mut Outcome,
+    turn: &[usize],
+    watch: &dyn Watch,
 ) -> io::Result<()> {
     for index in turn {
         if outcome.found[*index].1.unloaded.is_empty() {
             let name = outcome.found[*index].0.clone();
-            outcome.found[*index].1.unloaded = baseline(plan, network, outcome, &name)?;
+            watch.begins(&estimate::unloaded(&name));
+            outcome.found[*index].1.unloaded = baseline(plan, network, outcome, &name, watch)?;
         }
     }
+    Ok(())
+}
+
+/// Offers the load of a round; what is found goes to `parts`, by index of the transport.
+fn offer(
+    plan: &Plan,
+    network: &dyn Network,
+    outcome: &mut Outcome,
+    turn: &[usize],
+    round: u32,
+    watch: &dyn Watch,
+    parts: &mut [(usize, &mut Found)],
+) -> io::Result<()> {
     let mut meshes = Vec::new();
     for index in turn {
-        meshes.push((*index, mesh(plan, network, outcome, *index)?));
+        meshes.push(mesh(plan, network, outcome, *index, watch)?);
     }
     let share = 1.0 / turn.len().max(1) as f64;
     let now_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let begin = Instant::now() + LEAD;
     let start_unix_ns = (now_unix + LEAD).as_nanos() as u64;
-    for (_, agents) in &mut meshes {
-        let addresses: Vec<_> = agents.iter().map(Agent::address).collect();
+    for agents in &mut meshes {
+        let hosts = agents.len();
         for (agent, host) in agents.iter_mut().zip(0..) {
-            let hosts = addresses.len();
             let order = load_order(plan, outcome, (host, hosts), round, start_unix_ns, share);
             agent.order(&Order::Load(order))?;
         }
     }
     let end = begin + Duration::from_secs_f64(plan.load.warm_up + plan.load.secs);
-    watch(plan, network, outcome, &mut meshes, round, (begin, end));
+    let seen = look(plan, network, &mut meshes, round, (begin, end), watch);
+    outcome.looks = seen.looks.or(outcome.looks);
     let until = end + Duration::from_secs_f64(plan.load.drain) + GRACE;
     let mut failures = Vec::new();
-    for (index, agents) in &mut meshes {
-        let found = &mut outcome.found[*index].1;
+    for (agents, (_, found)) in meshes.iter_mut().zip(parts) {
+        found.saw(&seen);
         failures.extend(gather(plan, found, agents, round, until));
     }
     match failures.is_empty() {
@@ -286,16 +366,17 @@ fn measure(
 }
 
 /// An agent on each host, each with all others as its peers.
-fn mesh(
+fn mesh<'a>(
     plan: &Plan,
     network: &dyn Network,
     outcome: &Outcome,
     index: usize,
-) -> io::Result<Vec<Agent>> {
+    watch: &'a dyn Watch,
+) -> io::Result<Vec<Agent<'a>>> {
     let name = &outcome.found[index].0;
-    let mut agents = (0..network.hosts())
-        .map(|host| Agent::start(network, &host_spec(plan, network, host, name, &outcome.homa)?))
-        .collect::<io::Result<Vec<_>>>()?;
+    let start =
+        |host| Agent::start(network, &host_spec(plan, network, host, name, &outcome.homa)?, watch);
+    let mut agents = (0..network.hosts()).map(start).collect::<io::Result<Vec<_>>>()?;
     let addresses: Vec<_> = agents.iter().map(Agent::address).collect();
     for (agent, host) in agents.iter_mut().zip(0..) {
         let all = addresses.iter().zip(0..);
@@ -309,49 +390,32 @@ fn mesh(
     Ok(agents)
 }
 
-/// Samples the network until the load ends, and ends the host that the plan wants to fail.
-fn watch(
+/// Looks at the network until the load ends, and ends the host that the plan wants to fail.
+fn look(
     plan: &Plan,
     network: &dyn Network,
-    outcome: &mut Outcome,
-    meshes: &mut [(usize, Vec<Agent>)],
+    meshes: &mut [Vec<Agent<'_>>],
     round: u32,
     (begin, end): (Instant, Instant),
-) {
+    watch: &dyn Watch,
+) -> Seen {
     // Only an emulated link has exactly the rate that the plan says.
     let exact = plan.network.kind == NetworkKind::Lab;
     let link_bps = exact.then(|| f64::from(plan.network.rate) * 1e6);
-    let sampler = Sampler::new(network, round, begin, link_bps);
-    let mut parts = vec![(begin, end)];
-    if plan.load.fail_host.is_some() {
-        let at = begin + Duration::from_secs_f64(plan.load.warm_up + plan.load.secs / 2.0);
-        parts = vec![(begin, at), (at, end)];
-    }
-    for (part, (from, to)) in parts.into_iter().enumerate() {
-        if let (1, Some(host)) = (part, plan.load.fail_host) {
-            for (_, agents) in meshes.iter_mut() {
-                if let Some(agent) = agents.get_mut(host as usize) {
-                    agent.end();
-                }
-            }
-        }
-        let seen = sampler.sample(from..to);
-        outcome.looks = seen.looks.or(outcome.looks);
-        for (index, _) in meshes.iter() {
-            let found = &mut outcome.found[*index].1;
-            found.queues.extend(&seen.queues);
-            found.throughput.extend(&seen.throughput);
-            found.late_ns.extend(&seen.late_ns);
-            found.machine_busy.extend(seen.busy);
-        }
-    }
+    let sampler = Sampler::new(network, round, begin, link_bps, watch);
+    let Some(host) = plan.load.fail_host else { return sampler.sample(begin..end) };
+    let at = begin + Duration::from_secs_f64(plan.load.warm_up + plan.load.secs / 2.0);
+    let before = sampler.sample(begin..at);
+    let failing = meshes.iter_mut().filter_map(|agents| agents.get_mut(host as usize));
+    failing.for_each(Agent::end);
+    before.and(sampler.sample(at..end))
 }
 
 /// Takes what the agents found; says which could not tell.
 fn gather(
     plan: &Plan,
     found: &mut Found,
-    agents: &mut [Agent],
+    agents: &mut [Agent<'_>],
     round: u32,
     until: Instant,
 ) -> Vec<String> {
@@ -379,21 +443,33 @@ fn baseline(
     network: &dyn Network,
     outcome: &Outcome,
     transport: &Transport,
+    watch: &dyn Watch,
 ) -> io::Result<Vec<UnloadedTime>> {
-    let spec = |host| host_spec(plan, network, host, transport, &outcome.homa);
-    let mut server = Agent::start(network, &spec(0)?)?;
-    let mut client = Agent::start(network, &spec(1)?)?;
+    let start = |host| {
+        let spec = host_spec(plan, network, host, transport, &outcome.homa)?;
+        Agent::start(network, &spec, watch)
+    };
+    let (mut server, mut client) = (start(0)?, start(1)?);
     let mut times = Vec::new();
     for size in baseline_sizes(&outcome.sizes) {
-        let seconds = 2.0 * size as f64 * 8e-6 / f64::from(plan.network.rate) + 0.003;
-        let repeats = (UNLOADED_S / seconds).clamp(3.0, 60.0) as u32;
+        let repeats = baseline_repeats(size, plan.network.rate);
         times.extend(unloaded(&mut client, &mut server, &[size], repeats)?);
     }
     Ok(times)
 }
 
+/// About how long a call of this size takes on the idle network.
+pub(crate) fn baseline_seconds(size_bytes: u64, rate_mbps: u32) -> f64 {
+    2.0 * size_bytes as f64 * 8e-6 / f64::from(rate_mbps.max(1)) + 0.003
+}
+
+/// How many calls of this size are made.
+pub(crate) fn baseline_repeats(size_bytes: u64, rate_mbps: u32) -> u32 {
+    (UNLOADED_S / baseline_seconds(size_bytes, rate_mbps)).clamp(3.0, 60.0) as u32
+}
+
 /// Sizes at which unloaded times are measured: the shortest and the longest, and steps of about three between.
-fn baseline_sizes(sizes: &Workload) -> Vec<u64> {
+pub(crate) fn baseline_sizes(sizes: &Workload) -> Vec<u64> {
     let (shortest, longest) = (sizes.quantile(0.0), sizes.quantile(1.0));
     let mut found = vec![shortest];
     for size in [100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000] {

@@ -25,6 +25,13 @@ pub struct LinkFacts {
     pub mtu_bytes: u32,
 }
 
+impl LinkFacts {
+    /// What is supposed of links before anything is measured: the round-trip and timer times of an emulated network.
+    pub fn usual(rate_mbps: u32, mtu_bytes: u32) -> Self {
+        LinkFacts { rate_mbps, rtt_us: 500.0, timer_us: 100.0, mtu_bytes }
+    }
+}
+
 /// Settings of Homa for a run; see the fields of the same name of [`Config`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

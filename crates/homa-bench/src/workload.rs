@@ -1,10 +1,11 @@
 //! Message sizes of the published workloads, and of files of the same form.
 //!
-//! Sizes are sampled as the load generator of the Linux implementation does: neighbouring points are merged,
-//! and lengths above the limit of a message count as the limit.
+//! Sizes are sampled as the load generator of the Linux implementation does: neighbouring points are merged, and lengths
+//! of the published workloads above a million bytes count as a million. Files of users keep their lengths.
 
 use std::{
     fs,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -12,8 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{rng::Rng, units::parse_size};
 
-/// Longer messages are taken as this long; bytes.
+/// Longer messages of the published workloads are taken as this long; bytes.
 pub const LENGTH_BYTES_MAX: u64 = 1_000_000;
+
+/// Longer messages than this cannot be sent; bytes.
+const MESSAGE_BYTES_MAX: u64 = 1 << 30;
+
+/// Longest file of sizes, in bytes.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// A point is kept when it adds this fraction of messages to the last kept one ...
 const FRACTION_STEP: f64 = 0.0025;
@@ -83,12 +90,17 @@ impl Workload {
         if let Some((_, text)) =
             BUILT_IN.iter().find(|(built_in, _)| name.eq_ignore_ascii_case(built_in))
         {
-            return Self::parse(text).map_err(wrong);
+            return Self::parse(text.as_bytes(), LENGTH_BYTES_MAX).map_err(wrong);
         }
         let failed =
             |reason: String| WorkloadError::File { path: Path::new(name).to_owned(), reason };
-        let text = fs::read_to_string(name).map_err(|error| failed(error.to_string()))?;
-        Self::parse(&text).map_err(failed)
+        let file = fs::File::open(name).map_err(|error| failed(error.to_string()))?;
+        Self::parse(file, MESSAGE_BYTES_MAX).map_err(failed)
+    }
+
+    /// Whether a name is that of a published workload.
+    pub fn is_built_in(name: &str) -> bool {
+        BUILT_IN.iter().any(|(built_in, _)| name.eq_ignore_ascii_case(built_in))
     }
 
     /// Messages that all have this length in bytes.
@@ -116,41 +128,46 @@ impl Workload {
     fn fixed(size: &str) -> Result<Self, String> {
         match parse_size(size)? {
             0 => Err("a message has at least 1 byte".to_owned()),
-            length if length > LENGTH_BYTES_MAX => {
-                Err(format!("a message of this test has at most {LENGTH_BYTES_MAX} bytes"))
+            length if length > MESSAGE_BYTES_MAX => {
+                Err(format!("a message has at most {MESSAGE_BYTES_MAX} bytes"))
             }
             length => Ok(Workload::of_length(length)),
         }
     }
 
-    /// Reads lines of `length_bytes,cumulative_fraction`; a first line that is no numbers is a title.
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Reads lines of `length_bytes,cumulative_fraction`; a first line that is no numbers is a title. Lengths above
+    /// `cap_bytes` count as that.
+    fn parse(input: impl Read, cap_bytes: u64) -> Result<Self, String> {
+        let mut input = input.take(FILE_BYTES_MAX + 1);
+        let mut reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .trim(csv::Trim::All)
+            .comment(Some(b'#'))
+            .from_reader(&mut input);
         let mut points: Vec<(u64, f64)> = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            match parse_point(line) {
+        for (index, row) in reader.records().enumerate() {
+            let row = row.map_err(|error| error.to_string())?;
+            let line = row.position().map_or(0, csv::Position::line);
+            match parse_point(&row) {
                 None if index == 0 => {}
                 None => {
-                    return Err(format!(
-                        "line {}: expected length_bytes,cumulative_fraction",
-                        index + 1
-                    ));
+                    return Err(format!("line {line}: expected length_bytes,cumulative_fraction"));
                 }
-                Some(point) => points.push(check_point(points.last(), point, index + 1)?),
+                Some(point) => points.push(check_point(points.last(), point, line)?),
             }
             if points.len() > POINTS_MAX {
                 return Err(format!("more than {POINTS_MAX} points"));
             }
         }
-        match points.last() {
-            None => Err("no points".to_owned()),
-            Some((_, fraction)) if *fraction < 0.999 => {
+        drop(reader);
+        match (input.limit(), points.last()) {
+            (0, _) => Err(format!("more than {FILE_BYTES_MAX} bytes")),
+            (_, None) => Err("no points".to_owned()),
+            (_, Some((_, fraction))) if *fraction < 0.999 => {
                 Err(format!("the last fraction is {fraction} instead of 1"))
             }
-            Some(_) => Ok(Workload { points: merge(&points) }),
+            _ => Ok(Workload { points: merge(&points, cap_bytes) }),
         }
     }
 
@@ -187,19 +204,21 @@ impl Workload {
     }
 }
 
-fn parse_point(line: &str) -> Option<(u64, f64)> {
-    let (length, fraction) = line.split_once(',')?;
-    Some((length.trim().parse().ok()?, fraction.trim().parse().ok()?))
+/// Length and fraction; further columns are somebody's notes.
+fn parse_point(row: &csv::StringRecord) -> Option<(u64, f64)> {
+    Some((row.get(0)?.parse().ok()?, row.get(1)?.parse().ok()?))
 }
 
 fn check_point(
     last: Option<&(u64, f64)>,
     point: (u64, f64),
-    line: usize,
+    line: u64,
 ) -> Result<(u64, f64), String> {
     let (length, fraction) = point;
-    if length == 0 || !(0.0..=1.000_001).contains(&fraction) {
-        return Err(format!("line {line}: a length above 0 and a fraction up to 1 are needed"));
+    if length == 0 || length > MESSAGE_BYTES_MAX || !(0.0..=1.000_001).contains(&fraction) {
+        return Err(format!(
+            "line {line}: a length of 1 to {MESSAGE_BYTES_MAX} bytes and a fraction up to 1 are needed"
+        ));
     }
     match last {
         Some((before, at)) if length <= *before || fraction < *at => {
@@ -210,11 +229,11 @@ fn check_point(
 }
 
 /// Merges neighbours: a group is represented by its longest length.
-fn merge(points: &[(u64, f64)]) -> Vec<(u64, f64)> {
+fn merge(points: &[(u64, f64)], cap_bytes: u64) -> Vec<(u64, f64)> {
     let mut kept: Vec<(u64, f64)> = Vec::new();
     let mut last = (0, 0.0);
     for (index, (length, fraction)) in points.iter().copied().enumerate() {
-        if length >= LENGTH_BYTES_MAX {
+        if length >= cap_bytes {
             break;
         }
         let next = points.get(index + 1).map_or(u64::MAX, |point| point.0);
@@ -223,7 +242,7 @@ fn merge(points: &[(u64, f64)]) -> Vec<(u64, f64)> {
             kept.push(last);
         }
     }
-    let longest = points.last().map_or(1, |point| point.0).min(LENGTH_BYTES_MAX);
+    let longest = points.last().map_or(1, |point| point.0).min(cap_bytes);
     match kept.last_mut() {
         Some(point) if point.0 == longest => point.1 = 1.0,
         _ => kept.push((longest, 1.0)),
@@ -234,6 +253,23 @@ fn merge(points: &[(u64, f64)]) -> Vec<(u64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(text: &str) -> Result<Workload, String> {
+        Workload::parse(text.as_bytes(), MESSAGE_BYTES_MAX)
+    }
+
+    #[test]
+    fn files_are_read_as_spreadsheets_write_them_and_keep_their_lengths() {
+        let text = "\"length\",\"fraction\",\"note\"\r\n# a remark\r\n\"500\",\"0.5\",\"a, b\"\r\n\r\n3800000, 1.0\r\n";
+        let workload = parse(text).unwrap();
+        assert_eq!(workload.points(), [(500, 0.5), (3_800_000, 1.0)]);
+    }
+
+    #[test]
+    fn a_file_without_end_is_refused() {
+        let error = Workload::parse(std::io::repeat(b'1'), MESSAGE_BYTES_MAX).unwrap_err();
+        assert!(error.contains("more than 16777216 bytes"), "{error}");
+    }
 
     #[test]
     fn the_published_workloads_have_the_points_and_means_of_the_reference_generator() {
@@ -273,11 +309,11 @@ mod tests {
 
     #[test]
     fn a_fixed_size_is_a_workload_of_one_point() {
-        let workload = Workload::parse("length_bytes,cumulative_fraction\n500,1.0\n").unwrap();
+        let workload = parse("length_bytes,cumulative_fraction\n500,1.0\n").unwrap();
         assert_eq!(workload.class_ends_bytes(), [500]);
         assert_eq!(workload.sample(&mut Rng::new(3)), 500);
         assert_eq!(Workload::load("fixed:500").unwrap(), workload);
-        for name in ["fixed:0", "fixed:2M", "fixed:x"] {
+        for name in ["fixed:0", "fixed:2GiB", "fixed:x"] {
             assert!(matches!(Workload::load(name), Err(WorkloadError::Name { .. })), "{name}");
         }
     }
@@ -293,8 +329,9 @@ mod tests {
             ("10,0.5\nx\n", "line 2"),
             ("0,1\n", "line 1"),
             ("10,nan\n", "line 1"),
+            ("10,0.5\n2000000000,1\n", "line 2"),
         ] {
-            let error = Workload::parse(text).unwrap_err();
+            let error = parse(text).unwrap_err();
             assert!(error.contains(part), "{text:?}: {error}");
         }
     }

@@ -98,8 +98,21 @@ fn wrong_usage_ends_with_status_2() {
         "serve 127.0.0.1:0 --echo --discard",
         "bench speed",
         "bench --load 0",
-        "bench --cpus 0,100000",
-        "bench mixed --workload fixed:0",
+        "bench --secs 1 local",
+        "bench --workload fixed:0",
+        "bench --set foo=1",
+        "bench --transport tcp-nope",
+        "bench --carriage ip-tcp",
+        "bench cluster --set max_overcommit=x",
+        "bench cluster --backend cisco",
+        "bench cluster --hosts 1",
+        "bench cluster --transport homa-udp --transport homa-udp",
+        "bench cluster --loopback --transport homa-ip --carriage ip",
+        "bench local speed",
+        "bench local --load 0",
+        "bench local --cpus 0,100000",
+        "bench local --cc nope",
+        "bench local mixed --workload fixed:0",
         "ping 127.0.0.1:1 --carriage xdp",
     ] {
         homa().args(line.split_whitespace()).assert().code(2);
@@ -128,7 +141,7 @@ fn an_unreadable_file_is_named() {
         .code(1)
         .stderr(contains("cannot read /no/such/file"));
     homa()
-        .args(["bench", "mixed", "--workload", "/no/such/workload.csv"])
+        .args(["bench", "local", "mixed", "--workload", "/no/such/workload.csv"])
         .assert()
         .code(1)
         .stderr(contains("cannot read workload /no/such/workload.csv"));
@@ -381,7 +394,7 @@ fn bench(options: &[&str]) -> serde_json::Value {
     let directory = tempfile::tempdir().unwrap();
     let mut command = homa();
     command
-        .args(["bench", "--json", "--secs", "0.1", "--rounds", "2", "--out"])
+        .args(["bench", "local", "--json", "--secs", "0.1", "--rounds", "2", "--out"])
         .arg(directory.path());
     command.args(options);
     let output = command.output().unwrap();
@@ -409,6 +422,39 @@ fn a_benchmark_of_tcp_alone_gives_all_rows() {
         assert!(row.is_some_and(|row| row["test"] == "rate"), "{writes}: {row:?}");
     }
     assert!(report["ratios"].as_array().unwrap().is_empty());
+    assert_eq!(report["schema"], 1);
+    assert!(report["date"].as_str().unwrap().contains('T'), "{report}");
+    assert!(report["homa"]["version"].is_string());
+    assert_eq!(report["command"][2], "local");
+}
+
+#[test]
+fn what_bench_cannot_do_is_said_once_and_before_anything_is_measured() {
+    for (options, status, part) in [
+        (vec!["--cc", "nope"], 2, "no TCP congestion control `nope`".to_owned()),
+        (vec!["--server", "127.0.0.1:1"], 1, "cannot reach 127.0.0.1:1".to_owned()),
+        (vec!["--out", "/proc/nope"], 1, "cannot write pictures to /proc/nope".to_owned()),
+    ] {
+        let output = homa().args(["bench", "local"]).args(options).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(status), "{errors}");
+        assert!(errors.contains(&part) && errors.lines().count() == 1, "{errors}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn the_help_of_bench_names_no_file_that_does_not_exist() {
+    for command in [&["bench"][..], &["bench", "cluster"], &["bench", "plan"], &["bench", "local"]]
+    {
+        let output = homa().args(command).arg("--help").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let files = text.split(|c: char| c.is_whitespace() || "`()".contains(c));
+        for file in files.filter(|word| word.starts_with("plans/") && word.ends_with(".toml")) {
+            let path = format!("{}/../../{file}", env!("CARGO_MANIFEST_DIR"));
+            assert!(std::path::Path::new(&path).exists(), "{command:?}: {file}");
+        }
+    }
 }
 
 #[test]
@@ -433,6 +479,7 @@ fn a_mixed_benchmark_with_a_file_of_sizes_draws_a_picture() {
     let output = homa()
         .args([
             "bench",
+            "local",
             "mixed",
             "--transport",
             "tcp",
@@ -467,6 +514,7 @@ fn an_interrupted_benchmark_prints_what_it_measured() {
     let process = StdCommand::new(env!("CARGO_BIN_EXE_homa"))
         .args([
             "bench",
+            "local",
             "latency",
             "--transport",
             "tcp",

@@ -1,8 +1,15 @@
 //! `homa bench cluster` and `homa bench plan` without a lab: loopback, and machines behind a stand-in for ssh.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{self, Output, Stdio},
+};
 
 use assert_cmd::Command;
+use rustix::process::{Pid, Signal, kill_process};
 
 const PLAN: &str = "transports = [\"homa-udp\", \"tcp-cubic-x2\"]\n\
     [load]\nworkload = \"w2\"\nload = 0.02\nwarm_up = 0.1\nsecs = 0.5\ndrain = 1\nrounds = 1\n";
@@ -70,6 +77,161 @@ fn a_broken_plan_is_refused_with_its_line() {
     let run = homa().args(["bench", "plan"]).arg(&plan).assert().code(2);
     let text = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
     assert!(text.contains("line 3") && text.contains("laod"), "{text}");
+}
+
+/// A plan over loopback that takes a second, with these variants.
+fn short_plan(directory: &Path, variants: &[&str]) -> std::path::PathBuf {
+    let plan = directory.join("plan.toml");
+    let mut text = format!("{PLAN}[network]\nkind = \"loopback\"\nhosts = 2\n");
+    for name in variants {
+        text += &format!("[[variant]]\nname = \"{name}\"\n");
+    }
+    fs::write(&plan, text).unwrap();
+    plan
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn wrong_values_and_settings_are_refused_with_file_and_line_before_anything_is_built() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = directory.path().join("plan.toml");
+    for (text, parts) in [
+        ("[homa]\nmax_overcommit = 2\nfrobnicate = 3\n", ["line 3", "frobnicate"]),
+        ("transports = [\"tcp-nope\"]\n", ["congestion control", "nope"]),
+        ("[load]\nload = 0\n", ["line 2", "load.load"]),
+        ("[[variant]]\nname = \"a\"\n[[variant]]\nname = \"a\"\n", ["line 3", "`a`"]),
+        ("[[variant]]\nname = \"a\"\nhoma.num_priorities = 9\n", ["line 3", "num_priorities"]),
+    ] {
+        fs::write(&plan, text).unwrap();
+        let out = directory.path().join("out");
+        let output =
+            homa().args(["bench", "plan"]).arg(&plan).arg("--out").arg(&out).output().unwrap();
+        let errors = errors(&output);
+        assert_eq!(output.status.code(), Some(2), "{text}: {errors}");
+        let known = parts.iter().all(|part| errors.contains(part));
+        assert!(known && !errors.contains("process failed"), "{text}: {errors}");
+        assert!(!out.exists(), "{text}");
+    }
+}
+
+#[test]
+fn results_that_cannot_be_written_are_found_out_before_the_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = short_plan(directory.path(), &[]);
+    let mut run = homa();
+    let output =
+        run.args(["bench", "plan"]).arg(&plan).args(["--out", "/proc/nope"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty(), "nothing was measured");
+    assert!(errors(&output).contains("cannot write results to /proc/nope"), "{}", errors(&output));
+}
+
+#[test]
+fn variants_have_results_of_their_own_inside_the_directory_and_earlier_ones_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = short_plan(directory.path(), &["a b", "a-b", ".."]);
+    let out = directory.path().join("below/results");
+    let run = || {
+        let output =
+            homa().args(["bench", "plan"]).arg(&plan).arg("--out").arg(&out).output().unwrap();
+        assert!(output.status.success(), "{}", errors(&output));
+        errors(&output)
+    };
+    assert!(!run().contains("earlier results"));
+    for (name, variant) in [("a-b", "a b"), ("a-b-2", "a-b"), ("-.", "..")] {
+        let text = fs::read_to_string(out.join(name).join("run.json")).unwrap();
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(document["variant"], variant);
+        for key in ["date", "host", "homa", "command", "machine"] {
+            assert!(!document[key].is_null(), "{key}: {document}");
+        }
+    }
+    assert!(!out.join("run.json").exists() && !directory.path().join("below/run.json").exists());
+    assert!(run().contains("earlier results"));
+    assert!(directory.path().join("below/results.1/a-b/run.json").exists());
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_done_and_how_long_it_takes_and_does_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = short_plan(directory.path(), &["one", "two"]);
+    let out = directory.path().join("out");
+    let mut run = homa();
+    run.args(["bench", "plan", "--dry-run"]).arg(&plan).arg("--out").arg(&out);
+    let text = String::from_utf8(run.assert().success().get_output().stdout.clone()).unwrap();
+    for part in ["Homa and TCP: one", "round 1 of 1: tcp-cubic-x2", "in all, about"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!out.exists());
+    // The comparison that nobody gave options takes about two minutes.
+    let output = homa().args(["--json", "bench", "--dry-run"]).output().unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let secs = document["secs"].as_u64().unwrap();
+    assert!((60..=160).contains(&secs), "{secs}");
+    assert_eq!(document["variants"][0]["name"], "w4");
+}
+
+/// Runs a plan of three transports, and ends it by a signal while the second is under way.
+fn interrupted(signal: Signal) -> (Output, std::path::PathBuf, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = short_plan(directory.path(), &[]);
+    let text = fs::read_to_string(&plan).unwrap();
+    let text = text.replace("\"tcp-cubic-x2\"", "\"tcp-cubic-x2\", \"tcp-reno\"");
+    fs::write(&plan, text.replace("secs = 0.5", "secs = 2")).unwrap();
+    let out = directory.path().join("out");
+    let mut run = process::Command::new(env!("CARGO_BIN_EXE_homa"))
+        .args(["bench", "plan"])
+        .arg(&plan)
+        .arg("--out")
+        .arg(&out)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Until the second transport is under way; what is printed later is read by the wait.
+    let mut errors = BufReader::new(run.stderr.take().unwrap());
+    let mut said = String::new();
+    let mut line = String::new();
+    while errors.read_line(&mut line).unwrap() > 0 {
+        said += &line;
+        if line.contains("round 1 of") && line.contains("tcp-cubic-x2") {
+            break;
+        }
+        line.clear();
+    }
+    kill_process(Pid::from_child(&run), signal).unwrap();
+    errors.read_to_string(&mut said).unwrap();
+    let mut output = run.wait_with_output().unwrap();
+    output.stderr = said.into_bytes();
+    (output, out, directory)
+}
+
+#[test]
+fn an_interrupted_run_is_acknowledged_and_leaves_out_what_was_not_measured() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let (output, out, _directory) = interrupted(signal);
+        let (said, table) = (errors(&output), String::from_utf8_lossy(&output.stdout).into_owned());
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("interrupted; writing what was measured"), "{said}");
+        assert!(!said.contains("process failed") && !said.contains("controller"), "{said}");
+        assert!(table.contains("homa-udp") && !table.contains("NaN"), "{table}");
+        for name in ["tcp-cubic-x2", "tcp-reno"] {
+            assert!(
+                table.contains(&format!("{name}: not measured (interrupted before)")),
+                "{table}"
+            );
+        }
+        let text = fs::read_to_string(out.join("run.json")).unwrap();
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(document["interrupted"], true);
+        assert_eq!(document["transports"].as_array().unwrap().len(), 1, "{text}");
+        assert_eq!(document["not_measured"][0]["name"], "tcp-cubic-x2");
+        let rows = fs::read_to_string(out.join("rpcs.csv")).unwrap();
+        assert!(rows.contains("homa-udp,0,") && !rows.contains("tcp-"));
+    }
 }
 
 #[test]

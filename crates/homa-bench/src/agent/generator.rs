@@ -10,13 +10,14 @@ use std::{
 use super::mesh::{Counters, Ended, Mesh};
 use crate::{
     arrivals::{Arrivals, Spacing},
+    quantile::at_share,
     spec::{LoadOrder, LoadSummary, Status},
 };
 
 /// Calls under way at most, so that memory stays bounded.
 const OUTSTANDING_MAX: u32 = 100_000;
 /// RPCs recorded per load; beyond this the load is refused.
-const RPCS_MAX: f64 = 2e7;
+pub(crate) const RPCS_MAX: f64 = 2e7;
 
 /// An RPC as it is reported: server, bytes, intended start, latency, status.
 pub(super) type Row = (u32, u64, u64, u64, Status);
@@ -186,10 +187,7 @@ impl<'a> Run<'a> {
 
     fn summary(&mut self, before: &Counters, after: &Counters, cpu_ns: u64) -> LoadSummary {
         self.lags_ns.sort_unstable();
-        let lag = |share: f64| {
-            let index = (self.lags_ns.len() as f64 * share) as usize;
-            self.lags_ns.get(index).or(self.lags_ns.last()).copied().unwrap_or(0)
-        };
+        let lag = |share| at_share(&self.lags_ns, share).unwrap_or(0);
         let named = |list: &Counters, name: &str| {
             list.named.iter().find(|counter| counter.0 == name).map_or(0, |counter| counter.1)
         };

@@ -26,6 +26,7 @@ use thread_priority::{
     set_thread_priority_and_policy, thread_native_id,
 };
 
+pub(crate) use self::generator::RPCS_MAX;
 use self::{generator::Row, homa_mesh::HomaMesh, tcp_mesh::TcpMesh};
 pub use self::{
     mesh::{Counters, Ended, Mesh},
@@ -33,6 +34,7 @@ pub use self::{
     tasks::Tasks,
 };
 use crate::{
+    quantile::at_share,
     spec::{HostSpec, Order, Report, UnloadedTime},
     transport::Transport,
 };
@@ -112,7 +114,11 @@ fn serve_orders(
         match orders.try_recv() {
             Ok(line) => {
                 let order: Order = serde_json::from_str(&line?).map_err(AgentError::Order)?;
-                execute(&mut *mesh, order, &mut rpcs, output, &controller_gone)?;
+                match execute(&mut *mesh, order, &mut rpcs, output, &controller_gone) {
+                    // Nobody is left to hear of it.
+                    Err(_) if controller_gone.load(Ordering::Relaxed) => return Ok(()),
+                    done => done?,
+                }
                 wait = Instant::now();
             }
             Err(TryRecvError::Disconnected) => return Ok(()),
@@ -189,7 +195,7 @@ fn timer_lateness_us() -> f64 {
         })
         .collect();
     late.sort_unstable();
-    late.get(TIMER_PROBES * 99 / 100).map_or(0.0, |time| time.as_secs_f64() * 1e6)
+    at_share(&late, 0.99).map_or(0.0, |time| time.as_secs_f64() * 1e6)
 }
 
 fn open(spec: &HostSpec) -> io::Result<Box<dyn Mesh>> {
@@ -253,10 +259,7 @@ fn unloaded(
             }
         }
         found.sort_unstable();
-        let at = |share: f64| {
-            let index = ((found.len() as f64 * share) as usize).min(found.len().saturating_sub(1));
-            found.get(index).map_or(0, |time| time.as_nanos() as u64)
-        };
+        let at = |share| at_share(&found, share).map_or(0, |time| time.as_nanos() as u64);
         times.push(UnloadedTime {
             size_bytes: *size,
             min_ns: at(0.0),

@@ -14,7 +14,7 @@ use homa_lab::{
 };
 
 use super::{AgentCommand, Network, PortLevel, PortReading, QueueRecord};
-use crate::{load::expected, plan::Plan, transport::Transport, workload::Workload};
+use crate::{load::expected, plan::Plan, transport::Transport};
 
 /// Values that the own switch records per round at most: what a plot and a file can bear.
 const RECORDED_MAX: u64 = 60_000;
@@ -59,8 +59,8 @@ impl LabNetwork {
             uplink_buffer_bytes: plan.network.uplink_buffer,
             ..LabSpec::default()
         };
-        let sizes = Workload::load(&plan.load.workload).map_err(io::Error::other)?;
-        let load = expected(plan, &sizes.capped(plan.load.message_max));
+        let sizes = plan.sizes().map_err(io::Error::other)?;
+        let load = expected(plan, &sizes);
         let (choice, saturation) = calibrate::choose_for(&spec, &load).map_err(io::Error::other)?;
         let lowest = Load { packets_per_s: load.packets_per_s * HOPELESS, ..load };
         if let (Err(_), Err(error)) = (saturation.check(&lowest), saturation.check(&load)) {
@@ -126,6 +126,14 @@ impl Network for LabNetwork {
             interval_ns: trace.interval_ns,
             looks: looks.collect(),
         })
+    }
+
+    fn measures_itself(&self) -> bool {
+        true
+    }
+
+    fn is_comfortable(&self) -> bool {
+        self.saturation.is_comfortable(&self.load)
     }
 
     fn fidelity(&self) -> Option<io::Result<homa_lab::Fidelity>> {

@@ -42,6 +42,16 @@ pub trait Network: Sync {
         None
     }
 
+    /// Whether [`fidelity`](Self::fidelity) has anything to say.
+    fn measures_itself(&self) -> bool {
+        false
+    }
+
+    /// Whether the machine carries so much more than the load that there is room for the programs under test.
+    fn is_comfortable(&self) -> bool {
+        true
+    }
+
     /// Measures what differences the network can tell apart, in some seconds; none where that makes no sense.
     fn fidelity(&self) -> Option<io::Result<homa_lab::Fidelity>> {
         None

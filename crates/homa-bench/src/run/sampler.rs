@@ -11,6 +11,7 @@ use super::traced;
 use crate::{
     agent::real_time,
     network::{Network, PortLevel, PortReading},
+    watch::{Watch, sleep_until},
 };
 
 /// Looks at the counters come at least this far apart.
@@ -81,6 +82,18 @@ pub(super) struct Sampler<'a> {
     begin: Instant,
     /// What a link carries, in bits of frames per second; none if that is not known for sure.
     link_bps: Option<f64>,
+    watch: &'a dyn Watch,
+}
+
+impl Seen {
+    /// The same, and what was seen after it.
+    pub(super) fn and(mut self, later: Seen) -> Seen {
+        self.queues.extend(later.queues);
+        self.throughput.extend(later.throughput);
+        self.late_ns.extend(later.late_ns);
+        let both = self.busy.zip(later.busy).map(|(before, after)| (before + after) / 2.0);
+        Seen { busy: both, looks: later.looks.or(self.looks), ..self }
+    }
 }
 
 impl<'a> Sampler<'a> {
@@ -89,8 +102,9 @@ impl<'a> Sampler<'a> {
         round: u32,
         begin: Instant,
         link_bps: Option<f64>,
+        watch: &'a dyn Watch,
     ) -> Self {
-        Sampler { network, round, begin, link_bps }
+        Sampler { network, round, begin, link_bps, watch }
     }
 
     /// Looks from `span.start` until its end.
@@ -98,17 +112,14 @@ impl<'a> Sampler<'a> {
         // What was recorded until now belongs to nobody.
         let recorded = self.network.take_queues().is_some();
         let every = self.interval(&span, recorded);
-        sleep_until(span.start);
+        sleep_until(span.start, self.watch);
         let busy_before = machine_time();
         let mut seen = match every {
             Some(every) => self.look_until_end(&span, every, recorded),
             None => Seen::default(),
         };
-        sleep_until(span.end);
-        seen.busy = busy_before.zip(machine_time()).and_then(|(before, after)| {
-            let all = after.1.checked_sub(before.1).filter(|all| *all > 0)?;
-            Some(after.0.saturating_sub(before.0) as f64 / all as f64)
-        });
+        sleep_until(span.end, self.watch);
+        seen.busy = busy_since(busy_before);
         seen.looks = every.map(|every| Looks { recorded, every_ms: every.as_secs_f64() * 1e3 });
         if let Some(record) = self.network.take_queues() {
             let every_ms = record.interval_ns as f64 / 1e6;
@@ -136,8 +147,8 @@ impl<'a> Sampler<'a> {
         let mut seen = Seen::default();
         let mut before: Option<PortReading> = None;
         let mut next = span.start;
-        while next < span.end {
-            sleep_until(next);
+        while next < span.end && !self.watch.stopped() {
+            sleep_until(next, self.watch);
             seen.late_ns.push(next.elapsed().as_nanos() as u64);
             if let Some(reading) = self.network.read() {
                 if !recorded {
@@ -221,8 +232,17 @@ fn totals(levels: &[PortLevel]) -> Vec<(u32, u64)> {
     found
 }
 
-fn sleep_until(at: Instant) {
-    std::thread::sleep(at.saturating_duration_since(Instant::now()));
+/// The share of all processors' time that was used within this time from now.
+pub(crate) fn machine_busy(time: Duration) -> Option<f64> {
+    let before = machine_time();
+    std::thread::sleep(time);
+    busy_since(before)
+}
+
+fn busy_since(before: Option<(u64, u64)>) -> Option<f64> {
+    let (before, after) = before.zip(machine_time())?;
+    let all = after.1.checked_sub(before.1).filter(|all| *all > 0)?;
+    Some(after.0.saturating_sub(before.0) as f64 / all as f64)
 }
 
 /// Busy and whole time of all processors, in the system's ticks.

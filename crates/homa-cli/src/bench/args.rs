@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand, ValueEnum, value_parser};
+use clap::{Args, FromArgMatches, Subcommand, ValueEnum, value_parser};
 use serde::Serialize;
 
 use crate::{
@@ -36,34 +36,53 @@ impl BenchTest {
     }
 }
 
+/// `homa bench`
+#[derive(Debug, Clone, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  homa bench                                   Homa and TCP, workloads W4 and W3: about 2 minutes
+  homa bench --out results                     the same; results/report.html is the page
+  homa bench --workload w5 --secs 10           another workload
+  homa bench --transport homa-udp --transport tcp-bbr --rounds 3
+  homa bench --dry-run                         what would be done and how long it takes
+  homa bench plan plans/priorities.toml        a study as a file; see `homa bench plan --help`
+  homa bench local latency                     two processes on loopback instead of emulated hosts
+
+Six hosts are emulated on this machine (network namespaces, no root needed where users may make them), joined \
+by a switch with priorities. Every host calls every other at random times; messages have the sizes of the \
+workload, and answers are as long. The rate of the links is what this machine can carry, found out first, unless \
+--rate gives it; the time is long enough for 1,000 short messages per transport, unless --secs gives it. \
+Where no lab can be built, transports are compared over loopback (`homa bench local`), unless options ask for \
+a network."
+)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub command: Option<BenchCommand>,
+    #[command(flatten)]
+    pub compare: CompareOptions,
+    #[command(flatten)]
+    pub results: ResultOptions,
+    /// As given with the global options.
+    #[arg(skip)]
+    pub carriage: Carriage,
+}
+
 /// The commands below `homa bench`.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum BenchCommand {
-    /// Compare transports over a network of many hosts, emulated on this machine or real
-    Cluster(ClusterArgs),
+    /// Compare transports over one network of many hosts, emulated on this machine or real
+    Cluster(Box<ClusterArgs>),
     /// Run a plan file with all its variants
     Plan(PlanArgs),
+    /// Compare Homa with TCP between two processes of this machine, or with a server elsewhere
+    Local(Box<LocalArgs>),
 }
 
-/// `homa bench cluster`
-#[derive(Debug, Clone, Args)]
-#[command(after_help = "\
-Examples:
-  homa bench cluster                           6 hosts, 100 Mbit/s, workload W4, load 80 %
-  homa bench cluster --workload w3 --load 0.5 --secs 10 --rounds 3
-  homa bench cluster --transport homa-udp --transport tcp-bbr-x8
-  homa bench cluster --transport homa-udp --transport quic --transport grpc
-  homa bench cluster --plan plans/goal-w4.toml --out results
-
-Every host is a network namespace of this machine; a switch with eight strict priorities joins them. Every host \
-calls every other: Poisson arrivals, sizes of the workload, answers as long as the requests. Transports take \
-turns, with the same arrivals. The names of TCP are its congestion control and the number of connections per pair \
-of hosts, of which an RPC takes the one with the fewest bytes under way. QUIC and gRPC are spoken by a program of \
-their own, homa-bench-peers (`cargo build --release --manifest-path peers/Cargo.toml`).")]
-pub(crate) struct ClusterArgs {
-    /// Plan to start from; options change it
-    #[arg(long, value_name = "FILE")]
-    pub plan: Option<PathBuf>,
+/// What a comparison over a network may vary; what is not given is the plan's.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+pub(crate) struct CompareOptions {
     /// Number of hosts
     #[arg(long, value_name = "N")]
     pub hosts: Option<u32>,
@@ -82,6 +101,9 @@ pub(crate) struct ClusterArgs {
     /// Message sizes: w1 to w5, fixed:N, or a CSV file with length_bytes,cumulative_fraction
     #[arg(long, value_name = "w1..w5|FILE")]
     pub workload: Option<String>,
+    /// The longest message; a workload with longer ones is refused
+    #[arg(long, value_name = "N", value_parser = payload_size)]
+    pub message_max: Option<u64>,
     /// Share of each link's rate that data packets take
     #[arg(long, value_name = "F", value_parser = parse_positive)]
     pub load: Option<f64>,
@@ -100,6 +122,40 @@ pub(crate) struct ClusterArgs {
     /// A setting of Homa instead of the derived one, such as max_overcommit=2
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
+}
+
+/// Where results go.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ResultOptions {
+    /// Directory for the results; those of an earlier run are kept as DIR.1, DIR.2, ...
+    #[arg(long, value_name = "DIR", default_value = "bench-results")]
+    pub out: PathBuf,
+    /// Say what would be done and how long it takes, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `homa bench cluster`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  homa bench cluster                           6 hosts, 100 Mbit/s, workload W4, load 80 %: 2 minutes
+  homa bench cluster --workload w3 --rate 50M --load 0.5 --secs 10 --rounds 3
+  homa bench cluster --transport homa-udp --transport tcp-bbr-x8
+  homa bench cluster --transport homa-udp --transport quic --transport grpc
+  homa bench cluster --plan plans/incast.toml --secs 2 --dry-run
+
+Every host is a network namespace of this machine; a switch with eight strict priorities joins them. Every host \
+calls every other: Poisson arrivals, sizes of the workload, answers as long as the requests. Transports take \
+turns, with the same arrivals. The names of TCP are its congestion control and the number of connections per pair \
+of hosts, of which an RPC takes the one with the fewest bytes under way. QUIC and gRPC are spoken by a program of \
+their own, homa-bench-peers (`cargo build --release --manifest-path peers/Cargo.toml`).")]
+pub(crate) struct ClusterArgs {
+    /// Plan to start from; options change it
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+    #[command(flatten)]
+    pub compare: CompareOptions,
     /// Addresses of loopback instead of a lab: no link has a rate, to try plans out
     #[arg(long)]
     pub loopback: bool,
@@ -111,8 +167,11 @@ pub(crate) struct ClusterArgs {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
-  homa bench plan plans/priorities.toml
-  homa bench plan plans/incast.toml --out results/incast")]
+  homa bench plan plans/priorities.toml --dry-run
+  homa bench plan plans/incast.toml --report --out results/incast
+
+A plan is TOML: `[network]`, `[load]`, `[homa]` and any number of `[[variant]]` that change some keys. Every value \
+is checked before anything is built. `docs/bench-files.md` has the keys, `plans/` the studies of the project.")]
 pub(crate) struct PlanArgs {
     /// The plan
     #[arg(value_name = "FILE")]
@@ -121,12 +180,11 @@ pub(crate) struct PlanArgs {
     pub common: ClusterCommon,
 }
 
-/// Options of all comparisons over a network.
+/// Options of `homa bench cluster` and `homa bench plan`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ClusterCommon {
-    /// Directory for the results
-    #[arg(long, value_name = "DIR", default_value = "bench-results")]
-    pub out: PathBuf,
+    #[command(flatten)]
+    pub results: ResultOptions,
     /// Write the results as a page, report.html in that directory, too
     #[arg(long)]
     pub report: bool,
@@ -138,16 +196,16 @@ pub(crate) struct ClusterCommon {
     pub remote: String,
 }
 
-/// `homa bench`
+/// `homa bench local`
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
-  homa bench                                   everything, in less than a minute
-  homa bench latency --size 1k --busy
-  homa bench rate --outstanding 256 --conns 4
-  homa bench mixed --workload w4 --load 0.8 --secs 5
+  homa bench local                             everything: about a minute
+  homa bench local latency --size 1k --busy
+  homa bench local rate --outstanding 256 --conns 4
+  homa bench local mixed --workload w4 --load 0.8 --secs 5
   homa serve 0.0.0.0:4000 --transport both     on another machine, then here:
-  homa bench --server 10.0.0.2:4000
+  homa bench local --server 10.0.0.2:4000
 
 Without --server, a server and a client process are started per measurement, each pinned to its own core. \
 Homa and TCP take turns; every figure is the median of the rounds, every ratio the median of the ratios of \
@@ -163,10 +221,7 @@ The mixed test offers both transports the same Poisson arrivals; the load is a s
 carries of this very workload with 64 calls outstanding, or of --link. Slowdown is the time from the \
 intended start of a call to its end, divided by the unloaded time of a call of that size over the faster \
 transport.")]
-#[command(args_conflicts_with_subcommands = true)]
-pub(crate) struct BenchArgs {
-    #[command(subcommand)]
-    pub command: Option<BenchCommand>,
+pub(crate) struct LocalArgs {
     /// Which test; all of them if not given
     #[arg(value_enum)]
     pub test: Option<BenchTest>,
@@ -210,9 +265,9 @@ pub(crate) struct BenchArgs {
     /// As given with the global options.
     #[arg(skip)]
     pub carriage: Carriage,
-    /// Congestion control of TCP
-    #[arg(long, value_name = "NAME", default_value = "cubic")]
-    pub cc: String,
+    /// Congestion control of TCP: cubic, or the system's default where it may not be used
+    #[arg(long, value_name = "NAME")]
+    pub cc: Option<String>,
     /// Cores to pin client and server to, such as 0,1; `none` pins nothing
     #[arg(long, value_name = "C,S")]
     pub cpus: Option<String>,
@@ -225,4 +280,14 @@ pub(crate) struct BenchArgs {
     /// Seed of arrivals and sizes
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+}
+
+impl Default for LocalArgs {
+    /// What the command line without options says.
+    fn default() -> Self {
+        let none = LocalArgs::augment_args(clap::Command::new("local")).get_matches_from(["local"]);
+        // The options have defaults or need none, which the tests of the command line see to.
+        #[expect(clippy::expect_used, reason = "stated above")]
+        LocalArgs::from_arg_matches(&none).expect("options have defaults")
+    }
 }

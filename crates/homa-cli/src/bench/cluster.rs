@@ -1,19 +1,27 @@
-//! `homa bench cluster` and `homa bench plan`: transports side by side over a network of many hosts.
+//! `homa bench cluster`, `homa bench plan`, and `homa bench` by itself: transports side by side over a network of many
+//! hosts.
 
-use std::{io, path::Path};
+use std::io;
 
 use homa_bench::{
-    agent, files,
-    metrics::summarise,
+    agent, congestion, fit,
     network::{self, AgentCommand},
-    plan::{NetworkKind, NetworkPlan, Plan, PlanFile},
-    run,
-    settings::LinkFacts,
-    table,
+    plan::{NetworkKind, Plan, PlanFile},
+    transport::{self, Transport},
 };
+use homa_lab::{Lab, LabSpec};
 
-use super::args::{BenchArgs, ClusterArgs, ClusterCommon, PlanArgs};
-use crate::{error::CliError, interrupt, output, report};
+use super::{
+    args::{BenchArgs, ClusterArgs, ClusterCommon, CompareOptions, PlanArgs},
+    study::Study,
+};
+use crate::{args::Carriage, error::CliError};
+
+/// The transports of the comparison that nobody asked for by name: Homa, and the best of TCP.
+const SHOWN: [&str; 3] = ["homa-udp", "tcp-cubic-x8", "tcp-bbr-x8"];
+
+/// The workloads of the same: that of which the fewest packets say most comes first.
+const WORKLOADS: [&str; 2] = ["w4", "w3"];
 
 /// The agent on a host.
 pub(crate) fn agent() -> Result<(), CliError> {
@@ -22,84 +30,153 @@ pub(crate) fn agent() -> Result<(), CliError> {
 }
 
 /// Runs one comparison.
-pub(crate) fn run(args: &ClusterArgs, json: bool) -> Result<(), CliError> {
+pub(crate) fn run(args: &ClusterArgs, carriage: Carriage, json: bool) -> Result<(), CliError> {
     let file = match &args.plan {
-        Some(path) => PlanFile::read(path).map_err(|error| CliError::Usage(error.to_string()))?,
+        Some(path) => read(path)?,
         None => PlanFile { variants: vec![(String::new(), Plan::default())] },
     };
-    let mut variants = Vec::new();
-    for (name, mut plan) in file.variants {
-        change(&mut plan, args)?;
-        plan.check().map_err(|error| CliError::Usage(error.to_string()))?;
-        variants.push((name, plan));
+    let named = args.plan.is_some() || !args.compare.transports.is_empty();
+    let mut variants = file.variants;
+    for (_, plan) in &mut variants {
+        change(plan, &args.compare)?;
+        if args.loopback {
+            plan.network.kind = NetworkKind::Loopback;
+        }
+        carry(plan, carriage, named)?;
+        if !named {
+            replace_unusable(plan);
+        }
     }
-    run_all(&variants, &args.common, json)
+    run_all(variants, &args.common, json)
 }
 
 /// Runs a plan file.
-pub(crate) fn run_plan(args: &PlanArgs, json: bool) -> Result<(), CliError> {
-    let file = PlanFile::read(&args.file).map_err(|error| CliError::Usage(error.to_string()))?;
-    run_all(&file.variants, &args.common, json)
+pub(crate) fn run_plan(args: &PlanArgs, carriage: Carriage, json: bool) -> Result<(), CliError> {
+    let mut variants = read(&args.file)?.variants;
+    for (_, plan) in &mut variants {
+        carry(plan, carriage, true)?;
+    }
+    run_all(variants, &args.common, json)
 }
 
-/// Runs the comparison of workloads W3 and W4 in a lab of this machine, in less than two minutes; `false`, with the
-/// reason on the error output, if no lab can be built here.
-pub(crate) fn run_default(args: &BenchArgs, json: bool) -> Result<bool, CliError> {
-    let agent = AgentCommand::this_program(&["bench-host"])
-        .map_err(|error| CliError::io("this program", &error))?;
+/// Compares the workloads W4 and W3 in a lab of this machine, with links that it can carry; `Err` inside, with the
+/// reason, if no lab can be built here.
+pub(crate) fn run_default(
+    args: &BenchArgs,
+    json: bool,
+) -> Result<Result<(), homa_lab::LabError>, CliError> {
     let mut variants = Vec::new();
-    for workload in ["w3", "w4"] {
-        let mut plan = Plan::default();
-        let names = ["homa-udp", "tcp-cubic", "tcp-cubic-x8", "tcp-bbr-x8"];
-        plan.title = "6 hosts, 100 Mbit/s, MTU 3,000, load 80 %".to_owned();
-        // As in the published measurement of these workloads (`plans/goal.toml`).
-        plan.network.mtu = 3000;
-        plan.transports = names.iter().filter_map(|name| name.parse().ok()).collect();
-        plan.load.workload = workload.to_owned();
-        plan.load.secs = 5.0;
-        plan.load.rounds = 1;
-        variants.push((workload.to_owned(), plan));
+    let asked = args.compare.workload.as_deref();
+    for workload in asked.map_or(WORKLOADS.to_vec(), |workload| vec![workload]) {
+        let mut plan = shown(workload);
+        change(&mut plan, &args.compare)?;
+        let named = !args.compare.transports.is_empty();
+        carry(&mut plan, args.carriage, named)?;
+        if !named {
+            replace_unusable(&mut plan);
+        }
+        if args.compare.secs.is_none() {
+            plan.check().map_err(|error| CliError::Usage(error.to_string()))?;
+            fit::seconds(&mut plan).map_err(|error| CliError::Usage(error.to_string()))?;
+        }
+        let name = if asked.is_some() { String::new() } else { workload.to_owned() };
+        variants.push((name, plan));
+    }
+    let agent = this_program()?;
+    let out = args.results.out.clone();
+    let study = Study { variants, agent, out, page: true, json };
+    study.check()?;
+    if args.results.dry_run {
+        return study.describe().map(Ok);
     }
     // Only a lab that stands shows that one can be built.
-    if let Some((_, plan)) = variants.first() {
-        if let Err(error) = network::open(plan, &agent) {
-            eprintln!("homa: no lab can be built here: {error}");
-            return Ok(false);
-        }
+    if let Err(error) = Lab::up(&LabSpec { hosts: 2, ..LabSpec::default() }) {
+        return Ok(Err(error));
     }
-    let common = ClusterCommon {
-        out: args.out.clone(),
-        report: true,
-        ssh: String::new(),
-        remote: String::new(),
-    };
-    run_all(&variants, &common, json).map(|()| true)
+    let (rate, secs) = (args.compare.rate, args.compare.secs);
+    let done = study.run(&mut |plan, agent, watch| {
+        if rate.is_some() {
+            return network::open(plan, agent);
+        }
+        let found = fit::rate(plan, agent, secs.is_none(), watch);
+        plan.title = named(plan);
+        found
+    });
+    done.map(Ok)
 }
 
-fn change(plan: &mut Plan, args: &ClusterArgs) -> Result<(), CliError> {
+/// The comparison of one workload.
+fn shown(workload: &str) -> Plan {
+    let mut plan = Plan::default();
+    // As in the published measurement of these workloads (`plans/goal.toml`).
+    plan.network.mtu = 3000;
+    plan.transports = SHOWN.iter().filter_map(|name| name.parse().ok()).collect();
+    workload.clone_into(&mut plan.load.workload);
+    plan.load.warm_up = 1.5;
+    plan.load.rounds = 1;
+    plan
+}
+
+/// What is compared, in a line.
+fn named(plan: &Plan) -> String {
+    let (network, load) = (&plan.network, &plan.load);
+    format!(
+        "{} hosts, {} Mbit/s, packets of {} bytes, load {:.0} %",
+        network.hosts,
+        network.rate,
+        network.mtu,
+        100.0 * load.load
+    )
+}
+
+fn read(path: &std::path::Path) -> Result<PlanFile, CliError> {
+    PlanFile::read(path).map_err(|error| CliError::Usage(error.to_string()))
+}
+
+fn this_program() -> Result<AgentCommand, CliError> {
+    AgentCommand::this_program(&["bench-host"])
+        .map_err(|error| CliError::io("this program", &error))
+}
+
+fn run_all(
+    variants: Vec<(String, Plan)>,
+    common: &ClusterCommon,
+    json: bool,
+) -> Result<(), CliError> {
+    let (ssh, remote) = (common.ssh.clone(), common.remote.clone());
+    let agent = AgentCommand { ssh, remote, ..this_program()? };
+    let (out, page) = (common.results.out.clone(), common.report);
+    let study = Study { variants, agent, out, page, json };
+    study.check()?;
+    match common.results.dry_run {
+        true => study.describe(),
+        false => study.run(&mut |plan, agent, _| network::open(plan, agent)),
+    }
+}
+
+/// Changes a plan by options.
+fn change(plan: &mut Plan, options: &CompareOptions) -> Result<(), CliError> {
     fn set<T: Clone>(target: &mut T, value: &Option<T>) {
         if let Some(value) = value {
             *target = value.clone();
         }
     }
     let (network, load) = (&mut plan.network, &mut plan.load);
-    set(&mut network.hosts, &args.hosts);
-    set(&mut network.rate, &args.rate);
-    set(&mut network.mtu, &args.mtu);
-    set(&mut network.backend, &args.backend);
-    set(&mut network.buffer, &args.buffer);
-    set(&mut load.workload, &args.workload);
-    set(&mut load.load, &args.load);
-    set(&mut load.secs, &args.secs.map(|secs| secs.as_secs_f64()));
-    set(&mut load.rounds, &args.rounds);
-    set(&mut load.seed, &args.seed);
-    if args.loopback {
-        network.kind = NetworkKind::Loopback;
+    set(&mut network.hosts, &options.hosts);
+    set(&mut network.rate, &options.rate);
+    set(&mut network.mtu, &options.mtu);
+    set(&mut network.backend, &options.backend);
+    set(&mut network.buffer, &options.buffer);
+    set(&mut load.workload, &options.workload);
+    set(&mut load.message_max, &options.message_max);
+    set(&mut load.load, &options.load);
+    set(&mut load.secs, &options.secs.map(|secs| secs.as_secs_f64()));
+    set(&mut load.rounds, &options.rounds);
+    set(&mut load.seed, &options.seed);
+    if !options.transports.is_empty() {
+        plan.transports = options.transports.clone();
     }
-    if !args.transports.is_empty() {
-        plan.transports = args.transports.clone();
-    }
-    for setting in &args.settings {
+    for setting in &options.settings {
         let table: toml::Table = toml::from_str(setting).map_err(|error| {
             CliError::Usage(format!("--set {setting}: KEY=VALUE is needed: {}", error.message()))
         })?;
@@ -108,115 +185,30 @@ fn change(plan: &mut Plan, args: &ClusterArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-fn run_all(
-    variants: &[(String, Plan)],
-    common: &ClusterCommon,
-    json: bool,
-) -> Result<(), CliError> {
-    interrupt::watch(|| {});
-    let mut agent = AgentCommand::this_program(&["bench-host"])
-        .map_err(|error| CliError::io("this program", &error))?;
-    agent.ssh = common.ssh.clone();
-    agent.remote = common.remote.clone();
-    for (_, plan) in variants {
-        agent.check(plan).map_err(|error| CliError::Usage(error.to_string()))?;
-    }
-    let (mut documents, mut directories) = (Vec::new(), Vec::new());
-    let mut end = Ok(());
-    let mut known: Vec<(NetworkPlan, LinkFacts)> = Vec::new();
-    for (name, plan) in variants {
-        let directory = match name.is_empty() {
-            true => common.out.clone(),
-            false => common.out.join(file_name(name)),
-        };
-        let (document, complete) = one(name, plan, &agent, &mut known, &directory, json)?;
-        documents.push(document);
-        directories.push(directory);
-        if let Err(error) = complete {
-            let interrupted = matches!(error, CliError::Interrupted);
-            end = Err(error);
-            if interrupted {
-                break;
+/// Has Homa carried as the global option says; who named transports has said it already.
+fn carry(plan: &mut Plan, carriage: Carriage, named: bool) -> Result<(), CliError> {
+    let usage = |text: &str| Err(CliError::Usage(text.to_owned()));
+    match carriage {
+        Carriage::Udp | Carriage::Auto => Ok(()),
+        _ if named => {
+            usage("the transports are named already, such as homa-ip: leave --carriage out")
+        }
+        Carriage::Ip => {
+            for transport in &mut plan.transports {
+                if transport.is_homa() {
+                    *transport = Transport::Homa(transport::Carriage::Ip);
+                }
             }
+            Ok(())
         }
+        _ => usage(
+            "over a network of hosts Homa is carried by udp or ip; `homa bench local` has more",
+        ),
     }
-    if common.report && !directories.is_empty() {
-        let page = report::of_runs(&directories, &common.out)?;
-        eprintln!("homa: {}", page.display());
-    }
-    if json {
-        match documents.len() {
-            1 => output::document(&documents[0])?,
-            _ => output::document(&documents)?,
-        }
-    }
-    end
 }
 
-/// Runs one variant; says whether it is complete. `known` is what is known of the networks so far.
-fn one(
-    name: &str,
-    plan: &Plan,
-    agent: &AgentCommand,
-    known: &mut Vec<(NetworkPlan, LinkFacts)>,
-    directory: &Path,
-    json: bool,
-) -> Result<(serde_json::Value, Result<(), CliError>), CliError> {
-    let failed = |error: io::Error| CliError::Process(error.to_string());
-    let network = network::open(plan, agent).map_err(failed)?;
-    let title = format!("{}{}{name}", plan.title, if name.is_empty() { "" } else { ": " });
-    eprintln!("homa: {title}");
-    let like = known.iter().find(|(network, _)| same_links(network, &plan.network));
-    let like = like.map(|found| found.1);
-    let outcome = run::run(plan, &*network, like, &mut |step| {
-        eprintln!("homa: {step}");
-        !interrupt::pressed()
-    })
-    .map_err(failed)?;
-    known.push((plan.network.clone(), outcome.link));
-    let summaries: Vec<_> = outcome
-        .found
-        .iter()
-        .map(|(transport, found)| (transport.clone(), summarise(plan, &outcome, found)))
-        .collect();
-    let document = files::document(plan, name, network.facts(), &outcome, &summaries);
-    files::write(directory, &document, &outcome).map_err(|error| CliError::File {
-        action: "write",
-        path: directory.to_owned(),
-        reason: error.to_string(),
-    })?;
-    if !json {
-        let text = format!("{title}\n{}\n", table::render(&outcome, &summaries));
-        output::bytes(text.as_bytes())?;
-    }
-    let failures: usize = summaries.iter().map(|(_, summary)| summary.failures.len()).sum();
-    let complete = match (outcome.interrupted, failures) {
-        (true, _) => Err(CliError::Interrupted),
-        (_, 0) => Ok(()),
-        (_, count) => Err(CliError::Incomplete(format!("{count} measurements failed"))),
-    };
-    let value =
-        serde_json::to_value(&document).map_err(|error| CliError::Process(error.to_string()))?;
-    Ok((value, complete))
-}
-
-/// Whether an idle network is the same: what its buffers hold does not show then.
-fn same_links(one: &NetworkPlan, other: &NetworkPlan) -> bool {
-    let (buffer, uplink_buffer) = (other.buffer, other.uplink_buffer);
-    NetworkPlan { buffer, uplink_buffer, ..one.clone() } == *other
-}
-
-/// The name of a variant as a directory.
-fn file_name(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_variants_become_harmless_directories() {
-        assert_eq!(file_name("load 0.8/x"), "load-0.8-x");
+fn replace_unusable(plan: &mut Plan) {
+    for sentence in congestion::replace_unusable(plan) {
+        eprintln!("homa: {sentence}");
     }
 }

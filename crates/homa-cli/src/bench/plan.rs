@@ -2,7 +2,7 @@
 
 use homa_bench::workload::FIXED;
 
-use super::args::{BenchArgs, BenchTest};
+use super::args::{BenchTest, LocalArgs};
 use crate::{
     args::MESSAGE_BYTES_MAX,
     error::CliError,
@@ -64,7 +64,7 @@ impl Case {
 }
 
 /// The workload of the mixed test: the one named, or messages of one size if only `mixed` is asked for.
-pub(crate) fn workload(args: &BenchArgs) -> String {
+pub(crate) fn workload(args: &LocalArgs) -> String {
     match (args.test, args.size) {
         (Some(BenchTest::Mixed), Some(size)) => format!("{FIXED}{size}"),
         _ => args.workload.clone(),
@@ -72,7 +72,7 @@ pub(crate) fn workload(args: &BenchArgs) -> String {
 }
 
 /// The cases asked for, in the order in which each round measures them.
-pub(crate) fn cases(args: &BenchArgs) -> Result<Vec<Case>, CliError> {
+pub(crate) fn cases(args: &LocalArgs) -> Result<Vec<Case>, CliError> {
     check(args)?;
     let tests = match args.test {
         Some(test) => vec![test],
@@ -81,7 +81,7 @@ pub(crate) fn cases(args: &BenchArgs) -> Result<Vec<Case>, CliError> {
     Ok(tests.into_iter().flat_map(|test| cases_of(test, args)).collect())
 }
 
-fn check(args: &BenchArgs) -> Result<(), CliError> {
+fn check(args: &LocalArgs) -> Result<(), CliError> {
     let usage = |text: &str| Err(CliError::Usage(text.to_owned()));
     match args.test {
         Some(BenchTest::Latency) if args.outstanding.is_some_and(|count| count > 1) => {
@@ -94,7 +94,7 @@ fn check(args: &BenchArgs) -> Result<(), CliError> {
     }
 }
 
-fn cases_of(test: BenchTest, args: &BenchArgs) -> Vec<Case> {
+fn cases_of(test: BenchTest, args: &LocalArgs) -> Vec<Case> {
     match test {
         BenchTest::Latency => latency(args),
         BenchTest::Rate => rate(args),
@@ -103,7 +103,7 @@ fn cases_of(test: BenchTest, args: &BenchArgs) -> Vec<Case> {
     }
 }
 
-fn base(test: BenchTest, args: &BenchArgs) -> Case {
+fn base(test: BenchTest, args: &LocalArgs) -> Case {
     let usual = if args.test.is_some() { SECS_OF_ONE } else { SECS_OF_ALL };
     Case {
         test,
@@ -122,7 +122,7 @@ fn base(test: BenchTest, args: &BenchArgs) -> Case {
 
 /// One call at a time: each API's own blocking wait, polling without pause, and tokio; for the first size also
 /// Homa that sleeps at once, so that the gain from spinning for a while is seen apart.
-fn latency(args: &BenchArgs) -> Vec<Case> {
+fn latency(args: &LocalArgs) -> Vec<Case> {
     let modes: &[(Wait, Api)] = match args.busy {
         true => &[(Wait::Busy, Api::Blocking)],
         false => {
@@ -154,7 +154,7 @@ fn latency(args: &BenchArgs) -> Vec<Case> {
 
 /// Many small calls at a time, against TCP that writes each message when it is made, and against TCP that
 /// gathers them. Homa is the same in both.
-fn rate(args: &BenchArgs) -> Vec<Case> {
+fn rate(args: &LocalArgs) -> Vec<Case> {
     let case = |tcp_writes| Case {
         size_bytes: Some(args.size.unwrap_or(100)),
         outstanding: Some(args.outstanding.unwrap_or(64)),
@@ -164,7 +164,7 @@ fn rate(args: &BenchArgs) -> Vec<Case> {
     vec![case(TcpWrites::Each), case(TcpWrites::Gathered)]
 }
 
-fn goodput(args: &BenchArgs) -> Vec<Case> {
+fn goodput(args: &LocalArgs) -> Vec<Case> {
     let case = |receive_buffer| Case {
         size_bytes: Some(args.size.unwrap_or(1_000_000)),
         reply_bytes: (!args.echo).then_some(SMALL_REPLY_BYTES),
@@ -180,7 +180,7 @@ fn goodput(args: &BenchArgs) -> Vec<Case> {
     cases
 }
 
-fn mixed(args: &BenchArgs) -> Case {
+fn mixed(args: &LocalArgs) -> Case {
     let case = base(BenchTest::Mixed, args);
     Case {
         // Queueing is what is measured: the time to wake a sleeping core would hide it.
@@ -197,13 +197,17 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::{
+        args::{Cli, Command},
+        bench::args::BenchCommand,
+    };
 
     fn plan(line: &str) -> Result<Vec<Case>, CliError> {
-        let words = ["homa", "bench"].into_iter().chain(line.split_whitespace());
+        let words = ["homa", "bench", "local"].into_iter().chain(line.split_whitespace());
         let Command::Bench(args) = Cli::try_parse_from(words).unwrap().command else {
             panic!("not bench")
         };
+        let Some(BenchCommand::Local(args)) = args.command else { panic!("not local") };
         cases(&args)
     }
 

@@ -1,5 +1,6 @@
 //! The document of a benchmark: rows of medians, and ratios between the transports.
 
+use homa_bench::{files::SCHEMA, machine::Provenance};
 use serde::Serialize;
 
 use super::{
@@ -15,6 +16,11 @@ use crate::transport::{Api, Protocol, ReceiveBuffer, TcpWrites, Wait};
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
+    /// Layout of the document.
+    pub schema: u32,
+    /// When, where and by which program.
+    #[serde(flatten)]
+    pub provenance: Provenance,
     /// The machine.
     pub machine: Machine,
     /// A row per case and transport; of the mixed test also one per class of sizes.
@@ -173,7 +179,8 @@ impl Report {
                 add_ratios(homa, tcp, &mut ratios);
             }
         }
-        Report { machine, rows, ratios, failures: failures.to_vec() }
+        let (schema, provenance) = (SCHEMA, Provenance::now());
+        Report { schema, provenance, machine, rows, ratios, failures: failures.to_vec() }
     }
 
     /// The slowdown by size, for the picture.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use homa_bench::workload::Workload;
 
 use super::{
-    args::{BenchArgs, BenchTest},
+    args::{BenchTest, LocalArgs},
     job::{Job, Outcome, ServerSpec, Work},
     pin::Cores,
     plan::Case,
@@ -49,7 +49,8 @@ impl CaseResults {
 
 /// The state of a benchmark.
 pub(crate) struct Rounds<'a> {
-    args: &'a BenchArgs,
+    args: &'a LocalArgs,
+    congestion: &'a str,
     workload_name: String,
     workload: Workload,
     cores: Cores,
@@ -72,7 +73,8 @@ struct MixedSetup {
 impl<'a> Rounds<'a> {
     /// Prepares to measure these cases.
     pub(crate) fn new(
-        args: &'a BenchArgs,
+        args: &'a LocalArgs,
+        congestion: &'a str,
         cases: Vec<Case>,
         (workload_name, workload): (String, Workload),
         cores: Cores,
@@ -91,6 +93,7 @@ impl<'a> Rounds<'a> {
         let failures = Vec::new();
         Ok(Rounds {
             args,
+            congestion,
             workload_name,
             workload,
             cores,
@@ -199,7 +202,7 @@ impl<'a> Rounds<'a> {
         work: Work,
         secs: f64,
     ) -> Result<Outcome, CliError> {
-        let settings = case.settings(&self.args.cc);
+        let settings = case.settings(self.congestion);
         let process = match self.server {
             Some(_) => None,
             None => {

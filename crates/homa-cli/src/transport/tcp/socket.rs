@@ -31,12 +31,11 @@ pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, CliError> {
 
 /// A connection to a server, with the options of [`prepare`].
 pub(crate) fn connect(address: SocketAddr, settings: &Settings) -> Result<TcpStream, CliError> {
-    let open = || {
-        let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
-        prepare(&stream, settings)?;
-        Ok(stream)
-    };
-    open().map_err(|source| CliError::Connect { address, protocol: "tcp", source })
+    let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)
+        .map_err(|source| CliError::Connect { address, protocol: "tcp", source })?;
+    // The server was reached: what goes wrong now is this side's.
+    prepare(&stream, settings).map_err(|error| CliError::io("tcp", &error))?;
+    Ok(stream)
 }
 
 /// Sets NODELAY and the congestion control of a connection, on either side.

@@ -1,0 +1,246 @@
+//! Plan files: a base and variants of it, read with the place of every mistake.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue, Deserializer},
+};
+
+use super::Plan;
+use crate::{congestion::CongestionError, workload::WorkloadError};
+
+/// Why a plan cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The file cannot be read: check its name and rights.
+    #[error("cannot read plan {}: {reason}", path.display())]
+    #[non_exhaustive]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: std::io::Error,
+    },
+    /// The file is no plan: the text names line and key.
+    #[error("plan {}: {reason}", path.display())]
+    #[non_exhaustive]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// A value makes no sense: correct it.
+    #[error("plan{}: `{key}` must be {must_be}", at(place.as_ref()))]
+    #[non_exhaustive]
+    Value {
+        /// The key, with its table.
+        key: String,
+        /// What is allowed.
+        must_be: String,
+        /// File and line, if it is from a file.
+        place: Option<(PathBuf, usize)>,
+    },
+    /// The sizes of the messages cannot be read.
+    #[error(transparent)]
+    Workload(WorkloadError),
+    /// TCP cannot be had as the plan wants it on this machine.
+    #[error(transparent)]
+    Congestion(#[from] CongestionError),
+}
+
+fn at(place: Option<&(PathBuf, usize)>) -> String {
+    place.map_or(String::new(), |(path, line)| format!(" {}, line {line}", path.display()))
+}
+
+/// A plan file: a base and variants of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanFile {
+    /// Each variant's name and its whole plan; one without name if the file has no variants.
+    pub variants: Vec<(String, Plan)>,
+}
+
+impl PlanFile {
+    /// Reads a plan file.
+    ///
+    /// # Errors
+    /// See [`PlanError`].
+    pub fn read(path: &Path) -> Result<Self, PlanError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|reason| PlanError::Read { path: path.to_owned(), reason })?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads a plan and checks all its values; `path` is for error messages.
+    ///
+    /// # Errors
+    /// See [`PlanError`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, PlanError> {
+        let source = Source { text, path };
+        let mut base = DeTable::parse(text).map_err(|error| source.wrong(&error.to_string()))?;
+        let variants = source.variants(base.get_mut().remove("variant"))?;
+        if variants.is_empty() {
+            return Ok(PlanFile { variants: vec![(String::new(), source.plan(base)?)] });
+        }
+        let mut plans: Vec<(String, Plan)> = Vec::new();
+        for mut change in variants {
+            let line = source.line(change.span().start);
+            let name = match change.get_mut().remove("name").map(Spanned::into_inner) {
+                Some(DeValue::String(name)) if !name.trim().is_empty() => name.into_owned(),
+                _ => {
+                    return Err(source.wrong(&format!("line {line}: a [[variant]] needs a `name`")));
+                }
+            };
+            if plans.iter().any(|(other, _)| *other == name) {
+                return Err(source.wrong(&format!("line {line}: a second variant `{name}`")));
+            }
+            let mut whole = base.clone();
+            merge(whole.get_mut(), change.into_inner());
+            plans.push((name, source.plan(whole)?));
+        }
+        Ok(PlanFile { variants: plans })
+    }
+}
+
+/// The text of a plan, to name places in it.
+struct Source<'a> {
+    text: &'a str,
+    path: &'a Path,
+}
+
+impl<'a> Source<'a> {
+    fn wrong(&self, reason: &str) -> PlanError {
+        PlanError::Parse { path: self.path.to_owned(), reason: reason.trim_end().to_owned() }
+    }
+
+    /// The line of a byte, from 1.
+    fn line(&self, offset: usize) -> usize {
+        1 + self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+    }
+
+    fn variants(
+        &self,
+        found: Option<Spanned<DeValue<'a>>>,
+    ) -> Result<Vec<Spanned<DeTable<'a>>>, PlanError> {
+        let wrong = || self.wrong("`variant` must be written as [[variant]]");
+        let list = match found.map(Spanned::into_inner) {
+            None => return Ok(Vec::new()),
+            Some(DeValue::Array(list)) => list,
+            Some(_) => return Err(wrong()),
+        };
+        list.into_iter()
+            .map(|one| match (one.span(), one.into_inner()) {
+                (span, DeValue::Table(table)) => Ok(Spanned::new(span, table)),
+                _ => Err(wrong()),
+            })
+            .collect()
+    }
+
+    /// The plan of a whole table, its values checked.
+    fn plan(&self, table: Spanned<DeTable<'a>>) -> Result<Plan, PlanError> {
+        let plan = Plan::deserialize(Deserializer::from(table.clone())).map_err(|mut error| {
+            error.set_input(Some(self.text));
+            self.wrong(&error.to_string())
+        })?;
+        plan.check().map_err(|error| match error {
+            PlanError::Value { key, must_be, place: None } => {
+                let offset = place(table.get_ref(), &key);
+                let place = offset.map(|offset| (self.path.to_owned(), self.line(offset)));
+                PlanError::Value { key, must_be, place }
+            }
+            other => other,
+        })?;
+        Ok(plan)
+    }
+}
+
+/// Where the value of a dotted key begins; of a table, if the key itself is not there.
+fn place(table: &DeTable<'_>, key: &str) -> Option<usize> {
+    let (first, rest) =
+        key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
+    let found = table.get(first)?;
+    let inner = rest.and_then(|rest| place(found.get_ref().as_table()?, rest));
+    Some(inner.unwrap_or(found.span().start))
+}
+
+/// Puts the values of `change` into `base`, table by table.
+fn merge<'a>(base: &mut DeTable<'a>, change: DeTable<'a>) {
+    for (key, value) in change {
+        let span = value.span();
+        match (base.get_mut(key.get_ref().as_ref()).map(Spanned::get_mut), value.into_inner()) {
+            (Some(DeValue::Table(inner)), DeValue::Table(change)) => merge(inner, change),
+            (_, value) => drop(base.insert(key, Spanned::new(span, value))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<PlanFile, PlanError> {
+        PlanFile::parse(text, Path::new("test.toml"))
+    }
+
+    #[test]
+    fn an_empty_plan_is_the_default_and_variants_change_single_keys() {
+        assert_eq!(parse("").unwrap().variants, [(String::new(), Plan::default())]);
+        let text = "[network]\nrate = \"1G\"\nbuffer = \"100k\"\n[homa]\nnum_priorities = 8\n\
+            [[variant]]\nname = \"one\"\nhoma.num_priorities = 1\n[[variant]]\nname = \"half\"\nload.load = 0.5\n";
+        let file = parse(text).unwrap();
+        let [(one, first), (half, second)] = &file.variants[..] else { panic!("{file:?}") };
+        assert_eq!((one.as_str(), half.as_str()), ("one", "half"));
+        assert_eq!(first.homa["num_priorities"].as_integer(), Some(1));
+        assert_eq!(second.homa["num_priorities"].as_integer(), Some(8));
+        assert_eq!((second.load.load, second.network.rate), (0.5, 1_000));
+        assert_eq!(second.network.buffer, 100_000);
+    }
+
+    #[test]
+    fn mistakes_are_reported_with_line_and_key() {
+        for (text, parts) in [
+            ("[load]\nsecs = 1\nlaod = 0.5\n", ["line 3", "laod"]),
+            ("[network]\nrate = \"fast\"\n", ["line 2", "fast"]),
+            ("transports = [\"udp\"]\n", ["line 1", "udp"]),
+            ("[load]\n\nload = 0\n", ["line 3", "load.load"]),
+            ("[[variant]]\nload.load = 1\n", ["line 1", "name"]),
+            ("[[variant]]\nname = \"\"\n", ["line 1", "name"]),
+            ("[[variant]]\nname = \"x\"\nload.laod = 1\n", ["line 3", "laod"]),
+            ("[[variant]]\nname = \"x\"\n[[variant]]\nname = \"x\"\n", ["line 3", "`x`"]),
+            (
+                "[[variant]]\nname = \"x\"\n[[variant]]\nname = \"y\"\nload.load = 9\n",
+                ["line 5", "load.load"],
+            ),
+            ("[load]\nload = 9\n[[variant]]\nname = \"x\"\n", ["line 2", "load.load"]),
+            ("variant = 3\n", ["[[variant]]", ""]),
+            ("[network]\nhosts = 1\n", ["line 2", "network.hosts"]),
+            ("[network]\n\nbackend = \"cisco\"\n", ["line 3", "network.backend"]),
+            ("[network]\nbuffer = 10\n", ["line 2", "network.buffer"]),
+            ("[homa]\nmax_overcommit = 2\nfrobnicate = 3\n", ["line 3", "homa.frobnicate"]),
+            ("[homa]\nnum_priorities = 9\n", ["line 2", "homa.num_priorities"]),
+            (
+                "[[variant]]\nname = \"x\"\nhoma.window_bytes = \"y\"\n",
+                ["line 3", "homa.window_bytes"],
+            ),
+            ("transports = [\"homa-udp\", \"homa-udp\"]\n", ["line 1", "transports"]),
+            ("[load]\nworkload = \"fixed:2M\"\n", ["line 1", "load.message_max"]),
+            (
+                "[load]\nsecs = 80000\nworkload = \"w1\"\n[network]\nrate = \"100G\"\n",
+                ["line 2", "load.secs"],
+            ),
+            ("= 3", ["line 1", ""]),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(parts.iter().all(|part| error.contains(part)), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_read_are_found_with_the_plan() {
+        let error = parse("[load]\nworkload = \"/no/such/sizes.csv\"\n").unwrap_err();
+        assert!(matches!(error, PlanError::Workload(_)), "{error}");
+    }
+}

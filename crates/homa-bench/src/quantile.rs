@@ -1,0 +1,41 @@
+//! Quantiles and means of samples that are kept whole.
+
+/// The value that this share of sorted values does not exceed (nearest rank); none of an empty list.
+pub fn at_share<T: Copy>(sorted: &[T], share: f64) -> Option<T> {
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
+/// The middle of sorted values, of an even number the mean of the middle two; none of an empty list.
+pub fn median(sorted: &[f64]) -> Option<f64> {
+    let upper = sorted.get(sorted.len() / 2)?;
+    let lower = sorted.get((sorted.len() - 1) / 2)?;
+    Some((lower + upper) / 2.0)
+}
+
+/// The mean; 0 of an empty list.
+pub fn mean(values: &[f64]) -> f64 {
+    // The sum of nothing is -0.
+    values.iter().fold(0.0, |sum, value| sum + value) / values.len().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_a_value_that_so_many_do_not_exceed() {
+        let values: Vec<u32> = (1..=1_000).collect();
+        let found = [0.0, 0.5, 0.99, 0.999, 1.0].map(|share| at_share(&values, share));
+        assert_eq!(found, [Some(1), Some(500), Some(990), Some(999), Some(1_000)]);
+        assert_eq!(at_share::<u32>(&[], 0.5), None);
+    }
+
+    #[test]
+    fn medians_and_means_of_few_values_and_of_none() {
+        assert_eq!(median(&[1.0, 2.0, 3.0]), Some(2.0));
+        assert_eq!(median(&[1.0, 2.0, 3.0, 4.0]), Some(2.5));
+        assert_eq!((median(&[7.0]), median(&[])), (Some(7.0), None));
+        assert_eq!((mean(&[1.0, 2.0]), mean(&[]).is_sign_positive()), (1.5, true));
+    }
+}

@@ -1,0 +1,133 @@
+//! `homa bench local`: Homa and TCP side by side, between two processes or with a server elsewhere.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use homa_bench::{congestion, results, workload::Workload};
+
+use super::{
+    args::{BenchTest, LocalArgs},
+    machine::Machine,
+    measure::server_cpu_ns,
+    pin::Cores,
+    plan::{self, Case},
+    plot,
+    report::Report,
+    rounds::Rounds,
+    table,
+};
+use crate::{
+    error::CliError,
+    output,
+    resolve::resolve,
+    transport::{Protocol, connect::connect},
+    units::format_number,
+};
+
+/// The congestion control with which TCP is usually measured.
+const USUAL_CONGESTION: &str = "cubic";
+
+/// Runs the command.
+pub(crate) fn run(args: &LocalArgs, json: bool) -> Result<(), CliError> {
+    if args.png {
+        crate::report::png::check()?;
+    }
+    let cases = plan::cases(args)?;
+    // What can be found out beforehand should not be found out after half a minute.
+    let workload_name = plan::workload(args);
+    let workload = Workload::load(&workload_name)?;
+    let cores = Cores::choose(args.cpus.as_deref())?;
+    let protocols = args.transport.protocols(args.carriage);
+    let congestion = congestion_control(args, &protocols)?;
+    let server = args.server.as_deref().map(resolve).transpose()?;
+    if let Some(server) = server {
+        reach(server, &protocols, &cases, &congestion)?;
+    }
+    if cases.iter().any(|case| case.test == BenchTest::Mixed) {
+        results::try_directory(&args.out).map_err(|error| CliError::File {
+            action: "write pictures to",
+            path: args.out.clone(),
+            reason: error.to_string(),
+        })?;
+    }
+    let machine = Machine::look(cores, &congestion);
+    let workload = (workload_name.clone(), workload);
+    let mut rounds = Rounds::new(args, &congestion, cases, workload, cores, server)?;
+    let end = rounds.run();
+    let report = Report::new(machine, &rounds.results, &rounds.failures);
+    // What was measured is printed whatever happens to the pictures.
+    let pictures = draw(args, &workload_name, &report);
+    print(&report, pictures.as_deref().unwrap_or_default(), json)?;
+    pictures?;
+    end?;
+    match rounds.failures.len() {
+        0 => Ok(()),
+        count => Err(CliError::Incomplete(format!("{count} measurements failed"))),
+    }
+}
+
+/// The congestion control of TCP: the one asked for, else the usual one, else what the system lets everybody use.
+fn congestion_control(args: &LocalArgs, protocols: &[Protocol]) -> Result<String, CliError> {
+    let wanted = args.cc.as_deref();
+    match (protocols.contains(&Protocol::Tcp), wanted) {
+        (false, _) => Ok(wanted.unwrap_or(USUAL_CONGESTION).to_owned()),
+        (true, Some(name)) => congestion::check(name)
+            .map(|()| name.to_owned())
+            .map_err(|error| CliError::Usage(format!("--cc: {error}"))),
+        (true, None) => Ok(congestion::check(USUAL_CONGESTION).map_or_else(
+            |error| {
+                let default = congestion::system_default();
+                eprintln!("homa: {error}; measuring TCP with the system's default, {default}");
+                default
+            },
+            |()| USUAL_CONGESTION.to_owned(),
+        )),
+    }
+}
+
+/// Calls the given server once over each transport.
+fn reach(
+    server: SocketAddr,
+    protocols: &[Protocol],
+    cases: &[Case],
+    congestion: &str,
+) -> Result<(), CliError> {
+    let Some(case) = cases.first() else { return Ok(()) };
+    let settings = case.settings(congestion);
+    for protocol in protocols {
+        let mut client = connect(*protocol, case.api, server, &settings)?;
+        server_cpu_ns(&mut *client).map_err(|error| {
+            let name = protocol.name();
+            CliError::Transport(format!(
+                "{server} does not answer over {name}: {error}; start `homa serve {server} --transport both` there"
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+/// Draws the slowdown, if it was measured; returns the files.
+fn draw(args: &LocalArgs, workload: &str, report: &Report) -> Result<Vec<PathBuf>, CliError> {
+    match report.curves().is_empty() {
+        true => Ok(Vec::new()),
+        false => plot::write(&report.curves(), &title(args, workload, report), &args.out, args.png),
+    }
+}
+
+/// What the picture shows.
+fn title(args: &LocalArgs, workload: &str, report: &Report) -> String {
+    let load = format_number((args.load * 1e4).round() / 100.0);
+    let of = args.link.map_or(String::new(), |link| format!(" of {} Gbit/s", format_number(link)));
+    let offered = report.rows.iter().find_map(|row| row.figures.offered_rpc_per_s);
+    let rate = offered.map_or(String::new(), |rate| format!(" ({} RPC/s)", format_number(rate)));
+    format!("Slowdown by message size: workload {workload}, load {load} %{of}{rate}")
+}
+
+fn print(report: &Report, pictures: &[PathBuf], json: bool) -> Result<(), CliError> {
+    for picture in pictures {
+        eprintln!("homa: slowdown by message size: {}", picture.display());
+    }
+    match json {
+        true => output::document(report),
+        false => output::bytes(table::render(report).as_bytes()),
+    }
+}
