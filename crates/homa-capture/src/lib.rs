@@ -15,7 +15,7 @@
 //! ```
 //! use homa_capture::{Analysis, CaptureReader, Decoder, RPCS_MAX, packet_line};
 //!
-//! let file = std::fs::File::open("../../testdata/captures/ip4-rpc-1400.pcap")?;
+//! let file = std::fs::File::open("testdata/ip4-rpc-1400.pcap")?;
 //! let mut reader = CaptureReader::new(file)?;
 //! let mut analysis = Analysis::new(Decoder::default(), RPCS_MAX);
 //! while let Some(recorded) = reader.next_frame() {

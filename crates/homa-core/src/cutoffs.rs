@@ -349,11 +349,11 @@ mod tests {
 
     use super::*;
 
-    const W1: &str = include_str!("../../homa-bench/workloads/w1.csv");
-    const W2: &str = include_str!("../../homa-bench/workloads/w2.csv");
-    const W3: &str = include_str!("../../homa-bench/workloads/w3.csv");
-    const W4: &str = include_str!("../../homa-bench/workloads/w4.csv");
-    const W5: &str = include_str!("../../homa-bench/workloads/w5.csv");
+    const W1: &str = include_str!("../testdata/w1.csv");
+    const W2: &str = include_str!("../testdata/w2.csv");
+    const W3: &str = include_str!("../testdata/w3.csv");
+    const W4: &str = include_str!("../testdata/w4.csv");
+    const W5: &str = include_str!("../testdata/w5.csv");
     const UNSCHEDULED: u32 = 40_000;
 
     fn planner() -> CutoffPlanner {
