@@ -1,4 +1,5 @@
 //! One behaviour per test, on the virtual network: real engines, real stores, real turns; virtual time.
+#![cfg(feature = "virtual")]
 
 use std::time::Duration;
 

@@ -4,6 +4,7 @@
 //! `HOMA_SEEDS=N` sets how many worlds (default 10,000 in release builds, 300 otherwise), `HOMA_FIRST_SEED=N`
 //! where they begin. A failure prints `HOMA_SEED=…`: with that variable only this world runs, and
 //! `HOMA_SHOW_PACKETS=1` shows its packets.
+#![cfg(feature = "virtual")]
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
