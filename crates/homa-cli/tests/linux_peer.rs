@@ -127,7 +127,11 @@ impl Link {
 
     /// `homa serve` for both families.
     fn serve(&self, arguments: &[&str]) -> Process {
-        let fixed = ["serve", "--carriage", self.carriage, "[::]:99"];
+        self.serve_at("[::]:99", arguments)
+    }
+
+    fn serve_at(&self, address: &str, arguments: &[&str]) -> Process {
+        let fixed = ["serve", "--carriage", self.carriage, address];
         Process::start(self.command(0, HOMA, &[&fixed, arguments].concat()), "serving")
     }
 
@@ -549,6 +553,31 @@ fn a_closed_port_fails_calls_at_once_in_both_directions() {
         is_right(&seen);
     }
     drop(serving);
+}
+
+#[test]
+fn a_linux_client_is_told_where_a_port_is_not_served() {
+    let Some(link) = Link::new("h", 1_500) else { return };
+    let second = "10.125.0.7";
+    assert!(ip(&["-n", &link.names[0], "addr", "add", &format!("{second}/24"), "dev", "h0"]));
+    let v4 = Family::V4.address(0);
+    let _server = link.serve_at(&Family::V4.target(0, PORT), &[]);
+    for (run, (family, address)) in
+        [(Family::V4, &*v4), (Family::V4, second), (Family::V4, &*v4), (Family::V6, "fd14::1")]
+            .into_iter()
+            .enumerate()
+    {
+        let ids = ids_from(run);
+        let call = ["--server", address, "--count", "3", "--outstanding", "3"];
+        let call = [&call[..], &["--first-id", &ids], PATIENT].concat();
+        let seen = link.linux("call", family, &call).document();
+        is_right(&seen);
+        if address == v4 {
+            all_answered(&seen, 3);
+        } else {
+            assert_eq!(seen["failed"], serde_json::json!({ "ENOTCONN": 3 }), "{seen:#}");
+        }
+    }
 }
 
 #[test]

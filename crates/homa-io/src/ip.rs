@@ -184,7 +184,7 @@ struct Link {
 
 impl IpDriver {
     /// Opens a driver at `address`: `[::]` takes IPv4 as well, port 0 a free one from 32768 on. The port
-    /// is taken on all addresses of the host.
+    /// is taken on all addresses of the host; who sends to it at another one is told that nobody serves there.
     ///
     /// # Errors
     /// See [`IpError`].
@@ -192,7 +192,7 @@ impl IpDriver {
         if kernel_serves_homa() {
             return Err(IpError::KernelModule);
         }
-        let reservation = Reservation::new(address.port())?;
+        let reservation = Reservation::new(address.port(), address.ip())?;
         let mut links = open_links(address, reservation.port(), Form::Native)?;
         if config.tcp_form != TcpForm::Ignored {
             links.extend(open_links(address, reservation.port(), Form::Tcp)?);
@@ -204,7 +204,7 @@ impl IpDriver {
             buffer_bytes = buffer_bytes.min(given);
             epoll.add(link.socket.as_fd(), token as u64, true, false)?;
         }
-        let responder = Responder::new(reservation.port(), config.tcp_form != TcpForm::Ignored)?;
+        let responder = Responder::new(reservation.served(), config.tcp_form != TcpForm::Ignored)?;
         epoll.add(responder.epoll().as_fd(), RESPONDER, true, false)?;
         Ok(Self {
             links,

@@ -173,6 +173,52 @@ fn an_endpoint_of_one_ip_version_answers_for_nobody_in_the_other_too() {
 }
 
 #[test]
+fn a_port_is_nobodys_at_addresses_where_it_is_not_served() {
+    let Some(place) = common::new_host() else {
+        return;
+    };
+    let at = |ip: &str| {
+        let address = SocketAddr::new(ip.parse().unwrap(), 0);
+        common::at(&place, || IpDriver::bind(address, &IpConfig::default()).unwrap())
+    };
+    // The server answers for its own port, then somebody else does.
+    for others in [&[][..], &["127.0.0.1"]] {
+        for (own, elsewhere) in [("127.0.0.1", ["127.0.0.2", "::1"]), ("0.0.0.0", ["::1"; 2])] {
+            let mut responders: Vec<_> = others.iter().map(|ip| at(ip)).collect();
+            let mut server = at(own);
+            assert_eq!(server.is_responder(), others.is_empty());
+            let port = server.local_addr().port();
+            let mut client = at("::");
+            // On loopback what was sent has arrived.
+            let mut drive = |server: &mut IpDriver, sink: &mut Sink| {
+                for responder in &mut responders {
+                    while responder.receive(&mut Sink::default()).unwrap() == RxStatus::More {}
+                }
+                while server.receive(sink).unwrap() == RxStatus::More {}
+            };
+            for nobody in elsewhere.map(|ip| SocketAddr::new(ip.parse().unwrap(), port)) {
+                // Where it serves the port is known to be somebody's by then.
+                let to = SocketAddr::from(([127, 0, 0, 1], port));
+                let right = request(&client, to, false, 10);
+                let wrong = request(&client, nobody, false, 10);
+                send(&mut client, to, None, 0, &right, 1).unwrap();
+                let mut taken = Sink::default();
+                drive(&mut server, &mut taken);
+                assert_eq!(taken.packets.len(), 1, "{own}");
+                send(&mut client, nobody, None, 0, &wrong, 1).unwrap();
+                drive(&mut server, &mut taken);
+                assert_eq!(taken.packets.len(), 1, "{own}");
+                let mut told = Sink::default();
+                assert!(receive_until(&mut client, &mut told, |told| !told.errors.is_empty()));
+                let (kind, destination, quoted) = &told.errors[0];
+                assert_eq!((*kind, *destination), (IcmpKind::PortUnreachable, nobody));
+                assert_eq!((told.errors.len(), &quoted[..]), (1, &wrong[..]));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_port_whose_owner_has_gone_is_answered_for_however_many_others_are_in_use() {
     let Some(place) = common::new_host() else {
         return;

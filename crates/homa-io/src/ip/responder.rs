@@ -5,11 +5,12 @@
 //! abstract Unix socket `homa/146/responder`. The others keep a connection to it among what they wait for:
 //! when the responder goes, all of them know at once, and the first takes its place.
 //!
-//! The responder's sockets get no packets to ports known to be somebody's: whoever has a port is asked four
-//! times per second at most, and the filter leaves that port out until then.
+//! The responder's sockets get no packets to ports known to be somebody's: whoever has a port at an address is
+//! asked four times per second at most, and the filter leaves that port of that address out until then.
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -25,8 +26,9 @@ use rustix::net::{
 
 use super::answer::{Answerer, wanted};
 use super::home::Home;
+use super::ports::{self, Served};
 use super::tcp_form::{MARKS, is_homa};
-use super::{Form, IpStats, PROTOCOL, ports, receive, tcp_form};
+use super::{Form, IpStats, PROTOCOL, receive, tcp_form};
 
 /// The name of the role.
 const NAME: &[u8] = b"homa/146/responder";
@@ -67,7 +69,7 @@ pub(super) struct Responder {
     role: Role,
     /// Packets that look like TCP segments are answered too.
     tcp_form: bool,
-    own_port: u16,
+    own: Served,
     pub(super) answerer: Answerer,
 }
 
@@ -91,19 +93,18 @@ struct Holder {
     sockets: Vec<(Form, RawSocket)>,
     batch: RxBatch,
     /// Ports that are somebody's, which the filter leaves out until the timer fires; the own one first.
-    known: Vec<u16>,
+    known: Vec<Served>,
 }
 
 impl Responder {
     /// Takes the role if it is free, else watches who has it. For packets of both IP versions, whichever the
     /// driver itself uses, those that look like TCP segments too if `tcp_form`.
-    pub(super) fn new(own_port: u16, tcp_form: bool) -> io::Result<Self> {
+    pub(super) fn new(own: Served, tcp_form: bool) -> io::Result<Self> {
         let (epoll, timer) = (Epoll::new()?, TimerFd::new()?);
         epoll.add(timer.as_fd(), TIMER, true, false)?;
         let answerer = Answerer::new(FAMILIES.into_iter());
         let home = Home::here()?;
-        let mut responder =
-            Self { epoll, timer, home, role: Role::None, tcp_form, own_port, answerer };
+        let mut responder = Self { epoll, timer, home, role: Role::None, tcp_form, own, answerer };
         responder.find_role();
         Ok(responder)
     }
@@ -147,7 +148,7 @@ impl Responder {
     fn timer_fired(&mut self) {
         let _ = self.timer.drain();
         match &mut self.role {
-            Role::Holder(holder) => holder.forget_known(self.own_port),
+            Role::Holder(holder) => holder.forget_known(self.own),
             Role::None => self.find_role(),
             Role::Follower(_) => {}
         }
@@ -156,9 +157,9 @@ impl Responder {
     /// Becomes responder or follower; tries again later if that is not possible.
     fn find_role(&mut self) {
         self.role = Role::None;
-        let sockets = || open_sockets(self.tcp_form, self.own_port);
-        let own_port = self.own_port;
-        let found = self.home.within(|| take_role(sockets, own_port));
+        let own = self.own;
+        let sockets = || open_sockets(self.tcp_form, own);
+        let found = self.home.within(|| take_role(sockets, own));
         self.role = found.unwrap_or(Role::None);
         if self.watch_role().is_err() {
             self.role = Role::None;
@@ -187,7 +188,7 @@ impl Responder {
 /// Takes the role if it is free, else connects to who has it.
 fn take_role(
     sockets: impl Fn() -> io::Result<Vec<(Form, RawSocket)>>,
-    own_port: u16,
+    own: Served,
 ) -> io::Result<Role> {
     let name = SocketAddrUnix::new_abstract_name(NAME)?;
     for _ in 0..ATTEMPTS_MAX {
@@ -195,7 +196,7 @@ fn take_role(
         match bind(&listener, &name) {
             Ok(()) => {
                 listen(&listener, FOLLOWERS_MAX as i32)?;
-                let holder = Holder::new(listener, sockets()?, own_port);
+                let holder = Holder::new(listener, sockets()?, own);
                 return Ok(Role::Holder(Box::new(holder)));
             }
             Err(Errno::ADDRINUSE) => {}
@@ -219,12 +220,12 @@ fn open() -> io::Result<OwnedFd> {
 
 /// Opens what the holder of the role looks at: packets to all ports but the own one, of each IP version that
 /// the system has.
-fn open_sockets(tcp_form: bool, own_port: u16) -> io::Result<Vec<(Form, RawSocket)>> {
+fn open_sockets(tcp_form: bool, own: Served) -> io::Result<Vec<(Form, RawSocket)>> {
     let forms = [(Form::Native, PROTOCOL), (Form::Tcp, tcp_form::PROTOCOL)];
     let mut sockets = Vec::new();
     for &(form, protocol) in forms.iter().take(if tcp_form { 2 } else { 1 }) {
         for family in FAMILIES {
-            match RawSocket::open(family, protocol, &filter(form, family, &[own_port])) {
+            match RawSocket::open(family, protocol, &filter(form, family, &[own])) {
                 Ok(socket) => {
                     socket.set_receive_buffer(BUFFER_BYTES)?;
                     sockets.push((form, socket));
@@ -238,14 +239,14 @@ fn open_sockets(tcp_form: bool, own_port: u16) -> io::Result<Vec<(Form, RawSocke
 }
 
 impl Holder {
-    fn new(listener: OwnedFd, sockets: Vec<(Form, RawSocket)>, own_port: u16) -> Self {
+    fn new(listener: OwnedFd, sockets: Vec<(Form, RawSocket)>, own: Served) -> Self {
         Self {
             listener,
             followers: HashMap::new(),
             next_follower: FOLLOWERS,
             sockets,
             batch: RxBatch::with_room(PACKETS_MAX, LOOK_BYTES),
-            known: vec![own_port],
+            known: vec![own],
         }
     }
 
@@ -305,20 +306,24 @@ impl Holder {
             if *form == Form::Tcp && !is_homa(received.payload) {
                 continue;
             }
-            let port = meta.path.local_port;
+            let (port, Some(ip)) = (meta.path.local_port, meta.path.local_ip) else {
+                continue;
+            };
             let Some(answer) = wanted(received.payload) else {
                 continue;
             };
-            if self.known.contains(&port) || !answerer.may() {
+            if self.known.iter().any(|known| known.covers(port, ip)) || !answerer.may() {
                 continue;
             }
-            // If it cannot be found out, silence does no harm.
-            if home.within(|| ports::is_reserved(port)).unwrap_or(true) {
-                if self.known.len() < KNOWN_MAX {
-                    self.known.push(port);
+            match home.within(|| ports::serving(port, ip)) {
+                Ok(Some(served)) if self.known.len() < KNOWN_MAX => self.known.push(served),
+                Ok(None) => {
+                    let bytes = received.meta.len;
+                    let sent = answerer.send(native, &meta, received.payload, bytes, answer);
+                    stats.answered_for_nobody += u64::from(sent);
                 }
-            } else if answerer.send(native, &meta, received.payload, received.meta.len, answer) {
-                stats.answered_for_nobody += 1;
+                // If it cannot be found out, silence does no harm.
+                _ => {}
             }
         }
         if self.known.len() > known_before {
@@ -330,9 +335,9 @@ impl Holder {
     }
 
     /// Asks about all ports anew.
-    fn forget_known(&mut self, own_port: u16) {
+    fn forget_known(&mut self, own: Served) {
         self.known.clear();
-        self.known.push(own_port);
+        self.known.push(own);
         self.set_filters();
     }
 
@@ -345,9 +350,21 @@ impl Holder {
 }
 
 /// The beginning of all packets but those to `ports`.
-fn filter(form: Form, family: Family, ports: &[u16]) -> Filter {
+fn filter(form: Form, family: Family, ports: &[Served]) -> Filter {
+    let except: Vec<_> = ports.iter().filter_map(|served| excepted(family, served)).collect();
     match form {
-        Form::Native => Filter::except_ports(family, ports, u32::MAX),
-        Form::Tcp => Filter::tcp_except_ports(family, ports, u32::MAX, MARKS),
+        Form::Native => Filter::except_ports(family, &except, u32::MAX),
+        Form::Tcp => Filter::tcp_except_ports(family, &except, u32::MAX, MARKS),
     }
+}
+
+/// The packets of one IP version that are for `served`: by port, and by address unless all are meant. `None`: none.
+fn excepted(family: Family, served: &Served) -> Option<(u16, Option<IpAddr>)> {
+    let all = match served.ip {
+        IpAddr::V6(ip) if ip.is_unspecified() => true,
+        IpAddr::V4(ip) if family == Family::V4 => ip.is_unspecified(),
+        IpAddr::V6(_) if family == Family::V6 => false,
+        _ => return None,
+    };
+    Some((served.port, (!all).then_some(served.ip)))
 }

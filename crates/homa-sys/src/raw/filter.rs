@@ -3,6 +3,7 @@
 use crate::address::Family;
 use crate::bpf::{Program, To};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
 /// More bytes than a packet has.
@@ -45,13 +46,18 @@ impl Filter {
     }
 
     /// The first `bytes` (from the IP header on, over IPv6 from behind it) of packets to any port but
-    /// `ports`, of which at most 64 count.
-    pub fn except_ports(family: Family, ports: &[u16], bytes: u32) -> Self {
+    /// `ports`, of which at most 64 count: each at one address of this host, or at all of them (`None`).
+    pub fn except_ports(family: Family, ports: &[(u16, Option<IpAddr>)], bytes: u32) -> Self {
         Self::except(family, ports, bytes, None)
     }
 
     /// The same of those that have `marks`.
-    pub fn tcp_except_ports(family: Family, ports: &[u16], bytes: u32, marks: TcpMarks) -> Self {
+    pub fn tcp_except_ports(
+        family: Family,
+        ports: &[(u16, Option<IpAddr>)],
+        bytes: u32,
+        marks: TcpMarks,
+    ) -> Self {
         Self::except(family, ports, bytes, Some(marks))
     }
 
@@ -61,10 +67,25 @@ impl Filter {
         Self { program, accepted_bytes: WHOLE }
     }
 
-    fn except(family: Family, ports: &[u16], bytes: u32, marks: Option<TcpMarks>) -> Self {
+    fn except(
+        family: Family,
+        ports: &[(u16, Option<IpAddr>)],
+        bytes: u32,
+        marks: Option<TcpMarks>,
+    ) -> Self {
         let mut program = destination_port(family, marks);
-        for port in ports.iter().take(PORTS_MAX) {
-            program.jump_equal(u32::from(*port), To::Reject, To::Next);
+        for (port, ip) in ports.iter().take(PORTS_MAX) {
+            match (family, ip) {
+                (_, None) => reject(&mut program, u32::from(*port)),
+                (Family::V4, Some(IpAddr::V4(ip))) => {
+                    reject_at(&mut program, family, *port, 16, &ip.octets());
+                }
+                (Family::V6, Some(IpAddr::V6(ip))) => {
+                    reject_at(&mut program, family, *port, 24, &ip.octets());
+                }
+                // No packet of this family goes there.
+                _ => {}
+            }
         }
         Self { program, accepted_bytes: bytes }
     }
@@ -77,7 +98,7 @@ impl Filter {
 /// Rejects packets without `marks` and loads the destination port of others.
 fn destination_port(family: Family, marks: Option<TcpMarks>) -> Program {
     let mut program = Program::default();
-    // Loads what lies at an offset behind the IP header, which only IPv4 packets bring along.
+    // What lies at an offset behind the IP header, which only IPv4 packets bring along.
     let mode = match family {
         Family::V4 => {
             // X = 4 * (first byte & 15)
@@ -88,10 +109,58 @@ fn destination_port(family: Family, marks: Option<TcpMarks>) -> Program {
     };
     if let Some(marks) = marks {
         program.step(libc::BPF_LD | libc::BPF_H | mode, 18);
-        program.jump_equal(u32::from(marks.urgent), To::Next, To::Reject);
+        reject_unless(&mut program, u32::from(marks.urgent));
         program.step(libc::BPF_LD | libc::BPF_B | mode, 13);
-        program.jump_equal(u32::from(marks.flags), To::Next, To::Reject);
+        reject_unless(&mut program, u32::from(marks.flags));
     }
-    program.step(libc::BPF_LD | libc::BPF_H | mode, 2);
+    load_port(&mut program, family);
     program
+}
+
+/// Loads the destination port; for IPv4 the length of the IP header is in X.
+fn load_port(program: &mut Program, family: Family) {
+    let mode = match family {
+        Family::V4 => libc::BPF_IND,
+        Family::V6 => libc::BPF_ABS,
+    };
+    program.step(libc::BPF_LD | libc::BPF_H | mode, 2);
+}
+
+/// Rejects the packet here: the program's end may be too far for a jump.
+fn reject_here(program: &mut Program) {
+    program.step(libc::BPF_RET | libc::BPF_K, 0);
+}
+
+/// Rejects the packet if what was loaded is `value`.
+fn reject(program: &mut Program, value: u32) {
+    let other = program.label();
+    program.jump_equal(value, To::Next, To::Label(other));
+    reject_here(program);
+    program.place(other);
+}
+
+/// Rejects the packet if what was loaded is not `value`.
+fn reject_unless(program: &mut Program, value: u32) {
+    let same = program.label();
+    program.jump_equal(value, To::Label(same), To::Next);
+    reject_here(program);
+    program.place(same);
+}
+
+/// Rejects packets to `port`, which is loaded before and afterwards, if in the IP header from byte `at` on there
+/// is `address`.
+fn reject_at(program: &mut Program, family: Family, port: u16, at: i32, address: &[u8]) {
+    let (other_port, other_address) = (program.label(), program.label());
+    program.jump_equal(u32::from(port), To::Next, To::Label(other_port));
+    for (word, bytes) in (0..).zip(address.chunks_exact(4)) {
+        // Offsets below zero lead to the IP header, wherever the packet begins.
+        let offset = (libc::SKF_NET_OFF + at + 4 * word) as u32;
+        program.step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
+        let value = bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte));
+        program.jump_equal(value, To::Next, To::Label(other_address));
+    }
+    reject_here(program);
+    program.place(other_address);
+    load_port(program, family);
+    program.place(other_port);
 }

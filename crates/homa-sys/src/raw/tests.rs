@@ -83,7 +83,8 @@ fn a_batch_goes_out_and_comes_in_by_one_call_each_without_what_is_for_other_port
 fn of_the_packets_to_other_ports_the_beginning_and_the_length_are_known() {
     for family in [Family::V4, Family::V6] {
         let ports: Vec<u16> = (100..164).collect();
-        let Some(socket) = open(family, &Filter::except_ports(family, &ports, u32::MAX)) else {
+        let except: Vec<_> = ports.iter().map(|port| (*port, None)).collect();
+        let Some(socket) = open(family, &Filter::except_ports(family, &except, u32::MAX)) else {
             return;
         };
         let mut packets: Vec<_> = [100, 131, 163].map(|port| packet(port, 50)).into();
@@ -105,12 +106,36 @@ fn of_the_packets_to_other_ports_the_beginning_and_the_length_are_known() {
 }
 
 #[test]
+fn packets_to_a_port_are_left_out_at_the_address_that_is_named_alone() {
+    let elsewhere = ["127.0.0.2".parse().unwrap(), "2001:db8::1:2".parse().unwrap()];
+    for family in [Family::V4, Family::V6] {
+        let here = Some(loopback(family).ip());
+        // As many as a filter tells apart: the jumps are not too far.
+        let mut except: Vec<_> = (200..260).map(|port| (port, here)).collect();
+        except.extend(elsewhere.map(|ip| (270, Some(ip))));
+        let Some(socket) = open(family, &Filter::except_ports(family, &except, u32::MAX)) else {
+            return;
+        };
+        let mut batch = RxBatch::new(8);
+        // What other tests sent before the filter was in place.
+        while socket.recv(&mut batch, PACKETS_MAX).unwrap() > 0 {}
+        let packets = [200, 259, 270].map(|port| packet(port, 1_234));
+        send(&socket, family, &packets);
+        let count = receive(&socket, &mut batch);
+        let ours = (0..count).filter_map(|index| batch.packet(index));
+        let ours: Vec<_> = ours.filter(|received| received.meta.len == 1_234).collect();
+        assert_eq!(ours.len(), 1, "{family:?}");
+        assert_eq!(ours[0].payload, packets[2]);
+    }
+}
+
+#[test]
 fn of_packets_with_marks_only_those_with_all_of_them_come() {
     const MARKS: TcpMarks = TcpMarks { flags: 0x06, urgent: 0xB97D };
     for family in [Family::V4, Family::V6] {
         let filters = [
             Filter::tcp_to_port(family, 60, MARKS),
-            Filter::tcp_except_ports(family, &[61, 62], u32::MAX, MARKS),
+            Filter::tcp_except_ports(family, &[(61, None), (62, None)], u32::MAX, MARKS),
         ];
         for filter in filters {
             let Some(socket) = open(family, &filter) else {
