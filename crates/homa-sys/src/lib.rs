@@ -18,6 +18,7 @@
 //! | [`cpu`] | which processors a thread may use |
 //! | [`fork`] | noticing that the process is a forked child |
 //! | [`link`] | speed of a network interface |
+//! | [`mask`] | programs that begin with no signal held back |
 //! | [`tcp`] | congestion control of a TCP socket, for comparisons |
 #![deny(unsafe_op_in_unsafe_fn)]
 
@@ -32,6 +33,7 @@ pub mod errno;
 pub mod eventfd;
 pub mod fork;
 pub mod link;
+pub mod mask;
 pub mod packet;
 pub mod poll;
 pub mod raw;
@@ -45,6 +47,7 @@ pub use epoll::Epoll;
 pub use eventfd::EventFd;
 pub use fork::{fork_generation, forked_since};
 pub use link::{interface_of, link_mbps};
+pub use mask::start_unmasked;
 pub use packet::PacketSocket;
 pub use poll::{PollFd, poll_fds};
 pub use raw::RawSocket;

@@ -161,7 +161,12 @@ Examples:
   homa lab exec 1 -- homa serve 0.0.0.0:4000
   homa lab exec h0 --name big -- sh
 
-The exit status is that of the program. Programs still running when the lab goes down are killed.")]
+The exit status is that of the program, 128 + n if signal n ended it. Programs still running when the lab goes down \
+are killed.
+
+Signals for this command (TERM, INT, HUP, QUIT, ...) are passed on to the program. Whoever asks a second time for its \
+end, with `kill` or a service manager, has it killed; keys of the terminal reach the program by themselves, as often as \
+they are pressed.")]
 pub(crate) struct ExecArgs {
     /// The host: h0, h1, ... or 0, 1, ...
     #[arg(value_name = "HOST", value_parser = host_index)]

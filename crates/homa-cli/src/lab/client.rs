@@ -1,27 +1,27 @@
-//! `homa lab up`, `down`, `status` and `exec`.
+//! `homa lab up`, `down` and `status`.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    os::unix::{net::UnixStream, process::ExitStatusExt},
+    os::unix::net::UnixStream,
     path::Path,
-    process::{self, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use homa_lab::{LEVELS, PortCounters, tool};
+use homa_lab::{LEVELS, PortCounters};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 
 use super::{
-    args::{ExecArgs, NameArgs, StatusArgs, UpArgs},
+    args::{NameArgs, StatusArgs, UpArgs},
     failed,
     holder::{Answer, Job, Outcome, Request},
     state::{LabState, StateDirectory},
 };
 use crate::{
     error::CliError,
-    interrupt, output,
+    output,
     units::{format_number, format_size},
 };
 
@@ -238,37 +238,4 @@ fn list(listed: &Listed) -> String {
         ));
     }
     text
-}
-
-/// `homa lab exec`
-pub(crate) fn exec(args: &ExecArgs) -> Result<(), CliError> {
-    let directory = StateDirectory::open()?;
-    let name = &args.name;
-    let state = directory.read(name)?.filter(|state| state.process.lives()).ok_or_else(|| {
-        CliError::Usage(format!("no lab named `{name}` is up; build one with `homa lab up`"))
-    })?;
-    let handle = state.handles.get(args.host).ok_or_else(|| {
-        let hosts = state.handles.len();
-        CliError::Usage(format!("there is no host h{}; this lab has {hosts}", args.host))
-    })?;
-    let Some((program, arguments)) = args.command.split_first() else {
-        return Err(CliError::Usage("which program?".into()));
-    };
-    let mut command = Command::new(program);
-    command.args(arguments).env("LAB_HOST", format!("h{}", args.host));
-    // Inside its hosts the owner of a lab is their administrator.
-    command.env("PATH", tool::search_path());
-    let mut child = handle
-        .enter_and_spawn(&mut command)
-        .map_err(|error| CliError::Transport(format!("{}: {error}", program.to_string_lossy())))?;
-    // Ctrl-C reaches the program by itself; SIGTERM, which may be for this process only, is passed on.
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    interrupt::watch(move || {
-        if let Some(pid) = pid {
-            let _ = kill_process(pid, Signal::TERM);
-        }
-    });
-    let status = child.wait().map_err(|error| CliError::io("wait for the program", &error))?;
-    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-    process::exit(code)
 }

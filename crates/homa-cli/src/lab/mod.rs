@@ -3,6 +3,7 @@
 pub(crate) mod args;
 mod check;
 mod client;
+mod exec;
 pub(crate) mod holder;
 mod plan;
 mod run;
@@ -23,7 +24,7 @@ pub(crate) fn run(command: &LabCommand, json: bool) -> Result<(), CliError> {
         LabCommand::Up(args) => client::up(args, json),
         LabCommand::Down(args) => client::down(args, json),
         LabCommand::Status(args) => client::status(args, json),
-        LabCommand::Exec(args) => client::exec(args),
+        LabCommand::Exec(args) => exec::run(args),
         LabCommand::Run(args) => run::run(args, json),
         LabCommand::Check(args) => check::run(args, json),
     }
