@@ -26,6 +26,9 @@ fn up_exec_status_and_down(place: &Place, switch: &str) {
     assert!(place.fail(&up).contains("is up already"));
     let addresses = place.succeed(&["lab", "exec", "h2", "--", "ip", "-br", "addr"]);
     assert!(addresses.contains("10.66.0.3/16"), "{addresses}");
+    assert!(
+        place.succeed(&["lab", "exec", "h2", "--", "getent", "ahosts", "h1"]).contains("10.66.0.2")
+    );
     let output = place.run(&["lab", "exec", "1", "--", "sh", "-c", "exit 7"]);
     assert_eq!(output.status.code(), Some(7));
     assert!(place.fail(&["lab", "exec", "h3", "--", "true"]).contains("no host h3"));
@@ -121,7 +124,7 @@ background = true
 host = [1, 2]
 delay_ms = 300
 timeout_ms = 30000
-run = "homa call $LAB_IP_0:4000 --size 20k --count 20 --verify && echo by host $LAB_HOST"
+run = "homa call h0:4000 --size 20k --count 20 --verify && echo by host $LAB_HOST"
 [[command]]
 host = 2
 run = ["sh", "-c", "exit 3"]
@@ -129,6 +132,10 @@ run = ["sh", "-c", "exit 3"]
 host = 2
 run = "sleep 100"
 timeout_ms = 200
+[[command]]
+host = 1
+background = true
+run = "exit 5"
 [[command]]
 host = 1
 background = true
@@ -144,9 +151,10 @@ run = "true"
         .unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.contains("3 of 6 commands failed"), "{error}");
+    assert!(error.contains("3 of 7 commands failed"), "{error}");
     assert!(error.contains("exit 3") && error.contains("took too long"), "{error}");
-    assert!(error.contains("ended before the run"), "{error}");
+    assert!(error.contains("ended before the run (exit status: 5)"), "{error}");
+    assert!(!error.contains("exit status: 0"), "{error}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let printed = report["commands"][1]["printed"].as_str().unwrap();
     assert!(printed.contains("by host 1"), "{printed}");

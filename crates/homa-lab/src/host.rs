@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// One host: a network namespace with one interface, `eth0`, on the switch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabHost {
-    /// `h0`, `h1`, ...
+    /// `h0`, `h1`, ...: what programs inside the lab call its IPv4 address; `h0-v6` is the IPv6 address.
     pub name: String,
     /// Counts from zero; also the number of its switch port.
     pub index: usize,
@@ -36,6 +36,21 @@ pub(crate) fn ipv4_of(index: usize) -> Ipv4Addr {
 /// The host's IPv6 address: fd66::1 for the first.
 pub(crate) fn ipv6_of(index: usize) -> Ipv6Addr {
     Ipv6Addr::new(0xfd66, 0, 0, 0, 0, 0, 0, host_number(index))
+}
+
+/// What the host is called.
+pub(crate) fn name_of(index: usize) -> String {
+    format!("h{index}")
+}
+
+/// Lines of `/etc/hosts` for so many hosts. A name stands for one address: most servers listen to IPv4 only, and most
+/// resolvers would give IPv6 first.
+pub(crate) fn names_of(hosts: usize) -> String {
+    let lines = (0..hosts).map(|index| {
+        let name = name_of(index);
+        format!("{}\t{name}\n{}\t{name}-v6\n", ipv4_of(index), ipv6_of(index))
+    });
+    lines.collect()
 }
 
 /// The host's Ethernet address (locally administered).
@@ -67,6 +82,12 @@ fn host_number(index: usize) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_host_has_a_name_for_each_of_its_addresses() {
+        let names = names_of(2);
+        assert_eq!(names, "10.66.0.1\th0\nfd66::1\th0-v6\n10.66.0.2\th1\nfd66::2\th1-v6\n");
+    }
 
     #[test]
     fn addresses_of_hosts_are_distinct_and_lead_back() {

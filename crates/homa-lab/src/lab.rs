@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Backend, HostCommand, HostHandle, LabError, LabHost, LabSpec, PortCounters, QueueTrace,
     Reading, acquire_privileges, ethtool,
-    host::{INTERFACE, ipv4_of, ipv6_of, mac_of, mac_text},
+    host::{INTERFACE, ipv4_of, ipv6_of, mac_of, mac_text, name_of, names_of},
     kernel,
     kernel::{KernelCounters, port_mac, port_name},
     namespace::{HostSpace, NetNs, Sandbox},
@@ -53,7 +53,7 @@ impl Lab {
 
     fn build(spec: &LabSpec, choice: Choice) -> Result<Self, LabError> {
         acquire_privileges()?;
-        let sandbox = Sandbox::new()?;
+        let sandbox = Sandbox::new(&names_of(spec.hosts as usize))?;
         let fabric = NetNs::new()?;
         let spaces =
             (0..spec.hosts).map(|_| HostSpace::new(&sandbox)).collect::<Result<Vec<_>, _>>()?;
@@ -272,7 +272,7 @@ fn own_switch(
 
 fn describe(index: usize, space: &HostSpace) -> LabHost {
     LabHost {
-        name: format!("h{index}"),
+        name: name_of(index),
         index,
         ipv4: ipv4_of(index),
         ipv6: ipv6_of(index),

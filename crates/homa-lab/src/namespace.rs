@@ -4,11 +4,13 @@ use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader},
     os::fd::AsRawFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{self, Child, ChildStdin, Command, Stdio},
     thread,
     time::Duration,
 };
+
+use rustix::mount::{MountFlags, UnmountFlags, mount_bind, unmount};
 
 use nix::{
     fcntl::{OFlag, openat},
@@ -81,15 +83,17 @@ pub(crate) struct Sandbox {
 const FIRST: &str = "mount -t proc proc /proc 2>/dev/null; echo ready; exec cat >/dev/null";
 
 impl Sandbox {
-    /// Starts an empty one.
-    pub(crate) fn new() -> Result<Self, LabError> {
-        Self::start().map_err(|error| LabError::setup("make a process namespace", error))
+    /// Starts an empty one; its programs find `hosts` in `/etc/hosts`, in front of what the machine has there.
+    pub(crate) fn new(hosts: &str) -> Result<Self, LabError> {
+        Self::start(hosts).map_err(|error| LabError::setup("make a process namespace", error))
     }
 
-    fn start() -> io::Result<Self> {
+    fn start(hosts: &str) -> io::Result<Self> {
         let (mount, mut first) = in_thread(|| {
             unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID)?;
             keep_mounts_private()?;
+            // Where mounting is not allowed, hosts have addresses only.
+            let _ = name_hosts(hosts);
             let mount = File::open("/proc/thread-self/ns/mnt")?;
             let first = Command::new("/bin/sh")
                 .args(["-c", FIRST])
@@ -208,6 +212,23 @@ fn path_of(file: &File) -> PathBuf {
 fn keep_mounts_private() -> io::Result<()> {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(Into::into)
+}
+
+/// The file that the C library looks names up in.
+const HOSTS: &str = "/etc/hosts";
+
+/// Any directory that is there: for a moment it holds a file system in memory, which only this thread sees.
+const SCRATCH: &str = "/proc";
+
+/// Puts lines in front of `/etc/hosts`, in the mounts of this thread only.
+fn name_hosts(lines: &str) -> io::Result<()> {
+    let text = [lines.as_bytes(), &fs::read(HOSTS).unwrap_or_default()].concat();
+    rustix::mount::mount("hosts", SCRATCH, "tmpfs", MountFlags::empty(), None)?;
+    let file = Path::new(SCRATCH).join("hosts");
+    let bound = fs::write(&file, text).and_then(|()| Ok(mount_bind(&file, HOSTS)?));
+    // The file lives on where it is bound.
+    unmount(SCRATCH, UnmountFlags::DETACH)?;
+    bound
 }
 
 /// `/sys/class/net` shows the devices of the namespace that mounted it. Where mounting is not allowed, programs

@@ -50,6 +50,24 @@ fn any_program_runs_inside_a_host_and_sees_its_network() {
 }
 
 #[test]
+fn programs_call_hosts_by_name_and_the_machine_keeps_its_own_names() {
+    let before = std::fs::read("/etc/hosts").unwrap_or_default();
+    let Some(lab) = up(&LabSpec { hosts: 3, ..LabSpec::default() }) else { return };
+    let inside = |words: [&str; 3]| {
+        let [program, rest @ ..] = words;
+        let output = lab.command(0, program).unwrap().args(rest).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for (name, address) in [("h2", "10.66.0.3"), ("h2-v6", "fd66::3")] {
+        let text = inside(["getent", "ahosts", name]);
+        assert!(text.contains(address), "{name}: {text}");
+    }
+    let file = inside(["cat", "--", "/etc/hosts"]);
+    assert!(file.as_bytes().ends_with(&before), "{file}");
+    assert_eq!(std::fs::read("/etc/hosts").unwrap_or_default(), before);
+}
+
+#[test]
 fn datagrams_of_both_address_families_are_counted_at_their_level() {
     labs(&LabSpec { hosts: 2, ..LabSpec::default() }, |lab| {
         let host = lab.hosts()[1].clone();

@@ -33,13 +33,13 @@ const LINE_BYTES_MAX: u64 = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind", content = "detail")]
 enum Ending {
-    /// With status 0, or with the run if it was in the background.
+    /// With status 0, or with the run if it is in the background.
     Fine,
     /// With another status or by a signal.
     Failed(String),
     /// It was killed for taking too long.
     TimedOut,
-    /// It was in the background and did not last until the end of the run.
+    /// It was in the background and failed before the end of the run.
     Early(String),
     /// It never started.
     NotStarted(String),
@@ -225,8 +225,8 @@ impl Task {
 
     fn judge(&self, status: ExitStatus) -> Ending {
         match (self.background, status.success()) {
-            (true, _) => Ending::Early(status.to_string()),
-            (false, true) => Ending::Fine,
+            (_, true) => Ending::Fine,
+            (true, false) => Ending::Early(status.to_string()),
             (false, false) => Ending::Failed(status.to_string()),
         }
     }
