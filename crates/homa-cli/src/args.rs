@@ -1,11 +1,13 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{env, path::PathBuf, time::Duration};
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::{
+    bench::args::BenchArgs,
     lab::args::LabCommand,
+    load::args::LoadArgs,
     transport::Protocol,
     units::{parse_duration, parse_positive_duration, parse_size},
 };
@@ -32,6 +34,7 @@ Examples:
   homa serve 0.0.0.0:4000                      answer every request with itself
   homa call 127.0.0.1:4000 hello               send a request, print the reply
   homa ping 127.0.0.1:4000                     measure round-trip times
+  homa load 127.0.0.1:4000 --rate 10k          10,000 calls per second: how long do they take?
   sudo homa ping 10.0.0.2:99 --carriage ip     also to a host with the Linux module
 
 Exit status: 0 if everything asked for was done, 1 if not, 2 for wrong usage.";
@@ -42,8 +45,13 @@ pub(crate) struct Global {
     /// Print one JSON document on standard output and nothing else there
     #[arg(long, global = true)]
     pub json: bool,
+}
+
+/// The option of commands that send Homa packets.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct CarriageArg {
     /// What carries Homa packets
-    #[arg(long, global = true, value_enum, default_value_t = Carriage::Udp, value_name = "CARRIAGE")]
+    #[arg(long, value_enum, default_value_t = Carriage::Udp, value_name = "CARRIAGE")]
     pub carriage: Carriage,
 }
 
@@ -58,8 +66,6 @@ pub(crate) enum Carriage {
     /// As `ip`, with packets that look like TCP segments (the Linux module's `hijack_tcp`); whoever speaks
     /// raw IP understands them too
     IpTcp,
-    /// AF_XDP (not yet built)
-    Xdp,
     /// UDP: the one that works everywhere
     Auto,
 }
@@ -73,8 +79,16 @@ pub(crate) enum Command {
     Call(CallArgs),
     /// Measure the round-trip time of one call at a time
     Ping(PingArgs),
+    /// Load servers at a rate or with calls at a time, and measure how long calls take
+    Load(Box<LoadArgs>),
     /// Compare Homa with TCP
-    Bench(Box<crate::bench::args::BenchArgs>),
+    Bench {
+        /// What carries Homa packets
+        #[arg(long, global = true, value_enum, default_value_t = Carriage::Udp, value_name = "CARRIAGE")]
+        carriage: Carriage,
+        #[command(flatten)]
+        args: Box<BenchArgs>,
+    },
     /// Draw results of `homa bench cluster` as one HTML page
     Report(crate::report::args::ReportArgs),
     /// Record and explain Homa packets
@@ -88,7 +102,7 @@ Examples:
 
 States: ok; warning: it works, but not as well as it could; problem: it does not work.
 Exit status: 0 without problems, 1 with some.")]
-    Doctor,
+    Doctor(CarriageArg),
     /// A data center on one machine: hosts, a switch with priorities, any program inside
     Lab {
         #[command(subcommand)]
@@ -108,30 +122,47 @@ Exit status: 0 without problems, 1 with some.")]
         /// Directory to write one page per command to
         directory: Option<PathBuf>,
     },
+}
+
+/// The commands that other commands start as processes of their own; no part of what users are told.
+#[derive(Debug, Parser)]
+#[command(name = "homa")]
+pub(crate) struct Internal {
+    #[command(subcommand)]
+    pub command: InternalCommand,
+}
+
+/// Commands of an [`Internal`] process.
+#[derive(Debug, Subcommand)]
+pub(crate) enum InternalCommand {
     /// The agent of `homa bench cluster` on a host: orders on standard input, reports on standard output
-    #[command(hide = true)]
     BenchHost,
     /// The process that holds a lab
-    #[command(hide = true)]
     LabHolder {
         /// What to hold, as JSON
         job: String,
     },
     /// Whether a lab can be built
-    #[command(hide = true)]
     LabTrial,
     /// The server process of the benchmark
-    #[command(hide = true)]
     BenchServer {
         /// What to serve, as JSON
         spec: String,
     },
     /// The client process of the benchmark
-    #[command(hide = true)]
     BenchClient {
         /// What to measure, as JSON
         job: String,
     },
+}
+
+impl Internal {
+    /// The command of this process, if it is one of these.
+    pub(crate) fn of_this_process() -> Option<Self> {
+        let name = env::args_os().nth(1)?;
+        let known = Self::command().find_subcommand(name).is_some();
+        known.then(Self::parse)
+    }
 }
 
 /// `homa serve`
@@ -142,9 +173,9 @@ Examples:
   homa serve 127.0.0.1:4000 --reply-bytes 10k  reply with 10,000 bytes
   homa serve 0.0.0.0:4000 --transport both     be the other side of `homa bench --server`
 
-A request may order its own reply: see `homa call --reply-bytes`.")]
+A request may order its own reply: see `homa call --reply-bytes`. SIGUSR1 makes it say what it has served.")]
 pub(crate) struct ServeArgs {
-    /// Address to listen on; port 0 takes a free one
+    /// Address to listen on: port 0 takes a free one, :PORT is every IPv4 address of this host
     #[arg(value_name = "ADDR:PORT")]
     pub address: String,
     /// Reply with the request (the default)
@@ -162,15 +193,17 @@ pub(crate) struct ServeArgs {
     /// The longest message to accept or send
     #[arg(long, value_name = "N", default_value = "64MiB", value_parser = payload_size)]
     pub max_message: u64,
+    /// Say on standard error what was served, per this time (10s on a terminal); 0 says nothing
+    #[arg(short = 'i', long, value_name = "TIME", value_parser = parse_duration)]
+    pub interval: Option<Duration>,
     /// Poll without pause instead of sleeping
     #[arg(long)]
     pub busy: bool,
     /// What to serve; `both` takes the same port number for Homa and TCP
     #[arg(long, value_enum, default_value_t = Served::Homa)]
     pub transport: Served,
-    /// As given with the global options.
-    #[arg(skip)]
-    pub carriage: Carriage,
+    #[command(flatten)]
+    pub carriage: CarriageArg,
 }
 
 /// Which transports a command uses.
@@ -196,25 +229,13 @@ impl Served {
     }
 }
 
-impl Command {
-    /// Makes the command use what was chosen to carry Homa packets.
-    pub(crate) fn set_carriage(&mut self, carriage: Carriage) {
-        match self {
-            Command::Serve(args) => args.carriage = carriage,
-            Command::Bench(args) => args.carriage = carriage,
-            Command::Call(args) => args.transport = args.transport.over(carriage),
-            Command::Ping(args) => args.transport = args.transport.over(carriage),
-            _ => {}
-        }
-    }
-}
-
 /// `homa call`
 #[derive(Debug, Clone, Args)]
 #[command(group = ArgGroup::new("body").required(true), after_help = "\
 Examples:
   homa call 127.0.0.1:4000 hello
   homa call 127.0.0.1:4000 --file query.bin --reply-bytes 1M > answer.bin
+  echo hello | homa call 127.0.0.1:4000 -
   homa call 127.0.0.1:4000 --size 10k --count 1000 --outstanding 64 --verify
 
 With --reply-bytes the first 16 bytes of the request tell `homa serve` which reply is wanted: the magic \
@@ -227,10 +248,10 @@ pub(crate) struct CallArgs {
     /// The server
     #[arg(value_name = "ADDR:PORT")]
     pub address: String,
-    /// Send this text
+    /// Send this text; - sends standard input
     #[arg(group = "body")]
     pub text: Option<String>,
-    /// Send the content of this file
+    /// Send the content of this file; - is standard input
     #[arg(long, group = "body", value_name = "F")]
     pub file: Option<PathBuf>,
     /// Send N bytes of a seeded pattern
@@ -254,6 +275,15 @@ pub(crate) struct CallArgs {
     /// Transport to use
     #[arg(long, value_enum, default_value_t = Protocol::HomaUdp)]
     pub transport: Protocol,
+    #[command(flatten)]
+    pub carriage: CarriageArg,
+}
+
+impl CallArgs {
+    /// The transport with its packets carried as chosen.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.transport.over(self.carriage.carriage)
+    }
 }
 
 /// `homa ping`
@@ -261,10 +291,13 @@ pub(crate) struct CallArgs {
 #[command(after_help = "\
 Examples:
   homa ping 127.0.0.1:4000
-  homa ping 127.0.0.1:4000 --size 10k --secs 5 --busy
-  homa ping 127.0.0.1:4000 --count 100000 --json
+  homa ping 127.0.0.1:4000 --interval 100ms --count 50
+  homa ping 127.0.0.1:4000 --flood --size 10k --secs 5 --busy
+  homa ping 127.0.0.1:4000 --flood --count 100000 --json
 
-The calls follow each other without pause; the first 100 ms are not counted when --secs is given.")]
+A call that fails or gets no reply is lost; the others go on. With --flood each ping follows the reply to the one \
+before without pause, and the first 100 ms are not counted when --secs is given.
+Exit status: 0 if a ping was answered, 1 if none was.")]
 pub(crate) struct PingArgs {
     /// The server
     #[arg(value_name = "ADDR:PORT")]
@@ -272,23 +305,39 @@ pub(crate) struct PingArgs {
     /// Length of the requests in bytes; an echo server replies with as many
     #[arg(long, value_name = "N", default_value = "100", value_parser = payload_size)]
     pub size: u64,
-    /// Number of calls (1,000 if neither this nor --secs is given)
-    #[arg(long, value_name = "N", conflicts_with = "secs", value_parser = value_parser!(u64).range(1..))]
+    /// Number of pings (without this and --secs: until Ctrl-C, with --flood 1,000)
+    #[arg(short = 'c', long, value_name = "N", conflicts_with = "secs", value_parser = value_parser!(u64).range(1..))]
     pub count: Option<u64>,
-    /// Seconds to go on for
-    #[arg(long, value_name = "S", value_parser = parse_positive_duration)]
+    /// How long to go on
+    #[arg(short = 'z', long, value_name = "TIME", value_parser = parse_positive_duration)]
     pub secs: Option<Duration>,
+    /// Time from one ping to the next
+    #[arg(short = 'i', long, value_name = "TIME", default_value = "1s", value_parser = parse_positive_duration)]
+    pub interval: Duration,
+    /// As fast as replies come, with a summary only
+    #[arg(short = 'f', long, conflicts_with = "interval")]
+    pub flood: bool,
     /// Poll without pause instead of sleeping
     #[arg(long)]
     pub busy: bool,
-    /// Give a call up after this time
+    /// When a ping is lost
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_positive_duration)]
     pub timeout: Duration,
     /// Transport to use
     #[arg(long, value_enum, default_value_t = Protocol::HomaUdp)]
     pub transport: Protocol,
+    #[command(flatten)]
+    pub carriage: CarriageArg,
 }
 
+impl PingArgs {
+    /// The transport with its packets carried as chosen.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.transport.over(self.carriage.carriage)
+    }
+}
+
+/// Parses the length of a message.
 pub(crate) fn payload_size(text: &str) -> Result<u64, String> {
     match parse_size(text)? {
         0 => Err("a message has at least 1 byte".to_owned()),
@@ -297,7 +346,8 @@ pub(crate) fn payload_size(text: &str) -> Result<u64, String> {
     }
 }
 
-fn ordered_size(text: &str) -> Result<u64, String> {
+/// Parses the length of a reply that a request orders.
+pub(crate) fn ordered_size(text: &str) -> Result<u64, String> {
     match payload_size(text)? {
         bytes if bytes > u64::from(crate::body::REPLY_BYTES_MAX) => {
             Err("at most 64 MiB can be ordered".to_owned())
@@ -308,13 +358,12 @@ fn ordered_size(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+        Internal::command().debug_assert();
     }
 
     #[test]

@@ -2,8 +2,15 @@
 
 use std::{
     process,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
+
+use signal_hook::consts::SIGUSR1;
+
+use crate::error::CliError;
 
 static PRESSED: AtomicBool = AtomicBool::new(false);
 
@@ -24,6 +31,14 @@ pub(crate) fn watch(notify: impl Fn() + Send + 'static) {
         // Ctrl-C then ends the command without a summary.
         Err(error) => eprintln!("homa: cannot watch for Ctrl-C: {error}"),
     }
+}
+
+/// A flag that SIGUSR1 sets from now on, instead of ending the process.
+pub(crate) fn watch_usr1() -> Result<Arc<AtomicBool>, CliError> {
+    let asked = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGUSR1, Arc::clone(&asked))
+        .map_err(|error| CliError::io("SIGUSR1", &error))?;
+    Ok(asked)
 }
 
 /// Whether Ctrl-C was pressed since [`watch`].

@@ -7,9 +7,11 @@ mod call;
 mod capture;
 mod doctor;
 mod error;
+mod failures;
 mod interrupt;
 mod lab;
 mod latency;
+mod load;
 mod manual;
 mod output;
 mod ping;
@@ -20,56 +22,77 @@ mod serve;
 mod transport;
 mod units;
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
 use clap::Parser;
+use serde_json::json;
 
 use crate::{
-    args::{Carriage, Cli, Command, Global},
+    args::{Cli, Command, Internal, InternalCommand},
+    bench::args::BenchArgs,
     error::CliError,
 };
 
 fn main() -> ExitCode {
-    let mut cli = Cli::parse();
-    cli.command.set_carriage(cli.global.carriage);
-    match run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("homa: {error}");
-            ExitCode::from(error.exit_status())
+    if let Some(internal) = Internal::of_this_process() {
+        return status(run_internal(&internal.command), false);
+    }
+    match Cli::try_parse() {
+        Ok(cli) => {
+            let json = cli.global.json;
+            status(run(&cli.command, json), json)
         }
+        Err(error) => usage(&error),
     }
 }
 
-fn run(cli: &Cli) -> Result<(), CliError> {
-    check_carriage(&cli.global)?;
-    let json = cli.global.json;
-    match &cli.command {
+/// Says why a command failed; with `json` in a document too, unless it has printed one.
+fn status(result: Result<(), CliError>, json: bool) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprintln!("homa: {error}");
+    if json && !output::has_document() {
+        // If standard output is gone, the exit status is all there is left to say.
+        let _ = output::document(&json!({ "error": error.to_string() }));
+    }
+    ExitCode::from(error.exit_status())
+}
+
+/// Prints help, the version, or what is wrong with the command line.
+fn usage(error: &clap::Error) -> ExitCode {
+    // As above.
+    let _ = error.print();
+    if error.use_stderr() && env::args_os().any(|argument| argument == "--json") {
+        let text = error.render().to_string();
+        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let _ = output::document(&json!({ "error": first }));
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+}
+
+fn run(command: &Command, json: bool) -> Result<(), CliError> {
+    match command {
         Command::Serve(args) => serve::run(args, json),
         Command::Call(args) => call::run(args, json),
         Command::Ping(args) => ping::run(args, json),
-        Command::Bench(args) => bench::run(args, json),
+        Command::Load(args) => load::run(args, json),
+        Command::Bench { carriage, args } => {
+            bench::run(&BenchArgs { carriage: *carriage, ..(**args).clone() }, json)
+        }
         Command::Report(args) => report::run(args, json),
         Command::Capture(args) => capture::run(args, json),
-        Command::Doctor => doctor::run(cli.global.carriage, json),
+        Command::Doctor(args) => doctor::run(args.carriage, json),
         Command::Lab { command } => lab::run(command, json),
         Command::Completions { shell } => manual::completions(*shell, json),
         Command::Man { directory } => manual::pages(directory.as_deref(), json),
-        Command::BenchHost => bench::cluster::agent(),
-        Command::LabHolder { job } => lab::holder::run(job),
-        Command::LabTrial => lab::trial::run(),
-        Command::BenchServer { spec } => bench::server::run(spec),
-        Command::BenchClient { job } => bench::client::run(job),
     }
 }
 
-fn check_carriage(global: &Global) -> Result<(), CliError> {
-    match global.carriage {
-        Carriage::Udp | Carriage::Ip | Carriage::IpTcp | Carriage::Auto => Ok(()),
-        Carriage::Xdp => Err(not_built("xdp")),
+fn run_internal(command: &InternalCommand) -> Result<(), CliError> {
+    match command {
+        InternalCommand::BenchHost => bench::cluster::agent(),
+        InternalCommand::LabHolder { job } => lab::holder::run(job),
+        InternalCommand::LabTrial => lab::trial::run(),
+        InternalCommand::BenchServer { spec } => bench::server::run(spec),
+        InternalCommand::BenchClient { job } => bench::client::run(job),
     }
-}
-
-fn not_built(carriage: &str) -> CliError {
-    CliError::Usage(format!("carriage `{carriage}` is not yet built; use `udp` or `ip`"))
 }

@@ -1,6 +1,15 @@
 //! `homa serve`: answers requests until Ctrl-C.
 
-use std::{net::SocketAddr, sync::mpsc, thread, time::Instant};
+use std::{
+    io::{self, IsTerminal},
+    net::SocketAddr,
+    sync::{
+        atomic::Ordering,
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 
@@ -8,13 +17,19 @@ use crate::{
     args::ServeArgs,
     error::CliError,
     interrupt, output,
-    resolve::resolve,
+    resolve::resolve_local,
     transport::{
         Api, Behaviour, Protocol, ReceiveBuffer, Responder, Settings, TcpWrites, Wait,
         connect::{Bound, bind},
     },
-    units::format_size,
+    units::{format_number, format_size},
 };
+
+/// Time between two lines on a terminal.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether a signal asks for a line.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Why serving ends.
 enum End {
@@ -24,7 +39,7 @@ enum End {
 
 /// Runs the command.
 pub(crate) fn run(args: &ServeArgs, json: bool) -> Result<(), CliError> {
-    let address = resolve(&args.address)?;
+    let address = resolve_local(&args.address)?;
     let settings = settings(args.busy, args.max_message as u32);
     let responder = Responder::new(behaviour(args));
     let started = Instant::now();
@@ -34,12 +49,80 @@ pub(crate) fn run(args: &ServeArgs, json: bool) -> Result<(), CliError> {
         let _ = on_interrupt.send(End::Interrupted);
     });
     start_all(args, address, &settings, &responder, &sender)?;
-    // This function holds a sender itself, so the channel cannot be closed.
-    let end = ended.recv();
+    let end = serve_until(&ended, Course::new(&responder, interval(args)))?;
     let reported = report(&responder, started, json);
     match end {
-        Ok(End::Failed(error)) => Err(error),
-        _ => reported,
+        End::Failed(error) => Err(error),
+        End::Interrupted => reported,
+    }
+}
+
+/// Time between two lines on standard error; none if nobody is there to read them.
+fn interval(args: &ServeArgs) -> Option<Duration> {
+    let usual = || io::stderr().is_terminal().then_some(INTERVAL);
+    args.interval.or_else(usual).filter(|interval| !interval.is_zero())
+}
+
+/// Says now and then what is served, until it ends.
+fn serve_until(ended: &Receiver<End>, mut course: Course<'_>) -> Result<End, CliError> {
+    let asked = interrupt::watch_usr1()?;
+    loop {
+        match ended.recv_timeout(course.left().min(LOOK)) {
+            Ok(end) => return Ok(end),
+            // The caller holds a sender itself, so the channel cannot be closed.
+            Err(RecvTimeoutError::Disconnected) => return Ok(End::Interrupted),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if asked.swap(false, Ordering::Relaxed) {
+            course.say_all();
+        }
+        course.say();
+    }
+}
+
+/// What was served since the last line.
+struct Course<'a> {
+    responder: &'a Responder,
+    interval: Option<Duration>,
+    started: Instant,
+    since: Instant,
+    served: (u64, u64),
+}
+
+impl<'a> Course<'a> {
+    fn new(responder: &'a Responder, interval: Option<Duration>) -> Self {
+        let now = Instant::now();
+        Course { responder, interval, started: now, since: now, served: (0, 0) }
+    }
+
+    /// Time until the next line.
+    fn left(&self) -> Duration {
+        self.interval.map_or(LOOK, |interval| interval.saturating_sub(self.since.elapsed()))
+    }
+
+    /// A line for the interval if it is over; none while nobody calls.
+    fn say(&mut self) {
+        if self.interval.is_none() || !self.left().is_zero() {
+            return;
+        }
+        let served = self.responder.served();
+        let (requests, bytes) = (served.0 - self.served.0, served.1 - self.served.1);
+        let secs = self.since.elapsed().as_secs_f64();
+        if requests > 0 {
+            eprintln!(
+                "homa: {} requests/s, {}/s",
+                format_number(requests as f64 / secs),
+                format_size((bytes as f64 / secs) as u64),
+            );
+        }
+        (self.since, self.served) = (Instant::now(), served);
+    }
+
+    /// A line for all the time.
+    fn say_all(&self) {
+        let (requests, bytes) = self.responder.served();
+        let secs = self.started.elapsed().as_secs_f64();
+        eprintln!("homa: {requests} requests, {} in {secs:.1} s", format_size(bytes));
     }
 }
 
@@ -74,7 +157,7 @@ fn start_all(
     ended: &mpsc::Sender<End>,
 ) -> Result<(), CliError> {
     let mut bound: Vec<(Protocol, Bound)> = Vec::new();
-    for protocol in args.transport.protocols(args.carriage) {
+    for protocol in args.transport.protocols(args.carriage.carriage) {
         let at = bound.first().map_or(address, |(_, first)| first.address);
         bound.push((protocol, bind(protocol, Api::Event, at, settings)?));
     }

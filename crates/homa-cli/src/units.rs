@@ -31,6 +31,24 @@ pub(crate) fn parse_positive_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The highest rate that can be asked for, in events per second.
+const FREQUENCY_MAX: f64 = 1e8;
+
+/// Parses a number of events per second: `500`, `10k`, `2.5M`; above 0.
+pub(crate) fn parse_frequency(text: &str) -> Result<f64, String> {
+    let text = text.trim().trim_end_matches("/s");
+    let (number, factor) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1e3),
+        Some((at, 'm' | 'M')) => (&text[..at], 1e6),
+        _ => (text, 1.0),
+    };
+    match number.replace('_', "").parse::<f64>() {
+        Ok(value) if value > 0.0 && value * factor <= FREQUENCY_MAX => Ok(value * factor),
+        Ok(value) if value > 0.0 => Err(format!("at most {FREQUENCY_MAX:.0} per second")),
+        _ => Err(format!("`{text}` is not a rate above 0; examples: 500, 10k, 2.5M")),
+    }
+}
+
 /// Parses a number greater than zero, such as a share of load.
 pub(crate) fn parse_positive(text: &str) -> Result<f64, String> {
     match text.trim().parse::<f64>() {
@@ -93,6 +111,16 @@ mod tests {
         assert_eq!(format_size(100), "100 B");
         assert_eq!(format_size(10_000), "10 kB");
         assert_eq!(format_size(1_000_000), "1 MB");
+    }
+
+    #[test]
+    fn rates_per_second_are_read_and_nonsense_is_refused() {
+        for (text, rate) in [("500", 500.0), ("10k", 1e4), ("2.5M/s", 2.5e6), ("0.5", 0.5)] {
+            assert_eq!(parse_frequency(text), Ok(rate), "{text}");
+        }
+        for text in ["", "k", "0", "-1", "x", "nan", "inf", "1e9", "10G"] {
+            assert!(parse_frequency(text).is_err(), "{text}");
+        }
     }
 
     #[test]

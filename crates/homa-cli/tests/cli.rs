@@ -32,8 +32,12 @@ struct Server {
 
 impl Server {
     fn start(options: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", options)
+    }
+
+    fn start_at(address: &str, options: &[&str]) -> Self {
         let mut process = StdCommand::new(env!("CARGO_BIN_EXE_homa"))
-            .args(["serve", "127.0.0.1:0"])
+            .args(["serve", address])
             .args(options)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -68,7 +72,7 @@ fn free_port() -> u16 {
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in ["serve", "call", "ping", "bench"] {
+    for command in ["serve", "call", "ping", "load", "bench"] {
         homa().args([command, "--help"]).assert().success().stdout(contains("Examples:"));
     }
     homa().arg("--help").assert().success().stdout(contains("Exit status"));
@@ -78,6 +82,21 @@ fn every_command_explains_itself_with_examples() {
 #[test]
 fn hidden_commands_stay_hidden() {
     homa().arg("--help").assert().success().stdout(contains("bench-server").not());
+    for shell in ["bash", "zsh", "fish"] {
+        homa().args(["completions", shell]).assert().success().stdout(contains("lab-holder").not());
+    }
+}
+
+#[test]
+fn the_carriage_is_an_option_of_the_commands_that_send_packets() {
+    for command in ["serve", "call", "ping", "load", "bench", "doctor"] {
+        let shown = contains("--carriage").and(contains("xdp").not());
+        homa().args([command, "--help"]).assert().success().stdout(shown);
+    }
+    for command in [&["completions"][..], &["man"], &["report"], &["lab", "down"]] {
+        let shown = contains("--carriage").not();
+        homa().args(command).arg("--help").assert().success().stdout(shown);
+    }
 }
 
 // Scenario: X30
@@ -118,10 +137,6 @@ fn wrong_usage_ends_with_status_2() {
         homa().args(line.split_whitespace()).assert().code(2);
     }
     homa().args(["call", "127.0.0.1:1", ""]).assert().code(2).stderr(contains("at least 1 byte"));
-    homa()
-        .args(["ping", "127.0.0.1:1", "--carriage", "xdp"])
-        .assert()
-        .stderr(contains("not yet built"));
 }
 
 #[test]
@@ -174,7 +189,7 @@ fn an_absent_server_is_an_error_and_not_a_hang() {
     for transport in ["tcp", "homa"] {
         let started = Instant::now();
         homa()
-            .args(["ping", &address, "--transport", transport])
+            .args(["ping", &address, "--transport", transport, "--count", "1"])
             .assert()
             .code(1)
             .stderr(contains(&*address));
@@ -294,27 +309,157 @@ fn a_slow_server_makes_calls_time_out() {
 }
 
 #[test]
-fn pings_are_counted() {
+fn a_flood_of_pings_is_counted() {
     for transport in ["tcp", "homa"] {
         for wait in [&["--busy"][..], &[]] {
             let server = Server::start(&["--transport", transport]);
             let report = json(
                 homa()
-                    .args([
-                        "ping",
-                        &server.address,
-                        "--transport",
-                        transport,
-                        "--count",
-                        "50",
-                        "--json",
-                    ])
+                    .args(["ping", &server.address, "--transport", transport])
+                    .args(["--flood", "--count", "150", "--json"])
                     .args(wait),
             );
-            assert_eq!(report["count"], 50);
+            assert_eq!((report["sent"].as_u64(), report["lost"].as_u64()), (Some(150), Some(0)));
+            assert_eq!(report["count"], 150);
             assert!(report["p99_us"].as_f64().unwrap() >= report["p50_us"].as_f64().unwrap());
+            assert!(report["p999_us"].is_null(), "150 calls carry no P99.9");
         }
     }
+}
+
+#[test]
+fn every_ping_has_a_line() {
+    for transport in ["tcp", "homa"] {
+        let server = Server::start(&["--transport", transport]);
+        let address = &*server.address;
+        homa()
+            .args(["ping", address, "--count", "3", "--interval", "20ms", "--size", "1k"])
+            .args(["--transport", transport])
+            .assert()
+            .success()
+            .stdout(contains(format!("1 kB from {address}: seq=1 time=")))
+            .stdout(contains("seq=3 time="))
+            .stdout(contains("3 sent, 3 answered, 0% lost"));
+    }
+}
+
+#[test]
+fn lost_pings_are_counted_and_the_others_go_on() {
+    let mut server = Server::start(&[]);
+    let process = StdCommand::new(env!("CARGO_BIN_EXE_homa"))
+        .args(["ping", &server.address, "--interval", "10ms", "--count", "100", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_millis(500));
+    server.process.kill().unwrap();
+    let output = process.wait_with_output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let count = |name: &str| report[name].as_u64().unwrap();
+    assert_eq!(count("sent"), 100, "{report}");
+    assert_eq!(count("answered") + count("lost"), 100, "{report}");
+    assert_eq!(output.status.code() == Some(0), count("answered") > 0, "{report}");
+}
+
+#[test]
+fn nothing_measured_is_not_zero() {
+    let address = format!("127.0.0.1:{}", free_port());
+    for mode in [&["--flood"][..], &["--interval", "10ms"]] {
+        let mut command = homa();
+        command.args(["ping", &address, "--count", "3"]).args(mode);
+        command
+            .assert()
+            .code(1)
+            .stdout(contains("3 sent, 0 answered, 100% lost").and(contains("P50").not()))
+            .stderr(contains("no ping was answered: nobody serves at"));
+        let report = json(command.arg("--json"));
+        assert!(report["p50_us"].is_null() && report["p99_us"].is_null(), "{report}");
+        assert_eq!(report["lost"], 3);
+        assert!(report["error"].as_str().unwrap().contains("nobody serves"), "{report}");
+    }
+}
+
+#[test]
+fn failed_calls_have_no_part_in_goodput() {
+    let address = format!("127.0.0.1:{}", free_port());
+    let report = json(homa().args(["call", &address, "--json"]).args([
+        "--size",
+        "1M",
+        "--count",
+        "20",
+        "--outstanding",
+        "4",
+    ]));
+    assert_eq!((report["failed"].as_u64(), report["gbit_per_s"].as_f64()), (Some(20), Some(0.0)));
+    assert!(report["p50_us"].is_null(), "{report}");
+    assert!(report["error"].as_str().unwrap().contains("nobody serves"), "{report}");
+}
+
+#[test]
+fn a_single_failed_call_says_so_once() {
+    let address = format!("127.0.0.1:{}", free_port());
+    for body in [&["hello"][..], &["--size", "10"]] {
+        let output = homa().args(["call", &address]).args(body).output().unwrap();
+        let shown = [output.stdout, output.stderr].concat();
+        let shown = String::from_utf8_lossy(&shown).into_owned();
+        assert_eq!(shown.matches("nobody serves").count(), 1, "{shown}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+#[test]
+fn standard_input_is_sent_for_a_dash() {
+    let server = Server::start(&["--transport", "tcp"]);
+    for dash in [&["-"][..], &["--file", "-"]] {
+        let mut command = homa();
+        command.args(["call", &server.address, "--transport", "tcp"]).args(dash);
+        command.write_stdin("from a pipe\n").assert().success().stdout("from a pipe\n");
+        command.write_stdin("").assert().code(2).stderr(contains("at least 1 byte"));
+    }
+}
+
+#[test]
+fn a_port_alone_is_on_this_host() {
+    let server = Server::start_at(":0", &[]);
+    let port = server.address.rsplit(':').next().unwrap();
+    assert!(server.address.starts_with("0.0.0.0:"), "{}", server.address);
+    homa().args(["call", &format!(":{port}"), "hello"]).assert().success().stdout("hello\n");
+}
+
+#[test]
+fn failing_commands_print_a_document_if_asked() {
+    for line in [
+        "serve 203.0.113.1:4000",
+        "call no-such-host.invalid:1 x",
+        "load no-such-host.invalid:1",
+        "report /no/such/results",
+        "capture --read /no/such/file",
+        "call 127.0.0.1:1 --size 0",
+        "ping",
+    ] {
+        let report = json(homa().args(line.split_whitespace()).arg("--json"));
+        assert!(!report["error"].as_str().unwrap().is_empty(), "{line}: {report}");
+    }
+}
+
+#[test]
+fn a_server_says_what_it_serves_while_it_runs() {
+    let mut process = StdCommand::new(env!("CARGO_BIN_EXE_homa"))
+        .args(["serve", "127.0.0.1:0", "--interval", "100ms"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let address = lines.next().unwrap().rsplit(' ').next().unwrap().to_owned();
+    homa().args(["call", &address, "--size", "10", "--count", "5"]).assert().success();
+    let line = lines.next().unwrap();
+    assert!(line.contains("requests/s"), "{line}");
+    kill_process(Pid::from_child(&process), Signal::USR1).unwrap();
+    assert!(lines.any(|line| line.contains("5 requests, 50 B in")));
+    kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
+    assert!(process.wait().unwrap().success());
 }
 
 #[test]
@@ -385,8 +530,126 @@ fn completions_and_man_pages_are_made() {
     }
     homa().arg("man").assert().success().stdout(contains(".TH"));
     let directory = tempfile::tempdir().unwrap();
-    homa().arg("man").arg(directory.path()).assert().success();
-    assert!(directory.path().join("homa-bench.1").exists());
+    let told = homa().arg("man").arg(directory.path()).output().unwrap();
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let mut pages: Vec<String> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|page| page.unwrap().file_name().into_string().unwrap())
+        .collect();
+    pages.sort();
+    assert!(pages.iter().all(|page| told.split_whitespace().any(|word| word == page)), "{told}");
+    assert!(told.starts_with(&format!("{} pages in", pages.len())), "{told}");
+    assert!(pages.contains(&"homa-load.1".to_owned()));
+    assert!(pages.iter().all(|page| !page.contains("holder") && !page.contains("help")), "{told}");
+    let page = std::fs::read_to_string(directory.path().join("homa-call.1")).unwrap();
+    assert!(page.contains("[\\-\\-timeout TIME]"), "{page}");
+}
+
+/// A short load; what it prints as JSON.
+fn load(addresses: &[&str], options: &[&str]) -> serde_json::Value {
+    json(homa().arg("load").args(addresses).args(options).arg("--json"))
+}
+
+#[test]
+fn a_load_at_a_rate_reports_intervals_and_times() {
+    let server = Server::start(&[]);
+    let report = load(&[&server.address], &["--rate", "500", "--secs", "1s", "-i", "250ms"]);
+    let number = |name: &str| report[name].as_u64().unwrap();
+    assert_eq!(report["schema"], 1);
+    assert_eq!(report["mode"], "open");
+    assert_eq!(number("calls"), number("ok") + number("failed") + number("unfinished"), "{report}");
+    let intervals = report["intervals"].as_array().unwrap();
+    assert!((1..=4).contains(&intervals.len()), "{report}");
+    assert_eq!(report["count"], report["ok"]);
+    assert!(report["p50_us"].as_f64().unwrap() > 0.0);
+    assert!(report["p9999_us"].is_null(), "no sample for it");
+}
+
+#[test]
+fn a_load_makes_as_many_calls_as_ordered_of_any_server() {
+    let servers = [Server::start(&["--transport", "both"]), Server::start(&[])];
+    let addresses: Vec<&str> = servers.iter().map(|server| &*server.address).collect();
+    let options = ["--count", "300", "--outstanding", "8", "--reply-bytes", "5k", "--size", "1k"];
+    let report = load(&addresses, &options);
+    assert_eq!((report["ok"].as_u64(), report["failed"].as_u64()), (Some(300), Some(0)));
+    let shares = report["by_server"].as_array().unwrap();
+    assert_eq!(shares.iter().map(|share| share["ok"].as_u64().unwrap()).sum::<u64>(), 300);
+    assert!(shares.iter().all(|share| share["ok"].as_u64().unwrap() > 0), "{report}");
+    let secs = report["secs"].as_f64().unwrap();
+    let bytes = report["gbit_per_s"].as_f64().unwrap() * 1e9 / 8.0 * secs;
+    assert!((bytes / (300.0 * 6_000.0) - 1.0).abs() < 1e-6, "{report}");
+    let report = load(&addresses[..1], &["--transport", "tcp", "--count", "50"]);
+    assert_eq!(report["ok"], 50, "{report}");
+}
+
+#[test]
+fn failures_of_a_load_are_counted_by_kind() {
+    let server = Server::start(&[]);
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let options = ["--count", "100", "--workload", "w1"];
+    homa()
+        .args(["load", &server.address, &nobody])
+        .args(options)
+        .assert()
+        .code(1)
+        .stdout(contains(format!("nobody serves at {nobody}")).and(contains("histogram")))
+        .stderr(contains("were answered: nobody serves"));
+    let report = load(&[&nobody], &options);
+    assert_eq!((report["ok"].as_u64(), report["gbit_per_s"].as_f64()), (Some(0), Some(0.0)));
+    assert!(report["p50_us"].is_null(), "{report}");
+    assert_eq!(report["errors"][format!("nobody serves at {nobody}")], 100);
+}
+
+#[test]
+fn a_server_that_does_not_keep_up_is_told_of() {
+    let server = Server::start(&["--delay", "200ms"]);
+    homa()
+        .args(["load", &server.address, "--rate", "2k", "--outstanding", "10", "--secs", "1s"])
+        .args(["--warm-up", "0s"])
+        .assert()
+        .code(1)
+        .stdout(
+            contains("offered 2,000/s, carried").and(contains("10 calls in flight at the end")),
+        );
+}
+
+#[test]
+fn an_interrupted_load_prints_its_summary() {
+    let server = Server::start(&[]);
+    let process = StdCommand::new(env!("CARGO_BIN_EXE_homa"))
+        .args(["load", &server.address, "--rate", "200", "--secs", "1m", "--warm-up", "0s"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_secs(2));
+    kill_process(Pid::from_child(&process), Signal::INT).unwrap();
+    let output = process.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("answered, 0 failed") && text.contains("time in µs"), "{text}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted"));
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn the_times_of_a_load_are_exported_for_the_tools_of_hdrhistogram() {
+    let server = Server::start(&[]);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).into_os_string().into_string().unwrap();
+    let (distribution, log) = (path("x.hgrm"), path("x.hlog"));
+    for file in [&distribution, &log] {
+        let report = load(&[&server.address], &["--count", "200", "--hdr", file]);
+        assert_eq!(report["ok"], 200);
+    }
+    let distribution = std::fs::read_to_string(distribution).unwrap();
+    assert!(distribution.contains("Total count    =          200]"), "{distribution}");
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("#[Histogram log format version 1.3]") && log.contains(",HISTFAAAA"));
+    homa()
+        .args(["load", &server.address, "--hdr", "/no/such/x"])
+        .assert()
+        .code(1)
+        .stderr(contains("cannot write /no/such/x"));
 }
 
 /// A short benchmark of one transport or both.

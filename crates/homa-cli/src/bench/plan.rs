@@ -204,7 +204,7 @@ mod tests {
 
     fn plan(line: &str) -> Result<Vec<Case>, CliError> {
         let words = ["homa", "bench", "local"].into_iter().chain(line.split_whitespace());
-        let Command::Bench(args) = Cli::try_parse_from(words).unwrap().command else {
+        let Command::Bench { args, .. } = Cli::try_parse_from(words).unwrap().command else {
             panic!("not bench")
         };
         let Some(BenchCommand::Local(args)) = args.command else { panic!("not local") };

@@ -234,7 +234,8 @@ impl TokioClient {
     }
 }
 
-fn bind_failed(protocol: Protocol, address: SocketAddr, error: BindError) -> CliError {
+/// Why an endpoint could not be opened.
+pub(crate) fn bind_failed(protocol: Protocol, address: SocketAddr, error: BindError) -> CliError {
     let source = match error {
         BindError::InUse { .. } => io::ErrorKind::AddrInUse.into(),
         BindError::Socket { reason, .. } => reason,

@@ -1,25 +1,27 @@
 //! `homa call`: sends requests, and checks or prints the replies.
 
+mod requests;
+
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
-    fs,
     time::{Duration, Instant},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
+use requests::Requests;
 use serde::Serialize;
 
 use crate::{
-    args::{CallArgs, MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX},
-    body::{self, ORDER_BYTES, Order},
+    args::CallArgs,
+    body::{self, Order},
     error::CliError,
     interrupt,
-    latency::Latency,
+    latency::{Latency, Spread},
     output,
     progress::Progress,
     resolve::resolve,
     serve::settings,
-    transport::{Api, Client, connect::connect},
+    transport::{Api, Client, Protocol, connect::connect},
     units::format_number,
 };
 
@@ -35,7 +37,7 @@ pub(crate) fn run(args: &CallArgs, json: bool) -> Result<(), CliError> {
     let server = resolve(&args.address)?;
     interrupt::watch(|| {});
     let mut client = connect(
-        args.transport,
+        args.protocol(),
         Api::Event,
         server,
         &settings(false, requests.message_bytes_max()),
@@ -49,86 +51,11 @@ pub(crate) fn run(args: &CallArgs, json: bool) -> Result<(), CliError> {
     }
 }
 
-/// The requests of a run.
-#[derive(Debug)]
-struct Requests {
-    /// The same for every call; patterns are made per call.
-    fixed: Option<Bytes>,
-    size: usize,
-    reply_bytes: Option<u32>,
-    /// Whether the reply of the only call is what the user wants to see.
-    printed: bool,
-}
-
-impl Requests {
-    fn new(args: &CallArgs) -> Result<Self, CliError> {
-        // Limited by the option's parser.
-        let reply_bytes = args.reply_bytes.map(|bytes| bytes as u32);
-        let content = match (&args.text, &args.file) {
-            (Some(text), _) => Some(text.clone().into_bytes()),
-            (None, Some(path)) => Some(fs::read(path).map_err(|error| CliError::File {
-                action: "read",
-                path: path.clone(),
-                reason: error.to_string(),
-            })?),
-            (None, None) => None,
-        };
-        let size = content.as_ref().map_or(args.size.unwrap_or(0), |bytes| bytes.len() as u64);
-        check_size(size, &content, reply_bytes)?;
-        let printed = content.is_some() && args.count == 1;
-        Ok(Requests { fixed: content.map(Bytes::from), size: size as usize, reply_bytes, printed })
-    }
-
-    /// The longest message of the run, or the usual limit; bytes.
-    fn message_bytes_max(&self) -> u32 {
-        let longest = self.size.saturating_add(ORDER_BYTES).try_into().unwrap_or(u32::MAX);
-        MESSAGE_BYTES_MAX.max(longest)
-    }
-
-    fn order(&self, call: u64) -> Option<Order> {
-        self.reply_bytes.map(|length| Order::Pattern { length, seed: call })
-    }
-
-    fn body(&self, call: u64) -> Bytes {
-        match (&self.fixed, self.order(call)) {
-            (Some(content), None) => content.clone(),
-            (Some(content), Some(order)) => {
-                let mut bytes = BytesMut::with_capacity(ORDER_BYTES + content.len());
-                bytes.extend_from_slice(&order.encode());
-                bytes.extend_from_slice(content);
-                bytes.freeze()
-            }
-            (None, None) => body::pattern(call, self.size),
-            (None, Some(order)) => body::pattern_with_order(call, self.size, order),
-        }
-    }
-}
-
-fn check_size(
-    size: u64,
-    content: &Option<Vec<u8>>,
-    reply_bytes: Option<u32>,
-) -> Result<(), CliError> {
-    if size == 0 {
-        return Err(CliError::Usage("a request has at least 1 byte".to_owned()));
-    }
-    if size + ORDER_BYTES as u64 > PAYLOAD_BYTES_MAX {
-        return Err(CliError::Usage(format!(
-            "a request of {size} bytes is too long; the limit is 1 GiB"
-        )));
-    }
-    if content.is_none() && reply_bytes.is_some() && size < ORDER_BYTES as u64 {
-        return Err(CliError::Usage(format!(
-            "--reply-bytes needs --size {ORDER_BYTES} or more: it is carried in the request's first bytes"
-        )));
-    }
-    Ok(())
-}
-
 /// A call under way.
 #[derive(Debug)]
 struct Pending {
     started: Instant,
+    request_bytes: u64,
     /// What an echo must be; kept only to verify.
     request: Option<Bytes>,
 }
@@ -209,13 +136,18 @@ impl<'a> Run<'a> {
         while self.begun < self.args.count && self.pending.len() < self.args.outstanding as usize {
             let call = self.begun;
             let request = self.requests.body(call);
-            client.start(call, &request)?;
+            let begun = client.start(call, &request);
             self.begun += 1;
-            self.tally.request_bytes += request.len() as u64;
             let started = Instant::now();
-            self.deadlines.push_back((started + self.args.timeout, call));
-            let request = self.args.verify.then_some(request);
-            self.pending.insert(call, Pending { started, request });
+            let (request_bytes, request) =
+                (request.len() as u64, self.args.verify.then_some(request));
+            self.pending.insert(call, Pending { started, request_bytes, request });
+            match begun {
+                Ok(()) => self.deadlines.push_back((started + self.args.timeout, call)),
+                // A connection that is gone carries no other calls either.
+                Err(error) if self.args.transport == Protocol::Tcp => return Err(error),
+                Err(error) => self.failed(call, error.to_string()),
+            }
         }
         Ok(())
     }
@@ -226,6 +158,7 @@ impl<'a> Run<'a> {
             return;
         };
         self.latency.record(pending.started.elapsed());
+        self.tally.request_bytes += pending.request_bytes;
         self.tally.reply_bytes += reply.remaining() as u64;
         if self.requests.printed {
             let reply = reply.copy_to_bytes(reply.remaining());
@@ -281,6 +214,10 @@ impl<'a> Run<'a> {
         if json {
             return output::document(&self.document());
         }
+        if self.args.count == 1 && self.tally.ok == 0 {
+            // The verdict says all there is to say.
+            return Ok(());
+        }
         if !self.requests.printed {
             return output::bytes(self.summary().as_bytes());
         }
@@ -294,19 +231,15 @@ impl<'a> Run<'a> {
 
     fn summary(&self) -> String {
         let document = self.document();
-        let times = document.latency;
         let mut text = format!(
-            "{} calls: {} ok, {} failed, {} wrong\n{} RPC/s, {} Gbit/s\nlatency in µs: P50 {}, P99 {}, P99.9 {}, max {}\n",
+            "{} calls: {} ok, {} failed, {} wrong\n{} RPC/s, {} Gbit/s\ntime in µs {}\n",
             document.calls,
             document.ok,
             document.failed,
             document.wrong,
             format_number(document.rpc_per_s),
             format_number(document.gbit_per_s),
-            format_number(times.p50_us),
-            format_number(times.p99_us),
-            format_number(times.p999_us),
-            format_number(times.max_us),
+            document.latency.line(),
         );
         for error in &self.tally.errors {
             text.push_str(error);
@@ -324,13 +257,14 @@ impl<'a> Run<'a> {
             failed: tally.failed,
             wrong: tally.wrong,
             verified: self.args.verify,
-            transport: self.args.transport.name(),
+            transport: self.args.protocol().name(),
             secs,
             request_bytes: tally.request_bytes,
             reply_bytes: tally.reply_bytes,
             rpc_per_s: tally.ok as f64 / secs,
             gbit_per_s: (tally.request_bytes + tally.reply_bytes) as f64 * 8e-9 / secs,
-            latency: self.latency.percentiles(),
+            latency: self.latency.spread(),
+            error: self.verdict().err().map(|error| error.to_string()),
             errors: &tally.errors,
             reply: self.reply.as_ref().map(|reply| String::from_utf8_lossy(reply).into_owned()),
         }
@@ -346,6 +280,9 @@ impl<'a> Run<'a> {
         }
         let first = tally.errors.first().map_or("", String::as_str);
         let (failed, wrong, calls) = (tally.failed, tally.wrong, self.begun);
+        if self.args.count == 1 {
+            return Err(CliError::Incomplete(first.to_owned()));
+        }
         Err(CliError::Incomplete(format!(
             "of {calls} calls {failed} failed, {wrong} had wrong replies: {first}"
         )))
@@ -367,7 +304,9 @@ struct Document<'a> {
     rpc_per_s: f64,
     gbit_per_s: f64,
     #[serde(flatten)]
-    latency: crate::latency::Percentiles,
+    latency: Spread,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
     errors: &'a BTreeSet<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reply: Option<String>,
