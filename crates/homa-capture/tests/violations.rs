@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{CLIENT, SERVER, Story, data, encode, from_client, from_server, ip_packet};
+use common::{
+    CLIENT, SERVER, Story, data, encode, from_client, from_server, ip_packet, port_unreachable,
+};
 use homa_capture::{Decoded, Decoder, LinkType, State};
 use homa_wire::{Ack, AckEntry, Body, Cutoffs, Data, Extension, Grant, Header, Resend};
 
@@ -30,6 +32,30 @@ fn a_correct_rpc_has_no_findings() {
     let rpc = story.analysis.follow().rpcs().next().unwrap();
     assert_eq!(rpc.state(), State::Complete);
     assert!(rpc.acknowledged_ns.is_some());
+}
+
+#[test]
+fn an_rpc_whose_response_was_complete_did_not_fail_when_a_repetition_finds_nobody() {
+    let response = encode(&from_server(data(0, 10, 10)), &[0; 10]);
+    let response = ip_packet(SERVER, CLIENT, 0, &response);
+    let error = port_unreachable(&response);
+    // Frames after the request, and whether the response found its client.
+    let cases: [(&[&Vec<u8>], bool); 4] = [
+        (&[&response, &response, &error], true),
+        (&[&response, &error], false),
+        (&[&response, &response, &error, &error], false),
+        (&[&response, &error, &response], false),
+    ];
+    for (frames, arrived) in cases {
+        let mut story = Story::new();
+        story.packet(&from_client(data(0, 10, 10)), 10);
+        for frame in frames {
+            story.frame(frame);
+        }
+        let rpc = story.analysis.follow().rpcs().next().unwrap();
+        assert_eq!(rpc.state() == State::Complete, arrived, "{} frames: {rpc:?}", frames.len());
+        assert!(rpc.icmp_errors > 0);
+    }
 }
 
 #[test]

@@ -172,11 +172,12 @@ impl Follow {
         if let Some(rpc) = number.and_then(|number| self.rpc_mut(number)) {
             rpc.icmp_errors += 1;
             rpc.last_ns = now_ns;
-            // The response itself found nobody: its client has gone before.
-            let undelivered = error.quoted.packet_type == Some(PacketType::Data)
+            let about_response = error.quoted.packet_type == Some(PacketType::Data)
                 && error.quoted.sender_id.is_some_and(|id| id & 1 == 1)
                 && error.meaning.is_fatal();
-            if undelivered && rpc.acknowledged_ns.is_none() {
+            rpc.response.errors += u64::from(about_response);
+            let over = rpc.acknowledged_ns.is_some() || rpc.response.may_have_arrived();
+            if about_response && !over {
                 rpc.failure.get_or_insert((Failure::Icmp(error.meaning), now_ns));
             }
         }
@@ -335,6 +336,7 @@ fn update_data(message: &mut Message, now_ns: u64, frame: &Frame<'_>, start: u32
         message.unscheduled = message.unscheduled.max(data.incoming.min(length));
     }
     message.allowed = message.allowed.max(data.incoming.min(length));
+    message.repetitions += u64::from(message.is_complete());
     let end = start.saturating_add(frame.payload_bytes()).min(length);
     if start >= end {
         return DataStep { start, end: start, ..DataStep::default() };

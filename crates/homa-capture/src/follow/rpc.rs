@@ -97,6 +97,10 @@ pub struct Message {
     pub first_ns: Option<u64>,
     /// Time at which all its bytes had been recorded, in ns since 1970.
     pub complete_ns: Option<u64>,
+    /// DATA packets after it was complete.
+    pub(crate) repetitions: u64,
+    /// ICMP errors about its DATA packets.
+    pub(crate) errors: u64,
     pub(crate) seen: Ranges,
 }
 
@@ -109,6 +113,12 @@ impl Message {
     /// Whether all its bytes were recorded.
     pub fn is_complete(&self) -> bool {
         self.complete_ns.is_some()
+    }
+
+    /// Whether it was recorded as a whole before what ICMP errors are about: its receiver may have gone when it
+    /// had it, and the errors be about repetitions.
+    pub(crate) fn may_have_arrived(&self) -> bool {
+        self.is_complete() && self.errors <= self.repetitions
     }
 }
 

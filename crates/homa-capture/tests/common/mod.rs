@@ -61,6 +61,17 @@ pub(crate) fn ip_packet(source: [u8; 4], destination: [u8; 4], tos: u8, homa: &[
     packet
 }
 
+/// "Port unreachable" about a packet, from its receiver to its sender.
+pub(crate) fn port_unreachable(about: &[u8]) -> Vec<u8> {
+    let mut packet = about.to_vec();
+    packet.splice(0..0, [3, 3, 0, 0, 0, 0, 0, 0]);
+    let (sender, receiver) = (&about[12..16], &about[16..20]);
+    let mut packet =
+        ip_packet(receiver.try_into().unwrap(), sender.try_into().unwrap(), 0, &packet);
+    packet[9] = 1;
+    packet
+}
+
 /// A header and payload in bytes.
 pub(crate) fn encode(header: &Header, payload: &[u8]) -> Vec<u8> {
     let mut out = [0; HEADER_MAX];
