@@ -142,6 +142,39 @@ fn what_is_no_recording_is_refused_with_a_hint() {
     assert!(error(&other_link).contains("link type 105"));
 }
 
+/// A pcap file of raw IP with these numbers in the header of its only packet.
+fn pcap(magic: u32, order: fn(u32) -> [u8; 4], packet: [u32; 4], data: &[u8]) -> Vec<u8> {
+    let header = [magic, 0x0004_0002, 0, 0, 262_144, 101];
+    let numbers = header.into_iter().chain(packet).flat_map(order);
+    numbers.chain(data.iter().copied()).collect()
+}
+
+#[test]
+fn pcap_files_are_read_whatever_their_byte_order_and_unit_of_time() {
+    for order in [u32::to_le_bytes, u32::to_be_bytes] {
+        for (magic, time_ns) in [(0xA1B2_C3D4, 7_000_005_000), (0xA1B2_3C4D, 7_000_000_005)] {
+            let file = pcap(magic, order, [7, 5, 3, 9], &[0x45, 1, 2]);
+            let mut reader = CaptureReader::new(&*file).unwrap();
+            let link = LinkType::RawIp;
+            let frame = Recorded { time_ns, link, original_bytes: 9, data: &[0x45, 1, 2] };
+            assert_eq!(reader.next_frame().unwrap().unwrap(), frame);
+            assert!(reader.next_frame().is_none());
+            assert_eq!(reader.read_bytes(), 16 + 3);
+        }
+    }
+}
+
+#[test]
+fn a_packet_longer_than_any_is_damage_and_takes_no_memory() {
+    let file = pcap(0xA1B2_C3D4, u32::to_le_bytes, [0, 0, u32::MAX, 9], &[1; 100]);
+    let (frames, error) = read(&file);
+    assert_eq!(frames, 0);
+    let text = error.unwrap().to_string();
+    assert_eq!(text, "the file is damaged after packet 0: a packet of 4294967295 bytes");
+    let file = pcap(0xA1B2_C3D4, u32::to_le_bytes, [0, 0, 1 << 20, 9], &[1; 100]);
+    assert!(matches!(read(&file).1, Some(FileError::Truncated(1))));
+}
+
 #[test]
 fn times_survive_the_way_through_a_file() {
     let mut out = Vec::new();
@@ -153,6 +186,30 @@ fn times_survive_the_way_through_a_file() {
     let mut reader = CaptureReader::new(&*out).unwrap();
     assert_eq!(reader.next_frame().unwrap().unwrap(), frame);
     assert!(reader.next_frame().is_none());
+}
+
+#[test]
+fn another_reader_reads_what_is_written() {
+    use pcap_parser::traits::PcapNGPacketBlock;
+    use pcap_parser::{Block, PcapNGCapture};
+    let mut out = Vec::new();
+    let mut writer = CaptureWriter::new(&mut out, LinkType::LinuxCookedV2, "eth0").unwrap();
+    let (link, data) = (LinkType::LinuxCookedV2, [7, 8, 9, 10, 11]);
+    let frame = Recorded { time_ns: (5 << 32) + 6, link, original_bytes: 90, data: &data };
+    writer.write(&frame).unwrap();
+    writer.finish().unwrap();
+    let file = PcapNGCapture::from_file(&out).unwrap();
+    let [Block::SectionHeader(section), Block::InterfaceDescription(interface), packet] =
+        &file.sections[0].blocks[..]
+    else {
+        panic!("{} blocks", file.sections[0].blocks.len());
+    };
+    assert_eq!((section.major_version, section.minor_version), (1, 0));
+    assert_eq!((interface.linktype.0, interface.snaplen, interface.if_tsresol), (276, 0, 9));
+    assert_eq!(interface.if_name().unwrap().unwrap(), "eth0");
+    let Block::EnhancedPacket(packet) = packet else { panic!("{packet:?}") };
+    assert_eq!((packet.if_id, packet.ts_high, packet.ts_low), (0, 5, 6));
+    assert_eq!((packet.caplen, packet.origlen, packet.packet_data()), (5, 90, &data[..]));
 }
 
 #[test]

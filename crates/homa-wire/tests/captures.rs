@@ -3,11 +3,11 @@
 //! `HOMA_CAPTURES=DIR` runs the same checks on the recordings of another directory.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use homa_wire::{ACK_HEADER_BYTES, Body, FLAGS, HEADER_MAX, Header, Packet, PacketType, URGENT};
-use pcap_file::pcap::PcapReader;
+use pcap_parser::PcapCapture;
 
 const IP_PROTOCOL_HOMA: u8 = 146;
 const IP_PROTOCOL_TCP: u8 = 6;
@@ -117,15 +117,9 @@ fn recordings() -> Vec<PathBuf> {
 }
 
 fn homa_packets(path: &Path) -> Vec<Recorded> {
-    let file = File::open(path).expect("recording can be opened");
-    let mut reader = PcapReader::new(file).expect("recording is a pcap file");
-    let mut packets = Vec::new();
-    // Raw packets, because the checked ones exclude those that the recorder cut.
-    while let Some(frame) = reader.next_raw_packet() {
-        let frame = frame.expect("recording is complete");
-        packets.extend(homa_in_ethernet(&frame.data));
-    }
-    packets
+    let file = fs::read(path).expect("recording can be read");
+    let recording = PcapCapture::from_file(&file).expect("recording is a pcap file");
+    recording.blocks.iter().filter_map(|frame| homa_in_ethernet(frame.data)).collect()
 }
 
 /// The Homa packet in an Ethernet frame, if there is one: native, or inside a TCP frame marked by flags and

@@ -1,15 +1,14 @@
 //! Recordings in files: pcap and pcapng in, pcapng out; one packet in memory at a time.
 
+mod input;
+mod pcap;
 mod pcapng;
 mod write;
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use pcap_file::PcapError;
-use pcap_file::TsResolution;
-use pcap_file::pcap::{PcapHeader, PcapReader};
-
 use crate::decode::LinkType;
+use pcap::PcapReader;
 use pcapng::PcapngReader;
 
 pub use write::{CaptureWriter, WriteError};
@@ -68,9 +67,8 @@ pub struct CaptureReader<R: Read> {
     finished: bool,
 }
 
-#[allow(clippy::large_enum_variant, reason = "there is one per file")]
 enum Format<R: Read> {
-    Pcap { reader: PcapReader<BufReader<R>>, link: LinkType, header: PcapHeader, buffer: Vec<u8> },
+    Pcap(PcapReader<BufReader<R>>),
     Pcapng(PcapngReader<BufReader<R>>),
 }
 
@@ -97,7 +95,7 @@ impl<R: Read> CaptureReader<R> {
         let format = if start == PCAPNG_MAGIC {
             Format::Pcapng(PcapngReader::new(reader))
         } else {
-            open_pcap(reader, &start)?
+            Format::Pcap(PcapReader::new(reader)?.ok_or_else(|| no_recording(&start))?)
         };
         Ok(Self { format, packets: 0, read_bytes: 0, skipped: 0, finished: false })
     }
@@ -110,9 +108,7 @@ impl<R: Read> CaptureReader<R> {
         let (packets, skipped, read_bytes) =
             (&mut self.packets, &mut self.skipped, &mut self.read_bytes);
         let result = match &mut self.format {
-            Format::Pcap { reader, link, header, buffer } => {
-                next_pcap(reader, *link, header, buffer, read_bytes, *packets)
-            }
+            Format::Pcap(reader) => reader.next_frame(*packets, read_bytes).transpose(),
             Format::Pcapng(reader) => reader.next_frame(*packets, skipped, read_bytes),
         };
         match &result {
@@ -133,47 +129,10 @@ impl<R: Read> CaptureReader<R> {
     }
 }
 
-fn open_pcap<R: Read>(reader: BufReader<R>, start: &[u8]) -> Result<Format<R>, FileError> {
-    let reader = PcapReader::new(reader).map_err(|error| match error {
-        PcapError::IoError(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
-            FileError::Io(error)
-        }
-        _ if start.is_empty() => FileError::NotARecording("nothing: it is empty".to_owned()),
-        _ => FileError::NotARecording(format!("{start:02x?}")),
-    })?;
-    let header = reader.header();
-    // The upper bits may say how long frame check sequences are.
-    let number = u32::from(header.datalink) & 0x0FFF_FFFF;
-    let link = LinkType::from_number(number).ok_or(FileError::LinkType(number))?;
-    Ok(Format::Pcap { reader, link, header, buffer: Vec::new() })
-}
-
-/// Unchecked packets are read: checked ones exclude those that the recorder cut.
-fn next_pcap<'a, R: Read>(
-    reader: &mut PcapReader<R>,
-    link: LinkType,
-    header: &PcapHeader,
-    buffer: &'a mut Vec<u8>,
-    read_bytes: &mut u64,
-    packets: u64,
-) -> Option<Result<Recorded<'a>, FileError>> {
-    let packet = match reader.next_raw_packet()? {
-        Ok(packet) => packet,
-        Err(PcapError::IoError(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            return Some(Err(FileError::Truncated(packets + 1)));
-        }
-        Err(PcapError::IoError(error)) => return Some(Err(FileError::Io(error))),
-        Err(error) => {
-            return Some(Err(FileError::Damaged { after: packets, reason: error.to_string() }));
-        }
-    };
-    buffer.clear();
-    buffer.extend_from_slice(&packet.data);
-    *read_bytes += 16 + packet.data.len() as u64;
-    let fraction_ns = match header.ts_resolution {
-        TsResolution::MicroSecond => u64::from(packet.ts_frac) * 1_000,
-        TsResolution::NanoSecond => u64::from(packet.ts_frac),
-    };
-    let time_ns = u64::from(packet.ts_sec) * 1_000_000_000 + fraction_ns;
-    Some(Ok(Recorded { time_ns, link, original_bytes: packet.orig_len, data: buffer }))
+/// A file that begins so is none.
+fn no_recording(start: &[u8]) -> FileError {
+    FileError::NotARecording(match start {
+        [] => "nothing: it is empty".to_owned(),
+        start => format!("{start:02x?}"),
+    })
 }

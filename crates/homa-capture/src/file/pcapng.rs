@@ -1,31 +1,29 @@
 //! Reading pcapng, block by block.
 //!
-//! The blocks' contents are read here and not by the crate `pcap-file`, which takes every time for
-//! nanoseconds whatever the interface says, refuses interfaces with a time zone, and keeps every
-//! interface description of a file in memory.
+//! Times are read in the unit of their interface, with its offset; of the interfaces only those of the present
+//! section are kept.
 
-use std::io::{self, Read};
+use std::io::Read;
 
+use super::input::{BLOCK_BYTES_MAX, ByteOrder, append, damaged, read_all};
 use super::{FileError, Recorded};
 use crate::decode::LinkType;
 
-/// Longest block read, in bytes; a frame has at most 256 KiB, some blocks hold secrets or names.
-const BLOCK_BYTES_MAX: u32 = 64 << 20;
 /// Most interfaces of a section.
 const INTERFACES_MAX: usize = 65_536;
 
-const SECTION_HEADER: u32 = 0x0A0D_0D0A;
-const INTERFACE_DESCRIPTION: u32 = 1;
+pub(super) const SECTION_HEADER: u32 = 0x0A0D_0D0A;
+pub(super) const INTERFACE_DESCRIPTION: u32 = 1;
 const OBSOLETE_PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
-const ENHANCED_PACKET: u32 = 6;
-const BYTE_ORDER_MAGIC: u32 = 0x1A2B_3C4D;
-const OPTION_TIME_RESOLUTION: u16 = 9;
+pub(super) const ENHANCED_PACKET: u32 = 6;
+pub(super) const BYTE_ORDER_MAGIC: u32 = 0x1A2B_3C4D;
+pub(super) const OPTION_TIME_RESOLUTION: u16 = 9;
 const OPTION_TIME_OFFSET: u16 = 14;
 
 pub(super) struct PcapngReader<R: Read> {
     reader: R,
-    big_endian: bool,
+    order: ByteOrder,
     interfaces: Vec<Interface>,
     block: Vec<u8>,
 }
@@ -57,7 +55,7 @@ struct Packet {
 
 impl<R: Read> PcapngReader<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { reader, big_endian: false, interfaces: Vec::new(), block: Vec::new() }
+        Self { reader, order: ByteOrder::Little, interfaces: Vec::new(), block: Vec::new() }
     }
 
     /// The next frame; `packets` have been read before.
@@ -136,28 +134,22 @@ impl<R: Read> PcapngReader<R> {
         if head.starts_with(&SECTION_HEADER.to_be_bytes()) {
             let mut magic = [0; 4];
             read_all(&mut self.reader, &mut magic, false, packets)?;
-            self.big_endian = match BYTE_ORDER_MAGIC {
-                order if order == u32::from_be_bytes(magic) => true,
-                order if order == u32::from_le_bytes(magic) => false,
-                _ => return Err(damaged(packets, "a section without byte order")),
-            };
+            self.order = ByteOrder::of(magic, BYTE_ORDER_MAGIC)
+                .ok_or_else(|| damaged(packets, "a section without byte order"))?;
             content.extend(magic);
         }
-        let kind = self.number(&head, 0).unwrap_or_default();
-        let total = self.number(&head, 4).unwrap_or_default();
+        let kind = self.order.u32(&head, 0).unwrap_or_default();
+        let total = self.order.u32(&head, 4).unwrap_or_default();
         if total % 4 != 0 || total > BLOCK_BYTES_MAX || total < 12 + content.len() as u32 {
             return Err(damaged(packets, &format!("a block of {total} bytes")));
         }
         // The block as announced, without what has been read of it. Memory grows as bytes arrive.
-        let rest = u64::from(total) - 8 - content.len() as u64;
+        let rest = total - 8 - content.len() as u32;
         self.block.clear();
         self.block.append(&mut content);
-        let got = (&mut self.reader).take(rest).read_to_end(&mut self.block)?;
-        if (got as u64) < rest {
-            return Err(FileError::Truncated(packets + 1));
-        }
+        append(&mut self.reader, &mut self.block, rest, packets)?;
         let trailer_at = self.block.len().saturating_sub(4);
-        if self.number(&self.block, trailer_at) != Some(total) {
+        if self.order.u32(&self.block, trailer_at) != Some(total) {
             return Err(damaged(packets, "a block with two different lengths"));
         }
         self.block.truncate(trailer_at);
@@ -165,16 +157,16 @@ impl<R: Read> PcapngReader<R> {
     }
 
     fn interface(&self) -> Option<Interface> {
-        let number = self.half(&self.block, 0)?;
+        let number = self.order.u16(&self.block, 0)?;
         let mut interface = Interface {
             link: LinkType::from_number(u32::from(number)),
             ticks: Ticks::Decimal(6),
             offset_s: 0,
         };
-        self.half(&self.block, 6)?;
+        self.order.u16(&self.block, 6)?;
         let mut at = 8;
         while let (Some(code), Some(length)) =
-            (self.half(&self.block, at), self.half(&self.block, at + 2))
+            (self.order.u16(&self.block, at), self.order.u16(&self.block, at + 2))
         {
             let value = self.block.get(at + 4..at + 4 + usize::from(length))?;
             match (code, value) {
@@ -187,10 +179,7 @@ impl<R: Read> PcapngReader<R> {
                 }
                 (OPTION_TIME_OFFSET, value) => {
                     let value: [u8; 8] = value.try_into().ok()?;
-                    interface.offset_s = match self.big_endian {
-                        true => i64::from_be_bytes(value),
-                        false => i64::from_le_bytes(value),
-                    };
+                    interface.offset_s = self.order.i64(value);
                 }
                 _ => {}
             }
@@ -200,19 +189,19 @@ impl<R: Read> PcapngReader<R> {
     }
 
     fn enhanced_packet(&self) -> Option<Packet> {
-        let field = |at| self.number(&self.block, at);
+        let field = |at| self.order.u32(&self.block, at);
         let interface = usize::try_from(field(0)?).ok()?;
         self.packet(interface, (field(4)?, field(8)?), field(12)?, field(16)?, 20)
     }
 
     fn obsolete_packet(&self) -> Option<Packet> {
-        let field = |at| self.number(&self.block, at);
-        let interface = usize::from(self.half(&self.block, 0)?);
+        let field = |at| self.order.u32(&self.block, at);
+        let interface = usize::from(self.order.u16(&self.block, 0)?);
         self.packet(interface, (field(4)?, field(8)?), field(12)?, field(16)?, 20)
     }
 
     fn simple_packet(&self) -> Option<Packet> {
-        let original_bytes = self.number(&self.block, 0)?;
+        let original_bytes = self.order.u32(&self.block, 0)?;
         let room = u32::try_from(self.block.len().saturating_sub(4)).ok()?;
         self.packet(0, (0, 0), original_bytes.min(room), original_bytes, 4)
     }
@@ -229,16 +218,6 @@ impl<R: Read> PcapngReader<R> {
         self.block.get(start..end)?;
         let ticks = u64::from(high) << 32 | u64::from(low);
         Some(Packet { interface, ticks, original_bytes, start, end })
-    }
-
-    fn number(&self, bytes: &[u8], at: usize) -> Option<u32> {
-        let bytes: [u8; 4] = bytes.get(at..at.checked_add(4)?)?.try_into().ok()?;
-        Some(if self.big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
-    }
-
-    fn half(&self, bytes: &[u8], at: usize) -> Option<u16> {
-        let bytes: [u8; 2] = bytes.get(at..at.checked_add(2)?)?.try_into().ok()?;
-        Some(if self.big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
     }
 }
 
@@ -257,28 +236,4 @@ impl Interface {
         let offset = i128::from(self.offset_s) * 1_000_000_000;
         u64::try_from(ns.saturating_add(offset).max(0)).unwrap_or(u64::MAX)
     }
-}
-
-/// Fills `bytes`; `false` if the file ends before them and may.
-fn read_all(
-    reader: &mut impl Read,
-    bytes: &mut [u8],
-    may_end: bool,
-    packets: u64,
-) -> Result<bool, FileError> {
-    let mut filled = 0;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match reader.read(rest) {
-            Ok(0) if filled == 0 && may_end => return Ok(false),
-            Ok(0) => return Err(FileError::Truncated(packets + 1)),
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(true)
-}
-
-fn damaged(after: u64, reason: &str) -> FileError {
-    FileError::Damaged { after, reason: reason.to_owned() }
 }

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use homa_core::IcmpKind;
 use homa_wire::{ACK_HEADER_BYTES, FLAGS, HEADER_MAX, Header, PacketType, URGENT};
-use pcap_file::pcap::PcapReader;
-use pcap_file::pcapng::{Block, PcapNgReader};
+use pcap_parser::traits::PcapNGPacketBlock;
+use pcap_parser::{Block, PcapBlockOwned, create_reader};
 
 const IP_PROTOCOL_ICMP: u8 = 1;
 const IP_PROTOCOL_TCP: u8 = 6;
@@ -79,8 +79,7 @@ struct Ip<'a> {
 /// All frames of a recording in the order of their time.
 pub fn read(path: &Path) -> Vec<Frame> {
     let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let records =
-        if bytes.starts_with(&[0x0A, 0x0D, 0x0D, 0x0A]) { pcapng(&bytes) } else { pcap(&bytes) };
+    let records = records(&bytes);
     let first_ns = records.iter().map(|record| record.0).min().unwrap_or(0);
     let mut frames: Vec<Frame> = records
         .iter()
@@ -94,55 +93,58 @@ pub fn read(path: &Path) -> Vec<Frame> {
     frames
 }
 
-/// Time, link type and bytes of every record. A file that ends within a record ends there.
-fn pcap(file: &[u8]) -> Vec<(u64, u32, Vec<u8>)> {
-    let Ok(mut reader) = PcapReader::new(file) else {
-        return Vec::new();
-    };
-    let header = reader.header();
-    let unit_ns = match header.ts_resolution {
-        pcap_file::TsResolution::MicroSecond => 1_000,
-        pcap_file::TsResolution::NanoSecond => 1,
-    };
-    let mut records = Vec::new();
-    // Raw packets, because the checked ones exclude those that the recorder cut.
-    while let Some(Ok(packet)) = reader.next_raw_packet() {
-        let at_ns = u64::from(packet.ts_sec) * 1_000_000_000 + u64::from(packet.ts_frac) * unit_ns;
-        records.push((at_ns, u32::from(header.datalink), packet.data.into_owned()));
-    }
-    records
+/// The unit of times and the link type of an interface.
+#[derive(Clone, Copy)]
+struct Interface {
+    per_second: u64,
+    link: u32,
 }
 
-fn pcapng(file: &[u8]) -> Vec<(u64, u32, Vec<u8>)> {
-    use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption;
-    let Ok(mut reader) = PcapNgReader::new(file) else {
+impl Interface {
+    fn ns(self, ticks: u64) -> u64 {
+        let ns = u128::from(ticks) * 1_000_000_000 / u128::from(self.per_second.max(1));
+        u64::try_from(ns).unwrap_or(u64::MAX)
+    }
+}
+
+/// Time, link type and bytes of every record. A file that ends within a record ends there.
+fn records(file: &[u8]) -> Vec<(u64, u32, Vec<u8>)> {
+    // The whole file is in the reader's memory, so nothing needs to be filled in later.
+    let Ok(mut reader) = create_reader(file.len(), std::io::Cursor::new(file)) else {
         return Vec::new();
     };
+    let mut interfaces = Vec::new();
     let mut records = Vec::new();
-    loop {
-        let (interface, at, data) = match reader.next_block() {
-            Some(Ok(Block::EnhancedPacket(packet))) => {
-                (packet.interface_id, packet.timestamp, packet.data.into_owned())
+    while let Ok((bytes, block)) = reader.next() {
+        match block {
+            PcapBlockOwned::LegacyHeader(header) => {
+                let per_second =
+                    if header.is_nanosecond_precision() { 1_000_000_000 } else { 1_000_000 };
+                interfaces.push(Interface { per_second, link: header.network.0 as u32 });
             }
-            Some(Ok(_)) => continue,
-            _ => return records,
-        };
-        let Some(interface) = reader.interfaces().get(interface as usize) else {
-            continue;
-        };
-        // The reader takes the units of the file for nanoseconds, whatever they are.
-        let units = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
-        let digits = interface.options.iter().find_map(|option| match option {
-            InterfaceDescriptionOption::IfTsResol(digits) => Some(*digits),
-            _ => None,
-        });
-        let unit_ns = match digits.unwrap_or(6) {
-            9 => 1,
-            3 => 1_000_000,
-            _ => 1_000,
-        };
-        records.push((units.saturating_mul(unit_ns), u32::from(interface.linktype), data));
+            PcapBlockOwned::Legacy(packet) => {
+                let Interface { per_second, link } = interfaces[0];
+                let at_ns = u64::from(packet.ts_sec) * 1_000_000_000
+                    + u64::from(packet.ts_usec) * (1_000_000_000 / per_second);
+                records.push((at_ns, link, packet.data.to_vec()));
+            }
+            PcapBlockOwned::NG(Block::SectionHeader(_)) => interfaces.clear(),
+            PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
+                let per_second = interface.ts_resolution().unwrap_or(1_000_000);
+                interfaces.push(Interface { per_second, link: interface.linktype.0 as u32 });
+            }
+            PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
+                if let Some(interface) = interfaces.get(packet.if_id as usize) {
+                    let ticks = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
+                    let data = packet.packet_data().to_vec();
+                    records.push((interface.ns(ticks), interface.link, data));
+                }
+            }
+            PcapBlockOwned::NG(_) => {}
+        }
+        reader.consume(bytes);
     }
+    records
 }
 
 /// The bytes behind the link header, if they are IP.
