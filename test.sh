@@ -21,24 +21,30 @@ log=${CARGO_TARGET_DIR:-target}/test.log
 mkdir -p "$(dirname "$log")" && : > "$log" || exit 1
 failed=()
 
-# Runs a step; shows a line per test program and every failure, and keeps the rest in the log.
+# Shows a line per test program, every failure and what was skipped; counts what is compiled.
+digest() {
+    local line compiled=0 program=
+    while IFS= read -r line; do
+        case $line in
+            *" Compiling "*) [ $((++compiled % 20)) -ne 0 ] || echo "   compiled $compiled crates ..." ;;
+            " "*" Running "*"("*/deps/*) program=${line##*/deps/} program=${program%-*} ;;
+            " "*" Doc-tests "*) program="${line##* } (documentation)" ;;
+            "test result: "*" 0 passed; 0 failed; 0 ignored;"*) ;;
+            "test result: "*) line=${line#test result: } && echo "   $program: ${line%; 0 measured*}, ${line##*finished in }" ;;
+            "test "*" FAILED" | SKIPPED* | error* | *" panicked at "* | *" worlds: {"*) echo "   $line" ;;
+        esac
+    done
+}
+
+# Runs a step, keeps all it prints in the log and shows its digest.
 step() {
     local name=$1 began=$SECONDS
     shift
     printf '\n== %s (%s)\n' "$name" "$(date +%T)"
-    if "$@" 2>&1 | tee -a "$log" | awk '
-        /^ +Compiling / { if (++compiled % 20 == 0) { print "   compiled " compiled " crates ..."; fflush() } next }
-        /^ +Running / { sub(/^ +Running (unittests )?/, ""); name = $0; sub(/.*\(.*\//, "", name); sub(/-[0-9a-f]+\).*/, "", name)
-                        path = $1; program = path ~ /^src/ ? name : path " of " name; if (path !~ /^src/) program = name; next }
-        /^ +Doc-tests / { program = $2 " (documentation)"; next }
-        /^test result:/ { line = "   " program ": " $4 " passed"
-                          if ($6 > 0) line = line ", " $6 " FAILED"
-                          sub(/.*finished in /, ""); print line ", " $0; fflush(); next }
-        /^test .* FAILED$/ || /SKIPPED/ || /^error/ || /panicked at/ || /^warning: unused/ || /seeds/ { print "   " $0; fflush() }'
-    then
-        printf '   done in %d s\n' $((SECONDS - began))
+    if "$@" 2>&1 | tee -a "$log" | digest; then
+        echo "   done in $((SECONDS - began)) s"
     else
-        printf '   FAILED after %d s\n' $((SECONDS - began))
+        echo "   FAILED after $((SECONDS - began)) s"
         failed+=("$name")
     fi
 }
