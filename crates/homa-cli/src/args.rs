@@ -255,10 +255,10 @@ pub(crate) struct CallArgs {
     #[arg(long, group = "body", value_name = "F")]
     pub file: Option<PathBuf>,
     /// Send N bytes of a seeded pattern
-    #[arg(long, group = "body", value_name = "N", value_parser = payload_size)]
+    #[arg(long, group = "body", value_name = "N", value_parser = payload_size, allow_negative_numbers = true)]
     pub size: Option<u64>,
     /// Number of calls
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(1..), allow_negative_numbers = true)]
     pub count: u64,
     /// Number of calls under way at a time
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = value_parser!(u32).range(1..=100_000))]
@@ -303,10 +303,10 @@ pub(crate) struct PingArgs {
     #[arg(value_name = "ADDR:PORT")]
     pub address: String,
     /// Length of the requests in bytes; an echo server replies with as many
-    #[arg(long, value_name = "N", default_value = "100", value_parser = payload_size)]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = payload_size, allow_negative_numbers = true)]
     pub size: u64,
     /// Number of pings (without this and --secs: until Ctrl-C, with --flood 1,000)
-    #[arg(short = 'c', long, value_name = "N", conflicts_with = "secs", value_parser = value_parser!(u64).range(1..))]
+    #[arg(short = 'c', long, value_name = "N", conflicts_with = "secs", value_parser = value_parser!(u64).range(1..), allow_negative_numbers = true)]
     pub count: Option<u64>,
     /// How long to go on
     #[arg(short = 'z', long, value_name = "TIME", value_parser = parse_positive_duration)]

@@ -20,7 +20,7 @@ pub(crate) enum CliError {
         reason: String,
     },
     /// The local address could not be taken: choose another port, or end the program that has it.
-    #[error("cannot listen on {address} ({protocol}): {source}")]
+    #[error("cannot listen on {address} ({protocol}): {source}{}", advice(*address, source))]
     Bind {
         /// The local address asked for.
         address: SocketAddr,
@@ -32,6 +32,16 @@ pub(crate) enum CliError {
     /// No server answers at this address: start one with `homa serve`.
     #[error("cannot reach {address} over {protocol}: {source}")]
     Connect {
+        /// The server's address.
+        address: SocketAddr,
+        /// Name of the transport.
+        protocol: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// This host cannot send what a call needs: the text says what it lacks.
+    #[error("cannot call {address} over {protocol}: {source}")]
+    Client {
         /// The server's address.
         address: SocketAddr,
         /// Name of the transport.
@@ -61,6 +71,20 @@ pub(crate) enum CliError {
     /// The user pressed Ctrl-C before everything was done; what was measured has been printed.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// What to do about a local address that could not be taken; empty where the reason says it.
+fn advice(address: SocketAddr, reason: &io::Error) -> &'static str {
+    match reason.kind() {
+        io::ErrorKind::AddrInUse => "; end the program that has this port, or choose another",
+        io::ErrorKind::AddrNotAvailable => "; it is no address of this host",
+        io::ErrorKind::PermissionDenied
+            if address.port() < 1_024 && reason.raw_os_error().is_some() =>
+        {
+            "; so low a port is for root; choose a higher one"
+        }
+        _ => "",
+    }
 }
 
 impl CliError {

@@ -33,7 +33,7 @@ pub(crate) struct LoadArgs {
     #[arg(value_name = "ADDR:PORT", required = true)]
     pub servers: Vec<String>,
     /// Begin N calls per second (10k, 2.5M), whatever has ended
-    #[arg(short = 'q', long, value_name = "N", value_parser = parse_frequency)]
+    #[arg(short = 'q', long, value_name = "N", value_parser = parse_frequency, allow_negative_numbers = true)]
     pub rate: Option<f64>,
     /// With --rate: begin the calls at equal intervals instead of at random (Poisson)
     #[arg(long, requires = "rate")]
@@ -42,7 +42,7 @@ pub(crate) struct LoadArgs {
     #[arg(short = 'c', long, value_name = "K", value_parser = value_parser!(u32).range(1..=100_000))]
     pub outstanding: Option<u32>,
     /// Length of the requests in bytes
-    #[arg(long, value_name = "N", default_value = "100", value_parser = payload_size)]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = payload_size, allow_negative_numbers = true)]
     pub size: u64,
     /// Lengths of the requests by chance: w1 to w5, or a CSV file with length_bytes,cumulative_fraction
     #[arg(long, value_name = "w1..w5|FILE", conflicts_with = "size")]
@@ -54,7 +54,7 @@ pub(crate) struct LoadArgs {
     #[arg(short = 'z', long, value_name = "TIME", value_parser = parse_positive_duration)]
     pub secs: Option<Duration>,
     /// Measure N calls instead
-    #[arg(short = 'n', long, value_name = "N", conflicts_with = "secs", value_parser = value_parser!(u64).range(1..))]
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "secs", value_parser = value_parser!(u64).range(1..), allow_negative_numbers = true)]
     pub count: Option<u64>,
     /// Make calls for this time before those that count (1s; with --count none)
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]

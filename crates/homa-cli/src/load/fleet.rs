@@ -75,7 +75,7 @@ impl Many {
         }
         let endpoint = builder
             .client_blocking()
-            .map_err(|error| homa_udp::bind_failed(plan.protocol, first, error))?;
+            .map_err(|error| homa_udp::client_failed(plan.protocol, first, error))?;
         Ok(Many {
             servers: plan.servers.clone(),
             timeout: plan.timeout,

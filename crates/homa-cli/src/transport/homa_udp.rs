@@ -55,7 +55,7 @@ fn open_client<T>(
     if protocol.carriage() == Some(Carriage::Udp) && server.ip().to_canonical().is_ipv4() {
         builder = builder.client_ip(Ipv4Addr::UNSPECIFIED.into());
     }
-    open(builder).map_err(|error| bind_failed(protocol, server, error))
+    open(builder).map_err(|error| client_failed(protocol, server, error))
 }
 
 /// A client of one server.
@@ -234,14 +234,21 @@ impl TokioClient {
     }
 }
 
-/// Why an endpoint could not be opened.
-pub(crate) fn bind_failed(protocol: Protocol, address: SocketAddr, error: BindError) -> CliError {
-    let source = match error {
+fn bind_failed(protocol: Protocol, address: SocketAddr, error: BindError) -> CliError {
+    CliError::Bind { address, protocol: protocol.name(), source: system_error(error) }
+}
+
+/// Why calls to a server cannot be made.
+pub(crate) fn client_failed(protocol: Protocol, server: SocketAddr, error: BindError) -> CliError {
+    CliError::Client { address: server, protocol: protocol.name(), source: system_error(error) }
+}
+
+fn system_error(error: BindError) -> io::Error {
+    match error {
         BindError::InUse { .. } => io::ErrorKind::AddrInUse.into(),
         BindError::Socket { reason, .. } => reason,
         other => io::Error::other(other),
-    };
-    CliError::Bind { address, protocol: protocol.name(), source }
+    }
 }
 
 fn call_failed(error: CallError) -> CliError {
