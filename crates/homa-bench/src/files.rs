@@ -1,13 +1,13 @@
 //! What a run leaves on disk; `docs/bench-files.md` describes the columns.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     io::{self, BufWriter, Write},
     path::Path,
 };
 
 use homa_lab::Fidelity;
+use homa_report::{Comparison, Findings, Sample};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ use crate::{
     plan::Plan,
     run::{Found, Looks, Outcome},
     spec::{Status, UnloadedTime},
-    table::{Ratios, Summaries, compare},
+    table::Summaries,
     transport::Transport,
 };
 
@@ -52,6 +52,9 @@ pub struct RunDocument<'a> {
     transports: Vec<TransportDocument<'a>>,
     /// Transports without result, and why.
     not_measured: &'a [NotMeasured],
+    /// What they say, and how far that can be trusted.
+    #[serde(skip)]
+    findings: Option<Findings>,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,10 +62,8 @@ struct TransportDocument<'a> {
     name: &'a Transport,
     summary: &'a Summary,
     unloaded: &'a [UnloadedTime],
-    /// TCP's best over this, if it is Homa.
-    against_best_tcp: Option<Ratios>,
-    /// Each transport of the peer program over this, by name, if it is Homa.
-    against_peers: BTreeMap<String, Ratios>,
+    /// This against the best variant of TCP, of QUIC and of gRPC, if it is Homa.
+    against: Vec<Comparison>,
 }
 
 /// Puts the document of a run together.
@@ -82,13 +83,9 @@ pub fn document<'a>(
         name,
         summary,
         unloaded: unloaded(name),
-        against_best_tcp: match name.is_homa() {
-            true => compare(summary, summaries, Transport::is_tcp),
-            false => None,
-        },
-        against_peers: against_peers(name, summary, summaries),
+        against: Vec::new(),
     });
-    RunDocument {
+    let mut document = RunDocument {
         schema: SCHEMA,
         plan,
         variant,
@@ -106,21 +103,43 @@ pub fn document<'a>(
         interrupted: outcome.interrupted,
         transports: transports.collect(),
         not_measured,
-    }
+        findings: None,
+    };
+    document.compare(outcome);
+    document
 }
 
-fn against_peers(
-    name: &Transport,
-    summary: &Summary,
-    summaries: &Summaries,
-) -> BTreeMap<String, Ratios> {
-    let peers = summaries.iter().filter(|(other, _)| name.is_homa() && other.is_peer());
-    peers
-        .filter_map(|(peer, _)| {
-            let ratios = compare(summary, summaries, |other| other == peer)?;
-            Some((peer.to_string(), ratios))
-        })
-        .collect()
+impl RunDocument<'_> {
+    /// Finds out what the results say.
+    fn compare(&mut self, outcome: &Outcome) {
+        let names: Vec<&Transport> = self.transports.iter().map(|one| one.name).collect();
+        let measured = outcome.found.iter().filter_map(|(name, found)| {
+            Some((names.iter().position(|other| *other == name)?, found))
+        });
+        let samples = measured.flat_map(|(transport, found)| {
+            found.rpcs.iter().map(move |rpc| Sample {
+                transport,
+                round: rpc.round,
+                server: u64::from(rpc.server),
+                size_bytes: rpc.size_bytes,
+                start_ns: rpc.start_ns,
+                latency_ns: rpc.latency_ns,
+            })
+        });
+        // A document of ours is one that reports understand.
+        let document = serde_json::to_value(&*self).ok();
+        self.findings = document.and_then(|document| Findings::new(document, samples).ok());
+        for transport in &mut self.transports {
+            let against =
+                self.findings.as_ref().map(|found| found.against(&transport.name.to_string()));
+            transport.against = against.unwrap_or_default();
+        }
+    }
+
+    /// What the results say, and how far that can be trusted, for a terminal.
+    pub fn text(&self) -> String {
+        self.findings.as_ref().map_or_else(String::new, Findings::text)
+    }
 }
 
 /// Writes a run's files into a directory, which is made.

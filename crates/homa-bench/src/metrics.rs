@@ -10,12 +10,12 @@
 //!
 //! RPCs without an end count with the time until the run gave up. RPCs of the warm-up count for goodput only.
 
+use homa_report::stats::{SAMPLES_MIN, mean, percentile, quantile};
 use serde::Serialize;
 
 use crate::{
     load::wire_bytes,
     plan::{Pattern, Plan},
-    quantile::{at_share, mean},
     run::{Found, Outcome, Rpc},
     settings::LinkFacts,
     spec::{Reply, Status, UnloadedTime},
@@ -85,7 +85,7 @@ pub struct Summary {
     pub failures: Vec<String>,
 }
 
-/// Percentiles of times, in microseconds.
+/// Percentiles of times, in microseconds; NaN, `null` in JSON, where [`homa_report::stats::samples_needed`] asks for more.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Times {
     /// Number of RPCs.
@@ -100,7 +100,7 @@ pub struct Times {
     pub p999_us: f64,
 }
 
-/// Percentiles of slowdowns.
+/// Percentiles of slowdowns; NaN where there are too few, as of times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Slowdown {
     /// Mean over all RPCs.
@@ -265,10 +265,11 @@ fn unloaded_us(times: &[UnloadedTime], size_bytes: u64) -> f64 {
 fn times(rpcs: &[Rpc]) -> Times {
     let mut values: Vec<u64> = rpcs.iter().map(|rpc| rpc.latency_ns).collect();
     values.sort_unstable();
-    let at = |share: f64| at_share(&values, share).map_or(0.0, |ns| ns as f64 / 1e3);
+    let us = |ns: Option<u64>| ns.map_or(f64::NAN, |ns| ns as f64 / 1e3);
+    let at = |share: f64| us(percentile(&values, share));
     Times {
         count: values.len() as u64,
-        min_us: at(0.0),
+        min_us: us(values.first().copied()),
         p50_us: at(0.5),
         p99_us: at(0.99),
         p999_us: at(0.999),
@@ -286,13 +287,14 @@ fn slowdown(rpcs: &[Rpc], reference_us: impl Fn(&Rpc) -> f64) -> Slowdown {
         .map(|part| {
             let values = sorted(part);
             let worst = values.len().div_ceil(100);
-            mean(&values[values.len() - worst..])
+            // Each tenth needs what a P99 needs.
+            percentile(&values, 0.99).map_or(f64::NAN, |_| mean(&values[values.len() - worst..]))
         })
         .collect();
     let values = sorted(rpcs);
-    let at = |share: f64| at_share(&values, share).unwrap_or(0.0);
+    let at = |share: f64| percentile(&values, share).unwrap_or(f64::NAN);
     Slowdown {
-        average: mean(&values),
+        average: if values.len() as u64 >= SAMPLES_MIN { mean(&values) } else { f64::NAN },
         p50: at(0.5),
         p99: at(0.99),
         p999: at(0.999),
@@ -341,7 +343,7 @@ fn add_agents(summary: &mut Summary, found: &Found) {
     summary.cpu_us_per_rpc = cpu_ns as f64 / 1e3 / found.rpcs.len().max(1) as f64;
     let mut late_ns = found.late_ns.clone();
     late_ns.sort_unstable();
-    let late_us = |share| at_share(&late_ns, share).map_or(0.0, |ns| ns as f64 / 1e3);
+    let late_us = |share| quantile(&late_ns, share).map_or(0.0, |ns| ns as f64 / 1e3);
     summary.machine_late_p99_us = late_us(0.99);
     summary.machine_late_max_us = late_us(1.0);
     summary.machine_busy = (!found.machine_busy.is_empty()).then(|| mean(&found.machine_busy));

@@ -1,10 +1,6 @@
 //! Quantiles and means of samples that are kept whole.
 
-/// The value that this share of sorted values does not exceed (nearest rank); none of an empty list.
-pub fn at_share<T: Copy>(sorted: &[T], share: f64) -> Option<T> {
-    let rank = (sorted.len() as f64 * share).ceil() as usize;
-    sorted.get(rank.saturating_sub(1)).copied()
-}
+pub use homa_report::stats::quantile as at_share;
 
 /// The middle of sorted values, of an even number the mean of the middle two; none of an empty list.
 pub fn median(sorted: &[f64]) -> Option<f64> {

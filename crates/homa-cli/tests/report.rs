@@ -20,7 +20,7 @@ fn a_run_is_drawn_at_its_end_and_again_from_its_files() {
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path();
     // Loopback has no switch, and a busy machine may leave RPCs unfinished: the exit status is not what is tested.
-    let bench = "bench cluster --loopback --hosts 2 --load 0.05 --secs 0.5 --rounds 1 --transport homa-udp \
+    let bench = "bench cluster --loopback --hosts 2 --workload w1 --load 0.05 --secs 0.5 --rounds 1 --transport homa-udp \
                  --transport tcp-cubic --out run --report";
     homa(here, &bench.split_whitespace().collect::<Vec<_>>());
     let page = fs::read_to_string(here.join("run/report.html")).unwrap();

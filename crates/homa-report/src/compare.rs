@@ -1,10 +1,15 @@
 //! Homa against the best variant of TCP, of QUIC and of gRPC, and how far each difference can be trusted.
 
+use std::cmp::Ordering;
+
+use serde::{Serialize, Serializer};
+
 use crate::{
-    document::Summary,
-    figures::RoundFigures,
+    document::{P99_AVERAGE_MIN, Summary},
+    figures::{Draws, RoundFigures},
     format::{number, percent, time_us},
     run::{Measured, Run},
+    stats::{Interval, SAMPLES_MIN, samples_for_interval},
 };
 
 /// Transports of one protocol, which a run may have in several variants.
@@ -27,35 +32,115 @@ pub(crate) const FAMILIES: [Family; 3] =
 pub(crate) const CARRIED: &str = "carried of the offered load";
 
 /// A figure of both, and their ratio.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Comparison {
+#[derive(Debug, Clone, Serialize)]
+pub struct Comparison {
+    /// The protocol that Homa is compared with: `TCP`, `QUIC` or `gRPC`.
+    pub(crate) with: &'static str,
     /// What is compared.
-    pub figure: &'static str,
-    /// Homa's value, in words.
-    pub homa: String,
-    /// The best value of a variant of the other, in words.
-    pub other: String,
+    pub(crate) figure: &'static str,
+    /// Homa's value: microseconds, slowdown or share; null in JSON if the samples do not carry it.
+    pub(crate) homa: f64,
+    /// The best value of a variant of the other.
+    pub(crate) other: f64,
     /// Which variant that is.
-    pub best: String,
-    /// So many times Homa is better; below 1: worse.
-    pub ratio: f64,
+    pub(crate) best: String,
+    /// So many times Homa is better; below 1: worse. Null in JSON unless the run tells who is better.
+    #[serde(rename = "times_better", serialize_with = "finite")]
+    pub(crate) ratio: f64,
+    /// What 95 % of the draws of a bootstrap gave for it; none of too few samples.
+    #[serde(rename = "interval_95")]
+    pub(crate) interval: Option<Interval>,
     /// The lowest and highest ratio of a single round, if there are several.
-    pub rounds: Option<(f64, f64)>,
+    pub(crate) rounds: Option<(f64, f64)>,
+    /// RPCs that the figure is of, of the side that has fewer.
+    pub(crate) samples: u64,
     /// What to think of it.
-    pub verdict: Verdict,
+    pub(crate) verdict: Verdict,
+    /// Writes a value of this figure.
+    #[serde(skip)]
+    show: fn(f64) -> String,
+    /// Samples that an interval needs.
+    #[serde(skip)]
+    pub(crate) needed: u64,
+}
+
+impl Comparison {
+    /// Homa's value, in words.
+    pub(crate) fn homa(&self) -> String {
+        (self.show)(self.homa)
+    }
+
+    /// The other's value, in words.
+    pub(crate) fn other(&self) -> String {
+        (self.show)(self.other)
+    }
+
+    /// The variant of the other that is best; a dash if none is known to be.
+    pub(crate) fn best(&self) -> &str {
+        if self.verdict == Verdict::TooFew { "–" } else { &self.best }
+    }
+
+    /// How many times better, as far as the run says that.
+    pub(crate) fn times(&self) -> String {
+        match self.verdict {
+            Verdict::TooFew => "too few".to_owned(),
+            Verdict::Unresolved | Verdict::BelowOne => "< resolution".to_owned(),
+            Verdict::Undecided | Verdict::Homa | Verdict::Other => {
+                format!("{}×", number(self.ratio))
+            }
+        }
+    }
+
+    /// The interval in words; how many samples it would need if there are too few.
+    pub(crate) fn between(&self) -> String {
+        match self.interval {
+            _ if !self.verdict.has_ratio() => String::new(),
+            Some(Interval { low, high }) => format!("{} to {}", number(low), number(high)),
+            None if self.samples < self.needed => format!("needs n\u{a0}≥\u{a0}{}", self.needed),
+            None => String::new(),
+        }
+    }
+}
+
+fn finite<S: Serializer>(ratio: &f64, to: S) -> Result<S::Ok, S::Error> {
+    ratio.is_finite().then_some(*ratio).serialize(to)
 }
 
 /// How far a difference can be trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Verdict {
+    /// The samples do not carry the figure.
+    TooFew,
     /// Smaller than what the network tells apart.
     Unresolved,
-    /// Some rounds say one thing, some the other.
-    RoundsDisagree,
+    /// A slowdown below 1, which cannot be: what it is relative to was measured while the machine was disturbed.
+    BelowOne,
+    /// Chance, or another round, might say the opposite.
+    Undecided,
     /// Homa is better.
     Homa,
     /// The other is better.
     Other,
+}
+
+impl Verdict {
+    /// Whether the ratio means something, be it by chance.
+    pub(crate) fn has_ratio(self) -> bool {
+        matches!(self, Verdict::Undecided | Verdict::Homa | Verdict::Other)
+    }
+
+    /// In words.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Verdict::TooFew => "too few messages",
+            Verdict::Unresolved => "below what this run tells apart",
+            Verdict::BelowOne => "a slowdown below 1: see “Read with care”",
+            Verdict::Undecided => "may be chance",
+            Verdict::Homa => "Homa is better",
+            Verdict::Other => "the other is better",
+        }
+    }
 }
 
 /// Takes a figure out of the results.
@@ -66,8 +151,12 @@ struct Figure {
     name: &'static str,
     of: Of<Summary>,
     of_round: Option<Of<RoundFigures>>,
-    show: fn(f64) -> String,
+    draws: fn(&Draws) -> &[f64],
     kind: Kind,
+    /// Messages that it is of.
+    samples: fn(&Summary) -> u64,
+    /// How many it takes for an interval.
+    needed: u64,
 }
 
 /// Which differences of a figure the network tells apart.
@@ -83,20 +172,22 @@ enum Kind {
     Slowest,
 }
 
-impl Figure {
-    const fn new(
-        name: &'static str,
-        kind: Kind,
-        of: Of<Summary>,
-        of_round: Option<Of<RoundFigures>>,
-    ) -> Self {
-        let show = match kind {
-            Kind::Median | Kind::Tail => time_us,
-            Kind::Mean | Kind::Slowest => number,
-        };
-        Figure { name, of, of_round, show, kind }
+impl Kind {
+    fn is_slowdown(self) -> bool {
+        matches!(self, Kind::Mean | Kind::Slowest)
     }
 
+    fn show(self) -> fn(f64) -> String {
+        if self.is_slowdown() { slowdown } else { time_us }
+    }
+}
+
+/// A slowdown in words; none is below 1.
+pub(crate) fn slowdown(value: f64) -> String {
+    if value < 1.0 { "< 1".to_owned() } else { number(value) }
+}
+
+impl Figure {
     /// Differences below this are the machine's: what the idle network tells apart, for tails no less than programs
     /// waited to run while the load was on.
     fn resolution(&self, run: &Run, ours: &Summary, theirs: &Summary) -> Option<f64> {
@@ -113,27 +204,59 @@ impl Figure {
     }
 }
 
+/// P99 of short messages, the figure that Homa is for.
+pub(crate) const SHORT_P99: &str = "short messages, P99";
+/// Their median.
+pub(crate) const SHORT_P50: &str = "short messages, P50";
+/// Mean slowdown of all.
+pub(crate) const AVERAGE: &str = "average slowdown";
+
 const FIGURES: [Figure; 5] = [
-    Figure::new(
-        "short messages, P99",
-        Kind::Tail,
-        |all| all.short.p99_us,
-        Some(|round| round.short_p99_us),
-    ),
-    Figure::new(
-        "short messages, P50",
-        Kind::Median,
-        |all| all.short.p50_us,
-        Some(|round| round.short_p50_us),
-    ),
-    Figure::new("short messages, P99.9", Kind::Tail, |all| all.short.p999_us, None),
-    Figure::new(
-        "average slowdown",
-        Kind::Mean,
-        |all| all.slowdown().average,
-        Some(|round| round.average),
-    ),
-    Figure::new("P99 average", Kind::Slowest, |all| all.slowdown().p99_average, None),
+    Figure {
+        name: SHORT_P99,
+        of: |all| all.short.p99_us,
+        of_round: Some(|round| round.short_p99_us),
+        draws: |draws| &draws.short_p99_us,
+        kind: Kind::Tail,
+        samples: |all| all.short.count,
+        needed: samples_for_interval(0.99),
+    },
+    Figure {
+        name: SHORT_P50,
+        of: |all| all.short.p50_us,
+        of_round: Some(|round| round.short_p50_us),
+        draws: |draws| &draws.short_p50_us,
+        kind: Kind::Median,
+        samples: |all| all.short.count,
+        needed: samples_for_interval(0.5),
+    },
+    Figure {
+        name: "short messages, P99.9",
+        of: |all| all.short.p999_us,
+        of_round: None,
+        draws: |draws| &draws.short_p999_us,
+        kind: Kind::Tail,
+        samples: |all| all.short.count,
+        needed: samples_for_interval(0.999),
+    },
+    Figure {
+        name: AVERAGE,
+        of: |all| all.slowdown().average,
+        of_round: Some(|round| round.average),
+        draws: |draws| &draws.average,
+        kind: Kind::Mean,
+        samples: |all| all.rpcs,
+        needed: samples_for_interval(0.5),
+    },
+    Figure {
+        name: "P99 average",
+        of: |all| all.slowdown().p99_average,
+        of_round: None,
+        draws: |draws| &draws.p99_average,
+        kind: Kind::Slowest,
+        samples: |all| all.rpcs,
+        needed: P99_AVERAGE_MIN,
+    },
 ];
 
 /// Compares each Homa transport with the best of others; by name of the Homa transport. Empty if one of them has no result.
@@ -147,9 +270,11 @@ pub(crate) fn comparisons(run: &Run, family: Family) -> Vec<(&str, Vec<Compariso
     measured()
         .filter(|transport| transport.document.is_homa())
         .map(|homa| {
-            let mut all: Vec<Comparison> =
-                FIGURES.iter().filter_map(|figure| compare(run, homa, &others, figure)).collect();
-            all.extend(carried(run, homa, &others));
+            let mut all: Vec<Comparison> = FIGURES
+                .iter()
+                .filter_map(|figure| compare(run, homa, (family.name, &others), figure))
+                .collect();
+            all.extend(carried(run, homa, (family.name, &others)));
             (homa.document.name.as_str(), all)
         })
         .collect()
@@ -158,29 +283,57 @@ pub(crate) fn comparisons(run: &Run, family: Family) -> Vec<(&str, Vec<Compariso
 fn compare(
     run: &Run,
     homa: &Measured,
-    others: &[&Measured],
+    (with, others): (&'static str, &[&Measured]),
     figure: &Figure,
 ) -> Option<Comparison> {
     let value = |transport: &Measured| (figure.of)(&transport.document.summary);
     let best = *others.iter().min_by(|a, b| value(a).total_cmp(&value(b)))?;
     let (ours, theirs) = (value(homa), value(best));
+    let samples = |transport: &Measured| (figure.samples)(&transport.document.summary);
+    let samples = samples(homa).min(samples(best));
     let rounds = figure.of_round.and_then(|of| range_of_rounds(homa, others, of));
+    let interval = (samples >= figure.needed).then(|| interval(homa, others, figure)).flatten();
     let resolution = figure.resolution(run, &homa.document.summary, &best.document.summary);
-    let verdict = match rounds {
+    let disagree = rounds.is_some_and(|(low, high)| low < 1.0 && high > 1.0)
+        || interval.is_some_and(|interval| interval.contains(1.0));
+    let verdict = match disagree {
+        _ if ours.is_nan() || theirs.is_nan() => Verdict::TooFew,
+        // Of tails it takes more than many runs have; those say what they saw, and that chance is not known.
+        _ if samples < figure.needed && figure.kind != Kind::Tail => Verdict::TooFew,
+        _ if figure.kind.is_slowdown() && ours.min(theirs) < 1.0 => Verdict::BelowOne,
         _ if resolution.is_some_and(|least| (ours - theirs).abs() < least) => Verdict::Unresolved,
-        Some((low, high)) if low < 1.0 && high > 1.0 => Verdict::RoundsDisagree,
-        _ if theirs >= ours => Verdict::Homa,
-        _ => Verdict::Other,
+        true => Verdict::Undecided,
+        false if theirs >= ours => Verdict::Homa,
+        false => Verdict::Other,
     };
     Some(Comparison {
+        with,
         figure: figure.name,
-        homa: (figure.show)(ours),
-        other: (figure.show)(theirs),
+        homa: ours,
+        other: theirs,
         best: best.document.name.clone(),
-        ratio: theirs / ours,
+        ratio: if verdict.has_ratio() { theirs / ours } else { f64::NAN },
+        interval,
         rounds,
+        samples,
         verdict,
+        show: figure.kind.show(),
+        needed: figure.needed,
     })
+}
+
+/// How far chance moves the ratio to the best of the others, which may be another one in each draw.
+fn interval(homa: &Measured, others: &[&Measured], figure: &Figure) -> Option<Interval> {
+    let of = |transport: &Measured, draw: usize| {
+        let draws = (figure.draws)(&transport.figures.draws);
+        draws.get(draw).copied().unwrap_or(f64::NAN)
+    };
+    let ratio = |draw: usize| {
+        let best = others.iter().map(|other| of(other, draw)).fold(f64::NAN, f64::min);
+        best / of(homa, draw)
+    };
+    let draws = (figure.draws)(&homa.figures.draws).len();
+    Interval::of(&(0..draws).map(ratio).collect::<Vec<_>>())
 }
 
 /// The ratio to the best of the others in each round: the lowest and the highest.
@@ -201,25 +354,39 @@ fn range_of_rounds(
 }
 
 /// What was carried of the offered load: here more is better.
-fn carried(run: &Run, homa: &Measured, others: &[&Measured]) -> Option<Comparison> {
+fn carried(
+    run: &Run,
+    homa: &Measured,
+    (with, others): (&'static str, &[&Measured]),
+) -> Option<Comparison> {
     let value = |transport: &Measured| transport.document.summary.carried();
-    let best = *others.iter().max_by(|a, b| value(a).total_cmp(&value(b)))?;
+    // Of what is no number nothing is better.
+    let rank = |transport: &Measured| Some(value(transport)).filter(|share| !share.is_nan());
+    let best =
+        *others.iter().max_by(|a, b| rank(a).partial_cmp(&rank(b)).unwrap_or(Ordering::Equal))?;
     let (ours, theirs) = (value(homa), value(best));
     // Payload of RPCs under way at the ends of the window makes a per cent or so.
     let resolution = run.document.rate_resolution().unwrap_or(0.0).max(0.01);
     let verdict = match (ours - theirs).abs() < resolution {
+        _ if ours.is_nan() || theirs.is_nan() => Verdict::TooFew,
         true => Verdict::Unresolved,
         false if ours > theirs => Verdict::Homa,
         false => Verdict::Other,
     };
+    let rpcs = |transport: &Measured| transport.document.summary.rpcs;
     Some(Comparison {
+        with,
         figure: CARRIED,
-        homa: percent(ours),
-        other: percent(theirs),
+        homa: ours,
+        other: theirs,
         best: best.document.name.clone(),
-        ratio: ours / theirs,
+        ratio: if verdict.has_ratio() { ours / theirs } else { f64::NAN },
+        interval: None,
         rounds: None,
+        samples: rpcs(homa).min(rpcs(best)),
         verdict,
+        show: percent,
+        needed: SAMPLES_MIN,
     })
 }
 
@@ -230,7 +397,7 @@ mod tests {
     #[test]
     fn each_protocol_is_compared_with_its_own_best_variant() {
         let directory = tempfile::tempdir().unwrap();
-        let transport = |name: &str, p99_us: f64| serde_json::json!({ "name": name, "summary": { "rpcs": 1, "short": { "p99_us": p99_us } } });
+        let transport = |name: &str, p99_us: f64| serde_json::json!({ "name": name, "summary": { "rpcs": 100, "short": { "count": 100, "p99_us": p99_us } } });
         let document = serde_json::json!({ "schema": 1, "plan": {}, "transports": [
             transport("homa-udp", 10.0), transport("tcp-cubic", 500.0), transport("tcp-bbr", 300.0),
             transport("quic", 400.0), transport("quic-x4", 200.0),

@@ -3,6 +3,14 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::{
+    format::percent,
+    stats::{SAMPLES_MIN, samples_needed},
+};
+
+/// RPCs that the P99 average needs: as many as a P99 in each of the ten classes of sizes.
+pub(crate) const P99_AVERAGE_MIN: u64 = 1_000;
+
 /// Newest layout that is known.
 pub(crate) const SCHEMA: u32 = 1;
 
@@ -29,6 +37,17 @@ pub(crate) struct Document {
     #[serde(default)]
     pub interrupted: bool,
     pub transports: Vec<TransportDocument>,
+    /// Transports of the plan without result.
+    #[serde(default)]
+    pub not_measured: Vec<NotMeasured>,
+}
+
+/// A transport without result, and why.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct NotMeasured {
+    pub name: String,
+    #[serde(default)]
+    pub reasons: Vec<String>,
 }
 
 /// How the queues of the switch were looked at.
@@ -139,6 +158,7 @@ pub(crate) struct Slowdown {
 #[serde(default)]
 pub(crate) struct Decile {
     pub size_bytes: u64,
+    pub times: Times,
     pub slowdown_own: Slowdown,
     pub slowdown_homa: Option<Slowdown>,
 }
@@ -155,12 +175,71 @@ impl TransportDocument {
     }
 }
 
+/// A workload as people call it: `W4`, `messages of 500k`, the name of a file.
+pub(crate) fn workload(name: &str) -> String {
+    let published = name.strip_prefix('w').filter(|number| number.parse::<u8>().is_ok());
+    match (published, name.strip_prefix("fixed:")) {
+        (Some(number), _) => format!("W{number}"),
+        (_, Some(bytes)) => format!("Messages of {bytes} bytes"),
+        _ => name.rsplit('/').next().unwrap_or(name).to_owned(),
+    }
+}
+
 /// Whether a transport of this name is Homa.
 pub(crate) fn is_homa(name: &str) -> bool {
     name.starts_with("homa")
 }
 
+impl Times {
+    /// Takes out what so few RPCs do not carry.
+    fn refuse_what_samples_do_not_carry(&mut self) {
+        let shares =
+            [(&mut self.p50_us, 0.5), (&mut self.p99_us, 0.99), (&mut self.p999_us, 0.999)];
+        for (value, share) in shares {
+            if self.count < samples_needed(share) {
+                *value = f64::NAN;
+            }
+        }
+    }
+}
+
+impl Slowdown {
+    /// Takes out what so few RPCs do not carry.
+    fn refuse_what_samples_do_not_carry(&mut self, count: u64) {
+        let shares = [(&mut self.p50, 0.5), (&mut self.p99, 0.99)];
+        for (value, share) in shares {
+            if count < samples_needed(share) {
+                *value = f64::NAN;
+            }
+        }
+        if count < SAMPLES_MIN {
+            self.average = f64::NAN;
+        }
+        if count < P99_AVERAGE_MIN {
+            self.p99_average = f64::NAN;
+        }
+    }
+}
+
 impl Summary {
+    /// Takes out percentiles and means that so few RPCs do not carry, which runs of older versions have.
+    pub(crate) fn refuse_what_samples_do_not_carry(&mut self) {
+        self.short.refuse_what_samples_do_not_carry();
+        for slowdown in [Some(&mut self.slowdown_own), self.slowdown_homa.as_mut()] {
+            slowdown.into_iter().for_each(|one| one.refuse_what_samples_do_not_carry(self.rpcs));
+        }
+        for decile in &mut self.deciles {
+            // Older versions do not say how many there are, but they are tenths.
+            let count = decile.times.count.max(self.rpcs / 10);
+            for slowdown in [Some(&mut decile.slowdown_own), decile.slowdown_homa.as_mut()] {
+                slowdown.into_iter().for_each(|one| one.refuse_what_samples_do_not_carry(count));
+            }
+        }
+        if self.rpcs < SAMPLES_MIN {
+            self.goodput_mbps = f64::NAN;
+        }
+    }
+
     /// Slowdown against Homa's unloaded time, or against its own where the run has no Homa.
     pub(crate) fn slowdown(&self) -> Slowdown {
         self.slowdown_homa.unwrap_or(self.slowdown_own)
@@ -189,16 +268,23 @@ impl Document {
         }
     }
 
-    /// What was offered to what, in one line.
+    /// What was offered to what, in one line: `W4 at 80 % load, 6 hosts, 100 Mbit/s`.
     pub(crate) fn conditions(&self) -> String {
         let mut parts = Vec::new();
-        parts.extend(self.text("/load/workload").map(|name| format!("workload {name}")));
+        let load = self.number("/load/load").map(|load| format!("{} load", percent(load)));
+        match (self.text("/load/workload").map(workload), load) {
+            (Some(workload), Some(load)) => parts.push(format!("{workload} at {load}")),
+            (workload, load) => parts.extend(workload.or(load)),
+        }
+        parts.extend(self.number("/network/hosts").map(|hosts| format!("{hosts}\u{a0}hosts")));
+        parts.extend(self.rate_mbps().map(|rate| format!("{rate}\u{a0}Mbit/s")));
         parts.extend(
-            self.number("/load/load").map(|load| format!("load {}", crate::format::percent(load))),
+            (self.text("/load/pattern") == Some("incast")).then(|| "all to one host".to_owned()),
         );
-        parts.extend(self.number("/network/hosts").map(|hosts| format!("{hosts} hosts")));
-        parts.extend(self.rate_mbps().map(|rate| format!("links of {rate} Mbit/s")));
-        parts.join(", ")
+        match parts.is_empty() {
+            true => "This run".to_owned(),
+            false => parts.join(", "),
+        }
     }
 
     /// A text of the plan.

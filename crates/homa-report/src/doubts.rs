@@ -3,21 +3,19 @@
 use crate::{
     compare::{CARRIED, FAMILIES, Verdict, comparisons},
     document::{Summary, TransportDocument},
-    format::{percent, thousands, time_us},
+    format::{percent, thousands, time_us, trimmed},
     run::{Measured, Run},
+    stats::{samples_for_interval, samples_needed},
 };
 
 /// Busier than this, the machine's processors are what RPCs wait for.
-const BUSY_MAX: f64 = 0.9;
+pub(crate) const BUSY_MAX: f64 = 0.9;
 
 /// Less carried of the offered load than this is worth a word; RPCs under way at the ends make a few per cent.
 const CARRIED_MIN: f64 = 0.95;
 
 /// Beginning late by more than this share of the median time distorts the times of short messages.
 const LAG_MAX: f64 = 0.1;
-
-/// Fewer short messages than this have no 99.9th percentile.
-const SHORT_MIN: u64 = 1_000;
 
 /// Samples of throughput above so many times the rate of the links are none.
 const RATE_MAX: f64 = 1.1;
@@ -27,10 +25,7 @@ pub(crate) fn doubts(run: &Run) -> Vec<String> {
     let all: Vec<&TransportDocument> =
         run.transports.iter().map(|transport| &transport.document).collect();
     let mut found = Vec::new();
-    if run.document.interrupted {
-        found.push("The run was interrupted: it shows what was measured until then.".to_owned());
-    }
-    found.extend(named(&all, |summary| (summary.rpcs == 0).then(String::new), "No result of"));
+    found.extend(missing(run));
     found.extend(
         named(
             &all,
@@ -69,10 +64,24 @@ pub(crate) fn doubts(run: &Run) -> Vec<String> {
     );
     let few = |summary: &Summary| {
         let count = summary.short.count;
-        (1..SHORT_MIN).contains(&count).then(|| thousands(count as f64))
+        (summary.rpcs > 0 && count < samples_for_interval(0.99)).then(|| thousands(count as f64))
     };
     found.extend(named(&all, few, "Few short messages:").map(|text| {
-        format!("{text} P99.9 of fewer than 1,000, and P99 of fewer than 100, is the slowest one.")
+        format!(
+            "{text} P99 needs {}, and {} for the interval that says how far chance moves it; more rounds or seconds give more.",
+            samples_needed(0.99),
+            samples_for_interval(0.99)
+        )
+    }));
+    let below = |summary: &Summary| {
+        let average = summary.slowdown().average;
+        (average < 1.0).then(|| trimmed(average, 2))
+    };
+    found.extend(named(&all, below, "Average slowdown below 1:").map(|text| {
+        format!(
+            "{text} Under load nothing is faster than on the idle network; the unloaded times that it is relative to were \
+             measured while the machine was disturbed, and all slowdowns of this run are too small."
+        )
     }));
     found.extend(too_fast(run));
     for transport in &all {
@@ -80,6 +89,33 @@ pub(crate) fn doubts(run: &Run) -> Vec<String> {
         found.extend(failures.map(|failure| format!("{}: {failure}.", transport.name)));
     }
     found
+}
+
+/// What the plan has and the run has not.
+fn missing(run: &Run) -> Option<String> {
+    let rounds = run.document.number("/load/rounds").map_or(0, |rounds| rounds as usize);
+    let word = |transport: &Measured| {
+        let (name, done) = (&transport.document.name, transport.figures.rounds.len());
+        match transport.document.summary.rpcs {
+            0 => Some(name.clone()),
+            _ if done > 0 && done < rounds => Some(format!("{name} ({done} of {rounds} rounds)")),
+            _ => None,
+        }
+    };
+    let without = run.document.not_measured.iter().map(|one| match one.reasons.is_empty() {
+        true => one.name.clone(),
+        false => format!("{} ({})", one.name, one.reasons.join("; ")),
+    });
+    let names: Vec<String> = run.transports.iter().filter_map(word).chain(without).collect();
+    match (run.document.interrupted, names.is_empty()) {
+        (true, true) => Some("The run was interrupted after all had been measured.".to_owned()),
+        (true, false) => Some(format!(
+            "The run was interrupted. Not or not wholly measured: {}.",
+            names.join(", ")
+        )),
+        (false, true) => None,
+        (false, false) => Some(format!("Not or not wholly measured: {}.", names.join(", "))),
+    }
 }
 
 /// The load came near to what the emulation carries without any program under test.
@@ -99,26 +135,34 @@ fn saturates(run: &Run) -> Option<String> {
 }
 
 /// Figures of which this run does not say who is better.
-fn unresolved(run: &Run) -> Option<String> {
-    let mut found = Vec::new();
-    for family in FAMILIES {
-        for (homa, comparisons) in comparisons(run, family) {
-            let unresolved = comparisons.iter().filter(|one| {
+fn unresolved(run: &Run) -> Vec<String> {
+    let of = |verdict: Verdict| {
+        let mut found = Vec::new();
+        for family in FAMILIES {
+            for (homa, comparisons) in comparisons(run, family) {
                 // Of the load carried, no difference is what should be.
-                one.verdict == Verdict::Unresolved && one.figure != CARRIED
-            });
-            let names: Vec<&str> = unresolved.map(|comparison| comparison.figure).collect();
-            if !names.is_empty() {
-                found.push(format!("{homa} and {}: {}", family.name, names.join(", ")));
+                let those = comparisons
+                    .iter()
+                    .filter(|one| one.verdict == verdict && one.figure != CARRIED);
+                let names: Vec<&str> = those.map(|comparison| comparison.figure).collect();
+                if !names.is_empty() {
+                    found.push(format!("{homa} and {}: {}", family.name, names.join(", ")));
+                }
             }
         }
-    }
-    (!found.is_empty()).then(|| {
-        format!(
-            "Differences below what this run tells apart, of which it says nothing: {}.",
-            found.join("; ")
-        )
-    })
+        found.join("; ")
+    };
+    let words = [
+        (
+            Verdict::Unresolved,
+            "Differences below what this run tells apart, of which it says nothing:",
+        ),
+        (Verdict::Undecided, "Differences that may be chance, or that single rounds contradict:"),
+    ];
+    let sentence = |(verdict, words): (Verdict, &str)| {
+        Some(of(verdict)).filter(|names| !names.is_empty()).map(|names| format!("{words} {names}."))
+    };
+    words.into_iter().filter_map(sentence).collect()
 }
 
 /// Samples above the rate of the links, which no link carried.

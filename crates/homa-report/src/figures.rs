@@ -2,14 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use crate::document::Unloaded;
+use crate::{
+    document::Unloaded,
+    stats::{Blocked, Bootstrap, mean, percentile, samples_needed},
+};
 
 /// Points of a slowdown curve at most, and RPCs that a point needs: a P99 of fewer says little.
 const POINTS_MAX: usize = 50;
 const RPCS_PER_POINT: usize = 200;
 
-/// Points that are cut in any case, as the published tables do.
+/// Points that are cut if they then have enough for a P99, as the published tables do.
 const POINTS_MIN: usize = 10;
+
+/// Parts of the messages, by size, of which the P99 average takes the slowest.
+const DECILES: usize = 10;
 
 /// Points of a distribution's tail.
 const TAIL_POINTS: usize = 160;
@@ -23,6 +29,8 @@ pub(crate) struct Rpc {
     pub latency_ns: u64,
     /// Round, from 0.
     pub round: u32,
+    /// Block of time for [`Bootstrap`].
+    pub block: u32,
 }
 
 /// Slowdown of a range of sizes.
@@ -49,6 +57,21 @@ pub(crate) struct RoundFigures {
     pub average: f64,
 }
 
+/// What draws of a bootstrap gave for each figure; see [`Bootstrap`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Draws {
+    /// Median of short messages, in microseconds.
+    pub short_p50_us: Vec<f64>,
+    /// Their 99th percentile.
+    pub short_p99_us: Vec<f64>,
+    /// Their 99.9th percentile.
+    pub short_p999_us: Vec<f64>,
+    /// Mean slowdown of all messages.
+    pub average: Vec<f64>,
+    /// Mean over ten classes of sizes of the mean slowdown of their slowest 1 %.
+    pub p99_average: Vec<f64>,
+}
+
 /// Curves of one transport.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Figures {
@@ -60,10 +83,16 @@ pub(crate) struct Figures {
     pub rounds: Vec<RoundFigures>,
     /// Sizes at 0, 10, ... 100 % of the messages.
     pub deciles_bytes: Vec<u64>,
+    /// How far chance moves the figures.
+    pub draws: Draws,
 }
 
-/// Computes the curves. `reference` holds the unloaded times that slowdowns are relative to.
-pub(crate) fn figures(mut rpcs: Vec<Rpc>, reference: &[Unloaded]) -> Figures {
+/// Computes the curves. `reference` holds the unloaded times that slowdowns are relative to; RPCs are of so many `blocks`.
+pub(crate) fn figures(
+    mut rpcs: Vec<Rpc>,
+    reference: &[Unloaded],
+    (bootstrap, blocks): (&Bootstrap, usize),
+) -> Figures {
     rpcs.sort_by_key(|rpc| rpc.size_bytes);
     let Some(last) = rpcs.len().checked_sub(1) else { return Figures::default() };
     let boundary = rpcs[rpcs.len() / 10].size_bytes;
@@ -74,13 +103,37 @@ pub(crate) fn figures(mut rpcs: Vec<Rpc>, reference: &[Unloaded]) -> Figures {
         tail: tail(&rpcs[..short]),
         rounds: rounds(&rpcs, boundary, reference),
         deciles_bytes: (0..=10).map(at).collect(),
+        draws: draws(&rpcs, short, reference, (bootstrap, blocks)),
     }
 }
 
-/// Value that so many of the sorted values do not exceed.
-fn quantile<T: Copy>(sorted: &[T], share: f64) -> Option<T> {
-    let place = (sorted.len() as f64 * share).ceil() as usize;
-    sorted.get(place.saturating_sub(1)).copied()
+/// The figures of each draw; the first `short` RPCs are short messages.
+fn draws(
+    rpcs: &[Rpc],
+    short: usize,
+    reference: &[Unloaded],
+    (bootstrap, blocks): (&Bootstrap, usize),
+) -> Draws {
+    let times = rpcs[..short].iter().map(|rpc| (rpc.latency_ns as f64 / 1e3, rpc.block));
+    let times = Blocked::new(times, blocks);
+    let slowdowns = |rpcs: &[Rpc]| {
+        let values = rpcs.iter().map(|rpc| (slowdown_of(rpc, reference), rpc.block));
+        Blocked::new(values, blocks)
+    };
+    let at = |part: usize| rpcs.len() * part / DECILES;
+    let deciles: Vec<Blocked> =
+        (0..DECILES).map(|part| slowdowns(&rpcs[at(part)..at(part + 1)])).collect();
+    let all = slowdowns(rpcs);
+    Draws {
+        short_p50_us: bootstrap.each(|weights| times.quantile(weights, 0.5)),
+        short_p99_us: bootstrap.each(|weights| times.quantile(weights, 0.99)),
+        short_p999_us: bootstrap.each(|weights| times.quantile(weights, 0.999)),
+        average: bootstrap.each(|weights| all.mean(weights)),
+        p99_average: bootstrap.each(|weights| {
+            let worst = deciles.iter().map(|decile| decile.mean_of_largest(weights, 0.01));
+            mean(&worst.collect::<Vec<_>>())
+        }),
+    }
 }
 
 fn slowdown_of(rpc: &Rpc, reference: &[Unloaded]) -> f64 {
@@ -104,7 +157,8 @@ fn unloaded_ns(times: &[Unloaded], size_bytes: u64) -> f64 {
 
 /// Cuts RPCs, sorted by size, into ranges of about equally many messages; messages of one size stay together.
 fn slowdown(rpcs: &[Rpc], reference: &[Unloaded]) -> Vec<Bucket> {
-    let points = (rpcs.len() / RPCS_PER_POINT).clamp(POINTS_MIN, POINTS_MAX);
+    let most = rpcs.len() / samples_needed(0.99) as usize;
+    let points = (rpcs.len() / RPCS_PER_POINT).clamp(POINTS_MIN.min(most).max(1), POINTS_MAX);
     let mut buckets = Vec::new();
     let mut start = 0;
     while let Some(first) = rpcs.get(start) {
@@ -122,8 +176,8 @@ fn slowdown(rpcs: &[Rpc], reference: &[Unloaded]) -> Vec<Bucket> {
         buckets.push(Bucket {
             share: (start + end) as f64 / 2.0 / rpcs.len() as f64,
             sizes_bytes: (first.size_bytes, longest),
-            p50: quantile(&values, 0.5).unwrap_or(f64::NAN),
-            p99: quantile(&values, 0.99).unwrap_or(f64::NAN),
+            p50: percentile(&values, 0.5).unwrap_or(f64::NAN),
+            p99: percentile(&values, 0.99).unwrap_or(f64::NAN),
         });
         start = end;
     }
@@ -167,7 +221,7 @@ fn rounds(rpcs: &[Rpc], boundary_bytes: u64, reference: &[Unloaded]) -> Vec<Roun
     }
     let figures = |mut round: Round| {
         round.short_ns.sort_unstable();
-        let us = |share| quantile(&round.short_ns, share).map_or(f64::NAN, |ns| ns as f64 / 1e3);
+        let us = |share| percentile(&round.short_ns, share).map_or(f64::NAN, |ns| ns as f64 / 1e3);
         RoundFigures {
             short_p50_us: us(0.5),
             short_p99_us: us(0.99),
@@ -182,7 +236,12 @@ mod tests {
     use super::*;
 
     fn rpc(size_bytes: u64, us: u64, round: u32) -> Rpc {
-        Rpc { size_bytes, latency_ns: us * 1_000, round }
+        Rpc { size_bytes, latency_ns: us * 1_000, round, block: round }
+    }
+
+    /// Curves of RPCs of up to two rounds, a block each.
+    fn found(rpcs: Vec<Rpc>) -> Figures {
+        figures(rpcs, &REFERENCE, (&Bootstrap::new(2, 1, 1_000_000), 2))
     }
 
     const REFERENCE: [Unloaded; 2] = [
@@ -193,7 +252,7 @@ mod tests {
     #[test]
     fn slowdowns_are_relative_to_unloaded_times_between_measured_sizes() {
         let rpcs = (0..1_000).map(|_| rpc(600, 30, 0)).collect();
-        let found = figures(rpcs, &REFERENCE);
+        let found = found(rpcs);
         assert_eq!(found.slowdown.len(), 1, "messages of one size stay together");
         assert_eq!((found.slowdown[0].p50, found.slowdown[0].share), (2.0, 0.5));
         assert_eq!(
@@ -205,7 +264,7 @@ mod tests {
     #[test]
     fn ranges_hold_equally_many_messages_and_cover_all() {
         let rpcs = (0..4_000).map(|size| rpc(size, 1, 0)).collect();
-        let found = figures(rpcs, &REFERENCE);
+        let found = found(rpcs);
         assert_eq!(found.slowdown.len(), 20);
         assert_eq!(found.slowdown[0].sizes_bytes, (0, 199));
         assert_eq!(found.slowdown[19].sizes_bytes, (3_800, 3_999));
@@ -215,7 +274,7 @@ mod tests {
     #[test]
     fn what_a_long_run_of_one_size_leaves_of_a_range_goes_with_the_next() {
         let sizes = (0..1_000).map(|index| if index < 199 { 1 } else { index });
-        let found = figures(sizes.map(|size| rpc(size, 1, 0)).collect(), &REFERENCE);
+        let found = found(sizes.map(|size| rpc(size, 1, 0)).collect());
         assert_eq!(found.slowdown[0].sizes_bytes, (1, 1));
         assert_eq!(found.slowdown[1].sizes_bytes, (199, 299));
         assert_eq!(found.slowdown.len(), 9);
@@ -224,7 +283,7 @@ mod tests {
     #[test]
     fn the_tail_ends_at_the_slowest_message() {
         let rpcs = (1..=1_000).map(|us| rpc(1, us, 0)).collect();
-        let found = figures(rpcs, &REFERENCE);
+        let found = found(rpcs);
         assert_eq!(found.tail.first(), Some(&(1.0, 1.0)));
         assert_eq!(found.tail.last(), Some(&(1_000.0, 0.001)));
         assert!(found.tail.is_sorted_by(|a, b| a.0 <= b.0 && a.1 >= b.1), "{:?}", found.tail);
@@ -233,14 +292,26 @@ mod tests {
     #[test]
     fn rounds_are_told_apart() {
         let rpcs =
-            (0..200).map(|index| rpc(1, 10 + 10 * u64::from(index % 2), index % 2)).collect();
-        let found = figures(rpcs, &REFERENCE);
+            (0..400).map(|index| rpc(1, 10 + 10 * u64::from(index % 2), index % 2)).collect();
+        let found = found(rpcs);
         assert_eq!(found.rounds.len(), 2);
         assert_eq!((found.rounds[0].short_p99_us, found.rounds[1].short_p99_us), (10.0, 20.0));
+        // Half of the draws have both rounds, the others one of them.
+        let p99 = &found.draws.short_p99_us;
+        assert!(p99.contains(&10.0) && p99.contains(&20.0), "{p99:?}");
+        assert!(p99.iter().all(|us| [10.0, 20.0].contains(us)));
+    }
+
+    #[test]
+    fn a_point_without_enough_messages_has_no_percentile() {
+        let found = found((0..99).map(|us| rpc(us, us, 0)).collect());
+        assert_eq!(found.slowdown.len(), 1);
+        assert!(found.slowdown[0].p99.is_nan() && found.slowdown[0].p50.is_finite());
+        assert!(found.rounds[0].short_p99_us.is_nan());
     }
 
     #[test]
     fn nothing_measured_gives_no_curves() {
-        assert_eq!(figures(Vec::new(), &REFERENCE), Figures::default());
+        assert_eq!(found(Vec::new()), Figures::default());
     }
 }

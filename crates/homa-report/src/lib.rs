@@ -14,7 +14,10 @@ mod document;
 mod doubts;
 mod error;
 mod figures;
+mod findings;
 pub mod format;
+mod lines;
+mod outcome;
 mod page;
 pub mod picture;
 mod plots;
@@ -23,12 +26,14 @@ pub mod png;
 mod rows;
 mod run;
 mod sampled;
+pub mod stats;
 mod study;
+mod text;
 
 use std::path::{Path, PathBuf};
 
-pub use crate::error::ReportError;
 use crate::{chart::Palette, run::Run};
+pub use crate::{compare::Comparison, error::ReportError, findings::Findings, run::Sample};
 
 /// Directories in one report at most, those of a study's variants counted one by one.
 const RUNS_MAX: usize = 100;
@@ -63,6 +68,12 @@ impl Report {
     /// The page. `out` is where it will be written: links to raw data are relative to it.
     pub fn html(&self, out: &Path) -> String {
         page::render(&self.runs, &self.palette, &self.notes, out)
+    }
+
+    /// Outcome, tables and doubts of each run for a terminal, as `homa bench cluster` prints them.
+    pub fn text(&self) -> String {
+        let of = |run: &Run| format!("{}\n{}", run.document.heading(), text::of(run));
+        self.runs.iter().map(of).chain(self.notes.iter().cloned()).collect::<Vec<_>>().join("\n")
     }
 
     /// The main plot alone, slowdown by message size of the first run, for light backgrounds.

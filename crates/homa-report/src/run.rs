@@ -1,11 +1,13 @@
-//! A run, read from its directory.
+//! A run, from its directory or from the program that measured it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs::File,
     io::Read,
     path::{Path, PathBuf},
 };
+
+use serde_json::Value;
 
 use crate::{
     document::{Document, SCHEMA, TransportDocument, Unloaded},
@@ -14,6 +16,7 @@ use crate::{
     format::thousands,
     rows::{self, Tally},
     sampled::{Gather, LEVELS, QueuePoint, RatePoint},
+    stats::Bootstrap,
 };
 
 /// Names of a run's files.
@@ -33,6 +36,12 @@ const TRANSPORTS_MAX: usize = 64;
 
 /// RPCs of a run that are taken; 24 bytes of memory each.
 const RPCS_MAX: usize = 20_000_000;
+
+/// Blocks of time that a round is cut into for [`Bootstrap`]: some queues' lives long, enough to draw from.
+const BLOCKS: usize = 20;
+
+/// Rounds that are told apart in draws; later ones count as the last.
+const ROUNDS_MAX: usize = 100;
 
 /// A run, reduced to what a report shows.
 #[derive(Debug)]
@@ -60,26 +69,44 @@ impl Run {
     /// # Errors
     /// `run.json` cannot be read or understood. Other files are not needed; notes say what is missing.
     pub(crate) fn read(directory: &Path) -> Result<Self, ReportError> {
-        let document = document(&directory.join(DOCUMENT))?;
-        let mut run = Run {
-            directory: directory.to_owned(),
-            transports: document
-                .transports
-                .iter()
-                .map(|transport| Measured {
-                    document: transport.clone(),
-                    figures: Figures::default(),
-                    queues: Vec::new(),
-                    rates: Vec::new(),
-                })
-                .collect(),
-            document,
-            notes: Vec::new(),
-        };
+        let mut run = Run::without_rpcs(document(&directory.join(DOCUMENT))?, directory);
         run.read_rpcs();
         run.read_queues();
         run.read_throughput();
         Ok(run)
+    }
+
+    /// A run that is not in a directory yet.
+    ///
+    /// # Errors
+    /// The document is none of a run.
+    pub(crate) fn of(
+        document: Value,
+        samples: impl Iterator<Item = Sample>,
+    ) -> Result<Self, ReportError> {
+        let mut run = Run::without_rpcs(parse(document, Path::new(DOCUMENT))?, Path::new(""));
+        let mut rpcs = Rpcs::new(&run);
+        samples.for_each(|sample| rpcs.take(sample));
+        run.draw(rpcs);
+        Ok(run)
+    }
+
+    fn without_rpcs(mut document: Document, directory: &Path) -> Self {
+        for transport in &mut document.transports {
+            transport.summary.refuse_what_samples_do_not_carry();
+        }
+        let transports = document.transports.iter().map(|transport| Measured {
+            document: transport.clone(),
+            figures: Figures::default(),
+            queues: Vec::new(),
+            rates: Vec::new(),
+        });
+        Run {
+            directory: directory.to_owned(),
+            transports: transports.collect(),
+            document,
+            notes: Vec::new(),
+        }
     }
 
     /// Names of the transports.
@@ -104,11 +131,8 @@ impl Run {
     }
 
     fn read_rpcs(&mut self) {
-        let warm_up_ns = (self.document.window_s().0 * 1e9) as u64;
-        let failed_host = self.document.number("/load/fail_host").map(|host| host as u64);
         let places = self.places();
-        let mut found = vec![Vec::new(); self.transports.len()];
-        let mut total = 0;
+        let mut rpcs = Rpcs::new(self);
         let columns = ["transport", "round", "server", "size_bytes", "start_ns", "latency_ns"];
         let tally = rows::read(
             &self.directory.join(RPCS),
@@ -119,27 +143,32 @@ impl Run {
                 else {
                     return false;
                 };
-                let (Some(place), Ok(round)) = (places.get(name), u32::try_from(round)) else {
+                let (Some(transport), Ok(round)) = (places.get(name), u32::try_from(round)) else {
                     return false;
                 };
-                if start_ns >= warm_up_ns && failed_host != Some(server) {
-                    total += 1;
-                    if total <= RPCS_MAX {
-                        found[*place].push(Rpc { size_bytes, latency_ns, round });
-                    }
-                }
+                let transport = *transport;
+                rpcs.take(Sample { transport, round, server, size_bytes, start_ns, latency_ns });
                 true
             },
         );
         self.note(RPCS, &tally);
-        if total > RPCS_MAX {
-            let (max, total) = (thousands(RPCS_MAX as f64), thousands(total as f64));
+        self.draw(rpcs);
+    }
+
+    /// Reduces RPCs to curves.
+    fn draw(&mut self, rpcs: Rpcs) {
+        if rpcs.total > RPCS_MAX {
+            let (max, total) = (thousands(RPCS_MAX as f64), thousands(rpcs.total as f64));
             self.notes.push(format!("Only the first {max} of {total} RPCs are drawn."));
         }
+        let (found, rounds) = rpcs.in_blocks();
+        let most = found.iter().map(Vec::len).max().unwrap_or(0);
+        // A draw looks at half of the short ones and some of the slowest.
+        let bootstrap = Bootstrap::new(rounds, BLOCKS, most / 10);
         let homa = self.homa_unloaded().map(<[Unloaded]>::to_vec);
         for (transport, rpcs) in self.transports.iter_mut().zip(found) {
             let reference = homa.as_deref().unwrap_or(&transport.document.unloaded);
-            transport.figures = figures(rpcs, reference);
+            transport.figures = figures(rpcs, reference, (&bootstrap, rounds * BLOCKS));
             if transport.figures.slowdown.is_empty() {
                 transport.figures.slowdown = from_deciles(&transport.document);
                 transport.figures.deciles_bytes = decile_sizes(&transport.document);
@@ -205,15 +234,96 @@ impl Run {
     }
 }
 
+/// An RPC as it was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// Place of its transport in the document.
+    pub transport: usize,
+    /// Round, from 0.
+    pub round: u32,
+    /// Host that was called.
+    pub server: u64,
+    /// Bytes of the request.
+    pub size_bytes: u64,
+    /// Intended begin, in nanoseconds after the begin of the round's load.
+    pub start_ns: u64,
+    /// From the intended begin to the end, in nanoseconds.
+    pub latency_ns: u64,
+}
+
+/// RPCs that count, by transport, as they come.
+struct Rpcs {
+    warm_up_ns: u64,
+    failed_host: Option<u64>,
+    total: usize,
+    first_ns: u64,
+    last_ns: u64,
+    /// With their begin after the warm-up.
+    found: Vec<Vec<(Rpc, u64)>>,
+    rounds: BTreeSet<u32>,
+}
+
+impl Rpcs {
+    fn new(run: &Run) -> Self {
+        Rpcs {
+            warm_up_ns: (run.document.window_s().0 * 1e9) as u64,
+            failed_host: run.document.number("/load/fail_host").map(|host| host as u64),
+            total: 0,
+            first_ns: u64::MAX,
+            last_ns: 0,
+            found: vec![Vec::new(); run.transports.len()],
+            rounds: BTreeSet::new(),
+        }
+    }
+
+    /// Takes an RPC if it counts: begun after the warm-up, and not to a host that failed.
+    fn take(&mut self, sample: Sample) {
+        let Sample { transport, round, server, size_bytes, start_ns, latency_ns } = sample;
+        let Some(begin_ns) = start_ns.checked_sub(self.warm_up_ns) else { return };
+        let Some(found) = self.found.get_mut(transport) else { return };
+        if self.failed_host == Some(server) {
+            return;
+        }
+        self.total += 1;
+        if self.total <= RPCS_MAX {
+            self.first_ns = self.first_ns.min(begin_ns);
+            self.last_ns = self.last_ns.max(begin_ns);
+            if self.rounds.len() < ROUNDS_MAX {
+                self.rounds.insert(round);
+            }
+            found.push((Rpc { size_bytes, latency_ns, round, block: 0 }, begin_ns));
+        }
+    }
+
+    /// The RPCs, each with its block, and how many rounds there are.
+    fn in_blocks(self) -> (Vec<Vec<Rpc>>, usize) {
+        let rounds: Vec<u32> = self.rounds.into_iter().collect();
+        let last = rounds.len().saturating_sub(1);
+        let length_ns = self.last_ns.saturating_sub(self.first_ns) as f64 + 1.0;
+        let place = |(rpc, begin_ns): (Rpc, u64)| {
+            let round = rounds.binary_search(&rpc.round).unwrap_or(last);
+            let part = ((begin_ns - self.first_ns) as f64 / length_ns * BLOCKS as f64) as usize;
+            Rpc { block: (round * BLOCKS + part.min(BLOCKS - 1)) as u32, ..rpc }
+        };
+        let found = self.found.into_iter().map(|rpcs| rpcs.into_iter().map(place).collect());
+        (found.collect(), rounds.len().max(1))
+    }
+}
+
 fn document(path: &Path) -> Result<Document, ReportError> {
     let unreadable = |reason| ReportError::Read { path: path.to_owned(), reason };
     let damaged = |reason: String| ReportError::Damaged { path: path.to_owned(), reason };
     let mut text = Vec::new();
     let mut file = File::open(path).map_err(unreadable)?.take(DOCUMENT_BYTES_MAX);
     file.read_to_end(&mut text).map_err(unreadable)?;
-    let value: serde_json::Value =
-        serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-    let schema = value.get("schema").and_then(serde_json::Value::as_u64);
+    let value = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+    parse(value, path)
+}
+
+/// Understands a document; `path` is where it comes from.
+fn parse(value: Value, path: &Path) -> Result<Document, ReportError> {
+    let damaged = |reason: String| ReportError::Damaged { path: path.to_owned(), reason };
+    let schema = value.get("schema").and_then(Value::as_u64);
     let found = schema.and_then(|schema| u32::try_from(schema).ok()).unwrap_or(0);
     if found > SCHEMA {
         return Err(ReportError::Newer { path: path.to_owned(), found, known: SCHEMA });
@@ -272,6 +382,6 @@ mod tests {
         let run = Run::read(directory.path()).unwrap();
         assert!(!run.relative_to_homa());
         assert_eq!(run.transports[0].figures.tail, [(3.0, 1.0)]);
-        assert_eq!(run.transports[0].figures.slowdown[0].p99, 3.0);
+        assert!(run.transports[0].figures.slowdown[0].p99.is_nan(), "of one RPC");
     }
 }

@@ -196,7 +196,7 @@ impl Study {
             let text = format!(
                 "{}\n{}{}\n",
                 title(name, plan),
-                table::render(&outcome, &summaries),
+                table::render(&document, &outcome),
                 missing_text(&missing).iter().map(|line| format!("{line}\n")).collect::<String>()
             );
             overall.suspend(|| output::bytes(text.as_bytes()))?;

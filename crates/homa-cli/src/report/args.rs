@@ -10,6 +10,7 @@ use clap::Args;
 Examples:
   homa report bench-results                    writes bench-results/report.html
   homa report run1 run2 --out both.html        several runs on one page
+  homa report bench-results --text             the tables on the terminal, no page
   homa report bench-results --svg picture.svg  the main plot alone, for a README
 
 A directory is what `homa bench cluster` or `homa bench plan` wrote: a run, or several variants of one. The page \
@@ -27,6 +28,9 @@ pub(crate) struct ReportArgs {
     /// Write the slowdown plot of the first run as SVG too
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
+    /// Print outcome and tables on the terminal, and write no page
+    #[arg(long, conflicts_with_all = ["out", "png", "svg", "open"])]
+    pub text: bool,
     /// Show it in the browser
     #[arg(long)]
     pub open: bool,

@@ -30,6 +30,9 @@ pub(crate) fn run(args: &ReportArgs, json: bool) -> Result<(), CliError> {
         png::check()?;
     }
     let report = read(&args.directories)?;
+    if args.text {
+        return output::bytes(report.text().as_bytes());
+    }
     let out = args.out.clone().unwrap_or_else(|| page_name(&args.directories));
     let mut files = vec![(out.clone(), report.html(&out).into_bytes())];
     if let Some(path) = &args.png {

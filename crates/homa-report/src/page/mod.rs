@@ -141,7 +141,7 @@ fn figures(run: &Run, palette: &Palette) -> Markup {
                     request. Sizes are spaced by their share of the messages. Lower is better."))
                 (tables::slowdown(run))
             }
-            None => p.missing { "No RPC was measured." }
+            None => p.missing { "Too few RPCs were measured for any percentile." }
         }
         h2 { "Short messages" }
         @match plots::tail(run, palette) {

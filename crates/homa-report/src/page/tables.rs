@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use crate::{
     compare::{Comparison, FAMILIES, TCP, Verdict, comparisons},
     format::{number, percent, size, thousands, time_us},
+    lines::{lines, short},
     run::Run,
     study::{Part, Study},
 };
@@ -21,8 +22,9 @@ pub(super) fn ratios(run: &Run) -> Markup {
             h2 { (name) " against the best variant of " (other) }
             div.scroll { table.ratios {
                 thead { tr {
-                    th scope="col" { "figure" } th.n scope="col" { (name) } th.n scope="col" { "best " (other) } td {}
-                    th.n scope="col" { "ratio" } th.n scope="col" { "single rounds" } td {}
+                    td {} th.n scope="col" { "times better" } th.n scope="col" { "95 %" }
+                    th.n scope="col" { (name) } th.n scope="col" { "best " (other) } th scope="col" { "which" }
+                    th.n scope="col" { "messages" } th.n scope="col" { "single rounds" } td {}
                 } }
                 tbody { @for comparison in comparisons { (row(comparison)) } }
             } }
@@ -38,82 +40,48 @@ fn row(comparison: &Comparison) -> Markup {
     html! {
         tr class=(class(comparison.verdict)) {
             th scope="row" { (comparison.figure) }
-            td.n { (comparison.homa) } td.n { (comparison.other) } td { (comparison.best) }
-            td.n { strong { (ratio(comparison)) } }
+            td.n { strong { (comparison.times()) } }
+            td.n { (comparison.between()) }
+            td.n { (comparison.homa()) } td.n { (comparison.other()) } td { (comparison.best()) }
+            td.n { (thousands(comparison.samples as f64)) }
             td.n { @if let Some((low, high)) = comparison.rounds { (number(low)) " to " (number(high)) } }
-            td { (words(comparison.verdict)) }
+            td { (comparison.verdict.words()) }
         }
-    }
-}
-
-fn ratio(comparison: &Comparison) -> String {
-    match comparison.verdict {
-        Verdict::Unresolved => "< resolution".to_owned(),
-        _ => format!("{}×", number(comparison.ratio)),
     }
 }
 
 fn class(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Unresolved | Verdict::RoundsDisagree => "unresolved",
         Verdict::Homa => "better",
         Verdict::Other => "worse",
-    }
-}
-
-fn words(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Unresolved => "below what this run tells apart",
-        Verdict::RoundsDisagree => "rounds disagree",
-        Verdict::Homa => "Homa is better",
-        Verdict::Other => "the other is better",
+        _ => "unresolved",
     }
 }
 
 /// Everything that was measured of each transport.
 pub(super) fn transports(run: &Run) -> Markup {
     html! {
-        div.scroll { table.wide {
-            thead {
-                tr {
-                    th rowspan="2" scope="col" { "transport" } th rowspan="2" scope="col" { "RPCs" }
-                    th colspan="3" scope="colgroup" { "short messages" }
-                    th colspan="2" scope="colgroup" { "slowdown" }
-                    th rowspan="2" scope="col" { "goodput," br; "Mbit/s" } th rowspan="2" scope="col" { "carried" }
-                    th rowspan="2" scope="col" { "not" br; "ended" } th rowspan="2" scope="col" { "sent" br; "again" }
-                    th colspan="2" scope="colgroup" { "queue of a port" }
-                    th rowspan="2" scope="col" { "CPU" br; "per RPC" } th rowspan="2" scope="col" { "machine" br; "busy" }
-                }
-                tr {
-                    @for name in ["P50", "P99", "P99.9", "average", "P99 average", "mean", "longest"] { th scope="col" { (name) } }
-                }
-            }
-            tbody { @for transport in &run.transports { @let s = &transport.document.summary; tr {
-                th scope="row" { (transport.document.name) }
-                td.n { (thousands(s.rpcs as f64)) }
-                td.n { (time_us(s.short.p50_us)) } td.n { (time_us(s.short.p99_us)) } td.n { (time_us(s.short.p999_us)) }
-                td.n { (number(s.slowdown().average)) } td.n { (number(s.slowdown().p99_average)) }
-                td.n { (number(s.goodput_mbps)) } td.n { (percent(s.carried())) }
-                td.n { (thousands((s.unfinished + s.failed) as f64)) }
-                td.n { (sent_again(transport)) }
-                td.n { (size(s.queue_mean_bytes)) } td.n { (size(s.queue_max_bytes as f64)) }
-                td.n { (time_us(s.cpu_us_per_rpc)) } td.n { (percent(s.machine_busy)) }
+        div.scroll { table.lines {
+            thead { tr {
+                td {}
+                @for transport in &run.transports { th.n scope="col" {
+                    (transport.document.name)
+                    @if transport.document.summary.rpcs == 0 { br; span.muted { "not measured" } }
+                } }
+            } }
+            tbody { @for line in lines(run) { tr {
+                th scope="row" { (line.label) }
+                @for cell in &line.cells { td.n {
+                    (cell.value) @if let Some(interval) = &cell.interval { br; small { (interval) } }
+                } }
             } } }
         } }
         p.muted {
-            "Goodput: payload of requests and answers that ended in the measured time, per host and direction. Carried: goodput \
-             over what was offered. CPU: time of the hosts' processes, kernel work in interrupts not included."
+            "Small: between these, 95 % of what chance would have given (bootstrap over blocks of time). “Too few”: P99 needs 100 \
+             messages and P99.9 needs 1,000. Goodput: payload of requests and answers that ended in the measured time, per host and \
+             direction. Processor time: of the hosts' processes, kernel work in interrupts not included."
         }
-        @let short = run.transports.iter().map(|transport| transport.document.summary.short_bytes_max).max();
-        @if let Some(bytes) = short { p.muted { "Short messages have up to " (size(bytes as f64)) "." } }
-    }
-}
-
-fn sent_again(transport: &crate::run::Measured) -> String {
-    let summary = &transport.document.summary;
-    match transport.document.is_homa() {
-        true => size(summary.retransmitted_bytes as f64),
-        false => format!("{}\u{a0}pkts", thousands(summary.retransmitted_packets as f64)),
+        @if let Some(words) = short(run) { p.muted { (words) } }
     }
 }
 
@@ -148,7 +116,7 @@ pub(super) fn runs(runs: &[Run]) -> Markup {
             tbody { @for (index, run) in runs.iter().enumerate() { @for (name, comparisons) in comparisons(run, TCP) { tr {
                 th scope="row" { a href=(format!("#run-{index}")) { (run.document.heading()) } }
                 td { (name) }
-                @for comparison in &comparisons { td class=(format!("n {}", class(comparison.verdict))) title=(words(comparison.verdict)) { (ratio(comparison)) } }
+                @for comparison in &comparisons { td class=(format!("n {}", class(comparison.verdict))) title=(comparison.verdict.words()) { (comparison.times()) } }
             } } } }
         } }
         p.muted { "How many times better Homa is than the best variant of TCP. Grey: below what the run tells apart, or rounds that disagree." }

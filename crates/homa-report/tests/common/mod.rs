@@ -49,10 +49,10 @@ fn transport(name: &str) -> Value {
     json!({
         "name": name,
         "summary": {
-            "rpcs": 1_000,
+            "rpcs": 10_000,
             "offered_mbps": 40.0,
             "goodput_mbps": 39.5,
-            "short": { "p50_us": 60.0 * factor, "p99_us": 200.0 * factor, "p999_us": 300.0 * factor },
+            "short": { "count": 1_000, "p50_us": 60.0 * factor, "p99_us": 200.0 * factor, "p999_us": 300.0 * factor },
             "short_bytes_max": 300,
             "slowdown_homa": slowdown(4.0 * factor),
             "deciles": deciles,
