@@ -36,6 +36,15 @@ pub(crate) struct Document {
     pub queue_looks: Option<Looks>,
     #[serde(default)]
     pub interrupted: bool,
+    /// When the run ended, in UTC.
+    #[serde(default)]
+    pub date: Option<String>,
+    /// Name of the machine.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// The program that measured: its version and commit.
+    #[serde(default)]
+    pub homa: Value,
     pub transports: Vec<TransportDocument>,
     /// Transports of the plan without result.
     #[serde(default)]
@@ -175,14 +184,29 @@ impl TransportDocument {
     }
 }
 
-/// A workload as people call it: `W4`, `messages of 500k`, the name of a file.
+/// A workload as people call it: `W4`, `Messages of 500 kB`, the name of a file.
 pub(crate) fn workload(name: &str) -> String {
     let published = name.strip_prefix('w').filter(|number| number.parse::<u8>().is_ok());
     match (published, name.strip_prefix("fixed:")) {
         (Some(number), _) => format!("W{number}"),
-        (_, Some(bytes)) => format!("Messages of {bytes} bytes"),
+        (_, Some(bytes)) => match bytes.strip_suffix('k').or(bytes.strip_suffix("kB")) {
+            Some(thousands) => format!("Messages of {thousands}\u{a0}kB"),
+            None => format!("Messages of {bytes}\u{a0}bytes"),
+        },
         _ => name.rsplit('/').next().unwrap_or(name).to_owned(),
     }
+}
+
+/// Where the sizes of a published workload were measured.
+pub(crate) fn workload_origin(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "w1" => "a memcached service at Facebook",
+        "w2" => "a search application at Google",
+        "w3" => "all applications of a data centre of Google",
+        "w4" => "a Hadoop cluster at Facebook",
+        "w5" => "a web search application",
+        _ => return None,
+    })
 }
 
 /// Whether a transport of this name is Homa.
@@ -261,7 +285,8 @@ impl Decile {
 impl Document {
     /// Title of the plan and variant.
     pub(crate) fn heading(&self) -> String {
-        let title = self.text("/title").unwrap_or("Homa and TCP");
+        let title = self.text("/title").filter(|title| *title != "Homa and TCP");
+        let title = title.unwrap_or("Homa and TCP side by side");
         match self.variant.is_empty() {
             true => title.to_owned(),
             false => format!("{title}: {}", self.variant),
@@ -285,6 +310,22 @@ impl Document {
             true => "This run".to_owned(),
             false => parts.join(", "),
         }
+    }
+
+    /// When, where and with what it was measured, as far as the run says so.
+    pub(crate) fn provenance(&self) -> Option<String> {
+        let machine = |key: &str| self.machine.get(key).and_then(Value::as_str);
+        let homa = |key: &str| self.homa.get(key).and_then(Value::as_str);
+        let mut parts = Vec::new();
+        parts.extend(self.date.as_ref().map(|date| date.replace('T', " ").replace('Z', " UTC")));
+        parts.extend(self.host.as_ref().map(|host| format!("on {host}")));
+        parts.extend(machine("cpu").map(str::to_owned));
+        let cores = self.machine.get("cores").and_then(Value::as_u64);
+        parts.extend(cores.map(|cores| format!("{cores} processors")));
+        parts.extend(machine("kernel").map(|kernel| format!("Linux {kernel}")));
+        let commit = homa("commit").map_or(String::new(), |commit| format!(" (commit {commit})"));
+        parts.extend(homa("version").map(|version| format!("homa {version}{commit}")));
+        (!parts.is_empty()).then(|| format!("Measured {}.", parts.join(", ")))
     }
 
     /// A text of the plan.

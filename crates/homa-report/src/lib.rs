@@ -17,6 +17,7 @@ mod figures;
 mod findings;
 pub mod format;
 mod lines;
+mod names;
 mod outcome;
 mod page;
 pub mod picture;
@@ -60,7 +61,9 @@ impl Report {
         if found.len() > RUNS_MAX {
             return Err(ReportError::TooMany { count: found.len(), max: RUNS_MAX });
         }
-        let runs = found.iter().map(|path| Run::read(path)).collect::<Result<Vec<_>, _>>()?;
+        let found = once_each(found, &mut notes);
+        let mut runs = found.iter().map(|path| Run::read(path)).collect::<Result<Vec<_>, _>>()?;
+        tell_apart(&mut runs);
         let palette = Palette::of(runs.iter().flat_map(Run::names));
         Ok(Report { runs, palette, notes })
     }
@@ -72,7 +75,7 @@ impl Report {
 
     /// Outcome, tables and doubts of each run for a terminal, as `homa bench cluster` prints them.
     pub fn text(&self) -> String {
-        let of = |run: &Run| format!("{}\n{}", run.document.heading(), text::of(run));
+        let of = |run: &Run| format!("{}\n{}", run.heading, text::of(run));
         self.runs.iter().map(of).chain(self.notes.iter().cloned()).collect::<Vec<_>>().join("\n")
     }
 
@@ -83,8 +86,7 @@ impl Report {
     pub fn picture_svg(&self) -> Result<String, ReportError> {
         let first = self.runs.first().ok_or(ReportError::NothingMeasured)?;
         let chart = plots::slowdown(first, &self.palette).ok_or(ReportError::NothingMeasured)?;
-        let document = &first.document;
-        Ok(chart.standalone(&format!("{} – {}", document.heading(), document.conditions())))
+        Ok(chart.standalone(&format!("Slowdown by message size: {}", first.document.conditions())))
     }
 }
 
@@ -112,4 +114,31 @@ fn run_directories(directory: &Path, notes: &mut Vec<String>) -> Result<Vec<Path
     }
     found.sort();
     Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// Leaves out what was named before, be it by another path.
+fn once_each(directories: Vec<PathBuf>, notes: &mut Vec<String>) -> Vec<PathBuf> {
+    let mut known = Vec::new();
+    let mut found = Vec::new();
+    for directory in directories {
+        // What cannot be resolved cannot be read either, and that says why.
+        let path = directory.canonicalize().unwrap_or_else(|_| directory.clone());
+        if known.contains(&path) {
+            notes.push(format!("{} was named twice and is shown once.", directory.display()));
+        } else {
+            known.push(path);
+            found.push(directory);
+        }
+    }
+    found
+}
+
+/// Gives runs of the same name the names of their directories too.
+fn tell_apart(runs: &mut [Run]) {
+    let names: Vec<String> = runs.iter().map(|run| run.heading.clone()).collect();
+    for run in runs {
+        if names.iter().filter(|name| **name == run.heading).count() > 1 {
+            run.heading = format!("{} ({})", run.heading, run.directory.display());
+        }
+    }
 }

@@ -16,10 +16,16 @@ pub(crate) fn slowdown(run: &Run, palette: &Palette) -> Option<Chart> {
     for transport in &run.transports {
         let buckets = &transport.figures.slowdown;
         for (part, line, pick) in PERCENTILES {
-            let points = buckets.iter().map(|bucket| Point {
+            let known = buckets.iter().filter(|bucket| pick(bucket).is_finite());
+            let points = known.map(|bucket| Point {
                 x: bucket.share,
-                y: pick(bucket),
-                text: format!("{} at {}", number(pick(bucket)), sizes(bucket.sizes_bytes)),
+                // Nothing is faster than on the idle network; what seems so is the machine's.
+                y: pick(bucket).max(1.0),
+                text: format!(
+                    "{} at {}",
+                    crate::compare::slowdown(pick(bucket)),
+                    sizes(bucket.sizes_bytes)
+                ),
             });
             series.push(of(transport, palette, part, line, points));
         }
@@ -42,6 +48,18 @@ pub(crate) fn slowdown(run: &Run, palette: &Palette) -> Option<Chart> {
         references: Vec::new(),
         legend: true,
     })
+}
+
+/// Whether all messages are of one size, so that nothing can be drawn against it.
+pub(crate) fn one_size(run: &Run) -> bool {
+    let mut measured = run.transports.iter().filter(|one| one.document.summary.rpcs > 0).peekable();
+    measured.peek().is_some()
+        && measured.all(|one| {
+            let deciles = &one.document.summary.deciles;
+            one.figures.deciles_bytes.first() == one.figures.deciles_bytes.last()
+                && deciles.first().map(|first| first.size_bytes)
+                    == deciles.last().map(|last| last.size_bytes)
+        })
 }
 
 type PickBucket = fn(&crate::figures::Bucket) -> f64;

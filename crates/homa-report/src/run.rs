@@ -47,6 +47,8 @@ const ROUNDS_MAX: usize = 100;
 #[derive(Debug)]
 pub(crate) struct Run {
     pub directory: PathBuf,
+    /// Its name among the runs of a report.
+    pub heading: String,
     pub document: Document,
     /// In the order of the plan.
     pub transports: Vec<Measured>,
@@ -103,6 +105,7 @@ impl Run {
         });
         Run {
             directory: directory.to_owned(),
+            heading: document.heading(),
             transports: transports.collect(),
             document,
             notes: Vec::new(),

@@ -6,6 +6,7 @@ use crate::{
     chart::{Axis, Chart, Line, Palette, Point, Series, Tick},
     document::Summary,
     format::{number, plain, trimmed},
+    names::name,
     run::Run,
 };
 
@@ -86,7 +87,7 @@ fn study<'a>(title: &'a str, runs: &[&'a Run]) -> Study<'a> {
     }
     let [only] = differing[..] else {
         let runs = runs.iter().map(|run| (None, run.document.variant.clone(), *run));
-        return Study { title, setting: "variant".to_owned(), runs: runs.collect() };
+        return Study { title, setting: "Variant".to_owned(), runs: runs.collect() };
     };
     let value = |settings: &[(String, Value)]| {
         settings.iter().find(|setting| setting.0 == only).and_then(|setting| quantity(&setting.1))
@@ -99,7 +100,7 @@ fn study<'a>(title: &'a str, runs: &[&'a Run]) -> Study<'a> {
     if found.iter().all(|run| run.0.is_some()) {
         found.sort_by(|a, b| a.0.unwrap_or(0.0).total_cmp(&b.0.unwrap_or(0.0)));
     }
-    Study { title, setting: only.to_owned(), runs: found }
+    Study { title, setting: name(only), runs: found }
 }
 
 /// Keys with dots and values of a plan; lists are values.
@@ -171,7 +172,8 @@ impl<'a> Study<'a> {
         let values = series.iter().flat_map(|series| series.points.iter().map(|point| point.y));
         let what = format!("P99 slowdown of {} messages", part.word());
         let y = Axis::log(&what, values.chain([1.0]), plain);
-        (!series.is_empty()).then(|| Chart {
+        // Two values are read more easily from the table.
+        (!series.is_empty() && self.runs.len() > 2).then(|| Chart {
             name: "study",
             description: format!("{what} against {}", self.setting),
             title: None,
@@ -199,16 +201,16 @@ impl<'a> Study<'a> {
         }
     }
 
-    fn series(&self, part: Part, name: &str, palette: &Palette) -> Series {
+    fn series(&self, part: Part, transport: &str, palette: &Palette) -> Series {
         let points = self.runs().enumerate().filter_map(|(index, (label, run))| {
-            let transport = run.transports.iter().find(|found| found.document.name == name)?;
-            let p99 = part.p99(&transport.document.summary)?;
+            let found = run.transports.iter().find(|found| found.document.name == transport)?;
+            let p99 = part.p99(&found.document.summary)?;
             let text = format!("{} at {label}", number(p99));
             (p99.is_finite() && p99 > 0.0).then_some(Point { x: index as f64, y: p99, text })
         });
-        let style = palette.style(name);
+        let style = palette.style(transport);
         Series {
-            name: name.to_owned(),
+            name: transport.to_owned(),
             part: "",
             class: format!("c{style}"),
             mark: Some(style),

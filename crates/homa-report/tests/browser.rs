@@ -60,12 +60,12 @@ fn write_page(directory: &Path) -> PathBuf {
 }
 
 /// The page after a reader was there, and what that reader found.
-fn read_by(browser: &Path, page: &Path, extra: &str) -> (Output, Value) {
+fn read_by(browser: &Path, page: &Path, extra: &str, width: u32) -> (Output, Value) {
     let text = fs::read_to_string(page).unwrap();
     let visited = page.with_file_name("visited.html");
     let script = format!("<script>{READER}{extra}</script></body>");
     fs::write(&visited, text.replace("</body>", &script)).unwrap();
-    let output = open(browser, &visited, &["--dump-dom", "--window-size=1000,900"]);
+    let output = open(browser, &visited, &["--dump-dom", &format!("--window-size={width},900")]);
     let document = String::from_utf8_lossy(&output.stdout).into_owned();
     let found =
         document.split_once("<pre id=\"found\">").and_then(|rest| rest.1.split_once("</pre>"));
@@ -78,7 +78,7 @@ fn the_page_works_in_a_browser() {
     let Some(browser) = browser() else { return };
     let directory = TempDir::new().unwrap();
     let page = write_page(directory.path());
-    let (output, found) = read_by(&browser, &page, "");
+    let (output, found) = read_by(&browser, &page, "", 1_000);
     assert_eq!(console(&output), Vec::<String>::new());
     let names: Vec<&str> = found["charts"]
         .as_array()
@@ -102,11 +102,29 @@ fn the_page_works_in_a_browser() {
 }
 
 #[test]
+fn a_telephone_shows_plots_that_can_be_read() {
+    let Some(browser) = browser() else { return };
+    let directory = TempDir::new().unwrap();
+    let page = write_page(directory.path());
+    // Chromium without a window is never narrower than 500 pixels.
+    let (output, found) = read_by(&browser, &page, "", 500);
+    assert_eq!(console(&output), Vec::<String>::new());
+    let names: Vec<&Value> =
+        found["charts"].as_array().unwrap().iter().map(|chart| &chart["name"]).collect();
+    assert_eq!(names, ["narrow", "narrow", "queues", "queues", "queues", "narrow"], "{found}");
+    for chart in found["charts"].as_array().unwrap() {
+        assert_eq!((&chart["drawn"], chart["outside"].as_u64()), (&chart["curves"], Some(0)));
+    }
+    assert!(found["smallest_text_px"].as_f64() > Some(10.0), "{found}");
+    assert_eq!((&found["colliding"], &found["too_wide"]), (&Value::from(0), &Value::from(false)));
+}
+
+#[test]
 fn a_script_that_fails_is_noticed() {
     let Some(browser) = browser() else { return };
     let directory = TempDir::new().unwrap();
     let page = write_page(directory.path());
-    let (output, _) = read_by(&browser, &page, "missing();");
+    let (output, _) = read_by(&browser, &page, "missing();", 1_000);
     assert_eq!(console(&output).len(), 1, "{:?}", console(&output));
 }
 

@@ -34,7 +34,7 @@ fn a_run_has_all_plots_tables_and_facts_on_one_page_that_loads_nothing() {
         "homa bench cluster --workload w4",
         "Short messages of Homa wait for nobody.",
         "7 to 83 times lower",
-        "rtt_us",
+        "Round trip of a short message when idle, µs",
         "below <strong>40\u{a0}µs</strong>",
         "href=\"rpcs.csv\"",
     ] {
@@ -165,11 +165,101 @@ fn variants_of_a_plan_are_a_study_in_the_order_of_the_setting() {
     fs::write(directory.path().join("unfinished/rpcs.csv"), "").unwrap();
     let page = page(&directory);
     assert_eq!((charts(&page, "study"), charts(&page, "slowdown")), (2, 3));
-    assert!(page.contains("load.load") && page.contains("unfinished has no run.json"));
+    assert!(
+        page.contains("Load, as a share of the links")
+            && page.contains("unfinished has no run.json")
+    );
     let study = &page[page.find("data-chart=\"study\"").unwrap()..];
     let ticks: Vec<usize> =
         [">0.1<", ">0.5<", ">0.8<"].iter().map(|tick| study.find(tick).unwrap()).collect();
     assert!(ticks.is_sorted(), "{ticks:?}");
+}
+
+#[test]
+fn a_page_begins_with_the_outcome_and_the_main_plot() {
+    let directory = TempDir::new().unwrap();
+    write_run(directory.path(), 2_000, |run| {
+        run["date"] = json!("2026-11-22T10:40:00Z");
+        run["host"] = json!("quiet");
+        run["homa"] = json!({ "version": "0.1.0", "commit": "abc123" });
+    });
+    let page = page(&directory);
+    let places: Vec<usize> = [
+        "<h1>",
+        "class=\"outcome\">W4 at 80",
+        "data-chart=\"slowdown\"",
+        "says how many times longer a message took",
+        "Measured 2026-11-22 10:40:00 UTC, on quiet, 2 processors, Linux 6.18, homa 0.1.0 (commit abc123).",
+        "against the best variant of TCP",
+        "Expected: ",
+        "All transports",
+    ]
+    .map(|text| page.find(text).unwrap_or_else(|| panic!("{text} is missing")))
+    .to_vec();
+    assert!(places.is_sorted(), "{places:?}");
+}
+
+#[test]
+fn a_run_that_is_named_twice_is_shown_once() {
+    let directory = TempDir::new().unwrap();
+    write_run(directory.path(), 100, |_| {});
+    let again = directory.path().join(".");
+    let report = Report::read(&[directory.path().to_owned(), again]).unwrap();
+    let page = report.html(&directory.path().join("report.html"));
+    assert_eq!(charts(&page, "slowdown"), 1);
+    assert!(page.contains("was named twice and is shown once"), "nobody says so");
+}
+
+#[test]
+fn runs_of_the_same_name_are_told_apart_by_their_directories() {
+    let directory = TempDir::new().unwrap();
+    let paths = ["monday", "friday"].map(|name| directory.path().join(name));
+    paths.iter().for_each(|path| write_run(path, 100, |_| {}));
+    let page = Report::read(&paths).unwrap().html(&directory.path().join("report.html"));
+    for path in paths {
+        let heading = format!("Homa and TCP side by side ({})", path.display());
+        assert!(page.contains(&heading), "{heading} is missing");
+    }
+}
+
+#[test]
+fn two_variants_are_two_plots_by_size_and_a_table() {
+    let directory = TempDir::new().unwrap();
+    for workload in ["w3", "w4"] {
+        write_run(&directory.path().join(workload), 100, |run| {
+            run["variant"] = json!(workload);
+            run["plan"]["load"]["workload"] = json!(workload);
+        });
+    }
+    let page = page(&directory);
+    assert_eq!((charts(&page, "study"), charts(&page, "slowdown")), (0, 2));
+    assert!(page.contains(">Workload<") && !page.contains("load.workload"), "the setting's name");
+    let first = |text: &str| page.find(text).unwrap();
+    assert!(first("data-chart=\"slowdown\"") < first("run by run"), "the table comes first");
+}
+
+#[test]
+fn messages_of_one_size_are_drawn_by_their_times() {
+    let directory = TempDir::new().unwrap();
+    write_run(directory.path(), 200, |run| {
+        for transport in run["transports"].as_array_mut().unwrap() {
+            for decile in transport["summary"]["deciles"].as_array_mut().unwrap() {
+                decile["size_bytes"] = json!(500);
+            }
+        }
+    });
+    let path = directory.path().join("rpcs.csv");
+    let text = fs::read_to_string(&path).unwrap();
+    let of_one_size = |line: &str| {
+        let mut fields: Vec<&str> = line.split(',').collect();
+        if fields[0] != "transport" {
+            fields[4] = "500";
+        }
+        fields.join(",") + "\n"
+    };
+    fs::write(&path, text.lines().map(of_one_size).collect::<String>()).unwrap();
+    let page = page(&directory);
+    assert_eq!(["slowdown", "tail"].map(|name| charts(&page, name)), [0, 1]);
 }
 
 #[test]

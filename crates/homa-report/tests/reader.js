@@ -1,7 +1,8 @@
 // What a reader does with the page; the test reads what came of it.
 "use strict";
 (() => {
-  const charts = [...document.querySelectorAll("svg.chart")];
+  // Each chart is there for wide and for narrow pages; one of them is shown.
+  const charts = [...document.querySelectorAll("svg.chart")].filter((chart) => chart.getBoundingClientRect().width > 0);
   const readout = document.getElementById("readout");
   const found = {};
   found.charts = charts.map((chart) => {
@@ -40,6 +41,11 @@
   found.rows_after_click = readout.children.length;
   key.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
   found.visible_after_key = visible();
+  const words = [...charts[0].querySelectorAll("text")].filter((text) => text.textContent);
+  found.smallest_text_px = Math.min(...words.map((text) => text.getBoundingClientRect().height));
+  const ticks = [...charts[0].querySelectorAll("text.tick[text-anchor=middle]")].filter((text) => text.textContent);
+  const boxes = ticks.map((text) => text.getBoundingClientRect());
+  found.colliding = boxes.filter((box, index) => index > 0 && box.left < boxes[index - 1].right).length;
   found.too_wide = document.documentElement.scrollWidth > innerWidth;
 
   const pre = document.createElement("pre");

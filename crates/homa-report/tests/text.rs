@@ -26,7 +26,10 @@ fn all(run: &mut Value, change: impl Fn(&mut Value)) {
 #[test]
 fn a_run_that_resolves_its_differences_begins_with_the_factor_and_its_interval() {
     let text = text(5_000, |_| {});
-    assert!(text.starts_with("Homa and TCP W4 at 80 % load, 6 hosts, 100 Mbit/s: "), "{text}");
+    assert!(
+        text.starts_with("Homa and TCP side by side W4 at 80 % load, 6 hosts, 100 Mbit/s: "),
+        "{text}"
+    );
     let sentence = "the 99th percentile of Homa's short messages is 12.0 times (95 %: ";
     assert!(text.contains(sentence), "{text}");
     assert!(text.contains("shorter than the best TCP's (CUBIC, one connection"), "{text}");

@@ -87,10 +87,16 @@ pub(crate) struct Reference {
     pub vertical: bool,
 }
 
+/// Width for telephones.
+const NARROW: f64 = 400.0;
+
+/// Labels below an axis of that width at most.
+const NARROW_LABELS: usize = 6;
+
 /// A chart.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Chart {
-    /// For those who cannot see it, and in the page's checks.
+    /// What the page's checks call it.
     pub name: &'static str,
     /// What it shows, in a sentence, for those who cannot see it.
     pub description: String,
@@ -104,6 +110,25 @@ pub(crate) struct Chart {
     pub references: Vec<Reference>,
     /// Whether it has a legend of its own.
     pub legend: bool,
+}
+
+impl Chart {
+    /// The same for a narrow page: less wide, not smaller, and with fewer labels.
+    pub(crate) fn narrow(&self) -> Chart {
+        let mut chart = Chart { width: NARROW, height: self.height.min(400.0), ..self.clone() };
+        chart.name = "narrow";
+        // What follows a semicolon explains; the text below the plot does so too.
+        chart.x.label.truncate(chart.x.label.find(';').unwrap_or(chart.x.label.len()));
+        let labelled = chart.x.ticks.iter().filter(|tick| !tick.label.is_empty()).count();
+        let every = labelled.div_ceil(NARROW_LABELS).max(1);
+        let labelled = chart.x.ticks.iter_mut().filter(|tick| !tick.label.is_empty());
+        for (index, tick) in labelled.enumerate() {
+            if index % every > 0 {
+                tick.label.clear();
+            }
+        }
+        chart
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::{
     document::Document,
     format::{command, percent, time_us, trimmed},
+    names::name,
     run::{DOCUMENT, QUEUES, RPCS, Run, THROUGHPUT},
 };
 
@@ -18,8 +19,10 @@ const VALUES_MAX: usize = 300;
 pub(super) fn all(run: &Run, out: &Path) -> Markup {
     let document = &run.document;
     html! {
-        h2 { "Repeat it" }
-        pre { code { (command(&document.command)) } }
+        @if !document.command.is_empty() {
+            h2 { "Repeat it" }
+            pre { code { (command(&document.command)) } }
+        }
         h2 { "Facts" }
         div.facts {
             (fidelity(run))
@@ -129,7 +132,7 @@ fn rows(value: &Value) -> Markup {
     let mut found = Vec::new();
     flatten(value, String::new(), &mut found);
     html! {
-        table.facts { tbody { @for (key, value) in found.iter().take(VALUES_MAX) { tr { th scope="row" { (key) } td { (value) } } } } }
+        table.facts { tbody { @for (key, value) in found.iter().take(VALUES_MAX) { tr { th scope="row" { (name(key)) } td { (value) } } } } }
     }
 }
 

@@ -19,24 +19,27 @@ pub(super) fn ratios(run: &Run) -> Markup {
             p.missing { "No comparison: the run has no result of Homa, or none of another transport." }
         }
         @for (other, comparisons) in &all { @for (name, comparisons) in comparisons {
+            @let rounds = comparisons.iter().any(|one| one.rounds.is_some());
             h2 { (name) " against the best variant of " (other) }
             div.scroll { table.ratios {
                 thead { tr {
                     td {} th.n scope="col" { "times better" } th.n scope="col" { "95 %" }
                     th.n scope="col" { (name) } th.n scope="col" { "best " (other) } th scope="col" { "which" }
-                    th.n scope="col" { "messages" } th.n scope="col" { "single rounds" } td {}
+                    th.n scope="col" { "messages" } @if rounds { th.n scope="col" { "single rounds" } } td {}
                 } }
-                tbody { @for comparison in comparisons { (row(comparison)) } }
+                tbody { @for comparison in comparisons { (row(comparison, rounds)) } }
             } }
         } }
         @if !is_empty { p.muted {
-            "The ratio says how many times better Homa is, each figure against the variant that is best in it. Short: the \
-             shortest 10 % of the messages. P99 average: mean over ten size classes of the mean slowdown of their slowest 1 %."
+            "Times better: how many times smaller Homa's figure is (of the load carried: larger), each against the variant that is best in \
+             it. 95 %: where the factor lies if chance had drawn other messages of the same run (bootstrap over blocks of time); the \
+             machine's and the network's own errors come on top. Messages: how many the figure is of. P99 average: mean over ten \
+             classes of sizes of the mean slowdown of their slowest 1 %."
         } }
     }
 }
 
-fn row(comparison: &Comparison) -> Markup {
+fn row(comparison: &Comparison, rounds: bool) -> Markup {
     html! {
         tr class=(class(comparison.verdict)) {
             th scope="row" { (comparison.figure) }
@@ -44,7 +47,7 @@ fn row(comparison: &Comparison) -> Markup {
             td.n { (comparison.between()) }
             td.n { (comparison.homa()) } td.n { (comparison.other()) } td { (comparison.best()) }
             td.n { (thousands(comparison.samples as f64)) }
-            td.n { @if let Some((low, high)) = comparison.rounds { (number(low)) " to " (number(high)) } }
+            @if rounds { td.n { @if let Some((low, high)) = comparison.rounds { (number(low)) " to " (number(high)) } } }
             td { (comparison.verdict.words()) }
         }
     }
@@ -114,7 +117,7 @@ pub(super) fn runs(runs: &[Run]) -> Markup {
                 @for name in ["short P99", "short P50", "short P99.9", "average slowdown", "P99 average", "carried"] { th.n scope="col" { (name) } }
             } }
             tbody { @for (index, run) in runs.iter().enumerate() { @for (name, comparisons) in comparisons(run, TCP) { tr {
-                th scope="row" { a href=(format!("#run-{index}")) { (run.document.heading()) } }
+                th scope="row" { a href=(format!("#run-{index}")) { (run.heading) } }
                 td { (name) }
                 @for comparison in &comparisons { td class=(format!("n {}", class(comparison.verdict))) title=(comparison.verdict.words()) { (comparison.times()) } }
             } } } }
