@@ -165,6 +165,27 @@ run = "true"
 }
 
 #[test]
+fn a_dry_run_shows_the_commands_and_builds_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("plan.toml");
+    fs::write(&path, "[[command]]\nhost = \"all\"\ntimeout_ms = 1500\nrun = \"true\"\n").unwrap();
+    let out = directory.path().join("out");
+    let run = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_homa"));
+        command.args(["lab", "run", path.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+        let output = command.arg("--dry-run").args(more).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = run(&[]);
+    assert!(text.contains("Nothing is built now") && text.contains("h5"), "{text}");
+    let document: serde_json::Value = serde_json::from_str(&run(&["--json"])).unwrap();
+    assert_eq!(document["commands"].as_array().unwrap().len(), 6);
+    assert_eq!(document["longest_ms"], 1500);
+    assert!(!out.exists());
+}
+
+#[test]
 fn broken_plans_are_refused_with_line_and_key() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("plan.toml");

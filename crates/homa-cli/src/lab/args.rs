@@ -30,16 +30,23 @@ const NAME: &str = "lab";
 /// `homa lab up`
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
-Examples:
-  homa lab up                                        6 hosts, 100 Mbit/s
-  homa lab up --hosts 10 --rate 50M --name big
-  homa lab up --ecn 30k --buffer-scope shared --buffer 1M
-  homa lab up --delay 10us --loss 0.1% --backend switch
+A first look: a server on one host, a client on another, what the switch carried.
+  homa lab up
   homa lab exec h1 -- homa serve 0.0.0.0:4000 &
-  homa lab exec h0 -- homa ping 10.66.0.2:4000
+  homa lab exec h0 -- homa ping h1:4000 --count 5
+  homa lab status
+  homa lab down
 
-Host hN has the addresses 10.66.0.(N+1) and fd66::(N+1). Needs no root where unprivileged user namespaces are \
-allowed. The lab lives in a process of its own; when that ends, however it does, nothing remains.")]
+Other labs:
+  homa lab up --hosts 10 --rate 50M --name big       a second one beside the first
+  homa lab up --ecn 30k --buffer-scope shared --buffer 1M
+  homa lab up --delay 10us --loss 0.1%               slow and lossy links
+
+Programs inside call host hN by the name hN (10.66.0.(N+1)) or hN-v6 (fd66::(N+1)). Packets that bear the DSCP CS7 go \
+first at every port, CS0 last. Needs no root where unprivileged user namespaces are allowed; `homa doctor` tries \
+that. The lab lives in a process of its own; when that ends, however it does, nothing remains.
+
+Before it builds, it measures for a second what this machine can carry, and refuses links that it cannot fill.")]
 pub(crate) struct UpArgs {
     #[command(flatten)]
     pub spec: SpecArgs,
@@ -157,9 +164,15 @@ pub(crate) struct StatusArgs {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
-  homa lab exec h0 -- ip addr
-  homa lab exec 1 -- homa serve 0.0.0.0:4000
-  homa lab exec h0 --name big -- sh
+  homa lab exec h0 -- ip addr                        what a host has: eth0 and lo
+  homa lab exec h0 -- sh                             a shell there
+  homa lab exec 1 -- nginx -g 'daemon off;'          any program, not only ours
+  homa lab exec h0 -- curl http://h1
+  homa lab exec h0 --name big -- iperf3 -c h1
+  homa lab exec h1 -- tc -s qdisc show dev eth0      its own interface
+
+The program sees the files of this machine, the network of the host, and the processes of the lab. Towards \
+these two it has the rights of root, towards files yours. LAB_HOST in its environment is the host's name.
 
 The exit status is that of the program, 128 + n if signal n ended it. Programs still running when the lab goes down \
 are killed.
@@ -183,6 +196,7 @@ pub(crate) struct ExecArgs {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = r#"Examples:
   homa lab run plan.toml
+  homa lab run plan.toml --dry-run                   what would run where and when; builds nothing
   homa lab run plan.toml --out results --json
 
 A plan:
@@ -194,13 +208,13 @@ A plan:
   [[command]]
   host = 1
   run = "homa serve 0.0.0.0:4000"
-  background = true             # ends with the run
+  background = true             # not waited for; ends with the run at the latest
 
   [[command]]
   host = [0, 2]                 # one, several, or "all"
   delay_ms = 500
   timeout_ms = 20000
-  run = "homa ping $LAB_IP_1:4000 --secs 2"
+  run = "homa ping h1:4000 --flood --secs 2"
 
 `run` is for `sh -c`, or a list of a program and its arguments. In the environment are LAB_HOST, LAB_HOSTS,
 LAB_IP and LAB_IP6 (its own), LAB_IP_0, LAB_IP_1, ... and LAB_IP6_0, ... (everybody's). The run ends when all commands
@@ -212,6 +226,9 @@ pub(crate) struct RunArgs {
     /// Directory for what the commands print, the counters and the queue lengths
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Check the plan and show what would run where and when; build nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Run even if the machine cannot carry the rate of the links
     #[arg(long)]
     pub force: bool,

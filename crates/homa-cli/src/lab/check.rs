@@ -7,7 +7,7 @@ use homa_lab::{
 };
 use serde::Serialize;
 
-use super::{args::CheckArgs, failed};
+use super::{args::CheckArgs, failed, waiting::Waiting};
 use crate::{error::CliError, output, units::format_number};
 
 /// What was measured.
@@ -25,9 +25,11 @@ pub(crate) fn run(args: &CheckArgs, json: bool) -> Result<(), CliError> {
     let spec = args.spec.spec("check");
     spec.validate().map_err(failed)?;
     homa_lab::acquire_privileges().map_err(failed)?;
+    let waiting = Waiting::new("measuring a lab, about ten seconds");
     let (switch, saturation) = calibrate::choose_for(&spec, &Load::full(&spec)).map_err(failed)?;
     let lab = Lab::up_with(&spec, switch.clone()).map_err(failed)?;
     let fidelity = homa_lab::fidelity::measure(&lab).map_err(failed)?;
+    drop(waiting);
     let report =
         Report { hosts: spec.hosts, port_mbps: spec.port_mbps, switch, saturation, fidelity };
     match json {

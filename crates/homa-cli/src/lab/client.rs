@@ -18,6 +18,7 @@ use super::{
     failed,
     holder::{Answer, Job, Outcome, Request},
     state::{LabState, StateDirectory},
+    waiting::Waiting,
 };
 use crate::{
     error::CliError,
@@ -47,7 +48,10 @@ pub(crate) fn up(args: &UpArgs, json: bool) -> Result<(), CliError> {
         _ => directory.remove(&args.name)?,
     }
     let job = Job { directory, spec, force: args.force };
-    let state = match start_holder(&job)? {
+    let waiting = Waiting::new(format!("building a lab of {} hosts", job.spec.hosts));
+    let outcome = start_holder(&job)?;
+    drop(waiting);
+    let state = match outcome {
         Outcome::Up(state) => state,
         Outcome::Failed { reason, usage: true } => return Err(CliError::Usage(reason)),
         Outcome::Failed { reason, .. } => return Err(CliError::Transport(reason)),
@@ -92,7 +96,7 @@ fn describe(state: &LabState) -> String {
         text.push_str(&format!("  {:<5} {:<12} {}\n", host.name, host.ipv4, host.ipv6));
     }
     text.push_str(&format!(
-        "Next: homa lab exec h0{} -- CMD\n",
+        "Inside, hosts are called h0, h1, ...\nNext: homa lab exec h0{} -- CMD\n",
         if spec.name == "lab" { String::new() } else { format!(" --name {}", spec.name) }
     ));
     text

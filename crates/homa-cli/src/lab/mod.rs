@@ -6,16 +6,18 @@ mod client;
 mod exec;
 pub(crate) mod holder;
 mod plan;
+mod preview;
 mod run;
 mod state;
 pub(crate) mod trial;
+mod waiting;
 
 use homa_lab::{
     Lab, LabError, LabSpec,
     calibrate::{self, Load},
 };
 
-use self::args::LabCommand;
+use self::{args::LabCommand, waiting::Waiting};
 use crate::error::CliError;
 
 /// `homa lab ...`
@@ -43,6 +45,7 @@ fn failed(error: LabError) -> CliError {
 /// Builds a lab with the switch that carries all ports at their rate; refuses what the machine cannot carry, unless
 /// it is to be done all the same.
 fn build(spec: &LabSpec, force: bool) -> Result<Lab, CliError> {
+    let _waiting = Waiting::new(format!("building a lab of {} hosts", spec.hosts));
     if force {
         return Lab::up(spec).map_err(failed);
     }

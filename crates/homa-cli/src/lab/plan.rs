@@ -69,6 +69,14 @@ impl Program {
             Program::List(words) => words.clone(),
         }
     }
+
+    /// What people read.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Program::Line(line) => line.clone(),
+            Program::List(words) => words.join(" "),
+        }
+    }
 }
 
 impl PlanCommand {
@@ -93,7 +101,8 @@ pub(crate) fn read(path: &Path) -> Result<Plan, CliError> {
     parse(&text).map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))
 }
 
-fn parse(text: &str) -> Result<Plan, String> {
+/// Checks the text of a plan.
+pub(crate) fn parse(text: &str) -> Result<Plan, String> {
     // The error shows the line and what was expected there.
     let plan: Plan = toml::from_str(text).map_err(|error| error.to_string())?;
     plan.lab.validate().map_err(|error| match &error {

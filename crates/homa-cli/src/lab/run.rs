@@ -17,6 +17,7 @@ use super::{
     args::RunArgs,
     failed,
     plan::{self, Plan},
+    preview::Preview,
 };
 use crate::{error::CliError, interrupt, output};
 
@@ -84,6 +85,13 @@ struct Task {
 /// `homa lab run`
 pub(crate) fn run(args: &RunArgs, json: bool) -> Result<(), CliError> {
     let plan = plan::read(&args.plan)?;
+    if args.dry_run {
+        let preview = Preview::new(&plan, args.out.clone());
+        return match json {
+            true => output::document(&preview),
+            false => output::bytes(preview.text().as_bytes()),
+        };
+    }
     // Before any thread exists: only then can the process move into a user namespace.
     homa_lab::acquire_privileges().map_err(failed)?;
     if let Some(directory) = &args.out {
