@@ -40,13 +40,13 @@ pub enum CongestionError {
         allowed: String,
     },
     /// No TCP socket can be made.
-    #[error("TCP congestion control `{name}`: {source}")]
+    #[error("TCP congestion control `{name}`: {reason}")]
     #[non_exhaustive]
     System {
         /// The name asked for.
         name: String,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
@@ -58,7 +58,7 @@ pub fn check(name: &str) -> Result<(), CongestionError> {
     let name = || name.to_owned();
     let listed = |file: &str| line(&format!("/proc/sys/net/ipv4/{file}")).unwrap_or_default();
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)
-        .map_err(|source| CongestionError::System { name: name(), source })?;
+        .map_err(|reason| CongestionError::System { name: name(), reason })?;
     set_tcp_congestion(&socket, &name()).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => CongestionError::Unknown {
             name: name(),
@@ -68,7 +68,7 @@ pub fn check(name: &str) -> Result<(), CongestionError> {
             name: name(),
             allowed: listed("tcp_allowed_congestion_control"),
         },
-        _ => CongestionError::System { name: name(), source: error },
+        _ => CongestionError::System { name: name(), reason: error },
     })
 }
 

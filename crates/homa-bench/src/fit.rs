@@ -1,13 +1,13 @@
 //! A comparison that this machine can carry: rates at which the links, not its processors, decide, and time for enough
 //! short messages.
 
-use std::io;
+use std::{io, time::Duration};
 
 use crate::{
     load::rpc_per_s,
     network::{AgentCommand, Network, open},
     plan::Plan,
-    run::{Found, trial},
+    run::{Found, machine_busy, trial},
     watch::Watch,
 };
 
@@ -22,6 +22,12 @@ const SECS: std::ops::RangeInclusive<f64> = 5.0..=25.0;
 
 /// The load's share of the processors that leaves room for what is not even over time.
 const BUSY_MAX: f64 = 0.75;
+
+/// More than this share of the processors for others shows in the figures.
+const OTHERS_MAX: f64 = 0.2;
+
+/// How long the machine is looked at before the load.
+const BEFORE: Duration = Duration::from_millis(300);
 
 /// Above this share nobody knows how much more would be used.
 const SATURATED: f64 = 0.95;
@@ -64,7 +70,14 @@ pub fn rate(
         if watch.stopped() {
             return Ok(network);
         }
-        let busy = demand(plan, &*network, watch)?;
+        let before = machine_busy(BEFORE);
+        if number == 1 && before.is_some_and(|busy| busy > OTHERS_MAX) {
+            watch.says(&format!(
+                "other programs take {:.0} % of this machine's processors: figures may be theirs",
+                100.0 * before.unwrap_or_default()
+            ));
+        }
+        let busy = demand(plan, before, &*network, watch)?;
         let mut share = if busy > SATURATED { 0.5 } else { BUSY_MAX / busy.max(0.01) };
         if !network.is_comfortable() {
             share = share.min(BUSY_MAX);
@@ -118,12 +131,16 @@ fn lower(rate_mbps: u32, share: f64) -> u32 {
 }
 
 /// The share of the processors that the load takes by itself, whatever else runs here.
-fn demand(plan: &Plan, network: &dyn Network, watch: &dyn Watch) -> io::Result<f64> {
+fn demand(
+    plan: &Plan,
+    before: Option<f64>,
+    network: &dyn Network,
+    watch: &dyn Watch,
+) -> io::Result<f64> {
     let mut plan = plan.clone();
     (plan.load.secs, plan.load.warm_up, plan.load.drain) = TRIAL_S;
     plan.load.rounds = 1;
     plan.transports.truncate(1);
-    let before = crate::run::machine_busy(std::time::Duration::from_millis(300));
     let found = trial(&plan, network, watch)?;
     Ok(share_of_load(&plan, before, &found))
 }

@@ -100,7 +100,10 @@ fn wrong_values_and_settings_are_refused_with_file_and_line_before_anything_is_b
     let plan = directory.path().join("plan.toml");
     for (text, parts) in [
         ("[homa]\nmax_overcommit = 2\nfrobnicate = 3\n", ["line 3", "frobnicate"]),
-        ("transports = [\"tcp-nope\"]\n", ["congestion control", "nope"]),
+        (
+            "[load]\nsecs = 1\n[[variant]]\nname = \"a\"\ntransports = [\"tcp-nope\"]\n",
+            ["line 5", "control `nope`"],
+        ),
         ("[load]\nload = 0\n", ["line 2", "load.load"]),
         ("[[variant]]\nname = \"a\"\n[[variant]]\nname = \"a\"\n", ["line 3", "`a`"]),
         ("[[variant]]\nname = \"a\"\nhoma.num_priorities = 9\n", ["line 3", "num_priorities"]),
@@ -127,6 +130,30 @@ fn results_that_cannot_be_written_are_found_out_before_the_run() {
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty(), "nothing was measured");
     assert!(errors(&output).contains("cannot write results to /proc/nope"), "{}", errors(&output));
+}
+
+#[test]
+fn what_cannot_be_written_after_the_run_is_printed_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = short_plan(directory.path(), &[]);
+    let out = directory.path().join("out");
+    let mut run = process::Command::new(env!("CARGO_BIN_EXE_homa"));
+    run.args(["bench", "plan"]).arg(&plan).arg("--out").arg(&out);
+    let mut run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut errors = BufReader::new(run.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("round 1 of 1: homa-udp") {
+        assert!(errors.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    // The directory was there and could be written to; now it is a file.
+    fs::remove_dir_all(&out).unwrap();
+    fs::write(&out, "").unwrap();
+    errors.read_to_string(&mut said).unwrap();
+    let output = run.wait_with_output().unwrap();
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(table.contains("homa-udp") && table.contains("tcp-cubic-x2"), "{table}");
+    assert!(said.contains(&format!("cannot write {}", out.display())), "{said}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use toml::{
 };
 
 use super::Plan;
-use crate::{congestion::CongestionError, workload::WorkloadError};
+use crate::{congestion::check_plan, workload::WorkloadError};
 
 /// Why a plan cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +47,6 @@ pub enum PlanError {
     /// The sizes of the messages cannot be read.
     #[error(transparent)]
     Workload(WorkloadError),
-    /// TCP cannot be had as the plan wants it on this machine.
-    #[error(transparent)]
-    Congestion(#[from] CongestionError),
 }
 
 fn at(place: Option<&(PathBuf, usize)>) -> String {
@@ -69,9 +66,22 @@ impl PlanFile {
     /// # Errors
     /// See [`PlanError`].
     pub fn read(path: &Path) -> Result<Self, PlanError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|reason| PlanError::Read { path: path.to_owned(), reason })?;
-        Self::parse(&text, path)
+        Self::parse(&text_of(path)?, path)
+    }
+
+    /// Reads a plan file whose transports can be had on this machine.
+    ///
+    /// # Errors
+    /// See [`PlanError`].
+    pub fn read_for_here(path: &Path) -> Result<Self, PlanError> {
+        Self::parse_with(&text_of(path)?, path, |plan| {
+            plan.check()?;
+            check_plan(plan).map_err(|error| PlanError::Value {
+                key: "transports".to_owned(),
+                must_be: format!("what this machine has: {error}"),
+                place: None,
+            })
+        })
     }
 
     /// Reads a plan and checks all its values; `path` is for error messages.
@@ -79,7 +89,11 @@ impl PlanFile {
     /// # Errors
     /// See [`PlanError`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, PlanError> {
-        let source = Source { text, path };
+        Self::parse_with(text, path, Plan::check)
+    }
+
+    fn parse_with(text: &str, path: &Path, check: Check) -> Result<Self, PlanError> {
+        let source = Source { text, path, check };
         let mut base = DeTable::parse(text).map_err(|error| source.wrong(&error.to_string()))?;
         let variants = source.variants(base.get_mut().remove("variant"))?;
         if variants.is_empty() {
@@ -105,10 +119,19 @@ impl PlanFile {
     }
 }
 
+fn text_of(path: &Path) -> Result<String, PlanError> {
+    std::fs::read_to_string(path)
+        .map_err(|reason| PlanError::Read { path: path.to_owned(), reason })
+}
+
+/// Whether a plan makes sense.
+type Check = fn(&Plan) -> Result<(), PlanError>;
+
 /// The text of a plan, to name places in it.
 struct Source<'a> {
     text: &'a str,
     path: &'a Path,
+    check: Check,
 }
 
 impl<'a> Source<'a> {
@@ -145,7 +168,7 @@ impl<'a> Source<'a> {
             error.set_input(Some(self.text));
             self.wrong(&error.to_string())
         })?;
-        plan.check().map_err(|error| match error {
+        (self.check)(&plan).map_err(|error| match error {
             PlanError::Value { key, must_be, place: None } => {
                 let offset = place(table.get_ref(), &key);
                 let place = offset.map(|offset| (self.path.to_owned(), self.line(offset)));

@@ -32,6 +32,10 @@ pub(crate) fn agent() -> Result<(), CliError> {
 /// Runs one comparison.
 pub(crate) fn run(args: &ClusterArgs, carriage: Carriage, json: bool) -> Result<(), CliError> {
     let file = match &args.plan {
+        // Transports that options replace need not be there.
+        Some(path) if !args.compare.transports.is_empty() => {
+            PlanFile::read(path).map_err(|error| CliError::Usage(error.to_string()))?
+        }
         Some(path) => read(path)?,
         None => PlanFile { variants: vec![(String::new(), Plan::default())] },
     };
@@ -79,6 +83,7 @@ pub(crate) fn run_default(
             plan.check().map_err(|error| CliError::Usage(error.to_string()))?;
             fit::seconds(&mut plan).map_err(|error| CliError::Usage(error.to_string()))?;
         }
+        plan.title = headline(&plan);
         let name = if asked.is_some() { String::new() } else { workload.to_owned() };
         variants.push((name, plan));
     }
@@ -99,7 +104,7 @@ pub(crate) fn run_default(
             return network::open(plan, agent);
         }
         let found = fit::rate(plan, agent, secs.is_none(), watch);
-        plan.title = named(plan);
+        plan.title = headline(plan);
         found
     });
     done.map(Ok)
@@ -118,7 +123,7 @@ fn shown(workload: &str) -> Plan {
 }
 
 /// What is compared, in a line.
-fn named(plan: &Plan) -> String {
+fn headline(plan: &Plan) -> String {
     let (network, load) = (&plan.network, &plan.load);
     format!(
         "{} hosts, {} Mbit/s, packets of {} bytes, load {:.0} %",
@@ -130,7 +135,7 @@ fn named(plan: &Plan) -> String {
 }
 
 fn read(path: &std::path::Path) -> Result<PlanFile, CliError> {
-    PlanFile::read(path).map_err(|error| CliError::Usage(error.to_string()))
+    PlanFile::read_for_here(path).map_err(|error| CliError::Usage(error.to_string()))
 }
 
 fn this_program() -> Result<AgentCommand, CliError> {

@@ -1,5 +1,7 @@
 //! Medians over rounds.
 
+use homa_bench::quantile;
+
 /// The middle of some values, and how far they spread.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Spread {
@@ -20,12 +22,7 @@ impl Spread {
         }
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
-        let middle = values.len() / 2;
-        let median = match values.len() % 2 {
-            0 => (values[middle - 1] + values[middle]) / 2.0,
-            _ => values[middle],
-        };
-        Some(Spread { median, min, max })
+        Some(Spread { median: quantile::median(&values)?, min, max })
     }
 }
 
