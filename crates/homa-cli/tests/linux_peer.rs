@@ -472,6 +472,20 @@ fn a_slow_linux_host_is_not_asked_for_what_is_merely_late() {
 }
 
 #[test]
+fn a_saturated_linux_host_is_given_the_time_that_it_takes() {
+    let Some(link) = Link::new("z", 1_500) else { return };
+    let slow = [&["--slow-ms", "200"], PATIENT].concat();
+    let server = link.linux_server(Family::V4, &slow);
+    let call = ["--size", "100", "--count", "400", "--outstanding", "20"];
+    all_verified(&link.call(Family::V4, PORT, &call), 400);
+    let seen = server.stop();
+    is_right(&seen);
+    // Nothing was lost: only before its slowness is known it is asked, and sends again.
+    let again = number(&seen["host"]["retransmitted"]);
+    assert!(again * 2 < 400, "{seen:#}");
+}
+
+#[test]
 fn packets_in_tcp_form_are_exchanged_with_linux() {
     let Some(mut link) = Link::new("t", 1_500) else { return };
     link.carriage = "ip-tcp";
@@ -553,6 +567,20 @@ fn a_closed_port_fails_calls_at_once_in_both_directions() {
         is_right(&seen);
     }
     drop(serving);
+}
+
+#[test]
+fn a_linux_host_tells_its_cutoffs_once_for_all_of_its_sockets() {
+    let Some(link) = Link::new("k", 1_500) else { return };
+    let _server = link.serve(&[]);
+    for (run, family) in BOTH.into_iter().enumerate() {
+        let ids = ids_from(run);
+        let call = ["--size", "100", "--count", "20", "--sockets", "10", "--first-id", &ids];
+        let seen = link.linux_calls(family, &[&call, PATIENT].concat());
+        is_clean(&seen);
+        all_answered(&seen, 20);
+        assert_eq!(number(&seen["host"]["sent_CUTOFFS"]), 1, "{seen:#}");
+    }
 }
 
 #[test]

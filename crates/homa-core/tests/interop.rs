@@ -404,6 +404,43 @@ fn the_version_of_cutoffs_is_echoed_as_received() {
     assert_eq!(call(&mut host, &server, 15_001).2[0].priority, 4);
 }
 
+/// Version and level of a call of 100 bytes.
+fn calls_with(host: &mut Host, to: &Linux) -> (u16, u8) {
+    let (_, _, sent) = call(host, to, 100);
+    (sent[0].data().unwrap().cutoff_version, sent[0].priority)
+}
+
+#[test]
+fn cutoffs_of_a_linux_host_hold_for_all_of_its_sockets() {
+    let mut host = host();
+    let (told, known, elsewhere) = (linux(1, 99), linux(1, 98), linux(2, 99));
+    assert_eq!(calls_with(&mut host, &known), (0, 6));
+    let (_, id, _) = call(&mut host, &told, 100);
+    take(&mut host, &told, told.cutoffs(id | 1));
+    assert_eq!(calls_with(&mut host, &known), (LINUX_VERSION, 7), "one that was there before");
+    assert_eq!(calls_with(&mut host, &linux(1, 97)), (LINUX_VERSION, 7), "one that is new");
+    assert_eq!(calls_with(&mut host, &elsewhere), (0, 6), "another host");
+    // The answer to a client of that host goes at the right level at once.
+    serve(&mut host, &linux(1, 40_000), 2, 10, 100);
+    let sent = host.sent();
+    let answer = sent.iter().find(|sent| sent.data().is_some()).unwrap();
+    assert_eq!((answer.data().unwrap().cutoff_version, answer.priority), (LINUX_VERSION, 7));
+}
+
+#[test]
+fn cutoffs_of_a_process_of_this_implementation_hold_for_it_alone() {
+    let mut host = host();
+    let (told, other) = (linux(1, 99), linux(1, 98));
+    let (_, id, _) = call(&mut host, &told, 100);
+    announce(&mut host, &told, id | 1, 77);
+    assert_eq!(calls_with(&mut host, &told), (LINUX_VERSION, 7));
+    assert_eq!(
+        calls_with(&mut host, &other),
+        (0, 6),
+        "it has its own, and an announcement to make"
+    );
+}
+
 #[test]
 fn other_cutoffs_than_ours_are_answered_with_ours_once_per_millisecond() {
     let mut host = host();
@@ -550,12 +587,35 @@ fn a_slow_linux_host_is_not_asked_for_what_is_merely_late() {
     }
     // What was lost is asked for all the same, however slow the host.
     assert_eq!(answered_after(&mut host, &server, 130).1, 1);
+    // Since that came by itself it was merely late.
+    assert_eq!(answered_after(&mut host, &server, 150).1, 0);
     // Slowness is forgotten: each of these measures anew.
     for _ in 0..30 {
         answered_after(&mut host, &server, 1);
         host.pass_ms(100);
     }
     assert_eq!(answered_after(&mut host, &server, 6).1, 1);
+}
+
+#[test]
+fn a_saturated_linux_host_is_asked_when_its_longest_reaction_is_over_and_often_enough_then() {
+    let mut host = host();
+    let server = linux(1, 99);
+    // It gets slower and slower.
+    let mut wait_ms = 15;
+    while wait_ms < 340 {
+        assert_eq!(answered_after(&mut host, &server, wait_ms).1, 0, "{wait_ms} ms");
+        wait_ms += wait_ms / 5;
+    }
+    let (rpc, _, _) = call(&mut host, &server, 100);
+    assert_eq!(resends(&host.pass_ms(wait_ms)), [], "it may take that long");
+    assert_eq!(resends(&host.pass_ms(wait_ms / 4)), [(0, RESEND_ALL)], "it was lost");
+    let again = resends(&host.pass_ms(900)).len();
+    assert!((7..=9).contains(&again), "{again}: questions and answers get lost as well");
+    assert_eq!(host.events(), []);
+    host.pass_ms(300);
+    let failed = Event::Failed { rpc, cookie: 0, reason: FailReason::Timeout };
+    assert!(host.events().contains(&failed), "it has as much time to answer as others");
 }
 
 #[test]

@@ -67,7 +67,8 @@ class Client:
         self.started = self.completed = self.wrong = 0
         self.failures, self.open = Counter(), {}
         self.done_at = self.deaf_at = self.back_at = None
-        host.client_ports.add(self.PORT)
+        self.ports = range(self.PORT, self.PORT + options.sockets)
+        host.client_ports.update(self.ports)
 
     def answered(self, rpc, body):
         expected = self.open.pop(rpc.id)
@@ -95,9 +96,10 @@ class Client:
 
     def _start(self):
         body = wire.pattern((self.options.seed + self.started) & 0xFF, self.options.size)
+        port = self.ports[self.started % len(self.ports)]
         self.started += 1
         self.open[self.host.next_id] = body
-        self.host.send_request(self.server, self.PORT, self.options.port, body)
+        self.host.send_request(self.server, port, self.options.port, body)
 
     def _vanish(self, now):
         """The host falls silent for a while: packets are watched but nobody reads or answers them."""
@@ -143,6 +145,7 @@ def parse_arguments():
     add("--size", type=int, default=100)
     add("--count", type=int, default=1)
     add("--outstanding", type=int, default=1)
+    add("--sockets", type=int, default=1, help="of the client, which take turns")
     add("--linger-ms", type=float, default=100.0)
     add("--vanish-at-data", type=int, help="packets of answers after which the client is silent")
     add("--vanish-for-ms", type=float, default=0.0)

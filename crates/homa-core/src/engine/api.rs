@@ -133,7 +133,7 @@ impl Engine {
         self.client_ids.insert(id, index);
         self.stats.requests_sent = self.stats.requests_sent.saturating_add(1);
         let tx = self.outgoing(peer, length, options.streaming_body, own);
-        let interval_ns = self.first_interval_ns(peer, own);
+        let interval_ns = self.next_interval_ns(peer, own);
         let level_max = self.top_priority();
         let rpc = self.rpcs.get_mut(index).ok_or(SendError::OutOfMemory)?;
         let key = rpc.key;

@@ -122,7 +122,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.get(index) else {
             return;
         };
-        let interval_ns = self.first_interval_ns(rpc.peer, self.speaks_own(rpc));
+        let interval_ns = self.next_interval_ns(rpc.peer, self.speaks_own(rpc));
         let next = self.now.plus_ns(interval_ns);
         if rpc.missing_asked_at.is_some_and(|at| self.now < at.plus_ns(interval_ns)) {
             return;

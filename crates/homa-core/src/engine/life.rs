@@ -8,7 +8,7 @@ use homa_wire::Body;
 use crate::addr::Path;
 use crate::engine::Engine;
 use crate::engine::incoming::Incoming;
-use crate::engine::patience::first_interval_ns;
+use crate::engine::patience::next_interval_ns;
 use crate::engine::peer::{Peer, PendingAck};
 use crate::engine::pending::Happened;
 use crate::engine::reason;
@@ -215,7 +215,7 @@ impl Engine {
         let streaming = rpc.rx.streaming || rpc.response_streaming;
         let peer = self.peers.get(rpc.peer);
         let own = rpc.own && peer.is_some_and(Peer::is_own);
-        let base = first_interval_ns(peer, own, self.now, &self.config);
+        let base = next_interval_ns(peer, own, self.now, &self.config);
         let window = peer.and_then(|peer| peer.settings.window_bytes);
         rpc.rx = Incoming::new(length, unscheduled, birth);
         rpc.rx.streaming = streaming;

@@ -17,6 +17,7 @@ mod api;
 mod black_hole;
 mod client_hosts;
 mod control;
+mod cutoff_exchange;
 mod grant;
 mod incoming;
 mod info;

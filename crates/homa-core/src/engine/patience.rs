@@ -15,8 +15,10 @@ use crate::time::{Instant, nanos};
 const UNKNOWN_INTERVALS: u64 = 4;
 /// A slow reaction counts for as long as this, and at most for twice as long if others follow.
 const WINDOW: Duration = Duration::from_secs(1);
-/// Questions fit into the time-out so many times at least.
+/// Questions fit into the time-out so many times at least, behind the first.
 const QUESTIONS_MIN: u64 = 8;
+/// A Linux host that is known to be slower than that is first asked when its longest reaction and a part of it are over.
+const SLACK_PARTS: u64 = 4;
 
 /// For this part of the time-out questions follow the data that they are about.
 const FOLLOWING_PART: u32 = 4;
@@ -40,25 +42,33 @@ impl Patience {
         self.window = Some(now);
     }
 
-    /// The first interval. From hosts of this implementation nothing is learnt while they are not asked, so without
+    /// The first interval: twice what was noted, up to `max_ns`. A Linux host whose reactions take longer gets what they
+    /// take and a little more, up to `slow_max_ns`; what it is asked before would be merely late. From hosts of this implementation nothing is learnt while they are not asked, so without
     /// news it fades, by half per window from the second on: one bad second must not make later losses dear.
     fn interval_ns(
         &self,
         now: Instant,
         base_ns: u64,
-        max_ns: impl FnOnce() -> u64,
+        timeout_ns: impl FnOnce() -> u64,
         own: bool,
     ) -> u64 {
+        let longest_ns = self.longest_ns.max(self.longest_before_ns);
         let wanted = match self.window {
             None if own => base_ns,
             None => base_ns.saturating_mul(UNKNOWN_INTERVALS),
             Some(since) => {
                 let windows = nanos(now.since(since)) / nanos(WINDOW);
                 let fades = if own { windows.saturating_sub(1).min(63) } else { 0 };
-                self.longest_ns.max(self.longest_before_ns).saturating_mul(2) >> fades
+                longest_ns.saturating_mul(2) >> fades
             }
         };
-        if wanted <= base_ns { base_ns } else { wanted.min(max_ns().max(base_ns)) }
+        if wanted <= base_ns {
+            return base_ns;
+        }
+        let timeout_ns = timeout_ns();
+        let usual = wanted.min(timeout_ns / QUESTIONS_MIN);
+        let slow = if own { 0 } else { longest_ns.saturating_add(longest_ns / SLACK_PARTS) };
+        usual.max(slow.min(timeout_ns)).max(base_ns)
     }
 }
 
@@ -66,6 +76,11 @@ impl Engine {
     /// See [`first_interval_ns`].
     pub(crate) fn first_interval_ns(&self, peer: u32, own: bool) -> u64 {
         first_interval_ns(self.peers.get(peer), own, self.now, &self.config)
+    }
+
+    /// See [`next_interval_ns`].
+    pub(crate) fn next_interval_ns(&self, peer: u32, own: bool) -> u64 {
+        next_interval_ns(self.peers.get(peer), own, self.now, &self.config)
     }
 
     /// Level of a question to a peer about data of the level `behind`, after silence since `since`: the same, so that it
@@ -96,8 +111,8 @@ impl Engine {
         }
     }
 
-    /// DATA for an RPC that waits for some: a Linux host took so long to react, unless a question may have been
-    /// what it reacted to.
+    /// DATA for an RPC that waits for some, not sent again: the host took so long to react, unless a question may have been
+    /// what it reacted to. The beginning of a response that was asked for in vain was merely late.
     pub(crate) fn note_reaction(&mut self, index: u32) {
         let Some(rpc) = self.rpcs.get(index) else {
             return;
@@ -106,7 +121,11 @@ impl Engine {
             && rpc.asked_at.is_some()
             && rpc.restarted_at.is_none()
             && !rpc.confirmed;
-        let counts = if self.speaks_own(rpc) { asked_in_vain } else { rpc.asked_at.is_none() };
+        let counts = match self.speaks_own(rpc) {
+            true => asked_in_vain,
+            // Its own questions may have brought it the request.
+            false => rpc.asked_at.is_none() || (asked_in_vain && !rpc.tx.copied),
+        };
         if !counts || !awaits_data(rpc) {
             return;
         }
@@ -142,7 +161,8 @@ impl Engine {
 }
 
 /// Silence after which the peer is first asked for what an RPC misses, in ns: `Config::resend_interval`, but
-/// at least twice as long as copies took lately, for a Linux host as long as any reaction did.
+/// at least twice as long as copies took lately, for a Linux host as long as any reaction did, see
+/// [`Patience::interval_ns`].
 pub(crate) fn first_interval_ns(
     peer: Option<&Peer>,
     own: bool,
@@ -151,9 +171,22 @@ pub(crate) fn first_interval_ns(
 ) -> u64 {
     let base_ns = nanos(config.resend_interval);
     peer.map_or(base_ns, |peer| {
-        let max_ns = || nanos(peer.timeout(config)) / QUESTIONS_MIN;
-        peer.patience.interval_ns(now, base_ns, max_ns, own)
+        let timeout_ns = || nanos(peer.timeout(config));
+        peer.patience.interval_ns(now, base_ns, timeout_ns, own)
     })
+}
+
+/// Silence after which a question is repeated, in ns: as before the first, but so short that several fit into the
+/// time-out, since questions and answers get lost as well.
+pub(crate) fn next_interval_ns(
+    peer: Option<&Peer>,
+    own: bool,
+    now: Instant,
+    config: &Config,
+) -> u64 {
+    let timeout = peer.map_or(config.timeout, |peer| peer.timeout(config));
+    let max_ns = (nanos(timeout) / QUESTIONS_MIN).max(nanos(config.resend_interval));
+    first_interval_ns(peer, own, now, config).min(max_ns)
 }
 
 fn awaits_data(rpc: &Rpc) -> bool {

@@ -6,7 +6,7 @@ use core::hash::BuildHasher;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-use crate::addr::{Path, PeerKey};
+use crate::addr::{Carriage, Path, PeerKey};
 use crate::config::{Config, PeerSettings};
 use crate::cutoffs::Cutoffs;
 use crate::engine::LONG_PACKET_BYTES;
@@ -70,6 +70,8 @@ pub(crate) struct Peer {
     pub(crate) sent_bytes: u64,
     pub(crate) cutoffs: Cutoffs,
     pub(crate) cutoff_version: u16,
+    /// They are those of a Linux host, for all of its sockets.
+    pub(crate) cutoffs_of_host: bool,
     /// The highest id (our form) of its requests, and since when they have been compared.
     pub(crate) newest_request: Option<(u64, Instant)>,
 
@@ -142,6 +144,7 @@ impl Peer {
             sent_bytes: 0,
             cutoffs: Cutoffs::initial(config.num_priorities),
             cutoff_version: 0,
+            cutoffs_of_host: false,
             newest_request: None,
             cutoffs_sent: None,
             mtu: MTU_MIN,
@@ -195,6 +198,7 @@ impl Peer {
         self.sent_bytes = 0;
         self.cutoffs = Cutoffs::initial(config.num_priorities);
         self.cutoff_version = 0;
+        self.cutoffs_of_host = false;
         self.newest_request = None;
         self.ack_count = 0;
     }
@@ -229,7 +233,6 @@ impl Peer {
 
     /// Longest Homa packet (header and payload) that fits the path.
     pub(crate) fn packet_bytes_max(&self, config: &Config) -> u32 {
-        use crate::addr::Carriage;
         let ip_header = if self.key.ip.is_ipv4() { 20 } else { 40 };
         let udp_header = if self.path.carriage == Carriage::Udp { 8 } else { 0 };
         // An IPv4 packet cannot be longer than 65,535 bytes in all, nor can UDP data in IPv6.
@@ -374,7 +377,13 @@ impl PeerTable {
             }
         };
         let hash = self.hasher.hash_one(key);
-        *self.peers.get_mut(index as usize)? = Some(Peer::new(key, hash, path, config, now));
+        let mut peer = Peer::new(key, hash, path, config, now);
+        if path.carriage == Carriage::Ip
+            && let Some(neighbour) = self.get(self.first_at_host(key.ip))
+        {
+            peer.inherit_cutoffs(neighbour);
+        }
+        *self.peers.get_mut(index as usize)? = Some(peer);
         self.by_key.insert(key, index);
         self.link_to_host(index);
         Some(index)
@@ -450,7 +459,6 @@ impl PeerTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::addr::Carriage;
     use alloc::vec;
     use core::net::SocketAddr;
 

@@ -5,7 +5,7 @@ use homa_wire::{Body, Data, Header, VERSION};
 use crate::addr::{Carriage, Path, RxMeta};
 use crate::engine::incoming::Incoming;
 use crate::engine::life::queue_event;
-use crate::engine::patience::first_interval_ns;
+use crate::engine::patience::next_interval_ns;
 use crate::engine::peer::Peer;
 use crate::engine::pending::Happened;
 use crate::engine::reason;
@@ -441,7 +441,7 @@ impl Engine {
         };
         let peer = self.peers.get(rpc.peer);
         let own = rpc.own && peer.is_some_and(Peer::is_own);
-        let base = first_interval_ns(peer, own, self.now, &self.config);
+        let base = next_interval_ns(peer, own, self.now, &self.config);
         let (start, end) = data_range(rpc, header, data, transport_len)?;
         if rpc.rx.starved {
             return Err(DropReason::NoMemory);

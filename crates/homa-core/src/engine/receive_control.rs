@@ -5,7 +5,6 @@ use core::time::Duration;
 use homa_wire::{AckEntry, Body, Grant, Header, Resend};
 
 use crate::addr::{Carriage, Path};
-use crate::cutoffs::Cutoffs;
 use crate::engine::Engine;
 use crate::engine::reason;
 use crate::engine::receive::is_own;
@@ -41,7 +40,7 @@ impl Engine {
             Body::Resend(resend) => self.resend_received(path, rpc, header, resend),
             Body::RpcUnknown => self.unknown_received(path, rpc, id, why, value),
             Body::Busy => self.busy_received(rpc),
-            Body::Cutoffs(cutoffs) => self.cutoffs_received(peer, cutoffs),
+            Body::Cutoffs(cutoffs) => self.cutoffs_received(peer, header, cutoffs),
             Body::NeedAck => self.need_ack_received(path, rpc, header, why),
             Body::Ack(ack) => {
                 self.stats.acks_received = self.stats.acks_received.saturating_add(1);
@@ -424,41 +423,6 @@ impl Engine {
         self.schedule_retransmit(index);
         self.arm(index, nanos(self.config.resend_interval));
         self.packets_lost(index, 0, lost_bytes, false);
-    }
-
-    fn cutoffs_received(
-        &mut self,
-        peer: Option<u32>,
-        cutoffs: &homa_wire::Cutoffs,
-    ) -> Result<Received, DropReason> {
-        self.stats.cutoffs_received = self.stats.cutoffs_received.saturating_add(1);
-        let peer = peer.and_then(|peer| self.peers.get_mut(peer)).ok_or(DropReason::UnknownRpc)?;
-        peer.cutoffs = Cutoffs::new(cutoffs.levels);
-        peer.cutoff_version = cutoffs.version;
-        Ok(Received::Consumed)
-    }
-
-    /// The sender of a DATA packet holds cutoffs of this `version`: if they are not ours it is sent them.
-    #[inline]
-    pub(crate) fn offer_cutoffs(&mut self, index: u32, path: &Path, header: &Header, version: u16) {
-        if version != self.cutoff_version {
-            self.send_cutoffs(index, path, header);
-        }
-    }
-
-    /// Sends the peer our cutoffs, at most once per ms.
-    fn send_cutoffs(&mut self, index: u32, path: &Path, header: &Header) {
-        let Some(peer) = self.peers.get_mut(index) else {
-            return;
-        };
-        if peer.cutoffs_sent.is_some_and(|sent| self.now.since(sent) < Duration::from_millis(1)) {
-            return;
-        }
-        peer.cutoffs_sent = Some(self.now);
-        let body =
-            homa_wire::Cutoffs { levels: *self.cutoffs.levels(), version: self.cutoff_version };
-        let (id, own) = (header.common.local_id(), is_own(header));
-        self.push_control(*path, id, own, Body::Cutoffs(body), reason::NONE, 0);
     }
 
     fn need_ack_received(

@@ -137,14 +137,13 @@ impl Engine {
             return;
         }
         // The host may have turned out slower since the message began.
-        let learnt_ns = match (need, self.first_interval_ns(rpc.peer, self.speaks_own(rpc))) {
+        let (peer, own) = (rpc.peer, self.speaks_own(rpc));
+        let learnt_ns = match need {
             // Asked for sooner as long as nothing is slow.
-            (Need::Acknowledgement, learnt_ns)
-                if learnt_ns <= nanos(self.config.resend_interval) =>
-            {
-                0
-            }
-            (_, learnt_ns) => learnt_ns,
+            Need::Acknowledgement => Some(self.next_interval_ns(peer, own))
+                .filter(|learnt_ns| *learnt_ns > nanos(self.config.resend_interval))
+                .unwrap_or(0),
+            _ => self.first_interval_ns(peer, own),
         };
         // Who is asked later has as much time to answer.
         let later_ns = learnt_ns.saturating_sub(nanos(self.config.resend_interval));
@@ -221,7 +220,7 @@ impl Engine {
         };
         let (path, id, state) = (rpc.path, rpc.id, rpc.state);
         let own = self.speaks_own(rpc);
-        let base = self.first_interval_ns(rpc.peer, own);
+        let base = self.next_interval_ns(rpc.peer, own);
         match need {
             Need::Answer => {
                 self.stats.resends_all_sent = self.stats.resends_all_sent.saturating_add(1);

@@ -1,0 +1,90 @@
+//! Who is told which cutoffs, and for whom those hold that are told (`spec/protocol.md` §5).
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use homa_wire::{Body, Header};
+
+use crate::addr::{Carriage, Path};
+use crate::cutoffs::Cutoffs;
+use crate::engine::Engine;
+use crate::engine::peer::Peer;
+use crate::engine::reason;
+use crate::engine::receive::is_own;
+use crate::event::{DropReason, Received};
+
+/// Sockets of a Linux host that are told at once what one of them said; others learn it when they are asked themselves.
+const SOCKETS_TOLD_MAX: usize = 64;
+
+impl Peer {
+    fn hold_cutoffs(&mut self, told: &homa_wire::Cutoffs, of_host: bool) {
+        self.cutoffs = Cutoffs::new(told.levels);
+        self.cutoff_version = told.version;
+        self.cutoffs_of_host = of_host;
+    }
+
+    /// Begins with what another socket of its host said, if that holds for the host.
+    pub(crate) fn inherit_cutoffs(&mut self, other: &Self) {
+        if other.cutoffs_of_host {
+            self.cutoffs = other.cutoffs;
+            self.cutoff_version = other.cutoff_version;
+            self.cutoffs_of_host = true;
+        }
+    }
+}
+
+impl Engine {
+    /// A process of this implementation speaks for itself, a Linux host for all of its sockets.
+    pub(crate) fn cutoffs_received(
+        &mut self,
+        peer: Option<u32>,
+        header: &Header,
+        cutoffs: &homa_wire::Cutoffs,
+    ) -> Result<Received, DropReason> {
+        self.stats.cutoffs_received = self.stats.cutoffs_received.saturating_add(1);
+        let peer = peer.and_then(|peer| self.peers.get_mut(peer)).ok_or(DropReason::UnknownRpc)?;
+        let of_host = peer.path.carriage == Carriage::Ip && header.common.version().is_none();
+        peer.hold_cutoffs(cutoffs, of_host);
+        if of_host {
+            let host = peer.key.ip;
+            self.tell_sockets(host, cutoffs);
+        }
+        Ok(Received::Consumed)
+    }
+
+    fn tell_sockets(&mut self, host: IpAddr, cutoffs: &homa_wire::Cutoffs) {
+        let mut next = self.peers.first_at_host(host);
+        for _ in 0..SOCKETS_TOLD_MAX {
+            let Some(peer) = self.peers.get_mut(next) else {
+                return;
+            };
+            next = peer.next_at_host;
+            if !peer.is_own() {
+                peer.hold_cutoffs(cutoffs, true);
+            }
+        }
+    }
+
+    /// The sender of a DATA packet holds cutoffs of this `version`: if they are not ours it is sent them.
+    #[inline]
+    pub(crate) fn offer_cutoffs(&mut self, index: u32, path: &Path, header: &Header, version: u16) {
+        if version != self.cutoff_version {
+            self.send_cutoffs(index, path, header);
+        }
+    }
+
+    /// Sends the peer our cutoffs, at most once per ms.
+    fn send_cutoffs(&mut self, index: u32, path: &Path, header: &Header) {
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        if peer.cutoffs_sent.is_some_and(|sent| self.now.since(sent) < Duration::from_millis(1)) {
+            return;
+        }
+        peer.cutoffs_sent = Some(self.now);
+        let body =
+            homa_wire::Cutoffs { levels: *self.cutoffs.levels(), version: self.cutoff_version };
+        let (id, own) = (header.common.local_id(), is_own(header));
+        self.push_control(*path, id, own, Body::Cutoffs(body), reason::NONE, 0);
+    }
+}
