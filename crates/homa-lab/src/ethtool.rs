@@ -1,14 +1,9 @@
 //! Switching features of a network device off, by generic netlink (the kernel's
 //! Documentation/networking/ethtool-netlink.rst).
 
-use std::{
-    io,
-    os::fd::{AsRawFd, OwnedFd},
-};
+use std::io;
 
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
-};
+use netlink_sys::{Socket, protocols::NETLINK_GENERIC};
 
 use crate::{LabError, namespace::NetNs};
 
@@ -43,12 +38,7 @@ pub(crate) fn switch_off(net: &NetNs, device: &str, features: &[&str]) -> Result
 }
 
 fn switch_off_here(device: &str, features: &[&str]) -> io::Result<()> {
-    let netlink = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkGeneric,
-    )?;
+    let netlink = Socket::new(NETLINK_GENERIC)?;
     let question =
         message(CONTROL_FAMILY, REQUEST, GET_FAMILY, &attribute(FAMILY_NAME, &text("ethtool")));
     let answer = exchange(&netlink, &question)?;
@@ -77,11 +67,9 @@ fn wanted(device: &str, features: &[&str]) -> Vec<u8> {
 }
 
 /// Sends a message and returns the first one that comes back, errors as such.
-fn exchange(netlink: &OwnedFd, request: &[u8]) -> io::Result<Vec<u8>> {
-    send(netlink.as_raw_fd(), request, MsgFlags::empty())?;
-    let mut answer = vec![0; 16_384];
-    let length = recv(netlink.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-    answer.truncate(length);
+fn exchange(netlink: &Socket, request: &[u8]) -> io::Result<Vec<u8>> {
+    netlink.send(request, 0)?;
+    let (answer, _kernel) = netlink.recv_from_full()?;
     let word = |at: usize| Some(u16::from_ne_bytes(answer.get(at..at + 2)?.try_into().ok()?));
     if word(4) == Some(NLMSG_ERROR) {
         let code = answer

@@ -10,13 +10,12 @@ use std::{
     time::Duration,
 };
 
-use rustix::mount::{MountFlags, UnmountFlags, mount_bind, unmount};
-
-use nix::{
-    fcntl::{OFlag, openat},
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, setns, unshare},
-    sys::stat::Mode,
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::{
+    fs::{Mode, OFlags, openat},
+    mount::{
+        MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
+    },
 };
 
 use crate::{LabError, attach::HostHandle};
@@ -166,7 +165,7 @@ impl HostSpace {
             setns(&sandbox.mount, CloneFlags::CLONE_NEWNS)?;
             unshare(CloneFlags::CLONE_NEWNS)?;
             show_own_devices();
-            let opened = openat(&own, "mnt", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+            let opened = openat(&own, "mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
             Ok(File::from(opened))
         })
         .map_err(|error| LabError::setup("make the mounts of a host", error))?;
@@ -210,8 +209,7 @@ fn path_of(file: &File) -> PathBuf {
 
 /// Without this, mounts of the lab would appear in the rest of the system.
 fn keep_mounts_private() -> io::Result<()> {
-    let none = None::<&str>;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(Into::into)
+    Ok(mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?)
 }
 
 /// The file that the C library looks names up in.
@@ -223,7 +221,7 @@ const SCRATCH: &str = "/proc";
 /// Puts lines in front of `/etc/hosts`, in the mounts of this thread only.
 fn name_hosts(lines: &str) -> io::Result<()> {
     let text = [lines.as_bytes(), &fs::read(HOSTS).unwrap_or_default()].concat();
-    rustix::mount::mount("hosts", SCRATCH, "tmpfs", MountFlags::empty(), None)?;
+    mount("hosts", SCRATCH, "tmpfs", MountFlags::empty(), None)?;
     let file = Path::new(SCRATCH).join("hosts");
     let bound = fs::write(&file, text).and_then(|()| Ok(mount_bind(&file, HOSTS)?));
     // The file lives on where it is bound.
@@ -234,7 +232,7 @@ fn name_hosts(lines: &str) -> io::Result<()> {
 /// `/sys/class/net` shows the devices of the namespace that mounted it. Where mounting is not allowed, programs
 /// see those of the machine there; everything else works.
 fn show_own_devices() {
-    let _ = mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), None::<&str>);
+    let _ = mount("sysfs", "/sys", "sysfs", MountFlags::empty(), None);
 }
 
 /// Does something in a thread of its own, whose namespaces end with it.

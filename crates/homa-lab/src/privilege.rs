@@ -5,8 +5,8 @@ use std::{fs, thread};
 use nix::{
     errno::Errno,
     sched::{CloneFlags, unshare},
-    unistd::{Gid, Uid},
 };
+use rustix::process::{getegid, geteuid};
 use serde::Serialize;
 
 use crate::LabError;
@@ -32,7 +32,7 @@ pub fn acquire_privileges() -> Result<Privilege, LabError> {
     if may_make_namespaces() {
         return Ok(Privilege::Root);
     }
-    let (uid, gid) = (Uid::effective(), Gid::effective());
+    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     unshare(CloneFlags::CLONE_NEWUSER).map_err(refused)?;
     map("/proc/self/setgroups", "deny")?;
     map("/proc/self/uid_map", &format!("0 {uid} 1"))?;

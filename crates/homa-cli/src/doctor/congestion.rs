@@ -47,7 +47,7 @@ fn of_controls(controls: &Controls, privileged: bool) -> Finding {
         return Finding::ok(check, found, "`homa bench` compares with each of them.");
     }
     let meaning = format!(
-        "Over loopback this user cannot compare with {}; in a lab everybody can. The setting is net.ipv4.\
+        "Over loopback (`homa bench local`) this user cannot compare with {}; in a lab everybody can. The setting is net.ipv4.\
          tcp_allowed_congestion_control.",
         forbidden.join(", ")
     );

@@ -109,7 +109,7 @@ fn bench(trial: &Trial) -> Finding {
         ),
         _ => Finding::warning(
             check,
-            "compares over loopback: no lab can be built, see above",
+            "compares over loopback, as `homa bench local`: no lab can be built, see above",
             "Both transports run without a network between them, so queues and priorities play no part.",
         ),
     }

@@ -2,17 +2,17 @@
 
 use std::{
     io,
+    num::NonZeroU64,
     os::fd::AsFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use nix::{
-    poll::{PollFd, PollFlags, ppoll},
-    sys::{prctl, time::TimeSpec},
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    thread::set_current_timer_slack,
 };
-
 use thread_priority::{
     RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
     set_thread_priority_and_policy, thread_native_id,
@@ -110,7 +110,7 @@ impl Work {
 
     fn run(&mut self, stopped: &mpsc::Receiver<()>) {
         // Without this the kernel makes sleeps 50 microseconds longer, to save wake-ups.
-        let _ = prctl::set_timerslack(1);
+        let _ = set_current_timer_slack(NonZeroU64::new(1));
         ahead_of_programs();
         let mut headers = Headers::new();
         let mut readable = vec![true; self.sockets.len()];
@@ -163,13 +163,14 @@ impl Work {
         let mut descriptors: Vec<_> = self
             .sockets
             .iter()
-            .map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN))
+            .map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN))
             .collect();
-        let timeout = TimeSpec::from(Duration::from_nanos(sleep_ns));
+        // Far less than a second; without a limit a stop would not be seen.
+        let timeout = Timespec { tv_sec: 0, tv_nsec: sleep_ns as _ };
         // An interrupted wait is a short one.
-        let found = ppoll(&mut descriptors, Some(timeout), None).unwrap_or(0);
+        let found = poll(&mut descriptors, Some(&timeout)).unwrap_or(0);
         for (readable, descriptor) in readable.iter_mut().zip(&descriptors) {
-            *readable = found > 0 && descriptor.any().unwrap_or(false);
+            *readable = found > 0 && !descriptor.revents().is_empty();
         }
     }
 }
