@@ -1,6 +1,6 @@
 //! Clocks: monotonic time as a number, and processor time used.
 
-use libc::{clockid_t, timespec};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 const NS_PER_S: u64 = 1_000_000_000;
 
@@ -8,35 +8,30 @@ const NS_PER_S: u64 = 1_000_000_000;
 /// backwards. The same clock as `std::time::Instant` and [`TimerFd`](crate::TimerFd).
 #[inline]
 pub fn monotonic_ns() -> u64 {
-    read_ns(libc::CLOCK_MONOTONIC)
+    read_ns(ClockId::Monotonic)
 }
 
 /// Nanoseconds of processor time that the calling thread has used, in user and kernel mode.
 pub fn thread_cpu_time_ns() -> u64 {
-    read_ns(libc::CLOCK_THREAD_CPUTIME_ID)
+    read_ns(ClockId::ThreadCPUTime)
 }
 
 /// Nanoseconds of processor time that all threads of this process have used.
 pub fn process_cpu_time_ns() -> u64 {
-    read_ns(libc::CLOCK_PROCESS_CPUTIME_ID)
+    read_ns(ClockId::ProcessCPUTime)
 }
 
-fn read_ns(clock: clockid_t) -> u64 {
-    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is a local value that the call fills. It fails only for clocks that do not
-    // exist; the three used here exist on every Linux, and a failure would leave zero.
-    unsafe { libc::clock_gettime(clock, &raw mut now) };
+#[inline]
+fn read_ns(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
     // Neither part is negative, and the sum stays in range for five centuries of running.
     (now.tv_sec as u64).wrapping_mul(NS_PER_S).wrapping_add(now.tv_nsec as u64)
 }
 
 /// A time or duration of `ns` nanoseconds as the kernel takes it.
-pub(crate) fn timespec_of_ns(ns: u64) -> timespec {
-    timespec {
-        tv_sec: libc::time_t::try_from(ns / NS_PER_S).unwrap_or(libc::time_t::MAX),
-        // Below 10^9, which fits every integer type of this field.
-        tv_nsec: (ns % NS_PER_S) as libc::c_long,
-    }
+pub(crate) fn timespec_of_ns(ns: u64) -> Timespec {
+    // Below 2^63 and below 10^9: both fit every type of these fields.
+    Timespec { tv_sec: (ns / NS_PER_S) as _, tv_nsec: (ns % NS_PER_S) as _ }
 }
 
 #[cfg(test)]

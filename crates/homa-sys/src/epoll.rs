@@ -1,46 +1,42 @@
 //! A set of descriptors that can be waited for as one, and is itself a descriptor.
 
-use crate::call::{check, check_fd};
 use crate::poll::{PollFd, poll_fds};
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// What an [`Epoll`] reports of a descriptor.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-pub struct Ready(libc::epoll_event);
+#[derive(Clone, Copy, Debug)]
+pub struct Ready {
+    token: u64,
+    events: EventFlags,
+}
 
 impl Ready {
     /// To fill an array with.
-    pub const EMPTY: Self = Self(libc::epoll_event { events: 0, u64: 0 });
+    pub const EMPTY: Self = Self { token: 0, events: EventFlags::empty() };
 
     /// As given to [`Epoll::add`].
     pub fn token(&self) -> u64 {
-        self.0.u64
+        self.token
     }
 
     /// Can be read.
     pub fn is_readable(&self) -> bool {
-        self.0.events & libc::EPOLLIN as u32 != 0
+        self.events.contains(EventFlags::IN)
     }
 
     /// Can be written.
     pub fn is_writable(&self) -> bool {
-        self.0.events & libc::EPOLLOUT as u32 != 0
+        self.events.contains(EventFlags::OUT)
     }
 }
 
-impl std::fmt::Debug for Ready {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let events = self.0.events;
-        formatter
-            .debug_struct("Ready")
-            .field("token", &self.token())
-            .field("events", &events)
-            .finish()
-    }
-}
+/// Descriptors that one [`Epoll::wait`] reports at most.
+const READY_MAX: usize = 64;
 
 /// An epoll set, level-triggered, closed on `exec`.
 ///
@@ -56,9 +52,7 @@ impl Epoll {
     /// # Errors
     /// Out of descriptors or memory.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: the call takes no pointers; its result is a new descriptor or -1.
-        let fd = unsafe { check_fd(libc::epoll_create1(libc::EPOLL_CLOEXEC)) }?;
-        Ok(Self { fd })
+        Ok(Self { fd: epoll::create(epoll::CreateFlags::CLOEXEC)? })
     }
 
     /// Adds `fd`, awaiting that it can be read, written or both.
@@ -72,7 +66,7 @@ impl Epoll {
         readable: bool,
         writable: bool,
     ) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_ADD, fd, token, readable, writable)
+        Ok(epoll::add(&self.fd, fd, EventData::new_u64(token), awaited(readable, writable))?)
     }
 
     /// Changes what is awaited of `fd`, and its token.
@@ -86,7 +80,7 @@ impl Epoll {
         readable: bool,
         writable: bool,
     ) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_MOD, fd, token, readable, writable)
+        Ok(epoll::modify(&self.fd, fd, EventData::new_u64(token), awaited(readable, writable))?)
     }
 
     /// Takes `fd` out of the set.
@@ -94,35 +88,11 @@ impl Epoll {
     /// # Errors
     /// `NotFound` if it is not in the set.
     pub fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_DEL, fd, 0, false, false)
-    }
-
-    fn control(
-        &self,
-        operation: i32,
-        fd: BorrowedFd<'_>,
-        token: u64,
-        readable: bool,
-        writable: bool,
-    ) -> io::Result<()> {
-        let mut events = 0;
-        if readable {
-            events |= libc::EPOLLIN as u32;
-        }
-        if writable {
-            events |= libc::EPOLLOUT as u32;
-        }
-        let mut event = libc::epoll_event { events, u64: token };
-        // SAFETY: `event` is a local value that the call only reads; both descriptors are open
-        // because they are borrowed.
-        let result = unsafe {
-            libc::epoll_ctl(self.fd.as_raw_fd(), operation, fd.as_raw_fd(), &raw mut event)
-        };
-        check(result).map(drop)
+        Ok(epoll::delete(&self.fd, fd)?)
     }
 
     /// Waits until a descriptor is ready or `timeout` has passed (`None`: without limit); says
-    /// how many entries of `ready` were filled. An empty `ready` is never filled.
+    /// how many entries of `ready` were filled, at most 64. An empty `ready` is never filled.
     ///
     /// # Errors
     /// `Interrupted` when a signal came: compute the time-out anew and call again.
@@ -134,13 +104,22 @@ impl Epoll {
             // The time-out of `epoll_wait` is in milliseconds; that of `ppoll` is not.
             poll_fds(&mut [PollFd::new(self.as_fd(), true, false)], timeout)?;
         }
-        let room = i32::try_from(ready.len()).unwrap_or(i32::MAX);
-        // SAFETY: `Ready` is a transparent `epoll_event`; pointer and `room` describe the slice
-        // (or its first part), which the call fills.
-        let result =
-            unsafe { libc::epoll_wait(self.fd.as_raw_fd(), ready.as_mut_ptr().cast(), room, 0) };
-        Ok(check(result)?.unsigned_abs() as usize)
+        let mut events = [const { MaybeUninit::<Event>::uninit() }; READY_MAX];
+        let room = ready.len().min(READY_MAX);
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let (events, _) = epoll::wait(&self.fd, &mut events[..room], Some(&now))?;
+        for (ready, event) in ready.iter_mut().zip(&*events) {
+            *ready = Ready { token: event.data.u64(), events: event.flags };
+        }
+        Ok(events.len())
     }
+}
+
+fn awaited(readable: bool, writable: bool) -> EventFlags {
+    let mut events = EventFlags::empty();
+    events.set(EventFlags::IN, readable);
+    events.set(EventFlags::OUT, writable);
+    events
 }
 
 impl AsFd for Epoll {
@@ -178,6 +157,25 @@ mod tests {
 
         epoll.remove(second.as_fd()).unwrap();
         assert_eq!(epoll.wait(&mut ready, Some(Duration::ZERO)).unwrap(), 0);
+    }
+
+    #[test]
+    fn more_ready_descriptors_than_fit_are_reported_in_turn() {
+        let epoll = Epoll::new().unwrap();
+        let events: Vec<EventFd> = (0..READY_MAX + 1).map(|_| EventFd::new().unwrap()).collect();
+        for (token, event) in events.iter().enumerate() {
+            event.signal().unwrap();
+            epoll.add(event.as_fd(), token as u64, true, false).unwrap();
+        }
+        let mut ready = [Ready::EMPTY; READY_MAX + 1];
+        assert_eq!(epoll.wait(&mut ready[..3], None).unwrap(), 3);
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..3 {
+            let count = epoll.wait(&mut ready, None).unwrap();
+            assert_eq!(count, READY_MAX);
+            seen.extend(ready[..count].iter().map(Ready::token));
+        }
+        assert_eq!(seen.len(), READY_MAX + 1, "none is left out for ever");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A descriptor that one thread signals and another waits for.
 
-use crate::call::{check_bytes, check_fd};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::{Errno, read, write};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -17,9 +18,7 @@ impl EventFd {
     /// # Errors
     /// Out of descriptors or memory.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: the call takes no pointers; its result is a new descriptor or -1.
-        let fd = unsafe { check_fd(libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)) }?;
-        Ok(Self { fd })
+        Ok(Self { fd: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)? })
     }
 
     /// Makes it readable. Signals before the next [`drain`](Self::drain) count as one.
@@ -27,12 +26,9 @@ impl EventFd {
     /// # Errors
     /// None are expected; a counter that is full is already signalled and reported as success.
     pub fn signal(&self) -> io::Result<()> {
-        let one = 1_u64.to_ne_bytes();
-        // SAFETY: pointer and length describe the local array, which is only read.
-        let result = unsafe { libc::write(self.fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
-        match check_bytes(result) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-            _ => Ok(()),
+        match write(&self.fd, &1_u64.to_ne_bytes()) {
+            Ok(_) | Err(Errno::AGAIN) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -48,12 +44,10 @@ impl EventFd {
 /// Reads the 8-byte counter of an event or timer descriptor; 0 if there is nothing to read.
 pub(crate) fn read_counter(fd: BorrowedFd<'_>) -> io::Result<u64> {
     let mut count = [0_u8; 8];
-    // SAFETY: pointer and length describe the local array, into which at most 8 bytes go.
-    let result = unsafe { libc::read(fd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
-    match check_bytes(result) {
+    match read(fd, &mut count) {
         Ok(_) => Ok(u64::from_ne_bytes(count)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        Err(error) => Err(error),
+        Err(Errno::AGAIN) => Ok(0),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,49 +1,46 @@
 //! Waiting for a few descriptors with a nanosecond time-out.
 
-use crate::call::check;
 use crate::clock::timespec_of_ns;
-use std::ffi::c_short;
+use arrayvec::ArrayVec;
+use rustix::event::{self, PollFlags};
 use std::io;
-use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
+
+/// Most descriptors that [`poll_fds`] takes; use an [`Epoll`](crate::Epoll) for more.
+pub const POLL_FDS_MAX: usize = 16;
 
 /// A descriptor and what is awaited of it.
 #[derive(Clone, Copy, Debug)]
-#[repr(transparent)]
 pub struct PollFd<'a> {
-    raw: libc::pollfd,
-    fd: PhantomData<BorrowedFd<'a>>,
+    fd: BorrowedFd<'a>,
+    awaited: PollFlags,
+    ready: PollFlags,
 }
 
 impl<'a> PollFd<'a> {
     /// Awaits that `fd` can be read or written. Errors are always awaited.
     pub fn new(fd: BorrowedFd<'a>, readable: bool, writable: bool) -> Self {
-        let mut events: c_short = 0;
-        if readable {
-            events |= libc::POLLIN;
-        }
-        if writable {
-            events |= libc::POLLOUT;
-        }
-        Self { raw: libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 }, fd: PhantomData }
+        let mut awaited = PollFlags::empty();
+        awaited.set(PollFlags::IN, readable);
+        awaited.set(PollFlags::OUT, writable);
+        Self { fd, awaited, ready: PollFlags::empty() }
     }
 
     /// After [`poll_fds`]: can be read.
     pub fn is_readable(&self) -> bool {
-        self.raw.revents & libc::POLLIN != 0
+        self.ready.contains(PollFlags::IN)
     }
 
     /// After [`poll_fds`]: can be written.
     pub fn is_writable(&self) -> bool {
-        self.raw.revents & libc::POLLOUT != 0
+        self.ready.contains(PollFlags::OUT)
     }
 
     /// After [`poll_fds`]: has an error pending, on a socket perhaps in its error queue, or was
     /// hung up.
     pub fn is_failed(&self) -> bool {
-        self.raw.revents & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0
+        self.ready.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL)
     }
 }
 
@@ -51,19 +48,21 @@ impl<'a> PollFd<'a> {
 /// many are ready; 0 after the time-out.
 ///
 /// # Errors
-/// `Interrupted` when a signal came: compute the time-out anew and call again.
+/// `Interrupted` when a signal came: compute the time-out anew and call again. `InvalidInput` for more than
+/// [`POLL_FDS_MAX`] descriptors.
 pub fn poll_fds(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<usize> {
+    if fds.len() > POLL_FDS_MAX {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     let timeout = timeout
         .map(|timeout| timespec_of_ns(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX)));
-    let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: `PollFd` is a transparent `pollfd`, so pointer and length describe the slice, into
-    // whose `revents` the call writes; its descriptors are open because they are borrowed. The
-    // time-out is null or points to a value that lives until the end of this function; a null
-    // signal mask leaves the mask alone.
-    let result = unsafe {
-        libc::ppoll(fds.as_mut_ptr().cast(), fds.len() as libc::nfds_t, timeout, ptr::null())
-    };
-    Ok(check(result)?.unsigned_abs() as usize)
+    let mut polled: ArrayVec<event::PollFd<'_>, POLL_FDS_MAX> =
+        fds.iter().map(|fd| event::PollFd::from_borrowed_fd(fd.fd, fd.awaited)).collect();
+    let ready = event::poll(&mut polled, timeout.as_ref())?;
+    for (fd, polled) in fds.iter_mut().zip(&polled) {
+        fd.ready = polled.revents();
+    }
+    Ok(ready)
 }
 
 #[cfg(test)]
@@ -80,6 +79,16 @@ mod tests {
         assert_eq!(poll_fds(&mut fds, Some(Duration::from_micros(200))).unwrap(), 0);
         assert!(monotonic_ns() - start_ns >= 200_000);
         assert!(!fds[0].is_readable());
+    }
+
+    #[test]
+    fn more_descriptors_than_can_be_polled_are_refused() {
+        let event = EventFd::new().unwrap();
+        let mut fds = [PollFd::new(event.as_fd(), true, false); POLL_FDS_MAX + 1];
+        let error = poll_fds(&mut fds, Some(Duration::ZERO)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        event.signal().unwrap();
+        assert_eq!(poll_fds(&mut fds[..POLL_FDS_MAX], None).unwrap(), POLL_FDS_MAX);
     }
 
     #[test]

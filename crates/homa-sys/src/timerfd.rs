@@ -1,11 +1,12 @@
 //! A descriptor that becomes readable at a given time, with nanosecond resolution.
 
-use crate::call::{check, check_fd};
 use crate::clock::timespec_of_ns;
 use crate::eventfd::read_counter;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::ptr;
 
 /// A `timerfd` on `CLOCK_MONOTONIC` that fires once. Non-blocking, closed on `exec`.
 #[derive(Debug)]
@@ -19,10 +20,8 @@ impl TimerFd {
     /// # Errors
     /// Out of descriptors or memory.
     pub fn new() -> io::Result<Self> {
-        let flags = libc::TFD_NONBLOCK | libc::TFD_CLOEXEC;
-        // SAFETY: the call takes no pointers; its result is a new descriptor or -1.
-        let fd = unsafe { check_fd(libc::timerfd_create(libc::CLOCK_MONOTONIC, flags)) }?;
-        Ok(Self { fd })
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        Ok(Self { fd: timerfd_create(TimerfdClockId::Monotonic, flags)? })
     }
 
     /// Fires once at `at_ns` of [`monotonic_ns`](crate::monotonic_ns), at once if that is past.
@@ -45,18 +44,9 @@ impl TimerFd {
 
     fn set(&self, at_ns: u64) -> io::Result<()> {
         let setting =
-            libc::itimerspec { it_interval: timespec_of_ns(0), it_value: timespec_of_ns(at_ns) };
-        // SAFETY: `setting` is a valid local value that the call only reads; a null pointer for
-        // the old setting is allowed and means that it is not wanted.
-        let result = unsafe {
-            libc::timerfd_settime(
-                self.fd.as_raw_fd(),
-                libc::TFD_TIMER_ABSTIME,
-                &raw const setting,
-                ptr::null_mut(),
-            )
-        };
-        check(result).map(drop)
+            Itimerspec { it_interval: timespec_of_ns(0), it_value: timespec_of_ns(at_ns) };
+        timerfd_settime(&self.fd, TimerfdTimerFlags::ABSTIME, &setting)?;
+        Ok(())
     }
 
     /// Makes it unreadable; says whether it had fired.
