@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     net::{TcpListener, UdpSocket},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     process::{Child, Command as StdCommand, Stdio},
     thread,
     time::{Duration, Instant},
@@ -704,6 +705,46 @@ fn what_bench_cannot_do_is_said_once_and_before_anything_is_measured() {
         assert!(errors.contains(&part) && errors.lines().count() == 1, "{errors}");
         assert!(output.stdout.is_empty());
     }
+}
+
+#[test]
+fn a_user_who_may_not_use_cubic_measures_tcp_with_what_the_system_permits() {
+    let allowed = "/proc/sys/net/ipv4/tcp_allowed_congestion_control";
+    let allowed = std::fs::read_to_string(allowed).unwrap();
+    if !rustix::process::geteuid().is_root()
+        || allowed.split_whitespace().any(|name| name == "cubic")
+    {
+        println!(
+            "SKIPPED: needs root to become another user, and a system that keeps cubic from users"
+        );
+        return;
+    }
+    // The program where anybody may run it.
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("homa");
+    std::fs::copy(env!("CARGO_BIN_EXE_homa"), &program).unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let run = |options: &[&str]| {
+        StdCommand::new(&program)
+            .args(["bench", "local", "latency", "--json", "--transport", "tcp"])
+            .args(["--secs", "0.1", "--rounds", "1", "--size", "100"])
+            .args(options)
+            .current_dir(directory.path())
+            .gid(65_534)
+            .uid(65_534)
+            .output()
+            .unwrap()
+    };
+    let output = run(&[]);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{errors}");
+    assert_eq!(errors.matches("`cubic` is not permitted").count(), 1, "{errors}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let used = report["machine"]["tcp_congestion"].as_str().unwrap();
+    assert!(allowed.split_whitespace().any(|name| name == used), "{used} of {allowed}");
+    assert!(!report["rows"].as_array().unwrap().is_empty());
+    let refused = run(&["--cc", "cubic"]);
+    assert_eq!(refused.status.code(), Some(2));
 }
 
 #[test]
