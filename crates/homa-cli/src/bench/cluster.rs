@@ -23,6 +23,9 @@ const SHOWN: [&str; 3] = ["homa-udp", "tcp-cubic-x8", "tcp-bbr-x8"];
 /// The workloads of the same: that of which the fewest packets say most comes first.
 const WORKLOADS: [&str; 2] = ["w4", "w3"];
 
+/// What a dry run cannot know.
+const TRIALS: &str = "Links are slower where this machine cannot carry them, found by trials of 4 s each; the rounds of W4 are longer then.";
+
 /// The agent on a host.
 pub(crate) fn agent() -> Result<(), CliError> {
     agent::run(io::BufReader::new(io::stdin()), io::stdout())
@@ -89,7 +92,8 @@ pub(crate) fn run_default(
     }
     let agent = this_program()?;
     let out = args.results.out.clone();
-    let study = Study { variants, agent, out, page: true, json };
+    let note = args.compare.rate.is_none().then_some(TRIALS);
+    let study = Study { variants, agent, out, page: true, json, note };
     study.check()?;
     if args.results.dry_run {
         return study.describe().map(Ok);
@@ -151,7 +155,7 @@ fn run_all(
     let (ssh, remote) = (common.ssh.clone(), common.remote.clone());
     let agent = AgentCommand { ssh, remote, ..this_program()? };
     let (out, page) = (common.results.out.clone(), common.report);
-    let study = Study { variants, agent, out, page, json };
+    let study = Study { variants, agent, out, page, json, note: None };
     study.check()?;
     match common.results.dry_run {
         true => study.describe(),

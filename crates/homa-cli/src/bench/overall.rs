@@ -33,13 +33,14 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// Goes on to the step of this name; one that is not planned changes nothing.
-    fn begin(&mut self, what: &str) {
+    /// Goes on to the step of this name; whether it is planned.
+    fn begin(&mut self, what: &str) -> bool {
         let later = self.steps.iter().skip(self.begun).position(|step| step.what == what);
         if let Some(later) = later {
             self.begun += later + 1;
             self.since = Instant::now();
         }
+        later.is_some()
     }
 
     /// About how much time is left.
@@ -96,7 +97,10 @@ impl Watch for Overall {
         }
         let (left, begun, steps) = {
             let mut schedule = lock(&self.schedule);
-            schedule.begin(step);
+            // A network that needs no building is there at once.
+            if !schedule.begin(step) {
+                return;
+            }
             (schedule.left(), schedule.begun, schedule.steps.len())
         };
         match &self.bar {
@@ -156,10 +160,10 @@ mod tests {
         let mut schedule = Schedule { steps, begun: 0, since: Instant::now() };
         let left = |schedule: &Schedule| schedule.left().as_secs_f64().round();
         assert_eq!(left(&schedule), 600.0);
-        schedule.begin("b");
+        assert!(schedule.begin("b"));
         assert_eq!((schedule.begun, left(&schedule)), (2, 500.0));
-        schedule.begin("unknown");
-        schedule.begin("a");
+        assert!(!schedule.begin("unknown"));
+        assert!(schedule.begin("a"));
         assert_eq!((schedule.begun, left(&schedule)), (3, 300.0));
         schedule.since -= Duration::from_secs(400);
         assert_eq!(left(&schedule), 0.0);

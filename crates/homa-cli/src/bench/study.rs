@@ -34,6 +34,8 @@ pub(crate) struct Study {
     pub page: bool,
     /// Whether to print a document instead of tables.
     pub json: bool,
+    /// What its steps do not say.
+    pub note: Option<&'static str>,
 }
 
 /// What variants have left so far.
@@ -85,6 +87,7 @@ impl Study {
             }
         }
         text += &format!("{:>7} s  in all, {}\n", total_s, about(estimate::total(&all.concat())));
+        text += &self.note.map_or_else(String::new, |note| format!("{note}\n"));
         output::bytes(text.as_bytes())
     }
 
