@@ -56,6 +56,16 @@ fn an_ordinary_user_needs_no_root() {
 }
 
 #[test]
+fn an_ordinary_user_compares_in_a_lab() {
+    let Some(place) = Place::new(Some(NOBODY)) else { return };
+    let out = place.path().join("state/results");
+    let line = "bench cluster --hosts 2 --rate 10M --secs 0.2 --rounds 1 --workload fixed:100 --transport homa-udp --out";
+    let arguments: Vec<&str> = line.split(' ').chain(out.to_str()).collect();
+    place.succeed(&arguments);
+    assert!(out.join("run.json").is_file());
+}
+
+#[test]
 fn nothing_remains_when_the_holder_is_killed_and_its_leftovers_are_listed_and_removed() {
     for user in [None, Some(NOBODY)] {
         let Some(place) = Place::new(user) else { continue };

@@ -6,7 +6,7 @@ use homa_bench::{
     congestion, estimate, files,
     metrics::{NotMeasured, Summary, summarise_all},
     network::{AgentCommand, Network},
-    plan::{NetworkPlan, Plan},
+    plan::{NetworkKind, NetworkPlan, Plan},
     results, run,
     settings::LinkFacts,
     table,
@@ -93,6 +93,11 @@ impl Study {
 
     /// Runs all variants. Those that fail are said and do not keep the others from being measured.
     pub(crate) fn run(mut self, open: &mut Open<'_>) -> Result<(), CliError> {
+        // Before any thread exists: only then can the process move into a user namespace.
+        if self.variants.iter().any(|(_, plan)| plan.network.kind == NetworkKind::Lab) {
+            let privileges = homa_lab::acquire_privileges();
+            privileges.map_err(|error| CliError::Transport(error.to_string()))?;
+        }
         let directories = self.prepare()?;
         interrupt::watch(|| {
             eprintln!("homa: interrupted; writing what was measured (once more: end at once)");
