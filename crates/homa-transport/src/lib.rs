@@ -60,6 +60,7 @@
 //! * `tokio` (default): the async face. Runtimes need `enable_io`, without which the first call or accept panics.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(loom))]
 mod builder;
