@@ -31,7 +31,7 @@ digest() {
             " "*" Doc-tests "*) program="${line##* } (documentation)" ;;
             "test result: "*" 0 passed; 0 failed; 0 ignored;"*) ;;
             "test result: "*) line=${line#test result: } && echo "   $program: ${line%; 0 measured*}, ${line##*finished in }" ;;
-            "test "*" FAILED" | SKIPPED* | error* | *" panicked at "* | *" worlds: {"*) echo "   $line" ;;
+            "test "*" FAILED" | SKIPPED* | error* | *" worlds: {"*) echo "   $line" ;;
         esac
     done
 }
