@@ -29,6 +29,7 @@ mod run;
 mod sampled;
 pub mod stats;
 mod study;
+pub mod table;
 mod text;
 
 use std::path::{Path, PathBuf};

@@ -2,14 +2,13 @@
 
 use std::fmt::Write;
 
-use comfy_table::{CellAlignment, Table, TableComponent, presets::NOTHING};
-
 use crate::{
     compare::{Comparison, FAMILIES, comparisons, slowdown},
     doubts::doubts,
     format::size,
     lines::{lines, short},
     run::{Measured, Run},
+    table::table,
 };
 
 /// Width of lines of prose, in characters.
@@ -28,22 +27,6 @@ pub(crate) fn of(run: &Run) -> String {
     items(&mut text, "Read with care", &doubts(run));
     items(&mut text, "Notes", &run.notes);
     text
-}
-
-/// Columns with a line under their names; all but those that hold `words` to the right.
-fn table(header: Vec<String>, rows: Vec<Vec<String>>, words: &[usize]) -> String {
-    let mut table = Table::new();
-    table.load_preset(NOTHING);
-    table.set_style(TableComponent::HeaderLines, '─');
-    table.set_style(TableComponent::MiddleHeaderIntersections, ' ');
-    table.set_header(header).add_rows(rows);
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if !words.contains(&index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    format!("{}\n", table.trim_fmt())
 }
 
 fn names(run: &Run) -> impl Iterator<Item = String> {

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use homa_report::table::table;
+
 use super::{
     args::BenchTest,
     report::{Key, Ratio, Report, Row},
@@ -38,8 +40,8 @@ const TITLES: [&str; COLUMNS] = [
     "better",
 ];
 
-/// Columns that hold words, and are aligned to the left.
-const WORDS: [bool; COLUMNS] = [true, false, true, true, false, true, false, false, true, true];
+/// Columns that hold words.
+const WORDS: [usize; 6] = [0, 2, 3, 5, 8, 9];
 
 fn columns(key: &Key, class: bool) -> &'static [Column] {
     match key.test {
@@ -53,7 +55,7 @@ fn columns(key: &Key, class: bool) -> &'static [Column] {
 
 /// The whole report as text.
 pub(crate) fn render(report: &Report) -> String {
-    let mut lines: Vec<[String; COLUMNS]> = vec![TITLES.map(str::to_owned)];
+    let mut lines: Vec<[String; COLUMNS]> = Vec::new();
     let mut seen: Vec<&Key> = Vec::new();
     for row in &report.rows {
         if seen.contains(&&row.key) {
@@ -64,7 +66,8 @@ pub(crate) fn render(report: &Report) -> String {
     }
     let mut text = report.machine.summary();
     text.push('\n');
-    text.push_str(&align(&lines));
+    let lines = lines.into_iter().map(Vec::from).collect();
+    text.push_str(&table(TITLES.map(str::to_owned).to_vec(), lines, &WORDS));
     text.push_str(&notes(report));
     text
 }
@@ -130,27 +133,6 @@ fn ratio_text(ratio: Option<&Ratio>) -> String {
     ratio.map_or("-".to_owned(), |ratio| {
         format!("{:.2} ({:.2} - {:.2})", ratio.homa_over_tcp, ratio.min, ratio.max)
     })
-}
-
-fn align(lines: &[[String; COLUMNS]]) -> String {
-    let width =
-        |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; COLUMNS] = std::array::from_fn(width);
-    let mut text = String::new();
-    for line in lines {
-        let mut whole = String::new();
-        for (column, cell) in line.iter().enumerate() {
-            let width = widths[column];
-            // Writing to a string cannot fail.
-            let _ = match WORDS[column] {
-                true => write!(whole, "{cell:<width$}  "),
-                false => write!(whole, "{cell:>width$}  "),
-            };
-        }
-        text.push_str(whole.trim_end());
-        text.push('\n');
-    }
-    text
 }
 
 fn notes(report: &Report) -> String {
