@@ -56,9 +56,9 @@ pub struct Comparison {
     pub(crate) samples: u64,
     /// What to think of it.
     pub(crate) verdict: Verdict,
-    /// Writes a value of this figure.
+    /// Writes Homa's value of this figure, and the other's.
     #[serde(skip)]
-    show: fn(f64) -> String,
+    show: [fn(f64) -> String; 2],
     /// Samples that an interval needs.
     #[serde(skip)]
     pub(crate) needed: u64,
@@ -67,12 +67,12 @@ pub struct Comparison {
 impl Comparison {
     /// Homa's value, in words.
     pub(crate) fn homa(&self) -> String {
-        (self.show)(self.homa)
+        (self.show[0])(self.homa)
     }
 
     /// The other's value, in words.
     pub(crate) fn other(&self) -> String {
-        (self.show)(self.other)
+        (self.show[1])(self.other)
     }
 
     /// The variant of the other that is best; a dash if none is known to be.
@@ -177,14 +177,19 @@ impl Kind {
         matches!(self, Kind::Mean | Kind::Slowest)
     }
 
-    fn show(self) -> fn(f64) -> String {
-        if self.is_slowdown() { slowdown } else { time_us }
+    /// How a value is written; a slowdown by whether it is against the own unloaded time.
+    fn show(self, own: bool) -> fn(f64) -> String {
+        match (self.is_slowdown(), own) {
+            (false, _) => time_us,
+            (true, true) => |value| slowdown(value, true),
+            (true, false) => |value| slowdown(value, false),
+        }
     }
 }
 
-/// A slowdown in words; none is below 1.
-pub(crate) fn slowdown(value: f64) -> String {
-    if value < 1.0 { "< 1".to_owned() } else { number(value) }
+/// A slowdown in words; none against the `own` unloaded time is below 1.
+pub(crate) fn slowdown(value: f64, own: bool) -> String {
+    if value < 1.0 && own { "< 1".to_owned() } else { number(value) }
 }
 
 impl Figure {
@@ -296,11 +301,12 @@ fn compare(
     let resolution = figure.resolution(run, &homa.document.summary, &best.document.summary);
     let disagree = rounds.is_some_and(|(low, high)| low < 1.0 && high > 1.0)
         || interval.is_some_and(|interval| interval.contains(1.0));
+    let below_one = ours < 1.0 || (theirs < 1.0 && run.is_own_reference(best));
     let verdict = match disagree {
         _ if ours.is_nan() || theirs.is_nan() => Verdict::TooFew,
         // Of tails it takes more than many runs have; those say what they saw, and that chance is not known.
         _ if samples < figure.needed && figure.kind != Kind::Tail => Verdict::TooFew,
-        _ if figure.kind.is_slowdown() && ours.min(theirs) < 1.0 => Verdict::BelowOne,
+        _ if figure.kind.is_slowdown() && below_one => Verdict::BelowOne,
         _ if resolution.is_some_and(|least| (ours - theirs).abs() < least) => Verdict::Unresolved,
         true => Verdict::Undecided,
         false if theirs >= ours => Verdict::Homa,
@@ -317,7 +323,7 @@ fn compare(
         rounds,
         samples,
         verdict,
-        show: figure.kind.show(),
+        show: [homa, best].map(|one| figure.kind.show(run.is_own_reference(one))),
         needed: figure.needed,
     })
 }
@@ -385,7 +391,7 @@ fn carried(
         rounds: None,
         samples: rpcs(homa).min(rpcs(best)),
         verdict,
-        show: percent,
+        show: [percent; 2],
         needed: SAMPLES_MIN,
     })
 }

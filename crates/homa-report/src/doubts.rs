@@ -77,7 +77,9 @@ pub(crate) fn doubts(run: &Run) -> Vec<String> {
         let average = summary.slowdown().average;
         (average < 1.0).then(|| trimmed(average, 2))
     };
-    found.extend(named(&all, below, "Average slowdown below 1:").map(|text| {
+    let own = run.transports.iter().filter(|one| run.is_own_reference(one));
+    let own: Vec<&TransportDocument> = own.map(|one| &one.document).collect();
+    found.extend(named(&own, below, "Average slowdown below 1:").map(|text| {
         format!(
             "{text} Under load nothing is faster than on the idle network; the unloaded times that it is relative to were \
              measured while the machine was disturbed, and all slowdowns of this run are too small."

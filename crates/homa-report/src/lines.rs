@@ -168,16 +168,21 @@ fn line(run: &Run, figure: &Figure) -> Option<Line> {
         return None;
     }
     let (factor, unit) = scale(figure.unit, known());
-    let show = |value: f64| write(figure.unit, value * factor);
-    let cell = |(transport, value): (&Measured, &f64)| Cell {
-        value: match value.is_finite() {
-            true => show(*value),
-            false if figure.draws.is_some() && measured(transport) => "too few".to_owned(),
-            false => "–".to_owned(),
-        },
-        interval: figure
-            .interval(transport)
-            .map(|Interval { low, high }| format!("{} to {}", show(low), show(high))),
+    let cell = |(transport, value): (&Measured, &f64)| {
+        let show = |value: f64| match figure.unit {
+            Unit::Slowdown => slowdown(value, run.is_own_reference(transport)),
+            unit => write(unit, value * factor),
+        };
+        Cell {
+            value: match value.is_finite() {
+                true => show(*value),
+                false if figure.draws.is_some() && measured(transport) => "too few".to_owned(),
+                false => "–".to_owned(),
+            },
+            interval: figure
+                .interval(transport)
+                .map(|Interval { low, high }| format!("{} to {}", show(low), show(high))),
+        }
     };
     let label = format!("{}{unit}", figure.label);
     Some(Line { label, cells: run.transports.iter().zip(&values).map(cell).collect() })
@@ -201,8 +206,7 @@ fn scale(unit: Unit, values: impl Iterator<Item = f64> + Clone) -> (f64, &'stati
 fn write(unit: Unit, value: f64) -> String {
     match unit {
         Unit::Count => thousands(value),
-        Unit::Slowdown => slowdown(value),
         Unit::Share => trimmed(value, 1),
-        Unit::Time | Unit::Bytes | Unit::Rate => number(value),
+        Unit::Time | Unit::Bytes | Unit::Slowdown | Unit::Rate => number(value),
     }
 }

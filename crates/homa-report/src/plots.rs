@@ -15,15 +15,16 @@ pub(crate) fn slowdown(run: &Run, palette: &Palette) -> Option<Chart> {
     let mut series = Vec::new();
     for transport in &run.transports {
         let buckets = &transport.figures.slowdown;
+        let own = run.is_own_reference(transport);
         for (part, line, pick) in PERCENTILES {
             let known = buckets.iter().filter(|bucket| pick(bucket).is_finite());
             let points = known.map(|bucket| Point {
                 x: bucket.share,
                 // Nothing is faster than on the idle network; what seems so is the machine's.
-                y: pick(bucket).max(1.0),
+                y: if own { pick(bucket).max(1.0) } else { pick(bucket) },
                 text: format!(
                     "{} at {}",
-                    crate::compare::slowdown(pick(bucket)),
+                    crate::compare::slowdown(pick(bucket), own),
                     sizes(bucket.sizes_bytes)
                 ),
             });
@@ -31,11 +32,13 @@ pub(crate) fn slowdown(run: &Run, palette: &Palette) -> Option<Chart> {
         }
     }
     series.retain(|series| !series.points.is_empty());
+    // One point is no curve: so few messages say nothing by size.
+    series.iter().find(|series| series.points.len() > 1)?;
     let values = series.iter().flat_map(|series| series.points.iter().map(|point| point.y));
     let relative =
         if run.relative_to_homa() { "Homa's unloaded time" } else { "its own unloaded time" };
     let y = Axis::log(&format!("slowdown against {relative}"), values.chain([1.0]), plain);
-    (!series.is_empty()).then(|| Chart {
+    Some(Chart {
         name: "slowdown",
         description: "Slowdown by message size, 50th and 99th percentile of each transport"
             .to_owned(),

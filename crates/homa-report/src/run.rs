@@ -122,6 +122,11 @@ impl Run {
         self.homa_unloaded().is_some()
     }
 
+    /// Whether a transport's slowdowns are against its own unloaded time, so that none can be below 1.
+    pub(crate) fn is_own_reference(&self, transport: &Measured) -> bool {
+        transport.document.is_homa() || !self.relative_to_homa()
+    }
+
     fn homa_unloaded(&self) -> Option<&[Unloaded]> {
         let mut documents = self.transports.iter().map(|transport| &transport.document);
         let homa =

@@ -54,22 +54,27 @@ fn transports(run: &Run) -> String {
 
 /// Slowdown by size; `None` if nothing was measured.
 fn by_size(run: &Run) -> Option<String> {
-    let deciles = |transport: &Measured| transport.document.summary.deciles.clone();
+    let deciles = |transport: &Measured| {
+        (transport.document.summary.deciles.clone(), run.is_own_reference(transport))
+    };
     let all: Vec<_> = run.transports.iter().map(deciles).collect();
-    let longest = all.iter().max_by_key(|deciles| deciles.len())?;
+    let longest = all.iter().map(|one| &one.0).max_by_key(|deciles| deciles.len())?;
     let ends = longest.first().zip(longest.last());
     ends.filter(|(first, last)| first.size_bytes < last.size_bytes)?;
     let row = |(index, decile): (usize, &crate::document::Decile)| {
-        let cell = |deciles: &Vec<crate::document::Decile>| {
+        let cell = |(deciles, own): &(Vec<crate::document::Decile>, bool)| {
             let found = deciles.get(index).map(|decile| decile.slowdown());
             found.map_or("–".to_owned(), |found| {
-                format!("{} / {}", slowdown(found.p50), slowdown(found.p99))
+                format!("{} / {}", slowdown(found.p50, *own), slowdown(found.p99, *own))
             })
         };
         let first = format!("up to {}", size(decile.size_bytes as f64));
         [first].into_iter().chain(all.iter().map(cell)).collect()
     };
-    let rows = longest.iter().enumerate().map(row).collect();
+    let rows: Vec<Vec<String>> = longest.iter().enumerate().map(row).collect();
+    rows.iter()
+        .flat_map(|row| &row[1..])
+        .find(|cell| cell.contains(|c: char| c.is_ascii_digit()))?;
     let first = "slowdown P50 / P99".to_owned();
     let header = [first].into_iter().chain(names(run)).collect();
     let relative =

@@ -56,6 +56,7 @@ fn percentiles_that_so_few_messages_do_not_carry_are_refused() {
         assert!(text.contains(words), "{words} is missing in {text}");
     }
     assert!(!text.contains("12.0×"), "{text}");
+    assert!(!text.contains("slowdown P50 / P99"), "a table of nothing: {text}");
 }
 
 #[test]
@@ -142,4 +143,13 @@ fn the_document_carries_factors_intervals_and_sample_counts() {
     all(&mut document, |summary| summary["short"]["count"] = json!(99));
     let p99 = &against(document)[0];
     assert_eq!((&p99["times_better"], &p99["homa"]), (&Value::Null, &Value::Null), "{p99}");
+}
+
+#[test]
+fn another_transport_may_be_faster_than_homa_on_the_idle_network() {
+    let text = text(1_000, |run| {
+        run["transports"][0]["summary"]["slowdown_homa"]["average"] = json!(0.9);
+    });
+    assert!(text.contains("average slowdown 0.90 1.33 16.0"), "{text}");
+    assert!(!text.contains("slowdown below 1"), "{text}");
 }

@@ -151,7 +151,7 @@ fn main_figure(run: &Run, palette: &Palette) -> Markup {
         return html! { (tail(run, palette)) (tables::slowdown(run)) };
     }
     let Some(chart) = plots::slowdown(run, palette) else {
-        return html! { p.missing { "Too few RPCs were measured for any percentile." } };
+        return html! { p.missing { "Too few RPCs were measured to draw slowdown by message size." } };
     };
     let reference = if run.relative_to_homa() { "Homa" } else { "the same transport" };
     html! {

@@ -3,8 +3,8 @@
 use maud::{Markup, html};
 
 use crate::{
-    compare::{Comparison, FAMILIES, TCP, Verdict, comparisons},
-    format::{number, percent, size, thousands, time_us},
+    compare::{Comparison, FAMILIES, TCP, Verdict, comparisons, slowdown as slowdown_in_words},
+    format::{number, percent, size, thousands},
     lines::{lines, short},
     run::Run,
     study::{Part, Study},
@@ -94,13 +94,14 @@ pub(super) fn slowdown(run: &Run) -> Markup {
         details {
             summary { "The plot's numbers" }
             @for transport in run.transports.iter().filter(|transport| !transport.figures.slowdown.is_empty()) {
+                @let own = run.is_own_reference(transport);
                 h3 { (transport.document.name) }
                 div.scroll { table {
                     thead { tr { th.n scope="col" { "messages shorter" } th scope="col" { "sizes" } th.n scope="col" { "P50" } th.n scope="col" { "P99" } } }
                     tbody { @for bucket in &transport.figures.slowdown { tr {
                         td.n { (percent(bucket.share)) }
                         td { (size(bucket.sizes_bytes.0 as f64)) " to " (size(bucket.sizes_bytes.1 as f64)) }
-                        td.n { (number(bucket.p50)) } td.n { (number(bucket.p99)) }
+                        td.n { (slowdown_in_words(bucket.p50, own)) } td.n { (slowdown_in_words(bucket.p99, own)) }
                     } } }
                 } }
             }
@@ -119,10 +120,12 @@ pub(super) fn runs(runs: &[Run]) -> Markup {
             tbody { @for (index, run) in runs.iter().enumerate() { @for (name, comparisons) in comparisons(run, TCP) { tr {
                 th scope="row" { a href=(format!("#run-{index}")) { (run.heading) } }
                 td { (name) }
-                @for comparison in &comparisons { td class=(format!("n {}", class(comparison.verdict))) title=(comparison.verdict.words()) { (comparison.times()) } }
+                @for comparison in &comparisons { td class=(format!("n {}", class(comparison.verdict))) title=(comparison.verdict.words()) {
+                    (comparison.times()) @if !comparison.between().is_empty() { br; small { (comparison.between()) } }
+                } }
             } } } }
         } }
-        p.muted { "How many times better Homa is than the best variant of TCP. Grey: below what the run tells apart, or rounds that disagree." }
+        p.muted { "How many times better Homa is than the best variant of TCP. Small: 95 % of what chance would have given. Grey: too few messages, below what the run tells apart, or perhaps chance." }
     }
 }
 
@@ -131,14 +134,14 @@ pub(super) fn study(study: &Study<'_>) -> Markup {
     html! {
         div.scroll { table {
             thead { tr {
-                th scope="col" { (study.setting) } th scope="col" { "transport" } th.n scope="col" { "short P50" } th.n scope="col" { "short P99" }
+                th scope="col" { (study.setting) } th scope="col" { "transport" } th.n scope="col" { "short P50, ms" } th.n scope="col" { "short P99, ms" }
                 th.n scope="col" { "P99 slowdown, short" } th.n scope="col" { "long" } th.n scope="col" { "average slowdown" } th.n scope="col" { "carried" }
             } }
-            tbody { @for (value, run) in study.runs() { @for transport in &run.transports { @let s = &transport.document.summary; tr {
+            tbody { @for (value, run) in study.runs() { @for transport in &run.transports { @let (s, own) = (&transport.document.summary, run.is_own_reference(transport)); tr {
                 th scope="row" { (value) } td { (transport.document.name) }
-                td.n { (time_us(s.short.p50_us)) } td.n { (time_us(s.short.p99_us)) }
-                @for part in [Part::Short, Part::Long] { td.n { (number(part.p99(s).unwrap_or(f64::NAN))) } }
-                td.n { (number(s.slowdown().average)) } td.n { (percent(s.carried())) }
+                td.n { (number(s.short.p50_us / 1e3)) } td.n { (number(s.short.p99_us / 1e3)) }
+                @for part in [Part::Short, Part::Long] { td.n { (slowdown_in_words(part.p99(s).unwrap_or(f64::NAN), own)) } }
+                td.n { (slowdown_in_words(s.slowdown().average, own)) } td.n { (percent(s.carried())) }
             } } } }
         } }
     }
