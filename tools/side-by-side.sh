@@ -1,0 +1,52 @@
+#!/bin/sh
+# Makes docs/side-by-side: what the terminal says and what the page shows of a run that resolves its differences and of one
+# that does not. Needs a machine with nothing else to do, chromium, and pngquant for small files.
+#
+#   rm -rf target/side-by-side; tools/side-by-side.sh          some four minutes; results that are there are drawn again
+#   HOMA=target/debug/homa WORKLOAD=w3 RATE=10M HOSTS=4 SECS=8 ROUNDS=1 tools/side-by-side.sh      on a busy machine
+set -eu
+cd "$(dirname "$0")/.."
+
+docs=docs/side-by-side
+results=${RESULTS:-target/side-by-side}
+transports="--transport homa-udp --transport tcp-cubic --transport tcp-cubic-x8 --transport tcp-bbr-x8"
+
+if [ -z "${HOMA:-}" ]; then
+    cargo build --release --quiet --bin homa
+    HOMA=target/release/homa
+fi
+
+# Enough short messages for an interval of their P99: 500 and more.
+resolved() {
+    # shellcheck disable=SC2086 # words are options
+    "$HOMA" bench cluster --hosts "${HOSTS:-6}" --rate "${RATE:-100M}" --mtu 3000 --workload "${WORKLOAD:-w4}" --load 0.8 \
+        --secs "${SECS:-12}" --rounds "${ROUNDS:-2}" $transports --out "$results/resolved"
+}
+
+# Long messages of one size, all to one host: there both are a queue, first in, first out.
+unresolved() {
+    "$HOMA" bench plan plans/incast.toml --out "$results/incast"
+    mv "$results/incast/500-kB" "$results/unresolved"
+}
+
+# The top of the page, as wide as people have it.
+picture() {
+    profile=$(mktemp -d)
+    chromium --headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync \
+        --hide-scrollbars --virtual-time-budget=3000 --user-data-dir="$profile" --window-size=1000,1250 \
+        --screenshot="$PWD/$docs/$1.png" "file://$PWD/$results/$1/report.html" 2>/dev/null
+    rm -rf "$profile"
+    if command -v pngquant >/dev/null; then
+        pngquant --force --ext .png "$docs/$1.png"
+    fi
+}
+
+mkdir -p "$docs"
+for run in resolved unresolved; do
+    # A run that is not wholly measured says so itself.
+    [ -e "$results/$run/run.json" ] || "$run" >/dev/null || true
+    "$HOMA" report "$results/$run" --text >"$docs/$run.txt"
+    "$HOMA" report "$results/$run" >/dev/null
+    picture "$run"
+done
+ls -l "$docs"
