@@ -44,7 +44,7 @@ impl Scene {
         write("unknown.toml", "[network]\nhosts = 4\ncolour = 3\n");
         write("type.toml", "[network]\nhosts = \"many\"\n");
         write("secret", "nobody may read this");
-        fs::set_permissions(directory.path().join("secret"), fs::Permissions::from_mode(0))
+        fs::set_permissions(directory.path().join("secret"), fs::Permissions::from_mode(0o000))
             .unwrap();
         for name in ["here", "state"] {
             fs::create_dir(directory.path().join(name)).unwrap();

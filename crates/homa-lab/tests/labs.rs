@@ -74,7 +74,7 @@ fn datagrams_of_both_address_families_are_counted_at_their_level() {
         let addresses = [(host.ipv4.to_string(), 5), (host.ipv6.to_string(), 6)];
         for (address, level) in addresses {
             let receiver = lab.within(1, || UdpSocket::bind((address.as_str(), 0))).unwrap();
-            receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            receiver.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
             let any = if address.contains(':') { "[::]:0" } else { "0.0.0.0:0" };
             let sender = lab.within(0, || UdpSocket::bind(any)).unwrap();
             let socket = socket2::SockRef::from(&sender);
@@ -84,17 +84,17 @@ fn datagrams_of_both_address_families_are_counted_at_their_level() {
                 socket.set_tos_v4(level << 5).unwrap();
             }
             let before = lab.counters().unwrap()[1].levels[level as usize].sent_packets;
-            for _ in 0..20 {
+            // Other labs overload the queue that a processor has for all networks: what is lost there goes again.
+            let (mut sent, mut arrived) = (0, 0);
+            while arrived < 20 {
+                assert!(sent < 100, "{arrived} of {sent} arrived");
                 sender.send_to(b"hello", receiver.local_addr().unwrap()).unwrap();
-                assert_eq!(receiver.recv(&mut [0; 10]).unwrap(), 5);
+                sent += 1;
+                arrived += u64::from(receiver.recv(&mut [0; 10]).is_ok_and(|length| length == 5));
             }
             let after = lab.counters().unwrap()[1].levels[level as usize].sent_packets;
             // Neighbour discovery of IPv6 uses level 6 once or twice.
-            assert!(
-                (20..25).contains(&(after - before)),
-                "{}: {before} {after}",
-                lab.spec().port_mbps
-            );
+            assert!((20..sent + 5).contains(&(after - before)), "{sent}: {before} {after}");
         }
     });
 }

@@ -216,9 +216,9 @@ A plan:
   timeout_ms = 20000
   run = "homa ping h1:4000 --flood --secs 2"
 
-`run` is for `sh -c`, or a list of a program and its arguments. Hosts are called h0, h1, ... In the environment are LAB_HOST, LAB_HOSTS,
-LAB_IP and LAB_IP6 (its own), LAB_IP_0, LAB_IP_1, ... and LAB_IP6_0, ... (everybody's). The run ends when all commands
-that are not in the background have ended; one that fails is reported, the others go on."#)]
+`run` is for `sh -c`, or a list of a program and its arguments. Hosts are called h0, h1, ... In the environment are
+LAB_HOST, LAB_HOSTS, LAB_IP and LAB_IP6 (its own), LAB_IP_0, LAB_IP_1, ... and LAB_IP6_0, ... (everybody's). The run ends
+when all commands that are not in the background have ended; one that fails is reported, the others go on."#)]
 pub(crate) struct RunArgs {
     /// The plan, in TOML
     #[arg(value_name = "PLAN.toml")]
