@@ -29,8 +29,8 @@ pub(super) struct Export {
 }
 
 impl Export {
-    /// Creates the file, of the kind its name asks for.
-    pub(super) fn create(path: &Path) -> Result<Self, CliError> {
+    /// Creates the file, of the kind its name asks for, for times from `warm_up` from now.
+    pub(super) fn create(path: &Path, warm_up: Duration) -> Result<Self, CliError> {
         let file = File::create(path).map_err(|error| failed(path, &error))?;
         let log = path.extension().is_some_and(|extension| extension == "hlog");
         let mut export = Export {
@@ -38,15 +38,15 @@ impl Export {
             file: BufWriter::new(file),
             log: log.then(V2DeflateSerializer::new),
         };
-        export.head().map_err(|error| failed(path, &error))?;
+        export.head(warm_up).map_err(|error| failed(path, &error))?;
         Ok(export)
     }
 
-    fn head(&mut self) -> io::Result<()> {
+    fn head(&mut self, warm_up: Duration) -> io::Result<()> {
         if self.log.is_none() {
             return Ok(());
         }
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + warm_up;
         writeln!(self.file, "#[Logged by homa load, values in nanoseconds]")?;
         writeln!(self.file, "#[Histogram log format version 1.3]")?;
         writeln!(self.file, "#[StartTime: {:.3} (seconds since epoch)]", unix.as_secs_f64())?;
@@ -158,7 +158,7 @@ mod tests {
     fn a_log_gives_back_the_times_of_each_interval() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("run.hlog");
-        let mut export = Export::create(&path).unwrap();
+        let mut export = Export::create(&path, Duration::ZERO).unwrap();
         let second = Duration::from_secs(1);
         export.interval(Duration::ZERO, second, &times(1..=10)).unwrap();
         export.interval(second, second, &times(1..=300)).unwrap();

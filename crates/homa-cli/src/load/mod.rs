@@ -27,7 +27,7 @@ const TIMER_SLACK_NS: NonZero<u64> = NonZero::<u64>::MIN;
 /// Runs the command.
 pub(crate) fn run(args: &LoadArgs, json: bool) -> Result<(), CliError> {
     let plan = Plan::new(args)?;
-    let export = args.hdr.as_deref().map(Export::create).transpose()?;
+    let export = args.hdr.as_deref().map(|path| Export::create(path, plan.warm_up)).transpose()?;
     interrupt::watch(|| {});
     // Where it is refused, calls begin a little late, which is measured.
     let _ = rustix::thread::set_current_timer_slack(Some(TIMER_SLACK_NS));

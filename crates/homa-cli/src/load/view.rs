@@ -115,7 +115,7 @@ fn bar(plan: &Plan) -> Option<ProgressBar> {
         Until::Time(time) => time.as_millis() as u64,
         Until::Calls(count) => count,
     };
-    let style = ProgressStyle::with_template("{bar:20} {eta:>3} left  {msg}").ok()?;
+    let style = ProgressStyle::with_template("{bar:20} {eta:>3} left  {wide_msg}").ok()?;
     let target = ProgressDrawTarget::stderr_with_hz(5);
     Some(ProgressBar::with_draw_target(Some(length), target).with_style(style))
 }
