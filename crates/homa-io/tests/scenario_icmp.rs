@@ -37,11 +37,11 @@ impl PacketSink for Sink {
     fn path_mtu(&mut self, _: SocketAddr, _: u32) {}
 }
 
-/// The reports that `driver` hands out within a second, at least one.
+/// The reports that `driver` hands out at a time, at least one.
 fn reports(driver: &mut (impl Driver + AsFd)) -> Vec<(IcmpKind, SocketAddr, Vec<u8>)> {
     let (mut sink, start) = (Sink::default(), Instant::now());
     while sink.errors.is_empty() {
-        assert!(start.elapsed() < Duration::from_secs(2), "no report");
+        assert!(start.elapsed() < Duration::from_secs(20), "no report");
         let mut fds = [PollFd::new(driver.as_fd(), true, false)];
         poll_fds(&mut fds, Some(Duration::from_millis(20))).unwrap();
         driver.receive(&mut sink).unwrap();

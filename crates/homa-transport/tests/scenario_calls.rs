@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use common::pattern;
+use common::{SOON, pattern};
 use homa_transport::EndpointBuilder;
 use homa_transport::blocking::{CallSet, Endpoint, Request};
 
@@ -74,7 +74,7 @@ fn the_body_of_a_request_belongs_to_the_application_whatever_becomes_of_the_rpc(
     drop(call);
     let start = Instant::now();
     while !request.is_cancelled() {
-        assert!(start.elapsed() < Duration::from_secs(5));
+        assert!(start.elapsed() < SOON);
         let _ = server.accept_timeout(Duration::from_millis(1));
     }
     let body = request.take_body();
@@ -171,7 +171,7 @@ fn requests_that_came_together_are_accepted_one_after_the_other_without_more_pac
     let first = accept(&server);
     let start = Instant::now();
     while server.stats().requests_waiting < 4 {
-        assert!(start.elapsed() < Duration::from_secs(5));
+        assert!(start.elapsed() < SOON);
         // Nobody waits: the guard thread looks for packets now and then.
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -206,7 +206,7 @@ fn dropping_a_set_aborts_its_calls_and_no_other_call_and_no_request() {
     drop(set);
     let start = Instant::now();
     while requests.iter().filter(|request| request.is_cancelled()).count() < 5 {
-        assert!(start.elapsed() < Duration::from_secs(5));
+        assert!(start.elapsed() < SOON);
         let _ = server.accept_timeout(Duration::from_millis(1));
     }
     requests.retain(|request| !request.is_cancelled());

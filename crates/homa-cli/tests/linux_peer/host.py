@@ -57,6 +57,8 @@ class Host:
         self.server_port = None
         self.client_ports = set()
         self.deaf = False
+        # The last look for packets found all that had arrived since the one before.
+        self.drained = False
         # Packets that a slow host has received but not looked at, with the time when it will.
         self.waiting = deque()
         self.counts = Counter()
@@ -105,7 +107,7 @@ class Host:
         now = time.monotonic()
         due = self.waiting[0][0] if self.waiting else until
         self.net.wait(min(self.next_tick, until, due) - now)
-        drained = self._receive()
+        self.drained = drained = self._receive()
         now = time.monotonic()
         # A kernel handles packets before timers; this process is slow and must not ask for what it has not read.
         if drained and now >= self.next_tick:

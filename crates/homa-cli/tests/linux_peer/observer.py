@@ -35,22 +35,22 @@ class Theirs:
 
 
 class Ours:
-    """The message of an RPC that this host sends: which bytes of it were not lost, and since when."""
+    """The message of an RPC that this host sends: which bytes of it were not lost, since when, and by which packet."""
 
     def __init__(self, length):
         self.length = length
         self.delivered = {}
         self.sent_end = 0
         self.missing = length
-        self.complete_at = None
+        self.completed_by = 0
 
-    def sent(self, offset, end, lost, now):
+    def sent(self, offset, end, lost, now, number):
         self.sent_end = max(self.sent_end, end)
         if not lost and (offset, end) not in self.delivered:
-            self.delivered[offset, end] = now
+            self.delivered[offset, end] = (now, number)
             self.missing -= end - offset
             if self.missing == 0:
-                self.complete_at = now
+                self.completed_by = number
 
 
 class Call:
@@ -74,6 +74,10 @@ class Observer:
     def __init__(self, net, options):
         self.net, self.options = net, options
         self.calls = defaultdict(Call)
+        # Packets are numbered as they are sent. The other host reads them in this order, and has read those up to
+        # `read`: what it says shows that. How long it takes depends on its machine, which may be busy.
+        self.numbered = 0
+        self.read = Counter()
         self.violations, self.counts = [], Counter()
         self.segment = None
         self.cutoffs_due = 0
@@ -90,6 +94,7 @@ class Observer:
 
     def sent(self, address, packet, lost):
         header, now = wire.parse_common(packet), time.time()
+        self.numbered += 1
         call = self.calls[address, header.sender_id & ~1]
         kind = header.type
         if lost:
@@ -99,7 +104,7 @@ class Observer:
             offset = header.sequence if fields.seg_offset == wire.ALL_ONES else fields.seg_offset
             call.ours = call.ours or Ours(fields.length)
             # Without the receive-offload hook such a packet is of no use; the module has the same hole.
-            call.ours.sent(offset, offset + len(packet) - 56, lost, now)
+            call.ours.sent(offset, offset + len(packet) - 56, lost, now, self.numbered)
             self.cutoffs_due += fields.cutoff_version == 0
         elif kind == wire.GRANT and call.theirs:
             offset, level = wire.parse_grant(packet)
@@ -245,16 +250,25 @@ class Observer:
             self.resend_intervals.append(now - call.asked_them_at[offset])
         call.asked_them_at[offset] = now
         ours = call.ours
+        read = self.read[arrived.source]
+
+        def there(delivery):
+            at, number = delivery
+            return number <= read and now - at > self.patience_secs
+
         if length == wire.ALL_ONES:
             if offset:
                 self.wrong(f"{who}: everything from {offset}")
-            needless = ours is not None and any(now - at > self.patience_secs for at in ours.delivered.values())
+            needless = ours is not None and any(there(delivery) for delivery in ours.delivered.values())
         else:
             if ours is None or offset + length > ours.length or length == 0:
                 self.wrong(f"{who}: out of range of {ours and ours.length}")
                 return
-            there = [(a, b) for (a, b), at in ours.delivered.items() if now - at > self.patience_secs]
-            covered = sum(max(0, min(b, offset + length) - max(a, offset)) for a, b in there)
+            # It asks from where something ended that it has read.
+            before = [number for (_, end), (_, number) in ours.delivered.items() if end == offset]
+            read = max(read, min(before, default=0))
+            held = [span for span, delivery in ours.delivered.items() if there(delivery)]
+            covered = sum(max(0, min(b, offset + length) - max(a, offset)) for a, b in held)
             needless = covered == length
         if needless:
             self.counts["needless_resends"] += 1
@@ -268,6 +282,7 @@ class Observer:
             self.wrong(f"{who}: acknowledges {client_id}, which is not complete")
         else:
             call.acknowledged = True
+            self.read[source] = max(self.read[source], call.ours.completed_by)
 
     def _ack(self, call, header, arrived, who, now):
         if header.sender_id % 2:

@@ -133,7 +133,7 @@ def parse_arguments():
     add("--timers", type=int, nargs=4, default=[5, 5, 2, 100],
         help="resend_ticks resend_interval request_ack_ticks timeout_ticks")
     add("--patience-ms", type=float, default=4.0)
-    add("--duration-secs", type=float, default=60.0, help="the end, whatever is open")
+    add("--duration-secs", type=float, default=240.0, help="the end, whatever is open")
     add("--reply", type=int, help="bytes of the answer; the request itself otherwise")
     add("--reply-seed", type=int, default=0)
     add("--slow-ms", type=float, default=0.0, help="time until a packet that arrived is looked at")
@@ -155,8 +155,22 @@ def parse_arguments():
     return options
 
 
-def stop(*_):
-    raise KeyboardInterrupt
+class Stop:
+    """A server that is told to end looks at what has arrived, and waits a little for what belongs to open calls."""
+
+    LINGER_SECS = 0.5
+
+    def __init__(self):
+        self.at = None
+        signal.signal(signal.SIGTERM, self._told)
+
+    def _told(self, *_):
+        self.at = time.monotonic()
+
+    def is_due(self, host):
+        if self.at is None or not host.drained:
+            return False
+        return not host.rpcs or time.monotonic() >= self.at + self.LINGER_SECS
 
 
 def main():
@@ -167,13 +181,10 @@ def main():
     application = (Server if options.role == "serve" else Client)(host, options)
     host.application = application
     until = time.monotonic() + options.duration_secs
-    signal.signal(signal.SIGTERM, stop)
+    stop = Stop()
     print("ready", file=sys.stderr, flush=True)
-    try:
-        while time.monotonic() < until and not application.work(time.monotonic()):
-            host.turn(min(until, application.next_at() or until))
-    except KeyboardInterrupt:
-        pass
+    while time.monotonic() < until and not application.work(time.monotonic()) and not stop.is_due(host):
+        host.turn(min(until, application.next_at() or until))
     document = application.report() | {
         "rpcs_left": len(host.rpcs),
         "overflowed": net.overflowed,

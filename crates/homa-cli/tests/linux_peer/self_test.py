@@ -124,10 +124,26 @@ class Watching(unittest.TestCase):
         resend = lambda offset, length: wire.control(wire.RESEND, (99, 1), CALL, wire.resend_body(offset, length, 7))
         self.send_request(lost=True)
         later = time.time() + 1
+        # As long as nothing shows that it has read them, it may not have come to that.
+        for question in (resend(1424, 1424), resend(2848, 1424), resend(0, -1)):
+            self.right(question, at=later)
+        self.send(data(0, 100, 100, 100, 5))
+        self.right(wire.control(wire.ACK, (1, 2), 4, wire.ack_body([])))
         self.right(resend(1424, 1424), at=later)
         self.wrong("long ago", resend(2848, 1424), at=later)
         self.wrong("long ago", resend(0, -1), at=later)
         self.wrong("out of range", resend(4000, 1000), at=later)
+
+    def test_questions_begin_where_something_ended_that_was_read(self):
+        resend = lambda offset, length: wire.control(wire.RESEND, (99, 1), CALL, wire.resend_body(offset, length, 7))
+        self.send_request()
+        later = time.time() + 1
+        self.right(resend(1424, 1424), at=later)
+        for again in (1424, 2848):
+            self.send(data(again, 1424, 4272, 4272, 2, again=1))
+        self.right(resend(0, 1424), at=later)
+        self.send(data(0, 1424, 4272, 4272, 2, again=1))
+        self.right(resend(2848, 1424), at=later)
 
     def test_acknowledgements_before_completion(self):
         for packet in (

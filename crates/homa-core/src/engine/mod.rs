@@ -64,6 +64,7 @@ use crate::structures::hash::{Map, Rng, SeededState};
 use crate::structures::heap::IndexedHeap;
 use crate::time::Instant;
 use alloc::collections::VecDeque;
+use core::time::Duration;
 
 pub use api::{RequestOptions, RpcError, SendError};
 pub use info::RpcInfo;
@@ -186,6 +187,9 @@ pub struct Engine {
     peer_timers: IndexedHeap<Instant>,
     /// After a jump of the clock all silence counts from here.
     resumed_at: Instant,
+    /// The same for what is given up after [`Config::response_silence`] only: short jumps do not matter there, and where
+    /// they come all the time it would never be given up.
+    resumed_long_at: Instant,
     /// Allowance for replies about unknown RPCs.
     reply_tokens: u32,
     reply_tokens_at: Instant,
@@ -265,6 +269,7 @@ impl Engine {
             rpc_timers: IndexedHeap::new(),
             peer_timers: IndexedHeap::new(),
             resumed_at: Instant::ZERO,
+            resumed_long_at: Instant::ZERO,
             reply_tokens: REPLY_TOKENS_MAX,
             reply_tokens_at: Instant::ZERO,
             told: told::Told::NONE,
@@ -421,11 +426,12 @@ impl Engine {
             self.reply_tokens_at = now;
         }
         // A timer that waits although the engine is called (the driver still finds packets) is no jump.
-        let late = self
-            .next_timer()
-            .is_some_and(|(at, _)| now > at.max(self.now) + self.config.clock_jump_min);
-        if late {
+        let late = self.next_timer().map_or(Duration::ZERO, |(at, _)| now.since(at.max(self.now)));
+        if late > self.config.clock_jump_min {
             self.resumed_at = now;
+            if late > self.config.response_silence / LONG_JUMP_PART {
+                self.resumed_long_at = now;
+            }
             self.stats.clock_jumps = self.stats.clock_jumps.saturating_add(1);
         }
         self.now = self.now.max(now);
@@ -550,3 +556,5 @@ pub(crate) const LONG_PACKET_BYTES: u64 = 16_384;
 
 /// Replies about unknown RPCs that may go out in a burst.
 const REPLY_TOKENS_MAX: u32 = 1000;
+/// Jumps of the clock that are longer than this part of the silence after which responses are given up count there.
+const LONG_JUMP_PART: u32 = 8;

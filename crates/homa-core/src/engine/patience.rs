@@ -19,6 +19,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 const QUESTIONS_MIN: u64 = 8;
 /// A Linux host that is known to be slower than that is first asked when its longest reaction and a part of it are over.
 const SLACK_PARTS: u64 = 4;
+/// That is this part of the time-out at most: what was lost has to come before its request is too old to be sent again.
+const SLOW_PART: u64 = 2;
 
 /// For this part of the time-out questions follow the data that they are about.
 const FOLLOWING_PART: u32 = 4;
@@ -42,9 +44,10 @@ impl Patience {
         self.window = Some(now);
     }
 
-    /// The first interval: twice what was noted, up to `max_ns`. A Linux host whose reactions take longer gets what they
-    /// take and a little more, up to `slow_max_ns`; what it is asked before would be merely late. From hosts of this implementation nothing is learnt while they are not asked, so without
-    /// news it fades, by half per window from the second on: one bad second must not make later losses dear.
+    /// The first interval: twice what was noted, up to an eighth of the time-out. A Linux host whose reactions take longer
+    /// gets what they take and a little more: what it is asked before would be merely late. From hosts of this
+    /// implementation nothing is learnt while they are not asked, so without news it fades, by half per window from the
+    /// second on: one bad second must not make later losses dear.
     fn interval_ns(
         &self,
         now: Instant,
@@ -68,7 +71,7 @@ impl Patience {
         let timeout_ns = timeout_ns();
         let usual = wanted.min(timeout_ns / QUESTIONS_MIN);
         let slow = if own { 0 } else { longest_ns.saturating_add(longest_ns / SLACK_PARTS) };
-        usual.max(slow.min(timeout_ns)).max(base_ns)
+        usual.max(slow.min(timeout_ns / SLOW_PART)).max(base_ns)
     }
 }
 

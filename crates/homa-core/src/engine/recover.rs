@@ -118,7 +118,8 @@ impl Engine {
             return;
         };
         let heard = self.peers.get(rpc.peer).map_or(rpc.last_heard, |peer| peer.last_heard);
-        let limit = heard.max(rpc.last_heard).max(self.resumed_at) + self.config.response_silence;
+        let heard = heard.max(rpc.last_heard).max(self.resumed_long_at);
+        let limit = heard + self.config.response_silence;
         if self.now >= limit {
             self.give_up(index, Need::Acknowledgement);
         } else {
@@ -131,7 +132,10 @@ impl Engine {
         let Some(rpc) = self.rpcs.get(index) else {
             return;
         };
-        let heard = rpc.last_heard.max(self.resumed_at);
+        let heard = rpc.last_heard.max(match need {
+            Need::Acknowledgement => self.resumed_long_at,
+            _ => self.resumed_at,
+        });
         if need == Need::Acknowledgement && self.may_wait_for_ever(rpc) {
             self.ungranted(index, heard);
             return;
