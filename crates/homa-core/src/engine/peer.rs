@@ -378,10 +378,10 @@ impl PeerTable {
         };
         let hash = self.hasher.hash_one(key);
         let mut peer = Peer::new(key, hash, path, config, now);
-        if path.carriage == Carriage::Ip
-            && let Some(neighbour) = self.get(self.first_at_host(key.ip))
-        {
-            peer.inherit_cutoffs(neighbour);
+        if path.carriage == Carriage::Ip {
+            if let Some(neighbour) = self.get(self.first_at_host(key.ip)) {
+                peer.inherit_cutoffs(neighbour);
+            }
         }
         *self.peers.get_mut(index as usize)? = Some(peer);
         self.by_key.insert(key, index);
