@@ -171,7 +171,7 @@ impl Internal {
 Examples:
   homa serve 0.0.0.0:4000                      echo
   homa serve 127.0.0.1:4000 --reply-bytes 10k  reply with 10,000 bytes
-  homa serve 0.0.0.0:4000 --transport both     be the other side of `homa bench --server`
+  homa serve 0.0.0.0:4000 --transport both     be the other side of `homa bench local --server`
 
 A request may order its own reply: see `homa call --reply-bytes`. SIGUSR1 makes it say what it has served.")]
 pub(crate) struct ServeArgs {
