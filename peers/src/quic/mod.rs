@@ -139,10 +139,10 @@ impl Mesh for QuicMesh {
 
 fn bind(spec: &HostSpec) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(SocketAddr::new(spec.listen, spec.port))?;
-    if let Some(bytes) = settings::send_buffer_bytes(spec.homa.link_mbps) {
-        if bytes < sockopt::socket_send_buffer_size(&socket)? / 2 {
-            sockopt::set_socket_send_buffer_size(&socket, bytes)?;
-        }
+    if let Some(bytes) = settings::send_buffer_bytes(spec.homa.link_mbps)
+        && bytes < sockopt::socket_send_buffer_size(&socket)? / 2
+    {
+        sockopt::set_socket_send_buffer_size(&socket, bytes)?;
     }
     // Forcing it beyond the system's limit is a matter of privileges; less is slower under bursts, and works.
     let _ = sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER_BYTES)
