@@ -10,7 +10,7 @@ use clap::Args;
 Examples:
   homa report bench-results                    writes bench-results/report.html
   homa report run1 run2 --out both.html        several runs on one page
-  homa report bench-results --text             the tables on the terminal, no page
+  homa report bench-results --text              the tables on the terminal, no page
   homa report bench-results --svg picture.svg  the main plot alone, for a README
 
 A directory is what `homa bench cluster` or `homa bench plan` wrote: a run, or several variants of one. The page \
