@@ -23,7 +23,7 @@ failed=()
 
 # Shows a line per test program, every failure and what was skipped; counts what is compiled.
 digest() {
-    local line compiled=0 program=
+    local line compiled=0 program= skipped=
     while IFS= read -r line; do
         case $line in
             *" Compiling "*) [ $((++compiled % 20)) -ne 0 ] || echo "   compiled $compiled crates ..." ;;
@@ -31,7 +31,8 @@ digest() {
             " "*" Doc-tests "*) program="${line##* } (documentation)" ;;
             "test result: "*" 0 passed; 0 failed; 0 ignored;"*) ;;
             "test result: "*) line=${line#test result: } && echo "   $program: ${line%; 0 measured*}, ${line##*finished in }" ;;
-            "test "*" FAILED" | SKIPPED* | error* | *" worlds: {"*) echo "   $line" ;;
+            SKIPPED*) [ "$line" = "$skipped" ] || echo "   $line" && skipped=$line ;;
+            "test "*" FAILED" | error* | *" worlds: {"*) echo "   $line" ;;
         esac
     done
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use common::{SOON, pattern};
 use homa_transport::blocking::Endpoint;
 use homa_transport::{CallError, Config, ReplyError};
+use rustix::process::{Pid, Signal, kill_process};
 
 const ROLE: &str = "HOMA_TEST_ROLE";
 
@@ -54,16 +55,14 @@ impl Process {
         writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    fn signal(&self, name: &str) {
-        let status =
-            Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     fn pause(&self, duration: Duration) {
-        self.signal("-STOP");
+        self.signal(Signal::STOP);
         std::thread::sleep(duration);
-        self.signal("-CONT");
+        self.signal(Signal::CONT);
     }
 }
 
@@ -125,7 +124,7 @@ fn a_killed_server_ends_the_call_with_an_error_that_names_it() {
     let client = common::client_with(|builder| builder.config(Config::default()));
     let call = client.start(address, "work").unwrap();
     server.read("request ");
-    server.signal("-KILL");
+    server.signal(Signal::KILL);
     let start = Instant::now();
     let error = call.wait().unwrap_err();
     assert_eq!(error.server(), Some(address), "{error}");
