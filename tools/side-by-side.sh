@@ -3,24 +3,20 @@
 # that does not. Needs a machine with nothing else to do, chromium, and pngquant for small files.
 #
 #   rm -rf target/side-by-side; tools/side-by-side.sh          some four minutes; results that are there are drawn again
-#   HOMA=target/debug/homa WORKLOAD=w3 RATE=10M HOSTS=4 SECS=8 ROUNDS=1 tools/side-by-side.sh      on a busy machine
 set -eu
 cd "$(dirname "$0")/.."
 
 docs=docs/side-by-side
 results=${RESULTS:-target/side-by-side}
-transports="--transport homa-udp --transport tcp-cubic --transport tcp-cubic-x8 --transport tcp-bbr-x8"
 
 if [ -z "${HOMA:-}" ]; then
     cargo build --release --quiet --bin homa
     HOMA=target/release/homa
 fi
 
-# Enough short messages for an interval of their P99: 500 and more.
+# The first part of the README's command.
 resolved() {
-    # shellcheck disable=SC2086 # words are options
-    "$HOMA" bench cluster --hosts "${HOSTS:-6}" --rate "${RATE:-100M}" --mtu 3000 --workload "${WORKLOAD:-w4}" --load 0.8 \
-        --secs "${SECS:-12}" --rounds "${ROUNDS:-2}" $transports --out "$results/resolved"
+    "$HOMA" bench --workload w4 --out "$results/resolved"
 }
 
 # Long messages of one size, all to one host: there both are a queue, first in, first out.
