@@ -11,7 +11,7 @@ use std::{
 use assert_cmd::Command;
 use rustix::process::{Pid, Signal, kill_process};
 
-const PLAN: &str = "transports = [\"homa-udp\", \"tcp-cubic-x2\"]\n\
+const PLAN: &str = "transports = [\"homa-udp\", \"tcp-reno-x2\"]\n\
     [load]\nworkload = \"w2\"\nload = 0.02\nwarm_up = 0.1\nsecs = 0.5\ndrain = 1\nrounds = 1\n";
 
 fn homa() -> Command {
@@ -36,7 +36,7 @@ fn check(document: &[u8], directory: &Path) {
     assert!(
         rows.starts_with("transport,round,client,server,size_bytes,start_ns,latency_ns,status\n")
     );
-    assert!(rows.contains("homa-udp,0,") && rows.contains("tcp-cubic-x2,0,"));
+    assert!(rows.contains("homa-udp,0,") && rows.contains("tcp-reno-x2,0,"));
     assert!(fs::read_to_string(directory.join("run.json")).unwrap().contains("\"schema\": 1"));
 }
 
@@ -152,7 +152,7 @@ fn what_cannot_be_written_after_the_run_is_printed_all_the_same() {
     let output = run.wait_with_output().unwrap();
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(table.contains("homa-udp") && table.contains("tcp-cubic-x2"), "{table}");
+    assert!(table.contains("homa-udp") && table.contains("tcp-reno-x2"), "{table}");
     assert!(said.contains(&format!("cannot write {}", out.display())), "{said}");
 }
 
@@ -189,7 +189,7 @@ fn a_dry_run_says_what_would_be_done_and_how_long_it_takes_and_does_nothing() {
     let mut run = homa();
     run.args(["bench", "plan", "--dry-run"]).arg(&plan).arg("--out").arg(&out);
     let text = String::from_utf8(run.assert().success().get_output().stdout.clone()).unwrap();
-    for part in ["Homa and TCP: one", "round 1 of 1: tcp-cubic-x2", "in all, about"] {
+    for part in ["Homa and TCP: one", "round 1 of 1: tcp-reno-x2", "in all, about"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(!out.exists());
@@ -206,7 +206,7 @@ fn interrupted(signal: Signal) -> (Output, std::path::PathBuf, tempfile::TempDir
     let directory = tempfile::tempdir().unwrap();
     let plan = short_plan(directory.path(), &[]);
     let text = fs::read_to_string(&plan).unwrap();
-    let text = text.replace("\"tcp-cubic-x2\"", "\"tcp-cubic-x2\", \"tcp-reno\"");
+    let text = text.replace("\"tcp-reno-x2\"", "\"tcp-reno-x2\", \"tcp-reno\"");
     fs::write(&plan, text.replace("secs = 0.5", "secs = 2")).unwrap();
     let out = directory.path().join("out");
     let mut run = process::Command::new(env!("CARGO_BIN_EXE_homa"))
@@ -224,7 +224,7 @@ fn interrupted(signal: Signal) -> (Output, std::path::PathBuf, tempfile::TempDir
     let mut line = String::new();
     while errors.read_line(&mut line).unwrap() > 0 {
         said += &line;
-        if line.contains("round 1 of") && line.contains("tcp-cubic-x2") {
+        if line.contains("round 1 of") && line.contains("tcp-reno-x2") {
             break;
         }
         line.clear();
@@ -245,7 +245,7 @@ fn an_interrupted_run_is_acknowledged_and_leaves_out_what_was_not_measured() {
         assert!(said.contains("interrupted; writing what was measured"), "{said}");
         assert!(!said.contains("process failed") && !said.contains("controller"), "{said}");
         assert!(table.contains("homa-udp") && !table.contains("NaN"), "{table}");
-        for name in ["tcp-cubic-x2", "tcp-reno"] {
+        for name in ["tcp-reno-x2", "tcp-reno"] {
             assert!(
                 table.contains(&format!("{name}: not measured (interrupted before)")),
                 "{table}"
@@ -255,7 +255,7 @@ fn an_interrupted_run_is_acknowledged_and_leaves_out_what_was_not_measured() {
         let document: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(document["interrupted"], true);
         assert_eq!(document["transports"].as_array().unwrap().len(), 1, "{text}");
-        assert_eq!(document["not_measured"][0]["name"], "tcp-cubic-x2");
+        assert_eq!(document["not_measured"][0]["name"], "tcp-reno-x2");
         let rows = fs::read_to_string(out.join("rpcs.csv")).unwrap();
         assert!(rows.contains("homa-udp,0,") && !rows.contains("tcp-"));
     }
@@ -294,7 +294,7 @@ fn hosts_that_speak_other_transports_are_started_by_their_program() {
         "[network]\nkind = \"loopback\"\nhosts = 3\n",
         "[network]\nkind = \"ssh\"\nssh = [\"one\", \"two\"]\naddresses = [\"127.0.0.1\", \"127.0.0.2\"]\n",
     ] {
-        let text = PLAN.replace("\"homa-udp\", \"tcp-cubic-x2\"", "\"quic-x2\", \"grpc\"");
+        let text = PLAN.replace("\"homa-udp\", \"tcp-reno-x2\"", "\"quic-x2\", \"grpc\"");
         fs::write(&plan, format!("{text}{network}")).unwrap();
         let out = directory.path().join("out");
         let mut run = homa();
