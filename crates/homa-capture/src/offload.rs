@@ -28,20 +28,16 @@ pub struct Offload {
 /// Gives `each` the frames that are, or were, on the wire for this one.
 pub fn as_on_wire(link: LinkType, frame: &[u8], offload: Offload, mut each: impl FnMut(&[u8])) {
     let mut frame = frame.to_vec();
-    if let Some(segment_bytes) = offload.segment_bytes {
-        if let Some(layout) = Layout::of(link, &frame) {
-            if frame.len() > layout.payload_at {
-                let headers: Vec<u8> = frame.drain(..layout.payload_at).collect();
-                for (index, payload) in frame.chunks(usize::from(segment_bytes).max(1)).enumerate()
-                {
-                    let mut segment = [&headers, payload].concat();
-                    layout.adapt(&mut segment, index, usize::from(segment_bytes));
-                    insert_tag(link, &mut segment, offload.vlan);
-                    each(&segment);
-                }
-                return;
-            }
+    let layout = Layout::of(link, &frame).filter(|layout| frame.len() > layout.payload_at);
+    if let (Some(segment_bytes), Some(layout)) = (offload.segment_bytes.map(usize::from), layout) {
+        let headers: Vec<u8> = frame.drain(..layout.payload_at).collect();
+        for (index, payload) in frame.chunks(segment_bytes.max(1)).enumerate() {
+            let mut segment = [&headers, payload].concat();
+            layout.adapt(&mut segment, index, segment_bytes);
+            insert_tag(link, &mut segment, offload.vlan);
+            each(&segment);
         }
+        return;
     }
     if let Some((start, offset)) = offload.checksum_at {
         complete(&mut frame, usize::from(start), usize::from(offset));

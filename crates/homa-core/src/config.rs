@@ -228,8 +228,8 @@ impl core::fmt::Display for ConfigError {
 
 impl core::error::Error for ConfigError {}
 
-/// Settings that may differ for one peer; `None` means "as in [`Config`]". Made as a [`Config`] is: from
-/// the default, with what differs.
+/// Settings that may differ for one peer; `None` means "as in [`Config`]". Built from the default by
+/// [`with`](Self::with), as [`Config`] is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerSettings {

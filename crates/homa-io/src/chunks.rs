@@ -104,7 +104,10 @@ impl Buf for Chunks {
 
     fn advance(&mut self, mut count: usize) {
         assert!(count <= self.len, "advance beyond the end: {count} of {}", self.len);
-        while let Some(chunk) = self.chunks.front_mut().filter(|_| count > 0) {
+        while count > 0 {
+            let Some(chunk) = self.chunks.front_mut() else {
+                return;
+            };
             if count < chunk.len() {
                 chunk.advance(count);
                 self.len -= count;

@@ -187,8 +187,8 @@ pub struct Engine {
     peer_timers: IndexedHeap<Instant>,
     /// After a jump of the clock all silence counts from here.
     resumed_at: Instant,
-    /// The same for what is given up after [`Config::response_silence`] only: short jumps do not matter there, and where
-    /// they come all the time it would never be given up.
+    /// The last long jump, from which [`Config::response_silence`] counts: on a busy machine short jumps come all the
+    /// time, and no response would ever be given up.
     resumed_long_at: Instant,
     /// Allowance for replies about unknown RPCs.
     reply_tokens: u32,

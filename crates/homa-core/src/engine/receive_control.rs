@@ -86,15 +86,12 @@ impl Engine {
 
     /// The client of a server RPC does not need it any more; if it `arrived`, because it has the response.
     fn acknowledged(&mut self, index: Option<u32>, arrived: bool) {
-        if let Some(index) = index {
-            if let Some(rpc) = self.rpcs.get(index) {
-                if matches!(rpc.state, State::Outgoing | State::Refused(_)) {
-                    if arrived && rpc.state == State::Outgoing {
-                        self.note_full_size(index, u32::MAX);
-                    }
-                    self.end_rpc(index);
-                }
+        let rpc = index.and_then(|index| Some((index, self.rpcs.get(index)?.state)));
+        if let Some((index, state @ (State::Outgoing | State::Refused(_)))) = rpc {
+            if arrived && state == State::Outgoing {
+                self.note_full_size(index, u32::MAX);
             }
+            self.end_rpc(index);
         }
     }
 

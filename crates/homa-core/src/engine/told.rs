@@ -1,4 +1,4 @@
-//! Whom it was said lately that an RPC is not known here: a message comes in many packets, and one answer serves for all.
+//! Refusals sent lately: a message comes in many packets, and one RPC_UNKNOWN answers all of them.
 
 use core::time::Duration;
 
@@ -6,13 +6,13 @@ use crate::addr::Path;
 use crate::engine::Engine;
 use crate::time::Instant;
 
-/// RPCs remembered. One that takes the place of another lets that one be answered again.
+/// Refusals remembered. One that displaces another lets that RPC be refused again.
 const SLOTS: usize = 64;
 
 /// An RPC by its peer's hash, our port and our form of its id.
 type Named = (u64, u16, u64);
 
-/// RPCs of which it was said that they are not known, each in the place that its id and peer give it.
+/// The RPCs refused lately, each in the slot that its id and peer choose.
 #[derive(Debug)]
 pub(crate) struct Told {
     slots: [Option<(Named, Instant)>; SLOTS],
@@ -21,7 +21,7 @@ pub(crate) struct Told {
 impl Told {
     pub(crate) const NONE: Self = Self { slots: [None; SLOTS] };
 
-    /// Whether nothing was said of an RPC during the last `interval`; if so it counts as said now.
+    /// Whether an RPC was not refused during the last `interval`; if so it counts as refused now.
     fn is_due(&mut self, now: Instant, named: Named, interval: Duration) -> bool {
         let (peer_hash, _, id) = named;
         let place = usize::try_from((peer_hash ^ (id >> 1)) % SLOTS as u64).unwrap_or(0);
