@@ -93,13 +93,14 @@ impl Engine {
         if confirmed {
             self.set_confirmed(index, false);
         }
+        // Before its charge: the room that it leaves must not be given to itself.
+        self.unblock(index);
         if charged {
             self.release_charge(index);
         }
         self.granter.remove(index, &mut self.rpcs);
         self.pacer.remove(index);
         self.starved.remove(index);
-        self.unblock(index);
         self.rpc_timers.remove(index);
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.references = peer.references.saturating_sub(1);

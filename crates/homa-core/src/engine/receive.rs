@@ -413,6 +413,8 @@ impl Engine {
             self.note_copy(index);
         }
         self.set_confirmed(index, false);
+        // Before its charge: the room that it leaves must not be given to itself.
+        self.unblock(index);
         self.release_charge(index);
         if let Some(rpc) = self.rpcs.get_mut(index) {
             rpc.state = State::Incoming;
@@ -420,7 +422,6 @@ impl Engine {
             rpc.tx.granted = rpc.tx.length;
         }
         self.pacer.remove(index);
-        self.unblock(index);
         self.release_outgoing(index, u32::MAX);
         self.start_incoming(index, data.message_length, data.incoming);
         Ok(())
