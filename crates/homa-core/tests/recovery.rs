@@ -168,6 +168,7 @@ fn everything_is_sent_again_once_then_one_packet_at_a_time() {
     for expected in [0..5000, 0..first.1] {
         let _ = solo.control(server, id, resend(0, RESEND_ALL, 7), 0, 0);
         let again = ranges(&solo.drain());
+        solo.now += 5 * MS;
         assert_eq!(again.first().unwrap().0, expected.start);
         assert_eq!(again.last().unwrap().1, expected.end);
     }
@@ -352,6 +353,7 @@ fn a_resend_brings_whole_original_segments_at_the_level_it_names() {
     let sent = solo.drain();
     assert_eq!(ranges(&sent), [(0, FULL)]);
     assert_eq!((sent[0].priority, sent[0].data().unwrap().retransmit), (3, 1));
+    solo.now += 5 * MS;
     let _ = solo.control(address(9, 900), id, resend(FULL - 1, FULL + 2, 6), 0, 0);
     let sent = solo.drain();
     assert_eq!(ranges(&sent), [(0, FULL), (FULL, 2 * FULL), (2 * FULL, 3 * FULL)]);
@@ -359,6 +361,7 @@ fn a_resend_brings_whole_original_segments_at_the_level_it_names() {
     let _ = solo.control(address(9, 900), id, resend(19_999, 1, 7), 0, 0);
     let tail = 20_000 / FULL * FULL;
     assert_eq!(ranges(&solo.drain()), [(tail, 20_000)], "T23: the short last segment");
+    let (mut solo, id) = sending(20_000);
     let _ = solo.control(address(9, 900), id, resend(0, RESEND_ALL, 7), 0, 0);
     let sent = solo.drain();
     assert_eq!(ranges(&sent).last().unwrap().1, 20_000, "T17: everything");

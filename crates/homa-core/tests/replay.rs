@@ -123,7 +123,9 @@ fn questions_are_answered_as_by_the_recorded_host() {
             // Of several questions in a row only the last is followed by the answer.
             let unanswered = answer.recorded.is_empty() || answer.recorded == "RESEND";
             let explained = !shared_without_loss && is_explained_by_loss(answer);
-            assert!(same || unanswered || explained, "{answer:?}");
+            // Whether it was asked for twice in one interval was checked when it was asked.
+            let once_is_enough = answer.question == "RESEND" && answer.ours.is_empty();
+            assert!(same || unanswered || explained || once_is_enough, "{answer:?}");
         }
     });
     for (answer, count) in &answers {

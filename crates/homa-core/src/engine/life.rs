@@ -391,19 +391,6 @@ impl Engine {
         }
     }
 
-    /// Has an RPC's ranges sent again.
-    pub(crate) fn schedule_retransmit(&mut self, index: u32) {
-        if let Some(rpc) = self.rpcs.get_mut(index) {
-            if !rpc.in_retransmit_queue
-                && !rpc.tx.retransmit.is_empty()
-                && self.retransmits.try_reserve(1).is_ok()
-            {
-                rpc.in_retransmit_queue = true;
-                self.retransmits.push_back(index);
-            }
-        }
-    }
-
     /// Tells the other end that this one does not know the RPC any more, and why.
     pub(crate) fn tell_unknown(&mut self, index: u32, why: u8) {
         if let Some(rpc) = self.rpcs.get(index) {

@@ -171,8 +171,6 @@ pub struct Engine {
 
     pacer: Pacer,
     control: VecDeque<Control>,
-    /// RPCs with ranges to send again, each at most once.
-    retransmits: VecDeque<u32>,
 
     /// Acknowledged server RPCs, to be ended when nothing is left to send or answer.
     late_acks: VecDeque<RpcKey>,
@@ -261,7 +259,6 @@ impl Engine {
             next_planning: Instant::ZERO,
             pacer: Pacer::new(&config),
             control: VecDeque::new(),
-            retransmits: VecDeque::new(),
             late_acks: VecDeque::with_capacity(receive_control::LATE_ACKS_MAX),
             answer_expected: false,
             events: VecDeque::new(),

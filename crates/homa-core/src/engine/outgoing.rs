@@ -1,6 +1,9 @@
 //! The sending side of one message: what was granted, sent, must be sent again, is released.
 
+use core::time::Duration;
+
 use crate::structures::ranges::RangeSet;
+use crate::time::Instant;
 
 /// Ranges to retransmit that are remembered per message; more are merged.
 const RETRANSMIT_RANGES_MAX: usize = 64;
@@ -32,6 +35,9 @@ pub(crate) struct Outgoing {
     /// Ranges to send again, at `retransmit_priority`.
     pub(crate) retransmit: RangeSet,
     pub(crate) retransmit_priority: u8,
+    /// What was asked for again since `copies_since`: once is enough for a while.
+    pub(crate) copies: RangeSet,
+    pub(crate) copies_since: Instant,
     /// Some of it was asked for again.
     pub(crate) copied: bool,
     /// Bytes below this will never be read again.
@@ -54,6 +60,8 @@ impl Outgoing {
         asked_for_all: false,
         retransmit: RangeSet::new(),
         retransmit_priority: 0,
+        copies: RangeSet::new(),
+        copies_since: Instant::ZERO,
         copied: false,
         released: 0,
         proven_upto: 0,
@@ -91,9 +99,10 @@ impl Outgoing {
         self.sent >= self.granted.min(self.length) && self.retransmit.is_empty()
     }
 
-    /// Bytes of the message not yet sent: the rank in SRPT order.
+    /// Bytes of the message not yet sent, or to be sent again: the rank in SRPT order.
     pub(crate) fn remaining(&self) -> u32 {
-        self.length.saturating_sub(self.sent)
+        let new = self.length.saturating_sub(self.sent);
+        if self.retransmit.is_empty() { new } else { new.saturating_add(self.retransmit.total()) }
     }
 
     /// The next new segment `[start, end)` of at most `payload_max` bytes, if any. A boundary
@@ -112,19 +121,29 @@ impl Outgoing {
         (end <= self.supplied).then_some((self.sent, end))
     }
 
-    /// Asks for `[start, end)` to be sent again, as far as it was sent and not released. The range is
+    /// Forgets which bytes were asked for again, unless that was begun less than `pause` ago.
+    pub(crate) fn forget_copies(&mut self, now: Instant, pause: Duration) {
+        if now.since(self.copies_since) >= pause {
+            self.copies.clear();
+            self.copies_since = now;
+        }
+    }
+
+    /// Has at most `room_bytes` of `[start, end)` sent again, as far as they were sent, not released, and not asked
+    /// for since [`Outgoing::forget_copies`]. The range is
     /// widened to original segments while these still fit `payload_max`, because Linux
     /// receivers discard packets that overlap what they hold (`spec/wire-format.md` §11 rule 3).
+    /// Returns how many bytes that are.
     pub(crate) fn request_retransmit(
         &mut self,
         start: u32,
         end: u32,
-        priority: u8,
         payload_max: u32,
-    ) -> bool {
+        room_bytes: u32,
+    ) -> u32 {
         let (mut start, mut end) = (start, end.min(self.sent));
         if start >= end {
-            return false;
+            return 0;
         }
         if self.segment_bytes <= payload_max {
             start = self.segment_start(start);
@@ -132,12 +151,27 @@ impl Outgoing {
             end = end.max(self.segment_end(last)).min(self.sent);
         }
         start = start.max(self.released);
-        if start < end {
+        let mut room_bytes = room_bytes;
+        let mut taken: u32 = 0;
+        // Each turn closes a hole of the set, or uses the room up.
+        while let Some((start, end)) = self.copies.first_hole(start, end) {
+            let whole = end.saturating_sub(start);
+            let end = start.saturating_add(whole.min(room_bytes));
+            if end <= start || !self.copies.insert(start, end, RETRANSMIT_RANGES_MAX) {
+                break;
+            }
             self.retransmit.insert(start, end, RETRANSMIT_RANGES_MAX);
-            self.retransmit_priority = priority;
-            self.copied = true;
+            let bytes = end.saturating_sub(start);
+            room_bytes = room_bytes.saturating_sub(bytes);
+            taken = taken.saturating_add(bytes);
         }
-        start < end
+        self.copied |= taken > 0;
+        taken
+    }
+
+    /// `[start, end)` was to be sent again and was not.
+    pub(crate) fn put_retransmission_back(&mut self, start: u32, end: u32) {
+        self.retransmit.insert(start.max(self.released), end, RETRANSMIT_RANGES_MAX);
     }
 
     /// Up to where to send again when the receiver has nothing. While other messages to it are on their way
@@ -148,14 +182,14 @@ impl Outgoing {
         if again || busy { self.segment_end(0).min(self.sent) } else { self.sent }
     }
 
-    /// Takes the next segment to send again.
-    pub(crate) fn next_retransmit(&mut self, payload_max: u32) -> Option<(u32, u32)> {
-        let (start, _) = self.retransmit.first()?;
+    /// The next segment to send again, if any.
+    pub(crate) fn next_retransmit(&self, payload_max: u32) -> Option<(u32, u32)> {
+        let (start, end) = self.retransmit.first()?;
         // Where the path takes less than before, an original segment goes out in pieces, which do not reach
         // into the next.
         let size = self.segment_bytes.min(payload_max);
         let size = size.min(self.segment_end(start).saturating_sub(start)).max(1);
-        self.retransmit.pop_front(size)
+        Some((start, start.saturating_add(size).min(end)))
     }
 
     /// Was a segment of full size sent that begins at `offset`?
@@ -190,6 +224,23 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is asked for again is sent again at once.
+    fn again(
+        tx: &mut Outgoing,
+        start: u32,
+        end: u32,
+        payload_max: u32,
+    ) -> alloc::vec::Vec<(u32, u32)> {
+        tx.copies.clear();
+        tx.request_retransmit(start, end, payload_max, u32::MAX);
+        let mut segments = alloc::vec::Vec::new();
+        while let Some((start, end)) = tx.next_retransmit(payload_max) {
+            segments.push((start, end));
+            tx.retransmit.pop_front(end.saturating_sub(start));
+        }
+        segments
+    }
 
     // Scenario: W13
     #[test]
@@ -232,12 +283,8 @@ mod tests {
         let mut tx = Outgoing::new(10_000, 10_000, 4000, 1400);
         tx.granted = 10_000;
         tx.sent = 10_000;
-        assert!(tx.request_retransmit(100, 300, 7, 1400));
-        assert_eq!(tx.next_retransmit(1400), Some((0, 1400)));
-        assert!(tx.request_retransmit(3900, 4001, 7, 1400));
-        assert_eq!(tx.next_retransmit(1400), Some((2800, 4000)));
-        assert_eq!(tx.next_retransmit(1400), Some((4000, 5400)));
-        assert_eq!(tx.next_retransmit(1400), None);
+        assert_eq!(again(&mut tx, 100, 300, 1400), [(0, 1400)]);
+        assert_eq!(again(&mut tx, 3900, 4001, 1400), [(2800, 4000), (4000, 5400)]);
     }
 
     #[test]
@@ -245,10 +292,8 @@ mod tests {
         let mut tx = Outgoing::new(10_000, 10_000, 4000, 1400);
         tx.sent = 2800;
         tx.released = 1400;
-        assert!(tx.request_retransmit(0, u32::MAX, 7, 1400));
-        assert_eq!(tx.next_retransmit(1400), Some((1400, 2800)));
-        assert_eq!(tx.next_retransmit(1400), None);
-        assert!(!tx.request_retransmit(2800, 5000, 7, 1400));
+        assert_eq!(again(&mut tx, 0, u32::MAX, 1400), [(1400, 2800)]);
+        assert_eq!(again(&mut tx, 2800, 5000, 1400), []);
     }
 
     #[test]
@@ -262,11 +307,8 @@ mod tests {
             tx.sent = end;
         }
         assert_eq!(boundaries, [5500, 7000, 8000, 9500, 10_000]);
-        assert!(tx.request_retransmit(0, 10_000, 7, 1500));
-        boundaries.clear();
-        while let Some((_, end)) = tx.next_retransmit(1500) {
-            boundaries.push(end);
-        }
+        let boundaries: alloc::vec::Vec<u32> =
+            again(&mut tx, 0, 10_000, 1500).iter().map(|segment| segment.1).collect();
         assert_eq!(boundaries, [1500, 3000, 4000, 5500, 7000, 8000, 9500, 10_000]);
     }
 
@@ -274,9 +316,29 @@ mod tests {
     fn after_the_mtu_shrank_only_the_missing_range_is_sent_in_smaller_pieces() {
         let mut tx = Outgoing::new(10_000, 10_000, 10_000, 4000);
         tx.sent = 10_000;
-        assert!(tx.request_retransmit(4000, 8000, 7, 1500));
-        assert_eq!(tx.next_retransmit(1500), Some((4000, 5500)));
-        assert_eq!(tx.next_retransmit(1500), Some((5500, 7000)));
-        assert_eq!(tx.next_retransmit(1500), Some((7000, 8000)));
+        assert_eq!(again(&mut tx, 4000, 8000, 1500), [(4000, 5500), (5500, 7000), (7000, 8000)]);
+    }
+
+    #[test]
+    fn what_was_asked_for_again_is_not_taken_again_until_it_is_forgotten() {
+        let pause = Duration::from_millis(1);
+        let mut tx = Outgoing::new(10_000, 10_000, 10_000, 1000);
+        tx.sent = 10_000;
+        let mut now = Instant::from_nanos(5_000_000);
+        tx.forget_copies(now, pause);
+        assert_eq!(tx.request_retransmit(2000, 4000, 1000, u32::MAX), 2000);
+        assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX), 4000, "what lies around it");
+        assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX), 0);
+        tx.retransmit.clear();
+        tx.forget_copies(now, pause);
+        assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX), 0);
+        now = now + pause;
+        tx.forget_copies(now, pause);
+        assert_eq!(
+            tx.request_retransmit(0, 6000, 1000, 2500),
+            2500,
+            "as much as there is room for"
+        );
+        assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX), 3500);
     }
 }

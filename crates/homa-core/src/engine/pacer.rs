@@ -11,7 +11,7 @@ use crate::time::{Instant, nanos};
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     index: u32,
-    /// Bytes not yet sent, then the order of creation.
+    /// Bytes not yet sent or to be sent again, then the order of creation.
     rank: (u32, u64),
     birth: u64,
     /// It never waits for the clock.
@@ -66,7 +66,8 @@ impl Pacer {
 
     /// Enters the outgoing message of an RPC, changes its rank or takes it out, as its state demands.
     pub(crate) fn follow(&mut self, rpc: &Rpc, config: &Config) {
-        if rpc.is_sending() && rpc.tx.has_sendable() && !rpc.blocked_on_peer {
+        let new = rpc.tx.has_sendable() && !rpc.blocked_on_peer;
+        if rpc.is_sending() && (new || !rpc.tx.retransmit.is_empty()) {
             let short = rpc.tx.length < config.defer_min_bytes;
             self.set(rpc.key.index, rpc.tx.remaining(), rpc.birth, short);
         } else {

@@ -91,6 +91,9 @@ pub(crate) struct Peer {
     pub(crate) patience_raised: Option<Instant>,
     /// Smallest round trip seen, in ns; `u64::MAX` = none yet.
     pub(crate) rtt_min_ns: u64,
+    /// Bytes that it had sent again since `copied_since`, in the present resend interval.
+    pub(crate) copied_bytes: u64,
+    copied_since: Instant,
 
     acks: [PendingAck; ACKS_MAX],
     ack_count: usize,
@@ -155,6 +158,8 @@ impl Peer {
             patience: Patience::default(),
             patience_raised: None,
             rtt_min_ns: u64::MAX,
+            copied_bytes: 0,
+            copied_since: now,
             acks: [PendingAck { client_id: 0, server_port: 0 }; ACKS_MAX],
             ack_count: 0,
             in_flight: 0,
@@ -268,6 +273,15 @@ impl Peer {
     /// sent, as in QUIC (RFC 9000 §8).
     pub(crate) fn unvalidated_room(&self) -> u64 {
         self.received_bytes.saturating_mul(3).saturating_sub(self.sent_bytes)
+    }
+
+    /// Bytes that it may still have sent again in the present resend interval.
+    pub(crate) fn room_for_copies(&mut self, now: Instant, interval: Duration, max: u64) -> u32 {
+        if now.since(self.copied_since) >= interval {
+            self.copied_since = now;
+            self.copied_bytes = 0;
+        }
+        u32::try_from(max.saturating_sub(self.copied_bytes)).unwrap_or(u32::MAX)
     }
 
     /// Notes a round trip.

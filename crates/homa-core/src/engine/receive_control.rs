@@ -16,6 +16,10 @@ use crate::time::{Instant, nanos};
 /// to have lost it. One may be an old packet that was overtaken.
 const DOUBTS_MAX: u8 = 3;
 
+/// The same bytes are sent again at most once in this part of a resend interval: whoever asks once per interval may be
+/// a little early.
+const COPIES_PAUSE: (u32, u32) = (3, 4);
+
 /// Acknowledgements that are put off, at most.
 pub(crate) const LATE_ACKS_MAX: usize = 64;
 
@@ -187,6 +191,8 @@ impl Engine {
         let payload_max = self.payload_max(peer);
         let levels = self.config.num_priorities;
         let busy = self.peers.get(peer).is_some_and(|peer| peer.in_flight > 0);
+        let interval = self.config.resend_interval;
+        let copies_max = self.grant_limits().incoming_cap;
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
@@ -197,7 +203,8 @@ impl Engine {
                 return;
             }
         }
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let now = self.now;
+        let (Some(rpc), Some(peer)) = (self.rpcs.get_mut(index), self.peers.get_mut(peer)) else {
             return;
         };
         let tx = &mut rpc.tx;
@@ -215,14 +222,19 @@ impl Engine {
         let lost_bytes = end.saturating_sub(resend.offset).min(tx.segment_bytes);
         // A gap ends where something arrived.
         let in_front_of_full = !resend.is_all() && tx.is_full_segment(end);
-        let again = tx.request_retransmit(resend.offset, end, priority, payload_max);
+        tx.forget_copies(now, interval * COPIES_PAUSE.0 / COPIES_PAUSE.1);
+        let room_bytes = peer.room_for_copies(now, interval, copies_max);
+        let again = tx.request_retransmit(resend.offset, end, payload_max, room_bytes);
+        if again > 0 {
+            tx.retransmit_priority = priority;
+            peer.copied_bytes = peer.copied_bytes.saturating_add(u64::from(again));
+        }
         if nothing_sent {
             self.push_busy(index);
         }
-        if again {
+        if again > 0 {
             self.packets_lost(index, resend.offset, lost_bytes, in_front_of_full);
         }
-        self.schedule_retransmit(index);
         self.schedule(index);
         self.arm(index, nanos(self.config.resend_interval));
     }
@@ -415,9 +427,11 @@ impl Engine {
         rpc.restarted_at = Some(self.now);
         // Our question may have overtaken it; if it did not, the server asks for the rest.
         let sent = if asked { rpc.tx.all_again(busy) } else { rpc.tx.sent };
-        rpc.tx.request_retransmit(0, sent, priority, payload_max);
+        rpc.tx.forget_copies(self.now, pause);
+        rpc.tx.retransmit_priority = priority;
+        rpc.tx.request_retransmit(0, sent, payload_max, u32::MAX);
         let lost_bytes = sent.min(rpc.tx.segment_bytes);
-        self.schedule_retransmit(index);
+        self.schedule(index);
         self.arm(index, nanos(self.config.resend_interval));
         self.packets_lost(index, 0, lost_bytes, false);
     }

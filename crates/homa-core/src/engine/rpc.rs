@@ -89,7 +89,6 @@ pub(crate) struct Rpc {
     pub(crate) let_go: u32,
 
     // Membership in queues.
-    pub(crate) in_retransmit_queue: bool,
     pub(crate) in_event_queue: bool,
     pub(crate) blocked_on_peer: bool,
     pub(crate) pending: PendingEvents,
@@ -143,7 +142,6 @@ impl Rpc {
             charge: 0,
             charge_epoch: 0,
             let_go: 0,
-            in_retransmit_queue: false,
             in_event_queue: false,
             blocked_on_peer: false,
             pending: PendingEvents::default(),

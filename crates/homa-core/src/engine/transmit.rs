@@ -1,4 +1,4 @@
-//! What leaves next: control packets, grants, retransmissions, then data in SRPT order, in trains for one
+//! What leaves next: control packets, grants, then data in SRPT order, new or sent again, in trains for one
 //! destination.
 
 use homa_wire::{AckEntry, Body, Common, DATA_HEADER_BYTES, Data, Grant, Header, Resend};
@@ -59,14 +59,14 @@ impl Engine {
         self.data_train(segments)
     }
 
-    /// All that goes before new data.
+    /// All that goes before data.
     #[inline(never)]
     fn answer_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
         self.decide_grants();
         if let Some(transmit) = self.control_train(segments) {
             return Some(transmit);
         }
-        self.grant_train(segments).or_else(|| self.retransmit_train(segments))
+        self.grant_train(segments)
     }
 
     /// Is there anything to send, now or when the pacer lets it?
@@ -76,7 +76,7 @@ impl Engine {
 
     /// Is there nothing to send but data that the pacer may hold back?
     pub(crate) fn only_paced_work(&self) -> bool {
-        self.control.is_empty() && self.retransmits.is_empty() && !self.granter.has_work()
+        self.control.is_empty() && !self.granter.has_work()
     }
 
     fn decide_grants(&mut self) {
@@ -286,81 +286,7 @@ impl Engine {
         self.finish(&train)
     }
 
-    fn retransmit_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
-        while let Some(index) = self.retransmits.front().copied() {
-            let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.in_retransmit_queue) else {
-                self.retransmits.pop_front();
-                continue;
-            };
-            let (path, priority, peer) = (rpc.path, rpc.tx.retransmit_priority, rpc.peer);
-            let payload_max = self.payload_max(peer);
-            let mut limit = self.pacer.quantum_bytes(&self.config);
-            if let Some(room) = self.unproved_room(index) {
-                if room < u64::from(wire_bytes(payload_max)) {
-                    self.drop_retransmissions(index);
-                    continue;
-                }
-                limit = limit.min(u32::try_from(room).unwrap_or(u32::MAX));
-            }
-            let mut train = self.train(&mut *segments, &path, Some(peer), priority, limit);
-            self.append_retransmissions(&mut train, index, payload_max);
-            if let Some(rpc) = self.rpcs.get_mut(index) {
-                if rpc.tx.retransmit.is_empty() || rpc.state == State::Dead {
-                    rpc.in_retransmit_queue = false;
-                    self.retransmits.pop_front();
-                    if rpc.state == State::Outgoing {
-                        rpc.last_heard = self.now;
-                        self.arm(index, nanos(self.config.resend_interval));
-                    }
-                }
-            }
-            if let Some(transmit) = self.finish(&train) {
-                return Some(transmit);
-            }
-        }
-        None
-    }
-
-    /// A client that has not proved its address gets no more: it will ask again.
-    fn drop_retransmissions(&mut self, index: u32) {
-        self.retransmits.pop_front();
-        let interval_ns = nanos(self.config.resend_interval);
-        if let Some(rpc) = self.rpcs.get_mut(index) {
-            rpc.tx.retransmit.clear();
-            rpc.in_retransmit_queue = false;
-            self.arm(index, interval_ns);
-        }
-    }
-
-    /// Adds as much of what one message has to send again as fits.
-    fn append_retransmissions(&mut self, train: &mut Train<'_>, index: u32, payload_max: u32) {
-        while let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.state != State::Dead) {
-            let Some((start, end)) = rpc.tx.next_retransmit(payload_max) else {
-                return;
-            };
-            let bytes = end.saturating_sub(start);
-            if train.fits(wire_bytes(bytes), false).is_none() {
-                rpc.tx.request_retransmit(start, end, rpc.tx.retransmit_priority, 0);
-                return;
-            }
-            let Some(peer) = self.peers.get_mut(rpc.peer) else {
-                return;
-            };
-            let header = data_header(rpc, peer, (start, end), true, self.incarnation, self.now);
-            train.push(&header, Some(rpc.key), (start, end), 0, SegmentKind::Retransmission);
-            self.stats.bytes_retransmitted =
-                self.stats.bytes_retransmitted.saturating_add(u64::from(bytes));
-        }
-    }
-
-    /// Bytes that may still be sent for this RPC to a client that has not proved its address; `None`: no limit.
-    fn unproved_room(&self, index: u32) -> Option<u64> {
-        let rpc = self.rpcs.get(index)?;
-        let peer = self.peers.get(rpc.peer)?;
-        must_prove(rpc, peer).then(|| peer.unvalidated_room())
-    }
-
-    /// New data: the best-ranked message first (or the oldest, in its share), then others to the same
+    /// Data: the best-ranked message first (or the oldest, in its share), then others to the same
     /// destination, in order of rank, as long as their segments fit.
     fn data_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
         let only_short = self.now < self.pacer.ready_at(&self.config);
@@ -373,7 +299,7 @@ impl Engine {
             let limit = self.pacer.quantum_bytes(&self.config);
             // Its first segment decides on the priority.
             let mut train = self.train(&mut *segments, &rpc.path, Some(rpc.peer), 0, limit);
-            self.append_new_data(&mut train, index);
+            self.append_data(&mut train, index);
             if train.count == 0 {
                 // Nothing of the chosen message could go (it is blocked at its peer now): the next one.
                 self.pacer.remove(index);
@@ -384,23 +310,87 @@ impl Engine {
                 if self.rpcs.get(next).is_none_or(|rpc| rpc.path != train.path) {
                     break;
                 }
-                self.append_new_data(&mut train, next);
+                self.append_data(&mut train, next);
                 last = next;
             }
             return self.finish(&train);
         }
     }
 
-    /// Adds as many new segments of one message, whose path is that of the train, as fit.
+    /// Adds as many segments of one message, whose path is that of the train, as fit.
     #[inline(never)]
-    fn append_new_data(&mut self, train: &mut Train<'_>, index: u32) {
+    fn append_data(&mut self, train: &mut Train<'_>, index: u32) {
+        while self.append_copy(train, index) {}
         while self.append_segment(train, index) {}
+    }
+
+    /// Adds the next segment that a message has to send again. `false`: there is none, or it does not fit.
+    #[inline]
+    fn append_copy(&mut self, train: &mut Train<'_>, index: u32) -> bool {
+        match self.rpcs.get(index) {
+            Some(rpc) if !rpc.tx.retransmit.is_empty() => self.append_next_copy(train, index),
+            _ => false,
+        }
+    }
+
+    #[inline(never)]
+    fn append_next_copy(&mut self, train: &mut Train<'_>, index: u32) -> bool {
+        let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.is_sending()) else {
+            return false;
+        };
+        let Some(peer) = self.peers.get_mut(rpc.peer) else {
+            return false;
+        };
+        let Some((start, end)) = rpc.tx.next_retransmit(peer.payload_max(&self.config)) else {
+            return false;
+        };
+        let (payload, priority) = (end.saturating_sub(start), rpc.tx.retransmit_priority);
+        let bytes = wire_bytes(payload);
+        let after = u64::from(train.total_bytes).saturating_add(u64::from(bytes));
+        if must_prove(rpc, peer) && peer.unvalidated_room() < after {
+            // It gets no more: it will ask again.
+            rpc.tx.retransmit.clear();
+            self.copies_sent(index);
+            return false;
+        }
+        if train.count == 0 {
+            train.priority = priority;
+        }
+        if train.fits(bytes, false).is_none() || !train.takes(priority, bytes) {
+            return false;
+        }
+        let header = data_header(rpc, peer, (start, end), true, self.incarnation, self.now);
+        train.push(&header, Some(rpc.key), (start, end), 0, SegmentKind::Retransmission);
+        train.note_priority(priority);
+        rpc.tx.retransmit.pop_front(payload);
+        let done = rpc.tx.retransmit.is_empty();
+        self.stats.bytes_retransmitted =
+            self.stats.bytes_retransmitted.saturating_add(u64::from(payload));
+        self.pacer.account(index, payload, &self.config);
+        if done {
+            self.copies_sent(index);
+        } else {
+            self.schedule(index);
+        }
+        true
+    }
+
+    /// Nothing is left to be sent again of a message: its peer has time to react from now on.
+    fn copies_sent(&mut self, index: u32) {
+        if let Some(rpc) = self.rpcs.get_mut(index) {
+            rpc.last_heard = self.now;
+        }
+        self.schedule(index);
+        self.arm(index, nanos(self.config.resend_interval));
     }
 
     /// Adds the next new segment of a message. `false`: there is none, it does not fit or has to wait.
     #[inline]
     fn append_segment(&mut self, train: &mut Train<'_>, index: u32) -> bool {
-        let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.tx.has_unsent()) else {
+        let may_go = |rpc: &&mut Rpc| {
+            rpc.tx.has_unsent() && !rpc.blocked_on_peer && rpc.tx.retransmit.is_empty()
+        };
+        let Some(rpc) = self.rpcs.get_mut(index).filter(may_go) else {
             return false;
         };
         let Some(peer) = self.peers.get_mut(rpc.peer) else {
@@ -606,9 +596,8 @@ impl Engine {
             self.stats.bytes_sent = self.stats.bytes_sent.saturating_sub(u64::from(bytes));
             self.schedule(index);
         } else {
-            let priority = rpc.tx.retransmit_priority;
-            rpc.tx.request_retransmit(start, end, priority, 0);
-            self.schedule_retransmit(index);
+            rpc.tx.put_retransmission_back(start, end);
+            self.schedule(index);
         }
     }
 

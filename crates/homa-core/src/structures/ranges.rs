@@ -77,10 +77,24 @@ impl RangeSet {
         self.ranges.clear();
     }
 
+    /// The first part of `start..end` that is not in the set.
+    pub(crate) fn first_hole(&self, start: u32, end: u32) -> Option<(u32, u32)> {
+        let next = self.ranges.partition_point(|range| range.1 <= start);
+        let (hole, after) = match self.ranges.get(next) {
+            Some(range) if range.0 <= start => {
+                (range.1, self.ranges.get(next.saturating_add(1)).map_or(end, |range| range.0))
+            }
+            Some(range) => (start, range.0),
+            None => (start, end),
+        };
+        (hole < end).then_some((hole, after.min(end)))
+    }
+
     /// Bytes in the set.
-    #[cfg(test)]
     pub(crate) fn total(&self) -> u32 {
-        self.ranges.iter().fold(0, |sum: u32, range| sum.saturating_add(range.1 - range.0))
+        self.ranges
+            .iter()
+            .fold(0, |sum: u32, range| sum.saturating_add(range.1.saturating_sub(range.0)))
     }
 
     /// Replaces the ranges `first..after`, all of which meet `start..end`, by their union.

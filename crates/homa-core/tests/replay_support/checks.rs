@@ -66,6 +66,8 @@ pub struct View {
     pub resend_levels: Vec<u8>,
     /// What the receiver asked for.
     pub asked: Ranges,
+    /// When it last asked for what begins at each offset.
+    pub asked_ns: BTreeMap<u32, u64>,
     pub told_unknown: bool,
 
     // The message that the engine receives.
@@ -94,6 +96,7 @@ impl View {
             scheduled_level: 0,
             resend_levels: Vec::new(),
             asked: Ranges::default(),
+            asked_ns: BTreeMap::new(),
             told_unknown: false,
             rx_length: None,
             rx: Ranges::default(),

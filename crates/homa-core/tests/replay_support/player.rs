@@ -374,6 +374,7 @@ impl<'a> Player<'a> {
                     if resend.is_all() { 0 } else { resend.offset.saturating_add(resend.length) };
                 view.tx_granted = view.tx_granted.max(end.min(length));
                 view.resend_levels.push(resend.priority);
+                view.asked_ns.insert(resend.offset, self.now_ns);
                 view.asked.add(
                     resend.offset.min(length),
                     if resend.is_all() { length } else { end.min(length) },
@@ -679,6 +680,18 @@ impl<'a> Player<'a> {
         let lately_ns =
             self.now_ns.saturating_sub(self.engine.config().timeout.as_nanos() as u64 / 8);
         if question == "NEED_ACK" && known.is_some_and(|view| view.asked_since(lately_ns)) {
+            due.push("");
+        }
+        // The same bytes are sent again once per resend interval.
+        let interval_ns = self.engine.config().resend_interval.as_nanos() as u64;
+        let twice = |view: &View| match &packet.header.body {
+            Body::Resend(resend) => view
+                .asked_ns
+                .get(&resend.offset)
+                .is_some_and(|asked_ns| self.now_ns < asked_ns + interval_ns),
+            _ => false,
+        };
+        if known.is_some_and(twice) {
             due.push("");
         }
         assert!(
