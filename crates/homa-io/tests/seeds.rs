@@ -2,8 +2,8 @@
 //! handlers run at most once; nothing stays behind; and together the worlds must have reached the rare paths.
 //!
 //! `HOMA_SEEDS=N` sets how many worlds (default 10,000 in release builds, 300 otherwise), `HOMA_FIRST_SEED=N`
-//! where they begin. A failure prints `HOMA_SEED=…`: with that variable only this world runs, and
-//! `HOMA_SHOW_PACKETS=1` shows its packets.
+//! where they begin, `HOMA_FAILURES_MAX=N` how many may fail before the rest is not tried (default 8). A failure
+//! prints `HOMA_SEED=…`: with that variable only this world runs, and `HOMA_SHOW_PACKETS=1` shows its packets.
 #![cfg(feature = "virtual")]
 
 use std::any::Any;
@@ -25,8 +25,6 @@ const SECOND: u64 = 1_000_000_000;
 const LIMIT_NS: u64 = 200 * SECOND;
 /// A world that takes more steps than this never comes to rest.
 const STEPS_MAX: u64 = 20_000_000;
-/// Failing worlds after which the rest is not tried.
-const FAILURES_MAX: usize = 8;
 
 /// One of an engine's counters.
 type Counter = fn(&Stats) -> u64;
@@ -470,6 +468,7 @@ fn every_call_in_every_world_ends_well_or_with_an_error() {
     let seeds =
         number_from("HOMA_SEEDS").unwrap_or(if cfg!(debug_assertions) { 300 } else { 10_000 });
     let first = number_from("HOMA_FIRST_SEED").unwrap_or(0);
+    let failures_max = number_from("HOMA_FAILURES_MAX").unwrap_or(8) as usize;
     let (next, total, failures) =
         (AtomicU64::new(first), Mutex::new(Coverage::default()), Mutex::new(Vec::new()));
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -479,7 +478,7 @@ fn every_call_in_every_world_ends_well_or_with_an_error() {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= first + seeds
-                        || failures.lock().expect("no panic inside").len() >= FAILURES_MAX
+                        || failures.lock().expect("no panic inside").len() >= failures_max
                     {
                         return;
                     }
