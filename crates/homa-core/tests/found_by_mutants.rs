@@ -1,0 +1,127 @@
+//! What mutants of the engine (`tools/mutants`) have shown to lack a test.
+
+mod support_hostile;
+
+use std::time::Duration;
+
+use homa_core::{Config, DropReason, Event, FailReason, Received, TransmitError};
+use homa_wire::{Ack, Body, Resend};
+use support_hostile::*;
+
+const DUPLICATE: Received = Received::Dropped(DropReason::Duplicate);
+
+fn finish(solo: &mut Solo, id: u64) {
+    let rpc = solo.request(address(9, 900), id, 100);
+    solo.answer(rpc, 100);
+    let _ = solo.control(address(9, 900), id, Body::Ack(Ack::default()), 0, 0);
+    solo.events();
+}
+
+#[test]
+fn a_duplicate_has_a_finished_request_remembered_for_its_time_anew() {
+    let mut solo = Solo::new(Config::default());
+    finish(&mut solo, 1000);
+    for _ in 0..5 {
+        solo.advance(1_500);
+        assert_eq!(solo.data(address(9, 900), 1000, 100, (0, 100)), DUPLICATE);
+    }
+}
+
+#[test]
+fn a_peer_that_was_forgotten_and_came_back_repeats_no_finished_request() {
+    let mut solo = Solo::new(Config::default().with(|config| {
+        config.peers_max = 1;
+        config.peer_idle_min = Duration::from_millis(100);
+    }));
+    finish(&mut solo, 1000);
+    solo.advance(200);
+    let other = solo.request(address(8, 800), 6, 100);
+    solo.engine.abort(solo.instant(), other, FailReason::Rejected).unwrap();
+    let _ = solo.control(address(8, 800), 6, Body::Ack(Ack::default()), 0, 0);
+    solo.advance(200);
+    // The count of its ids begins with one that is older than the finished one.
+    finish(&mut solo, 900);
+    assert_eq!(solo.data(address(9, 900), 1000, 100, (0, 100)), DUPLICATE);
+}
+
+#[test]
+fn what_the_driver_refuses_does_not_count_as_on_its_way() {
+    let mut solo = Solo::new(Config::default().with(|config| {
+        config.unscheduled_bytes = 60_000;
+        config.unscheduled_in_flight_max_bytes = 98_304;
+    }));
+    solo.call(address(2, 80), 60_000);
+    let now = solo.instant();
+    for _ in 0..10 {
+        let transmit = solo.engine.poll_transmit(now, &mut solo.segments).expect("a train");
+        let why = TransmitError::NoRoom;
+        solo.engine.transmit_failed(now, &transmit, &solo.segments, 0, why);
+    }
+    let sent: u32 = solo.drain().iter().filter_map(Sent::range).map(|(from, to)| to - from).sum();
+    assert_eq!(sent, 60_000);
+}
+
+#[test]
+fn a_response_that_found_no_memory_is_waited_for_and_not_asked_for() {
+    // All memory is set aside for one message: that of a request which nobody takes.
+    let mut solo = Solo::new(Config::default().with(|config| {
+        config.max_message_bytes = 100_000;
+        config.receive_memory_bytes = 100_000;
+    }));
+    solo.request(address(9, 900), 1000, 50_000);
+    let (_, id, _) = solo.called(address(2, 80), 100);
+    let received = solo.data(address(2, 80), id, 70_000, (0, FULL));
+    assert_eq!(received, Received::Dropped(DropReason::NoMemory));
+    let _ = solo.control(address(2, 80), id, Body::NeedAck, 0, 0);
+    let sent = solo.drain();
+    assert!(sent.iter().any(|sent| sent.is(&Body::Busy)), "{sent:?}");
+    assert!(sent.iter().all(|sent| sent.resend().is_none()), "{sent:?}");
+}
+
+#[test]
+fn while_data_of_others_comes_one_packet_of_a_silent_message_is_asked_for_first() {
+    let mut solo = Solo::new(Config::default());
+    let _ = solo.data(address(9, 900), 1000, 30_000, (0, FULL));
+    let mut asked = Vec::new();
+    for id in 1..=20 {
+        let sent = solo.advance(1);
+        asked.extend(sent.iter().filter_map(Sent::resend));
+        let _ = solo.data(address(8, 800), 2 * id, 100, (0, 100));
+        if !asked.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(asked, [(FULL, FULL - 1)], "less than all that is missing, within a packet");
+}
+
+#[test]
+fn what_an_unproved_client_asks_for_again_counts_towards_what_it_may_get() {
+    let mut solo = Solo::new(Config::default());
+    let client = address(9, 900);
+    let mut came = 0;
+    for id in (1000..1020).step_by(2) {
+        let mut header = solo.data_header(client, id, 1_400, 0);
+        if let Body::Data(data) = &mut header.body {
+            data.echo = 0;
+        }
+        assert!(matches!(solo.header(client, &header, 1_400), Received::Place(_)));
+        came += 1_456;
+    }
+    let arrived = solo.events().into_iter().find_map(|event| match event {
+        Event::RequestArrived { rpc } => Some(rpc),
+        _ => None,
+    });
+    let mut sent = solo.answer(arrived.expect("all are complete"), 30_000);
+    for _ in 0..5 {
+        let body = Body::Resend(Resend { offset: 0, length: 30_000, priority: 7 });
+        let mut header = solo.data_header(client, 1000, 0, 0);
+        header.body = body;
+        header.extension = Some(homa_wire::Extension { echo: 0, reason: 0, value: 0 });
+        let _ = solo.header(client, &header, 0);
+        came += 48;
+        sent.extend(solo.advance(10));
+    }
+    let bytes: u32 = sent.iter().map(|sent| sent.wire_bytes).sum();
+    assert!(bytes <= 3 * came, "{bytes} bytes for {came}");
+    assert!(bytes > 35_000, "what is allowed is sent again: {bytes}");
+}
