@@ -287,6 +287,7 @@ impl Engine {
         match rpc.role {
             Role::Client => {
                 self.cancel_at_server(index);
+                self.forget_arrival(index);
                 self.end_rpc(index);
             }
             Role::Server

@@ -170,6 +170,13 @@ impl Engine {
         }
     }
 
+    /// The caller does not want the response any more, whether it has come meanwhile or not.
+    pub(crate) fn forget_arrival(&mut self, index: u32) {
+        if let Some(rpc) = self.rpcs.get_mut(index) {
+            rpc.pending.forget(Happened::Arrived);
+        }
+    }
+
     pub(crate) fn queue_event(&mut self, index: u32) {
         if let Some(rpc) = self.rpcs.get_mut(index) {
             queue_event(&mut self.events, rpc);
@@ -257,7 +264,7 @@ impl Engine {
     fn use_freed_memory(&mut self) {
         self.granter.retry();
         while let Some((index, _)) = self.starved.peek() {
-            let Some(rpc) = self.rpcs.get_mut(index) else {
+            let Some(rpc) = self.rpcs.get(index) else {
                 self.starved.remove(index);
                 continue;
             };
@@ -265,7 +272,11 @@ impl Engine {
             // left to the timer, which gives it up.
             let silence_max = self.config.timeout + self.config.resend_interval_max;
             let heard = self.peers.get(rpc.peer).map_or(self.now, |peer| peer.last_heard);
-            if self.now >= heard.max(self.resumed_at) + silence_max {
+            let given_up = self.now >= self.counts_from(heard) + silence_max;
+            let Some(rpc) = self.rpcs.get_mut(index) else {
+                continue;
+            };
+            if given_up {
                 rpc.rx.starved = false;
                 self.starved.remove(index);
                 self.arm(index, 0);
@@ -323,8 +334,18 @@ impl Engine {
         }
     }
 
-    /// The peer reacted to the RPC's unscheduled data: it is not on its way any more.
-    pub(crate) fn release_charge(&mut self, index: u32) {
+    /// The peer reacted to what was sent of an RPC: none of it is on its way any more.
+    pub(crate) fn reacted(&mut self, index: u32) {
+        if let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.charge > 0) {
+            if let Some(peer) = self.peers.get_mut(rpc.peer) {
+                peer.reacted_at = self.now;
+            }
+        }
+        self.release_charge(index);
+    }
+
+    /// The RPC's unscheduled data does not count as on its way any more.
+    fn release_charge(&mut self, index: u32) {
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };

@@ -29,6 +29,7 @@ mod memory;
 mod outgoing;
 mod pacer;
 mod patience;
+mod pauses;
 mod peer;
 mod pending;
 mod ports;
@@ -54,6 +55,7 @@ use crate::engine::control::Control;
 use crate::engine::grant::{GrantLimits, Granter};
 use crate::engine::memory::Memory;
 use crate::engine::pacer::Pacer;
+use crate::engine::pauses::Pauses;
 use crate::engine::peer::PeerTable;
 use crate::engine::ports::Ports;
 use crate::engine::rpc::{NIL, RpcTable};
@@ -64,7 +66,6 @@ use crate::structures::hash::{Map, Rng, SeededState};
 use crate::structures::heap::IndexedHeap;
 use crate::time::Instant;
 use alloc::collections::VecDeque;
-use core::time::Duration;
 
 pub use api::{RequestOptions, RpcError, SendError};
 pub use info::RpcInfo;
@@ -183,11 +184,7 @@ pub struct Engine {
 
     rpc_timers: IndexedHeap<Instant>,
     peer_timers: IndexedHeap<Instant>,
-    /// After a jump of the clock all silence counts from here.
-    resumed_at: Instant,
-    /// The last long jump, from which [`Config::response_silence`] counts: on a busy machine short jumps come all the
-    /// time, and no response would ever be given up.
-    resumed_long_at: Instant,
+    pauses: Pauses,
     /// Allowance for replies about unknown RPCs.
     reply_tokens: u32,
     reply_tokens_at: Instant,
@@ -265,8 +262,7 @@ impl Engine {
             new_peers: VecDeque::new(),
             rpc_timers: IndexedHeap::new(),
             peer_timers: IndexedHeap::new(),
-            resumed_at: Instant::ZERO,
-            resumed_long_at: Instant::ZERO,
+            pauses: Pauses::NONE,
             reply_tokens: REPLY_TOKENS_MAX,
             reply_tokens_at: Instant::ZERO,
             told: told::Told::NONE,
@@ -423,13 +419,9 @@ impl Engine {
             self.reply_tokens_at = now;
         }
         // A timer that waits although the engine is called (the driver still finds packets) is no jump.
-        let late = self.next_timer().map_or(Duration::ZERO, |(at, _)| now.since(at.max(self.now)));
-        if late > self.config.clock_jump_min {
-            self.resumed_at = now;
-            if late > self.config.response_silence / LONG_JUMP_PART {
-                self.resumed_long_at = now;
-            }
-            self.stats.clock_jumps = self.stats.clock_jumps.saturating_add(1);
+        let due = self.next_timer().map_or(now, |(at, _)| at.max(self.now));
+        if now.since(due) > self.config.clock_jump_min {
+            self.note_pause(due, now);
         }
         self.now = self.now.max(now);
     }
@@ -553,5 +545,3 @@ pub(crate) const LONG_PACKET_BYTES: u64 = 16_384;
 
 /// Replies about unknown RPCs that may go out in a burst.
 const REPLY_TOKENS_MAX: u32 = 1000;
-/// Jumps of the clock that are longer than this part of the silence after which responses are given up count there.
-const LONG_JUMP_PART: u32 = 8;

@@ -91,7 +91,7 @@ impl Engine {
     pub(crate) fn question_priority(&self, peer: u32, behind: u8, since: Instant) -> u8 {
         let timeout =
             self.peers.get(peer).map_or(self.config.timeout, |peer| peer.timeout(&self.config));
-        let silence = self.now.since(since.max(self.resumed_at));
+        let silence = self.now.since(self.counts_from(since));
         let top = self.top_priority();
         if silence < timeout / FOLLOWING_PART { behind.min(top) } else { top }
     }
@@ -132,7 +132,7 @@ impl Engine {
         if !counts || !awaits_data(rpc) {
             return;
         }
-        let heard = rpc.last_heard.max(self.resumed_at);
+        let heard = self.counts_from(rpc.last_heard);
         let reaction_ns = nanos(self.now.since(heard));
         if let Some(peer) = self.peers.get_mut(rpc.peer) {
             peer.patience.note(self.now, reaction_ns);

@@ -14,6 +14,7 @@ use crate::engine::patience::Patience;
 use crate::engine::rpc::NIL;
 use crate::engine::shared_heap::SharedHeap;
 use crate::engine::train::{DATAGRAM_ALWAYS_FITS, DATAGRAM_WITHIN_HOST};
+use crate::event::FailReason;
 use crate::structures::hash::{Map, SeededState};
 use crate::time::Instant;
 
@@ -122,8 +123,16 @@ pub(crate) struct Peer {
     pub(crate) first_client_rpc: u32,
     /// Where the round of liveness probes stands.
     pub(crate) probe_cursor: u32,
-    /// Waiting RPCs to be probed one after the other without a pause: the peer restarted.
+    /// Waiting RPCs still to be asked about without a pause: the peer may have lost them.
     pub(crate) recheck: u32,
+    /// One of them was lost: all are asked about once more.
+    pub(crate) recheck_again: bool,
+    /// When that may begin.
+    pub(crate) recheck_from: Instant,
+    /// When it last answered a question, or showed that it had taken what was on its way.
+    pub(crate) reacted_at: Instant,
+    /// Calls to it fail, some at a time, for this reason.
+    pub(crate) failing: Option<FailReason>,
 
     // The other peers at its IP address.
     pub(crate) next_at_host: u32,
@@ -177,6 +186,10 @@ impl Peer {
             first_client_rpc: NIL,
             probe_cursor: NIL,
             recheck: 0,
+            recheck_again: false,
+            recheck_from: Instant::ZERO,
+            reacted_at: now,
+            failing: None,
             next_at_host: NIL,
             previous_at_host: NIL,
         }

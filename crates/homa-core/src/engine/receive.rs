@@ -202,6 +202,9 @@ impl Engine {
                 self.new_request(peer, path, header, data, transport_len, port)?
             }
         };
+        if found.is_some() {
+            self.check_agreement(index, header, data)?;
+        }
         if data.retransmit == 0 {
             self.note_reaction(index);
         } else {
@@ -219,6 +222,9 @@ impl Engine {
             (_, State::Incoming) => found.is_none(),
             _ => return Err(DropReason::Duplicate),
         };
+        if let Some(rpc) = self.rpcs.get_mut(index).filter(|_| begins) {
+            rpc.peer_life = header.common.incarnation;
+        }
         let received = self.accept_data(index, header, data, transport_len);
         let more = self.rpcs.get(index).filter(|rpc| begins && rpc.state == State::Incoming);
         if let Some(rpc) = more {
@@ -226,6 +232,32 @@ impl Engine {
             self.arm(index, interval_ns);
         }
         received
+    }
+
+    /// Checks that DATA belongs to the message that has begun to arrive: the same length, from the same life of its sender.
+    /// A server that was restarted may have executed the request again, and answers something else.
+    fn check_agreement(
+        &mut self,
+        index: u32,
+        header: &Header,
+        data: &Data,
+    ) -> Result<(), DropReason> {
+        let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.state == State::Incoming) else {
+            return Ok(());
+        };
+        let life = header.common.incarnation;
+        if is_own(header) && life != rpc.peer_life {
+            let lives_now = self.peers.get(rpc.peer).is_some_and(|peer| peer.incarnation == life);
+            if rpc.is_client() && lives_now {
+                self.tell_unknown(index, reason::CANCELLED);
+                self.fail_rpc(index, FailReason::Restarted);
+            }
+            return Err(DropReason::WrongPeer);
+        }
+        if data.message_length != rpc.rx.length() {
+            return Err(DropReason::BadRange);
+        }
+        Ok(())
     }
 
     /// Did a packet that was sent again bring something new?
@@ -415,7 +447,7 @@ impl Engine {
         self.set_confirmed(index, false);
         // Before its charge: the room that it leaves must not be given to itself.
         self.unblock(index);
-        self.release_charge(index);
+        self.reacted(index);
         if let Some(rpc) = self.rpcs.get_mut(index) {
             rpc.state = State::Incoming;
             rpc.tx.sent = rpc.tx.length;

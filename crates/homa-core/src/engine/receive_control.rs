@@ -8,7 +8,7 @@ use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
 use crate::engine::reason;
 use crate::engine::receive::is_own;
-use crate::engine::rpc::{NIL, Role, State};
+use crate::engine::rpc::{NIL, Role, Rpc, State};
 use crate::event::{DropReason, FailReason, IcmpKind, Received};
 use crate::time::{Instant, nanos};
 
@@ -95,6 +95,7 @@ impl Engine {
             if arrived && state == State::Outgoing {
                 self.note_full_size(index, u32::MAX);
             }
+            self.reacted(index);
             self.end_rpc(index);
         }
     }
@@ -141,7 +142,8 @@ impl Engine {
         rpc.tx.scheduled_priority = grant.priority.min(levels.saturating_sub(1));
         // A Linux peer does not say what it has; it grants because something arrived.
         self.note_full_size(index, received_upto.unwrap_or(u32::MAX));
-        self.release_charge(index);
+        self.note_server_life(index);
+        self.reacted(index);
         self.set_confirmed(index, false);
         self.arm(index, nanos(self.config.resend_interval));
         if let Some(upto) = received_upto {
@@ -163,7 +165,7 @@ impl Engine {
             self.answer_unknown(path, header);
             return Err(DropReason::UnknownRpc);
         };
-        self.release_charge(index);
+        self.reacted(index);
         let Some(rpc) = self.rpcs.get(index) else {
             return Err(DropReason::UnknownRpc);
         };
@@ -188,6 +190,11 @@ impl Engine {
             return;
         };
         let (path, id, peer, own) = (rpc.path, rpc.id, rpc.peer, self.speaks_own(rpc));
+        if own && resend.offset >= rpc.tx.length {
+            // The receiver takes it for another message, which nobody can complete.
+            self.tell_unknown(index, reason::FINISHED);
+            return;
+        }
         let payload_max = self.payload_max(peer);
         let levels = self.config.num_priorities;
         let busy = self.peers.get(peer).is_some_and(|peer| peer.in_flight > 0);
@@ -196,12 +203,10 @@ impl Engine {
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
-        if rpc.role == Role::Server {
-            rpc.last_heard = self.now;
-            if !self.may_amplify(peer) {
-                self.push_control(path, id, own, Body::NeedAck, reason::PROBE, 0);
-                return;
-            }
+        let is_server = rpc.role == Role::Server;
+        if is_server && !self.may_amplify(peer) {
+            self.push_control(path, id, own, Body::NeedAck, reason::PROBE, 0);
+            return;
         }
         let now = self.now;
         let (Some(rpc), Some(peer)) = (self.rpcs.get_mut(index), self.peers.get_mut(peer)) else {
@@ -213,7 +218,8 @@ impl Engine {
         } else {
             resend.offset.saturating_add(resend.length)
         };
-        if end > tx.granted && end > resend.offset {
+        let grants = end > tx.granted && end > resend.offset;
+        if grants {
             tx.granted = end.min(tx.length);
             self.stats.grants_recovered = self.stats.grants_recovered.saturating_add(1);
         }
@@ -228,6 +234,10 @@ impl Engine {
         if again > 0 {
             tx.retransmit_priority = priority;
             peer.copied_bytes = peer.copied_bytes.saturating_add(u64::from(again));
+        }
+        if is_server && (again > 0 || grants) {
+            // Only who asks for something that is there wants the response.
+            rpc.last_heard = now;
         }
         if nothing_sent {
             self.push_busy(index);
@@ -263,7 +273,7 @@ impl Engine {
     fn busy_received(&mut self, rpc: Option<u32>) -> Result<Received, DropReason> {
         self.stats.busy_received = self.stats.busy_received.saturating_add(1);
         let index = rpc.ok_or(DropReason::UnknownRpc)?;
-        self.release_charge(index);
+        self.reacted(index);
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
@@ -305,6 +315,7 @@ impl Engine {
             return Err(DropReason::UnknownRpc);
         };
         let (state, path, own) = (rpc.state, rpc.path, self.speaks_own(rpc));
+        let (peer, confirmed) = (rpc.peer, rpc.confirmed);
         let request_bytes = rpc.tx.length;
         if rpc.role == Role::Server {
             self.fail_rpc(index, FailReason::Cancelled);
@@ -330,6 +341,10 @@ impl Engine {
                 None => {}
             },
         }
+        if confirmed && matches!(why, reason::NEVER_SEEN | reason::FINISHED | reason::RESTARTED) {
+            // It said that it has the request: it may have lost others as well.
+            self.recheck_waiting(peer);
+        }
         Ok(Received::Consumed)
     }
 
@@ -350,8 +365,9 @@ impl Engine {
 
     /// The server as it lives now may have the request.
     fn note_server_life(&mut self, index: u32) {
-        if let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.own) {
-            rpc.server_life = self.peers.get(rpc.peer).map_or(0, |peer| peer.incarnation);
+        let client = |rpc: &&mut Rpc| rpc.is_client() && rpc.own;
+        if let Some(rpc) = self.rpcs.get_mut(index).filter(client) {
+            rpc.peer_life = self.peers.get(rpc.peer).map_or(0, |peer| peer.incarnation);
         }
     }
 
@@ -359,14 +375,22 @@ impl Engine {
     fn lives_anew(&self, index: u32) -> bool {
         self.rpcs.get(index).is_some_and(|rpc| {
             let life = self.peers.get(rpc.peer).map_or(0, |peer| peer.incarnation);
-            rpc.server_life != 0 && rpc.server_life != life
+            rpc.peer_life != 0 && rpc.peer_life != life
         })
+    }
+
+    /// Whether a request that names no life of its server, since none was known, was sent before the present one began, as
+    /// far as the server says (0: it does not).
+    fn precedes_life(&self, index: u32, age_us: u32) -> bool {
+        let born = self.now - Duration::from_micros(u64::from(age_us));
+        let named_none = self.rpcs.get(index).filter(|rpc| rpc.own && rpc.peer_life == 0);
+        named_none.is_some_and(|rpc| age_us > 0 && rpc.first_sent.is_some_and(|sent| sent <= born))
     }
 
     /// The server, which lives for `age_us`, has not seen the request: from the start again, while it can
     /// still recognise a duplicate.
     fn never_seen(&mut self, index: u32, age_us: u32) {
-        if self.lives_anew(index) {
+        if self.lives_anew(index) || self.precedes_life(index, age_us) {
             self.reborn(index, age_us);
             return;
         }
@@ -415,7 +439,7 @@ impl Engine {
             return;
         }
         let (peer, asked) = (rpc.peer, rpc.next_request > rpc.last_heard);
-        self.release_charge(index);
+        self.reacted(index);
         let busy = self.peers.get(peer).is_some_and(|peer| peer.in_flight > 0);
         self.stats.restarts = self.stats.restarts.saturating_add(1);
         self.set_confirmed(index, false);
@@ -453,7 +477,7 @@ impl Engine {
             }
             return Ok(Received::Consumed);
         };
-        self.release_charge(index);
+        self.reacted(index);
         let Some(rpc) = self.rpcs.get(index) else {
             return Ok(Received::Consumed);
         };
@@ -518,7 +542,7 @@ impl Engine {
             self.fail_clients_of_host(&path, reason);
         } else {
             // The peer is one socket: if its port is closed no RPC to it can be answered.
-            self.fail_clients_of(peer, reason, usize::MAX);
+            self.fail_calls_to(peer, reason);
         }
     }
 
@@ -527,7 +551,7 @@ impl Engine {
         let mut next = self.peers.first_at_host(path.remote.ip());
         while let Some(peer) = self.peers.get(next) {
             let index = core::mem::replace(&mut next, peer.next_at_host);
-            self.fail_clients_of(index, reason, usize::MAX);
+            self.fail_calls_to(index, reason);
         }
     }
 

@@ -26,6 +26,9 @@ const PROBE_STEPS: usize = 16;
 /// Wait before a peer is asked whether it has received what was sent, when that holds others up.
 const BLOCKED_PROBE_DELAY: Duration = Duration::from_micros(200);
 
+/// Calls that are asked about at a time while all are checked: the questions share a datagram, and so do the answers.
+const RECHECK_BATCH: u32 = 32;
+
 /// A response that a live Linux host does not grant is given up after so many times `Config::response_silence`. (Linux
 /// waits for ever.)
 const UNGRANTED_SILENCES: u32 = 12;
@@ -112,14 +115,14 @@ impl Engine {
     }
 
     /// A message waits for room at its peer, or for the peer to prove its address. The peer is asked;
-    /// calls end when it does not answer, and so must responses, or they would stay for ever.
+    /// calls end when it does not answer, and so must responses, or they would stay for ever. What else the peer says is no
+    /// reason to keep them: it has to take what is sent to it.
     fn blocked_due(&mut self, index: u32) {
         let Some(rpc) = self.rpcs.get(index).filter(|rpc| !rpc.is_client()) else {
             return;
         };
-        let heard = self.peers.get(rpc.peer).map_or(rpc.last_heard, |peer| peer.last_heard);
-        let heard = heard.max(rpc.last_heard).max(self.resumed_long_at);
-        let limit = heard + self.config.response_silence;
+        let reacted = self.peers.get(rpc.peer).map_or(rpc.last_heard, |peer| peer.reacted_at);
+        let limit = self.kept_from(reacted.max(rpc.last_heard)) + self.config.response_silence;
         if self.now >= limit {
             self.give_up(index, Need::Acknowledgement);
         } else {
@@ -132,10 +135,10 @@ impl Engine {
         let Some(rpc) = self.rpcs.get(index) else {
             return;
         };
-        let heard = rpc.last_heard.max(match need {
-            Need::Acknowledgement => self.resumed_long_at,
-            _ => self.resumed_at,
-        });
+        let heard = match need {
+            Need::Acknowledgement => self.kept_from(rpc.last_heard),
+            _ => self.counts_from(rpc.last_heard),
+        };
         if need == Need::Acknowledgement && self.may_wait_for_ever(rpc) {
             self.ungranted(index, heard);
             return;
@@ -292,33 +295,72 @@ impl Engine {
         let Some(peer) = self.peers.get(index) else {
             return;
         };
-        if let Some(probe) = peer.probe {
+        if let Some(reason) = peer.failing {
+            self.fail_calls_to(index, reason);
+        } else if let Some(probe) = peer.probe {
             self.probe_due(index, probe);
         } else if !peer.blocked.is_empty() {
             let (path, id) = peer.last_charged.unwrap_or((peer.path, 0));
             self.start_probe(index, path, id);
         } else if peer.waiting > 0 {
-            if self.now < peer.next_probe {
-                let at = peer.next_probe;
+            let at = peer.next_probe;
+            if self.now < at {
                 self.arm_peer(index, at);
-            } else if let Some((path, id)) = self.next_waiting(index) {
-                self.start_probe(index, path, id);
             } else {
-                let at = self.now + self.config.resend_interval;
-                self.arm_peer(index, at);
+                self.ask_waiting(index);
             }
         }
     }
 
-    /// The peer seems to live another life than when it said that it has these requests: asks about each,
-    /// without pause, so that all calls end soon. (Nothing is ended on this suspicion alone: ids cannot be
-    /// guessed, addresses can be forged.)
-    pub(crate) fn recheck_waiting(&mut self, index: u32) {
+    /// Asks about the next of the peer's waiting RPCs, or about several of them while all are checked.
+    fn ask_waiting(&mut self, index: u32) {
         let now = self.now;
+        let recheck = self.peers.get(index).map_or(0, |peer| peer.recheck.min(peer.waiting));
+        let Some(mut last) = self.next_waiting(index) else {
+            let at = now + self.config.resend_interval;
+            self.arm_peer(index, at);
+            return;
+        };
+        let mut asked = 1;
+        while asked < recheck.min(RECHECK_BATCH) {
+            let Some(next) = self.next_waiting(index) else {
+                break;
+            };
+            self.send_probe(index, last.0, last.1, now);
+            last = next;
+            asked = asked.saturating_add(1);
+        }
         if let Some(peer) = self.peers.get_mut(index) {
-            peer.recheck = peer.waiting;
-            peer.next_probe = now;
-            self.arm_peer(index, now);
+            peer.recheck = recheck.saturating_sub(asked);
+        }
+        self.start_probe(index, last.0, last.1);
+    }
+
+    /// The peer may have lost requests that it said it has: it lives another life, does not know one of them any more, or
+    /// nobody listened here for so long. Asks about each, so that all calls end soon. (Nothing is ended on this suspicion
+    /// alone: ids cannot be guessed, addresses can be forged.)
+    pub(crate) fn recheck_waiting(&mut self, index: u32) {
+        let (now, pause) = (self.now, self.config.resend_interval * 2);
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        if peer.recheck > 0 {
+            peer.recheck_again = true;
+            return;
+        }
+        let at = now.max(peer.recheck_from);
+        peer.recheck = peer.waiting;
+        peer.recheck_from = at + pause;
+        peer.next_probe = at;
+        self.arm_peer(index, at);
+    }
+
+    /// Has all calls that wait checked, whichever server they wait for.
+    pub(crate) fn recheck_all(&mut self) {
+        for index in 0..u32::try_from(self.peers.capacity()).unwrap_or(u32::MAX) {
+            if self.peers.get(index).is_some_and(|peer| peer.waiting > 0) {
+                self.recheck_waiting(index);
+            }
         }
     }
 
@@ -378,14 +420,19 @@ impl Engine {
             return;
         };
         let timeout = peer.timeout(&self.config);
-        let silent_since = probe.first_sent.max(peer.last_heard).max(self.resumed_at);
-        if self.now >= silent_since + timeout {
-            // Answers that wait for a client to prove its address are kept as long as any others.
-            let answers_wait = !peer.validated && !peer.blocked.is_empty();
-            if !answers_wait || self.now >= silent_since + self.config.response_silence {
-                self.peer_silent(index);
-                return;
-            }
+        // Answers that wait for a client to prove its address are kept as long as any others.
+        let answers_wait = !peer.validated && !peer.blocked.is_empty();
+        let heard = probe.first_sent.max(peer.last_heard);
+        let silent_since = self.counts_from(heard);
+        let silent = self.now >= silent_since + timeout;
+        // It says something, but nothing to what it is asked.
+        let mute_since = self.kept_from(probe.first_sent);
+        let mute = self.now >= mute_since + self.config.response_silence.max(timeout);
+        if mute || (silent && !answers_wait) {
+            self.peer_silent(index);
+            return;
+        }
+        if silent {
             self.fail_clients_of(index, FailReason::Timeout, FAILURES_PER_CALL);
         }
         let Some(peer) = self.peers.get_mut(index) else {
@@ -420,9 +467,14 @@ impl Engine {
         peer.in_flight =
             peer.in_flight.saturating_sub(core::mem::take(&mut peer.in_flight_before_probe));
         peer.cleared_epoch = peer.epoch.saturating_sub(1);
+        peer.reacted_at = now;
+        let again = peer.recheck == 0 && core::mem::take(&mut peer.recheck_again);
         if peer.recheck > 0 {
-            peer.recheck = peer.recheck.saturating_sub(1);
             peer.next_probe = now;
+        } else if again {
+            peer.recheck = peer.waiting;
+            peer.next_probe = now.max(peer.recheck_from);
+            peer.recheck_from = peer.next_probe + self.config.resend_interval * 2;
         } else {
             peer.probe_interval_ns = peer.probe_interval_ns.saturating_mul(2).min(max_ns);
             peer.next_probe = now + Duration::from_nanos(peer.probe_interval_ns);
@@ -437,11 +489,22 @@ impl Engine {
         }
     }
 
+    /// Fails all calls to a peer, some of them now and the others in the next turns.
+    pub(crate) fn fail_calls_to(&mut self, index: u32, reason: FailReason) {
+        let all = self.fail_clients_of(index, reason, FAILURES_PER_CALL);
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        peer.failing = Some(reason).filter(|_| !all);
+        // What else the peer's timer is for is looked at when all have failed.
+        let now = self.now;
+        self.arm_peer(index, now);
+    }
+
     /// The peer did not answer for its time-out: no call to it will be answered.
     fn peer_silent(&mut self, index: u32) {
-        if !self.fail_clients_of(index, FailReason::Timeout, FAILURES_PER_CALL) {
-            let now = self.now;
-            self.arm_peer(index, now);
+        self.fail_calls_to(index, FailReason::Timeout);
+        if self.peers.get(index).is_some_and(|peer| peer.failing.is_some()) {
             return;
         }
         if !self.abandon_unproved(index, FAILURES_PER_CALL) {

@@ -63,8 +63,9 @@ pub(crate) struct Rpc {
     pub(crate) last_heard: Instant,
     /// When the first packet left.
     pub(crate) first_sent: Option<Instant>,
-    /// Client: the life (incarnation) of the server that may have the request; 0 = not known.
-    pub(crate) server_life: u32,
+    /// The life (incarnation) of the peer that sends the incoming message, before that of the server that may have the
+    /// request; 0 = not known.
+    pub(crate) peer_life: u32,
     /// Present interval between requests to the peer.
     pub(crate) interval_ns: u64,
     /// When a question was last asked, since the last DATA.
@@ -129,7 +130,7 @@ impl Rpc {
             birth,
             last_heard: now,
             first_sent: None,
-            server_life: 0,
+            peer_life: 0,
             interval_ns: 0,
             asked_at: None,
             next_request: Instant::ZERO,

@@ -480,7 +480,7 @@ impl Engine {
             rpc.first_sent = Some(self.now);
             // A server that is not asked in our own profile does not say how old its life is.
             let life = self.peers.get(rpc.peer).map_or(0, |peer| peer.incarnation);
-            rpc.server_life = if rpc.own { life } else { 0 };
+            rpc.peer_life = if rpc.own { life } else { 0 };
         }
         rpc.last_heard = self.now;
         let idle = rpc.tx.is_idle();

@@ -7,6 +7,7 @@ use homa_core::{Event, FailReason, Path, RpcKey, SendError};
 
 use super::ledger::{CallEnd, Ledger};
 use super::pattern::Pattern;
+use super::time::world_ns;
 use crate::shard::{EventHandler, ShardView};
 use crate::{Body, Message};
 
@@ -219,7 +220,7 @@ impl Handler<'_> {
                     .into_iter()
                     .all(|chunk| shard.supply(rpc, chunk).is_ok());
                 if supplied && upto < pattern.length() {
-                    let at = shard.now().as_nanos() + gap_ns;
+                    let at = world_ns(shard.now()) + gap_ns;
                     let next = Task::Supply { rpc, pattern, from: upto, piece_bytes, gap_ns };
                     self.app.later.push((at, next));
                 }
@@ -238,7 +239,7 @@ impl Handler<'_> {
                     if let Some(watch) = self.app.watched.get_mut(&rpc) {
                         watch.over = true;
                     }
-                    self.ledger.finish(call, CallEnd::Aborted, shard.now().as_nanos());
+                    self.ledger.finish(call, CallEnd::Aborted, world_ns(shard.now()));
                 }
             }
         }
@@ -272,7 +273,7 @@ impl Handler<'_> {
             return self.complain(rpc, &format!("request {number} has wrong bytes: {body:?}"));
         }
         self.ledger.executed(call, self.app.life);
-        let at = shard.now().as_nanos();
+        let at = world_ns(shard.now());
         match plan.response {
             Response::After { service_ns: 0 } => self.reply(rpc, call, shard),
             Response::After { service_ns } | Response::InPieces { service_ns, .. } => {
@@ -315,7 +316,7 @@ impl Handler<'_> {
                 let result = shard.send_response_streaming(rpc, plan.response_bytes);
                 let supply =
                     Task::Supply { rpc, pattern, from: 0, piece_bytes, gap_ns: service_ns };
-                self.app.later.push((shard.now().as_nanos(), supply));
+                self.app.later.push((world_ns(shard.now()), supply));
                 result
             }
             _ => shard.send_response(rpc, pattern.body()),
@@ -334,7 +335,7 @@ impl Handler<'_> {
 
     fn response_arrived(&mut self, rpc: RpcKey, cookie: u64, shard: &mut ShardView<'_>) {
         self.read(rpc, u32::MAX, shard);
-        let now_ns = shard.now().as_nanos();
+        let now_ns = world_ns(shard.now());
         let Some(watch) = self.watch(rpc) else {
             return;
         };
@@ -358,7 +359,7 @@ impl Handler<'_> {
     }
 
     fn progress(&mut self, rpc: RpcKey, upto: u32, shard: &mut ShardView<'_>) {
-        let at = shard.now().as_nanos() + self.app.read_delay_ns;
+        let at = world_ns(shard.now()) + self.app.read_delay_ns;
         let Some(watch) = self.watch(rpc) else {
             return;
         };
@@ -368,7 +369,7 @@ impl Handler<'_> {
         if let Role::Client { call } = watch.role {
             let entry = &mut self.ledger.calls[call];
             if entry.first_byte_ns == 0 {
-                entry.first_byte_ns = shard.now().as_nanos();
+                entry.first_byte_ns = world_ns(shard.now());
             }
         }
         match self.app.read_delay_ns {
@@ -409,7 +410,7 @@ impl Handler<'_> {
             if cookie != call as u64 {
                 self.complain(rpc, "it failed with another call's cookie");
             }
-            self.ledger.finish(call, CallEnd::Failed(reason), shard.now().as_nanos());
+            self.ledger.finish(call, CallEnd::Failed(reason), world_ns(shard.now()));
         }
     }
 

@@ -15,6 +15,7 @@ mod driver;
 mod ledger;
 mod link;
 mod pattern;
+mod time;
 mod world;
 
 pub use app::{CallPlan, Response};

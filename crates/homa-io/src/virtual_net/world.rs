@@ -16,6 +16,7 @@ use super::driver::{Notice, Packet, RefusalRates, VirtualDriver};
 use super::ledger::{CallEnd, Ledger};
 use super::link::{LinkPlan, Partition, Port, PortPlan};
 use super::pattern::Pattern;
+use super::time::{engine_time, world_ns};
 use crate::shard::Shard;
 use crate::wrap::Dice;
 
@@ -451,6 +452,7 @@ impl World {
 
     fn boot(&mut self, host: usize) {
         let seed = self.dice.roll();
+        let now = engine_time(self.now_ns);
         let entry = &mut self.hosts[host];
         let plan = &entry.plan;
         let mut config = plan.config.clone();
@@ -467,6 +469,9 @@ impl World {
             VirtualDriver::new(plan.address, plan.carriage, plan.rx_buffer_bytes, seed ^ 1);
         driver.backlog_max_bytes = plan.tx_queue_bytes;
         driver.refusals = entry.refusals;
+        // The first life began long before the world did: nothing is on its way from another.
+        let born = if entry.past.is_empty() { Instant::ZERO } else { now };
+        engine.handle_timeout(born, false);
         entry.app = App::new(plan.read_delay_ns, entry.past.len());
         entry.shard = Some(Shard::new(engine, driver));
         self.wake(host, self.now_ns);
@@ -487,7 +492,7 @@ impl World {
     }
 
     fn close_now(&mut self, host: usize) {
-        let now = Instant::from_nanos(self.now_ns);
+        let now = engine_time(self.now_ns);
         let entry = &mut self.hosts[host];
         if let Some(shard) = &mut entry.shard {
             let port = entry.plan.address.port();
@@ -510,7 +515,7 @@ impl World {
 
     /// One turn of a host, and what follows from it.
     fn turn(&mut self, host: usize) {
-        let now = Instant::from_nanos(self.now_ns);
+        let now = engine_time(self.now_ns);
         let entry = &mut self.hosts[host];
         let Some(shard) = &mut entry.shard else {
             return;
@@ -534,7 +539,7 @@ impl World {
         let turn = shard.turn(now, &mut handler).expect("virtual drivers do not break");
         let sent = std::mem::take(&mut shard.driver_mut().sent);
         let more = turn.rx == crate::driver::RxStatus::More;
-        let next_ns = if more { Some(self.now_ns) } else { turn.next.map(Instant::as_nanos) };
+        let next_ns = if more { Some(self.now_ns) } else { turn.next.map(world_ns) };
         self.after(host, sent);
         if let Some(next_ns) = next_ns.filter(|next| *next < u64::MAX) {
             self.wake(host, next_ns);
@@ -564,7 +569,7 @@ impl World {
         let Some(shard) = &mut entry.shard else {
             return self.ledger.finish(call, CallEnd::HostGone, self.now_ns);
         };
-        let now = Instant::from_nanos(self.now_ns);
+        let now = engine_time(self.now_ns);
         let path = Path {
             remote: self.addresses[plan.server],
             local_ip: None,
@@ -617,7 +622,7 @@ impl World {
             addresses: &self.addresses,
             host,
         };
-        handler.perform(task, &mut shard.view(Instant::from_nanos(self.now_ns)));
+        handler.perform(task, &mut shard.view(engine_time(self.now_ns)));
         self.after(host, Vec::new());
         self.wake(host, self.now_ns);
     }

@@ -1,0 +1,115 @@
+//! Times in which nobody drove the engine: a stopped process, a paused machine, a starved runtime. Packets lay unread
+//! meanwhile, so silence during a pause says nothing about the peers.
+
+use crate::engine::Engine;
+use crate::time::{Instant, nanos};
+
+/// Pauses remembered. Whoever is always driven late shifts silence by no more than these.
+const PAUSES_MAX: usize = 64;
+
+/// A pause is long that takes this part of the silence after which responses are given up.
+const LONG_PAUSE_PART: u32 = 8;
+
+/// The last pauses, from when to when.
+#[derive(Debug)]
+pub(crate) struct Pauses {
+    ring: [(Instant, Instant); PAUSES_MAX],
+    next: usize,
+    last_end: Instant,
+}
+
+impl Pauses {
+    pub(crate) const NONE: Self = Self {
+        ring: [(Instant::ZERO, Instant::ZERO); PAUSES_MAX],
+        next: 0,
+        last_end: Instant::ZERO,
+    };
+
+    /// Remembers a pause, which ends now; it replaces the oldest.
+    fn add(&mut self, start: Instant, end: Instant) {
+        if let Some(oldest) = self.ring.get_mut(self.next) {
+            *oldest = (start, end);
+        }
+        self.next = self.next.saturating_add(1).checked_rem(PAUSES_MAX).unwrap_or(0);
+        self.last_end = end;
+    }
+
+    /// `at`, later by the pauses since of at least `least_ns`, and by as much again up to `grace_ns` for each, but not later
+    /// than the end of the last one.
+    fn shifted(&self, at: Instant, least_ns: u64, grace_ns: u64) -> Instant {
+        let paused_ns = |(start, end): &(Instant, Instant)| end.ns_since((*start).max(at));
+        let shift_ns = self
+            .ring
+            .iter()
+            .map(paused_ns)
+            .filter(|paused_ns| *paused_ns >= least_ns)
+            .map(|paused_ns| paused_ns.saturating_add(paused_ns.min(grace_ns)))
+            .fold(0, u64::saturating_add);
+        at.plus_ns(shift_ns).min(self.last_end.max(at))
+    }
+}
+
+impl Engine {
+    /// Notes that nobody drove the engine from `start` to `end`. What lay unread meanwhile is not older for it: memories of
+    /// finished RPCs last longer by the pause.
+    pub(crate) fn note_pause(&mut self, start: Instant, end: Instant) {
+        self.pauses.add(start, end);
+        self.finished.pause(end.ns_since(start));
+        if end.since(start) >= self.config.response_silence {
+            // Servers gave up what they could not deliver.
+            self.recheck_all();
+        }
+        self.stats.clock_jumps = self.stats.clock_jumps.saturating_add(1);
+    }
+
+    /// From when on a silence that began at `since` counts: a pause is no silence, nor is as much time after it, up to a
+    /// time-out, since what stopped this end may have stopped others.
+    #[inline]
+    pub(crate) fn counts_from(&self, since: Instant) -> Instant {
+        if since >= self.pauses.last_end {
+            return since;
+        }
+        self.pauses.shifted(since, 0, nanos(self.config.timeout))
+    }
+
+    /// The same for the silence of clients whose responses are kept: against [`crate::Config::response_silence`] short
+    /// pauses do not matter, and on a busy machine they come all the time.
+    pub(crate) fn kept_from(&self, since: Instant) -> Instant {
+        let least = self.config.response_silence / LONG_PAUSE_PART;
+        self.pauses.shifted(since, nanos(least), nanos(self.config.timeout))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * MS)
+    }
+
+    #[test]
+    fn a_pause_and_its_grace_are_taken_from_a_silence() {
+        let mut pauses = Pauses::NONE;
+        pauses.add(at(100), at(150));
+        assert_eq!(pauses.shifted(at(20), 0, 30 * MS), at(100), "50 ms and 30 ms of grace");
+        assert_eq!(pauses.shifted(at(20), 0, 1_000 * MS), at(120));
+        assert_eq!(pauses.shifted(at(90), 0, 1_000 * MS), at(150), "not beyond its end");
+        assert_eq!(pauses.shifted(at(140), 0, 0), at(150), "what is left of it");
+        assert_eq!(pauses.shifted(at(150), 0, 1_000 * MS), at(150));
+        assert_eq!(pauses.shifted(at(200), 0, 1_000 * MS), at(200));
+        assert_eq!(pauses.shifted(at(20), 51 * MS, 1_000 * MS), at(20), "too short to count");
+    }
+
+    #[test]
+    fn pauses_without_end_do_not_shift_a_silence_without_end() {
+        let mut pauses = Pauses::NONE;
+        for turn in 0..1_000 {
+            pauses.add(at(40 * turn + 5), at(40 * turn + 40));
+        }
+        let shifted = pauses.shifted(at(0), 0, 1_000 * MS);
+        assert_eq!(shifted, at(64 * 35 * 2), "those that are remembered");
+    }
+}
