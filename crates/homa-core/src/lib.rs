@@ -48,6 +48,8 @@ pub use config::{
     PRIORITIES_MAX, PeerSettings,
 };
 pub use cutoffs::Cutoffs;
+#[cfg(any(test, feature = "check"))]
+pub use engine::HeldBytes;
 pub use engine::{
     Engine, PortError, PortOptions, RequestOptions, RpcError, RpcInfo, SendError, Stats,
 };

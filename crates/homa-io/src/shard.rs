@@ -37,6 +37,10 @@ const QUIET_MAX: Duration = Duration::from_millis(50);
 /// Bytes handed over between two looks at the backlog (a look is a system call).
 const BACKLOG_LOOK_BYTES: u64 = 64 << 10;
 
+/// RPCs and peers that a turn looks at on average, where all is checked.
+#[cfg(feature = "check")]
+const CHECKED_PER_TURN: usize = 64;
+
 /// Told what happened, in order, during [`Shard::turn`].
 ///
 /// Of the engine's events all but [`Event::PeerAdded`] come here (the shard answers that one). Operations on
@@ -102,6 +106,9 @@ pub struct Shard<D> {
     /// The last turn, if it found and left nothing to do: until this time, a packet or an operation, the next
     /// ones only look for packets.
     quiet: Option<(Turn, Instant)>,
+    /// Turns since everything was looked at; `None`: nobody looks.
+    #[cfg(feature = "check")]
+    unchecked_turns: Option<usize>,
 }
 
 /// Why a turn stopped sending.
@@ -129,6 +136,38 @@ impl<D: Driver> Shard<D> {
             blocked_until: None,
             no_room_wait: NO_ROOM_WAIT_MIN,
             quiet: None,
+            #[cfg(feature = "check")]
+            unchecked_turns: Some(0),
+        }
+    }
+
+    /// Whether turns end with a look at everything that must hold. They do; a test that counts what a turn costs
+    /// does without.
+    #[cfg(feature = "check")]
+    pub fn set_checked(&mut self, checked: bool) {
+        self.unchecked_turns = checked.then_some(0);
+    }
+
+    /// Looks at all accounts of engine and store.
+    ///
+    /// # Panics
+    /// One is wrong.
+    #[cfg(feature = "check")]
+    pub fn check(&self) {
+        self.engine.check();
+        self.store.check(&self.engine);
+    }
+
+    /// A turn is over: looks at everything, the less often the more there is.
+    #[cfg(feature = "check")]
+    fn check_now_and_then(&mut self) {
+        let Some(turns) = &mut self.unchecked_turns else {
+            return;
+        };
+        *turns += 1;
+        if *turns > self.engine.check_cost() / CHECKED_PER_TURN {
+            *turns = 0;
+            self.check();
         }
     }
 
@@ -268,6 +307,8 @@ impl<D: Driver> Shard<D> {
             let until = (now + QUIET_MAX).min(turn.next.unwrap_or(Instant::FAR_FUTURE));
             self.quiet = Some((turn, until));
         }
+        #[cfg(feature = "check")]
+        self.check_now_and_then();
         turn
     }
 

@@ -146,7 +146,11 @@ impl Pair {
                 unused: Rc::clone(&unused),
                 sent: 0,
             };
-            Shard::new(engine, wire)
+            #[allow(unused_mut, reason = "unless the shard would look at all accounts")]
+            let mut shard = Shard::new(engine, wire);
+            #[cfg(feature = "check")]
+            shard.set_checked(false);
+            shard
         };
         let mut path = path_to(addresses[1]);
         path.local_port = addresses[0].port();

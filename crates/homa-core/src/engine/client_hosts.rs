@@ -64,6 +64,20 @@ impl ClientHosts {
         let entry = self.entries.get(&(path.remote.ip().to_canonical(), local_port, id))?;
         (entry.count == 1).then_some(entry.indices)
     }
+
+    /// Compares with how many RPCs there are of each address, server port and id, and the exclusive or of their
+    /// indices.
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn check(
+        &self,
+        present: &alloc::collections::BTreeMap<(IpAddr, u16, u64), (u32, u32)>,
+    ) {
+        assert_eq!(self.entries.len(), present.len(), "client addresses");
+        for (key, rpcs) in present {
+            let entry = self.entries.get(key).map(|entry| (entry.count, entry.indices));
+            assert_eq!(entry, Some(*rpcs), "client address, server port and id {key:?}");
+        }
+    }
 }
 
 fn key(path: &Path, id: u64) -> (IpAddr, u16, u64) {

@@ -666,37 +666,87 @@ fn reserve(rpc: &mut Rpc, upto: u32, memory: &mut Memory) -> u32 {
 /// Messages looked at for one grant to the oldest.
 const FIFO_LOOKS: usize = 16;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "check"))]
 impl Granter {
-    /// What must hold whenever [`Granter::run`] has nothing to do.
+    /// What holds between two calls, and, when [`Granter::run`] has nothing to do, that nobody was forgotten.
     pub(crate) fn check_invariants(&self, rpcs: &RpcTable, config: &Config) {
-        let live =
-            || (0..rpcs.capacity() as u32).filter_map(|index| Some((index, rpcs.get(index)?)));
-        let counted: u64 = live().map(|(_, rpc)| u64::from(rpc.rx.counted_incoming)).sum();
-        assert_eq!(counted, self.total_incoming, "contributions and total");
-        assert!(self.active.len() <= usize::from(config.max_overcommit));
-        for (index, rpc) in live() {
-            let state = rpc.rx.grant_state;
-            assert_eq!(self.active.contains(&index), state == GrantState::Active, "{index}");
-            let managed = rpc.rx.sender != u32::MAX;
-            assert_eq!(managed, state != GrantState::Out, "{index}");
+        let counted: u64 = rpcs.iter().map(|rpc| u64::from(rpc.rx.counted_incoming)).sum();
+        assert_eq!(counted, self.total_incoming, "granted and not received");
+        assert!(self.active.len() <= usize::from(config.max_overcommit), "active messages");
+        let mut senders = alloc::vec![(0_u32, 0_usize); self.senders.len()];
+        for rpc in rpcs.iter() {
+            let (index, rx) = (rpc.key.index, &rpc.rx);
+            let (active, queued) =
+                (rx.grant_state == GrantState::Active, rx.grant_state == GrantState::Queued);
+            assert_eq!(self.active.contains(&index), active, "active: {rpc:?}");
+            assert!(active || !rx.needy, "needy without a slot: {rpc:?}");
+            let managed = rx.sender != u32::MAX;
+            assert_eq!(managed, active || queued, "with a sender: {rpc:?}");
             let incoming = rpc.state == State::Incoming;
-            let grantable = incoming && !rpc.rx.is_complete() && rpc.rx.granted < rpc.rx.length();
-            let excused = rpc.rx.starved || rpc.rx.silent;
-            assert!(managed || !grantable || excused, "{index} is not managed: {rpc:?}");
-            assert!(incoming || !managed, "{index} is over but managed");
+            assert!(incoming || !managed, "over but managed: {rpc:?}");
+            assert!(managed || !self.by_birth.contains(index), "in the order of age: {rpc:?}");
+            if !self.has_work() {
+                let grantable = incoming && !rx.is_complete() && rx.granted < rx.length();
+                let excused = rx.starved || rx.silent;
+                assert!(managed || !grantable || excused, "not managed: {rpc:?}");
+            }
+            if let (Some(sender), true) = (senders.get_mut(rx.sender as usize), managed) {
+                sender.0 += u32::from(active);
+                sender.1 += usize::from(queued);
+                let queue = self.sender(rx.sender).map(|record| &record.queue);
+                let here = queue.is_some_and(|queue| queue.contains(&self.queue_positions, index));
+                assert_eq!(here, queued, "queue of its sender: {rpc:?}");
+            }
         }
-        for (number, sender) in (0..).zip(&self.senders) {
-            let of_sender = |state| {
-                let here = live().filter(|(_, rpc)| rpc.rx.sender == number);
-                here.filter(|(_, rpc)| state == rpc.rx.grant_state).count() as u32
-            };
+        for ((active, queued), (number, sender)) in
+            senders.into_iter().zip((0_u32..).zip(&self.senders))
+        {
+            assert_eq!(self.waiting_senders.contains(number), queued > 0, "waiting senders");
             let Some(sender) = sender else { continue };
-            let (active, queued) = (of_sender(GrantState::Active), of_sender(GrantState::Queued));
-            assert_eq!((sender.active, sender.members), (active, active + queued));
-            assert_eq!(self.waiting_senders.contains(number), queued > 0);
+            let members = active.saturating_add(queued as u32);
+            assert_eq!(
+                (sender.active, sender.members),
+                (active, members),
+                "messages of {sender:?}"
+            );
+            assert_eq!(sender.queue.len(), queued, "queue of {sender:?}");
+            assert_eq!(self.sender_by_ip.get(&sender.ip), Some(&number), "address of {sender:?}");
         }
+        let there = self.senders.iter().filter(|sender| sender.is_some()).count();
+        assert_eq!(self.sender_by_ip.len(), there, "addresses of senders");
         let free = self.active.len() < usize::from(config.max_overcommit);
         assert!(!free || self.waiting_senders.is_empty(), "a slot is free but somebody waits");
+        self.check_list(&self.checks, rpcs, |rpc| rpc.rx.grant_check, "to look at");
+        self.check_list(&self.due, rpcs, |rpc| rpc.rx.grant_due, "to send a GRANT for");
+    }
+
+    /// A list holds all that are marked.
+    fn check_list(
+        &self,
+        list: &VecDeque<u32>,
+        rpcs: &RpcTable,
+        marked: fn(&Rpc) -> bool,
+        what: &str,
+    ) {
+        let mut sorted: Vec<u32> = list.iter().copied().collect();
+        sorted.sort_unstable();
+        for rpc in rpcs.iter().filter(|rpc| marked(rpc)) {
+            assert!(
+                sorted.binary_search(&rpc.key.index).is_ok(),
+                "not in the list {what}: {rpc:?}"
+            );
+        }
+    }
+
+    /// Whether a message of which all that was granted has come will be granted more: it waits for a place or room
+    /// that others give back, or for its reader.
+    pub(crate) fn watches(&self, rpc: &Rpc, config: &Config) -> bool {
+        let reader = grantable_upto(rpc, config) <= rpc.rx.granted;
+        match rpc.rx.grant_state {
+            _ if rpc.rx.grant_check => true,
+            GrantState::Out => false,
+            GrantState::Queued => true,
+            GrantState::Active => rpc.rx.needy || reader,
+        }
     }
 }

@@ -11,7 +11,6 @@ use crate::addr::{Carriage, Path, RxMeta};
 use crate::budget::HostBudget;
 use crate::config::Config;
 use crate::engine::life::CHARGE_PER_PACKET;
-use crate::engine::rpc::State;
 use crate::engine::{Engine, PortOptions, RequestOptions};
 use crate::event::{Event, FailReason, Segment};
 use crate::time::Instant;
@@ -122,22 +121,7 @@ impl Bench {
 
     fn check(&mut self) {
         self.drain();
-        let engine = &self.engine;
-        engine.granter.check_invariants(&engine.rpcs, &engine.config);
-        let live = || (0..engine.rpcs.capacity() as u32).filter_map(|index| engine.rpcs.get(index));
-        let reserved: u64 =
-            live().filter(|rpc| rpc.state != State::Dead).map(|rpc| rpc.rx.reserved()).sum();
-        assert_eq!(reserved, engine.memory.used(), "memory");
-        let strangers: u64 = live().map(|rpc| rpc.rx.stranger_bytes).sum();
-        assert_eq!(strangers, engine.memory.strangers());
-        assert!(engine.memory.used() <= engine.config.receive_memory_bytes);
-        for index in 0..engine.peers.capacity() as u32 {
-            let let_go: u32 = live().filter(|rpc| rpc.peer == index).map(|rpc| rpc.let_go).sum();
-            assert_eq!(let_go, engine.peers.get(index).map_or(0, |peer| peer.let_go));
-        }
-        for rpc in live().filter(|rpc| rpc.state == State::Incoming) {
-            assert!(rpc.rx.starved || rpc.rx.reserved_upto >= rpc.rx.granted, "{rpc:?}");
-        }
+        self.engine.check();
     }
 }
 

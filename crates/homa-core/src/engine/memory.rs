@@ -51,9 +51,14 @@ impl Memory {
         self.favourite
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "check"))]
     pub(crate) fn strangers(&self) -> u64 {
         self.strangers
+    }
+
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
     }
 
     pub(crate) fn used(&self) -> u64 {

@@ -15,6 +15,8 @@
 
 mod api;
 mod black_hole;
+#[cfg(any(test, feature = "check"))]
+mod check;
 mod client_hosts;
 mod control;
 mod cutoff_exchange;
@@ -68,6 +70,8 @@ use crate::time::Instant;
 use alloc::collections::VecDeque;
 
 pub use api::{RequestOptions, RpcError, SendError};
+#[cfg(any(test, feature = "check"))]
+pub use check::HeldBytes;
 pub use info::RpcInfo;
 pub use stats::Stats;
 

@@ -120,6 +120,11 @@ impl Pacer {
         self.alone.is_none() && self.by_birth.is_empty()
     }
 
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn contains(&self, index: u32) -> bool {
+        self.alone.is_some_and(|entry| entry.index == index) || self.by_birth.contains(index)
+    }
+
     /// Is there a message that does not wait for the clock?
     pub(crate) fn has_short(&self) -> bool {
         self.alone.is_some_and(|entry| entry.short) || !self.short.is_empty()

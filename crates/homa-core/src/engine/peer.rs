@@ -475,6 +475,29 @@ impl PeerTable {
         }
     }
 
+    /// Every peer is found by its address, alone and among those at its IP address.
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn check(&self, config: &Config) {
+        assert!(self.len() <= config.peers_max as usize, "more peers than peers_max");
+        assert_eq!(self.peers.iter().flatten().count(), self.len(), "addresses of peers");
+        for (index, peer) in (0..).zip(&self.peers) {
+            let Some(peer) = peer else { continue };
+            assert_eq!(self.by_key.get(&peer.key), Some(&index), "address of {peer:?}");
+            match self.get(peer.previous_at_host) {
+                Some(previous) => {
+                    assert_eq!((previous.next_at_host, previous.key.ip), (index, peer.key.ip));
+                }
+                None => assert_eq!(self.first_at_host(peer.key.ip), index, "first of its address"),
+            }
+            if let Some(next) = self.get(peer.next_at_host) {
+                assert_eq!(next.previous_at_host, index, "chain of an address: {next:?}");
+            }
+        }
+        let hosts: alloc::collections::BTreeSet<IpAddr> =
+            self.peers.iter().flatten().map(|peer| peer.key.ip).collect();
+        assert_eq!(self.by_host.len(), hosts.len(), "IP addresses");
+    }
+
     /// For [`PeerTable::insert`]'s caller, whose own tables failed to grow.
     pub(crate) fn remove(&mut self, index: u32) {
         if let Some(peer) = self.peers.get_mut(index as usize).and_then(Option::take) {

@@ -244,6 +244,11 @@ impl RpcTable {
         self.slots.get_mut(index as usize)?.rpc.as_mut()
     }
 
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Rpc> {
+        self.slots.iter().filter_map(|slot| slot.rpc.as_ref())
+    }
+
     /// The RPC of a key that the caller may still use.
     pub(crate) fn live_mut(&mut self, key: RpcKey) -> Option<(u32, &mut Rpc)> {
         let index = self.resolve(key)?;

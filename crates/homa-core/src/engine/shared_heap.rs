@@ -54,6 +54,17 @@ impl<K: Ord + Copy> SharedHeap<K> {
         self.entries.is_empty()
     }
 
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether `index` lies in this heap.
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn contains(&self, positions: &Positions, index: u32) -> bool {
+        positions.get(index).is_some_and(|at| self.holds(at, index))
+    }
+
     pub(crate) fn peek(&self) -> Option<(u32, K)> {
         self.entries.first().map(|(key, index)| (*index, *key))
     }

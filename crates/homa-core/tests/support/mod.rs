@@ -172,6 +172,8 @@ pub struct Host {
     pub trains: Vec<usize>,
     /// Datagrams of each train.
     pub datagrams: Vec<usize>,
+    /// Whether all accounts of the engine are looked at after each step.
+    pub checked: bool,
 }
 
 impl Host {
@@ -190,6 +192,7 @@ impl Host {
             segments: vec![Segment::EMPTY; 64],
             trains: Vec::new(),
             datagrams: Vec::new(),
+            checked: true,
         };
         host.learn_incarnation();
         host
@@ -227,7 +230,10 @@ impl Host {
         let header_bytes = header.encode(&mut bytes).unwrap();
         let length = header_bytes as u32 + payload;
         let shown = HEADER_BYTES.min(length as usize);
-        self.engine.handle_packet(self.now(), &RxMeta::new(path), &bytes[..shown], length)
+        let received =
+            self.engine.handle_packet(self.now(), &RxMeta::new(path), &bytes[..shown], length);
+        self.check();
+        received
     }
 
     /// The engine receives a packet.
@@ -251,6 +257,7 @@ impl Host {
         let sent = self.read(&transmit);
         if accept < transmit.segments {
             self.engine.transmit_failed(now, &transmit, &self.segments, accept, why);
+            self.check();
         }
         sent.into_iter().take(accept).collect()
     }
@@ -271,6 +278,7 @@ impl Host {
         for _ in 0..100_000 {
             let train = self.train();
             if train.is_empty() {
+                self.check();
                 return all;
             }
             all.extend(train);
@@ -313,6 +321,7 @@ impl Host {
             }
             events.push(event);
         }
+        self.check();
         events
     }
 
@@ -370,5 +379,13 @@ impl Host {
         let rpc = self.arrived();
         self.engine.send_response(self.now(), rpc, reply).unwrap();
         rpc
+    }
+
+    /// All accounts of the engine are right. What many RPCs do is for the worlds: a look at each of them after each
+    /// step would take most of the time.
+    fn check(&self) {
+        if self.checked && self.engine.check_cost() <= 1024 {
+            self.engine.check();
+        }
     }
 }

@@ -119,6 +119,7 @@ fn drain(engine: &mut Engine, now: u64, segments: &mut [Segment]) -> Vec<Sent> {
         }
         assert!(sent.len() < 1_000_000, "the engine sends without end");
     }
+    check(engine);
     sent
 }
 
@@ -547,5 +548,13 @@ impl Host {
             }
             self.log.push(event);
         }
+    }
+}
+
+/// All accounts of the engine are right. What many RPCs do is for the worlds: a look at each of them after each step
+/// would take most of the time.
+fn check(engine: &Engine) {
+    if engine.check_cost() <= 1024 {
+        engine.check();
     }
 }

@@ -135,6 +135,31 @@ impl Store {
         self.slots.iter().map(|slot| slot.outgoing.held_bytes()).sum()
     }
 
+    /// Compares with the engine whose bytes these are. Visits every place: for tests.
+    ///
+    /// # Panics
+    /// A place is for no RPC, holds more than the engine has reserved for, or lacks bytes that it may send.
+    #[cfg(feature = "check")]
+    pub fn check(&self, engine: &homa_core::Engine) {
+        let mut known = 0;
+        for held in engine.held_bytes() {
+            let Some(slot) = self.slot(held.rpc) else {
+                assert!(held.outgoing.is_empty(), "no bytes to send: {held:?}");
+                continue;
+            };
+            known += 1;
+            let incoming_bytes = slot.incoming.held_bytes();
+            let reserved = held.reserved_bytes.is_none_or(|reserved| incoming_bytes <= reserved);
+            assert!(reserved, "holds {incoming_bytes} bytes: {held:?}");
+            let has = slot.outgoing.first()..slot.outgoing.supplied();
+            let all = has.start <= held.outgoing.start && has.end == held.outgoing.end;
+            assert!(held.outgoing.is_empty() || all, "can send {has:?} only: {held:?}");
+        }
+        let live = self.slots.iter().filter(|slot| slot.generation.is_some()).count();
+        assert_eq!(self.live, live, "places in use");
+        assert_eq!(known, live, "places of RPCs that are gone");
+    }
+
     fn slot(&self, rpc: RpcKey) -> Option<&Slot> {
         self.slots.get(rpc.index as usize).filter(|slot| slot.is(rpc))
     }

@@ -35,6 +35,12 @@ impl Outgoing {
         self.supplied
     }
 
+    /// The first byte that was not dropped.
+    #[cfg(feature = "check")]
+    pub(super) fn first(&self) -> u32 {
+        self.chunks.front().map_or(self.supplied, |chunk| chunk.start)
+    }
+
     /// Begins a message of `length` bytes.
     #[inline]
     pub(super) fn start(&mut self, length: u32) {
