@@ -262,6 +262,6 @@ fn check_messages(rpc: &Rpc) {
     assert!(receiver, "incoming message: {rpc:?}");
     let granted = rx.granted_told <= rx.granted && rx.granted <= rx.length();
     assert!(granted, "grants: {rpc:?}");
-    let reserved = rx.starved || rx.reserved_upto >= rx.granted.max(rx.data.highest());
+    let reserved = rx.starved || rx.silent || rx.reserved_upto >= rx.granted.max(rx.data.highest());
     assert!(rpc.state != State::Incoming || reserved, "granted without memory: {rpc:?}");
 }

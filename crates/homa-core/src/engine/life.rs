@@ -278,6 +278,7 @@ impl Engine {
             };
             if given_up {
                 rpc.rx.starved = false;
+                rpc.rx.silent = true;
                 self.starved.remove(index);
                 self.arm(index, 0);
                 continue;
