@@ -83,7 +83,7 @@ fn a_message_that_ends_between_its_data_and_the_decision_leaves_no_trace() {
 fn shared() -> Host {
     Host::new(levels(8, 1).with(|config| {
         config.fifo_grant_permille = 100;
-        config.fifo_grant_increment_bytes = 50_000;
+        config.fifo_grant_increment_bytes = 40_000;
         config.window_bytes = 40_000;
         config.max_incoming_bytes = 10_000_000;
     }))
@@ -113,33 +113,33 @@ fn pass_by(host: &mut Host, total: u32, first_id: u64) -> Vec<(u64, u32)> {
 
 // Scenario: G24, G25
 #[test]
-fn the_oldest_gets_50000_bytes_when_others_were_granted_enough_and_not_before() {
+fn the_oldest_gets_its_increment_when_others_were_granted_enough_and_not_before() {
     let mut host = shared();
     let [old, young] = [1, 2].map(|n| host.remote(n, 1));
-    // 40,000 bytes of the 500,000 that earn a turn go to the first message.
+    // 40,000 bytes of the 400,000 that earn a turn go to the first message.
     assert_eq!(begin(&mut host, &old, 2, 900_000), [(2, FULL + 40_000)]);
     let short = host.remote(8, 1);
     begin(&mut host, &short, 900, 60_000);
     assert_eq!(begin(&mut host, &young, 4, 800_000), []);
     // The short one keeps the slot; 80,000 bytes so far.
-    assert_eq!(pass_by(&mut host, 400_000, 1000), []);
-    assert_eq!(pass_by(&mut host, 40_000, 3000), [(2, FULL + 90_000)]);
-    assert_eq!(pass_by(&mut host, 480_000, 5000), []);
-    // It has not sent what it was granted, but less is missing than window and two steps.
-    assert_eq!(pass_by(&mut host, 40_000, 7000), [(2, FULL + 140_000)]);
+    assert_eq!(pass_by(&mut host, 280_000, 1000), []);
+    assert_eq!(pass_by(&mut host, 40_000, 3000), [(2, FULL + 80_000)]);
+    assert_eq!(pass_by(&mut host, 360_000, 5000), []);
+    // It has more than a window on its way: the next oldest has only that.
+    assert_eq!(pass_by(&mut host, 40_000, 7000), [(900, 60_000)]);
 }
 
 // Scenario: G27
 #[test]
-fn an_oldest_message_that_is_granted_to_its_end_leaves_its_share_to_the_next() {
+fn an_oldest_message_with_more_than_a_window_on_its_way_leaves_its_share_to_the_next() {
     let mut host = shared();
     let [old, next] = [1, 2].map(|n| host.remote(n, 1));
     // All but 1,000 bytes come without a grant, more than the window.
     host.take(&old, old.data(2, 0..FULL, 60_000, 59_000));
     assert_eq!(granted(&mut host), []);
     assert_eq!(begin(&mut host, &next, 4, 900_000), []);
-    let given = pass_by(&mut host, 1_560_000, 1000);
-    assert_eq!(given, [(2, 60_000), (4, FULL + 50_000), (4, FULL + 100_000)]);
+    let given = pass_by(&mut host, 1_200_000, 1000);
+    assert_eq!(given, [(4, FULL + 40_000), (4, FULL + 80_000)]);
 }
 
 // Scenario: G28

@@ -265,6 +265,9 @@ impl Engine {
         if after == 0 && rpc.rx.is_complete() {
             self.memory.leave(rpc.key);
         }
+        if rpc.rx.streaming {
+            rpc.rx.passed_over = false;
+        }
         self.granter.touch(rpc);
         if rpc.state == State::Delivered && rpc.rx.consumed >= rpc.rx.length() {
             self.end_rpc(index);

@@ -4,6 +4,10 @@
 //! At most `max_overcommit` messages are *active*; the others wait in a queue per sender address,
 //! and senders wait in the order of their best message. All ranks come from live values. Work per
 //! call is logarithmic in the number of messages, plus a scan of the few active ones.
+//!
+//! What a silent sender holds is of use to nobody. Senders that have not proved their address (*strangers*) are one
+//! sender together, with one place at most, behind all others. A message whose sender does not react for a few
+//! round trips is passed over: others get its place and what it was granted counts no more, until data of it comes.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -18,22 +22,36 @@ use crate::event::RpcKey;
 use crate::structures::OutOfMemory;
 use crate::structures::hash::{Map, SeededState};
 use crate::structures::heap::IndexedHeap;
+use crate::time::Instant;
 
 /// SRPT rank: fewest unreceived bytes first, then the oldest.
 type Rank = (u32, u64);
 
-/// Messages from one IP address: its processes share a link.
+/// Messages from one IP address, whose processes share a link, or of all strangers.
 #[derive(Debug)]
 struct Sender {
-    ip: IpAddr,
+    /// `None`: strangers.
+    ip: Option<IpAddr>,
     active: u32,
     members: u32,
     queue: SharedHeap<Rank>,
 }
 
+impl Sender {
+    fn is_strangers(&self) -> bool {
+        self.ip.is_none()
+    }
+
+    /// May it have one more place, if one is free?
+    fn may_be_active(&self) -> bool {
+        !self.is_strangers() || self.active == 0
+    }
+}
+
 /// What a grant decision has to respect besides the configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GrantLimits {
+    pub(crate) now: Instant,
     /// What is shared out in windows: `max_incoming_bytes`.
     pub(crate) max_incoming: u64,
     /// What may be on its way at most: the same, capped by what the receive buffer holds.
@@ -52,17 +70,21 @@ pub(crate) struct Granter {
     active: Vec<u32>,
     senders: Vec<Option<Sender>>,
     free_senders: Vec<u32>,
-    sender_by_ip: Map<IpAddr, u32>,
-    /// Senders with queued messages: fewest active first, then by their best message.
+    sender_by_ip: Map<Option<IpAddr>, u32>,
+    /// Senders with queued messages that may have a place: fewest active first, then by their best message.
     waiting_senders: IndexedHeap<(u32, Rank)>,
     queue_positions: Positions,
-    /// Managed messages by age, for the FIFO share.
+    /// Managed messages by age, for the FIFO share. Strangers have none.
     by_birth: IndexedHeap<u64>,
     /// Messages to look at, each at most once (`Incoming::grant_check`).
     checks: VecDeque<u32>,
     /// Messages with a GRANT to send, each at most once (`Incoming::grant_due`).
     due: VecDeque<u32>,
     total_incoming: u64,
+    /// Granted bytes that have arrived, of all messages.
+    arrived: u64,
+    /// When the last of them did.
+    arrived_at: Instant,
     /// The message that holds the memory set aside, see [`Memory`].
     favourite: Option<RpcKey>,
     /// Bytes of FIFO share earned, in 1/1000.
@@ -84,6 +106,8 @@ impl Granter {
             checks: VecDeque::new(),
             due: VecDeque::new(),
             total_incoming: 0,
+            arrived: 0,
+            arrived_at: Instant::ZERO,
             favourite: None,
             fifo_credit: 0,
             retry_needy: false,
@@ -187,15 +211,23 @@ impl Granter {
             return;
         }
         self.favourite = memory.favourite();
-        let before = self.total_incoming;
-        if rpc.rx.sender != u32::MAX {
+        if rpc.rx.sender != u32::MAX && !rpc.rx.unproved {
             // It moves: it takes part in the FIFO share (again).
             self.by_birth.set(index, rpc.rx.birth);
         }
+        let before = self.total_incoming;
         self.count(rpc);
-        self.retry_needy |= self.total_incoming < before;
+        if self.total_incoming < before {
+            self.arrived = self.arrived.saturating_add(before.saturating_sub(self.total_incoming));
+            self.arrived_at = limits.now;
+            self.retry_needy = true;
+        }
+        if waits_for_its_reader(rpc, config) {
+            self.pass_over(index, rpcs);
+            return;
+        }
         match rpc.rx.grant_state {
-            GrantState::Out if rpc.rx.starved || rpc.rx.silent => {}
+            GrantState::Out if rpc.rx.starved || rpc.rx.passed_over => {}
             GrantState::Out => self.manage(index, rpcs),
             GrantState::Queued => self.reposition(index, rpcs),
             GrantState::Active => {}
@@ -227,8 +259,11 @@ impl Granter {
     fn count(&mut self, rpc: &mut Rpc) {
         let rx = &mut rpc.rx;
         // What a starved message was sent is dropped, and asked for again when there is memory for it.
-        let now =
-            if rx.starved || rx.silent { 0 } else { rx.granted.saturating_sub(rx.data.received()) };
+        let now = if rx.starved || rx.passed_over {
+            0
+        } else {
+            rx.granted.saturating_sub(rx.data.received())
+        };
         self.total_incoming = self
             .total_incoming
             .saturating_sub(u64::from(rx.counted_incoming))
@@ -275,13 +310,66 @@ impl Granter {
         rpc.rx.needy = u64::from(upto) < target;
         if upto > rpc.rx.granted {
             let given = u64::from(upto.saturating_sub(rpc.rx.granted));
-            rpc.rx.granted = upto;
-            rpc.rx.priority = priority;
-            self.count(rpc);
-            self.mark_due(rpc);
+            self.give(rpc, upto, priority, limits.now);
             if self.earn_fifo(given, config) {
-                self.grant_oldest(rpcs, memory, config, window);
+                self.grant_oldest(rpcs, memory, config, limits, window);
             }
+        }
+    }
+
+    fn give(&mut self, rpc: &mut Rpc, upto: u32, priority: u8, now: Instant) {
+        if rpc.rx.counted_incoming == 0 {
+            rpc.rx.moved_at = now;
+            rpc.rx.behind = self.arrived.saturating_add(self.total_incoming);
+        }
+        rpc.rx.granted = upto;
+        rpc.rx.priority = priority;
+        self.count(rpc);
+        self.mark_due(rpc);
+    }
+
+    /// Passes a message over of which nothing has come since `since`, if others want what it holds. Silence is
+    /// excused while data comes that was on its way before, or that goes before it by its rank. `true`: it takes
+    /// part in grants no more.
+    pub(crate) fn pass_over_silent(
+        &mut self,
+        index: u32,
+        rpcs: &mut RpcTable,
+        since: Instant,
+    ) -> bool {
+        let Some(rpc) = rpcs.get(index) else {
+            return true;
+        };
+        if rpc.rx.counted_incoming == 0 {
+            return true;
+        }
+        let wanted = !self.waiting_senders.is_empty() || self.others_needy(index, rpcs);
+        if !wanted || self.is_excused(rpc, rpcs, since) {
+            return false;
+        }
+        self.pass_over(index, rpcs);
+        true
+    }
+
+    fn is_excused(&self, rpc: &Rpc, rpcs: &RpcTable, since: Instant) -> bool {
+        let flows = self.arrived_at > since;
+        let own = self.rank(rpc.key.index, rpcs);
+        let goes_before = |other: &u32| {
+            let moves = rpcs
+                .get(*other)
+                .is_some_and(|other| other.rx.moved_at > since && other.rx.counted_incoming > 0);
+            moves && self.rank(*other, rpcs) < own
+        };
+        flows && (self.arrived < rpc.rx.behind || self.active.iter().any(goes_before))
+    }
+
+    /// The message takes no part in grants until [`Incoming::passed_over`] is taken back.
+    ///
+    /// [`Incoming::passed_over`]: crate::engine::incoming::Incoming::passed_over
+    pub(crate) fn pass_over(&mut self, index: u32, rpcs: &mut RpcTable) {
+        self.remove(index, rpcs);
+        if let Some(rpc) = rpcs.get_mut(index) {
+            rpc.rx.passed_over = true;
         }
     }
 
@@ -332,17 +420,18 @@ impl Granter {
         due
     }
 
-    /// Gives the increment to the oldest message that can use it. One that does not respond to its
-    /// earlier grants, or is granted to its end, is passed over until data of it arrives.
+    /// Gives the increment, a window at most, to the oldest message that can use it, at the highest level of scheduled
+    /// data. One that has more than a window on its way, or is granted to its end, is passed over until data of it arrives.
     fn grant_oldest(
         &mut self,
         rpcs: &mut RpcTable,
         memory: &mut Memory,
         config: &Config,
+        limits: &GrantLimits,
         window: u64,
     ) {
-        let increment = config.fifo_grant_increment_bytes;
-        let unanswered_max = window.saturating_add(u64::from(increment).saturating_mul(2));
+        let window = u32::try_from(window).unwrap_or(u32::MAX);
+        let increment = config.fifo_grant_increment_bytes.min(window);
         for _ in 0..FIFO_LOOKS {
             let Some((index, _)) = self.by_birth.peek() else {
                 return;
@@ -350,15 +439,12 @@ impl Granter {
             let Some(rpc) = rpcs.get_mut(index) else {
                 return;
             };
-            let responsive = u64::from(rpc.rx.counted_incoming) < unanswered_max;
+            let responsive = rpc.rx.counted_incoming <= window;
             let upto = rpc.rx.granted.saturating_add(increment).min(grantable_upto(rpc, config));
             if responsive && upto > rpc.rx.granted {
                 let upto = reserve(rpc, upto, memory);
                 if upto > rpc.rx.granted {
-                    rpc.rx.granted = upto;
-                    rpc.rx.priority = config.num_priorities.saturating_sub(2);
-                    self.count(rpc);
-                    self.mark_due(rpc);
+                    self.give(rpc, upto, limits.max_scheduled_priority, limits.now);
                     if memory.favourite() == Some(rpc.key) {
                         // It ranks first now.
                         self.touch(rpc);
@@ -406,7 +492,8 @@ impl Granter {
         };
         // One that could not be queued for want of memory is a member already.
         if rpc.rx.sender == u32::MAX {
-            let Some(sender) = self.sender_of(rpc.path.remote.ip().to_canonical()) else {
+            let ip = (!rpc.rx.unproved).then(|| rpc.path.remote.ip().to_canonical());
+            let Some(sender) = self.sender_of(ip) else {
                 return;
             };
             rpc.rx.sender = sender;
@@ -414,14 +501,16 @@ impl Granter {
                 record.members = record.members.saturating_add(1);
             }
         }
-        self.by_birth.set(index, rpc.rx.birth);
+        if !rpc.rx.unproved {
+            self.by_birth.set(index, rpc.rx.birth);
+        }
         self.count(rpc);
         self.place(index, rpcs);
     }
 
     /// Gives a message a slot if one is free or it deserves that of another; else queues it.
     fn place(&mut self, index: u32, rpcs: &mut RpcTable) {
-        if self.active.len() < self.active.capacity() {
+        if self.active.len() < self.active.capacity() && self.may_be_active(index, rpcs) {
             self.activate(index, rpcs);
         } else if let Some(victim) = self.victim_for(index, rpcs) {
             self.deactivate(victim, rpcs);
@@ -432,10 +521,23 @@ impl Granter {
         }
     }
 
-    /// The active message that has to make room for `index`, if any: the lowest-ranked one of the
-    /// sender that would have the most active messages.
+    fn may_be_active(&self, index: u32, rpcs: &RpcTable) -> bool {
+        let sender = rpcs.get(index).and_then(|rpc| self.sender(rpc.rx.sender));
+        sender.is_some_and(Sender::may_be_active)
+    }
+
+    /// The active message that has to make room for `index`, if any: that of a stranger, else the lowest-ranked
+    /// one of the sender that would have the most active messages. A stranger displaces only a stranger.
     fn victim_for(&self, index: u32, rpcs: &RpcTable) -> Option<u32> {
         let newcomer = rpcs.get(index)?;
+        let unproved = |other: &u32| rpcs.get(*other).is_some_and(|rpc| rpc.rx.unproved);
+        let stranger = self.active.iter().copied().find(unproved);
+        if newcomer.rx.unproved {
+            return stranger.filter(|other| self.rank(index, rpcs) < self.rank(*other, rpcs));
+        }
+        if stranger.is_some() {
+            return stranger;
+        }
         let count = |sender: u32| {
             let active = self.sender(sender).map_or(0, |record| record.active);
             active.saturating_add(u32::from(sender == newcomer.rx.sender))
@@ -581,8 +683,8 @@ impl Granter {
         self.senders.get_mut(index as usize)?.as_mut()
     }
 
-    /// The record of an address; `None` if memory is short.
-    fn sender_of(&mut self, ip: IpAddr) -> Option<u32> {
+    /// The record of an address, or of strangers; `None` if memory is short.
+    fn sender_of(&mut self, ip: Option<IpAddr>) -> Option<u32> {
         if let Some(index) = self.sender_by_ip.get(&ip) {
             return Some(*index);
         }
@@ -626,10 +728,10 @@ impl Granter {
         let Some(record) = self.sender(index) else {
             return;
         };
-        match record.queue.peek() {
+        match record.queue.peek().filter(|_| record.may_be_active()) {
             Some((_, best)) => {
-                let key = (record.active, best);
-                self.waiting_senders.set(index, key);
+                let active = if record.is_strangers() { u32::MAX } else { record.active };
+                self.waiting_senders.set(index, (active, best));
             }
             None => {
                 self.waiting_senders.remove(index);
@@ -646,6 +748,13 @@ fn grantable_upto(rpc: &Rpc, config: &Config) -> u32 {
     } else {
         length
     }
+}
+
+/// Can nothing more be granted before the reader of a stream takes what has come?
+fn waits_for_its_reader(rpc: &Rpc, config: &Config) -> bool {
+    let rx = &rpc.rx;
+    let granted = rx.granted < rx.length() && rx.granted >= grantable_upto(rpc, config);
+    rx.streaming && granted && rx.sender != u32::MAX && rx.counted_incoming == 0
 }
 
 /// Reserves memory up to `upto`, or as far as there is room in whole pieces. Returns how far.
@@ -687,7 +796,7 @@ impl Granter {
             assert!(managed || !self.by_birth.contains(index), "in the order of age: {rpc:?}");
             if !self.has_work() {
                 let grantable = incoming && !rx.is_complete() && rx.granted < rx.length();
-                let excused = rx.starved || rx.silent;
+                let excused = rx.starved || rx.passed_over;
                 assert!(managed || !grantable || excused, "not managed: {rpc:?}");
             }
             if let (Some(sender), true) = (senders.get_mut(rx.sender as usize), managed) {
@@ -701,7 +810,9 @@ impl Granter {
         for ((active, queued), (number, sender)) in
             senders.into_iter().zip((0_u32..).zip(&self.senders))
         {
-            assert_eq!(self.waiting_senders.contains(number), queued > 0, "waiting senders");
+            let may_be_active = sender.as_ref().is_some_and(Sender::may_be_active);
+            let waits = queued > 0 && may_be_active;
+            assert_eq!(self.waiting_senders.contains(number), waits, "waiting senders");
             let Some(sender) = sender else { continue };
             let members = active.saturating_add(queued as u32);
             assert_eq!(
@@ -711,6 +822,7 @@ impl Granter {
             );
             assert_eq!(sender.queue.len(), queued, "queue of {sender:?}");
             assert_eq!(self.sender_by_ip.get(&sender.ip), Some(&number), "address of {sender:?}");
+            assert!(!sender.is_strangers() || active <= 1, "strangers have one place");
         }
         let there = self.senders.iter().filter(|sender| sender.is_some()).count();
         assert_eq!(self.sender_by_ip.len(), there, "addresses of senders");
@@ -744,7 +856,7 @@ impl Granter {
         let reader = grantable_upto(rpc, config) <= rpc.rx.granted;
         match rpc.rx.grant_state {
             _ if rpc.rx.grant_check => true,
-            GrantState::Out => false,
+            GrantState::Out => reader,
             GrantState::Queued => true,
             GrantState::Active => rpc.rx.needy || reader,
         }

@@ -1,6 +1,7 @@
 //! The receiving side of one message: what has arrived, what was granted, what memory it holds.
 
 use crate::structures::reassembly::Reassembly;
+use crate::time::Instant;
 
 /// Messages up to this length are accounted as one piece of their own size, longer ones in
 /// pieces of this size.
@@ -47,12 +48,20 @@ pub(crate) struct Incoming {
     pub(crate) starved: bool,
     /// Packets sent again that were not there yet, since one was.
     pub(crate) copies_used: u32,
-    /// Its sender did not react to the last question: it takes no part in grants until something comes.
+    /// Its sender did not react to the last question.
     pub(crate) silent: bool,
+    /// Its sender has not proved its address.
+    pub(crate) unproved: bool,
+    /// It takes no part in grants until data comes, or its reader takes some.
+    pub(crate) passed_over: bool,
+    /// When new data last came, or was granted while none was on its way.
+    pub(crate) moved_at: Instant,
+    /// The granter's count of arrived bytes at which all has come that was on its way before that grant.
+    pub(crate) behind: u64,
     /// Contribution to the granter's total of granted, not received bytes.
     pub(crate) counted_incoming: u32,
     pub(crate) grant_state: GrantState,
-    /// Index of its sender in the granter while managed.
+    /// Index of its sender in the granter while managed, `u32::MAX` otherwise.
     pub(crate) sender: u32,
     /// More could be granted, but `max_incoming` or memory had no room.
     pub(crate) needy: bool,
@@ -77,6 +86,10 @@ impl Incoming {
         starved: false,
         copies_used: 0,
         silent: false,
+        unproved: false,
+        passed_over: false,
+        moved_at: Instant::ZERO,
+        behind: 0,
         counted_incoming: 0,
         grant_state: GrantState::Out,
         sender: u32::MAX,

@@ -13,6 +13,7 @@ use crate::engine::peer::{Peer, PendingAck};
 use crate::engine::pending::Happened;
 use crate::engine::reason;
 use crate::engine::rpc::{NIL, Role, Rpc, State};
+use crate::engine::transmit::must_prove;
 use crate::event::{Event, FailReason};
 use crate::structures::OutOfMemory;
 use crate::time::{Instant, nanos};
@@ -228,6 +229,8 @@ impl Engine {
         rpc.rx = Incoming::new(length, unscheduled, birth);
         rpc.rx.streaming = streaming;
         rpc.rx.window = window.unwrap_or(0);
+        rpc.rx.unproved = peer.is_some_and(|peer| must_prove(rpc, peer));
+        rpc.rx.moved_at = self.now;
         rpc.interval_ns = base;
         rpc.asked_at = None;
         let upto = rpc.rx.granted;
@@ -279,6 +282,7 @@ impl Engine {
             if given_up {
                 rpc.rx.starved = false;
                 rpc.rx.silent = true;
+                rpc.rx.passed_over = true;
                 self.starved.remove(index);
                 self.arm(index, 0);
                 continue;

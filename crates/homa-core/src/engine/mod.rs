@@ -68,6 +68,7 @@ use crate::structures::hash::{Map, Rng, SeededState};
 use crate::structures::heap::IndexedHeap;
 use crate::time::Instant;
 use alloc::collections::VecDeque;
+use core::time::Duration;
 
 pub use api::{RequestOptions, RpcError, SendError};
 #[cfg(any(test, feature = "check"))]
@@ -167,8 +168,7 @@ pub struct Engine {
     /// Messages whose unscheduled part waits for memory, shortest first.
     starved: IndexedHeap<(u32, u64)>,
     rx_capacity_bytes: u64,
-    /// The longest payload of a packet that came, in bytes.
-    longest_payload: u32,
+    longest_payload: LongestPayload,
     cutoffs: Cutoffs,
     cutoff_version: u16,
     planner: Option<CutoffPlanner>,
@@ -253,7 +253,7 @@ impl Engine {
             asked_since: Instant::ZERO,
             starved: IndexedHeap::new(),
             rx_capacity_bytes: u64::MAX,
-            longest_payload: 0,
+            longest_payload: LongestPayload::default(),
             cutoff_version: cutoffs.version(),
             cutoffs,
             planner,
@@ -459,7 +459,7 @@ impl Engine {
     }
 
     fn grant_limits(&self) -> GrantLimits {
-        let packet = u64::from(self.longest_payload);
+        let packet = u64::from(self.longest_payload.bytes(self.now));
         let enough = packet.saturating_mul(u64::from(self.config.incoming_packets_min));
         let max_incoming = u64::from(self.config.max_incoming_bytes).max(enough);
         let step = match self.config.grant_step_bytes {
@@ -468,6 +468,7 @@ impl Engine {
             least => u64::from(least).max(packet.saturating_mul(2)),
         };
         GrantLimits {
+            now: self.now,
             max_incoming,
             incoming_cap: max_incoming.min(self.receive_share()).max(1),
             step,
@@ -483,7 +484,7 @@ impl Engine {
     /// unscheduled data; but two of the longest packets if three quarters hold them, since
     /// otherwise receiving could not overlap with sending.
     fn receive_share(&self) -> u64 {
-        let packet = u64::from(self.longest_payload);
+        let packet = u64::from(self.longest_payload.bytes(self.now));
         // The system's own administration takes about as much as a short packet, and next to
         // nothing of a long one.
         let capacity = if packet > LONG_PACKET_BYTES {
@@ -536,6 +537,25 @@ impl Engine {
     }
 }
 
+/// The longest payload of the packets that came lately, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct LongestPayload {
+    bytes: u32,
+    at: Instant,
+}
+
+impl LongestPayload {
+    fn note(&mut self, now: Instant, bytes: u32) {
+        if bytes >= self.bytes(now) {
+            *self = Self { bytes, at: now };
+        }
+    }
+
+    fn bytes(&self, now: Instant) -> u32 {
+        if now.since(self.at) < LONGEST_PAYLOAD_MEMORY { self.bytes } else { 0 }
+    }
+}
+
 impl Drop for Engine {
     fn drop(&mut self) {
         if let Some(slot) = self.budget_slot.take() {
@@ -543,6 +563,9 @@ impl Drop for Engine {
         }
     }
 }
+
+/// A long packet is no hint at what will come after this time.
+const LONGEST_PAYLOAD_MEMORY: Duration = Duration::from_secs(1);
 
 /// Packets longer than this fill a receive buffer with little waste.
 pub(crate) const LONG_PACKET_BYTES: u64 = 16_384;

@@ -22,6 +22,12 @@ const SLACK_PARTS: u64 = 4;
 /// That is this part of the time-out at most: what was lost has to come before its request is too old to be sent again.
 const SLOW_PART: u64 = 2;
 
+/// Round trips that a sender may take to react to a grant before others get its place.
+const REACTION_ROUND_TRIPS: u64 = 8;
+/// That is at least and at most these parts of the resend interval, the longer as long as no round trip is known. To
+/// give the place up costs a sender that was merely busy nothing else.
+const REACTION_PARTS: (u64, u64) = (16, 4);
+
 /// For this part of the time-out questions follow the data that they are about.
 const FOLLOWING_PART: u32 = 4;
 
@@ -84,6 +90,37 @@ impl Engine {
     /// See [`next_interval_ns`].
     pub(crate) fn next_interval_ns(&self, peer: u32, own: bool) -> u64 {
         next_interval_ns(self.peers.get(peer), own, self.now, &self.config)
+    }
+
+    /// How long the sender of a message may take to react to a grant before others get its place.
+    fn reaction(&self, peer: u32) -> Duration {
+        let interval_ns = nanos(self.config.resend_interval);
+        let rtt_ns = self.peers.get(peer).map_or(u64::MAX, |peer| peer.rtt_min_ns);
+        let (least, most) = (interval_ns / REACTION_PARTS.0, interval_ns / REACTION_PARTS.1);
+        Duration::from_nanos(rtt_ns.saturating_mul(REACTION_ROUND_TRIPS).clamp(least, most))
+    }
+
+    /// A GRANT leaves: the sender's reaction is to be looked for.
+    pub(crate) fn watch_grant(&mut self, index: u32) {
+        if let Some(peer) = self.rpcs.get(index).map(|rpc| rpc.peer) {
+            let at = self.now + self.reaction(peer);
+            self.arm_at(index, at);
+        }
+    }
+
+    /// A message awaits data. If it has waited for too long, others get its place among the granted messages.
+    pub(crate) fn look_for_reaction(&mut self, index: u32) {
+        let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.rx.counted_incoming > 0) else {
+            return;
+        };
+        let reaction = self.reaction(rpc.peer);
+        let due = self.counts_from(rpc.rx.moved_at) + reaction;
+        if self.now < due {
+            self.arm_at(index, due);
+        } else if !self.granter.pass_over_silent(index, &mut self.rpcs, self.now - reaction) {
+            let again = self.now + reaction;
+            self.arm_at(index, again);
+        }
     }
 
     /// Level of a question to a peer about data of the level `behind`, after silence since `since`: the same, so that it

@@ -53,7 +53,7 @@ impl Engine {
     /// only, until something comes: what was asked for may still be on its way. While data of others comes the path
     /// may be slow as well: one packet first, and more as copies turn out to be of use.
     pub(crate) fn questions(&self, rx: &Incoming, room_bytes: u64, may_be_late: bool) -> Questions {
-        let packet_bytes = self.longest_payload.max(ETHERNET_PAYLOAD);
+        let packet_bytes = self.longest_payload.bytes(self.now).max(ETHERNET_PAYLOAD);
         let flows = self.now.since(self.data_at) < self.config.resend_interval;
         let (count, limit_bytes) = if may_be_late && rx.silent {
             (1, packet_bytes)

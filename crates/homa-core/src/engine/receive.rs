@@ -339,8 +339,25 @@ impl Engine {
             if let Some(rpc) = self.rpcs.get_mut(index) {
                 self.memory.count_stranger(rpc);
             }
+            // Its answer proves the address, whether or not there is a grant for it.
+            self.push_control(*path, id, own, Body::NeedAck, reason::PROBE, 0);
         }
         Ok(index)
+    }
+
+    /// Has the sender of a message proved its address since the message began? It is no stranger any more then.
+    pub(crate) fn look_for_proof(&mut self, index: u32) {
+        let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.rx.unproved) else {
+            return;
+        };
+        if self.peers.get(rpc.peer).is_some_and(|peer| peer.validated) {
+            self.granter.remove(index, &mut self.rpcs);
+            if let Some(rpc) = self.rpcs.get_mut(index) {
+                rpc.rx.unproved = false;
+                self.memory.forget_stranger(rpc);
+                self.granter.touch(rpc);
+            }
+        }
     }
 
     /// Does a request announce more than its first packet brings, over UDP, from a client that has not shown
@@ -469,6 +486,7 @@ impl Engine {
     ) -> Result<Received, DropReason> {
         let gaps_max = usize::from(self.config.gaps_max);
         let unscheduled_max = self.unscheduled_max();
+        self.look_for_proof(index);
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
@@ -478,9 +496,6 @@ impl Engine {
         let (start, end) = data_range(rpc, header, data, transport_len)?;
         if rpc.rx.starved {
             return Err(DropReason::NoMemory);
-        }
-        if rpc.rx.stranger_bytes > 0 && peer.is_some_and(|peer| peer.validated) {
-            self.memory.forget_stranger(rpc);
         }
         // A packet far beyond the grant and what has come claims memory for all that is in between.
         let ahead_max = rpc.rx.data.received().saturating_add(unscheduled_max);
@@ -503,6 +518,8 @@ impl Engine {
             rpc.rx.copies_used = rpc.rx.copies_used.saturating_add(1);
         }
         let spoke_again = core::mem::replace(&mut rpc.rx.silent, false);
+        rpc.rx.passed_over = false;
+        rpc.rx.moved_at = self.now;
         if spoke_again {
             rpc.next_request = self.now;
         }
@@ -517,7 +534,10 @@ impl Engine {
             message_length: rpc.rx.length(),
         };
         let (complete, streaming) = (rpc.rx.is_complete(), rpc.rx.streaming);
-        self.longest_payload = self.longest_payload.max(bytes);
+        let unproved = rpc.rx.unproved;
+        if !unproved {
+            self.longest_payload.note(self.now, bytes);
+        }
         self.stats.bytes_received = self.stats.bytes_received.saturating_add(u64::from(bytes));
         if spoke_again {
             self.arm(index, base);

@@ -274,6 +274,7 @@ impl Engine {
         self.stats.busy_received = self.stats.busy_received.saturating_add(1);
         let index = rpc.ok_or(DropReason::UnknownRpc)?;
         self.reacted(index);
+        self.look_for_proof(index);
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };

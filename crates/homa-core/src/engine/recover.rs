@@ -170,6 +170,9 @@ impl Engine {
         } else {
             heard + Duration::from_nanos(rpc.interval_ns.max(learnt_ns))
         };
+        if need == Need::Data {
+            self.look_for_reaction(index);
+        }
         if self.now < asked_from {
             self.arm_at(index, asked_from.min(heard + limit));
             return;
@@ -240,9 +243,8 @@ impl Engine {
             }
             Need::Data => {
                 if rpc.asked_at.is_some() {
-                    // Its sender did not react to the last question: others get its place among the granted
-                    // messages and its share of what may be on its way, until something comes.
-                    self.granter.remove(index, &mut self.rpcs);
+                    // Its sender did not react to the last question.
+                    self.granter.pass_over(index, &mut self.rpcs);
                     if let Some(rpc) = self.rpcs.get_mut(index) {
                         rpc.rx.silent = true;
                     }

@@ -280,7 +280,7 @@ impl Engine {
                 rpc.rx.granted_told = rpc.rx.granted;
             }
             self.stats.grants_sent = self.stats.grants_sent.saturating_add(1);
-            self.arm(index, nanos(self.config.resend_interval));
+            self.watch_grant(index);
             next = self.granter.pop_due(&mut self.rpcs);
         }
         self.finish(&train)
@@ -650,7 +650,7 @@ fn admission(
 }
 
 /// Does this message go to a client that still has to prove its address?
-fn must_prove(rpc: &Rpc, peer: &Peer) -> bool {
+pub(crate) fn must_prove(rpc: &Rpc, peer: &Peer) -> bool {
     !peer.validated && !rpc.is_client() && rpc.own && peer.is_own()
 }
 

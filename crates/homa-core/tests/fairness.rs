@@ -1,0 +1,272 @@
+//! What silent and hostile senders take from others: places among the granted messages, their share of what may be on
+//! its way, and the scale of both.
+
+mod support_hostile;
+
+use std::net::SocketAddr;
+
+use homa_core::{Config, Event, Received};
+use homa_wire::Body;
+use support_hostile::*;
+
+fn honest() -> SocketAddr {
+    address(8, 800)
+}
+
+fn nobody(number: u32) -> SocketAddr {
+    let [_, high, middle, low] = number.to_be_bytes();
+    SocketAddr::from(([10, 60 + high, middle, low], 900))
+}
+
+/// The first packet, of 10 bytes, of a request of `length`; `known`: its sender names our incarnation.
+fn announce(solo: &mut Solo, from: SocketAddr, length: u32, known: bool) -> Received {
+    let mut header = solo.data_header(from, 2, length, 0);
+    let Body::Data(data) = &mut header.body else { unreachable!() };
+    data.incoming = 100.min(length);
+    data.echo = if known { data.echo } else { 0 };
+    solo.header(from, &header, 10)
+}
+
+/// An honest sender of one message, who sends what is granted at once.
+struct Sender {
+    id: u64,
+    length: u32,
+    sent: u32,
+    granted: u32,
+}
+
+impl Sender {
+    fn new(id: u64, length: u32) -> Self {
+        Self { id, length, sent: 0, granted: 40_000.min(length) }
+    }
+
+    fn hear(&mut self, sent: &[Sent]) {
+        let own = |sent: &&Sent| sent.header.common.sender_id == self.id | 1;
+        self.granted = sent.iter().filter(own).filter_map(Sent::grant).fold(self.granted, u32::max);
+    }
+
+    fn send(&mut self, solo: &mut Solo) {
+        while self.sent < self.granted {
+            let end = (self.sent + FULL).min(self.granted);
+            let _ = solo.data(honest(), self.id, self.length, (self.sent, end));
+            self.sent = end;
+            if self.sent == self.granted {
+                self.hear(&solo.drain());
+            }
+        }
+    }
+}
+
+/// How many ms a request of 1 MB takes while so many packets per ms begin messages that nobody sends.
+fn megabyte_beside(per_ms: u32, known: bool) -> u64 {
+    let mut solo = Solo::new(Config::default());
+    let mut sender = Sender::new(2, 1_000_000);
+    let mut number = 0;
+    for ms in 0..10_000 {
+        for _ in 0..per_ms {
+            number += 1;
+            let _ = announce(&mut solo, nobody(number), 1500, known);
+        }
+        if ms >= 50 {
+            sender.send(&mut solo);
+        }
+        let sent = solo.advance(1);
+        sender.hear(&sent);
+        if solo.log.iter().any(|event| matches!(event, Event::RequestArrived { .. })) {
+            return ms - 50;
+        }
+        solo.log.clear();
+    }
+    panic!("it never arrives");
+}
+
+#[test]
+fn strangers_hold_one_place_and_a_megabyte_takes_no_longer_for_any_number_of_them() {
+    for per_ms in [0, 1, 8] {
+        let took = megabyte_beside(per_ms, false);
+        assert!(took <= 1, "{per_ms} per ms: {took} ms");
+    }
+}
+
+#[test]
+fn senders_that_proved_their_address_and_send_nothing_lose_their_places_soon() {
+    for per_ms in [1, 2] {
+        let took = megabyte_beside(per_ms, true);
+        assert!(took <= 3, "{per_ms} per ms: {took} ms");
+    }
+}
+
+#[test]
+fn a_stranger_gets_no_place_of_others_but_is_asked_for_its_proof_and_gets_one_with_it() {
+    let config = Config::default().with(|config| config.max_overcommit = 2);
+    let mut solo = Solo::new(config);
+    let _ = announce(&mut solo, nobody(1), 100_000, false);
+    let first = solo.drain();
+    assert!(first.iter().any(|sent| sent.grant().is_some()), "one place is for strangers");
+    let _ = announce(&mut solo, nobody(2), 200_000, false);
+    let second = solo.drain();
+    assert!(second.iter().all(|sent| sent.grant().is_none()), "and one place only");
+    assert!(second.iter().any(|sent| sent.is(&Body::NeedAck)), "{second:?}");
+    let _ = solo.control(nobody(2), 2, Body::Busy, 0, 0);
+    let sent = solo.drain();
+    assert!(sent.iter().any(|sent| sent.path.remote == nobody(2) && sent.grant().is_some()));
+}
+
+#[test]
+fn a_stranger_makes_way_for_whoever_proved_its_address() {
+    let config = Config::default().with(|config| config.max_overcommit = 1);
+    let mut solo = Solo::new(config);
+    let _ = announce(&mut solo, nobody(1), 1500, false);
+    solo.drain();
+    let _ = announce(&mut solo, honest(), 900_000, true);
+    let sent = solo.drain();
+    assert!(sent.iter().any(|sent| sent.path.remote == honest() && sent.grant().is_some()));
+    let _ = announce(&mut solo, nobody(2), 1400, false);
+    assert!(solo.drain().iter().all(|sent| sent.grant().is_none()), "however short");
+}
+
+/// One place; the first message is granted a window.
+fn one_place() -> Solo {
+    let config = Config::default().with(|config| {
+        config.max_overcommit = 1;
+        config.fifo_grant_permille = 0;
+    });
+    let mut solo = Solo::new(config);
+    let _ = announce(&mut solo, nobody(1), 500_000, true);
+    assert!(solo.drain().iter().any(|sent| sent.grant() == Some(200_010)));
+    solo
+}
+
+fn granted_to(sent: &[Sent], to: SocketAddr) -> bool {
+    sent.iter().any(|sent| sent.path.remote == to && sent.grant().is_some())
+}
+
+#[test]
+fn a_place_is_kept_while_nobody_wants_it() {
+    let mut solo = one_place();
+    solo.advance(4);
+    assert_eq!(solo.engine.stats().incoming_bytes, 200_000);
+}
+
+#[test]
+fn a_sender_that_was_merely_slow_gets_its_place_back_with_its_next_packet() {
+    let mut solo = one_place();
+    let _ = announce(&mut solo, nobody(2), 900_000, true);
+    assert!(!granted_to(&solo.drain(), nobody(2)));
+    assert!(granted_to(&solo.advance(2), nobody(2)), "the first does not react");
+    assert!(solo.engine.stats().incoming_bytes <= 200_000, "and its grant counts no more");
+    let _ = solo.data(nobody(1), 2, 500_000, (10, FULL));
+    solo.drain();
+    let _ = solo.data(nobody(2), 2, 900_000, (10, 100_000));
+    assert!(!granted_to(&solo.drain(), nobody(2)), "it ranks behind the first again");
+}
+
+#[test]
+fn silence_is_excused_while_data_comes_that_goes_before() {
+    let config = Config::default().with(|config| {
+        config.max_overcommit = 2;
+        config.fifo_grant_permille = 0;
+        config.grant_step_bytes = 0;
+    });
+    let mut solo = Solo::new(config);
+    let _ = announce(&mut solo, nobody(1), 900_000, true);
+    let _ = announce(&mut solo, honest(), 800_000, true);
+    let _ = announce(&mut solo, nobody(2), 1_000_000, true);
+    solo.drain();
+    for at in 1..=4 {
+        let end = at * 1000;
+        let _ = solo.data(honest(), 2, 800_000, ((at - 1) * 1000 + 10, end + 10));
+        assert!(!granted_to(&solo.advance(1), nobody(2)), "the first ranks behind: {at} ms");
+    }
+    assert!(granted_to(&solo.advance(3), nobody(2)), "nothing comes any more");
+}
+
+#[test]
+fn grants_of_silent_senders_leave_room_for_the_best_message() {
+    // Three long messages hold all that may be on its way, and their senders have better things to do.
+    let config = Config::default().with(|config| {
+        config.max_incoming_bytes = 300_000;
+        config.window_bytes = 100_000;
+    });
+    let mut solo = Solo::new(config);
+    for number in 1..=3 {
+        let _ = announce(&mut solo, nobody(number), 1_000_000, true);
+    }
+    solo.drain();
+    assert!(solo.engine.stats().incoming_bytes >= 300_000);
+    let mut best = Sender::new(2, 200_000);
+    best.send(&mut solo);
+    assert!(best.sent < 200_000, "there is no room");
+    best.hear(&solo.advance(2));
+    best.send(&mut solo);
+    assert_eq!(
+        best.sent, 200_000,
+        "a window at the latest when the others have been silent for a while"
+    );
+}
+
+#[test]
+fn the_share_of_the_oldest_is_a_window_of_a_message_at_a_time() {
+    let config = Config::default().with(|config| {
+        config.max_overcommit = 1;
+        config.fifo_grant_permille = 500;
+        config.window_bytes = 10_000;
+    });
+    let mut solo = Solo::new(config);
+    for number in 1..=3 {
+        let _ = announce(&mut solo, nobody(number), 1_000_000, true);
+    }
+    solo.drain();
+    let mut best = Sender::new(2, 900_000);
+    best.send(&mut solo);
+    // What three silent senders hold, and the window of the one that sends.
+    let incoming = solo.engine.stats().incoming_bytes;
+    assert!(incoming <= 3 * 20_000 + 10_000, "{incoming}");
+}
+
+#[test]
+fn a_stream_that_waits_for_its_reader_holds_no_place() {
+    let config = Config::default().with(|config| {
+        config.max_overcommit = 1;
+        config.unread_bytes_max = 65_536;
+    });
+    let mut solo = Solo::new(config);
+    let _ = solo.data(nobody(1), 2, 500_000, (0, 100));
+    let rpc = solo.events().into_iter().find_map(|event| match event {
+        Event::RequestStarted { rpc, .. } => Some(rpc),
+        _ => None,
+    });
+    let rpc = rpc.expect("it has begun");
+    solo.engine.set_streaming(solo.instant(), rpc).unwrap();
+    solo.drain();
+    let _ = solo.data(nobody(1), 2, 500_000, (100, 65_536));
+    solo.drain();
+    let _ = announce(&mut solo, nobody(2), 900_000, true);
+    assert!(granted_to(&solo.drain(), nobody(2)));
+    solo.engine.consumed(solo.instant(), rpc, 65_000).unwrap();
+    assert!(granted_to(&solo.drain(), nobody(1)), "it is read, and the shorter of the two");
+}
+
+#[test]
+fn one_long_packet_changes_what_is_granted_for_a_second_and_that_of_a_stranger_not_at_all() {
+    let on_its_way = |known: Option<bool>, later_ms: u64| {
+        let mut solo = Solo::new(Config::default());
+        solo.engine.set_receive_capacity(92 * 1424);
+        if let Some(known) = known {
+            let mut header = solo.data_header(nobody(99), 2, 60_000, 0);
+            let Body::Data(data) = &mut header.body else { unreachable!() };
+            data.echo = if known { data.echo } else { 0 };
+            let _ = solo.header(nobody(99), &header, 60_000);
+            solo.advance(later_ms);
+        }
+        for number in 0..8 {
+            let _ = solo.data(nobody(number), 2, 1_000_000, (0, FULL));
+        }
+        solo.drain();
+        solo.engine.stats().incoming_bytes
+    };
+    let without = on_its_way(None, 0);
+    assert_ne!(on_its_way(Some(true), 1), without, "long packets come: more is granted");
+    assert_eq!(on_its_way(Some(true), 1500), without);
+    assert_eq!(on_its_way(Some(false), 1), without);
+}
