@@ -4,8 +4,8 @@ mod support_hostile;
 
 use std::time::Duration;
 
-use homa_core::{Config, DropReason, Event, FailReason, Received, TransmitError};
-use homa_wire::{Ack, Body, Resend};
+use homa_core::{Config, DropReason, FailReason, Received, RpcKey, TransmitError};
+use homa_wire::{Ack, AckEntry, Body, Extension, Grant, Resend};
 use support_hostile::*;
 
 const DUPLICATE: Received = Received::Dropped(DropReason::Duplicate);
@@ -15,6 +15,27 @@ fn finish(solo: &mut Solo, id: u64) {
     solo.answer(rpc, 100);
     let _ = solo.control(address(9, 900), id, Body::Ack(Ack::default()), 0, 0);
     solo.events();
+}
+
+/// A request in one packet from a client that does not say who we are; also the bytes that came.
+fn unproved_request(solo: &mut Solo, id: u64, length: u32) -> (RpcKey, u32) {
+    let mut header = solo.data_header(address(9, 900), id, length, 0);
+    if let Body::Data(data) = &mut header.body {
+        data.echo = 0;
+    }
+    let received = solo.header(address(9, 900), &header, length);
+    let Received::Place(placement) = received else { panic!("{received:?}") };
+    solo.events();
+    (placement.rpc, 56 + length)
+}
+
+/// That client asks for the first bytes of a response again; the bytes that came.
+fn unproved_resend(solo: &mut Solo, id: u64, length: u32) -> u32 {
+    let mut header = solo.data_header(address(9, 900), id, 0, 0);
+    header.body = Body::Resend(Resend { offset: 0, length, priority: 7 });
+    header.extension = Some(Extension { echo: 0, reason: 0, value: 0 });
+    let _ = solo.header(address(9, 900), &header, 0);
+    header.encoded_bytes() as u32
 }
 
 #[test]
@@ -97,31 +118,85 @@ fn while_data_of_others_comes_one_packet_of_a_silent_message_is_asked_for_first(
 #[test]
 fn what_an_unproved_client_asks_for_again_counts_towards_what_it_may_get() {
     let mut solo = Solo::new(Config::default());
-    let client = address(9, 900);
-    let mut came = 0;
-    for id in (1000..1020).step_by(2) {
-        let mut header = solo.data_header(client, id, 1_400, 0);
-        if let Body::Data(data) = &mut header.body {
-            data.echo = 0;
-        }
-        assert!(matches!(solo.header(client, &header, 1_400), Received::Place(_)));
-        came += 1_456;
+    let (first, mut came) = unproved_request(&mut solo, 1000, 1_400);
+    for id in (1002..1020).step_by(2) {
+        came += unproved_request(&mut solo, id, 1_400).1;
     }
-    let arrived = solo.events().into_iter().find_map(|event| match event {
-        Event::RequestArrived { rpc } => Some(rpc),
-        _ => None,
-    });
-    let mut sent = solo.answer(arrived.expect("all are complete"), 30_000);
+    let mut sent = solo.answer(first, 30_000);
     for _ in 0..5 {
-        let body = Body::Resend(Resend { offset: 0, length: 30_000, priority: 7 });
-        let mut header = solo.data_header(client, 1000, 0, 0);
-        header.body = body;
-        header.extension = Some(homa_wire::Extension { echo: 0, reason: 0, value: 0 });
-        let _ = solo.header(client, &header, 0);
-        came += 48;
+        came += unproved_resend(&mut solo, 1000, 30_000);
         sent.extend(solo.advance(10));
     }
     let bytes: u32 = sent.iter().map(|sent| sent.wire_bytes).sum();
     assert!(bytes <= 3 * came, "{bytes} bytes for {came}");
     assert!(bytes > 35_000, "what is allowed is sent again: {bytes}");
+}
+
+#[test]
+fn an_unproved_client_that_got_nothing_is_asked_to_prove_its_address() {
+    let mut solo = Solo::new(Config::default());
+    let (rpc, _) = unproved_request(&mut solo, 1000, 800);
+    let sent = solo.answer(rpc, 2_000);
+    assert!(sent.iter().any(Sent::is_data), "{sent:?}");
+    unproved_resend(&mut solo, 1000, 2_000);
+    let sent = solo.drain();
+    assert!(sent.iter().any(|sent| sent.is(&Body::NeedAck)), "{sent:?}");
+}
+
+#[test]
+fn an_older_request_that_comes_late_does_not_make_newer_ones_unknown() {
+    let mut solo = Solo::new(Config::default());
+    finish(&mut solo, 100);
+    solo.advance(3_000);
+    finish(&mut solo, 1000);
+    finish(&mut solo, 900);
+    assert_eq!(solo.data(address(9, 900), 1000, 100, (0, 100)), DUPLICATE);
+}
+
+#[test]
+fn any_number_of_acknowledgements_may_come_with_data_at_a_time() {
+    let mut solo = Solo::new(Config::default());
+    let client = address(9, 900);
+    let ids = || (1_000..1_200).step_by(2);
+    let answered: Vec<RpcKey> = ids()
+        .map(|id| {
+            let rpc = solo.request(client, id, 100);
+            solo.answer(rpc, 100);
+            rpc
+        })
+        .collect();
+    for id in ids() {
+        let mut header = solo.data_header(client, id + 1_000, 200, 0);
+        if let Body::Data(data) = &mut header.body {
+            data.ack = AckEntry { client_id: id, server_port: PORT };
+        }
+        let _ = solo.header(client, &header, 100);
+    }
+    solo.drain();
+    solo.events();
+    assert!(answered.iter().all(|rpc| solo.ended(*rpc)));
+}
+
+#[test]
+fn a_call_that_was_told_to_wait_is_watched_again_when_it_is_granted() {
+    let mut solo = Solo::new(Config::default());
+    let (_, id, _) = solo.called(address(2, 80), 60_000);
+    let _ = solo.control(address(2, 80), id, Body::Busy, 0, 0);
+    solo.advance(1);
+    let _ =
+        solo.control(address(2, 80), id, Body::Grant(Grant { offset: 60_000, priority: 3 }), 0, 0);
+    let sent = solo.advance(50);
+    assert!(sent.iter().any(Sent::is_data), "{sent:?}");
+    assert!(sent.iter().any(|sent| sent.resend().is_some()), "its response is asked for");
+}
+
+#[test]
+fn a_client_acknowledges_a_refusal() {
+    let mut solo = Solo::new(Config::default());
+    let (rpc, id, _) = solo.called(address(2, 80), 100);
+    let _ = solo.control(address(2, 80), id, Body::RpcUnknown, reason::REJECTED, 0);
+    solo.events();
+    assert_eq!(solo.failure(rpc), Some(FailReason::Rejected));
+    let sent = solo.drain();
+    assert!(sent.iter().any(Sent::is_ack), "{sent:?}");
 }
