@@ -200,3 +200,58 @@ fn a_client_acknowledges_a_refusal() {
     let sent = solo.drain();
     assert!(sent.iter().any(Sent::is_ack), "{sent:?}");
 }
+
+#[test]
+fn an_answer_about_a_call_that_is_over_makes_room_for_those_that_wait() {
+    // A long call, a short one behind it, and then no room for a packet of the third.
+    let (long, short) = (40_000 + 29 * 256, 100 + 256);
+    let mut solo = Solo::new(Config::default().with(|config| {
+        config.unscheduled_bytes = 40_000;
+        config.unscheduled_in_flight_max_bytes = long + short + 500;
+    }));
+    let server = address(2, 80);
+    solo.called(server, 40_000);
+    let (_, id, _) = solo.called(server, 100);
+    let third = solo.call(server, 40_000);
+    assert!(solo.drain().is_empty(), "it waits for room");
+    let _ = solo.data(server, id, 100, (0, 100));
+    let asked = solo.advance(1);
+    assert!(
+        asked.iter().any(|sent| sent.is(&Body::NeedAck) && sent.header.common.sender_id == id ^ 1)
+    );
+    assert!(asked.iter().all(|sent| !sent.is_data()));
+    let _ = solo.control(server, id, Body::RpcUnknown, reason::FINISHED, 0);
+    assert!(solo.drain().iter().any(|sent| sent.is_data() && sent.rpc == Some(third)));
+}
+
+/// Lets time pass until a waiting call is asked about; answers that it is in service and returns its id.
+fn asked_about(solo: &mut Solo) -> u64 {
+    for _ in 0..5_000 {
+        let sent = solo.advance(1);
+        if let Some(question) = sent.iter().find(|sent| sent.is(&Body::NeedAck)) {
+            let id = question.header.common.sender_id | 1;
+            let _ = solo.control(address(2, 80), id, Body::Busy, 0, 0);
+            return id;
+        }
+    }
+    panic!("nobody is asked");
+}
+
+#[test]
+fn the_round_over_waiting_calls_goes_on_where_one_of_them_ends() {
+    let mut solo = Solo::new(Config::default());
+    let mut calls = std::collections::BTreeMap::new();
+    for _ in 0..5 {
+        let (rpc, id, _) = solo.called(address(2, 80), 100);
+        let _ = solo.control(address(2, 80), id, Body::Busy, 0, 0);
+        calls.insert(id, rpc);
+    }
+    let round: Vec<u64> = (0..5).map(|_| asked_about(&mut solo)).collect();
+    assert_eq!(asked_about(&mut solo), round[0]);
+    // The one that is next ends.
+    let _ = solo.data(address(2, 80), round[1], 100, (0, 100));
+    solo.engine.consumed(solo.instant(), calls[&round[1]], 100).unwrap();
+    solo.events();
+    assert!(solo.ended(calls[&round[1]]));
+    assert_eq!(asked_about(&mut solo), round[2]);
+}

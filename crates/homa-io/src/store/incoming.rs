@@ -229,6 +229,17 @@ mod tests {
     }
 
     #[test]
+    fn a_message_of_another_length_starts_over() {
+        let (mut incoming, mut pool) = (Incoming::default(), Pool::default());
+        incoming.place(1, &[1; 50], 100, &mut pool);
+        incoming.place(0, &[2; 30], 60, &mut pool);
+        assert_eq!(incoming.held_bytes(), 30);
+        incoming.place(30, &[3; 30], 60, &mut pool);
+        let message = incoming.take(&pool).expect("complete").to_vec();
+        assert_eq!((&message[..30], &message[30..]), (&[2; 30][..], &[3; 30][..]));
+    }
+
+    #[test]
     fn memory_follows_what_arrived_and_not_what_was_announced() {
         let (mut incoming, mut pool) = (Incoming::default(), Pool::default());
         incoming.place(1 << 29, &[1], 1 << 30, &mut pool);
