@@ -255,3 +255,32 @@ fn the_round_over_waiting_calls_goes_on_where_one_of_them_ends() {
     assert!(solo.ended(calls[&round[1]]));
     assert_eq!(asked_about(&mut solo), round[2]);
 }
+
+#[test]
+fn what_was_asked_for_long_ago_takes_no_room_from_later_questions() {
+    let mut solo = Solo::new(Config::default());
+    for number in 1..=40 {
+        let id = 2 * number;
+        let _ = solo.data(address(9, 900), id, 30_000, (0, FULL));
+        let asked: u32 = solo.advance(20).iter().filter_map(Sent::resend).map(|it| it.1).sum();
+        assert!(asked >= 30_000 - FULL, "message {number}: {asked} bytes");
+        solo.request(address(9, 900), id, 30_000);
+    }
+}
+
+#[test]
+fn a_reader_that_takes_little_is_granted_little_while_nothing_is_on_its_way() {
+    let mut solo = Solo::new(Config::default().with(|config| config.unread_bytes_max = 65_536));
+    let (client, length) = (address(9, 900), 500_000);
+    let Received::Place(first) = solo.data(client, 10, length, (0, FULL)) else { panic!() };
+    solo.engine.set_streaming(solo.instant(), first.rpc).unwrap();
+    let mut came = FULL;
+    while came < 65_536 {
+        let end = (came + FULL).min(65_536);
+        let _ = solo.data(client, 10, length, (came, end));
+        came = end;
+        solo.drain();
+    }
+    solo.engine.consumed(solo.instant(), first.rpc, 1_000).unwrap();
+    assert_eq!(solo.drain().iter().find_map(Sent::grant), Some(66_536));
+}

@@ -290,7 +290,7 @@ impl<D: Driver> Shard<D> {
 
         let due = self.engine.poll_timeout();
         let mut next = due.map(|due| self.not_while_blocked(due));
-        if events_left || stop == TxStop::Limit {
+        if events_left {
             next = Some(now);
         }
         let turn = Turn {

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use homa_core::{
-    Carriage, Config, Engine, Event, HostBudget, Instant, Path, PortOptions, RequestOptions,
-    Segment, Transmit, TransmitError,
+    Carriage, Config, Engine, Event, FailReason, HostBudget, Instant, Path, PortOptions,
+    RequestOptions, RpcKey, Segment, Transmit, TransmitError,
 };
 use homa_io::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
 use homa_io::{Body, Shard, ShardView, TurnLimits};
@@ -17,14 +17,20 @@ const THERE: ([u8; 4], u16) = ([10, 0, 0, 2], 2);
 /// Receives nothing, sends into the void, and answers as its fields say.
 struct Obedient {
     rx: RxStatus,
+    /// What the network says of the path, once.
+    path_mtu: Option<u32>,
     refuse: Option<TransmitError>,
     backlog_bytes: Option<u64>,
     transmit_calls: usize,
     sent_bytes: u64,
+    longest_bytes: u32,
 }
 
 impl Driver for Obedient {
-    fn receive(&mut self, _: &mut impl PacketSink) -> io::Result<RxStatus> {
+    fn receive(&mut self, sink: &mut impl PacketSink) -> io::Result<RxStatus> {
+        if let Some(mtu) = self.path_mtu.take() {
+            sink.path_mtu(SocketAddr::from(THERE), mtu);
+        }
         Ok(self.rx)
     }
 
@@ -39,6 +45,7 @@ impl Driver for Obedient {
             Some(why) => Err(Unsent { first: 0, why }),
             None => {
                 self.sent_bytes += u64::from(transmit.total_bytes);
+                self.longest_bytes = self.longest_bytes.max(transmit.segment_bytes);
                 Ok(())
             }
         }
@@ -79,12 +86,19 @@ fn shard(length: usize) -> Shard<Obedient> {
     engine.bind_port(HERE.1, PortOptions::CLIENT).expect("a new engine");
     let driver = Obedient {
         rx: RxStatus::Drained,
+        path_mtu: None,
         refuse: None,
         backlog_bytes: None,
         transmit_calls: 0,
         sent_bytes: 0,
+        longest_bytes: 0,
     };
     let mut shard = Shard::new(engine, driver);
+    call(&mut shard, length);
+    shard
+}
+
+fn call(shard: &mut Shard<Obedient>, length: usize) -> RpcKey {
     let path = Path {
         remote: SocketAddr::from(THERE),
         local_ip: None,
@@ -93,8 +107,7 @@ fn shard(length: usize) -> Shard<Obedient> {
         carriage: Carriage::Udp,
     };
     let body = Body::from(vec![1; length]);
-    shard.view(at(0)).send_request(path, body, 5, RequestOptions::default()).expect("room");
-    shard
+    shard.view(at(0)).send_request(path, body, 5, RequestOptions::default()).expect("room")
 }
 
 fn ignore(_: Event, _: &mut ShardView<'_>) {}
@@ -132,6 +145,32 @@ fn a_full_driver_is_left_alone_until_it_is_writable_or_some_time_has_passed() {
     let turn = shard.turn(now, &mut ignore).expect("the driver works");
     assert!(turn.work && !turn.wait_writable);
     assert_eq!(shard.driver().sent_bytes, 156);
+}
+
+#[test]
+fn the_wait_for_a_full_driver_grows_to_a_millisecond() {
+    let mut shard = shard(100);
+    shard.driver_mut().refuse = Some(TransmitError::NoRoom);
+    let (mut now, mut waits_us) = (at(0), Vec::new());
+    for _ in 0..6 {
+        let turn = shard.turn(now, &mut ignore).expect("the driver works");
+        let next = turn.next.expect("it does not rely on news from the driver");
+        waits_us.push((next.as_nanos() - now.as_nanos()) / 1_000);
+        now = next;
+    }
+    assert_eq!(waits_us, [50, 100, 200, 400, 800, 1_000]);
+}
+
+#[test]
+fn packets_keep_to_what_the_network_says_of_the_path() {
+    for mtu in [None, Some(1_300)] {
+        let mut shard = shard(100);
+        let _ = shard.turn(at(0), &mut ignore).expect("the driver works");
+        shard.driver_mut().path_mtu = mtu;
+        call(&mut shard, 100_000);
+        let _ = shard.turn(at(0), &mut ignore).expect("the driver works");
+        assert_eq!(shard.driver().longest_bytes, mtu.unwrap_or(1_500) - 28);
+    }
 }
 
 #[test]
@@ -189,4 +228,23 @@ fn events_come_with_a_view_that_can_act_at_once() {
     assert_eq!(again, 1);
     assert_eq!(shard.store().live(), 0, "the bytes of an RPC that ended are gone");
     assert!(shard.next_timeout().is_none_or(|next| next >= at(0) + Duration::ZERO));
+}
+
+#[test]
+fn events_that_a_turn_has_no_room_for_are_handed_out_by_the_next_at_once() {
+    let mut shard = shard(100);
+    let calls: Vec<RpcKey> = (0..5_000).map(|_| call(&mut shard, 100)).collect();
+    for rpc in calls {
+        shard.view(at(0)).abort(rpc, FailReason::Aborted).expect("it lives");
+    }
+    let mut ended = 0;
+    let mut count = |event: Event, _: &mut ShardView<'_>| {
+        ended += usize::from(matches!(event, Event::Ended { .. }));
+    };
+    let turn = shard.turn(at(0), &mut count).expect("the driver works");
+    assert_eq!(turn.next, Some(at(0)));
+    for _ in 0..2 {
+        let _ = shard.turn(at(0), &mut count).expect("the driver works");
+    }
+    assert_eq!(ended, 5_000);
 }

@@ -492,7 +492,6 @@ impl Engine {
             self.tell_unknown(index, reason::REJECTED);
         } else if why == reason::PROBE || nothing_missing {
             self.push_busy(index);
-            self.repeat_grant(index);
         } else {
             self.push_missing_at_intervals(index);
         }
@@ -504,15 +503,6 @@ impl Engine {
             let (path, id, own) = (rpc.path, rpc.id, self.speaks_own(rpc));
             self.push_control(path, id, own, Body::Busy, reason::NONE, 0);
             self.hurry_acknowledgement(index);
-        }
-    }
-
-    /// The sender asks although it has sent all we granted: the last GRANT may be lost.
-    fn repeat_grant(&mut self, index: u32) {
-        if let Some(rpc) = self.rpcs.get_mut(index) {
-            if rpc.state == State::Incoming && rpc.rx.granted < rpc.rx.length() {
-                self.granter.touch(rpc);
-            }
         }
     }
 

@@ -287,6 +287,34 @@ mod tests {
     }
 
     #[test]
+    fn what_was_taken_is_not_there_any_more() {
+        let (mut incoming, mut pool) = (Incoming::default(), Pool::default());
+        incoming.place(0, &[1; 100], 100, &mut pool);
+        assert!(incoming.take(&pool).is_some());
+        assert_eq!(incoming.taken(), 100);
+        incoming.place(0, &[1; 100], 100, &mut pool);
+        assert_eq!(incoming.held_bytes(), 0);
+    }
+
+    #[test]
+    fn a_piece_is_taken_as_far_as_it_is_there() {
+        let (mut incoming, mut pool) = (Incoming::default(), Pool::default());
+        incoming.place(0, &[1; 50], 100, &mut pool);
+        assert_eq!(incoming.take_upto(100, &pool), [1; 50]);
+        incoming.place(50, &[2; 50], 100, &mut pool);
+        assert_eq!(incoming.take_upto(100, &pool), [2; 50]);
+    }
+
+    #[test]
+    fn pieces_of_a_message_that_nobody_takes_come_back() {
+        let (all, mut pool) = (pattern(LENGTH), Pool::default());
+        let mut incoming = Incoming::default();
+        place_all(&mut incoming, &mut pool, &all, &[(0, LENGTH)]);
+        incoming.clear(&mut pool);
+        assert_eq!(pool.free(), 2, "its end has a buffer of its own");
+    }
+
+    #[test]
     fn pieces_are_used_again_by_the_next_message() {
         let (all, mut pool) = (pattern(PIECE_BYTES), Pool::default());
         let mut incoming = Incoming::default();
