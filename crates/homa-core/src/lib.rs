@@ -38,6 +38,7 @@ mod engine;
 mod event;
 mod finished;
 mod histogram;
+mod secret;
 mod structures;
 mod time;
 
@@ -58,4 +59,5 @@ pub use event::{
     SEGMENT_HEADER_MAX, Segment, Transmit, TransmitError, Urgency, WakeReason,
 };
 pub use histogram::{LargeMessages, LengthBin};
+pub use secret::Seed;
 pub use time::Instant;

@@ -222,7 +222,7 @@ fn a_request_that_names_no_life_is_taken_by_any() {
     let mut solo = Solo::new(Config::default());
     let from = address(9, 900);
     let mut header = solo.data_header(from, 1000, 100, 0);
-    for (echo, taken) in [(0, true), (solo.ours, true), (solo.ours ^ 1, false)] {
+    for (echo, taken) in [(0, true), (solo.ours(from), true), (solo.ours(from) ^ 1, false)] {
         let Body::Data(data) = &mut header.body else { unreachable!() };
         data.echo = echo;
         header.common.sender_id += 2;

@@ -282,7 +282,7 @@ fn a_stranger_that_is_put_off_is_told_who_we_are_and_let_in_when_it_names_us() {
     assert_eq!(announce(&mut solo, client(), 4, 0, 0), put_off);
     let sent = solo.drain();
     assert_eq!((sent.len(), sent[0].unknown()), (1, Some(reason::NEVER_SEEN)));
-    let ours = solo.ours;
+    let ours = solo.ours(client());
     assert_eq!(sent[0].header.common.incarnation, ours);
     let received = announce(&mut solo, client(), 4, 0, ours);
     assert!(matches!(received, Received::Place(_)), "{received:?}");
@@ -305,8 +305,8 @@ fn a_new_client_that_is_put_off_completes_at_once() {
 #[test]
 fn what_a_message_announces_reserves_no_more_than_may_come_without_a_reaction() {
     let mut solo = Solo::new(Config::default());
-    let ours = solo.ours;
     let from = client();
+    let ours = solo.ours(from);
     let _ = announce(&mut solo, from, 2, 0, ours);
     assert_eq!(
         solo.engine.stats().receive_memory_bytes,
@@ -321,17 +321,17 @@ fn what_a_message_announces_reserves_no_more_than_may_come_without_a_reaction() 
 fn packets_far_beyond_the_grant_leave_memory_to_others() {
     let config = Config::default().with(|config| config.receive_memory_bytes = 9_000_000);
     let mut solo = Solo::new(config);
-    let ours = solo.ours;
     for number in 0..100 {
+        let ours = solo.ours(liar(number));
         let _ = announce(&mut solo, liar(number), 2, 999_000, ours);
     }
     let taken = solo.engine.stats().receive_memory_bytes;
     assert!(taken <= 4_000_000 + 100 * 131_072, "{taken}");
     let mut solo =
         Solo::new(Config::default().with(|config| config.receive_memory_bytes = 3_000_000));
-    let ours = solo.ours;
-    let _ = announce(&mut solo, liar(1), 2, 999_000, ours);
-    let received = announce(&mut solo, liar(2), 2, 999_000, ours);
+    let ours = [liar(1), liar(2)].map(|from| solo.ours(from));
+    let _ = announce(&mut solo, liar(1), 2, 999_000, ours[0]);
+    let received = announce(&mut solo, liar(2), 2, 999_000, ours[1]);
     assert_eq!(received, Received::Dropped(DropReason::NoMemory));
 }
 
@@ -428,7 +428,7 @@ fn strike(honest: &mut Honest, attack: &Attack, forge: bool) {
                     let common =
                         homa_wire::Common::control(from.port(), PORT, id).with_own_profile(THEIRS);
                     let extension =
-                        Some(homa_wire::Extension { echo: solo.ours, reason: 0, value: 0 });
+                        Some(homa_wire::Extension { echo: solo.ours(from), reason: 0, value: 0 });
                     homa_wire::Header { common, body: *body, extension }
                 }
                 None => solo.data_header(from, id, 3000, 0),

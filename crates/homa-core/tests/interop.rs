@@ -1071,7 +1071,10 @@ fn the_announcement_rides_in_the_header_of_cutoffs_alone() {
     host.engine.send_response(host.now(), rpc, 10).unwrap();
     let sent = host.pass_ms(5);
     assert_eq!(kinds(&sent), ["CUTOFFS", "DATA", "NEED_ACK", "NEED_ACK"]);
-    assert!(is_own(&sent[0]) && sent[0].header.common.incarnation == host.incarnation);
+    assert!(
+        is_own(&sent[0])
+            && sent[0].header.common.incarnation == host.engine.incarnation(client.address.ip())
+    );
     assert_eq!(sent[0].wire_bytes(), 62, "nothing behind it");
     assert!(!sent[1..].iter().any(is_own));
 }
@@ -1161,6 +1164,8 @@ fn a_call_that_waited_for_an_earlier_life_ends_when_a_linux_machine_acknowledges
     let (rpc, id, _) = call(&mut host, &server, 10);
     let (mut busy, _) = server.control(id | 1, Body::Busy);
     busy.common = busy.common.with_own_profile(77);
+    let echo = host.engine.incarnation(server.address.ip());
+    busy.extension = Some(homa_wire::Extension { echo, ..homa_wire::Extension::default() });
     take(&mut host, &server, (busy, 0));
     // Linux answers so to a question about an RPC that it does not know.
     for _ in 0..200 {

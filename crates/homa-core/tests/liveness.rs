@@ -89,7 +89,7 @@ fn a_call_from_a_second_port_is_watched_too() {
     let second_id = sent[0].header.common.sender_id;
     let busy = |solo: &mut Solo, port: u16, id: u64| {
         let common = homa_wire::Common::control(server.port(), port, id).with_own_profile(THEIRS);
-        let extension = Some(homa_wire::Extension { echo: solo.ours, reason: 0, value: 0 });
+        let extension = Some(homa_wire::Extension { echo: solo.ours(server), reason: 0, value: 0 });
         let header = homa_wire::Header { common, body: Body::Busy, extension };
         let mut bytes = [0; 96];
         let written = header.encode(&mut bytes).unwrap();

@@ -207,12 +207,12 @@ fn of_two_waiting_messages_the_one_with_fewer_bytes_left_goes_first() {
     let (mut host, first) = busy(paced());
     let (b, c) = (host.remote(2, 1), host.remote(3, 1));
     host.call(&b, 35_000);
-    host.call(&c, 20_000);
+    let third = host.call(&c, 20_000);
     assert_eq!(data_bytes(&host.sent()), 0);
     let order = ids(&host.pass_ns(1_000_000));
     // 28,672 bytes are left of the first, 20,000 of the third.
     assert_eq!(order.len(), 3);
-    assert_eq!(order[0], first + 4);
+    assert_eq!(order[0], host.id_of(third));
     assert_eq!(order[1], first);
 }
 
@@ -221,9 +221,11 @@ fn of_two_waiting_messages_the_one_with_fewer_bytes_left_goes_first() {
 fn with_equally_many_bytes_left_the_older_goes_first() {
     let (mut host, first) = busy(paced());
     let (b, c) = (host.remote(2, 1), host.remote(3, 1));
-    host.call(&b, 20_000);
-    host.call(&c, 20_000);
-    assert_eq!(ids(&host.pass_ns(1_000_000)), [first + 2, first + 4, first]);
+    let [second, third] = [b, c].map(|remote| {
+        let rpc = host.call(&remote, 20_000);
+        host.id_of(rpc)
+    });
+    assert_eq!(ids(&host.pass_ns(1_000_000)), [second, third, first]);
 }
 
 #[test]
@@ -231,8 +233,9 @@ fn a_newcomer_with_fewer_bytes_left_overtakes_between_two_trains() {
     let (mut host, first) = busy(paced());
     let b = host.remote(2, 1);
     assert_eq!(ids(&host.pass_ns(5_000)), [first]);
-    host.call(&b, 2000);
-    assert_eq!(ids(&host.pass_ns(100_000)), [first + 2, first]);
+    let second = host.call(&b, 2000);
+    let second = host.id_of(second);
+    assert_eq!(ids(&host.pass_ns(100_000)), [second, first]);
 }
 
 // Scenario: P13, P22

@@ -229,7 +229,7 @@ fn a_peer_that_echoes_our_incarnation_gets_its_response() {
     let sent = host.pass_ms(1);
     assert_eq!(data_bytes(&sent), 0);
     assert_eq!(probes(&sent), [3], "it is asked, so that it can prove itself");
-    let proved = Remote { echo: host.incarnation, ..remote };
+    let proved = Remote { echo: host.remote(1, 1).echo, ..remote };
     host.take(&proved, proved.control(2, Body::Busy, 0, 0));
     assert_eq!(data_bytes(&host.sent()), 20_000);
 }
@@ -242,7 +242,7 @@ fn an_echo_of_another_incarnation_proves_nothing() {
     let rpc = host.arrived();
     host.engine.send_response(host.now(), rpc, 20_000).unwrap();
     host.pass_ms(1);
-    let guess = Remote { echo: host.incarnation ^ 1, ..remote };
+    let guess = Remote { echo: host.remote(1, 1).echo ^ 1, ..remote };
     host.take(&guess, guess.control(2, Body::Busy, 0, 0));
     assert_eq!(data_bytes(&host.sent()), 0);
 }

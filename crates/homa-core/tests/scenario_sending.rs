@@ -85,13 +85,12 @@ fn a_message_that_its_share_has_helped_goes_on_in_its_new_rank() {
     let train = 4 * FULL;
     let mut host = Host::new(paced().with(|config| config.pacer_fifo_permille = 500));
     let [old, other, short] = [1, 2, 3].map(|n| host.remote(n, 1));
-    host.call(&old, 30_000);
-    host.call(&other, 25_000);
-    host.call(&short, train);
+    let [old, other, short] =
+        [(old, 30_000), (other, 25_000), (short, train)].map(|(to, length)| {
+            let rpc = host.call(&to, length);
+            host.id_of(rpc)
+        });
     let sent = host.pass_ns(1_000_000);
-    // Ids count up: the oldest has the lowest.
-    let first = sent.iter().filter_map(|sent| sent.data().map(|_| sent.id())).min().unwrap();
-    let (old, other, short) = (first, first + 2, first + 4);
     // The shortest leaves and earns the oldest a turn; then 24,336 bytes are left of that, fewer than 25,000.
     assert_eq!(order(&sent)[..3], [short, old, other]);
     let of_old: u32 = data_of(&sent)

@@ -5,7 +5,7 @@ mod support;
 use std::net::SocketAddr;
 
 use homa_core::{Carriage, DropReason, Path, Received, RequestOptions, RpcKey, RxMeta, Segment};
-use homa_wire::{AckEntry, Body, COMMON_HEADER_BYTES, Common, Data, Header};
+use homa_wire::{AckEntry, Body, COMMON_HEADER_BYTES, Common, Data, Extension, Header};
 use support::{Host, PORT, exact};
 
 /// A packet as a driver gets it: the header's bytes and what follows.
@@ -86,13 +86,14 @@ fn arrive(host: &mut Host, path: Path, header: &Header, payload: u32) {
 }
 
 /// A control packet of the peer: over raw IP in Linux format.
-fn control(path: Path, id: u64, body: Body) -> Header {
+fn control(host: &Host, path: Path, id: u64, body: Body) -> Header {
     let common = Common::control(path.remote.port(), PORT, id);
-    let common = match path.carriage {
-        Carriage::Ip => common,
-        _ => common.with_own_profile(77),
-    };
-    Header { common, body, extension: None }
+    if path.carriage == Carriage::Ip {
+        return Header { common, body, extension: None };
+    }
+    let echo = host.engine.incarnation(path.remote.ip());
+    let extension = Some(Extension { echo, ..Extension::default() });
+    Header { common: common.with_own_profile(77), body, extension }
 }
 
 fn linux_data(path: Path, id: u64, length: u32, ack: AckEntry) -> Header {
@@ -143,7 +144,8 @@ fn data_carries_its_offset_in_both_fields_also_when_it_is_sent_again() {
         let mut sent = packets(&mut host);
         let id = u64::from_be_bytes(sent[0].header[20..28].try_into().unwrap());
         let resend = homa_wire::Resend { offset: 0, length: 40_000, priority: 7 };
-        arrive(&mut host, path, &control(path, id | 1, Body::Resend(resend)), 0);
+        let header = control(&host, path, id | 1, Body::Resend(resend));
+        arrive(&mut host, path, &header, 0);
         let again = data_packets(&mut host);
         assert_eq!(again.len(), sent.len());
         sent.extend(again);
@@ -165,7 +167,8 @@ fn a_packet_ends_exactly_where_the_unscheduled_part_does() {
         assert_eq!(sent.last().unwrap().payload, 40_000 / full * full..40_000);
         let id = u64::from_be_bytes(sent[0].header[20..28].try_into().unwrap());
         let grant = homa_wire::Grant { offset: 100_000, priority: 2 };
-        arrive(&mut host, path, &control(path, id | 1, Body::Grant(grant)), 0);
+        let header = control(&host, path, id | 1, Body::Grant(grant));
+        arrive(&mut host, path, &header, 0);
         let granted = data_packets(&mut host);
         assert_eq!(granted[0].payload, 40_000..40_000 + full);
         assert_eq!(granted.last().unwrap().payload.end, 100_000);
@@ -188,10 +191,12 @@ fn control_packets() -> Vec<Packet> {
     // A RESEND for what is not there: BUSY, and RPC_UNKNOWN for an id of nobody.
     for id in [2, 4] {
         let body = Body::Resend(homa_wire::Resend { offset: 0, length: 1, priority: 0 });
-        arrive(&mut host, path, &control(path, id, body), 0);
+        let header = control(&host, path, id, body);
+        arrive(&mut host, path, &header, 0);
     }
     // A question about a call that is over: ACK. An unacknowledged answer: NEED_ACK.
-    arrive(&mut host, path, &control(path, 7, Body::NeedAck), 0);
+    let header = control(&host, path, 7, Body::NeedAck);
+    arrive(&mut host, path, &header, 0);
     arrive(&mut host, path, &linux_data(path, 6, 10, AckEntry::NONE), 10);
     let rpc = host.arrived();
     host.engine.send_response(host.now(), rpc, 10).unwrap();
@@ -257,7 +262,7 @@ fn what_is_shorter_than_its_header_is_counted_and_not_answered() {
         (Body::Ack(homa_wire::Ack::default()), 80),
     ] {
         let mut bytes = [0; 96];
-        control(path, 2, body).encode(&mut bytes).unwrap();
+        control(&host, path, 2, body).encode(&mut bytes).unwrap();
         let before = host.stats().dropped_malformed;
         let meta = RxMeta::new(path);
         let short = header_bytes - 1;

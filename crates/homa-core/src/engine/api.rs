@@ -127,9 +127,8 @@ impl Engine {
         self.client_ids.try_reserve(1).map_err(|_| SendError::OutOfMemory)?;
         let rpcs_full = self.rpcs.len() >= self.config.rpcs_max as usize;
         let no_rpc = if rpcs_full { SendError::RpcLimit } else { SendError::OutOfMemory };
-        let id = self.next_id;
+        let id = self.next_request_id(peer);
         let index = self.add_rpc(Role::Client, id, &path, peer).map_err(|_| no_rpc)?;
-        self.next_id = id.wrapping_add(2);
         self.client_ids.insert(id, index);
         self.stats.requests_sent = self.stats.requests_sent.saturating_add(1);
         let tx = self.outgoing(peer, length, options.streaming_body, own);
@@ -150,6 +149,20 @@ impl Engine {
             self.arm_at(index, deadline);
         }
         Ok(key)
+    }
+
+    /// The id of the next call to a peer. Those of one peer count up, also when it was forgotten meanwhile; how far they are from
+    /// those of another peer nobody knows.
+    fn next_request_id(&mut self, peer: u32) -> u64 {
+        let first = self.peers.get(peer).map_or(0, |peer| peer.first_id);
+        loop {
+            let id = first.wrapping_add(self.ids_given.wrapping_mul(2));
+            self.ids_given = self.ids_given.wrapping_add(1);
+            // Calls to two peers may meet by chance.
+            if !self.client_ids.contains_key(&id) {
+                return id;
+            }
+        }
     }
 
     /// Answers a request with `length` bytes, all of which are there.

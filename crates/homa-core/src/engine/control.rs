@@ -42,8 +42,7 @@ impl Engine {
         reason: u8,
         value: u32,
     ) {
-        let extension = own.then(|| self.extension(&path, reason, value));
-        let header = self.control_header(&path, id, body, extension);
+        let header = self.control_header(&path, id, body, own.then_some((reason, value)));
         self.push_packet(path, header, self.top_priority());
     }
 
@@ -57,23 +56,35 @@ impl Engine {
         (body, reason): (Body, u8),
         priority: u8,
     ) {
-        let extension = own.then(|| self.extension(&path, reason, 0));
-        let header = self.control_header(&path, id, body, extension);
+        let header = self.control_header(&path, id, body, own.then_some((reason, 0)));
         self.push_packet(path, header, priority);
     }
 
-    fn push_packet(&mut self, path: Path, header: Header, priority: u8) {
+    pub(crate) fn push_packet(&mut self, path: Path, header: Header, priority: u8) {
         self.push_entry(Control { path, priority, body: ControlBody::Packet(header) });
     }
 
-    /// What rides behind a control header to a peer of this implementation.
-    pub(crate) fn extension(&self, path: &Path, reason: u8, value: u32) -> Extension {
-        Extension { echo: self.peer_incarnation(path), reason, value }
-    }
-
-    /// Builds a control header; with an extension it is of our own profile.
+    /// Builds a control header about the RPC with our form `id`: in pure Linux format, or with a reason and a value in our
+    /// own profile.
     pub(crate) fn control_header(
         &self,
+        path: &Path,
+        id: u64,
+        body: Body,
+        words: Option<(u8, u32)>,
+    ) -> Header {
+        let peer = self.peer_of(path);
+        let extension = words.map(|(reason, value)| {
+            let echo = self.addressee(peer, path, id);
+            Extension { echo, reason, value }
+        });
+        self.header_from_us(peer, path, id, body, extension)
+    }
+
+    /// A control header to the end of `path`, where `peer` is. With an extension it is of our own profile.
+    pub(crate) fn header_from_us(
+        &self,
+        peer: Option<u32>,
         path: &Path,
         id: u64,
         body: Body,
@@ -84,7 +95,7 @@ impl Engine {
             && self.config.discover_peers
             && matches!(body, Body::Cutoffs(_));
         if extension.is_some() || announces {
-            common = common.with_own_profile(self.incarnation);
+            common = common.with_own_profile(self.incarnation_for(peer, path));
         }
         Header { common, body, extension }
     }
@@ -96,13 +107,6 @@ impl Engine {
             self.control.push_back(entry);
         } else {
             self.stats.control_dropped = self.stats.control_dropped.saturating_add(1);
-        }
-    }
-
-    /// Tells the sender of a packet that its RPC is not known here, at a limited rate.
-    pub(crate) fn push_unknown(&mut self, path: Path, id: u64, own: bool, reason: u8, value: u32) {
-        if self.take_reply_token() {
-            self.push_control(path, id, own, Body::RpcUnknown, reason, value);
         }
     }
 
@@ -159,12 +163,5 @@ impl Engine {
             }
         }
         self.push_control(path, id, own, Body::Ack(ack), reason::NONE, 0);
-    }
-
-    /// Incarnation of the peer at the end of `path`, 0 if unknown.
-    pub(crate) fn peer_incarnation(&self, path: &Path) -> u32 {
-        self.peer_of(path)
-            .and_then(|index| self.peers.get(index))
-            .map_or(0, |peer| peer.incarnation)
     }
 }

@@ -85,7 +85,7 @@ impl Bench {
                 let data = Data {
                     message_length: length,
                     incoming: length.min(20_000),
-                    echo: self.engine.incarnation,
+                    echo: self.engine.incarnation(core::net::IpAddr::from([10, 0, sender / 2, 1])),
                     seg_offset: start,
                     ..Data::default()
                 };
@@ -146,7 +146,7 @@ fn answers_let_go_no_more_calls_than_there_is_room_for() {
         let body = Data {
             message_length: 10,
             incoming: 10,
-            echo: bench.engine.incarnation,
+            echo: bench.engine.incarnation(remote.ip()),
             ..Data::default()
         };
         bench.receive(0, Common::data(1, PORT, id ^ 1, 0), Body::Data(body), 10);

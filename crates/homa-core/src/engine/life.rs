@@ -55,6 +55,7 @@ impl Engine {
         self.pacer.try_reserve(capacity)?;
         self.rpc_timers.try_reserve(capacity)?;
         self.starved.try_reserve(capacity)?;
+        self.strangers.try_reserve(capacity)?;
         self.blocked_positions.try_reserve(capacity)?;
         let events = capacity.saturating_sub(self.events.len());
         self.events.try_reserve(events).map_err(|_| OutOfMemory)
@@ -72,6 +73,7 @@ impl Engine {
             return;
         };
         let (peer, id) = (rpc.peer, rpc.id);
+        let is_server = rpc.role == Role::Server;
         let (confirmed, charged) = (rpc.confirmed, rpc.charge > 0 || rpc.let_go > 0);
         match rpc.role {
             // Its complete response took it out of these.
@@ -106,6 +108,9 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.references = peer.references.saturating_sub(1);
             peer.last_used = self.now;
+        }
+        if is_server {
+            self.strangers.remove(index);
         }
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;

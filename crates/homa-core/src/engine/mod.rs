@@ -7,6 +7,9 @@
 //! | `receive`, `receive_control` | what a packet changes |
 //! | `grant`, `memory` | what senders may send to us |
 //! | `transmit`, `pacer` | what leaves next |
+//! | `identity` | whom a packet comes from, and what that is worth |
+//! | `strangers` | which clients have to go when there are too many of whom nobody knows whether they exist |
+//! | `replies` | what strangers are answered |
 //! | `recover` | what happens when nothing happens: retransmission, liveness, giving up |
 //! | `kept` | when a server asks for an acknowledgement |
 //! | `black_hole` | when a path is taken to swallow full-size packets |
@@ -21,6 +24,7 @@ mod client_hosts;
 mod control;
 mod cutoff_exchange;
 mod grant;
+mod identity;
 mod incoming;
 mod info;
 #[cfg(test)]
@@ -41,9 +45,11 @@ mod reason;
 mod receive;
 mod receive_control;
 mod recover;
+mod replies;
 mod rpc;
 mod shared_heap;
 mod stats;
+mod strangers;
 mod told;
 mod train;
 mod transmit;
@@ -60,11 +66,13 @@ use crate::engine::pacer::Pacer;
 use crate::engine::pauses::Pauses;
 use crate::engine::peer::PeerTable;
 use crate::engine::ports::Ports;
+use crate::engine::replies::Allowance;
 use crate::engine::rpc::{NIL, RpcTable};
 use crate::engine::shared_heap::Positions;
 use crate::event::{Event, RpcKey, Urgency, WakeReason};
 use crate::finished::Finished;
-use crate::structures::hash::{Map, Rng, SeededState};
+use crate::secret::{Secret, Seed};
+use crate::structures::hash::{Map, SeededState};
 use crate::structures::heap::IndexedHeap;
 use crate::time::Instant;
 use alloc::collections::VecDeque;
@@ -128,8 +136,7 @@ pub struct Engine {
     config: Config,
     budget: HostBudget,
     budget_slot: Option<SlotId>,
-    /// Random 24-bit number of this life of the engine.
-    incarnation: u32,
+    secret: Secret,
     /// When the engine was first called.
     started: Option<Instant>,
     ports: Ports,
@@ -142,7 +149,8 @@ pub struct Engine {
     server_ids: Map<(u32, u64), u32>,
     /// Server RPCs over raw IP by the address of their client.
     client_hosts: ClientHosts,
-    next_id: u64,
+    /// Client RPCs so far, which number their ids, see [`peer::Peer::first_id`].
+    ids_given: u64,
     next_birth: u64,
     finished: Finished,
     /// Server RPCs alive.
@@ -153,6 +161,8 @@ pub struct Engine {
     in_hurry: bool,
 
     peers: PeerTable,
+    /// Server RPCs of clients that had not proved their address when they began, by age.
+    strangers: IndexedHeap<u64>,
     /// Where blocked RPCs lie in the queues of their peers.
     blocked_positions: Positions,
 
@@ -189,24 +199,28 @@ pub struct Engine {
     rpc_timers: IndexedHeap<Instant>,
     peer_timers: IndexedHeap<Instant>,
     pauses: Pauses,
-    /// Allowance for replies about unknown RPCs.
-    reply_tokens: u32,
-    reply_tokens_at: Instant,
+    /// For replies about unknown RPCs.
+    allowance: Allowance,
     told: told::Told,
     now: Instant,
     stats: Stats,
 }
 
 impl Engine {
-    /// An engine without ports. `seed` drives all its random choices (first RPC id, incarnation,
-    /// hashes): use true randomness outside tests.
+    /// An engine without ports. `seed` drives all its random choices (RPC ids, incarnation, hashes): true
+    /// randomness outside tests, see [`Seed`].
     ///
     /// # Errors
     /// The first setting of `config` out of its range.
-    pub fn new(config: Config, budget: HostBudget, seed: u64) -> Result<Self, ConfigError> {
+    pub fn new(
+        config: Config,
+        budget: HostBudget,
+        seed: impl Into<Seed>,
+    ) -> Result<Self, ConfigError> {
         config.validate()?;
-        let mut rng = Rng::new(seed);
-        let incarnation = u32::try_from(rng.range(1..1 << 24)).unwrap_or(1);
+        let secret = Secret::new(seed.into());
+        let mut tables = 0..=u8::MAX;
+        let mut hash_seed = || secret.hash_seed(tables.next().unwrap_or(0));
         let (cutoffs, planner) = match &config.cutoffs {
             CutoffSource::Fixed(cutoffs) => ((*cutoffs).normalise(config.num_priorities), None),
             CutoffSource::Automatic { interval, messages_min, drift_min_permille } => {
@@ -225,27 +239,27 @@ impl Engine {
         Ok(Self {
             budget_slot: budget.claim(),
             budget,
-            incarnation,
             started: None,
-            ports: Ports::new(rng.next_u64()),
+            ports: Ports::new(hash_seed()),
             rpcs: RpcTable::default(),
             rpcs_covered: 0,
-            client_ids: Map::with_hasher(SeededState::new(rng.next_u64())),
-            server_ids: Map::with_hasher(SeededState::new(rng.next_u64())),
-            next_id: rng.next_u64() & !1,
+            client_ids: Map::with_hasher(SeededState::new(hash_seed())),
+            server_ids: Map::with_hasher(SeededState::new(hash_seed())),
+            ids_given: 0,
             next_birth: 0,
             finished: Finished::new(
                 config.finished_memory,
                 config.finished_max as usize,
-                rng.next_u64(),
+                hash_seed(),
             ),
             serving: 0,
             kept_bytes: 0,
             in_hurry: false,
-            peers: PeerTable::new(rng.next_u64(), rng.next_u64()),
+            peers: PeerTable::new(hash_seed(), hash_seed()),
+            strangers: IndexedHeap::new(),
             blocked_positions: Positions::default(),
-            granter: Granter::new(&config, rng.next_u64()),
-            client_hosts: ClientHosts::new(rng.next_u64()),
+            granter: Granter::new(&config, hash_seed()),
+            client_hosts: ClientHosts::new(hash_seed()),
             published_incoming: 0,
             memory: Memory::new(config.receive_memory_bytes, largest),
             data_at: Instant::ZERO,
@@ -267,11 +281,11 @@ impl Engine {
             rpc_timers: IndexedHeap::new(),
             peer_timers: IndexedHeap::new(),
             pauses: Pauses::NONE,
-            reply_tokens: REPLY_TOKENS_MAX,
-            reply_tokens_at: Instant::ZERO,
+            allowance: Allowance::FULL,
             told: told::Told::NONE,
             now: Instant::ZERO,
             stats: Stats::default(),
+            secret,
             config,
         })
     }
@@ -420,7 +434,6 @@ impl Engine {
     fn advance(&mut self, now: Instant) {
         if self.started.is_none() {
             self.started = Some(now);
-            self.reply_tokens_at = now;
         }
         // A timer that waits although the engine is called (the driver still finds packets) is no jump.
         let due = self.next_timer().map_or(now, |(at, _)| at.max(self.now));
@@ -432,30 +445,9 @@ impl Engine {
 
     /// How long this life of the engine has lasted in microseconds, rounded down; after 4,294 s no more is said.
     /// Saying too little is safe: a client then takes the former life for longer than it was.
-    fn age_us(&self) -> u32 {
+    pub(crate) fn age_us(&self) -> u32 {
         let age = self.now.since(self.started.unwrap_or(self.now));
         u32::try_from(crate::time::nanos(age) / 1000).unwrap_or(u32::MAX)
-    }
-
-    /// May a reply about an unknown RPC be sent? At most [`REPLY_TOKENS_MAX`] in a burst and one
-    /// per 10 µs after that.
-    fn take_reply_token(&mut self) -> bool {
-        let earned = crate::time::nanos(self.now.since(self.reply_tokens_at)) / 10_000;
-        if earned > 0 {
-            self.reply_tokens_at = self.now;
-            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-            self.reply_tokens = self.reply_tokens.saturating_add(earned).min(REPLY_TOKENS_MAX);
-        }
-        match self.reply_tokens.checked_sub(1) {
-            Some(left) => {
-                self.reply_tokens = left;
-                true
-            }
-            None => {
-                self.stats.replies_suppressed = self.stats.replies_suppressed.saturating_add(1);
-                false
-            }
-        }
     }
 
     fn grant_limits(&self) -> GrantLimits {
@@ -524,6 +516,10 @@ impl Engine {
     }
 
     fn add_peer(&mut self, now: Instant, path: &Path) -> Option<u32> {
+        if self.peers.is_full(&self.config) {
+            self.peers.evict(now, &self.config);
+        }
+        while self.peers.is_full(&self.config) && self.displace_stranger() {}
         let index = self.peers.insert(PeerKey::of(path), *path, &self.config, now)?;
         let capacity = self.peers.capacity();
         let reserved =
@@ -533,6 +529,10 @@ impl Engine {
             return None;
         }
         self.new_peers.push_back(index);
+        if let Some(peer) = self.peers.get_mut(index) {
+            peer.ours = self.secret.incarnation(peer.key.ip);
+            peer.first_id = self.secret.first_id(&peer.key);
+        }
         Some(index)
     }
 }
@@ -569,6 +569,3 @@ const LONGEST_PAYLOAD_MEMORY: Duration = Duration::from_secs(1);
 
 /// Packets longer than this fill a receive buffer with little waste.
 pub(crate) const LONG_PACKET_BYTES: u64 = 16_384;
-
-/// Replies about unknown RPCs that may go out in a burst.
-const REPLY_TOKENS_MAX: u32 = 1000;

@@ -60,8 +60,14 @@ pub(crate) struct Peer {
     /// When the last RPC with it ended.
     pub(crate) last_used: Instant,
 
+    /// Our incarnation as it knows it: nobody at another address is told.
+    pub(crate) ours: u32,
+    /// Where the ids of our calls to it begin.
+    pub(crate) first_id: u64,
+
     // Learned from the peer; forgotten when its incarnation changes.
-    /// Random 24-bit number of its present life; 0 = unknown, or a Linux host.
+    /// The number by which we know its present life; 0 = unknown, or a Linux host. Over UDP it has proved that it is its
+    /// own, over raw IP it may only have announced it.
     pub(crate) incarnation: u32,
     /// When it last said so in a packet of our own profile.
     pub(crate) own_heard: Instant,
@@ -69,6 +75,8 @@ pub(crate) struct Peer {
     pub(crate) validated: bool,
     pub(crate) received_bytes: u64,
     pub(crate) sent_bytes: u64,
+    /// Those of control packets.
+    pub(crate) sent_control_bytes: u64,
     pub(crate) cutoffs: Cutoffs,
     pub(crate) cutoff_version: u16,
     /// They are those of a Linux host, for all of its sockets.
@@ -149,11 +157,14 @@ impl Peer {
             references: 0,
             last_heard: now,
             last_used: now,
+            ours: 0,
+            first_id: 0,
             incarnation: 0,
             own_heard: now,
             validated: false,
             received_bytes: 0,
             sent_bytes: 0,
+            sent_control_bytes: 0,
             cutoffs: Cutoffs::initial(config.num_priorities),
             cutoff_version: 0,
             cutoffs_of_host: false,
@@ -214,11 +225,17 @@ impl Peer {
         self.validated = false;
         self.received_bytes = 0;
         self.sent_bytes = 0;
+        self.sent_control_bytes = 0;
         self.cutoffs = Cutoffs::initial(config.num_priorities);
         self.cutoff_version = 0;
         self.cutoffs_of_host = false;
         self.newest_request = None;
         self.ack_count = 0;
+    }
+
+    /// Whether it has not proved its address, although it could.
+    pub(crate) fn is_stranger(&self) -> bool {
+        !self.validated && self.path.carriage == Carriage::Udp
     }
 
     /// Nothing is on its way to it any more, no question either.
@@ -297,6 +314,11 @@ impl Peer {
         u32::try_from(max.saturating_sub(self.copied_bytes)).unwrap_or(u32::MAX)
     }
 
+    /// Bytes of control packets among them: as many as it sent.
+    pub(crate) fn unvalidated_control_room(&self) -> u64 {
+        self.unvalidated_room().min(self.received_bytes.saturating_sub(self.sent_control_bytes))
+    }
+
     /// Notes a round trip.
     pub(crate) fn note_rtt(&mut self, sent: Instant, now: Instant) {
         self.rtt_min_ns = self.rtt_min_ns.min(crate::time::nanos(now.since(sent)));
@@ -342,6 +364,10 @@ impl PeerTable {
         self.peers.len()
     }
 
+    pub(crate) fn is_full(&self, config: &Config) -> bool {
+        self.by_key.len() >= config.peers_max as usize
+    }
+
     pub(crate) fn get(&self, index: u32) -> Option<&Peer> {
         self.peers.get(index as usize)?.as_ref()
     }
@@ -375,7 +401,7 @@ impl PeerTable {
         self.by_host.get(&ip.to_canonical()).copied().unwrap_or(NIL)
     }
 
-    /// Adds a peer that is not there yet. `None`: the table is full of peers in use, or memory is.
+    /// Adds a peer that is not there yet. `None`: the table is full, or memory is.
     pub(crate) fn insert(
         &mut self,
         key: PeerKey,
@@ -383,10 +409,7 @@ impl PeerTable {
         config: &Config,
         now: Instant,
     ) -> Option<u32> {
-        if self.by_key.len() >= config.peers_max as usize {
-            self.evict(now, config);
-        }
-        if self.by_key.len() >= config.peers_max as usize {
+        if self.is_full(config) {
             return None;
         }
         self.by_key.try_reserve(1).ok()?;
@@ -448,10 +471,10 @@ impl PeerTable {
         }
     }
 
-    /// Looks at a few peers, going round, and drops those that are idle: for `peer_idle_min` if the
-    /// table is full, else for `peer_idle_max`.
+    /// Looks at a few peers, going round, and drops those that are idle: for `peer_idle_max`, or if the table is full for
+    /// `peer_idle_min`, and strangers at once.
     pub(crate) fn evict(&mut self, now: Instant, config: &Config) {
-        let full = self.by_key.len() >= config.peers_max as usize;
+        let full = self.is_full(config);
         let idle_min = if full { config.peer_idle_min } else { config.peer_idle_max };
         for _ in 0..EVICTION_LOOKS.min(self.peers.len()) {
             self.hand = self.hand.saturating_add(1);
@@ -464,7 +487,8 @@ impl PeerTable {
             let idle = slot.as_ref().is_some_and(|peer| {
                 peer.references == 0
                     && peer.probe.is_none()
-                    && now.since(peer.last_heard.max(peer.last_used)) >= idle_min
+                    && (now.since(peer.last_heard.max(peer.last_used)) >= idle_min
+                        || (full && peer.is_stranger()))
             });
             if idle {
                 if let Some(peer) = slot.take() {
@@ -498,7 +522,7 @@ impl PeerTable {
         assert_eq!(self.by_host.len(), hosts.len(), "IP addresses");
     }
 
-    /// For [`PeerTable::insert`]'s caller, whose own tables failed to grow.
+    /// Forgets a peer that nothing refers to.
     pub(crate) fn remove(&mut self, index: u32) {
         if let Some(peer) = self.peers.get_mut(index as usize).and_then(Option::take) {
             self.unlink(index, &peer);

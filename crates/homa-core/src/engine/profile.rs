@@ -13,7 +13,6 @@ use homa_wire::{Body, Header};
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
 use crate::engine::peer::Peer;
-use crate::engine::receive::is_own;
 use crate::engine::rpc::Rpc;
 use crate::time::Instant;
 
@@ -75,7 +74,7 @@ impl Engine {
     pub(crate) fn notice_linux(&mut self, index: u32, path: &Path, header: &Header, id: u64) {
         let believed_own = path.carriage == Carriage::Ip
             && self.peers.get(index).is_some_and(|peer| peer.incarnation != 0);
-        if !believed_own || is_own(header) {
+        if !believed_own {
             return;
         }
         let begun_own = || {

@@ -60,13 +60,15 @@ impl Engine {
                 &with_ports
             }
         };
-        let peer = self.peer_of(path);
+        let mut peer = self.peer_of(path);
         self.check_profile(peer, path, header)?;
         let id = header.common.local_id();
         let port = self.check_port(path, header, id)?;
-        if let Some(peer) = peer {
-            self.hear_peer(peer, header, transport_len, id);
-            self.notice_linux(peer, path, header, id);
+        if let Some(index) = peer {
+            peer = self.recognise(index, header, transport_len, id);
+            if !is_own(header) {
+                self.notice_linux(index, path, header, id);
+            }
         }
         match &header.body {
             Body::Data(data) => {
@@ -101,7 +103,7 @@ impl Engine {
                     self.fail_rpc(index, FailReason::VersionMismatch { theirs });
                 } else if matches!(header.body, Body::Data(_)) && !self.client_ids.contains_key(&id)
                 {
-                    self.refuse_data(path, id, true, reason::VERSION, u32::from(VERSION));
+                    self.refuse_data(path, header, reason::VERSION, u32::from(VERSION));
                 }
                 Err(DropReason::Version)
             }
@@ -124,45 +126,12 @@ impl Engine {
             if matches!(header.body, Body::Data(_)) {
                 // A response that nobody can take need not be kept by its server.
                 let why = if for_server { reason::NO_SERVICE } else { reason::FINISHED };
-                self.refuse_data(path, id, understood, why, 0);
+                self.refuse_data(path, header, why, 0);
             } else if for_server && asks && understood {
-                self.push_unknown(*path, id, true, reason::NO_SERVICE, 0);
+                self.reply(path, header, Body::RpcUnknown, reason::NO_SERVICE, 0);
             }
             DropReason::NoSuchPort
         })
-    }
-
-    /// What any packet of a known peer tells about it.
-    fn hear_peer(&mut self, index: u32, header: &Header, transport_len: u32, id: u64) {
-        let Some(peer) = self.peers.get_mut(index) else {
-            return;
-        };
-        peer.last_heard = self.now;
-        let heeds = peer.path.carriage == Carriage::Udp || self.config.discover_peers;
-        if heeds && header.common.version() == Some(VERSION) && header.common.incarnation != 0 {
-            peer.own_heard = self.now;
-            if peer.incarnation != header.common.incarnation {
-                self.learn_incarnation(index, header.common.incarnation);
-            }
-            let Some(peer) = self.peers.get_mut(index) else {
-                return;
-            };
-            let echo = match &header.body {
-                Body::Data(data) => data.echo,
-                _ => header.extension.map_or(0, |extension| extension.echo),
-            };
-            if echo == self.incarnation && !peer.validated {
-                peer.validated = true;
-                self.serve_blocked(index);
-            }
-        }
-        let Some(peer) = self.peers.get_mut(index) else {
-            return;
-        };
-        peer.received_bytes = peer.received_bytes.saturating_add(u64::from(transport_len));
-        if peer.probe.is_some_and(|probe| probe.id == id) && !matches!(header.body, Body::NeedAck) {
-            self.probe_answered(index);
-        }
     }
 
     /// The live RPC with our form `id`, if the packet came along its path, at the end of which is `peer`.
@@ -195,6 +164,7 @@ impl Engine {
         }
         let found = self.find_rpc(peer, path, id);
         let index = match found {
+            Some(index) if !self.may_speak_of(index, header) => return Err(DropReason::WrongPeer),
             Some(index) => index,
             None if id & 1 == 0 => return Err(self.data_for_nobody(path, header, id)),
             None => {
@@ -277,7 +247,7 @@ impl Engine {
             return DropReason::WrongPeer;
         }
         // Ends the server's state at once. That of Linux servers ends when they ask for an acknowledgement.
-        self.refuse_data(path, id, is_own(header), reason::FINISHED, 0);
+        self.refuse_data(path, header, reason::FINISHED, 0);
         DropReason::UnknownRpc
     }
 
@@ -292,10 +262,10 @@ impl Engine {
         port: PortOptions,
     ) -> Result<u32, DropReason> {
         let id = header.common.local_id();
-        if data.message_length == 0 {
+        let own = is_own(header);
+        if data.message_length == 0 || (own && header.common.incarnation == 0) {
             return Err(DropReason::Malformed);
         }
-        let own = is_own(header);
         let known = peer.and_then(|peer| self.peers.get(peer));
         let hash = known.map_or_else(|| self.peers.hash_of(path), |peer| peer.hash);
         let fresh = own
@@ -308,31 +278,37 @@ impl Engine {
             let _ = self.finished.insert(self.now, hash, id);
             return Err(DropReason::Duplicate);
         }
-        if own && data.echo != 0 && data.echo != self.incarnation {
+        if own && data.echo != 0 && data.echo != self.incarnation_for(peer, path) {
             self.stats.stale_incarnations = self.stats.stale_incarnations.saturating_add(1);
             let age_us = self.age_us();
-            self.refuse_data(path, id, own, reason::RESTARTED, age_us);
+            self.refuse_data(path, header, reason::RESTARTED, age_us);
             return Err(DropReason::UnknownRpc);
         }
         if data.message_length > self.config.max_message_bytes {
-            self.refuse_data(path, id, own, reason::TOO_LONG, self.config.max_message_bytes);
+            self.refuse_data(path, header, reason::TOO_LONG, self.config.max_message_bytes);
             return Err(DropReason::TooLong);
         }
         let stranger = self.is_stranger(peer, path, header, data, transport_len);
-        if stranger && !self.admits_stranger(data) {
+        // A client that starts anew has the address of its former life: it cannot have both.
+        let in_place_of_another = peer.is_none() && self.peer_of(path).is_some();
+        if in_place_of_another || (stranger && !self.admits_stranger(data)) {
             self.stats.strangers_put_off = self.stats.strangers_put_off.saturating_add(1);
             if data.offset(header.common.sequence) == 0 {
                 // True, and it tells the client who we are: it sends again and names us.
                 let age = self.age_us();
-                self.push_unknown(*path, id, own, reason::NEVER_SEEN, age);
+                self.reply(path, header, Body::RpcUnknown, reason::NEVER_SEEN, age);
             }
-            return Err(DropReason::NoMemory);
+            return Err(if in_place_of_another {
+                DropReason::WrongPeer
+            } else {
+                DropReason::NoMemory
+            });
         }
         let index = self
             .create_server_rpc(peer, path, header, data, transport_len, port)
             .ok_or_else(|| {
                 self.stats.requests_refused = self.stats.requests_refused.saturating_add(1);
-                self.refuse_data(path, id, own, reason::OVERLOADED, 0);
+                self.refuse_data(path, header, reason::OVERLOADED, 0);
                 DropReason::Limit
             })?;
         if stranger {
@@ -372,7 +348,7 @@ impl Engine {
     ) -> bool {
         let validated =
             || peer.and_then(|peer| self.peers.get(peer)).is_some_and(|peer| peer.validated);
-        let proved = data.echo == self.incarnation || validated();
+        let proved = validated() || data.echo == self.incarnation_for(peer, path);
         let comes_whole = transport_len.saturating_sub(DATA_HEADER) >= data.message_length;
         path.carriage == Carriage::Udp && is_own(header) && !proved && !comes_whole
     }
@@ -411,11 +387,16 @@ impl Engine {
                 return None;
             }
         }
-        if self.serving >= self.config.serving_max() as usize {
+        if self.has_many_strangers() && !self.names_us(path, header) {
+            self.displace_stranger();
+        }
+        let full = self.serving >= self.config.serving_max() as usize;
+        if full && !self.displace_stranger() {
             return None;
         }
         let id = header.common.local_id();
-        let peer_index = match peer {
+        // The last request of the peer may just have been displaced, and the peer with it.
+        let peer_index = match peer.filter(|peer| self.peers.get(*peer).is_some()) {
             Some(peer) => peer,
             None => self.peer_or_new(self.now, path)?,
         };
@@ -424,6 +405,7 @@ impl Engine {
         let index = self.add_rpc(Role::Server, id, path, peer_index).ok()?;
         if let Some(rpc) = self.rpcs.get_mut(index) {
             rpc.own = is_own(header);
+            rpc.peer_life = header.common.incarnation;
             rpc.rx.streaming = port.streaming_requests;
         }
         self.server_ids.insert((peer_index, id), index);
@@ -432,7 +414,7 @@ impl Engine {
         self.stats.requests_received = self.stats.requests_received.saturating_add(1);
         if let Some(peer) = self.peers.get_mut(peer_index) {
             if peer.received_bytes == 0 {
-                self.hear_peer(peer_index, header, transport_len, id);
+                self.recognise(peer_index, header, transport_len, id);
                 self.offer_cutoffs(peer_index, path, header, data.cutoff_version);
             }
         }
@@ -443,6 +425,7 @@ impl Engine {
                 *newest = id;
             }
         }
+        self.count_stranger(index);
         self.start_incoming(index, data.message_length, data.incoming);
         Some(index)
     }
@@ -586,7 +569,7 @@ pub(crate) fn is_own(header: &Header) -> bool {
     header.common.version() == Some(VERSION)
 }
 
-fn is_cutoffs(header: &Header) -> bool {
+pub(crate) fn is_cutoffs(header: &Header) -> bool {
     matches!(header.body, Body::Cutoffs(_))
 }
 

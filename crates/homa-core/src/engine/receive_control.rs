@@ -32,8 +32,12 @@ impl Engine {
         id: u64,
     ) -> Result<Received, DropReason> {
         let rpc = self.find_rpc(peer, path, id);
-        if rpc.is_none() && self.client_ids.contains_key(&id) {
+        let stranger = match rpc {
+            Some(index) => !self.may_speak_of(index, header),
             // Whoever it is, it is not the server: an answer could be turned against the call.
+            None => self.client_ids.contains_key(&id),
+        };
+        if stranger {
             return Err(DropReason::WrongPeer);
         }
         let extension = header.extension;
@@ -42,7 +46,7 @@ impl Engine {
         match &header.body {
             Body::Grant(grant) => self.grant_received(rpc, grant, extension.map(|_| value)),
             Body::Resend(resend) => self.resend_received(path, rpc, header, resend),
-            Body::RpcUnknown => self.unknown_received(path, rpc, id, why, value),
+            Body::RpcUnknown => self.unknown_received(path, rpc, header, why, value),
             Body::Busy => self.busy_received(rpc),
             Body::Cutoffs(cutoffs) => self.cutoffs_received(peer, header, cutoffs),
             Body::NeedAck => self.need_ack_received(path, rpc, header, why),
@@ -259,15 +263,12 @@ impl Engine {
 
     /// Answers a question about an RPC that is not known here: it is over, or never was in this life.
     fn answer_unknown(&mut self, path: &Path, header: &Header) {
-        let (id, own) = (header.common.local_id(), is_own(header));
+        let id = header.common.local_id();
         let hash = self.peers.hash_of(path);
         let finished = id & 1 == 0 || self.finished.contains(self.now, hash, id);
-        if finished {
-            self.push_unknown(*path, id, own, reason::FINISHED, 0);
-        } else {
-            let age_us = self.age_us();
-            self.push_unknown(*path, id, own, reason::NEVER_SEEN, age_us);
-        }
+        let (why, value) =
+            if finished { (reason::FINISHED, 0) } else { (reason::NEVER_SEEN, self.age_us()) };
+        self.reply(path, header, Body::RpcUnknown, why, value);
     }
 
     fn busy_received(&mut self, rpc: Option<u32>) -> Result<Received, DropReason> {
@@ -303,19 +304,19 @@ impl Engine {
         &mut self,
         path: &Path,
         rpc: Option<u32>,
-        id: u64,
+        header: &Header,
         why: u8,
         value: u32,
     ) -> Result<Received, DropReason> {
         self.stats.unknown_received = self.stats.unknown_received.saturating_add(1);
         let Some((index, rpc)) = rpc.and_then(|index| Some((index, self.rpcs.get(index)?))) else {
             // It repeats its refusal: our acknowledgement got lost.
-            if why == reason::REJECTED && id & 1 == 0 && self.take_reply_token() {
-                self.push_ack_packet(*path, id, true);
+            if why == reason::REJECTED && header.common.local_id() & 1 == 0 {
+                self.acknowledge_again(path, header);
             }
             return Err(DropReason::UnknownRpc);
         };
-        let (state, path, own) = (rpc.state, rpc.path, self.speaks_own(rpc));
+        let (state, id, path, own) = (rpc.state, rpc.id, rpc.path, self.speaks_own(rpc));
         let (peer, confirmed) = (rpc.peer, rpc.confirmed);
         let request_bytes = rpc.tx.length;
         if rpc.role == Role::Server {
@@ -472,7 +473,7 @@ impl Engine {
         self.stats.need_acks_received = self.stats.need_acks_received.saturating_add(1);
         let Some(index) = rpc else {
             if id & 1 == 0 {
-                self.push_ack_packet(*path, id, own);
+                self.acknowledge_again(path, header);
             } else {
                 self.answer_unknown(path, header);
             }

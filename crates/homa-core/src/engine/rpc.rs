@@ -63,8 +63,8 @@ pub(crate) struct Rpc {
     pub(crate) last_heard: Instant,
     /// When the first packet left.
     pub(crate) first_sent: Option<Instant>,
-    /// The life (incarnation) of the peer that sends the incoming message, before that of the server that may have the
-    /// request; 0 = not known.
+    /// The life (incarnation) of the other end: the client that asks, or the server that may have the request or sends the
+    /// response; 0 = not known.
     pub(crate) peer_life: u32,
     /// Present interval between requests to the peer.
     pub(crate) interval_ns: u64,

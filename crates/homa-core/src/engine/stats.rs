@@ -71,16 +71,19 @@ pub struct Stats {
     /// Packets of requests that were put off until their client has proved its address: too much memory was
     /// reserved for what such clients had announced.
     pub strangers_put_off: u64,
+    /// Requests ended to make room for others, because their clients had not proved their addresses.
+    pub strangers_displaced: u64,
     /// Requests that were refused at a limit.
     pub requests_refused: u64,
     /// Duplicates of finished requests that were recognised.
     pub finished_hits: u64,
     /// Requests for another life of this server.
     pub stale_incarnations: u64,
+    /// Packets in the name of a known peer that carry neither its incarnation nor echo ours as far as it must know it.
+    pub impostors: u64,
     /// Control packets dropped because too many were waiting.
     pub control_dropped: u64,
-    /// Control packets withheld from a peer that has not proved its address and has been sent three
-    /// times what came from it.
+    /// Control packets withheld from addresses that have not been proved: more would have gone there than came from there.
     pub control_withheld: u64,
     /// Replies to packets about unknown RPCs suppressed by the rate limit.
     pub replies_suppressed: u64,

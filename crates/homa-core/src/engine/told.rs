@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use homa_wire::{Body, Header};
+
 use crate::addr::Path;
 use crate::engine::Engine;
 use crate::time::Instant;
@@ -41,11 +43,12 @@ impl Engine {
     /// Answers DATA of an RPC that is not known here, or not taken: once per resend interval, however many packets come.
     /// Peers in Linux format are told nothing: among them RPC_UNKNOWN answers RESEND alone (`spec/protocol.md` §10), and
     /// a client would send all of its request again for each.
-    pub(crate) fn refuse_data(&mut self, path: &Path, id: u64, own: bool, reason: u8, value: u32) {
+    pub(crate) fn refuse_data(&mut self, path: &Path, header: &Header, reason: u8, value: u32) {
         let interval = self.config.resend_interval;
+        let id = header.common.local_id();
         let named = (self.peers.hash_of(path), path.local_port, id);
-        if own && self.told.is_due(self.now, named, interval) {
-            self.push_unknown(*path, id, own, reason, value);
+        if header.common.version().is_some() && self.told.is_due(self.now, named, interval) {
+            self.reply(path, header, Body::RpcUnknown, reason, value);
         }
     }
 }

@@ -111,7 +111,9 @@ impl Engine {
         self.pacer.charge(self.now, link_bytes, &self.config);
         if let Some(peer) = self.peers.get_mut(train.peer).filter(|peer| !peer.validated) {
             let sent = train.segments.get(..train.count).unwrap_or(&[]);
-            peer.sent_bytes = peer.sent_bytes.saturating_add(bytes_to_client(sent));
+            let (bytes, control_bytes) = bytes_to_client(sent);
+            peer.sent_bytes = peer.sent_bytes.saturating_add(bytes);
+            peer.sent_control_bytes = peer.sent_control_bytes.saturating_add(control_bytes);
         }
         let class = self.config.priority_map.get(usize::from(train.priority)).copied().unwrap_or(0);
         Some(Transmit {
@@ -172,9 +174,9 @@ impl Engine {
         None
     }
 
-    /// Bytes of control packets that may go to the end of `path` now. A server sends a peer that has not
-    /// proved its address no more than a few times what came from it, in control packets too: a forged
-    /// sender must not draw questions to others. (A client has chosen its peer itself.)
+    /// Bytes of control packets that may go to the end of `path` now. A server sends a peer that has not proved its
+    /// address no more of them than came from it: a forged sender must not draw questions to others. (A client has chosen
+    /// its peer itself.)
     fn control_room(&self, peer: Option<u32>, entry: &Control) -> u32 {
         let from_server = match &entry.body {
             ControlBody::Packet(header) => header.common.sender_id & 1 == 1,
@@ -186,7 +188,7 @@ impl Engine {
         };
         let limited = from_server && entry.path.carriage == Carriage::Udp;
         match peer.and_then(|peer| self.peers.get(peer)).filter(|peer| limited && !peer.validated) {
-            Some(peer) => u32::try_from(peer.unvalidated_room()).unwrap_or(u32::MAX),
+            Some(peer) => u32::try_from(peer.unvalidated_control_room()).unwrap_or(u32::MAX),
             None => u32::MAX,
         }
     }
@@ -217,11 +219,11 @@ impl Engine {
         };
         let rx = &rpc.rx;
         let priority = self.top_priority();
-        let extension = self.speaks_own(rpc).then(|| self.extension(&rpc.path, reason::NONE, 0));
+        let words = self.speaks_own(rpc).then_some((reason::NONE, 0));
         let mut questions = self.questions(rx, room_bytes, may_be_late);
         let mut ask = |start: u32, length: u32| {
             let body = Body::Resend(Resend { offset: start, length, priority });
-            let header = self.control_header(&rpc.path, rpc.id, body, extension);
+            let header = self.control_header(&rpc.path, rpc.id, body, words);
             let bytes = u32::try_from(header.encoded_bytes()).unwrap_or(u32::MAX);
             train.total_bytes.saturating_add(bytes) <= train.limit_bytes
                 && train.push(&header, Some(key), (0, 0), 0, SegmentKind::Control)
@@ -262,9 +264,8 @@ impl Engine {
             };
             let body = Body::Grant(Grant { offset: rpc.rx.granted, priority: rpc.rx.priority });
             let upto = rpc.rx.data.contiguous();
-            let extension =
-                self.speaks_own(rpc).then(|| self.extension(&rpc.path, reason::NONE, upto));
-            let header = self.control_header(&rpc.path, rpc.id, body, extension);
+            let words = self.speaks_own(rpc).then_some((reason::NONE, upto));
+            let header = self.control_header(&rpc.path, rpc.id, body, words);
             let bytes = u32::try_from(header.encoded_bytes()).unwrap_or(u32::MAX);
             if !train.goes(&rpc.path, priority) || train.fits(bytes, false).is_none() {
                 if let Some(rpc) = self.rpcs.get_mut(index) {
@@ -359,7 +360,7 @@ impl Engine {
         if train.fits(bytes, false).is_none() || !train.takes(priority, bytes) {
             return false;
         }
-        let header = data_header(rpc, peer, (start, end), true, self.incarnation, self.now);
+        let header = data_header(rpc, peer, (start, end), true, self.now);
         train.push(&header, Some(rpc.key), (start, end), 0, SegmentKind::Retransmission);
         train.note_priority(priority);
         rpc.tx.retransmit.pop_front(payload);
@@ -429,7 +430,7 @@ impl Engine {
                 return false;
             }
         }
-        let header = data_header(rpc, peer, (start, end), false, self.incarnation, self.now);
+        let header = data_header(rpc, peer, (start, end), false, self.now);
         train.push(&header, Some(rpc.key), (start, end), padding, SegmentKind::Data);
         train.note_priority(priority);
         self.note_sent(index, start, end);
@@ -479,8 +480,10 @@ impl Engine {
         if rpc.first_sent.is_none() {
             rpc.first_sent = Some(self.now);
             // A server that is not asked in our own profile does not say how old its life is.
-            let life = self.peers.get(rpc.peer).map_or(0, |peer| peer.incarnation);
-            rpc.peer_life = if rpc.own { life } else { 0 };
+            if rpc.is_client() {
+                let life = self.peers.get(rpc.peer).map_or(0, |peer| peer.incarnation);
+                rpc.peer_life = if rpc.own { life } else { 0 };
+            }
         }
         rpc.last_heard = self.now;
         let idle = rpc.tx.is_idle();
@@ -533,7 +536,9 @@ impl Engine {
         self.stats.packets_sent = self.stats.packets_sent.saturating_sub(unsent.len() as u64);
         let peer = self.peer_of(&transmit.path).and_then(|peer| self.peers.get_mut(peer));
         if let Some(peer) = peer.filter(|peer| !peer.validated) {
-            peer.sent_bytes = peer.sent_bytes.saturating_sub(bytes_to_client(unsent));
+            let (bytes, control_bytes) = bytes_to_client(unsent);
+            peer.sent_bytes = peer.sent_bytes.saturating_sub(bytes);
+            peer.sent_control_bytes = peer.sent_control_bytes.saturating_sub(control_bytes);
         }
         if let TransmitError::TooBig(mtu) = why {
             let mtu = if mtu == 0 { MTU_MIN } else { mtu };
@@ -656,14 +661,7 @@ pub(crate) fn must_prove(rpc: &Rpc, peer: &Peer) -> bool {
 
 /// The header of one DATA segment; it takes an acknowledgement along that waits at the peer.
 #[inline]
-fn data_header(
-    rpc: &Rpc,
-    peer: &mut Peer,
-    range: (u32, u32),
-    again: bool,
-    incarnation: u32,
-    now: Instant,
-) -> Header {
+fn data_header(rpc: &Rpc, peer: &mut Peer, range: (u32, u32), again: bool, now: Instant) -> Header {
     let own = rpc.own && peer.is_own();
     let unscheduled = rpc.tx.unscheduled;
     let ack = peer.pop_ack().map_or(AckEntry::NONE, |ack| AckEntry {
@@ -672,7 +670,7 @@ fn data_header(
     });
     let mut common = Common::data(rpc.path.local_port, rpc.path.remote.port(), rpc.id, range.0);
     if own {
-        common = common.with_own_profile(incarnation);
+        common = common.with_own_profile(peer.ours);
     }
     let data = Data {
         message_length: rpc.tx.length,
@@ -680,7 +678,11 @@ fn data_header(
         ack,
         cutoff_version: peer.echoed_cutoff_version(now),
         retransmit: u8::from(again),
-        echo: if own { peer.incarnation } else { 0 },
+        echo: match (own, rpc.is_client()) {
+            (false, _) => 0,
+            (true, true) => peer.incarnation,
+            (true, false) => rpc.peer_life,
+        },
         seg_offset: range.0,
     };
     Header { common, body: Body::Data(data), extension: None }
@@ -736,14 +738,19 @@ fn link_bytes(bytes: u64, packets: usize, coalesced: bool) -> u64 {
     bytes.saturating_add((datagrams as u64).saturating_mul(LINK_OVERHEAD_BYTES))
 }
 
-/// Bytes that a server sends: what a client may have asked for in somebody else's name. Requests of ours
-/// nobody asked for.
-fn bytes_to_client(segments: &[Segment]) -> u64 {
-    segments
-        .iter()
-        .filter(|segment| {
-            homa_wire::quoted_sender_id(segment.header()).is_some_and(|id| id & 1 == 1)
-        })
-        .map(|segment| u64::from(segment.wire_bytes()))
-        .fold(0, u64::saturating_add)
+/// Bytes that a server sends, and those of control packets among them: what a client may have asked for in somebody
+/// else's name. Requests of ours nobody asked for.
+fn bytes_to_client(segments: &[Segment]) -> (u64, u64) {
+    let (mut bytes, mut control_bytes) = (0u64, 0u64);
+    for segment in segments {
+        let id = homa_wire::quoted_sender_id(segment.header());
+        if id.is_some_and(|id| id & 1 == 1) {
+            let packet_bytes = u64::from(segment.wire_bytes());
+            bytes = bytes.saturating_add(packet_bytes);
+            if matches!(segment.kind, SegmentKind::Control | SegmentKind::Grant) {
+                control_bytes = control_bytes.saturating_add(packet_bytes);
+            }
+        }
+    }
+    (bytes, control_bytes)
 }

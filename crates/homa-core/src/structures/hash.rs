@@ -1,4 +1,4 @@
-//! Seeded hash tables and seeded random numbers: the same seed, the same behaviour.
+//! Seeded hash tables: the same seed, the same behaviour.
 
 use core::hash::{BuildHasher, Hasher};
 
@@ -84,7 +84,7 @@ impl Hasher for SeededHasher {
 }
 
 /// Pseudo-random numbers (SplitMix64: a counter and a mixing function). Any seed is good.
-/// **Not cryptographic**: whoever sees one output knows all that follow.
+/// **Not cryptographic**: whoever sees one output knows all that follow, so none leaves the engine (see [`crate::secret`]).
 #[derive(Clone, Debug)]
 pub(crate) struct Rng {
     state: u64,
@@ -103,21 +103,6 @@ impl Rng {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `limit`, 0 if `limit` is 0. Small numbers are favoured by at most
-    /// `limit` / 2^64.
-    pub(crate) const fn below(&mut self, limit: u64) -> u64 {
-        match self.next_u64().checked_rem(limit) {
-            Some(number) => number,
-            None => 0,
-        }
-    }
-
-    /// A number from `range`; its start if it is empty.
-    pub(crate) const fn range(&mut self, range: core::ops::Range<u64>) -> u64 {
-        let number = self.below(range.end.saturating_sub(range.start));
-        range.start.saturating_add(number)
     }
 }
 
@@ -192,25 +177,6 @@ mod tests {
         }
         assert_eq!(map.get(&(3, 10)), Some(&10));
         assert_eq!(map.get(&(3, 11)), None);
-    }
-
-    #[test]
-    fn random_numbers_stay_in_range_and_repeat_per_seed() {
-        let mut rng = Rng::new(42);
-        let mut again = Rng::new(42);
-        for _ in 0..1000 {
-            assert_eq!(rng.next_u64(), again.next_u64());
-        }
-        let mut seen = [0u32; 10];
-        for _ in 0..10_000 {
-            seen[rng.below(10) as usize] += 1;
-            assert!((5..8).contains(&rng.range(5..8)));
-        }
-        assert!(seen.iter().all(|count| (800..1200).contains(count)), "{seen:?}");
-        assert_eq!(rng.below(0), 0);
-        assert_eq!(rng.below(1), 0);
-        assert_eq!(rng.range(9..9), 9);
-        assert_eq!(rng.range(core::ops::Range { start: 9, end: 3 }), 9);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use homa_core::{
-    Carriage, Config, CutoffSource, Cutoffs, DropReason, Engine, Event, HostBudget, Instant, Path,
-    PortOptions, Received, RequestOptions, RpcKey, RxMeta, Segment, Stats, Transmit, TransmitError,
+    Carriage, Config, CutoffSource, Cutoffs, Engine, Event, HostBudget, Instant, Path, PortOptions,
+    Received, RequestOptions, RpcKey, RxMeta, Segment, Stats, Transmit, TransmitError,
 };
 use homa_wire::{Ack, AckEntry, Body, Common, Data, Extension, Grant, Header, Resend};
 
@@ -164,7 +164,6 @@ impl Remote {
 pub struct Host {
     pub engine: Engine,
     pub now_ns: u64,
-    pub incarnation: u32,
     /// Told to the engine for every new peer; `None` leaves the smallest.
     pub mtu: Option<u32>,
     segments: Vec<Segment>,
@@ -184,32 +183,20 @@ impl Host {
     pub fn with_budget(config: Config, budget: HostBudget, seed: u64) -> Self {
         let mut engine = Engine::new(config, budget, seed).unwrap();
         engine.bind_port(PORT, PortOptions::SERVE).unwrap();
-        let mut host = Self {
+        Self {
             engine,
             now_ns: 1_000_000_000,
-            incarnation: 0,
             mtu: Some(1500),
             segments: vec![Segment::EMPTY; 64],
             trains: Vec::new(),
             datagrams: Vec::new(),
             checked: true,
-        };
-        host.learn_incarnation();
-        host
+        }
     }
 
-    /// A question to a closed port is answered without leaving state.
-    fn learn_incarnation(&mut self) {
-        let asker =
-            Remote { address: SocketAddr::from(([10, 9, 9, 9], 9)), incarnation: 1, echo: 0 };
-        let (header, _) = asker.control(2, Body::NeedAck, 0, 0);
-        let path = Path { local_port: 9, ..asker.path() };
-        assert_eq!(self.receive_at(path, header, 0), Received::Dropped(DropReason::NoSuchPort));
-        self.incarnation = self.sent()[0].header.common.incarnation;
-        self.trains.clear();
-        self.datagrams.clear();
-        // The answer has left the link before the test begins.
-        self.now_ns += 1_000_000;
+    /// Id of a live RPC, in our form.
+    pub fn id_of(&self, rpc: RpcKey) -> u64 {
+        self.engine.rpcs().find(|info| info.rpc == rpc).expect("it lives").id
     }
 
     pub fn now(&self) -> Instant {
@@ -218,10 +205,11 @@ impl Host {
 
     /// A peer at 10.0.`host`.1 that knows the engine's incarnation.
     pub fn remote(&self, host: u8, port: u16) -> Remote {
+        let ip = IpAddr::from([10, 0, host, 1]);
         Remote {
-            address: SocketAddr::new(IpAddr::from([10, 0, host, 1]), port),
+            address: SocketAddr::new(ip, port),
             incarnation: 1000 + u32::from(host),
-            echo: self.incarnation,
+            echo: self.engine.incarnation(ip),
         }
     }
 

@@ -128,8 +128,6 @@ pub struct Solo {
     pub engine: Engine,
     pub now: u64,
     pub segments: Vec<Segment>,
-    /// Incarnation of the engine.
-    pub ours: u32,
     /// Events handed out so far.
     pub log: Vec<Event>,
     /// Calls of `handle_timeout` made by `advance`.
@@ -140,18 +138,18 @@ impl Solo {
     pub fn new(config: Config) -> Self {
         let mut engine = Engine::new(config, HostBudget::local(), 7).unwrap();
         engine.bind_port(PORT, PortOptions::SERVE).unwrap();
-        let mut solo = Self {
+        Self {
             engine,
             now: 1_000 * MS,
             segments: vec![Segment::EMPTY; 64],
-            ours: 0,
             log: Vec::new(),
             wakeups: 0,
-        };
-        let stranger = address(250, 1);
-        let _ = solo.control(stranger, 9, Body::NeedAck, 0, 0);
-        solo.ours = solo.drain()[0].header.common.incarnation;
-        solo
+        }
+    }
+
+    /// Incarnation of the engine, as it is known at an address.
+    pub fn ours(&self, at: SocketAddr) -> u32 {
+        self.engine.incarnation(at.ip())
     }
 
     pub fn instant(&self) -> Instant {
@@ -198,7 +196,7 @@ impl Solo {
         value: u32,
     ) -> Received {
         let common = Common::control(from.port(), PORT, id).with_own_profile(THEIRS);
-        let extension = Some(Extension { echo: self.ours, reason: why, value });
+        let extension = Some(Extension { echo: self.ours(from), reason: why, value });
         self.header(from, &Header { common, body, extension }, 0)
     }
 
@@ -207,7 +205,7 @@ impl Solo {
         let data = Data {
             message_length: length,
             incoming: length.min(40_000),
-            echo: self.ours,
+            echo: self.ours(from),
             seg_offset: start,
             ..Data::default()
         };

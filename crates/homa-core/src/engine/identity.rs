@@ -1,0 +1,136 @@
+//! Who a packet is from.
+//!
+//! Every life of an engine is known to each IP address by a number of its own, its *incarnation* there: 24 bits, made by a
+//! one-way function from the engine's secret and the address, so that nobody learns it who does not receive what is sent to
+//! that address. It does two things. A packet that carries the incarnation by which a peer is known comes from that
+//! peer, in the same life. A packet that echoes *ours* comes from somebody who has received something from us at the address it
+//! names, and that is the only proof of an address there is: what others say of a peer is not believed.
+//!
+//! The address is that of the host: an engine that sends from several ports is one life, and whoever shares an address can be
+//! sent packets there anyway.
+
+use core::net::IpAddr;
+
+use homa_wire::{Body, Header};
+
+use crate::addr::{Carriage, Path};
+use crate::engine::Engine;
+use crate::engine::receive::{is_cutoffs, is_own};
+
+impl Engine {
+    /// The incarnation by which the engine is known at an IP address.
+    pub fn incarnation(&self, ip: IpAddr) -> u32 {
+        self.secret.incarnation(ip)
+    }
+
+    /// The same for the end of `path`, where `peer` is.
+    pub(crate) fn incarnation_for(&self, peer: Option<u32>, path: &Path) -> u32 {
+        match peer.and_then(|index| self.peers.get(index)) {
+            Some(peer) => peer.ours,
+            None => self.secret.incarnation(path.remote.ip()),
+        }
+    }
+
+    /// Whether a packet shows that its sender has received something from us at its address.
+    pub(crate) fn names_us(&self, path: &Path, header: &Header) -> bool {
+        is_own(header) && echo(header) == self.incarnation_for(self.peer_of(path), path)
+    }
+
+    /// The life of the other end that a packet about the RPC with our form `id` is meant for, 0 if it is not known.
+    pub(crate) fn addressee(&self, peer: Option<u32>, path: &Path, id: u64) -> u32 {
+        let client = match id & 1 {
+            1 => self.find_rpc(peer, path, id).and_then(|index| self.rpcs.get(index)),
+            _ => None,
+        };
+        let known = peer.and_then(|index| self.peers.get(index)).map_or(0, |peer| peer.incarnation);
+        client.map_or(known, |rpc| rpc.peer_life)
+    }
+
+    /// Takes notice of a packet from the address of a peer. `None`: by its numbers it is of somebody else, a new life of the
+    /// peer that has not proved itself yet or a liar, who has no part in what there is between the peer and us.
+    pub(crate) fn recognise(
+        &mut self,
+        index: u32,
+        header: &Header,
+        transport_len: u32,
+        id: u64,
+    ) -> Option<u32> {
+        let peer = self.peers.get(index)?;
+        let over_udp = peer.path.carriage == Carriage::Udp;
+        // Linux hosts have no number.
+        let numbered = is_own(header) && (over_udp || self.config.discover_peers);
+        let life = header.common.incarnation;
+        let (names_us, is_itself) =
+            (echo(header) == peer.ours, life == peer.incarnation && life != 0);
+        if numbered && names_us {
+            self.proved(index, life);
+        } else if numbered {
+            let announces = !over_udp && is_cutoffs(header);
+            // Only those who know us can know of our calls.
+            let about_call = id & 1 == 0 && !announces;
+            if about_call || (peer.validated && !is_itself) {
+                self.stats.impostors = self.stats.impostors.saturating_add(1);
+                return None;
+            }
+            if !over_udp && !is_itself && life != 0 {
+                self.learn_incarnation(index, life);
+            }
+        }
+        let peer = self.peers.get_mut(index)?;
+        peer.received_bytes = peer.received_bytes.saturating_add(u64::from(transport_len));
+        if numbered && !names_us && over_udp && !is_itself {
+            // A sign of life, but whose?
+            return Some(index);
+        }
+        peer.last_heard = self.now;
+        if numbered && life != 0 {
+            peer.own_heard = self.now;
+        }
+        if peer.probe.is_some_and(|probe| probe.id == id) && !matches!(header.body, Body::NeedAck) {
+            self.probe_answered(index);
+        }
+        Some(index)
+    }
+
+    /// The peer has received something from us in its present life, so its address is its own.
+    #[inline]
+    fn proved(&mut self, index: u32, life: u32) {
+        let known =
+            self.peers.get(index).is_some_and(|peer| peer.validated && peer.incarnation == life);
+        // Whoever answers for a port that nobody serves has none.
+        if !known && life != 0 {
+            self.newly_proved(index, life);
+        }
+    }
+
+    fn newly_proved(&mut self, index: u32, life: u32) {
+        if self.peers.get(index).is_some_and(|peer| peer.incarnation != life) {
+            self.learn_incarnation(index, life);
+        }
+        if let Some(peer) = self.peers.get_mut(index) {
+            peer.validated = true;
+            self.serve_blocked(index);
+        }
+    }
+
+    /// Whether the sender of a packet may speak about a live RPC: it is the other end of it, or the peer lives another life
+    /// now, to which the RPC means nothing.
+    pub(crate) fn may_speak_of(&self, index: u32, header: &Header) -> bool {
+        let Some(rpc) = self.rpcs.get(index) else {
+            return false;
+        };
+        let life = header.common.incarnation;
+        // The server of a call has named us.
+        let free = rpc.is_client() || !(rpc.own && is_own(header));
+        free || life == rpc.peer_life
+            || self.peers.get(rpc.peer).is_some_and(|peer| peer.incarnation == life && life != 0)
+    }
+}
+
+/// Our incarnation as the sender of a packet knows it, 0 if it does not.
+pub(crate) fn echo(header: &Header) -> u32 {
+    match &header.body {
+        Body::Data(data) => data.echo,
+        _ => header.extension.map_or(0, |extension| extension.echo),
+    }
+}

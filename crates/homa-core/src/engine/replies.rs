@@ -1,0 +1,110 @@
+//! Answers to packets about RPCs that are not known here. Whoever sent them may have written somebody else's address:
+//! everything that such packets draw goes through [`Engine::reply`].
+
+use homa_wire::{Body, Extension, Header};
+
+use crate::addr::Path;
+use crate::engine::Engine;
+use crate::engine::reason;
+use crate::engine::receive::is_own;
+use crate::time::{Instant, nanos};
+
+/// Replies that may go out in a burst.
+const BURST_MAX: u32 = 1000;
+/// Those that are left for senders that have proved their address.
+const RESERVED: u32 = BURST_MAX / 2;
+/// Time in which one more is earned.
+const INTERVAL_NS: u64 = 10_000;
+
+/// How many replies may be sent: a burst, and a rate after that.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    left: u32,
+    earned_at: Instant,
+}
+
+impl Allowance {
+    pub(crate) const FULL: Self = Self { left: BURST_MAX, earned_at: Instant::ZERO };
+
+    /// Whether one more reply may be sent; if so it counts. Half of them are for those who have `proved` their address, so
+    /// that forged packets cannot use up what they need.
+    fn take(&mut self, now: Instant, proved: bool) -> bool {
+        let earned = nanos(now.since(self.earned_at)) / INTERVAL_NS;
+        if earned > 0 {
+            self.earned_at = now;
+            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+            self.left = self.left.saturating_add(earned).min(BURST_MAX);
+        }
+        let reserved = if proved { 0 } else { RESERVED };
+        let allowed = self.left > reserved;
+        if allowed {
+            self.left = self.left.saturating_sub(1);
+        }
+        allowed
+    }
+}
+
+impl Engine {
+    /// Answers the sender of a packet, in its format, with a packet about the same RPC, at a limited rate.
+    ///
+    /// Unless the sender has proved that its address is its own, the answer is no longer than the question. (The format of
+    /// Linux has no room for a proof.) The answer echoes the incarnation in the packet, which shows that it is an answer.
+    pub(crate) fn reply(&mut self, path: &Path, header: &Header, body: Body, why: u8, value: u32) {
+        let own = header.common.version().is_some();
+        let echo = header.common.incarnation;
+        let extension = own.then_some(Extension { echo, reason: why, value });
+        let id = header.common.local_id();
+        let answer = self.header_from_us(self.peer_of(path), path, id, body, extension);
+        let proved = self.names_us(path, header);
+        if own && !proved && answer.encoded_bytes() > header.encoded_bytes() {
+            self.stats.control_withheld = self.stats.control_withheld.saturating_add(1);
+        } else if self.may_reply(proved) {
+            self.push_packet(*path, answer, self.top_priority());
+        }
+    }
+
+    /// Acknowledges a response once more whose call is over.
+    pub(crate) fn acknowledge_again(&mut self, path: &Path, header: &Header) {
+        let (id, own) = (header.common.local_id(), is_own(header));
+        let proved = self.names_us(path, header);
+        if own && !proved {
+            // An ACK is longer than what asks for it. This frees the server as well.
+            self.reply(path, header, Body::RpcUnknown, reason::FINISHED, 0);
+        } else if self.may_reply(proved) {
+            self.push_ack_packet(*path, id, own);
+        }
+    }
+
+    fn may_reply(&mut self, proved: bool) -> bool {
+        let allowed = self.allowance.take(self.now, proved);
+        if !allowed {
+            self.stats.replies_suppressed = self.stats.replies_suppressed.saturating_add(1);
+        }
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(allowance: &mut Allowance, now: Instant, proved: bool) -> usize {
+        (0..2000).take_while(|_| allowance.take(now, proved)).count()
+    }
+
+    #[test]
+    fn strangers_leave_half_of_the_allowance_to_those_who_proved_their_address() {
+        let mut allowance = Allowance::FULL;
+        assert_eq!(taken(&mut allowance, Instant::ZERO, false), 500);
+        assert_eq!(taken(&mut allowance, Instant::ZERO, true), 500);
+        assert_eq!(taken(&mut allowance, Instant::ZERO, true), 0);
+    }
+
+    #[test]
+    fn what_is_spent_is_earned_again_up_to_the_burst() {
+        let mut allowance = Allowance::FULL;
+        assert_eq!(taken(&mut allowance, Instant::ZERO, true), 1000);
+        assert_eq!(taken(&mut allowance, Instant::from_nanos(70_000), true), 7);
+        assert_eq!(taken(&mut allowance, Instant::from_nanos(60_000_000_000), true), 1000);
+    }
+}
