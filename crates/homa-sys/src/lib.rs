@@ -2,8 +2,8 @@
 //! library does not offer: UDP with segmentation offload, marks per packet and the error queue;
 //! event and timer descriptors; clocks; processors; facts about network interfaces.
 //!
-//! This is the only crate of the project with `unsafe` code. To keep it small, waiting and clocks
-//! are left to the crate `rustix`, and everything that can be done on plain bytes is: socket addresses ([`address`]), control messages
+//! This is the only crate of the project with `unsafe` code. To keep it small, waiting, clocks
+//! and randomness are left to the crate `rustix`, and everything that can be done on plain bytes is: socket addresses ([`address`]), control messages
 //! ([`control`]) and the error queue are encoded and decoded with safe code, and `unsafe` is
 //! left to the system calls themselves, each with its proof.
 //!
@@ -16,6 +16,7 @@
 //! | [`errno`] | error numbers by name |
 //! | [`clock`] | monotonic time, processor time |
 //! | [`cpu`] | which processors a thread may use |
+//! | [`random`] | bytes that nobody can guess |
 //! | [`fork`] | noticing that the process is a forked child |
 //! | [`link`] | speed of a network interface |
 //! | [`mask`] | programs that begin with no signal held back |
@@ -36,6 +37,7 @@ pub mod link;
 pub mod mask;
 pub mod packet;
 pub mod poll;
+pub mod random;
 pub mod raw;
 pub mod tcp;
 pub mod timerfd;
@@ -50,6 +52,7 @@ pub use link::{interface_of, link_mbps};
 pub use mask::start_unmasked;
 pub use packet::PacketSocket;
 pub use poll::{PollFd, poll_fds};
+pub use random::random_bytes;
 pub use raw::RawSocket;
 pub use tcp::set_tcp_congestion;
 pub use timerfd::TimerFd;

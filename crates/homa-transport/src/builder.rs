@@ -212,7 +212,8 @@ impl EndpointBuilder {
         self
     }
 
-    /// Seed of all random choices (RPC ids, hashing); default from the system.
+    /// Seed of all random choices (RPC ids, incarnations, hashing), for tests: whoever knows it can forge packets. Default:
+    /// 128 random bits from the system.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);

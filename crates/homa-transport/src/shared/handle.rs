@@ -1,6 +1,5 @@
 //! What endpoints, calls and requests hold: together they keep the endpoint open.
 
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::panic::RefUnwindSafe;
@@ -9,12 +8,12 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use homa_core::{
-    Carriage, Config, CutoffSource, Cutoffs, Engine, HostBudget, PeerSettings, PortOptions,
+    Carriage, Config, CutoffSource, Cutoffs, Engine, HostBudget, PeerSettings, PortOptions, Seed,
 };
 use homa_io::ip::{IpConfig, IpDriver, IpError, TcpForm};
 use homa_io::udp::{UdpConfig, UdpDriver};
 use homa_io::{AnyDriver, Body, Shard};
-use homa_sys::monotonic_ns;
+use homa_sys::{monotonic_ns, random_bytes};
 
 use super::accept::{AcceptQueue, Acceptor, ServingMode};
 use super::call::{CallMode, Order, PendingCall, Sending};
@@ -59,7 +58,10 @@ impl Handle {
     ) -> Result<Self, BindError> {
         builder.config.validate()?;
         let (driver, address) = open(&builder, addresses, serve)?;
-        let seed = builder.seed.unwrap_or_else(|| RandomState::new().hash_one(monotonic_ns()));
+        let seed = match builder.seed {
+            Some(seed) => Seed::from(seed),
+            None => Seed::from(random_bytes().map_err(BindError::Resources)?),
+        };
         let mut engine = Engine::new(engine_config(&builder), HostBudget::local(), seed)?;
         // The engine's age counts from here: it tells clients whether a request can have met an earlier life.
         engine.handle_timeout(homa_core::Instant::from_nanos(monotonic_ns()), false);
