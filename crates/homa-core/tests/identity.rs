@@ -426,24 +426,38 @@ fn a_new_client_has_time_to_prove_its_address_among_forged_requests() {
 }
 
 #[test]
-fn many_requests_from_one_forged_address_keep_nobody_out_either() {
-    let config = Config::default().with(|config| config.rpcs_max = 400);
-    let mut solo = Solo::new(config);
+fn many_requests_from_one_forged_address_keep_nobody_else_out() {
+    let mut solo = Solo::new(Config::default().with(|config| config.rpcs_max = 400));
     for n in 0..2000 {
-        let received = solo.header(victim(), &short(victim(), 2 + 2 * n, 10, (THEIRS, 0)), 10);
+        let _ = solo.header(victim(), &short(victim(), 2 + 2 * n, 10, (THEIRS, 0)), 10);
+        solo.events();
+    }
+    let stats = solo.engine.stats();
+    assert_eq!((stats.live_rpcs, stats.requests_refused), (300, 1700), "all places");
+    let told: BTreeSet<u8> = solo.drain().iter().filter_map(Sent::unknown).collect();
+    assert_eq!(told, BTreeSet::from([reason::OVERLOADED]));
+    for n in 0..200 {
+        // Some have proved their addresses.
+        let client = address(n, 800);
+        let echo = if n % 2 == 0 { solo.ours(client) } else { 0 };
+        let received = solo.header(client, &short(client, 2, 10, (THEIRS, echo)), 10);
         assert!(matches!(received, Received::Place(_)), "{n}: {received:?}");
         solo.events();
     }
     let stats = solo.engine.stats();
-    assert_eq!((stats.live_rpcs, stats.strangers_displaced), (150, 1850), "half of 300");
-    for n in 0..150 {
-        let received = solo.data(address(n, 800), 2, 10, (0, 10));
-        assert!(matches!(received, Received::Place(_)), "{n}: {received:?}");
-    }
-    solo.events();
-    assert_eq!(solo.engine.stats().live_rpcs, 300, "strangers have not lost theirs");
-    let received = solo.data(address(200, 800), 2, 10, (0, 10));
-    assert!(matches!(received, Received::Place(_)), "but they go first: {received:?}");
+    assert_eq!((stats.live_rpcs, stats.strangers_displaced), (300, 200));
+}
+
+#[test]
+fn a_new_client_with_more_calls_than_there_are_places_loses_none_that_was_accepted() {
+    let config = Config::default().with(|config| config.rpcs_max = 8);
+    let mut net = Net::new(&config, 2);
+    net.hosts[1].service = Service::Hold;
+    let rpcs: Vec<RpcKey> = (0..8).map(|_| net.call(0, 1, 100)).collect();
+    net.run(1);
+    let refused = |rpc: &&RpcKey| net.failure(0, **rpc) == Some(FailReason::Overloaded);
+    assert_eq!(rpcs.iter().filter(refused).count(), 2);
+    assert_eq!(net.hosts[1].engine.stats().live_rpcs, 6);
 }
 
 #[test]

@@ -203,6 +203,10 @@ impl Engine {
             assert!(rpc.in_event_queue || rpc.pending.is_empty(), "events not told: {rpc:?}");
             assert!(rpc.in_event_queue || !dead, "nobody takes it out: {rpc:?}");
             assert_eq!(self.starved.contains(index), rpc.rx.starved && !dead, "starved: {rpc:?}");
+            let stranger =
+                rpc.role == Role::Server && self.peers.get(rpc.peer).is_some_and(Peer::is_stranger);
+            assert!(dead || !stranger || self.strangers.contains(index), "strangers: {rpc:?}");
+            assert!(!dead || !self.strangers.contains(index), "strangers: {rpc:?}");
             let new = !rpc.blocked_on_peer;
             let sends = rpc.is_sending() && (new || !rpc.tx.retransmit.is_empty());
             assert!(sends || !self.pacer.contains(index), "in the output order: {rpc:?}");
@@ -213,6 +217,7 @@ impl Engine {
                 let kept = [
                     ("events", in_events[index as usize] > 0),
                     ("starved", self.starved.contains(index)),
+                    ("strangers", self.strangers.contains(index)),
                     ("output order", self.pacer.contains(index)),
                     ("timers", self.rpc_timers.contains(index)),
                 ];

@@ -517,15 +517,15 @@ impl Engine {
 
     fn add_peer(&mut self, now: Instant, path: &Path) -> Option<u32> {
         if self.peers.is_full(&self.config) {
-            self.peers.evict(now, &self.config);
+            self.peers.evict(now, &self.config, &mut self.peer_timers);
         }
-        while self.peers.is_full(&self.config) && self.displace_stranger() {}
+        while self.peers.is_full(&self.config) && self.displace_stranger(None) {}
         let index = self.peers.insert(PeerKey::of(path), *path, &self.config, now)?;
         let capacity = self.peers.capacity();
         let reserved =
             self.peer_timers.try_reserve(capacity).is_ok() && self.new_peers.try_reserve(1).is_ok();
         if !reserved {
-            self.peers.remove(index);
+            self.peers.remove(index, &mut self.peer_timers);
             return None;
         }
         self.new_peers.push_back(index);

@@ -16,6 +16,7 @@ use crate::engine::shared_heap::SharedHeap;
 use crate::engine::train::{DATAGRAM_ALWAYS_FITS, DATAGRAM_WITHIN_HOST};
 use crate::event::FailReason;
 use crate::structures::hash::{Map, SeededState};
+use crate::structures::heap::IndexedHeap;
 use crate::time::Instant;
 
 /// Acknowledgements that wait for a packet to ride on, per peer.
@@ -473,7 +474,12 @@ impl PeerTable {
 
     /// Looks at a few peers, going round, and drops those that are idle: for `peer_idle_max`, or if the table is full for
     /// `peer_idle_min`, and strangers at once.
-    pub(crate) fn evict(&mut self, now: Instant, config: &Config) {
+    pub(crate) fn evict(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        timers: &mut IndexedHeap<Instant>,
+    ) {
         let full = self.is_full(config);
         let idle_min = if full { config.peer_idle_min } else { config.peer_idle_max };
         for _ in 0..EVICTION_LOOKS.min(self.peers.len()) {
@@ -481,20 +487,17 @@ impl PeerTable {
             if self.hand >= self.peers.len() {
                 self.hand = 0;
             }
-            let Some(slot) = self.peers.get_mut(self.hand) else {
+            let Some(slot) = self.peers.get(self.hand) else {
                 continue;
             };
             let idle = slot.as_ref().is_some_and(|peer| {
-                peer.references == 0
-                    && peer.probe.is_none()
-                    && (now.since(peer.last_heard.max(peer.last_used)) >= idle_min
-                        || (full && peer.is_stranger()))
+                let silence = now.since(peer.last_heard.max(peer.last_used));
+                let quiet = peer.probe.is_none() && silence >= idle_min;
+                peer.references == 0 && (quiet || (full && peer.is_stranger()))
             });
             if idle {
-                if let Some(peer) = slot.take() {
-                    self.unlink(u32::try_from(self.hand).unwrap_or(NIL), &peer);
-                    self.evicted = self.evicted.saturating_add(1);
-                }
+                self.remove(u32::try_from(self.hand).unwrap_or(NIL), timers);
+                self.evicted = self.evicted.saturating_add(1);
             }
         }
     }
@@ -522,8 +525,9 @@ impl PeerTable {
         assert_eq!(self.by_host.len(), hosts.len(), "IP addresses");
     }
 
-    /// Forgets a peer that nothing refers to.
-    pub(crate) fn remove(&mut self, index: u32) {
+    /// Forgets a peer that nothing refers to, and its timer.
+    pub(crate) fn remove(&mut self, index: u32, timers: &mut IndexedHeap<Instant>) {
+        timers.remove(index);
         if let Some(peer) = self.peers.get_mut(index as usize).and_then(Option::take) {
             self.unlink(index, &peer);
         }
@@ -569,7 +573,7 @@ mod tests {
             (peers[0], vec![peers[2]]),
             (peers[2], vec![]),
         ] {
-            table.remove(gone);
+            table.remove(gone, &mut IndexedHeap::new());
             assert_eq!(at_host(&table, 1), left);
         }
         assert_eq!(at_host(&table, 2), vec![elsewhere]);

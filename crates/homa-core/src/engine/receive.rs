@@ -387,16 +387,12 @@ impl Engine {
                 return None;
             }
         }
-        if self.has_many_strangers() && !self.names_us(path, header) {
-            self.displace_stranger();
-        }
         let full = self.serving >= self.config.serving_max() as usize;
-        if full && !self.displace_stranger() {
+        if full && !self.displace_stranger(peer) {
             return None;
         }
         let id = header.common.local_id();
-        // The last request of the peer may just have been displaced, and the peer with it.
-        let peer_index = match peer.filter(|peer| self.peers.get(*peer).is_some()) {
+        let peer_index = match peer {
             Some(peer) => peer,
             None => self.peer_or_new(self.now, path)?,
         };

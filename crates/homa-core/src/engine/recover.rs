@@ -59,7 +59,7 @@ impl Engine {
             self.next_planning = now + PLANNING_INTERVAL;
             self.plan_cutoffs();
             self.finished.rotate(now);
-            self.peers.evict(now, &self.config);
+            self.peers.evict(now, &self.config, &mut self.peer_timers);
         }
         if !rx_drained {
             return;

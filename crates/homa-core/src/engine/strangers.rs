@@ -1,8 +1,8 @@
 //! Requests of clients that have not proved their address.
 //!
-//! Such a request costs whoever sends it one packet with any address on it. So strangers have half of the places, and when a
-//! place is wanted the oldest of them goes: an honest client proves its address with its next packet, a round trip later,
-//! and those that stay strangers are not there.
+//! Such a request costs whoever sends it one packet with any address on it. So when all places are taken the oldest of them
+//! goes: an honest client proves its address with its next packet, a round trip later, and those that stay strangers are not
+//! there.
 
 use crate::engine::Engine;
 use crate::engine::peer::Peer;
@@ -20,25 +20,22 @@ impl Engine {
         }
     }
 
-    /// Whether strangers have all the places that they may have.
-    pub(crate) fn has_many_strangers(&self) -> bool {
-        let places = self.config.serving_max().min(self.config.peers_max);
-        self.strangers.len() >= places.div_ceil(2) as usize
-    }
-
-    /// Ends the oldest request of a stranger. `false`: there is none.
-    pub(crate) fn displace_stranger(&mut self) -> bool {
+    /// Ends the oldest request of a stranger, to make room for somebody `else_than` its client. `false`: there is none, or it
+    /// is that client's: whoever wants more places than there are is told so, and need not lose what it has.
+    pub(crate) fn displace_stranger(&mut self, else_than: Option<u32>) -> bool {
         while let Some((index, _)) = self.strangers.peek() {
-            self.strangers.remove(index);
             let live = self.rpcs.get(index).filter(|rpc| rpc.state != State::Dead);
-            let Some(peer) = live.map(|rpc| rpc.peer) else {
-                continue;
-            };
+            let peer = live.map(|rpc| rpc.peer);
             // Many have proved themselves since.
-            if self.peers.get(peer).is_some_and(Peer::is_stranger) {
+            let stranger = peer.filter(|peer| self.peers.get(*peer).is_some_and(Peer::is_stranger));
+            if stranger.is_some() && stranger == else_than {
+                return false;
+            }
+            self.strangers.remove(index);
+            if let Some(stranger) = stranger {
                 self.stats.strangers_displaced = self.stats.strangers_displaced.saturating_add(1);
                 self.fail_rpc(index, FailReason::Timeout);
-                self.forget_stranger(peer);
+                self.forget_stranger(stranger);
                 return true;
             }
         }
@@ -48,8 +45,7 @@ impl Engine {
     /// Forgets a stranger of whom no request is left.
     fn forget_stranger(&mut self, peer: u32) {
         if self.peers.get(peer).is_some_and(|peer| peer.references == 0) {
-            self.peers.remove(peer);
-            self.peer_timers.remove(peer);
+            self.peers.remove(peer, &mut self.peer_timers);
         }
     }
 }
