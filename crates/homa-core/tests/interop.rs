@@ -1208,6 +1208,26 @@ fn two_processes_at_one_address_are_two_peers() {
     assert_eq!(host.stats().peers_reverted, 0);
 }
 
+#[test]
+fn a_forged_announcement_changes_nothing_of_a_peer_that_has_proved_itself() {
+    let mut host = host();
+    let server = linux(1, 99);
+    let (_, first, _) = call(&mut host, &server, 10);
+    announce(&mut host, &server, first | 1, 77);
+    let (_, id, _) = call(&mut host, &server, 10);
+    let echo = host.engine.incarnation(server.address.ip());
+    let (mut busy, _) = server.control(id | 1, Body::Busy);
+    busy.common = busy.common.with_own_profile(77);
+    busy.extension = Some(homa_wire::Extension { echo, ..homa_wire::Extension::default() });
+    take(&mut host, &server, (busy, 0));
+    let (mut forged, _) = server.cutoffs(id | 1);
+    forged.common = forged.common.with_own_profile(88);
+    let received = receive(&mut host, &server, (forged, 0));
+    assert!(matches!(received, Received::Dropped(_)), "{received:?}");
+    let (_, _, sent) = call(&mut host, &server, 10);
+    assert_eq!(sent[0].data().unwrap().echo, 77);
+}
+
 // The table.
 
 /// Names in backticks in the last column of the tables, with the file that they are in.
