@@ -284,3 +284,24 @@ fn a_reader_that_takes_little_is_granted_little_while_nothing_is_on_its_way() {
     solo.engine.consumed(solo.instant(), first.rpc, 1_000).unwrap();
     assert_eq!(solo.drain().iter().find_map(Sent::grant), Some(66_536));
 }
+
+#[test]
+fn a_client_that_proves_its_address_leaves_the_share_of_strangers_to_others() {
+    let mut solo = Solo::new(Config::default().with(|config| {
+        config.max_message_bytes = 100_000;
+        config.receive_memory_bytes = 1_100_000;
+    }));
+    let announce = |solo: &mut Solo, host: u8| {
+        let mut header = solo.data_header(address(host, 900), 1000, 100_000, 0);
+        if let Body::Data(data) = &mut header.body {
+            data.echo = 0;
+        }
+        matches!(solo.header(address(host, 900), &header, FULL), Received::Place(_))
+    };
+    let admitted = (1..=20).take_while(|host| announce(&mut solo, *host)).count();
+    assert!((1..20).contains(&admitted), "{admitted} strangers");
+    assert!(!announce(&mut solo, 50));
+    let _ = solo.data(address(1, 900), 1000, 100_000, (FULL, 2 * FULL));
+    assert!(announce(&mut solo, 50), "there is room for one again");
+    assert!(!announce(&mut solo, 51));
+}
