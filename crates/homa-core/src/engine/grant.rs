@@ -815,6 +815,7 @@ impl Granter {
             assert_eq!(self.waiting_senders.contains(number), waits, "waiting senders");
             let Some(sender) = sender else { continue };
             let members = active.saturating_add(queued as u32);
+            assert!(members > 0, "nothing is left of {sender:?}");
             assert_eq!(
                 (sender.active, sender.members),
                 (active, members),
