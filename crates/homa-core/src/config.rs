@@ -123,15 +123,16 @@ pub struct Config {
     /// Silence of a peer after which its RPCs fail. Default 1 s.
     pub timeout: Duration,
     /// Wait before a server asks for an acknowledgement, at least; doubles each time. So soon it asks clients that it
-    /// has told to wait, who would not miss a lost response, and all when half of `kept_responses_bytes` or of the
-    /// RPCs that it may serve are taken. Default 2 ms.
+    /// has told to wait, who would not miss a lost response, and all when half of `kept_responses_bytes`, 8 MiB, or half
+    /// of the RPCs that it may serve are taken. Default 2 ms.
     pub request_ack_interval: Duration,
     /// The same while nothing is kept, in between the more is kept the sooner: acknowledgements ride on later requests
     /// of the client, and to ask for one costs two packets. At most an eighth of `response_silence`, at least
     /// `request_ack_interval`. Default 250 ms.
     pub request_ack_interval_max: Duration,
-    /// Bytes of responses that clients have not acknowledged from which on a server hurries to be rid of them: all at
-    /// `request_ack_interval` from half of it on. It limits nothing. Default 16 MiB.
+    /// Bytes of responses that a server keeps because their clients do not have them yet. When one more does not fit, the
+    /// client host that keeps most loses the response that has made no progress for longest (its call fails with
+    /// [`crate::FailReason::Forgotten`]); a single one may always be sent. Default 1 GiB.
     pub kept_responses_bytes: u64,
     /// A server gives an unacknowledged answer up after this. Default 5 s.
     pub response_silence: Duration,
@@ -197,7 +198,7 @@ impl Default for Config {
             timeout: Duration::from_secs(1),
             request_ack_interval: Duration::from_millis(2),
             request_ack_interval_max: Duration::from_millis(250),
-            kept_responses_bytes: 16 << 20,
+            kept_responses_bytes: 1 << 30,
             response_silence: Duration::from_secs(5),
             clock_jump_min: Duration::from_millis(20),
             finished_memory: Duration::from_secs(2),

@@ -213,7 +213,6 @@ impl Engine {
         let tx = self.outgoing(rpc.peer, length, streaming, self.speaks_own(rpc));
         let interval_ns = self.first_ack_interval_ns(rpc);
         let birth = self.next_birth();
-        self.keep_response(length);
         if let Some(rpc) = self.rpcs.get_mut(index) {
             rpc.state = State::Outgoing;
             rpc.tx = tx;
@@ -222,6 +221,7 @@ impl Engine {
             rpc.interval_ns = interval_ns;
             rpc.next_request = Instant::ZERO;
         }
+        self.keep_response(index);
         self.schedule(index);
         Ok(())
     }
@@ -237,8 +237,10 @@ impl Engine {
         if upto > rpc.tx.length {
             return Err(RpcError::OutOfRange);
         }
+        let more = upto.saturating_sub(rpc.tx.supplied);
         rpc.tx.supplied = rpc.tx.supplied.max(upto);
         rpc.last_heard = now;
+        self.response_supplied(index, more);
         self.schedule(index);
         Ok(())
     }

@@ -1,15 +1,21 @@
-//! How long a server keeps a response before it asks whether the client has it. Acknowledgements mostly ride on the client's
-//! next request, and a question with its answer costs two packets, so there is no hurry while little is kept.
+//! What a server keeps of its responses, and how long before it asks whether the client has one. Acknowledgements mostly
+//! ride on the client's next request, and a question with its answer costs two packets, so there is no hurry while little
+//! is kept. When as much is kept as may be, whoever keeps most gives way ([`crate::engine::holders`]).
 
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::rpc::{NIL, Role, Rpc, State};
+use crate::event::FailReason;
 use crate::time::{Instant, nanos};
 
 /// A response is asked about so many times at least before it is given up.
 const QUESTIONS_MIN: u64 = 8;
 /// From this share of what may be kept on, in 1/1000, the wait is the shortest.
 const PRESSING_PERMILLE: u64 = 500;
+/// Or from this many bytes on, however many may be kept: what is kept so long takes caches and memory.
+const PRESSING_BYTES: u64 = 8 << 20;
+/// Responses given up at a time for one that begins.
+const DISPLACED_PER_CALL: usize = 1024;
 
 impl Engine {
     /// Wait before the client is asked for an acknowledgement of a response that begins now, in ns: between
@@ -20,8 +26,10 @@ impl Engine {
         if rpc.told_busy || self.in_hurry {
             return min_ns;
         }
-        let rpcs = share_permille(self.serving as u64, u64::from(self.config.serving_max()));
-        let bytes = share_permille(self.kept_bytes, self.config.kept_responses_bytes);
+        let rpcs =
+            share_permille(self.holders.serving() as u64, u64::from(self.config.serving_max()));
+        let pressing = (self.config.kept_responses_bytes / 2).min(PRESSING_BYTES);
+        let bytes = share_permille(self.holders.kept_bytes(), pressing.saturating_mul(2));
         let left = PRESSING_PERMILLE.saturating_sub(rpcs.max(bytes));
         let range_ns = max_ns.saturating_sub(min_ns);
         min_ns.saturating_add(range_ns.saturating_mul(left) / PRESSING_PERMILLE)
@@ -59,16 +67,117 @@ impl Engine {
         }
     }
 
-    /// A response of `bytes` is kept from now on.
-    pub(crate) fn keep_response(&mut self, bytes: u32) {
-        self.kept_bytes = self.kept_bytes.saturating_add(u64::from(bytes));
+    /// A response begins: what there is of it is kept until its client has it.
+    #[inline]
+    pub(crate) fn keep_response(&mut self, index: u32) {
+        let Some(rpc) = self.rpcs.get(index) else {
+            return;
+        };
+        let (peer, bytes) = (rpc.peer, rpc.tx.supplied);
+        let Some(host) = self.peers.get(peer).map(|peer| peer.host) else {
+            return;
+        };
+        self.link_kept(index, host);
+        self.holders.keep(host, bytes);
+        self.limit_kept(index);
+    }
+
+    /// A response that is provided piece by piece has grown by `bytes`.
+    pub(crate) fn response_supplied(&mut self, index: u32, bytes: u32) {
+        if let Some(host) = self.host_keeping(index) {
+            self.holders.keep(host, bytes);
+            self.limit_kept(index);
+        }
+    }
+
+    /// The client has `bytes` more of a response.
+    pub(crate) fn response_taken(&mut self, index: u32, bytes: u32) {
+        if let Some(host) = self.host_keeping(index) {
+            self.holders.let_go(host, bytes);
+            self.unlink_kept(index, host);
+            self.link_kept(index, host);
+        }
     }
 
     /// The response of an RPC that ends is not kept any more.
+    #[inline]
     pub(crate) fn forget_response(&mut self, index: u32) {
-        if let Some(rpc) = self.rpcs.get(index) {
-            if rpc.role == Role::Server && rpc.state == State::Outgoing {
-                self.kept_bytes = self.kept_bytes.saturating_sub(u64::from(rpc.tx.length));
+        let Some(host) = self.host_keeping(index) else {
+            return;
+        };
+        let left =
+            self.rpcs.get(index).map_or(0, |rpc| rpc.tx.supplied.saturating_sub(rpc.tx.released));
+        self.holders.let_go(host, left);
+        self.unlink_kept(index, host);
+    }
+
+    /// The host of the client whose response the RPC keeps, if it does.
+    fn host_keeping(&self, index: u32) -> Option<u32> {
+        let keeps = |rpc: &&Rpc| rpc.role == Role::Server && rpc.state == State::Outgoing;
+        let rpc = self.rpcs.get(index).filter(keeps)?;
+        self.peers.get(rpc.peer).map(|peer| peer.host)
+    }
+
+    /// Gives responses up until no more is kept than may be: of whoever keeps most, those first that have made no
+    /// progress for longest; not `newest`, so that each can be sent that comes alone.
+    #[inline]
+    fn limit_kept(&mut self, newest: u32) {
+        if self.holders.kept_bytes() > self.config.kept_responses_bytes {
+            self.displace_responses(newest);
+        }
+    }
+
+    #[inline(never)]
+    fn displace_responses(&mut self, newest: u32) {
+        for _ in 0..DISPLACED_PER_CALL {
+            let index = self.holders.to_give_up().filter(|index| *index != newest);
+            let full = self.holders.kept_bytes() > self.config.kept_responses_bytes;
+            let Some(index) = index.filter(|_| full) else {
+                return;
+            };
+            self.stats.responses_displaced = self.stats.responses_displaced.saturating_add(1);
+            self.tell_finished(index);
+            self.fail_rpc(index, FailReason::Forgotten);
+        }
+    }
+
+    /// Puts a response last among those of its client's host.
+    fn link_kept(&mut self, index: u32, host: u32) {
+        let Some(holder) = self.holders.get_mut(host) else {
+            return;
+        };
+        let previous = core::mem::replace(&mut holder.last_kept, index);
+        if previous == NIL {
+            holder.first_kept = index;
+        }
+        if let Some(rpc) = self.rpcs.get_mut(index) {
+            rpc.previous = previous;
+            rpc.next = NIL;
+        }
+        if let Some(neighbour) = self.rpcs.get_mut(previous) {
+            neighbour.next = index;
+        }
+    }
+
+    fn unlink_kept(&mut self, index: u32, host: u32) {
+        let Some((previous, next)) = self.rpcs.get(index).map(|rpc| (rpc.previous, rpc.next))
+        else {
+            return;
+        };
+        match self.rpcs.get_mut(previous) {
+            Some(neighbour) => neighbour.next = next,
+            None => {
+                if let Some(holder) = self.holders.get_mut(host) {
+                    holder.first_kept = next;
+                }
+            }
+        }
+        match self.rpcs.get_mut(next) {
+            Some(neighbour) => neighbour.previous = previous,
+            None => {
+                if let Some(holder) = self.holders.get_mut(host) {
+                    holder.last_kept = previous;
+                }
             }
         }
     }

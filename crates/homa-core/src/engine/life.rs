@@ -85,9 +85,9 @@ impl Engine {
             Role::Server => {
                 self.server_ids.remove(&(peer, id));
                 self.client_hosts.remove(&rpc.path, id, index);
-                self.serving = self.serving.saturating_sub(1);
                 self.forget_response(index);
                 if let Some(peer) = self.peers.get(peer) {
+                    self.holders.end(peer.host);
                     // It was not among them when it was accepted, and room was kept for it then.
                     let _ = self.finished.insert_unknown(self.now, peer.hash, id);
                 }
@@ -156,10 +156,12 @@ impl Engine {
         };
         let upto = upto.min(rpc.tx.sent);
         if upto > rpc.tx.released {
+            let bytes = upto.saturating_sub(rpc.tx.released);
             rpc.tx.released = upto;
             rpc.tx.retransmit.remove_below(upto);
             rpc.pending.add(Happened::Released);
             queue_event(&mut self.events, rpc);
+            self.response_taken(index, bytes);
         }
     }
 

@@ -24,6 +24,7 @@ mod client_hosts;
 mod control;
 mod cutoff_exchange;
 mod grant;
+mod holders;
 mod identity;
 mod incoming;
 mod info;
@@ -61,6 +62,7 @@ use crate::cutoffs::{CutoffPlanner, Cutoffs, PlannerConfig};
 use crate::engine::client_hosts::ClientHosts;
 use crate::engine::control::Control;
 use crate::engine::grant::{GrantLimits, Granter};
+use crate::engine::holders::Holders;
 use crate::engine::memory::Memory;
 use crate::engine::pacer::Pacer;
 use crate::engine::pauses::Pauses;
@@ -153,10 +155,8 @@ pub struct Engine {
     ids_given: u64,
     next_birth: u64,
     finished: Finished,
-    /// Server RPCs alive.
-    serving: usize,
-    /// Length of all responses that are sent or wait for acknowledgement.
-    kept_bytes: u64,
+    /// What the hosts of clients have of the RPCs served and of the responses kept.
+    holders: Holders,
     /// See [`Engine::hurry_acknowledgements`].
     in_hurry: bool,
 
@@ -252,8 +252,7 @@ impl Engine {
                 config.finished_max as usize,
                 hash_seed(),
             ),
-            serving: 0,
-            kept_bytes: 0,
+            holders: Holders::new(),
             in_hurry: false,
             peers: PeerTable::new(hash_seed(), hash_seed()),
             strangers: IndexedHeap::new(),
@@ -522,8 +521,9 @@ impl Engine {
         while self.peers.is_full(&self.config) && self.displace_stranger(None) {}
         let index = self.peers.insert(PeerKey::of(path), *path, &self.config, now)?;
         let capacity = self.peers.capacity();
-        let reserved =
-            self.peer_timers.try_reserve(capacity).is_ok() && self.new_peers.try_reserve(1).is_ok();
+        let reserved = self.peer_timers.try_reserve(capacity).is_ok()
+            && self.new_peers.try_reserve(1).is_ok()
+            && self.holders.try_reserve(self.peers.hosts()).is_ok();
         if !reserved {
             self.peers.remove(index, &mut self.peer_timers);
             return None;

@@ -143,7 +143,9 @@ pub(crate) struct Peer {
     /// Calls to it fail, some at a time, for this reason.
     pub(crate) failing: Option<FailReason>,
 
-    // The other peers at its IP address.
+    /// Number of its IP address among those of all peers.
+    pub(crate) host: u32,
+    // The other peers there.
     pub(crate) next_at_host: u32,
     previous_at_host: u32,
 }
@@ -202,6 +204,7 @@ impl Peer {
             recheck_from: Instant::ZERO,
             reacted_at: now,
             failing: None,
+            host: NIL,
             next_at_host: NIL,
             previous_at_host: NIL,
         }
@@ -336,6 +339,10 @@ pub(crate) struct PeerTable {
     hasher: SeededState,
     /// The first of the peers at each IP address, linked through [`Peer::next_at_host`].
     by_host: Map<IpAddr, u32>,
+    /// Numbers below this are, or were, those of IP addresses.
+    hosts: u32,
+    /// Those that were.
+    free_hosts: Vec<u32>,
     /// The last peer found: packets come in bursts.
     recent: Cell<Option<(SocketAddr, u32)>>,
     /// Where the search for idle peers goes on.
@@ -351,6 +358,8 @@ impl PeerTable {
             by_key: Map::with_hasher(SeededState::new(seed)),
             hasher: SeededState::new(hash_seed),
             by_host: Map::with_hasher(SeededState::new(seed)),
+            hosts: 0,
+            free_hosts: Vec::new(),
             recent: Cell::new(None),
             hand: 0,
             evicted: 0,
@@ -367,6 +376,11 @@ impl PeerTable {
 
     pub(crate) fn is_full(&self, config: &Config) -> bool {
         self.by_key.len() >= config.peers_max as usize
+    }
+
+    /// Every [`Peer::host`] is below this.
+    pub(crate) fn hosts(&self) -> usize {
+        self.hosts as usize
     }
 
     pub(crate) fn get(&self, index: u32) -> Option<&Peer> {
@@ -415,6 +429,10 @@ impl PeerTable {
         }
         self.by_key.try_reserve(1).ok()?;
         self.by_host.try_reserve(1).ok()?;
+        // Room for every number to come back.
+        let numbered = (self.hosts as usize).saturating_add(1);
+        let missing = numbered.saturating_sub(self.free_hosts.len());
+        self.free_hosts.try_reserve(missing).ok()?;
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
@@ -446,11 +464,19 @@ impl PeerTable {
             return;
         };
         let next = self.by_host.insert(ip, index).unwrap_or(NIL);
-        if let Some(next) = self.get_mut(next) {
-            next.previous_at_host = index;
-        }
+        let host = match self.get_mut(next) {
+            Some(next) => {
+                next.previous_at_host = index;
+                next.host
+            }
+            None => self.free_hosts.pop().unwrap_or_else(|| {
+                self.hosts = self.hosts.saturating_add(1);
+                self.hosts.saturating_sub(1)
+            }),
+        };
         if let Some(peer) = self.get_mut(index) {
             peer.next_at_host = next;
+            peer.host = host;
         }
     }
 
@@ -467,6 +493,7 @@ impl PeerTable {
             previous.next_at_host = next;
         } else if next == NIL {
             self.by_host.remove(&peer.key.ip);
+            self.free_hosts.push(peer.host);
         } else if let Some(first) = self.by_host.get_mut(&peer.key.ip) {
             *first = next;
         }

@@ -379,7 +379,8 @@ impl Engine {
         transport_len: u32,
         port: PortOptions,
     ) -> Option<u32> {
-        let remembered_max = (self.config.finished_max as usize).saturating_sub(self.serving);
+        let remembered_max =
+            (self.config.finished_max as usize).saturating_sub(self.holders.serving());
         if self.finished.len() >= remembered_max {
             // Nobody may have asked it for a while.
             self.finished.rotate(self.now);
@@ -387,8 +388,8 @@ impl Engine {
                 return None;
             }
         }
-        let full = self.serving >= self.config.serving_max() as usize;
-        if full && !self.displace_stranger(peer) {
+        let serving_max = self.config.serving_max() as usize;
+        if self.holders.serving() >= serving_max && !self.displace_stranger(peer) {
             return None;
         }
         let id = header.common.local_id();
@@ -396,6 +397,11 @@ impl Engine {
             Some(peer) => peer,
             None => self.peer_or_new(self.now, path)?,
         };
+        let host = self.peers.get(peer_index)?.host;
+        // The places of strangers are left to others.
+        if !self.holders.may_serve(host, serving_max.saturating_add(self.strangers.len())) {
+            return None;
+        }
         self.server_ids.try_reserve(1).ok()?;
         self.client_hosts.try_reserve(1).ok()?;
         let index = self.add_rpc(Role::Server, id, path, peer_index).ok()?;
@@ -406,7 +412,7 @@ impl Engine {
         }
         self.server_ids.insert((peer_index, id), index);
         self.client_hosts.insert(path, id, index);
-        self.serving = self.serving.saturating_add(1);
+        self.holders.begin(host);
         self.stats.requests_received = self.stats.requests_received.saturating_add(1);
         if let Some(peer) = self.peers.get_mut(peer_index) {
             if peer.received_bytes == 0 {

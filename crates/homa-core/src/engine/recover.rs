@@ -216,7 +216,7 @@ impl Engine {
         self.fail_rpc(index, FailReason::Timeout);
     }
 
-    fn tell_finished(&mut self, index: u32) {
+    pub(crate) fn tell_finished(&mut self, index: u32) {
         // Linux takes RPC_UNKNOWN for a demand to send the request again.
         if self.rpcs.get(index).is_some_and(|rpc| self.speaks_own(rpc)) {
             self.tell_unknown(index, reason::FINISHED);

@@ -96,10 +96,10 @@ pub(crate) struct Rpc {
     /// `RequestStarted` was handed out, or the caller got the key from `send_request`.
     pub(crate) announced: bool,
     pub(crate) response_streaming: bool,
-    /// Neighbours among the peer's client RPCs.
+    /// Neighbours among the peer's client RPCs, or among the responses that the client's host keeps.
     pub(crate) previous: u32,
     pub(crate) next: u32,
-    /// It is one of the peer's client RPCs that an error of the peer would end.
+    /// It is one of them: of the client RPCs that an error of the peer would end.
     pub(crate) linked: bool,
 }
 

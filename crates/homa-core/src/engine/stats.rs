@@ -66,6 +66,8 @@ pub struct Stats {
     pub peer_timeouts: u64,
     /// Responses given up because nobody acknowledged them.
     pub responses_abandoned: u64,
+    /// Responses given up because others needed their room ([`crate::Config::kept_responses_bytes`]).
+    pub responses_displaced: u64,
     /// Messages that found no memory when they began to arrive.
     pub messages_starved: u64,
     /// Packets of requests that were put off until their client has proved its address: too much memory was

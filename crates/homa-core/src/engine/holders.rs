@@ -1,0 +1,170 @@
+//! What the hosts of clients hold of this server: RPCs that it serves and responses that it keeps. Both are limited for
+//! all together, and nobody may take what others need: a host is given no more RPCs than three times those that are
+//! left, and when too many bytes are kept, the host that keeps most gives some up.
+//!
+//! A share belongs to an IP address, whatever number of ports send from it.
+
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+use crate::engine::rpc::NIL;
+use crate::structures::OutOfMemory;
+use crate::structures::heap::IndexedHeap;
+
+/// A host may have this many times the places that are left: three quarters of all if it is alone, and something
+/// is left for the next one however many there are.
+const TIMES_WHAT_IS_LEFT: usize = 3;
+
+/// What one host holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holder {
+    /// Server RPCs alive.
+    serving: usize,
+    /// Bytes of responses kept.
+    kept_bytes: u64,
+    /// Its responses, linked through [`crate::engine::rpc::Rpc::next`]: first the one that has made no progress for
+    /// longest.
+    pub(crate) first_kept: u32,
+    pub(crate) last_kept: u32,
+}
+
+impl Holder {
+    const NONE: Self = Self { serving: 0, kept_bytes: 0, first_kept: NIL, last_kept: NIL };
+}
+
+/// All hosts, by [`crate::engine::peer::Peer::host`], and the sums over them.
+#[derive(Debug)]
+pub(crate) struct Holders {
+    hosts: Vec<Holder>,
+    serving: usize,
+    kept_bytes: u64,
+    /// Hosts that keep anything, those that keep most first.
+    by_kept: IndexedHeap<Reverse<u64>>,
+}
+
+impl Holders {
+    pub(crate) const fn new() -> Self {
+        Self { hosts: Vec::new(), serving: 0, kept_bytes: 0, by_kept: IndexedHeap::new() }
+    }
+
+    /// Makes room for all hosts below `limit`.
+    pub(crate) fn try_reserve(&mut self, limit: usize) -> Result<(), OutOfMemory> {
+        let more = limit.saturating_sub(self.hosts.len());
+        self.hosts.try_reserve(more).map_err(|_| OutOfMemory)?;
+        self.by_kept.try_reserve(limit)?;
+        let covered = self.hosts.len().saturating_add(more);
+        self.hosts.resize(covered, Holder::NONE);
+        Ok(())
+    }
+
+    pub(crate) fn get_mut(&mut self, host: u32) -> Option<&mut Holder> {
+        self.hosts.get_mut(host as usize)
+    }
+
+    /// Server RPCs alive.
+    pub(crate) fn serving(&self) -> usize {
+        self.serving
+    }
+
+    /// Bytes of all responses kept.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.kept_bytes
+    }
+
+    /// Whether a request of `host` may be served, if `max` may be at a time.
+    pub(crate) fn may_serve(&self, host: u32, max: usize) -> bool {
+        let left = max.saturating_sub(self.serving);
+        let serving = self.hosts.get(host as usize).map_or(0, |holder| holder.serving);
+        serving < left.saturating_mul(TIMES_WHAT_IS_LEFT)
+    }
+
+    /// A request of `host` is served from now on.
+    pub(crate) fn begin(&mut self, host: u32) {
+        self.serving = self.serving.saturating_add(1);
+        if let Some(holder) = self.get_mut(host) {
+            holder.serving = holder.serving.saturating_add(1);
+        }
+    }
+
+    /// It is over.
+    pub(crate) fn end(&mut self, host: u32) {
+        self.serving = self.serving.saturating_sub(1);
+        if let Some(holder) = self.get_mut(host) {
+            holder.serving = holder.serving.saturating_sub(1);
+        }
+    }
+
+    /// `bytes` more of responses to `host` are kept.
+    pub(crate) fn keep(&mut self, host: u32, bytes: u32) {
+        self.kept_bytes = self.kept_bytes.saturating_add(u64::from(bytes));
+        if let Some(holder) = self.get_mut(host) {
+            holder.kept_bytes = holder.kept_bytes.saturating_add(u64::from(bytes));
+            let kept_bytes = holder.kept_bytes;
+            self.by_kept.set(host, Reverse(kept_bytes));
+        }
+    }
+
+    /// `bytes` of them are not any more.
+    pub(crate) fn let_go(&mut self, host: u32, bytes: u32) {
+        self.kept_bytes = self.kept_bytes.saturating_sub(u64::from(bytes));
+        if let Some(holder) = self.get_mut(host) {
+            holder.kept_bytes = holder.kept_bytes.saturating_sub(u64::from(bytes));
+            match holder.kept_bytes {
+                0 => {
+                    self.by_kept.remove(host);
+                }
+                kept_bytes => {
+                    self.by_kept.set(host, Reverse(kept_bytes));
+                }
+            }
+        }
+    }
+
+    /// Of the host that keeps most, the response that has made no progress for longest.
+    pub(crate) fn to_give_up(&self) -> Option<u32> {
+        let (host, _) = self.by_kept.peek()?;
+        self.hosts.get(host as usize).map(|holder| holder.first_kept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_hosts_take_all_they_can_something_is_left_for_the_next() {
+        let mut holders = Holders::new();
+        holders.try_reserve(6).unwrap();
+        let mut take = |host| {
+            let before = holders.serving();
+            while holders.may_serve(host, 1_000) {
+                holders.begin(host);
+            }
+            holders.serving() - before
+        };
+        let taken: Vec<usize> = (0..6).map(&mut take).collect();
+        assert_eq!(taken, [750, 188, 47, 12, 3, 0]);
+        (0..250).for_each(|_| holders.end(0));
+        assert!(holders.may_serve(5, 1_000));
+        assert!(!holders.may_serve(0, 900));
+    }
+
+    #[test]
+    fn the_host_that_keeps_most_is_known() {
+        let mut holders = Holders::new();
+        holders.try_reserve(3).unwrap();
+        for host in 0..3 {
+            holders.get_mut(host).unwrap().first_kept = 10 + host;
+        }
+        assert_eq!(holders.to_give_up(), None);
+        holders.keep(0, 100);
+        holders.keep(1, 200);
+        holders.keep(2, 150);
+        assert_eq!((holders.to_give_up(), holders.kept_bytes()), (Some(11), 450));
+        holders.let_go(1, 200);
+        assert_eq!(holders.to_give_up(), Some(12));
+        holders.let_go(2, 150);
+        holders.let_go(0, 100);
+        assert_eq!((holders.to_give_up(), holders.kept_bytes()), (None, 0));
+    }
+}
