@@ -142,16 +142,25 @@ impl EndpointBuilder {
         self
     }
 
-    /// Calls that may be without an answer at a time; further ones wait, `try_` calls return
-    /// [`crate::CallError::LimitReached`]. Default 65,536; at least 1.
+    /// Calls to one server that may be without an answer at a time; further ones wait, `try_` calls return
+    /// [`crate::CallError::LimitReached`]. Calls to other servers have places of their own; all together are limited by
+    /// [`Config::rpcs_max`]. Default 65,536; at least 1.
     #[must_use]
     pub fn outstanding_calls_max(mut self, calls: usize) -> Self {
         self.outstanding_calls_max = calls.max(1);
         self
     }
 
-    /// Bytes of requests without an answer, and of answers not yet taken by their clients, each
+    /// Bytes of requests to one server without an answer, and bytes of answers that their clients do not have yet, each
     /// at most this many at a time. A single message may always go. Default 1 GiB.
+    ///
+    /// Room for answers is shared. A client may have more there as long as it has less than is free beyond what all clients
+    /// of its host have: alone a third of the room, two hosts a third and two ninths, and always something is left for the
+    /// next one. One that has half of what it may have does not get its requests accepted until it takes answers; a reply
+    /// to one that has all of it waits while it takes some, [`Config::timeout`] at a time, and fails with
+    /// [`crate::ReplyError::NoRoom`] when it takes none. So a client that takes nothing does not stop whoever answers
+    /// others. What answers that are supplied piece by piece hold is limited with the others by
+    /// [`Config::kept_responses_bytes`], which is at most this.
     #[must_use]
     pub fn outstanding_bytes_max(mut self, bytes: u64) -> Self {
         self.outstanding_bytes_max = bytes;
@@ -159,7 +168,8 @@ impl EndpointBuilder {
     }
 
     /// Complete requests kept ready for `accept`; more stay in the receive memory
-    /// ([`Config::receive_memory_bytes`]). Default 4,096.
+    /// ([`Config::receive_memory_bytes`]). A client has a third of the places at most, and the requests of clients are
+    /// accepted in turn: one of each host, and of a host one of each port. Default 4,096.
     #[must_use]
     pub fn accept_queue_max(mut self, requests: usize) -> Self {
         self.accept_queue_max = requests.max(1);

@@ -13,9 +13,9 @@ use crate::SocketError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Limit {
-    /// [`crate::EndpointBuilder::outstanding_calls_max`]: calls without an answer yet.
+    /// [`crate::EndpointBuilder::outstanding_calls_max`]: calls to that server without an answer yet.
     OutstandingCalls(usize),
-    /// [`crate::EndpointBuilder::outstanding_bytes_max`]: bytes of requests without an answer yet.
+    /// [`crate::EndpointBuilder::outstanding_bytes_max`]: bytes of requests to that server without an answer yet.
     OutstandingBytes(u64),
     /// [`homa_core::Config::rpcs_max`]: live RPCs of both roles.
     LiveRpcs,
@@ -364,6 +364,15 @@ pub enum ReplyError {
         client: SocketAddr,
         /// The most that is accepted.
         max_bytes: u32,
+    },
+    /// The client takes none of the answers that it has coming, and these fill its share of
+    /// [`crate::EndpointBuilder::outstanding_bytes_max`]: its call is rejected, so that others can be answered. Nothing
+    /// to do, unless all clients are as slow: then raise the setting.
+    #[error("{client} takes no answers, and has its share of the room for them")]
+    #[non_exhaustive]
+    NoRoom {
+        /// Who had asked.
+        client: SocketAddr,
     },
     /// This endpoint was closed.
     #[error("this endpoint is closed")]

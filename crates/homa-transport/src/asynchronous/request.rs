@@ -92,8 +92,9 @@ impl Responder {
         poll_fn(|context| self.answer.poll_cancelled(context.waker())).await;
     }
 
-    /// Sends the answer; waits only if `outstanding_bytes_max` of answers are on their way. Returns
-    /// when the answer is accepted for sending, not when the client has it.
+    /// Sends the answer; waits only if its client has too many others to take
+    /// ([`crate::EndpointBuilder::outstanding_bytes_max`]). Returns when the answer is accepted for sending, not when the
+    /// client has it.
     ///
     /// If the future is dropped while it waits, the request is rejected.
     ///

@@ -84,8 +84,9 @@ impl Responder {
         self.answer.is_cancelled()
     }
 
-    /// Sends the answer; waits only if `outstanding_bytes_max` of answers are on their way. Returns
-    /// when the answer is accepted for sending, not when the client has it.
+    /// Sends the answer; waits only if its client has too many others to take
+    /// ([`crate::EndpointBuilder::outstanding_bytes_max`]). Returns when the answer is accepted for sending, not when the
+    /// client has it.
     ///
     /// # Errors
     /// See [`ReplyError`].

@@ -1,6 +1,8 @@
-//! Requests on their way to those who accept them.
+//! Requests on their way to those who accept them, in turns of their clients: nobody waits for more than one request of
+//! each other client. Clients that let many answers wait for them have no turn until they take some: whoever answered
+//! them would have to wait, too.
 
-use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
@@ -10,15 +12,17 @@ use homa_io::Message;
 use super::answer::Answer;
 use super::handle::Handle;
 use super::ops::Operation;
+use super::room::Room;
 use super::rpc::Rpc;
 use super::stream::IncomingStream;
+use super::turns::{Load, Turns};
 use super::waiters::{Ticket, Waiters};
 use super::wakes::Wakes;
 use crate::AcceptError;
 use crate::drive::sync::{Mutex, MutexGuard, lock};
 
-/// Bytes of requests that may wait to be accepted; a single longer one may, too. More stay in the
-/// receive memory of the engine, which holds their senders back.
+/// Bytes of requests that may wait to be accepted. More stay in the receive memory of the engine, which holds their
+/// senders back.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
 
 /// How requests are handed out.
@@ -39,6 +43,8 @@ pub(crate) struct AcceptQueue {
     mode: Option<ServingMode>,
     /// Requests in the queue; readable without the lock.
     length: AtomicUsize,
+    /// Of them those of clients that have no turn now.
+    aside: AtomicUsize,
     /// Their bytes.
     bytes: AtomicUsize,
     /// Complete requests wait in the engine for room here.
@@ -47,9 +53,7 @@ pub(crate) struct AcceptQueue {
 
 #[derive(Debug, Default)]
 struct State {
-    requests: VecDeque<Queued>,
-    /// Their bytes.
-    bytes: usize,
+    requests: Turns<Queued>,
     waiters: Waiters,
     closed: bool,
 }
@@ -69,6 +73,7 @@ impl AcceptQueue {
             requests_max,
             mode,
             length: AtomicUsize::new(0),
+            aside: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             more: AtomicBool::new(false),
         }
@@ -78,13 +83,39 @@ impl AcceptQueue {
         self.mode == Some(ServingMode::Streaming)
     }
 
-    pub(crate) fn has_room(&self) -> bool {
-        self.len() < self.requests_max && self.bytes.load(Ordering::Relaxed) < QUEUED_BYTES_MAX
+    /// Whether there is room for a request of `client`: it may have less than is free beyond what its host has, of the
+    /// places as of the bytes.
+    pub(crate) fn has_room(&self, client: SocketAddr) -> bool {
+        let load = Load {
+            items: self.length.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        };
+        // Then nobody can have more.
+        if load.items <= self.requests_max / 4 && load.bytes <= QUEUED_BYTES_MAX / 4 {
+            return true;
+        }
+        let (of_client, of_host) = self.lock().requests.load_of(client);
+        let share = |max: usize, used, host| max.saturating_sub(used).saturating_sub(host);
+        of_client.items < share(self.requests_max, load.items, of_host.items)
+            && of_client.bytes < share(QUEUED_BYTES_MAX, load.bytes, of_host.bytes)
     }
 
     /// Requests that can be accepted at once.
     pub(crate) fn len(&self) -> usize {
+        self.len_with_aside().saturating_sub(self.aside.load(Ordering::Relaxed))
+    }
+
+    /// Requests in the queue, also those of clients that have no turn now.
+    pub(crate) fn len_with_aside(&self) -> usize {
         self.length.load(Ordering::Relaxed)
+    }
+
+    /// A client has taken an answer: its requests may be accepted again.
+    #[inline]
+    pub(crate) fn look_aside(&self, wakes: &mut Wakes) {
+        if self.aside.load(Ordering::Relaxed) > 0 {
+            wakes.add(self.lock().waiters.take_newest());
+        }
     }
 
     /// Whether requests wait for room in the queue.
@@ -99,28 +130,28 @@ impl AcceptQueue {
         if state.closed {
             return None;
         }
-        state.bytes += request.body.len();
-        state.requests.push_back(request);
+        let bytes = request.body.len();
+        state.requests.push(request.rpc.peer, request, bytes);
         self.publish(&state);
         state.waiters.take_newest()
     }
 
     /// Nothing can be accepted from now on.
-    pub(crate) fn close(&self, wakes: &mut Wakes) -> VecDeque<Queued> {
+    pub(crate) fn close(&self, wakes: &mut Wakes) -> Vec<Queued> {
         let mut state = self.lock();
         state.closed = true;
-        let refused = std::mem::take(&mut state.requests);
-        state.bytes = 0;
+        let refused = state.requests.take_all();
         self.publish(&state);
         state.waiters.take_all(wakes);
         refused
     }
 
-    fn pop(&self, state: &mut State) -> Option<Queued> {
+    /// The next request of a client that lets few of `answers` wait for it.
+    fn pop(&self, state: &mut State, answers: &Room) -> Option<Queued> {
         loop {
-            let request = state.requests.pop_front()?;
-            state.bytes -= request.body.len();
+            let request = state.requests.pop(|client| answers.is_modest(client));
             self.publish(state);
+            let request = request?;
             // Given up by its client while it waited: nobody needs to see it.
             if !request.rpc.has_failed() {
                 return Some(request);
@@ -130,8 +161,10 @@ impl AcceptQueue {
 
     /// Tells those without the lock how much is in the queue.
     fn publish(&self, state: &State) {
-        self.length.store(state.requests.len(), Ordering::Relaxed);
-        self.bytes.store(state.bytes, Ordering::Relaxed);
+        let load = state.requests.load();
+        self.length.store(load.items, Ordering::Relaxed);
+        self.aside.store(state.requests.items_aside(), Ordering::Relaxed);
+        self.bytes.store(load.bytes, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -177,7 +210,7 @@ impl<'a> Acceptor<'a> {
         if queue.len() == 0 {
             return None;
         }
-        let request = queue.pop(&mut queue.lock())?;
+        let request = queue.pop(&mut queue.lock(), self.handle.answers())?;
         Some(self.accepted(queue, request))
     }
 
@@ -187,7 +220,13 @@ impl<'a> Acceptor<'a> {
             Err(error) => return Poll::Ready(Err(error)),
         };
         let mut state = queue.lock();
-        let Some(request) = queue.pop(&mut state) else {
+        let answers = self.handle.answers();
+        let mut request = queue.pop(&mut state, answers);
+        if request.is_none() && state.requests.items_aside() > 0 {
+            // Who takes an answer before it is known that somebody is aside wakes nobody.
+            request = queue.pop(&mut state, answers);
+        }
+        let Some(request) = request else {
             if state.closed {
                 return Poll::Ready(Ok(None));
             }
@@ -216,7 +255,7 @@ impl Drop for Acceptor<'_> {
         let Some(ticket) = self.ticket else { return };
         let Ok(queue) = self.handle.accept_queue() else { return };
         let mut state = queue.lock();
-        if state.waiters.withdraw(ticket) || state.requests.is_empty() {
+        if state.waiters.withdraw(ticket) || state.requests.has_none_in_turn() {
             return;
         }
         let next = state.waiters.take_newest();

@@ -5,27 +5,37 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use homa_io::Body;
+use homa_sys::monotonic_ns;
 
 use super::handle::Handle;
 use super::ops::Operation;
+use super::room::{Charge, Place};
 use super::rpc::{Rpc, store_waker};
 use super::stream::OutgoingStream;
-use super::waiters::Ticket;
 use crate::ReplyError;
-use crate::drive::seat::NEVER_NS;
 
 /// Answers a request once; dropped unused, it rejects the request.
 #[derive(Debug)]
 pub(crate) struct Answer {
     handle: Handle,
     rpc: Arc<Rpc>,
-    ticket: Option<Ticket>,
+    wait: Option<Wait>,
     used: bool,
+}
+
+/// Waiting for room for an answer.
+#[derive(Debug)]
+struct Wait {
+    place: Option<Place>,
+    /// It ends then, unless the client takes other answers meanwhile.
+    until_ns: u64,
+    /// How many it had taken then; `None`: it is known to take none.
+    taken: Option<u64>,
 }
 
 impl Answer {
     pub(crate) fn new(handle: Handle, rpc: Arc<Rpc>) -> Self {
-        Self { handle, rpc, ticket: None, used: false }
+        Self { handle, rpc, wait: None, used: false }
     }
 
     pub(crate) fn handle(&self) -> &Handle {
@@ -54,7 +64,8 @@ impl Answer {
         if self.is_cancelled() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Takes `body` when there is room for it.
+    /// Takes `body` when there is room for it. Its client has to take other answers meanwhile: who does not would keep
+    /// whoever answers from answering others.
     pub(crate) fn poll_reply(
         &mut self,
         waker: &Waker,
@@ -64,26 +75,55 @@ impl Answer {
         if let Err(error) = self.check(bytes) {
             return Poll::Ready(Err(error));
         }
-        let answers = self.handle.answers();
-        if answers.enter_or_wait(bytes, &mut self.ticket, waker, NEVER_NS).is_err() {
-            self.handle.drive_by_task();
-            return Poll::Pending;
-        }
+        let charge = match &self.wait {
+            None => self.handle.answers().try_enter(self.rpc.peer, bytes).ok(),
+            Some(_) => None,
+        };
+        let charge = match charge {
+            Some(charge) => charge,
+            None => match std::task::ready!(self.poll_room(waker, bytes)) {
+                Some(charge) => charge,
+                None => return Poll::Ready(Err(ReplyError::NoRoom { client: self.rpc.peer })),
+            },
+        };
         self.used = true;
         let body = body.take().unwrap_or_default();
-        self.handle.submit_reply(Operation::Reply(Arc::clone(&self.rpc), body));
+        self.handle.submit_reply(Operation::Reply(Arc::clone(&self.rpc), body, charge));
         Poll::Ready(Ok(()))
     }
 
-    /// Announces an answer. Its bytes take no room: their sender holds little at a time.
+    /// Ready with room, or with nothing when the client takes no answers.
+    fn poll_room(&mut self, waker: &Waker, bytes: u64) -> Poll<Option<Charge>> {
+        let (answers, client) = (self.handle.answers(), self.rpc.peer);
+        let until_ns = monotonic_ns().saturating_add(self.handle.core().timeout_ns);
+        let taken = answers.given_back(client);
+        let wait = self.wait.get_or_insert(Wait { place: None, until_ns, taken });
+        if taken.is_some() && taken != wait.taken {
+            (wait.until_ns, wait.taken) = (until_ns, taken);
+        }
+        if taken.is_none() || self.handle.is_past(wait.until_ns) {
+            return Poll::Ready(answers.enter_at_last(client, bytes));
+        }
+        let before = wait.place;
+        let entered = answers.enter_or_wait(client, bytes, &mut wait.place, waker, wait.until_ns);
+        if let Ok(charge) = entered {
+            return Poll::Ready(Some(charge));
+        }
+        if wait.place != before {
+            self.handle.renew_deadline();
+        }
+        self.handle.drive_by_task();
+        Poll::Pending
+    }
+
+    /// Announces an answer. Its bytes take no room here: their sender holds little at a time, and the engine limits what
+    /// all hold together.
     pub(crate) fn reply_streaming(mut self, bytes: u32) -> Result<OutgoingStream, ReplyError> {
         self.check(u64::from(bytes))?;
         self.used = true;
-        // There is always room for no bytes; it counts as an answer on its way.
-        if self.handle.answers().try_enter(0).is_ok() {
-            self.rpc.lock().charge_bytes = Some(0);
-        }
-        self.handle.submit(Operation::ReplyStreaming(Arc::clone(&self.rpc), bytes));
+        // It counts as an answer on its way.
+        let charge = self.handle.answers().enter_anyway(self.rpc.peer, 0);
+        self.handle.submit(Operation::ReplyStreaming(Arc::clone(&self.rpc), bytes, charge));
         Ok(OutgoingStream::new(self.handle.clone(), Arc::clone(&self.rpc), bytes))
     }
 
@@ -111,8 +151,8 @@ impl Drop for Answer {
         if self.handle.is_forked() {
             return;
         }
-        if let Some(ticket) = self.ticket {
-            self.handle.answers().withdraw(ticket);
+        if let Some(place) = self.wait.as_ref().and_then(|wait| wait.place) {
+            self.handle.answers().withdraw(place);
         }
         if !self.used && !self.rpc.has_failed() {
             self.handle.submit(Operation::Abort(Arc::clone(&self.rpc)));

@@ -10,10 +10,9 @@ use homa_io::{Body, Message};
 use super::completions::Queue;
 use super::handle::Handle;
 use super::ops::Operation;
-use super::room::Full;
+use super::room::{Charge, Full, Place};
 use super::rpc::{Role, Rpc, RpcState, store_waker};
 use super::stream::{IncomingStream, OutgoingStream};
-use super::waiters::Ticket;
 use crate::drive::seat::NEVER_NS;
 use crate::{CallError, Limit};
 
@@ -43,7 +42,7 @@ pub(crate) struct PendingCall {
 
 #[derive(Debug)]
 enum Stage {
-    Waiting(Box<Order>, Option<Ticket>),
+    Waiting(Box<Order>, Option<Place>),
     Sent(Arc<Rpc>),
     Failed(CallError),
     Over,
@@ -83,8 +82,8 @@ impl PendingCall {
         let server = SocketAddr::new(server.ip().to_canonical(), server.port());
         let stage = match check(&handle, server, &order) {
             Err(error) => Stage::Failed(error),
-            Ok(()) => match handle.calls().try_enter(order.charge_bytes()) {
-                Ok(()) => Stage::Sent(begin(&handle, server, order)),
+            Ok(()) => match handle.calls().try_enter(server, order.charge_bytes()) {
+                Ok(charge) => Stage::Sent(begin(&handle, server, order, charge)),
                 Err(_) => Stage::Waiting(Box::new(order), None),
             },
         };
@@ -97,9 +96,11 @@ impl PendingCall {
         match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Failed(error) => Err(error),
             Stage::Waiting(order, _) => {
-                let full = self.handle.calls().try_enter(order.charge_bytes());
-                match full {
-                    Ok(()) => self.stage = Stage::Sent(begin(&self.handle, server, *order)),
+                let entered = self.handle.calls().try_enter(server, order.charge_bytes());
+                match entered {
+                    Ok(charge) => {
+                        self.stage = Stage::Sent(begin(&self.handle, server, *order, charge));
+                    }
                     Err(full) => return Err(limit_reached(server, full)),
                 }
                 Ok(self)
@@ -120,10 +121,10 @@ impl PendingCall {
         if self.handle.is_forked() {
             return Poll::Ready(Err(CallError::Forked));
         }
-        match &mut self.stage {
+        let charge = match &mut self.stage {
             Stage::Failed(error) => return Poll::Ready(Err(error.clone())),
             Stage::Sent(_) | Stage::Over => return Poll::Ready(Ok(())),
-            Stage::Waiting(order, ticket) => {
+            Stage::Waiting(order, place) => {
                 if let Err(error) = self.handle.check_open() {
                     return Poll::Ready(Err(error));
                 }
@@ -134,18 +135,21 @@ impl PendingCall {
                     }));
                 }
                 let (calls, bytes) = (self.handle.calls(), order.charge_bytes());
-                let is_new = ticket.is_none();
-                if calls.enter_or_wait(bytes, ticket, waker, order.deadline_ns).is_err() {
+                let is_new = place.is_none();
+                let entered =
+                    calls.enter_or_wait(self.server, bytes, place, waker, order.deadline_ns);
+                let Ok(charge) = entered else {
                     if is_new && order.deadline_ns != NEVER_NS {
                         self.handle.renew_deadline();
                     }
                     self.handle.drive_by_task();
                     return Poll::Pending;
-                }
+                };
+                charge
             }
-        }
+        };
         if let Stage::Waiting(order, _) = std::mem::replace(&mut self.stage, Stage::Over) {
-            self.stage = Stage::Sent(begin(&self.handle, self.server, *order));
+            self.stage = Stage::Sent(begin(&self.handle, self.server, *order, charge));
         }
         Poll::Ready(Ok(()))
     }
@@ -234,7 +238,7 @@ impl Drop for PendingCall {
             return;
         }
         match &self.stage {
-            Stage::Waiting(_, Some(ticket)) => self.handle.calls().withdraw(*ticket),
+            Stage::Waiting(_, Some(place)) => self.handle.calls().withdraw(*place),
             Stage::Sent(rpc) if !rpc.has_failed() => {
                 self.handle.submit(Operation::Abort(Arc::clone(rpc)));
             }
@@ -262,10 +266,9 @@ fn check(handle: &Handle, server: SocketAddr, order: &Order) -> Result<(), CallE
     }
 }
 
-fn begin(handle: &Handle, server: SocketAddr, order: Order) -> Arc<Rpc> {
-    let charge_bytes = Some(order.charge_bytes());
+fn begin(handle: &Handle, server: SocketAddr, order: Order, charge: Charge) -> Arc<Rpc> {
     let streaming = order.mode == CallMode::StreamResponse;
-    let mut state = RpcState { charge_bytes, queue: order.queue, ..RpcState::default() };
+    let mut state = RpcState { charge: Some(charge), queue: order.queue, ..RpcState::default() };
     state.incoming.streaming = streaming;
     if let CallMode::StreamRequest { request_bytes } = order.mode {
         state.outgoing.length_bytes = request_bytes;

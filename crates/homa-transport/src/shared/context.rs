@@ -1,6 +1,5 @@
 //! What operations and events work on, besides the shard.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,6 +7,7 @@ use homa_core::{Path, RpcKey};
 
 use super::core::Core;
 use super::rpc::Rpc;
+use super::turns::Turns;
 use super::wakes::Wakes;
 
 /// The library's side of the state behind the lock.
@@ -15,8 +15,8 @@ use super::wakes::Wakes;
 pub(crate) struct Registry {
     /// By index of the engine's key.
     rpcs: Vec<Option<(RpcKey, Arc<Rpc>)>>,
-    /// Requests that arrived when the accept queue was full.
-    pub(crate) not_queued: VecDeque<Arc<Rpc>>,
+    /// Requests that arrived when the accept queue had no room for them.
+    pub(crate) not_queued: Turns<Arc<Rpc>>,
 }
 
 impl Registry {

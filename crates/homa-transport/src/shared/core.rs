@@ -18,7 +18,7 @@ use homa_sys::{PollFd, fork_generation, forked_since, monotonic_ns, poll_fds};
 use super::accept::AcceptQueue;
 use super::context::{Context, Registry};
 use super::ops::{self, Operation};
-use super::room::Room;
+use super::room::{Limits, Room};
 use super::rpc::{Role, RpcState};
 use super::spin::SpinBudget;
 use super::waiters::Waiters;
@@ -73,6 +73,8 @@ pub(crate) struct Core {
     /// How packets travel.
     pub(crate) carriage: Carriage,
     pub(crate) max_message_bytes: u32,
+    /// Silence after which a peer counts as gone.
+    pub(crate) timeout_ns: u64,
     /// A driver task runs in some runtime.
     pub(crate) has_task: AtomicBool,
     /// Its waker.
@@ -110,8 +112,11 @@ impl Core {
             seat: Seat::new(),
             socket,
             accept,
-            calls: Room::new(builder.outstanding_calls_max, builder.outstanding_bytes_max),
-            answers: Room::new(usize::MAX, builder.outstanding_bytes_max),
+            calls: Room::new(Limits::Each {
+                messages_max: builder.outstanding_calls_max,
+                bytes_max: builder.outstanding_bytes_max,
+            }),
+            answers: Room::new(Limits::Shared { bytes_max: builder.outstanding_bytes_max }),
             spin: SpinBudget::new(builder.spin, builder.busy_poll),
             phase: AtomicU8::new(OPEN),
             linger_until_ns: AtomicU64::new(NEVER_NS),
@@ -122,6 +127,7 @@ impl Core {
             local_addr,
             carriage,
             max_message_bytes: builder.config.max_message_bytes,
+            timeout_ns: u64::try_from(builder.config.timeout.as_nanos()).unwrap_or(NEVER_NS),
             has_task: AtomicBool::new(false),
             task: Mutex::new(None),
             task_returns: AtomicBool::new(false),
@@ -232,6 +238,7 @@ impl Core {
         };
         let turn = turn.map_err(|error| self.socket_failed(&error, context.wakes));
         self.calls.expire(now_ns, &mut wakes);
+        self.answers.expire(now_ns, &mut wakes);
         let next_ns = match &turn {
             Ok(turn) => turn.next.map_or(NEVER_NS, Instant::as_nanos),
             Err(()) => NEVER_NS,
@@ -280,7 +287,7 @@ impl Core {
             CLOSING => self.linger_until_ns.load(Ordering::Acquire),
             _ => NEVER_NS,
         };
-        linger_ns.min(self.calls.deadline_ns())
+        linger_ns.min(self.calls.deadline_ns()).min(self.answers.deadline_ns())
     }
 
     fn socket_failed(&self, error: &io::Error, wakes: &mut Wakes) {
@@ -336,10 +343,13 @@ impl Core {
 
     /// Gives back the room that an RPC's outgoing message took.
     pub(crate) fn release_charge(&self, role: Role, state: &mut RpcState, wakes: &mut Wakes) {
-        if let Some(bytes) = state.charge_bytes.take() {
-            match role {
-                Role::Client => self.calls.leave(bytes, wakes),
-                Role::Server => self.answers.leave(bytes, wakes),
+        let Some(charge) = state.charge.take() else { return };
+        match role {
+            Role::Client => self.calls.leave(charge, wakes),
+            Role::Server => {
+                self.answers.leave(charge, wakes);
+                // Requests of its client may have been kept from those who accept.
+                self.accept.look_aside(wakes);
             }
         }
     }
@@ -364,7 +374,7 @@ impl Core {
             outstanding_calls: calls as u64,
             outstanding_bytes: call_bytes,
             unacknowledged_answer_bytes: self.answers.used().1,
-            requests_waiting: self.accept.len() as u64,
+            requests_waiting: self.accept.len_with_aside() as u64,
             dropped_by_system: driver.rx_dropped(),
             receive_capacity_bytes: capacity.bytes,
             receive_capacity_packets: capacity.packets,

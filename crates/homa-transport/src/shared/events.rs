@@ -79,7 +79,7 @@ impl Context<'_> {
                 state.incoming.set_whole(message);
             }
             state.wake_reader(self.wakes);
-        } else if self.registry.not_queued.is_empty() && self.core.accept.has_room() {
+        } else if self.registry.not_queued.is_empty() && self.core.accept.has_room(rpc.peer) {
             drop(state);
             let rpc = Arc::clone(rpc);
             // A request that was given up meanwhile has no body any more.
@@ -89,7 +89,7 @@ impl Context<'_> {
         } else {
             drop(state);
             let rpc = Arc::clone(rpc);
-            self.registry.not_queued.push_back(rpc);
+            self.registry.not_queued.push(rpc.peer, rpc, 0);
             refill_accept(shard, self);
         }
     }
@@ -139,8 +139,8 @@ impl Context<'_> {
 
 /// Moves complete requests into the accept queue as long as it has room.
 pub(crate) fn refill_accept(shard: &mut ShardView<'_>, context: &mut Context<'_>) {
-    while !context.registry.not_queued.is_empty() && context.core.accept.has_room() {
-        let Some(rpc) = context.registry.not_queued.pop_front() else { return };
+    let core = context.core;
+    while let Some(rpc) = context.registry.not_queued.pop(|client| core.accept.has_room(client)) {
         let key = rpc.lock().key;
         // A request that was given up meanwhile has no body any more.
         if let Some(body) = key.and_then(|key| shard.take(key)) {

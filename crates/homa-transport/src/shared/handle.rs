@@ -342,9 +342,8 @@ fn engine_config(builder: &EndpointBuilder) -> Config {
     if !automatic && matches!(config.cutoffs, CutoffSource::Automatic { .. }) {
         config.cutoffs = CutoffSource::Fixed(Cutoffs::default_for(config.num_priorities));
     }
-    // A full room is waited for: acknowledgements are in a hurry long before.
-    config.kept_responses_bytes =
-        config.kept_responses_bytes.min(builder.outstanding_bytes_max / 2);
+    // Who enters a full room drives others out.
+    config.kept_responses_bytes = config.kept_responses_bytes.min(builder.outstanding_bytes_max);
     config
 }
 

@@ -14,10 +14,12 @@ mod events;
 mod guard_thread;
 mod handle;
 mod ops;
+mod peers;
 mod room;
 mod rpc;
 mod spin;
 mod stream;
+mod turns;
 mod waiters;
 mod wakes;
 

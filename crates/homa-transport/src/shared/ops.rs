@@ -8,6 +8,7 @@ use homa_core::{FailReason, PeerSettings, RequestOptions, RpcError, SendError};
 use homa_io::{Body, ShardView};
 
 use super::context::{Context, length_u32};
+use super::room::Charge;
 use super::rpc::{EarlyAnswer, Rpc, RpcState};
 use crate::drive::sync::MutexGuard;
 use crate::{CallError, Limit};
@@ -20,9 +21,9 @@ pub(crate) enum Operation {
     /// Begin a call whose body of so many bytes is supplied later.
     StartStreaming(Arc<Rpc>, u32, RequestOptions),
     /// Answer; the body has taken room.
-    Reply(Arc<Rpc>, Body),
+    Reply(Arc<Rpc>, Body, Charge),
     /// Announce an answer of so many bytes.
-    ReplyStreaming(Arc<Rpc>, u32),
+    ReplyStreaming(Arc<Rpc>, u32, Charge),
     /// The next bytes of an announced message.
     Supply(Arc<Rpc>, Bytes),
     /// Read what comes in as a stream from now on.
@@ -52,14 +53,16 @@ pub(crate) fn execute(operation: Operation, shard: &mut ShardView<'_>, context: 
             let begun = shard.send_request_streaming(path, length_bytes, 0, options);
             started(&rpc, begun, context);
         }
-        Operation::Reply(rpc, body) => {
+        Operation::Reply(rpc, body, charge) => {
             let mut state = rpc.lock();
-            state.charge_bytes = Some(body.len() as u64);
+            state.charge = Some(charge);
             reply(&rpc, state, EarlyAnswer::Whole(body), shard, context);
         }
-        Operation::ReplyStreaming(rpc, length_bytes) => {
+        Operation::ReplyStreaming(rpc, length_bytes, charge) => {
             let answer = EarlyAnswer::Streaming { length_bytes, pieces: Vec::new() };
-            reply(&rpc, rpc.lock(), answer, shard, context);
+            let mut state = rpc.lock();
+            state.charge = Some(charge);
+            reply(&rpc, state, answer, shard, context);
         }
         Operation::Supply(rpc, bytes) => supply(&rpc, bytes, shard, context),
         Operation::Stream(rpc) => stream(&rpc, shard),

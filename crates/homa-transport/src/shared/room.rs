@@ -1,33 +1,85 @@
-//! Bounded room for messages on their way.
+//! Bounded room for messages on their way: for calls, one room for each server; for answers, one that all clients share.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
+use super::peers::{Entry, Peers};
 use super::waiters::{Ticket, Waiters};
 use super::wakes::Wakes;
 use crate::drive::seat::NEVER_NS;
 use crate::drive::sync::{Mutex, MutexGuard, lock};
 
-/// Counts messages and their bytes against two limits. A message longer than the whole room may
-/// go when nothing else is under way, so that every message can go some time.
+/// Whose messages share what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limits {
+    /// Each peer has room for so many messages and bytes. A message longer than all of it may go when nothing else to
+    /// that peer is under way, so that every message can go some time.
+    Each { messages_max: usize, bytes_max: u64 },
+    /// All peers have room for so many bytes. One that has some there may have more as long as it has less than is free
+    /// beyond what its host has: alone it gets a third of the room, a host the half, and something is left for the next
+    /// one however many there are.
+    Shared { bytes_max: u64 },
+}
+
+/// Counts messages and their bytes against limits.
 #[derive(Debug)]
 pub(crate) struct Room {
     state: Mutex<State>,
     /// Earliest deadline of a waiter, readable without the lock.
     deadline_ns: AtomicU64,
-    messages_max: usize,
-    bytes_max: u64,
+    /// Bytes under way, readable without the lock.
+    bytes: AtomicU64,
+    limits: Limits,
 }
 
 #[derive(Debug, Default)]
 struct State {
     messages: usize,
     bytes: u64,
-    waiters: Waiters,
+    peers: Peers<Account, HostAccount>,
+    /// Peers for whom somebody waits, the one to be asked next first.
+    waiting: VecDeque<u32>,
     /// Deadlines of waiters, some of whom may be gone; the earliest on top.
-    deadlines: BinaryHeap<Reverse<(u64, Ticket)>>,
+    deadlines: BinaryHeap<Reverse<(u64, Place)>>,
+    waiters: usize,
+}
+
+/// What is under way to one peer.
+#[derive(Debug, Default)]
+struct Account {
+    messages: usize,
+    bytes: u64,
+    /// How often room was given back.
+    given_back: u64,
+    /// Somebody waited in vain for room to be given back, and none has been since.
+    stalled: bool,
+    waiters: Waiters,
+    /// It is in [`State::waiting`].
+    waits: bool,
+}
+
+/// What is under way to the peers of one host.
+#[derive(Debug, Default)]
+struct HostAccount {
+    bytes: u64,
+}
+
+/// Where somebody waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    peer: u32,
+    ticket: Ticket,
+}
+
+/// Room that was taken, to be given back.
+#[derive(Debug)]
+#[must_use = "room is to be given back"]
+pub(crate) struct Charge {
+    peer: u32,
+    bytes: u64,
 }
 
 /// Deadlines of waiters that are gone are dropped when there are this many more than waiters.
@@ -40,73 +92,133 @@ pub(crate) enum Full {
     Bytes(u64),
 }
 
+impl Entry for Account {
+    fn is_idle(&self) -> bool {
+        self.messages == 0 && !self.waits && self.waiters.is_empty()
+    }
+}
+
 impl Room {
-    pub(crate) fn new(messages_max: usize, bytes_max: u64) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
             state: Mutex::default(),
             deadline_ns: AtomicU64::new(NEVER_NS),
-            messages_max,
-            bytes_max,
+            bytes: AtomicU64::new(0),
+            limits,
         }
     }
 
     /// Takes room for a message of `bytes`.
     #[inline]
-    pub(crate) fn try_enter(&self, bytes: u64) -> Result<(), Full> {
-        self.enter(&mut self.lock(), bytes)
+    pub(crate) fn try_enter(&self, peer: SocketAddr, bytes: u64) -> Result<Charge, Full> {
+        let mut state = self.lock();
+        let peer = state.peers.find_or_add(peer);
+        self.enter(&mut state, peer, bytes)
     }
 
     /// As [`Room::try_enter`], or registers `waker` for when there is room or `deadline_ns` comes.
     pub(crate) fn enter_or_wait(
         &self,
+        peer: SocketAddr,
         bytes: u64,
-        ticket: &mut Option<Ticket>,
+        place: &mut Option<Place>,
         waker: &Waker,
         deadline_ns: u64,
-    ) -> Result<(), Full> {
+    ) -> Result<Charge, Full> {
         let mut state = self.lock();
-        if let Err(full) = self.enter(&mut state, bytes) {
-            let known = *ticket;
-            state.waiters.register(ticket, waker);
-            if let Some(ticket) = ticket.filter(|new| known != Some(*new)) {
-                if deadline_ns != NEVER_NS {
-                    state.add_deadline(deadline_ns, ticket);
+        let peer = state.peers.find_or_add(peer);
+        let entered = self.enter(&mut state, peer, bytes);
+        let charge = match entered {
+            Ok(charge) => charge,
+            Err(full) => {
+                let known = *place;
+                *place = Some(state.register(peer, known, waker));
+                if *place != known && deadline_ns != NEVER_NS {
+                    state.add_deadline(deadline_ns, place.unwrap_or(Place { peer, ticket: 0 }));
                     self.note_deadline(&state);
                 }
+                return Err(full);
             }
-            return Err(full);
-        }
-        let waited = ticket.take().map(|ticket| state.waiters.withdraw(ticket));
+        };
+        let waited = place.take().map(|place| state.withdraw(place)).is_some();
         // Room that was given back at once may be enough for several.
-        let has_more = state.messages < self.messages_max && state.bytes < self.bytes_max;
-        let next = if waited.is_some() && has_more { state.waiters.take_oldest() } else { None };
+        let next = if waited { self.next(&mut state, peer) } else { None };
         drop(state);
         if let Some(next) = next {
             next.wake();
         }
-        Ok(())
+        Ok(charge)
     }
 
-    /// Gives room back; the wakers of those who may enter now are added to `wakes`.
+    /// Takes room for a message of `bytes` whether there is any or not.
+    pub(crate) fn enter_anyway(&self, peer: SocketAddr, bytes: u64) -> Charge {
+        let mut state = self.lock();
+        let peer = state.peers.find_or_add(peer);
+        self.charge(&mut state, peer, bytes)
+    }
+
+    /// Somebody waited long enough. A peer that has nothing there gets room though there is none; for others nobody waits
+    /// any more until they give some back.
+    pub(crate) fn enter_at_last(&self, peer: SocketAddr, bytes: u64) -> Option<Charge> {
+        let mut state = self.lock();
+        let peer = state.peers.find_or_add(peer);
+        let account = state.peers.peer_entry_mut(peer);
+        account.stalled = account.messages > 0;
+        (!account.stalled).then(|| self.charge(&mut state, peer, bytes))
+    }
+
+    /// Gives room back; the waker of somebody who may enter now is added to `wakes`.
     #[inline]
-    pub(crate) fn leave(&self, bytes: u64, wakes: &mut Wakes) {
+    pub(crate) fn leave(&self, charge: Charge, wakes: &mut Wakes) {
         let mut state = self.lock();
         state.messages = state.messages.saturating_sub(1);
-        state.bytes = state.bytes.saturating_sub(bytes);
-        wakes.add(state.waiters.take_oldest());
+        state.bytes = state.bytes.saturating_sub(charge.bytes);
+        self.bytes.store(state.bytes, Ordering::Relaxed);
+        let host = state.peers.host(charge.peer);
+        let of_host = state.peers.host_entry_mut(host);
+        of_host.bytes = of_host.bytes.saturating_sub(charge.bytes);
+        let account = state.peers.peer_entry_mut(charge.peer);
+        account.messages = account.messages.saturating_sub(1);
+        account.bytes = account.bytes.saturating_sub(charge.bytes);
+        account.given_back += 1;
+        account.stalled = false;
+        if state.waiters > 0 {
+            wakes.add(self.next(&mut state, charge.peer));
+        }
     }
 
     /// A waiter goes away. If its turn had come, the next one is woken instead.
-    pub(crate) fn withdraw(&self, ticket: Ticket) {
+    pub(crate) fn withdraw(&self, place: Place) {
         let mut state = self.lock();
-        let next = match state.waiters.withdraw(ticket) {
+        let next = match state.withdraw(place) {
             true => None,
-            false => state.waiters.take_oldest(),
+            false => self.next(&mut state, place.peer),
         };
         drop(state);
         if let Some(next) = next {
             next.wake();
         }
+    }
+
+    /// How often `peer` has given room back; `None`: it is in vain to wait for it.
+    pub(crate) fn given_back(&self, peer: SocketAddr) -> Option<u64> {
+        let state = self.lock();
+        let Some(peer) = state.peers.find(peer) else { return Some(0) };
+        let account = state.peers.peer_entry(peer);
+        (!account.stalled).then_some(account.given_back)
+    }
+
+    /// Whether `peer` has less than half of what it may have, so that more for it can be begun.
+    pub(crate) fn is_modest(&self, peer: SocketAddr) -> bool {
+        let Limits::Shared { bytes_max } = self.limits else { return true };
+        // Then nobody can have more.
+        if self.bytes.load(Ordering::Relaxed) < bytes_max / 4 {
+            return true;
+        }
+        let state = self.lock();
+        let Some(peer) = state.peers.find(peer) else { return true };
+        let bytes = state.peers.peer_entry(peer).bytes;
+        bytes == 0 || bytes < state.share_bytes(peer, bytes_max) / 2
     }
 
     /// The next deadline of a waiter, or [`NEVER_NS`].
@@ -125,19 +237,23 @@ impl Room {
             return;
         }
         let mut state = self.lock();
-        while let Some(Reverse((at_ns, ticket))) = state.deadlines.peek().copied() {
+        while let Some(Reverse((at_ns, place))) = state.deadlines.peek().copied() {
             if at_ns > now_ns {
                 break;
             }
             state.deadlines.pop();
-            wakes.add(state.waiters.take(ticket));
+            wakes.add(state.take(place));
         }
         self.note_deadline(&state);
     }
 
     /// Wakes all waiters.
     pub(crate) fn wake_all(&self, wakes: &mut Wakes) {
-        self.lock().waiters.take_all(wakes);
+        let mut state = self.lock();
+        state.waiters = 0;
+        for account in state.peers.entries_mut() {
+            account.waiters.take_all(wakes);
+        }
     }
 
     /// Messages and bytes under way.
@@ -147,16 +263,66 @@ impl Room {
     }
 
     #[inline]
-    fn enter(&self, state: &mut State, bytes: u64) -> Result<(), Full> {
-        if state.messages >= self.messages_max {
-            return Err(Full::Messages(self.messages_max));
-        }
-        if state.bytes > 0 && state.bytes.saturating_add(bytes) > self.bytes_max {
-            return Err(Full::Bytes(self.bytes_max));
-        }
+    fn enter(&self, state: &mut State, peer: u32, bytes: u64) -> Result<Charge, Full> {
+        self.check(state, peer, bytes)?;
+        Ok(self.charge(state, peer, bytes))
+    }
+
+    #[inline]
+    fn charge(&self, state: &mut State, peer: u32, bytes: u64) -> Charge {
         state.messages += 1;
         state.bytes += bytes;
-        Ok(())
+        self.bytes.store(state.bytes, Ordering::Relaxed);
+        let host = state.peers.host(peer);
+        state.peers.host_entry_mut(host).bytes += bytes;
+        let account = state.peers.peer_entry_mut(peer);
+        account.messages += 1;
+        account.bytes += bytes;
+        Charge { peer, bytes }
+    }
+
+    /// Whether a message of `bytes` to `peer` may go.
+    #[inline]
+    fn check(&self, state: &State, peer: u32, bytes: u64) -> Result<(), Full> {
+        let account = state.peers.peer_entry(peer);
+        match self.limits {
+            Limits::Each { messages_max, .. } if account.messages >= messages_max => {
+                Err(Full::Messages(messages_max))
+            }
+            Limits::Each { bytes_max, .. }
+                if account.bytes > 0 && account.bytes.saturating_add(bytes) > bytes_max =>
+            {
+                Err(Full::Bytes(bytes_max))
+            }
+            Limits::Shared { bytes_max }
+                if state.bytes > 0 && account.bytes >= state.share_bytes(peer, bytes_max) =>
+            {
+                Err(Full::Bytes(bytes_max))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Somebody who waits and may enter: first who waits for `peer`, then for the next one of all in turn.
+    fn next(&self, state: &mut State, peer: u32) -> Option<Waker> {
+        if let Some(next) = self.next_of(state, peer) {
+            return Some(next);
+        }
+        let other = state.waiting.pop_front()?;
+        let next = self.next_of(state, other);
+        let account = state.peers.peer_entry_mut(other);
+        account.waits = !account.waiters.is_empty();
+        if account.waits {
+            state.waiting.push_back(other);
+        }
+        next
+    }
+
+    fn next_of(&self, state: &mut State, peer: u32) -> Option<Waker> {
+        self.check(state, peer, 0).ok()?;
+        let next = state.peers.peer_entry_mut(peer).waiters.take_oldest();
+        state.waiters -= usize::from(next.is_some());
+        next
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -165,12 +331,43 @@ impl Room {
 }
 
 impl State {
-    fn add_deadline(&mut self, at_ns: u64, ticket: Ticket) {
-        if self.deadlines.len() > self.waiters.len().saturating_add(STALE_DEADLINES_MAX) {
-            let waiters = &self.waiters;
-            self.deadlines.retain(|Reverse((_, ticket))| waiters.contains(*ticket));
+    /// How much `peer` may have of a room for `bytes_max`: what nobody has, without as much as its host has.
+    fn share_bytes(&self, peer: u32, bytes_max: u64) -> u64 {
+        let of_host = self.peers.host_entry(self.peers.host(peer)).bytes;
+        bytes_max.saturating_sub(self.bytes).saturating_sub(of_host)
+    }
+
+    fn register(&mut self, peer: u32, known: Option<Place>, waker: &Waker) -> Place {
+        let account = self.peers.peer_entry_mut(peer);
+        let before = account.waiters.len();
+        let mut ticket = known.filter(|place| place.peer == peer).map(|place| place.ticket);
+        account.waiters.register(&mut ticket, waker);
+        self.waiters += account.waiters.len() - before;
+        if !std::mem::replace(&mut account.waits, true) {
+            self.waiting.push_back(peer);
         }
-        self.deadlines.push(Reverse((at_ns, ticket)));
+        Place { peer, ticket: ticket.unwrap_or(0) }
+    }
+
+    /// `false`: it was taken to be woken before.
+    fn withdraw(&mut self, place: Place) -> bool {
+        self.take(place).is_some()
+    }
+
+    fn take(&mut self, place: Place) -> Option<Waker> {
+        let taken = self.peers.peer_entry_mut(place.peer).waiters.take(place.ticket);
+        self.waiters -= usize::from(taken.is_some());
+        taken
+    }
+
+    fn add_deadline(&mut self, at_ns: u64, place: Place) {
+        if self.deadlines.len() > self.waiters.saturating_add(STALE_DEADLINES_MAX) {
+            let peers = &self.peers;
+            self.deadlines.retain(|Reverse((_, place))| {
+                peers.peer_entry(place.peer).waiters.contains(place.ticket)
+            });
+        }
+        self.deadlines.push(Reverse((at_ns, place)));
     }
 }
 
@@ -178,24 +375,98 @@ impl State {
 mod tests {
     use super::*;
 
+    fn each(messages_max: usize, bytes_max: u64) -> Room {
+        Room::new(Limits::Each { messages_max, bytes_max })
+    }
+
+    fn peer(host: u8, port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, host], port))
+    }
+
+    fn here() -> SocketAddr {
+        peer(1, 1)
+    }
+
+    /// Takes room for messages of `bytes` until there is none; gives it back later.
+    fn fill(room: &Room, peer: SocketAddr, bytes: u64) -> Vec<Charge> {
+        std::iter::from_fn(|| room.try_enter(peer, bytes).ok()).collect()
+    }
+
     #[test]
     fn a_message_longer_than_the_room_goes_alone() {
-        let room = Room::new(10, 100);
-        assert_eq!(room.try_enter(500), Ok(()));
-        assert_eq!(room.try_enter(1), Err(Full::Bytes(100)));
-        room.leave(500, &mut Wakes::default());
-        assert_eq!(room.try_enter(60), Ok(()));
-        assert_eq!(room.try_enter(60), Err(Full::Bytes(100)));
-        assert_eq!(room.used(), (1, 60));
+        for limits in
+            [Limits::Each { messages_max: 10, bytes_max: 100 }, Limits::Shared { bytes_max: 100 }]
+        {
+            let room = Room::new(limits);
+            let charge = room.try_enter(here(), 500).unwrap();
+            assert_eq!(room.try_enter(here(), 1).unwrap_err(), Full::Bytes(100));
+            room.leave(charge, &mut Wakes::default());
+            let _charge = room.try_enter(here(), 60).unwrap();
+            assert_eq!(room.try_enter(here(), 60).unwrap_err(), Full::Bytes(100));
+            assert_eq!(room.used(), (1, 60));
+        }
+    }
+
+    #[test]
+    fn calls_to_one_server_take_no_room_from_those_to_another() {
+        let room = each(3, 1_000);
+        let stuck = fill(&room, here(), 1);
+        assert_eq!(stuck.len(), 3);
+        assert_eq!(fill(&room, peer(1, 2), 1).len(), 3);
+        assert_eq!(room.used(), (6, 6));
+    }
+
+    #[test]
+    fn however_much_others_take_of_a_shared_room_something_is_left() {
+        let room = Room::new(Limits::Shared { bytes_max: 27_000 });
+        let taken = |peer| fill(&room, peer, 1).len();
+        assert_eq!(
+            [taken(peer(1, 1)), taken(peer(2, 1)), taken(peer(3, 1))],
+            [9_000, 6_000, 4_000]
+        );
+        // Another port of a host has to share with it.
+        assert_eq!([taken(peer(3, 2)), taken(peer(4, 1))], [1_334, 2_222]);
+        assert!(room.is_modest(peer(5, 1)));
+        assert!(!room.is_modest(peer(1, 1)));
+    }
+
+    #[test]
+    fn many_ports_of_a_host_have_half_of_a_shared_room() {
+        let room = Room::new(Limits::Shared { bytes_max: 10_000 });
+        let taken: usize = (1..1_000).map(|port| fill(&room, peer(1, port), 1).len()).sum();
+        assert_eq!(taken, 5_000);
+        assert_eq!(fill(&room, peer(2, 1), 1).len(), 1_667);
+    }
+
+    #[test]
+    fn who_has_half_of_its_share_is_not_modest_any_more() {
+        let room = Room::new(Limits::Shared { bytes_max: 8_000 });
+        let mut charges: Vec<Charge> =
+            (0..2_000).map(|_| room.try_enter(here(), 1).unwrap()).collect();
+        assert!(!room.is_modest(here()), "it has 2,000 and may have 4,000");
+        room.leave(charges.pop().unwrap(), &mut Wakes::default());
+        assert!(room.is_modest(here()));
+        assert_eq!(room.given_back(here()), Some(1));
+    }
+
+    #[test]
+    fn who_gives_nothing_back_is_waited_for_once() {
+        let room = Room::new(Limits::Shared { bytes_max: 9 });
+        let mut charges = fill(&room, here(), 1);
+        assert!(room.enter_at_last(here(), 1).is_none());
+        assert_eq!(room.given_back(here()), None);
+        room.leave(charges.pop().unwrap(), &mut Wakes::default());
+        assert_eq!(room.given_back(here()), Some(1));
+        assert!(room.enter_at_last(peer(2, 1), 100).is_some(), "it has nothing");
     }
 
     #[test]
     fn only_the_waiters_whose_deadline_has_come_are_woken() {
-        let room = Room::new(1, 100);
-        room.try_enter(1).unwrap();
-        let mut tickets = [None; 3];
-        for (ticket, deadline_ns) in tickets.iter_mut().zip([30, 10, 20]) {
-            room.enter_or_wait(1, ticket, Waker::noop(), deadline_ns).unwrap_err();
+        let room = each(1, 100);
+        let _charge = room.try_enter(here(), 1).unwrap();
+        let mut places = [None; 3];
+        for (place, deadline_ns) in places.iter_mut().zip([30, 10, 20]) {
+            room.enter_or_wait(here(), 1, place, Waker::noop(), deadline_ns).unwrap_err();
         }
         assert_eq!(room.deadline_ns(), 10);
         let mut wakes = Wakes::default();
@@ -205,42 +476,65 @@ mod tests {
 
     #[test]
     fn deadlines_of_those_who_are_gone_do_not_pile_up() {
-        let room = Room::new(1, 100);
-        room.try_enter(1).unwrap();
+        let room = each(1, 100);
+        let _charge = room.try_enter(here(), 1).unwrap();
         for at_ns in 0..10_000 {
-            let mut ticket = None;
-            room.enter_or_wait(1, &mut ticket, Waker::noop(), 1_000 + at_ns).unwrap_err();
-            room.withdraw(ticket.unwrap());
+            let mut place = None;
+            room.enter_or_wait(here(), 1, &mut place, Waker::noop(), 1_000 + at_ns).unwrap_err();
+            room.withdraw(place.unwrap());
         }
         assert!(room.lock().deadlines.len() <= STALE_DEADLINES_MAX + 2);
     }
 
     #[test]
     fn room_for_several_wakes_several() {
-        let room = Room::new(10, 100);
-        room.try_enter(100).unwrap();
+        let room = each(10, 100);
+        let charge = room.try_enter(here(), 100).unwrap();
         let flag = std::sync::Arc::new(Flag::default());
         let (mut first, mut second) = (None, None);
-        room.enter_or_wait(10, &mut first, Waker::noop(), NEVER_NS).unwrap_err();
-        room.enter_or_wait(10, &mut second, &Waker::from(flag.clone()), NEVER_NS).unwrap_err();
-        room.leave(100, &mut Wakes::default());
-        room.enter_or_wait(10, &mut first, Waker::noop(), NEVER_NS).unwrap();
+        room.enter_or_wait(here(), 10, &mut first, Waker::noop(), NEVER_NS).unwrap_err();
+        let waker = Waker::from(flag.clone());
+        room.enter_or_wait(here(), 10, &mut second, &waker, NEVER_NS).unwrap_err();
+        room.leave(charge, &mut Wakes::default());
+        let _charge = room.enter_or_wait(here(), 10, &mut first, Waker::noop(), NEVER_NS).unwrap();
         assert!(flag.0.load(Ordering::SeqCst));
     }
 
     #[test]
+    fn room_given_back_by_one_is_offered_to_others_who_may_have_it() {
+        let room = Room::new(Limits::Shared { bytes_max: 100 });
+        let one = room.try_enter(peer(1, 1), 60).unwrap();
+        let _other = room.try_enter(peer(2, 1), 50).unwrap();
+        let mut places = [None; 3];
+        for (place, host) in places.iter_mut().zip(1..) {
+            room.enter_or_wait(peer(host, 1), 10, place, Waker::noop(), NEVER_NS).unwrap_err();
+        }
+        let mut wakes = Wakes::default();
+        room.leave(one, &mut wakes);
+        assert_eq!(wakes.len(), 1, "the first has nothing now");
+        let _one =
+            room.enter_or_wait(peer(1, 1), 10, &mut places[0], Waker::noop(), NEVER_NS).unwrap();
+        assert_eq!(room.lock().waiters, 2);
+        let mut wakes = Wakes::default();
+        for _ in 0..3 {
+            room.leave(room.try_enter(peer(1, 1), 0).unwrap(), &mut wakes);
+        }
+        assert_eq!(wakes.len(), 1, "the third has nothing, the second its share");
+    }
+
+    #[test]
     fn a_waiter_whose_turn_had_come_passes_it_on_when_it_goes_away() {
-        let room = Room::new(1, 100);
-        room.try_enter(1).unwrap();
+        let room = each(1, 100);
+        let charge = room.try_enter(here(), 1).unwrap();
         let (mut first, mut second) = (None, None);
-        let wait = |ticket: &mut Option<Ticket>, waker: &Waker| {
-            assert!(room.enter_or_wait(1, ticket, waker, NEVER_NS).is_err());
+        let wait = |place: &mut Option<Place>, waker: &Waker| {
+            assert!(room.enter_or_wait(here(), 1, place, waker, NEVER_NS).is_err());
         };
         let flag = std::sync::Arc::new(Flag::default());
         wait(&mut first, Waker::noop());
         wait(&mut second, &Waker::from(flag.clone()));
         let mut wakes = Wakes::default();
-        room.leave(1, &mut wakes);
+        room.leave(charge, &mut wakes);
         assert_eq!(wakes.len(), 1);
         room.withdraw(first.unwrap());
         assert!(flag.0.load(Ordering::SeqCst));

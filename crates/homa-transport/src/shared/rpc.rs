@@ -11,6 +11,7 @@ use homa_core::RpcKey;
 use homa_io::{Body, Message};
 
 use super::completions::Queue;
+use super::room::Charge;
 use super::wakes::Wakes;
 use crate::CallError;
 use crate::drive::sync::{Mutex, MutexGuard, lock};
@@ -47,8 +48,8 @@ pub(crate) struct RpcState {
     pub(crate) key: Option<RpcKey>,
     /// Why it ended without (all of) its message. Without meaning after `delivered`.
     pub(crate) failed: Option<CallError>,
-    /// Bytes of room taken in the endpoint's limits and not given back.
-    pub(crate) charge_bytes: Option<u64>,
+    /// Room taken in the endpoint's limits and not given back.
+    pub(crate) charge: Option<Charge>,
     /// What comes in.
     pub(crate) incoming: Incoming,
     /// What goes out, if it is supplied piece by piece.

@@ -50,6 +50,10 @@ impl Waiters {
         self.queue.len()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// The one that waits longest, to be woken.
     pub(crate) fn take_oldest(&mut self) -> Option<Waker> {
         self.queue.pop_front().map(|(_, waker)| waker)

@@ -1,0 +1,262 @@
+//! A queue in which clients take turns: host by host, then port by port of a host, and in the order of arrival for each.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use super::peers::{Entry, Peers};
+
+/// Items of many clients.
+#[derive(Debug)]
+pub(crate) struct Turns<T> {
+    peers: Peers<Lane<T>, Host>,
+    /// Hosts whose clients have their turn, the next one first.
+    hosts: VecDeque<u32>,
+    /// Clients that had their turn when it was not for them; see [`Turns::pop`].
+    aside: VecDeque<u32>,
+    load: Load,
+    /// Items of the clients that are aside.
+    aside_items: usize,
+}
+
+/// How much somebody has here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub(crate) items: usize,
+    pub(crate) bytes: usize,
+}
+
+/// What one client has here.
+#[derive(Debug)]
+struct Lane<T> {
+    /// Each with its bytes.
+    items: VecDeque<(T, usize)>,
+    bytes: usize,
+    aside: bool,
+}
+
+/// What the clients of one host have.
+#[derive(Debug, Default)]
+struct Host {
+    /// Those whose turn it will be, the next one first.
+    lanes: VecDeque<u32>,
+    load: Load,
+}
+
+/// Clients that are aside and looked at in one turn.
+const LOOKS_ASIDE_MAX: usize = 64;
+
+impl<T> Default for Lane<T> {
+    fn default() -> Self {
+        Self { items: VecDeque::new(), bytes: 0, aside: false }
+    }
+}
+
+impl<T> Entry for Lane<T> {
+    fn is_idle(&self) -> bool {
+        self.items.is_empty()
+    }
+}
+
+impl<T> Default for Turns<T> {
+    fn default() -> Self {
+        Self {
+            peers: Peers::default(),
+            hosts: VecDeque::new(),
+            aside: VecDeque::new(),
+            load: Load::default(),
+            aside_items: 0,
+        }
+    }
+}
+
+impl Load {
+    fn add(&mut self, bytes: usize) {
+        self.items += 1;
+        self.bytes += bytes;
+    }
+
+    fn remove(&mut self, bytes: usize) {
+        self.items -= 1;
+        self.bytes -= bytes;
+    }
+}
+
+impl<T> Turns<T> {
+    /// How much all have.
+    pub(crate) fn load(&self) -> Load {
+        self.load
+    }
+
+    /// Items of clients that were put aside.
+    pub(crate) fn items_aside(&self) -> usize {
+        self.aside_items
+    }
+
+    /// Whether all there are belong to clients that were put aside.
+    pub(crate) fn has_none_in_turn(&self) -> bool {
+        self.load.items == self.aside_items
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.load.items == 0
+    }
+
+    /// How much the client at `peer` has, and how much its host.
+    pub(crate) fn load_of(&self, peer: SocketAddr) -> (Load, Load) {
+        self.peers.find(peer).map_or_else(Default::default, |peer| {
+            let of_host = self.peers.host_entry(self.peers.host(peer)).load;
+            let lane = self.peers.peer_entry(peer);
+            (Load { items: lane.items.len(), bytes: lane.bytes }, of_host)
+        })
+    }
+
+    pub(crate) fn push(&mut self, peer: SocketAddr, item: T, bytes: usize) {
+        let peer = self.peers.find_or_add(peer);
+        let lane = self.peers.peer_entry_mut(peer);
+        lane.items.push_back((item, bytes));
+        lane.bytes += bytes;
+        let (first, aside) = (lane.items.len() == 1, lane.aside);
+        self.load.add(bytes);
+        let host = self.peers.host(peer);
+        self.peers.host_entry_mut(host).load.add(bytes);
+        if aside {
+            self.aside_items += 1;
+        } else if first {
+            self.line_up(peer);
+        }
+    }
+
+    /// The next item of a client that `may` have it. Others are put aside, keep what they have, and are looked at again
+    /// later, some each time.
+    pub(crate) fn pop(&mut self, may: impl Fn(SocketAddr) -> bool) -> Option<T> {
+        self.call_back(1, &may);
+        loop {
+            let Some(host) = self.hosts.pop_front() else {
+                if !self.call_back(LOOKS_ASIDE_MAX, &may) {
+                    return None;
+                }
+                continue;
+            };
+            let entry = self.peers.host_entry_mut(host);
+            let lane = entry.lanes.pop_front();
+            if !entry.lanes.is_empty() {
+                self.hosts.push_back(host);
+            }
+            let Some(lane) = lane else { continue };
+            if may(self.peers.address(lane)) {
+                return self.take(lane, host);
+            }
+            let entry = self.peers.peer_entry_mut(lane);
+            entry.aside = true;
+            self.aside_items += entry.items.len();
+            self.aside.push_back(lane);
+        }
+    }
+
+    /// Everything, in no order that matters.
+    pub(crate) fn take_all(&mut self) -> Vec<T> {
+        let taken = std::mem::take(self);
+        taken.peers.into_entries().flat_map(|lane| lane.items).map(|(item, _)| item).collect()
+    }
+
+    fn take(&mut self, lane: u32, host: u32) -> Option<T> {
+        let entry = self.peers.peer_entry_mut(lane);
+        let (item, bytes) = entry.items.pop_front()?;
+        entry.bytes -= bytes;
+        let more = !entry.items.is_empty();
+        self.load.remove(bytes);
+        self.peers.host_entry_mut(host).load.remove(bytes);
+        if more {
+            self.line_up(lane);
+        }
+        Some(item)
+    }
+
+    /// Puts a client last among those of its host that have their turn.
+    fn line_up(&mut self, lane: u32) {
+        let host = self.peers.host(lane);
+        let entry = self.peers.host_entry_mut(host);
+        if entry.lanes.is_empty() {
+            self.hosts.push_back(host);
+        }
+        entry.lanes.push_back(lane);
+    }
+
+    /// Has the first client of at most `looks` that are aside and `may` have their turn line up again. Says whether there
+    /// was one.
+    fn call_back(&mut self, looks: usize, may: &impl Fn(SocketAddr) -> bool) -> bool {
+        for _ in 0..looks.min(self.aside.len()) {
+            let Some(lane) = self.aside.pop_front() else { break };
+            if may(self.peers.address(lane)) {
+                let entry = self.peers.peer_entry_mut(lane);
+                entry.aside = false;
+                self.aside_items -= entry.items.len();
+                self.line_up(lane);
+                return true;
+            }
+            self.aside.push_back(lane);
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(host: u8, port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, host], port))
+    }
+
+    fn all(turns: &mut Turns<u32>, may: impl Fn(SocketAddr) -> bool) -> Vec<u32> {
+        std::iter::from_fn(|| turns.pop(&may)).collect()
+    }
+
+    #[test]
+    fn hosts_take_turns_and_then_the_ports_of_each() {
+        let mut turns = Turns::default();
+        for item in 0..6_u16 {
+            turns.push(peer(1, 1 + item / 3), 10 + u32::from(item), 5);
+        }
+        turns.push(peer(2, 1), 20, 1);
+        turns.push(peer(2, 1), 21, 1);
+        turns.push(peer(3, 1), 30, 1);
+        let (items, bytes) = (6, 30);
+        let of_port = Load { items: 3, bytes: 15 };
+        assert_eq!(turns.load_of(peer(1, 2)), (of_port, Load { items, bytes }));
+        assert_eq!(all(&mut turns, |_| true), [10, 20, 30, 13, 21, 11, 14, 12, 15]);
+        assert!(turns.is_empty());
+        assert_eq!(turns.load_of(peer(1, 2)), (Load::default(), Load::default()));
+        assert_eq!(turns.load(), Load::default());
+    }
+
+    #[test]
+    fn who_may_not_have_its_turn_keeps_what_it_has() {
+        let mut turns = Turns::default();
+        for (host, item) in [(1, 10), (1, 11), (2, 20), (1, 12)] {
+            turns.push(peer(host, 1), item, 0);
+        }
+        let others = |address| address != peer(1, 1);
+        assert_eq!(all(&mut turns, others), [20]);
+        turns.push(peer(1, 1), 13, 0);
+        turns.push(peer(2, 1), 21, 0);
+        assert_eq!((turns.load().items, turns.items_aside()), (5, 4));
+        assert_eq!(all(&mut turns, others), [21]);
+        assert_eq!(all(&mut turns, |_| true), [10, 11, 12, 13]);
+        assert_eq!((turns.load().items, turns.items_aside()), (0, 0));
+    }
+
+    #[test]
+    fn one_of_many_that_are_aside_gets_its_turn_in_the_end() {
+        let mut turns = Turns::default();
+        for port in 1..=1_000 {
+            turns.push(peer(1, port), u32::from(port), 0);
+        }
+        assert!(all(&mut turns, |_| false).is_empty());
+        let may = |address| address == peer(1, 777);
+        let found = (0..20).find_map(|_| turns.pop(may));
+        assert_eq!(found, Some(777));
+        assert_eq!(turns.take_all().len(), 999);
+        assert!(turns.is_empty());
+    }
+}
