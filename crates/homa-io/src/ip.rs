@@ -14,6 +14,7 @@
 //! Everything is looked up in the network namespace of the thread that opened the driver.
 
 mod answer;
+mod claims;
 mod home;
 mod kernel;
 mod ports;
@@ -24,6 +25,7 @@ mod sources;
 mod stats;
 mod tcp_form;
 
+pub use claims::{Claim, claims};
 pub use kernel::kernel_serves_homa;
 pub use stats::IpStats;
 pub use tcp_form::TCP_FORM_RULES;

@@ -1,9 +1,10 @@
 //! Answering for ports that nobody has.
 //!
 //! While any raw socket of the protocol exists the kernel stays silent about packets that nobody wants. So
-//! one process of the host, the *responder*, watches the packets to all ports: whoever has bound the
-//! abstract Unix socket `homa/146/responder`. The others keep a connection to it among what they wait for:
-//! when the responder goes, all of them know at once, and the first takes its place.
+//! one process of the host, the *responder*, watches the packets to all ports: whoever has claimed the role
+//! ([`super::claims`]). The others keep a connection to it among what they wait for: when the responder goes, all
+//! of them know at once, and the first takes its place. It listens at the abstract Unix socket
+//! `homa/146/responder/MARK`, with the mark of its claim: nobody looks at such names without a claim, which any user could take.
 //!
 //! The responder's sockets get no packets to ports known to be somebody's: whoever has a port at an address is
 //! asked four times per second at most, and the filter leaves that port of that address out until then.
@@ -25,13 +26,14 @@ use rustix::net::{
 };
 
 use super::answer::{Answerer, wanted};
+use super::claims::{Claim, Claimed, claim, claims, random};
 use super::home::Home;
 use super::ports::{self, Served};
 use super::tcp_form::{MARKS, is_homa};
 use super::{Form, IpStats, PROTOCOL, receive, tcp_form};
 
-/// The name of the role.
-const NAME: &[u8] = b"homa/146/responder";
+/// Marks that the claim can have, and 0.
+const CLAIM_MARKS: u64 = 1 << 24;
 /// Ports left out by the filter, the own one included. With more the oldest is asked about again.
 const KNOWN_MAX: usize = 64;
 /// How long a port counts as somebody's before that is asked again: short against the time in which clients
@@ -86,6 +88,8 @@ enum Role {
 
 #[derive(Debug)]
 struct Holder {
+    /// Given up before the listener ends, so that those who notice find the role free.
+    _claimed: Claimed,
     listener: OwnedFd,
     followers: HashMap<u64, OwnedFd>,
     next_follower: u64,
@@ -190,27 +194,44 @@ fn take_role(
     sockets: impl Fn() -> io::Result<Vec<(Form, RawSocket)>>,
     own: Served,
 ) -> io::Result<Role> {
-    let name = SocketAddrUnix::new_abstract_name(NAME)?;
     for _ in 0..ATTEMPTS_MAX {
+        if let Some(connection) = connect_to_holder()? {
+            return Ok(Role::Follower(connection));
+        }
+        // Below 2^24.
+        let mark = (1 + random() % (CLAIM_MARKS - 1)) as u32;
         let listener = open()?;
-        match bind(&listener, &name) {
-            Ok(()) => {
-                listen(&listener, FOLLOWERS_MAX as i32)?;
-                let holder = Holder::new(listener, sockets()?, own);
-                return Ok(Role::Holder(Box::new(holder)));
-            }
-            Err(Errno::ADDRINUSE) => {}
+        match bind(&listener, &name(mark)?) {
+            Ok(()) => {}
+            Err(Errno::ADDRINUSE) => continue,
             Err(error) => return Err(error.into()),
         }
+        // Before the claim, which others take for an invitation to connect.
+        listen(&listener, FOLLOWERS_MAX as i32)?;
+        if let Some(claimed) = claim(Claim::Responder { mark })? {
+            let holder = Holder::new(claimed, listener, sockets()?, own);
+            return Ok(Role::Holder(Box::new(holder)));
+        }
+    }
+    Ok(Role::None)
+}
+
+/// A connection to who has the role; `None`: nobody, or it has gone meanwhile.
+fn connect_to_holder() -> io::Result<Option<OwnedFd>> {
+    for (claim, _) in claims()? {
+        let Claim::Responder { mark } = claim else { continue };
         let connection = open()?;
-        match connect(&connection, &name) {
-            Ok(()) => return Ok(Role::Follower(connection)),
-            // It has gone meanwhile, or does not listen yet.
+        match connect(&connection, &name(mark)?) {
+            Ok(()) => return Ok(Some(connection)),
             Err(Errno::CONNREFUSED) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(Role::None)
+    Ok(None)
+}
+
+fn name(mark: u32) -> io::Result<SocketAddrUnix> {
+    Ok(SocketAddrUnix::new_abstract_name(format!("homa/146/responder/{mark}").as_bytes())?)
 }
 
 fn open() -> io::Result<OwnedFd> {
@@ -239,8 +260,14 @@ fn open_sockets(tcp_form: bool, own: Served) -> io::Result<Vec<(Form, RawSocket)
 }
 
 impl Holder {
-    fn new(listener: OwnedFd, sockets: Vec<(Form, RawSocket)>, own: Served) -> Self {
+    fn new(
+        claimed: Claimed,
+        listener: OwnedFd,
+        sockets: Vec<(Form, RawSocket)>,
+        own: Served,
+    ) -> Self {
         Self {
+            _claimed: claimed,
             listener,
             followers: HashMap::new(),
             next_follower: FOLLOWERS,
