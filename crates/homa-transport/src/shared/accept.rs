@@ -207,7 +207,7 @@ impl<'a> Acceptor<'a> {
     /// A request that is there already.
     pub(crate) fn take_waiting(&mut self) -> Option<Accepted> {
         let queue = self.handle.accept_queue().ok()?;
-        if queue.len() == 0 {
+        if queue.len_with_aside() == 0 {
             return None;
         }
         let request = queue.pop(&mut queue.lock(), self.handle.answers())?;
@@ -232,6 +232,8 @@ impl<'a> Acceptor<'a> {
             }
             state.waiters.register(&mut self.ticket, waker);
             drop(state);
+            // All that were in the queue may have been given up.
+            self.refill(queue);
             self.handle.drive_by_task();
             return Poll::Pending;
         };
@@ -242,10 +244,15 @@ impl<'a> Acceptor<'a> {
         Poll::Ready(Ok(Some(self.accepted(queue, request))))
     }
 
-    fn accepted(&self, queue: &AcceptQueue, request: Queued) -> Accepted {
+    /// Has requests brought that wait for room in the queue.
+    fn refill(&self, queue: &AcceptQueue) {
         if queue.more.load(Ordering::Acquire) {
             self.handle.submit(Operation::RefillAccept);
         }
+    }
+
+    fn accepted(&self, queue: &AcceptQueue, request: Queued) -> Accepted {
+        self.refill(queue);
         Accepted { body: request.body, answer: Answer::new(self.handle.clone(), request.rpc) }
     }
 }
@@ -255,7 +262,7 @@ impl Drop for Acceptor<'_> {
         let Some(ticket) = self.ticket else { return };
         let Ok(queue) = self.handle.accept_queue() else { return };
         let mut state = queue.lock();
-        if state.waiters.withdraw(ticket) || state.requests.has_none_in_turn() {
+        if state.waiters.withdraw(ticket) || state.requests.is_empty() {
             return;
         }
         let next = state.waiters.take_newest();

@@ -92,11 +92,6 @@ impl<T> Turns<T> {
         self.aside_items
     }
 
-    /// Whether all there are belong to clients that were put aside.
-    pub(crate) fn has_none_in_turn(&self) -> bool {
-        self.load.items == self.aside_items
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.load.items == 0
     }
