@@ -3,6 +3,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec;
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::addr::Carriage;
@@ -43,6 +44,7 @@ impl Engine {
     pub fn check(&self) {
         self.check_tables();
         self.check_peers();
+        self.check_holders();
         self.check_memory();
         self.check_queues();
         self.granter.check_invariants(&self.rpcs, &self.config);
@@ -76,7 +78,7 @@ impl Engine {
     /// Each live RPC is found by its id, and nothing else is.
     fn check_tables(&self) {
         let mut hosts = BTreeMap::new();
-        let (mut calls, mut serving, mut kept_bytes) = (0_usize, 0_usize, 0_u64);
+        let (mut calls, mut serving) = (0_usize, 0_usize);
         for rpc in self.live() {
             let index = Some(&rpc.key.index);
             if rpc.is_client() {
@@ -88,9 +90,6 @@ impl Engine {
             }
             serving += 1;
             assert_eq!(self.server_ids.get(&(rpc.peer, rpc.id)), index, "id of {rpc:?}");
-            if rpc.state == State::Outgoing {
-                kept_bytes += u64::from(rpc.tx.length);
-            }
             if rpc.path.carriage == Carriage::Ip {
                 let key = (rpc.path.remote.ip().to_canonical(), rpc.path.local_port, rpc.id);
                 let (count, indices) = hosts.entry(key).or_insert((0_u32, 0_u32));
@@ -101,14 +100,42 @@ impl Engine {
         assert_eq!(self.client_ids.len(), calls, "ids of calls");
         assert_eq!(self.server_ids.len(), serving, "ids of requests");
         self.client_hosts.check(&hosts);
-        assert_eq!(self.serving, serving, "requests in service");
-        assert_eq!(self.kept_bytes, kept_bytes, "bytes of responses that are kept");
         assert!(self.rpcs.len() <= self.config.rpcs_max as usize, "more RPCs than rpcs_max");
         let remembered = self.finished.len().saturating_add(serving);
         assert!(
             remembered <= self.config.finished_max as usize,
             "no room to remember all requests"
         );
+    }
+
+    /// What each host of clients holds is the sum over its RPCs; its responses are in its list.
+    fn check_holders(&self) {
+        let (mut numbers, mut ips) = (BTreeMap::new(), BTreeMap::new());
+        for index in 0..self.peers.capacity() as u32 {
+            let Some(peer) = self.peers.get(index) else { continue };
+            let number = *numbers.entry(peer.key.ip).or_insert(peer.host);
+            assert_eq!(number, peer.host, "number of the host of {peer:?}");
+            let ip = *ips.entry(peer.host).or_insert(peer.key.ip);
+            assert_eq!(ip, peer.key.ip, "number of two hosts: {peer:?}");
+        }
+        let mut held = vec![(0_usize, 0_u64, Vec::new()); self.peers.hosts()];
+        for rpc in self.live().filter(|rpc| !rpc.is_client()) {
+            let Some(peer) = self.peers.get(rpc.peer) else { continue };
+            let (serving, kept_bytes, kept) = &mut held[peer.host as usize];
+            *serving += 1;
+            if rpc.state == State::Outgoing {
+                *kept_bytes += u64::from(rpc.tx.supplied - rpc.tx.released);
+                kept.push(rpc.key.index);
+            }
+        }
+        let sums: Vec<_> = held.iter().map(|(serving, bytes, _)| (*serving, *bytes)).collect();
+        self.holders.check(&sums);
+        for (host, (_, _, mut kept)) in (0..).zip(held) {
+            let mut listed: Vec<u32> = self.responses_kept_for(host).collect();
+            listed.sort_unstable();
+            kept.sort_unstable();
+            assert_eq!(listed, kept, "responses that host {host} keeps");
+        }
     }
 
     /// Each peer's accounts are the sums over its RPCs.

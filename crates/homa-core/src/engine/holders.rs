@@ -57,6 +57,11 @@ impl Holders {
         Ok(())
     }
 
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn get(&self, host: u32) -> Option<&Holder> {
+        self.hosts.get(host as usize)
+    }
+
     pub(crate) fn get_mut(&mut self, host: u32) -> Option<&mut Holder> {
         self.hosts.get_mut(host as usize)
     }
@@ -117,6 +122,20 @@ impl Holders {
                     self.by_kept.set(host, Reverse(kept_bytes));
                 }
             }
+        }
+    }
+
+    /// Compares with the RPCs and the bytes of responses of each host.
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn check(&self, held: &[(usize, u64)]) {
+        let all = (self.hosts.iter().map(|host| host.serving).sum(), self.kept_bytes);
+        let sums = held.iter().fold((0, 0), |sum, host| (sum.0 + host.0, sum.1 + host.1));
+        assert_eq!((all, self.serving), (sums, sums.0), "requests in service and bytes kept");
+        for (host, sums) in (0..).zip(held) {
+            let found = self.get(host).map_or((0, 0), |holder| (holder.serving, holder.kept_bytes));
+            assert_eq!(found, *sums, "requests and bytes of host {host}");
+            let ranked = self.by_kept.key(host).map_or(0, |Reverse(bytes)| bytes);
+            assert_eq!(ranked, sums.1, "rank of host {host}");
         }
     }
 

@@ -86,6 +86,7 @@ impl Engine {
     pub(crate) fn response_supplied(&mut self, index: u32, bytes: u32) {
         if let Some(host) = self.host_keeping(index) {
             self.holders.keep(host, bytes);
+            self.move_back(index, host);
             self.limit_kept(index);
         }
     }
@@ -94,8 +95,7 @@ impl Engine {
     pub(crate) fn response_taken(&mut self, index: u32, bytes: u32) {
         if let Some(host) = self.host_keeping(index) {
             self.holders.let_go(host, bytes);
-            self.unlink_kept(index, host);
-            self.link_kept(index, host);
+            self.move_back(index, host);
         }
     }
 
@@ -139,6 +139,20 @@ impl Engine {
             self.tell_finished(index);
             self.fail_rpc(index, FailReason::Forgotten);
         }
+    }
+
+    /// The responses in the list of a host.
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn responses_kept_for(&self, host: u32) -> impl Iterator<Item = u32> + '_ {
+        let first = self.holders.get(host).map_or(NIL, |holder| holder.first_kept);
+        let listed = |index: u32| self.rpcs.get(index).map(|_| index);
+        core::iter::successors(listed(first), move |index| listed(self.rpcs.get(*index)?.next))
+    }
+
+    /// A response made progress.
+    fn move_back(&mut self, index: u32, host: u32) {
+        self.unlink_kept(index, host);
+        self.link_kept(index, host);
     }
 
     /// Puts a response last among those of its client's host.
