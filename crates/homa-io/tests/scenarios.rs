@@ -625,7 +625,8 @@ fn limits_are_errors_that_name_themselves() {
         .calls
         .iter()
         .filter(|call| call.end == Some(CallEnd::Failed(FailReason::Overloaded)));
-    assert_eq!(refused.count(), 2, "a server keeps a quarter of its table for its own calls");
+    // Six of the eight places are for calls that are served, of which one host does not get the last.
+    assert_eq!(refused.count(), 3, "a server keeps places for its own calls and for other clients");
 }
 
 #[test]
