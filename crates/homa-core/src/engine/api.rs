@@ -218,6 +218,7 @@ impl Engine {
             rpc.tx = tx;
             rpc.birth = birth;
             rpc.last_heard = now;
+            rpc.progress_at = now;
             rpc.interval_ns = interval_ns;
             rpc.next_request = Instant::ZERO;
         }
@@ -344,6 +345,7 @@ impl Engine {
         rpc.rx.starved = false;
         rpc.state = State::Refused(why);
         rpc.last_heard = self.now;
+        rpc.progress_at = self.now;
         rpc.interval_ns = interval_ns;
         self.tell_unknown(index, reason::REJECTED);
         self.arm(index, interval_ns);

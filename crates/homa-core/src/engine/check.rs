@@ -162,9 +162,9 @@ impl Engine {
             sum.linked += usize::from(linked);
         }
         for (index, sum) in (0..).zip(sums) {
-            match self.peers.get(index) {
-                Some(peer) => self.check_peer(index, peer, sum),
-                None => assert!(!self.peer_timers.contains(index), "timer of a peer that is gone"),
+            // The timer of one that was evicted comes up once more, for nothing.
+            if let Some(peer) = self.peers.get(index) {
+                self.check_peer(index, peer, sum);
             }
         }
         self.peers.check(&self.config);
@@ -265,7 +265,7 @@ impl Engine {
             (_, State::Refused(_)) => timed,
             (_, State::Incoming) if rpc.rx.starved => self.memory.used() > 0 || self.memory.freed,
             (_, State::Incoming) if rpc.rx.awaits_data() => timed || rpc.rx.grant_due,
-            (_, State::Incoming) => self.granter.watches(rpc, &self.config),
+            (_, State::Incoming) => self.granter.watches(rpc, &self.config, &self.memory),
             (_, State::Outgoing) if !tx.retransmit.is_empty() => self.pacer.contains(index),
             // By the timer of the peer, see `check_peer`.
             (Role::Client, State::Outgoing) if rpc.blocked_on_peer => true,

@@ -295,7 +295,9 @@ impl Granter {
         let rx = &rpc.rx;
         let received = u64::from(rx.data.received());
         let target = received.saturating_add(window).min(u64::from(grantable_upto(rpc, config)));
-        let want = target.saturating_sub(u64::from(rx.granted));
+        // Its sender may have sent more without grant than is meant to come so here.
+        let granted = u64::from(rx.granted.max(rx.data.contiguous()));
+        let want = target.saturating_sub(granted);
         let outstanding = u64::from(rx.granted).saturating_sub(received);
         let step = limits.step.min(window / 4);
         if want == 0 || (want < step && target < u64::from(rx.length()) && outstanding > step) {
@@ -303,8 +305,9 @@ impl Granter {
         }
         let give = want.min(self.room(limits));
         // Nothing is on its way and nothing would ever come: at least one window must flow.
-        let give = if give == 0 && self.total_incoming == 0 { want } else { give };
-        let upto = u64::from(rx.granted).saturating_add(give);
+        let too_little = give < want.min(WINDOW_BYTES_MIN);
+        let give = if too_little && self.total_incoming == 0 { want } else { give };
+        let upto = granted.saturating_add(give);
         let upto = reserve(rpc, u32::try_from(upto).unwrap_or(u32::MAX), memory);
         self.favourite = memory.favourite();
         rpc.rx.needy = u64::from(upto) < target;
@@ -377,7 +380,10 @@ impl Granter {
     fn window(&self, index: u32, rpcs: &RpcTable, config: &Config, limits: &GrantLimits) -> u64 {
         let own = rpcs.get(index).map_or(0, |rpc| rpc.rx.window);
         match (own, config.window_bytes) {
-            (0, 0) => limits.max_incoming / (self.active.len() as u64).saturating_add(1),
+            (0, 0) => {
+                let share = limits.max_incoming / (self.active.len() as u64).saturating_add(1);
+                share.max(WINDOW_BYTES_MIN)
+            }
             (0, fixed) | (fixed, _) => u64::from(fixed),
         }
     }
@@ -772,6 +778,8 @@ fn reserve(rpc: &mut Rpc, upto: u32, memory: &mut Memory) -> u32 {
     rpc.rx.granted.max(rpc.rx.reserved_upto.min(upto))
 }
 
+/// A share of `max_incoming` that is smaller would be nothing, or many packets with next to nothing.
+const WINDOW_BYTES_MIN: u64 = 1_000;
 /// Messages looked at for one grant to the oldest.
 const FIFO_LOOKS: usize = 16;
 
@@ -853,13 +861,15 @@ impl Granter {
 
     /// Whether a message of which all that was granted has come will be granted more: it waits for a place or room
     /// that others give back, or for its reader.
-    pub(crate) fn watches(&self, rpc: &Rpc, config: &Config) -> bool {
+    pub(crate) fn watches(&self, rpc: &Rpc, config: &Config, memory: &Memory) -> bool {
+        let others_hold = self.total_incoming > 0 || memory.used() > rpc.rx.reserved();
         let reader = grantable_upto(rpc, config) <= rpc.rx.granted;
         match rpc.rx.grant_state {
             _ if rpc.rx.grant_check => true,
             GrantState::Out => reader,
             GrantState::Queued => true,
-            GrantState::Active => rpc.rx.needy || reader,
+            GrantState::Active if rpc.rx.needy => self.retry_needy || others_hold,
+            GrantState::Active => reader,
         }
     }
 }

@@ -142,7 +142,11 @@ impl Engine {
             return Ok(Received::Consumed);
         };
         rpc.last_heard = self.now;
-        rpc.tx.granted = rpc.tx.granted.max(grant.offset.min(rpc.tx.length));
+        let granted = rpc.tx.granted.max(grant.offset.min(rpc.tx.length));
+        if granted > rpc.tx.granted {
+            rpc.tx.granted = granted;
+            rpc.progress_at = self.now;
+        }
         rpc.tx.scheduled_priority = grant.priority.min(levels.saturating_sub(1));
         // A Linux peer does not say what it has; it grants because something arrived.
         self.note_full_size(index, received_upto.unwrap_or(u32::MAX));
@@ -233,7 +237,11 @@ impl Engine {
         // A gap ends where something arrived.
         let in_front_of_full = !resend.is_all() && tx.is_full_segment(end);
         tx.forget_copies(now, interval * COPIES_PAUSE.0 / COPIES_PAUSE.1);
-        let room_bytes = peer.room_for_copies(now, interval, copies_max);
+        // At least a segment if anything: the part of it that fits may be all that the receiver has of it.
+        let room_bytes = match peer.room_for_copies(now, interval, copies_max) {
+            0 => 0,
+            room_bytes => room_bytes.max(tx.segment_bytes),
+        };
         let again = tx.request_retransmit(resend.offset, end, payload_max, room_bytes);
         if again > 0 {
             tx.retransmit_priority = priority;

@@ -29,8 +29,8 @@ const BLOCKED_PROBE_DELAY: Duration = Duration::from_micros(200);
 /// Calls that are asked about at a time while all are checked: the questions share a datagram, and so do the answers.
 const RECHECK_BATCH: u32 = 32;
 
-/// A response that a live Linux host does not grant is given up after so many times `Config::response_silence`. (Linux
-/// waits for ever.)
+/// A response that its client does not take, although it is alive, is given up after so many times
+/// `Config::response_silence`. (Linux waits for ever.)
 const UNGRANTED_SILENCES: u32 = 12;
 
 /// What an RPC needs from its peer.
@@ -161,7 +161,11 @@ impl Engine {
                 .get(rpc.peer)
                 .map_or(self.config.timeout, |peer| peer.timeout(&self.config)),
         } + Duration::from_nanos(later_ns);
-        if self.now >= heard + limit {
+        // Words alone do not keep a response, nor a refusal: a client may not acknowledge it for ever.
+        let kept_until =
+            self.kept_from(rpc.progress_at) + self.config.response_silence * UNGRANTED_SILENCES;
+        let kept_too_long = need == Need::Acknowledgement && self.now >= kept_until;
+        if kept_too_long || self.now >= heard + limit {
             self.give_up(index, need);
             return;
         }

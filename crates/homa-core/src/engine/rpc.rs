@@ -61,6 +61,8 @@ pub(crate) struct Rpc {
     // Time.
     /// Last sign of life that concerns this RPC.
     pub(crate) last_heard: Instant,
+    /// When its outgoing message last went on: a byte left for the first time, or more may.
+    pub(crate) progress_at: Instant,
     /// When the first packet left.
     pub(crate) first_sent: Option<Instant>,
     /// The life (incarnation) of the other end: the client that asks, or the server that may have the request or sends the
@@ -129,6 +131,7 @@ impl Rpc {
             rx: Incoming::NONE,
             birth,
             last_heard: now,
+            progress_at: now,
             first_sent: None,
             peer_life: 0,
             interval_ns: 0,

@@ -73,6 +73,22 @@ impl Ledger {
         (0..self.calls.len()).filter(|index| twice(&self.calls[*index])).collect()
     }
 
+    /// Calls of which their client and their server cannot both be right: answered but never executed, or executed
+    /// although the client was told that it was not.
+    pub fn contradictions(&self) -> Vec<String> {
+        let contradicts = |call: &&Call| {
+            let executed = call.executions.iter().any(|count| *count > 0);
+            match call.end {
+                Some(CallEnd::Answered) => !executed,
+                Some(CallEnd::NotSent(_)) => executed,
+                Some(CallEnd::Failed(FailReason::DeadlineExceeded { sent: false })) => executed,
+                _ => false,
+            }
+        };
+        let wrong = self.calls.iter().filter(contradicts);
+        wrong.map(|call| format!("its ends do not agree: {call:?}")).collect()
+    }
+
     pub(super) fn add(&mut self, plan: CallPlan) -> usize {
         self.open += 1;
         self.calls.push(Call {

@@ -3,7 +3,7 @@
 //! Hosts run real [`Shard`](crate::Shard)s over a [`VirtualDriver`]; what is simulated is only what lies
 //! between sockets: serialisation, queues with eight strict priorities, delay, jitter, spikes, loss,
 //! duplication, partitions, path MTU, receive buffers; and what happens to hosts: pauses, restarts, refused
-//! transmissions, garbage. Nothing reads a clock and all chance comes from one seed, so a run can be repeated
+//! transmissions, garbage, peers that do not keep to the protocol. Nothing reads a clock and all chance comes from one seed, so a run can be repeated
 //! exactly.
 //!
 //! A test describes [`CallPlan`]s, runs the [`World`] and looks at the [`Ledger`]: how each call ended and how
@@ -11,6 +11,7 @@
 //! (one final `Released`, one `Ended`, nothing afterwards) checked on the way.
 
 mod app;
+mod conduct;
 mod driver;
 mod ledger;
 mod link;
@@ -19,10 +20,11 @@ mod time;
 mod world;
 
 pub use app::{CallPlan, Response};
+pub use conduct::Conduct;
 pub use driver::{RefusalRates, VirtualDriver};
 pub use ledger::{Call, CallEnd, Ledger};
 pub use link::{LinkPlan, Partition, PortPlan};
 pub use pattern::Pattern;
-pub use world::{HostPlan, MtuChange, World};
+pub use world::{HostPlan, MtuChange, Rare, World};
 
 pub use crate::wrap::Dice;

@@ -8,10 +8,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use homa_core::{
-    Carriage, Config, Engine, HostBudget, Instant, Path, PortOptions, RequestOptions, Stats,
+    Carriage, Config, Engine, HostBudget, Instant, Path, PortOptions, RequestOptions, RpcInfo,
+    Stats,
 };
 
 use super::app::{App, CallPlan, FORGETFUL_NS, Handler, Task, request_body};
+use super::conduct::Conduct;
 use super::driver::{Notice, Packet, RefusalRates, VirtualDriver};
 use super::ledger::{CallEnd, Ledger};
 use super::link::{LinkPlan, Partition, Port, PortPlan};
@@ -34,6 +36,8 @@ pub struct HostPlan {
     pub carriage: Carriage,
     /// After its first restart it speaks pure Linux format only, like another machine at its address.
     pub returns_as_linux: bool,
+    /// Whether it keeps to the protocol.
+    pub conduct: Conduct,
     /// Whether it accepts requests.
     pub serves: bool,
     /// Whether it reads requests as they arrive.
@@ -60,6 +64,7 @@ impl HostPlan {
             address: SocketAddr::from(([10, 0, 0, number], 4000)),
             carriage: Carriage::Udp,
             returns_as_linux: false,
+            conduct: Conduct::Honest,
             serves: true,
             stream_requests: false,
             read_delay_ns: 0,
@@ -142,6 +147,21 @@ struct Host {
     refusals: RefusalRates,
 }
 
+/// How often something happened that only some worlds bring about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rare {
+    /// Packets that were repeated much later.
+    pub late_copies: u64,
+    /// Packets that a host did not send, or not as they were, since it does not keep to the protocol.
+    pub misconduct: u64,
+    /// Servers that restarted while part of a response was sent.
+    pub restarts_within_responses: u64,
+    /// Calls given up while part of their request could have been sent, had there been room.
+    pub waiting_calls_aborted: u64,
+    /// Calls given up while part of the response was there.
+    pub arriving_calls_aborted: u64,
+}
+
 /// Hosts on a network, with a clock that only this moves.
 #[derive(Debug)]
 pub struct World {
@@ -167,7 +187,8 @@ pub struct World {
     /// Shows every packet sent, one line each, on standard error.
     pub show_packets: bool,
     steps: u64,
-    late_copies: u64,
+    rare: Rare,
+    longest_pause_ns: u64,
     dice: Dice,
     /// What became of the calls.
     pub ledger: Ledger,
@@ -192,7 +213,8 @@ impl World {
             icmp_ppm: 0,
             steps_max: u64::MAX,
             steps: 0,
-            late_copies: 0,
+            rare: Rare::default(),
+            longest_pause_ns: 0,
             show_packets: false,
             dice: Dice::new(seed),
             ledger: Ledger::default(),
@@ -276,6 +298,7 @@ impl World {
     /// A host is stopped from now until `until_ns`; packets wait in its receive buffer.
     pub fn pause(&mut self, host: usize, until_ns: u64) {
         self.hosts[host].paused_until_ns = until_ns;
+        self.longest_pause_ns = self.longest_pause_ns.max(until_ns.saturating_sub(self.now_ns));
     }
 
     /// A host is stopped from `at_ns` until `until_ns`.
@@ -317,9 +340,9 @@ impl World {
         self.steps > self.steps_max
     }
 
-    /// Packets that were repeated much later.
-    pub fn late_copies(&self) -> u64 {
-        self.late_copies
+    /// What happened that happens seldom.
+    pub fn rare(&self) -> Rare {
+        self.rare
     }
 
     /// How many hosts there are.
@@ -387,8 +410,19 @@ impl World {
 
     /// Lets time pass until nothing may be remembered any more, and lists what is remembered all the same.
     pub fn leftovers(&mut self) -> Vec<String> {
+        let left = self.left_after(1);
+        if left.is_empty() {
+            return left;
+        }
+        // A client that is alive and does not take a response is borne with for twelve silences, and for longer after a
+        // pause.
+        self.left_after(13)
+    }
+
+    /// What is left after so many times the silence in which responses are given up, and all else that is waited for.
+    fn left_after(&mut self, silences: u32) -> Vec<String> {
         let longest = |config: &Config| {
-            config.response_silence
+            config.response_silence * silences
                 + 3 * config.finished_memory
                 + 2 * config.timeout
                 + Duration::from_secs(1)
@@ -396,7 +430,9 @@ impl World {
         let wait =
             self.hosts.iter().map(|host| longest(&host.plan.config)).max().unwrap_or_default();
         // A late copy may begin a service of its own.
-        let last_ns = self.now_ns.max(self.healed_ns()) + self.late_ns + FORGETFUL_NS;
+        let spike_ns = self.links.values().map(|link| link.spike_ns).max().unwrap_or(0);
+        let late_ns = self.late_ns.max(spike_ns) + self.longest_pause_ns;
+        let last_ns = self.now_ns.max(self.healed_ns()) + late_ns + FORGETFUL_NS;
         let end_ns = last_ns + wait.as_nanos() as u64;
         self.run_until(end_ns);
         for host in 0..self.hosts.len() {
@@ -441,6 +477,8 @@ impl World {
             Happening::Start(call) => self.start(call),
             Happening::Perform { host, life, task } => self.perform(host, life, task),
             Happening::Stop(host) => self.stop(host),
+            // Of two restarts that overlap the first one that is over counts.
+            Happening::Boot(host) if self.hosts[host].shard.is_some() => {}
             Happening::Boot(host) => self.boot(host),
             Happening::Mtu(change) => self.apply_mtu(change),
             Happening::Close(host) => self.close_now(host),
@@ -483,6 +521,9 @@ impl World {
         let Some(shard) = entry.shard.take() else {
             return;
         };
+        let within = |rpc: &RpcInfo| rpc.id & 1 == 1 && (1..rpc.tx_length).contains(&rpc.tx_sent);
+        let interrupted = shard.engine().rpcs().any(|rpc| within(&rpc));
+        self.rare.restarts_within_responses += u64::from(interrupted);
         entry.past.push(shard.stats());
         entry.rx_dropped += crate::driver::Driver::rx_dropped(shard.driver());
         let open: Vec<usize> = entry.app.open_calls().collect();
@@ -615,6 +656,14 @@ impl World {
         if entry.paused_until_ns > self.now_ns {
             let later = entry.paused_until_ns;
             return self.schedule(later, Happening::Perform { host, life, task });
+        }
+        if let Task::Abort { call } = task {
+            let rpc = self.ledger.calls.get(call).and_then(|call| call.rpc);
+            if let Some(rpc) = shard.engine().rpcs().find(|info| Some(info.rpc) == rpc) {
+                let waits = rpc.tx_sent < rpc.tx_granted;
+                self.rare.waiting_calls_aborted += u64::from(waits);
+                self.rare.arriving_calls_aborted += u64::from(rpc.rx_received > 0);
+            }
         }
         let mut handler = Handler {
             app: &mut entry.app,

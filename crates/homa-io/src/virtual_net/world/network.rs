@@ -36,6 +36,13 @@ impl World {
     /// A packet leaves a host.
     pub(super) fn send(&mut self, from: usize, packet: Packet) {
         self.packets += 1;
+        let (length, conduct) = (packet.bytes.len(), self.hosts[from].plan.conduct);
+        let packet = conduct.change(packet);
+        let changed = packet.as_ref().is_none_or(|packet| packet.bytes.len() != length);
+        self.rare.misconduct += u64::from(changed);
+        let Some(packet) = packet else {
+            return;
+        };
         if self.show_packets {
             show(self.now_ns, self.addresses[from], "sent", &packet);
         }
@@ -70,7 +77,7 @@ impl World {
             self.schedule(at_ns, Happening::AtPort(to, packet.clone()));
         }
         if self.dice.hits_ppm(self.late_ppm) {
-            self.late_copies += 1;
+            self.rare.late_copies += 1;
             self.schedule(departed_ns + self.late_ns, Happening::AtPort(to, packet.clone()));
         }
         let at_ns = departed_ns + link.flight_ns(&mut self.dice);
