@@ -144,7 +144,8 @@ pub struct Config {
     pub clock_jump_min: Duration,
 
     // At most once.
-    /// How long finished RPCs are remembered against late duplicates. Default 2 s.
+    /// How long finished RPCs are remembered against late duplicates; a client repeats a request during half of it. At most
+    /// once holds if no packet stays in the network for longer than half of it. Default 2 s.
     pub finished_memory: Duration,
     /// How many are remembered (16 bytes each, allocated as needed);
     /// when full, new requests are refused. Default 2^22: enough for 1.5 million RPCs per second.

@@ -122,11 +122,6 @@ impl Finished {
             .position(|table| table.find(hash, |other| *other == entry).is_some())
     }
 
-    /// Remembers everything for `pause_ns` longer: copies of requests that lay unread meanwhile are no older for it.
-    pub(crate) fn pause(&mut self, pause_ns: u64) {
-        self.current_since = self.current_since.plus_ns(pause_ns);
-    }
-
     /// Drops the generations that are older than the memory.
     pub(crate) fn rotate(&mut self, now: Instant) {
         let since_ns = now.ns_since(self.current_since);

@@ -2,6 +2,8 @@
 
 mod support_hostile;
 
+use std::time::Duration;
+
 use homa_core::{Config, DropReason, Event, FailReason, Received};
 use homa_wire::{Ack, Body, RESEND_ALL, Resend};
 use support_hostile::*;
@@ -41,6 +43,7 @@ fn a_request_is_remembered_for_its_time_and_then_forgotten() {
     let _ = solo.data(from, 1000, 100, (0, 100));
     assert_eq!(solo.engine.stats().finished_hits, 1);
     solo.advance(3000);
+    look(&mut solo);
     let _ = solo.data(from, 1000, 100, (0, 100));
     solo.events();
     assert_eq!(arrivals(&solo), 2, "older than the promise");
@@ -100,6 +103,7 @@ fn when_the_memory_of_finished_requests_is_full_new_ones_are_refused_not_old_one
     }
     assert_eq!(arrivals(&solo), 16);
     solo.advance(3000);
+    look(&mut solo);
     solo.request(from, 1002, 100);
 }
 
@@ -298,4 +302,83 @@ fn a_request_finished_long_after_it_was_sent_is_recognised_although_younger_ones
     assert!(solo.ended(slow));
     assert_eq!(solo.data(from, 2, 100, (0, 100)), Received::Dropped(DropReason::Duplicate));
     assert_eq!(solo.engine.stats().finished_hits, 1);
+}
+
+/// The driver looks for packets and finds none: what came before has been read.
+fn look(solo: &mut Solo) {
+    solo.engine.handle_timeout(solo.instant(), true);
+}
+
+/// The process is stopped; what comes meanwhile lies in its socket.
+fn stop(solo: &mut Solo, ms: u64) {
+    solo.now += ms * MS;
+}
+
+#[test]
+fn a_copy_that_lay_unread_while_an_idle_server_was_stopped_is_recognised() {
+    let mut solo = Solo::new(Config::default());
+    let from = address(9, 900);
+    let rpc = solo.request(from, 1000, 100);
+    solo.answer(rpc, 100);
+    let _ = solo.control(from, 1000, Body::Ack(Ack::default()), 0, 0);
+    solo.advance(100);
+    assert_eq!(solo.engine.poll_timeout(), None, "no timer that could be late");
+    stop(&mut solo, 10_000);
+    assert_eq!(solo.data(from, 1000, 100, (0, 100)), Received::Dropped(DropReason::Duplicate));
+    assert_eq!(arrivals(&solo), 1);
+}
+
+#[test]
+fn a_request_finished_right_after_the_server_was_stopped_is_remembered_for_its_time() {
+    let mut solo = Solo::new(Config::default());
+    let from = address(9, 900);
+    stop(&mut solo, 10_000);
+    let rpc = solo.request(from, 1000, 100);
+    solo.answer(rpc, 100);
+    let _ = solo.control(from, 1000, Body::Ack(Ack::default()), 0, 0);
+    look(&mut solo);
+    solo.advance(1000);
+    look(&mut solo);
+    assert_eq!(solo.data(from, 1000, 100, (0, 100)), Received::Dropped(DropReason::Duplicate));
+}
+
+#[test]
+fn a_newest_request_is_not_believed_sooner_because_the_server_was_stopped() {
+    let mut solo = Solo::new(Config::default());
+    let from = address(9, 900);
+    let request = |solo: &mut Solo, id: u64, life: u32| {
+        let mut header = solo.data_header(from, id, 100, 0);
+        header.common.incarnation = life;
+        let received = solo.header(from, &header, 100);
+        for event in solo.events() {
+            if let Event::RequestArrived { rpc } = event {
+                solo.answer(rpc, 100);
+                solo.engine.abort(solo.instant(), rpc, FailReason::Aborted).unwrap();
+            }
+        }
+        received
+    };
+    // Of two requests the younger comes first; a packet of another life makes the server count anew from the older one.
+    let _ = request(&mut solo, 1002, THEIRS);
+    let _ = request(&mut solo, 7000, THEIRS + 1);
+    let _ = request(&mut solo, 1000, THEIRS);
+    stop(&mut solo, 10_000);
+    assert_eq!(request(&mut solo, 1002, THEIRS), Received::Dropped(DropReason::Duplicate));
+    assert_eq!(arrivals(&solo), 3);
+}
+
+#[test]
+fn a_request_is_repeated_only_while_its_copy_can_arrive_within_the_memory() {
+    for (age_ms, repeated) in [(999, true), (1000, false)] {
+        let config = Config::default().with(|config| config.timeout = Duration::from_secs(10));
+        let mut solo = Solo::new(config);
+        let server = address(9, 900);
+        let (rpc, id, _) = solo.called(server, 100);
+        solo.advance(age_ms);
+        let _ = solo.control(server, id, Body::RpcUnknown, reason::NEVER_SEEN, 100_000_000);
+        let again = solo.drain().iter().filter(|sent| sent.is_data()).count();
+        solo.events();
+        assert_eq!(again == 1, repeated, "{age_ms}");
+        assert_eq!(solo.failure(rpc), (!repeated).then_some(FailReason::Forgotten), "{age_ms}");
+    }
 }

@@ -86,10 +86,11 @@ impl Engine {
                 self.server_ids.remove(&(peer, id));
                 self.client_hosts.remove(&rpc.path, id, index);
                 self.forget_response(index);
+                let now = self.read_clock.stamp();
                 if let Some(peer) = self.peers.get(peer) {
                     self.holders.end(peer.host);
                     // It was not among them when it was accepted, and room was kept for it then.
-                    let _ = self.finished.insert_unknown(self.now, peer.hash, id);
+                    let _ = self.finished.insert_unknown(now, peer.hash, id);
                 }
             }
         }

@@ -65,7 +65,7 @@ use crate::engine::grant::{GrantLimits, Granter};
 use crate::engine::holders::Holders;
 use crate::engine::memory::Memory;
 use crate::engine::pacer::Pacer;
-use crate::engine::pauses::Pauses;
+use crate::engine::pauses::{Pauses, ReadClock};
 use crate::engine::peer::PeerTable;
 use crate::engine::ports::Ports;
 use crate::engine::replies::Allowance;
@@ -76,7 +76,7 @@ use crate::finished::Finished;
 use crate::secret::{Secret, Seed};
 use crate::structures::hash::{Map, SeededState};
 use crate::structures::heap::IndexedHeap;
-use crate::time::Instant;
+use crate::time::{Instant, nanos};
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
@@ -203,6 +203,7 @@ pub struct Engine {
     allowance: Allowance,
     told: told::Told,
     now: Instant,
+    read_clock: ReadClock,
     stats: Stats,
 }
 
@@ -283,6 +284,7 @@ impl Engine {
             allowance: Allowance::FULL,
             told: told::Told::NONE,
             now: Instant::ZERO,
+            read_clock: ReadClock::ZERO,
             stats: Stats::default(),
             secret,
             config,
@@ -439,6 +441,7 @@ impl Engine {
         if now.since(due) > self.config.clock_jump_min {
             self.note_pause(due, now);
         }
+        self.read_clock.turn(now.ns_since(self.now), nanos(self.config.clock_jump_min));
         self.now = self.now.max(now);
     }
 
@@ -446,7 +449,7 @@ impl Engine {
     /// Saying too little is safe: a client then takes the former life for longer than it was.
     pub(crate) fn age_us(&self) -> u32 {
         let age = self.now.since(self.started.unwrap_or(self.now));
-        u32::try_from(crate::time::nanos(age) / 1000).unwrap_or(u32::MAX)
+        u32::try_from(nanos(age) / 1000).unwrap_or(u32::MAX)
     }
 
     fn grant_limits(&self) -> GrantLimits {

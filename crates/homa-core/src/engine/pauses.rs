@@ -49,12 +49,49 @@ impl Pauses {
     }
 }
 
+/// The clock of what is remembered against late copies. A copy that lies unread while nobody looks for packets must not
+/// become too old to be recognised: time without turns counts when all packets have been read, and only for what was
+/// remembered before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadClock {
+    now: Instant,
+    /// Time without turns, whose packets may still lie unread.
+    unread_ns: u64,
+}
+
+impl ReadClock {
+    pub(crate) const ZERO: Self = Self { now: Instant::ZERO, unread_ns: 0 };
+
+    pub(crate) fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Another turn after `gap_ns`, of which up to `usual_ns` is usual.
+    #[inline]
+    pub(crate) fn turn(&mut self, gap_ns: u64, usual_ns: u64) {
+        let counts_ns = gap_ns.min(usual_ns);
+        self.now = self.now.plus_ns(counts_ns);
+        self.unread_ns = self.unread_ns.saturating_add(gap_ns.saturating_sub(counts_ns));
+    }
+
+    /// A look for packets found none.
+    #[inline]
+    pub(crate) fn all_read(&mut self) {
+        self.now = self.now.plus_ns(core::mem::take(&mut self.unread_ns));
+    }
+
+    /// The time for what is remembered from now on.
+    #[inline]
+    pub(crate) fn stamp(&mut self) -> Instant {
+        self.unread_ns = 0;
+        self.now
+    }
+}
+
 impl Engine {
-    /// Notes that nobody drove the engine from `start` to `end`. What lay unread meanwhile is not older for it: memories of
-    /// finished RPCs last longer by the pause.
+    /// Notes that nobody drove the engine from `start` to `end`.
     pub(crate) fn note_pause(&mut self, start: Instant, end: Instant) {
         self.pauses.add(start, end);
-        self.finished.pause(end.ns_since(start));
         if end.since(start) >= self.config.response_silence {
             // Servers gave up what they could not deliver.
             self.recheck_all();

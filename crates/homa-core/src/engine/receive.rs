@@ -271,11 +271,11 @@ impl Engine {
         let fresh = own
             && path.carriage == Carriage::Udp
             && known.is_some_and(|peer| self.is_newest_request(peer, id));
-        if !fresh && self.finished.contains(self.now, hash, id) {
+        if !fresh && self.finished.contains(self.read_clock.now(), hash, id) {
             self.stats.finished_hits = self.stats.finished_hits.saturating_add(1);
             // Its client still repeats it: the time until it may be forgotten begins again. It replaces the
             // older entry, so there is room.
-            let _ = self.finished.insert(self.now, hash, id);
+            let _ = self.finished.insert(self.read_clock.stamp(), hash, id);
             return Err(DropReason::Duplicate);
         }
         if own && data.echo != 0 && data.echo != self.incarnation_for(peer, path) {
@@ -365,8 +365,9 @@ impl Engine {
     /// not be searched. What was sent before the count began is forgotten when it is believed.
     fn is_newest_request(&self, peer: &Peer, id: u64) -> bool {
         let remembered = self.config.finished_memory;
-        peer.newest_request
-            .is_some_and(|(newest, since)| is_newer(id, newest) && self.now >= since + remembered)
+        peer.newest_request.is_some_and(|(newest, since)| {
+            is_newer(id, newest) && self.read_clock.now() >= since + remembered
+        })
     }
 
     /// `None`: a limit is reached.
@@ -383,7 +384,7 @@ impl Engine {
             (self.config.finished_max as usize).saturating_sub(self.holders.serving());
         if self.finished.len() >= remembered_max {
             // Nobody may have asked it for a while.
-            self.finished.rotate(self.now);
+            self.finished.rotate(self.read_clock.now());
             if self.finished.len() >= remembered_max {
                 return None;
             }
@@ -421,8 +422,8 @@ impl Engine {
             }
         }
         if let Some(peer) = self.peers.get_mut(peer_index) {
-            let now = self.now;
-            let (newest, _) = peer.newest_request.get_or_insert((id, now));
+            let (newest, _) =
+                peer.newest_request.get_or_insert_with(|| (id, self.read_clock.stamp()));
             if is_newer(id, *newest) {
                 *newest = id;
             }

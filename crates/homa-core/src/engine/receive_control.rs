@@ -273,7 +273,7 @@ impl Engine {
     fn answer_unknown(&mut self, path: &Path, header: &Header) {
         let id = header.common.local_id();
         let hash = self.peers.hash_of(path);
-        let finished = id & 1 == 0 || self.finished.contains(self.now, hash, id);
+        let finished = id & 1 == 0 || self.finished.contains(self.read_clock.now(), hash, id);
         let (why, value) =
             if finished { (reason::FINISHED, 0) } else { (reason::NEVER_SEEN, self.age_us()) };
         self.reply(path, header, Body::RpcUnknown, why, value);
@@ -404,7 +404,8 @@ impl Engine {
             self.reborn(index, age_us);
             return;
         }
-        let memory = self.config.finished_memory;
+        // The other half of its memory is for the copy to arrive in.
+        let memory = self.config.finished_memory / 2;
         let now = self.now;
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;

@@ -55,10 +55,13 @@ impl Engine {
         self.tick(now);
         // An answer that was to come at once would have come before the next look for packets.
         self.answer_expected &= !rx_drained;
+        if rx_drained {
+            self.read_clock.all_read();
+        }
         if now >= self.next_planning {
             self.next_planning = now + PLANNING_INTERVAL;
             self.plan_cutoffs();
-            self.finished.rotate(now);
+            self.finished.rotate(self.read_clock.now());
             self.peers.evict(now, &self.config, &mut self.peer_timers);
         }
         if !rx_drained {
