@@ -89,6 +89,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         args: Box<BenchArgs>,
     },
+    /// Let processes call each other while everything goes wrong, and check what was promised
+    Soak(Box<crate::soak::args::SoakArgs>),
     /// Draw results of `homa bench cluster` as one HTML page
     Report(crate::report::args::ReportArgs),
     /// Record and explain Homa packets
@@ -144,6 +146,16 @@ pub(crate) enum InternalCommand {
     },
     /// Whether a lab can be built
     LabTrial,
+    /// A server process of `homa soak`
+    SoakServer {
+        /// What to serve, as JSON
+        job: String,
+    },
+    /// A client process of `homa soak`
+    SoakClient {
+        /// What to call, as JSON
+        job: String,
+    },
     /// The server process of the benchmark
     BenchServer {
         /// What to serve, as JSON

@@ -19,6 +19,7 @@ mod progress;
 mod report;
 mod resolve;
 mod serve;
+mod soak;
 mod transport;
 mod units;
 
@@ -78,6 +79,7 @@ fn run(command: &Command, json: bool) -> Result<(), CliError> {
         Command::Bench { carriage, args } => {
             bench::run(&BenchArgs { carriage: *carriage, ..(**args).clone() }, json)
         }
+        Command::Soak(args) => soak::run(args, json),
         Command::Report(args) => report::run(args, json),
         Command::Capture(args) => capture::run(args, json),
         Command::Doctor(args) => doctor::run(args.carriage, json),
@@ -92,6 +94,8 @@ fn run_internal(command: &InternalCommand) -> Result<(), CliError> {
         InternalCommand::BenchHost => bench::cluster::agent(),
         InternalCommand::LabHolder { job } => lab::holder::run(job),
         InternalCommand::LabTrial => lab::trial::run(),
+        InternalCommand::SoakServer { job } => soak::server::run(job),
+        InternalCommand::SoakClient { job } => soak::client::run(job),
         InternalCommand::BenchServer { spec } => bench::server::run(spec),
         InternalCommand::BenchClient { job } => bench::client::run(job),
     }

@@ -27,6 +27,9 @@ pub struct LabHost {
 /// Name of the interface inside a host.
 pub(crate) const INTERFACE: &str = "eth0";
 
+/// The IPv4 network of all hosts.
+pub(crate) const NETWORK: &str = "10.66.0.0/16";
+
 /// The host's IPv4 address: 10.66.0.1 for the first.
 pub(crate) fn ipv4_of(index: usize) -> Ipv4Addr {
     let number = host_number(index);

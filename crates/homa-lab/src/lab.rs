@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Backend, HostCommand, HostHandle, LabError, LabHost, LabSpec, PortCounters, QueueTrace,
     Reading, acquire_privileges, ethtool,
-    host::{INTERFACE, ipv4_of, ipv6_of, mac_of, mac_text, name_of, names_of},
+    host::{INTERFACE, NETWORK, ipv4_of, ipv6_of, mac_of, mac_text, name_of, names_of},
     kernel,
     kernel::{KernelCounters, port_mac, port_name},
     namespace::{HostSpace, NetNs, Sandbox},
@@ -202,6 +202,43 @@ impl Lab {
         self.sandbox.first_process()
     }
 
+    /// Takes a host's interface down. What is sent to or from it is lost, and the host has no route, until
+    /// [`Lab::plug`].
+    ///
+    /// # Errors
+    /// [`LabError::NoSuchHost`]; [`LabError::Setup`] if the kernel refuses.
+    pub fn unplug(&self, host: usize) -> Result<(), LabError> {
+        batch(&self.space(host)?.net, "ip", &[format!("link set {INTERFACE} down")])
+    }
+
+    /// Takes it up again, with all that the kernel forgets of an interface that is down, and waits until it
+    /// carries packets.
+    ///
+    /// # Errors
+    /// As [`Lab::unplug`].
+    pub fn plug(&self, host: usize) -> Result<(), LabError> {
+        let net = &self.space(host)?.net;
+        let mut lines = vec![
+            format!("link set {INTERFACE} up"),
+            format!("addr replace {}/64 dev {INTERFACE} nodad", ipv6_of(host)),
+        ];
+        lines.extend(neighbours(host, &self.spec, self.choice.backend));
+        batch(net, "ip", &lines)?;
+        wait_for_links(net, &[INTERFACE.to_owned()])
+    }
+
+    /// Takes away or gives back a host's route to the others over IPv4. Without it the host is told that the
+    /// network cannot be reached whenever it sends.
+    ///
+    /// # Errors
+    /// As [`Lab::unplug`].
+    pub fn set_route(&self, host: usize, there: bool) -> Result<(), LabError> {
+        let own = ipv4_of(host);
+        let action = if there { "add" } else { "del" };
+        let line = format!("route {action} {NETWORK} dev {INTERFACE} proto kernel scope link src {own}");
+        batch(&self.space(host)?.net, "ip", &[line])
+    }
+
     fn space(&self, host: usize) -> Result<&HostSpace, LabError> {
         self.spaces.get(host).ok_or(LabError::NoSuchHost { index: host, hosts: self.spaces.len() })
     }
@@ -322,6 +359,14 @@ fn configure_host(
         format!("addr add {}/16 dev {INTERFACE}", ipv4_of(index)),
         format!("addr add {}/64 dev {INTERFACE} nodad", ipv6_of(index)),
     ];
+    lines.extend(neighbours(index, spec, backend));
+    batch(net, "ip", &lines)?;
+    batch(net, "tc", &[uplink(spec)])
+}
+
+/// Where the other hosts are found on the link.
+fn neighbours(index: usize, spec: &LabSpec, backend: Backend) -> Vec<String> {
+    let mut lines = Vec::new();
     for peer in (0..spec.hosts as usize).filter(|peer| *peer != index) {
         // The kernel's switch routes: to its hosts it is the next hop on the way to all others.
         let mac = mac_text(match backend {
@@ -329,11 +374,11 @@ fn configure_host(
             _ => port_mac(index),
         });
         for address in [ipv4_of(peer).to_string(), ipv6_of(peer).to_string()] {
-            lines.push(format!("neigh add {address} lladdr {mac} dev {INTERFACE} nud permanent"));
+            lines
+                .push(format!("neigh replace {address} lladdr {mac} dev {INTERFACE} nud permanent"));
         }
     }
-    batch(net, "ip", &lines)?;
-    batch(net, "tc", &[uplink(spec)])
+    lines
 }
 
 /// The host's own interface sends at the rate of the link. TBF cuts what is longer than its burst into

@@ -26,6 +26,7 @@
 //! | [`calibrate`] | what the machine can carry |
 //! | [`attach`] | programs inside a lab that another process holds |
 //! | [`tool`] | programs that are run by name, `ip` and `tc` among them |
+//! | [`disk`] | a file system that is soon full |
 //! | [`counters`] | what every port and level has carried, dropped and holds |
 #![forbid(unsafe_code)]
 
@@ -33,6 +34,7 @@ pub mod attach;
 pub mod calibrate;
 pub mod command;
 pub mod counters;
+pub mod disk;
 pub mod error;
 mod ethtool;
 pub mod fidelity;
@@ -52,6 +54,7 @@ pub use attach::HostHandle;
 pub use calibrate::Saturation;
 pub use command::HostCommand;
 pub use counters::{LevelCounters, PortCounters, QueueSample, QueueTrace, Reading};
+pub use disk::SmallDisk;
 pub use error::LabError;
 pub use fidelity::Fidelity;
 pub use host::LabHost;

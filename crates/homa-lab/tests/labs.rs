@@ -2,13 +2,13 @@
 #![allow(missing_docs)]
 
 use std::{
-    io::Read,
+    io::{Read, Write},
     net::UdpSocket,
     process::Stdio,
     time::{Duration, Instant},
 };
 
-use homa_lab::{Backend, Lab, LabError, LabSpec, LinkConditions, fidelity};
+use homa_lab::{Backend, Lab, LabError, LabSpec, LinkConditions, SmallDisk, fidelity};
 
 /// The back-ends, each with a lab of its own; nothing where namespaces are not allowed.
 fn labs(spec: &LabSpec, test: impl Fn(&Lab)) {
@@ -257,4 +257,53 @@ fn a_queue_in_the_switch_holds_no_sender_back() {
         }
         assert!(longest > BUFFER * 9 / 10, "{:?}: {longest} B", lab.backend());
     });
+}
+
+/// Whether a datagram from one host reaches the other; `Err` if the sender's host has no way.
+fn passes(lab: &Lab, from: usize, to: usize) -> std::io::Result<bool> {
+    let address = lab.hosts()[to].ipv4;
+    let receiver = lab.within(to, || UdpSocket::bind((address, 0))).unwrap();
+    receiver.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let sender = lab.within(from, || UdpSocket::bind("0.0.0.0:0")).unwrap();
+    sender.send_to(b"x", receiver.local_addr().unwrap())?;
+    Ok(receiver.recv_from(&mut [0; 8]).is_ok())
+}
+
+#[test]
+fn a_host_that_was_unplugged_is_reached_again_when_it_is_plugged_in() {
+    labs(&LabSpec { hosts: 2, ..LabSpec::default() }, |lab| {
+        assert!(passes(lab, 0, 1).unwrap());
+        lab.unplug(1).unwrap();
+        assert!(!passes(lab, 0, 1).unwrap());
+        assert!(passes(lab, 1, 0).is_err());
+        lab.plug(1).unwrap();
+        assert!(passes(lab, 0, 1).unwrap() && passes(lab, 1, 0).unwrap());
+    });
+}
+
+#[test]
+fn a_host_without_a_route_is_told_so_when_it_sends() {
+    labs(&LabSpec { hosts: 2, ..LabSpec::default() }, |lab| {
+        lab.set_route(0, false).unwrap();
+        let error = passes(lab, 0, 1).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::NetworkUnreachable);
+        lab.set_route(0, true).unwrap();
+        assert!(passes(lab, 0, 1).unwrap());
+    });
+}
+
+#[test]
+fn a_small_disk_is_full_until_its_ballast_is_gone() {
+    match homa_lab::acquire_privileges().and_then(|_| SmallDisk::new(1 << 20)) {
+        Ok(disk) => {
+            let mut file = disk.file("file").unwrap();
+            let ballast = disk.fill().unwrap();
+            let error = file.write_all(&[0; 10_000]).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+            drop(ballast);
+            file.write_all(&[0; 10_000]).unwrap();
+        }
+        Err(error @ LabError::NoPermission { .. }) => println!("SKIPPED: {error}"),
+        Err(error) => panic!("{error}"),
+    }
 }

@@ -17,7 +17,7 @@
 //! | [`clock`] | monotonic time, processor time |
 //! | [`cpu`] | which processors a thread may use |
 //! | [`random`] | bytes that nobody can guess |
-//! | [`fork`] | noticing that the process is a forked child |
+//! | [`fork`] | noticing that the process is a forked child, running something in one |
 //! | [`link`] | speed of a network interface |
 //! | [`mask`] | programs that begin with no signal held back |
 //! | [`tcp`] | congestion control of a TCP socket, for comparisons |
@@ -47,7 +47,7 @@ pub use clock::{monotonic_ns, process_cpu_time_ns, thread_cpu_time_ns};
 pub use cpu::{available_cpus, set_thread_affinity};
 pub use epoll::Epoll;
 pub use eventfd::EventFd;
-pub use fork::{fork_generation, forked_since};
+pub use fork::{fork_generation, forked_since, in_forked_child};
 pub use link::{interface_of, link_mbps};
 pub use mask::start_unmasked;
 pub use packet::PacketSocket;

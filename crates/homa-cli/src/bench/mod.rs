@@ -6,7 +6,6 @@ mod machine;
 mod measure;
 mod open;
 mod overall;
-mod pin;
 mod plan;
 mod plot;
 mod process;
@@ -20,6 +19,7 @@ mod tokio_latency;
 pub(crate) mod args;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod pin;
 pub(crate) mod server;
 
 use self::args::{BenchArgs, BenchCommand, CompareOptions, LocalArgs};
