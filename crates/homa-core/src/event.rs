@@ -182,8 +182,10 @@ pub enum FailReason {
     Aborted,
     /// The client gave the call up (seen by the server's handler).
     Cancelled,
-    /// Nobody serves at that port.
+    /// Nobody serves at that port, and the server did not get the request: nothing was executed.
     NoService,
+    /// Nobody serves at that port any more. The request was sent before that was known: it may have been executed.
+    ServiceGone,
     /// The server's endpoint is closing or closed.
     Closing,
     /// The server dropped the request without an answer.

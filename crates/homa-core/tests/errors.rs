@@ -46,6 +46,30 @@ fn a_network_error_ends_all_calls_to_that_peer_and_no_other() {
     }
 }
 
+#[test]
+fn nobody_serves_any_more_where_the_request_may_have_arrived() {
+    let server = address(9, 99);
+    let refuse = |solo: &mut Solo, sent: &[u8]| {
+        icmp(solo, IcmpKind::PortUnreachable, server, sent);
+    };
+    let mut solo = solo();
+    // The server lives: it answers a first call.
+    let (answered, id, _) = solo.called(server, 100);
+    let _ = solo.data(server, id, 100, (0, 100));
+    solo.events();
+    assert_eq!(solo.failure(answered), None);
+    let (before, _, _) = solo.called(server, 100);
+    let (refused, _, sent) = solo.called(server, 100);
+    refuse(&mut solo, &sent[0].bytes);
+    assert_eq!(solo.failure(before), Some(FailReason::ServiceGone));
+    assert_eq!(solo.failure(refused), Some(FailReason::NoService), "its only copy was refused");
+
+    let (asked, _, sent) = solo.called(server, 100);
+    assert!(!solo.advance(100).is_empty(), "it was asked about");
+    refuse(&mut solo, &sent[0].bytes);
+    assert_eq!(solo.failure(asked), Some(FailReason::ServiceGone));
+}
+
 // Scenario: E8
 #[test]
 fn a_network_error_counts_only_if_it_quotes_a_live_rpc_of_that_peer() {

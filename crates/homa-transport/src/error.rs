@@ -67,6 +67,14 @@ pub enum CallError {
         /// Whom was asked.
         server: SocketAddr,
     },
+    /// Nobody serves at that port any more: the server ended after the request was sent, or was asked about the request
+    /// before that was known. It may have executed it.
+    #[error("nobody serves at {server} any more; it may have executed the request")]
+    #[non_exhaustive]
+    ServiceGone {
+        /// Whom was asked.
+        server: SocketAddr,
+    },
     /// The server's endpoint is closing. Ask another server.
     #[error("{server} is closing")]
     #[non_exhaustive]
@@ -201,6 +209,7 @@ impl CallError {
             FailReason::Timeout => Self::Timeout { server },
             FailReason::DeadlineExceeded { sent } => Self::DeadlineExceeded { server, sent },
             FailReason::NoService => Self::NoService { server },
+            FailReason::ServiceGone => Self::ServiceGone { server },
             FailReason::Closing => Self::Closing { server },
             FailReason::Rejected | FailReason::Cancelled => Self::Rejected { server },
             FailReason::Restarted => Self::Restarted { server },
@@ -225,6 +234,7 @@ impl CallError {
             Self::Timeout { server }
             | Self::DeadlineExceeded { server, .. }
             | Self::NoService { server }
+            | Self::ServiceGone { server }
             | Self::Closing { server }
             | Self::Rejected { server }
             | Self::Restarted { server }
@@ -250,6 +260,7 @@ impl CallError {
             self,
             Self::Timeout { .. }
                 | Self::DeadlineExceeded { sent: true, .. }
+                | Self::ServiceGone { .. }
                 | Self::Closing { .. }
                 | Self::Rejected { .. }
                 | Self::Restarted { .. }
@@ -429,6 +440,7 @@ mod tests {
             CallError::DeadlineExceeded { server, sent: true },
             CallError::DeadlineExceeded { server, sent: false },
             CallError::NoService { server },
+            CallError::ServiceGone { server },
             CallError::Closing { server },
             CallError::Rejected { server },
             CallError::Restarted { server },

@@ -130,7 +130,7 @@ async fn nobody_serving_fails_at_once() {
     let client = client();
     let server = SocketAddr::new(common::server_ip(), other.local_addr().port());
     let error = client.call(server, "?").await.unwrap_err();
-    common::assert_fails!(error, CallError::NoService { .. }, server);
+    common::assert_fails!(error, common::nobody_serves!(), server);
 }
 
 #[tokio::test]

@@ -131,19 +131,11 @@ fn a_port_where_nobody_serves_fails_at_once() {
     let client = common::client();
     let nobody = SocketAddr::new(common::server_ip(), other.local_addr().port());
     // An endpoint that does not serve says so; nobody waits until it counts as dead.
-    common::assert_fails!(
-        client.call(nobody, "?").unwrap_err(),
-        CallError::NoService { .. },
-        nobody
-    );
+    common::assert_fails!(client.call(nobody, "?").unwrap_err(), common::nobody_serves!(), nobody);
 
     let unused = common::unused_address();
     // So does the system.
-    common::assert_fails!(
-        client.call(unused, "?").unwrap_err(),
-        CallError::NoService { .. },
-        unused
-    );
+    common::assert_fails!(client.call(unused, "?").unwrap_err(), common::nobody_serves!(), unused);
 }
 
 // Scenario: C6, X1, X8

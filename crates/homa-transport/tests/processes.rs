@@ -138,7 +138,7 @@ fn a_killed_server_ends_the_call_with_an_error_that_names_it() {
 /// Over raw IP a host without any endpoint is one that does not speak Homa.
 fn says_nobody_serves(error: &CallError) -> bool {
     match error {
-        CallError::NoService { .. } => true,
+        CallError::NoService { .. } | CallError::ServiceGone { .. } => true,
         CallError::ProtocolUnreachable { .. } => common::is_raw(),
         _ => false,
     }

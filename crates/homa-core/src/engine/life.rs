@@ -142,6 +142,16 @@ impl Engine {
             Role::Server => matches!(rpc.state, State::Incoming | State::InService),
         };
         if told {
+            let peer_heard = self.peers.get(rpc.peer).is_some_and(|peer| peer.received_bytes > 0);
+            let reason = match reason {
+                FailReason::NoService if rpc.may_have_arrived(true, peer_heard) => {
+                    FailReason::ServiceGone
+                }
+                FailReason::ServiceGone if !rpc.may_have_arrived(false, peer_heard) => {
+                    FailReason::NoService
+                }
+                other => other,
+            };
             rpc.pending.add_failure(reason);
             if rpc.is_client() {
                 self.stats.calls_failed = self.stats.calls_failed.saturating_add(1);

@@ -543,7 +543,12 @@ impl Engine {
             self.fail_clients_of_host(&path, reason);
         } else {
             // The peer is one socket: if its port is closed no RPC to it can be answered.
-            self.fail_calls_to(peer, reason);
+            let of_others = match reason {
+                FailReason::NoService => FailReason::ServiceGone,
+                other => other,
+            };
+            self.fail_rpc(index, reason);
+            self.fail_calls_to(peer, of_others);
         }
     }
 

@@ -106,6 +106,15 @@ pub(crate) struct Rpc {
 }
 
 impl Rpc {
+    /// Client: whether the server may have got the request, although nobody serves there now. What was asked about has
+    /// had time to arrive; otherwise it has not if a packet of it was refused (`itself`), nor if nobody was known there.
+    pub(crate) fn may_have_arrived(&self, itself: bool, peer_heard: bool) -> bool {
+        let heard = self.confirmed || self.state != State::Outgoing;
+        let repeated = self.asked_at.is_some() || self.restarted_at.is_some();
+        let lived = self.peer_life != 0 || peer_heard;
+        self.first_sent.is_some() && (heard || repeated || (lived && !itself))
+    }
+
     /// A new RPC: its client sends, its server receives.
     #[inline]
     pub(crate) fn new(

@@ -30,6 +30,17 @@ macro_rules! assert_fails {
 }
 pub(crate) use assert_fails;
 
+/// The error of a call to a port that nobody serves. On a busy machine the request is asked about before the refusal
+/// comes: then it might have been executed.
+#[allow(unused_macros, reason = "not every test file uses everything")]
+macro_rules! nobody_serves {
+    () => {
+        CallError::NoService { .. } | CallError::ServiceGone { .. }
+    };
+}
+#[allow(unused_imports, reason = "not every test file uses everything")]
+pub(crate) use nobody_serves;
+
 /// When something that happens at once has happened at the latest, however busy the machine is.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
 
