@@ -28,7 +28,7 @@ pub struct SmallDisk(OwnedFd);
 pub struct Ballast(#[expect(dead_code, reason = "its bytes are kept while it is open")] File);
 
 /// Bytes written at a time when a disk is filled.
-const CHUNK: [u8; 64 << 10] = [0; 64 << 10];
+static CHUNK: [u8; 64 << 10] = [0; 64 << 10];
 
 impl SmallDisk {
     /// A disk for so many bytes. Needs [`acquire_privileges`](crate::acquire_privileges).

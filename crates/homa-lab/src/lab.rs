@@ -235,7 +235,8 @@ impl Lab {
     pub fn set_route(&self, host: usize, there: bool) -> Result<(), LabError> {
         let own = ipv4_of(host);
         let action = if there { "add" } else { "del" };
-        let line = format!("route {action} {NETWORK} dev {INTERFACE} proto kernel scope link src {own}");
+        let line =
+            format!("route {action} {NETWORK} dev {INTERFACE} proto kernel scope link src {own}");
         batch(&self.space(host)?.net, "ip", &[line])
     }
 
@@ -374,8 +375,9 @@ fn neighbours(index: usize, spec: &LabSpec, backend: Backend) -> Vec<String> {
             _ => port_mac(index),
         });
         for address in [ipv4_of(peer).to_string(), ipv6_of(peer).to_string()] {
-            lines
-                .push(format!("neigh replace {address} lladdr {mac} dev {INTERFACE} nud permanent"));
+            lines.push(format!(
+                "neigh replace {address} lladdr {mac} dev {INTERFACE} nud permanent"
+            ));
         }
     }
     lines

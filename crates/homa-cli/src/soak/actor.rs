@@ -139,7 +139,7 @@ impl Actor {
     /// Waits until the endpoints know no RPC, and notes what is left.
     pub(super) fn note_quiet(&self, endpoints: &[Endpoint]) {
         let until = Instant::now() + FORGETTING;
-        let known = || endpoints.iter().map(|endpoint| live(endpoint)).sum();
+        let known = || endpoints.iter().map(live).sum();
         let mut left: u64 = known();
         while left > 0 && Instant::now() < until {
             thread::sleep(LOOK);
@@ -151,7 +151,7 @@ impl Actor {
 
 fn live(endpoint: &Endpoint) -> u64 {
     let stats = endpoint.stats();
-    stats.engine.live_rpcs as u64 + stats.outstanding_calls + stats.requests_waiting
+    stats.engine.live_rpcs + stats.outstanding_calls + stats.requests_waiting
 }
 
 /// Notes moves of the wall clock, and writes lines that had no room.
@@ -212,11 +212,12 @@ fn fork(endpoint: &Endpoint, server: SocketAddr) -> Result<(), String> {
 /// be made.
 fn use_up_descriptors(builder: impl Fn() -> EndpointBuilder, ms: u64) -> Result<(), String> {
     let open = fs::read_dir("/proc/self/fd").map_err(|error| error.to_string())?;
-    let numbers = open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok());
+    let numbers =
+        open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok());
     let highest = numbers.max().unwrap_or(0);
     let usual = getrlimit(Resource::Nofile);
     let set = |current| {
-        let limit = Rlimit { current, ..usual.clone() };
+        let limit = Rlimit { current, ..usual };
         setrlimit(Resource::Nofile, limit).map_err(|error| format!("RLIMIT_NOFILE: {error}"))
     };
     set(Some(highest + 1))?;

@@ -110,7 +110,9 @@ impl SoakArgs {
         if self.workload != "w3" {
             line.push_str(&format!(" --workload {}", self.workload));
         }
-        if let Some(network) = self.network.to_possible_value().filter(|_| self.network != Network::Auto) {
+        if let Some(network) =
+            self.network.to_possible_value().filter(|_| self.network != Network::Auto)
+        {
             line.push_str(&format!(" --network {}", network.get_name()));
         }
         if let Some(scenario) = self.scenario.and_then(|scenario| scenario.to_possible_value()) {

@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use homa_lab::disk::Ballast;
 use homa_bench::rng::Rng;
+use homa_lab::disk::Ballast;
 use nix::{
     sys::{
         ptrace,
@@ -194,7 +194,10 @@ fn stop_thread(process: Pid, rng: &mut Rng) -> Result<Undo, CliError> {
         if ptrace::seize(thread, ptrace::Options::empty()).is_err() {
             return;
         }
-        if ptrace::interrupt(thread).and_then(|()| waitpid(thread, Some(WaitPidFlag::__WALL))).is_ok() {
+        if ptrace::interrupt(thread)
+            .and_then(|()| waitpid(thread, Some(WaitPidFlag::__WALL)))
+            .is_ok()
+        {
             while wait(Duration::from_secs(3_600)) {}
             let _ = ptrace::detach(thread, None);
         }

@@ -66,7 +66,9 @@ pub(crate) fn run(args: &SoakArgs, json: bool) -> Result<(), CliError> {
     let started = std::time::Instant::now();
     let mut all_ended_after = None;
     match args.scenario {
-        Some(Scenario::StoppedClient) => all_ended_after = Some(stopped_client::play(&mut run)?.after),
+        Some(Scenario::StoppedClient) => {
+            all_ended_after = Some(stopped_client::play(&mut run)?.after)
+        }
         None => drop(run.go(args.secs, &plan, !json)?),
     }
     let length = started.elapsed();

@@ -109,7 +109,12 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (at, lasts) = (self.at.as_secs_f64(), self.lasts.as_secs_f64());
-        write!(f, "{at:8.2} s  {:11} {:18} {lasts:5.2} s", self.kind.to_string(), self.target.to_string())
+        write!(
+            f,
+            "{at:8.2} s  {:11} {:18} {lasts:5.2} s",
+            self.kind.to_string(),
+            self.target.to_string()
+        )
     }
 }
 
@@ -209,7 +214,8 @@ fn exclude(one: &Fault, other: &Fault) -> bool {
     let apart = one.end() + REST <= other.at || other.end() + REST <= one.at;
     let both = |a, b| (one.kind == a && other.kind == b) || (one.kind == b && other.kind == a);
     let same = one.target == other.target;
-    let network = both(Kind::Unplug, Kind::Route) || (same && matches!(one.target, Target::Host(_)));
+    let network =
+        both(Kind::Unplug, Kind::Route) || (same && matches!(one.target, Target::Host(_)));
     !apart && (same || network || both(Kind::Disk, Kind::Kill))
 }
 
@@ -237,9 +243,9 @@ mod tests {
                 assert!(faults.iter().any(|fault| fault.kind == *kind), "seed {seed}: {kind}");
             }
             assert!(faults.iter().all(|fault| fault.end() <= Duration::from_secs(290)));
-            assert!(faults.iter().any(|one| faults.iter().any(|other| {
-                one != other && one.at < other.at && other.at < one.end()
-            })));
+            assert!(faults.iter().any(|one| {
+                faults.iter().any(|other| one != other && one.at < other.at && other.at < one.end())
+            }));
         }
     }
 

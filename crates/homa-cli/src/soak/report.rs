@@ -95,7 +95,9 @@ impl Report {
         let calls = &self.calls;
         let mut lines = vec![format!("ran for {:.1} s with seed {}", self.secs, self.seed)];
         if !self.faults.is_empty() {
-            lines.push("\nfault         count   first good answer after its end, at most".to_owned());
+            lines.push(
+                "\nfault         count   first good answer after its end, at most".to_owned(),
+            );
         }
         for (kind, row) in &self.faults {
             let kind = kind.to_string();
@@ -112,7 +114,10 @@ impl Report {
         for (reason, count) in calls.failures.sorted() {
             lines.push(format!("           {:>9} {reason}", number(count)));
         }
-        lines.push(format!("longest    {:.3} s from the beginning of a call to its end", calls.worst_secs));
+        lines.push(format!(
+            "longest    {:.3} s from the beginning of a call to its end",
+            calls.worst_secs
+        ));
         lines.push(format!(
             "handlers   {} ran, {} of them a second time in another life of the server",
             number(calls.handlers_ran),
@@ -120,7 +125,9 @@ impl Report {
         ));
         if self.journal_lines_withheld > 0 {
             let lines_withheld = number(self.journal_lines_withheld);
-            lines.push(format!("journals   {lines_withheld} lines waited for room on the full disk, none was lost"));
+            lines.push(format!(
+                "journals   {lines_withheld} lines waited for room on the full disk, none was lost"
+            ));
         }
         if let Some(after) = self.all_ended_after_secs {
             lines.push(format!("all ended  {after:.3} s after the client went on"));

@@ -56,8 +56,7 @@ pub(crate) fn run(job: &str) -> Result<(), CliError> {
     let job: Job = actor::job(job)?;
     let actor = Actor::begin(&job.who)?;
     let mut rng = Rng::new(job.seed);
-    let failed =
-        |error| CliError::Transport(format!("server {}: {error}", job.who.number));
+    let failed = |error| CliError::Transport(format!("server {}: {error}", job.who.number));
     let endpoints: Vec<Endpoint> = job
         .ways
         .iter()

@@ -21,8 +21,8 @@ use serde::Serialize;
 use super::{
     actor::{self, Identity},
     args::{Network, SoakArgs},
-    clock::WallClock,
     client,
+    clock::WallClock,
     journal::{Event, Line, Way},
     ledger::Ledger,
     plan::{Cast, Kind, Who},
@@ -105,14 +105,16 @@ impl Stage {
         if let Some(directory) = &args.out {
             std::fs::create_dir_all(directory).map_err(|error| file("make", directory, &error))?;
         }
-        let carried: Vec<String> = ways.iter().map(|way| format!("{way:?}").to_lowercase()).collect();
+        let carried: Vec<String> =
+            ways.iter().map(|way| format!("{way:?}").to_lowercase()).collect();
         let place = match &lab {
             Some(_) => "hosts h0 and h1 of a lab, MTU 1500",
             None => "loopback",
         };
         let settings = Settings {
             seed,
-            rate: args.rate,
+            // A scenario makes its own calls.
+            rate: if args.scenario.is_some() { 0.0 } else { args.rate },
             workload: args.workload.clone(),
             out: args.out.clone(),
         };
@@ -169,7 +171,8 @@ impl Stage {
             None => None,
         };
         let mut own_command = Command::new(&self.program);
-        let command = host_command.as_mut().map_or(&mut own_command, |command| command.as_command());
+        let command =
+            host_command.as_mut().map_or(&mut own_command, |command| command.as_command());
         command
             .arg(name)
             .arg(job)
@@ -394,7 +397,8 @@ fn network(wanted: Network, skipped: &mut Vec<String>) -> Result<Option<Lab>, Cl
         skipped.push("unplug, route: there is no link to pull (--network loopback)".to_owned());
         return Ok(None);
     }
-    let spec = LabSpec { name: "soak".into(), hosts: 2, port_mbps: LINK_MBPS, ..LabSpec::default() };
+    let spec =
+        LabSpec { name: "soak".into(), hosts: 2, port_mbps: LINK_MBPS, ..LabSpec::default() };
     match homa_lab::acquire_privileges().and_then(|_| Lab::up(&spec)) {
         Ok(lab) => Ok(Some(lab)),
         Err(error) if wanted == Network::Lab => Err(lab_failed(error)),
