@@ -87,10 +87,13 @@ pub(crate) fn run(args: &SoakArgs, json: bool) -> Result<(), CliError> {
 /// What is about to happen.
 fn introduction(args: &SoakArgs, seed: u64, stage: &Stage, faults: usize) -> String {
     let Cast { servers, clients, .. } = stage.cast;
+    let what = match args.scenario {
+        Some(_) => "a scenario".to_owned(),
+        None => format!("{faults} faults in {:?}", args.secs),
+    };
     let mut text = format!(
-        "{servers} servers, {clients} clients; {}\n{faults} faults in {:?}, seed {seed}: {}\n",
+        "{servers} servers, {clients} clients; {}\n{what}, seed {seed}: {}\n",
         stage.network,
-        args.secs,
         args.again(seed)
     );
     for reason in &stage.skipped {
