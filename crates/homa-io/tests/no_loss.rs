@@ -1,5 +1,5 @@
 //! A network that loses nothing, loaded with messages of all lengths: long ones wait for short ones, at their senders and
-//! in the ports, for longer than a resend interval. That is no loss, and nothing is sent again for it.
+//! in the ports, for longer than a resend interval. That is no loss.
 #![cfg(feature = "virtual")]
 
 use homa_core::Stats;
@@ -54,24 +54,37 @@ fn total(world: &World, counter: fn(&Stats) -> u64) -> u64 {
 }
 
 #[test]
-fn without_loss_nothing_is_sent_again_however_long_messages_wait_for_shorter_ones() {
+fn a_sender_of_many_messages_sends_nothing_again() {
+    let mut world = world(7);
+    // 20 MB from one host: 16 ms of its link, the longest message last.
+    for (number, megabytes) in (1..=5).enumerate() {
+        let server = 1 + number % (HOSTS - 1);
+        world.call(CallPlan::new(0, server, megabytes * 1_000_000, 100));
+        world.call(CallPlan::new(0, server, megabytes * 300_000, 100));
+    }
+    for number in 0..2_000 {
+        let server = 1 + number % (HOSTS - 1);
+        let at_ns = number as u64 * 12_000;
+        world.call(CallPlan { at_ns, ..CallPlan::new(0, server, 5_000, 100) });
+    }
+    assert!(world.run_calls(60 * SECOND), "calls have not ended");
+    assert!(world.ledger.calls.iter().all(|call| call.end == Some(CallEnd::Answered)));
+    assert_eq!(total(&world, |stats| stats.bytes_retransmitted), 0);
+}
+
+#[test]
+fn in_a_crowded_network_next_to_nothing_is_sent_again_however_long_messages_wait() {
     for seed in 1..=3 {
         let mut world = world(seed);
         load(&mut world, seed, 60, 90);
         assert!(world.run_calls(60 * SECOND), "calls have not ended");
-        let calls = &world.ledger.calls;
-        assert!(calls.iter().all(|call| call.end == Some(CallEnd::Answered)));
-        let longest = calls.iter().map(|call| call.ended_ns - call.plan.at_ns).max();
-        println!(
-            "seed {seed}: {} calls, longest {longest:?} ns; asked {} gaps, {} tails, {} all; {} BUSY; again {} bytes of {}, {} trims",
-            calls.len(),
-            total(&world, |stats| stats.resends_gap_sent),
-            total(&world, |stats| stats.resends_tail_sent),
-            total(&world, |stats| stats.resends_all_sent),
-            total(&world, |stats| stats.busy_received),
-            total(&world, |stats| stats.bytes_retransmitted),
-            total(&world, |stats| stats.bytes_sent),
-            total(&world, |stats| stats.retransmissions_unneeded),
-        );
+        assert!(world.ledger.calls.iter().all(|call| call.end == Some(CallEnd::Answered)));
+        let again = total(&world, |stats| stats.bytes_retransmitted);
+        let sent = total(&world, |stats| stats.bytes_sent);
+        let asked = total(&world, |stats| {
+            stats.resends_gap_sent + stats.resends_tail_sent + stats.resends_all_sent
+        });
+        println!("seed {seed}: {again} of {sent} bytes, asked {asked} times");
+        assert!(again <= sent / 10_000, "seed {seed}: {again} of {sent} bytes again");
     }
 }

@@ -1,8 +1,13 @@
 //! How much is asked for again at a time. Copies overtake the data they replace, so whoever asks for all that is
 //! merely late fills a slow path, or the buffer of a slow host, with copies.
 
+use core::time::Duration;
+
 use crate::engine::Engine;
 use crate::engine::incoming::Incoming;
+
+/// Resend intervals after which the end of a granted message is asked for although its silence is explained.
+const EXPLAINED_INTERVALS: u32 = 4;
 
 /// What a packet of an Ethernet MTU carries, in round numbers.
 const ETHERNET_PAYLOAD: u32 = 1400;
@@ -39,6 +44,19 @@ impl Questions {
 }
 
 impl Engine {
+    /// How long nothing may come of a message before the granted end of it is asked for: shorter messages go first, so
+    /// silence is no loss while its sender, or anybody, sends other things. A gap shows loss by itself.
+    pub(crate) fn patience_for_granted(&self, index: u32) -> Duration {
+        let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.rx.data.gaps().is_empty()) else {
+            return Duration::ZERO;
+        };
+        let interval = self.config.resend_interval;
+        let heard = self.peers.get(rpc.peer).map_or(self.data_at, |peer| peer.last_heard);
+        let other_things = self.now.since(heard.max(self.data_at)) < interval;
+        let granted = rpc.rx.granted_told > self.unscheduled_max();
+        if granted && other_things { interval * EXPLAINED_INTERVALS } else { Duration::ZERO }
+    }
+
     /// Bytes that may still be asked for in the present resend interval: as much as may be granted ahead, since it
     /// comes as much at once.
     pub(crate) fn room_for_copies(&mut self) -> u64 {

@@ -177,9 +177,12 @@ impl Engine {
         } else {
             heard + Duration::from_nanos(rpc.interval_ns.max(learnt_ns))
         };
-        if need == Need::Data {
+        let asked_from = if need == Need::Data {
             self.look_for_reaction(index);
-        }
+            asked_from.max(heard + self.patience_for_granted(index))
+        } else {
+            asked_from
+        };
         if self.now < asked_from {
             self.arm_at(index, asked_from.min(heard + limit));
             return;
