@@ -36,10 +36,15 @@ fn used(solo: &Solo) -> u64 {
 
 /// The first bytes of a request come.
 fn begin(solo: &mut Solo, id: u64, length: u32) -> Received {
-    let mut header = solo.data_header(address(9, 900), id, length, 0);
+    begin_from(solo, 9, id, length)
+}
+
+/// The same from one of several hosts, each of which has a share of the memory.
+fn begin_from(solo: &mut Solo, host: u8, id: u64, length: u32) -> Received {
+    let mut header = solo.data_header(address(host, 900), id, length, 0);
     let Body::Data(data) = &mut header.body else { unreachable!() };
     data.incoming = length;
-    solo.header(address(9, 900), &header, 100)
+    solo.header(address(host, 900), &header, 100)
 }
 
 fn no_memory(received: &Received) -> bool {
@@ -89,7 +94,7 @@ fn short_messages_take_their_own_size_and_leave_all_the_rest_to_others() {
     let mut solo = four_pieces();
     // Three pieces for all and one that is set aside for a single message.
     for id in 1..=9 {
-        assert!(!no_memory(&begin(&mut solo, 2 * id, 20_000)), "{id}");
+        assert!(!no_memory(&begin_from(&mut solo, 10 + id, 2, 20_000)), "{id}");
     }
     assert!((180_000..9 * 20_256).contains(&used(&solo)), "{}", used(&solo));
     let mut id = 20;

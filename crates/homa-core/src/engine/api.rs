@@ -277,9 +277,9 @@ impl Engine {
         let before = rpc.rx.reserved();
         rpc.rx.consumed = rpc.rx.consumed.max(upto);
         let after = rpc.rx.reserved();
-        self.memory.change(rpc.key, before, after);
+        self.memory.shrink(rpc, before);
         if after == 0 && rpc.rx.is_complete() {
-            self.memory.leave(rpc.key);
+            self.memory.leave(rpc);
         }
         if rpc.rx.streaming {
             rpc.rx.passed_over = false;

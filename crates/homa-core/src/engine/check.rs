@@ -213,6 +213,7 @@ impl Engine {
         let strangers: u64 = self.live().map(|rpc| rpc.rx.stranger_bytes).sum();
         assert_eq!(self.memory.strangers(), strangers, "receive memory of strangers");
         assert!(self.memory.used() <= self.memory.limit(), "more receive memory than there is");
+        self.memory.check_holders(self.live());
         let favourite = self.memory.favourite().map(|key| self.rpcs.resolve(key));
         let lives = |index| self.rpcs.get(index).is_some_and(|rpc| rpc.state != State::Dead);
         assert!(favourite.is_none_or(|index| index.is_some_and(lives)), "the favourite is over");

@@ -40,6 +40,8 @@ pub(crate) struct Incoming {
     pub(crate) streaming: bool,
     /// End of the part that memory is reserved for.
     pub(crate) reserved_upto: u32,
+    /// Index of its host in the account of memory, `u32::MAX` if it is not counted there.
+    pub(crate) holder: u32,
     /// Bytes of memory that count against the share of strangers.
     pub(crate) stranger_bytes: u64,
     /// Grant window in bytes that the peer's settings demand; 0 = as configured.
@@ -81,6 +83,7 @@ impl Incoming {
         consumed: 0,
         streaming: false,
         reserved_upto: 0,
+        holder: u32::MAX,
         stranger_bytes: 0,
         window: 0,
         starved: false,

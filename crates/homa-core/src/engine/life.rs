@@ -284,7 +284,11 @@ impl Engine {
     #[inline(never)]
     fn use_freed_memory(&mut self) {
         self.granter.retry();
-        while let Some((index, _)) = self.starved.peek() {
+        let mut served = false;
+        for _ in 0..STARVED_LOOKS {
+            let Some((index, _)) = self.starved.peek() else {
+                return;
+            };
             let Some(rpc) = self.rpcs.get(index) else {
                 self.starved.remove(index);
                 continue;
@@ -307,8 +311,15 @@ impl Engine {
             }
             let upto = rpc.rx.granted;
             if !self.memory.reserve(rpc, upto) {
-                return;
+                if !self.memory.is_for_others(rpc, upto) {
+                    return;
+                }
+                // Its host holds its share: behind all others.
+                let turn = self.next_birth();
+                self.starved.set(index, (u32::MAX, turn));
+                continue;
             }
+            served = true;
             rpc.rx.starved = false;
             rpc.last_heard = self.now;
             self.granter.touch(rpc);
@@ -316,6 +327,8 @@ impl Engine {
             self.push_missing(index);
             self.arm(index, nanos(self.config.resend_interval));
         }
+        // There may be room for more.
+        self.memory.freed |= served;
     }
 
     /// Makes sure that the RPC's timer looks at it within `interval_ns` from now.
@@ -534,6 +547,9 @@ pub(crate) fn queue_event(events: &mut VecDeque<u32>, rpc: &mut Rpc) {
         events.push_back(rpc.key.index);
     }
 }
+
+/// Starved messages looked at when memory came free.
+const STARVED_LOOKS: usize = 64;
 
 /// What a packet of unscheduled data costs besides its payload: the share of the receiver's buffer that
 /// the system uses for its own administration of a small packet in a train.

@@ -1,10 +1,20 @@
 //! The account of memory for incoming messages (`ARCHITECTURE.md`, memory).
 
-use crate::engine::rpc::Rpc;
-use crate::event::RpcKey;
+use alloc::vec::Vec;
+use core::net::IpAddr;
 
+use crate::engine::rpc::{NIL, Rpc};
+use crate::event::RpcKey;
+use crate::structures::hash::{Map, SeededState};
+
+/// Messages that take no more are not counted to the share of their host: they come in a packet or two, and few
+/// instructions may be spent on them.
+const SHORT_BYTES: u64 = 4096;
 /// Strangers may have one part in so many of the ordinary memory.
 const STRANGERS_SHARE: u64 = 4;
+
+/// A host may hold one part in so many of what it leaves free.
+const SHARE_OF_FREE: u64 = 3;
 
 /// How much incoming data may be held. Space is reserved before data is accepted, so storing
 /// cannot fail.
@@ -18,6 +28,9 @@ const STRANGERS_SHARE: u64 = 4;
 /// What a first packet announces costs its sender nothing, so those who have not proved their address
 /// (*strangers*) may have only a quarter of the ordinary part reserved for what has not come yet, and never
 /// the part set aside. Whoever finds no room there has to prove its address first.
+///
+/// No host takes all: it may hold a third of what it leaves free, and one message besides, so that a message that has
+/// begun can go on. A greedy host leaves three quarters of what it finds to others.
 #[derive(Debug)]
 pub(crate) struct Memory {
     limit: u64,
@@ -30,11 +43,24 @@ pub(crate) struct Memory {
     favourite_complete: bool,
     /// Space came free since somebody last looked.
     pub(crate) freed: bool,
+    holders: Vec<Holder>,
+    free_holders: Vec<u32>,
+    holder_by_ip: Map<IpAddr, u32>,
+}
+
+/// What the messages of one host hold.
+#[derive(Debug)]
+struct Holder {
+    ip: IpAddr,
+    messages: u32,
+    held: u64,
+    /// The message that goes on beyond the share.
+    besides: Option<RpcKey>,
 }
 
 impl Memory {
     /// `largest` is what one message may need, in bytes; the account is never smaller.
-    pub(crate) fn new(limit: u64, largest: u64) -> Self {
+    pub(crate) fn new(limit: u64, largest: u64, seed: u64) -> Self {
         Self {
             limit: limit.max(largest),
             set_aside: largest,
@@ -43,7 +69,14 @@ impl Memory {
             favourite: None,
             favourite_complete: false,
             freed: false,
+            holders: Vec::new(),
+            free_holders: Vec::new(),
+            holder_by_ip: Map::with_hasher(SeededState::new(seed)),
         }
+    }
+
+    fn ordinary(&self) -> u64 {
+        self.limit.saturating_sub(self.set_aside)
     }
 
     /// The message that holds, or may take, what is set aside.
@@ -51,9 +84,97 @@ impl Memory {
         self.favourite
     }
 
+    /// Whether there is room for the message of `rpc` up to byte `upto` but not for its host.
+    pub(crate) fn is_for_others(&self, rpc: &Rpc, upto: u32) -> bool {
+        let more = rpc.rx.footprint(upto).saturating_sub(rpc.rx.reserved());
+        self.used.saturating_add(more) <= self.ordinary()
+    }
+
+    /// May one more host hold so much? Its messages are counted from now on.
+    fn join_holder(&mut self, rpc: &mut Rpc) -> bool {
+        let ip = rpc.path.remote.ip().to_canonical();
+        let index = match self.holder_by_ip.get(&ip) {
+            Some(index) => *index,
+            None => match self.add_holder(ip) {
+                Some(index) => index,
+                None => return false,
+            },
+        };
+        if let Some(holder) = self.holders.get_mut(index as usize) {
+            holder.messages = holder.messages.saturating_add(1);
+            holder.held = holder.held.saturating_add(rpc.rx.reserved());
+            rpc.rx.holder = index;
+        }
+        true
+    }
+
+    /// `None`: the system has no memory.
+    fn add_holder(&mut self, ip: IpAddr) -> Option<u32> {
+        self.holder_by_ip.try_reserve(1).ok()?;
+        let holder = Holder { ip, messages: 0, held: 0, besides: None };
+        let index = match self.free_holders.pop() {
+            Some(index) => {
+                *self.holders.get_mut(index as usize)? = holder;
+                index
+            }
+            None => {
+                self.holders.try_reserve(1).ok()?;
+                // Room for every index to come back.
+                let total = self.holders.len().saturating_add(1);
+                let missing = total.saturating_sub(self.free_holders.len());
+                self.free_holders.try_reserve(missing).ok()?;
+                self.holders.push(holder);
+                u32::try_from(total.saturating_sub(1)).ok()?
+            }
+        };
+        self.holder_by_ip.insert(ip, index);
+        Some(index)
+    }
+
+    fn leave_holder(&mut self, rpc: &mut Rpc) {
+        let index = core::mem::replace(&mut rpc.rx.holder, NIL);
+        let Some(holder) = self.holders.get_mut(index as usize) else {
+            return;
+        };
+        holder.messages = holder.messages.saturating_sub(1);
+        if holder.messages == 0 {
+            self.holder_by_ip.remove(&holder.ip);
+            self.free_holders.push(index);
+        }
+    }
+
+    /// May the host of a message hold `more` bytes, of which `free` are left then? One message may that is beyond the
+    /// share.
+    fn within_share(&mut self, rpc: RpcKey, holder: u32, more: u64, free: u64) -> bool {
+        let Some(holder) = self.holders.get_mut(holder as usize) else {
+            return true;
+        };
+        if holder.held.saturating_add(more) <= free / SHARE_OF_FREE {
+            return true;
+        }
+        *holder.besides.get_or_insert(rpc) == rpc
+    }
+
     #[cfg(any(test, feature = "check"))]
     pub(crate) fn strangers(&self) -> u64 {
         self.strangers
+    }
+
+    /// What each host holds is the sum over its messages.
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn check_holders<'a>(&self, live: impl Iterator<Item = &'a Rpc>) {
+        let mut sums = alloc::vec![(0_u32, 0_u64); self.holders.len()];
+        for rpc in live.filter(|rpc| rpc.rx.holder != NIL) {
+            let sum = &mut sums[rpc.rx.holder as usize];
+            *sum = (sum.0 + 1, sum.1 + rpc.rx.reserved());
+        }
+        for (index, (holder, sum)) in (0_u32..).zip(self.holders.iter().zip(sums)) {
+            assert_eq!((holder.messages, holder.held), sum, "memory of {holder:?}");
+            let known = self.holder_by_ip.get(&holder.ip) == Some(&index);
+            assert_eq!(known, holder.messages > 0, "address of {holder:?}");
+        }
+        let there = self.holders.iter().filter(|holder| holder.messages > 0).count();
+        assert_eq!(self.holder_by_ip.len(), there, "hosts that hold memory");
     }
 
     #[cfg(any(test, feature = "check"))]
@@ -67,7 +188,7 @@ impl Memory {
 
     /// May `bytes` be reserved on the mere word of a stranger?
     pub(crate) fn admits_stranger(&self, bytes: u64) -> bool {
-        let ordinary = self.limit.saturating_sub(self.set_aside);
+        let ordinary = self.ordinary();
         self.strangers.saturating_add(bytes) <= ordinary / STRANGERS_SHARE
             && self.used.saturating_add(bytes) <= ordinary
     }
@@ -76,8 +197,7 @@ impl Memory {
     /// those who keep to their grants?
     pub(crate) fn is_plentiful(&self, rpc: &Rpc, upto: u32) -> bool {
         let more = rpc.rx.footprint(upto).saturating_sub(rpc.rx.reserved());
-        let ordinary = self.limit.saturating_sub(self.set_aside);
-        self.used.saturating_add(more) <= ordinary / 2
+        self.used.saturating_add(more) <= self.ordinary() / 2
     }
 
     /// What is reserved for the message of `rpc` was announced by a stranger.
@@ -100,30 +220,44 @@ impl Memory {
     }
 
     fn reserve_more(&mut self, rpc: &mut Rpc, upto: u32) -> bool {
-        let rx = &mut rpc.rx;
-        if !self.change(rpc.key, rx.reserved(), rx.footprint(upto)) {
+        let (old, new) = (rpc.rx.reserved(), rpc.rx.footprint(upto));
+        let counted = new <= SHORT_BYTES || rpc.rx.holder != NIL || self.join_holder(rpc);
+        if !counted || !self.change(rpc.key, rpc.rx.holder, old, new) {
             return false;
         }
-        rx.reserved_upto = upto;
+        rpc.rx.reserved_upto = upto;
         true
+    }
+
+    /// The reader of the message of `rpc` took some of it, for which `before` bytes were accounted.
+    pub(crate) fn shrink(&mut self, rpc: &Rpc, before: u64) {
+        self.change(rpc.key, rpc.rx.holder, before, rpc.rx.reserved());
     }
 
     /// Changes the account of `rpc` from `old` to `new` bytes; `false` (and no change) if there is no
     /// room. Giving back always succeeds.
-    pub(crate) fn change(&mut self, rpc: RpcKey, old: u64, new: u64) -> bool {
+    fn change(&mut self, rpc: RpcKey, holder: u32, old: u64, new: u64) -> bool {
         if new <= old {
-            self.used = self.used.saturating_sub(old.saturating_sub(new));
+            let less = old.saturating_sub(new);
+            self.used = self.used.saturating_sub(less);
+            if let Some(holder) = self.holders.get_mut(holder as usize) {
+                holder.held = holder.held.saturating_sub(less);
+            }
             self.freed |= new < old;
             self.replace_favourite();
             return true;
         }
-        let after = self.used.saturating_add(new.saturating_sub(old));
-        let ordinary = self.limit.saturating_sub(self.set_aside);
-        if after > ordinary {
+        let more = new.saturating_sub(old);
+        let (after, ordinary) = (self.used.saturating_add(more), self.ordinary());
+        let free = ordinary.saturating_sub(after);
+        if after > ordinary || !self.within_share(rpc, holder, more, free) {
             if after > self.limit || self.favourite.is_some_and(|owner| owner != rpc) {
                 return false;
             }
             self.favourite = Some(rpc);
+        }
+        if let Some(holder) = self.holders.get_mut(holder as usize) {
+            holder.held = holder.held.saturating_add(more);
         }
         self.used = after;
         true
@@ -138,7 +272,7 @@ impl Memory {
     /// A complete favourite makes way as soon as all that is held fits the ordinary part: then what is set
     /// aside is whole again.
     fn replace_favourite(&mut self) {
-        if self.favourite_complete && self.used <= self.limit.saturating_sub(self.set_aside) {
+        if self.favourite_complete && self.used <= self.ordinary() {
             self.favourite = None;
             self.favourite_complete = false;
             self.freed = true;
@@ -149,13 +283,18 @@ impl Memory {
     pub(crate) fn release(&mut self, rpc: &mut Rpc) {
         self.forget_stranger(rpc);
         let reserved = rpc.rx.reserved();
-        self.change(rpc.key, reserved, 0);
-        self.leave(rpc.key);
+        self.change(rpc.key, rpc.rx.holder, reserved, 0);
+        self.leave(rpc);
+        self.leave_holder(rpc);
         rpc.rx.reserved_upto = 0;
     }
 
     /// `rpc` needs nothing any more.
-    pub(crate) fn leave(&mut self, rpc: RpcKey) {
+    pub(crate) fn leave(&mut self, rpc: &Rpc) {
+        if let Some(holder) = self.holders.get_mut(rpc.rx.holder as usize) {
+            holder.besides = holder.besides.filter(|besides| *besides != rpc.key);
+        }
+        let rpc = rpc.key;
         if self.favourite == Some(rpc) {
             self.favourite = None;
             self.favourite_complete = false;
@@ -174,37 +313,38 @@ mod tests {
     #[test]
     fn the_favourite_always_finds_what_the_longest_message_needs() {
         for limit in [0u64, 400, 500, 1000] {
-            let mut memory = Memory::new(limit, 400);
+            let mut memory = Memory::new(limit, 400, 1);
             let ordinary = limit.saturating_sub(400);
-            assert!(memory.change(B, 0, ordinary), "others take all they can get");
-            assert!(memory.change(A, 0, 400), "limit {limit}");
-            assert!(!memory.change(B, ordinary, ordinary + 1), "limit {limit}");
+            assert!(memory.change(B, NIL, 0, ordinary), "others take all they can get");
+            assert!(memory.change(A, NIL, 0, 400), "limit {limit}");
+            assert!(!memory.change(B, NIL, ordinary, ordinary + 1), "limit {limit}");
         }
     }
 
     #[test]
     fn the_part_set_aside_serves_one_message_at_a_time() {
-        let mut memory = Memory::new(1000, 400);
-        assert!(memory.change(A, 0, 600));
-        assert!(memory.change(A, 600, 700), "the first to need it becomes the favourite");
-        assert!(!memory.change(B, 0, 100));
-        assert!(memory.change(A, 700, 1000));
-        assert!(!memory.change(A, 1000, 1001));
-        assert!(memory.change(A, 1000, 0));
-        memory.leave(A);
+        let mut memory = Memory::new(1000, 400, 1);
+        assert!(memory.change(A, NIL, 0, 600));
+        assert!(memory.change(A, NIL, 600, 700), "the first to need it becomes the favourite");
+        assert!(!memory.change(B, NIL, 0, 100));
+        assert!(memory.change(A, NIL, 700, 1000));
+        assert!(!memory.change(A, NIL, 1000, 1001));
+        assert!(memory.change(A, NIL, 1000, 0));
+        memory.favourite = None;
+        memory.freed = true;
         assert!(memory.freed);
-        assert!(memory.change(B, 0, 1000));
+        assert!(memory.change(B, NIL, 0, 1000));
     }
 
     #[test]
     fn a_complete_favourite_makes_way_when_everything_fits_without_the_part_set_aside() {
-        let mut memory = Memory::new(1000, 400);
-        assert!(memory.change(A, 0, 500));
-        assert!(memory.change(B, 0, 300), "the favourite");
-        assert!(memory.change(A, 500, 300));
-        assert!(!memory.change(A, 300, 301 + 300), "B may still need what is set aside");
+        let mut memory = Memory::new(1000, 400, 1);
+        assert!(memory.change(A, NIL, 0, 500));
+        assert!(memory.change(B, NIL, 0, 300), "the favourite");
+        assert!(memory.change(A, NIL, 500, 300));
+        assert!(!memory.change(A, NIL, 300, 301 + 300), "B may still need what is set aside");
         memory.complete(B);
         assert!(memory.freed);
-        assert!(memory.change(A, 300, 700), "the favourite while B still holds its part");
+        assert!(memory.change(A, NIL, 300, 700), "the favourite while B still holds its part");
     }
 }

@@ -168,7 +168,9 @@ impl Engine {
         let kept_until =
             self.kept_from(rpc.progress_at) + self.config.response_silence * UNGRANTED_SILENCES;
         let kept_too_long = need == Need::Acknowledgement && self.now >= kept_until;
-        if kept_too_long || self.now >= heard + limit {
+        let held_up_since = if self.holds_others_up(rpc) { rpc.rx.moved_at } else { heard };
+        let silent_since = self.counts_from(held_up_since).min(heard);
+        if kept_too_long || self.now >= silent_since + limit {
             self.give_up(index, need);
             return;
         }
@@ -189,6 +191,14 @@ impl Engine {
         }
         self.ask(index, need);
         self.arm_at(index, heard + limit);
+    }
+
+    /// Do others wait for the memory that is set aside, while this message holds it? What its sender says does not
+    /// count then, but what it sends.
+    fn holds_others_up(&self, rpc: &Rpc) -> bool {
+        rpc.state == State::Incoming
+            && self.memory.favourite() == Some(rpc.key)
+            && !self.starved.is_empty()
     }
 
     /// Does the response wait for a grant of a Linux host? That says nothing while it has better things to
