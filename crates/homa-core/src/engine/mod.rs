@@ -261,7 +261,7 @@ impl Engine {
             granter: Granter::new(&config, hash_seed()),
             client_hosts: ClientHosts::new(hash_seed()),
             published_incoming: 0,
-            memory: Memory::new(config.receive_memory_bytes, largest, rng.next_u64()),
+            memory: Memory::new(config.receive_memory_bytes, largest, hash_seed()),
             data_at: Instant::ZERO,
             asked_bytes: 0,
             asked_since: Instant::ZERO,
