@@ -313,10 +313,12 @@ pub fn failure(log: &[Event], of: RpcKey) -> Option<FailReason> {
 }
 
 /// What a server on a [`Net`] does with a complete request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Service {
     /// Answers at once with so many bytes.
     Reply(u32),
+    /// Answers at once with as many bytes as follow from the length of the request.
+    ReplyTo(fn(u32) -> u32),
     /// Never answers.
     Hold,
     /// Refuses.
@@ -335,6 +337,8 @@ pub struct Host {
     pub stopped: bool,
     pub wakeups: u64,
     lengths: std::collections::HashMap<RpcKey, u32>,
+    /// When responses were complete.
+    pub answered_at: std::collections::HashMap<RpcKey, u64>,
 }
 
 /// Decides whether a packet gets lost; sees the sender's number.
@@ -512,6 +516,7 @@ impl Host {
             stopped: false,
             wakeups: 0,
             lengths: std::collections::HashMap::new(),
+            answered_at: std::collections::HashMap::new(),
         }
     }
 
@@ -525,6 +530,7 @@ impl Host {
                     self.lengths.insert(rpc, length);
                 }
                 Event::ResponseArrived { rpc, .. } => {
+                    self.answered_at.insert(rpc, now.as_nanos());
                     let length = self.lengths.remove(&rpc).unwrap();
                     self.engine.consumed(now, rpc, length).unwrap();
                 }
@@ -535,6 +541,9 @@ impl Host {
                     match self.service {
                         Service::Reply(length) => {
                             self.engine.send_response(now, rpc, length).unwrap();
+                        }
+                        Service::ReplyTo(answer_bytes) => {
+                            self.engine.send_response(now, rpc, answer_bytes(length)).unwrap();
                         }
                         Service::Hold => {}
                         Service::Reject => {
