@@ -243,6 +243,20 @@ fn a_response_of_two_lives_of_the_server_is_an_error() {
 }
 
 #[test]
+fn a_copy_that_lay_unread_while_the_process_was_stopped_is_not_executed() {
+    let mut solo = Solo::new(Config::default());
+    let client = address(8, 800);
+    let rpc = solo.request(client, 2, 100);
+    solo.answer(rpc, 100);
+    let _ = solo.control(client, 2, Body::Ack(Ack::default()), 0, 0);
+    solo.events();
+    solo.advance(5);
+    solo.now += 10_000 * MS;
+    let received = solo.data(client, 2, 100, (0, 100));
+    assert_eq!(received, Received::Dropped(DropReason::Duplicate));
+}
+
+#[test]
 fn a_first_request_that_was_sent_before_its_server_began_to_live_is_not_repeated() {
     for (age_us, ends) in [(1_000, true), (30_000, false)] {
         let mut solo = Solo::new(Config::default());
