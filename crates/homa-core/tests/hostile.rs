@@ -4,8 +4,9 @@
 mod support_hostile;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use homa_core::{Config, DropReason, Event, Instant, Received, RxMeta};
+use homa_core::{Config, DropReason, Event, Instant, PeerSettings, Received, RxMeta};
 use homa_wire::{Ack, AckEntry, Body, Cutoffs, Grant, RESEND_ALL, Resend};
 use proptest::prelude::*;
 use support_hostile::*;
@@ -352,6 +353,34 @@ fn a_flood_of_questions_fills_the_control_queue_only() {
     );
     bounded(&honest.solo, &config);
     honest.completes();
+}
+
+#[test]
+fn a_peer_with_a_short_time_out_that_says_busy_is_not_asked_without_end() {
+    let mut solo = Solo::new(Config::default());
+    let (from, now) = (address(9, 900), solo.instant());
+    let settings = PeerSettings::default().with(|it| it.timeout = Some(Duration::ZERO));
+    assert!(solo.engine.set_peer(now, path(PORT, from), settings));
+    let other = address(8, 800);
+    let settings = PeerSettings::default().with(|it| it.timeout = Some(Duration::from_nanos(7)));
+    assert!(solo.engine.set_peer(now, path(PORT, other), settings));
+    for peer in [from, other] {
+        let _ = solo.data(peer, 2, 3000, (0, FULL));
+        let _ = solo.control(peer, 2, Body::Busy, 0, 0);
+        // Now there is time to ask.
+        let settings = PeerSettings::default().with(|it| it.timeout = Some(Duration::from_secs(1)));
+        assert!(solo.engine.set_peer(now, path(PORT, peer), settings));
+    }
+    solo.drain();
+    let end = solo.now + 1000 * MS;
+    let mut wakeups = 0;
+    while let Some((at, _)) = solo.engine.poll_timeout().filter(|(at, _)| at.as_nanos() < end) {
+        solo.now = solo.now.max(at.as_nanos());
+        solo.engine.handle_timeout(solo.instant(), true);
+        solo.drain();
+        wakeups += 1;
+        assert!(wakeups < 100, "it never sleeps");
+    }
 }
 
 #[test]

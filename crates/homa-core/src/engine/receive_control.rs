@@ -287,10 +287,11 @@ impl Engine {
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
-        // However many come at a time: several questions must fit into the time-out.
+        // However many come at a time: several questions must fit into the time-out, if that is long enough.
         let timeout =
             self.peers.get(rpc.peer).map_or(self.config.timeout, |peer| peer.timeout(&self.config));
-        let max_ns = nanos(self.config.resend_interval_max.min(timeout / 8));
+        let most = self.config.resend_interval_max.min(timeout / 8);
+        let max_ns = nanos(most.max(self.config.resend_interval));
         rpc.last_heard = self.now;
         rpc.doubts = 0;
         rpc.interval_ns = rpc.interval_ns.saturating_mul(2).min(max_ns);
