@@ -51,6 +51,13 @@ fn a_wholly_unscheduled_message_is_never_managed() {
     assert_eq!(host.stats().incoming_bytes, 0);
 }
 
+#[test]
+fn a_message_goes_on_however_little_may_be_on_its_way() {
+    let mut host = Host::new(exact().with(|config| config.max_incoming_bytes = 1));
+    let a = host.remote(1, 1);
+    assert_eq!(offsets(&begin(&mut host, &a, 2, 10_000, FULL)), [(2, FULL + 1_000)]);
+}
+
 // Scenario: G2
 #[test]
 fn the_window_of_a_single_message_is_half_of_max_incoming() {
