@@ -228,6 +228,92 @@ mod tests {
         }
     }
 
+    /// Positions in the exhaustive tests. Every set of them is tried with every operation, and what comes out is
+    /// one of these sets again: so every history is covered, however long.
+    const FEW: u32 = 9;
+
+    /// Where position 0 is and how far apart positions are, in bytes: also at the ends of the number range.
+    const SCALES: [(u32, u32); 3] = [(0, 1), (u32::MAX - FEW, 1), (u32::MAX % FEW, u32::MAX / FEW)];
+
+    /// The one form of a set: bit `n` stands for the bytes from position `n` to the next.
+    fn set_of(bits: u32, (base, unit): (u32, u32)) -> RangeSet {
+        let mut ranges: Vec<(u32, u32)> = vec![];
+        for at in (0..FEW).filter(|at| bits >> at & 1 == 1) {
+            let (start, end) = (base + at * unit, base + (at + 1) * unit);
+            match ranges.last_mut() {
+                Some(last) if last.1 == start => last.1 = end,
+                _ => ranges.push((start, end)),
+            }
+        }
+        RangeSet { ranges }
+    }
+
+    /// The bits from `start` to `end`.
+    fn span(start: u32, end: u32) -> u32 {
+        (start..end).map(|at| 1 << at).sum()
+    }
+
+    #[test]
+    fn every_operation_on_every_small_set_is_exact() {
+        for scale in SCALES {
+            let at = |position: u32| scale.0 + position * scale.1;
+            for bits in 0..1 << FEW {
+                let set = set_of(bits, scale);
+                for (start, end) in
+                    (0..=FEW).flat_map(|start| (0..=FEW).map(move |end| (start, end)))
+                {
+                    let mut more = set.clone();
+                    assert!(more.insert(at(start), at(end), SIZE));
+                    assert_eq!(
+                        more,
+                        set_of(bits | span(start, end), scale),
+                        "{set:?} {start} {end}"
+                    );
+                }
+                for upto in 0..=FEW {
+                    let mut less = set.clone();
+                    less.remove_below(at(upto));
+                    assert_eq!(less, set_of(bits & !span(0, upto), scale), "{set:?} {upto}");
+                    let mut popped = set.clone();
+                    let first = bits.trailing_zeros().min(FEW);
+                    let run = (bits >> first).trailing_ones().min(upto);
+                    let expected = (run > 0).then(|| (at(first), at(first + run)));
+                    assert_eq!(popped.pop_front(upto * scale.1), expected, "{set:?} {upto}");
+                    assert_eq!(popped, set_of(bits & !span(first, first + run), scale));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_insertion_without_room_covers_the_least_more_that_it_can() {
+        for (scale, limit) in
+            SCALES.into_iter().flat_map(|scale| [1, 2, 3].map(|limit| (scale, limit)))
+        {
+            let at = |position: u32| scale.0 + position * scale.1;
+            let all = (0..1 << FEW).map(|bits| (bits, set_of(bits, scale)));
+            for (bits, set) in all.filter(|(_, set)| set.ranges.len() <= limit) {
+                for (start, end) in
+                    (0..FEW).flat_map(|start| (start + 1..=FEW).map(move |end| (start, end)))
+                {
+                    let exact = set_of(bits | span(start, end), scale);
+                    let smallest_gap =
+                        exact.ranges.windows(2).map(|pair| pair[1].0 - pair[0].1).min();
+                    let surplus = smallest_gap.filter(|_| exact.ranges.len() > limit).unwrap_or(0);
+                    let mut held = set.clone();
+                    assert!(held.insert(at(start), at(end), limit));
+                    assert!(held.ranges.len() <= limit, "{held:?}");
+                    assert_eq!(held.total(), exact.total() + surplus, "{set:?} {start} {end}");
+                    let covers = |range: &(u32, u32)| {
+                        held.ranges.iter().any(|it| it.0 <= range.0 && range.1 <= it.1)
+                    };
+                    assert!(exact.ranges.iter().all(covers), "{set:?} {start} {end}: {held:?}");
+                    assert!(held.ranges.windows(2).all(|pair| pair[0].1 < pair[1].0));
+                }
+            }
+        }
+    }
+
     #[test]
     fn the_smallest_gap_is_closed_first() {
         let mut set = RangeSet::new();

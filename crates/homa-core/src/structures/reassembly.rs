@@ -239,6 +239,58 @@ mod tests {
         }
     }
 
+    /// Positions in the exhaustive test.
+    const FEW: usize = 9;
+
+    /// The one form of a message of [`FEW`] parts of which these are held.
+    fn state_of(held: &[bool; FEW], unit: u32) -> Reassembly {
+        Reassembly {
+            length: FEW as u32 * unit,
+            received: held.iter().filter(|bit| **bit).count() as u32 * unit,
+            highest: held.iter().rposition(|bit| *bit).map_or(0, |last| last as u32 + 1) * unit,
+            gaps: gaps_of(held).iter().map(|gap| (gap.0 * unit, gap.1 * unit)).collect(),
+        }
+    }
+
+    /// What comes out is one of the states again: so every order of arrival is covered, however many packets.
+    #[test]
+    fn every_packet_in_every_state_of_a_small_message_does_what_a_bitmap_says() {
+        for (unit, bits) in [1, u32::MAX / 10]
+            .into_iter()
+            .flat_map(|unit| (0..1 << FEW).map(move |bits| (unit, bits)))
+        {
+            let held: [bool; FEW] = core::array::from_fn(|at| bits >> at & 1 == 1);
+            for (start, end) in
+                (0..=FEW + 1).flat_map(|start| (0..=FEW + 1).map(move |end| (start, end)))
+            {
+                let mut after = held;
+                after.iter_mut().take(end).skip(start).for_each(|bit| *bit = true);
+                let (before, gaps) = (gaps_of(&held).len(), gaps_of(&after).len());
+                for gaps_max in before.saturating_sub(1)..FEW {
+                    let mut message = state_of(&held, unit);
+                    let answer = message.insert(start as u32 * unit, end as u32 * unit, gaps_max);
+                    let within = match expected(&held, start, end) {
+                        Insert::New { start, end, bytes } => {
+                            new(start * unit, end * unit, bytes * unit)
+                        }
+                        nothing_new => nothing_new,
+                    };
+                    let room = gaps <= before || gaps <= gaps_max;
+                    let inside = start < end && end <= FEW;
+                    let due = if inside && !room { Insert::TooManyGaps } else { within };
+                    assert_eq!(answer, due, "{held:?} {start} {end} {gaps_max}");
+                    let state = state_of(
+                        if matches!(due, Insert::New { .. }) { &after } else { &held },
+                        unit,
+                    );
+                    let parts =
+                        |it: &Reassembly| (it.length, it.received, it.highest, it.gaps.clone());
+                    assert_eq!(parts(&message), parts(&state), "{held:?} {start} {end} {gaps_max}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn in_order_arrival_never_allocates() {
         let mut reassembly = Reassembly::new(10_000);
