@@ -13,8 +13,9 @@ pub(crate) fn config(input: &mut Input<'_>) -> Config {
         change(input, &mut config);
     }
     config.max_message_bytes = config.max_message_bytes.min(1 << 20);
-    config.receive_memory_bytes =
-        config.receive_memory_bytes.max(u64::from(config.max_message_bytes));
+    // A message of one byte is charged with more, and the longest in whole pieces of 64 KiB.
+    let longest = config.max_message_bytes.next_multiple_of(1 << 16);
+    config.receive_memory_bytes = config.receive_memory_bytes.max(u64::from(longest));
     config.resend_interval = config.resend_interval.min(config.timeout);
     config.validate().expect("every change is within its range");
     config
