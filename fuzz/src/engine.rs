@@ -444,8 +444,8 @@ impl World {
         for rpc in self.ledger.live() {
             let _ = self.engine.consumed(self.now, rpc, self.ledger.contiguous(rpc));
             let answer = self.ledger.waits_for_answer(rpc);
-            if answer && self.engine.send_response(self.now, rpc, 10).is_ok() {
-                self.ledger.answered(rpc, 10);
+            if answer && self.engine.send_response(self.now, rpc, 1).is_ok() {
+                self.ledger.answered(rpc, 1);
             }
         }
     }
