@@ -59,6 +59,8 @@ struct World {
     /// A packet came so late that it may have been executed again.
     late: bool,
     turns: usize,
+    /// Lives of both hosts so far.
+    lives: u64,
 }
 
 struct Host {
@@ -101,6 +103,7 @@ impl World {
             forged: Vec::new(),
             late: false,
             turns: 0,
+            lives: 2,
         }
     }
 
@@ -116,7 +119,7 @@ impl World {
                 self.hosts[host].stopped_until = until;
                 self.advance(self.now + Duration::from_nanos(input.magnitude(34)));
             }
-            13 => self.restart(input.below(2), input.byte()),
+            13 => self.restart(input.below(2)),
             14 => self.abort(input),
             _ => {
                 let port = self.hosts[input.below(2)].shard.driver_mut();
@@ -187,7 +190,10 @@ impl World {
     }
 
     /// The host has forgotten everything and starts anew.
-    fn restart(&mut self, host: usize, seed: u8) {
+    fn restart(&mut self, host: usize) {
+        // No two lives have the same ids.
+        self.lives += 1;
+        let seed = self.lives;
         for call in self.calls.iter_mut() {
             if call.client == host {
                 call.outcome.get_or_insert(Outcome::Lost);
@@ -197,7 +203,7 @@ impl World {
         }
         let old = &self.hosts[host];
         let port = Port::new(old.shard.driver().address, self.carriage);
-        self.hosts[host] = Host::new(&old.config.clone(), port, 100 + u64::from(seed));
+        self.hosts[host] = Host::new(&old.config.clone(), port, seed);
     }
 
     /// A packet that nobody sent.
