@@ -79,9 +79,9 @@ impl App {
             if shard.send_response(rpc, body).is_ok() {
                 watch.outgoing = Some(length);
             } else {
-                // Longer than a Linux host takes, or than is allowed here; or the client has just given up.
-                let _ = shard.abort(rpc, homa_core::FailReason::Rejected);
-                watch.over = true;
+                // Longer than a Linux host takes, or than is allowed here. If the client has just given up, the news are
+                // still to come.
+                watch.over = shard.abort(rpc, homa_core::FailReason::Rejected).is_ok();
             }
         }
     }
