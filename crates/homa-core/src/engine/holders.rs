@@ -38,13 +38,24 @@ pub(crate) struct Holders {
     hosts: Vec<Holder>,
     serving: usize,
     kept_bytes: u64,
-    /// Hosts that keep anything, those that keep most first.
+    /// Hosts that keep much, those that keep most first.
     by_kept: IndexedHeap<Reverse<u64>>,
+    /// As a power of two: so little that all hosts together, if none keeps more, stay far below the limit. Who keeps less
+    /// is not ranked, so that short responses cost nothing.
+    much_bits: u32,
 }
 
 impl Holders {
-    pub(crate) const fn new() -> Self {
-        Self { hosts: Vec::new(), serving: 0, kept_bytes: 0, by_kept: IndexedHeap::new() }
+    /// For at most `hosts_max` hosts, which keep about `kept_max_bytes` together.
+    pub(crate) fn new(hosts_max: u32, kept_max_bytes: u64) -> Self {
+        let half = kept_max_bytes / u64::from(hosts_max).saturating_mul(2).max(1);
+        Self {
+            hosts: Vec::new(),
+            serving: 0,
+            kept_bytes: 0,
+            by_kept: IndexedHeap::new(),
+            much_bits: half.checked_ilog2().unwrap_or(0),
+        }
     }
 
     /// Makes room for all hosts below `limit`.
@@ -100,28 +111,40 @@ impl Holders {
     }
 
     /// `bytes` more of responses to `host` are kept.
+    #[inline]
     pub(crate) fn keep(&mut self, host: u32, bytes: u32) {
         self.kept_bytes = self.kept_bytes.saturating_add(u64::from(bytes));
-        if let Some(holder) = self.get_mut(host) {
-            holder.kept_bytes = holder.kept_bytes.saturating_add(u64::from(bytes));
-            let kept_bytes = holder.kept_bytes;
-            self.by_kept.set(host, Reverse(kept_bytes));
+        if let Some(holder) = self.hosts.get_mut(host as usize) {
+            let before = holder.kept_bytes;
+            holder.kept_bytes = before.saturating_add(u64::from(bytes));
+            let after = holder.kept_bytes;
+            self.rank(host, before, after);
         }
     }
 
     /// `bytes` of them are not any more.
+    #[inline]
     pub(crate) fn let_go(&mut self, host: u32, bytes: u32) {
         self.kept_bytes = self.kept_bytes.saturating_sub(u64::from(bytes));
-        if let Some(holder) = self.get_mut(host) {
-            holder.kept_bytes = holder.kept_bytes.saturating_sub(u64::from(bytes));
-            match holder.kept_bytes {
-                0 => {
-                    self.by_kept.remove(host);
-                }
-                kept_bytes => {
-                    self.by_kept.set(host, Reverse(kept_bytes));
-                }
-            }
+        if let Some(holder) = self.hosts.get_mut(host as usize) {
+            let before = holder.kept_bytes;
+            holder.kept_bytes = before.saturating_sub(u64::from(bytes));
+            let after = holder.kept_bytes;
+            self.rank(host, before, after);
+        }
+    }
+
+    /// A host keeps other bytes than before.
+    #[inline]
+    fn rank(&mut self, host: u32, before: u64, after: u64) {
+        let much = after >> self.much_bits;
+        if much == before >> self.much_bits {
+            return;
+        }
+        if much == 0 {
+            self.by_kept.remove(host);
+        } else {
+            self.by_kept.set(host, Reverse(much));
         }
     }
 
@@ -134,8 +157,8 @@ impl Holders {
         for (host, sums) in (0..).zip(held) {
             let found = self.get(host).map_or((0, 0), |holder| (holder.serving, holder.kept_bytes));
             assert_eq!(found, *sums, "requests and bytes of host {host}");
-            let ranked = self.by_kept.key(host).map_or(0, |Reverse(bytes)| bytes);
-            assert_eq!(ranked, sums.1, "rank of host {host}");
+            let ranked = self.by_kept.key(host).map_or(0, |Reverse(much)| much);
+            assert_eq!(ranked, sums.1 >> self.much_bits, "rank of host {host}");
         }
     }
 
@@ -152,7 +175,7 @@ mod tests {
 
     #[test]
     fn however_many_hosts_take_all_they_can_something_is_left_for_the_next() {
-        let mut holders = Holders::new();
+        let mut holders = Holders::new(6, 0);
         holders.try_reserve(6).unwrap();
         let mut take = |host| {
             let before = holders.serving();
@@ -170,7 +193,7 @@ mod tests {
 
     #[test]
     fn the_host_that_keeps_most_is_known() {
-        let mut holders = Holders::new();
+        let mut holders = Holders::new(3, 60);
         holders.try_reserve(3).unwrap();
         for host in 0..3 {
             holders.get_mut(host).unwrap().first_kept = 10 + host;
@@ -183,7 +206,7 @@ mod tests {
         holders.let_go(1, 200);
         assert_eq!(holders.to_give_up(), Some(12));
         holders.let_go(2, 150);
-        holders.let_go(0, 100);
-        assert_eq!((holders.to_give_up(), holders.kept_bytes()), (None, 0));
+        holders.let_go(0, 93);
+        assert_eq!((holders.to_give_up(), holders.kept_bytes()), (None, 7), "too little");
     }
 }

@@ -253,7 +253,7 @@ impl Engine {
                 config.finished_max as usize,
                 hash_seed(),
             ),
-            holders: Holders::new(),
+            holders: Holders::new(config.peers_max, config.kept_responses_bytes),
             in_hurry: false,
             peers: PeerTable::new(hash_seed(), hash_seed()),
             strangers: IndexedHeap::new(),

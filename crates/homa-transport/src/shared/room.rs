@@ -232,10 +232,15 @@ impl Room {
     }
 
     /// Wakes the waiters whose deadline has come.
+    #[inline]
     pub(crate) fn expire(&self, now_ns: u64, wakes: &mut Wakes) {
-        if self.deadline_ns() > now_ns {
-            return;
+        if self.deadline_ns() <= now_ns {
+            self.wake_late(now_ns, wakes);
         }
+    }
+
+    #[inline(never)]
+    fn wake_late(&self, now_ns: u64, wakes: &mut Wakes) {
         let mut state = self.lock();
         while let Some(Reverse((at_ns, place))) = state.deadlines.peek().copied() {
             if at_ns > now_ns {

@@ -124,7 +124,12 @@ impl<T> Turns<T> {
     /// The next item of a client that `may` have it. Others are put aside, keep what they have, and are looked at again
     /// later, some each time.
     pub(crate) fn pop(&mut self, may: impl Fn(SocketAddr) -> bool) -> Option<T> {
-        self.call_back(1, &may);
+        if self.is_empty() {
+            return None;
+        }
+        if !self.aside.is_empty() {
+            self.call_back(1, &may);
+        }
         loop {
             let Some(host) = self.hosts.pop_front() else {
                 if !self.call_back(LOOKS_ASIDE_MAX, &may) {
