@@ -10,6 +10,12 @@ use support_hostile::*;
 
 const DUPLICATE: Received = Received::Dropped(DropReason::Duplicate);
 
+/// Time passes, at the end of which a look for packets finds none: what is remembered is older then.
+fn pass(solo: &mut Solo, ms: u64) {
+    solo.advance(ms);
+    solo.engine.handle_timeout(solo.instant(), true);
+}
+
 fn finish(solo: &mut Solo, id: u64) {
     let rpc = solo.request(address(9, 900), id, 100);
     solo.answer(rpc, 100);
@@ -43,7 +49,7 @@ fn a_duplicate_has_a_finished_request_remembered_for_its_time_anew() {
     let mut solo = Solo::new(Config::default());
     finish(&mut solo, 1000);
     for _ in 0..5 {
-        solo.advance(1_500);
+        pass(&mut solo, 1_500);
         assert_eq!(solo.data(address(9, 900), 1000, 100, (0, 100)), DUPLICATE);
     }
 }
@@ -147,7 +153,7 @@ fn an_unproved_client_that_got_nothing_is_asked_to_prove_its_address() {
 fn an_older_request_that_comes_late_does_not_make_newer_ones_unknown() {
     let mut solo = Solo::new(Config::default());
     finish(&mut solo, 100);
-    solo.advance(3_000);
+    pass(&mut solo, 3_000);
     finish(&mut solo, 1000);
     finish(&mut solo, 900);
     assert_eq!(solo.data(address(9, 900), 1000, 100, (0, 100)), DUPLICATE);
@@ -304,4 +310,28 @@ fn a_client_that_proves_its_address_leaves_the_share_of_strangers_to_others() {
     let _ = solo.data(address(1, 900), 1000, 100_000, (FULL, 2 * FULL));
     assert!(announce(&mut solo, 50), "there is room for one again");
     assert!(!announce(&mut solo, 51));
+}
+
+#[test]
+fn a_message_without_memory_for_its_unscheduled_part_takes_nothing() {
+    // What is not set aside for one message is 200,000 bytes.
+    let mut solo = Solo::new(Config::default().with(|config| {
+        config.max_message_bytes = 200_000;
+        config.receive_memory_bytes = 262_144 + 200_000;
+    }));
+    let taken = solo.request(address(1, 900), 10, 100_000);
+    let _ = solo.data(address(2, 900), 10, 100_000, (0, FULL));
+    let _ = solo.data(address(3, 900), 10, 100_000, (0, FULL));
+    solo.engine.consumed(solo.instant(), taken, 100_000).unwrap();
+    // The third has what is set aside; of the rest a piece is left and not two.
+    let mut header = solo.data_header(address(4, 900), 10, 200_000, 0);
+    if let Body::Data(data) = &mut header.body {
+        data.incoming = 90_000;
+    }
+    for _ in 0..2 {
+        let received = solo.header(address(4, 900), &header, FULL);
+        assert_eq!(received, Received::Dropped(DropReason::NoMemory));
+    }
+    let short = solo.data(address(5, 900), 10, 60_000, (0, FULL));
+    assert!(matches!(short, Received::Place(_)), "{short:?}");
 }
