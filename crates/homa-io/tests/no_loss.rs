@@ -74,7 +74,8 @@ fn a_sender_of_many_messages_sends_nothing_again() {
 
 #[test]
 fn in_a_crowded_network_little_is_sent_again_however_long_messages_wait() {
-    for seed in 1..=3 {
+    let seeds = if cfg!(debug_assertions) { 1 } else { 3 };
+    for seed in 1..=seeds {
         let mut world = world(seed);
         load(&mut world, seed, 60, 90);
         assert!(world.run_calls(60 * SECOND), "calls have not ended");
