@@ -365,10 +365,20 @@ fn an_answer_comes_from_the_address_that_was_asked() {
 
 #[test]
 fn a_small_receive_buffer_loses_nothing() {
-    let server = common::bind_with(|builder| builder.receive_buffer_bytes(106_496));
+    // On a busy machine it takes long until all that overflowed has come.
+    let patient = || {
+        Config::default().with(|config| {
+            config.timeout = Duration::from_secs(10);
+            config.finished_memory = Duration::from_secs(20);
+            config.response_silence = Duration::from_secs(20);
+        })
+    };
+    let server =
+        common::bind_with(|builder| builder.receive_buffer_bytes(106_496).config(patient()));
     let address = server.local_addr();
     common::serve_echo(server);
-    let client = common::client_with(|builder| builder.receive_buffer_bytes(106_496));
+    let client =
+        common::client_with(|builder| builder.receive_buffer_bytes(106_496).config(patient()));
     let body = pattern(300_000);
     let calls: Vec<_> = (0..20).map(|_| client.start(address, body.clone()).unwrap()).collect();
     for call in calls {
