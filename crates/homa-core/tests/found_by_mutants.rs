@@ -335,3 +335,22 @@ fn a_message_without_memory_for_its_unscheduled_part_takes_nothing() {
     let short = solo.data(address(5, 900), 10, 60_000, (0, FULL));
     assert!(matches!(short, Received::Place(_)), "{short:?}");
 }
+
+#[test]
+fn a_silent_stranger_that_proves_its_address_by_an_answer_still_holds_nothing() {
+    let mut solo = Solo::new(Config::default());
+    let mut header = solo.data_header(address(9, 900), 1000, 1_000_000, 0);
+    if let Body::Data(data) = &mut header.body {
+        data.echo = 0;
+    }
+    assert!(matches!(solo.header(address(9, 900), &header, FULL), Received::Place(_)));
+    solo.advance(40);
+    assert_eq!(solo.engine.stats().incoming_bytes, 0, "it is passed over");
+    let _ = solo.control(address(9, 900), 1000, Body::Busy, 0, 0);
+    solo.drain();
+    assert_eq!(solo.engine.stats().incoming_bytes, 0);
+    let more = solo.data(address(9, 900), 1000, 1_000_000, (FULL, 2 * FULL));
+    assert!(matches!(more, Received::Place(_)), "{more:?}");
+    solo.drain();
+    assert!(solo.engine.stats().incoming_bytes > 0);
+}
