@@ -354,3 +354,129 @@ fn a_silent_stranger_that_proves_its_address_by_an_answer_still_holds_nothing() 
     solo.drain();
     assert!(solo.engine.stats().incoming_bytes > 0);
 }
+
+#[test]
+fn bytes_of_another_life_of_the_server_do_not_complete_a_response() {
+    let mut solo = Solo::new(Config::default());
+    let server = address(2, 80);
+    let (rpc, id, _) = solo.called(server, 100);
+    let _ = solo.data(server, id, 2_000, (0, 1_000));
+    let mut header = solo.data_header(server, id, 2_000, 1_000);
+    header.common.incarnation = THEIRS ^ 1;
+    let received = solo.header(server, &header, 1_000);
+    assert_eq!(received, Received::Dropped(DropReason::WrongPeer));
+    solo.events();
+    assert_eq!(solo.failure(rpc), Some(FailReason::Restarted));
+}
+
+#[test]
+fn a_client_that_expects_a_longer_response_is_told_that_there_is_none() {
+    let mut solo = Solo::new(Config::default());
+    let rpc = solo.request(address(9, 900), 1000, 100);
+    solo.answer(rpc, 2_000);
+    let body = Body::Resend(Resend { offset: 3_000, length: 500, priority: 7 });
+    let _ = solo.control(address(9, 900), 1000, body, 0, 0);
+    let sent = solo.drain();
+    assert!(sent.iter().any(|sent| sent.unknown() == Some(reason::FINISHED)), "{sent:?}");
+}
+
+/// Calls that their server has, and their ids.
+fn in_service(solo: &mut Solo, count: usize) -> Vec<u64> {
+    let called = |_| {
+        let (_, id, _) = solo.called(address(2, 80), 100);
+        let _ = solo.control(address(2, 80), id, Body::Busy, 0, 0);
+        id
+    };
+    (0..count).map(called).collect()
+}
+
+fn asked(sent: &[Sent]) -> std::collections::BTreeSet<u64> {
+    let questions = sent.iter().filter(|sent| sent.is(&Body::NeedAck));
+    questions.map(|sent| sent.header.common.sender_id | 1).collect()
+}
+
+#[test]
+fn a_server_that_lost_a_call_is_asked_about_many_others_at_once() {
+    let mut solo = Solo::new(Config::default());
+    let ids = in_service(&mut solo, 100);
+    let _ = solo.control(address(2, 80), ids[0], Body::RpcUnknown, reason::FINISHED, 0);
+    let sent = solo.advance(1);
+    assert!(asked(&sent).len() >= 32, "{:?}", asked(&sent));
+}
+
+#[test]
+fn after_a_long_pause_all_calls_in_service_are_asked_about() {
+    let mut solo = Solo::new(Config::default());
+    in_service(&mut solo, 20);
+    for _ in 0..10 {
+        asked_about(&mut solo);
+    }
+    solo.now += 11_000 * MS;
+    solo.engine.handle_timeout(solo.instant(), true);
+    let sent = solo.advance(1);
+    assert_eq!(asked(&sent).len(), 20);
+}
+
+#[test]
+fn a_response_that_waits_for_room_is_kept_while_its_client_takes_others() {
+    let mut solo = Solo::new(Config::default());
+    let client = address(9, 900);
+    let responses: Vec<RpcKey> = (1..=6)
+        .map(|number| {
+            let rpc = solo.request(client, 2 * number, 100);
+            solo.answer(rpc, 40_000);
+            rpc
+        })
+        .collect();
+    // It answers no question, but acknowledges.
+    solo.advance(3_000);
+    let _ = solo.control(client, 2, Body::Ack(Ack::default()), 0, 0);
+    solo.advance(3_000);
+    assert!(solo.ended(responses[0]));
+    assert!(!solo.ended(responses[5]));
+}
+
+/// One message may be granted at a time; a short one of a stranger and a long one of somebody else have begun.
+fn a_stranger_and_another() -> Solo {
+    let mut solo = Solo::new(Config::default().with(|config| {
+        config.max_overcommit = 1;
+        config.fifo_grant_permille = 500;
+        config.fifo_grant_increment_bytes = 20_000;
+    }));
+    let mut header = solo.data_header(address(9, 900), 1000, 100_000, 0);
+    if let Body::Data(data) = &mut header.body {
+        data.echo = 0;
+    }
+    assert!(matches!(solo.header(address(9, 900), &header, FULL), Received::Place(_)));
+    let _ = solo.data(address(8, 800), 1000, 1_000_000, (0, FULL));
+    solo
+}
+
+fn is_granted(sent: &[Sent], to: u8) -> bool {
+    sent.iter().any(|sent| sent.grant().is_some() && sent.path.remote.ip() == address(to, 1).ip())
+}
+
+#[test]
+fn a_stranger_has_no_share_of_the_oldest() {
+    let mut solo = a_stranger_and_another();
+    solo.drain();
+    let mut sent = Vec::new();
+    for start in (FULL..900_000).step_by(FULL as usize) {
+        let _ = solo.data(address(8, 800), 1000, 1_000_000, (start, start + FULL));
+        sent.extend(solo.drain());
+    }
+    assert!(is_granted(&sent, 8) && !is_granted(&sent, 9));
+}
+
+#[test]
+fn a_place_that_is_free_again_goes_to_whoever_proved_its_address() {
+    let mut solo = a_stranger_and_another();
+    let _ = solo.data(address(7, 700), 1000, 1_000_000, (0, FULL));
+    let sent = solo.drain();
+    let (first, second) = if is_granted(&sent, 8) { (8, 7) } else { (7, 8) };
+    assert!(is_granted(&sent, first) && !is_granted(&sent, second));
+    let port = u16::from(first) * 100;
+    let _ = solo.control(address(first, port), 1000, Body::RpcUnknown, reason::CANCELLED, 0);
+    let sent = solo.drain();
+    assert!(is_granted(&sent, second) && !is_granted(&sent, 9), "{sent:?}");
+}
