@@ -362,8 +362,8 @@ impl Trial {
         }
         if let Some(mut dice) = self.trouble(dice, "late-copies", 15) {
             let dice = &mut dice;
-            self.world.late_ppm = log_between(dice, 1_000, 200_000) as u32;
-            self.younger_copies = percent(dice, 70);
+            self.world.late_ppm = log_between(dice, 10_000, 300_000) as u32;
+            self.younger_copies = percent(dice, 50);
             self.forgets |= !self.younger_copies;
             self.world.late_ns = match dice.below(100) {
                 _ if self.younger_copies => between(dice, 10, 1_400) * MS,
