@@ -480,3 +480,120 @@ fn a_place_that_is_free_again_goes_to_whoever_proved_its_address() {
     let sent = solo.drain();
     assert!(is_granted(&sent, second) && !is_granted(&sent, 9), "{sent:?}");
 }
+
+/// Questions of a server for its responses that are answered with BUSY while `seconds` pass.
+fn says_busy(solo: &mut Solo, client: std::net::SocketAddr, seconds: u64) {
+    for _ in 0..seconds {
+        for sent in solo.advance(1000) {
+            if sent.is(&Body::NeedAck) {
+                let _ = solo.control(client, sent.header.common.sender_id & !1, Body::Busy, 0, 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_asked_for_and_has_arrived_meanwhile_is_not_sent_again() {
+    let mut solo = Solo::new(Config::default());
+    let client = address(9, 900);
+    let rpc = solo.request(client, 1000, 100);
+    solo.answer(rpc, 100_000);
+    solo.advance(10);
+    let first = Resend { offset: 0, length: 4 * FULL, priority: 7 };
+    let _ = solo.control(client, 1000, Body::Resend(first), 0, 0);
+    // Released bytes are not there any more.
+    let grant = Body::Grant(Grant { offset: 40_000, priority: 0 });
+    let _ = solo.control(client, 1000, grant, 0, 3 * FULL);
+    let ranges: Vec<_> = solo.drain().iter().filter_map(Sent::range).collect();
+    assert!(!ranges.is_empty() && ranges.iter().all(|range| range.0 >= 3 * FULL), "{ranges:?}");
+}
+
+#[test]
+fn responses_that_wait_for_room_are_kept_while_their_client_takes_others() {
+    let config = Config::default().with(|config| config.unscheduled_in_flight_max_bytes = 3_000);
+    let mut solo = Solo::new(config);
+    let client = address(9, 900);
+    let ids: Vec<u64> = (0..12).map(|number| 1000 + 2 * number).collect();
+    let rpcs: Vec<_> = ids.iter().map(|id| solo.request(client, *id, 100)).collect();
+    for rpc in &rpcs {
+        solo.engine.send_response(solo.instant(), *rpc, 2_000).unwrap();
+    }
+    // One after the other has room and is acknowledged; questions are not answered.
+    let mut sent = solo.drain();
+    for _ in 0..12 {
+        let came =
+            sent.iter().filter(|sent| sent.is_data()).map(|sent| sent.header.common.sender_id);
+        let came: std::collections::BTreeSet<_> = came.map(|id| id & !1).collect();
+        sent = solo.advance(1000);
+        for id in came {
+            let _ = solo.control(client, id, Body::Ack(Ack::default()), 0, 0);
+        }
+        sent.extend(solo.drain());
+    }
+    solo.events();
+    assert_eq!(solo.engine.stats().responses_abandoned, 0);
+    assert!(rpcs.iter().all(|rpc| solo.ended(*rpc)));
+}
+
+#[test]
+fn words_alone_keep_a_response_for_a_minute() {
+    let mut solo = Solo::new(Config::default());
+    let client = address(9, 900);
+    let rpc = solo.request(client, 1000, 100);
+    solo.answer(rpc, 30_000);
+    says_busy(&mut solo, client, 55);
+    assert!(!solo.ended(rpc), "it may be slow");
+    says_busy(&mut solo, client, 10);
+    assert!(solo.ended(rpc));
+}
+
+#[test]
+fn a_starved_message_that_is_given_up_waits_for_nothing() {
+    let mut solo = Solo::new(Config::default().with(|config| {
+        config.max_message_bytes = 65_536;
+        config.receive_memory_bytes = 131_072;
+    }));
+    let others = address(8, 800);
+    let taken = [solo.request(others, 2, 60_000), solo.request(others, 4, 60_000)];
+    let received = solo.data(address(9, 900), 6, 60_000, (0, 1000));
+    assert_eq!(received, Received::Dropped(DropReason::NoMemory));
+    solo.events();
+    solo.advance(3_000);
+    // There is room, but nobody has heard of its sender for long.
+    solo.engine.consumed(solo.instant(), taken[0], 60_000).unwrap();
+    let sent = solo.drain();
+    assert!(sent.iter().all(|sent| sent.resend().is_none() && sent.grant().is_none()), "{sent:?}");
+    solo.engine.check();
+}
+
+#[test]
+fn strangers_have_no_share_of_the_oldest() {
+    let mut solo = Solo::new(Config::default().with(|config| {
+        config.fifo_grant_permille = 500;
+        config.fifo_grant_increment_bytes = 10_000;
+    }));
+    for host in [60, 61] {
+        let mut header = solo.data_header(address(host, 900), 1000, 900_000, 0);
+        if let Body::Data(data) = &mut header.body {
+            data.echo = 0;
+        }
+        let _ = solo.header(address(host, 900), &header, FULL);
+    }
+    solo.drain();
+    // The grants that an honest message of a megabyte brings to the two, who are older.
+    let (mut start, mut granted, mut to_strangers) = (0, 40_000, 0);
+    while start < 1_000_000 {
+        let end = (start + FULL).min(granted);
+        let _ = solo.data(address(8, 800), 2, 1_000_000, (start, end));
+        start = end;
+        for sent in solo.drain() {
+            match sent.grant() {
+                Some(upto) if sent.path.remote == address(8, 800) => granted = granted.max(upto),
+                Some(_) => to_strangers += 1,
+                None => {}
+            }
+        }
+        assert!(start < granted || start == 1_000_000, "nothing is granted any more");
+    }
+    assert_eq!(to_strangers, 0);
+}
