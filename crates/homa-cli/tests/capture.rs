@@ -299,14 +299,19 @@ fn check_with_tshark(found: &Value, file: &Path) {
     };
     let text = String::from_utf8_lossy(&output.stdout);
     let packets = found["packets"].as_array().unwrap();
-    assert_eq!(text.lines().count(), packets.len());
-    let lines = text.lines().zip(packets);
+    // A datagram has several packets, and tshark a line for each datagram.
+    let datagrams: Vec<_> =
+        packets.chunk_by(|packet, next| packet["frame"] == next["frame"]).collect();
+    assert_eq!(text.lines().count(), datagrams.len());
+    let lines = text.lines().zip(datagrams);
     // The quotation in an ICMP error is dissected too.
-    for (line, packet) in lines.filter(|(_, packet)| packet["kind"] == "packet") {
+    for (line, datagram) in lines.filter(|(_, datagram)| datagram[0]["kind"] == "packet") {
         let fields: Vec<&str> = line.split('\t').collect();
-        assert_eq!(fields[1], packet["rpc"], "{line}");
-        let offset = packet["offset"].as_u64().map_or(String::new(), |offset| offset.to_string());
-        assert_eq!(fields[2], offset, "{line}");
+        let rpcs: Vec<_> = datagram.iter().map(|packet| packet["rpc"].as_str().unwrap()).collect();
+        assert_eq!(fields[1], rpcs.join(","), "{line}");
+        let offsets = datagram.iter().filter_map(|packet| packet["offset"].as_u64());
+        let offsets: Vec<_> = offsets.map(|offset| offset.to_string()).collect();
+        assert_eq!(fields[2], offsets.join(","), "{line}");
         // A note is 0x400000, a warning 0x600000.
         let severities = fields.get(3).copied().unwrap_or_default().split(',');
         let notes = severities.filter_map(|text| text.parse::<u64>().ok());

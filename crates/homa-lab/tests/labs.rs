@@ -111,8 +111,9 @@ fn a_port_carries_its_rate_and_the_highest_level_goes_first() {
         );
         assert!(measured.top_level.p50_ns < 10 * measured.frame_ns, "{measured:?}");
         assert!(measured.same_level.p50_ns > 100 * measured.frame_ns, "{measured:?}");
+        assert!(measured.rate_lowest > 0.7 && measured.rate_highest < 1.3, "{measured:?}");
         // Where the machine stalls, no rate is exact; the measurement says so itself.
-        if measured.machine.stalled_share > 0.2 {
+        if measured.machine.stalled_share > 0.002 {
             println!("SKIPPED: the machine stalls {} of the time", measured.machine.stalled_share);
             return;
         }
