@@ -336,11 +336,11 @@ impl Engine {
     /// acknowledges.
     fn refuse(&mut self, index: u32, why: FailReason) {
         self.granter.remove(index, &mut self.rpcs);
-        self.starved.remove(index);
         let interval_ns = nanos(self.config.request_ack_interval);
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
+        self.starved.remove(index, rpc.rx.holder);
         self.memory.release(rpc);
         rpc.rx.starved = false;
         rpc.state = State::Refused(why);

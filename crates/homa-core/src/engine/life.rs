@@ -104,7 +104,6 @@ impl Engine {
         }
         self.granter.remove(index, &mut self.rpcs);
         self.pacer.remove(index);
-        self.starved.remove(index);
         self.rpc_timers.remove(index);
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.references = peer.references.saturating_sub(1);
@@ -116,6 +115,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
+        self.starved.remove(index, rpc.rx.holder);
         self.memory.release(rpc);
         rpc.state = State::Dead;
         rpc.tx.retransmit.clear();
@@ -254,7 +254,7 @@ impl Engine {
         let upto = rpc.rx.granted;
         if !self.memory.reserve(rpc, upto) {
             rpc.rx.starved = true;
-            self.starved.set(index, (length, birth));
+            self.starved.add(index, (length, birth));
             self.stats.messages_starved = self.stats.messages_starved.saturating_add(1);
         } else {
             // Also if the packet at hand should find no memory: the message is known now.
@@ -284,14 +284,14 @@ impl Engine {
     #[inline(never)]
     fn use_freed_memory(&mut self) {
         self.granter.retry();
+        self.starved.recall(STARVED_LOOKS / 2);
         let mut served = false;
         for _ in 0..STARVED_LOOKS {
-            let Some((index, _)) = self.starved.peek() else {
+            let Some(index) = self.starved.first() else {
                 return;
             };
             let Some(rpc) = self.rpcs.get(index) else {
-                self.starved.remove(index);
-                continue;
+                return;
             };
             // A peer that waits asks at least once per longest interval whether we live. One that did not is
             // left to the timer, which gives it up.
@@ -299,31 +299,31 @@ impl Engine {
             let heard = self.peers.get(rpc.peer).map_or(self.now, |peer| peer.last_heard);
             let given_up = self.now >= self.counts_from(heard) + silence_max;
             let Some(rpc) = self.rpcs.get_mut(index) else {
-                continue;
+                return;
             };
+            let upto = rpc.rx.granted;
             if given_up {
                 rpc.rx.starved = false;
                 rpc.rx.silent = true;
                 rpc.rx.passed_over = true;
-                self.starved.remove(index);
+                self.starved.remove(index, rpc.rx.holder);
                 self.arm(index, 0);
                 continue;
             }
-            let upto = rpc.rx.granted;
             if !self.memory.reserve(rpc, upto) {
                 if !self.memory.is_for_others(rpc, upto) {
                     return;
                 }
-                // Its host holds its share: behind all others.
-                let turn = self.next_birth();
-                self.starved.set(index, (u32::MAX, turn));
+                self.starved.set_apart(rpc.rx.holder);
                 continue;
             }
             served = true;
             rpc.rx.starved = false;
             rpc.last_heard = self.now;
             self.granter.touch(rpc);
-            self.starved.remove(index);
+            let holder = rpc.rx.holder;
+            self.starved.remove(index, holder);
+            self.starved.recall_of(holder);
             self.push_missing(index);
             self.arm(index, nanos(self.config.resend_interval));
         }

@@ -50,6 +50,7 @@ mod replies;
 mod rpc;
 mod shared_heap;
 mod stats;
+mod starved;
 mod strangers;
 mod told;
 mod train;
@@ -71,6 +72,7 @@ use crate::engine::ports::Ports;
 use crate::engine::replies::Allowance;
 use crate::engine::rpc::{NIL, RpcTable};
 use crate::engine::shared_heap::Positions;
+use crate::engine::starved::Starved;
 use crate::event::{Event, RpcKey, Urgency, WakeReason};
 use crate::finished::Finished;
 use crate::secret::{Secret, Seed};
@@ -175,8 +177,8 @@ pub struct Engine {
     /// Bytes asked for again since `asked_since`, in the present resend interval.
     asked_bytes: u64,
     asked_since: Instant,
-    /// Messages whose unscheduled part waits for memory, shortest first.
-    starved: IndexedHeap<(u32, u64)>,
+    /// Messages whose unscheduled part waits for memory.
+    starved: Starved,
     rx_capacity_bytes: u64,
     longest_payload: LongestPayload,
     cutoffs: Cutoffs,
@@ -265,7 +267,7 @@ impl Engine {
             data_at: Instant::ZERO,
             asked_bytes: 0,
             asked_since: Instant::ZERO,
-            starved: IndexedHeap::new(),
+            starved: Starved::default(),
             rx_capacity_bytes: u64::MAX,
             longest_payload: LongestPayload::default(),
             cutoff_version: cutoffs.version(),

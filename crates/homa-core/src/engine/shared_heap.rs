@@ -50,6 +50,12 @@ impl<K> Default for SharedHeap<K> {
 }
 
 impl<K: Ord + Copy> SharedHeap<K> {
+    /// Makes room for `limit` indices.
+    pub(crate) fn try_reserve(&mut self, limit: usize) -> Result<(), OutOfMemory> {
+        let add = limit.saturating_sub(self.entries.len());
+        self.entries.try_reserve(add).map_err(|_| OutOfMemory)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
