@@ -38,6 +38,11 @@ impl Header {
         let (raw, rest) = take::<RawCommon>(packet).ok_or(too_short(COMMON_HEADER_BYTES))?;
         let packet_type = PacketType::try_from(raw.packet_type())?;
         let common = raw.get();
+        if matches!(packet_type, PacketType::Data) {
+            // Nearly all packets, and what they say is written where it stays.
+            let (raw, _) = take::<RawData>(rest).ok_or(too_short(packet_type.header_bytes()))?;
+            return Ok(Self { common, body: Body::Data(raw.get()), extension: None });
+        }
         let (body, rest) =
             parse_body(packet_type, rest).ok_or(too_short(packet_type.header_bytes()))?;
         let extension = if carries_extension(&common, packet_type) {
