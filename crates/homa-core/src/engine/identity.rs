@@ -15,6 +15,7 @@ use homa_wire::{Body, Header};
 
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
+use crate::engine::peer::Peer;
 use crate::engine::receive::{is_cutoffs, is_own};
 
 impl Engine {
@@ -55,35 +56,14 @@ impl Engine {
         transport_len: u32,
         id: u64,
     ) -> Option<u32> {
-        let peer = self.peers.get(index)?;
-        let over_udp = peer.path.carriage == Carriage::Udp;
-        // Linux hosts have no number.
-        let numbered = is_own(header) && (over_udp || self.config.discover_peers);
-        let life = header.common.incarnation;
-        let (names_us, is_itself) =
-            (echo(header) == peer.ours, life == peer.incarnation && life != 0);
-        if numbered && names_us {
-            self.proved(index, life);
-        } else if numbered {
-            let announces = !over_udp && is_cutoffs(header);
-            // Only those who know us can know of our calls.
-            let about_call = id & 1 == 0 && !announces;
-            if about_call || (peer.validated && !is_itself) {
-                self.stats.impostors = self.stats.impostors.saturating_add(1);
-                return None;
-            }
-            if !over_udp && !is_itself && life != 0 {
-                self.learn_incarnation(index, life);
-            }
-        }
+        let alive = self.peers.get(index)?.is_certainly(header) || self.judge(index, header, id)?;
         let peer = self.peers.get_mut(index)?;
         peer.received_bytes = peer.received_bytes.saturating_add(u64::from(transport_len));
-        if numbered && !names_us && over_udp && !is_itself {
-            // A sign of life, but whose?
+        if !alive {
             return Some(index);
         }
         peer.last_heard = self.now;
-        if numbered && life != 0 {
+        if is_own(header) && header.common.incarnation != 0 {
             peer.own_heard = self.now;
         }
         if peer.probe.is_some_and(|probe| probe.id == id) && !matches!(header.body, Body::NeedAck) {
@@ -92,18 +72,40 @@ impl Engine {
         Some(index)
     }
 
-    /// The peer has received something from us in its present life, so its address is its own.
-    #[inline]
-    fn proved(&mut self, index: u32, life: u32) {
-        let known =
-            self.peers.get(index).is_some_and(|peer| peer.validated && peer.incarnation == life);
-        // Whoever answers for a port that nobody serves has none.
-        if !known && life != 0 {
-            self.newly_proved(index, life);
+    /// Whether a packet from the address of a peer shows that the peer is alive. `None`: it is of somebody else.
+    #[inline(never)]
+    fn judge(&mut self, index: u32, header: &Header, id: u64) -> Option<bool> {
+        let peer = self.peers.get(index)?;
+        let over_udp = peer.path.carriage == Carriage::Udp;
+        // Linux hosts have no number.
+        if !(is_own(header) && (over_udp || self.config.discover_peers)) {
+            return Some(true);
         }
+        let life = header.common.incarnation;
+        if echo(header) == peer.ours {
+            // Whoever answers for a port that nobody serves has none.
+            if life != 0 {
+                self.proved(index, life);
+            }
+            return Some(true);
+        }
+        let is_itself = life == peer.incarnation && life != 0;
+        let announces = !over_udp && is_cutoffs(header);
+        // Only those who know us can know of our calls.
+        let about_call = id & 1 == 0 && !announces;
+        if about_call || (peer.validated && !is_itself) {
+            self.stats.impostors = self.stats.impostors.saturating_add(1);
+            return None;
+        }
+        if !over_udp && !is_itself && life != 0 {
+            self.learn_incarnation(index, life);
+        }
+        // Over UDP a sign of life, but whose?
+        Some(is_itself || !over_udp)
     }
 
-    fn newly_proved(&mut self, index: u32, life: u32) {
+    /// The peer has received something from us in its present life, so its address is its own.
+    fn proved(&mut self, index: u32, life: u32) {
         if self.peers.get(index).is_some_and(|peer| peer.incarnation != life) {
             self.learn_incarnation(index, life);
         }
@@ -124,6 +126,19 @@ impl Engine {
         let free = rpc.is_client() || !(rpc.own && is_own(header));
         free || life == rpc.peer_life
             || self.peers.get(rpc.peer).is_some_and(|peer| peer.incarnation == life && life != 0)
+    }
+}
+
+impl Peer {
+    /// Whether a packet is of the peer in the life by which it is known, and the peer has proved its address.
+    #[inline]
+    fn is_certainly(&self, header: &Header) -> bool {
+        let life = header.common.incarnation;
+        self.validated
+            && is_own(header)
+            && life == self.incarnation
+            && life != 0
+            && echo(header) == self.ours
     }
 }
 
