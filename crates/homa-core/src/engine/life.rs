@@ -100,7 +100,7 @@ impl Engine {
         // Before its charge: the room that it leaves must not be given to itself.
         self.unblock(index);
         if charged {
-            self.release_charge(index);
+            self.release_charge(index, |_| {});
         }
         self.granter.remove(index, &mut self.rpcs);
         self.pacer.remove(index);
@@ -277,13 +277,15 @@ impl Engine {
     #[inline]
     pub(crate) fn memory_freed(&mut self) {
         if core::mem::take(&mut self.memory.freed) {
-            self.use_freed_memory();
+            self.granter.retry();
+            if !self.starved.is_empty() {
+                self.serve_starved();
+            }
         }
     }
 
     #[inline(never)]
-    fn use_freed_memory(&mut self) {
-        self.granter.retry();
+    fn serve_starved(&mut self) {
         self.starved.recall(STARVED_LOOKS / 2);
         let mut served = false;
         for _ in 0..STARVED_LOOKS {
@@ -372,16 +374,13 @@ impl Engine {
 
     /// The peer reacted to what was sent of an RPC: none of it is on its way any more.
     pub(crate) fn reacted(&mut self, index: u32) {
-        if let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.charge > 0) {
-            if let Some(peer) = self.peers.get_mut(rpc.peer) {
-                peer.reacted_at = self.now;
-            }
-        }
-        self.release_charge(index);
+        let now = self.now;
+        self.release_charge(index, |peer| peer.reacted_at = now);
     }
 
-    /// The RPC's unscheduled data does not count as on its way any more.
-    fn release_charge(&mut self, index: u32) {
+    /// The RPC's unscheduled data does not count as on its way any more. `note` is told if there was some.
+    #[inline]
+    fn release_charge(&mut self, index: u32, note: impl FnOnce(&mut Peer)) {
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
@@ -393,6 +392,9 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(peer_index) else {
             return;
         };
+        if charge > 0 {
+            note(peer);
+        }
         peer.let_go = peer.let_go.saturating_sub(let_go);
         if epoch > peer.cleared_epoch {
             if epoch < peer.epoch {

@@ -221,33 +221,50 @@ impl Memory {
 
     fn reserve_more(&mut self, rpc: &mut Rpc, upto: u32) -> bool {
         let (old, new) = (rpc.rx.reserved(), rpc.rx.footprint(upto));
-        let counted = new <= SHORT_BYTES || rpc.rx.holder != NIL || self.join_holder(rpc);
-        if !counted || !self.change(rpc.key, rpc.rx.holder, old, new) {
+        let after = self.used.saturating_add(new.saturating_sub(old));
+        let no_share = new <= SHORT_BYTES && rpc.rx.holder == NIL;
+        if no_share && after <= self.ordinary() {
+            self.used = after;
+        } else if !self.reserve_of_share(rpc, old, new) {
             return false;
         }
         rpc.rx.reserved_upto = upto;
         true
     }
 
+    #[inline(never)]
+    fn reserve_of_share(&mut self, rpc: &mut Rpc, old: u64, new: u64) -> bool {
+        let counted = new <= SHORT_BYTES || rpc.rx.holder != NIL || self.join_holder(rpc);
+        counted && self.change(rpc.key, rpc.rx.holder, old, new)
+    }
+
     /// The reader of the message of `rpc` took some of it, for which `before` bytes were accounted.
+    #[inline]
     pub(crate) fn shrink(&mut self, rpc: &Rpc, before: u64) {
         self.change(rpc.key, rpc.rx.holder, before, rpc.rx.reserved());
     }
 
     /// Changes the account of `rpc` from `old` to `new` bytes; `false` (and no change) if there is no
     /// room. Giving back always succeeds.
+    #[inline]
     fn change(&mut self, rpc: RpcKey, holder: u32, old: u64, new: u64) -> bool {
-        if new <= old {
-            let less = old.saturating_sub(new);
-            self.used = self.used.saturating_sub(less);
-            if let Some(holder) = self.holders.get_mut(holder as usize) {
-                holder.held = holder.held.saturating_sub(less);
-            }
-            self.freed |= new < old;
-            self.replace_favourite();
-            return true;
+        if new < old {
+            self.give_back(holder, old.saturating_sub(new));
         }
-        let more = new.saturating_sub(old);
+        new <= old || self.take(rpc, holder, new.saturating_sub(old))
+    }
+
+    fn give_back(&mut self, holder: u32, less: u64) {
+        self.used = self.used.saturating_sub(less);
+        if let Some(holder) = self.holders.get_mut(holder as usize) {
+            holder.held = holder.held.saturating_sub(less);
+        }
+        self.freed = true;
+        self.replace_favourite();
+    }
+
+    /// `false` (and no change): there is no room for `more` bytes.
+    fn take(&mut self, rpc: RpcKey, holder: u32, more: u64) -> bool {
         let (after, ordinary) = (self.used.saturating_add(more), self.ordinary());
         let free = ordinary.saturating_sub(after);
         if after > ordinary || !self.within_share(rpc, holder, more, free) {
@@ -285,11 +302,14 @@ impl Memory {
         let reserved = rpc.rx.reserved();
         self.change(rpc.key, rpc.rx.holder, reserved, 0);
         self.leave(rpc);
-        self.leave_holder(rpc);
+        if rpc.rx.holder != NIL {
+            self.leave_holder(rpc);
+        }
         rpc.rx.reserved_upto = 0;
     }
 
     /// `rpc` needs nothing any more.
+    #[inline]
     pub(crate) fn leave(&mut self, rpc: &Rpc) {
         if let Some(holder) = self.holders.get_mut(rpc.rx.holder as usize) {
             holder.besides = holder.besides.filter(|besides| *besides != rpc.key);

@@ -59,7 +59,14 @@ impl RangeSet {
     }
 
     /// Takes out everything below `upto`.
+    #[inline]
     pub(crate) fn remove_below(&mut self, upto: u32) {
+        if !self.ranges.is_empty() {
+            self.drain_below(upto);
+        }
+    }
+
+    fn drain_below(&mut self, upto: u32) {
         let gone = self.ranges.partition_point(|range| range.1 <= upto);
         self.ranges.drain(..gone);
         if let Some(range) = self.ranges.first_mut() {
