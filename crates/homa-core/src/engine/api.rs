@@ -1,5 +1,7 @@
 //! What the application asks for.
 
+use hashbrown::hash_map::Entry;
+
 use crate::addr::Path;
 use crate::engine::Engine;
 use crate::engine::outgoing::Outgoing;
@@ -127,15 +129,15 @@ impl Engine {
         self.client_ids.try_reserve(1).map_err(|_| SendError::OutOfMemory)?;
         let rpcs_full = self.rpcs.len() >= self.config.rpcs_max as usize;
         let no_rpc = if rpcs_full { SendError::RpcLimit } else { SendError::OutOfMemory };
-        let id = self.next_request_id(peer);
-        let index = self.add_rpc(Role::Client, id, &path, peer).map_err(|_| no_rpc)?;
-        self.client_ids.insert(id, index);
+        let index = self.add_rpc(Role::Client, 0, &path, peer).map_err(|_| no_rpc)?;
+        let id = self.give_id(index, peer);
         self.stats.requests_sent = self.stats.requests_sent.saturating_add(1);
         let tx = self.outgoing(peer, length, options.streaming_body, own);
         let interval_ns = self.next_interval_ns(peer, own);
         let level_max = self.top_priority();
         let rpc = self.rpcs.get_mut(index).ok_or(SendError::OutOfMemory)?;
         let key = rpc.key;
+        rpc.id = id;
         rpc.tx = tx;
         rpc.own = own;
         rpc.cookie = cookie;
@@ -151,15 +153,16 @@ impl Engine {
         Ok(key)
     }
 
-    /// The id of the next call to a peer. Those of one peer count up, also when it was forgotten meanwhile; how far they are from
+    /// Enters a call under the next id of its peer. Those of one peer count up, also when it was forgotten meanwhile; how far they are from
     /// those of another peer nobody knows.
-    fn next_request_id(&mut self, peer: u32) -> u64 {
+    fn give_id(&mut self, index: u32, peer: u32) -> u64 {
         let first = self.peers.get(peer).map_or(0, |peer| peer.first_id);
         loop {
             let id = first.wrapping_add(self.ids_given.wrapping_mul(2));
             self.ids_given = self.ids_given.wrapping_add(1);
             // Calls to two peers may meet by chance.
-            if !self.client_ids.contains_key(&id) {
+            if let Entry::Vacant(entry) = self.client_ids.entry(id) {
+                entry.insert(index);
                 return id;
             }
         }

@@ -54,7 +54,23 @@ impl Patience {
     /// gets what they take and a little more: what it is asked before would be merely late. From hosts of this
     /// implementation nothing is learnt while they are not asked, so without news it fades, by half per window from the
     /// second on: one bad second must not make later losses dear.
+    #[inline]
     fn interval_ns(
+        &self,
+        now: Instant,
+        base_ns: u64,
+        timeout_ns: impl FnOnce() -> u64,
+        own: bool,
+    ) -> u64 {
+        // Of this host nothing was learnt yet.
+        if own && self.window.is_none() {
+            return base_ns;
+        }
+        self.learnt_interval_ns(now, base_ns, timeout_ns, own)
+    }
+
+    #[inline(never)]
+    fn learnt_interval_ns(
         &self,
         now: Instant,
         base_ns: u64,
@@ -63,7 +79,6 @@ impl Patience {
     ) -> u64 {
         let longest_ns = self.longest_ns.max(self.longest_before_ns);
         let wanted = match self.window {
-            None if own => base_ns,
             None => base_ns.saturating_mul(UNKNOWN_INTERVALS),
             Some(since) => {
                 let windows = nanos(now.since(since)) / nanos(WINDOW);
@@ -153,7 +168,16 @@ impl Engine {
 
     /// DATA for an RPC that waits for some, not sent again: the host took so long to react, unless a question may have been
     /// what it reacted to. The beginning of a response that was asked for in vain was merely late.
+    #[inline]
     pub(crate) fn note_reaction(&mut self, index: u32) {
+        let teaches = |rpc: &&Rpc| rpc.asked_at.is_some() || !self.speaks_own(rpc);
+        if self.rpcs.get(index).filter(teaches).is_some() {
+            self.learn_reaction(index);
+        }
+    }
+
+    #[inline(never)]
+    fn learn_reaction(&mut self, index: u32) {
         let Some(rpc) = self.rpcs.get(index) else {
             return;
         };
@@ -203,6 +227,7 @@ impl Engine {
 /// Silence after which the peer is first asked for what an RPC misses, in ns: `Config::resend_interval`, but
 /// at least twice as long as copies took lately, for a Linux host as long as any reaction did, see
 /// [`Patience::interval_ns`].
+#[inline]
 pub(crate) fn first_interval_ns(
     peer: Option<&Peer>,
     own: bool,
@@ -218,15 +243,20 @@ pub(crate) fn first_interval_ns(
 
 /// Silence after which a question is repeated, in ns: as before the first, but so short that several fit into the
 /// time-out, since questions and answers get lost as well.
+#[inline]
 pub(crate) fn next_interval_ns(
     peer: Option<&Peer>,
     own: bool,
     now: Instant,
     config: &Config,
 ) -> u64 {
+    let (base_ns, first_ns) =
+        (nanos(config.resend_interval), first_interval_ns(peer, own, now, config));
+    if first_ns <= base_ns {
+        return first_ns;
+    }
     let timeout = peer.map_or(config.timeout, |peer| peer.timeout(config));
-    let max_ns = (nanos(timeout) / QUESTIONS_MIN).max(nanos(config.resend_interval));
-    first_interval_ns(peer, own, now, config).min(max_ns)
+    first_ns.min((nanos(timeout) / QUESTIONS_MIN).max(base_ns))
 }
 
 fn awaits_data(rpc: &Rpc) -> bool {
