@@ -132,6 +132,13 @@ impl<P: Entry, H: Default> Peers<P, H> {
         self.peers[peer as usize].host
     }
 
+    /// The entries of a peer and of its host.
+    #[inline]
+    pub(crate) fn both_mut(&mut self, peer: u32) -> (&mut P, &mut H) {
+        let peer = &mut self.peers[peer as usize];
+        (&mut peer.entry, &mut self.hosts[peer.host as usize].entry)
+    }
+
     pub(crate) fn peer_entry(&self, peer: u32) -> &P {
         &self.peers[peer as usize].entry
     }

@@ -174,10 +174,8 @@ impl Room {
         state.messages = state.messages.saturating_sub(1);
         state.bytes = state.bytes.saturating_sub(charge.bytes);
         self.bytes.store(state.bytes, Ordering::Relaxed);
-        let host = state.peers.host(charge.peer);
-        let of_host = state.peers.host_entry_mut(host);
+        let (account, of_host) = state.peers.both_mut(charge.peer);
         of_host.bytes = of_host.bytes.saturating_sub(charge.bytes);
-        let account = state.peers.peer_entry_mut(charge.peer);
         account.messages = account.messages.saturating_sub(1);
         account.bytes = account.bytes.saturating_sub(charge.bytes);
         account.given_back += 1;
@@ -278,9 +276,8 @@ impl Room {
         state.messages += 1;
         state.bytes += bytes;
         self.bytes.store(state.bytes, Ordering::Relaxed);
-        let host = state.peers.host(peer);
-        state.peers.host_entry_mut(host).bytes += bytes;
-        let account = state.peers.peer_entry_mut(peer);
+        let (account, of_host) = state.peers.both_mut(peer);
+        of_host.bytes += bytes;
         account.messages += 1;
         account.bytes += bytes;
         Charge { peer, bytes }

@@ -8,6 +8,8 @@ use super::peers::{Entry, Peers};
 /// Items of many clients.
 #[derive(Debug)]
 pub(crate) struct Turns<T> {
+    /// The only item needs no turns: it is here, and nothing else is.
+    alone: Option<(SocketAddr, T)>,
     peers: Peers<Lane<T>, Host>,
     /// Hosts whose clients have their turn, the next one first.
     hosts: VecDeque<u32>,
@@ -60,6 +62,7 @@ impl<T> Entry for Lane<T> {
 impl<T> Default for Turns<T> {
     fn default() -> Self {
         Self {
+            alone: None,
             peers: Peers::default(),
             hosts: VecDeque::new(),
             aside: VecDeque::new(),
@@ -98,6 +101,10 @@ impl<T> Turns<T> {
 
     /// How much the client at `peer` has, and how much its host.
     pub(crate) fn load_of(&self, peer: SocketAddr) -> (Load, Load) {
+        if let Some((alone, _)) = &self.alone {
+            let load = |same: bool| if same { self.load } else { Load::default() };
+            return (load(*alone == peer), load(alone.ip() == peer.ip()));
+        }
         self.peers.find(peer).map_or_else(Default::default, |peer| {
             let of_host = self.peers.host_entry(self.peers.host(peer)).load;
             let lane = self.peers.peer_entry(peer);
@@ -105,13 +112,33 @@ impl<T> Turns<T> {
         })
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, peer: SocketAddr, item: T, bytes: usize) {
+        if self.is_empty() {
+            self.load.add(bytes);
+            self.alone = Some((peer, item));
+        } else {
+            self.queue_alone();
+            self.load.add(bytes);
+            self.queue(peer, item, bytes);
+        }
+    }
+
+    /// What was alone lines up like any other.
+    #[inline]
+    fn queue_alone(&mut self) {
+        if let Some((peer, item)) = self.alone.take() {
+            self.queue(peer, item, self.load.bytes);
+        }
+    }
+
+    #[inline(never)]
+    fn queue(&mut self, peer: SocketAddr, item: T, bytes: usize) {
         let peer = self.peers.find_or_add(peer);
         let lane = self.peers.peer_entry_mut(peer);
         lane.items.push_back((item, bytes));
         lane.bytes += bytes;
         let (first, aside) = (lane.items.len() == 1, lane.aside);
-        self.load.add(bytes);
         let host = self.peers.host(peer);
         self.peers.host_entry_mut(host).load.add(bytes);
         if aside {
@@ -123,10 +150,21 @@ impl<T> Turns<T> {
 
     /// The next item of a client that `may` have it. Others are put aside, keep what they have, and are looked at again
     /// later, some each time.
+    #[inline]
     pub(crate) fn pop(&mut self, may: impl Fn(SocketAddr) -> bool) -> Option<T> {
         if self.is_empty() {
             return None;
         }
+        if let Some((_, item)) = self.alone.take_if(|(peer, _)| may(*peer)) {
+            self.load = Load::default();
+            return Some(item);
+        }
+        self.queue_alone();
+        self.pop_queued(may)
+    }
+
+    #[inline(never)]
+    fn pop_queued(&mut self, may: impl Fn(SocketAddr) -> bool) -> Option<T> {
         if !self.aside.is_empty() {
             self.call_back(1, &may);
         }
@@ -156,7 +194,8 @@ impl<T> Turns<T> {
     /// Everything, in no order that matters.
     pub(crate) fn take_all(&mut self) -> Vec<T> {
         let taken = std::mem::take(self);
-        taken.peers.into_entries().flat_map(|lane| lane.items).map(|(item, _)| item).collect()
+        let queued = taken.peers.into_entries().flat_map(|lane| lane.items).map(|(item, _)| item);
+        taken.alone.map(|(_, item)| item).into_iter().chain(queued).collect()
     }
 
     fn take(&mut self, lane: u32, host: u32) -> Option<T> {
@@ -228,6 +267,28 @@ mod tests {
         assert!(turns.is_empty());
         assert_eq!(turns.load_of(peer(1, 2)), (Load::default(), Load::default()));
         assert_eq!(turns.load(), Load::default());
+    }
+
+    #[test]
+    fn who_is_alone_needs_no_turn_and_is_counted_like_others() {
+        let mut turns = Turns::default();
+        let load = Load { items: 1, bytes: 7 };
+        turns.push(peer(1, 1), 10, 7);
+        assert_eq!(turns.load_of(peer(1, 1)), (load, load));
+        assert_eq!(turns.load_of(peer(1, 2)), (Load::default(), load));
+        assert_eq!(turns.load_of(peer(2, 1)), (Load::default(), Load::default()));
+        assert_eq!(
+            (turns.pop(|_| true), turns.load(), turns.pop(|_| true)),
+            (Some(10), Load::default(), None)
+        );
+        turns.push(peer(1, 1), 11, 7);
+        assert_eq!(turns.pop(|_| false), None);
+        assert_eq!((turns.load(), turns.items_aside()), (load, 1));
+        assert_eq!(turns.load_of(peer(1, 1)), (load, load));
+        assert_eq!((turns.pop(|_| true), turns.load()), (Some(11), Load::default()));
+        turns.push(peer(1, 1), 12, 7);
+        assert_eq!(turns.take_all(), [12]);
+        assert!(turns.is_empty());
     }
 
     #[test]
