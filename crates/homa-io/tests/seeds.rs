@@ -75,8 +75,8 @@ struct Trial {
     gentle: bool,
     /// Copies come so late that a handler may run again.
     forgets: bool,
-    /// Hosts have little memory for incoming messages.
-    scarce: bool,
+    /// Hosts have so little memory for incoming messages besides what is set aside for one, in bytes.
+    ordinary_memory: Option<u64>,
     /// The first host does not keep to the protocol.
     misconduct: bool,
     /// Packets travel over raw IP, the first to each peer at least in the format of Linux.
@@ -118,7 +118,7 @@ impl Trial {
             bytes: 0,
             gentle: true,
             forgets: false,
-            scarce: false,
+            ordinary_memory: None,
             misconduct: false,
             linux: false,
             younger_copies: false,
@@ -130,6 +130,10 @@ impl Trial {
         trial.add_hosts(&mut dice, hosts);
         trial.plan_links(&mut dice, hosts);
         let span_ns = trial.plan_calls(&mut dice, hosts);
+        if let Some(memory) = trial.ordinary_memory {
+            // It may all be kept for one message, or for shorter ones, while others wait for longer than their time-out.
+            trial.gentle &= memory >= 80_000 && trial.bytes <= 20 * memory;
+        }
         trial.plan_troubles(&mut dice, hosts, span_ns);
         if trial.cut.lonely {
             trial.leave_out_lonely_hosts(hosts);
@@ -224,9 +228,7 @@ impl Trial {
             plan.config.max_message_bytes = longest;
             let left = dice.below(500_000);
             plan.config.receive_memory_bytes = u64::from(longest) + left;
-            self.scarce = true;
-            // It may all be kept for one message, while others wait for longer than their time-out.
-            self.gentle &= left >= 80_000;
+            self.ordinary_memory = Some(left);
         }
         if let Some(mut dice) = self.trouble(dice, "window", 30) {
             let window = log_between(&mut dice, 1_000, 200_000) as u32;
@@ -375,7 +377,7 @@ impl Trial {
         if let Some(mut dice) = self.trouble(dice, "forging", 5) {
             self.world.forge_ppm = log_between(&mut dice, 1_000, 100_000) as u32;
             // Strangers can fill what little memory there is, one time-out after the other.
-            self.gentle &= !self.scarce;
+            self.gentle &= self.ordinary_memory.is_none();
         }
         if let Some(mut dice) = self.trouble(dice, "close", 2) {
             let host = dice.below(hosts as u64) as usize;

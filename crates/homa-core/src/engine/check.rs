@@ -230,7 +230,11 @@ impl Engine {
             assert_eq!(in_events[index as usize], events, "event queue: {rpc:?}");
             assert!(rpc.in_event_queue || rpc.pending.is_empty(), "events not told: {rpc:?}");
             assert!(rpc.in_event_queue || !dead, "nobody takes it out: {rpc:?}");
-            assert_eq!(self.starved.contains(index, rpc.rx.holder), rpc.rx.starved && !dead, "starved: {rpc:?}");
+            assert_eq!(
+                self.starved.contains(index, rpc.rx.holder),
+                rpc.rx.starved && !dead,
+                "starved: {rpc:?}"
+            );
             let stranger =
                 rpc.role == Role::Server && self.peers.get(rpc.peer).is_some_and(Peer::is_stranger);
             assert!(dead || !stranger || self.strangers.contains(index), "strangers: {rpc:?}");

@@ -295,8 +295,7 @@ impl Granter {
         let rx = &rpc.rx;
         let received = u64::from(rx.data.received());
         let target = received.saturating_add(window).min(u64::from(grantable_upto(rpc, config)));
-        // Its sender may have sent more without grant than is meant to come so here.
-        let granted = u64::from(rx.granted.max(rx.data.contiguous()));
+        let granted = u64::from(rx.allowed_upto());
         let want = target.saturating_sub(granted);
         let outstanding = u64::from(rx.granted).saturating_sub(received);
         let step = limits.step.min(window / 4);
@@ -759,7 +758,8 @@ fn grantable_upto(rpc: &Rpc, config: &Config) -> u32 {
 /// Can nothing more be granted before the reader of a stream takes what has come?
 fn waits_for_its_reader(rpc: &Rpc, config: &Config) -> bool {
     let rx = &rpc.rx;
-    let granted = rx.granted < rx.length() && rx.granted >= grantable_upto(rpc, config);
+    let allowed = rx.allowed_upto();
+    let granted = allowed < rx.length() && allowed >= grantable_upto(rpc, config);
     rx.streaming && granted && rx.sender != u32::MAX && rx.counted_incoming == 0
 }
 
@@ -863,7 +863,7 @@ impl Granter {
     /// that others give back, or for its reader.
     pub(crate) fn watches(&self, rpc: &Rpc, config: &Config, memory: &Memory) -> bool {
         let others_hold = self.total_incoming > 0 || memory.used() > rpc.rx.reserved();
-        let reader = grantable_upto(rpc, config) <= rpc.rx.granted;
+        let reader = grantable_upto(rpc, config) <= rpc.rx.allowed_upto();
         match rpc.rx.grant_state {
             _ if rpc.rx.grant_check => true,
             GrantState::Out => reader,

@@ -115,6 +115,11 @@ impl Incoming {
         self.data.length()
     }
 
+    /// End of what needs no grant any more: a sender may send more on its own than is meant to come so here.
+    pub(crate) fn allowed_upto(&self) -> u32 {
+        self.granted.max(self.data.contiguous())
+    }
+
     /// Has a message begun to arrive?
     pub(crate) fn is_some(&self) -> bool {
         self.length() > 0
