@@ -34,6 +34,24 @@ fn a_first_request_packet_makes_an_rpc_that_is_handed_out() {
     assert_eq!(solo.engine.stats().live_rpcs, 1);
 }
 
+#[test]
+fn requests_of_two_clients_with_one_id_stay_apart_though_their_packets_alternate() {
+    let mut solo = solo();
+    let placed = [0, 1000, 2000].map(|start| {
+        [address(9, 900), address(10, 900)].map(|from| {
+            match solo.data(from, ID, 3000, (start, start + 1000)) {
+                Received::Place(placement) => placement.rpc,
+                other => panic!("not placed: {other:?}"),
+            }
+        })
+    });
+    let [one, other] = placed[0];
+    assert_ne!(one, other);
+    assert_eq!(placed, [[one, other]; 3]);
+    let arrived = |event: &&Event| matches!(event, Event::RequestArrived { .. });
+    assert_eq!(solo.events().iter().filter(arrived).count(), 2);
+}
+
 // Scenario: R2, R3
 #[test]
 fn a_request_to_a_port_that_does_not_serve_is_refused_with_its_reason() {

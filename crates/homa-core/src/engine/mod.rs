@@ -80,7 +80,6 @@ use crate::structures::hash::{Map, SeededState};
 use crate::structures::heap::IndexedHeap;
 use crate::time::{Instant, nanos};
 use alloc::collections::VecDeque;
-use core::time::Duration;
 
 pub use api::{RequestOptions, RpcError, SendError};
 #[cfg(any(test, feature = "check"))]
@@ -149,6 +148,8 @@ pub struct Engine {
     /// RPC indices below this are covered by all tables that are indexed by RPC.
     rpcs_covered: usize,
     client_ids: Map<u64, u32>,
+    /// The RPC that data came for last, if more of its message is to come: packets come in bursts.
+    arriving: u32,
     /// Server RPCs by peer and our (odd) id.
     server_ids: Map<(u32, u64), u32>,
     /// Server RPCs over raw IP by the address of their client.
@@ -246,6 +247,7 @@ impl Engine {
             ports: Ports::new(hash_seed()),
             rpcs: RpcTable::default(),
             rpcs_covered: 0,
+            arriving: NIL,
             client_ids: Map::with_hasher(SeededState::new(hash_seed())),
             server_ids: Map::with_hasher(SeededState::new(hash_seed())),
             ids_given: 0,
@@ -435,16 +437,22 @@ impl Engine {
     }
 
     fn advance(&mut self, now: Instant) {
-        if self.started.is_none() {
-            self.started = Some(now);
+        let (gap_ns, usual_ns) = (now.ns_since(self.now), nanos(self.config.clock_jump_min));
+        if gap_ns > usual_ns || self.started.is_none() {
+            self.look_for_pause(now);
         }
+        self.read_clock.turn(gap_ns, usual_ns);
+        self.now = self.now.max(now);
+    }
+
+    #[cold]
+    fn look_for_pause(&mut self, now: Instant) {
+        self.started.get_or_insert(now);
         // A timer that waits although the engine is called (the driver still finds packets) is no jump.
         let due = self.next_timer().map_or(now, |(at, _)| at.max(self.now));
         if now.since(due) > self.config.clock_jump_min {
             self.note_pause(due, now);
         }
-        self.read_clock.turn(now.ns_since(self.now), nanos(self.config.clock_jump_min));
-        self.now = self.now.max(now);
     }
 
     /// How long this life of the engine has lasted in microseconds, rounded down; after 4,294 s no more is said.
@@ -557,7 +565,7 @@ impl LongestPayload {
     }
 
     fn bytes(&self, now: Instant) -> u32 {
-        if now.since(self.at) < LONGEST_PAYLOAD_MEMORY { self.bytes } else { 0 }
+        if now.ns_since(self.at) < LONGEST_PAYLOAD_MEMORY_NS { self.bytes } else { 0 }
     }
 }
 
@@ -570,7 +578,7 @@ impl Drop for Engine {
 }
 
 /// A long packet is no hint at what will come after this time.
-const LONGEST_PAYLOAD_MEMORY: Duration = Duration::from_secs(1);
+const LONGEST_PAYLOAD_MEMORY_NS: u64 = 1_000_000_000;
 
 /// Packets longer than this fill a receive buffer with little waste.
 pub(crate) const LONG_PACKET_BYTES: u64 = 16_384;

@@ -9,7 +9,7 @@ use crate::engine::patience::next_interval_ns;
 use crate::engine::peer::Peer;
 use crate::engine::pending::Happened;
 use crate::engine::reason;
-use crate::engine::rpc::{Role, Rpc, State};
+use crate::engine::rpc::{NIL, Role, Rpc, State};
 use crate::engine::{Engine, PortOptions};
 use crate::event::{DropReason, FailReason, Placement, Received};
 use crate::structures::reassembly::Insert;
@@ -137,6 +137,17 @@ impl Engine {
     /// The live RPC with our form `id`, if the packet came along its path, at the end of which is `peer`.
     pub(crate) fn find_rpc(&self, peer: Option<u32>, path: &Path, id: u64) -> Option<u32> {
         let peer = peer?;
+        if let Some(rpc) = self.rpcs.get(self.arriving).filter(|rpc| rpc.id == id) {
+            let is_it = rpc.peer == peer && rpc.path.local_port == path.local_port;
+            if is_it && rpc.state == State::Incoming {
+                return Some(self.arriving);
+            }
+        }
+        self.search_rpc(peer, path, id)
+    }
+
+    #[inline(never)]
+    fn search_rpc(&self, peer: u32, path: &Path, id: u64) -> Option<u32> {
         if id & 1 == 1 {
             return self.server_ids.get(&(peer, id)).copied();
         }
@@ -164,17 +175,16 @@ impl Engine {
         }
         let found = self.find_rpc(peer, path, id);
         let index = match found {
-            Some(index) if !self.may_speak_of(index, header) => return Err(DropReason::WrongPeer),
-            Some(index) => index,
+            Some(index) => {
+                self.check_agreement(index, header, data)?;
+                index
+            }
             None if id & 1 == 0 => return Err(self.data_for_nobody(path, header, id)),
             None => {
                 debug_assert!(port.serve, "check_port lets requests pass only to those that serve");
                 self.new_request(peer, path, header, data, transport_len, port)?
             }
         };
-        if found.is_some() {
-            self.check_agreement(index, header, data)?;
-        }
         if data.retransmit == 0 {
             self.note_reaction(index);
         } else {
@@ -192,20 +202,33 @@ impl Engine {
             (_, State::Incoming) => found.is_none(),
             _ => return Err(DropReason::Duplicate),
         };
-        if let Some(rpc) = self.rpcs.get_mut(index).filter(|_| begins) {
-            rpc.peer_life = header.common.incarnation;
+        if begins {
+            self.set_peer_life(index, header.common.incarnation);
         }
         let received = self.accept_data(index, header, data, transport_len);
-        let more = self.rpcs.get(index).filter(|rpc| begins && rpc.state == State::Incoming);
-        if let Some(rpc) = more {
-            let interval_ns = rpc.interval_ns;
-            self.arm(index, interval_ns);
+        if begins {
+            self.watch_incoming(index);
         }
         received
     }
 
-    /// Checks that DATA belongs to the message that has begun to arrive: the same length, from the same life of its sender.
-    /// A server that was restarted may have executed the request again, and answers something else.
+    fn set_peer_life(&mut self, index: u32, life: u32) {
+        if let Some(rpc) = self.rpcs.get_mut(index) {
+            rpc.peer_life = life;
+        }
+    }
+
+    /// A message has begun: its timer looks for the rest of it.
+    fn watch_incoming(&mut self, index: u32) {
+        if let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.state == State::Incoming) {
+            let interval_ns = rpc.interval_ns;
+            self.arm(index, interval_ns);
+        }
+    }
+
+    /// Checks that the sender of DATA may speak about an RPC, and that it belongs to the message that has begun to arrive:
+    /// the same length, from the same life of its sender.
+    #[inline]
     fn check_agreement(
         &mut self,
         index: u32,
@@ -213,21 +236,30 @@ impl Engine {
         data: &Data,
     ) -> Result<(), DropReason> {
         let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.state == State::Incoming) else {
-            return Ok(());
+            let may_speak = self.may_speak_of(index, header);
+            return if may_speak { Ok(()) } else { Err(DropReason::WrongPeer) };
         };
-        let life = header.common.incarnation;
-        if is_own(header) && life != rpc.peer_life {
-            let lives_now = self.peers.get(rpc.peer).is_some_and(|peer| peer.incarnation == life);
-            if rpc.is_client() && lives_now {
-                self.tell_unknown(index, reason::CANCELLED);
-                self.fail_rpc(index, FailReason::Restarted);
-            }
+        if is_own(header) && header.common.incarnation != rpc.peer_life {
+            self.comes_of_another_life(index, header.common.incarnation);
             return Err(DropReason::WrongPeer);
         }
         if data.message_length != rpc.rx.length() {
             return Err(DropReason::BadRange);
         }
         Ok(())
+    }
+
+    /// DATA comes of another life of its sender than the message began with. A server that was restarted may have executed
+    /// the request again, and answers something else.
+    #[cold]
+    fn comes_of_another_life(&mut self, index: u32, life: u32) {
+        let answers = self.rpcs.get(index).filter(|rpc| rpc.is_client()).is_some_and(|rpc| {
+            self.peers.get(rpc.peer).is_some_and(|peer| peer.incarnation == life)
+        });
+        if answers {
+            self.tell_unknown(index, reason::CANCELLED);
+            self.fail_rpc(index, FailReason::Restarted);
+        }
     }
 
     /// Did a packet that was sent again bring something new?
@@ -463,6 +495,7 @@ impl Engine {
     }
 
     /// Takes the payload of a DATA packet into the incoming message of an RPC.
+    #[inline(always)]
     fn accept_data(
         &mut self,
         index: u32,
@@ -472,7 +505,9 @@ impl Engine {
     ) -> Result<Received, DropReason> {
         let gaps_max = usize::from(self.config.gaps_max);
         let unscheduled_max = self.unscheduled_max();
-        self.look_for_proof(index);
+        if self.rpcs.get(index).is_some_and(|rpc| rpc.rx.unproved) {
+            self.look_for_proof(index);
+        }
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
@@ -529,9 +564,13 @@ impl Engine {
             self.arm(index, base);
         }
         if complete {
+            self.arriving = NIL;
             self.message_complete(index);
-        } else if streaming {
-            self.queue_event(index);
+        } else {
+            self.arriving = index;
+            if streaming {
+                self.queue_event(index);
+            }
         }
         Ok(Received::Place(placement))
     }
