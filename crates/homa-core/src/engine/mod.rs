@@ -382,16 +382,15 @@ impl Engine {
     #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
         // Mostly there is nothing, and every turn asks several times.
-        if self.new_peers.is_empty() && self.events.is_empty() {
-            return None;
+        match (self.new_peers.is_empty(), self.events.is_empty()) {
+            (true, true) => None,
+            (true, false) => self.next_rpc_event(),
+            (false, _) => self.next_peer_event(),
         }
-        self.next_event()
     }
 
-    fn next_event(&mut self) -> Option<Event> {
-        if self.new_peers.is_empty() {
-            return self.next_rpc_event();
-        }
+    #[cold]
+    fn next_peer_event(&mut self) -> Option<Event> {
         while let Some(index) = self.new_peers.pop_front() {
             if let Some(peer) = self.peers.get(index) {
                 return Some(Event::PeerAdded { path: peer.path });
