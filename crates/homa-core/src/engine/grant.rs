@@ -127,7 +127,7 @@ impl Granter {
     /// Something about the incoming message of `rpc` changed: look at it before the next transmission.
     #[inline]
     pub(crate) fn touch(&mut self, rpc: &mut Rpc) {
-        if rpc.rx.granted < rpc.rx.length() || rpc.rx.grant_state != GrantState::Out {
+        if rpc.rx.granted_told < rpc.rx.length() || rpc.rx.grant_state != GrantState::Out {
             self.enlist(rpc);
         }
     }
@@ -510,6 +510,10 @@ impl Granter {
             self.by_birth.set(index, rpc.rx.birth);
         }
         self.count(rpc);
+        // It may have been given something when it was managed before, of which its sender was not told.
+        if rpc.rx.granted_told < rpc.rx.granted {
+            self.mark_due(rpc);
+        }
         self.place(index, rpcs);
     }
 

@@ -269,6 +269,11 @@ impl Engine {
                         rpc.rx.silent = true;
                     }
                 }
+                if let Some(rpc) = self.rpcs.get_mut(index) {
+                    if rpc.rx.granted_told < rpc.rx.granted {
+                        self.granter.mark_due(rpc);
+                    }
+                }
                 self.push_late(index);
             }
             Need::Acknowledgement if matches!(state, State::Refused(_)) => {
