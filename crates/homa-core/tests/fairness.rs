@@ -224,6 +224,85 @@ fn the_share_of_the_oldest_is_a_window_of_a_message_at_a_time() {
     assert!(incoming <= 3 * 20_000 + 10_000, "{incoming}");
 }
 
+/// The first packets of twenty requests of 1 MB that say that 40,000 bytes of each come without grant; what counts as
+/// on its way then.
+fn counted_of_twenty(from: fn(u16) -> SocketAddr, known: bool) -> u64 {
+    // No windows but for what is announced.
+    let mut solo = Solo::new(Config::default().with(|config| config.window_bytes = 1_000));
+    for number in 0..20 {
+        let mut header = solo.data_header(from(number), 2, 1_000_000, 0);
+        let Body::Data(data) = &mut header.body else { unreachable!() };
+        data.echo = if known { data.echo } else { 0 };
+        let _ = solo.header(from(number), &header, 10);
+    }
+    solo.drain();
+    solo.engine.stats().incoming_bytes
+}
+
+#[test]
+fn of_what_a_host_announces_a_window_counts_and_of_all_strangers_as_much() {
+    let window = 400_000 / 9;
+    let one_host = |number: u16| address(9, 900 + number);
+    let many_hosts = |number: u16| nobody(number.into());
+    assert_eq!(counted_of_twenty(one_host, true), window);
+    assert_eq!(counted_of_twenty(many_hosts, false), window);
+    assert_eq!(counted_of_twenty(many_hosts, true), 20 * 39_990, "an incast holds grants back");
+}
+
+#[test]
+fn what_was_announced_counts_until_it_has_come() {
+    let mut solo = Solo::new(Config::default().with(|config| config.window_bytes = 1_000));
+    for id in [2, 4] {
+        let _ = solo.data(honest(), id, 1_000_000, (0, 10));
+    }
+    solo.drain();
+    assert_eq!(solo.engine.stats().incoming_bytes, 400_000 / 9);
+    let _ = solo.data(honest(), 2, 1_000_000, (10, 40_000));
+    solo.drain();
+    assert_eq!(solo.engine.stats().incoming_bytes, 39_990 + 1_000, "and a grant of the first");
+}
+
+#[test]
+fn the_messages_of_a_host_or_of_strangers_are_granted_little_more_than_one_alone() {
+    let one_host = |number: u16| address(9, 900 + number);
+    let many_hosts = |number: u16| nobody(number.into());
+    for known in [true, false] {
+        let from = if known { one_host } else { many_hosts };
+        let mut solo = Solo::new(Config::default());
+        // Each has precedence over those before it.
+        for number in 0..40 {
+            let _ = announce(&mut solo, from(number), 900_000 - 1000 * u32::from(number), known);
+            solo.drain();
+        }
+        let held = solo.engine.stats().incoming_bytes;
+        assert!((244_444..=249_000).contains(&held), "half, and a window: {held}");
+        let mut sender = Sender::new(2, 500_000);
+        sender.send(&mut solo);
+        assert_eq!(sender.sent, 500_000, "others go on at once");
+    }
+}
+
+#[test]
+fn the_share_of_the_oldest_gives_no_host_more_than_its_part() {
+    let config = Config::default().with(|config| {
+        config.max_overcommit = 2;
+        config.fifo_grant_permille = 500;
+        config.fifo_grant_increment_bytes = 10_000;
+        config.window_bytes = 10_000;
+        config.max_incoming_bytes = 200_000;
+    });
+    let mut solo = Solo::new(config);
+    for number in 0..20 {
+        let _ = announce(&mut solo, address(9, 900 + number), 1_000_000, true);
+    }
+    solo.drain();
+    let mut best = Sender::new(2, 900_000);
+    best.send(&mut solo);
+    let of_host = solo.engine.stats().incoming_bytes - u64::from(best.granted - best.sent);
+    let part = 100_000 + 200_000 / 3;
+    assert!((part..=part + 10_000 + 20 * 90).contains(&of_host), "{of_host}");
+}
+
 #[test]
 fn a_stream_that_waits_for_its_reader_holds_no_place() {
     let config = Config::default().with(|config| {

@@ -225,7 +225,7 @@ fn engines_that_share_a_budget_share_max_incoming() {
     let mut second = Host::with_budget(exact(), budget, 2);
     let (a, b) = (first.remote(1, 1), second.remote(2, 1));
     begin(&mut first, &a, 2, 900_000, FULL);
-    begin(&mut second, &b, 2, 900_000, 150_000);
+    begin(&mut second, &b, 2, 900_000, 40_000);
     assert_eq!(first.stats().incoming_bytes, 200_000);
     assert_eq!(second.stats().incoming_bytes, 200_000);
     let c = second.remote(3, 1);

@@ -8,13 +8,16 @@
 //! What a silent sender holds is of use to nobody. Senders that have not proved their address (*strangers*) are one
 //! sender together, with one place at most, behind all others. A message whose sender does not react for a few
 //! round trips is passed over: others get its place and what it was granted counts no more, until data of it comes.
+//!
+//! No sender has all of `max_incoming`. It is granted little more than half. Of what its messages announce, which costs it
+//! a packet each, as much counts as the window of a message when all places are taken.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use crate::config::Config;
-use crate::engine::incoming::{GrantState, PIECE_BYTES};
+use crate::engine::incoming::{GrantState, OnItsWay, PIECE_BYTES};
 use crate::engine::memory::Memory;
 use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::engine::shared_heap::{Positions, SharedHeap};
@@ -34,6 +37,9 @@ struct Sender {
     ip: Option<IpAddr>,
     active: u32,
     members: u32,
+    /// What is on its way, of all its messages: on its word, and by grants.
+    announced: u64,
+    granted: u64,
     queue: SharedHeap<Rank>,
 }
 
@@ -45,6 +51,11 @@ impl Sender {
     /// May it have one more place, if one is free?
     fn may_be_active(&self) -> bool {
         !self.is_strangers() || self.active == 0
+    }
+
+    /// What counts as on its way from it, if of announcements so much does at most.
+    fn counted(&self, announced_max: u64) -> u64 {
+        self.announced.min(announced_max).saturating_add(self.granted)
     }
 }
 
@@ -80,8 +91,11 @@ pub(crate) struct Granter {
     checks: VecDeque<u32>,
     /// Messages with a GRANT to send, each at most once (`Incoming::grant_due`).
     due: VecDeque<u32>,
+    /// What counts as on its way, of all senders.
     total_incoming: u64,
-    /// Granted bytes that have arrived, of all messages.
+    /// The window of a message when all places are taken. Windows leave as much free.
+    window_min: u64,
+    /// Bytes that were counted as on their way and have arrived, of all messages.
     arrived: u64,
     /// When the last of them did.
     arrived_at: Instant,
@@ -95,6 +109,7 @@ pub(crate) struct Granter {
 
 impl Granter {
     pub(crate) fn new(config: &Config, seed: u64) -> Self {
+        let windows = u64::from(config.max_overcommit).saturating_add(1);
         Self {
             active: Vec::with_capacity(usize::from(config.max_overcommit)),
             senders: Vec::new(),
@@ -106,6 +121,7 @@ impl Granter {
             checks: VecDeque::new(),
             due: VecDeque::new(),
             total_incoming: 0,
+            window_min: u64::from(config.max_incoming_bytes) / windows,
             arrived: 0,
             arrived_at: Instant::ZERO,
             favourite: None,
@@ -215,10 +231,11 @@ impl Granter {
             // It moves: it takes part in the FIFO share (again).
             self.by_birth.set(index, rpc.rx.birth);
         }
-        let before = self.total_incoming;
+        let before = rpc.rx.counted.bytes();
         self.count(rpc);
-        if self.total_incoming < before {
-            self.arrived = self.arrived.saturating_add(before.saturating_sub(self.total_incoming));
+        let arrived = before.saturating_sub(rpc.rx.counted.bytes());
+        if arrived > 0 {
+            self.arrived = self.arrived.saturating_add(arrived);
             self.arrived_at = limits.now;
             self.retry_needy = true;
         }
@@ -255,20 +272,28 @@ impl Granter {
         })
     }
 
-    /// Updates the message's contribution to the total.
+    /// Updates what is on its way by the message.
     fn count(&mut self, rpc: &mut Rpc) {
-        let rx = &mut rpc.rx;
+        let rx = &rpc.rx;
         // What a starved message was sent is dropped, and asked for again when there is memory for it.
-        let now = if rx.starved || rx.passed_over {
-            0
-        } else {
-            rx.granted.saturating_sub(rx.data.received())
+        let now = if rx.starved || rx.passed_over { OnItsWay::NOTHING } else { rx.on_its_way() };
+        self.recount(rpc, now);
+    }
+
+    fn recount(&mut self, rpc: &mut Rpc, now: OnItsWay) {
+        let announced_max = self.window_min;
+        let Some(sender) = self.sender_mut(rpc.rx.sender) else {
+            return;
         };
-        self.total_incoming = self
-            .total_incoming
-            .saturating_sub(u64::from(rx.counted_incoming))
-            .saturating_add(u64::from(now));
-        rx.counted_incoming = now;
+        let before = core::mem::replace(&mut rpc.rx.counted, now);
+        let counted = sender.counted(announced_max);
+        let change = |sum: u64, before: u32, now: u32| {
+            sum.saturating_sub(u64::from(before)).saturating_add(u64::from(now))
+        };
+        sender.announced = change(sender.announced, before.announced, now.announced);
+        sender.granted = change(sender.granted, before.granted, now.granted);
+        let counts = sender.counted(announced_max);
+        self.total_incoming = self.total_incoming.saturating_sub(counted).saturating_add(counts);
     }
 
     fn others_needy(&self, index: u32, rpcs: &RpcTable) -> bool {
@@ -302,7 +327,8 @@ impl Granter {
         if want == 0 || (want < step && target < u64::from(rx.length()) && outstanding > step) {
             return;
         }
-        let give = want.min(self.room(limits));
+        let of_sender = self.room_of(rx.sender, window, limits).unwrap_or(0);
+        let give = want.min(self.room(limits)).min(of_sender);
         // Nothing is on its way and nothing would ever come: at least one window must flow.
         let too_little = give < want.min(WINDOW_BYTES_MIN);
         let give = if too_little && self.total_incoming == 0 { want } else { give };
@@ -320,7 +346,7 @@ impl Granter {
     }
 
     fn give(&mut self, rpc: &mut Rpc, upto: u32, priority: u8, now: Instant) {
-        if rpc.rx.counted_incoming == 0 {
+        if rpc.rx.counted == OnItsWay::NOTHING {
             rpc.rx.moved_at = now;
             rpc.rx.behind = self.arrived.saturating_add(self.total_incoming);
         }
@@ -342,7 +368,7 @@ impl Granter {
         let Some(rpc) = rpcs.get(index) else {
             return true;
         };
-        if rpc.rx.counted_incoming == 0 {
+        if rpc.rx.counted == OnItsWay::NOTHING {
             return true;
         }
         let wanted = !self.waiting_senders.is_empty() || self.others_needy(index, rpcs);
@@ -359,7 +385,7 @@ impl Granter {
         let goes_before = |other: &u32| {
             let moves = rpcs
                 .get(*other)
-                .is_some_and(|other| other.rx.moved_at > since && other.rx.counted_incoming > 0);
+                .is_some_and(|other| other.rx.moved_at > since && other.rx.counted.bytes() > 0);
             moves && self.rank(*other, rpcs) < own
         };
         flows && (self.arrived < rpc.rx.behind || self.active.iter().any(goes_before))
@@ -395,6 +421,13 @@ impl Granter {
             .saturating_sub(limits.others_incoming)
     }
 
+    /// Bytes that may still be granted to a sender; `None`: it has more than its part, which is the window of a message
+    /// alone, and one with which a shorter message goes before that.
+    fn room_of(&self, sender: u32, window: u64, limits: &GrantLimits) -> Option<u64> {
+        let alone = window.max(limits.max_incoming / 2);
+        alone.saturating_add(self.window_min).checked_sub(self.sender(sender)?.granted)
+    }
+
     /// Level for scheduled data: low levels first, so that newcomers can preempt (§6).
     fn priority(&self, index: u32, rpcs: &RpcTable, highest: u8) -> u8 {
         let Some(own) = self.rank(index, rpcs) else {
@@ -426,7 +459,8 @@ impl Granter {
     }
 
     /// Gives the increment, a window at most, to the oldest message that can use it, at the highest level of scheduled
-    /// data. One that has more than a window on its way, or is granted to its end, is passed over until data of it arrives.
+    /// data. One that has more than a window on its way, or its sender more than its part, or that is granted to its end,
+    /// is passed over until data of it arrives.
     fn grant_oldest(
         &mut self,
         rpcs: &mut RpcTable,
@@ -435,8 +469,8 @@ impl Granter {
         limits: &GrantLimits,
         window: u64,
     ) {
-        let window = u32::try_from(window).unwrap_or(u32::MAX);
-        let increment = config.fifo_grant_increment_bytes.min(window);
+        let increment = u64::from(config.fifo_grant_increment_bytes).min(window);
+        let increment = u32::try_from(increment).unwrap_or(u32::MAX);
         for _ in 0..FIFO_LOOKS {
             let Some((index, _)) = self.by_birth.peek() else {
                 return;
@@ -444,7 +478,8 @@ impl Granter {
             let Some(rpc) = rpcs.get_mut(index) else {
                 return;
             };
-            let responsive = rpc.rx.counted_incoming <= window;
+            let responsive = rpc.rx.counted.bytes() <= window
+                && self.room_of(rpc.rx.sender, window, limits).is_some();
             let upto = rpc.rx.granted.saturating_add(increment).min(grantable_upto(rpc, config));
             if responsive && upto > rpc.rx.granted {
                 let upto = reserve(rpc, upto, memory);
@@ -630,9 +665,8 @@ impl Granter {
     #[inline(always)]
     pub(crate) fn remove(&mut self, index: u32, rpcs: &mut RpcTable) {
         // Most messages are too short to be granted anything.
-        let managed = rpcs.get(index).is_some_and(|rpc| {
-            rpc.rx.sender != u32::MAX || rpc.rx.counted_incoming > 0 || rpc.rx.grant_due
-        });
+        let managed =
+            rpcs.get(index).is_some_and(|rpc| rpc.rx.sender != u32::MAX || rpc.rx.grant_due);
         if managed {
             self.remove_managed(index, rpcs);
         }
@@ -644,10 +678,8 @@ impl Granter {
         };
         rpc.rx.grant_due = false;
         rpc.rx.needy = false;
-        self.total_incoming =
-            self.total_incoming.saturating_sub(u64::from(rpc.rx.counted_incoming));
-        self.retry_needy |= rpc.rx.counted_incoming > 0;
-        rpc.rx.counted_incoming = 0;
+        self.retry_needy |= rpc.rx.counted != OnItsWay::NOTHING;
+        self.recount(rpc, OnItsWay::NOTHING);
         let sender = rpc.rx.sender;
         if sender == u32::MAX {
             return;
@@ -710,7 +742,8 @@ impl Granter {
                 u32::try_from(total.saturating_sub(1)).ok()?
             }
         };
-        let sender = Sender { ip, active: 0, members: 0, queue: SharedHeap::default() };
+        let queue = SharedHeap::default();
+        let sender = Sender { ip, active: 0, members: 0, announced: 0, granted: 0, queue };
         *self.senders.get_mut(index as usize)? = Some(sender);
         self.sender_by_ip.insert(ip, index);
         Some(index)
@@ -764,7 +797,7 @@ fn waits_for_its_reader(rpc: &Rpc, config: &Config) -> bool {
     let rx = &rpc.rx;
     let allowed = rx.allowed_upto();
     let granted = allowed < rx.length() && allowed >= grantable_upto(rpc, config);
-    rx.streaming && granted && rx.sender != u32::MAX && rx.counted_incoming == 0
+    rx.streaming && granted && rx.sender != u32::MAX && rx.counted == OnItsWay::NOTHING
 }
 
 /// Reserves memory up to `upto`, or as far as there is room in whole pieces. Returns how far.
@@ -791,10 +824,11 @@ const FIFO_LOOKS: usize = 16;
 impl Granter {
     /// What holds between two calls, and, when [`Granter::run`] has nothing to do, that nobody was forgotten.
     pub(crate) fn check_invariants(&self, rpcs: &RpcTable, config: &Config) {
-        let counted: u64 = rpcs.iter().map(|rpc| u64::from(rpc.rx.counted_incoming)).sum();
-        assert_eq!(counted, self.total_incoming, "granted and not received");
+        let there = self.senders.iter().flatten();
+        let counted: u64 = there.map(|sender| sender.counted(self.window_min)).sum();
+        assert_eq!(counted, self.total_incoming, "on its way");
         assert!(self.active.len() <= usize::from(config.max_overcommit), "active messages");
-        let mut senders = alloc::vec![(0_u32, 0_usize); self.senders.len()];
+        let mut senders = alloc::vec![(0_u32, 0_usize, (0_u64, 0_u64)); self.senders.len()];
         for rpc in rpcs.iter() {
             let (index, rx) = (rpc.key.index, &rpc.rx);
             let (active, queued) =
@@ -803,6 +837,10 @@ impl Granter {
             assert!(active || !rx.needy, "needy without a slot: {rpc:?}");
             let managed = rx.sender != u32::MAX;
             assert_eq!(managed, active || queued, "with a sender: {rpc:?}");
+            assert!(managed || rx.counted == OnItsWay::NOTHING, "counted for nobody: {rpc:?}");
+            if managed && !rx.grant_check {
+                assert_eq!(rx.counted, rx.on_its_way(), "on its way: {rpc:?}");
+            }
             let incoming = rpc.state == State::Incoming;
             assert!(incoming || !managed, "over but managed: {rpc:?}");
             assert!(managed || !self.by_birth.contains(index), "in the order of age: {rpc:?}");
@@ -814,12 +852,14 @@ impl Granter {
             if let (Some(sender), true) = (senders.get_mut(rx.sender as usize), managed) {
                 sender.0 += u32::from(active);
                 sender.1 += usize::from(queued);
+                sender.2.0 += u64::from(rx.counted.announced);
+                sender.2.1 += u64::from(rx.counted.granted);
                 let queue = self.sender(rx.sender).map(|record| &record.queue);
                 let here = queue.is_some_and(|queue| queue.contains(&self.queue_positions, index));
                 assert_eq!(here, queued, "queue of its sender: {rpc:?}");
             }
         }
-        for ((active, queued), (number, sender)) in
+        for ((active, queued, on_its_way), (number, sender)) in
             senders.into_iter().zip((0_u32..).zip(&self.senders))
         {
             let may_be_active = sender.as_ref().is_some_and(Sender::may_be_active);
@@ -832,6 +872,11 @@ impl Granter {
                 (sender.active, sender.members),
                 (active, members),
                 "messages of {sender:?}"
+            );
+            assert_eq!(
+                (sender.announced, sender.granted),
+                on_its_way,
+                "on its way from {sender:?}"
             );
             assert_eq!(sender.queue.len(), queued, "queue of {sender:?}");
             assert_eq!(self.sender_by_ip.get(&sender.ip), Some(&number), "address of {sender:?}");

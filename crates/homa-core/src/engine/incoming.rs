@@ -21,6 +21,23 @@ pub(crate) enum GrantState {
     Queued,
 }
 
+/// Bytes that may be sent and have not come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OnItsWay {
+    /// On the sender's word.
+    pub(crate) announced: u32,
+    /// By a grant.
+    pub(crate) granted: u32,
+}
+
+impl OnItsWay {
+    pub(crate) const NOTHING: Self = Self { announced: 0, granted: 0 };
+
+    pub(crate) fn bytes(self) -> u64 {
+        u64::from(self.announced).saturating_add(u64::from(self.granted))
+    }
+}
+
 /// Receiver's state of one message.
 #[derive(Debug)]
 pub(crate) struct Incoming {
@@ -28,7 +45,9 @@ pub(crate) struct Incoming {
     pub(crate) data: Reassembly,
     /// The sender may send everything below this.
     pub(crate) granted: u32,
-    /// What the sender has been told of that: a GRANT may wait to be sent.
+    /// What it sends of that without a grant.
+    pub(crate) announced: u32,
+    /// What the sender has been told of `granted`: a GRANT may wait to be sent.
     pub(crate) granted_told: u32,
     /// Order of creation within the engine: smaller is older.
     pub(crate) birth: u64,
@@ -60,8 +79,8 @@ pub(crate) struct Incoming {
     pub(crate) moved_at: Instant,
     /// The granter's count of arrived bytes at which all has come that was on its way before that grant.
     pub(crate) behind: u64,
-    /// Contribution to the granter's total of granted, not received bytes.
-    pub(crate) counted_incoming: u32,
+    /// Part in what the granter counts for its sender.
+    pub(crate) counted: OnItsWay,
     pub(crate) grant_state: GrantState,
     /// Index of its sender in the granter while managed, `u32::MAX` otherwise.
     pub(crate) sender: u32,
@@ -77,6 +96,7 @@ impl Incoming {
     pub(crate) const NONE: Self = Self {
         data: Reassembly::new(0),
         granted: 0,
+        announced: 0,
         granted_told: 0,
         birth: 0,
         priority: 0,
@@ -93,7 +113,7 @@ impl Incoming {
         passed_over: false,
         moved_at: Instant::ZERO,
         behind: 0,
-        counted_incoming: 0,
+        counted: OnItsWay::NOTHING,
         grant_state: GrantState::Out,
         sender: u32::MAX,
         needy: false,
@@ -105,6 +125,7 @@ impl Incoming {
         Self {
             data: Reassembly::new(length),
             granted: unscheduled.min(length),
+            announced: unscheduled.min(length),
             granted_told: unscheduled.min(length),
             birth,
             ..Self::NONE
@@ -132,6 +153,15 @@ impl Incoming {
     /// Bytes not yet received: the rank in SRPT order.
     pub(crate) fn remaining(&self) -> u32 {
         self.length().saturating_sub(self.data.received())
+    }
+
+    /// What its sender may send and has not.
+    pub(crate) fn on_its_way(&self) -> OnItsWay {
+        let received = self.data.received();
+        OnItsWay {
+            announced: self.announced.saturating_sub(received),
+            granted: self.granted.saturating_sub(received.max(self.announced)),
+        }
     }
 
     /// Is something missing that the sender may send?

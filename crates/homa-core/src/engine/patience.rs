@@ -125,7 +125,7 @@ impl Engine {
 
     /// A message awaits data. If it has waited for too long, others get its place among the granted messages.
     pub(crate) fn look_for_reaction(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.rx.counted_incoming > 0) else {
+        let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.rx.counted.bytes() > 0) else {
             return;
         };
         let reaction = self.reaction(rpc.peer);
