@@ -2,7 +2,7 @@
 
 mod support_hostile;
 
-use homa_core::{Config, Event, FailReason, Received, RpcKey};
+use homa_core::{Config, Event, FailReason, Received, RpcKey, TransmitError};
 use homa_wire::{Ack, Body, Grant, Header};
 use support_hostile::*;
 
@@ -55,6 +55,55 @@ fn a_client_that_has_to_prove_its_address_is_asked_at_once() {
     let mut sent = solo.answer(rpc, 5000);
     sent.extend(solo.advance_ns(1000));
     assert!(sent.iter().any(|sent| sent.is(&Body::NeedAck)), "{sent:?}");
+}
+
+#[test]
+fn a_client_with_a_short_request_can_prove_its_address_at_once() {
+    // As many bytes of control packets may go there as came: our cutoffs would have used them up.
+    let mut solo = solo();
+    let rpc = first_contact(&mut solo, 18);
+    let mut sent = solo.answer(rpc, 40_000);
+    sent.extend(solo.advance_ns(1000));
+    assert!(sent.iter().any(|sent| sent.is(&Body::NeedAck)), "{sent:?}");
+}
+
+#[test]
+fn a_grant_that_had_no_room_is_sent_although_its_sender_proves_its_address_meanwhile() {
+    let mut solo = solo();
+    let client = address(9, 900);
+    let mut header = solo.data_header(client, 10, 50_000, 0);
+    if let Body::Data(data) = &mut header.body {
+        (data.echo, data.incoming) = (0, 1400);
+    }
+    let _ = solo.header(client, &header, 1400);
+    let now = solo.instant();
+    while let Some(train) = solo.engine.poll_transmit(now, &mut solo.segments) {
+        let first = &solo.segments[0];
+        let header = Header::parse(first.header(), first.wire_bytes()).unwrap();
+        if let Body::Grant(_) = header.body {
+            solo.engine.transmit_failed(now, &train, &solo.segments, 0, TransmitError::NoRoom);
+            break;
+        }
+    }
+    let _ = solo.control(client, 10, Body::Busy, 0, 0);
+    let sent = solo.drain();
+    assert!(sent.iter().any(|sent| sent.grant() == Some(50_000)), "{sent:?}");
+}
+
+#[test]
+fn an_acknowledgement_that_had_no_room_rides_on_the_next_packet() {
+    let mut solo = solo();
+    let server = address(9, 900);
+    let (_, id, _) = solo.called(server, 100);
+    let _ = solo.data(server, id ^ 1, 10, (0, 10));
+    solo.events();
+    solo.call(server, 100);
+    let now = solo.instant();
+    let train = solo.engine.poll_transmit(now, &mut solo.segments).unwrap();
+    solo.engine.transmit_failed(now, &train, &solo.segments, 0, TransmitError::NoRoom);
+    let sent = solo.drain();
+    let acknowledged = sent.iter().filter_map(|sent| sent.data()?.acknowledged());
+    assert_eq!(acknowledged.map(|ack| ack.client_id).collect::<Vec<_>>(), [id]);
 }
 
 #[test]

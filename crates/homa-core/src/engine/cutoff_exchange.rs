@@ -73,9 +73,10 @@ impl Engine {
         }
     }
 
-    /// Sends the peer our cutoffs, at most once per ms.
+    /// Sends the peer our cutoffs, at most once per ms, and not before it has proved its address: what may be sent there is
+    /// for the question that lets it.
     fn send_cutoffs(&mut self, index: u32, path: &Path, header: &Header) {
-        let Some(peer) = self.peers.get_mut(index) else {
+        let Some(peer) = self.peers.get_mut(index).filter(|peer| !peer.is_stranger()) else {
             return;
         };
         if peer.cutoffs_sent.is_some_and(|sent| self.now.since(sent) < Duration::from_millis(1)) {

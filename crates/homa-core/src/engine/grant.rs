@@ -395,9 +395,18 @@ impl Granter {
     ///
     /// [`Incoming::passed_over`]: crate::engine::incoming::Incoming::passed_over
     pub(crate) fn pass_over(&mut self, index: u32, rpcs: &mut RpcTable) {
-        self.remove(index, rpcs);
+        self.leave(index, rpcs);
         if let Some(rpc) = rpcs.get_mut(index) {
             rpc.rx.passed_over = true;
+        }
+    }
+
+    /// Takes a message out that goes on. Its sender is still told what it was granted.
+    pub(crate) fn leave(&mut self, index: u32, rpcs: &mut RpcTable) {
+        let due = rpcs.get(index).is_some_and(|rpc| rpc.rx.grant_due);
+        self.remove(index, rpcs);
+        if let Some(rpc) = rpcs.get_mut(index) {
+            rpc.rx.grant_due = due;
         }
     }
 

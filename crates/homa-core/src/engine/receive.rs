@@ -359,7 +359,7 @@ impl Engine {
             return;
         };
         if self.peers.get(rpc.peer).is_some_and(|peer| peer.validated) {
-            self.granter.remove(index, &mut self.rpcs);
+            self.granter.leave(index, &mut self.rpcs);
             if let Some(rpc) = self.rpcs.get_mut(index) {
                 rpc.rx.unproved = false;
                 self.memory.forget_stranger(rpc);

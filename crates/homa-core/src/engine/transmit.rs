@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::control::{Control, ControlBody};
 use crate::engine::life::CHARGE_PER_PACKET;
-use crate::engine::peer::{MTU_MIN, Peer};
+use crate::engine::peer::{MTU_MIN, Peer, PendingAck};
 use crate::engine::reason;
 use crate::engine::rpc::{Rpc, State};
 use crate::engine::train::{DATAGRAM_ALWAYS_FITS, TRAIN_BYTES_MAX, Train};
@@ -575,9 +575,24 @@ impl Engine {
             }
             SegmentKind::Data | SegmentKind::Retransmission => {
                 if let Some(index) = index {
+                    self.put_back_ack(index, segment);
                     self.put_back_data(index, segment);
                 }
             }
+        }
+    }
+
+    /// The acknowledgement that a segment took along waits for another.
+    fn put_back_ack(&mut self, index: u32, segment: &Segment) {
+        let header = Header::parse(segment.header(), segment.wire_bytes());
+        let Ok(Header { body: Body::Data(data), .. }) = header else {
+            return;
+        };
+        let peer = self.rpcs.get(index).and_then(|rpc| self.peers.get_mut(rpc.peer));
+        if let (Some(peer), Some(ack)) = (peer, data.acknowledged()) {
+            let AckEntry { client_id, server_port } = ack;
+            // There is room where it was.
+            let _ = peer.push_ack(PendingAck { client_id, server_port });
         }
     }
 
