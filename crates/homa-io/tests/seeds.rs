@@ -7,6 +7,8 @@
 //! (`HOMA_SHRINK=0`: not tried). With these variables only this world runs, and `HOMA_SHOW_PACKETS=1` shows its packets.
 #![cfg(all(feature = "virtual", feature = "check"))]
 
+#[path = "seeds/calm.rs"]
+mod calm;
 #[path = "seeds/cut.rs"]
 mod cut;
 
@@ -31,6 +33,8 @@ const SECOND: u64 = 1_000_000_000;
 const SILENCES: u64 = 12;
 /// A byte of any message takes so long, with all repetitions, on the slowest line.
 const NS_PER_BYTE: u64 = 20_000;
+/// So many worlds have one in which nothing goes wrong.
+const CALM_ONE_IN: u64 = 4;
 /// A world that takes more steps than this never comes to rest.
 const STEPS_MAX: u64 = 20_000_000;
 
@@ -82,6 +86,12 @@ struct Trial {
     /// Packets travel over raw IP, the first to each peer at least in the format of Linux.
     linux: bool,
     younger_copies: bool,
+    /// Nothing goes wrong.
+    calm: bool,
+    /// Speed of all lines, if they have one, in 10^6 bit/s.
+    line_mbps: Option<u32>,
+    /// Time that applications take to read, in ns.
+    read_delay_ns: u64,
     /// Settings of the hosts.
     configs: Vec<Config>,
     coverage: Coverage,
@@ -122,10 +132,14 @@ impl Trial {
             misconduct: false,
             linux: false,
             younger_copies: false,
+            calm: seed % CALM_ONE_IN == CALM_ONE_IN - 1,
+            line_mbps: None,
+            read_delay_ns: 0,
             configs: Vec::new(),
             coverage: Coverage::default(),
         };
         trial.world.steps_max = STEPS_MAX;
+        trial.world.auditor.calm = trial.calm;
         let hosts = pick(&mut dice, &[2, 2, 2, 3, 3, 4, 6]);
         trial.add_hosts(&mut dice, hosts);
         trial.plan_links(&mut dice, hosts);
@@ -145,7 +159,8 @@ impl Trial {
     /// others stay what they are when it is cut.
     fn trouble(&mut self, dice: &mut Dice, name: &'static str, chance: u64) -> Option<Dice> {
         let mut own = Dice::new(dice.roll());
-        let happens = percent(&mut own, chance) && !self.cut.without.contains(name);
+        let possible = !self.calm || calm::HARMLESS.contains(&name);
+        let happens = percent(&mut own, chance) && possible && !self.cut.without.contains(name);
         if happens {
             self.troubles.push(name);
         }
@@ -181,7 +196,11 @@ impl Trial {
             config.unread_bytes_max = 128 << 10;
             config.response_silence = Duration::from_secs(5);
         });
+        if self.calm {
+            calm::make_ample(&mut plan);
+        }
         self.vary_settings(dice, &mut plan);
+        (self.line_mbps, self.read_delay_ns) = (line, plan.read_delay_ns);
         let own_settings = self.trouble(dice, "own-settings", settings_percent());
         let misconduct = self.trouble(dice, "misconduct", 8);
         for number in 1..=hosts {
@@ -242,6 +261,7 @@ impl Trial {
         }
         if let Some(mut dice) = self.trouble(dice, "slow-readers", 20) {
             plan.read_delay_ns = match percent(&mut dice, 90) {
+                _ if self.calm => log_between(&mut dice, US, MS),
                 true => log_between(&mut dice, US, 5 * MS),
                 // As good as never.
                 false => between(&mut dice, 100, 5_000) * MS,
@@ -277,7 +297,7 @@ impl Trial {
                     link.spike_ns = log_between(dice, SECOND, 150 * SECOND);
                     (self.gentle, self.forgets) = (false, true);
                 }
-                self.delay_ns = self.delay_ns.max(link.spike_ns);
+                self.delay_ns = self.delay_ns.max(link.spike_ns + link.delay_ns);
                 self.world.set_link(from, to, link);
             }
         }
@@ -318,6 +338,14 @@ impl Trial {
             vary_call(dice, &mut plan);
             if cancelled && percent(dice, 50) {
                 plan.abort_after_ns = Some(log_between(dice, 100, 50 * MS));
+            }
+            if self.calm {
+                (plan.deadline_ns, plan.abort_after_ns) = (None, None);
+                // In the packet format of Linux a server cannot say that it dropped a request.
+                let unsaid = self.linux && plan.response == Response::Rejected;
+                if unsaid || plan.response == Response::Never {
+                    plan.response = Response::After { service_ns: 0 };
+                }
             }
             if self.cut.makes(number) {
                 self.bytes += u64::from(request) + u64::from(response);
@@ -411,6 +439,7 @@ impl Trial {
         let rate = log_between(dice, 1_000, 400_000) as u32;
         let mut rates = RefusalRates::default();
         match dice.below(4) {
+            _ if self.calm => rates.no_room_ppm = rate,
             0 | 1 => rates.no_room_ppm = rate,
             2 => rates.unreachable_ppm = rate,
             _ => rates.refused_ppm = rate / 10,
@@ -498,6 +527,11 @@ impl Trial {
             wrong.extend(judged.filter_map(|call| unexcused(call, &self.world, self.linux)));
         }
         wrong.extend(self.world.ledger.contradictions());
+        if self.calm {
+            let (line_mbps, read_ns) = (self.line_mbps, self.read_delay_ns);
+            let delay_ns = self.delay_ns;
+            wrong.extend(calm::broken_promises(&mut self.world, line_mbps, delay_ns, read_ns));
+        }
         let leftovers = self.world.leftovers();
         wrong.extend(leftovers);
         if self.world.is_exhausted() {
@@ -513,6 +547,7 @@ impl Trial {
             );
         }
         wrong.extend(self.world.ledger.violations.iter().cloned());
+        wrong.extend(self.world.auditor.violations.iter().cloned());
         self.note_coverage();
         wrong
     }

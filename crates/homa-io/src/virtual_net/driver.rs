@@ -71,6 +71,8 @@ pub struct VirtualDriver {
     pub(super) notices: VecDeque<Notice>,
     pub(super) sent: Vec<Packet>,
     pub(super) refusals: RefusalRates,
+    /// Something was refused since this was last looked at.
+    pub(super) refused: bool,
     /// Longest IP packet per destination that this host knows of.
     pub(super) known_mtu: HashMap<SocketAddr, u32>,
     pub(super) default_mtu: u32,
@@ -96,6 +98,7 @@ impl VirtualDriver {
             notices: VecDeque::new(),
             sent: Vec::new(),
             refusals: RefusalRates::default(),
+            refused: false,
             known_mtu: HashMap::new(),
             default_mtu: 1500,
             backlog_bytes: 0,
@@ -179,6 +182,7 @@ impl Driver for VirtualDriver {
     ) -> Result<(), Unsent> {
         check_train(transmit, segments);
         let refusal = self.refusal(transmit);
+        self.refused |= refusal.is_some();
         let count = refusal.map_or(segments.len(), |unsent| unsent.first);
         let mut meta = RxMeta::new(transmit.path);
         meta.path.remote = SocketAddr::new(self.address.ip(), transmit.path.local_port);

@@ -11,6 +11,7 @@
 //! (one final `Released`, one `Ended`, nothing afterwards) checked on the way.
 
 mod app;
+mod auditor;
 mod conduct;
 mod driver;
 mod ledger;
@@ -20,6 +21,7 @@ mod time;
 mod world;
 
 pub use app::{CallPlan, Response};
+pub use auditor::Auditor;
 pub use conduct::Conduct;
 pub use driver::{RefusalRates, VirtualDriver};
 pub use ledger::{Call, CallEnd, Ledger};

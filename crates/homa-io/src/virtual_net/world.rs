@@ -13,6 +13,7 @@ use homa_core::{
 };
 
 use super::app::{App, CallPlan, FORGETFUL_NS, Handler, Task, request_body};
+use super::auditor::Auditor;
 use super::conduct::Conduct;
 use super::driver::{Notice, Packet, RefusalRates, VirtualDriver};
 use super::ledger::{CallEnd, Ledger};
@@ -192,6 +193,8 @@ pub struct World {
     dice: Dice,
     /// What became of the calls.
     pub ledger: Ledger,
+    /// Who watches the links.
+    pub auditor: Auditor,
     packets: u64,
 }
 
@@ -218,6 +221,7 @@ impl World {
             show_packets: false,
             dice: Dice::new(seed),
             ledger: Ledger::default(),
+            auditor: Auditor::default(),
             packets: 0,
         }
     }
@@ -512,6 +516,7 @@ impl World {
         engine.handle_timeout(born, false);
         entry.app = App::new(plan.read_delay_ns, entry.past.len());
         entry.shard = Some(Shard::new(engine, driver));
+        self.auditor.booted(host);
         self.wake(host, self.now_ns);
     }
 
@@ -578,6 +583,9 @@ impl World {
             host,
         };
         let turn = shard.turn(now, &mut handler).expect("virtual drivers do not break");
+        if std::mem::take(&mut shard.driver_mut().refused) {
+            self.auditor.refused(host);
+        }
         let sent = std::mem::take(&mut shard.driver_mut().sent);
         let more = turn.rx == crate::driver::RxStatus::More;
         let next_ns = if more { Some(self.now_ns) } else { turn.next.map(world_ns) };

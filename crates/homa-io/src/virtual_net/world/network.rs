@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use homa_core::{Carriage, IcmpKind, Path, RxMeta};
 
 use super::{Happening, MtuChange, World};
+use crate::virtual_net::conduct::Conduct;
 use crate::virtual_net::driver::{Notice, Packet};
 use crate::virtual_net::link::{LinkPlan, serialisation_ns};
 
@@ -43,6 +44,10 @@ impl World {
         let Some(packet) = packet else {
             return;
         };
+        if conduct == Conduct::Honest {
+            let config = &self.hosts[from].plan.config;
+            self.auditor.sent(self.now_ns, from, &packet, config);
+        }
         if self.show_packets {
             show(self.now_ns, self.addresses[from], "sent", &packet);
         }
@@ -114,6 +119,8 @@ impl World {
     fn deliver(&mut self, host: usize, packet: Packet) {
         let entry = &mut self.hosts[host];
         if let Some(shard) = &mut entry.shard {
+            // Whoever overflows the buffer has sent it all the same.
+            self.auditor.arrived(self.now_ns, host, &packet);
             shard.driver_mut().arrive(packet);
             return self.wake(host, self.now_ns);
         }
