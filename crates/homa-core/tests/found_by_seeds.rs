@@ -95,15 +95,16 @@ fn an_acknowledgement_that_had_no_room_rides_on_the_next_packet() {
     let mut solo = solo();
     let server = address(9, 900);
     let (_, id, _) = solo.called(server, 100);
-    let _ = solo.data(server, id ^ 1, 10, (0, 10));
+    let _ = solo.data(server, id, 10, (0, 10));
     solo.events();
+    solo.drain();
     solo.call(server, 100);
     let now = solo.instant();
     let train = solo.engine.poll_transmit(now, &mut solo.segments).unwrap();
     solo.engine.transmit_failed(now, &train, &solo.segments, 0, TransmitError::NoRoom);
     let sent = solo.drain();
     let acknowledged = sent.iter().filter_map(|sent| sent.data()?.acknowledged());
-    assert_eq!(acknowledged.map(|ack| ack.client_id).collect::<Vec<_>>(), [id]);
+    assert_eq!(acknowledged.map(|ack| ack.client_id).collect::<Vec<_>>(), [id ^ 1]);
 }
 
 #[test]
