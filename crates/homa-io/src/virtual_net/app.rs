@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use homa_core::{Event, FailReason, Path, RpcKey, SendError};
 
 use super::ledger::{CallEnd, Ledger};
@@ -223,6 +224,8 @@ impl Handler<'_> {
                     let at = world_ns(shard.now()) + gap_ns;
                     let next = Task::Supply { rpc, pattern, from: upto, piece_bytes, gap_ns };
                     self.app.later.push((at, next));
+                } else if supplied && shard.supply(rpc, Bytes::from_static(b"x")).is_ok() {
+                    self.complain(rpc, "it takes more bytes than were announced");
                 }
             }
             Task::Read { rpc, upto } => {

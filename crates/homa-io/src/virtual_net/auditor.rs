@@ -15,6 +15,8 @@ use super::driver::Packet;
 const CHARGE_PER_PACKET: u32 = 256;
 /// More violations are not recorded.
 const VIOLATIONS_MAX: usize = 20;
+/// So many questions about an RPC may follow each other quickly, and then one in three resend intervals.
+const QUESTIONS_MAX: u32 = 6;
 /// After this time an engine has looked at a packet that waits in its buffer, in ns.
 const READ_NS: u64 = 1_000_000;
 /// `reason` of a NEED_ACK that asks whether a peer lives and what it has read.
@@ -40,6 +42,8 @@ struct Between {
     probe: Option<(u64, usize)>,
     /// Responses that arrived and have not been acknowledged, and since when, in ns.
     to_acknowledge: VecDeque<(u64, u64)>,
+    /// Questions about each RPC since anything came from there: how many, when the first and the last was, in ns.
+    asked: HashMap<u64, (u32, u64, u64)>,
     /// Responses that were acknowledged, and when, in ns.
     acknowledged: HashMap<u64, u64>,
 }
@@ -65,6 +69,8 @@ pub struct Auditor {
     incoming: HashMap<MessageKey, Incoming>,
     /// By which number each host is known at an IP address.
     incarnations: HashMap<(usize, IpAddr), u32>,
+    /// GRANTs to the message that needs fewest bytes of several, by host, and those of them at the lowest level.
+    to_best: HashMap<usize, (u32, u32)>,
     /// Hosts whose driver refused something: what they asked may leave later than they think.
     refused: HashSet<usize>,
     /// What was promised and not kept.
@@ -134,6 +140,7 @@ impl Auditor {
             if over_udp {
                 self.check_amplification(&seen);
             }
+            self.check_questions(&seen, config);
             if self.calm {
                 self.check_calm(&seen, config);
             }
@@ -152,6 +159,7 @@ impl Auditor {
             };
             let between = self.between.entry((host, remote)).or_default();
             between.received_bytes += u64::from(bytes);
+            between.asked.clear();
             let names_us = echo != 0 && Some(echo) == ours;
             between.proved |= names_us;
             // What speaks of a call without knowing its host is not heard.
@@ -171,6 +179,28 @@ impl Auditor {
                 "{now_ns} ns: host {host} to {remote}, id {:x}: {what}: {packet:?} of {bytes} B",
                 seen.id()
             ));
+        }
+    }
+
+    /// Whoever is silent is asked less and less often.
+    fn check_questions(&mut self, seen: &Seen<'_>, config: &Config) {
+        let reason = seen.header.extension.map_or(0, |extension| extension.reason);
+        match seen.header.body {
+            Body::Resend(_) => {}
+            Body::NeedAck if reason != PROBE => {}
+            _ => return,
+        }
+        let between = self.between.entry((seen.host, seen.remote)).or_default();
+        let (count, first_ns, last_ns) =
+            between.asked.entry(seen.id()).or_insert((0, seen.now_ns, u64::MAX));
+        if *last_ns != seen.now_ns {
+            (*count, *last_ns) = (*count + 1, seen.now_ns);
+        }
+        let intervals = (seen.now_ns - *first_ns) / config.resend_interval.as_nanos() as u64;
+        let (count, most) = (*count, QUESTIONS_MAX + intervals as u32 / 3);
+        if count > most {
+            let what = format!("question {count} to somebody silent in {intervals} intervals");
+            self.violation(seen, &what);
         }
     }
 
@@ -258,12 +288,27 @@ impl Auditor {
         // The oldest message has a share of its own at a high level.
         let too_high = message.raised > 1 + message.alone / 4;
         let outstanding = u64::from(offset).saturating_sub(message.received);
+        let left = |it: &Incoming| u64::from(it.length).saturating_sub(it.received);
+        let own_left = left(message);
         let (beyond, length) = (offset > message.length, message.length);
         let window = match config.window_bytes {
             0 => u64::from(config.max_incoming_bytes) / 2,
             fixed => u64::from(fixed),
         };
         let share = window + u64::from(config.fifo_grant_increment_bytes).min(window);
+        let here = |(key, it): &(&MessageKey, &Incoming)| key.0 == seen.host && it.granted > 0;
+        let granted = self.incoming.iter().filter(here);
+        let (several, worse) =
+            granted.filter(|(other, _)| **other != key).fold((0, 0), |(all, worse), (_, it)| {
+                (all + 1, worse + u32::from(left(it) > own_left))
+            });
+        if several > 0 && several == worse {
+            let (best, low) = self.to_best.entry(seen.host).or_default();
+            (*best, *low) = (*best + 1, *low + u32::from(priority == 0));
+            if *best >= 8 && best == low {
+                self.violation(seen, "the best of several messages always has the lowest level");
+            }
+        }
         let all: u64 = self
             .incoming
             .iter()

@@ -18,6 +18,10 @@ const SMALL_TRUESIZE: u64 = 832;
 const FULL_TRUESIZE: u64 = 2304;
 const SMALL_BYTES: usize = 256;
 
+/// Least wait after a refusal for want of room, and the longest that it grows to, in ns.
+const NO_ROOM_WAIT_NS: u64 = 50_000;
+const NO_ROOM_WAIT_MAX_NS: u64 = 1_000_000;
+
 /// A packet on its way. `meta` is as its receiver will see it.
 #[derive(Clone, Debug)]
 pub(super) struct Packet {
@@ -73,6 +77,16 @@ pub struct VirtualDriver {
     pub(super) refusals: RefusalRates,
     /// Something was refused since this was last looked at.
     pub(super) refused: bool,
+    /// What it was asked to do although it had said better.
+    pub(super) violations: Vec<String>,
+    /// It sends through a card, which tells when it has room.
+    pub(super) has_card: bool,
+    /// The time, in ns, as far as the host looks at it.
+    pub(super) now_ns: u64,
+    /// Refusals for want of room in a row, and when the last one was, in ns.
+    no_room: (u32, u64),
+    /// Longest packets that the engine was told of, by destination.
+    told_mtu: HashMap<SocketAddr, u32>,
     /// Longest IP packet per destination that this host knows of.
     pub(super) known_mtu: HashMap<SocketAddr, u32>,
     pub(super) default_mtu: u32,
@@ -99,6 +113,11 @@ impl VirtualDriver {
             sent: Vec::new(),
             refusals: RefusalRates::default(),
             refused: false,
+            violations: Vec::new(),
+            has_card: false,
+            now_ns: 0,
+            no_room: (0, 0),
+            told_mtu: HashMap::new(),
             known_mtu: HashMap::new(),
             default_mtu: 1500,
             backlog_bytes: 0,
@@ -121,6 +140,17 @@ impl VirtualDriver {
         self.received.push_back(packet);
     }
 
+    /// Whoever finds no room tries again later, and the later the more often that happens. A card tells when it has room.
+    fn note_room(&mut self, room: bool) {
+        let (count, last_ns) = self.no_room;
+        let wait_ns = (NO_ROOM_WAIT_NS << count.saturating_sub(1).min(4)).min(NO_ROOM_WAIT_MAX_NS);
+        if !self.has_card && count > 0 && self.now_ns < last_ns + wait_ns {
+            let after_ns = self.now_ns - last_ns;
+            self.violations.push(format!("tried again {after_ns} ns after refusal {count}"));
+        }
+        self.no_room = if room { (0, 0) } else { (count + 1, self.now_ns) };
+    }
+
     fn mtu_to(&self, remote: SocketAddr) -> u32 {
         self.known_mtu.get(&remote).copied().unwrap_or(self.default_mtu)
     }
@@ -129,6 +159,10 @@ impl VirtualDriver {
     fn refusal(&mut self, transmit: &Transmit) -> Option<Unsent> {
         let mtu = self.mtu_to(transmit.path.remote);
         if transmit.segment_bytes + header_bytes(self.carriage) > mtu {
+            if self.told_mtu.get(&transmit.path.remote) == Some(&mtu) {
+                let bytes = transmit.segment_bytes;
+                self.violations.push(format!("{bytes} B although it knows that {mtu} B fit"));
+            }
             return Some(Unsent { first: 0, why: TransmitError::TooBig(mtu) });
         }
         let rates = self.refusals;
@@ -159,6 +193,7 @@ impl Driver for VirtualDriver {
             match notice {
                 Notice::PathMtu(remote, mtu) => {
                     self.known_mtu.insert(remote, mtu);
+                    self.told_mtu.insert(remote, mtu);
                     sink.path_mtu(remote, mtu);
                 }
                 Notice::Icmp(kind, remote, quoted) => sink.icmp_error(kind, remote, &quoted),
@@ -183,6 +218,8 @@ impl Driver for VirtualDriver {
         check_train(transmit, segments);
         let refusal = self.refusal(transmit);
         self.refused |= refusal.is_some();
+        let no_room = refusal.filter(|unsent| unsent.why == TransmitError::NoRoom);
+        self.note_room(no_room.is_none());
         let count = refusal.map_or(segments.len(), |unsent| unsent.first);
         let mut meta = RxMeta::new(transmit.path);
         meta.path.remote = SocketAddr::new(self.address.ip(), transmit.path.local_port);

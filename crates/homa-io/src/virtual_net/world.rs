@@ -510,6 +510,7 @@ impl World {
         let mut driver =
             VirtualDriver::new(plan.address, plan.carriage, plan.rx_buffer_bytes, seed ^ 1);
         driver.backlog_max_bytes = plan.tx_queue_bytes;
+        driver.has_card = plan.uplink_mbps.is_some();
         driver.refusals = entry.refusals;
         // The first life began long before the world did: nothing is on its way from another.
         let born = if entry.past.is_empty() { Instant::ZERO } else { now };
@@ -576,6 +577,7 @@ impl World {
             shard.driver_mut().backlog_bytes = waiting_ns * u64::from(mbps) / 8_000;
             shard.writable();
         }
+        shard.driver_mut().now_ns = self.now_ns;
         let mut handler = Handler {
             app: &mut entry.app,
             ledger: &mut self.ledger,
@@ -585,6 +587,9 @@ impl World {
         let turn = shard.turn(now, &mut handler).expect("virtual drivers do not break");
         if std::mem::take(&mut shard.driver_mut().refused) {
             self.auditor.refused(host);
+        }
+        for what in shard.driver_mut().violations.drain(..) {
+            self.ledger.violation(format!("{} ns: driver of host {host}: {what}", self.now_ns));
         }
         let sent = std::mem::take(&mut shard.driver_mut().sent);
         let more = turn.rx == crate::driver::RxStatus::More;
