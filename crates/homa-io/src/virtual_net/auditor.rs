@@ -69,8 +69,6 @@ pub struct Auditor {
     incoming: HashMap<MessageKey, Incoming>,
     /// By which number each host is known at an IP address.
     incarnations: HashMap<(usize, IpAddr), u32>,
-    /// GRANTs to the message that needs fewest bytes of several, by host, and those of them at the lowest level.
-    to_best: HashMap<usize, (u32, u32)>,
     /// Hosts whose driver refused something: what they asked may leave later than they think.
     refused: HashSet<usize>,
     /// What was promised and not kept.
@@ -288,27 +286,12 @@ impl Auditor {
         // The oldest message has a share of its own at a high level.
         let too_high = message.raised > 1 + message.alone / 4;
         let outstanding = u64::from(offset).saturating_sub(message.received);
-        let left = |it: &Incoming| u64::from(it.length).saturating_sub(it.received);
-        let own_left = left(message);
         let (beyond, length) = (offset > message.length, message.length);
         let window = match config.window_bytes {
             0 => u64::from(config.max_incoming_bytes) / 2,
             fixed => u64::from(fixed),
         };
         let share = window + u64::from(config.fifo_grant_increment_bytes).min(window);
-        let here = |(key, it): &(&MessageKey, &Incoming)| key.0 == seen.host && it.granted > 0;
-        let granted = self.incoming.iter().filter(here);
-        let (several, worse) =
-            granted.filter(|(other, _)| **other != key).fold((0, 0), |(all, worse), (_, it)| {
-                (all + 1, worse + u32::from(left(it) > own_left))
-            });
-        if several > 0 && several == worse {
-            let (best, low) = self.to_best.entry(seen.host).or_default();
-            (*best, *low) = (*best + 1, *low + u32::from(priority == 0));
-            if *best >= 8 && best == low {
-                self.violation(seen, "the best of several messages always has the lowest level");
-            }
-        }
         let all: u64 = self
             .incoming
             .iter()
