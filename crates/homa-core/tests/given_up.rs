@@ -199,6 +199,25 @@ fn cancelled_calls_leave_their_room_to_later_ones() {
 }
 
 #[test]
+fn who_waits_for_memory_and_is_not_heard_of_is_given_up() {
+    let mut solo = Solo::new(Config::default().with(|config| {
+        config.max_message_bytes = 65_536;
+        config.receive_memory_bytes = 131_072;
+    }));
+    for id in [2, 4] {
+        solo.request(address(8, 800), id, 60_000);
+    }
+    for id in 0..200 {
+        let received = solo.data(address(9, 900), 2 * id, 60_000, (0, 1000));
+        assert_eq!(received, Received::Dropped(DropReason::NoMemory));
+    }
+    // No memory comes free.
+    solo.advance(5_000);
+    solo.events();
+    assert_eq!(solo.engine.stats().live_rpcs, 2);
+}
+
+#[test]
 fn data_of_another_length_is_not_joined_to_a_message() {
     let mut solo = Solo::new(Config::default());
     let server = address(9, 900);

@@ -292,7 +292,7 @@ fn without_memory_the_rpc_is_kept_its_data_dropped_and_asked_for_when_room_appea
     assert_eq!(received, Received::Dropped(DropReason::NoMemory));
     assert_eq!(solo.engine.stats().messages_starved, 1);
     assert_eq!(solo.engine.stats().live_rpcs, 3);
-    assert!(solo.advance(3000).iter().all(|sent| sent.resend().is_none()), "T6: it waits");
+    assert!(solo.advance(500).iter().all(|sent| sent.resend().is_none()), "T6: it waits");
     let _ = solo.control(
         from,
         6,

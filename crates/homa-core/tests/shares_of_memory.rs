@@ -114,6 +114,38 @@ fn a_message_that_waits_for_its_hosts_share_delays_none_of_others() {
 }
 
 #[test]
+fn messages_that_wait_for_their_hosts_share_keep_their_order() {
+    let config = Config::default().with(|config| {
+        config.max_message_bytes = 65_536;
+        config.receive_memory_bytes = 8 * 65_536;
+        config.unscheduled_bytes = 65_536;
+    });
+    let mut solo = Solo::new(config);
+    let begin = |solo: &mut Solo, from, id, length| solo.data(from, id, length, (0, 1000));
+    let cancel = |solo: &mut Solo, from, id| {
+        let _ = solo.control(from, id, Body::RpcUnknown, reason::CANCELLED, 0);
+        solo.events();
+        let sent = solo.drain();
+        let asked = sent.iter().filter(|sent| sent.resend().is_some());
+        asked.map(|sent| sent.header.common.local_id()).collect::<Vec<_>>()
+    };
+    for id in 1..=3 {
+        assert!(placed(&begin(&mut solo, greedy(), 2 * id, 60_000)), "{id}");
+    }
+    for (id, length) in [(8, 50_000), (10, 64_000), (12, 45_000), (14, 55_000)] {
+        let received = begin(&mut solo, greedy(), id, length);
+        assert_eq!(received, Received::Dropped(DropReason::NoMemory), "{id}");
+    }
+    assert!(placed(&begin(&mut solo, honest(), 2, 60_000)));
+    solo.drain();
+    assert_eq!(cancel(&mut solo, honest(), 2), [], "all of them are passed over");
+    assert_eq!(cancel(&mut solo, greedy(), 6), [12]);
+    assert_eq!(cancel(&mut solo, greedy(), 4), [8]);
+    assert_eq!(cancel(&mut solo, greedy(), 2), [], "the two hold more than the share lets them");
+    assert_eq!(cancel(&mut solo, greedy(), 12), [14, 10]);
+}
+
+#[test]
 fn what_a_host_gave_back_it_may_hold_again() {
     let mut solo = Solo::new(Config::default());
     for round in 0..3 {

@@ -268,7 +268,9 @@ impl Engine {
         match (rpc.role, rpc.state) {
             (_, State::Dead | State::Delivered) | (Role::Server, State::InService) => true,
             (_, State::Refused(_)) => timed,
-            (_, State::Incoming) if rpc.rx.starved => self.memory.used() > 0 || self.memory.freed,
+            (_, State::Incoming) if rpc.rx.starved => {
+                timed && (self.memory.used() > 0 || self.memory.freed)
+            }
             (_, State::Incoming) if rpc.rx.awaits_data() => timed || rpc.rx.grant_due,
             (_, State::Incoming) => self.granter.watches(rpc, &self.config, &self.memory),
             (_, State::Outgoing) if !tx.retransmit.is_empty() => self.pacer.contains(index),

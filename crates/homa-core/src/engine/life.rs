@@ -292,26 +292,10 @@ impl Engine {
             let Some(index) = self.starved.first() else {
                 return;
             };
-            let Some(rpc) = self.rpcs.get(index) else {
-                return;
-            };
-            // A peer that waits asks at least once per longest interval whether we live. One that did not is
-            // left to the timer, which gives it up.
-            let silence_max = self.config.timeout + self.config.resend_interval_max;
-            let heard = self.peers.get(rpc.peer).map_or(self.now, |peer| peer.last_heard);
-            let given_up = self.now >= self.counts_from(heard) + silence_max;
             let Some(rpc) = self.rpcs.get_mut(index) else {
                 return;
             };
             let upto = rpc.rx.granted;
-            if given_up {
-                rpc.rx.starved = false;
-                rpc.rx.silent = true;
-                rpc.rx.passed_over = true;
-                self.starved.remove(index, rpc.rx.holder);
-                self.arm(index, 0);
-                continue;
-            }
             if !self.memory.reserve(rpc, upto) {
                 if !self.memory.is_for_others(rpc, upto) {
                     return;

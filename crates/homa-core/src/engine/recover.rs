@@ -42,6 +42,8 @@ enum Need {
     OurTurn,
     /// A grant or the response (client), nothing of which has arrived.
     Answer,
+    /// Room for the incoming message, which this end has to find.
+    Memory,
     /// Data of the incoming message.
     Data,
     /// An acknowledgement or a grant for the response.
@@ -105,6 +107,7 @@ impl Engine {
         };
         match need(rpc) {
             Need::Nothing => {}
+            Need::Memory => self.starved_due(index),
             Need::OurTurn if rpc.blocked_on_peer => self.blocked_due(index),
             Need::OurTurn => {
                 // Sending the last byte arms the timer again: until then nobody needs to be woken.
@@ -128,6 +131,21 @@ impl Engine {
         let limit = self.kept_from(reacted.max(rpc.last_heard)) + self.config.response_silence;
         if self.now >= limit {
             self.give_up(index, Need::Acknowledgement);
+        } else {
+            self.arm_at(index, limit);
+        }
+    }
+
+    /// A message waits for memory. A peer that still wants it asks at least once per longest interval whether we live.
+    fn starved_due(&mut self, index: u32) {
+        let Some(rpc) = self.rpcs.get(index) else {
+            return;
+        };
+        let heard = self.peers.get(rpc.peer).map_or(rpc.last_heard, |peer| peer.last_heard);
+        let silence_max = self.config.timeout + self.config.resend_interval_max;
+        let limit = self.counts_from(heard) + silence_max;
+        if self.now >= limit {
+            self.give_up(index, Need::Memory);
         } else {
             self.arm_at(index, limit);
         }
@@ -282,7 +300,7 @@ impl Engine {
             Need::Acknowledgement => {
                 self.push_control(path, id, own, Body::NeedAck, reason::NONE, 0);
             }
-            Need::Nothing | Need::OurTurn => {}
+            Need::Nothing | Need::Memory | Need::OurTurn => {}
         }
         let max_ns = match need {
             // While data is missing, questions must not become rare: recovery time would grow with the
@@ -577,7 +595,8 @@ fn need(rpc: &Rpc) -> Need {
     match (rpc.role, rpc.state) {
         (_, State::Dead | State::Delivered | State::InService) => Need::Nothing,
         (_, State::Refused(_)) => Need::Acknowledgement,
-        (_, State::Incoming) if rpc.rx.starved || !rpc.rx.awaits_data() => Need::Nothing,
+        (_, State::Incoming) if rpc.rx.starved => Need::Memory,
+        (_, State::Incoming) if !rpc.rx.awaits_data() => Need::Nothing,
         (_, State::Incoming) => Need::Data,
         (_, State::Outgoing) if sending => Need::OurTurn,
         (Role::Client, State::Outgoing) if rpc.confirmed => Need::Nothing,
