@@ -4,7 +4,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::raw::{RawAck, RawCommon, RawCutoffs, RawData, RawExtension, RawGrant, RawResend};
 use crate::{
-    Body, COMMON_HEADER_BYTES, Common, EXTENSION_BYTES, Extension, PacketType, ParseError, VERSION,
+    Body, COMMON_HEADER_BYTES, Common, DATA_HEADER_BYTES, EXTENSION_BYTES, Extension, PacketType,
+    ParseError, VERSION,
 };
 
 /// Everything a packet says besides its payload.
@@ -59,6 +60,13 @@ impl Header {
     #[inline]
     #[must_use]
     pub fn encode(&self, out: &mut [u8]) -> Option<usize> {
+        if let Body::Data(data) = &self.body {
+            // Nearly all packets, and all of one length.
+            let out = out.get_mut(..DATA_HEADER_BYTES)?;
+            let out = put(out, &RawCommon::new(&self.common, PacketType::Data))?;
+            put(out, &RawData::new(data))?;
+            return Some(DATA_HEADER_BYTES);
+        }
         let encoded_bytes = self.encoded_bytes();
         let out = out.get_mut(..encoded_bytes)?;
         let out = put(out, &RawCommon::new(&self.common, self.packet_type()))?;
