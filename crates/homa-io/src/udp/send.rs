@@ -60,12 +60,16 @@ impl UdpDriver {
         way.connected = self.connect_for(*way.to);
         self.learn_mark(way.tos);
         let ip = way.to.ip();
-        let mut train_max = if self.routes.is_single(ip) { 1 } else { self.train_max };
+        let single = segments.len() == 1 || self.routes.is_single(ip);
+        let mut train_max = if single { 1 } else { self.train_max };
         let mut suspected = false;
         let mut first = 0;
         while let Some(rest) = segments.get(first..).filter(|rest| !rest.is_empty()) {
-            let wanted =
-                if transmit.coalesced { rest.len() } else { train_length(rest, train_max) };
+            let wanted = match train_max {
+                _ if transmit.coalesced => rest.len(),
+                1 => 1,
+                _ => train_length(rest, train_max),
+            };
             let group = rest.get(..wanted).unwrap_or(rest);
             match self.send_some(&way, group, transmit.coalesced, payloads) {
                 Ok(count) => {
