@@ -147,8 +147,9 @@ impl AcceptQueue {
     }
 
     /// The next request of a client that lets few of `answers` wait for it.
+    #[inline]
     fn pop(&self, state: &mut State, answers: &Room) -> Option<Queued> {
-        loop {
+        while !state.requests.is_empty() {
             let request = state.requests.pop(|client| answers.is_modest(client));
             self.publish(state);
             let request = request?;
@@ -157,6 +158,7 @@ impl AcceptQueue {
                 return Some(request);
             }
         }
+        None
     }
 
     /// Tells those without the lock how much is in the queue.
