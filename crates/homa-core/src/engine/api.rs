@@ -210,10 +210,11 @@ impl Engine {
             State::Dead | State::Refused(_) => return Err(SendError::Stale),
             _ => return Err(SendError::NotInService),
         }
-        if !self.speaks_own(rpc) && length > crate::config::LINUX_MESSAGE_BYTES_MAX {
+        let own = self.speaks_own(rpc);
+        if !own && length > crate::config::LINUX_MESSAGE_BYTES_MAX {
             return Err(SendError::PeerLimit { max: crate::config::LINUX_MESSAGE_BYTES_MAX });
         }
-        let tx = self.outgoing(rpc.peer, length, streaming, self.speaks_own(rpc));
+        let tx = self.outgoing(rpc.peer, length, streaming, own);
         let interval_ns = self.first_ack_interval_ns(rpc);
         let birth = self.next_birth();
         if let Some(rpc) = self.rpcs.get_mut(index) {

@@ -49,7 +49,7 @@ impl Engine {
 
     /// Takes notice of a packet from the address of a peer. `None`: by its numbers it is of somebody else, a new life of the
     /// peer that has not proved itself yet or a liar, who has no part in what there is between the peer and us.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn recognise(
         &mut self,
         index: u32,

@@ -22,7 +22,7 @@ impl Engine {
     /// [`Config::request_ack_interval_max`] when nothing is kept and [`Config::request_ack_interval`] when much is,
     /// or when the client was told to wait and so does not look for the response itself.
     pub(crate) fn first_ack_interval_ns(&self, rpc: &Rpc) -> u64 {
-        let (min_ns, max_ns) = ack_intervals_ns(&self.config);
+        let (min_ns, max_ns) = self.ack_intervals_ns;
         if rpc.told_busy || self.in_hurry {
             return min_ns;
         }
@@ -42,7 +42,7 @@ impl Engine {
         if core::mem::replace(&mut self.in_hurry, true) {
             return;
         }
-        let (min_ns, _) = ack_intervals_ns(&self.config);
+        let (min_ns, _) = self.ack_intervals_ns;
         for index in 0..u32::try_from(self.rpcs.capacity()).unwrap_or(NIL) {
             let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.role == Role::Server) else {
                 continue;
@@ -56,7 +56,7 @@ impl Engine {
 
     /// The client waits without asking from now on: it learns of a response that is lost by the server's question.
     pub(crate) fn hurry_acknowledgement(&mut self, index: u32) {
-        let (min_ns, _) = ack_intervals_ns(&self.config);
+        let (min_ns, _) = self.ack_intervals_ns;
         let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.role == Role::Server) else {
             return;
         };
@@ -198,7 +198,7 @@ impl Engine {
 }
 
 /// Shortest and longest wait, in ns.
-fn ack_intervals_ns(config: &Config) -> (u64, u64) {
+pub(crate) fn ack_intervals_ns(config: &Config) -> (u64, u64) {
     let min_ns = nanos(config.request_ack_interval);
     let max_ns =
         nanos(config.request_ack_interval_max).min(nanos(config.response_silence) / QUESTIONS_MIN);

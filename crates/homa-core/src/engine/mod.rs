@@ -162,6 +162,8 @@ pub struct Engine {
     holders: Holders,
     /// See [`Engine::hurry_acknowledgements`].
     in_hurry: bool,
+    /// Shortest and longest wait before a client is asked for an acknowledgement.
+    ack_intervals_ns: (u64, u64),
 
     peers: PeerTable,
     /// Server RPCs of clients that had not proved their address when they began, by age.
@@ -259,6 +261,7 @@ impl Engine {
             ),
             holders: Holders::new(config.peers_max, config.kept_responses_bytes),
             in_hurry: false,
+            ack_intervals_ns: kept::ack_intervals_ns(&config),
             peers: PeerTable::new(hash_seed(), hash_seed()),
             strangers: IndexedHeap::new(),
             blocked_positions: Positions::default(),
@@ -353,6 +356,7 @@ impl Engine {
 
     /// When `handle_timeout` should be called next, and why. `None`: only a packet or a call can
     /// change anything.
+    #[inline]
     pub fn poll_timeout(&self) -> Option<(Instant, WakeReason)> {
         if self.has_transmit_work() {
             let at = if self.only_paced_work() && !self.pacer.has_short() {
@@ -367,6 +371,7 @@ impl Engine {
     }
 
     /// How much the next turn matters.
+    #[inline]
     pub fn urgency(&self) -> Urgency {
         let moving = self.has_transmit_work()
             || self.granter.total_incoming() > 0
@@ -411,6 +416,7 @@ impl Engine {
         }
     }
 
+    #[inline]
     fn next_timer(&self) -> Option<(Instant, WakeReason)> {
         let rpc = self.rpc_timers.peek().map(|(_, at)| (at, WakeReason::Rpc));
         let peer = self.peer_timers.peek().map(|(_, at)| (at, WakeReason::Peer));
@@ -420,6 +426,7 @@ impl Engine {
         }
     }
 
+    #[inline]
     fn sooner_timer(&self, paced: (Instant, WakeReason)) -> (Instant, WakeReason) {
         self.next_timer().filter(|timer| timer.0 < paced.0).unwrap_or(paced)
     }

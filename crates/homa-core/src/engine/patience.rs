@@ -62,8 +62,8 @@ impl Patience {
         timeout_ns: impl FnOnce() -> u64,
         own: bool,
     ) -> u64 {
-        // Of this host nothing was learnt yet.
-        if own && self.window.is_none() {
+        // It was never late: what was learnt only fades.
+        if own && self.longest_ns.max(self.longest_before_ns).saturating_mul(2) <= base_ns {
             return base_ns;
         }
         self.learnt_interval_ns(now, base_ns, timeout_ns, own)

@@ -70,11 +70,13 @@ impl Engine {
     }
 
     /// Is there anything to send, now or when the pacer lets it?
+    #[inline]
     pub(crate) fn has_transmit_work(&self) -> bool {
         !self.pacer.is_empty() || !self.only_paced_work()
     }
 
     /// Is there nothing to send but data that the pacer may hold back?
+    #[inline]
     pub(crate) fn only_paced_work(&self) -> bool {
         self.control.is_empty() && !self.granter.has_work()
     }
@@ -385,7 +387,7 @@ impl Engine {
         self.arm(index, nanos(self.config.resend_interval));
     }
 
-    /// Adds the next new segment of a message. `false`: there is none, it does not fit or has to wait.
+    /// Adds the next new segment of a message. `false`: no other can follow now, or it does not fit or has to wait.
     #[inline]
     fn append_segment(&mut self, train: &mut Train<'_>, index: u32) -> bool {
         let may_go = |rpc: &&mut Rpc| {
@@ -433,8 +435,7 @@ impl Engine {
         let header = data_header(rpc, peer, (start, end), false, self.now);
         train.push(&header, Some(rpc.key), (start, end), padding, SegmentKind::Data);
         train.note_priority(priority);
-        self.note_sent(index, start, end);
-        true
+        self.note_sent(index, start, end)
     }
 
     /// A message may not be sent now: it waits at its peer for room, or until the peer has proved its address.
@@ -470,11 +471,13 @@ impl Engine {
         self.arm_blocked_probe(peer_index);
     }
 
-    fn note_sent(&mut self, index: u32, start: u32, end: u32) {
+    /// New data left. `false`: that was all that may be sent.
+    #[inline]
+    fn note_sent(&mut self, index: u32, start: u32, end: u32) -> bool {
         let bytes = end.saturating_sub(start);
         self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(u64::from(bytes));
         let Some(rpc) = self.rpcs.get_mut(index) else {
-            return;
+            return false;
         };
         rpc.tx.sent = end;
         if rpc.first_sent.is_none() {
@@ -490,10 +493,13 @@ impl Engine {
         let idle = rpc.tx.is_idle();
         let interval_ns = rpc.interval_ns;
         self.pacer.account(index, bytes, &self.config);
-        self.pacer.follow(rpc, &self.config);
         if idle {
+            self.pacer.remove(index);
             self.arm(index, interval_ns);
+        } else {
+            self.pacer.follow(rpc, &self.config);
         }
+        !idle
     }
 
     pub(crate) fn unscheduled_priority(&self, index: u32) -> u8 {
