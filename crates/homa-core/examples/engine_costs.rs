@@ -3,6 +3,10 @@
 //! ```text
 //! cargo run --release -p homa-core --example engine_costs
 //! ```
+//!
+//! With arguments, a length in bytes, how many RPCs are outstanding and how many are made in all, time is imagined and
+//! every run the same, for a tool that counts instructions: the difference of two numbers of RPCs counts
+//! (`tools/instructions`).
 
 use std::net::SocketAddr;
 use std::time::Instant as Clock;
@@ -28,19 +32,22 @@ struct Bench {
     engines: [Engine; 2],
     segments: Vec<Segment>,
     length: u32,
+    /// RPCs still to be begun.
+    left: u64,
     done: u64,
     packets: u64,
 }
 
 impl Bench {
-    fn new(length: u32) -> Self {
+    fn new(length: u32, total: u64) -> Self {
         let engines = [0, 1].map(|side| {
             let mut engine = Engine::new(Config::default(), HostBudget::local(), side as u64)
                 .expect("defaults are valid");
             engine.bind_port(PORTS[side], PortOptions::SERVE).expect("a new engine has no ports");
             engine
         });
-        Self { engines, segments: vec![Segment::EMPTY; 128], length, done: 0, packets: 0 }
+        let segments = vec![Segment::EMPTY; 128];
+        Self { engines, segments, length, left: total, done: 0, packets: 0 }
     }
 
     fn turn(&mut self, now: Instant) {
@@ -79,15 +86,37 @@ impl Bench {
     }
 
     fn call(&mut self, now: Instant) {
+        if self.left == 0 {
+            return;
+        }
+        self.left -= 1;
         self.engines[0]
             .send_request(now, path(0), self.length, 0, RequestOptions::default())
             .expect("within limits");
     }
 }
 
+/// Makes `total` RPCs, with 5 µs from turn to turn.
+fn count(length: u32, outstanding: u64, total: u64) {
+    let mut bench = Bench::new(length, total);
+    let mut now_ns = 1;
+    for _ in 0..outstanding {
+        bench.call(Instant::from_nanos(now_ns));
+    }
+    while bench.done < total {
+        now_ns += 5_000;
+        bench.turn(Instant::from_nanos(now_ns));
+    }
+    println!("{total} RPCs of {length} bytes, {} packets", bench.packets);
+}
+
 fn main() {
+    let arguments: Vec<u32> = std::env::args().skip(1).flat_map(|word| word.parse()).collect();
+    if let [length, outstanding, total] = arguments[..] {
+        return count(length, outstanding.into(), total.into());
+    }
     for (length, outstanding) in [(100, 1), (100, 64), (10_000, 1), (1_000_000, 1)] {
-        let mut bench = Bench::new(length);
+        let mut bench = Bench::new(length, u64::MAX);
         let start = Clock::now();
         let now = |start: Clock| Instant::from_nanos(start.elapsed().as_nanos() as u64 + 1);
         for _ in 0..outstanding {
