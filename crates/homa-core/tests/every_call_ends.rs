@@ -207,3 +207,34 @@ fn a_response_that_waits_for_room_ends_if_its_client_is_dead() {
     let ended = ends_after(&mut solo, last, 30_000, silent).expect("it ends");
     assert!((3000..=6000 + SLACK_MS).contains(&ended), "{ended} ms");
 }
+
+#[test]
+fn a_message_of_which_only_copies_come_ends() {
+    let mut solo = Solo::new(config());
+    let from = address(9, 900);
+    let _ = solo.data(from, 2, 30_000, (0, 1000));
+    solo.drain();
+    let rpc = solo.events().into_iter().find_map(|event| match event {
+        homa_core::Event::RequestStarted { rpc, .. } => Some(rpc),
+        _ => None,
+    });
+    let ended = ends_after(&mut solo, rpc.expect("it began"), 30_000, |solo, sent| {
+        if sent.resend().is_some() {
+            let _ = solo.data(from, 2, 30_000, (0, 1000));
+        }
+    });
+    about(ended, 6 * 3000);
+}
+
+#[test]
+fn a_message_whose_sender_has_nothing_new_yet_is_waited_for() {
+    let mut solo = Solo::new(config());
+    let (rpc, id, _) = solo.called(address(9, 900), 100);
+    let _ = solo.data(address(9, 900), id, 30_000, (0, 1000));
+    let ended = ends_after(&mut solo, rpc, 60_000, |solo, sent| {
+        if sent.resend().is_some() {
+            let _ = solo.control(address(9, 900), id, Body::Busy, 0, 0);
+        }
+    });
+    assert_eq!(ended, None);
+}

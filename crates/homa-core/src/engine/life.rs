@@ -249,6 +249,7 @@ impl Engine {
         rpc.rx.window = window.unwrap_or(0);
         rpc.rx.unproved = peer.is_some_and(|peer| must_prove(rpc, peer));
         rpc.rx.moved_at = self.now;
+        rpc.progress_at = self.now;
         rpc.interval_ns = base;
         rpc.asked_at = None;
         let upto = rpc.rx.granted;

@@ -541,6 +541,7 @@ impl Engine {
         let spoke_again = core::mem::replace(&mut rpc.rx.silent, false);
         rpc.rx.passed_over = false;
         rpc.rx.moved_at = self.now;
+        rpc.progress_at = self.now;
         if spoke_again {
             rpc.next_request = self.now;
         }

@@ -293,6 +293,10 @@ impl Engine {
         let most = self.config.resend_interval_max.min(timeout / 8);
         let max_ns = nanos(most.max(self.config.resend_interval));
         rpc.last_heard = self.now;
+        if rpc.state == State::Incoming {
+            // Its sender has nothing else to send yet.
+            rpc.progress_at = self.now;
+        }
         rpc.doubts = 0;
         rpc.interval_ns = rpc.interval_ns.saturating_mul(2).min(max_ns);
         let asked = rpc.is_client() && rpc.state == State::Outgoing;

@@ -33,6 +33,9 @@ const RECHECK_BATCH: u32 = 32;
 /// `Config::response_silence`. (Linux waits for ever.)
 const UNGRANTED_SILENCES: u32 = 12;
 
+/// A message of which only copies come is given up after so many times `Config::response_silence`.
+const MOTIONLESS_SILENCES: u32 = 6;
+
 /// What an RPC needs from its peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
@@ -182,10 +185,15 @@ impl Engine {
                 .get(rpc.peer)
                 .map_or(self.config.timeout, |peer| peer.timeout(&self.config)),
         } + Duration::from_nanos(later_ns);
-        // Words alone do not keep a response, nor a refusal: a client may not acknowledge it for ever.
-        let kept_until =
-            self.kept_from(rpc.progress_at) + self.config.response_silence * UNGRANTED_SILENCES;
-        let kept_too_long = need == Need::Acknowledgement && self.now >= kept_until;
+        // Words alone do not keep a response, nor a refusal: a client may not acknowledge it for ever. Nor do copies
+        // keep a message: another life of this end may have told its sender that the beginning has come.
+        let silences = match need {
+            Need::Acknowledgement => UNGRANTED_SILENCES,
+            Need::Data => MOTIONLESS_SILENCES,
+            _ => u32::MAX,
+        };
+        let kept_max = self.config.response_silence.saturating_mul(silences);
+        let kept_too_long = self.now.since(self.kept_from(rpc.progress_at)) >= kept_max;
         let held_up_since = if self.holds_others_up(rpc) { rpc.rx.moved_at } else { heard };
         let silent_since = self.counts_from(held_up_since).min(heard);
         if kept_too_long || self.now >= silent_since + limit {

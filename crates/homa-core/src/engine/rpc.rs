@@ -61,7 +61,8 @@ pub(crate) struct Rpc {
     // Time.
     /// Last sign of life that concerns this RPC.
     pub(crate) last_heard: Instant,
-    /// When its outgoing message last went on: a byte left for the first time, or more may.
+    /// When its message last went on. The outgoing one: a byte left for the first time, or more may. The incoming one: a
+    /// byte came for the first time, or its sender said that it has none.
     pub(crate) progress_at: Instant,
     /// When the first packet left.
     pub(crate) first_sent: Option<Instant>,
