@@ -115,7 +115,9 @@ impl Engine {
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
-        self.starved.remove(index, rpc.rx.holder);
+        if rpc.rx.starved {
+            self.starved.remove(index, rpc.rx.holder);
+        }
         self.memory.release(rpc);
         rpc.state = State::Dead;
         rpc.tx.retransmit.clear();
@@ -172,7 +174,9 @@ impl Engine {
             rpc.tx.retransmit.remove_below(upto);
             rpc.pending.add(Happened::Released);
             queue_event(&mut self.events, rpc);
-            self.response_taken(index, bytes);
+            if !rpc.is_client() {
+                self.response_taken(index, bytes);
+            }
         }
     }
 
