@@ -662,7 +662,8 @@ fn admission(
 ) -> Admission {
     let payload = range.1.saturating_sub(range.0);
     let needed = u64::from(wire_bytes(payload)).saturating_add(u64::from(in_train));
-    if must_prove(rpc, peer) && peer.unvalidated_room() < needed {
+    // Room is left for the question that its proof answers.
+    if must_prove(rpc, peer) && peer.unvalidated_room() < needed.saturating_add(QUESTION_BYTES) {
         return Admission::Wait { unproved: true };
     }
     if range.0 >= rpc.tx.unscheduled || !(rpc.own && peer.is_own()) {
@@ -675,6 +676,9 @@ fn admission(
     }
     Admission::Charged(cost)
 }
+
+/// Bytes of a NEED_ACK packet of this implementation.
+const QUESTION_BYTES: u64 = 36;
 
 /// Does this message go to a client that still has to prove its address?
 pub(crate) fn must_prove(rpc: &Rpc, peer: &Peer) -> bool {
