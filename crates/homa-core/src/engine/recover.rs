@@ -72,6 +72,10 @@ impl Engine {
         if !rx_drained {
             return;
         }
+        if self.rpc_timers.peek().is_some_and(|(_, at)| at <= now) {
+            // What was acknowledged is not asked about.
+            self.settle();
+        }
         for _ in 0..TIMERS_PER_CALL {
             match self.rpc_timers.peek() {
                 Some((index, at)) if at <= now => {
