@@ -4,7 +4,7 @@
 //! cargo run --release -p homa-core --example engine_costs
 //! ```
 //!
-//! With arguments, a length in bytes, how many RPCs are outstanding and how many are made in all, time is imagined and
+//! With arguments, a length in bytes, how many RPCs are outstanding and how many are made in all, time is virtual and
 //! every run the same, for a tool that counts instructions: the difference of two numbers of RPCs counts
 //! (`tools/instructions`).
 

@@ -40,7 +40,7 @@ impl Header {
         let packet_type = PacketType::try_from(raw.packet_type())?;
         let common = raw.get();
         if matches!(packet_type, PacketType::Data) {
-            // Nearly all packets, and what they say is written where it stays.
+            // The usual packet is parsed without a copy of its body.
             let (raw, _) = take::<RawData>(rest).ok_or(too_short(packet_type.header_bytes()))?;
             return Ok(Self { common, body: Body::Data(raw.get()), extension: None });
         }
@@ -61,7 +61,7 @@ impl Header {
     #[must_use]
     pub fn encode(&self, out: &mut [u8]) -> Option<usize> {
         if let Body::Data(data) = &self.body {
-            // Nearly all packets, and all of one length.
+            // The usual packet has a header of one length.
             let out = out.get_mut(..DATA_HEADER_BYTES)?;
             let out = put(out, &RawCommon::new(&self.common, PacketType::Data))?;
             put(out, &RawData::new(data))?;

@@ -153,8 +153,8 @@ impl Engine {
         Ok(key)
     }
 
-    /// Enters a call under the next id of its peer. Those of one peer count up, also when it was forgotten meanwhile; how far they are from
-    /// those of another peer nobody knows.
+    /// Enters a call under the next id of its peer. Those of one peer count up, also when it was forgotten meanwhile;
+    /// how far they are from those of another peer nobody knows.
     fn give_id(&mut self, index: u32, peer: u32) -> u64 {
         let first = self.peers.get(peer).map_or(0, |peer| peer.first_id);
         loop {

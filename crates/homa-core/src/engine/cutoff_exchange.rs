@@ -69,13 +69,21 @@ impl Engine {
     #[inline]
     pub(crate) fn offer_cutoffs(&mut self, index: u32, path: &Path, header: &Header, version: u16) {
         if version != self.cutoff_version {
-            self.send_cutoffs(index, path, header);
+            self.send_cutoffs(index, path, header.common.local_id(), is_own(header));
         }
     }
 
-    /// Sends the peer our cutoffs, at most once per ms, and not before it has proved its address: what may be sent there is
-    /// for the question that lets it.
-    fn send_cutoffs(&mut self, index: u32, path: &Path, header: &Header) {
+    /// A client has proved its address: it is told the cutoffs that were kept from it.
+    pub(crate) fn offer_cutoffs_after_proof(&mut self, index: u32, id: u64) {
+        let untold = |peer: &&Peer| peer.cutoffs_sent.is_none() && peer.newest_request.is_some();
+        if let Some(path) = self.peers.get(index).filter(untold).map(|peer| peer.path) {
+            self.send_cutoffs(index, &path, id, true);
+        }
+    }
+
+    /// Sends the peer our cutoffs, at most once per ms. A stranger gets none: what may be sent there is for the question
+    /// that lets it prove its address.
+    fn send_cutoffs(&mut self, index: u32, path: &Path, id: u64, own: bool) {
         let Some(peer) = self.peers.get_mut(index).filter(|peer| !peer.is_stranger()) else {
             return;
         };
@@ -85,7 +93,6 @@ impl Engine {
         peer.cutoffs_sent = Some(self.now);
         let body =
             homa_wire::Cutoffs { levels: *self.cutoffs.levels(), version: self.cutoff_version };
-        let (id, own) = (header.common.local_id(), is_own(header));
         self.push_control(*path, id, own, Body::Cutoffs(body), reason::NONE, 0);
     }
 }

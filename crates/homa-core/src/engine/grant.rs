@@ -12,15 +12,20 @@
 //! No sender has all of `max_incoming`. It is granted little more than half. Of what its messages announce, which costs it
 //! a packet each, as much counts as the window of a message when all places are taken.
 
+#[cfg(any(test, feature = "check"))]
+mod check;
+mod senders;
+
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use self::senders::Sender;
 use crate::config::Config;
 use crate::engine::incoming::{GrantState, OnItsWay, PIECE_BYTES};
 use crate::engine::memory::Memory;
 use crate::engine::rpc::{Rpc, RpcTable, State};
-use crate::engine::shared_heap::{Positions, SharedHeap};
+use crate::engine::shared_heap::Positions;
 use crate::event::RpcKey;
 use crate::structures::OutOfMemory;
 use crate::structures::hash::{Map, SeededState};
@@ -29,35 +34,6 @@ use crate::time::Instant;
 
 /// SRPT rank: fewest unreceived bytes first, then the oldest.
 type Rank = (u32, u64);
-
-/// Messages from one IP address, whose processes share a link, or of all strangers.
-#[derive(Debug)]
-struct Sender {
-    /// `None`: strangers.
-    ip: Option<IpAddr>,
-    active: u32,
-    members: u32,
-    /// What is on its way, of all its messages: on its word, and by grants.
-    announced: u64,
-    granted: u64,
-    queue: SharedHeap<Rank>,
-}
-
-impl Sender {
-    fn is_strangers(&self) -> bool {
-        self.ip.is_none()
-    }
-
-    /// May it have one more place, if one is free?
-    fn may_be_active(&self) -> bool {
-        !self.is_strangers() || self.active == 0
-    }
-
-    /// What counts as on its way from it, if of announcements so much does at most.
-    fn counted(&self, announced_max: u64) -> u64 {
-        self.announced.min(announced_max).saturating_add(self.granted)
-    }
-}
 
 /// What a grant decision has to respect besides the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -143,7 +119,7 @@ impl Granter {
     /// Something about the incoming message of `rpc` changed: look at it before the next transmission.
     #[inline]
     pub(crate) fn touch(&mut self, rpc: &mut Rpc) {
-        if rpc.rx.granted_told < rpc.rx.length() || rpc.rx.grant_state != GrantState::Out {
+        if rpc.rx.granted < rpc.rx.length() || rpc.rx.grant_state != GrantState::Out {
             self.enlist(rpc);
         }
     }
@@ -401,8 +377,17 @@ impl Granter {
         }
     }
 
+    /// The sender of a message has proved its address: the message counts with its host from now on.
+    pub(crate) fn change_sender(&mut self, index: u32, rpcs: &mut RpcTable) {
+        let managed = rpcs.get(index).is_some_and(|rpc| rpc.rx.sender != u32::MAX);
+        self.leave(index, rpcs);
+        if let (Some(rpc), true) = (rpcs.get_mut(index), managed) {
+            self.enlist(rpc);
+        }
+    }
+
     /// Takes a message out that goes on. Its sender is still told what it was granted.
-    pub(crate) fn leave(&mut self, index: u32, rpcs: &mut RpcTable) {
+    fn leave(&mut self, index: u32, rpcs: &mut RpcTable) {
         let due = rpcs.get(index).is_some_and(|rpc| rpc.rx.grant_due);
         self.remove(index, rpcs);
         if let Some(rpc) = rpcs.get_mut(index) {
@@ -554,10 +539,6 @@ impl Granter {
             self.by_birth.set(index, rpc.rx.birth);
         }
         self.count(rpc);
-        // It may have been given something when it was managed before, of which its sender was not told.
-        if rpc.rx.granted_told < rpc.rx.granted {
-            self.mark_due(rpc);
-        }
         self.place(index, rpcs);
     }
 
@@ -724,71 +705,6 @@ impl Granter {
         }
         self.retry_needy = true;
     }
-
-    fn sender(&self, index: u32) -> Option<&Sender> {
-        self.senders.get(index as usize)?.as_ref()
-    }
-
-    fn sender_mut(&mut self, index: u32) -> Option<&mut Sender> {
-        self.senders.get_mut(index as usize)?.as_mut()
-    }
-
-    /// The record of an address, or of strangers; `None` if memory is short.
-    fn sender_of(&mut self, ip: Option<IpAddr>) -> Option<u32> {
-        if let Some(index) = self.sender_by_ip.get(&ip) {
-            return Some(*index);
-        }
-        self.sender_by_ip.try_reserve(1).ok()?;
-        let index = match self.free_senders.pop() {
-            Some(index) => index,
-            None => {
-                let total = self.senders.len().saturating_add(1);
-                self.waiting_senders.try_reserve(total).ok()?;
-                self.senders.try_reserve(1).ok()?;
-                let missing = total.saturating_sub(self.free_senders.len());
-                self.free_senders.try_reserve(missing).ok()?;
-                self.senders.push(None);
-                u32::try_from(total.saturating_sub(1)).ok()?
-            }
-        };
-        let queue = SharedHeap::default();
-        let sender = Sender { ip, active: 0, members: 0, announced: 0, granted: 0, queue };
-        *self.senders.get_mut(index as usize)? = Some(sender);
-        self.sender_by_ip.insert(ip, index);
-        Some(index)
-    }
-
-    fn leave_sender(&mut self, index: u32) {
-        let Some(record) = self.sender_mut(index) else {
-            return;
-        };
-        record.members = record.members.saturating_sub(1);
-        if record.members == 0 {
-            let ip = record.ip;
-            self.waiting_senders.remove(index);
-            self.sender_by_ip.remove(&ip);
-            if let Some(slot) = self.senders.get_mut(index as usize) {
-                *slot = None;
-            }
-            self.free_senders.push(index);
-        }
-    }
-
-    /// Keeps the order of senders right after a change of one.
-    fn rekey_sender(&mut self, index: u32) {
-        let Some(record) = self.sender(index) else {
-            return;
-        };
-        match record.queue.peek().filter(|_| record.may_be_active()) {
-            Some((_, best)) => {
-                let active = if record.is_strangers() { u32::MAX } else { record.active };
-                self.waiting_senders.set(index, (active, best));
-            }
-            None => {
-                self.waiting_senders.remove(index);
-            }
-        }
-    }
 }
 
 /// How far a message may be granted at most: its end, or what a slow reader leaves room for.
@@ -828,106 +744,3 @@ fn reserve(rpc: &mut Rpc, upto: u32, memory: &mut Memory) -> u32 {
 const WINDOW_BYTES_MIN: u64 = 1_000;
 /// Messages looked at for one grant to the oldest.
 const FIFO_LOOKS: usize = 16;
-
-#[cfg(any(test, feature = "check"))]
-impl Granter {
-    /// What holds between two calls, and, when [`Granter::run`] has nothing to do, that nobody was forgotten.
-    pub(crate) fn check_invariants(&self, rpcs: &RpcTable, config: &Config) {
-        let there = self.senders.iter().flatten();
-        let counted: u64 = there.map(|sender| sender.counted(self.window_min)).sum();
-        assert_eq!(counted, self.total_incoming, "on its way");
-        assert!(self.active.len() <= usize::from(config.max_overcommit), "active messages");
-        let mut senders = alloc::vec![(0_u32, 0_usize, (0_u64, 0_u64)); self.senders.len()];
-        for rpc in rpcs.iter() {
-            let (index, rx) = (rpc.key.index, &rpc.rx);
-            let (active, queued) =
-                (rx.grant_state == GrantState::Active, rx.grant_state == GrantState::Queued);
-            assert_eq!(self.active.contains(&index), active, "active: {rpc:?}");
-            assert!(active || !rx.needy, "needy without a slot: {rpc:?}");
-            let managed = rx.sender != u32::MAX;
-            assert_eq!(managed, active || queued, "with a sender: {rpc:?}");
-            assert!(managed || rx.counted == OnItsWay::NOTHING, "counted for nobody: {rpc:?}");
-            if managed && !rx.grant_check {
-                assert_eq!(rx.counted, rx.on_its_way(), "on its way: {rpc:?}");
-            }
-            let incoming = rpc.state == State::Incoming;
-            assert!(incoming || !managed, "over but managed: {rpc:?}");
-            assert!(managed || !self.by_birth.contains(index), "in the order of age: {rpc:?}");
-            if !self.has_work() {
-                let grantable = incoming && !rx.is_complete() && rx.granted < rx.length();
-                let excused = rx.starved || rx.passed_over;
-                assert!(managed || !grantable || excused, "not managed: {rpc:?}");
-            }
-            if let (Some(sender), true) = (senders.get_mut(rx.sender as usize), managed) {
-                sender.0 += u32::from(active);
-                sender.1 += usize::from(queued);
-                sender.2.0 += u64::from(rx.counted.announced);
-                sender.2.1 += u64::from(rx.counted.granted);
-                let queue = self.sender(rx.sender).map(|record| &record.queue);
-                let here = queue.is_some_and(|queue| queue.contains(&self.queue_positions, index));
-                assert_eq!(here, queued, "queue of its sender: {rpc:?}");
-            }
-        }
-        for ((active, queued, on_its_way), (number, sender)) in
-            senders.into_iter().zip((0_u32..).zip(&self.senders))
-        {
-            let may_be_active = sender.as_ref().is_some_and(Sender::may_be_active);
-            let waits = queued > 0 && may_be_active;
-            assert_eq!(self.waiting_senders.contains(number), waits, "waiting senders");
-            let Some(sender) = sender else { continue };
-            let members = active.saturating_add(queued as u32);
-            assert!(members > 0, "nothing is left of {sender:?}");
-            assert_eq!(
-                (sender.active, sender.members),
-                (active, members),
-                "messages of {sender:?}"
-            );
-            assert_eq!(
-                (sender.announced, sender.granted),
-                on_its_way,
-                "on its way from {sender:?}"
-            );
-            assert_eq!(sender.queue.len(), queued, "queue of {sender:?}");
-            assert_eq!(self.sender_by_ip.get(&sender.ip), Some(&number), "address of {sender:?}");
-            assert!(!sender.is_strangers() || active <= 1, "strangers have one place");
-        }
-        let there = self.senders.iter().filter(|sender| sender.is_some()).count();
-        assert_eq!(self.sender_by_ip.len(), there, "addresses of senders");
-        let free = self.active.len() < usize::from(config.max_overcommit);
-        assert!(!free || self.waiting_senders.is_empty(), "a slot is free but somebody waits");
-        self.check_list(&self.checks, rpcs, |rpc| rpc.rx.grant_check, "to look at");
-        self.check_list(&self.due, rpcs, |rpc| rpc.rx.grant_due, "to send a GRANT for");
-    }
-
-    /// A list holds all that are marked.
-    fn check_list(
-        &self,
-        list: &VecDeque<u32>,
-        rpcs: &RpcTable,
-        marked: fn(&Rpc) -> bool,
-        what: &str,
-    ) {
-        let mut sorted: Vec<u32> = list.iter().copied().collect();
-        sorted.sort_unstable();
-        for rpc in rpcs.iter().filter(|rpc| marked(rpc)) {
-            assert!(
-                sorted.binary_search(&rpc.key.index).is_ok(),
-                "not in the list {what}: {rpc:?}"
-            );
-        }
-    }
-
-    /// Whether a message of which all that was granted has come will be granted more: it waits for a place or room
-    /// that others give back, or for its reader.
-    pub(crate) fn watches(&self, rpc: &Rpc, config: &Config, memory: &Memory) -> bool {
-        let others_hold = self.total_incoming > 0 || memory.used() > rpc.rx.reserved();
-        let reader = grantable_upto(rpc, config) <= rpc.rx.allowed_upto();
-        match rpc.rx.grant_state {
-            _ if rpc.rx.grant_check => true,
-            GrantState::Out => reader,
-            GrantState::Queued => true,
-            GrantState::Active if rpc.rx.needy => self.retry_needy || others_hold,
-            GrantState::Active => reader,
-        }
-    }
-}

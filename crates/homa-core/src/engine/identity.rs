@@ -86,7 +86,11 @@ impl Engine {
         if echo(header) == peer.ours {
             // Whoever answers for a port that nobody serves has none.
             if life != 0 {
+                let was_validated = peer.validated;
                 self.proved(index, life);
+                if !was_validated {
+                    self.offer_cutoffs_after_proof(index, id);
+                }
             }
             return Some(true);
         }

@@ -100,7 +100,7 @@ impl Engine {
         // Before its charge: the room that it leaves must not be given to itself.
         self.unblock(index);
         if charged {
-            self.release_charge(index, |_| {});
+            self.release_charge(index, false);
         }
         self.granter.remove(index, &mut self.rpcs);
         self.pacer.remove(index);
@@ -311,6 +311,7 @@ impl Engine {
             served = true;
             rpc.rx.starved = false;
             rpc.last_heard = self.now;
+            rpc.progress_at = self.now;
             self.granter.touch(rpc);
             let holder = rpc.rx.holder;
             self.starved.remove(index, holder);
@@ -363,13 +364,12 @@ impl Engine {
 
     /// The peer reacted to what was sent of an RPC: none of it is on its way any more.
     pub(crate) fn reacted(&mut self, index: u32) {
-        let now = self.now;
-        self.release_charge(index, |peer| peer.reacted_at = now);
+        self.release_charge(index, true);
     }
 
-    /// The RPC's unscheduled data does not count as on its way any more. `note` is told if there was some.
+    /// The RPC's unscheduled data does not count as on its way any more; if its peer `reacted`, that is noted.
     #[inline]
-    fn release_charge(&mut self, index: u32, note: impl FnOnce(&mut Peer)) {
+    fn release_charge(&mut self, index: u32, reacted: bool) {
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return;
         };
@@ -381,8 +381,8 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(peer_index) else {
             return;
         };
-        if charge > 0 {
-            note(peer);
+        if reacted && charge > 0 {
+            peer.reacted_at = self.now;
         }
         peer.let_go = peer.let_go.saturating_sub(let_go);
         if epoch > peer.cleared_epoch {

@@ -202,20 +202,14 @@ impl Engine {
             (_, State::Incoming) => found.is_none(),
             _ => return Err(DropReason::Duplicate),
         };
-        if begins {
-            self.set_peer_life(index, header.common.incarnation);
+        if let Some(rpc) = self.rpcs.get_mut(index).filter(|_| begins) {
+            rpc.peer_life = header.common.incarnation;
         }
         let received = self.accept_data(index, header, data, transport_len);
         if begins {
             self.watch_incoming(index);
         }
         received
-    }
-
-    fn set_peer_life(&mut self, index: u32, life: u32) {
-        if let Some(rpc) = self.rpcs.get_mut(index) {
-            rpc.peer_life = life;
-        }
     }
 
     /// A message has begun: its timer looks for the rest of it.
@@ -354,17 +348,17 @@ impl Engine {
     }
 
     /// Has the sender of a message proved its address since the message began? It is no stranger any more then.
+    #[inline]
     pub(crate) fn look_for_proof(&mut self, index: u32) {
         let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.rx.unproved) else {
             return;
         };
         if self.peers.get(rpc.peer).is_some_and(|peer| peer.validated) {
-            self.granter.leave(index, &mut self.rpcs);
             if let Some(rpc) = self.rpcs.get_mut(index) {
                 rpc.rx.unproved = false;
                 self.memory.forget_stranger(rpc);
-                self.granter.touch(rpc);
             }
+            self.granter.change_sender(index, &mut self.rpcs);
         }
     }
 
@@ -505,9 +499,7 @@ impl Engine {
     ) -> Result<Received, DropReason> {
         let gaps_max = usize::from(self.config.gaps_max);
         let unscheduled_max = self.unscheduled_max();
-        if self.rpcs.get(index).is_some_and(|rpc| rpc.rx.unproved) {
-            self.look_for_proof(index);
-        }
+        self.look_for_proof(index);
         let Some(rpc) = self.rpcs.get_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };

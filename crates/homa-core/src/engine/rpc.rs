@@ -62,7 +62,7 @@ pub(crate) struct Rpc {
     /// Last sign of life that concerns this RPC.
     pub(crate) last_heard: Instant,
     /// When its message last went on. The outgoing one: a byte left for the first time, or more may. The incoming one: a
-    /// byte came for the first time, or its sender said that it has none.
+    /// byte came for the first time, more may come, or its sender said that it has none.
     pub(crate) progress_at: Instant,
     /// When the first packet left.
     pub(crate) first_sent: Option<Instant>,

@@ -3,11 +3,12 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::engine::rpc::NIL;
 use crate::engine::shared_heap::{Positions, SharedHeap};
 use crate::structures::OutOfMemory;
 
 /// Length and birth of a message: the shortest has the next memory that is free.
-pub(crate) type Rank = (u32, u64);
+type Rank = (u32, u64);
 
 /// Messages that wait for memory, shortest first. Those of a host that holds its share wait apart: they are in
 /// nobody's way, and keep their order.
@@ -81,6 +82,10 @@ impl Starved {
     }
 
     fn try_set_apart(&mut self, index: u32, rank: Rank, holder: u32) -> Result<(), OutOfMemory> {
+        // Whose host is not counted has no place: there was no memory for it.
+        if holder == NIL {
+            return Err(OutOfMemory);
+        }
         let place = holder as usize;
         let missing = place.saturating_add(1).saturating_sub(self.apart.len());
         self.apart.try_reserve(missing).map_err(|_| OutOfMemory)?;

@@ -1,7 +1,10 @@
 //! What leaves next: control packets, grants, then data in SRPT order, new or sent again, in trains for one
 //! destination.
 
-use homa_wire::{AckEntry, Body, Common, DATA_HEADER_BYTES, Data, Grant, Header, Resend};
+use homa_wire::{
+    AckEntry, Body, COMMON_HEADER_BYTES, Common, DATA_HEADER_BYTES, Data, EXTENSION_BYTES, Grant,
+    Header, Resend,
+};
 
 use crate::addr::{Carriage, Path};
 use crate::config::Config;
@@ -280,6 +283,7 @@ impl Engine {
                 // Until now the sender may have had nothing to send: its silence begins here. A silent
                 // sender gets few GRANTs, so that this cannot go on for ever.
                 rpc.last_heard = self.now;
+                rpc.progress_at = self.now;
                 rpc.rx.granted_told = rpc.rx.granted;
             }
             self.stats.grants_sent = self.stats.grants_sent.saturating_add(1);
@@ -678,7 +682,7 @@ fn admission(
 }
 
 /// Bytes of a NEED_ACK packet of this implementation.
-const QUESTION_BYTES: u64 = 36;
+const QUESTION_BYTES: u64 = (COMMON_HEADER_BYTES + EXTENSION_BYTES) as u64;
 
 /// Does this message go to a client that still has to prove its address?
 pub(crate) fn must_prove(rpc: &Rpc, peer: &Peer) -> bool {

@@ -18,7 +18,7 @@ const VIOLATIONS_MAX: usize = 20;
 /// So many questions about an RPC may follow each other quickly, and then one in three resend intervals.
 const QUESTIONS_MAX: u32 = 6;
 /// After this time an engine has looked at a packet that waits in its buffer, in ns.
-const READ_NS: u64 = 10_000_000;
+const READ_NS: u64 = 1_000_000;
 /// `reason` of a NEED_ACK that asks whether a peer lives and what it has read.
 const PROBE: u8 = 11;
 
@@ -261,9 +261,7 @@ impl Auditor {
             let cost = end - start + CHARGE_PER_PACKET;
             let before: u32 = between.in_flight.iter().map(|(_, bytes)| bytes).sum();
             between.in_flight.push_back((seen.id(), cost));
-            // Some reactions are not told by packets of their RPC alone: a packet more may be right.
-            let most = config.unscheduled_in_flight_max_bytes + 1_500 + CHARGE_PER_PACKET;
-            if exact && before > 0 && before + cost > most {
+            if exact && before > 0 && before + cost > config.unscheduled_in_flight_max_bytes {
                 let what = format!("{before} B and {cost} B unscheduled without a reaction");
                 self.violation(seen, &what);
             }
@@ -320,7 +318,7 @@ impl Auditor {
     fn question_sent(&mut self, seen: &Seen<'_>) {
         let between = self.between.entry((seen.host, seen.remote)).or_default();
         let said = between.acknowledged.get(&(seen.id() ^ 1));
-        let exact = self.refused.is_empty();
+        let exact = !self.refused.contains(&seen.host);
         let known = exact && said.is_some_and(|at_ns| at_ns + READ_NS < seen.now_ns);
         let probe = seen.header.extension.is_some_and(|extension| extension.reason == PROBE);
         if probe {

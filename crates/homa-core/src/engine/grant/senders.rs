@@ -1,0 +1,102 @@
+//! The senders of messages that are granted: what each has, and who has the next free place.
+
+use core::net::IpAddr;
+
+use super::{Granter, Rank};
+use crate::engine::shared_heap::SharedHeap;
+
+/// Messages from one IP address, whose processes share a link, or of all strangers.
+#[derive(Debug)]
+pub(super) struct Sender {
+    /// `None`: strangers.
+    pub(super) ip: Option<IpAddr>,
+    pub(super) active: u32,
+    pub(super) members: u32,
+    /// What is on its way, of all its messages: on its word, and by grants.
+    pub(super) announced: u64,
+    pub(super) granted: u64,
+    pub(super) queue: SharedHeap<Rank>,
+}
+
+impl Sender {
+    pub(super) fn is_strangers(&self) -> bool {
+        self.ip.is_none()
+    }
+
+    /// May it have one more place, if one is free?
+    pub(super) fn may_be_active(&self) -> bool {
+        !self.is_strangers() || self.active == 0
+    }
+
+    /// What counts as on its way from it, if of announcements so much does at most.
+    pub(super) fn counted(&self, announced_max: u64) -> u64 {
+        self.announced.min(announced_max).saturating_add(self.granted)
+    }
+}
+
+impl Granter {
+    pub(super) fn sender(&self, index: u32) -> Option<&Sender> {
+        self.senders.get(index as usize)?.as_ref()
+    }
+
+    pub(super) fn sender_mut(&mut self, index: u32) -> Option<&mut Sender> {
+        self.senders.get_mut(index as usize)?.as_mut()
+    }
+
+    /// The record of an address, or of strangers; `None` if memory is short.
+    pub(super) fn sender_of(&mut self, ip: Option<IpAddr>) -> Option<u32> {
+        if let Some(index) = self.sender_by_ip.get(&ip) {
+            return Some(*index);
+        }
+        self.sender_by_ip.try_reserve(1).ok()?;
+        let index = match self.free_senders.pop() {
+            Some(index) => index,
+            None => {
+                let total = self.senders.len().saturating_add(1);
+                self.waiting_senders.try_reserve(total).ok()?;
+                self.senders.try_reserve(1).ok()?;
+                let missing = total.saturating_sub(self.free_senders.len());
+                self.free_senders.try_reserve(missing).ok()?;
+                self.senders.push(None);
+                u32::try_from(total.saturating_sub(1)).ok()?
+            }
+        };
+        let queue = SharedHeap::default();
+        let sender = Sender { ip, active: 0, members: 0, announced: 0, granted: 0, queue };
+        *self.senders.get_mut(index as usize)? = Some(sender);
+        self.sender_by_ip.insert(ip, index);
+        Some(index)
+    }
+
+    pub(super) fn leave_sender(&mut self, index: u32) {
+        let Some(record) = self.sender_mut(index) else {
+            return;
+        };
+        record.members = record.members.saturating_sub(1);
+        if record.members == 0 {
+            let ip = record.ip;
+            self.waiting_senders.remove(index);
+            self.sender_by_ip.remove(&ip);
+            if let Some(slot) = self.senders.get_mut(index as usize) {
+                *slot = None;
+            }
+            self.free_senders.push(index);
+        }
+    }
+
+    /// Keeps the order of senders right after a change of one.
+    pub(super) fn rekey_sender(&mut self, index: u32) {
+        let Some(record) = self.sender(index) else {
+            return;
+        };
+        match record.queue.peek().filter(|_| record.may_be_active()) {
+            Some((_, best)) => {
+                let active = if record.is_strangers() { u32::MAX } else { record.active };
+                self.waiting_senders.set(index, (active, best));
+            }
+            None => {
+                self.waiting_senders.remove(index);
+            }
+        }
+    }
+}
