@@ -4,8 +4,8 @@ mod support_hostile;
 
 use std::time::Duration;
 
-use homa_core::{Config, FailReason, RequestOptions, RpcKey};
-use homa_wire::Body;
+use homa_core::{Config, DropReason, FailReason, Received, RequestOptions, RpcKey};
+use homa_wire::{Body, RESEND_ALL, Resend};
 use support_hostile::*;
 
 /// Time-outs that no two rows share, so that each row names its own.
@@ -237,4 +237,30 @@ fn a_message_whose_sender_has_nothing_new_yet_is_waited_for() {
         }
     });
     assert_eq!(ended, None);
+}
+
+#[test]
+fn the_silence_of_a_sender_is_counted_from_when_there_is_memory_for_its_message() {
+    let mut solo = Solo::new(config().with(|config| {
+        config.max_message_bytes = 65_536;
+        config.receive_memory_bytes = 131_072;
+    }));
+    let first = solo.request(address(8, 800), 2, 60_000);
+    solo.request(address(8, 800), 4, 60_000);
+    for id in [6, 8] {
+        let received = solo.data(address(9, 900), id, 60_000, (0, 1000));
+        assert_eq!(received, Received::Dropped(DropReason::NoMemory));
+    }
+    let ask = Body::Resend(Resend { offset: 0, length: RESEND_ALL, priority: 0 });
+    // Longer than six response silences.
+    for _ in 0..200 {
+        for id in [6, 8] {
+            let _ = solo.control(address(9, 900), id, ask, 0, 0);
+        }
+        solo.advance(100);
+    }
+    solo.engine.consumed(solo.instant(), first, 60_000).unwrap();
+    solo.advance(500);
+    // The one that is served, the one that waits for it, and the two that came whole.
+    assert_eq!(solo.engine.stats().live_rpcs, 4);
 }

@@ -526,6 +526,24 @@ fn rpc_unknown_makes_a_client_send_again_all_it_has_sent() {
 }
 
 #[test]
+fn a_late_copy_of_rpc_unknown_ends_no_call_that_the_server_has() {
+    let mut host = host();
+    let server = linux(1, 99);
+    let (_, id, _) = call(&mut host, &server, 100);
+    for _ in 0..100 {
+        for _ in resends(&host.pass_ms(50)) {
+            take(&mut host, &server, server.control(id | 1, Body::Busy));
+        }
+    }
+    // Too old to be sent again.
+    take(&mut host, &server, server.control(id | 1, Body::RpcUnknown));
+    assert_eq!(resends(&host.pass_ms(10)).len(), 1, "it is asked about");
+    take(&mut host, &server, server.control(id | 1, Body::Busy));
+    take(&mut host, &server, server.data(id | 1, 0..10, 10, 10));
+    assert!(host.events().iter().any(|event| matches!(event, Event::ResponseArrived { .. })));
+}
+
+#[test]
 fn rpc_unknown_ends_a_server_rpc() {
     let mut host = host();
     let client = linux(1, 40_000);

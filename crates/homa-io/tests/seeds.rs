@@ -146,7 +146,7 @@ impl Trial {
         let span_ns = trial.plan_calls(&mut dice, hosts);
         if let Some(memory) = trial.ordinary_memory {
             // It may all be kept for one message, or for shorter ones, while others wait for longer than their time-out.
-            trial.gentle &= memory >= 80_000 && trial.bytes <= 10 * memory;
+            trial.gentle &= memory >= 80_000;
         }
         trial.plan_troubles(&mut dice, hosts, span_ns);
         if trial.cut.lonely {

@@ -309,7 +309,9 @@ impl Engine {
                 continue;
             }
             served = true;
+            // Its sender's silence begins now, by every measure.
             rpc.rx.starved = false;
+            rpc.rx.moved_at = self.now;
             rpc.last_heard = self.now;
             rpc.progress_at = self.now;
             self.granter.touch(rpc);

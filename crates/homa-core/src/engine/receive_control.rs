@@ -412,11 +412,16 @@ impl Engine {
         // The other half of its memory is for the copy to arrive in.
         let memory = self.config.finished_memory / 2;
         let now = self.now;
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.get(index) else {
             return;
         };
         let too_old = rpc.first_sent.is_some_and(|sent| self.now.since(sent) >= memory);
-        if rpc.confirmed || rpc.doubts > 0 || rpc.tx.released > 0 {
+        // What a Linux host says may be a late copy, which is no reason to give a call up.
+        let may_be_late = too_old && !self.speaks_own(rpc);
+        let Some(rpc) = self.rpcs.get_mut(index) else {
+            return;
+        };
+        if rpc.confirmed || rpc.doubts > 0 || rpc.tx.released > 0 || may_be_late {
             rpc.doubts = rpc.doubts.saturating_add(1);
             let doubts = rpc.doubts;
             if doubts >= DOUBTS_MAX {
