@@ -537,7 +537,7 @@ fn a_late_copy_of_rpc_unknown_ends_no_call_that_the_server_has() {
     }
     // Too old to be sent again.
     take(&mut host, &server, server.control(id | 1, Body::RpcUnknown));
-    assert_eq!(resends(&host.pass_ms(10)).len(), 1, "it is asked about");
+    assert!(!resends(&host.pass_ms(500)).is_empty(), "it is asked about");
     take(&mut host, &server, server.control(id | 1, Body::Busy));
     take(&mut host, &server, server.data(id | 1, 0..10, 10, 10));
     assert!(host.events().iter().any(|event| matches!(event, Event::ResponseArrived { .. })));

@@ -84,20 +84,28 @@ fn several_greedy_hosts_leave_enough_to_one_more() {
     }
 }
 
-#[test]
-fn a_message_that_waits_for_its_hosts_share_delays_none_of_others() {
-    // Room for seven messages and one more, that is set aside.
-    let config = Config::default().with(|config| {
+/// The first packet of a request.
+fn begin(solo: &mut Solo, from: SocketAddr, id: u64, length: u32) -> Received {
+    solo.data(from, id, length, (0, 1000))
+}
+
+/// Room for seven messages and one more, that is set aside. One host has its share, one message besides, and one that takes
+/// what is set aside: the requests 2, 4 and 6.
+fn greedy_has_its_share() -> Solo {
+    let mut solo = Solo::new(Config::default().with(|config| {
         config.max_message_bytes = 65_536;
         config.receive_memory_bytes = 8 * 65_536;
         config.unscheduled_bytes = 65_536;
-    });
-    let mut solo = Solo::new(config);
-    let begin = |solo: &mut Solo, from, id, length| solo.data(from, id, length, (0, 1000));
-    // Its share, one besides, and one that takes what is set aside.
-    for id in 1..=3 {
-        assert!(placed(&begin(&mut solo, greedy(), 2 * id, 60_000)), "{id}");
+    }));
+    for id in [2, 4, 6] {
+        assert!(placed(&begin(&mut solo, greedy(), id, 60_000)), "{id}");
     }
+    solo
+}
+
+#[test]
+fn a_message_that_waits_for_its_hosts_share_delays_none_of_others() {
+    let mut solo = greedy_has_its_share();
     let refused = Received::Dropped(DropReason::NoMemory);
     assert_eq!(begin(&mut solo, greedy(), 8, 50_000), refused);
     for host in 10..14 {
@@ -115,13 +123,7 @@ fn a_message_that_waits_for_its_hosts_share_delays_none_of_others() {
 
 #[test]
 fn messages_that_wait_for_their_hosts_share_keep_their_order() {
-    let config = Config::default().with(|config| {
-        config.max_message_bytes = 65_536;
-        config.receive_memory_bytes = 8 * 65_536;
-        config.unscheduled_bytes = 65_536;
-    });
-    let mut solo = Solo::new(config);
-    let begin = |solo: &mut Solo, from, id, length| solo.data(from, id, length, (0, 1000));
+    let mut solo = greedy_has_its_share();
     let cancel = |solo: &mut Solo, from, id| {
         let _ = solo.control(from, id, Body::RpcUnknown, reason::CANCELLED, 0);
         solo.events();
@@ -129,9 +131,6 @@ fn messages_that_wait_for_their_hosts_share_keep_their_order() {
         let asked = sent.iter().filter(|sent| sent.resend().is_some());
         asked.map(|sent| sent.header.common.local_id()).collect::<Vec<_>>()
     };
-    for id in 1..=3 {
-        assert!(placed(&begin(&mut solo, greedy(), 2 * id, 60_000)), "{id}");
-    }
     for (id, length) in [(8, 50_000), (10, 64_000), (12, 45_000), (14, 55_000)] {
         let received = begin(&mut solo, greedy(), id, length);
         assert_eq!(received, Received::Dropped(DropReason::NoMemory), "{id}");

@@ -79,8 +79,8 @@ struct Trial {
     gentle: bool,
     /// Copies come so late that a handler may run again.
     forgets: bool,
-    /// Hosts have so little memory for incoming messages besides what is set aside for one, in bytes.
-    ordinary_memory: Option<u64>,
+    /// Hosts have little memory for incoming messages.
+    scarce: bool,
     /// The first host does not keep to the protocol.
     misconduct: bool,
     /// Packets travel over raw IP, the first to each peer at least in the format of Linux.
@@ -128,7 +128,7 @@ impl Trial {
             bytes: 0,
             gentle: true,
             forgets: false,
-            ordinary_memory: None,
+            scarce: false,
             misconduct: false,
             linux: false,
             younger_copies: false,
@@ -144,10 +144,6 @@ impl Trial {
         trial.add_hosts(&mut dice, hosts);
         trial.plan_links(&mut dice, hosts);
         let span_ns = trial.plan_calls(&mut dice, hosts);
-        if let Some(memory) = trial.ordinary_memory {
-            // It may all be kept for one message, or for shorter ones, while others wait for longer than their time-out.
-            trial.gentle &= memory >= 80_000;
-        }
         trial.plan_troubles(&mut dice, hosts, span_ns);
         if trial.cut.lonely {
             trial.leave_out_lonely_hosts(hosts);
@@ -247,7 +243,9 @@ impl Trial {
             plan.config.max_message_bytes = longest;
             let left = dice.below(500_000);
             plan.config.receive_memory_bytes = u64::from(longest) + left;
-            self.ordinary_memory = Some(left);
+            self.scarce = true;
+            // It may all be kept for one message, while others wait for longer than their time-out.
+            self.gentle &= left >= 80_000;
         }
         if let Some(mut dice) = self.trouble(dice, "window", 30) {
             let window = log_between(&mut dice, 1_000, 200_000) as u32;
@@ -405,7 +403,7 @@ impl Trial {
         if let Some(mut dice) = self.trouble(dice, "forging", 5) {
             self.world.forge_ppm = log_between(&mut dice, 1_000, 100_000) as u32;
             // Strangers can fill what little memory there is, one time-out after the other.
-            self.gentle &= self.ordinary_memory.is_none();
+            self.gentle &= !self.scarce;
         }
         if let Some(mut dice) = self.trouble(dice, "close", 2) {
             let host = dice.below(hosts as u64) as usize;

@@ -231,7 +231,8 @@ fn spin(time: Duration) -> (Quantiles, f64) {
     (Quantiles::of_sorted(&stalls), share)
 }
 
-/// Two other hosts send to a port; what arrives there, divided by the rate of its link.
+/// Two other hosts send to a port; what arrives there, divided by the rate of its link: the median of parts of the time,
+/// since where the machine stalls one part has less, and the next what waited meanwhile.
 fn port_rate(lab: &Lab, port: usize, effort: &Effort) -> Result<f64, LabError> {
     let hosts = lab.hosts().len();
     let frame_bytes = lab.spec().frame_bytes() as usize;
@@ -241,11 +242,16 @@ fn port_rate(lab: &Lab, port: usize, effort: &Effort) -> Result<f64, LabError> {
     });
     let _senders = senders.collect::<Result<Vec<_>, _>>()?;
     thread::sleep(effort.rate_time / 3);
-    let (start, before) = (Instant::now(), sink.frames());
-    thread::sleep(effort.rate_time);
-    let bytes = (sink.frames() - before) * frame_bytes as u64;
-    let rate = bytes as f64 / start.elapsed().as_secs_f64();
-    Ok(rate / lab.spec().port_bytes_per_s() as f64)
+    let mut rates: Vec<f64> = (0..RATE_PARTS)
+        .map(|_| {
+            let (start, before) = (Instant::now(), sink.frames());
+            thread::sleep(effort.rate_time / RATE_PARTS);
+            let bytes = (sink.frames() - before) * frame_bytes as u64;
+            bytes as f64 / start.elapsed().as_secs_f64() / lab.spec().port_bytes_per_s() as f64
+        })
+        .collect();
+    rates.sort_unstable_by(f64::total_cmp);
+    Ok(rates[rates.len() / 2])
 }
 
 /// Probes to a port that two others overload at the lowest level: at the top level, and at the same.
@@ -259,6 +265,9 @@ fn under_overload(lab: &Lab, effort: &Effort) -> Result<(Quantiles, Quantiles), 
     let same = probe(lab, 3, 0, 0, effort.probes / 2, effort.spacing)?;
     Ok((quantiles(&top), quantiles(&same)))
 }
+
+/// Parts of the time in which a rate is measured.
+const RATE_PARTS: u32 = 5;
 
 #[cfg(test)]
 mod tests {

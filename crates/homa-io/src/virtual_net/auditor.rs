@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use homa_core::{Carriage, Config};
-use homa_wire::{AckEntry, Body, Data, Header, Packets, Resend};
+use homa_wire::{Ack, AckEntry, Body, Data, Header, Packets, Resend};
 
 use super::driver::Packet;
 
@@ -88,6 +88,12 @@ struct Seen<'a> {
 impl Seen<'_> {
     fn id(&self) -> u64 {
         self.header.common.sender_id
+    }
+
+    /// What an ACK packet acknowledges: the RPC that it is about, and those that it lists.
+    fn acknowledged(&self, ack: &Ack) -> impl Iterator<Item = AckEntry> {
+        let own = AckEntry { client_id: self.id(), server_port: 0 };
+        std::iter::once(own).chain(ack.entries().to_vec())
     }
 
     /// Payload of a DATA packet, without padding.
@@ -238,8 +244,7 @@ impl Auditor {
             }
             Body::NeedAck => self.question_sent(seen),
             Body::Ack(ack) => {
-                self.acknowledged(seen, AckEntry { client_id: seen.id(), server_port: 0 });
-                ack.entries().iter().for_each(|entry| self.acknowledged(seen, *entry));
+                seen.acknowledged(ack).for_each(|entry| self.acknowledged(seen, entry));
             }
             _ => {}
         }
@@ -352,8 +357,7 @@ impl Auditor {
                 self.data_arrived(seen, data);
             }
             Body::Ack(ack) => {
-                self.reacted(seen, AckEntry { client_id: seen.id(), server_port: 0 });
-                ack.entries().iter().for_each(|entry| self.reacted(seen, *entry));
+                seen.acknowledged(ack).for_each(|entry| self.reacted(seen, entry));
             }
             _ => {}
         }
