@@ -135,7 +135,7 @@ impl Engine {
         let tx = self.outgoing(peer, length, options.streaming_body, own);
         let interval_ns = self.next_interval_ns(peer, own);
         let level_max = self.top_priority();
-        let rpc = self.rpcs.get_mut(index).ok_or(SendError::OutOfMemory)?;
+        let rpc = self.rpcs.known_mut(index).ok_or(SendError::OutOfMemory)?;
         let key = rpc.key;
         rpc.id = id;
         rpc.tx = tx;
@@ -156,7 +156,7 @@ impl Engine {
     /// Enters a call under the next id of its peer. Those of one peer count up, also when it was forgotten meanwhile;
     /// how far they are from those of another peer nobody knows.
     fn give_id(&mut self, index: u32, peer: u32) -> u64 {
-        let first = self.peers.get(peer).map_or(0, |peer| peer.first_id);
+        let first = self.peers.known(peer).map_or(0, |peer| peer.first_id);
         loop {
             let id = first.wrapping_add(self.ids_given.wrapping_mul(2));
             self.ids_given = self.ids_given.wrapping_add(1);
@@ -204,7 +204,7 @@ impl Engine {
         self.tick(now);
         self.check_length(length)?;
         let index = self.rpcs.resolve(key).ok_or(SendError::Stale)?;
-        let rpc = self.rpcs.get(index).ok_or(SendError::Stale)?;
+        let rpc = self.rpcs.known(index).ok_or(SendError::Stale)?;
         match rpc.state {
             State::InService => {}
             State::Dead | State::Refused(_) => return Err(SendError::Stale),
@@ -217,7 +217,7 @@ impl Engine {
         let tx = self.outgoing(rpc.peer, length, streaming, own);
         let interval_ns = self.first_ack_interval_ns(rpc);
         let birth = self.next_birth();
-        if let Some(rpc) = self.rpcs.get_mut(index) {
+        if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.state = State::Outgoing;
             rpc.tx = tx;
             rpc.birth = birth;
@@ -306,7 +306,7 @@ impl Engine {
         self.tick(now);
         let index = self.rpcs.resolve(rpc).ok_or(RpcError::Stale)?;
         let rpc =
-            self.rpcs.get(index).filter(|rpc| rpc.state != State::Dead).ok_or(RpcError::Stale)?;
+            self.rpcs.known(index).filter(|rpc| rpc.state != State::Dead).ok_or(RpcError::Stale)?;
         match rpc.role {
             Role::Client => {
                 self.cancel_at_server(index);
@@ -327,7 +327,7 @@ impl Engine {
     /// Tells the server, unless it has never been asked or has answered in full. A Linux server would keep what waits for
     /// a grant for ever. It forgets the RPC at once, so it is told only if no copy of the request can follow.
     pub(crate) fn cancel_at_server(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
         let no_copies = rpc.state == State::Incoming || (rpc.tx.is_idle() && !rpc.tx.copied);
@@ -341,7 +341,7 @@ impl Engine {
     fn refuse(&mut self, index: u32, why: FailReason) {
         self.granter.remove(index, &mut self.rpcs);
         let interval_ns = nanos(self.config.request_ack_interval);
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
         self.starved.remove(index, rpc.rx.holder);
@@ -369,7 +369,7 @@ impl Engine {
     fn outgoing(&self, peer: u32, length: u32, streaming: bool, own: bool) -> Outgoing {
         let unscheduled = self
             .peers
-            .get(peer)
+            .known(peer)
             .map_or(self.config.unscheduled_bytes, |peer| peer.unscheduled_bytes(&self.config));
         let supplied = if streaming { 0 } else { length };
         // The segment size is set when the first segment leaves: the path's MTU may not be known yet.

@@ -24,7 +24,7 @@ impl Engine {
     /// The peer has everything of the outgoing message of an RPC below `upto`. If that is a full segment more
     /// than was known, its path carries the MTU we assume.
     pub(crate) fn note_full_size(&mut self, index: u32, upto: u32) {
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
         let upto = upto.min(rpc.tx.length);
@@ -32,9 +32,9 @@ impl Engine {
             rpc.tx.proven_upto = upto;
             let (peer, once, segment_bytes) = (rpc.peer, !rpc.tx.copied, rpc.tx.segment_bytes);
             // A Linux host does not say how much of it arrived.
-            let own = self.rpcs.get(index).is_some_and(|rpc| self.speaks_own(rpc));
+            let own = self.rpcs.known(index).is_some_and(|rpc| self.speaks_own(rpc));
             let refutes = own && once && segment_bytes > self.payload_max(peer);
-            if let Some(peer) = self.peers.get_mut(peer) {
+            if let Some(peer) = self.peers.known_mut(peer) {
                 peer.full_size_lost_rounds = 0;
                 peer.full_size_gap_rounds = 0;
                 // Packets longer than are believed to pass now did, at the first attempt: it was mere loss.
@@ -60,7 +60,7 @@ impl Engine {
             return;
         }
         let now = self.now;
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
         let (peer_index, own) = (rpc.peer, self.speaks_own(rpc));
@@ -70,7 +70,7 @@ impl Engine {
         } else {
             self.config.resend_interval.saturating_mul(LINUX_ROUND_INTERVALS)
         };
-        let Some(peer) = self.peers.get_mut(peer_index) else {
+        let Some(peer) = self.peers.known_mut(peer_index) else {
             return;
         };
         // Several RESENDs at a time are one round; the first of them names the first loss.
@@ -79,7 +79,7 @@ impl Engine {
         }
         peer.full_size_lost_at = Some(now);
         self.note_full_size(index, first_lost);
-        let Some(peer) = self.peers.get_mut(peer_index).filter(|peer| peer.mtu > MTU_MIN) else {
+        let Some(peer) = self.peers.known_mut(peer_index).filter(|peer| peer.mtu > MTU_MIN) else {
             return;
         };
         let (rounds, rounds_max) = if in_front_of_full {

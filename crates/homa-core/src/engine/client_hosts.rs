@@ -3,6 +3,7 @@
 use core::net::IpAddr;
 
 use crate::addr::{Carriage, Path};
+use crate::engine::impossible::Impossible;
 use crate::structures::OutOfMemory;
 use crate::structures::hash::{Map, SeededState};
 
@@ -20,11 +21,15 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct ClientHosts {
     entries: Map<(IpAddr, u16, u64), Entry>,
+    pub(crate) impossible: Impossible,
 }
 
 impl ClientHosts {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { entries: Map::with_hasher(SeededState::new(seed)) }
+        Self {
+            entries: Map::with_hasher(SeededState::new(seed)),
+            impossible: Impossible::default(),
+        }
     }
 
     /// Makes room for one more entry.
@@ -46,12 +51,13 @@ impl ClientHosts {
         if path.carriage != Carriage::Ip {
             return;
         }
-        if let Some(entry) = self.entries.get_mut(&key(path, id)) {
-            entry.count = entry.count.saturating_sub(1);
-            entry.indices ^= index;
-            if entry.count == 0 {
-                self.entries.remove(&key(path, id));
-            }
+        let Some(entry) = self.entries.get_mut(&key(path, id)) else {
+            return self.impossible.found();
+        };
+        entry.count = entry.count.saturating_sub(1);
+        entry.indices ^= index;
+        if entry.count == 0 {
+            self.entries.remove(&key(path, id));
         }
     }
 

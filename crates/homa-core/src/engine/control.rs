@@ -123,7 +123,7 @@ impl Engine {
     /// Asks for everything missing of a message that its sender says it has sent, at most once per resend interval: a
     /// Linux server says so every tick, and what was asked for is on its way.
     pub(crate) fn push_missing_at_intervals(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
         let interval_ns = self.next_interval_ns(rpc.peer, self.speaks_own(rpc));
@@ -133,14 +133,14 @@ impl Engine {
         }
         self.push_missing(index);
         // Nor does the timer ask for it before.
-        if let Some(rpc) = self.rpcs.get_mut(index) {
+        if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.next_request = rpc.next_request.max(next);
         }
     }
 
     fn push_questions(&mut self, index: u32, may_be_late: bool) {
         let now = self.now;
-        if let Some(rpc) = self.rpcs.get_mut(index) {
+        if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.missing_asked_at = Some(now);
             let (path, body) = (rpc.path, ControlBody::Missing { rpc: rpc.key, may_be_late });
             let priority = self.top_priority();
@@ -152,7 +152,7 @@ impl Engine {
     pub(crate) fn push_ack_packet(&mut self, path: Path, id: u64, own: bool) {
         let mut ack =
             homa_wire::Ack { count: 0, entries: [homa_wire::AckEntry::NONE; homa_wire::ACKS_MAX] };
-        if let Some(peer) = self.peer_of(&path).and_then(|index| self.peers.get_mut(index)) {
+        if let Some(peer) = self.peer_of(&path).and_then(|index| self.peers.known_mut(index)) {
             for entry in &mut ack.entries {
                 let Some(pending) = peer.pop_ack() else { break };
                 *entry = homa_wire::AckEntry {

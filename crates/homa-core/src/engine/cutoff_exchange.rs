@@ -42,7 +42,8 @@ impl Engine {
         cutoffs: &homa_wire::Cutoffs,
     ) -> Result<Received, DropReason> {
         self.stats.cutoffs_received = self.stats.cutoffs_received.saturating_add(1);
-        let peer = peer.and_then(|peer| self.peers.get_mut(peer)).ok_or(DropReason::UnknownRpc)?;
+        let peer =
+            peer.and_then(|peer| self.peers.known_mut(peer)).ok_or(DropReason::UnknownRpc)?;
         let of_host = peer.path.carriage == Carriage::Ip && header.common.version().is_none();
         peer.hold_cutoffs(cutoffs, of_host);
         if of_host {
@@ -76,7 +77,7 @@ impl Engine {
     /// A client has proved its address: it is told the cutoffs that were kept from it.
     pub(crate) fn offer_cutoffs_after_proof(&mut self, index: u32, id: u64) {
         let untold = |peer: &&Peer| peer.cutoffs_sent.is_none() && peer.newest_request.is_some();
-        if let Some(path) = self.peers.get(index).filter(untold).map(|peer| peer.path) {
+        if let Some(path) = self.peers.known(index).filter(untold).map(|peer| peer.path) {
             self.send_cutoffs(index, &path, id, true);
         }
     }
@@ -84,7 +85,7 @@ impl Engine {
     /// Sends the peer our cutoffs, at most once per ms. A stranger gets none: what may be sent there is for the question
     /// that lets it prove its address.
     fn send_cutoffs(&mut self, index: u32, path: &Path, id: u64, own: bool) {
-        let Some(peer) = self.peers.get_mut(index).filter(|peer| !peer.is_stranger()) else {
+        let Some(peer) = self.peers.known_mut(index).filter(|peer| !peer.is_stranger()) else {
             return;
         };
         if peer.cutoffs_sent.is_some_and(|sent| self.now.since(sent) < Duration::from_millis(1)) {

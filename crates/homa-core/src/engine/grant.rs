@@ -22,6 +22,7 @@ use core::net::IpAddr;
 
 use self::senders::Sender;
 use crate::config::Config;
+use crate::engine::impossible::Impossible;
 use crate::engine::incoming::{GrantState, OnItsWay, PIECE_BYTES};
 use crate::engine::memory::Memory;
 use crate::engine::rpc::{Rpc, RpcTable, State};
@@ -81,6 +82,7 @@ pub(crate) struct Granter {
     fifo_credit: u64,
     /// Room may have appeared for needy messages.
     retry_needy: bool,
+    pub(crate) impossible: Impossible,
 }
 
 impl Granter {
@@ -103,6 +105,7 @@ impl Granter {
             favourite: None,
             fifo_credit: 0,
             retry_needy: false,
+            impossible: Impossible::default(),
         }
     }
 
@@ -194,7 +197,7 @@ impl Granter {
         config: &Config,
         limits: &GrantLimits,
     ) {
-        let Some(rpc) = rpcs.get_mut(index) else {
+        let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
         // It may have ended, or been refused, since it was to be looked at.
@@ -225,12 +228,12 @@ impl Granter {
             GrantState::Queued => self.reposition(index, rpcs),
             GrantState::Active => {}
         }
-        let Some(rpc) = rpcs.get_mut(index) else {
+        let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
         if rpc.rx.grant_state == GrantState::Active {
             if self.others_needy(index, rpcs) {
-                if let Some(rpc) = rpcs.get_mut(index) {
+                if let Some(rpc) = rpcs.known_mut(index) {
                     rpc.rx.needy = true;
                 }
                 self.retry_needy = true;
@@ -242,7 +245,7 @@ impl Granter {
 
     /// SRPT, except that the message that holds the memory set aside comes before all.
     fn rank(&self, index: u32, rpcs: &RpcTable) -> Option<Rank> {
-        rpcs.get(index).map(|rpc| {
+        rpcs.known(index).map(|rpc| {
             let first = self.favourite == Some(rpc.key);
             (if first { 0 } else { rpc.rx.remaining() }, rpc.rx.birth)
         })
@@ -257,8 +260,11 @@ impl Granter {
     }
 
     fn recount(&mut self, rpc: &mut Rpc, now: OnItsWay) {
+        if rpc.rx.sender == u32::MAX {
+            return;
+        }
         let announced_max = self.window_min;
-        let Some(sender) = self.sender_mut(rpc.rx.sender) else {
+        let Some(sender) = self.known_sender_mut(rpc.rx.sender) else {
             return;
         };
         let before = core::mem::replace(&mut rpc.rx.counted, now);
@@ -275,7 +281,7 @@ impl Granter {
     fn others_needy(&self, index: u32, rpcs: &RpcTable) -> bool {
         self.active
             .iter()
-            .any(|other| *other != index && rpcs.get(*other).is_some_and(|rpc| rpc.rx.needy))
+            .any(|other| *other != index && rpcs.known(*other).is_some_and(|rpc| rpc.rx.needy))
     }
 
     /// Grants what window, room and memory allow; notes whether more is wanted.
@@ -289,7 +295,7 @@ impl Granter {
     ) {
         let window = self.window(index, rpcs, config, limits);
         let priority = self.priority(index, rpcs, limits.max_scheduled_priority);
-        let Some(rpc) = rpcs.get_mut(index) else {
+        let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
         rpc.rx.needy = false;
@@ -341,7 +347,7 @@ impl Granter {
         rpcs: &mut RpcTable,
         since: Instant,
     ) -> bool {
-        let Some(rpc) = rpcs.get(index) else {
+        let Some(rpc) = rpcs.known(index) else {
             return true;
         };
         if rpc.rx.counted == OnItsWay::NOTHING {
@@ -360,7 +366,7 @@ impl Granter {
         let own = self.rank(rpc.key.index, rpcs);
         let goes_before = |other: &u32| {
             let moves = rpcs
-                .get(*other)
+                .known(*other)
                 .is_some_and(|other| other.rx.moved_at > since && other.rx.counted.bytes() > 0);
             moves && self.rank(*other, rpcs) < own
         };
@@ -372,32 +378,32 @@ impl Granter {
     /// [`Incoming::passed_over`]: crate::engine::incoming::Incoming::passed_over
     pub(crate) fn pass_over(&mut self, index: u32, rpcs: &mut RpcTable) {
         self.leave(index, rpcs);
-        if let Some(rpc) = rpcs.get_mut(index) {
+        if let Some(rpc) = rpcs.known_mut(index) {
             rpc.rx.passed_over = true;
         }
     }
 
     /// The sender of a message has proved its address: the message counts with its host from now on.
     pub(crate) fn change_sender(&mut self, index: u32, rpcs: &mut RpcTable) {
-        let managed = rpcs.get(index).is_some_and(|rpc| rpc.rx.sender != u32::MAX);
+        let managed = rpcs.known(index).is_some_and(|rpc| rpc.rx.sender != u32::MAX);
         self.leave(index, rpcs);
-        if let (Some(rpc), true) = (rpcs.get_mut(index), managed) {
+        if let (Some(rpc), true) = (rpcs.known_mut(index), managed) {
             self.enlist(rpc);
         }
     }
 
     /// Takes a message out that goes on. Its sender is still told what it was granted.
     fn leave(&mut self, index: u32, rpcs: &mut RpcTable) {
-        let due = rpcs.get(index).is_some_and(|rpc| rpc.rx.grant_due);
+        let due = rpcs.known(index).is_some_and(|rpc| rpc.rx.grant_due);
         self.remove(index, rpcs);
-        if let Some(rpc) = rpcs.get_mut(index) {
+        if let Some(rpc) = rpcs.known_mut(index) {
             rpc.rx.grant_due = due;
         }
     }
 
     /// Bytes to be kept on their way for a message.
     fn window(&self, index: u32, rpcs: &RpcTable, config: &Config, limits: &GrantLimits) -> u64 {
-        let own = rpcs.get(index).map_or(0, |rpc| rpc.rx.window);
+        let own = rpcs.known(index).map_or(0, |rpc| rpc.rx.window);
         match (own, config.window_bytes) {
             (0, 0) => {
                 let share = limits.max_incoming / (self.active.len() as u64).saturating_add(1);
@@ -419,7 +425,7 @@ impl Granter {
     /// alone, and one with which a shorter message goes before that.
     fn room_of(&self, sender: u32, window: u64, limits: &GrantLimits) -> Option<u64> {
         let alone = window.max(limits.max_incoming / 2);
-        alone.saturating_add(self.window_min).checked_sub(self.sender(sender)?.granted)
+        alone.saturating_add(self.window_min).checked_sub(self.known_sender(sender)?.granted)
     }
 
     /// Level for scheduled data: low levels first, so that newcomers can preempt (§6).
@@ -469,7 +475,7 @@ impl Granter {
             let Some((index, _)) = self.by_birth.peek() else {
                 return;
             };
-            let Some(rpc) = rpcs.get_mut(index) else {
+            let Some(rpc) = rpcs.known_mut(index) else {
                 return;
             };
             let responsive = rpc.rx.counted.bytes() <= window
@@ -505,13 +511,13 @@ impl Granter {
             let best = self
                 .active
                 .iter()
-                .filter(|index| rpcs.get(**index).is_some_and(|rpc| rpc.rx.needy))
+                .filter(|index| rpcs.known(**index).is_some_and(|rpc| rpc.rx.needy))
                 .map(|index| (self.rank(*index, rpcs), *index))
                 .filter(|entry| served.is_none_or(|served| *entry > served))
                 .min();
             let Some(entry) = best else { return };
             self.grant(entry.1, rpcs, memory, config, limits);
-            let needy = rpcs.get(entry.1).is_some_and(|rpc| rpc.rx.needy);
+            let needy = rpcs.known(entry.1).is_some_and(|rpc| rpc.rx.needy);
             if needy && self.room(limits) == 0 {
                 return;
             }
@@ -521,7 +527,7 @@ impl Granter {
 
     /// Takes a new message into management: a slot, or its sender's queue.
     fn manage(&mut self, index: u32, rpcs: &mut RpcTable) {
-        let Some(rpc) = rpcs.get_mut(index) else {
+        let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
         // One that could not be queued for want of memory is a member already.
@@ -531,7 +537,7 @@ impl Granter {
                 return;
             };
             rpc.rx.sender = sender;
-            if let Some(record) = self.sender_mut(sender) {
+            if let Some(record) = self.known_sender_mut(sender) {
                 record.members = record.members.saturating_add(1);
             }
         }
@@ -556,15 +562,15 @@ impl Granter {
     }
 
     fn may_be_active(&self, index: u32, rpcs: &RpcTable) -> bool {
-        let sender = rpcs.get(index).and_then(|rpc| self.sender(rpc.rx.sender));
+        let sender = rpcs.known(index).and_then(|rpc| self.known_sender(rpc.rx.sender));
         sender.is_some_and(Sender::may_be_active)
     }
 
     /// The active message that has to make room for `index`, if any: that of a stranger, else the lowest-ranked
     /// one of the sender that would have the most active messages. A stranger displaces only a stranger.
     fn victim_for(&self, index: u32, rpcs: &RpcTable) -> Option<u32> {
-        let newcomer = rpcs.get(index)?;
-        let unproved = |other: &u32| rpcs.get(*other).is_some_and(|rpc| rpc.rx.unproved);
+        let newcomer = rpcs.known(index)?;
+        let unproved = |other: &u32| rpcs.known(*other).is_some_and(|rpc| rpc.rx.unproved);
         let stranger = self.active.iter().copied().find(unproved);
         if newcomer.rx.unproved {
             return stranger.filter(|other| self.rank(index, rpcs) < self.rank(*other, rpcs));
@@ -573,24 +579,24 @@ impl Granter {
             return stranger;
         }
         let count = |sender: u32| {
-            let active = self.sender(sender).map_or(0, |record| record.active);
+            let active = self.known_sender(sender).map_or(0, |record| record.active);
             active.saturating_add(u32::from(sender == newcomer.rx.sender))
         };
         let victim = self.active.iter().copied().max_by_key(|other| {
-            (rpcs.get(*other).map(|rpc| count(rpc.rx.sender)), self.rank(*other, rpcs))
+            (rpcs.known(*other).map(|rpc| count(rpc.rx.sender)), self.rank(*other, rpcs))
         })?;
-        let same_share = count(rpcs.get(victim)?.rx.sender) <= count(newcomer.rx.sender);
+        let same_share = count(rpcs.known(victim)?.rx.sender) <= count(newcomer.rx.sender);
         (!same_share || self.rank(index, rpcs) < self.rank(victim, rpcs)).then_some(victim)
     }
 
     fn activate(&mut self, index: u32, rpcs: &mut RpcTable) {
-        let Some(rpc) = rpcs.get_mut(index) else {
+        let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
         rpc.rx.grant_state = GrantState::Active;
         self.active.push(index);
         let sender = rpc.rx.sender;
-        if let Some(record) = self.sender_mut(sender) {
+        if let Some(record) = self.known_sender_mut(sender) {
             record.active = record.active.saturating_add(1);
         }
         self.rekey_sender(sender);
@@ -598,13 +604,13 @@ impl Granter {
 
     fn deactivate(&mut self, index: u32, rpcs: &mut RpcTable) {
         self.active.retain(|other| *other != index);
-        let Some(rpc) = rpcs.get_mut(index) else {
+        let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
         rpc.rx.grant_state = GrantState::Out;
         rpc.rx.needy = false;
         let sender = rpc.rx.sender;
-        if let Some(record) = self.sender_mut(sender) {
+        if let Some(record) = self.known_sender_mut(sender) {
             record.active = record.active.saturating_sub(1);
         }
         self.rekey_sender(sender);
@@ -612,12 +618,12 @@ impl Granter {
 
     fn enqueue(&mut self, index: u32, rpcs: &mut RpcTable) {
         let Some(key) = self.rank(index, rpcs) else { return };
-        let Some(rpc) = rpcs.get_mut(index) else {
+        let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
         let sender = rpc.rx.sender;
         let Some(record) = self.senders.get_mut(sender as usize).and_then(Option::as_mut) else {
-            return;
+            return self.impossible.found();
         };
         // Out of memory: it stays out and is looked at again when its next packet comes.
         if record.queue.set(&mut self.queue_positions, index, key).is_ok() {
@@ -629,10 +635,11 @@ impl Granter {
     /// A queued message received data: it may have become worth a slot.
     fn reposition(&mut self, index: u32, rpcs: &mut RpcTable) {
         self.enqueue(index, rpcs);
-        let Some(sender) = rpcs.get(index).map(|rpc| rpc.rx.sender) else {
+        let Some(sender) = rpcs.known(index).map(|rpc| rpc.rx.sender) else {
             return;
         };
-        let best = self.sender(sender).and_then(|record| record.queue.peek()).map(|(best, _)| best);
+        let best =
+            self.known_sender(sender).and_then(|record| record.queue.peek()).map(|(best, _)| best);
         if best == Some(index) && self.victim_for(index, rpcs).is_some() {
             self.dequeue(index, rpcs);
             self.place(index, rpcs);
@@ -640,13 +647,16 @@ impl Granter {
     }
 
     fn dequeue(&mut self, index: u32, rpcs: &mut RpcTable) {
-        let Some(rpc) = rpcs.get_mut(index) else {
+        let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
         rpc.rx.grant_state = GrantState::Out;
         let sender = rpc.rx.sender;
-        if let Some(record) = self.senders.get_mut(sender as usize).and_then(Option::as_mut) {
-            record.queue.remove(&mut self.queue_positions, index);
+        match self.senders.get_mut(sender as usize).and_then(Option::as_mut) {
+            Some(record) => {
+                record.queue.remove(&mut self.queue_positions, index);
+            }
+            None => self.impossible.found(),
         }
         self.rekey_sender(sender);
     }
@@ -656,14 +666,14 @@ impl Granter {
     pub(crate) fn remove(&mut self, index: u32, rpcs: &mut RpcTable) {
         // Most messages are too short to be granted anything.
         let managed =
-            rpcs.get(index).is_some_and(|rpc| rpc.rx.sender != u32::MAX || rpc.rx.grant_due);
+            rpcs.known(index).is_some_and(|rpc| rpc.rx.sender != u32::MAX || rpc.rx.grant_due);
         if managed {
             self.remove_managed(index, rpcs);
         }
     }
 
     fn remove_managed(&mut self, index: u32, rpcs: &mut RpcTable) {
-        let Some(rpc) = rpcs.get_mut(index) else {
+        let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
         rpc.rx.grant_due = false;
@@ -680,7 +690,7 @@ impl Granter {
             GrantState::Queued => self.dequeue(index, rpcs),
             GrantState::Out => {}
         }
-        if let Some(rpc) = rpcs.get_mut(index) {
+        if let Some(rpc) = rpcs.known_mut(index) {
             rpc.rx.sender = u32::MAX;
         }
         self.by_birth.remove(index);
@@ -695,12 +705,13 @@ impl Granter {
         let Some((sender, _)) = self.waiting_senders.peek() else {
             return;
         };
-        let Some((index, _)) = self.sender(sender).and_then(|record| record.queue.peek()) else {
-            return;
+        let Some((index, _)) = self.known_sender(sender).and_then(|record| record.queue.peek())
+        else {
+            return self.impossible.found();
         };
         self.dequeue(index, rpcs);
         self.activate(index, rpcs);
-        if let Some(rpc) = rpcs.get_mut(index) {
+        if let Some(rpc) = rpcs.known_mut(index) {
             rpc.rx.needy = true;
         }
         self.retry_needy = true;

@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
+use crate::engine::impossible::Impossible;
 use crate::engine::rpc::NIL;
 use crate::structures::OutOfMemory;
 use crate::structures::heap::IndexedHeap;
@@ -43,6 +44,7 @@ pub(crate) struct Holders {
     /// As a power of two: so little that all hosts together, if none keeps more, stay far below the limit. Who keeps less
     /// is not ranked, so that short responses cost nothing.
     much_bits: u32,
+    pub(crate) impossible: Impossible,
 }
 
 impl Holders {
@@ -55,6 +57,7 @@ impl Holders {
             kept_bytes: 0,
             by_kept: IndexedHeap::new(),
             much_bits: half.checked_ilog2().unwrap_or(0),
+            impossible: Impossible::default(),
         }
     }
 
@@ -73,8 +76,14 @@ impl Holders {
         self.hosts.get(host as usize)
     }
 
-    pub(crate) fn get_mut(&mut self, host: u32) -> Option<&mut Holder> {
-        self.hosts.get_mut(host as usize)
+    /// What the host of a peer holds.
+    #[track_caller]
+    pub(crate) fn known_mut(&mut self, host: u32) -> Option<&mut Holder> {
+        let holder = self.hosts.get_mut(host as usize);
+        if holder.is_none() {
+            self.impossible.found();
+        }
+        holder
     }
 
     /// Server RPCs alive.
@@ -97,7 +106,7 @@ impl Holders {
     /// A request of `host` is served from now on.
     pub(crate) fn begin(&mut self, host: u32) {
         self.serving = self.serving.saturating_add(1);
-        if let Some(holder) = self.get_mut(host) {
+        if let Some(holder) = self.known_mut(host) {
             holder.serving = holder.serving.saturating_add(1);
         }
     }
@@ -105,7 +114,7 @@ impl Holders {
     /// It is over.
     pub(crate) fn end(&mut self, host: u32) {
         self.serving = self.serving.saturating_sub(1);
-        if let Some(holder) = self.get_mut(host) {
+        if let Some(holder) = self.known_mut(host) {
             holder.serving = holder.serving.saturating_sub(1);
         }
     }
@@ -114,7 +123,7 @@ impl Holders {
     #[inline]
     pub(crate) fn keep(&mut self, host: u32, bytes: u32) {
         self.kept_bytes = self.kept_bytes.saturating_add(u64::from(bytes));
-        if let Some(holder) = self.hosts.get_mut(host as usize) {
+        if let Some(holder) = self.known_mut(host) {
             let before = holder.kept_bytes;
             holder.kept_bytes = before.saturating_add(u64::from(bytes));
             let after = holder.kept_bytes;
@@ -126,7 +135,7 @@ impl Holders {
     #[inline]
     pub(crate) fn let_go(&mut self, host: u32, bytes: u32) {
         self.kept_bytes = self.kept_bytes.saturating_sub(u64::from(bytes));
-        if let Some(holder) = self.hosts.get_mut(host as usize) {
+        if let Some(holder) = self.known_mut(host) {
             let before = holder.kept_bytes;
             holder.kept_bytes = before.saturating_sub(u64::from(bytes));
             let after = holder.kept_bytes;
@@ -196,7 +205,7 @@ mod tests {
         let mut holders = Holders::new(3, 60);
         holders.try_reserve(3).unwrap();
         for host in 0..3 {
-            holders.get_mut(host).unwrap().first_kept = 10 + host;
+            holders.known_mut(host).unwrap().first_kept = 10 + host;
         }
         assert_eq!(holders.to_give_up(), None);
         holders.keep(0, 100);

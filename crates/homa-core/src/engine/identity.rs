@@ -26,7 +26,7 @@ impl Engine {
 
     /// The same for the end of `path`, where `peer` is.
     pub(crate) fn incarnation_for(&self, peer: Option<u32>, path: &Path) -> u32 {
-        match peer.and_then(|index| self.peers.get(index)) {
+        match peer.and_then(|index| self.peers.known(index)) {
             Some(peer) => peer.ours,
             None => self.secret.incarnation(path.remote.ip()),
         }
@@ -40,10 +40,11 @@ impl Engine {
     /// The life of the other end that a packet about the RPC with our form `id` is meant for, 0 if it is not known.
     pub(crate) fn addressee(&self, peer: Option<u32>, path: &Path, id: u64) -> u32 {
         let client = match id & 1 {
-            1 => self.find_rpc(peer, path, id).and_then(|index| self.rpcs.get(index)),
+            1 => self.find_rpc(peer, path, id).and_then(|index| self.rpcs.known(index)),
             _ => None,
         };
-        let known = peer.and_then(|index| self.peers.get(index)).map_or(0, |peer| peer.incarnation);
+        let known =
+            peer.and_then(|index| self.peers.known(index)).map_or(0, |peer| peer.incarnation);
         client.map_or(known, |rpc| rpc.peer_life)
     }
 
@@ -57,8 +58,9 @@ impl Engine {
         transport_len: u32,
         id: u64,
     ) -> Option<u32> {
-        let alive = self.peers.get(index)?.is_certainly(header) || self.judge(index, header, id)?;
-        let peer = self.peers.get_mut(index)?;
+        let alive =
+            self.peers.known(index)?.is_certainly(header) || self.judge(index, header, id)?;
+        let peer = self.peers.known_mut(index)?;
         peer.received_bytes = peer.received_bytes.saturating_add(u64::from(transport_len));
         if !alive {
             return Some(index);
@@ -76,7 +78,7 @@ impl Engine {
     /// Whether a packet from the address of a peer shows that the peer is alive. `None`: it is of somebody else.
     #[inline(never)]
     fn judge(&mut self, index: u32, header: &Header, id: u64) -> Option<bool> {
-        let peer = self.peers.get(index)?;
+        let peer = self.peers.known(index)?;
         let over_udp = peer.path.carriage == Carriage::Udp;
         // Linux hosts have no number.
         if !(is_own(header) && (over_udp || self.config.discover_peers)) {
@@ -111,10 +113,10 @@ impl Engine {
 
     /// The peer has received something from us in its present life, so its address is its own.
     fn proved(&mut self, index: u32, life: u32) {
-        if self.peers.get(index).is_some_and(|peer| peer.incarnation != life) {
+        if self.peers.known(index).is_some_and(|peer| peer.incarnation != life) {
             self.learn_incarnation(index, life);
         }
-        if let Some(peer) = self.peers.get_mut(index) {
+        if let Some(peer) = self.peers.known_mut(index) {
             peer.validated = true;
             self.serve_blocked(index);
         }
@@ -123,14 +125,14 @@ impl Engine {
     /// Whether the sender of a packet may speak about a live RPC: it is the other end of it, or the peer lives another life
     /// now, to which the RPC means nothing.
     pub(crate) fn may_speak_of(&self, index: u32, header: &Header) -> bool {
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return false;
         };
         let life = header.common.incarnation;
         // The server of a call has named us.
         let free = rpc.is_client() || !(rpc.own && is_own(header));
         free || life == rpc.peer_life
-            || self.peers.get(rpc.peer).is_some_and(|peer| peer.incarnation == life && life != 0)
+            || self.peers.known(rpc.peer).is_some_and(|peer| peer.incarnation == life && life != 0)
     }
 }
 

@@ -57,7 +57,7 @@ impl Engine {
     /// The client waits without asking from now on: it learns of a response that is lost by the server's question.
     pub(crate) fn hurry_acknowledgement(&mut self, index: u32) {
         let (min_ns, _) = self.ack_intervals_ns;
-        let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.role == Role::Server) else {
+        let Some(rpc) = self.rpcs.known_mut(index).filter(|rpc| rpc.role == Role::Server) else {
             return;
         };
         let first = !core::mem::replace(&mut rpc.told_busy, true);
@@ -70,11 +70,11 @@ impl Engine {
     /// A response begins: what there is of it is kept until its client has it.
     #[inline]
     pub(crate) fn keep_response(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
         let (peer, bytes) = (rpc.peer, rpc.tx.supplied);
-        let Some(host) = self.peers.get(peer).map(|peer| peer.host) else {
+        let Some(host) = self.peers.known(peer).map(|peer| peer.host) else {
             return;
         };
         self.link_kept(index, host);
@@ -106,7 +106,7 @@ impl Engine {
             return;
         };
         let left =
-            self.rpcs.get(index).map_or(0, |rpc| rpc.tx.supplied.saturating_sub(rpc.tx.released));
+            self.rpcs.known(index).map_or(0, |rpc| rpc.tx.supplied.saturating_sub(rpc.tx.released));
         self.holders.let_go(host, left);
         self.unlink_kept(index, host);
     }
@@ -114,8 +114,8 @@ impl Engine {
     /// The host of the client whose response the RPC keeps, if it does.
     fn host_keeping(&self, index: u32) -> Option<u32> {
         let keeps = |rpc: &&Rpc| rpc.role == Role::Server && rpc.state == State::Outgoing;
-        let rpc = self.rpcs.get(index).filter(keeps)?;
-        self.peers.get(rpc.peer).map(|peer| peer.host)
+        let rpc = self.rpcs.known(index).filter(keeps)?;
+        self.peers.known(rpc.peer).map(|peer| peer.host)
     }
 
     /// Gives responses up until no more is kept than may be: of whoever keeps most, those first that have made no
@@ -157,14 +157,14 @@ impl Engine {
 
     /// Puts a response last among those of its client's host.
     fn link_kept(&mut self, index: u32, host: u32) {
-        let Some(holder) = self.holders.get_mut(host) else {
+        let Some(holder) = self.holders.known_mut(host) else {
             return;
         };
         let previous = core::mem::replace(&mut holder.last_kept, index);
         if previous == NIL {
             holder.first_kept = index;
         }
-        if let Some(rpc) = self.rpcs.get_mut(index) {
+        if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.previous = previous;
             rpc.next = NIL;
         }
@@ -174,14 +174,14 @@ impl Engine {
     }
 
     fn unlink_kept(&mut self, index: u32, host: u32) {
-        let Some((previous, next)) = self.rpcs.get(index).map(|rpc| (rpc.previous, rpc.next))
+        let Some((previous, next)) = self.rpcs.known(index).map(|rpc| (rpc.previous, rpc.next))
         else {
             return;
         };
         match self.rpcs.get_mut(previous) {
             Some(neighbour) => neighbour.next = next,
             None => {
-                if let Some(holder) = self.holders.get_mut(host) {
+                if let Some(holder) = self.holders.known_mut(host) {
                     holder.first_kept = next;
                 }
             }
@@ -189,7 +189,7 @@ impl Engine {
         match self.rpcs.get_mut(next) {
             Some(neighbour) => neighbour.previous = previous,
             None => {
-                if let Some(holder) = self.holders.get_mut(host) {
+                if let Some(holder) = self.holders.known_mut(host) {
                     holder.last_kept = previous;
                 }
             }

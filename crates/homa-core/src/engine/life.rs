@@ -33,7 +33,7 @@ impl Engine {
         let (birth, now) = (self.next_birth(), self.now);
         let new = |key| Rpc::new(key, role, id, path, peer_index, birth, now);
         let index = self.rpcs.insert(new).ok_or(OutOfMemory)?;
-        if let Some(peer) = self.peers.get_mut(peer_index) {
+        if let Some(peer) = self.peers.known_mut(peer_index) {
             peer.references = peer.references.saturating_add(1);
         }
         if role == Role::Client {
@@ -69,7 +69,7 @@ impl Engine {
     /// Ends an RPC: it leaves every structure; its memory is given back; what remains are the
     /// events that tell the caller.
     pub(crate) fn end_rpc(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.state != State::Dead) else {
+        let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.state != State::Dead) else {
             return;
         };
         let (peer, id) = (rpc.peer, rpc.id);
@@ -87,7 +87,7 @@ impl Engine {
                 self.client_hosts.remove(&rpc.path, id, index);
                 self.forget_response(index);
                 let now = self.read_clock.stamp();
-                if let Some(peer) = self.peers.get(peer) {
+                if let Some(peer) = self.peers.known(peer) {
                     self.holders.end(peer.host);
                     // It was not among them when it was accepted, and room was kept for it then.
                     let _ = self.finished.insert_unknown(now, peer.hash, id);
@@ -105,14 +105,14 @@ impl Engine {
         self.granter.remove(index, &mut self.rpcs);
         self.pacer.remove(index);
         self.rpc_timers.remove(index);
-        if let Some(peer) = self.peers.get_mut(peer) {
+        if let Some(peer) = self.peers.known_mut(peer) {
             peer.references = peer.references.saturating_sub(1);
             peer.last_used = self.now;
         }
         if is_server {
             self.strangers.remove(index);
         }
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
         if rpc.rx.starved {
@@ -133,7 +133,7 @@ impl Engine {
 
     /// Ends an RPC with a reason that the application is told.
     pub(crate) fn fail_rpc(&mut self, index: u32, reason: FailReason) {
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
         if rpc.state == State::Dead {
@@ -144,7 +144,7 @@ impl Engine {
             Role::Server => matches!(rpc.state, State::Incoming | State::InService),
         };
         if told {
-            let peer_heard = self.peers.get(rpc.peer).is_some_and(|peer| peer.received_bytes > 0);
+            let peer_heard = self.peers.known(rpc.peer).is_some_and(|peer| peer.received_bytes > 0);
             let reason = match reason {
                 FailReason::NoService if rpc.may_have_arrived(true, peer_heard) => {
                     FailReason::ServiceGone
@@ -164,7 +164,7 @@ impl Engine {
 
     /// The peer's last word on a request or response: it is complete at the other end.
     pub(crate) fn release_outgoing(&mut self, index: u32, upto: u32) {
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
         let upto = upto.min(rpc.tx.sent);
@@ -182,11 +182,11 @@ impl Engine {
 
     /// A client's response is complete: the server may forget it.
     pub(crate) fn acknowledge(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
         let ack = PendingAck { client_id: rpc.id, server_port: rpc.path.remote.port() };
-        let overflow = self.peers.get_mut(rpc.peer).and_then(|peer| peer.push_ack(ack));
+        let overflow = self.peers.known_mut(rpc.peer).and_then(|peer| peer.push_ack(ack));
         if overflow.is_some() {
             let (path, id, own) = (rpc.path, rpc.id, self.speaks_own(rpc));
             self.push_ack_packet(path, id, own);
@@ -195,13 +195,13 @@ impl Engine {
 
     /// The caller does not want the response any more, whether it has come meanwhile or not.
     pub(crate) fn forget_arrival(&mut self, index: u32) {
-        if let Some(rpc) = self.rpcs.get_mut(index) {
+        if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.pending.forget(Happened::Arrived);
         }
     }
 
     pub(crate) fn queue_event(&mut self, index: u32) {
-        if let Some(rpc) = self.rpcs.get_mut(index) {
+        if let Some(rpc) = self.rpcs.known_mut(index) {
             queue_event(&mut self.events, rpc);
         }
     }
@@ -209,7 +209,7 @@ impl Engine {
     /// Hands out the next event of the first RPC that has one.
     pub(crate) fn next_rpc_event(&mut self) -> Option<Event> {
         while let Some(index) = self.events.front().copied() {
-            let Some(rpc) = self.rpcs.get_mut(index) else {
+            let Some(rpc) = self.rpcs.known_mut(index) else {
                 self.events.pop_front();
                 continue;
             };
@@ -240,11 +240,11 @@ impl Engine {
     pub(crate) fn start_incoming(&mut self, index: u32, length: u32, announced: u32) {
         let birth = self.next_birth();
         let unscheduled = announced.min(self.unscheduled_max());
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
         let streaming = rpc.rx.streaming || rpc.response_streaming;
-        let peer = self.peers.get(rpc.peer);
+        let peer = self.peers.known(rpc.peer);
         let own = rpc.own && peer.is_some_and(Peer::is_own);
         let base = next_interval_ns(peer, own, self.now, &self.config);
         let window = peer.and_then(|peer| peer.settings.window_bytes);
@@ -297,7 +297,7 @@ impl Engine {
             let Some(index) = self.starved.first() else {
                 return;
             };
-            let Some(rpc) = self.rpcs.get_mut(index) else {
+            let Some(rpc) = self.rpcs.known_mut(index) else {
                 return;
             };
             let upto = rpc.rx.granted;
@@ -339,7 +339,7 @@ impl Engine {
     /// Moves a client RPC between "watched by its own timer" and "watched through its peer".
     pub(crate) fn set_confirmed(&mut self, index: u32, confirmed: bool) {
         let first_interval = nanos(self.config.resend_interval).saturating_mul(2);
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
         rpc.doubts = 0;
@@ -348,7 +348,7 @@ impl Engine {
         }
         rpc.confirmed = confirmed;
         let peer_index = rpc.peer;
-        let Some(peer) = self.peers.get_mut(peer_index) else {
+        let Some(peer) = self.peers.known_mut(peer_index) else {
             return;
         };
         if !confirmed {
@@ -372,7 +372,7 @@ impl Engine {
     /// The RPC's unscheduled data does not count as on its way any more; if its peer `reacted`, that is noted.
     #[inline]
     fn release_charge(&mut self, index: u32, reacted: bool) {
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
         let (charge, let_go) = (core::mem::take(&mut rpc.charge), core::mem::take(&mut rpc.let_go));
@@ -380,7 +380,7 @@ impl Engine {
             return;
         }
         let (peer_index, epoch) = (rpc.peer, rpc.charge_epoch);
-        let Some(peer) = self.peers.get_mut(peer_index) else {
+        let Some(peer) = self.peers.known_mut(peer_index) else {
             return;
         };
         if reacted && charge > 0 {
@@ -400,11 +400,11 @@ impl Engine {
 
     /// Takes an RPC out of the queue of those that wait for room at their peer.
     pub(crate) fn unblock(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
         if core::mem::take(&mut rpc.blocked_on_peer) {
-            if let Some(peer) = self.peers.get_mut(rpc.peer) {
+            if let Some(peer) = self.peers.known_mut(rpc.peer) {
                 peer.blocked.remove(&mut self.blocked_positions, index);
             }
         }
@@ -413,7 +413,7 @@ impl Engine {
     /// Lets blocked RPCs of a peer go on, best first, as far as there is room now.
     pub(crate) fn serve_blocked(&mut self, peer_index: u32) {
         loop {
-            let Some(peer) = self.peers.get_mut(peer_index) else {
+            let Some(peer) = self.peers.known_mut(peer_index) else {
                 return;
             };
             // Those let go before and not sent yet will take their room first.
@@ -424,7 +424,7 @@ impl Engine {
             let Some(index) = peer.blocked.pop(&mut self.blocked_positions) else {
                 return;
             };
-            if let Some(rpc) = self.rpcs.get_mut(index) {
+            if let Some(rpc) = self.rpcs.known_mut(index) {
                 rpc.blocked_on_peer = false;
                 let pending = rpc.tx.unscheduled.saturating_sub(rpc.tx.sent);
                 rpc.let_go = pending.saturating_add(CHARGE_PER_PACKET);
@@ -436,14 +436,14 @@ impl Engine {
 
     /// Enters an RPC into the output order, or takes it out, as its state demands.
     pub(crate) fn schedule(&mut self, index: u32) {
-        if let Some(rpc) = self.rpcs.get(index) {
+        if let Some(rpc) = self.rpcs.known(index) {
             self.pacer.follow(rpc, &self.config);
         }
     }
 
     /// Tells the other end that this one does not know the RPC any more, and why.
     pub(crate) fn tell_unknown(&mut self, index: u32, why: u8) {
-        if let Some(rpc) = self.rpcs.get(index) {
+        if let Some(rpc) = self.rpcs.known(index) {
             let (path, id, own) = (rpc.path, rpc.id, self.speaks_own(rpc));
             self.push_control(path, id, own, Body::RpcUnknown, why, 0);
         }
@@ -490,14 +490,14 @@ impl Engine {
     }
 
     fn link_client(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
-        let Some(peer) = self.peers.get_mut(rpc.peer) else {
+        let Some(peer) = self.peers.known_mut(rpc.peer) else {
             return;
         };
         let next = core::mem::replace(&mut peer.first_client_rpc, index);
-        if let Some(rpc) = self.rpcs.get_mut(index) {
+        if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.next = next;
             rpc.previous = NIL;
             rpc.linked = true;
@@ -508,7 +508,7 @@ impl Engine {
     }
 
     pub(crate) fn unlink_client(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
         if !core::mem::take(&mut rpc.linked) {
@@ -521,12 +521,12 @@ impl Engine {
         match self.rpcs.get_mut(previous) {
             Some(neighbour) => neighbour.next = next,
             None => {
-                if let Some(peer) = self.peers.get_mut(peer) {
+                if let Some(peer) = self.peers.known_mut(peer) {
                     peer.first_client_rpc = next;
                 }
             }
         }
-        if let Some(peer) = self.peers.get_mut(peer) {
+        if let Some(peer) = self.peers.known_mut(peer) {
             if peer.probe_cursor == index {
                 peer.probe_cursor = next;
             }

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use crate::engine::impossible::Impossible;
 use crate::engine::rpc::{NIL, Rpc};
 use crate::event::RpcKey;
 use crate::structures::hash::{Map, SeededState};
@@ -46,6 +47,7 @@ pub(crate) struct Memory {
     holders: Vec<Holder>,
     free_holders: Vec<u32>,
     holder_by_ip: Map<IpAddr, u32>,
+    pub(crate) impossible: Impossible,
 }
 
 /// What the messages of one host hold.
@@ -72,6 +74,7 @@ impl Memory {
             holders: Vec::new(),
             free_holders: Vec::new(),
             holder_by_ip: Map::with_hasher(SeededState::new(seed)),
+            impossible: Impossible::default(),
         }
     }
 
@@ -104,6 +107,8 @@ impl Memory {
             holder.messages = holder.messages.saturating_add(1);
             holder.held = holder.held.saturating_add(rpc.rx.reserved());
             rpc.rx.holder = index;
+        } else {
+            self.impossible.found();
         }
         true
     }
@@ -134,7 +139,7 @@ impl Memory {
     fn leave_holder(&mut self, rpc: &mut Rpc) {
         let index = core::mem::replace(&mut rpc.rx.holder, NIL);
         let Some(holder) = self.holders.get_mut(index as usize) else {
-            return;
+            return self.impossible.found();
         };
         holder.messages = holder.messages.saturating_sub(1);
         if holder.messages == 0 {

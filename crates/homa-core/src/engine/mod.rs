@@ -15,6 +15,7 @@
 //! | `black_hole` | when a path is taken to swallow full-size packets |
 //! | `profile` | which packet format is used towards whom over raw IP |
 //! | `life` | how RPCs begin and end, and the events about them |
+//! | `impossible` | what becomes of a state that cannot be |
 
 mod api;
 mod black_hole;
@@ -26,6 +27,7 @@ mod cutoff_exchange;
 mod grant;
 mod holders;
 mod identity;
+mod impossible;
 mod incoming;
 mod info;
 #[cfg(test)]
@@ -316,7 +318,7 @@ impl Engine {
         let Some(index) = self.peer_or_new(now, &path) else {
             return false;
         };
-        let Some(peer) = self.peers.get_mut(index) else {
+        let Some(peer) = self.peers.known_mut(index) else {
             return false;
         };
         if peer.settings == PeerSettings::default() {
@@ -412,8 +414,23 @@ impl Engine {
             finished_entries: self.finished.len() as u64,
             receive_memory_bytes: self.memory.used(),
             incoming_bytes: self.granter.total_incoming(),
+            impossible: self.impossible(),
             ..self.stats
         }
+    }
+
+    /// What all tables found.
+    fn impossible(&self) -> u64 {
+        let tables = [
+            &self.rpcs.impossible,
+            &self.client_hosts.impossible,
+            &self.holders.impossible,
+            &self.peers.impossible,
+            &self.granter.impossible,
+            &self.memory.impossible,
+            &self.starved.impossible,
+        ];
+        tables.iter().map(|table| table.count()).fold(0, u64::saturating_add)
     }
 
     #[inline]
@@ -548,7 +565,7 @@ impl Engine {
             return None;
         }
         self.new_peers.push_back(index);
-        if let Some(peer) = self.peers.get_mut(index) {
+        if let Some(peer) = self.peers.known_mut(index) {
             peer.ours = self.secret.incarnation(peer.key.ip);
             peer.first_id = self.secret.first_id(&peer.key);
         }

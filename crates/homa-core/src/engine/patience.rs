@@ -99,25 +99,25 @@ impl Patience {
 impl Engine {
     /// See [`first_interval_ns`].
     pub(crate) fn first_interval_ns(&self, peer: u32, own: bool) -> u64 {
-        first_interval_ns(self.peers.get(peer), own, self.now, &self.config)
+        first_interval_ns(self.peers.known(peer), own, self.now, &self.config)
     }
 
     /// See [`next_interval_ns`].
     pub(crate) fn next_interval_ns(&self, peer: u32, own: bool) -> u64 {
-        next_interval_ns(self.peers.get(peer), own, self.now, &self.config)
+        next_interval_ns(self.peers.known(peer), own, self.now, &self.config)
     }
 
     /// How long the sender of a message may take to react to a grant before others get its place.
     fn reaction(&self, peer: u32) -> Duration {
         let interval_ns = nanos(self.config.resend_interval);
-        let rtt_ns = self.peers.get(peer).map_or(u64::MAX, |peer| peer.rtt_min_ns);
+        let rtt_ns = self.peers.known(peer).map_or(u64::MAX, |peer| peer.rtt_min_ns);
         let (least, most) = (interval_ns / REACTION_PARTS.0, interval_ns / REACTION_PARTS.1);
         Duration::from_nanos(rtt_ns.saturating_mul(REACTION_ROUND_TRIPS).clamp(least, most))
     }
 
     /// A GRANT leaves: the sender's reaction is to be looked for.
     pub(crate) fn watch_grant(&mut self, index: u32) {
-        if let Some(peer) = self.rpcs.get(index).map(|rpc| rpc.peer) {
+        if let Some(peer) = self.rpcs.known(index).map(|rpc| rpc.peer) {
             let at = self.now + self.reaction(peer);
             self.arm_at(index, at);
         }
@@ -125,7 +125,7 @@ impl Engine {
 
     /// A message awaits data. If it has waited for too long, others get its place among the granted messages.
     pub(crate) fn look_for_reaction(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.rx.counted.bytes() > 0) else {
+        let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.rx.counted.bytes() > 0) else {
             return;
         };
         let reaction = self.reaction(rpc.peer);
@@ -142,7 +142,7 @@ impl Engine {
     /// does not overtake them. After a part of the time-out the highest: whether the peer lives must be known in time.
     pub(crate) fn question_priority(&self, peer: u32, behind: u8, since: Instant) -> u8 {
         let timeout =
-            self.peers.get(peer).map_or(self.config.timeout, |peer| peer.timeout(&self.config));
+            self.peers.known(peer).map_or(self.config.timeout, |peer| peer.timeout(&self.config));
         let silence = self.now.since(self.counts_from(since));
         let top = self.top_priority();
         if silence < timeout / FOLLOWING_PART { behind.min(top) } else { top }
@@ -150,7 +150,7 @@ impl Engine {
 
     /// What was asked for has come, or shows that it was not lost: it took at least as long as since the last question.
     pub(crate) fn note_copy(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index).filter(|rpc| awaits_data(rpc)) else {
+        let Some(rpc) = self.rpcs.known(index).filter(|rpc| awaits_data(rpc)) else {
             return;
         };
         if !self.speaks_own(rpc) {
@@ -160,7 +160,7 @@ impl Engine {
         let repeated = rpc.restarted_at.filter(|_| rpc.state == State::Outgoing);
         if let Some(asked) = rpc.asked_at.max(repeated) {
             let (peer, took_ns) = (rpc.peer, nanos(self.now.since(asked)));
-            if let Some(peer) = self.peers.get_mut(peer) {
+            if let Some(peer) = self.peers.known_mut(peer) {
                 peer.patience.note(self.now, took_ns);
             }
         }
@@ -171,14 +171,14 @@ impl Engine {
     #[inline]
     pub(crate) fn note_reaction(&mut self, index: u32) {
         let teaches = |rpc: &&Rpc| rpc.asked_at.is_some() || !self.speaks_own(rpc);
-        if self.rpcs.get(index).filter(teaches).is_some() {
+        if self.rpcs.known(index).filter(teaches).is_some() {
             self.learn_reaction(index);
         }
     }
 
     #[inline(never)]
     fn learn_reaction(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
         let asked_in_vain = rpc.state == State::Outgoing
@@ -195,7 +195,7 @@ impl Engine {
         }
         let heard = self.counts_from(rpc.last_heard);
         let reaction_ns = nanos(self.now.since(heard));
-        if let Some(peer) = self.peers.get_mut(rpc.peer) {
+        if let Some(peer) = self.peers.known_mut(rpc.peer) {
             peer.patience.note(self.now, reaction_ns);
         }
     }
@@ -214,7 +214,7 @@ impl Engine {
         }
         let interval_ns = self.first_interval_ns(peer, false);
         let now = self.now;
-        if let Some(peer) = self.peers.get_mut(peer) {
+        if let Some(peer) = self.peers.known_mut(peer) {
             // At most one step per interval: a RESEND brings many packets.
             if peer.patience_raised.is_none_or(|at| nanos(now.since(at)) >= interval_ns) {
                 peer.patience_raised = Some(now);

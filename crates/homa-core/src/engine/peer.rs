@@ -10,6 +10,7 @@ use crate::addr::{Carriage, Path, PeerKey};
 use crate::config::{Config, PeerSettings};
 use crate::cutoffs::Cutoffs;
 use crate::engine::LONG_PACKET_BYTES;
+use crate::engine::impossible::Impossible;
 use crate::engine::patience::Patience;
 use crate::engine::rpc::NIL;
 use crate::engine::shared_heap::SharedHeap;
@@ -348,6 +349,7 @@ pub(crate) struct PeerTable {
     /// Where the search for idle peers goes on.
     hand: usize,
     pub(crate) evicted: u64,
+    pub(crate) impossible: Impossible,
 }
 
 impl PeerTable {
@@ -363,6 +365,7 @@ impl PeerTable {
             recent: Cell::new(None),
             hand: 0,
             evicted: 0,
+            impossible: Impossible::default(),
         }
     }
 
@@ -383,12 +386,36 @@ impl PeerTable {
         self.hosts as usize
     }
 
+    /// The peer at an index for which nobody vouches: of a link that may lead nowhere, or of one that may have been evicted.
     pub(crate) fn get(&self, index: u32) -> Option<&Peer> {
         self.peers.get(index as usize)?.as_ref()
     }
 
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Peer> {
         self.peers.get_mut(index as usize)?.as_mut()
+    }
+
+    /// The peer at an index that the engine vouches for, as that of an RPC which is not over: that there is none is
+    /// [`Impossible`].
+    #[inline]
+    #[track_caller]
+    pub(crate) fn known(&self, index: u32) -> Option<&Peer> {
+        let peer = self.get(index);
+        if peer.is_none() {
+            self.impossible.found();
+        }
+        peer
+    }
+
+    /// As [`PeerTable::known`].
+    #[inline]
+    #[track_caller]
+    pub(crate) fn known_mut(&mut self, index: u32) -> Option<&mut Peer> {
+        let peer = self.peers.get_mut(index as usize).and_then(Option::as_mut);
+        if peer.is_none() {
+            self.impossible.found();
+        }
+        peer
     }
 
     /// The peer at the end of `path`.
@@ -460,7 +487,7 @@ impl PeerTable {
 
     /// Puts a new peer first among those at its IP address.
     fn link_to_host(&mut self, index: u32) {
-        let Some(ip) = self.get(index).map(|peer| peer.key.ip) else {
+        let Some(ip) = self.known(index).map(|peer| peer.key.ip) else {
             return;
         };
         let next = self.by_host.insert(ip, index).unwrap_or(NIL);
@@ -474,7 +501,7 @@ impl PeerTable {
                 self.hosts.saturating_sub(1)
             }),
         };
-        if let Some(peer) = self.get_mut(index) {
+        if let Some(peer) = self.known_mut(index) {
             peer.next_at_host = next;
             peer.host = host;
         }
@@ -496,6 +523,8 @@ impl PeerTable {
             self.free_hosts.push(peer.host);
         } else if let Some(first) = self.by_host.get_mut(&peer.key.ip) {
             *first = next;
+        } else {
+            self.impossible.found();
         }
     }
 
@@ -555,8 +584,9 @@ impl PeerTable {
     /// Forgets a peer that nothing refers to, and its timer.
     pub(crate) fn remove(&mut self, index: u32, timers: &mut IndexedHeap<Instant>) {
         timers.remove(index);
-        if let Some(peer) = self.peers.get_mut(index as usize).and_then(Option::take) {
-            self.unlink(index, &peer);
+        match self.peers.get_mut(index as usize).and_then(Option::take) {
+            Some(peer) => self.unlink(index, &peer),
+            None => self.impossible.found(),
         }
     }
 }

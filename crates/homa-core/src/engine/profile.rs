@@ -46,12 +46,12 @@ impl Engine {
     /// Are the packets of this RPC in our own profile? It was begun so, and the peer has not turned out to be a
     /// Linux host since.
     pub(crate) fn speaks_own(&self, rpc: &Rpc) -> bool {
-        rpc.own && self.peers.get(rpc.peer).is_some_and(Peer::is_own)
+        rpc.own && self.peers.known(rpc.peer).is_some_and(Peer::is_own)
     }
 
     /// The peer says that it lives another life than was known.
     pub(crate) fn learn_incarnation(&mut self, index: u32, incarnation: u32) {
-        let Some(peer) = self.peers.get_mut(index) else {
+        let Some(peer) = self.peers.known_mut(index) else {
             return;
         };
         if peer.incarnation == 0 {
@@ -73,13 +73,13 @@ impl Engine {
     /// about an RPC begun in our own profile.
     pub(crate) fn notice_linux(&mut self, index: u32, path: &Path, header: &Header, id: u64) {
         let believed_own = path.carriage == Carriage::Ip
-            && self.peers.get(index).is_some_and(|peer| peer.incarnation != 0);
+            && self.peers.known(index).is_some_and(|peer| peer.incarnation != 0);
         if !believed_own {
             return;
         }
         let begun_own = || {
             self.find_rpc(Some(index), path, id)
-                .and_then(|index| self.rpcs.get(index))
+                .and_then(|index| self.rpcs.known(index))
                 .is_some_and(|rpc| rpc.own)
         };
         if matches!(header.body, Body::Cutoffs(_)) || begun_own() {
@@ -90,22 +90,22 @@ impl Engine {
     /// Everything goes on in Linux format, what had begun otherwise as well.
     fn revert_to_linux(&mut self, index: u32) {
         self.stats.peers_reverted = self.stats.peers_reverted.saturating_add(1);
-        let Some(peer) = self.peers.get_mut(index) else {
+        let Some(peer) = self.peers.known_mut(index) else {
             return;
         };
         peer.forget_learned(0, &self.config);
         peer.nothing_in_flight();
         // Linux format knows no limit for unscheduled data: nobody waits for room.
-        while let Some(peer) = self.peers.get_mut(index) {
+        while let Some(peer) = self.peers.known_mut(index) {
             let Some(blocked) = peer.blocked.pop(&mut self.blocked_positions) else {
                 break;
             };
-            if let Some(rpc) = self.rpcs.get_mut(blocked) {
+            if let Some(rpc) = self.rpcs.known_mut(blocked) {
                 rpc.blocked_on_peer = false;
             }
             self.schedule(blocked);
         }
-        if self.peers.get(index).is_some_and(|peer| peer.waiting > 0) {
+        if self.peers.known(index).is_some_and(|peer| peer.waiting > 0) {
             self.recheck_waiting(index);
         }
     }

@@ -47,11 +47,11 @@ impl Engine {
     /// How long nothing may come of a message before the granted end of it is asked for: shorter messages go first, so
     /// silence is no loss while its sender, or anybody, sends other things. A gap shows loss by itself.
     pub(crate) fn patience_for_granted(&self, index: u32) -> Duration {
-        let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.rx.data.gaps().is_empty()) else {
+        let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.rx.data.gaps().is_empty()) else {
             return Duration::ZERO;
         };
         let interval = self.config.resend_interval;
-        let heard = self.peers.get(rpc.peer).map_or(self.data_at, |peer| peer.last_heard);
+        let heard = self.peers.known(rpc.peer).map_or(self.data_at, |peer| peer.last_heard);
         let other_things = self.now.since(heard.max(self.data_at)) < interval;
         let granted = rpc.rx.granted_told > self.unscheduled_max();
         if granted && other_things { interval * EXPLAINED_INTERVALS } else { Duration::ZERO }

@@ -152,7 +152,7 @@ impl Engine {
             return self.server_ids.get(&(peer, id)).copied();
         }
         let index = self.client_ids.get(&id).copied()?;
-        let rpc = self.rpcs.get(index)?;
+        let rpc = self.rpcs.known(index)?;
         (rpc.peer == peer && rpc.path.local_port == path.local_port).then_some(index)
     }
 
@@ -190,7 +190,7 @@ impl Engine {
         } else {
             self.note_copy(index);
         }
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
         rpc.last_heard = self.now;
@@ -202,7 +202,7 @@ impl Engine {
             (_, State::Incoming) => found.is_none(),
             _ => return Err(DropReason::Duplicate),
         };
-        if let Some(rpc) = self.rpcs.get_mut(index).filter(|_| begins) {
+        if let Some(rpc) = self.rpcs.known_mut(index).filter(|_| begins) {
             rpc.peer_life = header.common.incarnation;
         }
         let received = self.accept_data(index, header, data, transport_len);
@@ -214,7 +214,7 @@ impl Engine {
 
     /// A message has begun: its timer looks for the rest of it.
     fn watch_incoming(&mut self, index: u32) {
-        if let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.state == State::Incoming) {
+        if let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.state == State::Incoming) {
             let interval_ns = rpc.interval_ns;
             self.arm(index, interval_ns);
         }
@@ -229,7 +229,7 @@ impl Engine {
         header: &Header,
         data: &Data,
     ) -> Result<(), DropReason> {
-        let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.state == State::Incoming) else {
+        let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.state == State::Incoming) else {
             let may_speak = self.may_speak_of(index, header);
             return if may_speak { Ok(()) } else { Err(DropReason::WrongPeer) };
         };
@@ -247,8 +247,8 @@ impl Engine {
     /// the request again, and answers something else.
     #[cold]
     fn comes_of_another_life(&mut self, index: u32, life: u32) {
-        let answers = self.rpcs.get(index).filter(|rpc| rpc.is_client()).is_some_and(|rpc| {
-            self.peers.get(rpc.peer).is_some_and(|peer| peer.incarnation == life)
+        let answers = self.rpcs.known(index).filter(|rpc| rpc.is_client()).is_some_and(|rpc| {
+            self.peers.known(rpc.peer).is_some_and(|peer| peer.incarnation == life)
         });
         if answers {
             self.tell_unknown(index, reason::CANCELLED);
@@ -292,7 +292,7 @@ impl Engine {
         if data.message_length == 0 || (own && header.common.incarnation == 0) {
             return Err(DropReason::Malformed);
         }
-        let known = peer.and_then(|peer| self.peers.get(peer));
+        let known = peer.and_then(|peer| self.peers.known(peer));
         let hash = known.map_or_else(|| self.peers.hash_of(path), |peer| peer.hash);
         let fresh = own
             && path.carriage == Carriage::Udp
@@ -338,7 +338,7 @@ impl Engine {
                 DropReason::Limit
             })?;
         if stranger {
-            if let Some(rpc) = self.rpcs.get_mut(index) {
+            if let Some(rpc) = self.rpcs.known_mut(index) {
                 self.memory.count_stranger(rpc);
             }
             // Its answer proves the address, whether or not there is a grant for it.
@@ -350,11 +350,11 @@ impl Engine {
     /// Has the sender of a message proved its address since the message began? It is no stranger any more then.
     #[inline]
     pub(crate) fn look_for_proof(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.rx.unproved) else {
+        let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.rx.unproved) else {
             return;
         };
-        if self.peers.get(rpc.peer).is_some_and(|peer| peer.validated) {
-            if let Some(rpc) = self.rpcs.get_mut(index) {
+        if self.peers.known(rpc.peer).is_some_and(|peer| peer.validated) {
+            if let Some(rpc) = self.rpcs.known_mut(index) {
                 rpc.rx.unproved = false;
                 self.memory.forget_stranger(rpc);
             }
@@ -373,7 +373,7 @@ impl Engine {
         transport_len: u32,
     ) -> bool {
         let validated =
-            || peer.and_then(|peer| self.peers.get(peer)).is_some_and(|peer| peer.validated);
+            || peer.and_then(|peer| self.peers.known(peer)).is_some_and(|peer| peer.validated);
         let proved = validated() || data.echo == self.incarnation_for(peer, path);
         let comes_whole = transport_len.saturating_sub(DATA_HEADER) >= data.message_length;
         path.carriage == Carriage::Udp && is_own(header) && !proved && !comes_whole
@@ -424,7 +424,7 @@ impl Engine {
             Some(peer) => peer,
             None => self.peer_or_new(self.now, path)?,
         };
-        let host = self.peers.get(peer_index)?.host;
+        let host = self.peers.known(peer_index)?.host;
         // The places of strangers are left to others.
         if !self.holders.may_serve(host, serving_max.saturating_add(self.strangers.len())) {
             return None;
@@ -432,7 +432,7 @@ impl Engine {
         self.server_ids.try_reserve(1).ok()?;
         self.client_hosts.try_reserve(1).ok()?;
         let index = self.add_rpc(Role::Server, id, path, peer_index).ok()?;
-        if let Some(rpc) = self.rpcs.get_mut(index) {
+        if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.own = is_own(header);
             rpc.peer_life = header.common.incarnation;
             rpc.rx.streaming = port.streaming_requests;
@@ -441,13 +441,13 @@ impl Engine {
         self.client_hosts.insert(path, id, index);
         self.holders.begin(host);
         self.stats.requests_received = self.stats.requests_received.saturating_add(1);
-        if let Some(peer) = self.peers.get_mut(peer_index) {
+        if let Some(peer) = self.peers.known_mut(peer_index) {
             if peer.received_bytes == 0 {
                 self.recognise(peer_index, header, transport_len, id);
                 self.offer_cutoffs(peer_index, path, header, data.cutoff_version);
             }
         }
-        if let Some(peer) = self.peers.get_mut(peer_index) {
+        if let Some(peer) = self.peers.known_mut(peer_index) {
             let (newest, _) =
                 peer.newest_request.get_or_insert_with(|| (id, self.read_clock.stamp()));
             if is_newer(id, *newest) {
@@ -470,14 +470,14 @@ impl Engine {
             return Err(DropReason::TooLong);
         }
         self.note_full_size(index, u32::MAX);
-        if self.rpcs.get(index).is_some_and(|rpc| rpc.restarted_at.is_some() && !rpc.confirmed) {
+        if self.rpcs.known(index).is_some_and(|rpc| rpc.restarted_at.is_some() && !rpc.confirmed) {
             self.note_copy(index);
         }
         self.set_confirmed(index, false);
         // Before its charge: the room that it leaves must not be given to itself.
         self.unblock(index);
         self.reacted(index);
-        if let Some(rpc) = self.rpcs.get_mut(index) {
+        if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.state = State::Incoming;
             rpc.tx.sent = rpc.tx.length;
             rpc.tx.granted = rpc.tx.length;
@@ -500,10 +500,10 @@ impl Engine {
         let gaps_max = usize::from(self.config.gaps_max);
         let unscheduled_max = self.unscheduled_max();
         self.look_for_proof(index);
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
-        let peer = self.peers.get(rpc.peer);
+        let peer = self.peers.known(rpc.peer);
         let own = rpc.own && peer.is_some_and(Peer::is_own);
         let base = next_interval_ns(peer, own, self.now, &self.config);
         let (start, end) = data_range(rpc, header, data, transport_len)?;
@@ -570,7 +570,7 @@ impl Engine {
 
     fn message_complete(&mut self, index: u32) {
         self.granter.remove(index, &mut self.rpcs);
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
         rpc.pending.add(Happened::Arrived);

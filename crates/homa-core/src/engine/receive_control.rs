@@ -72,7 +72,7 @@ impl Engine {
     /// way, see [`Engine::settle`].
     pub(crate) fn acknowledge_later(&mut self, peer: Option<u32>, path: &Path, ack: &AckEntry) {
         let named = self.acknowledged_rpc(peer, path, ack);
-        let Some(rpc) = named.and_then(|index| self.rpcs.get(index)) else {
+        let Some(rpc) = named.and_then(|index| self.rpcs.known(index)) else {
             return;
         };
         if self.late_acks.len() < LATE_ACKS_MAX {
@@ -94,7 +94,7 @@ impl Engine {
 
     /// The client of a server RPC does not need it any more; if it `arrived`, because it has the response.
     fn acknowledged(&mut self, index: Option<u32>, arrived: bool) {
-        let rpc = index.and_then(|index| Some((index, self.rpcs.get(index)?.state)));
+        let rpc = index.and_then(|index| Some((index, self.rpcs.known(index)?.state)));
         if let Some((index, state @ (State::Outgoing | State::Refused(_)))) = rpc {
             if arrived && state == State::Outgoing {
                 self.note_full_size(index, u32::MAX);
@@ -112,7 +112,7 @@ impl Engine {
         }
         let id = ack.client_id | 1;
         let here = |index: &u32| {
-            self.rpcs.get(*index).is_some_and(|rpc| rpc.path.local_port == ack.server_port)
+            self.rpcs.known(*index).is_some_and(|rpc| rpc.path.local_port == ack.server_port)
         };
         let of_peer = self.find_rpc(peer, path, id).filter(here);
         of_peer.or_else(|| self.client_hosts.only(path, ack.server_port, id))
@@ -121,7 +121,7 @@ impl Engine {
     /// The server acknowledges what only a client could acknowledge: a Linux host says so of RPCs that it does
     /// not know, when it is asked about a call.
     fn disowned(&mut self, index: u32) {
-        let waits = self.rpcs.get(index).is_some_and(|rpc| {
+        let waits = self.rpcs.known(index).is_some_and(|rpc| {
             rpc.is_client() && rpc.state == State::Outgoing && !self.speaks_own(rpc)
         });
         if waits {
@@ -138,7 +138,7 @@ impl Engine {
         self.stats.grants_received = self.stats.grants_received.saturating_add(1);
         let index = rpc.ok_or(DropReason::UnknownRpc)?;
         let levels = self.config.num_priorities;
-        let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.is_sending()) else {
+        let Some(rpc) = self.rpcs.known_mut(index).filter(|rpc| rpc.is_sending()) else {
             return Ok(Received::Consumed);
         };
         rpc.last_heard = self.now;
@@ -174,7 +174,7 @@ impl Engine {
             return Err(DropReason::UnknownRpc);
         };
         self.reacted(index);
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return Err(DropReason::UnknownRpc);
         };
         if rpc.role == Role::Server && rpc.state != State::Outgoing {
@@ -194,7 +194,7 @@ impl Engine {
 
     /// The receiver of our message misses something.
     fn send_again(&mut self, index: u32, resend: &Resend) {
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
         let (path, id, peer, own) = (rpc.path, rpc.id, rpc.peer, self.speaks_own(rpc));
@@ -205,10 +205,10 @@ impl Engine {
         }
         let payload_max = self.payload_max(peer);
         let levels = self.config.num_priorities;
-        let busy = self.peers.get(peer).is_some_and(|peer| peer.in_flight > 0);
+        let busy = self.peers.known(peer).is_some_and(|peer| peer.in_flight > 0);
         let interval = self.config.resend_interval;
         let copies_max = self.grant_limits().incoming_cap;
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
         let is_server = rpc.role == Role::Server;
@@ -217,7 +217,8 @@ impl Engine {
             return;
         }
         let now = self.now;
-        let (Some(rpc), Some(peer)) = (self.rpcs.get_mut(index), self.peers.get_mut(peer)) else {
+        let (Some(rpc), Some(peer)) = (self.rpcs.known_mut(index), self.peers.known_mut(peer))
+        else {
             return;
         };
         let tx = &mut rpc.tx;
@@ -264,7 +265,7 @@ impl Engine {
     /// Has the peer proved that its address is its own, or sent enough to be sent a packet?
     fn may_amplify(&self, peer: u32) -> bool {
         let full = u64::from(self.payload_max(peer));
-        self.peers.get(peer).is_none_or(|peer| {
+        self.peers.known(peer).is_none_or(|peer| {
             peer.path.carriage == Carriage::Ip || peer.validated || peer.unvalidated_room() >= full
         })
     }
@@ -284,12 +285,14 @@ impl Engine {
         let index = rpc.ok_or(DropReason::UnknownRpc)?;
         self.reacted(index);
         self.look_for_proof(index);
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
         // However many come at a time: several questions must fit into the time-out, if that is long enough.
-        let timeout =
-            self.peers.get(rpc.peer).map_or(self.config.timeout, |peer| peer.timeout(&self.config));
+        let timeout = self
+            .peers
+            .known(rpc.peer)
+            .map_or(self.config.timeout, |peer| peer.timeout(&self.config));
         let most = self.config.resend_interval_max.min(timeout / 8);
         let max_ns = nanos(most.max(self.config.resend_interval));
         rpc.last_heard = self.now;
@@ -307,7 +310,7 @@ impl Engine {
         if asked {
             self.note_server_life(index);
         }
-        if waits && self.rpcs.get(index).is_some_and(|rpc| self.speaks_own(rpc)) {
+        if waits && self.rpcs.known(index).is_some_and(|rpc| self.speaks_own(rpc)) {
             self.set_confirmed(index, true);
         }
         Ok(Received::Consumed)
@@ -322,7 +325,8 @@ impl Engine {
         value: u32,
     ) -> Result<Received, DropReason> {
         self.stats.unknown_received = self.stats.unknown_received.saturating_add(1);
-        let Some((index, rpc)) = rpc.and_then(|index| Some((index, self.rpcs.get(index)?))) else {
+        let Some((index, rpc)) = rpc.and_then(|index| Some((index, self.rpcs.known(index)?)))
+        else {
             // It repeats its refusal: our acknowledgement got lost.
             if why == reason::REJECTED && header.common.local_id() & 1 == 0 {
                 self.acknowledge_again(path, header);
@@ -367,7 +371,7 @@ impl Engine {
     /// former life may have executed it.
     fn reborn(&mut self, index: u32, age_us: u32) {
         let born = self.now - Duration::from_micros(u64::from(age_us));
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
         if rpc.first_sent.is_some_and(|sent| sent > born) && rpc.tx.released == 0 {
@@ -381,15 +385,15 @@ impl Engine {
     /// The server as it lives now may have the request.
     fn note_server_life(&mut self, index: u32) {
         let client = |rpc: &&mut Rpc| rpc.is_client() && rpc.own;
-        if let Some(rpc) = self.rpcs.get_mut(index).filter(client) {
-            rpc.peer_life = self.peers.get(rpc.peer).map_or(0, |peer| peer.incarnation);
+        if let Some(rpc) = self.rpcs.known_mut(index).filter(client) {
+            rpc.peer_life = self.peers.known(rpc.peer).map_or(0, |peer| peer.incarnation);
         }
     }
 
     /// Has the server, as far as is known, started anew since the request was sent?
     fn lives_anew(&self, index: u32) -> bool {
-        self.rpcs.get(index).is_some_and(|rpc| {
-            let life = self.peers.get(rpc.peer).map_or(0, |peer| peer.incarnation);
+        self.rpcs.known(index).is_some_and(|rpc| {
+            let life = self.peers.known(rpc.peer).map_or(0, |peer| peer.incarnation);
             rpc.peer_life != 0 && rpc.peer_life != life
         })
     }
@@ -398,7 +402,7 @@ impl Engine {
     /// far as the server says (0: it does not).
     fn precedes_life(&self, index: u32, age_us: u32) -> bool {
         let born = self.now - Duration::from_micros(u64::from(age_us));
-        let named_none = self.rpcs.get(index).filter(|rpc| rpc.own && rpc.peer_life == 0);
+        let named_none = self.rpcs.known(index).filter(|rpc| rpc.own && rpc.peer_life == 0);
         named_none.is_some_and(|rpc| age_us > 0 && rpc.first_sent.is_some_and(|sent| sent <= born))
     }
 
@@ -412,13 +416,13 @@ impl Engine {
         // The other half of its memory is for the copy to arrive in.
         let memory = self.config.finished_memory / 2;
         let now = self.now;
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
         let too_old = rpc.first_sent.is_some_and(|sent| self.now.since(sent) >= memory);
         // What a Linux host says may be a late copy, which is no reason to give a call up.
         let may_be_late = too_old && !self.speaks_own(rpc);
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
         if rpc.confirmed || rpc.doubts > 0 || rpc.tx.released > 0 || may_be_late {
@@ -429,7 +433,7 @@ impl Engine {
                 return;
             }
             self.set_confirmed(index, false);
-            if let Some(rpc) = self.rpcs.get_mut(index) {
+            if let Some(rpc) = self.rpcs.known_mut(index) {
                 rpc.doubts = doubts;
                 // It has an answer's time from now on: while it was confirmed nobody counted.
                 rpc.last_heard = now;
@@ -447,7 +451,7 @@ impl Engine {
 
     /// Sends all of a request again that was sent before.
     fn restart(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
         if rpc.tx.released > 0 {
@@ -461,12 +465,12 @@ impl Engine {
         }
         let (peer, asked) = (rpc.peer, rpc.next_request > rpc.last_heard);
         self.reacted(index);
-        let busy = self.peers.get(peer).is_some_and(|peer| peer.in_flight > 0);
+        let busy = self.peers.known(peer).is_some_and(|peer| peer.in_flight > 0);
         self.stats.restarts = self.stats.restarts.saturating_add(1);
         self.set_confirmed(index, false);
         let priority = self.unscheduled_priority(index);
         let payload_max = self.payload_max(peer);
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
         rpc.restarted_at = Some(self.now);
@@ -499,7 +503,7 @@ impl Engine {
             return Ok(Received::Consumed);
         };
         self.reacted(index);
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return Ok(Received::Consumed);
         };
         let complete = rpc.is_client() && rpc.state == State::Delivered;
@@ -519,7 +523,7 @@ impl Engine {
     }
 
     fn push_busy(&mut self, index: u32) {
-        if let Some(rpc) = self.rpcs.get(index) {
+        if let Some(rpc) = self.rpcs.known(index) {
             let (path, id, own) = (rpc.path, rpc.id, self.speaks_own(rpc));
             self.push_control(path, id, own, Body::Busy, reason::NONE, 0);
             self.hurry_acknowledgement(index);
@@ -536,7 +540,7 @@ impl Engine {
         let Some(index) = self.find_rpc(self.peer_of(&path), &path, id) else {
             return;
         };
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
         self.stats.icmp_errors = self.stats.icmp_errors.saturating_add(1);
@@ -574,7 +578,7 @@ impl Engine {
     /// Fails up to `limit` client RPCs of a peer; `true` if none is left.
     pub(crate) fn fail_clients_of(&mut self, peer: u32, reason: FailReason, limit: usize) -> bool {
         for _ in 0..limit {
-            let first = self.peers.get(peer).map_or(NIL, |peer| peer.first_client_rpc);
+            let first = self.peers.known(peer).map_or(NIL, |peer| peer.first_client_rpc);
             if self.rpcs.get(first).is_none() {
                 return true;
             }

@@ -97,7 +97,7 @@ impl Engine {
     }
 
     fn rpc_due(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index).filter(|rpc| rpc.state != State::Dead) else {
+        let Some(rpc) = self.rpcs.living(index) else {
             return;
         };
         if let Some(deadline) = rpc.deadline {
@@ -109,7 +109,7 @@ impl Engine {
             }
             self.arm_at(index, deadline);
         }
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
         match need(rpc) {
@@ -118,7 +118,7 @@ impl Engine {
             Need::OurTurn if rpc.blocked_on_peer => self.blocked_due(index),
             Need::OurTurn => {
                 // Sending the last byte arms the timer again: until then nobody needs to be woken.
-                if let Some(rpc) = self.rpcs.get_mut(index) {
+                if let Some(rpc) = self.rpcs.known_mut(index) {
                     rpc.last_heard = self.now;
                 }
                 self.schedule(index);
@@ -131,10 +131,10 @@ impl Engine {
     /// calls end when it does not answer, and so must responses, or they would stay for ever. What else the peer says is no
     /// reason to keep them: it has to take what is sent to it.
     fn blocked_due(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index).filter(|rpc| !rpc.is_client()) else {
+        let Some(rpc) = self.rpcs.known(index).filter(|rpc| !rpc.is_client()) else {
             return;
         };
-        let reacted = self.peers.get(rpc.peer).map_or(rpc.last_heard, |peer| peer.reacted_at);
+        let reacted = self.peers.known(rpc.peer).map_or(rpc.last_heard, |peer| peer.reacted_at);
         let limit = self.kept_from(reacted.max(rpc.last_heard)) + self.config.response_silence;
         if self.now >= limit {
             self.give_up(index, Need::Acknowledgement);
@@ -145,10 +145,10 @@ impl Engine {
 
     /// A message waits for memory. A peer that still wants it asks at least once per longest interval whether we live.
     fn starved_due(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
-        let heard = self.peers.get(rpc.peer).map_or(rpc.last_heard, |peer| peer.last_heard);
+        let heard = self.peers.known(rpc.peer).map_or(rpc.last_heard, |peer| peer.last_heard);
         let silence_max = self.config.timeout + self.config.resend_interval_max;
         let limit = self.counts_from(heard) + silence_max;
         if self.now >= limit {
@@ -160,7 +160,7 @@ impl Engine {
 
     /// The RPC needs something from its peer: has it been silent for too long?
     fn silence(&mut self, index: u32, need: Need) {
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
         let heard = match need {
@@ -186,7 +186,7 @@ impl Engine {
             Need::Acknowledgement => self.config.response_silence,
             _ => self
                 .peers
-                .get(rpc.peer)
+                .known(rpc.peer)
                 .map_or(self.config.timeout, |peer| peer.timeout(&self.config)),
         } + Duration::from_nanos(later_ns);
         // Words alone do not keep a response, nor a refusal: a client may not acknowledge it for ever. Nor do copies
@@ -240,11 +240,11 @@ impl Engine {
     /// A response waits for a grant of a Linux host: while that shows life it may still come. It cannot be asked:
     /// NEED_ACK would tell it that everything was sent.
     fn ungranted(&mut self, index: u32, heard: Instant) {
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
         let silence = self.config.response_silence;
-        let alive = self.peers.get(rpc.peer).map_or(heard, |peer| peer.last_heard.max(heard));
+        let alive = self.peers.known(rpc.peer).map_or(heard, |peer| peer.last_heard.max(heard));
         let give_up_at = (alive + silence).min(heard + silence * UNGRANTED_SILENCES);
         if self.now >= give_up_at {
             self.give_up(index, Need::Acknowledgement);
@@ -257,7 +257,7 @@ impl Engine {
         if need == Need::Acknowledgement {
             self.stats.responses_abandoned = self.stats.responses_abandoned.saturating_add(1);
         }
-        match self.rpcs.get(index).map(|rpc| (rpc.role, rpc.state)) {
+        match self.rpcs.known(index).map(|rpc| (rpc.role, rpc.state)) {
             Some((Role::Client, _)) => self.cancel_at_server(index),
             // It will not be answered (again): a client that is there after all need not wait.
             Some((Role::Server, State::Incoming | State::Outgoing)) => self.tell_finished(index),
@@ -268,14 +268,14 @@ impl Engine {
 
     pub(crate) fn tell_finished(&mut self, index: u32) {
         // Linux takes RPC_UNKNOWN for a demand to send the request again.
-        if self.rpcs.get(index).is_some_and(|rpc| self.speaks_own(rpc)) {
+        if self.rpcs.known(index).is_some_and(|rpc| self.speaks_own(rpc)) {
             self.tell_unknown(index, reason::FINISHED);
         }
     }
 
     /// Asks the peer for what the RPC needs and sets the time of the next question.
     fn ask(&mut self, index: u32, need: Need) {
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
         let (path, id, state) = (rpc.path, rpc.id, rpc.state);
@@ -295,11 +295,11 @@ impl Engine {
                 if rpc.asked_at.is_some() {
                     // Its sender did not react to the last question.
                     self.granter.pass_over(index, &mut self.rpcs);
-                    if let Some(rpc) = self.rpcs.get_mut(index) {
+                    if let Some(rpc) = self.rpcs.known_mut(index) {
                         rpc.rx.silent = true;
                     }
                 }
-                if let Some(rpc) = self.rpcs.get_mut(index) {
+                if let Some(rpc) = self.rpcs.known_mut(index) {
                     if rpc.rx.granted_told < rpc.rx.granted {
                         self.granter.mark_due(rpc);
                     }
@@ -321,7 +321,7 @@ impl Engine {
             Need::Answer => nanos(self.config.timeout) / 16,
             _ => nanos(self.config.resend_interval_max),
         };
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
         rpc.asked_at = Some(self.now);
@@ -349,7 +349,7 @@ impl Engine {
     }
 
     fn peer_due(&mut self, index: u32) {
-        let Some(peer) = self.peers.get(index) else {
+        let Some(peer) = self.peers.known(index) else {
             return;
         };
         if let Some(reason) = peer.failing {
@@ -372,7 +372,7 @@ impl Engine {
     /// Asks about the next of the peer's waiting RPCs, or about several of them while all are checked.
     fn ask_waiting(&mut self, index: u32) {
         let now = self.now;
-        let recheck = self.peers.get(index).map_or(0, |peer| peer.recheck.min(peer.waiting));
+        let recheck = self.peers.known(index).map_or(0, |peer| peer.recheck.min(peer.waiting));
         let Some(mut last) = self.next_waiting(index) else {
             let at = now + self.config.resend_interval;
             self.arm_peer(index, at);
@@ -387,7 +387,7 @@ impl Engine {
             last = next;
             asked = asked.saturating_add(1);
         }
-        if let Some(peer) = self.peers.get_mut(index) {
+        if let Some(peer) = self.peers.known_mut(index) {
             peer.recheck = recheck.saturating_sub(asked);
         }
         self.start_probe(index, last.0, last.1);
@@ -398,7 +398,7 @@ impl Engine {
     /// alone: ids cannot be guessed, addresses can be forged.)
     pub(crate) fn recheck_waiting(&mut self, index: u32) {
         let (now, pause) = (self.now, self.config.resend_interval * 2);
-        let Some(peer) = self.peers.get_mut(index) else {
+        let Some(peer) = self.peers.known_mut(index) else {
             return;
         };
         if peer.recheck > 0 {
@@ -423,7 +423,7 @@ impl Engine {
 
     /// The next of the peer's waiting RPCs, going round so that each is verified in turn.
     fn next_waiting(&mut self, index: u32) -> Option<(Path, u64)> {
-        let peer = self.peers.get_mut(index)?;
+        let peer = self.peers.known_mut(index)?;
         let first = peer.first_client_rpc;
         let mut cursor = peer.probe_cursor;
         for _ in 0..PROBE_STEPS {
@@ -448,7 +448,7 @@ impl Engine {
     fn start_probe(&mut self, index: u32, path: Path, id: u64) {
         let now = self.now;
         let interval = Duration::from_nanos(self.first_interval_ns(index, true));
-        let Some(peer) = self.peers.get_mut(index) else {
+        let Some(peer) = self.peers.known_mut(index) else {
             return;
         };
         peer.in_flight_before_probe = peer.in_flight;
@@ -460,20 +460,20 @@ impl Engine {
 
     fn send_probe(&mut self, index: u32, path: Path, id: u64, since: Instant) {
         self.stats.probes_sent = self.stats.probes_sent.saturating_add(1);
-        let own = match self.find_rpc(Some(index), &path, id).and_then(|index| self.rpcs.get(index))
-        {
-            Some(rpc) => self.speaks_own(rpc),
-            None => self.is_own_peer(index),
-        };
+        let own =
+            match self.find_rpc(Some(index), &path, id).and_then(|index| self.rpcs.known(index)) {
+                Some(rpc) => self.speaks_own(rpc),
+                None => self.is_own_peer(index),
+            };
         // The answer says that everything on its way has been read.
-        let charged = self.peers.get(index).filter(|peer| peer.in_flight > 0);
+        let charged = self.peers.known(index).filter(|peer| peer.in_flight > 0);
         let behind = charged.map_or(u8::MAX, |peer| peer.charged_level);
         let level = self.question_priority(index, behind, since);
         self.push_question(path, id, own, (Body::NeedAck, reason::PROBE), level);
     }
 
     fn probe_due(&mut self, index: u32, mut probe: Probe) {
-        let Some(peer) = self.peers.get_mut(index) else {
+        let Some(peer) = self.peers.known_mut(index) else {
             return;
         };
         let timeout = peer.timeout(&self.config);
@@ -492,7 +492,7 @@ impl Engine {
         if silent {
             self.fail_clients_of(index, FailReason::Timeout, FAILURES_PER_CALL);
         }
-        let Some(peer) = self.peers.get_mut(index) else {
+        let Some(peer) = self.peers.known_mut(index) else {
             return;
         };
         if self.now >= probe.next_send {
@@ -512,7 +512,7 @@ impl Engine {
     pub(crate) fn probe_answered(&mut self, index: u32) {
         let max_ns = nanos(self.config.resend_interval_max);
         let now = self.now;
-        let Some(peer) = self.peers.get_mut(index) else {
+        let Some(peer) = self.peers.known_mut(index) else {
             return;
         };
         let Some(probe) = peer.probe.take() else {
@@ -541,7 +541,7 @@ impl Engine {
         if waiting > 0 {
             self.arm_peer(index, next);
         }
-        if self.peers.get(index).is_some_and(|peer| !peer.blocked.is_empty()) {
+        if self.peers.known(index).is_some_and(|peer| !peer.blocked.is_empty()) {
             self.arm_blocked_probe(index);
         }
     }
@@ -549,7 +549,7 @@ impl Engine {
     /// Fails all calls to a peer, some of them now and the others in the next turns.
     pub(crate) fn fail_calls_to(&mut self, index: u32, reason: FailReason) {
         let all = self.fail_clients_of(index, reason, FAILURES_PER_CALL);
-        let Some(peer) = self.peers.get_mut(index) else {
+        let Some(peer) = self.peers.known_mut(index) else {
             return;
         };
         peer.failing = Some(reason).filter(|_| !all);
@@ -561,7 +561,7 @@ impl Engine {
     /// The peer did not answer for its time-out: no call to it will be answered.
     fn peer_silent(&mut self, index: u32) {
         self.fail_calls_to(index, FailReason::Timeout);
-        if self.peers.get(index).is_some_and(|peer| peer.failing.is_some()) {
+        if self.peers.known(index).is_some_and(|peer| peer.failing.is_some()) {
             return;
         }
         if !self.abandon_unproved(index, FAILURES_PER_CALL) {
@@ -570,7 +570,7 @@ impl Engine {
             return;
         }
         self.stats.peer_timeouts = self.stats.peer_timeouts.saturating_add(1);
-        let Some(peer) = self.peers.get_mut(index) else {
+        let Some(peer) = self.peers.known_mut(index) else {
             return;
         };
         peer.nothing_in_flight();
@@ -583,13 +583,13 @@ impl Engine {
     /// it was asked; `true` if none is left.
     fn abandon_unproved(&mut self, peer_index: u32, limit: usize) -> bool {
         for _ in 0..limit {
-            let Some(peer) = self.peers.get_mut(peer_index).filter(|peer| !peer.validated) else {
+            let Some(peer) = self.peers.known_mut(peer_index).filter(|peer| !peer.validated) else {
                 return true;
             };
             let Some(index) = peer.blocked.pop(&mut self.blocked_positions) else {
                 return true;
             };
-            if let Some(rpc) = self.rpcs.get_mut(index) {
+            if let Some(rpc) = self.rpcs.known_mut(index) {
                 rpc.blocked_on_peer = false;
             }
             self.stats.responses_abandoned = self.stats.responses_abandoned.saturating_add(1);

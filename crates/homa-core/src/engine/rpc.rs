@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::addr::{Carriage, Path};
+use crate::engine::impossible::Impossible;
 use crate::engine::incoming::Incoming;
 use crate::engine::outgoing::Outgoing;
 use crate::engine::pending::PendingEvents;
@@ -193,6 +194,7 @@ struct Slot {
 pub(crate) struct RpcTable {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    pub(crate) impossible: Impossible,
 }
 
 impl RpcTable {
@@ -240,21 +242,57 @@ impl RpcTable {
 
     #[inline(never)]
     pub(crate) fn remove(&mut self, index: u32) {
-        if let Some(slot) = self.slots.get_mut(index as usize) {
-            if slot.rpc.is_some() {
+        match self.slots.get_mut(index as usize).filter(|slot| slot.rpc.is_some()) {
+            Some(slot) => {
                 slot.rpc = None;
                 slot.generation = slot.generation.wrapping_add(1);
                 self.free.push(index);
             }
+            None => self.impossible.found(),
         }
     }
 
+    /// The RPC at an index for which nobody vouches: of a link that may lead nowhere, or of a queue that keeps RPCs which
+    /// are over.
     pub(crate) fn get(&self, index: u32) -> Option<&Rpc> {
         self.slots.get(index as usize)?.rpc.as_ref()
     }
 
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Rpc> {
         self.slots.get_mut(index as usize)?.rpc.as_mut()
+    }
+
+    /// The RPC at an index that the engine vouches for: that there is none is [`Impossible`].
+    #[inline]
+    #[track_caller]
+    pub(crate) fn known(&self, index: u32) -> Option<&Rpc> {
+        let rpc = self.get(index);
+        if rpc.is_none() {
+            self.impossible.found();
+        }
+        rpc
+    }
+
+    /// As [`RpcTable::known`].
+    #[inline]
+    #[track_caller]
+    pub(crate) fn known_mut(&mut self, index: u32) -> Option<&mut Rpc> {
+        let rpc = self.slots.get_mut(index as usize).and_then(|slot| slot.rpc.as_mut());
+        if rpc.is_none() {
+            self.impossible.found();
+        }
+        rpc
+    }
+
+    /// As [`RpcTable::known`], of a queue that holds only RPCs that are not over.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn living(&self, index: u32) -> Option<&Rpc> {
+        let rpc = self.get(index).filter(|rpc| rpc.state != State::Dead);
+        if rpc.is_none() {
+            self.impossible.found();
+        }
+        rpc
     }
 
     #[cfg(any(test, feature = "check"))]

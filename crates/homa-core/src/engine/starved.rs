@@ -3,6 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::engine::impossible::Impossible;
 use crate::engine::rpc::NIL;
 use crate::engine::shared_heap::{Positions, SharedHeap};
 use crate::structures::OutOfMemory;
@@ -22,6 +23,7 @@ pub(crate) struct Starved {
     apart_count: usize,
     /// The hosts of which messages wait apart; the first was looked at longest ago.
     hosts: VecDeque<u32>,
+    pub(crate) impossible: Impossible,
 }
 
 #[derive(Debug, Default)]
@@ -72,7 +74,7 @@ impl Starved {
     /// Lets the first message wait apart, since its host holds its share.
     pub(crate) fn set_apart(&mut self, holder: u32) {
         let Some((index, rank)) = self.ready.peek() else {
-            return;
+            return self.impossible.found();
         };
         self.ready.remove(&mut self.positions, index);
         if self.try_set_apart(index, rank, holder).is_err() {
@@ -106,7 +108,7 @@ impl Starved {
     pub(crate) fn recall(&mut self, hosts_max: usize) {
         for _ in 0..self.hosts.len().min(hosts_max) {
             let Some(host) = self.hosts.pop_front() else {
-                return;
+                return self.impossible.found();
             };
             self.recall_of(host);
             if let Some(apart) = self.apart.get_mut(host as usize) {

@@ -133,6 +133,9 @@ pub struct Stats {
     pub dropped_limit: u64,
     /// See [`DropReason::WrongPeer`].
     pub dropped_wrong_peer: u64,
+    /// States found that cannot be, 0 unless this library is wrong: please report it. What was to be done there was left
+    /// undone. With the feature `check` the program stops instead.
+    pub impossible: u64,
     /// RPCs alive now.
     pub live_rpcs: u64,
     /// Peers known now.

@@ -6,16 +6,15 @@
 
 use crate::engine::Engine;
 use crate::engine::peer::Peer;
-use crate::engine::rpc::State;
 use crate::event::FailReason;
 
 impl Engine {
     /// Counts a new request, unless its client has proved its address.
     pub(crate) fn count_stranger(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
-        if self.peers.get(rpc.peer).is_some_and(Peer::is_stranger) {
+        if self.peers.known(rpc.peer).is_some_and(Peer::is_stranger) {
             self.strangers.set(index, rpc.birth);
         }
     }
@@ -24,10 +23,10 @@ impl Engine {
     /// is that client's: whoever wants more places than there are is told so, and need not lose what it has.
     pub(crate) fn displace_stranger(&mut self, else_than: Option<u32>) -> bool {
         while let Some((index, _)) = self.strangers.peek() {
-            let live = self.rpcs.get(index).filter(|rpc| rpc.state != State::Dead);
-            let peer = live.map(|rpc| rpc.peer);
+            let peer = self.rpcs.living(index).map(|rpc| rpc.peer);
             // Many have proved themselves since.
-            let stranger = peer.filter(|peer| self.peers.get(*peer).is_some_and(Peer::is_stranger));
+            let stranger =
+                peer.filter(|peer| self.peers.known(*peer).is_some_and(Peer::is_stranger));
             if stranger.is_some() && stranger == else_than {
                 return false;
             }
@@ -44,7 +43,7 @@ impl Engine {
 
     /// Forgets a stranger of whom no request is left.
     fn forget_stranger(&mut self, peer: u32) {
-        if self.peers.get(peer).is_some_and(|peer| peer.references == 0) {
+        if self.peers.known(peer).is_some_and(|peer| peer.references == 0) {
             self.peers.remove(peer, &mut self.peer_timers);
         }
     }

@@ -141,7 +141,7 @@ impl Engine {
         priority: u8,
         limit_bytes: u32,
     ) -> Train<'a> {
-        let found = peer.and_then(|peer| self.peers.get(peer));
+        let found = peer.and_then(|peer| self.peers.known(peer));
         let datagram_bytes = match path.carriage {
             Carriage::Udp => {
                 found.map_or(DATAGRAM_ALWAYS_FITS, |peer| peer.datagram_bytes(&self.config))
@@ -188,11 +188,12 @@ impl Engine {
             ControlBody::Missing { rpc, .. } => self
                 .rpcs
                 .resolve(*rpc)
-                .and_then(|index| self.rpcs.get(index))
+                .and_then(|index| self.rpcs.known(index))
                 .is_some_and(|rpc| !rpc.is_client()),
         };
         let limited = from_server && entry.path.carriage == Carriage::Udp;
-        match peer.and_then(|peer| self.peers.get(peer)).filter(|peer| limited && !peer.validated) {
+        match peer.and_then(|peer| self.peers.known(peer)).filter(|peer| limited && !peer.validated)
+        {
             Some(peer) => u32::try_from(peer.unvalidated_control_room()).unwrap_or(u32::MAX),
             None => u32::MAX,
         }
@@ -219,7 +220,7 @@ impl Engine {
     /// RESENDs for every gap of a message and for its missing end, as far as [`Engine::questions`] lets.
     fn missing_train(&mut self, train: &mut Train<'_>, key: RpcKey, may_be_late: bool) {
         let room_bytes = self.room_for_copies();
-        let Some(rpc) = self.rpcs.resolve(key).and_then(|index| self.rpcs.get(index)) else {
+        let Some(rpc) = self.rpcs.resolve(key).and_then(|index| self.rpcs.known(index)) else {
             return;
         };
         let rx = &rpc.rx;
@@ -260,11 +261,11 @@ impl Engine {
     fn grant_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
         let priority = self.top_priority();
         let first = self.granter.pop_due(&mut self.rpcs)?;
-        let rpc = self.rpcs.get(first)?;
+        let rpc = self.rpcs.known(first)?;
         let mut train = self.train(segments, &rpc.path, Some(rpc.peer), priority, u32::MAX);
         let mut next = Some(first);
         while let Some(index) = next {
-            let Some(rpc) = self.rpcs.get(index) else {
+            let Some(rpc) = self.rpcs.known(index) else {
                 break;
             };
             let body = Body::Grant(Grant { offset: rpc.rx.granted, priority: rpc.rx.priority });
@@ -273,13 +274,13 @@ impl Engine {
             let header = self.control_header(&rpc.path, rpc.id, body, words);
             let bytes = u32::try_from(header.encoded_bytes()).unwrap_or(u32::MAX);
             if !train.goes(&rpc.path, priority) || train.fits(bytes, false).is_none() {
-                if let Some(rpc) = self.rpcs.get_mut(index) {
+                if let Some(rpc) = self.rpcs.known_mut(index) {
                     self.granter.mark_due(rpc);
                 }
                 break;
             }
             train.push(&header, Some(rpc.key), (0, 0), 0, SegmentKind::Grant);
-            if let Some(rpc) = self.rpcs.get_mut(index) {
+            if let Some(rpc) = self.rpcs.known_mut(index) {
                 // Until now the sender may have had nothing to send: its silence begins here. A silent
                 // sender gets few GRANTs, so that this cannot go on for ever.
                 rpc.last_heard = self.now;
@@ -299,7 +300,7 @@ impl Engine {
         let only_short = self.now < self.pacer.ready_at(&self.config);
         loop {
             let index = self.pacer.choose(only_short, &self.config)?;
-            let Some(rpc) = self.rpcs.get(index) else {
+            let Some(rpc) = self.rpcs.living(index) else {
                 self.pacer.remove(index);
                 continue;
             };
@@ -314,7 +315,7 @@ impl Engine {
             }
             let mut last = index;
             while let Some(next) = self.pacer.best(only_short).filter(|best| *best != last) {
-                if self.rpcs.get(next).is_none_or(|rpc| rpc.path != train.path) {
+                if self.rpcs.known(next).is_none_or(|rpc| rpc.path != train.path) {
                     break;
                 }
                 self.append_data(&mut train, next);
@@ -334,7 +335,7 @@ impl Engine {
     /// Adds the next segment that a message has to send again. `false`: there is none, or it does not fit.
     #[inline]
     fn append_copy(&mut self, train: &mut Train<'_>, index: u32) -> bool {
-        match self.rpcs.get(index) {
+        match self.rpcs.known(index) {
             Some(rpc) if !rpc.tx.retransmit.is_empty() => self.append_next_copy(train, index),
             _ => false,
         }
@@ -342,10 +343,10 @@ impl Engine {
 
     #[inline(never)]
     fn append_next_copy(&mut self, train: &mut Train<'_>, index: u32) -> bool {
-        let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.is_sending()) else {
+        let Some(rpc) = self.rpcs.known_mut(index).filter(|rpc| rpc.is_sending()) else {
             return false;
         };
-        let Some(peer) = self.peers.get_mut(rpc.peer) else {
+        let Some(peer) = self.peers.known_mut(rpc.peer) else {
             return false;
         };
         let Some((start, end)) = rpc.tx.next_retransmit(peer.payload_max(&self.config)) else {
@@ -384,7 +385,7 @@ impl Engine {
 
     /// Nothing is left to be sent again of a message: its peer has time to react from now on.
     fn copies_sent(&mut self, index: u32) {
-        if let Some(rpc) = self.rpcs.get_mut(index) {
+        if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.last_heard = self.now;
         }
         self.schedule(index);
@@ -397,10 +398,10 @@ impl Engine {
         let may_go = |rpc: &&mut Rpc| {
             rpc.tx.has_unsent() && !rpc.blocked_on_peer && rpc.tx.retransmit.is_empty()
         };
-        let Some(rpc) = self.rpcs.get_mut(index).filter(may_go) else {
+        let Some(rpc) = self.rpcs.known_mut(index).filter(may_go) else {
             return false;
         };
-        let Some(peer) = self.peers.get_mut(rpc.peer) else {
+        let Some(peer) = self.peers.known_mut(rpc.peer) else {
             return false;
         };
         let own = rpc.own && peer.is_own();
@@ -444,27 +445,27 @@ impl Engine {
 
     /// A message may not be sent now: it waits at its peer for room, or until the peer has proved its address.
     fn wait_at_peer(&mut self, index: u32, unproved: bool) {
-        let Some(rpc) = self.rpcs.get(index) else {
+        let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
         let (peer_index, key) = (rpc.peer, (rpc.tx.remaining(), rpc.birth));
         let (server, path, id) = (!rpc.is_client(), rpc.path, rpc.id);
         if unproved {
             // Asking lets the client prove its address: at once, since its answer waits for that.
-            if let Some(peer) = self.peers.get_mut(peer_index) {
+            if let Some(peer) = self.peers.known_mut(peer_index) {
                 peer.last_charged = Some((path, id));
             }
             let now = self.now;
             self.arm_peer(peer_index, now);
         }
-        let Some(peer) = self.peers.get_mut(peer_index) else {
+        let Some(peer) = self.peers.known_mut(peer_index) else {
             return;
         };
         let blocked = peer.blocked.set(&mut self.blocked_positions, index, key).is_ok();
         if server {
             self.arm(index, nanos(self.config.response_silence));
         }
-        if let Some(rpc) = self.rpcs.get_mut(index) {
+        if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.blocked_on_peer = blocked;
         }
         self.pacer.remove(index);
@@ -480,7 +481,7 @@ impl Engine {
     fn note_sent(&mut self, index: u32, start: u32, end: u32) -> bool {
         let bytes = end.saturating_sub(start);
         self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(u64::from(bytes));
-        let Some(rpc) = self.rpcs.get_mut(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return false;
         };
         rpc.tx.sent = end;
@@ -488,7 +489,7 @@ impl Engine {
             rpc.first_sent = Some(self.now);
             // A server that is not asked in our own profile does not say how old its life is.
             if rpc.is_client() {
-                let life = self.peers.get(rpc.peer).map_or(0, |peer| peer.incarnation);
+                let life = self.peers.known(rpc.peer).map_or(0, |peer| peer.incarnation);
                 rpc.peer_life = if rpc.own { life } else { 0 };
             }
         }
@@ -507,15 +508,15 @@ impl Engine {
     }
 
     pub(crate) fn unscheduled_priority(&self, index: u32) -> u8 {
-        let rpc = self.rpcs.get(index);
-        let found = rpc.and_then(|rpc| Some((rpc, self.peers.get(rpc.peer)?)));
+        let rpc = self.rpcs.known(index);
+        let found = rpc.and_then(|rpc| Some((rpc, self.peers.known(rpc.peer)?)));
         found.map_or(0, |(rpc, peer)| rpc.unscheduled_priority(peer, &self.config))
     }
 
     /// Longest payload of a DATA packet to the peer.
     pub(crate) fn payload_max(&self, peer: u32) -> u32 {
         let no_peer = TRAIN_BYTES_MAX.saturating_sub(wire_bytes(0));
-        self.peers.get(peer).map_or(no_peer, |peer| peer.payload_max(&self.config))
+        self.peers.known(peer).map_or(no_peer, |peer| peer.payload_max(&self.config))
     }
 
     /// The driver sent only the segments before `first_unsent` of the last train and says why. What was not
@@ -545,7 +546,7 @@ impl Engine {
         let link_bytes = link_bytes(bytes, unsent.len(), transmit.coalesced);
         self.pacer.refund(link_bytes, &self.config);
         self.stats.packets_sent = self.stats.packets_sent.saturating_sub(unsent.len() as u64);
-        let peer = self.peer_of(&transmit.path).and_then(|peer| self.peers.get_mut(peer));
+        let peer = self.peer_of(&transmit.path).and_then(|peer| self.peers.known_mut(peer));
         if let Some(peer) = peer.filter(|peer| !peer.validated) {
             let (bytes, control_bytes) = bytes_to_client(unsent);
             peer.sent_bytes = peer.sent_bytes.saturating_sub(bytes);
@@ -579,7 +580,7 @@ impl Engine {
                 }
             }
             SegmentKind::Grant => {
-                if let Some(rpc) = index.and_then(|index| self.rpcs.get_mut(index)) {
+                if let Some(rpc) = index.and_then(|index| self.rpcs.known_mut(index)) {
                     self.granter.mark_due(rpc);
                 }
             }
@@ -598,7 +599,8 @@ impl Engine {
         let Ok(Header { body: Body::Data(data), .. }) = header else {
             return;
         };
-        let peer = self.rpcs.get(index).and_then(|rpc| self.peers.get_mut(rpc.peer));
+        // The RPC may be over, and its peer forgotten.
+        let peer = self.rpcs.known(index).and_then(|rpc| self.peers.get_mut(rpc.peer));
         if let (Some(peer), Some(ack)) = (peer, data.acknowledged()) {
             let AckEntry { client_id, server_port } = ack;
             // There is room where it was.
@@ -607,7 +609,7 @@ impl Engine {
     }
 
     fn put_back_data(&mut self, index: u32, segment: &Segment) {
-        let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.state != State::Dead) else {
+        let Some(rpc) = self.rpcs.known_mut(index).filter(|rpc| rpc.state != State::Dead) else {
             return;
         };
         let (start, end) = (segment.payload.start, segment.payload.end);
@@ -618,7 +620,7 @@ impl Engine {
             let (peer, current) = (rpc.peer, rpc.charge_epoch);
             if start < rpc.tx.unscheduled {
                 rpc.charge = rpc.charge.saturating_sub(cost);
-                if let Some(peer) = self.peers.get_mut(peer) {
+                if let Some(peer) = self.peers.known_mut(peer) {
                     if current == peer.epoch {
                         peer.in_flight = peer.in_flight.saturating_sub(cost);
                     }

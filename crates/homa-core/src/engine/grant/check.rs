@@ -42,7 +42,7 @@ impl Granter {
                 sender.1 += usize::from(queued);
                 sender.2.0 += u64::from(rx.counted.announced);
                 sender.2.1 += u64::from(rx.counted.granted);
-                let queue = self.sender(rx.sender).map(|record| &record.queue);
+                let queue = self.known_sender(rx.sender).map(|record| &record.queue);
                 let here = queue.is_some_and(|queue| queue.contains(&self.queue_positions, index));
                 assert_eq!(here, queued, "queue of its sender: {rpc:?}");
             }

@@ -35,12 +35,26 @@ impl Sender {
 }
 
 impl Granter {
-    pub(super) fn sender(&self, index: u32) -> Option<&Sender> {
-        self.senders.get(index as usize)?.as_ref()
+    /// The sender of a managed message: that there is none is [`Impossible`].
+    ///
+    /// [`Impossible`]: crate::engine::impossible::Impossible
+    #[track_caller]
+    pub(super) fn known_sender(&self, index: u32) -> Option<&Sender> {
+        let sender = self.senders.get(index as usize).and_then(Option::as_ref);
+        if sender.is_none() {
+            self.impossible.found();
+        }
+        sender
     }
 
-    pub(super) fn sender_mut(&mut self, index: u32) -> Option<&mut Sender> {
-        self.senders.get_mut(index as usize)?.as_mut()
+    /// As [`Granter::known_sender`].
+    #[track_caller]
+    pub(super) fn known_sender_mut(&mut self, index: u32) -> Option<&mut Sender> {
+        let sender = self.senders.get_mut(index as usize).and_then(Option::as_mut);
+        if sender.is_none() {
+            self.impossible.found();
+        }
+        sender
     }
 
     /// The record of an address, or of strangers; `None` if memory is short.
@@ -69,7 +83,7 @@ impl Granter {
     }
 
     pub(super) fn leave_sender(&mut self, index: u32) {
-        let Some(record) = self.sender_mut(index) else {
+        let Some(record) = self.known_sender_mut(index) else {
             return;
         };
         record.members = record.members.saturating_sub(1);
@@ -86,7 +100,7 @@ impl Granter {
 
     /// Keeps the order of senders right after a change of one.
     pub(super) fn rekey_sender(&mut self, index: u32) {
-        let Some(record) = self.sender(index) else {
+        let Some(record) = self.known_sender(index) else {
             return;
         };
         match record.queue.peek().filter(|_| record.may_be_active()) {
