@@ -546,6 +546,8 @@ impl Trial {
         }
         wrong.extend(self.world.ledger.violations.iter().cloned());
         wrong.extend(self.world.auditor.violations.iter().cloned());
+        let impossible = self.world.total(|stats| stats.impossible);
+        wrong.extend((impossible > 0).then(|| format!("{impossible} states that cannot be")));
         self.note_coverage();
         wrong
     }

@@ -94,6 +94,7 @@ impl Mesh for HomaMesh {
             ("clock_jumps", engine.clock_jumps),
             ("dropped_duplicate", engine.dropped_duplicate),
             ("transmit_no_room", engine.transmit_no_room),
+            ("impossible", engine.impossible),
         ];
         Counters {
             retransmitted_bytes: engine.bytes_retransmitted,
