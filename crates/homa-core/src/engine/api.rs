@@ -4,7 +4,6 @@ use hashbrown::hash_map::Entry;
 
 use crate::addr::Path;
 use crate::engine::Engine;
-use crate::engine::outgoing::Outgoing;
 use crate::engine::pending::Happened;
 use crate::engine::reason;
 use crate::engine::rpc::{Role, State};
@@ -132,13 +131,14 @@ impl Engine {
         let index = self.add_rpc(Role::Client, 0, &path, peer).map_err(|_| no_rpc)?;
         let id = self.give_id(index, peer);
         self.stats.requests_sent = self.stats.requests_sent.saturating_add(1);
-        let tx = self.outgoing(peer, length, options.streaming_body, own);
+        let unscheduled = self.unscheduled_bytes(peer);
         let interval_ns = self.next_interval_ns(peer, own);
         let level_max = self.top_priority();
         let rpc = self.rpcs.known_mut(index).ok_or(SendError::OutOfMemory)?;
         let key = rpc.key;
         rpc.id = id;
-        rpc.tx = tx;
+        rpc.tx.begin(length, if options.streaming_body { 0 } else { length }, unscheduled);
+        rpc.tx.whole_segments = !own;
         rpc.own = own;
         rpc.cookie = cookie;
         rpc.announced = true;
@@ -214,12 +214,13 @@ impl Engine {
         if !own && length > crate::config::LINUX_MESSAGE_BYTES_MAX {
             return Err(SendError::PeerLimit { max: crate::config::LINUX_MESSAGE_BYTES_MAX });
         }
-        let tx = self.outgoing(rpc.peer, length, streaming, own);
+        let unscheduled = self.unscheduled_bytes(rpc.peer);
         let interval_ns = self.first_ack_interval_ns(rpc);
         let birth = self.next_birth();
         if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.state = State::Outgoing;
-            rpc.tx = tx;
+            rpc.tx.begin(length, if streaming { 0 } else { length }, unscheduled);
+            rpc.tx.whole_segments = !own;
             rpc.birth = birth;
             rpc.last_heard = now;
             rpc.progress_at = now;
@@ -281,7 +282,7 @@ impl Engine {
         let before = rpc.rx.reserved();
         rpc.rx.consumed = rpc.rx.consumed.max(upto);
         let after = rpc.rx.reserved();
-        self.memory.shrink(rpc, before);
+        self.memory.shrink(rpc, before, after);
         if after == 0 && rpc.rx.is_complete() {
             self.memory.leave(rpc);
         }
@@ -366,13 +367,10 @@ impl Engine {
         }
     }
 
-    fn outgoing(&self, peer: u32, length: u32, streaming: bool, own: bool) -> Outgoing {
-        let unscheduled = self
-            .peers
-            .known(peer)
-            .map_or(self.config.unscheduled_bytes, |peer| peer.unscheduled_bytes(&self.config));
-        let supplied = if streaming { 0 } else { length };
-        // The segment size is set when the first segment leaves: the path's MTU may not be known yet.
-        Outgoing { whole_segments: !own, ..Outgoing::new(length, supplied, unscheduled, 1) }
+    /// Bytes that a message to the peer may begin with.
+    fn unscheduled_bytes(&self, peer: u32) -> u32 {
+        let config = &self.config;
+        let peer = self.peers.known(peer);
+        peer.map_or(config.unscheduled_bytes, |peer| peer.unscheduled_bytes(config))
     }
 }

@@ -122,14 +122,19 @@ impl Incoming {
     };
 
     pub(crate) fn new(length: u32, unscheduled: u32, birth: u64) -> Self {
-        Self {
-            data: Reassembly::new(length),
-            granted: unscheduled.min(length),
-            announced: unscheduled.min(length),
-            granted_told: unscheduled.min(length),
-            birth,
-            ..Self::NONE
-        }
+        let mut rx = Self::NONE;
+        rx.begin(length, unscheduled, birth);
+        rx
+    }
+
+    /// There is a message from now on, the first.
+    #[inline]
+    pub(crate) fn begin(&mut self, length: u32, unscheduled: u32, birth: u64) {
+        self.data = Reassembly::new(length);
+        self.announced = unscheduled.min(length);
+        self.granted = self.announced;
+        self.granted_told = self.announced;
+        self.birth = birth;
     }
 
     pub(crate) fn length(&self) -> u32 {

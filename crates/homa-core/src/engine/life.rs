@@ -7,7 +7,6 @@ use homa_wire::Body;
 
 use crate::addr::Path;
 use crate::engine::Engine;
-use crate::engine::incoming::Incoming;
 use crate::engine::patience::next_interval_ns;
 use crate::engine::peer::{Peer, PendingAck};
 use crate::engine::pending::Happened;
@@ -243,13 +242,12 @@ impl Engine {
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
-        let streaming = rpc.rx.streaming || rpc.response_streaming;
         let peer = self.peers.known(rpc.peer);
         let own = rpc.own && peer.is_some_and(Peer::is_own);
         let base = next_interval_ns(peer, own, self.now, &self.config);
         let window = peer.and_then(|peer| peer.settings.window_bytes);
-        rpc.rx = Incoming::new(length, unscheduled, birth);
-        rpc.rx.streaming = streaming;
+        rpc.rx.begin(length, unscheduled, birth);
+        rpc.rx.streaming |= rpc.response_streaming;
         rpc.rx.window = window.unwrap_or(0);
         rpc.rx.unproved = peer.is_some_and(|peer| must_prove(rpc, peer));
         rpc.rx.moved_at = self.now;

@@ -243,10 +243,12 @@ impl Memory {
         counted && self.change(rpc.key, rpc.rx.holder, old, new)
     }
 
-    /// The reader of the message of `rpc` took some of it, for which `before` bytes were accounted.
+    /// The reader of the message of `rpc` took some of it: `after` bytes are accounted instead of `before`.
     #[inline]
-    pub(crate) fn shrink(&mut self, rpc: &Rpc, before: u64) {
-        self.change(rpc.key, rpc.rx.holder, before, rpc.rx.reserved());
+    pub(crate) fn shrink(&mut self, rpc: &Rpc, before: u64, after: u64) {
+        if after < before {
+            self.give_back(rpc.rx.holder, before.saturating_sub(after));
+        }
     }
 
     /// Changes the account of `rpc` from `old` to `new` bytes; `false` (and no change) if there is no

@@ -67,16 +67,21 @@ impl Outgoing {
         proven_upto: 0,
     };
 
-    pub(crate) fn new(length: u32, supplied: u32, unscheduled: u32, segment_bytes: u32) -> Self {
-        let unscheduled = unscheduled.min(length);
-        Self {
-            length,
-            supplied: supplied.min(length),
-            granted: unscheduled,
-            unscheduled,
-            segment_bytes: segment_bytes.max(1),
-            ..Self::NONE
-        }
+    #[cfg(test)]
+    fn new(length: u32, supplied: u32, unscheduled: u32, segment_bytes: u32) -> Self {
+        let mut tx = Self { segment_bytes: segment_bytes.max(1), ..Self::NONE };
+        tx.begin(length, supplied, unscheduled);
+        tx
+    }
+
+    /// There is a message from now on, the first. (Its segment size is set when the first segment leaves: the path's MTU
+    /// may not be known yet.)
+    #[inline]
+    pub(crate) fn begin(&mut self, length: u32, supplied: u32, unscheduled: u32) {
+        self.length = length;
+        self.supplied = supplied.min(length);
+        self.unscheduled = unscheduled.min(length);
+        self.granted = self.unscheduled;
     }
 
     /// Up to where new data may go out now.
