@@ -544,6 +544,26 @@ fn a_late_copy_of_rpc_unknown_ends_no_call_that_the_server_has() {
 }
 
 #[test]
+fn a_call_ends_when_the_server_forgot_it_in_the_middle_of_its_response() {
+    let mut host = host();
+    let server = linux(1, 99);
+    let (rpc, id, _) = call(&mut host, &server, 100);
+    take(&mut host, &server, server.data(id | 1, 0..1000, 5000, 5000));
+    // Copies, while data still arrives.
+    for _ in 0..10 {
+        take(&mut host, &server, server.control(id | 1, Body::RpcUnknown));
+    }
+    assert!(!host.events().iter().any(|event| matches!(event, Event::Failed { .. })));
+    for _ in 0..20 {
+        for _ in resends(&host.pass_ms(5)) {
+            take(&mut host, &server, server.control(id | 1, Body::RpcUnknown));
+        }
+    }
+    let failed = Event::Failed { rpc, cookie: 0, reason: FailReason::Forgotten };
+    assert!(host.events().contains(&failed));
+}
+
+#[test]
 fn rpc_unknown_ends_a_server_rpc() {
     let mut host = host();
     let client = linux(1, 40_000);

@@ -357,7 +357,7 @@ impl Engine {
                     self.fail_rpc(index, failure);
                 }
                 None if state == State::Outgoing => self.never_seen(index, value),
-                None => {}
+                None => self.response_forgotten(index),
             },
         }
         if confirmed && matches!(why, reason::NEVER_SEEN | reason::FINISHED | reason::RESTARTED) {
@@ -446,6 +446,21 @@ impl Engine {
             self.fail_rpc(index, FailReason::Forgotten);
         } else {
             self.restart(index);
+        }
+    }
+
+    /// The server does not know an RPC of whose response a part is here. In the packet format of Linux that may be a late
+    /// copy: the rest is given up when it is said several times and nothing else comes.
+    fn response_forgotten(&mut self, index: u32) {
+        let interval = self.config.resend_interval;
+        let Some(rpc) = self.rpcs.known_mut(index) else {
+            return;
+        };
+        let doubts = rpc.doubts.saturating_add(1);
+        let still = self.now.since(rpc.rx.moved_at) >= interval * u32::from(doubts);
+        rpc.doubts = if still { doubts } else { 0 };
+        if rpc.doubts >= DOUBTS_MAX {
+            self.fail_rpc(index, FailReason::Forgotten);
         }
     }
 

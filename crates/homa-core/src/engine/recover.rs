@@ -352,31 +352,30 @@ impl Engine {
         let Some(peer) = self.peers.known(index) else {
             return;
         };
+        let (next, waits) = (peer.next_probe, peer.waiting > 0);
+        let blocked = !peer.blocked.is_empty();
+        let charged = peer.last_charged.unwrap_or((peer.path, 0));
         if let Some(reason) = peer.failing {
             self.fail_calls_to(index, reason);
         } else if let Some(probe) = peer.probe {
             self.probe_due(index, probe);
-        } else if !peer.blocked.is_empty() {
-            let (path, id) = peer.last_charged.unwrap_or((peer.path, 0));
-            self.start_probe(index, path, id);
-        } else if peer.waiting > 0 {
-            let at = peer.next_probe;
-            if self.now < at {
-                self.arm_peer(index, at);
-            } else {
-                self.ask_waiting(index);
-            }
+        } else if waits && self.now >= next && self.ask_waiting(index) {
+            // The answer lets blocked RPCs go on as well.
+        } else if blocked {
+            self.start_probe(index, charged.0, charged.1);
+        } else if waits {
+            let soon = self.now + self.config.resend_interval;
+            self.arm_peer(index, if self.now < next { next } else { soon });
         }
     }
 
-    /// Asks about the next of the peer's waiting RPCs, or about several of them while all are checked.
-    fn ask_waiting(&mut self, index: u32) {
+    /// Asks about the next of the peer's waiting RPCs, or about several of them while all are checked. `false`: the
+    /// next one is further away.
+    fn ask_waiting(&mut self, index: u32) -> bool {
         let now = self.now;
         let recheck = self.peers.known(index).map_or(0, |peer| peer.recheck.min(peer.waiting));
         let Some(mut last) = self.next_waiting(index) else {
-            let at = now + self.config.resend_interval;
-            self.arm_peer(index, at);
-            return;
+            return false;
         };
         let mut asked = 1;
         while asked < recheck.min(RECHECK_BATCH) {
@@ -391,6 +390,7 @@ impl Engine {
             peer.recheck = recheck.saturating_sub(asked);
         }
         self.start_probe(index, last.0, last.1);
+        true
     }
 
     /// The peer may have lost requests that it said it has: it lives another life, does not know one of them any more, or

@@ -189,19 +189,31 @@ impl Auditor {
     /// Whoever is silent is asked less and less often.
     fn check_questions(&mut self, seen: &Seen<'_>, config: &Config) {
         let reason = seen.header.extension.map_or(0, |extension| extension.reason);
-        match seen.header.body {
-            Body::Resend(_) => {}
-            Body::NeedAck if reason != PROBE => {}
+        let interval = match seen.header.body {
+            Body::Resend(_) => config.resend_interval,
+            Body::NeedAck if reason != PROBE => {
+                config.resend_interval.min(config.request_ack_interval)
+            }
             _ => return,
-        }
+        };
+        // Times out of proportion allow no more than a question per interval.
+        let usual = Config::default();
+        let share = match (config.resend_interval, config.timeout, config.request_ack_interval) {
+            times
+                if times == (usual.resend_interval, usual.timeout, usual.request_ack_interval) =>
+            {
+                3
+            }
+            _ => 1,
+        };
         let between = self.between.entry((seen.host, seen.remote)).or_default();
         let (count, first_ns, last_ns) =
             between.asked.entry(seen.id()).or_insert((0, seen.now_ns, u64::MAX));
         if *last_ns != seen.now_ns {
             (*count, *last_ns) = (*count + 1, seen.now_ns);
         }
-        let intervals = (seen.now_ns - *first_ns) / config.resend_interval.as_nanos() as u64;
-        let (count, most) = (*count, QUESTIONS_MAX + intervals as u32 / 3);
+        let intervals = (seen.now_ns - *first_ns) / interval.as_nanos() as u64;
+        let (count, most) = (*count, QUESTIONS_MAX + intervals as u32 / share);
         if count > most {
             let what = format!("question {count} to somebody silent in {intervals} intervals");
             self.violation(seen, &what);
