@@ -611,10 +611,10 @@ impl Trial {
     }
 }
 
-/// Share of the worlds in which every setting is random, and of those in which it is so for each host by itself. None
-/// without `HOMA_SETTINGS=N`: with some settings calls still take longer than their limit.
+/// Share of the worlds in which every setting is random, and of those in which it is so for each host by itself, in
+/// percent; `HOMA_SETTINGS` sets another.
 fn settings_percent() -> u64 {
-    number_from("HOMA_SETTINGS").unwrap_or(0)
+    number_from("HOMA_SETTINGS").unwrap_or(8)
 }
 
 fn vary_call(dice: &mut Dice, plan: &mut CallPlan) {

@@ -167,10 +167,13 @@ impl Pacer {
             .clamp(FIFO_DEBT_MAX, FIFO_CREDIT_MAX);
     }
 
-    /// Charges bytes on the wire to the clock.
-    pub(crate) fn charge(&mut self, now: Instant, bytes: u64, config: &Config) {
+    /// Charges bytes on the wire to the clock. Control packets, which never wait, count up to the backlog limit: however
+    /// many there are, data goes on.
+    pub(crate) fn charge(&mut self, now: Instant, bytes: u64, control: bool, config: &Config) {
         if let Some(time_ns) = self.wire_time_ns(bytes, config) {
-            self.idle_at = self.idle_at.max(now) + core::time::Duration::from_nanos(time_ns);
+            let idle_at = self.idle_at.max(now) + core::time::Duration::from_nanos(time_ns);
+            let limit = self.idle_at.max(now + config.max_nic_backlog);
+            self.idle_at = if control { idle_at.min(limit) } else { idle_at };
         }
     }
 
@@ -253,11 +256,30 @@ mod tests {
         let config =
             Config { link_mbps: Some(10_000), max_link_usage_percent: 100, ..Config::default() };
         let mut pacer = pacer(&config);
-        pacer.charge(Instant::from_nanos(1000), 1250, &config);
+        pacer.charge(Instant::from_nanos(1000), 1250, false, &config);
         assert_eq!(pacer.idle_at, Instant::from_nanos(2000));
-        pacer.charge(Instant::from_nanos(1000), 1250, &config);
+        pacer.charge(Instant::from_nanos(1000), 1250, false, &config);
         assert_eq!(pacer.idle_at, Instant::from_nanos(3000));
         assert_eq!(pacer.ready_at(&config), Instant::ZERO, "1 µs of backlog is below the limit");
+    }
+
+    #[test]
+    fn control_packets_however_many_let_data_go_on() {
+        let config =
+            Config { link_mbps: Some(10_000), max_link_usage_percent: 100, ..Config::default() };
+        let mut pacer = pacer(&config);
+        let now = Instant::from_nanos(1000);
+        for _ in 0..1000 {
+            pacer.charge(now, 1250, true, &config);
+        }
+        assert!(pacer.ready_at(&config) <= now);
+        for _ in 0..10 {
+            pacer.charge(now, 1250, false, &config);
+        }
+        let ready = pacer.ready_at(&config);
+        assert!(ready > now);
+        pacer.charge(now, 1250, true, &config);
+        assert_eq!(pacer.ready_at(&config), ready);
     }
 
     #[test]

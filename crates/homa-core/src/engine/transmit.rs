@@ -113,7 +113,10 @@ impl Engine {
         self.stats.trains_sent = self.stats.trains_sent.saturating_add(1);
         self.stats.packets_sent = self.stats.packets_sent.saturating_add(train.count as u64);
         let link_bytes = link_bytes(u64::from(train.total_bytes), train.count, coalesced);
-        self.pacer.charge(self.now, link_bytes, &self.config);
+        let control =
+            |first: &Segment| matches!(first.kind, SegmentKind::Control | SegmentKind::Grant);
+        let control = train.segments.first().is_some_and(control);
+        self.pacer.charge(self.now, link_bytes, control, &self.config);
         if let Some(peer) = self.peers.get_mut(train.peer).filter(|peer| !peer.validated) {
             let sent = train.segments.get(..train.count).unwrap_or(&[]);
             let (bytes, control_bytes) = bytes_to_client(sent);
