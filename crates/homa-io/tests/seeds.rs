@@ -4,13 +4,17 @@
 //! `HOMA_SEEDS=N` sets how many worlds (default 10,000 in release builds, 300 otherwise), `HOMA_FIRST_SEED=N`
 //! where they begin, `HOMA_FAILURES_MAX=N` how many may fail before the rest is not tried (default 8). A failure
 //! prints `HOMA_SEED=…`, the first one also `HOMA_SHRINK=…`, which leaves out of it what it fails without
-//! (`HOMA_SHRINK=0`: not tried). With these variables only this world runs, and `HOMA_SHOW_PACKETS=1` shows its packets.
+//! (`HOMA_SHRINK=0`: not tried); `HOMA_KIND=drill`, `calm` or `troubled` tries only what is of this kind. With these variables only this world runs, and `HOMA_SHOW_PACKETS=1` shows its packets.
 #![cfg(all(feature = "virtual", feature = "check"))]
 
 #[path = "seeds/calm.rs"]
 mod calm;
 #[path = "seeds/cut.rs"]
 mod cut;
+#[path = "seeds/drills/mod.rs"]
+mod drills;
+#[path = "seeds/script.rs"]
+mod script;
 
 use std::any::Any;
 use std::cell::Cell;
@@ -35,6 +39,8 @@ const SILENCES: u64 = 12;
 const NS_PER_BYTE: u64 = 20_000;
 /// So many worlds have one in which nothing goes wrong.
 const CALM_ONE_IN: u64 = 4;
+/// So many seeds have one that plays a drill as well.
+const DRILL_ONE_IN: u64 = 4;
 /// A world that takes more steps than this never comes to rest.
 const STEPS_MAX: u64 = 20_000_000;
 
@@ -132,7 +138,7 @@ impl Trial {
             misconduct: false,
             linux: false,
             younger_copies: false,
-            calm: seed % CALM_ONE_IN == CALM_ONE_IN - 1,
+            calm: is_calm(seed),
             line_mbps: None,
             read_delay_ns: 0,
             configs: Vec::new(),
@@ -698,6 +704,43 @@ fn try_seed(seed: u64, cut: &Cut) -> Result<Coverage, String> {
     }
 }
 
+fn is_drill(seed: u64) -> bool {
+    seed % DRILL_ONE_IN == 1
+}
+
+fn is_calm(seed: u64) -> bool {
+    seed % CALM_ONE_IN == CALM_ONE_IN - 1
+}
+
+/// Tries what there is of a seed, or what is of this kind.
+fn try_all(seed: u64, kind: Option<&str>, cut: &Cut) -> Result<Coverage, String> {
+    let wanted = |name| kind.is_none_or(|kind| kind == name);
+    let mut coverage = Coverage::default();
+    if is_drill(seed) && wanted("drill") {
+        coverage.merge(&try_drill(seed)?);
+    }
+    if wanted(if is_calm(seed) { "calm" } else { "troubled" }) {
+        coverage.merge(&try_seed(seed, cut)?);
+    }
+    Ok(coverage)
+}
+
+fn try_drill(seed: u64) -> Result<Coverage, String> {
+    let number = seed / DRILL_ONE_IN;
+    match catch_unwind(|| drills::play(number, seed)) {
+        Ok((_, wrong)) if wrong.is_empty() => {
+            let mut coverage = Coverage::default();
+            coverage.add("drills", 1);
+            Ok(coverage)
+        }
+        Ok((name, wrong)) => Err(format!("{name}: {}", wrong.join("\n    "))),
+        Err(panic) => {
+            let (name, at) = (drills::name(number), PANICKED_AT.take().unwrap_or_default());
+            Err(format!("{name}: panicked at {at}: {}", message_of(panic.as_ref())))
+        }
+    }
+}
+
 /// Leaves out of a world that fails what it fails without, and says how.
 fn shrunk(seed: u64) -> String {
     let trial = Trial::new(seed, &Cut::default());
@@ -724,10 +767,11 @@ fn number_from(variable: &str) -> Option<u64> {
 #[test]
 fn every_call_in_every_world_ends_well_or_with_an_error() {
     let shrinking = std::env::var("HOMA_SHRINK").ok();
+    let kind = std::env::var("HOMA_KIND").ok();
     if let Some(seed) = number_from("HOMA_SEED") {
         let cut = shrinking.as_deref().filter(|cut| *cut != "0").unwrap_or("");
         let cut = cut.parse().unwrap_or_else(|error| panic!("HOMA_SHRINK: {error}"));
-        match try_seed(seed, &cut) {
+        match try_all(seed, kind.as_deref(), &cut) {
             Ok(coverage) => println!("{coverage:#?}"),
             Err(failure) => panic!("HOMA_SEED={seed} HOMA_SHRINK={cut}: {failure}"),
         }
@@ -752,7 +796,7 @@ fn every_call_in_every_world_ends_well_or_with_an_error() {
                     {
                         return;
                     }
-                    match try_seed(seed, &Cut::default()) {
+                    match try_all(seed, kind.as_deref(), &Cut::default()) {
                         Ok(coverage) => total.lock().expect("no panic inside").merge(&coverage),
                         Err(failure) => {
                             let failure = format!("HOMA_SEED={seed}: {failure}");
@@ -765,7 +809,12 @@ fn every_call_in_every_world_ends_well_or_with_an_error() {
         }
     });
     let failures = failures.into_inner().expect("no panic inside");
-    if let Some((seed, _)) = failures.first().filter(|_| shrinking.as_deref() != Some("0")) {
+    // A drill is as small as it can be.
+    let may_shrink = |failure: &&(u64, String)| {
+        shrinking.as_deref() != Some("0")
+            && !(is_drill(failure.0) && failure.1.contains(drills::name(failure.0 / DRILL_ONE_IN)))
+    };
+    if let Some((seed, _)) = failures.first().filter(may_shrink) {
         let shrunk = std::thread::Builder::new().name(WORLDS.into()).spawn({
             let seed = *seed;
             move || shrunk(seed)
@@ -782,5 +831,8 @@ fn every_call_in_every_world_ends_well_or_with_an_error() {
     );
     let least = (seeds / 100).max(1);
     let rare: Vec<_> = total.counts.iter().filter(|(_, count)| *count < least).collect();
-    assert!(rare.is_empty() || seeds < 1000, "reached less than {least} times: {rare:?}");
+    assert!(
+        rare.is_empty() || seeds < 1000 || kind.is_some(),
+        "reached less than {least} times: {rare:?}"
+    );
 }

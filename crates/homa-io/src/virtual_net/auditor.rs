@@ -127,6 +127,11 @@ impl Auditor {
         self.incarnations.retain(|(other, _), _| *other != host);
     }
 
+    /// Somebody at an address has heard the number by which it knows a host.
+    pub fn heard_of(&mut self, host: usize, ip: IpAddr, incarnation: u32) {
+        self.incarnations.insert((host, ip), incarnation);
+    }
+
     /// The driver of a host refused a train, or part of it.
     pub(super) fn refused(&mut self, host: usize) {
         self.refused.insert(host);

@@ -27,6 +27,6 @@ pub use driver::{RefusalRates, VirtualDriver};
 pub use ledger::{Call, CallEnd, Ledger};
 pub use link::{LinkPlan, Partition, PortPlan};
 pub use pattern::Pattern;
-pub use world::{HostPlan, MtuChange, Rare, World};
+pub use world::{Heard, HostPlan, MtuChange, Rare, World};
 
 pub use crate::wrap::Dice;

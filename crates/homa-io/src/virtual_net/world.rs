@@ -146,6 +146,21 @@ struct Host {
     past: Vec<Stats>,
     rx_dropped: u64,
     refusals: RefusalRates,
+    /// There is no engine: what comes is kept for whoever plays its part.
+    listens: bool,
+}
+
+/// A datagram that came to an address without an engine.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// When, in ns.
+    pub at_ns: u64,
+    /// To whom.
+    pub to: SocketAddr,
+    /// Its level in the network.
+    pub dscp: u8,
+    /// From the first Homa header on.
+    pub bytes: Vec<u8>,
 }
 
 /// How often something happened that only some worlds bring about.
@@ -195,6 +210,7 @@ pub struct World {
     pub ledger: Ledger,
     /// Who watches the links.
     pub auditor: Auditor,
+    heard: Vec<Heard>,
     packets: u64,
 }
 
@@ -222,6 +238,7 @@ impl World {
             dice: Dice::new(seed),
             ledger: Ledger::default(),
             auditor: Auditor::default(),
+            heard: Vec::new(),
             packets: 0,
         }
     }
@@ -239,6 +256,20 @@ impl World {
 
     /// Adds a host and returns its index.
     pub fn add_host(&mut self, plan: HostPlan) -> usize {
+        let index = self.add_place(plan);
+        self.boot(index);
+        index
+    }
+
+    /// Adds an address without an engine, whose packets a test writes ([`World::inject`]) and reads
+    /// ([`World::take_heard`]), and returns its index.
+    pub fn add_remote(&mut self, address: SocketAddr) -> usize {
+        let index = self.add_place(HostPlan { address, ..HostPlan::new(0) });
+        self.hosts[index].listens = true;
+        index
+    }
+
+    fn add_place(&mut self, plan: HostPlan) -> usize {
         let index = self.hosts.len();
         self.addresses.push(plan.address);
         self.hosts.push(Host {
@@ -254,9 +285,14 @@ impl World {
             past: Vec::new(),
             rx_dropped: 0,
             refusals: RefusalRates::default(),
+            listens: false,
         });
-        self.boot(index);
         index
+    }
+
+    /// What has come since the last look to addresses without an engine.
+    pub fn take_heard(&mut self) -> Vec<Heard> {
+        std::mem::take(&mut self.heard)
     }
 
     /// Changes the way from one host to another.
@@ -281,6 +317,11 @@ impl World {
         let call = self.ledger.add(plan);
         self.schedule(plan.at_ns, Happening::Start(call));
         call
+    }
+
+    /// Plans a call that an address without an engine makes and returns its number: the handler answers it as planned.
+    pub fn call_of_remote(&mut self, plan: CallPlan) -> usize {
+        self.ledger.add(plan)
     }
 
     /// The process of a host ends at `at_ns` without a word and begins again `down_ns` later.

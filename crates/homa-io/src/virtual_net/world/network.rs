@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use homa_core::{Carriage, IcmpKind, Path, RxMeta};
 
-use super::{Happening, MtuChange, World};
+use super::{Happening, Heard, MtuChange, World};
 use crate::virtual_net::conduct::Conduct;
 use crate::virtual_net::driver::{Notice, Packet};
 use crate::virtual_net::link::{LinkPlan, serialisation_ns};
@@ -118,6 +118,10 @@ impl World {
 
     fn deliver(&mut self, host: usize, packet: Packet) {
         let entry = &mut self.hosts[host];
+        if entry.listens {
+            let (at_ns, Packet { meta, to, bytes }) = (self.now_ns, packet);
+            return self.heard.push(Heard { at_ns, to, dscp: meta.dscp, bytes });
+        }
         if let Some(shard) = &mut entry.shard {
             // Whoever overflows the buffer has sent it all the same.
             self.auditor.arrived(self.now_ns, host, &packet);

@@ -1,0 +1,93 @@
+//! Worlds with one purpose each: a host whose peers are played ([`Script`]), with numbers that are drawn. What they ask for
+//! holds for all numbers.
+
+mod acks;
+mod calls;
+mod grants;
+mod memory;
+mod once;
+mod receive;
+
+use homa_io::virtual_net::Dice;
+
+use super::script::Script;
+
+/// Plays one and returns it for what holds at the end of every world.
+type Drill = fn(&mut Dice) -> Script;
+
+const ALL: &[(&str, Drill)] = &[
+    ("acks: exactly what is acknowledged ends", acks::exactly_what_is_acknowledged_ends),
+    ("acks: responses are acknowledged", acks::responses_are_acknowledged),
+    ("acks: refusals are said until they are acknowledged", acks::refusals_until_acknowledged),
+    ("acks: words alone keep nothing", acks::words_alone_keep_nothing),
+    ("acks: who was told to wait is asked soon", acks::who_waits_is_asked_soon),
+    ("once: late copies are recognised", once::late_copies_are_recognised),
+    ("once: a pause makes no copy too old", once::a_pause_makes_no_copy_too_old),
+    ("once: what is remembered is limited", once::what_is_remembered_is_limited),
+    ("once: what is over was seen", once::what_is_over_was_seen),
+    ("once: another life of the server", once::another_life_of_the_server),
+    ("once: what may be in service is not repeated", once::what_may_be_in_service_is_not_repeated),
+    ("receive: bytes in any order", receive::bytes_in_any_order),
+    ("receive: what is not taken is refused", receive::what_is_not_taken_is_refused),
+    ("receive: strangers draw little", receive::strangers_draw_little),
+    ("receive: few answers to what is unknown", receive::few_answers_to_what_is_unknown),
+    ("receive: nobody speaks for others", receive::nobody_speaks_for_others),
+    ("receive: whoever closes says so", receive::whoever_closes_says_so),
+    ("receive: places are limited", receive::places_are_limited),
+    ("receive: gaps are limited", receive::gaps_are_limited),
+    ("calls: room at a server", calls::room_at_a_server),
+    ("calls: what is missed is sent again", calls::what_is_missed_is_sent_again),
+    ("calls: everything is sent again once", calls::everything_is_sent_again_once),
+    ("calls: calls wait for who answers", calls::calls_wait_for_who_answers),
+    ("calls: whoever does not answer is given up", calls::whoever_does_not_answer_is_given_up),
+    ("calls: servers are told of cancelled calls", calls::servers_are_told_of_cancelled_calls),
+    ("calls: requests that stop are given up", calls::requests_that_stop_are_given_up),
+    ("calls: a server that starts anew is believed", calls::a_server_that_starts_anew_is_believed),
+    (
+        "calls: all calls are checked when one is lost",
+        calls::all_calls_are_checked_when_one_is_lost,
+    ),
+    ("calls: silence is judged when all is read", calls::silence_is_judged_when_all_is_read),
+    ("calls: always late is no excuse", calls::always_late_is_no_excuse),
+    (
+        "calls: a path that carries full packets is no black hole",
+        calls::a_path_that_carries_full_packets_is_no_black_hole,
+    ),
+    ("calls: responses wait for who takes them", calls::responses_wait_for_who_takes_them),
+    ("calls: questions for nothing keep nothing", calls::questions_for_nothing_keep_nothing),
+    ("calls: a granted call is watched again", calls::a_granted_call_is_watched_again),
+    ("grants: windows and places", grants::windows_and_places),
+    ("grants: the shortest goes first", grants::the_shortest_goes_first),
+    ("grants: levels follow what is left", grants::levels_follow_what_is_left),
+    ("grants: places are shared by hosts", grants::places_are_shared_by_hosts),
+    ("grants: the oldest has a share", grants::the_oldest_has_a_share),
+    ("grants: silent senders leave their places", grants::silent_senders_leave_their_places),
+    ("grants: who waits behind others is excused", grants::who_waits_behind_others_is_excused),
+    ("grants: strangers are behind all others", grants::strangers_are_behind_all_others),
+    ("grants: readers hold their senders back", grants::readers_hold_their_senders_back),
+    ("grants: no host is granted everything", grants::no_host_is_granted_everything),
+    ("grants: questions fit what may come", grants::questions_fit_what_may_come),
+    ("grants: long packets are forgotten", grants::long_packets_are_forgotten),
+    (
+        "memory: who waits for memory is asked at once",
+        memory::who_waits_for_memory_is_asked_at_once,
+    ),
+    ("memory: without memory nobody is asked", memory::without_memory_nobody_is_asked),
+    ("memory: announcements leave memory to others", memory::announcements_leave_memory_to_others),
+    ("memory: no host takes all memory", memory::no_host_takes_all_memory),
+    ("memory: whoever keeps most gives way", memory::whoever_keeps_most_gives_way),
+    ("memory: strangers keep nobody out", memory::strangers_keep_nobody_out),
+];
+
+/// Plays the drill with this number and returns its name and what was wrong.
+pub(super) fn play(number: u64, seed: u64) -> (&'static str, Vec<String>) {
+    let (name, drill) = ALL[(number % ALL.len() as u64) as usize];
+    let mut dice = Dice::new(seed ^ 0x0064_7269_6C6C);
+    let wrong = drill(&mut dice).broken_promises();
+    (name, wrong)
+}
+
+/// The name of the drill with this number.
+pub(super) fn name(number: u64) -> &'static str {
+    ALL[(number % ALL.len() as u64) as usize].0
+}
