@@ -99,6 +99,7 @@ impl Engine {
         }
         assert_eq!(self.client_ids.len(), calls, "ids of calls");
         assert_eq!(self.server_ids.len(), serving, "ids of requests");
+        assert!(serving <= self.config.serving_max() as usize, "{serving} requests are served");
         self.client_hosts.check(&hosts);
         assert!(self.rpcs.len() <= self.config.rpcs_max as usize, "more RPCs than rpcs_max");
         let remembered = self.finished.len().saturating_add(serving);
@@ -141,6 +142,7 @@ impl Engine {
     /// Each peer's accounts are the sums over its RPCs.
     fn check_peers(&self) {
         let mut sums = vec![Sums::default(); self.peers.capacity()];
+        let mut largest_let_go = vec![0; self.peers.capacity()];
         for rpc in self.live() {
             let peer = self.peers.get(rpc.peer).unwrap_or_else(|| panic!("no peer of {rpc:?}"));
             let sum = &mut sums[rpc.peer as usize];
@@ -148,6 +150,8 @@ impl Engine {
             sum.waiting += u32::from(rpc.confirmed);
             assert!(!rpc.confirmed || rpc.is_client(), "a server waits for its client: {rpc:?}");
             sum.let_go += u64::from(rpc.let_go);
+            let largest = &mut largest_let_go[rpc.peer as usize];
+            *largest = rpc.let_go.max(*largest);
             if rpc.charge_epoch > peer.cleared_epoch {
                 sum.in_flight += u64::from(rpc.charge);
                 if rpc.charge_epoch < peer.epoch {
@@ -161,16 +165,16 @@ impl Engine {
             assert_eq!(rpc.linked, linked, "link to the peer of {rpc:?}");
             sum.linked += usize::from(linked);
         }
-        for (index, sum) in (0..).zip(sums) {
+        for (index, (sum, largest)) in (0..).zip(sums.into_iter().zip(largest_let_go)) {
             // The timer of one that was evicted comes up once more, for nothing.
             if let Some(peer) = self.peers.get(index) {
-                self.check_peer(index, peer, sum);
+                self.check_peer(index, peer, sum, largest);
             }
         }
         self.peers.check(&self.config);
     }
 
-    fn check_peer(&self, index: u32, peer: &Peer, of_rpcs: Sums) {
+    fn check_peer(&self, index: u32, peer: &Peer, of_rpcs: Sums, largest_let_go: u32) {
         let settings = u32::from(peer.settings != PeerSettings::default());
         let accounts = Sums {
             references: peer.references.saturating_sub(settings),
@@ -182,6 +186,9 @@ impl Engine {
             linked: self.linked_to(index, peer),
         };
         assert_eq!(accounts, of_rpcs, "accounts of peer {index}, and its RPCs: {peer:?}");
+        // All but the last were let go while there was room.
+        let most = peer.in_flight_max(&self.config).saturating_add(largest_let_go);
+        assert!(peer.let_go <= most, "{} B let go at once: {peer:?}", peer.let_go);
         let cursor = self.rpcs.get(peer.probe_cursor);
         assert!(
             peer.probe_cursor == NIL || cursor.is_some_and(|rpc| rpc.linked),

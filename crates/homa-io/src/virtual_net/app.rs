@@ -394,7 +394,14 @@ impl Handler<'_> {
             shard.take_upto(rpc, upto)
         };
         match taken {
-            Some(part) => watch.body.append(part),
+            Some(part) => {
+                watch.body.append(part);
+                let (read, incoming) = (watch.body.len(), watch.incoming);
+                let taken = shard.store().incoming(rpc);
+                if taken.is_some_and(|(_, taken)| taken as usize != read) {
+                    self.complain(rpc, &format!("{read} of {incoming} B were read, not {taken:?}"));
+                }
+            }
             None => {
                 self.complain(rpc, &format!("bytes below {upto} were announced and are not there"))
             }

@@ -23,6 +23,8 @@ use super::time::{engine_time, world_ns};
 use crate::shard::Shard;
 use crate::wrap::Dice;
 
+/// What one turn sends at most: its share, and one train more.
+const TURN_BYTES_MAX: usize = (256 + 64) << 10;
 /// A supplied request gets its next piece after this time.
 const SUPPLY_GAP_NS: u64 = 10_000;
 
@@ -633,6 +635,10 @@ impl World {
             self.ledger.violation(format!("{} ns: driver of host {host}: {what}", self.now_ns));
         }
         let sent = std::mem::take(&mut shard.driver_mut().sent);
+        let sent_bytes: usize = sent.iter().map(|packet| packet.bytes.len()).sum();
+        if sent_bytes > TURN_BYTES_MAX {
+            self.ledger.violation(format!("{sent_bytes} B sent by host {host} in one turn"));
+        }
         let more = turn.rx == crate::driver::RxStatus::More;
         let next_ns = if more { Some(self.now_ns) } else { turn.next.map(world_ns) };
         self.after(host, sent);

@@ -138,8 +138,10 @@ pub(super) fn refusals_until_acknowledged(dice: &mut Dice) -> Script {
     let id = client_id(dice);
     let refused =
         |sent: &[Sent]| sent.iter().filter(|sent| sent.unknown() == Some(reason::REJECTED)).count();
-    let (_, sent) = script.ask_for(&client, id, 100, 100, Response::Rejected);
+    let request = between(dice, 100, 20_000) as u32;
+    let (_, sent) = script.ask_for(&client, id, request, 100, Response::Rejected);
     assert_eq!(refused(&sent), 1, "the client is told");
+    assert_eq!(script.stats().receive_memory_bytes, 0, "the request is not needed any more");
     let silent_ms = between(dice, 20, 2_000);
     let told = refused(&script.pass_ms(silent_ms));
     assert!(told >= 1, "and told again in {silent_ms} ms");

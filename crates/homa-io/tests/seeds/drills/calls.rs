@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use homa_core::{Config, FailReason};
-use homa_io::virtual_net::{CallEnd, Dice, Response};
+use homa_io::virtual_net::{CallEnd, Dice, MtuChange, RefusalRates, Response};
 use homa_wire::RESEND_ALL;
 
 use crate::script::{FULL, HOST, Remote, Script, Sent, client_id, reason};
@@ -79,7 +79,7 @@ pub(super) fn room_at_a_server(dice: &mut Dice) -> Script {
     let mut flight = InFlight::default();
     for _ in 0..between(dice, 10, 60) {
         let length = between(dice, 2, longest) as u32;
-        let call = script.call(&server, length, 100);
+        let call = script.call(&server, length, 3_000);
         calls.insert(call, length);
     }
     flight.note(&script.react(), unscheduled);
@@ -113,9 +113,13 @@ pub(super) fn room_at_a_server(dice: &mut Dice) -> Script {
         let (call, upto) = (ids[&id], flight.sent[&id]);
         let complete = upto == calls[&call];
         match dice.below(4) {
-            0 | 1 if complete => {
+            0 if complete => {
                 script.reply(&server, id | 1, call);
                 ids.remove(&id);
+            }
+            1 if complete => {
+                let response = script.response_of(call);
+                script.data(&server, id | 1, response, 0..1_000);
             }
             2 if upto >= unscheduled => script.grant(&server, id | 1, calls[&call], upto),
             3 if complete => {
@@ -332,7 +336,7 @@ pub(super) fn calls_wait_for_who_answers(dice: &mut Dice) -> Script {
         "{} of {many} are asked about",
         about.len()
     );
-    script.pass_ms(3_500);
+    script.pass_ms(2_200);
     for call in &calls {
         assert_eq!(script.end(*call), Some(CallEnd::Failed(FailReason::Timeout)), "it is silent");
     }
@@ -651,9 +655,14 @@ pub(super) fn questions_for_nothing_keep_nothing(dice: &mut Dice) -> Script {
     let (id, length) = (client_id(dice), between(dice, 1, 35_000) as u32);
     script.ask(&client, id, 100, length);
     let pause_ms = between(dice, 20, 400);
+    // What it has is not there any more.
+    let has_some = length > 100 && percent(dice, 50);
+    if has_some {
+        script.grant(&client, id, length, length / 2);
+    }
     for _ in 0..12_000 / pause_ms {
-        // Behind the end of what was sent.
-        script.resend(&client, id, length..length + 10);
+        let start = if has_some && percent(dice, 50) { 0 } else { length };
+        script.resend(&client, id, start..start + 10);
         script.pass_ms(pause_ms);
     }
     assert!(script.rpc(id | 1).is_none(), "nobody wants it");
@@ -690,5 +699,110 @@ pub(super) fn a_granted_call_is_watched_again(dice: &mut Dice) -> Script {
     script.data(&server, id, response, 1_000..3_000);
     script.react();
     assert_eq!(script.end(call), Some(CallEnd::Answered));
+    script
+}
+
+/// Whoever asks for more of a response than there is yet is told to wait.
+pub(super) fn who_has_nothing_yet_says_so(dice: &mut Dice) -> Script {
+    let mut script = Script::new(dice, Config::default());
+    let client = script.remote(1);
+    let (id, piece_bytes) = (client_id(dice), between(dice, 500, 3_000) as u32);
+    let response = Response::InPieces { service_ns: 20 * MS, piece_bytes };
+    script.ask_for(&client, id, 100, 4 * piece_bytes, response);
+    let sent = script.pass_ms(between(dice, 21, 35));
+    let upto = sent.iter().filter_map(Sent::range).map(|range| range.end).max();
+    let upto = upto.expect("the first piece");
+    assert!(upto < 4 * piece_bytes);
+    script.resend(&client, id, upto..upto + 100);
+    let sent = script.react();
+    assert!(sent.iter().any(Sent::is_busy), "{sent:?}");
+    let sent = script.pass_ms(100);
+    let all = sent.iter().filter_map(Sent::range).map(|range| range.end).max();
+    assert_eq!(all, Some(4 * piece_bytes), "and the rest follows");
+    script.ack(&client, id);
+    script
+}
+
+/// A driver without room is tried again after a while, the longer the more often it refuses, and what it refused leaves as
+/// soon as there is room; the clock of the link does not count it.
+pub(super) fn a_driver_without_room_is_left_alone(dice: &mut Dice) -> Script {
+    let mbps = between(dice, 40, 100);
+    let mut script = Script::with_plan(dice, |plan| plan.config.link_mbps = Some(mbps as u32));
+    let server = script.remote(1);
+    let length = between(dice, 300_000, 900_000) as u32;
+    let none = RefusalRates { no_room_ppm: 1_000_000, ..RefusalRates::default() };
+    script.world.refuse(HOST, none);
+    let call = script.call(&server, length, 100);
+    let (blocked_ms, before) = (between(dice, 20, 60), script.world.turns(HOST));
+    let sent = script.pass_ms(blocked_ms);
+    assert!(sent.iter().all(|sent| sent.range().is_none_or(|it| it.end < length)));
+    let turns = script.world.turns(HOST) - before;
+    assert!(turns <= 3 * blocked_ms + 50, "{turns} turns in {blocked_ms} ms");
+    let half = RefusalRates { no_room_ppm: between(dice, 0, 500_000) as u32, ..none };
+    script.world.refuse(HOST, half);
+    let began_ns = script.now_ns();
+    let (mut upto, mut id) = (0, 0);
+    let line_ns = u64::from(length) * 8_000 / mbps;
+    let limit_ns = line_ns * 3 / 2 + 40 * MS;
+    while upto < length {
+        for sent in script.pass(200 * US) {
+            if let Some(range) = sent.range() {
+                upto = range.end.max(upto);
+                id = sent.id() | 1;
+                script.grant(&server, id, length, upto);
+            }
+        }
+        let took_ns = script.now_ns() - began_ns;
+        assert!(took_ns < limit_ns, "{upto} of {length} B in {took_ns} ns, a line takes {line_ns}");
+    }
+    script.reply(&server, id, call);
+    script.react();
+    assert_eq!(script.end(call), Some(CallEnd::Answered));
+    script
+}
+
+/// What the network says of the length of packets is believed at once.
+pub(super) fn what_the_network_says_is_believed(dice: &mut Dice) -> Script {
+    let mut script = Script::new(dice, Config::default());
+    let server = script.remote(1);
+    let mtu = between(dice, 1_280, 1_490) as u32;
+    let change = MtuChange { from: HOST, to: server.index, mtu, known: false };
+    let now_ns = script.now_ns();
+    let length = between(dice, 2_000, 30_000) as u32;
+    script.called(&server, 3_000, 100);
+    script.world.change_mtu(now_ns, change);
+    let (_, _, sent) = script.called(&server, length, 100);
+    assert!(sent.iter().all(|sent| sent.bytes + 28 <= mtu), "longer ones do not pass");
+    let (call, id, sent) = script.called(&server, length, 100);
+    assert!(sent.iter().filter_map(Sent::data).count() > 0);
+    assert_eq!(script.stats().transmit_too_big, 0, "the driver need not refuse any");
+    script.reply(&server, id, call);
+    script.react();
+    assert_eq!(script.end(call), Some(CallEnd::Answered));
+    script
+}
+
+/// Others at the address of a server that says nothing do not keep calls to it.
+pub(super) fn others_are_no_sign_of_life(dice: &mut Dice) -> Script {
+    let mut script = Script::new(dice, Config::default());
+    let server = script.remote(1).unproved();
+    let calls: Vec<usize> =
+        (0..between(dice, 120, 200)).map(|_| script.call(&server, 1_000, 100)).collect();
+    for _ in 0..35 {
+        script.pass_ms(100);
+        // Each a life of its own.
+        let life = between(dice, 1, 0x00FF_FFFF) as u32;
+        let other = Remote { life, ..server };
+        let call = script.plan(&other, 3_000, 100, Response::After { service_ns: 0 });
+        let (id, pattern) = (client_id(dice), script.request_of(call));
+        script.data(&other, id, pattern, 0..1_000);
+    }
+    for call in &calls {
+        assert_eq!(
+            script.end(*call),
+            Some(CallEnd::Failed(FailReason::Timeout)),
+            "nobody is there"
+        );
+    }
     script
 }

@@ -7,7 +7,7 @@ use homa_io::virtual_net::{Dice, Response};
 use homa_wire::Data;
 
 use crate::script::{FULL, HOST, Remote, Script, Sent, client_id, exact, reason};
-use crate::{MS, US, between, percent, pick};
+use crate::{MS, US, between, log_between, percent, pick};
 
 /// A message that a peer sends as far as it is allowed to.
 #[derive(Clone, Debug)]
@@ -300,56 +300,65 @@ pub(super) fn the_oldest_has_a_share(dice: &mut Dice) -> Script {
         message
     });
     let mut messages = vec![begin(&mut script, old, 1_000_000, FULL)];
+    let another = script.remote(4);
+    let sent = script.react();
+    heed(&mut messages, &sent);
+    let first = messages[0].granted;
     let (mut to_others, mut to_oldest, mut at_once) = (0_u64, 0_u64, 0);
-    for _ in 0..between(dice, 8, 20) {
-        let length = between(dice, 60_000, 200_000) as u32;
-        let message = begin(&mut script, busy, length, FULL);
-        messages.push(message);
-        loop {
-            let before: Vec<u32> = messages.iter().map(|it| it.granted).collect();
-            let sent = script.react();
-            for sent in &sent {
-                assert!(
-                    sent.grant().is_none() || sent.to != stranger.address,
-                    "strangers have none"
-                );
+    let length = between(dice, 60_000, 200_000) as u32;
+    let mut open_now = vec![
+        begin(&mut script, busy, length, FULL),
+        begin(&mut script, another, length + 10_000, FULL),
+    ];
+    messages.append(&mut open_now);
+    for _ in 0..1_500 {
+        let before: Vec<u32> = messages.iter().map(|it| it.granted).collect();
+        let sent = script.react();
+        for sent in &sent {
+            assert!(sent.grant().is_none() || sent.to != stranger.address, "strangers have none");
+        }
+        heed(&mut messages, &sent);
+        for (at, (message, before)) in messages.iter().zip(before).enumerate() {
+            let more = message.granted - before;
+            match at {
+                0 => to_oldest += u64::from(more),
+                _ => to_others += u64::from(more),
             }
-            heed(&mut messages, &sent);
-            for (at, (message, before)) in messages.iter().zip(before).enumerate() {
-                let more = message.granted - before;
-                match at {
-                    0 => to_oldest += u64::from(more),
-                    _ => to_others += u64::from(more),
-                }
-                at_once = at_once.max(if at == 0 { more } else { 0 });
-            }
-            // The oldest goes on while it is allowed to.
-            let (allowed, now) = (messages[0].granted, messages[0].sent);
-            if allowed > now && percent(dice, 90) {
-                let upto = allowed.min(now + 20_000);
-                send(&mut script, &mut messages[0], upto);
-                continue;
-            }
-            let last = messages.len() - 1;
-            if messages[last].over {
+            at_once = at_once.max(if at == 0 { more } else { 0 });
+        }
+        if messages[0].granted > messages[0].sent {
+            let upto = messages[0].granted.min(messages[0].sent + 20_000);
+            send(&mut script, &mut messages[0], upto);
+            if messages[0].over {
                 break;
             }
-            let upto = messages[last].granted.min(messages[last].sent + 20_000);
-            send(&mut script, &mut messages[last], upto);
+            continue;
         }
-        if messages[0].over {
+        let Some(at) = (1..messages.len()).find(|at| {
+            let it = &messages[*at];
+            !it.over && it.granted > it.sent
+        }) else {
+            break;
+        };
+        let upto = messages[at].granted.min(messages[at].sent + 20_000);
+        if upto == messages[at].length && messages.len() < 14 {
+            // There are always two that are shorter.
+            let from = messages[at].from;
+            let message = begin(&mut script, from, length, FULL);
+            messages.push(message);
+        }
+        send(&mut script, &mut messages[at], upto);
+        let shorter = (1..messages.len()).filter(|at| !messages[*at].over).count();
+        if shorter < 2 {
             break;
         }
     }
-    // Between messages it has the place to itself, with a window.
+    let _ = first;
     let window = u64::from(max_incoming / 2);
-    let least = to_others * permille / 1000;
-    assert!(
-        to_oldest + u64::from(increment) + window >= least,
-        "{to_oldest} B for the oldest, {to_others} B for others"
-    );
-    assert!(u64::from(at_once) <= 2 * window, "{at_once} B at once");
-    assert!(to_oldest > 0 || least < u64::from(increment));
+    // Its share is earned by what others are granted, an increment at a time.
+    let earned = to_others * permille / 1000;
+    assert!(to_oldest > 0 || earned < 2 * u64::from(increment), "{to_others} B for others only");
+    assert!(u64::from(at_once) <= window + 1_000, "{at_once} B at once");
     if let Some(message) = strange {
         script.unknown(&message.from, message.id, reason::CANCELLED, 0);
     }
@@ -509,6 +518,8 @@ pub(super) fn readers_hold_their_senders_back(dice: &mut Dice) -> Script {
         });
         let (read, granted) = (read.unwrap_or(0), messages[0].granted);
         assert!(granted <= read + unread_max, "{granted} B granted, {read} B read of {unread_max}");
+        let held = script.stats().receive_memory_bytes;
+        assert!(held <= u64::from(unread_max) + 2 * 65_536, "{held} B held, {read} B read");
         if granted > messages[0].sent {
             idle = 0;
             let upto = granted.min(messages[0].sent + 20_000);
@@ -630,6 +641,73 @@ pub(super) fn long_packets_are_forgotten(dice: &mut Dice) -> Script {
     let ahead = messages[0].outstanding();
     assert!(ahead <= 200_000, "{ahead} B granted ahead of packets of {FULL} B");
     script.unknown(&other, messages[0].id, reason::CANCELLED, 0);
+    script.react();
+    script
+}
+
+/// However little may be on its way, messages go on.
+pub(super) fn however_little_may_come_it_comes(dice: &mut Dice) -> Script {
+    let max_incoming = log_between(dice, 1, 3_000) as u32;
+    let mut script =
+        Script::new(dice, exact().with(|config| config.max_incoming_bytes = max_incoming));
+    let mut messages = Vec::new();
+    for from in script.remotes(3) {
+        let length = between(dice, 2_000, 30_000) as u32;
+        let message = begin(&mut script, from, length, FULL);
+        messages.push(message);
+        let sent = script.react();
+        heed(&mut messages, &sent);
+    }
+    finish(&mut script, &mut messages, 1_400);
+    script
+}
+
+/// Room that a message leaves when it ends is given to those that lack some, at once, the shortest first.
+pub(super) fn room_that_is_left_is_given_to_others(dice: &mut Dice) -> Script {
+    let max_incoming = between(dice, 100_000, 400_000) as u32;
+    let mut script = Script::new(
+        dice,
+        exact().with(|config| {
+            config.max_overcommit = 8;
+            config.max_incoming_bytes = max_incoming;
+        }),
+    );
+    let hosts = script.remotes(5);
+    let mut messages = Vec::new();
+    for from in &hosts {
+        let message = begin(&mut script, *from, between(dice, 500_000, 900_000) as u32, FULL);
+        messages.push(message);
+        let sent = script.react();
+        heed(&mut messages, &sent);
+    }
+    for _ in 0..2 {
+        let Some(at) = (0..5).find(|at| !messages[*at].over && messages[*at].outstanding() > 2_000)
+        else {
+            break;
+        };
+        // Who has less than a window.
+        let open: u32 = open(&messages).count() as u32;
+        let window = max_incoming / open;
+        let lacks = messages
+            .iter()
+            .any(|it| !it.over && it.id != messages[at].id && it.outstanding() + 1_000 < window);
+        let left: u32 = messages.iter().map(Message::outstanding).sum();
+        let ends = percent(dice, 50);
+        if ends {
+            let (from, id) = (messages[at].from, messages[at].id);
+            script.unknown(&from, id, reason::CANCELLED, 0);
+            messages[at].over = true;
+        } else {
+            let upto = messages[at].granted;
+            send(&mut script, &mut messages[at], upto);
+        }
+        let sent = script.react();
+        let granted = heed(&mut messages, &sent);
+        assert!(!lacks || !granted.is_empty(), "{left} B of {max_incoming}: {messages:?}");
+    }
+    for message in messages.iter().filter(|it| !it.over) {
+        script.unknown(&message.from, message.id, reason::CANCELLED, 0);
+    }
     script.react();
     script
 }

@@ -77,6 +77,17 @@ const ALL: &[(&str, Drill)] = &[
     ("memory: no host takes all memory", memory::no_host_takes_all_memory),
     ("memory: whoever keeps most gives way", memory::whoever_keeps_most_gives_way),
     ("memory: strangers keep nobody out", memory::strangers_keep_nobody_out),
+    ("calls: who has nothing yet says so", calls::who_has_nothing_yet_says_so),
+    ("calls: a driver without room is left alone", calls::a_driver_without_room_is_left_alone),
+    ("calls: what the network says is believed", calls::what_the_network_says_is_believed),
+    ("calls: others are no sign of life", calls::others_are_no_sign_of_life),
+    ("receive: a proved client is itself", receive::a_proved_client_is_itself),
+    (
+        "receive: an unproved client is asked to prove itself",
+        receive::an_unproved_client_is_asked_to_prove_itself,
+    ),
+    ("grants: however little may come it comes", grants::however_little_may_come_it_comes),
+    ("grants: room that is left is given to others", grants::room_that_is_left_is_given_to_others),
 ];
 
 /// Plays the drill with this number and returns its name and what was wrong.

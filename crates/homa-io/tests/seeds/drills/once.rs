@@ -51,7 +51,7 @@ pub(super) fn late_copies_are_recognised(dice: &mut Dice) -> Script {
     for _ in 0..between(dice, 20, 60) {
         let who = dice.below(3) as usize;
         let from = remotes[who];
-        let id = first[who].wrapping_add(2 * dice.below(40));
+        let id = first[who].wrapping_add(2 * dice.below(8));
         match finished.get(&(from.index, id)).copied() {
             None => finish(&mut script, &mut finished, &from, id),
             Some((at_ns, call)) if script.now_ns() < at_ns + memory_ms * MS - MS => {
@@ -60,6 +60,12 @@ pub(super) fn late_copies_are_recognised(dice: &mut Dice) -> Script {
             }
             // It may be forgotten.
             Some(_) => {}
+        }
+        if percent(dice, 10) {
+            // One that is not over for a while, and not acknowledged: its client is not forgotten.
+            let service_ns = between(dice, 1, 900) * MS;
+            let id = client_id(dice) | 1 << 50;
+            script.ask_for(&from, id, 100, 100, Response::After { service_ns });
         }
         if percent(dice, 60) {
             script.pass_ms(dice.below(memory_ms * 3 / 4));
@@ -193,6 +199,7 @@ pub(super) fn what_may_be_in_service_is_not_repeated(dice: &mut Dice) -> Script 
     let sent = script.react();
     if lived_before {
         assert_eq!(copies(&sent, id), 1, "two answers, one repetition");
+        assert_eq!(script.stats().restarts, 1);
         script.reply(&server, id, call);
         script.react();
         assert_eq!(script.end(call), Some(CallEnd::Answered));

@@ -94,13 +94,19 @@ pub(super) fn what_is_not_taken_is_refused(dice: &mut Dice) -> Script {
         script.request_of(nobody).range(0, 100).iter().flat_map(|part| part.to_vec()).collect();
     let data = Data { message_length: 100, incoming: 100, seg_offset: 0, ..Data::default() };
     let linux = Common::data(900, 4000, asked, 0);
-    for common in [linux, linux.with_own_profile(0)] {
+    let unknown = script.remote(2);
+    for (who, common) in [
+        (from, linux),
+        (unknown, linux),
+        (from, linux.with_own_profile(0)),
+        (unknown, linux.with_own_profile(0)),
+    ] {
         let header = Header { common, body: Body::Data(data), extension: None };
-        script.header(&from, &header, &payload);
+        script.header(&who, &header, &payload);
         let sent = script.react();
         assert!(sent.iter().all(|sent| sent.data().is_none()), "{sent:?}");
     }
-    assert_eq!(script.ran(nobody), 0);
+    assert_eq!((script.ran(nobody), script.world.ledger.forged_executions), (0, 0));
     // A response may be too long as well.
     let (call, id, _) = script.called(&from, 100, 100);
     script.data(&from, id, Pattern::response(call as u32, longest + 1), 0..FULL.min(longest));
@@ -274,7 +280,7 @@ pub(super) fn whoever_closes_says_so(dice: &mut Dice) -> Script {
     for (from, id) in remotes.iter().zip(&ids) {
         script.ask_for(from, *id, 100, 100, Response::After { service_ns: 500 * MS });
     }
-    let many = pick(dice, &[1, 20, 1_500, 2_000]);
+    let many = pick(dice, &[1, 20, 1_500, 3_500]);
     let calls: Vec<usize> = (0..many).map(|_| script.call(&remotes[0], 100, 100)).collect();
     let (mut answered, mut waits) = (Vec::new(), Vec::new());
     script.pass_ms(1);
@@ -372,5 +378,54 @@ pub(super) fn gaps_are_limited(dice: &mut Dice) -> Script {
     }
     assert_eq!(script.ran(call), 1, "all of it has come");
     script.ack(&from, id);
+    script
+}
+
+/// Once a client has proved its address nobody else can ask in its name, or speak of what it asked for.
+pub(super) fn a_proved_client_is_itself(dice: &mut Dice) -> Script {
+    let mut script = Script::new(dice, Config::default());
+    let client = script.remote(1);
+    let proved = percent(dice, 60);
+    let itself = if proved { client } else { client.unproved() };
+    let liar = client.reborn().unproved();
+    let id = client_id(dice);
+    let service_ns = between(dice, 2, 20) * MS;
+    let (call, _) = script.ask_for(&itself, id, 100, 100, Response::After { service_ns });
+    assert_eq!(script.ran(call), 1);
+    // In the name of the client.
+    let forged = script.plan(&client, 100, 100, Response::After { service_ns: 0 });
+    let (forged_id, pattern) = (client_id(dice), script.request_of(forged));
+    script.data(&liar, forged_id, pattern, 0..100);
+    let sent = script.react();
+    if proved {
+        assert_eq!(script.ran(forged), 0, "it has to prove itself");
+        assert!(told(&sent, reason::NEVER_SEEN), "and is told how: {sent:?}");
+    }
+    script.unknown(&liar, id, reason::CANCELLED, 0);
+    script.ack(&liar, id);
+    let sent = script.pass(service_ns + MS);
+    let answered = sent.iter().any(|sent| sent.data().is_some() && sent.id() == id | 1);
+    assert!(answered, "its request is answered");
+    script.unknown(&liar, id, reason::CANCELLED, 0);
+    script.ack(&liar, id);
+    script.react();
+    assert!(script.rpc(id | 1).is_some(), "others do not acknowledge for it");
+    script.ack(&itself, id);
+    script.react();
+    script.pass_ms(20);
+    script
+}
+
+/// A client that has to prove its address, and got nothing, is asked to when it asks for more.
+pub(super) fn an_unproved_client_is_asked_to_prove_itself(dice: &mut Dice) -> Script {
+    let mut script = Script::new(dice, Config::default());
+    let client = script.remote(1).unproved();
+    let id = client_id(dice);
+    let request = between(dice, 500, 850) as u32;
+    let (_, sent) = script.ask(&client, id, request, between(dice, 1_500, 2_500) as u32);
+    assert!(sent.iter().any(|sent| sent.data().is_some()), "{sent:?}");
+    script.resend(&client, id, 0..1_400);
+    let sent = script.react();
+    assert!(sent.iter().any(Sent::is_question), "{sent:?}");
     script
 }
