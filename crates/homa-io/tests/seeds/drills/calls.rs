@@ -656,7 +656,7 @@ pub(super) fn questions_for_nothing_keep_nothing(dice: &mut Dice) -> Script {
     script.ask(&client, id, 100, length);
     let pause_ms = between(dice, 20, 400);
     // What it has is not there any more.
-    let has_some = length > 100 && percent(dice, 50);
+    let has_some = length > 4 * FULL && percent(dice, 50);
     if has_some {
         script.grant(&client, id, length, length / 2);
     }
@@ -738,12 +738,12 @@ pub(super) fn a_driver_without_room_is_left_alone(dice: &mut Dice) -> Script {
     assert!(sent.iter().all(|sent| sent.range().is_none_or(|it| it.end < length)));
     let turns = script.world.turns(HOST) - before;
     assert!(turns <= 3 * blocked_ms + 50, "{turns} turns in {blocked_ms} ms");
-    let half = RefusalRates { no_room_ppm: between(dice, 0, 500_000) as u32, ..none };
+    let half = RefusalRates { no_room_ppm: between(dice, 0, 300_000) as u32, ..none };
     script.world.refuse(HOST, half);
     let began_ns = script.now_ns();
     let (mut upto, mut id) = (0, 0);
     let line_ns = u64::from(length) * 8_000 / mbps;
-    let limit_ns = line_ns * 3 / 2 + 40 * MS;
+    let limit_ns = 2 * line_ns + 150 * MS;
     while upto < length {
         for sent in script.pass(200 * US) {
             if let Some(range) = sent.range() {

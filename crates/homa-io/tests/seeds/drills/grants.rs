@@ -680,14 +680,11 @@ pub(super) fn room_that_is_left_is_given_to_others(dice: &mut Dice) -> Script {
         let sent = script.react();
         heed(&mut messages, &sent);
     }
-    for _ in 0..2 {
-        let Some(at) = (0..5).find(|at| !messages[*at].over && messages[*at].outstanding() > 2_000)
-        else {
-            break;
-        };
+    let ends_now = (0..5).find(|at| !messages[*at].over && messages[*at].outstanding() > 2_000);
+    if let Some(at) = ends_now {
         // Who has less than a window.
         let open: u32 = open(&messages).count() as u32;
-        let window = max_incoming / open;
+        let window = max_incoming / (open + 1);
         let lacks = messages
             .iter()
             .any(|it| !it.over && it.id != messages[at].id && it.outstanding() + 1_000 < window);

@@ -67,7 +67,8 @@ pub(super) fn who_waits_for_memory_is_asked_at_once(dice: &mut Dice) -> Script {
     );
     let hosts = script.remotes(4);
     let (mut messages, mut told) = (Vec::new(), BTreeMap::new());
-    let count = between(dice, 2, 14);
+    // What is asked for at a time fits what may be granted.
+    let count = between(dice, 2, 9);
     for _ in 0..count {
         let from = hosts[dice.below(4) as usize];
         let length = pick(dice, &[2_000, 40_000, 60_000, 66_000, u64::from(longest)]);
