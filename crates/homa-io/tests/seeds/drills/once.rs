@@ -64,7 +64,7 @@ pub(super) fn late_copies_are_recognised(dice: &mut Dice) -> Script {
         if percent(dice, 10) {
             // One that is not over for a while, and not acknowledged: its client is not forgotten.
             let service_ns = between(dice, 1, 900) * MS;
-            let id = client_id(dice) | 1 << 50;
+            let id = first[who].wrapping_add(1_000 + 2 * dice.below(1_000));
             script.ask_for(&from, id, 100, 100, Response::After { service_ns });
         }
         if percent(dice, 60) {
