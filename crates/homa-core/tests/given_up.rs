@@ -289,3 +289,47 @@ fn a_first_request_that_was_sent_before_its_server_began_to_live_is_not_repeated
         assert_eq!(solo.drain().iter().any(Sent::is_data), !ends);
     }
 }
+
+#[test]
+fn a_server_that_loses_one_call_after_the_other_has_few_questions_asked() {
+    const CALLS: u64 = 2_000;
+    let mut solo = Solo::new(Config::default());
+    let server = address(9, 900);
+    for _ in 0..CALLS {
+        let (_, id, _) = solo.called(server, 20);
+        let _ = solo.control(server, id, Body::Busy, 0, 0);
+    }
+    let (mut asked, mut lost) = (0, 0);
+    for _ in 0..50_000 {
+        for sent in solo.advance_ns(100_000) {
+            if !matches!(sent.header.body, Body::NeedAck) {
+                continue;
+            }
+            asked += 1;
+            let id = sent.header.common.local_id();
+            if asked % (CALLS / 2) == 1 {
+                lost += 1;
+                let _ = solo.control(server, id, Body::RpcUnknown, reason::FINISHED, 0);
+            } else {
+                let _ = solo.control(server, id, Body::Busy, 0, 0);
+            }
+        }
+    }
+    assert!(lost > 2 && asked < 15 * CALLS, "{asked} questions in 5 s, {lost} calls lost");
+}
+
+#[test]
+fn a_server_that_says_again_and_again_that_it_saw_nothing_is_not_sent_everything_each_time() {
+    let mut solo = Solo::new(Config::default());
+    let server = address(9, 900);
+    let (_, id, _) = solo.called(server, 1_000_000);
+    let all = Grant { offset: 1_000_000, priority: 7 };
+    let _ = solo.control(server, id, Body::Grant(all), 0, 0);
+    solo.drain();
+    let mut sent_bytes = 0;
+    for _ in 0..1_000 {
+        let _ = solo.control(server, id, Body::RpcUnknown, reason::NEVER_SEEN, 0);
+        sent_bytes += solo.advance(1).iter().map(|sent| u64::from(sent.wire_bytes)).sum::<u64>();
+    }
+    assert!((1_000_000..40_000_000).contains(&sent_bytes), "{sent_bytes} bytes in a second");
+}

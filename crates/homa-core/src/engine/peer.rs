@@ -137,8 +137,9 @@ pub(crate) struct Peer {
     pub(crate) recheck: u32,
     /// One of them was lost: all are asked about once more.
     pub(crate) recheck_again: bool,
-    /// When that may begin.
-    pub(crate) recheck_from: Instant,
+    /// When that may begin, and the pause before: the longer the more often it does.
+    recheck_from: Instant,
+    recheck_pause: Duration,
     /// When it last answered a question, or showed that it had taken what was on its way.
     pub(crate) reacted_at: Instant,
     /// Calls to it fail, some at a time, for this reason.
@@ -203,6 +204,7 @@ impl Peer {
             recheck: 0,
             recheck_again: false,
             recheck_from: Instant::ZERO,
+            recheck_pause: Duration::ZERO,
             reacted_at: now,
             failing: None,
             host: NIL,
@@ -288,6 +290,19 @@ impl Peer {
         let packet_bytes = self.packet_bytes_max(config);
         let within_host = u64::from(packet_bytes) > LONG_PACKET_BYTES;
         packet_bytes.min(if within_host { DATAGRAM_WITHIN_HOST } else { DATAGRAM_ALWAYS_FITS })
+    }
+
+    /// All RPCs that wait are asked about, from the time on that is returned. A server may lose one after the other: the
+    /// pause doubles, until it has been quiet for a while.
+    pub(crate) fn begin_recheck(&mut self, now: Instant, config: &Config) -> Instant {
+        let (shortest, longest) = (config.resend_interval * 2, config.resend_interval_max);
+        let quiet = now >= self.recheck_from + longest;
+        let longer = self.recheck_pause.saturating_mul(2).min(longest);
+        self.recheck_pause = if quiet { shortest } else { longer.max(shortest) };
+        self.next_probe = now.max(self.recheck_from);
+        self.recheck_from = self.next_probe + self.recheck_pause;
+        self.recheck = self.waiting;
+        self.next_probe
     }
 
     pub(crate) fn timeout(&self, config: &Config) -> Duration {

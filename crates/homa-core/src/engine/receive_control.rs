@@ -20,6 +20,9 @@ const DOUBTS_MAX: u8 = 3;
 /// a little early.
 const COPIES_PAUSE: (u32, u32) = (3, 4);
 
+/// A request is sent again from the start at twice the pause each time, so many times.
+const RESTARTS_DOUBLED: u8 = 4;
+
 /// Acknowledgements that are put off, at most.
 pub(crate) const LATE_ACKS_MAX: usize = 64;
 
@@ -473,9 +476,11 @@ impl Engine {
             self.fail_rpc(index, FailReason::Forgotten);
             return;
         }
-        // Each packet of the request may have been answered: they ask for one repetition.
+        // Each packet of the request may have been answered: they ask for one repetition. And a server that says it for
+        // ever does not have everything sent to it for ever.
         let pause = self.config.resend_interval / 2;
-        if rpc.restarted_at.is_some_and(|last| self.now.since(last) < pause) {
+        let longer = pause.saturating_mul(1 << rpc.restarts.min(RESTARTS_DOUBLED));
+        if rpc.restarted_at.is_some_and(|last| self.now.since(last) < longer) {
             return;
         }
         let (peer, asked) = (rpc.peer, rpc.next_request > rpc.last_heard);
@@ -488,6 +493,8 @@ impl Engine {
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
+        // The first follows none.
+        rpc.restarts = rpc.restarts.saturating_add(u8::from(rpc.restarted_at.is_some()));
         rpc.restarted_at = Some(self.now);
         // Our question may have overtaken it; if it did not, the server asks for the rest.
         let sent = if asked { rpc.tx.all_again(busy) } else { rpc.tx.sent };

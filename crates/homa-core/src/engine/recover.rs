@@ -397,7 +397,7 @@ impl Engine {
     /// nobody listened here for so long. Asks about each, so that all calls end soon. (Nothing is ended on this suspicion
     /// alone: ids cannot be guessed, addresses can be forged.)
     pub(crate) fn recheck_waiting(&mut self, index: u32) {
-        let (now, pause) = (self.now, self.config.resend_interval * 2);
+        let now = self.now;
         let Some(peer) = self.peers.known_mut(index) else {
             return;
         };
@@ -405,10 +405,7 @@ impl Engine {
             peer.recheck_again = true;
             return;
         }
-        let at = now.max(peer.recheck_from);
-        peer.recheck = peer.waiting;
-        peer.recheck_from = at + pause;
-        peer.next_probe = at;
+        let at = peer.begin_recheck(now, &self.config);
         self.arm_peer(index, at);
     }
 
@@ -529,9 +526,7 @@ impl Engine {
         if peer.recheck > 0 {
             peer.next_probe = now;
         } else if again {
-            peer.recheck = peer.waiting;
-            peer.next_probe = now.max(peer.recheck_from);
-            peer.recheck_from = peer.next_probe + self.config.resend_interval * 2;
+            peer.begin_recheck(now, &self.config);
         } else {
             peer.probe_interval_ns = peer.probe_interval_ns.saturating_mul(2).min(max_ns);
             peer.next_probe = now + Duration::from_nanos(peer.probe_interval_ns);

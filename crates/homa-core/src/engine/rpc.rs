@@ -86,6 +86,8 @@ pub(crate) struct Rpc {
     pub(crate) doubts: u8,
     /// When the request was last sent again from its beginning.
     pub(crate) restarted_at: Option<Instant>,
+    /// How often it was since the first time.
+    pub(crate) restarts: u8,
 
     // Unscheduled bytes charged to the peer.
     pub(crate) charge: u32,
@@ -154,6 +156,7 @@ impl Rpc {
             told_busy: false,
             doubts: 0,
             restarted_at: None,
+            restarts: 0,
             charge: 0,
             charge_epoch: 0,
             let_go: 0,
