@@ -24,7 +24,8 @@ fn announce(solo: &mut Solo, from: SocketAddr, length: u32, known: bool) -> Rece
     let Body::Data(data) = &mut header.body else { unreachable!() };
     data.incoming = 100.min(length);
     data.echo = if known { data.echo } else { 0 };
-    solo.header(from, &header, 10)
+    // A stranger has to bring as much as it is told.
+    solo.header(from, &header, if known { 10 } else { 50 })
 }
 
 /// An honest sender of one message, who sends what is granted at once.
@@ -149,16 +150,34 @@ fn a_place_is_kept_while_nobody_wants_it() {
 }
 
 #[test]
-fn a_sender_that_was_merely_slow_gets_its_place_back_with_its_next_packet() {
+fn a_sender_that_was_merely_slow_gets_its_place_back_when_its_data_comes() {
     let mut solo = one_place();
     let _ = announce(&mut solo, nobody(2), 900_000, true);
     assert!(!granted_to(&solo.drain(), nobody(2)));
     assert!(granted_to(&solo.advance(2), nobody(2)), "the first does not react");
     assert!(solo.engine.stats().incoming_bytes <= 200_000, "and its grant counts no more");
-    let _ = solo.data(nobody(1), 2, 500_000, (10, FULL));
+    for at in 0..20 {
+        let _ = solo.data(nobody(1), 2, 500_000, (10 + at * 1000, 1010 + at * 1000));
+    }
     solo.drain();
     let _ = solo.data(nobody(2), 2, 900_000, (10, 100_000));
     assert!(!granted_to(&solo.drain(), nobody(2)), "it ranks behind the first again");
+}
+
+#[test]
+fn a_byte_now_and_then_keeps_no_place_and_no_share_of_what_may_be_on_its_way() {
+    let mut solo = one_place();
+    let _ = announce(&mut solo, nobody(2), 900_000, true);
+    solo.drain();
+    let mut granted = false;
+    for at in 10..13 {
+        let _ = solo.data(nobody(1), 2, 500_000, (at, at + 1));
+        granted |= granted_to(&solo.advance(1), nobody(2));
+    }
+    assert!(granted, "200,000 bytes do not come one by one");
+    let _ = solo.data(nobody(1), 2, 500_000, (13, 14));
+    let _ = solo.data(nobody(2), 2, 900_000, (10, 100_000));
+    assert!(granted_to(&solo.drain(), nobody(2)), "and another byte brings nothing back");
 }
 
 #[test]
@@ -174,8 +193,8 @@ fn silence_is_excused_while_data_comes_that_goes_before() {
     let _ = announce(&mut solo, nobody(2), 1_000_000, true);
     solo.drain();
     for at in 1..=4 {
-        let end = at * 1000;
-        let _ = solo.data(honest(), 2, 800_000, ((at - 1) * 1000 + 10, end + 10));
+        let end = at * 20_000;
+        let _ = solo.data(honest(), 2, 800_000, (end - 19_990, end + 10));
         assert!(!granted_to(&solo.advance(1), nobody(2)), "the first ranks behind: {at} ms");
     }
     assert!(granted_to(&solo.advance(3), nobody(2)), "nothing comes any more");

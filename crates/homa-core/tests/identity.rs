@@ -538,6 +538,40 @@ fn requests_of_strangers_draw_no_more_control_bytes_than_they_have() {
 }
 
 #[test]
+fn grants_to_a_stranger_wait_for_its_proof_if_they_are_longer_than_what_it_sent() {
+    let mut solo = Solo::new(Config::default());
+    let mut header = short(victim(), 2, 100_000, (THEIRS, 0));
+    let Body::Data(data) = &mut header.body else { unreachable!() };
+    data.incoming = 1;
+    let mut received = 0;
+    let mut sent = Vec::new();
+    for id in 0..100 {
+        header.common.sender_id = 2 * id;
+        let _ = solo.header(victim(), &header, 1);
+        received += 57;
+        solo.events();
+        sent.extend(solo.advance(1));
+    }
+    sent.extend(solo.advance(5_000));
+    assert!(bytes(&sent) <= received, "{} for {received}", bytes(&sent));
+}
+
+#[test]
+fn a_grant_that_was_kept_from_a_stranger_is_told_with_its_proof() {
+    let mut solo = Solo::new(Config::default());
+    let mut header = short(victim(), 198, 100_000, (THEIRS, 0));
+    let Body::Data(data) = &mut header.body else { unreachable!() };
+    data.incoming = 1;
+    let _ = solo.header(victim(), &header, 1);
+    solo.events();
+    assert!(solo.drain().iter().all(|sent| sent.grant().is_none()));
+    let echo = solo.ours(victim());
+    let proof = Extension { echo, reason: 0, value: 0 };
+    let _ = solo.header(victim(), &control(victim(), 198, Body::Busy, THEIRS, proof), 0);
+    assert!(solo.drain().iter().any(|sent| sent.grant().is_some()));
+}
+
+#[test]
 fn however_many_questions_come_at_once_few_are_answered() {
     let mut solo = Solo::new(Config::default());
     let mut drawn = 0;

@@ -18,7 +18,10 @@ fn messages_are_counted_by_their_length() {
     let from = address(9, 900);
     for (id, length) in [(2, 100), (4, 5000), (6, 100), (8, 200_000)] {
         let _ = solo.data(from, id, length, (0, 100));
+        solo.message(from, id, length);
     }
+    // What is merely announced is not.
+    let _ = solo.data(from, 10, 300_000, (0, 100));
     let (small, large) = (
         LengthBin { lower_bytes: 64, upper_bytes: 128, bytes: 200 },
         LengthBin { lower_bytes: 4096, upper_bytes: 5120, bytes: 5000 },

@@ -174,3 +174,17 @@ fn a_favourite_that_only_says_it_is_busy_makes_way() {
     }
     assert!(placed(&solo.data(honest(), 2, 500_000, (0, 1000))));
 }
+
+#[test]
+fn a_favourite_that_sends_a_byte_now_and_then_makes_way() {
+    let config = Config::default().with(|config| config.receive_memory_bytes = 1 << 20);
+    let mut solo = Solo::new(config);
+    assert!(placed(&announce(&mut solo, greedy(), 2)), "it holds what is set aside");
+    assert_eq!(solo.data(honest(), 2, 500_000, (0, 1000)), Received::Dropped(DropReason::NoMemory));
+    for upto in 1..=300 {
+        let _ = solo.data(greedy(), 2, 1_000_000, (upto, upto + 1));
+        let _ = solo.control(honest(), 2, Body::Busy, 0, 0);
+        solo.advance(10);
+    }
+    assert!(placed(&solo.data(honest(), 2, 500_000, (0, 1000))));
+}

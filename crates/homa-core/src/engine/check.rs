@@ -308,7 +308,8 @@ fn check_messages(rpc: &Rpc) {
     assert!(receiver, "incoming message: {rpc:?}");
     let granted = rx.granted_told <= rx.granted && rx.granted <= rx.length();
     assert!(granted, "grants: {rpc:?}");
-    let told = rx.granted_told == rx.granted || rx.grant_due || rx.passed_over;
+    let withheld = rx.passed_over || rx.unproved;
+    let told = rx.granted_told == rx.granted || rx.grant_due || withheld;
     assert!(rpc.state != State::Incoming || told, "nobody tells what is granted: {rpc:?}");
     let reserved = rx.starved || rx.silent || rx.reserved_upto >= rx.granted.max(rx.data.highest());
     assert!(rpc.state != State::Incoming || reserved, "granted without memory: {rpc:?}");

@@ -7,6 +7,10 @@ use crate::time::Instant;
 /// pieces of this size.
 pub(crate) const PIECE_BYTES: u32 = 1 << 16;
 
+/// Who sends less than one part in so many of what it may, in the time that it has to react, is silent: a byte now and then
+/// keeps nothing from others.
+const MOVEMENT_PART: u32 = 16;
+
 /// Granularity of the memory account for messages shorter than a piece.
 const SMALL_BYTES: u32 = 256;
 
@@ -75,8 +79,10 @@ pub(crate) struct Incoming {
     pub(crate) unproved: bool,
     /// It takes no part in grants until data comes, or its reader takes some.
     pub(crate) passed_over: bool,
-    /// When new data last came, or was granted while none was on its way.
+    /// When enough data had come to be called movement, or some was granted while none was on its way.
     pub(crate) moved_at: Instant,
+    /// What had come then.
+    moved_bytes: u32,
     /// The granter's count of arrived bytes at which all has come that was on its way before that grant.
     pub(crate) behind: u64,
     /// Part in what the granter counts for its sender.
@@ -112,6 +118,7 @@ impl Incoming {
         unproved: false,
         passed_over: false,
         moved_at: Instant::ZERO,
+        moved_bytes: 0,
         behind: 0,
         counted: OnItsWay::NOTHING,
         grant_state: GrantState::Out,
@@ -167,6 +174,18 @@ impl Incoming {
             announced: self.announced.saturating_sub(received),
             granted: self.granted.saturating_sub(received.max(self.announced)),
         }
+    }
+
+    /// Data came: as much as is movement if it continues, in proportion to what the sender holds by what it was granted?
+    #[inline]
+    pub(crate) fn moves(&mut self) -> bool {
+        let received = self.data.received();
+        let came = received.saturating_sub(self.moved_bytes);
+        let moves = came.saturating_mul(MOVEMENT_PART) >= self.granted.saturating_sub(received);
+        if moves {
+            self.moved_bytes = received;
+        }
+        moves
     }
 
     /// Is something missing that the sender may send?

@@ -265,9 +265,6 @@ impl Engine {
         }
         rpc.pending.add(Happened::Started);
         queue_event(&mut self.events, rpc);
-        if let Some(planner) = &mut self.planner {
-            planner.record(length);
-        }
     }
 
     /// Bytes of a message that room is kept for on its sender's word: what this end would send at most before

@@ -357,6 +357,9 @@ impl Engine {
             if let Some(rpc) = self.rpcs.known_mut(index) {
                 rpc.rx.unproved = false;
                 self.memory.forget_stranger(rpc);
+                if rpc.rx.granted_told < rpc.rx.granted {
+                    self.granter.mark_due(rpc);
+                }
             }
             self.granter.change_sender(index, &mut self.rpcs);
         }
@@ -531,8 +534,10 @@ impl Engine {
             rpc.rx.copies_used = rpc.rx.copies_used.saturating_add(1);
         }
         let spoke_again = core::mem::replace(&mut rpc.rx.silent, false);
-        rpc.rx.passed_over = false;
-        rpc.rx.moved_at = self.now;
+        if rpc.rx.moves() {
+            rpc.rx.passed_over = false;
+            rpc.rx.moved_at = self.now;
+        }
         rpc.progress_at = self.now;
         if spoke_again {
             rpc.next_request = self.now;
@@ -575,6 +580,10 @@ impl Engine {
         };
         rpc.pending.add(Happened::Arrived);
         queue_event(&mut self.events, rpc);
+        // What is merely announced moves nobody's priorities.
+        if let Some(planner) = &mut self.planner {
+            planner.record(rpc.rx.length());
+        }
         self.memory.forget_stranger(rpc);
         self.memory.complete(rpc.key);
         if rpc.is_client() {

@@ -2,8 +2,8 @@
 //! destination.
 
 use homa_wire::{
-    AckEntry, Body, COMMON_HEADER_BYTES, Common, DATA_HEADER_BYTES, Data, EXTENSION_BYTES, Grant,
-    Header, Resend,
+    AckEntry, Body, COMMON_HEADER_BYTES, Common, DATA_HEADER_BYTES, Data, EXTENSION_BYTES,
+    GRANT_HEADER_BYTES, Grant, Header, Resend,
 };
 
 use crate::addr::{Carriage, Path};
@@ -263,9 +263,9 @@ impl Engine {
 
     fn grant_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
         let priority = self.top_priority();
-        let first = self.granter.pop_due(&mut self.rpcs)?;
+        let (first, room) = self.next_grant()?;
         let rpc = self.rpcs.known(first)?;
-        let mut train = self.train(segments, &rpc.path, Some(rpc.peer), priority, u32::MAX);
+        let mut train = self.train(segments, &rpc.path, Some(rpc.peer), priority, room);
         let mut next = Some(first);
         while let Some(index) = next {
             let Some(rpc) = self.rpcs.known(index) else {
@@ -295,6 +295,24 @@ impl Engine {
             next = self.granter.pop_due(&mut self.rpcs);
         }
         self.finish(&train)
+    }
+
+    /// The next message to send a GRANT for, and the bytes of GRANTs that may go to its sender. Who has to prove its address
+    /// first is told what it was granted when it has.
+    fn next_grant(&mut self) -> Option<(u32, u32)> {
+        loop {
+            let index = self.granter.pop_due(&mut self.rpcs)?;
+            let rpc = self.rpcs.known(index)?;
+            let room = match self.peers.get(rpc.peer).filter(|peer| must_prove(rpc, peer)) {
+                Some(peer) => u32::try_from(peer.unvalidated_control_room()).unwrap_or(u32::MAX),
+                None => u32::MAX,
+            };
+            if room >= GRANT_BYTES {
+                return Some((index, room));
+            }
+            self.withhold_control();
+            self.watch_grant(index);
+        }
     }
 
     /// Data: the best-ranked message first (or the oldest, in its share), then others to the same
@@ -685,6 +703,9 @@ fn admission(
     }
     Admission::Charged(cost)
 }
+
+/// Bytes of a GRANT packet of this implementation.
+const GRANT_BYTES: u32 = (GRANT_HEADER_BYTES + EXTENSION_BYTES) as u32;
 
 /// Bytes of a NEED_ACK packet of this implementation.
 const QUESTION_BYTES: u64 = (COMMON_HEADER_BYTES + EXTENSION_BYTES) as u64;
