@@ -42,19 +42,19 @@ fn with_the_time_out_of_linux_a_call_fails_after_100_ms() {
 fn a_message_that_has_all_that_was_granted_waits_without_resend_and_time_out() {
     let config = impatient().with(|config| {
         config.max_overcommit = 1;
-        config.window_bytes = 100_000;
+        config.window_bytes = 10_000;
         config.fifo_grant_permille = 0;
     });
     let mut solo = Solo::new(config);
     let (short, long) = (address(8, 900), address(9, 900));
-    let _ = solo.data(short, 10, 200_000, (0, 1400));
+    let _ = solo.data(short, 10, 600_000, (0, 1400));
     for start in (0..40_000).step_by(1400) {
         let _ = solo.data(long, 20, 900_000, (start, (start + 1400).min(40_000)));
     }
     solo.drain();
-    // The shorter message has the only place and goes on byte by byte, so that nothing is granted to the other.
-    for start in 0..300 {
-        let _ = solo.data(short, 10, 200_000, (1400 + start, 1401 + start));
+    // The shorter message has the only place and goes on slowly, so that nothing is granted to the other.
+    for start in (1400..421_400).step_by(1400) {
+        let _ = solo.data(short, 10, 600_000, (start, start + 1400));
         let sent = solo.advance(1);
         let about_long = |sent: &&Sent| sent.header.common.sender_id == 21;
         assert_eq!(sent.iter().filter(about_long).count(), 0);
