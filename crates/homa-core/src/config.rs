@@ -157,10 +157,11 @@ pub struct Config {
     /// restarts, messages beyond 1,000,000 bytes) with peers that say the same. Otherwise all packets
     /// are in pure Linux format. Default true; no effect over UDP.
     pub discover_peers: bool,
-    /// Peers kept; beyond it idle ones are evicted, and if none is idle new ones are refused.
+    /// Peers kept; beyond it idle ones are evicted, and while all are in use new ones are refused. No IP address has more than
+    /// three quarters of those that it finds, as long as something is served to them.
     /// Default 65,536.
     pub peers_max: u32,
-    /// Peers idle for less are never evicted. Default 10 s.
+    /// Of peers idle for less, only the one idle for longest is evicted, when there is no room for another. Default 10 s.
     pub peer_idle_min: Duration,
     /// Peers idle for longer are evicted. Default 120 s.
     pub peer_idle_max: Duration,

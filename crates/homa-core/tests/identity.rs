@@ -433,7 +433,7 @@ fn many_requests_from_one_forged_address_keep_nobody_else_out() {
         solo.events();
     }
     let stats = solo.engine.stats();
-    assert_eq!((stats.live_rpcs, stats.requests_refused), (300, 1700), "all places");
+    assert_eq!((stats.live_rpcs, stats.requests_refused), (225, 1775), "its share");
     let told: BTreeSet<u8> = solo.drain().iter().filter_map(Sent::unknown).collect();
     assert_eq!(told, BTreeSet::from([reason::OVERLOADED]));
     for n in 0..200 {
@@ -445,7 +445,7 @@ fn many_requests_from_one_forged_address_keep_nobody_else_out() {
         solo.events();
     }
     let stats = solo.engine.stats();
-    assert_eq!((stats.live_rpcs, stats.strangers_displaced), (300, 200));
+    assert_eq!((stats.live_rpcs, stats.strangers_displaced), (300, 125));
 }
 
 #[test]
@@ -456,8 +456,8 @@ fn a_new_client_with_more_calls_than_there_are_places_loses_none_that_was_accept
     let rpcs: Vec<RpcKey> = (0..8).map(|_| net.call(0, 1, 100)).collect();
     net.run(1);
     let refused = |rpc: &&RpcKey| net.failure(0, **rpc) == Some(FailReason::Overloaded);
-    assert_eq!(rpcs.iter().filter(refused).count(), 2);
-    assert_eq!(net.hosts[1].engine.stats().live_rpcs, 6);
+    assert_eq!(rpcs.iter().filter(refused).count(), 3, "of six places one is left to others");
+    assert_eq!(net.hosts[1].engine.stats().live_rpcs, 5);
 }
 
 #[test]

@@ -4,8 +4,8 @@ mod support_hostile;
 
 use std::net::SocketAddr;
 
-use homa_core::{Config, DropReason, Event, Received, RpcKey};
-use homa_wire::{Body, Grant};
+use homa_core::{Config, DropReason, Event, Received, RequestOptions, RpcKey};
+use homa_wire::{Ack, Body, Grant};
 use support_hostile::*;
 
 /// A server that keeps 1,000,000 bytes of responses.
@@ -133,4 +133,59 @@ fn a_host_leaves_a_quarter_of_the_places_to_others() {
     solo.advance(6_000);
     assert_eq!(solo.engine.stats().live_rpcs, 0);
     assert!(!refused(&mut solo, greedy(1), 100_000));
+}
+
+#[test]
+fn a_host_that_uses_all_its_ports_leaves_a_quarter_of_the_peers_to_others() {
+    let config = Config::default().with(|config| config.peers_max = 1_000);
+    let mut solo = Solo::new(config);
+    let begin = |solo: &mut Solo, from| {
+        let received = solo.data(from, 2, 10, (0, 10));
+        solo.events();
+        matches!(received, Received::Place(_))
+    };
+    let taken = (1..=2_000).filter(|port| begin(&mut solo, address(1, *port))).count();
+    assert_eq!(taken, 750, "one request in service each");
+    let taken = (1..=2_000).filter(|port| begin(&mut solo, address(2, *port))).count();
+    assert_eq!(taken, 188);
+    for host in 10..60 {
+        assert!(begin(&mut solo, address(host, 900)), "{host}");
+    }
+    assert!(solo.call_with(address(9, 900), 100, RequestOptions::default()).is_ok());
+}
+
+#[test]
+fn idle_ports_of_a_host_keep_no_other_out() {
+    let config = Config::default().with(|config| config.peers_max = 1_000);
+    let mut solo = Solo::new(config);
+    for port in 1..=2_000 {
+        let rpc = solo.request(address(1, port), 2, 10);
+        solo.answer(rpc, 10);
+        let _ = solo.control(address(1, port), 2, Body::Ack(Ack::default()), 0, 0);
+        solo.events();
+    }
+    for host in 10..60 {
+        let _ = solo.request(address(host, 900), 2, 10);
+    }
+    assert!(solo.call_with(address(9, 900), 100, RequestOptions::default()).is_ok());
+}
+
+#[test]
+fn a_host_that_proves_its_address_late_has_not_got_all_places() {
+    let config = Config::default().with(|config| config.rpcs_max = 400);
+    let mut solo = Solo::new(config);
+    for id in 1..=300 {
+        let mut header = solo.data_header(address(1, 900), 2 * id, 10, 0);
+        let Body::Data(data) = &mut header.body else { unreachable!() };
+        data.echo = 0;
+        let _ = solo.header(address(1, 900), &header, 10);
+    }
+    let _ = solo.control(address(1, 900), 2, Body::Busy, 0, 0);
+    solo.events();
+    let mut taken = 0;
+    for host in 10..30 {
+        let received = solo.data(address(host, 900), 2, 10, (0, 10));
+        taken += u32::from(matches!(received, Received::Place(_)));
+    }
+    assert_eq!(taken, 20);
 }

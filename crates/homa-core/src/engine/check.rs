@@ -9,6 +9,7 @@ use core::ops::Range;
 use crate::addr::Carriage;
 use crate::config::PeerSettings;
 use crate::engine::Engine;
+use crate::engine::holders::Served;
 use crate::engine::peer::Peer;
 use crate::engine::rpc::{NIL, Role, Rpc, State};
 use crate::event::RpcKey;
@@ -119,18 +120,30 @@ impl Engine {
             let ip = *ips.entry(peer.host).or_insert(peer.key.ip);
             assert_eq!(ip, peer.key.ip, "number of two hosts: {peer:?}");
         }
-        let mut held = vec![(0_usize, 0_u64, Vec::new()); self.peers.hosts()];
+        let mut held = vec![(Served::default(), 0_u64, Vec::new()); self.peers.hosts()];
+        let (mut proved, mut served_peers) = (Served::default(), BTreeMap::new());
         for rpc in self.live().filter(|rpc| !rpc.is_client()) {
             let Some(peer) = self.peers.get(rpc.peer) else { continue };
-            let (serving, kept_bytes, kept) = &mut held[peer.host as usize];
-            *serving += 1;
+            let (served, kept_bytes, kept) = &mut held[peer.host as usize];
+            let of_peer = served_peers.entry(rpc.peer).or_insert(0);
+            let one = Served { rpcs: 1, peers: usize::from(*of_peer == 0) };
+            *of_peer += 1;
+            served.add(one);
+            if peer.served.proved {
+                proved.add(one);
+            }
             if rpc.state == State::Outgoing {
                 *kept_bytes += u64::from(rpc.tx.supplied - rpc.tx.released);
                 kept.push(rpc.key.index);
             }
         }
-        let sums: Vec<_> = held.iter().map(|(serving, bytes, _)| (*serving, *bytes)).collect();
-        self.holders.check(&sums);
+        for index in 0..self.peers.capacity() as u32 {
+            let Some(peer) = self.peers.get(index) else { continue };
+            let rpcs = served_peers.get(&index).copied().unwrap_or(0);
+            assert_eq!(peer.served.rpcs, rpcs, "what is served to {peer:?}");
+        }
+        let sums: Vec<_> = held.iter().map(|(served, bytes, _)| (*served, *bytes)).collect();
+        self.holders.check(&sums, proved);
         for (host, (_, _, mut kept)) in (0..).zip(held) {
             let mut listed: Vec<u32> = self.responses_kept_for(host).collect();
             listed.sort_unstable();

@@ -1,8 +1,10 @@
-//! What the hosts of clients hold of this server: RPCs that it serves and responses that it keeps. Both are limited for
-//! all together, and nobody may take what others need: a host is given no more RPCs than three times those that are
-//! left, and when too many bytes are kept, the host that keeps most gives some up.
+//! What the hosts of clients hold of this server: RPCs that it serves, the peers they are served to, and responses that it
+//! keeps. All are limited for all together, and nobody may take what others need: a host is given no more RPCs, and no more
+//! peers, than three times those that are left, and when too many bytes are kept, the host that keeps most gives some up.
 //!
-//! A share belongs to an IP address, whatever number of ports send from it.
+//! A share belongs to an IP address, whatever number of ports send from it. For those who have proved their address what
+//! strangers hold is left, since they lose it to others. A stranger has its share of what is there, so that it has no more
+//! when it proves its address.
 
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -16,11 +18,14 @@ use crate::structures::heap::IndexedHeap;
 /// is left for the next one however many there are.
 const TIMES_WHAT_IS_LEFT: usize = 3;
 
+/// Peers that any host may have, if room can be made for them.
+const PEERS_OF_ANY_HOST: usize = 16;
+
 /// What one host holds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Holder {
-    /// Server RPCs alive.
-    serving: usize,
+    /// Server RPCs alive, and the peers that they belong to.
+    serving: Served,
     /// Bytes of responses kept.
     kept_bytes: u64,
     /// Its responses, linked through [`crate::engine::rpc::Rpc::next`]: first the one that has made no progress for
@@ -30,14 +35,46 @@ pub(crate) struct Holder {
 }
 
 impl Holder {
-    const NONE: Self = Self { serving: 0, kept_bytes: 0, first_kept: NIL, last_kept: NIL };
+    const NONE: Self =
+        Self { serving: Served::NOTHING, kept_bytes: 0, first_kept: NIL, last_kept: NIL };
+}
+
+/// RPCs that are served, and the peers that they are served to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Served {
+    pub(crate) rpcs: usize,
+    pub(crate) peers: usize,
+}
+
+impl Served {
+    const NOTHING: Self = Self { rpcs: 0, peers: 0 };
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.rpcs = self.rpcs.saturating_add(other.rpcs);
+        self.peers = self.peers.saturating_add(other.peers);
+    }
+
+    fn remove(&mut self, other: Self) {
+        self.rpcs = self.rpcs.saturating_sub(other.rpcs);
+        self.peers = self.peers.saturating_sub(other.peers);
+    }
+}
+
+/// What one peer is served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PeerServed {
+    pub(crate) rpcs: u32,
+    /// It counts among those that have proved their address.
+    pub(crate) proved: bool,
 }
 
 /// All hosts, by [`crate::engine::peer::Peer::host`], and the sums over them.
 #[derive(Debug)]
 pub(crate) struct Holders {
     hosts: Vec<Holder>,
-    serving: usize,
+    serving: Served,
+    /// Those of peers that have proved their address.
+    proved: Served,
     kept_bytes: u64,
     /// Hosts that keep much, those that keep most first.
     by_kept: IndexedHeap<Reverse<u64>>,
@@ -53,7 +90,8 @@ impl Holders {
         let half = kept_max_bytes / u64::from(hosts_max).saturating_mul(2).max(1);
         Self {
             hosts: Vec::new(),
-            serving: 0,
+            serving: Served::NOTHING,
+            proved: Served::NOTHING,
             kept_bytes: 0,
             by_kept: IndexedHeap::new(),
             much_bits: half.checked_ilog2().unwrap_or(0),
@@ -88,7 +126,7 @@ impl Holders {
 
     /// Server RPCs alive.
     pub(crate) fn serving(&self) -> usize {
-        self.serving
+        self.serving.rpcs
     }
 
     /// Bytes of all responses kept.
@@ -96,26 +134,54 @@ impl Holders {
         self.kept_bytes
     }
 
-    /// Whether a request of `host` may be served, if `max` may be at a time.
-    pub(crate) fn may_serve(&self, host: u32, max: usize) -> bool {
-        let left = max.saturating_sub(self.serving);
-        let serving = self.hosts.get(host as usize).map_or(0, |holder| holder.serving);
-        serving < left.saturating_mul(TIMES_WHAT_IS_LEFT)
+    /// Whether a request of `host`, which has `proved` its address or not, may be served, if `max` may be at a time.
+    pub(crate) fn may_serve(&self, host: u32, proved: bool, max: usize) -> bool {
+        let taken = if proved { self.proved } else { self.serving };
+        let has = self.hosts.get(host as usize).map_or(0, |holder| holder.serving.rpcs);
+        has < max.saturating_sub(taken.rpcs).saturating_mul(TIMES_WHAT_IS_LEFT)
     }
 
-    /// A request of `host` is served from now on.
-    pub(crate) fn begin(&mut self, host: u32) {
-        self.serving = self.serving.saturating_add(1);
-        if let Some(holder) = self.known_mut(host) {
-            holder.serving = holder.serving.saturating_add(1);
+    /// Whether one more peer of `host` may be served, if there may be `max` peers.
+    pub(crate) fn may_have_peer(&self, host: u32, proved: bool, max: usize) -> bool {
+        let taken = if proved { self.proved } else { self.serving };
+        let has = self.hosts.get(host as usize).map_or(0, |holder| holder.serving.peers);
+        let left = max.saturating_sub(taken.peers);
+        has < left.saturating_mul(TIMES_WHAT_IS_LEFT).max(PEERS_OF_ANY_HOST)
+    }
+
+    /// A request of a peer at `host` is served from now on.
+    pub(crate) fn begin(&mut self, host: u32, peer: &mut PeerServed, proved: bool) {
+        if peer.rpcs == 0 {
+            peer.proved = proved;
+        }
+        let one = Served { rpcs: 1, peers: usize::from(peer.rpcs == 0) };
+        peer.rpcs = peer.rpcs.saturating_add(1);
+        self.serving.add(one);
+        if peer.proved {
+            self.proved.add(one);
+        }
+        if let Some(holder) = self.hosts.get_mut(host as usize) {
+            holder.serving.add(one);
         }
     }
 
     /// It is over.
-    pub(crate) fn end(&mut self, host: u32) {
-        self.serving = self.serving.saturating_sub(1);
-        if let Some(holder) = self.known_mut(host) {
-            holder.serving = holder.serving.saturating_sub(1);
+    pub(crate) fn end(&mut self, host: u32, peer: &mut PeerServed) {
+        peer.rpcs = peer.rpcs.saturating_sub(1);
+        let one = Served { rpcs: 1, peers: usize::from(peer.rpcs == 0) };
+        self.serving.remove(one);
+        if peer.proved {
+            self.proved.remove(one);
+        }
+        if let Some(holder) = self.hosts.get_mut(host as usize) {
+            holder.serving.remove(one);
+        }
+    }
+
+    /// The peer has proved its address: what it is served, nobody else can have.
+    pub(crate) fn prove(&mut self, peer: &mut PeerServed) {
+        if peer.rpcs > 0 && !core::mem::replace(&mut peer.proved, true) {
+            self.proved.add(Served { rpcs: peer.rpcs as usize, peers: 1 });
         }
     }
 
@@ -157,18 +223,22 @@ impl Holders {
         }
     }
 
-    /// Compares with the RPCs and the bytes of responses of each host.
+    /// Compares with what each host is served, the bytes of responses kept for it, and what all are served that have proved
+    /// their address.
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn check(&self, held: &[(usize, u64)]) {
-        let all = (self.hosts.iter().map(|host| host.serving).sum(), self.kept_bytes);
-        let sums = held.iter().fold((0, 0), |sum, host| (sum.0 + host.0, sum.1 + host.1));
-        assert_eq!((all, self.serving), (sums, sums.0), "requests in service and bytes kept");
-        for (host, sums) in (0..).zip(held) {
-            let found = self.get(host).map_or((0, 0), |holder| (holder.serving, holder.kept_bytes));
-            assert_eq!(found, *sums, "requests and bytes of host {host}");
+    pub(crate) fn check(&self, held: &[(Served, u64)], proved: Served) {
+        let mut all = (Served::NOTHING, 0);
+        for (host, (served, kept_bytes)) in (0..).zip(held) {
+            let holder = self.get(host).copied().unwrap_or(Holder::NONE);
+            let found = (holder.serving, holder.kept_bytes);
+            assert_eq!(found, (*served, *kept_bytes), "requests, peers, bytes of host {host}");
             let ranked = self.by_kept.key(host).map_or(0, |Reverse(much)| much);
-            assert_eq!(ranked, sums.1 >> self.much_bits, "rank of host {host}");
+            assert_eq!(ranked, kept_bytes >> self.much_bits, "rank of host {host}");
+            all.0.add(*served);
+            all.1 += kept_bytes;
         }
+        let sums = (self.serving, self.kept_bytes);
+        assert_eq!((sums, self.proved), (all, proved), "what all hosts hold");
     }
 
     /// Of the host that keeps most, the response that has made no progress for longest.
@@ -186,18 +256,36 @@ mod tests {
     fn however_many_hosts_take_all_they_can_something_is_left_for_the_next() {
         let mut holders = Holders::new(6, 0);
         holders.try_reserve(6).unwrap();
-        let mut take = |host| {
+        let mut peers = [PeerServed::default(); 6];
+        let mut take = |host: u32| {
             let before = holders.serving();
-            while holders.may_serve(host, 1_000) {
-                holders.begin(host);
+            while holders.may_serve(host, true, 1_000) {
+                holders.begin(host, &mut peers[host as usize], true);
             }
             holders.serving() - before
         };
         let taken: Vec<usize> = (0..6).map(&mut take).collect();
         assert_eq!(taken, [750, 188, 47, 12, 3, 0]);
-        (0..250).for_each(|_| holders.end(0));
-        assert!(holders.may_serve(5, 1_000));
-        assert!(!holders.may_serve(0, 900));
+        (0..250).for_each(|_| holders.end(0, &mut peers[0]));
+        assert!(holders.may_serve(5, true, 1_000));
+        assert!(!holders.may_serve(0, true, 900));
+    }
+
+    #[test]
+    fn a_stranger_has_no_more_than_its_share_when_it_proves_its_address() {
+        let mut holders = Holders::new(2, 0);
+        holders.try_reserve(2).unwrap();
+        let mut peer = PeerServed::default();
+        while holders.may_serve(0, false, 1_000) {
+            holders.begin(0, &mut peer, false);
+        }
+        assert_eq!(holders.serving(), 750);
+        assert!(holders.may_serve(0, true, 1_000), "others find all of it");
+        holders.prove(&mut peer);
+        assert!(!holders.may_serve(0, true, 1_000) && holders.may_serve(1, true, 1_000));
+        holders.prove(&mut peer);
+        (0..750).for_each(|_| holders.end(0, &mut peer));
+        assert_eq!((holders.serving, holders.proved), (Served::NOTHING, Served::NOTHING));
     }
 
     #[test]

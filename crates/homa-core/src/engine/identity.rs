@@ -118,6 +118,7 @@ impl Engine {
         }
         if let Some(peer) = self.peers.known_mut(index) {
             peer.validated = true;
+            self.holders.prove(&mut peer.served);
             self.serve_blocked(index);
         }
     }

@@ -86,8 +86,8 @@ impl Engine {
                 self.client_hosts.remove(&rpc.path, id, index);
                 self.forget_response(index);
                 let now = self.read_clock.stamp();
-                if let Some(peer) = self.peers.known(peer) {
-                    self.holders.end(peer.host);
+                if let Some(peer) = self.peers.known_mut(peer) {
+                    self.holders.end(peer.host, &mut peer.served);
                     // It was not among them when it was accepted, and room was kept for it then.
                     let _ = self.finished.insert_unknown(now, peer.hash, id);
                 }

@@ -10,6 +10,7 @@ use crate::addr::{Carriage, Path, PeerKey};
 use crate::config::{Config, PeerSettings};
 use crate::cutoffs::Cutoffs;
 use crate::engine::LONG_PACKET_BYTES;
+use crate::engine::holders::PeerServed;
 use crate::engine::impossible::Impossible;
 use crate::engine::patience::Patience;
 use crate::engine::rpc::NIL;
@@ -58,6 +59,8 @@ pub(crate) struct Peer {
     pub(crate) settings: PeerSettings,
     /// RPCs that refer to it.
     pub(crate) references: u32,
+    /// Those that are served to it.
+    pub(crate) served: PeerServed,
     pub(crate) last_heard: Instant,
     /// When the last RPC with it ended.
     pub(crate) last_used: Instant,
@@ -160,6 +163,7 @@ impl Peer {
             path,
             settings: PeerSettings::default(),
             references: 0,
+            served: PeerServed::default(),
             last_heard: now,
             last_used: now,
             ours: 0,
@@ -243,6 +247,11 @@ impl Peer {
     /// Whether it has not proved its address, although it could.
     pub(crate) fn is_stranger(&self) -> bool {
         !self.validated && self.path.carriage == Carriage::Udp
+    }
+
+    /// Whether nothing refers to it, and it was not asked anything.
+    fn is_unused(&self) -> bool {
+        self.references == 0 && (self.probe.is_none() || self.is_stranger())
     }
 
     /// Nothing is on its way to it any more, no question either.
@@ -453,6 +462,11 @@ impl PeerTable {
         self.hasher.hash_one(PeerKey::of(path))
     }
 
+    /// Number of an IP address, [`NIL`] if no peer is there.
+    pub(crate) fn host_at(&self, ip: IpAddr) -> u32 {
+        self.get(self.first_at_host(ip)).map_or(NIL, |peer| peer.host)
+    }
+
     /// The first of the peers at an IP address, [`NIL`] if there is none.
     pub(crate) fn first_at_host(&self, ip: IpAddr) -> u32 {
         self.by_host.get(&ip.to_canonical()).copied().unwrap_or(NIL)
@@ -544,7 +558,8 @@ impl PeerTable {
     }
 
     /// Looks at a few peers, going round, and drops those that are idle: for `peer_idle_max`, or if the table is full for
-    /// `peer_idle_min`, and strangers at once.
+    /// `peer_idle_min`, and strangers at once. If it is full and all are younger, the one goes that has been silent for longest:
+    /// idle ones keep no newcomer out, whosever they are.
     pub(crate) fn evict(
         &mut self,
         now: Instant,
@@ -553,23 +568,27 @@ impl PeerTable {
     ) {
         let full = self.is_full(config);
         let idle_min = if full { config.peer_idle_min } else { config.peer_idle_max };
+        let mut longest: Option<(Instant, u32)> = None;
         for _ in 0..EVICTION_LOOKS.min(self.peers.len()) {
             self.hand = self.hand.saturating_add(1);
             if self.hand >= self.peers.len() {
                 self.hand = 0;
             }
-            let Some(slot) = self.peers.get(self.hand) else {
+            let index = u32::try_from(self.hand).unwrap_or(NIL);
+            let Some(peer) = self.get(index).filter(|peer| peer.is_unused()) else {
                 continue;
             };
-            let idle = slot.as_ref().is_some_and(|peer| {
-                let silence = now.since(peer.last_heard.max(peer.last_used));
-                let quiet = peer.probe.is_none() && silence >= idle_min;
-                peer.references == 0 && (quiet || (full && peer.is_stranger()))
-            });
-            if idle {
-                self.remove(u32::try_from(self.hand).unwrap_or(NIL), timers);
+            let used = peer.last_heard.max(peer.last_used);
+            if now.since(used) >= idle_min || (full && peer.is_stranger()) {
+                self.remove(index, timers);
                 self.evicted = self.evicted.saturating_add(1);
+            } else if longest.is_none_or(|(than, _)| used < than) {
+                longest = Some((used, index));
             }
+        }
+        if let Some((_, index)) = longest.filter(|_| self.is_full(config)) {
+            self.remove(index, timers);
+            self.evicted = self.evicted.saturating_add(1);
         }
     }
 

@@ -423,13 +423,23 @@ impl Engine {
             return None;
         }
         let id = header.common.local_id();
+        let proved = match peer.and_then(|index| self.peers.known(index)) {
+            Some(peer) => !peer.is_stranger(),
+            None => path.carriage == Carriage::Ip || self.names_us(path, header),
+        };
         let peer_index = match peer {
             Some(peer) => peer,
-            None => self.peer_or_new(self.now, path)?,
+            None => {
+                let host = self.peers.host_at(path.remote.ip());
+                let peers_max = self.config.peers_max as usize;
+                if !self.holders.may_have_peer(host, proved, peers_max) {
+                    return None;
+                }
+                self.peer_or_new(self.now, path)?
+            }
         };
         let host = self.peers.known(peer_index)?.host;
-        // The places of strangers are left to others.
-        if !self.holders.may_serve(host, serving_max.saturating_add(self.strangers.len())) {
+        if !self.holders.may_serve(host, proved, serving_max) {
             return None;
         }
         self.server_ids.try_reserve(1).ok()?;
@@ -442,7 +452,10 @@ impl Engine {
         }
         self.server_ids.insert((peer_index, id), index);
         self.client_hosts.insert(path, id, index);
-        self.holders.begin(host);
+        if let Some(peer) = self.peers.known_mut(peer_index) {
+            let proved = !peer.is_stranger();
+            self.holders.begin(host, &mut peer.served, proved);
+        }
         self.stats.requests_received = self.stats.requests_received.saturating_add(1);
         if let Some(peer) = self.peers.known_mut(peer_index) {
             if peer.received_bytes == 0 {

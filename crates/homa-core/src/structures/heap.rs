@@ -102,6 +102,7 @@ impl<K: Ord + Copy> IndexedHeap<K> {
     }
 
     /// Number of indices in the heap.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
