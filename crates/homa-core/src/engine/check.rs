@@ -126,7 +126,7 @@ impl Engine {
             let Some(peer) = self.peers.get(rpc.peer) else { continue };
             let (served, kept_bytes, kept) = &mut held[peer.host as usize];
             let of_peer = served_peers.entry(rpc.peer).or_insert(0);
-            let one = Served { rpcs: 1, peers: usize::from(*of_peer == 0) };
+            let one = Served { rpcs: 1, peers: u32::from(*of_peer == 0) };
             *of_peer += 1;
             served.add(one);
             if peer.served.proved {

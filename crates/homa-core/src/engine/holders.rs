@@ -16,10 +16,10 @@ use crate::structures::heap::IndexedHeap;
 
 /// A host may have this many times the places that are left: three quarters of all if it is alone, and something
 /// is left for the next one however many there are.
-const TIMES_WHAT_IS_LEFT: usize = 3;
+const TIMES_WHAT_IS_LEFT: u32 = 3;
 
 /// Peers that any host may have, if room can be made for them.
-const PEERS_OF_ANY_HOST: usize = 16;
+const PEERS_OF_ANY_HOST: u32 = 16;
 
 /// What one host holds.
 #[derive(Clone, Copy, Debug)]
@@ -42,18 +42,20 @@ impl Holder {
 /// RPCs that are served, and the peers that they are served to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Served {
-    pub(crate) rpcs: usize,
-    pub(crate) peers: usize,
+    pub(crate) rpcs: u32,
+    pub(crate) peers: u32,
 }
 
 impl Served {
     const NOTHING: Self = Self { rpcs: 0, peers: 0 };
 
+    #[inline(always)]
     pub(crate) fn add(&mut self, other: Self) {
         self.rpcs = self.rpcs.saturating_add(other.rpcs);
         self.peers = self.peers.saturating_add(other.peers);
     }
 
+    #[inline(always)]
     fn remove(&mut self, other: Self) {
         self.rpcs = self.rpcs.saturating_sub(other.rpcs);
         self.peers = self.peers.saturating_sub(other.peers);
@@ -126,7 +128,7 @@ impl Holders {
 
     /// Server RPCs alive.
     pub(crate) fn serving(&self) -> usize {
-        self.serving.rpcs
+        self.serving.rpcs as usize
     }
 
     /// Bytes of all responses kept.
@@ -135,14 +137,14 @@ impl Holders {
     }
 
     /// Whether a request of `host`, which has `proved` its address or not, may be served, if `max` may be at a time.
-    pub(crate) fn may_serve(&self, host: u32, proved: bool, max: usize) -> bool {
+    pub(crate) fn may_serve(&self, host: u32, proved: bool, max: u32) -> bool {
         let taken = if proved { self.proved } else { self.serving };
         let has = self.hosts.get(host as usize).map_or(0, |holder| holder.serving.rpcs);
         has < max.saturating_sub(taken.rpcs).saturating_mul(TIMES_WHAT_IS_LEFT)
     }
 
     /// Whether one more peer of `host` may be served, if there may be `max` peers.
-    pub(crate) fn may_have_peer(&self, host: u32, proved: bool, max: usize) -> bool {
+    pub(crate) fn may_have_peer(&self, host: u32, proved: bool, max: u32) -> bool {
         let taken = if proved { self.proved } else { self.serving };
         let has = self.hosts.get(host as usize).map_or(0, |holder| holder.serving.peers);
         let left = max.saturating_sub(taken.peers);
@@ -150,11 +152,12 @@ impl Holders {
     }
 
     /// A request of a peer at `host` is served from now on.
+    #[inline]
     pub(crate) fn begin(&mut self, host: u32, peer: &mut PeerServed, proved: bool) {
         if peer.rpcs == 0 {
             peer.proved = proved;
         }
-        let one = Served { rpcs: 1, peers: usize::from(peer.rpcs == 0) };
+        let one = Served { rpcs: 1, peers: u32::from(peer.rpcs == 0) };
         peer.rpcs = peer.rpcs.saturating_add(1);
         self.serving.add(one);
         if peer.proved {
@@ -166,9 +169,10 @@ impl Holders {
     }
 
     /// It is over.
+    #[inline]
     pub(crate) fn end(&mut self, host: u32, peer: &mut PeerServed) {
         peer.rpcs = peer.rpcs.saturating_sub(1);
-        let one = Served { rpcs: 1, peers: usize::from(peer.rpcs == 0) };
+        let one = Served { rpcs: 1, peers: u32::from(peer.rpcs == 0) };
         self.serving.remove(one);
         if peer.proved {
             self.proved.remove(one);
@@ -181,7 +185,7 @@ impl Holders {
     /// The peer has proved its address: what it is served, nobody else can have.
     pub(crate) fn prove(&mut self, peer: &mut PeerServed) {
         if peer.rpcs > 0 && !core::mem::replace(&mut peer.proved, true) {
-            self.proved.add(Served { rpcs: peer.rpcs as usize, peers: 1 });
+            self.proved.add(Served { rpcs: peer.rpcs, peers: 1 });
         }
     }
 

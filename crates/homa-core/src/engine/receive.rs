@@ -418,27 +418,17 @@ impl Engine {
                 return None;
             }
         }
-        let serving_max = self.config.serving_max() as usize;
-        if self.holders.serving() >= serving_max && !self.displace_stranger(peer) {
+        let serving_max = self.config.serving_max();
+        if self.holders.serving() >= serving_max as usize && !self.displace_stranger(peer) {
             return None;
         }
         let id = header.common.local_id();
-        let proved = match peer.and_then(|index| self.peers.known(index)) {
-            Some(peer) => !peer.is_stranger(),
-            None => path.carriage == Carriage::Ip || self.names_us(path, header),
-        };
         let peer_index = match peer {
             Some(peer) => peer,
-            None => {
-                let host = self.peers.host_at(path.remote.ip());
-                let peers_max = self.config.peers_max as usize;
-                if !self.holders.may_have_peer(host, proved, peers_max) {
-                    return None;
-                }
-                self.peer_or_new(self.now, path)?
-            }
+            None => self.new_client(path, header)?,
         };
-        let host = self.peers.known(peer_index)?.host;
+        let client = self.peers.known(peer_index)?;
+        let (host, proved) = (client.host, !client.is_stranger());
         if !self.holders.may_serve(host, proved, serving_max) {
             return None;
         }
@@ -452,12 +442,9 @@ impl Engine {
         }
         self.server_ids.insert((peer_index, id), index);
         self.client_hosts.insert(path, id, index);
-        if let Some(peer) = self.peers.known_mut(peer_index) {
-            let proved = !peer.is_stranger();
-            self.holders.begin(host, &mut peer.served, proved);
-        }
         self.stats.requests_received = self.stats.requests_received.saturating_add(1);
         if let Some(peer) = self.peers.known_mut(peer_index) {
+            self.holders.begin(host, &mut peer.served, proved);
             if peer.received_bytes == 0 {
                 self.recognise(peer_index, header, transport_len, id);
                 self.offer_cutoffs(peer_index, path, header, data.cutoff_version);
@@ -473,6 +460,16 @@ impl Engine {
         self.count_stranger(index);
         self.start_incoming(index, data.message_length, data.incoming);
         Some(index)
+    }
+
+    /// The peer of a first request, if its host may have one more.
+    #[inline(never)]
+    fn new_client(&mut self, path: &Path, header: &Header) -> Option<u32> {
+        let proved = path.carriage == Carriage::Ip || self.names_us(path, header);
+        let host = self.peers.host_at(path.remote.ip());
+        let peers_max = self.config.peers_max;
+        let may = self.holders.may_have_peer(host, proved, peers_max);
+        if may { self.peer_or_new(self.now, path) } else { None }
     }
 
     /// The first DATA of a response: the request is done.
