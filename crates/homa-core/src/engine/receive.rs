@@ -317,7 +317,9 @@ impl Engine {
         let stranger = self.is_stranger(peer, path, header, data, transport_len);
         // A client that starts anew has the address of its former life: it cannot have both.
         let in_place_of_another = peer.is_none() && self.peer_of(path).is_some();
-        if in_place_of_another || (stranger && !self.admits_stranger(data)) {
+        let put_off = (stranger && !self.admits_stranger(data))
+            || self.has_to_prove_itself_first(peer, path, header);
+        if in_place_of_another || put_off {
             self.stats.strangers_put_off = self.stats.strangers_put_off.saturating_add(1);
             if data.offset(header.common.sequence) == 0 {
                 // True, and it tells the client who we are: it sends again and names us.
@@ -382,6 +384,17 @@ impl Engine {
         path.carriage == Carriage::Udp && is_own(header) && !proved && !comes_whole
     }
 
+    /// Has the address of a stranger its share of places, and would it get more with a proof? Others may have written it.
+    fn has_to_prove_itself_first(&self, peer: Option<u32>, path: &Path, header: &Header) -> bool {
+        let known = peer.and_then(|peer| self.peers.get(peer));
+        if path.carriage == Carriage::Ip || known.is_some_and(|peer| peer.validated) {
+            return false;
+        }
+        let host = self.peers.host_at(path.remote.ip());
+        self.holders.is_beyond_share(host, self.config.serving_max())
+            && !self.names_us(path, header)
+    }
+
     /// Is there memory for what a stranger announces?
     fn admits_stranger(&self, data: &Data) -> bool {
         let announced = data.incoming.min(self.unscheduled_max());
@@ -428,7 +441,8 @@ impl Engine {
             None => self.new_client(path, header)?,
         };
         let client = self.peers.known(peer_index)?;
-        let (host, proved) = (client.host, !client.is_stranger());
+        let host = client.host;
+        let proved = !client.is_stranger() || self.names_us(path, header);
         if !self.holders.may_serve(host, proved, serving_max) {
             return None;
         }
