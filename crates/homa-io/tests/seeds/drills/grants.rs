@@ -429,7 +429,7 @@ pub(super) fn who_waits_behind_others_is_excused(dice: &mut Dice) -> Script {
     // The first moves all the time, the second does not.
     let rounds = between(dice, 40, 60);
     for _ in 0..rounds {
-        let upto = messages[0].granted.min(messages[0].sent + 2_500);
+        let upto = messages[0].granted.min(messages[0].sent + 4_500);
         if messages[0].over || upto == messages[0].sent {
             break;
         }

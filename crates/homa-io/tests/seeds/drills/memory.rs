@@ -380,7 +380,8 @@ pub(super) fn strangers_keep_nobody_out(dice: &mut Dice) -> Script {
         let from = hosts[if one_address { 0 } else { number % 200 }].unproved();
         let id = client_id(dice);
         let (_, sent) = script.ask_for(&from, id, 100, 100, service);
-        if first.is_none() && sent.iter().any(|it| it.unknown() == Some(reason::OVERLOADED)) {
+        let told = |why: u8| why == reason::OVERLOADED || why == reason::NEVER_SEEN;
+        if first.is_none() && sent.iter().any(|it| it.unknown().is_some_and(told)) {
             first = Some(number);
         }
     }
