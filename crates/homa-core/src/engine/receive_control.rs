@@ -460,7 +460,7 @@ impl Engine {
             return;
         };
         let doubts = rpc.doubts.saturating_add(1);
-        let still = self.now.since(rpc.rx.moved_at) >= interval * u32::from(doubts);
+        let still = self.now.since(rpc.progress_at) >= interval * u32::from(doubts);
         rpc.doubts = if still { doubts } else { 0 };
         if rpc.doubts >= DOUBTS_MAX {
             self.fail_rpc(index, FailReason::Forgotten);
