@@ -1,15 +1,26 @@
 //! The right to make network namespaces: root, or root of a user namespace of our own.
 
-use std::{fs, thread};
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use nix::{
     errno::Errno,
     sched::{CloneFlags, unshare},
 };
-use rustix::process::{getegid, geteuid};
+use rustix::{
+    process::{getegid, geteuid},
+    thread::gettid,
+};
 use serde::Serialize;
 
 use crate::LabError;
+
+/// A thread that has ended is gone by then.
+const ENDING_MAX: Duration = Duration::from_secs(5);
 
 /// Where the right to make namespaces comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -47,7 +58,15 @@ pub fn acquire_privileges() -> Result<Privilege, LabError> {
 
 /// Tries it in a thread of its own: only that thread moves, and what it made ends with it.
 fn may_make_namespaces() -> bool {
-    thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET).is_ok()).join().unwrap_or(false)
+    let trial = || (gettid(), unshare(CloneFlags::CLONE_NEWNET).is_ok());
+    let Ok((thread, may)) = thread::spawn(trial).join() else { return false };
+    // Who joins a thread is woken before the process is without it.
+    let entry = format!("/proc/self/task/{}", thread.as_raw_nonzero());
+    let start = Instant::now();
+    while Path::new(&entry).exists() && start.elapsed() < ENDING_MAX {
+        thread::yield_now();
+    }
+    may
 }
 
 fn refused(errno: Errno) -> LabError {
