@@ -306,9 +306,13 @@ pub(super) fn whoever_keeps_most_gives_way(dice: &mut Dice) -> Script {
         kept.rotate_left(1);
         bytes -= u64::from(FULL);
     }
+    let mut honest_bytes = 10_000;
     for number in 0..between(dice, 1, 3) {
         let id = client_id(dice);
-        let from = if percent(dice, 50) { honest } else { greedy };
+        // The one that keeps most is found among those that keep about as much.
+        let fewer = (honest_bytes + reply) * 2 < reply * kept.len() as u64;
+        let from = if percent(dice, 50) && fewer { honest } else { greedy };
+        honest_bytes += if from.address == honest.address { reply } else { 0 };
         let (_, sent) = script.ask(&from, id, 100, reply as u32);
         script.busy(&from, id);
         let mut sent = sent;
