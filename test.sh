@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs every test of the project. Installs nothing; needs only cargo and a C linker.
 #
-#   ./test.sh            everything: about 8 minutes on 2 cores, 3 of them the first build
-#   ./test.sh --quick    unit, scenario and process tests, with 3,000 seeds instead of 100,000 and without loom: about 5 minutes
+#   ./test.sh            everything: about 17 minutes on 2 cores, 5 of them the first build
+#   ./test.sh --quick    unit, scenario and process tests, with 3,000 seeds instead of 100,000 and without loom: about 9 minutes
 #
 # All steps run even if one fails; the summary at the end names what failed. Tests that need what this machine lacks
 # say SKIPPED and why. The whole output is kept in target/test.log.
