@@ -1,6 +1,8 @@
 //! Settings of an engine, with units and defaults. Validated once, by [`Config::validate`].
 
 #[cfg(any(test, feature = "check"))]
+mod exact;
+#[cfg(any(test, feature = "check"))]
 mod random;
 
 use core::time::Duration;

@@ -136,7 +136,7 @@ impl Actor {
         self.journal.note(Event::Usual(resources()));
     }
 
-    /// Waits until the endpoints know no RPC, and notes what is left, and whether they found what cannot be.
+    /// Waits until the endpoints know no RPC, and notes what is left and broken invariants.
     pub(super) fn note_quiet(&self, endpoints: &[Endpoint]) {
         let until = Instant::now() + FORGETTING;
         let known = || endpoints.iter().map(live).sum();
@@ -147,7 +147,7 @@ impl Actor {
         }
         self.journal.note(Event::Quiet(resources(), left));
         let impossible: u64 = endpoints.iter().map(|it| it.stats().engine.impossible).sum();
-        let wrong = (impossible > 0).then(|| format!("{impossible} states that cannot be"));
+        let wrong = (impossible > 0).then(|| format!("{impossible} broken invariants"));
         self.journal.note(Event::Tried("states".to_owned(), wrong));
     }
 }

@@ -622,8 +622,9 @@ impl Granter {
             return;
         };
         let sender = rpc.rx.sender;
-        let Some(record) = self.senders.get_mut(sender as usize).and_then(Option::as_mut) else {
-            return self.impossible.found();
+        let record = self.senders.get_mut(sender as usize).and_then(Option::as_mut);
+        let Some(record) = self.impossible.known(record) else {
+            return;
         };
         // Out of memory: it stays out and is looked at again when its next packet comes.
         if record.queue.set(&mut self.queue_positions, index, key).is_ok() {
@@ -652,11 +653,9 @@ impl Granter {
         };
         rpc.rx.grant_state = GrantState::Out;
         let sender = rpc.rx.sender;
-        match self.senders.get_mut(sender as usize).and_then(Option::as_mut) {
-            Some(record) => {
-                record.queue.remove(&mut self.queue_positions, index);
-            }
-            None => self.impossible.found(),
+        let record = self.senders.get_mut(sender as usize).and_then(Option::as_mut);
+        if let Some(record) = self.impossible.known(record) {
+            record.queue.remove(&mut self.queue_positions, index);
         }
         self.rekey_sender(sender);
     }

@@ -18,8 +18,8 @@ use crate::structures::heap::IndexedHeap;
 /// is left for the next one however many there are.
 const TIMES_WHAT_IS_LEFT: u32 = 3;
 
-/// Peers that any host may have if room can be made for them, and requests without a proof of its address.
-const FOR_ANY_HOST: u32 = 16;
+/// Peers, and requests without a proof of its address, that every host may have whatever its share.
+const EVERY_HOST_MIN: u32 = 16;
 
 /// What one host holds.
 #[derive(Clone, Copy, Debug)]
@@ -119,11 +119,7 @@ impl Holders {
     /// What the host of a peer holds.
     #[track_caller]
     pub(crate) fn known_mut(&mut self, host: u32) -> Option<&mut Holder> {
-        let holder = self.hosts.get_mut(host as usize);
-        if holder.is_none() {
-            self.impossible.found();
-        }
-        holder
+        self.impossible.known(self.hosts.get_mut(host as usize))
     }
 
     /// Server RPCs alive.
@@ -146,7 +142,9 @@ impl Holders {
     /// Whether a host has its share as a stranger but not as one that has proved its address.
     pub(crate) fn is_beyond_share(&self, host: u32, max: u32) -> bool {
         let has = self.hosts.get(host as usize).map_or(0, |holder| holder.serving.rpcs);
-        has >= FOR_ANY_HOST && !self.may_serve(host, false, max) && self.may_serve(host, true, max)
+        has >= EVERY_HOST_MIN
+            && !self.may_serve(host, false, max)
+            && self.may_serve(host, true, max)
     }
 
     /// Whether one more peer of `host` may be served, if there may be `max` peers.
@@ -154,7 +152,7 @@ impl Holders {
         let taken = if proved { self.proved } else { self.serving };
         let has = self.hosts.get(host as usize).map_or(0, |holder| holder.serving.peers);
         let left = max.saturating_sub(taken.peers);
-        has < left.saturating_mul(TIMES_WHAT_IS_LEFT).max(FOR_ANY_HOST)
+        has < left.saturating_mul(TIMES_WHAT_IS_LEFT).max(EVERY_HOST_MIN)
     }
 
     /// A request of a peer at `host` is served from now on.

@@ -1,17 +1,26 @@
-//! States that cannot be: an index that one table vouches for names nothing in another. A program counts such a thing and
-//! goes on as if there had been nothing to do, since one mistake must not end all of its calls. Tests, worlds and fuzzers
-//! (feature `check`) stop there, or it would stay unseen.
+//! Broken invariants: an index that one table vouches for names nothing in another. A program counts them and skips what was
+//! to be done, since one mistake must not end all of its calls. Tests, worlds and fuzzers (feature `check`) panic.
 
 use core::cell::Cell;
 
-/// Whether a program stops instead.
+/// Whether a broken invariant is a panic.
 const ARMED: bool = cfg!(any(test, feature = "check"));
 
-/// How often a table was asked for something that has to be there, and was not: see [`crate::Stats::impossible`].
+/// Counter of the broken invariants of one table, see [`crate::Stats::impossible`].
 #[derive(Debug, Default)]
 pub(crate) struct Impossible(Cell<u64>);
 
 impl Impossible {
+    /// `found`, which is counted as broken if it is `None`.
+    #[inline(always)]
+    #[track_caller]
+    pub(crate) fn known<T>(&self, found: Option<T>) -> Option<T> {
+        if found.is_none() {
+            self.found();
+        }
+        found
+    }
+
     /// Counts one that the caller has found.
     ///
     /// # Panics
@@ -22,7 +31,7 @@ impl Impossible {
     pub(crate) fn found(&self) {
         self.0.set(self.count().saturating_add(1));
         if ARMED {
-            panic!("a state that cannot be");
+            panic!("an invariant is broken");
         }
     }
 
@@ -45,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_counted_and_stops_a_test() {
+    fn a_broken_invariant_is_counted_and_stops_a_test() {
         let impossible = Impossible::default();
         assert!(stops(|| impossible.found()));
         assert_eq!(impossible.count(), 1);

@@ -7,8 +7,7 @@ use crate::time::Instant;
 /// pieces of this size.
 pub(crate) const PIECE_BYTES: u32 = 1 << 16;
 
-/// Who sends less than one part in so many of what it may, in the time that it has to react, is silent: a byte now and then
-/// keeps nothing from others.
+/// A sender moves if it sends at least one part in so many of what is granted and missing; with less it counts as silent.
 const MOVEMENT_PART: u32 = 16;
 
 /// Granularity of the memory account for messages shorter than a piece.
@@ -79,9 +78,9 @@ pub(crate) struct Incoming {
     pub(crate) unproved: bool,
     /// It takes no part in grants until data comes, or its reader takes some.
     pub(crate) passed_over: bool,
-    /// When enough data had come to be called movement, or some was granted while none was on its way.
+    /// When it last moved ([`Incoming::moves`]), or was granted some while none was on its way.
     pub(crate) moved_at: Instant,
-    /// What had come then.
+    /// Bytes received by then.
     moved_bytes: u32,
     /// The granter's count of arrived bytes at which all has come that was on its way before that grant.
     pub(crate) behind: u64,
@@ -134,7 +133,7 @@ impl Incoming {
         rx
     }
 
-    /// There is a message from now on, the first.
+    /// Begins a message; there was none before.
     #[inline]
     pub(crate) fn begin(&mut self, length: u32, unscheduled: u32, birth: u64) {
         self.data = Reassembly::new(length);
@@ -176,7 +175,7 @@ impl Incoming {
         }
     }
 
-    /// Data came: as much as is movement if it continues, in proportion to what the sender holds by what it was granted?
+    /// Whether enough data has come since the last movement to be one: [`MOVEMENT_PART`] of what is granted and missing.
     #[inline]
     pub(crate) fn moves(&mut self) -> bool {
         let received = self.data.received();

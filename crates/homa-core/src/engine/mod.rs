@@ -15,7 +15,7 @@
 //! | `black_hole` | when a path is taken to swallow full-size packets |
 //! | `profile` | which packet format is used towards whom over raw IP |
 //! | `life` | how RPCs begin and end, and the events about them |
-//! | `impossible` | what becomes of a state that cannot be |
+//! | `impossible` | what becomes of a broken invariant |
 
 mod api;
 mod black_hole;
@@ -419,7 +419,7 @@ impl Engine {
         }
     }
 
-    /// What all tables found.
+    /// Broken invariants of all tables.
     fn impossible(&self) -> u64 {
         let tables = [
             &self.rpcs.impossible,

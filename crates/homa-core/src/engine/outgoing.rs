@@ -74,8 +74,8 @@ impl Outgoing {
         tx
     }
 
-    /// There is a message from now on, the first. (Its segment size is set when the first segment leaves: the path's MTU
-    /// may not be known yet.)
+    /// Begins a message; there was none before. Its segment size is set when the first segment leaves, since the path's MTU
+    /// may not be known yet.
     #[inline]
     pub(crate) fn begin(&mut self, length: u32, supplied: u32, unscheduled: u32) {
         self.length = length;

@@ -424,22 +424,14 @@ impl PeerTable {
     #[inline]
     #[track_caller]
     pub(crate) fn known(&self, index: u32) -> Option<&Peer> {
-        let peer = self.get(index);
-        if peer.is_none() {
-            self.impossible.found();
-        }
-        peer
+        self.impossible.known(self.get(index))
     }
 
     /// As [`PeerTable::known`].
     #[inline]
     #[track_caller]
     pub(crate) fn known_mut(&mut self, index: u32) -> Option<&mut Peer> {
-        let peer = self.peers.get_mut(index as usize).and_then(Option::as_mut);
-        if peer.is_none() {
-            self.impossible.found();
-        }
-        peer
+        self.impossible.known(self.peers.get_mut(index as usize).and_then(Option::as_mut))
     }
 
     /// The peer at the end of `path`.
@@ -618,9 +610,9 @@ impl PeerTable {
     /// Forgets a peer that nothing refers to, and its timer.
     pub(crate) fn remove(&mut self, index: u32, timers: &mut IndexedHeap<Instant>) {
         timers.remove(index);
-        match self.peers.get_mut(index as usize).and_then(Option::take) {
-            Some(peer) => self.unlink(index, &peer),
-            None => self.impossible.found(),
+        let peer = self.peers.get_mut(index as usize).and_then(Option::take);
+        if let Some(peer) = self.impossible.known(peer) {
+            self.unlink(index, &peer);
         }
     }
 }

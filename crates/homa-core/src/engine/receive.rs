@@ -3,6 +3,7 @@
 use homa_wire::{Body, Data, Header, VERSION};
 
 use crate::addr::{Carriage, Path, RxMeta};
+use crate::engine::identity::echo;
 use crate::engine::incoming::Incoming;
 use crate::engine::life::queue_event;
 use crate::engine::patience::next_interval_ns;
@@ -314,11 +315,13 @@ impl Engine {
             self.refuse_data(path, header, reason::TOO_LONG, self.config.max_message_bytes);
             return Err(DropReason::TooLong);
         }
-        let stranger = self.is_stranger(peer, path, header, data, transport_len);
+        let proved = self.has_proved(peer, path, header);
+        let comes_whole = transport_len.saturating_sub(DATA_HEADER) >= data.message_length;
+        let stranger = own && !proved && !comes_whole;
         // A client that starts anew has the address of its former life: it cannot have both.
         let in_place_of_another = peer.is_none() && self.peer_of(path).is_some();
         let put_off = (stranger && !self.admits_stranger(data))
-            || self.has_to_prove_itself_first(peer, path, header);
+            || (!proved && self.has_to_prove_itself_first(peer, path));
         if in_place_of_another || put_off {
             self.stats.strangers_put_off = self.stats.strangers_put_off.saturating_add(1);
             if data.offset(header.common.sequence) == 0 {
@@ -332,13 +335,25 @@ impl Engine {
                 DropReason::NoMemory
             });
         }
-        let index = self
-            .create_server_rpc(peer, path, header, data, transport_len, port)
-            .ok_or_else(|| {
+        let (index, client) =
+            self.create_server_rpc(peer, path, header, port, proved).ok_or_else(|| {
                 self.stats.requests_refused = self.stats.requests_refused.saturating_add(1);
                 self.refuse_data(path, header, reason::OVERLOADED, 0);
                 DropReason::Limit
             })?;
+        if peer.is_none() {
+            self.recognise(client, header, transport_len, id);
+            self.offer_cutoffs(client, path, header, data.cutoff_version);
+        }
+        if let Some(client) = self.peers.known_mut(client) {
+            let (newest, _) =
+                client.newest_request.get_or_insert_with(|| (id, self.read_clock.stamp()));
+            if is_newer(id, *newest) {
+                *newest = id;
+            }
+        }
+        self.count_stranger(index);
+        self.start_incoming(index, data.message_length, data.incoming);
         if stranger {
             if let Some(rpc) = self.rpcs.known_mut(index) {
                 self.memory.count_stranger(rpc);
@@ -367,32 +382,19 @@ impl Engine {
         }
     }
 
-    /// Does a request announce more than its first packet brings, over UDP, from a client that has not shown
-    /// that its address is its own?
-    fn is_stranger(
-        &self,
-        peer: Option<u32>,
-        path: &Path,
-        header: &Header,
-        data: &Data,
-        transport_len: u32,
-    ) -> bool {
-        let validated =
-            || peer.and_then(|peer| self.peers.known(peer)).is_some_and(|peer| peer.validated);
-        let proved = validated() || data.echo == self.incarnation_for(peer, path);
-        let comes_whole = transport_len.saturating_sub(DATA_HEADER) >= data.message_length;
-        path.carriage == Carriage::Udp && is_own(header) && !proved && !comes_whole
+    /// Whether the address of a request is its client's: over UDP it or an earlier packet names us, over raw IP nobody proves
+    /// it.
+    fn has_proved(&self, peer: Option<u32>, path: &Path, header: &Header) -> bool {
+        path.carriage == Carriage::Ip
+            || peer.and_then(|peer| self.peers.known(peer)).is_some_and(|peer| peer.validated)
+            || (is_own(header) && echo(header) == self.incarnation_for(peer, path))
     }
 
-    /// Has the address of a stranger its share of places, and would it get more with a proof? Others may have written it.
-    fn has_to_prove_itself_first(&self, peer: Option<u32>, path: &Path, header: &Header) -> bool {
-        let known = peer.and_then(|peer| self.peers.get(peer));
-        if path.carriage == Carriage::Ip || known.is_some_and(|peer| peer.validated) {
-            return false;
-        }
-        let host = self.peers.host_at(path.remote.ip());
+    /// Whether the address of a stranger has its share of places and would get more with a proof: others may have written it.
+    fn has_to_prove_itself_first(&self, peer: Option<u32>, path: &Path) -> bool {
+        let known = peer.and_then(|peer| self.peers.known(peer));
+        let host = known.map_or_else(|| self.peers.host_at(path.remote.ip()), |peer| peer.host);
         self.holders.is_beyond_share(host, self.config.serving_max())
-            && !self.names_us(path, header)
     }
 
     /// Is there memory for what a stranger announces?
@@ -412,16 +414,16 @@ impl Engine {
         })
     }
 
-    /// `None`: a limit is reached.
+    /// A new RPC and the peer that it is served to. `None`: a limit is reached.
+    #[inline]
     fn create_server_rpc(
         &mut self,
         peer: Option<u32>,
         path: &Path,
         header: &Header,
-        data: &Data,
-        transport_len: u32,
         port: PortOptions,
-    ) -> Option<u32> {
+        proved: bool,
+    ) -> Option<(u32, u32)> {
         let remembered_max =
             (self.config.finished_max as usize).saturating_sub(self.holders.serving());
         if self.finished.len() >= remembered_max {
@@ -438,11 +440,9 @@ impl Engine {
         let id = header.common.local_id();
         let peer_index = match peer {
             Some(peer) => peer,
-            None => self.new_client(path, header)?,
+            None => self.new_client(path, proved)?,
         };
-        let client = self.peers.known(peer_index)?;
-        let host = client.host;
-        let proved = !client.is_stranger() || self.names_us(path, header);
+        let host = self.peers.known(peer_index)?.host;
         if !self.holders.may_serve(host, proved, serving_max) {
             return None;
         }
@@ -459,27 +459,13 @@ impl Engine {
         self.stats.requests_received = self.stats.requests_received.saturating_add(1);
         if let Some(peer) = self.peers.known_mut(peer_index) {
             self.holders.begin(host, &mut peer.served, proved);
-            if peer.received_bytes == 0 {
-                self.recognise(peer_index, header, transport_len, id);
-                self.offer_cutoffs(peer_index, path, header, data.cutoff_version);
-            }
         }
-        if let Some(peer) = self.peers.known_mut(peer_index) {
-            let (newest, _) =
-                peer.newest_request.get_or_insert_with(|| (id, self.read_clock.stamp()));
-            if is_newer(id, *newest) {
-                *newest = id;
-            }
-        }
-        self.count_stranger(index);
-        self.start_incoming(index, data.message_length, data.incoming);
-        Some(index)
+        Some((index, peer_index))
     }
 
     /// The peer of a first request, if its host may have one more.
     #[inline(never)]
-    fn new_client(&mut self, path: &Path, header: &Header) -> Option<u32> {
-        let proved = path.carriage == Carriage::Ip || self.names_us(path, header);
+    fn new_client(&mut self, path: &Path, proved: bool) -> Option<u32> {
         let host = self.peers.host_at(path.remote.ip());
         let peers_max = self.config.peers_max;
         let may = self.holders.may_have_peer(host, proved, peers_max);

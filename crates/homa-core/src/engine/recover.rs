@@ -352,20 +352,25 @@ impl Engine {
         let Some(peer) = self.peers.known(index) else {
             return;
         };
+        if let Some(reason) = peer.failing {
+            return self.fail_calls_to(index, reason);
+        }
+        if let Some(probe) = peer.probe {
+            return self.probe_due(index, probe);
+        }
         let (next, waits) = (peer.next_probe, peer.waiting > 0);
         let blocked = !peer.blocked.is_empty();
-        let charged = peer.last_charged.unwrap_or((peer.path, 0));
-        if let Some(reason) = peer.failing {
-            self.fail_calls_to(index, reason);
-        } else if let Some(probe) = peer.probe {
-            self.probe_due(index, probe);
-        } else if waits && self.now >= next && self.ask_waiting(index) {
-            // The answer lets blocked RPCs go on as well.
-        } else if blocked {
-            self.start_probe(index, charged.0, charged.1);
+        let (path, id) = peer.last_charged.unwrap_or((peer.path, 0));
+        let due = waits && self.now >= next;
+        // The answer about a waiting RPC lets blocked ones go on as well.
+        if due && self.ask_waiting(index) {
+            return;
+        }
+        if blocked {
+            self.start_probe(index, path, id);
         } else if waits {
-            let soon = self.now + self.config.resend_interval;
-            self.arm_peer(index, if self.now < next { next } else { soon });
+            let at = if due { self.now + self.config.resend_interval } else { next };
+            self.arm_peer(index, at);
         }
     }
 

@@ -245,13 +245,11 @@ impl RpcTable {
 
     #[inline(never)]
     pub(crate) fn remove(&mut self, index: u32) {
-        match self.slots.get_mut(index as usize).filter(|slot| slot.rpc.is_some()) {
-            Some(slot) => {
-                slot.rpc = None;
-                slot.generation = slot.generation.wrapping_add(1);
-                self.free.push(index);
-            }
-            None => self.impossible.found(),
+        let taken = self.slots.get_mut(index as usize).filter(|slot| slot.rpc.is_some());
+        if let Some(slot) = self.impossible.known(taken) {
+            slot.rpc = None;
+            slot.generation = slot.generation.wrapping_add(1);
+            self.free.push(index);
         }
     }
 
@@ -269,33 +267,21 @@ impl RpcTable {
     #[inline]
     #[track_caller]
     pub(crate) fn known(&self, index: u32) -> Option<&Rpc> {
-        let rpc = self.get(index);
-        if rpc.is_none() {
-            self.impossible.found();
-        }
-        rpc
+        self.impossible.known(self.get(index))
     }
 
     /// As [`RpcTable::known`].
     #[inline]
     #[track_caller]
     pub(crate) fn known_mut(&mut self, index: u32) -> Option<&mut Rpc> {
-        let rpc = self.slots.get_mut(index as usize).and_then(|slot| slot.rpc.as_mut());
-        if rpc.is_none() {
-            self.impossible.found();
-        }
-        rpc
+        self.impossible.known(self.slots.get_mut(index as usize).and_then(|slot| slot.rpc.as_mut()))
     }
 
     /// As [`RpcTable::known`], of a queue that holds only RPCs that are not over.
     #[inline]
     #[track_caller]
     pub(crate) fn living(&self, index: u32) -> Option<&Rpc> {
-        let rpc = self.get(index).filter(|rpc| rpc.state != State::Dead);
-        if rpc.is_none() {
-            self.impossible.found();
-        }
-        rpc
+        self.impossible.known(self.get(index).filter(|rpc| rpc.state != State::Dead))
     }
 
     #[cfg(any(test, feature = "check"))]

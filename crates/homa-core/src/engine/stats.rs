@@ -133,8 +133,8 @@ pub struct Stats {
     pub dropped_limit: u64,
     /// See [`DropReason::WrongPeer`].
     pub dropped_wrong_peer: u64,
-    /// States found that cannot be, 0 unless this library is wrong: please report it. What was to be done there was left
-    /// undone. With the feature `check` the program stops instead.
+    /// Broken invariants of the engine, 0 unless it has a bug: please report it. What was to be done there is skipped. With
+    /// the feature `check` the program panics instead.
     pub impossible: u64,
     /// RPCs alive now.
     pub live_rpcs: u64,

@@ -297,8 +297,8 @@ impl Engine {
         self.finish(&train)
     }
 
-    /// The next message to send a GRANT for, and the bytes of GRANTs that may go to its sender. Who has to prove its address
-    /// first is told what it was granted when it has.
+    /// The next message to send a GRANT for, and the bytes of GRANTs that may go to its sender. A client that still has to
+    /// prove its address gets the GRANT after the proof.
     fn next_grant(&mut self) -> Option<(u32, u32)> {
         loop {
             let index = self.granter.pop_due(&mut self.rpcs)?;

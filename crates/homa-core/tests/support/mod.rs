@@ -3,7 +3,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
-use std::time::Duration;
 
 use homa_core::{
     Carriage, Config, CutoffSource, Cutoffs, Engine, Event, HostBudget, Instant, Path, PortOptions,
@@ -18,17 +17,9 @@ pub const FULL: u32 = 1500 - 20 - 8 - 56;
 /// Longest header of a packet as the engine gets to see it.
 const HEADER_BYTES: usize = 128;
 
-/// Settings under which every number is predictable: every byte is granted at once, nothing goes to
-/// the oldest, the cutoffs are fixed.
+/// See [`Config::exact`].
 pub fn exact() -> Config {
-    Config::default().with(|config| {
-        config.grant_step_bytes = 0;
-        config.incoming_packets_min = 0;
-        config.fifo_grant_permille = 0;
-        config.pacer_fifo_permille = 0;
-        config.cutoffs = CutoffSource::Fixed(Cutoffs::default());
-        config.request_ack_interval_max = Duration::from_millis(2);
-    })
+    Config::exact()
 }
 
 /// Settings with these numbers of levels and of active messages, all unscheduled data on the top level.

@@ -15,7 +15,7 @@ use super::driver::Packet;
 const CHARGE_PER_PACKET: u32 = 256;
 /// More violations are not recorded.
 const VIOLATIONS_MAX: usize = 20;
-/// So many questions about an RPC may follow each other quickly, and then one in three resend intervals.
+/// Questions about an RPC that may follow each other quickly; with the usual times then one in three resend intervals.
 const QUESTIONS_MAX: u32 = 6;
 /// After this time an engine has looked at a packet that waits in its buffer, in ns.
 const READ_NS: u64 = 1_000_000;
@@ -194,22 +194,18 @@ impl Auditor {
     /// Whoever is silent is asked less and less often.
     fn check_questions(&mut self, seen: &Seen<'_>, config: &Config) {
         let reason = seen.header.extension.map_or(0, |extension| extension.reason);
-        let interval = match seen.header.body {
-            Body::Resend(_) => config.resend_interval,
-            Body::NeedAck if reason != PROBE => {
-                config.resend_interval.min(config.request_ack_interval)
-            }
+        let acknowledgement = match seen.header.body {
+            Body::Resend(_) => false,
+            Body::NeedAck if reason != PROBE => true,
             _ => return,
         };
-        // Times out of proportion allow no more than a question per interval.
-        let usual = Config::default();
-        let share = match (config.resend_interval, config.timeout, config.request_ack_interval) {
-            times
-                if times == (usual.resend_interval, usual.timeout, usual.request_ack_interval) =>
-            {
-                3
-            }
-            _ => 1,
+        let times =
+            |config: &Config| (config.resend_interval, config.timeout, config.request_ack_interval);
+        // Times out of proportion allow a question per interval.
+        let (interval, intervals_each) = match acknowledgement {
+            _ if times(config) == times(&Config::default()) => (config.resend_interval, 3),
+            true => (config.resend_interval.min(config.request_ack_interval), 1),
+            false => (config.resend_interval, 1),
         };
         let between = self.between.entry((seen.host, seen.remote)).or_default();
         let (count, first_ns, last_ns) =
@@ -218,7 +214,7 @@ impl Auditor {
             (*count, *last_ns) = (*count + 1, seen.now_ns);
         }
         let intervals = (seen.now_ns - *first_ns) / interval.as_nanos() as u64;
-        let (count, most) = (*count, QUESTIONS_MAX + intervals as u32 / share);
+        let (count, most) = (*count, QUESTIONS_MAX + intervals as u32 / intervals_each);
         if count > most {
             let what = format!("question {count} to somebody silent in {intervals} intervals");
             self.violation(seen, &what);

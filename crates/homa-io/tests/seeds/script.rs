@@ -2,9 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
-use std::time::Duration;
 
-use homa_core::{Config, CutoffSource, Cutoffs, RpcInfo, Stats};
+use homa_core::{Config, RpcInfo, Stats};
 use homa_io::virtual_net::{
     Call, CallEnd, CallPlan, Dice, HostPlan, LinkPlan, Pattern, Response, World,
 };
@@ -30,12 +29,12 @@ pub(super) mod reason {
     pub(in super::super) const PROBE: u8 = 11;
 }
 
+/// Port of the host under test.
+const PORT: u16 = 4000;
 /// The host under test, by index.
 pub(super) const HOST: usize = 0;
 /// Payload of a full packet: IPv4 and UDP at an MTU of 1,500 bytes.
 pub(super) const FULL: u32 = 1500 - 20 - 8 - 56;
-/// Time of flight, in ns: nothing that a peer says crosses what it is asked.
-const DELAY_NS: u64 = 0;
 /// Time in which the host reacts to a packet, and its reaction arrives.
 const REACTION_NS: u64 = 20 * US;
 
@@ -145,7 +144,8 @@ impl Script {
     pub(super) fn with_plan(dice: &mut Dice, change: impl FnOnce(&mut HostPlan)) -> Self {
         let mut world = World::new(dice.roll());
         world.show_packets = std::env::var_os("HOMA_SHOW_PACKETS").is_some();
-        world.default_link = LinkPlan { delay_ns: DELAY_NS, ..LinkPlan::default() };
+        // Nothing that a peer says crosses what it is asked.
+        world.default_link = LinkPlan { delay_ns: 0, ..LinkPlan::default() };
         let mut plan = HostPlan::new(1);
         plan.rx_buffer_bytes = 1 << 28;
         change(&mut plan);
@@ -256,14 +256,9 @@ impl Script {
         self.world.inject(now_ns, from.address, HOST, bytes);
     }
 
-    fn port(&self) -> u16 {
-        4000
-    }
-
     /// DATA without payload.
     pub(super) fn data_header(&self, from: &Remote, id: u64, length: u32, start: u32) -> Header {
-        let common =
-            Common::data(from.address.port(), self.port(), id, start).with_own_profile(from.life);
+        let common = Common::data(from.address.port(), PORT, id, start).with_own_profile(from.life);
         let data = Data {
             message_length: length,
             incoming: length.min(40_000),
@@ -302,8 +297,7 @@ impl Script {
     }
 
     pub(super) fn control(&mut self, from: &Remote, id: u64, body: Body, why: u8, value: u32) {
-        let common =
-            Common::control(from.address.port(), self.port(), id).with_own_profile(from.life);
+        let common = Common::control(from.address.port(), PORT, id).with_own_profile(from.life);
         let extension = Some(Extension { echo: from.echo, reason: why, value });
         self.header(from, &Header { common, body, extension }, &[]);
     }
@@ -324,7 +318,7 @@ impl Script {
     pub(super) fn acks(&mut self, from: &Remote, id: u64, others: &[u64]) {
         let mut ack = Ack { count: others.len() as u16, ..Ack::default() };
         for (entry, client_id) in ack.entries.iter_mut().zip(others) {
-            *entry = AckEntry { client_id: *client_id, server_port: 4000 };
+            *entry = AckEntry { client_id: *client_id, server_port: PORT };
         }
         self.control(from, id, Body::Ack(ack), reason::NONE, 0);
     }
@@ -461,19 +455,6 @@ impl Script {
         wrong.extend(self.world.auditor.violations.iter().cloned());
         wrong
     }
-}
-
-/// Settings with which every number is predictable: every byte is granted at once, nothing goes to the oldest, the
-/// cutoffs are fixed.
-pub(super) fn exact() -> Config {
-    Config::default().with(|config| {
-        config.grant_step_bytes = 0;
-        config.incoming_packets_min = 0;
-        config.fifo_grant_permille = 0;
-        config.pacer_fifo_permille = 0;
-        config.cutoffs = CutoffSource::Fixed(Cutoffs::default());
-        config.request_ack_interval_max = Duration::from_millis(2);
-    })
 }
 
 /// An id as a client chooses it.

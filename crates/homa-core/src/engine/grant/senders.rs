@@ -40,21 +40,13 @@ impl Granter {
     /// [`Impossible`]: crate::engine::impossible::Impossible
     #[track_caller]
     pub(super) fn known_sender(&self, index: u32) -> Option<&Sender> {
-        let sender = self.senders.get(index as usize).and_then(Option::as_ref);
-        if sender.is_none() {
-            self.impossible.found();
-        }
-        sender
+        self.impossible.known(self.senders.get(index as usize).and_then(Option::as_ref))
     }
 
     /// As [`Granter::known_sender`].
     #[track_caller]
     pub(super) fn known_sender_mut(&mut self, index: u32) -> Option<&mut Sender> {
-        let sender = self.senders.get_mut(index as usize).and_then(Option::as_mut);
-        if sender.is_none() {
-            self.impossible.found();
-        }
-        sender
+        self.impossible.known(self.senders.get_mut(index as usize).and_then(Option::as_mut))
     }
 
     /// The record of an address, or of strangers; `None` if memory is short.

@@ -104,11 +104,10 @@ pub(super) fn responses_are_acknowledged(dice: &mut Dice) -> Script {
     acknowledged(&script.pass(200_000), &mut told);
     assert!(told.len() + 16 >= count, "{} of {count} are acknowledged, 16 may wait", told.len());
     for _ in 0..between(dice, 0, 5) {
-        let (call, id, sent) = script.called(&server, 100, 100);
+        let (_, id, sent) = script.called(&server, 100, 100);
         let (waited, before) = (told.len() < count, told.len());
         acknowledged(&sent, &mut told);
         assert!(!waited || told.len() > before, "the next packet takes one along");
-        let _ = (call, id);
         script.unknown(&server, id, reason::OVERLOADED, 0);
         script.react();
     }

@@ -6,7 +6,7 @@ use homa_core::Config;
 use homa_io::virtual_net::{Dice, Response};
 use homa_wire::Data;
 
-use crate::script::{FULL, HOST, Remote, Script, Sent, client_id, exact, reason};
+use crate::script::{FULL, HOST, Remote, Script, Sent, client_id, reason};
 use crate::{MS, US, between, log_between, percent, pick};
 
 /// A message that a peer sends as far as it is allowed to.
@@ -34,6 +34,15 @@ impl Message {
     }
 }
 
+/// A host that grants `overcommit` messages at a time, `max_incoming` bytes in all.
+fn with_windows(dice: &mut Dice, overcommit: u64, max_incoming: u32) -> Script {
+    let config = Config::exact().with(|config| {
+        config.max_overcommit = overcommit as u8;
+        config.max_incoming_bytes = max_incoming;
+    });
+    Script::new(dice, config)
+}
+
 fn begin(script: &mut Script, from: Remote, length: u32, unscheduled: u32) -> Message {
     let call = script.plan(&from, length, 100, Response::After { service_ns: 0 });
     let id = client_id(&mut script.dice);
@@ -53,7 +62,7 @@ fn send(script: &mut Script, message: &mut Message, upto: u32) {
     message.over = upto == message.length;
 }
 
-/// Takes GRANTs to heart, which never fall.
+/// Applies GRANTs, which never fall, and returns the messages that they are for.
 fn heed(messages: &mut [Message], sent: &[Sent]) -> Vec<u64> {
     let mut granted = Vec::new();
     for sent in sent {
@@ -102,13 +111,7 @@ fn finish(script: &mut Script, messages: &mut [Message], chunk: u32) {
 pub(super) fn windows_and_places(dice: &mut Dice) -> Script {
     let overcommit = between(dice, 1, 8);
     let max_incoming = pick(dice, &[60_000, 200_000, 400_000, 800_000]);
-    let mut script = Script::new(
-        dice,
-        exact().with(|config| {
-            config.max_overcommit = overcommit as u8;
-            config.max_incoming_bytes = max_incoming;
-        }),
-    );
+    let mut script = with_windows(dice, overcommit, max_incoming);
     let hosts = script.remotes(between(dice, 1, 6) as u8);
     let count = between(dice, 1, 12);
     let mut messages: Vec<Message> = Vec::new();
@@ -142,7 +145,7 @@ pub(super) fn windows_and_places(dice: &mut Dice) -> Script {
         }
         let before: Vec<u32> = messages.iter().map(Message::outstanding).collect();
         let heard = script.react();
-        let granted = heed(&mut messages, &heard);
+        heed(&mut messages, &heard);
         steps += 1;
         if steps > 4_000 {
             break;
@@ -155,7 +158,6 @@ pub(super) fn windows_and_places(dice: &mut Dice) -> Script {
             assert!(now <= window(1).max(*before).max(1_000), "{now} B granted ahead: {message:?}");
         }
         assert!(all <= max_incoming.max(1_000), "{all} B granted ahead");
-        let _ = granted;
     }
     // What is left over goes on as well.
     let mut rest: Vec<Message> = messages.into_iter().filter(|it| !it.over).collect();
@@ -167,7 +169,7 @@ pub(super) fn windows_and_places(dice: &mut Dice) -> Script {
 pub(super) fn the_shortest_goes_first(dice: &mut Dice) -> Script {
     let mut script = Script::new(
         dice,
-        exact().with(|config| {
+        Config::exact().with(|config| {
             config.max_overcommit = 1;
             config.max_incoming_bytes = 1_600_000;
         }),
@@ -213,7 +215,7 @@ pub(super) fn the_shortest_goes_first(dice: &mut Dice) -> Script {
 pub(super) fn levels_follow_what_is_left(dice: &mut Dice) -> Script {
     let mut script = Script::new(
         dice,
-        exact().with(|config| {
+        Config::exact().with(|config| {
             config.max_overcommit = 6;
             config.max_incoming_bytes = 1_000_000;
         }),
@@ -242,21 +244,14 @@ pub(super) fn levels_follow_what_is_left(dice: &mut Dice) -> Script {
             messages.iter().filter(|it| it.remaining() > messages[message].remaining()).count();
         assert_eq!(usize::from(messages[message].priority), longer, "{message}: {messages:?}");
     }
-    let mut rest = messages;
-    finish(&mut script, &mut rest, 30_000);
+    finish(&mut script, &mut messages, 30_000);
     script
 }
 
 /// Each host has a place before another has two.
 pub(super) fn places_are_shared_by_hosts(dice: &mut Dice) -> Script {
     let overcommit = between(dice, 2, 4);
-    let mut script = Script::new(
-        dice,
-        exact().with(|config| {
-            config.max_overcommit = overcommit as u8;
-            config.max_incoming_bytes = 4_000_000;
-        }),
-    );
+    let mut script = with_windows(dice, overcommit, 4_000_000);
     let hosts = script.remotes(overcommit as u8);
     let mut messages: Vec<Message> = Vec::new();
     // One host has all of the places with short messages, then the others come with longer ones.
@@ -274,8 +269,7 @@ pub(super) fn places_are_shared_by_hosts(dice: &mut Dice) -> Script {
         let last = messages.last().expect("just begun");
         assert!(last.granted > last.sent, "a host without a place: {last:?}");
     }
-    let mut rest = messages;
-    finish(&mut script, &mut rest, 50_000);
+    finish(&mut script, &mut messages, 50_000);
     script
 }
 
@@ -286,7 +280,7 @@ pub(super) fn the_oldest_has_a_share(dice: &mut Dice) -> Script {
     let max_incoming = pick(dice, &[100_000, 200_000, 400_000]);
     let mut script = Script::new(
         dice,
-        exact().with(|config| {
+        Config::exact().with(|config| {
             config.max_overcommit = 1;
             config.fifo_grant_permille = permille as u16;
             config.fifo_grant_increment_bytes = increment;
@@ -303,7 +297,6 @@ pub(super) fn the_oldest_has_a_share(dice: &mut Dice) -> Script {
     let another = script.remote(4);
     let sent = script.react();
     heed(&mut messages, &sent);
-    let first = messages[0].granted;
     let (mut to_others, mut to_oldest, mut at_once) = (0_u64, 0_u64, 0);
     let length = between(dice, 60_000, 200_000) as u32;
     let mut open_now = vec![
@@ -353,7 +346,6 @@ pub(super) fn the_oldest_has_a_share(dice: &mut Dice) -> Script {
             break;
         }
     }
-    let _ = first;
     let window = u64::from(max_incoming / 2);
     // Its share is earned by what others are granted, an increment at a time.
     let earned = to_others * permille / 1000;
@@ -364,8 +356,6 @@ pub(super) fn the_oldest_has_a_share(dice: &mut Dice) -> Script {
     if let Some(message) = strange {
         script.unknown(&message.from, message.id, reason::CANCELLED, 0);
     }
-    let mut rest = messages.split_off(1);
-    rest.truncate(0);
     script.unknown(&old, messages[0].id, reason::CANCELLED, 0);
     script.react();
     script
@@ -375,7 +365,7 @@ pub(super) fn the_oldest_has_a_share(dice: &mut Dice) -> Script {
 pub(super) fn silent_senders_leave_their_places(dice: &mut Dice) -> Script {
     let mut script = Script::new(
         dice,
-        exact().with(|config| {
+        Config::exact().with(|config| {
             config.max_overcommit = 1;
             config.resend_interval = Duration::from_millis(5);
         }),
@@ -411,14 +401,13 @@ pub(super) fn silent_senders_leave_their_places(dice: &mut Dice) -> Script {
             assert!(waited_ns < 100 * MS, "it is never granted again");
         }
     }
-    let mut rest = messages;
-    finish(&mut script, &mut rest, 50_000);
+    finish(&mut script, &mut messages, 50_000);
     script
 }
 
 /// A sender whose message ranks behind others that move keeps its place: its silence is explained.
 pub(super) fn who_waits_behind_others_is_excused(dice: &mut Dice) -> Script {
-    let mut script = Script::new(dice, exact().with(|config| config.max_overcommit = 2));
+    let mut script = Script::new(dice, Config::exact().with(|config| config.max_overcommit = 2));
     let hosts = script.remotes(3);
     let mut messages = vec![
         begin(&mut script, hosts[0], 300_000, FULL),
@@ -440,21 +429,14 @@ pub(super) fn who_waits_behind_others_is_excused(dice: &mut Dice) -> Script {
         heed(&mut messages, &sent);
     }
     assert_eq!(messages[2].granted, third, "the place of the second is its own");
-    let mut rest = messages;
-    finish(&mut script, &mut rest, 50_000);
+    finish(&mut script, &mut messages, 50_000);
     script
 }
 
 /// Strangers have one place together, behind all others, and make way for whoever has proved its address.
 pub(super) fn strangers_are_behind_all_others(dice: &mut Dice) -> Script {
     let overcommit = between(dice, 1, 4);
-    let mut script = Script::new(
-        dice,
-        exact().with(|config| {
-            config.max_overcommit = overcommit as u8;
-            config.max_incoming_bytes = 4_000_000;
-        }),
-    );
+    let mut script = with_windows(dice, overcommit, 4_000_000);
     let hosts = script.remotes(10);
     let mut strange = Vec::new();
     for (number, from) in (0..).zip(&hosts[..5]) {
@@ -502,7 +484,7 @@ pub(super) fn readers_hold_their_senders_back(dice: &mut Dice) -> Script {
     let unread_max = between(dice, 65_536, 150_000) as u32;
     let read_ns = between(dice, 1, 20) * MS;
     let mut script = Script::with_plan(dice, |plan| {
-        plan.config = exact();
+        plan.config = Config::exact();
         plan.config.unread_bytes_max = unread_max;
         plan.stream_requests = true;
         plan.read_delay_ns = read_ns;
@@ -540,7 +522,7 @@ pub(super) fn readers_hold_their_senders_back(dice: &mut Dice) -> Script {
 /// However many messages a host sends, it is granted little more than half of what may be on its way, and of what it
 /// announces a window counts.
 pub(super) fn no_host_is_granted_everything(dice: &mut Dice) -> Script {
-    let config = exact().with(|config| config.max_overcommit = 8);
+    let config = Config::exact().with(|config| config.max_overcommit = 8);
     let mut script = Script::new(dice, config);
     let (greedy, honest) = (script.remote(1), script.remote(2));
     let mut messages = Vec::new();
@@ -651,7 +633,7 @@ pub(super) fn long_packets_are_forgotten(dice: &mut Dice) -> Script {
 pub(super) fn however_little_may_come_it_comes(dice: &mut Dice) -> Script {
     let max_incoming = log_between(dice, 1, 3_000) as u32;
     let mut script =
-        Script::new(dice, exact().with(|config| config.max_incoming_bytes = max_incoming));
+        Script::new(dice, Config::exact().with(|config| config.max_incoming_bytes = max_incoming));
     let mut messages = Vec::new();
     for from in script.remotes(3) {
         let length = between(dice, 2_000, 30_000) as u32;
@@ -669,7 +651,7 @@ pub(super) fn room_that_is_left_is_given_to_others(dice: &mut Dice) -> Script {
     let max_incoming = between(dice, 100_000, 400_000) as u32;
     let mut script = Script::new(
         dice,
-        exact().with(|config| {
+        Config::exact().with(|config| {
             config.max_overcommit = 8;
             config.max_incoming_bytes = max_incoming;
         }),

@@ -6,7 +6,7 @@ use homa_core::Config;
 use homa_io::virtual_net::{Dice, Response};
 use homa_wire::Body;
 
-use crate::script::{FULL, Remote, Script, Sent, client_id, exact, reason};
+use crate::script::{FULL, Remote, Script, Sent, client_id, reason};
 use crate::{MS, US, between, percent, pick};
 
 /// A message whose sender does as it is told, and nothing by itself.
@@ -57,7 +57,7 @@ pub(super) fn who_waits_for_memory_is_asked_at_once(dice: &mut Dice) -> Script {
     let memory = u64::from(longest) + between(dice, 0, 300_000);
     let mut script = Script::new(
         dice,
-        exact().with(|config| {
+        Config::exact().with(|config| {
             config.max_message_bytes = longest;
             config.receive_memory_bytes = memory;
             // What waits for a time-out shows.
