@@ -231,6 +231,9 @@ fn spin(time: Duration) -> (Quantiles, f64) {
     (Quantiles::of_sorted(&stalls), share)
 }
 
+/// Parts of the time in which a rate is measured.
+const RATE_PARTS: u32 = 5;
+
 /// Two other hosts send to a port; what arrives there, divided by the rate of its link: the median of parts of the time,
 /// since where the machine stalls one part has less, and the next what waited meanwhile.
 fn port_rate(lab: &Lab, port: usize, effort: &Effort) -> Result<f64, LabError> {
@@ -265,9 +268,6 @@ fn under_overload(lab: &Lab, effort: &Effort) -> Result<(Quantiles, Quantiles), 
     let same = probe(lab, 3, 0, 0, effort.probes / 2, effort.spacing)?;
     Ok((quantiles(&top), quantiles(&same)))
 }
-
-/// Parts of the time in which a rate is measured.
-const RATE_PARTS: u32 = 5;
 
 #[cfg(test)]
 mod tests {

@@ -7,12 +7,12 @@ use homa_wire::Body;
 
 use crate::addr::Path;
 use crate::engine::Engine;
+use crate::engine::admission::must_prove;
 use crate::engine::patience::next_interval_ns;
 use crate::engine::peer::{Peer, PendingAck};
 use crate::engine::pending::Happened;
 use crate::engine::reason;
 use crate::engine::rpc::{NIL, Role, Rpc, State};
-use crate::engine::transmit::must_prove;
 use crate::event::{Event, FailReason};
 use crate::structures::OutOfMemory;
 use crate::time::{Instant, nanos};

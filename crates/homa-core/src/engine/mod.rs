@@ -7,6 +7,7 @@
 //! | `receive`, `receive_control` | what a packet changes |
 //! | `grant`, `memory` | what senders may send to us |
 //! | `transmit`, `pacer` | what leaves next |
+//! | `admission` | whether data may go to a peer now |
 //! | `identity` | whom a packet comes from, and what that is worth |
 //! | `strangers` | which clients have to go when there are too many of whom nobody knows whether they exist |
 //! | `replies` | what strangers are answered |
@@ -17,6 +18,7 @@
 //! | `life` | how RPCs begin and end, and the events about them |
 //! | `impossible` | what becomes of a broken invariant |
 
+mod admission;
 mod api;
 mod black_hole;
 #[cfg(any(test, feature = "check"))]

@@ -384,6 +384,7 @@ impl Engine {
 
     /// Whether the address of a request is its client's: over UDP it or an earlier packet names us, over raw IP nobody proves
     /// it.
+    #[inline(always)]
     fn has_proved(&self, peer: Option<u32>, path: &Path, header: &Header) -> bool {
         path.carriage == Carriage::Ip
             || peer.and_then(|peer| self.peers.known(peer)).is_some_and(|peer| peer.validated)
@@ -415,7 +416,7 @@ impl Engine {
     }
 
     /// A new RPC and the peer that it is served to. `None`: a limit is reached.
-    #[inline]
+    #[inline(always)]
     fn create_server_rpc(
         &mut self,
         peer: Option<u32>,

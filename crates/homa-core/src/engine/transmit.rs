@@ -2,13 +2,14 @@
 //! destination.
 
 use homa_wire::{
-    AckEntry, Body, COMMON_HEADER_BYTES, Common, DATA_HEADER_BYTES, Data, EXTENSION_BYTES,
-    GRANT_HEADER_BYTES, Grant, Header, Resend,
+    AckEntry, Body, Common, DATA_HEADER_BYTES, Data, EXTENSION_BYTES, GRANT_HEADER_BYTES, Grant,
+    Header, Resend,
 };
 
 use crate::addr::{Carriage, Path};
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::engine::admission::{Admission, admission, must_prove};
 use crate::engine::control::{Control, ControlBody};
 use crate::engine::life::CHARGE_PER_PACKET;
 use crate::engine::peer::{MTU_MIN, Peer, PendingAck};
@@ -669,51 +670,8 @@ impl Engine {
     }
 }
 
-/// May a segment of new data be sent now?
-enum Admission {
-    /// Nobody counts it.
-    Free,
-    /// It counts as on its way to the peer, with so many bytes.
-    Charged(u32),
-    /// Not before there is room at the peer, or (`unproved`) before the peer has proved its address.
-    Wait { unproved: bool },
-}
-
-/// May the peer be sent the bytes `range` of this message now, after `in_train` bytes of the present train?
-fn admission(
-    rpc: &Rpc,
-    peer: &Peer,
-    range: (u32, u32),
-    in_train: u32,
-    config: &Config,
-) -> Admission {
-    let payload = range.1.saturating_sub(range.0);
-    let needed = u64::from(wire_bytes(payload)).saturating_add(u64::from(in_train));
-    // Room is left for the question that its proof answers.
-    if must_prove(rpc, peer) && peer.unvalidated_room() < needed.saturating_add(QUESTION_BYTES) {
-        return Admission::Wait { unproved: true };
-    }
-    if range.0 >= rpc.tx.unscheduled || !(rpc.own && peer.is_own()) {
-        return Admission::Free;
-    }
-    let cost = payload.saturating_add(CHARGE_PER_PACKET);
-    let after = peer.in_flight.saturating_add(cost);
-    if peer.in_flight > 0 && after > peer.in_flight_max(config) {
-        return Admission::Wait { unproved: false };
-    }
-    Admission::Charged(cost)
-}
-
 /// Bytes of a GRANT packet of this implementation.
 const GRANT_BYTES: u32 = (GRANT_HEADER_BYTES + EXTENSION_BYTES) as u32;
-
-/// Bytes of a NEED_ACK packet of this implementation.
-const QUESTION_BYTES: u64 = (COMMON_HEADER_BYTES + EXTENSION_BYTES) as u64;
-
-/// Does this message go to a client that still has to prove its address?
-pub(crate) fn must_prove(rpc: &Rpc, peer: &Peer) -> bool {
-    !peer.validated && !rpc.is_client() && rpc.own && peer.is_own()
-}
 
 /// The header of one DATA segment; it takes an acknowledgement along that waits at the peer.
 #[inline]
@@ -784,7 +742,7 @@ impl Peer {
     }
 }
 
-fn wire_bytes(payload: u32) -> u32 {
+pub(crate) fn wire_bytes(payload: u32) -> u32 {
     payload.saturating_add(DATA_HEADER_BYTES as u32)
 }
 

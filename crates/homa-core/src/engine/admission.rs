@@ -1,0 +1,54 @@
+//! Whether data may go to a peer: there is room for what nobody asked for, and its address is proved or little is sent.
+
+use homa_wire::{COMMON_HEADER_BYTES, EXTENSION_BYTES};
+
+use crate::config::Config;
+use crate::engine::life::CHARGE_PER_PACKET;
+use crate::engine::peer::Peer;
+use crate::engine::rpc::Rpc;
+use crate::engine::transmit::wire_bytes;
+
+/// Whether a segment of new data may be sent now.
+pub(crate) enum Admission {
+    /// Nobody counts it.
+    Free,
+    /// It counts as on its way to the peer, with so many bytes.
+    Charged(u32),
+    /// Not before there is room at the peer, or (`unproved`) before the peer has proved its address.
+    Wait { unproved: bool },
+}
+
+/// Whether the peer may be sent the bytes `range` of this message now, after `in_train` bytes of the present train.
+#[inline]
+pub(crate) fn admission(
+    rpc: &Rpc,
+    peer: &Peer,
+    range: (u32, u32),
+    in_train: u32,
+    config: &Config,
+) -> Admission {
+    let payload = range.1.saturating_sub(range.0);
+    let needed = u64::from(wire_bytes(payload)).saturating_add(u64::from(in_train));
+    // Room is left for the question that its proof answers.
+    if must_prove(rpc, peer) && peer.unvalidated_room() < needed.saturating_add(QUESTION_BYTES) {
+        return Admission::Wait { unproved: true };
+    }
+    if range.0 >= rpc.tx.unscheduled || !(rpc.own && peer.is_own()) {
+        return Admission::Free;
+    }
+    let cost = payload.saturating_add(CHARGE_PER_PACKET);
+    let after = peer.in_flight.saturating_add(cost);
+    if peer.in_flight > 0 && after > peer.in_flight_max(config) {
+        return Admission::Wait { unproved: false };
+    }
+    Admission::Charged(cost)
+}
+
+/// Bytes of a NEED_ACK packet of this implementation.
+const QUESTION_BYTES: u64 = (COMMON_HEADER_BYTES + EXTENSION_BYTES) as u64;
+
+/// Whether this message goes to a client that still has to prove its address.
+#[inline]
+pub(crate) fn must_prove(rpc: &Rpc, peer: &Peer) -> bool {
+    !peer.validated && !rpc.is_client() && rpc.own && peer.is_own()
+}
