@@ -23,11 +23,12 @@ failed=()
 
 # Shows a line per test program, every failure and what was skipped; counts what is compiled.
 digest() {
-    local line compiled=0 program= skipped=
+    local line compiled=0 crate= program= skipped=
     while IFS= read -r line; do
         case $line in
             *" Compiling "*) [ $((++compiled % 20)) -ne 0 ] || echo "   compiled $compiled crates ..." ;;
-            " "*" Running "*"("*/deps/*) program=${line##*/deps/} program=${program%-*} ;;
+            " "*" Running unittests "*) program=${line##*/deps/} program=${program%-*} crate=$program ;;
+            " "*" Running "*"("*/deps/*) program=${line##*/deps/} program="${crate:+$crate }${program%-*}" ;;
             " "*" Doc-tests "*) program="${line##* } (documentation)" ;;
             "test result: "*" 0 passed; 0 failed; 0 ignored;"*) ;;
             "test result: "*) line=${line#test result: } && echo "   $program: ${line%; 0 measured*}, ${line##*finished in }" ;;
@@ -69,12 +70,12 @@ tests() {
     local again=()
     cargo test --workspace --no-fail-fast -- --show-output && return
     sleep 1 # The log may be a moment behind.
-    mapfile -t again < <(sed -n 's/^    `-p [^ ]* \(--.*\)`$/\1/p' "$log" | sort -u)
+    mapfile -t again < <(sed -n 's/^    `\(-p [^ ]* --.*\)`$/\1/p' "$log" | sort -u)
     [ ${#again[@]} -gt 0 ] && [ ${#again[@]} -le 3 ] || return 1
     why
     echo "FLAKY unless it fails again: ${again[*]}"
-    # Each of them is an option and a name.
-    cargo test --workspace --no-fail-fast ${again[*]} -- --test-threads 1
+    # Each of them is an option and a name; without the package nothing is built again.
+    cargo test --workspace --no-fail-fast $(printf '%s\n' "${again[@]#-p * }" | sort -u) -- --test-threads 1
 }
 
 # Why tests failed: the first lines of each panic.

@@ -1,13 +1,16 @@
 //! Without memory the engine reports errors or drops and counts packets; it neither panics nor aborts,
-//! and goes on when there is memory again.
+//! and goes on when there is memory again. A program of its own, since its allocator is that of all tests in it.
 
-mod support;
+#[allow(dead_code, reason = "shared with the tests of `it`")]
+#[path = "it/harness/mod.rs"]
+mod harness;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use harness::host::{FULL, Host, Remote, Sent, data_bytes, data_of, exact};
 use homa_core::{Event, HostBudget, PortError, PortOptions, RequestOptions, SendError};
-use support::{FULL, Host, Remote, exact};
+use homa_wire::{Ack, AckEntry, Body, Header};
 
 /// The system's allocator, except that it can run dry for the present thread.
 struct Failing;
@@ -76,6 +79,11 @@ fn send(host: &mut Host, remote: &Remote, length: u32) -> Result<homa_core::RpcK
     host.engine.send_request(now, remote.path(), length, 0, RequestOptions::default())
 }
 
+/// An ACK of one RPC.
+fn ack(remote: &Remote, id: u64) -> (Header, u32) {
+    remote.control(id, Body::Ack(Ack { count: 0, entries: [AckEntry::NONE; 5] }), 0, 0)
+}
+
 // Scenario: S15
 #[test]
 fn a_request_without_memory_is_an_error_and_the_next_one_works() {
@@ -94,7 +102,7 @@ fn a_request_without_memory_is_an_error_and_the_next_one_works() {
         }
         host.events();
         // Nothing is forgotten half-way: the request leaves and is watched by its timers.
-        assert_eq!(support::data_bytes(&host.sent()), 5000, "after {allocations} allocations");
+        assert_eq!(data_bytes(&host.sent()), 5000, "after {allocations} allocations");
         host.pass_ms(2000);
         assert_eq!(host.stats().calls_failed, 1, "after {allocations} allocations");
         host.events();
@@ -194,8 +202,8 @@ fn complete(host: &mut Host, remotes: &[Remote], first_id: u64) {
         host.take(remote, remote.data(id, 0..300_000, 300_000, 300_000));
         let rpc = host.arrived();
         host.engine.send_response(host.now(), rpc, 10).unwrap();
-        assert_eq!(support::data_of(&host.sent()).len(), 1);
-        host.take(remote, remote.ack(id));
+        assert_eq!(data_of(&host.sent()).len(), 1);
+        host.take(remote, ack(remote, id));
         host.events();
     }
     // The half-received ones are given up after a while: nothing was lost from the accounts.
@@ -228,7 +236,7 @@ fn answers_and_ends_need_no_memory() {
         without_memory(&mut host);
         with_allocations(0, || {
             for remote in &remotes {
-                let _ = host.receive(remote, remote.ack(2));
+                let _ = host.receive(remote, ack(remote, 2));
             }
         });
         let ended = |event: &Event| matches!(event, Event::Ended { .. });
@@ -248,7 +256,7 @@ fn retransmission_and_failures_of_calls_need_no_memory() {
         for _ in 0..20 {
             host.call(&remote, 10_000);
         }
-        let ids: Vec<u64> = host.sent().iter().map(support::Sent::id).collect();
+        let ids: Vec<u64> = host.sent().iter().map(Sent::id).collect();
         with_allocations(allocations, || {
             for (n, id) in ids.iter().enumerate() {
                 let at = (n as u32 % 7) * FULL;

@@ -1,0 +1,249 @@
+//! What random worlds on the virtual network have found, each as the smallest case.
+
+use crate::harness::net::*;
+use homa_core::{Config, Event, FailReason, Received, RpcKey, TransmitError};
+use homa_wire::{Ack, Body, Grant, Header};
+
+fn solo() -> Solo {
+    Solo::new(Config::default())
+}
+
+/// The first packet of a client that has not heard from us.
+fn first_contact(solo: &mut Solo, length: u32) -> RpcKey {
+    let mut header = solo.data_header(address(9, 900), 10, length, 0);
+    if let Body::Data(data) = &mut header.body {
+        data.echo = 0;
+    }
+    let received = solo.header(address(9, 900), &header, length);
+    assert!(matches!(received, Received::Place(_)));
+    let arrived = solo.events().into_iter().find_map(|event| match event {
+        Event::RequestArrived { rpc } => Some(rpc),
+        _ => None,
+    });
+    arrived.expect("it is complete")
+}
+
+fn wire_bytes(sent: &[Sent]) -> u32 {
+    sent.iter().map(|sent| sent.wire_bytes).sum()
+}
+
+#[test]
+fn a_train_as_a_whole_keeps_to_what_an_unproved_client_may_get() {
+    let mut solo = solo();
+    let rpc = first_contact(&mut solo, 800);
+    let sent = solo.answer(rpc, 30_000);
+    assert!(wire_bytes(&sent) <= 3 * (800 + 56), "{} bytes", wire_bytes(&sent));
+    assert!(sent.iter().any(Sent::is_data), "but what is allowed goes at once");
+}
+
+#[test]
+fn calls_of_our_own_use_up_nothing_of_what_a_client_may_get() {
+    let mut solo = solo();
+    let rpc = first_contact(&mut solo, 178);
+    solo.call(address(9, 900), 20_000);
+    solo.drain();
+    let sent = solo.answer(rpc, 46);
+    assert!(sent.iter().any(|sent| sent.range() == Some((0, 46))), "{sent:?}");
+}
+
+#[test]
+fn a_client_that_has_to_prove_its_address_is_asked_at_once() {
+    let mut solo = solo();
+    let rpc = first_contact(&mut solo, 100);
+    let mut sent = solo.answer(rpc, 5000);
+    sent.extend(solo.advance_ns(1000));
+    assert!(sent.iter().any(|sent| sent.is(&Body::NeedAck)), "{sent:?}");
+}
+
+#[test]
+fn a_client_with_a_short_request_can_prove_its_address_at_once() {
+    // As many bytes of control packets may go there as came: our cutoffs would have used them up.
+    let mut solo = solo();
+    let rpc = first_contact(&mut solo, 18);
+    let mut sent = solo.answer(rpc, 40_000);
+    sent.extend(solo.advance_ns(1000));
+    assert!(sent.iter().any(|sent| sent.is(&Body::NeedAck)), "{sent:?}");
+}
+
+#[test]
+fn a_grant_that_had_no_room_is_sent_although_its_sender_proves_its_address_meanwhile() {
+    let mut solo = solo();
+    let client = address(9, 900);
+    let mut header = solo.data_header(client, 10, 50_000, 0);
+    if let Body::Data(data) = &mut header.body {
+        (data.echo, data.incoming) = (0, 1400);
+    }
+    let _ = solo.header(client, &header, 1400);
+    let now = solo.instant();
+    while let Some(train) = solo.engine.poll_transmit(now, &mut solo.segments) {
+        let first = &solo.segments[0];
+        let header = Header::parse(first.header(), first.wire_bytes()).unwrap();
+        if let Body::Grant(_) = header.body {
+            solo.engine.transmit_failed(now, &train, &solo.segments, 0, TransmitError::NoRoom);
+            break;
+        }
+    }
+    let _ = solo.control(client, 10, Body::Busy, 0, 0);
+    let sent = solo.drain();
+    assert!(sent.iter().any(|sent| sent.grant() == Some(50_000)), "{sent:?}");
+}
+
+#[test]
+fn an_acknowledgement_that_had_no_room_rides_on_the_next_packet() {
+    let mut solo = solo();
+    let server = address(9, 900);
+    let (_, id, _) = solo.called(server, 100);
+    let _ = solo.data(server, id, 10, (0, 10));
+    solo.events();
+    solo.drain();
+    solo.call(server, 100);
+    let now = solo.instant();
+    let train = solo.engine.poll_transmit(now, &mut solo.segments).unwrap();
+    solo.engine.transmit_failed(now, &train, &solo.segments, 0, TransmitError::NoRoom);
+    let sent = solo.drain();
+    let acknowledged = sent.iter().filter_map(|sent| sent.data()?.acknowledged());
+    assert_eq!(acknowledged.map(|ack| ack.client_id).collect::<Vec<_>>(), [id ^ 1]);
+}
+
+#[test]
+fn messages_without_memory_do_not_count_as_on_their_way() {
+    let config = Config::default().with(|config| {
+        config.max_message_bytes = 500_000;
+        config.receive_memory_bytes = 1 << 20;
+    });
+    let mut solo = Solo::new(config);
+    for id in 0..60 {
+        let _ = solo.data(address(9, 900), 2 * id, 450_000, (0, FULL));
+    }
+    for event in solo.events() {
+        if let Event::RequestStarted { rpc, .. } = event {
+            // Has the grants look at it again.
+            solo.engine.consumed(solo.instant(), rpc, 0).unwrap();
+        }
+    }
+    solo.drain();
+    let stats = solo.engine.stats();
+    assert!(stats.messages_starved > 30);
+    assert!(stats.incoming_bytes <= 2 * 400_000, "{} bytes", stats.incoming_bytes);
+}
+
+#[test]
+fn what_is_missing_below_early_data_is_asked_for() {
+    // The sender was granted more by a former life of this end: bytes beyond our own grant come first.
+    let config = Config::default().with(|config| config.unread_bytes_max = 1 << 16);
+    let mut solo = Solo::new(config);
+    let from = address(9, 900);
+    let Received::Place(placement) = solo.data(from, 10, 200_000, (30_000, 31_400)) else {
+        panic!("it is accepted")
+    };
+    solo.events();
+    solo.engine.set_streaming(solo.instant(), placement.rpc).unwrap();
+    for start in (31_400..120_000).step_by(1400) {
+        let _ = solo.data(from, 10, 200_000, (start, start + 1400));
+    }
+    let sent = solo.advance(50);
+    assert!(sent.iter().any(|sent| sent.resend().is_some_and(|(start, _)| start == 0)), "{sent:?}");
+}
+
+#[test]
+fn a_never_seen_that_was_overtaken_by_a_grant_fails_nothing() {
+    let mut solo = solo();
+    let server = address(9, 900);
+    let (rpc, id, _) = solo.called(server, 100_000);
+    let grant = Body::Grant(Grant { offset: 60_000, priority: 0 });
+    let _ = solo.control(server, id, grant, 0, FULL);
+    let _ = solo.control(server, id, Body::RpcUnknown, reason::NEVER_SEEN, 5000);
+    solo.events();
+    assert_eq!(solo.failure(rpc), None);
+    // A server that says so again and again has lost it.
+    for _ in 0..4 {
+        solo.advance(20);
+        let _ = solo.control(server, id, Body::RpcUnknown, reason::NEVER_SEEN, 5000);
+        solo.events();
+    }
+    assert_eq!(solo.failure(rpc), Some(FailReason::Forgotten));
+}
+
+#[test]
+fn several_answers_that_nothing_is_known_repeat_the_request_once() {
+    let mut solo = solo();
+    let server = address(9, 900);
+    let (_, id, sent) = solo.called(server, 10_000);
+    let packets = sent.iter().filter(|sent| sent.is_data()).count();
+    for _ in 0..packets {
+        let _ = solo.control(server, id, Body::RpcUnknown, reason::NEVER_SEEN, 5000);
+        let again = solo.drain();
+        assert!(again.len() <= packets);
+    }
+    assert_eq!(solo.engine.stats().restarts, 1);
+}
+
+#[test]
+fn whoever_is_not_the_server_learns_nothing_about_a_call() {
+    let mut solo = solo();
+    let (rpc, id, _) = solo.called(address(9, 900), 100);
+    let stranger = address(66, 900);
+    for body in [Body::NeedAck, Body::RpcUnknown, Body::Busy, Body::Ack(Ack::default())] {
+        let _ = solo.control(stranger, id, body, 0, 0);
+    }
+    let mut foreign: Header = solo.data_header(stranger, id, 100, 0);
+    foreign.common.window += 1;
+    let _ = solo.header(stranger, &foreign, 100);
+    assert!(solo.drain().is_empty(), "an answer could be turned against the call");
+    assert_eq!(solo.failure(rpc), None);
+}
+
+#[test]
+fn a_request_that_is_over_before_it_was_announced_ends_all_the_same() {
+    let mut solo = solo();
+    let from = address(9, 900);
+    let Received::Place(placement) = solo.data(from, 10, 5000, (0, 1400)) else {
+        panic!("it is accepted")
+    };
+    let _ = solo.control(from, 10, Body::RpcUnknown, reason::CANCELLED, 0);
+    assert_eq!(solo.events(), [Event::Ended { rpc: placement.rpc }], "its bytes must be forgotten");
+}
+
+#[test]
+fn finished_requests_are_forgotten_without_being_asked_about() {
+    let mut solo = solo();
+    let from = address(9, 900);
+    let rpc = solo.request(from, 10, 100);
+    solo.answer(rpc, 100);
+    let _ = solo.control(from, 10, Body::Ack(Ack::default()), 0, 0);
+    solo.advance(1);
+    assert_eq!(solo.engine.stats().finished_entries, 1);
+    solo.advance(10_000);
+    solo.engine.handle_timeout(solo.instant(), true);
+    assert_eq!(solo.engine.stats().finished_entries, 0);
+}
+
+#[test]
+fn full_segments_that_vanish_after_others_arrived_still_mean_a_smaller_path() {
+    let mut solo = solo();
+    let server = address(9, 900);
+    let (_, id, _) = solo.called(server, 200_000);
+    let grant = Body::Grant(Grant { offset: 100_000, priority: 0 });
+    let _ = solo.control(server, id, grant, 0, 20 * FULL);
+    solo.drain();
+    for _ in 0..3 {
+        solo.advance(10);
+        let resend = homa_wire::Resend { offset: 20 * FULL, length: 20_000, priority: 7 };
+        let _ = solo.control(server, id, Body::Resend(resend), 0, 0);
+        solo.drain();
+    }
+    assert_eq!(solo.engine.stats().mtu_black_holes, 1);
+}
+
+#[test]
+fn a_stream_of_reported_losses_hides_no_black_hole() {
+    let mut solo = solo();
+    let server = address(9, 900);
+    let ids: Vec<u64> = (0..4).map(|_| solo.called(server, 20_000).1).collect();
+    for round in 0..100 {
+        let resend = homa_wire::Resend { offset: 0, length: 20_000, priority: 7 };
+        let _ = solo.control(server, ids[round % ids.len()], Body::Resend(resend), 0, 0);
+        solo.advance(1);
+    }
+    assert_eq!(solo.engine.stats().mtu_black_holes, 1);
+}

@@ -1,0 +1,376 @@
+//! A hand-driven engine and the packets of its imagined peers.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+
+use homa_core::{
+    Carriage, Config, CutoffSource, Cutoffs, Engine, Event, HostBudget, Instant, Path, PortOptions,
+    Received, RequestOptions, RpcKey, RxMeta, Segment, Stats, Transmit, TransmitError,
+};
+use homa_wire::{AckEntry, Body, Common, Data, Extension, Grant, Header, Resend};
+
+/// Port of the engine under test.
+pub(crate) const PORT: u16 = 2000;
+/// Payload of a full packet: IPv4 and UDP at an MTU of 1,500 bytes.
+pub(crate) const FULL: u32 = 1500 - 20 - 8 - 56;
+/// Longest header of a packet as the engine gets to see it.
+const HEADER_BYTES: usize = 128;
+
+/// See [`Config::exact`].
+pub(crate) fn exact() -> Config {
+    Config::exact()
+}
+
+/// Settings with these numbers of levels and of active messages, all unscheduled data on the top level.
+pub(crate) fn levels(num_priorities: u8, max_overcommit: u8) -> Config {
+    let mut table = [0; 8];
+    table[usize::from(num_priorities) - 1] = 1_000_000;
+    let cutoffs = CutoffSource::Fixed(Cutoffs::new(table));
+    exact().with(|config| {
+        config.num_priorities = num_priorities;
+        config.max_overcommit = max_overcommit;
+        config.cutoffs = cutoffs;
+    })
+}
+
+/// One packet that the engine sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) path: Path,
+    pub(crate) priority: u8,
+    pub(crate) dscp: u8,
+    pub(crate) header: Header,
+    pub(crate) payload: Range<u32>,
+    pub(crate) padding: u16,
+    pub(crate) rpc: Option<RpcKey>,
+}
+
+impl Sent {
+    pub(crate) fn id(&self) -> u64 {
+        self.header.common.sender_id
+    }
+
+    pub(crate) fn data(&self) -> Option<&Data> {
+        match &self.header.body {
+            Body::Data(data) => Some(data),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn grant(&self) -> Option<Grant> {
+        match self.header.body {
+            Body::Grant(grant) => Some(grant),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_probe(&self) -> bool {
+        self.header.body == Body::NeedAck
+    }
+
+    pub(crate) fn wire_bytes(&self) -> u64 {
+        let payload = self.payload.end - self.payload.start + u32::from(self.padding);
+        self.header.encoded_bytes() as u64 + u64::from(payload)
+    }
+}
+
+/// The GRANTs among packets: (id in the client's form, offset, priority).
+pub(crate) fn grants(sent: &[Sent]) -> Vec<(u64, u32, u8)> {
+    let grant =
+        |sent: &Sent| sent.grant().map(|grant| (sent.id() & !1, grant.offset, grant.priority));
+    sent.iter().filter_map(grant).collect()
+}
+
+/// The payload ranges of the DATA among packets, with their priorities.
+pub(crate) fn data_of(sent: &[Sent]) -> Vec<(u64, Range<u32>, u8)> {
+    let data = |sent: &Sent| sent.data().map(|_| (sent.id(), sent.payload.clone(), sent.priority));
+    sent.iter().filter_map(data).collect()
+}
+
+/// Payload bytes among packets.
+pub(crate) fn data_bytes(sent: &[Sent]) -> u32 {
+    data_of(sent).iter().map(|(_, range, _)| range.end - range.start).sum()
+}
+
+/// An imagined peer that writes packets of our own profile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Remote {
+    pub(crate) address: SocketAddr,
+    pub(crate) incarnation: u32,
+    /// What it believes to be the engine's incarnation; 0 = it does not know.
+    pub(crate) echo: u32,
+}
+
+impl Remote {
+    pub(crate) fn path(&self) -> Path {
+        Path {
+            remote: self.address,
+            local_ip: None,
+            local_port: PORT,
+            interface: 0,
+            carriage: Carriage::Udp,
+        }
+    }
+
+    /// DATA `range` of a message of `length` bytes, `incoming` of which come without grants.
+    /// `id` is the sender's form: even from a client, odd from a server.
+    pub(crate) fn data(
+        &self,
+        id: u64,
+        range: Range<u32>,
+        length: u32,
+        incoming: u32,
+    ) -> (Header, u32) {
+        let common = Common::data(self.address.port(), PORT, id, range.start)
+            .with_own_profile(self.incarnation);
+        let data = Data {
+            message_length: length,
+            incoming,
+            ack: AckEntry::NONE,
+            echo: self.echo,
+            cutoff_version: Cutoffs::default().version(),
+            seg_offset: range.start,
+            ..Data::default()
+        };
+        let header = Header { common, body: Body::Data(data), extension: None };
+        (header, range.end - range.start)
+    }
+
+    pub(crate) fn control(&self, id: u64, body: Body, reason: u8, value: u32) -> (Header, u32) {
+        let common =
+            Common::control(self.address.port(), PORT, id).with_own_profile(self.incarnation);
+        let extension = Some(Extension { echo: self.echo, reason, value });
+        (Header { common, body, extension }, 0)
+    }
+
+    pub(crate) fn grant(&self, id: u64, offset: u32, priority: u8) -> (Header, u32) {
+        self.control(id, Body::Grant(Grant { offset, priority }), 0, 0)
+    }
+
+    pub(crate) fn resend(&self, id: u64, offset: u32, length: u32) -> (Header, u32) {
+        self.control(id, Body::Resend(Resend { offset, length, priority: 7 }), 0, 0)
+    }
+}
+
+/// An engine that serves at [`PORT`], its clock and what it did.
+pub(crate) struct Host {
+    pub(crate) engine: Engine,
+    pub(crate) now_ns: u64,
+    /// Told to the engine for every new peer; `None` leaves the smallest.
+    pub(crate) mtu: Option<u32>,
+    segments: Vec<Segment>,
+    /// Packets of each train.
+    pub(crate) trains: Vec<usize>,
+    /// Datagrams of each train.
+    pub(crate) datagrams: Vec<usize>,
+    /// Whether all accounts of the engine are looked at after each step.
+    pub(crate) checked: bool,
+}
+
+impl Host {
+    pub(crate) fn new(config: Config) -> Self {
+        Self::with_budget(config, HostBudget::local(), 1)
+    }
+
+    pub(crate) fn with_budget(config: Config, budget: HostBudget, seed: u64) -> Self {
+        let mut engine = Engine::new(config, budget, seed).unwrap();
+        engine.bind_port(PORT, PortOptions::SERVE).unwrap();
+        Self {
+            engine,
+            now_ns: 1_000_000_000,
+            mtu: Some(1500),
+            segments: vec![Segment::EMPTY; 64],
+            trains: Vec::new(),
+            datagrams: Vec::new(),
+            checked: true,
+        }
+    }
+
+    /// Id of a live RPC, in our form.
+    pub(crate) fn id_of(&self, rpc: RpcKey) -> u64 {
+        self.engine.rpcs().find(|info| info.rpc == rpc).expect("it lives").id
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        Instant::from_nanos(self.now_ns)
+    }
+
+    /// A peer at 10.0.`host`.1 that knows the engine's incarnation.
+    pub(crate) fn remote(&self, host: u8, port: u16) -> Remote {
+        let ip = IpAddr::from([10, 0, host, 1]);
+        Remote {
+            address: SocketAddr::new(ip, port),
+            incarnation: 1000 + u32::from(host),
+            echo: self.engine.incarnation(ip),
+        }
+    }
+
+    fn receive_at(&mut self, path: Path, header: Header, payload: u32) -> Received {
+        let mut bytes = [0; HEADER_BYTES];
+        let header_bytes = header.encode(&mut bytes).unwrap();
+        let length = header_bytes as u32 + payload;
+        let shown = HEADER_BYTES.min(length as usize);
+        let received =
+            self.engine.handle_packet(self.now(), &RxMeta::new(path), &bytes[..shown], length);
+        self.check();
+        received
+    }
+
+    /// The engine receives a packet.
+    pub(crate) fn receive(&mut self, remote: &Remote, packet: (Header, u32)) -> Received {
+        self.receive_at(remote.path(), packet.0, packet.1)
+    }
+
+    /// The engine receives a packet that it must not drop.
+    #[track_caller]
+    pub(crate) fn take(&mut self, remote: &Remote, packet: (Header, u32)) {
+        let received = self.receive(remote, packet);
+        assert!(!matches!(received, Received::Dropped(_)), "{received:?} {packet:?}");
+    }
+
+    /// The next train; `accept` says how many of its segments the driver takes, and why not more.
+    pub(crate) fn sent_partly(&mut self, accept: usize, why: TransmitError) -> Vec<Sent> {
+        let now = self.now();
+        let Some(transmit) = self.engine.poll_transmit(now, &mut self.segments) else {
+            return Vec::new();
+        };
+        let sent = self.read(&transmit);
+        if accept < transmit.segments {
+            self.engine.transmit_failed(now, &transmit, &self.segments, accept, why);
+            self.check();
+        }
+        sent.into_iter().take(accept).collect()
+    }
+
+    /// One train, if there is one.
+    pub(crate) fn train(&mut self) -> Vec<Sent> {
+        let now = self.now();
+        match self.engine.poll_transmit(now, &mut self.segments) {
+            Some(transmit) => self.read(&transmit),
+            None => Vec::new(),
+        }
+    }
+
+    /// Everything that may leave now. Fails if there is no end to it.
+    #[track_caller]
+    pub(crate) fn sent(&mut self) -> Vec<Sent> {
+        let mut all = Vec::new();
+        for _ in 0..100_000 {
+            let train = self.train();
+            if train.is_empty() {
+                self.check();
+                return all;
+            }
+            all.extend(train);
+        }
+        panic!("the engine never stops sending");
+    }
+
+    fn read(&mut self, transmit: &Transmit) -> Vec<Sent> {
+        self.trains.push(transmit.segments);
+        self.datagrams.push(if transmit.coalesced { 1 } else { transmit.segments });
+        let segments = &self.segments[..transmit.segments];
+        let total: u32 = segments.iter().map(Segment::wire_bytes).sum();
+        assert_eq!(total, transmit.total_bytes);
+        let (last, equal) = segments.split_last().unwrap();
+        if transmit.coalesced {
+            assert_eq!(transmit.segment_bytes, total);
+            assert!(!equal.is_empty());
+        } else {
+            assert!(equal.iter().all(|segment| segment.wire_bytes() == transmit.segment_bytes));
+            assert!(last.wire_bytes() <= transmit.segment_bytes);
+        }
+        let read = |segment: &Segment| Sent {
+            path: transmit.path,
+            priority: transmit.priority,
+            dscp: transmit.dscp,
+            header: Header::parse(segment.header(), segment.wire_bytes()).unwrap(),
+            payload: segment.payload.clone(),
+            padding: segment.padding,
+            rpc: segment.rpc,
+        };
+        segments.iter().map(read).collect()
+    }
+
+    /// The events so far; new peers get their MTU.
+    pub(crate) fn events(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        while let Some(event) = self.engine.poll_event() {
+            if let (Event::PeerAdded { path }, Some(mtu)) = (&event, self.mtu) {
+                self.engine.path_changed(self.now(), *path, mtu, None);
+            }
+            events.push(event);
+        }
+        self.check();
+        events
+    }
+
+    /// Time passes, in small steps while timers are due; what is sent meanwhile is returned.
+    pub(crate) fn pass_ns(&mut self, duration_ns: u64) -> Vec<Sent> {
+        let end = self.now_ns + duration_ns;
+        let mut all = Vec::new();
+        for _ in 0..1_000_000 {
+            all.extend(self.sent());
+            let next = self.engine.poll_timeout().map_or(end, |(at, _)| at.as_nanos());
+            if next >= end || self.now_ns >= end {
+                self.now_ns = end;
+                self.engine.handle_timeout(self.now(), true);
+                all.extend(self.sent());
+                return all;
+            }
+            self.now_ns = next.max(self.now_ns + 1);
+            self.engine.handle_timeout(self.now(), true);
+        }
+        panic!("the engine's timers never let time pass");
+    }
+
+    pub(crate) fn pass_ms(&mut self, duration_ms: u64) -> Vec<Sent> {
+        self.pass_ns(duration_ms * 1_000_000)
+    }
+
+    pub(crate) fn call(&mut self, remote: &Remote, length: u32) -> RpcKey {
+        self.call_with(remote, length, RequestOptions::default())
+    }
+
+    pub(crate) fn call_with(
+        &mut self,
+        remote: &Remote,
+        length: u32,
+        options: RequestOptions,
+    ) -> RpcKey {
+        let now = self.now();
+        let key = self.engine.send_request(now, remote.path(), length, 0, options).unwrap();
+        self.events();
+        key
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+
+    /// The RPC of the last `RequestArrived` among the events so far.
+    #[track_caller]
+    pub(crate) fn arrived(&mut self) -> RpcKey {
+        let arrived = |event: &Event| match event {
+            Event::RequestArrived { rpc } => Some(*rpc),
+            _ => None,
+        };
+        self.events().iter().rev().find_map(arrived).expect("a request arrived")
+    }
+
+    /// A request of `length` bytes comes in one piece and is answered with `reply` bytes.
+    pub(crate) fn serve(&mut self, remote: &Remote, id: u64, length: u32, reply: u32) -> RpcKey {
+        self.take(remote, remote.data(id, 0..length, length, length));
+        let rpc = self.arrived();
+        self.engine.send_response(self.now(), rpc, reply).unwrap();
+        rpc
+    }
+
+    /// All accounts of the engine are right. What many RPCs do is for the worlds: a look at each of them after each
+    /// step would take most of the time.
+    fn check(&self) {
+        if self.checked && self.engine.check_cost() <= 1024 {
+            self.engine.check();
+        }
+    }
+}

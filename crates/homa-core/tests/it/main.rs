@@ -1,0 +1,41 @@
+//! Tests of the engine through its public interface, in virtual time.
+
+mod harness;
+
+mod acks;
+mod at_most_once;
+mod attacks;
+mod coalescing;
+mod errors;
+mod every_call_ends;
+mod fairness;
+mod found_by_mutants;
+mod found_by_seeds;
+mod given_up;
+mod grants;
+mod hostile;
+mod identity;
+mod interop;
+mod liveness;
+mod pacing;
+mod pair;
+mod peers;
+mod priorities;
+mod receiving;
+mod recovery;
+mod replay;
+mod retransmission;
+mod scenario_acks;
+mod scenario_buffers;
+mod scenario_counters;
+mod scenario_ended;
+mod scenario_errors;
+mod scenario_grants;
+mod scenario_receiving;
+mod scenario_sending;
+mod scenario_sockets;
+mod scenario_table;
+mod scenario_timer;
+mod scenario_wire;
+mod shares;
+mod shares_of_memory;
