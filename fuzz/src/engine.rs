@@ -12,7 +12,7 @@ use homa_core::{
     PortOptions, Received, RequestOptions, RpcError, RxMeta, Segment, SendError, Transmit,
     TransmitError,
 };
-use homa_wire::{HEADER_MAX, Header};
+use homa_wire::{HEADER_MAX, Header, RpcId};
 
 use crate::headers::{self, Near};
 use crate::input::Input;
@@ -155,7 +155,9 @@ impl World {
             .iter()
             .rev()
             .take(8)
-            .filter_map(|(bytes, _)| homa_wire::quoted_sender_id(bytes).map(|id| id ^ 1))
+            .filter_map(|(bytes, _)| {
+                homa_wire::quoted_sender_id(bytes).map(|id| RpcId(id).of_peer().0)
+            })
             .collect();
         let near = Near {
             source_port: peer.address.port(),

@@ -14,7 +14,7 @@ use homa_core::{
 };
 use homa_io::Shard;
 use homa_io::virtual_net::Pattern;
-use homa_wire::{HEADER_MAX, Packets};
+use homa_wire::{HEADER_MAX, Packets, RpcId};
 
 use crate::headers::{self, Near};
 use crate::input::Input;
@@ -215,7 +215,7 @@ impl World {
         let near = Near {
             source_port: path.remote.port(),
             destination_port: path.local_port,
-            ids: &ids.iter().flat_map(|id| [*id, id ^ 1]).collect::<Vec<_>>(),
+            ids: &ids.iter().flat_map(|id| [*id, RpcId(*id).of_peer().0]).collect::<Vec<_>>(),
             incarnation: incarnation(1 - to),
             echo: incarnation(to),
             numbers: &[100, 1388, 10_000],
@@ -236,8 +236,8 @@ impl World {
     fn forge(&mut self, bytes: &[u8]) {
         let packets = Packets::new(bytes, bytes.len() as u32);
         let ids = packets.filter_map(|(packet, _)| homa_wire::quoted_sender_id(packet));
-        self.forged.extend(ids.map(|id| id & !1));
-        self.forged.extend(homa_wire::quoted_sender_id(bytes).map(|id| id & !1));
+        self.forged.extend(ids.map(|id| RpcId(id).of_client().0));
+        self.forged.extend(homa_wire::quoted_sender_id(bytes).map(|id| RpcId(id).of_client().0));
     }
 
     fn carry(&mut self, to: usize, datagram: Datagram, delay: Duration) {

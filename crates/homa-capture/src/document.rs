@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use homa_wire::{AckEntry, Body, PacketType};
+use homa_wire::{AckEntry, Body, PacketType, RpcId};
 use serde::Serialize;
 
 use crate::analysis::{Observation, Totals, What};
@@ -166,7 +166,7 @@ impl PacketRecord {
                     quoted_destination: quoted.destination,
                     quoted_type: quoted.packet_type.map(PacketType::name),
                     quoted_sender_id: quoted.sender_id.map(|id| id.to_string()),
-                    rpc: quoted.sender_id.map(|id| (id & !1).to_string()),
+                    rpc: quoted.sender_id.map(|id| RpcId(id).of_client().0.to_string()),
                 });
             }
         }
@@ -186,7 +186,7 @@ impl PacketRecord {
             level: frame.level(),
             vlan: frame.vlan,
             packet_type: frame.header.packet_type().name(),
-            rpc: (common.sender_id & !1).to_string(),
+            rpc: RpcId(common.sender_id).of_client().0.to_string(),
             sender_id: common.sender_id.to_string(),
             role: if is_from_client(frame) { "client" } else { "server" },
             packet_bytes: frame.packet_bytes,

@@ -53,3 +53,5 @@ pub use follow::{
 pub use offload::{Offload, as_on_wire};
 pub use text::{packet_line, rpc_text, totals_text};
 pub use words::{failure, meaning, state};
+
+pub use homa_wire::RpcId;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use homa_wire::PacketType;
+use homa_wire::{PacketType, RpcId};
 
 use crate::analysis::{Observation, Totals, What};
 use crate::check::{Check, Finding, Severity};
@@ -33,8 +33,10 @@ pub fn packet_line(observation: &Observation<'_>, start_ns: u64) -> String {
             write!(line, "  {source} > {destination}  {:<11}  {meaning}", "BAD")
         }
         What::Icmp(error) => {
-            let id =
-                error.quoted.sender_id.map_or(String::new(), |id| format!("rpc {}  ", id & !1));
+            let id = error
+                .quoted
+                .sender_id
+                .map_or(String::new(), |id| format!("rpc {}  ", RpcId(id).of_client().0));
             let meaning = words::meaning(observation);
             write!(
                 line,
@@ -202,7 +204,7 @@ fn findings_text(text: &mut String, title: &str, severity: Severity, totals: &To
 /// The id in the client's form, and who sent the packet.
 fn id(frame: &Frame<'_>) -> String {
     let role = if is_from_client(frame) { "client" } else { "server" };
-    format!("rpc {} {role}", frame.header.common.sender_id & !1)
+    format!("rpc {} {role}", RpcId(frame.header.common.sender_id).of_client().0)
 }
 
 /// What is not plain about how the packet travels.

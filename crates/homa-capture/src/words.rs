@@ -1,6 +1,6 @@
 //! What a packet means, in words.
 
-use homa_wire::{Ack, AckEntry, Body, Cutoffs, Data, Grant, Header, Resend};
+use homa_wire::{Ack, AckEntry, Body, Cutoffs, Data, Grant, Header, Resend, RpcId};
 
 use crate::analysis::{Observation, What};
 use crate::decode::{BadPacket, BadReason, Frame, IcmpError};
@@ -142,7 +142,8 @@ fn cutoffs(cutoffs: &Cutoffs) -> String {
 }
 
 fn ack(frame: &Frame<'_>, ack: &Ack, rpc: Option<&Rpc>) -> String {
-    let mut text = format!("the server may forget rpc {}", frame.header.common.sender_id & !1);
+    let mut text =
+        format!("the server may forget rpc {}", RpcId(frame.header.common.sender_id).of_client().0);
     if rpc.is_none() {
         text.push_str(" (not in the recording)");
     }

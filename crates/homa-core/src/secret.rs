@@ -4,6 +4,7 @@ use core::fmt;
 use core::hash::Hasher;
 use core::net::IpAddr;
 
+use homa_wire::RpcId;
 use siphasher::sip::SipHasher24;
 
 use crate::addr::PeerKey;
@@ -74,7 +75,7 @@ impl Secret {
         let mut hasher = self.hasher(Purpose::RpcIds);
         write_ip(&mut hasher, peer.ip);
         hasher.write_u16(peer.port);
-        hasher.finish() & !1
+        RpcId(hasher.finish()).of_client().0
     }
 
     fn hasher(&self, purpose: Purpose) -> SipHasher24 {

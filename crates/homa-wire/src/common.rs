@@ -1,6 +1,6 @@
 //! The first 28 bytes of every packet.
 
-use crate::{DOFF_CONTROL, DOFF_DATA, FLAGS, URGENT, VERSION, VERSION_MAGIC};
+use crate::{DOFF_CONTROL, DOFF_DATA, FLAGS, RpcId, URGENT, VERSION, VERSION_MAGIC};
 
 /// Bits of [`Common::window`] that hold the version; the rest is the magic.
 const VERSION_MASK: u16 = 0x0FFF;
@@ -30,7 +30,7 @@ pub struct Common {
     pub checksum: u16,
     /// TCP urgent pointer, [`URGENT`] in every packet sent.
     pub urgent: u16,
-    /// RPC id as its sender knows it: even from the client, odd from the server.
+    /// RPC id as its sender knows it, see [`RpcId`].
     pub sender_id: u64,
 }
 
@@ -75,7 +75,7 @@ impl Common {
     /// The RPC's id as the receiver of this packet knows it.
     #[inline]
     pub const fn local_id(&self) -> u64 {
-        self.sender_id ^ 1
+        RpcId(self.sender_id).of_peer().0
     }
 
     /// Version of the own profile this packet announces, 0 to 4095; `None` for pure Linux format.

@@ -66,6 +66,7 @@ mod header;
 mod packet;
 mod packet_type;
 mod raw;
+mod rpc_id;
 
 pub use body::{Ack, AckEntry, Body, Cutoffs, Data, Grant, Resend};
 pub use common::Common;
@@ -75,6 +76,7 @@ pub use extension::Extension;
 pub use header::Header;
 pub use packet::Packet;
 pub use packet_type::PacketType;
+pub use rpc_id::RpcId;
 
 /// Bytes that hold any header with its extension; a buffer of this size never makes [`Header::encode`] fail.
 pub const HEADER_MAX: usize = 96;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use homa_core::{Event, RpcKey};
 use homa_io::virtual_net::Pattern;
 use homa_io::{Body, EventHandler, Message, ShardView};
+use homa_wire::RpcId;
 
 /// A call and what became of it.
 #[derive(Debug)]
@@ -128,7 +129,11 @@ impl EventHandler for Handler<'_> {
 
 impl Handler<'_> {
     fn request(&mut self, rpc: RpcKey, shard: &mut ShardView<'_>) {
-        let id = shard.engine().rpcs().find(|info| info.rpc == rpc).map(|info| info.id ^ 1);
+        let id = shard
+            .engine()
+            .rpcs()
+            .find(|info| info.rpc == rpc)
+            .map(|info| RpcId(info.id).of_peer().0);
         let watch = self.app.watch(rpc);
         let mut body = std::mem::take(&mut watch.body);
         body.append(shard.take_upto(rpc, u32::MAX).expect("it has arrived"));

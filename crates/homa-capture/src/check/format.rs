@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use homa_wire::{
-    ACKS_MAX, Body, Common, DOFF_CONTROL, DOFF_DATA, Data, EXTENSION_BYTES, FLAGS, URGENT, VERSION,
+    ACKS_MAX, Body, Common, DOFF_CONTROL, DOFF_DATA, Data, EXTENSION_BYTES, FLAGS, RpcId, URGENT,
+    VERSION,
 };
 
 use super::{Check, Finding};
@@ -82,7 +83,7 @@ fn check_body(frame: &Frame<'_>, report: &mut impl FnMut(Check, String)) {
             if usize::from(ack.count) > ACKS_MAX {
                 report(Check::TooManyAcks, format!("{}", ack.count));
             }
-            for entry in ack.entries().iter().filter(|entry| entry.client_id & 1 != 0) {
+            for entry in ack.entries().iter().filter(|entry| RpcId(entry.client_id).is_server()) {
                 report(Check::WrongParity, format!("acknowledges odd id {}", entry.client_id));
             }
         }
@@ -116,7 +117,7 @@ fn check_data(frame: &Frame<'_>, data: &Data, report: &mut impl FnMut(Check, Str
     if data.incoming > length {
         report(Check::IncomingBeyondMessage, format!("{} of {length}", data.incoming));
     }
-    if data.ack.client_id & 1 != 0 {
+    if RpcId(data.ack.client_id).is_server() {
         report(Check::WrongParity, format!("acknowledges odd id {}", data.ack.client_id));
     }
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use foldhash::HashMap;
-use homa_wire::{AckEntry, Body, PacketType};
+use homa_wire::{AckEntry, Body, PacketType, RpcId};
 
 use crate::decode::{Frame, IcmpError, IcmpMeaning, Quoted};
 use crate::reason;
@@ -153,7 +153,7 @@ impl Follow {
         let key = RpcKey {
             client: frame.source,
             server: SocketAddr::new(frame.destination, entry.server_port),
-            id: entry.client_id & !1,
+            id: RpcId(entry.client_id).of_client().0,
         };
         if let Some(number) = self.by_key.get(&key).copied() {
             if let Some(rpc) = self.rpc_mut(number) {
@@ -173,7 +173,7 @@ impl Follow {
             rpc.icmp_errors += 1;
             rpc.last_ns = now_ns;
             let about_response = error.quoted.packet_type == Some(PacketType::Data)
-                && error.quoted.sender_id.is_some_and(|id| id & 1 == 1)
+                && error.quoted.sender_id.is_some_and(|id| RpcId(id).is_server())
                 && error.meaning.is_fatal();
             rpc.response.errors += u64::from(about_response);
             let over = rpc.acknowledged_ns.is_some() || rpc.response.may_have_arrived();
@@ -216,7 +216,7 @@ impl Follow {
 
 /// Whether the packet's sender is the client of its RPC (spec: wire-format §3).
 pub fn is_from_client(frame: &Frame<'_>) -> bool {
-    frame.header.common.sender_id & 1 == 0
+    RpcId(frame.header.common.sender_id).is_client()
 }
 
 /// The RPC a packet belongs to.
@@ -227,18 +227,18 @@ pub fn key_of(frame: &Frame<'_>) -> RpcKey {
     } else {
         (frame.destination, SocketAddr::new(frame.source, common.source_port))
     };
-    RpcKey { client, server, id: common.sender_id & !1 }
+    RpcKey { client, server, id: RpcId(common.sender_id).of_client().0 }
 }
 
 /// The RPC that a quoted packet belongs to.
 pub fn quoted_key(quoted: &Quoted) -> Option<RpcKey> {
-    let id = quoted.sender_id?;
-    let (client, server): (IpAddr, _) = if id & 1 == 0 {
+    let id = RpcId(quoted.sender_id?);
+    let (client, server): (IpAddr, _) = if id.is_client() {
         (quoted.source, SocketAddr::new(quoted.destination, quoted.destination_port))
     } else {
         (quoted.destination, SocketAddr::new(quoted.source, quoted.source_port))
     };
-    Some(RpcKey { client, server, id: id & !1 })
+    Some(RpcKey { client, server, id: id.of_client().0 })
 }
 
 /// The message that a packet is part of, or about.

@@ -3,8 +3,8 @@
 use std::io::{self, BufWriter, Stdout, Write};
 
 use homa_capture::{
-    Analysis, Observation, PacketRecord, Recorded, Rpc, RpcRecord, TotalsRecord, packet_line,
-    rpc_text, totals_text,
+    Analysis, Observation, PacketRecord, Recorded, Rpc, RpcId, RpcRecord, TotalsRecord,
+    packet_line, rpc_text, totals_text,
 };
 use serde::Serialize;
 
@@ -28,7 +28,7 @@ impl Output {
         let mut output = Self {
             writer,
             json,
-            id: id.map(|id| id & !1),
+            id: id.map(|id| RpcId(id).of_client().0),
             start_ns: None,
             packets: 0,
             failed: None,

@@ -11,7 +11,7 @@
 
 use core::net::IpAddr;
 
-use homa_wire::{Body, Header};
+use homa_wire::{Body, Header, RpcId};
 
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
@@ -39,9 +39,9 @@ impl Engine {
 
     /// The life of the other end that a packet about the RPC with our form `id` is meant for, 0 if it is not known.
     pub(crate) fn addressee(&self, peer: Option<u32>, path: &Path, id: u64) -> u32 {
-        let client = match id & 1 {
-            1 => self.find_rpc(peer, path, id).and_then(|index| self.rpcs.known(index)),
-            _ => None,
+        let client = match RpcId(id).is_server() {
+            true => self.find_rpc(peer, path, id).and_then(|index| self.rpcs.known(index)),
+            false => None,
         };
         let known =
             peer.and_then(|index| self.peers.known(index)).map_or(0, |peer| peer.incarnation);
@@ -99,7 +99,7 @@ impl Engine {
         let is_itself = life == peer.incarnation && life != 0;
         let announces = !over_udp && is_cutoffs(header);
         // Only those who know us can know of our calls.
-        let about_call = id & 1 == 0 && !announces;
+        let about_call = RpcId(id).is_client() && !announces;
         if about_call || (peer.validated && !is_itself) {
             self.stats.impostors = self.stats.impostors.saturating_add(1);
             return None;

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use homa_wire::{Body, Common, Data, Header};
+use homa_wire::{Body, Common, Data, Header, RpcId};
 use proptest::prelude::*;
 
 use crate::addr::{Carriage, Path, RxMeta};
@@ -149,7 +149,7 @@ fn answers_let_go_no_more_calls_than_there_is_room_for() {
             echo: bench.engine.incarnation(remote.ip()),
             ..Data::default()
         };
-        bench.receive(0, Common::data(1, PORT, id ^ 1, 0), Body::Data(body), 10);
+        bench.receive(0, Common::data(1, PORT, RpcId(*id).of_peer().0, 0), Body::Data(body), 10);
         let peer = bench.engine.peer_of(&path).and_then(|it| bench.engine.peers.get(it)).unwrap();
         let room = peer.in_flight_max(&bench.engine.config) + 100 + CHARGE_PER_PACKET;
         assert!(peer.in_flight + peer.let_go <= room, "{} {}", peer.in_flight, peer.let_go);

@@ -1,6 +1,6 @@
 //! What a received packet changes: checks in the order of `spec/wire-format.md` §9, and DATA.
 
-use homa_wire::{Body, Data, Header, VERSION};
+use homa_wire::{Body, Data, Header, RpcId, VERSION};
 
 use crate::addr::{Carriage, Path, RxMeta};
 use crate::engine::identity::echo;
@@ -118,7 +118,7 @@ impl Engine {
         header: &Header,
         id: u64,
     ) -> Result<PortOptions, DropReason> {
-        let for_server = id & 1 == 1;
+        let for_server = RpcId(id).is_server();
         let port = self.ports.get(path.local_port).filter(|port| port.serve || !for_server);
         port.ok_or_else(|| {
             let asks = matches!(header.body, Body::Resend(_) | Body::NeedAck);
@@ -149,7 +149,7 @@ impl Engine {
 
     #[inline(never)]
     fn search_rpc(&self, peer: u32, path: &Path, id: u64) -> Option<u32> {
-        if id & 1 == 1 {
+        if RpcId(id).is_server() {
             return self.server_ids.get(&(peer, id)).copied();
         }
         let index = self.client_ids.get(&id).copied()?;
@@ -180,7 +180,7 @@ impl Engine {
                 self.check_agreement(index, header, data)?;
                 index
             }
-            None if id & 1 == 0 => return Err(self.data_for_nobody(path, header, id)),
+            None if RpcId(id).is_client() => return Err(self.data_for_nobody(path, header, id)),
             None => {
                 debug_assert!(port.serve, "check_port lets requests pass only to those that serve");
                 self.new_request(peer, path, header, data, transport_len, port)?

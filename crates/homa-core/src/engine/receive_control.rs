@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use homa_wire::{AckEntry, Body, Grant, Header, Resend};
+use homa_wire::{AckEntry, Body, Grant, Header, Resend, RpcId};
 
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
@@ -57,7 +57,8 @@ impl Engine {
                 self.stats.acks_received = self.stats.acks_received.saturating_add(1);
                 // In answer to a question Linux acknowledges what it does not know as well.
                 let arrived = header.extension.is_some();
-                let named = AckEntry { client_id: id ^ 1, server_port: path.local_port };
+                let named =
+                    AckEntry { client_id: RpcId(id).of_peer().0, server_port: path.local_port };
                 self.acknowledged(self.acknowledged_rpc(peer, path, &named), arrived);
                 if let Some(index) = rpc {
                     self.disowned(index);
@@ -110,10 +111,11 @@ impl Engine {
     /// The server RPC that an acknowledgement which came along `path` names. A Linux host keeps them per host: they
     /// may come from any of its ports and do not name the client's.
     fn acknowledged_rpc(&self, peer: Option<u32>, path: &Path, ack: &AckEntry) -> Option<u32> {
-        if ack.client_id & 1 == 1 {
+        let client_id = RpcId(ack.client_id);
+        if client_id.is_server() {
             return None;
         }
-        let id = ack.client_id | 1;
+        let id = client_id.of_server().0;
         let here = |index: &u32| {
             self.rpcs.known(*index).is_some_and(|rpc| rpc.path.local_port == ack.server_port)
         };
@@ -277,7 +279,8 @@ impl Engine {
     fn answer_unknown(&mut self, path: &Path, header: &Header) {
         let id = header.common.local_id();
         let hash = self.peers.hash_of(path);
-        let finished = id & 1 == 0 || self.finished.contains(self.read_clock.now(), hash, id);
+        let finished =
+            RpcId(id).is_client() || self.finished.contains(self.read_clock.now(), hash, id);
         let (why, value) =
             if finished { (reason::FINISHED, 0) } else { (reason::NEVER_SEEN, self.age_us()) };
         self.reply(path, header, Body::RpcUnknown, why, value);
@@ -331,7 +334,7 @@ impl Engine {
         let Some((index, rpc)) = rpc.and_then(|index| Some((index, self.rpcs.known(index)?)))
         else {
             // It repeats its refusal: our acknowledgement got lost.
-            if why == reason::REJECTED && header.common.local_id() & 1 == 0 {
+            if why == reason::REJECTED && RpcId(header.common.local_id()).is_client() {
                 self.acknowledge_again(path, header);
             }
             return Err(DropReason::UnknownRpc);
@@ -517,7 +520,7 @@ impl Engine {
         let (id, own) = (header.common.local_id(), is_own(header));
         self.stats.need_acks_received = self.stats.need_acks_received.saturating_add(1);
         let Some(index) = rpc else {
-            if id & 1 == 0 {
+            if RpcId(id).is_client() {
                 self.acknowledge_again(path, header);
             } else {
                 self.answer_unknown(path, header);

@@ -3,7 +3,7 @@
 
 use homa_wire::{
     AckEntry, Body, Common, DATA_HEADER_BYTES, Data, EXTENSION_BYTES, GRANT_HEADER_BYTES, Grant,
-    Header, Resend,
+    Header, Resend, RpcId,
 };
 
 use crate::addr::{Carriage, Path};
@@ -188,7 +188,7 @@ impl Engine {
     /// its peer itself.)
     fn control_room(&self, peer: Option<u32>, entry: &Control) -> u32 {
         let from_server = match &entry.body {
-            ControlBody::Packet(header) => header.common.sender_id & 1 == 1,
+            ControlBody::Packet(header) => RpcId(header.common.sender_id).is_server(),
             ControlBody::Missing { rpc, .. } => self
                 .rpcs
                 .resolve(*rpc)
@@ -758,7 +758,7 @@ fn bytes_to_client(segments: &[Segment]) -> (u64, u64) {
     let (mut bytes, mut control_bytes) = (0u64, 0u64);
     for segment in segments {
         let id = homa_wire::quoted_sender_id(segment.header());
-        if id.is_some_and(|id| id & 1 == 1) {
+        if id.is_some_and(|id| RpcId(id).is_server()) {
             let packet_bytes = u64::from(segment.wire_bytes());
             bytes = bytes.saturating_add(packet_bytes);
             if matches!(segment.kind, SegmentKind::Control | SegmentKind::Grant) {

@@ -10,7 +10,7 @@ use homa_core::RxMeta;
 use homa_sys::address::Family;
 use homa_sys::raw::{Filter, Outgoing};
 use homa_sys::{RawSocket, Source, monotonic_ns};
-use homa_wire::{Body, Common, Extension, Header, PacketType};
+use homa_wire::{Body, Common, Extension, Header, PacketType, RpcId};
 
 use super::PROTOCOL;
 
@@ -52,7 +52,7 @@ pub(super) fn wanted(packet: &[u8]) -> Option<(Answer, Common)> {
     let transport_len = u32::try_from(packet.len()).unwrap_or(u32::MAX);
     let header = Header::parse(packet, transport_len).ok()?;
     let own = header.common.version().is_some();
-    let for_server = header.common.local_id() & 1 == 1;
+    let for_server = RpcId(header.common.local_id()).is_server();
     let answer = match (header.packet_type(), for_server, own) {
         (PacketType::Data | PacketType::Resend | PacketType::NeedAck, true, true) => {
             Answer::Unknown(NO_SERVICE)

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use homa_core::{Carriage, Config};
-use homa_wire::{Ack, AckEntry, Body, Data, Header, Packets, Resend};
+use homa_wire::{Ack, AckEntry, Body, Data, Header, Packets, Resend, RpcId};
 
 use super::driver::Packet;
 
@@ -25,7 +25,7 @@ const PROBE: u8 = 11;
 /// A host in one of its lives, by index, and another address.
 type Ends = (usize, SocketAddr);
 /// A message between them, by the id that its sender writes.
-type MessageKey = (usize, SocketAddr, u64);
+type MessageKey = (usize, SocketAddr, RpcId);
 
 /// What has passed between a host and an address since the host's life began.
 #[derive(Debug, Default)]
@@ -37,15 +37,15 @@ struct Between {
     answered_bytes: u64,
     control_bytes: u64,
     /// Unscheduled bytes sent that nothing has come back for, by id, in order.
-    in_flight: VecDeque<(u64, u32)>,
+    in_flight: VecDeque<(RpcId, u32)>,
     /// What has been in flight when the host asked about an RPC of this id.
-    probe: Option<(u64, usize)>,
+    probe: Option<(RpcId, usize)>,
     /// Responses that arrived and have not been acknowledged, and since when, in ns.
-    to_acknowledge: VecDeque<(u64, u64)>,
+    to_acknowledge: VecDeque<(RpcId, u64)>,
     /// Questions about each RPC since anything came from there: how many, when the first and the last was, in ns.
-    asked: HashMap<u64, (u32, u64, u64)>,
+    asked: HashMap<RpcId, (u32, u64, u64)>,
     /// Responses that were acknowledged, and when, in ns.
-    acknowledged: HashMap<u64, u64>,
+    acknowledged: HashMap<RpcId, u64>,
 }
 
 /// A message as its receiver sees it.
@@ -86,13 +86,13 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    fn id(&self) -> u64 {
-        self.header.common.sender_id
+    fn id(&self) -> RpcId {
+        RpcId(self.header.common.sender_id)
     }
 
     /// What an ACK packet acknowledges: the RPC that it is about, and those that it lists.
     fn acknowledged(&self, ack: &Ack) -> impl Iterator<Item = AckEntry> {
-        let own = AckEntry { client_id: self.id(), server_port: 0 };
+        let own = AckEntry { client_id: self.id().0, server_port: 0 };
         std::iter::once(own).chain(ack.entries().to_vec())
     }
 
@@ -173,7 +173,7 @@ impl Auditor {
             between.proved |= names_us;
             // What speaks of a call without knowing its host is not heard.
             let own = header.common.version().is_some();
-            let heard = names_us || !own || header.common.sender_id & 1 == 0;
+            let heard = names_us || !own || seen.id().is_client();
             if self.calm && heard {
                 self.note_arrival(&seen, names_us || !own);
             }
@@ -186,7 +186,7 @@ impl Auditor {
             let packet = &header.body;
             self.violations.push(format!(
                 "{now_ns} ns: host {host} to {remote}, id {:x}: {what}: {packet:?} of {bytes} B",
-                seen.id()
+                seen.id().0
             ));
         }
     }
@@ -225,7 +225,7 @@ impl Auditor {
     /// packets as came. GRANTs do not count: one message of strangers is granted at a time.
     fn check_amplification(&mut self, seen: &Seen<'_>) {
         let between = self.between.entry((seen.host, seen.remote)).or_default();
-        if between.proved || seen.id() & 1 == 0 || matches!(seen.header.body, Body::Grant(_)) {
+        if between.proved || seen.id().is_client() || matches!(seen.header.body, Body::Grant(_)) {
             return;
         }
         let bytes = u64::from(seen.bytes);
@@ -265,7 +265,7 @@ impl Auditor {
 
     fn acknowledged(&mut self, seen: &Seen<'_>, ack: AckEntry) {
         let between = self.between.entry((seen.host, seen.remote)).or_default();
-        between.to_acknowledge.retain(|(id, _)| *id != ack.client_id);
+        between.to_acknowledge.retain(|(id, _)| *id != RpcId(ack.client_id));
     }
 
     fn data_sent(&mut self, seen: &Seen<'_>, data: &Data, config: &Config) {
@@ -293,7 +293,7 @@ impl Auditor {
     }
 
     fn grant_sent(&mut self, seen: &Seen<'_>, offset: u32, priority: u8, config: &Config) {
-        let key = (seen.host, seen.remote, seen.id() ^ 1);
+        let key = (seen.host, seen.remote, seen.id().of_peer());
         let underway = self.incoming.keys().filter(|(host, ..)| *host == seen.host).count();
         let message = self.incoming.entry(key).or_default();
         let before = std::mem::replace(&mut message.granted, offset);
@@ -335,7 +335,7 @@ impl Auditor {
 
     fn question_sent(&mut self, seen: &Seen<'_>) {
         let between = self.between.entry((seen.host, seen.remote)).or_default();
-        let said = between.acknowledged.get(&(seen.id() ^ 1));
+        let said = between.acknowledged.get(&seen.id().of_peer());
         let exact = !self.refused.contains(&seen.host);
         let known = exact && said.is_some_and(|at_ns| at_ns + READ_NS < seen.now_ns);
         let probe = seen.header.extension.is_some_and(|extension| extension.reason == PROBE);
@@ -351,7 +351,7 @@ impl Auditor {
     }
 
     fn note_arrival(&mut self, seen: &Seen<'_>, is_itself: bool) {
-        let id = seen.id() ^ 1;
+        let id = seen.id().of_peer();
         let is_answer = is_itself && !matches!(seen.header.body, Body::NeedAck);
         let between = self.between.entry((seen.host, seen.remote)).or_default();
         if let Some((_, length)) = between.probe.filter(|(asked, _)| *asked == id && is_answer) {
@@ -379,8 +379,9 @@ impl Auditor {
     /// An acknowledgement is a reaction to the response that it names.
     fn reacted(&mut self, seen: &Seen<'_>, ack: AckEntry) {
         let between = self.between.entry((seen.host, seen.remote)).or_default();
-        between.in_flight.retain(|(of, _)| *of != ack.client_id | 1);
-        between.acknowledged.insert(ack.client_id, seen.now_ns);
+        let id = RpcId(ack.client_id);
+        between.in_flight.retain(|(of, _)| *of != id.of_server());
+        between.acknowledged.insert(id, seen.now_ns);
     }
 
     fn data_arrived(&mut self, seen: &Seen<'_>, data: &Data) {
@@ -393,9 +394,9 @@ impl Auditor {
             return;
         }
         self.incoming.remove(&key);
-        if seen.id() & 1 == 1 {
+        if seen.id().is_server() {
             let between = self.between.entry((seen.host, seen.remote)).or_default();
-            between.to_acknowledge.push_back((seen.id() ^ 1, seen.now_ns));
+            between.to_acknowledge.push_back((seen.id().of_peer(), seen.now_ns));
         }
     }
 }

@@ -11,6 +11,7 @@ use homa_core::{
     Carriage, Config, Engine, HostBudget, Instant, Path, PortOptions, RequestOptions, RpcInfo,
     Stats,
 };
+use homa_wire::RpcId;
 
 use super::app::{App, CallPlan, FORGETFUL_NS, Handler, Task, request_body};
 use super::auditor::Auditor;
@@ -570,7 +571,8 @@ impl World {
         let Some(shard) = entry.shard.take() else {
             return;
         };
-        let within = |rpc: &RpcInfo| rpc.id & 1 == 1 && (1..rpc.tx_length).contains(&rpc.tx_sent);
+        let within =
+            |rpc: &RpcInfo| RpcId(rpc.id).is_server() && (1..rpc.tx_length).contains(&rpc.tx_sent);
         let interrupted = shard.engine().rpcs().any(|rpc| within(&rpc));
         self.rare.restarts_within_responses += u64::from(interrupted);
         entry.past.push(shard.stats());
