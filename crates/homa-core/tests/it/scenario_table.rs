@@ -1,7 +1,7 @@
 //! Which test shows which scenario of the specification.
 //!
 //! `testdata/scenarios.csv` names every scenario. A test names those it shows in a comment line above its
-//! attributes, `// Scenario: R13, R14`. From both comes `docs/scenarios.md`; `HOMA_UPDATE=1` writes it anew.
+//! attributes, `// Scenario: R13, R14`. From both comes `docs/spec/scenarios.md`; `HOMA_UPDATE=1` writes it anew.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -162,10 +162,10 @@ const GROUPS: [(&str, &str); 14] = [
 
 const INTRODUCTION: &str = "# Scenarios
 
-Behaviours that the unit tests of the Linux implementation (HomaModule) exercise, and the tests here that show
-them. Scenarios with a star ask for more than the Linux implementation does. Where this
-implementation deliberately does something else, *Here* says what; scenarios that only a kernel can have are listed with
-the reason.
+Behaviours of the protocol, and the tests that show them. They are those that the unit tests of HomaModule (Linux) exercise,
+with its defaults, so what they say is what Linux does; where this implementation deliberately does something
+else, *Here* says what. Scenarios with a star ask for more than Linux does. Those that only a kernel can have are listed
+with the reason.
 
 Generated from `testdata/scenarios.csv` and the `// Scenario:` lines of the tests by
 `HOMA_UPDATE=1 cargo test -p homa-core --test it scenario_table`.
@@ -207,7 +207,7 @@ fn row(text: &mut String, scenario: &Scenario, tests: &[Shown]) {
         if difference.is_empty() { String::new() } else { format!("<br>*Here:* {difference}") };
     let link = |shown: &Shown| {
         let Shown { file, test } = shown;
-        format!("[`{test}`](../{file})")
+        format!("[`{test}`](../../{file})")
     };
     let tests: Vec<_> = tests.iter().map(link).collect();
     writeln!(text, "| {id}{star} | {title}{here} | {} |", tests.join("<br>")).unwrap();
@@ -219,12 +219,13 @@ fn every_scenario_has_a_test_or_a_reason_and_the_table_is_up_to_date() {
     let (mut tags, mut wrong) = all_tags();
     tags.values_mut().for_each(|tests| tests.sort());
     wrong.extend(gaps(&scenarios, &tags));
-    let path = workspace().join("docs/scenarios.md");
+    let path = workspace().join("docs/spec/scenarios.md");
     let table = table(&scenarios, &tags);
     if std::env::var_os("HOMA_UPDATE").is_some() {
         fs::write(&path, table).unwrap();
     } else if fs::read_to_string(&path).unwrap_or_default() != table {
-        wrong.push("docs/scenarios.md is out of date: HOMA_UPDATE=1 writes it anew".to_owned());
+        wrong
+            .push("docs/spec/scenarios.md is out of date: HOMA_UPDATE=1 writes it anew".to_owned());
     }
     assert!(wrong.is_empty(), "{} faults:\n{}", wrong.len(), wrong.join("\n"));
 }
