@@ -88,7 +88,8 @@ impl HomaSettings {
     ///   is lost: five of the longest, 5 ms to 1 s.
     /// * `request_ack_interval`: half of the longest message's time: by then the next request has mostly brought the
     ///   acknowledgement, and no packets are needed for it.
-    /// * `cutoffs`: every level carries about equally many unscheduled bytes (`spec/protocol.md` §5).
+    /// * `cutoffs`: every level carries about equally many unscheduled bytes
+    /// (docs/spec/protocol.md §5).
     pub fn derive(link: &LinkFacts, sizes: &Workload) -> Self {
         let packet = u64::from(link.mtu_bytes.max(576));
         let bytes_in = |us: f64| (us.max(0.0) * f64::from(link.rate_mbps) / 8.0) as u64;
@@ -177,7 +178,7 @@ impl HomaSettings {
 }
 
 /// Thresholds with which every unscheduled level carries about equally many unscheduled bytes, and as many levels
-/// are unscheduled as their share of all bytes (`spec/protocol.md` §5); level 0 first.
+/// are unscheduled as their share of all bytes (docs/spec/protocol.md §5); level 0 first.
 pub fn cutoffs(sizes: &Workload, unscheduled_bytes: u64, num_priorities: u8) -> Vec<u32> {
     const UNBOUNDED_BYTES: u32 = 1_000_000;
     let levels = usize::from(num_priorities.clamp(1, 8));

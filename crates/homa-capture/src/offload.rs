@@ -63,7 +63,7 @@ impl Layout {
         let transport_at = network.link_bytes + ip.header_bytes;
         let header_bytes = match ip.protocol {
             PROTOCOL_UDP => UDP_HEADER_BYTES,
-            // The part that segmentation repeats, in 4-byte words (spec: wire-format §6).
+            // The part that segmentation repeats, in 4-byte words (docs/spec/wire-format.md §6).
             _ => usize::from(ip.bytes.get(12)? >> 4) * 4,
         };
         Some(Self {
@@ -101,7 +101,8 @@ impl Layout {
                 TCP_CHECKSUM_AT
             };
         put16(segment, checksum_at, 0);
-        // Homa's own packets are summed like TCP's, whatever their protocol number (spec: wire-format §2).
+        // Homa's own packets are summed like TCP's, whatever their protocol number
+        // (docs/spec/wire-format.md §2).
         let protocol = if self.protocol == PROTOCOL_UDP { PROTOCOL_UDP } else { 6 };
         let transport = segment.get(self.transport_at..).unwrap_or_default();
         let sum = !checksum::whole(self.source, self.destination, protocol, transport);

@@ -1,4 +1,5 @@
-//! What the reason byte of this implementation's control packets means (`ARCHITECTURE.md`, identity).
+//! What the reason byte of this implementation's control packets means
+//! (docs/spec/wire-format.md §12).
 
 /// No reason given, as always on Linux.
 pub(crate) const NONE: u8 = 0;

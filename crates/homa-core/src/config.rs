@@ -20,7 +20,7 @@ pub const MESSAGE_BYTES_LIMIT: u32 = 1 << 30;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CutoffSource {
-    /// Computed from the lengths of incoming messages (`spec/protocol.md` §5).
+    /// Computed from the lengths of incoming messages (docs/spec/protocol.md §5).
     Automatic {
         /// How often to look. Default 1 s.
         interval: Duration,
@@ -35,7 +35,7 @@ pub enum CutoffSource {
 }
 
 /// All settings of an engine. Start from [`Config::default`] and change what you need; fields
-/// name their unit. Sources: `spec/protocol.md` §2.2 where a setting exists in Linux.
+/// name their unit. Sources: docs/spec/protocol.md §2.2 where a setting exists in Linux.
 ///
 /// ```
 /// use std::time::Duration;

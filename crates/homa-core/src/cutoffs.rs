@@ -17,7 +17,7 @@ const DECILES: usize = 9;
 /// Thresholds for unscheduled priorities: entry *i* is the largest message length in bytes
 /// whose unscheduled packets use level *i*. Read from the top level down, values increase; the
 /// first level with 1,000,000 or more is the lowest for unscheduled data, and those below it are
-/// for scheduled data. Source: `spec/protocol.md` §5.
+/// for scheduled data. Source: docs/spec/protocol.md §5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cutoffs {
     levels: [u32; LEVELS],
@@ -131,7 +131,7 @@ impl Default for PlannerConfig {
 }
 
 /// Computes cutoffs from the lengths of incoming messages, so that the unscheduled levels carry
-/// equal numbers of bytes. Source: `spec/protocol.md` §5, "Computing cutoffs".
+/// equal numbers of bytes. Source: docs/spec/protocol.md §Computing cutoffs.
 #[derive(Debug)]
 pub(crate) struct CutoffPlanner {
     config: PlannerConfig,

@@ -35,7 +35,7 @@ pub struct LargeMessages {
 }
 
 /// Free-running byte counts per message length, with the bins of the Linux implementation
-/// (`spec/observability.md` §2.1).
+/// (docs/spec/observability.md §2.1).
 #[derive(Clone, Debug)]
 pub(crate) struct LengthHistogram {
     /// Always [`BINS`] long. On the heap: too large for a kernel's stack.

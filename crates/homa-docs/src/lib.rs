@@ -1,4 +1,5 @@
-//! The Rust examples of the documentation, as tests: `cargo test -p homa-docs` compiles and runs them.
+//! Tests of the documentation: `cargo test -p homa-docs` compiles and runs its Rust examples, and
+//! looks up what the repository cites (`tests/citations.rs`).
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]

@@ -1,5 +1,5 @@
 //! The driver for raw IP: Homa packets directly in IP packets of protocol 146, as the Linux module sends
-//! and expects them (`spec/wire-format.md` §1). Needs `CAP_NET_RAW`.
+//! and expects them (docs/spec/wire-format.md §1). Needs `CAP_NET_RAW`.
 //!
 //! * An endpoint at `[::]` has a raw socket for each IP version, at an address one. The kernel gives a
 //!   copy of every packet of the protocol to every raw socket; a filter leaves the packets for the own port.
@@ -50,7 +50,7 @@ use tcp_form::MARKS;
 /// The IP protocol number of Homa.
 pub const PROTOCOL: u8 = 146;
 /// The highest port that can be asked for; those above are given out by the system
-/// (`spec/wire-format.md` §3).
+/// (docs/spec/wire-format.md §3).
 pub const ASKED_PORT_MAX: u16 = 32_767;
 
 /// What the responder's part is called among the descriptors; sockets have their index.
@@ -97,8 +97,9 @@ pub struct IpConfig {
     tcp_form: TcpForm,
 }
 
-/// What a driver does with packets that look like TCP segments (`spec/wire-format.md` §8). A rule that turns
-/// them into packets of protocol [`PROTOCOL`] on arrival ([`TCP_FORM_RULES`]) makes all drivers of the
+/// What a driver does with packets that look like TCP segments
+/// (docs/spec/wire-format.md §8). A rule that turns them into packets of protocol [`PROTOCOL`] on
+/// arrival ([`TCP_FORM_RULES`]) makes all drivers of the
 /// host understand them and keeps them away from the host's TCP; this here is about hosts without it. TCP
 /// sees them there, but neither answers nor uses them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! Engine, driver and store together, and the turn that moves all of it forward (architecture §3).
+//! Engine, driver and store together, and the turn that moves all of it forward
+//! (ARCHITECTURE.md §Who drives).
 
 mod view;
 

@@ -110,7 +110,7 @@ pub enum CallError {
         /// Whom was asked.
         server: SocketAddr,
     },
-    /// A message needs at least one byte (`spec/protocol.md` §4). Nothing was sent.
+    /// A message needs at least one byte (docs/spec/protocol.md §4). Nothing was sent.
     #[error("a request to {server} needs at least one byte")]
     #[non_exhaustive]
     EmptyMessage {

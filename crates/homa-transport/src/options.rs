@@ -38,7 +38,7 @@ impl CallOptions {
 
     /// Sends the first, unscheduled bytes at this priority (0, lowest, to 7) instead of the one
     /// the server's cutoffs give to a message of this length. Larger values are taken as 7.
-    /// Source: `spec/protocol.md` §5.
+    /// Source: docs/spec/protocol.md §5.
     #[must_use]
     pub fn priority_hint(mut self, level: u8) -> Self {
         self.priority_hint = Some(level.min(7));

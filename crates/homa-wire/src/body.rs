@@ -2,7 +2,7 @@
 
 use crate::{ACKS_MAX, CUTOFF_LEVELS, OFFSET_IN_SEQUENCE, PacketType, RESEND_ALL};
 
-/// The part of a header that depends on the packet type (spec: wire-format §4 to §7).
+/// The part of a header that depends on the packet type (docs/spec/wire-format.md §4 to §7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
     /// Part of a message.
@@ -43,7 +43,7 @@ impl Body {
     }
 }
 
-/// DATA: part of a message; the payload follows the header (spec: wire-format §5).
+/// DATA: part of a message; the payload follows the header (docs/spec/wire-format.md §5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Data {
     /// Bytes of the whole message, the same in all its packets. Not checked by parsing.
@@ -66,7 +66,7 @@ pub struct Data {
 
 impl Data {
     /// Offset in the message of the first payload byte. `sequence` is the packet's [`Common::sequence`],
-    /// which counts only when [`Data::seg_offset`] says so (spec: wire-format §5, true offset rule).
+    /// which counts only when [`Data::seg_offset`] says so (docs/spec/wire-format.md §5).
     ///
     /// [`Common::sequence`]: crate::Common::sequence
     #[inline]
@@ -81,7 +81,7 @@ impl Data {
     }
 }
 
-/// GRANT: the message may be sent up to `offset` (spec: wire-format §7).
+/// GRANT: the message may be sent up to `offset` (docs/spec/wire-format.md §7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Grant {
     /// All bytes below this offset may be sent. A value lower than an earlier one takes nothing back.
@@ -90,7 +90,7 @@ pub struct Grant {
     pub priority: u8,
 }
 
-/// RESEND: send a range again (spec: wire-format §7).
+/// RESEND: send a range again (docs/spec/wire-format.md §7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Resend {
     /// First byte wanted.
@@ -109,7 +109,8 @@ impl Resend {
     }
 }
 
-/// CUTOFFS: priorities for unscheduled packets sent to the originator of this packet (spec: wire-format §7).
+/// CUTOFFS: priorities for unscheduled packets sent to the originator of this packet
+/// (docs/spec/wire-format.md §7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Cutoffs {
     /// Entry `i`: largest message length in bytes that should use priority `i`. Entry 0 is to be taken as
@@ -120,7 +121,7 @@ pub struct Cutoffs {
 }
 
 /// ACK: the server may forget RPCs: the one the common header names and those listed
-/// (spec: wire-format §7).
+/// (docs/spec/wire-format.md §7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Ack {
     /// How many entries count, as received; values above 5 mean 5. See [`Ack::entries()`].
@@ -138,7 +139,7 @@ impl Ack {
     }
 }
 
-/// Names an RPC whose server state may be dropped (spec: wire-format §5, §7).
+/// Names an RPC whose server state may be dropped (docs/spec/wire-format.md §5, §7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AckEntry {
     /// The RPC's id in the client's (even) form; 0 = no acknowledgement.

@@ -6,7 +6,7 @@ use crate::{DOFF_CONTROL, DOFF_DATA, FLAGS, RpcId, URGENT, VERSION, VERSION_MAGI
 const VERSION_MASK: u16 = 0x0FFF;
 
 /// The common header, without the packet type, which the [`Body`](crate::Body) implies
-/// (spec: wire-format §2).
+/// (docs/spec/wire-format.md §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Common {
     /// Port of the sending socket.
@@ -53,7 +53,8 @@ impl Common {
     }
 
     /// The common header of a DATA packet in pure Linux format, its first byte at `offset` of the message.
-    /// Write the offset into [`Data::seg_offset`](crate::Data::seg_offset) too (spec: wire-format §11 rule 1).
+    /// Write the offset into [`Data::seg_offset`](crate::Data::seg_offset) too
+    /// (docs/spec/wire-format.md §11 rule 1).
     #[inline]
     pub const fn data(
         source_port: u16,

@@ -3,7 +3,7 @@
 use core::fmt;
 
 /// Why [`Header::parse`](crate::Header::parse) refused a packet. Nothing is ever sent back to its source:
-/// drop the packet and count it (spec: wire-format §9).
+/// drop the packet and count it (docs/spec/wire-format.md §9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ParseError {

@@ -28,7 +28,7 @@ impl Header {
     ///
     /// # Errors
     /// [`ParseError::TooShort`] if the packet, or `header`, ends within the header of its type;
-    /// [`ParseError::UnknownType`] if there is no such type (spec: wire-format §9 step 1).
+    /// [`ParseError::UnknownType`] if there is no such type (docs/spec/wire-format.md §9 step 1).
     #[inline]
     pub fn parse(header: &[u8], transport_len: u32) -> Result<Self, ParseError> {
         // A link may have padded the packet: what lies behind its end is not part of it.

@@ -4,7 +4,7 @@
 //!
 //! * [`Header::parse`] accepts any bytes and never panics. It checks that the packet type is known and that
 //!   the type's whole header is there, and nothing else: message lengths, offsets, ports and ids are the
-//!   protocol engine's to judge (spec: wire-format §9).
+//!   protocol engine's to judge (docs/spec/wire-format.md §9).
 //! * [`Header::encode`] writes what a [`Header`] says, field by field. Fields a receiver ignores (checksum,
 //!   data offset, stale acknowledgements) are kept, so a packet without trailing bytes that is parsed and
 //!   encoded again comes out unchanged, and a header that is encoded and parsed again is equal to itself.
@@ -81,25 +81,25 @@ pub use rpc_id::RpcId;
 /// Bytes that hold any header with its extension; a buffer of this size never makes [`Header::encode`] fail.
 pub const HEADER_MAX: usize = 96;
 
-/// Bytes of the common header, the first part of every packet (spec: wire-format §2).
+/// Bytes of the common header, the first part of every packet (docs/spec/wire-format.md §2).
 pub const COMMON_HEADER_BYTES: usize = 28;
-/// Header bytes of a DATA packet (spec: wire-format §5).
+/// Header bytes of a DATA packet (docs/spec/wire-format.md §5).
 pub const DATA_HEADER_BYTES: usize = 56;
-/// Header bytes of a GRANT packet (spec: wire-format §7).
+/// Header bytes of a GRANT packet (docs/spec/wire-format.md §7).
 pub const GRANT_HEADER_BYTES: usize = 33;
-/// Header bytes of a RESEND packet (spec: wire-format §7).
+/// Header bytes of a RESEND packet (docs/spec/wire-format.md §7).
 pub const RESEND_HEADER_BYTES: usize = 37;
-/// Header bytes of an RPC_UNKNOWN packet (spec: wire-format §7).
+/// Header bytes of an RPC_UNKNOWN packet (docs/spec/wire-format.md §7).
 pub const RPC_UNKNOWN_HEADER_BYTES: usize = 28;
-/// Header bytes of a BUSY packet (spec: wire-format §7).
+/// Header bytes of a BUSY packet (docs/spec/wire-format.md §7).
 pub const BUSY_HEADER_BYTES: usize = 28;
-/// Header bytes of a CUTOFFS packet (spec: wire-format §7).
+/// Header bytes of a CUTOFFS packet (docs/spec/wire-format.md §7).
 pub const CUTOFFS_HEADER_BYTES: usize = 62;
-/// Header bytes of a FREEZE packet (spec: wire-format §7).
+/// Header bytes of a FREEZE packet (docs/spec/wire-format.md §7).
 pub const FREEZE_HEADER_BYTES: usize = 28;
-/// Header bytes of a NEED_ACK packet (spec: wire-format §7).
+/// Header bytes of a NEED_ACK packet (docs/spec/wire-format.md §7).
 pub const NEED_ACK_HEADER_BYTES: usize = 28;
-/// Header bytes of an ACK packet, however many entries count (spec: wire-format §7).
+/// Header bytes of an ACK packet, however many entries count (docs/spec/wire-format.md §7).
 pub const ACK_HEADER_BYTES: usize = 80;
 /// Bytes of an [`Extension`], directly behind the header of a control packet.
 pub const EXTENSION_BYTES: usize = 8;
@@ -109,18 +109,22 @@ pub const VERSION_MAGIC: u16 = 0xA000;
 /// Version of the own profile that this crate writes, 12 bits.
 pub const VERSION: u16 = 2;
 
-/// Value of [`Common::urgent`]; with [`FLAGS`] it marks Homa inside TCP frames (spec: wire-format §8).
+/// Value of [`Common::urgent`]; with [`FLAGS`] it marks Homa inside TCP frames
+/// (docs/spec/wire-format.md §8).
 pub const URGENT: u16 = 0xB97D;
-/// Value of [`Common::flags`]: SYN and RST, which no TCP packet has together (spec: wire-format §8).
+/// Value of [`Common::flags`]: SYN and RST, which no TCP packet has together
+/// (docs/spec/wire-format.md §8).
 pub const FLAGS: u8 = 0x06;
 /// Value of [`Common::doff`] in DATA packets: 14 words, in the upper four bits.
 pub const DOFF_DATA: u8 = 0xE0;
 /// Value of [`Common::doff`] in all control packets: 5 words, in the upper four bits.
 pub const DOFF_CONTROL: u8 = 0x50;
 
-/// Value of [`Data::seg_offset`] that means "the offset is in [`Common::sequence`]" (spec: wire-format §5).
+/// Value of [`Data::seg_offset`] that means "the offset is in [`Common::sequence`]"
+/// (docs/spec/wire-format.md §5).
 pub const OFFSET_IN_SEQUENCE: u32 = u32::MAX;
-/// Value of [`Resend::length`] that means "nothing arrived: send again all that was sent" (spec: wire-format §7).
+/// Value of [`Resend::length`] that means "nothing arrived: send again all that was sent"
+/// (docs/spec/wire-format.md §7).
 pub const RESEND_ALL: u32 = u32::MAX;
 /// Number of priority levels in a CUTOFFS packet.
 pub const CUTOFF_LEVELS: usize = 8;

@@ -8,7 +8,7 @@ use crate::{
     RESEND_HEADER_BYTES, RPC_UNKNOWN_HEADER_BYTES,
 };
 
-/// The type of a packet, byte 11 of every header (spec: wire-format §4).
+/// The type of a packet, byte 11 of every header (docs/spec/wire-format.md §4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum PacketType {

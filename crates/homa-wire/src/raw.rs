@@ -22,7 +22,7 @@ macro_rules! layout {
 }
 
 layout!(
-    /// Spec: wire-format §2.
+    /// Source: docs/spec/wire-format.md §2.
     RawCommon, crate::COMMON_HEADER_BYTES, {
     source_port: U16,
     destination_port: U16,
@@ -38,14 +38,14 @@ layout!(
 });
 
 layout!(
-    /// Spec: wire-format §5, §7.
+    /// Source: docs/spec/wire-format.md §5, §7.
     RawAckEntry, 10, {
     client_id: U64,
     server_port: U16,
 });
 
 layout!(
-    /// Spec: wire-format §5, without the common header.
+    /// Source: docs/spec/wire-format.md §5, without the common header.
     RawData, crate::DATA_HEADER_BYTES - crate::COMMON_HEADER_BYTES, {
     message_length: U32,
     incoming: U32,
@@ -57,14 +57,14 @@ layout!(
 });
 
 layout!(
-    /// Spec: wire-format §7, without the common header.
+    /// Source: docs/spec/wire-format.md §7, without the common header.
     RawGrant, crate::GRANT_HEADER_BYTES - crate::COMMON_HEADER_BYTES, {
     offset: U32,
     priority: u8,
 });
 
 layout!(
-    /// Spec: wire-format §7, without the common header.
+    /// Source: docs/spec/wire-format.md §7, without the common header.
     RawResend, crate::RESEND_HEADER_BYTES - crate::COMMON_HEADER_BYTES, {
     offset: U32,
     length: U32,
@@ -72,14 +72,14 @@ layout!(
 });
 
 layout!(
-    /// Spec: wire-format §7, without the common header.
+    /// Source: docs/spec/wire-format.md §7, without the common header.
     RawCutoffs, crate::CUTOFFS_HEADER_BYTES - crate::COMMON_HEADER_BYTES, {
     levels: [U32; CUTOFF_LEVELS],
     version: U16,
 });
 
 layout!(
-    /// Spec: wire-format §7, without the common header.
+    /// Source: docs/spec/wire-format.md §7, without the common header.
     RawAck, crate::ACK_HEADER_BYTES - crate::COMMON_HEADER_BYTES, {
     count: U16,
     entries: [RawAckEntry; ACKS_MAX],

@@ -1,7 +1,8 @@
 //! The two forms of an RPC's id.
 
-/// The id of an RPC as one of its two ends knows it (spec: wire-format §3): the client's form is even, the
-/// server's is the same number with bit 0 set. Any number is an id in one of the two forms.
+/// The id of an RPC as one of its two ends knows it
+/// (docs/spec/wire-format.md §3): the client's form is even, the server's is the same number with
+/// bit 0 set. Any number is an id in one of the two forms.
 ///
 /// ```
 /// use homa_wire::RpcId;

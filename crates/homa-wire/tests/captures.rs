@@ -167,7 +167,7 @@ fn homa_packets(path: &Path) -> Vec<Recorded> {
 }
 
 /// The Homa packet in an Ethernet frame, if there is one: native, or inside a TCP frame marked by flags and
-/// urgent pointer (spec: wire-format §8).
+/// urgent pointer (docs/spec/wire-format.md §8).
 fn homa_in_ethernet(frame: &[u8]) -> Option<Recorded> {
     let be16 = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
     let (protocol, start, transport_len) = match be16(12) {

@@ -1,4 +1,5 @@
-//! The worked examples of the specification (wire-format §10), byte for byte and both ways.
+//! The worked examples of the specification
+//! (docs/spec/wire-format.md §10), byte for byte and both ways.
 
 use homa_wire::{
     Ack, AckEntry, Body, Common, Cutoffs, Data, FLAGS, Grant, HEADER_MAX, Header,

@@ -12,9 +12,9 @@ use crate::decode::{Carriage, Checksum, Frame};
 use crate::follow::is_from_client;
 use crate::reason;
 
-/// DATA in the form whose offsets the segmenter wrote: 13 words (spec: wire-format §2).
+/// DATA in the form whose offsets the segmenter wrote: 13 words (docs/spec/wire-format.md §2).
 const DOFF_DATA_SEGMENTED: u8 = 0xD0;
-/// Longest message of the Linux format in bytes (spec: wire-format §5).
+/// Longest message of the Linux format in bytes (docs/spec/wire-format.md §5).
 const LINUX_MESSAGE_BYTES_MAX: u32 = 1_000_000;
 const LEVEL_MAX: u8 = 7;
 
@@ -59,7 +59,7 @@ fn check_common(common: &Common, body: &Body, report: &mut impl FnMut(Check, Str
 }
 
 /// Only servers send NEED_ACK and only clients ACK; but either side of this implementation may probe the other
-/// (`ARCHITECTURE.md`, flow control), which answers with ACK.
+/// (ARCHITECTURE.md §Flow control), which answers with ACK.
 fn check_parity(frame: &Frame<'_>, report: &mut impl FnMut(Check, String)) {
     let id = frame.header.common.sender_id;
     let is_probe = frame.header.extension.is_some_and(|given| given.reason == reason::PROBE);
@@ -123,7 +123,7 @@ fn check_data(frame: &Frame<'_>, data: &Data, report: &mut impl FnMut(Check, Str
 }
 
 /// In this implementation's profile the last segment of a message may be padded to the length of its train's
-/// segments (`ARCHITECTURE.md`, trains).
+/// segments (ARCHITECTURE.md §The engine).
 fn may_be_padded(frame: &Frame<'_>) -> bool {
     frame.carriage == Carriage::Udp && frame.is_own_profile()
 }

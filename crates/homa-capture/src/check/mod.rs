@@ -84,7 +84,7 @@ impl Checker {
         }
     }
 
-    /// Unscheduled data uses the level that the receiver ordered (spec: protocol §5, sender side).
+    /// Unscheduled data uses the level that the receiver ordered (docs/spec/protocol.md §5).
     fn check_level(&self, frame: &Frame<'_>, findings: &mut Vec<Finding>) {
         let Body::Data(data) = &frame.header.body else {
             return;

@@ -10,9 +10,9 @@ use crate::follow::{Direction, Follow, Message, Rpc, RpcKey, direction_of, is_fr
 use crate::reason;
 
 /// A sender finishes the super-packet it has begun, so data may lie so far behind a grant, in bytes
-/// (spec: wire-format §11 rule 10; the largest super-packet).
+/// (docs/spec/wire-format.md §11 rule 10; the largest super-packet).
 const SUPER_PACKET_BYTES: u32 = 65_536;
-/// Ports from here on are assigned to clients automatically (spec: wire-format §3).
+/// Ports from here on are assigned to clients automatically (docs/spec/wire-format.md §3).
 const AUTOMATIC_PORTS: u16 = 0x8000;
 
 pub(super) fn check(frame: &Frame<'_>, rpc: &Rpc, follow: &Follow, findings: &mut Vec<Finding>) {
@@ -77,7 +77,7 @@ fn check_data(
         let check = if own { Check::Resegmented } else { Check::PartialOverlap };
         report(check, format!("{again} bytes of {start}..{end} again"));
     }
-    // A sender that says 0 knows no grants (spec: wire-format §11 rule 9).
+    // A sender that says 0 knows no grants (docs/spec/wire-format.md §11 rule 9).
     let grants_known = data.incoming > 0;
     let allowed = message.allowed.max(data.incoming);
     let limit = allowed.saturating_add(SUPER_PACKET_BYTES);

@@ -1,4 +1,4 @@
-//! TCP checksums of encapsulated packets (spec: wire-format §8).
+//! TCP checksums of encapsulated packets (docs/spec/wire-format.md §8).
 
 use std::net::IpAddr;
 

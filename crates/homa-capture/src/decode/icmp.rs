@@ -1,4 +1,4 @@
-//! ICMP errors that quote Homa packets (spec: protocol §14).
+//! ICMP errors that quote Homa packets (docs/spec/protocol.md §14).
 
 use std::net::IpAddr;
 
@@ -30,7 +30,7 @@ pub struct IcmpError {
     pub quoted: Quoted,
 }
 
-/// What an ICMP error says of a peer (spec: protocol §14).
+/// What an ICMP error says of a peer (docs/spec/protocol.md §14).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum IcmpMeaning {

@@ -37,7 +37,7 @@ const ACK_ENTRY_BYTES: usize = 10;
 pub enum Carriage {
     /// Directly, with protocol number 146.
     Ip,
-    /// As something that looks like a TCP packet (spec: wire-format §8).
+    /// As something that looks like a TCP packet (docs/spec/wire-format.md §8).
     Tcp,
     /// In UDP datagrams.
     Udp,
@@ -110,14 +110,14 @@ impl Frame<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BadReason {
-    /// Shorter than its type demands, in bytes (spec: wire-format §9 rule 1).
+    /// Shorter than its type demands, in bytes (docs/spec/wire-format.md §9 step 1).
     TooShort {
         /// What its type demands.
         need: u32,
         /// What there is.
         got: u32,
     },
-    /// A type that does not exist (spec: wire-format §4).
+    /// A type that does not exist (docs/spec/wire-format.md §4).
     UnknownType(u8),
     /// The IP or UDP header announces more bytes than the frame had.
     LengthLies {
@@ -126,7 +126,8 @@ pub enum BadReason {
         /// What there was on the wire.
         got: u32,
     },
-    /// A later piece of a fragmented IP packet: it has no Homa header (spec: wire-format §1).
+    /// A later piece of a fragmented IP packet: it has no Homa header
+    /// (docs/spec/wire-format.md §1).
     Fragment(Fragment),
     /// The recorder cut it before the end of the common header; nothing is wrong with the packet.
     Cut,
@@ -362,7 +363,7 @@ fn limit_to_recorded(ack: &mut Ack, recorded_bytes: usize) {
     }
 }
 
-/// Whether a TCP packet is Homa in disguise (spec: wire-format §8).
+/// Whether a TCP packet is Homa in disguise (docs/spec/wire-format.md §8).
 fn is_tcp_form(bytes: &[u8]) -> bool {
     bytes.get(13) == Some(&FLAGS) && be16(bytes, 18) == Some(URGENT)
 }

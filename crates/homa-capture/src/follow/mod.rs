@@ -165,7 +165,7 @@ impl Follow {
     }
 
     /// Records an ICMP error and says which RPC it quotes. Errors about a port or host end all RPCs with it
-    /// (spec: protocol §14).
+    /// (docs/spec/protocol.md §14).
     pub fn icmp(&mut self, now_ns: u64, error: &IcmpError) -> Option<u64> {
         let quoted_key = quoted_key(&error.quoted);
         let number = quoted_key.and_then(|key| self.by_key.get(&key).copied());
@@ -214,7 +214,7 @@ impl Follow {
     }
 }
 
-/// Whether the packet's sender is the client of its RPC (spec: wire-format §3).
+/// Whether the packet's sender is the client of its RPC (docs/spec/wire-format.md §3).
 pub fn is_from_client(frame: &Frame<'_>) -> bool {
     RpcId(frame.header.common.sender_id).is_client()
 }

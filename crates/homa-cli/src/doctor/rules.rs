@@ -8,7 +8,7 @@ use super::finding::Finding;
 
 /// The only way that rules can be seen; needs CAP_NET_ADMIN.
 const LIST: [&str; 3] = ["-j", "list", "ruleset"];
-/// SYN and RST, and the urgent pointer, of Homa packets (`spec/wire-format.md` §8).
+/// SYN and RST, and the urgent pointer, of Homa packets (docs/spec/wire-format.md §8).
 const FLAGS: u64 = 0x06;
 const URGENT: u64 = 0xB97D;
 /// What they become.

@@ -1,4 +1,4 @@
-"""A host as the Linux kernel module is one: RPC states, packet dispatch, timer (protocol.md)."""
+"""A host as the Linux kernel module is one: RPC states, packet dispatch, timer (docs/spec/protocol.md)."""
 
 import time
 from collections import Counter, deque
@@ -132,7 +132,7 @@ class Host:
             self.counts["icmp " + error.what] += 1
             if not self.deaf:
                 self._icmp(error)
-        # Control packets and short messages first, then the rest by RPC (protocol.md section 21).
+        # Control packets and short messages first, then the rest by RPC (docs/spec/protocol.md §21).
         checked = [(arrived, wire.parse_common(arrived.packet)) for arrived in batch if self._well_formed(arrived)]
         later = {}
         for arrived, header in checked:

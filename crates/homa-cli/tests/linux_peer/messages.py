@@ -4,7 +4,7 @@ UNSCHED_BYTES = 40_000
 
 
 class Outgoing:
-    """A message on its way out, cut into super-packets when it is created (protocol.md section 4)."""
+    """A message on its way out, cut into super-packets when it is created (docs/spec/protocol.md §4)."""
 
     def __init__(self, body, segment_bytes, segments_per_packet, take_ack):
         self.body = body
@@ -38,7 +38,7 @@ class Outgoing:
 
 
 class Incoming:
-    """A message on its way in: the end of what has come and its gaps (protocol.md section 9)."""
+    """A message on its way in: the end of what has come and its gaps (docs/spec/protocol.md §9)."""
 
     def __init__(self, length, incoming, born):
         self.length = length
@@ -86,7 +86,7 @@ class Incoming:
         return "kept"
 
     def wanted(self):
-        """The ranges a RESEND asks for (protocol.md section 8)."""
+        """The ranges a RESEND asks for (docs/spec/protocol.md §8)."""
         ranges = [(start, end - start) for start, end in self.gaps]
         if self.end < self.granted:
             ranges.append((self.end, self.granted - self.end))
@@ -94,7 +94,7 @@ class Incoming:
 
 
 class Grants:
-    """Grants of the whole host (protocol.md section 6)."""
+    """Grants of the whole host (docs/spec/protocol.md §6)."""
 
     MAX_INCOMING, MAX_OVERCOMMIT = 400_000, 8
     FIFO_INCREMENT, FIFO_INTERVAL_SECS = 50_000, 0.000_320

@@ -136,7 +136,7 @@ class Net:
             pass
 
     def icmp_errors(self):
-        """ICMP errors about packets of this host that have arrived, as protocol.md section 14 maps them."""
+        """ICMP errors about packets of this host that have arrived, as docs/spec/protocol.md §14 maps them."""
         found = []
         while True:
             try:

@@ -190,7 +190,7 @@ class Receiving(unittest.TestCase):
 
 
 class Example(unittest.TestCase):
-    """The worked examples of wire-format.md, section 10."""
+    """The worked examples of docs/spec/wire-format.md §10."""
 
     def test_request_in_one_packet(self):
         tail = (12, 12, 0, 0, 0, 0, b"\0\0\0", wire.ALL_ONES)

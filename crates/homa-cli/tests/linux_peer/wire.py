@@ -1,6 +1,6 @@
 """The packet headers of Homa as the Linux kernel module sends them.
 
-Written from the wire format description alone (spec/wire-format.md), so that a mistake in the crates of this
+Written from the wire format description alone (docs/spec/wire-format.md), so that a mistake in the crates of this
 workspace does not repeat itself here. All sizes are bytes.
 """
 

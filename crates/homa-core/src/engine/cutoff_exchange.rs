@@ -1,4 +1,4 @@
-//! Who is told which cutoffs, and for whom those hold that are told (`spec/protocol.md` §5).
+//! Who is told which cutoffs, and for whom those hold that are told (docs/spec/protocol.md §5).
 
 use core::net::IpAddr;
 use core::time::Duration;

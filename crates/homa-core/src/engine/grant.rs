@@ -1,5 +1,5 @@
 //! Receiver-driven flow control: whom to grant, how much, at which priority
-//! (`spec/protocol.md` §6; SIGCOMM'18 §3.3-3.5).
+//! (docs/spec/protocol.md §6; SIGCOMM'18 §3.3-3.5).
 //!
 //! At most `max_overcommit` messages are *active*; the others wait in a queue per sender address,
 //! and senders wait in the order of their best message. All ranks come from live values. Work per
@@ -428,7 +428,8 @@ impl Granter {
         alone.saturating_add(self.window_min).checked_sub(self.known_sender(sender)?.granted)
     }
 
-    /// Level for scheduled data: low levels first, so that newcomers can preempt (§6).
+    /// Level for scheduled data: low levels first, so that newcomers can preempt
+    /// (docs/spec/protocol.md §6).
     fn priority(&self, index: u32, rpcs: &RpcTable, highest: u8) -> u8 {
         let Some(own) = self.rank(index, rpcs) else {
             return 0;

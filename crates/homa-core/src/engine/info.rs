@@ -6,7 +6,8 @@ use crate::engine::rpc::{Rpc, State};
 use crate::event::RpcKey;
 use crate::histogram::{LargeMessages, LengthBin};
 
-/// A live RPC at one moment. Lengths are 0 while there is no such message. Source: `spec/api.md` §3.
+/// A live RPC at one moment. Lengths are 0 while there is no such message.
+/// Source: docs/spec/api.md §3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RpcInfo {
@@ -52,7 +53,7 @@ impl Engine {
 
     /// Bytes of the messages that have begun to arrive since the engine was made, by message length, from short to
     /// long, and (count, bytes) of those longer than the last bin. `None` if the cutoffs are fixed: then nobody
-    /// counts. Source: `spec/observability.md` §2.1.
+    /// counts. Source: docs/spec/observability.md §2.1.
     pub fn message_lengths(
         &self,
     ) -> Option<(impl Iterator<Item = LengthBin> + Clone + '_, LargeMessages)> {

@@ -1,4 +1,4 @@
-//! The account of memory for incoming messages (`ARCHITECTURE.md`, memory).
+//! The account of memory for incoming messages (ARCHITECTURE.md §Memory).
 
 use alloc::vec::Vec;
 use core::net::IpAddr;

@@ -8,7 +8,7 @@ use crate::time::Instant;
 /// Ranges to retransmit that are remembered per message; more are merged.
 const RETRANSMIT_RANGES_MAX: usize = 64;
 
-/// Sender's state of one message (`spec/protocol.md` §4).
+/// Sender's state of one message (docs/spec/protocol.md §4).
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     /// Bytes of the whole message; 0 = there is no message.
@@ -21,8 +21,9 @@ pub(crate) struct Outgoing {
     pub(crate) granted: u32,
     /// Bytes that may be sent without a grant.
     pub(crate) unscheduled: u32,
-    /// A segment is sent whole as soon as its first byte may be, as Linux does (`spec/protocol.md` §4), so
-    /// that all boundaries lie on a grid that retransmissions can keep to. Otherwise it ends where the grant does.
+    /// A segment is sent whole as soon as its first byte may be, as Linux does
+    /// (docs/spec/protocol.md §4), so that all boundaries lie on a grid that retransmissions can
+    /// keep to. Otherwise it ends where the grant does.
     pub(crate) whole_segments: bool,
     /// Level of the first packet.
     pub(crate) first_priority: u8,
@@ -111,7 +112,7 @@ impl Outgoing {
     }
 
     /// The next new segment `[start, end)` of at most `payload_max` bytes, if any. A boundary
-    /// lies at the unscheduled limit (`spec/wire-format.md` §6).
+    /// lies at the unscheduled limit (docs/spec/wire-format.md §6).
     pub(crate) fn next_new(&self, payload_max: u32) -> Option<(u32, u32)> {
         let sendable = self.sendable_upto();
         if self.sent >= sendable {
@@ -137,7 +138,7 @@ impl Outgoing {
     /// Has at most `room_bytes` of `[start, end)` sent again, as far as they were sent, not released, and not asked
     /// for since [`Outgoing::forget_copies`]. The range is
     /// widened to original segments while these still fit `payload_max`, because Linux
-    /// receivers discard packets that overlap what they hold (`spec/wire-format.md` §11 rule 3).
+    /// receivers discard packets that overlap what they hold (docs/spec/wire-format.md §11 rule 3).
     /// Returns how many bytes that are.
     pub(crate) fn request_retransmit(
         &mut self,

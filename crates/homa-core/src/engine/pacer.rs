@@ -1,5 +1,5 @@
 //! Output order and pacing: the message with the fewest unsent bytes first, a share for the oldest,
-//! and a clock that keeps the device's queue short (`spec/protocol.md` §7).
+//! and a clock that keeps the device's queue short (docs/spec/protocol.md §7).
 
 use crate::config::Config;
 use crate::engine::rpc::Rpc;

@@ -23,7 +23,7 @@ use crate::time::Instant;
 
 /// Acknowledgements that wait for a packet to ride on, per peer.
 const ACKS_MAX: usize = 16;
-/// Peers looked at, and evicted, when a new one needs room (`spec/protocol.md` §13).
+/// Peers looked at, and evicted, when a new one needs room (docs/spec/protocol.md §13).
 const EVICTION_LOOKS: usize = 10;
 /// Path MTU assumed until the driver says better: what IPv6 guarantees.
 pub(crate) const MTU_MIN: u32 = 1280;

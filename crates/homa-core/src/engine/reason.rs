@@ -1,5 +1,5 @@
 //! Meaning of the reason byte that our control packets carry behind their Linux header
-//! (`ARCHITECTURE.md`, own profile). Linux peers neither send nor read it.
+//! (docs/spec/wire-format.md §12). Linux peers neither send nor read it.
 
 use crate::event::FailReason;
 

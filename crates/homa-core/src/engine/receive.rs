@@ -1,4 +1,4 @@
-//! What a received packet changes: checks in the order of `spec/wire-format.md` §9, and DATA.
+//! What a received packet changes: checks in the order of docs/spec/wire-format.md §9, and DATA.
 
 use homa_wire::{Body, Data, Header, RpcId, VERSION};
 
@@ -633,7 +633,8 @@ fn is_newer(id: u64, other: u64) -> bool {
     (1..1 << 63).contains(&id.wrapping_sub(other))
 }
 
-/// The range of the message that a DATA packet carries, checked (`spec/wire-format.md` §9 step 5).
+/// The range of the message that a DATA packet carries, checked
+/// (docs/spec/wire-format.md §9 step 5).
 fn data_range(
     rpc: &Rpc,
     header: &Header,

@@ -1,4 +1,4 @@
-//! What control packets change (`spec/protocol.md` §10, §11).
+//! What control packets change (docs/spec/protocol.md §10, §11).
 
 use core::time::Duration;
 

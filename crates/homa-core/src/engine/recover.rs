@@ -1,5 +1,5 @@
 //! What happens when nothing happens: requests for retransmission, liveness, giving up
-//! (`spec/protocol.md` §8, with the improvements that `ARCHITECTURE.md` lists).
+//! (docs/spec/protocol.md §8, with the improvements that `ARCHITECTURE.md` lists).
 //!
 //! Every RPC has at most one entry in the timer heap. Packets never move it; when it comes up
 //! early it is put back. RPCs that merely wait for a server that has the request have none: one

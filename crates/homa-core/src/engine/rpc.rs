@@ -21,7 +21,7 @@ pub(crate) enum Role {
     Server,
 }
 
-/// Where an RPC stands (`spec/protocol.md` §3).
+/// Where an RPC stands (docs/spec/protocol.md §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     /// Sending: the request (client) or the response (server).

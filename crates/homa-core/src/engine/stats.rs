@@ -2,7 +2,8 @@
 
 use crate::event::DropReason;
 
-/// What an engine counted since it was made, and some present sizes. Sources: `spec/observability.md` §2.
+/// What an engine counted since it was made, and some present sizes.
+/// Sources: docs/spec/observability.md §2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

@@ -41,8 +41,8 @@ impl Told {
 
 impl Engine {
     /// Answers DATA of an RPC that is not known here, or not taken: once per resend interval, however many packets come.
-    /// Peers in Linux format are told nothing: among them RPC_UNKNOWN answers RESEND alone (`spec/protocol.md` §10), and
-    /// a client would send all of its request again for each.
+    /// Peers in Linux format are told nothing: among them RPC_UNKNOWN answers RESEND alone
+    /// (docs/spec/protocol.md §10), and a client would send all of its request again for each.
     pub(crate) fn refuse_data(&mut self, path: &Path, header: &Header, reason: u8, value: u32) {
         let interval = self.config.resend_interval;
         let id = header.common.local_id();

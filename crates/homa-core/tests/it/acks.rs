@@ -1,4 +1,4 @@
-//! Acknowledgements: `spec/scenarios.md` A1 to A15, without those about at-most-once.
+//! Acknowledgements: docs/spec/scenarios.md §A, A1 to A15, without those about at-most-once.
 
 use std::time::Duration;
 

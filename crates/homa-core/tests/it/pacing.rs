@@ -1,4 +1,5 @@
-//! What leaves when: SRPT, the clock of the link, the share of the oldest (`spec/protocol.md` §7).
+//! What leaves when: SRPT, the clock of the link, the share of the oldest
+//! (docs/spec/protocol.md §7).
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Sending and its levels: unscheduled data, grants received, cutoffs (`spec/protocol.md` §4, §5).
+//! Sending and its levels: unscheduled data, grants received, cutoffs
+//! (docs/spec/protocol.md §4, §5).
 
 use std::time::Duration;
 

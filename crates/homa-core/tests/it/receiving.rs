@@ -1,4 +1,4 @@
-//! Receiving DATA: `spec/scenarios.md` R1 to R29, over UDP.
+//! Receiving DATA: docs/spec/scenarios.md §R, R1 to R29, over UDP.
 
 use crate::harness::net::*;
 use homa_core::{Config, DropReason, Event, PortOptions, Received, RequestOptions};

@@ -1,4 +1,4 @@
-//! Retransmission and what brings a stalled RPC forward: `spec/scenarios.md` T1 to T27.
+//! Retransmission and what brings a stalled RPC forward: docs/spec/scenarios.md §T, T1 to T27.
 
 use crate::harness::net::*;
 use homa_core::{Config, Event, FailReason, RequestOptions};

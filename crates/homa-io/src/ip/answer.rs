@@ -1,4 +1,5 @@
-//! What is said to those who send to a port that nobody serves (`spec/wire-format.md` §9 step 3).
+//! What is said to those who send to a port that nobody serves
+//! (docs/spec/wire-format.md §9 step 3).
 //!
 //! Peers of this implementation get RPC_UNKNOWN with its reason, Linux peers an ICMP "port unreachable" as
 //! from their own kind, which ends calls and what waits for an acknowledgement. Only packets that ask for
@@ -29,7 +30,7 @@ const PORT_UNREACHABLE_V6: [u8; 2] = [1, 4];
 /// TOS of network control, as the kernel marks its own.
 const ICMP_TOS: u8 = 0xC0;
 
-/// Reasons of RPC_UNKNOWN (`ARCHITECTURE.md`, own profile): it is over; nobody serves at the port.
+/// Reasons of RPC_UNKNOWN (docs/spec/wire-format.md §12): it is over; nobody serves at the port.
 const FINISHED: u8 = 2;
 const NO_SERVICE: u8 = 3;
 

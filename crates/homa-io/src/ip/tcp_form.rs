@@ -1,4 +1,5 @@
-//! Packets that look like TCP segments (`spec/wire-format.md` §8): the same bytes in IP packets of protocol
+//! Packets that look like TCP segments
+//! (docs/spec/wire-format.md §8): the same bytes in IP packets of protocol
 //! 6, with a checksum as TCP has it. Network cards segment these, where they refuse unknown protocols.
 
 use std::net::IpAddr;

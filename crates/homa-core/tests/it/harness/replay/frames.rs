@@ -229,7 +229,7 @@ fn content(ip: &Ip<'_>) -> Option<Content> {
     }
 }
 
-/// Homa in a TCP frame is marked by flags and urgent pointer (`spec/wire-format.md` §8).
+/// Homa in a TCP frame is marked by flags and urgent pointer (docs/spec/wire-format.md §8).
 fn is_encapsulated(tcp: &[u8]) -> bool {
     tcp.get(13) == Some(&FLAGS) && be16(tcp, 18) == Some(URGENT)
 }
@@ -252,7 +252,7 @@ fn homa(ip: &Ip<'_>) -> Option<Packet> {
     })
 }
 
-/// An error about a Homa packet (`spec/protocol.md` §14).
+/// An error about a Homa packet (docs/spec/protocol.md §14).
 fn icmp(bytes: &[u8], v6: bool) -> Option<Icmp> {
     let kind = match (v6, bytes.first()?, bytes.get(1)?) {
         (false, 3, 2) | (true, 4, 1) => IcmpKind::ProtocolUnreachable,

@@ -703,13 +703,13 @@ impl<'a> Player<'a> {
     }
 }
 
-/// The level of an unscheduled packet of a message (`spec/protocol.md` §5).
+/// The level of an unscheduled packet of a message (docs/spec/protocol.md §5).
 fn level_of(levels: &[u32], length: Option<u32>) -> u8 {
     let length = length.unwrap_or(0);
     (1..8u8).rev().find(|level| levels[usize::from(*level)] >= length).unwrap_or(0)
 }
 
-/// What may answer a question about an RPC in this state (`spec/protocol.md` §10, §11).
+/// What may answer a question about an RPC in this state (docs/spec/protocol.md §10, §11).
 fn expected(question: &Body, known: Option<&View>) -> Vec<&'static str> {
     match (question, known) {
         (Body::Resend(_), None) => vec!["RPC_UNKNOWN"],
