@@ -87,7 +87,7 @@ step "Unit, property, scenario and process tests, examples in the documentation"
 step "The examples" examples
 step "The virtual network: $seeds seeds" \
     env HOMA_SEEDS="$seeds" cargo test --release -p homa-io --test seeds -- --nocapture
-[ -n "$quick" ] || step "Who drives: every interleaving of the seat protocol (loom)" loom
+[ -n "$quick" ] || step "Who drives: interleavings of the seat protocol (loom)" loom
 
 count() { awk -v field="$1" '/^test result:/ { sum += $field } END { print sum + 0 }' "$log"; }
 printf '\n%d passed, %d failed, %d skipped\n' "$(count 4)" "$(count 6)" "$(grep -c 'SKIPPED' "$log")"

@@ -1,4 +1,5 @@
-//! Whatever the repository cites is there: pages, their sections, and the steps and rules of these.
+//! Whatever the repository cites is there: pages, their sections, and the steps and rules of these; and
+//! ARCHITECTURE.md names the crates as they are.
 //!
 //! A citation is `PATH §SECTION`: a path from the root of the repository, and a number or a heading.
 //! `rule N` or `step N` behind it names an entry of a numbered list or a row of a table. Further
@@ -141,6 +142,7 @@ impl Checker {
         self.check_sections(path, &joined);
         self.check_pages(path, &joined);
         if path.ends_with(".md") {
+            self.check_files(path, &joined);
             self.check_links(path, source);
         }
     }
@@ -233,7 +235,7 @@ impl Checker {
             if linked {
                 continue;
             }
-            if name.starts_with("docs/") && !self.pages.contains_key(name) {
+            if name.starts_with("docs/") && !self.pages.contains_key(name) && !is_example(name) {
                 self.complain(path, joined, at, "no such page");
             }
             let behind = text[at + 3..].trim_start_matches('`');
@@ -245,6 +247,21 @@ impl Checker {
             let old = of_spec.iter().any(|page| name.ends_with(page.as_str()));
             if old && !name.starts_with("docs/spec/") {
                 self.complain(path, joined, at, "a page without its path from the root");
+            }
+        }
+    }
+
+    /// Every other file that is named by its path from the root is there.
+    fn check_files(&mut self, path: &str, joined: &Joined) {
+        let text = &joined.text;
+        for (start, _) in ["crates/", "plans/"].iter().flat_map(|top| text.match_indices(top)) {
+            let is_path = |c: char| c.is_ascii_alphanumeric() || "/_-.".contains(c);
+            let rest = &text[start..];
+            let name = &rest[..rest.find(|c| !is_path(c)).unwrap_or(rest.len())];
+            let named_whole = !text[..start].ends_with(is_path) && name.contains('.');
+            let name = name.trim_end_matches('.');
+            if named_whole && !is_example(name) && !root().join(name).exists() {
+                self.complain(path, joined, start, "no such file");
             }
         }
     }
@@ -287,6 +304,11 @@ impl Section {
         let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
         kept.map(|c| if c == ' ' { '-' } else { c }).collect()
     }
+}
+
+/// Whether a part of the path stands for any, as in `plans/NAME.toml`.
+fn is_example(path: &str) -> bool {
+    path.split(['/', '.']).any(|part| ["NAME", "PAGE"].contains(&part))
 }
 
 /// ` rule 3` or ` step 3`: the number, and the length.
@@ -336,6 +358,37 @@ fn files(directory: &Path, found: &mut BTreeMap<String, String>) {
     }
 }
 
+/// The crates of ours that the `[dependencies]` of a manifest name.
+fn dependencies(manifest: &str) -> Vec<String> {
+    let tables = manifest.split("\n[").filter(|table| table.starts_with("dependencies]"));
+    let names = tables.flat_map(str::lines).filter_map(|line| line.split(['.', ' ']).next());
+    let mut ours: Vec<_> =
+        names.filter(|name| name.starts_with("homa-")).map(str::to_owned).collect();
+    ours.sort();
+    ours
+}
+
+#[test]
+fn what_the_architecture_says_of_crates_is_what_the_manifests_say() {
+    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let block = page.split("```").nth(1).unwrap();
+    let mut said = BTreeMap::new();
+    for line in block.lines() {
+        let mut names = line.split_whitespace().map(str::to_owned);
+        said.extend(names.next().map(|name| (name, names.collect::<Vec<_>>())));
+    }
+    let mut is = BTreeMap::new();
+    for entry in fs::read_dir(root().join("crates")).unwrap() {
+        let manifest = fs::read_to_string(entry.unwrap().path().join("Cargo.toml")).unwrap();
+        let name = manifest.split('"').nth(1).unwrap().to_owned();
+        // Crates that are only tests use all.
+        if !manifest.contains("publish = false") {
+            is.insert(name, dependencies(&manifest));
+        }
+    }
+    assert_eq!(said, is);
+}
+
 #[test]
 fn what_the_repository_cites_is_there() {
     let mut all = BTreeMap::new();
@@ -376,6 +429,8 @@ fn citations_of_pages_sections_and_rules_that_exist_are_right() {
         faults("docs/spec/page.md", "As in §2.1; see [page.md](page.md#2-numbers)."),
         [""; 0]
     );
+    let files = "`crates/homa-docs/src/lib.rs`, the folder crates/homa-docs, plans/NAME.toml";
+    assert_eq!(faults("docs/other.md", files), [""; 0]);
     assert_eq!(faults("docs/other.md", "[spec/page.md](spec/page.md#at-most-once)"), [""; 0]);
 }
 
@@ -399,6 +454,9 @@ fn citations_of_nothing_and_in_other_forms_are_found() {
         "/// See docs/nothing.md.",
     ] {
         assert_ne!(faults("a.rs", source), [""; 0], "{source}");
+    }
+    for source in ["`crates/homa-docs/src/nothing.rs`", "see plans/nothing.toml."] {
+        assert_eq!(faults("docs/other.md", source).len(), 1, "{source}");
     }
     for source in ["[x](spec/nothing.md)", "[x](spec/page.md#nothing)", "[x](#numbers)"] {
         assert_eq!(faults("docs/other.md", source).len(), 1, "{source}");

@@ -1,6 +1,7 @@
 //! Who drives: the thread or task that waits runs the protocol.
 //!
-//! Three small pieces, none of which does I/O, so that loom can try all their interleavings:
+//! Three small pieces, none of which does I/O, so that loom can try their interleavings, with at most
+//! three preemptions each:
 //!
 //! * [`inbox`]: operations for the state behind the lock. Whoever adds one either becomes its
 //!   *attendant*, who must execute it, or finds one who cannot leave before it is executed.
@@ -12,7 +13,7 @@
 //! What is left to the operating system is in [`parker`] (how a thread sleeps); the endpoint's
 //! core implements [`wait::Host`]. The guard thread ([`guard`]) takes a seat that was left empty.
 //!
-//! Check all interleavings with
+//! Check them with
 //! `RUSTFLAGS="--cfg loom" cargo test -p homa-transport --no-default-features --lib --release`.
 
 pub(crate) mod guard;
