@@ -12,6 +12,8 @@
 mod calm;
 #[path = "seeds/cut.rs"]
 mod cut;
+#[path = "seeds/digests.rs"]
+mod digests;
 #[path = "seeds/drills/mod.rs"]
 mod drills;
 #[path = "seeds/script.rs"]
@@ -728,15 +730,16 @@ fn try_all(seed: u64, kind: Option<&str>, cut: &Cut) -> Result<Coverage, String>
 
 fn try_drill(seed: u64) -> Result<Coverage, String> {
     let number = seed / DRILL_ONE_IN;
-    match catch_unwind(|| drills::play(number, seed)) {
-        Ok((_, wrong)) if wrong.is_empty() => {
+    let name = drills::name(number);
+    match catch_unwind(|| drills::play(number, seed).broken_promises()) {
+        Ok(wrong) if wrong.is_empty() => {
             let mut coverage = Coverage::default();
             coverage.add("drills", 1);
             Ok(coverage)
         }
-        Ok((name, wrong)) => Err(format!("{name}: {}", wrong.join("\n    "))),
+        Ok(wrong) => Err(format!("{name}: {}", wrong.join("\n    "))),
         Err(panic) => {
-            let (name, at) = (drills::name(number), PANICKED_AT.take().unwrap_or_default());
+            let at = PANICKED_AT.take().unwrap_or_default();
             Err(format!("{name}: panicked at {at}: {}", message_of(panic.as_ref())))
         }
     }

@@ -24,7 +24,7 @@ pub struct RequestOptions {
 }
 
 /// Why a message was not accepted for sending. Nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SendError {
     /// A message has at least one byte.

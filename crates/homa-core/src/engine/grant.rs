@@ -255,7 +255,7 @@ impl Granter {
     fn count(&mut self, rpc: &mut Rpc) {
         let rx = &rpc.rx;
         // What a starved message was sent is dropped, and asked for again when there is memory for it.
-        let now = if rx.starved || rx.passed_over { OnItsWay::NOTHING } else { rx.on_its_way() };
+        let now = if rx.starved { OnItsWay::NOTHING } else { rx.on_its_way() };
         self.recount(rpc, now);
     }
 

@@ -5,7 +5,7 @@ use homa_core::{FailReason, RpcKey, SendError};
 use super::app::CallPlan;
 
 /// How a call ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CallEnd {
     /// The response came and had the right bytes.

@@ -13,6 +13,7 @@
 mod app;
 mod auditor;
 mod conduct;
+mod digest;
 mod driver;
 mod ledger;
 mod link;

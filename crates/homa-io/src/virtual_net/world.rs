@@ -4,6 +4,7 @@ mod network;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use homa_wire::RpcId;
 use super::app::{App, CallPlan, FORGETFUL_NS, Handler, Task, request_body};
 use super::auditor::Auditor;
 use super::conduct::Conduct;
+use super::digest::Digest;
 use super::driver::{Notice, Packet, RefusalRates, VirtualDriver};
 use super::ledger::{CallEnd, Ledger};
 use super::link::{LinkPlan, Partition, Port, PortPlan};
@@ -215,6 +217,8 @@ pub struct World {
     pub auditor: Auditor,
     heard: Vec<Heard>,
     packets: u64,
+    /// Of the packets sent.
+    digest: Digest,
 }
 
 impl World {
@@ -243,6 +247,7 @@ impl World {
             auditor: Auditor::default(),
             heard: Vec::new(),
             packets: 0,
+            digest: Digest::default(),
         }
     }
 
@@ -381,6 +386,16 @@ impl World {
     /// Packets that were sent.
     pub fn packets(&self) -> u64 {
         self.packets
+    }
+
+    /// A digest of every packet sent (when, by whom, to whom, its level, its bytes) and of what became of every call:
+    /// a change that alters no behaviour leaves it as it is.
+    pub fn digest(&self) -> u64 {
+        let mut digest = self.digest;
+        for call in &self.ledger.calls {
+            (call.end, call.ended_ns, call.first_byte_ns, &call.executions).hash(&mut digest);
+        }
+        digest.finish()
     }
 
     /// Whether more than `steps_max` steps were taken.

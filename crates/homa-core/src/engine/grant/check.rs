@@ -26,6 +26,7 @@ impl Granter {
             let managed = rx.sender != u32::MAX;
             assert_eq!(managed, active || queued, "with a sender: {rpc:?}");
             assert!(managed || rx.counted == OnItsWay::NOTHING, "counted for nobody: {rpc:?}");
+            assert!(!(managed && rx.passed_over), "managed and passed over: {rpc:?}");
             if managed && !rx.grant_check {
                 assert_eq!(rx.counted, rx.on_its_way(), "on its way: {rpc:?}");
             }

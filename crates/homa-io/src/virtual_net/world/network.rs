@@ -1,6 +1,7 @@
 //! The way of a packet from host to host.
 
-use std::net::SocketAddr;
+use std::hash::Hash;
+use std::net::{IpAddr, SocketAddr};
 
 use homa_core::{Carriage, IcmpKind, Path, RxMeta};
 
@@ -37,6 +38,12 @@ impl World {
     /// A packet leaves a host.
     pub(super) fn send(&mut self, from: usize, packet: Packet) {
         self.packets += 1;
+        let to = match packet.to.ip() {
+            IpAddr::V4(ip) => u128::from(u32::from(ip)),
+            IpAddr::V6(ip) => u128::from(ip),
+        };
+        let (dscp, bytes) = (packet.meta.dscp, &packet.bytes);
+        (self.now_ns, from, to, packet.to.port(), dscp, bytes).hash(&mut self.digest);
         let (length, conduct) = (packet.bytes.len(), self.hosts[from].plan.conduct);
         let packet = conduct.change(packet);
         let changed = packet.as_ref().is_none_or(|packet| packet.bytes.len() != length);
