@@ -30,15 +30,14 @@ pub(crate) fn admission(
     let payload = range.1.saturating_sub(range.0);
     let needed = u64::from(wire_bytes(payload)).saturating_add(u64::from(in_train));
     // Room is left for the question that its proof answers.
-    if must_prove(rpc, peer) && peer.unvalidated_room() < needed.saturating_add(QUESTION_BYTES) {
+    if must_prove(rpc, peer) && peer.validation.room() < needed.saturating_add(QUESTION_BYTES) {
         return Admission::Wait { unproved: true };
     }
     if range.0 >= rpc.tx.unscheduled || !(rpc.own && peer.is_own()) {
         return Admission::Free;
     }
     let cost = payload.saturating_add(CHARGE_PER_PACKET);
-    let after = peer.in_flight.saturating_add(cost);
-    if peer.in_flight > 0 && after > peer.in_flight_max(config) {
+    if !peer.in_flight.has_room(cost, peer.in_flight_max(config)) {
         return Admission::Wait { unproved: false };
     }
     Admission::Charged(cost)
@@ -50,5 +49,5 @@ const QUESTION_BYTES: u64 = (COMMON_HEADER_BYTES + EXTENSION_BYTES) as u64;
 /// Whether this message goes to a client that still has to prove its address.
 #[inline]
 pub(crate) fn must_prove(rpc: &Rpc, peer: &Peer) -> bool {
-    !peer.validated && !rpc.is_client() && rpc.own && peer.is_own()
+    !peer.validation.is_done() && !rpc.is_client() && rpc.own && peer.is_own()
 }

@@ -1,24 +1,12 @@
-//! Paths that swallow full-size packets without a word: noticed by what gets lost, since the network does not tell.
-
-use core::time::Duration;
+//! What tells the path MTU that full-size packets are lost, or arrive.
 
 use crate::engine::Engine;
-use crate::engine::peer::{MTU_MIN, Peer};
-use crate::time::Instant;
+use crate::engine::peer::Losses;
 
-/// Rounds of lost full-size packets after which the path is taken for a black hole.
-const LOST_ROUNDS_MAX: u8 = 2;
-/// The same towards Linux hosts, which ask for packets again that are merely late.
-const LINUX_ROUNDS_MAX: u8 = 4;
 /// Resend intervals between two rounds of a Linux host, at least.
 const LINUX_ROUND_INTERVALS: u32 = 4;
-/// The same if what was lost lies in front of a full-size packet that arrived: the path may have changed since, but
-/// mere loss is more likely.
-const GAP_ROUNDS_MAX: u8 = 5;
 /// Payload that a packet of the smallest MTU carries over any IP version: losing it says nothing about the MTU.
 const PAYLOAD_ALWAYS_FITS: u32 = 1176;
-/// After this time a new message tries full-size packets again: paths heal.
-const RETRY_AFTER: Duration = Duration::from_secs(300);
 
 impl Engine {
     /// The peer has everything of the outgoing message of an RPC below `upto`. If that is a full segment more
@@ -35,14 +23,8 @@ impl Engine {
             let own = self.rpcs.known(index).is_some_and(|rpc| self.speaks_own(rpc));
             let refutes = own && once && segment_bytes > self.payload_max(peer);
             if let Some(peer) = self.peers.known_mut(peer) {
-                peer.full_size_lost_rounds = 0;
-                peer.full_size_gap_rounds = 0;
                 // Packets longer than are believed to pass now did, at the first attempt: it was mere loss.
-                if refutes {
-                    if let Some((mtu, _)) = peer.mtu_before.take() {
-                        peer.mtu = mtu;
-                    }
-                }
+                peer.path_mtu.arrived(refutes);
             }
         }
     }
@@ -73,40 +55,16 @@ impl Engine {
         let Some(peer) = self.peers.known_mut(peer_index) else {
             return;
         };
-        // Several RESENDs at a time are one round; the first of them names the first loss.
-        if peer.full_size_lost_at.is_some_and(|round| now.since(round) < pause) {
+        // The first of several RESENDs at a time names the first loss.
+        if !peer.path_mtu.begins_round(now, pause) {
             return;
         }
-        peer.full_size_lost_at = Some(now);
         self.note_full_size(index, first_lost);
-        let Some(peer) = self.peers.known_mut(peer_index).filter(|peer| peer.mtu > MTU_MIN) else {
-            return;
-        };
-        let (rounds, rounds_max) = if in_front_of_full {
-            (&mut peer.full_size_gap_rounds, GAP_ROUNDS_MAX)
-        } else {
-            let rounds_max = if own { LOST_ROUNDS_MAX } else { LINUX_ROUNDS_MAX };
-            (&mut peer.full_size_lost_rounds, rounds_max)
-        };
-        *rounds = rounds.saturating_add(1);
-        if *rounds >= rounds_max {
-            peer.mtu_before = Some((peer.mtu, now));
-            peer.mtu = MTU_MIN;
+        let losses =
+            if in_front_of_full { Losses::InFront } else { Losses::Behind { linux: !own } };
+        let peer = self.peers.known_mut(peer_index);
+        if peer.is_some_and(|peer| peer.path_mtu.count_round(now, losses)) {
             self.stats.mtu_black_holes = self.stats.mtu_black_holes.saturating_add(1);
-        }
-    }
-}
-
-impl Peer {
-    /// A message to it begins: with full-size packets again if the path was taken for a black hole long ago.
-    pub(crate) fn retry_full_size(&mut self, now: Instant) {
-        if let Some((mtu, fell)) = self.mtu_before {
-            if now >= fell + RETRY_AFTER {
-                self.mtu = mtu;
-                self.mtu_before = None;
-                self.full_size_lost_rounds = 0;
-                self.full_size_gap_rounds = 0;
-            }
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::addr::Carriage;
 use crate::config::PeerSettings;
 use crate::engine::Engine;
 use crate::engine::holders::Served;
-use crate::engine::peer::Peer;
+use crate::engine::peer::{ChargeSums, Peer};
 use crate::engine::rpc::{NIL, Role, Rpc, State};
 use crate::event::RpcKey;
 
@@ -30,9 +30,6 @@ pub struct HeldBytes {
 struct Sums {
     references: u32,
     waiting: u32,
-    let_go: u64,
-    in_flight: u64,
-    in_flight_before_probe: u64,
     blocked: usize,
     linked: usize,
 }
@@ -155,22 +152,14 @@ impl Engine {
     /// Each peer's accounts are the sums over its RPCs.
     fn check_peers(&self) {
         let mut sums = vec![Sums::default(); self.peers.capacity()];
-        let mut largest_let_go = vec![0; self.peers.capacity()];
+        let mut charges = vec![ChargeSums::default(); self.peers.capacity()];
         for rpc in self.live() {
             let peer = self.peers.get(rpc.peer).unwrap_or_else(|| panic!("no peer of {rpc:?}"));
             let sum = &mut sums[rpc.peer as usize];
             sum.references += 1;
             sum.waiting += u32::from(rpc.confirmed);
             assert!(!rpc.confirmed || rpc.is_client(), "a server waits for its client: {rpc:?}");
-            sum.let_go += u64::from(rpc.let_go);
-            let largest = &mut largest_let_go[rpc.peer as usize];
-            *largest = rpc.let_go.max(*largest);
-            if rpc.charge_epoch > peer.cleared_epoch {
-                sum.in_flight += u64::from(rpc.charge);
-                if rpc.charge_epoch < peer.epoch {
-                    sum.in_flight_before_probe += u64::from(rpc.charge);
-                }
-            }
+            charges[rpc.peer as usize].add(&rpc.charge, &peer.in_flight);
             sum.blocked += usize::from(rpc.blocked_on_peer);
             let blocked = peer.blocked.contains(&self.blocked_positions, rpc.key.index);
             assert_eq!(blocked, rpc.blocked_on_peer, "queue of those that wait for room: {rpc:?}");
@@ -178,36 +167,33 @@ impl Engine {
             assert_eq!(rpc.linked, linked, "link to the peer of {rpc:?}");
             sum.linked += usize::from(linked);
         }
-        for (index, (sum, largest)) in (0..).zip(sums.into_iter().zip(largest_let_go)) {
+        for (index, (sum, charged)) in (0..).zip(sums.into_iter().zip(charges)) {
             // The timer of one that was evicted comes up once more, for nothing.
             if let Some(peer) = self.peers.get(index) {
-                self.check_peer(index, peer, sum, largest);
+                self.check_peer(index, peer, sum);
+                charged.check(&peer.in_flight, peer.in_flight_max(&self.config));
             }
         }
         self.peers.check(&self.config);
     }
 
-    fn check_peer(&self, index: u32, peer: &Peer, of_rpcs: Sums, largest_let_go: u32) {
+    fn check_peer(&self, index: u32, peer: &Peer, of_rpcs: Sums) {
         let settings = u32::from(peer.settings != PeerSettings::default());
         let accounts = Sums {
             references: peer.references.saturating_sub(settings),
-            waiting: peer.waiting,
-            let_go: u64::from(peer.let_go),
-            in_flight: u64::from(peer.in_flight),
-            in_flight_before_probe: u64::from(peer.in_flight_before_probe),
+            waiting: peer.liveness.waiting(),
             blocked: peer.blocked.len(),
             linked: self.linked_to(index, peer),
         };
         assert_eq!(accounts, of_rpcs, "accounts of peer {index}, and its RPCs: {peer:?}");
-        // All but the last were let go while there was room.
-        let most = peer.in_flight_max(&self.config).saturating_add(largest_let_go);
-        assert!(peer.let_go <= most, "{} B let go at once: {peer:?}", peer.let_go);
         let cursor = self.rpcs.get(peer.probe_cursor);
         assert!(
             peer.probe_cursor == NIL || cursor.is_some_and(|rpc| rpc.linked),
             "cursor: {peer:?}"
         );
-        let needs_timer = peer.probe.is_some() || peer.waiting > 0 || !peer.blocked.is_empty();
+        let needs_timer = peer.liveness.probe().is_some()
+            || peer.liveness.waiting() > 0
+            || !peer.blocked.is_empty();
         let timed = self.peer_timers.contains(index);
         assert!(timed || !needs_timer, "no timer looks at peer {index}: {peer:?}");
     }

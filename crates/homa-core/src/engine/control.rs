@@ -154,7 +154,7 @@ impl Engine {
             homa_wire::Ack { count: 0, entries: [homa_wire::AckEntry::NONE; homa_wire::ACKS_MAX] };
         if let Some(peer) = self.peer_of(&path).and_then(|index| self.peers.known_mut(index)) {
             for entry in &mut ack.entries {
-                let Some(pending) = peer.pop_ack() else { break };
+                let Some(pending) = peer.acks.pop() else { break };
                 *entry = homa_wire::AckEntry {
                     client_id: pending.client_id,
                     server_port: pending.server_port,

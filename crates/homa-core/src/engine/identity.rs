@@ -61,7 +61,7 @@ impl Engine {
         let alive =
             self.peers.known(index)?.is_certainly(header) || self.judge(index, header, id)?;
         let peer = self.peers.known_mut(index)?;
-        peer.received_bytes = peer.received_bytes.saturating_add(u64::from(transport_len));
+        peer.validation.received(transport_len);
         if !alive {
             return Some(index);
         }
@@ -69,7 +69,9 @@ impl Engine {
         if is_own(header) && header.common.incarnation != 0 {
             peer.own_heard = self.now;
         }
-        if peer.probe.is_some_and(|probe| probe.id == id) && !matches!(header.body, Body::NeedAck) {
+        if peer.liveness.probe().is_some_and(|probe| probe.id == id)
+            && !matches!(header.body, Body::NeedAck)
+        {
             self.probe_answered(index);
         }
         Some(index)
@@ -88,7 +90,7 @@ impl Engine {
         if echo(header) == peer.ours {
             // Whoever answers for a port that nobody serves has none.
             if life != 0 {
-                let was_validated = peer.validated;
+                let was_validated = peer.validation.is_done();
                 self.proved(index, life);
                 if !was_validated {
                     self.offer_cutoffs_after_proof(index, id);
@@ -100,7 +102,7 @@ impl Engine {
         let announces = !over_udp && is_cutoffs(header);
         // Only those who know us can know of our calls.
         let about_call = RpcId(id).is_client() && !announces;
-        if about_call || (peer.validated && !is_itself) {
+        if about_call || (peer.validation.is_done() && !is_itself) {
             self.stats.impostors = self.stats.impostors.saturating_add(1);
             return None;
         }
@@ -117,7 +119,7 @@ impl Engine {
             self.learn_incarnation(index, life);
         }
         if let Some(peer) = self.peers.known_mut(index) {
-            peer.validated = true;
+            peer.validation.succeed();
             self.holders.prove(&mut peer.served);
             self.serve_blocked(index);
         }
@@ -142,7 +144,7 @@ impl Peer {
     #[inline]
     fn is_certainly(&self, header: &Header) -> bool {
         let life = header.common.incarnation;
-        self.validated
+        self.validation.is_done()
             && is_own(header)
             && life == self.incarnation
             && life != 0

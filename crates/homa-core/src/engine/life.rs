@@ -1,7 +1,6 @@
 //! How RPCs begin and end, and the events about them.
 
 use alloc::collections::VecDeque;
-use core::time::Duration;
 
 use homa_wire::Body;
 
@@ -73,7 +72,7 @@ impl Engine {
         };
         let (peer, id) = (rpc.peer, rpc.id);
         let is_server = rpc.role == Role::Server;
-        let (confirmed, charged) = (rpc.confirmed, rpc.charge > 0 || rpc.let_go > 0);
+        let (confirmed, charged) = (rpc.confirmed, !rpc.charge.is_none());
         match rpc.role {
             // Its complete response took it out of these.
             Role::Client if rpc.state == State::Delivered => {}
@@ -143,7 +142,8 @@ impl Engine {
             Role::Server => matches!(rpc.state, State::Incoming | State::InService),
         };
         if told {
-            let peer_heard = self.peers.known(rpc.peer).is_some_and(|peer| peer.received_bytes > 0);
+            let peer_heard =
+                self.peers.known(rpc.peer).is_some_and(|peer| peer.validation.has_received());
             let reason = match reason {
                 FailReason::NoService if rpc.may_have_arrived(true, peer_heard) => {
                     FailReason::ServiceGone
@@ -185,7 +185,7 @@ impl Engine {
             return;
         };
         let ack = PendingAck { client_id: rpc.id, server_port: rpc.path.remote.port() };
-        let overflow = self.peers.known_mut(rpc.peer).and_then(|peer| peer.push_ack(ack));
+        let overflow = self.peers.known_mut(rpc.peer).and_then(|peer| peer.acks.push(ack));
         if overflow.is_some() {
             let (path, id, own) = (rpc.path, rpc.id, self.speaks_own(rpc));
             self.push_ack_packet(path, id, own);
@@ -347,14 +347,8 @@ impl Engine {
             return;
         };
         if !confirmed {
-            peer.waiting = peer.waiting.saturating_sub(1);
-            return;
-        }
-        peer.waiting = peer.waiting.saturating_add(1);
-        if peer.waiting == 1 {
-            peer.probe_interval_ns = first_interval;
-            peer.next_probe = self.now + Duration::from_nanos(first_interval);
-            let at = peer.next_probe;
+            peer.liveness.end_wait();
+        } else if let Some(at) = peer.liveness.begin_wait(self.now, first_interval) {
             self.arm_peer(peer_index, at);
         }
     }
@@ -370,23 +364,15 @@ impl Engine {
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
-        let (charge, let_go) = (core::mem::take(&mut rpc.charge), core::mem::take(&mut rpc.let_go));
-        if charge == 0 && let_go == 0 {
+        if rpc.charge.is_none() {
             return;
         }
-        let (peer_index, epoch) = (rpc.peer, rpc.charge_epoch);
+        let peer_index = rpc.peer;
         let Some(peer) = self.peers.known_mut(peer_index) else {
             return;
         };
-        if reacted && charge > 0 {
-            peer.reacted_at = self.now;
-        }
-        peer.let_go = peer.let_go.saturating_sub(let_go);
-        if epoch > peer.cleared_epoch {
-            if epoch < peer.epoch {
-                peer.in_flight_before_probe = peer.in_flight_before_probe.saturating_sub(charge);
-            }
-            peer.in_flight = peer.in_flight.saturating_sub(charge);
+        if peer.in_flight.settle(&mut rpc.charge) && reacted {
+            peer.liveness.reacted(self.now);
         }
         if !peer.blocked.is_empty() {
             self.serve_blocked(peer_index);
@@ -411,9 +397,7 @@ impl Engine {
             let Some(peer) = self.peers.known_mut(peer_index) else {
                 return;
             };
-            // Those let go before and not sent yet will take their room first.
-            let used = peer.in_flight.saturating_add(peer.let_go);
-            if used > 0 && used >= peer.in_flight_max(&self.config) {
+            if !peer.in_flight.may_admit(peer.in_flight_max(&self.config)) {
                 return;
             }
             let Some(index) = peer.blocked.pop(&mut self.blocked_positions) else {
@@ -422,8 +406,7 @@ impl Engine {
             if let Some(rpc) = self.rpcs.known_mut(index) {
                 rpc.blocked_on_peer = false;
                 let pending = rpc.tx.unscheduled.saturating_sub(rpc.tx.sent);
-                rpc.let_go = pending.saturating_add(CHARGE_PER_PACKET);
-                peer.let_go = peer.let_go.saturating_add(rpc.let_go);
+                peer.in_flight.admit(&mut rpc.charge, pending.saturating_add(CHARGE_PER_PACKET));
             }
             self.schedule(index);
         }
@@ -474,7 +457,7 @@ impl Engine {
             let own = self.is_own_peer(index);
             while let Some(peer) = self.peers.get_mut(index) {
                 let mut path = peer.path;
-                let Some(ack) = peer.pop_ack() else {
+                let Some(ack) = peer.acks.pop() else {
                     break;
                 };
                 path.local_port = port;

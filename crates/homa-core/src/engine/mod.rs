@@ -351,7 +351,7 @@ impl Engine {
             false => self.peer_of(&path).unwrap_or(NIL),
         };
         while let Some(peer) = self.peers.get_mut(next) {
-            if peer.mtu_changed(mtu) {
+            if peer.path_mtu.set(mtu, peer.key.ip.is_ipv4()) {
                 self.stats.mtu_shrinks = self.stats.mtu_shrinks.saturating_add(1);
             }
             next = if whole_host { peer.next_at_host } else { NIL };

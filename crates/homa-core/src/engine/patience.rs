@@ -6,21 +6,10 @@ use core::time::Duration;
 
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::engine::peer::Peer;
+use crate::engine::peer::{Peer, ResendTimeout};
 use crate::engine::rpc::{Rpc, State};
 use crate::event::{DropReason, Received};
 use crate::time::{Instant, nanos};
-
-/// Until a Linux host has reacted once, it is given so many resend intervals: the first packets take longest.
-const UNKNOWN_INTERVALS: u64 = 4;
-/// A slow reaction counts for as long as this, and at most for twice as long if others follow.
-const WINDOW: Duration = Duration::from_secs(1);
-/// Questions fit into the time-out so many times at least, behind the first.
-const QUESTIONS_MIN: u64 = 8;
-/// A Linux host that is known to be slower than that is first asked when its longest reaction and a part of it are over.
-const SLACK_PARTS: u64 = 4;
-/// That is this part of the time-out at most: what was lost has to come before its request is too old to be sent again.
-const SLOW_PART: u64 = 2;
 
 /// Round trips that a sender may take to react to a grant before others get its place.
 const REACTION_ROUND_TRIPS: u64 = 8;
@@ -30,71 +19,6 @@ const REACTION_PARTS: (u64, u64) = (16, 4);
 
 /// For this part of the time-out questions follow the data that they are about.
 const FOLLOWING_PART: u32 = 4;
-
-/// The longest of a host's recent reactions.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Patience {
-    longest_ns: u64,
-    longest_before_ns: u64,
-    window: Option<Instant>,
-}
-
-impl Patience {
-    fn note(&mut self, now: Instant, reaction_ns: u64) {
-        if self.window.is_some_and(|since| now.since(since) < WINDOW) {
-            self.longest_ns = self.longest_ns.max(reaction_ns);
-            return;
-        }
-        self.longest_before_ns = self.longest_ns;
-        self.longest_ns = reaction_ns;
-        self.window = Some(now);
-    }
-
-    /// The first interval: twice what was noted, up to an eighth of the time-out. A Linux host whose reactions take longer
-    /// gets what they take and a little more: what it is asked before would be merely late. From hosts of this
-    /// implementation nothing is learnt while they are not asked, so without news it fades, by half per window from the
-    /// second on: one bad second must not make later losses dear.
-    #[inline]
-    fn interval_ns(
-        &self,
-        now: Instant,
-        base_ns: u64,
-        timeout_ns: impl FnOnce() -> u64,
-        own: bool,
-    ) -> u64 {
-        // It was never late: what was learnt only fades.
-        if own && self.longest_ns.max(self.longest_before_ns).saturating_mul(2) <= base_ns {
-            return base_ns;
-        }
-        self.learnt_interval_ns(now, base_ns, timeout_ns, own)
-    }
-
-    #[inline(never)]
-    fn learnt_interval_ns(
-        &self,
-        now: Instant,
-        base_ns: u64,
-        timeout_ns: impl FnOnce() -> u64,
-        own: bool,
-    ) -> u64 {
-        let longest_ns = self.longest_ns.max(self.longest_before_ns);
-        let wanted = match self.window {
-            None => base_ns.saturating_mul(UNKNOWN_INTERVALS),
-            Some(since) => {
-                let windows = nanos(now.since(since)) / nanos(WINDOW);
-                let fades = if own { windows.saturating_sub(1).min(63) } else { 0 };
-                longest_ns.saturating_mul(2) >> fades
-            }
-        };
-        if wanted <= base_ns {
-            return base_ns;
-        }
-        let timeout_ns = timeout_ns();
-        let usual = wanted.min(timeout_ns / QUESTIONS_MIN);
-        let slow = if own { 0 } else { longest_ns.saturating_add(longest_ns / SLACK_PARTS) };
-        usual.max(slow.min(timeout_ns / SLOW_PART)).max(base_ns)
-    }
-}
 
 impl Engine {
     /// See [`first_interval_ns`].
@@ -110,7 +34,8 @@ impl Engine {
     /// How long the sender of a message may take to react to a grant before others get its place.
     fn reaction(&self, peer: u32) -> Duration {
         let interval_ns = nanos(self.config.resend_interval);
-        let rtt_ns = self.peers.known(peer).map_or(u64::MAX, |peer| peer.rtt_min_ns);
+        let rtt_ns =
+            self.peers.known(peer).map_or(u64::MAX, |peer| peer.resend_timeout.rtt_min_ns());
         let (least, most) = (interval_ns / REACTION_PARTS.0, interval_ns / REACTION_PARTS.1);
         Duration::from_nanos(rtt_ns.saturating_mul(REACTION_ROUND_TRIPS).clamp(least, most))
     }
@@ -161,7 +86,7 @@ impl Engine {
         if let Some(asked) = rpc.asked_at.max(repeated) {
             let (peer, took_ns) = (rpc.peer, nanos(self.now.since(asked)));
             if let Some(peer) = self.peers.known_mut(peer) {
-                peer.patience.note(self.now, took_ns);
+                peer.resend_timeout.note(self.now, took_ns);
             }
         }
     }
@@ -196,7 +121,7 @@ impl Engine {
         let heard = self.counts_from(rpc.last_heard);
         let reaction_ns = nanos(self.now.since(heard));
         if let Some(peer) = self.peers.known_mut(rpc.peer) {
-            peer.patience.note(self.now, reaction_ns);
+            peer.resend_timeout.note(self.now, reaction_ns);
         }
     }
 
@@ -215,18 +140,12 @@ impl Engine {
         let interval_ns = self.first_interval_ns(peer, false);
         let now = self.now;
         if let Some(peer) = self.peers.known_mut(peer) {
-            // At most one step per interval: a RESEND brings many packets.
-            if peer.patience_raised.is_none_or(|at| nanos(now.since(at)) >= interval_ns) {
-                peer.patience_raised = Some(now);
-                peer.patience.note(now, interval_ns);
-            }
+            peer.resend_timeout.note_spurious(now, interval_ns);
         }
     }
 }
 
-/// Silence after which the peer is first asked for what an RPC misses, in ns: `Config::resend_interval`, but
-/// at least twice as long as copies took lately, for a Linux host as long as any reaction did, see
-/// [`Patience::interval_ns`].
+/// Silence after which the peer is first asked for what an RPC misses, in ns, see [`ResendTimeout::first_ns`].
 #[inline]
 pub(crate) fn first_interval_ns(
     peer: Option<&Peer>,
@@ -237,12 +156,11 @@ pub(crate) fn first_interval_ns(
     let base_ns = nanos(config.resend_interval);
     peer.map_or(base_ns, |peer| {
         let timeout_ns = || nanos(peer.timeout(config));
-        peer.patience.interval_ns(now, base_ns, timeout_ns, own)
+        peer.resend_timeout.first_ns(now, base_ns, timeout_ns, own)
     })
 }
 
-/// Silence after which a question is repeated, in ns: as before the first, but so short that several fit into the
-/// time-out, since questions and answers get lost as well.
+/// Silence after which a question is repeated, in ns, see [`ResendTimeout::next_ns`].
 #[inline]
 pub(crate) fn next_interval_ns(
     peer: Option<&Peer>,
@@ -252,11 +170,8 @@ pub(crate) fn next_interval_ns(
 ) -> u64 {
     let (base_ns, first_ns) =
         (nanos(config.resend_interval), first_interval_ns(peer, own, now, config));
-    if first_ns <= base_ns {
-        return first_ns;
-    }
-    let timeout = peer.map_or(config.timeout, |peer| peer.timeout(config));
-    first_ns.min((nanos(timeout) / QUESTIONS_MIN).max(base_ns))
+    let timeout_ns = || nanos(peer.map_or(config.timeout, |peer| peer.timeout(config)));
+    ResendTimeout::next_ns(first_ns, base_ns, timeout_ns)
 }
 
 fn awaits_data(rpc: &Rpc) -> bool {

@@ -61,7 +61,7 @@ impl Engine {
             peer.incarnation = incarnation;
             return;
         }
-        let waited_for = peer.waiting > 0;
+        let waited_for = peer.liveness.waiting() > 0;
         peer.forget_learned(incarnation, &self.config);
         if waited_for {
             self.recheck_waiting(index);
@@ -105,7 +105,7 @@ impl Engine {
             }
             self.schedule(blocked);
         }
-        if self.peers.known(index).is_some_and(|peer| peer.waiting > 0) {
+        if self.peers.known(index).is_some_and(|peer| peer.liveness.waiting() > 0) {
             self.recheck_waiting(index);
         }
     }

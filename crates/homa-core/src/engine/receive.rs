@@ -370,7 +370,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.rx.unproved) else {
             return;
         };
-        if self.peers.known(rpc.peer).is_some_and(|peer| peer.validated) {
+        if self.peers.known(rpc.peer).is_some_and(|peer| peer.validation.is_done()) {
             if let Some(rpc) = self.rpcs.known_mut(index) {
                 rpc.rx.unproved = false;
                 self.memory.forget_stranger(rpc);
@@ -387,7 +387,9 @@ impl Engine {
     #[inline(always)]
     fn has_proved(&self, peer: Option<u32>, path: &Path, header: &Header) -> bool {
         path.carriage == Carriage::Ip
-            || peer.and_then(|peer| self.peers.known(peer)).is_some_and(|peer| peer.validated)
+            || peer
+                .and_then(|peer| self.peers.known(peer))
+                .is_some_and(|peer| peer.validation.is_done())
             || (is_own(header) && echo(header) == self.incarnation_for(peer, path))
     }
 

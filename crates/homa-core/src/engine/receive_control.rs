@@ -210,7 +210,7 @@ impl Engine {
         }
         let payload_max = self.payload_max(peer);
         let levels = self.config.num_priorities;
-        let busy = self.peers.known(peer).is_some_and(|peer| peer.in_flight > 0);
+        let busy = self.peers.known(peer).is_some_and(|peer| !peer.in_flight.is_empty());
         let interval = self.config.resend_interval;
         let copies_max = self.grant_limits().incoming_cap;
         let Some(rpc) = self.rpcs.known_mut(index) else {
@@ -244,14 +244,14 @@ impl Engine {
         let in_front_of_full = !resend.is_all() && tx.is_full_segment(end);
         tx.forget_copies(now, interval * COPIES_PAUSE.0 / COPIES_PAUSE.1);
         // At least a segment if anything: the part of it that fits may be all that the receiver has of it.
-        let room_bytes = match peer.room_for_copies(now, interval, copies_max) {
+        let room_bytes = match peer.retransmissions.left(now, interval, copies_max) {
             0 => 0,
             room_bytes => room_bytes.max(tx.segment_bytes),
         };
         let again = tx.request_retransmit(resend.offset, end, payload_max, room_bytes);
         if again > 0 {
             tx.retransmit_priority = priority;
-            peer.copied_bytes = peer.copied_bytes.saturating_add(u64::from(again));
+            peer.retransmissions.spend(again);
         }
         if is_server && (again > 0 || grants) {
             // Only who asks for something that is there wants the response.
@@ -271,7 +271,9 @@ impl Engine {
     fn may_amplify(&self, peer: u32) -> bool {
         let full = u64::from(self.payload_max(peer));
         self.peers.known(peer).is_none_or(|peer| {
-            peer.path.carriage == Carriage::Ip || peer.validated || peer.unvalidated_room() >= full
+            peer.path.carriage == Carriage::Ip
+                || peer.validation.is_done()
+                || peer.validation.room() >= full
         })
     }
 
@@ -488,7 +490,7 @@ impl Engine {
         }
         let (peer, asked) = (rpc.peer, rpc.next_request > rpc.last_heard);
         self.reacted(index);
-        let busy = self.peers.known(peer).is_some_and(|peer| peer.in_flight > 0);
+        let busy = self.peers.known(peer).is_some_and(|peer| !peer.in_flight.is_empty());
         self.stats.restarts = self.stats.restarts.saturating_add(1);
         self.set_confirmed(index, false);
         let priority = self.unscheduled_priority(index);

@@ -134,7 +134,8 @@ impl Engine {
         let Some(rpc) = self.rpcs.known(index).filter(|rpc| !rpc.is_client()) else {
             return;
         };
-        let reacted = self.peers.known(rpc.peer).map_or(rpc.last_heard, |peer| peer.reacted_at);
+        let reacted =
+            self.peers.known(rpc.peer).map_or(rpc.last_heard, |peer| peer.liveness.reacted_at());
         let limit = self.kept_from(reacted.max(rpc.last_heard)) + self.config.response_silence;
         if self.now >= limit {
             self.give_up(index, Need::Acknowledgement);
@@ -352,15 +353,15 @@ impl Engine {
         let Some(peer) = self.peers.known(index) else {
             return;
         };
-        if let Some(reason) = peer.failing {
+        if let Some(reason) = peer.liveness.failing() {
             return self.fail_calls_to(index, reason);
         }
-        if let Some(probe) = peer.probe {
+        if let Some(probe) = peer.liveness.probe() {
             return self.probe_due(index, probe);
         }
-        let (next, waits) = (peer.next_probe, peer.waiting > 0);
+        let (next, waits) = (peer.liveness.next_probe(), peer.liveness.waiting() > 0);
         let blocked = !peer.blocked.is_empty();
-        let (path, id) = peer.last_charged.unwrap_or((peer.path, 0));
+        let (path, id) = peer.in_flight.named().unwrap_or((peer.path, 0));
         let due = waits && self.now >= next;
         // The answer about a waiting RPC lets blocked ones go on as well.
         if due && self.ask_waiting(index) {
@@ -378,7 +379,7 @@ impl Engine {
     /// next one is further away.
     fn ask_waiting(&mut self, index: u32) -> bool {
         let now = self.now;
-        let recheck = self.peers.known(index).map_or(0, |peer| peer.recheck.min(peer.waiting));
+        let recheck = self.peers.known(index).map_or(0, |peer| peer.liveness.left_to_recheck());
         let Some(mut last) = self.next_waiting(index) else {
             return false;
         };
@@ -392,7 +393,7 @@ impl Engine {
             asked = asked.saturating_add(1);
         }
         if let Some(peer) = self.peers.known_mut(index) {
-            peer.recheck = recheck.saturating_sub(asked);
+            peer.liveness.rechecked(asked);
         }
         self.start_probe(index, last.0, last.1);
         true
@@ -406,18 +407,15 @@ impl Engine {
         let Some(peer) = self.peers.known_mut(index) else {
             return;
         };
-        if peer.recheck > 0 {
-            peer.recheck_again = true;
-            return;
+        if let Some(at) = peer.liveness.recheck(now, &self.config) {
+            self.arm_peer(index, at);
         }
-        let at = peer.begin_recheck(now, &self.config);
-        self.arm_peer(index, at);
     }
 
     /// Has all calls that wait checked, whichever server they wait for.
     pub(crate) fn recheck_all(&mut self) {
         for index in 0..u32::try_from(self.peers.capacity()).unwrap_or(u32::MAX) {
-            if self.peers.get(index).is_some_and(|peer| peer.waiting > 0) {
+            if self.peers.get(index).is_some_and(|peer| peer.liveness.waiting() > 0) {
                 self.recheck_waiting(index);
             }
         }
@@ -453,9 +451,9 @@ impl Engine {
         let Some(peer) = self.peers.known_mut(index) else {
             return;
         };
-        peer.in_flight_before_probe = peer.in_flight;
-        peer.epoch = peer.epoch.saturating_add(1);
-        peer.probe = Some(Probe { path, id, first_sent: now, next_send: now + interval, tries: 0 });
+        peer.in_flight.probe_sent();
+        let next_send = now + interval;
+        peer.liveness.set_probe(Probe { path, id, first_sent: now, next_send, tries: 0 });
         self.send_probe(index, path, id, now);
         self.arm_peer(index, now + interval);
     }
@@ -468,8 +466,8 @@ impl Engine {
                 None => self.is_own_peer(index),
             };
         // The answer says that everything on its way has been read.
-        let charged = self.peers.known(index).filter(|peer| peer.in_flight > 0);
-        let behind = charged.map_or(u8::MAX, |peer| peer.charged_level);
+        let peer = self.peers.known(index);
+        let behind = peer.and_then(|peer| peer.in_flight.lowest_priority()).unwrap_or(u8::MAX);
         let level = self.question_priority(index, behind, since);
         self.push_question(path, id, own, (Body::NeedAck, reason::PROBE), level);
     }
@@ -480,7 +478,7 @@ impl Engine {
         };
         let timeout = peer.timeout(&self.config);
         // Answers that wait for a client to prove its address are kept as long as any others.
-        let answers_wait = !peer.validated && !peer.blocked.is_empty();
+        let answers_wait = !peer.validation.is_done() && !peer.blocked.is_empty();
         let heard = probe.first_sent.max(peer.last_heard);
         let silent_since = self.counts_from(heard);
         let silent = self.now >= silent_since + timeout;
@@ -504,7 +502,7 @@ impl Engine {
                 .min(nanos(timeout) / 16)
                 .max(1_000_000);
             probe.next_send = self.now + Duration::from_nanos(wait);
-            peer.probe = Some(probe);
+            peer.liveness.set_probe(probe);
             self.send_probe(index, probe.path, probe.id, silent_since);
         }
         self.arm_peer(index, probe.next_send);
@@ -512,31 +510,18 @@ impl Engine {
 
     /// The peer answered a question: it lives, and what was sent before is not on its way any more.
     pub(crate) fn probe_answered(&mut self, index: u32) {
-        let max_ns = nanos(self.config.resend_interval_max);
         let now = self.now;
         let Some(peer) = self.peers.known_mut(index) else {
             return;
         };
-        let Some(probe) = peer.probe.take() else {
+        let Some(probe) = peer.liveness.take_answered(now, &self.config) else {
             return;
         };
         if probe.tries == 0 {
-            peer.note_rtt(probe.first_sent, now);
+            peer.resend_timeout.note_rtt(probe.first_sent, now);
         }
-        peer.in_flight =
-            peer.in_flight.saturating_sub(core::mem::take(&mut peer.in_flight_before_probe));
-        peer.cleared_epoch = peer.epoch.saturating_sub(1);
-        peer.reacted_at = now;
-        let again = peer.recheck == 0 && core::mem::take(&mut peer.recheck_again);
-        if peer.recheck > 0 {
-            peer.next_probe = now;
-        } else if again {
-            peer.begin_recheck(now, &self.config);
-        } else {
-            peer.probe_interval_ns = peer.probe_interval_ns.saturating_mul(2).min(max_ns);
-            peer.next_probe = now + Duration::from_nanos(peer.probe_interval_ns);
-        }
-        let (next, waiting) = (peer.next_probe, peer.waiting);
+        peer.in_flight.probe_answered();
+        let (next, waiting) = (peer.liveness.next_probe(), peer.liveness.waiting());
         self.serve_blocked(index);
         if waiting > 0 {
             self.arm_peer(index, next);
@@ -552,7 +537,7 @@ impl Engine {
         let Some(peer) = self.peers.known_mut(index) else {
             return;
         };
-        peer.failing = Some(reason).filter(|_| !all);
+        peer.liveness.set_failing(Some(reason).filter(|_| !all));
         // What else the peer's timer is for is looked at when all have failed.
         let now = self.now;
         self.arm_peer(index, now);
@@ -561,7 +546,7 @@ impl Engine {
     /// The peer did not answer for its time-out: no call to it will be answered.
     fn peer_silent(&mut self, index: u32) {
         self.fail_calls_to(index, FailReason::Timeout);
-        if self.peers.known(index).is_some_and(|peer| peer.failing.is_some()) {
+        if self.peers.known(index).is_some_and(|peer| peer.liveness.failing().is_some()) {
             return;
         }
         if !self.abandon_unproved(index, FAILURES_PER_CALL) {
@@ -583,7 +568,9 @@ impl Engine {
     /// it was asked; `true` if none is left.
     fn abandon_unproved(&mut self, peer_index: u32, limit: usize) -> bool {
         for _ in 0..limit {
-            let Some(peer) = self.peers.known_mut(peer_index).filter(|peer| !peer.validated) else {
+            let Some(peer) =
+                self.peers.known_mut(peer_index).filter(|peer| !peer.validation.is_done())
+            else {
                 return true;
             };
             let Some(index) = peer.blocked.pop(&mut self.blocked_positions) else {

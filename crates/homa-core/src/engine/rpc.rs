@@ -6,6 +6,7 @@ use crate::addr::{Carriage, Path};
 use crate::engine::impossible::Impossible;
 use crate::engine::incoming::Incoming;
 use crate::engine::outgoing::Outgoing;
+use crate::engine::peer::Charge;
 use crate::engine::pending::PendingEvents;
 use crate::event::{FailReason, RpcKey};
 use crate::structures::OutOfMemory;
@@ -89,11 +90,8 @@ pub(crate) struct Rpc {
     /// How often it was since the first time.
     pub(crate) restarts: u8,
 
-    // Unscheduled bytes charged to the peer.
-    pub(crate) charge: u32,
-    pub(crate) charge_epoch: u32,
-    /// What it was let go with when there was room at the peer, until it is charged.
-    pub(crate) let_go: u32,
+    /// Its unscheduled data on its way to the peer.
+    pub(crate) charge: Charge,
 
     // Membership in queues.
     pub(crate) in_event_queue: bool,
@@ -157,9 +155,7 @@ impl Rpc {
             doubts: 0,
             restarted_at: None,
             restarts: 0,
-            charge: 0,
-            charge_epoch: 0,
-            let_go: 0,
+            charge: Charge::NONE,
             in_event_queue: false,
             blocked_on_peer: false,
             pending: PendingEvents::default(),

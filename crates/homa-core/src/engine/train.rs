@@ -3,16 +3,11 @@
 use homa_wire::{Body, Header, VERSION};
 
 use crate::addr::Path;
-use crate::engine::peer::MTU_MIN;
 use crate::engine::rpc::NIL;
 use crate::event::{RpcKey, Segment, SegmentKind};
 
 /// Bytes in one train: what UDP over IPv4 can carry in a single buffer.
 pub(crate) const TRAIN_BYTES_MAX: u32 = 65_507;
-/// UDP payload that the smallest MTU carries over any IP version.
-pub(crate) const DATAGRAM_ALWAYS_FITS: u32 = MTU_MIN - 48;
-/// Bytes that the kernel copies in and out in half the time that sending takes besides.
-pub(crate) const DATAGRAM_WITHIN_HOST: u32 = 16_384;
 
 /// A train being built in the caller's array: either equally long packets, each a datagram of its own, or
 /// packets of any lengths in one datagram. Which one it is remains open as long as both are possible.

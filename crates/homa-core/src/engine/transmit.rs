@@ -12,10 +12,10 @@ use crate::engine::Engine;
 use crate::engine::admission::{Admission, admission, must_prove};
 use crate::engine::control::{Control, ControlBody};
 use crate::engine::life::CHARGE_PER_PACKET;
-use crate::engine::peer::{MTU_MIN, Peer, PendingAck};
+use crate::engine::peer::{DATAGRAM_ALWAYS_FITS, MTU_MIN, Peer, PendingAck};
 use crate::engine::reason;
 use crate::engine::rpc::{Rpc, State};
-use crate::engine::train::{DATAGRAM_ALWAYS_FITS, TRAIN_BYTES_MAX, Train};
+use crate::engine::train::{TRAIN_BYTES_MAX, Train};
 use crate::event::{FailReason, RpcKey, Segment, SegmentKind, Transmit, TransmitError};
 use crate::time::{Instant, nanos};
 
@@ -118,11 +118,11 @@ impl Engine {
             |first: &Segment| matches!(first.kind, SegmentKind::Control | SegmentKind::Grant);
         let control = train.segments.first().is_some_and(control);
         self.pacer.charge(self.now, link_bytes, control, &self.config);
-        if let Some(peer) = self.peers.get_mut(train.peer).filter(|peer| !peer.validated) {
+        if let Some(peer) = self.peers.get_mut(train.peer).filter(|peer| !peer.validation.is_done())
+        {
             let sent = train.segments.get(..train.count).unwrap_or(&[]);
             let (bytes, control_bytes) = bytes_to_client(sent);
-            peer.sent_bytes = peer.sent_bytes.saturating_add(bytes);
-            peer.sent_control_bytes = peer.sent_control_bytes.saturating_add(control_bytes);
+            peer.validation.sent(bytes, control_bytes);
         }
         let class = self.config.priority_map.get(usize::from(train.priority)).copied().unwrap_or(0);
         Some(Transmit {
@@ -196,9 +196,11 @@ impl Engine {
                 .is_some_and(|rpc| !rpc.is_client()),
         };
         let limited = from_server && entry.path.carriage == Carriage::Udp;
-        match peer.and_then(|peer| self.peers.known(peer)).filter(|peer| limited && !peer.validated)
+        match peer
+            .and_then(|peer| self.peers.known(peer))
+            .filter(|peer| limited && !peer.validation.is_done())
         {
-            Some(peer) => u32::try_from(peer.unvalidated_control_room()).unwrap_or(u32::MAX),
+            Some(peer) => u32::try_from(peer.validation.control_room()).unwrap_or(u32::MAX),
             None => u32::MAX,
         }
     }
@@ -305,7 +307,7 @@ impl Engine {
             let index = self.granter.pop_due(&mut self.rpcs)?;
             let rpc = self.rpcs.known(index)?;
             let room = match self.peers.get(rpc.peer).filter(|peer| must_prove(rpc, peer)) {
-                Some(peer) => u32::try_from(peer.unvalidated_control_room()).unwrap_or(u32::MAX),
+                Some(peer) => u32::try_from(peer.validation.control_room()).unwrap_or(u32::MAX),
                 None => u32::MAX,
             };
             if room >= GRANT_BYTES {
@@ -377,7 +379,7 @@ impl Engine {
         let (payload, priority) = (end.saturating_sub(start), rpc.tx.retransmit_priority);
         let bytes = wire_bytes(payload);
         let after = u64::from(train.total_bytes).saturating_add(u64::from(bytes));
-        if must_prove(rpc, peer) && peer.unvalidated_room() < after {
+        if must_prove(rpc, peer) && peer.validation.room() < after {
             // It gets no more: it will ask again.
             rpc.tx.retransmit.clear();
             self.copies_sent(index);
@@ -429,7 +431,7 @@ impl Engine {
         let own = rpc.own && peer.is_own();
         let begins = rpc.tx.sent == 0;
         if begins {
-            peer.retry_full_size(self.now);
+            peer.path_mtu.retry(self.now);
         }
         let payload_max = peer.payload_max(&self.config);
         let priority = rpc.new_data_priority(peer, &self.config);
@@ -450,10 +452,13 @@ impl Engine {
         else {
             return false;
         };
-        peer.let_go = peer.let_go.saturating_sub(core::mem::take(&mut rpc.let_go));
+        peer.in_flight.end_admission(&mut rpc.charge);
         match admission(rpc, peer, (start, end), train.total_bytes, &self.config) {
             Admission::Free => {}
-            Admission::Charged(cost) => peer.charge(rpc, cost, train.priority),
+            Admission::Charged(cost) => {
+                peer.in_flight.charge(&mut rpc.charge, cost, train.priority);
+                peer.in_flight.name(&rpc.path, rpc.id);
+            }
             Admission::Wait { unproved } => {
                 self.wait_at_peer(index, unproved);
                 return false;
@@ -475,7 +480,7 @@ impl Engine {
         if unproved {
             // Asking lets the client prove its address: at once, since its answer waits for that.
             if let Some(peer) = self.peers.known_mut(peer_index) {
-                peer.last_charged = Some((path, id));
+                peer.in_flight.name(&path, id);
             }
             let now = self.now;
             self.arm_peer(peer_index, now);
@@ -569,10 +574,9 @@ impl Engine {
         self.pacer.refund(link_bytes, &self.config);
         self.stats.packets_sent = self.stats.packets_sent.saturating_sub(unsent.len() as u64);
         let peer = self.peer_of(&transmit.path).and_then(|peer| self.peers.known_mut(peer));
-        if let Some(peer) = peer.filter(|peer| !peer.validated) {
+        if let Some(peer) = peer.filter(|peer| !peer.validation.is_done()) {
             let (bytes, control_bytes) = bytes_to_client(unsent);
-            peer.sent_bytes = peer.sent_bytes.saturating_sub(bytes);
-            peer.sent_control_bytes = peer.sent_control_bytes.saturating_sub(control_bytes);
+            peer.validation.not_sent(bytes, control_bytes);
         }
         if let TransmitError::TooBig(mtu) = why {
             let mtu = if mtu == 0 { MTU_MIN } else { mtu };
@@ -626,7 +630,7 @@ impl Engine {
         if let (Some(peer), Some(ack)) = (peer, data.acknowledged()) {
             let AckEntry { client_id, server_port } = ack;
             // There is room where it was.
-            let _ = peer.push_ack(PendingAck { client_id, server_port });
+            let _ = peer.acks.push(PendingAck { client_id, server_port });
         }
     }
 
@@ -638,14 +642,10 @@ impl Engine {
         let bytes = end.saturating_sub(start);
         if segment.kind == SegmentKind::Data && rpc.tx.sent == end && rpc.state == State::Outgoing {
             rpc.tx.sent = start;
-            let cost = bytes.saturating_add(CHARGE_PER_PACKET).min(rpc.charge);
-            let (peer, current) = (rpc.peer, rpc.charge_epoch);
             if start < rpc.tx.unscheduled {
-                rpc.charge = rpc.charge.saturating_sub(cost);
-                if let Some(peer) = self.peers.known_mut(peer) {
-                    if current == peer.epoch {
-                        peer.in_flight = peer.in_flight.saturating_sub(cost);
-                    }
+                if let Some(peer) = self.peers.known_mut(rpc.peer) {
+                    let cost = bytes.saturating_add(CHARGE_PER_PACKET);
+                    peer.in_flight.take_back(&mut rpc.charge, cost);
                 }
             }
             self.stats.bytes_sent = self.stats.bytes_sent.saturating_sub(u64::from(bytes));
@@ -678,7 +678,7 @@ const GRANT_BYTES: u32 = (GRANT_HEADER_BYTES + EXTENSION_BYTES) as u32;
 fn data_header(rpc: &Rpc, peer: &mut Peer, range: (u32, u32), again: bool, now: Instant) -> Header {
     let own = rpc.own && peer.is_own();
     let unscheduled = rpc.tx.unscheduled;
-    let ack = peer.pop_ack().map_or(AckEntry::NONE, |ack| AckEntry {
+    let ack = peer.acks.pop().map_or(AckEntry::NONE, |ack| AckEntry {
         client_id: ack.client_id,
         server_port: ack.server_port,
     });
@@ -723,22 +723,6 @@ impl Peer {
     fn payload_max(&self, config: &Config) -> u32 {
         let packet = self.packet_bytes_max(config).min(TRAIN_BYTES_MAX);
         packet.saturating_sub(wire_bytes(0)).max(1)
-    }
-
-    /// Unscheduled data of `rpc` that costs so many bytes is on its way now, at a level.
-    fn charge(&mut self, rpc: &mut Rpc, cost: u32, priority: u8) {
-        // Charges of before the present probe move to after it with their message.
-        let cleared = rpc.charge_epoch <= self.cleared_epoch;
-        let kept = if cleared { 0 } else { rpc.charge };
-        if !cleared && rpc.charge_epoch < self.epoch {
-            self.in_flight_before_probe = self.in_flight_before_probe.saturating_sub(kept);
-        }
-        self.charged_level =
-            if self.in_flight == 0 { priority } else { self.charged_level.min(priority) };
-        self.in_flight = self.in_flight.saturating_add(cost);
-        self.last_charged = Some((rpc.path, rpc.id));
-        rpc.charge = kept.saturating_add(cost);
-        rpc.charge_epoch = self.epoch;
     }
 }
 
