@@ -75,32 +75,11 @@ impl Mesh for HomaMesh {
     fn counters(&self) -> Counters {
         let stats = self.endpoint.stats();
         let engine = stats.engine;
-        let named = [
-            ("packets_received", engine.packets_received),
-            ("packets_sent", engine.packets_sent),
-            ("trains_sent", engine.trains_sent),
-            ("grants_sent", engine.grants_sent),
-            ("resends_gap_sent", engine.resends_gap_sent),
-            ("resends_tail_sent", engine.resends_tail_sent),
-            ("resends_all_sent", engine.resends_all_sent),
-            ("resends_received", engine.resends_received),
-            ("busy_received", engine.busy_received),
-            ("probes_sent", engine.probes_sent),
-            ("need_acks_received", engine.need_acks_received),
-            ("acks_received", engine.acks_received),
-            ("restarts", engine.restarts),
-            ("calls_failed", engine.calls_failed),
-            ("peer_timeouts", engine.peer_timeouts),
-            ("clock_jumps", engine.clock_jumps),
-            ("dropped_duplicate", engine.dropped_duplicate),
-            ("transmit_no_room", engine.transmit_no_room),
-            ("impossible", engine.impossible),
-        ];
         Counters {
             retransmitted_bytes: engine.bytes_retransmitted,
             retransmitted_packets: 0,
             dropped_by_system: stats.dropped_by_system,
-            named: named.map(|(name, count)| (name.to_owned(), count)).to_vec(),
+            named: engine.counters().map(|(name, count)| (name.to_owned(), count)).collect(),
         }
     }
 }

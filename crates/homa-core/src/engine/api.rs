@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::engine::pending::Happened;
 use crate::engine::reason;
 use crate::engine::rpc::{Role, State};
+use crate::engine::stats::Count;
 use crate::event::{FailReason, RpcKey};
 use crate::time::{Instant, nanos};
 
@@ -130,7 +131,7 @@ impl Engine {
         let no_rpc = if rpcs_full { SendError::RpcLimit } else { SendError::OutOfMemory };
         let index = self.add_rpc(Role::Client, 0, &path, peer).map_err(|_| no_rpc)?;
         let id = self.give_id(index, peer);
-        self.stats.requests_sent = self.stats.requests_sent.saturating_add(1);
+        self.stats.requests_sent.inc();
         let unscheduled = self.unscheduled_bytes(peer);
         let interval_ns = self.next_interval_ns(peer, own);
         let level_max = self.top_priority();

@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::engine::peer::Losses;
+use crate::engine::stats::Count;
 
 /// Resend intervals between two rounds of a Linux host, at least.
 const LINUX_ROUND_INTERVALS: u32 = 4;
@@ -64,7 +65,7 @@ impl Engine {
             if in_front_of_full { Losses::InFront } else { Losses::Behind { linux: !own } };
         let peer = self.peers.known_mut(peer_index);
         if peer.is_some_and(|peer| peer.path_mtu.count_round(now, losses)) {
-            self.stats.mtu_black_holes = self.stats.mtu_black_holes.saturating_add(1);
+            self.stats.mtu_black_holes.inc();
         }
     }
 }

@@ -5,6 +5,7 @@ use homa_wire::{Body, Common, Extension, Header};
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
 use crate::engine::reason;
+use crate::engine::stats::Count;
 use crate::event::RpcKey;
 
 /// What waits in the control queue.
@@ -106,7 +107,7 @@ impl Engine {
         if room {
             self.control.push_back(entry);
         } else {
-            self.stats.control_dropped = self.stats.control_dropped.saturating_add(1);
+            self.stats.control_dropped.inc();
         }
     }
 

@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::engine::peer::Peer;
 use crate::engine::reason;
 use crate::engine::receive::is_own;
+use crate::engine::stats::Count;
 use crate::event::{DropReason, Received};
 
 /// Sockets of a Linux host that are told at once what one of them said; others learn it when they are asked themselves.
@@ -41,7 +42,7 @@ impl Engine {
         header: &Header,
         cutoffs: &homa_wire::Cutoffs,
     ) -> Result<Received, DropReason> {
-        self.stats.cutoffs_received = self.stats.cutoffs_received.saturating_add(1);
+        self.stats.cutoffs_received.inc();
         let peer =
             peer.and_then(|peer| self.peers.known_mut(peer)).ok_or(DropReason::UnknownRpc)?;
         let of_host = peer.path.carriage == Carriage::Ip && header.common.version().is_none();

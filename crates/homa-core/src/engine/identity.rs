@@ -17,6 +17,7 @@ use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
 use crate::engine::peer::Peer;
 use crate::engine::receive::{is_cutoffs, is_own};
+use crate::engine::stats::Count;
 
 impl Engine {
     /// The incarnation by which the engine is known at an IP address.
@@ -103,7 +104,7 @@ impl Engine {
         // Only those who know us can know of our calls.
         let about_call = RpcId(id).is_client() && !announces;
         if about_call || (peer.validation.is_done() && !is_itself) {
-            self.stats.impostors = self.stats.impostors.saturating_add(1);
+            self.stats.impostors.inc();
             return None;
         }
         if !over_udp && !is_itself && life != 0 {

@@ -5,6 +5,7 @@
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::rpc::{NIL, Role, Rpc, State};
+use crate::engine::stats::Count;
 use crate::event::FailReason;
 use crate::time::{Instant, nanos};
 
@@ -135,7 +136,7 @@ impl Engine {
             let Some(index) = index.filter(|_| full) else {
                 return;
             };
-            self.stats.responses_displaced = self.stats.responses_displaced.saturating_add(1);
+            self.stats.responses_displaced.inc();
             self.tell_finished(index);
             self.fail_rpc(index, FailReason::Forgotten);
         }

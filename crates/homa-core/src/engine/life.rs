@@ -12,6 +12,7 @@ use crate::engine::peer::{Peer, PendingAck};
 use crate::engine::pending::Happened;
 use crate::engine::reason;
 use crate::engine::rpc::{NIL, Role, Rpc, State};
+use crate::engine::stats::Count;
 use crate::event::{Event, FailReason};
 use crate::structures::OutOfMemory;
 use crate::time::{Instant, nanos};
@@ -155,7 +156,7 @@ impl Engine {
             };
             rpc.pending.add_failure(reason);
             if rpc.is_client() {
-                self.stats.calls_failed = self.stats.calls_failed.saturating_add(1);
+                self.stats.calls_failed.inc();
             }
         }
         self.end_rpc(index);
@@ -258,7 +259,7 @@ impl Engine {
         if !self.memory.reserve(rpc, upto) {
             rpc.rx.starved = true;
             self.starved.add(index, (length, birth));
-            self.stats.messages_starved = self.stats.messages_starved.saturating_add(1);
+            self.stats.messages_starved.inc();
         } else {
             // Also if the packet at hand should find no memory: the message is known now.
             self.granter.touch(rpc);

@@ -77,6 +77,7 @@ use crate::engine::replies::Allowance;
 use crate::engine::rpc::{NIL, RpcTable};
 use crate::engine::shared_heap::Positions;
 use crate::engine::starved::Starved;
+use crate::engine::stats::Count;
 use crate::event::{Event, RpcKey, Urgency, WakeReason};
 use crate::finished::Finished;
 use crate::secret::{Secret, Seed};
@@ -352,7 +353,7 @@ impl Engine {
         };
         while let Some(peer) = self.peers.get_mut(next) {
             if peer.path_mtu.set(mtu, peer.key.ip.is_ipv4()) {
-                self.stats.mtu_shrinks = self.stats.mtu_shrinks.saturating_add(1);
+                self.stats.mtu_shrinks.inc();
             }
             next = if whole_host { peer.next_at_host } else { NIL };
         }
@@ -536,7 +537,7 @@ impl Engine {
         if let Some(cutoffs) = fresh {
             self.cutoff_version = cutoffs.version();
             self.cutoffs = cutoffs;
-            self.stats.cutoff_updates = self.stats.cutoff_updates.saturating_add(1);
+            self.stats.cutoff_updates.inc();
         }
     }
 

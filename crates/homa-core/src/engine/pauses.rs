@@ -2,6 +2,7 @@
 //! meanwhile, so silence during a pause says nothing about the peers.
 
 use crate::engine::Engine;
+use crate::engine::stats::Count;
 use crate::time::{Instant, nanos};
 
 /// Pauses remembered. Whoever is always driven late shifts silence by no more than these.
@@ -96,7 +97,7 @@ impl Engine {
             // Servers gave up what they could not deliver.
             self.recheck_all();
         }
-        self.stats.clock_jumps = self.stats.clock_jumps.saturating_add(1);
+        self.stats.clock_jumps.inc();
     }
 
     /// From when on a silence that began at `since` counts: a pause is no silence, nor is as much time after it, up to a

@@ -14,6 +14,7 @@ use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
 use crate::engine::peer::Peer;
 use crate::engine::rpc::Rpc;
+use crate::engine::stats::Count;
 use crate::time::Instant;
 
 /// New RPCs are begun in our own profile while the peer was heard speaking it within this time. After that the
@@ -56,7 +57,7 @@ impl Engine {
         };
         if peer.incarnation == 0 {
             if peer.path.carriage == Carriage::Ip {
-                self.stats.peers_discovered = self.stats.peers_discovered.saturating_add(1);
+                self.stats.peers_discovered.inc();
             }
             peer.incarnation = incarnation;
             return;
@@ -89,7 +90,7 @@ impl Engine {
 
     /// Everything goes on in Linux format, what had begun otherwise as well.
     fn revert_to_linux(&mut self, index: u32) {
-        self.stats.peers_reverted = self.stats.peers_reverted.saturating_add(1);
+        self.stats.peers_reverted.inc();
         let Some(peer) = self.peers.known_mut(index) else {
             return;
         };

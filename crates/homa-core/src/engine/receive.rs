@@ -11,6 +11,7 @@ use crate::engine::peer::Peer;
 use crate::engine::pending::Happened;
 use crate::engine::reason;
 use crate::engine::rpc::{NIL, Role, Rpc, State};
+use crate::engine::stats::Count;
 use crate::engine::{Engine, PortOptions};
 use crate::event::{DropReason, FailReason, Placement, Received};
 use crate::structures::reassembly::Insert;
@@ -27,7 +28,7 @@ impl Engine {
         transport_len: u32,
     ) -> Received {
         self.tick(now);
-        self.stats.packets_received = self.stats.packets_received.saturating_add(1);
+        self.stats.packets_received.inc();
         match self.packet(meta, header, transport_len) {
             Ok(received) => received,
             Err(reason) => {
@@ -50,7 +51,7 @@ impl Engine {
             return Err(DropReason::Malformed);
         };
         if matches!(header.body, Body::Freeze) {
-            self.stats.freezes_received = self.stats.freezes_received.saturating_add(1);
+            self.stats.freezes_received.inc();
             return Ok(Received::Consumed);
         }
         let with_ports;
@@ -265,7 +266,7 @@ impl Engine {
             Err(DropReason::Duplicate) => &mut self.stats.retransmissions_unneeded,
             _ => return,
         };
-        *counter = counter.saturating_add(1);
+        counter.inc();
     }
 
     /// DATA for a client RPC that is over or never was.
@@ -299,14 +300,14 @@ impl Engine {
             && path.carriage == Carriage::Udp
             && known.is_some_and(|peer| self.is_newest_request(peer, id));
         if !fresh && self.finished.contains(self.read_clock.now(), hash, id) {
-            self.stats.finished_hits = self.stats.finished_hits.saturating_add(1);
+            self.stats.finished_hits.inc();
             // Its client still repeats it: the time until it may be forgotten begins again. It replaces the
             // older entry, so there is room.
             let _ = self.finished.insert(self.read_clock.stamp(), hash, id);
             return Err(DropReason::Duplicate);
         }
         if own && data.echo != 0 && data.echo != self.incarnation_for(peer, path) {
-            self.stats.stale_incarnations = self.stats.stale_incarnations.saturating_add(1);
+            self.stats.stale_incarnations.inc();
             let age_us = self.age_us();
             self.refuse_data(path, header, reason::RESTARTED, age_us);
             return Err(DropReason::UnknownRpc);
@@ -323,7 +324,7 @@ impl Engine {
         let put_off = (stranger && !self.admits_stranger(data))
             || (!proved && self.has_to_prove_itself_first(peer, path));
         if in_place_of_another || put_off {
-            self.stats.strangers_put_off = self.stats.strangers_put_off.saturating_add(1);
+            self.stats.strangers_put_off.inc();
             if data.offset(header.common.sequence) == 0 {
                 // True, and it tells the client who we are: it sends again and names us.
                 let age = self.age_us();
@@ -337,7 +338,7 @@ impl Engine {
         }
         let (index, client) =
             self.create_server_rpc(peer, path, header, port, proved).ok_or_else(|| {
-                self.stats.requests_refused = self.stats.requests_refused.saturating_add(1);
+                self.stats.requests_refused.inc();
                 self.refuse_data(path, header, reason::OVERLOADED, 0);
                 DropReason::Limit
             })?;
@@ -459,7 +460,7 @@ impl Engine {
         }
         self.server_ids.insert((peer_index, id), index);
         self.client_hosts.insert(path, id, index);
-        self.stats.requests_received = self.stats.requests_received.saturating_add(1);
+        self.stats.requests_received.inc();
         if let Some(peer) = self.peers.known_mut(peer_index) {
             self.holders.begin(host, &mut peer.served, proved);
         }
@@ -570,7 +571,7 @@ impl Engine {
         if !unproved {
             self.longest_payload.note(self.now, bytes);
         }
-        self.stats.bytes_received = self.stats.bytes_received.saturating_add(u64::from(bytes));
+        self.stats.bytes_received.inc_by(u64::from(bytes));
         if spoke_again {
             self.arm(index, base);
         }
@@ -603,7 +604,7 @@ impl Engine {
             rpc.state = State::Delivered;
             rpc.deadline = None;
             let id = rpc.id;
-            self.stats.responses_received = self.stats.responses_received.saturating_add(1);
+            self.stats.responses_received.inc();
             self.acknowledge(index);
             self.client_ids.remove(&id);
             self.unlink_client(index);

@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::engine::reason;
 use crate::engine::receive::is_own;
 use crate::engine::rpc::{NIL, Role, Rpc, State};
+use crate::engine::stats::Count;
 use crate::event::{DropReason, FailReason, IcmpKind, Received};
 use crate::time::{Instant, nanos};
 
@@ -54,7 +55,7 @@ impl Engine {
             Body::Cutoffs(cutoffs) => self.cutoffs_received(peer, header, cutoffs),
             Body::NeedAck => self.need_ack_received(path, rpc, header, why),
             Body::Ack(ack) => {
-                self.stats.acks_received = self.stats.acks_received.saturating_add(1);
+                self.stats.acks_received.inc();
                 // In answer to a question Linux acknowledges what it does not know as well.
                 let arrived = header.extension.is_some();
                 let named =
@@ -140,7 +141,7 @@ impl Engine {
         grant: &Grant,
         received_upto: Option<u32>,
     ) -> Result<Received, DropReason> {
-        self.stats.grants_received = self.stats.grants_received.saturating_add(1);
+        self.stats.grants_received.inc();
         let index = rpc.ok_or(DropReason::UnknownRpc)?;
         let levels = self.config.num_priorities;
         let Some(rpc) = self.rpcs.known_mut(index).filter(|rpc| rpc.is_sending()) else {
@@ -173,7 +174,7 @@ impl Engine {
         header: &Header,
         resend: &Resend,
     ) -> Result<Received, DropReason> {
-        self.stats.resends_received = self.stats.resends_received.saturating_add(1);
+        self.stats.resends_received.inc();
         let Some(index) = rpc else {
             self.answer_unknown(path, header);
             return Err(DropReason::UnknownRpc);
@@ -235,7 +236,7 @@ impl Engine {
         let grants = end > tx.granted && end > resend.offset;
         if grants {
             tx.granted = end.min(tx.length);
-            self.stats.grants_recovered = self.stats.grants_recovered.saturating_add(1);
+            self.stats.grants_recovered.inc();
         }
         let nothing_sent = resend.offset >= tx.sent;
         let priority = resend.priority.min(levels.saturating_sub(1));
@@ -289,7 +290,7 @@ impl Engine {
     }
 
     fn busy_received(&mut self, rpc: Option<u32>) -> Result<Received, DropReason> {
-        self.stats.busy_received = self.stats.busy_received.saturating_add(1);
+        self.stats.busy_received.inc();
         let index = rpc.ok_or(DropReason::UnknownRpc)?;
         self.reacted(index);
         self.look_for_proof(index);
@@ -332,7 +333,7 @@ impl Engine {
         why: u8,
         value: u32,
     ) -> Result<Received, DropReason> {
-        self.stats.unknown_received = self.stats.unknown_received.saturating_add(1);
+        self.stats.unknown_received.inc();
         let Some((index, rpc)) = rpc.and_then(|index| Some((index, self.rpcs.known(index)?)))
         else {
             // It repeats its refusal: our acknowledgement got lost.
@@ -491,7 +492,7 @@ impl Engine {
         let (peer, asked) = (rpc.peer, rpc.next_request > rpc.last_heard);
         self.reacted(index);
         let busy = self.peers.known(peer).is_some_and(|peer| !peer.in_flight.is_empty());
-        self.stats.restarts = self.stats.restarts.saturating_add(1);
+        self.stats.restarts.inc();
         self.set_confirmed(index, false);
         let priority = self.unscheduled_priority(index);
         let payload_max = self.payload_max(peer);
@@ -520,7 +521,7 @@ impl Engine {
         why: u8,
     ) -> Result<Received, DropReason> {
         let (id, own) = (header.common.local_id(), is_own(header));
-        self.stats.need_acks_received = self.stats.need_acks_received.saturating_add(1);
+        self.stats.need_acks_received.inc();
         let Some(index) = rpc else {
             if RpcId(id).is_client() {
                 self.acknowledge_again(path, header);
@@ -570,7 +571,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
-        self.stats.icmp_errors = self.stats.icmp_errors.saturating_add(1);
+        self.stats.icmp_errors.inc();
         let reason = match kind {
             IcmpKind::PortUnreachable => FailReason::NoService,
             IcmpKind::ProtocolUnreachable => FailReason::ProtocolUnreachable,

@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::engine::peer::Probe;
 use crate::engine::reason;
 use crate::engine::rpc::{Role, Rpc, State};
+use crate::engine::stats::Count;
 use crate::event::FailReason;
 use crate::time::{Instant, nanos};
 
@@ -256,7 +257,7 @@ impl Engine {
 
     fn give_up(&mut self, index: u32, need: Need) {
         if need == Need::Acknowledgement {
-            self.stats.responses_abandoned = self.stats.responses_abandoned.saturating_add(1);
+            self.stats.responses_abandoned.inc();
         }
         match self.rpcs.known(index).map(|rpc| (rpc.role, rpc.state)) {
             Some((Role::Client, _)) => self.cancel_at_server(index),
@@ -284,7 +285,7 @@ impl Engine {
         let base = self.next_interval_ns(rpc.peer, own);
         match need {
             Need::Answer => {
-                self.stats.resends_all_sent = self.stats.resends_all_sent.saturating_add(1);
+                self.stats.resends_all_sent.inc();
                 let priority = self.top_priority();
                 let body = homa_wire::Resend { offset: 0, length: homa_wire::RESEND_ALL, priority };
                 // Towards Linux hosts control packets go first, as among them.
@@ -459,7 +460,7 @@ impl Engine {
     }
 
     fn send_probe(&mut self, index: u32, path: Path, id: u64, since: Instant) {
-        self.stats.probes_sent = self.stats.probes_sent.saturating_add(1);
+        self.stats.probes_sent.inc();
         let own =
             match self.find_rpc(Some(index), &path, id).and_then(|index| self.rpcs.known(index)) {
                 Some(rpc) => self.speaks_own(rpc),
@@ -554,7 +555,7 @@ impl Engine {
             self.arm_peer(index, now);
             return;
         }
-        self.stats.peer_timeouts = self.stats.peer_timeouts.saturating_add(1);
+        self.stats.peer_timeouts.inc();
         let Some(peer) = self.peers.known_mut(index) else {
             return;
         };
@@ -579,7 +580,7 @@ impl Engine {
             if let Some(rpc) = self.rpcs.known_mut(index) {
                 rpc.blocked_on_peer = false;
             }
-            self.stats.responses_abandoned = self.stats.responses_abandoned.saturating_add(1);
+            self.stats.responses_abandoned.inc();
             self.fail_rpc(index, FailReason::Timeout);
         }
         false

@@ -7,6 +7,7 @@ use crate::addr::Path;
 use crate::engine::Engine;
 use crate::engine::reason;
 use crate::engine::receive::is_own;
+use crate::engine::stats::Count;
 use crate::time::{Instant, nanos};
 
 /// Replies that may go out in a burst.
@@ -57,7 +58,7 @@ impl Engine {
         let answer = self.header_from_us(self.peer_of(path), path, id, body, extension);
         let proved = self.names_us(path, header);
         if own && !proved && answer.encoded_bytes() > header.encoded_bytes() {
-            self.stats.control_withheld = self.stats.control_withheld.saturating_add(1);
+            self.stats.control_withheld.inc();
         } else if self.may_reply(proved) {
             self.push_packet(*path, answer, self.top_priority());
         }
@@ -78,7 +79,7 @@ impl Engine {
     fn may_reply(&mut self, proved: bool) -> bool {
         let allowed = self.allowance.take(self.now, proved);
         if !allowed {
-            self.stats.replies_suppressed = self.stats.replies_suppressed.saturating_add(1);
+            self.stats.replies_suppressed.inc();
         }
         allowed
     }

@@ -6,6 +6,7 @@
 
 use crate::engine::Engine;
 use crate::engine::peer::Peer;
+use crate::engine::stats::Count;
 use crate::event::FailReason;
 
 impl Engine {
@@ -32,7 +33,7 @@ impl Engine {
             }
             self.strangers.remove(index);
             if let Some(stranger) = stranger {
-                self.stats.strangers_displaced = self.stats.strangers_displaced.saturating_add(1);
+                self.stats.strangers_displaced.inc();
                 self.fail_rpc(index, FailReason::Timeout);
                 self.forget_stranger(stranger);
                 return true;

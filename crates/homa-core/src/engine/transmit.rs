@@ -15,6 +15,7 @@ use crate::engine::life::CHARGE_PER_PACKET;
 use crate::engine::peer::{DATAGRAM_ALWAYS_FITS, MTU_MIN, Peer, PendingAck};
 use crate::engine::reason;
 use crate::engine::rpc::{Rpc, State};
+use crate::engine::stats::Count;
 use crate::engine::train::{TRAIN_BYTES_MAX, Train};
 use crate::event::{FailReason, RpcKey, Segment, SegmentKind, Transmit, TransmitError};
 use crate::time::{Instant, nanos};
@@ -111,8 +112,8 @@ impl Engine {
             return None;
         }
         let coalesced = train.is_datagram();
-        self.stats.trains_sent = self.stats.trains_sent.saturating_add(1);
-        self.stats.packets_sent = self.stats.packets_sent.saturating_add(train.count as u64);
+        self.stats.trains_sent.inc();
+        self.stats.packets_sent.inc_by(train.count as u64);
         let link_bytes = link_bytes(u64::from(train.total_bytes), train.count, coalesced);
         let control =
             |first: &Segment| matches!(first.kind, SegmentKind::Control | SegmentKind::Grant);
@@ -206,7 +207,7 @@ impl Engine {
     }
 
     fn withhold_control(&mut self) {
-        self.stats.control_withheld = self.stats.control_withheld.saturating_add(1);
+        self.stats.control_withheld.inc();
     }
 
     /// Adds the control packets that follow in the queue, as long as they fit.
@@ -259,9 +260,9 @@ impl Engine {
             }
         }
         self.asked_bytes = self.asked_bytes.saturating_add(questions.asked_bytes);
-        self.stats.resends_gap_sent = self.stats.resends_gap_sent.saturating_add(gaps);
-        self.stats.resends_tail_sent = self.stats.resends_tail_sent.saturating_add(tails);
-        self.stats.resends_all_sent = self.stats.resends_all_sent.saturating_add(all);
+        self.stats.resends_gap_sent.inc_by(gaps);
+        self.stats.resends_tail_sent.inc_by(tails);
+        self.stats.resends_all_sent.inc_by(all);
     }
 
     fn grant_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
@@ -293,7 +294,7 @@ impl Engine {
                 rpc.progress_at = self.now;
                 rpc.rx.granted_told = rpc.rx.granted;
             }
-            self.stats.grants_sent = self.stats.grants_sent.saturating_add(1);
+            self.stats.grants_sent.inc();
             self.watch_grant(index);
             next = self.granter.pop_due(&mut self.rpcs);
         }
@@ -396,8 +397,7 @@ impl Engine {
         train.note_priority(priority);
         rpc.tx.retransmit.pop_front(payload);
         let done = rpc.tx.retransmit.is_empty();
-        self.stats.bytes_retransmitted =
-            self.stats.bytes_retransmitted.saturating_add(u64::from(payload));
+        self.stats.bytes_retransmitted.inc_by(u64::from(payload));
         self.pacer.account(index, payload, &self.config);
         if done {
             self.copies_sent(index);
@@ -507,7 +507,7 @@ impl Engine {
     #[inline]
     fn note_sent(&mut self, index: u32, start: u32, end: u32) -> bool {
         let bytes = end.saturating_sub(start);
-        self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(u64::from(bytes));
+        self.stats.bytes_sent.inc_by(u64::from(bytes));
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return false;
         };
@@ -563,7 +563,7 @@ impl Engine {
             TransmitError::Unreachable => &mut self.stats.transmit_unreachable,
             TransmitError::Refused => &mut self.stats.transmit_refused,
         };
-        *counter = counter.saturating_add(1);
+        counter.inc();
         let unsent =
             segments.get(first_unsent..transmit.segments.min(segments.len())).unwrap_or(&[]);
         let bytes = unsent
