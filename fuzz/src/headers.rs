@@ -26,7 +26,7 @@ pub(crate) fn header(input: &mut Input<'_>, near: &Near<'_>) -> Header {
     let common = common(input, near, own, &body);
     let extension = (own && !input.rarely(8)).then(|| Extension {
         echo: incarnation(input, near.echo),
-        reason: input.byte() % 16,
+        reason: (input.byte() % 16).into(),
         value: input.number(near.numbers),
     });
     Header { common, body, extension }

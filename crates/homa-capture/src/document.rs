@@ -211,7 +211,7 @@ impl PacketRecord {
             },
             extension: frame.header.extension.map(|extension| ExtensionRecord {
                 echo: extension.echo,
-                reason: extension.reason,
+                reason: extension.reason.code(),
                 value: extension.value,
             }),
         });

@@ -34,7 +34,6 @@ mod document;
 mod file;
 mod follow;
 mod offload;
-mod reason;
 mod text;
 mod words;
 

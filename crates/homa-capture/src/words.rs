@@ -1,11 +1,10 @@
 //! What a packet means, in words.
 
-use homa_wire::{Ack, AckEntry, Body, Cutoffs, Data, Grant, Header, Resend, RpcId};
+use homa_wire::{Ack, AckEntry, Body, Cutoffs, Data, Grant, Header, Reason, Resend, RpcId};
 
 use crate::analysis::{Observation, What};
 use crate::decode::{BadPacket, BadReason, Frame, IcmpError};
 use crate::follow::{DataStep, Failure, Rpc, State, direction_of, is_from_client};
-use crate::reason;
 
 /// What an observed packet means, such as `request 0..1424 of 60000, unscheduled to 40000`.
 pub fn meaning(observation: &Observation<'_>) -> String {
@@ -29,7 +28,7 @@ pub fn state(rpc: &Rpc) -> String {
 pub fn failure(failure: Failure) -> &'static str {
     match failure {
         Failure::Icmp(meaning) => meaning.name(),
-        Failure::Refused(why) => reason::name(why),
+        Failure::Refused(why) => why.meaning(),
         Failure::Cancelled => "the client gave it up",
     }
 }
@@ -53,24 +52,21 @@ fn packet(frame: &Frame<'_>, step: DataStep, rpc: Option<&Rpc>) -> String {
         Body::Busy if is_from_client(frame) => "the client is alive, not sending now".to_owned(),
         Body::Busy => "the server is alive, not answering now".to_owned(),
         Body::Freeze => "stop recording traces (debugging)".to_owned(),
-        Body::NeedAck if is_probe(header) => "has the receiver read what was sent?".to_owned(),
+        Body::NeedAck if header.reason() == Reason::Probe => {
+            "has the receiver read what was sent?".to_owned()
+        }
         Body::NeedAck => "may the server forget the RPC?".to_owned(),
     };
     extend(&mut text, header);
     text
 }
 
-fn is_probe(header: &Header) -> bool {
-    header.extension.is_some_and(|extension| extension.reason == reason::PROBE)
-}
-
 /// Adds what this implementation's extension says.
 fn extend(text: &mut String, header: &Header) {
-    let Some(extension) = header.extension.filter(|given| given.reason != reason::NONE) else {
-        return;
-    };
-    text.push_str(": ");
-    text.push_str(reason::name(extension.reason));
+    if header.reason() != Reason::None {
+        text.push_str(": ");
+        text.push_str(header.reason().meaning());
+    }
 }
 
 fn data(frame: &Frame<'_>, data: &Data, step: DataStep, rpc: Option<&Rpc>) -> String {

@@ -6,7 +6,7 @@ use common::{
     CLIENT, SERVER, Story, data, encode, from_client, from_server, ip_packet, port_unreachable,
 };
 use homa_capture::{Decoded, Decoder, LinkType, State};
-use homa_wire::{Ack, AckEntry, Body, Cutoffs, Data, Extension, Grant, Header, Resend};
+use homa_wire::{Ack, AckEntry, Body, Cutoffs, Data, Extension, Grant, Header, Reason, Resend};
 
 fn grant(offset: u32) -> Header {
     from_server(Body::Grant(Grant { offset, priority: 2 }))
@@ -168,7 +168,7 @@ fn acknowledgements_and_questions_for_them_that_come_too_early_are_found() {
     assert_eq!(story.packet(&ack(), 0), ["ack-of-unknown"]);
     let mut probe = from_server(Body::NeedAck);
     probe.common = probe.common.with_own_profile(9);
-    probe.extension = Some(Extension { reason: 11, ..Extension::default() });
+    probe.extension = Some(Extension { reason: Reason::Probe, ..Extension::default() });
     assert_eq!(story.packet(&probe, 0), [""; 0], "a probe may come at any time");
     let mut story = Story::new();
     story.packet(&from_client(data(0, 100, 100)), 100);
@@ -182,7 +182,7 @@ fn either_side_may_probe_the_other_in_the_own_profile() {
     story.packet(&from_client(data(0, 100, 100)), 100);
     let mut probe = from_client(Body::NeedAck);
     probe.common = probe.common.with_own_profile(9);
-    probe.extension = Some(Extension { reason: 11, ..Extension::default() });
+    probe.extension = Some(Extension { reason: Reason::Probe, ..Extension::default() });
     assert_eq!(story.packet(&probe, 0), [""; 0]);
     let mut answer = from_server(Body::Ack(Ack::default()));
     answer.common = answer.common.with_own_profile(9);

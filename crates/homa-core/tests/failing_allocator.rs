@@ -10,7 +10,7 @@ use std::cell::Cell;
 
 use harness::host::{FULL, Host, Remote, Sent, data_bytes, data_of, exact};
 use homa_core::{Event, HostBudget, PortError, PortOptions, RequestOptions, SendError};
-use homa_wire::{Ack, AckEntry, Body, Header};
+use homa_wire::{Ack, AckEntry, Body, Header, Reason};
 
 /// The system's allocator, except that it can run dry for the present thread.
 struct Failing;
@@ -81,7 +81,7 @@ fn send(host: &mut Host, remote: &Remote, length: u32) -> Result<homa_core::RpcK
 
 /// An ACK of one RPC.
 fn ack(remote: &Remote, id: u64) -> (Header, u32) {
-    remote.control(id, Body::Ack(Ack { count: 0, entries: [AckEntry::NONE; 5] }), 0, 0)
+    remote.control(id, Body::Ack(Ack { count: 0, entries: [AckEntry::NONE; 5] }), Reason::None, 0)
 }
 
 // Scenario: S15

@@ -15,7 +15,7 @@ use homa_core::{
 use homa_model::{
     Answer, Call, CallId, Life, Packet, Rules, Scope, Step, Stopped, Ticks, Why, World,
 };
-use homa_wire::{AckEntry, Body, Common, Extension, Header, RESEND_ALL, Resend};
+use homa_wire::{AckEntry, Body, Common, Extension, Header, RESEND_ALL, Reason, Resend};
 use stateright::{Checker, Model};
 
 const TICK_NS: u64 = 1_000_000_000;
@@ -23,10 +23,6 @@ const CLIENT_PORT: u16 = 1000;
 const SERVER_PORT: u16 = 2000;
 /// One packet; the longer it is the more a server may answer a client that it does not know.
 const REQUEST_BYTES: u32 = 1400;
-/// Meaning of the reason byte: part of the wire format.
-const NEVER_SEEN: u8 = 1;
-const FINISHED: u8 = 2;
-const RESTARTED: u8 = 6;
 
 /// Settings of which the model's ticks are an image: what ends within so many and a half ticks has ended at the next. A
 /// response is given up when the model says so.
@@ -160,7 +156,7 @@ impl<'a> Bench<'a> {
         let body = Body::Resend(Resend { offset: 0, length: RESEND_ALL, priority: 7 });
         let common = Common::control(CLIENT_PORT, SERVER_PORT, request.common.sender_id)
             .with_own_profile(request.common.incarnation);
-        let extension = Some(Extension { echo: data.echo, reason: 0, value: 0 });
+        let extension = Some(Extension { echo: data.echo, reason: Reason::None, value: 0 });
         self.keep(Packet::Ask(call), &Header { common, body, extension }, 0);
     }
 
@@ -263,13 +259,13 @@ impl<'a> Bench<'a> {
         };
         let value = header.extension.map_or(0, |extension| extension.value);
         let age = Ticks::try_from(u64::from(value) * 1000 / TICK_NS).unwrap();
-        let answer = match (&header.body, header.extension.map(|extension| extension.reason)) {
+        let answer = match (&header.body, header.reason()) {
             (Body::Data(data), _) => Answer::Part(u8::from(data.seg_offset > 0)),
             (Body::Busy, _) => Answer::Busy,
             (Body::NeedAck, _) => Answer::NeedAck,
-            (Body::RpcUnknown, Some(NEVER_SEEN)) => Answer::NeverSeen(age),
-            (Body::RpcUnknown, Some(FINISHED)) => Answer::Finished,
-            (Body::RpcUnknown, Some(RESTARTED)) => Answer::Restarted(age),
+            (Body::RpcUnknown, Reason::NeverSeen) => Answer::NeverSeen(age),
+            (Body::RpcUnknown, Reason::Finished) => Answer::Finished,
+            (Body::RpcUnknown, Reason::Restarted) => Answer::Restarted(age),
             _ => return,
         };
         self.keep(Packet::Answer(call, life, answer), header, payload);

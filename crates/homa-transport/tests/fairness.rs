@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::SOON;
 use homa_transport::blocking::Endpoint;
 use homa_transport::{CallError, CallOptions, Config, EndpointBuilder, Limit, ReplyError};
-use homa_wire::{Ack, AckEntry, Body, Common, Data, Extension, Header};
+use homa_wire::{Ack, AckEntry, Body, Common, Data, Extension, Header, Reason};
 
 /// What a silent client asks for, each time.
 const ANSWER_BYTES: usize = 20_000;
@@ -55,7 +55,7 @@ impl Raw {
 
     fn control(&self, id: u64, body: Body) {
         let common = Common::control(self.port(), self.server.port(), id).with_own_profile(7);
-        let extension = Some(Extension { echo: self.echo, reason: 0, value: 0 });
+        let extension = Some(Extension { echo: self.echo, reason: Reason::None, value: 0 });
         self.send(&Header { common, body, extension }, &[]);
     }
 

@@ -1,8 +1,10 @@
 //! What control packets of the own profile say beyond the Linux format.
 
+use crate::Reason;
+
 /// Eight bytes directly behind the header of a control packet, never of DATA. Present if the packet announces
-/// the current [`VERSION`](crate::VERSION) and is long enough. What `reason` and `value` mean depends on the
-/// packet type; the protocol engine defines it.
+/// the current [`VERSION`](crate::VERSION) and is long enough. What `value` means depends on packet
+/// type and reason; the protocol engine defines it.
 ///
 /// Layout: `echo` (3 bytes), `reason` (1), `value` (4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -10,8 +12,8 @@ pub struct Extension {
     /// The receiver's incarnation as the sender knows it, 24 bits, 0 = not known. Encoding drops the upper
     /// 8 bits.
     pub echo: u32,
-    /// Why the packet was sent; 0 = no reason given.
-    pub reason: u8,
+    /// Why the packet was sent.
+    pub reason: Reason,
     /// A number that goes with the packet type; 0 = none.
     pub value: u32,
 }

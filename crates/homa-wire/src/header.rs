@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::raw::{RawAck, RawCommon, RawCutoffs, RawData, RawExtension, RawGrant, RawResend};
 use crate::{
     Body, COMMON_HEADER_BYTES, Common, DATA_HEADER_BYTES, EXTENSION_BYTES, Extension, PacketType,
-    ParseError, VERSION,
+    ParseError, Reason, VERSION,
 };
 
 /// Everything a packet says besides its payload.
@@ -102,6 +102,15 @@ impl Header {
             self.extension.as_ref()
         } else {
             None
+        }
+    }
+
+    /// Why the packet was sent, [`Reason::None`] without an extension.
+    #[inline]
+    pub const fn reason(&self) -> Reason {
+        match &self.extension {
+            Some(extension) => extension.reason,
+            None => Reason::None,
         }
     }
 

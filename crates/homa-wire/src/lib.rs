@@ -66,6 +66,7 @@ mod header;
 mod packet;
 mod packet_type;
 mod raw;
+mod reason;
 mod rpc_id;
 
 pub use body::{Ack, AckEntry, Body, Cutoffs, Data, Grant, Resend};
@@ -76,6 +77,7 @@ pub use extension::Extension;
 pub use header::Header;
 pub use packet::Packet;
 pub use packet_type::PacketType;
+pub use reason::Reason;
 pub use rpc_id::RpcId;
 
 /// Bytes that hold any header with its extension; a buffer of this size never makes [`Header::encode`] fail.

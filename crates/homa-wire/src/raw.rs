@@ -252,13 +252,13 @@ impl RawExtension {
     pub(crate) fn new(extension: &Extension) -> Self {
         Self {
             echo: U24::new(extension.echo),
-            reason: extension.reason,
+            reason: extension.reason.code(),
             value: extension.value.into(),
         }
     }
 
     #[inline]
     pub(crate) fn get(&self) -> Extension {
-        Extension { echo: self.echo.get(), reason: self.reason, value: self.value.get() }
+        Extension { echo: self.echo.get(), reason: self.reason.into(), value: self.value.get() }
     }
 }

@@ -77,7 +77,7 @@ fn body() -> impl Strategy<Value = Body> {
 fn extension() -> impl Strategy<Value = Extension> {
     (0..U24, any::<u8>(), any::<u32>()).prop_map(|(echo, reason, value)| Extension {
         echo,
-        reason,
+        reason: reason.into(),
         value,
     })
 }

@@ -3,14 +3,13 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use homa_wire::{
-    ACKS_MAX, Body, Common, DOFF_CONTROL, DOFF_DATA, Data, EXTENSION_BYTES, FLAGS, RpcId, URGENT,
-    VERSION,
+    ACKS_MAX, Body, Common, DOFF_CONTROL, DOFF_DATA, Data, EXTENSION_BYTES, FLAGS, Reason, RpcId,
+    URGENT, VERSION,
 };
 
 use super::{Check, Finding};
 use crate::decode::{Carriage, Checksum, Frame};
 use crate::follow::is_from_client;
-use crate::reason;
 
 /// DATA in the form whose offsets the segmenter wrote: 13 words (docs/spec/wire-format.md §2).
 const DOFF_DATA_SEGMENTED: u8 = 0xD0;
@@ -62,7 +61,7 @@ fn check_common(common: &Common, body: &Body, report: &mut impl FnMut(Check, Str
 /// (ARCHITECTURE.md §Flow control), which answers with ACK.
 fn check_parity(frame: &Frame<'_>, report: &mut impl FnMut(Check, String)) {
     let id = frame.header.common.sender_id;
-    let is_probe = frame.header.extension.is_some_and(|given| given.reason == reason::PROBE);
+    let is_probe = frame.header.reason() == Reason::Probe;
     match &frame.header.body {
         Body::NeedAck if is_from_client(frame) && !is_probe => {
             report(Check::WrongParity, format!("NEED_ACK with even id {id}"));

@@ -2,12 +2,11 @@
 
 use std::net::SocketAddr;
 
-use homa_wire::{Body, Data, Grant, Resend};
+use homa_wire::{Body, Data, Grant, Reason, Resend};
 
 use super::{Check, Finding};
 use crate::decode::Frame;
 use crate::follow::{Direction, Follow, Message, Rpc, RpcKey, direction_of, is_from_client};
-use crate::reason;
 
 /// A sender finishes the super-packet it has begun, so data may lie so far behind a grant, in bytes
 /// (docs/spec/wire-format.md §11 rule 10; the largest super-packet).
@@ -125,7 +124,7 @@ fn check_resend(
 }
 
 fn check_need_ack(frame: &Frame<'_>, rpc: &Rpc, report: &mut impl FnMut(Check, String)) {
-    let is_probe = frame.header.extension.is_some_and(|given| given.reason == reason::PROBE);
+    let is_probe = frame.header.reason() == Reason::Probe;
     let response = &rpc.response;
     if is_probe || !rpc.from_start || is_from_client(frame) || response.is_complete() {
         return;

@@ -10,7 +10,6 @@ use foldhash::HashMap;
 use homa_wire::{AckEntry, Body, PacketType, RpcId};
 
 use crate::decode::{Frame, IcmpError, IcmpMeaning, Quoted};
-use crate::reason;
 
 pub use rpc::{Direction, Failure, Message, Rpc, RpcKey, State};
 
@@ -305,9 +304,9 @@ fn update_rpc(rpc: &mut Rpc, now_ns: u64, frame: &Frame<'_>) -> DataStep {
             rpc.acknowledged_ns.get_or_insert(now_ns);
         }
         Body::RpcUnknown => {
-            let reason = frame.header.extension.map_or(reason::NONE, |extension| extension.reason);
+            let reason = frame.header.reason();
             let failure = if !is_from_client(frame) {
-                reason::is_final(reason).then_some(Failure::Refused(reason))
+                reason.ends_call().then_some(Failure::Refused(reason))
             } else if rpc.response.is_complete() {
                 // It has the answer, and has forgotten the RPC since.
                 rpc.acknowledged_ns.get_or_insert(now_ns);

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use homa_wire::PacketType;
+use homa_wire::{PacketType, Reason};
 
 use super::ranges::Ranges;
 use crate::decode::{Carriage, IcmpMeaning};
@@ -62,8 +62,8 @@ pub enum State {
 pub enum Failure {
     /// An ICMP error.
     Icmp(IcmpMeaning),
-    /// The server refused or lost it: reason byte of its RPC_UNKNOWN.
-    Refused(u8),
+    /// The server refused or lost it: what its RPC_UNKNOWN says.
+    Refused(Reason),
     /// The client does not want the answer any more.
     Cancelled,
 }

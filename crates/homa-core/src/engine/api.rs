@@ -1,11 +1,11 @@
 //! What the application asks for.
 
 use hashbrown::hash_map::Entry;
+use homa_wire::Reason;
 
 use crate::addr::Path;
 use crate::engine::Engine;
 use crate::engine::pending::Happened;
-use crate::engine::reason;
 use crate::engine::rpc::{Role, State};
 use crate::engine::stats::Count;
 use crate::event::{FailReason, RpcKey};
@@ -334,7 +334,7 @@ impl Engine {
         };
         let no_copies = rpc.state == State::Incoming || (rpc.tx.is_idle() && !rpc.tx.copied);
         if rpc.state != State::Delivered && rpc.tx.sent > 0 && (self.speaks_own(rpc) || no_copies) {
-            self.tell_unknown(index, reason::CANCELLED);
+            self.tell_unknown(index, Reason::Cancelled);
         }
     }
 
@@ -353,7 +353,7 @@ impl Engine {
         rpc.last_heard = self.now;
         rpc.progress_at = self.now;
         rpc.interval_ns = interval_ns;
-        self.tell_unknown(index, reason::REJECTED);
+        self.tell_unknown(index, Reason::Rejected);
         self.arm(index, interval_ns);
         self.memory_freed();
     }

@@ -1,10 +1,9 @@
 //! Control packets on their way out.
 
-use homa_wire::{Body, Common, Extension, Header};
+use homa_wire::{Body, Common, Extension, Header, Reason};
 
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
-use crate::engine::reason;
 use crate::engine::stats::Count;
 use crate::event::RpcKey;
 
@@ -40,7 +39,7 @@ impl Engine {
         id: u64,
         own: bool,
         body: Body,
-        reason: u8,
+        reason: Reason,
         value: u32,
     ) {
         let header = self.control_header(&path, id, body, own.then_some((reason, value)));
@@ -54,7 +53,7 @@ impl Engine {
         path: Path,
         id: u64,
         own: bool,
-        (body, reason): (Body, u8),
+        (body, reason): (Body, Reason),
         priority: u8,
     ) {
         let header = self.control_header(&path, id, body, own.then_some((reason, 0)));
@@ -72,7 +71,7 @@ impl Engine {
         path: &Path,
         id: u64,
         body: Body,
-        words: Option<(u8, u32)>,
+        words: Option<(Reason, u32)>,
     ) -> Header {
         let peer = self.peer_of(path);
         let extension = words.map(|(reason, value)| {
@@ -163,6 +162,6 @@ impl Engine {
                 ack.count = ack.count.saturating_add(1);
             }
         }
-        self.push_control(path, id, own, Body::Ack(ack), reason::NONE, 0);
+        self.push_control(path, id, own, Body::Ack(ack), Reason::None, 0);
     }
 }

@@ -3,13 +3,12 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
-use homa_wire::{Body, Header};
+use homa_wire::{Body, Header, Reason};
 
 use crate::addr::{Carriage, Path};
 use crate::cutoffs::Cutoffs;
 use crate::engine::Engine;
 use crate::engine::peer::Peer;
-use crate::engine::reason;
 use crate::engine::receive::is_own;
 use crate::engine::stats::Count;
 use crate::event::{DropReason, Received};
@@ -95,6 +94,6 @@ impl Engine {
         peer.cutoffs_sent = Some(self.now);
         let body =
             homa_wire::Cutoffs { levels: *self.cutoffs.levels(), version: self.cutoff_version };
-        self.push_control(*path, id, own, Body::Cutoffs(body), reason::NONE, 0);
+        self.push_control(*path, id, own, Body::Cutoffs(body), Reason::None, 0);
     }
 }

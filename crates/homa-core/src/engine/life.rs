@@ -2,7 +2,7 @@
 
 use alloc::collections::VecDeque;
 
-use homa_wire::Body;
+use homa_wire::{Body, Reason};
 
 use crate::addr::Path;
 use crate::engine::Engine;
@@ -10,7 +10,6 @@ use crate::engine::admission::must_prove;
 use crate::engine::patience::next_interval_ns;
 use crate::engine::peer::{Peer, PendingAck};
 use crate::engine::pending::Happened;
-use crate::engine::reason;
 use crate::engine::rpc::{NIL, Role, Rpc, State};
 use crate::engine::stats::Count;
 use crate::event::{Event, FailReason};
@@ -421,7 +420,7 @@ impl Engine {
     }
 
     /// Tells the other end that this one does not know the RPC any more, and why.
-    pub(crate) fn tell_unknown(&mut self, index: u32, why: u8) {
+    pub(crate) fn tell_unknown(&mut self, index: u32, why: Reason) {
         if let Some(rpc) = self.rpcs.known(index) {
             let (path, id, own) = (rpc.path, rpc.id, self.speaks_own(rpc));
             self.push_control(path, id, own, Body::RpcUnknown, why, 0);
@@ -441,7 +440,7 @@ impl Engine {
             if rpc.path.local_port != port || rpc.state == State::Dead {
                 continue;
             }
-            let why = if rpc.is_client() { reason::CANCELLED } else { reason::CLOSING };
+            let why = if rpc.is_client() { Reason::Cancelled } else { Reason::Closing };
             // What was delivered is acknowledged below.
             if rpc.state != State::Delivered && self.speaks_own(rpc) {
                 self.tell_unknown(index, why);

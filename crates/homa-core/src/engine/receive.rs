@@ -1,6 +1,6 @@
 //! What a received packet changes: checks in the order of docs/spec/wire-format.md §9, and DATA.
 
-use homa_wire::{Body, Data, Header, RpcId, VERSION};
+use homa_wire::{Body, Data, Header, Reason, RpcId, VERSION};
 
 use crate::addr::{Carriage, Path, RxMeta};
 use crate::engine::identity::echo;
@@ -9,7 +9,6 @@ use crate::engine::life::queue_event;
 use crate::engine::patience::next_interval_ns;
 use crate::engine::peer::Peer;
 use crate::engine::pending::Happened;
-use crate::engine::reason;
 use crate::engine::rpc::{NIL, Role, Rpc, State};
 use crate::engine::stats::Count;
 use crate::engine::{Engine, PortOptions};
@@ -105,7 +104,7 @@ impl Engine {
                     self.fail_rpc(index, FailReason::VersionMismatch { theirs });
                 } else if matches!(header.body, Body::Data(_)) && !self.client_ids.contains_key(&id)
                 {
-                    self.refuse_data(path, header, reason::VERSION, u32::from(VERSION));
+                    self.refuse_data(path, header, Reason::Version, u32::from(VERSION));
                 }
                 Err(DropReason::Version)
             }
@@ -127,10 +126,10 @@ impl Engine {
             let understood = header.common.version().is_some();
             if matches!(header.body, Body::Data(_)) {
                 // A response that nobody can take need not be kept by its server.
-                let why = if for_server { reason::NO_SERVICE } else { reason::FINISHED };
+                let why = if for_server { Reason::NoService } else { Reason::Finished };
                 self.refuse_data(path, header, why, 0);
             } else if for_server && asks && understood {
-                self.reply(path, header, Body::RpcUnknown, reason::NO_SERVICE, 0);
+                self.reply(path, header, Body::RpcUnknown, Reason::NoService, 0);
             }
             DropReason::NoSuchPort
         })
@@ -253,7 +252,7 @@ impl Engine {
             self.peers.known(rpc.peer).is_some_and(|peer| peer.incarnation == life)
         });
         if answers {
-            self.tell_unknown(index, reason::CANCELLED);
+            self.tell_unknown(index, Reason::Cancelled);
             self.fail_rpc(index, FailReason::Restarted);
         }
     }
@@ -275,7 +274,7 @@ impl Engine {
             return DropReason::WrongPeer;
         }
         // Ends the server's state at once. That of Linux servers ends when they ask for an acknowledgement.
-        self.refuse_data(path, header, reason::FINISHED, 0);
+        self.refuse_data(path, header, Reason::Finished, 0);
         DropReason::UnknownRpc
     }
 
@@ -309,11 +308,11 @@ impl Engine {
         if own && data.echo != 0 && data.echo != self.incarnation_for(peer, path) {
             self.stats.stale_incarnations.inc();
             let age_us = self.age_us();
-            self.refuse_data(path, header, reason::RESTARTED, age_us);
+            self.refuse_data(path, header, Reason::Restarted, age_us);
             return Err(DropReason::UnknownRpc);
         }
         if data.message_length > self.config.max_message_bytes {
-            self.refuse_data(path, header, reason::TOO_LONG, self.config.max_message_bytes);
+            self.refuse_data(path, header, Reason::TooLong, self.config.max_message_bytes);
             return Err(DropReason::TooLong);
         }
         let proved = self.has_proved(peer, path, header);
@@ -328,7 +327,7 @@ impl Engine {
             if data.offset(header.common.sequence) == 0 {
                 // True, and it tells the client who we are: it sends again and names us.
                 let age = self.age_us();
-                self.reply(path, header, Body::RpcUnknown, reason::NEVER_SEEN, age);
+                self.reply(path, header, Body::RpcUnknown, Reason::NeverSeen, age);
             }
             return Err(if in_place_of_another {
                 DropReason::WrongPeer
@@ -339,7 +338,7 @@ impl Engine {
         let (index, client) =
             self.create_server_rpc(peer, path, header, port, proved).ok_or_else(|| {
                 self.stats.requests_refused.inc();
-                self.refuse_data(path, header, reason::OVERLOADED, 0);
+                self.refuse_data(path, header, Reason::Overloaded, 0);
                 DropReason::Limit
             })?;
         if peer.is_none() {
@@ -360,7 +359,7 @@ impl Engine {
                 self.memory.count_stranger(rpc);
             }
             // Its answer proves the address, whether or not there is a grant for it.
-            self.push_control(*path, id, own, Body::NeedAck, reason::PROBE, 0);
+            self.push_control(*path, id, own, Body::NeedAck, Reason::Probe, 0);
         }
         Ok(index)
     }
@@ -482,7 +481,7 @@ impl Engine {
             return Err(DropReason::Malformed);
         }
         if data.message_length > self.config.max_message_bytes {
-            self.tell_unknown(index, reason::TOO_LONG);
+            self.tell_unknown(index, Reason::TooLong);
             self.fail_rpc(index, FailReason::ResponseTooLong);
             return Err(DropReason::TooLong);
         }

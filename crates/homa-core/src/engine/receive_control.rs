@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use homa_wire::{AckEntry, Body, Grant, Header, Resend, RpcId};
+use homa_wire::{AckEntry, Body, Grant, Header, Reason, Resend, RpcId};
 
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
@@ -45,7 +45,7 @@ impl Engine {
             return Err(DropReason::WrongPeer);
         }
         let extension = header.extension;
-        let why = extension.map_or(reason::NONE, |extension| extension.reason);
+        let why = header.reason();
         let value = extension.map_or(0, |extension| extension.value);
         match &header.body {
             Body::Grant(grant) => self.grant_received(rpc, grant, extension.map(|_| value)),
@@ -185,7 +185,7 @@ impl Engine {
         };
         if rpc.role == Role::Server && rpc.state != State::Outgoing {
             if let State::Refused(_) = rpc.state {
-                self.tell_unknown(index, reason::REJECTED);
+                self.tell_unknown(index, Reason::Rejected);
             } else {
                 self.push_busy(index);
             }
@@ -206,7 +206,7 @@ impl Engine {
         let (path, id, peer, own) = (rpc.path, rpc.id, rpc.peer, self.speaks_own(rpc));
         if own && resend.offset >= rpc.tx.length {
             // The receiver takes it for another message, which nobody can complete.
-            self.tell_unknown(index, reason::FINISHED);
+            self.tell_unknown(index, Reason::Finished);
             return;
         }
         let payload_max = self.payload_max(peer);
@@ -219,7 +219,7 @@ impl Engine {
         };
         let is_server = rpc.role == Role::Server;
         if is_server && !self.may_amplify(peer) {
-            self.push_control(path, id, own, Body::NeedAck, reason::PROBE, 0);
+            self.push_control(path, id, own, Body::NeedAck, Reason::Probe, 0);
             return;
         }
         let now = self.now;
@@ -285,7 +285,7 @@ impl Engine {
         let finished =
             RpcId(id).is_client() || self.finished.contains(self.read_clock.now(), hash, id);
         let (why, value) =
-            if finished { (reason::FINISHED, 0) } else { (reason::NEVER_SEEN, self.age_us()) };
+            if finished { (Reason::Finished, 0) } else { (Reason::NeverSeen, self.age_us()) };
         self.reply(path, header, Body::RpcUnknown, why, value);
     }
 
@@ -330,14 +330,14 @@ impl Engine {
         path: &Path,
         rpc: Option<u32>,
         header: &Header,
-        why: u8,
+        why: Reason,
         value: u32,
     ) -> Result<Received, DropReason> {
         self.stats.unknown_received.inc();
         let Some((index, rpc)) = rpc.and_then(|index| Some((index, self.rpcs.known(index)?)))
         else {
             // It repeats its refusal: our acknowledgement got lost.
-            if why == reason::REJECTED && RpcId(header.common.local_id()).is_client() {
+            if why == Reason::Rejected && RpcId(header.common.local_id()).is_client() {
                 self.acknowledge_again(path, header);
             }
             return Err(DropReason::UnknownRpc);
@@ -353,14 +353,10 @@ impl Engine {
             return Ok(Received::Consumed);
         }
         match why {
-            reason::RESTARTED => self.reborn(index, value),
-            reason::VERSION => {
-                let theirs = u16::try_from(value).unwrap_or(u16::MAX);
-                self.fail_rpc(index, FailReason::VersionMismatch { theirs });
-            }
+            Reason::Restarted => self.reborn(index, value),
             _ => match reason::failure(why, value, request_bytes) {
                 Some(failure) => {
-                    if why == reason::REJECTED {
+                    if why == Reason::Rejected {
                         self.push_ack_packet(path, id, own);
                     }
                     self.fail_rpc(index, failure);
@@ -369,7 +365,7 @@ impl Engine {
                 None => self.response_forgotten(index),
             },
         }
-        if confirmed && matches!(why, reason::NEVER_SEEN | reason::FINISHED | reason::RESTARTED) {
+        if confirmed && matches!(why, Reason::NeverSeen | Reason::Finished | Reason::Restarted) {
             // It said that it has the request: it may have lost others as well.
             self.recheck_waiting(peer);
         }
@@ -518,7 +514,7 @@ impl Engine {
         path: &Path,
         rpc: Option<u32>,
         header: &Header,
-        why: u8,
+        why: Reason,
     ) -> Result<Received, DropReason> {
         let (id, own) = (header.common.local_id(), is_own(header));
         self.stats.need_acks_received.inc();
@@ -541,8 +537,8 @@ impl Engine {
         if complete {
             self.push_ack_packet(*path, id, own);
         } else if refused {
-            self.tell_unknown(index, reason::REJECTED);
-        } else if why == reason::PROBE || nothing_missing {
+            self.tell_unknown(index, Reason::Rejected);
+        } else if why == Reason::Probe || nothing_missing {
             self.push_busy(index);
         } else {
             self.push_missing_at_intervals(index);
@@ -553,7 +549,7 @@ impl Engine {
     fn push_busy(&mut self, index: u32) {
         if let Some(rpc) = self.rpcs.known(index) {
             let (path, id, own) = (rpc.path, rpc.id, self.speaks_own(rpc));
-            self.push_control(path, id, own, Body::Busy, reason::NONE, 0);
+            self.push_control(path, id, own, Body::Busy, Reason::None, 0);
             self.hurry_acknowledgement(index);
         }
     }

@@ -7,12 +7,11 @@
 
 use core::time::Duration;
 
-use homa_wire::Body;
+use homa_wire::{Body, Reason};
 
 use crate::addr::Path;
 use crate::engine::Engine;
 use crate::engine::peer::Probe;
-use crate::engine::reason;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
 use crate::event::FailReason;
@@ -271,7 +270,7 @@ impl Engine {
     pub(crate) fn tell_finished(&mut self, index: u32) {
         // Linux takes RPC_UNKNOWN for a demand to send the request again.
         if self.rpcs.known(index).is_some_and(|rpc| self.speaks_own(rpc)) {
-            self.tell_unknown(index, reason::FINISHED);
+            self.tell_unknown(index, Reason::Finished);
         }
     }
 
@@ -291,7 +290,7 @@ impl Engine {
                 // Towards Linux hosts control packets go first, as among them.
                 let behind = if own { rpc.tx.first_priority } else { u8::MAX };
                 let level = self.question_priority(rpc.peer, behind, rpc.last_heard);
-                self.push_question(path, id, own, (Body::Resend(body), reason::NONE), level);
+                self.push_question(path, id, own, (Body::Resend(body), Reason::None), level);
             }
             Need::Data => {
                 if rpc.asked_at.is_some() {
@@ -309,10 +308,10 @@ impl Engine {
                 self.push_late(index);
             }
             Need::Acknowledgement if matches!(state, State::Refused(_)) => {
-                self.tell_unknown(index, reason::REJECTED);
+                self.tell_unknown(index, Reason::Rejected);
             }
             Need::Acknowledgement => {
-                self.push_control(path, id, own, Body::NeedAck, reason::NONE, 0);
+                self.push_control(path, id, own, Body::NeedAck, Reason::None, 0);
             }
             Need::Nothing | Need::Memory | Need::OurTurn => {}
         }
@@ -470,7 +469,7 @@ impl Engine {
         let peer = self.peers.known(index);
         let behind = peer.and_then(|peer| peer.in_flight.lowest_priority()).unwrap_or(u8::MAX);
         let level = self.question_priority(index, behind, since);
-        self.push_question(path, id, own, (Body::NeedAck, reason::PROBE), level);
+        self.push_question(path, id, own, (Body::NeedAck, Reason::Probe), level);
     }
 
     fn probe_due(&mut self, index: u32, mut probe: Probe) {

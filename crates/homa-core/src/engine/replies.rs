@@ -1,11 +1,10 @@
 //! Answers to packets about RPCs that are not known here. Whoever sent them may have written somebody else's address:
 //! everything that such packets draw goes through [`Engine::reply`].
 
-use homa_wire::{Body, Extension, Header};
+use homa_wire::{Body, Extension, Header, Reason};
 
 use crate::addr::Path;
 use crate::engine::Engine;
-use crate::engine::reason;
 use crate::engine::receive::is_own;
 use crate::engine::stats::Count;
 use crate::time::{Instant, nanos};
@@ -50,7 +49,14 @@ impl Engine {
     ///
     /// Unless the sender has proved that its address is its own, the answer is no longer than the question. (The format of
     /// Linux has no room for a proof.) The answer echoes the incarnation in the packet, which shows that it is an answer.
-    pub(crate) fn reply(&mut self, path: &Path, header: &Header, body: Body, why: u8, value: u32) {
+    pub(crate) fn reply(
+        &mut self,
+        path: &Path,
+        header: &Header,
+        body: Body,
+        why: Reason,
+        value: u32,
+    ) {
         let own = header.common.version().is_some();
         let echo = header.common.incarnation;
         let extension = own.then_some(Extension { echo, reason: why, value });
@@ -70,7 +76,7 @@ impl Engine {
         let proved = self.names_us(path, header);
         if own && !proved {
             // An ACK is longer than what asks for it. This frees the server as well.
-            self.reply(path, header, Body::RpcUnknown, reason::FINISHED, 0);
+            self.reply(path, header, Body::RpcUnknown, Reason::Finished, 0);
         } else if self.may_reply(proved) {
             self.push_ack_packet(*path, id, own);
         }

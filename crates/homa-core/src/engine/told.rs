@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use homa_wire::{Body, Header};
+use homa_wire::{Body, Header, Reason};
 
 use crate::addr::Path;
 use crate::engine::Engine;
@@ -43,7 +43,7 @@ impl Engine {
     /// Answers DATA of an RPC that is not known here, or not taken: once per resend interval, however many packets come.
     /// Peers in Linux format are told nothing: among them RPC_UNKNOWN answers RESEND alone
     /// (docs/spec/protocol.md §10), and a client would send all of its request again for each.
-    pub(crate) fn refuse_data(&mut self, path: &Path, header: &Header, reason: u8, value: u32) {
+    pub(crate) fn refuse_data(&mut self, path: &Path, header: &Header, reason: Reason, value: u32) {
         let interval = self.config.resend_interval;
         let id = header.common.local_id();
         let named = (self.peers.hash_of(path), path.local_port, id);

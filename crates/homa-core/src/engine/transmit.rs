@@ -3,7 +3,7 @@
 
 use homa_wire::{
     AckEntry, Body, Common, DATA_HEADER_BYTES, Data, EXTENSION_BYTES, GRANT_HEADER_BYTES, Grant,
-    Header, Resend, RpcId,
+    Header, Reason, Resend, RpcId,
 };
 
 use crate::addr::{Carriage, Path};
@@ -13,7 +13,6 @@ use crate::engine::admission::{Admission, admission, must_prove};
 use crate::engine::control::{Control, ControlBody};
 use crate::engine::life::CHARGE_PER_PACKET;
 use crate::engine::peer::{DATAGRAM_ALWAYS_FITS, MTU_MIN, Peer, PendingAck};
-use crate::engine::reason;
 use crate::engine::rpc::{Rpc, State};
 use crate::engine::stats::Count;
 use crate::engine::train::{TRAIN_BYTES_MAX, Train};
@@ -232,7 +231,7 @@ impl Engine {
         };
         let rx = &rpc.rx;
         let priority = self.top_priority();
-        let words = self.speaks_own(rpc).then_some((reason::NONE, 0));
+        let words = self.speaks_own(rpc).then_some((Reason::None, 0));
         let mut questions = self.questions(rx, room_bytes, may_be_late);
         let mut ask = |start: u32, length: u32| {
             let body = Body::Resend(Resend { offset: start, length, priority });
@@ -277,7 +276,7 @@ impl Engine {
             };
             let body = Body::Grant(Grant { offset: rpc.rx.granted, priority: rpc.rx.priority });
             let upto = rpc.rx.data.contiguous();
-            let words = self.speaks_own(rpc).then_some((reason::NONE, upto));
+            let words = self.speaks_own(rpc).then_some((Reason::None, upto));
             let header = self.control_header(&rpc.path, rpc.id, body, words);
             let bytes = u32::try_from(header.encoded_bytes()).unwrap_or(u32::MAX);
             if !train.goes(&rpc.path, priority) || train.fits(bytes, false).is_none() {

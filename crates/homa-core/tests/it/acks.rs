@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::harness::net::*;
 use homa_core::{Config, Event};
-use homa_wire::{Ack, AckEntry, Body};
+use homa_wire::{Ack, AckEntry, Body, Reason};
 
 fn solo() -> Solo {
     Solo::new(Config::default())
@@ -94,13 +94,13 @@ fn need_ack_for_a_complete_or_unknown_response_is_answered_with_an_ack() {
     let mut solo = solo();
     let server = address(9, 900);
     let ids = answered(&mut solo, server, 3);
-    let _ = solo.control(server, ids[0], Body::NeedAck, 0, 0);
+    let _ = solo.control(server, ids[0], Body::NeedAck, Reason::None, 0);
     let sent = solo.drain();
     let acks: Vec<Ack> = sent.iter().filter_map(ack).collect();
     assert_eq!(acks.len(), 1);
     assert_eq!(acks[0].count, 3, "A5: those that waited ride along");
     assert_eq!(sent[0].header.common.sender_id, ids[0] & !1);
-    let _ = solo.control(address(66, 6), 77_777, Body::NeedAck, 0, 0);
+    let _ = solo.control(address(66, 6), 77_777, Body::NeedAck, Reason::None, 0);
     let sent = solo.drain();
     assert_eq!(ack(&sent[0]).map(|ack| ack.count), Some(0), "A6");
     assert_eq!(sent[0].header.common.sender_id, 77_776);
@@ -112,14 +112,14 @@ fn need_ack_for_what_is_not_complete_brings_resends() {
     let mut solo = solo();
     let server = address(9, 900);
     let (_, id, _) = solo.called(server, 100);
-    let _ = solo.control(server, id, Body::NeedAck, 0, 0);
+    let _ = solo.control(server, id, Body::NeedAck, Reason::None, 0);
     let sent = solo.drain();
     assert_eq!(sent[0].resend(), Some((0, homa_wire::RESEND_ALL)), "A8");
     let _ = solo.data(server, id, 5000, (1000, 2000));
     solo.drain();
     for (later_ns, asked) in [(0, &[][..]), (5 * MS, &[(0, 1000), (2000, 3000)])] {
         solo.now += later_ns;
-        let _ = solo.control(server, id, Body::NeedAck, 0, 0);
+        let _ = solo.control(server, id, Body::NeedAck, Reason::None, 0);
         let resends: Vec<_> = solo.drain().iter().filter_map(Sent::resend).collect();
         assert_eq!(resends, asked, "A7: and not what was just asked for");
     }
@@ -142,8 +142,8 @@ fn a_response_without_ack_is_asked_about_with_back_off_and_an_end() {
     assert!(solo.log.contains(&Event::Released { rpc, upto: 100 }));
     assert_eq!(solo.engine.stats().responses_abandoned, 1);
     assert_eq!(solo.engine.poll_timeout(), None);
-    let told: Vec<u8> = sent.iter().filter_map(Sent::unknown).collect();
-    assert_eq!(told, [reason::FINISHED], "a client that still waits is told");
+    let told: Vec<Reason> = sent.iter().filter_map(Sent::unknown).collect();
+    assert_eq!(told, [Reason::Finished], "a client that still waits is told");
 }
 
 #[test]
@@ -215,13 +215,13 @@ fn a_client_that_was_told_to_wait_is_asked_soon_since_it_does_not_ask_itself() {
     let from = address(9, 900);
     let told = solo.request(from, 1000, 100);
     let all = homa_wire::Resend { offset: 0, length: homa_wire::RESEND_ALL, priority: 7 };
-    let _ = solo.control(from, 1000, Body::Resend(all), 0, 0);
+    let _ = solo.control(from, 1000, Body::Resend(all), Reason::None, 0);
     assert!(solo.drain().iter().any(|sent| sent.is(&Body::Busy)));
     assert_eq!(asked_after(&mut solo, told), 2 * MS);
     // Told after the response left.
     let later = solo.request(from, 2000, 100);
     solo.answer(later, 100);
-    let _ = solo.control(from, 2000, Body::NeedAck, reason::PROBE, 0);
+    let _ = solo.control(from, 2000, Body::NeedAck, Reason::Probe, 0);
     let sent = solo.advance(2);
     let about = |sent: &&Sent| sent.is(&Body::NeedAck) && sent.header.common.local_id() == 2000;
     assert_eq!(sent.iter().filter(about).count(), 1, "{sent:?}");
@@ -255,11 +255,11 @@ fn an_ack_ends_the_rpcs_it_names() {
         solo.answer(*rpc, 100);
     }
     let entries = [20, 30, 40, 50, 60].map(|client_id| AckEntry { client_id, server_port: PORT });
-    let _ = solo.control(from, 10, Body::Ack(Ack { count: 2, entries }), 0, 0);
+    let _ = solo.control(from, 10, Body::Ack(Ack { count: 2, entries }), Reason::None, 0);
     solo.events();
     let ended: Vec<bool> = rpcs.iter().map(|rpc| solo.ended(*rpc)).collect();
     assert_eq!(ended, [true, true, true, false, false, false, false], "A9");
-    let _ = solo.control(from, 999_998, Body::Ack(Ack { count: 20, entries }), 0, 0);
+    let _ = solo.control(from, 999_998, Body::Ack(Ack { count: 20, entries }), Reason::None, 0);
     solo.events();
     let ended = rpcs.iter().filter(|rpc| solo.ended(**rpc)).count();
     assert_eq!(ended, 6, "A12, A13: five entries, whatever the header names");
@@ -275,7 +275,7 @@ fn entries_for_other_ports_and_unknown_rpcs_are_right_or_skipped() {
     let entry = |client_id, server_port| AckEntry { client_id, server_port };
     let mut entries = [AckEntry::NONE; 5];
     entries[..4].copy_from_slice(&[entry(10, 1), entry(12, PORT), entry(11, PORT), entry(0, PORT)]);
-    let _ = solo.control(from, 998, Body::Ack(Ack { count: 4, entries }), 0, 0);
+    let _ = solo.control(from, 998, Body::Ack(Ack { count: 4, entries }), Reason::None, 0);
     solo.events();
     assert!(!solo.ended(rpc), "A11: wrong port, unknown, odd, zero");
     solo.engine.bind_port(5000, homa_core::PortOptions::SERVE).unwrap();
@@ -299,7 +299,7 @@ fn an_ack_before_the_answer_has_no_effect() {
     let mut solo = solo();
     let from = address(9, 900);
     let rpc = solo.request(from, 10, 100);
-    let _ = solo.control(from, 10, Body::Ack(Ack::default()), 0, 0);
+    let _ = solo.control(from, 10, Body::Ack(Ack::default()), Reason::None, 0);
     solo.events();
     assert!(!solo.ended(rpc));
     assert_eq!(solo.answer(rpc, 100).iter().filter(|sent| sent.is_data()).count(), 1);
@@ -364,7 +364,7 @@ fn a_new_life_of_a_client_has_to_prove_its_address_again() {
     let proved = solo.request(from, 10, 100);
     let sent = solo.answer(proved, 30_000);
     assert!(sent.iter().filter(|sent| sent.is_data()).count() > 20);
-    let _ = solo.control(from, 10, Body::Ack(Ack::default()), 0, 0);
+    let _ = solo.control(from, 10, Body::Ack(Ack::default()), Reason::None, 0);
     let mut header = solo.data_header(from, 20, 100, 0);
     header.common.incarnation = THEIRS ^ 1;
     let Body::Data(data) = &mut header.body else { unreachable!() };
@@ -373,7 +373,7 @@ fn a_new_life_of_a_client_has_to_prove_its_address_again() {
     let _ = solo.header(from, &header, 100);
     assert_eq!(solo.events(), [], "or anybody could end what the former life is owed");
     let sent = solo.drain();
-    assert_eq!((sent.len(), sent[0].unknown()), (1, Some(reason::NEVER_SEEN)));
+    assert_eq!((sent.len(), sent[0].unknown()), (1, Some(Reason::NeverSeen)));
     let told = sent[0].header;
     assert_eq!(told.extension.unwrap().echo, THEIRS ^ 1, "the answer is for the new life");
     let Body::Data(data) = &mut header.body else { unreachable!() };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::harness::net::*;
 use homa_core::{Config, DropReason, Event, FailReason, Received};
-use homa_wire::{Ack, Body, RESEND_ALL, Resend};
+use homa_wire::{Ack, Body, RESEND_ALL, Reason, Resend};
 
 fn arrivals(solo: &Solo) -> usize {
     solo.log.iter().filter(|event| matches!(event, Event::RequestArrived { .. })).count()
@@ -17,7 +17,7 @@ fn a_duplicate_of_an_acknowledged_request_is_not_executed_again() {
     let from = address(9, 900);
     let rpc = solo.request(from, 1000, 100);
     solo.answer(rpc, 100);
-    let _ = solo.control(from, 1000, Body::Ack(Ack::default()), 0, 0);
+    let _ = solo.control(from, 1000, Body::Ack(Ack::default()), Reason::None, 0);
     solo.events();
     assert!(solo.ended(rpc));
     for _ in 0..2 {
@@ -36,7 +36,7 @@ fn a_request_is_remembered_for_its_time_and_then_forgotten() {
     let from = address(9, 900);
     let rpc = solo.request(from, 1000, 100);
     solo.answer(rpc, 100);
-    let _ = solo.control(from, 1000, Body::Ack(Ack::default()), 0, 0);
+    let _ = solo.control(from, 1000, Body::Ack(Ack::default()), Reason::None, 0);
     solo.advance(1999);
     let _ = solo.data(from, 1000, 100, (0, 100));
     assert_eq!(solo.engine.stats().finished_hits, 1);
@@ -54,7 +54,7 @@ fn a_request_that_was_cancelled_refused_or_timed_out_is_not_executed_by_a_late_c
     let refused = solo.request(from, 10, 100);
     solo.engine.abort(solo.instant(), refused, FailReason::Aborted).unwrap();
     let cancelled = solo.request(from, 20, 100);
-    let _ = solo.control(from, 20, Body::RpcUnknown, reason::CANCELLED, 0);
+    let _ = solo.control(from, 20, Body::RpcUnknown, Reason::Cancelled, 0);
     let _ = solo.data(from, 30, 2000, (0, 1000));
     solo.advance(1100);
     assert_eq!(solo.failure(cancelled), Some(FailReason::Cancelled));
@@ -74,7 +74,7 @@ fn the_same_id_from_another_client_is_another_request() {
     for from in [address(9, 900), address(9, 901), address(10, 900)] {
         let rpc = solo.request(from, 1000, 100);
         solo.answer(rpc, 100);
-        let _ = solo.control(from, 1000, Body::Ack(Ack::default()), 0, 0);
+        let _ = solo.control(from, 1000, Body::Ack(Ack::default()), Reason::None, 0);
     }
     assert_eq!(arrivals(&solo), 3);
 }
@@ -86,14 +86,14 @@ fn when_the_memory_of_finished_requests_is_full_new_ones_are_refused_not_old_one
     for id in 0..16 {
         let rpc = solo.request(from, id * 2, 100);
         solo.answer(rpc, 100);
-        let _ = solo.control(from, id * 2, Body::Ack(Ack::default()), 0, 0);
+        let _ = solo.control(from, id * 2, Body::Ack(Ack::default()), Reason::None, 0);
     }
     solo.events();
     let received = solo.data(from, 1000, 100, (0, 100));
     assert_eq!(received, Received::Dropped(DropReason::Limit));
     assert_eq!(
         solo.drain().iter().filter_map(Sent::unknown).collect::<Vec<_>>(),
-        [reason::OVERLOADED]
+        [Reason::Overloaded]
     );
     for id in 0..16 {
         let received = solo.data(from, id * 2, 100, (0, 100));
@@ -179,7 +179,7 @@ fn restarted_names_the_age_and_decides_by_it() {
         let server = address(9, 900);
         let (rpc, id, _) = solo.called(server, 100);
         solo.advance(sent_before_ms);
-        let _ = solo.control(server, id, Body::RpcUnknown, reason::RESTARTED, age_us);
+        let _ = solo.control(server, id, Body::RpcUnknown, Reason::Restarted, age_us);
         let again = solo.drain().iter().filter(|sent| sent.is_data()).count();
         solo.events();
         let case = (sent_before_ms, age_us);
@@ -214,7 +214,7 @@ fn an_old_server_says_that_it_is_as_old_as_can_be_said() {
         data.echo ^= 1;
         let _ = solo.header(from, &header, 100);
         let sent = solo.drain();
-        assert_eq!(sent[0].unknown(), Some(reason::RESTARTED));
+        assert_eq!(sent[0].unknown(), Some(Reason::Restarted));
         assert_eq!(sent[0].header.extension.unwrap().value, age_us);
     }
 }
@@ -262,11 +262,11 @@ fn packets_duplicated_and_late_never_execute_twice() {
         let id = random(40) * 2;
         match random(8) {
             0 => {
-                let _ = solo.control(from, id, Body::Ack(Ack::default()), 0, 0);
+                let _ = solo.control(from, id, Body::Ack(Ack::default()), Reason::None, 0);
             }
             1 => {
                 let body = Body::Resend(Resend { offset: 0, length: RESEND_ALL, priority: 7 });
-                let _ = solo.control(from, id, body, 0, 0);
+                let _ = solo.control(from, id, body, Reason::None, 0);
             }
             2 => drop(solo.advance_ns(10_000)),
             _ => {
@@ -295,7 +295,7 @@ fn a_request_finished_long_after_it_was_sent_is_recognised_although_younger_ones
         solo.advance(50);
     }
     solo.answer(slow, 100);
-    let _ = solo.control(from, 2, Body::Ack(Ack::default()), 0, 0);
+    let _ = solo.control(from, 2, Body::Ack(Ack::default()), Reason::None, 0);
     solo.events();
     assert!(solo.ended(slow));
     assert_eq!(solo.data(from, 2, 100, (0, 100)), Received::Dropped(DropReason::Duplicate));
@@ -318,7 +318,7 @@ fn a_copy_that_lay_unread_while_an_idle_server_was_stopped_is_recognised() {
     let from = address(9, 900);
     let rpc = solo.request(from, 1000, 100);
     solo.answer(rpc, 100);
-    let _ = solo.control(from, 1000, Body::Ack(Ack::default()), 0, 0);
+    let _ = solo.control(from, 1000, Body::Ack(Ack::default()), Reason::None, 0);
     solo.advance(100);
     assert_eq!(solo.engine.poll_timeout(), None, "no timer that could be late");
     stop(&mut solo, 10_000);
@@ -333,7 +333,7 @@ fn a_request_finished_right_after_the_server_was_stopped_is_remembered_for_its_t
     stop(&mut solo, 10_000);
     let rpc = solo.request(from, 1000, 100);
     solo.answer(rpc, 100);
-    let _ = solo.control(from, 1000, Body::Ack(Ack::default()), 0, 0);
+    let _ = solo.control(from, 1000, Body::Ack(Ack::default()), Reason::None, 0);
     look(&mut solo);
     solo.advance(1000);
     look(&mut solo);
@@ -373,7 +373,7 @@ fn a_request_is_repeated_only_while_its_copy_can_arrive_within_the_memory() {
         let server = address(9, 900);
         let (rpc, id, _) = solo.called(server, 100);
         solo.advance(age_ms);
-        let _ = solo.control(server, id, Body::RpcUnknown, reason::NEVER_SEEN, 100_000_000);
+        let _ = solo.control(server, id, Body::RpcUnknown, Reason::NeverSeen, 100_000_000);
         let again = solo.drain().iter().filter(|sent| sent.is_data()).count();
         solo.events();
         assert_eq!(again == 1, repeated, "{age_ms}");

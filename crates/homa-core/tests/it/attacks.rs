@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use crate::harness::net::*;
 use homa_core::{Config, Instant, RpcKey, RxMeta};
-use homa_wire::{Body, Common, Data, Extension, Grant, Header, RESEND_ALL, Resend};
+use homa_wire::{Body, Common, Data, Extension, Grant, Header, RESEND_ALL, Reason, Resend};
 
 const CLIENTS: usize = 4;
 const LONG_BYTES: u32 = 1_000_000;
@@ -215,7 +215,7 @@ impl Field {
 
     fn control(&self, from: SocketAddr, id: u64, body: Body, echo: u32) -> Forged {
         let common = Common::control(from.port(), PORT, id).with_own_profile(THEIRS);
-        let extension = Some(Extension { echo, reason: 0, value: 0 });
+        let extension = Some(Extension { echo, reason: Reason::None, value: 0 });
         (from, Header { common, body, extension }, 0)
     }
 

@@ -2,7 +2,7 @@
 
 use crate::harness::host::{FULL, Host, Remote, data_bytes, data_of, exact};
 use homa_core::{Carriage, Config, CutoffSource, Cutoffs, RequestOptions, TransmitError};
-use homa_wire::{Body, PacketType};
+use homa_wire::{Body, PacketType, Reason};
 
 /// UDP payload that every path carries.
 const ALWAYS_FITS: u32 = 1_232;
@@ -85,7 +85,7 @@ fn messages_of_a_lower_priority_ride_along_in_a_datagram_but_not_in_a_train() {
     host.sent();
     host.datagrams.clear();
     let body = Body::Cutoffs(homa_wire::Cutoffs { levels: table, version: 7 });
-    host.take(&remote, remote.control(1, body, 0, 0));
+    host.take(&remote, remote.control(1, body, Reason::None, 0));
     for length in [50, 150] {
         host.call(&remote, length);
     }
@@ -141,7 +141,7 @@ fn control_packets_of_different_types_share_a_datagram() {
     let remote = host.remote(1, 1);
     host.take(&remote, remote.data(6, 0..100, 20_000, 100));
     for id in [9, 11] {
-        let _ = host.receive(&remote, remote.control(id, Body::NeedAck, 0, 0));
+        let _ = host.receive(&remote, remote.control(id, Body::NeedAck, Reason::None, 0));
         let _ = host.receive(&remote, remote.resend(id + 1, 0, 100));
     }
     let sent = host.sent();

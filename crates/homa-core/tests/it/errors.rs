@@ -9,7 +9,7 @@ use homa_core::{
     Config, DropReason, Event, FailReason, IcmpKind, Instant, PortError, PortOptions, Received,
     RequestOptions, RpcError, SendError,
 };
-use homa_wire::{Ack, Body, VERSION, VERSION_MAGIC};
+use homa_wire::{Ack, Body, Reason, VERSION, VERSION_MAGIC};
 
 fn solo() -> Solo {
     Solo::new(Config::default())
@@ -116,12 +116,12 @@ fn a_response_to_a_client_that_is_gone_ends_with_the_network_error() {
 #[test]
 fn each_refusal_has_its_error() {
     let cases = [
-        (reason::NO_SERVICE, FailReason::NoService),
-        (reason::CLOSING, FailReason::Closing),
-        (reason::REJECTED, FailReason::Rejected),
-        (reason::TOO_LONG, FailReason::PeerLimit { max_bytes: None }),
-        (reason::OVERLOADED, FailReason::Overloaded),
-        (reason::FINISHED, FailReason::Forgotten),
+        (Reason::NoService, FailReason::NoService),
+        (Reason::Closing, FailReason::Closing),
+        (Reason::Rejected, FailReason::Rejected),
+        (Reason::TooLong, FailReason::PeerLimit { max_bytes: None }),
+        (Reason::Overloaded, FailReason::Overloaded),
+        (Reason::Finished, FailReason::Forgotten),
     ];
     for (why, expected) in cases {
         let mut solo = solo();
@@ -142,7 +142,7 @@ fn a_request_too_long_for_its_server_fails_with_the_limit_of_the_server() {
         let mut solo = solo();
         let server = address(9, 900);
         let (rpc, id, _) = solo.called(server, 100);
-        let _ = solo.control(server, id, Body::RpcUnknown, reason::TOO_LONG, value);
+        let _ = solo.control(server, id, Body::RpcUnknown, Reason::TooLong, value);
         solo.events();
         assert_eq!(solo.failure(rpc), Some(FailReason::PeerLimit { max_bytes }));
     }
@@ -153,7 +153,7 @@ fn a_reason_of_a_later_version_is_taken_for_never_seen() {
     let mut solo = solo();
     let server = address(9, 900);
     let (rpc, id, _) = solo.called(server, 100);
-    let _ = solo.control(server, id, Body::RpcUnknown, 200, 0);
+    let _ = solo.control(server, id, Body::RpcUnknown, Reason::from(200), 0);
     solo.events();
     assert_eq!(solo.failure(rpc), None);
     assert_eq!(solo.drain().iter().filter(|sent| sent.is_data()).count(), 1);
@@ -201,7 +201,7 @@ fn a_rejected_request_is_told_until_it_is_acknowledged() {
         net.hosts[1].service = Service::Reject;
         let mut left = lost;
         net.lose = Box::new(move |_, sent| {
-            let lose = sent.unknown() == Some(reason::REJECTED) && left > 0;
+            let lose = sent.unknown() == Some(Reason::Rejected) && left > 0;
             left -= u32::from(lose);
             lose
         });
@@ -253,7 +253,7 @@ fn a_cancellation_that_got_lost_costs_one_answer() {
     net.hosts[1].service = Service::Hold;
     let rpc = net.call(0, 1, 100);
     net.run(1);
-    net.lose = Box::new(|_, sent| sent.unknown() == Some(reason::CANCELLED));
+    net.lose = Box::new(|_, sent| sent.unknown() == Some(Reason::Cancelled));
     let now = net.instant();
     net.hosts[0].engine.abort(now, rpc, FailReason::Aborted).unwrap();
     net.run(1);
@@ -351,14 +351,14 @@ fn a_request_in_another_version_is_answered_with_ours() {
     header.common.window = VERSION_MAGIC | 7;
     assert_eq!(solo.header(address(9, 900), &header, 100), Received::Dropped(DropReason::Version));
     let sent = solo.drain();
-    assert_eq!(sent[0].unknown(), Some(reason::VERSION));
+    assert_eq!(sent[0].unknown(), Some(Reason::Version));
     assert_eq!(sent[0].header.extension.unwrap().value, u32::from(VERSION));
     assert_eq!(sent[0].header.common.version(), Some(VERSION));
     header.body = Body::Busy;
     assert_eq!(solo.header(address(9, 900), &header, 0), Received::Dropped(DropReason::Version));
     assert!(solo.drain().is_empty(), "no answers to answers");
     let (rpc, id, _) = solo.called(address(9, 900), 100);
-    let _ = solo.control(address(9, 900), id, Body::RpcUnknown, reason::VERSION, 3);
+    let _ = solo.control(address(9, 900), id, Body::RpcUnknown, Reason::Version, 3);
     solo.events();
     assert_eq!(solo.failure(rpc), Some(FailReason::VersionMismatch { theirs: 3 }));
 }
@@ -372,7 +372,7 @@ fn a_response_too_long_for_us_fails_the_call_and_frees_the_server() {
     assert_eq!(received, Received::Dropped(DropReason::TooLong));
     solo.events();
     assert_eq!(solo.failure(rpc), Some(FailReason::ResponseTooLong));
-    assert!(solo.drain().iter().any(|sent| sent.unknown() == Some(reason::TOO_LONG)));
+    assert!(solo.drain().iter().any(|sent| sent.unknown() == Some(Reason::TooLong)));
 }
 
 #[test]
@@ -434,7 +434,7 @@ fn replies_at_the_wrong_time_are_errors_and_leave_the_rpc() {
     assert_eq!(solo.engine.send_response(now, rpc, 5), Err(SendError::NotInService));
     assert_eq!(solo.engine.supply(now, rpc, 6), Err(RpcError::OutOfRange));
     solo.drain();
-    let _ = solo.control(from, 1000, Body::Ack(Ack::default()), 0, 0);
+    let _ = solo.control(from, 1000, Body::Ack(Ack::default()), Reason::None, 0);
     assert_eq!(solo.engine.send_response(now, rpc, 5), Err(SendError::Stale));
     solo.events();
     assert_eq!(solo.engine.supply(now, rpc, 1), Err(RpcError::Stale));

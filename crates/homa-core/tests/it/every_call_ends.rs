@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::harness::net::*;
 use homa_core::{Config, DropReason, FailReason, Received, RequestOptions, RpcKey};
-use homa_wire::{Body, RESEND_ALL, Resend};
+use homa_wire::{Body, RESEND_ALL, Reason, Resend};
 
 /// Time-outs that no two rows share, so that each row names its own.
 fn config() -> Config {
@@ -78,7 +78,7 @@ fn a_request_that_is_never_seen_for_ever_ends() {
     let ended = ends_after(&mut solo, rpc, 10_000, |solo, sent| {
         if sent.resend().is_some() {
             let body = Body::RpcUnknown;
-            let _ = solo.control(server, id, body, reason::NEVER_SEEN, 100_000_000);
+            let _ = solo.control(server, id, body, Reason::NeverSeen, 100_000_000);
         }
     });
     let ended = ended.expect("it ends");
@@ -94,7 +94,7 @@ fn a_call_in_service_ends_after_the_next_question_if_its_server_dies() {
     let mut solo = Solo::new(config());
     let server = address(9, 900);
     let (rpc, id, _) = solo.called(server, 100);
-    let _ = solo.control(server, id, Body::Busy, 0, 0);
+    let _ = solo.control(server, id, Body::Busy, Reason::None, 0);
     let ended = ends_after(&mut solo, rpc, 10_000, silent).expect("it ends");
     assert!((1000..=2000 + SLACK_MS).contains(&ended), "{ended} ms");
     assert_eq!(solo.failure(rpc), Some(FailReason::Timeout));
@@ -105,10 +105,10 @@ fn a_call_in_service_waits_as_long_as_its_server_confirms_it() {
     let mut solo = Solo::new(config());
     let server = address(9, 900);
     let (rpc, id, _) = solo.called(server, 100);
-    let _ = solo.control(server, id, Body::Busy, 0, 0);
+    let _ = solo.control(server, id, Body::Busy, Reason::None, 0);
     let ended = ends_after(&mut solo, rpc, 60_000, |solo, sent| {
         if sent.is(&Body::NeedAck) {
-            let _ = solo.control(server, id, Body::Busy, 0, 0);
+            let _ = solo.control(server, id, Body::Busy, Reason::None, 0);
         }
     });
     assert_eq!(ended, None);
@@ -122,10 +122,10 @@ fn a_call_with_a_deadline_ends_although_its_server_confirms_it() {
     let options = RequestOptions { deadline, ..Default::default() };
     let rpc = solo.call_with(server, 100, options).unwrap();
     let id = solo.drain()[0].header.common.sender_id | 1;
-    let _ = solo.control(server, id, Body::Busy, 0, 0);
+    let _ = solo.control(server, id, Body::Busy, Reason::None, 0);
     let ended = ends_after(&mut solo, rpc, 60_000, |solo, sent| {
         if sent.is(&Body::NeedAck) {
-            let _ = solo.control(server, id, Body::Busy, 0, 0);
+            let _ = solo.control(server, id, Body::Busy, Reason::None, 0);
         }
     });
     about(ended, 5000);
@@ -185,7 +185,7 @@ fn a_response_is_kept_while_its_client_says_that_it_has_no_room_for_it_yet() {
     solo.answer(rpc, 100);
     let ended = ends_after(&mut solo, rpc, 30_000, |solo, sent| {
         if sent.is(&Body::NeedAck) {
-            let _ = solo.control(client, 1000, Body::Busy, 0, 0);
+            let _ = solo.control(client, 1000, Body::Busy, Reason::None, 0);
         }
     });
     assert_eq!(ended, None, "as one that reads slowly does");
@@ -231,7 +231,7 @@ fn a_message_whose_sender_has_nothing_new_yet_is_waited_for() {
     let _ = solo.data(address(9, 900), id, 30_000, (0, 1000));
     let ended = ends_after(&mut solo, rpc, 60_000, |solo, sent| {
         if sent.resend().is_some() {
-            let _ = solo.control(address(9, 900), id, Body::Busy, 0, 0);
+            let _ = solo.control(address(9, 900), id, Body::Busy, Reason::None, 0);
         }
     });
     assert_eq!(ended, None);
@@ -253,7 +253,7 @@ fn the_silence_of_a_sender_is_counted_from_when_there_is_memory_for_its_message(
     // Longer than six response silences.
     for _ in 0..200 {
         for id in [6, 8] {
-            let _ = solo.control(address(9, 900), id, ask, 0, 0);
+            let _ = solo.control(address(9, 900), id, ask, Reason::None, 0);
         }
         solo.advance(100);
     }

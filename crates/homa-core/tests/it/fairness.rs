@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::harness::net::*;
 use homa_core::{Config, Event, Received};
-use homa_wire::Body;
+use homa_wire::{Body, Reason};
 
 fn honest() -> SocketAddr {
     address(8, 800)
@@ -106,7 +106,7 @@ fn a_stranger_gets_no_place_of_others_but_is_asked_for_its_proof_and_gets_one_wi
     let second = solo.drain();
     assert!(second.iter().all(|sent| sent.grant().is_none()), "and one place only");
     assert!(second.iter().any(|sent| sent.is(&Body::NeedAck)), "{second:?}");
-    let _ = solo.control(nobody(2), 2, Body::Busy, 0, 0);
+    let _ = solo.control(nobody(2), 2, Body::Busy, Reason::None, 0);
     let sent = solo.drain();
     assert!(sent.iter().any(|sent| sent.path.remote == nobody(2) && sent.grant().is_some()));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::harness::net::*;
 use homa_core::{Config, DropReason, FailReason, Received, RpcKey, TransmitError};
-use homa_wire::{Ack, AckEntry, Body, Extension, Grant, Resend};
+use homa_wire::{Ack, AckEntry, Body, Extension, Grant, Reason, Resend};
 
 const DUPLICATE: Received = Received::Dropped(DropReason::Duplicate);
 
@@ -17,7 +17,7 @@ fn pass(solo: &mut Solo, ms: u64) {
 fn finish(solo: &mut Solo, id: u64) {
     let rpc = solo.request(address(9, 900), id, 100);
     solo.answer(rpc, 100);
-    let _ = solo.control(address(9, 900), id, Body::Ack(Ack::default()), 0, 0);
+    let _ = solo.control(address(9, 900), id, Body::Ack(Ack::default()), Reason::None, 0);
     solo.events();
 }
 
@@ -37,7 +37,7 @@ fn unproved_request(solo: &mut Solo, id: u64, length: u32) -> (RpcKey, u32) {
 fn unproved_resend(solo: &mut Solo, id: u64, length: u32) -> u32 {
     let mut header = solo.data_header(address(9, 900), id, 0, 0);
     header.body = Body::Resend(Resend { offset: 0, length, priority: 7 });
-    header.extension = Some(Extension { echo: 0, reason: 0, value: 0 });
+    header.extension = Some(Extension { echo: 0, reason: Reason::None, value: 0 });
     let _ = solo.header(address(9, 900), &header, 0);
     header.encoded_bytes() as u32
 }
@@ -62,7 +62,7 @@ fn a_peer_that_was_forgotten_and_came_back_repeats_no_finished_request() {
     solo.advance(200);
     let other = solo.request(address(8, 800), 6, 100);
     solo.engine.abort(solo.instant(), other, FailReason::Rejected).unwrap();
-    let _ = solo.control(address(8, 800), 6, Body::Ack(Ack::default()), 0, 0);
+    let _ = solo.control(address(8, 800), 6, Body::Ack(Ack::default()), Reason::None, 0);
     solo.advance(200);
     // The count of its ids begins with one that is older than the finished one.
     finish(&mut solo, 900);
@@ -97,7 +97,7 @@ fn a_response_that_found_no_memory_is_waited_for_and_not_asked_for() {
     let (_, id, _) = solo.called(address(2, 80), 100);
     let received = solo.data(address(2, 80), id, 70_000, (0, FULL));
     assert_eq!(received, Received::Dropped(DropReason::NoMemory));
-    let _ = solo.control(address(2, 80), id, Body::NeedAck, 0, 0);
+    let _ = solo.control(address(2, 80), id, Body::NeedAck, Reason::None, 0);
     let sent = solo.drain();
     assert!(sent.iter().any(|sent| sent.is(&Body::Busy)), "{sent:?}");
     assert!(sent.iter().all(|sent| sent.resend().is_none()), "{sent:?}");
@@ -185,10 +185,15 @@ fn any_number_of_acknowledgements_may_come_with_data_at_a_time() {
 fn a_call_that_was_told_to_wait_is_watched_again_when_it_is_granted() {
     let mut solo = Solo::new(Config::default());
     let (_, id, _) = solo.called(address(2, 80), 60_000);
-    let _ = solo.control(address(2, 80), id, Body::Busy, 0, 0);
+    let _ = solo.control(address(2, 80), id, Body::Busy, Reason::None, 0);
     solo.advance(1);
-    let _ =
-        solo.control(address(2, 80), id, Body::Grant(Grant { offset: 60_000, priority: 3 }), 0, 0);
+    let _ = solo.control(
+        address(2, 80),
+        id,
+        Body::Grant(Grant { offset: 60_000, priority: 3 }),
+        Reason::None,
+        0,
+    );
     let sent = solo.advance(50);
     assert!(sent.iter().any(Sent::is_data), "{sent:?}");
     assert!(sent.iter().any(|sent| sent.resend().is_some()), "its response is asked for");
@@ -198,7 +203,7 @@ fn a_call_that_was_told_to_wait_is_watched_again_when_it_is_granted() {
 fn a_client_acknowledges_a_refusal() {
     let mut solo = Solo::new(Config::default());
     let (rpc, id, _) = solo.called(address(2, 80), 100);
-    let _ = solo.control(address(2, 80), id, Body::RpcUnknown, reason::REJECTED, 0);
+    let _ = solo.control(address(2, 80), id, Body::RpcUnknown, Reason::Rejected, 0);
     solo.events();
     assert_eq!(solo.failure(rpc), Some(FailReason::Rejected));
     let sent = solo.drain();
@@ -224,7 +229,7 @@ fn an_answer_about_a_call_that_is_over_makes_room_for_those_that_wait() {
         asked.iter().any(|sent| sent.is(&Body::NeedAck) && sent.header.common.sender_id == id ^ 1)
     );
     assert!(asked.iter().all(|sent| !sent.is_data()));
-    let _ = solo.control(server, id, Body::RpcUnknown, reason::FINISHED, 0);
+    let _ = solo.control(server, id, Body::RpcUnknown, Reason::Finished, 0);
     assert!(solo.drain().iter().any(|sent| sent.is_data() && sent.rpc == Some(third)));
 }
 
@@ -234,7 +239,7 @@ fn asked_about(solo: &mut Solo) -> u64 {
         let sent = solo.advance(1);
         if let Some(question) = sent.iter().find(|sent| sent.is(&Body::NeedAck)) {
             let id = question.header.common.sender_id | 1;
-            let _ = solo.control(address(2, 80), id, Body::Busy, 0, 0);
+            let _ = solo.control(address(2, 80), id, Body::Busy, Reason::None, 0);
             return id;
         }
     }
@@ -247,7 +252,7 @@ fn the_round_over_waiting_calls_goes_on_where_one_of_them_ends() {
     let mut calls = std::collections::BTreeMap::new();
     for _ in 0..5 {
         let (rpc, id, _) = solo.called(address(2, 80), 100);
-        let _ = solo.control(address(2, 80), id, Body::Busy, 0, 0);
+        let _ = solo.control(address(2, 80), id, Body::Busy, Reason::None, 0);
         calls.insert(id, rpc);
     }
     let round: Vec<u64> = (0..5).map(|_| asked_about(&mut solo)).collect();
@@ -344,7 +349,7 @@ fn a_silent_stranger_that_proves_its_address_by_an_answer_still_holds_nothing() 
     assert!(matches!(solo.header(address(9, 900), &header, FULL), Received::Place(_)));
     solo.advance(40);
     assert_eq!(solo.engine.stats().incoming_bytes, 0, "it is passed over");
-    let _ = solo.control(address(9, 900), 1000, Body::Busy, 0, 0);
+    let _ = solo.control(address(9, 900), 1000, Body::Busy, Reason::None, 0);
     solo.drain();
     assert_eq!(solo.engine.stats().incoming_bytes, 0);
     for at in 1..30 {
@@ -375,16 +380,16 @@ fn a_client_that_expects_a_longer_response_is_told_that_there_is_none() {
     let rpc = solo.request(address(9, 900), 1000, 100);
     solo.answer(rpc, 2_000);
     let body = Body::Resend(Resend { offset: 3_000, length: 500, priority: 7 });
-    let _ = solo.control(address(9, 900), 1000, body, 0, 0);
+    let _ = solo.control(address(9, 900), 1000, body, Reason::None, 0);
     let sent = solo.drain();
-    assert!(sent.iter().any(|sent| sent.unknown() == Some(reason::FINISHED)), "{sent:?}");
+    assert!(sent.iter().any(|sent| sent.unknown() == Some(Reason::Finished)), "{sent:?}");
 }
 
 /// Calls that their server has, and their ids.
 fn in_service(solo: &mut Solo, count: usize) -> Vec<u64> {
     let called = |_| {
         let (_, id, _) = solo.called(address(2, 80), 100);
-        let _ = solo.control(address(2, 80), id, Body::Busy, 0, 0);
+        let _ = solo.control(address(2, 80), id, Body::Busy, Reason::None, 0);
         id
     };
     (0..count).map(called).collect()
@@ -399,7 +404,7 @@ fn asked(sent: &[Sent]) -> std::collections::BTreeSet<u64> {
 fn a_server_that_lost_a_call_is_asked_about_many_others_at_once() {
     let mut solo = Solo::new(Config::default());
     let ids = in_service(&mut solo, 100);
-    let _ = solo.control(address(2, 80), ids[0], Body::RpcUnknown, reason::FINISHED, 0);
+    let _ = solo.control(address(2, 80), ids[0], Body::RpcUnknown, Reason::Finished, 0);
     let sent = solo.advance(1);
     assert!(asked(&sent).len() >= 32, "{:?}", asked(&sent));
 }
@@ -430,7 +435,7 @@ fn a_response_that_waits_for_room_is_kept_while_its_client_takes_others() {
         .collect();
     // It answers no question, but acknowledges.
     solo.advance(3_000);
-    let _ = solo.control(client, 2, Body::Ack(Ack::default()), 0, 0);
+    let _ = solo.control(client, 2, Body::Ack(Ack::default()), Reason::None, 0);
     solo.advance(3_000);
     assert!(solo.ended(responses[0]));
     assert!(!solo.ended(responses[5]));
@@ -476,7 +481,7 @@ fn a_place_that_is_free_again_goes_to_whoever_proved_its_address() {
     let (first, second) = if is_granted(&sent, 8) { (8, 7) } else { (7, 8) };
     assert!(is_granted(&sent, first) && !is_granted(&sent, second));
     let port = u16::from(first) * 100;
-    let _ = solo.control(address(first, port), 1000, Body::RpcUnknown, reason::CANCELLED, 0);
+    let _ = solo.control(address(first, port), 1000, Body::RpcUnknown, Reason::Cancelled, 0);
     let sent = solo.drain();
     assert!(is_granted(&sent, second) && !is_granted(&sent, 9), "{sent:?}");
 }
@@ -486,7 +491,13 @@ fn says_busy(solo: &mut Solo, client: std::net::SocketAddr, seconds: u64) {
     for _ in 0..seconds {
         for sent in solo.advance(1000) {
             if sent.is(&Body::NeedAck) {
-                let _ = solo.control(client, sent.header.common.sender_id & !1, Body::Busy, 0, 0);
+                let _ = solo.control(
+                    client,
+                    sent.header.common.sender_id & !1,
+                    Body::Busy,
+                    Reason::None,
+                    0,
+                );
             }
         }
     }
@@ -500,10 +511,10 @@ fn what_was_asked_for_and_has_arrived_meanwhile_is_not_sent_again() {
     solo.answer(rpc, 100_000);
     solo.advance(10);
     let first = Resend { offset: 0, length: 4 * FULL, priority: 7 };
-    let _ = solo.control(client, 1000, Body::Resend(first), 0, 0);
+    let _ = solo.control(client, 1000, Body::Resend(first), Reason::None, 0);
     // Released bytes are not there any more.
     let grant = Body::Grant(Grant { offset: 40_000, priority: 0 });
-    let _ = solo.control(client, 1000, grant, 0, 3 * FULL);
+    let _ = solo.control(client, 1000, grant, Reason::None, 3 * FULL);
     let ranges: Vec<_> = solo.drain().iter().filter_map(Sent::range).collect();
     assert!(!ranges.is_empty() && ranges.iter().all(|range| range.0 >= 3 * FULL), "{ranges:?}");
 }
@@ -526,7 +537,7 @@ fn responses_that_wait_for_room_are_kept_while_their_client_takes_others() {
         let came: std::collections::BTreeSet<_> = came.map(|id| id & !1).collect();
         sent = solo.advance(1000);
         for id in came {
-            let _ = solo.control(client, id, Body::Ack(Ack::default()), 0, 0);
+            let _ = solo.control(client, id, Body::Ack(Ack::default()), Reason::None, 0);
         }
         sent.extend(solo.drain());
     }

@@ -2,7 +2,7 @@
 
 use crate::harness::net::*;
 use homa_core::{Config, Event, FailReason, Received, RpcKey, TransmitError};
-use homa_wire::{Ack, Body, Grant, Header};
+use homa_wire::{Ack, Body, Grant, Header, Reason};
 
 fn solo() -> Solo {
     Solo::new(Config::default())
@@ -83,7 +83,7 @@ fn a_grant_that_had_no_room_is_sent_although_its_sender_proves_its_address_meanw
             break;
         }
     }
-    let _ = solo.control(client, 10, Body::Busy, 0, 0);
+    let _ = solo.control(client, 10, Body::Busy, Reason::None, 0);
     let sent = solo.drain();
     assert!(sent.iter().any(|sent| sent.grant() == Some(50_000)), "{sent:?}");
 }
@@ -151,14 +151,14 @@ fn a_never_seen_that_was_overtaken_by_a_grant_fails_nothing() {
     let server = address(9, 900);
     let (rpc, id, _) = solo.called(server, 100_000);
     let grant = Body::Grant(Grant { offset: 60_000, priority: 0 });
-    let _ = solo.control(server, id, grant, 0, FULL);
-    let _ = solo.control(server, id, Body::RpcUnknown, reason::NEVER_SEEN, 5000);
+    let _ = solo.control(server, id, grant, Reason::None, FULL);
+    let _ = solo.control(server, id, Body::RpcUnknown, Reason::NeverSeen, 5000);
     solo.events();
     assert_eq!(solo.failure(rpc), None);
     // A server that says so again and again has lost it.
     for _ in 0..4 {
         solo.advance(20);
-        let _ = solo.control(server, id, Body::RpcUnknown, reason::NEVER_SEEN, 5000);
+        let _ = solo.control(server, id, Body::RpcUnknown, Reason::NeverSeen, 5000);
         solo.events();
     }
     assert_eq!(solo.failure(rpc), Some(FailReason::Forgotten));
@@ -171,7 +171,7 @@ fn several_answers_that_nothing_is_known_repeat_the_request_once() {
     let (_, id, sent) = solo.called(server, 10_000);
     let packets = sent.iter().filter(|sent| sent.is_data()).count();
     for _ in 0..packets {
-        let _ = solo.control(server, id, Body::RpcUnknown, reason::NEVER_SEEN, 5000);
+        let _ = solo.control(server, id, Body::RpcUnknown, Reason::NeverSeen, 5000);
         let again = solo.drain();
         assert!(again.len() <= packets);
     }
@@ -184,7 +184,7 @@ fn whoever_is_not_the_server_learns_nothing_about_a_call() {
     let (rpc, id, _) = solo.called(address(9, 900), 100);
     let stranger = address(66, 900);
     for body in [Body::NeedAck, Body::RpcUnknown, Body::Busy, Body::Ack(Ack::default())] {
-        let _ = solo.control(stranger, id, body, 0, 0);
+        let _ = solo.control(stranger, id, body, Reason::None, 0);
     }
     let mut foreign: Header = solo.data_header(stranger, id, 100, 0);
     foreign.common.window += 1;
@@ -200,7 +200,7 @@ fn a_request_that_is_over_before_it_was_announced_ends_all_the_same() {
     let Received::Place(placement) = solo.data(from, 10, 5000, (0, 1400)) else {
         panic!("it is accepted")
     };
-    let _ = solo.control(from, 10, Body::RpcUnknown, reason::CANCELLED, 0);
+    let _ = solo.control(from, 10, Body::RpcUnknown, Reason::Cancelled, 0);
     assert_eq!(solo.events(), [Event::Ended { rpc: placement.rpc }], "its bytes must be forgotten");
 }
 
@@ -210,7 +210,7 @@ fn finished_requests_are_forgotten_without_being_asked_about() {
     let from = address(9, 900);
     let rpc = solo.request(from, 10, 100);
     solo.answer(rpc, 100);
-    let _ = solo.control(from, 10, Body::Ack(Ack::default()), 0, 0);
+    let _ = solo.control(from, 10, Body::Ack(Ack::default()), Reason::None, 0);
     solo.advance(1);
     assert_eq!(solo.engine.stats().finished_entries, 1);
     solo.advance(10_000);
@@ -224,12 +224,12 @@ fn full_segments_that_vanish_after_others_arrived_still_mean_a_smaller_path() {
     let server = address(9, 900);
     let (_, id, _) = solo.called(server, 200_000);
     let grant = Body::Grant(Grant { offset: 100_000, priority: 0 });
-    let _ = solo.control(server, id, grant, 0, 20 * FULL);
+    let _ = solo.control(server, id, grant, Reason::None, 20 * FULL);
     solo.drain();
     for _ in 0..3 {
         solo.advance(10);
         let resend = homa_wire::Resend { offset: 20 * FULL, length: 20_000, priority: 7 };
-        let _ = solo.control(server, id, Body::Resend(resend), 0, 0);
+        let _ = solo.control(server, id, Body::Resend(resend), Reason::None, 0);
         solo.drain();
     }
     assert_eq!(solo.engine.stats().mtu_black_holes, 1);
@@ -242,7 +242,7 @@ fn a_stream_of_reported_losses_hides_no_black_hole() {
     let ids: Vec<u64> = (0..4).map(|_| solo.called(server, 20_000).1).collect();
     for round in 0..100 {
         let resend = homa_wire::Resend { offset: 0, length: 20_000, priority: 7 };
-        let _ = solo.control(server, ids[round % ids.len()], Body::Resend(resend), 0, 0);
+        let _ = solo.control(server, ids[round % ids.len()], Body::Resend(resend), Reason::None, 0);
         solo.advance(1);
     }
     assert_eq!(solo.engine.stats().mtu_black_holes, 1);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::harness::net::*;
 use homa_core::{Config, DropReason, Event, FailReason, IcmpKind, Received, RpcKey};
-use homa_wire::{Ack, Body, Grant, Resend};
+use homa_wire::{Ack, Body, Grant, Reason, Resend};
 
 /// A server with `count` responses of `length` bytes to one client, each asked for with a packet.
 fn keeps(count: u64, length: u32) -> (Solo, Vec<RpcKey>) {
@@ -31,7 +31,7 @@ fn responses_are_not_kept_for_a_client_that_shows_life_but_takes_nothing() {
     let (mut solo, rpcs) = keeps(50, 1_000_000);
     for _ in 0..12 {
         // About an RPC that does not exist.
-        let _ = solo.control(address(66, 6), 4000, Body::Busy, 0, 0);
+        let _ = solo.control(address(66, 6), 4000, Body::Busy, Reason::None, 0);
         solo.advance(1000);
     }
     assert_eq!(kept(&solo, &rpcs), 0);
@@ -44,7 +44,8 @@ fn a_question_for_nothing_new_does_not_keep_a_response() {
     for _ in 0..8 {
         for number in 0..3 {
             let nothing = Resend { offset: 29_999, length: 0, priority: 0 };
-            let _ = solo.control(address(66, 6), 2 * number, Body::Resend(nothing), 0, 0);
+            let _ =
+                solo.control(address(66, 6), 2 * number, Body::Resend(nothing), Reason::None, 0);
         }
         solo.advance(1000);
     }
@@ -60,15 +61,15 @@ fn responses_that_wait_behind_others_are_kept_while_their_client_takes_those() {
             for sent in solo.advance(1000) {
                 if matches!(sent.header.body, Body::NeedAck) {
                     let id = sent.header.common.sender_id & !1;
-                    let _ = solo.control(client, id, Body::Busy, 0, 0);
+                    let _ = solo.control(client, id, Body::Busy, Reason::None, 0);
                 }
             }
             let upto = 1_000_000 / 3 * third;
             let grant = Body::Grant(Grant { offset: upto, priority: 0 });
-            let _ = solo.control(client, 2 * number, grant, 0, upto);
+            let _ = solo.control(client, 2 * number, grant, Reason::None, upto);
             solo.drain();
         }
-        let _ = solo.control(client, 2 * number, Body::Ack(Ack::default()), 0, 0);
+        let _ = solo.control(client, 2 * number, Body::Ack(Ack::default()), Reason::None, 0);
         solo.events();
         assert_eq!(kept(&solo, &rpcs), 7 - number as usize, "none but those it has are over");
     }
@@ -265,7 +266,7 @@ fn a_copy_that_lay_unread_while_the_process_was_stopped_is_not_executed() {
     let client = address(8, 800);
     let rpc = solo.request(client, 2, 100);
     solo.answer(rpc, 100);
-    let _ = solo.control(client, 2, Body::Ack(Ack::default()), 0, 0);
+    let _ = solo.control(client, 2, Body::Ack(Ack::default()), Reason::None, 0);
     solo.events();
     solo.advance(5);
     solo.now += 10_000 * MS;
@@ -280,7 +281,7 @@ fn a_first_request_that_was_sent_before_its_server_began_to_live_is_not_repeated
         let server = address(9, 900);
         let (rpc, id, _) = solo.called(server, 100);
         solo.advance(3);
-        let _ = solo.control(server, id, Body::RpcUnknown, reason::NEVER_SEEN, age_us);
+        let _ = solo.control(server, id, Body::RpcUnknown, Reason::NeverSeen, age_us);
         solo.events();
         let ended = solo.failure(rpc) == Some(FailReason::Restarted);
         assert_eq!(ended, ends, "alive for {age_us} us");
@@ -295,7 +296,7 @@ fn a_server_that_loses_one_call_after_the_other_has_few_questions_asked() {
     let server = address(9, 900);
     for _ in 0..CALLS {
         let (_, id, _) = solo.called(server, 20);
-        let _ = solo.control(server, id, Body::Busy, 0, 0);
+        let _ = solo.control(server, id, Body::Busy, Reason::None, 0);
     }
     let (mut asked, mut lost) = (0, 0);
     for _ in 0..50_000 {
@@ -307,9 +308,9 @@ fn a_server_that_loses_one_call_after_the_other_has_few_questions_asked() {
             let id = sent.header.common.local_id();
             if asked % (CALLS / 2) == 1 {
                 lost += 1;
-                let _ = solo.control(server, id, Body::RpcUnknown, reason::FINISHED, 0);
+                let _ = solo.control(server, id, Body::RpcUnknown, Reason::Finished, 0);
             } else {
-                let _ = solo.control(server, id, Body::Busy, 0, 0);
+                let _ = solo.control(server, id, Body::Busy, Reason::None, 0);
             }
         }
     }
@@ -322,11 +323,11 @@ fn a_server_that_says_again_and_again_that_it_saw_nothing_is_not_sent_everything
     let server = address(9, 900);
     let (_, id, _) = solo.called(server, 1_000_000);
     let all = Grant { offset: 1_000_000, priority: 7 };
-    let _ = solo.control(server, id, Body::Grant(all), 0, 0);
+    let _ = solo.control(server, id, Body::Grant(all), Reason::None, 0);
     solo.drain();
     let mut sent_bytes = 0;
     for _ in 0..1_000 {
-        let _ = solo.control(server, id, Body::RpcUnknown, reason::NEVER_SEEN, 0);
+        let _ = solo.control(server, id, Body::RpcUnknown, Reason::NeverSeen, 0);
         sent_bytes += solo.advance(1).iter().map(|sent| u64::from(sent.wire_bytes)).sum::<u64>();
     }
     assert!((1_000_000..40_000_000).contains(&sent_bytes), "{sent_bytes} bytes in a second");

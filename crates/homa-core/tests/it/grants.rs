@@ -2,7 +2,7 @@
 
 use crate::harness::host::{FULL, Host, PORT, Remote, Sent, exact, grants, levels};
 use homa_core::{Config, DropReason, FailReason, HostBudget, PeerSettings, PortOptions, Received};
-use homa_wire::Body;
+use homa_wire::{Body, Reason};
 use proptest::prelude::*;
 
 /// The first packet of a message arrives; returns the grants it leads to.
@@ -195,11 +195,11 @@ fn room_that_the_data_of_a_displaced_message_makes_goes_to_needy_ones() {
 fn needy_messages_are_served_in_rank_order() {
     let (mut host, [a, _, _]) = crowded();
     // a ends: 80,000 bytes of room, all for c, which wants as much; the rest would be b's.
-    host.take(&a, a.control(2, Body::RpcUnknown, 9, 0));
+    host.take(&a, a.control(2, Body::RpcUnknown, Reason::Cancelled, 0));
     assert_eq!(offsets(&grants(&host.sent())), [(6, FULL + 80_000)]);
     let (mut host, [a, _, c]) = crowded();
-    host.take(&a, a.control(2, Body::RpcUnknown, 9, 0));
-    host.take(&c, c.control(6, Body::RpcUnknown, 9, 0));
+    host.take(&a, a.control(2, Body::RpcUnknown, Reason::Cancelled, 0));
+    host.take(&c, c.control(6, Body::RpcUnknown, Reason::Cancelled, 0));
     assert_eq!(offsets(&grants(&host.sent())), [(4, FULL + 80_000)]);
 }
 
@@ -242,7 +242,7 @@ fn what_an_engine_expected_is_given_back_to_the_others_when_its_message_ends() {
         if complete {
             first.take(&a, a.data(2, FULL..200_000, 200_000, FULL));
         } else {
-            first.take(&a, a.control(2, Body::RpcUnknown, 9, 0));
+            first.take(&a, a.control(2, Body::RpcUnknown, Reason::Cancelled, 0));
         }
         first.sent();
         assert_eq!(first.stats().incoming_bytes, 0);
@@ -466,7 +466,7 @@ fn queued_senders_are_ordered_by_the_present_rank_of_their_best_message() {
     let given = offsets(&grants(&host.sent()));
     assert_eq!(given, [(4, 300_000)]);
     // b ends: what is left is c.
-    host.take(&b, b.control(4, Body::RpcUnknown, 9, 0));
+    host.take(&b, b.control(4, Body::RpcUnknown, Reason::Cancelled, 0));
     assert_eq!(offsets(&grants(&host.sent())), [(6, FULL + 200_000)]);
 }
 
@@ -489,7 +489,7 @@ fn a_message_without_memory_is_not_managed_until_it_has_some() {
     assert_eq!(offset_of(&grants(&host.sent()), 6), None);
     assert_eq!(host.stats().messages_starved, 1);
     for id in [2, 4] {
-        host.take(&a, a.control(id, Body::RpcUnknown, 9, 0));
+        host.take(&a, a.control(id, Body::RpcUnknown, Reason::Cancelled, 0));
     }
     host.take(&b, b.data(6, 0..FULL, 290_000, FULL));
     host.take(&b, b.data(6, FULL..200_000, 290_000, FULL));
@@ -504,7 +504,7 @@ fn what_an_ended_message_was_granted_counts_no_more() {
     begin(&mut host, &a, 2, 900_000, FULL);
     begin(&mut host, &b, 4, 900_000, FULL);
     assert_eq!(host.stats().incoming_bytes, 200_000 + 133_333);
-    host.take(&a, a.control(2, Body::RpcUnknown, 9, 0));
+    host.take(&a, a.control(2, Body::RpcUnknown, Reason::Cancelled, 0));
     host.sent();
     assert_eq!(host.stats().incoming_bytes, 133_333, "what b was granted");
     host.engine.close_port(host.now(), PORT);
@@ -540,7 +540,7 @@ fn fifo_grants_to(host: &mut Host, oldest: &Remote, id: u64, total: u32) -> Vec<
         answer_grants(host, oldest, id, &sent, &mut arrived);
         host.take(&short, short.data(short_id, FULL..100_000 + FULL, 100_000 + FULL, FULL));
         sent.extend(host.sent());
-        host.take(&short, short.control(short_id, Body::RpcUnknown, 9, 0));
+        host.take(&short, short.control(short_id, Body::RpcUnknown, Reason::Cancelled, 0));
         host.events();
         let of_oldest = grants(&sent).into_iter().filter(|grant| grant.0 == id);
         to_oldest.extend(of_oldest.map(|(_, offset, priority)| (offset, priority)));
@@ -607,7 +607,7 @@ fn a_message_that_does_not_answer_to_its_fifo_grants_leaves_them_to_the_next_old
         let id = 1000 + 2 * n;
         host.take(&short, short.data(id, 0..FULL, 100_000 + FULL, FULL));
         fifo.extend(high(&host.sent()));
-        host.take(&short, short.control(id, Body::RpcUnknown, 9, 0));
+        host.take(&short, short.control(id, Body::RpcUnknown, Reason::Cancelled, 0));
         host.events();
     }
     assert!(fifo.contains(&2) && fifo.contains(&4), "{fifo:?}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::harness::net::*;
 use homa_core::{Config, DropReason, Event, Instant, PeerSettings, Received, RxMeta};
-use homa_wire::{Ack, AckEntry, Body, Cutoffs, Grant, RESEND_ALL, Resend};
+use homa_wire::{Ack, AckEntry, Body, Cutoffs, Grant, RESEND_ALL, Reason, Resend};
 use proptest::prelude::*;
 
 /// Small limits, so that a test can reach them.
@@ -84,7 +84,7 @@ impl Honest {
         assert_eq!(requests.count(), 3);
         assert!(solo.answer(self.in_service, 100).iter().any(Sent::is_data));
         assert!(!solo.ended(self.answered), "nobody acknowledged it");
-        let _ = solo.control(client(), 30, Body::Ack(Ack::default()), 0, 0);
+        let _ = solo.control(client(), 30, Body::Ack(Ack::default()), Reason::None, 0);
         solo.events();
         assert!(solo.ended(self.answered));
     }
@@ -125,7 +125,7 @@ fn nothing_from_a_wrong_address_touches_a_live_rpc() {
     let ids = honest.ids();
     for from in wrong {
         for id in &ids {
-            for why in 0..=12 {
+            for why in (0..=12).map(Reason::from) {
                 for body in bodies() {
                     let _ = honest.solo.control(from, *id, body, why, u32::MAX);
                 }
@@ -160,7 +160,7 @@ fn a_forged_source_without_an_id_changes_no_rpc() {
     let mut honest = Honest::new(Config::default());
     for from in [server(), client()] {
         for id in [1001, 2002, u64::MAX, u64::MAX - 1] {
-            for why in 0..=12 {
+            for why in (0..=12).map(Reason::from) {
                 for body in bodies() {
                     if !matches!(body, Body::Ack(_)) {
                         let _ = honest.solo.control(from, id, body, why, 7);
@@ -280,7 +280,7 @@ fn a_stranger_that_is_put_off_is_told_who_we_are_and_let_in_when_it_names_us() {
     assert_eq!(solo.drain().len(), 0, "one answer per message is enough");
     assert_eq!(announce(&mut solo, client(), 4, 0, 0), put_off);
     let sent = solo.drain();
-    assert_eq!((sent.len(), sent[0].unknown()), (1, Some(reason::NEVER_SEEN)));
+    assert_eq!((sent.len(), sent[0].unknown()), (1, Some(Reason::NeverSeen)));
     let ours = solo.ours(client());
     assert_eq!(sent[0].header.common.incarnation, ours);
     let received = announce(&mut solo, client(), 4, 0, ours);
@@ -341,7 +341,7 @@ fn a_flood_of_questions_fills_the_control_queue_only() {
     for number in 0..100_000u64 {
         let from = SocketAddr::from(([10, 9, 0, 1], 1 + (number % 60_000) as u16));
         let body = bodies()[number as usize % 9];
-        let _ = honest.solo.control(from, number, body, 0, 0);
+        let _ = honest.solo.control(from, number, body, Reason::None, 0);
     }
     let sent = honest.solo.drain();
     assert!(sent.len() <= 200, "{}", sent.len());
@@ -364,7 +364,7 @@ fn a_peer_with_a_short_time_out_that_says_busy_is_not_asked_without_end() {
     assert!(solo.engine.set_peer(now, path(PORT, other), settings));
     for peer in [from, other] {
         let _ = solo.data(peer, 2, 3000, (0, FULL));
-        let _ = solo.control(peer, 2, Body::Busy, 0, 0);
+        let _ = solo.control(peer, 2, Body::Busy, Reason::None, 0);
         // Now there is time to ask.
         let settings = PeerSettings::default().with(|it| it.timeout = Some(Duration::from_secs(1)));
         assert!(solo.engine.set_peer(now, path(PORT, peer), settings));
@@ -387,7 +387,7 @@ fn replies_to_strangers_are_never_much_longer_than_what_they_sent() {
     for body in bodies() {
         for id in [1000, 1001] {
             let before = 28 + 28;
-            let _ = solo.control(address(66, 6), id, body, 0, 0);
+            let _ = solo.control(address(66, 6), id, body, Reason::None, 0);
             let bytes: u32 = solo.drain().iter().map(|sent| sent.wire_bytes + 28).sum();
             assert!(bytes <= 3 * before, "{body:?}: {bytes}");
         }
@@ -454,8 +454,11 @@ fn strike(honest: &mut Honest, attack: &Attack, forge: bool) {
                 Some(body) => {
                     let common =
                         homa_wire::Common::control(from.port(), PORT, id).with_own_profile(THEIRS);
-                    let extension =
-                        Some(homa_wire::Extension { echo: solo.ours(from), reason: 0, value: 0 });
+                    let extension = Some(homa_wire::Extension {
+                        echo: solo.ours(from),
+                        reason: Reason::None,
+                        value: 0,
+                    });
                     homa_wire::Header { common, body: *body, extension }
                 }
                 None => solo.data_header(from, id, 3000, 0),

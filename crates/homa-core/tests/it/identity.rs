@@ -1,7 +1,7 @@
 //! Who is believed to be whom: what forged packets bring about and what they draw, and that honest ends notice
 //! nothing of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 
 use crate::harness::net::*;
@@ -9,7 +9,9 @@ use homa_core::{
     Config, DropReason, Engine, Event, FailReason, HostBudget, Instant, PortOptions, Received,
     RequestOptions, RpcKey, RxMeta, Segment,
 };
-use homa_wire::{Ack, Body, Common, Cutoffs, Data, Extension, Grant, Header, RESEND_ALL, Resend};
+use homa_wire::{
+    Ack, Body, Common, Cutoffs, Data, Extension, Grant, Header, RESEND_ALL, Reason, Resend,
+};
 
 /// Bytes of a request of 10 bytes on the wire.
 const SHORT: u64 = 66;
@@ -281,7 +283,7 @@ fn a_response_is_taken_only_from_who_was_asked() {
         // Even one who knows the id does not get through.
         let received = solo.header(server, &short(server, id, 5, (life, echo)), 5);
         assert_eq!(received, Received::Dropped(DropReason::WrongPeer));
-        for why in 0..=12 {
+        for why in (0..=12).map(Reason::from) {
             for body in [
                 Body::RpcUnknown,
                 Body::Busy,
@@ -432,8 +434,8 @@ fn many_requests_from_one_forged_address_keep_nobody_else_out() {
     }
     let stats = solo.engine.stats();
     assert_eq!((stats.live_rpcs, stats.strangers_put_off), (225, 1775), "its share");
-    let told: BTreeSet<u8> = solo.drain().iter().filter_map(Sent::unknown).collect();
-    assert_eq!(told, BTreeSet::from([reason::NEVER_SEEN]), "by which it can prove its address");
+    let told: HashSet<Reason> = solo.drain().iter().filter_map(Sent::unknown).collect();
+    assert_eq!(told, HashSet::from([Reason::NeverSeen]), "by which it can prove its address");
     for n in 0..200 {
         // Some have proved their addresses.
         let client = address(n, 800);
@@ -490,7 +492,7 @@ fn no_control_packet_draws_more_bytes_than_it_has() {
     for body in bodies() {
         for id in [1000, 1001] {
             for port in [PORT, PORT + 1] {
-                for why in 0..=12 {
+                for why in (0..=12).map(Reason::from) {
                     let extension = Extension { echo: 0, reason: why, value: 1 };
                     for extension in [Some(extension), None] {
                         let mut solo = Solo::new(Config::default());
@@ -564,7 +566,7 @@ fn a_grant_that_was_kept_from_a_stranger_is_told_with_its_proof() {
     solo.events();
     assert!(solo.drain().iter().all(|sent| sent.grant().is_none()));
     let echo = solo.ours(victim());
-    let proof = Extension { echo, reason: 0, value: 0 };
+    let proof = Extension { echo, reason: Reason::None, value: 0 };
     let _ = solo.header(victim(), &control(victim(), 198, Body::Busy, THEIRS, proof), 0);
     assert!(solo.drain().iter().any(|sent| sent.grant().is_some()));
 }
@@ -589,7 +591,7 @@ fn however_many_questions_come_at_once_few_are_answered() {
     assert_eq!(drawn, 500);
     assert_eq!(solo.engine.stats().replies_suppressed, 199_500);
     let proved = address(7, 6);
-    let _ = solo.control(proved, 1001, Body::NeedAck, 0, 0);
+    let _ = solo.control(proved, 1001, Body::NeedAck, Reason::None, 0);
     assert!(solo.drain()[0].is_ack(), "who has proved its address is answered all the same");
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::harness::net::*;
 use homa_core::{Config, FailReason, Instant, PortOptions, RequestOptions, Urgency, WakeReason};
-use homa_wire::Body;
+use homa_wire::{Body, Reason};
 
 /// Packets and wake-ups of both hosts in ten seconds during which `calls` requests are in service.
 fn cost_of_waiting(calls: usize) -> (u64, u64) {
@@ -87,7 +87,8 @@ fn a_call_from_a_second_port_is_watched_too() {
     let second_id = sent[0].header.common.sender_id;
     let busy = |solo: &mut Solo, port: u16, id: u64| {
         let common = homa_wire::Common::control(server.port(), port, id).with_own_profile(THEIRS);
-        let extension = Some(homa_wire::Extension { echo: solo.ours(server), reason: 0, value: 0 });
+        let extension =
+            Some(homa_wire::Extension { echo: solo.ours(server), reason: Reason::None, value: 0 });
         let header = homa_wire::Header { common, body: Body::Busy, extension };
         let mut bytes = [0; 96];
         let written = header.encode(&mut bytes).unwrap();
@@ -120,20 +121,20 @@ fn one_overtaken_never_seen_does_not_end_a_call_in_service() {
     let mut solo = Solo::new(Config::default());
     let server = address(9, 900);
     let (rpc, id, _) = solo.called(server, 100);
-    let _ = solo.control(server, id, Body::Busy, 0, 0);
+    let _ = solo.control(server, id, Body::Busy, Reason::None, 0);
     for _ in 0..40 {
         for sent in solo.advance(100) {
             if sent.is(&Body::NeedAck) {
-                let _ = solo.control(address(9, 900), 1, Body::Busy, 0, 0);
+                let _ = solo.control(address(9, 900), 1, Body::Busy, Reason::None, 0);
             }
         }
     }
-    let _ = solo.control(server, id, Body::RpcUnknown, reason::NEVER_SEEN, 0);
+    let _ = solo.control(server, id, Body::RpcUnknown, Reason::NeverSeen, 0);
     solo.events();
     assert!(solo.drain().iter().all(|sent| !sent.is_data()), "it is not executed a second time");
     let asked = solo.advance(6).iter().filter(|sent| sent.resend().is_some()).count();
     assert_eq!((asked, solo.failure(rpc)), (1, None), "the server is asked again");
-    let _ = solo.control(server, id, Body::Busy, 0, 0);
+    let _ = solo.control(server, id, Body::Busy, Reason::None, 0);
     solo.advance(500);
     assert_eq!(solo.failure(rpc), None);
 }
@@ -143,9 +144,9 @@ fn a_server_that_forgot_a_request_it_had_ends_the_call() {
     let mut solo = Solo::new(Config::default());
     let server = address(9, 900);
     let (rpc, id, _) = solo.called(server, 100);
-    let _ = solo.control(server, id, Body::Busy, 0, 0);
+    let _ = solo.control(server, id, Body::Busy, Reason::None, 0);
     for _ in 0..3 {
-        let _ = solo.control(server, id, Body::RpcUnknown, reason::NEVER_SEEN, 0);
+        let _ = solo.control(server, id, Body::RpcUnknown, Reason::NeverSeen, 0);
         solo.advance(6);
     }
     assert_eq!(solo.failure(rpc), Some(FailReason::Forgotten));

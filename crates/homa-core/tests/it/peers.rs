@@ -6,7 +6,7 @@ use crate::harness::host::{FULL, Host, Remote, Sent, data_bytes, data_of, exact,
 use homa_core::{
     Config, DropReason, Event, FailReason, PeerSettings, Received, RequestOptions, SendError,
 };
-use homa_wire::Body;
+use homa_wire::{Body, Reason};
 
 /// What two messages of 40,000 bytes and two more packets cost is just below the default limit.
 const FITS: u32 = 80_000 + 2 * FULL;
@@ -60,7 +60,7 @@ fn a_probe_asks_the_peer_soon_and_its_answer_makes_room() {
     assert_eq!(probes(&host.pass_ns(199_999)), []);
     assert_eq!(probes(&host.pass_ns(1)), [last], "about the RPC that was sent last");
     assert_eq!(data_bytes(&host.pass_ms(1)), 0);
-    host.take(&remote, remote.control(last | 1, Body::Busy, 0, 0));
+    host.take(&remote, remote.control(last | 1, Body::Busy, Reason::None, 0));
     assert_eq!(data_bytes(&host.sent()), FITS);
 }
 
@@ -75,7 +75,7 @@ fn what_is_sent_after_the_probe_stays_on_its_way_when_the_probe_is_answered() {
     assert_eq!(probes(&host.pass_ns(200_000)), [second]);
     host.take(&remote, remote.grant(first | 1, 40_000, 0));
     assert_eq!(data_bytes(&host.sent()), 40_000, "the third in place of the first");
-    host.take(&remote, remote.control(second | 1, Body::Busy, 0, 0));
+    host.take(&remote, remote.control(second | 1, Body::Busy, Reason::None, 0));
     assert_eq!(data_bytes(&host.sent()), 40_000, "the fourth in place of the second");
 }
 
@@ -85,7 +85,7 @@ fn a_lost_probe_is_repeated_with_back_off() {
     let asked = probes(&host.pass_ms(100)).len();
     assert!((3..=8).contains(&asked), "{asked} probes in 100 ms");
     let last = sent.last().unwrap().id();
-    host.take(&remote, remote.control(last | 1, Body::Busy, 0, 0));
+    host.take(&remote, remote.control(last | 1, Body::Busy, Reason::None, 0));
     assert!(data_bytes(&host.sent()) > 0);
 }
 
@@ -122,7 +122,7 @@ fn waiting_calls_go_on_in_order_of_their_bytes() {
     host.call(&remote, 20_000);
     assert_eq!(data_bytes(&host.sent()), 0);
     host.pass_ns(200_000);
-    host.take(&remote, remote.control(last | 1, Body::Busy, 0, 0));
+    host.take(&remote, remote.control(last | 1, Body::Busy, Reason::None, 0));
     let order: Vec<u64> = data_of(&host.sent()).iter().map(|data| data.0).collect();
     let first_of = |id: u64| order.iter().position(|other| *other == id);
     assert!(first_of(last + 4) < first_of(last + 2), "20,000 before 30,000");
@@ -228,7 +228,7 @@ fn a_peer_that_echoes_our_incarnation_gets_its_response() {
     assert_eq!(data_bytes(&sent), 0);
     assert_eq!(probes(&sent), [3], "it is asked, so that it can prove itself");
     let proved = Remote { echo: host.remote(1, 1).echo, ..remote };
-    host.take(&proved, proved.control(2, Body::Busy, 0, 0));
+    host.take(&proved, proved.control(2, Body::Busy, Reason::None, 0));
     assert_eq!(data_bytes(&host.sent()), 20_000);
 }
 
@@ -241,7 +241,7 @@ fn an_echo_of_another_incarnation_proves_nothing() {
     host.engine.send_response(host.now(), rpc, 20_000).unwrap();
     host.pass_ms(1);
     let guess = Remote { echo: host.remote(1, 1).echo ^ 1, ..remote };
-    host.take(&guess, guess.control(2, Body::Busy, 0, 0));
+    host.take(&guess, guess.control(2, Body::Busy, Reason::None, 0));
     assert_eq!(data_bytes(&host.sent()), 0);
 }
 
@@ -292,7 +292,7 @@ fn after_two_lost_rounds_of_full_packets_a_path_falls_to_1280_bytes() {
         assert_eq!(longest(&host.sent()), 9000 - 28);
         if busy_between {
             // It has the short last packet, so it knows the RPC.
-            host.take(&remote, remote.control(id | 1, Body::Busy, 0, 0));
+            host.take(&remote, remote.control(id | 1, Body::Busy, Reason::None, 0));
         }
         host.now_ns += 5_000_000;
         host.take(&remote, remote.resend(id | 1, 0, 8916));
@@ -453,7 +453,7 @@ fn four_peers() -> Config {
 fn visit(host: &mut Host, n: u8) -> Received {
     let remote = host.remote(n, 1);
     let received = host.receive(&remote, remote.data(2, 0..10, 10, 10));
-    let _ = host.receive(&remote, remote.control(2, Body::RpcUnknown, 9, 0));
+    let _ = host.receive(&remote, remote.control(2, Body::RpcUnknown, Reason::Cancelled, 0));
     host.events();
     host.sent();
     received

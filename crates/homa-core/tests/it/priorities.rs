@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::harness::host::{FULL, Host, Remote, Sent, data_bytes, data_of, exact, grants, levels};
 use homa_core::{Config, CutoffSource, Cutoffs, PortOptions, RequestOptions, SendError};
-use homa_wire::{AckEntry, Body, Data, Header};
+use homa_wire::{AckEntry, Body, Data, Header, Reason};
 
 fn cutoffs_of(sent: &[Sent]) -> Vec<homa_wire::Cutoffs> {
     let cutoffs = |sent: &Sent| match sent.header.body {
@@ -27,7 +27,7 @@ fn with_version(remote: &Remote, id: u64, version: u16) -> (Header, u32) {
 /// The peer tells its cutoffs.
 fn tell(host: &mut Host, remote: &Remote, levels: [u32; 8], version: u16) {
     let body = Body::Cutoffs(homa_wire::Cutoffs { levels, version });
-    host.take(remote, remote.control(1, body, 0, 0));
+    host.take(remote, remote.control(1, body, Reason::None, 0));
 }
 
 /// Level of the first packet of a message.
@@ -172,7 +172,7 @@ fn cutoffs_of_another_address_change_nothing() {
     let (remote, other) = (host.remote(1, 1), host.remote(1, 2));
     assert_eq!(level(&mut host, &remote, 10), 6);
     let body = Body::Cutoffs(homa_wire::Cutoffs { levels: [0, 0, 0, 9, 0, 0, 0, 0], version: 1 });
-    let _ = host.receive(&other, other.control(1, body, 0, 0));
+    let _ = host.receive(&other, other.control(1, body, Reason::None, 0));
     assert_eq!(level(&mut host, &remote, 10), 6);
 }
 
@@ -344,7 +344,7 @@ fn traffic(host: &mut Host, from: &Remote, count: u64, first_id: u64, length: u3
     for n in 0..count {
         let id = first_id + 2 * n;
         host.take(from, from.data(id, 0..length, length, length));
-        host.take(from, from.control(id, Body::RpcUnknown, 9, 0));
+        host.take(from, from.control(id, Body::RpcUnknown, Reason::Cancelled, 0));
         host.events();
         host.sent();
     }

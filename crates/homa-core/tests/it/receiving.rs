@@ -2,7 +2,7 @@
 
 use crate::harness::net::*;
 use homa_core::{Config, DropReason, Event, PortOptions, Received, RequestOptions};
-use homa_wire::{Ack, AckEntry, Body, Common, Cutoffs, Data, Header, OFFSET_IN_SEQUENCE};
+use homa_wire::{Ack, AckEntry, Body, Common, Cutoffs, Data, Header, OFFSET_IN_SEQUENCE, Reason};
 
 const ID: u64 = 1000;
 
@@ -66,7 +66,7 @@ fn a_request_to_a_port_that_does_not_serve_is_refused_with_its_reason() {
         assert_eq!(received, Received::Dropped(DropReason::NoSuchPort));
         let sent = solo.drain();
         assert_eq!(sent.len(), 1);
-        assert_eq!(sent[0].unknown(), Some(reason::NO_SERVICE));
+        assert_eq!(sent[0].unknown(), Some(Reason::NoService));
         assert_eq!((sent[0].path.remote, sent[0].path.local_port), (address(9, 900), port));
         assert_eq!(sent[0].header.common.sender_id, ID | 1);
     }
@@ -82,12 +82,12 @@ fn control_packets_for_closed_ports_get_no_reply_unless_they_ask() {
     for body in
         [Body::Busy, Body::RpcUnknown, Body::Ack(Ack::default()), Body::Cutoffs(Cutoffs::default())]
     {
-        let received = solo.control(from, ID, body, 0, 0);
+        let received = solo.control(from, ID, body, Reason::None, 0);
         assert_eq!(received, Received::Dropped(DropReason::NoSuchPort));
     }
     assert!(solo.drain().is_empty());
-    let _ = solo.control(from, ID, Body::NeedAck, 0, 0);
-    assert_eq!(solo.drain()[0].unknown(), Some(reason::NO_SERVICE));
+    let _ = solo.control(from, ID, Body::NeedAck, Reason::None, 0);
+    assert_eq!(solo.drain()[0].unknown(), Some(Reason::NoService));
 }
 
 // Scenario: R24
@@ -96,12 +96,12 @@ fn a_response_nobody_can_take_is_told_so_at_once() {
     let mut solo = solo();
     let received = solo.data(address(9, 900), 2001, 100, (0, 100));
     assert_eq!(received, Received::Dropped(DropReason::UnknownRpc));
-    assert_eq!(solo.drain()[0].unknown(), Some(reason::FINISHED));
+    assert_eq!(solo.drain()[0].unknown(), Some(Reason::Finished));
     solo.now += 5 * MS;
     solo.engine.close_port(solo.instant(), PORT);
     let received = solo.data(address(9, 900), 2001, 100, (0, 100));
     assert_eq!(received, Received::Dropped(DropReason::NoSuchPort));
-    assert_eq!(solo.drain()[0].unknown(), Some(reason::FINISHED));
+    assert_eq!(solo.drain()[0].unknown(), Some(Reason::Finished));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_message_too_long_is_refused_with_the_limit() {
         let received = solo.data(address(9, 900), ID, length, (0, 100));
         assert_eq!(received, Received::Dropped(DropReason::TooLong));
         let sent = solo.drain();
-        assert_eq!(sent[0].unknown(), Some(reason::TOO_LONG));
+        assert_eq!(sent[0].unknown(), Some(Reason::TooLong));
         assert_eq!(sent[0].header.extension.unwrap().value, 1_000_000);
         solo.now += 5 * MS;
     }
@@ -295,7 +295,7 @@ fn without_memory_the_rpc_is_kept_its_data_dropped_and_asked_for_when_room_appea
         from,
         6,
         Body::Resend(homa_wire::Resend { offset: 0, length: 1, priority: 0 }),
-        0,
+        Reason::None,
         0,
     );
     assert!(solo.drain().iter().any(|sent| sent.is(&Body::Busy)));
@@ -486,16 +486,16 @@ fn a_sender_forgets_what_a_grant_says_has_arrived() {
     let server = address(9, 900);
     let (rpc, id, _) = solo.called(server, 500_000);
     let grant = Body::Grant(homa_wire::Grant { offset: 60_000, priority: 3 });
-    let _ = solo.control(server, id, grant, 0, 30_000);
+    let _ = solo.control(server, id, grant, Reason::None, 30_000);
     assert_eq!(solo.events(), [Event::Released { rpc, upto: 30_000 }]);
     let sent = solo.drain();
     assert_eq!(sent.iter().filter_map(Sent::range).map(|range| range.1).max(), Some(60_000));
     let resend = Body::Resend(homa_wire::Resend { offset: 0, length: 60_000, priority: 7 });
-    let _ = solo.control(server, id, resend, 0, 0);
+    let _ = solo.control(server, id, resend, Reason::None, 0);
     let again = solo.drain();
     assert_eq!(again.iter().filter_map(Sent::range).map(|range| range.0).min(), Some(30_000));
     let grant = Body::Grant(homa_wire::Grant { offset: u32::MAX, priority: 200 });
-    let _ = solo.control(server, id, grant, 0, u32::MAX);
+    let _ = solo.control(server, id, grant, Reason::None, u32::MAX);
     assert_eq!(solo.events(), [Event::Released { rpc, upto: 60_000 }], "never more than was sent");
 }
 

@@ -2,7 +2,7 @@
 
 use crate::harness::net::*;
 use homa_core::{Config, Event, FailReason, RequestOptions};
-use homa_wire::{Body, Grant, RESEND_ALL, Resend};
+use homa_wire::{Body, Grant, RESEND_ALL, Reason, Resend};
 
 fn solo() -> Solo {
     Solo::new(Config::default())
@@ -35,7 +35,7 @@ fn an_answer_that_comes_although_nothing_was_sent_again_was_asked_for_too_early(
         let (_, id, _) = solo.called(server, 100);
         solo.advance(7);
         if says_busy {
-            let _ = solo.control(server, id, Body::Busy, 0, 0);
+            let _ = solo.control(server, id, Body::Busy, Reason::None, 0);
         }
         solo.advance(1);
         let _ = solo.data(server, id, 10, (0, 10));
@@ -87,7 +87,7 @@ fn a_silent_server_is_given_up_after_the_time_out_and_told() {
     assert_eq!(solo.failure(rpc), None);
     let sent = solo.advance(1);
     assert_eq!(solo.failure(rpc), Some(FailReason::Timeout));
-    assert!(sent.iter().any(|sent| sent.unknown() == Some(reason::CANCELLED)));
+    assert!(sent.iter().any(|sent| sent.unknown() == Some(Reason::Cancelled)));
     assert_eq!(
         solo.log[solo.log.len() - 3..],
         [
@@ -111,8 +111,8 @@ fn a_silent_client_is_given_up_while_its_request_arrives() {
     let sent = solo.advance(2);
     assert_eq!(solo.engine.stats().live_rpcs, 0);
     assert_eq!(solo.engine.stats().receive_memory_bytes, 0);
-    let told: Vec<u8> = sent.iter().filter_map(Sent::unknown).collect();
-    assert!(told.is_empty() || told == [reason::FINISHED], "never CANCELLED: {told:?}");
+    let told: Vec<Reason> = sent.iter().filter_map(Sent::unknown).collect();
+    assert!(told.is_empty() || told == [Reason::Finished], "never CANCELLED: {told:?}");
 }
 
 // Scenario: T4
@@ -164,7 +164,7 @@ fn everything_is_sent_again_once_then_one_packet_at_a_time() {
     let (_, id, sent) = solo.called(server, 5000);
     let first = sent[0].range().unwrap();
     for expected in [0..5000, 0..first.1] {
-        let _ = solo.control(server, id, resend(0, RESEND_ALL, 7), 0, 0);
+        let _ = solo.control(server, id, resend(0, RESEND_ALL, 7), Reason::None, 0);
         let again = ranges(&solo.drain());
         solo.now += 5 * MS;
         assert_eq!(again.first().unwrap().0, expected.start);
@@ -298,7 +298,7 @@ fn data_grant_and_busy_are_signs_of_life_and_other_packets_are_not() {
             let server = address(9, 900);
             let (rpc, id, _) = solo.called(server, 100);
             solo.advance(900);
-            let _ = solo.control(server, id, *body, 0, 0);
+            let _ = solo.control(server, id, *body, Reason::None, 0);
             solo.advance(200);
             assert_eq!(solo.failure(rpc).is_none(), survives, "{body:?}");
         }
@@ -310,17 +310,17 @@ fn data_grant_and_busy_are_signs_of_life_and_other_packets_are_not() {
 fn a_resend_for_an_unknown_rpc_is_answered_with_what_became_of_it() {
     let mut solo = solo();
     let from = address(9, 900);
-    let _ = solo.control(from, 1000, resend(0, RESEND_ALL, 7), 0, 0);
+    let _ = solo.control(from, 1000, resend(0, RESEND_ALL, 7), Reason::None, 0);
     let sent = solo.drain();
-    assert_eq!(sent[0].unknown(), Some(reason::NEVER_SEEN));
+    assert_eq!(sent[0].unknown(), Some(Reason::NeverSeen));
     let common = &sent[0].header.common;
     assert_eq!((common.source_port, common.destination_port), (PORT, 900), "T11: ports swapped");
     assert_eq!(common.sender_id, 1001);
     let rpc = solo.request(from, 1000, 100);
     solo.answer(rpc, 100);
-    let _ = solo.control(from, 1000, Body::Ack(Default::default()), 0, 0);
-    let _ = solo.control(from, 1000, resend(0, RESEND_ALL, 7), 0, 0);
-    assert_eq!(solo.drain()[0].unknown(), Some(reason::FINISHED));
+    let _ = solo.control(from, 1000, Body::Ack(Default::default()), Reason::None, 0);
+    let _ = solo.control(from, 1000, resend(0, RESEND_ALL, 7), Reason::None, 0);
+    assert_eq!(solo.drain()[0].unknown(), Some(Reason::Finished));
 }
 
 // Scenario: T12
@@ -331,7 +331,7 @@ fn a_server_that_receives_or_serves_answers_a_resend_with_busy() {
     let _ = solo.data(from, 1000, 10_000, (0, 1000));
     solo.request(from, 2000, 100);
     for id in [1000, 2000] {
-        let _ = solo.control(from, id, resend(0, RESEND_ALL, 7), 0, 0);
+        let _ = solo.control(from, id, resend(0, RESEND_ALL, 7), Reason::None, 0);
         let sent = solo.drain();
         assert_eq!(sent.len(), 1);
         assert!(sent[0].is(&Body::Busy));
@@ -351,20 +351,20 @@ fn sending(length: u32) -> (Solo, u64) {
 #[test]
 fn a_resend_brings_whole_original_segments_at_the_level_it_names() {
     let (mut solo, id) = sending(20_000);
-    let _ = solo.control(address(9, 900), id, resend(100, 200, 3), 0, 0);
+    let _ = solo.control(address(9, 900), id, resend(100, 200, 3), Reason::None, 0);
     let sent = solo.drain();
     assert_eq!(ranges(&sent), [(0, FULL)]);
     assert_eq!((sent[0].priority, sent[0].data().unwrap().retransmit), (3, 1));
     solo.now += 5 * MS;
-    let _ = solo.control(address(9, 900), id, resend(FULL - 1, FULL + 2, 6), 0, 0);
+    let _ = solo.control(address(9, 900), id, resend(FULL - 1, FULL + 2, 6), Reason::None, 0);
     let sent = solo.drain();
     assert_eq!(ranges(&sent), [(0, FULL), (FULL, 2 * FULL), (2 * FULL, 3 * FULL)]);
     assert!(sent.iter().all(|sent| sent.priority == 6));
-    let _ = solo.control(address(9, 900), id, resend(19_999, 1, 7), 0, 0);
+    let _ = solo.control(address(9, 900), id, resend(19_999, 1, 7), Reason::None, 0);
     let tail = 20_000 / FULL * FULL;
     assert_eq!(ranges(&solo.drain()), [(tail, 20_000)], "T23: the short last segment");
     let (mut solo, id) = sending(20_000);
-    let _ = solo.control(address(9, 900), id, resend(0, RESEND_ALL, 7), 0, 0);
+    let _ = solo.control(address(9, 900), id, resend(0, RESEND_ALL, 7), Reason::None, 0);
     let sent = solo.drain();
     assert_eq!(ranges(&sent).last().unwrap().1, 20_000, "T17: everything");
     assert_eq!(sent.len(), 15);
@@ -375,11 +375,11 @@ fn a_resend_brings_whole_original_segments_at_the_level_it_names() {
 fn retransmission_ends_at_what_was_sent_and_beyond_it_is_busy() {
     let (mut solo, id) = sending(500_000);
     let server = address(9, 900);
-    let _ = solo.control(server, id, resend(39_000, 1000, 7), 0, 0);
+    let _ = solo.control(server, id, resend(39_000, 1000, 7), Reason::None, 0);
     assert_eq!(ranges(&solo.drain()).last().unwrap().1, 40_000);
-    let _ = solo.control(server, id, resend(39_999, 0, 7), 0, 0);
+    let _ = solo.control(server, id, resend(39_999, 0, 7), Reason::None, 0);
     assert_eq!(ranges(&solo.drain()), [], "T24: an empty range");
-    let _ = solo.control(server, id, resend(400_000, 0, 7), 0, 0);
+    let _ = solo.control(server, id, resend(400_000, 0, 7), Reason::None, 0);
     let sent = solo.drain();
     assert!(sent.iter().all(|sent| !sent.is_data()));
     assert!(sent.iter().any(|sent| sent.is(&Body::Busy)), "T16");
@@ -390,14 +390,14 @@ fn retransmission_ends_at_what_was_sent_and_beyond_it_is_busy() {
 fn a_resend_beyond_the_grant_raises_it() {
     let (mut solo, id) = sending(500_000);
     let server = address(9, 900);
-    let _ = solo.control(server, id, resend(40_000, 10_000, 7), 0, 0);
+    let _ = solo.control(server, id, resend(40_000, 10_000, 7), Reason::None, 0);
     let sent = solo.drain();
     assert_eq!(ranges(&sent).last().unwrap().1, 50_000, "T18: {:?}", ranges(&sent));
     assert_eq!(solo.engine.stats().grants_recovered, 1);
-    let _ = solo.control(server, id, resend(50_000, u32::MAX - 1, 7), 0, 0);
+    let _ = solo.control(server, id, resend(50_000, u32::MAX - 1, 7), Reason::None, 0);
     assert_eq!(ranges(&solo.drain()).last().unwrap().1, 500_000, "the end at most");
     for (offset, length) in [(u32::MAX, 1), (u32::MAX, u32::MAX), (600_000, 5)] {
-        let _ = solo.control(server, id, resend(offset, length, 255), 0, 0);
+        let _ = solo.control(server, id, resend(offset, length, 255), Reason::None, 0);
         assert!(ranges(&solo.drain()).iter().all(|range| range.1 <= 500_000));
     }
 }
@@ -406,7 +406,7 @@ fn a_resend_beyond_the_grant_raises_it() {
 fn a_flood_of_resends_between_two_turns_costs_one_retransmission() {
     let (mut solo, id) = sending(20_000);
     for _ in 0..1000 {
-        let _ = solo.control(address(9, 900), id, resend(0, RESEND_ALL, 7), 0, 0);
+        let _ = solo.control(address(9, 900), id, resend(0, RESEND_ALL, 7), Reason::None, 0);
     }
     assert_eq!(solo.drain().iter().filter(|sent| sent.is_data()).count(), 15);
 }
@@ -416,10 +416,10 @@ fn a_flood_of_resends_between_two_turns_costs_one_retransmission() {
 fn a_request_whose_response_began_is_released_and_not_sent_again() {
     let (mut solo, id) = sending(20_000);
     let server = address(9, 900);
-    let _ = solo.control(server, id, resend(0, RESEND_ALL, 7), 0, 0);
+    let _ = solo.control(server, id, resend(0, RESEND_ALL, 7), Reason::None, 0);
     let _ = solo.data(server, id, 5000, (0, 1000));
     assert_eq!(ranges(&solo.drain()), [], "T25: what waited for retransmission is void");
-    let _ = solo.control(server, id, resend(0, RESEND_ALL, 7), 0, 0);
+    let _ = solo.control(server, id, resend(0, RESEND_ALL, 7), Reason::None, 0);
     assert_eq!(ranges(&solo.drain()), [], "T19: the server has all of it");
 }
 
@@ -428,7 +428,7 @@ fn a_request_whose_response_began_is_released_and_not_sent_again() {
 fn a_server_that_never_saw_the_request_gets_all_of_it_again() {
     let (mut solo, id) = sending(20_000);
     let server = address(9, 900);
-    let _ = solo.control(server, id, Body::RpcUnknown, reason::NEVER_SEEN, 0);
+    let _ = solo.control(server, id, Body::RpcUnknown, Reason::NeverSeen, 0);
     let sent = solo.drain();
     assert_eq!(sent.len(), 15);
     assert!(sent.iter().all(|sent| sent.data().unwrap().retransmit == 1));
@@ -441,7 +441,7 @@ fn never_seen_is_ignored_once_the_response_began() {
     let (mut solo, id) = sending(20_000);
     let server = address(9, 900);
     let _ = solo.data(server, id, 5000, (0, 1000));
-    let _ = solo.control(server, id, Body::RpcUnknown, reason::NEVER_SEEN, 0);
+    let _ = solo.control(server, id, Body::RpcUnknown, Reason::NeverSeen, 0);
     assert_eq!(solo.drain().iter().filter(|sent| sent.is_data()).count(), 0);
     let _ = solo.data(server, id, 5000, (1000, 5000));
     assert!(solo.events().iter().any(|event| matches!(event, Event::ResponseArrived { .. })));
@@ -455,7 +455,7 @@ fn a_request_too_old_to_be_recognised_as_a_duplicate_is_not_restarted() {
     let server = address(9, 900);
     let (rpc, id, _) = solo.called(server, 100);
     solo.advance(2001);
-    let _ = solo.control(server, id, Body::RpcUnknown, reason::NEVER_SEEN, 0);
+    let _ = solo.control(server, id, Body::RpcUnknown, Reason::NeverSeen, 0);
     solo.events();
     assert_eq!(solo.failure(rpc), Some(FailReason::Forgotten));
     assert!(solo.drain().iter().all(|sent| !sent.is_data()));

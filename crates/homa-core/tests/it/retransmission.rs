@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::harness::net::*;
 use homa_core::{Config, Event, RpcKey};
-use homa_wire::{Body, Grant, Resend};
+use homa_wire::{Body, Grant, Reason, Resend};
 
 fn greedy() -> SocketAddr {
     address(66, 6)
@@ -12,7 +12,7 @@ fn greedy() -> SocketAddr {
 
 fn ask(solo: &mut Solo, id: u64, offset: u32, length: u32) {
     let body = Body::Resend(Resend { offset, length, priority: 7 });
-    let _ = solo.control(greedy(), id, body, 0, 0);
+    let _ = solo.control(greedy(), id, body, Reason::None, 0);
 }
 
 /// A client that was sent all of an answer of `length` bytes to its request `id`.
@@ -20,7 +20,7 @@ fn answered(solo: &mut Solo, id: u64, length: u32) {
     let rpc = solo.request(greedy(), id, 10);
     let _ = solo.answer(rpc, length);
     let grant = Body::Grant(Grant { offset: length, priority: 7 });
-    let _ = solo.control(greedy(), id, grant, 0, 0);
+    let _ = solo.control(greedy(), id, grant, Reason::None, 0);
     solo.drain();
 }
 

@@ -4,7 +4,7 @@
 
 use crate::harness::net::*;
 use homa_core::{Config, DropReason, Engine, Event, FailReason, HostBudget, Received};
-use homa_wire::Body;
+use homa_wire::{Body, Reason};
 
 const PIECE: u64 = 65_536;
 
@@ -210,7 +210,7 @@ fn a_message_that_ended_while_it_waited_gets_no_room() {
         for (id, length) in [(6, 50_000), (8, 60_000)] {
             assert!(no_memory(&begin(&mut solo, id, length)));
         }
-        let _ = solo.control(from, 6, Body::RpcUnknown, reason::CANCELLED, 0);
+        let _ = solo.control(from, 6, Body::RpcUnknown, Reason::Cancelled, 0);
         if told {
             solo.events();
         }
@@ -229,7 +229,7 @@ fn a_message_that_ends_before_it_was_taken_gives_all_memory_back() {
     let _ = begin(&mut solo, 2, 65_536);
     let complete = solo.request(from, 4, 65_536);
     assert_eq!(used(&solo), 2 * PIECE);
-    let _ = solo.control(from, 2, Body::RpcUnknown, reason::CANCELLED, 0);
+    let _ = solo.control(from, 2, Body::RpcUnknown, Reason::Cancelled, 0);
     solo.events();
     assert_eq!(used(&solo), PIECE);
     solo.engine.abort(solo.instant(), complete, FailReason::Aborted).unwrap();

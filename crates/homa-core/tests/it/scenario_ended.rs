@@ -9,7 +9,7 @@ use homa_core::{
     Config, Event, FailReason, PeerSettings, RequestOptions, RpcError, RpcKey, SendError,
     TransmitError,
 };
-use homa_wire::{Body, RESEND_ALL, Resend};
+use homa_wire::{Body, RESEND_ALL, Reason, Resend};
 
 fn assert_nothing_left(solo: &Solo) {
     let stats = solo.engine.stats();
@@ -31,7 +31,7 @@ fn ten_thousand_rpcs_that_ended_need_no_cleaning_up() {
     for id in 1..=10_000 {
         let rpc = solo.request(from, 2 * id, 1000);
         solo.answer(rpc, 1000);
-        let _ = solo.control(from, 2 * id, Body::Ack(Default::default()), 0, 0);
+        let _ = solo.control(from, 2 * id, Body::Ack(Default::default()), Reason::None, 0);
         solo.events();
         assert!(solo.ended(rpc));
         solo.log.clear();
@@ -126,7 +126,7 @@ fn an_rpc_that_ends_leaves_every_queue_it_is_in() {
     let sent = solo.advance(2);
     let id = sent.iter().find(|sent| sent.is_data()).unwrap().header.common.sender_id;
     let again = Resend { offset: 0, length: RESEND_ALL, priority: 7 };
-    let _ = solo.control(from, id | 1, Body::Resend(again), 0, 0);
+    let _ = solo.control(from, id | 1, Body::Resend(again), Reason::None, 0);
     for _ in 0..5 {
         let deadline = Some(solo.instant() + Duration::from_secs(1));
         let options = RequestOptions { deadline, ..RequestOptions::default() };
@@ -143,12 +143,12 @@ fn an_rpc_that_ends_leaves_every_queue_it_is_in() {
         assert!(again.is_ok() || again == Err(RpcError::Stale), "{again:?}");
     }
     // The clients of refused requests hear of it and say so.
-    for sent in solo.drain().iter().filter(|sent| sent.unknown() == Some(reason::REJECTED)) {
+    for sent in solo.drain().iter().filter(|sent| sent.unknown() == Some(Reason::Rejected)) {
         let _ = solo.control(
             from,
             sent.header.common.sender_id ^ 1,
             Body::Ack(Default::default()),
-            0,
+            Reason::None,
             0,
         );
     }
@@ -200,7 +200,7 @@ fn a_message_whose_rpc_ended_is_granted_nothing_any_more() {
         };
         abort(&mut solo, rpc).unwrap();
         assert!(solo.drain().iter().all(|sent| sent.grant().is_none()), "own call: {own}");
-        let _ = solo.control(from, 2, Body::Ack(Default::default()), 0, 0);
+        let _ = solo.control(from, 2, Body::Ack(Default::default()), Reason::None, 0);
         solo.events();
         solo.drain();
         assert_nothing_left(&solo);

@@ -1,7 +1,7 @@
 //! Whom the receiver lets send: scenarios of the group G that ends, ages and reorderings bring about.
 
 use crate::harness::host::{FULL, Host, Remote, exact, grants, levels};
-use homa_wire::Body;
+use homa_wire::{Body, Reason};
 
 /// The first packet of a message arrives; returns what is granted then: (id, offset).
 fn begin(host: &mut Host, from: &Remote, id: u64, length: u32) -> Vec<(u64, u32)> {
@@ -27,7 +27,7 @@ fn granted(host: &mut Host) -> Vec<(u64, u32)> {
 
 /// The client gives a request up.
 fn cancel(host: &mut Host, from: &Remote, id: u64) {
-    host.take(from, from.control(id, Body::RpcUnknown, 9, 0));
+    host.take(from, from.control(id, Body::RpcUnknown, Reason::Cancelled, 0));
     host.events();
 }
 

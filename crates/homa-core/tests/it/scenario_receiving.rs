@@ -4,10 +4,7 @@ use std::net::SocketAddr;
 
 use crate::harness::host::{FULL, Host, PORT, Remote, data_bytes, exact, grants};
 use homa_core::{DropReason, Event, PortOptions, Received, RequestOptions};
-use homa_wire::{Body, RESEND_ALL};
-
-/// Meaning of the reason byte in RPC_UNKNOWN: part of the wire format.
-const NO_SERVICE: u8 = 3;
+use homa_wire::{Body, RESEND_ALL, Reason};
 
 fn v6(remote: Remote) -> Remote {
     Remote { address: SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 1], 7)), ..remote }
@@ -28,7 +25,7 @@ fn every_packet_of_a_batch_for_an_unknown_port_is_refused_over_both_families() {
         assert_eq!(sent.iter().map(|sent| sent.id()).collect::<Vec<_>>(), [3, 5, 7]);
         for answer in sent {
             assert_eq!(answer.header.body, Body::RpcUnknown);
-            assert_eq!(answer.header.extension.unwrap().reason, NO_SERVICE);
+            assert_eq!(answer.header.reason(), Reason::NoService);
             assert_eq!(answer.path.remote, remote.address);
         }
     }
@@ -146,7 +143,7 @@ fn a_port_that_only_calls_refuses_requests_and_takes_responses() {
     let remote = host.remote(1, 1);
     let received = host.receive(&remote, remote.data(2, 0..10, 10, 10));
     assert_eq!(received, Received::Dropped(DropReason::NoSuchPort));
-    assert_eq!(host.sent()[0].header.extension.unwrap().reason, NO_SERVICE);
+    assert_eq!(host.sent()[0].header.reason(), Reason::NoService);
     let rpc = host.call(&remote, 10);
     let id = host.sent()[0].id() | 1;
     host.take(&remote, remote.data(id, 0..10, 10, 10));

@@ -6,7 +6,7 @@ use homa_core::{
     Config, DropReason, Event, FailReason, PortError, PortOptions, Received, RequestOptions,
     RxMeta, SendError,
 };
-use homa_wire::{Body, Header};
+use homa_wire::{Body, Header, Reason};
 
 fn solo() -> Solo {
     Solo::new(Config::default())
@@ -60,7 +60,7 @@ fn serving_can_be_turned_off_and_on_again() {
         solo.drain();
         let received = ask(&mut solo, PORT, 2 + 2 * round as u64);
         assert_eq!(is_refused(&received), !serve);
-        let no_service = |sent: &Sent| sent.unknown() == Some(reason::NO_SERVICE);
+        let no_service = |sent: &Sent| sent.unknown() == Some(Reason::NoService);
         assert_eq!(solo.drain().iter().any(no_service), !serve);
         let (rpc, id, _) = solo.called(address(8, 900), 100);
         let _ = solo.data(address(8, 900), id, 100, (0, 100));
@@ -120,7 +120,7 @@ fn a_request_brings_no_cookie_to_its_server() {
     let rpc = solo.request(address(9, 900), 2, 100);
     let info = solo.engine.rpcs().next().unwrap();
     assert_eq!((info.rpc, info.cookie), (rpc, 0));
-    let _ = solo.control(address(9, 900), 2, Body::RpcUnknown, reason::CANCELLED, 0);
+    let _ = solo.control(address(9, 900), 2, Body::RpcUnknown, Reason::Cancelled, 0);
     let failed = Event::Failed { rpc, cookie: 0, reason: FailReason::Cancelled };
     assert!(solo.events().contains(&failed));
 }
@@ -132,7 +132,7 @@ fn an_answer_that_nobody_waits_for_sends_nothing_and_harms_nobody() {
     let from = address(9, 900);
     let gone = solo.request(from, 2, 100);
     let kept = solo.request(from, 4, 100);
-    let _ = solo.control(from, 2, Body::RpcUnknown, reason::CANCELLED, 0);
+    let _ = solo.control(from, 2, Body::RpcUnknown, Reason::Cancelled, 0);
     let now = solo.instant();
     assert_eq!(solo.engine.send_response(now, gone, 100), Err(SendError::Stale));
     assert!(solo.drain().is_empty());
@@ -155,7 +155,7 @@ fn a_complete_request_is_in_service_and_its_bytes_are_the_applications() {
     assert_eq!(solo.engine.stats().receive_memory_bytes, held, "until it has taken them");
     solo.engine.consumed(solo.instant(), rpc, 3000).unwrap();
     assert_eq!(solo.engine.stats().receive_memory_bytes, 0);
-    let _ = solo.control(from, 2, Body::NeedAck, reason::PROBE, 0);
+    let _ = solo.control(from, 2, Body::NeedAck, Reason::Probe, 0);
     assert!(solo.drain().iter().any(|sent| sent.is(&Body::Busy)), "it is still in service");
     assert_eq!(solo.answer(rpc, 100).iter().filter(|sent| sent.is_data()).count(), 1);
 }
@@ -175,10 +175,10 @@ fn an_aborted_call_disappears_and_a_failed_one_names_its_reason() {
     );
     let told = solo.drain();
     assert!(
-        told.iter().any(|sent| sent.unknown() == Some(reason::CANCELLED)),
+        told.iter().any(|sent| sent.unknown() == Some(Reason::Cancelled)),
         "Linux tells nobody"
     );
-    let _ = solo.control(server, id, Body::RpcUnknown, reason::REJECTED, 0);
+    let _ = solo.control(server, id, Body::RpcUnknown, Reason::Rejected, 0);
     assert!(solo.events().contains(&Event::Failed {
         rpc: failed,
         cookie: 77,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::harness::net::*;
 use homa_core::{Config, FailReason};
-use homa_wire::{Body, Grant, RESEND_ALL, Resend};
+use homa_wire::{Body, Grant, RESEND_ALL, Reason, Resend};
 
 /// As Linux gives peers up: after 100 ms.
 fn impatient() -> Config {
@@ -81,7 +81,7 @@ fn a_message_that_the_pacer_still_holds_back_counts_as_not_sent() {
 }
 
 /// Does a call that gets this packet after 90 ms outlive the 100 ms that its server may be silent?
-fn outlives(body: Body, why: u8) -> bool {
+fn outlives(body: Body, why: Reason) -> bool {
     let mut solo = Solo::new(impatient());
     let server = address(9, 900);
     let (rpc, id, _) = solo.called(server, 100);
@@ -94,15 +94,15 @@ fn outlives(body: Body, why: u8) -> bool {
 // Scenario: T10
 #[test]
 fn only_data_grant_and_busy_begin_the_silence_anew() {
-    assert!(outlives(Body::Grant(Grant { offset: 100, priority: 0 }), 0));
-    assert!(outlives(Body::Busy, 0));
+    assert!(outlives(Body::Grant(Grant { offset: 100, priority: 0 }), Reason::None));
+    assert!(outlives(Body::Busy, Reason::None));
     for body in [
         Body::NeedAck,
         Body::Ack(Default::default()),
         resend(5, 0, 0),
         Body::Cutoffs(Default::default()),
     ] {
-        assert!(!outlives(body, 0), "{body:?}");
+        assert!(!outlives(body, Reason::None), "{body:?}");
     }
     let mut solo = Solo::new(impatient());
     let server = address(9, 900);
@@ -129,9 +129,15 @@ fn sending(length: u32) -> (Solo, u64) {
 fn segments_sent_again_say_that_they_need_no_grant() {
     let (mut solo, id) = sending(500_000);
     let server = address(9, 900);
-    let _ = solo.control(server, id, Body::Grant(Grant { offset: 60_000, priority: 2 }), 0, 0);
+    let _ = solo.control(
+        server,
+        id,
+        Body::Grant(Grant { offset: 60_000, priority: 2 }),
+        Reason::None,
+        0,
+    );
     solo.drain();
-    let _ = solo.control(server, id, resend(45_000, 10_000, 5), 0, 0);
+    let _ = solo.control(server, id, resend(45_000, 10_000, 5), Reason::None, 0);
     let sent = solo.drain();
     let again = ranges(&sent);
     assert!(again.first().unwrap().0 <= 45_000 && again.last().unwrap().1 >= 55_000, "{again:?}");
@@ -147,11 +153,11 @@ fn segments_sent_again_say_that_they_need_no_grant() {
 fn a_resend_beyond_what_was_sent_brings_what_was_sent_and_busy() {
     let (mut solo, id) = sending(500_000);
     let server = address(9, 900);
-    let _ = solo.control(server, id, resend(38_000, 2_000, 7), 0, 0);
+    let _ = solo.control(server, id, resend(38_000, 2_000, 7), Reason::None, 0);
     let sent = solo.drain();
     assert_eq!(ranges(&sent).last().unwrap().1, 40_000);
     assert!(sent.iter().all(|sent| sent.data().is_some_and(|data| data.retransmit == 1)));
-    let _ = solo.control(server, id, resend(100_000, 1, 7), 0, 0);
+    let _ = solo.control(server, id, resend(100_000, 1, 7), Reason::None, 0);
     let sent = solo.drain();
     assert_eq!(sent.iter().filter(|sent| sent.is(&Body::Busy)).count(), 1);
     let new = sent.iter().filter_map(Sent::data).all(|data| data.retransmit == 0);
@@ -162,7 +168,7 @@ fn a_resend_beyond_what_was_sent_brings_what_was_sent_and_busy() {
 #[test]
 fn the_grant_that_a_resend_makes_up_for_brings_new_data() {
     let (mut solo, id) = sending(500_000);
-    let _ = solo.control(address(9, 900), id, resend(39_000, 5_000, 7), 0, 0);
+    let _ = solo.control(address(9, 900), id, resend(39_000, 5_000, 7), Reason::None, 0);
     let sent = solo.drain();
     let flags = |from: u32| {
         let at = |sent: &&Sent| sent.range().is_some_and(|range| range.0 >= from);
@@ -190,7 +196,7 @@ fn rpc_unknown_ends_the_rpc_at_its_server_whatever_it_does() {
         }
         solo.events();
         assert_eq!(solo.engine.stats().live_rpcs, 1);
-        let _ = solo.control(from, 1000, Body::RpcUnknown, reason::CANCELLED, 0);
+        let _ = solo.control(from, 1000, Body::RpcUnknown, Reason::Cancelled, 0);
         solo.events();
         let stats = solo.engine.stats();
         assert_eq!((stats.live_rpcs, stats.receive_memory_bytes), (0, 0), "{stage}");
@@ -202,7 +208,7 @@ fn rpc_unknown_ends_the_rpc_at_its_server_whatever_it_does() {
 #[test]
 fn an_rpc_that_ends_between_two_trains_of_a_retransmission_ends_it() {
     let (mut solo, id) = sending(20_000);
-    let _ = solo.control(address(9, 900), id, resend(0, RESEND_ALL, 7), 0, 0);
+    let _ = solo.control(address(9, 900), id, resend(0, RESEND_ALL, 7), Reason::None, 0);
     solo.segments.truncate(2);
     let now = solo.instant();
     let first = solo.engine.poll_transmit(now, &mut solo.segments).unwrap();

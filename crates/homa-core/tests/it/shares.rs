@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::harness::net::*;
 use homa_core::{Config, DropReason, Event, Received, RequestOptions, RpcKey};
-use homa_wire::{Ack, Body, Grant};
+use homa_wire::{Ack, Body, Grant, Reason};
 
 /// A server that keeps 1,000,000 bytes of responses.
 fn keeping() -> Solo {
@@ -46,7 +46,7 @@ fn a_client_is_told_that_its_response_was_given_up() {
     let mut solo = keeping();
     answered(&mut solo, address(1, 900), 1..11, 100_000);
     let rpc = solo.request(address(2, 900), 2, 100);
-    let told = |sent: &Sent| sent.unknown() == Some(reason::FINISHED);
+    let told = |sent: &Sent| sent.unknown() == Some(Reason::Finished);
     let sent = solo.answer(rpc, 100_000);
     let lost: Vec<&Sent> = sent.iter().filter(|sent| told(sent)).collect();
     assert_eq!(lost.len(), 1);
@@ -71,7 +71,7 @@ fn of_a_host_the_response_goes_that_has_made_no_progress_for_longest() {
     let rpcs = answered(&mut solo, from, 1..11, 100_000);
     // The client has the first packets of the oldest.
     let grant = Body::Grant(Grant { offset: 50_000, priority: 3 });
-    let _ = solo.control(from, 2, grant, 0, 10_000);
+    let _ = solo.control(from, 2, grant, Reason::None, 10_000);
     answered(&mut solo, address(2, 900), 1..3, 100_000);
     assert_eq!(ended(&mut solo, &rpcs)[..3], [false, true, true]);
 }
@@ -100,7 +100,7 @@ fn of_a_streamed_response_only_what_was_provided_and_not_taken_counts() {
     solo.engine.supply(solo.instant(), stream, 500_000).unwrap();
     assert_eq!(ended(&mut solo, &others), [true, false, false, false, false, false]);
     let grant = Body::Grant(Grant { offset: 500_000, priority: 3 });
-    let _ = solo.control(from, 2, grant, 0, 30_000);
+    let _ = solo.control(from, 2, grant, Reason::None, 30_000);
     let again = answered(&mut solo, address(3, 900), 1..2, 30_000);
     assert_eq!(ended(&mut solo, &again), [false]);
     assert_eq!(solo.engine.stats().responses_displaced, 1, "what was taken has left room");
@@ -117,8 +117,8 @@ fn a_host_leaves_a_quarter_of_the_places_to_others() {
     let taken =
         (0..300).take_while(|id| !refused(&mut solo, greedy(*id as u16), 2 + 2 * id)).count();
     assert_eq!(taken, 225, "of 300");
-    let told: Vec<u8> = solo.drain().iter().filter_map(Sent::unknown).collect();
-    assert_eq!(told, [reason::OVERLOADED]);
+    let told: Vec<Reason> = solo.drain().iter().filter_map(Sent::unknown).collect();
+    assert_eq!(told, [Reason::Overloaded]);
     let others = (0..50).filter(|id| !refused(&mut solo, address(2, 900), 2 + 2 * id)).count();
     assert_eq!(others, 50);
     // Answered and acknowledged, they make room for others of the same host.
@@ -159,7 +159,7 @@ fn idle_ports_of_a_host_keep_no_other_out() {
     for port in 1..=2_000 {
         let rpc = solo.request(address(1, port), 2, 10);
         solo.answer(rpc, 10);
-        let _ = solo.control(address(1, port), 2, Body::Ack(Ack::default()), 0, 0);
+        let _ = solo.control(address(1, port), 2, Body::Ack(Ack::default()), Reason::None, 0);
         solo.events();
     }
     for host in 10..60 {
@@ -178,7 +178,7 @@ fn a_host_that_proves_its_address_late_has_not_got_all_places() {
         data.echo = 0;
         let _ = solo.header(address(1, 900), &header, 10);
     }
-    let _ = solo.control(address(1, 900), 2, Body::Busy, 0, 0);
+    let _ = solo.control(address(1, 900), 2, Body::Busy, Reason::None, 0);
     solo.events();
     let mut taken = 0;
     for host in 10..30 {

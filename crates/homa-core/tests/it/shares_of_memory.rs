@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::harness::net::*;
 use homa_core::{Config, DropReason, Event, FailReason, Received};
-use homa_wire::Body;
+use homa_wire::{Body, Reason};
 
 fn greedy() -> SocketAddr {
     address(66, 6)
@@ -111,7 +111,7 @@ fn a_message_that_waits_for_its_hosts_share_delays_none_of_others() {
     }
     assert_eq!(begin(&mut solo, honest(), 2, 65_000), refused, "it is full");
     solo.drain();
-    let _ = solo.control(address(10, 800), 2, Body::RpcUnknown, reason::CANCELLED, 0);
+    let _ = solo.control(address(10, 800), 2, Body::RpcUnknown, Reason::Cancelled, 0);
     solo.events();
     let sent = solo.drain();
     let asked: Vec<SocketAddr> =
@@ -123,7 +123,7 @@ fn a_message_that_waits_for_its_hosts_share_delays_none_of_others() {
 fn messages_that_wait_for_their_hosts_share_keep_their_order() {
     let mut solo = greedy_has_its_share();
     let cancel = |solo: &mut Solo, from, id| {
-        let _ = solo.control(from, id, Body::RpcUnknown, reason::CANCELLED, 0);
+        let _ = solo.control(from, id, Body::RpcUnknown, Reason::Cancelled, 0);
         solo.events();
         let sent = solo.drain();
         let asked = sent.iter().filter(|sent| sent.resend().is_some());
@@ -152,7 +152,7 @@ fn what_a_host_gave_back_it_may_hold_again() {
         assert!(used(&solo) > 60_000_000, "{}", used(&solo));
         for id in 1..=3_000 {
             let id = 2 * (id + 3_000 * round);
-            let _ = solo.control(greedy(), id, Body::RpcUnknown, reason::CANCELLED, 0);
+            let _ = solo.control(greedy(), id, Body::RpcUnknown, Reason::Cancelled, 0);
         }
         solo.events();
         assert_eq!(used(&solo), 0);
@@ -166,8 +166,8 @@ fn a_favourite_that_only_says_it_is_busy_makes_way() {
     assert!(placed(&announce(&mut solo, greedy(), 2)), "it holds what is set aside");
     assert_eq!(solo.data(honest(), 2, 500_000, (0, 1000)), Received::Dropped(DropReason::NoMemory));
     for _ in 0..300 {
-        let _ = solo.control(greedy(), 2, Body::Busy, 0, 0);
-        let _ = solo.control(honest(), 2, Body::Busy, 0, 0);
+        let _ = solo.control(greedy(), 2, Body::Busy, Reason::None, 0);
+        let _ = solo.control(honest(), 2, Body::Busy, Reason::None, 0);
         solo.advance(10);
     }
     assert!(placed(&solo.data(honest(), 2, 500_000, (0, 1000))));
@@ -181,7 +181,7 @@ fn a_favourite_that_sends_a_byte_now_and_then_makes_way() {
     assert_eq!(solo.data(honest(), 2, 500_000, (0, 1000)), Received::Dropped(DropReason::NoMemory));
     for upto in 1..=300 {
         let _ = solo.data(greedy(), 2, 1_000_000, (upto, upto + 1));
-        let _ = solo.control(honest(), 2, Body::Busy, 0, 0);
+        let _ = solo.control(honest(), 2, Body::Busy, Reason::None, 0);
         solo.advance(10);
     }
     assert!(placed(&solo.data(honest(), 2, 500_000, (0, 1000))));

@@ -11,7 +11,7 @@ use homa_core::RxMeta;
 use homa_sys::address::Family;
 use homa_sys::raw::{Filter, Outgoing};
 use homa_sys::{RawSocket, Source, monotonic_ns};
-use homa_wire::{Body, Common, Extension, Header, PacketType, RpcId};
+use homa_wire::{Body, Common, Extension, Header, PacketType, Reason, RpcId};
 
 use super::PROTOCOL;
 
@@ -30,10 +30,6 @@ const PORT_UNREACHABLE_V6: [u8; 2] = [1, 4];
 /// TOS of network control, as the kernel marks its own.
 const ICMP_TOS: u8 = 0xC0;
 
-/// Reasons of RPC_UNKNOWN (docs/spec/wire-format.md §12): it is over; nobody serves at the port.
-const FINISHED: u8 = 2;
-const NO_SERVICE: u8 = 3;
-
 /// Bytes of a refused packet that are quoted, from its Homa header on.
 const QUOTED_BYTES: usize = 128;
 /// Bytes of the headers of ICMP and of the quoted IP packet, at most.
@@ -43,7 +39,7 @@ const HEADERS_BYTES: usize = 8 + 40;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// RPC_UNKNOWN with this reason.
-    Unknown(u8),
+    Unknown(Reason),
     /// ICMP port unreachable.
     Icmp,
 }
@@ -56,11 +52,11 @@ pub(super) fn wanted(packet: &[u8]) -> Option<(Answer, Common)> {
     let for_server = RpcId(header.common.local_id()).is_server();
     let answer = match (header.packet_type(), for_server, own) {
         (PacketType::Data | PacketType::Resend | PacketType::NeedAck, true, true) => {
-            Answer::Unknown(NO_SERVICE)
+            Answer::Unknown(Reason::NoService)
         }
         (PacketType::Data | PacketType::Resend, true, false) => Answer::Icmp,
         // A response that nobody waits for: its server need not keep it.
-        (PacketType::Data | PacketType::NeedAck, false, true) => Answer::Unknown(FINISHED),
+        (PacketType::Data | PacketType::NeedAck, false, true) => Answer::Unknown(Reason::Finished),
         (PacketType::Data | PacketType::NeedAck, false, false) => Answer::Icmp,
         _ => return None,
     };
@@ -137,7 +133,7 @@ impl Answerer {
 }
 
 /// RPC_UNKNOWN in answer to a packet with the header `common`.
-fn unknown<'a>(buffer: &'a mut [u8], common: &Common, reason: u8) -> Option<&'a [u8]> {
+fn unknown<'a>(buffer: &'a mut [u8], common: &Common, reason: Reason) -> Option<&'a [u8]> {
     let back = Common::control(common.destination_port, common.source_port, common.local_id());
     let header = Header {
         // An incarnation of 0 is none: this is not the server that may be there later.
@@ -229,9 +225,9 @@ mod tests {
     #[test]
     fn only_those_who_ask_are_answered_in_their_own_way() {
         let data = Body::Data(homa_wire::Data { message_length: 1, ..Default::default() });
-        assert_eq!(answer(true, 2, data), Some(Answer::Unknown(NO_SERVICE)));
+        assert_eq!(answer(true, 2, data), Some(Answer::Unknown(Reason::NoService)));
         assert_eq!(answer(false, 2, data), Some(Answer::Icmp));
-        assert_eq!(answer(true, 3, data), Some(Answer::Unknown(FINISHED)));
+        assert_eq!(answer(true, 3, data), Some(Answer::Unknown(Reason::Finished)));
         assert_eq!(answer(false, 3, data), Some(Answer::Icmp));
         assert_eq!(answer(false, 3, Body::NeedAck), Some(Answer::Icmp));
         for body in [Body::RpcUnknown, Body::Busy, Body::Freeze, Body::Ack(Default::default())] {
@@ -247,11 +243,14 @@ mod tests {
         let request = packet(true, 2, Body::NeedAck);
         let (_, common) = wanted(&request).unwrap();
         let mut buffer = [0; 176];
-        let bytes = unknown(&mut buffer, &common, NO_SERVICE).unwrap();
+        let bytes = unknown(&mut buffer, &common, Reason::NoService).unwrap();
         let header = Header::parse(bytes, bytes.len() as u32).unwrap();
         assert_eq!(header.common.local_id(), 2);
         assert_eq!((header.common.source_port, header.common.destination_port), (99, 32_768));
-        assert_eq!(header.extension, Some(Extension { echo: 7, reason: NO_SERVICE, value: 0 }));
+        assert_eq!(
+            header.extension,
+            Some(Extension { echo: 7, reason: Reason::NoService, value: 0 })
+        );
     }
 
     #[test]

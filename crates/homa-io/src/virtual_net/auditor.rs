@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use homa_core::{Carriage, Config};
-use homa_wire::{Ack, AckEntry, Body, Data, Header, Packets, Resend, RpcId};
+use homa_wire::{Ack, AckEntry, Body, Data, Header, Packets, Reason, Resend, RpcId};
 
 use super::driver::Packet;
 
@@ -19,8 +19,6 @@ const VIOLATIONS_MAX: usize = 20;
 const QUESTIONS_MAX: u32 = 6;
 /// After this time an engine has looked at a packet that waits in its buffer, in ns.
 const READ_NS: u64 = 1_000_000;
-/// `reason` of a NEED_ACK that asks whether a peer lives and what it has read.
-const PROBE: u8 = 11;
 
 /// A host in one of its lives, by index, and another address.
 type Ends = (usize, SocketAddr);
@@ -193,10 +191,10 @@ impl Auditor {
 
     /// Whoever is silent is asked less and less often.
     fn check_questions(&mut self, seen: &Seen<'_>, config: &Config) {
-        let reason = seen.header.extension.map_or(0, |extension| extension.reason);
+        let reason = seen.header.reason();
         let acknowledgement = match seen.header.body {
             Body::Resend(_) => false,
-            Body::NeedAck if reason != PROBE => true,
+            Body::NeedAck if reason != Reason::Probe => true,
             _ => return,
         };
         let times =
@@ -338,7 +336,7 @@ impl Auditor {
         let said = between.acknowledged.get(&seen.id().of_peer());
         let exact = !self.refused.contains(&seen.host);
         let known = exact && said.is_some_and(|at_ns| at_ns + READ_NS < seen.now_ns);
-        let probe = seen.header.extension.is_some_and(|extension| extension.reason == PROBE);
+        let probe = seen.header.reason() == Reason::Probe;
         if probe {
             // One at a time: if it asks about another RPC the last question has been answered.
             let last = between.probe.filter(|(asked, _)| *asked != seen.id());

@@ -9,25 +9,10 @@ use homa_io::virtual_net::{
 };
 use homa_wire::{
     Ack, AckEntry, Body, Common, DATA_HEADER_BYTES, Data, Extension, Grant, Header, Packets,
-    RESEND_ALL, Resend,
+    RESEND_ALL, Reason, Resend,
 };
 
 use super::{MS, US, between};
-
-/// Meaning of the reason byte in control packets: part of the wire format.
-pub(super) mod reason {
-    pub(in super::super) const NONE: u8 = 0;
-    pub(in super::super) const NEVER_SEEN: u8 = 1;
-    pub(in super::super) const FINISHED: u8 = 2;
-    pub(in super::super) const NO_SERVICE: u8 = 3;
-    pub(in super::super) const CLOSING: u8 = 4;
-    pub(in super::super) const REJECTED: u8 = 5;
-    pub(in super::super) const RESTARTED: u8 = 6;
-    pub(in super::super) const TOO_LONG: u8 = 7;
-    pub(in super::super) const OVERLOADED: u8 = 8;
-    pub(in super::super) const CANCELLED: u8 = 9;
-    pub(in super::super) const PROBE: u8 = 11;
-}
 
 /// Port of the host under test.
 const PORT: u16 = 4000;
@@ -123,9 +108,8 @@ impl Sent {
     }
 
     /// The reason if it is RPC_UNKNOWN.
-    pub(super) fn unknown(&self) -> Option<u8> {
-        matches!(self.header.body, Body::RpcUnknown)
-            .then(|| self.header.extension.map_or(0, |extension| extension.reason))
+    pub(super) fn unknown(&self) -> Option<Reason> {
+        matches!(self.header.body, Body::RpcUnknown).then(|| self.header.reason())
     }
 }
 
@@ -296,17 +280,17 @@ impl Script {
         }
     }
 
-    pub(super) fn control(&mut self, from: &Remote, id: u64, body: Body, why: u8, value: u32) {
+    pub(super) fn control(&mut self, from: &Remote, id: u64, body: Body, why: Reason, value: u32) {
         let common = Common::control(from.address.port(), PORT, id).with_own_profile(from.life);
         let extension = Some(Extension { echo: from.echo, reason: why, value });
         self.header(from, &Header { common, body, extension }, &[]);
     }
 
     pub(super) fn busy(&mut self, from: &Remote, id: u64) {
-        self.control(from, id, Body::Busy, reason::NONE, 0);
+        self.control(from, id, Body::Busy, Reason::None, 0);
     }
 
-    pub(super) fn unknown(&mut self, from: &Remote, id: u64, why: u8, value: u32) {
+    pub(super) fn unknown(&mut self, from: &Remote, id: u64, why: Reason, value: u32) {
         self.control(from, id, Body::RpcUnknown, why, value);
     }
 
@@ -320,23 +304,23 @@ impl Script {
         for (entry, client_id) in ack.entries.iter_mut().zip(others) {
             *entry = AckEntry { client_id: *client_id, server_port: PORT };
         }
-        self.control(from, id, Body::Ack(ack), reason::NONE, 0);
+        self.control(from, id, Body::Ack(ack), Reason::None, 0);
     }
 
     pub(super) fn grant(&mut self, from: &Remote, id: u64, offset: u32, received: u32) {
         let body = Body::Grant(Grant { offset, priority: 3 });
-        self.control(from, id, body, reason::NONE, received);
+        self.control(from, id, body, Reason::None, received);
     }
 
     pub(super) fn resend(&mut self, from: &Remote, id: u64, range: Range<u32>) {
         let (offset, length) = (range.start, range.end - range.start);
         let body = Body::Resend(Resend { offset, length, priority: 7 });
-        self.control(from, id, body, reason::NONE, 0);
+        self.control(from, id, body, Reason::None, 0);
     }
 
     pub(super) fn resend_all(&mut self, from: &Remote, id: u64) {
         let body = Body::Resend(Resend { offset: 0, length: RESEND_ALL, priority: 7 });
-        self.control(from, id, body, reason::NONE, 0);
+        self.control(from, id, body, Reason::None, 0);
     }
 
     // Calls.

@@ -7,7 +7,7 @@ use homa_core::{
     Carriage, Config, CutoffSource, Cutoffs, Engine, Event, HostBudget, Instant, Path, PortOptions,
     Received, RequestOptions, RpcKey, RxMeta, Segment, Stats, Transmit, TransmitError,
 };
-use homa_wire::{AckEntry, Body, Common, Data, Extension, Grant, Header, Resend};
+use homa_wire::{AckEntry, Body, Common, Data, Extension, Grant, Header, Reason, Resend};
 
 /// Port of the engine under test.
 pub(crate) const PORT: u16 = 2000;
@@ -136,7 +136,7 @@ impl Remote {
         (header, range.end - range.start)
     }
 
-    pub(crate) fn control(&self, id: u64, body: Body, reason: u8, value: u32) -> (Header, u32) {
+    pub(crate) fn control(&self, id: u64, body: Body, reason: Reason, value: u32) -> (Header, u32) {
         let common =
             Common::control(self.address.port(), PORT, id).with_own_profile(self.incarnation);
         let extension = Some(Extension { echo: self.echo, reason, value });
@@ -144,11 +144,11 @@ impl Remote {
     }
 
     pub(crate) fn grant(&self, id: u64, offset: u32, priority: u8) -> (Header, u32) {
-        self.control(id, Body::Grant(Grant { offset, priority }), 0, 0)
+        self.control(id, Body::Grant(Grant { offset, priority }), Reason::None, 0)
     }
 
     pub(crate) fn resend(&self, id: u64, offset: u32, length: u32) -> (Header, u32) {
-        self.control(id, Body::Resend(Resend { offset, length, priority: 7 }), 0, 0)
+        self.control(id, Body::Resend(Resend { offset, length, priority: 7 }), Reason::None, 0)
     }
 }
 

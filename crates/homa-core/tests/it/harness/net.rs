@@ -8,22 +8,7 @@ use homa_core::{
     Carriage, Config, Engine, Event, FailReason, HostBudget, Instant, Path, PortOptions, Received,
     RequestOptions, RpcKey, RxMeta, Segment, SendError,
 };
-use homa_wire::{Body, Common, Data, Extension, Header};
-
-/// Meaning of the reason byte in control packets: part of the wire format.
-pub(crate) mod reason {
-    pub(crate) const NEVER_SEEN: u8 = 1;
-    pub(crate) const FINISHED: u8 = 2;
-    pub(crate) const NO_SERVICE: u8 = 3;
-    pub(crate) const CLOSING: u8 = 4;
-    pub(crate) const REJECTED: u8 = 5;
-    pub(crate) const RESTARTED: u8 = 6;
-    pub(crate) const TOO_LONG: u8 = 7;
-    pub(crate) const OVERLOADED: u8 = 8;
-    pub(crate) const CANCELLED: u8 = 9;
-    pub(crate) const VERSION: u8 = 10;
-    pub(crate) const PROBE: u8 = 11;
-}
+use homa_wire::{Body, Common, Data, Extension, Header, Reason};
 
 pub(crate) const MS: u64 = 1_000_000;
 /// Payload of a full segment at the MTU that the harness sets (1,500 over UDP and IPv4).
@@ -84,9 +69,8 @@ impl Sent {
     }
 
     /// The reason if it is RPC_UNKNOWN.
-    pub(crate) fn unknown(&self) -> Option<u8> {
-        matches!(self.header.body, Body::RpcUnknown)
-            .then(|| self.header.extension.map_or(0, |extension| extension.reason))
+    pub(crate) fn unknown(&self) -> Option<Reason> {
+        matches!(self.header.body, Body::RpcUnknown).then(|| self.header.reason())
     }
 
     pub(crate) fn is(&self, body: &Body) -> bool {
@@ -191,7 +175,7 @@ impl Solo {
         from: SocketAddr,
         id: u64,
         body: Body,
-        why: u8,
+        why: Reason,
         value: u32,
     ) -> Received {
         let common = Common::control(from.port(), PORT, id).with_own_profile(THEIRS);

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use homa_core::{Config, FailReason};
 use homa_io::virtual_net::{CallEnd, Dice, Response};
-use homa_wire::{AckEntry, Body, Resend};
+use homa_wire::{AckEntry, Body, Reason, Resend};
 
-use crate::script::{Remote, Script, Sent, client_id, reason};
+use crate::script::{Remote, Script, Sent, client_id};
 use crate::{MS, SECOND, between, percent};
 
 /// Ids of server RPCs at the host, in the client's form.
@@ -108,19 +108,19 @@ pub(super) fn responses_are_acknowledged(dice: &mut Dice) -> Script {
         let (waited, before) = (told.len() < count, told.len());
         acknowledged(&sent, &mut told);
         assert!(!waited || told.len() > before, "the next packet takes one along");
-        script.unknown(&server, id, reason::OVERLOADED, 0);
+        script.unknown(&server, id, Reason::Overloaded, 0);
         script.react();
     }
     // Whoever asks learns it.
     let waiting: Vec<u64> =
         calls.iter().map(|(_, id, _)| id & !1).filter(|id| !told.contains(id)).collect();
     if let Some(id) = waiting.first() {
-        script.control(&server, id | 1, Body::NeedAck, reason::NONE, 0);
+        script.control(&server, id | 1, Body::NeedAck, Reason::None, 0);
         acknowledged(&script.react(), &mut told);
         assert!(told.contains(id));
     }
     for id in waiting.iter().filter(|id| !told.contains(id)).copied().collect::<Vec<_>>() {
-        script.control(&server, id | 1, Body::NeedAck, reason::NONE, 0);
+        script.control(&server, id | 1, Body::NeedAck, Reason::None, 0);
         acknowledged(&script.react(), &mut told);
         assert!(told.contains(&id), "asked for in vain");
     }
@@ -136,7 +136,7 @@ pub(super) fn refusals_until_acknowledged(dice: &mut Dice) -> Script {
     let (client, server) = (script.remote(1), script.remote(2));
     let id = client_id(dice);
     let refused =
-        |sent: &[Sent]| sent.iter().filter(|sent| sent.unknown() == Some(reason::REJECTED)).count();
+        |sent: &[Sent]| sent.iter().filter(|sent| sent.unknown() == Some(Reason::Rejected)).count();
     let request = between(dice, 100, 20_000) as u32;
     let (_, sent) = script.ask_for(&client, id, request, 100, Response::Rejected);
     assert_eq!(refused(&sent), 1, "the client is told");
@@ -146,7 +146,7 @@ pub(super) fn refusals_until_acknowledged(dice: &mut Dice) -> Script {
     assert!(told >= 1, "and told again in {silent_ms} ms");
     assert!(told <= 13, "but less and less often: {told} times");
     for body in [Body::NeedAck, Body::Resend(Resend { offset: 0, length: 100, priority: 7 })] {
-        script.control(&client, id, body, reason::NONE, 0);
+        script.control(&client, id, body, Reason::None, 0);
         assert_eq!(refused(&script.react()), 1, "whoever asks is told");
     }
     script.ack(&client, id);
@@ -154,7 +154,7 @@ pub(super) fn refusals_until_acknowledged(dice: &mut Dice) -> Script {
     assert!(served(&script).is_empty(), "it is over");
     let (call, id, _) = script.called(&server, 100, 100);
     for _ in 0..between(dice, 1, 4) {
-        script.unknown(&server, id, reason::REJECTED, 0);
+        script.unknown(&server, id, Reason::Rejected, 0);
         let sent = script.react();
         assert!(sent.iter().any(|sent| sent.ack().is_some()), "a refusal is acknowledged");
     }
@@ -166,7 +166,7 @@ pub(super) fn refusals_until_acknowledged(dice: &mut Dice) -> Script {
 fn says_busy(script: &mut Script, client: &Remote, seconds: u64) {
     for _ in 0..seconds * 4 {
         for sent in script.pass_ms(250) {
-            if sent.is_question() || sent.unknown() == Some(reason::REJECTED) {
+            if sent.is_question() || sent.unknown() == Some(Reason::Rejected) {
                 script.busy(client, sent.id() & !1);
             }
         }
@@ -200,7 +200,7 @@ pub(super) fn who_waits_is_asked_soon(dice: &mut Dice) -> Script {
     script.ask_for(&client, id, 100, 100, Response::After { service_ns });
     match percent(dice, 50) {
         true => script.resend_all(&client, id),
-        false => script.control(&client, id, Body::NeedAck, reason::PROBE, 0),
+        false => script.control(&client, id, Body::NeedAck, Reason::Probe, 0),
     }
     assert!(script.react().iter().any(Sent::is_busy), "it is in service");
     let sent = script.pass(service_ns + 4 * MS);

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use homa_core::{Config, FailReason};
 use homa_io::virtual_net::{CallEnd, Dice, MtuChange, RefusalRates, Response};
-use homa_wire::RESEND_ALL;
+use homa_wire::{RESEND_ALL, Reason};
 
-use crate::script::{FULL, HOST, Remote, Script, Sent, client_id, reason};
+use crate::script::{FULL, HOST, Remote, Script, Sent, client_id};
 use crate::{MS, SECOND, US, between, percent, pick};
 
 /// What an engine counts for a packet besides its payload.
@@ -123,7 +123,7 @@ pub(super) fn room_at_a_server(dice: &mut Dice) -> Script {
             }
             2 if upto >= unscheduled => script.grant(&server, id | 1, calls[&call], upto),
             3 if complete => {
-                script.unknown(&server, id | 1, reason::OVERLOADED, 0);
+                script.unknown(&server, id | 1, Reason::Overloaded, 0);
                 ids.remove(&id);
             }
             _ if !complete && upto >= unscheduled => {
@@ -224,7 +224,7 @@ pub(super) fn what_is_missed_is_sent_again(dice: &mut Dice) -> Script {
                     granted = end.unwrap_or(granted);
                     all_ends.insert(granted);
                 } else {
-                    assert!(sent.iter().any(|sent| sent.unknown() == Some(reason::FINISHED)));
+                    assert!(sent.iter().any(|sent| sent.unknown() == Some(Reason::Finished)));
                     break;
                 }
             }
@@ -232,7 +232,7 @@ pub(super) fn what_is_missed_is_sent_again(dice: &mut Dice) -> Script {
                 let beyond = length + dice.below(1_000) as u32;
                 script.resend(&client, id, beyond..beyond + 100);
                 let sent = script.react();
-                let said = sent.iter().any(|sent| sent.unknown() == Some(reason::FINISHED));
+                let said = sent.iter().any(|sent| sent.unknown() == Some(Reason::Finished));
                 assert!(said, "there are no such bytes: {sent:?}");
             }
         }
@@ -379,7 +379,7 @@ pub(super) fn servers_are_told_of_cancelled_calls(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let (server, silent) = (script.remote(1), script.remote(2));
     let cancelled = |sent: &[Sent], id: u64| {
-        let said = |sent: &&Sent| sent.unknown() == Some(reason::CANCELLED) && sent.id() == id & !1;
+        let said = |sent: &&Sent| sent.unknown() == Some(Reason::Cancelled) && sent.id() == id & !1;
         sent.iter().filter(said).count()
     };
     let mut after_ns = between(dice, 1, 300) * MS;
@@ -416,7 +416,7 @@ pub(super) fn servers_are_told_of_cancelled_calls(dice: &mut Dice) -> Script {
     script.data(&server, id, pattern, 0..if whole { 3_000 } else { 1_000 });
     script.react();
     assert!(script.rpc(id | 1).is_some());
-    script.unknown(&server, id, reason::CANCELLED, 0);
+    script.unknown(&server, id, Reason::Cancelled, 0);
     let sent = script.pass_ms(1_100);
     assert!(sent.iter().all(|sent| sent.data().is_none()), "nobody waits for the answer");
     assert!(script.rpc(id | 1).is_none());
@@ -447,7 +447,7 @@ pub(super) fn requests_that_stop_are_given_up(dice: &mut Dice) -> Script {
         assert!(soon, "asked at {first:?} after {began_ns}");
     }
     let sent = script.pass_ms(1_300);
-    assert!(sent.iter().any(|sent| sent.unknown() == Some(reason::FINISHED)), "it is told");
+    assert!(sent.iter().any(|sent| sent.unknown() == Some(Reason::Finished)), "it is told");
     assert!(script.rpc(id | 1).is_none());
     script
 }
@@ -468,9 +468,9 @@ pub(super) fn a_server_that_starts_anew_is_believed(dice: &mut Dice) -> Script {
     }
     script.pass_ms(between(dice, 5, 50));
     let (why, age_us) = match dice.below(3) {
-        0 if !in_service => (reason::RESTARTED, 10_000_000),
-        1 => (reason::RESTARTED, 1_000),
-        _ => (reason::NEVER_SEEN, 1_000),
+        0 if !in_service => (Reason::Restarted, 10_000_000),
+        1 => (Reason::Restarted, 1_000),
+        _ => (Reason::NeverSeen, 1_000),
     };
     script.unknown(&reborn, id, why, age_us);
     let sent = script.react();
@@ -524,7 +524,7 @@ pub(super) fn all_calls_are_checked_when_one_is_lost(dice: &mut Dice) -> Script 
         script.world.pause(HOST, until_ns);
         script.pass(until_ns - script.now_ns() - 1);
     } else {
-        script.unknown(&server, ids[0] | 1, reason::FINISHED, 0);
+        script.unknown(&server, ids[0] | 1, Reason::Finished, 0);
     }
     let (mut about, mut at_once) = (BTreeSet::new(), 0);
     for _ in 0..600 {
@@ -630,7 +630,7 @@ pub(super) fn responses_wait_for_who_takes_them(dice: &mut Dice) -> Script {
         for _ in 0..4 {
             sent.extend(script.pass_ms(300));
             let other = first.wrapping_add(10_000 + 20 * number + 2 * dice.below(8));
-            script.unknown(&client, other, reason::CANCELLED, 0);
+            script.unknown(&client, other, Reason::Cancelled, 0);
         }
         if takes {
             for id in came {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use homa_core::Config;
 use homa_io::virtual_net::{Dice, Response};
-use homa_wire::Data;
+use homa_wire::{Data, Reason};
 
-use crate::script::{FULL, HOST, Remote, Script, Sent, client_id, reason};
+use crate::script::{FULL, HOST, Remote, Script, Sent, client_id};
 use crate::{MS, US, between, log_between, percent, pick};
 
 /// A message that a peer sends as far as it is allowed to.
@@ -132,7 +132,7 @@ pub(super) fn windows_and_places(dice: &mut Dice) -> Script {
             let at = dice.below(messages.len() as u64) as usize;
             if !messages[at].over {
                 let (from, id) = (messages[at].from, messages[at].id);
-                script.unknown(&from, id, reason::CANCELLED, 0);
+                script.unknown(&from, id, Reason::Cancelled, 0);
                 messages[at].over = true;
             }
         } else {
@@ -199,7 +199,7 @@ pub(super) fn the_shortest_goes_first(dice: &mut Dice) -> Script {
         let at = messages.iter().position(|it| it.id == id).expect("it is one of them");
         if percent(dice, 15) {
             let (from, id) = (messages[at].from, messages[at].id);
-            script.unknown(&from, id, reason::CANCELLED, 0);
+            script.unknown(&from, id, Reason::Cancelled, 0);
             messages[at].over = true;
         } else {
             let upto = messages[at].granted.min(messages[at].sent + 20_000);
@@ -354,9 +354,9 @@ pub(super) fn the_oldest_has_a_share(dice: &mut Dice) -> Script {
     let share = window.min(u64::from(increment));
     assert!(u64::from(at_once) <= window + share + 1_000, "{at_once} B at once");
     if let Some(message) = strange {
-        script.unknown(&message.from, message.id, reason::CANCELLED, 0);
+        script.unknown(&message.from, message.id, Reason::Cancelled, 0);
     }
-    script.unknown(&old, messages[0].id, reason::CANCELLED, 0);
+    script.unknown(&old, messages[0].id, Reason::Cancelled, 0);
     script.react();
     script
 }
@@ -468,12 +468,12 @@ pub(super) fn strangers_are_behind_all_others(dice: &mut Dice) -> Script {
         sent.iter().any(|sent| sent.grant().is_some() && sent.to == to.address)
     };
     assert!(!of(&sent, &waits.from));
-    script.unknown(&messages[0].from, messages[0].id, reason::CANCELLED, 0);
+    script.unknown(&messages[0].from, messages[0].id, Reason::Cancelled, 0);
     let sent = script.react();
     assert!(of(&sent, &waits.from), "the free place is taken by who waits");
     assert!(hosts[..5].iter().all(|it| !of(&sent, it)));
     for message in messages.iter().skip(1).chain(&strange).chain([&waits]) {
-        script.unknown(&message.from, message.id, reason::CANCELLED, 0);
+        script.unknown(&message.from, message.id, Reason::Cancelled, 0);
     }
     script.react();
     script
@@ -558,7 +558,7 @@ pub(super) fn no_host_is_granted_everything(dice: &mut Dice) -> Script {
     heed(&mut ours, &sent);
     assert!(ours[0].granted > ours[0].sent, "something is left for others");
     for message in messages.iter().chain(&ours) {
-        script.unknown(&message.from, message.id, reason::CANCELLED, 0);
+        script.unknown(&message.from, message.id, Reason::Cancelled, 0);
     }
     script.react();
     script
@@ -614,7 +614,7 @@ pub(super) fn long_packets_are_forgotten(dice: &mut Dice) -> Script {
     let payload: Vec<u8> = pattern.range(0, 50_000).iter().flat_map(|part| part.to_vec()).collect();
     script.header(&from, &header, &payload);
     script.react();
-    script.unknown(&from, id, reason::CANCELLED, 0);
+    script.unknown(&from, id, Reason::Cancelled, 0);
     script.react();
     if !strange {
         script.pass_ms(between(dice, 1_100, 4_000));
@@ -624,7 +624,7 @@ pub(super) fn long_packets_are_forgotten(dice: &mut Dice) -> Script {
     heed(&mut messages, &sent);
     let ahead = messages[0].outstanding();
     assert!(ahead <= 200_000, "{ahead} B granted ahead of packets of {FULL} B");
-    script.unknown(&other, messages[0].id, reason::CANCELLED, 0);
+    script.unknown(&other, messages[0].id, Reason::Cancelled, 0);
     script.react();
     script
 }
@@ -676,7 +676,7 @@ pub(super) fn room_that_is_left_is_given_to_others(dice: &mut Dice) -> Script {
         let ends = percent(dice, 50);
         if ends {
             let (from, id) = (messages[at].from, messages[at].id);
-            script.unknown(&from, id, reason::CANCELLED, 0);
+            script.unknown(&from, id, Reason::Cancelled, 0);
             messages[at].over = true;
         } else {
             let upto = messages[at].granted;
@@ -687,7 +687,7 @@ pub(super) fn room_that_is_left_is_given_to_others(dice: &mut Dice) -> Script {
         assert!(!lacks || !granted.is_empty(), "{left} B of {max_incoming}: {messages:?}");
     }
     for message in messages.iter().filter(|it| !it.over) {
-        script.unknown(&message.from, message.id, reason::CANCELLED, 0);
+        script.unknown(&message.from, message.id, Reason::Cancelled, 0);
     }
     script.react();
     script

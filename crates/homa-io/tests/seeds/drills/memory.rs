@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use homa_core::Config;
 use homa_io::virtual_net::{Dice, Response};
-use homa_wire::Body;
+use homa_wire::{Body, Reason};
 
-use crate::script::{FULL, Remote, Script, Sent, client_id, reason};
+use crate::script::{FULL, Remote, Script, Sent, client_id};
 use crate::{MS, US, between, percent, pick};
 
 /// A message whose sender does as it is told, and nothing by itself.
@@ -125,8 +125,8 @@ pub(super) fn without_memory_nobody_is_asked(dice: &mut Dice) -> Script {
     let mut sent = script.react();
     for _ in 0..between(dice, 3, 10) {
         script.busy(&holder, id);
-        script.control(&server, response_id, Body::NeedAck, reason::NONE, 0);
-        script.control(&waits, message.id, Body::NeedAck, reason::PROBE, 0);
+        script.control(&server, response_id, Body::NeedAck, Reason::None, 0);
+        script.control(&waits, message.id, Body::NeedAck, Reason::Probe, 0);
         let answer = script.react();
         let busy = answer.iter().filter(|sent| sent.is_busy()).count();
         assert!(busy >= 1, "{answer:?}");
@@ -173,7 +173,7 @@ pub(super) fn announcements_leave_memory_to_others(dice: &mut Dice) -> Script {
     for from in &hosts[..40] {
         let (taken, id, pattern, sent) = announce(&mut script, from.unproved());
         if !taken {
-            assert!(sent.iter().any(|it| it.unknown() == Some(reason::NEVER_SEEN)), "{sent:?}");
+            assert!(sent.iter().any(|it| it.unknown() == Some(Reason::NeverSeen)), "{sent:?}");
             break;
         }
         assert!(sent.iter().any(Sent::is_question), "it is asked who it is");
@@ -329,7 +329,7 @@ pub(super) fn whoever_keeps_most_gives_way(dice: &mut Dice) -> Script {
                 "round {number}: the oldest of the greedy one goes"
             );
             let told =
-                sent.iter().any(|it| it.unknown() == Some(reason::FINISHED) && it.id() == id | 1);
+                sent.iter().any(|it| it.unknown() == Some(Reason::Finished) && it.id() == id | 1);
             assert!(told, "its client is told");
         }
         for id in &kept {
@@ -384,7 +384,7 @@ pub(super) fn strangers_keep_nobody_out(dice: &mut Dice) -> Script {
         let from = hosts[if one_address { 0 } else { number % 200 }].unproved();
         let id = client_id(dice);
         let (_, sent) = script.ask_for(&from, id, 100, 100, service);
-        let told = |why: u8| why == reason::OVERLOADED || why == reason::NEVER_SEEN;
+        let told = |why: Reason| why == Reason::Overloaded || why == Reason::NeverSeen;
         if first.is_none() && sent.iter().any(|it| it.unknown().is_some_and(told)) {
             first = Some(number);
         }

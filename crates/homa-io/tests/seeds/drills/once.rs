@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use homa_core::{Config, FailReason};
 use homa_io::virtual_net::{CallEnd, Dice, Response};
-use homa_wire::Body;
+use homa_wire::{Body, Reason};
 
-use crate::script::{HOST, Remote, Script, Sent, client_id, reason};
+use crate::script::{HOST, Remote, Script, Sent, client_id};
 use crate::{MS, US, between, percent};
 
 /// A request that is over at the host: who asked, when it ended or a copy came last, and the number of the call.
@@ -104,7 +104,7 @@ pub(super) fn a_pause_makes_no_copy_too_old(dice: &mut Dice) -> Script {
     script
 }
 
-fn told(sent: &[Sent], why: u8) -> bool {
+fn told(sent: &[Sent], why: Reason) -> bool {
     sent.iter().any(|sent| sent.unknown() == Some(why))
 }
 
@@ -121,10 +121,10 @@ pub(super) fn what_is_remembered_is_limited(dice: &mut Dice) -> Script {
         let service_ns = if percent(dice, 30) { 500 * MS } else { 0 };
         let (call, sent) = script.ask_for(&from, id, 100, 100, Response::After { service_ns });
         if number < finished_max {
-            assert!(!told(&sent, reason::OVERLOADED), "there is room for {finished_max}");
+            assert!(!told(&sent, Reason::Overloaded), "there is room for {finished_max}");
             taken += 1;
         } else {
-            assert!(told(&sent, reason::OVERLOADED), "there is no room for {number}");
+            assert!(told(&sent, Reason::Overloaded), "there is no room for {number}");
             assert_eq!(script.ran(call), 0, "it was refused");
         }
         if service_ns == 0 {
@@ -151,10 +151,10 @@ pub(super) fn what_is_over_was_seen(dice: &mut Dice) -> Script {
     let (_, _) = script.ask(&from, id, 100, 100);
     script.ack(&from, id);
     script.pass_ms(dice.below(1_900));
-    for (asked, why) in [(id, reason::FINISHED), (id ^ 0x40, reason::NEVER_SEEN)] {
+    for (asked, why) in [(id, Reason::Finished), (id ^ 0x40, Reason::NeverSeen)] {
         match percent(dice, 50) {
             true => script.resend_all(&from, asked),
-            false => script.control(&from, asked, Body::NeedAck, reason::PROBE, 0),
+            false => script.control(&from, asked, Body::NeedAck, Reason::Probe, 0),
         }
         let sent = script.react();
         assert!(told(&sent, why), "{why}: {sent:?}");
@@ -164,7 +164,7 @@ pub(super) fn what_is_over_was_seen(dice: &mut Dice) -> Script {
     script.look();
     script.resend_all(&from, id);
     let sent = script.react();
-    assert!(told(&sent, reason::NEVER_SEEN), "nobody remembers it: {sent:?}");
+    assert!(told(&sent, Reason::NeverSeen), "nobody remembers it: {sent:?}");
     script
 }
 
@@ -174,7 +174,7 @@ pub(super) fn another_life_of_the_server(dice: &mut Dice) -> Script {
     let from = script.remote(1);
     let former = Remote { echo: from.echo ^ between(dice, 1, 0xFFFF) as u32, ..from };
     let (call, sent) = script.ask(&former, client_id(dice), 100, 100);
-    assert!(told(&sent, reason::RESTARTED), "{sent:?}");
+    assert!(told(&sent, Reason::Restarted), "{sent:?}");
     assert_eq!(script.ran(call), 0);
     script
 }
@@ -194,8 +194,8 @@ pub(super) fn what_may_be_in_service_is_not_repeated(dice: &mut Dice) -> Script 
     script.pass_ms(between(dice, 1, 400));
     let lived_before = percent(dice, 50);
     let age_us = if lived_before { 10_000_000 } else { 50 };
-    script.unknown(&server, id, reason::NEVER_SEEN, age_us);
-    script.unknown(&server, id, reason::NEVER_SEEN, age_us);
+    script.unknown(&server, id, Reason::NeverSeen, age_us);
+    script.unknown(&server, id, Reason::NeverSeen, age_us);
     let sent = script.react();
     if lived_before {
         assert_eq!(copies(&sent, id), 1, "two answers, one repetition");
@@ -211,12 +211,12 @@ pub(super) fn what_may_be_in_service_is_not_repeated(dice: &mut Dice) -> Script 
     let (call, id, _) = script.called(&server, 100, 100);
     script.busy(&server, id);
     script.pass_ms(between(dice, 0, 100));
-    script.unknown(&server, id, reason::NEVER_SEEN, 10_000_000);
+    script.unknown(&server, id, Reason::NeverSeen, 10_000_000);
     let sent = script.react();
     assert_eq!((copies(&sent, id), script.end(call)), (0, None), "one word is not believed");
     for _ in 0..3 {
         script.pass_ms(5);
-        script.unknown(&server, id, reason::NEVER_SEEN, 10_000_000);
+        script.unknown(&server, id, Reason::NeverSeen, 10_000_000);
     }
     script.react();
     assert_eq!(script.end(call), Some(CallEnd::Failed(FailReason::Forgotten)), "three are");
@@ -231,10 +231,10 @@ pub(super) fn what_may_be_in_service_is_not_repeated(dice: &mut Dice) -> Script 
         script.busy(&server, id);
         sent.extend(script.pass_ms(5));
     }
-    script.unknown(&server, id, reason::NEVER_SEEN, 10_000_000);
+    script.unknown(&server, id, Reason::NeverSeen, 10_000_000);
     sent.extend(script.react());
     assert_eq!(copies(&sent, id), 0);
-    script.unknown(&server, id, reason::FINISHED, 0);
+    script.unknown(&server, id, Reason::Finished, 0);
     script.react();
     assert!(script.end(call).is_some());
     // A server that tells of a new life, in which it grants what it has begun to get: that life has it.
@@ -243,10 +243,10 @@ pub(super) fn what_may_be_in_service_is_not_repeated(dice: &mut Dice) -> Script 
     let reborn = server.reborn();
     script.grant(&reborn, id, 60_000, 0);
     script.react();
-    script.unknown(&reborn, id, reason::NEVER_SEEN, 1_000);
+    script.unknown(&reborn, id, Reason::NeverSeen, 1_000);
     script.pass(100 * US);
     assert_ne!(script.end(call), Some(CallEnd::Failed(FailReason::Restarted)), "it has it");
-    script.unknown(&reborn, id, reason::FINISHED, 0);
+    script.unknown(&reborn, id, Reason::Finished, 0);
     script.react();
     script
 }

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 
 use homa_core::{Config, FailReason};
 use homa_io::virtual_net::{CallEnd, Dice, Pattern, Response};
-use homa_wire::{Body, Common, Data, Extension, Header, RESEND_ALL, Resend};
+use homa_wire::{Body, Common, Data, Extension, Header, RESEND_ALL, Reason, Resend};
 
 use super::acks;
-use crate::script::{FULL, HOST, Script, Sent, client_id, reason};
+use crate::script::{FULL, HOST, Script, Sent, client_id};
 use crate::{MS, between, percent, pick};
 
-fn told(sent: &[Sent], why: u8) -> bool {
+fn told(sent: &[Sent], why: Reason) -> bool {
     sent.iter().any(|sent| sent.unknown() == Some(why))
 }
 
@@ -81,12 +81,12 @@ pub(super) fn what_is_not_taken_is_refused(dice: &mut Dice) -> Script {
     let too_long = script.plan(&from, longest + 1, 100, Response::After { service_ns: 0 });
     let pattern = script.request_of(too_long);
     script.data(&from, client_id(dice), pattern, 0..FULL.min(longest));
-    let why = if serves { reason::TOO_LONG } else { reason::NO_SERVICE };
+    let why = if serves { Reason::TooLong } else { Reason::NoService };
     let sent = script.react();
     assert!(told(&sent, why), "{sent:?}");
     let (call, sent) = script.ask(&from, client_id(dice), 100, 100);
     assert_eq!(script.ran(call), u32::from(serves));
-    assert!(serves || told(&sent, reason::NO_SERVICE), "{sent:?}");
+    assert!(serves || told(&sent, Reason::NoService), "{sent:?}");
     // Pure Linux format over UDP, and a sender without a number.
     let asked = client_id(dice);
     let nobody = script.plan(&from, 100, 100, Response::After { service_ns: 0 });
@@ -111,7 +111,7 @@ pub(super) fn what_is_not_taken_is_refused(dice: &mut Dice) -> Script {
     let (call, id, _) = script.called(&from, 100, 100);
     script.data(&from, id, Pattern::response(call as u32, longest + 1), 0..FULL.min(longest));
     let sent = script.react();
-    assert!(told(&sent, reason::TOO_LONG), "{sent:?}");
+    assert!(told(&sent, Reason::TooLong), "{sent:?}");
     assert_eq!(script.end(call), Some(CallEnd::Failed(FailReason::ResponseTooLong)));
     // What a response answers is not kept when it begins.
     let (call, id, _) = script.called(&from, between(dice, 2, 2_000) as u32, 2_000);
@@ -143,7 +143,7 @@ pub(super) fn strangers_draw_little(dice: &mut Dice) -> Script {
         let known = ids.get(dice.below(ids.len() as u64 + 1) as usize).copied();
         let id = known.unwrap_or_else(|| client_id(dice));
         let request = between(dice, 2, 1_400) as u32;
-        let words = Some(Extension { echo: 0, reason: 0, value: 0 });
+        let words = Some(Extension { echo: 0, reason: Reason::None, value: 0 });
         let extension = if percent(dice, 50) { words } else { None };
         let (before, alone) = (went, dice.below(4));
         let bytes = match alone {
@@ -249,7 +249,7 @@ pub(super) fn nobody_speaks_for_others(dice: &mut Dice) -> Script {
     script.react();
     for who in [b, a.unproved(), a.reborn().unproved()] {
         script.data(&who, id, Pattern::request(9, 3_000), 1_000..2_000);
-        script.unknown(&who, id, pick(dice, &[1, 2, 3, 5, 6, 8]), 0);
+        script.unknown(&who, id, pick(dice, &[1, 2, 3, 5, 6, 8]).into(), 0);
         script.busy(&who, id);
         script.grant(&who, id, 100, 100);
         script.react();
@@ -300,11 +300,11 @@ pub(super) fn whoever_closes_says_so(dice: &mut Dice) -> Script {
     let sent = script.pass_ms(3);
     acks::acknowledged(&sent, &mut acknowledged);
     for id in &ids {
-        let closing = |sent: &&Sent| sent.unknown() == Some(reason::CLOSING) && sent.id() == id | 1;
+        let closing = |sent: &&Sent| sent.unknown() == Some(Reason::Closing) && sent.id() == id | 1;
         assert_eq!(sent.iter().filter(closing).count(), 1, "who waits is told");
     }
     for id in &waits {
-        let said = |sent: &&Sent| sent.unknown() == Some(reason::CANCELLED) && sent.id() == *id;
+        let said = |sent: &&Sent| sent.unknown() == Some(Reason::Cancelled) && sent.id() == *id;
         assert_eq!(sent.iter().filter(said).count(), 1, "the server need not go on");
     }
     for call in &calls {
@@ -399,14 +399,14 @@ pub(super) fn a_proved_client_is_itself(dice: &mut Dice) -> Script {
     let sent = script.react();
     if proved {
         assert_eq!(script.ran(forged), 0, "it has to prove itself");
-        assert!(told(&sent, reason::NEVER_SEEN), "and is told how: {sent:?}");
+        assert!(told(&sent, Reason::NeverSeen), "and is told how: {sent:?}");
     }
-    script.unknown(&liar, id, reason::CANCELLED, 0);
+    script.unknown(&liar, id, Reason::Cancelled, 0);
     script.ack(&liar, id);
     let sent = script.pass(service_ns + MS);
     let answered = sent.iter().any(|sent| sent.data().is_some() && sent.id() == id | 1);
     assert!(answered, "its request is answered");
-    script.unknown(&liar, id, reason::CANCELLED, 0);
+    script.unknown(&liar, id, Reason::Cancelled, 0);
     script.ack(&liar, id);
     script.react();
     assert!(script.rpc(id | 1).is_some(), "others do not acknowledge for it");
