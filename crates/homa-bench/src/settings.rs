@@ -89,7 +89,7 @@ impl HomaSettings {
     /// * `request_ack_interval`: half of the longest message's time: by then the next request has mostly brought the
     ///   acknowledgement, and no packets are needed for it.
     /// * `cutoffs`: every level carries about equally many unscheduled bytes
-    /// (docs/spec/protocol.md §5).
+    ///   (docs/spec/protocol.md §5).
     pub fn derive(link: &LinkFacts, sizes: &Workload) -> Self {
         let packet = u64::from(link.mtu_bytes.max(576));
         let bytes_in = |us: f64| (us.max(0.0) * f64::from(link.rate_mbps) / 8.0) as u64;
