@@ -1,6 +1,5 @@
 //! Many clients, one server, requests that need no grant: nothing holds the senders back, so the port in front of the server
 //! is a queue, which the protocol must not make longer than the requests themselves do.
-#![cfg(feature = "virtual")]
 
 use homa_core::{Carriage, CutoffSource, Cutoffs, Stats};
 use homa_io::virtual_net::{CallEnd, CallPlan, Dice, HostPlan, PortPlan, World};

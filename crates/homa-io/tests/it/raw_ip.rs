@@ -1,5 +1,4 @@
 //! Hosts over raw IP: some of this implementation, some that speak pure Linux format only.
-#![cfg(feature = "virtual")]
 
 use homa_core::{Carriage, SendError, Stats};
 use homa_io::virtual_net::{CallEnd, CallPlan, HostPlan, Response, World};

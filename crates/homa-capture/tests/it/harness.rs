@@ -1,5 +1,4 @@
 //! What the tests share: the recordings, and packets made by hand.
-#![allow(dead_code, reason = "every test file uses a part of it")]
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! What waits costs nothing: 100,000 calls in service at a server with no data moving cost as much as ten.
-#![cfg(feature = "virtual")]
 
 use homa_core::Stats;
 use homa_io::virtual_net::{CallPlan, Response, World};

@@ -1,5 +1,4 @@
 //! One behaviour per test, on the virtual network: real engines, real stores, real turns; virtual time.
-#![cfg(feature = "virtual")]
 
 use std::time::Duration;
 

@@ -1,11 +1,10 @@
 //! The Wireshark dissector reads every recorded packet as the decoder does, field by field.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::harness;
 use serde_json::Value;
 
 /// Fields of the dissector, and the name of each in our records.
@@ -108,7 +107,7 @@ fn theirs(text: &str) -> String {
 fn all_recordings(directory: &Path) -> PathBuf {
     let all = directory.join("all.pcapng");
     let mut command = Command::new("mergecap");
-    command.arg("-a").arg("-w").arg(&all).args(common::recordings());
+    command.arg("-a").arg("-w").arg(&all).args(harness::recordings());
     let output = command.output().expect("mergecap comes with tshark");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     all
@@ -125,7 +124,7 @@ fn tshark_reads_every_field_of_every_recorded_packet_as_we_do_and_finds_nothing_
     fields.extend(FIELDS.map(|(field, _)| field));
     let rows: BTreeMap<u64, Vec<String>> =
         tshark(&all, &fields).into_iter().map(|row| (row[0].parse().unwrap(), row)).collect();
-    let records = common::records(&all);
+    let records = harness::records(&all);
     assert!(records.len() > 10_000);
     for record in records.iter().filter(|record| record["kind"] == "packet") {
         compare(record, &rows[&record["frame"].as_u64().unwrap()][3..]);

@@ -1,6 +1,5 @@
 //! Many long messages to a host that takes them slower than they are sent: what is merely late must not be sent again
 //! and again. On the virtual network, ten times and a hundred times slower than the senders' links.
-#![cfg(feature = "virtual")]
 
 use homa_core::Carriage;
 use homa_io::virtual_net::{CallEnd, CallPlan, HostPlan, PortPlan, World};

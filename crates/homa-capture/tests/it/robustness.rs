@@ -1,9 +1,8 @@
 //! Whatever the bytes: no panic, no endless loop, bounded memory.
 
-mod common;
-
 use std::fs;
 
+use crate::harness;
 use homa_capture::{
     Analysis, CaptureReader, CaptureWriter, Decoder, FileError, LinkType, PacketRecord, RPCS_MAX,
     Recorded, RpcRecord, TotalsRecord, packet_line, rpc_text, totals_text,
@@ -56,8 +55,8 @@ fn read(bytes: &[u8]) -> (usize, Option<FileError>) {
 
 /// A small recording as pcapng.
 fn pcapng() -> Vec<u8> {
-    let path = common::recordings().into_iter().find(|path| path.ends_with("ip4-first-100.pcap"));
-    let bytes = fs::read(path.unwrap_or_else(|| common::recordings()[0].clone())).unwrap();
+    let path = harness::recordings().into_iter().find(|path| path.ends_with("ip4-first-100.pcap"));
+    let bytes = fs::read(path.unwrap_or_else(|| harness::recordings()[0].clone())).unwrap();
     let mut reader = CaptureReader::new(&*bytes).unwrap();
     let mut out = Vec::new();
     let mut writer = CaptureWriter::new(&mut out, LinkType::Ethernet, "test0").unwrap();
@@ -70,7 +69,7 @@ fn pcapng() -> Vec<u8> {
 
 #[test]
 fn recorded_packets_cut_anywhere_are_explained() {
-    for path in common::recordings() {
+    for path in harness::recordings() {
         let mut analysis = Analysis::new(Decoder::default(), RPCS_MAX);
         let bytes = fs::read(&path).unwrap();
         let mut reader = CaptureReader::new(&*bytes).unwrap();
@@ -93,7 +92,7 @@ fn recorded_packets_cut_anywhere_are_explained() {
 
 #[test]
 fn packets_cut_by_the_recorder_are_no_violations() {
-    for path in common::recordings() {
+    for path in harness::recordings() {
         for length in [42, 54, 60, 70, 96, 120] {
             let mut analysis = Analysis::new(Decoder::default(), RPCS_MAX);
             let bytes = fs::read(&path).unwrap();
@@ -114,8 +113,8 @@ fn packets_cut_by_the_recorder_are_no_violations() {
 
 #[test]
 fn files_cut_anywhere_give_what_is_whole_and_a_clear_error() {
-    let path = common::recordings().into_iter().find(|path| path.ends_with("ip4-first-100.pcap"));
-    let pcap = fs::read(path.unwrap_or_else(|| common::recordings()[0].clone())).unwrap();
+    let path = harness::recordings().into_iter().find(|path| path.ends_with("ip4-first-100.pcap"));
+    let pcap = fs::read(path.unwrap_or_else(|| harness::recordings()[0].clone())).unwrap();
     for file in [pcap, pcapng()] {
         let (all, error) = read(&file);
         assert!(error.is_none() && all > 0, "{error:?}");
@@ -216,18 +215,18 @@ fn another_reader_reads_what_is_written() {
 fn more_rpcs_than_can_be_followed_push_out_the_oldest() {
     let mut analysis = Analysis::new(Decoder::default(), 10);
     for id in 0..1_000_u64 {
-        let mut header = common::from_client(common::data(0, 5, 5));
+        let mut header = harness::from_client(harness::data(0, 5, 5));
         header.common.sender_id = id * 2;
-        let packet = common::encode(&header, &[0; 5]);
-        let frame = common::ip_packet(common::CLIENT, common::SERVER, 0, &packet);
+        let packet = harness::encode(&header, &[0; 5]);
+        let frame = harness::ip_packet(harness::CLIENT, harness::SERVER, 0, &packet);
         explain(&mut analysis, LinkType::RawIp, frame.len() as u32, &frame);
     }
     assert_eq!(analysis.follow().rpcs().count(), 10);
     assert_eq!(analysis.follow().given_up(), 990);
     assert_eq!(analysis.follow().rpcs().next().unwrap().key.id, 1_980);
     // One that was pushed out begins anew.
-    let packet = common::encode(&common::from_client(common::data(0, 5, 5)), &[0; 5]);
-    let frame = common::ip_packet(common::CLIENT, common::SERVER, 0, &packet);
+    let packet = harness::encode(&harness::from_client(harness::data(0, 5, 5)), &[0; 5]);
+    let frame = harness::ip_packet(harness::CLIENT, harness::SERVER, 0, &packet);
     explain(&mut analysis, LinkType::RawIp, frame.len() as u32, &frame);
     assert_eq!(analysis.follow().rpcs().last().unwrap().key.id, 2);
     finish(&analysis);
@@ -265,7 +264,7 @@ proptest! {
             homa[27] &= 3;
             let (from, to) = if from_client { (1, 2) } else { (2, 1) };
             homa[0..4].copy_from_slice(&[0, from * 33, 0, to * 33]);
-            let mut frame = common::ip_packet([10, 0, 0, from], [10, 0, 0, to], 0, &homa);
+            let mut frame = harness::ip_packet([10, 0, 0, from], [10, 0, 0, to], 0, &homa);
             frame[9] = protocol;
             explain(&mut analysis, LinkType::RawIp, original_bytes, &frame);
         }

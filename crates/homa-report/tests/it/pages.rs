@@ -1,10 +1,8 @@
 //! What a page shows of whole, partial and damaged run directories.
 
-mod common;
-
 use std::{fs, path::PathBuf};
 
-use common::{document, write_run};
+use crate::harness::{document, write_run};
 use homa_report::{Report, ReportError};
 use serde_json::json;
 use tempfile::TempDir;

@@ -1,6 +1,5 @@
 //! A network that loses nothing, loaded with messages of all lengths: long ones wait for short ones, at their senders and
 //! in the ports, for longer than a resend interval. That is no loss.
-#![cfg(feature = "virtual")]
 
 use homa_core::Stats;
 use homa_io::virtual_net::{CallEnd, CallPlan, Dice, HostPlan, PortPlan, World};

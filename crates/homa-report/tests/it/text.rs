@@ -1,8 +1,6 @@
 //! What a run says on a terminal, and what it refuses to say.
 
-mod common;
-
-use common::write_run;
+use crate::harness::{document, write_run};
 use homa_report::{Findings, Report, Sample};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -119,7 +117,7 @@ fn busy_processors_are_part_of_the_outcome() {
 
 #[test]
 fn the_document_carries_factors_intervals_and_sample_counts() {
-    let mut document = common::document();
+    let mut document = document();
     // Time of an RPC by transport and number: Homa's are shorter, and both vary.
     let samples = (0..6_000).map(|index: u64| Sample {
         transport: (index % 3) as usize,

@@ -1,8 +1,6 @@
 //! Every violation the checker knows is found in a packet that commits it, and not in the correct one.
 
-mod common;
-
-use common::{
+use crate::harness::{
     CLIENT, SERVER, Story, data, encode, from_client, from_server, ip_packet, port_unreachable,
 };
 use homa_capture::{Decoded, Decoder, LinkType, State};

@@ -1,13 +1,12 @@
 //! The page in a real browser: no errors, every plot drawn, the read-out and the legend work.
 
-mod common;
-
 use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
+use crate::harness;
 use homa_report::Report;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -52,7 +51,7 @@ fn console(output: &Output) -> Vec<String> {
 }
 
 fn write_page(directory: &Path) -> PathBuf {
-    common::write_run(&directory.join("run"), 3_000, |_| {});
+    harness::write_run(&directory.join("run"), 3_000, |_| {});
     let out = directory.join("report.html");
     let report = Report::read(&[directory.join("run")]).unwrap();
     fs::write(&out, report.html(&out)).unwrap();

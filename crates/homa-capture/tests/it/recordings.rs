@@ -1,15 +1,14 @@
 //! Packets recorded from the Linux implementation are all explained, and none is called a violation.
 
-mod common;
-
 use std::collections::BTreeMap;
 
+use crate::harness;
 use homa_capture::{Check, Severity, State, What, meaning};
 use homa_wire::PacketType;
 
 /// Packets of each type that the README says a recording holds, by file name.
 fn described() -> BTreeMap<String, BTreeMap<String, u64>> {
-    let directory = common::recordings()[0].parent().unwrap().to_owned();
+    let directory = harness::recordings()[0].parent().unwrap().to_owned();
     let text = std::fs::read_to_string(directory.join("README.md")).unwrap();
     let mut described = BTreeMap::new();
     for line in text.lines().filter(|line| line.starts_with("- `")) {
@@ -28,9 +27,9 @@ fn described() -> BTreeMap<String, BTreeMap<String, u64>> {
 #[test]
 fn every_packet_is_counted_as_the_recordings_descriptions_say() {
     let described = described();
-    for path in common::recordings() {
+    for path in harness::recordings() {
         let name = path.file_name().unwrap().to_str().unwrap();
-        let analysis = common::explain(&path, |_| {});
+        let analysis = harness::explain(&path, |_| {});
         let totals = analysis.totals();
         let mut counts: BTreeMap<String, u64> = PacketType::ALL
             .iter()
@@ -49,8 +48,8 @@ fn every_packet_is_counted_as_the_recordings_descriptions_say() {
 
 #[test]
 fn no_recorded_packet_is_called_a_violation_and_all_belong_to_an_rpc() {
-    for path in common::recordings() {
-        common::explain(&path, |observation| {
+    for path in harness::recordings() {
+        harness::explain(&path, |observation| {
             let violations: Vec<_> = observation
                 .findings
                 .iter()
@@ -66,9 +65,9 @@ fn no_recorded_packet_is_called_a_violation_and_all_belong_to_an_rpc() {
 
 #[test]
 fn what_became_of_each_rpc_is_what_the_descriptions_say() {
-    for path in common::recordings() {
+    for path in harness::recordings() {
         let name = path.file_name().unwrap().to_str().unwrap();
-        let analysis = common::explain(&path, |_| {});
+        let analysis = harness::explain(&path, |_| {});
         let expected = match name {
             "lossy-ip4-silent-server.pcap" | "lossy-ip4-unreachable-server.pcap" => "unfinished",
             name if name.starts_with("no-server-port")
@@ -98,15 +97,15 @@ fn what_became_of_each_rpc_is_what_the_descriptions_say() {
 
 #[test]
 fn losses_show_as_retransmissions_and_as_notes_about_bytes_asked_for_again() {
-    let path = |name: &str| common::recordings()[0].parent().unwrap().join(name);
-    let analysis = common::explain(&path("lossy-ip4-request-middle.pcap"), |_| {});
+    let path = |name: &str| harness::recordings()[0].parent().unwrap().join(name);
+    let analysis = harness::explain(&path("lossy-ip4-request-middle.pcap"), |_| {});
     let rpc = analysis.follow().rpcs().next().unwrap();
     assert_eq!((rpc.request.retransmitted_packets, rpc.request.repeated_bytes), (1, 1_424));
     assert_eq!((rpc.request.resends, rpc.response.resends, rpc.response.busys), (1, 1, 1));
     let notes: Vec<_> = analysis.totals().findings.iter().collect();
     assert_eq!(notes, [(&Check::ResendOfRecorded, &1)]);
 
-    let analysis = common::explain(&path("ip4-rpc-60000.pcap"), |_| {});
+    let analysis = harness::explain(&path("ip4-rpc-60000.pcap"), |_| {});
     let rpc = analysis.follow().rpcs().next().unwrap();
     assert_eq!((rpc.request.unscheduled, rpc.request.granted), (40_000, 60_000));
     assert_eq!(rpc.request.grants + rpc.response.grants, 8);
