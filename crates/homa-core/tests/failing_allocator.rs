@@ -1,14 +1,14 @@
 //! Without memory the engine reports errors or drops and counts packets; it neither panics nor aborts,
 //! and goes on when there is memory again. A program of its own, since its allocator is that of all tests in it.
 
-#[allow(dead_code, reason = "shared with the tests of `it`")]
+#[allow(dead_code, unused_imports, reason = "shared with the tests of `it`")]
 #[path = "it/harness/mod.rs"]
 mod harness;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use harness::host::{FULL, Host, Remote, Sent, data_bytes, data_of, exact};
+use harness::{FULL, Host, Remote, Sent, data_bytes, data_of, exact};
 use homa_core::{Event, HostBudget, PortError, PortOptions, RequestOptions, SendError};
 use homa_wire::{Ack, AckEntry, Body, Header, Reason};
 
@@ -135,7 +135,7 @@ fn a_port_without_memory_is_an_error() {
             .count()
     });
     assert!(errors >= 90);
-    host.engine.bind_port(4000, PortOptions::SERVE).unwrap();
+    host.engine.bind_port(5000, PortOptions::SERVE).unwrap();
 }
 
 /// Messages from several clients with gaps, longer than the unscheduled part: everything that the

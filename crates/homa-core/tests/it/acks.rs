@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{Config, Event};
 use homa_wire::{Ack, AckEntry, Body, Reason};
 
@@ -37,7 +37,7 @@ fn answered(solo: &mut Solo, server: std::net::SocketAddr, count: usize) -> Vec<
         .map(|(rpc, id, _)| {
             let _ = solo.data(server, id, 100, (0, 100));
             solo.events();
-            solo.engine.consumed(solo.instant(), rpc, 100).unwrap();
+            solo.engine.consumed(solo.now(), rpc, 100).unwrap();
             solo.events();
             id
         })
@@ -118,7 +118,7 @@ fn need_ack_for_what_is_not_complete_brings_resends() {
     let _ = solo.data(server, id, 5000, (1000, 2000));
     solo.drain();
     for (later_ns, asked) in [(0, &[][..]), (5 * MS, &[(0, 1000), (2000, 3000)])] {
-        solo.now += later_ns;
+        solo.now_ns += later_ns;
         let _ = solo.control(server, id, Body::NeedAck, Reason::None, 0);
         let resends: Vec<_> = solo.drain().iter().filter_map(Sent::resend).collect();
         assert_eq!(resends, asked, "A7: and not what was just asked for");
@@ -131,10 +131,10 @@ fn a_response_without_ack_is_asked_about_with_back_off_and_an_end() {
     let mut solo = impatient();
     let rpc = solo.request(address(9, 900), 1000, 100);
     solo.answer(rpc, 100);
-    let begin = solo.now;
+    let begin = solo.now_ns;
     let sent = solo.advance(10_000);
     let asked: Vec<u64> =
-        sent.iter().filter(|sent| sent.is(&Body::NeedAck)).map(|sent| sent.at - begin).collect();
+        sent.iter().filter(|sent| sent.is(&Body::NeedAck)).map(|sent| sent.at_ns - begin).collect();
     assert_eq!(asked[0], 2 * MS, "A4: not before the interval");
     assert!((8..=14).contains(&asked.len()), "doubling from 2 ms to 1 s: {asked:?}");
     assert!(asked.iter().all(|at| *at < 5000 * MS), "A15: it ends with response_silence");
@@ -163,19 +163,19 @@ fn a_client_behind_a_slow_path_is_asked_for_its_acknowledgement_later() {
         ref other => panic!("{other:?}"),
     };
     solo.answer(rpc, 100);
-    let begin = solo.now;
+    let begin = solo.now_ns;
     let sent = solo.advance(100);
-    let asked = sent.iter().find(|sent| sent.is(&Body::NeedAck)).expect("asked").at - begin;
+    let asked = sent.iter().find(|sent| sent.is(&Body::NeedAck)).expect("asked").at_ns - begin;
     assert!((27 * MS..=30 * MS).contains(&asked), "twice the 14 ms that the copy took: {asked}");
 }
 
 /// Time after which the client of `rpc`, answered now, is asked for its acknowledgement.
 fn asked_after(solo: &mut Solo, rpc: homa_core::RpcKey) -> u64 {
     solo.answer(rpc, 100);
-    let begin = solo.now;
+    let begin = solo.now_ns;
     for _ in 0..400 {
         if let Some(asked) = solo.advance(1).iter().find(|sent| sent.is(&Body::NeedAck)) {
-            return asked.at - begin;
+            return asked.at_ns - begin;
         }
     }
     panic!("nobody was asked");
@@ -236,12 +236,12 @@ fn a_server_that_waits_for_acknowledgements_alone_asks_for_all_at_once() {
         solo.answer(rpc, 100);
     }
     solo.advance(10);
-    solo.engine.hurry_acknowledgements(solo.instant());
+    solo.engine.hurry_acknowledgements(solo.now());
     let asks = |sent: &[Sent]| sent.iter().filter(|sent| sent.is(&Body::NeedAck)).count();
     assert_eq!(asks(&solo.advance(2)), 2);
     let rpc = solo.request(from, 30, 100);
     solo.answer(rpc, 100);
-    solo.engine.hurry_acknowledgements(solo.instant());
+    solo.engine.hurry_acknowledgements(solo.now());
     assert!(asks(&solo.advance(2)) >= 1, "and soon for later ones");
 }
 
@@ -288,7 +288,7 @@ fn entries_for_other_ports_and_unknown_rpcs_are_right_or_skipped() {
     let mut bytes = [0; 96];
     let written = header.encode(&mut bytes).unwrap();
     let meta = homa_core::RxMeta::new(path(5000, from));
-    let now = solo.instant();
+    let now = solo.now();
     let _ = solo.engine.handle_packet(now, &meta, &bytes[..written], written as u32);
     solo.events();
     assert!(solo.ended(rpc), "A10: an entry for another port of ours");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{Config, DropReason, Event, FailReason, Received};
 use homa_wire::{Ack, Body, RESEND_ALL, Reason, Resend};
 
@@ -52,7 +52,7 @@ fn a_request_that_was_cancelled_refused_or_timed_out_is_not_executed_by_a_late_c
     let mut solo = Solo::new(Config::default());
     let from = address(9, 900);
     let refused = solo.request(from, 10, 100);
-    solo.engine.abort(solo.instant(), refused, FailReason::Aborted).unwrap();
+    solo.engine.abort(solo.now(), refused, FailReason::Aborted).unwrap();
     let cancelled = solo.request(from, 20, 100);
     let _ = solo.control(from, 20, Body::RpcUnknown, Reason::Cancelled, 0);
     let _ = solo.data(from, 30, 2000, (0, 1000));
@@ -196,7 +196,7 @@ fn a_call_right_after_a_restart_is_answered() {
         let mut net = Net::new(&config, 2);
         known(&mut net);
         net.restart(1, &config, 555);
-        net.now += since_restart_us * 1000;
+        net.now_ns += since_restart_us * 1000;
         let rpc = net.call(0, 1, 100);
         net.run(20);
         assert!(net.answered(0, rpc), "after {since_restart_us} us: {:?}", net.failure(0, rpc));
@@ -280,7 +280,7 @@ fn packets_duplicated_and_late_never_execute_twice() {
             }
         }
     }
-    assert!(solo.now < 1_000 * MS + 1900 * MS, "within the memory");
+    assert!(solo.now_ns < 1_000 * MS + 1900 * MS, "within the memory");
     assert_eq!(arrivals(&solo), 40);
 }
 
@@ -304,12 +304,12 @@ fn a_request_finished_long_after_it_was_sent_is_recognised_although_younger_ones
 
 /// The driver looks for packets and finds none: what came before has been read.
 fn look(solo: &mut Solo) {
-    solo.engine.handle_timeout(solo.instant(), true);
+    solo.engine.handle_timeout(solo.now(), true);
 }
 
 /// The process is stopped; what comes meanwhile lies in its socket.
 fn stop(solo: &mut Solo, ms: u64) {
-    solo.now += ms * MS;
+    solo.now_ns += ms * MS;
 }
 
 #[test]
@@ -351,7 +351,7 @@ fn a_newest_request_is_not_believed_sooner_because_the_server_was_stopped() {
         for event in solo.events() {
             if let Event::RequestArrived { rpc } = event {
                 solo.answer(rpc, 100);
-                solo.engine.abort(solo.instant(), rpc, FailReason::Aborted).unwrap();
+                solo.engine.abort(solo.now(), rpc, FailReason::Aborted).unwrap();
             }
         }
         received

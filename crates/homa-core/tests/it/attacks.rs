@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{Config, Instant, RpcKey, RxMeta};
 use homa_wire::{Body, Common, Data, Extension, Grant, Header, RESEND_ALL, Reason, Resend};
 
@@ -246,11 +246,11 @@ impl Field {
             // Headers of IP and UDP, and what Ethernet adds.
             left -= i64::from(length) + 66;
             let meta = RxMeta::new(path(PORT, from));
-            let now = Instant::from_nanos(self.net.now);
+            let now = Instant::from_nanos(self.net.now_ns);
             let bytes = &head[..(length - payload) as usize];
             let _ = self.net.hosts[0].engine.handle_packet(now, &meta, bytes, length);
         }
-        let now = self.net.now;
+        let now = self.net.now_ns;
         for client in 1..=CLIENTS {
             let rpc = self.net.call(client, 0, 100);
             self.short.push((client, rpc, now));
@@ -271,7 +271,7 @@ impl Field {
     }
 
     fn noticed(&self) -> Noticed {
-        let end = self.net.now;
+        let end = self.net.now_ns;
         let took = |(client, rpc, begun): &(usize, RpcKey, u64)| {
             let answered = self.net.hosts[*client].answered_at.get(rpc);
             (answered.copied().unwrap_or(end + 1_000 * MS) - begun, answered.is_some())

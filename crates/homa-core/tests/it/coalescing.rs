@@ -1,6 +1,6 @@
 //! Several short packets in one UDP datagram.
 
-use crate::harness::host::{FULL, Host, Remote, data_bytes, data_of, exact};
+use crate::harness::{FULL, Host, Remote, data_bytes, data_of, exact};
 use homa_core::{Carriage, Config, CutoffSource, Cutoffs, RequestOptions, TransmitError};
 use homa_wire::{Body, PacketType, Reason};
 

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{
     Config, DropReason, Event, FailReason, IcmpKind, Instant, PortError, PortOptions, Received,
     RequestOptions, RpcError, SendError,
@@ -16,7 +16,7 @@ fn solo() -> Solo {
 }
 
 fn icmp(solo: &mut Solo, kind: IcmpKind, remote: SocketAddr, quoted: &[u8]) {
-    let now = solo.instant();
+    let now = solo.now();
     solo.engine.icmp_error(now, kind, path(PORT, remote), quoted);
     solo.events();
 }
@@ -163,7 +163,7 @@ fn a_reason_of_a_later_version_is_taken_for_never_seen() {
 fn a_request_to_a_port_where_nobody_serves_fails_at_once() {
     let mut net = Net::new(&Config::default(), 2);
     let port = net.hosts[1].address.port();
-    let now = net.instant();
+    let now = net.now();
     net.hosts[1].engine.close_port(now, port);
     net.hosts[1].engine.bind_port(port, PortOptions::CLIENT).unwrap();
     let rpc = net.call(0, 1, 100_000);
@@ -183,7 +183,7 @@ fn a_closing_endpoint_tells_its_clients_and_servers() {
     let from_closing = net.call(1, 2, 100);
     net.run(10);
     let port = net.hosts[1].address.port();
-    let now = net.instant();
+    let now = net.now();
     net.hosts[1].engine.close_port(now, port);
     net.run(1);
     assert_eq!(net.failure(0, to_closing), Some(FailReason::Closing));
@@ -235,7 +235,7 @@ fn a_cancelled_call_ends_at_the_server() {
     net.hosts[1].service = Service::Hold;
     let rpc = net.call(0, 1, 100);
     net.run(1);
-    let now = net.instant();
+    let now = net.now();
     net.hosts[0].engine.abort(now, rpc, FailReason::Aborted).unwrap();
     assert_eq!(net.hosts[0].engine.abort(now, rpc, FailReason::Aborted), Err(RpcError::Stale));
     net.run(1);
@@ -254,7 +254,7 @@ fn a_cancellation_that_got_lost_costs_one_answer() {
     let rpc = net.call(0, 1, 100);
     net.run(1);
     net.lose = Box::new(|_, sent| sent.unknown() == Some(Reason::Cancelled));
-    let now = net.instant();
+    let now = net.now();
     net.hosts[0].engine.abort(now, rpc, FailReason::Aborted).unwrap();
     net.run(1);
     let at_server = net.hosts[1].arrived[0];
@@ -267,7 +267,7 @@ fn a_cancellation_that_got_lost_costs_one_answer() {
 fn a_call_never_sent_is_cancelled_silently() {
     let mut solo = solo();
     let rpc = solo.call(address(9, 900), 100);
-    solo.engine.abort(solo.instant(), rpc, FailReason::Aborted).unwrap();
+    solo.engine.abort(solo.now(), rpc, FailReason::Aborted).unwrap();
     assert!(solo.drain().is_empty());
     assert_eq!(solo.events(), [Event::Released { rpc, upto: 100 }, Event::Ended { rpc }]);
 }
@@ -276,7 +276,7 @@ fn a_call_never_sent_is_cancelled_silently() {
 fn a_deadline_ends_the_call_and_tells_the_server() {
     let mut net = Net::new(&Config::default(), 2);
     net.hosts[1].service = Service::Hold;
-    let deadline = Some(Instant::from_nanos(net.now + 50 * MS));
+    let deadline = Some(Instant::from_nanos(net.now_ns + 50 * MS));
     let rpc = net.call_with(0, 1, 100, RequestOptions { deadline, ..Default::default() });
     net.run(49);
     assert_eq!(net.failure(0, rpc), None);
@@ -292,7 +292,7 @@ fn a_deadline_ends_the_call_and_tells_the_server() {
 fn a_deadline_before_the_next_resend_or_in_the_past_is_kept() {
     for (after_ns, wait_ms) in [(1, 1), (MS, 2), (0, 1)] {
         let mut solo = solo();
-        let deadline = Some(solo.instant() + Duration::from_nanos(after_ns));
+        let deadline = Some(solo.now() + Duration::from_nanos(after_ns));
         let options = RequestOptions { deadline, ..Default::default() };
         let rpc = solo.call_with(address(9, 900), 100, options).unwrap();
         solo.advance(wait_ms);
@@ -303,11 +303,11 @@ fn a_deadline_before_the_next_resend_or_in_the_past_is_kept() {
 #[test]
 fn a_deadline_that_passes_before_anything_is_sent_says_so() {
     let mut solo = solo();
-    let deadline = Some(solo.instant() + Duration::from_nanos(MS));
+    let deadline = Some(solo.now() + Duration::from_nanos(MS));
     let options = RequestOptions { deadline, ..Default::default() };
     let rpc = solo.call_with(address(9, 900), 100, options).unwrap();
-    solo.now += 2 * MS;
-    solo.engine.handle_timeout(solo.instant(), true);
+    solo.now_ns += 2 * MS;
+    solo.engine.handle_timeout(solo.now(), true);
     solo.events();
     assert_eq!(solo.failure(rpc), Some(FailReason::DeadlineExceeded { sent: false }));
     assert!(solo.drain().is_empty(), "nor is it sent afterwards");
@@ -317,14 +317,14 @@ fn a_deadline_that_passes_before_anything_is_sent_says_so() {
 fn a_complete_answer_is_not_lost_to_a_deadline() {
     let mut solo = solo();
     let server = address(9, 900);
-    let deadline = Some(solo.instant() + Duration::from_millis(10));
+    let deadline = Some(solo.now() + Duration::from_millis(10));
     let options = RequestOptions { deadline, ..Default::default() };
     let rpc = solo.call_with(server, 100, options).unwrap();
     let id = solo.drain()[0].header.common.sender_id | 1;
     let _ = solo.data(server, id, 100, (0, 100));
     solo.advance(1000);
     assert_eq!(solo.failure(rpc), None);
-    solo.engine.consumed(solo.instant(), rpc, 100).unwrap();
+    solo.engine.consumed(solo.now(), rpc, 100).unwrap();
 }
 
 #[test]
@@ -385,7 +385,7 @@ fn what_cannot_be_sent_is_refused_with_the_limit_and_changes_nothing() {
     assert_eq!(send(SocketAddr::from(([10, 0, 0, 9], 0)), 1), Err(SendError::BadAddress));
     assert_eq!(send(SocketAddr::from(([0, 0, 0, 0], 9)), 1), Err(SendError::BadAddress));
     assert_eq!(send(SocketAddr::from(([224, 0, 0, 1], 9)), 1), Err(SendError::BadAddress));
-    let now = solo.instant();
+    let now = solo.now();
     let unbound = path(1, server);
     let sent = solo.engine.send_request(now, unbound, 1, 0, RequestOptions::default());
     assert_eq!(sent, Err(SendError::NoSuchPort));
@@ -424,7 +424,7 @@ fn replies_at_the_wrong_time_are_errors_and_leave_the_rpc() {
         [Event::RequestStarted { rpc, .. }] => rpc,
         ref other => panic!("{other:?}"),
     };
-    let now = solo.instant();
+    let now = solo.now();
     assert_eq!(solo.engine.send_response(now, rpc, 1), Err(SendError::NotInService));
     assert_eq!(solo.engine.consumed(now, rpc, 1001), Err(RpcError::OutOfRange));
     let _ = solo.data(from, 1000, 2000, (1000, 2000));
@@ -447,10 +447,10 @@ fn replies_at_the_wrong_time_are_errors_and_leave_the_rpc() {
 fn a_stale_key_never_reaches_the_rpc_that_has_its_place_now() {
     let mut solo = solo();
     let first = solo.call(address(9, 900), 100);
-    solo.engine.abort(solo.instant(), first, FailReason::Aborted).unwrap();
+    solo.engine.abort(solo.now(), first, FailReason::Aborted).unwrap();
     solo.events();
     let second = solo.call(address(9, 900), 100);
     assert_eq!(first.index, second.index);
-    assert_eq!(solo.engine.abort(solo.instant(), first, FailReason::Aborted), Err(RpcError::Stale));
+    assert_eq!(solo.engine.abort(solo.now(), first, FailReason::Aborted), Err(RpcError::Stale));
     assert_eq!(solo.engine.stats().live_rpcs, 1);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{Config, DropReason, FailReason, Received, RequestOptions, RpcKey};
 use homa_wire::{Body, RESEND_ALL, Reason, Resend};
 
@@ -24,14 +24,14 @@ fn ends_after(
     limit_ms: u64,
     mut answer: impl FnMut(&mut Solo, &Sent),
 ) -> Option<u64> {
-    let began = solo.now;
-    while solo.now < began + limit_ms * MS {
+    let began = solo.now_ns;
+    while solo.now_ns < began + limit_ms * MS {
         for sent in solo.advance(5) {
             answer(solo, &sent);
         }
         solo.events();
         if solo.ended(rpc) {
-            return Some((solo.now - began) / MS);
+            return Some((solo.now_ns - began) / MS);
         }
     }
     None
@@ -118,7 +118,7 @@ fn a_call_in_service_waits_as_long_as_its_server_confirms_it() {
 fn a_call_with_a_deadline_ends_although_its_server_confirms_it() {
     let mut solo = Solo::new(config());
     let server = address(9, 900);
-    let deadline = Some(solo.instant() + Duration::from_secs(5));
+    let deadline = Some(solo.now() + Duration::from_secs(5));
     let options = RequestOptions { deadline, ..Default::default() };
     let rpc = solo.call_with(server, 100, options).unwrap();
     let id = solo.drain()[0].header.common.sender_id | 1;
@@ -172,7 +172,7 @@ fn a_response_that_nobody_acknowledges_ends() {
 fn a_refusal_that_nobody_acknowledges_ends() {
     let mut solo = Solo::new(config());
     let rpc = solo.request(address(9, 900), 1000, 100);
-    solo.engine.abort(solo.instant(), rpc, FailReason::Aborted).unwrap();
+    solo.engine.abort(solo.now(), rpc, FailReason::Aborted).unwrap();
     let ended = ends_after(&mut solo, rpc, 10_000, silent);
     about(ended, 3000);
 }
@@ -257,7 +257,7 @@ fn the_silence_of_a_sender_is_counted_from_when_there_is_memory_for_its_message(
         }
         solo.advance(100);
     }
-    solo.engine.consumed(solo.instant(), first, 60_000).unwrap();
+    solo.engine.consumed(solo.now(), first, 60_000).unwrap();
     solo.advance(500);
     // The one that is served, the one that waits for it, and the two that came whole.
     assert_eq!(solo.engine.stats().live_rpcs, 4);

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{Config, Event, Received};
 use homa_wire::{Body, Reason};
 
@@ -333,13 +333,13 @@ fn a_stream_that_waits_for_its_reader_holds_no_place() {
         _ => None,
     });
     let rpc = rpc.expect("it has begun");
-    solo.engine.set_streaming(solo.instant(), rpc).unwrap();
+    solo.engine.set_streaming(solo.now(), rpc).unwrap();
     solo.drain();
     let _ = solo.data(nobody(1), 2, 500_000, (100, 65_536));
     solo.drain();
     let _ = announce(&mut solo, nobody(2), 900_000, true);
     assert!(granted_to(&solo.drain(), nobody(2)));
-    solo.engine.consumed(solo.instant(), rpc, 65_000).unwrap();
+    solo.engine.consumed(solo.now(), rpc, 65_000).unwrap();
     assert!(granted_to(&solo.drain(), nobody(1)), "it is read, and the shorter of the two");
 }
 

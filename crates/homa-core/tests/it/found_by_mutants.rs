@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{Config, DropReason, FailReason, Received, RpcKey, TransmitError};
 use homa_wire::{Ack, AckEntry, Body, Extension, Grant, Reason, Resend};
 
@@ -11,7 +11,7 @@ const DUPLICATE: Received = Received::Dropped(DropReason::Duplicate);
 /// Time passes, at the end of which a look for packets finds none: what is remembered is older then.
 fn pass(solo: &mut Solo, ms: u64) {
     solo.advance(ms);
-    solo.engine.handle_timeout(solo.instant(), true);
+    solo.engine.handle_timeout(solo.now(), true);
 }
 
 fn finish(solo: &mut Solo, id: u64) {
@@ -61,7 +61,7 @@ fn a_peer_that_was_forgotten_and_came_back_repeats_no_finished_request() {
     finish(&mut solo, 1000);
     solo.advance(200);
     let other = solo.request(address(8, 800), 6, 100);
-    solo.engine.abort(solo.instant(), other, FailReason::Rejected).unwrap();
+    solo.engine.abort(solo.now(), other, FailReason::Rejected).unwrap();
     let _ = solo.control(address(8, 800), 6, Body::Ack(Ack::default()), Reason::None, 0);
     solo.advance(200);
     // The count of its ids begins with one that is older than the finished one.
@@ -76,7 +76,7 @@ fn what_the_driver_refuses_does_not_count_as_on_its_way() {
         config.unscheduled_in_flight_max_bytes = 98_304;
     }));
     solo.call(address(2, 80), 60_000);
-    let now = solo.instant();
+    let now = solo.now();
     for _ in 0..10 {
         let transmit = solo.engine.poll_transmit(now, &mut solo.segments).expect("a train");
         let why = TransmitError::NoRoom;
@@ -259,7 +259,7 @@ fn the_round_over_waiting_calls_goes_on_where_one_of_them_ends() {
     assert_eq!(asked_about(&mut solo), round[0]);
     // The one that is next ends.
     let _ = solo.data(address(2, 80), round[1], 100, (0, 100));
-    solo.engine.consumed(solo.instant(), calls[&round[1]], 100).unwrap();
+    solo.engine.consumed(solo.now(), calls[&round[1]], 100).unwrap();
     solo.events();
     assert!(solo.ended(calls[&round[1]]));
     assert_eq!(asked_about(&mut solo), round[2]);
@@ -282,7 +282,7 @@ fn a_reader_that_takes_little_is_granted_little_while_nothing_is_on_its_way() {
     let mut solo = Solo::new(Config::default().with(|config| config.unread_bytes_max = 65_536));
     let (client, length) = (address(9, 900), 500_000);
     let Received::Place(first) = solo.data(client, 10, length, (0, FULL)) else { panic!() };
-    solo.engine.set_streaming(solo.instant(), first.rpc).unwrap();
+    solo.engine.set_streaming(solo.now(), first.rpc).unwrap();
     let mut came = FULL;
     while came < 65_536 {
         let end = (came + FULL).min(65_536);
@@ -290,7 +290,7 @@ fn a_reader_that_takes_little_is_granted_little_while_nothing_is_on_its_way() {
         came = end;
         solo.drain();
     }
-    solo.engine.consumed(solo.instant(), first.rpc, 1_000).unwrap();
+    solo.engine.consumed(solo.now(), first.rpc, 1_000).unwrap();
     assert_eq!(solo.drain().iter().find_map(Sent::grant), Some(66_536));
 }
 
@@ -325,7 +325,7 @@ fn a_message_without_memory_for_its_unscheduled_part_takes_nothing() {
     let taken = solo.request(address(1, 900), 10, 100_000);
     let _ = solo.data(address(2, 900), 10, 100_000, (0, FULL));
     let _ = solo.data(address(3, 900), 10, 100_000, (0, FULL));
-    solo.engine.consumed(solo.instant(), taken, 100_000).unwrap();
+    solo.engine.consumed(solo.now(), taken, 100_000).unwrap();
     // The third has what is set aside; of the rest a piece is left and not two.
     let mut header = solo.data_header(address(4, 900), 10, 200_000, 0);
     if let Body::Data(data) = &mut header.body {
@@ -416,8 +416,8 @@ fn after_a_long_pause_all_calls_in_service_are_asked_about() {
     for _ in 0..10 {
         asked_about(&mut solo);
     }
-    solo.now += 11_000 * MS;
-    solo.engine.handle_timeout(solo.instant(), true);
+    solo.now_ns += 11_000 * MS;
+    solo.engine.handle_timeout(solo.now(), true);
     let sent = solo.advance(1);
     assert_eq!(asked(&sent).len(), 20);
 }
@@ -527,7 +527,7 @@ fn responses_that_wait_for_room_are_kept_while_their_client_takes_others() {
     let ids: Vec<u64> = (0..12).map(|number| 1000 + 2 * number).collect();
     let rpcs: Vec<_> = ids.iter().map(|id| solo.request(client, *id, 100)).collect();
     for rpc in &rpcs {
-        solo.engine.send_response(solo.instant(), *rpc, 2_000).unwrap();
+        solo.engine.send_response(solo.now(), *rpc, 2_000).unwrap();
     }
     // One after the other has room and is acknowledged; questions are not answered.
     let mut sent = solo.drain();
@@ -571,7 +571,7 @@ fn a_starved_message_that_is_given_up_waits_for_nothing() {
     solo.events();
     solo.advance(3_000);
     // There is room, but nobody has heard of its sender for long.
-    solo.engine.consumed(solo.instant(), taken[0], 60_000).unwrap();
+    solo.engine.consumed(solo.now(), taken[0], 60_000).unwrap();
     let sent = solo.drain();
     assert!(sent.iter().all(|sent| sent.resend().is_none() && sent.grant().is_none()), "{sent:?}");
     solo.engine.check();

@@ -1,6 +1,6 @@
 //! What random worlds on the virtual network have found, each as the smallest case.
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{Config, Event, FailReason, Received, RpcKey, TransmitError};
 use homa_wire::{Ack, Body, Grant, Header, Reason};
 
@@ -74,7 +74,7 @@ fn a_grant_that_had_no_room_is_sent_although_its_sender_proves_its_address_meanw
         (data.echo, data.incoming) = (0, 1400);
     }
     let _ = solo.header(client, &header, 1400);
-    let now = solo.instant();
+    let now = solo.now();
     while let Some(train) = solo.engine.poll_transmit(now, &mut solo.segments) {
         let first = &solo.segments[0];
         let header = Header::parse(first.header(), first.wire_bytes()).unwrap();
@@ -97,7 +97,7 @@ fn an_acknowledgement_that_had_no_room_rides_on_the_next_packet() {
     solo.events();
     solo.drain();
     solo.call(server, 100);
-    let now = solo.instant();
+    let now = solo.now();
     let train = solo.engine.poll_transmit(now, &mut solo.segments).unwrap();
     solo.engine.transmit_failed(now, &train, &solo.segments, 0, TransmitError::NoRoom);
     let sent = solo.drain();
@@ -118,7 +118,7 @@ fn messages_without_memory_do_not_count_as_on_their_way() {
     for event in solo.events() {
         if let Event::RequestStarted { rpc, .. } = event {
             // Has the grants look at it again.
-            solo.engine.consumed(solo.instant(), rpc, 0).unwrap();
+            solo.engine.consumed(solo.now(), rpc, 0).unwrap();
         }
     }
     solo.drain();
@@ -137,7 +137,7 @@ fn what_is_missing_below_early_data_is_asked_for() {
         panic!("it is accepted")
     };
     solo.events();
-    solo.engine.set_streaming(solo.instant(), placement.rpc).unwrap();
+    solo.engine.set_streaming(solo.now(), placement.rpc).unwrap();
     for start in (31_400..120_000).step_by(1400) {
         let _ = solo.data(from, 10, 200_000, (start, start + 1400));
     }
@@ -214,7 +214,7 @@ fn finished_requests_are_forgotten_without_being_asked_about() {
     solo.advance(1);
     assert_eq!(solo.engine.stats().finished_entries, 1);
     solo.advance(10_000);
-    solo.engine.handle_timeout(solo.instant(), true);
+    solo.engine.handle_timeout(solo.now(), true);
     assert_eq!(solo.engine.stats().finished_entries, 0);
 }
 

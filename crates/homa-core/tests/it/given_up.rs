@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{Config, DropReason, Event, FailReason, IcmpKind, Received, RpcKey};
 use homa_wire::{Ack, Body, Grant, Reason, Resend};
 
@@ -14,7 +14,7 @@ fn keeps(count: u64, length: u32) -> (Solo, Vec<RpcKey>) {
     let client = address(66, 6);
     let rpcs = (0..count).map(|number| {
         let rpc = solo.request(client, 2 * number, 10);
-        solo.engine.consumed(solo.instant(), rpc, 10).unwrap();
+        solo.engine.consumed(solo.now(), rpc, 10).unwrap();
         solo.answer(rpc, length);
         rpc
     });
@@ -112,7 +112,7 @@ fn a_call_that_the_server_lost_has_all_others_checked_without_a_pause() {
     net.run(3000);
     // The server loses some of them, and its words about it.
     net.lose = Box::new(|from, _| from == 1);
-    let now = net.instant();
+    let now = net.now();
     for rpc in net.hosts[1].arrived.clone().iter().step_by(2) {
         let _ = net.hosts[1].engine.abort(now, *rpc, FailReason::Aborted);
     }
@@ -129,8 +129,8 @@ fn an_engine_that_is_always_driven_late_asks_and_gives_up_all_the_same() {
     let (rpc, _, _) = solo.called(address(9, 900), 100);
     let mut sent = 0;
     for _ in 0..500 {
-        solo.now += 40 * MS;
-        solo.engine.handle_timeout(solo.instant(), true);
+        solo.now_ns += 40 * MS;
+        solo.engine.handle_timeout(solo.now(), true);
         sent += solo.drain().len();
         solo.events();
     }
@@ -146,7 +146,7 @@ fn a_closed_port_ends_any_number_of_calls_a_part_per_turn() {
     let rpcs: Vec<_> = (0..5000).map(|_| solo.call(server, 20)).collect();
     solo.drain();
     let quoted = sent.iter().find(|sent| sent.header.common.sender_id | 1 == id).unwrap();
-    let now = solo.instant();
+    let now = solo.now();
     let way = path(PORT, server);
     solo.engine.icmp_error(now, IcmpKind::PortUnreachable, way, &quoted.bytes);
     let at_once = solo.engine.stats().calls_failed;
@@ -161,7 +161,7 @@ fn an_aborted_call_is_not_told_of_its_response() {
     let server = address(9, 900);
     let (rpc, id, _) = solo.called(server, 100);
     let _ = solo.data(server, id, 100, (0, 100));
-    solo.engine.abort(solo.instant(), rpc, FailReason::Aborted).unwrap();
+    solo.engine.abort(solo.now(), rpc, FailReason::Aborted).unwrap();
     let events = solo.events();
     let arrived = |event: &Event| matches!(event, Event::ResponseArrived { .. });
     assert!(!events.iter().any(arrived), "{events:?}");
@@ -178,7 +178,7 @@ fn answered_after_cancelled(unscheduled_bytes: u32, length: u32) -> usize {
         let mut rpcs: Vec<_> = (0..number % 3).map(|_| net.call(0, 1, 30_000)).collect();
         rpcs.push(net.call(0, 1, length));
         net.run(0);
-        let (now, last) = (net.instant(), rpcs[rpcs.len() - 1]);
+        let (now, last) = (net.now(), rpcs[rpcs.len() - 1]);
         let _ = net.hosts[0].engine.abort(now, last, FailReason::Aborted);
         net.run(100);
     }
@@ -269,7 +269,7 @@ fn a_copy_that_lay_unread_while_the_process_was_stopped_is_not_executed() {
     let _ = solo.control(client, 2, Body::Ack(Ack::default()), Reason::None, 0);
     solo.events();
     solo.advance(5);
-    solo.now += 10_000 * MS;
+    solo.now_ns += 10_000 * MS;
     let received = solo.data(client, 2, 100, (0, 100));
     assert_eq!(received, Received::Dropped(DropReason::Duplicate));
 }

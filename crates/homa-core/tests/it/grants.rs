@@ -1,6 +1,6 @@
 //! Whom the receiver lets send, how much and at which priority (docs/spec/protocol.md §6).
 
-use crate::harness::host::{FULL, Host, PORT, Remote, Sent, exact, grants, levels};
+use crate::harness::{FULL, Host, PORT, Remote, Sent, exact, grants, levels};
 use homa_core::{Config, DropReason, FailReason, HostBudget, PeerSettings, PortOptions, Received};
 use homa_wire::{Body, Reason};
 use proptest::prelude::*;

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{Config, DropReason, Event, Instant, PeerSettings, Received, RxMeta};
 use homa_wire::{Ack, AckEntry, Body, Cutoffs, Grant, RESEND_ALL, Reason, Resend};
 use proptest::prelude::*;
@@ -356,7 +356,7 @@ fn a_flood_of_questions_fills_the_control_queue_only() {
 #[test]
 fn a_peer_with_a_short_time_out_that_says_busy_is_not_asked_without_end() {
     let mut solo = Solo::new(Config::default());
-    let (from, now) = (address(9, 900), solo.instant());
+    let (from, now) = (address(9, 900), solo.now());
     let settings = PeerSettings::default().with(|it| it.timeout = Some(Duration::ZERO));
     assert!(solo.engine.set_peer(now, path(PORT, from), settings));
     let other = address(8, 800);
@@ -370,11 +370,11 @@ fn a_peer_with_a_short_time_out_that_says_busy_is_not_asked_without_end() {
         assert!(solo.engine.set_peer(now, path(PORT, peer), settings));
     }
     solo.drain();
-    let end = solo.now + 1000 * MS;
+    let end = solo.now_ns + 1000 * MS;
     let mut wakeups = 0;
     while let Some((at, _)) = solo.engine.poll_timeout().filter(|(at, _)| at.as_nanos() < end) {
-        solo.now = solo.now.max(at.as_nanos());
-        solo.engine.handle_timeout(solo.instant(), true);
+        solo.now_ns = solo.now_ns.max(at.as_nanos());
+        solo.engine.handle_timeout(solo.now(), true);
         solo.drain();
         wakeups += 1;
         assert!(wakeups < 100, "it never sleeps");
@@ -442,7 +442,7 @@ fn strike(honest: &mut Honest, attack: &Attack, forge: bool) {
         Attack::Bytes { from, bytes, length } => {
             let from = source(*from, forge);
             let meta = RxMeta::new(path(PORT, from));
-            let now = solo.instant();
+            let now = solo.now();
             let _ = solo.engine.handle_packet(now, &meta, bytes, *length);
             solo.engine.icmp_error(now, homa_core::IcmpKind::HostUnreachable, meta.path, bytes);
         }
@@ -484,16 +484,16 @@ proptest! {
     ) {
         let config = small();
         let mut honest = Honest::new(config.clone());
-        let begin = honest.solo.now;
+        let begin = honest.solo.now_ns;
         for attack in &attacks {
-            if let Attack::Wait { us } = attack { if honest.solo.now + us * 1000 > begin + 900 * MS {
+            if let Attack::Wait { us } = attack { if honest.solo.now_ns + us * 1000 > begin + 900 * MS {
                 continue;
             } }
             strike(&mut honest, attack, false);
         }
         bounded(&honest.solo, &config);
         honest.solo.drain();
-        honest.solo.engine.abort(honest.solo.instant(), honest.in_service, homa_core::FailReason::Aborted).unwrap();
+        honest.solo.engine.abort(honest.solo.now(), honest.in_service, homa_core::FailReason::Aborted).unwrap();
         let _ = honest.solo.data(server(), honest.receiving.1, 3000, (1000, 3000));
         let _ = honest.solo.data(server(), honest.waiting.1, 100, (0, 100));
         honest.solo.events();
@@ -518,7 +518,7 @@ proptest! {
             _ => None,
         }).collect();
         for rpc in answers {
-            let now = honest.solo.instant();
+            let now = honest.solo.now();
             let _ = honest.solo.engine.send_response(now, rpc, 5000);
         }
         for _ in 0..20 {
@@ -534,7 +534,7 @@ proptest! {
         }).collect();
         for rpc in arrived {
             let length = started.iter().rfind(|(key, _)| *key == rpc).unwrap().1;
-            let now = honest.solo.instant();
+            let now = honest.solo.now();
             honest.solo.engine.consumed(now, rpc, length).unwrap();
         }
         honest.solo.advance(1000);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{
     Config, DropReason, Engine, Event, FailReason, HostBudget, Instant, PortOptions, Received,
     RequestOptions, RpcKey, RxMeta, Segment,
@@ -45,7 +45,7 @@ fn arrived(events: &[Event]) -> Option<RpcKey> {
 
 /// Everything of the incoming message is taken and `length` bytes are answered.
 fn answer(solo: &mut Solo, rpc: RpcKey, length: u32) {
-    let now = solo.instant();
+    let now = solo.now();
     let _ = solo.engine.consumed(now, rpc, 10);
     let _ = solo.engine.send_response(now, rpc, length);
 }
@@ -156,7 +156,7 @@ fn forged_lives_of_a_server_delay_no_call() {
             let mut bytes = [0; 96];
             let written = header.encode(&mut bytes).unwrap();
             let meta = RxMeta::new(path(4000, net.hosts[1].address));
-            let now = net.instant();
+            let now = net.now();
             let _ =
                 net.hosts[0].engine.handle_packet(now, &meta, &bytes[..written], written as u32);
         }
@@ -178,7 +178,7 @@ fn forged_lives_before_the_first_contact_delay_no_call() {
         let mut bytes = [0; 96];
         let written = header.encode(&mut bytes).unwrap();
         let meta = RxMeta::new(path(net.hosts[host].address.port(), from));
-        let now = net.instant();
+        let now = net.now();
         let _ = net.hosts[host].engine.handle_packet(now, &meta, &bytes[..written], 66);
     };
     forge(&mut net, 0, 0x111);
@@ -204,11 +204,11 @@ fn a_client_that_starts_anew_is_answered_after_one_more_round_trip() {
     net.restart(0, &config, 999);
     let rpc = net.call(0, 1, 100);
     // One round trip takes 20 µs.
-    let begin = net.now;
+    let begin = net.now_ns;
     net.run(1);
     assert!(net.answered(0, rpc));
     assert_eq!(net.hosts[0].engine.stats().restarts, 1);
-    assert!(net.now - begin <= MS);
+    assert!(net.now_ns - begin <= MS);
     let next = net.call(0, 1, 100);
     net.run(1);
     assert!(net.answered(0, next));
@@ -265,7 +265,7 @@ fn the_ids_of_calls_to_one_server_count_up_also_when_it_was_forgotten_meanwhile(
                 assert!(last.is_none_or(|last| id > last));
                 last = Some(id);
             }
-            let now = solo.instant();
+            let now = solo.now();
             solo.engine.abort(now, rpc, FailReason::Aborted).unwrap();
             solo.events();
             solo.advance(20_000);
@@ -373,7 +373,7 @@ fn flood(solo: &mut Solo, requests: u32) -> u32 {
     for n in 0..requests {
         let [_, a, b, c] = n.to_be_bytes();
         let from = SocketAddr::from(([10, 20 + a, b, c], 1000));
-        let id = 2 * (solo.now + u64::from(n));
+        let id = 2 * (solo.now_ns + u64::from(n));
         let received = solo.header(from, &short(from, id, 10, (THEIRS, 0)), 10);
         refused += u32::from(!matches!(received, Received::Place(_)));
         if let Some(rpc) = arrived(&solo.events()) {
@@ -502,7 +502,7 @@ fn no_control_packet_draws_more_bytes_than_it_has() {
                         let mut bytes = [0; 96];
                         let written = header.encode(&mut bytes).unwrap() as u32;
                         let meta = RxMeta::new(path(port, victim()));
-                        let now = solo.instant();
+                        let now = solo.now();
                         let _ = solo.engine.handle_packet(
                             now,
                             &meta,

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::harness::host::{Host, PORT, Sent, data_bytes, data_of, exact, grants};
+use crate::harness::{Host, PORT, Sent, data_bytes, data_of, exact, grants};
 use homa_core::{
     Carriage, DropReason, Event, FailReason, IcmpKind, Path, PortOptions, Received, RequestOptions,
     RpcKey, RxMeta, SendError,
@@ -278,7 +278,7 @@ fn control_packets_end_with_their_linux_header() {
         BTreeSet::from(["BUSY", "DATA", "GRANT", "NEED_ACK", "RESEND", "RPC_UNKNOWN"])
     );
     for packet in sent.iter().filter(|packet| packet.data().is_none()) {
-        assert_eq!(packet.wire_bytes(), packet.header.packet_type().header_bytes() as u64);
+        assert_eq!(packet.wire_bytes, packet.header.packet_type().header_bytes() as u32);
         assert_eq!(packet.header.extension, None);
     }
 }
@@ -1111,7 +1111,7 @@ fn the_announcement_rides_in_the_header_of_cutoffs_alone() {
         is_own(&sent[0])
             && sent[0].header.common.incarnation == host.engine.incarnation(client.address.ip())
     );
-    assert_eq!(sent[0].wire_bytes(), 62, "nothing behind it");
+    assert_eq!(sent[0].wire_bytes, 62, "nothing behind it");
     assert!(!sent[1..].iter().any(is_own));
 }
 

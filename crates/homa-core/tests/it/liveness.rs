@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{Config, FailReason, Instant, PortOptions, RequestOptions, Urgency, WakeReason};
 use homa_wire::{Body, Reason};
 
@@ -80,7 +80,7 @@ fn a_call_from_a_second_port_is_watched_too() {
     let server = net.hosts[1].address;
     let _ = (port, &mut net);
     let first = solo.called(server, 100);
-    let now = solo.instant();
+    let now = solo.now();
     let second = path(5000, server);
     solo.engine.send_request(now, second, 100, 1, RequestOptions::default()).unwrap();
     let sent = solo.drain();
@@ -93,7 +93,7 @@ fn a_call_from_a_second_port_is_watched_too() {
         let mut bytes = [0; 96];
         let written = header.encode(&mut bytes).unwrap();
         let meta = homa_core::RxMeta::new(path(port, server));
-        let now = solo.instant();
+        let now = solo.now();
         let _ = solo.engine.handle_packet(now, &meta, &bytes[..written], written as u32);
     };
     busy(&mut solo, PORT, first.1);
@@ -155,22 +155,22 @@ fn a_server_that_forgot_a_request_it_had_ends_the_call() {
 #[test]
 fn nothing_is_asked_again_or_given_up_while_packets_wait_unread() {
     let mut solo = Solo::new(Config::default());
-    let deadline = Some(solo.instant() + Duration::from_millis(50));
+    let deadline = Some(solo.now() + Duration::from_millis(50));
     let options = RequestOptions { deadline, ..Default::default() };
     let rpc = solo.call_with(address(9, 900), 100, options).unwrap();
     let request = solo.request(address(8, 900), 10, 100);
     solo.answer(request, 100);
     solo.drain();
     for _ in 0..10_000 {
-        solo.now += MS;
-        solo.engine.handle_timeout(solo.instant(), false);
+        solo.now_ns += MS;
+        solo.engine.handle_timeout(solo.now(), false);
         solo.events();
         assert!(solo.drain().is_empty());
     }
     assert_eq!(solo.failure(rpc), None);
     assert!(!solo.ended(request));
     assert_eq!(solo.engine.stats().clock_jumps, 0, "a busy driver is no jump of the clock");
-    solo.engine.handle_timeout(solo.instant(), true);
+    solo.engine.handle_timeout(solo.now(), true);
     solo.events();
     assert_eq!(solo.failure(rpc), Some(FailReason::DeadlineExceeded { sent: true }));
 }
@@ -181,8 +181,8 @@ fn a_stopped_process_does_not_take_its_own_silence_for_that_of_others() {
     let server = address(9, 900);
     let (rpc, id, _) = solo.called(server, 100);
     solo.advance(10);
-    solo.now += 3000 * MS;
-    solo.engine.handle_timeout(solo.instant(), true);
+    solo.now_ns += 3000 * MS;
+    solo.engine.handle_timeout(solo.now(), true);
     solo.events();
     assert_eq!(solo.failure(rpc), None);
     assert_eq!(solo.engine.stats().clock_jumps, 1);
@@ -279,12 +279,12 @@ fn the_engine_says_when_and_why_it_wants_to_be_woken() {
     assert!(matches!(solo.engine.poll_timeout(), Some((_, WakeReason::Transmit))));
     assert_eq!(solo.engine.urgency(), Urgency::Active);
     solo.drain();
-    let at = Instant::from_nanos(solo.now + 5 * MS);
+    let at = Instant::from_nanos(solo.now_ns + 5 * MS);
     assert_eq!(solo.engine.poll_timeout(), Some((at, WakeReason::Rpc)));
     assert_eq!(solo.engine.urgency(), Urgency::Lazy(at));
     let wakeups = solo.wakeups;
     for _ in 0..100 {
-        solo.engine.handle_timeout(solo.instant(), true);
+        solo.engine.handle_timeout(solo.now(), true);
         assert!(solo.drain().is_empty(), "early calls are harmless");
     }
     solo.advance(4);
@@ -299,7 +299,7 @@ fn a_peers_own_time_out_counts() {
     let server = address(9, 900);
     let settings = homa_core::PeerSettings::default()
         .with(|settings| settings.timeout = Some(Duration::from_millis(100)));
-    let now = solo.instant();
+    let now = solo.now();
     assert!(solo.engine.set_peer(now, path(PORT, server), settings));
     let (impatient, _, _) = solo.called(server, 100);
     let (patient, _, _) = solo.called(address(8, 900), 100);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::harness::host::{FULL, Host, Sent, data_bytes, data_of, exact, grants};
+use crate::harness::{FULL, Host, Sent, data_bytes, data_of, exact, grants};
 use homa_core::{Config, FailReason, TransmitError, WakeReason};
 use homa_wire::Body;
 
@@ -358,7 +358,7 @@ fn a_packet_that_is_too_long_lowers_the_mtu_and_leaves_in_pieces() {
     host.call(&remote, 3000);
     assert!(host.sent_partly(0, TransmitError::TooBig(1000)).is_empty());
     let sent = host.sent();
-    assert!(sent.iter().all(|sent| sent.wire_bytes() <= 1000 - 28), "{sent:?}");
+    assert!(sent.iter().all(|sent| sent.wire_bytes <= 1000 - 28), "{sent:?}");
     assert_eq!(data_bytes(&sent), 3000);
     assert_eq!(host.stats().mtu_shrinks, 1);
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::harness::host::{FULL, Host, Remote, Sent, data_bytes, data_of, exact, grants};
+use crate::harness::{FULL, Host, Remote, Sent, data_bytes, data_of, exact, grants};
 use homa_core::{
     Config, DropReason, Event, FailReason, PeerSettings, Received, RequestOptions, SendError,
 };
@@ -160,7 +160,7 @@ fn unproved(host: &Host) -> Remote {
 }
 
 fn wire_bytes(sent: &[Sent]) -> u64 {
-    sent.iter().map(Sent::wire_bytes).sum()
+    sent.iter().map(|sent| u64::from(sent.wire_bytes)).sum()
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn into_a_black_hole() -> (Host, Remote, u64) {
 }
 
 fn longest(sent: &[Sent]) -> u64 {
-    sent.iter().map(Sent::wire_bytes).max().unwrap_or(0)
+    sent.iter().map(|sent| u64::from(sent.wire_bytes)).max().unwrap_or(0)
 }
 
 #[test]
@@ -439,7 +439,7 @@ fn an_ipv4_address_in_ipv6_form_is_the_same_peer() {
     let mut host = Host::new(exact());
     let remote = host.remote(1, 1);
     host.take(&remote, remote.data(2, 0..10, 10, 10));
-    let mapped = "[::ffff:10.0.1.1]:1".parse().unwrap();
+    let mapped = "[::ffff:10.0.0.1]:1".parse().unwrap();
     let mapped = Remote { address: mapped, ..remote };
     host.take(&mapped, mapped.data(4, 0..10, 10, 10));
     assert_eq!(host.stats().live_peers, 1);

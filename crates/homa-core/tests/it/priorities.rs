@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::harness::host::{FULL, Host, Remote, Sent, data_bytes, data_of, exact, grants, levels};
+use crate::harness::{FULL, Host, Remote, Sent, data_bytes, data_of, exact, grants, levels};
 use homa_core::{Config, CutoffSource, Cutoffs, PortOptions, RequestOptions, SendError};
 use homa_wire::{AckEntry, Body, Data, Header, Reason};
 

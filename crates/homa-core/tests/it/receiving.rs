@@ -1,6 +1,6 @@
 //! Receiving DATA: docs/spec/scenarios.md §R, R1 to R29, over UDP.
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{Config, DropReason, Event, PortOptions, Received, RequestOptions};
 use homa_wire::{Ack, AckEntry, Body, Common, Cutoffs, Data, Header, OFFSET_IN_SEQUENCE, Reason};
 
@@ -60,7 +60,7 @@ fn a_request_to_a_port_that_does_not_serve_is_refused_with_its_reason() {
         let mut bytes = [0; 96];
         let written = header.encode(&mut bytes).unwrap();
         let meta = homa_core::RxMeta::new(path(port, address(9, 900)));
-        let now = solo.instant();
+        let now = solo.now();
         let received =
             solo.engine.handle_packet(now, &meta, &bytes[..written], written as u32 + 100);
         assert_eq!(received, Received::Dropped(DropReason::NoSuchPort));
@@ -77,7 +77,7 @@ fn a_request_to_a_port_that_does_not_serve_is_refused_with_its_reason() {
 #[test]
 fn control_packets_for_closed_ports_get_no_reply_unless_they_ask() {
     let mut solo = solo();
-    solo.engine.close_port(solo.instant(), PORT);
+    solo.engine.close_port(solo.now(), PORT);
     let from = address(9, 900);
     for body in
         [Body::Busy, Body::RpcUnknown, Body::Ack(Ack::default()), Body::Cutoffs(Cutoffs::default())]
@@ -97,8 +97,8 @@ fn a_response_nobody_can_take_is_told_so_at_once() {
     let received = solo.data(address(9, 900), 2001, 100, (0, 100));
     assert_eq!(received, Received::Dropped(DropReason::UnknownRpc));
     assert_eq!(solo.drain()[0].unknown(), Some(Reason::Finished));
-    solo.now += 5 * MS;
-    solo.engine.close_port(solo.instant(), PORT);
+    solo.now_ns += 5 * MS;
+    solo.engine.close_port(solo.now(), PORT);
     let received = solo.data(address(9, 900), 2001, 100, (0, 100));
     assert_eq!(received, Received::Dropped(DropReason::NoSuchPort));
     assert_eq!(solo.drain()[0].unknown(), Some(Reason::Finished));
@@ -113,7 +113,7 @@ fn the_packets_of_a_message_that_is_not_taken_bring_one_answer_per_resend_interv
             let _ = solo.data(address(9, 900), 2001, 10_000, (start, start + 1000));
         }
         assert_eq!(solo.drain().len(), 1, "round {round}");
-        solo.now += interval;
+        solo.now_ns += interval;
     }
 }
 
@@ -125,7 +125,7 @@ fn replies_about_unknown_rpcs_are_limited() {
     }
     assert!(solo.drain().len() <= 1000);
     assert!(solo.engine.stats().replies_suppressed >= 2000);
-    solo.now += MS;
+    solo.now_ns += MS;
     let _ = solo.data(address(9, 900), 2001, 100, (0, 100));
     assert_eq!(solo.drain().len(), 1);
 }
@@ -159,7 +159,7 @@ fn a_message_too_long_is_refused_with_the_limit() {
         let sent = solo.drain();
         assert_eq!(sent[0].unknown(), Some(Reason::TooLong));
         assert_eq!(sent[0].header.extension.unwrap().value, 1_000_000);
-        solo.now += 5 * MS;
+        solo.now_ns += 5 * MS;
     }
     assert_eq!(solo.engine.stats().live_rpcs, 0);
 }
@@ -299,12 +299,12 @@ fn without_memory_the_rpc_is_kept_its_data_dropped_and_asked_for_when_room_appea
         0,
     );
     assert!(solo.drain().iter().any(|sent| sent.is(&Body::Busy)));
-    solo.engine.consumed(solo.instant(), first, 60_000).unwrap();
+    solo.engine.consumed(solo.now(), first, 60_000).unwrap();
     let sent = solo.drain();
     let asked: Vec<_> = sent.iter().filter_map(Sent::resend).collect();
     assert!(matches!(asked[..], [(0, 40_000..)]), "{asked:?}");
     let _ = place(solo.data(from, 6, 60_000, (0, 1000)));
-    solo.engine.consumed(solo.instant(), second, 60_000).unwrap();
+    solo.engine.consumed(solo.now(), second, 60_000).unwrap();
 }
 
 // Scenario: B9
@@ -323,7 +323,7 @@ fn the_shortest_starved_message_gets_memory_first() {
         assert_eq!(received, Received::Dropped(DropReason::NoMemory));
     }
     solo.drain();
-    solo.engine.consumed(solo.instant(), first, 60_000).unwrap();
+    solo.engine.consumed(solo.now(), first, 60_000).unwrap();
     let sent = solo.drain();
     let first_asked = sent.iter().find(|sent| sent.resend().is_some()).unwrap();
     assert_eq!(first_asked.header.common.sender_id, 9);
@@ -344,7 +344,7 @@ fn a_response_turns_an_outgoing_call_into_an_incoming_one() {
     );
     let _ = place(solo.data(server, id, 3000, (1000, 3000)));
     assert!(solo.events().contains(&Event::ResponseArrived { rpc, cookie: 77 }));
-    solo.engine.consumed(solo.instant(), rpc, 3000).unwrap();
+    solo.engine.consumed(solo.now(), rpc, 3000).unwrap();
     assert_eq!(solo.events(), [Event::Ended { rpc }]);
 }
 
@@ -363,7 +363,7 @@ fn a_request_packet_for_an_rpc_in_service_or_answered_counts_only_for_its_ack() 
     solo.drain();
     solo.events();
     assert!(!solo.ended(answered), "the answer to the request is to leave first");
-    solo.engine.handle_timeout(solo.instant(), true);
+    solo.engine.handle_timeout(solo.now(), true);
     solo.drain();
     solo.events();
     assert!(solo.ended(answered), "R29: the ack counts although the packet is dropped");
@@ -397,10 +397,10 @@ fn stale_cutoffs_bring_the_present_ones_at_most_once_per_millisecond() {
     };
     let versions = cutoffs(solo.drain());
     assert_eq!(versions.len(), 1);
-    solo.now += MS;
+    solo.now_ns += MS;
     let _ = solo.header(from, &stale, 1000);
     assert_eq!(cutoffs(solo.drain()), versions);
-    solo.now += MS;
+    solo.now_ns += MS;
     let current = with_version(&solo, versions[0]);
     let _ = solo.header(from, &current, 1000);
     assert_eq!(cutoffs(solo.drain()), []);
@@ -444,7 +444,7 @@ fn a_stream_is_held_back_by_its_reader_and_goes_on_when_it_reads() {
     assert!(solo.engine.stats().receive_memory_bytes <= 131_072);
     assert!(solo.advance(5000).iter().all(|sent| sent.resend().is_none()), "it is our turn");
     assert_eq!(solo.failure(rpc), None, "a slow reader is no silence of the peer");
-    solo.engine.consumed(solo.instant(), rpc, 60_000).unwrap();
+    solo.engine.consumed(solo.now(), rpc, 60_000).unwrap();
     let more = solo.drain().iter().filter_map(Sent::grant).max();
     assert_eq!(more, Some(125_536));
 }
@@ -462,7 +462,7 @@ fn a_grant_lost_after_the_reader_paused_for_long_is_recovered() {
         solo.drain();
     }
     solo.advance(5000);
-    solo.engine.consumed(solo.instant(), rpc, 60_000).unwrap();
+    solo.engine.consumed(solo.now(), rpc, 60_000).unwrap();
     let sent = solo.advance(20);
     assert_eq!(solo.failure(rpc), None, "the pause was ours");
     assert!(sent.iter().any(|sent| sent.resend().is_some()), "{sent:?}");

@@ -1,6 +1,6 @@
 //! Retransmission and what brings a stalled RPC forward: docs/spec/scenarios.md §T, T1 to T27.
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{Config, Event, FailReason, RequestOptions};
 use homa_wire::{Body, Grant, RESEND_ALL, Reason, Resend};
 
@@ -25,11 +25,11 @@ fn an_answer_that_comes_although_nothing_was_sent_again_was_asked_for_too_early(
     let server = address(9, 900);
     let first_question = |solo: &mut Solo| {
         let (_, id, _) = solo.called(server, 100);
-        let begin = solo.now;
+        let begin = solo.now_ns;
         let sent = solo.advance(60);
         let asked = sent.iter().find(|sent| sent.resend().is_some()).expect("asked");
         let _ = solo.data(server, id, 10, (0, 10));
-        (asked.at - begin) / MS
+        (asked.at_ns - begin) / MS
     };
     let late = |solo: &mut Solo, says_busy: bool| {
         let (_, id, _) = solo.called(server, 100);
@@ -63,17 +63,17 @@ fn a_client_that_hears_nothing_asks_for_everything_and_backs_off() {
     let own = request[0].priority;
     assert!(own < 7);
     let levels: Vec<(bool, u8)> =
-        asked.iter().map(|sent| (sent.at - 1000 * MS < 250 * MS, sent.priority)).collect();
+        asked.iter().map(|sent| (sent.at_ns - 1000 * MS < 250 * MS, sent.priority)).collect();
     assert!(levels.contains(&(true, own)) && levels.contains(&(false, 7)));
     let follow = |(early, level): &(bool, u8)| *level == if *early { own } else { 7 };
     assert!(
         levels.iter().all(follow),
         "it follows the request for a quarter of the time-out: {levels:?}"
     );
-    assert_eq!(asked[0].at - 1000 * MS, 5 * MS, "T1: after the resend interval");
-    assert_eq!(asked[1].at - asked[0].at, 5 * MS);
+    assert_eq!(asked[0].at_ns - 1000 * MS, 5 * MS, "T1: after the resend interval");
+    assert_eq!(asked[1].at_ns - asked[0].at_ns, 5 * MS);
     assert!((15..=24).contains(&asked.len()), "T1, T2: {}", asked.len());
-    let gaps: Vec<u64> = asked.windows(2).map(|pair| pair[1].at - pair[0].at).collect();
+    let gaps: Vec<u64> = asked.windows(2).map(|pair| pair[1].at_ns - pair[0].at_ns).collect();
     assert!(gaps.windows(2).all(|pair| pair[0] <= pair[1]), "the interval only grows: {gaps:?}");
     assert!(gaps.iter().all(|gap| *gap <= 63 * MS), "a sixteenth of the time-out at most");
 }
@@ -135,7 +135,7 @@ fn requests_for_missing_data_never_become_rare() {
     let _ = solo.data(from, 1000, 8000, (0, 1000));
     let sent = solo.advance(990);
     let at: Vec<u64> =
-        sent.iter().filter(|sent| sent.resend().is_some()).map(|sent| sent.at).collect();
+        sent.iter().filter(|sent| sent.resend().is_some()).map(|sent| sent.at_ns).collect();
     assert!((45..=60).contains(&at.len()), "one per 20 ms: {}", at.len());
     assert!(at.windows(2).all(|pair| pair[1] - pair[0] <= 20 * MS));
 }
@@ -166,7 +166,7 @@ fn everything_is_sent_again_once_then_one_packet_at_a_time() {
     for expected in [0..5000, 0..first.1] {
         let _ = solo.control(server, id, resend(0, RESEND_ALL, 7), Reason::None, 0);
         let again = ranges(&solo.drain());
-        solo.now += 5 * MS;
+        solo.now_ns += 5 * MS;
         assert_eq!(again.first().unwrap().0, expected.start);
         assert_eq!(again.last().unwrap().1, expected.end);
     }
@@ -179,12 +179,12 @@ fn new_data_ends_the_back_off() {
     let _ = solo.data(from, 1000, 8000, (0, 1000));
     solo.advance(203);
     let _ = solo.data(from, 1000, 8000, (1000, 2000));
-    let begin = solo.now;
+    let begin = solo.now_ns;
     let sent = solo.advance(40);
     let at: Vec<u64> = sent
         .iter()
         .filter(|sent| sent.resend().is_some())
-        .map(|sent| (sent.at - begin) / MS)
+        .map(|sent| (sent.at_ns - begin) / MS)
         .filter(|at| *at > 0)
         .collect();
     let gaps: Vec<u64> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -254,13 +254,13 @@ fn a_client_that_has_not_sent_all_does_not_count_silence() {
     let server = address(9, 900);
     let options = RequestOptions { streaming_body: true, ..RequestOptions::default() };
     let rpc = solo.call_with(server, 10_000, options).unwrap();
-    solo.engine.supply(solo.instant(), rpc, 1000).unwrap();
+    solo.engine.supply(solo.now(), rpc, 1000).unwrap();
     let (sent, wakeups) = (solo.advance(5000), solo.wakeups);
     assert_eq!(ranges(&sent), [(0, 1000)]);
     assert_eq!(resends(&sent), []);
     assert_eq!(solo.failure(rpc), None);
     assert!(wakeups < 20, "waiting for the application costs nothing: {wakeups}");
-    solo.engine.supply(solo.instant(), rpc, 10_000).unwrap();
+    solo.engine.supply(solo.now(), rpc, 10_000).unwrap();
     let sent = solo.advance(6);
     assert_eq!(ranges(&sent).last().unwrap().1, 10_000);
     assert_eq!(resends(&sent), [(0, RESEND_ALL)], "the silence began with the last byte");
@@ -279,8 +279,8 @@ fn a_server_that_is_slow_to_provide_its_response_costs_nothing() {
             ref other => panic!("{other:?}"),
         }
     };
-    solo.engine.send_response_streaming(solo.instant(), rpc, 10_000).unwrap();
-    solo.engine.supply(solo.instant(), rpc, 5000).unwrap();
+    solo.engine.send_response_streaming(solo.now(), rpc, 10_000).unwrap();
+    solo.engine.supply(solo.now(), rpc, 5000).unwrap();
     let before = solo.wakeups;
     solo.advance(10_000);
     assert!(solo.wakeups - before < 20, "{}", solo.wakeups - before);
@@ -355,7 +355,7 @@ fn a_resend_brings_whole_original_segments_at_the_level_it_names() {
     let sent = solo.drain();
     assert_eq!(ranges(&sent), [(0, FULL)]);
     assert_eq!((sent[0].priority, sent[0].data().unwrap().retransmit), (3, 1));
-    solo.now += 5 * MS;
+    solo.now_ns += 5 * MS;
     let _ = solo.control(address(9, 900), id, resend(FULL - 1, FULL + 2, 6), Reason::None, 0);
     let sent = solo.drain();
     assert_eq!(ranges(&sent), [(0, FULL), (FULL, 2 * FULL), (2 * FULL, 3 * FULL)]);
@@ -473,13 +473,13 @@ fn a_lost_grant_is_recovered_within_two_resend_intervals() {
         lose
     });
     let rpc = net.call(0, 1, 60_000);
-    let begin = net.now;
+    let begin = net.now_ns;
     while !net.answered(0, rpc) {
         net.run(1);
         lost_at += 1;
         assert!(lost_at <= 11, "T27");
     }
-    assert!(net.now - begin <= 11 * MS);
+    assert!(net.now_ns - begin <= 11 * MS);
     assert!(net.hosts[0].engine.stats().grants_recovered >= 1);
 }
 

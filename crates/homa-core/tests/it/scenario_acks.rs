@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::Config;
 use homa_wire::{Ack, Body};
 

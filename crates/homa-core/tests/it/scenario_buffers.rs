@@ -2,7 +2,7 @@
 //! account here: space is reserved before data is accepted, in pieces of 64 KiB or, for short messages, by their
 //! own size. Where the bytes lie is shown by `homa-io`.
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{Config, DropReason, Engine, Event, FailReason, HostBudget, Received};
 use homa_wire::{Body, Reason};
 
@@ -125,7 +125,7 @@ fn a_message_that_finds_room_at_last_is_asked_for_from_its_start() {
     solo.request(address(9, 900), 4, 65_536);
     assert!(no_memory(&begin(&mut solo, 6, 50_000)));
     solo.drain();
-    solo.engine.consumed(solo.instant(), first, 65_536).unwrap();
+    solo.engine.consumed(solo.now(), first, 65_536).unwrap();
     let sent = solo.drain();
     let resend = sent.iter().find(|sent| sent.resend().is_some()).unwrap();
     assert_eq!(resend.header.common.sender_id, 7);
@@ -147,11 +147,11 @@ fn the_first_that_waits_is_not_overtaken_by_longer_ones() {
         assert!(no_memory(&begin(&mut solo, id, length)), "{id}");
     }
     solo.drain();
-    solo.engine.consumed(solo.instant(), small, 20_000).unwrap();
+    solo.engine.consumed(solo.now(), small, 20_000).unwrap();
     assert_eq!(asked(&solo.drain()), [0; 0], "20,000 bytes are not enough for the shortest");
-    solo.engine.consumed(solo.instant(), large[0], 65_536).unwrap();
+    solo.engine.consumed(solo.now(), large[0], 65_536).unwrap();
     assert_eq!(asked(&solo.drain()), [22]);
-    solo.engine.consumed(solo.instant(), large[1], 65_536).unwrap();
+    solo.engine.consumed(solo.now(), large[1], 65_536).unwrap();
     assert_eq!(asked(&solo.drain()), [24], "and so on, the shortest first");
 }
 
@@ -161,7 +161,7 @@ fn a_piece_is_free_when_its_last_byte_was_taken() {
     let mut solo = Solo::new(Config::default());
     let from = address(9, 900);
     let (rpc, id, _) = solo.called(from, 100);
-    solo.engine.set_streaming(solo.instant(), rpc).unwrap();
+    solo.engine.set_streaming(solo.now(), rpc).unwrap();
     let mut header = solo.data_header(from, id, 150_000, 0);
     let Body::Data(data) = &mut header.body else { unreachable!() };
     data.incoming = 150_000;
@@ -175,7 +175,7 @@ fn a_piece_is_free_when_its_last_byte_was_taken() {
     }
     assert_eq!(used(&solo), 3 * PIECE);
     for (taken, left) in [(65_535, 3), (65_536, 2), (131_072, 1), (149_999, 1), (150_000, 0)] {
-        solo.engine.consumed(solo.instant(), rpc, taken).unwrap();
+        solo.engine.consumed(solo.now(), rpc, taken).unwrap();
         assert_eq!(used(&solo), left * PIECE, "{taken} bytes taken");
     }
 }
@@ -188,7 +188,7 @@ fn bytes_that_have_not_come_cannot_be_given_back_and_none_twice() {
     let _ = solo.data(from, 2, 3000, (0, 1000));
     let _ = solo.data(from, 2, 3000, (2000, 3000));
     let Event::RequestStarted { rpc, .. } = solo.events()[0] else { panic!() };
-    let now = solo.instant();
+    let now = solo.now();
     let out_of_range = Err(homa_core::RpcError::OutOfRange);
     assert_eq!(solo.engine.consumed(now, rpc, 1001), out_of_range, "there is a gap");
     assert_eq!(solo.engine.consumed(now, rpc, 3000), out_of_range);
@@ -215,7 +215,7 @@ fn a_message_that_ended_while_it_waited_gets_no_room() {
             solo.events();
         }
         solo.drain();
-        solo.engine.consumed(solo.instant(), first, 65_536).unwrap();
+        solo.engine.consumed(solo.now(), first, 65_536).unwrap();
         assert_eq!(asked(&solo.drain()), [8]);
         assert!((125_536..126_000).contains(&used(&solo)), "{}", used(&solo));
     }
@@ -232,7 +232,7 @@ fn a_message_that_ends_before_it_was_taken_gives_all_memory_back() {
     let _ = solo.control(from, 2, Body::RpcUnknown, Reason::Cancelled, 0);
     solo.events();
     assert_eq!(used(&solo), PIECE);
-    solo.engine.abort(solo.instant(), complete, FailReason::Aborted).unwrap();
+    solo.engine.abort(solo.now(), complete, FailReason::Aborted).unwrap();
     assert_eq!(used(&solo), 0);
 }
 
@@ -254,7 +254,7 @@ fn a_message_without_room_gets_no_grant_until_it_has_some() {
     };
     assert_eq!(grants(&solo.advance(100)), 0);
     for rpc in held {
-        solo.engine.consumed(solo.instant(), rpc, 200_000).unwrap();
+        solo.engine.consumed(solo.now(), rpc, 200_000).unwrap();
     }
     assert!(grants(&solo.drain()) > 0);
 }

@@ -1,6 +1,6 @@
 //! What an engine counts and tells about itself: scenarios O1, O6, O7, X27, X28.
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{Config, CutoffSource, Cutoffs, LargeMessages, LengthBin, Received, RpcInfo};
 use homa_wire::{Body, Common, Data, Header};
 
@@ -103,7 +103,7 @@ fn all_live_rpcs_can_be_listed_or_some_of_them_and_counted() {
     assert_eq!((client.tx_length, client.tx_sent, client.tx_granted), (100_000, 40_000, 40_000));
     assert_eq!((client.rx_length, client.is_ready), (0, false));
     assert!(info(over).is_ready);
-    solo.engine.consumed(solo.instant(), over, 50).unwrap();
+    solo.engine.consumed(solo.now(), over, 50).unwrap();
     solo.events();
     assert_eq!(solo.engine.rpcs().count(), 2);
 }

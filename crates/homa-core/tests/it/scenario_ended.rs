@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{
     Config, Event, FailReason, PeerSettings, RequestOptions, RpcError, RpcKey, SendError,
     TransmitError,
@@ -20,7 +20,7 @@ fn assert_nothing_left(solo: &Solo) {
 }
 
 fn abort(solo: &mut Solo, rpc: RpcKey) -> Result<(), RpcError> {
-    solo.engine.abort(solo.instant(), rpc, FailReason::Aborted)
+    solo.engine.abort(solo.now(), rpc, FailReason::Aborted)
 }
 
 // Scenario: D1, D4, X20
@@ -52,7 +52,7 @@ fn an_rpc_that_ended_keeps_its_place_until_its_owner_knows() {
     let server = address(9, 900);
     let (first, _, _) = solo.called(server, 100);
     abort(&mut solo, first).unwrap();
-    let now = solo.instant();
+    let now = solo.now();
     let options = RequestOptions::default();
     let second = solo.engine.send_request(now, path(PORT, server), 100, 1, options).unwrap();
     assert_ne!(first.index, second.index, "the events about the first have not been taken");
@@ -70,7 +70,7 @@ fn packets_that_the_driver_refuses_after_their_rpc_ended_are_forgotten() {
         let mut solo = Solo::new(Config::default());
         let server = address(9, 900);
         let rpc = solo.call(server, 20_000);
-        let now = solo.instant();
+        let now = solo.now();
         let transmit = solo.engine.poll_transmit(now, &mut solo.segments).unwrap();
         assert!(transmit.segments > 3);
         abort(&mut solo, rpc).unwrap();
@@ -128,7 +128,7 @@ fn an_rpc_that_ends_leaves_every_queue_it_is_in() {
     let again = Resend { offset: 0, length: RESEND_ALL, priority: 7 };
     let _ = solo.control(from, id | 1, Body::Resend(again), Reason::None, 0);
     for _ in 0..5 {
-        let deadline = Some(solo.instant() + Duration::from_secs(1));
+        let deadline = Some(solo.now() + Duration::from_secs(1));
         let options = RequestOptions { deadline, ..RequestOptions::default() };
         started.push(solo.call_with(from, 60_000, options).unwrap());
     }
@@ -176,11 +176,11 @@ fn the_last_rpc_of_a_peer_lets_it_go() {
     solo.drain();
     solo.events();
     assert!(solo.log.contains(&Event::Released { rpc, upto: 5000 }), "the request's bytes");
-    solo.now += 11_000 * MS;
-    solo.engine.handle_timeout(solo.instant(), true);
+    solo.now_ns += 11_000 * MS;
+    solo.engine.handle_timeout(solo.now(), true);
     assert_eq!(call(&mut solo), Ok(()), "the peer could be forgotten");
     let settings = PeerSettings::default();
-    assert!(solo.engine.set_peer(solo.instant(), path(PORT, address(8, 900)), settings));
+    assert!(solo.engine.set_peer(solo.now(), path(PORT, address(8, 900)), settings));
 }
 
 // Scenario: D7

@@ -1,6 +1,6 @@
 //! Errors that the network reports, scenarios E1 to E10, where `errors.rs` does not show them.
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{Config, Event, FailReason, IcmpKind, PortOptions, RequestOptions, TransmitError};
 
 fn solo() -> Solo {
@@ -14,7 +14,7 @@ fn a_network_error_finds_the_calls_from_all_ports_of_the_endpoint() {
     let server = address(9, 99);
     solo.engine.bind_port(5000, PortOptions::CLIENT).unwrap();
     let (here, _, sent) = solo.called(server, 100);
-    let now = solo.instant();
+    let now = solo.now();
     let options = RequestOptions::default();
     let there = solo.engine.send_request(now, path(5000, server), 100, 8, options).unwrap();
     let elsewhere =
@@ -41,7 +41,7 @@ fn an_unreachable_client_ends_the_answer_on_its_way_to_it() {
         let rpc = solo.request(from, 10, 100);
         let sent = solo.answer(rpc, 30_000);
         let data = sent.iter().find(|sent| sent.is_data()).unwrap().bytes.clone();
-        let now = solo.instant();
+        let now = solo.now();
         solo.engine.icmp_error(now, kind, path(PORT, from), &data);
         assert_eq!(
             solo.events(),
@@ -60,8 +60,8 @@ fn a_network_error_about_an_rpc_that_is_over_changes_nothing() {
     let server = address(9, 99);
     let (rpc, _, sent) = solo.called(server, 100);
     let (other, _, _) = solo.called(server, 100);
-    solo.engine.abort(solo.instant(), rpc, FailReason::Aborted).unwrap();
-    let now = solo.instant();
+    solo.engine.abort(solo.now(), rpc, FailReason::Aborted).unwrap();
+    let now = solo.now();
     solo.engine.icmp_error(now, IcmpKind::PortUnreachable, path(PORT, server), &sent[0].bytes);
     solo.events();
     assert_eq!((solo.failure(rpc), solo.failure(other)), (None, None));
@@ -72,7 +72,7 @@ fn a_network_error_about_an_rpc_that_is_over_changes_nothing() {
 fn refused(why: TransmitError) -> Option<FailReason> {
     let mut solo = solo();
     let rpc = solo.call(address(9, 900), 5000);
-    let now = solo.instant();
+    let now = solo.now();
     let transmit = solo.engine.poll_transmit(now, &mut solo.segments).unwrap();
     solo.engine.transmit_failed(now, &transmit, &solo.segments, 0, why);
     solo.events();
@@ -93,7 +93,7 @@ fn a_route_that_is_gone_for_a_while_costs_an_answer_only_time() {
     let mut solo = solo();
     let from = address(9, 900);
     let rpc = solo.request(from, 10, 100);
-    let now = solo.instant();
+    let now = solo.now();
     solo.engine.send_response(now, rpc, 5000).unwrap();
     let transmit = solo.engine.poll_transmit(now, &mut solo.segments).unwrap();
     solo.engine.transmit_failed(now, &transmit, &solo.segments, 0, TransmitError::Unreachable);

@@ -1,6 +1,6 @@
 //! Whom the receiver lets send: scenarios of the group G that ends, ages and reorderings bring about.
 
-use crate::harness::host::{FULL, Host, Remote, exact, grants, levels};
+use crate::harness::{FULL, Host, Remote, exact, grants, levels};
 use homa_wire::{Body, Reason};
 
 /// The first packet of a message arrives; returns what is granted then: (id, offset).

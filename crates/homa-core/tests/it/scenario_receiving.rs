@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::harness::host::{FULL, Host, PORT, Remote, data_bytes, exact, grants};
+use crate::harness::{FULL, Host, PORT, Remote, data_bytes, exact, grants};
 use homa_core::{DropReason, Event, PortOptions, Received, RequestOptions};
 use homa_wire::{Body, RESEND_ALL, Reason};
 

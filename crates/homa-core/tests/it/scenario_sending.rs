@@ -1,6 +1,6 @@
 //! Sending and its order: scenarios of the groups S and P.
 
-use crate::harness::host::{FULL, Host, Sent, data_bytes, data_of, exact};
+use crate::harness::{FULL, Host, Sent, data_bytes, data_of, exact};
 use homa_core::{Config, FailReason, RequestOptions, RpcError, TransmitError};
 
 /// A link of 10 Gbit/s, all of it usable, 5 µs of backlog: trains of four full packets.

@@ -1,7 +1,7 @@
 //! What a socket is in the Linux implementation, a port is here: scenarios C3 to C13 and X2 to X26, as far as the
 //! engine decides them.
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{
     Config, DropReason, Event, FailReason, PortError, PortOptions, Received, RequestOptions,
     RxMeta, SendError,
@@ -23,7 +23,7 @@ fn deliver(solo: &mut Solo, port: u16, header: &Header, payload: u32) -> Receive
     let mut bytes = [0; 96];
     let written = header.encode(&mut bytes).unwrap();
     let meta = RxMeta::new(path(port, address(9, 900)));
-    let now = solo.instant();
+    let now = solo.now();
     solo.engine.handle_packet(now, &meta, &bytes[..written], written as u32 + payload)
 }
 
@@ -39,7 +39,7 @@ fn a_port_serves_when_it_is_bound_and_is_free_when_it_is_closed() {
     solo.engine.bind_port(80, PortOptions::SERVE).unwrap();
     assert_eq!(solo.engine.bind_port(80, PortOptions::SERVE), Err(PortError::InUse));
     assert!(!is_refused(&ask(&mut solo, 80, 4)));
-    let now = solo.instant();
+    let now = solo.now();
     solo.engine.close_port(now, PORT);
     assert!(is_refused(&ask(&mut solo, PORT, 6)), "the old port");
     assert!(!is_refused(&ask(&mut solo, 80, 8)), "the new one");
@@ -53,7 +53,7 @@ fn a_port_serves_when_it_is_bound_and_is_free_when_it_is_closed() {
 fn serving_can_be_turned_off_and_on_again() {
     let mut solo = solo();
     for (round, serve) in [true, false, true].into_iter().enumerate() {
-        let now = solo.instant();
+        let now = solo.now();
         solo.engine.close_port(now, PORT);
         let options = if serve { PortOptions::SERVE } else { PortOptions::CLIENT };
         solo.engine.bind_port(PORT, options).unwrap();
@@ -84,7 +84,7 @@ fn closing_a_port_ends_all_its_rpcs_and_gives_all_memory_back() {
     let _ = solo.data(peer, id, 500_000, (0, 1400));
     assert_eq!(solo.engine.stats().live_rpcs, 6);
     for _ in 0..2 {
-        let now = solo.instant();
+        let now = solo.now();
         solo.engine.close_port(now, PORT);
         solo.events();
     }
@@ -133,7 +133,7 @@ fn an_answer_that_nobody_waits_for_sends_nothing_and_harms_nobody() {
     let gone = solo.request(from, 2, 100);
     let kept = solo.request(from, 4, 100);
     let _ = solo.control(from, 2, Body::RpcUnknown, Reason::Cancelled, 0);
-    let now = solo.instant();
+    let now = solo.now();
     assert_eq!(solo.engine.send_response(now, gone, 100), Err(SendError::Stale));
     assert!(solo.drain().is_empty());
     assert_eq!(solo.engine.send_response(now, kept, 100), Ok(()));
@@ -153,7 +153,7 @@ fn a_complete_request_is_in_service_and_its_bytes_are_the_applications() {
     assert!(held >= 3000);
     solo.advance(60_000);
     assert_eq!(solo.engine.stats().receive_memory_bytes, held, "until it has taken them");
-    solo.engine.consumed(solo.instant(), rpc, 3000).unwrap();
+    solo.engine.consumed(solo.now(), rpc, 3000).unwrap();
     assert_eq!(solo.engine.stats().receive_memory_bytes, 0);
     let _ = solo.control(from, 2, Body::NeedAck, Reason::Probe, 0);
     assert!(solo.drain().iter().any(|sent| sent.is(&Body::Busy)), "it is still in service");
@@ -167,7 +167,7 @@ fn an_aborted_call_disappears_and_a_failed_one_names_its_reason() {
     let server = address(9, 900);
     let (aborted, _, _) = solo.called(server, 100);
     let (failed, id, _) = solo.called(server, 100);
-    let now = solo.instant();
+    let now = solo.now();
     solo.engine.abort(now, aborted, FailReason::Aborted).unwrap();
     assert_eq!(
         solo.events(),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{Config, FailReason};
 use homa_wire::{Body, Grant, RESEND_ALL, Reason, Resend};
 
@@ -70,10 +70,10 @@ fn a_message_that_the_pacer_still_holds_back_counts_as_not_sent() {
     let mut sent = Vec::new();
     while ranges(&sent).last().is_none_or(|range| range.1 < 40_000) {
         assert_eq!(resends(&sent), [], "not while it is being sent");
-        assert_eq!(solo.failure(rpc), None, "at {} ms", solo.now / MS);
+        assert_eq!(solo.failure(rpc), None, "at {} ms", solo.now_ns / MS);
         sent.extend(solo.advance(1));
     }
-    assert!(solo.now > 1300 * MS, "more than the time-out: {} ms", solo.now / MS - 1000);
+    assert!(solo.now_ns > 1300 * MS, "more than the time-out: {} ms", solo.now_ns / MS - 1000);
     let sent = solo.advance(6);
     assert_eq!(resends(&sent), [(0, RESEND_ALL)], "the silence begins with the last byte");
     solo.advance(100);
@@ -210,7 +210,7 @@ fn an_rpc_that_ends_between_two_trains_of_a_retransmission_ends_it() {
     let (mut solo, id) = sending(20_000);
     let _ = solo.control(address(9, 900), id, resend(0, RESEND_ALL, 7), Reason::None, 0);
     solo.segments.truncate(2);
-    let now = solo.instant();
+    let now = solo.now();
     let first = solo.engine.poll_transmit(now, &mut solo.segments).unwrap();
     assert_eq!((first.segments, solo.segments[0].payload.clone()), (2, 0..FULL));
     let rpc = solo.segments[0].rpc.unwrap();

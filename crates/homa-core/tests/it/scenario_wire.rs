@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::harness::host::{Host, PORT, exact};
+use crate::harness::{Host, PORT, exact};
 use homa_core::{Carriage, DropReason, Path, Received, RequestOptions, RpcKey, RxMeta, Segment};
 use homa_wire::{AckEntry, Body, COMMON_HEADER_BYTES, Common, Data, Extension, Header};
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{Config, DropReason, Event, Received, RequestOptions, RpcKey};
 use homa_wire::{Ack, Body, Grant, Reason};
 
@@ -91,13 +91,13 @@ fn of_a_streamed_response_only_what_was_provided_and_not_taken_counts() {
     let mut solo = keeping();
     let from = address(1, 900);
     let stream = solo.request(from, 2, 100);
-    solo.engine.send_response_streaming(solo.instant(), stream, 1_000_000).unwrap();
-    solo.engine.supply(solo.instant(), stream, 400_000).unwrap();
+    solo.engine.send_response_streaming(solo.now(), stream, 1_000_000).unwrap();
+    solo.engine.supply(solo.now(), stream, 400_000).unwrap();
     solo.drain();
     let others = answered(&mut solo, address(2, 900), 1..7, 100_000);
     assert_eq!(ended(&mut solo, &others), [false; 6], "it all fits");
     // It grows, and is not what has to go: most is kept for others.
-    solo.engine.supply(solo.instant(), stream, 500_000).unwrap();
+    solo.engine.supply(solo.now(), stream, 500_000).unwrap();
     assert_eq!(ended(&mut solo, &others), [true, false, false, false, false, false]);
     let grant = Body::Grant(Grant { offset: 500_000, priority: 3 });
     let _ = solo.control(from, 2, grant, Reason::None, 30_000);

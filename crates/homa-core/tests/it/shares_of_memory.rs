@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::harness::net::*;
+use crate::harness::*;
 use homa_core::{Config, DropReason, Event, FailReason, Received};
 use homa_wire::{Body, Reason};
 
@@ -60,7 +60,7 @@ fn honest_requests_are_taken_while_others_announce_all_the_time() {
         }
         for event in solo.events() {
             if let Event::RequestArrived { rpc } = event {
-                solo.engine.abort(solo.instant(), rpc, FailReason::Rejected).unwrap();
+                solo.engine.abort(solo.now(), rpc, FailReason::Rejected).unwrap();
             }
         }
         solo.advance(1);

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use homa_wire::{Body, DOFF_CONTROL, DOFF_DATA, FLAGS, Header, RESEND_ALL, URGENT, VERSION};
+use homa_wire::{Body, DOFF_CONTROL, DOFF_DATA, FLAGS, RESEND_ALL, URGENT, VERSION};
 
 use super::story::Call;
+use crate::harness::Sent;
 
 /// Non-overlapping ranges of a message.
 #[derive(Clone, Debug, Default)]
@@ -131,17 +132,6 @@ impl View {
     }
 }
 
-/// A packet of the engine.
-#[derive(Clone, Debug)]
-pub(crate) struct Sent {
-    pub(crate) at_ns: u64,
-    pub(crate) header: Header,
-    pub(crate) level: u8,
-    pub(crate) payload: (u32, u32),
-    pub(crate) padding: u16,
-    pub(crate) wire_bytes: u32,
-}
-
 /// Every packet to a Linux host has exactly its format.
 pub(crate) fn check_format(sent: &Sent) {
     let common = &sent.header.common;
@@ -150,7 +140,7 @@ pub(crate) fn check_format(sent: &Sent) {
     assert_eq!(common.doff, if is_data { DOFF_DATA } else { DOFF_CONTROL }, "{sent:?}");
     assert_eq!(sent.header.extension, None, "{sent:?}");
     assert_eq!(sent.padding, 0, "{sent:?}");
-    let payload = sent.payload.1 - sent.payload.0;
+    let payload = sent.payload.end - sent.payload.start;
     let type_bytes = sent.header.packet_type().header_bytes() as u32;
     assert_eq!(sent.wire_bytes, type_bytes + payload, "{sent:?}");
     if matches!(sent.header.body, Body::Cutoffs(_)) {
@@ -160,7 +150,7 @@ pub(crate) fn check_format(sent: &Sent) {
     }
     if !is_data {
         assert_eq!(common.sequence, 0, "{sent:?}");
-        assert_eq!(sent.level, 7, "control packets go first: {sent:?}");
+        assert_eq!(sent.priority, 7, "control packets go first: {sent:?}");
     }
 }
 
@@ -169,7 +159,7 @@ pub(crate) fn check_data(view: &mut View, sent: &Sent, level: u8, cutoff_version
     let Body::Data(data) = &sent.header.body else {
         return;
     };
-    let (start, end) = sent.payload;
+    let (start, end) = (sent.payload.start, sent.payload.end);
     let length = view.tx_length.expect("a message was begun");
     assert_eq!(data.message_length, length, "{sent:?}");
     assert_eq!((data.seg_offset, sent.header.common.sequence), (start, start), "{sent:?}");
@@ -183,7 +173,7 @@ pub(crate) fn check_data(view: &mut View, sent: &Sent, level: u8, cutoff_version
         let crosses = start < view.tx_unscheduled && end > view.tx_unscheduled;
         assert!(!crosses, "a boundary lies at the unscheduled limit: {sent:?}");
         let due = if start < view.tx_unscheduled { level } else { view.scheduled_level };
-        assert_eq!(sent.level, due, "{sent:?}");
+        assert_eq!(sent.priority, due, "{sent:?}");
         view.tx_first.push((start, end));
         view.tx_sent_upto = end;
     } else {
@@ -195,8 +185,8 @@ pub(crate) fn check_data(view: &mut View, sent: &Sent, level: u8, cutoff_version
         let right = whole || (part && view.asked.contains(start, end));
         assert!(right, "boundaries are kept: {start}..{end} of {first:?}, {:?}", view.asked);
         assert!(data.incoming >= end, "{sent:?}");
-        let asked = view.resend_levels.contains(&sent.level);
-        assert!(asked || (view.told_unknown && sent.level == level), "{sent:?}");
+        let asked = view.resend_levels.contains(&sent.priority);
+        assert!(asked || (view.told_unknown && sent.priority == level), "{sent:?}");
     }
 }
 
