@@ -1,72 +1,36 @@
 //! What each packet type says after the common header.
 
-use crate::{ACKS_MAX, CUTOFF_LEVELS, OFFSET_IN_SEQUENCE, PacketType, RESEND_ALL};
+use zerocopy::byteorder::big_endian::{U16, U32, U64};
 
-/// The part of a header that depends on the packet type (docs/spec/wire-format.md §4 to §7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Body {
-    /// Part of a message.
-    Data(Data),
-    /// Permission to send further bytes.
-    Grant(Grant),
-    /// Request for retransmission, and question whether the peer is alive.
-    Resend(Resend),
-    /// The sender has no such RPC.
-    RpcUnknown,
-    /// The sender is alive but not sending now.
-    Busy,
-    /// Priorities for unscheduled data.
-    Cutoffs(Cutoffs),
-    /// Stop recording traces. May have port 0 and id 0.
-    Freeze,
-    /// The server asks whether it may forget the RPC.
-    NeedAck,
-    /// The server may forget RPCs.
-    Ack(Ack),
-}
+use crate::layout::{U24, layout};
+use crate::{ACKS_MAX, CUTOFF_LEVELS, OFFSET_IN_SEQUENCE, RESEND_ALL};
 
-impl Body {
-    /// The packet type that goes with this body.
-    #[inline]
-    pub const fn packet_type(&self) -> PacketType {
-        match self {
-            Self::Data(_) => PacketType::Data,
-            Self::Grant(_) => PacketType::Grant,
-            Self::Resend(_) => PacketType::Resend,
-            Self::RpcUnknown => PacketType::RpcUnknown,
-            Self::Busy => PacketType::Busy,
-            Self::Cutoffs(_) => PacketType::Cutoffs,
-            Self::Freeze => PacketType::Freeze,
-            Self::NeedAck => PacketType::NeedAck,
-            Self::Ack(_) => PacketType::Ack,
-        }
+layout! {
+    /// DATA: part of a message; the payload follows the header (docs/spec/wire-format.md §5).
+    pub struct Data as RawData {
+        /// Bytes of the whole message, the same in all its packets. Not checked by parsing.
+        pub message_length: u32 as U32,
+        /// All bytes below this offset will come without further grants. Not checked by parsing.
+        pub incoming: u32 as U32,
+        /// An older RPC of the sender's whose server state may go, or [`AckEntry::NONE`].
+        /// See [`Data::acknowledged`].
+        pub ack: AckEntry as RawAckEntry,
+        /// Version of the newest CUTOFFS the sender holds from this destination; 0 = none.
+        pub cutoff_version: u16 as U16,
+        /// Not 0 in a retransmission. For statistics only.
+        pub retransmit: u8 as u8,
+        /// Own profile: the receiver's incarnation as the sender knows it, 24 bits, 0 = not known.
+        /// Zero in Linux packets. Encoding drops the upper 8 bits.
+        pub echo: u32 as U24,
+        /// Offset of the first payload byte, or [`OFFSET_IN_SEQUENCE`]. See [`Data::offset`].
+        pub seg_offset: u32 as U32,
     }
 }
 
-/// DATA: part of a message; the payload follows the header (docs/spec/wire-format.md §5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Data {
-    /// Bytes of the whole message, the same in all its packets. Not checked by parsing.
-    pub message_length: u32,
-    /// All bytes below this offset will come without further grants. Not checked by parsing.
-    pub incoming: u32,
-    /// An older RPC of the sender's whose server state may go, or [`AckEntry::NONE`].
-    /// See [`Data::acknowledged`].
-    pub ack: AckEntry,
-    /// Version of the newest CUTOFFS the sender holds from this destination; 0 = none.
-    pub cutoff_version: u16,
-    /// Not 0 in a retransmission. For statistics only.
-    pub retransmit: u8,
-    /// Own profile: the receiver's incarnation as the sender knows it, 24 bits, 0 = not known. Zero in Linux
-    /// packets. Encoding drops the upper 8 bits.
-    pub echo: u32,
-    /// Offset of the first payload byte, or [`OFFSET_IN_SEQUENCE`]. See [`Data::offset`].
-    pub seg_offset: u32,
-}
-
 impl Data {
-    /// Offset in the message of the first payload byte. `sequence` is the packet's [`Common::sequence`],
-    /// which counts only when [`Data::seg_offset`] says so (docs/spec/wire-format.md §5).
+    /// Offset in the message of the first payload byte. `sequence` is the packet's
+    /// [`Common::sequence`], which counts only when [`Data::seg_offset`] says so
+    /// (docs/spec/wire-format.md §5).
     ///
     /// [`Common::sequence`]: crate::Common::sequence
     #[inline]
@@ -81,24 +45,27 @@ impl Data {
     }
 }
 
-/// GRANT: the message may be sent up to `offset` (docs/spec/wire-format.md §7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Grant {
-    /// All bytes below this offset may be sent. A value lower than an earlier one takes nothing back.
-    pub offset: u32,
-    /// Internal priority for the message's scheduled packets from now on, 0 (lowest) to 7.
-    pub priority: u8,
+layout! {
+    /// GRANT: the message may be sent up to `offset` (docs/spec/wire-format.md §7).
+    pub struct Grant as RawGrant {
+        /// All bytes below this offset may be sent. A value lower than an earlier one takes nothing
+        /// back.
+        pub offset: u32 as U32,
+        /// Internal priority for the message's scheduled packets from now on, 0 (lowest) to 7.
+        pub priority: u8 as u8,
+    }
 }
 
-/// RESEND: send a range again (docs/spec/wire-format.md §7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Resend {
-    /// First byte wanted.
-    pub offset: u32,
-    /// Bytes wanted, or [`RESEND_ALL`].
-    pub length: u32,
-    /// Internal priority for the retransmitted packets, 0 (lowest) to 7.
-    pub priority: u8,
+layout! {
+    /// RESEND: send a range again (docs/spec/wire-format.md §7).
+    pub struct Resend as RawResend {
+        /// First byte wanted.
+        pub offset: u32 as U32,
+        /// Bytes wanted, or [`RESEND_ALL`].
+        pub length: u32 as U32,
+        /// Internal priority for the retransmitted packets, 0 (lowest) to 7.
+        pub priority: u8 as u8,
+    }
 }
 
 impl Resend {
@@ -109,25 +76,27 @@ impl Resend {
     }
 }
 
-/// CUTOFFS: priorities for unscheduled packets sent to the originator of this packet
-/// (docs/spec/wire-format.md §7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Cutoffs {
-    /// Entry `i`: largest message length in bytes that should use priority `i`. Entry 0 is to be taken as
-    /// 2^31 - 1 whatever it holds.
-    pub levels: [u32; CUTOFF_LEVELS],
-    /// Opaque version to put into later DATA packets.
-    pub version: u16,
+layout! {
+    /// CUTOFFS: priorities for unscheduled packets sent to the originator of this packet
+    /// (docs/spec/wire-format.md §7).
+    pub struct Cutoffs as RawCutoffs {
+        /// Entry `i`: largest message length in bytes that should use priority `i`. Entry 0 is to
+        /// be taken as 2^31 - 1 whatever it holds.
+        pub levels: [u32; CUTOFF_LEVELS] as [U32; CUTOFF_LEVELS],
+        /// Opaque version to put into later DATA packets.
+        pub version: u16 as U16,
+    }
 }
 
-/// ACK: the server may forget RPCs: the one the common header names and those listed
-/// (docs/spec/wire-format.md §7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Ack {
-    /// How many entries count, as received; values above 5 mean 5. See [`Ack::entries()`].
-    pub count: u16,
-    /// All entries as received; those from `count` on are zero or stale.
-    pub entries: [AckEntry; ACKS_MAX],
+layout! {
+    /// ACK: the server may forget RPCs: the one the common header names and those listed
+    /// (docs/spec/wire-format.md §7).
+    pub struct Ack as RawAck {
+        /// How many entries count, as received; values above 5 mean 5. See [`Ack::entries()`].
+        pub count: u16 as U16,
+        /// All entries as received; those from `count` on are zero or stale.
+        pub entries: [AckEntry; ACKS_MAX] as [RawAckEntry; ACKS_MAX],
+    }
 }
 
 impl Ack {
@@ -139,13 +108,14 @@ impl Ack {
     }
 }
 
-/// Names an RPC whose server state may be dropped (docs/spec/wire-format.md §5, §7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct AckEntry {
-    /// The RPC's id in the client's (even) form; 0 = no acknowledgement.
-    pub client_id: u64,
-    /// Port of the server that handled the RPC.
-    pub server_port: u16,
+layout! {
+    /// Names an RPC whose server state may be dropped (docs/spec/wire-format.md §5, §7).
+    pub struct AckEntry as RawAckEntry {
+        /// The RPC's id in the client's (even) form; 0 = no acknowledgement.
+        pub client_id: u64 as U64,
+        /// Port of the server that handled the RPC.
+        pub server_port: u16 as U16,
+    }
 }
 
 impl AckEntry {

@@ -1,17 +1,17 @@
 //! Several packets in one UDP datagram, as QUIC coalesces its packets.
 //!
-//! Packets of the own profile that say themselves where they end may follow one another directly: DATA whose
-//! payload reaches the end of its message, and control packets with their [`Extension`](crate::Extension). What
-//! follows such a packet is another one, or padding: zeros, which no packet begins with because no source port
-//! is 0. All other packets end with their datagram.
+//! Packets of the own profile that say themselves where they end may follow one another directly:
+//! DATA whose payload reaches the end of its message, and control packets with their
+//! [`Extension`](crate::Extension). What follows such a packet is another one, or padding: zeros,
+//! which no packet begins with because no source port is 0. All other packets end with their
+//! datagram.
 
-use zerocopy::FromBytes;
+use crate::common::RawCommon;
+use crate::layout::Wire;
+use crate::{DATA_HEADER_BYTES, Data, EXTENSION_BYTES, PacketType, VERSION};
 
-use crate::raw::{RawCommon, RawData};
-use crate::{DATA_HEADER_BYTES, EXTENSION_BYTES, PacketType, VERSION};
-
-/// The packets of a datagram, one after the other: what there is of each, and its length on the wire in bytes.
-/// At least one, be the datagram empty.
+/// The packets of a datagram, one after the other: what there is of each, and its length on the
+/// wire in bytes. At least one, be the datagram empty.
 ///
 /// ```
 /// # use homa_wire::*;
@@ -33,8 +33,8 @@ pub struct Packets<'a> {
 }
 
 impl<'a> Packets<'a> {
-    /// The packets of a datagram of `transport_len` bytes behind the UDP header, of which `bytes` are there
-    /// (a recorder may have kept less). More bytes do no harm.
+    /// The packets of a datagram of `transport_len` bytes behind the UDP header, of which `bytes`
+    /// are there (a recorder may have kept less). More bytes do no harm.
     #[inline]
     #[must_use]
     pub fn new(bytes: &'a [u8], transport_len: u32) -> Self {
@@ -64,13 +64,13 @@ impl<'a> Iterator for Packets<'a> {
 /// Where the first packet ends, if it says so.
 #[inline]
 fn end_of_first(bytes: &[u8]) -> Option<u32> {
-    let (common, rest) = RawCommon::ref_from_prefix(bytes).ok()?;
+    let (common, rest) = RawCommon::take(bytes)?;
     if common.get().version() != Some(VERSION) {
         return None;
     }
     match PacketType::try_from(common.packet_type()).ok()? {
         PacketType::Data => {
-            let data = RawData::ref_from_prefix(rest).ok()?.0.get();
+            let (data, _) = Data::take(rest)?;
             let payload_bytes = data.message_length.checked_sub(data.seg_offset)?;
             payload_bytes.checked_add(u32::try_from(DATA_HEADER_BYTES).ok()?)
         }

@@ -1,11 +1,10 @@
 //! A whole header: parsed from bytes, encoded to bytes.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
-
-use crate::raw::{RawAck, RawCommon, RawCutoffs, RawData, RawExtension, RawGrant, RawResend};
+use crate::common::RawCommon;
+use crate::layout::Wire;
 use crate::{
-    Body, COMMON_HEADER_BYTES, Common, DATA_HEADER_BYTES, EXTENSION_BYTES, Extension, PacketType,
-    ParseError, Reason, VERSION,
+    Body, COMMON_HEADER_BYTES, Common, DATA_HEADER_BYTES, Data, EXTENSION_BYTES, Extension,
+    PacketType, ParseError, Reason, VERSION,
 };
 
 /// Everything a packet says besides its payload.
@@ -20,11 +19,12 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads the header of a packet of `transport_len` bytes, of which `header` holds at least the first
-    /// min(`transport_len`, [`HEADER_MAX`](crate::HEADER_MAX)). More bytes do no harm.
+    /// Reads the header of a packet of `transport_len` bytes, of which `header` holds at least the
+    /// first min(`transport_len`, [`HEADER_MAX`](crate::HEADER_MAX)). More bytes do no harm.
     ///
-    /// The extension is read if the packet announces [`VERSION`], is not DATA and has 8 bytes behind its
-    /// header. Other bytes behind the header are payload or ignored. The values of fields are not judged.
+    /// The extension is read if the packet announces [`VERSION`], is not DATA and has 8 bytes
+    /// behind its header. Other bytes behind the header are payload or ignored. The values of
+    /// fields are not judged.
     ///
     /// # Errors
     /// [`ParseError::TooShort`] if the packet, or `header`, ends within the header of its type;
@@ -36,18 +36,18 @@ impl Header {
         let packet = header.get(..end).unwrap_or(header);
         let too_short = |need| ParseError::TooShort { need, got: packet.len() };
 
-        let (raw, rest) = take::<RawCommon>(packet).ok_or(too_short(COMMON_HEADER_BYTES))?;
+        let (raw, rest) = RawCommon::take(packet).ok_or(too_short(COMMON_HEADER_BYTES))?;
         let packet_type = PacketType::try_from(raw.packet_type())?;
         let common = raw.get();
         if matches!(packet_type, PacketType::Data) {
             // The usual packet is parsed without a copy of its body.
-            let (raw, _) = take::<RawData>(rest).ok_or(too_short(packet_type.header_bytes()))?;
-            return Ok(Self { common, body: Body::Data(raw.get()), extension: None });
+            let (data, _) = Data::take(rest).ok_or(too_short(packet_type.header_bytes()))?;
+            return Ok(Self { common, body: Body::Data(data), extension: None });
         }
         let (body, rest) =
-            parse_body(packet_type, rest).ok_or(too_short(packet_type.header_bytes()))?;
+            Body::take(packet_type, rest).ok_or(too_short(packet_type.header_bytes()))?;
         let extension = if carries_extension(&common, packet_type) {
-            take::<RawExtension>(rest).map(|(raw, _)| raw.get())
+            Extension::take(rest).map(|(extension, _)| extension)
         } else {
             None
         };
@@ -55,31 +55,24 @@ impl Header {
     }
 
     /// Writes the header to the beginning of `out` and returns how many bytes it took, which is
-    /// [`Header::encoded_bytes`]; `None`, with `out` untouched, if it does not fit. The payload of a DATA
-    /// packet goes directly behind.
+    /// [`Header::encoded_bytes`]; `None`, with `out` untouched, if it does not fit. The payload of
+    /// a DATA packet goes directly behind.
     #[inline]
     #[must_use]
     pub fn encode(&self, out: &mut [u8]) -> Option<usize> {
         if let Body::Data(data) = &self.body {
             // The usual packet has a header of one length.
             let out = out.get_mut(..DATA_HEADER_BYTES)?;
-            let out = put(out, &RawCommon::new(&self.common, PacketType::Data))?;
-            put(out, &RawData::new(data))?;
+            let out = self.common.put(PacketType::Data, out)?;
+            data.put(out)?;
             return Some(DATA_HEADER_BYTES);
         }
         let encoded_bytes = self.encoded_bytes();
         let out = out.get_mut(..encoded_bytes)?;
-        let out = put(out, &RawCommon::new(&self.common, self.packet_type()))?;
-        let out = match &self.body {
-            Body::Data(data) => put(out, &RawData::new(data))?,
-            Body::Grant(grant) => put(out, &RawGrant::new(grant))?,
-            Body::Resend(resend) => put(out, &RawResend::new(resend))?,
-            Body::Cutoffs(cutoffs) => put(out, &RawCutoffs::new(cutoffs))?,
-            Body::Ack(ack) => put(out, &RawAck::new(ack))?,
-            Body::RpcUnknown | Body::Busy | Body::Freeze | Body::NeedAck => out,
-        };
+        let out = self.common.put(self.packet_type(), out)?;
+        let out = self.body.put(out)?;
         if let Some(extension) = self.written_extension() {
-            put(out, &RawExtension::new(extension))?;
+            extension.put(out)?;
         }
         Some(encoded_bytes)
     }
@@ -94,8 +87,9 @@ impl Header {
         self.packet_type().header_bytes() + extension_bytes
     }
 
-    /// The extension as it goes on the wire: only control packets that announce [`VERSION`] carry one. In all
-    /// other packets a receiver would take it for payload or not look, so it is left out.
+    /// The extension as it goes on the wire: only control packets that announce [`VERSION`] carry
+    /// one. In all other packets a receiver would take it for payload or not look, so it is left
+    /// out.
     #[inline]
     pub const fn written_extension(&self) -> Option<&Extension> {
         if carries_extension(&self.common, self.packet_type()) {
@@ -125,49 +119,4 @@ impl Header {
 #[inline]
 const fn carries_extension(common: &Common, packet_type: PacketType) -> bool {
     matches!(common.version(), Some(VERSION)) && !matches!(packet_type, PacketType::Data)
-}
-
-/// The body, and the bytes behind it; `None` if it is cut.
-#[inline]
-fn parse_body(packet_type: PacketType, bytes: &[u8]) -> Option<(Body, &[u8])> {
-    Some(match packet_type {
-        PacketType::Data => {
-            let (raw, rest) = take::<RawData>(bytes)?;
-            (Body::Data(raw.get()), rest)
-        }
-        PacketType::Grant => {
-            let (raw, rest) = take::<RawGrant>(bytes)?;
-            (Body::Grant(raw.get()), rest)
-        }
-        PacketType::Resend => {
-            let (raw, rest) = take::<RawResend>(bytes)?;
-            (Body::Resend(raw.get()), rest)
-        }
-        PacketType::RpcUnknown => (Body::RpcUnknown, bytes),
-        PacketType::Busy => (Body::Busy, bytes),
-        PacketType::Cutoffs => {
-            let (raw, rest) = take::<RawCutoffs>(bytes)?;
-            (Body::Cutoffs(raw.get()), rest)
-        }
-        PacketType::Freeze => (Body::Freeze, bytes),
-        PacketType::NeedAck => (Body::NeedAck, bytes),
-        PacketType::Ack => {
-            let (raw, rest) = take::<RawAck>(bytes)?;
-            (Body::Ack(raw.get()), rest)
-        }
-    })
-}
-
-/// Looks at the first bytes as a layout.
-#[inline]
-fn take<T: FromBytes + KnownLayout + Immutable + Unaligned>(bytes: &[u8]) -> Option<(&T, &[u8])> {
-    T::ref_from_prefix(bytes).ok()
-}
-
-/// Writes a layout to the beginning of `out` and returns what is left of it.
-#[inline]
-fn put<'out, T: IntoBytes + Immutable>(out: &'out mut [u8], raw: &T) -> Option<&'out mut [u8]> {
-    let (place, rest) = out.split_at_mut_checked(size_of::<T>())?;
-    place.copy_from_slice(raw.as_bytes());
-    Some(rest)
 }

@@ -48,11 +48,12 @@
 //!
 //! # Own profile
 //!
-//! The format has no version field. Between peers of this implementation, three places that the Linux
-//! implementation sends as zero and ignores carry more: [`Common::window`] a magic value and a version,
-//! [`Common::incarnation`] the sender's random identity, and [`Data::echo`] an identity sent back. Control
-//! packets may carry an [`Extension`] of 8 bytes behind their header. A packet without the window's magic is
-//! pure Linux format, and [`Header::encode`] never writes an extension into one.
+//! The format has no version field. Between peers of this implementation, three places that the
+//! Linux implementation sends as zero and ignores carry more: [`Common::window`] a magic value and
+//! a version, [`Common::incarnation`] the sender's random identity, and [`Data::echo`] an identity
+//! sent back. Control packets may carry an [`Extension`] of 8 bytes behind their header. A packet
+//! without the window's magic is pure Linux format, and [`Header::encode`] never writes an
+//! extension into one.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(clippy::alloc_instead_of_core, clippy::std_instead_of_core)]
@@ -63,46 +64,33 @@ mod datagram;
 mod error;
 mod extension;
 mod header;
+mod layout;
 mod packet;
 mod packet_type;
-mod raw;
 mod reason;
 mod rpc_id;
 
-pub use body::{Ack, AckEntry, Body, Cutoffs, Data, Grant, Resend};
+pub use body::{Ack, AckEntry, Cutoffs, Data, Grant, Resend};
 pub use common::Common;
 pub use datagram::Packets;
 pub use error::ParseError;
 pub use extension::Extension;
 pub use header::Header;
+pub use layout::Field;
 pub use packet::Packet;
-pub use packet_type::PacketType;
+pub use packet_type::{Body, PacketType};
 pub use reason::Reason;
 pub use rpc_id::RpcId;
 
-/// Bytes that hold any header with its extension; a buffer of this size never makes [`Header::encode`] fail.
+/// Bytes that hold any header with its extension; a buffer of this size never makes
+/// [`Header::encode`] fail.
 pub const HEADER_MAX: usize = 96;
 
 /// Bytes of the common header, the first part of every packet (docs/spec/wire-format.md §2).
 pub const COMMON_HEADER_BYTES: usize = 28;
-/// Header bytes of a DATA packet (docs/spec/wire-format.md §5).
-pub const DATA_HEADER_BYTES: usize = 56;
-/// Header bytes of a GRANT packet (docs/spec/wire-format.md §7).
-pub const GRANT_HEADER_BYTES: usize = 33;
-/// Header bytes of a RESEND packet (docs/spec/wire-format.md §7).
-pub const RESEND_HEADER_BYTES: usize = 37;
-/// Header bytes of an RPC_UNKNOWN packet (docs/spec/wire-format.md §7).
-pub const RPC_UNKNOWN_HEADER_BYTES: usize = 28;
-/// Header bytes of a BUSY packet (docs/spec/wire-format.md §7).
-pub const BUSY_HEADER_BYTES: usize = 28;
-/// Header bytes of a CUTOFFS packet (docs/spec/wire-format.md §7).
-pub const CUTOFFS_HEADER_BYTES: usize = 62;
-/// Header bytes of a FREEZE packet (docs/spec/wire-format.md §7).
-pub const FREEZE_HEADER_BYTES: usize = 28;
-/// Header bytes of a NEED_ACK packet (docs/spec/wire-format.md §7).
-pub const NEED_ACK_HEADER_BYTES: usize = 28;
-/// Header bytes of an ACK packet, however many entries count (docs/spec/wire-format.md §7).
-pub const ACK_HEADER_BYTES: usize = 80;
+/// Header bytes of a DATA packet (docs/spec/wire-format.md §5); of all types
+/// [`PacketType::header_bytes`].
+pub const DATA_HEADER_BYTES: usize = PacketType::Data.header_bytes();
 /// Bytes of an [`Extension`], directly behind the header of a control packet.
 pub const EXTENSION_BYTES: usize = 8;
 

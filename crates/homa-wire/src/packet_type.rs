@@ -1,107 +1,139 @@
-//! The nine packet types and their codes.
+//! The packet types: one table of their codes, names and bodies.
 
 use core::fmt;
 
-use crate::{
-    ACK_HEADER_BYTES, BUSY_HEADER_BYTES, CUTOFFS_HEADER_BYTES, DATA_HEADER_BYTES,
-    FREEZE_HEADER_BYTES, GRANT_HEADER_BYTES, NEED_ACK_HEADER_BYTES, ParseError,
-    RESEND_HEADER_BYTES, RPC_UNKNOWN_HEADER_BYTES,
-};
+use crate::layout::{Field, Wire};
+use crate::{Ack, COMMON_HEADER_BYTES, Cutoffs, Data, Grant, ParseError, Resend};
 
-/// The type of a packet, byte 11 of every header (docs/spec/wire-format.md §4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum PacketType {
+/// Declares the packet types, each once: `Type(value: its body) = code, name`.
+macro_rules! packet_types {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident $(($value:ident: $body:ty))? = $code:literal, $text:literal;
+    )*) => {
+        /// The type of a packet, byte 11 of every header (docs/spec/wire-format.md §4).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum PacketType {
+            $($(#[$doc])* $name = $code,)*
+        }
+
+        impl PacketType {
+            /// All types in the order of their codes.
+            pub const ALL: [Self; [$($code),*].len()] = [$(Self::$name),*];
+
+            /// Bytes of this type's header, without payload and extension: the shortest valid
+            /// packet.
+            #[inline]
+            pub const fn header_bytes(self) -> usize {
+                match self {
+                    $(Self::$name => {
+                        COMMON_HEADER_BYTES $(+ size_of::<<$body as Wire>::Raw>())?
+                    })*
+                }
+            }
+
+            /// The fields behind the common header, in the order of the wire; they begin at its
+            /// end.
+            pub const fn fields(self) -> &'static [Field] {
+                match self {
+                    $(Self::$name => {
+                        let bodies: &[&[Field]] = &[$(<$body as Wire>::FIELDS)?];
+                        if let [fields] = bodies { fields } else { &[] }
+                    })*
+                }
+            }
+
+            /// The name the protocol's documents use, such as `RPC_UNKNOWN`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+
+        impl TryFrom<u8> for PacketType {
+            type Error = ParseError;
+
+            /// Fails with [`ParseError::UnknownType`] for codes outside 0x10 to 0x18.
+            #[inline]
+            fn try_from(code: u8) -> Result<Self, ParseError> {
+                match code {
+                    $($code => Ok(Self::$name),)*
+                    _ => Err(ParseError::UnknownType(code)),
+                }
+            }
+        }
+
+        /// The part of a header that depends on the packet type (docs/spec/wire-format.md §4 to
+        /// §7).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Body {
+            $($(#[$doc])* $name $(($body))?,)*
+        }
+
+        impl Body {
+            /// The packet type that goes with this body.
+            #[inline]
+            pub const fn packet_type(&self) -> PacketType {
+                match self {
+                    $(Self::$name { .. } => PacketType::$name,)*
+                }
+            }
+
+            /// Reads the body of a packet of this type, and returns the bytes behind it; `None` if
+            /// it is cut.
+            #[inline]
+            pub(crate) fn take(packet_type: PacketType, bytes: &[u8]) -> Option<(Self, &[u8])> {
+                Some(match packet_type {
+                    $(PacketType::$name => {
+                        let rest = bytes;
+                        $(let ($value, rest) = <$body>::take(rest)?;)?
+                        (Self::$name $(($value))?, rest)
+                    })*
+                })
+            }
+
+            /// Writes the body to the beginning of `out`, and returns what is left of it.
+            #[inline]
+            pub(crate) fn put<'out>(&self, out: &'out mut [u8]) -> Option<&'out mut [u8]> {
+                match self {
+                    $(Self::$name $(($value))? => {
+                        $(let out = $value.put(out)?;)?
+                        Some(out)
+                    })*
+                }
+            }
+        }
+    };
+}
+
+packet_types! {
     /// Part of a message.
-    Data = 0x10,
+    Data(data: Data) = 0x10, "DATA";
     /// Permission to send further bytes.
-    Grant = 0x11,
+    Grant(grant: Grant) = 0x11, "GRANT";
     /// Request for retransmission, and question whether the peer is alive.
-    Resend = 0x12,
+    Resend(resend: Resend) = 0x12, "RESEND";
     /// The sender has no such RPC.
-    RpcUnknown = 0x13,
+    RpcUnknown = 0x13, "RPC_UNKNOWN";
     /// The sender is alive but not sending now.
-    Busy = 0x14,
+    Busy = 0x14, "BUSY";
     /// Priorities for unscheduled data.
-    Cutoffs = 0x15,
-    /// Stop recording traces.
-    Freeze = 0x16,
-    /// The server asks for an acknowledgement.
-    NeedAck = 0x17,
+    Cutoffs(cutoffs: Cutoffs) = 0x15, "CUTOFFS";
+    /// Stop recording traces. May have port 0 and id 0.
+    Freeze = 0x16, "FREEZE";
+    /// The server asks whether it may forget the RPC.
+    NeedAck = 0x17, "NEED_ACK";
     /// The server may forget RPCs.
-    Ack = 0x18,
+    Ack(ack: Ack) = 0x18, "ACK";
 }
 
 impl PacketType {
-    /// All types in the order of their codes.
-    pub const ALL: [Self; 9] = [
-        Self::Data,
-        Self::Grant,
-        Self::Resend,
-        Self::RpcUnknown,
-        Self::Busy,
-        Self::Cutoffs,
-        Self::Freeze,
-        Self::NeedAck,
-        Self::Ack,
-    ];
-
     /// The code on the wire, 0x10 to 0x18.
     #[inline]
     pub const fn code(self) -> u8 {
         self as u8
-    }
-
-    /// Bytes of this type's header, without payload and extension: the shortest valid packet.
-    #[inline]
-    pub const fn header_bytes(self) -> usize {
-        match self {
-            Self::Data => DATA_HEADER_BYTES,
-            Self::Grant => GRANT_HEADER_BYTES,
-            Self::Resend => RESEND_HEADER_BYTES,
-            Self::RpcUnknown => RPC_UNKNOWN_HEADER_BYTES,
-            Self::Busy => BUSY_HEADER_BYTES,
-            Self::Cutoffs => CUTOFFS_HEADER_BYTES,
-            Self::Freeze => FREEZE_HEADER_BYTES,
-            Self::NeedAck => NEED_ACK_HEADER_BYTES,
-            Self::Ack => ACK_HEADER_BYTES,
-        }
-    }
-
-    /// The name the protocol's documents use, such as `RPC_UNKNOWN`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Data => "DATA",
-            Self::Grant => "GRANT",
-            Self::Resend => "RESEND",
-            Self::RpcUnknown => "RPC_UNKNOWN",
-            Self::Busy => "BUSY",
-            Self::Cutoffs => "CUTOFFS",
-            Self::Freeze => "FREEZE",
-            Self::NeedAck => "NEED_ACK",
-            Self::Ack => "ACK",
-        }
-    }
-}
-
-impl TryFrom<u8> for PacketType {
-    type Error = ParseError;
-
-    /// Fails with [`ParseError::UnknownType`] for codes outside 0x10 to 0x18.
-    #[inline]
-    fn try_from(code: u8) -> Result<Self, ParseError> {
-        Ok(match code {
-            0x10 => Self::Data,
-            0x11 => Self::Grant,
-            0x12 => Self::Resend,
-            0x13 => Self::RpcUnknown,
-            0x14 => Self::Busy,
-            0x15 => Self::Cutoffs,
-            0x16 => Self::Freeze,
-            0x17 => Self::NeedAck,
-            0x18 => Self::Ack,
-            _ => return Err(ParseError::UnknownType(code)),
-        })
     }
 }
 
@@ -148,6 +180,18 @@ mod tests {
         for (packet_type, (name, bytes)) in PacketType::ALL.into_iter().zip(expected) {
             assert_eq!(packet_type.to_string(), name);
             assert_eq!(packet_type.header_bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn fields_follow_each_other_without_a_gap() {
+        for packet_type in PacketType::ALL {
+            let mut end = 0;
+            for field in packet_type.fields() {
+                assert_eq!(field.at, end, "{packet_type} {}", field.name);
+                end += field.bytes;
+            }
+            assert_eq!(COMMON_HEADER_BYTES + end, packet_type.header_bytes());
         }
     }
 }

@@ -2,8 +2,8 @@
 //! destination.
 
 use homa_wire::{
-    AckEntry, Body, Common, DATA_HEADER_BYTES, Data, EXTENSION_BYTES, GRANT_HEADER_BYTES, Grant,
-    Header, Reason, Resend, RpcId,
+    AckEntry, Body, Common, DATA_HEADER_BYTES, Data, EXTENSION_BYTES, Grant, Header, PacketType,
+    Reason, Resend, RpcId,
 };
 
 use crate::addr::{Carriage, Path};
@@ -670,7 +670,7 @@ impl Engine {
 }
 
 /// Bytes of a GRANT packet of this implementation.
-const GRANT_BYTES: u32 = (GRANT_HEADER_BYTES + EXTENSION_BYTES) as u32;
+const GRANT_BYTES: u32 = (PacketType::Grant.header_bytes() + EXTENSION_BYTES) as u32;
 
 /// The header of one DATA segment; it takes an acknowledgement along that waits at the peer.
 #[inline]

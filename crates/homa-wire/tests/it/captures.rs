@@ -6,9 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use homa_wire::{
-    ACK_HEADER_BYTES, Body, FLAGS, HEADER_MAX, Header, Packet, PacketType, Packets, URGENT,
-};
+use homa_wire::{Body, FLAGS, HEADER_MAX, Header, Packet, PacketType, Packets, URGENT};
 use pcap_parser::PcapCapture;
 
 const IP_PROTOCOL_HOMA: u8 = 146;
@@ -182,7 +180,8 @@ fn homa_in_ethernet(frame: &[u8]) -> Option<Recorded> {
     let end = frame.len().min(start + usize::from(transport_len));
     let bytes = &frame[start..end];
     let is_cut = bytes.len() < usize::from(transport_len);
-    if is_cut && bytes.len() < ACK_HEADER_BYTES && bytes[11] == PacketType::Ack.code() {
+    if is_cut && bytes.len() < PacketType::Ack.header_bytes() && bytes[11] == PacketType::Ack.code()
+    {
         return None; // The recorder kept 128 bytes of the frame: too few for an ACK over IPv6.
     }
     let is_homa = match protocol {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use homa_core::IcmpKind;
-use homa_wire::{ACK_HEADER_BYTES, FLAGS, HEADER_MAX, Header, PacketType, URGENT};
+use homa_wire::{FLAGS, HEADER_MAX, Header, PacketType, URGENT};
 use pcap_parser::traits::PcapNGPacketBlock;
 use pcap_parser::{Block, PcapBlockOwned, create_reader};
 
@@ -239,7 +239,7 @@ fn homa(ip: &Ip<'_>) -> Option<Packet> {
     let is_cut = bytes.len() < ip.payload_len as usize;
     if is_cut && bytes.get(11) == Some(&PacketType::Ack.code()) {
         // 128 bytes of a frame hold an ACK over IPv6 but for its last entry, which is hardly ever used.
-        bytes.resize(ACK_HEADER_BYTES, 0);
+        bytes.resize(PacketType::Ack.header_bytes(), 0);
     }
     let shown = bytes.get(..bytes.len().min(HEADER_MAX))?;
     let header = Header::parse(shown, ip.payload_len).ok()?;
