@@ -9,7 +9,7 @@
 //!   another peer; the driver empties the error queue and tries again before it blames the
 //!   destination. What the network reported reaches the engine with the next receive.
 //!
-//! Source: `UDP_SEGMENT` and the error queue in udp(7) and ip(7); costs by the example
+//! Source: `UDP_SEGMENT` and the error queue in udp(7) and ip(7); costs by the benchmark
 //! `udp_costs`.
 
 mod connection;

@@ -1,7 +1,7 @@
 //! What 1 MB costs over loopback, from one thread to another: bare datagrams without any protocol, TCP, and
 //! Homa, in turns. The first two bound what the last can reach.
 //!
-//! `cargo run --release -p homa-transport --example bulk_costs [MESSAGES]`
+//! `cargo bench -p homa-transport --bench bulk_costs [-- MESSAGES]`
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -23,7 +23,7 @@ const ROUNDS: usize = 5;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
-    let messages = std::env::args().nth(1).map_or(Ok(4_000), |messages| messages.parse())?;
+    let messages = number_or(4_000, 10) as usize;
     let mut homa = Homa::new(EndpointBuilder::new())?;
     let mut stock = Homa::new(EndpointBuilder::new().stock_receive_buffer())?;
     let mut seconds = [const { Vec::new() }; 4];
@@ -167,4 +167,11 @@ impl Homa {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// The first number among the arguments, or else so many under `cargo bench` and few in a test of this.
+fn number_or(many: u32, few: u32) -> u32 {
+    let mut numbers = std::env::args().skip(1).flat_map(|word| word.parse());
+    let is_bench = std::env::args().any(|word| word == "--bench");
+    numbers.next().unwrap_or(if is_bench { many } else { few })
 }
