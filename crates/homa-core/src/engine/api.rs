@@ -146,7 +146,7 @@ impl Engine {
         rpc.deadline = options.deadline;
         rpc.response_streaming = options.streaming_response;
         rpc.priority_hint = options.priority_hint.map(|hint| hint.min(level_max));
-        rpc.interval_ns = interval_ns;
+        rpc.resend.set_interval(interval_ns);
         self.pacer.follow(rpc, &self.config);
         if let Some(deadline) = options.deadline {
             self.arm_at(index, deadline);
@@ -225,8 +225,7 @@ impl Engine {
             rpc.birth = birth;
             rpc.last_heard = now;
             rpc.progress_at = now;
-            rpc.interval_ns = interval_ns;
-            rpc.next_request = Instant::ZERO;
+            rpc.resend.begin(interval_ns);
         }
         self.keep_response(index);
         self.schedule(index);
@@ -352,7 +351,7 @@ impl Engine {
         rpc.state = State::Refused(why);
         rpc.last_heard = self.now;
         rpc.progress_at = self.now;
-        rpc.interval_ns = interval_ns;
+        rpc.resend.set_interval(interval_ns);
         self.tell_unknown(index, Reason::Rejected);
         self.arm(index, interval_ns);
         self.memory_freed();

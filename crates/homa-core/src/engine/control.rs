@@ -128,20 +128,20 @@ impl Engine {
         };
         let interval_ns = self.next_interval_ns(rpc.peer, self.speaks_own(rpc));
         let next = self.now.plus_ns(interval_ns);
-        if rpc.missing_asked_at.is_some_and(|at| self.now < at.plus_ns(interval_ns)) {
+        if rpc.resend.has_asked_for_missing(self.now, interval_ns) {
             return;
         }
         self.push_missing(index);
         // Nor does the timer ask for it before.
         if let Some(rpc) = self.rpcs.known_mut(index) {
-            rpc.next_request = rpc.next_request.max(next);
+            rpc.resend.not_before(next);
         }
     }
 
     fn push_questions(&mut self, index: u32, may_be_late: bool) {
         let now = self.now;
         if let Some(rpc) = self.rpcs.known_mut(index) {
-            rpc.missing_asked_at = Some(now);
+            rpc.resend.ask_for_missing(now);
             let (path, body) = (rpc.path, ControlBody::Missing { rpc: rpc.key, may_be_late });
             let priority = self.top_priority();
             self.push_entry(Control { path, priority, body });

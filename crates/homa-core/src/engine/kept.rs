@@ -49,7 +49,7 @@ impl Engine {
                 continue;
             };
             if rpc.state == State::Outgoing {
-                rpc.interval_ns = rpc.interval_ns.min(min_ns);
+                rpc.resend.shorten(min_ns);
                 self.arm(index, min_ns);
             }
         }
@@ -63,7 +63,7 @@ impl Engine {
         };
         let first = !core::mem::replace(&mut rpc.told_busy, true);
         if first && rpc.state == State::Outgoing {
-            rpc.interval_ns = rpc.interval_ns.min(min_ns);
+            rpc.resend.shorten(min_ns);
             self.arm(index, min_ns);
         }
     }

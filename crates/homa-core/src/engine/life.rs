@@ -252,8 +252,7 @@ impl Engine {
         rpc.rx.unproved = peer.is_some_and(|peer| must_prove(rpc, peer));
         rpc.rx.moved_at = self.now;
         rpc.progress_at = self.now;
-        rpc.interval_ns = base;
-        rpc.asked_at = None;
+        rpc.resend.reset(base);
         let upto = rpc.rx.granted;
         if !self.memory.reserve(rpc, upto) {
             rpc.rx.starved = true;

@@ -51,6 +51,7 @@ mod receive;
 mod receive_control;
 mod recover;
 mod replies;
+mod resend_timer;
 mod rpc;
 mod shared_heap;
 mod starved;

@@ -83,7 +83,7 @@ impl Engine {
         }
         // What the request's repetition brought is over when the response begins.
         let repeated = rpc.restarted_at.filter(|_| rpc.state == State::Outgoing);
-        if let Some(asked) = rpc.asked_at.max(repeated) {
+        if let Some(asked) = rpc.resend.asked_at().max(repeated) {
             let (peer, took_ns) = (rpc.peer, nanos(self.now.since(asked)));
             if let Some(peer) = self.peers.known_mut(peer) {
                 peer.resend_timeout.note(self.now, took_ns);
@@ -95,7 +95,7 @@ impl Engine {
     /// what it reacted to. The beginning of a response that was asked for in vain was merely late.
     #[inline]
     pub(crate) fn note_reaction(&mut self, index: u32) {
-        let teaches = |rpc: &&Rpc| rpc.asked_at.is_some() || !self.speaks_own(rpc);
+        let teaches = |rpc: &&Rpc| rpc.resend.asked_at().is_some() || !self.speaks_own(rpc);
         if self.rpcs.known(index).filter(teaches).is_some() {
             self.learn_reaction(index);
         }
@@ -107,13 +107,13 @@ impl Engine {
             return;
         };
         let asked_in_vain = rpc.state == State::Outgoing
-            && rpc.asked_at.is_some()
+            && rpc.resend.asked_at().is_some()
             && rpc.restarted_at.is_none()
             && !rpc.confirmed;
         let counts = match self.speaks_own(rpc) {
             true => asked_in_vain,
             // Its own questions may have brought it the request.
-            false => rpc.asked_at.is_none() || (asked_in_vain && !rpc.tx.copied),
+            false => rpc.resend.asked_at().is_none() || (asked_in_vain && !rpc.tx.copied),
         };
         if !counts || !awaits_data(rpc) {
             return;

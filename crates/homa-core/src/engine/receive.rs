@@ -216,7 +216,7 @@ impl Engine {
     /// A message has begun: its timer looks for the rest of it.
     fn watch_incoming(&mut self, index: u32) {
         if let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.state == State::Incoming) {
-            let interval_ns = rpc.interval_ns;
+            let interval_ns = rpc.resend.interval_ns();
             self.arm(index, interval_ns);
         }
     }
@@ -541,8 +541,7 @@ impl Engine {
             Insert::TooManyGaps => return Err(DropReason::Limit),
             Insert::OutOfRange => return Err(DropReason::BadRange),
         };
-        rpc.interval_ns = base;
-        rpc.asked_at = None;
+        rpc.resend.reset(base);
         if data.retransmit != 0 {
             rpc.rx.copies_used = rpc.rx.copies_used.saturating_add(1);
         }
@@ -553,7 +552,7 @@ impl Engine {
         }
         rpc.progress_at = self.now;
         if spoke_again {
-            rpc.next_request = self.now;
+            rpc.resend.end_wait(self.now);
         }
         self.granter.touch(rpc);
         if rpc.rx.streaming {

@@ -310,7 +310,7 @@ impl Engine {
             rpc.progress_at = self.now;
         }
         rpc.doubts = 0;
-        rpc.interval_ns = rpc.interval_ns.saturating_mul(2).min(max_ns);
+        rpc.resend.back_off(max_ns);
         let asked = rpc.is_client() && rpc.state == State::Outgoing;
         let waits = asked && rpc.tx.is_idle();
         if waits && rpc.restarted_at.is_some() && !rpc.confirmed {
@@ -442,7 +442,7 @@ impl Engine {
                 rpc.doubts = doubts;
                 // It has an answer's time from now on: while it was confirmed nobody counted.
                 rpc.last_heard = now;
-                rpc.interval_ns = nanos(self.config.resend_interval);
+                rpc.resend.set_interval(nanos(self.config.resend_interval));
             }
             self.arm(index, nanos(self.config.resend_interval));
             return;
@@ -485,7 +485,7 @@ impl Engine {
         if rpc.restarted_at.is_some_and(|last| self.now.since(last) < longer) {
             return;
         }
-        let (peer, asked) = (rpc.peer, rpc.next_request > rpc.last_heard);
+        let (peer, asked) = (rpc.peer, rpc.resend.has_asked_since(rpc.last_heard));
         self.reacted(index);
         let busy = self.peers.known(peer).is_some_and(|peer| !peer.in_flight.is_empty());
         self.stats.restarts.inc();

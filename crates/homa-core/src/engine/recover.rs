@@ -205,11 +205,7 @@ impl Engine {
             self.give_up(index, need);
             return;
         }
-        let asked_from = if rpc.next_request > self.now {
-            rpc.next_request
-        } else {
-            heard + Duration::from_nanos(rpc.interval_ns.max(learnt_ns))
-        };
+        let asked_from = rpc.resend.due(self.now, heard, learnt_ns);
         let asked_from = if need == Need::Data {
             self.look_for_reaction(index);
             asked_from.max(heard + self.patience_for_granted(index))
@@ -293,7 +289,7 @@ impl Engine {
                 self.push_question(path, id, own, (Body::Resend(body), Reason::None), level);
             }
             Need::Data => {
-                if rpc.asked_at.is_some() {
+                if rpc.resend.asked_at().is_some() {
                     // Its sender did not react to the last question.
                     self.granter.pass_over(index, &mut self.rpcs);
                     if let Some(rpc) = self.rpcs.known_mut(index) {
@@ -325,14 +321,10 @@ impl Engine {
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
-        rpc.asked_at = Some(self.now);
         if need == Need::Answer {
-            rpc.missing_asked_at = rpc.asked_at;
+            rpc.resend.ask_for_missing(self.now);
         }
-        let wait = rpc.interval_ns;
-        rpc.interval_ns = rpc.interval_ns.saturating_mul(2).min(max_ns.max(base));
-        rpc.next_request = self.now + Duration::from_nanos(wait);
-        let at = rpc.next_request;
+        let at = rpc.resend.ask(self.now, max_ns.max(base));
         self.arm_at(index, at);
     }
 

@@ -8,6 +8,7 @@ use crate::engine::incoming::Incoming;
 use crate::engine::outgoing::Outgoing;
 use crate::engine::peer::Charge;
 use crate::engine::pending::PendingEvents;
+use crate::engine::resend_timer::ResendTimer;
 use crate::event::{FailReason, RpcKey};
 use crate::structures::OutOfMemory;
 use crate::time::Instant;
@@ -71,13 +72,7 @@ pub(crate) struct Rpc {
     /// The life (incarnation) of the other end: the client that asks, or the server that may have the request or sends the
     /// response; 0 = not known.
     pub(crate) peer_life: u32,
-    /// Present interval between requests to the peer.
-    pub(crate) interval_ns: u64,
-    /// When a question was last asked, since the last DATA.
-    pub(crate) asked_at: Option<Instant>,
-    pub(crate) next_request: Instant,
-    /// When what is missing of the incoming message was last asked for.
-    pub(crate) missing_asked_at: Option<Instant>,
+    pub(crate) resend: ResendTimer,
     pub(crate) deadline: Option<Instant>,
     /// The peer said it has the request: its liveness is watched per peer.
     pub(crate) confirmed: bool,
@@ -112,7 +107,7 @@ impl Rpc {
     /// had time to arrive; otherwise it has not if a packet of it was refused (`itself`), nor if nobody was known there.
     pub(crate) fn may_have_arrived(&self, itself: bool, peer_heard: bool) -> bool {
         let heard = self.confirmed || self.state != State::Outgoing;
-        let repeated = self.asked_at.is_some() || self.restarted_at.is_some();
+        let repeated = self.resend.asked_at().is_some() || self.restarted_at.is_some();
         let lived = self.peer_life != 0 || peer_heard;
         self.first_sent.is_some() && (heard || repeated || (lived && !itself))
     }
@@ -145,10 +140,7 @@ impl Rpc {
             progress_at: now,
             first_sent: None,
             peer_life: 0,
-            interval_ns: 0,
-            asked_at: None,
-            next_request: Instant::ZERO,
-            missing_asked_at: None,
+            resend: ResendTimer::NEW,
             deadline: None,
             confirmed: false,
             told_busy: false,

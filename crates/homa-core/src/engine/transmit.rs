@@ -522,7 +522,7 @@ impl Engine {
         rpc.last_heard = self.now;
         rpc.progress_at = self.now;
         let idle = rpc.tx.is_idle();
-        let interval_ns = rpc.interval_ns;
+        let interval_ns = rpc.resend.interval_ns();
         self.pacer.account(index, bytes, &self.config);
         if idle {
             self.pacer.remove(index);

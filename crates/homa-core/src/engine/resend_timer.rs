@@ -1,0 +1,150 @@
+//! The resend timer of an RPC: when its peer is asked for what it needs (RESEND, NEED_ACK), and when again.
+
+use core::time::Duration;
+
+use crate::time::Instant;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ResendTimer {
+    /// Time until the peer is asked again.
+    interval_ns: u64,
+    /// When the peer was last asked, since the last DATA.
+    asked_at: Option<Instant>,
+    /// The peer is not asked before.
+    next: Instant,
+    /// When what is missing of the incoming message was last asked for.
+    missing_asked_at: Option<Instant>,
+}
+
+impl ResendTimer {
+    pub(crate) const NEW: Self =
+        Self { interval_ns: 0, asked_at: None, next: Instant::ZERO, missing_asked_at: None };
+
+    pub(crate) fn interval_ns(&self) -> u64 {
+        self.interval_ns
+    }
+
+    pub(crate) fn set_interval(&mut self, interval_ns: u64) {
+        self.interval_ns = interval_ns;
+    }
+
+    /// A response begins, about which the peer has not been asked.
+    pub(crate) fn begin(&mut self, interval_ns: u64) {
+        self.interval_ns = interval_ns;
+        self.next = Instant::ZERO;
+    }
+
+    /// DATA came: the interval is the shortest again.
+    #[inline]
+    pub(crate) fn reset(&mut self, interval_ns: u64) {
+        self.interval_ns = interval_ns;
+        self.asked_at = None;
+    }
+
+    /// The peer wants to be asked less often.
+    pub(crate) fn back_off(&mut self, max_ns: u64) {
+        self.interval_ns = self.interval_ns.saturating_mul(2).min(max_ns);
+    }
+
+    pub(crate) fn shorten(&mut self, max_ns: u64) {
+        self.interval_ns = self.interval_ns.min(max_ns);
+    }
+
+    /// The peer is asked now. Returns when it is asked again, if nothing comes.
+    pub(crate) fn ask(&mut self, now: Instant, max_ns: u64) -> Instant {
+        self.asked_at = Some(now);
+        self.next = now + Duration::from_nanos(self.interval_ns);
+        self.back_off(max_ns);
+        self.next
+    }
+
+    /// When the peer was last asked, since the last DATA.
+    pub(crate) fn asked_at(&self) -> Option<Instant> {
+        self.asked_at
+    }
+
+    /// Whether the peer was asked after it was `heard`.
+    pub(crate) fn has_asked_since(&self, heard: Instant) -> bool {
+        self.next > heard
+    }
+
+    /// When the peer is asked if it was last `heard` then and its resend timeout is `timeout_ns`.
+    pub(crate) fn due(&self, now: Instant, heard: Instant, timeout_ns: u64) -> Instant {
+        if self.next > now {
+            return self.next;
+        }
+        heard + Duration::from_nanos(self.interval_ns.max(timeout_ns))
+    }
+
+    /// The peer speaks again: the wait after the last question is over.
+    pub(crate) fn end_wait(&mut self, now: Instant) {
+        self.next = now;
+    }
+
+    pub(crate) fn not_before(&mut self, at: Instant) {
+        self.next = self.next.max(at);
+    }
+
+    /// What is missing is asked for now.
+    pub(crate) fn ask_for_missing(&mut self, now: Instant) {
+        self.missing_asked_at = Some(now);
+    }
+
+    /// Whether what is missing was asked for within the last `interval_ns`.
+    pub(crate) fn has_asked_for_missing(&self, now: Instant, interval_ns: u64) -> bool {
+        self.missing_asked_at.is_some_and(|at| now < at.plus_ns(interval_ns))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ns: u64) -> Instant {
+        Instant::from_nanos(ns)
+    }
+
+    #[test]
+    fn questions_become_rarer_until_data_comes() {
+        let mut timer = ResendTimer::NEW;
+        timer.begin(10);
+        assert_eq!(timer.ask(at(100), 35), at(110));
+        assert_eq!(timer.ask(at(110), 35), at(130));
+        assert_eq!(timer.ask(at(130), 35), at(165));
+        assert_eq!(timer.ask(at(165), 35), at(200));
+        timer.reset(10);
+        assert_eq!(timer.asked_at(), None);
+        assert_eq!(timer.ask(at(300), 35), at(310));
+    }
+
+    #[test]
+    fn the_first_question_waits_for_the_interval_or_the_timeout_of_the_peer() {
+        let mut timer = ResendTimer::NEW;
+        timer.begin(10);
+        assert_eq!(timer.due(at(100), at(95), 0), at(105));
+        assert_eq!(timer.due(at(100), at(95), 30), at(125));
+    }
+
+    #[test]
+    fn after_a_question_the_next_waits_for_its_time() {
+        let mut timer = ResendTimer::NEW;
+        timer.begin(10);
+        let next = timer.ask(at(100), 100);
+        assert_eq!(timer.due(at(101), at(50), 0), next);
+        assert!(timer.has_asked_since(at(100)) && !timer.has_asked_since(next));
+        timer.end_wait(at(105));
+        assert_eq!(timer.due(at(105), at(104), 0), at(124), "with the longer interval");
+    }
+
+    #[test]
+    fn what_is_missing_is_asked_for_once_per_interval() {
+        let mut timer = ResendTimer::NEW;
+        assert!(!timer.has_asked_for_missing(at(100), 10));
+        timer.ask_for_missing(at(100));
+        assert!(timer.has_asked_for_missing(at(109), 10));
+        assert!(!timer.has_asked_for_missing(at(110), 10));
+        timer.not_before(at(130));
+        timer.not_before(at(120));
+        assert_eq!(timer.due(at(100), at(100), 0), at(130));
+    }
+}
