@@ -4,11 +4,12 @@
 
 use std::net::IpAddr;
 
-use crate::decode::{LinkType, checksum, ip, link};
+use homa_wire::{CHECKSUM_AT, IP_PROTOCOL_TCP, Sum};
+
+use crate::decode::{LinkType, ip, link};
 
 const PROTOCOL_UDP: u8 = 17;
-/// Where the checksum lies in a TCP header, and in Homa's, and in UDP's.
-const TCP_CHECKSUM_AT: usize = 16;
+/// Where the checksum lies in a UDP header.
 const UDP_CHECKSUM_AT: usize = 6;
 const UDP_HEADER_BYTES: usize = 8;
 /// Where Ethernet frames have their type.
@@ -87,8 +88,8 @@ impl Layout {
                 put16(segment, self.ip_at + 4, id.wrapping_add(index as u16));
                 put16(segment, self.ip_at + 10, 0);
                 let header = segment.get(self.ip_at..self.transport_at).unwrap_or_default();
-                let sum = !checksum::fold(checksum::sum(header));
-                put16(segment, self.ip_at + 10, sum);
+                let checksum = Sum::of(header).checksum();
+                put16(segment, self.ip_at + 10, checksum);
             }
             IpAddr::V6(_) => put16(segment, self.ip_at + 4, (ip_bytes - 40) as u16),
         }
@@ -98,16 +99,17 @@ impl Layout {
                 UDP_CHECKSUM_AT
             } else {
                 self.advance_sequence(segment, index, segment_bytes);
-                TCP_CHECKSUM_AT
+                CHECKSUM_AT
             };
         put16(segment, checksum_at, 0);
         // Homa's own packets are summed like TCP's, whatever their protocol number
         // (docs/spec/wire-format.md §2).
-        let protocol = if self.protocol == PROTOCOL_UDP { PROTOCOL_UDP } else { 6 };
+        let protocol = if self.protocol == PROTOCOL_UDP { PROTOCOL_UDP } else { IP_PROTOCOL_TCP };
         let transport = segment.get(self.transport_at..).unwrap_or_default();
-        let sum = !checksum::whole(self.source, self.destination, protocol, transport);
-        // 0 would mean that there is none.
-        put16(segment, checksum_at, if sum == 0 { 0xFFFF } else { sum });
+        let bytes = transport_bytes as u32;
+        let mut sum = Sum::pseudo_header(self.source, self.destination, protocol, bytes);
+        sum.add(transport);
+        put16(segment, checksum_at, sum.nonzero_checksum());
     }
 
     fn advance_sequence(&self, segment: &mut [u8], index: usize, segment_bytes: usize) {
@@ -123,9 +125,9 @@ impl Layout {
 
 /// Writes the checksum of everything from `start` on, of which the field holds the pseudo-header's part.
 fn complete(frame: &mut [u8], start: usize, offset: usize) {
-    let sum = !checksum::fold(checksum::sum(frame.get(start..).unwrap_or_default()));
+    let sum = Sum::of(frame.get(start..).unwrap_or_default());
     if start + offset + 2 <= frame.len() {
-        put16(frame, start + offset, if sum == 0 { 0xFFFF } else { sum });
+        put16(frame, start + offset, sum.nonzero_checksum());
     }
 }
 
@@ -156,21 +158,19 @@ mod tests {
         frame.extend([0, 9, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
         frame.extend([0x13, 0x7F, 0xEB, 0x7A]);
         frame.extend((8 + payload.len() as u16).to_be_bytes());
-        let pseudo = checksum::fold(checksum::pseudo_header(
-            [10, 0, 0, 1].into(),
-            [10, 0, 0, 2].into(),
-            17,
-            8 + payload.len() as u64,
-        ));
-        frame.extend(pseudo.to_be_bytes());
+        frame.extend(pseudo_header(8 + payload.len()).folded().to_be_bytes());
         frame.extend(payload);
         frame
     }
 
+    fn pseudo_header(bytes: usize) -> Sum {
+        Sum::pseudo_header([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), PROTOCOL_UDP, bytes as u32)
+    }
+
     fn is_valid(frame: &[u8]) -> bool {
-        let transport = &frame[34..];
-        let (source, destination) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
-        checksum::whole(source, destination, 17, transport) == 0xFFFF
+        let mut sum = pseudo_header(frame.len() - 34);
+        sum.add(&frame[34..]);
+        sum.folded() == 0xFFFF
     }
 
     #[test]
@@ -191,7 +191,7 @@ mod tests {
         let mut lengths = Vec::new();
         as_on_wire(LinkType::Ethernet, &frame, offload, |frame| {
             assert!(is_valid(frame));
-            assert_eq!(checksum::fold(checksum::sum(&frame[14..34])), 0xFFFF, "IP checksum");
+            assert_eq!(Sum::of(&frame[14..34]).folded(), 0xFFFF, "IP checksum");
             assert_eq!(usize::from(u16::from_be_bytes([frame[16], frame[17]])), frame.len() - 14);
             lengths.push((frame.len() - 42, frame[42], frame[19]));
         });

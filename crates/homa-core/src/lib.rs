@@ -52,7 +52,8 @@ pub use cutoffs::Cutoffs;
 #[cfg(any(test, feature = "check"))]
 pub use engine::HeldBytes;
 pub use engine::{
-    Engine, PortError, PortOptions, RequestOptions, RpcError, RpcInfo, SendError, Stats,
+    Engine, PIECE_BYTES, PortError, PortOptions, RequestOptions, RpcError, RpcInfo, SendError,
+    Stats,
 };
 pub use event::{
     DropReason, Event, FailReason, IcmpKind, PeerAddr, Placement, Received, RpcKey,

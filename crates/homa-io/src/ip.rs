@@ -38,6 +38,7 @@ use homa_core::Carriage;
 use homa_sys::address::Family;
 use homa_sys::raw::{Filter, RouteLookup, RxBatch};
 use homa_sys::{Epoll, RawSocket, errno};
+use homa_wire::{IP_PROTOCOL, IP_PROTOCOL_TCP};
 
 use crate::driver::{Driver, RxCapacity, same_over_sockets};
 use crate::udp::capacity_of;
@@ -47,8 +48,6 @@ use responder::Responder;
 use sources::Sources;
 use tcp_form::MARKS;
 
-/// The IP protocol number of Homa.
-pub const PROTOCOL: u8 = 146;
 /// The highest port that can be asked for; those above are given out by the system
 /// (docs/spec/wire-format.md §3).
 pub const ASKED_PORT_MAX: u16 = 32_767;
@@ -98,7 +97,7 @@ pub struct IpConfig {
 }
 
 /// What a driver does with packets that look like TCP segments
-/// (docs/spec/wire-format.md §8). A rule that turns them into packets of protocol [`PROTOCOL`] on
+/// (docs/spec/wire-format.md §8). A rule that turns them into packets of protocol 146 on
 /// arrival ([`TCP_FORM_RULES`]) makes all drivers of the
 /// host understand them and keeps them away from the host's TCP; this here is about hosts without it. TCP
 /// sees them there, but neither answers nor uses them.
@@ -262,10 +261,10 @@ fn open_links(address: SocketAddr, port: u16, form: Form) -> Result<Vec<Link>, I
     let mut links = Vec::with_capacity(families.len());
     for &family in families {
         let opened = match form {
-            Form::Native => RawSocket::open(family, PROTOCOL, &Filter::to_port(family, port)),
+            Form::Native => RawSocket::open(family, IP_PROTOCOL, &Filter::to_port(family, port)),
             Form::Tcp => {
                 let filter = Filter::tcp_to_port(family, port, MARKS);
-                RawSocket::open(family, tcp_form::PROTOCOL, &filter)
+                RawSocket::open(family, IP_PROTOCOL_TCP, &filter)
             }
         };
         let socket = match opened {

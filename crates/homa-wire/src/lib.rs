@@ -59,6 +59,7 @@
 #![warn(clippy::alloc_instead_of_core, clippy::std_instead_of_core)]
 
 mod body;
+mod checksum;
 mod common;
 mod datagram;
 mod error;
@@ -71,6 +72,7 @@ mod reason;
 mod rpc_id;
 
 pub use body::{Ack, AckEntry, Cutoffs, Data, Grant, Resend};
+pub use checksum::Sum;
 pub use common::Common;
 pub use datagram::Packets;
 pub use error::ParseError;
@@ -120,6 +122,19 @@ pub const RESEND_ALL: u32 = u32::MAX;
 pub const CUTOFF_LEVELS: usize = 8;
 /// Most acknowledgements one ACK packet carries besides that of its own RPC.
 pub const ACKS_MAX: usize = 5;
+
+/// The IP protocol number of Homa.
+pub const IP_PROTOCOL: u8 = 146;
+/// The IP protocol number of TCP, in whose frames Homa travels as well.
+pub const IP_PROTOCOL_TCP: u8 = 6;
+/// Where [`Common::checksum`] lies in every packet, as in a TCP header.
+pub const CHECKSUM_AT: usize = 16;
+
+/// Whether a TCP segment is a Homa packet (docs/spec/wire-format.md §8).
+#[inline]
+pub fn is_tcp_form(segment: &[u8]) -> bool {
+    segment.get(13) == Some(&FLAGS) && segment.get(18..20) == Some(&URGENT.to_be_bytes())
+}
 
 /// The `sender_id` of a packet of which only the first bytes are there, as ICMP errors quote it;
 /// `None` if it is not among them.

@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 
-const PROTOCOL_TCP: u8 = 6;
-/// Where the checksum lies in a TCP header.
-const CHECKSUM_AT: usize = 16;
+use homa_wire::{CHECKSUM_AT, IP_PROTOCOL_TCP, Sum};
 
 /// What a packet's TCP checksum is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,49 +20,19 @@ pub enum Checksum {
 
 /// Checks the checksum of a whole TCP-encapsulated packet.
 pub(crate) fn check(source: IpAddr, destination: IpAddr, packet: &[u8]) -> Checksum {
-    let pseudo = pseudo_header(source, destination, PROTOCOL_TCP, packet.len() as u64);
+    let pseudo = Sum::pseudo_header(source, destination, IP_PROTOCOL_TCP, packet.len() as u32);
     let Some(field) = super::link::be16(packet, CHECKSUM_AT) else {
         return Checksum::Unchecked;
     };
-    if fold(pseudo + sum(packet)) == 0xFFFF {
+    let mut whole = pseudo;
+    whole.add(packet);
+    if whole.folded() == u16::MAX {
         Checksum::Correct
-    } else if field == fold(pseudo) {
+    } else if field == pseudo.folded() {
         Checksum::Offloaded
     } else {
         Checksum::Wrong
     }
-}
-
-/// The checksum over pseudo-header and packet, with whatever its field holds: all ones if that is right.
-pub(crate) fn whole(source: IpAddr, destination: IpAddr, protocol: u8, packet: &[u8]) -> u16 {
-    fold(pseudo_header(source, destination, protocol, packet.len() as u64) + sum(packet))
-}
-
-pub(crate) fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, bytes: u64) -> u64 {
-    address(source) + address(destination) + u64::from(protocol) + bytes
-}
-
-fn address(ip: IpAddr) -> u64 {
-    match ip {
-        IpAddr::V4(ip) => sum(&ip.octets()),
-        IpAddr::V6(ip) => sum(&ip.octets()),
-    }
-}
-
-/// Sum of 16-bit words, not folded; a packet is too short for it to overflow.
-pub(crate) fn sum(bytes: &[u8]) -> u64 {
-    let words = bytes.chunks_exact(2);
-    let last = words.remainder().first().map_or(0, |byte| u64::from(*byte) << 8);
-    let word = |pair: &[u8]| pair.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
-    words.map(word).sum::<u64>() + last
-}
-
-/// One's-complement addition of the carries.
-pub(crate) fn fold(mut sum: u64) -> u16 {
-    while sum > 0xFFFF {
-        sum = (sum >> 16) + (sum & 0xFFFF);
-    }
-    sum as u16
 }
 
 #[cfg(test)]
@@ -97,7 +65,8 @@ mod tests {
     #[test]
     fn the_sum_of_the_pseudo_header_alone_is_recognised() {
         let (source, destination, mut packet) = example();
-        let pseudo = fold(pseudo_header(source, destination, PROTOCOL_TCP, packet.len() as u64));
+        let bytes = packet.len() as u32;
+        let pseudo = Sum::pseudo_header(source, destination, IP_PROTOCOL_TCP, bytes).folded();
         packet[16..18].copy_from_slice(&pseudo.to_be_bytes());
         assert_eq!(check(source, destination, &packet), Checksum::Offloaded);
     }

@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use homa_wire::{PacketType, quoted_sender_id};
+use homa_wire::{IP_PROTOCOL, IP_PROTOCOL_TCP, PacketType, is_tcp_form, quoted_sender_id};
 
 use super::ip::{self, Ip};
 use super::link::be16;
-use super::{Carriage, PROTOCOL_HOMA, PROTOCOL_TCP, PROTOCOL_UDP};
+use super::{Carriage, PROTOCOL_UDP};
 
 pub(crate) const PROTOCOL_ICMP: u8 = 1;
 pub(crate) const PROTOCOL_ICMPV6: u8 = 58;
@@ -123,8 +123,8 @@ fn meaning_v6(kind: u8, code: u8, word: u32) -> Option<IcmpMeaning> {
 fn quoted(inner: &Ip<'_>, is_udp_port: impl Fn(u16) -> bool) -> Option<Quoted> {
     let (source_port, destination_port) = (be16(inner.bytes, 0)?, be16(inner.bytes, 2)?);
     let (carriage, homa) = match inner.protocol {
-        PROTOCOL_HOMA => (Carriage::Ip, inner.bytes),
-        PROTOCOL_TCP if super::is_tcp_form(inner.bytes) => (Carriage::Tcp, inner.bytes),
+        IP_PROTOCOL => (Carriage::Ip, inner.bytes),
+        IP_PROTOCOL_TCP if is_tcp_form(inner.bytes) => (Carriage::Tcp, inner.bytes),
         PROTOCOL_UDP => {
             let homa = inner.bytes.get(super::UDP_HEADER_BYTES..).unwrap_or_default();
             let ours = is_udp_port(source_port) || is_udp_port(destination_port);

@@ -9,8 +9,8 @@ mod train;
 use std::net::IpAddr;
 
 use homa_wire::{
-    Ack, Body, COMMON_HEADER_BYTES, DATA_HEADER_BYTES, FLAGS, HEADER_MAX, Header, PacketType,
-    ParseError, URGENT, VERSION_MAGIC,
+    Ack, Body, COMMON_HEADER_BYTES, DATA_HEADER_BYTES, HEADER_MAX, Header, IP_PROTOCOL,
+    IP_PROTOCOL_TCP, PacketType, ParseError, URGENT, VERSION_MAGIC, is_tcp_form,
 };
 
 pub use checksum::Checksum;
@@ -24,9 +24,7 @@ use ip::Ip;
 use link::be16;
 use train::Segments;
 
-const PROTOCOL_TCP: u8 = 6;
 const PROTOCOL_UDP: u8 = 17;
-const PROTOCOL_HOMA: u8 = 146;
 const UDP_HEADER_BYTES: usize = 8;
 /// In an ACK: where the first entry begins, and the length of each.
 const ACK_ENTRIES_AT: usize = 30;
@@ -213,10 +211,10 @@ impl Decoder {
         let context = Context { ip, vlan: network.vlan, loopback: network.loopback };
         let on_wire = original_bytes.saturating_sub(ip.header_bytes as u32);
         match ip.protocol {
-            PROTOCOL_HOMA => {
+            IP_PROTOCOL => {
                 found(context.packet(Carriage::Ip, ip.bytes, ip.transport_bytes, on_wire))
             }
-            PROTOCOL_TCP if is_tcp_form(ip.bytes) && !context.is_later_fragment() => {
+            IP_PROTOCOL_TCP if is_tcp_form(ip.bytes) && !context.is_later_fragment() => {
                 found(context.packet(Carriage::Tcp, ip.bytes, ip.transport_bytes, on_wire));
             }
             PROTOCOL_UDP => self.datagram(&context, on_wire, found),
@@ -361,11 +359,6 @@ fn limit_to_recorded(ack: &mut Ack, recorded_bytes: usize) {
     if entries < ack.entries.len() {
         ack.count = ack.count.min(entries as u16);
     }
-}
-
-/// Whether a TCP packet is Homa in disguise (docs/spec/wire-format.md §8).
-fn is_tcp_form(bytes: &[u8]) -> bool {
-    bytes.get(13) == Some(&FLAGS) && be16(bytes, 18) == Some(URGENT)
 }
 
 /// Whether a datagram begins with a header of this implementation.

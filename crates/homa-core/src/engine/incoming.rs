@@ -3,9 +3,9 @@
 use crate::structures::reassembly::Reassembly;
 use crate::time::Instant;
 
-/// Messages up to this length are accounted as one piece of their own size, longer ones in
-/// pieces of this size.
-pub(crate) const PIECE_BYTES: u32 = 1 << 16;
+/// Unit in which memory for long messages is accounted, and to be allocated, in bytes. Messages up to
+/// this length are accounted as one piece of their own size.
+pub const PIECE_BYTES: u32 = 1 << 16;
 
 /// A sender moves if it sends at least one part in so many of what is granted and missing; with less it counts as silent.
 const MOVEMENT_PART: u32 = 16;

@@ -90,6 +90,7 @@ use alloc::collections::VecDeque;
 pub use api::{RequestOptions, RpcError, SendError};
 #[cfg(any(test, feature = "check"))]
 pub use check::HeldBytes;
+pub use incoming::PIECE_BYTES;
 pub use info::RpcInfo;
 pub use stats::Stats;
 
@@ -246,8 +247,8 @@ impl Engine {
                 (Cutoffs::default_for(config.num_priorities), CutoffPlanner::new(settings).ok())
             }
         };
-        let pieces = config.max_message_bytes.div_ceil(incoming::PIECE_BYTES);
-        let largest = u64::from(pieces).saturating_mul(u64::from(incoming::PIECE_BYTES));
+        let pieces = config.max_message_bytes.div_ceil(PIECE_BYTES);
+        let largest = u64::from(pieces).saturating_mul(u64::from(PIECE_BYTES));
         Ok(Self {
             budget_slot: budget.claim(),
             budget,

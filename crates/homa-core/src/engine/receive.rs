@@ -1,6 +1,6 @@
 //! What a received packet changes: checks in the order of docs/spec/wire-format.md §9, and DATA.
 
-use homa_wire::{Body, Data, Header, Reason, RpcId, VERSION};
+use homa_wire::{Body, DATA_HEADER_BYTES, Data, Header, Reason, RpcId, VERSION};
 
 use crate::addr::{Carriage, Path, RxMeta};
 use crate::engine::identity::echo;
@@ -663,4 +663,4 @@ fn packet_range(start: u32, new_start: u32, new_end: u32) -> core::ops::Range<u3
 }
 
 /// Bytes before the payload in a DATA packet.
-const DATA_HEADER: u32 = 56;
+const DATA_HEADER: u32 = DATA_HEADER_BYTES as u32;

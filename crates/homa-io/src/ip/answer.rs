@@ -11,9 +11,7 @@ use homa_core::RxMeta;
 use homa_sys::address::Family;
 use homa_sys::raw::{Filter, Outgoing};
 use homa_sys::{RawSocket, Source, monotonic_ns};
-use homa_wire::{Body, Common, Extension, Header, PacketType, Reason, RpcId};
-
-use super::PROTOCOL;
+use homa_wire::{Body, Common, Extension, Header, IP_PROTOCOL, PacketType, Reason, RpcId, Sum};
 
 /// Answers that may go out at once, and per second in the long run.
 const BURST: u64 = 100;
@@ -161,12 +159,12 @@ fn unreachable<'a>(
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             message.extend(PORT_UNREACHABLE);
             message.extend([0; 6]);
-            let mut header = [0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, PROTOCOL, 0, 0].to_vec();
+            let mut header = [0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, IP_PROTOCOL, 0, 0].to_vec();
             header[2..4].copy_from_slice(&payload_bytes.checked_add(20)?.to_be_bytes());
             header.extend(from.octets());
             header.extend(to.octets());
-            let sum = checksum(&header);
-            header[10..12].copy_from_slice(&sum);
+            let checksum = Sum::of(&header).checksum();
+            header[10..12].copy_from_slice(&checksum.to_be_bytes());
             message.extend(header);
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => {
@@ -174,7 +172,7 @@ fn unreachable<'a>(
             message.extend([0; 6]);
             message.extend([0x60, 0, 0, 0]);
             message.extend(payload_bytes.to_be_bytes());
-            message.extend([PROTOCOL, 64]);
+            message.extend([IP_PROTOCOL, 64]);
             message.extend(from.octets());
             message.extend(to.octets());
         }
@@ -182,26 +180,12 @@ fn unreachable<'a>(
     }
     message.extend(quoted);
     if from.is_ipv4() {
-        let sum = checksum(&message);
-        message[2..4].copy_from_slice(&sum);
+        let checksum = Sum::of(&message).checksum();
+        message[2..4].copy_from_slice(&checksum.to_be_bytes());
     }
     let out = buffer.get_mut(..message.len())?;
     out.copy_from_slice(&message);
     Some(out)
-}
-
-/// The internet checksum (RFC 1071) of bytes whose own checksum field is zero.
-fn checksum(bytes: &[u8]) -> [u8; 2] {
-    let words = bytes.chunks(2).map(|pair| {
-        let low = pair.get(1).copied().unwrap_or(0);
-        u32::from(u16::from_be_bytes([pair[0], low]))
-    });
-    let mut sum: u32 = words.sum();
-    while sum > 0xFFFF {
-        sum = (sum & 0xFFFF) + (sum >> 16);
-    }
-    // Folded to 16 bits.
-    (!(sum as u16)).to_be_bytes()
 }
 
 #[cfg(test)]
@@ -260,8 +244,8 @@ mod tests {
         let bytes = unreachable(&mut buffer, from, to, &[9; 200], 1_000).unwrap();
         assert_eq!(bytes.len(), 8 + 20 + QUOTED_BYTES);
         assert_eq!(bytes[..2], PORT_UNREACHABLE);
-        assert_eq!(checksum(bytes), [0, 0]);
-        assert_eq!(checksum(&bytes[8..28]), [0, 0]);
+        assert_eq!(Sum::of(bytes).checksum(), 0);
+        assert_eq!(Sum::of(&bytes[8..28]).checksum(), 0);
         assert_eq!(bytes[10..12], 1_020_u16.to_be_bytes());
     }
 

@@ -9,10 +9,11 @@ use homa_sys::address::Family;
 use homa_sys::epoll::Ready;
 use homa_sys::raw::RawReceived;
 use homa_sys::udp::ErrorOrigin;
+use homa_wire::is_tcp_form;
 use std::time::Duration;
 
 use super::answer::{Answer, wanted};
-use super::tcp_form::{is_homa, is_intact};
+use super::tcp_form::is_intact;
 use super::{Form, IpDriver, IpStats, Link, RESPONDER};
 use crate::driver::{PacketSink, RxStatus};
 use crate::udp::receive::is_final;
@@ -90,7 +91,7 @@ impl IpDriver {
             return;
         };
         let form = link.form;
-        let is_stray = form == Form::Tcp && !is_homa(received.payload);
+        let is_stray = form == Form::Tcp && !is_tcp_form(received.payload);
         if is_stray || meta.path.local_port != self.reservation.port() {
             self.stats.stray_packets += 1;
             return;
@@ -203,7 +204,7 @@ fn of_own_packet(mut error: SocketError, port: u16, form: Form) -> Option<Socket
         error.destination.set_port(0);
         return Some(error);
     }
-    let is_foreign = form == Form::Tcp && !is_homa(error.quoted());
+    let is_foreign = form == Form::Tcp && !is_tcp_form(error.quoted());
     if is_foreign && error.origin != ErrorOrigin::Local {
         return None;
     }

@@ -19,6 +19,7 @@ use homa_sys::address::Family;
 use homa_sys::epoll::Ready;
 use homa_sys::raw::{Filter, RxBatch};
 use homa_sys::{Epoll, RawSocket, TimerFd, monotonic_ns};
+use homa_wire::{IP_PROTOCOL, IP_PROTOCOL_TCP, is_tcp_form};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
@@ -29,8 +30,8 @@ use super::answer::{Answerer, wanted};
 use super::claims::{Claim, Claimed, claim, claims, random};
 use super::home::Home;
 use super::ports::{self, Served};
-use super::tcp_form::{MARKS, is_homa};
-use super::{Form, IpStats, PROTOCOL, receive, tcp_form};
+use super::tcp_form::MARKS;
+use super::{Form, IpStats, receive};
 
 /// Marks that the claim can have, and 0.
 const CLAIM_MARKS: u64 = 1 << 24;
@@ -242,7 +243,7 @@ fn open() -> io::Result<OwnedFd> {
 /// Opens what the holder of the role looks at: packets to all ports but the own one, of each IP version that
 /// the system has.
 fn open_sockets(tcp_form: bool, own: Served) -> io::Result<Vec<(Form, RawSocket)>> {
-    let forms = [(Form::Native, PROTOCOL), (Form::Tcp, tcp_form::PROTOCOL)];
+    let forms = [(Form::Native, IP_PROTOCOL), (Form::Tcp, IP_PROTOCOL_TCP)];
     let mut sockets = Vec::new();
     for &(form, protocol) in forms.iter().take(if tcp_form { 2 } else { 1 }) {
         for family in FAMILIES {
@@ -330,7 +331,7 @@ impl Holder {
             let Some(meta) = receive::meta(&received, socket.family(), stats) else {
                 continue;
             };
-            if *form == Form::Tcp && !is_homa(received.payload) {
+            if *form == Form::Tcp && !is_tcp_form(received.payload) {
                 continue;
             }
             let (port, Some(ip)) = (meta.path.local_port, meta.path.local_ip) else {

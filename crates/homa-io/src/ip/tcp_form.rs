@@ -5,10 +5,7 @@
 use std::net::IpAddr;
 
 use homa_sys::raw::TcpMarks;
-use homa_wire::{FLAGS, URGENT};
-
-/// The IP protocol number of TCP.
-pub(super) const PROTOCOL: u8 = 6;
+use homa_wire::{CHECKSUM_AT, FLAGS, IP_PROTOCOL_TCP, Sum, URGENT};
 
 /// What no TCP segment has: SYN and RST together, and the urgent pointer set without its flag.
 pub(super) const MARKS: TcpMarks = TcpMarks { flags: FLAGS, urgent: URGENT };
@@ -27,27 +24,18 @@ table inet homa {
 }
 ";
 
-/// Where the header has its flags, its checksum and its urgent pointer.
-const FLAGS_AT: usize = 13;
-const CHECKSUM_AT: usize = 16;
-const CHECKSUM_END: usize = 18;
-const URGENT_END: usize = 20;
-
-/// Whether a TCP segment is a Homa packet.
-pub(super) fn is_homa(segment: &[u8]) -> bool {
-    segment.get(FLAGS_AT) == Some(&FLAGS)
-        && segment.get(CHECKSUM_END..URGENT_END) == Some(URGENT.to_be_bytes().as_slice())
-}
+/// The end of the checksum field.
+const CHECKSUM_END: usize = CHECKSUM_AT + 2;
 
 /// Whether the checksum of a whole packet from `source` to `destination` is right, or still that of the
 /// pseudo-header alone: so it travels between virtual machines and namespaces of one computer, where a
 /// network card that would complete it is never met.
 pub(super) fn is_intact(source: IpAddr, destination: IpAddr, packet: &[u8]) -> bool {
-    let pseudo = Sum::pseudo_header(source, destination, packet.len());
-    let (alone, mut whole) = (pseudo.folded(), pseudo);
+    let pseudo = pseudo_header(source, destination, packet.len());
+    let mut whole = pseudo;
     whole.add(packet);
     let field = packet.get(CHECKSUM_AT..CHECKSUM_END);
-    whole.folded() == u16::MAX || field == Some(alone.to_ne_bytes().as_slice())
+    whole.folded() == u16::MAX || field == Some(&pseudo.folded().to_be_bytes())
 }
 
 /// The checksum field of a packet from `source` to `destination` that `visit` gives piece by piece, `bytes`
@@ -58,13 +46,15 @@ pub(super) fn checksum<'a>(
     bytes: usize,
     visit: impl FnOnce(&mut dyn FnMut(&'a [u8])),
 ) -> [u8; 2] {
-    let mut sum = Sum::pseudo_header(source, destination, bytes);
+    let mut sum = pseudo_header(source, destination, bytes);
     splice(&[0; 2], visit, &mut |piece| sum.add(piece));
-    // Of the two forms of zero TCP sends either; all ones is the one that UDP needs too.
-    match !sum.folded() {
-        0 => [0xFF; 2],
-        sum => sum.to_ne_bytes(),
-    }
+    sum.nonzero_checksum().to_be_bytes()
+}
+
+fn pseudo_header(source: IpAddr, destination: IpAddr, bytes: usize) -> Sum {
+    let [source, destination] = [source, destination].map(|ip| ip.to_canonical());
+    // An IP packet has less than 2^32 bytes.
+    Sum::pseudo_header(source, destination, IP_PROTOCOL_TCP, bytes as u32)
 }
 
 /// Gives the pieces of `visit` to `piece`, with `field` in place of what lies where the checksum is.
@@ -94,63 +84,10 @@ pub(super) fn splice<'a>(
     });
 }
 
-/// A sum in one's complement arithmetic (RFC 1071), in the byte order of this computer: the order makes no
-/// difference to such a sum but for that of its own two bytes.
-#[derive(Clone, Copy, Debug)]
-struct Sum {
-    /// A packet is too short for it to overflow.
-    total: u64,
-    /// The next byte is the second of its word.
-    odd: bool,
-}
-
-impl Sum {
-    fn pseudo_header(source: IpAddr, destination: IpAddr, bytes: usize) -> Self {
-        let mut sum = Self { total: 0, odd: false };
-        for ip in [source, destination] {
-            match ip.to_canonical() {
-                IpAddr::V4(ip) => sum.add(&ip.octets()),
-                IpAddr::V6(ip) => sum.add(&ip.octets()),
-            }
-        }
-        sum.add(&[0, PROTOCOL]);
-        // An IP packet has less than 2^32 bytes; IPv4 has 16 bits here, of which the upper are zero.
-        sum.add(&(bytes as u32).to_be_bytes());
-        sum
-    }
-
-    fn add(&mut self, mut bytes: &[u8]) {
-        if self.odd {
-            if let Some((first, rest)) = bytes.split_first() {
-                self.total += u64::from(u16::from_ne_bytes([0, *first]));
-                self.odd = false;
-                bytes = rest;
-            }
-        }
-        let words = bytes.chunks_exact(4);
-        let rest = words.remainder();
-        let word = |word: &[u8]| word.try_into().map_or(0, u32::from_ne_bytes);
-        self.total += words.map(|bytes| u64::from(word(bytes))).sum::<u64>();
-        for half in rest.chunks(2) {
-            self.odd = half.len() == 1;
-            let last = half.get(1).copied().unwrap_or(0);
-            self.total +=
-                half.first().map_or(0, |first| u64::from(u16::from_ne_bytes([*first, last])));
-        }
-    }
-
-    fn folded(&self) -> u16 {
-        let mut sum = self.total;
-        while sum > u64::from(u16::MAX) {
-            sum = (sum >> 16) + (sum & u64::from(u16::MAX));
-        }
-        // Folded to 16 bits.
-        sum as u16
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use homa_wire::is_tcp_form;
+
     use super::*;
 
     /// Worked example F of the wire format, from the TCP header on.
@@ -196,17 +133,17 @@ mod tests {
     #[test]
     fn packets_are_told_from_tcp_and_damaged_ones_from_whole_ones() {
         let (source, destination, mut packet) = example();
-        assert!(is_homa(&packet) && is_intact(source, destination, &packet));
+        assert!(is_tcp_form(&packet) && is_intact(source, destination, &packet));
         for at in 0..packet.len() {
             packet[at] ^= 0x40;
             assert!(!is_intact(source, destination, &packet), "byte {at}");
-            assert_eq!(is_homa(&packet), ![13, 18, 19].contains(&at), "byte {at}");
+            assert_eq!(is_tcp_form(&packet), ![13, 18, 19].contains(&at), "byte {at}");
             packet[at] ^= 0x40;
         }
         // Of the pseudo-header alone, as it leaves a host that leaves the rest to the network card.
-        let pseudo = Sum::pseudo_header(source, destination, packet.len()).folded();
-        packet[16..18].copy_from_slice(&pseudo.to_ne_bytes());
+        let pseudo = pseudo_header(source, destination, packet.len()).folded();
+        packet[16..18].copy_from_slice(&pseudo.to_be_bytes());
         assert!(is_intact(source, destination, &packet));
-        assert!(!is_homa(&packet[..19]) && !is_intact(source, destination, &[]));
+        assert!(!is_tcp_form(&packet[..19]) && !is_intact(source, destination, &[]));
     }
 }

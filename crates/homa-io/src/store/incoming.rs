@@ -1,13 +1,12 @@
 //! The bytes of a message that is arriving.
 
 use bytes::{Buf, Bytes};
+use homa_core::PIECE_BYTES;
 
 use super::pool::Pool;
 use crate::Message;
 use crate::short_queue::ShortQueue;
 
-/// Unit in which memory for long messages is allocated, in bytes.
-pub const PIECE_BYTES: u32 = 1 << 16;
 /// Messages and message ends up to this many bytes get a buffer of exactly their length; for longer ones a
 /// pooled piece wastes less than half.
 const EXACT_BYTES_MAX: u32 = PIECE_BYTES / 2;

@@ -20,7 +20,6 @@ use incoming::Incoming;
 use outgoing::Outgoing;
 use pool::Pool;
 
-pub use incoming::PIECE_BYTES;
 pub use pool::PIECES_KEPT_MAX;
 
 /// The payload of all messages of one engine.

@@ -3,8 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-
-use super::PIECE_BYTES;
+use homa_core::PIECE_BYTES;
 
 /// Unused pieces that are kept for later: 16 MiB. More go back to the allocator.
 pub const PIECES_KEPT_MAX: usize = 256;

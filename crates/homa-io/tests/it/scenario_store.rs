@@ -1,8 +1,8 @@
 //! Where the bytes of incoming messages lie, scenarios B3 to B6, B12, B15 and B16; the account of them is the engine's
 //! (`homa-core/tests/it/scenario_buffers.rs`).
 
-use homa_core::{Placement, RpcKey};
-use homa_io::store::{PIECE_BYTES, Store};
+use homa_core::{PIECE_BYTES, Placement, RpcKey};
+use homa_io::store::Store;
 
 const RPC: RpcKey = RpcKey { index: 0, generation: 0 };
 

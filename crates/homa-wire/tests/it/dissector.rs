@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use homa_wire::{
-    ACKS_MAX, COMMON_HEADER_BYTES, EXTENSION_BYTES, FLAGS, PacketType, Reason, URGENT, VERSION,
-    VERSION_MAGIC,
+    ACKS_MAX, COMMON_HEADER_BYTES, EXTENSION_BYTES, FLAGS, IP_PROTOCOL, IP_PROTOCOL_TCP,
+    PacketType, Reason, URGENT, VERSION, VERSION_MAGIC,
 };
 
 fn script() -> String {
@@ -96,6 +96,8 @@ fn the_dissector_has_the_same_reasons() {
 fn the_dissector_has_the_same_constants() {
     let constants = constants(&script());
     for (name, value) in [
+        ("IP_PROTOCOL_HOMA", usize::from(IP_PROTOCOL)),
+        ("IP_PROTOCOL_TCP", usize::from(IP_PROTOCOL_TCP)),
         ("COMMON_BYTES", COMMON_HEADER_BYTES),
         ("FLAGS", usize::from(FLAGS)),
         ("URGENT", usize::from(URGENT)),
