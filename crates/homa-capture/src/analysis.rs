@@ -159,8 +159,7 @@ impl Analysis {
 }
 
 fn count_packet(totals: &mut Totals, frame: &Frame<'_>) {
-    let index = usize::from(frame.header.packet_type().code() - PacketType::Data.code());
-    if let Some(count) = totals.packets.get_mut(index) {
+    if let Some(count) = totals.packets.get_mut(frame.header.packet_type().index()) {
         *count += 1;
     }
     totals.payload_bytes += u64::from(frame.payload_bytes());

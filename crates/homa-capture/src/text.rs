@@ -131,12 +131,12 @@ fn message_text(text: &mut String, rpc: &Rpc, direction: Direction) {
 
 fn message_counts(text: &mut String, message: &Message) {
     let counts = [
-        ("DATA", message.packets),
+        (PacketType::Data.name(), message.packets),
         ("retransmitted", message.retransmitted_packets),
         ("bytes repeated", message.repeated_bytes),
-        ("GRANT", message.grants),
-        ("RESEND", message.resends),
-        ("BUSY", message.busys),
+        (PacketType::Grant.name(), message.grants),
+        (PacketType::Resend.name(), message.resends),
+        (PacketType::Busy.name(), message.busys),
     ];
     for (name, count) in counts.iter().filter(|(_, count)| *count > 0) {
         let _ = write!(text, ", {name} {count}");

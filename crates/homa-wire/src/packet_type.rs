@@ -135,6 +135,12 @@ impl PacketType {
     pub const fn code(self) -> u8 {
         self as u8
     }
+
+    /// The place in [`PacketType::ALL`].
+    #[inline]
+    pub fn index(self) -> usize {
+        usize::from(self.code() - Self::Data.code())
+    }
 }
 
 impl fmt::Display for PacketType {
@@ -180,6 +186,13 @@ mod tests {
         for (packet_type, (name, bytes)) in PacketType::ALL.into_iter().zip(expected) {
             assert_eq!(packet_type.to_string(), name);
             assert_eq!(packet_type.header_bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn the_index_is_the_place_among_all() {
+        for (index, packet_type) in PacketType::ALL.into_iter().enumerate() {
+            assert_eq!(packet_type.index(), index);
         }
     }
 

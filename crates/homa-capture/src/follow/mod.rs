@@ -271,8 +271,7 @@ fn is_start(frame: &Frame<'_>) -> bool {
 }
 
 fn count(counts: &mut [u64; PacketType::ALL.len()], packet_type: PacketType) {
-    let index = usize::from(packet_type.code() - PacketType::Data.code());
-    if let Some(count) = counts.get_mut(index) {
+    if let Some(count) = counts.get_mut(packet_type.index()) {
         *count += 1;
     }
 }

@@ -209,7 +209,6 @@ impl Rpc {
 
     /// Packets of one type.
     pub fn count(&self, packet_type: PacketType) -> u64 {
-        let index = PacketType::ALL.iter().position(|other| *other == packet_type);
-        index.and_then(|index| self.packets.get(index)).copied().unwrap_or_default()
+        self.packets.get(packet_type.index()).copied().unwrap_or_default()
     }
 }
