@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
 use homa_core::{
-    Config, Engine, Event, FailReason, HostBudget, Instant, PortOptions, RequestOptions, RpcKey,
-    RxMeta, Segment,
+    Config, Engine, Event, FailReason, HostBudget, Instant, PortOptions, Received, RequestOptions,
+    RpcKey, RxMeta, Segment,
 };
 
 use super::{MS, PORT, Sent, address, drain, failure, path};
@@ -48,6 +48,8 @@ pub(crate) struct Net {
     pub(crate) hosts: Vec<Node>,
     pub(crate) lose: Filter,
     pub(crate) carried: u64,
+    /// Packets that an engine did not want.
+    pub(crate) dropped: u64,
     wire: VecDeque<(u64, usize, SocketAddr, Sent)>,
     segments: Vec<Segment>,
 }
@@ -62,6 +64,7 @@ impl Net {
             hosts: Vec::new(),
             lose: Box::new(|_, _| false),
             carried: 0,
+            dropped: 0,
             wire: VecDeque::new(),
             segments: vec![Segment::EMPTY; 64],
         };
@@ -161,7 +164,8 @@ impl Net {
             }
             let meta = RxMeta::new(path(to.port(), sender));
             self.carried += 1;
-            let _ = host.engine.handle_packet(now, &meta, &sent.bytes, sent.wire_bytes);
+            let received = host.engine.handle_packet(now, &meta, &sent.bytes, sent.wire_bytes);
+            self.dropped += u64::from(matches!(received, Received::Dropped(_)));
         }
         self.wire.extend(waiting);
         self.wire.make_contiguous().sort_by_key(|packet| packet.0);
