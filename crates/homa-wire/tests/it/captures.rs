@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use homa_wire::{Body, FLAGS, HEADER_MAX, Header, Packet, PacketType, Packets, URGENT};
+use homa_wire::{
+    Body, FLAGS, HEADER_MAX, Header, IP_PROTOCOL, IP_PROTOCOL_TCP, Packet, PacketType, Packets,
+    URGENT,
+};
 use pcap_parser::PcapCapture;
-
-const IP_PROTOCOL_HOMA: u8 = 146;
-const IP_PROTOCOL_TCP: u8 = 6;
 
 /// One Homa packet of a recording, perhaps cut by the recorder.
 struct Recorded {
@@ -185,7 +185,7 @@ fn homa_in_ethernet(frame: &[u8]) -> Option<Recorded> {
         return None; // The recorder kept 128 bytes of the frame: too few for an ACK over IPv6.
     }
     let is_homa = match protocol {
-        IP_PROTOCOL_HOMA => true,
+        IP_PROTOCOL => true,
         IP_PROTOCOL_TCP => bytes[13] == FLAGS && bytes[18..20] == URGENT.to_be_bytes(),
         _ => false,
     };

@@ -6,14 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use homa_core::IcmpKind;
-use homa_wire::{FLAGS, HEADER_MAX, Header, PacketType, URGENT};
+use homa_wire::{FLAGS, HEADER_MAX, Header, IP_PROTOCOL, IP_PROTOCOL_TCP, PacketType, URGENT};
 use pcap_parser::traits::PcapNGPacketBlock;
 use pcap_parser::{Block, PcapBlockOwned, create_reader};
 
 const IP_PROTOCOL_ICMP: u8 = 1;
-const IP_PROTOCOL_TCP: u8 = 6;
 const IP_PROTOCOL_ICMPV6: u8 = 58;
-const IP_PROTOCOL_HOMA: u8 = 146;
 
 /// Something of a recording that concerns Homa.
 #[derive(Clone, Debug)]
@@ -221,7 +219,7 @@ fn ipv6(bytes: &[u8]) -> Option<Ip<'_>> {
 
 fn content(ip: &Ip<'_>) -> Option<Content> {
     match ip.protocol {
-        IP_PROTOCOL_HOMA => homa(ip).map(Content::Homa),
+        IP_PROTOCOL => homa(ip).map(Content::Homa),
         IP_PROTOCOL_TCP if is_encapsulated(ip.payload) => homa(ip).map(Content::Homa),
         IP_PROTOCOL_ICMP => icmp(ip.payload, false).map(Content::Icmp),
         IP_PROTOCOL_ICMPV6 => icmp(ip.payload, true).map(Content::Icmp),
@@ -261,7 +259,7 @@ fn icmp(bytes: &[u8], v6: bool) -> Option<Icmp> {
         _ => return None,
     };
     let quoted = ip_packet(bytes.get(8..)?)?;
-    let is_homa = quoted.protocol == IP_PROTOCOL_HOMA
+    let is_homa = quoted.protocol == IP_PROTOCOL
         || (quoted.protocol == IP_PROTOCOL_TCP && is_encapsulated(quoted.payload));
     is_homa.then(|| Icmp { kind, quoted_target: quoted.target, quoted: quoted.payload.to_vec() })
 }
