@@ -7,6 +7,7 @@
 //!   controller and agents tell each other.
 //! * [`settings`], [`load`]: Homa's settings and the offered load, derived from the network.
 //! * [`workload`], [`arrivals`], [`transport`]: what is sent, when, and over what.
+#![forbid(unsafe_code)]
 
 pub mod agent;
 pub mod arrivals;

@@ -1,4 +1,5 @@
 //! The `homa` command: serve, call, ping and benchmark Homa RPCs.
+#![forbid(unsafe_code)]
 
 mod args;
 mod bench;

@@ -1,5 +1,6 @@
 //! Tests of the documentation: `cargo test -p homa-docs` compiles and runs its Rust examples, and
 //! looks up what the repository cites (`tests/citations.rs`).
+#![forbid(unsafe_code)]
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]

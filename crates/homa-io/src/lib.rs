@@ -8,6 +8,7 @@
 //!
 //! A reader's way in: [`driver`] (what a network must offer), [`shard`] (the turn), [`store`] (where bytes
 //! lie), [`wrap`] (drivers around drivers).
+#![forbid(unsafe_code)]
 
 pub mod any;
 pub mod body;

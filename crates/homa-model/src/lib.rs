@@ -9,6 +9,7 @@
 //! Requests are one packet, responses two: they are received in part, and must not be joined of two executions.
 //!
 //! [`docs/promises.md`]: https://github.com/homa-rs/homa/blob/main/docs/promises.md
+#![forbid(unsafe_code)]
 
 mod client;
 mod server;

@@ -7,6 +7,7 @@
 //! [`picture`] draws the same plot of results that are no run.
 //!
 //! Whatever comes from files is escaped; damaged lines are left out and counted; runs that ended early say so.
+#![forbid(unsafe_code)]
 
 mod chart;
 mod compare;
