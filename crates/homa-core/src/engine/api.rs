@@ -5,7 +5,7 @@ use homa_wire::Reason;
 
 use crate::addr::Path;
 use crate::engine::Engine;
-use crate::engine::pending::Happened;
+use crate::engine::rpc::events::Happened;
 use crate::engine::rpc::{Role, State};
 use crate::engine::stats::Count;
 use crate::event::{FailReason, RpcKey};

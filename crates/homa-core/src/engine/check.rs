@@ -9,10 +9,11 @@ use core::ops::Range;
 use crate::addr::Carriage;
 use crate::config::PeerSettings;
 use crate::engine::Engine;
-use crate::engine::holders::Served;
+use crate::engine::peer::shares::Served;
 use crate::engine::peer::{ChargeSums, Peer};
-use crate::engine::rpc::{NIL, Role, Rpc, State};
+use crate::engine::rpc::{Role, Rpc, State};
 use crate::event::RpcKey;
+use crate::structures::NIL;
 
 /// What whoever keeps the bytes of an RPC's messages has to agree with.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use crate::addr::{Carriage, Path, RxMeta};
 use crate::budget::HostBudget;
 use crate::config::Config;
-use crate::engine::life::CHARGE_PER_PACKET;
+use crate::engine::peer::CHARGE_PER_PACKET;
 use crate::engine::{Engine, PortOptions, RequestOptions};
 use crate::event::{Event, FailReason, Segment};
 use crate::time::Instant;

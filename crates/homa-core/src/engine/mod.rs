@@ -1,97 +1,65 @@
 //! The engine: all RPCs of one shard, and the calls that move them. See the crate's documentation
 //! for the contract.
 //!
-//! | file | what it decides |
+//! | room | what it decides |
 //! | --- | --- |
 //! | `api` | what the application asks for: requests, responses, aborts |
-//! | `receive`, `receive_control` | what a packet changes |
-//! | `grant`, `memory` | what senders may send to us |
-//! | `transmit`, `pacer` | what leaves next |
-//! | `admission` | whether data may go to a peer now |
-//! | `identity` | whom a packet comes from, and what that is worth |
-//! | `strangers` | which clients have to go when there are too many of whom nobody knows whether they exist |
-//! | `replies` | what strangers are answered |
-//! | `recover` | what happens when nothing happens: retransmission, liveness, giving up |
-//! | `kept` | when a server asks for an acknowledgement |
-//! | `black_hole` | when a path is taken to swallow full-size packets |
-//! | `profile` | which packet format is used towards whom over raw IP |
-//! | `life` | how RPCs begin and end, and the events about them |
+//! | `dispatch` | what a received packet changes |
+//! | `receiver` | what senders may send to us: grants, memory |
+//! | `sender` | what leaves next: new data, retransmissions, control packets |
+//! | `recovery` | what happens when nothing happens: RESEND, probes, giving up |
+//! | `peer` | what is known of the other ends, who a packet is from, what a host's share is |
+//! | `rpc` | the states of an RPC, how it begins and ends, the events about it |
 //! | `impossible` | what becomes of a broken invariant |
 
-mod admission;
 mod api;
-mod black_hole;
 #[cfg(any(test, feature = "check"))]
 mod check;
-mod client_hosts;
-mod control;
-mod cutoff_exchange;
-mod grant;
-mod holders;
-mod identity;
+mod dispatch;
 mod impossible;
-mod incoming;
-mod info;
 #[cfg(test)]
 mod invariants;
-mod kept;
-mod life;
-mod memory;
-mod outgoing;
-mod pacer;
-mod patience;
-mod pauses;
 mod peer;
-mod pending;
 mod ports;
-mod profile;
-mod questions;
-mod reason;
-mod receive;
-mod receive_control;
-mod recover;
-mod replies;
-mod resend_timer;
+mod receiver;
+mod recovery;
 mod rpc;
-mod shared_heap;
-mod starved;
+mod sender;
 mod stats;
-mod strangers;
-mod told;
-mod train;
-mod transmit;
 
 use crate::addr::{Path, PeerKey};
 use crate::budget::{HostBudget, SlotId};
 use crate::config::{Config, ConfigError, CutoffSource, LINUX_MESSAGE_BYTES_MAX, PeerSettings};
 use crate::cutoffs::{CutoffPlanner, Cutoffs, PlannerConfig};
-use crate::engine::client_hosts::ClientHosts;
-use crate::engine::control::Control;
-use crate::engine::grant::{GrantLimits, Granter};
-use crate::engine::holders::Holders;
-use crate::engine::memory::Memory;
-use crate::engine::pacer::Pacer;
-use crate::engine::pauses::{Pauses, ReadClock};
 use crate::engine::peer::PeerTable;
+use crate::engine::peer::client_hosts::ClientHosts;
+use crate::engine::peer::shares::Holders;
 use crate::engine::ports::Ports;
-use crate::engine::replies::Allowance;
-use crate::engine::rpc::{NIL, RpcTable};
-use crate::engine::shared_heap::Positions;
-use crate::engine::starved::Starved;
+use crate::engine::receiver::grant::{GrantLimits, Granter};
+use crate::engine::receiver::memory::Memory;
+use crate::engine::receiver::starved::Starved;
+use crate::engine::recovery::pauses::{Pauses, ReadClock};
+use crate::engine::rpc::RpcTable;
+use crate::engine::sender::control::Control;
+use crate::engine::sender::pacer::Pacer;
+use crate::engine::sender::refusals::Refusals;
+use crate::engine::sender::replies::Allowance;
 use crate::engine::stats::Count;
 use crate::event::{Event, RpcKey, Urgency, WakeReason};
 use crate::finished::Finished;
 use crate::secret::{Secret, Seed};
+use crate::structures::NIL;
 use crate::structures::hash::{Map, SeededState};
 use crate::structures::heap::IndexedHeap;
+use crate::structures::shared_heap::Positions;
 use crate::time::{Instant, nanos};
 use alloc::collections::VecDeque;
 
 pub use api::{RequestOptions, RpcError, SendError};
 #[cfg(any(test, feature = "check"))]
 pub use check::HeldBytes;
-pub use incoming::PIECE_BYTES;
-pub use info::RpcInfo;
+pub use receiver::incoming::PIECE_BYTES;
+pub use rpc::introspect::RpcInfo;
 pub use stats::Stats;
 
 /// Ports one engine can open.
@@ -213,7 +181,7 @@ pub struct Engine {
     pauses: Pauses,
     /// For replies about unknown RPCs.
     allowance: Allowance,
-    told: told::Told,
+    refusals: Refusals,
     now: Instant,
     read_clock: ReadClock,
     stats: Stats,
@@ -268,7 +236,7 @@ impl Engine {
             ),
             holders: Holders::new(config.peers_max, config.kept_responses_bytes),
             in_hurry: false,
-            ack_intervals_ns: kept::ack_intervals_ns(&config),
+            ack_intervals_ns: recovery::unacknowledged::ack_intervals_ns(&config),
             peers: PeerTable::new(hash_seed(), hash_seed()),
             strangers: IndexedHeap::new(),
             blocked_positions: Positions::default(),
@@ -288,7 +256,7 @@ impl Engine {
             next_planning: Instant::ZERO,
             pacer: Pacer::new(&config),
             control: VecDeque::new(),
-            late_acks: VecDeque::with_capacity(receive_control::LATE_ACKS_MAX),
+            late_acks: VecDeque::with_capacity(dispatch::control::LATE_ACKS_MAX),
             answer_expected: false,
             events: VecDeque::new(),
             new_peers: VecDeque::new(),
@@ -296,7 +264,7 @@ impl Engine {
             peer_timers: IndexedHeap::new(),
             pauses: Pauses::NONE,
             allowance: Allowance::FULL,
-            told: told::Told::NONE,
+            refusals: Refusals::NONE,
             now: Instant::ZERO,
             read_clock: ReadClock::ZERO,
             stats: Stats::default(),

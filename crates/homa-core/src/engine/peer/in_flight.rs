@@ -5,6 +5,10 @@
 
 use crate::addr::Path;
 
+/// What a packet of unscheduled data costs besides its payload: the share of the receiver's buffer that
+/// the system uses for its own administration of a small packet in a train.
+pub(crate) const CHARGE_PER_PACKET: u32 = 256;
+
 /// What is on its way to one peer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InFlight {

@@ -1,12 +1,18 @@
 //! What is known of one other end, in parts that each keep their own state.
 
 mod ack_queue;
+pub(super) mod client_hosts;
+pub(super) mod cutoff_exchange;
+pub(super) mod identity;
 mod in_flight;
 mod liveness;
 mod path_mtu;
+pub(super) mod profile;
 mod resend_timeout;
 mod retransmissions;
+pub(super) mod shares;
 mod table;
+pub(super) mod unvalidated;
 mod validation;
 
 use core::time::Duration;
@@ -14,7 +20,7 @@ use core::time::Duration;
 pub(crate) use self::ack_queue::{AckQueue, PendingAck};
 #[cfg(any(test, feature = "check"))]
 pub(crate) use self::in_flight::ChargeSums;
-pub(crate) use self::in_flight::{Charge, InFlight};
+pub(crate) use self::in_flight::{CHARGE_PER_PACKET, Charge, InFlight};
 pub(crate) use self::liveness::{Liveness, Probe};
 use self::path_mtu::DATAGRAM_WITHIN_HOST;
 pub(crate) use self::path_mtu::{DATAGRAM_ALWAYS_FITS, Losses, MTU_MIN, PathMtu};
@@ -26,9 +32,9 @@ use crate::addr::{Carriage, Path, PeerKey};
 use crate::config::{Config, PeerSettings};
 use crate::cutoffs::Cutoffs;
 use crate::engine::LONG_PACKET_BYTES;
-use crate::engine::holders::PeerServed;
-use crate::engine::rpc::NIL;
-use crate::engine::shared_heap::SharedHeap;
+use crate::engine::peer::shares::PeerServed;
+use crate::structures::NIL;
+use crate::structures::shared_heap::SharedHeap;
 use crate::time::Instant;
 
 /// One peer: an `IP:port`, whatever carries the packets.

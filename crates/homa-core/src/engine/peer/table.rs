@@ -9,7 +9,7 @@ use super::Peer;
 use crate::addr::{Carriage, Path, PeerKey};
 use crate::config::Config;
 use crate::engine::impossible::Impossible;
-use crate::engine::rpc::NIL;
+use crate::structures::NIL;
 use crate::structures::hash::{Map, SeededState};
 use crate::structures::heap::IndexedHeap;
 use crate::time::Instant;

@@ -4,8 +4,9 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use crate::engine::impossible::Impossible;
-use crate::engine::rpc::{NIL, Rpc};
+use crate::engine::rpc::Rpc;
 use crate::event::RpcKey;
+use crate::structures::NIL;
 use crate::structures::hash::{Map, SeededState};
 
 /// Messages that take no more are not counted to the share of their host: they come in a packet or two, and few

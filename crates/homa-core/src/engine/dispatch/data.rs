@@ -3,16 +3,17 @@
 use homa_wire::{Body, DATA_HEADER_BYTES, Data, Header, Reason, RpcId, VERSION};
 
 use crate::addr::{Carriage, Path, RxMeta};
-use crate::engine::identity::echo;
-use crate::engine::incoming::Incoming;
-use crate::engine::life::queue_event;
-use crate::engine::patience::next_interval_ns;
 use crate::engine::peer::Peer;
-use crate::engine::pending::Happened;
-use crate::engine::rpc::{NIL, Role, Rpc, State};
+use crate::engine::peer::identity::{echo, is_cutoffs, is_own};
+use crate::engine::receiver::incoming::Incoming;
+use crate::engine::recovery::reactions::next_interval_ns;
+use crate::engine::rpc::events::Happened;
+use crate::engine::rpc::lifecycle::queue_event;
+use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
 use crate::engine::{Engine, PortOptions};
 use crate::event::{DropReason, FailReason, Placement, Received};
+use crate::structures::NIL;
 use crate::structures::reassembly::Insert;
 use crate::time::Instant;
 
@@ -618,15 +619,6 @@ fn ports_of_header(path: &Path, header: &Header) -> Path {
     path.remote.set_port(header.common.source_port);
     path.local_port = header.common.destination_port;
     path
-}
-
-/// Is the packet of this implementation, in this version?
-pub(crate) fn is_own(header: &Header) -> bool {
-    header.common.version() == Some(VERSION)
-}
-
-pub(crate) fn is_cutoffs(header: &Header) -> bool {
-    matches!(header.body, Body::Cutoffs(_))
 }
 
 /// Was `id` chosen after `other`? Ids count up and wrap.

@@ -3,10 +3,10 @@
 use homa_wire::{COMMON_HEADER_BYTES, EXTENSION_BYTES};
 
 use crate::config::Config;
-use crate::engine::life::CHARGE_PER_PACKET;
+use crate::engine::peer::CHARGE_PER_PACKET;
 use crate::engine::peer::Peer;
 use crate::engine::rpc::Rpc;
-use crate::engine::transmit::wire_bytes;
+use crate::engine::sender::train::wire_bytes;
 
 /// Whether a segment of new data may be sent now.
 pub(crate) enum Admission {

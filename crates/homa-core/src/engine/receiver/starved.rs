@@ -4,9 +4,9 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::engine::impossible::Impossible;
-use crate::engine::rpc::NIL;
-use crate::engine::shared_heap::{Positions, SharedHeap};
+use crate::structures::NIL;
 use crate::structures::OutOfMemory;
+use crate::structures::shared_heap::{Positions, SharedHeap};
 
 /// Length and birth of a message: the shortest has the next memory that is free.
 type Rank = (u32, u64);

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 
 use super::{Granter, Sender, grantable_upto};
 use crate::config::Config;
-use crate::engine::incoming::{GrantState, OnItsWay};
-use crate::engine::memory::Memory;
+use crate::engine::receiver::incoming::{GrantState, OnItsWay};
+use crate::engine::receiver::memory::Memory;
 use crate::engine::rpc::{Rpc, RpcTable, State};
 
 impl Granter {

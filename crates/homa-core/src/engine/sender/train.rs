@@ -1,13 +1,18 @@
 //! Packets for one destination, being gathered in the caller's array.
 
-use homa_wire::{Body, Header, VERSION};
+use homa_wire::{Body, DATA_HEADER_BYTES, Header, VERSION};
 
 use crate::addr::Path;
-use crate::engine::rpc::NIL;
 use crate::event::{RpcKey, Segment, SegmentKind};
+use crate::structures::NIL;
 
 /// Bytes in one train: what UDP over IPv4 can carry in a single buffer.
 pub(crate) const TRAIN_BYTES_MAX: u32 = 65_507;
+
+/// Length of a DATA packet from the Homa header on.
+pub(crate) fn wire_bytes(payload: u32) -> u32 {
+    payload.saturating_add(DATA_HEADER_BYTES as u32)
+}
 
 /// A train being built in the caller's array: either equally long packets, each a datagram of its own, or
 /// packets of any lengths in one datagram. Which one it is remains open as long as both are possible.

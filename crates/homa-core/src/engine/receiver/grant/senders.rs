@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 
 use super::{Granter, Rank};
-use crate::engine::shared_heap::SharedHeap;
+use crate::structures::shared_heap::SharedHeap;
 
 /// Messages from one IP address, whose processes share a link, or of all strangers.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use crate::addr::{Carriage, Path};
 use crate::cutoffs::Cutoffs;
 use crate::engine::Engine;
 use crate::engine::peer::Peer;
-use crate::engine::receive::is_own;
+use crate::engine::peer::identity::is_own;
 use crate::engine::stats::Count;
 use crate::event::{DropReason, Received};
 

@@ -1,12 +1,13 @@
 //! What a server keeps of its responses, and how long before it asks whether the client has one. Acknowledgements mostly
 //! ride on the client's next request, and a question with its answer costs two packets, so there is no hurry while little
-//! is kept. When as much is kept as may be, whoever keeps most gives way ([`crate::engine::holders`]).
+//! is kept. When as much is kept as may be, whoever keeps most gives way ([`crate::engine::peer::shares`]).
 
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::engine::rpc::{NIL, Role, Rpc, State};
+use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
 use crate::event::FailReason;
+use crate::structures::NIL;
 use crate::time::{Instant, nanos};
 
 /// A response is asked about so many times at least before it is given up.

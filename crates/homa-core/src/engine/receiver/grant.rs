@@ -23,14 +23,14 @@ use core::net::IpAddr;
 use self::senders::Sender;
 use crate::config::Config;
 use crate::engine::impossible::Impossible;
-use crate::engine::incoming::{GrantState, OnItsWay, PIECE_BYTES};
-use crate::engine::memory::Memory;
+use crate::engine::receiver::incoming::{GrantState, OnItsWay, PIECE_BYTES};
+use crate::engine::receiver::memory::Memory;
 use crate::engine::rpc::{Rpc, RpcTable, State};
-use crate::engine::shared_heap::Positions;
 use crate::event::RpcKey;
 use crate::structures::OutOfMemory;
 use crate::structures::hash::{Map, SeededState};
 use crate::structures::heap::IndexedHeap;
+use crate::structures::shared_heap::Positions;
 use crate::time::Instant;
 
 /// SRPT rank: fewest unreceived bytes first, then the oldest.
@@ -375,7 +375,7 @@ impl Granter {
 
     /// The message takes no part in grants until [`Incoming::passed_over`] is taken back.
     ///
-    /// [`Incoming::passed_over`]: crate::engine::incoming::Incoming::passed_over
+    /// [`Incoming::passed_over`]: crate::engine::receiver::incoming::Incoming::passed_over
     pub(crate) fn pass_over(&mut self, index: u32, rpcs: &mut RpcTable) {
         self.leave(index, rpcs);
         if let Some(rpc) = rpcs.known_mut(index) {

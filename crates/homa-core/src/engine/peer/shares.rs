@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use crate::engine::impossible::Impossible;
-use crate::engine::rpc::NIL;
+use crate::structures::NIL;
 use crate::structures::OutOfMemory;
 use crate::structures::heap::IndexedHeap;
 

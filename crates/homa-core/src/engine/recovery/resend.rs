@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use crate::engine::Engine;
-use crate::engine::incoming::Incoming;
+use crate::engine::receiver::incoming::Incoming;
 
 /// Resend intervals after which the end of a granted message is asked for although its silence is explained.
 const EXPLAINED_INTERVALS: u32 = 4;

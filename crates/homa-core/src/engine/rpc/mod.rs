@@ -1,20 +1,31 @@
 //! One RPC, and the table of all RPCs of an engine.
+//!
+//! | file | what it decides |
+//! | --- | --- |
+//! | `lifecycle` | how an RPC begins, goes on and ends |
+//! | `events` | what the application is told |
+//! | `failure` | what a refusal by the peer means |
+//! | `resend_timer` | when the peer is asked again |
+//! | `introspect` | nothing: it lists live RPCs |
+
+pub(super) mod events;
+pub(super) mod failure;
+pub(super) mod introspect;
+pub(super) mod lifecycle;
+pub(super) mod resend_timer;
 
 use alloc::vec::Vec;
 
 use crate::addr::{Carriage, Path};
 use crate::engine::impossible::Impossible;
-use crate::engine::incoming::Incoming;
-use crate::engine::outgoing::Outgoing;
 use crate::engine::peer::Charge;
-use crate::engine::pending::PendingEvents;
-use crate::engine::resend_timer::ResendTimer;
+use crate::engine::receiver::incoming::Incoming;
+use crate::engine::rpc::events::PendingEvents;
+use crate::engine::rpc::resend_timer::ResendTimer;
+use crate::engine::sender::outgoing::Outgoing;
 use crate::event::{FailReason, RpcKey};
-use crate::structures::OutOfMemory;
+use crate::structures::{NIL, OutOfMemory};
 use crate::time::Instant;
-
-/// "No RPC" in links between RPCs.
-pub(crate) const NIL: u32 = u32::MAX;
 
 /// Which end of the RPC this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

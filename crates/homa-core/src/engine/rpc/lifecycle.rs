@@ -6,13 +6,15 @@ use homa_wire::{Body, Reason};
 
 use crate::addr::Path;
 use crate::engine::Engine;
-use crate::engine::admission::must_prove;
-use crate::engine::patience::next_interval_ns;
+use crate::engine::peer::CHARGE_PER_PACKET;
 use crate::engine::peer::{Peer, PendingAck};
-use crate::engine::pending::Happened;
-use crate::engine::rpc::{NIL, Role, Rpc, State};
+use crate::engine::recovery::reactions::next_interval_ns;
+use crate::engine::rpc::events::Happened;
+use crate::engine::rpc::{Role, Rpc, State};
+use crate::engine::sender::admission::must_prove;
 use crate::engine::stats::Count;
 use crate::event::{Event, FailReason};
+use crate::structures::NIL;
 use crate::structures::OutOfMemory;
 use crate::time::{Instant, nanos};
 
@@ -520,7 +522,3 @@ pub(crate) fn queue_event(events: &mut VecDeque<u32>, rpc: &mut Rpc) {
 
 /// Starved messages looked at when memory came free.
 const STARVED_LOOKS: usize = 64;
-
-/// What a packet of unscheduled data costs besides its payload: the share of the receiver's buffer that
-/// the system uses for its own administration of a small packet in a train.
-pub(crate) const CHARGE_PER_PACKET: u32 = 256;

@@ -2,20 +2,19 @@
 //! destination.
 
 use homa_wire::{
-    AckEntry, Body, Common, DATA_HEADER_BYTES, Data, EXTENSION_BYTES, Grant, Header, PacketType,
-    Reason, Resend, RpcId,
+    AckEntry, Body, Common, Data, EXTENSION_BYTES, Grant, Header, PacketType, Reason, Resend, RpcId,
 };
 
 use crate::addr::{Carriage, Path};
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::engine::admission::{Admission, admission, must_prove};
-use crate::engine::control::{Control, ControlBody};
-use crate::engine::life::CHARGE_PER_PACKET;
+use crate::engine::peer::CHARGE_PER_PACKET;
 use crate::engine::peer::{DATAGRAM_ALWAYS_FITS, MTU_MIN, Peer, PendingAck};
 use crate::engine::rpc::{Rpc, State};
+use crate::engine::sender::admission::{Admission, admission, must_prove};
+use crate::engine::sender::control::{Control, ControlBody};
+use crate::engine::sender::train::{TRAIN_BYTES_MAX, Train, wire_bytes};
 use crate::engine::stats::Count;
-use crate::engine::train::{TRAIN_BYTES_MAX, Train};
 use crate::event::{FailReason, RpcKey, Segment, SegmentKind, Transmit, TransmitError};
 use crate::time::{Instant, nanos};
 
@@ -723,10 +722,6 @@ impl Peer {
         let packet = self.packet_bytes_max(config).min(TRAIN_BYTES_MAX);
         packet.saturating_sub(wire_bytes(0)).max(1)
     }
-}
-
-pub(crate) fn wire_bytes(payload: u32) -> u32 {
-    payload.saturating_add(DATA_HEADER_BYTES as u32)
 }
 
 /// What packets of `bytes` in all take on the link.

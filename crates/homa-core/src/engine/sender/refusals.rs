@@ -16,11 +16,11 @@ type Named = (u64, u16, u64);
 
 /// The RPCs refused lately, each in the slot that its id and peer choose.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct Refusals {
     slots: [Option<(Named, Instant)>; SLOTS],
 }
 
-impl Told {
+impl Refusals {
     pub(crate) const NONE: Self = Self { slots: [None; SLOTS] };
 
     /// Whether an RPC was not refused during the last `interval`; if so it counts as refused now.
@@ -47,7 +47,7 @@ impl Engine {
         let interval = self.config.resend_interval;
         let id = header.common.local_id();
         let named = (self.peers.hash_of(path), path.local_port, id);
-        if header.common.version().is_some() && self.told.is_due(self.now, named, interval) {
+        if header.common.version().is_some() && self.refusals.is_due(self.now, named, interval) {
             self.reply(path, header, Body::RpcUnknown, reason, value);
         }
     }
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn an_rpc_is_due_once_per_interval_and_each_for_itself() {
-        let mut told = Told::NONE;
+        let mut told = Refusals::NONE;
         let mut due = |at_ms: u64, peer: u64, id: u64| {
             let now = Instant::ZERO + Duration::from_millis(at_ms);
             told.is_due(now, (peer, 99, id), INTERVAL)
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_has_an_end() {
-        let mut told = Told::NONE;
+        let mut told = Refusals::NONE;
         for id in (0..4 * SLOTS as u64).map(|number| 2 * number) {
             assert!(told.is_due(Instant::ZERO, (7, 99, id), INTERVAL));
         }

@@ -5,7 +5,7 @@ use homa_wire::{Body, Extension, Header, Reason};
 
 use crate::addr::Path;
 use crate::engine::Engine;
-use crate::engine::receive::is_own;
+use crate::engine::peer::identity::is_own;
 use crate::engine::stats::Count;
 use crate::time::{Instant, nanos};
 

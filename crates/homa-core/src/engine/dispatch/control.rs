@@ -6,11 +6,12 @@ use homa_wire::{AckEntry, Body, Grant, Header, Reason, Resend, RpcId};
 
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
-use crate::engine::reason;
-use crate::engine::receive::is_own;
-use crate::engine::rpc::{NIL, Role, Rpc, State};
+use crate::engine::peer::identity::is_own;
+use crate::engine::rpc::failure::failure;
+use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
 use crate::event::{DropReason, FailReason, IcmpKind, Received};
+use crate::structures::NIL;
 use crate::time::{Instant, nanos};
 
 /// "Never seen" answers, one resend interval apart, after which a peer that once had the RPC is believed
@@ -354,7 +355,7 @@ impl Engine {
         }
         match why {
             Reason::Restarted => self.reborn(index, value),
-            _ => match reason::failure(why, value, request_bytes) {
+            _ => match failure(why, value, request_bytes) {
                 Some(failure) => {
                     if why == Reason::Rejected {
                         self.push_ack_packet(path, id, own);

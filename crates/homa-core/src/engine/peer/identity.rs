@@ -11,12 +11,11 @@
 
 use core::net::IpAddr;
 
-use homa_wire::{Body, Header, RpcId};
+use homa_wire::{Body, Header, RpcId, VERSION};
 
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
 use crate::engine::peer::Peer;
-use crate::engine::receive::{is_cutoffs, is_own};
 use crate::engine::stats::Count;
 
 impl Engine {
@@ -159,4 +158,13 @@ pub(crate) fn echo(header: &Header) -> u32 {
         Body::Data(data) => data.echo,
         _ => header.extension.map_or(0, |extension| extension.echo),
     }
+}
+
+/// Whether a packet is of this implementation, in this version.
+pub(crate) fn is_own(header: &Header) -> bool {
+    header.common.version() == Some(VERSION)
+}
+
+pub(crate) fn is_cutoffs(header: &Header) -> bool {
+    matches!(header.body, Body::Cutoffs(_))
 }
