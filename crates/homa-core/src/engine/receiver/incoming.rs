@@ -98,37 +98,40 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    pub(crate) const NONE: Self = Self {
-        data: Reassembly::new(0),
-        granted: 0,
-        announced: 0,
-        granted_told: 0,
-        birth: 0,
-        priority: 0,
-        consumed: 0,
-        streaming: false,
-        reserved_upto: 0,
-        holder: u32::MAX,
-        stranger_bytes: 0,
-        window: 0,
-        starved: false,
-        copies_used: 0,
-        silent: false,
-        unproved: false,
-        passed_over: false,
-        moved_at: Instant::ZERO,
-        moved_bytes: 0,
-        behind: 0,
-        counted: OnItsWay::NOTHING,
-        grant_state: GrantState::Out,
-        sender: u32::MAX,
-        needy: false,
-        grant_check: false,
-        grant_due: false,
-    };
+    #[inline(always)]
+    pub(crate) fn none() -> Self {
+        Self {
+            data: Reassembly::new(0),
+            granted: 0,
+            announced: 0,
+            granted_told: 0,
+            birth: 0,
+            priority: 0,
+            consumed: 0,
+            streaming: false,
+            reserved_upto: 0,
+            holder: u32::MAX,
+            stranger_bytes: 0,
+            window: 0,
+            starved: false,
+            copies_used: 0,
+            silent: false,
+            unproved: false,
+            passed_over: false,
+            moved_at: Instant::ZERO,
+            moved_bytes: 0,
+            behind: 0,
+            counted: OnItsWay::NOTHING,
+            grant_state: GrantState::Out,
+            sender: u32::MAX,
+            needy: false,
+            grant_check: false,
+            grant_due: false,
+        }
+    }
 
     pub(crate) fn new(length: u32, unscheduled: u32, birth: u64) -> Self {
-        let mut rx = Self::NONE;
+        let mut rx = Self::none();
         rx.begin(length, unscheduled, birth);
         rx
     }

@@ -17,8 +17,10 @@ pub(crate) struct ResendTimer {
 }
 
 impl ResendTimer {
-    pub(crate) const NEW: Self =
-        Self { interval_ns: 0, asked_at: None, next: Instant::ZERO, missing_asked_at: None };
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self { interval_ns: 0, asked_at: None, next: Instant::ZERO, missing_asked_at: None }
+    }
 
     pub(crate) fn interval_ns(&self) -> u64 {
         self.interval_ns
@@ -106,7 +108,7 @@ mod tests {
 
     #[test]
     fn questions_become_rarer_until_data_comes() {
-        let mut timer = ResendTimer::NEW;
+        let mut timer = ResendTimer::new();
         timer.begin(10);
         assert_eq!(timer.ask(at(100), 35), at(110));
         assert_eq!(timer.ask(at(110), 35), at(130));
@@ -119,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_first_question_waits_for_the_interval_or_the_timeout_of_the_peer() {
-        let mut timer = ResendTimer::NEW;
+        let mut timer = ResendTimer::new();
         timer.begin(10);
         assert_eq!(timer.due(at(100), at(95), 0), at(105));
         assert_eq!(timer.due(at(100), at(95), 30), at(125));
@@ -127,7 +129,7 @@ mod tests {
 
     #[test]
     fn after_a_question_the_next_waits_for_its_time() {
-        let mut timer = ResendTimer::NEW;
+        let mut timer = ResendTimer::new();
         timer.begin(10);
         let next = timer.ask(at(100), 100);
         assert_eq!(timer.due(at(101), at(50), 0), next);
@@ -138,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_asked_for_once_per_interval() {
-        let mut timer = ResendTimer::NEW;
+        let mut timer = ResendTimer::new();
         assert!(!timer.has_asked_for_missing(at(100), 10));
         timer.ask_for_missing(at(100));
         assert!(timer.has_asked_for_missing(at(109), 10));

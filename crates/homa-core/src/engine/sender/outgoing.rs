@@ -48,29 +48,32 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) const NONE: Self = Self {
-        length: 0,
-        supplied: 0,
-        sent: 0,
-        granted: 0,
-        unscheduled: 0,
-        whole_segments: false,
-        first_priority: 0,
-        scheduled_priority: 0,
-        segment_bytes: 1,
-        asked_for_all: false,
-        retransmit: RangeSet::new(),
-        retransmit_priority: 0,
-        copies: RangeSet::new(),
-        copies_since: Instant::ZERO,
-        copied: false,
-        released: 0,
-        proven_upto: 0,
-    };
+    #[inline(always)]
+    pub(crate) fn none() -> Self {
+        Self {
+            length: 0,
+            supplied: 0,
+            sent: 0,
+            granted: 0,
+            unscheduled: 0,
+            whole_segments: false,
+            first_priority: 0,
+            scheduled_priority: 0,
+            segment_bytes: 1,
+            asked_for_all: false,
+            retransmit: RangeSet::new(),
+            retransmit_priority: 0,
+            copies: RangeSet::new(),
+            copies_since: Instant::ZERO,
+            copied: false,
+            released: 0,
+            proven_upto: 0,
+        }
+    }
 
     #[cfg(test)]
     fn new(length: u32, supplied: u32, unscheduled: u32, segment_bytes: u32) -> Self {
-        let mut tx = Self { segment_bytes: segment_bytes.max(1), ..Self::NONE };
+        let mut tx = Self { segment_bytes: segment_bytes.max(1), ..Self::none() };
         tx.begin(length, supplied, unscheduled);
         tx
     }
