@@ -380,3 +380,28 @@ fn a_request_is_repeated_only_while_its_copy_can_arrive_within_the_memory() {
         assert_eq!(solo.failure(rpc), (!repeated).then_some(FailReason::Forgotten), "{age_ms}");
     }
 }
+
+/// A RESEND for all of a request reaches its client, who was stopped for `ms` just before. Returns how many packets of
+/// DATA that brings, and how many another brings when all packets have been read.
+fn retransmitted_after_a_stop(ms: u64) -> [usize; 2] {
+    let mut solo = Solo::new(Config::default());
+    let server = address(9, 900);
+    let (_, id, _) = solo.called(server, 100);
+    solo.now_ns += ms * MS;
+    let resend = Body::Resend(Resend { offset: 0, length: RESEND_ALL, priority: 0 });
+    let data = |sent: Vec<Sent>| sent.iter().filter(|sent| sent.data().is_some()).count();
+    let _ = solo.control(server, id | 1, resend, Reason::None, 0);
+    let unread = data(solo.drain());
+    solo.engine.handle_timeout(solo.now(), true);
+    solo.drain();
+    solo.advance(10);
+    let _ = solo.control(server, id | 1, resend, Reason::None, 0);
+    [unread, data(solo.drain())]
+}
+
+#[test]
+fn a_resend_that_may_have_lain_unread_during_a_stop_brings_no_request_again() {
+    assert_eq!(retransmitted_after_a_stop(5_000), [0, 1]);
+    assert_eq!(retransmitted_after_a_stop(600), [0, 1]);
+    assert_eq!(retransmitted_after_a_stop(300)[0], 1, "the server remembers for longer");
+}

@@ -180,6 +180,11 @@ impl Engine {
             self.answer_unknown(path, header);
             return Err(DropReason::UnknownRpc);
         };
+        let is_client = self.rpcs.known(index).is_some_and(Rpc::is_client);
+        if is_client && self.pauses.may_be_stale() {
+            // A server that has forgotten the request would execute it again; one that has it asks again.
+            return Ok(Received::Consumed);
+        }
         self.reacted(index);
         let Some(rpc) = self.rpcs.known(index) else {
             return Err(DropReason::UnknownRpc);

@@ -11,12 +11,16 @@ const PAUSES_MAX: usize = 64;
 /// A pause is long that takes this part of the silence after which responses are given up.
 const LONG_PAUSE_PART: u32 = 8;
 
+/// After a pause of this part of `finished_memory` a packet may be older than what its sender remembers.
+const STALE_PART: u32 = 4;
+
 /// The last pauses, from when to when.
 #[derive(Debug)]
 pub(crate) struct Pauses {
     ring: [(Instant, Instant); PAUSES_MAX],
     next: usize,
     last_end: Instant,
+    stale: bool,
 }
 
 impl Pauses {
@@ -24,7 +28,18 @@ impl Pauses {
         ring: [(Instant::ZERO, Instant::ZERO); PAUSES_MAX],
         next: 0,
         last_end: Instant::ZERO,
+        stale: false,
     };
+
+    /// Whether a packet at hand may have lain unread for so long that its sender has forgotten what it speaks of.
+    pub(crate) fn may_be_stale(&self) -> bool {
+        self.stale
+    }
+
+    /// A look for packets found none: those that come from now on are fresh.
+    pub(crate) fn all_read(&mut self) {
+        self.stale = false;
+    }
 
     /// Remembers a pause, which ends now; it replaces the oldest.
     fn add(&mut self, start: Instant, end: Instant) {
@@ -93,6 +108,7 @@ impl Engine {
     /// Notes that nobody drove the engine from `start` to `end`.
     pub(crate) fn note_pause(&mut self, start: Instant, end: Instant) {
         self.pauses.add(start, end);
+        self.pauses.stale |= end.since(start) >= self.config.finished_memory / STALE_PART;
         if end.since(start) >= self.config.response_silence {
             // Servers gave up what they could not deliver.
             self.recheck_all();

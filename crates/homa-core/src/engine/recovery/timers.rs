@@ -62,6 +62,7 @@ impl Engine {
         self.answer_expected &= !rx_drained;
         if rx_drained {
             self.read_clock.all_read();
+            self.pauses.all_read();
         }
         if now >= self.next_planning {
             self.next_planning = now + PLANNING_INTERVAL;
