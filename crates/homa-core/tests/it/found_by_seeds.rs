@@ -247,3 +247,22 @@ fn a_stream_of_reported_losses_hides_no_black_hole() {
     }
     assert_eq!(solo.engine.stats().mtu_black_holes, 1);
 }
+
+#[test]
+fn answers_to_several_questions_that_come_at_once_are_one_doubt() {
+    let mut solo = Solo::new(Config::default());
+    let server = address(9, 900);
+    let (rpc, id, _) = solo.called(server, 100);
+    let _ = solo.control(server, id, Body::Busy, Reason::None, 0);
+    for _ in 0..10 {
+        let _ = solo.control(server, id, Body::RpcUnknown, Reason::NeverSeen, 1_000_000);
+    }
+    solo.events();
+    assert_eq!(solo.failure(rpc), None);
+    for _ in 0..5 {
+        solo.advance(100);
+        let _ = solo.control(server, id, Body::RpcUnknown, Reason::NeverSeen, 1_000_000);
+    }
+    solo.events();
+    assert_eq!(solo.failure(rpc), Some(FailReason::Forgotten), "it is asked and says so again");
+}

@@ -437,6 +437,10 @@ impl Engine {
             return;
         };
         if rpc.confirmed || rpc.doubts > 0 || rpc.tx.released > 0 || may_be_late {
+            // Answers to several questions may come at once: they are one.
+            if rpc.doubts > 0 && now.since(rpc.last_heard) < self.config.resend_interval {
+                return;
+            }
             rpc.doubts = rpc.doubts.saturating_add(1);
             let doubts = rpc.doubts;
             if doubts >= DOUBTS_MAX {
