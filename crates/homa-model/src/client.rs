@@ -57,6 +57,8 @@ pub struct Waiting {
     pub confirmed: bool,
     /// *Never seen* answers since.
     pub doubts: u8,
+    /// One of them came during this tick: others are answers to questions of the same time.
+    pub doubted: bool,
     /// The request was sent again during this tick.
     pub repeated: bool,
     /// Whose packets of the response came.
@@ -98,6 +100,7 @@ impl World {
             silence: 0,
             confirmed: false,
             doubts: 0,
+            doubted: false,
             repeated: false,
             parts: [None; PARTS_MAX],
         });
@@ -120,6 +123,7 @@ impl World {
             };
             waiting.silence = (waiting.silence + 1).min(scope.timeout());
             waiting.repeated = false;
+            waiting.doubted = false;
             let (confirmed, unanswered) = (waiting.confirmed, waiting.silence >= scope.timeout());
             if peer_is_dead || (!confirmed && unanswered) {
                 self.client.fail(call, Why::Timeout);
@@ -138,6 +142,7 @@ impl World {
             if let Some(waiting) = self.client.waiting(call) {
                 waiting.silence = waiting.silence.saturating_sub(1);
                 waiting.repeated = false;
+                waiting.doubted = false;
             }
         }
     }
@@ -222,9 +227,11 @@ impl World {
         if waiting.server_life.is_none() && scope.rules.compares_ages && request_age >= age {
             self.client.fail(call, Why::Restarted);
         } else if waiting.confirmed || waiting.doubts > 0 {
-            if !scope.rules.believes_never_seen {
+            let at_once = waiting.doubts > 0 && waiting.doubted;
+            if !scope.rules.believes_never_seen || at_once {
                 return;
             }
+            waiting.doubted = true;
             waiting.doubts += 1;
             waiting.confirmed = false;
             waiting.silence = 0;
