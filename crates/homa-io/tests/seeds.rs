@@ -498,7 +498,11 @@ impl Trial {
             _ => 4 * SECOND,
         };
         let begins_ns = plan.at_ns.max(self.calm_ns);
-        begins_ns + service_ns + slowest_ns + 4 * self.delay_ns + self.bytes * NS_PER_BYTE
+        // A reader that takes its time is sent so much between two looks.
+        let unread = self.configs.iter().map(|config| u64::from(config.unread_bytes_max)).min();
+        let reading_ns = (self.bytes / unread.unwrap_or(1).max(1) + 1) * self.read_delay_ns;
+        let bytes_ns = self.bytes * NS_PER_BYTE + reading_ns;
+        begins_ns + service_ns + slowest_ns + 4 * self.delay_ns + bytes_ns
     }
 
     /// Runs the world and returns what was wrong.
