@@ -405,3 +405,20 @@ fn a_resend_that_may_have_lain_unread_during_a_stop_brings_no_request_again() {
     assert_eq!(retransmitted_after_a_stop(600), [0, 1]);
     assert_eq!(retransmitted_after_a_stop(300)[0], 1, "the server remembers for longer");
 }
+
+#[test]
+fn a_request_that_was_to_be_sent_again_before_a_stop_is_not_sent_after_it() {
+    let resend = Body::Resend(Resend { offset: 0, length: RESEND_ALL, priority: 0 });
+    for (ms, retransmitted) in [(5_000, 0), (300, 1)] {
+        let mut solo = Solo::new(Config::default());
+        let server = address(9, 900);
+        let (_, id, _) = solo.called(server, 100);
+        let _ = solo.control(server, id | 1, resend, Reason::None, 0);
+        solo.now_ns += ms * MS;
+        solo.engine.handle_timeout(solo.now(), true);
+        let data = |sent: &[Sent]| sent.iter().filter(|sent| sent.data().is_some()).count();
+        assert_eq!(data(&solo.drain()), retransmitted, "{ms} ms");
+        let _ = solo.control(server, id | 1, resend, Reason::None, 0);
+        assert_eq!(data(&solo.drain()), 1, "who asks afterwards gets it");
+    }
+}

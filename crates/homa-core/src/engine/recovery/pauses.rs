@@ -20,7 +20,10 @@ pub(crate) struct Pauses {
     ring: [(Instant, Instant); PAUSES_MAX],
     next: usize,
     last_end: Instant,
-    stale: bool,
+    /// End of the last pause after which others may have forgotten what was said before.
+    forgotten_at: Instant,
+    /// Whether packets of that pause may still lie unread.
+    unread: bool,
 }
 
 impl Pauses {
@@ -28,17 +31,23 @@ impl Pauses {
         ring: [(Instant::ZERO, Instant::ZERO); PAUSES_MAX],
         next: 0,
         last_end: Instant::ZERO,
-        stale: false,
+        forgotten_at: Instant::ZERO,
+        unread: false,
     };
 
-    /// Whether a packet at hand may have lain unread for so long that its sender has forgotten what it speaks of.
+    /// Whether the packet at hand may have lain unread for so long that its sender has forgotten what it speaks of.
     pub(crate) fn may_be_stale(&self) -> bool {
-        self.stale
+        self.unread
+    }
+
+    /// Whether what was asked for at `asked` may be forgotten by whoever asked: there was a long pause since.
+    pub(crate) fn may_be_forgotten(&self, asked: Instant) -> bool {
+        asked < self.forgotten_at
     }
 
     /// A look for packets found none: those that come from now on are fresh.
     pub(crate) fn all_read(&mut self) {
-        self.stale = false;
+        self.unread = false;
     }
 
     /// Remembers a pause, which ends now; it replaces the oldest.
@@ -108,7 +117,10 @@ impl Engine {
     /// Notes that nobody drove the engine from `start` to `end`.
     pub(crate) fn note_pause(&mut self, start: Instant, end: Instant) {
         self.pauses.add(start, end);
-        self.pauses.stale |= end.since(start) >= self.config.finished_memory / STALE_PART;
+        if end.since(start) >= self.config.finished_memory / STALE_PART {
+            self.pauses.forgotten_at = end;
+            self.pauses.unread = true;
+        }
         if end.since(start) >= self.config.response_silence {
             // Servers gave up what they could not deliver.
             self.recheck_all();

@@ -378,7 +378,10 @@ impl Engine {
         let (payload, priority) = (end.saturating_sub(start), rpc.tx.retransmit_priority);
         let bytes = wire_bytes(payload);
         let after = u64::from(train.total_bytes).saturating_add(u64::from(bytes));
-        if must_prove(rpc, peer) && peer.validation.room() < after {
+        let exhausted = must_prove(rpc, peer) && peer.validation.room() < after;
+        // A server that has forgotten the request meanwhile would execute it again.
+        let forgotten = rpc.is_client() && self.pauses.may_be_forgotten(rpc.tx.copies_since);
+        if exhausted || forgotten {
             // It gets no more: it will ask again.
             rpc.tx.retransmit.clear();
             self.copies_sent(index);
