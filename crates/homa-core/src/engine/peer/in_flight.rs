@@ -21,13 +21,13 @@ pub(crate) struct InFlight {
     /// Charges of this epoch and of earlier ones are settled.
     settled_epoch: u32,
     /// Path and id (our form) of the RPC that a probe names.
-    named: Option<(Path, u64)>,
+    probe_target: Option<(Path, u64)>,
     /// Lowest priority of what was charged since nothing was on its way.
     lowest_priority: u8,
 }
 
 /// The part of one message in the [`InFlight`] of its peer.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Charge {
     bytes: u32,
     epoch: u32,
@@ -49,7 +49,7 @@ impl InFlight {
         admitted: 0,
         epoch: 1,
         settled_epoch: 0,
-        named: None,
+        probe_target: None,
         lowest_priority: 0,
     };
 
@@ -138,14 +138,14 @@ impl InFlight {
     }
 
     /// Path and id (our form) of the RPC about which a probe asks, if there was one.
-    pub(crate) fn named(&self) -> Option<(Path, u64)> {
-        self.named
+    pub(crate) fn probe_target(&self) -> Option<(Path, u64)> {
+        self.probe_target
     }
 
     /// The next probe asks about this RPC.
     #[inline]
-    pub(crate) fn name(&mut self, path: &Path, id: u64) {
-        self.named = Some((*path, id));
+    pub(crate) fn set_probe_target(&mut self, path: &Path, id: u64) {
+        self.probe_target = Some((*path, id));
     }
 
     /// Lowest priority of what is on its way: a probe of this priority overtakes none of it.

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::event::FailReason;
 use crate::time::{Instant, nanos};
 
-/// A question to the peer that waits for its answer.
+/// A probe that waits for its answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Probe {
     /// The path of the RPC that was named: a peer may be reached from several ports of ours.

@@ -1,4 +1,19 @@
-//! What is known of one other end, in parts that each keep their own state.
+//! What is known of the other ends. A [`Peer`] has parts that keep their state to themselves.
+//!
+//! | file | what it decides |
+//! | --- | --- |
+//! | `identity` | who a packet is from, and what that is worth |
+//! | `validation` | how much may be sent to an address that is not proved |
+//! | `unvalidated` | which clients without a proof have to go |
+//! | `in_flight` | how much unscheduled data may be on its way |
+//! | `path_mtu` | how long packets may be |
+//! | `resend_timeout` | how long a reaction may take |
+//! | `retransmissions` | how much is sent again at the peer's word |
+//! | `liveness` | when the peer is probed |
+//! | `ack_queue`, `cutoff_exchange` | what the peer is told with other packets |
+//! | `profile` | which packet format is used over raw IP |
+//! | `shares`, `client_hosts` | what the clients of one host hold |
+//! | `table` | which peers are forgotten |
 
 mod ack_queue;
 pub(super) mod client_hosts;

@@ -1,8 +1,8 @@
 //! What happens when nothing happens: requests for retransmission, liveness, giving up
 //! (docs/spec/protocol.md §8, with the improvements that `ARCHITECTURE.md` lists).
 //!
-//! Every RPC has at most one entry in the timer heap. Packets never move it; when it comes up
-//! early it is put back. RPCs that merely wait for a server that has the request have none: one
+//! Every RPC has at most one entry in the timer heap. Packets move it to an earlier time at most;
+//! when it comes up early it is put back. RPCs that merely wait for a server that has the request have none: one
 //! exchange per peer covers all of them.
 
 use core::time::Duration;
@@ -354,7 +354,7 @@ impl Engine {
         }
         let (next, waits) = (peer.liveness.next_probe(), peer.liveness.waiting() > 0);
         let blocked = !peer.blocked.is_empty();
-        let (path, id) = peer.in_flight.named().unwrap_or((peer.path, 0));
+        let (path, id) = peer.in_flight.probe_target().unwrap_or((peer.path, 0));
         let due = waits && self.now >= next;
         // The answer about a waiting RPC lets blocked ones go on as well.
         if due && self.ask_waiting(index) {

@@ -458,7 +458,7 @@ impl Engine {
             Admission::Free => {}
             Admission::Charged(cost) => {
                 peer.in_flight.charge(&mut rpc.charge, cost, train.priority);
-                peer.in_flight.name(&rpc.path, rpc.id);
+                peer.in_flight.set_probe_target(&rpc.path, rpc.id);
             }
             Admission::Wait { unproved } => {
                 self.wait_at_peer(index, unproved);
@@ -481,7 +481,7 @@ impl Engine {
         if unproved {
             // Asking lets the client prove its address: at once, since its answer waits for that.
             if let Some(peer) = self.peers.known_mut(peer_index) {
-                peer.in_flight.name(&path, id);
+                peer.in_flight.set_probe_target(&path, id);
             }
             let now = self.now;
             self.arm_peer(peer_index, now);
