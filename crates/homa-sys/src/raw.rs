@@ -11,9 +11,10 @@ mod filter;
 mod lookup;
 mod message;
 
-pub use batch::{Outgoing, PACKETS_MAX, RawReceived, RxBatch};
+pub use batch::{Outgoing, RawReceived, RxBatch};
 pub use filter::{Filter, TcpMarks};
 pub use lookup::RouteLookup;
+pub use message::PACKETS_MAX;
 
 use crate::address::{Family, RawAddress};
 use crate::call::{check, check_fd, set_option};
@@ -150,7 +151,7 @@ impl RawSocket {
         // The two messages take less than 100 of 256 bytes.
         send::push_marks(&mut control, self.family, source, Some(tos).filter(|tos| *tos != 0))
             .ok_or(io::ErrorKind::InvalidInput)?;
-        message::send_all(self.as_fd(), &name, &mut control, packets)
+        message::send_all(self.as_fd(), &name, &mut control, packets.packets())
     }
 
     /// The address as the kernel takes it, without a port: that would be another protocol.

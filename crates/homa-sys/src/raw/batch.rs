@@ -1,7 +1,7 @@
 //! Packets that one system call receives or sends.
 
-use super::message;
-use crate::address::{Family, RawAddress, array};
+use super::message::{self, PACKETS_MAX, Slot};
+use crate::address::{Family, array};
 use crate::control::ControlBuffer;
 use crate::udp::receive::{Received, unspecified_like};
 use crate::udp::{GATHER_MAX, Pieces};
@@ -9,9 +9,6 @@ use arrayvec::ArrayVec;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::BorrowedFd;
-
-/// Most packets of one send or receive.
-pub const PACKETS_MAX: usize = 64;
 
 /// Longest IP packet in bytes: 65,535, of IPv6 without its header.
 const PACKET_BYTES_MAX: usize = 65_536;
@@ -24,15 +21,6 @@ pub struct RxBatch {
     pub(super) slots: Box<[Slot]>,
     slot_bytes: usize,
     family: Family,
-}
-
-/// What the kernel says of one packet.
-#[derive(Debug)]
-pub(super) struct Slot {
-    pub(super) name: RawAddress,
-    pub(super) control: ControlBuffer,
-    pub(super) length: usize,
-    pub(super) flags: i32,
 }
 
 /// A received packet.
@@ -56,11 +44,9 @@ impl RxBatch {
     /// Room for `packets` of which only the first `bytes` (with the IP header over IPv4) matter.
     pub fn with_room(packets: usize, bytes: usize) -> Self {
         let packets = packets.clamp(1, PACKETS_MAX);
-        let slot =
-            || Slot { name: RawAddress::EMPTY, control: ControlBuffer::new(), length: 0, flags: 0 };
         Self {
             bytes: vec![0; packets * bytes].into_boxed_slice(),
-            slots: (0..packets).map(|_| slot()).collect(),
+            slots: (0..packets).map(|_| Slot::new()).collect(),
             slot_bytes: bytes.max(1),
             family: Family::V4,
         }

@@ -1,13 +1,30 @@
 //! `sendmmsg` and `recvmmsg` on prepared buffers.
 
-use super::batch::{Outgoing, PACKETS_MAX, Slot};
 use crate::address::RawAddress;
 use crate::call::check;
 use crate::control::ControlBuffer;
 use crate::udp::message::{receiving_header, sending_header};
 use arrayvec::ArrayVec;
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Most packets of one send or receive.
+pub const PACKETS_MAX: usize = 64;
+
+/// What the kernel says of one packet.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) name: RawAddress,
+    pub(super) control: ControlBuffer,
+    pub(super) length: usize,
+    pub(super) flags: i32,
+}
+
+impl Slot {
+    pub(super) fn new() -> Self {
+        Self { name: RawAddress::EMPTY, control: ControlBuffer::new(), length: 0, flags: 0 }
+    }
+}
 
 /// One `recvmmsg` of up to `max` packets: packet `i` into the `i`-th `slot_bytes` of `bytes`, what the
 /// kernel says of it into the `i`-th slot. Says how many came.
@@ -58,17 +75,17 @@ pub(super) fn receive_some(
     Ok(count)
 }
 
-/// One `sendmmsg` of all `packets`, each to `name` with `control`. Says how many were sent.
-pub(super) fn send_all(
+/// One `sendmmsg` of at most [`PACKETS_MAX`] `packets`, each in pieces and to `name` with
+/// `control`. Says how many were sent.
+pub(super) fn send_all<'a, 'b: 'a>(
     fd: BorrowedFd<'_>,
     name: &RawAddress,
     control: &mut ControlBuffer,
-    packets: &Outgoing<'_>,
+    packets: impl Iterator<Item = &'a [IoSlice<'b>]>,
 ) -> io::Result<usize> {
     let mut headers: ArrayVec<libc::mmsghdr, PACKETS_MAX> = ArrayVec::new();
-    for pieces in packets.packets() {
+    for pieces in packets.take(PACKETS_MAX) {
         let header = sending_header(Some(name), control, pieces);
-        // There are at most as many packets as headers have room.
         headers.push(libc::mmsghdr { msg_hdr: header, msg_len: 0 });
     }
     if headers.is_empty() {
