@@ -3,7 +3,8 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 
-use crate::shared::{CallMode, Handle, ServingMode};
+use super::ensure_task;
+use crate::shared::{Acceptor, CallMode, Closing, Handle, PendingCall, ServingMode, open};
 use crate::{
     AcceptError, BindError, Body, BodySender, Call, CallError, CallOptions, EndpointBuilder,
     Message, PeerSettings, PendingResponse, Request, RequestStream, ResponseStream, Stats,
@@ -58,7 +59,7 @@ impl Endpoint {
         addresses: &[SocketAddr],
         serve: bool,
     ) -> Result<Self, BindError> {
-        Ok(Self { handle: Handle::bind(builder, addresses, serve, true)? })
+        Ok(Self { handle: open(&builder, addresses, serve, Some(ensure_task))? })
     }
 
     /// The same endpoint for threads without a runtime.
@@ -67,7 +68,7 @@ impl Endpoint {
     }
 
     pub(crate) fn from_handle(handle: Handle) -> Self {
-        Self { handle: handle.in_runtime(true) }
+        Self { handle: handle.driven_by(Some(ensure_task)) }
     }
 
     /// Where it receives; the port is the one given by the system if 0 was asked for.
@@ -126,7 +127,13 @@ impl Endpoint {
         body: impl Into<Body>,
         options: CallOptions,
     ) -> Call {
-        Call::new(self.handle.start(server, body.into(), options, CallMode::Whole))
+        Call::new(PendingCall::start(
+            &self.handle,
+            server,
+            CallMode::Whole(body.into()),
+            options,
+            None,
+        ))
     }
 
     /// As [`Endpoint::start`], but never waits for room.
@@ -147,8 +154,9 @@ impl Endpoint {
         body: impl Into<Body>,
         options: CallOptions,
     ) -> Result<Call, CallError> {
-        let pending = self.handle.try_start(server, body.into(), options, CallMode::Whole)?;
-        Ok(Call::new(pending))
+        let mode = CallMode::Whole(body.into());
+        let pending = PendingCall::start(&self.handle, server, mode, options, None);
+        Ok(Call::new(pending.without_waiting()?))
     }
 
     /// Calls, and returns as soon as the first bytes of the answer are here.
@@ -163,7 +171,13 @@ impl Endpoint {
         body: impl Into<Body>,
         options: CallOptions,
     ) -> Result<ResponseStream, CallError> {
-        let pending = self.handle.start(server, body.into(), options, CallMode::StreamResponse);
+        let pending = PendingCall::start(
+            &self.handle,
+            server,
+            CallMode::StreamResponse(body.into()),
+            options,
+            None,
+        );
         PendingResponse::new(pending).stream().await
     }
 
@@ -181,7 +195,7 @@ impl Endpoint {
         options: CallOptions,
     ) -> Result<(BodySender, PendingResponse), CallError> {
         let mode = CallMode::StreamRequest { request_bytes };
-        let mut pending = self.handle.start(server, Body::default(), options, mode);
+        let mut pending = PendingCall::start(&self.handle, server, mode, options, None);
         let sender = poll_fn(|context| pending.poll_body_sender(context.waker())).await?;
         Ok((BodySender::new(sender), PendingResponse::new(pending)))
     }
@@ -193,7 +207,7 @@ impl Endpoint {
     /// # Errors
     /// See [`AcceptError`].
     pub async fn accept(&self) -> Result<Option<Request>, AcceptError> {
-        let mut accept = self.handle.acceptor(ServingMode::Whole)?;
+        let mut accept = Acceptor::new(&self.handle, ServingMode::Whole)?;
         let accepted = poll_fn(|context| accept.poll(context.waker())).await?;
         Ok(accepted.map(Request::new))
     }
@@ -206,7 +220,7 @@ impl Endpoint {
     /// # Errors
     /// See [`AcceptError`].
     pub async fn accept_streaming(&self) -> Result<Option<RequestStream>, AcceptError> {
-        let mut accept = self.handle.acceptor(ServingMode::Streaming)?;
+        let mut accept = Acceptor::new(&self.handle, ServingMode::Streaming)?;
         let accepted = poll_fn(|context| accept.poll(context.waker())).await?;
         Ok(accepted.map(RequestStream::new))
     }
@@ -217,7 +231,7 @@ impl Endpoint {
     ///
     /// Cancel-safe: if the future is dropped, closing goes on in the background.
     pub async fn close(&self) {
-        let mut closing = self.handle.close();
+        let mut closing = Closing::begin(&self.handle);
         poll_fn(|context| closing.poll(context.waker())).await;
     }
 }

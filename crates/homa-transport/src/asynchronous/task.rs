@@ -4,7 +4,6 @@ use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
@@ -14,7 +13,6 @@ use tokio::io::unix::AsyncFd;
 use tokio::runtime::RuntimeFlavor;
 
 use crate::drive::seat::{Blocked, Joined, Kind, NEVER_NS, Tenure};
-use crate::drive::sync::lock;
 use crate::drive::wait::{Attendance, Host, Spun};
 use crate::shared::core::Core;
 
@@ -23,18 +21,18 @@ const TURNS_MAX: usize = 8;
 
 /// Makes sure that a task drives, if the caller runs in a runtime and no task does yet.
 pub(crate) fn ensure_task(core: &Arc<Core>) {
-    if core.has_task.load(Ordering::Acquire) {
+    if core.task.is_taken() {
         return;
     }
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-    if core.has_task.swap(true, Ordering::AcqRel) {
+    if !core.task.take() {
         return;
     }
     let may_spin = runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
     match DriverTask::new(core, may_spin) {
         Ok(task) => drop(runtime.spawn(task)),
         // Without descriptors the guard drives.
-        Err(_) => core.has_task.store(false, Ordering::Release),
+        Err(_) => core.task.leave(),
     }
 }
 
@@ -200,7 +198,7 @@ impl DriverTask {
     /// Leaves word how to wake it when the endpoint is closed.
     fn note_waker(&mut self, core: &Core, waker: &Waker) {
         if self.noted.as_ref().is_none_or(|noted| !noted.will_wake(waker)) {
-            *lock(&core.task) = Some(waker.clone());
+            core.task.set_waker(waker);
             self.noted = Some(waker.clone());
         }
     }
@@ -232,10 +230,10 @@ impl Future for DriverTask {
         if core.is_forked() {
             return Poll::Ready(());
         }
-        core.task_returns.store(false, Ordering::Relaxed);
+        core.task.set_returns(false);
         task.note_waker(&core, context.waker());
         task.note_sleep(&core);
-        while !core.is_closed() && task.take_seat(&core, context.waker()) {
+        while !core.life.is_closed() && task.take_seat(&core, context.waker()) {
             let attendance = Attendance::begin(&*core);
             let step = task.drive(&core, context);
             drop(attendance);
@@ -245,7 +243,7 @@ impl Future for DriverTask {
                         task.begin_spin(&core);
                     }
                     // What several submit is sent together when they have run.
-                    core.task_returns.store(woke > 1, Ordering::Relaxed);
+                    core.task.set_returns(woke > 1);
                     task.yield_now(context);
                     return Poll::Pending;
                 }
@@ -262,7 +260,7 @@ impl Future for DriverTask {
                 Step::Sleep => {}
             }
         }
-        if core.is_closed() { Poll::Ready(()) } else { Poll::Pending }
+        if core.life.is_closed() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -275,8 +273,7 @@ impl Drop for DriverTask {
             return;
         }
         self.place = Place::None;
-        core.task_returns.store(false, Ordering::Relaxed);
-        core.has_task.store(false, Ordering::Release);
+        core.task.leave();
         core.flush();
     }
 }

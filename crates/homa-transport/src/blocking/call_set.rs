@@ -89,7 +89,7 @@ impl CallSet {
 
     /// Sends what was started and not sent yet.
     pub fn flush(&mut self) {
-        self.handle.flush();
+        self.completions.flush();
     }
 
     /// Aborts a call and takes it out of the set; `false` if it is not in it.

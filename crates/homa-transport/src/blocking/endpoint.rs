@@ -5,7 +5,7 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::{BodySender, Call, CallSet, PendingResponse, Request, RequestStream, ResponseStream};
-use crate::shared::{CallMode, Handle, ServingMode};
+use crate::shared::{Acceptor, CallMode, Closing, Handle, PendingCall, ServingMode, open};
 use crate::{
     AcceptError, BindError, Body, CallError, CallOptions, EndpointBuilder, Message, PeerSettings,
     Stats,
@@ -51,12 +51,12 @@ impl Endpoint {
         addresses: &[SocketAddr],
         serve: bool,
     ) -> Result<Self, BindError> {
-        Ok(Self { handle: Handle::bind(builder, addresses, serve, false)? })
+        Ok(Self { handle: open(&builder, addresses, serve, None)? })
     }
 
     #[cfg(feature = "tokio")]
     pub(crate) fn from_handle(handle: Handle) -> Self {
-        Self { handle: handle.in_runtime(false) }
+        Self { handle: handle.driven_by(None) }
     }
 
     /// The same endpoint for tasks of a tokio runtime.
@@ -99,7 +99,8 @@ impl Endpoint {
         body: impl Into<Body>,
         options: CallOptions,
     ) -> Result<Message, CallError> {
-        let mut pending = self.handle.start(server, body.into(), options, CallMode::Whole);
+        let mut pending =
+            PendingCall::start(&self.handle, server, CallMode::Whole(body.into()), options, None);
         self.handle.wait(|waker| pending.poll_message(waker))
     }
 
@@ -122,7 +123,8 @@ impl Endpoint {
         body: impl Into<Body>,
         options: CallOptions,
     ) -> Result<Call, CallError> {
-        let mut pending = self.handle.start(server, body.into(), options, CallMode::Whole);
+        let mut pending =
+            PendingCall::start(&self.handle, server, CallMode::Whole(body.into()), options, None);
         // There nearly always is room.
         match pending.poll_started(Waker::noop()) {
             Poll::Ready(started) => started?,
@@ -149,8 +151,9 @@ impl Endpoint {
         body: impl Into<Body>,
         options: CallOptions,
     ) -> Result<Call, CallError> {
-        let pending = self.handle.try_start(server, body.into(), options, CallMode::Whole)?;
-        Ok(Call::new(self.handle.clone(), pending))
+        let mode = CallMode::Whole(body.into());
+        let pending = PendingCall::start(&self.handle, server, mode, options, None);
+        Ok(Call::new(self.handle.clone(), pending.without_waiting()?))
     }
 
     /// A set of calls under way from one thread, whose answers come as they are ready.
@@ -168,7 +171,13 @@ impl Endpoint {
         body: impl Into<Body>,
         options: CallOptions,
     ) -> Result<ResponseStream, CallError> {
-        let pending = self.handle.start(server, body.into(), options, CallMode::StreamResponse);
+        let pending = PendingCall::start(
+            &self.handle,
+            server,
+            CallMode::StreamResponse(body.into()),
+            options,
+            None,
+        );
         PendingResponse::new(self.handle.clone(), pending).stream()
     }
 
@@ -184,7 +193,7 @@ impl Endpoint {
         options: CallOptions,
     ) -> Result<(BodySender, PendingResponse), CallError> {
         let mode = CallMode::StreamRequest { request_bytes };
-        let mut pending = self.handle.start(server, Body::default(), options, mode);
+        let mut pending = PendingCall::start(&self.handle, server, mode, options, None);
         let outgoing = self.handle.wait(|waker| pending.poll_body_sender(waker))?;
         Ok((
             BodySender::new(self.handle.clone(), outgoing),
@@ -197,7 +206,7 @@ impl Endpoint {
     /// # Errors
     /// See [`AcceptError`].
     pub fn accept(&self) -> Result<Option<Request>, AcceptError> {
-        let mut acceptor = self.handle.acceptor(ServingMode::Whole)?;
+        let mut acceptor = Acceptor::new(&self.handle, ServingMode::Whole)?;
         let waiting = acceptor.take_waiting();
         let accepted = match waiting {
             Some(accepted) => Some(accepted),
@@ -211,7 +220,7 @@ impl Endpoint {
     /// # Errors
     /// See [`AcceptError`].
     pub fn accept_timeout(&self, timeout: Duration) -> Result<Option<Request>, AcceptError> {
-        let mut acceptor = self.handle.acceptor(ServingMode::Whole)?;
+        let mut acceptor = Acceptor::new(&self.handle, ServingMode::Whole)?;
         let until = Instant::now() + timeout;
         match self.handle.wait_until(until, |waker| acceptor.poll(waker)) {
             Some(accepted) => Ok(accepted?.map(Request::new)),
@@ -225,7 +234,7 @@ impl Endpoint {
     /// # Errors
     /// See [`AcceptError`].
     pub fn accept_streaming(&self) -> Result<Option<RequestStream>, AcceptError> {
-        let mut acceptor = self.handle.acceptor(ServingMode::Streaming)?;
+        let mut acceptor = Acceptor::new(&self.handle, ServingMode::Streaming)?;
         let accepted = self.handle.wait(|waker| acceptor.poll(waker))?;
         Ok(accepted.map(RequestStream::new))
     }
@@ -234,7 +243,7 @@ impl Endpoint {
     /// are sent to their end (at most [`EndpointBuilder::linger`]), all peers with live RPCs are
     /// told, then calls still outstanding fail with [`CallError::Closed`].
     pub fn close(&self) {
-        let mut closing = self.handle.close();
+        let mut closing = Closing::begin(&self.handle);
         self.handle.wait(|waker| closing.poll(waker));
     }
 }

@@ -5,20 +5,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Poll, Waker};
+use std::task::Waker;
 
 use homa_io::Message;
 
-use super::answer::Answer;
-use super::handle::Handle;
-use super::ops::Operation;
 use super::room::Room;
 use super::rpc::Rpc;
-use super::stream::IncomingStream;
 use super::turns::{Load, Turns};
 use super::waiters::{Ticket, Waiters};
 use super::wakes::Wakes;
-use crate::AcceptError;
 use crate::drive::sync::{Mutex, MutexGuard, lock};
 
 /// Bytes of requests that may wait to be accepted. More stay in the receive memory of the engine, which holds their
@@ -66,6 +61,16 @@ pub(crate) struct Queued {
     pub(crate) body: Message,
 }
 
+/// What [`AcceptQueue::pop_or_wait`] finds.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Request(Queued),
+    /// There will be none.
+    Closed,
+    /// The waker is registered.
+    Waiting,
+}
+
 impl AcceptQueue {
     pub(crate) fn new(requests_max: usize, mode: Option<ServingMode>) -> Self {
         Self {
@@ -77,6 +82,10 @@ impl AcceptQueue {
             bytes: AtomicUsize::new(0),
             more: AtomicBool::new(false),
         }
+    }
+
+    pub(crate) fn mode(&self) -> Option<ServingMode> {
+        self.mode
     }
 
     pub(crate) fn is_streaming(&self) -> bool {
@@ -118,9 +127,14 @@ impl AcceptQueue {
         }
     }
 
-    /// Whether requests wait for room in the queue.
+    /// Says whether requests wait for room in the queue.
     pub(crate) fn set_more(&self, more: bool) {
         self.more.store(more, Ordering::Release);
+    }
+
+    /// Whether requests wait for room in the queue.
+    pub(crate) fn has_more(&self) -> bool {
+        self.more.load(Ordering::Acquire)
     }
 
     /// Adds a request; returns who is to be woken: the newest waiter, whose caches are warm and who
@@ -148,7 +162,54 @@ impl AcceptQueue {
 
     /// The next request of a client that lets few of `answers` wait for it.
     #[inline]
-    fn pop(&self, state: &mut State, answers: &Room) -> Option<Queued> {
+    pub(crate) fn pop(&self, answers: &Room) -> Option<Queued> {
+        if self.len_with_aside() == 0 {
+            return None;
+        }
+        self.pop_from(&mut self.lock(), answers)
+    }
+
+    /// As [`AcceptQueue::pop`], or registers `waker` for the next request.
+    pub(crate) fn pop_or_wait(
+        &self,
+        answers: &Room,
+        ticket: &mut Option<Ticket>,
+        waker: &Waker,
+    ) -> Next {
+        let mut state = self.lock();
+        let mut request = self.pop_from(&mut state, answers);
+        if request.is_none() && state.requests.items_aside() > 0 {
+            // Who takes an answer before it is known that somebody is aside wakes nobody.
+            request = self.pop_from(&mut state, answers);
+        }
+        let Some(request) = request else {
+            if state.closed {
+                return Next::Closed;
+            }
+            state.waiters.register(ticket, waker);
+            return Next::Waiting;
+        };
+        if let Some(ticket) = ticket.take() {
+            state.waiters.withdraw(ticket);
+        }
+        Next::Request(request)
+    }
+
+    /// A waiter goes away. If a request was meant for it, another one is woken instead.
+    pub(crate) fn withdraw(&self, ticket: Ticket) {
+        let mut state = self.lock();
+        if state.waiters.withdraw(ticket) || state.requests.is_empty() {
+            return;
+        }
+        let next = state.waiters.take_newest();
+        drop(state);
+        if let Some(next) = next {
+            next.wake();
+        }
+    }
+
+    #[inline]
+    fn pop_from(&self, state: &mut State, answers: &Room) -> Option<Queued> {
         while !state.requests.is_empty() {
             let request = state.requests.pop(|client| answers.is_modest(client));
             self.publish(state);
@@ -171,106 +232,5 @@ impl AcceptQueue {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
-    }
-}
-
-/// One waiting for a request. If it goes away after a request was meant for it, another one that
-/// waits is woken.
-#[derive(Debug)]
-pub(crate) struct Acceptor<'a> {
-    handle: &'a Handle,
-    ticket: Option<Ticket>,
-}
-
-/// An accepted request.
-#[derive(Debug)]
-pub(crate) struct Accepted {
-    pub(crate) body: Message,
-    pub(crate) answer: Answer,
-}
-
-impl Accepted {
-    /// The request as a stream, which may be complete already.
-    pub(crate) fn into_stream(self) -> (IncomingStream, Answer) {
-        let rpc = Arc::clone(self.answer.rpc());
-        (IncomingStream::new(self.answer.handle().clone(), rpc, self.body), self.answer)
-    }
-}
-
-impl<'a> Acceptor<'a> {
-    pub(crate) fn new(handle: &'a Handle, wanted: ServingMode) -> Result<Self, AcceptError> {
-        match (handle.accept_queue()?.mode, wanted) {
-            (None, _) => Err(AcceptError::NotServing),
-            (Some(ServingMode::Streaming), ServingMode::Whole) => Err(AcceptError::Streaming),
-            _ => Ok(Self { handle, ticket: None }),
-        }
-    }
-
-    /// A request that is there already.
-    pub(crate) fn take_waiting(&mut self) -> Option<Accepted> {
-        let queue = self.handle.accept_queue().ok()?;
-        if queue.len_with_aside() == 0 {
-            return None;
-        }
-        let request = queue.pop(&mut queue.lock(), self.handle.answers())?;
-        Some(self.accepted(queue, request))
-    }
-
-    pub(crate) fn poll(&mut self, waker: &Waker) -> Poll<Result<Option<Accepted>, AcceptError>> {
-        let queue = match self.handle.accept_queue() {
-            Ok(queue) => queue,
-            Err(error) => return Poll::Ready(Err(error)),
-        };
-        let mut state = queue.lock();
-        let answers = self.handle.answers();
-        let mut request = queue.pop(&mut state, answers);
-        if request.is_none() && state.requests.items_aside() > 0 {
-            // Who takes an answer before it is known that somebody is aside wakes nobody.
-            request = queue.pop(&mut state, answers);
-        }
-        let Some(request) = request else {
-            if state.closed {
-                return Poll::Ready(Ok(None));
-            }
-            state.waiters.register(&mut self.ticket, waker);
-            drop(state);
-            // All that were in the queue may have been given up.
-            self.refill(queue);
-            self.handle.drive_by_task();
-            return Poll::Pending;
-        };
-        if let Some(ticket) = self.ticket.take() {
-            state.waiters.withdraw(ticket);
-        }
-        drop(state);
-        Poll::Ready(Ok(Some(self.accepted(queue, request))))
-    }
-
-    /// Has requests brought that wait for room in the queue.
-    fn refill(&self, queue: &AcceptQueue) {
-        if queue.more.load(Ordering::Acquire) {
-            self.handle.submit(Operation::RefillAccept);
-        }
-    }
-
-    fn accepted(&self, queue: &AcceptQueue, request: Queued) -> Accepted {
-        self.refill(queue);
-        Accepted { body: request.body, answer: Answer::new(self.handle.clone(), request.rpc) }
-    }
-}
-
-impl Drop for Acceptor<'_> {
-    fn drop(&mut self) {
-        let Some(ticket) = self.ticket else { return };
-        let Ok(queue) = self.handle.accept_queue() else { return };
-        let mut state = queue.lock();
-        if state.waiters.withdraw(ticket) || state.requests.is_empty() {
-            return;
-        }
-        let next = state.waiters.take_newest();
-        drop(state);
-        if let Some(next) = next {
-            next.wake();
-        }
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use homa_io::Body;
-use homa_sys::monotonic_ns;
 
 use super::handle::Handle;
 use super::ops::Operation;
 use super::room::{Charge, Place};
-use super::rpc::{Rpc, store_waker};
+use super::rpc::{Content, Rpc};
 use super::stream::OutgoingStream;
+use super::wakes::store_waker;
 use crate::ReplyError;
 
 /// Answers a request once; dropped unused, it rejects the request.
@@ -76,7 +76,7 @@ impl Answer {
             return Poll::Ready(Err(error));
         }
         let charge = match &self.wait {
-            None => self.handle.answers().try_enter(self.rpc.peer, bytes).ok(),
+            None => self.handle.rooms.answers.try_enter(self.rpc.peer, bytes).ok(),
             Some(_) => None,
         };
         let charge = match charge {
@@ -87,15 +87,15 @@ impl Answer {
             },
         };
         self.used = true;
-        let body = body.take().unwrap_or_default();
-        self.handle.submit_reply(Operation::Reply(Arc::clone(&self.rpc), body, charge));
+        let content = Content::Whole(body.take().unwrap_or_default());
+        self.handle.submit_reply(Operation::Reply(Arc::clone(&self.rpc), content, charge));
         Poll::Ready(Ok(()))
     }
 
     /// Ready with room, or with nothing when the client takes no answers.
     fn poll_room(&mut self, waker: &Waker, bytes: u64) -> Poll<Option<Charge>> {
-        let (answers, client) = (self.handle.answers(), self.rpc.peer);
-        let until_ns = monotonic_ns().saturating_add(self.handle.core().timeout_ns);
+        let (answers, client) = (&self.handle.rooms.answers, self.rpc.peer);
+        let until_ns = self.handle.now_ns().saturating_add(self.handle.timeout_ns);
         let taken = answers.given_back(client);
         let wait = self.wait.get_or_insert(Wait { place: None, until_ns, taken });
         if taken.is_some() && taken != wait.taken {
@@ -122,17 +122,18 @@ impl Answer {
         self.check(u64::from(bytes))?;
         self.used = true;
         // It counts as an answer on its way.
-        let charge = self.handle.answers().enter_anyway(self.rpc.peer, 0);
-        self.handle.submit(Operation::ReplyStreaming(Arc::clone(&self.rpc), bytes, charge));
+        let charge = self.handle.rooms.answers.enter_anyway(self.rpc.peer, 0);
+        let content = Content::Announced(bytes);
+        self.handle.submit(Operation::Reply(Arc::clone(&self.rpc), content, charge));
         Ok(OutgoingStream::new(self.handle.clone(), Arc::clone(&self.rpc), bytes))
     }
 
     fn check(&self, bytes: u64) -> Result<(), ReplyError> {
         let client = self.rpc.peer;
-        let max_bytes = self.handle.max_message_bytes();
+        let max_bytes = self.handle.max_message_bytes;
         if self.handle.is_forked() {
             Err(ReplyError::Forked)
-        } else if self.handle.is_closed() {
+        } else if self.handle.life.is_closed() {
             Err(ReplyError::Closed)
         } else if self.rpc.has_failed() {
             Err(ReplyError::Cancelled { client })
@@ -152,7 +153,7 @@ impl Drop for Answer {
             return;
         }
         if let Some(place) = self.wait.as_ref().and_then(|wait| wait.place) {
-            self.handle.answers().withdraw(place);
+            self.handle.rooms.answers.withdraw(place);
         }
         if !self.used && !self.rpc.has_failed() {
             self.handle.submit(Operation::Abort(Arc::clone(&self.rpc)));

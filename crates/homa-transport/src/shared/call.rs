@@ -7,29 +7,22 @@ use std::task::{Poll, Waker};
 use homa_core::{Instant, RequestOptions};
 use homa_io::{Body, Message};
 
-use super::completions::Queue;
 use super::handle::Handle;
 use super::ops::Operation;
-use super::room::{Charge, Full, Place};
-use super::rpc::{Role, Rpc, RpcState, store_waker};
+use super::ready::ReadyQueue;
+use super::room::{Full, Place};
+use super::rpc::{Content, Role, Rpc, RpcState};
 use super::stream::{IncomingStream, OutgoingStream};
+use super::wakes::store_waker;
 use crate::drive::seat::NEVER_NS;
-use crate::{CallError, Limit};
+use crate::{CallError, CallOptions, Limit};
 
-/// What of a call is read or supplied piece by piece.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a call sends, and what of it is read or supplied piece by piece.
+#[derive(Debug)]
 pub(crate) enum CallMode {
-    Whole,
-    StreamResponse,
+    Whole(Body),
+    StreamResponse(Body),
     StreamRequest { request_bytes: u32 },
-}
-
-/// How a call is brought to the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sending {
-    Now,
-    /// With others, at the next flush.
-    Later,
 }
 
 /// A call: waiting for room, under way, or failed. Dropping it aborts it.
@@ -42,7 +35,7 @@ pub(crate) struct PendingCall {
 
 #[derive(Debug)]
 enum Stage {
-    Waiting(Box<Order>, Option<Place>),
+    Waiting(Box<Request>, Option<Place>),
     Sent(Arc<Rpc>),
     Failed(CallError),
     Over,
@@ -50,66 +43,72 @@ enum Stage {
 
 /// A call that has not begun.
 #[derive(Debug)]
-pub(crate) struct Order {
-    pub(crate) body: Body,
-    pub(crate) mode: CallMode,
-    pub(crate) sending: Sending,
-    pub(crate) deadline_ns: u64,
-    pub(crate) priority_hint: Option<u8>,
-    pub(crate) queue: Option<(Arc<Queue>, u64)>,
-}
-
-impl Order {
-    fn length_bytes(&self) -> u64 {
-        match self.mode {
-            CallMode::StreamRequest { request_bytes } => u64::from(request_bytes),
-            _ => self.body.len() as u64,
-        }
-    }
-
-    /// Streamed bodies are not held as a whole, so they take little room.
-    fn charge_bytes(&self) -> u64 {
-        match self.mode {
-            CallMode::StreamRequest { .. } => 0,
-            _ => self.body.len() as u64,
-        }
-    }
+struct Request {
+    rpc: Arc<Rpc>,
+    content: Content,
+    options: RequestOptions,
+    /// Sent with others, at the next flush.
+    later: bool,
 }
 
 impl PendingCall {
-    /// Begins the call if there is room; otherwise polling begins it.
-    pub(crate) fn start(handle: Handle, server: SocketAddr, order: Order) -> Self {
+    /// Begins the call if there is room; otherwise polling begins it. With a queue it is sent with
+    /// others, at the next flush, and the queue is told its number when it is over.
+    pub(crate) fn start(
+        handle: &Handle,
+        server: SocketAddr,
+        mode: CallMode,
+        options: CallOptions,
+        queue: Option<(Arc<ReadyQueue>, u64)>,
+    ) -> Self {
         let server = SocketAddr::new(server.ip().to_canonical(), server.port());
-        let stage = match check(&handle, server, &order) {
-            Err(error) => Stage::Failed(error),
-            Ok(()) => match handle.calls().try_enter(server, order.charge_bytes()) {
-                Ok(charge) => Stage::Sent(begin(&handle, server, order, charge)),
-                Err(_) => Stage::Waiting(Box::new(order), None),
-            },
+        let (content, streaming_response) = match mode {
+            CallMode::Whole(body) => (Content::Whole(body), false),
+            CallMode::StreamResponse(body) => (Content::Whole(body), true),
+            CallMode::StreamRequest { request_bytes } => (Content::Announced(request_bytes), false),
         };
-        Self { handle, server, stage }
+        let options = RequestOptions {
+            deadline: deadline(handle, &options),
+            streaming_body: false,
+            streaming_response,
+            priority_hint: options.priority_hint,
+        };
+        let stage = match check(handle, server, &content, &options) {
+            Err(error) => Stage::Failed(error),
+            Ok(()) => {
+                let charge = handle.rooms.calls.try_enter(server, content.held_bytes()).ok();
+                let (has_room, later) = (charge.is_some(), queue.is_some());
+                let mut state = RpcState { charge, queue, ..RpcState::default() };
+                state.incoming.streaming = streaming_response;
+                if let Content::Announced(request_bytes) = content {
+                    state.outgoing.length_bytes = request_bytes;
+                }
+                let rpc = Rpc::new(server, Role::Client, state);
+                let request = Request { rpc, content, options, later };
+                if has_room {
+                    Stage::Sent(request.submit(handle))
+                } else {
+                    Stage::Waiting(Box::new(request), None)
+                }
+            }
+        };
+        Self { handle: handle.clone(), server, stage }
     }
 
     /// The error known already, or the limit it waits for.
     pub(crate) fn without_waiting(mut self) -> Result<Self, CallError> {
-        let server = self.server;
         match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Failed(error) => Err(error),
-            Stage::Waiting(order, _) => {
-                let entered = self.handle.calls().try_enter(server, order.charge_bytes());
-                match entered {
-                    Ok(charge) => {
-                        self.stage = Stage::Sent(begin(&self.handle, server, *order, charge));
-                    }
-                    Err(full) => return Err(limit_reached(server, full)),
-                }
-                Ok(self)
+            Stage::Failed(error) => return Err(error),
+            Stage::Waiting(request, _) => {
+                let entered =
+                    self.handle.rooms.calls.try_enter(self.server, request.content.held_bytes());
+                let charge = entered.map_err(|full| limit_reached(self.server, full))?;
+                request.rpc.lock().charge = Some(charge);
+                self.stage = Stage::Sent(request.submit(&self.handle));
             }
-            stage => {
-                self.stage = stage;
-                Ok(self)
-            }
+            stage => self.stage = stage,
         }
+        Ok(self)
     }
 
     pub(crate) fn server(&self) -> SocketAddr {
@@ -121,35 +120,35 @@ impl PendingCall {
         if self.handle.is_forked() {
             return Poll::Ready(Err(CallError::Forked));
         }
-        let charge = match &mut self.stage {
+        match &mut self.stage {
             Stage::Failed(error) => return Poll::Ready(Err(error.clone())),
             Stage::Sent(_) | Stage::Over => return Poll::Ready(Ok(())),
-            Stage::Waiting(order, place) => {
+            Stage::Waiting(request, place) => {
                 if let Err(error) = self.handle.check_open() {
                     return Poll::Ready(Err(error));
                 }
-                if self.handle.is_past(order.deadline_ns) {
+                let deadline_ns = request.options.deadline.map_or(NEVER_NS, Instant::as_nanos);
+                if self.handle.is_past(deadline_ns) {
                     return Poll::Ready(Err(CallError::DeadlineExceeded {
                         server: self.server,
                         sent: false,
                     }));
                 }
-                let (calls, bytes) = (self.handle.calls(), order.charge_bytes());
+                let (calls, bytes) = (&self.handle.rooms.calls, request.content.held_bytes());
                 let is_new = place.is_none();
-                let entered =
-                    calls.enter_or_wait(self.server, bytes, place, waker, order.deadline_ns);
+                let entered = calls.enter_or_wait(self.server, bytes, place, waker, deadline_ns);
                 let Ok(charge) = entered else {
-                    if is_new && order.deadline_ns != NEVER_NS {
+                    if is_new && deadline_ns != NEVER_NS {
                         self.handle.renew_deadline();
                     }
                     self.handle.drive_by_task();
                     return Poll::Pending;
                 };
-                charge
+                request.rpc.lock().charge = Some(charge);
             }
-        };
-        if let Stage::Waiting(order, _) = std::mem::replace(&mut self.stage, Stage::Over) {
-            self.stage = Stage::Sent(begin(&self.handle, self.server, *order, charge));
+        }
+        if let Stage::Waiting(request, _) = std::mem::replace(&mut self.stage, Stage::Over) {
+            self.stage = Stage::Sent(request.submit(&self.handle));
         }
         Poll::Ready(Ok(()))
     }
@@ -189,17 +188,11 @@ impl PendingCall {
         &mut self,
         waker: &Waker,
     ) -> Poll<Result<OutgoingStream, CallError>> {
-        let length_bytes = match &self.stage {
-            Stage::Waiting(order, _) => order.length_bytes(),
-            Stage::Sent(rpc) => u64::from(rpc.lock().outgoing.length_bytes),
-            Stage::Failed(_) | Stage::Over => 0,
-        };
         if let Err(error) = std::task::ready!(self.poll_started(waker)) {
             return Poll::Ready(Err(error));
         }
         let Stage::Sent(rpc) = &self.stage else { return Poll::Ready(Err(CallError::Closed)) };
-        // The length was checked against `max_message_bytes`.
-        let length_bytes = u32::try_from(length_bytes).unwrap_or(u32::MAX);
+        let length_bytes = rpc.lock().outgoing.length_bytes;
         let rpc = Arc::clone(rpc);
         Poll::Ready(Ok(OutgoingStream::new(self.handle.clone(), rpc, length_bytes)))
     }
@@ -238,7 +231,7 @@ impl Drop for PendingCall {
             return;
         }
         match &self.stage {
-            Stage::Waiting(_, Some(place)) => self.handle.calls().withdraw(*place),
+            Stage::Waiting(_, Some(place)) => self.handle.rooms.calls.withdraw(*place),
             Stage::Sent(rpc) if !rpc.has_failed() => {
                 self.handle.submit(Operation::Abort(Arc::clone(rpc)));
             }
@@ -247,10 +240,37 @@ impl Drop for PendingCall {
     }
 }
 
-fn check(handle: &Handle, server: SocketAddr, order: &Order) -> Result<(), CallError> {
+impl Request {
+    /// Begins the call, which has taken room.
+    fn submit(self, handle: &Handle) -> Arc<Rpc> {
+        let rpc = Arc::clone(&self.rpc);
+        let operation = Operation::Start(self.rpc, self.content, self.options);
+        if self.later {
+            handle.submit_later(operation);
+        } else {
+            handle.submit(operation);
+        }
+        rpc
+    }
+}
+
+/// The earlier one of deadline and time-out.
+fn deadline(handle: &Handle, options: &CallOptions) -> Option<Instant> {
+    let deadline_ns = options.deadline.map(|at| handle.time_ns(at));
+    let timeout_ns = options.timeout.map(|timeout| handle.after_ns(timeout));
+    let earlier_ns = deadline_ns.into_iter().chain(timeout_ns).min()?;
+    (earlier_ns != NEVER_NS).then(|| Instant::from_nanos(earlier_ns))
+}
+
+fn check(
+    handle: &Handle,
+    server: SocketAddr,
+    content: &Content,
+    options: &RequestOptions,
+) -> Result<(), CallError> {
     handle.check_open()?;
-    let max_bytes = handle.max_message_bytes();
-    let length_bytes = order.length_bytes();
+    let max_bytes = handle.max_message_bytes;
+    let length_bytes = content.length_bytes();
     let ip = server.ip();
     let is_wrong_family = matches!((handle.local_addr().ip(), ip), (IpAddr::V4(_), IpAddr::V6(_)));
     if server.port() == 0 || ip.is_unspecified() || ip.is_multicast() || is_wrong_family {
@@ -259,38 +279,11 @@ fn check(handle: &Handle, server: SocketAddr, order: &Order) -> Result<(), CallE
         Err(CallError::EmptyMessage { server })
     } else if length_bytes > u64::from(max_bytes) {
         Err(CallError::TooLong { server, max_bytes: Some(max_bytes) })
-    } else if handle.is_past(order.deadline_ns) {
+    } else if options.deadline.is_some_and(|at| handle.is_past(at.as_nanos())) {
         Err(CallError::DeadlineExceeded { server, sent: false })
     } else {
         Ok(())
     }
-}
-
-fn begin(handle: &Handle, server: SocketAddr, order: Order, charge: Charge) -> Arc<Rpc> {
-    let streaming = order.mode == CallMode::StreamResponse;
-    let mut state = RpcState { charge: Some(charge), queue: order.queue, ..RpcState::default() };
-    state.incoming.streaming = streaming;
-    if let CallMode::StreamRequest { request_bytes } = order.mode {
-        state.outgoing.length_bytes = request_bytes;
-    }
-    let rpc = Rpc::new(server, Role::Client, state);
-    let options = RequestOptions {
-        deadline: (order.deadline_ns != NEVER_NS).then(|| Instant::from_nanos(order.deadline_ns)),
-        streaming_body: false,
-        streaming_response: streaming,
-        priority_hint: order.priority_hint,
-    };
-    let operation = match order.mode {
-        CallMode::StreamRequest { request_bytes } => {
-            Operation::StartStreaming(Arc::clone(&rpc), request_bytes, options)
-        }
-        _ => Operation::Start(Arc::clone(&rpc), order.body, options),
-    };
-    match order.sending {
-        Sending::Now => handle.submit(operation),
-        Sending::Later => handle.submit_later(operation),
-    }
-    rpc
 }
 
 fn limit_reached(server: SocketAddr, full: Full) -> CallError {

@@ -1,8 +1,6 @@
 //! Many calls of one thread, with one queue of those that are ready.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::panic::RefUnwindSafe;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -10,52 +8,14 @@ use homa_io::{Body, Message};
 
 use super::call::{CallMode, PendingCall};
 use super::handle::Handle;
-use super::rpc::store_waker;
-use crate::drive::sync::{Mutex, lock};
+use super::ready::ReadyQueue;
 use crate::{CallError, CallOptions};
-
-/// Calls that are ready, by the number their set gave them.
-#[derive(Debug, Default)]
-pub(crate) struct Queue {
-    state: Mutex<State>,
-}
-
-/// As with the whole endpoint: handlers and wakers run without the lock.
-impl RefUnwindSafe for Queue {}
-
-#[derive(Debug, Default)]
-struct State {
-    ready: VecDeque<u64>,
-    waker: Option<Waker>,
-}
-
-impl Queue {
-    /// A call is ready; returns who is to be woken.
-    pub(crate) fn push(&self, id: u64) -> Option<Waker> {
-        let mut state = lock(&self.state);
-        state.ready.push_back(id);
-        state.waker.take()
-    }
-
-    fn pop(&self) -> Option<u64> {
-        lock(&self.state).ready.pop_front()
-    }
-
-    fn pop_or_wait(&self, waker: &Waker) -> Option<u64> {
-        let mut state = lock(&self.state);
-        let id = state.ready.pop_front();
-        if id.is_none() {
-            store_waker(&mut state.waker, waker);
-        }
-        id
-    }
-}
 
 /// The calls of one set.
 #[derive(Debug)]
 pub(crate) struct Completions {
     handle: Handle,
-    queue: Arc<Queue>,
+    queue: Arc<ReadyQueue>,
     calls: Calls,
 }
 
@@ -116,6 +76,13 @@ impl Completions {
         self.calls.length
     }
 
+    /// Sends what was started and not sent yet.
+    pub(crate) fn flush(&self) {
+        if !self.handle.is_forked() {
+            self.handle.flush();
+        }
+    }
+
     pub(crate) fn abort(&mut self, id: u64) -> bool {
         self.calls.remove(id).is_some()
     }
@@ -129,7 +96,8 @@ impl Completions {
     ) -> Starting<'_> {
         let id = self.calls.reserve();
         let queue = Some((Arc::clone(&self.queue), id));
-        let call = self.handle.start_later(server, body, options, CallMode::Whole, queue);
+        let mode = CallMode::Whole(body);
+        let call = PendingCall::start(&self.handle, server, mode, options, queue);
         Starting { completions: self, call: Some(call), id }
     }
 
@@ -148,7 +116,7 @@ impl Completions {
                 return Poll::Ready(Some(ready));
             }
             let Some(id) = self.queue.pop_or_wait(waker) else {
-                self.handle.flush();
+                self.flush();
                 return Poll::Pending;
             };
             if let Some(ready) = self.take(id) {
@@ -204,7 +172,7 @@ impl Starting<'_> {
         match call.poll_started(waker) {
             Poll::Pending => {
                 // What waits to be sent may be what takes the room.
-                self.completions.handle.flush();
+                self.completions.flush();
                 Poll::Pending
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),

@@ -1,50 +1,23 @@
-//! What operations and events work on, besides the shard.
+//! What operations and events work on, besides the shard, and what both of them do.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use homa_core::{Path, RpcKey};
+use homa_core::{Carriage, FailReason, Path, SendError};
+use homa_io::ShardView;
 
-use super::core::Core;
-use super::rpc::Rpc;
-use super::turns::Turns;
+use super::accept::Queued;
+use super::registry::Registry;
+use super::rooms::Rooms;
+use super::rpc::{Content, EarlyAnswer, Rpc, RpcState};
 use super::wakes::Wakes;
+use crate::drive::sync::MutexGuard;
 
-/// The library's side of the state behind the lock.
-#[derive(Debug, Default)]
-pub(crate) struct Registry {
-    /// By index of the engine's key.
-    rpcs: Vec<Option<(RpcKey, Arc<Rpc>)>>,
-    /// Requests that arrived when the accept queue had no room for them.
-    pub(crate) not_queued: Turns<Arc<Rpc>>,
-}
-
-impl Registry {
-    #[inline]
-    pub(crate) fn insert(&mut self, key: RpcKey, rpc: Arc<Rpc>) {
-        let index = key.index as usize;
-        if self.rpcs.len() <= index {
-            self.rpcs.resize_with(index + 1, || None);
-        }
-        if let Some(entry) = self.rpcs.get_mut(index) {
-            *entry = Some((key, rpc));
-        }
-    }
-
-    #[inline]
-    pub(crate) fn get(&self, key: RpcKey) -> Option<&Arc<Rpc>> {
-        let entry = self.rpcs.get(key.index as usize)?.as_ref()?;
-        (entry.0 == key).then_some(&entry.1)
-    }
-
-    #[inline]
-    pub(crate) fn remove(&mut self, key: RpcKey) -> Option<Arc<Rpc>> {
-        let entry = self.rpcs.get_mut(key.index as usize)?;
-        if entry.as_ref()?.0 != key {
-            return None;
-        }
-        entry.take().map(|(_, rpc)| rpc)
-    }
+/// Where an endpoint is, and how packets travel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Local {
+    pub(crate) address: SocketAddr,
+    pub(crate) carriage: Carriage,
 }
 
 /// Borrowed for the length of one turn.
@@ -52,24 +25,92 @@ pub(crate) struct Context<'a> {
     pub(crate) registry: &'a mut Registry,
     /// Woken after the lock is released.
     pub(crate) wakes: &'a mut Wakes,
-    /// What needs no lock.
-    pub(crate) core: &'a Core,
+    pub(crate) rooms: &'a Rooms,
+    pub(crate) local: Local,
 }
 
 impl Context<'_> {
     /// Gives back the room that an RPC's outgoing message took.
     pub(crate) fn release(&mut self, rpc: &Rpc) {
-        self.core.release_charge(rpc.role, &mut rpc.lock(), self.wakes);
+        self.rooms.release(rpc.role, &mut rpc.lock(), self.wakes);
     }
 
     pub(crate) fn path_to(&self, remote: SocketAddr) -> Path {
         Path {
             remote,
             local_ip: None,
-            local_port: self.core.local_addr.port(),
+            local_port: self.local.address.port(),
             interface: 0,
-            carriage: self.core.carriage,
+            carriage: self.local.carriage,
         }
+    }
+
+    /// Answers, or keeps the answer until the request is complete.
+    pub(crate) fn reply(
+        &mut self,
+        rpc: &Rpc,
+        mut state: MutexGuard<'_, RpcState>,
+        answer: EarlyAnswer,
+        shard: &mut ShardView<'_>,
+    ) {
+        let Some(key) = state.key else {
+            drop(state);
+            return self.release(rpc);
+        };
+        if !state.incoming.complete {
+            state.early_answer = Some(Box::new(answer));
+            return;
+        }
+        drop(state);
+        let sent = match answer.content {
+            Content::Whole(body) => shard.send_response(key, body),
+            Content::Announced(length_bytes) => {
+                let announced = shard.send_response_streaming(key, length_bytes);
+                for piece in answer.pieces {
+                    // A stale RPC needs no more bytes.
+                    let _ = shard.supply(key, piece);
+                }
+                announced
+            }
+        };
+        if let Err(error) = sent {
+            self.release(rpc);
+            if error != SendError::Stale {
+                // The client must not wait for an answer that will not come.
+                let _ = shard.abort(key, FailReason::Rejected);
+            }
+        }
+    }
+
+    /// Moves what has arrived of a stream from the store to its reader, or throws it away.
+    pub(crate) fn take(&mut self, rpc: &Arc<Rpc>, shard: &mut ShardView<'_>) {
+        let mut state = rpc.lock();
+        let Some(key) = state.key else { return };
+        let incoming = &mut state.incoming;
+        if incoming.contiguous_upto <= incoming.taken_upto {
+            return;
+        }
+        let upto = incoming.contiguous_upto;
+        let Some(part) = shard.take_upto(key, upto) else { return };
+        let incoming = &mut state.incoming;
+        incoming.taken_upto = incoming.taken_upto.saturating_add(length_u32(part.len()));
+        if !incoming.discarded {
+            incoming.add_part(part);
+            self.wakes.add(state.reader.take());
+        }
+    }
+
+    /// Moves complete requests into the accept queue as long as it has room.
+    pub(crate) fn refill_accept(&mut self, shard: &mut ShardView<'_>) {
+        let requests = &self.rooms.requests;
+        while let Some(rpc) = self.registry.not_queued.pop(|client| requests.has_room(client)) {
+            let key = rpc.lock().key;
+            // A request that was given up meanwhile has no body any more.
+            if let Some(body) = key.and_then(|key| shard.take(key)) {
+                self.wakes.add(requests.push(Queued { rpc, body }));
+            }
+        }
+        requests.set_more(!self.registry.not_queued.is_empty());
     }
 }
 

@@ -1,34 +1,35 @@
-//! The core of an endpoint: the shard behind its lock, and all that surrounds it.
+//! The core of an endpoint: its shard behind a lock, the inbox of operations for it, and the seat
+//! of whoever drives it.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant as StdInstant};
 
-use homa_core::{Carriage, Instant, Urgency};
+use homa_core::{Instant, PeerSettings, Urgency};
 use homa_io::driver::{Driver, RxStatus};
 use homa_io::shard::Turn;
 use homa_io::{AnyDriver, Shard};
-use homa_sys::{PollFd, fork_generation, forked_since, monotonic_ns, poll_fds};
+use homa_sys::{PollFd, monotonic_ns, poll_fds};
 
 use super::accept::AcceptQueue;
-use super::context::{Context, Registry};
+use super::context::{Context, Local};
+use super::lifecycle::Lifecycle;
 use super::ops::{self, Operation};
-use super::room::{Limits, Room};
-use super::rpc::{Role, RpcState};
+use super::registry::Registry;
+use super::rooms::Rooms;
 use super::spin::SpinBudget;
-use super::waiters::Waiters;
+use super::task_slot::TaskSlot;
 use super::wakes::Wakes;
 use crate::drive::inbox::{Added, Inbox};
 use crate::drive::parker::Parker;
 use crate::drive::seat::{Due, Kick, NEVER_NS, Seat};
 use crate::drive::sync::{Mutex, lock};
 use crate::drive::wait::{Host, Spun, Turned};
-use crate::{EndpointBuilder, SocketError, Stats};
+use crate::{AcceptError, CallError, Stats};
 
 /// Operations that may wait in the inbox before those who add more have to help.
 const INBOX_MAX: usize = 4_096;
@@ -42,45 +43,26 @@ const LOOKS_MAX: u32 = 8;
 /// A task that slept this long past its deadline does not do its duty.
 const OVERDUE_NS: u64 = 20_000_000;
 
-/// Open, closing (answers are finished first), closed.
-const OPEN: u8 = 0;
-const CLOSING: u8 = 1;
-const CLOSED: u8 = 2;
-
 /// Everything that handles, calls, the guard and tasks share.
 #[derive(Debug)]
 pub(crate) struct Core {
     state: Mutex<State>,
-    pub(crate) inbox: Inbox<Operation>,
+    inbox: Inbox<Operation>,
     /// When the oldest operation for later was added, 0 if there is none.
     later_since_ns: AtomicU64,
     /// Something was added for later since the guard looked.
     batches: AtomicBool,
     pub(crate) seat: Seat<Waker>,
+    spin: SpinBudget,
     /// A second descriptor of the driver's socket, to wait on without the lock.
     pub(crate) socket: OwnedFd,
-    pub(crate) accept: AcceptQueue,
-    pub(crate) calls: Room,
-    pub(crate) answers: Room,
-    spin: SpinBudget,
-    phase: AtomicU8,
-    linger_until_ns: AtomicU64,
-    linger: Duration,
-    closing: Mutex<Waiters>,
-    socket_error: OnceLock<SocketError>,
-    fork_generation: u64,
-    pub(crate) local_addr: SocketAddr,
-    /// How packets travel.
-    pub(crate) carriage: Carriage,
+    pub(crate) rooms: Rooms,
+    pub(crate) life: Lifecycle,
+    pub(crate) task: TaskSlot,
+    pub(crate) local: Local,
     pub(crate) max_message_bytes: u32,
     /// Silence after which a peer counts as gone.
     pub(crate) timeout_ns: u64,
-    /// A driver task runs in some runtime.
-    pub(crate) has_task: AtomicBool,
-    /// Its waker.
-    pub(crate) task: Mutex<Option<Waker>>,
-    /// It has let others run and comes back when they have.
-    pub(crate) task_returns: AtomicBool,
 }
 
 /// What the lock protects.
@@ -93,13 +75,17 @@ struct State {
 
 impl Core {
     pub(crate) fn new(
-        builder: &EndpointBuilder,
         shard: Shard<AnyDriver>,
-        accept: AcceptQueue,
+        rooms: Rooms,
+        life: Lifecycle,
+        spin: SpinBudget,
     ) -> io::Result<Self> {
-        let socket = shard.driver().as_fd().try_clone_to_owned()?;
-        let local_addr = shard.driver().local_addr();
-        let carriage = shard.driver().carriage();
+        let driver = shard.driver();
+        let socket = driver.as_fd().try_clone_to_owned()?;
+        let local = Local { address: driver.local_addr(), carriage: driver.carriage() };
+        let config = shard.engine().config();
+        let max_message_bytes = config.max_message_bytes;
+        let timeout_ns = u64::try_from(config.timeout.as_nanos()).unwrap_or(NEVER_NS);
         Ok(Self {
             state: Mutex::new(State {
                 shard,
@@ -110,51 +96,80 @@ impl Core {
             later_since_ns: AtomicU64::new(0),
             batches: AtomicBool::new(false),
             seat: Seat::new(),
+            spin,
             socket,
-            accept,
-            calls: Room::new(Limits::Each {
-                messages_max: builder.outstanding_calls_max,
-                bytes_max: builder.outstanding_bytes_max,
-            }),
-            answers: Room::new(Limits::Shared { bytes_max: builder.outstanding_bytes_max }),
-            spin: SpinBudget::new(builder.spin, builder.busy_poll),
-            phase: AtomicU8::new(OPEN),
-            linger_until_ns: AtomicU64::new(NEVER_NS),
-            linger: builder.linger,
-            closing: Mutex::default(),
-            socket_error: OnceLock::new(),
-            fork_generation: fork_generation(),
-            local_addr,
-            carriage,
-            max_message_bytes: builder.config.max_message_bytes,
-            timeout_ns: u64::try_from(builder.config.timeout.as_nanos()).unwrap_or(NEVER_NS),
-            has_task: AtomicBool::new(false),
-            task: Mutex::new(None),
-            task_returns: AtomicBool::new(false),
+            rooms,
+            life,
+            task: TaskSlot::default(),
+            local,
+            max_message_bytes,
+            timeout_ns,
         })
     }
 
-    /// Whether this is a forked child of the process that made the endpoint: nothing here may be
-    /// used then, since other threads of the parent may have held any lock.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.local.address
+    }
+
+    /// Whether this is a forked child; see [`Lifecycle::is_forked`].
     pub(crate) fn is_forked(&self) -> bool {
-        forked_since(self.fork_generation)
+        self.life.is_forked()
     }
 
-    pub(crate) fn is_open(&self) -> bool {
-        self.phase.load(Ordering::Acquire) == OPEN
+    /// Whether new calls can begin.
+    pub(crate) fn check_open(&self) -> Result<(), CallError> {
+        if self.is_forked() {
+            return Err(CallError::Forked);
+        }
+        if let Some(error) = self.life.socket_error() {
+            return Err(CallError::Socket(error));
+        }
+        if self.life.is_open() { Ok(()) } else { Err(CallError::Closed) }
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.phase.load(Ordering::Acquire) == CLOSED
+    /// The queue of those who accept.
+    pub(crate) fn requests(&self) -> Result<&AcceptQueue, AcceptError> {
+        if self.is_forked() {
+            return Err(AcceptError::Forked);
+        }
+        match self.life.socket_error() {
+            Some(error) => Err(AcceptError::Socket(error)),
+            None => Ok(&self.rooms.requests),
+        }
     }
 
-    pub(crate) fn socket_error(&self) -> Option<SocketError> {
-        self.socket_error.get().copied()
+    /// The clock of all deadlines.
+    pub(crate) fn now_ns(&self) -> u64 {
+        monotonic_ns()
+    }
+
+    /// Whether a deadline has come.
+    pub(crate) fn is_past(&self, deadline_ns: u64) -> bool {
+        deadline_ns != NEVER_NS && self.now_ns() >= deadline_ns
+    }
+
+    /// A point in time of the standard library on the clock of all deadlines.
+    pub(crate) fn time_ns(&self, at: StdInstant) -> u64 {
+        self.after_ns(at.saturating_duration_since(StdInstant::now()))
+    }
+
+    /// The time in so long on the clock of all deadlines.
+    pub(crate) fn after_ns(&self, duration: Duration) -> u64 {
+        self.now_ns().saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(NEVER_NS))
+    }
+
+    /// Settings of one peer from now on; `false` if the endpoint is closed.
+    pub(crate) fn set_peer(&self, peer: SocketAddr, settings: PeerSettings) -> bool {
+        let open = self.check_open().is_ok();
+        if open {
+            self.submit(Operation::SetPeer(peer, settings));
+        }
+        open
     }
 
     /// Has an operation executed: here and now, unless somebody attends or comes at once.
     pub(crate) fn submit(&self, operation: Operation) {
-        if self.task_returns.load(Ordering::Relaxed) {
+        if self.task.returns() {
             return self.submit_later(operation);
         }
         if self.inbox.attend_alone() {
@@ -173,7 +188,7 @@ impl Core {
         let waiting = self.inbox.add_for_later(operation);
         if waiting == 1 {
             self.batches.store(true, Ordering::Relaxed);
-            self.later_since_ns.store(monotonic_ns(), Ordering::Relaxed);
+            self.later_since_ns.store(self.now_ns(), Ordering::Relaxed);
         } else if waiting >= INBOX_MAX {
             // Whoever attends does not keep up.
             self.renew_deadline();
@@ -182,10 +197,21 @@ impl Core {
         }
     }
 
+    /// Sends an answer: with others if more requests wait already, since whoever answers will
+    /// probably accept the next one at once.
+    pub(crate) fn submit_reply(&self, operation: Operation) {
+        if self.rooms.requests.len() > 0 {
+            self.submit_later(operation);
+            self.flush_if_old();
+        } else {
+            self.submit(operation);
+        }
+    }
+
     /// Executes operations for later if the oldest has waited for long.
     pub(crate) fn flush_if_old(&self) {
         let since_ns = self.later_since_ns.load(Ordering::Relaxed);
-        if since_ns != 0 && monotonic_ns().saturating_sub(since_ns) > LATER_NS {
+        if since_ns != 0 && self.now_ns().saturating_sub(since_ns) > LATER_NS {
             self.flush();
         }
     }
@@ -218,10 +244,11 @@ impl Core {
     fn serve(&self, looks: u32, first: Option<Operation>) -> Turned {
         let mut wakes = Wakes::default();
         let mut state = lock(&self.state);
-        let now_ns = monotonic_ns();
+        let now_ns = self.now_ns();
         let now = Instant::from_nanos(now_ns);
         let State { shard, registry, operations } = &mut *state;
-        let mut context = Context { registry, wakes: &mut wakes, core: self };
+        let mut context =
+            Context { registry, wakes: &mut wakes, rooms: &self.rooms, local: self.local };
         if let Some(operation) = first {
             ops::execute(operation, &mut shard.view(now), &mut context);
         } else {
@@ -237,8 +264,7 @@ impl Core {
             _ => self.look(looks, now, shard, &mut context),
         };
         let turn = turn.map_err(|error| self.socket_failed(&error, context.wakes));
-        self.calls.expire(now_ns, &mut wakes);
-        self.answers.expire(now_ns, &mut wakes);
+        self.rooms.expire(now_ns, &mut wakes);
         let next_ns = match &turn {
             Ok(turn) => turn.next.map_or(NEVER_NS, Instant::as_nanos),
             Err(()) => NEVER_NS,
@@ -283,31 +309,14 @@ impl Core {
 
     /// The next time at which something is due here that the engine does not know of.
     fn own_deadline_ns(&self) -> u64 {
-        let linger_ns = match self.phase.load(Ordering::Acquire) {
-            CLOSING => self.linger_until_ns.load(Ordering::Acquire),
-            _ => NEVER_NS,
-        };
-        linger_ns.min(self.calls.deadline_ns()).min(self.answers.deadline_ns())
-    }
-
-    fn socket_failed(&self, error: &io::Error, wakes: &mut Wakes) {
-        // Only the first reason counts.
-        let _ = self.socket_error.set(error.into());
-        self.closed(wakes);
+        self.life.closing_until_ns().unwrap_or(NEVER_NS).min(self.rooms.deadline_ns())
     }
 
     /// Begins to close; the second call changes nothing.
-    pub(crate) fn begin_close(&self) {
-        let until_ns = monotonic_ns()
-            .saturating_add(u64::try_from(self.linger.as_nanos()).unwrap_or(u64::MAX));
-        let began =
-            self.phase.compare_exchange(OPEN, CLOSING, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if began {
-            self.linger_until_ns.store(until_ns, Ordering::Release);
+    pub(crate) fn close(&self) {
+        if self.life.begin_close(self.now_ns()) {
             let mut wakes = Wakes::default();
-            let refused = self.accept.close(&mut wakes);
-            self.calls.wake_all(&mut wakes);
-            self.answers.wake_all(&mut wakes);
+            let refused = self.rooms.close(&mut wakes);
             wakes.wake();
             // Closing the port tells their clients.
             drop(refused);
@@ -317,64 +326,44 @@ impl Core {
 
     /// Closes the port when all answers are through, or have had their time.
     fn close_if_due(&self, now_ns: u64, shard: &mut Shard<AnyDriver>) -> bool {
-        if self.phase.load(Ordering::Acquire) != CLOSING {
-            return false;
-        }
-        let answers_left = self.answers.used().0 > 0;
+        let Some(until_ns) = self.life.closing_until_ns() else { return false };
         let now = Instant::from_nanos(now_ns);
-        if answers_left && now_ns < self.linger_until_ns.load(Ordering::Acquire) {
+        if self.rooms.answers.used().0 > 0 && now_ns < until_ns {
             shard.engine_mut().hurry_acknowledgements(now);
             return false;
         }
-        shard.engine_mut().close_port(now, self.local_addr.port());
+        shard.engine_mut().close_port(now, self.local.address.port());
         true
     }
 
+    fn socket_failed(&self, error: &io::Error, wakes: &mut Wakes) {
+        self.life.set_socket_error(error.into());
+        self.closed(wakes);
+    }
+
     fn closed(&self, wakes: &mut Wakes) {
-        self.phase.store(CLOSED, Ordering::Release);
+        self.life.end(wakes);
         // Requests that were on their way into the queue, if the socket failed.
-        drop(self.accept.close(wakes));
-        self.calls.wake_all(wakes);
-        self.answers.wake_all(wakes);
-        lock(&self.closing).take_all(wakes);
+        drop(self.rooms.close(wakes));
         // The task holds a descriptor of the socket.
-        wakes.add(lock(&self.task).take());
+        wakes.add(self.task.take_waker());
     }
 
-    /// Gives back the room that an RPC's outgoing message took.
-    pub(crate) fn release_charge(&self, role: Role, state: &mut RpcState, wakes: &mut Wakes) {
-        let Some(charge) = state.charge.take() else { return };
-        match role {
-            Role::Client => self.calls.leave(charge, wakes),
-            Role::Server => {
-                self.answers.leave(charge, wakes);
-                // Requests of its client may have been kept from those who accept.
-                self.accept.look_aside(wakes);
-            }
-        }
-    }
-
-    /// Registers for the end of closing, unless it is closed.
-    pub(crate) fn wait_closed(&self, ticket: &mut Option<u64>, waker: &Waker) -> bool {
-        let mut closing = lock(&self.closing);
-        if self.is_closed() {
-            return true;
-        }
-        closing.register(ticket, waker);
-        false
-    }
-
+    /// Counters and gauges of this moment; zeros in a forked child.
     pub(crate) fn stats(&self) -> Stats {
+        if self.is_forked() {
+            return Stats::default();
+        }
         let state = lock(&self.state);
         let driver = state.shard.driver();
         let capacity = driver.rx_capacity();
-        let (calls, call_bytes) = self.calls.used();
+        let (calls, call_bytes) = self.rooms.calls.used();
         Stats {
             engine: state.shard.stats(),
             outstanding_calls: calls as u64,
             outstanding_bytes: call_bytes,
-            unacknowledged_answer_bytes: self.answers.used().1,
-            requests_waiting: self.accept.len_with_aside() as u64,
+            unacknowledged_answer_bytes: self.rooms.answers.used().1,
+            requests_waiting: self.rooms.requests.len_with_aside() as u64,
             dropped_by_system: driver.rx_dropped(),
             receive_capacity_bytes: capacity.bytes,
             receive_capacity_packets: capacity.packets,
@@ -417,13 +406,13 @@ impl Host for Core {
 
     fn is_overdue(&self, deadline_ns: u64) -> bool {
         let late =
-            deadline_ns != NEVER_NS && monotonic_ns() > deadline_ns.saturating_add(OVERDUE_NS);
+            deadline_ns != NEVER_NS && self.now_ns() > deadline_ns.saturating_add(OVERDUE_NS);
         let mut socket = [PollFd::new(self.socket.as_fd(), true, false)];
         late || poll_fds(&mut socket, Some(Duration::ZERO)).is_ok_and(|ready| ready > 0)
     }
 
     fn now_ns(&self) -> u64 {
-        monotonic_ns()
+        self.now_ns()
     }
 
     fn spin_ns(&self) -> u64 {

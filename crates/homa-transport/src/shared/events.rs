@@ -7,7 +7,6 @@ use homa_io::{EventHandler, ShardView};
 
 use super::accept::Queued;
 use super::context::Context;
-use super::ops;
 use super::rpc::{Role, Rpc, RpcState};
 use crate::CallError;
 
@@ -37,14 +36,14 @@ impl EventHandler for Context<'_> {
 
 impl Context<'_> {
     fn request_started(&mut self, key: RpcKey, path: Path, length_bytes: u32) {
-        let streaming = self.core.accept.is_streaming();
+        let streaming = self.rooms.requests.is_streaming();
         let mut state = RpcState { key: Some(key), ..RpcState::default() };
         state.incoming.length_bytes = Some(length_bytes);
         state.incoming.streaming = streaming;
         let rpc = Rpc::new(path.remote, Role::Server, state);
         self.registry.insert(key, Arc::clone(&rpc));
         if streaming {
-            self.wakes.add(self.core.accept.push(Queued { rpc, body: homa_io::Message::new() }));
+            self.wakes.add(self.rooms.requests.push(Queued { rpc, body: homa_io::Message::new() }));
         }
     }
 
@@ -71,26 +70,26 @@ impl Context<'_> {
             self.progress(&rpc, length_bytes, shard);
             self.release_answered_call(&rpc);
             if let Some(answer) = early_answer {
-                ops::reply(&rpc, rpc.lock(), *answer, shard, self);
+                self.reply(&rpc, rpc.lock(), *answer, shard);
             }
         } else if rpc.role == Role::Client {
-            self.core.release_charge(rpc.role, &mut state, self.wakes);
+            self.rooms.release(rpc.role, &mut state, self.wakes);
             if let Some(message) = shard.take(key) {
                 state.incoming.set_whole(message);
             }
             state.wake_reader(self.wakes);
-        } else if self.registry.not_queued.is_empty() && self.core.accept.has_room(rpc.peer) {
+        } else if self.registry.not_queued.is_empty() && self.rooms.requests.has_room(rpc.peer) {
             drop(state);
             let rpc = Arc::clone(rpc);
             // A request that was given up meanwhile has no body any more.
             if let Some(body) = shard.take(key) {
-                self.wakes.add(self.core.accept.push(Queued { rpc, body }));
+                self.wakes.add(self.rooms.requests.push(Queued { rpc, body }));
             }
         } else {
             drop(state);
             let rpc = Arc::clone(rpc);
             self.registry.not_queued.push(rpc.peer, rpc, 0);
-            refill_accept(shard, self);
+            self.refill_accept(shard);
         }
     }
 
@@ -101,7 +100,7 @@ impl Context<'_> {
         incoming.contiguous_upto = incoming.contiguous_upto.max(contiguous_upto);
         if incoming.discarded || incoming.unread_bytes() < STREAM_BUFFER_BYTES {
             drop(state);
-            ops::take(rpc, shard, self);
+            self.take(rpc, shard);
         }
     }
 
@@ -129,23 +128,10 @@ impl Context<'_> {
     fn ended(&mut self, key: RpcKey) {
         let Some(rpc) = self.registry.remove(key) else { return };
         let mut state = rpc.lock();
-        self.core.release_charge(rpc.role, &mut state, self.wakes);
+        self.rooms.release(rpc.role, &mut state, self.wakes);
         state.key = None;
         // Nobody is left waiting, whatever the engine told before.
         self.wakes.add(state.writer.take());
         self.wakes.add(state.reader.take());
     }
-}
-
-/// Moves complete requests into the accept queue as long as it has room.
-pub(crate) fn refill_accept(shard: &mut ShardView<'_>, context: &mut Context<'_>) {
-    let core = context.core;
-    while let Some(rpc) = context.registry.not_queued.pop(|client| core.accept.has_room(client)) {
-        let key = rpc.lock().key;
-        // A request that was given up meanwhile has no body any more.
-        if let Some(body) = key.and_then(|key| shard.take(key)) {
-            context.wakes.add(context.core.accept.push(Queued { rpc, body }));
-        }
-    }
-    context.core.accept.set_more(!context.registry.not_queued.is_empty());
 }

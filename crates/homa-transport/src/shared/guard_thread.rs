@@ -38,7 +38,7 @@ impl GuardThread {
                 };
                 // The other end waits for exactly this.
                 let _ = made.send(Ok(parker.waker().clone()));
-                let stop = || stopped.load(Ordering::Acquire) && core.is_closed();
+                let stop = || stopped.load(Ordering::Acquire) && core.life.is_closed();
                 guard::run(&*core, &parker, stop, |until_ns| parker.block(until_ns));
             })?;
         let waker = parker.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))?;

@@ -1,10 +1,19 @@
 //! What both faces share: an endpoint's core, and calls, requests and streams as things to poll.
 //!
-//! [`core`](self::core) holds the shard behind its lock and is what `drive` drives; [`ops`] goes
-//! in, [`events`] come out, [`rpc`] is what both sides share about one RPC. Everything else is a
-//! user's view: [`call`], [`accept`], [`answer`], [`stream`], [`completions`].
+//! In layers, each of which knows only those before it:
+//!
+//! * limits: [`room`] for messages, [`turns`] of clients, both by [`peers`]; who waits for them is
+//!   in [`waiters`], who is to be woken in [`wakes`];
+//! * [`rpc`]: what the user of an RPC and whoever drives share about it; [`accept`]: requests for
+//!   those who accept; [`rooms`] has all limits of an endpoint;
+//! * what happens under the lock: [`ops`] go in, [`events`] come out, of the RPCs of the
+//!   [`registry`], both in a [`context`];
+//! * [`core`](self::core): shard behind its lock, inbox and seat, beside it the [`lifecycle`];
+//! * [`handle`]: a share of the core, which [`open`] makes;
+//! * a user's view: [`call`], [`completions`], [`acceptor`], [`answer`], [`stream`].
 
 mod accept;
+mod acceptor;
 mod answer;
 mod call;
 mod completions;
@@ -13,19 +22,27 @@ pub(crate) mod core;
 mod events;
 mod guard_thread;
 mod handle;
+mod lifecycle;
+mod open;
 mod ops;
 mod peers;
+mod ready;
+mod registry;
 mod room;
+mod rooms;
 mod rpc;
 mod spin;
 mod stream;
+mod task_slot;
 mod turns;
 mod waiters;
 mod wakes;
 
-pub(crate) use accept::{Accepted, ServingMode};
+pub(crate) use accept::ServingMode;
+pub(crate) use acceptor::{Accepted, Acceptor};
 pub(crate) use answer::Answer;
 pub(crate) use call::{CallMode, PendingCall};
 pub(crate) use completions::Completions;
-pub(crate) use handle::Handle;
+pub(crate) use handle::{Closing, Handle};
+pub(crate) use open::open;
 pub(crate) use stream::{IncomingStream as Incoming, OutgoingStream as Outgoing};

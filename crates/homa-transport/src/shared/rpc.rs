@@ -10,7 +10,7 @@ use bytes::Bytes;
 use homa_core::RpcKey;
 use homa_io::{Body, Message};
 
-use super::completions::Queue;
+use super::ready::ReadyQueue;
 use super::room::Charge;
 use super::wakes::Wakes;
 use crate::CallError;
@@ -61,7 +61,7 @@ pub(crate) struct RpcState {
     /// Waits for room for what goes out, or for cancellation.
     pub(crate) writer: Option<Waker>,
     /// The set of calls to be told about the end.
-    pub(crate) queue: Option<(Arc<Queue>, u64)>,
+    pub(crate) queue: Option<(Arc<ReadyQueue>, u64)>,
 }
 
 /// The incoming message.
@@ -94,11 +94,36 @@ pub(crate) struct Outgoing {
     pub(crate) released_upto: u32,
 }
 
+/// A message to send: its bytes, or how many will be supplied later.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Whole(Body),
+    Announced(u32),
+}
+
+impl Content {
+    pub(crate) fn length_bytes(&self) -> u64 {
+        match self {
+            Self::Whole(body) => body.len() as u64,
+            Self::Announced(length_bytes) => u64::from(*length_bytes),
+        }
+    }
+
+    /// Bytes held from now on: of what is announced little is held at a time.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        match self {
+            Self::Whole(body) => body.len() as u64,
+            Self::Announced(_) => 0,
+        }
+    }
+}
+
 /// An answer that waits for the end of its request.
 #[derive(Debug)]
-pub(crate) enum EarlyAnswer {
-    Whole(Body),
-    Streaming { length_bytes: u32, pieces: Vec<Bytes> },
+pub(crate) struct EarlyAnswer {
+    pub(crate) content: Content,
+    /// Of an announced one, what was supplied so far.
+    pub(crate) pieces: Vec<Bytes>,
 }
 
 impl Rpc {
@@ -165,13 +190,5 @@ impl Incoming {
     /// Bytes of a stream that wait for its reader.
     pub(crate) fn unread_bytes(&self) -> usize {
         self.unread.len()
-    }
-}
-
-/// Stores `waker` unless the stored one wakes the same.
-pub(crate) fn store_waker(place: &mut Option<Waker>, waker: &Waker) {
-    match place {
-        Some(stored) if stored.will_wake(waker) => {}
-        _ => *place = Some(waker.clone()),
     }
 }

@@ -10,7 +10,8 @@ use homa_io::Message;
 use super::context::length_u32;
 use super::handle::Handle;
 use super::ops::Operation;
-use super::rpc::{Role, Rpc, RpcState, store_waker};
+use super::rpc::{Role, Rpc, RpcState};
+use super::wakes::store_waker;
 use crate::{CallError, StreamError};
 
 /// Bytes of a streamed message that may be on their way (supplied and not released).

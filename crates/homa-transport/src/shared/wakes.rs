@@ -41,6 +41,14 @@ impl Extend<Waker> for Wakes {
     }
 }
 
+/// Stores `waker` unless the stored one wakes the same.
+pub(crate) fn store_waker(place: &mut Option<Waker>, waker: &Waker) {
+    match place {
+        Some(stored) if stored.will_wake(waker) => {}
+        _ => *place = Some(waker.clone()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};

@@ -1,0 +1,92 @@
+//! Accepting requests, from their user's side.
+
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use homa_io::Message;
+
+use super::accept::{AcceptQueue, Next, Queued, ServingMode};
+use super::answer::Answer;
+use super::handle::Handle;
+use super::ops::Operation;
+use super::stream::IncomingStream;
+use super::waiters::Ticket;
+use crate::AcceptError;
+
+/// One waiting for a request. If it goes away after a request was meant for it, another one that
+/// waits is woken.
+#[derive(Debug)]
+pub(crate) struct Acceptor<'a> {
+    handle: &'a Handle,
+    ticket: Option<Ticket>,
+}
+
+/// An accepted request.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) body: Message,
+    pub(crate) answer: Answer,
+}
+
+impl Accepted {
+    /// The request as a stream, which may be complete already.
+    pub(crate) fn into_stream(self) -> (IncomingStream, Answer) {
+        let rpc = Arc::clone(self.answer.rpc());
+        (IncomingStream::new(self.answer.handle().clone(), rpc, self.body), self.answer)
+    }
+}
+
+impl<'a> Acceptor<'a> {
+    pub(crate) fn new(handle: &'a Handle, wanted: ServingMode) -> Result<Self, AcceptError> {
+        match (handle.requests()?.mode(), wanted) {
+            (None, _) => Err(AcceptError::NotServing),
+            (Some(ServingMode::Streaming), ServingMode::Whole) => Err(AcceptError::Streaming),
+            _ => Ok(Self { handle, ticket: None }),
+        }
+    }
+
+    /// A request that is there already.
+    pub(crate) fn take_waiting(&mut self) -> Option<Accepted> {
+        let queue = self.handle.requests().ok()?;
+        let request = queue.pop(&self.handle.rooms.answers)?;
+        Some(self.accepted(queue, request))
+    }
+
+    pub(crate) fn poll(&mut self, waker: &Waker) -> Poll<Result<Option<Accepted>, AcceptError>> {
+        let queue = match self.handle.requests() {
+            Ok(queue) => queue,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        match queue.pop_or_wait(&self.handle.rooms.answers, &mut self.ticket, waker) {
+            Next::Request(request) => Poll::Ready(Ok(Some(self.accepted(queue, request)))),
+            Next::Closed => Poll::Ready(Ok(None)),
+            Next::Waiting => {
+                // All that were in the queue may have been given up.
+                self.refill(queue);
+                self.handle.drive_by_task();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Has requests brought that wait for room in the queue.
+    fn refill(&self, queue: &AcceptQueue) {
+        if queue.has_more() {
+            self.handle.submit(Operation::RefillAccept);
+        }
+    }
+
+    fn accepted(&self, queue: &AcceptQueue, request: Queued) -> Accepted {
+        self.refill(queue);
+        Accepted { body: request.body, answer: Answer::new(self.handle.clone(), request.rpc) }
+    }
+}
+
+impl Drop for Acceptor<'_> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else { return };
+        if let Ok(queue) = self.handle.requests() {
+            queue.withdraw(ticket);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What an endpoint limits without the shard's lock: messages on their way, and requests that
+//! wait to be accepted.
+
+use super::accept::{AcceptQueue, Queued};
+use super::room::Room;
+use super::rpc::{Role, RpcState};
+use super::wakes::Wakes;
+
+/// Room for calls, for answers and for requests.
+#[derive(Debug)]
+pub(crate) struct Rooms {
+    pub(crate) calls: Room,
+    pub(crate) answers: Room,
+    pub(crate) requests: AcceptQueue,
+}
+
+impl Rooms {
+    /// Gives back the room that an RPC's outgoing message took.
+    pub(crate) fn release(&self, role: Role, state: &mut RpcState, wakes: &mut Wakes) {
+        let Some(charge) = state.charge.take() else { return };
+        match role {
+            Role::Client => self.calls.leave(charge, wakes),
+            Role::Server => {
+                self.answers.leave(charge, wakes);
+                // Requests of its client may have been kept from those who accept.
+                self.requests.look_aside(wakes);
+            }
+        }
+    }
+
+    /// The next deadline of somebody who waits for room.
+    pub(crate) fn deadline_ns(&self) -> u64 {
+        self.calls.deadline_ns().min(self.answers.deadline_ns())
+    }
+
+    /// Wakes those whose deadline has come.
+    #[inline]
+    pub(crate) fn expire(&self, now_ns: u64, wakes: &mut Wakes) {
+        self.calls.expire(now_ns, wakes);
+        self.answers.expire(now_ns, wakes);
+    }
+
+    /// Wakes all who wait; nothing can be accepted from now on. Returns the requests that nobody
+    /// has accepted.
+    pub(crate) fn close(&self, wakes: &mut Wakes) -> Vec<Queued> {
+        let refused = self.requests.close(wakes);
+        self.calls.wake_all(wakes);
+        self.answers.wake_all(wakes);
+        refused
+    }
+}
