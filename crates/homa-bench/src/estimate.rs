@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
+    idle,
     plan::{NetworkKind, Plan},
-    run::{baseline_repeats, baseline_seconds, baseline_sizes},
     transport::Transport,
     workload::Workload,
 };
@@ -74,10 +74,9 @@ pub fn steps(plan: &Plan, sizes: &Workload, known: bool) -> Vec<Step> {
     }
     let load = &plan.load;
     let rate_mbps = plan.network.rate;
-    let calls = |size: u64| {
-        f64::from(baseline_repeats(size, rate_mbps) + 2) * baseline_seconds(size, rate_mbps)
-    };
-    let baseline_s: f64 = baseline_sizes(sizes).into_iter().map(calls).sum();
+    let calls =
+        |size: u64| f64::from(idle::repeats(size, rate_mbps) + 2) * idle::seconds(size, rate_mbps);
+    let baseline_s: f64 = idle::sizes(sizes).into_iter().map(calls).sum();
     let agents_s = AGENT_S * f64::from(plan.hosts());
     let load_s = load.warm_up + load.secs + DRAIN_SHARE * load.drain;
     for number in 0..load.rounds {

@@ -13,11 +13,10 @@ use serde_json::{Value, json};
 
 use crate::{
     machine::{self, Provenance},
-    metrics::{NotMeasured, Summary},
+    metrics::{NotMeasured, Summaries, Summary},
     plan::Plan,
     run::{Found, Looks, Outcome},
     spec::{Status, UnloadedTime},
-    table::Summaries,
     transport::Transport,
 };
 

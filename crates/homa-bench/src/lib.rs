@@ -16,6 +16,7 @@ pub mod estimate;
 pub mod files;
 pub mod fit;
 mod handle;
+mod idle;
 pub mod load;
 pub mod machine;
 pub mod metrics;

@@ -139,6 +139,9 @@ pub struct NotMeasured {
     pub reasons: Vec<String>,
 }
 
+/// Summaries by transport, in the order of the plan.
+pub type Summaries = [(Transport, Summary)];
+
 /// Summaries of the transports that were measured, in the order of the plan, and the others.
 pub fn summarise_all(
     plan: &Plan,

@@ -17,6 +17,7 @@ use self::sampler::{Sampler, Seen};
 use crate::{
     estimate,
     handle::Agent,
+    idle,
     load::rpc_per_s,
     network::Network,
     plan::{NetworkKind, Pattern, Plan},
@@ -33,9 +34,6 @@ const LEAD: Duration = Duration::from_millis(300);
 const GRACE: Duration = Duration::from_secs(30);
 /// Calls of the probe that finds the network's round-trip time.
 const PROBE_CALLS: u32 = 60;
-/// Seconds of unloaded calls per size, about.
-const UNLOADED_S: f64 = 0.3;
-
 /// An RPC of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Rpc {
@@ -451,36 +449,11 @@ fn baseline(
     };
     let (mut server, mut client) = (start(0)?, start(1)?);
     let mut times = Vec::new();
-    for size in baseline_sizes(&outcome.sizes) {
-        let repeats = baseline_repeats(size, plan.network.rate);
+    for size in idle::sizes(&outcome.sizes) {
+        let repeats = idle::repeats(size, plan.network.rate);
         times.extend(unloaded(&mut client, &mut server, &[size], repeats)?);
     }
     Ok(times)
-}
-
-/// About how long a call of this size takes on the idle network.
-pub(crate) fn baseline_seconds(size_bytes: u64, rate_mbps: u32) -> f64 {
-    2.0 * size_bytes as f64 * 8e-6 / f64::from(rate_mbps.max(1)) + 0.003
-}
-
-/// How many calls of this size are made.
-pub(crate) fn baseline_repeats(size_bytes: u64, rate_mbps: u32) -> u32 {
-    (UNLOADED_S / baseline_seconds(size_bytes, rate_mbps)).clamp(3.0, 60.0) as u32
-}
-
-/// Sizes at which unloaded times are measured: the shortest and the longest, and steps of about three between.
-pub(crate) fn baseline_sizes(sizes: &Workload) -> Vec<u64> {
-    let (shortest, longest) = (sizes.quantile(0.0), sizes.quantile(1.0));
-    let mut found = vec![shortest];
-    for size in [100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000] {
-        if size > shortest && size < longest {
-            found.push(size);
-        }
-    }
-    if longest > shortest {
-        found.push(longest);
-    }
-    found
 }
 
 fn load_order(
@@ -523,15 +496,5 @@ mod tests {
     fn one_stall_while_timers_are_measured_decides_nothing() {
         assert_eq!(usual([Some(44.0), Some(407.0), Some(80.0)]), 80.0);
         assert_eq!(usual([Some(44.0), Some(407.0), None]), 44.0);
-    }
-
-    #[test]
-    fn unloaded_times_are_measured_from_the_shortest_to_the_longest_size() {
-        for name in ["w1", "w2", "w3", "w4", "w5", "fixed:500"] {
-            let sizes = Workload::load(name).unwrap();
-            let found = baseline_sizes(&sizes);
-            assert!(found.is_sorted_by(|a, b| a < b), "{name}: {found:?}");
-            assert_eq!(found.last(), Some(&sizes.quantile(1.0)));
-        }
     }
 }

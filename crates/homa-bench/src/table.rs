@@ -2,13 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::{
-    files::RunDocument, metrics::Summary, run::Outcome, settings::HomaSettings,
-    transport::Transport,
-};
-
-/// Summaries by transport, in the order of the plan.
-pub type Summaries = [(Transport, Summary)];
+use crate::{files::RunDocument, run::Outcome, settings::HomaSettings};
 
 /// What a run was, then its outcome, tables, and what to read with care.
 pub fn render(document: &RunDocument<'_>, outcome: &Outcome) -> String {

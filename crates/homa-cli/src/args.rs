@@ -2,21 +2,16 @@
 
 use std::{env, path::PathBuf, time::Duration};
 
-use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, value_parser};
 
 use crate::{
     bench::args::BenchArgs,
     lab::args::LabCommand,
     load::args::LoadArgs,
-    transport::Protocol,
-    units::{parse_duration, parse_positive_duration, parse_size},
+    options::{CarriageArg, Served, ordered_size, payload_size},
+    transport::{Carriage, Protocol},
+    units::{parse_duration, parse_positive_duration},
 };
-
-/// The longest payload the command makes, in bytes.
-pub(crate) const PAYLOAD_BYTES_MAX: u64 = 1 << 30;
-
-/// What clients accept as a reply unless more was ordered, in bytes.
-pub(crate) const MESSAGE_BYTES_MAX: u32 = 64 << 20;
 
 /// Homa: message transport for data centers, on the command line.
 #[derive(Debug, Parser)]
@@ -45,29 +40,6 @@ pub(crate) struct Global {
     /// Print one JSON document on standard output and nothing else there
     #[arg(long, global = true)]
     pub json: bool,
-}
-
-/// The option of commands that send Homa packets.
-#[derive(Debug, Clone, Copy, Default, Args)]
-pub(crate) struct CarriageArg {
-    /// What carries Homa packets
-    #[arg(long, value_enum, default_value_t = Carriage::Udp, value_name = "CARRIAGE")]
-    pub carriage: Carriage,
-}
-
-/// What carries Homa packets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Carriage {
-    /// UDP datagrams; needs no privileges
-    #[default]
-    Udp,
-    /// Raw IP, protocol 146, which hosts with the Linux module speak; needs CAP_NET_RAW
-    Ip,
-    /// As `ip`, with packets that look like TCP segments (the Linux module's `hijack_tcp`); whoever speaks
-    /// raw IP understands them too
-    IpTcp,
-    /// UDP: the one that works everywhere
-    Auto,
 }
 
 /// The commands.
@@ -218,29 +190,6 @@ pub(crate) struct ServeArgs {
     pub carriage: CarriageArg,
 }
 
-/// Which transports a command uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Served {
-    /// Homa
-    Homa,
-    /// Length-prefixed RPCs over TCP
-    Tcp,
-    /// Homa and TCP
-    Both,
-}
-
-impl Served {
-    /// The protocols meant, the competitor first.
-    pub(crate) fn protocols(self, carriage: Carriage) -> Vec<Protocol> {
-        let homa = Protocol::HomaUdp.over(carriage);
-        match self {
-            Served::Homa => vec![homa],
-            Served::Tcp => vec![Protocol::Tcp],
-            Served::Both => vec![Protocol::Tcp, homa],
-        }
-    }
-}
-
 /// `homa call`
 #[derive(Debug, Clone, Args)]
 #[command(group = ArgGroup::new("body").required(true), after_help = "\
@@ -349,25 +298,6 @@ impl PingArgs {
     }
 }
 
-/// Parses the length of a message.
-pub(crate) fn payload_size(text: &str) -> Result<u64, String> {
-    match parse_size(text)? {
-        0 => Err("a message has at least 1 byte".to_owned()),
-        bytes if bytes > PAYLOAD_BYTES_MAX => Err("a message has at most 1 GiB".to_owned()),
-        bytes => Ok(bytes),
-    }
-}
-
-/// Parses the length of a reply that a request orders.
-pub(crate) fn ordered_size(text: &str) -> Result<u64, String> {
-    match payload_size(text)? {
-        bytes if bytes > u64::from(crate::body::REPLY_BYTES_MAX) => {
-            Err("at most 64 MiB can be ordered".to_owned())
-        }
-        bytes => Ok(bytes),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -376,13 +306,5 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
         Internal::command().debug_assert();
-    }
-
-    #[test]
-    fn sizes_outside_the_limits_are_refused() {
-        assert!(payload_size("0").is_err());
-        assert!(payload_size("2GiB").is_err());
-        assert!(ordered_size("65MiB").is_err());
-        assert_eq!(payload_size("1M"), Ok(1_000_000));
     }
 }

@@ -14,6 +14,7 @@ mod lab;
 mod latency;
 mod load;
 mod manual;
+mod options;
 mod output;
 mod ping;
 mod progress;

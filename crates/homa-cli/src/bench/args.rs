@@ -6,7 +6,8 @@ use clap::{Args, FromArgMatches, Subcommand, ValueEnum, value_parser};
 use serde::Serialize;
 
 use crate::{
-    args::{Carriage, Served, payload_size},
+    options::{Served, payload_size},
+    transport::Carriage,
     units::{parse_positive, parse_positive_duration},
 };
 

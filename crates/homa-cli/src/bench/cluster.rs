@@ -15,7 +15,7 @@ use super::{
     args::{BenchArgs, ClusterArgs, ClusterCommon, CompareOptions, PlanArgs},
     study::Study,
 };
-use crate::{args::Carriage, error::CliError};
+use crate::{error::CliError, transport::Carriage};
 
 /// The transports of the comparison that nobody asked for by name: Homa, and the best of TCP. Over one connection per pair
 /// short messages wait ten times as long for the longest of the others.

@@ -23,7 +23,7 @@ pub(crate) mod pin;
 pub(crate) mod server;
 
 use self::args::{BenchArgs, BenchCommand, CompareOptions, LocalArgs};
-use crate::{args::Carriage, error::CliError};
+use crate::{error::CliError, transport::Carriage};
 
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs, json: bool) -> Result<(), CliError> {

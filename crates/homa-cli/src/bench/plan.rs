@@ -4,8 +4,8 @@ use homa_bench::workload::FIXED;
 
 use super::args::{BenchTest, LocalArgs};
 use crate::{
-    args::MESSAGE_BYTES_MAX,
     error::CliError,
+    options::MESSAGE_BYTES_MAX,
     transport::{Api, ReceiveBuffer, Settings, TcpWrites, Wait},
 };
 

@@ -9,9 +9,10 @@ use std::{
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    args::{CallArgs, MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX},
+    args::CallArgs,
     body::{self, ORDER_BYTES, Order},
     error::CliError,
+    options::{MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX},
 };
 
 /// The requests of a run.

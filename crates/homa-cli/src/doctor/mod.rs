@@ -12,7 +12,7 @@ mod rules;
 use serde::Serialize;
 
 use self::finding::{Finding, State};
-use crate::{args::Carriage, error::CliError, output};
+use crate::{error::CliError, output, transport::Carriage};
 
 /// Everything found, as a document.
 #[derive(Debug, Serialize)]

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, value_parser};
 
 use crate::{
-    args::{CarriageArg, ordered_size, payload_size},
+    options::{CarriageArg, ordered_size, payload_size},
     transport::Protocol,
     units::{parse_duration, parse_frequency, parse_positive_duration},
 };

@@ -11,9 +11,9 @@ use homa_report::format::thousands;
 
 use super::args::LoadArgs;
 use crate::{
-    args::MESSAGE_BYTES_MAX,
     body::{self, ORDER_BYTES, Order},
     error::CliError,
+    options::MESSAGE_BYTES_MAX,
     resolve::resolve,
     transport::Protocol,
     units::{format_number, format_size},

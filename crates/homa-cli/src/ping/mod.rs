@@ -8,11 +8,12 @@ use std::{net::SocketAddr, time::Duration};
 use serde::Serialize;
 
 use crate::{
-    args::{MESSAGE_BYTES_MAX, PingArgs},
+    args::PingArgs,
     error::CliError,
     failures::Failures,
     interrupt,
     latency::{Latency, Spread},
+    options::MESSAGE_BYTES_MAX,
     output,
     resolve::resolve,
     serve::settings,

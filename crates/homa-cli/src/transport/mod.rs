@@ -14,10 +14,7 @@ use clap::ValueEnum;
 use homa_sys::process_cpu_time_ns;
 use serde::{Deserialize, Serialize};
 
-use homa_transport::Carriage;
-
 use crate::{
-    args,
     body::{self, Order},
     error::CliError,
 };
@@ -62,23 +59,38 @@ impl Protocol {
     }
 
     /// The same with Homa packets carried that way.
-    pub(crate) fn over(self, carriage: args::Carriage) -> Self {
+    pub(crate) fn over(self, carriage: Carriage) -> Self {
         match (self, carriage) {
             (Protocol::Tcp, _) => Protocol::Tcp,
-            (_, args::Carriage::Ip) => Protocol::HomaIp,
-            (_, args::Carriage::IpTcp) => Protocol::HomaIpTcp,
+            (_, Carriage::Ip) => Protocol::HomaIp,
+            (_, Carriage::IpTcp) => Protocol::HomaIpTcp,
             _ => Protocol::HomaUdp,
         }
     }
 
     /// How Homa packets travel; `None` for TCP.
-    pub(crate) fn carriage(self) -> Option<Carriage> {
+    pub(crate) fn carriage(self) -> Option<homa_transport::Carriage> {
         match self {
-            Protocol::HomaUdp => Some(Carriage::Udp),
-            Protocol::HomaIp | Protocol::HomaIpTcp => Some(Carriage::Ip),
+            Protocol::HomaUdp => Some(homa_transport::Carriage::Udp),
+            Protocol::HomaIp | Protocol::HomaIpTcp => Some(homa_transport::Carriage::Ip),
             Protocol::Tcp => None,
         }
     }
+}
+
+/// What carries Homa packets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Carriage {
+    /// UDP datagrams; needs no privileges
+    #[default]
+    Udp,
+    /// Raw IP, protocol 146, which hosts with the Linux module speak; needs CAP_NET_RAW
+    Ip,
+    /// As `ip`, with packets that look like TCP segments (the Linux module's `hijack_tcp`); whoever speaks
+    /// raw IP understands them too
+    IpTcp,
+    /// UDP: the one that works everywhere
+    Auto,
 }
 
 /// What a thread does while nothing has arrived.

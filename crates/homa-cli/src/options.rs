@@ -1,0 +1,78 @@
+//! Options that several commands have.
+
+use clap::{Args, ValueEnum};
+
+use crate::{
+    body::REPLY_BYTES_MAX,
+    transport::{Carriage, Protocol},
+    units::parse_size,
+};
+
+/// The longest payload the command makes, in bytes.
+pub(crate) const PAYLOAD_BYTES_MAX: u64 = 1 << 30;
+
+/// What clients accept as a reply unless more was ordered, in bytes.
+pub(crate) const MESSAGE_BYTES_MAX: u32 = 64 << 20;
+
+/// The option of commands that send Homa packets.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct CarriageArg {
+    /// What carries Homa packets
+    #[arg(long, value_enum, default_value_t = Carriage::Udp, value_name = "CARRIAGE")]
+    pub carriage: Carriage,
+}
+
+/// Which transports a command uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Served {
+    /// Homa
+    Homa,
+    /// Length-prefixed RPCs over TCP
+    Tcp,
+    /// Homa and TCP
+    Both,
+}
+
+impl Served {
+    /// The protocols meant, the competitor first.
+    pub(crate) fn protocols(self, carriage: Carriage) -> Vec<Protocol> {
+        let homa = Protocol::HomaUdp.over(carriage);
+        match self {
+            Served::Homa => vec![homa],
+            Served::Tcp => vec![Protocol::Tcp],
+            Served::Both => vec![Protocol::Tcp, homa],
+        }
+    }
+}
+
+/// Parses the length of a message.
+pub(crate) fn payload_size(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        0 => Err("a message has at least 1 byte".to_owned()),
+        bytes if bytes > PAYLOAD_BYTES_MAX => Err("a message has at most 1 GiB".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// Parses the length of a reply that a request orders.
+pub(crate) fn ordered_size(text: &str) -> Result<u64, String> {
+    match payload_size(text)? {
+        bytes if bytes > u64::from(REPLY_BYTES_MAX) => {
+            Err("at most 64 MiB can be ordered".to_owned())
+        }
+        bytes => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_outside_the_limits_are_refused() {
+        assert!(payload_size("0").is_err());
+        assert!(payload_size("2GiB").is_err());
+        assert!(ordered_size("65MiB").is_err());
+        assert_eq!(payload_size("1M"), Ok(1_000_000));
+    }
+}
