@@ -6,6 +6,7 @@
 //! * [`agent`]: what runs on each host: open-loop Poisson load, client and server in one thread; [`spec`] is what
 //!   controller and agents tell each other.
 //! * [`settings`], [`load`]: Homa's settings and the offered load, derived from the network.
+//! * [`tcp`]: RPCs over TCP, what Homa is compared with.
 //! * [`workload`], [`arrivals`], [`transport`]: what is sent, when, and over what.
 #![forbid(unsafe_code)]
 
@@ -29,6 +30,7 @@ pub mod run;
 pub mod settings;
 pub mod spec;
 pub mod table;
+pub mod tcp;
 pub mod transport;
 pub mod units;
 pub mod watch;

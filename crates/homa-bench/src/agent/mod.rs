@@ -47,6 +47,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const UNLOADED_TIMEOUT: Duration = Duration::from_secs(20);
 /// Priority among real-time threads, of 99: below what the kernel itself needs.
 const REAL_TIME_PRIORITY: u8 = 10;
+/// The token of a call on an idle network, which no call of a load has.
+const UNLOADED: u64 = u32::MAX as u64;
 /// Sleeps by which the precision of timers is found: so many that two stalls of the machine are above the 99th percentile,
 /// since Homa's window and backlog are derived from it.
 const TIMER_PROBES: usize = 300;
@@ -273,11 +275,11 @@ fn unloaded(
 fn one_call(mesh: &mut dyn Mesh, server: usize, size: u64) -> io::Result<Duration> {
     let begin = Instant::now();
     let deadline = begin + UNLOADED_TIMEOUT;
-    mesh.start(u64::MAX, server, size as usize)?;
+    mesh.start(UNLOADED, server, size as usize)?;
     let mut ended = Vec::new();
     while Instant::now() < deadline {
         mesh.poll(deadline, &mut ended)?;
-        match ended.iter().find(|call| call.token == u64::MAX) {
+        match ended.iter().find(|call| call.token == UNLOADED) {
             Some(call) if call.ok => return Ok(call.at.duration_since(begin)),
             Some(_) => return Err(io::Error::other("a call failed on the idle network")),
             None => {}

@@ -25,9 +25,7 @@ pub(crate) fn connect(
         (Protocol::Tcp, Api::Blocking) => {
             Ok(Box::new(tcp::blocking::BlockingClient::connect(server, settings)?))
         }
-        (Protocol::Tcp, _) => {
-            Ok(Box::new(tcp::event_client::EventClient::connect(server, settings)?))
-        }
+        (Protocol::Tcp, _) => Ok(Box::new(tcp::event::EventClient::connect(server, settings)?)),
         (Protocol::HomaUdp | Protocol::HomaIp | Protocol::HomaIpTcp, _) => {
             Ok(Box::new(HomaClient::new(protocol, server, settings)?))
         }
@@ -59,7 +57,7 @@ pub(crate) fn bind(
 ) -> Result<Bound, CliError> {
     match protocol {
         Protocol::Tcp => {
-            let listener = tcp::socket::listen(address)?;
+            let listener = tcp::listen(address, settings)?;
             let address = listener.local_addr().map_err(|error| CliError::io("socket", &error))?;
             Ok(Bound {
                 address,
@@ -90,10 +88,10 @@ impl Bound {
                 tcp::blocking::serve(&listener, &self.settings, responder)
             }
             (Listener::Tcp(listener), Api::Event) => {
-                tcp::event_server::serve(listener, &self.settings, responder, delay)
+                tcp::event::serve(listener, &self.settings, responder, delay)
             }
             (Listener::Tcp(listener), Api::Tokio) => {
-                run_tokio(tcp::tokio_api::serve(listener, &self.settings, responder))
+                run_tokio(tcp::tokio_api::serve(listener, responder))
             }
             (Listener::Homa(endpoint), Api::Tokio) => {
                 let endpoint = endpoint.to_async();

@@ -11,6 +11,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use clap::ValueEnum;
+pub(crate) use homa_bench::tcp::{Answer, Wait, Writes as TcpWrites};
 use homa_sys::process_cpu_time_ns;
 use serde::{Deserialize, Serialize};
 
@@ -93,16 +94,6 @@ pub(crate) enum Carriage {
     Auto,
 }
 
-/// What a thread does while nothing has arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Wait {
-    /// It sleeps in the kernel.
-    Sleep,
-    /// It polls without pause.
-    Busy,
-}
-
 /// The programming interface through which a transport is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -113,15 +104,6 @@ pub(crate) enum Api {
     Event,
     /// One call at a time from a task on a current-thread tokio runtime.
     Tokio,
-}
-
-impl fmt::Display for Wait {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Wait::Sleep => "sleep",
-            Wait::Busy => "busy",
-        })
-    }
 }
 
 impl fmt::Display for Api {
@@ -144,18 +126,6 @@ pub(crate) enum ReceiveBuffer {
     Stock,
 }
 
-/// How a TCP client that has several calls to make, and the server that answers them, hand the frames to
-/// the kernel. Reads always take all there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum TcpWrites {
-    /// Each frame by a write of its own when it is made, as RPC libraries that set NODELAY usually do.
-    Each,
-    /// All frames of a turn in one write: the ideal of pipelining, for programs that make their calls in
-    /// groups and can let the first wait for the last.
-    Gathered,
-}
-
 /// Settings of one side of a transport.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Settings {
@@ -175,6 +145,19 @@ pub(crate) struct Settings {
     pub tcp_writes: TcpWrites,
     /// The longest message accepted or sent, in bytes; Homa only.
     pub message_bytes_max: u32,
+}
+
+impl Settings {
+    /// Those of TCP.
+    pub(crate) fn tcp(&self) -> homa_bench::tcp::Settings {
+        homa_bench::tcp::Settings {
+            wait: self.wait,
+            writes: self.tcp_writes,
+            connections: self.connections,
+            congestion: self.congestion_control.clone(),
+            message_bytes_max: MESSAGE_BYTES_MAX,
+        }
+    }
 }
 
 /// The end of one call: the reply, or why there is none.
@@ -213,15 +196,6 @@ pub(crate) enum Behaviour {
     Pattern(u32),
     /// The reply is one byte.
     Discard,
-}
-
-/// The answer to one request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// The request itself.
-    Echo,
-    /// These bytes.
-    Bytes(Bytes),
 }
 
 /// Decides what to answer, and counts; clones share the counters.

@@ -11,14 +11,15 @@ use std::{
 
 use bytes::{Buf, Bytes};
 
-use super::{
+use homa_bench::tcp::{
     frame::FrameBuffer,
     output::{write_all, write_frame},
-    socket,
 };
+
+use super::connect;
 use crate::{
     error::CliError,
-    transport::{Answer, Client, Outcome, Responder, Settings, Wait},
+    transport::{Answer, Client, MESSAGE_BYTES_MAX, Outcome, Responder, Settings, Wait},
 };
 
 /// A client with one connection and one call at a time.
@@ -38,14 +39,14 @@ pub(crate) struct BlockingClient {
 impl BlockingClient {
     /// Connects to a server.
     pub(crate) fn connect(server: SocketAddr, settings: &Settings) -> Result<Self, CliError> {
-        let stream = socket::connect(server, settings)?;
+        let stream = connect(server, settings)?;
         if settings.wait == Wait::Busy {
             stream.set_nonblocking(true).map_err(|error| CliError::io("socket", &error))?;
         }
         Ok(BlockingClient {
             stream,
             server,
-            input: FrameBuffer::new(),
+            input: FrameBuffer::new(MESSAGE_BYTES_MAX),
             scratch: Vec::new(),
             wait: settings.wait,
             timeout: None,
@@ -161,11 +162,11 @@ fn serve_connection(
     settings: &Settings,
     responder: &Responder,
 ) -> io::Result<()> {
-    socket::prepare(&stream, settings)?;
+    stream.set_nodelay(true)?;
     if settings.wait == Wait::Busy {
         stream.set_nonblocking(true)?;
     }
-    let mut input = FrameBuffer::new();
+    let mut input = FrameBuffer::new(MESSAGE_BYTES_MAX);
     let mut scratch = Vec::new();
     loop {
         while let Some(frame) = input.next_frame()? {

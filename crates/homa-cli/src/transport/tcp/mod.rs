@@ -1,15 +1,30 @@
-//! The competitor: RPCs over TCP, with everything a careful program does.
-//!
-//! A frame is a header of 12 bytes (length of the body as `u32`, RPC id as `u64`, both little endian) and
-//! the body. NODELAY is set, large bodies are written without being
-//! copied, and receive buffers are left to the kernel's autotuning, which beats any fixed size. Small frames
-//! leave one by one, as in most RPC libraries, or share a `write`, which is the best a program can do that
-//! makes many calls at a time; see [`TcpWrites`](super::TcpWrites).
+//! The competitor, in each way in which programs use it.
+
+use std::{
+    net::{SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
+
+use homa_bench::tcp::socket;
+
+use super::Settings;
+use crate::error::CliError;
 
 pub(crate) mod blocking;
-pub(crate) mod event_client;
-pub(crate) mod event_server;
-pub(crate) mod frame;
-pub(crate) mod output;
-pub(crate) mod socket;
+pub(crate) mod event;
 pub(crate) mod tokio_api;
+
+/// How long a client tries to reach a server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A listening socket.
+pub(crate) fn listen(address: SocketAddr, settings: &Settings) -> Result<TcpListener, CliError> {
+    socket::listen(address, settings.congestion_control.as_deref())
+        .map_err(|source| CliError::Bind { address, protocol: "tcp", source })
+}
+
+/// A connection to a server.
+fn connect(address: SocketAddr, settings: &Settings) -> Result<TcpStream, CliError> {
+    socket::connect(address, settings.congestion_control.as_deref(), CONNECT_TIMEOUT)
+        .map_err(|source| CliError::Connect { address, protocol: "tcp", source })
+}

@@ -11,13 +11,12 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{
-    frame::{self, FrameBuffer},
-    socket,
-};
+use homa_bench::tcp::frame::{self, FrameBuffer};
+
+use super::connect;
 use crate::{
     error::CliError,
-    transport::{Answer, Responder, Settings},
+    transport::{Answer, MESSAGE_BYTES_MAX, Responder, Settings},
 };
 
 /// A client with one connection and one call at a time.
@@ -32,13 +31,18 @@ pub(crate) struct TokioClient {
 impl TokioClient {
     /// Connects to a server; call on a runtime.
     pub(crate) fn connect(server: SocketAddr, settings: &Settings) -> Result<Self, CliError> {
-        let stream = socket::connect(server, settings)?;
+        let stream = connect(server, settings)?;
         let open = || {
             stream.set_nonblocking(true)?;
             TcpStream::from_std(stream)
         };
         let stream = open().map_err(|error| CliError::io("socket", &error))?;
-        Ok(TokioClient { stream, input: FrameBuffer::new(), output: Vec::new(), next_id: 0 })
+        Ok(TokioClient {
+            stream,
+            input: FrameBuffer::new(MESSAGE_BYTES_MAX),
+            output: Vec::new(),
+            next_id: 0,
+        })
     }
 
     /// One call; returns the reply.
@@ -57,11 +61,7 @@ impl TokioClient {
 }
 
 /// Serves each connection in a task of its own, for ever.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    settings: &Settings,
-    responder: &Responder,
-) -> io::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, responder: &Responder) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     loop {
@@ -69,23 +69,17 @@ pub(crate) async fn serve(
         let Ok((stream, _)) = listener.accept().await else {
             continue;
         };
-        let (settings, responder) = (settings.clone(), responder.clone());
+        let responder = responder.clone();
         tokio::spawn(async move {
             // The end of a connection, orderly or not, concerns its client alone.
-            let _ = serve_connection(stream, &settings, &responder).await;
+            let _ = serve_connection(stream, &responder).await;
         });
     }
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    settings: &Settings,
-    responder: &Responder,
-) -> io::Result<()> {
-    let stream = stream.into_std()?;
-    socket::prepare(&stream, settings)?;
-    let mut stream = TcpStream::from_std(stream)?;
-    let mut input = FrameBuffer::new();
+async fn serve_connection(mut stream: TcpStream, responder: &Responder) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut input = FrameBuffer::new(MESSAGE_BYTES_MAX);
     let mut output = Vec::new();
     loop {
         while let Some(frame) = input.next_frame()? {

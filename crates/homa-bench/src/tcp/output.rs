@@ -20,7 +20,7 @@ const PIECES_MAX: usize = 64;
 
 /// A queue of frames; small ones are gathered, large bodies are referred to.
 #[derive(Debug, Default)]
-pub(crate) struct Output {
+pub struct Output {
     chunks: VecDeque<Chunk>,
     /// Bytes of the first chunk that are written already.
     written: usize,
@@ -45,7 +45,7 @@ impl Chunk {
 
 impl Output {
     /// Queues a frame whose body is shared.
-    pub(crate) fn push(&mut self, id: u64, body: &Bytes) {
+    pub fn push(&mut self, id: u64, body: &Bytes) {
         self.gather(&frame::header(body.len(), id));
         if body.len() <= COPY_BYTES_MAX {
             self.gather(body);
@@ -56,7 +56,7 @@ impl Output {
     }
 
     /// Queues bytes, copying them.
-    pub(crate) fn gather(&mut self, bytes: &[u8]) {
+    pub fn gather(&mut self, bytes: &[u8]) {
         self.waiting_bytes += bytes.len();
         if let Some(Chunk::Gathered(last)) = self.chunks.back_mut() {
             if last.len() < CHUNK_BYTES {
@@ -70,17 +70,20 @@ impl Output {
     }
 
     /// How many bytes wait.
-    pub(crate) fn waiting_bytes(&self) -> usize {
+    pub fn waiting_bytes(&self) -> usize {
         self.waiting_bytes
     }
 
     /// Whether nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.waiting_bytes == 0
     }
 
     /// Writes until nothing waits (true) or the connection takes no more (false).
-    pub(crate) fn flush(&mut self, target: &mut impl Write) -> io::Result<bool> {
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn flush(&mut self, target: &mut impl Write) -> io::Result<bool> {
         while self.waiting_bytes > 0 {
             let count = match self.write_once(target) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -128,7 +131,10 @@ impl Output {
 }
 
 /// Writes one frame to a blocking stream in as few writes as possible; `scratch` is reused between calls.
-pub(crate) fn write_frame(
+///
+/// # Errors
+/// What the system says.
+pub fn write_frame(
     target: &mut impl Write,
     scratch: &mut Vec<u8>,
     id: u64,
@@ -156,7 +162,10 @@ pub(crate) fn write_frame(
 }
 
 /// Like `Write::write_all`, but spins on a socket that does not block.
-pub(crate) fn write_all(target: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// What the system says.
+pub fn write_all(target: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match target.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -175,7 +184,11 @@ fn again(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{body, transport::tcp::frame::FrameBuffer};
+    use crate::tcp::frame::FrameBuffer;
+
+    fn pattern(seed: u64, length: usize) -> Bytes {
+        (0..length).map(|at| (at * 7) as u8 ^ seed as u8).collect()
+    }
 
     /// Takes a limited number of bytes per write, and blocks every third time.
     struct Slow {
@@ -205,17 +218,17 @@ mod tests {
         let mut output = Output::default();
         let mut target = Slow { taken: Vec::new(), calls: 0 };
         for (id, size) in sizes.iter().enumerate() {
-            output.push(id as u64, &body::pattern(id as u64, *size));
+            output.push(id as u64, &pattern(id as u64, *size));
         }
         while !output.flush(&mut target).unwrap() {}
         assert!(output.is_empty());
         let mut source = &target.taken[..];
-        let mut buffer = FrameBuffer::new();
+        let mut buffer = FrameBuffer::new(1 << 30);
         let mut seen = 0;
         while buffer.fill(&mut source).unwrap().0 > 0 {
             while let Some(frame) = buffer.next_frame().unwrap() {
                 assert_eq!(frame.id, seen as u64);
-                assert_eq!(buffer.bytes(frame.body()), &body::pattern(frame.id, sizes[seen])[..]);
+                assert_eq!(buffer.bytes(frame.body()), &pattern(frame.id, sizes[seen])[..]);
                 seen += 1;
             }
         }
@@ -226,9 +239,9 @@ mod tests {
     fn a_blocking_frame_is_written_whole_even_in_small_steps() {
         for size in [5, 1_000_000] {
             let mut target = Slow { taken: Vec::new(), calls: 0 };
-            write_frame(&mut target, &mut Vec::new(), 1, &body::pattern(1, size)).unwrap();
+            write_frame(&mut target, &mut Vec::new(), 1, &pattern(1, size)).unwrap();
             assert_eq!(target.taken.len(), frame::HEADER_BYTES + size);
-            assert_eq!(target.taken[frame::HEADER_BYTES..], body::pattern(1, size)[..]);
+            assert_eq!(target.taken[frame::HEADER_BYTES..], pattern(1, size)[..]);
         }
     }
 }

@@ -5,10 +5,8 @@ use std::{
     ops::Range,
 };
 
-use crate::transport::MESSAGE_BYTES_MAX;
-
 /// Length of a frame's header in bytes.
-pub(crate) const HEADER_BYTES: usize = 12;
+pub const HEADER_BYTES: usize = 12;
 
 /// Space for many small frames per `read`, in bytes.
 const READ_BYTES: usize = 256 << 10;
@@ -18,12 +16,12 @@ const READ_BYTES: usize = 256 << 10;
 const LARGE_REST_BYTES: usize = 64 << 10;
 
 /// Set in the id of a request whose reply shall not wait for others to share its write.
-pub(crate) const REPLY_ALONE: u64 = 1 << 63;
+pub const REPLY_ALONE: u64 = 1 << 63;
 
 /// The header of a frame with this body length and RPC id.
-pub(crate) fn header(body_bytes: usize, id: u64) -> [u8; HEADER_BYTES] {
+pub fn header(body_bytes: usize, id: u64) -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
-    // Bodies are limited to MESSAGE_BYTES_MAX, which fits.
+    // Limits of bodies are below 4 GiB.
     bytes[..4].copy_from_slice(&(body_bytes as u32).to_le_bytes());
     bytes[4..].copy_from_slice(&id.to_le_bytes());
     bytes
@@ -31,7 +29,7 @@ pub(crate) fn header(body_bytes: usize, id: u64) -> [u8; HEADER_BYTES] {
 
 /// A complete frame in a [`FrameBuffer`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Frame {
+pub struct Frame {
     /// The RPC it belongs to.
     pub id: u64,
     /// Where header and body are.
@@ -40,28 +38,32 @@ pub(crate) struct Frame {
 
 impl Frame {
     /// Where the body is.
-    pub(crate) fn body(&self) -> Range<usize> {
+    pub fn body(&self) -> Range<usize> {
         self.whole.start + HEADER_BYTES..self.whole.end
     }
 }
 
 /// Bytes received from one connection, cut into frames in place.
 #[derive(Debug)]
-pub(crate) struct FrameBuffer {
+pub struct FrameBuffer {
     data: Vec<u8>,
     start: usize,
     end: usize,
+    body_bytes_max: usize,
 }
 
 impl FrameBuffer {
-    /// An empty buffer.
-    pub(crate) fn new() -> Self {
-        FrameBuffer { data: vec![0; READ_BYTES], start: 0, end: 0 }
+    /// An empty buffer for frames with bodies of at most this length.
+    pub fn new(body_bytes_max: usize) -> Self {
+        FrameBuffer { data: vec![0; READ_BYTES], start: 0, end: 0, body_bytes_max }
     }
 
     /// One `read` into the free space; frames taken before are gone afterwards. Returns what `read` did
     /// and whether it filled all the space offered, so that more may be waiting.
-    pub(crate) fn fill(&mut self, source: &mut impl Read) -> io::Result<(usize, bool)> {
+    ///
+    /// # Errors
+    /// What `read` says; a frame is longer than allowed.
+    pub fn fill(&mut self, source: &mut impl Read) -> io::Result<(usize, bool)> {
         let space = self.free_space()?;
         let count = source.read(space)?;
         let filled = count == space.len();
@@ -70,7 +72,10 @@ impl FrameBuffer {
     }
 
     /// The space the next `read` should fill; see [`FrameBuffer::advance`].
-    pub(crate) fn free_space(&mut self) -> io::Result<&mut [u8]> {
+    ///
+    /// # Errors
+    /// The frame under way is longer than allowed.
+    pub fn free_space(&mut self) -> io::Result<&mut [u8]> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         }
@@ -89,12 +94,15 @@ impl FrameBuffer {
     }
 
     /// Tells that `count` bytes of the free space have been filled.
-    pub(crate) fn advance(&mut self, count: usize) {
+    pub fn advance(&mut self, count: usize) {
         self.end = (self.end + count).min(self.data.len());
     }
 
     /// The next complete frame, if it is there; its bytes stay until the next read.
-    pub(crate) fn next_frame(&mut self) -> io::Result<Option<Frame>> {
+    ///
+    /// # Errors
+    /// The frame is longer than allowed.
+    pub fn next_frame(&mut self) -> io::Result<Option<Frame>> {
         match self.frame_bytes()? {
             Some(total) if total <= self.end - self.start => {
                 let whole = self.start..self.start + total;
@@ -108,7 +116,7 @@ impl FrameBuffer {
     }
 
     /// The bytes of a frame taken since the last read.
-    pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
+    pub fn bytes(&self, range: Range<usize>) -> &[u8] {
         &self.data[range]
     }
 
@@ -120,10 +128,10 @@ impl FrameBuffer {
         let mut length = [0; 4];
         length.copy_from_slice(&self.data[self.start..self.start + 4]);
         let body_bytes = u32::from_le_bytes(length) as usize;
-        if body_bytes > MESSAGE_BYTES_MAX {
+        if body_bytes > self.body_bytes_max {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("frame of {body_bytes} bytes is longer than {MESSAGE_BYTES_MAX}"),
+                format!("frame of {body_bytes} bytes is longer than {}", self.body_bytes_max),
             ));
         }
         Ok(Some(HEADER_BYTES + body_bytes))
@@ -146,6 +154,8 @@ impl FrameBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const BODY_BYTES_MAX: usize = 1 << 30;
 
     fn stream_of(bodies: &[usize]) -> Vec<u8> {
         let mut stream = Vec::new();
@@ -174,7 +184,7 @@ mod tests {
         let stream = stream_of(&bodies);
         for piece in [1_000, 1_460, 65_536, usize::MAX] {
             let mut source = Trickle(&stream, piece);
-            let mut buffer = FrameBuffer::new();
+            let mut buffer = FrameBuffer::new(BODY_BYTES_MAX);
             let mut seen = 0;
             while buffer.fill(&mut source).unwrap().0 > 0 {
                 while let Some(frame) = buffer.next_frame().unwrap() {
@@ -192,15 +202,15 @@ mod tests {
     #[test]
     fn a_frame_that_claims_too_much_is_refused() {
         let stream = [0xff; 64];
-        let mut buffer = FrameBuffer::new();
+        let mut buffer = FrameBuffer::new(BODY_BYTES_MAX);
         buffer.fill(&mut &stream[..]).unwrap();
         assert!(buffer.next_frame().is_err());
     }
 
     #[test]
     fn a_claimed_length_alone_takes_little_memory() {
-        let stream = header(MESSAGE_BYTES_MAX, 1);
-        let mut buffer = FrameBuffer::new();
+        let stream = header(BODY_BYTES_MAX, 1);
+        let mut buffer = FrameBuffer::new(BODY_BYTES_MAX);
         buffer.fill(&mut &stream[..]).unwrap();
         assert_eq!(buffer.next_frame().unwrap(), None);
         buffer.free_space().unwrap();
