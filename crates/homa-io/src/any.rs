@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use homa_core::{Carriage, Segment, Transmit};
 
@@ -28,12 +28,6 @@ macro_rules! each {
             AnyDriver::Ip($driver) => $call,
         }
     };
-}
-
-impl AsFd for AnyDriver {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        each!(self, driver => driver.as_fd())
-    }
 }
 
 impl From<UdpDriver> for AnyDriver {
@@ -76,6 +70,10 @@ impl Driver for AnyDriver {
 
     fn carriage(&self) -> Carriage {
         each!(self, driver => driver.carriage())
+    }
+
+    fn readable(&self) -> Option<BorrowedFd<'_>> {
+        each!(self, driver => driver.readable())
     }
 
     fn tx_backlog_bytes(&self) -> Option<u64> {

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 
 use homa_core::{Carriage, IcmpKind, RpcKey, RxMeta, Segment, Transmit, TransmitError};
 
@@ -98,6 +99,12 @@ pub trait Driver {
         Carriage::Udp
     }
 
+    /// The descriptor that is readable while packets wait; `None` if there is nothing to sleep on:
+    /// then whoever brings packets also drives.
+    fn readable(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// Bytes handed over that have not left the host, if the driver can tell.
     fn tx_backlog_bytes(&self) -> Option<u64>;
 
@@ -125,6 +132,10 @@ macro_rules! same_over_sockets {
             payloads: &impl $crate::driver::Payloads,
         ) -> Result<(), $crate::driver::Unsent> {
             self.send_segments(transmit, segments, payloads)
+        }
+
+        fn readable(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+            Some(std::os::fd::AsFd::as_fd(self))
         }
 
         fn rx_capacity(&self) -> $crate::driver::RxCapacity {

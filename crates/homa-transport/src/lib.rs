@@ -64,6 +64,8 @@
 
 #[cfg(not(loom))]
 mod builder;
+#[cfg(not(loom))]
+mod clock;
 #[cfg_attr(
     any(loom, not(feature = "tokio")),
     allow(dead_code, reason = "parts of it serve the async face only")

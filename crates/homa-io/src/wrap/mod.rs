@@ -19,6 +19,10 @@ macro_rules! leave_to_inner {
             self.inner.carriage()
         }
 
+        fn readable(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+            self.inner.readable()
+        }
+
         fn tx_backlog_bytes(&self) -> Option<u64> {
             self.inner.tx_backlog_bytes()
         }

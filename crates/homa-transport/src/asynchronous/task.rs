@@ -24,12 +24,14 @@ pub(crate) fn ensure_task(core: &Arc<Core>) {
     if core.task.is_taken() {
         return;
     }
+    // Without one there is nothing to wait for: whoever brings packets drives.
+    let Some(readable) = &core.facts.readable else { return };
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     if !core.task.take() {
         return;
     }
     let may_spin = runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
-    match DriverTask::new(core, may_spin) {
+    match DriverTask::new(core, readable, may_spin) {
         Ok(task) => drop(runtime.spawn(task)),
         // Without descriptors the guard drives.
         Err(_) => core.task.leave(),
@@ -70,11 +72,10 @@ enum Step {
 }
 
 impl DriverTask {
-    fn new(core: &Arc<Core>, may_spin: bool) -> io::Result<Self> {
-        let socket = core.socket.try_clone()?;
+    fn new(core: &Arc<Core>, readable: &OwnedFd, may_spin: bool) -> io::Result<Self> {
         Ok(Self {
             core: Arc::downgrade(core),
-            socket: watch(socket)?,
+            socket: watch(readable.try_clone()?)?,
             timer: watch(TimerFd::new()?)?,
             armed_ns: NEVER_NS,
             place: Place::None,

@@ -95,7 +95,7 @@ impl Answer {
     /// Ready with room, or with nothing when the client takes no answers.
     fn poll_room(&mut self, waker: &Waker, bytes: u64) -> Poll<Option<Charge>> {
         let (answers, client) = (&self.handle.rooms.answers, self.rpc.peer);
-        let until_ns = self.handle.now_ns().saturating_add(self.handle.timeout_ns);
+        let until_ns = self.handle.now_ns().saturating_add(self.handle.facts.timeout_ns);
         let taken = answers.given_back(client);
         let wait = self.wait.get_or_insert(Wait { place: None, until_ns, taken });
         if taken.is_some() && taken != wait.taken {
@@ -130,7 +130,7 @@ impl Answer {
 
     fn check(&self, bytes: u64) -> Result<(), ReplyError> {
         let client = self.rpc.peer;
-        let max_bytes = self.handle.max_message_bytes;
+        let max_bytes = self.handle.facts.max_message_bytes;
         if self.handle.is_forked() {
             Err(ReplyError::Forked)
         } else if self.handle.life.is_closed() {

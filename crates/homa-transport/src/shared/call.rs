@@ -269,7 +269,7 @@ fn check(
     options: &RequestOptions,
 ) -> Result<(), CallError> {
     handle.check_open()?;
-    let max_bytes = handle.max_message_bytes;
+    let max_bytes = handle.facts.max_message_bytes;
     let length_bytes = content.length_bytes();
     let ip = server.ip();
     let is_wrong_family = matches!((handle.local_addr().ip(), ip), (IpAddr::V4(_), IpAddr::V6(_)));

@@ -3,22 +3,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use homa_core::{Carriage, FailReason, Path, SendError};
+use homa_core::{FailReason, Path, SendError};
 use homa_io::ShardView;
 
 use super::accept::Queued;
+use super::facts::Facts;
 use super::registry::Registry;
 use super::rooms::Rooms;
 use super::rpc::{Content, EarlyAnswer, Rpc, RpcState};
 use super::wakes::Wakes;
 use crate::drive::sync::MutexGuard;
-
-/// Where an endpoint is, and how packets travel.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Local {
-    pub(crate) address: SocketAddr,
-    pub(crate) carriage: Carriage,
-}
 
 /// Borrowed for the length of one turn.
 pub(crate) struct Context<'a> {
@@ -26,7 +20,7 @@ pub(crate) struct Context<'a> {
     /// Woken after the lock is released.
     pub(crate) wakes: &'a mut Wakes,
     pub(crate) rooms: &'a Rooms,
-    pub(crate) local: Local,
+    pub(crate) facts: &'a Facts,
 }
 
 impl Context<'_> {
@@ -39,9 +33,9 @@ impl Context<'_> {
         Path {
             remote,
             local_ip: None,
-            local_port: self.local.address.port(),
+            local_port: self.facts.address.port(),
             interface: 0,
-            carriage: self.local.carriage,
+            carriage: self.facts.carriage,
         }
     }
 

@@ -1,34 +1,29 @@
 //! The core of an endpoint: its shard behind a lock, the inbox of operations for it, and the seat
 //! of whoever drives it.
 
-use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
-use std::time::{Duration, Instant as StdInstant};
+use std::time::{Duration, Instant};
 
-use homa_core::{Instant, PeerSettings, Urgency};
-use homa_io::driver::{Driver, RxStatus};
-use homa_io::shard::Turn;
-use homa_io::{AnyDriver, Shard};
-use homa_sys::{PollFd, monotonic_ns, poll_fds};
+use homa_core::PeerSettings;
+use homa_sys::{PollFd, poll_fds};
 
 use super::accept::AcceptQueue;
-use super::context::{Context, Local};
+use super::facts::Facts;
 use super::lifecycle::Lifecycle;
-use super::ops::{self, Operation};
-use super::registry::Registry;
+use super::ops::Operation;
 use super::rooms::Rooms;
 use super::spin::SpinBudget;
 use super::task_slot::TaskSlot;
 use super::wakes::Wakes;
 use crate::drive::inbox::{Added, Inbox};
 use crate::drive::parker::Parker;
-use crate::drive::seat::{Due, Kick, NEVER_NS, Seat};
-use crate::drive::sync::{Mutex, lock};
-use crate::drive::wait::{Host, Spun, Turned};
+use crate::drive::seat::{NEVER_NS, Seat};
+use crate::drive::wait::{Host, Sleeper, Spun, Turned};
 use crate::{AcceptError, CallError, Stats};
 
 /// Operations that may wait in the inbox before those who add more have to help.
@@ -46,69 +41,58 @@ const OVERDUE_NS: u64 = 20_000_000;
 /// Everything that handles, calls, the guard and tasks share.
 #[derive(Debug)]
 pub(crate) struct Core {
-    state: Mutex<State>,
-    inbox: Inbox<Operation>,
+    shard: Box<dyn Serve>,
+    pub(super) inbox: Inbox<Operation>,
     /// When the oldest operation for later was added, 0 if there is none.
-    later_since_ns: AtomicU64,
+    pub(super) later_since_ns: AtomicU64,
     /// Something was added for later since the guard looked.
     batches: AtomicBool,
     pub(crate) seat: Seat<Waker>,
     spin: SpinBudget,
-    /// A second descriptor of the driver's socket, to wait on without the lock.
-    pub(crate) socket: OwnedFd,
     pub(crate) rooms: Rooms,
     pub(crate) life: Lifecycle,
     pub(crate) task: TaskSlot,
-    pub(crate) local: Local,
-    pub(crate) max_message_bytes: u32,
-    /// Silence after which a peer counts as gone.
-    pub(crate) timeout_ns: u64,
+    pub(crate) facts: Facts,
 }
 
-/// What the lock protects.
-#[derive(Debug)]
-struct State {
-    shard: Shard<AnyDriver>,
-    registry: Registry,
-    operations: VecDeque<Operation>,
+/// A shard behind its lock, on any driver and clock. One indirect call per turn, so that calls,
+/// requests and streams are of one type over all of them.
+pub(crate) trait Serve: fmt::Debug + Send + Sync {
+    /// Executes `first` or else the inbox of `core`, looks for packets up to `looks` times (unless
+    /// something else is to be done), sends; then wakes whom it concerns.
+    fn serve(&self, core: &Core, looks: u32, first: Option<Operation>) -> Turned;
+
+    /// The clock of all deadlines.
+    fn now_ns(&self) -> u64;
+
+    /// Counters and gauges of this moment.
+    fn stats(&self, rooms: &Rooms) -> Stats;
 }
 
 impl Core {
     pub(crate) fn new(
-        shard: Shard<AnyDriver>,
+        shard: Box<dyn Serve>,
+        facts: Facts,
         rooms: Rooms,
         life: Lifecycle,
         spin: SpinBudget,
-    ) -> io::Result<Self> {
-        let driver = shard.driver();
-        let socket = driver.as_fd().try_clone_to_owned()?;
-        let local = Local { address: driver.local_addr(), carriage: driver.carriage() };
-        let config = shard.engine().config();
-        let max_message_bytes = config.max_message_bytes;
-        let timeout_ns = u64::try_from(config.timeout.as_nanos()).unwrap_or(NEVER_NS);
-        Ok(Self {
-            state: Mutex::new(State {
-                shard,
-                registry: Registry::default(),
-                operations: VecDeque::new(),
-            }),
+    ) -> Self {
+        Self {
+            shard,
             inbox: Inbox::new(),
             later_since_ns: AtomicU64::new(0),
             batches: AtomicBool::new(false),
             seat: Seat::new(),
             spin,
-            socket,
             rooms,
             life,
             task: TaskSlot::default(),
-            local,
-            max_message_bytes,
-            timeout_ns,
-        })
+            facts,
+        }
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.local.address
+        self.facts.address
     }
 
     /// Whether this is a forked child; see [`Lifecycle::is_forked`].
@@ -140,7 +124,7 @@ impl Core {
 
     /// The clock of all deadlines.
     pub(crate) fn now_ns(&self) -> u64 {
-        monotonic_ns()
+        self.shard.now_ns()
     }
 
     /// Whether a deadline has come.
@@ -149,8 +133,8 @@ impl Core {
     }
 
     /// A point in time of the standard library on the clock of all deadlines.
-    pub(crate) fn time_ns(&self, at: StdInstant) -> u64 {
-        self.after_ns(at.saturating_duration_since(StdInstant::now()))
+    pub(crate) fn time_ns(&self, at: Instant) -> u64 {
+        self.after_ns(at.saturating_duration_since(Instant::now()))
     }
 
     /// The time in so long on the clock of all deadlines.
@@ -239,76 +223,14 @@ impl Core {
         self.serve_inbox();
     }
 
-    /// Executes `first` or else the inbox, looks for packets up to `looks` times (unless something else is to be
-    /// done), sends; then wakes whom it concerns.
+    /// See [`Serve::serve`].
+    #[inline]
     fn serve(&self, looks: u32, first: Option<Operation>) -> Turned {
-        let mut wakes = Wakes::default();
-        let mut state = lock(&self.state);
-        let now_ns = self.now_ns();
-        let now = Instant::from_nanos(now_ns);
-        let State { shard, registry, operations } = &mut *state;
-        let mut context =
-            Context { registry, wakes: &mut wakes, rooms: &self.rooms, local: self.local };
-        if let Some(operation) = first {
-            ops::execute(operation, &mut shard.view(now), &mut context);
-        } else {
-            self.later_since_ns.store(0, Ordering::Relaxed);
-            self.inbox.take(operations);
-            while let Some(operation) = operations.pop_front() {
-                ops::execute(operation, &mut shard.view(now), &mut context);
-            }
-        }
-        let closes = self.close_if_due(now_ns, shard);
-        let turn = match looks {
-            0 => Ok(shard.push(now, &mut context)),
-            _ => self.look(looks, now, shard, &mut context),
-        };
-        let turn = turn.map_err(|error| self.socket_failed(&error, context.wakes));
-        self.rooms.expire(now_ns, &mut wakes);
-        let next_ns = match &turn {
-            Ok(turn) => turn.next.map_or(NEVER_NS, Instant::as_nanos),
-            Err(()) => NEVER_NS,
-        };
-        let urgent = turn.as_ref().is_ok_and(|turn| turn.urgency == Urgency::Active);
-        let deadline_ns = next_ns.min(self.own_deadline_ns());
-        let kicked = self.seat.turned(Due { deadline_ns, urgent });
-        drop(state);
-        if closes {
-            self.closed(&mut wakes);
-        }
-        if let Some(kicked) = kicked {
-            kicked.kick();
-        }
-        let woke = wakes.len();
-        wakes.wake();
-        let more = next_ns <= now_ns;
-        turn.map_or(Turned::default(), |turn| Turned {
-            received: turn.work,
-            woke,
-            more: more || (looks > 0 && turn.rx == RxStatus::More),
-        })
-    }
-
-    /// Turns up to `looks` times, as long as there is nothing but packets to look for.
-    fn look(
-        &self,
-        looks: u32,
-        now: Instant,
-        shard: &mut Shard<AnyDriver>,
-        context: &mut Context<'_>,
-    ) -> io::Result<Turn> {
-        let mut turn = shard.turn(now, context)?;
-        for _ in 1..looks {
-            if turn.work || turn.rx == RxStatus::More || !self.inbox.is_idle() {
-                break;
-            }
-            turn = shard.turn(now, context)?;
-        }
-        Ok(turn)
+        self.shard.serve(self, looks, first)
     }
 
     /// The next time at which something is due here that the engine does not know of.
-    fn own_deadline_ns(&self) -> u64 {
+    pub(super) fn own_deadline_ns(&self) -> u64 {
         self.life.closing_until_ns().unwrap_or(NEVER_NS).min(self.rooms.deadline_ns())
     }
 
@@ -324,24 +246,12 @@ impl Core {
         self.renew_deadline();
     }
 
-    /// Closes the port when all answers are through, or have had their time.
-    fn close_if_due(&self, now_ns: u64, shard: &mut Shard<AnyDriver>) -> bool {
-        let Some(until_ns) = self.life.closing_until_ns() else { return false };
-        let now = Instant::from_nanos(now_ns);
-        if self.rooms.answers.used().0 > 0 && now_ns < until_ns {
-            shard.engine_mut().hurry_acknowledgements(now);
-            return false;
-        }
-        shard.engine_mut().close_port(now, self.local.address.port());
-        true
-    }
-
-    fn socket_failed(&self, error: &io::Error, wakes: &mut Wakes) {
+    pub(super) fn socket_failed(&self, error: &io::Error, wakes: &mut Wakes) {
         self.life.set_socket_error(error.into());
         self.closed(wakes);
     }
 
-    fn closed(&self, wakes: &mut Wakes) {
+    pub(super) fn closed(&self, wakes: &mut Wakes) {
         self.life.end(wakes);
         // Requests that were on their way into the queue, if the socket failed.
         drop(self.rooms.close(wakes));
@@ -354,20 +264,7 @@ impl Core {
         if self.is_forked() {
             return Stats::default();
         }
-        let state = lock(&self.state);
-        let driver = state.shard.driver();
-        let capacity = driver.rx_capacity();
-        let (calls, call_bytes) = self.rooms.calls.used();
-        Stats {
-            engine: state.shard.stats(),
-            outstanding_calls: calls as u64,
-            outstanding_bytes: call_bytes,
-            unacknowledged_answer_bytes: self.rooms.answers.used().1,
-            requests_waiting: self.rooms.requests.len_with_aside() as u64,
-            dropped_by_system: driver.rx_dropped(),
-            receive_capacity_bytes: capacity.bytes,
-            receive_capacity_packets: capacity.packets,
-        }
+        self.shard.stats(&self.rooms)
     }
 }
 
@@ -401,14 +298,20 @@ impl Host for Core {
     }
 
     fn sleep(&self, parker: &Parker, until_ns: u64) {
-        parker.poll(self.socket.as_fd(), until_ns);
+        match &self.facts.readable {
+            Some(readable) => parker.poll(readable.as_fd(), until_ns),
+            None => parker.block(until_ns),
+        }
     }
 
     fn is_overdue(&self, deadline_ns: u64) -> bool {
         let late =
             deadline_ns != NEVER_NS && self.now_ns() > deadline_ns.saturating_add(OVERDUE_NS);
-        let mut socket = [PollFd::new(self.socket.as_fd(), true, false)];
-        late || poll_fds(&mut socket, Some(Duration::ZERO)).is_ok_and(|ready| ready > 0)
+        let has_packets = |readable: &OwnedFd| {
+            let mut readable = [PollFd::new(readable.as_fd(), true, false)];
+            poll_fds(&mut readable, Some(Duration::ZERO)).is_ok_and(|ready| ready > 0)
+        };
+        late || self.facts.readable.as_ref().is_some_and(has_packets)
     }
 
     fn now_ns(&self) -> u64 {

@@ -1,6 +1,5 @@
 //! What endpoints, calls and requests hold: together they keep the endpoint open.
 
-use std::io;
 use std::ops::Deref;
 use std::panic::RefUnwindSafe;
 use std::sync::Arc;
@@ -44,11 +43,13 @@ impl Deref for Handle {
 }
 
 impl Handle {
-    /// Opens `core` to its users; a guard drives it while none of them waits.
-    pub(crate) fn guarded(core: Core, task: Option<EnsureTask>) -> io::Result<Self> {
-        let core = Arc::new(core);
-        let guard = Mutex::new(Some(GuardThread::start(&core)?));
-        Ok(Self { shared: Arc::new(Shared { core, guard }), task })
+    /// Opens `core` to its users; the guard drives it while none of them waits.
+    pub(crate) fn new(
+        core: Arc<Core>,
+        guard: Option<GuardThread>,
+        task: Option<EnsureTask>,
+    ) -> Self {
+        Self { shared: Arc::new(Shared { core, guard: Mutex::new(guard) }), task }
     }
 
     /// The same endpoint, waited for in another way.

@@ -8,7 +8,8 @@
 //!   those who accept; [`rooms`] has all limits of an endpoint;
 //! * what happens under the lock: [`ops`] go in, [`events`] come out, of the RPCs of the
 //!   [`registry`], both in a [`context`];
-//! * [`core`](self::core): shard behind its lock, inbox and seat, beside it the [`lifecycle`];
+//! * [`core`](self::core): inbox and seat around the shard, which is behind its lock in [`locked`],
+//!   on any driver and clock; beside it [`facts`] and the [`lifecycle`];
 //! * [`handle`]: a share of the core, which [`open`] makes;
 //! * a user's view: [`call`], [`completions`], [`acceptor`], [`answer`], [`stream`].
 
@@ -20,9 +21,11 @@ mod completions;
 mod context;
 pub(crate) mod core;
 mod events;
+mod facts;
 mod guard_thread;
 mod handle;
 mod lifecycle;
+mod locked;
 mod open;
 mod ops;
 mod peers;
@@ -35,6 +38,8 @@ mod spin;
 mod stream;
 mod task_slot;
 mod turns;
+#[cfg(test)]
+mod virtual_tests;
 mod waiters;
 mod wakes;
 

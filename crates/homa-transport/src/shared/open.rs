@@ -1,22 +1,30 @@
 //! How an endpoint is opened.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use homa_core::{Carriage, Config, CutoffSource, Cutoffs, Engine, HostBudget, PortOptions, Seed};
+use homa_core::{
+    Carriage, Config, CutoffSource, Cutoffs, Engine, HostBudget, Instant, PortOptions, Seed,
+};
 use homa_io::driver::Driver;
 use homa_io::ip::{IpConfig, IpDriver, IpError, TcpForm};
 use homa_io::udp::{UdpConfig, UdpDriver};
 use homa_io::{AnyDriver, Shard};
-use homa_sys::{monotonic_ns, random_bytes};
+use homa_sys::random_bytes;
 
 use super::accept::{AcceptQueue, ServingMode};
 use super::core::Core;
+use super::facts::Facts;
+use super::guard_thread::GuardThread;
 use super::handle::{EnsureTask, Handle};
 use super::lifecycle::Lifecycle;
+use super::locked::LockedShard;
 use super::room::{Limits, Room};
 use super::rooms::Rooms;
 use super::spin::SpinBudget;
+use crate::clock::{Clock, SystemClock};
 use crate::{BindError, EndpointBuilder};
 
 /// The receive buffer that Linux gives without being asked, in its own accounting.
@@ -30,21 +38,39 @@ pub(crate) fn open(
     task: Option<EnsureTask>,
 ) -> Result<Handle, BindError> {
     builder.config.validate()?;
-    let (driver, address) = open_driver(builder, addresses, serve)?;
+    let driver = open_driver(builder, addresses, serve)?;
+    let core = Arc::new(core_on(builder, serve, driver, SystemClock)?);
+    let guard = GuardThread::start(&core).map_err(BindError::Resources)?;
+    Ok(Handle::new(core, Some(guard), task))
+}
+
+/// An endpoint's core on any driver and clock.
+pub(crate) fn core_on<D, C>(
+    builder: &EndpointBuilder,
+    serve: bool,
+    driver: D,
+    clock: C,
+) -> Result<Core, BindError>
+where
+    D: Driver + fmt::Debug + Send + 'static,
+    C: Clock + 'static,
+{
     let mode = match (serve, builder.streaming_requests) {
         (false, _) => None,
         (true, false) => Some(ServingMode::Whole),
         (true, true) => Some(ServingMode::Streaming),
     };
-    let engine = engine(builder, driver.local_addr().port(), mode)?;
-    let core = Core::new(
-        Shard::new(engine, driver),
+    let address = driver.local_addr();
+    let facts = Facts::new(&driver, &builder.config)
+        .map_err(|reason| BindError::Socket { address, reason })?;
+    let engine = engine(builder, address.port(), mode, clock.now_ns())?;
+    Ok(Core::new(
+        Box::new(LockedShard::new(Shard::new(engine, driver), clock)),
+        facts,
         rooms(builder, mode),
         Lifecycle::new(builder.linger),
         SpinBudget::new(builder.spin, builder.busy_poll),
-    )
-    .map_err(|reason| BindError::Socket { address, reason })?;
-    Handle::guarded(core, task).map_err(BindError::Resources)
+    ))
 }
 
 /// An engine that has `port`.
@@ -52,6 +78,7 @@ fn engine(
     builder: &EndpointBuilder,
     port: u16,
     mode: Option<ServingMode>,
+    now_ns: u64,
 ) -> Result<Engine, BindError> {
     let seed = match builder.seed {
         Some(seed) => Seed::from(seed),
@@ -60,7 +87,7 @@ fn engine(
     let mut engine = Engine::new(engine_config(builder), HostBudget::local(), seed)?;
     // The engine's age counts from here: it tells clients whether a request can have met an
     // earlier incarnation.
-    engine.handle_timeout(homa_core::Instant::from_nanos(monotonic_ns()), false);
+    engine.handle_timeout(Instant::from_nanos(now_ns), false);
     let options = match mode {
         None => PortOptions::CLIENT,
         Some(ServingMode::Whole) => PortOptions::SERVE,
@@ -98,7 +125,7 @@ fn open_driver(
     builder: &EndpointBuilder,
     addresses: &[SocketAddr],
     serve: bool,
-) -> Result<(AnyDriver, SocketAddr), BindError> {
+) -> Result<AnyDriver, BindError> {
     let bytes = builder.receive_buffer_bytes.map_or(STOCK_RECEIVE_BUFFER_BYTES, |b| b as usize);
     let mut failed = BindError::Resolve(io::ErrorKind::NotFound.into());
     for &address in addresses {
@@ -108,7 +135,7 @@ fn open_driver(
             other => return Err(BindError::Carriage(other)),
         };
         failed = match opened {
-            Ok(driver) => return Ok((driver, address)),
+            Ok(driver) => return Ok(driver),
             Err(error) => error,
         };
     }

@@ -1,0 +1,36 @@
+//! What does not change while an endpoint lives.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use homa_core::{Carriage, Config};
+use homa_io::driver::Driver;
+
+use crate::drive::seat::NEVER_NS;
+
+/// Where an endpoint is, how packets travel, and what it was set to.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) address: SocketAddr,
+    pub(crate) carriage: Carriage,
+    /// A second descriptor of what the driver receives from, to wait on without the lock.
+    pub(crate) readable: Option<OwnedFd>,
+    pub(crate) max_message_bytes: u32,
+    /// Silence after which a peer counts as gone.
+    pub(crate) timeout_ns: u64,
+}
+
+impl Facts {
+    /// # Errors
+    /// Out of descriptors.
+    pub(crate) fn new(driver: &impl Driver, config: &Config) -> io::Result<Self> {
+        Ok(Self {
+            address: driver.local_addr(),
+            carriage: driver.carriage(),
+            readable: driver.readable().map(|fd| fd.try_clone_to_owned()).transpose()?,
+            max_message_bytes: config.max_message_bytes,
+            timeout_ns: u64::try_from(config.timeout.as_nanos()).unwrap_or(NEVER_NS),
+        })
+    }
+}

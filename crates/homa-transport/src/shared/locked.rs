@@ -1,0 +1,144 @@
+//! A shard behind its lock, with its driver and its clock.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::Ordering;
+
+use homa_core::{Instant, Urgency};
+use homa_io::Shard;
+use homa_io::driver::{Driver, RxStatus};
+use homa_io::shard::Turn;
+
+use super::context::Context;
+use super::core::{Core, Serve};
+use super::ops::{self, Operation};
+use super::registry::Registry;
+use super::rooms::Rooms;
+use super::wakes::Wakes;
+use crate::Stats;
+use crate::clock::Clock;
+use crate::drive::seat::{Due, Kick, NEVER_NS};
+use crate::drive::sync::{Mutex, lock};
+use crate::drive::wait::Turned;
+
+/// A shard on driver `D` that goes by clock `C`.
+#[derive(Debug)]
+pub(crate) struct LockedShard<D, C> {
+    state: Mutex<State<D>>,
+    clock: C,
+}
+
+/// What the lock protects.
+#[derive(Debug)]
+struct State<D> {
+    shard: Shard<D>,
+    registry: Registry,
+    operations: VecDeque<Operation>,
+}
+
+impl<D, C> LockedShard<D, C> {
+    pub(crate) fn new(shard: Shard<D>, clock: C) -> Self {
+        let (registry, operations) = (Registry::default(), VecDeque::new());
+        Self { state: Mutex::new(State { shard, registry, operations }), clock }
+    }
+}
+
+impl<D: Driver + std::fmt::Debug + Send, C: Clock> Serve for LockedShard<D, C> {
+    fn serve(&self, core: &Core, looks: u32, first: Option<Operation>) -> Turned {
+        let mut wakes = Wakes::default();
+        let mut state = lock(&self.state);
+        let now_ns = self.clock.now_ns();
+        let now = Instant::from_nanos(now_ns);
+        let State { shard, registry, operations } = &mut *state;
+        let mut context =
+            Context { registry, wakes: &mut wakes, rooms: &core.rooms, facts: &core.facts };
+        if let Some(operation) = first {
+            ops::execute(operation, &mut shard.view(now), &mut context);
+        } else {
+            core.later_since_ns.store(0, Ordering::Relaxed);
+            core.inbox.take(operations);
+            while let Some(operation) = operations.pop_front() {
+                ops::execute(operation, &mut shard.view(now), &mut context);
+            }
+        }
+        let closes = close_if_due(core, now, shard);
+        let turn = match looks {
+            0 => Ok(shard.push(now, &mut context)),
+            _ => look(core, looks, now, shard, &mut context),
+        };
+        let turn = turn.map_err(|error| core.socket_failed(&error, context.wakes));
+        core.rooms.expire(now_ns, &mut wakes);
+        let next_ns = match &turn {
+            Ok(turn) => turn.next.map_or(NEVER_NS, Instant::as_nanos),
+            Err(()) => NEVER_NS,
+        };
+        let urgent = turn.as_ref().is_ok_and(|turn| turn.urgency == Urgency::Active);
+        let deadline_ns = next_ns.min(core.own_deadline_ns());
+        let kicked = core.seat.turned(Due { deadline_ns, urgent });
+        drop(state);
+        if closes {
+            core.closed(&mut wakes);
+        }
+        if let Some(kicked) = kicked {
+            kicked.kick();
+        }
+        let woke = wakes.len();
+        wakes.wake();
+        let more = next_ns <= now_ns;
+        turn.map_or(Turned::default(), |turn| Turned {
+            received: turn.work,
+            woke,
+            more: more || (looks > 0 && turn.rx == RxStatus::More),
+        })
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.clock.now_ns()
+    }
+
+    fn stats(&self, rooms: &Rooms) -> Stats {
+        let state = lock(&self.state);
+        let driver = state.shard.driver();
+        let capacity = driver.rx_capacity();
+        let (calls, call_bytes) = rooms.calls.used();
+        Stats {
+            engine: state.shard.stats(),
+            outstanding_calls: calls as u64,
+            outstanding_bytes: call_bytes,
+            unacknowledged_answer_bytes: rooms.answers.used().1,
+            requests_waiting: rooms.requests.len_with_aside() as u64,
+            dropped_by_system: driver.rx_dropped(),
+            receive_capacity_bytes: capacity.bytes,
+            receive_capacity_packets: capacity.packets,
+        }
+    }
+}
+
+/// Turns up to `looks` times, as long as there is nothing but packets to look for.
+fn look<D: Driver>(
+    core: &Core,
+    looks: u32,
+    now: Instant,
+    shard: &mut Shard<D>,
+    context: &mut Context<'_>,
+) -> io::Result<Turn> {
+    let mut turn = shard.turn(now, context)?;
+    for _ in 1..looks {
+        if turn.work || turn.rx == RxStatus::More || !core.inbox.is_idle() {
+            break;
+        }
+        turn = shard.turn(now, context)?;
+    }
+    Ok(turn)
+}
+
+/// Closes the port when all answers are through, or have had their time.
+fn close_if_due<D: Driver>(core: &Core, now: Instant, shard: &mut Shard<D>) -> bool {
+    let Some(until_ns) = core.life.closing_until_ns() else { return false };
+    if core.rooms.answers.used().0 > 0 && now.as_nanos() < until_ns {
+        shard.engine_mut().hurry_acknowledgements(now);
+        return false;
+    }
+    shard.engine_mut().close_port(now, core.facts.address.port());
+    true
+}
