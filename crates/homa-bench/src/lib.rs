@@ -3,8 +3,8 @@
 //!
 //! * [`plan`]: a comparison as a file; [`run`](mod@run) executes it on a [`network`], [`metrics`] summarises it,
 //!   [`files`] writes it down, [`table`] shows it.
-//! * [`agent`]: what runs on each host: open-loop Poisson load, client and server in one thread; [`spec`] is what
-//!   controller and agents tell each other.
+//! * [`agent`]: what runs on each host, client and server in one thread; [`spec`] is what controller and agents tell
+//!   each other; [`generator`] is the open-loop load.
 //! * [`settings`], [`load`]: Homa's settings and the offered load, derived from the network.
 //! * [`tcp`]: RPCs over TCP, what Homa is compared with.
 //! * [`workload`], [`arrivals`], [`transport`]: what is sent, when, and over what.
@@ -16,6 +16,7 @@ pub mod congestion;
 pub mod estimate;
 pub mod files;
 pub mod fit;
+pub mod generator;
 mod handle;
 mod idle;
 pub mod load;

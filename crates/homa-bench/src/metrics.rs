@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::{
     load::wire_bytes,
     plan::{Pattern, Plan},
+    quantile::interpolate,
     run::{Found, Outcome, Rpc},
     settings::LinkFacts,
     spec::{Reply, Status, UnloadedTime},
@@ -176,8 +177,8 @@ pub fn summarise(plan: &Plan, outcome: &Outcome, found: &Found) -> Summary {
     let homa =
         outcome.found.iter().find(|(name, found)| name.is_homa() && !found.unloaded.is_empty());
     let references = References {
-        own: &found.unloaded,
-        homa: homa.map(|(_, found)| found.unloaded.as_slice()),
+        own: unloaded_us(&found.unloaded),
+        homa: homa.map(|(_, found)| unloaded_us(&found.unloaded)),
         link: &outcome.link,
         reply: plan.load.reply.into(),
     };
@@ -220,8 +221,8 @@ pub fn ideal_us(link: &LinkFacts, reply: Reply, request_bytes: u64) -> f64 {
 }
 
 struct References<'a> {
-    own: &'a [UnloadedTime],
-    homa: Option<&'a [UnloadedTime]>,
+    own: Vec<(u64, f64)>,
+    homa: Option<Vec<(u64, f64)>>,
     link: &'a LinkFacts,
     reply: Reply,
 }
@@ -229,11 +230,10 @@ struct References<'a> {
 impl References<'_> {
     fn slowdowns(&self, rpcs: &[Rpc]) -> (Slowdown, Option<Slowdown>, Slowdown) {
         let ideal = |rpc: &Rpc| ideal_us(self.link, self.reply, rpc.size_bytes);
-        (
-            slowdown(rpcs, |rpc| unloaded_us(self.own, rpc.size_bytes)),
-            self.homa.map(|times| slowdown(rpcs, |rpc| unloaded_us(times, rpc.size_bytes))),
-            slowdown(rpcs, ideal),
-        )
+        let against = |times: &[(u64, f64)]| {
+            slowdown(rpcs, |rpc| interpolate(times, rpc.size_bytes).unwrap_or(1.0).max(0.001))
+        };
+        (against(&self.own), self.homa.as_deref().map(against), slowdown(rpcs, ideal))
     }
 
     fn decile(&self, rpcs: &[Rpc]) -> Decile {
@@ -249,20 +249,9 @@ fn deciles(rpcs: &[Rpc]) -> impl Iterator<Item = &[Rpc]> {
     (0..DECILES).map(move |part| &rpcs[at(part)..at(part + 1)]).filter(|part| !part.is_empty())
 }
 
-/// Unloaded time for a size, between measured ones in proportion; in microseconds.
-fn unloaded_us(times: &[UnloadedTime], size_bytes: u64) -> f64 {
-    let index = times.partition_point(|time| time.size_bytes < size_bytes);
-    let us = |time: &UnloadedTime| time.p50_ns as f64 / 1e3;
-    let found = match (index.checked_sub(1).and_then(|below| times.get(below)), times.get(index)) {
-        (Some(low), Some(high)) => {
-            let share =
-                (size_bytes - low.size_bytes) as f64 / (high.size_bytes - low.size_bytes) as f64;
-            us(low) + (us(high) - us(low)) * share
-        }
-        (None, Some(only)) | (Some(only), None) => us(only),
-        (None, None) => 1.0,
-    };
-    found.max(0.001)
+/// Unloaded times by size, in microseconds.
+fn unloaded_us(times: &[UnloadedTime]) -> Vec<(u64, f64)> {
+    times.iter().map(|time| (time.size_bytes, time.p50_ns as f64 / 1e3)).collect()
 }
 
 fn times(rpcs: &[Rpc]) -> Times {
@@ -380,20 +369,6 @@ mod tests {
             start_ns: 0,
             latency_ns: latency_us * 1_000,
             status: Status::Ok,
-        }
-    }
-
-    #[test]
-    fn unloaded_times_are_interpolated_between_measured_sizes() {
-        let time = |size_bytes, p50_us: u64| UnloadedTime {
-            size_bytes,
-            min_ns: 0,
-            p50_ns: p50_us * 1_000,
-            p90_ns: 0,
-        };
-        let times = [time(100, 10), time(1_000, 19), time(10_000, 100)];
-        for (size, us) in [(1, 10.0), (100, 10.0), (550, 14.5), (1_000, 19.0), (50_000, 100.0)] {
-            assert_eq!(unloaded_us(&times, size), us, "{size}");
         }
     }
 

@@ -15,6 +15,20 @@ pub fn mean(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |sum, value| sum + value) / values.len().max(1) as f64
 }
 
+/// What lies between measured points, in order, at `x`: on the line between the two next to it, and beyond them as the
+/// nearest; none without points.
+pub fn interpolate(points: &[(u64, f64)], x: u64) -> Option<f64> {
+    let index = points.partition_point(|point| point.0 < x);
+    match (index.checked_sub(1).and_then(|below| points.get(below)), points.get(index)) {
+        (Some(low), Some(high)) => {
+            let share = (x - low.0) as f64 / (high.0 - low.0) as f64;
+            Some(low.1 + (high.1 - low.1) * share)
+        }
+        (None, Some(only)) | (Some(only), None) => Some(only.1),
+        (None, None) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,6 +39,15 @@ mod tests {
         let found = [0.0, 0.5, 0.99, 0.999, 1.0].map(|share| at_share(&values, share));
         assert_eq!(found, [Some(1), Some(500), Some(990), Some(999), Some(1_000)]);
         assert_eq!(at_share::<u32>(&[], 0.5), None);
+    }
+
+    #[test]
+    fn between_points_there_is_a_line_and_beyond_them_the_nearest() {
+        let points = [(100, 10.0), (1_000, 19.0), (10_000, 100.0)];
+        for (x, y) in [(1, 10.0), (100, 10.0), (550, 14.5), (1_000, 19.0), (50_000, 100.0)] {
+            assert_eq!(interpolate(&points, x), Some(y), "{x}");
+        }
+        assert_eq!(interpolate(&[], 5), None);
     }
 
     #[test]

@@ -8,16 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The end of a call.
-#[derive(Debug, Clone, Copy)]
-pub struct Ended {
-    /// What the call was started with.
-    pub token: u64,
-    /// When its last byte was here.
-    pub at: Instant,
-    /// Whether it has its answer.
-    pub ok: bool,
-}
+use crate::generator::Caller;
+pub use crate::generator::Ended;
 
 /// A host of one transport: client of all others and server at the same time, in one thread.
 pub trait Mesh {
@@ -47,6 +39,16 @@ pub trait Mesh {
 
     /// Counters since the start of the host.
     fn counters(&self) -> Counters;
+}
+
+impl<M: Mesh + ?Sized> Caller for M {
+    fn start(&mut self, token: u64, server: usize, bytes: usize) -> io::Result<()> {
+        Mesh::start(self, token, server, bytes)
+    }
+
+    fn poll(&mut self, until: Instant, ended: &mut Vec<Ended>) -> io::Result<()> {
+        Mesh::poll(self, until, ended)
+    }
 }
 
 /// What a transport counted.

@@ -3,8 +3,8 @@
 //! [`run`] speaks Homa and TCP. Other transports are spoken by other programs, so that their libraries are no
 //! dependencies of this one: they implement [`Mesh`] and call [`run_with`].
 
-mod generator;
 mod homa_mesh;
+mod load;
 mod mesh;
 mod snmp;
 mod tasks;
@@ -26,8 +26,8 @@ use thread_priority::{
     set_thread_priority_and_policy, thread_native_id,
 };
 
-pub(crate) use self::generator::RPCS_MAX;
-use self::{generator::Row, homa_mesh::HomaMesh, tcp_mesh::TcpMesh};
+pub(crate) use self::load::RPCS_MAX;
+use self::{homa_mesh::HomaMesh, load::Row, tcp_mesh::TcpMesh};
 pub use self::{
     mesh::{Counters, Ended, Mesh},
     snmp::snmp_counter,
@@ -228,8 +228,8 @@ fn execute(
             let times = unloaded(mesh, server, &sizes_bytes, repeats)?;
             report(output, &Report::Unloaded(times))?;
         }
-        Order::Load(load) => {
-            let (found, summary) = generator::run(mesh, &load, controller_gone)?;
+        Order::Load(order) => {
+            let (found, summary) = load::run(mesh, &order, controller_gone)?;
             *rpcs = found;
             report(output, &Report::Loaded(summary))?;
         }

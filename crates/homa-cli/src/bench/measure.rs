@@ -219,7 +219,7 @@ impl Closed {
             while let Some(slot) = self.free.pop() {
                 let request = source.next_request();
                 self.slots[slot as usize] = (now, request.len());
-                client.start(slot, &request)?;
+                client.start(slot, 0, &request)?;
             }
             self.collect(client, end)?;
         }

@@ -3,11 +3,20 @@
 //! A call's time counts from the moment it was *meant* to begin. A client that falls behind therefore shows
 //! in the figures, instead of sparing the transport (coordinated omission).
 
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    sync::atomic::AtomicBool,
+    time::{Duration, Instant},
+};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use hdrhistogram::Histogram;
-use homa_bench::{rng::Rng, workload::Workload};
+use homa_bench::{
+    generator::{self, Caller, Ended, Record, Rpc},
+    quantile::interpolate,
+    spec::{LoadOrder, Status, Target},
+    workload::Workload,
+};
 
 use super::{
     job::{Outcome, Slowdown},
@@ -16,7 +25,7 @@ use super::{
 use crate::{body, error::CliError, latency::Latency, transport::Client};
 
 /// Calls under way at a time; further ones wait, which counts as their time.
-const OUTSTANDING_MAX: usize = 10_000;
+const OUTSTANDING_MAX: u32 = 10_000;
 
 /// How long calls may go on after the last one was meant to begin.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -48,52 +57,75 @@ pub(crate) struct Offer<'a> {
 pub(crate) fn mixed(client: &mut dyn Client, offer: &Offer<'_>) -> Result<Outcome, CliError> {
     let before_ns = server_cpu_ns(client)?;
     let meter = CpuMeter::start(before_ns);
-    let mut run = Run::new(offer, Instant::now);
-    run.all(client)?;
+    let found = offered(client, offer, Instant::now)?;
     let client_ns = meter.client_ns();
     let server_ns = meter.server_ns(server_cpu_ns(client)?);
-    Ok(run.outcome(client_ns + server_ns))
+    Ok(found.outcome(client_ns + server_ns))
 }
 
-/// Calls in the order in which they are meant to begin.
-struct Arrivals<'a> {
+/// Makes the calls, by what `now` says of the time.
+fn offered<'a>(
+    client: &mut dyn Client,
     offer: &'a Offer<'a>,
-    rng: Rng,
-    next_s: f64,
+    now: impl Fn() -> Instant,
+) -> Result<Found<'a>, CliError> {
+    let longest = offer.classes_bytes.last().map_or(1, |bytes| *bytes as usize);
+    let (start, payload) = (now(), body::pattern(0, longest));
+    let mut calls = Calls { client, payload, now: &now, failure: None };
+    let mut found = Found::new(offer);
+    let never = AtomicBool::new(false);
+    generator::run(&mut calls, &offer.order(), start, &now, &never, &mut found)
+        .map_err(|error| CliError::Transport(error.to_string()))?;
+    Ok(found)
 }
 
-impl<'a> Arrivals<'a> {
-    fn new(offer: &'a Offer<'a>) -> Self {
-        Arrivals { offer, rng: Rng::new(offer.seed), next_s: 0.0 }
+impl Offer<'_> {
+    fn order(&self) -> LoadOrder {
+        LoadOrder {
+            servers: vec![Target { index: 0, host: 0 }],
+            rpc_per_s: self.rpc_per_s,
+            workload: self.workload.clone(),
+            client_max: OUTSTANDING_MAX,
+            seed: self.seed,
+            start_unix_ns: 0,
+            warm_up_s: self.secs * WARM_UP_SHARE,
+            secs: self.secs,
+            drain_s: DRAIN.as_secs_f64(),
+        }
     }
-
-    /// When the next call is meant to begin, in seconds from the start, and its size.
-    fn take(&mut self) -> (f64, u64) {
-        let size = self.offer.workload.sample(&mut self.rng);
-        let at = self.next_s;
-        self.next_s += self.rng.exponential(1.0 / self.offer.rpc_per_s);
-        (at, size)
-    }
 }
 
-/// A call under way.
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    intended: Instant,
-    size_bytes: u64,
-    counted: bool,
-}
-
-/// The calls of an offer, by what `now` says of the time.
-struct Run<'a, N> {
-    offer: &'a Offer<'a>,
-    now: N,
+/// A client of one server for the load generator; the first call that fails ends the load.
+struct Calls<'a, N> {
+    client: &'a mut dyn Client,
     payload: Bytes,
-    start: Instant,
-    count_from: Instant,
-    end: Instant,
-    slots: Vec<Option<Slot>>,
-    free: Vec<u64>,
+    now: N,
+    failure: Option<String>,
+}
+
+impl<N: Fn() -> Instant> Caller for Calls<'_, N> {
+    fn start(&mut self, token: u64, server: usize, bytes: usize) -> io::Result<()> {
+        let request = self.payload.slice(..self.payload.len().min(bytes));
+        self.client.start(token, server, &request).map_err(|error| {
+            self.failure = Some(error.to_string());
+            io::ErrorKind::Other.into()
+        })
+    }
+
+    fn poll(&mut self, until: Instant, ended: &mut Vec<Ended>) -> io::Result<()> {
+        let (now, failure) = (&self.now, &mut self.failure);
+        let polled = self.client.poll(until, &mut |token, outcome| match outcome {
+            Ok(_) => ended.push(Ended { token, at: now(), ok: true }),
+            Err(error) => *failure = Some(error),
+        });
+        let failure = polled.err().map(|error| error.to_string()).or(self.failure.take());
+        failure.map_or(Ok(()), |reason| Err(io::Error::other(reason)))
+    }
+}
+
+/// What is found of an offer.
+struct Found<'a> {
+    offer: &'a Offer<'a>,
     classes: Vec<Histogram<u64>>,
     all: Histogram<u64>,
     latency: Latency,
@@ -103,123 +135,42 @@ struct Run<'a, N> {
     unfinished: u64,
 }
 
-impl<'a, N: Fn() -> Instant> Run<'a, N> {
-    fn new(offer: &'a Offer<'a>, now: N) -> Self {
-        let start = now();
-        let count_from = start + Duration::from_secs_f64(offer.secs * WARM_UP_SHARE);
-        Run {
+impl Record for Found<'_> {
+    fn begins(&mut self, _: Rpc, _: u64) {
+        self.calls_made += 1;
+    }
+
+    fn ends(&mut self, rpc: Rpc, latency_ns: u64, status: Status) {
+        let from_ns = self.offer.secs * WARM_UP_SHARE * 1e9;
+        if rpc.at_ns < from_ns as u64 {
+            return;
+        }
+        match status {
+            // An echo.
+            Status::Ok => self.payload_bytes += 2 * rpc.bytes,
+            Status::Failed | Status::Unfinished => self.unfinished += 1,
+        }
+        self.latency.record(Duration::from_nanos(latency_ns));
+        let unloaded_us = interpolate(self.offer.unloaded, rpc.bytes).unwrap_or(0.0).max(1e-3);
+        let thousandths = (latency_ns as f64 / unloaded_us).min(1e15) as u64;
+        self.all.saturating_record(thousandths);
+        let class = self.offer.classes_bytes.partition_point(|end| *end < rpc.bytes);
+        if let Some(class) = self.classes.get_mut(class) {
+            class.saturating_record(thousandths);
+        }
+    }
+}
+
+impl<'a> Found<'a> {
+    fn new(offer: &'a Offer<'a>) -> Self {
+        Found {
             offer,
-            now,
-            payload: body::pattern(
-                0,
-                offer.classes_bytes.last().map_or(1, |bytes| *bytes as usize),
-            ),
-            start,
-            count_from,
-            end: count_from + Duration::from_secs_f64(offer.secs),
-            slots: vec![None; OUTSTANDING_MAX],
-            free: (0..OUTSTANDING_MAX as u64).rev().collect(),
             classes: offer.classes_bytes.iter().map(|_| slowdowns()).collect(),
             all: slowdowns(),
             latency: Latency::new(),
             payload_bytes: 0,
             calls_made: 0,
             unfinished: 0,
-        }
-    }
-
-    fn all(&mut self, client: &mut dyn Client) -> Result<(), CliError> {
-        let mut arrivals = Arrivals::new(self.offer);
-        let mut next = self.intended(arrivals.take());
-        let deadline = self.end + DRAIN;
-        loop {
-            let now = (self.now)();
-            while next.intended <= now && next.intended < self.end && !self.free.is_empty() {
-                self.begin(client, next)?;
-                next = self.intended(arrivals.take());
-            }
-            let offered_all = next.intended >= self.end;
-            if (offered_all && self.free.len() == self.slots.len()) || now >= deadline {
-                break;
-            }
-            // With all slots taken, or all calls made, only the end of one lets anything happen.
-            let until = match offered_all || self.free.is_empty() {
-                true => deadline,
-                false => next.intended,
-            };
-            self.collect(client, until)?;
-        }
-        self.give_up_rest(&mut arrivals, next);
-        Ok(())
-    }
-
-    fn intended(&self, (at_s, size_bytes): (f64, u64)) -> Slot {
-        let intended = self.start + Duration::from_secs_f64(at_s);
-        Slot { intended, size_bytes, counted: intended >= self.count_from }
-    }
-
-    fn begin(&mut self, client: &mut dyn Client, slot: Slot) -> Result<(), CliError> {
-        // The caller has seen that a slot is free.
-        let Some(token) = self.free.pop() else {
-            return Ok(());
-        };
-        let request = self.payload.slice(..self.payload.len().min(slot.size_bytes as usize));
-        client.start(token, &request)?;
-        self.slots[token as usize] = Some(slot);
-        self.calls_made += 1;
-        Ok(())
-    }
-
-    fn collect(&mut self, client: &mut dyn Client, until: Instant) -> Result<(), CliError> {
-        let mut failure = None;
-        client.poll(until, &mut |token, outcome| match outcome {
-            Ok(reply) => self.ended(token, reply.remaining() as u64),
-            Err(error) => failure = Some(error),
-        })?;
-        failure.map_or(Ok(()), |error| Err(CliError::Transport(error)))
-    }
-
-    fn ended(&mut self, token: u64, reply_bytes: u64) {
-        let Some(slot) = self.slots.get_mut(token as usize).and_then(Option::take) else {
-            return;
-        };
-        self.free.push(token);
-        if slot.counted {
-            self.payload_bytes += slot.size_bytes + reply_bytes;
-            self.count(slot);
-        }
-    }
-
-    /// Counts a call with the time from when it was meant to begin until now.
-    fn count(&mut self, slot: Slot) {
-        let time = (self.now)().saturating_duration_since(slot.intended);
-        self.latency.record(time);
-        let unloaded_us = interpolate(self.offer.unloaded, slot.size_bytes).max(1e-3);
-        let slowdown = time.as_secs_f64() * 1e6 / unloaded_us;
-        let thousandths = (slowdown * 1e3).min(1e15) as u64;
-        self.all.saturating_record(thousandths);
-        let class = self.offer.classes_bytes.partition_point(|end| *end < slot.size_bytes);
-        if let Some(class) = self.classes.get_mut(class) {
-            class.saturating_record(thousandths);
-        }
-    }
-
-    /// Calls that have not ended count with the time they have taken so far.
-    fn give_up_rest(&mut self, arrivals: &mut Arrivals<'_>, mut next: Slot) {
-        let rest: Vec<Slot> = self.slots.iter_mut().filter_map(Option::take).collect();
-        for slot in rest {
-            self.give_up(slot);
-        }
-        while next.intended < self.end {
-            self.give_up(next);
-            next = self.intended(arrivals.take());
-        }
-    }
-
-    fn give_up(&mut self, slot: Slot) {
-        if slot.counted {
-            self.unfinished += 1;
-            self.count(slot);
         }
     }
 
@@ -254,43 +205,15 @@ fn slowdowns() -> Histogram<u64> {
         .expect("bounds of at least a factor of 2 and 3 digits are valid")
 }
 
-/// The time for a size between measured ones; beyond them, in proportion to the last two.
-pub(crate) fn interpolate(points: &[(u64, f64)], size_bytes: u64) -> f64 {
-    let index = points.partition_point(|point| point.0 < size_bytes);
-    let (low, high) =
-        match (index.checked_sub(1).and_then(|low| points.get(low)), points.get(index)) {
-            (_, Some(high)) if high.0 == size_bytes => return high.1,
-            (Some(low), Some(high)) => (low, high),
-            (None, Some(only)) => return only.1,
-            (Some(last), None) => {
-                match points.len().checked_sub(2).and_then(|before| points.get(before)) {
-                    Some(before) => (before, last),
-                    None => return last.1,
-                }
-            }
-            (None, None) => return 0.0,
-        };
-    let slope = (high.1 - low.1) / (high.0 - low.0).max(1) as f64;
-    (low.1 + slope * (size_bytes as f64 - low.0 as f64)).max(low.1.min(high.1))
-}
-
 #[cfg(test)]
 mod tests {
     use std::{cell::Cell, collections::VecDeque, ops::Range};
 
+    use bytes::Buf;
+    use homa_bench::arrivals::{Arrivals, Spacing};
+
     use super::*;
     use crate::transport::Outcome as CallOutcome;
-
-    #[test]
-    fn times_between_measured_sizes_are_interpolated() {
-        let points = [(100, 10.0), (1_000, 19.0), (10_000, 100.0)];
-        assert_eq!(interpolate(&points, 50), 10.0);
-        assert_eq!(interpolate(&points, 1_000), 19.0);
-        assert_eq!(interpolate(&points, 550), 14.5);
-        assert_eq!(interpolate(&points, 19_000), 181.0);
-        assert_eq!(interpolate(&[], 5), 0.0);
-        assert_eq!(interpolate(&[(7, 3.0)], 99), 3.0);
-    }
 
     /// Time that passes only when the client lets it.
     type Clock = Cell<Instant>;
@@ -326,7 +249,7 @@ mod tests {
             Ok(())
         }
 
-        fn start(&mut self, token: u64, body: &Bytes) -> Result<(), CliError> {
+        fn start(&mut self, token: u64, _: usize, body: &Bytes) -> Result<(), CliError> {
             self.calls.push_back((token, self.now() + self.service, body.clone()));
             Ok(())
         }
@@ -365,8 +288,9 @@ mod tests {
     fn counted_arrivals(offer: &Offer<'_>) -> Vec<Duration> {
         let from = Duration::from_secs_f64(offer.secs * WARM_UP_SHARE);
         let end = from + Duration::from_secs_f64(offer.secs);
-        let mut arrivals = Arrivals::new(offer);
-        std::iter::repeat_with(|| Duration::from_secs_f64(arrivals.take().0))
+        let (sizes, poisson) = (offer.workload.clone(), Spacing::Poisson);
+        let mut arrivals = Arrivals::new(sizes, offer.rpc_per_s, poisson, 1, offer.seed).unwrap();
+        std::iter::repeat_with(|| Duration::from_secs_f64(arrivals.take().at_s))
             .take_while(|at| *at < end)
             .filter(|at| *at >= from)
             .collect()
@@ -393,9 +317,7 @@ mod tests {
         let clock = Clock::new(start);
         let mut client = Echo::new(Some(&clock), SERVICE);
         client.pause = Some(start + pause.start..start + pause.end);
-        let mut run = Run::new(&offer, || clock.get());
-        run.all(&mut client).unwrap();
-        let found = run.outcome(0);
+        let found = offered(&mut client, &offer, || clock.get()).unwrap().outcome(0);
 
         let mut times: Vec<Duration> = counted_arrivals(&offer)
             .into_iter()
@@ -423,14 +345,13 @@ mod tests {
         // More calls than may be under way: the last ones cannot even begin.
         let offer = offer(&workload, &[100], 20_000.0, 1.0);
         let clock = Clock::new(Instant::now());
-        let mut run = Run::new(&offer, || clock.get());
-        run.all(&mut Echo::new(Some(&clock), Duration::from_secs(3_600))).unwrap();
-        let found = run.outcome(0);
+        let mut client = Echo::new(Some(&clock), Duration::from_secs(3_600));
+        let found = offered(&mut client, &offer, || clock.get()).unwrap().outcome(0);
 
         let given_up = Duration::from_secs_f64(1.0 + WARM_UP_SHARE) + DRAIN;
         let mut times: Vec<Duration> =
             counted_arrivals(&offer).into_iter().map(|at| given_up - at).collect();
-        assert!(times.len() > OUTSTANDING_MAX);
+        assert!(times.len() > OUTSTANDING_MAX as usize);
         assert_eq!((found.calls, found.unfinished), (0, times.len() as u64));
         for (found, share) in [(found.p50_us, 0.5), (found.p99_us, 0.99)] {
             let expected = percentile_us(&mut times, share);

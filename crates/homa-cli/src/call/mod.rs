@@ -136,7 +136,7 @@ impl<'a> Run<'a> {
         while self.begun < self.args.count && self.pending.len() < self.args.outstanding as usize {
             let call = self.begun;
             let request = self.requests.body(call);
-            let begun = client.start(call, &request);
+            let begun = client.start(call, 0, &request);
             self.begun += 1;
             let started = Instant::now();
             let (request_bytes, request) =

@@ -10,11 +10,15 @@ use std::time::{Duration, Instant};
 use homa_bench::arrivals::{Arrival, Arrivals};
 
 use super::{
-    fleet::{End, Fleet},
     plan::{Mode, Plan, Until},
     tally::{Row, Tally},
 };
-use crate::{body::ORDER_BYTES, error::CliError, latency::Latency};
+use crate::{
+    body::ORDER_BYTES,
+    error::CliError,
+    latency::Latency,
+    transport::{Client, no_reply},
+};
 
 /// Calls begun before ends are collected again.
 const BATCH: usize = 64;
@@ -24,6 +28,9 @@ const GRACE: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_millis(100);
 /// The shortest.
 const LOOK_MIN: Duration = Duration::from_millis(1);
+
+/// How a call ended: length of the reply in bytes, or the kind of failure.
+type End = Result<usize, String>;
 
 /// Who is told of the course of a run.
 pub(super) trait View {
@@ -129,11 +136,11 @@ impl<'a, N: Fn() -> Instant> Drive<'a, N> {
     /// Runs to the end, which `stop` may bring about early.
     pub(super) fn run(
         &mut self,
-        fleet: &mut dyn Fleet,
+        client: &mut dyn Client,
         view: &mut dyn View,
         stop: impl Fn() -> bool,
     ) -> Outcome {
-        if let Err(error) = self.turns(fleet, view, &stop) {
+        if let Err(error) = self.turns(client, view, &stop) {
             self.outcome.broken = Some(error);
         }
         let now = (self.now)();
@@ -149,7 +156,7 @@ impl<'a, N: Fn() -> Instant> Drive<'a, N> {
 
     fn turns(
         &mut self,
-        fleet: &mut dyn Fleet,
+        client: &mut dyn Client,
         view: &mut dyn View,
         stop: &dyn Fn() -> bool,
     ) -> Result<(), CliError> {
@@ -161,10 +168,10 @@ impl<'a, N: Fn() -> Instant> Drive<'a, N> {
                 return self.close_row(now, view);
             }
             if now >= self.look_at {
-                self.look(now, fleet, view)?;
+                self.look(now, view)?;
             }
             if beginning {
-                beginning = self.begin_due(now, fleet);
+                beginning = self.begin_due(now, client);
                 if !beginning {
                     self.beginnings_over(now);
                 }
@@ -173,7 +180,7 @@ impl<'a, N: Fn() -> Instant> Drive<'a, N> {
                 break;
             }
             let until = self.wake_at(now, beginning);
-            self.collect(fleet, until)?;
+            self.collect(client, until)?;
         }
         let now = (self.now)();
         self.end.get_or_insert(now);
@@ -181,7 +188,7 @@ impl<'a, N: Fn() -> Instant> Drive<'a, N> {
     }
 
     /// Begins the calls that are due, as many as there are places for; returns whether there are more to come.
-    fn begin_due(&mut self, now: Instant, fleet: &mut dyn Fleet) -> bool {
+    fn begin_due(&mut self, now: Instant, client: &mut dyn Client) -> bool {
         let closed = self.plan.mode == Mode::Closed;
         for _ in 0..BATCH {
             let intended = if closed { now } else { self.intended() };
@@ -193,7 +200,7 @@ impl<'a, N: Fn() -> Instant> Drive<'a, N> {
             if intended > now || self.free.is_empty() {
                 break;
             }
-            self.begin(intended, now, fleet);
+            self.begin(intended, now, client);
             self.next = self.arrivals.take();
         }
         true
@@ -204,7 +211,7 @@ impl<'a, N: Fn() -> Instant> Drive<'a, N> {
         self.start + Duration::from_secs_f64(self.next.at_s)
     }
 
-    fn begin(&mut self, intended: Instant, now: Instant, fleet: &mut dyn Fleet) {
+    fn begin(&mut self, intended: Instant, now: Instant, client: &mut dyn Client) {
         // The caller has seen that there is a free one; its index is that of a slot.
         let Some(index) = self.free.pop() else { return };
         let Some(slot) = self.slots.get_mut(index as usize) else { return };
@@ -220,8 +227,8 @@ impl<'a, N: Fn() -> Instant> Drive<'a, N> {
         let (server, bytes) = (self.next.server, body.len() as u64);
         let call = Call { intended, started: now, server, bytes, counted };
         self.slots[index as usize].call = Some(call);
-        if let Err(kind) = fleet.start(token, server, body) {
-            self.ended(token, Err(kind));
+        if let Err(error) = client.start(token, server, &body) {
+            self.ended(token, Err(error.to_string()));
         }
     }
 
@@ -231,8 +238,11 @@ impl<'a, N: Fn() -> Instant> Drive<'a, N> {
         self.plan.payload.slice(..length)
     }
 
-    fn collect(&mut self, fleet: &mut dyn Fleet, until: Instant) -> Result<(), CliError> {
-        fleet.poll(until, &mut |token, end| self.ended(token, end))
+    fn collect(&mut self, client: &mut dyn Client, until: Instant) -> Result<(), CliError> {
+        client.poll(until, &mut |token, outcome| {
+            self.ended(token, outcome.map(|reply| reply.remaining()));
+        })?;
+        Ok(())
     }
 
     fn ended(&mut self, token: u64, end: End) {
@@ -292,18 +302,15 @@ impl<'a, N: Fn() -> Instant> Drive<'a, N> {
     }
 
     /// What is to be done now and then: rows, the live view, calls that take too long.
-    fn look(
-        &mut self,
-        now: Instant,
-        fleet: &mut dyn Fleet,
-        view: &mut dyn View,
-    ) -> Result<(), CliError> {
+    fn look(&mut self, now: Instant, view: &mut dyn View) -> Result<(), CliError> {
         self.look_at = now + (self.plan.timeout / 10).clamp(LOOK_MIN, LOOK);
         for index in 0..self.slots.len() {
             let Slot { generation, call: Some(call) } = self.slots[index] else { continue };
             if now.saturating_duration_since(call.started) > self.plan.timeout {
-                let kind = fleet.timed_out(call.server);
-                self.ended(u64::from(generation) << 32 | index as u64, Err(kind));
+                let server = self.plan.servers.get(call.server);
+                let kind = server.map(|server| no_reply(*server, self.plan.timeout));
+                let token = u64::from(generation) << 32 | index as u64;
+                self.ended(token, Err(kind.unwrap_or_default()));
             }
         }
         let row_at = self.end.map_or(self.row_at, |end| end.min(self.row_at));

@@ -2,7 +2,6 @@
 
 pub(crate) mod args;
 mod drive;
-mod fleet;
 mod hdr;
 mod histogram;
 mod plan;
@@ -19,7 +18,7 @@ use plan::Plan;
 use summary::Summary;
 use view::Shown;
 
-use crate::{error::CliError, interrupt, output};
+use crate::{error::CliError, interrupt, output, serve::settings, transport::connect::connect_all};
 
 /// How exactly the kernel wakes this thread; nanoseconds. Its usual 50,000 would make every call late.
 const TIMER_SLACK_NS: NonZero<u64> = NonZero::<u64>::MIN;
@@ -31,14 +30,15 @@ pub(crate) fn run(args: &LoadArgs, json: bool) -> Result<(), CliError> {
     interrupt::watch(|| {});
     // Where it is refused, calls begin a little late, which is measured.
     let _ = rustix::thread::set_current_timer_slack(Some(TIMER_SLACK_NS));
-    let mut fleet = fleet::open(&plan, args.busy)?;
+    let settings = settings(args.busy, plan.message_bytes_max());
+    let mut client = connect_all(plan.protocol, &plan.servers, &settings, plan.timeout)?;
     if !json {
         output::bytes(format!("{}\n", plan.describe()).as_bytes())?;
     }
     let mut shown = Shown::new(&plan, json, export);
     // The command line names at least one server.
     let Some(mut drive) = Drive::new(&plan, Instant::now) else { return Ok(()) };
-    let outcome = drive.run(&mut *fleet, &mut shown, interrupt::pressed);
+    let outcome = drive.run(&mut *client, &mut shown, interrupt::pressed);
     let exported = shown.finish(&drive.tally, outcome.secs);
     let summary = Summary::new(&plan, &drive.tally, &outcome);
     match json {

@@ -80,7 +80,7 @@ impl Paced<'_> {
             self.pings.sent += 1;
             let number = self.pings.sent;
             self.under_way.insert(number, Instant::now());
-            if let Err(error) = client.start(number, &self.request) {
+            if let Err(error) = client.start(number, 0, &self.request) {
                 self.ended(number, Err(error.to_string()));
             }
         }

@@ -27,8 +27,22 @@ pub(crate) fn connect(
         }
         (Protocol::Tcp, _) => Ok(Box::new(tcp::event::EventClient::connect(server, settings)?)),
         (Protocol::HomaUdp | Protocol::HomaIp | Protocol::HomaIpTcp, _) => {
-            Ok(Box::new(HomaClient::new(protocol, server, settings)?))
+            Ok(Box::new(HomaClient::new(protocol, &[server], settings, None)?))
         }
+    }
+}
+
+/// A client for many calls at a time to several servers, of which TCP knows the first only; Homa gives calls up
+/// after `timeout`.
+pub(crate) fn connect_all(
+    protocol: Protocol,
+    servers: &[SocketAddr],
+    settings: &Settings,
+    timeout: Duration,
+) -> Result<Box<dyn Client>, CliError> {
+    match (protocol, servers) {
+        (Protocol::Tcp, [first, ..]) => connect(protocol, Api::Event, *first, settings),
+        _ => Ok(Box::new(HomaClient::new(protocol, servers, settings, Some(timeout))?)),
     }
 }
 

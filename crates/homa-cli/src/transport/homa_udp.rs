@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     io,
     net::{Ipv4Addr, SocketAddr},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -14,7 +15,9 @@ use homa_transport::{
     blocking::{CallId, CallSet, Endpoint, Request},
 };
 
-use super::{Answer, Client, Outcome, Protocol, ReceiveBuffer, Responder, Settings, Wait};
+use super::{
+    Answer, Client, Outcome, Protocol, ReceiveBuffer, Responder, Settings, Wait, no_reply,
+};
 use crate::{body::ORDER_BYTES, error::CliError};
 
 /// Answers taken per poll, so that a busy client gets to send too.
@@ -27,7 +30,7 @@ const DELAYED_MAX: usize = 100_000;
 const IDLE: Duration = Duration::from_secs(3_600);
 
 /// An endpoint set up by these settings.
-pub(crate) fn builder(protocol: Protocol, settings: &Settings) -> EndpointBuilder {
+fn builder(protocol: Protocol, settings: &Settings) -> EndpointBuilder {
     let builder = EndpointBuilder::new()
         .max_message_bytes(settings.message_bytes_max)
         .carriage(protocol.carriage().unwrap_or(Carriage::Udp))
@@ -43,40 +46,60 @@ pub(crate) fn builder(protocol: Protocol, settings: &Settings) -> EndpointBuilde
     }
 }
 
-/// Opens a client of one server. It needs a socket of that server's IP version only, which takes less time per
-/// packet.
+/// Opens a client of some servers. It needs a socket of their IP version only, which takes less time per packet.
 fn open_client<T>(
     protocol: Protocol,
-    server: SocketAddr,
+    servers: &[SocketAddr],
     settings: &Settings,
     open: impl FnOnce(EndpointBuilder) -> Result<T, BindError>,
 ) -> Result<T, CliError> {
     let mut builder = builder(protocol, settings);
-    if protocol.carriage() == Some(Carriage::Udp) && server.ip().to_canonical().is_ipv4() {
+    let all_v4 = servers.iter().all(|server| server.ip().to_canonical().is_ipv4());
+    if protocol.carriage() == Some(Carriage::Udp) && all_v4 {
         builder = builder.client_ip(Ipv4Addr::UNSPECIFIED.into());
     }
-    open(builder).map_err(|error| client_failed(protocol, server, error))
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let first = servers.first().copied().unwrap_or(any);
+    open(builder).map_err(|error| client_failed(protocol, first, error))
 }
 
-/// A client of one server.
+/// A client of some servers.
 #[derive(Debug)]
 pub(crate) struct HomaClient {
-    server: SocketAddr,
-    endpoint: Endpoint,
+    servers: Vec<SocketAddr>,
+    /// When a call of many is given up.
+    timeout: Option<Duration>,
+    wait: Wait,
+    // Before the endpoint, which would wait for its calls.
     calls: CallSet,
-    tokens: HashMap<CallId, u64, FixedState>,
+    tokens: HashMap<CallId, (u64, SocketAddr), FixedState>,
+    endpoint: Endpoint,
 }
 
 impl HomaClient {
     /// A client; nothing is sent yet.
     pub(crate) fn new(
         protocol: Protocol,
-        server: SocketAddr,
+        servers: &[SocketAddr],
         settings: &Settings,
+        timeout: Option<Duration>,
     ) -> Result<Self, CliError> {
-        let endpoint = open_client(protocol, server, settings, EndpointBuilder::client_blocking)?;
-        let calls = endpoint.call_set();
-        Ok(HomaClient { server, endpoint, calls, tokens: HashMap::default() })
+        let endpoint = open_client(protocol, servers, settings, EndpointBuilder::client_blocking)?;
+        let (servers, calls) = (servers.to_vec(), endpoint.call_set());
+        let (wait, tokens) = (settings.wait, HashMap::default());
+        Ok(HomaClient { servers, timeout, wait, calls, tokens, endpoint })
+    }
+
+    fn server(&self, number: usize) -> Result<SocketAddr, CliError> {
+        let server = self.servers.get(number).copied();
+        server.ok_or_else(|| CliError::Transport(format!("no server {number}")))
+    }
+
+    fn reason(&self, server: SocketAddr, error: &CallError) -> String {
+        match (error, self.timeout) {
+            (CallError::DeadlineExceeded { .. }, Some(timeout)) => no_reply(server, timeout),
+            _ => error.to_string(),
+        }
     }
 }
 
@@ -88,15 +111,19 @@ impl Client for HomaClient {
         sink: &mut dyn FnMut(&mut dyn Buf),
     ) -> Result<(), CliError> {
         let options = CallOptions::new().timeout(timeout);
-        let mut reply =
-            self.endpoint.call_with(self.server, body.clone(), options).map_err(call_failed)?;
-        sink(&mut reply);
+        let reply = self.endpoint.call_with(self.server(0)?, body.clone(), options);
+        sink(&mut reply.map_err(|error| CliError::Transport(error.to_string()))?);
         Ok(())
     }
 
-    fn start(&mut self, token: u64, body: &Bytes) -> Result<(), CliError> {
-        let call = self.calls.start(self.server, body.clone()).map_err(call_failed)?;
-        self.tokens.insert(call, token);
+    fn start(&mut self, token: u64, server: usize, body: &Bytes) -> Result<(), CliError> {
+        let server = self.server(server)?;
+        let options = self.timeout.map_or_else(CallOptions::new, |t| CallOptions::new().timeout(t));
+        let call = self
+            .calls
+            .start_with(server, body.clone(), options)
+            .map_err(|error| CliError::Transport(self.reason(server, &error)))?;
+        self.tokens.insert(call, (token, server));
         Ok(())
     }
 
@@ -106,14 +133,18 @@ impl Client for HomaClient {
         sink: &mut dyn FnMut(u64, Outcome<'_>),
     ) -> Result<usize, CliError> {
         let left = until.saturating_duration_since(Instant::now());
+        if self.calls.is_empty() && self.wait == Wait::Sleep {
+            thread::sleep(left);
+            return Ok(0);
+        }
         let mut next = self.calls.wait_timeout(left);
         let mut ended = 0;
         while let Some((call, answer)) = next {
             ended += 1;
-            if let Some(token) = self.tokens.remove(&call) {
+            if let Some((token, server)) = self.tokens.remove(&call) {
                 match answer {
                     Ok(mut reply) => sink(token, Ok(&mut reply)),
-                    Err(error) => sink(token, Err(error.to_string())),
+                    Err(error) => sink(token, Err(self.reason(server, &error))),
                 }
             }
             if ended == BATCH {
@@ -224,7 +255,7 @@ impl TokioClient {
         server: SocketAddr,
         settings: &Settings,
     ) -> Result<Self, CliError> {
-        open_client(protocol, server, settings, EndpointBuilder::client)
+        open_client(protocol, &[server], settings, EndpointBuilder::client)
             .map(|endpoint| TokioClient { server, endpoint })
     }
 
@@ -239,7 +270,7 @@ fn bind_failed(protocol: Protocol, address: SocketAddr, error: BindError) -> Cli
 }
 
 /// Why calls to a server cannot be made.
-pub(crate) fn client_failed(protocol: Protocol, server: SocketAddr, error: BindError) -> CliError {
+fn client_failed(protocol: Protocol, server: SocketAddr, error: BindError) -> CliError {
     CliError::Client { address: server, protocol: protocol.name(), source: system_error(error) }
 }
 
@@ -249,10 +280,6 @@ fn system_error(error: BindError) -> io::Error {
         BindError::Socket { reason, .. } => reason,
         other => io::Error::other(other),
     }
-}
-
-fn call_failed(error: CallError) -> CliError {
-    CliError::Transport(error.to_string())
 }
 
 fn accept_failed(error: homa_transport::AcceptError) -> CliError {

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -160,6 +161,11 @@ impl Settings {
     }
 }
 
+/// Why a call that took too long has no reply.
+pub(crate) fn no_reply(server: SocketAddr, timeout: Duration) -> String {
+    format!("no reply from {server} within {timeout:?}")
+}
+
 /// The end of one call: the reply, or why there is none.
 pub(crate) type Outcome<'a> = Result<&'a mut dyn Buf, String>;
 
@@ -175,8 +181,9 @@ pub(crate) trait Client {
         sink: &mut dyn FnMut(&mut dyn Buf),
     ) -> Result<(), CliError>;
 
-    /// Begins a call that a later [`Client::poll`] reports with `token`; it may be sent only then.
-    fn start(&mut self, token: u64, body: &Bytes) -> Result<(), CliError>;
+    /// Begins a call to the server of this number, which a later [`Client::poll`] reports with `token`; it may be
+    /// sent only then.
+    fn start(&mut self, token: u64, server: usize, body: &Bytes) -> Result<(), CliError>;
 
     /// Reports calls that ended; waits for the first one, at most to `until`. Returns how many there were.
     fn poll(

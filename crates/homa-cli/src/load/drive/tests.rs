@@ -1,10 +1,13 @@
 use std::{cell::Cell, collections::VecDeque, ops::Range, rc::Rc};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use clap::Parser;
 
 use super::*;
-use crate::args::{Cli, Command};
+use crate::{
+    args::{Cli, Command},
+    transport::Outcome as CallOutcome,
+};
 
 /// Time that passes only when the servers let it.
 type Clock = Rc<Cell<Instant>>;
@@ -18,7 +21,7 @@ struct Model {
     /// Whether a call waits for those before it.
     one_at_a_time: bool,
     pause: Option<Range<Instant>>,
-    calls: VecDeque<(u64, Instant, End)>,
+    calls: VecDeque<(u64, Instant, Bytes)>,
     /// Failure of every call that begins.
     refuses: bool,
     begun: u64,
@@ -38,37 +41,48 @@ impl Model {
     }
 }
 
-impl Fleet for Model {
-    fn start(&mut self, token: u64, _: usize, body: Bytes) -> Result<(), String> {
+impl Client for Model {
+    fn call(
+        &mut self,
+        _: &Bytes,
+        _: Duration,
+        _: &mut dyn FnMut(&mut dyn Buf),
+    ) -> Result<(), CliError> {
+        panic!("a load has many calls")
+    }
+
+    fn start(&mut self, token: u64, _: usize, body: &Bytes) -> Result<(), CliError> {
         self.begun += 1;
         if self.refuses {
-            return Err("refused".to_owned());
+            return Err(CliError::Transport("refused".to_owned()));
         }
         let now = self.clock.get();
         let from = match self.calls.back() {
             Some((_, busy, _)) if self.one_at_a_time => now.max(*busy),
             _ => now,
         };
-        self.calls.push_back((token, from + self.service, Ok(body.len())));
+        self.calls.push_back((token, from + self.service, body.clone()));
         Ok(())
     }
 
-    fn poll(&mut self, until: Instant, ended: &mut dyn FnMut(u64, End)) -> Result<(), CliError> {
+    fn poll(
+        &mut self,
+        until: Instant,
+        sink: &mut dyn FnMut(u64, CallOutcome<'_>),
+    ) -> Result<usize, CliError> {
+        let mut ended = 0;
         let due = self.calls.front().map_or(until, |(_, due, _)| until.min(*due));
         let due = due.max(self.clock.get());
         let pause = self.pause.as_ref().filter(|pause| pause.contains(&due));
         self.clock.set(pause.map_or(due, |pause| pause.end));
         let now = self.clock.get();
         while self.calls.front().is_some_and(|(_, due, _)| *due <= now) {
-            if let Some((token, _, end)) = self.calls.pop_front() {
-                ended(token, end);
+            if let Some((token, _, mut reply)) = self.calls.pop_front() {
+                sink(token, Ok(&mut reply));
+                ended += 1;
             }
         }
-        Ok(())
-    }
-
-    fn timed_out(&self, _: usize) -> String {
-        "no reply".to_owned()
+        Ok(ended)
     }
 }
 
@@ -191,7 +205,7 @@ fn calls_without_a_reply_fail_in_time_and_have_no_part_in_the_times() {
     let options = "--rate 100 --secs 5 --timeout 1s --outstanding 5000 --warm-up 0s";
     let (outcome, tally, _) = run(options, &mut model);
     assert_eq!(tally.all.failed, outcome.begun);
-    assert_eq!(tally.failures.sorted(), [("no reply", outcome.begun)]);
+    assert_eq!(tally.failures.sorted(), [("no reply from 127.0.0.1:1 within 1s", outcome.begun)]);
     assert_eq!((tally.all.latency.count(), tally.all.bytes, outcome.unfinished), (0, 0, 0));
     assert!(model.clock.get() - Instant::now() < Duration::from_secs(7), "it ends with its calls");
 }

@@ -108,7 +108,7 @@ impl Client for BlockingClient {
         self.exchange(body, timeout, sink).map_err(|error| self.failed(&error))
     }
 
-    fn start(&mut self, token: u64, body: &Bytes) -> Result<(), CliError> {
+    fn start(&mut self, token: u64, _: usize, body: &Bytes) -> Result<(), CliError> {
         self.next_id += 1;
         self.started.push_back(token);
         write_frame(&mut self.stream, &mut self.scratch, self.next_id, body)

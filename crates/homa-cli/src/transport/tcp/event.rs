@@ -12,7 +12,7 @@ use homa_bench::tcp::{Host, Pace};
 use super::CONNECT_TIMEOUT;
 use crate::{
     error::CliError,
-    transport::{Client, Outcome, Responder, Settings},
+    transport::{Client, Outcome, Responder, Settings, no_reply},
 };
 
 /// The token of [`Client::call`], which no caller of `start` uses.
@@ -53,7 +53,7 @@ impl Client for EventClient {
         sink: &mut dyn FnMut(&mut dyn Buf),
     ) -> Result<(), CliError> {
         let deadline = Instant::now() + timeout;
-        self.start(CALL_TOKEN, body)?;
+        self.start(CALL_TOKEN, 0, body)?;
         let mut done = false;
         while !done {
             self.poll(deadline, &mut |token, outcome| {
@@ -63,17 +63,14 @@ impl Client for EventClient {
                 }
             })?;
             if !done && Instant::now() >= deadline {
-                return Err(CliError::Transport(format!(
-                    "no reply from {} within {timeout:?}",
-                    self.server
-                )));
+                return Err(CliError::Transport(no_reply(self.server, timeout)));
             }
         }
         Ok(())
     }
 
-    fn start(&mut self, token: u64, body: &Bytes) -> Result<(), CliError> {
-        self.host.start(token, 0, body).map_err(|error| self.failed(&error))
+    fn start(&mut self, token: u64, server: usize, body: &Bytes) -> Result<(), CliError> {
+        self.host.start(token, server, body).map_err(|error| self.failed(&error))
     }
 
     fn poll(
