@@ -129,13 +129,17 @@ fn check_need_ack(frame: &Frame<'_>, rpc: &Rpc, report: &mut impl FnMut(Check, S
     if is_probe || !rpc.from_start || is_from_client(frame) || response.is_complete() {
         return;
     }
-    match response.length {
-        Some(length) if response.allowed.saturating_add(SUPER_PACKET_BYTES) < length => {
-            report(Check::NeedAckTooEarly, format!("allowed to {} of {length}", response.allowed));
+    // A server of the own profile says how much it has sent.
+    let said = frame.header.extension.map(|extension| extension.value).filter(|sent| *sent > 0);
+    match response.length.map(|length| said.unwrap_or(length).min(length)) {
+        Some(sent) if response.allowed.saturating_add(SUPER_PACKET_BYTES) < sent => {
+            report(Check::NeedAckTooEarly, format!("allowed to {} of {sent}", response.allowed));
         }
-        Some(length) => {
-            let missing = u64::from(length).saturating_sub(response.recorded_bytes());
-            report(Check::NeedAckIncomplete, format!("{missing} bytes not recorded"));
+        Some(sent) => {
+            let missing = u64::from(sent).saturating_sub(response.recorded_bytes());
+            if missing > 0 {
+                report(Check::NeedAckIncomplete, format!("{missing} bytes not recorded"));
+            }
         }
         None => report(Check::NeedAckIncomplete, "nothing recorded".to_owned()),
     }

@@ -168,6 +168,11 @@ fn acknowledgements_and_questions_for_them_that_come_too_early_are_found() {
     probe.common = probe.common.with_own_profile(9);
     probe.extension = Some(Extension { reason: Reason::Probe, ..Extension::default() });
     assert_eq!(story.packet(&probe, 0), [""; 0], "a probe may come at any time");
+    for (value, finding) in [(1_400, None), (10_000, Some("need-ack-incomplete"))] {
+        probe.extension = Some(Extension { value, ..Extension::default() });
+        let expected: Vec<&str> = finding.into_iter().collect();
+        assert_eq!(story.packet(&probe, 0), expected, "it says that {value} bytes were sent");
+    }
     let mut story = Story::new();
     story.packet(&from_client(data(0, 100, 100)), 100);
     story.packet(&from_server(data(0, 2_000, 2_000)), 1_400);

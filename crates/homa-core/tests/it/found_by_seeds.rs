@@ -266,3 +266,43 @@ fn answers_to_several_questions_that_come_at_once_are_one_doubt() {
     solo.events();
     assert_eq!(solo.failure(rpc), Some(FailReason::Forgotten), "it is asked and says so again");
 }
+
+/// What is sent when a server asks for the acknowledgement of a response of 5,000 bytes, of which
+/// 1,000 have come, all are granted, and `sent` were sent.
+fn asked_for_an_acknowledgement(sent: u32) -> Vec<Sent> {
+    let mut solo = solo();
+    let server = address(9, 900);
+    let (_, id, _) = solo.called(server, 100);
+    let mut header = solo.data_header(server, id, 5000, 0);
+    if let Body::Data(data) = &mut header.body {
+        data.incoming = 1000;
+    }
+    let _ = solo.header(server, &header, 1000);
+    let granted = solo.drain();
+    assert!(granted.iter().any(|sent| sent.grant() == Some(5000)), "{granted:?}");
+    let _ = solo.control(server, id, Body::NeedAck, Reason::None, sent);
+    solo.drain()
+}
+
+#[test]
+fn what_a_grant_on_its_way_lets_go_is_not_missing() {
+    let resends = |sent: &[Sent]| sent.iter().filter_map(Sent::resend).collect::<Vec<_>>();
+    let sent = asked_for_an_acknowledgement(1000);
+    assert_eq!(resends(&sent), []);
+    assert!(sent.iter().any(|sent| sent.is(&Body::Busy)), "{sent:?}");
+    assert_eq!(resends(&asked_for_an_acknowledgement(2000)), [(1000, 1000)]);
+    assert_eq!(resends(&asked_for_an_acknowledgement(5000)), [(1000, 4000)]);
+    assert_eq!(resends(&asked_for_an_acknowledgement(0)), [(1000, 4000)], "all, as from Linux");
+}
+
+#[test]
+fn a_server_that_asks_for_an_acknowledgement_says_how_much_it_has_sent() {
+    let mut solo = solo();
+    let client = address(9, 900);
+    let rpc = solo.request(client, 10, 100);
+    let sent = solo.answer(rpc, 100_000);
+    let end = sent.iter().filter_map(Sent::range).map(|range| range.1).max().unwrap();
+    assert!(end < 100_000, "the rest waits for a grant");
+    let asked = solo.advance(300).into_iter().find(|sent| sent.is(&Body::NeedAck)).unwrap();
+    assert_eq!(asked.header.extension.unwrap().value, end);
+}

@@ -54,7 +54,7 @@ impl Engine {
             Body::RpcUnknown => self.unknown_received(path, rpc, header, why, value),
             Body::Busy => self.busy_received(rpc),
             Body::Cutoffs(cutoffs) => self.cutoffs_received(peer, header, cutoffs),
-            Body::NeedAck => self.need_ack_received(path, rpc, header, why),
+            Body::NeedAck => self.need_ack_received(path, rpc, header, why, value),
             Body::Ack(ack) => {
                 self.stats.acks_received.inc();
                 // In answer to a question Linux acknowledges what it does not know as well.
@@ -525,6 +525,7 @@ impl Engine {
         rpc: Option<u32>,
         header: &Header,
         why: Reason,
+        sent: u32,
     ) -> Result<Received, DropReason> {
         let (id, own) = (header.common.local_id(), is_own(header));
         self.stats.need_acks_received.inc();
@@ -541,8 +542,10 @@ impl Engine {
             return Ok(Received::Consumed);
         };
         let complete = rpc.is_client() && rpc.state == State::Delivered;
+        // A Linux host asks when it has sent everything, and does not say how much that is.
+        let sent = if sent > 0 { sent } else { u32::MAX };
         let nothing_missing =
-            rpc.state == State::Incoming && (rpc.rx.starved || !rpc.rx.awaits_data());
+            rpc.state == State::Incoming && (rpc.rx.starved || !rpc.rx.awaits_data_below(sent));
         let refused = matches!(rpc.state, State::Refused(_));
         if complete {
             self.push_ack_packet(*path, id, own);
@@ -551,7 +554,7 @@ impl Engine {
         } else if why == Reason::Probe || nothing_missing {
             self.push_busy(index);
         } else {
-            self.push_missing_at_intervals(index);
+            self.push_missing_at_intervals(index, sent);
         }
         Ok(Received::Consumed)
     }

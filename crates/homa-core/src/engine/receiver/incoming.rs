@@ -190,9 +190,14 @@ impl Incoming {
         moves
     }
 
-    /// Is something missing that the sender may send?
+    /// Whether something is missing that the sender may send.
     pub(crate) fn awaits_data(&self) -> bool {
-        self.data.contiguous() < self.granted
+        self.awaits_data_below(u32::MAX)
+    }
+
+    /// Whether something below `end` is missing that the sender may send.
+    pub(crate) fn awaits_data_below(&self, end: u32) -> bool {
+        self.data.contiguous() < self.granted.min(end)
     }
 
     /// Memory accounted for the bytes from `consumed` up to `upto`.

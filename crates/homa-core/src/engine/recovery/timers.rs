@@ -276,7 +276,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
-        let (path, id, state) = (rpc.path, rpc.id, rpc.state);
+        let (path, id, state, sent) = (rpc.path, rpc.id, rpc.state, rpc.tx.sent);
         let own = self.speaks_own(rpc);
         let base = self.next_interval_ns(rpc.peer, own);
         match need {
@@ -308,7 +308,8 @@ impl Engine {
                 self.tell_unknown(index, Reason::Rejected);
             }
             Need::Acknowledgement => {
-                self.push_control(path, id, own, Body::NeedAck, Reason::None, 0);
+                // A GRANT may be on its way: what it lets go is not missing yet.
+                self.push_control(path, id, own, Body::NeedAck, Reason::None, sent);
             }
             Need::Nothing | Need::Memory | Need::OurTurn => {}
         }

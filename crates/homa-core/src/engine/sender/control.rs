@@ -16,6 +16,8 @@ pub(crate) enum ControlBody {
     Missing {
         /// Whose.
         rpc: RpcKey,
+        /// What follows may not have been sent yet.
+        upto: u32,
         /// It may just be late: only silence says that it is lost.
         may_be_late: bool,
     },
@@ -112,17 +114,18 @@ impl Engine {
 
     /// Asks for everything missing of an incoming message: it is not on its way.
     pub(crate) fn push_missing(&mut self, index: u32) {
-        self.push_questions(index, false);
+        self.push_questions(index, u32::MAX, false);
     }
 
     /// Asks for what is missing of an incoming message after silence.
     pub(crate) fn push_late(&mut self, index: u32) {
-        self.push_questions(index, true);
+        self.push_questions(index, u32::MAX, true);
     }
 
-    /// Asks for everything missing of a message that its sender says it has sent, at most once per resend interval: a
-    /// Linux server says so every tick, and what was asked for is on its way.
-    pub(crate) fn push_missing_at_intervals(&mut self, index: u32) {
+    /// Asks for everything missing of a message below `sent`, which its sender says it has sent,
+    /// at most once per resend interval: a Linux server says so every tick, and what was asked
+    /// for is on its way.
+    pub(crate) fn push_missing_at_intervals(&mut self, index: u32, sent: u32) {
         let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
@@ -131,18 +134,19 @@ impl Engine {
         if rpc.resend.has_asked_for_missing(self.now, interval_ns) {
             return;
         }
-        self.push_missing(index);
+        self.push_questions(index, sent, false);
         // Nor does the timer ask for it before.
         if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.resend.not_before(next);
         }
     }
 
-    fn push_questions(&mut self, index: u32, may_be_late: bool) {
+    fn push_questions(&mut self, index: u32, upto: u32, may_be_late: bool) {
         let now = self.now;
         if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.resend.ask_for_missing(now);
-            let (path, body) = (rpc.path, ControlBody::Missing { rpc: rpc.key, may_be_late });
+            let body = ControlBody::Missing { rpc: rpc.key, upto, may_be_late };
+            let path = rpc.path;
             let priority = self.top_priority();
             self.push_entry(Control { path, priority, body });
         }

@@ -171,8 +171,8 @@ impl Engine {
                     train.push(&header, None, (0, 0), 0, SegmentKind::Control);
                     self.more_control(&mut train);
                 }
-                ControlBody::Missing { rpc, may_be_late } => {
-                    self.missing_train(&mut train, rpc, may_be_late);
+                ControlBody::Missing { rpc, upto, may_be_late } => {
+                    self.missing_train(&mut train, rpc, upto, may_be_late);
                 }
             }
             if let Some(transmit) = self.finish(&train) {
@@ -222,8 +222,9 @@ impl Engine {
         }
     }
 
-    /// RESENDs for every gap of a message and for its missing end, as far as [`Engine::questions`] lets.
-    fn missing_train(&mut self, train: &mut Train<'_>, key: RpcKey, may_be_late: bool) {
+    /// RESENDs for every gap of a message and for its missing end below `upto`, as far as
+    /// [`Engine::questions`] lets.
+    fn missing_train(&mut self, train: &mut Train<'_>, key: RpcKey, upto: u32, may_be_late: bool) {
         let room_bytes = self.room_for_copies();
         let Some(rpc) = self.rpcs.resolve(key).and_then(|index| self.rpcs.known(index)) else {
             return;
@@ -250,9 +251,9 @@ impl Engine {
                 };
                 gaps = gaps.saturating_add(u64::from(ask(*start, length)));
             }
-            let highest = rx.data.highest();
-            if highest < rx.granted_told {
-                if let Some(length) = questions.next(rx.granted_told.saturating_sub(highest)) {
+            let (highest, end) = (rx.data.highest(), rx.granted_told.min(upto));
+            if highest < end {
+                if let Some(length) = questions.next(end.saturating_sub(highest)) {
                     tails += u64::from(ask(highest, length));
                 }
             }
