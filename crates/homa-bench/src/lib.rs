@@ -24,7 +24,6 @@ pub mod machine;
 pub mod metrics;
 pub mod network;
 pub mod plan;
-pub mod quantile;
 pub mod results;
 pub mod rng;
 pub mod run;

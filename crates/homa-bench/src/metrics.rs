@@ -10,13 +10,12 @@
 //!
 //! RPCs without an end count with the time until the run gave up. RPCs of the warm-up count for goodput only.
 
-use homa_report::stats::{SAMPLES_MIN, mean, percentile, quantile};
+use homa_report::stats::{SAMPLES_MIN, interpolate, mean, percentile, quantile};
 use serde::Serialize;
 
 use crate::{
     load::wire_bytes,
     plan::{Pattern, Plan},
-    quantile::interpolate,
     run::{Found, Outcome, Rpc},
     settings::LinkFacts,
     spec::{Reply, Status, UnloadedTime},

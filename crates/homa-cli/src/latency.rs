@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use homa_report::format::thousands;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::units::format_number;
 
@@ -17,25 +17,6 @@ const SIGNIFICANT_DIGITS: u8 = 3;
 /// A collection of latencies.
 #[derive(Debug, Clone)]
 pub(crate) struct Latency(Histogram<u64>);
-
-/// Percentiles of a collection, in microseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Percentiles {
-    /// How many latencies there were.
-    pub count: u64,
-    /// The shortest.
-    pub min_us: f64,
-    /// Half of them were at most this long.
-    pub p50_us: f64,
-    /// 90 % of them were at most this long.
-    pub p90_us: f64,
-    /// 99 % of them were at most this long.
-    pub p99_us: f64,
-    /// 99.9 % of them were at most this long.
-    pub p999_us: f64,
-    /// The longest.
-    pub max_us: f64,
-}
 
 /// Percentiles of a collection, in microseconds; nothing where there are too few latencies to tell: a share
 /// of 1 in N takes N of them.
@@ -119,9 +100,7 @@ impl Latency {
     pub(crate) fn spread(&self) -> Spread {
         let count = self.count();
         let any = |ns: f64| (count > 0).then_some(ns / 1e3);
-        let at = |quantile: f64, needed: u64| {
-            (count >= needed).then(|| self.0.value_at_quantile(quantile) as f64 / 1e3)
-        };
+        let at = |quantile: f64, needed: u64| (count >= needed).then(|| self.at_us(quantile));
         Spread {
             count,
             min_us: any(self.0.min() as f64),
@@ -135,19 +114,9 @@ impl Latency {
         }
     }
 
-    /// The percentiles so far.
-    pub(crate) fn percentiles(&self) -> Percentiles {
-        let us = |ns: u64| ns as f64 / 1e3;
-        let at = |quantile| us(self.0.value_at_quantile(quantile));
-        Percentiles {
-            count: self.count(),
-            min_us: us(self.0.min()),
-            p50_us: at(0.5),
-            p90_us: at(0.9),
-            p99_us: at(0.99),
-            p999_us: at(0.999),
-            max_us: us(self.0.max()),
-        }
+    /// The latency that this share of them did not exceed, in microseconds.
+    pub(crate) fn at_us(&self, share: f64) -> f64 {
+        self.0.value_at_quantile(share) as f64 / 1e3
     }
 }
 
@@ -161,11 +130,9 @@ mod tests {
         for us in 1..=1_000 {
             latency.record(Duration::from_micros(us));
         }
-        let found = latency.percentiles();
-        assert_eq!(found.count, 1_000);
-        for (value, expected) in
-            [(found.p50_us, 500.0), (found.p99_us, 990.0), (found.max_us, 1_000.0)]
-        {
+        assert_eq!(latency.count(), 1_000);
+        for (share, expected) in [(0.5, 500.0), (0.99, 990.0), (1.0, 1_000.0)] {
+            let value = latency.at_us(share);
             assert!((value / expected - 1.0).abs() < 0.001, "{value} instead of {expected}");
         }
     }

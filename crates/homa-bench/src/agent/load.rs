@@ -6,10 +6,11 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use homa_report::stats::quantile;
+
 use super::mesh::{Counters, Mesh};
 use crate::{
     generator::{self, Record, Rpc},
-    quantile::at_share,
     spec::{LoadOrder, LoadSummary, Status},
 };
 
@@ -70,7 +71,7 @@ impl Record for Found<'_> {
 impl Found<'_> {
     fn summary(&mut self, before: &Counters, after: &Counters, cpu_ns: u64) -> LoadSummary {
         self.lags_ns.sort_unstable();
-        let lag = |share| at_share(&self.lags_ns, share).unwrap_or(0);
+        let lag = |share| quantile(&self.lags_ns, share).unwrap_or(0);
         let named = |list: &Counters, name: &str| {
             list.named.iter().find(|counter| counter.0 == name).map_or(0, |counter| counter.1)
         };

@@ -21,6 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use homa_report::stats::quantile;
 use thread_priority::{
     RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
     set_thread_priority_and_policy, thread_native_id,
@@ -34,7 +35,6 @@ pub use self::{
     tasks::Tasks,
 };
 use crate::{
-    quantile::at_share,
     spec::{HostSpec, Order, Report, UnloadedTime},
     transport::Transport,
 };
@@ -197,7 +197,7 @@ fn timer_lateness_us() -> f64 {
         })
         .collect();
     late.sort_unstable();
-    at_share(&late, 0.99).map_or(0.0, |time| time.as_secs_f64() * 1e6)
+    quantile(&late, 0.99).map_or(0.0, |time| time.as_secs_f64() * 1e6)
 }
 
 fn open(spec: &HostSpec) -> io::Result<Box<dyn Mesh>> {
@@ -261,7 +261,7 @@ fn unloaded(
             }
         }
         found.sort_unstable();
-        let at = |share| at_share(&found, share).map_or(0, |time| time.as_nanos() as u64);
+        let at = |share| quantile(&found, share).map_or(0, |time| time.as_nanos() as u64);
         times.push(UnloadedTime {
             size_bytes: *size,
             min_ns: at(0.0),

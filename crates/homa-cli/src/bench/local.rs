@@ -117,7 +117,7 @@ fn draw(args: &LocalArgs, workload: &str, report: &Report) -> Result<Vec<PathBuf
 fn title(args: &LocalArgs, workload: &str, report: &Report) -> String {
     let load = format_number((args.load * 1e4).round() / 100.0);
     let of = args.link.map_or(String::new(), |link| format!(" of {} Gbit/s", format_number(link)));
-    let offered = report.rows.iter().find_map(|row| row.figures.offered_rpc_per_s);
+    let offered = report.rows.iter().find_map(|row| row.offered_rpc_per_s);
     let rate = offered.map_or(String::new(), |rate| format!(" ({} RPC/s)", format_number(rate)));
     format!("Slowdown by message size: workload {workload}, load {load} %{of}{rate}")
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes};
 use homa_sys::process_cpu_time_ns;
 
-use super::job::{Outcome, Slowdown};
+use super::job::Outcome;
 use crate::{
     body::{self, Order},
     error::CliError,
@@ -270,16 +270,14 @@ pub(crate) fn outcome(
     payload_bytes: u64,
     cpu_ns: u64,
 ) -> Outcome {
-    let times = latency.percentiles();
     Outcome {
-        calls: times.count,
+        calls: latency.count(),
         secs: length.as_secs_f64(),
         payload_bytes,
         cpu_ns,
-        p50_us: times.p50_us,
-        p99_us: times.p99_us,
-        p999_us: times.p999_us,
-        slowdown: None::<Slowdown>,
+        p50_us: latency.at_us(0.5),
+        p99_us: latency.at_us(0.99),
+        p999_us: latency.at_us(0.999),
         ..Outcome::default()
     }
 }

@@ -13,10 +13,10 @@ use bytes::Bytes;
 use hdrhistogram::Histogram;
 use homa_bench::{
     generator::{self, Caller, Ended, Record, Rpc},
-    quantile::interpolate,
     spec::{LoadOrder, Status, Target},
     workload::Workload,
 };
+use homa_report::stats::interpolate;
 
 use super::{
     job::{Outcome, Slowdown},

@@ -1,7 +1,7 @@
 //! The document of a benchmark: rows of medians, and ratios between the transports.
 
 use homa_bench::{files::SCHEMA, machine::Provenance};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{
     args::BenchTest,
@@ -55,7 +55,7 @@ pub(crate) struct Key {
     pub spin: Option<bool>,
 }
 
-/// Medians over the rounds; figures without meaning are absent.
+/// What was found of a case over a transport.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Row {
     /// What was measured.
@@ -71,44 +71,32 @@ pub(crate) struct Row {
     pub conns: Option<u32>,
     /// Rounds the medians are of.
     pub rounds: usize,
-    /// The figures.
+    /// Medians over the rounds.
     #[serde(flatten)]
     pub figures: Figures,
-}
-
-/// The figures of a row.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub(crate) struct Figures {
-    /// Half the calls took at most this long.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub p50_us: Option<f64>,
-    /// 99 % of the calls took at most this long.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub p99_us: Option<f64>,
-    /// 99.9 % of the calls took at most this long.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub p999_us: Option<f64>,
-    /// Calls per second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rpc_per_s: Option<f64>,
-    /// Payload of requests and replies.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gbit_per_s: Option<f64>,
-    /// CPU time per call, both processes together.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu_us_per_rpc: Option<f64>,
-    /// Slowdown that half the calls did not exceed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub slowdown_p50: Option<f64>,
-    /// Slowdown that 99 % of the calls did not exceed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub slowdown_p99: Option<f64>,
     /// Calls per second that were offered (mixed).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offered_rpc_per_s: Option<f64>,
     /// Calls of all rounds that had not ended when the measurement did (mixed).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unfinished: Option<u64>,
+}
+
+/// The figures of a row, by name; those without meaning are not there.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Figures(Vec<(&'static str, f64)>);
+
+impl Figures {
+    /// The figure of this name.
+    pub(crate) fn get(&self, name: &str) -> Option<f64> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
+}
+
+impl Serialize for Figures {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().copied())
+    }
 }
 
 /// Homa's figure divided by that of TCP in the same round.
@@ -189,7 +177,7 @@ impl Report {
         for row in self.rows.iter().filter(|row| row.key.test == BenchTest::Mixed) {
             let figures = &row.figures;
             let (Some(size), Some(p50), Some(p99)) =
-                (row.key.size_bytes, figures.slowdown_p50, figures.slowdown_p99)
+                (row.key.size_bytes, figures.get("slowdown_p50"), figures.get("slowdown_p99"))
             else {
                 continue;
             };
@@ -230,48 +218,41 @@ fn rows(results: &CaseResults) -> Vec<Row> {
         outstanding: case.outstanding,
         conns: (results.protocol == Protocol::Tcp).then_some(case.connections),
         rounds,
-        figures,
+        figures: Figures(figures),
+        offered_rpc_per_s: None,
+        unfinished: None,
     };
-    let mut rows = vec![row(case.size_bytes, figures(results))];
-    for (index, class) in
-        results.done().next().map_or(&[][..], |first| &first.classes).iter().enumerate()
-    {
+    let mixed = case.test == BenchTest::Mixed;
+    let unfinished = || results.done().map(|outcome| outcome.unfinished).sum();
+    let mut rows = vec![Row {
+        offered_rpc_per_s: results.offered_rpc_per_s.map(rounded),
+        unfinished: mixed.then(unfinished),
+        ..row(case.size_bytes, figures(results))
+    }];
+    let classes = results.done().next().map_or(&[][..], |first| &first.classes);
+    for (index, class) in classes.iter().enumerate() {
         rows.push(row(Some(class.size_bytes), class_figures(results, index)));
     }
     rows
 }
 
-fn figures(results: &CaseResults) -> Figures {
-    let wanted = metrics(results.case.test);
-    let value = |name: &str| {
-        let (_, metric) = wanted.iter().find(|(known, _)| *known == name)?;
-        median(results.done().map(metric)).map(rounded)
-    };
-    let mixed = results.case.test == BenchTest::Mixed;
-    Figures {
-        p50_us: value("p50_us"),
-        p99_us: value("p99_us"),
-        p999_us: value("p999_us"),
-        rpc_per_s: value("rpc_per_s"),
-        gbit_per_s: value("gbit_per_s"),
-        cpu_us_per_rpc: value("cpu_us_per_rpc"),
-        slowdown_p50: value("slowdown_p50"),
-        slowdown_p99: value("slowdown_p99"),
-        offered_rpc_per_s: results.offered_rpc_per_s.map(rounded),
-        unfinished: mixed.then(|| results.done().map(|outcome| outcome.unfinished).sum()),
-    }
+fn figures(results: &CaseResults) -> Vec<(&'static str, f64)> {
+    let value =
+        |(name, metric): &Metric| Some((*name, rounded(median(results.done().map(metric))?)));
+    metrics(results.case.test).iter().filter_map(value).collect()
 }
 
-fn class_figures(results: &CaseResults, index: usize) -> Figures {
-    let value = |metric: fn(&Slowdown) -> f64| {
+fn class_figures(results: &CaseResults, index: usize) -> Vec<(&'static str, f64)> {
+    let value = |(name, metric): (&'static str, fn(&Slowdown) -> f64)| {
         let classes = results.done().filter_map(|outcome| outcome.classes.get(index));
-        median(classes.filter(|class| class.count > 0).map(metric)).map(rounded)
+        let median = median(classes.filter(|class| class.count > 0).map(metric))?;
+        Some((name, rounded(median)))
     };
-    Figures {
-        slowdown_p50: value(|class| class.p50),
-        slowdown_p99: value(|class| class.p99),
-        ..Figures::default()
-    }
+    let p50: fn(&Slowdown) -> f64 = |class| class.p50;
+    [(SLOWDOWN_P50.0, p50), (SLOWDOWN_P99.0, |class| class.p99)]
+        .into_iter()
+        .filter_map(value)
+        .collect()
 }
 
 fn add_ratios(homa: &CaseResults, tcp: &CaseResults, ratios: &mut Vec<Ratio>) {

@@ -1,6 +1,6 @@
 //! Medians over rounds.
 
-use homa_bench::quantile;
+use homa_report::stats;
 
 /// The middle of some values, and how far they spread.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,7 +22,7 @@ impl Spread {
         }
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
-        Some(Spread { median: quantile::median(&values)?, min, max })
+        Some(Spread { median: stats::median(&values)?, min, max })
     }
 }
 

@@ -9,20 +9,21 @@ use super::{
     report::{Key, Ratio, Report, Row},
 };
 use crate::{
+    latency::or_dash,
     transport::{Protocol, TcpWrites},
     units::{format_number, format_size},
 };
 
-/// A figure's name in the document, its title, and where it is in a row.
-type Column = (&'static str, &'static str, fn(&Row) -> Option<f64>);
+/// A figure's name in the document, and its title.
+type Column = (&'static str, &'static str);
 
-const P50: Column = ("p50_us", "P50 µs", |row| row.figures.p50_us);
-const P99: Column = ("p99_us", "P99 µs", |row| row.figures.p99_us);
-const CPU: Column = ("cpu_us_per_rpc", "CPU µs/RPC", |row| row.figures.cpu_us_per_rpc);
-const RATE: Column = ("rpc_per_s", "RPC/s", |row| row.figures.rpc_per_s);
-const GOODPUT: Column = ("gbit_per_s", "Gbit/s", |row| row.figures.gbit_per_s);
-const SLOWDOWN_P50: Column = ("slowdown_p50", "slowdown P50", |row| row.figures.slowdown_p50);
-const SLOWDOWN_P99: Column = ("slowdown_p99", "slowdown P99", |row| row.figures.slowdown_p99);
+const P50: Column = ("p50_us", "P50 µs");
+const P99: Column = ("p99_us", "P99 µs");
+const CPU: Column = ("cpu_us_per_rpc", "CPU µs/RPC");
+const RATE: Column = ("rpc_per_s", "RPC/s");
+const GOODPUT: Column = ("gbit_per_s", "Gbit/s");
+const SLOWDOWN_P50: Column = ("slowdown_p50", "slowdown P50");
+const SLOWDOWN_P99: Column = ("slowdown_p99", "slowdown P99");
 
 /// The number of columns.
 const COLUMNS: usize = 10;
@@ -82,8 +83,8 @@ fn lines_of(report: &Report, row: &Row) -> Vec<[String; COLUMNS]> {
     let (tcp, homa) = (of(true), of(false));
     let class = key.test == BenchTest::Mixed && key.size_bytes.is_some();
     let mut lines = Vec::new();
-    for (name, title, figure) in columns(key, class) {
-        let value = |row: Option<&Row>| row.and_then(figure).map_or("-".to_owned(), format_number);
+    for (name, title) in columns(key, class) {
+        let value = |row: Option<&Row>| or_dash(row.and_then(|row| row.figures.get(name)));
         let ratio = report.ratios.iter().find(|ratio| ratio.key == *key && ratio.metric == *name);
         let names = match lines.is_empty() {
             true => names(row, class),
@@ -143,8 +144,8 @@ fn notes(report: &Report) -> String {
         text,
         "\nMedians of {rounds} rounds; ratios are taken in each round. CPU: both processes together."
     );
-    if let Some(row) = report.rows.iter().find(|row| row.figures.offered_rpc_per_s.is_some()) {
-        let offered = format_number(row.figures.offered_rpc_per_s.unwrap_or(0.0));
+    if let Some(offered) = report.rows.iter().find_map(|row| row.offered_rpc_per_s) {
+        let offered = format_number(offered);
         let _ = writeln!(text, "Mixed workload: {offered} RPC/s offered to each transport.");
     }
     if report.rows.iter().any(|row| row.key.test == BenchTest::Latency) {
@@ -158,7 +159,7 @@ fn notes(report: &Report) -> String {
         );
     }
     for row in &report.rows {
-        if let Some(count @ 1..) = row.figures.unfinished {
+        if let Some(count @ 1..) = row.unfinished {
             let _ = writeln!(
                 text,
                 "{}: {count} calls of the mixed workload did not end in time.",
