@@ -11,7 +11,10 @@ use crate::{
     body::{self, Order},
     error::CliError,
     output,
-    transport::{Api, Client, connect::connect},
+    transport::{
+        Api,
+        connect::{connect, connect_all},
+    },
 };
 
 /// Runs the process.
@@ -31,22 +34,19 @@ fn measure(job: &Job) -> Result<Outcome, CliError> {
     if let (Api::Tokio, Work::Latency { size_bytes }) = (job.api, &job.work) {
         return tokio_latency::run(job, *size_bytes);
     }
-    let mut client = connect(job.protocol, job.api, job.server, &job.settings)?;
-    work(&mut *client, job)
-}
-
-fn work(client: &mut dyn Client, job: &Job) -> Result<Outcome, CliError> {
+    let one = || connect(job.protocol, job.server, &job.settings);
+    let many = || connect_all(job.protocol, &[job.server], &job.settings, None);
     match &job.work {
-        Work::Latency { size_bytes } => measure::latency(client, *size_bytes, job.secs),
-        Work::Unloaded { sizes_bytes } => measure::unloaded(client, sizes_bytes, job.secs),
+        Work::Latency { size_bytes } => measure::latency(&mut *one()?, *size_bytes, job.secs),
+        Work::Unloaded { sizes_bytes } => measure::unloaded(&mut *one()?, sizes_bytes, job.secs),
         Work::Closed { size_bytes, reply_bytes, outstanding } => {
             let mut source = fixed_source(*size_bytes as usize, *reply_bytes);
-            measure::closed(client, &mut *source, *outstanding, job.secs)
+            measure::closed(&mut *many()?, &mut *source, *outstanding, job.secs)
         }
         Work::Capacity { workload, outstanding, seed } => {
             let workload = Workload::load(workload)?;
             let mut source = workload_source(workload, *seed);
-            measure::closed(client, &mut *source, *outstanding, job.secs)
+            measure::closed(&mut *many()?, &mut *source, *outstanding, job.secs)
         }
         Work::Mixed { workload, rpc_per_s, unloaded, classes_bytes, seed } => {
             let workload = Workload::load(workload)?;
@@ -58,7 +58,7 @@ fn work(client: &mut dyn Client, job: &Job) -> Result<Outcome, CliError> {
                 seed: *seed,
                 secs: job.secs,
             };
-            open::mixed(client, &offer)
+            open::mixed(&mut *many()?, &offer)
         }
     }
 }

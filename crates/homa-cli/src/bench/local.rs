@@ -94,7 +94,7 @@ fn reach(
     let Some(case) = cases.first() else { return Ok(()) };
     let settings = case.settings(congestion);
     for protocol in protocols {
-        let mut client = connect(*protocol, case.api, server, &settings)?;
+        let mut client = connect(*protocol, server, &settings)?;
         server_cpu_ns(&mut *client).map_err(|error| {
             let name = protocol.name();
             CliError::Transport(format!(

@@ -10,7 +10,7 @@ use crate::{
     body::{self, Order},
     error::CliError,
     latency::Latency,
-    transport::Client,
+    transport::{Client, Pipeline},
 };
 
 /// A call that takes longer than this ends the measurement with an error.
@@ -84,7 +84,7 @@ pub(crate) fn cpu_reply(reply: &mut dyn Buf) -> u64 {
 }
 
 /// CPU time the server process has used, in nanoseconds.
-pub(crate) fn server_cpu_ns(client: &mut dyn Client) -> Result<u64, CliError> {
+pub(crate) fn server_cpu_ns(client: &mut (impl Client + ?Sized)) -> Result<u64, CliError> {
     let mut server_ns = 0;
     client.call(&cpu_request(), CALL_TIMEOUT, &mut |reply| server_ns = cpu_reply(reply))?;
     Ok(server_ns)
@@ -147,7 +147,7 @@ impl<F: FnMut() -> Bytes> Source for F {
 
 /// `outstanding` calls at a time, each followed by the next.
 pub(crate) fn closed(
-    client: &mut dyn Client,
+    client: &mut dyn Pipeline,
     source: &mut dyn Source,
     outstanding: u32,
     secs: f64,
@@ -206,7 +206,7 @@ impl Closed {
 
     fn until(
         &mut self,
-        client: &mut dyn Client,
+        client: &mut dyn Pipeline,
         source: &mut dyn Source,
         end: Instant,
     ) -> Result<(), CliError> {
@@ -225,7 +225,7 @@ impl Closed {
         }
     }
 
-    fn drain(&mut self, client: &mut dyn Client) -> Result<(), CliError> {
+    fn drain(&mut self, client: &mut dyn Pipeline) -> Result<(), CliError> {
         self.counting = false;
         while self.free.len() < self.slots.len() {
             self.collect(client, Instant::now() + CALL_TIMEOUT)?;
@@ -233,7 +233,7 @@ impl Closed {
         Ok(())
     }
 
-    fn collect(&mut self, client: &mut dyn Client, until: Instant) -> Result<(), CliError> {
+    fn collect(&mut self, client: &mut dyn Pipeline, until: Instant) -> Result<(), CliError> {
         let mut failure = None;
         let mut ended = std::mem::take(&mut self.batch);
         let count = client.poll(until, &mut |slot, outcome| match outcome {

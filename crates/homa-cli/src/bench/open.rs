@@ -22,7 +22,7 @@ use super::{
     job::{Outcome, Slowdown},
     measure::{CpuMeter, outcome, server_cpu_ns},
 };
-use crate::{body, error::CliError, latency::Latency, transport::Client};
+use crate::{body, error::CliError, latency::Latency, transport::Pipeline};
 
 /// Calls under way at a time; further ones wait, which counts as their time.
 const OUTSTANDING_MAX: u32 = 10_000;
@@ -54,7 +54,7 @@ pub(crate) struct Offer<'a> {
 }
 
 /// Makes the calls and measures their slowdown.
-pub(crate) fn mixed(client: &mut dyn Client, offer: &Offer<'_>) -> Result<Outcome, CliError> {
+pub(crate) fn mixed(client: &mut dyn Pipeline, offer: &Offer<'_>) -> Result<Outcome, CliError> {
     let before_ns = server_cpu_ns(client)?;
     let meter = CpuMeter::start(before_ns);
     let found = offered(client, offer, Instant::now)?;
@@ -65,7 +65,7 @@ pub(crate) fn mixed(client: &mut dyn Client, offer: &Offer<'_>) -> Result<Outcom
 
 /// Makes the calls, by what `now` says of the time.
 fn offered<'a>(
-    client: &mut dyn Client,
+    client: &mut dyn Pipeline,
     offer: &'a Offer<'a>,
     now: impl Fn() -> Instant,
 ) -> Result<Found<'a>, CliError> {
@@ -97,7 +97,7 @@ impl Offer<'_> {
 
 /// A client of one server for the load generator; the first call that fails ends the load.
 struct Calls<'a, N> {
-    client: &'a mut dyn Client,
+    client: &'a mut dyn Pipeline,
     payload: Bytes,
     now: N,
     failure: Option<String>,
@@ -209,7 +209,6 @@ fn slowdowns() -> Histogram<u64> {
 mod tests {
     use std::{cell::Cell, collections::VecDeque, ops::Range};
 
-    use bytes::Buf;
     use homa_bench::arrivals::{Arrivals, Spacing};
 
     use super::*;
@@ -239,16 +238,7 @@ mod tests {
         }
     }
 
-    impl Client for Echo<'_> {
-        fn call(
-            &mut self,
-            _: &Bytes,
-            _: Duration,
-            _: &mut dyn FnMut(&mut dyn Buf),
-        ) -> Result<(), CliError> {
-            Ok(())
-        }
-
+    impl Pipeline for Echo<'_> {
         fn start(&mut self, token: u64, _: usize, body: &Bytes) -> Result<(), CliError> {
             self.calls.push_back((token, self.now() + self.service, body.clone()));
             Ok(())

@@ -21,7 +21,7 @@ use crate::{
     progress::Progress,
     resolve::resolve,
     serve::settings,
-    transport::{Api, Client, Protocol, connect::connect},
+    transport::{Pipeline, Protocol, connect::connect_all},
     units::format_number,
 };
 
@@ -36,12 +36,8 @@ pub(crate) fn run(args: &CallArgs, json: bool) -> Result<(), CliError> {
     let requests = Requests::new(args)?;
     let server = resolve(&args.address)?;
     interrupt::watch(|| {});
-    let mut client = connect(
-        args.protocol(),
-        Api::Event,
-        server,
-        &settings(false, requests.message_bytes_max()),
-    )?;
+    let settings = settings(false, requests.message_bytes_max());
+    let mut client = connect_all(args.protocol(), &[server], &settings, None)?;
     let mut run = Run::new(args, requests);
     let broken = run.all(&mut *client).err();
     run.report(json)?;
@@ -111,7 +107,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn all(&mut self, client: &mut dyn Client) -> Result<(), CliError> {
+    fn all(&mut self, client: &mut dyn Pipeline) -> Result<(), CliError> {
         let mut progress = Progress::new(self.args.count);
         while !interrupt::pressed() {
             self.begin(client)?;
@@ -132,7 +128,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn begin(&mut self, client: &mut dyn Client) -> Result<(), CliError> {
+    fn begin(&mut self, client: &mut dyn Pipeline) -> Result<(), CliError> {
         while self.begun < self.args.count && self.pending.len() < self.args.outstanding as usize {
             let call = self.begun;
             let request = self.requests.body(call);

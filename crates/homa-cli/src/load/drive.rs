@@ -17,7 +17,7 @@ use crate::{
     body::ORDER_BYTES,
     error::CliError,
     latency::Latency,
-    transport::{Client, no_reply},
+    transport::{Pipeline, no_reply},
 };
 
 /// Calls begun before ends are collected again.
@@ -136,7 +136,7 @@ impl<'a, N: Fn() -> Instant> Drive<'a, N> {
     /// Runs to the end, which `stop` may bring about early.
     pub(super) fn run(
         &mut self,
-        client: &mut dyn Client,
+        client: &mut dyn Pipeline,
         view: &mut dyn View,
         stop: impl Fn() -> bool,
     ) -> Outcome {
@@ -156,7 +156,7 @@ impl<'a, N: Fn() -> Instant> Drive<'a, N> {
 
     fn turns(
         &mut self,
-        client: &mut dyn Client,
+        client: &mut dyn Pipeline,
         view: &mut dyn View,
         stop: &dyn Fn() -> bool,
     ) -> Result<(), CliError> {
@@ -188,7 +188,7 @@ impl<'a, N: Fn() -> Instant> Drive<'a, N> {
     }
 
     /// Begins the calls that are due, as many as there are places for; returns whether there are more to come.
-    fn begin_due(&mut self, now: Instant, client: &mut dyn Client) -> bool {
+    fn begin_due(&mut self, now: Instant, client: &mut dyn Pipeline) -> bool {
         let closed = self.plan.mode == Mode::Closed;
         for _ in 0..BATCH {
             let intended = if closed { now } else { self.intended() };
@@ -211,7 +211,7 @@ impl<'a, N: Fn() -> Instant> Drive<'a, N> {
         self.start + Duration::from_secs_f64(self.next.at_s)
     }
 
-    fn begin(&mut self, intended: Instant, now: Instant, client: &mut dyn Client) {
+    fn begin(&mut self, intended: Instant, now: Instant, client: &mut dyn Pipeline) {
         // The caller has seen that there is a free one; its index is that of a slot.
         let Some(index) = self.free.pop() else { return };
         let Some(slot) = self.slots.get_mut(index as usize) else { return };
@@ -238,7 +238,7 @@ impl<'a, N: Fn() -> Instant> Drive<'a, N> {
         self.plan.payload.slice(..length)
     }
 
-    fn collect(&mut self, client: &mut dyn Client, until: Instant) -> Result<(), CliError> {
+    fn collect(&mut self, client: &mut dyn Pipeline, until: Instant) -> Result<(), CliError> {
         client.poll(until, &mut |token, outcome| {
             self.ended(token, outcome.map(|reply| reply.remaining()));
         })?;

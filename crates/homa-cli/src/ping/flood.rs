@@ -12,7 +12,7 @@ use crate::{
     error::CliError,
     interrupt,
     progress::Progress,
-    transport::{Api, Protocol, connect::connect},
+    transport::{Protocol, connect::connect},
 };
 
 /// Pings if the user says neither how many nor how long.
@@ -24,7 +24,7 @@ const WARM_UP: Duration = Duration::from_millis(100);
 /// Pings the server as often or as long as asked for.
 pub(super) fn run(args: &PingArgs, server: SocketAddr) -> Result<Pings, CliError> {
     interrupt::watch(|| {});
-    let mut client = connect(args.protocol(), Api::Blocking, server, &client_settings(args))?;
+    let mut client = connect(args.protocol(), server, &client_settings(args))?;
     let request = body::pattern(0, args.size as usize);
     let warm_up = if args.secs.is_some() { WARM_UP } else { Duration::ZERO };
     let from = Instant::now() + warm_up;

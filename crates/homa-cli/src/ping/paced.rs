@@ -15,7 +15,7 @@ use crate::{
     body,
     error::CliError,
     interrupt, output,
-    transport::{Api, Client, connect::connect},
+    transport::{Pipeline, connect::connect_all},
     units::{format_number, format_size},
 };
 
@@ -28,7 +28,7 @@ pub(super) fn run(args: &PingArgs, server: SocketAddr, lines: bool) -> Result<Pi
     interrupt::watch(move || {
         let _ = sender.send(());
     });
-    let mut client = connect(args.protocol(), Api::Event, server, &client_settings(args))?;
+    let mut client = connect_all(args.protocol(), &[server], &client_settings(args), None)?;
     let now = Instant::now();
     let mut paced = Paced {
         args,
@@ -71,7 +71,11 @@ struct Paced<'a> {
 
 impl Paced<'_> {
     /// Sends what is due and takes what has come; returns whether there is more to do.
-    fn turn(&mut self, client: &mut dyn Client, pressed: &Receiver<()>) -> Result<bool, CliError> {
+    fn turn(
+        &mut self,
+        client: &mut dyn Pipeline,
+        pressed: &Receiver<()>,
+    ) -> Result<bool, CliError> {
         let now = Instant::now();
         let more = self.args.count.is_none_or(|count| self.pings.sent < count)
             && self.until.is_none_or(|until| self.next_at < until);

@@ -6,30 +6,22 @@ use std::{
 };
 
 use super::{
-    Api, Client, Protocol, Responder, Settings,
+    Api, Client, Pipeline, Protocol, Responder, Settings,
     homa_udp::{self, HomaClient},
     tcp,
 };
 use crate::error::CliError;
 
-/// A client for calls that go to `server`.
-///
-/// [`Api::Tokio`] is not for this: its loops are written with `async`.
+/// A client of `server` for one call at a time.
 pub(crate) fn connect(
     protocol: Protocol,
-    api: Api,
     server: SocketAddr,
     settings: &Settings,
 ) -> Result<Box<dyn Client>, CliError> {
-    match (protocol, api) {
-        (Protocol::Tcp, Api::Blocking) => {
-            Ok(Box::new(tcp::blocking::BlockingClient::connect(server, settings)?))
-        }
-        (Protocol::Tcp, _) => Ok(Box::new(tcp::event::EventClient::connect(server, settings)?)),
-        (Protocol::HomaUdp | Protocol::HomaIp | Protocol::HomaIpTcp, _) => {
-            Ok(Box::new(HomaClient::new(protocol, &[server], settings, None)?))
-        }
-    }
+    Ok(match protocol {
+        Protocol::Tcp => Box::new(tcp::blocking::BlockingClient::connect(server, settings)?),
+        _ => Box::new(HomaClient::new(protocol, &[server], settings, None)?),
+    })
 }
 
 /// A client for many calls at a time to several servers, of which TCP knows the first only; Homa gives calls up
@@ -38,12 +30,12 @@ pub(crate) fn connect_all(
     protocol: Protocol,
     servers: &[SocketAddr],
     settings: &Settings,
-    timeout: Duration,
-) -> Result<Box<dyn Client>, CliError> {
-    match (protocol, servers) {
-        (Protocol::Tcp, [first, ..]) => connect(protocol, Api::Event, *first, settings),
-        _ => Ok(Box::new(HomaClient::new(protocol, servers, settings, Some(timeout))?)),
-    }
+    timeout: Option<Duration>,
+) -> Result<Box<dyn Pipeline>, CliError> {
+    Ok(match (protocol, servers) {
+        (Protocol::Tcp, [first, ..]) => Box::new(tcp::event::Connections::open(*first, settings)?),
+        _ => Box::new(HomaClient::new(protocol, servers, settings, timeout)?),
+    })
 }
 
 /// A server that has its address but serves nobody yet.

@@ -16,7 +16,7 @@ use homa_transport::{
 };
 
 use super::{
-    Answer, Client, Outcome, Protocol, ReceiveBuffer, Responder, Settings, Wait, no_reply,
+    Answer, Client, Outcome, Pipeline, Protocol, ReceiveBuffer, Responder, Settings, Wait, no_reply,
 };
 use crate::{body::ORDER_BYTES, error::CliError};
 
@@ -115,7 +115,9 @@ impl Client for HomaClient {
         sink(&mut reply.map_err(|error| CliError::Transport(error.to_string()))?);
         Ok(())
     }
+}
 
+impl Pipeline for HomaClient {
     fn start(&mut self, token: u64, server: usize, body: &Bytes) -> Result<(), CliError> {
         let server = self.server(server)?;
         let options = self.timeout.map_or_else(CallOptions::new, |t| CallOptions::new().timeout(t));

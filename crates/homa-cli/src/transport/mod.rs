@@ -169,7 +169,7 @@ pub(crate) fn no_reply(server: SocketAddr, timeout: Duration) -> String {
 /// The end of one call: the reply, or why there is none.
 pub(crate) type Outcome<'a> = Result<&'a mut dyn Buf, String>;
 
-/// The client side of a transport, used by one thread.
+/// The client side of a transport, used by one thread for one call at a time.
 pub(crate) trait Client {
     /// One call: sends `body`, waits for the reply and shows it to `sink`.
     ///
@@ -180,8 +180,11 @@ pub(crate) trait Client {
         timeout: Duration,
         sink: &mut dyn FnMut(&mut dyn Buf),
     ) -> Result<(), CliError>;
+}
 
-    /// Begins a call to the server of this number, which a later [`Client::poll`] reports with `token`; it may be
+/// The client side of a transport, used by one thread for many calls at a time.
+pub(crate) trait Pipeline {
+    /// Begins a call to the server of this number, which a later [`Pipeline::poll`] reports with `token`; it may be
     /// sent only then.
     fn start(&mut self, token: u64, server: usize, body: &Bytes) -> Result<(), CliError>;
 
@@ -191,6 +194,33 @@ pub(crate) trait Client {
         until: Instant,
         sink: &mut dyn FnMut(u64, Outcome<'_>),
     ) -> Result<usize, CliError>;
+}
+
+/// The token of a [`call`](Client::call) through a pipeline, which no caller of `start` uses.
+const CALL_TOKEN: u64 = u64::MAX >> 1;
+
+impl Client for dyn Pipeline + '_ {
+    fn call(
+        &mut self,
+        body: &Bytes,
+        timeout: Duration,
+        sink: &mut dyn FnMut(&mut dyn Buf),
+    ) -> Result<(), CliError> {
+        let deadline = Instant::now() + timeout;
+        self.start(CALL_TOKEN, 0, body)?;
+        let mut ended = None;
+        while ended.is_none() {
+            self.poll(deadline, &mut |token, outcome| {
+                if token == CALL_TOKEN {
+                    ended = Some(outcome.map(&mut *sink));
+                }
+            })?;
+            if ended.is_none() && Instant::now() >= deadline {
+                ended = Some(Err(format!("no reply within {timeout:?}")));
+            }
+        }
+        ended.unwrap_or(Ok(())).map_err(CliError::Transport)
+    }
 }
 
 /// What a server does with requests that carry no [`Order`].

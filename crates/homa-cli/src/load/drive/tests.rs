@@ -1,6 +1,6 @@
 use std::{cell::Cell, collections::VecDeque, ops::Range, rc::Rc};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use clap::Parser;
 
 use super::*;
@@ -41,16 +41,7 @@ impl Model {
     }
 }
 
-impl Client for Model {
-    fn call(
-        &mut self,
-        _: &Bytes,
-        _: Duration,
-        _: &mut dyn FnMut(&mut dyn Buf),
-    ) -> Result<(), CliError> {
-        panic!("a load has many calls")
-    }
-
+impl Pipeline for Model {
     fn start(&mut self, token: u64, _: usize, body: &Bytes) -> Result<(), CliError> {
         self.begun += 1;
         if self.refuses {

@@ -19,7 +19,7 @@ use homa_bench::tcp::{
 use super::connect;
 use crate::{
     error::CliError,
-    transport::{Answer, Client, MESSAGE_BYTES_MAX, Outcome, Responder, Settings, Wait},
+    transport::{Answer, Client, MESSAGE_BYTES_MAX, Responder, Settings, Wait},
 };
 
 /// A client with one connection and one call at a time.
@@ -32,8 +32,6 @@ pub(crate) struct BlockingClient {
     wait: Wait,
     timeout: Option<Duration>,
     next_id: u64,
-    /// Tokens of calls begun by `start`, oldest first: replies come in the order of the requests.
-    started: std::collections::VecDeque<u64>,
 }
 
 impl BlockingClient {
@@ -51,7 +49,6 @@ impl BlockingClient {
             wait: settings.wait,
             timeout: None,
             next_id: 0,
-            started: Default::default(),
         })
     }
 
@@ -106,33 +103,6 @@ impl Client for BlockingClient {
         sink: &mut dyn FnMut(&mut dyn Buf),
     ) -> Result<(), CliError> {
         self.exchange(body, timeout, sink).map_err(|error| self.failed(&error))
-    }
-
-    fn start(&mut self, token: u64, _: usize, body: &Bytes) -> Result<(), CliError> {
-        self.next_id += 1;
-        self.started.push_back(token);
-        write_frame(&mut self.stream, &mut self.scratch, self.next_id, body)
-            .map_err(|error| self.failed(&error))
-    }
-
-    fn poll(
-        &mut self,
-        until: Instant,
-        sink: &mut dyn FnMut(u64, Outcome<'_>),
-    ) -> Result<usize, CliError> {
-        let timeout = until.saturating_duration_since(Instant::now()).max(Duration::from_micros(1));
-        let Some(token) = self.started.front().copied() else {
-            return Ok(0);
-        };
-        match self.receive(timeout) {
-            Ok(range) => {
-                self.started.pop_front();
-                sink(token, Ok(&mut self.input.bytes(range)));
-                Ok(1)
-            }
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(0),
-            Err(error) => Err(self.failed(&error)),
-        }
     }
 }
 

@@ -6,30 +6,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use homa_bench::tcp::{Host, Pace};
 
 use super::CONNECT_TIMEOUT;
 use crate::{
     error::CliError,
-    transport::{Client, Outcome, Responder, Settings, no_reply},
+    transport::{Outcome, Pipeline, Responder, Settings},
 };
-
-/// The token of [`Client::call`], which no caller of `start` uses.
-const CALL_TOKEN: u64 = u64::MAX >> 1;
 
 /// How long a server waits at a time.
 const IDLE: Duration = Duration::from_secs(3_600);
 
 /// A pool of connections to one server.
-pub(crate) struct EventClient {
+pub(crate) struct Connections {
     server: SocketAddr,
     host: Host,
 }
 
-impl EventClient {
+impl Connections {
     /// Connects to a server.
-    pub(crate) fn connect(server: SocketAddr, settings: &Settings) -> Result<Self, CliError> {
+    pub(crate) fn open(server: SocketAddr, settings: &Settings) -> Result<Self, CliError> {
         let mut host =
             Host::client(&settings.tcp()).map_err(|error| CliError::io("epoll", &error))?;
         host.connect(server, CONNECT_TIMEOUT).map_err(|source| CliError::Connect {
@@ -37,7 +34,7 @@ impl EventClient {
             protocol: "tcp",
             source,
         })?;
-        Ok(EventClient { server, host })
+        Ok(Connections { server, host })
     }
 
     fn failed(&self, error: &io::Error) -> CliError {
@@ -45,30 +42,7 @@ impl EventClient {
     }
 }
 
-impl Client for EventClient {
-    fn call(
-        &mut self,
-        body: &Bytes,
-        timeout: Duration,
-        sink: &mut dyn FnMut(&mut dyn Buf),
-    ) -> Result<(), CliError> {
-        let deadline = Instant::now() + timeout;
-        self.start(CALL_TOKEN, 0, body)?;
-        let mut done = false;
-        while !done {
-            self.poll(deadline, &mut |token, outcome| {
-                if let (CALL_TOKEN, Ok(reply)) = (token, outcome) {
-                    sink(reply);
-                    done = true;
-                }
-            })?;
-            if !done && Instant::now() >= deadline {
-                return Err(CliError::Transport(no_reply(self.server, timeout)));
-            }
-        }
-        Ok(())
-    }
-
+impl Pipeline for Connections {
     fn start(&mut self, token: u64, server: usize, body: &Bytes) -> Result<(), CliError> {
         self.host.start(token, server, body).map_err(|error| self.failed(&error))
     }
