@@ -7,7 +7,7 @@ mod recorder;
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -113,12 +113,23 @@ fn host_with(addresses: &[IpAddr]) -> Option<File> {
     let host = common::new_host()?;
     at(&host, || {
         for ip in addresses {
-            let length = if ip.is_ipv4() { 32 } else { 128 };
-            let line = format!("addr add {ip}/{length} dev lo");
+            // An address that is still tentative cannot be sent from.
+            let (length, flags) = if ip.is_ipv4() { (32, "") } else { (128, " nodad") };
+            let line = format!("addr add {ip}/{length} dev lo{flags}");
             assert!(Command::new("ip").args(line.split(' ')).status().unwrap().success());
+            assert!(reaches_itself(*ip), "{ip}");
         }
     });
     Some(host)
+}
+
+/// Whether this host reaches itself at `ip`, soon: the kernel adds the route of an IPv6 address some
+/// time after the address.
+fn reaches_itself(ip: IpAddr) -> bool {
+    let socket = UdpSocket::bind((ip, 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let sends = |_: &i32| socket.send_to(b"?", socket.local_addr().unwrap()).is_ok();
+    (0..500).filter(sends).any(|_| socket.recv(&mut [0]).is_ok())
 }
 
 /// Loads the rules into the network namespace of this thread. `false`, said aloud, without `nft`.
