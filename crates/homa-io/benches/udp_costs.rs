@@ -21,7 +21,7 @@ fn rounds() -> u64 {
 struct Zeros(Vec<u8>);
 
 impl Payloads for Zeros {
-    fn pieces<'a>(&'a self, _: RpcKey, range: Range<u32>, piece: &mut dyn FnMut(&'a [u8])) {
+    fn pieces<'a>(&'a self, _: RpcKey, range: Range<u32>, mut piece: impl FnMut(&'a [u8])) {
         piece(&self.0[..range.len()]);
     }
 }

@@ -12,12 +12,7 @@ pub trait Payloads {
     /// Calls `piece` for each contiguous piece of `range` of the outgoing message of `rpc`, in
     /// order. Bytes that are gone (a message that ended meanwhile) come as zeros, so that the
     /// pieces always add up to the range.
-    fn pieces<'a>(
-        &'a self,
-        rpc: RpcKey,
-        range: std::ops::Range<u32>,
-        piece: &mut dyn FnMut(&'a [u8]),
-    );
+    fn pieces<'a>(&'a self, rpc: RpcKey, range: std::ops::Range<u32>, piece: impl FnMut(&'a [u8]));
 }
 
 /// Takes what a driver receives.

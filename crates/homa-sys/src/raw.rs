@@ -11,7 +11,7 @@ mod filter;
 mod lookup;
 mod message;
 
-pub use batch::{Outgoing, RawReceived, RxBatch};
+pub use batch::{Outgoing, PacketPieces, RawReceived, RxBatch};
 pub use filter::{Filter, TcpMarks};
 pub use lookup::RouteLookup;
 pub use message::PACKETS_MAX;

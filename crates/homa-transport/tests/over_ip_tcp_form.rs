@@ -83,7 +83,7 @@ fn receive_all(driver: &mut IpDriver, expected: usize) -> Vec<(RxMeta, Vec<u8>)>
 fn send_as_tcp(from: IpAddr, to: IpAddr, packet: &[u8]) {
     let socket = RawSocket::open(Family::of(to), TCP, &Filter::nothing()).unwrap();
     let mut packets = Outgoing::new();
-    packets.push(|piece| piece(packet));
+    packets.push(|pieces| pieces.push(packet));
     let source = Some(Source { ip: from, interface: 0 });
     socket.send(SocketAddr::new(to, 0), source, 0xC0, &packets).unwrap();
 }

@@ -125,7 +125,7 @@ impl Answerer {
             return false;
         };
         let mut outgoing = Outgoing::new();
-        outgoing.push(|piece| piece(bytes));
+        outgoing.push(|packet| packet.push(bytes));
         socket.send(path.remote, source, tos, &outgoing).is_ok()
     }
 }

@@ -9,7 +9,7 @@ use homa_sys::Source;
 use homa_sys::address::Family;
 use homa_sys::raw::{Outgoing, PACKETS_MAX};
 
-use super::tcp_form::{checksum, splice};
+use super::tcp_form::{Checksum, splice};
 use super::{Form, IpDriver, Link};
 use crate::driver::{Payloads, Unsent};
 use crate::udp::route::is_link_local;
@@ -91,9 +91,14 @@ impl IpDriver {
         let fields = checksums(way, segments, payloads);
         let mut outgoing = Outgoing::new();
         for (index, segment) in segments.iter().take(PACKETS_MAX).enumerate() {
-            let pushed = outgoing.push(|piece| match fields.get(index) {
-                Some(field) => splice(field, |piece| visit(segment, payloads, piece), piece),
-                None => visit(segment, payloads, piece),
+            let pushed = outgoing.push(|packet| match fields.get(index) {
+                Some(field) => {
+                    let mut at = 0;
+                    visit(segment, payloads, |bytes| {
+                        splice(&mut at, bytes, field, |piece| packet.push(piece));
+                    });
+                }
+                None => visit(segment, payloads, |piece| packet.push(piece)),
             });
             if !pushed {
                 break;
@@ -120,9 +125,9 @@ impl IpDriver {
         field: Option<&[u8; 2]>,
     ) -> Result<usize, TransmitError> {
         let mut outgoing = Outgoing::new();
-        outgoing.push(|piece| match field {
-            Some(field) => splice(field, |piece| piece(joined), piece),
-            None => piece(joined),
+        outgoing.push(|packet| match field {
+            Some(field) => splice(&mut 0, joined, field, |piece| packet.push(piece)),
+            None => packet.push(joined),
         });
         self.send_batch(way, segments, &outgoing)
     }
@@ -197,8 +202,9 @@ fn checksums(
         return ArrayVec::new();
     };
     let field = |segment: &Segment| {
-        let bytes = segment.wire_bytes() as usize;
-        checksum(from, to, bytes, |piece| visit(segment, payloads, piece))
+        let mut checksum = Checksum::new(from, to, segment.wire_bytes() as usize);
+        visit(segment, payloads, |piece| checksum.add(piece));
+        checksum.field()
     };
     segments.iter().take(PACKETS_MAX).map(field).collect()
 }

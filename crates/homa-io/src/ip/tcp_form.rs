@@ -38,17 +38,26 @@ pub(super) fn is_intact(source: IpAddr, destination: IpAddr, packet: &[u8]) -> b
     whole.folded() == u16::MAX || field == Some(&pseudo.folded().to_be_bytes())
 }
 
-/// The checksum field of a packet from `source` to `destination` that `visit` gives piece by piece, `bytes`
-/// in all; whatever its own field holds.
-pub(super) fn checksum<'a>(
-    source: IpAddr,
-    destination: IpAddr,
-    bytes: usize,
-    visit: impl FnOnce(&mut dyn FnMut(&'a [u8])),
-) -> [u8; 2] {
-    let mut sum = pseudo_header(source, destination, bytes);
-    splice(&[0; 2], visit, &mut |piece| sum.add(piece));
-    sum.nonzero_checksum().to_be_bytes()
+/// The checksum field of a packet whose bytes are added piece by piece, whatever its own field
+/// holds.
+pub(super) struct Checksum {
+    sum: Sum,
+    at: usize,
+}
+
+impl Checksum {
+    /// Of a packet of `bytes` from `source` to `destination`.
+    pub(super) fn new(source: IpAddr, destination: IpAddr, bytes: usize) -> Self {
+        Self { sum: pseudo_header(source, destination, bytes), at: 0 }
+    }
+
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        splice(&mut self.at, bytes, &[0; 2], |piece| self.sum.add(piece));
+    }
+
+    pub(super) fn field(self) -> [u8; 2] {
+        self.sum.nonzero_checksum().to_be_bytes()
+    }
 }
 
 fn pseudo_header(source: IpAddr, destination: IpAddr, bytes: usize) -> Sum {
@@ -57,31 +66,27 @@ fn pseudo_header(source: IpAddr, destination: IpAddr, bytes: usize) -> Sum {
     Sum::pseudo_header(source, destination, IP_PROTOCOL_TCP, bytes as u32)
 }
 
-/// Gives the pieces of `visit` to `piece`, with `field` in place of what lies where the checksum is.
+/// Gives `bytes`, which begin at byte `at` of a packet, to `piece`, with `field` in place of what
+/// lies where the checksum is. Moves `at` behind them.
 pub(super) fn splice<'a>(
+    at: &mut usize,
+    bytes: &'a [u8],
     field: &'a [u8; 2],
-    visit: impl FnOnce(&mut dyn FnMut(&'a [u8])),
-    piece: &mut dyn FnMut(&'a [u8]),
+    mut piece: impl FnMut(&'a [u8]),
 ) {
-    let mut at = 0;
-    let mut some = |bytes: &'a [u8]| {
-        if !bytes.is_empty() {
-            piece(bytes);
+    // What of the bytes lies before the field, in it, behind it.
+    let before = CHECKSUM_AT.saturating_sub(*at).min(bytes.len());
+    let until = CHECKSUM_END.saturating_sub(*at).min(bytes.len());
+    let (front, rest) = bytes.split_at(before);
+    let inside = (*at + before).saturating_sub(CHECKSUM_AT).min(2)
+        ..(*at + until).saturating_sub(CHECKSUM_AT).min(2);
+    let (field, rest) = (field.get(inside), rest.get(until - before..));
+    for part in [front, field.unwrap_or(&[]), rest.unwrap_or(&[])] {
+        if !part.is_empty() {
+            piece(part);
         }
-    };
-    visit(&mut |bytes| {
-        let end = at + bytes.len();
-        // What of the piece lies before the field, in it, behind it.
-        let before = CHECKSUM_AT.saturating_sub(at).min(bytes.len());
-        let until = CHECKSUM_END.saturating_sub(at).min(bytes.len());
-        let (front, rest) = bytes.split_at(before);
-        some(front);
-        let inside = (at + before).saturating_sub(CHECKSUM_AT).min(2)
-            ..(at + until).saturating_sub(CHECKSUM_AT).min(2);
-        some(field.get(inside).unwrap_or(&[]));
-        some(rest.get(until - before..).unwrap_or(&[]));
-        at = end;
-    });
+    }
+    *at += bytes.len();
 }
 
 #[cfg(test)]
@@ -106,11 +111,9 @@ mod tests {
         let (source, destination, mut packet) = example();
         packet[16..18].fill(0x55);
         for cut in 1..=packet.len() {
-            let visit = |piece: &mut dyn FnMut(&'static [u8])| {
-                let bytes: &'static [u8] = packet.clone().leak();
-                bytes.chunks(cut).for_each(piece);
-            };
-            assert_eq!(checksum(source, destination, packet.len(), visit), [0xAB, 0x8E], "{cut}");
+            let mut checksum = Checksum::new(source, destination, packet.len());
+            packet.chunks(cut).for_each(|piece| checksum.add(piece));
+            assert_eq!(checksum.field(), [0xAB, 0x8E], "{cut}");
         }
     }
 
@@ -121,9 +124,10 @@ mod tests {
         expected[16..18].copy_from_slice(&[1, 2]);
         for cut in 1..=packet.len() {
             for bytes in [&packet[..], &packet[..17], &packet[..16]] {
-                let mut spliced = Vec::new();
-                let visit = |piece: &mut dyn FnMut(_)| bytes.chunks(cut).for_each(piece);
-                splice(&[1, 2], visit, &mut |piece| spliced.extend_from_slice(piece));
+                let (mut spliced, mut at) = (Vec::new(), 0);
+                for part in bytes.chunks(cut) {
+                    splice(&mut at, part, &[1, 2], |piece| spliced.extend_from_slice(piece));
+                }
                 assert_eq!(spliced, expected[..bytes.len()], "{cut}");
             }
         }

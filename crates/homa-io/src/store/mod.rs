@@ -192,7 +192,7 @@ impl Store {
 }
 
 impl Payloads for Store {
-    fn pieces<'a>(&'a self, rpc: RpcKey, range: Range<u32>, piece: &mut dyn FnMut(&'a [u8])) {
+    fn pieces<'a>(&'a self, rpc: RpcKey, range: Range<u32>, piece: impl FnMut(&'a [u8])) {
         match self.slot(rpc) {
             Some(slot) => slot.outgoing.pieces(range, piece),
             None => outgoing::zeros(range.end.saturating_sub(range.start) as usize, piece),
@@ -260,7 +260,7 @@ mod tests {
     fn bytes_that_are_gone_are_sent_as_zeros() {
         let store = Store::new();
         let mut sent = Vec::new();
-        store.pieces(OLD, 10..20_000, &mut |piece| sent.extend_from_slice(piece));
+        store.pieces(OLD, 10..20_000, |piece| sent.extend_from_slice(piece));
         assert_eq!(sent, vec![0; 19_990]);
     }
 }

@@ -66,7 +66,8 @@ impl Outgoing {
     }
 
     /// Calls `piece` for the pieces of `range`; see [`Payloads::pieces`](crate::driver::Payloads::pieces).
-    pub(super) fn pieces<'a>(&'a self, range: Range<u32>, piece: &mut dyn FnMut(&'a [u8])) {
+    #[inline]
+    pub(super) fn pieces<'a>(&'a self, range: Range<u32>, mut piece: impl FnMut(&'a [u8])) {
         // Mostly there is one buffer.
         if let Some(bytes) = self.chunks.front().and_then(|chunk| chunk.part(&range)) {
             return piece(bytes);
@@ -79,7 +80,7 @@ impl Outgoing {
             }
             if at < chunk.start {
                 let missing = chunk.start.min(range.end) - at;
-                zeros(missing as usize, piece);
+                zeros(missing as usize, &mut piece);
                 at += missing;
             }
             let end = range.end.min(chunk.end());
@@ -130,7 +131,7 @@ impl Chunk {
 }
 
 /// Calls `piece` with `count` zero bytes.
-pub(super) fn zeros<'a>(mut count: usize, piece: &mut dyn FnMut(&'a [u8])) {
+pub(super) fn zeros<'a>(mut count: usize, mut piece: impl FnMut(&'a [u8])) {
     while count > 0 {
         let (here, _) = ZEROS.split_at(count.min(ZEROS.len()));
         piece(here);
@@ -144,7 +145,7 @@ mod tests {
 
     fn sent(outgoing: &Outgoing, range: Range<u32>) -> Vec<u8> {
         let mut all = Vec::new();
-        outgoing.pieces(range, &mut |piece| {
+        outgoing.pieces(range, |piece| {
             assert!(!piece.is_empty());
             all.extend_from_slice(piece);
         });

@@ -37,7 +37,7 @@ impl Pattern {
 }
 
 impl Payloads for Pattern {
-    fn pieces<'a>(&'a self, _: RpcKey, range: Range<u32>, piece: &mut dyn FnMut(&'a [u8])) {
+    fn pieces<'a>(&'a self, _: RpcKey, range: Range<u32>, piece: impl FnMut(&'a [u8])) {
         let end = range.end.saturating_add_signed(self.wrong);
         Self::expected(range.start..end).chunks(self.piece_bytes).for_each(piece);
     }

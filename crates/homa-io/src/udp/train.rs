@@ -79,7 +79,7 @@ pub(crate) fn visit<'a>(
     let range = segment.payload.clone();
     let mut missing = range.end.saturating_sub(range.start) as usize;
     if let Some(rpc) = segment.rpc.filter(|_| missing > 0) {
-        payloads.pieces(rpc, range, &mut |bytes: &'a [u8]| {
+        payloads.pieces(rpc, range, |bytes: &'a [u8]| {
             let bytes = bytes.get(..missing).unwrap_or(bytes);
             missing -= bytes.len();
             if !bytes.is_empty() {

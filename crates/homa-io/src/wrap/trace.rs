@@ -69,7 +69,7 @@ pub(crate) fn write_packet(segment: &Segment, payloads: &impl Payloads, packet: 
 pub(crate) fn append_packet(segment: &Segment, payloads: &impl Payloads, packet: &mut Vec<u8>) {
     packet.extend_from_slice(segment.header());
     if let Some(rpc) = segment.rpc.filter(|_| !segment.payload.is_empty()) {
-        payloads.pieces(rpc, segment.payload.clone(), &mut |piece| packet.extend_from_slice(piece));
+        payloads.pieces(rpc, segment.payload.clone(), |piece| packet.extend_from_slice(piece));
     }
     packet.resize(packet.len() + usize::from(segment.padding), 0);
 }

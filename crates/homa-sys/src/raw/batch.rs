@@ -104,6 +104,20 @@ fn specific_ip(control: &ControlBuffer) -> Option<IpAddr> {
     Some(Ipv4Addr::from(array::<4>(info.data, 4)?).into())
 }
 
+/// The pieces of a packet that is being added to [`Outgoing`].
+#[derive(Debug)]
+pub struct PacketPieces<'p, 'a> {
+    pieces: &'p mut Pieces<'a>,
+    fits: bool,
+}
+
+impl<'a> PacketPieces<'_, 'a> {
+    /// Adds the next one.
+    pub fn push(&mut self, piece: &'a [u8]) {
+        self.fits &= self.pieces.try_push(IoSlice::new(piece)).is_ok();
+    }
+}
+
 /// Packets to send, each gathered from pieces; without allocation.
 #[derive(Debug, Default)]
 pub struct Outgoing<'a> {
@@ -118,13 +132,13 @@ impl<'a> Outgoing<'a> {
         Self::default()
     }
 
-    /// Adds a packet whose pieces `fill` gives one by one. `false`, and nothing added, if they are too
+    /// Adds a packet whose pieces `fill` adds one by one. `false`, and nothing added, if they are too
     /// many for one call.
-    pub fn push(&mut self, fill: impl FnOnce(&mut dyn FnMut(&'a [u8]))) -> bool {
+    pub fn push(&mut self, fill: impl FnOnce(&mut PacketPieces<'_, 'a>)) -> bool {
         let before = self.pieces.len();
-        let mut fits = !self.ends.is_full();
-        fill(&mut |piece| fits &= self.pieces.try_push(IoSlice::new(piece)).is_ok());
-        if !fits {
+        let mut packet = PacketPieces { fits: !self.ends.is_full(), pieces: &mut self.pieces };
+        fill(&mut packet);
+        if !packet.fits {
             self.pieces.truncate(before);
             return false;
         }

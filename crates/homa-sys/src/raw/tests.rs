@@ -43,7 +43,9 @@ fn send(socket: &RawSocket, family: Family, packets: &[Vec<u8>]) -> usize {
     let mut outgoing = Outgoing::new();
     for bytes in packets {
         let (front, rest) = bytes.split_at(3);
-        assert!(outgoing.push(|piece| [front, rest].into_iter().for_each(piece)));
+        assert!(
+            outgoing.push(|packet| [front, rest].into_iter().for_each(|piece| packet.push(piece)))
+        );
     }
     socket.send(loopback(family), None, 0xA0, &outgoing).unwrap()
 }
@@ -168,7 +170,7 @@ fn what_is_longer_than_the_way_takes_is_refused_and_not_cut() {
     };
     let bytes = packet(1, 65_530);
     let mut outgoing = Outgoing::new();
-    outgoing.push(|piece| piece(&bytes));
+    outgoing.push(|packet| packet.push(&bytes));
     let error = socket.send(loopback(Family::V4), None, 0, &outgoing).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
     // An IPv6 address has no form there.
@@ -180,12 +182,12 @@ fn what_is_longer_than_the_way_takes_is_refused_and_not_cut() {
 fn more_packets_or_pieces_than_a_call_takes_are_left_out_whole() {
     let byte = [0];
     let mut outgoing = Outgoing::new();
-    assert!(outgoing.push(|piece| (0..500).for_each(|_| piece(&byte))));
-    assert!(!outgoing.push(|piece| (0..500).for_each(|_| piece(&byte))));
-    assert!(outgoing.push(|piece| piece(&byte)));
+    assert!(outgoing.push(|packet| (0..500).for_each(|_| packet.push(&byte))));
+    assert!(!outgoing.push(|packet| (0..500).for_each(|_| packet.push(&byte))));
+    assert!(outgoing.push(|packet| packet.push(&byte)));
     assert_eq!((outgoing.len(), outgoing.is_empty()), (2, false));
     let mut outgoing = Outgoing::new();
-    let taken = (0..100).filter(|_| outgoing.push(|piece| piece(&byte))).count();
+    let taken = (0..100).filter(|_| outgoing.push(|packet| packet.push(&byte))).count();
     assert_eq!(taken, PACKETS_MAX);
     let lengths: Vec<usize> = outgoing.packets().map(<[_]>::len).collect();
     assert_eq!(lengths, [1; PACKETS_MAX]);

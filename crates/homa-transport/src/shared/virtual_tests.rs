@@ -72,7 +72,7 @@ impl Driver for NetDriver {
                 bytes.extend_from_slice(segment.header());
                 if let Some(rpc) = segment.rpc {
                     let range = segment.payload.clone();
-                    payloads.pieces(rpc, range, &mut |piece| bytes.extend_from_slice(piece));
+                    payloads.pieces(rpc, range, |piece| bytes.extend_from_slice(piece));
                 }
                 bytes.resize(bytes.len() + usize::from(segment.padding), 0);
             }

@@ -44,12 +44,7 @@ impl PacketSink for Sink {
 struct Packet(Vec<u8>);
 
 impl Payloads for Packet {
-    fn pieces<'a>(
-        &'a self,
-        _: RpcKey,
-        range: std::ops::Range<u32>,
-        piece: &mut dyn FnMut(&'a [u8]),
-    ) {
+    fn pieces<'a>(&'a self, _: RpcKey, range: std::ops::Range<u32>, piece: impl FnMut(&'a [u8])) {
         self.0[range.start as usize..range.end as usize].chunks(700).for_each(piece);
     }
 }

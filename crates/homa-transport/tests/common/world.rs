@@ -173,7 +173,7 @@ pub(crate) fn send_garbage(server: SocketAddr, bytes: &[u8]) {
                 port.copy_from_slice(&server.port().to_be_bytes());
             }
             let mut packets = Outgoing::new();
-            packets.push(|piece| piece(&bytes));
+            packets.push(|packet| packet.push(&bytes));
             drop(socket.send(server, None, 0, &packets));
         }),
     }
