@@ -1,21 +1,18 @@
 //! The controller's side of an agent.
 
 use std::{
-    io::{self, BufRead, BufReader, Write},
+    io,
     net::SocketAddr,
-    process::{Child, ChildStdin},
-    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
     time::{Duration, Instant},
 };
 
 use crate::{
     network::Network,
+    process::{Process, Silence},
     spec::{HostSpec, LoadSummary, Order, Report, Status, UnloadedTime},
-    watch::{Watch, interrupted, patience},
+    watch::{Watch, interrupted},
 };
 
-/// Reports that may wait to be read, so that an agent gone wild fills a pipe and not this process's memory.
-const REPORTS_MAX: usize = 1_000;
 /// Time for an agent to start.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time for everything that is done without load.
@@ -26,9 +23,7 @@ pub(crate) struct Agent<'a> {
     host: u32,
     address: SocketAddr,
     timer_us: f64,
-    child: Child,
-    input: Option<ChildStdin>,
-    reports: Receiver<Report>,
+    process: Process,
     watch: &'a dyn Watch,
 }
 
@@ -39,25 +34,9 @@ impl<'a> Agent<'a> {
         spec: &HostSpec,
         watch: &'a dyn Watch,
     ) -> io::Result<Self> {
-        let mut child = network.start_agent(spec.host, &spec.transport)?;
-        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(io::Error::other("an agent was started without pipes"));
-        };
-        let (sender, reports) = sync_channel(REPORTS_MAX);
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines() {
-                let Ok(line) = line else { return };
-                let report = serde_json::from_str(&line).unwrap_or_else(|error| Report::Failed {
-                    reason: format!("said what is no report: {error}"),
-                });
-                if sender.send(report).is_err() {
-                    return;
-                }
-            }
-        });
+        let process = Process::new(network.start_agent(spec.host, &spec.transport)?);
         let address = SocketAddr::new(spec.listen, spec.port);
-        let (host, input) = (spec.host, Some(input));
-        let mut agent = Agent { host, address, timer_us: 0.0, child, input, reports, watch };
+        let mut agent = Agent { host: spec.host, address, timer_us: 0.0, process, watch };
         agent.write(spec)?;
         match agent.receive(START_TIMEOUT)? {
             Report::Ready { address, timer_us } => {
@@ -124,37 +103,23 @@ impl<'a> Agent<'a> {
 
     /// Ends it at once, as a machine that fails.
     pub(crate) fn end(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.end();
     }
 
     fn write(&mut self, order: &impl serde::Serialize) -> io::Result<()> {
-        let mut line = serde_json::to_vec(order)?;
-        line.push(b'\n');
-        let input = self.input.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-        input.write_all(&line).map_err(|error| self.failed(&error.to_string()))
+        self.process.tell(order).map_err(|error| self.failed(&error.to_string()))
     }
 
     fn receive(&mut self, timeout: Duration) -> io::Result<Report> {
-        let until = Instant::now() + timeout;
-        let received = loop {
-            match self.reports.recv_timeout(patience(until)) {
-                _ if self.watch.stopped() => return Err(interrupted()),
-                Err(RecvTimeoutError::Timeout) if Instant::now() < until => {}
-                received => break received,
-            }
+        let line = match self.process.hear(timeout, self.watch) {
+            Ok(line) => line,
+            Err(Silence::Stopped) => return Err(interrupted()),
+            Err(silence) => return Err(self.failed(&silence.to_string())),
         };
-        match received {
+        match serde_json::from_str(&line) {
             Ok(Report::Failed { reason }) => Err(self.failed(&reason)),
             Ok(report) => Ok(report),
-            Err(_) => {
-                let state = match self.child.try_wait() {
-                    Ok(Some(status)) => format!("it ended ({status})"),
-                    _ => "it says nothing".to_owned(),
-                };
-                Err(self.failed(&state))
-            }
+            Err(error) => Err(self.failed(&format!("said what is no report: {error}"))),
         }
     }
 
@@ -166,13 +131,5 @@ impl<'a> Agent<'a> {
 
     fn failed(&self, reason: &str) -> io::Error {
         io::Error::other(format!("host {}: {reason}", self.host))
-    }
-}
-
-impl Drop for Agent<'_> {
-    fn drop(&mut self) {
-        // The end of its input ends it; killing makes sure, where it is a process of this machine.
-        self.input = None;
-        self.end();
     }
 }

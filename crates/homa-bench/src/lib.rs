@@ -24,6 +24,7 @@ pub mod machine;
 pub mod metrics;
 pub mod network;
 pub mod plan;
+pub mod process;
 pub mod results;
 pub mod rng;
 pub mod run;
