@@ -336,6 +336,17 @@ impl Config {
         }
     }
 
+    /// Bytes of a message that room is kept for on its sender's word: what this end would send at most before
+    /// there is a reaction. For more the message has to come first, or to be granted.
+    pub(crate) fn unscheduled_max(&self) -> u32 {
+        self.unscheduled_bytes.max(self.unscheduled_in_flight_max_bytes)
+    }
+
+    /// The highest of the levels.
+    pub(crate) fn top_priority(&self) -> u8 {
+        self.num_priorities.saturating_sub(1)
+    }
+
     /// Calls that are served at a time at most: a quarter of the table is kept for calls made here.
     pub(crate) fn serving_max(&self) -> u32 {
         self.rpcs_max.saturating_sub(self.rpcs_max / 4)

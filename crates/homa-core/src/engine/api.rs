@@ -1,9 +1,9 @@
 //! What the application asks for.
 
-use hashbrown::hash_map::Entry;
-use homa_wire::Reason;
+use homa_wire::{Body, Reason};
 
 use crate::addr::Path;
+use crate::config::{Config, LINUX_MESSAGE_BYTES_MAX};
 use crate::engine::Engine;
 use crate::engine::rpc::events::Happened;
 use crate::engine::rpc::{Role, State};
@@ -111,7 +111,7 @@ impl Engine {
         options: RequestOptions,
     ) -> Result<RpcKey, SendError> {
         self.tick(now);
-        self.check_length(length)?;
+        self.ctx.config.check_length(length)?;
         let remote = path.remote;
         if remote.port() == 0 || remote.ip().is_unspecified() || remote.ip().is_multicast() {
             return Err(SendError::BadAddress);
@@ -119,22 +119,23 @@ impl Engine {
         if self.ports.get(path.local_port).is_none() {
             return Err(SendError::NoSuchPort);
         }
-        let peers_full = self.peers.len() >= self.config.peers_max as usize;
+        let peers_full = self.peers.len() >= self.ctx.config.peers_max as usize;
         let no_peer = if peers_full { SendError::PeersLimit } else { SendError::OutOfMemory };
         let peer = self.peer_or_new(now, &path).ok_or(no_peer)?;
-        let own = self.is_own_peer(peer);
-        if !own && length > crate::config::LINUX_MESSAGE_BYTES_MAX {
-            return Err(SendError::PeerLimit { max: crate::config::LINUX_MESSAGE_BYTES_MAX });
+        let own = self.peers.is_own_of_late(self.ctx.now, peer);
+        if !own && length > LINUX_MESSAGE_BYTES_MAX {
+            return Err(SendError::PeerLimit { max: LINUX_MESSAGE_BYTES_MAX });
         }
-        self.client_ids.try_reserve(1).map_err(|_| SendError::OutOfMemory)?;
-        let rpcs_full = self.rpcs.len() >= self.config.rpcs_max as usize;
+        self.ids.try_reserve_call().map_err(|_| SendError::OutOfMemory)?;
+        let rpcs_full = self.rpcs.len() >= self.ctx.config.rpcs_max as usize;
         let no_rpc = if rpcs_full { SendError::RpcLimit } else { SendError::OutOfMemory };
         let index = self.add_rpc(Role::Client, 0, &path, peer).map_err(|_| no_rpc)?;
-        let id = self.give_id(index, peer);
-        self.stats.requests_sent.inc();
-        let unscheduled = self.unscheduled_bytes(peer);
-        let interval_ns = self.next_interval_ns(peer, own);
-        let level_max = self.top_priority();
+        let first_id = self.peers.known(peer).map_or(0, |peer| peer.first_id);
+        let id = self.ids.give(index, first_id);
+        self.ctx.stats.requests_sent.inc();
+        let unscheduled = self.peers.unscheduled_bytes(peer, &self.ctx.config);
+        let interval_ns = self.ctx.next_interval_ns(self.peers.known(peer), own);
+        let level_max = self.ctx.config.top_priority();
         let rpc = self.rpcs.known_mut(index).ok_or(SendError::OutOfMemory)?;
         let key = rpc.key;
         rpc.id = id;
@@ -147,26 +148,11 @@ impl Engine {
         rpc.response_streaming = options.streaming_response;
         rpc.priority_hint = options.priority_hint.map(|hint| hint.min(level_max));
         rpc.resend.set_interval(interval_ns);
-        self.pacer.follow(rpc, &self.config);
+        self.sender.schedule(rpc, &self.ctx.config);
         if let Some(deadline) = options.deadline {
-            self.arm_at(index, deadline);
+            self.ctx.timers.arm_rpc(index, deadline);
         }
         Ok(key)
-    }
-
-    /// Enters a call under the next id of its peer. Those of one peer count up, also when it was forgotten meanwhile;
-    /// how far they are from those of another peer nobody knows.
-    fn give_id(&mut self, index: u32, peer: u32) -> u64 {
-        let first = self.peers.known(peer).map_or(0, |peer| peer.first_id);
-        loop {
-            let id = first.wrapping_add(self.ids_given.wrapping_mul(2));
-            self.ids_given = self.ids_given.wrapping_add(1);
-            // Calls to two peers may meet by chance.
-            if let Entry::Vacant(entry) = self.client_ids.entry(id) {
-                entry.insert(index);
-                return id;
-            }
-        }
     }
 
     /// Answers a request with `length` bytes, all of which are there.
@@ -203,7 +189,7 @@ impl Engine {
         streaming: bool,
     ) -> Result<(), SendError> {
         self.tick(now);
-        self.check_length(length)?;
+        self.ctx.config.check_length(length)?;
         let index = self.rpcs.resolve(key).ok_or(SendError::Stale)?;
         let rpc = self.rpcs.known(index).ok_or(SendError::Stale)?;
         match rpc.state {
@@ -211,13 +197,13 @@ impl Engine {
             State::Dead | State::Refused(_) => return Err(SendError::Stale),
             _ => return Err(SendError::NotInService),
         }
-        let own = self.speaks_own(rpc);
-        if !own && length > crate::config::LINUX_MESSAGE_BYTES_MAX {
-            return Err(SendError::PeerLimit { max: crate::config::LINUX_MESSAGE_BYTES_MAX });
+        let own = rpc.speaks_own(&self.peers);
+        if !own && length > LINUX_MESSAGE_BYTES_MAX {
+            return Err(SendError::PeerLimit { max: LINUX_MESSAGE_BYTES_MAX });
         }
-        let unscheduled = self.unscheduled_bytes(rpc.peer);
-        let interval_ns = self.first_ack_interval_ns(rpc);
-        let birth = self.next_birth();
+        let unscheduled = self.peers.unscheduled_bytes(rpc.peer, &self.ctx.config);
+        let interval_ns = self.holders.first_ack_interval_ns(rpc, &self.ctx.config);
+        let birth = self.rpcs.next_birth();
         if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.state = State::Outgoing;
             rpc.tx.begin(length, if streaming { 0 } else { length }, unscheduled);
@@ -227,8 +213,11 @@ impl Engine {
             rpc.progress_at = now;
             rpc.resend.begin(interval_ns);
         }
-        self.keep_response(index);
-        self.schedule(index);
+        self.holders.keep_response(index, &mut self.rpcs, &self.peers);
+        self.limit_kept(index);
+        if let Some(rpc) = self.rpcs.known(index) {
+            self.sender.schedule(rpc, &self.ctx.config);
+        }
         Ok(())
     }
 
@@ -246,8 +235,12 @@ impl Engine {
         let more = upto.saturating_sub(rpc.tx.supplied);
         rpc.tx.supplied = rpc.tx.supplied.max(upto);
         rpc.last_heard = now;
-        self.response_supplied(index, more);
-        self.schedule(index);
+        if self.holders.response_supplied(index, more, &mut self.rpcs, &self.peers) {
+            self.limit_kept(index);
+        }
+        if let Some(rpc) = self.rpcs.known(index) {
+            self.sender.schedule(rpc, &self.ctx.config);
+        }
         Ok(())
     }
 
@@ -258,12 +251,12 @@ impl Engine {
     /// The RPC is over.
     pub fn set_streaming(&mut self, now: Instant, rpc: RpcKey) -> Result<(), RpcError> {
         self.tick(now);
-        let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
+        let (_, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
         rpc.response_streaming = true;
         rpc.rx.streaming = true;
         if rpc.rx.data.contiguous() > rpc.rx.consumed {
             rpc.pending.add(Happened::Progress);
-            self.queue_event(index);
+            self.ctx.events.push(rpc);
         }
         Ok(())
     }
@@ -279,21 +272,11 @@ impl Engine {
         if upto > rpc.rx.data.contiguous() {
             return Err(RpcError::OutOfRange);
         }
-        let before = rpc.rx.reserved();
-        rpc.rx.consumed = rpc.rx.consumed.max(upto);
-        let after = rpc.rx.reserved();
-        self.memory.shrink(rpc, before, after);
-        if after == 0 && rpc.rx.is_complete() {
-            self.memory.leave(rpc);
-        }
-        if rpc.rx.streaming {
-            rpc.rx.passed_over = false;
-        }
-        self.granter.touch(rpc);
+        self.receiver.consume(rpc, upto);
         if rpc.state == State::Delivered && rpc.rx.consumed >= rpc.rx.length() {
             self.end_rpc(index);
         }
-        self.memory_freed();
+        self.receiver.use_freed_memory(&mut self.rpcs, &mut self.ctx);
         Ok(())
     }
 
@@ -311,11 +294,14 @@ impl Engine {
         match rpc.role {
             Role::Client => {
                 self.cancel_at_server(index);
-                self.forget_arrival(index);
+                // It does not want the response any more, whether it has come meanwhile or not.
+                if let Some(rpc) = self.rpcs.known_mut(index) {
+                    rpc.pending.forget(Happened::Arrived);
+                }
                 self.end_rpc(index);
             }
             Role::Server
-                if self.speaks_own(rpc)
+                if rpc.speaks_own(&self.peers)
                     && matches!(rpc.state, State::Incoming | State::InService) =>
             {
                 self.refuse(index, why);
@@ -332,45 +318,42 @@ impl Engine {
             return;
         };
         let no_copies = rpc.state == State::Incoming || (rpc.tx.is_idle() && !rpc.tx.copied);
-        if rpc.state != State::Delivered && rpc.tx.sent > 0 && (self.speaks_own(rpc) || no_copies) {
-            self.tell_unknown(index, Reason::Cancelled);
+        if rpc.state != State::Delivered
+            && rpc.tx.sent > 0
+            && (rpc.speaks_own(&self.peers) || no_copies)
+        {
+            self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Cancelled);
         }
     }
 
     /// Refuses a request: nothing more is received of it, and the client is told until it
     /// acknowledges.
     fn refuse(&mut self, index: u32, why: FailReason) {
-        self.granter.remove(index, &mut self.rpcs);
-        let interval_ns = nanos(self.config.request_ack_interval);
+        self.receiver.stop_granting(index, &mut self.rpcs);
+        let interval_ns = nanos(self.ctx.config.request_ack_interval);
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
-        self.starved.remove(index, rpc.rx.holder);
-        self.memory.release(rpc);
+        self.receiver.release(rpc);
         rpc.rx.starved = false;
         rpc.state = State::Refused(why);
-        rpc.last_heard = self.now;
-        rpc.progress_at = self.now;
+        rpc.last_heard = self.ctx.now;
+        rpc.progress_at = self.ctx.now;
         rpc.resend.set_interval(interval_ns);
-        self.tell_unknown(index, Reason::Rejected);
-        self.arm(index, interval_ns);
-        self.memory_freed();
+        self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Rejected);
+        self.ctx.arm(index, interval_ns);
+        self.receiver.use_freed_memory(&mut self.rpcs, &mut self.ctx);
     }
+}
 
+impl Config {
+    /// Whether a message of so many bytes may be sent.
     fn check_length(&self, length: u32) -> Result<(), SendError> {
+        let max = self.max_message_bytes;
         match length {
             0 => Err(SendError::EmptyMessage),
-            _ if length > self.config.max_message_bytes => {
-                Err(SendError::TooLong { max: self.config.max_message_bytes })
-            }
+            _ if length > max => Err(SendError::TooLong { max }),
             _ => Ok(()),
         }
-    }
-
-    /// Bytes that a message to the peer may begin with.
-    fn unscheduled_bytes(&self, peer: u32) -> u32 {
-        let config = &self.config;
-        let peer = self.peers.known(peer);
-        peer.map_or(config.unscheduled_bytes, |peer| peer.unscheduled_bytes(config))
     }
 }

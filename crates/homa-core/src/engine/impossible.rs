@@ -71,8 +71,8 @@ mod tests {
             |engine, _| assert!(engine.rpcs.living(0).is_none()),
             |engine, _| assert!(engine.peers.known_mut(0).is_none()),
             |engine, _| assert!(engine.holders.known_mut(0).is_none()),
-            |engine, path| engine.client_hosts.remove(path, 1, 0),
-            |engine, _| engine.starved.set_apart(0),
+            |engine, path| engine.ids.forget_request(0, 0, path, 1),
+            |engine, _| engine.receiver.break_starved(),
         ];
         for (found, look) in (1..).zip(looks) {
             assert!(stops(|| look(&mut engine, &path)), "look {found}");

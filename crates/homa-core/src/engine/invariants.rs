@@ -150,8 +150,9 @@ fn answers_let_go_no_more_calls_than_there_is_room_for() {
             ..Data::default()
         };
         bench.receive(0, Common::data(1, PORT, RpcId(*id).of_peer().0, 0), Body::Data(body), 10);
-        let peer = bench.engine.peer_of(&path).and_then(|it| bench.engine.peers.get(it)).unwrap();
-        let room = peer.in_flight_max(&bench.engine.config) + 100 + CHARGE_PER_PACKET;
+        let peer =
+            bench.engine.peers.find(&path).and_then(|it| bench.engine.peers.get(it)).unwrap();
+        let room = peer.in_flight_max(&bench.engine.ctx.config) + 100 + CHARGE_PER_PACKET;
         let used = peer.in_flight.bytes() + peer.in_flight.admitted();
         assert!(used <= room, "{:?}", peer.in_flight);
     }

@@ -1,6 +1,6 @@
 //! Counters of an engine.
 
-use crate::event::DropReason;
+use crate::event::{DropReason, Received};
 
 /// Counting in fields of [`Stats`].
 pub(crate) trait Count {
@@ -196,6 +196,20 @@ stats! {
 }
 
 impl Stats {
+    /// Counts what a packet that was sent `again` brought.
+    pub(crate) fn count_retransmission(
+        &mut self,
+        again: bool,
+        received: &Result<Received, DropReason>,
+    ) {
+        match received {
+            _ if !again => {}
+            Ok(Received::Place(_)) => self.retransmissions_used.inc(),
+            Err(DropReason::Duplicate) => self.retransmissions_unneeded.inc(),
+            _ => {}
+        }
+    }
+
     pub(crate) fn count_drop(&mut self, reason: DropReason) {
         let counter = match reason {
             DropReason::Malformed => &mut self.dropped_malformed,

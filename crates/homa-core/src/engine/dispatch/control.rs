@@ -7,6 +7,7 @@ use homa_wire::{AckEntry, Body, Grant, Header, Reason, Resend, RpcId};
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
 use crate::engine::peer::identity::is_own;
+use crate::engine::peer::{Peer, PeerTable};
 use crate::engine::rpc::failure::failure;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
@@ -36,11 +37,14 @@ impl Engine {
         header: &Header,
         id: u64,
     ) -> Result<Received, DropReason> {
-        let rpc = self.find_rpc(peer, path, id);
+        let rpc = self.ids.find(&self.rpcs, peer, path, id);
         let stranger = match rpc {
-            Some(index) => !self.may_speak_of(index, header),
+            Some(index) => {
+                let rpc = self.rpcs.known(index);
+                !rpc.is_some_and(|rpc| rpc.may_be_spoken_of(header, &self.peers))
+            }
             // Whoever it is, it is not the server: an answer could be turned against the call.
-            None => self.client_ids.contains_key(&id),
+            None => self.ids.is_call(id),
         };
         if stranger {
             return Err(DropReason::WrongPeer);
@@ -53,20 +57,29 @@ impl Engine {
             Body::Resend(resend) => self.resend_received(path, rpc, header, resend),
             Body::RpcUnknown => self.unknown_received(path, rpc, header, why, value),
             Body::Busy => self.busy_received(rpc),
-            Body::Cutoffs(cutoffs) => self.cutoffs_received(peer, header, cutoffs),
+            Body::Cutoffs(cutoffs) => {
+                self.ctx.stats.cutoffs_received.inc();
+                self.peers.cutoffs_received(peer, header, cutoffs)
+            }
             Body::NeedAck => self.need_ack_received(path, rpc, header, why, value),
             Body::Ack(ack) => {
-                self.stats.acks_received.inc();
+                self.ctx.stats.acks_received.inc();
                 // In answer to a question Linux acknowledges what it does not know as well.
                 let arrived = header.extension.is_some();
                 let named =
                     AckEntry { client_id: RpcId(id).of_peer().0, server_port: path.local_port };
-                self.acknowledged(self.acknowledged_rpc(peer, path, &named), arrived);
+                self.acknowledged(
+                    self.ids.find_acknowledged(&self.rpcs, peer, path, &named),
+                    arrived,
+                );
                 if let Some(index) = rpc {
                     self.disowned(index);
                 }
                 for entry in ack.entries() {
-                    self.acknowledged(self.acknowledged_rpc(peer, path, entry), true);
+                    self.acknowledged(
+                        self.ids.find_acknowledged(&self.rpcs, peer, path, entry),
+                        true,
+                    );
                 }
                 Ok(Received::Consumed)
             }
@@ -77,7 +90,7 @@ impl Engine {
     /// An acknowledgement that came with data: what it ends can wait until the answer to that data is on its
     /// way, see [`Engine::settle`].
     pub(crate) fn acknowledge_later(&mut self, peer: Option<u32>, path: &Path, ack: &AckEntry) {
-        let named = self.acknowledged_rpc(peer, path, ack);
+        let named = self.ids.find_acknowledged(&self.rpcs, peer, path, ack);
         let Some(rpc) = named.and_then(|index| self.rpcs.known(index)) else {
             return;
         };
@@ -100,36 +113,24 @@ impl Engine {
 
     /// The client of a server RPC does not need it any more; if it `arrived`, because it has the response.
     fn acknowledged(&mut self, index: Option<u32>, arrived: bool) {
-        let rpc = index.and_then(|index| Some((index, self.rpcs.known(index)?.state)));
-        if let Some((index, state @ (State::Outgoing | State::Refused(_)))) = rpc {
-            if arrived && state == State::Outgoing {
-                self.note_full_size(index, u32::MAX);
+        let Some(rpc) = index.and_then(|index| self.rpcs.known_mut(index)) else {
+            return;
+        };
+        if let State::Outgoing | State::Refused(_) = rpc.state {
+            if arrived && rpc.state == State::Outgoing {
+                rpc.note_full_size(u32::MAX, &mut self.peers, &self.ctx.config);
             }
-            self.reacted(index);
+            let index = rpc.key.index;
+            self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
             self.end_rpc(index);
         }
-    }
-
-    /// The server RPC that an acknowledgement which came along `path` names. A Linux host keeps them per host: they
-    /// may come from any of its ports and do not name the client's.
-    fn acknowledged_rpc(&self, peer: Option<u32>, path: &Path, ack: &AckEntry) -> Option<u32> {
-        let client_id = RpcId(ack.client_id);
-        if client_id.is_server() {
-            return None;
-        }
-        let id = client_id.of_server().0;
-        let here = |index: &u32| {
-            self.rpcs.known(*index).is_some_and(|rpc| rpc.path.local_port == ack.server_port)
-        };
-        let of_peer = self.find_rpc(peer, path, id).filter(here);
-        of_peer.or_else(|| self.client_hosts.only(path, ack.server_port, id))
     }
 
     /// The server acknowledges what only a client could acknowledge: a Linux host says so of RPCs that it does
     /// not know, when it is asked about a call.
     fn disowned(&mut self, index: u32) {
         let waits = self.rpcs.known(index).is_some_and(|rpc| {
-            rpc.is_client() && rpc.state == State::Outgoing && !self.speaks_own(rpc)
+            rpc.is_client() && rpc.state == State::Outgoing && !rpc.speaks_own(&self.peers)
         });
         if waits {
             self.never_seen(index, 0);
@@ -142,29 +143,31 @@ impl Engine {
         grant: &Grant,
         received_upto: Option<u32>,
     ) -> Result<Received, DropReason> {
-        self.stats.grants_received.inc();
+        self.ctx.stats.grants_received.inc();
         let index = rpc.ok_or(DropReason::UnknownRpc)?;
-        let levels = self.config.num_priorities;
         let Some(rpc) = self.rpcs.known_mut(index).filter(|rpc| rpc.is_sending()) else {
             return Ok(Received::Consumed);
         };
-        rpc.last_heard = self.now;
+        rpc.last_heard = self.ctx.now;
         let granted = rpc.tx.granted.max(grant.offset.min(rpc.tx.length));
         if granted > rpc.tx.granted {
             rpc.tx.granted = granted;
-            rpc.progress_at = self.now;
+            rpc.progress_at = self.ctx.now;
         }
-        rpc.tx.scheduled_priority = grant.priority.min(levels.saturating_sub(1));
+        rpc.tx.scheduled_priority = grant.priority.min(self.ctx.config.top_priority());
         // A Linux peer does not say what it has; it grants because something arrived.
-        self.note_full_size(index, received_upto.unwrap_or(u32::MAX));
-        self.note_server_life(index);
-        self.reacted(index);
-        self.set_confirmed(index, false);
-        self.arm(index, nanos(self.config.resend_interval));
+        let upto = received_upto.unwrap_or(u32::MAX);
+        rpc.note_full_size(upto, &mut self.peers, &self.ctx.config);
+        rpc.note_server_life(&self.peers);
+        rpc.set_confirmed(false, &mut self.peers, &mut self.ctx);
+        self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
+        self.ctx.arm(index, nanos(self.ctx.config.resend_interval));
         if let Some(upto) = received_upto {
             self.release_outgoing(index, upto);
         }
-        self.schedule(index);
+        if let Some(rpc) = self.rpcs.known(index) {
+            self.sender.schedule(rpc, &self.ctx.config);
+        }
         Ok(Received::Consumed)
     }
 
@@ -175,23 +178,23 @@ impl Engine {
         header: &Header,
         resend: &Resend,
     ) -> Result<Received, DropReason> {
-        self.stats.resends_received.inc();
+        self.ctx.stats.resends_received.inc();
         let Some(index) = rpc else {
             self.answer_unknown(path, header);
             return Err(DropReason::UnknownRpc);
         };
         let is_client = self.rpcs.known(index).is_some_and(Rpc::is_client);
-        if is_client && self.pauses.may_be_stale() {
+        if is_client && self.ctx.pauses.may_be_stale() {
             // A server that has forgotten the request would execute it again; one that has it asks again.
             return Ok(Received::Consumed);
         }
-        self.reacted(index);
+        self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
         let Some(rpc) = self.rpcs.known(index) else {
             return Err(DropReason::UnknownRpc);
         };
         if rpc.role == Role::Server && rpc.state != State::Outgoing {
             if let State::Refused(_) = rpc.state {
-                self.tell_unknown(index, Reason::Rejected);
+                self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Rejected);
             } else {
                 self.push_busy(index);
             }
@@ -206,46 +209,39 @@ impl Engine {
 
     /// The receiver of our message misses something.
     fn send_again(&mut self, index: u32, resend: &Resend) {
-        let Some(rpc) = self.rpcs.known(index) else {
-            return;
-        };
-        let (path, id, peer, own) = (rpc.path, rpc.id, rpc.peer, self.speaks_own(rpc));
-        if own && resend.offset >= rpc.tx.length {
-            // The receiver takes it for another message, which nobody can complete.
-            self.tell_unknown(index, Reason::Finished);
-            return;
-        }
-        let payload_max = self.payload_max(peer);
-        let levels = self.config.num_priorities;
-        let busy = self.peers.known(peer).is_some_and(|peer| !peer.in_flight.is_empty());
-        let interval = self.config.resend_interval;
-        let copies_max = self.grant_limits().incoming_cap;
+        let copies_max = self.receiver.incoming_cap(&self.ctx);
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
-        let is_server = rpc.role == Role::Server;
-        if is_server && !self.may_amplify(peer) {
-            self.push_control(path, id, own, Body::NeedAck, Reason::Probe, 0);
+        if rpc.speaks_own(&self.peers) && resend.offset >= rpc.tx.length {
+            // The receiver takes it for another message, which nobody can complete.
+            self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Finished);
             return;
         }
-        let now = self.now;
-        let (Some(rpc), Some(peer)) = (self.rpcs.known_mut(index), self.peers.known_mut(peer))
-        else {
+        let Some(peer) = self.peers.known_mut(rpc.peer) else {
             return;
         };
+        let (config, now) = (&self.ctx.config, self.ctx.now);
+        let payload_max = peer.payload_max(config);
+        let is_server = rpc.role == Role::Server;
+        if is_server && !peer.may_be_sent(payload_max) {
+            self.ctx.tell(rpc, &self.peers, Body::NeedAck, Reason::Probe);
+            return;
+        }
+        let interval = config.resend_interval;
         let tx = &mut rpc.tx;
         let end = if resend.is_all() {
-            tx.all_again(busy)
+            tx.all_again(!peer.in_flight.is_empty())
         } else {
             resend.offset.saturating_add(resend.length)
         };
         let grants = end > tx.granted && end > resend.offset;
         if grants {
             tx.granted = end.min(tx.length);
-            self.stats.grants_recovered.inc();
+            self.ctx.stats.grants_recovered.inc();
         }
         let nothing_sent = resend.offset >= tx.sent;
-        let priority = resend.priority.min(levels.saturating_sub(1));
+        let priority = resend.priority.min(config.top_priority());
         let lost_bytes = end.saturating_sub(resend.offset).min(tx.segment_bytes);
         // A gap ends where something arrived.
         let in_front_of_full = !resend.is_all() && tx.is_full_segment(end);
@@ -267,21 +263,15 @@ impl Engine {
         if nothing_sent {
             self.push_busy(index);
         }
+        let Some(rpc) = self.rpcs.known_mut(index) else {
+            return;
+        };
         if again > 0 {
-            self.packets_lost(index, resend.offset, lost_bytes, in_front_of_full);
+            let (peers, ctx) = (&mut self.peers, &mut self.ctx);
+            rpc.packets_lost(resend.offset, lost_bytes, in_front_of_full, peers, ctx);
         }
-        self.schedule(index);
-        self.arm(index, nanos(self.config.resend_interval));
-    }
-
-    /// Has the peer proved that its address is its own, or sent enough to be sent a packet?
-    fn may_amplify(&self, peer: u32) -> bool {
-        let full = u64::from(self.payload_max(peer));
-        self.peers.known(peer).is_none_or(|peer| {
-            peer.path.carriage == Carriage::Ip
-                || peer.validation.is_done()
-                || peer.validation.room() >= full
-        })
+        self.sender.schedule(rpc, &self.ctx.config);
+        self.ctx.arm(index, nanos(interval));
     }
 
     /// Answers a question about an RPC that is not known here: it is over, or never was in this life.
@@ -289,44 +279,47 @@ impl Engine {
         let id = header.common.local_id();
         let hash = self.peers.hash_of(path);
         let finished =
-            RpcId(id).is_client() || self.finished.contains(self.read_clock.now(), hash, id);
+            RpcId(id).is_client() || self.finished.contains(self.ctx.read_clock.now(), hash, id);
         let (why, value) =
-            if finished { (Reason::Finished, 0) } else { (Reason::NeverSeen, self.age_us()) };
-        self.reply(path, header, Body::RpcUnknown, why, value);
+            if finished { (Reason::Finished, 0) } else { (Reason::NeverSeen, self.ctx.age_us()) };
+        self.replies.send(
+            (path, header),
+            Body::RpcUnknown,
+            (why, value),
+            &self.peers,
+            &mut self.ctx,
+        );
     }
 
     fn busy_received(&mut self, rpc: Option<u32>) -> Result<Received, DropReason> {
-        self.stats.busy_received.inc();
+        self.ctx.stats.busy_received.inc();
         let index = rpc.ok_or(DropReason::UnknownRpc)?;
-        self.reacted(index);
-        self.look_for_proof(index);
+        self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
+        self.receiver.look_for_proof(index, &mut self.rpcs, &self.peers);
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
         // However many come at a time: several questions must fit into the time-out, if that is long enough.
-        let timeout = self
-            .peers
-            .known(rpc.peer)
-            .map_or(self.config.timeout, |peer| peer.timeout(&self.config));
-        let most = self.config.resend_interval_max.min(timeout / 8);
-        let max_ns = nanos(most.max(self.config.resend_interval));
-        rpc.last_heard = self.now;
+        let timeout = self.ctx.timeout_of(self.peers.known(rpc.peer));
+        let most = self.ctx.config.resend_interval_max.min(timeout / 8);
+        let max_ns = nanos(most.max(self.ctx.config.resend_interval));
+        rpc.last_heard = self.ctx.now;
         if rpc.state == State::Incoming {
             // Its sender has nothing else to send yet.
-            rpc.progress_at = self.now;
+            rpc.progress_at = self.ctx.now;
         }
         rpc.doubts = 0;
         rpc.resend.back_off(max_ns);
         let asked = rpc.is_client() && rpc.state == State::Outgoing;
         let waits = asked && rpc.tx.is_idle();
         if waits && rpc.restarted_at.is_some() && !rpc.confirmed {
-            self.note_copy(index);
+            rpc.note_copy(&mut self.peers, self.ctx.now);
         }
         if asked {
-            self.note_server_life(index);
+            rpc.note_server_life(&self.peers);
         }
-        if waits && self.rpcs.known(index).is_some_and(|rpc| self.speaks_own(rpc)) {
-            self.set_confirmed(index, true);
+        if waits && rpc.speaks_own(&self.peers) {
+            rpc.set_confirmed(true, &mut self.peers, &mut self.ctx);
         }
         Ok(Received::Consumed)
     }
@@ -339,16 +332,16 @@ impl Engine {
         why: Reason,
         value: u32,
     ) -> Result<Received, DropReason> {
-        self.stats.unknown_received.inc();
+        self.ctx.stats.unknown_received.inc();
         let Some((index, rpc)) = rpc.and_then(|index| Some((index, self.rpcs.known(index)?)))
         else {
             // It repeats its refusal: our acknowledgement got lost.
             if why == Reason::Rejected && RpcId(header.common.local_id()).is_client() {
-                self.acknowledge_again(path, header);
+                self.replies.acknowledge_again((path, header), &mut self.peers, &mut self.ctx);
             }
             return Err(DropReason::UnknownRpc);
         };
-        let (state, id, path, own) = (rpc.state, rpc.id, rpc.path, self.speaks_own(rpc));
+        let (state, id, path, own) = (rpc.state, rpc.id, rpc.path, rpc.speaks_own(&self.peers));
         let (peer, confirmed) = (rpc.peer, rpc.confirmed);
         let request_bytes = rpc.tx.length;
         if rpc.role == Role::Server {
@@ -363,7 +356,7 @@ impl Engine {
             _ => match failure(why, value, request_bytes) {
                 Some(failure) => {
                     if why == Reason::Rejected {
-                        self.push_ack_packet(path, id, own);
+                        self.peers.acknowledge(path, id, own, &mut self.ctx);
                     }
                     self.fail_rpc(index, failure);
                 }
@@ -373,7 +366,7 @@ impl Engine {
         }
         if confirmed && matches!(why, Reason::NeverSeen | Reason::Finished | Reason::Restarted) {
             // It said that it has the request: it may have lost others as well.
-            self.recheck_waiting(peer);
+            self.peers.recheck_waiting(peer, &mut self.ctx);
         }
         Ok(Received::Consumed)
     }
@@ -381,80 +374,53 @@ impl Engine {
     /// The server's present life began `age_us` ago. Unless the request was sent only after that, the
     /// former life may have executed it.
     fn reborn(&mut self, index: u32, age_us: u32) {
-        let born = self.now - Duration::from_micros(u64::from(age_us));
+        let born = self.ctx.now - Duration::from_micros(u64::from(age_us));
         let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
         if rpc.first_sent.is_some_and(|sent| sent > born) && rpc.tx.released == 0 {
             self.restart(index);
-            self.note_server_life(index);
+            if let Some(rpc) = self.rpcs.known_mut(index) {
+                rpc.note_server_life(&self.peers);
+            }
         } else {
             self.fail_rpc(index, FailReason::Restarted);
         }
     }
 
-    /// The server as it lives now may have the request.
-    fn note_server_life(&mut self, index: u32) {
-        let client = |rpc: &&mut Rpc| rpc.is_client() && rpc.own;
-        if let Some(rpc) = self.rpcs.known_mut(index).filter(client) {
-            rpc.peer_life = self.peers.known(rpc.peer).map_or(0, |peer| peer.incarnation);
-        }
-    }
-
-    /// Has the server, as far as is known, started anew since the request was sent?
-    fn lives_anew(&self, index: u32) -> bool {
-        self.rpcs.known(index).is_some_and(|rpc| {
-            let life = self.peers.known(rpc.peer).map_or(0, |peer| peer.incarnation);
-            rpc.peer_life != 0 && rpc.peer_life != life
-        })
-    }
-
-    /// Whether a request that names no life of its server, since none was known, was sent before the present one began, as
-    /// far as the server says (0: it does not).
-    fn precedes_life(&self, index: u32, age_us: u32) -> bool {
-        let born = self.now - Duration::from_micros(u64::from(age_us));
-        let named_none = self.rpcs.known(index).filter(|rpc| rpc.own && rpc.peer_life == 0);
-        named_none.is_some_and(|rpc| age_us > 0 && rpc.first_sent.is_some_and(|sent| sent <= born))
-    }
-
     /// The server, which lives for `age_us`, has not seen the request: from the start again, while it can
     /// still recognise a duplicate.
     fn never_seen(&mut self, index: u32, age_us: u32) {
-        if self.lives_anew(index) || self.precedes_life(index, age_us) {
+        let now = self.ctx.now;
+        let Some(rpc) = self.rpcs.known_mut(index) else {
+            return;
+        };
+        if rpc.server_lives_anew(&self.peers) || rpc.precedes_life(now, age_us) {
             self.reborn(index, age_us);
             return;
         }
         // The other half of its memory is for the copy to arrive in.
-        let memory = self.config.finished_memory / 2;
-        let now = self.now;
-        let Some(rpc) = self.rpcs.known(index) else {
-            return;
-        };
-        let too_old = rpc.first_sent.is_some_and(|sent| self.now.since(sent) >= memory);
+        let memory = self.ctx.config.finished_memory / 2;
+        let too_old = rpc.first_sent.is_some_and(|sent| now.since(sent) >= memory);
         // What a Linux host says may be a late copy, which is no reason to give a call up.
-        let may_be_late = too_old && !self.speaks_own(rpc);
-        let Some(rpc) = self.rpcs.known_mut(index) else {
-            return;
-        };
+        let may_be_late = too_old && !rpc.speaks_own(&self.peers);
         if rpc.confirmed || rpc.doubts > 0 || rpc.tx.released > 0 || may_be_late {
+            let interval = self.ctx.config.resend_interval;
             // Answers to several questions may come at once: they are one.
-            if rpc.doubts > 0 && now.since(rpc.last_heard) < self.config.resend_interval {
+            if rpc.doubts > 0 && now.since(rpc.last_heard) < interval {
                 return;
             }
-            rpc.doubts = rpc.doubts.saturating_add(1);
-            let doubts = rpc.doubts;
+            let doubts = rpc.doubts.saturating_add(1);
             if doubts >= DOUBTS_MAX {
                 self.fail_rpc(index, FailReason::Forgotten);
                 return;
             }
-            self.set_confirmed(index, false);
-            if let Some(rpc) = self.rpcs.known_mut(index) {
-                rpc.doubts = doubts;
-                // It has an answer's time from now on: while it was confirmed nobody counted.
-                rpc.last_heard = now;
-                rpc.resend.set_interval(nanos(self.config.resend_interval));
-            }
-            self.arm(index, nanos(self.config.resend_interval));
+            rpc.set_confirmed(false, &mut self.peers, &mut self.ctx);
+            rpc.doubts = doubts;
+            // It has an answer's time from now on: while it was confirmed nobody counted.
+            rpc.last_heard = now;
+            rpc.resend.set_interval(nanos(interval));
+            self.ctx.arm(index, nanos(interval));
             return;
         }
         if too_old {
@@ -467,12 +433,12 @@ impl Engine {
     /// The server does not know an RPC of whose response a part is here. In the packet format of Linux that may be a late
     /// copy: the rest is given up when it is said several times and nothing else comes.
     fn response_forgotten(&mut self, index: u32) {
-        let interval = self.config.resend_interval;
+        let interval = self.ctx.config.resend_interval;
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
         let doubts = rpc.doubts.saturating_add(1);
-        let still = self.now.since(rpc.progress_at) >= interval * u32::from(doubts);
+        let still = self.ctx.now.since(rpc.progress_at) >= interval * u32::from(doubts);
         rpc.doubts = if still { doubts } else { 0 };
         if rpc.doubts >= DOUBTS_MAX {
             self.fail_rpc(index, FailReason::Forgotten);
@@ -490,33 +456,35 @@ impl Engine {
         }
         // Each packet of the request may have been answered: they ask for one repetition. And a server that says it for
         // ever does not have everything sent to it for ever.
-        let pause = self.config.resend_interval / 2;
+        let pause = self.ctx.config.resend_interval / 2;
         let longer = pause.saturating_mul(1 << rpc.restarts.min(RESTARTS_DOUBLED));
-        if rpc.restarted_at.is_some_and(|last| self.now.since(last) < longer) {
+        if rpc.restarted_at.is_some_and(|last| self.ctx.now.since(last) < longer) {
             return;
         }
         let (peer, asked) = (rpc.peer, rpc.resend.has_asked_since(rpc.last_heard));
-        self.reacted(index);
-        let busy = self.peers.known(peer).is_some_and(|peer| !peer.in_flight.is_empty());
-        self.stats.restarts.inc();
-        self.set_confirmed(index, false);
-        let priority = self.unscheduled_priority(index);
-        let payload_max = self.payload_max(peer);
+        self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
+        self.ctx.stats.restarts.inc();
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
+        rpc.set_confirmed(false, &mut self.peers, &mut self.ctx);
+        let Some(peer) = self.peers.known(peer) else {
+            return;
+        };
+        let config = &self.ctx.config;
         // The first follows none.
         rpc.restarts = rpc.restarts.saturating_add(u8::from(rpc.restarted_at.is_some()));
-        rpc.restarted_at = Some(self.now);
+        rpc.restarted_at = Some(self.ctx.now);
         // Our question may have overtaken it; if it did not, the server asks for the rest.
+        let busy = !peer.in_flight.is_empty();
         let sent = if asked { rpc.tx.all_again(busy) } else { rpc.tx.sent };
-        rpc.tx.forget_copies(self.now, pause);
-        rpc.tx.retransmit_priority = priority;
-        rpc.tx.request_retransmit(0, sent, payload_max, u32::MAX);
+        rpc.tx.forget_copies(self.ctx.now, pause);
+        rpc.tx.retransmit_priority = rpc.unscheduled_priority(peer, config);
+        rpc.tx.request_retransmit(0, sent, peer.payload_max(config), u32::MAX);
         let lost_bytes = sent.min(rpc.tx.segment_bytes);
-        self.schedule(index);
-        self.arm(index, nanos(self.config.resend_interval));
-        self.packets_lost(index, 0, lost_bytes, false);
+        self.sender.schedule(rpc, config);
+        self.ctx.arm(index, nanos(self.ctx.config.resend_interval));
+        rpc.packets_lost(0, lost_bytes, false, &mut self.peers, &mut self.ctx);
     }
 
     fn need_ack_received(
@@ -528,17 +496,17 @@ impl Engine {
         sent: u32,
     ) -> Result<Received, DropReason> {
         let (id, own) = (header.common.local_id(), is_own(header));
-        self.stats.need_acks_received.inc();
+        self.ctx.stats.need_acks_received.inc();
         let Some(index) = rpc else {
             if RpcId(id).is_client() {
-                self.acknowledge_again(path, header);
+                self.replies.acknowledge_again((path, header), &mut self.peers, &mut self.ctx);
             } else {
                 self.answer_unknown(path, header);
             }
             return Ok(Received::Consumed);
         };
-        self.reacted(index);
-        let Some(rpc) = self.rpcs.known(index) else {
+        self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return Ok(Received::Consumed);
         };
         let complete = rpc.is_client() && rpc.state == State::Delivered;
@@ -548,22 +516,21 @@ impl Engine {
             rpc.state == State::Incoming && (rpc.rx.starved || !rpc.rx.awaits_data_below(sent));
         let refused = matches!(rpc.state, State::Refused(_));
         if complete {
-            self.push_ack_packet(*path, id, own);
+            self.peers.acknowledge(*path, id, own, &mut self.ctx);
         } else if refused {
-            self.tell_unknown(index, Reason::Rejected);
+            self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Rejected);
         } else if why == Reason::Probe || nothing_missing {
             self.push_busy(index);
         } else {
-            self.push_missing_at_intervals(index, sent);
+            self.ctx.ask_for_missing_at_intervals(rpc, sent, &self.peers);
         }
         Ok(Received::Consumed)
     }
 
     fn push_busy(&mut self, index: u32) {
-        if let Some(rpc) = self.rpcs.known(index) {
-            let (path, id, own) = (rpc.path, rpc.id, self.speaks_own(rpc));
-            self.push_control(path, id, own, Body::Busy, Reason::None, 0);
-            self.hurry_acknowledgement(index);
+        if let Some(rpc) = self.rpcs.known_mut(index) {
+            self.ctx.tell(rpc, &self.peers, Body::Busy, Reason::None);
+            self.holders.hurry_acknowledgement(rpc, &mut self.ctx);
         }
     }
 
@@ -574,13 +541,13 @@ impl Engine {
         let Some(id) = homa_wire::quoted_sender_id(quoted) else {
             return;
         };
-        let Some(index) = self.find_rpc(self.peer_of(&path), &path, id) else {
+        let Some(index) = self.ids.find(&self.rpcs, self.peers.find(&path), &path, id) else {
             return;
         };
         let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
-        self.stats.icmp_errors.inc();
+        self.ctx.stats.icmp_errors.inc();
         let reason = match kind {
             IcmpKind::PortUnreachable => FailReason::NoService,
             IcmpKind::ProtocolUnreachable => FailReason::ProtocolUnreachable,
@@ -622,5 +589,36 @@ impl Engine {
             self.fail_rpc(first, reason);
         }
         false
+    }
+}
+
+impl Rpc {
+    /// The server as it lives now may have the request.
+    fn note_server_life(&mut self, peers: &PeerTable) {
+        if self.is_client() && self.own {
+            self.peer_life = peers.known(self.peer).map_or(0, |peer| peer.incarnation);
+        }
+    }
+
+    /// Whether the server, as far as is known, has started anew since the request was sent.
+    fn server_lives_anew(&self, peers: &PeerTable) -> bool {
+        let life = peers.known(self.peer).map_or(0, |peer| peer.incarnation);
+        self.peer_life != 0 && self.peer_life != life
+    }
+
+    /// Whether a request that names no life of its server, since none was known, was sent before the present one began, as
+    /// far as the server says (0: it does not).
+    fn precedes_life(&self, now: Instant, age_us: u32) -> bool {
+        let born = now - Duration::from_micros(u64::from(age_us));
+        let named_none = self.own && self.peer_life == 0;
+        named_none && age_us > 0 && self.first_sent.is_some_and(|sent| sent <= born)
+    }
+}
+
+impl Peer {
+    /// Whether its address is proved, or it has sent enough to be sent a packet with so much payload.
+    fn may_be_sent(&self, payload: u32) -> bool {
+        let over_ip = self.path.carriage == Carriage::Ip;
+        over_ip || self.validation.is_done() || self.validation.room() >= u64::from(payload)
     }
 }

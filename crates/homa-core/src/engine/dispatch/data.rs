@@ -3,18 +3,14 @@
 use homa_wire::{Body, DATA_HEADER_BYTES, Data, Header, Reason, RpcId, VERSION};
 
 use crate::addr::{Carriage, Path, RxMeta};
-use crate::engine::peer::Peer;
+use crate::engine::ctx::Ctx;
 use crate::engine::peer::identity::{echo, is_cutoffs, is_own};
-use crate::engine::receiver::incoming::Incoming;
-use crate::engine::recovery::reactions::next_interval_ns;
-use crate::engine::rpc::events::Happened;
-use crate::engine::rpc::lifecycle::queue_event;
+use crate::engine::peer::{Peer, PeerTable};
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
 use crate::engine::{Engine, PortOptions};
 use crate::event::{DropReason, FailReason, Placement, Received};
 use crate::structures::NIL;
-use crate::structures::reassembly::Insert;
 use crate::time::Instant;
 
 impl Engine {
@@ -28,11 +24,11 @@ impl Engine {
         transport_len: u32,
     ) -> Received {
         self.tick(now);
-        self.stats.packets_received.inc();
+        self.ctx.stats.packets_received.inc();
         match self.packet(meta, header, transport_len) {
             Ok(received) => received,
             Err(reason) => {
-                self.stats.count_drop(reason);
+                self.ctx.stats.count_drop(reason);
                 Received::Dropped(reason)
             }
         }
@@ -51,7 +47,7 @@ impl Engine {
             return Err(DropReason::Malformed);
         };
         if matches!(header.body, Body::Freeze) {
-            self.stats.freezes_received.inc();
+            self.ctx.stats.freezes_received.inc();
             return Ok(Received::Consumed);
         }
         let with_ports;
@@ -62,7 +58,7 @@ impl Engine {
                 &with_ports
             }
         };
-        let mut peer = self.peer_of(path);
+        let mut peer = self.peers.find(path);
         self.check_profile(peer, path, header)?;
         let id = header.common.local_id();
         let port = self.check_port(path, header, id)?;
@@ -75,9 +71,12 @@ impl Engine {
         match &header.body {
             Body::Data(data) => {
                 let received = self.data(peer, path, header, data, transport_len, port);
-                self.count_retransmission(data, &received);
-                if data.retransmit != 0 && !is_own(header) {
-                    self.look_for_haste(peer, &received);
+                self.ctx.stats.count_retransmission(data.retransmit != 0, &received);
+                let linux_again = data.retransmit != 0 && !is_own(header);
+                if let Some(peer) = peer.filter(|_| linux_again) {
+                    if let Some(peer) = self.peers.known_mut(peer) {
+                        peer.look_for_haste(&received, &self.ctx);
+                    }
                 }
                 received
             }
@@ -99,13 +98,17 @@ impl Engine {
             // An announcement of something newer is no announcement.
             Some(_) if path.carriage == Carriage::Ip && is_cutoffs(header) => Ok(()),
             Some(theirs) => {
-                self.stats.last_foreign_version = theirs;
+                self.ctx.stats.last_foreign_version = theirs;
                 let id = header.common.local_id();
-                if let Some(index) = self.find_rpc(peer, path, id) {
+                if let Some(index) = self.ids.find(&self.rpcs, peer, path, id) {
                     self.fail_rpc(index, FailReason::VersionMismatch { theirs });
-                } else if matches!(header.body, Body::Data(_)) && !self.client_ids.contains_key(&id)
-                {
-                    self.refuse_data(path, header, Reason::Version, u32::from(VERSION));
+                } else if matches!(header.body, Body::Data(_)) && !self.ids.is_call(id) {
+                    self.replies.refuse(
+                        (path, header),
+                        (Reason::Version, u32::from(VERSION)),
+                        &self.peers,
+                        &mut self.ctx,
+                    );
                 }
                 Err(DropReason::Version)
             }
@@ -128,34 +131,18 @@ impl Engine {
             if matches!(header.body, Body::Data(_)) {
                 // A response that nobody can take need not be kept by its server.
                 let why = if for_server { Reason::NoService } else { Reason::Finished };
-                self.refuse_data(path, header, why, 0);
+                self.replies.refuse((path, header), (why, 0), &self.peers, &mut self.ctx);
             } else if for_server && asks && understood {
-                self.reply(path, header, Body::RpcUnknown, Reason::NoService, 0);
+                self.replies.send(
+                    (path, header),
+                    Body::RpcUnknown,
+                    (Reason::NoService, 0),
+                    &self.peers,
+                    &mut self.ctx,
+                );
             }
             DropReason::NoSuchPort
         })
-    }
-
-    /// The live RPC with our form `id`, if the packet came along its path, at the end of which is `peer`.
-    pub(crate) fn find_rpc(&self, peer: Option<u32>, path: &Path, id: u64) -> Option<u32> {
-        let peer = peer?;
-        if let Some(rpc) = self.rpcs.get(self.arriving).filter(|rpc| rpc.id == id) {
-            let is_it = rpc.peer == peer && rpc.path.local_port == path.local_port;
-            if is_it && rpc.state == State::Incoming {
-                return Some(self.arriving);
-            }
-        }
-        self.search_rpc(peer, path, id)
-    }
-
-    #[inline(never)]
-    fn search_rpc(&self, peer: u32, path: &Path, id: u64) -> Option<u32> {
-        if RpcId(id).is_server() {
-            return self.server_ids.get(&(peer, id)).copied();
-        }
-        let index = self.client_ids.get(&id).copied()?;
-        let rpc = self.rpcs.known(index)?;
-        (rpc.peer == peer && rpc.path.local_port == path.local_port).then_some(index)
     }
 
     fn data(
@@ -168,14 +155,14 @@ impl Engine {
         port: PortOptions,
     ) -> Result<Received, DropReason> {
         let id = header.common.local_id();
-        self.data_at = self.now;
+        self.receiver.note_data(self.ctx.now);
         if let Some(ack) = data.acknowledged() {
             self.acknowledge_later(peer, path, &ack);
         }
         if let Some(peer) = peer {
             self.offer_cutoffs(peer, path, header, data.cutoff_version);
         }
-        let found = self.find_rpc(peer, path, id);
+        let found = self.ids.find(&self.rpcs, peer, path, id);
         let index = match found {
             Some(index) => {
                 self.check_agreement(index, header, data)?;
@@ -187,15 +174,15 @@ impl Engine {
                 self.new_request(peer, path, header, data, transport_len, port)?
             }
         };
-        if data.retransmit == 0 {
-            self.note_reaction(index);
-        } else {
-            self.note_copy(index);
-        }
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
-        rpc.last_heard = self.now;
+        if data.retransmit == 0 {
+            rpc.note_reaction(&mut self.peers, &self.ctx);
+        } else {
+            rpc.note_copy(&mut self.peers, self.ctx.now);
+        }
+        rpc.last_heard = self.ctx.now;
         let begins = match (rpc.role, rpc.state) {
             (Role::Client, State::Outgoing) => {
                 self.response_begins(index, data)?;
@@ -209,17 +196,12 @@ impl Engine {
         }
         let received = self.accept_data(index, header, data, transport_len);
         if begins {
-            self.watch_incoming(index);
+            // The timer of a message that has begun looks for the rest of it.
+            if let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.state == State::Incoming) {
+                self.ctx.arm(index, rpc.resend.interval_ns());
+            }
         }
         received
-    }
-
-    /// A message has begun: its timer looks for the rest of it.
-    fn watch_incoming(&mut self, index: u32) {
-        if let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.state == State::Incoming) {
-            let interval_ns = rpc.resend.interval_ns();
-            self.arm(index, interval_ns);
-        }
     }
 
     /// Checks that the sender of DATA may speak about an RPC, and that it belongs to the message that has begun to arrive:
@@ -232,7 +214,8 @@ impl Engine {
         data: &Data,
     ) -> Result<(), DropReason> {
         let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.state == State::Incoming) else {
-            let may_speak = self.may_speak_of(index, header);
+            let rpc = self.rpcs.get(index);
+            let may_speak = rpc.is_some_and(|rpc| rpc.may_be_spoken_of(header, &self.peers));
             return if may_speak { Ok(()) } else { Err(DropReason::WrongPeer) };
         };
         if is_own(header) && header.common.incarnation != rpc.peer_life {
@@ -249,33 +232,23 @@ impl Engine {
     /// the request again, and answers something else.
     #[cold]
     fn comes_of_another_life(&mut self, index: u32, life: u32) {
-        let answers = self.rpcs.known(index).filter(|rpc| rpc.is_client()).is_some_and(|rpc| {
-            self.peers.known(rpc.peer).is_some_and(|peer| peer.incarnation == life)
-        });
-        if answers {
-            self.tell_unknown(index, Reason::Cancelled);
+        let server_lives = |rpc: &&Rpc| {
+            rpc.is_client()
+                && self.peers.known(rpc.peer).is_some_and(|peer| peer.incarnation == life)
+        };
+        if let Some(rpc) = self.rpcs.known(index).filter(server_lives) {
+            self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Cancelled);
             self.fail_rpc(index, FailReason::Restarted);
         }
     }
 
-    /// Did a packet that was sent again bring something new?
-    fn count_retransmission(&mut self, data: &Data, received: &Result<Received, DropReason>) {
-        let counter = match received {
-            _ if data.retransmit == 0 => return,
-            Ok(Received::Place(_)) => &mut self.stats.retransmissions_used,
-            Err(DropReason::Duplicate) => &mut self.stats.retransmissions_unneeded,
-            _ => return,
-        };
-        counter.inc();
-    }
-
     /// DATA for a client RPC that is over or never was.
     fn data_for_nobody(&mut self, path: &Path, header: &Header, id: u64) -> DropReason {
-        if self.client_ids.contains_key(&id) {
+        if self.ids.is_call(id) {
             return DropReason::WrongPeer;
         }
         // Ends the server's state at once. That of Linux servers ends when they ask for an acknowledgement.
-        self.refuse_data(path, header, Reason::Finished, 0);
+        self.replies.refuse((path, header), (Reason::Finished, 0), &self.peers, &mut self.ctx);
         DropReason::UnknownRpc
     }
 
@@ -298,37 +271,60 @@ impl Engine {
         let hash = known.map_or_else(|| self.peers.hash_of(path), |peer| peer.hash);
         let fresh = own
             && path.carriage == Carriage::Udp
-            && known.is_some_and(|peer| self.is_newest_request(peer, id));
-        if !fresh && self.finished.contains(self.read_clock.now(), hash, id) {
-            self.stats.finished_hits.inc();
+            && known.is_some_and(|peer| peer.is_newest_request(id, &self.ctx));
+        if !fresh && self.finished.contains(self.ctx.read_clock.now(), hash, id) {
+            self.ctx.stats.finished_hits.inc();
             // Its client still repeats it: the time until it may be forgotten begins again. It replaces the
             // older entry, so there is room.
-            let _ = self.finished.insert(self.read_clock.stamp(), hash, id);
+            let _ = self.finished.insert(self.ctx.read_clock.stamp(), hash, id);
             return Err(DropReason::Duplicate);
         }
-        if own && data.echo != 0 && data.echo != self.incarnation_for(peer, path) {
-            self.stats.stale_incarnations.inc();
-            let age_us = self.age_us();
-            self.refuse_data(path, header, Reason::Restarted, age_us);
+        if own && data.echo != 0 && data.echo != self.peers.incarnation_for(peer, path) {
+            self.ctx.stats.stale_incarnations.inc();
+            let age_us = self.ctx.age_us();
+            self.replies.refuse(
+                (path, header),
+                (Reason::Restarted, age_us),
+                &self.peers,
+                &mut self.ctx,
+            );
             return Err(DropReason::UnknownRpc);
         }
-        if data.message_length > self.config.max_message_bytes {
-            self.refuse_data(path, header, Reason::TooLong, self.config.max_message_bytes);
+        if data.message_length > self.ctx.config.max_message_bytes {
+            self.replies.refuse(
+                (path, header),
+                (Reason::TooLong, self.ctx.config.max_message_bytes),
+                &self.peers,
+                &mut self.ctx,
+            );
             return Err(DropReason::TooLong);
         }
-        let proved = self.has_proved(peer, path, header);
+        let proved = self.peers.has_proved(peer, path, header);
         let comes_whole = transport_len.saturating_sub(DATA_HEADER) >= data.message_length;
         let stranger = own && !proved && !comes_whole;
         // A client that starts anew has the address of its former life: it cannot have both.
-        let in_place_of_another = peer.is_none() && self.peer_of(path).is_some();
-        let put_off = (stranger && !self.admits_stranger(data))
-            || (!proved && self.has_to_prove_itself_first(peer, path));
+        let in_place_of_another = peer.is_none() && self.peers.find(path).is_some();
+        let put_off = (stranger
+            && !self.receiver.admits_stranger(data.message_length, data.incoming, &self.ctx))
+            || (!proved
+                && self.holders.has_to_prove_first(
+                    &self.peers,
+                    peer,
+                    path,
+                    self.ctx.config.serving_max(),
+                ));
         if in_place_of_another || put_off {
-            self.stats.strangers_put_off.inc();
+            self.ctx.stats.strangers_put_off.inc();
             if data.offset(header.common.sequence) == 0 {
                 // True, and it tells the client who we are: it sends again and names us.
-                let age = self.age_us();
-                self.reply(path, header, Body::RpcUnknown, Reason::NeverSeen, age);
+                let age = self.ctx.age_us();
+                self.replies.send(
+                    (path, header),
+                    Body::RpcUnknown,
+                    (Reason::NeverSeen, age),
+                    &self.peers,
+                    &mut self.ctx,
+                );
             }
             return Err(if in_place_of_another {
                 DropReason::WrongPeer
@@ -338,8 +334,13 @@ impl Engine {
         }
         let (index, client) =
             self.create_server_rpc(peer, path, header, port, proved).ok_or_else(|| {
-                self.stats.requests_refused.inc();
-                self.refuse_data(path, header, Reason::Overloaded, 0);
+                self.ctx.stats.requests_refused.inc();
+                self.replies.refuse(
+                    (path, header),
+                    (Reason::Overloaded, 0),
+                    &self.peers,
+                    &mut self.ctx,
+                );
                 DropReason::Limit
             })?;
         if peer.is_none() {
@@ -347,75 +348,20 @@ impl Engine {
             self.offer_cutoffs(client, path, header, data.cutoff_version);
         }
         if let Some(client) = self.peers.known_mut(client) {
-            let (newest, _) =
-                client.newest_request.get_or_insert_with(|| (id, self.read_clock.stamp()));
-            if is_newer(id, *newest) {
-                *newest = id;
-            }
+            client.note_request(id, &mut self.ctx);
         }
-        self.count_stranger(index);
-        self.start_incoming(index, data.message_length, data.incoming);
+        if let Some(rpc) = self.rpcs.known(index) {
+            self.strangers.add(rpc, &self.peers);
+        }
+        self.begin_incoming(index, data);
         if stranger {
             if let Some(rpc) = self.rpcs.known_mut(index) {
-                self.memory.count_stranger(rpc);
+                self.receiver.count_stranger(rpc);
+                // Its answer proves the address, whether or not there is a grant for it.
+                self.ctx.tell(rpc, &self.peers, Body::NeedAck, Reason::Probe);
             }
-            // Its answer proves the address, whether or not there is a grant for it.
-            self.push_control(*path, id, own, Body::NeedAck, Reason::Probe, 0);
         }
         Ok(index)
-    }
-
-    /// Has the sender of a message proved its address since the message began? It is no stranger any more then.
-    #[inline]
-    pub(crate) fn look_for_proof(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.rx.unproved) else {
-            return;
-        };
-        if self.peers.known(rpc.peer).is_some_and(|peer| peer.validation.is_done()) {
-            if let Some(rpc) = self.rpcs.known_mut(index) {
-                rpc.rx.unproved = false;
-                self.memory.forget_stranger(rpc);
-                if rpc.rx.granted_told < rpc.rx.granted {
-                    self.granter.mark_due(rpc);
-                }
-            }
-            self.granter.change_sender(index, &mut self.rpcs);
-        }
-    }
-
-    /// Whether the address of a request is its client's: over UDP it or an earlier packet names us, over raw IP nobody proves
-    /// it.
-    #[inline(always)]
-    fn has_proved(&self, peer: Option<u32>, path: &Path, header: &Header) -> bool {
-        path.carriage == Carriage::Ip
-            || peer
-                .and_then(|peer| self.peers.known(peer))
-                .is_some_and(|peer| peer.validation.is_done())
-            || (is_own(header) && echo(header) == self.incarnation_for(peer, path))
-    }
-
-    /// Whether the address of a stranger has its share of places and would get more with a proof: others may have written it.
-    fn has_to_prove_itself_first(&self, peer: Option<u32>, path: &Path) -> bool {
-        let known = peer.and_then(|peer| self.peers.known(peer));
-        let host = known.map_or_else(|| self.peers.host_at(path.remote.ip()), |peer| peer.host);
-        self.holders.is_beyond_share(host, self.config.serving_max())
-    }
-
-    /// Is there memory for what a stranger announces?
-    fn admits_stranger(&self, data: &Data) -> bool {
-        let announced = data.incoming.min(self.unscheduled_max());
-        let rx = Incoming::new(data.message_length, announced, 0);
-        self.memory.admits_stranger(rx.footprint(rx.granted))
-    }
-
-    /// Is this request younger than all that the present life of `peer` has sent here? Clients of this
-    /// implementation count their ids up, so it cannot be one that is finished, and the memory of those need
-    /// not be searched. What was sent before the count began is forgotten when it is believed.
-    fn is_newest_request(&self, peer: &Peer, id: u64) -> bool {
-        let remembered = self.config.finished_memory;
-        peer.newest_request.is_some_and(|(newest, since)| {
-            is_newer(id, newest) && self.read_clock.now() >= since + remembered
-        })
     }
 
     /// A new RPC and the peer that it is served to. `None`: a limit is reached.
@@ -429,15 +375,15 @@ impl Engine {
         proved: bool,
     ) -> Option<(u32, u32)> {
         let remembered_max =
-            (self.config.finished_max as usize).saturating_sub(self.holders.serving());
+            (self.ctx.config.finished_max as usize).saturating_sub(self.holders.serving());
         if self.finished.len() >= remembered_max {
             // Nobody may have asked it for a while.
-            self.finished.rotate(self.read_clock.now());
+            self.finished.rotate(self.ctx.read_clock.now());
             if self.finished.len() >= remembered_max {
                 return None;
             }
         }
-        let serving_max = self.config.serving_max();
+        let serving_max = self.ctx.config.serving_max();
         if self.holders.serving() >= serving_max as usize && !self.displace_stranger(peer) {
             return None;
         }
@@ -450,17 +396,15 @@ impl Engine {
         if !self.holders.may_serve(host, proved, serving_max) {
             return None;
         }
-        self.server_ids.try_reserve(1).ok()?;
-        self.client_hosts.try_reserve(1).ok()?;
+        self.ids.try_reserve_request().ok()?;
         let index = self.add_rpc(Role::Server, id, path, peer_index).ok()?;
         if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.own = is_own(header);
             rpc.peer_life = header.common.incarnation;
             rpc.rx.streaming = port.streaming_requests;
         }
-        self.server_ids.insert((peer_index, id), index);
-        self.client_hosts.insert(path, id, index);
-        self.stats.requests_received.inc();
+        self.ids.add_request(index, peer_index, path, id);
+        self.ctx.stats.requests_received.inc();
         if let Some(peer) = self.peers.known_mut(peer_index) {
             self.holders.begin(host, &mut peer.served, proved);
         }
@@ -471,9 +415,9 @@ impl Engine {
     #[inline(never)]
     fn new_client(&mut self, path: &Path, proved: bool) -> Option<u32> {
         let host = self.peers.host_at(path.remote.ip());
-        let peers_max = self.config.peers_max;
+        let peers_max = self.ctx.config.peers_max;
         let may = self.holders.may_have_peer(host, proved, peers_max);
-        if may { self.peer_or_new(self.now, path) } else { None }
+        if may { self.peer_or_new(self.ctx.now, path) } else { None }
     }
 
     /// The first DATA of a response: the request is done.
@@ -481,28 +425,43 @@ impl Engine {
         if data.message_length == 0 {
             return Err(DropReason::Malformed);
         }
-        if data.message_length > self.config.max_message_bytes {
-            self.tell_unknown(index, Reason::TooLong);
+        if data.message_length > self.ctx.config.max_message_bytes {
+            if let Some(rpc) = self.rpcs.known(index) {
+                self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::TooLong);
+            }
             self.fail_rpc(index, FailReason::ResponseTooLong);
             return Err(DropReason::TooLong);
         }
-        self.note_full_size(index, u32::MAX);
-        if self.rpcs.known(index).is_some_and(|rpc| rpc.restarted_at.is_some() && !rpc.confirmed) {
-            self.note_copy(index);
+        let Some(rpc) = self.rpcs.known_mut(index) else {
+            return Err(DropReason::UnknownRpc);
+        };
+        rpc.note_full_size(u32::MAX, &mut self.peers, &self.ctx.config);
+        if rpc.restarted_at.is_some() && !rpc.confirmed {
+            rpc.note_copy(&mut self.peers, self.ctx.now);
         }
-        self.set_confirmed(index, false);
+        rpc.set_confirmed(false, &mut self.peers, &mut self.ctx);
         // Before its charge: the room that it leaves must not be given to itself.
-        self.unblock(index);
-        self.reacted(index);
+        self.sender.unblock(index, &mut self.rpcs, &mut self.peers);
+        self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
         if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.state = State::Incoming;
             rpc.tx.sent = rpc.tx.length;
             rpc.tx.granted = rpc.tx.length;
         }
-        self.pacer.remove(index);
+        self.sender.forget(index);
         self.release_outgoing(index, u32::MAX);
-        self.start_incoming(index, data.message_length, data.incoming);
+        self.begin_incoming(index, data);
         Ok(())
+    }
+
+    /// A message begins to arrive. Unless it is complete at once its timer has to be armed.
+    fn begin_incoming(&mut self, index: u32, data: &Data) {
+        let birth = self.rpcs.next_birth();
+        if let Some(rpc) = self.rpcs.known_mut(index) {
+            let peer = self.peers.known(rpc.peer);
+            let announced = (data.message_length, data.incoming);
+            self.receiver.begin(rpc, peer, announced, birth, &mut self.ctx);
+        }
     }
 
     /// Takes the payload of a DATA packet into the incoming message of an RPC.
@@ -514,101 +473,79 @@ impl Engine {
         data: &Data,
         transport_len: u32,
     ) -> Result<Received, DropReason> {
-        let gaps_max = usize::from(self.config.gaps_max);
-        let unscheduled_max = self.unscheduled_max();
-        self.look_for_proof(index);
+        self.receiver.look_for_proof(index, &mut self.rpcs, &self.peers);
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
         let peer = self.peers.known(rpc.peer);
         let own = rpc.own && peer.is_some_and(Peer::is_own);
-        let base = next_interval_ns(peer, own, self.now, &self.config);
-        let (start, end) = data_range(rpc, header, data, transport_len)?;
-        if rpc.rx.starved {
-            return Err(DropReason::NoMemory);
-        }
-        // A packet far beyond the grant and what has come claims memory for all that is in between.
-        let ahead_max = rpc.rx.data.received().saturating_add(unscheduled_max);
-        let far_ahead = start > rpc.rx.granted.max(ahead_max);
-        if (far_ahead && !self.memory.is_plentiful(rpc, end)) || !self.memory.reserve(rpc, end) {
-            return Err(DropReason::NoMemory);
-        }
-        let (new_start, new_end, bytes) = match rpc.rx.data.insert(start, end, gaps_max) {
-            Insert::New { start, end, bytes } => (start, end, bytes),
-            Insert::Duplicate => {
-                rpc.rx.copies_used = 0;
-                return Err(DropReason::Duplicate);
-            }
-            Insert::TooManyGaps => return Err(DropReason::Limit),
-            Insert::OutOfRange => return Err(DropReason::BadRange),
-        };
-        rpc.resend.reset(base);
-        if data.retransmit != 0 {
-            rpc.rx.copies_used = rpc.rx.copies_used.saturating_add(1);
-        }
-        let spoke_again = core::mem::replace(&mut rpc.rx.silent, false);
-        if rpc.rx.moves() {
-            rpc.rx.passed_over = false;
-            rpc.rx.moved_at = self.now;
-        }
-        rpc.progress_at = self.now;
-        if spoke_again {
-            rpc.resend.end_wait(self.now);
-        }
-        self.granter.touch(rpc);
-        if rpc.rx.streaming {
-            rpc.pending.add(Happened::Progress);
-        }
+        let base = self.ctx.next_interval_ns(peer, own);
+        let range = data_range(rpc, header, data, transport_len)?;
+        let again = data.retransmit != 0;
+        let new = self.receiver.accept(rpc, range, again, base, &mut self.ctx)?;
         let placement = Placement {
             rpc: rpc.key,
-            offset: new_start,
-            packet: packet_range(start, new_start, new_end),
+            offset: new.start,
+            packet: packet_range(range.0, new.start, new.end),
             message_length: rpc.rx.length(),
         };
-        let (complete, streaming) = (rpc.rx.is_complete(), rpc.rx.streaming);
-        let unproved = rpc.rx.unproved;
-        if !unproved {
-            self.longest_payload.note(self.now, bytes);
+        let complete = rpc.rx.is_complete();
+        if new.spoke_again {
+            self.ctx.arm(index, base);
         }
-        self.stats.bytes_received.inc_by(u64::from(bytes));
-        if spoke_again {
-            self.arm(index, base);
-        }
+        self.ids.set_arriving(if complete { NIL } else { index });
         if complete {
-            self.arriving = NIL;
             self.message_complete(index);
-        } else {
-            self.arriving = index;
-            if streaming {
-                self.queue_event(index);
-            }
         }
         Ok(Received::Place(placement))
     }
 
     fn message_complete(&mut self, index: u32) {
-        self.granter.remove(index, &mut self.rpcs);
+        self.receiver.stop_granting(index, &mut self.rpcs);
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
-        rpc.pending.add(Happened::Arrived);
-        queue_event(&mut self.events, rpc);
-        // What is merely announced moves nobody's priorities.
-        if let Some(planner) = &mut self.planner {
-            planner.record(rpc.rx.length());
-        }
-        self.memory.forget_stranger(rpc);
-        self.memory.complete(rpc.key);
+        self.receiver.complete(rpc, &mut self.ctx);
         if rpc.is_client() {
             rpc.state = State::Delivered;
             rpc.deadline = None;
             let id = rpc.id;
-            self.stats.responses_received.inc();
-            self.acknowledge(index);
-            self.client_ids.remove(&id);
-            self.unlink_client(index);
+            self.ctx.stats.responses_received.inc();
+            self.peers.acknowledge_call(rpc, &mut self.ctx);
+            self.ids.forget_call(id);
+            self.peers.unlink_call(index, &mut self.rpcs);
         } else {
             rpc.state = State::InService;
+        }
+    }
+}
+
+impl PeerTable {
+    /// Whether the address of a request is its client's: over UDP it or an earlier packet names us, over raw IP nobody proves
+    /// it.
+    #[inline(always)]
+    fn has_proved(&self, peer: Option<u32>, path: &Path, header: &Header) -> bool {
+        path.carriage == Carriage::Ip
+            || peer.and_then(|peer| self.known(peer)).is_some_and(|peer| peer.validation.is_done())
+            || (is_own(header) && echo(header) == self.incarnation_for(peer, path))
+    }
+}
+
+impl Peer {
+    /// Whether this request is younger than all that the present life of the peer has sent here. Clients of this
+    /// implementation count their ids up, so it cannot be one that is finished, and the memory of those need
+    /// not be searched. What was sent before the count began is forgotten when it is believed.
+    fn is_newest_request(&self, id: u64, ctx: &Ctx) -> bool {
+        self.newest_request.is_some_and(|(newest, since)| {
+            is_newer(id, newest) && ctx.read_clock.now() >= since + ctx.config.finished_memory
+        })
+    }
+
+    /// Counts a request of its.
+    fn note_request(&mut self, id: u64, ctx: &mut Ctx) {
+        let (newest, _) = self.newest_request.get_or_insert_with(|| (id, ctx.read_clock.stamp()));
+        if is_newer(id, *newest) {
+            *newest = id;
         }
     }
 }

@@ -8,13 +8,16 @@ use homa_wire::{Body, Header, Reason};
 use crate::addr::{Carriage, Path};
 use crate::cutoffs::Cutoffs;
 use crate::engine::Engine;
-use crate::engine::peer::Peer;
 use crate::engine::peer::identity::is_own;
-use crate::engine::stats::Count;
+use crate::engine::peer::{Peer, PeerTable};
 use crate::event::{DropReason, Received};
+use crate::time::Instant;
 
 /// Sockets of a Linux host that are told at once what one of them said; others learn it when they are asked themselves.
 const SOCKETS_TOLD_MAX: usize = 64;
+
+/// A peer is sent our cutoffs at most once per so much time.
+const OFFER_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Peer {
     fn hold_cutoffs(&mut self, told: &homa_wire::Cutoffs, of_host: bool) {
@@ -33,43 +36,56 @@ impl Peer {
     }
 }
 
-impl Engine {
+impl PeerTable {
     /// A process of this implementation speaks for itself, a Linux host for all of its sockets.
     pub(crate) fn cutoffs_received(
         &mut self,
         peer: Option<u32>,
         header: &Header,
-        cutoffs: &homa_wire::Cutoffs,
+        told: &homa_wire::Cutoffs,
     ) -> Result<Received, DropReason> {
-        self.stats.cutoffs_received.inc();
-        let peer =
-            peer.and_then(|peer| self.peers.known_mut(peer)).ok_or(DropReason::UnknownRpc)?;
+        let peer = peer.and_then(|peer| self.known_mut(peer)).ok_or(DropReason::UnknownRpc)?;
         let of_host = peer.path.carriage == Carriage::Ip && header.common.version().is_none();
-        peer.hold_cutoffs(cutoffs, of_host);
+        peer.hold_cutoffs(told, of_host);
         if of_host {
             let host = peer.key.ip;
-            self.tell_sockets(host, cutoffs);
+            self.tell_sockets(host, told);
         }
         Ok(Received::Consumed)
     }
 
-    fn tell_sockets(&mut self, host: IpAddr, cutoffs: &homa_wire::Cutoffs) {
-        let mut next = self.peers.first_at_host(host);
+    fn tell_sockets(&mut self, host: IpAddr, told: &homa_wire::Cutoffs) {
+        let mut next = self.first_at_host(host);
         for _ in 0..SOCKETS_TOLD_MAX {
-            let Some(peer) = self.peers.get_mut(next) else {
+            let Some(peer) = self.get_mut(next) else {
                 return;
             };
             next = peer.next_at_host;
             if !peer.is_own() {
-                peer.hold_cutoffs(cutoffs, true);
+                peer.hold_cutoffs(told, true);
             }
         }
     }
+}
 
+impl Peer {
+    /// Whether it is to be sent our cutoffs now, which is so at most once per ms. A stranger gets none: what may be sent
+    /// there is for the question that lets it prove its address.
+    fn begin_cutoffs(&mut self, now: Instant) -> bool {
+        let lately = self.cutoffs_sent.is_some_and(|sent| now.since(sent) < OFFER_INTERVAL);
+        let begins = !self.is_stranger() && !lately;
+        if begins {
+            self.cutoffs_sent = Some(now);
+        }
+        begins
+    }
+}
+
+impl Engine {
     /// The sender of a DATA packet holds cutoffs of this `version`: if they are not ours it is sent them.
     #[inline]
     pub(crate) fn offer_cutoffs(&mut self, index: u32, path: &Path, header: &Header, version: u16) {
-        if version != self.cutoff_version {
+        if version != self.receiver.cutoffs().version() {
             self.send_cutoffs(index, path, header.common.local_id(), is_own(header));
         }
     }
@@ -82,18 +98,12 @@ impl Engine {
         }
     }
 
-    /// Sends the peer our cutoffs, at most once per ms. A stranger gets none: what may be sent there is for the question
-    /// that lets it prove its address.
     fn send_cutoffs(&mut self, index: u32, path: &Path, id: u64, own: bool) {
-        let Some(peer) = self.peers.known_mut(index).filter(|peer| !peer.is_stranger()) else {
-            return;
-        };
-        if peer.cutoffs_sent.is_some_and(|sent| self.now.since(sent) < Duration::from_millis(1)) {
-            return;
+        if self.peers.known_mut(index).is_some_and(|peer| peer.begin_cutoffs(self.ctx.now)) {
+            let words = (Body::Cutoffs(self.receiver.cutoffs().body()), Reason::None);
+            let tables = (&self.rpcs, &self.peers);
+            let header = self.ids.header_about((path, id, own), words, tables, &self.ctx.config);
+            self.ctx.push_packet(*path, header, self.ctx.config.top_priority());
         }
-        peer.cutoffs_sent = Some(self.now);
-        let body =
-            homa_wire::Cutoffs { levels: *self.cutoffs.levels(), version: self.cutoff_version };
-        self.push_control(*path, id, own, Body::Cutoffs(body), Reason::None, 0);
     }
 }

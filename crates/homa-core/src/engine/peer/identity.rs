@@ -15,37 +15,14 @@ use homa_wire::{Body, Header, RpcId, VERSION};
 
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
-use crate::engine::peer::Peer;
+use crate::engine::peer::{Peer, PeerTable};
+use crate::engine::rpc::Rpc;
 use crate::engine::stats::Count;
 
 impl Engine {
     /// The incarnation by which the engine is known at an IP address.
     pub fn incarnation(&self, ip: IpAddr) -> u32 {
-        self.secret.incarnation(ip)
-    }
-
-    /// The same for the end of `path`, where `peer` is.
-    pub(crate) fn incarnation_for(&self, peer: Option<u32>, path: &Path) -> u32 {
-        match peer.and_then(|index| self.peers.known(index)) {
-            Some(peer) => peer.ours,
-            None => self.secret.incarnation(path.remote.ip()),
-        }
-    }
-
-    /// Whether a packet shows that its sender has received something from us at its address.
-    pub(crate) fn names_us(&self, path: &Path, header: &Header) -> bool {
-        is_own(header) && echo(header) == self.incarnation_for(self.peer_of(path), path)
-    }
-
-    /// The life of the other end that a packet about the RPC with our form `id` is meant for, 0 if it is not known.
-    pub(crate) fn addressee(&self, peer: Option<u32>, path: &Path, id: u64) -> u32 {
-        let client = match RpcId(id).is_server() {
-            true => self.find_rpc(peer, path, id).and_then(|index| self.rpcs.known(index)),
-            false => None,
-        };
-        let known =
-            peer.and_then(|index| self.peers.known(index)).map_or(0, |peer| peer.incarnation);
-        client.map_or(known, |rpc| rpc.peer_life)
+        self.peers.incarnation(ip)
     }
 
     /// Takes notice of a packet from the address of a peer. `None`: by its numbers it is of somebody else, a new life of the
@@ -65,14 +42,14 @@ impl Engine {
         if !alive {
             return Some(index);
         }
-        peer.last_heard = self.now;
+        peer.last_heard = self.ctx.now;
         if is_own(header) && header.common.incarnation != 0 {
-            peer.own_heard = self.now;
+            peer.own_heard = self.ctx.now;
         }
         if peer.liveness.probe().is_some_and(|probe| probe.id == id)
             && !matches!(header.body, Body::NeedAck)
         {
-            self.probe_answered(index);
+            self.sender.probe_answered(index, &mut self.rpcs, &mut self.peers, &mut self.ctx);
         }
         Some(index)
     }
@@ -83,7 +60,7 @@ impl Engine {
         let peer = self.peers.known(index)?;
         let over_udp = peer.path.carriage == Carriage::Udp;
         // Linux hosts have no number.
-        if !(is_own(header) && (over_udp || self.config.discover_peers)) {
+        if !(is_own(header) && (over_udp || self.ctx.config.discover_peers)) {
             return Some(true);
         }
         let life = header.common.incarnation;
@@ -103,11 +80,11 @@ impl Engine {
         // Only those who know us can know of our calls.
         let about_call = RpcId(id).is_client() && !announces;
         if about_call || (peer.validation.is_done() && !is_itself) {
-            self.stats.impostors.inc();
+            self.ctx.stats.impostors.inc();
             return None;
         }
         if !over_udp && !is_itself && life != 0 {
-            self.learn_incarnation(index, life);
+            self.peers.learn_incarnation(index, life, &mut self.ctx);
         }
         // Over UDP a sign of life, but whose?
         Some(is_itself || !over_udp)
@@ -116,26 +93,42 @@ impl Engine {
     /// The peer has received something from us in its present life, so its address is its own.
     fn proved(&mut self, index: u32, life: u32) {
         if self.peers.known(index).is_some_and(|peer| peer.incarnation != life) {
-            self.learn_incarnation(index, life);
+            self.peers.learn_incarnation(index, life, &mut self.ctx);
         }
         if let Some(peer) = self.peers.known_mut(index) {
             peer.validation.succeed();
             self.holders.prove(&mut peer.served);
-            self.serve_blocked(index);
+            self.sender.serve_blocked(index, &mut self.rpcs, &mut self.peers, &self.ctx);
+        }
+    }
+}
+
+impl PeerTable {
+    /// The incarnation by which this engine is known at the end of `path`, where `peer` is.
+    #[inline]
+    pub(crate) fn incarnation_for(&self, peer: Option<u32>, path: &Path) -> u32 {
+        match peer.and_then(|index| self.known(index)) {
+            Some(peer) => peer.ours,
+            None => self.incarnation(path.remote.ip()),
         }
     }
 
-    /// Whether the sender of a packet may speak about a live RPC: it is the other end of it, or the peer lives another life
-    /// now, to which the RPC means nothing.
-    pub(crate) fn may_speak_of(&self, index: u32, header: &Header) -> bool {
-        let Some(rpc) = self.rpcs.known(index) else {
-            return false;
-        };
+    /// Whether a packet shows that its sender has received something from us at its address.
+    pub(crate) fn is_named_by(&self, path: &Path, header: &Header) -> bool {
+        is_own(header) && echo(header) == self.incarnation_for(self.find(path), path)
+    }
+}
+
+impl Rpc {
+    /// Whether the sender of a packet may speak about it: it is the other end, or the peer lives another life now, to which
+    /// the RPC means nothing.
+    #[inline]
+    pub(crate) fn may_be_spoken_of(&self, header: &Header, peers: &PeerTable) -> bool {
         let life = header.common.incarnation;
         // The server of a call has named us.
-        let free = rpc.is_client() || !(rpc.own && is_own(header));
-        free || life == rpc.peer_life
-            || self.peers.known(rpc.peer).is_some_and(|peer| peer.incarnation == life && life != 0)
+        let free = self.is_client() || !(self.own && is_own(header));
+        free || life == self.peer_life
+            || peers.known(self.peer).is_some_and(|peer| peer.incarnation == life && life != 0)
     }
 }
 

@@ -9,14 +9,14 @@
 //! | `path_mtu` | how long packets may be |
 //! | `resend_timeout` | how long a reaction may take |
 //! | `retransmissions` | how much is sent again at the peer's word |
-//! | `liveness` | when the peer is probed |
+//! | `liveness`, `calls` | when the peer is probed, and about which call |
 //! | `ack_queue`, `cutoff_exchange` | what the peer is told with other packets |
 //! | `profile` | which packet format is used over raw IP |
-//! | `shares`, `client_hosts` | what the clients of one host hold |
+//! | `shares` | what the clients of one host hold |
 //! | `table` | which peers are forgotten |
 
 mod ack_queue;
-pub(super) mod client_hosts;
+mod calls;
 pub(super) mod cutoff_exchange;
 pub(super) mod identity;
 mod in_flight;
@@ -46,8 +46,8 @@ use self::validation::AddressValidation;
 use crate::addr::{Carriage, Path, PeerKey};
 use crate::config::{Config, PeerSettings};
 use crate::cutoffs::Cutoffs;
-use crate::engine::LONG_PACKET_BYTES;
 use crate::engine::peer::shares::PeerServed;
+use crate::engine::receiver::LONG_PACKET_BYTES;
 use crate::structures::NIL;
 use crate::structures::shared_heap::SharedHeap;
 use crate::time::Instant;

@@ -12,7 +12,8 @@ use homa_wire::{Body, Header};
 
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
-use crate::engine::peer::Peer;
+use crate::engine::ctx::Ctx;
+use crate::engine::peer::{Peer, PeerTable};
 use crate::engine::rpc::Rpc;
 use crate::engine::stats::Count;
 use crate::time::Instant;
@@ -38,37 +39,42 @@ impl Peer {
     }
 }
 
-impl Engine {
-    /// May an RPC be begun with this peer in our own profile?
-    pub(crate) fn is_own_peer(&self, peer: u32) -> bool {
-        self.peers.get(peer).is_some_and(|peer| peer.is_own_of_late(self.now))
-    }
-
-    /// Are the packets of this RPC in our own profile? It was begun so, and the peer has not turned out to be a
-    /// Linux host since.
-    pub(crate) fn speaks_own(&self, rpc: &Rpc) -> bool {
-        rpc.own && self.peers.known(rpc.peer).is_some_and(Peer::is_own)
+impl PeerTable {
+    /// Whether an RPC may be begun with a peer in our own profile.
+    pub(crate) fn is_own_of_late(&self, now: Instant, peer: u32) -> bool {
+        self.get(peer).is_some_and(|peer| peer.is_own_of_late(now))
     }
 
     /// The peer says that it lives another life than was known.
-    pub(crate) fn learn_incarnation(&mut self, index: u32, incarnation: u32) {
-        let Some(peer) = self.peers.known_mut(index) else {
+    pub(crate) fn learn_incarnation(&mut self, index: u32, incarnation: u32, ctx: &mut Ctx) {
+        let Some(peer) = self.known_mut(index) else {
             return;
         };
         if peer.incarnation == 0 {
             if peer.path.carriage == Carriage::Ip {
-                self.stats.peers_discovered.inc();
+                ctx.stats.peers_discovered.inc();
             }
             peer.incarnation = incarnation;
             return;
         }
         let waited_for = peer.liveness.waiting() > 0;
-        peer.forget_learned(incarnation, &self.config);
+        peer.forget_learned(incarnation, &ctx.config);
         if waited_for {
-            self.recheck_waiting(index);
+            self.recheck_waiting(index, ctx);
         }
     }
+}
 
+impl Rpc {
+    /// Whether its packets are in our own profile: it was begun so, and the peer has not turned out to be a Linux host
+    /// since.
+    #[inline]
+    pub(crate) fn speaks_own(&self, peers: &PeerTable) -> bool {
+        self.own && peers.known(self.peer).is_some_and(Peer::is_own)
+    }
+}
+
+impl Engine {
     /// A packet in Linux format from a peer that we believe to be of this implementation: what it cannot have sent
     /// shows that a Linux host has taken its place. That is CUTOFFS without an announcement, and anything
     /// about an RPC begun in our own profile.
@@ -79,7 +85,8 @@ impl Engine {
             return;
         }
         let begun_own = || {
-            self.find_rpc(Some(index), path, id)
+            self.ids
+                .find(&self.rpcs, Some(index), path, id)
                 .and_then(|index| self.rpcs.known(index))
                 .is_some_and(|rpc| rpc.own)
         };
@@ -90,24 +97,20 @@ impl Engine {
 
     /// Everything goes on in Linux format, what had begun otherwise as well.
     fn revert_to_linux(&mut self, index: u32) {
-        self.stats.peers_reverted.inc();
+        self.ctx.stats.peers_reverted.inc();
         let Some(peer) = self.peers.known_mut(index) else {
             return;
         };
-        peer.forget_learned(0, &self.config);
+        peer.forget_learned(0, &self.ctx.config);
         peer.nothing_in_flight();
         // Linux format knows no limit for unscheduled data: nobody waits for room.
-        while let Some(peer) = self.peers.known_mut(index) {
-            let Some(blocked) = peer.blocked.pop(&mut self.blocked_positions) else {
-                break;
-            };
-            if let Some(rpc) = self.rpcs.known_mut(blocked) {
-                rpc.blocked_on_peer = false;
+        while let Some(blocked) = self.sender.pop_blocked(index, &mut self.rpcs, &mut self.peers) {
+            if let Some(rpc) = self.rpcs.known(blocked) {
+                self.sender.schedule(rpc, &self.ctx.config);
             }
-            self.schedule(blocked);
         }
         if self.peers.known(index).is_some_and(|peer| peer.liveness.waiting() > 0) {
-            self.recheck_waiting(index);
+            self.peers.recheck_waiting(index, &mut self.ctx);
         }
     }
 }

@@ -9,7 +9,9 @@
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
+use crate::addr::Path;
 use crate::engine::impossible::Impossible;
+use crate::engine::peer::PeerTable;
 use crate::structures::NIL;
 use crate::structures::OutOfMemory;
 use crate::structures::heap::IndexedHeap;
@@ -83,12 +85,16 @@ pub(crate) struct Holders {
     /// As a power of two: so little that all hosts together, if none keeps more, stay far below the limit. Who keeps less
     /// is not ranked, so that short responses cost nothing.
     much_bits: u32,
+    /// Shortest and longest wait before a client is asked for an acknowledgement.
+    ack_intervals_ns: (u64, u64),
+    /// See [`crate::Engine::hurry_acknowledgements`].
+    in_hurry: bool,
     pub(crate) impossible: Impossible,
 }
 
 impl Holders {
     /// For at most `hosts_max` hosts, which keep about `kept_max_bytes` together.
-    pub(crate) fn new(hosts_max: u32, kept_max_bytes: u64) -> Self {
+    pub(crate) fn new(hosts_max: u32, kept_max_bytes: u64, ack_intervals_ns: (u64, u64)) -> Self {
         let half = kept_max_bytes / u64::from(hosts_max).saturating_mul(2).max(1);
         Self {
             hosts: Vec::new(),
@@ -97,6 +103,8 @@ impl Holders {
             kept_bytes: 0,
             by_kept: IndexedHeap::new(),
             much_bits: half.checked_ilog2().unwrap_or(0),
+            ack_intervals_ns,
+            in_hurry: false,
             impossible: Impossible::default(),
         }
     }
@@ -122,6 +130,20 @@ impl Holders {
         self.impossible.known(self.hosts.get_mut(host as usize))
     }
 
+    /// Shortest and longest wait before a client is asked for an acknowledgement, in ns.
+    pub(crate) fn ack_intervals_ns(&self) -> (u64, u64) {
+        self.ack_intervals_ns
+    }
+
+    pub(crate) fn is_in_hurry(&self) -> bool {
+        self.in_hurry
+    }
+
+    /// All acknowledgements are asked for soon from now on. Whether that is new.
+    pub(crate) fn begin_hurry(&mut self) -> bool {
+        !core::mem::replace(&mut self.in_hurry, true)
+    }
+
     /// Server RPCs alive.
     pub(crate) fn serving(&self) -> usize {
         self.serving.rpcs as usize
@@ -140,11 +162,24 @@ impl Holders {
     }
 
     /// Whether a host has its share as a stranger but not as one that has proved its address.
-    pub(crate) fn is_beyond_share(&self, host: u32, max: u32) -> bool {
+    fn is_beyond_share(&self, host: u32, max: u32) -> bool {
         let has = self.hosts.get(host as usize).map_or(0, |holder| holder.serving.rpcs);
         has >= EVERY_HOST_MIN
             && !self.may_serve(host, false, max)
             && self.may_serve(host, true, max)
+    }
+
+    /// Whether the address of a stranger has its share of places and would get more with a proof: others may have written it.
+    pub(crate) fn has_to_prove_first(
+        &self,
+        peers: &PeerTable,
+        peer: Option<u32>,
+        path: &Path,
+        max: u32,
+    ) -> bool {
+        let known = peer.and_then(|peer| peers.known(peer));
+        let host = known.map_or_else(|| peers.host_at(path.remote.ip()), |peer| peer.host);
+        self.is_beyond_share(host, max)
     }
 
     /// Whether one more peer of `host` may be served, if there may be `max` peers.
@@ -262,7 +297,7 @@ mod tests {
 
     #[test]
     fn however_many_hosts_take_all_they_can_something_is_left_for_the_next() {
-        let mut holders = Holders::new(6, 0);
+        let mut holders = Holders::new(6, 0, (1, 2));
         holders.try_reserve(6).unwrap();
         let mut peers = [PeerServed::default(); 6];
         let mut take = |host: u32| {
@@ -281,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_stranger_has_no_more_than_its_share_when_it_proves_its_address() {
-        let mut holders = Holders::new(2, 0);
+        let mut holders = Holders::new(2, 0, (1, 2));
         holders.try_reserve(2).unwrap();
         let mut peer = PeerServed::default();
         while holders.may_serve(0, false, 1_000) {
@@ -298,7 +333,7 @@ mod tests {
 
     #[test]
     fn the_host_that_keeps_most_is_known() {
-        let mut holders = Holders::new(3, 60);
+        let mut holders = Holders::new(3, 60, (1, 2));
         holders.try_reserve(3).unwrap();
         for host in 0..3 {
             holders.known_mut(host).unwrap().first_kept = 10 + host;

@@ -9,9 +9,10 @@ use super::Peer;
 use crate::addr::{Carriage, Path, PeerKey};
 use crate::config::Config;
 use crate::engine::impossible::Impossible;
+use crate::engine::recovery::timer_queue::TimerQueue;
+use crate::secret::Secret;
 use crate::structures::NIL;
 use crate::structures::hash::{Map, SeededState};
-use crate::structures::heap::IndexedHeap;
 use crate::time::Instant;
 
 /// Peers looked at, and evicted, when a new one needs room (docs/spec/protocol.md §13).
@@ -20,6 +21,8 @@ const EVICTION_LOOKS: usize = 10;
 /// All peers, bounded.
 #[derive(Debug)]
 pub(crate) struct PeerTable {
+    /// Who we are to each of them.
+    secret: Secret,
     peers: Vec<Option<Peer>>,
     free: Vec<u32>,
     by_key: Map<PeerKey, u32>,
@@ -40,8 +43,9 @@ pub(crate) struct PeerTable {
 }
 
 impl PeerTable {
-    pub(crate) fn new(seed: u64, hash_seed: u64) -> Self {
+    pub(crate) fn new(secret: Secret, seed: u64, hash_seed: u64) -> Self {
         Self {
+            secret,
             peers: Vec::new(),
             free: Vec::new(),
             by_key: Map::with_hasher(SeededState::new(seed)),
@@ -62,6 +66,12 @@ impl PeerTable {
 
     pub(crate) fn capacity(&self) -> usize {
         self.peers.len()
+    }
+
+    /// Bytes that a message to a peer may begin with.
+    pub(crate) fn unscheduled_bytes(&self, index: u32, config: &Config) -> u32 {
+        let peer = self.known(index);
+        peer.map_or(config.unscheduled_bytes, |peer| peer.unscheduled_bytes(config))
     }
 
     pub(crate) fn is_full(&self, config: &Config) -> bool {
@@ -117,6 +127,11 @@ impl PeerTable {
         self.hasher.hash_one(PeerKey::of(path))
     }
 
+    /// The incarnation by which this engine is known at an IP address.
+    pub(crate) fn incarnation(&self, ip: IpAddr) -> u32 {
+        self.secret.incarnation(ip)
+    }
+
     /// Number of an IP address, [`NIL`] if no peer is there.
     pub(crate) fn host_at(&self, ip: IpAddr) -> u32 {
         self.get(self.first_at_host(ip)).map_or(NIL, |peer| peer.host)
@@ -158,6 +173,8 @@ impl PeerTable {
         };
         let hash = self.hasher.hash_one(key);
         let mut peer = Peer::new(key, hash, path, config, now);
+        peer.ours = self.secret.incarnation(key.ip);
+        peer.first_id = self.secret.first_id(&key);
         if path.carriage == Carriage::Ip {
             if let Some(neighbour) = self.get(self.first_at_host(key.ip)) {
                 peer.inherit_cutoffs(neighbour);
@@ -215,12 +232,7 @@ impl PeerTable {
     /// Looks at a few peers, going round, and drops those that are idle: for `peer_idle_max`, or if the table is full for
     /// `peer_idle_min`, and strangers at once. If it is full and all are younger, the one goes that has been silent for longest:
     /// idle ones keep no newcomer out, whosever they are.
-    pub(crate) fn evict(
-        &mut self,
-        now: Instant,
-        config: &Config,
-        timers: &mut IndexedHeap<Instant>,
-    ) {
+    pub(crate) fn evict(&mut self, now: Instant, config: &Config, timers: &mut TimerQueue) {
         let full = self.is_full(config);
         let idle_min = if full { config.peer_idle_min } else { config.peer_idle_max };
         let mut longest: Option<(Instant, u32)> = None;
@@ -271,8 +283,8 @@ impl PeerTable {
     }
 
     /// Forgets a peer that nothing refers to, and its timer.
-    pub(crate) fn remove(&mut self, index: u32, timers: &mut IndexedHeap<Instant>) {
-        timers.remove(index);
+    pub(crate) fn remove(&mut self, index: u32, timers: &mut TimerQueue) {
+        timers.forget_peer(index);
         let peer = self.peers.get_mut(index as usize).and_then(Option::take);
         if let Some(peer) = self.impossible.known(peer) {
             self.unlink(index, &peer);
@@ -309,7 +321,7 @@ mod tests {
 
     #[test]
     fn the_peers_at_an_address_are_found_whichever_of_them_go() {
-        let mut table = PeerTable::new(1, 2);
+        let mut table = PeerTable::new(Secret::new(crate::Seed::from(1)), 1, 2);
         let peers: Vec<u32> = (1..=4).map(|port| insert(&mut table, 1, port)).collect();
         let elsewhere = insert(&mut table, 2, 1);
         assert_eq!(at_host(&table, 1), vec![peers[3], peers[2], peers[1], peers[0]]);
@@ -319,7 +331,7 @@ mod tests {
             (peers[0], vec![peers[2]]),
             (peers[2], vec![]),
         ] {
-            table.remove(gone, &mut IndexedHeap::new());
+            table.remove(gone, &mut TimerQueue::default());
             assert_eq!(at_host(&table, 1), left);
         }
         assert_eq!(at_host(&table, 2), vec![elsewhere]);

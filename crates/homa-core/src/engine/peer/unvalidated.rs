@@ -5,47 +5,79 @@
 //! there.
 
 use crate::engine::Engine;
-use crate::engine::peer::Peer;
+use crate::engine::peer::{Peer, PeerTable};
+use crate::engine::rpc::{Rpc, RpcTable};
 use crate::engine::stats::Count;
 use crate::event::FailReason;
+use crate::structures::OutOfMemory;
+use crate::structures::heap::IndexedHeap;
+
+/// Server RPCs of clients that had not proved their address when they began, by age.
+#[derive(Debug)]
+pub(crate) struct Unvalidated(IndexedHeap<u64>);
+
+impl Default for Unvalidated {
+    fn default() -> Self {
+        Self(IndexedHeap::new())
+    }
+}
+
+impl Unvalidated {
+    /// Covers RPCs below `limit`.
+    pub(crate) fn try_reserve(&mut self, limit: usize) -> Result<(), OutOfMemory> {
+        self.0.try_reserve(limit)
+    }
+
+    /// Counts a new request, unless its client has proved its address.
+    pub(crate) fn add(&mut self, rpc: &Rpc, peers: &PeerTable) {
+        if peers.known(rpc.peer).is_some_and(Peer::is_stranger) {
+            self.0.set(rpc.key.index, rpc.birth);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn forget(&mut self, index: u32) {
+        self.0.remove(index);
+    }
+
+    /// Takes the oldest request of a stranger, to make room for somebody `else_than` its client. `None`: there is none, or it
+    /// is that client's: whoever wants more places than there are is told so, and need not lose what it has.
+    fn pop(&mut self, else_than: Option<u32>, rpcs: &RpcTable, peers: &PeerTable) -> Option<u32> {
+        while let Some((index, _)) = self.0.peek() {
+            let peer = rpcs.living(index).map(|rpc| rpc.peer);
+            // Many have proved themselves since.
+            let stranger = peer.filter(|peer| peers.known(*peer).is_some_and(Peer::is_stranger));
+            if stranger.is_some() && stranger == else_than {
+                return None;
+            }
+            self.0.remove(index);
+            if stranger.is_some() {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn contains(&self, index: u32) -> bool {
+        self.0.contains(index)
+    }
+}
 
 impl Engine {
-    /// Counts a new request, unless its client has proved its address.
-    pub(crate) fn count_stranger(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.known(index) else {
-            return;
-        };
-        if self.peers.known(rpc.peer).is_some_and(Peer::is_stranger) {
-            self.strangers.set(index, rpc.birth);
-        }
-    }
-
-    /// Ends the oldest request of a stranger, to make room for somebody `else_than` its client. `false`: there is none, or it
-    /// is that client's: whoever wants more places than there are is told so, and need not lose what it has.
+    /// Ends the oldest request of a stranger, see [`Unvalidated::pop`]. `false`: there is none.
     pub(crate) fn displace_stranger(&mut self, else_than: Option<u32>) -> bool {
-        while let Some((index, _)) = self.strangers.peek() {
-            let peer = self.rpcs.living(index).map(|rpc| rpc.peer);
-            // Many have proved themselves since.
-            let stranger =
-                peer.filter(|peer| self.peers.known(*peer).is_some_and(Peer::is_stranger));
-            if stranger.is_some() && stranger == else_than {
-                return false;
-            }
-            self.strangers.remove(index);
-            if let Some(stranger) = stranger {
-                self.stats.strangers_displaced.inc();
-                self.fail_rpc(index, FailReason::Timeout);
-                self.forget_stranger(stranger);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Forgets a stranger of whom no request is left.
-    fn forget_stranger(&mut self, peer: u32) {
+        let oldest = self.strangers.pop(else_than, &self.rpcs, &self.peers);
+        let Some(rpc) = oldest.and_then(|index| self.rpcs.known(index)) else {
+            return false;
+        };
+        let (index, peer) = (rpc.key.index, rpc.peer);
+        self.ctx.stats.strangers_displaced.inc();
+        self.fail_rpc(index, FailReason::Timeout);
+        // A stranger of whom no request is left is forgotten.
         if self.peers.known(peer).is_some_and(|peer| peer.references == 0) {
-            self.peers.remove(peer, &mut self.peer_timers);
+            self.peers.remove(peer, &mut self.ctx.timers);
         }
+        true
     }
 }

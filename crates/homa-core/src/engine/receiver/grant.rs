@@ -115,6 +115,7 @@ impl Granter {
         self.by_birth.try_reserve(rpcs)
     }
 
+    #[inline]
     pub(crate) fn total_incoming(&self) -> u64 {
         self.total_incoming
     }
@@ -153,6 +154,7 @@ impl Granter {
     }
 
     /// Is there anything for [`Granter::run`] or [`Granter::pop_due`] to do?
+    #[inline]
     pub(crate) fn has_work(&self) -> bool {
         !self.checks.is_empty()
             || !self.due.is_empty()

@@ -2,12 +2,190 @@
 //!
 //! | file | what it decides |
 //! | --- | --- |
+//! | `messages` | how the state of an incoming message begins, goes on and ends |
 //! | `grant` | whom to grant, how much, at which priority |
+//! | `limits` | how much may be on its way to this host |
 //! | `memory` | for which messages memory is reserved |
 //! | `starved` | who is next when memory comes free |
+//! | `missing` | how much is asked for again at a time |
+//! | `own_cutoffs` | at which priority senders send without a grant |
+//! | `packets` | what GRANTs and RESENDs say when they leave |
 //! | `incoming` | nothing: the state of one message |
 
 pub(super) mod grant;
 pub(super) mod incoming;
+mod limits;
 pub(super) mod memory;
+mod messages;
+mod missing;
+mod own_cutoffs;
+mod packets;
 pub(super) mod starved;
+
+use crate::budget::HostBudget;
+use crate::config::Config;
+use crate::engine::receiver::grant::Granter;
+use crate::engine::receiver::incoming::PIECE_BYTES;
+pub(crate) use crate::engine::receiver::limits::LONG_PACKET_BYTES;
+use crate::engine::receiver::limits::{HostShare, ReceiveBuffer};
+use crate::engine::receiver::memory::Memory;
+use crate::engine::receiver::missing::Asked;
+use crate::engine::receiver::own_cutoffs::OwnCutoffs;
+use crate::engine::receiver::starved::Starved;
+use crate::engine::rpc::{Rpc, RpcTable};
+use crate::structures::OutOfMemory;
+use crate::time::Instant;
+
+/// All that decides what senders may send.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    granter: Granter,
+    memory: Memory,
+    starved: Starved,
+    buffer: ReceiveBuffer,
+    host: HostShare,
+    asked: Asked,
+    cutoffs: OwnCutoffs,
+    /// When DATA last came, of whatever message.
+    data_at: Instant,
+}
+
+impl Receiver {
+    pub(crate) fn new(config: &Config, budget: HostBudget, seeds: [u64; 2]) -> Self {
+        let [sender_seed, memory_seed] = seeds;
+        let pieces = config.max_message_bytes.div_ceil(PIECE_BYTES);
+        let largest = u64::from(pieces).saturating_mul(u64::from(PIECE_BYTES));
+        Self {
+            granter: Granter::new(config, sender_seed),
+            memory: Memory::new(config.receive_memory_bytes, largest, memory_seed),
+            starved: Starved::default(),
+            buffer: ReceiveBuffer::default(),
+            host: HostShare::new(budget),
+            asked: Asked::default(),
+            cutoffs: OwnCutoffs::new(config),
+            data_at: Instant::ZERO,
+        }
+    }
+
+    /// Covers RPCs below `limit`.
+    pub(crate) fn try_reserve(&mut self, limit: usize) -> Result<(), OutOfMemory> {
+        self.granter.try_reserve(limit)?;
+        self.starved.try_reserve(limit)
+    }
+
+    /// Whether data is expected, or memory for it.
+    #[inline]
+    pub(crate) fn expects_data(&self) -> bool {
+        self.granter.total_incoming() > 0 || !self.starved.is_empty()
+    }
+
+    /// Whether there are grants to decide on or to send.
+    #[inline]
+    pub(crate) fn has_work(&self) -> bool {
+        self.granter.has_work()
+    }
+
+    /// What senders may send and have not, in bytes.
+    pub(crate) fn incoming_bytes(&self) -> u64 {
+        self.granter.total_incoming()
+    }
+
+    /// Memory reserved, in bytes.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory.used()
+    }
+
+    /// Broken invariants.
+    pub(crate) fn impossible(&self) -> u64 {
+        let tables = [&self.granter.impossible, &self.memory.impossible, &self.starved.impossible];
+        tables.iter().map(|table| table.count()).fold(0, u64::saturating_add)
+    }
+
+    /// DATA has come, of whatever message.
+    #[inline]
+    pub(crate) fn note_data(&mut self, now: Instant) {
+        self.data_at = now;
+    }
+
+    /// A GRANT has to be sent for the message of `rpc`, again perhaps.
+    pub(crate) fn mark_due(&mut self, rpc: &mut Rpc) {
+        self.granter.mark_due(rpc);
+    }
+
+    /// Its sender did not react: the message takes no part in grants until data of it comes.
+    pub(crate) fn pass_over(&mut self, index: u32, rpcs: &mut RpcTable) {
+        self.granter.pass_over(index, rpcs);
+    }
+
+    /// See [`Granter::pass_over_silent`].
+    pub(crate) fn pass_over_silent(
+        &mut self,
+        index: u32,
+        rpcs: &mut RpcTable,
+        since: Instant,
+    ) -> bool {
+        self.granter.pass_over_silent(index, rpcs, since)
+    }
+
+    /// Whether others wait for the memory that is set aside, while this message holds it. What its sender says does not
+    /// count then, but what it sends.
+    pub(crate) fn holds_others_up(&self, rpc: &Rpc) -> bool {
+        self.memory.favourite() == Some(rpc.key) && !self.starved.is_empty()
+    }
+
+    /// Cutoffs that senders are to use.
+    #[inline]
+    pub(crate) fn cutoffs(&self) -> &OwnCutoffs {
+        &self.cutoffs
+    }
+
+    /// Cutoffs that senders are to use.
+    pub(crate) fn cutoffs_mut(&mut self) -> &mut OwnCutoffs {
+        &mut self.cutoffs
+    }
+}
+
+#[cfg(any(test, feature = "check"))]
+mod check {
+    use super::Receiver;
+    use crate::config::Config;
+    use crate::engine::rpc::{Rpc, RpcTable, State};
+
+    impl Receiver {
+        /// What is reserved belongs to messages that are there, and grants keep to their limits.
+        pub(crate) fn check(&self, rpcs: &RpcTable, config: &Config) {
+            self.granter.check_invariants(rpcs, config);
+            let live = || rpcs.iter().filter(|rpc| rpc.state != State::Dead);
+            let reserved: u64 = live().map(|rpc| rpc.rx.reserved()).sum();
+            assert_eq!(self.memory.used(), reserved, "receive memory");
+            let strangers: u64 = live().map(|rpc| rpc.rx.stranger_bytes).sum();
+            assert_eq!(self.memory.strangers(), strangers, "receive memory of strangers");
+            assert!(self.memory.used() <= self.memory.limit(), "more memory than there is");
+            self.memory.check_holders(live());
+            let favourite = self.memory.favourite().map(|key| rpcs.resolve(key));
+            let lives = |index| rpcs.get(index).is_some_and(|rpc| rpc.state != State::Dead);
+            let is_there = favourite.is_none_or(|index| index.is_some_and(lives));
+            assert!(is_there, "the favourite is over");
+        }
+
+        /// Breaks what holds of those that wait for memory.
+        #[cfg(test)]
+        pub(crate) fn break_starved(&mut self) {
+            self.starved.set_apart(0);
+        }
+
+        pub(crate) fn is_starved(&self, index: u32, holder: u32) -> bool {
+            self.starved.contains(index, holder)
+        }
+
+        /// Whether messages that wait for memory will be looked at.
+        pub(crate) fn may_get_memory(&self) -> bool {
+            self.memory.used() > 0 || self.memory.freed
+        }
+
+        /// Whether something looks at the message of `rpc` again, all that was granted of which has come.
+        pub(crate) fn watches(&self, rpc: &Rpc, config: &Config) -> bool {
+            self.granter.watches(rpc, config, &self.memory)
+        }
+    }
+}

@@ -3,7 +3,7 @@
 //! | file | what it decides |
 //! | --- | --- |
 //! | `timers` | whom to ask or to give up when a timer comes up |
-//! | `resend` | how much is asked for again at a time |
+//! | `timer_queue` | nothing: when which RPC and which peer is looked at |
 //! | `reactions` | what the resend timeout learns from |
 //! | `black_hole` | when losses speak against the path MTU |
 //! | `unacknowledged` | when a server asks for an acknowledgement |
@@ -12,6 +12,6 @@
 pub(super) mod black_hole;
 pub(super) mod pauses;
 pub(super) mod reactions;
-pub(super) mod resend;
+pub(super) mod timer_queue;
 pub(super) mod timers;
 pub(super) mod unacknowledged;

@@ -1,7 +1,7 @@
 //! Times in which nobody drove the engine: a stopped process, a paused machine, a starved runtime. Packets lay unread
 //! meanwhile, so silence during a pause says nothing about the peers.
 
-use crate::engine::Engine;
+use crate::engine::ctx::Ctx;
 use crate::engine::stats::Count;
 use crate::time::{Instant, nanos};
 
@@ -113,19 +113,17 @@ impl ReadClock {
     }
 }
 
-impl Engine {
-    /// Notes that nobody drove the engine from `start` to `end`.
-    pub(crate) fn note_pause(&mut self, start: Instant, end: Instant) {
+impl Ctx {
+    /// Notes that nobody drove the engine from `start` to `end`. Whether that was so long that servers gave up what they could not
+    /// deliver.
+    pub(crate) fn note_pause(&mut self, start: Instant, end: Instant) -> bool {
         self.pauses.add(start, end);
         if end.since(start) >= self.config.finished_memory / STALE_PART {
             self.pauses.forgotten_at = end;
             self.pauses.unread = true;
         }
-        if end.since(start) >= self.config.response_silence {
-            // Servers gave up what they could not deliver.
-            self.recheck_all();
-        }
         self.stats.clock_jumps.inc();
+        end.since(start) >= self.config.response_silence
     }
 
     /// From when on a silence that began at `since` counts: a pause is no silence, nor is as much time after it, up to a

@@ -4,7 +4,10 @@
 
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::engine::rpc::{Role, Rpc, State};
+use crate::engine::ctx::Ctx;
+use crate::engine::peer::PeerTable;
+use crate::engine::peer::shares::Holders;
+use crate::engine::rpc::{Role, Rpc, RpcTable, State};
 use crate::engine::stats::Count;
 use crate::event::FailReason;
 use crate::structures::NIL;
@@ -19,112 +22,178 @@ const PRESSING_BYTES: u64 = 8 << 20;
 /// Responses given up at a time for one that begins.
 const DISPLACED_PER_CALL: usize = 1024;
 
-impl Engine {
+impl Holders {
     /// Wait before the client is asked for an acknowledgement of a response that begins now, in ns: between
     /// [`Config::request_ack_interval_max`] when nothing is kept and [`Config::request_ack_interval`] when much is,
     /// or when the client was told to wait and so does not look for the response itself.
-    pub(crate) fn first_ack_interval_ns(&self, rpc: &Rpc) -> u64 {
-        let (min_ns, max_ns) = self.ack_intervals_ns;
-        if rpc.told_busy || self.in_hurry {
+    #[inline]
+    pub(crate) fn first_ack_interval_ns(&self, rpc: &Rpc, config: &Config) -> u64 {
+        let (min_ns, max_ns) = self.ack_intervals_ns();
+        if rpc.told_busy || self.is_in_hurry() {
             return min_ns;
         }
-        let rpcs =
-            share_permille(self.holders.serving() as u64, u64::from(self.config.serving_max()));
-        let pressing = (self.config.kept_responses_bytes / 2).min(PRESSING_BYTES);
-        let bytes = share_permille(self.holders.kept_bytes(), pressing.saturating_mul(2));
+        let rpcs = share_permille(self.serving() as u64, u64::from(config.serving_max()));
+        let pressing = (config.kept_responses_bytes / 2).min(PRESSING_BYTES);
+        let bytes = share_permille(self.kept_bytes(), pressing.saturating_mul(2));
         let left = PRESSING_PERMILLE.saturating_sub(rpcs.max(bytes));
         let range_ns = max_ns.saturating_sub(min_ns);
         min_ns.saturating_add(range_ns.saturating_mul(left) / PRESSING_PERMILLE)
     }
 
-    /// From now on acknowledgements are asked for as soon as when memory is short, those of responses that have been
-    /// sent first: for a server that is about to stop and waits only for them.
-    pub fn hurry_acknowledgements(&mut self, now: Instant) {
-        self.tick(now);
-        if core::mem::replace(&mut self.in_hurry, true) {
+    /// The client waits without asking from now on: it learns of a response that is lost by the server's question.
+    pub(crate) fn hurry_acknowledgement(&self, rpc: &mut Rpc, ctx: &mut Ctx) {
+        if rpc.role != Role::Server {
             return;
         }
-        let (min_ns, _) = self.ack_intervals_ns;
-        for index in 0..u32::try_from(self.rpcs.capacity()).unwrap_or(NIL) {
-            let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.role == Role::Server) else {
-                continue;
-            };
-            if rpc.state == State::Outgoing {
-                rpc.resend.shorten(min_ns);
-                self.arm(index, min_ns);
-            }
+        let first = !core::mem::replace(&mut rpc.told_busy, true);
+        if first && rpc.state == State::Outgoing {
+            self.shorten_wait(rpc, ctx);
         }
     }
 
-    /// The client waits without asking from now on: it learns of a response that is lost by the server's question.
-    pub(crate) fn hurry_acknowledgement(&mut self, index: u32) {
-        let (min_ns, _) = self.ack_intervals_ns;
-        let Some(rpc) = self.rpcs.known_mut(index).filter(|rpc| rpc.role == Role::Server) else {
-            return;
-        };
-        let first = !core::mem::replace(&mut rpc.told_busy, true);
-        if first && rpc.state == State::Outgoing {
-            rpc.resend.shorten(min_ns);
-            self.arm(index, min_ns);
-        }
+    fn shorten_wait(&self, rpc: &mut Rpc, ctx: &mut Ctx) {
+        let (min_ns, _) = self.ack_intervals_ns();
+        rpc.resend.shorten(min_ns);
+        ctx.arm(rpc.key.index, min_ns);
     }
 
     /// A response begins: what there is of it is kept until its client has it.
     #[inline]
-    pub(crate) fn keep_response(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.known(index) else {
-            return;
-        };
-        let (peer, bytes) = (rpc.peer, rpc.tx.supplied);
-        let Some(host) = self.peers.known(peer).map(|peer| peer.host) else {
-            return;
-        };
-        self.link_kept(index, host);
-        self.holders.keep(host, bytes);
-        self.limit_kept(index);
-    }
-
-    /// A response that is provided piece by piece has grown by `bytes`.
-    pub(crate) fn response_supplied(&mut self, index: u32, bytes: u32) {
-        if let Some(host) = self.host_keeping(index) {
-            self.holders.keep(host, bytes);
-            self.move_back(index, host);
-            self.limit_kept(index);
+    pub(crate) fn keep_response(&mut self, index: u32, rpcs: &mut RpcTable, peers: &PeerTable) {
+        if let Some((host, rpc)) = host_keeping(index, rpcs, peers) {
+            let bytes = rpc.tx.supplied;
+            self.link_kept(index, host, rpcs);
+            self.keep(host, bytes);
         }
     }
 
+    /// A response that is provided piece by piece has grown by `bytes`. Whether it is kept.
+    pub(crate) fn response_supplied(
+        &mut self,
+        index: u32,
+        bytes: u32,
+        rpcs: &mut RpcTable,
+        peers: &PeerTable,
+    ) -> bool {
+        let Some((host, _)) = host_keeping(index, rpcs, peers) else {
+            return false;
+        };
+        self.keep(host, bytes);
+        self.move_back(index, host, rpcs);
+        true
+    }
+
     /// The client has `bytes` more of a response.
-    pub(crate) fn response_taken(&mut self, index: u32, bytes: u32) {
-        if let Some(host) = self.host_keeping(index) {
-            self.holders.let_go(host, bytes);
-            self.move_back(index, host);
+    pub(crate) fn response_taken(
+        &mut self,
+        index: u32,
+        bytes: u32,
+        rpcs: &mut RpcTable,
+        peers: &PeerTable,
+    ) {
+        if let Some((host, _)) = host_keeping(index, rpcs, peers) {
+            self.let_go(host, bytes);
+            self.move_back(index, host, rpcs);
         }
     }
 
     /// The response of an RPC that ends is not kept any more.
     #[inline]
-    pub(crate) fn forget_response(&mut self, index: u32) {
-        let Some(host) = self.host_keeping(index) else {
-            return;
-        };
-        let left =
-            self.rpcs.known(index).map_or(0, |rpc| rpc.tx.supplied.saturating_sub(rpc.tx.released));
-        self.holders.let_go(host, left);
-        self.unlink_kept(index, host);
+    pub(crate) fn forget_response(&mut self, index: u32, rpcs: &mut RpcTable, peers: &PeerTable) {
+        if let Some((host, rpc)) = host_keeping(index, rpcs, peers) {
+            let left = rpc.tx.supplied.saturating_sub(rpc.tx.released);
+            self.let_go(host, left);
+            self.unlink_kept(index, host, rpcs);
+        }
     }
 
-    /// The host of the client whose response the RPC keeps, if it does.
-    fn host_keeping(&self, index: u32) -> Option<u32> {
-        let keeps = |rpc: &&Rpc| rpc.role == Role::Server && rpc.state == State::Outgoing;
-        let rpc = self.rpcs.known(index).filter(keeps)?;
-        self.peers.known(rpc.peer).map(|peer| peer.host)
+    /// The responses in the list of a host.
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn responses_kept_for<'a>(
+        &self,
+        host: u32,
+        rpcs: &'a RpcTable,
+    ) -> impl Iterator<Item = u32> + use<'a> {
+        let first = self.get(host).map_or(NIL, |holder| holder.first_kept);
+        let listed = |index: u32| rpcs.get(index).map(|_| index);
+        core::iter::successors(listed(first), move |index| listed(rpcs.get(*index)?.next))
+    }
+
+    /// A response made progress.
+    fn move_back(&mut self, index: u32, host: u32, rpcs: &mut RpcTable) {
+        self.unlink_kept(index, host, rpcs);
+        self.link_kept(index, host, rpcs);
+    }
+
+    /// Puts a response last among those of its client's host.
+    #[inline]
+    fn link_kept(&mut self, index: u32, host: u32, rpcs: &mut RpcTable) {
+        let Some(holder) = self.known_mut(host) else {
+            return;
+        };
+        let previous = core::mem::replace(&mut holder.last_kept, index);
+        if previous == NIL {
+            holder.first_kept = index;
+        }
+        if let Some(rpc) = rpcs.known_mut(index) {
+            rpc.previous = previous;
+            rpc.next = NIL;
+        }
+        if let Some(neighbour) = rpcs.get_mut(previous) {
+            neighbour.next = index;
+        }
+    }
+
+    #[inline]
+    fn unlink_kept(&mut self, index: u32, host: u32, rpcs: &mut RpcTable) {
+        let Some((previous, next)) = rpcs.known(index).map(|rpc| (rpc.previous, rpc.next)) else {
+            return;
+        };
+        let Some(holder) = self.known_mut(host) else {
+            return;
+        };
+        match rpcs.get_mut(previous) {
+            Some(neighbour) => neighbour.next = next,
+            None => holder.first_kept = next,
+        }
+        match rpcs.get_mut(next) {
+            Some(neighbour) => neighbour.previous = previous,
+            None => holder.last_kept = previous,
+        }
+    }
+}
+
+/// The RPC, if it keeps a response, and the host of its client.
+#[inline]
+fn host_keeping<'a>(index: u32, rpcs: &'a RpcTable, peers: &PeerTable) -> Option<(u32, &'a Rpc)> {
+    let keeps = |rpc: &&Rpc| rpc.role == Role::Server && rpc.state == State::Outgoing;
+    let rpc = rpcs.known(index).filter(keeps)?;
+    peers.known(rpc.peer).map(|peer| (peer.host, rpc))
+}
+
+impl Engine {
+    /// From now on acknowledgements are asked for as soon as when memory is short, those of responses that have been
+    /// sent first: for a server that is about to stop and waits only for them.
+    pub fn hurry_acknowledgements(&mut self, now: Instant) {
+        self.tick(now);
+        if !self.holders.begin_hurry() {
+            return;
+        }
+        for index in 0..u32::try_from(self.rpcs.capacity()).unwrap_or(NIL) {
+            let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.role == Role::Server) else {
+                continue;
+            };
+            if rpc.state == State::Outgoing {
+                self.holders.shorten_wait(rpc, &mut self.ctx);
+            }
+        }
     }
 
     /// Gives responses up until no more is kept than may be: of whoever keeps most, those first that have made no
     /// progress for longest; not `newest`, so that each can be sent that comes alone.
     #[inline]
-    fn limit_kept(&mut self, newest: u32) {
-        if self.holders.kept_bytes() > self.config.kept_responses_bytes {
+    pub(crate) fn limit_kept(&mut self, newest: u32) {
+        if self.holders.kept_bytes() > self.ctx.config.kept_responses_bytes {
             self.displace_responses(newest);
         }
     }
@@ -133,68 +202,13 @@ impl Engine {
     fn displace_responses(&mut self, newest: u32) {
         for _ in 0..DISPLACED_PER_CALL {
             let index = self.holders.to_give_up().filter(|index| *index != newest);
-            let full = self.holders.kept_bytes() > self.config.kept_responses_bytes;
+            let full = self.holders.kept_bytes() > self.ctx.config.kept_responses_bytes;
             let Some(index) = index.filter(|_| full) else {
                 return;
             };
-            self.stats.responses_displaced.inc();
+            self.ctx.stats.responses_displaced.inc();
             self.tell_finished(index);
             self.fail_rpc(index, FailReason::Forgotten);
-        }
-    }
-
-    /// The responses in the list of a host.
-    #[cfg(any(test, feature = "check"))]
-    pub(crate) fn responses_kept_for(&self, host: u32) -> impl Iterator<Item = u32> + '_ {
-        let first = self.holders.get(host).map_or(NIL, |holder| holder.first_kept);
-        let listed = |index: u32| self.rpcs.get(index).map(|_| index);
-        core::iter::successors(listed(first), move |index| listed(self.rpcs.get(*index)?.next))
-    }
-
-    /// A response made progress.
-    fn move_back(&mut self, index: u32, host: u32) {
-        self.unlink_kept(index, host);
-        self.link_kept(index, host);
-    }
-
-    /// Puts a response last among those of its client's host.
-    fn link_kept(&mut self, index: u32, host: u32) {
-        let Some(holder) = self.holders.known_mut(host) else {
-            return;
-        };
-        let previous = core::mem::replace(&mut holder.last_kept, index);
-        if previous == NIL {
-            holder.first_kept = index;
-        }
-        if let Some(rpc) = self.rpcs.known_mut(index) {
-            rpc.previous = previous;
-            rpc.next = NIL;
-        }
-        if let Some(neighbour) = self.rpcs.get_mut(previous) {
-            neighbour.next = index;
-        }
-    }
-
-    fn unlink_kept(&mut self, index: u32, host: u32) {
-        let Some((previous, next)) = self.rpcs.known(index).map(|rpc| (rpc.previous, rpc.next))
-        else {
-            return;
-        };
-        match self.rpcs.get_mut(previous) {
-            Some(neighbour) => neighbour.next = next,
-            None => {
-                if let Some(holder) = self.holders.known_mut(host) {
-                    holder.first_kept = next;
-                }
-            }
-        }
-        match self.rpcs.get_mut(next) {
-            Some(neighbour) => neighbour.previous = previous,
-            None => {
-                if let Some(holder) = self.holders.known_mut(host) {
-                    holder.last_kept = previous;
-                }
-            }
         }
     }
 }

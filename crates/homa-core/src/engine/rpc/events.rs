@@ -1,7 +1,11 @@
 //! Events of an RPC that wait to be handed out.
 
-use crate::engine::rpc::{Rpc, State};
+use alloc::collections::VecDeque;
+
+use crate::engine::peer::PeerTable;
+use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::event::{Event, FailReason};
+use crate::structures::OutOfMemory;
 
 /// What happened to an RPC, in the order in which it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,10 +72,109 @@ impl PendingEvents {
     }
 }
 
+/// What is to be handed out, and in which order.
+#[derive(Debug, Default)]
+pub(crate) struct EventQueue {
+    /// RPCs with events, each at most once.
+    rpcs: VecDeque<u32>,
+    new_peers: VecDeque<u32>,
+    answer_expected: bool,
+}
+
+impl EventQueue {
+    /// Makes room for `rpcs` RPCs.
+    pub(crate) fn try_reserve(&mut self, rpcs: usize) -> Result<(), OutOfMemory> {
+        let more = rpcs.saturating_sub(self.rpcs.len());
+        self.rpcs.try_reserve(more).map_err(|_| OutOfMemory)
+    }
+
+    /// Has the events that wait at an RPC handed out.
+    #[inline]
+    pub(crate) fn push(&mut self, rpc: &mut Rpc) {
+        if !core::mem::replace(&mut rpc.in_event_queue, true) {
+            self.rpcs.push_back(rpc.key.index);
+        }
+    }
+
+    /// Has the application told of a new peer.
+    pub(crate) fn try_push_peer(&mut self, index: u32) -> Result<(), OutOfMemory> {
+        self.new_peers.try_reserve(1).map_err(|_| OutOfMemory)?;
+        self.new_peers.push_back(index);
+        Ok(())
+    }
+
+    /// Whether the application has just got a request: its answer, which may come soon, goes first.
+    #[inline]
+    pub(crate) fn is_answer_expected(&self) -> bool {
+        self.answer_expected
+    }
+
+    /// The answer has come, or would have.
+    #[inline]
+    pub(crate) fn expect_no_answer(&mut self) {
+        self.answer_expected = false;
+    }
+
+    /// The next event.
+    #[inline]
+    pub(crate) fn pop(&mut self, rpcs: &mut RpcTable, peers: &PeerTable) -> Option<Event> {
+        // Mostly there is nothing, and every turn asks several times.
+        match (self.new_peers.is_empty(), self.rpcs.is_empty()) {
+            (true, true) => None,
+            (true, false) => self.pop_of_rpc(rpcs),
+            (false, _) => self.pop_peer(rpcs, peers),
+        }
+    }
+
+    #[cold]
+    fn pop_peer(&mut self, rpcs: &mut RpcTable, peers: &PeerTable) -> Option<Event> {
+        while let Some(index) = self.new_peers.pop_front() {
+            if let Some(peer) = peers.get(index) {
+                return Some(Event::PeerAdded { path: peer.path });
+            }
+        }
+        self.pop_of_rpc(rpcs)
+    }
+
+    /// The next event of the first RPC that has one.
+    fn pop_of_rpc(&mut self, rpcs: &mut RpcTable) -> Option<Event> {
+        while let Some(index) = self.rpcs.front().copied() {
+            let Some(rpc) = rpcs.known_mut(index) else {
+                self.rpcs.pop_front();
+                continue;
+            };
+            let told = rpc.next_to_tell();
+            if rpc.pending.is_empty() {
+                rpc.in_event_queue = false;
+                self.rpcs.pop_front();
+            }
+            match told {
+                None if rpc.state == State::Dead => rpcs.remove(index),
+                None => {}
+                Some(Happened::Ended) => {
+                    let key = rpc.key;
+                    rpcs.remove(index);
+                    return Some(Event::Ended { rpc: key });
+                }
+                Some(told) => {
+                    self.answer_expected |= told == Happened::Arrived && !rpc.is_client();
+                    return rpc.event(told);
+                }
+            }
+        }
+        None
+    }
+
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn rpcs(&self) -> impl Iterator<Item = u32> + '_ {
+        self.rpcs.iter().copied()
+    }
+}
+
 impl Rpc {
     /// Takes what is to be told next.
     #[inline]
-    pub(crate) fn next_to_tell(&mut self) -> Option<Happened> {
+    fn next_to_tell(&mut self) -> Option<Happened> {
         if self.announced { self.pending.take_first() } else { self.announce() }
     }
 
@@ -89,7 +192,7 @@ impl Rpc {
 
     /// The event that tells it; `Some`, so that it is made where it is returned.
     #[inline]
-    pub(crate) fn event(&self, what: Happened) -> Option<Event> {
+    fn event(&self, what: Happened) -> Option<Event> {
         let (rpc, cookie, client) = (self.key, self.cookie, self.is_client());
         Some(match what {
             Happened::Started if client => {

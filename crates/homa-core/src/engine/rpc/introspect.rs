@@ -57,7 +57,7 @@ impl Engine {
     pub fn message_lengths(
         &self,
     ) -> Option<(impl Iterator<Item = LengthBin> + Clone + '_, LargeMessages)> {
-        let histogram = self.planner.as_ref()?.histogram();
+        let histogram = self.receiver.cutoffs().histogram()?;
         Some((histogram.bins(), histogram.large()))
     }
 }

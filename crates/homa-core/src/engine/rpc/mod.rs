@@ -3,13 +3,16 @@
 //! | file | what it decides |
 //! | --- | --- |
 //! | `lifecycle` | how an RPC begins, goes on and ends |
+//! | `ids`, `client_hosts` | which RPC a packet means |
 //! | `events` | what the application is told |
 //! | `failure` | what a refusal by the peer means |
 //! | `resend_timer` | when the peer is asked again |
 //! | `introspect` | nothing: it lists live RPCs |
 
+mod client_hosts;
 pub(super) mod events;
 pub(super) mod failure;
+pub(super) mod ids;
 pub(super) mod introspect;
 pub(super) mod lifecycle;
 pub(super) mod resend_timer;
@@ -196,6 +199,9 @@ struct Slot {
 pub(crate) struct RpcTable {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// Indices below this are covered by all tables that are indexed by RPC.
+    covered: usize,
+    births: u64,
     pub(crate) impossible: Impossible,
 }
 
@@ -208,6 +214,22 @@ impl RpcTable {
     /// Slots in use or free.
     pub(crate) fn capacity(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Whether all other tables that are indexed by RPC cover this one.
+    pub(crate) fn is_covered(&self) -> bool {
+        self.capacity() <= self.covered
+    }
+
+    /// They do from now on.
+    pub(crate) fn set_covered(&mut self) {
+        self.covered = self.capacity();
+    }
+
+    /// The number of the next RPC or message in the order of creation.
+    pub(crate) fn next_birth(&mut self) -> u64 {
+        self.births = self.births.saturating_add(1);
+        self.births
     }
 
     /// Makes room for one more. Returns the number of slots the caller's own tables must cover.

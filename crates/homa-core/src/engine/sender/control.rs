@@ -1,11 +1,18 @@
 //! Control packets on their way out.
 
-use homa_wire::{Body, Common, Extension, Header, Reason};
+use alloc::collections::VecDeque;
+
+use homa_wire::{Ack, AckEntry, Body, Common, Extension, Header, Reason, RpcId};
 
 use crate::addr::{Carriage, Path};
-use crate::engine::Engine;
+use crate::config::Config;
+use crate::engine::ctx::Ctx;
+use crate::engine::peer::{PeerTable, PendingAck};
+use crate::engine::rpc::ids::Ids;
+use crate::engine::rpc::{Rpc, RpcTable};
+use crate::engine::sender::train::Train;
 use crate::engine::stats::Count;
-use crate::event::RpcKey;
+use crate::event::{RpcKey, SegmentKind};
 
 /// What waits in the control queue.
 #[derive(Clone, Debug)]
@@ -32,140 +39,212 @@ pub(crate) struct Control {
     pub(crate) body: ControlBody,
 }
 
-impl Engine {
-    /// Queues a control packet about the RPC with our form `id`: in our own profile, or in pure Linux
-    /// format, which has no place for `reason` and `value`.
-    pub(crate) fn push_control(
-        &mut self,
-        path: Path,
-        id: u64,
-        own: bool,
-        body: Body,
-        reason: Reason,
-        value: u32,
-    ) {
-        let header = self.control_header(&path, id, body, own.then_some((reason, value)));
-        self.push_packet(path, header, self.top_priority());
+/// Control packets in the order in which they leave.
+#[derive(Debug, Default)]
+pub(crate) struct ControlQueue(VecDeque<Control>);
+
+impl ControlQueue {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
-    /// Queues a question about what an RPC has sent. It goes the way of the data (level `priority`), or it would overtake what
-    /// it asks about and be told that this never came.
-    pub(crate) fn push_question(
-        &mut self,
-        path: Path,
-        id: u64,
-        own: bool,
-        (body, reason): (Body, Reason),
-        priority: u8,
-    ) {
-        let header = self.control_header(&path, id, body, own.then_some((reason, 0)));
-        self.push_packet(path, header, priority);
+    pub(crate) fn pop(&mut self) -> Option<Control> {
+        self.0.pop_front()
     }
 
-    pub(crate) fn push_packet(&mut self, path: Path, header: Header, priority: u8) {
-        self.push_entry(Control { path, priority, body: ControlBody::Packet(header) });
+    /// Adds the control packets that follow to a train, as long as they fit.
+    pub(crate) fn append_to(&mut self, train: &mut Train<'_>) {
+        while let Some(Control { path, priority, body: ControlBody::Packet(header) }) =
+            self.0.front()
+        {
+            let bytes = u32::try_from(header.encoded_bytes()).unwrap_or(u32::MAX);
+            if !train.goes(path, *priority) || train.fits(bytes, false).is_none() {
+                return;
+            }
+            train.push(header, None, (0, 0), 0, SegmentKind::Control);
+            self.0.pop_front();
+        }
     }
 
-    /// Builds a control header about the RPC with our form `id`: in pure Linux format, or with a reason and a value in our
-    /// own profile.
+    /// Puts one back that could not be sent.
+    pub(crate) fn put_back(&mut self, entry: Control) {
+        self.0.push_front(entry);
+    }
+}
+
+impl Ctx {
+    /// Queues a control packet, if there is room.
+    pub(crate) fn push_control(&mut self, entry: Control) {
+        let queue = &mut self.control.0;
+        let room = queue.len() < usize::from(self.config.control_queue_max)
+            && queue.try_reserve(1).is_ok();
+        if room {
+            queue.push_back(entry);
+        } else {
+            self.stats.control_dropped.inc();
+        }
+    }
+
+    /// Asks for what is missing of an incoming message: after silence it only may be late, otherwise it is not on its way.
+    pub(crate) fn ask_for_missing(&mut self, rpc: &mut Rpc, may_be_late: bool) {
+        self.ask_for_missing_below(u32::MAX, rpc, may_be_late);
+    }
+
+    fn ask_for_missing_below(&mut self, upto: u32, rpc: &mut Rpc, may_be_late: bool) {
+        rpc.resend.ask_for_missing(self.now);
+        let body = ControlBody::Missing { rpc: rpc.key, upto, may_be_late };
+        let priority = self.config.top_priority();
+        self.push_control(Control { path: rpc.path, priority, body });
+    }
+}
+
+impl Rpc {
+    /// Builds a control header about it, in pure Linux format, or with a reason and a value in our own profile.
     pub(crate) fn control_header(
         &self,
-        path: &Path,
-        id: u64,
+        peers: &PeerTable,
         body: Body,
-        words: Option<(Reason, u32)>,
+        (reason, value): (Reason, u32),
     ) -> Header {
-        let peer = self.peer_of(path);
-        let extension = words.map(|(reason, value)| {
-            let echo = self.addressee(peer, path, id);
+        let (path, peer) = (&self.path, peers.known(self.peer));
+        let mut common = Common::control(path.local_port, path.remote.port(), self.id);
+        let own = peer.filter(|peer| self.own && peer.is_own());
+        let extension = own.map(|peer| {
+            common = common.with_own_profile(peer.ours);
+            let echo = if self.is_client() { peer.incarnation } else { self.peer_life };
             Extension { echo, reason, value }
         });
-        self.header_from_us(peer, path, id, body, extension)
+        Header { common, body, extension }
+    }
+}
+
+impl Ctx {
+    /// Queues a control packet about an RPC.
+    pub(crate) fn tell(&mut self, rpc: &Rpc, peers: &PeerTable, body: Body, reason: Reason) {
+        self.tell_at(self.config.top_priority(), rpc, peers, body, reason);
     }
 
+    /// The same with a value beside the reason.
+    pub(crate) fn tell_with(
+        &mut self,
+        words: (Reason, u32),
+        rpc: &Rpc,
+        peers: &PeerTable,
+        body: Body,
+    ) {
+        let header = rpc.control_header(peers, body, words);
+        self.push_packet(rpc.path, header, self.config.top_priority());
+    }
+
+    /// The same at a given level. A question about what was sent goes the way of the data, or it would overtake what it
+    /// asks about and be told that this never came.
+    pub(crate) fn tell_at(
+        &mut self,
+        priority: u8,
+        rpc: &Rpc,
+        peers: &PeerTable,
+        body: Body,
+        reason: Reason,
+    ) {
+        let header = rpc.control_header(peers, body, (reason, 0));
+        self.push_control(Control { path: rpc.path, priority, body: ControlBody::Packet(header) });
+    }
+
+    /// Queues a control packet.
+    pub(crate) fn push_packet(&mut self, path: Path, header: Header, priority: u8) {
+        self.push_control(Control { path, priority, body: ControlBody::Packet(header) });
+    }
+
+    /// Asks for everything missing of a message below `sent`, which its sender says it has sent, at most once per resend
+    /// interval: a Linux server says so every tick, and what was asked for is on its way.
+    pub(crate) fn ask_for_missing_at_intervals(
+        &mut self,
+        rpc: &mut Rpc,
+        sent: u32,
+        peers: &PeerTable,
+    ) {
+        let interval_ns = self.next_interval_ns(peers.known(rpc.peer), rpc.speaks_own(peers));
+        if rpc.resend.has_asked_for_missing(self.now, interval_ns) {
+            return;
+        }
+        self.ask_for_missing_below(sent, rpc, false);
+        // Nor does the timer ask for it before.
+        rpc.resend.not_before(self.now.plus_ns(interval_ns));
+    }
+}
+
+impl PeerTable {
     /// A control header to the end of `path`, where `peer` is. With an extension it is of our own profile.
-    pub(crate) fn header_from_us(
+    pub(crate) fn control_header(
         &self,
         peer: Option<u32>,
         path: &Path,
         id: u64,
         body: Body,
         extension: Option<Extension>,
+        config: &Config,
     ) -> Header {
         let mut common = Common::control(path.local_port, path.remote.port(), id);
         let announces = path.carriage == Carriage::Ip
-            && self.config.discover_peers
+            && config.discover_peers
             && matches!(body, Body::Cutoffs(_));
         if extension.is_some() || announces {
             common = common.with_own_profile(self.incarnation_for(peer, path));
         }
         Header { common, body, extension }
     }
+}
 
-    pub(crate) fn push_entry(&mut self, entry: Control) {
-        let room = self.control.len() < usize::from(self.config.control_queue_max)
-            && self.control.try_reserve(1).is_ok();
-        if room {
-            self.control.push_back(entry);
-        } else {
-            self.stats.control_dropped.inc();
+impl Ids {
+    /// Builds a control header about an RPC with our form `id` that may be over, in our own profile or in pure Linux format.
+    pub(crate) fn header_about(
+        &self,
+        (path, id, own): (&Path, u64, bool),
+        (body, reason): (Body, Reason),
+        (rpcs, peers): (&RpcTable, &PeerTable),
+        config: &Config,
+    ) -> Header {
+        let peer = peers.find(path);
+        let extension = own.then(|| {
+            let served = match RpcId(id).is_server() {
+                true => self.find(rpcs, peer, path, id),
+                false => None,
+            };
+            let life = served.and_then(|index| rpcs.known(index)).map(|rpc| rpc.peer_life);
+            let peer = peer.and_then(|index| peers.known(index));
+            let echo = life.unwrap_or_else(|| peer.map_or(0, |peer| peer.incarnation));
+            Extension { echo, reason, value: 0 }
+        });
+        peers.control_header(peer, path, id, body, extension, config)
+    }
+}
+
+impl PeerTable {
+    /// A call's response is complete: the server may forget it.
+    #[inline]
+    pub(crate) fn acknowledge_call(&mut self, rpc: &Rpc, ctx: &mut Ctx) {
+        let ack = PendingAck { client_id: rpc.id, server_port: rpc.path.remote.port() };
+        let overflow = self.known_mut(rpc.peer).and_then(|peer| peer.acks.push(ack));
+        if overflow.is_some() {
+            self.acknowledge(rpc.path, rpc.id, rpc.speaks_own(self), ctx);
         }
     }
 
-    /// Asks for everything missing of an incoming message: it is not on its way.
-    pub(crate) fn push_missing(&mut self, index: u32) {
-        self.push_questions(index, u32::MAX, false);
-    }
-
-    /// Asks for what is missing of an incoming message after silence.
-    pub(crate) fn push_late(&mut self, index: u32) {
-        self.push_questions(index, u32::MAX, true);
-    }
-
-    /// Asks for everything missing of a message below `sent`, which its sender says it has sent,
-    /// at most once per resend interval: a Linux server says so every tick, and what was asked
-    /// for is on its way.
-    pub(crate) fn push_missing_at_intervals(&mut self, index: u32, sent: u32) {
-        let Some(rpc) = self.rpcs.known(index) else {
-            return;
-        };
-        let interval_ns = self.next_interval_ns(rpc.peer, self.speaks_own(rpc));
-        let next = self.now.plus_ns(interval_ns);
-        if rpc.resend.has_asked_for_missing(self.now, interval_ns) {
-            return;
-        }
-        self.push_questions(index, sent, false);
-        // Nor does the timer ask for it before.
-        if let Some(rpc) = self.rpcs.known_mut(index) {
-            rpc.resend.not_before(next);
-        }
-    }
-
-    fn push_questions(&mut self, index: u32, upto: u32, may_be_late: bool) {
-        let now = self.now;
-        if let Some(rpc) = self.rpcs.known_mut(index) {
-            rpc.resend.ask_for_missing(now);
-            let body = ControlBody::Missing { rpc: rpc.key, upto, may_be_late };
-            let path = rpc.path;
-            let priority = self.top_priority();
-            self.push_entry(Control { path, priority, body });
-        }
-    }
-
-    /// Acknowledges the RPC with our form `id`, and others that wait.
-    pub(crate) fn push_ack_packet(&mut self, path: Path, id: u64, own: bool) {
-        let mut ack =
-            homa_wire::Ack { count: 0, entries: [homa_wire::AckEntry::NONE; homa_wire::ACKS_MAX] };
-        if let Some(peer) = self.peer_of(&path).and_then(|index| self.peers.known_mut(index)) {
+    /// Acknowledges the call with our form `id` to the end of `path`, and others that wait.
+    pub(crate) fn acknowledge(&mut self, path: Path, id: u64, own: bool, ctx: &mut Ctx) {
+        let index = self.find(&path);
+        let mut ack = Ack { count: 0, entries: [AckEntry::NONE; homa_wire::ACKS_MAX] };
+        let mut echo = 0;
+        if let Some(peer) = index.and_then(|index| self.known_mut(index)) {
+            echo = peer.incarnation;
             for entry in &mut ack.entries {
-                let Some(pending) = peer.acks.pop() else { break };
-                *entry = homa_wire::AckEntry {
-                    client_id: pending.client_id,
-                    server_port: pending.server_port,
-                };
+                let Some(PendingAck { client_id, server_port }) = peer.acks.pop() else { break };
+                *entry = AckEntry { client_id, server_port };
                 ack.count = ack.count.saturating_add(1);
             }
         }
-        self.push_control(path, id, own, Body::Ack(ack), Reason::None, 0);
+        let extension = own.then_some(Extension { echo, reason: Reason::None, value: 0 });
+        let header = self.control_header(index, &path, id, Body::Ack(ack), extension, &ctx.config);
+        ctx.push_packet(path, header, ctx.config.top_priority());
     }
 }

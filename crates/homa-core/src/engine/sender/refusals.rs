@@ -2,10 +2,6 @@
 
 use core::time::Duration;
 
-use homa_wire::{Body, Header, Reason};
-
-use crate::addr::Path;
-use crate::engine::Engine;
 use crate::time::Instant;
 
 /// Refusals remembered. One that displaces another lets that RPC be refused again.
@@ -24,7 +20,7 @@ impl Refusals {
     pub(crate) const NONE: Self = Self { slots: [None; SLOTS] };
 
     /// Whether an RPC was not refused during the last `interval`; if so it counts as refused now.
-    fn is_due(&mut self, now: Instant, named: Named, interval: Duration) -> bool {
+    pub(crate) fn is_due(&mut self, now: Instant, named: Named, interval: Duration) -> bool {
         let (peer_hash, _, id) = named;
         let place = usize::try_from((peer_hash ^ (id >> 1)) % SLOTS as u64).unwrap_or(0);
         let Some(slot) = self.slots.get_mut(place) else {
@@ -36,20 +32,6 @@ impl Refusals {
             *slot = Some((named, now));
         }
         due
-    }
-}
-
-impl Engine {
-    /// Answers DATA of an RPC that is not known here, or not taken: once per resend interval, however many packets come.
-    /// Peers in Linux format are told nothing: among them RPC_UNKNOWN answers RESEND alone
-    /// (docs/spec/protocol.md §10), and a client would send all of its request again for each.
-    pub(crate) fn refuse_data(&mut self, path: &Path, header: &Header, reason: Reason, value: u32) {
-        let interval = self.config.resend_interval;
-        let id = header.common.local_id();
-        let named = (self.peers.hash_of(path), path.local_port, id);
-        if header.common.version().is_some() && self.refusals.is_due(self.now, named, interval) {
-            self.reply(path, header, Body::RpcUnknown, reason, value);
-        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Answers to packets about RPCs that are not known here. Whoever sent them may have written somebody else's address:
-//! everything that such packets draw goes through [`Engine::reply`].
+//! everything that such packets draw goes through [`Replies::send`].
 
 use homa_wire::{Body, Extension, Header, Reason};
 
 use crate::addr::Path;
-use crate::engine::Engine;
+use crate::engine::ctx::Ctx;
+use crate::engine::peer::PeerTable;
 use crate::engine::peer::identity::is_own;
+use crate::engine::sender::refusals::Refusals;
 use crate::engine::stats::Count;
 use crate::time::{Instant, nanos};
 
@@ -18,13 +20,13 @@ const INTERVAL_NS: u64 = 10_000;
 
 /// How many replies may be sent: a burst, and a rate after that.
 #[derive(Debug)]
-pub(crate) struct Allowance {
+struct Allowance {
     left: u32,
     earned_at: Instant,
 }
 
 impl Allowance {
-    pub(crate) const FULL: Self = Self { left: BURST_MAX, earned_at: Instant::ZERO };
+    const FULL: Self = Self { left: BURST_MAX, earned_at: Instant::ZERO };
 
     /// Whether one more reply may be sent; if so it counts. Half of them are for those who have `proved` their address, so
     /// that forged packets cannot use up what they need.
@@ -44,48 +46,83 @@ impl Allowance {
     }
 }
 
-impl Engine {
+/// What is said about RPCs that are not known here.
+#[derive(Debug)]
+pub(crate) struct Replies {
+    allowance: Allowance,
+    refusals: Refusals,
+}
+
+impl Replies {
+    pub(crate) const NONE: Self = Self { allowance: Allowance::FULL, refusals: Refusals::NONE };
+
     /// Answers the sender of a packet, in its format, with a packet about the same RPC, at a limited rate.
     ///
     /// Unless the sender has proved that its address is its own, the answer is no longer than the question. (The format of
     /// Linux has no room for a proof.) The answer echoes the incarnation in the packet, which shows that it is an answer.
-    pub(crate) fn reply(
+    pub(crate) fn send(
         &mut self,
-        path: &Path,
-        header: &Header,
+        (path, header): (&Path, &Header),
         body: Body,
-        why: Reason,
-        value: u32,
+        (reason, value): (Reason, u32),
+        peers: &PeerTable,
+        ctx: &mut Ctx,
     ) {
         let own = header.common.version().is_some();
         let echo = header.common.incarnation;
-        let extension = own.then_some(Extension { echo, reason: why, value });
-        let id = header.common.local_id();
-        let answer = self.header_from_us(self.peer_of(path), path, id, body, extension);
-        let proved = self.names_us(path, header);
+        let extension = own.then_some(Extension { echo, reason, value });
+        let (id, peer) = (header.common.local_id(), peers.find(path));
+        let answer = peers.control_header(peer, path, id, body, extension, &ctx.config);
+        let proved = peers.is_named_by(path, header);
         if own && !proved && answer.encoded_bytes() > header.encoded_bytes() {
-            self.stats.control_withheld.inc();
-        } else if self.may_reply(proved) {
-            self.push_packet(*path, answer, self.top_priority());
+            ctx.stats.control_withheld.inc();
+        } else if self.is_allowed(proved, ctx) {
+            ctx.push_packet(*path, answer, ctx.config.top_priority());
+        }
+    }
+
+    /// Answers DATA of an RPC that is not known here, or not taken: once per resend interval, however many packets come.
+    /// Peers in Linux format are told nothing: among them RPC_UNKNOWN answers RESEND alone
+    /// (docs/spec/protocol.md §10), and a client would send all of its request again for each.
+    pub(crate) fn refuse(
+        &mut self,
+        packet: (&Path, &Header),
+        why: (Reason, u32),
+        peers: &PeerTable,
+        ctx: &mut Ctx,
+    ) {
+        let (path, header) = packet;
+        let interval = ctx.config.resend_interval;
+        let id = header.common.local_id();
+        let named = (peers.hash_of(path), path.local_port, id);
+        let understood = header.common.version().is_some();
+        if understood && self.refusals.is_due(ctx.now, named, interval) {
+            self.send(packet, Body::RpcUnknown, why, peers, ctx);
         }
     }
 
     /// Acknowledges a response once more whose call is over.
-    pub(crate) fn acknowledge_again(&mut self, path: &Path, header: &Header) {
+    pub(crate) fn acknowledge_again(
+        &mut self,
+        packet: (&Path, &Header),
+        peers: &mut PeerTable,
+        ctx: &mut Ctx,
+    ) {
+        let (path, header) = packet;
         let (id, own) = (header.common.local_id(), is_own(header));
-        let proved = self.names_us(path, header);
+        let proved = peers.is_named_by(path, header);
         if own && !proved {
             // An ACK is longer than what asks for it. This frees the server as well.
-            self.reply(path, header, Body::RpcUnknown, Reason::Finished, 0);
-        } else if self.may_reply(proved) {
-            self.push_ack_packet(*path, id, own);
+            self.send(packet, Body::RpcUnknown, (Reason::Finished, 0), peers, ctx);
+        } else if self.is_allowed(proved, ctx) {
+            peers.acknowledge(*path, id, own, ctx);
         }
     }
 
-    fn may_reply(&mut self, proved: bool) -> bool {
-        let allowed = self.allowance.take(self.now, proved);
+    fn is_allowed(&mut self, proved: bool, ctx: &mut Ctx) -> bool {
+        let allowed = self.allowance.take(ctx.now, proved);
         if !allowed {
-            self.stats.replies_suppressed.inc();
+            ctx.stats.replies_suppressed.inc();
         }
         allowed
     }

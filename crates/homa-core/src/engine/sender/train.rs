@@ -2,7 +2,9 @@
 
 use homa_wire::{Body, DATA_HEADER_BYTES, Header, VERSION};
 
-use crate::addr::Path;
+use crate::addr::{Carriage, Path};
+use crate::engine::ctx::Ctx;
+use crate::engine::peer::{DATAGRAM_ALWAYS_FITS, PeerTable};
 use crate::event::{RpcKey, Segment, SegmentKind};
 use crate::structures::NIL;
 
@@ -37,12 +39,30 @@ pub(crate) struct Train<'a> {
 }
 
 impl<'a> Train<'a> {
-    pub(crate) fn new(
+    /// A train to the end of `path`, where `peer` is, of at most so many bytes.
+    pub(crate) fn to(
         segments: &'a mut [Segment],
         path: &Path,
         peer: Option<u32>,
-        priority: u8,
-        limit_bytes: u32,
+        (priority, limit_bytes): (u8, u32),
+        peers: &PeerTable,
+        ctx: &Ctx,
+    ) -> Self {
+        let found = peer.and_then(|peer| peers.known(peer));
+        let datagram_bytes = match path.carriage {
+            Carriage::Udp => {
+                found.map_or(DATAGRAM_ALWAYS_FITS, |peer| peer.datagram_bytes(&ctx.config))
+            }
+            _ => 0,
+        };
+        Self::new(segments, path, peer, (priority, limit_bytes), datagram_bytes)
+    }
+
+    fn new(
+        segments: &'a mut [Segment],
+        path: &Path,
+        peer: Option<u32>,
+        (priority, limit_bytes): (u8, u32),
         datagram_bytes: u32,
     ) -> Self {
         Self {

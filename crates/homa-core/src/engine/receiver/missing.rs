@@ -3,8 +3,12 @@
 
 use core::time::Duration;
 
-use crate::engine::Engine;
+use crate::engine::ctx::Ctx;
+use crate::engine::peer::Peer;
+use crate::engine::receiver::Receiver;
 use crate::engine::receiver::incoming::Incoming;
+use crate::engine::rpc::Rpc;
+use crate::time::Instant;
 
 /// Resend intervals after which the end of a granted message is asked for although its silence is explained.
 const EXPLAINED_INTERVALS: u32 = 4;
@@ -14,7 +18,7 @@ const ETHERNET_PAYLOAD: u32 = 1400;
 
 /// What may be asked for of one message now.
 #[derive(Debug)]
-pub(crate) struct Questions {
+pub(super) struct Questions {
     /// Questions left.
     count: u32,
     /// Bytes per question, at most.
@@ -22,12 +26,12 @@ pub(crate) struct Questions {
     /// Bytes that may be asked for altogether. The first question is for a packet at least.
     room_bytes: u64,
     packet_bytes: u32,
-    pub(crate) asked_bytes: u64,
+    asked_bytes: u64,
 }
 
 impl Questions {
     /// How much of `length` missing bytes to ask for; `None`: nothing more now.
-    pub(crate) fn next(&mut self, length: u32) -> Option<u32> {
+    pub(super) fn next(&mut self, length: u32) -> Option<u32> {
         let left = self.room_bytes.saturating_sub(self.asked_bytes);
         let full = left < u64::from(self.packet_bytes);
         if self.count == 0 || (full && self.asked_bytes > 0) {
@@ -43,36 +47,43 @@ impl Questions {
     }
 }
 
-impl Engine {
+/// What was asked for lately, of all messages.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    /// In the resend interval that began then.
+    bytes: u64,
+    since: Instant,
+}
+
+impl Receiver {
     /// How long nothing may come of a message before the granted end of it is asked for: shorter messages go first, so
     /// silence is no loss while its sender, or anybody, sends other things. A gap shows loss by itself.
-    pub(crate) fn patience_for_granted(&self, index: u32) -> Duration {
-        let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.rx.data.gaps().is_empty()) else {
-            return Duration::ZERO;
-        };
-        let interval = self.config.resend_interval;
-        let heard = self.peers.known(rpc.peer).map_or(self.data_at, |peer| peer.last_heard);
-        let other_things = self.now.since(heard.max(self.data_at)) < interval;
-        let granted = rpc.rx.granted_told > self.unscheduled_max();
-        if granted && other_things { interval * EXPLAINED_INTERVALS } else { Duration::ZERO }
-    }
-
-    /// Bytes that may still be asked for in the present resend interval: as much as may be granted ahead, since it
-    /// comes as much at once.
-    pub(crate) fn room_for_copies(&mut self) -> u64 {
-        if self.now.since(self.asked_since) >= self.config.resend_interval {
-            self.asked_since = self.now;
-            self.asked_bytes = 0;
-        }
-        self.grant_limits().incoming_cap.saturating_sub(self.asked_bytes)
+    pub(crate) fn patience_for_granted(
+        &self,
+        rpc: &Rpc,
+        peer: Option<&Peer>,
+        ctx: &Ctx,
+    ) -> Duration {
+        let heard = peer.map_or(self.data_at, |peer| peer.last_heard);
+        let interval = ctx.config.resend_interval;
+        let other_things = ctx.now.since(heard.max(self.data_at)) < interval;
+        let granted = rpc.rx.granted_told > ctx.config.unscheduled_max();
+        let explained = rpc.rx.data.gaps().is_empty() && granted && other_things;
+        if explained { interval * EXPLAINED_INTERVALS } else { Duration::ZERO }
     }
 
     /// What may be asked for of a message. If it only may be late: a sender that did not react to the last question is asked for one packet
     /// only, until something comes: what was asked for may still be on its way. While data of others comes the path
     /// may be slow as well: one packet first, and more as copies turn out to be of use.
-    pub(crate) fn questions(&self, rx: &Incoming, room_bytes: u64, may_be_late: bool) -> Questions {
-        let packet_bytes = self.longest_payload.bytes(self.now).max(ETHERNET_PAYLOAD);
-        let flows = self.now.since(self.data_at) < self.config.resend_interval;
+    pub(super) fn questions(
+        &self,
+        rx: &Incoming,
+        room_bytes: u64,
+        may_be_late: bool,
+        ctx: &Ctx,
+    ) -> Questions {
+        let packet_bytes = self.buffer.longest_payload(ctx.now).max(ETHERNET_PAYLOAD);
+        let flows = ctx.now.since(self.data_at) < ctx.config.resend_interval;
         let (count, limit_bytes) = if may_be_late && rx.silent {
             (1, packet_bytes)
         } else if may_be_late && flows {
@@ -82,6 +93,20 @@ impl Engine {
             (u32::MAX, u32::MAX)
         };
         Questions { count, limit_bytes, room_bytes, packet_bytes, asked_bytes: 0 }
+    }
+
+    /// Bytes that may still be asked for in the present resend interval: as much as may be granted ahead, since it
+    /// comes as much at once.
+    pub(super) fn room_to_ask(&mut self, ctx: &Ctx) -> u64 {
+        if ctx.now.since(self.asked.since) >= ctx.config.resend_interval {
+            self.asked = Asked { bytes: 0, since: ctx.now };
+        }
+        self.incoming_cap(ctx).saturating_sub(self.asked.bytes)
+    }
+
+    /// These questions leave.
+    pub(super) fn note_asked(&mut self, questions: &Questions) {
+        self.asked.bytes = self.asked.bytes.saturating_add(questions.asked_bytes);
     }
 }
 

@@ -1,0 +1,55 @@
+//! What every part of the engine needs besides its own state: settings, the time, counters, and the queues by which parts ask for
+//! a later look, tell the application something, or have a control packet sent.
+
+use crate::config::Config;
+use crate::engine::recovery::pauses::{Pauses, ReadClock};
+use crate::engine::recovery::timer_queue::TimerQueue;
+use crate::engine::rpc::events::EventQueue;
+use crate::engine::sender::control::ControlQueue;
+use crate::engine::stats::Stats;
+use crate::time::{Instant, nanos};
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Ctx {
+    pub(crate) config: Config,
+    /// When the engine was first called.
+    pub(crate) started: Option<Instant>,
+    /// When it was last called.
+    pub(crate) now: Instant,
+    pub(crate) stats: Stats,
+    pub(crate) timers: TimerQueue,
+    pub(crate) events: EventQueue,
+    pub(crate) control: ControlQueue,
+    pub(crate) pauses: Pauses,
+    pub(crate) read_clock: ReadClock,
+}
+
+impl Ctx {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            config,
+            started: None,
+            now: Instant::ZERO,
+            stats: Stats::default(),
+            timers: TimerQueue::default(),
+            events: EventQueue::default(),
+            control: ControlQueue::default(),
+            pauses: Pauses::NONE,
+            read_clock: ReadClock::ZERO,
+        }
+    }
+
+    /// How long this life of the engine has lasted in microseconds, rounded down; after 4,294 s no more is said.
+    /// Saying too little is safe: a client then takes the former life for longer than it was.
+    pub(crate) fn age_us(&self) -> u32 {
+        let age = self.now.since(self.started.unwrap_or(self.now));
+        u32::try_from(nanos(age) / 1000).unwrap_or(u32::MAX)
+    }
+
+    /// Makes sure that the timer of an RPC looks at it within `interval_ns` from now.
+    #[inline]
+    pub(crate) fn arm(&mut self, rpc: u32, interval_ns: u64) {
+        self.timers.arm_rpc(rpc, self.now.plus_ns(interval_ns));
+    }
+}

@@ -1,0 +1,242 @@
+//! The calls to a peer that are not answered: a chain through [`Rpc::next`], and the round of probes over it.
+
+use core::time::Duration;
+
+use homa_wire::{Body, Reason};
+
+use crate::addr::Path;
+use crate::engine::ctx::Ctx;
+use crate::engine::peer::{PeerTable, Probe};
+use crate::engine::rpc::ids::Ids;
+use crate::engine::rpc::{Rpc, RpcTable};
+use crate::engine::sender::Sender;
+use crate::engine::stats::Count;
+use crate::structures::NIL;
+use crate::time::{Instant, nanos};
+
+/// Calls that are asked about at a time while all are checked: the questions share a datagram, and so do the answers.
+const RECHECK_BATCH: u32 = 32;
+/// Steps of the round over a peer's RPCs to find one to probe.
+const PROBE_STEPS: usize = 16;
+/// Wait before a peer is asked whether it has received what was sent, when that holds others up.
+const BLOCKED_PROBE_DELAY: Duration = Duration::from_micros(200);
+
+impl PeerTable {
+    /// Puts a new call first among those to its peer.
+    #[inline]
+    pub(crate) fn link_call(&mut self, index: u32, rpcs: &mut RpcTable) {
+        let Some(rpc) = rpcs.known_mut(index) else {
+            return;
+        };
+        let Some(peer) = self.known_mut(rpc.peer) else {
+            return;
+        };
+        let next = core::mem::replace(&mut peer.first_client_rpc, index);
+        rpc.next = next;
+        rpc.previous = NIL;
+        rpc.linked = true;
+        if let Some(neighbour) = rpcs.get_mut(next) {
+            neighbour.previous = index;
+        }
+    }
+
+    /// Takes a call out that is answered, or over.
+    #[inline]
+    pub(crate) fn unlink_call(&mut self, index: u32, rpcs: &mut RpcTable) {
+        let Some(rpc) = rpcs.known_mut(index) else {
+            return;
+        };
+        if !core::mem::take(&mut rpc.linked) {
+            return;
+        }
+        let (previous, next, peer) = (rpc.previous, rpc.next, rpc.peer);
+        if let Some(neighbour) = rpcs.get_mut(next) {
+            neighbour.previous = previous;
+        }
+        let Some(peer) = self.known_mut(peer) else {
+            return;
+        };
+        match rpcs.get_mut(previous) {
+            Some(neighbour) => neighbour.next = next,
+            None => peer.first_client_rpc = next,
+        }
+        if peer.probe_cursor == index {
+            peer.probe_cursor = next;
+        }
+    }
+
+    /// The next of the peer's waiting RPCs, going round so that each is verified in turn.
+    fn next_waiting(&mut self, index: u32, rpcs: &RpcTable) -> Option<(Path, u64)> {
+        let peer = self.known_mut(index)?;
+        let first = peer.first_client_rpc;
+        let mut cursor = peer.probe_cursor;
+        for _ in 0..PROBE_STEPS {
+            let rpc = match rpcs.get(cursor).filter(|rpc| rpc.is_client() && rpc.peer == index) {
+                Some(rpc) => rpc,
+                None => rpcs.get(first)?,
+            };
+            cursor = rpc.next;
+            if rpc.is_waiting() {
+                let named = (rpc.path, rpc.id);
+                peer.probe_cursor = cursor;
+                return Some(named);
+            }
+        }
+        peer.probe_cursor = cursor;
+        None
+    }
+
+    /// The peer may have lost requests that it said it has: it lives another life, does not know one of them any more, or
+    /// nobody listened here for so long. Asks about each, so that all calls end soon. (Nothing is ended on this suspicion
+    /// alone: ids cannot be guessed, addresses can be forged.)
+    pub(crate) fn recheck_waiting(&mut self, index: u32, ctx: &mut Ctx) {
+        let Some(peer) = self.known_mut(index) else {
+            return;
+        };
+        if let Some(at) = peer.liveness.recheck(ctx.now, &ctx.config) {
+            ctx.timers.arm_peer(index, at);
+        }
+    }
+
+    /// Has all calls that wait checked, whichever server they wait for.
+    pub(crate) fn recheck_all(&mut self, ctx: &mut Ctx) {
+        for index in 0..u32::try_from(self.capacity()).unwrap_or(NIL) {
+            if self.get(index).is_some_and(|peer| peer.liveness.waiting() > 0) {
+                self.recheck_waiting(index, ctx);
+            }
+        }
+    }
+}
+
+impl PeerTable {
+    /// Asks about the next of the peer's waiting RPCs, or about several of them while all are checked. `false`: the
+    /// next one is further away.
+    pub(crate) fn ask_waiting(
+        &mut self,
+        index: u32,
+        ids: &Ids,
+        rpcs: &RpcTable,
+        ctx: &mut Ctx,
+    ) -> bool {
+        let recheck = self.known(index).map_or(0, |peer| peer.liveness.left_to_recheck());
+        let Some(mut last) = self.next_waiting(index, rpcs) else {
+            return false;
+        };
+        let mut asked = 1;
+        while asked < recheck.min(RECHECK_BATCH) {
+            let Some(next) = self.next_waiting(index, rpcs) else {
+                break;
+            };
+            self.send_probe(index, last, ctx.now, ids, rpcs, ctx);
+            last = next;
+            asked = asked.saturating_add(1);
+        }
+        if let Some(peer) = self.known_mut(index) {
+            peer.liveness.rechecked(asked);
+        }
+        self.start_probe(index, last, ids, rpcs, ctx);
+        true
+    }
+
+    /// Asks a peer whether it has the RPC that is named: its answer shows that it lives and has read what came
+    /// before the question.
+    pub(crate) fn start_probe(
+        &mut self,
+        index: u32,
+        (path, id): (Path, u64),
+        ids: &Ids,
+        rpcs: &RpcTable,
+        ctx: &mut Ctx,
+    ) {
+        let interval = Duration::from_nanos(ctx.first_interval_ns(self.known(index), true));
+        let Some(peer) = self.known_mut(index) else {
+            return;
+        };
+        peer.in_flight.probe_sent();
+        let (first_sent, next_send) = (ctx.now, ctx.now + interval);
+        peer.liveness.set_probe(Probe { path, id, first_sent, next_send, tries: 0 });
+        self.send_probe(index, (path, id), first_sent, ids, rpcs, ctx);
+        ctx.timers.arm_peer(index, next_send);
+    }
+
+    /// Sends a probe to a peer that has been silent since `since`.
+    pub(crate) fn send_probe(
+        &self,
+        index: u32,
+        (path, id): (Path, u64),
+        since: Instant,
+        ids: &Ids,
+        rpcs: &RpcTable,
+        ctx: &mut Ctx,
+    ) {
+        ctx.stats.probes_sent.inc();
+        let rpc = ids.find(rpcs, Some(index), &path, id).and_then(|index| rpcs.known(index));
+        let own =
+            rpc.map_or_else(|| self.is_own_of_late(ctx.now, index), |rpc| rpc.speaks_own(self));
+        // The answer says that everything on its way has been read.
+        let peer = self.known(index);
+        let behind = peer.and_then(|peer| peer.in_flight.lowest_priority()).unwrap_or(u8::MAX);
+        let level = ctx.question_priority(peer, behind, since);
+        let words = (Body::NeedAck, Reason::Probe);
+        let header = ids.header_about((&path, id, own), words, (rpcs, self), &ctx.config);
+        ctx.push_packet(path, header, level);
+    }
+}
+
+impl Sender {
+    /// The peer answered a question: it lives, and what was sent before is not on its way any more.
+    pub(crate) fn probe_answered(
+        &mut self,
+        index: u32,
+        rpcs: &mut RpcTable,
+        peers: &mut PeerTable,
+        ctx: &mut Ctx,
+    ) {
+        let Some(peer) = peers.known_mut(index) else {
+            return;
+        };
+        let Some(probe) = peer.liveness.take_answered(ctx.now, &ctx.config) else {
+            return;
+        };
+        if probe.tries == 0 {
+            peer.resend_timeout.note_rtt(probe.first_sent, ctx.now);
+        }
+        peer.in_flight.probe_answered();
+        let (next, waiting) = (peer.liveness.next_probe(), peer.liveness.waiting());
+        self.serve_blocked(index, rpcs, peers, ctx);
+        if waiting > 0 {
+            ctx.timers.arm_peer(index, next);
+        }
+        if peers.known(index).is_some_and(|peer| !peer.blocked.is_empty()) {
+            ctx.arm_blocked_probe(index);
+        }
+    }
+}
+
+impl Ctx {
+    /// RPCs wait for the peer to take what is on its way: ask soon if it does not say so by itself.
+    pub(crate) fn arm_blocked_probe(&mut self, peer: u32) {
+        self.timers.arm_peer(peer, self.now + BLOCKED_PROBE_DELAY);
+    }
+}
+
+impl Rpc {
+    /// Moves a call between "watched by its own timer" and "watched through its peer".
+    #[inline]
+    pub(crate) fn set_confirmed(&mut self, confirmed: bool, peers: &mut PeerTable, ctx: &mut Ctx) {
+        self.doubts = 0;
+        if self.confirmed == confirmed {
+            return;
+        }
+        self.confirmed = confirmed;
+        let Some(peer) = peers.known_mut(self.peer) else {
+            return;
+        };
+        let first_interval = nanos(ctx.config.resend_interval).saturating_mul(2);
+        if !confirmed {
+            peer.liveness.end_wait();
+        } else if let Some(at) = peer.liveness.begin_wait(ctx.now, first_interval) {
+            ctx.timers.arm_peer(self.peer, at);
+        }
+    }
+}

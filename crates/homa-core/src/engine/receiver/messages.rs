@@ -1,0 +1,237 @@
+//! How the state of an incoming message begins, goes on and ends.
+
+use crate::engine::ctx::Ctx;
+use crate::engine::peer::{Peer, PeerTable};
+use crate::engine::receiver::Receiver;
+use crate::engine::receiver::incoming::Incoming;
+use crate::engine::rpc::events::Happened;
+use crate::engine::rpc::{Rpc, RpcTable};
+use crate::engine::sender::admission::must_prove;
+use crate::engine::stats::Count;
+use crate::event::DropReason;
+use crate::structures::reassembly::Insert;
+use crate::time::nanos;
+
+/// Starved messages looked at when memory came free.
+const STARVED_LOOKS: usize = 64;
+
+/// What a packet brought that was not there.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+    /// Its sender had not reacted to the last question.
+    pub(crate) spoke_again: bool,
+}
+
+impl Receiver {
+    /// Begins to receive a message of `length` bytes, of which the sender says that `announced` come without
+    /// grant. Unless it is complete at once its timer has to be armed.
+    #[inline]
+    pub(crate) fn begin(
+        &mut self,
+        rpc: &mut Rpc,
+        peer: Option<&Peer>,
+        (length, announced): (u32, u32),
+        birth: u64,
+        ctx: &mut Ctx,
+    ) {
+        let unscheduled = announced.min(ctx.config.unscheduled_max());
+        let own = rpc.own && peer.is_some_and(Peer::is_own);
+        let base = ctx.next_interval_ns(peer, own);
+        let window = peer.and_then(|peer| peer.settings.window_bytes);
+        rpc.rx.begin(length, unscheduled, birth);
+        rpc.rx.streaming |= rpc.response_streaming;
+        rpc.rx.window = window.unwrap_or(0);
+        rpc.rx.unproved = peer.is_some_and(|peer| must_prove(rpc, peer));
+        rpc.rx.moved_at = ctx.now;
+        rpc.progress_at = ctx.now;
+        rpc.resend.reset(base);
+        let upto = rpc.rx.granted;
+        if !self.memory.reserve(rpc, upto) {
+            rpc.rx.starved = true;
+            self.starved.add(rpc.key.index, (length, birth));
+            ctx.stats.messages_starved.inc();
+        } else {
+            // Also if the packet at hand should find no memory: the message is known now.
+            self.granter.touch(rpc);
+        }
+        rpc.pending.add(Happened::Started);
+        ctx.events.push(rpc);
+    }
+
+    /// What is reserved for the message of `rpc` was announced by a stranger.
+    pub(crate) fn count_stranger(&mut self, rpc: &mut Rpc) {
+        self.memory.count_stranger(rpc);
+    }
+
+    /// Whether there is memory for what a stranger announces.
+    pub(crate) fn admits_stranger(&self, length: u32, announced: u32, ctx: &Ctx) -> bool {
+        let rx = Incoming::new(length, announced.min(ctx.config.unscheduled_max()), 0);
+        self.memory.admits_stranger(rx.footprint(rx.granted))
+    }
+
+    /// Whether the sender of a message has proved its address since the message began: it is no stranger any more then.
+    #[inline]
+    pub(crate) fn look_for_proof(&mut self, index: u32, rpcs: &mut RpcTable, peers: &PeerTable) {
+        let unproved = rpcs.known(index).filter(|rpc| rpc.rx.unproved);
+        let peer = unproved.and_then(|rpc| peers.known(rpc.peer));
+        if peer.is_some_and(|peer| peer.validation.is_done()) {
+            self.sender_proved(index, rpcs);
+        }
+    }
+
+    #[cold]
+    fn sender_proved(&mut self, index: u32, rpcs: &mut RpcTable) {
+        if let Some(rpc) = rpcs.known_mut(index) {
+            rpc.rx.unproved = false;
+            self.memory.forget_stranger(rpc);
+            if rpc.rx.granted_told < rpc.rx.granted {
+                self.granter.mark_due(rpc);
+            }
+        }
+        self.granter.change_sender(index, rpcs);
+    }
+
+    /// Takes the bytes `start..end` of a message, sent `again` or for the first time, as far as they are new.
+    #[inline(always)]
+    pub(crate) fn accept(
+        &mut self,
+        rpc: &mut Rpc,
+        (start, end): (u32, u32),
+        again: bool,
+        interval_ns: u64,
+        ctx: &mut Ctx,
+    ) -> Result<Accepted, DropReason> {
+        if rpc.rx.starved {
+            return Err(DropReason::NoMemory);
+        }
+        // A packet far beyond the grant and what has come claims memory for all that is in between.
+        let ahead_max = rpc.rx.data.received().saturating_add(ctx.config.unscheduled_max());
+        let far_ahead = start > rpc.rx.granted.max(ahead_max);
+        if (far_ahead && !self.memory.is_plentiful(rpc, end)) || !self.memory.reserve(rpc, end) {
+            return Err(DropReason::NoMemory);
+        }
+        let gaps_max = usize::from(ctx.config.gaps_max);
+        let (start, end, bytes) = match rpc.rx.data.insert(start, end, gaps_max) {
+            Insert::New { start, end, bytes } => (start, end, bytes),
+            Insert::Duplicate => {
+                rpc.rx.copies_used = 0;
+                return Err(DropReason::Duplicate);
+            }
+            Insert::TooManyGaps => return Err(DropReason::Limit),
+            Insert::OutOfRange => return Err(DropReason::BadRange),
+        };
+        rpc.resend.reset(interval_ns);
+        if again {
+            rpc.rx.copies_used = rpc.rx.copies_used.saturating_add(1);
+        }
+        let spoke_again = core::mem::replace(&mut rpc.rx.silent, false);
+        if rpc.rx.moves() {
+            rpc.rx.passed_over = false;
+            rpc.rx.moved_at = ctx.now;
+        }
+        rpc.progress_at = ctx.now;
+        if spoke_again {
+            rpc.resend.end_wait(ctx.now);
+        }
+        self.granter.touch(rpc);
+        if rpc.rx.streaming {
+            rpc.pending.add(Happened::Progress);
+            ctx.events.push(rpc);
+        }
+        if !rpc.rx.unproved {
+            self.buffer.note_payload(ctx.now, bytes);
+        }
+        ctx.stats.bytes_received.inc_by(u64::from(bytes));
+        Ok(Accepted { start, end, spoke_again })
+    }
+
+    /// A message has arrived in full.
+    #[inline]
+    pub(crate) fn complete(&mut self, rpc: &mut Rpc, ctx: &mut Ctx) {
+        rpc.pending.add(Happened::Arrived);
+        ctx.events.push(rpc);
+        self.cutoffs.record(rpc.rx.length());
+        self.memory.forget_stranger(rpc);
+        self.memory.complete(rpc.key);
+    }
+
+    /// The application has taken the bytes below `upto`.
+    #[inline]
+    pub(crate) fn consume(&mut self, rpc: &mut Rpc, upto: u32) {
+        let before = rpc.rx.reserved();
+        rpc.rx.consumed = rpc.rx.consumed.max(upto);
+        let after = rpc.rx.reserved();
+        self.memory.shrink(rpc, before, after);
+        if after == 0 && rpc.rx.is_complete() {
+            self.memory.leave(rpc);
+        }
+        if rpc.rx.streaming {
+            rpc.rx.passed_over = false;
+        }
+        self.granter.touch(rpc);
+    }
+
+    /// Nothing more of a message is received: it is granted nothing.
+    #[inline]
+    pub(crate) fn stop_granting(&mut self, index: u32, rpcs: &mut RpcTable) {
+        self.granter.remove(index, rpcs);
+    }
+
+    /// Nothing more of a message is received: its memory comes free.
+    #[inline]
+    pub(crate) fn release(&mut self, rpc: &mut Rpc) {
+        if rpc.rx.starved {
+            self.starved.remove(rpc.key.index, rpc.rx.holder);
+        }
+        self.memory.release(rpc);
+    }
+
+    /// Feeds starved messages, shortest first, and looks at needy ones again, if memory came free.
+    #[inline]
+    pub(crate) fn use_freed_memory(&mut self, rpcs: &mut RpcTable, ctx: &mut Ctx) {
+        if core::mem::take(&mut self.memory.freed) {
+            self.granter.retry();
+            if !self.starved.is_empty() {
+                self.serve_starved(rpcs, ctx);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn serve_starved(&mut self, rpcs: &mut RpcTable, ctx: &mut Ctx) {
+        self.starved.recall(STARVED_LOOKS / 2);
+        let mut served = false;
+        for _ in 0..STARVED_LOOKS {
+            let Some(index) = self.starved.first() else {
+                return;
+            };
+            let Some(rpc) = rpcs.known_mut(index) else {
+                return;
+            };
+            let upto = rpc.rx.granted;
+            if !self.memory.reserve(rpc, upto) {
+                if !self.memory.is_for_others(rpc, upto) {
+                    return;
+                }
+                self.starved.set_apart(rpc.rx.holder);
+                continue;
+            }
+            served = true;
+            // Its sender's silence begins now, by every measure.
+            rpc.rx.starved = false;
+            rpc.rx.moved_at = ctx.now;
+            rpc.last_heard = ctx.now;
+            rpc.progress_at = ctx.now;
+            self.granter.touch(rpc);
+            let holder = rpc.rx.holder;
+            self.starved.remove(index, holder);
+            self.starved.recall_of(holder);
+            ctx.ask_for_missing(rpc, false);
+            ctx.arm(index, nanos(ctx.config.resend_interval));
+        }
+        // There may be room for more.
+        self.memory.freed |= served;
+    }
+}

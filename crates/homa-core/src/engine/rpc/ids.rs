@@ -1,0 +1,179 @@
+//! Which RPC a packet means.
+
+use hashbrown::hash_map::Entry;
+use homa_wire::{AckEntry, RpcId};
+
+use crate::addr::Path;
+#[cfg(any(test, feature = "check"))]
+use crate::engine::rpc::Rpc;
+use crate::engine::rpc::client_hosts::ClientHosts;
+use crate::engine::rpc::{RpcTable, State};
+use crate::structures::hash::{Map, SeededState};
+use crate::structures::{NIL, OutOfMemory};
+
+/// RPCs by their ids, which are in our own form: even at the client, odd at the server.
+#[derive(Debug)]
+pub(crate) struct Ids {
+    calls: Map<u64, u32>,
+    /// Requests by the peer that sent them.
+    requests: Map<(u32, u64), u32>,
+    /// Requests over raw IP by the address of their client.
+    client_hosts: ClientHosts,
+    /// Ids of calls given so far, see [`crate::engine::peer::Peer::first_id`].
+    given: u64,
+    /// The RPC that data came for last, if more of its message is to come: packets come in bursts.
+    arriving: u32,
+}
+
+impl Ids {
+    pub(crate) fn new(calls_seed: u64, requests_seed: u64, hosts_seed: u64) -> Self {
+        Self {
+            calls: Map::with_hasher(SeededState::new(calls_seed)),
+            requests: Map::with_hasher(SeededState::new(requests_seed)),
+            client_hosts: ClientHosts::new(hosts_seed),
+            given: 0,
+            arriving: NIL,
+        }
+    }
+
+    /// The live RPC `id`, if a packet about it came along its path, at the end of which is `peer`.
+    #[inline]
+    pub(crate) fn find(
+        &self,
+        rpcs: &RpcTable,
+        peer: Option<u32>,
+        path: &Path,
+        id: u64,
+    ) -> Option<u32> {
+        let peer = peer?;
+        if let Some(rpc) = rpcs.get(self.arriving).filter(|rpc| rpc.id == id) {
+            let is_it = rpc.peer == peer && rpc.path.local_port == path.local_port;
+            if is_it && rpc.state == State::Incoming {
+                return Some(self.arriving);
+            }
+        }
+        self.search(rpcs, peer, path, id)
+    }
+
+    #[inline(never)]
+    fn search(&self, rpcs: &RpcTable, peer: u32, path: &Path, id: u64) -> Option<u32> {
+        if RpcId(id).is_server() {
+            return self.requests.get(&(peer, id)).copied();
+        }
+        let index = self.calls.get(&id).copied()?;
+        let rpc = rpcs.known(index)?;
+        (rpc.peer == peer && rpc.path.local_port == path.local_port).then_some(index)
+    }
+
+    /// The server RPC that an acknowledgement which came along `path` names. A Linux host keeps them per host: they
+    /// may come from any of its ports and do not name the client's.
+    pub(crate) fn find_acknowledged(
+        &self,
+        rpcs: &RpcTable,
+        peer: Option<u32>,
+        path: &Path,
+        ack: &AckEntry,
+    ) -> Option<u32> {
+        let client_id = RpcId(ack.client_id);
+        if client_id.is_server() {
+            return None;
+        }
+        let id = client_id.of_server().0;
+        let here = |index: &u32| {
+            rpcs.known(*index).is_some_and(|rpc| rpc.path.local_port == ack.server_port)
+        };
+        let of_peer = self.find(rpcs, peer, path, id).filter(here);
+        of_peer.or_else(|| self.client_hosts.only(path, ack.server_port, id))
+    }
+
+    /// Whether a call has this id, whoever it goes to.
+    #[inline]
+    pub(crate) fn is_call(&self, id: u64) -> bool {
+        self.calls.contains_key(&id)
+    }
+
+    /// More data is to come for this RPC, or ([`NIL`]) for none.
+    #[inline]
+    pub(crate) fn set_arriving(&mut self, index: u32) {
+        self.arriving = index;
+    }
+
+    /// Makes room for a call.
+    #[inline]
+    pub(crate) fn try_reserve_call(&mut self) -> Result<(), OutOfMemory> {
+        self.calls.try_reserve(1).map_err(|_| OutOfMemory)
+    }
+
+    /// Makes room for a request.
+    #[inline]
+    pub(crate) fn try_reserve_request(&mut self) -> Result<(), OutOfMemory> {
+        self.requests.try_reserve(1).map_err(|_| OutOfMemory)?;
+        self.client_hosts.try_reserve(1)
+    }
+
+    /// Enters a call under the next id of its peer, whose ids begin with `first`. Those of one peer count up, also when it
+    /// was forgotten meanwhile; how far they are from those of another peer nobody knows.
+    #[inline]
+    pub(crate) fn give(&mut self, index: u32, first: u64) -> u64 {
+        loop {
+            let id = first.wrapping_add(self.given.wrapping_mul(2));
+            self.given = self.given.wrapping_add(1);
+            // Calls to two peers may meet by chance.
+            if let Entry::Vacant(entry) = self.calls.entry(id) {
+                entry.insert(index);
+                return id;
+            }
+        }
+    }
+
+    /// Enters a request.
+    #[inline]
+    pub(crate) fn add_request(&mut self, index: u32, peer: u32, path: &Path, id: u64) {
+        self.requests.insert((peer, id), index);
+        self.client_hosts.insert(path, id, index);
+    }
+
+    #[inline]
+    pub(crate) fn forget_call(&mut self, id: u64) {
+        self.calls.remove(&id);
+    }
+
+    #[inline]
+    pub(crate) fn forget_request(&mut self, index: u32, peer: u32, path: &Path, id: u64) {
+        self.requests.remove(&(peer, id));
+        self.client_hosts.remove(path, id, index);
+    }
+
+    /// Broken invariants.
+    pub(crate) fn impossible(&self) -> u64 {
+        self.client_hosts.impossible.count()
+    }
+
+    /// Each of the live RPCs is found by its id, and nothing else is.
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn check<'a>(&self, live: impl Iterator<Item = &'a Rpc>) {
+        let mut hosts = alloc::collections::BTreeMap::new();
+        let (mut calls, mut requests) = (0_usize, 0_usize);
+        for rpc in live {
+            let index = Some(&rpc.key.index);
+            if rpc.is_client() {
+                if rpc.state != State::Delivered {
+                    calls += 1;
+                    assert_eq!(self.calls.get(&rpc.id), index, "id of {rpc:?}");
+                }
+                continue;
+            }
+            requests += 1;
+            assert_eq!(self.requests.get(&(rpc.peer, rpc.id)), index, "id of {rpc:?}");
+            if rpc.path.carriage == crate::addr::Carriage::Ip {
+                let key = (rpc.path.remote.ip().to_canonical(), rpc.path.local_port, rpc.id);
+                let (count, indices) = hosts.entry(key).or_insert((0_u32, 0_u32));
+                *count += 1;
+                *indices ^= rpc.key.index;
+            }
+        }
+        assert_eq!(self.calls.len(), calls, "ids of calls");
+        assert_eq!(self.requests.len(), requests, "ids of requests");
+        self.client_hosts.check(&hosts);
+    }
+}

@@ -1,0 +1,317 @@
+//! Data in SRPT order, new or sent again.
+
+use homa_wire::{AckEntry, Body, Common, Data, Header};
+
+use crate::config::Config;
+use crate::engine::ctx::Ctx;
+use crate::engine::peer::{CHARGE_PER_PACKET, Peer, PeerTable, PendingAck};
+use crate::engine::rpc::{Rpc, RpcTable, State};
+use crate::engine::sender::Sender;
+use crate::engine::sender::admission::{Admission, admission, must_prove};
+use crate::engine::sender::train::{TRAIN_BYTES_MAX, Train, wire_bytes};
+use crate::engine::stats::Count;
+use crate::event::{Segment, SegmentKind, Transmit};
+use crate::time::{Instant, nanos};
+
+impl Sender {
+    /// Data: the best-ranked message first (or the oldest, in its share), then others to the same
+    /// destination, in order of rank, as long as their segments fit.
+    #[inline]
+    pub(crate) fn data_train(
+        &mut self,
+        segments: &mut [Segment],
+        rpcs: &mut RpcTable,
+        peers: &mut PeerTable,
+        ctx: &mut Ctx,
+    ) -> Option<Transmit> {
+        let only_short = ctx.now < self.pacer.ready_at(&ctx.config);
+        loop {
+            let index = self.pacer.choose(only_short, &ctx.config)?;
+            let Some(rpc) = rpcs.living(index) else {
+                self.pacer.remove(index);
+                continue;
+            };
+            let limit = self.pacer.quantum_bytes(&ctx.config);
+            // Its first segment decides on the priority.
+            let mut train =
+                Train::to(&mut *segments, &rpc.path, Some(rpc.peer), (0, limit), peers, ctx);
+            self.append(&mut train, index, rpcs, peers, ctx);
+            if train.count == 0 {
+                // Nothing of the chosen message could go (it is blocked at its peer now): the next one.
+                self.pacer.remove(index);
+                continue;
+            }
+            let mut last = index;
+            while let Some(next) = self.pacer.best(only_short).filter(|best| *best != last) {
+                if rpcs.known(next).is_none_or(|rpc| rpc.path != train.path) {
+                    break;
+                }
+                self.append(&mut train, next, rpcs, peers, ctx);
+                last = next;
+            }
+            return self.finish(&train, peers, ctx);
+        }
+    }
+
+    /// Adds as many segments of one message, whose path is that of the train, as fit.
+    #[inline(never)]
+    fn append(
+        &mut self,
+        train: &mut Train<'_>,
+        index: u32,
+        rpcs: &mut RpcTable,
+        peers: &mut PeerTable,
+        ctx: &mut Ctx,
+    ) {
+        while self.append_copy(train, index, rpcs, peers, ctx) {}
+        while self.append_segment(train, index, rpcs, peers, ctx) {}
+    }
+
+    /// Adds the next segment that a message has to send again. `false`: there is none, or it does not fit.
+    #[inline]
+    fn append_copy(
+        &mut self,
+        train: &mut Train<'_>,
+        index: u32,
+        rpcs: &mut RpcTable,
+        peers: &mut PeerTable,
+        ctx: &mut Ctx,
+    ) -> bool {
+        match rpcs.known_mut(index) {
+            Some(rpc) if !rpc.tx.retransmit.is_empty() => {
+                self.append_next_copy(train, rpc, peers, ctx)
+            }
+            _ => false,
+        }
+    }
+
+    #[inline(never)]
+    fn append_next_copy(
+        &mut self,
+        train: &mut Train<'_>,
+        rpc: &mut Rpc,
+        peers: &mut PeerTable,
+        ctx: &mut Ctx,
+    ) -> bool {
+        let Some(peer) = peers.known_mut(rpc.peer).filter(|_| rpc.is_sending()) else {
+            return false;
+        };
+        let Some((start, end)) = rpc.tx.next_retransmit(peer.payload_max(&ctx.config)) else {
+            return false;
+        };
+        let (payload, priority) = (end.saturating_sub(start), rpc.tx.retransmit_priority);
+        let bytes = wire_bytes(payload);
+        let after = u64::from(train.total_bytes).saturating_add(u64::from(bytes));
+        let exhausted = must_prove(rpc, peer) && peer.validation.room() < after;
+        // A server that has forgotten the request meanwhile would execute it again.
+        let forgotten = rpc.is_client() && ctx.pauses.may_be_forgotten(rpc.tx.copies_since);
+        if exhausted || forgotten {
+            // It gets no more: it will ask again.
+            rpc.tx.retransmit.clear();
+            self.copies_sent(rpc, ctx);
+            return false;
+        }
+        if train.count == 0 {
+            train.priority = priority;
+        }
+        if train.fits(bytes, false).is_none() || !train.takes(priority, bytes) {
+            return false;
+        }
+        let header = data_header(rpc, peer, (start, end), true, ctx.now);
+        train.push(&header, Some(rpc.key), (start, end), 0, SegmentKind::Retransmission);
+        train.note_priority(priority);
+        rpc.tx.retransmit.pop_front(payload);
+        ctx.stats.bytes_retransmitted.inc_by(u64::from(payload));
+        self.pacer.account(rpc.key.index, payload, &ctx.config);
+        if rpc.tx.retransmit.is_empty() {
+            self.copies_sent(rpc, ctx);
+        } else {
+            self.pacer.follow(rpc, &ctx.config);
+        }
+        true
+    }
+
+    /// Nothing is left to be sent again of a message: its peer has time to react from now on.
+    fn copies_sent(&mut self, rpc: &mut Rpc, ctx: &mut Ctx) {
+        rpc.last_heard = ctx.now;
+        self.pacer.follow(rpc, &ctx.config);
+        ctx.arm(rpc.key.index, nanos(ctx.config.resend_interval));
+    }
+
+    /// Adds the next new segment of a message. `false`: no other can follow now, or it does not fit or has to wait.
+    #[inline]
+    fn append_segment(
+        &mut self,
+        train: &mut Train<'_>,
+        index: u32,
+        rpcs: &mut RpcTable,
+        peers: &mut PeerTable,
+        ctx: &mut Ctx,
+    ) -> bool {
+        let may_go = |rpc: &&mut Rpc| {
+            rpc.tx.has_unsent() && !rpc.blocked_on_peer && rpc.tx.retransmit.is_empty()
+        };
+        let Some(rpc) = rpcs.known_mut(index).filter(may_go) else {
+            return false;
+        };
+        let Some(peer) = peers.known_mut(rpc.peer) else {
+            return false;
+        };
+        let own = rpc.own && peer.is_own();
+        let begins = rpc.tx.sent == 0;
+        if begins {
+            peer.path_mtu.retry(ctx.now);
+        }
+        let payload_max = peer.payload_max(&ctx.config);
+        let priority = rpc.new_data_priority(peer, &ctx.config);
+        if begins {
+            rpc.tx.segment_bytes = payload_max;
+            rpc.tx.first_priority = priority;
+        }
+        rpc.tx.whole_segments |= !own;
+        let Some((start, end)) = rpc.tx.next_new(payload_max) else {
+            return false;
+        };
+        let bytes = wire_bytes(end.saturating_sub(start));
+        let paddable = own && end == rpc.tx.length;
+        if train.count == 0 {
+            train.priority = priority;
+        }
+        let Some(padding) = train.fits(bytes, paddable).filter(|_| train.takes(priority, bytes))
+        else {
+            return false;
+        };
+        peer.in_flight.end_admission(&mut rpc.charge);
+        match admission(rpc, peer, (start, end), train.total_bytes, &ctx.config) {
+            Admission::Free => {}
+            Admission::Charged(cost) => {
+                peer.in_flight.charge(&mut rpc.charge, cost, train.priority);
+                peer.in_flight.set_probe_target(&rpc.path, rpc.id);
+            }
+            Admission::Wait { unproved } => {
+                self.wait_at_peer(rpc, peer, unproved, ctx);
+                return false;
+            }
+        }
+        let header = data_header(rpc, peer, (start, end), false, ctx.now);
+        train.push(&header, Some(rpc.key), (start, end), padding, SegmentKind::Data);
+        train.note_priority(priority);
+        self.note_sent(rpc, peer, (start, end), ctx)
+    }
+
+    /// New data left. `false`: that was all that may be sent.
+    #[inline]
+    fn note_sent(&mut self, rpc: &mut Rpc, peer: &Peer, range: (u32, u32), ctx: &mut Ctx) -> bool {
+        let bytes = range.1.saturating_sub(range.0);
+        ctx.stats.bytes_sent.inc_by(u64::from(bytes));
+        rpc.tx.sent = range.1;
+        if rpc.first_sent.is_none() {
+            rpc.first_sent = Some(ctx.now);
+            // A server that is not asked in our own profile does not say how old its life is.
+            if rpc.is_client() {
+                rpc.peer_life = if rpc.own { peer.incarnation } else { 0 };
+            }
+        }
+        rpc.last_heard = ctx.now;
+        rpc.progress_at = ctx.now;
+        let idle = rpc.tx.is_idle();
+        self.pacer.account(rpc.key.index, bytes, &ctx.config);
+        if idle {
+            self.pacer.remove(rpc.key.index);
+            ctx.arm(rpc.key.index, rpc.resend.interval_ns());
+        } else {
+            self.pacer.follow(rpc, &ctx.config);
+        }
+        !idle
+    }
+
+    /// The system does not take a segment now: it is sent as if it had never been given out.
+    pub(super) fn put_back_data(
+        &mut self,
+        rpc: &mut Rpc,
+        segment: &Segment,
+        peers: &mut PeerTable,
+        ctx: &mut Ctx,
+    ) {
+        let (start, end) = (segment.payload.start, segment.payload.end);
+        let bytes = end.saturating_sub(start);
+        if segment.kind == SegmentKind::Data && rpc.tx.sent == end && rpc.state == State::Outgoing {
+            rpc.tx.sent = start;
+            if start < rpc.tx.unscheduled {
+                if let Some(peer) = peers.known_mut(rpc.peer) {
+                    let cost = bytes.saturating_add(CHARGE_PER_PACKET);
+                    peer.in_flight.take_back(&mut rpc.charge, cost);
+                }
+            }
+            ctx.stats.bytes_sent = ctx.stats.bytes_sent.saturating_sub(u64::from(bytes));
+        } else {
+            rpc.tx.put_retransmission_back(start, end);
+        }
+        self.pacer.follow(rpc, &ctx.config);
+    }
+}
+
+/// The acknowledgement that a segment to `peer` took along waits for another.
+pub(super) fn put_back_ack(peer: &mut Peer, segment: &Segment) {
+    let header = Header::parse(segment.header(), segment.wire_bytes());
+    let Ok(Header { body: Body::Data(data), .. }) = header else {
+        return;
+    };
+    if let Some(AckEntry { client_id, server_port }) = data.acknowledged() {
+        // There is room where it was.
+        let _ = peer.acks.push(PendingAck { client_id, server_port });
+    }
+}
+
+/// The header of one DATA segment; it takes an acknowledgement along that waits at the peer.
+#[inline]
+fn data_header(rpc: &Rpc, peer: &mut Peer, range: (u32, u32), again: bool, now: Instant) -> Header {
+    let own = rpc.own && peer.is_own();
+    let unscheduled = rpc.tx.unscheduled;
+    let ack = peer.acks.pop().map_or(AckEntry::NONE, |ack| AckEntry {
+        client_id: ack.client_id,
+        server_port: ack.server_port,
+    });
+    let mut common = Common::data(rpc.path.local_port, rpc.path.remote.port(), rpc.id, range.0);
+    if own {
+        common = common.with_own_profile(peer.ours);
+    }
+    let data = Data {
+        message_length: rpc.tx.length,
+        incoming: if again { unscheduled.max(range.1) } else { unscheduled },
+        ack,
+        cutoff_version: peer.echoed_cutoff_version(now),
+        retransmit: u8::from(again),
+        echo: match (own, rpc.is_client()) {
+            (false, _) => 0,
+            (true, true) => peer.incarnation,
+            (true, false) => rpc.peer_life,
+        },
+        seg_offset: range.0,
+    };
+    Header { common, body: Body::Data(data), extension: None }
+}
+
+impl Rpc {
+    /// Level of the next new segment of the outgoing message.
+    fn new_data_priority(&self, peer: &Peer, config: &Config) -> u8 {
+        if self.tx.sent < self.tx.unscheduled {
+            self.unscheduled_priority(peer, config)
+        } else {
+            self.tx.scheduled_priority
+        }
+    }
+
+    pub(crate) fn unscheduled_priority(&self, peer: &Peer, config: &Config) -> u8 {
+        let by_cutoffs = || peer.cutoffs.priority(self.tx.length, config.num_priorities);
+        self.priority_hint.unwrap_or_else(by_cutoffs)
+    }
+}
+
+impl Peer {
+    /// Longest payload of a DATA packet to it.
+    pub(crate) fn payload_max(&self, config: &Config) -> u32 {
+        let packet = self.packet_bytes_max(config).min(TRAIN_BYTES_MAX);
+        packet.saturating_sub(wire_bytes(0)).max(1)
+    }
+}

@@ -1,0 +1,125 @@
+//! Messages that wait for their peer: for room for what nobody asked for, or for a proof of its address.
+
+use crate::engine::ctx::Ctx;
+use crate::engine::peer::{CHARGE_PER_PACKET, Peer, PeerTable};
+use crate::engine::rpc::{Rpc, RpcTable};
+use crate::engine::sender::Sender;
+use crate::time::nanos;
+
+impl Sender {
+    /// A message may not be sent now: it waits at its peer for room, or until the peer has proved its address.
+    pub(super) fn wait_at_peer(
+        &mut self,
+        rpc: &mut Rpc,
+        peer: &mut Peer,
+        unproved: bool,
+        ctx: &mut Ctx,
+    ) {
+        let index = rpc.key.index;
+        if unproved {
+            // Asking lets the client prove its address: at once, since its answer waits for that.
+            peer.in_flight.set_probe_target(&rpc.path, rpc.id);
+            ctx.timers.arm_peer(rpc.peer, ctx.now);
+        }
+        let rank = (rpc.tx.remaining(), rpc.birth);
+        rpc.blocked_on_peer = peer.blocked.set(&mut self.blocked_positions, index, rank).is_ok();
+        if !rpc.is_client() {
+            ctx.arm(index, nanos(ctx.config.response_silence));
+        }
+        self.pacer.remove(index);
+        if !rpc.blocked_on_peer {
+            // No memory to wait in the queue: its timer tries again.
+            ctx.arm(index, nanos(ctx.config.resend_interval));
+        }
+        ctx.arm_blocked_probe(rpc.peer);
+    }
+
+    /// Takes an RPC out of the queue of those that wait for room at their peer.
+    #[inline]
+    pub(crate) fn unblock(&mut self, index: u32, rpcs: &mut RpcTable, peers: &mut PeerTable) {
+        let Some(rpc) = rpcs.known_mut(index) else {
+            return;
+        };
+        if core::mem::take(&mut rpc.blocked_on_peer) {
+            if let Some(peer) = peers.known_mut(rpc.peer) {
+                peer.blocked.remove(&mut self.blocked_positions, index);
+            }
+        }
+    }
+
+    /// Takes the best of those that wait for room at a peer.
+    pub(crate) fn pop_blocked(
+        &mut self,
+        peer_index: u32,
+        rpcs: &mut RpcTable,
+        peers: &mut PeerTable,
+    ) -> Option<u32> {
+        let index = peers.known_mut(peer_index)?.blocked.pop(&mut self.blocked_positions)?;
+        if let Some(rpc) = rpcs.known_mut(index) {
+            rpc.blocked_on_peer = false;
+        }
+        Some(index)
+    }
+
+    /// Lets blocked RPCs of a peer go on, best first, as far as there is room now.
+    pub(crate) fn serve_blocked(
+        &mut self,
+        peer_index: u32,
+        rpcs: &mut RpcTable,
+        peers: &mut PeerTable,
+        ctx: &Ctx,
+    ) {
+        let Some(peer) = peers.known_mut(peer_index) else {
+            return;
+        };
+        let in_flight_max = peer.in_flight_max(&ctx.config);
+        while peer.in_flight.may_admit(in_flight_max) {
+            let Some(index) = peer.blocked.pop(&mut self.blocked_positions) else {
+                return;
+            };
+            if let Some(rpc) = rpcs.known_mut(index) {
+                rpc.blocked_on_peer = false;
+                let pending = rpc.tx.unscheduled.saturating_sub(rpc.tx.sent);
+                peer.in_flight.admit(&mut rpc.charge, pending.saturating_add(CHARGE_PER_PACKET));
+                self.pacer.follow(rpc, &ctx.config);
+            }
+        }
+    }
+
+    /// The peer reacted to what was sent of an RPC: none of it is on its way any more.
+    #[inline]
+    pub(crate) fn reacted(
+        &mut self,
+        index: u32,
+        rpcs: &mut RpcTable,
+        peers: &mut PeerTable,
+        ctx: &Ctx,
+    ) {
+        self.release_charge(index, true, rpcs, peers, ctx);
+    }
+
+    /// The RPC's unscheduled data does not count as on its way any more; if its peer `reacted`, that is noted.
+    #[inline]
+    pub(crate) fn release_charge(
+        &mut self,
+        index: u32,
+        reacted: bool,
+        rpcs: &mut RpcTable,
+        peers: &mut PeerTable,
+        ctx: &Ctx,
+    ) {
+        let Some(rpc) = rpcs.known_mut(index).filter(|rpc| !rpc.charge.is_none()) else {
+            return;
+        };
+        let peer_index = rpc.peer;
+        let Some(peer) = peers.known_mut(peer_index) else {
+            return;
+        };
+        if peer.in_flight.settle(&mut rpc.charge) && reacted {
+            peer.liveness.reacted(ctx.now);
+        }
+        if !peer.blocked.is_empty() {
+            self.serve_blocked(peer_index, rpcs, peers, ctx);
+        }
+    }
+}
