@@ -40,9 +40,10 @@ use homa_sys::raw::{Filter, RouteLookup, RxBatch};
 use homa_sys::{Epoll, RawSocket, errno};
 use homa_wire::{IP_PROTOCOL, IP_PROTOCOL_TCP};
 
-use crate::driver::{Driver, RxCapacity, same_over_sockets};
-use crate::udp::capacity_of;
-use crate::udp::reports::Reports;
+use crate::driver::{Driver, RxCapacity};
+use crate::socket::capacity::capacity_of;
+use crate::socket::reports::Reports;
+use crate::socket::same_over_sockets;
 use ports::Reservation;
 use responder::Responder;
 use sources::Sources;

@@ -10,7 +10,6 @@
 //! lie), [`wrap`] (drivers around drivers).
 #![forbid(unsafe_code)]
 
-pub mod any;
 pub mod body;
 mod chunks;
 pub mod driver;
@@ -18,13 +17,13 @@ pub mod ip;
 pub mod message;
 pub mod shard;
 mod short_queue;
+mod socket;
 pub mod store;
 pub mod udp;
 #[cfg(feature = "virtual")]
 pub mod virtual_net;
 pub mod wrap;
 
-pub use any::AnyDriver;
 pub use body::Body;
 pub use message::Message;
 pub use shard::{EventHandler, Shard, ShardView, Turn, TurnLimits};

@@ -13,13 +13,11 @@
 //! `udp_costs`.
 
 mod connection;
-pub(crate) mod receive;
-pub(crate) mod reports;
-pub(crate) mod route;
-pub(crate) mod send;
+mod receive;
+mod route;
+mod send;
 mod stats;
-pub(crate) mod train;
-pub(crate) mod verdict;
+mod train;
 
 pub use stats::UdpStats;
 
@@ -30,19 +28,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use homa_sys::UdpSocket;
 use homa_sys::udp::GSO_SEGMENTS_MAX;
 
-use crate::driver::{Driver, RxCapacity, same_over_sockets};
+use crate::driver::{Driver, RxCapacity};
+use crate::socket::capacity::capacity_of;
+use crate::socket::reports::Reports;
+use crate::socket::same_over_sockets;
 use connection::Connection;
 use receive::Receiver;
-use reports::Reports;
 use route::Routes;
-
-/// What a packet of an Ethernet MTU occupies in a receive buffer, in bytes of the kernel's
-/// accounting (measured on Linux 6.18).
-const MTU_PACKET_TRUESIZE_BYTES: u64 = 2_304;
-/// The same for a packet of up to some hundred bytes.
-const SMALL_PACKET_TRUESIZE_BYTES: u64 = 832;
-/// Payload in a packet of an Ethernet MTU, the smallest over both IP versions, in round numbers.
-const MTU_PACKET_PAYLOAD_BYTES: u64 = 1_400;
 
 /// How a UDP driver is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,14 +212,5 @@ impl Driver for UdpDriver {
     }
 }
 
-/// What a receive buffer of `bytes` in the kernel's accounting holds.
-pub(crate) fn capacity_of(bytes: u64) -> RxCapacity {
-    let small_packets = bytes / SMALL_PACKET_TRUESIZE_BYTES;
-    RxCapacity {
-        bytes: bytes / MTU_PACKET_TRUESIZE_BYTES * MTU_PACKET_PAYLOAD_BYTES,
-        packets: u32::try_from(small_packets).unwrap_or(u32::MAX),
-    }
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -16,7 +16,7 @@ use super::answer::{Answer, wanted};
 use super::tcp_form::is_intact;
 use super::{Form, IpDriver, IpStats, Link, RESPONDER};
 use crate::driver::{PacketSink, RxStatus};
-use crate::udp::receive::is_final;
+use crate::socket::errors::is_beyond_use;
 
 /// Descriptors that can be ready at a time.
 const READY_MAX: usize = 8;
@@ -53,7 +53,7 @@ impl IpDriver {
         let received = link.socket.recv(&mut self.batch, self.packets_per_call);
         let count = match received {
             Ok(count) => count,
-            Err(error) if is_final(&error) => return Err(error),
+            Err(error) if is_beyond_use(&error) => return Err(error),
             // A pending report about an earlier send, or a signal: no packet was lost.
             Err(_) => {
                 self.drain_reports(index);

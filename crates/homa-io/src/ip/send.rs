@@ -12,10 +12,9 @@ use homa_sys::raw::{Outgoing, PACKETS_MAX};
 use super::tcp_form::{Checksum, splice};
 use super::{Form, IpDriver, Link};
 use crate::driver::{Payloads, Unsent};
-use crate::udp::route::is_link_local;
-use crate::udp::send::is_same_family;
-use crate::udp::train::{join, visit};
-use crate::udp::verdict::{Verdict, is_final};
+use crate::socket::errors::{Verdict, is_final};
+use crate::socket::gather::{join, visit};
+use crate::socket::route::{is_link_local, is_same_family};
 
 /// Where packets go, as the socket takes it.
 struct Way {

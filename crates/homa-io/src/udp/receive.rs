@@ -3,11 +3,12 @@
 use std::io;
 
 use homa_core::{Carriage, Path, RxMeta};
+use homa_sys::Received;
 use homa_sys::udp::Beside;
-use homa_sys::{Received, errno};
 
 use super::{UdpDriver, UdpStats};
 use crate::driver::{PacketSink, RxStatus};
+use crate::socket::errors::is_beyond_use;
 
 /// Longer than every datagram and every train.
 const BUFFER_BYTES: usize = 65_536;
@@ -61,7 +62,7 @@ impl UdpDriver {
                     self.note_empty();
                     return Ok(RxStatus::Drained);
                 }
-                Err(error) if is_final(&error) => return Err(error),
+                Err(error) if is_beyond_use(&error) => return Err(error),
                 // A pending report about an earlier send, or a signal: no packet was lost.
                 Err(_) => self.drain_reports(),
             }
@@ -129,11 +130,6 @@ fn split(
         stats.received_bytes += bytes.len() as u64;
         packet(bytes);
     }
-}
-
-/// Whether the socket is beyond use: it is no (longer an open) socket.
-pub(crate) fn is_final(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(errno::EBADF | errno::ENOTSOCK | errno::EFAULT))
 }
 
 #[cfg(test)]

@@ -58,14 +58,6 @@ pub(super) fn packet_bytes(ip: IpAddr, payload_bytes: u32) -> u32 {
     payload_bytes.saturating_add(headers)
 }
 
-/// Whether an address means nothing without an interface.
-pub(crate) fn is_link_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(_) => false,
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    }
-}
-
 /// The last few addresses with something about each. Searched in order: almost always empty, or
 /// asked rarely.
 #[derive(Debug)]
@@ -125,7 +117,5 @@ mod tests {
         assert_eq!(packet_bytes(v4.into(), 1_472), 1_500);
         assert_eq!(packet_bytes(v4.to_ipv6_mapped().into(), 1_472), 1_500);
         assert_eq!(packet_bytes(Ipv6Addr::LOCALHOST.into(), 1_452), 1_500);
-        assert!(is_link_local("fe80::1".parse().unwrap()));
-        assert!(!is_link_local("169.254.0.1".parse().unwrap()));
     }
 }

@@ -7,10 +7,12 @@ use homa_core::{Segment, Transmit, TransmitError};
 use homa_sys::udp::Pieces;
 use homa_sys::{Source, errno};
 
-use super::train::{gather, join, train_length};
-use super::verdict::{Verdict, is_final};
+use super::train::{gather, train_length};
 use super::{UdpDriver, route};
 use crate::driver::{Payloads, Unsent};
+use crate::socket::errors::{Verdict, is_final};
+use crate::socket::gather::join;
+use crate::socket::route::{is_link_local, is_same_family};
 
 /// A datagram alone and no longer than this is copied together: that takes less time than the
 /// kernel needs for a list of pieces.
@@ -122,7 +124,7 @@ impl UdpDriver {
         let source = path
             .local_ip
             .filter(|ip| self.local.ip().is_unspecified() && is_same_family(*ip, path.remote.ip()));
-        let interface = if route::is_link_local(path.remote.ip()) { path.interface } else { 0 };
+        let interface = if is_link_local(path.remote.ip()) { path.interface } else { 0 };
         Way {
             to: &path.remote,
             source: source.map(|ip| Source { ip, interface }),
@@ -263,10 +265,6 @@ fn judge(error: &io::Error, ip: IpAddr, train: &Train<'_>) -> Verdict {
     Verdict::of(error, route::packet_bytes(ip, train.segment_bytes), || route::mtu(ip))
 }
 
-pub(crate) fn is_same_family(a: IpAddr, b: IpAddr) -> bool {
-    a.to_canonical().is_ipv4() == b.to_canonical().is_ipv4()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,12 +292,5 @@ mod tests {
         let mtu = route::mtu(ip).unwrap();
         assert_eq!(verdict(mtu - 27), Verdict::Certain(TransmitError::TooBig(mtu)));
         assert_eq!(verdict(mtu - 28), Verdict::Doubtful(TransmitError::TooBig(0)));
-    }
-
-    #[test]
-    fn a_source_address_goes_with_its_own_family_only() {
-        let v4 = IpAddr::from(Ipv4Addr::LOCALHOST);
-        assert!(is_same_family(v4, Ipv4Addr::LOCALHOST.to_ipv6_mapped().into()));
-        assert!(!is_same_family(v4, "::1".parse().unwrap()));
     }
 }

@@ -12,9 +12,9 @@ use crate::driver::{PacketSink, Payloads, RxStatus, Unsent};
 
 /// Payload whose bytes follow from their offset, in pieces of a given length; with `wrong` not
 /// zero, so many bytes too few or too many.
-pub(super) struct Pattern {
-    pub(super) piece_bytes: usize,
-    pub(super) wrong: i32,
+pub(crate) struct Pattern {
+    pub(crate) piece_bytes: usize,
+    pub(crate) wrong: i32,
 }
 
 const WHOLE: Pattern = Pattern { piece_bytes: usize::MAX, wrong: 0 };
@@ -31,7 +31,7 @@ static PATTERN: [u8; 1 << 16] = {
 };
 
 impl Pattern {
-    pub(super) fn expected(range: Range<u32>) -> &'static [u8] {
+    pub(crate) fn expected(range: Range<u32>) -> &'static [u8] {
         &PATTERN[range.start as usize..range.end as usize]
     }
 }
@@ -44,7 +44,7 @@ impl Payloads for Pattern {
 }
 
 /// A segment of payload alone: headers are made by the engine only.
-pub(super) fn segment(payload: Range<u32>) -> Segment {
+pub(crate) fn segment(payload: Range<u32>) -> Segment {
     let mut segment = Segment::EMPTY;
     segment.rpc = Some(RpcKey { index: 0, generation: 0 });
     segment.payload = payload;

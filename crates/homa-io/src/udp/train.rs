@@ -6,9 +6,7 @@ use homa_core::Segment;
 use homa_sys::udp::{DATAGRAM_PAYLOAD_MAX_BYTES, Pieces};
 
 use crate::driver::Payloads;
-
-/// What padding is taken from, as often as needed.
-static ZEROS: [u8; 2_048] = [0; 2_048];
+use crate::socket::gather::visit;
 
 /// How many of `segments`, at most `segments_max`, one send can carry: all as long as the first
 /// but the last, which may be shorter. The kernel cuts a train blindly at equal distances, so a
@@ -57,44 +55,6 @@ pub(super) fn gather<'a>(
     segments.len()
 }
 
-/// Copies the bytes of `segments` into `joined`: for short ones, and for the rare one that lies in more pieces
-/// than a send takes.
-pub(crate) fn join(joined: &mut Vec<u8>, segments: &[Segment], payloads: &impl Payloads) {
-    joined.clear();
-    for segment in segments {
-        visit(segment, payloads, |piece| joined.extend_from_slice(piece));
-    }
-}
-
-/// Calls `piece` for each part of `segment`: header, payload, padding. The parts add up to its
-/// length on the wire whatever `payloads` answers.
-pub(crate) fn visit<'a>(
-    segment: &'a Segment,
-    payloads: &'a impl Payloads,
-    mut piece: impl FnMut(&'a [u8]),
-) {
-    if !segment.header().is_empty() {
-        piece(segment.header());
-    }
-    let range = segment.payload.clone();
-    let mut missing = range.end.saturating_sub(range.start) as usize;
-    if let Some(rpc) = segment.rpc.filter(|_| missing > 0) {
-        payloads.pieces(rpc, range, |bytes: &'a [u8]| {
-            let bytes = bytes.get(..missing).unwrap_or(bytes);
-            missing -= bytes.len();
-            if !bytes.is_empty() {
-                piece(bytes);
-            }
-        });
-    }
-    let mut zeros = missing + usize::from(segment.padding);
-    while zeros > 0 {
-        let some = zeros.min(ZEROS.len());
-        piece(&ZEROS[..some]);
-        zeros -= some;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,22 +81,6 @@ mod tests {
         assert_eq!(length_of_train(&[10; 200]), GSO_SEGMENTS_MAX);
         assert_eq!(length_of_train(&[1_400; 100]), DATAGRAM_PAYLOAD_MAX_BYTES / 1_400);
         assert_eq!(length_of_train(&[u32::MAX, 1]), 1);
-    }
-
-    #[test]
-    fn pieces_always_add_up_to_the_length_on_the_wire() {
-        for piece_bytes in [1, 7, 100, 5_000] {
-            for wrong in [-3, 0, 3] {
-                let payloads = Pattern { piece_bytes, wrong };
-                let mut segment = segment(5..105);
-                segment.padding = 4_100;
-                let mut joined = Vec::new();
-                join(&mut joined, &[segment.clone()], &payloads);
-                assert_eq!(joined.len(), segment.wire_bytes() as usize);
-                assert_eq!(joined[..90], *Pattern::expected(5..95));
-                assert!(joined[100..].iter().all(|&byte| byte == 0));
-            }
-        }
     }
 
     #[test]

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use homa_core::{
     Carriage, Config, CutoffSource, Cutoffs, Engine, HostBudget, Instant, PortOptions, Seed,
 };
+use homa_io::Shard;
 use homa_io::driver::Driver;
-use homa_io::ip::{IpConfig, IpDriver, IpError, TcpForm};
+use homa_io::ip::{IpConfig, IpDriver, IpError};
 use homa_io::udp::{UdpConfig, UdpDriver};
-use homa_io::{AnyDriver, Shard};
 use homa_sys::random_bytes;
 
 use super::accept::{AcceptQueue, ServingMode};
@@ -38,8 +38,7 @@ pub(crate) fn open(
     task: Option<EnsureTask>,
 ) -> Result<Handle, BindError> {
     builder.config.validate()?;
-    let driver = open_driver(builder, addresses, serve)?;
-    let core = Arc::new(core_on(builder, serve, driver, SystemClock)?);
+    let core = Arc::new(open_core(builder, addresses, serve)?);
     let guard = GuardThread::start(&core).map_err(BindError::Resources)?;
     Ok(Handle::new(core, Some(guard), task))
 }
@@ -120,40 +119,50 @@ fn engine_config(builder: &EndpointBuilder) -> Config {
     config
 }
 
-/// Opens a driver at the first of `addresses` that works.
-fn open_driver(
+/// Opens a core at the first of `addresses` that works.
+fn open_core(
     builder: &EndpointBuilder,
     addresses: &[SocketAddr],
     serve: bool,
-) -> Result<AnyDriver, BindError> {
-    let bytes = builder.receive_buffer_bytes.map_or(STOCK_RECEIVE_BUFFER_BYTES, |b| b as usize);
+) -> Result<Core, BindError> {
     let mut failed = BindError::Resolve(io::ErrorKind::NotFound.into());
     for &address in addresses {
         let opened = match builder.carriage {
-            Carriage::Udp => open_udp(address, bytes, serve),
-            Carriage::Ip => open_ip(address, bytes, builder.tcp_form),
+            Carriage::Udp => open_udp(builder, address, serve)
+                .and_then(|driver| core_on(builder, serve, driver, SystemClock)),
+            Carriage::Ip => open_ip(builder, address)
+                .and_then(|driver| core_on(builder, serve, driver, SystemClock)),
             other => return Err(BindError::Carriage(other)),
         };
         failed = match opened {
-            Ok(driver) => return Ok(driver),
+            Ok(core) => return Ok(core),
             Err(error) => error,
         };
     }
     Err(failed)
 }
 
-fn open_udp(address: SocketAddr, bytes: usize, serve: bool) -> Result<AnyDriver, BindError> {
-    let config = UdpConfig::default().receive_buffer_bytes(bytes).one_peer(!serve);
-    match UdpDriver::bind(address, &config) {
-        Ok(driver) => Ok(driver.into()),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(BindError::InUse { address }),
-        Err(reason) => Err(BindError::Socket { address, reason }),
-    }
+fn receive_buffer_bytes(builder: &EndpointBuilder) -> usize {
+    builder.receive_buffer_bytes.map_or(STOCK_RECEIVE_BUFFER_BYTES, |bytes| bytes as usize)
 }
 
-fn open_ip(address: SocketAddr, bytes: usize, form: TcpForm) -> Result<AnyDriver, BindError> {
-    let config = IpConfig::default().receive_buffer_bytes(bytes).tcp_form(form);
-    IpDriver::bind(address, &config).map(AnyDriver::from).map_err(|error| match error {
+fn open_udp(
+    builder: &EndpointBuilder,
+    address: SocketAddr,
+    serve: bool,
+) -> Result<UdpDriver, BindError> {
+    let bytes = receive_buffer_bytes(builder);
+    let config = UdpConfig::default().receive_buffer_bytes(bytes).one_peer(!serve);
+    UdpDriver::bind(address, &config).map_err(|reason| match reason.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { address },
+        _ => BindError::Socket { address, reason },
+    })
+}
+
+fn open_ip(builder: &EndpointBuilder, address: SocketAddr) -> Result<IpDriver, BindError> {
+    let bytes = receive_buffer_bytes(builder);
+    let config = IpConfig::default().receive_buffer_bytes(bytes).tcp_form(builder.tcp_form);
+    IpDriver::bind(address, &config).map_err(|error| match error {
         IpError::NoCapability => BindError::NoCapability(error),
         IpError::KernelModule => BindError::KernelModule(error),
         IpError::PortInUse { .. } => BindError::InUse { address },

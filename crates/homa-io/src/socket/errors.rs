@@ -1,4 +1,4 @@
-//! What the kernel's answers to failed sends mean, over all sockets.
+//! What the kernel's answers to failed calls mean.
 
 use std::io;
 
@@ -47,6 +47,11 @@ impl Verdict {
 /// reports get lost when the buffer is full.
 pub(crate) fn is_final(attempt: u32, explained: bool) -> bool {
     attempt == ATTEMPTS_MAX || (attempt > 1 && !explained)
+}
+
+/// Whether the socket is beyond use: it is no (longer an open) socket.
+pub(crate) fn is_beyond_use(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(errno::EBADF | errno::ENOTSOCK | errno::EFAULT))
 }
 
 #[cfg(test)]
