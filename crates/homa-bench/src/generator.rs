@@ -1,5 +1,6 @@
-//! Open-loop load: RPCs begin at random times whatever has ended, and count from when they were meant to begin, so that
-//! neither a server that stands still nor a client that falls behind is spared (coordinated omission).
+//! Open-loop load: RPCs begin at random times whatever has ended, and count from when they were
+//! meant to begin, so that neither a server that stands still nor a client that falls behind is
+//! spared (coordinated omission).
 
 use std::{
     collections::VecDeque,
@@ -18,8 +19,8 @@ const OUTSTANDING_MAX: u32 = 100_000;
 
 /// Who can call servers.
 pub trait Caller {
-    /// Begins a call with a request of `bytes` to the server of this index; [`poll`](Self::poll) reports its end with
-    /// `token`.
+    /// Begins a call with a request of `bytes` to the server of this index; [`poll`](Self::poll)
+    /// reports its end with `token`.
     ///
     /// # Errors
     /// What is known at once.
@@ -59,8 +60,8 @@ pub trait Record {
     /// An RPC begins, so much later than it was meant to.
     fn begins(&mut self, rpc: Rpc, lag_ns: u64);
 
-    /// An RPC is over: the time since it was meant to begin, and what became of it. RPCs that found no place under way to
-    /// the end have not begun.
+    /// An RPC is over: the time since it was meant to begin, and what became of it. RPCs that found
+    /// no place under way to the end have not begun.
     fn ends(&mut self, rpc: Rpc, latency_ns: u64, status: Status);
 }
 

@@ -15,7 +15,8 @@ pub(crate) fn repeats(size_bytes: u64, rate_mbps: u32) -> u32 {
     (UNLOADED_S / seconds(size_bytes, rate_mbps)).clamp(3.0, 60.0) as u32
 }
 
-/// Sizes at which unloaded times are measured: the shortest and the longest, and steps of about three between.
+/// Sizes at which unloaded times are measured: the shortest and the longest, and steps of about
+/// three between.
 pub(crate) fn sizes(sizes: &Workload) -> Vec<u64> {
     let (shortest, longest) = (sizes.quantile(0.0), sizes.quantile(1.0));
     let mut found = vec![shortest];

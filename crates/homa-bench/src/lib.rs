@@ -1,10 +1,11 @@
-//! Compares Homa with TCP over emulated and real networks: a load generator that runs on every host, the metrics of
-//! the published evaluations, and plans that describe a comparison so that anybody can repeat it.
+//! Compares Homa with TCP over emulated and real networks: a load generator that runs on every
+//! host, the metrics of the published evaluations, and plans that describe a comparison so that
+//! anybody can repeat it.
 //!
-//! * [`plan`]: a comparison as a file; [`run`](mod@run) executes it on a [`network`], [`metrics`] summarises it,
-//!   [`files`] writes it down, [`table`] shows it.
-//! * [`agent`]: what runs on each host, client and server in one thread; [`spec`] is what controller and agents tell
-//!   each other; [`generator`] is the open-loop load.
+//! * [`plan`]: a comparison as a file; [`run`](mod@run) executes it on a [`network`], [`metrics`]
+//!   summarises it, [`files`] writes it down, [`table`] shows it.
+//! * [`agent`]: what runs on each host, client and server in one thread; [`spec`] is what
+//!   controller and agents tell each other; [`generator`] is the open-loop load.
 //! * [`settings`], [`load`]: Homa's settings and the offered load, derived from the network.
 //! * [`tcp`]: RPCs over TCP, what Homa is compared with.
 //! * [`workload`], [`arrivals`], [`transport`]: what is sent, when, and over what.

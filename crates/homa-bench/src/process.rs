@@ -12,7 +12,8 @@ use serde::Serialize;
 
 use crate::watch::{Watch, patience};
 
-/// Lines that may wait to be read, so that a process gone wild fills a pipe and not this one's memory.
+/// Lines that may wait to be read, so that a process gone wild fills a pipe and not this one's
+/// memory.
 const LINES_MAX: usize = 1_000;
 
 /// Text on standard error that is kept of a failure, in bytes.

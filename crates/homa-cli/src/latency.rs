@@ -18,8 +18,8 @@ const SIGNIFICANT_DIGITS: u8 = 3;
 #[derive(Debug, Clone)]
 pub(crate) struct Latency(Histogram<u64>);
 
-/// Percentiles of a collection, in microseconds; nothing where there are too few latencies to tell: a share
-/// of 1 in N takes N of them.
+/// Percentiles of a collection, in microseconds; nothing where there are too few latencies to tell:
+/// a share of 1 in N takes N of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub(crate) struct Spread {
     /// How many latencies there were.

@@ -13,16 +13,16 @@ const WORK_MAX: usize = 50_000_000;
 /// Share of the draws that an interval leaves out at each end.
 const TAIL: f64 = 0.025;
 
-/// Samples that a percentile needs, so that one of them lies above it: 100 for P99, 1,000 for P99.9, and never fewer
-/// than [`SAMPLES_MIN`]. This is the one rule of terminal, page and JSON.
+/// Samples that a percentile needs, so that one of them lies above it: 100 for P99, 1,000 for
+/// P99.9, and never fewer than [`SAMPLES_MIN`]. This is the one rule of terminal, page and JSON.
 pub const fn samples_needed(share: f64) -> u64 {
     // A little less, cut off, and one more: rounded up.
     let above = ((1.0 - 1e-9) / (1.0 - share.clamp(0.0, 0.999_999))) as u64 + 1;
     if above > SAMPLES_MIN { above } else { SAMPLES_MIN }
 }
 
-/// Samples that an interval of a percentile needs: with fewer than five above it, nothing bounds it from above. The tests
-/// say how often intervals of so many hold the true value.
+/// Samples that an interval of a percentile needs: with fewer than five above it, nothing bounds it
+/// from above. The tests say how often intervals of so many hold the true value.
 pub const fn samples_for_interval(share: f64) -> u64 {
     5 * samples_needed(share)
 }
@@ -43,15 +43,16 @@ pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// The middle of sorted values, of an even number the mean of the middle two; none of an empty list.
+/// The middle of sorted values, of an even number the mean of the middle two; none of an empty
+/// list.
 pub fn median(sorted: &[f64]) -> Option<f64> {
     let upper = sorted.get(sorted.len() / 2)?;
     let lower = sorted.get((sorted.len() - 1) / 2)?;
     Some((lower + upper) / 2.0)
 }
 
-/// What lies between measured points, in order, at `x`: on the line between the two next to it, and beyond them as the
-/// nearest; none without points.
+/// What lies between measured points, in order, at `x`: on the line between the two next to it, and
+/// beyond them as the nearest; none without points.
 pub fn interpolate(points: &[(u64, f64)], x: u64) -> Option<f64> {
     let index = points.partition_point(|point| point.0 < x);
     match (index.checked_sub(1).and_then(|below| points.get(below)), points.get(index)) {
@@ -74,7 +75,8 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// The middle 95 % of what the draws of a bootstrap gave. `None` if some had nothing to compute it from.
+    /// The middle 95 % of what the draws of a bootstrap gave. `None` if some had nothing to compute
+    /// it from.
     pub fn of(draws: &[f64]) -> Option<Self> {
         let mut sorted: Vec<f64> =
             draws.iter().copied().filter(|value| value.is_finite()).collect();
@@ -91,18 +93,19 @@ impl Interval {
     }
 }
 
-/// What a bootstrap draws: how often each block of a run counts. RPCs that are near each other in time wait in the same
-/// queues, so blocks of time are drawn instead of RPCs; of several rounds first the rounds, then blocks of them. The draws
-/// depend on nothing but their number, so that all transports of a run, which are offered the same RPCs at the same
-/// times, are drawn alike, and a repetition gives the same intervals.
+/// What a bootstrap draws: how often each block of a run counts. RPCs that are near each other in
+/// time wait in the same queues, so blocks of time are drawn instead of RPCs; of several rounds
+/// first the rounds, then blocks of them. The draws depend on nothing but their number, so that all
+/// transports of a run, which are offered the same RPCs at the same times, are drawn alike, and a
+/// repetition gives the same intervals.
 #[derive(Debug, Clone)]
 pub struct Bootstrap {
     draws: Vec<Vec<u32>>,
 }
 
 impl Bootstrap {
-    /// Draws from `rounds` of `blocks` each. `values` is how many there are to look at in each draw: more of them are
-    /// drawn less often.
+    /// Draws from `rounds` of `blocks` each. `values` is how many there are to look at in each
+    /// draw: more of them are drawn less often.
     pub fn new(rounds: usize, blocks: usize, values: usize) -> Self {
         let count = (WORK_MAX / values.max(1)).clamp(DRAWS_MIN, DRAWS_MAX);
         let mut random = Rng::with_seed(0x486f_6d61);
@@ -165,7 +168,8 @@ impl Blocked {
         f64::NAN
     }
 
-    /// The mean of the largest share, at least one value, if blocks count so often; NaN without values.
+    /// The mean of the largest share, at least one value, if blocks count so often; NaN without
+    /// values.
     pub fn mean_of_largest(&self, weights: &[u32], share: f64) -> f64 {
         let wanted = (self.total(weights) as f64 * share).ceil();
         let (mut sum, mut taken) = (0.0, 0.0);
@@ -254,8 +258,8 @@ mod tests {
         assert_eq!(Bootstrap::new(1, 20, usize::MAX).draws.len(), DRAWS_MIN);
     }
 
-    /// How many of 100 experiments have the true value in their interval: times are exponential, and a few in a row share
-    /// a wait, as RPCs behind one long message do.
+    /// How many of 100 experiments have the true value in their interval: times are exponential,
+    /// and a few in a row share a wait, as RPCs behind one long message do.
     fn coverage(count: usize, rounds: usize, share: f64, truth: f64) -> usize {
         let mut random = Rng::with_seed(3);
         let mut exponential = || -(1.0 - random.f64()).ln();

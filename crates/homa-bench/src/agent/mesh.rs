@@ -1,6 +1,7 @@
 //! What the load generator needs of a transport: one thread that calls all peers and serves them.
 //!
-//! A program that speaks another transport implements [`Mesh`] and hands it to [`run_with`](super::run_with).
+//! A program that speaks another transport implements [`Mesh`] and hands it to
+//! [`run_with`](super::run_with).
 
 use std::{
     io,
@@ -22,8 +23,8 @@ pub trait Mesh {
     /// A server that cannot be reached within `timeout`.
     fn connect(&mut self, servers: &[SocketAddr], timeout: Duration) -> io::Result<()>;
 
-    /// Begins a call with a request of `bytes` to the server of this index. Its end is reported by [`poll`](Self::poll),
-    /// with `token`.
+    /// Begins a call with a request of `bytes` to the server of this index. Its end is reported by
+    /// [`poll`](Self::poll), with `token`.
     ///
     /// # Errors
     /// What is known at once.
@@ -31,7 +32,8 @@ pub trait Mesh {
 
     /// Serves, sends and receives until a call ended or until `until`; adds calls that ended.
     ///
-    /// Waking late delays the next call, so `until` asks for more precision than timers of a millisecond have.
+    /// Waking late delays the next call, so `until` asks for more precision than timers of a
+    /// millisecond have.
     ///
     /// # Errors
     /// The host cannot go on.

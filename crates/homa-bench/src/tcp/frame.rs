@@ -11,8 +11,8 @@ pub const HEADER_BYTES: usize = 12;
 /// Space for many small frames per `read`, in bytes.
 const READ_BYTES: usize = 256 << 10;
 
-/// From this many missing bytes on, a `read` takes the rest of one frame and nothing behind it, so that
-/// nothing has to be moved to the front afterwards.
+/// From this many missing bytes on, a `read` takes the rest of one frame and nothing behind it, so
+/// that nothing has to be moved to the front afterwards.
 const LARGE_REST_BYTES: usize = 64 << 10;
 
 /// Set in the id of a request whose reply shall not wait for others to share its write.
@@ -58,8 +58,8 @@ impl FrameBuffer {
         FrameBuffer { data: vec![0; READ_BYTES], start: 0, end: 0, body_bytes_max }
     }
 
-    /// One `read` into the free space; frames taken before are gone afterwards. Returns what `read` did
-    /// and whether it filled all the space offered, so that more may be waiting.
+    /// One `read` into the free space; frames taken before are gone afterwards. Returns what `read`
+    /// did and whether it filled all the space offered, so that more may be waiting.
     ///
     /// # Errors
     /// What `read` says; a frame is longer than allowed.

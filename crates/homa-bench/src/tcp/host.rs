@@ -1,9 +1,10 @@
 //! Any number of connections in one thread, as client and as server: epoll, or spinning over them.
 //!
-//! With [`Writes::Each`] every request leaves by a write of its own when its call begins, and the server is asked
-//! to write the replies alike. With [`Writes::Gathered`] calls begun since the last poll leave in one write per
-//! connection, and so do the replies to the requests of one read. In either case one read takes as many messages
-//! as have arrived, and what a full connection did not take leaves together when it takes more.
+//! With [`Writes::Each`] every request leaves by a write of its own when its call begins, and the
+//! server is asked to write the replies alike. With [`Writes::Gathered`] calls begun since the last
+//! poll leave in one write per connection, and so do the replies to the requests of one read. In
+//! either case one read takes as many messages as have arrived, and what a full connection did not
+//! take leaves together when it takes more.
 
 use std::{
     collections::VecDeque,
@@ -137,7 +138,8 @@ impl Host {
         Ok(())
     }
 
-    /// Begins a call that a later [`poll`](Self::poll) reports with `token`; it may be sent only then.
+    /// Begins a call that a later [`poll`](Self::poll) reports with `token`; it may be sent only
+    /// then.
     ///
     /// # Errors
     /// There is no connection to the server, or it broke.
@@ -161,7 +163,8 @@ impl Host {
         Ok(())
     }
 
-    /// The connection for a call: an idle one, else the one with the fewest bytes of requests under way.
+    /// The connection for a call: an idle one, else the one with the fewest bytes of requests under
+    /// way.
     fn choose(&self, server: usize) -> Option<usize> {
         let candidates = self.servers.get(server)?.iter().copied();
         let under_way = candidates.filter_map(|index| {
@@ -170,8 +173,8 @@ impl Host {
         under_way.min().map(|(_, index)| index)
     }
 
-    /// Serves, sends and receives until calls ended or a connection to a server broke, at most to `until`. Returns
-    /// how many calls ended.
+    /// Serves, sends and receives until calls ended or a connection to a server broke, at most to
+    /// `until`. Returns how many calls ended.
     ///
     /// # Errors
     /// The host cannot go on. Of a connection that broke, [`take_lost`](Self::take_lost) tells.
@@ -188,7 +191,8 @@ impl Host {
         }
     }
 
-    /// Why the last connection to a server that broke did; none if none has since this was last asked.
+    /// Why the last connection to a server that broke did; none if none has since this was last
+    /// asked.
     pub fn take_lost(&mut self) -> Option<io::Error> {
         self.lost.take()
     }
@@ -271,7 +275,8 @@ impl Host {
         ended + sent.err().map_or(0, |error| self.lose(index, error, sink))
     }
 
-    /// Drops a connection that broke, which takes it out of epoll too; returns how many calls that ends.
+    /// Drops a connection that broke, which takes it out of epoll too; returns how many calls that
+    /// ends.
     fn lose(&mut self, index: usize, error: io::Error, sink: &mut Sink<'_>) -> usize {
         let Some(connection) = self.connections.get_mut(index).and_then(Option::take) else {
             return 0;
@@ -359,7 +364,8 @@ impl Connection {
         }
     }
 
-    /// Reads until a message is whole or nothing more is there: replies end calls, requests are answered.
+    /// Reads until a message is whole or nothing more is there: replies end calls, requests are
+    /// answered.
     fn receive(
         &mut self,
         index: usize,

@@ -1,10 +1,10 @@
 //! RPCs over TCP, with everything a careful program does: what Homa is compared with.
 //!
-//! A frame is a header of 12 bytes (length of the body as `u32`, RPC id as `u64`, both little endian) and
-//! the body. NODELAY is set, large bodies are written without being copied, and receive buffers are left to
-//! the kernel's autotuning, which beats any fixed size. Small frames leave one by one, as in most RPC
-//! libraries, or share a `write`, which is the best a program can do that makes many calls at a time; see
-//! [`Writes`].
+//! A frame is a header of 12 bytes (length of the body as `u32`, RPC id as `u64`, both little
+//! endian) and the body. NODELAY is set, large bodies are written without being copied, and receive
+//! buffers are left to the kernel's autotuning, which beats any fixed size. Small frames leave one
+//! by one, as in most RPC libraries, or share a `write`, which is the best a program can do that
+//! makes many calls at a time; see [`Writes`].
 
 pub mod frame;
 mod host;
@@ -37,15 +37,16 @@ impl fmt::Display for Wait {
     }
 }
 
-/// How a client that has several calls to make, and the server that answers them, hand the frames to
-/// the kernel. Reads always take all there is.
+/// How a client that has several calls to make, and the server that answers them, hand the frames
+/// to the kernel. Reads always take all there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Writes {
-    /// Each frame by a write of its own when it is made, as RPC libraries that set NODELAY usually do.
+    /// Each frame by a write of its own when it is made, as RPC libraries that set NODELAY usually
+    /// do.
     Each,
-    /// All frames of a turn in one write: the ideal of pipelining, for programs that make their calls in
-    /// groups and can let the first wait for the last.
+    /// All frames of a turn in one write: the ideal of pipelining, for programs that make their
+    /// calls in groups and can let the first wait for the last.
     Gathered,
 }
 

@@ -130,7 +130,8 @@ impl Output {
     }
 }
 
-/// Writes one frame to a blocking stream in as few writes as possible; `scratch` is reused between calls.
+/// Writes one frame to a blocking stream in as few writes as possible; `scratch` is reused between
+/// calls.
 ///
 /// # Errors
 /// What the system says.

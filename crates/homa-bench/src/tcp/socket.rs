@@ -12,7 +12,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
-/// A listening socket; the connections it accepts have this congestion control, if not the system's.
+/// A listening socket; the connections it accepts have this congestion control, if not the
+/// system's.
 ///
 /// # Errors
 /// The address cannot be taken, the congestion control not be used.

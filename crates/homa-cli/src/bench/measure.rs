@@ -39,8 +39,8 @@ impl Window {
         Instant::now() + (self.length / 5).clamp(Duration::from_millis(30), Duration::from_secs(1))
     }
 
-    /// Whether counting, which began at `begin`, goes on. A machine that has other things to do may let a
-    /// short window pass with hardly a call, so there is a least number.
+    /// Whether counting, which began at `begin`, goes on. A machine that has other things to do may
+    /// let a short window pass with hardly a call, so there is a least number.
     pub(crate) fn is_open(self, begin: Instant, now: Instant, calls: u64) -> bool {
         now < begin + self.length || (calls < CALLS_MIN && now < begin + self.length + CALL_TIMEOUT)
     }
@@ -59,7 +59,8 @@ impl CpuMeter {
         CpuMeter { client_ns: process_cpu_time_ns(), server_ns }
     }
 
-    /// CPU time of this process since the beginning, in nanoseconds; call before the server is asked.
+    /// CPU time of this process since the beginning, in nanoseconds; call before the server is
+    /// asked.
     pub(crate) fn client_ns(&self) -> u64 {
         process_cpu_time_ns().saturating_sub(self.client_ns)
     }
@@ -156,8 +157,8 @@ pub(crate) fn closed(
     let mut run = Closed::new(outstanding);
     let window = Window::new(secs);
     run.until(client, source, window.warm_up())?;
-    // The warm-up's share of the server's time is taken off by the calls it served: the server cannot be
-    // asked in between without a gap in the load.
+    // The warm-up's share of the server's time is taken off by the calls it served: the server
+    // cannot be asked in between without a gap in the load.
     let warm_calls = run.ended;
     let meter = CpuMeter::start(before_ns);
     run.counting = true;

@@ -1,7 +1,8 @@
-//! The mixed workload: calls of many sizes that begin at random times, whether others have ended or not.
+//! The mixed workload: calls of many sizes that begin at random times, whether others have ended or
+//! not.
 //!
-//! A call's time counts from the moment it was *meant* to begin. A client that falls behind therefore shows
-//! in the figures, instead of sparing the transport (coordinated omission).
+//! A call's time counts from the moment it was *meant* to begin. A client that falls behind
+//! therefore shows in the figures, instead of sparing the transport (coordinated omission).
 
 use std::{
     io,
@@ -219,7 +220,8 @@ mod tests {
 
     const SERVICE: Duration = Duration::from_micros(1);
 
-    /// Echoes each call after a while, but stands still during one pause, and all of its process with it.
+    /// Echoes each call after a while, but stands still during one pause, and all of its process
+    /// with it.
     struct Echo<'a> {
         /// None: real time.
         clock: Option<&'a Clock>,

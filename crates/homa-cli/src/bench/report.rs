@@ -41,7 +41,8 @@ pub(crate) struct Key {
     pub wait: Wait,
     /// Programming interface.
     pub api: Api,
-    /// Length of the requests, of the mixed test the longest of a class; absent for all classes together.
+    /// Length of the requests, of the mixed test the longest of a class; absent for all classes
+    /// together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
     /// Receive buffers; absent where they are as large as the transport likes.
@@ -113,8 +114,8 @@ pub(crate) struct Ratio {
     pub min: f64,
     /// Largest of a round.
     pub max: f64,
-    /// Which transport has the better figure by the median: `homa`, `tcp`, or `even` if they differ by
-    /// less than half a percent.
+    /// Which transport has the better figure by the median: `homa`, `tcp`, or `even` if they differ
+    /// by less than half a percent.
     pub better: &'static str,
 }
 
@@ -286,7 +287,8 @@ fn add_ratios(homa: &CaseResults, tcp: &CaseResults, ratios: &mut Vec<Ratio>) {
     }
 }
 
-/// Who is better at this ratio of Homa to TCP: more is better of calls and bytes per second, less of times.
+/// Who is better at this ratio of Homa to TCP: more is better of calls and bytes per second, less
+/// of times.
 fn better(metric: &str, homa_over_tcp: f64) -> &'static str {
     let more_is_better = [RATE.0, GOODPUT.0].contains(&metric);
     if homa_over_tcp.is_nan() || (homa_over_tcp - 1.0).abs() < EVEN {

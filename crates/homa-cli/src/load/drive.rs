@@ -1,9 +1,9 @@
 //! Begins the calls when they are due and collects their ends.
 //!
-//! In an open loop a call's time counts from the moment it was *meant* to begin, so that neither a server that
-//! stands still nor a client that falls behind is spared (coordinated omission). Calls count that begin after the
-//! warm-up. Memory does not grow with rate or length: calls that find no place under way are neither begun nor
-//! kept before there is one.
+//! In an open loop a call's time counts from the moment it was *meant* to begin, so that neither a
+//! server that stands still nor a client that falls behind is spared (coordinated omission). Calls
+//! count that begin after the warm-up. Memory does not grow with rate or length: calls that find no
+//! place under way are neither begun nor kept before there is one.
 
 use std::time::{Duration, Instant};
 
@@ -187,7 +187,8 @@ impl<'a, N: Fn() -> Instant> Drive<'a, N> {
         self.close_row(now, view)
     }
 
-    /// Begins the calls that are due, as many as there are places for; returns whether there are more to come.
+    /// Begins the calls that are due, as many as there are places for; returns whether there are
+    /// more to come.
     fn begin_due(&mut self, now: Instant, client: &mut dyn Pipeline) -> bool {
         let closed = self.plan.mode == Mode::Closed;
         for _ in 0..BATCH {

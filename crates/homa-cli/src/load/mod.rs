@@ -20,7 +20,8 @@ use view::Shown;
 
 use crate::{error::CliError, interrupt, output, serve::settings, transport::connect::connect_all};
 
-/// How exactly the kernel wakes this thread; nanoseconds. Its usual 50,000 would make every call late.
+/// How exactly the kernel wakes this thread; nanoseconds. Its usual 50,000 would make every call
+/// late.
 const TIMER_SLACK_NS: NonZero<u64> = NonZero::<u64>::MIN;
 
 /// Runs the command.

@@ -24,8 +24,8 @@ pub(crate) fn connect(
     })
 }
 
-/// A client for many calls at a time to several servers, of which TCP knows the first only; Homa gives calls up
-/// after `timeout`.
+/// A client for many calls at a time to several servers, of which TCP knows the first only; Homa
+/// gives calls up after `timeout`.
 pub(crate) fn connect_all(
     protocol: Protocol,
     servers: &[SocketAddr],
@@ -86,8 +86,8 @@ pub(crate) fn bind(
 }
 
 impl Bound {
-    /// Serves for ever; each reply leaves `delay` after its request arrived (not with [`Api::Tokio`] and
-    /// [`Api::Blocking`], which only the benchmark uses).
+    /// Serves for ever; each reply leaves `delay` after its request arrived (not with
+    /// [`Api::Tokio`] and [`Api::Blocking`], which only the benchmark uses).
     pub(crate) fn serve(self, responder: &Responder, delay: Duration) -> Result<(), CliError> {
         match (self.listener, self.api) {
             (Listener::Tcp(listener), Api::Blocking) => {

@@ -46,7 +46,8 @@ fn builder(protocol: Protocol, settings: &Settings) -> EndpointBuilder {
     }
 }
 
-/// Opens a client of some servers. It needs a socket of their IP version only, which takes less time per packet.
+/// Opens a client of some servers. It needs a socket of their IP version only, which takes less
+/// time per packet.
 fn open_client<T>(
     protocol: Protocol,
     servers: &[SocketAddr],

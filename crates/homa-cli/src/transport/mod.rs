@@ -88,8 +88,8 @@ pub(crate) enum Carriage {
     Udp,
     /// Raw IP, protocol 146, which hosts with the Linux module speak; needs CAP_NET_RAW
     Ip,
-    /// As `ip`, with packets that look like TCP segments (the Linux module's `hijack_tcp`); whoever speaks
-    /// raw IP understands them too
+    /// As `ip`, with packets that look like TCP segments (the Linux module's `hijack_tcp`); whoever
+    /// speaks raw IP understands them too
     IpTcp,
     /// UDP: the one that works everywhere
     Auto,
@@ -134,13 +134,14 @@ pub(crate) struct Settings {
     pub wait: Wait,
     /// Number of TCP connections of a client; Homa has none.
     pub connections: usize,
-    /// Congestion control of TCP by its name in the kernel, such as `cubic`; none keeps the system's.
+    /// Congestion control of TCP by its name in the kernel, such as `cubic`; none keeps the
+    /// system's.
     pub congestion_control: Option<String>,
     /// Receive buffers of the sockets.
     pub receive_buffer: ReceiveBuffer,
-    /// With [`Wait::Sleep`]: wait in the transport's default way, which for Homa is to look for packets
-    /// for a while before it sleeps, as long as that pays off; if not set, Homa sleeps at once. TCP does
-    /// so in either case.
+    /// With [`Wait::Sleep`]: wait in the transport's default way, which for Homa is to look for
+    /// packets for a while before it sleeps, as long as that pays off; if not set, Homa sleeps at
+    /// once. TCP does so in either case.
     pub spin: bool,
     /// How a TCP client with several calls at a time writes, and has its server write.
     pub tcp_writes: TcpWrites,
@@ -184,11 +185,12 @@ pub(crate) trait Client {
 
 /// The client side of a transport, used by one thread for many calls at a time.
 pub(crate) trait Pipeline {
-    /// Begins a call to the server of this number, which a later [`Pipeline::poll`] reports with `token`; it may be
-    /// sent only then.
+    /// Begins a call to the server of this number, which a later [`Pipeline::poll`] reports with
+    /// `token`; it may be sent only then.
     fn start(&mut self, token: u64, server: usize, body: &Bytes) -> Result<(), CliError>;
 
-    /// Reports calls that ended; waits for the first one, at most to `until`. Returns how many there were.
+    /// Reports calls that ended; waits for the first one, at most to `until`. Returns how many
+    /// there were.
     fn poll(
         &mut self,
         until: Instant,
