@@ -10,8 +10,6 @@
 //! lie), [`wrap`] (drivers around drivers).
 #![forbid(unsafe_code)]
 
-pub mod body;
-mod chunks;
 pub mod driver;
 pub mod ip;
 pub mod message;
@@ -24,7 +22,6 @@ pub mod udp;
 pub mod virtual_net;
 pub mod wrap;
 
-pub use body::Body;
-pub use message::Message;
+pub use message::{Body, Message};
 pub use shard::{EventHandler, Shard, ShardView, Turn, TurnLimits};
 pub use store::Store;

@@ -1,22 +1,35 @@
-//! A message that was received.
+//! The bytes of a message.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 
-use crate::chunks::{self, Chunks};
+use crate::short_queue::ShortQueue;
 
-/// The bytes of a received message (or of the next part of one): a chain of buffers, in order.
+/// Bytes of a message that [`Debug`](fmt::Debug) shows.
+const SHOWN_BYTES: usize = 16;
+
+/// The bytes of a message to send or received (or of the next part of one): a chain of buffers, in
+/// order. The usual single buffer needs no allocation of its own; empty buffers are not kept.
 ///
-/// Messages up to 64 KiB are one buffer; longer ones are several, so that memory follows what has arrived.
-/// Reading needs no copy: use [`Message::chunks`] or the [`Buf`] methods (`reader()` gives a
-/// [`std::io::Read`]). [`Message::into_bytes`] joins them if they must be contiguous.
+/// To send, it is made by `From` or collected from buffers, which are never copied before they go
+/// out: [`Bytes`], [`Vec<u8>`] and [`String`] are taken as they are, slices are copied once.
+///
+/// Received messages up to 64 KiB are one buffer; longer ones are several, so that memory follows
+/// what has arrived. Reading needs no copy: use [`Message::chunks`] or the [`Buf`] methods
+/// (`reader()` gives a [`std::io::Read`]). [`Message::into_bytes`] joins them if they must be
+/// contiguous.
 #[derive(Clone, Default)]
 pub struct Message {
-    chunks: Chunks,
+    chunks: ShortQueue<Bytes>,
+    len: usize,
 }
+
+/// A message to send. One without bytes is an error: Homa messages have at least one.
+pub type Body = Message;
 
 impl Message {
     /// A message without bytes.
@@ -26,29 +39,34 @@ impl Message {
 
     /// Bytes not yet read.
     pub fn len(&self) -> usize {
-        self.chunks.len()
+        self.len
     }
 
     /// Whether nothing is left to read.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len == 0
     }
 
     /// Adds a buffer at the end.
+    #[inline]
     pub fn push(&mut self, chunk: Bytes) {
-        self.chunks.push(chunk);
+        if chunk.is_empty() {
+            return;
+        }
+        self.len += chunk.len();
+        self.chunks.push_back(chunk);
     }
 
     /// Takes the first buffer out: the next bytes to read, without a copy.
     pub fn pop_chunk(&mut self) -> Option<Bytes> {
-        self.chunks.pop()
+        let chunk = self.chunks.pop_front()?;
+        self.len -= chunk.len();
+        Some(chunk)
     }
 
     /// Adds all buffers of `other` at the end.
     pub fn append(&mut self, other: Self) {
-        for chunk in other.chunks.into_chunks() {
-            self.chunks.push(chunk);
-        }
+        other.into_chunks().for_each(|chunk| self.push(chunk));
     }
 
     /// The buffers, in order; none is empty.
@@ -58,23 +76,28 @@ impl Message {
 
     /// The buffers themselves, in order; none is empty.
     pub fn into_chunks(self) -> impl Iterator<Item = Bytes> {
-        self.chunks.into_chunks()
+        self.chunks.into_iter()
     }
 
     /// All bytes in one buffer. Copies only if there are several.
-    pub fn into_bytes(self) -> Bytes {
-        self.chunks.into_bytes()
+    pub fn into_bytes(mut self) -> Bytes {
+        if self.chunk().len() < self.len {
+            return self.copy_to_bytes(self.len);
+        }
+        self.pop_chunk().unwrap_or_default()
     }
 
     /// A copy of all bytes.
     pub fn to_vec(&self) -> Vec<u8> {
-        self.chunks.to_vec()
+        let mut all = Vec::with_capacity(self.len);
+        self.chunks().for_each(|chunk| all.extend_from_slice(chunk));
+        all
     }
 
     /// The bytes, if they lie in one buffer.
     pub fn as_contiguous(&self) -> Option<&[u8]> {
-        let first = self.chunks.chunk();
-        (first.len() == self.len()).then_some(first)
+        let first = self.chunk();
+        (first.len() == self.len).then_some(first)
     }
 
     /// The bytes as text.
@@ -88,29 +111,65 @@ impl Message {
 
 impl Buf for Message {
     fn remaining(&self) -> usize {
-        self.chunks.remaining()
+        self.len
     }
 
     fn chunk(&self) -> &[u8] {
-        self.chunks.chunk()
+        self.chunks.front().map_or(&[], |chunk| chunk)
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        self.chunks.chunks_vectored(slices)
+        let mut filled = 0;
+        for (slice, chunk) in slices.iter_mut().zip(self.chunks()) {
+            *slice = IoSlice::new(chunk);
+            filled += 1;
+        }
+        filled
     }
 
-    fn advance(&mut self, count: usize) {
-        self.chunks.advance(count);
+    fn advance(&mut self, mut count: usize) {
+        assert!(count <= self.len, "advance beyond the end: {count} of {}", self.len);
+        while count > 0 {
+            let Some(chunk) = self.chunks.front_mut() else {
+                return;
+            };
+            if count < chunk.len() {
+                chunk.advance(count);
+                self.len -= count;
+                return;
+            }
+            count -= chunk.len();
+            self.pop_chunk();
+        }
     }
 
     fn copy_to_bytes(&mut self, count: usize) -> Bytes {
-        self.chunks.copy_to_bytes(count)
+        assert!(count <= self.len, "copy beyond the end: {count} of {}", self.len);
+        match self.chunks.front_mut() {
+            Some(chunk) if count < chunk.len() => {
+                self.len -= count;
+                return chunk.split_to(count);
+            }
+            Some(chunk) if count == chunk.len() => return self.pop_chunk().unwrap_or_default(),
+            _ => {}
+        }
+        let mut joined = BytesMut::with_capacity(count);
+        while joined.len() < count {
+            let part = self.chunk().len().min(count - joined.len());
+            joined.extend_from_slice(self.chunk().get(..part).unwrap_or(&[]));
+            self.advance(part);
+        }
+        joined.freeze()
     }
 }
 
+/// Length and the first bytes, so that logs stay readable.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        chunks::debug("Message", &self.chunks, f)
+        let bytes = self.chunks().flat_map(|chunk| chunk.iter().copied());
+        let head: Vec<u8> = bytes.take(SHOWN_BYTES).collect();
+        let more = if self.len > SHOWN_BYTES { "…" } else { "" };
+        write!(f, "Message({} bytes, \"{}{more}\")", self.len, head.escape_ascii())
     }
 }
 
@@ -119,6 +178,78 @@ impl From<Bytes> for Message {
         let mut message = Self::new();
         message.push(bytes);
         message
+    }
+}
+
+impl From<BytesMut> for Message {
+    fn from(bytes: BytesMut) -> Self {
+        bytes.freeze().into()
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<Box<[u8]>> for Message {
+    fn from(bytes: Box<[u8]>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<&[u8]> for Message {
+    fn from(bytes: &[u8]) -> Self {
+        Bytes::copy_from_slice(bytes).into()
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Message {
+    fn from(bytes: &[u8; N]) -> Self {
+        bytes.as_slice().into()
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Message {
+    fn from(bytes: [u8; N]) -> Self {
+        bytes.as_slice().into()
+    }
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        text.as_bytes().into()
+    }
+}
+
+impl From<&String> for Message {
+    fn from(text: &String) -> Self {
+        text.as_bytes().into()
+    }
+}
+
+impl From<&Vec<u8>> for Message {
+    fn from(bytes: &Vec<u8>) -> Self {
+        bytes.as_slice().into()
+    }
+}
+
+impl From<Cow<'_, [u8]>> for Message {
+    fn from(bytes: Cow<'_, [u8]>) -> Self {
+        bytes.into_owned().into()
+    }
+}
+
+impl From<&Message> for Message {
+    fn from(message: &Message) -> Self {
+        message.clone()
     }
 }
 
@@ -150,7 +281,19 @@ impl FromIterator<Bytes> for Message {
 
 impl PartialEq for Message {
     fn eq(&self, other: &Self) -> bool {
-        self.chunks.equals_chunks(&other.chunks)
+        let (mut ours, mut theirs) = (self.clone(), other.clone());
+        if ours.len != theirs.len {
+            return false;
+        }
+        while ours.has_remaining() {
+            let common = ours.chunk().len().min(theirs.chunk().len());
+            if ours.chunk().get(..common) != theirs.chunk().get(..common) {
+                return false;
+            }
+            ours.advance(common);
+            theirs.advance(common);
+        }
+        true
     }
 }
 
@@ -161,7 +304,13 @@ where
     T: NotMessage,
 {
     fn eq(&self, other: &T) -> bool {
-        self.chunks.equals(other.as_ref())
+        let mut other = other.as_ref();
+        self.len == other.len()
+            && self.chunks().all(|chunk| {
+                let (here, rest) = other.split_at(chunk.len());
+                other = rest;
+                chunk == here
+            })
     }
 }
 

@@ -226,7 +226,7 @@ fn answer(body: Message, responder: &Responder) -> Body {
     let head = &mut head[..length.min(ORDER_BYTES)];
     copy_front(&body, head);
     match responder.answer(head, length) {
-        Answer::Echo => body.into(),
+        Answer::Echo => body,
         Answer::Bytes(bytes) => bytes.into(),
     }
 }

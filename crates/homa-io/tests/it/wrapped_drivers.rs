@@ -50,7 +50,7 @@ fn echo<C: Driver, S: Driver>(client: &mut Shard<C>, server: &mut Shard<S>) {
         let mut serve = |event: Event, shard: &mut ShardView<'_>| {
             if let Event::RequestArrived { rpc } = event {
                 let request = shard.take(rpc).expect("complete");
-                shard.send_response(rpc, request.into()).expect("in service");
+                shard.send_response(rpc, request).expect("in service");
             }
         };
         let _ = server.turn(now(), &mut serve).expect("the socket works");
