@@ -140,7 +140,7 @@ impl Engine {
         let key = rpc.key;
         rpc.id = id;
         rpc.tx.begin(length, if options.streaming_body { 0 } else { length }, unscheduled);
-        rpc.tx.whole_segments = !own;
+        rpc.tx.keep_segments_whole(!own);
         rpc.own = own;
         rpc.cookie = cookie;
         rpc.announced = true;
@@ -207,7 +207,7 @@ impl Engine {
         if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.state = State::Outgoing;
             rpc.tx.begin(length, if streaming { 0 } else { length }, unscheduled);
-            rpc.tx.whole_segments = !own;
+            rpc.tx.keep_segments_whole(!own);
             rpc.birth = birth;
             rpc.last_heard = now;
             rpc.progress_at = now;
@@ -229,11 +229,10 @@ impl Engine {
     pub fn supply(&mut self, now: Instant, rpc: RpcKey, upto: u32) -> Result<(), RpcError> {
         self.tick(now);
         let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
-        if upto > rpc.tx.length {
+        if upto > rpc.tx.length() {
             return Err(RpcError::OutOfRange);
         }
-        let more = upto.saturating_sub(rpc.tx.supplied);
-        rpc.tx.supplied = rpc.tx.supplied.max(upto);
+        let more = rpc.tx.supply(upto);
         rpc.last_heard = now;
         if self.holders.response_supplied(index, more, &mut self.rpcs, &self.peers) {
             self.limit_kept(index);
@@ -253,8 +252,8 @@ impl Engine {
         self.tick(now);
         let (_, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
         rpc.response_streaming = true;
-        rpc.rx.streaming = true;
-        if rpc.rx.data.contiguous() > rpc.rx.consumed {
+        rpc.rx.read_as_stream(true);
+        if rpc.rx.has_unread() {
             rpc.pending.add(Happened::Progress);
             self.ctx.events.push(rpc);
         }
@@ -269,11 +268,11 @@ impl Engine {
     pub fn consumed(&mut self, now: Instant, rpc: RpcKey, upto: u32) -> Result<(), RpcError> {
         self.tick(now);
         let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
-        if upto > rpc.rx.data.contiguous() {
+        if upto > rpc.rx.contiguous() {
             return Err(RpcError::OutOfRange);
         }
         self.receiver.consume(rpc, upto);
-        if rpc.state == State::Delivered && rpc.rx.consumed >= rpc.rx.length() {
+        if rpc.state == State::Delivered && rpc.rx.is_consumed() {
             self.end_rpc(index);
         }
         self.receiver.use_freed_memory(&mut self.rpcs, &mut self.ctx);
@@ -317,9 +316,9 @@ impl Engine {
         let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
-        let no_copies = rpc.state == State::Incoming || (rpc.tx.is_idle() && !rpc.tx.copied);
+        let no_copies = rpc.state == State::Incoming || (rpc.tx.is_idle() && !rpc.tx.was_copied());
         if rpc.state != State::Delivered
-            && rpc.tx.sent > 0
+            && rpc.tx.sent() > 0
             && (rpc.speaks_own(&self.peers) || no_copies)
         {
             self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Cancelled);
@@ -335,7 +334,6 @@ impl Engine {
             return;
         };
         self.receiver.release(rpc);
-        rpc.rx.starved = false;
         rpc.state = State::Refused(why);
         rpc.last_heard = self.ctx.now;
         rpc.progress_at = self.ctx.now;

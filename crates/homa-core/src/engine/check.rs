@@ -47,7 +47,7 @@ impl Engine {
         check_queues(self);
 
         for rpc in self.rpcs.iter() {
-            check_messages(rpc);
+            check_outgoing(rpc);
             assert!(
                 has_waker(self, rpc),
                 "nothing wakes {rpc:?} of {:?}",
@@ -68,7 +68,7 @@ impl Engine {
             HeldBytes {
                 rpc: rpc.key,
                 reserved_bytes: live.then(|| rpc.rx.reserved()),
-                outgoing: if rpc.is_sending() { tx.released..tx.supplied } else { 0..0 },
+                outgoing: if rpc.is_sending() { tx.released()..tx.supplied() } else { 0..0 },
             }
         })
     }
@@ -114,7 +114,7 @@ fn check_holders(engine: &Engine) {
             proved.add(one);
         }
         if rpc.state == State::Outgoing {
-            *kept_bytes += u64::from(rpc.tx.supplied - rpc.tx.released);
+            *kept_bytes += u64::from(rpc.tx.kept_bytes());
             kept.push(rpc.key.index);
         }
     }
@@ -203,17 +203,12 @@ fn check_queues(engine: &Engine) {
         assert_eq!(in_events[index as usize], events, "event queue: {rpc:?}");
         assert!(rpc.in_event_queue || rpc.pending.is_empty(), "events not told: {rpc:?}");
         assert!(rpc.in_event_queue || !dead, "nobody takes it out: {rpc:?}");
-        assert_eq!(
-            engine.receiver.is_starved(index, rpc.rx.holder),
-            rpc.rx.starved && !dead,
-            "starved: {rpc:?}"
-        );
         let stranger =
             rpc.role == Role::Server && engine.peers.get(rpc.peer).is_some_and(Peer::is_stranger);
         assert!(dead || !stranger || engine.strangers.contains(index), "strangers: {rpc:?}");
         assert!(!dead || !engine.strangers.contains(index), "strangers: {rpc:?}");
         let new = !rpc.blocked_on_peer;
-        let sends = rpc.is_sending() && (new || !rpc.tx.retransmit.is_empty());
+        let sends = rpc.is_sending() && (new || rpc.tx.has_copies());
         assert!(sends || !engine.sender.contains(index), "in the output order: {rpc:?}");
         assert!(!dead || !engine.ctx.timers.has_rpc(index), "a timer of {rpc:?}");
     }
@@ -221,7 +216,7 @@ fn check_queues(engine: &Engine) {
         if engine.rpcs.get(index).is_none() {
             let kept = [
                 ("events", in_events[index as usize] > 0),
-                ("starved", engine.receiver.is_starved(index, NIL)),
+                ("starved", engine.receiver.is_starved(index)),
                 ("strangers", engine.strangers.contains(index)),
                 ("output order", engine.sender.contains(index)),
                 ("timers", engine.ctx.timers.has_rpc(index)),
@@ -241,39 +236,21 @@ fn has_waker(engine: &Engine, rpc: &Rpc) -> bool {
     match (rpc.role, rpc.state) {
         (_, State::Dead | State::Delivered) | (Role::Server, State::InService) => true,
         (_, State::Refused(_)) => timed,
-        (_, State::Incoming) if rpc.rx.starved => timed && engine.receiver.may_get_memory(),
-        (_, State::Incoming) if rpc.rx.awaits_data() => timed || rpc.rx.grant_due,
-        (_, State::Incoming) => engine.receiver.watches(rpc, &engine.ctx.config),
-        (_, State::Outgoing) if !tx.retransmit.is_empty() => engine.sender.contains(index),
+        (_, State::Incoming) => engine.receiver.watches(rpc, timed, &engine.ctx.config),
+        (_, State::Outgoing) if tx.has_copies() => engine.sender.contains(index),
         // By the timer of the peer, see `check_peer`.
         (Role::Client, State::Outgoing) if rpc.blocked_on_peer => true,
         (Role::Server, State::Outgoing) if rpc.blocked_on_peer => timed,
         (_, State::Outgoing) if tx.has_sendable() => engine.sender.contains(index),
         // For the application to supply more.
-        (_, State::Outgoing) if !tx.is_idle() => tx.supplied < tx.length,
+        (_, State::Outgoing) if !tx.is_idle() => tx.supplied() < tx.length(),
         (_, State::Outgoing) => timed || rpc.confirmed,
         (Role::Client, State::InService) => false,
     }
 }
 
-/// What holds for the two messages of an RPC.
-fn check_messages(rpc: &Rpc) {
-    let (tx, rx) = (&rpc.tx, &rpc.rx);
-    let sender = tx.released <= tx.sent && tx.sent <= tx.supplied && tx.supplied <= tx.length;
-    let over =
-        rpc.state == State::Dead || rpc.state == State::Incoming || rpc.state == State::Delivered;
-    assert!(over || sender && tx.granted <= tx.length, "outgoing message: {rpc:?}");
-    if let (Some((first, _)), false) = (tx.retransmit.first(), over) {
-        assert!(first >= tx.released, "what was released is sent again: {rpc:?}");
-    }
-    let (received, contiguous) = (rx.data.received(), rx.data.contiguous());
-    let receiver = rx.consumed <= contiguous && contiguous <= received && received <= rx.length();
-    assert!(receiver, "incoming message: {rpc:?}");
-    let granted = rx.granted_told <= rx.granted && rx.granted <= rx.length();
-    assert!(granted, "grants: {rpc:?}");
-    let withheld = rx.passed_over || rx.unproved;
-    let told = rx.granted_told == rx.granted || rx.grant_due || withheld;
-    assert!(rpc.state != State::Incoming || told, "nobody tells what is granted: {rpc:?}");
-    let reserved = rx.starved || rx.silent || rx.reserved_upto >= rx.granted.max(rx.data.highest());
-    assert!(rpc.state != State::Incoming || reserved, "granted without memory: {rpc:?}");
+/// What holds for the outgoing message of an RPC.
+fn check_outgoing(rpc: &Rpc) {
+    let over = matches!(rpc.state, State::Dead | State::Incoming | State::Delivered);
+    assert!(rpc.tx.check(over), "outgoing message: {rpc:?}");
 }

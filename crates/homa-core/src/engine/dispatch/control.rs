@@ -149,12 +149,10 @@ impl Engine {
             return Ok(Received::Consumed);
         };
         rpc.last_heard = self.ctx.now;
-        let granted = rpc.tx.granted.max(grant.offset.min(rpc.tx.length));
-        if granted > rpc.tx.granted {
-            rpc.tx.granted = granted;
+        if rpc.tx.grant(grant.offset) {
             rpc.progress_at = self.ctx.now;
         }
-        rpc.tx.scheduled_priority = grant.priority.min(self.ctx.config.top_priority());
+        rpc.tx.set_scheduled_priority(grant.priority.min(self.ctx.config.top_priority()));
         // A Linux peer does not say what it has; it grants because something arrived.
         let upto = received_upto.unwrap_or(u32::MAX);
         rpc.note_full_size(upto, &mut self.peers, &self.ctx.config);
@@ -200,7 +198,7 @@ impl Engine {
             }
             return Ok(Received::Consumed);
         }
-        if rpc.tx.length == 0 || rpc.state == State::Delivered {
+        if rpc.tx.length() == 0 || rpc.state == State::Delivered {
             return Ok(Received::Consumed);
         }
         self.send_again(index, resend);
@@ -213,7 +211,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
-        if rpc.speaks_own(&self.peers) && resend.offset >= rpc.tx.length {
+        if rpc.speaks_own(&self.peers) && resend.offset >= rpc.tx.length() {
             // The receiver takes it for another message, which nobody can complete.
             self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Finished);
             return;
@@ -235,25 +233,24 @@ impl Engine {
         } else {
             resend.offset.saturating_add(resend.length)
         };
-        let grants = end > tx.granted && end > resend.offset;
+        let grants = end > tx.granted() && end > resend.offset;
         if grants {
-            tx.granted = end.min(tx.length);
+            tx.grant(end);
             self.ctx.stats.grants_recovered.inc();
         }
-        let nothing_sent = resend.offset >= tx.sent;
+        let nothing_sent = resend.offset >= tx.sent();
         let priority = resend.priority.min(config.top_priority());
-        let lost_bytes = end.saturating_sub(resend.offset).min(tx.segment_bytes);
+        let lost_bytes = end.saturating_sub(resend.offset).min(tx.segment_bytes());
         // A gap ends where something arrived.
         let in_front_of_full = !resend.is_all() && tx.is_full_segment(end);
         tx.forget_copies(now, interval * COPIES_PAUSE.0 / COPIES_PAUSE.1);
         // At least a segment if anything: the part of it that fits may be all that the receiver has of it.
         let room_bytes = match peer.retransmissions.left(now, interval, copies_max) {
             0 => 0,
-            room_bytes => room_bytes.max(tx.segment_bytes),
+            room_bytes => room_bytes.max(tx.segment_bytes()),
         };
-        let again = tx.request_retransmit(resend.offset, end, payload_max, room_bytes);
+        let again = tx.request_retransmit(resend.offset, end, payload_max, room_bytes, priority);
         if again > 0 {
-            tx.retransmit_priority = priority;
             peer.retransmissions.spend(again);
         }
         if is_server && (again > 0 || grants) {
@@ -343,7 +340,7 @@ impl Engine {
         };
         let (state, id, path, own) = (rpc.state, rpc.id, rpc.path, rpc.speaks_own(&self.peers));
         let (peer, confirmed) = (rpc.peer, rpc.confirmed);
-        let request_bytes = rpc.tx.length;
+        let request_bytes = rpc.tx.length();
         if rpc.role == Role::Server {
             self.fail_rpc(index, FailReason::Cancelled);
             return Ok(Received::Consumed);
@@ -378,7 +375,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
-        if rpc.first_sent.is_some_and(|sent| sent > born) && rpc.tx.released == 0 {
+        if rpc.first_sent.is_some_and(|sent| sent > born) && rpc.tx.released() == 0 {
             self.restart(index);
             if let Some(rpc) = self.rpcs.known_mut(index) {
                 rpc.note_server_life(&self.peers);
@@ -404,7 +401,7 @@ impl Engine {
         let too_old = rpc.first_sent.is_some_and(|sent| now.since(sent) >= memory);
         // What a Linux host says may be a late copy, which is no reason to give a call up.
         let may_be_late = too_old && !rpc.speaks_own(&self.peers);
-        if rpc.confirmed || rpc.doubts > 0 || rpc.tx.released > 0 || may_be_late {
+        if rpc.confirmed || rpc.doubts > 0 || rpc.tx.released() > 0 || may_be_late {
             let interval = self.ctx.config.resend_interval;
             // Answers to several questions may come at once: they are one.
             if rpc.doubts > 0 && now.since(rpc.last_heard) < interval {
@@ -450,7 +447,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
-        if rpc.tx.released > 0 {
+        if rpc.tx.released() > 0 {
             self.fail_rpc(index, FailReason::Forgotten);
             return;
         }
@@ -477,11 +474,11 @@ impl Engine {
         rpc.restarted_at = Some(self.ctx.now);
         // Our question may have overtaken it; if it did not, the server asks for the rest.
         let busy = !peer.in_flight.is_empty();
-        let sent = if asked { rpc.tx.all_again(busy) } else { rpc.tx.sent };
+        let sent = if asked { rpc.tx.all_again(busy) } else { rpc.tx.sent() };
         rpc.tx.forget_copies(self.ctx.now, pause);
-        rpc.tx.retransmit_priority = rpc.unscheduled_priority(peer, config);
-        rpc.tx.request_retransmit(0, sent, peer.payload_max(config), u32::MAX);
-        let lost_bytes = sent.min(rpc.tx.segment_bytes);
+        let priority = rpc.unscheduled_priority(peer, config);
+        rpc.tx.request_retransmit(0, sent, peer.payload_max(config), u32::MAX, priority);
+        let lost_bytes = sent.min(rpc.tx.segment_bytes());
         self.sender.schedule(rpc, config);
         self.ctx.arm(index, nanos(self.ctx.config.resend_interval));
         rpc.packets_lost(0, lost_bytes, false, &mut self.peers, &mut self.ctx);
@@ -512,8 +509,8 @@ impl Engine {
         let complete = rpc.is_client() && rpc.state == State::Delivered;
         // A Linux host asks when it has sent everything, and does not say how much that is.
         let sent = if sent > 0 { sent } else { u32::MAX };
-        let nothing_missing =
-            rpc.state == State::Incoming && (rpc.rx.starved || !rpc.rx.awaits_data_below(sent));
+        let nothing_missing = rpc.state == State::Incoming
+            && (rpc.rx.is_starved() || !rpc.rx.awaits_data_below(sent));
         let refused = matches!(rpc.state, State::Refused(_));
         if complete {
             self.peers.acknowledge(*path, id, own, &mut self.ctx);

@@ -401,7 +401,7 @@ impl Engine {
         if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.own = is_own(header);
             rpc.peer_life = header.common.incarnation;
-            rpc.rx.streaming = port.streaming_requests;
+            rpc.rx.read_as_stream(port.streaming_requests);
         }
         self.ids.add_request(index, peer_index, path, id);
         self.ctx.stats.requests_received.inc();
@@ -445,8 +445,7 @@ impl Engine {
         self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
         if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.state = State::Incoming;
-            rpc.tx.sent = rpc.tx.length;
-            rpc.tx.granted = rpc.tx.length;
+            rpc.tx.end();
         }
         self.sender.forget(index);
         self.release_outgoing(index, u32::MAX);

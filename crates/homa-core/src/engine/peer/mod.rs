@@ -79,16 +79,16 @@ pub(crate) struct Peer {
     /// own, over raw IP it may only have announced it.
     pub(crate) incarnation: u32,
     /// When it last said so in a packet of our own profile.
-    pub(crate) own_heard: Instant,
+    own_heard: Instant,
     pub(crate) validation: AddressValidation,
     pub(crate) cutoffs: Cutoffs,
-    pub(crate) cutoff_version: u16,
+    cutoff_version: u16,
     /// They are those of a Linux host, for all of its sockets.
-    pub(crate) cutoffs_of_host: bool,
+    cutoffs_of_host: bool,
     /// The highest id (our form) of its requests, and since when they have been compared.
     pub(crate) newest_request: Option<(u64, Instant)>,
 
-    pub(crate) cutoffs_sent: Option<Instant>,
+    cutoffs_sent: Option<Instant>,
     pub(crate) path_mtu: PathMtu,
     pub(crate) resend_timeout: ResendTimeout,
     pub(crate) retransmissions: RetransmissionBudget,

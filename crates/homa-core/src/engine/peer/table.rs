@@ -38,7 +38,7 @@ pub(crate) struct PeerTable {
     recent: Cell<Option<(SocketAddr, u32)>>,
     /// Where the search for idle peers goes on.
     hand: usize,
-    pub(crate) evicted: u64,
+    pub(super) evicted: u64,
     pub(crate) impossible: Impossible,
 }
 

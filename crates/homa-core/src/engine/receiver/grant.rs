@@ -39,17 +39,17 @@ type Rank = (u32, u64);
 /// What a grant decision has to respect besides the configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GrantLimits {
-    pub(crate) now: Instant,
+    pub(super) now: Instant,
     /// What is shared out in windows: `max_incoming_bytes`.
-    pub(crate) max_incoming: u64,
+    pub(super) max_incoming: u64,
     /// What may be on its way at most: the same, capped by what the receive buffer holds.
-    pub(crate) incoming_cap: u64,
+    pub(super) incoming_cap: u64,
     /// Grants smaller than this can wait while as much is on its way.
-    pub(crate) step: u64,
+    pub(super) step: u64,
     /// What other shards of this host count on.
-    pub(crate) others_incoming: u64,
+    pub(super) others_incoming: u64,
     /// Highest level for scheduled data.
-    pub(crate) max_scheduled_priority: u8,
+    pub(super) max_scheduled_priority: u8,
 }
 
 /// Grant management of one engine.
@@ -82,7 +82,7 @@ pub(crate) struct Granter {
     fifo_credit: u64,
     /// Room may have appeared for needy messages.
     retry_needy: bool,
-    pub(crate) impossible: Impossible,
+    pub(super) impossible: Impossible,
 }
 
 impl Granter {

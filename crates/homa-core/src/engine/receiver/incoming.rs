@@ -28,9 +28,9 @@ pub(crate) enum GrantState {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OnItsWay {
     /// On the sender's word.
-    pub(crate) announced: u32,
+    pub(super) announced: u32,
     /// By a grant.
-    pub(crate) granted: u32,
+    pub(super) granted: u32,
 }
 
 impl OnItsWay {
@@ -45,56 +45,56 @@ impl OnItsWay {
 #[derive(Debug)]
 pub(crate) struct Incoming {
     /// What has arrived. Length 0 = no message yet.
-    pub(crate) data: Reassembly,
+    pub(super) data: Reassembly,
     /// The sender may send everything below this.
-    pub(crate) granted: u32,
+    pub(super) granted: u32,
     /// What it sends of that without a grant.
-    pub(crate) announced: u32,
+    pub(super) announced: u32,
     /// What the sender has been told of `granted`: a GRANT may wait to be sent.
-    pub(crate) granted_told: u32,
+    pub(super) granted_told: u32,
     /// Order of creation within the engine: smaller is older.
-    pub(crate) birth: u64,
+    pub(super) birth: u64,
     /// Level named in the last GRANT.
-    pub(crate) priority: u8,
+    pub(super) priority: u8,
     /// Bytes the application has taken.
-    pub(crate) consumed: u32,
+    pub(super) consumed: u32,
     /// The application reads it as a stream: unread bytes are bounded, progress is reported.
-    pub(crate) streaming: bool,
+    pub(super) streaming: bool,
     /// End of the part that memory is reserved for.
-    pub(crate) reserved_upto: u32,
+    pub(super) reserved_upto: u32,
     /// Index of its host in the account of memory, `u32::MAX` if it is not counted there.
-    pub(crate) holder: u32,
+    pub(super) holder: u32,
     /// Bytes of memory that count against the share of strangers.
-    pub(crate) stranger_bytes: u64,
+    pub(super) stranger_bytes: u64,
     /// Grant window in bytes that the peer's settings demand; 0 = as configured.
-    pub(crate) window: u32,
+    pub(super) window: u32,
     /// The unscheduled part found no memory: nothing is accepted until it does.
-    pub(crate) starved: bool,
+    pub(super) starved: bool,
     /// Packets sent again that were not there yet, since one was.
-    pub(crate) copies_used: u32,
+    pub(super) copies_used: u32,
     /// Its sender did not react to the last question.
-    pub(crate) silent: bool,
+    pub(super) silent: bool,
     /// Its sender has not proved its address.
-    pub(crate) unproved: bool,
+    pub(super) unproved: bool,
     /// It takes no part in grants until data comes, or its reader takes some.
-    pub(crate) passed_over: bool,
+    pub(super) passed_over: bool,
     /// When it last moved ([`Incoming::moves`]), or was granted some while none was on its way.
-    pub(crate) moved_at: Instant,
+    pub(super) moved_at: Instant,
     /// Bytes received by then.
     moved_bytes: u32,
     /// The granter's count of arrived bytes at which all has come that was on its way before that grant.
-    pub(crate) behind: u64,
+    pub(super) behind: u64,
     /// Part in what the granter counts for its sender.
-    pub(crate) counted: OnItsWay,
-    pub(crate) grant_state: GrantState,
+    pub(super) counted: OnItsWay,
+    pub(super) grant_state: GrantState,
     /// Index of its sender in the granter while managed, `u32::MAX` otherwise.
-    pub(crate) sender: u32,
+    pub(super) sender: u32,
     /// More could be granted, but `max_incoming` or memory had no room.
-    pub(crate) needy: bool,
+    pub(super) needy: bool,
     /// Waits in the granter's list of messages to look at.
-    pub(crate) grant_check: bool,
+    pub(super) grant_check: bool,
     /// A GRANT has to be sent (again) although `granted` does not change.
-    pub(crate) grant_due: bool,
+    pub(super) grant_due: bool,
 }
 
 impl Incoming {
@@ -162,6 +162,47 @@ impl Incoming {
 
     pub(crate) fn is_complete(&self) -> bool {
         self.is_some() && self.data.is_complete()
+    }
+
+    /// The sender may send everything below this.
+    pub(crate) fn granted(&self) -> u32 {
+        self.granted
+    }
+
+    /// Ranges that are missing below others that have come.
+    pub(crate) fn gaps(&self) -> &[(u32, u32)] {
+        self.data.gaps()
+    }
+
+    /// Bytes that have come.
+    pub(crate) fn received(&self) -> u32 {
+        self.data.received()
+    }
+
+    /// Bytes that have come without a gap.
+    #[inline]
+    pub(crate) fn contiguous(&self) -> u32 {
+        self.data.contiguous()
+    }
+
+    /// Whether the application has taken all of a complete message.
+    pub(crate) fn is_consumed(&self) -> bool {
+        self.is_complete() && self.consumed >= self.length()
+    }
+
+    /// Whether the application has not taken all that has come without a gap.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.contiguous() > self.consumed
+    }
+
+    /// Whether the unscheduled part found no memory.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.starved
+    }
+
+    /// The application reads it as a stream from now on, if `streaming`.
+    pub(crate) fn read_as_stream(&mut self, streaming: bool) {
+        self.streaming |= streaming;
     }
 
     /// Bytes not yet received: the rank in SRPT order.

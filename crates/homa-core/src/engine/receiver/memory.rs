@@ -44,11 +44,11 @@ pub(crate) struct Memory {
     /// The favourite's message is complete; its memory waits for the application.
     favourite_complete: bool,
     /// Space came free since somebody last looked.
-    pub(crate) freed: bool,
+    pub(super) freed: bool,
     holders: Vec<Holder>,
     free_holders: Vec<u32>,
     holder_by_ip: Map<IpAddr, u32>,
-    pub(crate) impossible: Impossible,
+    pub(super) impossible: Impossible,
 }
 
 /// What the messages of one host hold.

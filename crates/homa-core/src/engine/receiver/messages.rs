@@ -184,6 +184,7 @@ impl Receiver {
     pub(crate) fn release(&mut self, rpc: &mut Rpc) {
         if rpc.rx.starved {
             self.starved.remove(rpc.key.index, rpc.rx.holder);
+            rpc.rx.starved = false;
         }
         self.memory.release(rpc);
     }

@@ -8,6 +8,7 @@
 //! | `memory` | for which messages memory is reserved |
 //! | `starved` | who is next when memory comes free |
 //! | `missing` | how much is asked for again at a time |
+//! | `reactions` | when a sender loses its place for not reacting |
 //! | `own_cutoffs` | at which priority senders send without a grant |
 //! | `packets` | what GRANTs and RESENDs say when they leave |
 //! | `incoming` | nothing: the state of one message |
@@ -20,6 +21,7 @@ mod messages;
 mod missing;
 mod own_cutoffs;
 mod packets;
+mod reactions;
 pub(super) mod starved;
 
 use crate::budget::HostBudget;
@@ -32,7 +34,7 @@ use crate::engine::receiver::memory::Memory;
 use crate::engine::receiver::missing::Asked;
 use crate::engine::receiver::own_cutoffs::OwnCutoffs;
 use crate::engine::receiver::starved::Starved;
-use crate::engine::rpc::{Rpc, RpcTable};
+use crate::engine::rpc::{Rpc, State};
 use crate::structures::OutOfMemory;
 use crate::time::Instant;
 
@@ -112,25 +114,11 @@ impl Receiver {
         self.granter.mark_due(rpc);
     }
 
-    /// Its sender did not react: the message takes no part in grants until data of it comes.
-    pub(crate) fn pass_over(&mut self, index: u32, rpcs: &mut RpcTable) {
-        self.granter.pass_over(index, rpcs);
-    }
-
-    /// See [`Granter::pass_over_silent`].
-    pub(crate) fn pass_over_silent(
-        &mut self,
-        index: u32,
-        rpcs: &mut RpcTable,
-        since: Instant,
-    ) -> bool {
-        self.granter.pass_over_silent(index, rpcs, since)
-    }
-
-    /// Whether others wait for the memory that is set aside, while this message holds it. What its sender says does not
-    /// count then, but what it sends.
-    pub(crate) fn holds_others_up(&self, rpc: &Rpc) -> bool {
-        self.memory.favourite() == Some(rpc.key) && !self.starved.is_empty()
+    /// Since when others have waited for the memory that is set aside, if this message holds it. What its sender says does
+    /// not count then, but what it sends.
+    pub(crate) fn held_up_since(&self, rpc: &Rpc) -> Option<Instant> {
+        let holds = rpc.state == State::Incoming && self.memory.favourite() == Some(rpc.key);
+        (holds && !self.starved.is_empty()).then_some(rpc.rx.moved_at)
     }
 
     /// Cutoffs that senders are to use.
@@ -166,6 +154,28 @@ mod check {
             let lives = |index| rpcs.get(index).is_some_and(|rpc| rpc.state != State::Dead);
             let is_there = favourite.is_none_or(|index| index.is_some_and(lives));
             assert!(is_there, "the favourite is over");
+            for rpc in rpcs.iter() {
+                self.check_message(rpc);
+            }
+        }
+
+        fn check_message(&self, rpc: &Rpc) {
+            let (rx, dead) = (&rpc.rx, rpc.state == State::Dead);
+            let waits = self.starved.contains(rpc.key.index, rx.holder);
+            assert_eq!(waits, rx.starved && !dead, "starved: {rpc:?}");
+            let (received, contiguous) = (rx.data.received(), rx.data.contiguous());
+            let ordered =
+                rx.consumed <= contiguous && contiguous <= received && received <= rx.length();
+            assert!(ordered, "incoming message: {rpc:?}");
+            let granted = rx.granted_told <= rx.granted && rx.granted <= rx.length();
+            assert!(granted, "grants: {rpc:?}");
+            let withheld = rx.passed_over || rx.unproved;
+            let told = rx.granted_told == rx.granted || rx.grant_due || withheld;
+            let comes = rpc.state == State::Incoming;
+            assert!(!comes || told, "nobody tells what is granted: {rpc:?}");
+            let reserved =
+                rx.starved || rx.silent || rx.reserved_upto >= rx.granted.max(rx.data.highest());
+            assert!(!comes || reserved, "granted without memory: {rpc:?}");
         }
 
         /// Breaks what holds of those that wait for memory.
@@ -174,18 +184,17 @@ mod check {
             self.starved.set_apart(0);
         }
 
-        pub(crate) fn is_starved(&self, index: u32, holder: u32) -> bool {
-            self.starved.contains(index, holder)
+        pub(crate) fn is_starved(&self, index: u32) -> bool {
+            self.starved.contains(index, u32::MAX)
         }
 
-        /// Whether messages that wait for memory will be looked at.
-        pub(crate) fn may_get_memory(&self) -> bool {
-            self.memory.used() > 0 || self.memory.freed
-        }
-
-        /// Whether something looks at the message of `rpc` again, all that was granted of which has come.
-        pub(crate) fn watches(&self, rpc: &Rpc, config: &Config) -> bool {
-            self.granter.watches(rpc, config, &self.memory)
+        /// Whether something looks at the message of `rpc` again: its timer (`timed`), or what decides on grants.
+        pub(crate) fn watches(&self, rpc: &Rpc, timed: bool, config: &Config) -> bool {
+            match &rpc.rx {
+                rx if rx.starved => timed && (self.memory.used() > 0 || self.memory.freed),
+                rx if rx.awaits_data() => timed || rx.grant_due,
+                _ => self.granter.watches(rpc, config, &self.memory),
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct Starved {
     apart_count: usize,
     /// The hosts of which messages wait apart; the first was looked at longest ago.
     hosts: VecDeque<u32>,
-    pub(crate) impossible: Impossible,
+    pub(super) impossible: Impossible,
 }
 
 #[derive(Debug, Default)]

@@ -16,16 +16,14 @@ impl Rpc {
     /// carries the MTU we assume.
     #[inline]
     pub(crate) fn note_full_size(&mut self, upto: u32, peers: &mut PeerTable, config: &Config) {
-        let upto = upto.min(self.tx.length);
-        if upto < self.tx.proven_upto.saturating_add(self.tx.segment_bytes) {
+        if !self.tx.prove(upto) {
             return;
         }
-        self.tx.proven_upto = upto;
         if let Some(peer) = peers.known_mut(self.peer) {
             // A Linux host does not say how much of it arrived.
             let own = self.own && peer.is_own();
             let refutes =
-                own && !self.tx.copied && self.tx.segment_bytes > peer.payload_max(config);
+                own && !self.tx.was_copied() && self.tx.segment_bytes() > peer.payload_max(config);
             // Packets longer than are believed to pass now did, at the first attempt: it was mere loss.
             peer.path_mtu.arrived(refutes);
         }

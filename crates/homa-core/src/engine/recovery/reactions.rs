@@ -4,57 +4,14 @@
 
 use core::time::Duration;
 
-use crate::config::Config;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::{Peer, PeerTable, ResendTimeout};
-use crate::engine::receiver::Receiver;
-use crate::engine::rpc::{Rpc, RpcTable, State};
+use crate::engine::rpc::{Rpc, State};
 use crate::event::{DropReason, Received};
 use crate::time::{Instant, nanos};
 
-/// Round trips that a sender may take to react to a grant before others get its place.
-const REACTION_ROUND_TRIPS: u64 = 8;
-/// That is at least and at most these parts of the resend interval, the longer as long as no round trip is known. To
-/// give the place up costs a sender that was merely busy nothing else.
-const REACTION_PARTS: (u64, u64) = (16, 4);
-
 /// For this part of the time-out questions follow the data that they are about.
 const FOLLOWING_PART: u32 = 4;
-
-impl Receiver {
-    /// A GRANT leaves: the sender's reaction is to be looked for.
-    pub(crate) fn watch_grant(&self, rpc: &Rpc, peer: Option<&Peer>, ctx: &mut Ctx) {
-        ctx.timers.arm_rpc(rpc.key.index, ctx.now + reaction(peer, &ctx.config));
-    }
-
-    /// A message awaits data. If it has waited for too long, others get its place among the granted messages.
-    pub(crate) fn look_for_reaction(
-        &mut self,
-        index: u32,
-        rpcs: &mut RpcTable,
-        peers: &PeerTable,
-        ctx: &mut Ctx,
-    ) {
-        let Some(rpc) = rpcs.known(index).filter(|rpc| rpc.rx.counted.bytes() > 0) else {
-            return;
-        };
-        let reaction = reaction(peers.known(rpc.peer), &ctx.config);
-        let due = ctx.counts_from(rpc.rx.moved_at) + reaction;
-        if ctx.now < due {
-            ctx.timers.arm_rpc(index, due);
-        } else if !self.pass_over_silent(index, rpcs, ctx.now - reaction) {
-            ctx.timers.arm_rpc(index, ctx.now + reaction);
-        }
-    }
-}
-
-/// How long the sender of a message may take to react to a grant before others get its place.
-fn reaction(peer: Option<&Peer>, config: &Config) -> Duration {
-    let interval_ns = nanos(config.resend_interval);
-    let rtt_ns = peer.map_or(u64::MAX, |peer| peer.resend_timeout.rtt_min_ns());
-    let (least, most) = (interval_ns / REACTION_PARTS.0, interval_ns / REACTION_PARTS.1);
-    Duration::from_nanos(rtt_ns.saturating_mul(REACTION_ROUND_TRIPS).clamp(least, most))
-}
 
 impl Ctx {
     /// Silence after which the peer is first asked for what an RPC misses, in ns, see [`ResendTimeout::first_ns`].
@@ -124,7 +81,7 @@ impl Rpc {
         let counts = match self.speaks_own(peers) {
             true => asked_in_vain,
             // Its own questions may have brought it the request.
-            false => self.resend.asked_at().is_none() || (asked_in_vain && !self.tx.copied),
+            false => self.resend.asked_at().is_none() || (asked_in_vain && !self.tx.was_copied()),
         };
         if !counts || !awaits_data(self) {
             return;

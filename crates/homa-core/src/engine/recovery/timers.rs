@@ -170,11 +170,7 @@ impl Engine {
         };
         let kept_max = self.ctx.config.response_silence.saturating_mul(silences);
         let kept_too_long = self.ctx.now.since(self.ctx.kept_from(rpc.progress_at)) >= kept_max;
-        let held_up_since = if rpc.state == State::Incoming && self.receiver.holds_others_up(rpc) {
-            rpc.rx.moved_at
-        } else {
-            heard
-        };
+        let held_up_since = self.receiver.held_up_since(rpc).unwrap_or(heard);
         let silent_since = self.ctx.counts_from(held_up_since).min(heard);
         if kept_too_long || self.ctx.now >= silent_since + limit {
             self.give_up(index, need);
@@ -230,34 +226,22 @@ impl Engine {
                 let priority = self.ctx.config.top_priority();
                 let body = homa_wire::Resend { offset: 0, length: homa_wire::RESEND_ALL, priority };
                 // Towards Linux hosts control packets go first, as among them.
-                let behind = if own { rpc.tx.first_priority } else { u8::MAX };
+                let behind = if own { rpc.tx.first_priority() } else { u8::MAX };
                 let level =
                     self.ctx.question_priority(self.peers.known(rpc.peer), behind, rpc.last_heard);
                 self.ctx.tell_at(level, rpc, &self.peers, Body::Resend(body), Reason::None);
             }
             Need::Data => {
-                if rpc.resend.asked_at().is_some() {
-                    // Its sender did not react to the last question.
-                    self.receiver.pass_over(index, &mut self.rpcs);
-                    if let Some(rpc) = self.rpcs.known_mut(index) {
-                        rpc.rx.silent = true;
-                    }
-                }
-                if let Some(rpc) = self.rpcs.known_mut(index) {
-                    if rpc.rx.granted_told < rpc.rx.granted {
-                        self.receiver.mark_due(rpc);
-                    }
-                }
-                if let Some(rpc) = self.rpcs.known_mut(index) {
-                    self.ctx.ask_for_missing(rpc, true);
-                }
+                // Its sender did not react to the last question.
+                let silent = rpc.resend.asked_at().is_some();
+                self.receiver.ask_for_data(index, silent, &mut self.rpcs, &mut self.ctx);
             }
             Need::Acknowledgement if matches!(state, State::Refused(_)) => {
                 self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Rejected);
             }
             Need::Acknowledgement => {
                 // A GRANT may be on its way: what it lets go is not missing yet.
-                let words = (Reason::None, rpc.tx.sent);
+                let words = (Reason::None, rpc.tx.sent());
                 self.ctx.tell_with(words, rpc, &self.peers, Body::NeedAck);
             }
             Need::Nothing | Need::Memory | Need::OurTurn => {}
@@ -422,15 +406,15 @@ impl Ctx {
 /// Whether the response waits for a grant of a Linux host. That says nothing while it has better things to
 /// receive, or no memory.
 fn may_wait_for_ever(rpc: &Rpc, peers: &PeerTable) -> bool {
-    !rpc.speaks_own(peers) && rpc.state == State::Outgoing && rpc.tx.sent < rpc.tx.length
+    !rpc.speaks_own(peers) && rpc.state == State::Outgoing && rpc.tx.sent() < rpc.tx.length()
 }
 
 fn need(rpc: &Rpc) -> Need {
-    let sending = rpc.tx.length > 0 && !rpc.tx.is_idle();
+    let sending = rpc.tx.length() > 0 && !rpc.tx.is_idle();
     match (rpc.role, rpc.state) {
         (_, State::Dead | State::Delivered | State::InService) => Need::Nothing,
         (_, State::Refused(_)) => Need::Acknowledgement,
-        (_, State::Incoming) if rpc.rx.starved => Need::Memory,
+        (_, State::Incoming) if rpc.rx.is_starved() => Need::Memory,
         (_, State::Incoming) if !rpc.rx.awaits_data() => Need::Nothing,
         (_, State::Incoming) => Need::Data,
         (_, State::Outgoing) if sending => Need::OurTurn,

@@ -61,7 +61,7 @@ impl Holders {
     #[inline]
     pub(crate) fn keep_response(&mut self, index: u32, rpcs: &mut RpcTable, peers: &PeerTable) {
         if let Some((host, rpc)) = host_keeping(index, rpcs, peers) {
-            let bytes = rpc.tx.supplied;
+            let bytes = rpc.tx.supplied();
             self.link_kept(index, host, rpcs);
             self.keep(host, bytes);
         }
@@ -101,7 +101,7 @@ impl Holders {
     #[inline]
     pub(crate) fn forget_response(&mut self, index: u32, rpcs: &mut RpcTable, peers: &PeerTable) {
         if let Some((host, rpc)) = host_keeping(index, rpcs, peers) {
-            let left = rpc.tx.supplied.saturating_sub(rpc.tx.released);
+            let left = rpc.tx.kept_bytes();
             self.let_go(host, left);
             self.unlink_kept(index, host, rpcs);
         }

@@ -21,7 +21,7 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct ClientHosts {
     entries: Map<(IpAddr, u16, u64), Entry>,
-    pub(crate) impossible: Impossible,
+    pub(super) impossible: Impossible,
 }
 
 impl ClientHosts {

@@ -187,7 +187,7 @@ impl Rpc {
         // One that is over before anybody heard of it is not announced at all. But whoever keeps the bytes that
         // were placed has to learn that they are not wanted.
         let ended = core::mem::take(&mut self.pending).contains(Happened::Ended);
-        (ended && self.rx.data.received() > 0).then_some(Happened::Ended)
+        (ended && self.rx.received() > 0).then_some(Happened::Ended)
     }
 
     /// The event that tells it; `Some`, so that it is made where it is returned.
@@ -202,12 +202,12 @@ impl Rpc {
                 Event::RequestStarted { rpc, path: self.path, length: self.rx.length() }
             }
             Happened::Progress => {
-                Event::BodyProgress { rpc, contiguous_upto: self.rx.data.contiguous() }
+                Event::BodyProgress { rpc, contiguous_upto: self.rx.contiguous() }
             }
             Happened::Arrived if client => Event::ResponseArrived { rpc, cookie },
             Happened::Arrived => Event::RequestArrived { rpc },
             Happened::Failed => Event::Failed { rpc, cookie, reason: self.pending.reason },
-            Happened::Released => Event::Released { rpc, upto: self.tx.released },
+            Happened::Released => Event::Released { rpc, upto: self.tx.released() },
             Happened::Ended => Event::Ended { rpc },
         })
     }

@@ -102,10 +102,8 @@ impl Engine {
         };
         self.receiver.release(rpc);
         rpc.state = State::Dead;
-        rpc.tx.retransmit.clear();
         rpc.pending.forget(Happened::Progress);
-        if rpc.tx.released < rpc.tx.length {
-            rpc.tx.released = rpc.tx.length;
+        if rpc.tx.release_all() {
             rpc.pending.add(Happened::Released);
         }
         rpc.pending.add(Happened::Ended);
@@ -150,11 +148,8 @@ impl Engine {
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
-        let upto = upto.min(rpc.tx.sent);
-        if upto > rpc.tx.released {
-            let bytes = upto.saturating_sub(rpc.tx.released);
-            rpc.tx.released = upto;
-            rpc.tx.retransmit.remove_below(upto);
+        let bytes = rpc.tx.release(upto);
+        if bytes > 0 {
             rpc.pending.add(Happened::Released);
             self.ctx.events.push(rpc);
             if !rpc.is_client() {

@@ -179,7 +179,7 @@ impl Rpc {
 
     /// Is the sending half in use?
     pub(crate) fn is_sending(&self) -> bool {
-        self.state == State::Outgoing && self.tx.length > 0
+        self.state == State::Outgoing && self.tx.length() > 0
     }
 
     /// Does the client wait for the server, with nothing left to send?

@@ -33,10 +33,10 @@ pub(crate) enum ControlBody {
 /// An entry of the control queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Control {
-    pub(crate) path: Path,
+    pub(super) path: Path,
     /// Level it leaves at.
-    pub(crate) priority: u8,
-    pub(crate) body: ControlBody,
+    pub(super) priority: u8,
+    pub(super) body: ControlBody,
 }
 
 /// Control packets in the order in which they leave.

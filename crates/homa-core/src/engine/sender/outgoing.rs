@@ -12,39 +12,39 @@ const RETRANSMIT_RANGES_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     /// Bytes of the whole message; 0 = there is no message.
-    pub(crate) length: u32,
+    pub(super) length: u32,
     /// Bytes the application has provided.
-    pub(crate) supplied: u32,
+    pub(super) supplied: u32,
     /// Bytes sent at least once (`tx_end`).
-    pub(crate) sent: u32,
+    pub(super) sent: u32,
     /// Bytes that may be sent.
-    pub(crate) granted: u32,
+    pub(super) granted: u32,
     /// Bytes that may be sent without a grant.
-    pub(crate) unscheduled: u32,
+    pub(super) unscheduled: u32,
     /// A segment is sent whole as soon as its first byte may be, as Linux does
     /// (docs/spec/protocol.md §4), so that all boundaries lie on a grid that retransmissions can
     /// keep to. Otherwise it ends where the grant does.
-    pub(crate) whole_segments: bool,
+    pub(super) whole_segments: bool,
     /// Level of the first packet.
-    pub(crate) first_priority: u8,
+    pub(super) first_priority: u8,
     /// Level of scheduled data, from the last GRANT.
-    pub(crate) scheduled_priority: u8,
+    pub(super) scheduled_priority: u8,
     /// Payload of a full segment when the message was first sent.
-    pub(crate) segment_bytes: u32,
+    pub(super) segment_bytes: u32,
     /// All that was sent was asked for again once.
-    pub(crate) asked_for_all: bool,
+    pub(super) asked_for_all: bool,
     /// Ranges to send again, at `retransmit_priority`.
-    pub(crate) retransmit: RangeSet,
-    pub(crate) retransmit_priority: u8,
+    pub(super) retransmit: RangeSet,
+    pub(super) retransmit_priority: u8,
     /// What was asked for again since `copies_since`: once is enough for a while.
-    pub(crate) copies: RangeSet,
-    pub(crate) copies_since: Instant,
+    pub(super) copies: RangeSet,
+    pub(super) copies_since: Instant,
     /// Some of it was asked for again.
-    pub(crate) copied: bool,
+    pub(super) copied: bool,
     /// Bytes below this will never be read again.
-    pub(crate) released: u32,
+    pub(super) released: u32,
     /// The peer has all bytes below this, as far as full segments are concerned.
-    pub(crate) proven_upto: u32,
+    pub(super) proven_upto: u32,
 }
 
 impl Outgoing {
@@ -86,6 +86,129 @@ impl Outgoing {
         self.supplied = supplied.min(length);
         self.unscheduled = unscheduled.min(length);
         self.granted = self.unscheduled;
+    }
+
+    /// Bytes of the whole message; 0 = there is no message.
+    #[inline]
+    pub(crate) fn length(&self) -> u32 {
+        self.length
+    }
+
+    /// Bytes that the application has provided.
+    pub(crate) fn supplied(&self) -> u32 {
+        self.supplied
+    }
+
+    /// The application has provided the bytes below `upto`. Returns how many are new.
+    pub(crate) fn supply(&mut self, upto: u32) -> u32 {
+        let more = upto.saturating_sub(self.supplied);
+        self.supplied = self.supplied.max(upto);
+        more
+    }
+
+    /// Bytes sent at least once.
+    #[inline]
+    pub(crate) fn sent(&self) -> u32 {
+        self.sent
+    }
+
+    /// Bytes that may be sent.
+    pub(crate) fn granted(&self) -> u32 {
+        self.granted
+    }
+
+    /// The bytes below `upto` may be sent. Whether more may than before.
+    pub(crate) fn grant(&mut self, upto: u32) -> bool {
+        let upto = upto.min(self.length);
+        let more = upto > self.granted;
+        self.granted = self.granted.max(upto);
+        more
+    }
+
+    /// The level of scheduled data from now on.
+    pub(crate) fn set_scheduled_priority(&mut self, priority: u8) {
+        self.scheduled_priority = priority;
+    }
+
+    /// The level of the first packet.
+    pub(crate) fn first_priority(&self) -> u8 {
+        self.first_priority
+    }
+
+    /// Segments are sent whole, as Linux does.
+    pub(crate) fn keep_segments_whole(&mut self, whole: bool) {
+        self.whole_segments |= whole;
+    }
+
+    /// Payload of a full segment when the message was first sent.
+    pub(crate) fn segment_bytes(&self) -> u32 {
+        self.segment_bytes
+    }
+
+    /// Whether some of it was asked for again.
+    pub(crate) fn was_copied(&self) -> bool {
+        self.copied
+    }
+
+    /// Whether some of it is to be sent again.
+    #[inline]
+    pub(crate) fn has_copies(&self) -> bool {
+        !self.retransmit.is_empty()
+    }
+
+    /// The peer has all that there is: nothing is sent any more.
+    pub(crate) fn end(&mut self) {
+        self.sent = self.length;
+        self.granted = self.length;
+    }
+
+    /// Bytes below this will never be read again.
+    pub(crate) fn released(&self) -> u32 {
+        self.released
+    }
+
+    /// Bytes that may still be read.
+    pub(crate) fn kept_bytes(&self) -> u32 {
+        self.supplied.saturating_sub(self.released)
+    }
+
+    /// The bytes below `upto`, as far as they were sent, are not needed any more. Returns how many are new.
+    pub(crate) fn release(&mut self, upto: u32) -> u32 {
+        let upto = upto.min(self.sent);
+        let bytes = upto.saturating_sub(self.released);
+        if bytes > 0 {
+            self.released = upto;
+            self.retransmit.remove_below(upto);
+        }
+        bytes
+    }
+
+    /// No byte is needed any more. Whether any was.
+    pub(crate) fn release_all(&mut self) -> bool {
+        self.retransmit.clear();
+        let any = self.released < self.length;
+        self.released = self.length;
+        any
+    }
+
+    /// The peer has all bytes below `upto`. Whether these are a full segment more than was known.
+    pub(crate) fn prove(&mut self, upto: u32) -> bool {
+        let upto = upto.min(self.length);
+        let full = upto >= self.proven_upto.saturating_add(self.segment_bytes);
+        if full {
+            self.proven_upto = upto;
+        }
+        full
+    }
+
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn check(&self, over: bool) -> bool {
+        let ordered = self.released <= self.sent
+            && self.sent <= self.supplied
+            && self.supplied <= self.length
+            && self.granted <= self.length;
+        let first = self.retransmit.first().map_or(u32::MAX, |(first, _)| first);
+        over || (ordered && first >= self.released)
     }
 
     /// Up to where new data may go out now.
@@ -149,6 +272,7 @@ impl Outgoing {
         end: u32,
         payload_max: u32,
         room_bytes: u32,
+        priority: u8,
     ) -> u32 {
         let (mut start, mut end) = (start, end.min(self.sent));
         if start >= end {
@@ -174,7 +298,10 @@ impl Outgoing {
             room_bytes = room_bytes.saturating_sub(bytes);
             taken = taken.saturating_add(bytes);
         }
-        self.copied |= taken > 0;
+        if taken > 0 {
+            self.copied = true;
+            self.retransmit_priority = priority;
+        }
         taken
     }
 
@@ -242,7 +369,7 @@ mod tests {
         payload_max: u32,
     ) -> alloc::vec::Vec<(u32, u32)> {
         tx.copies.clear();
-        tx.request_retransmit(start, end, payload_max, u32::MAX);
+        tx.request_retransmit(start, end, payload_max, u32::MAX, 0);
         let mut segments = alloc::vec::Vec::new();
         while let Some((start, end)) = tx.next_retransmit(payload_max) {
             segments.push((start, end));
@@ -335,19 +462,19 @@ mod tests {
         tx.sent = 10_000;
         let mut now = Instant::from_nanos(5_000_000);
         tx.forget_copies(now, pause);
-        assert_eq!(tx.request_retransmit(2000, 4000, 1000, u32::MAX), 2000);
-        assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX), 4000, "what lies around it");
-        assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX), 0);
+        assert_eq!(tx.request_retransmit(2000, 4000, 1000, u32::MAX, 0), 2000);
+        assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX, 0), 4000, "what lies around it");
+        assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX, 0), 0);
         tx.retransmit.clear();
         tx.forget_copies(now, pause);
-        assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX), 0);
+        assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX, 0), 0);
         now = now + pause;
         tx.forget_copies(now, pause);
         assert_eq!(
-            tx.request_retransmit(0, 6000, 1000, 2500),
+            tx.request_retransmit(0, 6000, 1000, 2500, 0),
             2500,
             "as much as there is room for"
         );
-        assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX), 3500);
+        assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX, 0), 3500);
     }
 }

@@ -19,13 +19,13 @@ pub(crate) fn wire_bytes(payload: u32) -> u32 {
 /// A train being built in the caller's array: either equally long packets, each a datagram of its own, or
 /// packets of any lengths in one datagram. Which one it is remains open as long as both are possible.
 pub(crate) struct Train<'a> {
-    pub(crate) segments: &'a mut [Segment],
-    pub(crate) count: usize,
-    pub(crate) path: Path,
+    pub(super) segments: &'a mut [Segment],
+    pub(super) count: usize,
+    pub(super) path: Path,
     /// The peer at the end of `path`, [`NIL`] if it is not known.
-    pub(crate) peer: u32,
+    pub(super) peer: u32,
     pub(crate) priority: u8,
-    pub(crate) segment_bytes: u32,
+    pub(super) segment_bytes: u32,
     pub(crate) total_bytes: u32,
     pub(crate) limit_bytes: u32,
     /// Longest datagram for several packets; 0: none.
