@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::engine::recovery::pauses::{Pauses, ReadClock};
 use crate::engine::recovery::timer_queue::TimerQueue;
 use crate::engine::rpc::events::EventQueue;
-use crate::engine::sender::control::ControlQueue;
+use crate::engine::sender::control_queue::ControlQueue;
 use crate::engine::stats::Stats;
 use crate::time::{Instant, nanos};
 
@@ -45,6 +45,17 @@ impl Ctx {
     pub(crate) fn age_us(&self) -> u32 {
         let age = self.now.since(self.started.unwrap_or(self.now));
         u32::try_from(nanos(age) / 1000).unwrap_or(u32::MAX)
+    }
+
+    /// See [`Pauses::counts_from`].
+    #[inline]
+    pub(crate) fn counts_from(&self, since: Instant) -> Instant {
+        self.pauses.counts_from(since, &self.config)
+    }
+
+    /// See [`Pauses::kept_from`].
+    pub(crate) fn kept_from(&self, since: Instant) -> Instant {
+        self.pauses.kept_from(since, &self.config)
     }
 
     /// Makes sure that the timer of an RPC looks at it within `interval_ns` from now.

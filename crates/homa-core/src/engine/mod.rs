@@ -312,8 +312,11 @@ impl Engine {
         // A timer that waits although the engine is called (the driver still finds packets) is no jump.
         let due = self.ctx.timers.next().map_or(now, |(at, _)| at.max(self.ctx.now));
         let paused = now.since(due) > self.ctx.config.clock_jump_min;
-        if paused && self.ctx.note_pause(due, now) {
-            self.peers.recheck_all(&mut self.ctx);
+        if paused {
+            self.ctx.stats.clock_jumps.inc();
+            if self.ctx.pauses.note(due, now, &self.ctx.config) {
+                self.peers.recheck_all(&mut self.ctx);
+            }
         }
     }
 

@@ -47,10 +47,12 @@ use crate::addr::{Carriage, Path, PeerKey};
 use crate::config::{Config, PeerSettings};
 use crate::cutoffs::Cutoffs;
 use crate::engine::peer::shares::PeerServed;
-use crate::engine::receiver::LONG_PACKET_BYTES;
 use crate::structures::NIL;
 use crate::structures::shared_heap::SharedHeap;
 use crate::time::Instant;
+
+/// Packets longer than this are those of a path within a host, and fill a receive buffer with little waste.
+pub(crate) const LONG_PACKET_BYTES: u64 = 16_384;
 
 /// One peer: an `IP:port`, whatever carries the packets.
 #[derive(Debug)]

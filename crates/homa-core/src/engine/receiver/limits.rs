@@ -3,6 +3,7 @@
 use crate::budget::{HostBudget, SlotId};
 use crate::config::Config;
 use crate::engine::ctx::Ctx;
+use crate::engine::peer::LONG_PACKET_BYTES;
 use crate::engine::receiver::Receiver;
 use crate::engine::receiver::grant::GrantLimits;
 use crate::engine::rpc::RpcTable;
@@ -10,9 +11,6 @@ use crate::time::Instant;
 
 /// A long packet is no hint at what will come after this time.
 const LONGEST_PAYLOAD_MEMORY_NS: u64 = 1_000_000_000;
-
-/// Packets longer than this fill a receive buffer with little waste.
-pub(crate) const LONG_PACKET_BYTES: u64 = 16_384;
 
 /// The driver's receive buffer, and how well packets fill it.
 #[derive(Debug)]

@@ -28,7 +28,6 @@ use crate::budget::HostBudget;
 use crate::config::Config;
 use crate::engine::receiver::grant::Granter;
 use crate::engine::receiver::incoming::PIECE_BYTES;
-pub(crate) use crate::engine::receiver::limits::LONG_PACKET_BYTES;
 use crate::engine::receiver::limits::{HostShare, ReceiveBuffer};
 use crate::engine::receiver::memory::Memory;
 use crate::engine::receiver::missing::Asked;

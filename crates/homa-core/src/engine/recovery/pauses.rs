@@ -1,8 +1,7 @@
 //! Times in which nobody drove the engine: a stopped process, a paused machine, a starved runtime. Packets lay unread
 //! meanwhile, so silence during a pause says nothing about the peers.
 
-use crate::engine::ctx::Ctx;
-use crate::engine::stats::Count;
+use crate::config::Config;
 use crate::time::{Instant, nanos};
 
 /// Pauses remembered. Whoever is always driven late shifts silence by no more than these.
@@ -48,6 +47,35 @@ impl Pauses {
     /// A look for packets found none: those that come from now on are fresh.
     pub(crate) fn all_read(&mut self) {
         self.unread = false;
+    }
+
+    /// Notes that nobody drove the engine from `start` to `end`. Whether that was so long that servers gave up what they could
+    /// not deliver.
+    pub(crate) fn note(&mut self, start: Instant, end: Instant, config: &Config) -> bool {
+        self.add(start, end);
+        let lasted = end.since(start);
+        if lasted >= config.finished_memory / STALE_PART {
+            self.forgotten_at = end;
+            self.unread = true;
+        }
+        lasted >= config.response_silence
+    }
+
+    /// From when on a silence that began at `since` counts: a pause is no silence, nor is as much time after it, up to a
+    /// time-out, since what stopped this end may have stopped others.
+    #[inline]
+    pub(crate) fn counts_from(&self, since: Instant, config: &Config) -> Instant {
+        if since >= self.last_end {
+            return since;
+        }
+        self.shifted(since, 0, nanos(config.timeout))
+    }
+
+    /// The same for the silence of clients whose responses are kept: against [`crate::Config::response_silence`] short
+    /// pauses do not matter, and on a busy machine they come all the time.
+    pub(crate) fn kept_from(&self, since: Instant, config: &Config) -> Instant {
+        let least = config.response_silence / LONG_PAUSE_PART;
+        self.shifted(since, nanos(least), nanos(config.timeout))
     }
 
     /// Remembers a pause, which ends now; it replaces the oldest.
@@ -110,37 +138,6 @@ impl ReadClock {
     pub(crate) fn stamp(&mut self) -> Instant {
         self.unread_ns = 0;
         self.now
-    }
-}
-
-impl Ctx {
-    /// Notes that nobody drove the engine from `start` to `end`. Whether that was so long that servers gave up what they could not
-    /// deliver.
-    pub(crate) fn note_pause(&mut self, start: Instant, end: Instant) -> bool {
-        self.pauses.add(start, end);
-        if end.since(start) >= self.config.finished_memory / STALE_PART {
-            self.pauses.forgotten_at = end;
-            self.pauses.unread = true;
-        }
-        self.stats.clock_jumps.inc();
-        end.since(start) >= self.config.response_silence
-    }
-
-    /// From when on a silence that began at `since` counts: a pause is no silence, nor is as much time after it, up to a
-    /// time-out, since what stopped this end may have stopped others.
-    #[inline]
-    pub(crate) fn counts_from(&self, since: Instant) -> Instant {
-        if since >= self.pauses.last_end {
-            return since;
-        }
-        self.pauses.shifted(since, 0, nanos(self.config.timeout))
-    }
-
-    /// The same for the silence of clients whose responses are kept: against [`crate::Config::response_silence`] short
-    /// pauses do not matter, and on a busy machine they come all the time.
-    pub(crate) fn kept_from(&self, since: Instant) -> Instant {
-        let least = self.config.response_silence / LONG_PAUSE_PART;
-        self.pauses.shifted(since, nanos(least), nanos(self.config.timeout))
     }
 }
 

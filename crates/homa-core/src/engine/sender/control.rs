@@ -1,6 +1,4 @@
-//! Control packets on their way out.
-
-use alloc::collections::VecDeque;
+//! Control packets about RPCs: how they are built and queued.
 
 use homa_wire::{Ack, AckEntry, Body, Common, Extension, Header, Reason, RpcId};
 
@@ -10,77 +8,13 @@ use crate::engine::ctx::Ctx;
 use crate::engine::peer::{PeerTable, PendingAck};
 use crate::engine::rpc::ids::Ids;
 use crate::engine::rpc::{Rpc, RpcTable};
-use crate::engine::sender::train::Train;
+use crate::engine::sender::control_queue::{Control, ControlBody};
 use crate::engine::stats::Count;
-use crate::event::{RpcKey, SegmentKind};
-
-/// What waits in the control queue.
-#[derive(Clone, Debug)]
-pub(crate) enum ControlBody {
-    /// This packet.
-    Packet(Header),
-    /// RESENDs for what is missing of this RPC's incoming message, decided when they are sent.
-    Missing {
-        /// Whose.
-        rpc: RpcKey,
-        /// What follows may not have been sent yet.
-        upto: u32,
-        /// It may just be late: only silence says that it is lost.
-        may_be_late: bool,
-    },
-}
-
-/// An entry of the control queue.
-#[derive(Clone, Debug)]
-pub(crate) struct Control {
-    pub(super) path: Path,
-    /// Level it leaves at.
-    pub(super) priority: u8,
-    pub(super) body: ControlBody,
-}
-
-/// Control packets in the order in which they leave.
-#[derive(Debug, Default)]
-pub(crate) struct ControlQueue(VecDeque<Control>);
-
-impl ControlQueue {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(crate) fn pop(&mut self) -> Option<Control> {
-        self.0.pop_front()
-    }
-
-    /// Adds the control packets that follow to a train, as long as they fit.
-    pub(crate) fn append_to(&mut self, train: &mut Train<'_>) {
-        while let Some(Control { path, priority, body: ControlBody::Packet(header) }) =
-            self.0.front()
-        {
-            let bytes = u32::try_from(header.encoded_bytes()).unwrap_or(u32::MAX);
-            if !train.goes(path, *priority) || train.fits(bytes, false).is_none() {
-                return;
-            }
-            train.push(header, None, (0, 0), 0, SegmentKind::Control);
-            self.0.pop_front();
-        }
-    }
-
-    /// Puts one back that could not be sent.
-    pub(crate) fn put_back(&mut self, entry: Control) {
-        self.0.push_front(entry);
-    }
-}
 
 impl Ctx {
     /// Queues a control packet, if there is room.
     pub(crate) fn push_control(&mut self, entry: Control) {
-        let queue = &mut self.control.0;
-        let room = queue.len() < usize::from(self.config.control_queue_max)
-            && queue.try_reserve(1).is_ok();
-        if room {
-            queue.push_back(entry);
-        } else {
+        if self.control.try_push(entry, self.config.control_queue_max).is_err() {
             self.stats.control_dropped.inc();
         }
     }

@@ -33,8 +33,14 @@ impl Sender {
             };
             let limit = self.pacer.quantum_bytes(&ctx.config);
             // Its first segment decides on the priority.
-            let mut train =
-                Train::to(&mut *segments, &rpc.path, Some(rpc.peer), (0, limit), peers, ctx);
+            let mut train = Train::to(
+                &mut *segments,
+                &rpc.path,
+                Some(rpc.peer),
+                (0, limit),
+                peers,
+                &ctx.config,
+            );
             self.append(&mut train, index, rpcs, peers, ctx);
             if train.count == 0 {
                 // Nothing of the chosen message could go (it is blocked at its peer now): the next one.

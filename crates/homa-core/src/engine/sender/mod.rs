@@ -8,13 +8,14 @@
 //! | `waiting` | which messages wait for room at their peer |
 //! | `admission` | whether data may go to a peer now |
 //! | `train` | what goes together |
-//! | `control` | which control packets wait |
+//! | `control`, `control_queue` | what control packets say, which of them wait |
 //! | `replies` | what strangers are answered |
 //! | `refusals` | how often the same is refused |
 //! | `outgoing` | nothing: the state of one message |
 
 pub(super) mod admission;
 pub(super) mod control;
+pub(super) mod control_queue;
 mod data;
 pub(super) mod outgoing;
 pub(super) mod pacer;

@@ -3,7 +3,7 @@
 use homa_wire::{Body, DATA_HEADER_BYTES, Header, VERSION};
 
 use crate::addr::{Carriage, Path};
-use crate::engine::ctx::Ctx;
+use crate::config::Config;
 use crate::engine::peer::{DATAGRAM_ALWAYS_FITS, PeerTable};
 use crate::event::{RpcKey, Segment, SegmentKind};
 use crate::structures::NIL;
@@ -46,13 +46,11 @@ impl<'a> Train<'a> {
         peer: Option<u32>,
         (priority, limit_bytes): (u8, u32),
         peers: &PeerTable,
-        ctx: &Ctx,
+        config: &Config,
     ) -> Self {
         let found = peer.and_then(|peer| peers.known(peer));
         let datagram_bytes = match path.carriage {
-            Carriage::Udp => {
-                found.map_or(DATAGRAM_ALWAYS_FITS, |peer| peer.datagram_bytes(&ctx.config))
-            }
+            Carriage::Udp => found.map_or(DATAGRAM_ALWAYS_FITS, |peer| peer.datagram_bytes(config)),
             _ => 0,
         };
         Self::new(segments, path, peer, (priority, limit_bytes), datagram_bytes)

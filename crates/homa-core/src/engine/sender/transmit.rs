@@ -8,7 +8,7 @@ use crate::engine::ctx::Ctx;
 use crate::engine::peer::{MTU_MIN, PeerTable};
 use crate::engine::rpc::{RpcTable, State};
 use crate::engine::sender::Sender;
-use crate::engine::sender::control::{Control, ControlBody};
+use crate::engine::sender::control_queue::{Control, ControlBody};
 use crate::engine::sender::data::put_back_ack;
 use crate::engine::sender::train::Train;
 use crate::engine::stats::Count;
@@ -87,7 +87,7 @@ impl Engine {
             let room = control_room(peer, &entry, &self.rpcs, &self.peers);
             let limits = (entry.priority, room);
             let mut train =
-                Train::to(&mut *segments, &entry.path, peer, limits, &self.peers, &self.ctx);
+                Train::to(&mut *segments, &entry.path, peer, limits, &self.peers, &self.ctx.config);
             match entry.body {
                 ControlBody::Packet(header) if header.encoded_bytes() > room as usize => {
                     self.ctx.stats.control_withheld.inc();
@@ -115,7 +115,7 @@ impl Engine {
         let (first, room) = self.receiver.next_grant(rpcs, peers, ctx)?;
         let rpc = rpcs.known(first)?;
         let limits = (ctx.config.top_priority(), room);
-        let mut train = Train::to(segments, &rpc.path, Some(rpc.peer), limits, peers, ctx);
+        let mut train = Train::to(segments, &rpc.path, Some(rpc.peer), limits, peers, &ctx.config);
         self.receiver.append_grants(&mut train, first, rpcs, peers, ctx);
         self.sender.finish(&train, peers, ctx)
     }
