@@ -306,3 +306,23 @@ fn a_server_that_asks_for_an_acknowledgement_says_how_much_it_has_sent() {
     let asked = solo.advance(300).into_iter().find(|sent| sent.is(&Body::NeedAck)).unwrap();
     assert_eq!(asked.header.extension.unwrap().value, end);
 }
+
+#[test]
+fn a_request_that_the_driver_had_no_room_for_is_not_asked_about() {
+    let config = Config::default().with(|config| config.unscheduled_in_flight_max_bytes = 2000);
+    let mut solo = Solo::new(config);
+    for _ in 0..3 {
+        solo.call(address(9, 900), 500);
+    }
+    let now = solo.now();
+    let train = solo.engine.poll_transmit(now, &mut solo.segments).unwrap();
+    assert_eq!(train.segments, 2, "the third waits");
+    solo.engine.transmit_failed(now, &train, &solo.segments, 0, TransmitError::NoRoom);
+    solo.now_ns += MS;
+    solo.engine.handle_timeout(solo.now(), true);
+    let sent = solo.drain();
+    let asked = sent.iter().position(Sent::is_probe).expect("the third is held back");
+    let behind = sent[asked..].iter().filter(|sent| sent.is_data());
+    let named: Vec<_> = behind.filter(|data| data.id() == sent[asked].id()).collect();
+    assert!(named.is_empty(), "its server would say that it never came: {sent:?}");
+}

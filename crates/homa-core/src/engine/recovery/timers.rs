@@ -9,6 +9,7 @@ use core::time::Duration;
 
 use homa_wire::{Body, Reason};
 
+use crate::addr::Path;
 use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::{Peer, PeerTable, Probe};
@@ -275,7 +276,9 @@ impl Engine {
         }
         let (next, waits) = (peer.liveness.next_probe(), peer.liveness.waiting() > 0);
         let blocked = !peer.blocked.is_empty();
-        let (path, id) = peer.in_flight.probe_target().unwrap_or((peer.path, 0));
+        let target = peer.in_flight.probe_target();
+        let (path, id) =
+            target.filter(|named| self.may_be_named(index, named)).unwrap_or((peer.path, 0));
         let due = waits && self.ctx.now >= next;
         // The answer about a waiting RPC lets blocked ones go on as well.
         if due && self.peers.ask_waiting(index, &self.ids, &self.rpcs, &mut self.ctx) {
@@ -287,6 +290,14 @@ impl Engine {
             let at = if due { self.ctx.now + self.ctx.config.resend_interval } else { next };
             self.ctx.timers.arm_peer(index, at);
         }
+    }
+
+    /// Whether a probe may name this RPC. A request that the driver had no room for would leave after
+    /// the probe, and its server say that it was never seen.
+    fn may_be_named(&self, peer: u32, (path, id): &(Path, u64)) -> bool {
+        let index = self.ids.find(&self.rpcs, Some(peer), path, *id);
+        let rpc = index.and_then(|index| self.rpcs.known(index));
+        rpc.is_none_or(|rpc| !rpc.is_client() || rpc.tx.sent > 0)
     }
 
     fn probe_due(&mut self, index: u32, mut probe: Probe) {
