@@ -326,3 +326,97 @@ fn a_request_that_the_driver_had_no_room_for_is_not_asked_about() {
     let named: Vec<_> = behind.filter(|data| data.id() == sent[asked].id()).collect();
     assert!(named.is_empty(), "its server would say that it never came: {sent:?}");
 }
+
+fn ask_again(solo: &mut Solo, id: u64, offset: u32, length: u32) {
+    let resend = homa_wire::Resend { offset, length, priority: 7 };
+    let _ = solo.control(address(9, 900), id, Body::Resend(resend), Reason::None, 0);
+}
+
+#[test]
+fn what_is_left_of_a_full_segment_that_is_lost_again_means_a_smaller_path() {
+    let mut solo = solo();
+    let (_, id, _) = solo.called(address(9, 900), 20_000);
+    // The first may mean the short end of a segment, five in front of what arrived mean a black hole.
+    for question in 0..6 {
+        assert_eq!(solo.engine.stats().mtu_black_holes, 0, "after {question} questions");
+        solo.advance(10);
+        ask_again(&mut solo, id, 3 * FULL - 1, 1);
+        solo.drain();
+    }
+    assert_eq!(solo.engine.stats().mtu_black_holes, 1);
+}
+
+#[test]
+fn short_segments_that_are_lost_again_and_again_say_nothing_about_the_path() {
+    let mut solo = solo();
+    let (_, id, _) = solo.called(address(9, 900), 10 * FULL + 1000);
+    for _ in 0..20 {
+        solo.advance(10);
+        ask_again(&mut solo, id, 10 * FULL + 500, 500);
+        solo.drain();
+    }
+    assert_eq!(solo.engine.stats().mtu_black_holes, 0);
+}
+
+#[test]
+fn a_segment_that_reaches_beyond_the_memory_of_its_message_is_taken_as_far_as_that_goes() {
+    let config = Config::default().with(|config| {
+        config.max_message_bytes = 200_000;
+        config.receive_memory_bytes = 5 << 16;
+    });
+    let mut solo = Solo::new(config);
+    let mut send = |host: u8, start: u32| {
+        let mut header = solo.data_header(address(host, 900), 10, 200_000, start);
+        if let Body::Data(data) = &mut header.body {
+            data.incoming = 65_000;
+        }
+        solo.header(address(host, 900), &header, FULL)
+    };
+    assert!(matches!(send(8, 0), Received::Place(_)));
+    assert!(matches!(send(9, 0), Received::Place(_)), "it has the memory that is set aside");
+    let Received::Place(placement) = send(8, 64_500) else {
+        panic!("the memory up to 65,000 is its own")
+    };
+    assert_eq!((placement.offset, placement.packet.len()), (64_500, 500));
+    assert!(matches!(send(8, 66_000), Received::Dropped(_)));
+}
+
+#[test]
+fn what_a_server_waits_for_goes_before_shorter_messages_that_wait_for_room_there() {
+    let config = Config::default().with(|config| {
+        config.unscheduled_in_flight_max_bytes = 3_000;
+        config.unscheduled_bytes = 20_000;
+    });
+    let mut solo = Solo::new(config);
+    let server = address(9, 900);
+    let (long, id, _) = solo.called(server, 100_000);
+    let _ = solo.control(server, id, Body::Busy, Reason::None, 0);
+    solo.drain();
+    for _ in 0..20 {
+        solo.call(server, 2_000);
+    }
+    assert!(!solo.drain().iter().any(Sent::is_data), "there is no room");
+    let grant = Body::Grant(Grant { offset: 60_000, priority: 0 });
+    let _ = solo.control(server, id, grant, Reason::None, FULL);
+    let sent = solo.drain();
+    let first = sent.iter().find(|sent| sent.is_data()).unwrap();
+    assert_eq!((first.rpc, first.range()), (Some(long), Some((2 * FULL, 3 * FULL))));
+}
+
+#[test]
+fn a_client_that_says_that_it_is_busy_is_asked_ever_more_rarely() {
+    let mut solo = solo();
+    let client = address(9, 900);
+    let rpc = solo.request(client, 10, 100);
+    solo.answer(rpc, 100);
+    let mut asked_at = Vec::new();
+    for ms in 0..5_000 {
+        if solo.advance(1).iter().any(|sent| sent.is(&Body::NeedAck)) {
+            asked_at.push(ms);
+            let _ = solo.control(client, 10, Body::Busy, Reason::None, 0);
+        }
+    }
+    let pauses: Vec<i32> = asked_at.windows(2).map(|two| two[1] - two[0]).collect();
+    assert!(pauses.len() > 4 && pauses.is_sorted(), "{pauses:?}");
+    assert!(pauses.last() >= Some(&600), "{pauses:?}");
+}

@@ -672,6 +672,36 @@ fn a_linux_host_that_was_asked_too_early_is_given_more_time() {
 }
 
 #[test]
+fn a_linux_server_whose_response_waits_for_memory_is_not_given_up_for_its_silence() {
+    let mut host = Host::new(exact().with(|config| {
+        config.max_message_bytes = 300_000;
+        config.receive_memory_bytes = 300_000;
+    }));
+    let mut begin = |number: u8| {
+        let server = linux(number, 99);
+        let (rpc, id, _) = call(&mut host, &server, 100);
+        let _ = receive(&mut host, &server, server.data(id ^ 1, 0..FULL, 300_000, 40_000));
+        rpc
+    };
+    begin(1);
+    let waits = begin(2);
+    let info = |host: &Host| host.engine.rpcs().find(|info| info.rpc == waits);
+    assert!(info(&host).is_some_and(|info| info.waits_for_memory));
+    let silence_ms = host.engine.config().response_silence.as_millis() as u64;
+    let mut waited_ms = 0;
+    while info(&host).is_some_and(|info| info.waits_for_memory) {
+        // The one in its place is alive, and slow.
+        let other = linux(1, 99);
+        let _ = receive(&mut host, &other, other.control(1, Body::Busy));
+        host.pass_ms(10);
+        host.events();
+        waited_ms += 10;
+        assert!(waited_ms <= silence_ms + 10);
+    }
+    assert!(info(&host).is_some() || waited_ms >= silence_ms, "{waited_ms} ms");
+}
+
+#[test]
 fn a_linux_host_that_asks_again_for_what_is_on_its_way_does_not_look_like_a_black_hole() {
     for (pause_ms, fell) in [(5, 0), (25, 1)] {
         let mut host = host();

@@ -96,7 +96,9 @@ fn a_peer_has_no_more_sent_again_per_interval_than_a_receiver_asks_for() {
         ask(&mut solo, 2 * id, 0, 100_000);
     }
     solo.drain();
-    assert!((300_000..=400_000).contains(&copied(&solo)), "{}", copied(&solo));
+    // As much as may be granted, 400,000 bytes, and a packet of each message after these four.
+    let most = 400_000 + 16 * u64::from(FULL);
+    assert!((300_000..=most).contains(&copied(&solo)), "{}", copied(&solo));
 }
 
 #[test]
@@ -111,4 +113,38 @@ fn what_was_not_sent_again_for_want_of_room_is_when_it_is_asked_for_later() {
         upto = ends.unwrap_or(upto);
     }
     assert_eq!(upto, 1_000_000);
+}
+
+#[test]
+fn whoever_asks_a_little_later_than_others_each_time_gets_a_packet_each_time() {
+    let mut solo = Solo::new(Config::default());
+    answered(&mut solo, 2, 1_000_000);
+    answered(&mut solo, 4, 1_000_000);
+    for round in 0..10 {
+        solo.advance(50);
+        ask(&mut solo, 2, 0, 1_000_000);
+        solo.advance(1);
+        ask(&mut solo, 4, round * 10 * FULL, FULL);
+        let sent = solo.drain();
+        let of_the_later = sent.iter().filter(|sent| sent.id() == 5).filter_map(Sent::range);
+        assert_eq!(of_the_later.map(|range| range.1 - range.0).sum::<u32>(), FULL);
+    }
+}
+
+#[test]
+fn those_who_ask_later_get_no_more_than_as_much_again() {
+    let mut solo = Solo::new(Config::default());
+    for id in 1..=1_000 {
+        answered(&mut solo, 2 * id, 5_000);
+    }
+    answered(&mut solo, 2_002, 1_000_000);
+    solo.advance(50);
+    ask(&mut solo, 2_002, 0, 1_000_000);
+    solo.drain();
+    let first = copied(&solo);
+    for id in 1..=1_000 {
+        ask(&mut solo, 2 * id, 0, 5_000);
+    }
+    solo.drain();
+    assert!((first / 2..=first + 5_000).contains(&(copied(&solo) - first)), "{}", copied(&solo));
 }

@@ -153,6 +153,9 @@ impl Engine {
             rpc.progress_at = self.ctx.now;
         }
         rpc.tx.set_scheduled_priority(grant.priority.min(self.ctx.config.top_priority()));
+        if rpc.blocked_on_peer {
+            self.sender.queue_blocked(rpc, &mut self.peers);
+        }
         // A Linux peer does not say what it has; it grants because something arrived.
         let upto = received_upto.unwrap_or(u32::MAX);
         rpc.note_full_size(upto, &mut self.peers, &self.ctx.config);
@@ -240,15 +243,12 @@ impl Engine {
         }
         let nothing_sent = resend.offset >= tx.sent();
         let priority = resend.priority.min(config.top_priority());
-        let lost_bytes = end.saturating_sub(resend.offset).min(tx.segment_bytes());
+        let lost_bytes = tx.lost_payload(resend.offset, end, payload_max);
         // A gap ends where something arrived.
         let in_front_of_full = !resend.is_all() && tx.is_full_segment(end);
         tx.forget_copies(now, interval * COPIES_PAUSE.0 / COPIES_PAUSE.1);
-        // At least a segment if anything: the part of it that fits may be all that the receiver has of it.
-        let room_bytes = match peer.retransmissions.left(now, interval, copies_max) {
-            0 => 0,
-            room_bytes => room_bytes.max(tx.segment_bytes()),
-        };
+        let segment_bytes = tx.segment_bytes();
+        let room_bytes = peer.retransmissions.left(now, interval, copies_max, segment_bytes);
         let again = tx.request_retransmit(resend.offset, end, payload_max, room_bytes, priority);
         if again > 0 {
             peer.retransmissions.spend(again);
@@ -296,9 +296,13 @@ impl Engine {
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
-        // However many come at a time: several questions must fit into the time-out, if that is long enough.
-        let timeout = self.ctx.timeout_of(self.peers.known(rpc.peer));
-        let most = self.ctx.config.resend_interval_max.min(timeout / 8);
+        // However many come at a time: several questions must fit into the time after which it is given up, if that is
+        // long enough.
+        let silence_max = match (rpc.role, rpc.state) {
+            (Role::Server, State::Outgoing | State::Refused(_)) => self.ctx.config.response_silence,
+            _ => self.ctx.timeout_of(self.peers.known(rpc.peer)),
+        };
+        let most = self.ctx.config.resend_interval_max.min(silence_max / 8);
         let max_ns = nanos(most.max(self.ctx.config.resend_interval));
         rpc.last_heard = self.ctx.now;
         if rpc.state == State::Incoming {

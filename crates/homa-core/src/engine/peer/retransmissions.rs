@@ -1,4 +1,6 @@
-//! How much a peer may have sent again: the same bytes cost a hostile peer one small packet each time.
+//! How much a peer may have sent again: the same bytes cost a hostile peer one small packet each time. A receiver asks for as
+//! much as it has room for, and then for a packet of each further message: both are kept here, so that whoever
+//! asks a little later than others, time after time, is not left with nothing.
 
 use core::time::Duration;
 
@@ -16,12 +18,24 @@ impl RetransmissionBudget {
         Self { spent_bytes: 0, since: now }
     }
 
-    /// Bytes that are left of `max` per `interval`.
-    pub(crate) fn left(&mut self, now: Instant, interval: Duration, max: u64) -> u32 {
+    /// Bytes of a message that may be sent again: what is left of `max` per `interval`, and when nothing is, a packet of
+    /// `packet_bytes` up to as much again.
+    pub(crate) fn left(
+        &mut self,
+        now: Instant,
+        interval: Duration,
+        max: u64,
+        packet_bytes: u32,
+    ) -> u32 {
         if now.since(self.since) >= interval {
             *self = Self::new(now);
         }
-        u32::try_from(max.saturating_sub(self.spent_bytes)).unwrap_or(u32::MAX)
+        if self.spent_bytes >= max.saturating_mul(2) {
+            return 0;
+        }
+        // At least a packet: the part of it that fits may be all that the receiver has of it.
+        let left = max.saturating_sub(self.spent_bytes).max(u64::from(packet_bytes));
+        u32::try_from(left).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn spend(&mut self, bytes: u32) {

@@ -109,7 +109,11 @@ impl Receiver {
         // A packet far beyond the grant and what has come claims memory for all that is in between.
         let ahead_max = rpc.rx.data.received().saturating_add(ctx.config.unscheduled_max());
         let far_ahead = start > rpc.rx.granted.max(ahead_max);
-        if (far_ahead && !self.memory.is_plentiful(rpc, end)) || !self.memory.reserve(rpc, end) {
+        let takes_all =
+            (!far_ahead || self.memory.is_plentiful(rpc, end)) && self.memory.reserve(rpc, end);
+        // A whole segment may reach beyond the grant: the part up to there has its memory.
+        let end = if takes_all { end } else { end.min(rpc.rx.reserved_upto) };
+        if start >= end {
             return Err(DropReason::NoMemory);
         }
         let gaps_max = usize::from(ctx.config.gaps_max);

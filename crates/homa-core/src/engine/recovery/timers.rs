@@ -99,7 +99,7 @@ impl Engine {
         match need(rpc) {
             Need::Nothing => {}
             Need::Memory => {
-                let limit = self.ctx.starved_limit(rpc, self.peers.known(rpc.peer));
+                let limit = self.ctx.starved_limit(rpc, &self.peers);
                 self.give_up_at(limit, index, Need::Memory);
             }
             Need::OurTurn if rpc.blocked_on_peer => {
@@ -297,7 +297,7 @@ impl Engine {
     fn may_be_named(&self, peer: u32, (path, id): &(Path, u64)) -> bool {
         let index = self.ids.find(&self.rpcs, Some(peer), path, *id);
         let rpc = index.and_then(|index| self.rpcs.known(index));
-        rpc.is_none_or(|rpc| !rpc.is_client() || rpc.tx.sent > 0)
+        rpc.is_none_or(|rpc| !rpc.is_client() || rpc.tx.sent() > 0)
     }
 
     fn probe_due(&mut self, index: u32, mut probe: Probe) {
@@ -399,10 +399,16 @@ impl Ctx {
     }
 
     /// When a message is given up that waits for memory. A peer that still wants it asks at least once per longest interval
-    /// whether we live.
-    fn starved_limit(&self, rpc: &Rpc, peer: Option<&Peer>) -> Instant {
-        let heard = peer.map_or(rpc.last_heard, |peer| peer.last_heard);
-        self.counts_from(heard) + self.config.timeout + self.config.resend_interval_max
+    /// whether we live. A server in Linux format says nothing while it waits for a grant: it has as long as one of ours
+    /// keeps its response.
+    fn starved_limit(&self, rpc: &Rpc, peers: &PeerTable) -> Instant {
+        let heard = peers.known(rpc.peer).map_or(rpc.last_heard, |peer| peer.last_heard);
+        let asks = self.config.timeout + self.config.resend_interval_max;
+        let silence_max = match rpc.is_client() && !rpc.speaks_own(peers) {
+            true => asks.max(self.config.response_silence),
+            false => asks,
+        };
+        self.counts_from(heard) + silence_max
     }
 
     /// When a response is given up that waits for a grant of a Linux host, of which it was last heard at `heard`: while the

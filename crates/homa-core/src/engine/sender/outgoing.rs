@@ -211,6 +211,11 @@ impl Outgoing {
         over || (ordered && first >= self.released)
     }
 
+    /// Whether the receiver has granted some, so that it waits for all in front of that.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.granted > self.unscheduled
+    }
+
     /// Up to where new data may go out now.
     pub(crate) fn sendable_upto(&self) -> u32 {
         self.granted.min(self.supplied)
@@ -274,16 +279,11 @@ impl Outgoing {
         room_bytes: u32,
         priority: u8,
     ) -> u32 {
-        let (mut start, mut end) = (start, end.min(self.sent));
+        let end = end.min(self.sent);
         if start >= end {
             return 0;
         }
-        if self.segment_bytes <= payload_max {
-            start = self.segment_start(start);
-            let last = self.segment_start(end.saturating_sub(1));
-            end = end.max(self.segment_end(last)).min(self.sent);
-        }
-        start = start.max(self.released);
+        let (start, end) = self.whole_packets(start, end, payload_max);
         let mut room_bytes = room_bytes;
         let mut taken: u32 = 0;
         // Each turn closes a hole of the set, or uses the room up.
@@ -303,6 +303,29 @@ impl Outgoing {
             self.retransmit_priority = priority;
         }
         taken
+    }
+
+    /// `[start, end)`, of which something was sent, and all that goes again with it.
+    fn whole_packets(&self, start: u32, end: u32, payload_max: u32) -> (u32, u32) {
+        let (mut start, mut end) = (start, end);
+        if self.segment_bytes <= payload_max {
+            start = self.segment_start(start);
+            let last = self.segment_start(end.saturating_sub(1));
+            end = end.max(self.segment_end(last)).min(self.sent);
+        }
+        (start.max(self.released), end)
+    }
+
+    /// Payload of the first packet that was lost, if the receiver misses `[start, end)`. It may have been short, unless the
+    /// same was sent again since [`Outgoing::forget_copies`]: then the whole segment was lost.
+    pub(crate) fn lost_payload(&self, start: u32, end: u32, payload_max: u32) -> u32 {
+        let missing = end.saturating_sub(start).min(self.segment_bytes);
+        let sent = end.min(self.sent);
+        if start >= sent || self.copies.first_hole(start, sent).is_some() {
+            return missing;
+        }
+        let first = self.whole_packets(start, start.saturating_add(1), payload_max);
+        missing.max(first.1.saturating_sub(first.0))
     }
 
     /// `[start, end)` was to be sent again and was not.

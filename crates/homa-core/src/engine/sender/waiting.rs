@@ -21,8 +21,7 @@ impl Sender {
             peer.in_flight.set_probe_target(&rpc.path, rpc.id);
             ctx.timers.arm_peer(rpc.peer, ctx.now);
         }
-        let rank = (rpc.tx.remaining(), rpc.birth);
-        rpc.blocked_on_peer = peer.blocked.set(&mut self.blocked_positions, index, rank).is_ok();
+        self.enter_blocked(rpc, peer);
         if !rpc.is_client() {
             ctx.arm(index, nanos(ctx.config.response_silence));
         }
@@ -32,6 +31,20 @@ impl Sender {
             ctx.arm(index, nanos(ctx.config.resend_interval));
         }
         ctx.arm_blocked_probe(rpc.peer);
+    }
+
+    /// Puts an RPC that waits for room at its peer in its present place among those.
+    pub(crate) fn queue_blocked(&mut self, rpc: &mut Rpc, peers: &mut PeerTable) {
+        if let Some(peer) = peers.known_mut(rpc.peer) {
+            self.enter_blocked(rpc, peer);
+        }
+    }
+
+    /// What the peer has granted some of, and waits for, goes first; then the fewest bytes.
+    fn enter_blocked(&mut self, rpc: &mut Rpc, peer: &mut Peer) {
+        let bytes = if rpc.tx.is_wanted() { 0 } else { rpc.tx.remaining() };
+        let (positions, rank) = (&mut self.blocked_positions, (bytes, rpc.birth));
+        rpc.blocked_on_peer = peer.blocked.set(positions, rpc.key.index, rank).is_ok();
     }
 
     /// Takes an RPC out of the queue of those that wait for room at their peer.

@@ -33,6 +33,10 @@ impl InFlight {
                 if range.start < unscheduled {
                     let cost = u64::from(range.end - range.start) + PER_PACKET;
                     *self.charged.entry(sent.id()).or_default() += cost;
+                    // A message that goes on takes all that is charged for it beyond the question.
+                    if let Some((_, before)) = &mut self.question {
+                        before.remove(&sent.id());
+                    }
                 }
             } else if sent.is_question() {
                 self.asked += 1;
