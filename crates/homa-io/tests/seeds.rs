@@ -488,8 +488,13 @@ impl Trial {
         let waits_ns = |config: &Config| {
             SILENCES * (nanos(config.timeout) + nanos(config.resend_interval_max))
                 + SILENCES * nanos(config.response_silence) / 4
+                // A request is repeated for so long to a server that says only that it does not have it.
+                + nanos(config.finished_memory) / 2
         };
         let slowest_ns = self.configs.iter().map(waits_ns).max().unwrap_or(0);
+        // Memory for one message at a time is held for a time-out by each that is announced and does not come.
+        let timeout_ns = self.configs.iter().map(|config| nanos(config.timeout)).max();
+        let slowest_ns = slowest_ns + self.withheld_messages() * timeout_ns.unwrap_or(0);
         let service_ns = match plan.response {
             Response::After { service_ns } => service_ns,
             Response::InPieces { service_ns, piece_bytes } => {
@@ -503,6 +508,12 @@ impl Trial {
         let reading_ns = (self.bytes / unread.unwrap_or(1).max(1) + 1) * self.read_delay_ns;
         let bytes_ns = self.bytes * NS_PER_BYTE + reading_ns;
         begins_ns + service_ns + slowest_ns + 4 * self.delay_ns + bytes_ns
+    }
+
+    /// Messages of the host that may announce some and not send them.
+    fn withheld_messages(&self) -> u64 {
+        let calls = self.world.ledger.calls.iter().filter(|_| self.misconduct);
+        calls.filter(|call| call.plan.client == 0 || call.plan.server == 0).count() as u64
     }
 
     /// Runs the world and returns what was wrong.

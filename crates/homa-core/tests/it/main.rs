@@ -32,4 +32,5 @@ mod scenario_table;
 mod shares;
 mod shares_of_memory;
 mod sockets;
+mod waiting_for_memory;
 mod wire_format;

@@ -8,6 +8,7 @@ use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
 use crate::engine::peer::identity::is_own;
 use crate::engine::peer::{Peer, PeerTable};
+use crate::engine::recovery::unacknowledged::ack_repeat_max;
 use crate::engine::rpc::failure::failure;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
@@ -298,11 +299,13 @@ impl Engine {
         };
         // However many come at a time: several questions must fit into the time after which it is given up, if that is
         // long enough.
-        let silence_max = match (rpc.role, rpc.state) {
-            (Role::Server, State::Outgoing | State::Refused(_)) => self.ctx.config.response_silence,
-            _ => self.ctx.timeout_of(self.peers.known(rpc.peer)),
+        let most = match (rpc.role, rpc.state) {
+            (Role::Server, State::Outgoing | State::Refused(_)) => ack_repeat_max(&self.ctx.config),
+            _ => {
+                let timeout = self.ctx.timeout_of(self.peers.known(rpc.peer));
+                self.ctx.config.resend_interval_max.min(timeout / 8)
+            }
         };
-        let most = self.ctx.config.resend_interval_max.min(silence_max / 8);
         let max_ns = nanos(most.max(self.ctx.config.resend_interval));
         rpc.last_heard = self.ctx.now;
         if rpc.state == State::Incoming {
@@ -434,16 +437,20 @@ impl Engine {
     /// The server does not know an RPC of whose response a part is here. In the packet format of Linux that may be a late
     /// copy: the rest is given up when it is said several times and nothing else comes.
     fn response_forgotten(&mut self, index: u32) {
-        let interval = self.ctx.config.resend_interval;
+        let (interval, now) = (self.ctx.config.resend_interval, self.ctx.now);
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
-        let doubts = rpc.doubts.saturating_add(1);
-        let still = self.ctx.now.since(rpc.progress_at) >= interval * u32::from(doubts);
-        rpc.doubts = if still { doubts } else { 0 };
-        if rpc.doubts >= DOUBTS_MAX {
+        let still = now.since(rpc.progress_at) >= interval * u32::from(rpc.doubts);
+        rpc.doubts = if still { rpc.doubts.saturating_add(1) } else { 1 };
+        if rpc.doubts > DOUBTS_MAX {
             self.fail_rpc(index, FailReason::Forgotten);
+            return;
         }
+        // It answers: others may wait for the memory that the response holds.
+        rpc.resend.set_interval(nanos(interval));
+        rpc.resend.end_wait(now);
+        self.ctx.arm(index, nanos(interval));
     }
 
     /// Sends all of a request again that was sent before.
@@ -516,6 +523,11 @@ impl Engine {
         let nothing_missing = rpc.state == State::Incoming
             && (rpc.rx.is_starved() || !rpc.rx.awaits_data_below(sent));
         let refused = matches!(rpc.state, State::Refused(_));
+        if rpc.rx.is_starved() {
+            // Its server keeps the response.
+            rpc.last_heard = self.ctx.now;
+            rpc.doubts = 0;
+        }
         if complete {
             self.peers.acknowledge(*path, id, own, &mut self.ctx);
         } else if refused {

@@ -52,6 +52,8 @@ pub(crate) struct Incoming {
     pub(super) announced: u32,
     /// What the sender has been told of `granted`: a GRANT may wait to be sent.
     pub(super) granted_told: u32,
+    /// End of what came while there was no memory for it: its sender does not send it again for a grant alone.
+    pub(super) refused_upto: u32,
     /// Order of creation within the engine: smaller is older.
     pub(super) birth: u64,
     /// Level named in the last GRANT.
@@ -105,6 +107,7 @@ impl Incoming {
             granted: 0,
             announced: 0,
             granted_told: 0,
+            refused_upto: 0,
             birth: 0,
             priority: 0,
             consumed: 0,
@@ -172,6 +175,14 @@ impl Incoming {
     /// Ranges that are missing below others that have come.
     pub(crate) fn gaps(&self) -> &[(u32, u32)] {
         self.data.gaps()
+    }
+
+    /// What is granted since the last GRANT and came before, when there was no memory for it: offset and length.
+    #[inline]
+    pub(crate) fn granted_and_refused(&self) -> Option<(u32, u32)> {
+        let start = self.granted_told.max(self.data.highest());
+        let length = self.granted.min(self.refused_upto).saturating_sub(start);
+        (length > 0).then_some((start, length))
     }
 
     /// Bytes that have come.

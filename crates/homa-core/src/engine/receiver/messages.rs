@@ -104,6 +104,7 @@ impl Receiver {
         ctx: &mut Ctx,
     ) -> Result<Accepted, DropReason> {
         if rpc.rx.starved {
+            rpc.rx.refused_upto = rpc.rx.refused_upto.max(end);
             return Err(DropReason::NoMemory);
         }
         // A packet far beyond the grant and what has come claims memory for all that is in between.
@@ -111,6 +112,9 @@ impl Receiver {
         let far_ahead = start > rpc.rx.granted.max(ahead_max);
         let takes_all =
             (!far_ahead || self.memory.is_plentiful(rpc, end)) && self.memory.reserve(rpc, end);
+        if !takes_all {
+            rpc.rx.refused_upto = rpc.rx.refused_upto.max(end);
+        }
         // A whole segment may reach beyond the grant: the part up to there has its memory.
         let end = if takes_all { end } else { end.min(rpc.rx.reserved_upto) };
         if start >= end {
@@ -226,6 +230,7 @@ impl Receiver {
             served = true;
             // Its sender's silence begins now, by every measure.
             rpc.rx.starved = false;
+            rpc.resend.set_interval(nanos(ctx.config.resend_interval));
             rpc.rx.moved_at = ctx.now;
             rpc.last_heard = ctx.now;
             rpc.progress_at = ctx.now;

@@ -62,6 +62,7 @@ impl Receiver {
                 return;
             }
             train.push(&header, Some(rpc.key), (0, 0), 0, SegmentKind::Grant);
+            ctx.ask_for_refused(rpc, peers);
             // Until now the sender may have had nothing to send: its silence begins here. A silent
             // sender gets few GRANTs, so that this cannot go on for ever.
             rpc.last_heard = ctx.now;

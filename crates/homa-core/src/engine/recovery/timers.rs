@@ -13,6 +13,7 @@ use crate::addr::Path;
 use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::{Peer, PeerTable, Probe};
+use crate::engine::recovery::unacknowledged::ack_repeat_max;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
 use crate::event::FailReason;
@@ -29,6 +30,9 @@ const UNGRANTED_SILENCES: u32 = 12;
 
 /// A message of which only copies come is given up after so many times `Config::response_silence`.
 const MOTIONLESS_SILENCES: u32 = 6;
+
+/// Data that is missing is asked for at least once in so many resend intervals, or as late as its sender is known to react.
+const DATA_INTERVALS_MAX: u64 = 4;
 
 /// What an RPC needs from its peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +104,7 @@ impl Engine {
             Need::Nothing => {}
             Need::Memory => {
                 let limit = self.ctx.starved_limit(rpc, &self.peers);
+                self.ask_whether_kept(index);
                 self.give_up_at(limit, index, Need::Memory);
             }
             Need::OurTurn if rpc.blocked_on_peer => {
@@ -119,6 +124,27 @@ impl Engine {
             }
             need => self.silence(index, need),
         }
+    }
+
+    /// Asks a server that says nothing about a response, which waits here for memory, whether it still keeps it: the rest of
+    /// one that it gave up would hold up others when its turn comes.
+    fn ask_whether_kept(&mut self, index: u32) {
+        let (now, timeout) = (self.ctx.now, self.ctx.config.timeout);
+        let Some(rpc) = self.rpcs.known_mut(index).filter(|rpc| rpc.is_client()) else {
+            return;
+        };
+        let ask_at = self.ctx.counts_from(rpc.last_heard) + timeout;
+        if rpc.doubts == 0 && now < ask_at {
+            self.ctx.timers.arm_rpc(index, ask_at);
+            return;
+        }
+        let priority = self.ctx.config.top_priority();
+        let body = Body::Resend(homa_wire::Resend { offset: 0, length: 1, priority });
+        self.ctx.tell(rpc, &self.peers, body, Reason::None);
+        let least_ns = nanos(self.ctx.config.resend_interval);
+        let interval_ns = rpc.resend.interval_ns().max(least_ns);
+        rpc.resend.back_off((nanos(timeout) / 8).max(least_ns));
+        self.ctx.arm(index, interval_ns);
     }
 
     /// Gives an RPC up at `limit`.
@@ -146,11 +172,15 @@ impl Engine {
         }
         // The host may have turned out slower since the message began.
         let (peer, own) = (self.peers.known(rpc.peer), rpc.speaks_own(&self.peers));
+        let held_up_since = self.receiver.held_up_since(rpc);
+        // Its sender said that it has nothing of it, or others wait for its memory: one message at a time fills no path.
+        let in_hurry = need == Need::Data && (rpc.doubts > 0 || held_up_since.is_some());
         let learnt_ns = match need {
             // Asked for sooner as long as nothing is slow.
             Need::Acknowledgement => Some(self.ctx.next_interval_ns(peer, own))
                 .filter(|learnt_ns| *learnt_ns > nanos(self.ctx.config.resend_interval))
                 .unwrap_or(0),
+            _ if in_hurry => 0,
             _ => self.ctx.first_interval_ns(peer, own),
         };
         // Who is asked later has as much time to answer.
@@ -171,12 +201,18 @@ impl Engine {
         };
         let kept_max = self.ctx.config.response_silence.saturating_mul(silences);
         let kept_too_long = self.ctx.now.since(self.ctx.kept_from(rpc.progress_at)) >= kept_max;
-        let held_up_since = self.receiver.held_up_since(rpc).unwrap_or(heard);
+        let held_up_since = held_up_since.unwrap_or(heard);
         let silent_since = self.ctx.counts_from(held_up_since).min(heard);
         if kept_too_long || self.ctx.now >= silent_since + limit {
             self.give_up(index, need);
             return;
         }
+        if in_hurry {
+            self.hurry(index);
+        }
+        let Some(rpc) = self.rpcs.known(index) else {
+            return;
+        };
         let mut asked_from = rpc.resend.due(self.ctx.now, heard, learnt_ns);
         if need == Need::Data {
             let peer = self.peers.known(rpc.peer);
@@ -190,6 +226,14 @@ impl Engine {
         }
         self.ask(index, need);
         self.ctx.timers.arm_rpc(index, heard + limit);
+    }
+
+    /// Asks for data soon, however slowly its sender is known to react.
+    fn hurry(&mut self, index: u32) {
+        if let Some(rpc) = self.rpcs.known_mut(index) {
+            let intervals = if rpc.resend.asked_at().is_some() { DATA_INTERVALS_MAX } else { 1 };
+            rpc.resend.shorten(nanos(self.ctx.config.resend_interval).saturating_mul(intervals));
+        }
     }
 
     fn give_up(&mut self, index: u32, need: Need) {
@@ -250,9 +294,9 @@ impl Engine {
         let max_ns = match need {
             // While data is missing, questions must not become rare: recovery time would grow with the
             // number of losses.
-            Need::Data => nanos(self.ctx.config.resend_interval).saturating_mul(4),
+            Need::Data => nanos(self.ctx.config.resend_interval).saturating_mul(DATA_INTERVALS_MAX),
             Need::Answer => nanos(self.ctx.config.timeout) / 16,
-            _ => nanos(self.ctx.config.resend_interval_max),
+            _ => nanos(ack_repeat_max(&self.ctx.config)),
         };
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;

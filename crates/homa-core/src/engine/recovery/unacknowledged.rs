@@ -2,6 +2,8 @@
 //! ride on the client's next request, and a question with its answer costs two packets, so there is no hurry while little
 //! is kept. When as much is kept as may be, whoever keeps most gives way ([`crate::engine::peer::shares`]).
 
+use core::time::Duration;
+
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
@@ -14,7 +16,7 @@ use crate::structures::NIL;
 use crate::time::{Instant, nanos};
 
 /// A response is asked about so many times at least before it is given up.
-const QUESTIONS_MIN: u64 = 8;
+const QUESTIONS_MIN: u32 = 8;
 /// From this share of what may be kept on, in 1/1000, the wait is the shortest.
 const PRESSING_PERMILLE: u64 = 500;
 /// Or from this many bytes on, however many may be kept: what is kept so long takes caches and memory.
@@ -213,11 +215,16 @@ impl Engine {
     }
 }
 
+/// Longest wait before a client is asked again for an acknowledgement: one answer that gets lost must not end a response.
+pub(crate) fn ack_repeat_max(config: &Config) -> Duration {
+    config.resend_interval_max.min(config.response_silence / QUESTIONS_MIN)
+}
+
 /// Shortest and longest wait, in ns.
 pub(crate) fn ack_intervals_ns(config: &Config) -> (u64, u64) {
     let min_ns = nanos(config.request_ack_interval);
     let max_ns =
-        nanos(config.request_ack_interval_max).min(nanos(config.response_silence) / QUESTIONS_MIN);
+        nanos(config.request_ack_interval_max.min(config.response_silence / QUESTIONS_MIN));
     (min_ns, max_ns.max(min_ns))
 }
 

@@ -1,6 +1,6 @@
 //! Control packets about RPCs: how they are built and queued.
 
-use homa_wire::{Ack, AckEntry, Body, Common, Extension, Header, Reason, RpcId};
+use homa_wire::{Ack, AckEntry, Body, Common, Extension, Header, Reason, Resend, RpcId};
 
 use crate::addr::{Carriage, Path};
 use crate::config::Config;
@@ -22,6 +22,17 @@ impl Ctx {
     /// Asks for what is missing of an incoming message: after silence it only may be late, otherwise it is not on its way.
     pub(crate) fn ask_for_missing(&mut self, rpc: &mut Rpc, may_be_late: bool) {
         self.ask_for_missing_below(u32::MAX, rpc, may_be_late);
+    }
+
+    /// Asks for what is granted now and came before, when there was no memory for it.
+    #[inline]
+    pub(crate) fn ask_for_refused(&mut self, rpc: &Rpc, peers: &PeerTable) {
+        if let Some((offset, length)) = rpc.rx.granted_and_refused() {
+            let priority = self.config.top_priority();
+            self.stats.resends_tail_sent.inc();
+            let body = Body::Resend(Resend { offset, length, priority });
+            self.tell(rpc, peers, body, Reason::None);
+        }
     }
 
     fn ask_for_missing_below(&mut self, upto: u32, rpc: &mut Rpc, may_be_late: bool) {
