@@ -63,7 +63,7 @@ pub struct Config {
     /// Live RPCs, client and server together. Default 2^18.
     pub rpcs_max: u32,
     /// Missing ranges remembered per incoming message; packets that would make more are dropped.
-    /// Default 512.
+    /// At least 16, or each packet that overtakes another would be lost. Default 512.
     pub gaps_max: u16,
     /// Control packets waiting to be sent; more are dropped and counted. Default 4,096.
     pub control_queue_max: u16,
@@ -286,7 +286,7 @@ impl Config {
             ),
             (self.unread_bytes_max >= 1 << 16, "unread_bytes_max", "at least 65536 bytes"),
             ((1..=1 << 24).contains(&self.rpcs_max), "rpcs_max", "between 1 and 2^24"),
-            (self.gaps_max >= 1, "gaps_max", "at least 1"),
+            (self.gaps_max >= 16, "gaps_max", "at least 16"),
             (self.control_queue_max >= 16, "control_queue_max", "at least 16"),
             (
                 (1..=MESSAGE_BYTES_LIMIT).contains(&self.unscheduled_bytes),

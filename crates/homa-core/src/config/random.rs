@@ -52,7 +52,7 @@ impl Config {
             receive_memory_bytes: u64::from(max_message_bytes) + dice.log(1, 4 << 20) - 1,
             unread_bytes_max: dice.u32(1 << 16, 1 << 22),
             rpcs_max: dice.u32(1, 1 << 18),
-            gaps_max: dice.log(1, 65_535) as u16,
+            gaps_max: dice.log(16, 65_535) as u16,
             control_queue_max: dice.log(16, 65_535) as u16,
             unscheduled_bytes: dice.u32(1, 200_000),
             max_incoming_bytes: dice.u32(1, 1 << 20),

@@ -266,16 +266,19 @@ fn the_offset_is_taken_from_the_sequence_if_the_segment_names_none() {
 // Scenario: R20
 #[test]
 fn more_gaps_than_allowed_cost_the_packet_and_nothing_else() {
-    let mut solo = Solo::new(Config::default().with(|config| config.gaps_max = 2));
+    let mut solo = Solo::new(Config::default().with(|config| config.gaps_max = 16));
     let from = address(9, 900);
-    for start in [1000, 3000] {
-        let _ = place(solo.data(from, ID, 10_000, (start, start + 1000)));
+    for gap in 0..16 {
+        let start = 200 * gap + 100;
+        let _ = place(solo.data(from, ID, 10_000, (start, start + 100)));
     }
     let received = solo.data(from, ID, 10_000, (5000, 6000));
     assert_eq!(received, Received::Dropped(DropReason::Limit));
-    for range in [(0, 1000), (2000, 3000), (4000, 10_000)] {
-        let _ = place(solo.data(from, ID, 10_000, range));
+    for gap in 0..16 {
+        let start = 200 * gap;
+        let _ = place(solo.data(from, ID, 10_000, (start, start + 100)));
     }
+    let _ = place(solo.data(from, ID, 10_000, (3200, 10_000)));
     assert!(solo.events().iter().any(|event| matches!(event, Event::RequestArrived { .. })));
 }
 

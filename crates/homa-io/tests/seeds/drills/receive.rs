@@ -359,7 +359,7 @@ pub(super) fn places_are_limited(dice: &mut Dice) -> Script {
 
 /// However many pieces come with gaps between them, no more gaps are remembered than may be, and the message completes.
 pub(super) fn gaps_are_limited(dice: &mut Dice) -> Script {
-    let gaps_max = between(dice, 1, 20) as u16;
+    let gaps_max = between(dice, 16, 40) as u16;
     let config = Config::default().with(|config| config.gaps_max = gaps_max);
     let mut script = Script::new(dice, config);
     let from = script.remote(1);
