@@ -8,13 +8,17 @@ use homa_core::{Config, DropReason, FailReason, Received};
 use homa_wire::{Body, Reason};
 
 /// Memory for the longest message, which is set aside for one at a time, and nothing else.
-fn one_at_a_time() -> Solo {
-    Solo::new(Config::default().with(|config| {
+fn little_memory() -> Config {
+    Config::default().with(|config| {
         config.max_message_bytes = 65_536;
         config.receive_memory_bytes = 65_536;
         config.unscheduled_bytes = 1_000;
         config.unscheduled_in_flight_max_bytes = 1_000;
-    }))
+    })
+}
+
+fn one_at_a_time() -> Solo {
+    Solo::new(little_memory())
 }
 
 fn first() -> SocketAddr {
@@ -60,6 +64,25 @@ fn what_came_without_memory_is_asked_for_and_not_only_granted() {
     assert_eq!(asked(&solo.drain(), second()), [(0, 1000), (1000, 4000)]);
     let _ = copy(&mut solo, second(), 2, (0, 1000));
     assert_eq!(asked(&solo.drain(), second()), [], "it is on its way");
+}
+
+#[test]
+fn what_came_without_memory_is_asked_for_once_per_interval_by_whoever_it_was_sent() {
+    let mut solo = Solo::new(little_memory().with(|config| config.window_bytes = 2_000));
+    let _ = begin(&mut solo, first(), 2);
+    for start in (0..60).map(|number| number * 1000) {
+        let _ = solo.data(second(), 2, 60_000, (start, start + 1000));
+    }
+    cancel(&mut solo, first(), 2);
+    let mut questions = asked(&solo.drain(), second()).len();
+    let mut grants = 0;
+    for start in (0..20).map(|number| number * 1000) {
+        let _ = copy(&mut solo, second(), 2, (start, start + 1000));
+        let sent = solo.drain();
+        grants += sent.iter().filter(|sent| matches!(sent.header.body, Body::Grant(_))).count();
+        questions += asked(&sent, second()).len();
+    }
+    assert!(grants > 5 && questions <= 2, "{questions} RESENDs with {grants} GRANTs");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The receiving side of one message: what has arrived, what was granted, what memory it holds.
 
+use core::time::Duration;
+
 use crate::structures::reassembly::Reassembly;
 use crate::time::Instant;
 
@@ -54,6 +56,9 @@ pub(crate) struct Incoming {
     pub(super) granted_told: u32,
     /// End of what came while there was no memory for it: its sender does not send it again for a grant alone.
     pub(super) refused_upto: u32,
+    /// Where that begins of it which was granted and not asked for, [`u32::MAX`] if there is none.
+    refused_from: u32,
+    refused_asked_at: Option<Instant>,
     /// Order of creation within the engine: smaller is older.
     pub(super) birth: u64,
     /// Level named in the last GRANT.
@@ -108,6 +113,8 @@ impl Incoming {
             announced: 0,
             granted_told: 0,
             refused_upto: 0,
+            refused_from: u32::MAX,
+            refused_asked_at: None,
             birth: 0,
             priority: 0,
             consumed: 0,
@@ -177,12 +184,23 @@ impl Incoming {
         self.data.gaps()
     }
 
-    /// What is granted since the last GRANT and came before, when there was no memory for it: offset and length.
+    /// What is granted since the last GRANT and came before, when there was no memory for it: offset and length. It is asked
+    /// for at most once per `interval`, and then together with what was put off.
     #[inline]
-    pub(crate) fn granted_and_refused(&self) -> Option<(u32, u32)> {
-        let start = self.granted_told.max(self.data.highest());
+    pub(crate) fn take_refused(&mut self, now: Instant, interval: Duration) -> Option<(u32, u32)> {
+        if self.refused_upto <= self.granted_told {
+            return None;
+        }
+        let from = self.granted_told.min(self.refused_from);
+        let asked_lately = self.refused_asked_at.is_some_and(|at| now.since(at) < interval);
+        self.refused_from = if asked_lately { from } else { u32::MAX };
+        let start = from.max(self.data.highest());
         let length = self.granted.min(self.refused_upto).saturating_sub(start);
-        (length > 0).then_some((start, length))
+        if asked_lately || length == 0 {
+            return None;
+        }
+        self.refused_asked_at = Some(now);
+        Some((start, length))
     }
 
     /// Bytes that have come.

@@ -24,10 +24,12 @@ impl Ctx {
         self.ask_for_missing_below(u32::MAX, rpc, may_be_late);
     }
 
-    /// Asks for what is granted now and came before, when there was no memory for it.
+    /// Asks for what is granted now and came before, when there was no memory for it: at most once per resend interval, since
+    /// whoever sent it may have written somebody else's address.
     #[inline]
-    pub(crate) fn ask_for_refused(&mut self, rpc: &Rpc, peers: &PeerTable) {
-        if let Some((offset, length)) = rpc.rx.granted_and_refused() {
+    pub(crate) fn ask_for_refused(&mut self, rpc: &mut Rpc, peers: &PeerTable) {
+        let interval = self.config.resend_interval;
+        if let Some((offset, length)) = rpc.rx.take_refused(self.now, interval) {
             let priority = self.config.top_priority();
             self.stats.resends_tail_sent.inc();
             let body = Body::Resend(Resend { offset, length, priority });

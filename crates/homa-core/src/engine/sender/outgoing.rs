@@ -151,7 +151,7 @@ impl Outgoing {
     }
 
     /// Whether some of it is to be sent again.
-    #[inline]
+    #[cfg(any(test, feature = "check"))]
     pub(crate) fn has_copies(&self) -> bool {
         !self.retransmit.is_empty()
     }
