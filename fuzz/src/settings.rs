@@ -28,7 +28,7 @@ fn change(input: &mut Input<'_>, config: &mut Config) {
         1 => config.receive_memory_bytes = 1 + input.magnitude(22),
         2 => config.unread_bytes_max = (1 << 16) + input.magnitude(18) as u32,
         3 => config.rpcs_max = 1 + number(input, 8),
-        4 => config.gaps_max = 1 + number(input, 8) as u16,
+        4 => config.gaps_max = 16 + number(input, 8) as u16,
         5 => config.control_queue_max = 16 + number(input, 8) as u16,
         6 => config.unscheduled_bytes = 1 + number(input, 20),
         7 => config.max_incoming_bytes = 256 + number(input, 20),
