@@ -274,7 +274,8 @@ impl Engine {
                 let behind = if own { rpc.tx.first_priority() } else { u8::MAX };
                 let level =
                     self.ctx.question_priority(self.peers.known(rpc.peer), behind, rpc.last_heard);
-                self.ctx.tell_at(level, rpc, &self.peers, Body::Resend(body), Reason::None);
+                let header = rpc.control_header(&self.peers, Body::Resend(body), (Reason::None, 0));
+                self.ctx.push_packet(rpc.path, header, level);
             }
             Need::Data => {
                 // Its sender did not react to the last question.

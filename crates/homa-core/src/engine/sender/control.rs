@@ -11,40 +11,6 @@ use crate::engine::rpc::{Rpc, RpcTable};
 use crate::engine::sender::control_queue::{Control, ControlBody};
 use crate::engine::stats::Count;
 
-impl Ctx {
-    /// Queues a control packet, if there is room.
-    pub(crate) fn push_control(&mut self, entry: Control) {
-        if self.control.try_push(entry, self.config.control_queue_max).is_err() {
-            self.stats.control_dropped.inc();
-        }
-    }
-
-    /// Asks for what is missing of an incoming message: after silence it only may be late, otherwise it is not on its way.
-    pub(crate) fn ask_for_missing(&mut self, rpc: &mut Rpc, may_be_late: bool) {
-        self.ask_for_missing_below(u32::MAX, rpc, may_be_late);
-    }
-
-    /// Asks for what is granted now and came before, when there was no memory for it: at most once per resend interval, since
-    /// whoever sent it may have written somebody else's address.
-    #[inline]
-    pub(crate) fn ask_for_refused(&mut self, rpc: &mut Rpc, peers: &PeerTable) {
-        let interval = self.config.resend_interval;
-        if let Some((offset, length)) = rpc.rx.take_refused(self.now, interval) {
-            let priority = self.config.top_priority();
-            self.stats.resends_tail_sent.inc();
-            let body = Body::Resend(Resend { offset, length, priority });
-            self.tell(rpc, peers, body, Reason::None);
-        }
-    }
-
-    fn ask_for_missing_below(&mut self, upto: u32, rpc: &mut Rpc, may_be_late: bool) {
-        rpc.resend.ask_for_missing(self.now);
-        let body = ControlBody::Missing { rpc: rpc.key, upto, may_be_late };
-        let priority = self.config.top_priority();
-        self.push_control(Control { path: rpc.path, priority, body });
-    }
-}
-
 impl Rpc {
     /// Builds a control header about it, in pure Linux format, or with a reason and a value in our own profile.
     pub(crate) fn control_header(
@@ -68,7 +34,7 @@ impl Rpc {
 impl Ctx {
     /// Queues a control packet about an RPC.
     pub(crate) fn tell(&mut self, rpc: &Rpc, peers: &PeerTable, body: Body, reason: Reason) {
-        self.tell_at(self.config.top_priority(), rpc, peers, body, reason);
+        self.tell_with((reason, 0), rpc, peers, body);
     }
 
     /// The same with a value beside the reason.
@@ -83,23 +49,9 @@ impl Ctx {
         self.push_packet(rpc.path, header, self.config.top_priority());
     }
 
-    /// The same at a given level. A question about what was sent goes the way of the data, or it would overtake what it
-    /// asks about and be told that this never came.
-    pub(crate) fn tell_at(
-        &mut self,
-        priority: u8,
-        rpc: &Rpc,
-        peers: &PeerTable,
-        body: Body,
-        reason: Reason,
-    ) {
-        let header = rpc.control_header(peers, body, (reason, 0));
-        self.push_control(Control { path: rpc.path, priority, body: ControlBody::Packet(header) });
-    }
-
-    /// Queues a control packet.
-    pub(crate) fn push_packet(&mut self, path: Path, header: Header, priority: u8) {
-        self.push_control(Control { path, priority, body: ControlBody::Packet(header) });
+    /// Asks for what is missing of an incoming message: after silence it only may be late, otherwise it is not on its way.
+    pub(crate) fn ask_for_missing(&mut self, rpc: &mut Rpc, may_be_late: bool) {
+        self.ask_for_missing_below(u32::MAX, rpc, may_be_late);
     }
 
     /// Asks for everything missing of a message below `sent`, which its sender says it has sent, at most once per resend
@@ -117,6 +69,38 @@ impl Ctx {
         self.ask_for_missing_below(sent, rpc, false);
         // Nor does the timer ask for it before.
         rpc.resend.not_before(self.now.plus_ns(interval_ns));
+    }
+
+    fn ask_for_missing_below(&mut self, upto: u32, rpc: &mut Rpc, may_be_late: bool) {
+        rpc.resend.ask_for_missing(self.now);
+        let body = ControlBody::Missing { rpc: rpc.key, upto, may_be_late };
+        let priority = self.config.top_priority();
+        self.push_control(Control { path: rpc.path, priority, body });
+    }
+
+    /// Asks for what is granted now and came before, when there was no memory for it: at most once per resend interval, since
+    /// whoever sent it may have written somebody else's address.
+    #[inline]
+    pub(crate) fn ask_for_refused(&mut self, rpc: &mut Rpc, peers: &PeerTable) {
+        let interval = self.config.resend_interval;
+        if let Some((offset, length)) = rpc.rx.take_refused(self.now, interval) {
+            let priority = self.config.top_priority();
+            self.stats.resends_tail_sent.inc();
+            let body = Body::Resend(Resend { offset, length, priority });
+            self.tell(rpc, peers, body, Reason::None);
+        }
+    }
+
+    /// Queues a control packet at a level. A question about what was sent goes the way of the data, or it would overtake what
+    /// it asks about and be told that this never came.
+    pub(crate) fn push_packet(&mut self, path: Path, header: Header, priority: u8) {
+        self.push_control(Control { path, priority, body: ControlBody::Packet(header) });
+    }
+
+    fn push_control(&mut self, entry: Control) {
+        if self.control.try_push(entry, self.config.control_queue_max).is_err() {
+            self.stats.control_dropped.inc();
+        }
     }
 }
 
