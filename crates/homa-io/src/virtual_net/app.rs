@@ -8,82 +8,13 @@ use homa_core::{Event, FailReason, Path, RpcKey, SendError};
 
 use super::ledger::{CallEnd, Ledger};
 use super::pattern::Pattern;
+use super::plan::{CallPlan, Response};
 use super::time::world_ns;
 use crate::shard::{EventHandler, ShardView};
 use crate::{Body, Message};
 
 /// After this time a forgetful application drops a request.
 pub(super) const FORGETFUL_NS: u64 = 3_000_000_000;
-
-/// What the server does with a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Response {
-    /// It answers after a time.
-    After {
-        /// Time of service in ns.
-        service_ns: u64,
-    },
-    /// It answers after a time and supplies the body piece by piece.
-    InPieces {
-        /// Time of service, and between pieces, in ns.
-        service_ns: u64,
-        /// Bytes of a piece.
-        piece_bytes: u32,
-    },
-    /// It drops the request.
-    Rejected,
-    /// It forgets the request, and drops it after three seconds.
-    Never,
-}
-
-/// A call to make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CallPlan {
-    /// When, in ns.
-    pub at_ns: u64,
-    /// Calling host.
-    pub client: usize,
-    /// Called host.
-    pub server: usize,
-    /// Length of the request; raised to 2 for calls from number 256 on, and 3 from 65,536 on, because a request
-    /// carries its number.
-    pub request_bytes: u32,
-    /// Length of the response.
-    pub response_bytes: u32,
-    /// What the server does.
-    pub response: Response,
-    /// The client supplies the request in pieces of this many bytes, one every 10 µs.
-    pub request_piece_bytes: Option<u32>,
-    /// The client reads the response as it arrives.
-    pub read_as_stream: bool,
-    /// The call fails after this time in ns.
-    pub deadline_ns: Option<u64>,
-    /// The client gives up after this time in ns.
-    pub abort_after_ns: Option<u64>,
-}
-
-impl CallPlan {
-    /// A call at once, answered at once.
-    pub const fn new(
-        client: usize,
-        server: usize,
-        request_bytes: u32,
-        response_bytes: u32,
-    ) -> Self {
-        Self {
-            at_ns: 0,
-            client,
-            server,
-            request_bytes,
-            response_bytes,
-            response: Response::After { service_ns: 0 },
-            request_piece_bytes: None,
-            read_as_stream: false,
-            deadline_ns: None,
-            abort_after_ns: None,
-        }
-    }
-}
 
 /// What the application has to do at some later time.
 #[derive(Clone, Copy, Debug)]

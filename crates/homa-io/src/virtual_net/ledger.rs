@@ -2,7 +2,7 @@
 
 use homa_core::{FailReason, RpcKey, SendError};
 
-use super::app::CallPlan;
+use super::plan::CallPlan;
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -18,16 +18,17 @@ mod driver;
 mod ledger;
 mod link;
 mod pattern;
+mod plan;
 mod time;
 mod world;
 
-pub use app::{CallPlan, Response};
 pub use auditor::Auditor;
 pub use conduct::Conduct;
 pub use driver::{RefusalRates, VirtualDriver};
 pub use ledger::{Call, CallEnd, Ledger};
 pub use link::{LinkPlan, Partition, PortPlan};
 pub use pattern::Pattern;
+pub use plan::{CallPlan, Response};
 pub use world::{Heard, HostPlan, MtuChange, Rare, World};
 
 pub use crate::wrap::Dice;

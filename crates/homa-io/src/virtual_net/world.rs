@@ -14,7 +14,7 @@ use homa_core::{
 };
 use homa_wire::RpcId;
 
-use super::app::{App, CallPlan, FORGETFUL_NS, Handler, Task, request_body};
+use super::app::{App, FORGETFUL_NS, Handler, Task, request_body};
 use super::auditor::Auditor;
 use super::conduct::Conduct;
 use super::digest::Digest;
@@ -22,6 +22,7 @@ use super::driver::{Notice, Packet, RefusalRates, VirtualDriver};
 use super::ledger::{CallEnd, Ledger};
 use super::link::{LinkPlan, Partition, Port, PortPlan};
 use super::pattern::Pattern;
+use super::plan::CallPlan;
 use super::time::{engine_time, world_ns};
 use crate::shard::Shard;
 use crate::wrap::Dice;
