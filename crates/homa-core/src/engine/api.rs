@@ -243,8 +243,9 @@ impl Engine {
         Ok(())
     }
 
-    /// From now on the incoming message of `rpc` is read as a stream: [`crate::Event::BodyProgress`]
-    /// tells how far it has come, and its sender is held back while `unread_bytes_max` bytes wait.
+    /// From now on the incoming message of `rpc` is read as a stream:
+    /// [`crate::Event::BodyProgress`] tells how far it has come, and its sender is held back while
+    /// `unread_bytes_max` bytes wait.
     ///
     /// # Errors
     /// The RPC is over.
@@ -260,8 +261,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The application has taken the bytes below `upto` of the incoming message: their memory is free.
-    /// A client's RPC ends when all of a complete response was taken.
+    /// The application has taken the bytes below `upto` of the incoming message: their memory is
+    /// free. A client's RPC ends when all of a complete response was taken.
     ///
     /// # Errors
     /// The RPC is over, or `upto` lies beyond what has arrived without a gap.
@@ -279,8 +280,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends an RPC that the application does not want to go on with. A client's call is cancelled at
-    /// the server; a server's request is refused, and its client told until it acknowledges. No
+    /// Ends an RPC that the application does not want to go on with. A client's call is cancelled
+    /// at the server; a server's request is refused, and its client told until it acknowledges. No
     /// [`crate::Event::Failed`] follows, since the caller knows.
     ///
     /// # Errors
@@ -310,13 +311,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Tells the server, unless it has never been asked or has answered in full. A Linux server would keep what waits for
-    /// a grant for ever. It forgets the RPC at once, so it is told only if no copy of the request can follow.
+    /// Tells the server, unless it has never been asked or has answered in full. A Linux server
+    /// would keep what waits for a grant for ever. It forgets the RPC at once, so it is told only
+    /// if no copy of the request can follow.
     pub(crate) fn cancel_at_server(&mut self, index: u32) {
         let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
-        let no_copies = rpc.state == State::Incoming || (rpc.tx.is_idle() && !rpc.tx.was_copied());
+        let no_copies =
+            rpc.state == State::Incoming || (rpc.tx.is_idle() && !rpc.tx.was_retransmitted());
         if rpc.state != State::Delivered
             && rpc.tx.sent() > 0
             && (rpc.speaks_own(&self.peers) || no_copies)

@@ -1,5 +1,5 @@
-//! What holds in an engine between two calls, whatever has happened to it. Tests, worlds and fuzzers ask for it
-//! (feature `check`); it looks at everything, so a program does not.
+//! What holds in an engine between two calls, whatever has happened to it. Tests, worlds and
+//! fuzzers ask for it (feature `check`); it looks at everything, so a program does not.
 
 use alloc::collections::BTreeMap;
 use alloc::vec;
@@ -56,7 +56,8 @@ impl Engine {
         }
     }
 
-    /// How much there is to look at: RPCs and peers. For callers that check the less often the more it is.
+    /// How much there is to look at: RPCs and peers. For callers that check the less often the more
+    /// it is.
     pub fn check_cost(&self) -> usize {
         self.rpcs.capacity().saturating_add(self.peers.capacity())
     }
@@ -205,10 +206,10 @@ fn check_queues(engine: &Engine) {
         assert!(rpc.in_event_queue || !dead, "nobody takes it out: {rpc:?}");
         let stranger =
             rpc.role == Role::Server && engine.peers.get(rpc.peer).is_some_and(Peer::is_stranger);
-        assert!(dead || !stranger || engine.strangers.contains(index), "strangers: {rpc:?}");
-        assert!(!dead || !engine.strangers.contains(index), "strangers: {rpc:?}");
+        assert!(dead || !stranger || engine.unvalidated.contains(index), "strangers: {rpc:?}");
+        assert!(!dead || !engine.unvalidated.contains(index), "strangers: {rpc:?}");
         let new = !rpc.blocked_on_peer;
-        let sends = rpc.is_sending() && (new || rpc.tx.has_copies());
+        let sends = rpc.is_sending() && (new || rpc.tx.has_retransmissions());
         assert!(sends || !engine.sender.contains(index), "in the output order: {rpc:?}");
         assert!(!dead || !engine.ctx.timers.has_rpc(index), "a timer of {rpc:?}");
     }
@@ -217,7 +218,7 @@ fn check_queues(engine: &Engine) {
             let kept = [
                 ("events", in_events[index as usize] > 0),
                 ("starved", engine.receiver.is_starved(index)),
-                ("strangers", engine.strangers.contains(index)),
+                ("strangers", engine.unvalidated.contains(index)),
                 ("output order", engine.sender.contains(index)),
                 ("timers", engine.ctx.timers.has_rpc(index)),
             ];
@@ -227,8 +228,8 @@ fn check_queues(engine: &Engine) {
     }
 }
 
-/// Whether something looks at the RPC again without a packet or a call: a queue that is served, a timer of its
-/// own or of its peer; or it waits for the application.
+/// Whether something looks at the RPC again without a packet or a call: a queue that is served, a
+/// timer of its own or of its peer; or it waits for the application.
 fn has_waker(engine: &Engine, rpc: &Rpc) -> bool {
     let index = rpc.key.index;
     let timed = engine.ctx.timers.has_rpc(index);
@@ -237,7 +238,7 @@ fn has_waker(engine: &Engine, rpc: &Rpc) -> bool {
         (_, State::Dead | State::Delivered) | (Role::Server, State::InService) => true,
         (_, State::Refused(_)) => timed,
         (_, State::Incoming) => engine.receiver.watches(rpc, timed, &engine.ctx.config),
-        (_, State::Outgoing) if tx.has_copies() => engine.sender.contains(index),
+        (_, State::Outgoing) if tx.has_retransmissions() => engine.sender.contains(index),
         // By the timer of the peer, see `check_peer`.
         (Role::Client, State::Outgoing) if rpc.blocked_on_peer => true,
         (Role::Server, State::Outgoing) if rpc.blocked_on_peer => timed,

@@ -1,5 +1,6 @@
-//! Broken invariants: an index that one table vouches for names nothing in another. A program counts them and skips what was
-//! to be done, since one mistake must not end all of its calls. Tests, worlds and fuzzers (feature `check`) panic.
+//! Broken invariants: an index that one table vouches for names nothing in another. A program
+//! counts them and skips what was to be done, since one mistake must not end all of its calls.
+//! Tests, worlds and fuzzers (feature `check`) panic.
 
 use core::cell::Cell;
 

@@ -181,8 +181,8 @@ proptest! {
             bench.step(step);
             bench.check();
         }
-        // Silence: one after the other is granted, asked for and given up. (Longer steps would count
-        // as jumps of the clock.)
+        // Silence: one after the other is granted, asked for and given up. (Longer steps would
+        // count as jumps of the clock.)
         for _ in 0..6000 {
             bench.step(&Step::Wait { ms: 10 });
             bench.step(&Step::Take { refuse: true });

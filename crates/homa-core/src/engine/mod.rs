@@ -116,7 +116,7 @@ pub struct Engine {
     holders: Holders,
 
     peers: PeerTable,
-    strangers: Unvalidated,
+    unvalidated: Unvalidated,
 
     receiver: Receiver,
     sender: Sender,
@@ -128,8 +128,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine without ports. `seed` drives all its random choices (RPC ids, incarnation, hashes): true
-    /// randomness outside tests, see [`Seed`].
+    /// An engine without ports. `seed` drives all its random choices (RPC ids, incarnation,
+    /// hashes): true randomness outside tests, see [`Seed`].
     ///
     /// # Errors
     /// The first setting of `config` out of its range.
@@ -162,7 +162,7 @@ impl Engine {
                 recovery::unacknowledged::ack_intervals_ns(&config),
             ),
             peers: PeerTable::new(secret, peers, peer_names),
-            strangers: Unvalidated::default(),
+            unvalidated: Unvalidated::default(),
             receiver: Receiver::new(&config, budget, [senders, memory]),
             sender: Sender::new(&config),
             late_acks: VecDeque::with_capacity(dispatch::control::LATE_ACKS_MAX),
@@ -309,7 +309,8 @@ impl Engine {
     #[cold]
     fn look_for_pause(&mut self, now: Instant) {
         self.ctx.started.get_or_insert(now);
-        // A timer that waits although the engine is called (the driver still finds packets) is no jump.
+        // A timer that waits although the engine is called (the driver still finds packets) is no
+        // jump.
         let due = self.ctx.timers.next().map_or(now, |(at, _)| at.max(self.ctx.now));
         let paused = now.since(due) > self.ctx.config.clock_jump_min;
         if paused {

@@ -112,14 +112,16 @@ stats! {
         peer_timeouts,
         /// Responses given up because nobody acknowledged them.
         responses_abandoned,
-        /// Responses given up because others needed their room ([`crate::Config::kept_responses_bytes`]).
+        /// Responses given up because others needed their room
+        /// ([`crate::Config::kept_responses_bytes`]).
         responses_displaced,
         /// Messages that found no memory when they began to arrive.
         messages_starved,
-        /// Packets of requests that were put off until their client has proved its address: too much memory was
-        /// reserved for what such clients had announced.
+        /// Packets of requests that were put off until their client has proved its address: too
+        /// much memory was reserved for what such clients had announced.
         strangers_put_off,
-        /// Requests ended to make room for others, because their clients had not proved their addresses.
+        /// Requests ended to make room for others, because their clients had not proved their
+        /// addresses.
         strangers_displaced,
         /// Requests that were refused at a limit.
         requests_refused,
@@ -127,11 +129,13 @@ stats! {
         finished_hits,
         /// Requests for another life of this server.
         stale_incarnations,
-        /// Packets in the name of a known peer that carry neither its incarnation nor echo ours as far as it must know it.
+        /// Packets in the name of a known peer that carry neither its incarnation nor echo ours as
+        /// far as it must know it.
         impostors,
         /// Control packets dropped because too many were waiting.
         control_dropped,
-        /// Control packets withheld from addresses that have not been proved: more would have gone there than came from there.
+        /// Control packets withheld from addresses that have not been proved: more would have gone
+        /// there than came from there.
         control_withheld,
         /// Replies to packets about unknown RPCs suppressed by the rate limit.
         replies_suppressed,
@@ -177,8 +181,8 @@ stats! {
         dropped_limit,
         /// See [`DropReason::WrongPeer`].
         dropped_wrong_peer,
-        /// Broken invariants of the engine, 0 unless it has a bug: please report it. What was to be done there is skipped. With
-        /// the feature `check` the program panics instead.
+        /// Broken invariants of the engine, 0 unless it has a bug: please report it. What was to be
+        /// done there is skipped. With the feature `check` the program panics instead.
         impossible,
     }
     gauges {

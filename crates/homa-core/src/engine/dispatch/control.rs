@@ -16,12 +16,12 @@ use crate::event::{DropReason, FailReason, IcmpKind, Received};
 use crate::structures::NIL;
 use crate::time::{Instant, nanos};
 
-/// "Never seen" answers, one resend interval apart, after which a peer that once had the RPC is believed
-/// to have lost it. One may be an old packet that was overtaken.
+/// "Never seen" answers, one resend interval apart, after which a peer that once had the RPC is
+/// believed to have lost it. One may be an old packet that was overtaken.
 const DOUBTS_MAX: u8 = 3;
 
-/// The same bytes are sent again at most once in this part of a resend interval: whoever asks once per interval may be
-/// a little early.
+/// The same bytes are sent again at most once in this part of a resend interval: whoever asks once
+/// per interval may be a little early.
 const COPIES_PAUSE: (u32, u32) = (3, 4);
 
 /// A request is sent again from the start at twice the pause each time, so many times.
@@ -88,8 +88,8 @@ impl Engine {
         }
     }
 
-    /// An acknowledgement that came with data: what it ends can wait until the answer to that data is on its
-    /// way, see [`Engine::settle`].
+    /// An acknowledgement that came with data: what it ends can wait until the answer to that data
+    /// is on its way, see [`Engine::settle`].
     pub(crate) fn acknowledge_later(&mut self, peer: Option<u32>, path: &Path, ack: &AckEntry) {
         let named = self.ids.find_acknowledged(&self.rpcs, peer, path, ack);
         let Some(rpc) = named.and_then(|index| self.rpcs.known(index)) else {
@@ -112,7 +112,8 @@ impl Engine {
         any
     }
 
-    /// The client of a server RPC does not need it any more; if it `arrived`, because it has the response.
+    /// The client of a server RPC does not need it any more; if it `arrived`, because it has the
+    /// response.
     fn acknowledged(&mut self, index: Option<u32>, arrived: bool) {
         let Some(rpc) = index.and_then(|index| self.rpcs.known_mut(index)) else {
             return;
@@ -127,8 +128,8 @@ impl Engine {
         }
     }
 
-    /// The server acknowledges what only a client could acknowledge: a Linux host says so of RPCs that it does
-    /// not know, when it is asked about a call.
+    /// The server acknowledges what only a client could acknowledge: a Linux host says so of RPCs
+    /// that it does not know, when it is asked about a call.
     fn disowned(&mut self, index: u32) {
         let waits = self.rpcs.known(index).is_some_and(|rpc| {
             rpc.is_client() && rpc.state == State::Outgoing && !rpc.speaks_own(&self.peers)
@@ -187,7 +188,8 @@ impl Engine {
         };
         let is_client = self.rpcs.known(index).is_some_and(Rpc::is_client);
         if is_client && self.ctx.pauses.may_be_stale() {
-            // A server that has forgotten the request would execute it again; one that has it asks again.
+            // A server that has forgotten the request would execute it again; one that has it asks
+            // again.
             return Ok(Received::Consumed);
         }
         self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
@@ -272,7 +274,8 @@ impl Engine {
         self.ctx.arm(index, nanos(interval));
     }
 
-    /// Answers a question about an RPC that is not known here: it is over, or never was in this life.
+    /// Answers a question about an RPC that is not known here: it is over, or never was in this
+    /// life.
     fn answer_unknown(&mut self, path: &Path, header: &Header) {
         let id = header.common.local_id();
         let hash = self.peers.hash_of(path);
@@ -297,8 +300,8 @@ impl Engine {
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
-        // However many come at a time: several questions must fit into the time after which it is given up, if that is
-        // long enough.
+        // However many come at a time: several questions must fit into the time after which it is
+        // given up, if that is long enough.
         let most = match (rpc.role, rpc.state) {
             (Role::Server, State::Outgoing | State::Refused(_)) => ack_repeat_max(&self.ctx.config),
             _ => {
@@ -375,8 +378,8 @@ impl Engine {
         Ok(Received::Consumed)
     }
 
-    /// The server's present life began `age_us` ago. Unless the request was sent only after that, the
-    /// former life may have executed it.
+    /// The server's present life began `age_us` ago. Unless the request was sent only after that,
+    /// the former life may have executed it.
     fn reborn(&mut self, index: u32, age_us: u32) {
         let born = self.ctx.now - Duration::from_micros(u64::from(age_us));
         let Some(rpc) = self.rpcs.known(index) else {
@@ -392,8 +395,8 @@ impl Engine {
         }
     }
 
-    /// The server, which lives for `age_us`, has not seen the request: from the start again, while it can
-    /// still recognise a duplicate.
+    /// The server, which lives for `age_us`, has not seen the request: from the start again, while
+    /// it can still recognise a duplicate.
     fn never_seen(&mut self, index: u32, age_us: u32) {
         let now = self.ctx.now;
         let Some(rpc) = self.rpcs.known_mut(index) else {
@@ -434,8 +437,9 @@ impl Engine {
         }
     }
 
-    /// The server does not know an RPC of whose response a part is here. In the packet format of Linux that may be a late
-    /// copy: the rest is given up when it is said several times and nothing else comes.
+    /// The server does not know an RPC of whose response a part is here. In the packet format of
+    /// Linux that may be a late copy: the rest is given up when it is said several times and
+    /// nothing else comes.
     fn response_forgotten(&mut self, index: u32) {
         let (interval, now) = (self.ctx.config.resend_interval, self.ctx.now);
         let Some(rpc) = self.rpcs.known_mut(index) else {
@@ -462,8 +466,8 @@ impl Engine {
             self.fail_rpc(index, FailReason::Forgotten);
             return;
         }
-        // Each packet of the request may have been answered: they ask for one repetition. And a server that says it for
-        // ever does not have everything sent to it for ever.
+        // Each packet of the request may have been answered: they ask for one repetition. And a
+        // server that says it for ever does not have everything sent to it for ever.
         let pause = self.ctx.config.resend_interval / 2;
         let longer = pause.saturating_mul(1 << rpc.restarts.min(RESTARTS_DOUBLED));
         if rpc.restarted_at.is_some_and(|last| self.ctx.now.since(last) < longer) {
@@ -547,8 +551,8 @@ impl Engine {
         }
     }
 
-    /// The network reports an error about a packet of ours to `path.remote`, of which it quotes the bytes
-    /// `quoted` from the Homa header on. It counts only if it quotes a live RPC of ours.
+    /// The network reports an error about a packet of ours to `path.remote`, of which it quotes the
+    /// bytes `quoted` from the Homa header on. It counts only if it quotes a live RPC of ours.
     pub fn icmp_error(&mut self, now: Instant, kind: IcmpKind, path: Path, quoted: &[u8]) {
         self.tick(now);
         let Some(id) = homa_wire::quoted_sender_id(quoted) else {
@@ -619,8 +623,8 @@ impl Rpc {
         self.peer_life != 0 && self.peer_life != life
     }
 
-    /// Whether a request that names no life of its server, since none was known, was sent before the present one began, as
-    /// far as the server says (0: it does not).
+    /// Whether a request that names no life of its server, since none was known, was sent before
+    /// the present one began, as far as the server says (0: it does not).
     fn precedes_life(&self, now: Instant, age_us: u32) -> bool {
         let born = now - Duration::from_micros(u64::from(age_us));
         let named_none = self.own && self.peer_life == 0;
@@ -629,7 +633,8 @@ impl Rpc {
 }
 
 impl Peer {
-    /// Whether its address is proved, or it has sent enough to be sent a packet with so much payload.
+    /// Whether its address is proved, or it has sent enough to be sent a packet with so much
+    /// payload.
     fn may_be_sent(&self, payload: u32) -> bool {
         let over_ip = self.path.carriage == Carriage::Ip;
         over_ip || self.validation.is_done() || self.validation.room() >= u64::from(payload)

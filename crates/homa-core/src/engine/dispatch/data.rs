@@ -84,7 +84,8 @@ impl Engine {
         }
     }
 
-    /// Is the packet of this implementation, in this version? Linux packets only over raw IP.
+    /// Checks that the packet is of this implementation, in this version; Linux packets only over
+    /// raw IP.
     fn check_profile(
         &mut self,
         peer: Option<u32>,
@@ -103,19 +104,15 @@ impl Engine {
                 if let Some(index) = self.ids.find(&self.rpcs, peer, path, id) {
                     self.fail_rpc(index, FailReason::VersionMismatch { theirs });
                 } else if matches!(header.body, Body::Data(_)) && !self.ids.is_call(id) {
-                    self.replies.refuse(
-                        (path, header),
-                        (Reason::Version, u32::from(VERSION)),
-                        &self.peers,
-                        &mut self.ctx,
-                    );
+                    self.refuse_packet(path, header, (Reason::Version, u32::from(VERSION)));
                 }
                 Err(DropReason::Version)
             }
         }
     }
 
-    /// Is the port open, and does it serve if it is asked to? Requests to ports that nobody serves are answered.
+    /// Checks that the port is open, and serves if it is asked to. Requests to ports that nobody
+    /// serves are answered.
     fn check_port(
         &mut self,
         path: &Path,
@@ -131,7 +128,7 @@ impl Engine {
             if matches!(header.body, Body::Data(_)) {
                 // A response that nobody can take need not be kept by its server.
                 let why = if for_server { Reason::NoService } else { Reason::Finished };
-                self.replies.refuse((path, header), (why, 0), &self.peers, &mut self.ctx);
+                self.refuse_packet(path, header, (why, 0));
             } else if for_server && asks && understood {
                 self.replies.send(
                     (path, header),
@@ -204,8 +201,8 @@ impl Engine {
         received
     }
 
-    /// Checks that the sender of DATA may speak about an RPC, and that it belongs to the message that has begun to arrive:
-    /// the same length, from the same life of its sender.
+    /// Checks that the sender of DATA may speak about an RPC, and that it belongs to the message
+    /// that has begun to arrive: the same length, from the same life of its sender.
     #[inline]
     fn check_agreement(
         &mut self,
@@ -228,8 +225,8 @@ impl Engine {
         Ok(())
     }
 
-    /// DATA comes of another life of its sender than the message began with. A server that was restarted may have executed
-    /// the request again, and answers something else.
+    /// DATA comes of another life of its sender than the message began with. A server that was
+    /// restarted may have executed the request again, and answers something else.
     #[cold]
     fn comes_of_another_life(&mut self, index: u32, life: u32) {
         let server_lives = |rpc: &&Rpc| {
@@ -247,8 +244,9 @@ impl Engine {
         if self.ids.is_call(id) {
             return DropReason::WrongPeer;
         }
-        // Ends the server's state at once. That of Linux servers ends when they ask for an acknowledgement.
-        self.replies.refuse((path, header), (Reason::Finished, 0), &self.peers, &mut self.ctx);
+        // Ends the server's state at once. That of Linux servers ends when they ask for an
+        // acknowledgement.
+        self.refuse_packet(path, header, (Reason::Finished, 0));
         DropReason::UnknownRpc
     }
 
@@ -263,7 +261,45 @@ impl Engine {
         port: PortOptions,
     ) -> Result<u32, DropReason> {
         let id = header.common.local_id();
-        let own = is_own(header);
+        self.check_request(peer, path, header, data)?;
+        let proved = self.peers.has_proved(peer, path, header);
+        let comes_whole = transport_len.saturating_sub(DATA_HEADER) >= data.message_length;
+        let stranger = is_own(header) && !proved && !comes_whole;
+        self.check_address(peer, path, header, data, (proved, stranger))?;
+        let created = self.create_server_rpc(peer, path, header, port, proved);
+        let Some((index, client)) = created else {
+            self.ctx.stats.requests_refused.inc();
+            self.refuse_packet(path, header, (Reason::Overloaded, 0));
+            return Err(DropReason::Limit);
+        };
+        if peer.is_none() {
+            self.recognise(client, header, transport_len, id);
+            self.offer_cutoffs(client, path, header, data.cutoff_version);
+        }
+        if let Some(client) = self.peers.known_mut(client) {
+            client.note_request(id, &mut self.ctx);
+        }
+        if let Some(rpc) = self.rpcs.known(index) {
+            self.unvalidated.add(rpc, &self.peers);
+        }
+        self.begin_incoming(index, data);
+        if let Some(rpc) = self.rpcs.known_mut(index).filter(|_| stranger) {
+            self.receiver.count_stranger(rpc);
+            // Its answer proves the address, whether or not there is a grant for it.
+            self.ctx.tell(rpc, &self.peers, Body::NeedAck, Reason::Probe);
+        }
+        Ok(index)
+    }
+
+    /// Checks that a request is new, meant for this incarnation, and not too long.
+    fn check_request(
+        &mut self,
+        peer: Option<u32>,
+        path: &Path,
+        header: &Header,
+        data: &Data,
+    ) -> Result<(), DropReason> {
+        let (id, own) = (header.common.local_id(), is_own(header));
         if data.message_length == 0 || (own && header.common.incarnation == 0) {
             return Err(DropReason::Malformed);
         }
@@ -274,94 +310,59 @@ impl Engine {
             && known.is_some_and(|peer| peer.is_newest_request(id, &self.ctx));
         if !fresh && self.finished.contains(self.ctx.read_clock.now(), hash, id) {
             self.ctx.stats.finished_hits.inc();
-            // Its client still repeats it: the time until it may be forgotten begins again. It replaces the
-            // older entry, so there is room.
+            // Its client still repeats it: the time until it may be forgotten begins again. It
+            // replaces the older entry, so there is room.
             let _ = self.finished.insert(self.ctx.read_clock.stamp(), hash, id);
             return Err(DropReason::Duplicate);
         }
         if own && data.echo != 0 && data.echo != self.peers.incarnation_for(peer, path) {
             self.ctx.stats.stale_incarnations.inc();
-            let age_us = self.ctx.age_us();
-            self.replies.refuse(
-                (path, header),
-                (Reason::Restarted, age_us),
-                &self.peers,
-                &mut self.ctx,
-            );
+            self.refuse_packet(path, header, (Reason::Restarted, self.ctx.age_us()));
             return Err(DropReason::UnknownRpc);
         }
-        if data.message_length > self.ctx.config.max_message_bytes {
-            self.replies.refuse(
-                (path, header),
-                (Reason::TooLong, self.ctx.config.max_message_bytes),
-                &self.peers,
-                &mut self.ctx,
-            );
+        let max_bytes = self.ctx.config.max_message_bytes;
+        if data.message_length > max_bytes {
+            self.refuse_packet(path, header, (Reason::TooLong, max_bytes));
             return Err(DropReason::TooLong);
         }
-        let proved = self.peers.has_proved(peer, path, header);
-        let comes_whole = transport_len.saturating_sub(DATA_HEADER) >= data.message_length;
-        let stranger = own && !proved && !comes_whole;
+        Ok(())
+    }
+
+    /// Checks that the address of a client is worth a place and memory: it has `proved` it, or
+    /// there is a share left for those that have not.
+    fn check_address(
+        &mut self,
+        peer: Option<u32>,
+        path: &Path,
+        header: &Header,
+        data: &Data,
+        (proved, stranger): (bool, bool),
+    ) -> Result<(), DropReason> {
         // A client that starts anew has the address of its former life: it cannot have both.
         let in_place_of_another = peer.is_none() && self.peers.find(path).is_some();
-        let put_off = (stranger
-            && !self.receiver.admits_stranger(data.message_length, data.incoming, &self.ctx))
-            || (!proved
-                && self.holders.has_to_prove_first(
-                    &self.peers,
-                    peer,
-                    path,
-                    self.ctx.config.serving_max(),
-                ));
-        if in_place_of_another || put_off {
-            self.ctx.stats.strangers_put_off.inc();
-            if data.offset(header.common.sequence) == 0 {
-                // True, and it tells the client who we are: it sends again and names us.
-                let age = self.ctx.age_us();
-                self.replies.send(
-                    (path, header),
-                    Body::RpcUnknown,
-                    (Reason::NeverSeen, age),
-                    &self.peers,
-                    &mut self.ctx,
-                );
-            }
-            return Err(if in_place_of_another {
-                DropReason::WrongPeer
-            } else {
-                DropReason::NoMemory
-            });
+        let (length, announced) = (data.message_length, data.incoming);
+        let no_memory = stranger && !self.receiver.admits_stranger(length, announced, &self.ctx);
+        let serving_max = self.ctx.config.serving_max();
+        let put_off = no_memory
+            || (!proved && self.holders.has_to_prove_first(&self.peers, peer, path, serving_max));
+        if !in_place_of_another && !put_off {
+            return Ok(());
         }
-        let (index, client) =
-            self.create_server_rpc(peer, path, header, port, proved).ok_or_else(|| {
-                self.ctx.stats.requests_refused.inc();
-                self.replies.refuse(
-                    (path, header),
-                    (Reason::Overloaded, 0),
-                    &self.peers,
-                    &mut self.ctx,
-                );
-                DropReason::Limit
-            })?;
-        if peer.is_none() {
-            self.recognise(client, header, transport_len, id);
-            self.offer_cutoffs(client, path, header, data.cutoff_version);
+        self.ctx.stats.strangers_put_off.inc();
+        if data.offset(header.common.sequence) == 0 {
+            // True, and it tells the client who we are: it sends again and names us.
+            let why = (Reason::NeverSeen, self.ctx.age_us());
+            let (peers, ctx) = (&self.peers, &mut self.ctx);
+            self.replies.send((path, header), Body::RpcUnknown, why, peers, ctx);
         }
-        if let Some(client) = self.peers.known_mut(client) {
-            client.note_request(id, &mut self.ctx);
-        }
-        if let Some(rpc) = self.rpcs.known(index) {
-            self.strangers.add(rpc, &self.peers);
-        }
-        self.begin_incoming(index, data);
-        if stranger {
-            if let Some(rpc) = self.rpcs.known_mut(index) {
-                self.receiver.count_stranger(rpc);
-                // Its answer proves the address, whether or not there is a grant for it.
-                self.ctx.tell(rpc, &self.peers, Body::NeedAck, Reason::Probe);
-            }
-        }
-        Ok(index)
+        Err(if in_place_of_another { DropReason::WrongPeer } else { DropReason::NoMemory })
+    }
+
+    /// Refuses the RPC that a packet is about, see [`Replies::refuse`].
+    ///
+    /// [`Replies::refuse`]: crate::engine::sender::replies::Replies::refuse
+    fn refuse_packet(&mut self, path: &Path, header: &Header, why: (Reason, u32)) {
+        self.replies.refuse((path, header), why, &self.peers, &mut self.ctx);
     }
 
     /// A new RPC and the peer that it is served to. `None`: a limit is reached.
@@ -520,8 +521,8 @@ impl Engine {
 }
 
 impl PeerTable {
-    /// Whether the address of a request is its client's: over UDP it or an earlier packet names us, over raw IP nobody proves
-    /// it.
+    /// Whether the address of a request is its client's: over UDP it or an earlier packet names us,
+    /// over raw IP nobody proves it.
     #[inline(always)]
     fn has_proved(&self, peer: Option<u32>, path: &Path, header: &Header) -> bool {
         path.carriage == Carriage::Ip
@@ -531,9 +532,10 @@ impl PeerTable {
 }
 
 impl Peer {
-    /// Whether this request is younger than all that the present life of the peer has sent here. Clients of this
-    /// implementation count their ids up, so it cannot be one that is finished, and the memory of those need
-    /// not be searched. What was sent before the count began is forgotten when it is believed.
+    /// Whether this request is younger than all that the present life of the peer has sent here.
+    /// Clients of this implementation count their ids up, so it cannot be one that is finished, and
+    /// the memory of those need not be searched. What was sent before the count began is forgotten
+    /// when it is believed.
     fn is_newest_request(&self, id: u64, ctx: &Ctx) -> bool {
         self.newest_request.is_some_and(|(newest, since)| {
             is_newer(id, newest) && ctx.read_clock.now() >= since + ctx.config.finished_memory
@@ -557,7 +559,7 @@ fn ports_of_header(path: &Path, header: &Header) -> Path {
     path
 }
 
-/// Was `id` chosen after `other`? Ids count up and wrap.
+/// Whether `id` was chosen after `other`. Ids count up and wrap.
 fn is_newer(id: u64, other: u64) -> bool {
     (1..1 << 63).contains(&id.wrapping_sub(other))
 }

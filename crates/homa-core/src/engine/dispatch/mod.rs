@@ -1,4 +1,5 @@
-//! What a received packet changes: who it is from and about which RPC it speaks is found once, then a room is told.
+//! What a received packet changes: who it is from and about which RPC it speaks is found once, then
+//! a room is told.
 //!
 //! | file | what it decides |
 //! | --- | --- |

@@ -21,7 +21,8 @@ impl AckQueue {
     pub(crate) const EMPTY: Self =
         Self { acks: [PendingAck { client_id: 0, server_port: 0 }; ACKS_MAX], count: 0 };
 
-    /// Keeps an acknowledgement for a later packet. `Some`: the queue is full, this one needs a packet of its own.
+    /// Keeps an acknowledgement for a later packet. `Some`: the queue is full, this one needs a
+    /// packet of its own.
     pub(crate) fn push(&mut self, ack: PendingAck) -> Option<PendingAck> {
         match self.acks.get_mut(self.count) {
             Some(slot) => {

@@ -1,4 +1,5 @@
-//! The calls to a peer that are not answered: a chain through [`Rpc::next`], and the round of probes over it.
+//! The calls to a peer that are not answered: a chain through [`Rpc::next`], and the round of
+//! probes over it.
 
 use core::time::Duration;
 
@@ -9,12 +10,12 @@ use crate::engine::ctx::Ctx;
 use crate::engine::peer::{PeerTable, Probe};
 use crate::engine::rpc::ids::Ids;
 use crate::engine::rpc::{Rpc, RpcTable};
-use crate::engine::sender::Sender;
 use crate::engine::stats::Count;
 use crate::structures::NIL;
 use crate::time::{Instant, nanos};
 
-/// Calls that are asked about at a time while all are checked: the questions share a datagram, and so do the answers.
+/// Calls that are asked about at a time while all are checked: the questions share a datagram, and
+/// so do the answers.
 const RECHECK_BATCH: u32 = 32;
 /// Steps of the round over a peer's RPCs to find one to probe.
 const PROBE_STEPS: usize = 16;
@@ -86,9 +87,10 @@ impl PeerTable {
         None
     }
 
-    /// The peer may have lost requests that it said it has: it lives another life, does not know one of them any more, or
-    /// nobody listened here for so long. Asks about each, so that all calls end soon. (Nothing is ended on this suspicion
-    /// alone: ids cannot be guessed, addresses can be forged.)
+    /// The peer may have lost requests that it said it has: it lives another life, does not know
+    /// one of them any more, or nobody listened here for so long. Asks about each, so that all
+    /// calls end soon. (Nothing is ended on this suspicion alone: ids cannot be guessed, addresses
+    /// can be forged.)
     pub(crate) fn recheck_waiting(&mut self, index: u32, ctx: &mut Ctx) {
         let Some(peer) = self.known_mut(index) else {
             return;
@@ -106,11 +108,9 @@ impl PeerTable {
             }
         }
     }
-}
 
-impl PeerTable {
-    /// Asks about the next of the peer's waiting RPCs, or about several of them while all are checked. `false`: the
-    /// next one is further away.
+    /// Asks about the next of the peer's waiting RPCs, or about several of them while all are
+    /// checked. `false`: the next one is further away.
     pub(crate) fn ask_waiting(
         &mut self,
         index: u32,
@@ -138,8 +138,8 @@ impl PeerTable {
         true
     }
 
-    /// Asks a peer whether it has the RPC that is named: its answer shows that it lives and has read what came
-    /// before the question.
+    /// Asks a peer whether it has the RPC that is named: its answer shows that it lives and has
+    /// read what came before the question.
     pub(crate) fn start_probe(
         &mut self,
         index: u32,
@@ -180,36 +180,6 @@ impl PeerTable {
         let words = (Body::NeedAck, Reason::Probe);
         let header = ids.header_about((&path, id, own), words, (rpcs, self), &ctx.config);
         ctx.push_packet(path, header, level);
-    }
-}
-
-impl Sender {
-    /// The peer answered a question: it lives, and what was sent before is not on its way any more.
-    pub(crate) fn probe_answered(
-        &mut self,
-        index: u32,
-        rpcs: &mut RpcTable,
-        peers: &mut PeerTable,
-        ctx: &mut Ctx,
-    ) {
-        let Some(peer) = peers.known_mut(index) else {
-            return;
-        };
-        let Some(probe) = peer.liveness.take_answered(ctx.now, &ctx.config) else {
-            return;
-        };
-        if probe.tries == 0 {
-            peer.resend_timeout.note_rtt(probe.first_sent, ctx.now);
-        }
-        peer.in_flight.probe_answered();
-        let (next, waiting) = (peer.liveness.next_probe(), peer.liveness.waiting());
-        self.serve_blocked(index, rpcs, peers, ctx);
-        if waiting > 0 {
-            ctx.timers.arm_peer(index, next);
-        }
-        if peers.known(index).is_some_and(|peer| !peer.blocked.is_empty()) {
-            ctx.arm_blocked_probe(index);
-        }
     }
 }
 

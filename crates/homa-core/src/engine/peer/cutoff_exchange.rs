@@ -13,7 +13,8 @@ use crate::engine::peer::{Peer, PeerTable};
 use crate::event::{DropReason, Received};
 use crate::time::Instant;
 
-/// Sockets of a Linux host that are told at once what one of them said; others learn it when they are asked themselves.
+/// Sockets of a Linux host that are told at once what one of them said; others learn it when they
+/// are asked themselves.
 const SOCKETS_TOLD_MAX: usize = 64;
 
 /// A peer is sent our cutoffs at most once per so much time.
@@ -69,8 +70,8 @@ impl PeerTable {
 }
 
 impl Peer {
-    /// Whether it is to be sent our cutoffs now, which is so at most once per ms. A stranger gets none: what may be sent
-    /// there is for the question that lets it prove its address.
+    /// Whether it is to be sent our cutoffs now, which is so at most once per ms. A stranger gets
+    /// none: what may be sent there is for the question that lets it prove its address.
     fn begin_cutoffs(&mut self, now: Instant) -> bool {
         let lately = self.cutoffs_sent.is_some_and(|sent| now.since(sent) < OFFER_INTERVAL);
         let begins = !self.is_stranger() && !lately;
@@ -82,7 +83,8 @@ impl Peer {
 }
 
 impl Engine {
-    /// The sender of a DATA packet holds cutoffs of this `version`: if they are not ours it is sent them.
+    /// The sender of a DATA packet holds cutoffs of this `version`: if they are not ours it is sent
+    /// them.
     #[inline]
     pub(crate) fn offer_cutoffs(&mut self, index: u32, path: &Path, header: &Header, version: u16) {
         if version != self.receiver.cutoffs().version() {

@@ -1,13 +1,15 @@
 //! Who a packet is from.
 //!
-//! Every life of an engine is known to each IP address by a number of its own, its *incarnation* there: 24 bits, made by a
-//! one-way function from the engine's secret and the address, so that nobody learns it who does not receive what is sent to
-//! that address. It does two things. A packet that carries the incarnation by which a peer is known comes from that
-//! peer, in the same life. A packet that echoes *ours* comes from somebody who has received something from us at the address it
-//! names, and that is the only proof of an address there is: what others say of a peer is not believed.
+//! Every life of an engine is known to each IP address by a number of its own, its *incarnation*
+//! there: 24 bits, made by a one-way function from the engine's secret and the address, so that
+//! nobody learns it who does not receive what is sent to that address. It does two things. A packet
+//! that carries the incarnation by which a peer is known comes from that peer, in the same life. A
+//! packet that echoes *ours* comes from somebody who has received something from us at the address
+//! it names, and that is the only proof of an address there is: what others say of a peer is not
+//! believed.
 //!
-//! The address is that of the host: an engine that sends from several ports is one life, and whoever shares an address can be
-//! sent packets there anyway.
+//! The address is that of the host: an engine that sends from several ports is one life, and
+//! whoever shares an address can be sent packets there anyway.
 
 use core::net::IpAddr;
 
@@ -25,8 +27,9 @@ impl Engine {
         self.peers.incarnation(ip)
     }
 
-    /// Takes notice of a packet from the address of a peer. `None`: by its numbers it is of somebody else, a new life of the
-    /// peer that has not proved itself yet or a liar, who has no part in what there is between the peer and us.
+    /// Takes notice of a packet from the address of a peer. `None`: by its numbers it is of
+    /// somebody else, a new life of the peer that has not proved itself yet or a liar, who has no
+    /// part in what there is between the peer and us.
     #[inline(always)]
     pub(crate) fn recognise(
         &mut self,
@@ -54,7 +57,8 @@ impl Engine {
         Some(index)
     }
 
-    /// Whether a packet from the address of a peer shows that the peer is alive. `None`: it is of somebody else.
+    /// Whether a packet from the address of a peer shows that the peer is alive. `None`: it is of
+    /// somebody else.
     #[inline(never)]
     fn judge(&mut self, index: u32, header: &Header, id: u64) -> Option<bool> {
         let peer = self.peers.known(index)?;
@@ -120,8 +124,8 @@ impl PeerTable {
 }
 
 impl Rpc {
-    /// Whether the sender of a packet may speak about it: it is the other end, or the peer lives another life now, to which
-    /// the RPC means nothing.
+    /// Whether the sender of a packet may speak about it: it is the other end, or the peer lives
+    /// another life now, to which the RPC means nothing.
     #[inline]
     pub(crate) fn may_be_spoken_of(&self, header: &Header, peers: &PeerTable) -> bool {
         let life = header.common.incarnation;
@@ -133,7 +137,8 @@ impl Rpc {
 }
 
 impl Peer {
-    /// Whether a packet is of the peer in the life by which it is known, and the peer has proved its address.
+    /// Whether a packet is of the peer in the life by which it is known, and the peer has proved
+    /// its address.
     #[inline]
     fn is_certainly(&self, header: &Header) -> bool {
         let life = header.common.incarnation;

@@ -1,12 +1,13 @@
 //! In-flight credit: unscheduled data on its way to a peer, and what shows that it has arrived.
 //!
-//! Each message is charged for the unscheduled data that it sends. A reaction of the peer to a message settles the charge of
-//! that message. The answer to a probe settles all charges from before the probe, so probes count *epochs*.
+//! Each message is charged for the unscheduled data that it sends. A reaction of the peer to a
+//! message settles the charge of that message. The answer to a probe settles all charges from
+//! before the probe, so probes count *epochs*.
 
 use crate::addr::Path;
 
-/// What a packet of unscheduled data costs besides its payload: the share of the receiver's buffer that
-/// the system uses for its own administration of a small packet in a train.
+/// What a packet of unscheduled data costs besides its payload: the share of the receiver's buffer
+/// that the system uses for its own administration of a small packet in a train.
 pub(crate) const CHARGE_PER_PACKET: u32 = 256;
 
 /// What is on its way to one peer.
@@ -81,7 +82,8 @@ impl InFlight {
         self.admitted = self.admitted.saturating_sub(core::mem::take(&mut charge.admitted));
     }
 
-    /// Charges a message for data of this priority. Its earlier charges belong to the present epoch then.
+    /// Charges a message for data of this priority. Its earlier charges belong to the present epoch
+    /// then.
     pub(crate) fn charge(&mut self, charge: &mut Charge, cost: u32, priority: u8) {
         let settled = charge.epoch <= self.settled_epoch;
         let kept = if settled { 0 } else { charge.bytes };
@@ -104,7 +106,8 @@ impl InFlight {
         }
     }
 
-    /// The peer reacted to the message, or the message is over: nothing of it is on its way. Returns whether it was charged.
+    /// The peer reacted to the message, or the message is over: nothing of it is on its way.
+    /// Returns whether it was charged.
     pub(crate) fn settle(&mut self, charge: &mut Charge) -> bool {
         self.end_admission(charge);
         let bytes = core::mem::take(&mut charge.bytes);

@@ -1,4 +1,5 @@
-//! Liveness of a peer: probes ("do you have this RPC?"), and when the RPCs that wait for the peer are asked about.
+//! Liveness of a peer: probes ("do you have this RPC?"), and when the RPCs that wait for the peer
+//! are asked about.
 
 use core::time::Duration;
 
@@ -94,7 +95,8 @@ impl Liveness {
         self.next_probe
     }
 
-    /// The answer to a probe came: the next one follows at once while RPCs are rechecked, otherwise ever later.
+    /// The answer to a probe came: the next one follows at once while RPCs are rechecked, otherwise
+    /// ever later.
     pub(crate) fn take_answered(&mut self, now: Instant, config: &Config) -> Option<Probe> {
         let probe = self.probe.take()?;
         self.reacted_at = now;
@@ -111,8 +113,8 @@ impl Liveness {
         Some(probe)
     }
 
-    /// The peer may have lost requests that it said it has: all RPCs that wait are asked about. Returns from when on, unless
-    /// that goes on already.
+    /// The peer may have lost requests that it said it has: all RPCs that wait are asked about.
+    /// Returns from when on, unless that goes on already.
     pub(crate) fn recheck(&mut self, now: Instant, config: &Config) -> Option<Instant> {
         if self.recheck > 0 {
             self.recheck_again = true;
@@ -121,7 +123,8 @@ impl Liveness {
         Some(self.begin_recheck(now, config))
     }
 
-    /// A server may lose one RPC after the other: the pause doubles, until it has been quiet for a while.
+    /// A server may lose one RPC after the other: the pause doubles, until it has been quiet for a
+    /// while.
     fn begin_recheck(&mut self, now: Instant, config: &Config) -> Instant {
         let (shortest, longest) = (config.resend_interval * 2, config.resend_interval_max);
         let quiet = now >= self.recheck_from + longest;

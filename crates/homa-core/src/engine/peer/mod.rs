@@ -51,7 +51,8 @@ use crate::structures::NIL;
 use crate::structures::shared_heap::SharedHeap;
 use crate::time::Instant;
 
-/// Packets longer than this are those of a path within a host, and fill a receive buffer with little waste.
+/// Packets longer than this are those of a path within a host, and fill a receive buffer with
+/// little waste.
 pub(crate) const LONG_PACKET_BYTES: u64 = 16_384;
 
 /// One peer: an `IP:port`, whatever carries the packets.
@@ -77,8 +78,8 @@ pub(crate) struct Peer {
     pub(crate) first_id: u64,
 
     // Learned from the peer; forgotten when its incarnation changes.
-    /// The number by which we know its present life; 0 = unknown, or a Linux host. Over UDP it has proved that it is its
-    /// own, over raw IP it may only have announced it.
+    /// The number by which we know its present life; 0 = unknown, or a Linux host. Over UDP it has
+    /// proved that it is its own, over raw IP it may only have announced it.
     pub(crate) incarnation: u32,
     /// When it last said so in a packet of our own profile.
     own_heard: Instant,
@@ -185,10 +186,11 @@ impl Peer {
         ip_bytes.saturating_sub(ip_header).saturating_sub(udp_header)
     }
 
-    /// Longest datagram in which several packets may go. If a path swallowed it for its length, nobody would
-    /// notice, since all in it are short: it is no longer than what every path carries, except within a host,
-    /// whose packets are far longer than those of any network. There it is so long that to copy it takes less time
-    /// than to send another: what comes first in it waits for the rest.
+    /// Longest datagram in which several packets may go. If a path swallowed it for its length,
+    /// nobody would notice, since all in it are short: it is no longer than what every path
+    /// carries, except within a host, whose packets are far longer than those of any network. There
+    /// it is so long that to copy it takes less time than to send another: what comes first in it
+    /// waits for the rest.
     pub(crate) fn datagram_bytes(&self, config: &Config) -> u32 {
         let packet_bytes = self.packet_bytes_max(config);
         let within_host = u64::from(packet_bytes) > LONG_PACKET_BYTES;

@@ -1,5 +1,5 @@
-//! Path MTU, and paths that swallow full-size packets without a word (black holes): noticed by what gets lost, since the
-//! network does not tell.
+//! Path MTU, and paths that swallow full-size packets without a word (black holes): noticed by what
+//! gets lost, since the network does not tell.
 
 use core::time::Duration;
 
@@ -17,8 +17,8 @@ pub(crate) const DATAGRAM_WITHIN_HOST: u32 = 16_384;
 const LOST_ROUNDS_MAX: u8 = 2;
 /// The same towards Linux hosts, which ask for packets again that are merely late.
 const LINUX_ROUNDS_MAX: u8 = 4;
-/// The same if what was lost lies in front of a full-size packet that arrived: the path may have changed since, but
-/// mere loss is more likely.
+/// The same if what was lost lies in front of a full-size packet that arrived: the path may have
+/// changed since, but mere loss is more likely.
 const GAP_ROUNDS_MAX: u8 = 5;
 /// After this time a new message tries full-size packets again: paths heal.
 const RETRY_AFTER: Duration = Duration::from_secs(300);
@@ -69,14 +69,16 @@ impl PathMtu {
         mtu < before
     }
 
-    /// A message begins: with full-size packets again if the path was taken for a black hole long ago.
+    /// A message begins: with full-size packets again if the path was taken for a black hole long
+    /// ago.
     pub(crate) fn retry(&mut self, now: Instant) {
         if self.before.is_some_and(|(_, fell)| now >= fell + RETRY_AFTER) {
             self.restore();
         }
     }
 
-    /// A full-size packet has arrived. If it is `longer` than what is believed to pass, it was mere loss.
+    /// A full-size packet has arrived. If it is `longer` than what is believed to pass, it was mere
+    /// loss.
     pub(crate) fn arrived(&mut self, longer: bool) {
         self.forget_losses();
         if longer {

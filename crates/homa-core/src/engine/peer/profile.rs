@@ -1,10 +1,11 @@
-//! Which packet format is used towards whom over raw IP: pure Linux format, or our own profile with peers that
-//! announced it (`docs/interoperability.md`).
+//! Which packet format is used towards whom over raw IP: pure Linux format, or our own profile with
+//! peers that announced it (`docs/interoperability.md`).
 //!
-//! The announcement is our window and incarnation in the header of CUTOFFS packets, fields that Linux ignores.
-//! CUTOFFS goes to every peer whose DATA names other cutoffs than ours, which first contact always
-//! does. So the first RPC is in Linux format, and the first CUTOFFS makes its client begin the next ones in
-//! our own profile; that tells the server in turn. Nothing else is ever sent for the sake of discovery.
+//! The announcement is our window and incarnation in the header of CUTOFFS packets, fields that
+//! Linux ignores. CUTOFFS goes to every peer whose DATA names other cutoffs than ours, which first
+//! contact always does. So the first RPC is in Linux format, and the first CUTOFFS makes its client
+//! begin the next ones in our own profile; that tells the server in turn. Nothing else is ever sent
+//! for the sake of discovery.
 
 use core::time::Duration;
 
@@ -18,17 +19,17 @@ use crate::engine::rpc::Rpc;
 use crate::engine::stats::Count;
 use crate::time::Instant;
 
-/// New RPCs are begun in our own profile while the peer was heard speaking it within this time. After that the
-/// address may belong to another machine.
+/// New RPCs are begun in our own profile while the peer was heard speaking it within this time.
+/// After that the address may belong to another machine.
 const OWN_MEMORY: Duration = Duration::from_secs(10);
 
 impl Peer {
-    /// Is it of this implementation, as far as is known? Over UDP every peer is.
+    /// Whether it is of this implementation, as far as is known. Over UDP every peer is.
     pub(crate) fn is_own(&self) -> bool {
         self.path.carriage == Carriage::Udp || self.incarnation != 0
     }
 
-    /// Has it been said of late that it is of this implementation?
+    /// Whether it was said of late that it is of this implementation.
     fn is_own_of_late(&self, now: Instant) -> bool {
         self.is_own() && (self.path.carriage == Carriage::Udp || now < self.own_heard + OWN_MEMORY)
     }
@@ -66,8 +67,8 @@ impl PeerTable {
 }
 
 impl Rpc {
-    /// Whether its packets are in our own profile: it was begun so, and the peer has not turned out to be a Linux host
-    /// since.
+    /// Whether its packets are in our own profile: it was begun so, and the peer has not turned out
+    /// to be a Linux host since.
     #[inline]
     pub(crate) fn speaks_own(&self, peers: &PeerTable) -> bool {
         self.own && peers.known(self.peer).is_some_and(Peer::is_own)
@@ -75,9 +76,9 @@ impl Rpc {
 }
 
 impl Engine {
-    /// A packet in Linux format from a peer that we believe to be of this implementation: what it cannot have sent
-    /// shows that a Linux host has taken its place. That is CUTOFFS without an announcement, and anything
-    /// about an RPC begun in our own profile.
+    /// A packet in Linux format from a peer that we believe to be of this implementation: what it
+    /// cannot have sent shows that a Linux host has taken its place. That is CUTOFFS without an
+    /// announcement, and anything about an RPC begun in our own profile.
     pub(crate) fn notice_linux(&mut self, index: u32, path: &Path, header: &Header, id: u64) {
         let believed_own = path.carriage == Carriage::Ip
             && self.peers.known(index).is_some_and(|peer| peer.incarnation != 0);

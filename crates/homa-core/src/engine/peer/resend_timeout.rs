@@ -1,19 +1,22 @@
 //! The resend timeout of a peer, adapted to how long its reactions take.
 //!
-//! A RESEND about data that is merely late brings retransmissions, and many of them fill the path that made it late. The time
-//! that they take is learnt: it is that of the path as it is now.
+//! A RESEND about data that is merely late brings retransmissions, and many of them fill the path
+//! that made it late. The time that they take is learnt: it is that of the path as it is now.
 
 use core::time::Duration;
 
 use crate::time::{Instant, nanos};
 
-/// Resend intervals that a Linux host is given until it has reacted once: the first packets take longest.
+/// Resend intervals that a Linux host is given until it has reacted once: the first packets take
+/// longest.
 const UNKNOWN_INTERVALS: u64 = 4;
 /// A slow reaction counts for as long as this, and at most for twice as long if others follow.
 const WINDOW: Duration = Duration::from_secs(1);
-/// A Linux host known to be slower than the timeout is asked when its longest reaction and this part of it are over.
+/// A Linux host known to be slower than the timeout is asked when its longest reaction and this
+/// part of it are over.
 const SLACK_PARTS: u64 = 4;
-/// That is at most this part of the time-out: what was lost has to come before its request is too old to be sent again.
+/// That is at most this part of the time-out: what was lost has to come before its request is too
+/// old to be sent again.
 const SLOW_PART: u64 = 2;
 /// RESENDs that fit into the time-out behind the first, at least.
 const RESENDS_MIN: u64 = 8;
@@ -50,7 +53,8 @@ impl ResendTimeout {
         self.window = Some(now);
     }
 
-    /// Notes that a RESEND after `interval_ns` came too early: once per interval, since it brings many packets.
+    /// Notes that a RESEND after `interval_ns` came too early: once per interval, since it brings
+    /// many packets.
     pub(crate) fn note_spurious(&mut self, now: Instant, interval_ns: u64) {
         if self.raised.is_none_or(|at| nanos(now.since(at)) >= interval_ns) {
             self.raised = Some(now);
@@ -68,10 +72,11 @@ impl ResendTimeout {
         self.rtt_min_ns
     }
 
-    /// Silence after which the peer is first asked, in ns: twice the longest reaction, at least `base_ns` and at most an eighth
-    /// of the time-out. A Linux host whose reactions take longer gets what they take and a little more. From peers of this
-    /// implementation (`own`) nothing is learnt while they are not asked, so what is known fades, by half per window from the
-    /// second on: one bad second must not make later losses dear.
+    /// Silence after which the peer is first asked, in ns: twice the longest reaction, at least
+    /// `base_ns` and at most an eighth of the time-out. A Linux host whose reactions take longer
+    /// gets what they take and a little more. From peers of this implementation (`own`) nothing is
+    /// learnt while they are not asked, so what is known fades, by half per window from the second
+    /// on: one bad second must not make later losses dear.
     #[inline]
     pub(crate) fn first_ns(
         &self,
@@ -113,8 +118,8 @@ impl ResendTimeout {
         usual.max(slow.min(timeout_ns / SLOW_PART)).max(base_ns)
     }
 
-    /// Silence after which a RESEND is repeated, in ns: as before the first, but so short that several fit into the time-out,
-    /// since RESENDs and what they bring get lost as well.
+    /// Silence after which a RESEND is repeated, in ns: as before the first, but so short that
+    /// several fit into the time-out, since RESENDs and what they bring get lost as well.
     #[inline]
     pub(crate) fn next_ns(first_ns: u64, base_ns: u64, timeout_ns: impl FnOnce() -> u64) -> u64 {
         if first_ns <= base_ns {

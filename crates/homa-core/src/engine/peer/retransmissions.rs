@@ -1,6 +1,7 @@
-//! How much a peer may have sent again: the same bytes cost a hostile peer one small packet each time. A receiver asks for as
-//! much as it has room for, and then for a packet of each further message: both are kept here, so that whoever
-//! asks a little later than others, time after time, is not left with nothing.
+//! How much a peer may have sent again: the same bytes cost a hostile peer one small packet each
+//! time. A receiver asks for as much as it has room for, and then for a packet of each further
+//! message: both are kept here, so that whoever asks a little later than others, time after time,
+//! is not left with nothing.
 
 use core::time::Duration;
 
@@ -18,8 +19,8 @@ impl RetransmissionBudget {
         Self { spent_bytes: 0, since: now }
     }
 
-    /// Bytes of a message that may be sent again: what is left of `max` per `interval`, and when nothing is, a packet of
-    /// `packet_bytes` up to as much again.
+    /// Bytes of a message that may be sent again: what is left of `max` per `interval`, and when
+    /// nothing is, a packet of `packet_bytes` up to as much again.
     pub(crate) fn left(
         &mut self,
         now: Instant,

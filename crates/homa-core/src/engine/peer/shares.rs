@@ -1,10 +1,11 @@
-//! What the hosts of clients hold of this server: RPCs that it serves, the peers they are served to, and responses that it
-//! keeps. All are limited for all together, and nobody may take what others need: a host is given no more RPCs, and no more
-//! peers, than three times those that are left, and when too many bytes are kept, the host that keeps most gives some up.
+//! What the hosts of clients hold of this server: RPCs that it serves, the peers they are served
+//! to, and responses that it keeps. All are limited for all together, and nobody may take what
+//! others need: a host is given no more RPCs, and no more peers, than three times those that are
+//! left, and when too many bytes are kept, the host that keeps most gives some up.
 //!
-//! A share belongs to an IP address, whatever number of ports send from it. For those who have proved their address what
-//! strangers hold is left, since they lose it to others. A stranger has its share of what is there, so that it has no more
-//! when it proves its address.
+//! A share belongs to an IP address, whatever number of ports send from it. For those who have
+//! proved their address what strangers hold is left, since they lose it to others. A stranger has
+//! its share of what is there, so that it has no more when it proves its address.
 
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -16,8 +17,8 @@ use crate::structures::NIL;
 use crate::structures::OutOfMemory;
 use crate::structures::heap::IndexedHeap;
 
-/// A host may have this many times the places that are left: three quarters of all if it is alone, and something
-/// is left for the next one however many there are.
+/// A host may have this many times the places that are left: three quarters of all if it is alone,
+/// and something is left for the next one however many there are.
 const TIMES_WHAT_IS_LEFT: u32 = 3;
 
 /// Peers, and requests without a proof of its address, that every host may have whatever its share.
@@ -30,8 +31,8 @@ pub(crate) struct Holder {
     serving: Served,
     /// Bytes of responses kept.
     kept_bytes: u64,
-    /// Its responses, linked through [`crate::engine::rpc::Rpc::next`]: first the one that has made no progress for
-    /// longest.
+    /// Its responses, linked through [`crate::engine::rpc::Rpc::next`]: first the one that has made
+    /// no progress for longest.
     pub(crate) first_kept: u32,
     pub(crate) last_kept: u32,
 }
@@ -82,8 +83,8 @@ pub(crate) struct Holders {
     kept_bytes: u64,
     /// Hosts that keep much, those that keep most first.
     by_kept: IndexedHeap<Reverse<u64>>,
-    /// As a power of two: so little that all hosts together, if none keeps more, stay far below the limit. Who keeps less
-    /// is not ranked, so that short responses cost nothing.
+    /// As a power of two: so little that all hosts together, if none keeps more, stay far below the
+    /// limit. Who keeps less is not ranked, so that short responses cost nothing.
     much_bits: u32,
     /// Shortest and longest wait before a client is asked for an acknowledgement.
     ack_intervals_ns: (u64, u64),
@@ -154,7 +155,8 @@ impl Holders {
         self.kept_bytes
     }
 
-    /// Whether a request of `host`, which has `proved` its address or not, may be served, if `max` may be at a time.
+    /// Whether a request of `host`, which has `proved` its address or not, may be served, if `max`
+    /// may be at a time.
     pub(crate) fn may_serve(&self, host: u32, proved: bool, max: u32) -> bool {
         let taken = if proved { self.proved } else { self.serving };
         let has = self.hosts.get(host as usize).map_or(0, |holder| holder.serving.rpcs);
@@ -169,7 +171,8 @@ impl Holders {
             && self.may_serve(host, true, max)
     }
 
-    /// Whether the address of a stranger has its share of places and would get more with a proof: others may have written it.
+    /// Whether the address of a stranger has its share of places and would get more with a proof:
+    /// others may have written it.
     pub(crate) fn has_to_prove_first(
         &self,
         peers: &PeerTable,
@@ -266,8 +269,8 @@ impl Holders {
         }
     }
 
-    /// Compares with what each host is served, the bytes of responses kept for it, and what all are served that have proved
-    /// their address.
+    /// Compares with what each host is served, the bytes of responses kept for it, and what all are
+    /// served that have proved their address.
     #[cfg(any(test, feature = "check"))]
     pub(crate) fn check(&self, held: &[(Served, u64)], proved: Served) {
         let mut all = (Served::NOTHING, 0);

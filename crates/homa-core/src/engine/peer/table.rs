@@ -83,7 +83,8 @@ impl PeerTable {
         self.hosts as usize
     }
 
-    /// The peer at an index for which nobody vouches: of a link that may lead nowhere, or of one that may have been evicted.
+    /// The peer at an index for which nobody vouches: of a link that may lead nowhere, or of one
+    /// that may have been evicted.
     pub(crate) fn get(&self, index: u32) -> Option<&Peer> {
         self.peers.get(index as usize)?.as_ref()
     }
@@ -92,7 +93,8 @@ impl PeerTable {
         self.peers.get_mut(index as usize)?.as_mut()
     }
 
-    /// The peer at an index that the engine vouches for, as that of an RPC which is not over: that there is none is
+    /// The peer at an index that the engine vouches for, as that of an RPC which is not over: that
+    /// there is none is
     /// [`Impossible`].
     #[inline]
     #[track_caller]
@@ -229,9 +231,10 @@ impl PeerTable {
         }
     }
 
-    /// Looks at a few peers, going round, and drops those that are idle: for `peer_idle_max`, or if the table is full for
-    /// `peer_idle_min`, and strangers at once. If it is full and all are younger, the one goes that has been silent for longest:
-    /// idle ones keep no newcomer out, whosever they are.
+    /// Looks at a few peers, going round, and drops those that are idle: for `peer_idle_max`, or if
+    /// the table is full for `peer_idle_min`, and strangers at once. If it is full and all are
+    /// younger, the one goes that has been silent for longest: idle ones keep no newcomer out,
+    /// whosever they are.
     pub(crate) fn evict(&mut self, now: Instant, config: &Config, timers: &mut TimerQueue) {
         let full = self.is_full(config);
         let idle_min = if full { config.peer_idle_min } else { config.peer_idle_max };

@@ -1,8 +1,8 @@
 //! Requests of clients that have not proved their address.
 //!
-//! Such a request costs whoever sends it one packet with any address on it. So when all places are taken the oldest of them
-//! goes: an honest client proves its address with its next packet, a round trip later, and those that stay strangers are not
-//! there.
+//! Such a request costs whoever sends it one packet with any address on it. So when all places are
+//! taken the oldest of them goes: an honest client proves its address with its next packet, a round
+//! trip later, and those that stay strangers are not there.
 
 use crate::engine::Engine;
 use crate::engine::peer::{Peer, PeerTable};
@@ -40,8 +40,9 @@ impl Unvalidated {
         self.0.remove(index);
     }
 
-    /// Takes the oldest request of a stranger, to make room for somebody `else_than` its client. `None`: there is none, or it
-    /// is that client's: whoever wants more places than there are is told so, and need not lose what it has.
+    /// Takes the oldest request of a stranger, to make room for somebody `else_than` its client.
+    /// `None`: there is none, or it is that client's: whoever wants more places than there are is
+    /// told so, and need not lose what it has.
     fn pop(&mut self, else_than: Option<u32>, rpcs: &RpcTable, peers: &PeerTable) -> Option<u32> {
         while let Some((index, _)) = self.0.peek() {
             let peer = rpcs.living(index).map(|rpc| rpc.peer);
@@ -67,7 +68,7 @@ impl Unvalidated {
 impl Engine {
     /// Ends the oldest request of a stranger, see [`Unvalidated::pop`]. `false`: there is none.
     pub(crate) fn displace_stranger(&mut self, else_than: Option<u32>) -> bool {
-        let oldest = self.strangers.pop(else_than, &self.rpcs, &self.peers);
+        let oldest = self.unvalidated.pop(else_than, &self.rpcs, &self.peers);
         let Some(rpc) = oldest.and_then(|index| self.rpcs.known(index)) else {
             return false;
         };

@@ -1,4 +1,5 @@
-//! Address validation: what may be sent to an address that a peer has not proved to be its own (RFC 9000 §8).
+//! Address validation: what may be sent to an address that a peer has not proved to be its own (RFC
+//! 9000 §8).
 
 /// Whether a peer has proved its address, and how much passed between it and us until then.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,12 +5,14 @@
 //! and senders wait in the order of their best message. All ranks come from live values. Work per
 //! call is logarithmic in the number of messages, plus a scan of the few active ones.
 //!
-//! What a silent sender holds is of use to nobody. Senders that have not proved their address (*strangers*) are one
-//! sender together, with one place at most, behind all others. A message whose sender does not react for a few
-//! round trips is passed over: others get its place and what it was granted counts no more, until data of it comes.
+//! What a silent sender holds is of use to nobody. Senders that have not proved their address
+//! (*strangers*) are one sender together, with one place at most, behind all others. A message
+//! whose sender does not react for a few round trips is passed over: others get its place and what
+//! it was granted counts no more, until data of it comes.
 //!
-//! No sender has all of `max_incoming`. It is granted little more than half. Of what its messages announce, which costs it
-//! a packet each, as much counts as the window of a message when all places are taken.
+//! No sender has all of `max_incoming`. It is granted little more than half. Of what its messages
+//! announce, which costs it a packet each, as much counts as the window of a message when all
+//! places are taken.
 
 #[cfg(any(test, feature = "check"))]
 mod check;
@@ -59,7 +61,8 @@ pub(crate) struct Granter {
     senders: Vec<Option<Sender>>,
     free_senders: Vec<u32>,
     sender_by_ip: Map<Option<IpAddr>, u32>,
-    /// Senders with queued messages that may have a place: fewest active first, then by their best message.
+    /// Senders with queued messages that may have a place: fewest active first, then by their best
+    /// message.
     waiting_senders: IndexedHeap<(u32, Rank)>,
     queue_positions: Positions,
     /// Managed messages by age, for the FIFO share. Strangers have none.
@@ -120,7 +123,8 @@ impl Granter {
         self.total_incoming
     }
 
-    /// Something about the incoming message of `rpc` changed: look at it before the next transmission.
+    /// Something about the incoming message of `rpc` changed: look at it before the next
+    /// transmission.
     #[inline]
     pub(crate) fn touch(&mut self, rpc: &mut Rpc) {
         if rpc.rx.granted < rpc.rx.length() || rpc.rx.grant_state != GrantState::Out {
@@ -153,7 +157,7 @@ impl Granter {
         }
     }
 
-    /// Is there anything for [`Granter::run`] or [`Granter::pop_due`] to do?
+    /// Whether there is anything for [`Granter::run`] or [`Granter::pop_due`] to do.
     #[inline]
     pub(crate) fn has_work(&self) -> bool {
         !self.checks.is_empty()
@@ -256,7 +260,8 @@ impl Granter {
     /// Updates what is on its way by the message.
     fn count(&mut self, rpc: &mut Rpc) {
         let rx = &rpc.rx;
-        // What a starved message was sent is dropped, and asked for again when there is memory for it.
+        // What a starved message was sent is dropped, and asked for again when there is memory for
+        // it.
         let now = if rx.starved { OnItsWay::NOTHING } else { rx.on_its_way() };
         self.recount(rpc, now);
     }
@@ -340,9 +345,9 @@ impl Granter {
         self.mark_due(rpc);
     }
 
-    /// Passes a message over of which nothing has come since `since`, if others want what it holds. Silence is
-    /// excused while data comes that was on its way before, or that goes before it by its rank. `true`: it takes
-    /// part in grants no more.
+    /// Passes a message over of which nothing has come since `since`, if others want what it holds.
+    /// Silence is excused while data comes that was on its way before, or that goes before it by
+    /// its rank. `true`: it takes part in grants no more.
     pub(crate) fn pass_over_silent(
         &mut self,
         index: u32,
@@ -385,7 +390,8 @@ impl Granter {
         }
     }
 
-    /// The sender of a message has proved its address: the message counts with its host from now on.
+    /// The sender of a message has proved its address: the message counts with its host from now
+    /// on.
     pub(crate) fn change_sender(&mut self, index: u32, rpcs: &mut RpcTable) {
         let managed = rpcs.known(index).is_some_and(|rpc| rpc.rx.sender != u32::MAX);
         self.leave(index, rpcs);
@@ -423,8 +429,8 @@ impl Granter {
             .saturating_sub(limits.others_incoming)
     }
 
-    /// Bytes that may still be granted to a sender; `None`: it has more than its part, which is the window of a message
-    /// alone, and one with which a shorter message goes before that.
+    /// Bytes that may still be granted to a sender; `None`: it has more than its part, which is the
+    /// window of a message alone, and one with which a shorter message goes before that.
     fn room_of(&self, sender: u32, window: u64, limits: &GrantLimits) -> Option<u64> {
         let alone = window.max(limits.max_incoming / 2);
         alone.saturating_add(self.window_min).checked_sub(self.known_sender(sender)?.granted)
@@ -461,9 +467,9 @@ impl Granter {
         due
     }
 
-    /// Gives the increment, a window at most, to the oldest message that can use it, at the highest level of scheduled
-    /// data. One that has more than a window on its way, or its sender more than its part, or that is granted to its end,
-    /// is passed over until data of it arrives.
+    /// Gives the increment, a window at most, to the oldest message that can use it, at the highest
+    /// level of scheduled data. One that has more than a window on its way, or its sender more than
+    /// its part, or that is granted to its end, is passed over until data of it arrives.
     fn grant_oldest(
         &mut self,
         rpcs: &mut RpcTable,
@@ -569,8 +575,9 @@ impl Granter {
         sender.is_some_and(Sender::may_be_active)
     }
 
-    /// The active message that has to make room for `index`, if any: that of a stranger, else the lowest-ranked
-    /// one of the sender that would have the most active messages. A stranger displaces only a stranger.
+    /// The active message that has to make room for `index`, if any: that of a stranger, else the
+    /// lowest-ranked one of the sender that would have the most active messages. A stranger
+    /// displaces only a stranger.
     fn victim_for(&self, index: u32, rpcs: &RpcTable) -> Option<u32> {
         let newcomer = rpcs.known(index)?;
         let unproved = |other: &u32| rpcs.known(*other).is_some_and(|rpc| rpc.rx.unproved);
@@ -730,7 +737,7 @@ fn grantable_upto(rpc: &Rpc, config: &Config) -> u32 {
     }
 }
 
-/// Can nothing more be granted before the reader of a stream takes what has come?
+/// Whether nothing more can be granted before the reader of a stream takes what has come.
 fn waits_for_its_reader(rpc: &Rpc, config: &Config) -> bool {
     let rx = &rpc.rx;
     let allowed = rx.allowed_upto();
@@ -753,7 +760,8 @@ fn reserve(rpc: &mut Rpc, upto: u32, memory: &mut Memory) -> u32 {
     rpc.rx.granted.max(rpc.rx.reserved_upto.min(upto))
 }
 
-/// A share of `max_incoming` that is smaller would be nothing, or many packets with next to nothing.
+/// A share of `max_incoming` that is smaller would be nothing, or many packets with next to
+/// nothing.
 const WINDOW_BYTES_MIN: u64 = 1_000;
 /// Messages looked at for one grant to the oldest.
 const FIFO_LOOKS: usize = 16;

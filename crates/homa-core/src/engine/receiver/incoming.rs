@@ -5,11 +5,12 @@ use core::time::Duration;
 use crate::structures::reassembly::Reassembly;
 use crate::time::Instant;
 
-/// Unit in which memory for long messages is accounted, and to be allocated, in bytes. Messages up to
-/// this length are accounted as one piece of their own size.
+/// Unit in which memory for long messages is accounted, and to be allocated, in bytes. Messages up
+/// to this length are accounted as one piece of their own size.
 pub const PIECE_BYTES: u32 = 1 << 16;
 
-/// A sender moves if it sends at least one part in so many of what is granted and missing; with less it counts as silent.
+/// A sender moves if it sends at least one part in so many of what is granted and missing; with
+/// less it counts as silent.
 const MOVEMENT_PART: u32 = 16;
 
 /// Granularity of the memory account for messages shorter than a piece.
@@ -54,7 +55,8 @@ pub(crate) struct Incoming {
     pub(super) announced: u32,
     /// What the sender has been told of `granted`: a GRANT may wait to be sent.
     pub(super) granted_told: u32,
-    /// End of what came while there was no memory for it: its sender does not send it again for a grant alone.
+    /// End of what came while there was no memory for it: its sender does not send it again for a
+    /// grant alone.
     pub(super) refused_upto: u32,
     /// Where that begins of it which was granted and not asked for, [`u32::MAX`] if there is none.
     refused_from: u32,
@@ -89,7 +91,8 @@ pub(crate) struct Incoming {
     pub(super) moved_at: Instant,
     /// Bytes received by then.
     moved_bytes: u32,
-    /// The granter's count of arrived bytes at which all has come that was on its way before that grant.
+    /// The granter's count of arrived bytes at which all has come that was on its way before that
+    /// grant.
     pub(super) behind: u64,
     /// Part in what the granter counts for its sender.
     pub(super) counted: OnItsWay,
@@ -160,12 +163,13 @@ impl Incoming {
         self.data.length()
     }
 
-    /// End of what needs no grant any more: a sender may send more on its own than is meant to come so here.
+    /// End of what needs no grant any more: a sender may send more on its own than is meant to come
+    /// so here.
     pub(crate) fn allowed_upto(&self) -> u32 {
         self.granted.max(self.data.contiguous())
     }
 
-    /// Has a message begun to arrive?
+    /// Whether a message has begun to arrive.
     pub(crate) fn is_some(&self) -> bool {
         self.length() > 0
     }
@@ -184,8 +188,9 @@ impl Incoming {
         self.data.gaps()
     }
 
-    /// What is granted since the last GRANT and came before, when there was no memory for it: offset and length. It is asked
-    /// for at most once per `interval`, and then together with what was put off.
+    /// What is granted since the last GRANT and came before, when there was no memory for it:
+    /// offset and length. It is asked for at most once per `interval`; what is put off is asked for
+    /// with the next such part, or by the timer.
     #[inline]
     pub(crate) fn take_refused(&mut self, now: Instant, interval: Duration) -> Option<(u32, u32)> {
         if self.refused_upto <= self.granted_told {
@@ -248,7 +253,8 @@ impl Incoming {
         }
     }
 
-    /// Whether enough data has come since the last movement to be one: [`MOVEMENT_PART`] of what is granted and missing.
+    /// Whether enough data has come since the last movement to be one: [`MOVEMENT_PART`] of what is
+    /// granted and missing.
     #[inline]
     pub(crate) fn moves(&mut self) -> bool {
         let received = self.data.received();

@@ -43,8 +43,9 @@ impl ReceiveBuffer {
         if recent { self.longest_bytes } else { 0 }
     }
 
-    /// The share for granted data: half of it, the other half being for unscheduled data; but two of the longest packets if
-    /// three quarters hold them, since otherwise receiving could not overlap with sending.
+    /// The share for granted data: half of it, the other half being for unscheduled data; but two
+    /// of the longest packets if three quarters hold them, since otherwise receiving could not
+    /// overlap with sending.
     fn share(&self, now: Instant) -> u64 {
         let packet = u64::from(self.longest_payload(now));
         // The system's own administration takes about as much as a short packet, and next to
@@ -112,8 +113,8 @@ impl Receiver {
         }
     }
 
-    /// Tells the other engines of this host how much this one has granted. Messages also end without work for the
-    /// granter.
+    /// Tells the other engines of this host how much this one has granted. Messages also end
+    /// without work for the granter.
     #[inline]
     pub(crate) fn publish_incoming(&mut self) {
         self.host.publish(self.granter.total_incoming());

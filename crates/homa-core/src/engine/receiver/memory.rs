@@ -9,8 +9,8 @@ use crate::event::RpcKey;
 use crate::structures::NIL;
 use crate::structures::hash::{Map, SeededState};
 
-/// Messages that take no more are not counted to the share of their host: they come in a packet or two, and few
-/// instructions may be spent on them.
+/// Messages that take no more are not counted to the share of their host: they come in a packet or
+/// two, and few instructions may be spent on them.
 const SHORT_BYTES: u64 = 4096;
 /// Strangers may have one part in so many of the ordinary memory.
 const STRANGERS_SHARE: u64 = 4;
@@ -27,12 +27,14 @@ const SHARE_OF_FREE: u64 = 3;
 /// memory, and since grant management ranks it first it completes. There is no deadlock of
 /// half-received messages.
 ///
-/// What a first packet announces costs its sender nothing, so those who have not proved their address
-/// (*strangers*) may have only a quarter of the ordinary part reserved for what has not come yet, and never
-/// the part set aside. Whoever finds no room there has to prove its address first.
+/// What a first packet announces costs its sender nothing, so those who have not proved their
+/// address (*strangers*) may have only a quarter of the ordinary part reserved for what has not
+/// come yet, and never the part set aside. Whoever finds no room there has to prove its address
+/// first.
 ///
-/// No host takes all: it may hold a third of what it leaves free, and one message besides, so that a message that has
-/// begun can go on. A greedy host leaves three quarters of what it finds to others.
+/// No host takes all: it may hold a third of what it leaves free, and one message besides, so that
+/// a message that has begun can go on. A greedy host leaves three quarters of what it finds to
+/// others.
 #[derive(Debug)]
 pub(crate) struct Memory {
     limit: u64,
@@ -94,7 +96,7 @@ impl Memory {
         self.used.saturating_add(more) <= self.ordinary()
     }
 
-    /// May one more host hold so much? Its messages are counted from now on.
+    /// Whether one more host may hold so much. Its messages are counted from now on.
     fn join_holder(&mut self, rpc: &mut Rpc) -> bool {
         let ip = rpc.path.remote.ip().to_canonical();
         let index = match self.holder_by_ip.get(&ip) {
@@ -149,8 +151,8 @@ impl Memory {
         }
     }
 
-    /// May the host of a message hold `more` bytes, of which `free` are left then? One message may that is beyond the
-    /// share.
+    /// Whether the host of a message may hold `more` bytes, of which `free` are left then. One
+    /// message may that is beyond the share.
     fn within_share(&mut self, rpc: RpcKey, holder: u32, more: u64, free: u64) -> bool {
         let Some(holder) = self.holders.get_mut(holder as usize) else {
             return true;
@@ -192,15 +194,15 @@ impl Memory {
         self.used
     }
 
-    /// May `bytes` be reserved on the mere word of a stranger?
+    /// Whether `bytes` may be reserved on the mere word of a stranger.
     pub(crate) fn admits_stranger(&self, bytes: u64) -> bool {
         let ordinary = self.ordinary();
         self.strangers.saturating_add(bytes) <= ordinary / STRANGERS_SHARE
             && self.used.saturating_add(bytes) <= ordinary
     }
 
-    /// Is half of the ordinary memory left after a reservation up to byte `upto`, so that it takes nothing from
-    /// those who keep to their grants?
+    /// Is half of the ordinary memory left after a reservation up to byte `upto`, so that it takes
+    /// nothing from those who keep to their grants?
     pub(crate) fn is_plentiful(&self, rpc: &Rpc, upto: u32) -> bool {
         let more = rpc.rx.footprint(upto).saturating_sub(rpc.rx.reserved());
         self.used.saturating_add(more) <= self.ordinary() / 2
@@ -218,8 +220,8 @@ impl Memory {
         self.strangers = self.strangers.saturating_sub(bytes);
     }
 
-    /// Reserves memory for the incoming message of `rpc` up to byte `upto`, if it is not yet; `false`
-    /// (and no change) if there is no room.
+    /// Reserves memory for the incoming message of `rpc` up to byte `upto`, if it is not yet;
+    /// `false` (and no change) if there is no room.
     #[inline]
     pub(crate) fn reserve(&mut self, rpc: &mut Rpc, upto: u32) -> bool {
         upto <= rpc.rx.reserved_upto || self.reserve_more(rpc, upto)
@@ -244,7 +246,8 @@ impl Memory {
         counted && self.change(rpc.key, rpc.rx.holder, old, new)
     }
 
-    /// The reader of the message of `rpc` took some of it: `after` bytes are accounted instead of `before`.
+    /// The reader of the message of `rpc` took some of it: `after` bytes are accounted instead of
+    /// `before`.
     #[inline]
     pub(crate) fn shrink(&mut self, rpc: &Rpc, before: u64, after: u64) {
         if after < before {
@@ -252,8 +255,8 @@ impl Memory {
         }
     }
 
-    /// Changes the account of `rpc` from `old` to `new` bytes; `false` (and no change) if there is no
-    /// room. Giving back always succeeds.
+    /// Changes the account of `rpc` from `old` to `new` bytes; `false` (and no change) if there is
+    /// no room. Giving back always succeeds.
     #[inline]
     fn change(&mut self, rpc: RpcKey, holder: u32, old: u64, new: u64) -> bool {
         if new < old {
@@ -294,8 +297,8 @@ impl Memory {
         self.replace_favourite();
     }
 
-    /// A complete favourite makes way as soon as all that is held fits the ordinary part: then what is set
-    /// aside is whole again.
+    /// A complete favourite makes way as soon as all that is held fits the ordinary part: then what
+    /// is set aside is whole again.
     fn replace_favourite(&mut self) {
         if self.favourite_complete && self.used <= self.ordinary() {
             self.favourite = None;

@@ -25,8 +25,8 @@ pub(crate) struct Accepted {
 }
 
 impl Receiver {
-    /// Begins to receive a message of `length` bytes, of which the sender says that `announced` come without
-    /// grant. Unless it is complete at once its timer has to be armed.
+    /// Begins to receive a message of `length` bytes, of which the sender says that `announced`
+    /// come without grant. Unless it is complete at once its timer has to be armed.
     #[inline]
     pub(crate) fn begin(
         &mut self,
@@ -71,7 +71,8 @@ impl Receiver {
         self.memory.admits_stranger(rx.footprint(rx.granted))
     }
 
-    /// Whether the sender of a message has proved its address since the message began: it is no stranger any more then.
+    /// Whether the sender of a message has proved its address since the message began: it is no
+    /// stranger any more then.
     #[inline]
     pub(crate) fn look_for_proof(&mut self, index: u32, rpcs: &mut RpcTable, peers: &PeerTable) {
         let unproved = rpcs.known(index).filter(|rpc| rpc.rx.unproved);
@@ -93,7 +94,8 @@ impl Receiver {
         self.granter.change_sender(index, rpcs);
     }
 
-    /// Takes the bytes `start..end` of a message, sent `again` or for the first time, as far as they are new.
+    /// Takes the bytes `start..end` of a message, sent `again` or for the first time, as far as
+    /// they are new.
     #[inline(always)]
     pub(crate) fn accept(
         &mut self,

@@ -1,5 +1,5 @@
-//! How much is asked for again at a time. Copies overtake the data they replace, so whoever asks for all that is
-//! merely late fills a slow path, or the buffer of a slow host, with copies.
+//! How much is asked for again at a time. Copies overtake the data they replace, so whoever asks
+//! for all that is merely late fills a slow path, or the buffer of a slow host, with copies.
 
 use core::time::Duration;
 
@@ -10,7 +10,8 @@ use crate::engine::receiver::incoming::Incoming;
 use crate::engine::rpc::Rpc;
 use crate::time::Instant;
 
-/// Resend intervals after which the end of a granted message is asked for although its silence is explained.
+/// Resend intervals after which the end of a granted message is asked for although its silence is
+/// explained.
 const EXPLAINED_INTERVALS: u32 = 4;
 
 /// What a packet of an Ethernet MTU carries, in round numbers.
@@ -40,7 +41,8 @@ impl Questions {
         self.count = self.count.saturating_sub(1);
         let left = u32::try_from(left).unwrap_or(u32::MAX).max(self.packet_bytes);
         let limit = self.limit_bytes.min(left);
-        // A question for less than is missing ends within a packet: its end is not taken for that of the gap.
+        // A question for less than is missing ends within a packet: its end is not taken for that
+        // of the gap.
         let length = if length < limit { length } else { length.min(limit.saturating_sub(1)) };
         self.asked_bytes = self.asked_bytes.saturating_add(u64::from(length));
         Some(length)
@@ -56,8 +58,9 @@ pub(super) struct Asked {
 }
 
 impl Receiver {
-    /// How long nothing may come of a message before the granted end of it is asked for: shorter messages go first, so
-    /// silence is no loss while its sender, or anybody, sends other things. A gap shows loss by itself.
+    /// How long nothing may come of a message before the granted end of it is asked for: shorter
+    /// messages go first, so silence is no loss while its sender, or anybody, sends other things. A
+    /// gap shows loss by itself.
     pub(crate) fn patience_for_granted(
         &self,
         rpc: &Rpc,
@@ -72,9 +75,10 @@ impl Receiver {
         if explained { interval * EXPLAINED_INTERVALS } else { Duration::ZERO }
     }
 
-    /// What may be asked for of a message. If it only may be late: a sender that did not react to the last question is asked for one packet
-    /// only, until something comes: what was asked for may still be on its way. While data of others comes the path
-    /// may be slow as well: one packet first, and more as copies turn out to be of use.
+    /// What may be asked for of a message. If it only may be late: a sender that did not react to
+    /// the last question is asked for one packet only, until something comes: what was asked for
+    /// may still be on its way. While data of others comes the path may be slow as well: one packet
+    /// first, and more as copies turn out to be of use.
     pub(super) fn questions(
         &self,
         rx: &Incoming,
@@ -95,8 +99,8 @@ impl Receiver {
         Questions { count, limit_bytes, room_bytes, packet_bytes, asked_bytes: 0 }
     }
 
-    /// Bytes that may still be asked for in the present resend interval: as much as may be granted ahead, since it
-    /// comes as much at once.
+    /// Bytes that may still be asked for in the present resend interval: as much as may be granted
+    /// ahead, since it comes as much at once.
     pub(super) fn room_to_ask(&mut self, ctx: &Ctx) -> u64 {
         if ctx.now.since(self.asked.since) >= ctx.config.resend_interval {
             self.asked = Asked { bytes: 0, since: ctx.now };

@@ -113,8 +113,8 @@ impl Receiver {
         self.granter.mark_due(rpc);
     }
 
-    /// Since when others have waited for the memory that is set aside, if this message holds it. What its sender says does
-    /// not count then, but what it sends.
+    /// Since when others have waited for the memory that is set aside, if this message holds it.
+    /// What its sender says does not count then, but what it sends.
     pub(crate) fn held_up_since(&self, rpc: &Rpc) -> Option<Instant> {
         let holds = rpc.state == State::Incoming && self.memory.favourite() == Some(rpc.key);
         (holds && !self.starved.is_empty()).then_some(rpc.rx.moved_at)
@@ -187,7 +187,8 @@ mod check {
             self.starved.contains(index, u32::MAX)
         }
 
-        /// Whether something looks at the message of `rpc` again: its timer (`timed`), or what decides on grants.
+        /// Whether something looks at the message of `rpc` again: its timer (`timed`), or what
+        /// decides on grants.
         pub(crate) fn watches(&self, rpc: &Rpc, timed: bool, config: &Config) -> bool {
             match &rpc.rx {
                 rx if rx.starved => timed && (self.memory.used() > 0 || self.memory.freed),

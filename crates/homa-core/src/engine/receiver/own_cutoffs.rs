@@ -1,4 +1,5 @@
-//! The cutoffs of this host: at which priority senders send what needs no grant (docs/spec/protocol.md §5).
+//! The cutoffs of this host: at which priority senders send what needs no grant
+//! (docs/spec/protocol.md §5).
 
 use core::time::Duration;
 

@@ -5,6 +5,7 @@ use homa_wire::{Body, EXTENSION_BYTES, Grant, PacketType, Reason, Resend};
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::PeerTable;
 use crate::engine::receiver::Receiver;
+use crate::engine::receiver::reactions::watch_grant;
 use crate::engine::rpc::{RpcTable, State};
 use crate::engine::sender::admission::must_prove;
 use crate::engine::sender::train::Train;
@@ -15,8 +16,8 @@ use crate::event::{RpcKey, SegmentKind};
 const GRANT_BYTES: u32 = (PacketType::Grant.header_bytes() + EXTENSION_BYTES) as u32;
 
 impl Receiver {
-    /// The next message to send a GRANT for, and the bytes of GRANTs that may go to its sender. A client that still has to
-    /// prove its address gets the GRANT after the proof.
+    /// The next message to send a GRANT for, and the bytes of GRANTs that may go to its sender. A
+    /// client that still has to prove its address gets the GRANT after the proof.
     pub(crate) fn next_grant(
         &mut self,
         rpcs: &mut RpcTable,
@@ -35,11 +36,12 @@ impl Receiver {
                 return Some((index, room));
             }
             ctx.stats.control_withheld.inc();
-            self.watch_grant(rpc, peer, ctx);
+            watch_grant(rpc, peer, ctx);
         }
     }
 
-    /// Adds a GRANT for the message of the RPC `first`, and those for others to the same destination, as long as they fit.
+    /// Adds a GRANT for the message of the RPC `first`, and those for others to the same
+    /// destination, as long as they fit.
     pub(crate) fn append_grants(
         &mut self,
         train: &mut Train<'_>,
@@ -68,13 +70,14 @@ impl Receiver {
             rpc.last_heard = ctx.now;
             rpc.progress_at = ctx.now;
             rpc.rx.granted_told = rpc.rx.granted;
-            self.watch_grant(rpc, peers.known(rpc.peer), ctx);
+            watch_grant(rpc, peers.known(rpc.peer), ctx);
             ctx.stats.grants_sent.inc();
             next = self.granter.pop_due(rpcs);
         }
     }
 
-    /// Adds RESENDs for every gap of a message and for its missing end below `upto`, as far as [`Receiver::questions`] lets.
+    /// Adds RESENDs for every gap of a message and for its missing end below `upto`, as far as
+    /// [`Receiver::questions`] lets.
     pub(crate) fn append_resends(
         &mut self,
         train: &mut Train<'_>,

@@ -11,17 +11,13 @@ use crate::time::nanos;
 
 /// Round trips that a sender may take to react to a grant before others get its place.
 const REACTION_ROUND_TRIPS: u64 = 8;
-/// That is at least and at most these parts of the resend interval, the longer as long as no round trip is known. To
-/// give the place up costs a sender that was merely busy nothing else.
+/// That is at least and at most these parts of the resend interval, the longer as long as no round
+/// trip is known. To give the place up costs a sender that was merely busy nothing else.
 const REACTION_PARTS: (u64, u64) = (16, 4);
 
 impl Receiver {
-    /// A GRANT leaves: the sender's reaction is to be looked for.
-    pub(super) fn watch_grant(&self, rpc: &Rpc, peer: Option<&Peer>, ctx: &mut Ctx) {
-        ctx.timers.arm_rpc(rpc.key.index, ctx.now + reaction(peer, &ctx.config));
-    }
-
-    /// A message awaits data. If it has waited for too long, others get its place among the granted messages.
+    /// A message awaits data. If it has waited for too long, others get its place among the granted
+    /// messages.
     pub(crate) fn look_for_reaction(
         &mut self,
         index: u32,
@@ -41,7 +37,8 @@ impl Receiver {
         }
     }
 
-    /// Asks for what is missing of a message; if its sender did not react to the last question, others get its place.
+    /// Asks for what is missing of a message; if its sender did not react to the last question,
+    /// others get its place.
     pub(crate) fn ask_for_data(
         &mut self,
         index: u32,
@@ -61,6 +58,11 @@ impl Receiver {
         }
         ctx.ask_for_missing(rpc, true);
     }
+}
+
+/// A GRANT leaves: the sender's reaction is to be looked for.
+pub(super) fn watch_grant(rpc: &Rpc, peer: Option<&Peer>, ctx: &mut Ctx) {
+    ctx.timers.arm_rpc(rpc.key.index, ctx.now + reaction(peer, &ctx.config));
 }
 
 /// How long the sender of a message may take to react to a grant before others get its place.

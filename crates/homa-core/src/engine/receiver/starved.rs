@@ -11,8 +11,8 @@ use crate::structures::shared_heap::{Positions, SharedHeap};
 /// Length and birth of a message: the shortest has the next memory that is free.
 type Rank = (u32, u64);
 
-/// Messages that wait for memory, shortest first. Those of a host that holds its share wait apart: they are in
-/// nobody's way, and keep their order.
+/// Messages that wait for memory, shortest first. Those of a host that holds its share wait apart:
+/// they are in nobody's way, and keep their order.
 #[derive(Debug, Default)]
 pub(crate) struct Starved {
     positions: Positions,

@@ -8,12 +8,13 @@ use crate::engine::stats::Count;
 
 /// Resend intervals between two rounds of a Linux host, at least.
 const LINUX_ROUND_INTERVALS: u32 = 4;
-/// Payload that a packet of the smallest MTU carries over any IP version: losing it says nothing about the MTU.
+/// Payload that a packet of the smallest MTU carries over any IP version: losing it says nothing
+/// about the MTU.
 const PAYLOAD_ALWAYS_FITS: u32 = 1176;
 
 impl Rpc {
-    /// The peer has everything of the outgoing message below `upto`. If that is a full segment more than was known, its path
-    /// carries the MTU we assume.
+    /// The peer has everything of the outgoing message below `upto`. If that is a full segment more
+    /// than was known, its path carries the MTU we assume.
     #[inline]
     pub(crate) fn note_full_size(&mut self, upto: u32, peers: &mut PeerTable, config: &Config) {
         if !self.tx.prove(upto) {
@@ -22,15 +23,18 @@ impl Rpc {
         if let Some(peer) = peers.known_mut(self.peer) {
             // A Linux host does not say how much of it arrived.
             let own = self.own && peer.is_own();
-            let refutes =
-                own && !self.tx.was_copied() && self.tx.segment_bytes() > peer.payload_max(config);
-            // Packets longer than are believed to pass now did, at the first attempt: it was mere loss.
+            let refutes = own
+                && !self.tx.was_retransmitted()
+                && self.tx.segment_bytes() > peer.payload_max(config);
+            // Packets longer than are believed to pass now did, at the first attempt: it was mere
+            // loss.
             peer.path_mtu.arrived(refutes);
         }
     }
 
-    /// Packets with `lost_bytes` of payload were lost, from `first_lost` on, although small ones pass.
-    /// After some rounds without any success the path is taken for a black hole and falls to the smallest MTU.
+    /// Packets with `lost_bytes` of payload were lost, from `first_lost` on, although small ones
+    /// pass. After some rounds without any success the path is taken for a black hole and falls to
+    /// the smallest MTU.
     pub(crate) fn packets_lost(
         &mut self,
         first_lost: u32,

@@ -1,5 +1,5 @@
-//! Times in which nobody drove the engine: a stopped process, a paused machine, a starved runtime. Packets lay unread
-//! meanwhile, so silence during a pause says nothing about the peers.
+//! Times in which nobody drove the engine: a stopped process, a paused machine, a starved runtime.
+//! Packets lay unread meanwhile, so silence during a pause says nothing about the peers.
 
 use crate::config::Config;
 use crate::time::{Instant, nanos};
@@ -10,7 +10,8 @@ const PAUSES_MAX: usize = 64;
 /// A pause is long that takes this part of the silence after which responses are given up.
 const LONG_PAUSE_PART: u32 = 8;
 
-/// After a pause of this part of `finished_memory` a packet may be older than what its sender remembers.
+/// After a pause of this part of `finished_memory` a packet may be older than what its sender
+/// remembers.
 const STALE_PART: u32 = 4;
 
 /// The last pauses, from when to when.
@@ -34,12 +35,14 @@ impl Pauses {
         unread: false,
     };
 
-    /// Whether the packet at hand may have lain unread for so long that its sender has forgotten what it speaks of.
+    /// Whether the packet at hand may have lain unread for so long that its sender has forgotten
+    /// what it speaks of.
     pub(crate) fn may_be_stale(&self) -> bool {
         self.unread
     }
 
-    /// Whether what was asked for at `asked` may be forgotten by whoever asked: there was a long pause since.
+    /// Whether what was asked for at `asked` may be forgotten by whoever asked: there was a long
+    /// pause since.
     pub(crate) fn may_be_forgotten(&self, asked: Instant) -> bool {
         asked < self.forgotten_at
     }
@@ -49,8 +52,8 @@ impl Pauses {
         self.unread = false;
     }
 
-    /// Notes that nobody drove the engine from `start` to `end`. Whether that was so long that servers gave up what they could
-    /// not deliver.
+    /// Notes that nobody drove the engine from `start` to `end`. Whether that was so long that
+    /// servers gave up what they could not deliver.
     pub(crate) fn note(&mut self, start: Instant, end: Instant, config: &Config) -> bool {
         self.add(start, end);
         let lasted = end.since(start);
@@ -61,8 +64,8 @@ impl Pauses {
         lasted >= config.response_silence
     }
 
-    /// From when on a silence that began at `since` counts: a pause is no silence, nor is as much time after it, up to a
-    /// time-out, since what stopped this end may have stopped others.
+    /// From when on a silence that began at `since` counts: a pause is no silence, nor is as much
+    /// time after it, up to a time-out, since what stopped this end may have stopped others.
     #[inline]
     pub(crate) fn counts_from(&self, since: Instant, config: &Config) -> Instant {
         if since >= self.last_end {
@@ -71,8 +74,9 @@ impl Pauses {
         self.shifted(since, 0, nanos(config.timeout))
     }
 
-    /// The same for the silence of clients whose responses are kept: against [`crate::Config::response_silence`] short
-    /// pauses do not matter, and on a busy machine they come all the time.
+    /// The same for the silence of clients whose responses are kept: against
+    /// [`crate::Config::response_silence`] short pauses do not matter, and on a busy machine they
+    /// come all the time.
     pub(crate) fn kept_from(&self, since: Instant, config: &Config) -> Instant {
         let least = config.response_silence / LONG_PAUSE_PART;
         self.shifted(since, nanos(least), nanos(config.timeout))
@@ -87,8 +91,8 @@ impl Pauses {
         self.last_end = end;
     }
 
-    /// `at`, later by the pauses since of at least `least_ns`, and by as much again up to `grace_ns` for each, but not later
-    /// than the end of the last one.
+    /// `at`, later by the pauses since of at least `least_ns`, and by as much again up to
+    /// `grace_ns` for each, but not later than the end of the last one.
     fn shifted(&self, at: Instant, least_ns: u64, grace_ns: u64) -> Instant {
         let paused_ns = |(start, end): &(Instant, Instant)| end.ns_since((*start).max(at));
         let shift_ns = self
@@ -102,9 +106,9 @@ impl Pauses {
     }
 }
 
-/// The clock of what is remembered against late copies. A copy that lies unread while nobody looks for packets must not
-/// become too old to be recognised: time without turns counts when all packets have been read, and only for what was
-/// remembered before.
+/// The clock of what is remembered against late copies. A copy that lies unread while nobody looks
+/// for packets must not become too old to be recognised: time without turns counts when all packets
+/// have been read, and only for what was remembered before.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadClock {
     now: Instant,

@@ -1,6 +1,7 @@
-//! When a host is asked for what has not come. Whoever asks for what is merely late gets copies, and where many do so the copies
-//! fill the path that made it late. So the time that copies take is learnt: it is that of the path as it is now. A Linux
-//! host answers RESEND with all it has sent and does not say how busy it is, so all of its reactions are learnt from.
+//! When a host is asked for what has not come. Whoever asks for what is merely late gets copies,
+//! and where many do so the copies fill the path that made it late. So the time that copies take is
+//! learnt: it is that of the path as it is now. A Linux host answers RESEND with all it has sent
+//! and does not say how busy it is, so all of its reactions are learnt from.
 
 use core::time::Duration;
 
@@ -14,7 +15,8 @@ use crate::time::{Instant, nanos};
 const FOLLOWING_PART: u32 = 4;
 
 impl Ctx {
-    /// Silence after which the peer is first asked for what an RPC misses, in ns, see [`ResendTimeout::first_ns`].
+    /// Silence after which the peer is first asked for what an RPC misses, in ns, see
+    /// [`ResendTimeout::first_ns`].
     #[inline]
     pub(crate) fn first_interval_ns(&self, peer: Option<&Peer>, own: bool) -> u64 {
         let base_ns = nanos(self.config.resend_interval);
@@ -39,8 +41,9 @@ impl Ctx {
         peer.map_or(self.config.timeout, |peer| peer.timeout(&self.config))
     }
 
-    /// Level of a question to a peer about data of the level `behind`, after silence since `since`: the same, so that it
-    /// does not overtake them. After a part of the time-out the highest: whether the peer lives must be known in time.
+    /// Level of a question to a peer about data of the level `behind`, after silence since `since`:
+    /// the same, so that it does not overtake them. After a part of the time-out the highest:
+    /// whether the peer lives must be known in time.
     pub(crate) fn question_priority(&self, peer: Option<&Peer>, behind: u8, since: Instant) -> u8 {
         let silence = self.now.since(self.counts_from(since));
         let top = self.config.top_priority();
@@ -49,7 +52,8 @@ impl Ctx {
 }
 
 impl Rpc {
-    /// What was asked for has come, or shows that it was not lost: it took at least as long as since the last question.
+    /// What was asked for has come, or shows that it was not lost: it took at least as long as
+    /// since the last question.
     pub(crate) fn note_copy(&self, peers: &mut PeerTable, now: Instant) {
         if !awaits_data(self) || !self.speaks_own(peers) {
             return;
@@ -63,8 +67,9 @@ impl Rpc {
         }
     }
 
-    /// DATA for an RPC that waits for some, not sent again: the host took so long to react, unless a question may have been
-    /// what it reacted to. The beginning of a response that was asked for in vain was merely late.
+    /// DATA for an RPC that waits for some, not sent again: the host took so long to react, unless
+    /// a question may have been what it reacted to. The beginning of a response that was asked for
+    /// in vain was merely late.
     #[inline]
     pub(crate) fn note_reaction(&self, peers: &mut PeerTable, ctx: &Ctx) {
         if self.resend.asked_at().is_some() || !self.speaks_own(peers) {
@@ -81,7 +86,9 @@ impl Rpc {
         let counts = match self.speaks_own(peers) {
             true => asked_in_vain,
             // Its own questions may have brought it the request.
-            false => self.resend.asked_at().is_none() || (asked_in_vain && !self.tx.was_copied()),
+            false => {
+                self.resend.asked_at().is_none() || (asked_in_vain && !self.tx.was_retransmitted())
+            }
         };
         if !counts || !awaits_data(self) {
             return;
@@ -94,7 +101,8 @@ impl Rpc {
 }
 
 impl Peer {
-    /// What became of a retransmission of a Linux host: if it was not lost, the host was asked too early.
+    /// What became of a retransmission of a Linux host: if it was not lost, the host was asked too
+    /// early.
     pub(crate) fn look_for_haste(&mut self, became: &Result<Received, DropReason>, ctx: &Ctx) {
         if matches!(became, Err(DropReason::Duplicate | DropReason::UnknownRpc)) {
             let interval_ns = ctx.first_interval_ns(Some(self), false);

@@ -2,8 +2,8 @@
 //! (docs/spec/protocol.md §8, with the improvements that `ARCHITECTURE.md` lists).
 //!
 //! Every RPC has at most one entry in the timer heap. Packets move it to an earlier time at most;
-//! when it comes up early it is put back. RPCs that merely wait for a server that has the request have none: one
-//! exchange per peer covers all of them.
+//! when it comes up early it is put back. RPCs that merely wait for a server that has the request
+//! have none: one exchange per peer covers all of them.
 
 use core::time::Duration;
 
@@ -31,7 +31,8 @@ const UNGRANTED_SILENCES: u32 = 12;
 /// A message of which only copies come is given up after so many times `Config::response_silence`.
 const MOTIONLESS_SILENCES: u32 = 6;
 
-/// Data that is missing is asked for at least once in so many resend intervals, or as late as its sender is known to react.
+/// Data that is missing is asked for at least once in so many resend intervals, or as late as its
+/// sender is known to react.
 const DATA_INTERVALS_MAX: u64 = 4;
 
 /// What an RPC needs from its peer.
@@ -117,8 +118,6 @@ impl Engine {
                 // Sending the last byte arms the timer again: until then nobody needs to be woken.
                 if let Some(rpc) = self.rpcs.known_mut(index) {
                     rpc.last_heard = self.ctx.now;
-                }
-                if let Some(rpc) = self.rpcs.known(index) {
                     self.sender.schedule(rpc, &self.ctx.config);
                 }
             }
@@ -126,8 +125,8 @@ impl Engine {
         }
     }
 
-    /// Asks a server that says nothing about a response, which waits here for memory, whether it still keeps it: the rest of
-    /// one that it gave up would hold up others when its turn comes.
+    /// Asks a server that says nothing about a response, which waits here for memory, whether it
+    /// still keeps it: the rest of one that it gave up would hold up others when its turn comes.
     fn ask_whether_kept(&mut self, index: u32) {
         let (now, timeout) = (self.ctx.now, self.ctx.config.timeout);
         let Some(rpc) = self.rpcs.known_mut(index).filter(|rpc| rpc.is_client()) else {
@@ -172,9 +171,10 @@ impl Engine {
         }
         // The host may have turned out slower since the message began.
         let (peer, own) = (self.peers.known(rpc.peer), rpc.speaks_own(&self.peers));
-        let held_up_since = self.receiver.held_up_since(rpc);
-        // Its sender said that it has nothing of it, or others wait for its memory: one message at a time fills no path.
-        let in_hurry = need == Need::Data && (rpc.doubts > 0 || held_up_since.is_some());
+        let held_up = self.receiver.held_up_since(rpc);
+        // Its sender said that it has nothing of it, or others wait for its memory: one message at
+        // a time fills no path.
+        let in_hurry = need == Need::Data && (rpc.doubts > 0 || held_up.is_some());
         let learnt_ns = match need {
             // Asked for sooner as long as nothing is slow.
             Need::Acknowledgement => Some(self.ctx.next_interval_ns(peer, own))
@@ -187,13 +187,11 @@ impl Engine {
         let later_ns = learnt_ns.saturating_sub(nanos(self.ctx.config.resend_interval));
         let limit = match need {
             Need::Acknowledgement => self.ctx.config.response_silence,
-            _ => self
-                .peers
-                .known(rpc.peer)
-                .map_or(self.ctx.config.timeout, |peer| peer.timeout(&self.ctx.config)),
+            _ => self.ctx.timeout_of(peer),
         } + Duration::from_nanos(later_ns);
-        // Words alone do not keep a response, nor a refusal: a client may not acknowledge it for ever. Nor do copies
-        // keep a message: another life of this end may have told its sender that the beginning has come.
+        // Words alone do not keep a response, nor a refusal: a client may not acknowledge it for
+        // ever. Nor do copies keep a message: another life of this end may have told its sender
+        // that the beginning has come.
         let silences = match need {
             Need::Acknowledgement => UNGRANTED_SILENCES,
             Need::Data => MOTIONLESS_SILENCES,
@@ -201,8 +199,7 @@ impl Engine {
         };
         let kept_max = self.ctx.config.response_silence.saturating_mul(silences);
         let kept_too_long = self.ctx.now.since(self.ctx.kept_from(rpc.progress_at)) >= kept_max;
-        let held_up_since = held_up_since.unwrap_or(heard);
-        let silent_since = self.ctx.counts_from(held_up_since).min(heard);
+        let silent_since = self.ctx.counts_from(held_up.unwrap_or(heard)).min(heard);
         if kept_too_long || self.ctx.now >= silent_since + limit {
             self.give_up(index, need);
             return;
@@ -293,8 +290,8 @@ impl Engine {
             Need::Nothing | Need::Memory | Need::OurTurn => {}
         }
         let max_ns = match need {
-            // While data is missing, questions must not become rare: recovery time would grow with the
-            // number of losses.
+            // While data is missing, questions must not become rare: recovery time would grow with
+            // the number of losses.
             Need::Data => nanos(self.ctx.config.resend_interval).saturating_mul(DATA_INTERVALS_MAX),
             Need::Answer => nanos(self.ctx.config.timeout) / 16,
             _ => nanos(ack_repeat_max(&self.ctx.config)),
@@ -337,8 +334,8 @@ impl Engine {
         }
     }
 
-    /// Whether a probe may name this RPC. A request that the driver had no room for would leave after
-    /// the probe, and its server say that it was never seen.
+    /// Whether a probe may name this RPC. A request that the driver had no room for would leave
+    /// after the probe, and its server say that it was never seen.
     fn may_be_named(&self, peer: u32, (path, id): &(Path, u64)) -> bool {
         let index = self.ids.find(&self.rpcs, Some(peer), path, *id);
         let rpc = index.and_then(|index| self.rpcs.known(index));
@@ -416,8 +413,8 @@ impl Engine {
 }
 
 impl Engine {
-    /// Gives up to `limit` responses up that wait for a peer to prove its address, which it did not do when
-    /// it was asked; `true` if none is left.
+    /// Gives up to `limit` responses up that wait for a peer to prove its address, which it did not
+    /// do when it was asked; `true` if none is left.
     fn abandon_unproved(&mut self, peer_index: u32, limit: usize) -> bool {
         for _ in 0..limit {
             if self.peers.known(peer_index).is_none_or(|peer| peer.validation.is_done()) {
@@ -435,17 +432,18 @@ impl Engine {
 }
 
 impl Ctx {
-    /// When a response is given up that waits for room at its peer, or for the peer to prove its address. The peer is asked;
-    /// calls end when it does not answer, and so must responses, or they would stay for ever. What else the peer says is no
-    /// reason to keep them: it has to take what is sent to it.
+    /// When a response is given up that waits for room at its peer, or for the peer to prove its
+    /// address. The peer is asked; calls end when it does not answer, and so must responses, or
+    /// they would stay for ever. What else the peer says is no reason to keep them: it has to take
+    /// what is sent to it.
     fn blocked_limit(&self, rpc: &Rpc, peer: Option<&Peer>) -> Instant {
         let reacted = peer.map_or(rpc.last_heard, |peer| peer.liveness.reacted_at());
         self.kept_from(reacted.max(rpc.last_heard)) + self.config.response_silence
     }
 
-    /// When a message is given up that waits for memory. A peer that still wants it asks at least once per longest interval
-    /// whether we live. A server in Linux format says nothing while it waits for a grant: it has as long as one of ours
-    /// keeps its response.
+    /// When a message is given up that waits for memory. A peer that still wants it asks at least
+    /// once per longest interval whether we live. A server in Linux format says nothing while it
+    /// waits for a grant: it has as long as one of ours keeps its response.
     fn starved_limit(&self, rpc: &Rpc, peers: &PeerTable) -> Instant {
         let heard = peers.known(rpc.peer).map_or(rpc.last_heard, |peer| peer.last_heard);
         let asks = self.config.timeout + self.config.resend_interval_max;
@@ -456,8 +454,9 @@ impl Ctx {
         self.counts_from(heard) + silence_max
     }
 
-    /// When a response is given up that waits for a grant of a Linux host, of which it was last heard at `heard`: while the
-    /// host shows life the grant may still come. It cannot be asked: NEED_ACK would tell it that everything was sent.
+    /// When a response is given up that waits for a grant of a Linux host, of which it was last
+    /// heard at `heard`: while the host shows life the grant may still come. It cannot be asked:
+    /// NEED_ACK would tell it that everything was sent.
     fn ungranted_limit(&self, heard: Instant, peer: Option<&Peer>) -> Instant {
         let silence = self.config.response_silence;
         let alive = peer.map_or(heard, |peer| peer.last_heard.max(heard));
@@ -465,8 +464,8 @@ impl Ctx {
     }
 }
 
-/// Whether the response waits for a grant of a Linux host. That says nothing while it has better things to
-/// receive, or no memory.
+/// Whether the response waits for a grant of a Linux host. That says nothing while it has better
+/// things to receive, or no memory.
 fn may_wait_for_ever(rpc: &Rpc, peers: &PeerTable) -> bool {
     !rpc.speaks_own(peers) && rpc.state == State::Outgoing && rpc.tx.sent() < rpc.tx.length()
 }

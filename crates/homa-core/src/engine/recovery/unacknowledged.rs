@@ -1,6 +1,7 @@
-//! What a server keeps of its responses, and how long before it asks whether the client has one. Acknowledgements mostly
-//! ride on the client's next request, and a question with its answer costs two packets, so there is no hurry while little
-//! is kept. When as much is kept as may be, whoever keeps most gives way ([`crate::engine::peer::shares`]).
+//! What a server keeps of its responses, and how long before it asks whether the client has one.
+//! Acknowledgements mostly ride on the client's next request, and a question with its answer costs
+//! two packets, so there is no hurry while little is kept. When as much is kept as may be, whoever
+//! keeps most gives way ([`crate::engine::peer::shares`]).
 
 use core::time::Duration;
 
@@ -19,15 +20,17 @@ use crate::time::{Instant, nanos};
 const QUESTIONS_MIN: u32 = 8;
 /// From this share of what may be kept on, in 1/1000, the wait is the shortest.
 const PRESSING_PERMILLE: u64 = 500;
-/// Or from this many bytes on, however many may be kept: what is kept so long takes caches and memory.
+/// Or from this many bytes on, however many may be kept: what is kept so long takes caches and
+/// memory.
 const PRESSING_BYTES: u64 = 8 << 20;
 /// Responses given up at a time for one that begins.
 const DISPLACED_PER_CALL: usize = 1024;
 
 impl Holders {
-    /// Wait before the client is asked for an acknowledgement of a response that begins now, in ns: between
-    /// [`Config::request_ack_interval_max`] when nothing is kept and [`Config::request_ack_interval`] when much is,
-    /// or when the client was told to wait and so does not look for the response itself.
+    /// Wait before the client is asked for an acknowledgement of a response that begins now, in ns:
+    /// between [`Config::request_ack_interval_max`] when nothing is kept and
+    /// [`Config::request_ack_interval`] when much is, or when the client was told to wait and so
+    /// does not look for the response itself.
     #[inline]
     pub(crate) fn first_ack_interval_ns(&self, rpc: &Rpc, config: &Config) -> u64 {
         let (min_ns, max_ns) = self.ack_intervals_ns();
@@ -42,7 +45,8 @@ impl Holders {
         min_ns.saturating_add(range_ns.saturating_mul(left) / PRESSING_PERMILLE)
     }
 
-    /// The client waits without asking from now on: it learns of a response that is lost by the server's question.
+    /// The client waits without asking from now on: it learns of a response that is lost by the
+    /// server's question.
     pub(crate) fn hurry_acknowledgement(&self, rpc: &mut Rpc, ctx: &mut Ctx) {
         if rpc.role != Role::Server {
             return;
@@ -174,8 +178,9 @@ fn host_keeping<'a>(index: u32, rpcs: &'a RpcTable, peers: &PeerTable) -> Option
 }
 
 impl Engine {
-    /// From now on acknowledgements are asked for as soon as when memory is short, those of responses that have been
-    /// sent first: for a server that is about to stop and waits only for them.
+    /// From now on acknowledgements are asked for as soon as when memory is short, those of
+    /// responses that have been sent first: for a server that is about to stop and waits only for
+    /// them.
     pub fn hurry_acknowledgements(&mut self, now: Instant) {
         self.tick(now);
         if !self.holders.begin_hurry() {
@@ -191,8 +196,9 @@ impl Engine {
         }
     }
 
-    /// Gives responses up until no more is kept than may be: of whoever keeps most, those first that have made no
-    /// progress for longest; not `newest`, so that each can be sent that comes alone.
+    /// Gives responses up until no more is kept than may be: of whoever keeps most, those first
+    /// that have made no progress for longest; not `newest`, so that each can be sent that comes
+    /// alone.
     #[inline]
     pub(crate) fn limit_kept(&mut self, newest: u32) {
         if self.holders.kept_bytes() > self.ctx.config.kept_responses_bytes {
@@ -215,7 +221,8 @@ impl Engine {
     }
 }
 
-/// Longest wait before a client is asked again for an acknowledgement: one answer that gets lost must not end a response.
+/// Longest wait before a client is asked again for an acknowledgement: one answer that gets lost
+/// must not end a response.
 pub(crate) fn ack_repeat_max(config: &Config) -> Duration {
     config.resend_interval_max.min(config.response_silence / QUESTIONS_MIN)
 }

@@ -1,4 +1,5 @@
-//! Server RPCs over raw IP by the address of their client, for acknowledgements that name no client port.
+//! Server RPCs over raw IP by the address of their client, for acknowledgements that name no client
+//! port.
 
 use core::net::IpAddr;
 
@@ -15,9 +16,9 @@ struct Entry {
     indices: u32,
 }
 
-/// Finds the server RPC that a client host means by its id alone. Ids are unique per Linux host; several
-/// processes of this implementation at one address choose theirs at random. Every operation takes constant
-/// time, however many RPCs share an id.
+/// Finds the server RPC that a client host means by its id alone. Ids are unique per Linux host;
+/// several processes of this implementation at one address choose theirs at random. Every operation
+/// takes constant time, however many RPCs share an id.
 #[derive(Debug)]
 pub(crate) struct ClientHosts {
     entries: Map<(IpAddr, u16, u64), Entry>,
@@ -61,8 +62,8 @@ impl ClientHosts {
         }
     }
 
-    /// The only RPC with our form `id` at `local_port` whose client has the address of `path`. `None` also if there
-    /// are several: nobody can say which is meant.
+    /// The only RPC with our form `id` at `local_port` whose client has the address of `path`.
+    /// `None` also if there are several: nobody can say which is meant.
     pub(crate) fn only(&self, path: &Path, local_port: u16, id: u64) -> Option<u32> {
         if path.carriage != Carriage::Ip {
             return None;
@@ -71,8 +72,8 @@ impl ClientHosts {
         (entry.count == 1).then_some(entry.indices)
     }
 
-    /// Compares with how many RPCs there are of each address, server port and id, and the exclusive or of their
-    /// indices.
+    /// Compares with how many RPCs there are of each address, server port and id, and the exclusive
+    /// or of their indices.
     #[cfg(any(test, feature = "check"))]
     pub(crate) fn check(
         &self,

@@ -184,8 +184,8 @@ impl Rpc {
             self.announced = true;
             return self.pending.take_first();
         }
-        // One that is over before anybody heard of it is not announced at all. But whoever keeps the bytes that
-        // were placed has to learn that they are not wanted.
+        // One that is over before anybody heard of it is not announced at all. But whoever keeps
+        // the bytes that were placed has to learn that they are not wanted.
         let ended = core::mem::take(&mut self.pending).contains(Happened::Ended);
         (ended && self.rx.received() > 0).then_some(Happened::Ended)
     }

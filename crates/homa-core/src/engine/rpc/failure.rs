@@ -4,8 +4,8 @@ use homa_wire::Reason;
 
 use crate::event::FailReason;
 
-/// What a client reports for a reason that ends its call, with the `value` beside it, about a request of
-/// `request_bytes`.
+/// What a client reports for a reason that ends its call, with the `value` beside it, about a
+/// request of `request_bytes`.
 pub(crate) fn failure(reason: Reason, value: u32, request_bytes: u32) -> Option<FailReason> {
     Some(match reason {
         Reason::NoService => FailReason::NoService,

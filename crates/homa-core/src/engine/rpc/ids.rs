@@ -65,8 +65,8 @@ impl Ids {
         (rpc.peer == peer && rpc.path.local_port == path.local_port).then_some(index)
     }
 
-    /// The server RPC that an acknowledgement which came along `path` names. A Linux host keeps them per host: they
-    /// may come from any of its ports and do not name the client's.
+    /// The server RPC that an acknowledgement which came along `path` names. A Linux host keeps
+    /// them per host: they may come from any of its ports and do not name the client's.
     pub(crate) fn find_acknowledged(
         &self,
         rpcs: &RpcTable,
@@ -111,8 +111,9 @@ impl Ids {
         self.client_hosts.try_reserve(1)
     }
 
-    /// Enters a call under the next id of its peer, whose ids begin with `first`. Those of one peer count up, also when it
-    /// was forgotten meanwhile; how far they are from those of another peer nobody knows.
+    /// Enters a call under the next id of its peer, whose ids begin with `first`. Those of one peer
+    /// count up, also when it was forgotten meanwhile; how far they are from those of another peer
+    /// nobody knows.
     #[inline]
     pub(crate) fn give(&mut self, index: u32, first: u64) -> u64 {
         loop {

@@ -51,9 +51,9 @@ impl Engine {
             .map(info)
     }
 
-    /// Bytes of the messages that have begun to arrive since the engine was made, by message length, from short to
-    /// long, and (count, bytes) of those longer than the last bin. `None` if the cutoffs are fixed: then nobody
-    /// counts. Source: docs/spec/observability.md §2.1.
+    /// Bytes of the messages that have begun to arrive since the engine was made, by message
+    /// length, from short to long, and (count, bytes) of those longer than the last bin. `None` if
+    /// the cutoffs are fixed: then nobody counts. Source: docs/spec/observability.md §2.1.
     pub fn message_lengths(
         &self,
     ) -> Option<(impl Iterator<Item = LengthBin> + Clone + '_, LargeMessages)> {

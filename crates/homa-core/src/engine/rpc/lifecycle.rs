@@ -48,7 +48,7 @@ impl Engine {
         self.receiver.try_reserve(capacity)?;
         self.sender.try_reserve(capacity)?;
         self.ctx.timers.try_reserve_rpcs(capacity)?;
-        self.strangers.try_reserve(capacity)?;
+        self.unvalidated.try_reserve(capacity)?;
         self.ctx.events.try_reserve(capacity)
     }
 
@@ -95,7 +95,7 @@ impl Engine {
             peer.last_used = self.ctx.now;
         }
         if is_server {
-            self.strangers.forget(index);
+            self.unvalidated.forget(index);
         }
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
@@ -181,8 +181,8 @@ impl Engine {
         self.acknowledge_at_once(port);
     }
 
-    /// Acknowledges what waited for a request to ride on: `port` sends no more of them, and nobody would answer
-    /// the servers' questions.
+    /// Acknowledges what waited for a request to ride on: `port` sends no more of them, and nobody
+    /// would answer the servers' questions.
     fn acknowledge_at_once(&mut self, port: u16) {
         for index in 0..u32::try_from(self.peers.capacity()).unwrap_or(NIL) {
             let own = self.peers.is_own_of_late(self.ctx.now, index);

@@ -65,8 +65,8 @@ pub(crate) struct Rpc {
     pub(crate) path: Path,
     /// Index of the peer.
     pub(crate) peer: u32,
-    /// It was begun in our own profile; see [`crate::engine::Engine::speaks_own`]. Otherwise all its
-    /// packets have the format of Linux, whatever is learned of the peer meanwhile.
+    /// It was begun in our own profile; see [`crate::engine::Engine::speaks_own`]. Otherwise all
+    /// its packets have the format of Linux, whatever is learned of the peer meanwhile.
     pub(crate) own: bool,
     pub(crate) cookie: u64,
     pub(crate) priority_hint: Option<u8>,
@@ -78,13 +78,14 @@ pub(crate) struct Rpc {
     // Time.
     /// Last sign of life that concerns this RPC.
     pub(crate) last_heard: Instant,
-    /// When its message last went on. The outgoing one: a byte left for the first time, or more may. The incoming one: a
-    /// byte came for the first time, more may come, or its sender said that it has none.
+    /// When its message last went on. The outgoing one: a byte left for the first time, or more
+    /// may. The incoming one: a byte came for the first time, more may come, or its sender said
+    /// that it has none.
     pub(crate) progress_at: Instant,
     /// When the first packet left.
     pub(crate) first_sent: Option<Instant>,
-    /// The life (incarnation) of the other end: the client that asks, or the server that may have the request or sends the
-    /// response; 0 = not known.
+    /// The life (incarnation) of the other end: the client that asks, or the server that may have
+    /// the request or sends the response; 0 = not known.
     pub(crate) peer_life: u32,
     pub(crate) resend: ResendTimer,
     pub(crate) deadline: Option<Instant>,
@@ -109,7 +110,8 @@ pub(crate) struct Rpc {
     /// `RequestStarted` was handed out, or the caller got the key from `send_request`.
     pub(crate) announced: bool,
     pub(crate) response_streaming: bool,
-    /// Neighbours among the peer's client RPCs, or among the responses that the client's host keeps.
+    /// Neighbours among the peer's client RPCs, or among the responses that the client's host
+    /// keeps.
     pub(crate) previous: u32,
     pub(crate) next: u32,
     /// It is one of them: of the client RPCs that an error of the peer would end.
@@ -117,8 +119,9 @@ pub(crate) struct Rpc {
 }
 
 impl Rpc {
-    /// Client: whether the server may have got the request, although nobody serves there now. What was asked about has
-    /// had time to arrive; otherwise it has not if a packet of it was refused (`itself`), nor if nobody was known there.
+    /// Client: whether the server may have got the request, although nobody serves there now. What
+    /// was asked about has had time to arrive; otherwise it has not if a packet of it was refused
+    /// (`itself`), nor if nobody was known there.
     pub(crate) fn may_have_arrived(&self, itself: bool, peer_heard: bool) -> bool {
         let heard = self.confirmed || self.state != State::Outgoing;
         let repeated = self.resend.asked_at().is_some() || self.restarted_at.is_some();
@@ -177,12 +180,12 @@ impl Rpc {
         self.role == Role::Client
     }
 
-    /// Is the sending half in use?
+    /// Whether the sending half is in use.
     pub(crate) fn is_sending(&self) -> bool {
         self.state == State::Outgoing && self.tx.length() > 0
     }
 
-    /// Does the client wait for the server, with nothing left to send?
+    /// Whether the client waits for the server, with nothing left to send.
     pub(crate) fn is_waiting(&self) -> bool {
         self.is_client() && self.state == State::Outgoing && self.confirmed && self.tx.is_idle()
     }
@@ -250,7 +253,7 @@ impl RpcTable {
         Ok(self.slots.len())
     }
 
-    /// Is there a free slot?
+    /// Whether there is a free slot.
     pub(crate) fn has_room(&self) -> bool {
         !self.free.is_empty()
     }
@@ -274,8 +277,8 @@ impl RpcTable {
         }
     }
 
-    /// The RPC at an index for which nobody vouches: of a link that may lead nowhere, or of a queue that keeps RPCs which
-    /// are over.
+    /// The RPC at an index for which nobody vouches: of a link that may lead nowhere, or of a queue
+    /// that keeps RPCs which are over.
     pub(crate) fn get(&self, index: u32) -> Option<&Rpc> {
         self.slots.get(index as usize)?.rpc.as_ref()
     }

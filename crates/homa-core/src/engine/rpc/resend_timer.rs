@@ -1,4 +1,5 @@
-//! The resend timer of an RPC: when its peer is asked for what it needs (RESEND, NEED_ACK), and when again.
+//! The resend timer of an RPC: when its peer is asked for what it needs (RESEND, NEED_ACK), and
+//! when again.
 
 use core::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Whether data may go to a peer: there is room for what nobody asked for, and its address is proved or little is sent.
+//! Whether data may go to a peer: there is room for what nobody asked for, and its address is
+//! proved or little is sent.
 
 use homa_wire::{COMMON_HEADER_BYTES, EXTENSION_BYTES};
 
@@ -14,11 +15,13 @@ pub(crate) enum Admission {
     Free,
     /// It counts as on its way to the peer, with so many bytes.
     Charged(u32),
-    /// Not before there is room at the peer, or (`unproved`) before the peer has proved its address.
+    /// Not before there is room at the peer, or (`unproved`) before the peer has proved its
+    /// address.
     Wait { unproved: bool },
 }
 
-/// Whether the peer may be sent the bytes `range` of this message now, after `in_train` bytes of the present train.
+/// Whether the peer may be sent the bytes `range` of this message now, after `in_train` bytes of
+/// the present train.
 #[inline]
 pub(crate) fn admission(
     rpc: &Rpc,

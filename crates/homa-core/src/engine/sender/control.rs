@@ -12,7 +12,8 @@ use crate::engine::sender::control_queue::{Control, ControlBody};
 use crate::engine::stats::Count;
 
 impl Rpc {
-    /// Builds a control header about it, in pure Linux format, or with a reason and a value in our own profile.
+    /// Builds a control header about it, in pure Linux format, or with a reason and a value in our
+    /// own profile.
     pub(crate) fn control_header(
         &self,
         peers: &PeerTable,
@@ -49,13 +50,15 @@ impl Ctx {
         self.push_packet(rpc.path, header, self.config.top_priority());
     }
 
-    /// Asks for what is missing of an incoming message: after silence it only may be late, otherwise it is not on its way.
+    /// Asks for what is missing of an incoming message: after silence it only may be late,
+    /// otherwise it is not on its way.
     pub(crate) fn ask_for_missing(&mut self, rpc: &mut Rpc, may_be_late: bool) {
         self.ask_for_missing_below(u32::MAX, rpc, may_be_late);
     }
 
-    /// Asks for everything missing of a message below `sent`, which its sender says it has sent, at most once per resend
-    /// interval: a Linux server says so every tick, and what was asked for is on its way.
+    /// Asks for everything missing of a message below `sent`, which its sender says it has sent, at
+    /// most once per resend interval: a Linux server says so every tick, and what was asked for is
+    /// on its way.
     pub(crate) fn ask_for_missing_at_intervals(
         &mut self,
         rpc: &mut Rpc,
@@ -78,8 +81,8 @@ impl Ctx {
         self.push_control(Control { path: rpc.path, priority, body });
     }
 
-    /// Asks for what is granted now and came before, when there was no memory for it: at most once per resend interval, since
-    /// whoever sent it may have written somebody else's address.
+    /// Asks for what is granted now and came before, when there was no memory for it: at most once
+    /// per resend interval, since whoever sent it may have written somebody else's address.
     #[inline]
     pub(crate) fn ask_for_refused(&mut self, rpc: &mut Rpc, peers: &PeerTable) {
         let interval = self.config.resend_interval;
@@ -91,21 +94,22 @@ impl Ctx {
         }
     }
 
-    /// Queues a control packet at a level. A question about what was sent goes the way of the data, or it would overtake what
-    /// it asks about and be told that this never came.
+    /// Queues a control packet at a level. A question about what was sent goes the way of the data,
+    /// or it would overtake what it asks about and be told that this never came.
     pub(crate) fn push_packet(&mut self, path: Path, header: Header, priority: u8) {
         self.push_control(Control { path, priority, body: ControlBody::Packet(header) });
     }
 
     fn push_control(&mut self, entry: Control) {
-        if self.control.try_push(entry, self.config.control_queue_max).is_err() {
+        if !self.control.try_push(entry, self.config.control_queue_max) {
             self.stats.control_dropped.inc();
         }
     }
 }
 
 impl PeerTable {
-    /// A control header to the end of `path`, where `peer` is. With an extension it is of our own profile.
+    /// A control header to the end of `path`, where `peer` is. With an extension it is of our own
+    /// profile.
     pub(crate) fn control_header(
         &self,
         peer: Option<u32>,
@@ -127,7 +131,8 @@ impl PeerTable {
 }
 
 impl Ids {
-    /// Builds a control header about an RPC with our form `id` that may be over, in our own profile or in pure Linux format.
+    /// Builds a control header about an RPC with our form `id` that may be over, in our own profile
+    /// or in pure Linux format.
     pub(crate) fn header_about(
         &self,
         (path, id, own): (&Path, u64, bool),

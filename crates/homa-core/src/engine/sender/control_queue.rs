@@ -7,7 +7,6 @@ use homa_wire::Header;
 use crate::addr::Path;
 use crate::engine::sender::train::Train;
 use crate::event::{RpcKey, SegmentKind};
-use crate::structures::OutOfMemory;
 
 /// What waits in the control queue.
 #[derive(Clone, Debug)]
@@ -39,14 +38,13 @@ pub(crate) struct Control {
 pub(crate) struct ControlQueue(VecDeque<Control>);
 
 impl ControlQueue {
-    /// Queues an entry unless `max` wait, or memory is short.
-    pub(crate) fn try_push(&mut self, entry: Control, max: u16) -> Result<(), OutOfMemory> {
-        if self.0.len() >= usize::from(max) {
-            return Err(OutOfMemory);
+    /// Queues an entry. `false`: `max` of them wait, or memory is short.
+    pub(crate) fn try_push(&mut self, entry: Control, max: u16) -> bool {
+        let room = self.0.len() < usize::from(max) && self.0.try_reserve(1).is_ok();
+        if room {
+            self.0.push_back(entry);
         }
-        self.0.try_reserve(1).map_err(|_| OutOfMemory)?;
-        self.0.push_back(entry);
-        Ok(())
+        room
     }
 
     pub(crate) fn is_empty(&self) -> bool {

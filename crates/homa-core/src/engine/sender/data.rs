@@ -43,7 +43,8 @@ impl Sender {
             );
             self.append(&mut train, index, rpcs, peers, ctx);
             if train.count == 0 {
-                // Nothing of the chosen message could go (it is blocked at its peer now): the next one.
+                // Nothing of the chosen message could go (it is blocked at its peer now): the next
+                // one.
                 self.pacer.remove(index);
                 continue;
             }
@@ -69,30 +70,18 @@ impl Sender {
         peers: &mut PeerTable,
         ctx: &mut Ctx,
     ) {
-        while self.append_copy(train, index, rpcs, peers, ctx) {}
+        while let Some(rpc) = rpcs.known_mut(index).filter(|rpc| rpc.tx.has_retransmissions()) {
+            if !self.append_retransmission(train, rpc, peers, ctx) {
+                break;
+            }
+        }
         while self.append_segment(train, index, rpcs, peers, ctx) {}
     }
 
-    /// Adds the next segment that a message has to send again. `false`: there is none, or it does not fit.
-    #[inline]
-    fn append_copy(
-        &mut self,
-        train: &mut Train<'_>,
-        index: u32,
-        rpcs: &mut RpcTable,
-        peers: &mut PeerTable,
-        ctx: &mut Ctx,
-    ) -> bool {
-        match rpcs.known_mut(index) {
-            Some(rpc) if !rpc.tx.retransmit.is_empty() => {
-                self.append_next_copy(train, rpc, peers, ctx)
-            }
-            _ => false,
-        }
-    }
-
+    /// Adds the next segment that a message has to send again. `false`: it does not fit, or may not
+    /// leave.
     #[inline(never)]
-    fn append_next_copy(
+    fn append_retransmission(
         &mut self,
         train: &mut Train<'_>,
         rpc: &mut Rpc,
@@ -114,7 +103,7 @@ impl Sender {
         if exhausted || forgotten {
             // It gets no more: it will ask again.
             rpc.tx.retransmit.clear();
-            self.copies_sent(rpc, ctx);
+            self.retransmissions_sent(rpc, ctx);
             return false;
         }
         if train.count == 0 {
@@ -130,7 +119,7 @@ impl Sender {
         ctx.stats.bytes_retransmitted.inc_by(u64::from(payload));
         self.pacer.account(rpc.key.index, payload, &ctx.config);
         if rpc.tx.retransmit.is_empty() {
-            self.copies_sent(rpc, ctx);
+            self.retransmissions_sent(rpc, ctx);
         } else {
             self.pacer.follow(rpc, &ctx.config);
         }
@@ -138,13 +127,14 @@ impl Sender {
     }
 
     /// Nothing is left to be sent again of a message: its peer has time to react from now on.
-    fn copies_sent(&mut self, rpc: &mut Rpc, ctx: &mut Ctx) {
+    fn retransmissions_sent(&mut self, rpc: &mut Rpc, ctx: &mut Ctx) {
         rpc.last_heard = ctx.now;
         self.pacer.follow(rpc, &ctx.config);
         ctx.arm(rpc.key.index, nanos(ctx.config.resend_interval));
     }
 
-    /// Adds the next new segment of a message. `false`: no other can follow now, or it does not fit or has to wait.
+    /// Adds the next new segment of a message. `false`: no other can follow now, or it does not fit
+    /// or has to wait.
     #[inline]
     fn append_segment(
         &mut self,
@@ -155,7 +145,7 @@ impl Sender {
         ctx: &mut Ctx,
     ) -> bool {
         let may_go = |rpc: &&mut Rpc| {
-            rpc.tx.has_unsent() && !rpc.blocked_on_peer && rpc.tx.retransmit.is_empty()
+            rpc.tx.has_unsent() && !rpc.blocked_on_peer && !rpc.tx.has_retransmissions()
         };
         let Some(rpc) = rpcs.known_mut(index).filter(may_go) else {
             return false;

@@ -30,6 +30,7 @@ use crate::engine::rpc::Rpc;
 use crate::engine::sender::pacer::Pacer;
 use crate::structures::OutOfMemory;
 use crate::structures::shared_heap::Positions;
+use crate::time::Instant;
 
 /// The order in which messages are sent.
 #[derive(Debug)]
@@ -69,12 +70,8 @@ impl Sender {
 
     /// When data may leave, if only data waits.
     #[inline]
-    pub(crate) fn ready_at(&self, config: &Config) -> crate::time::Instant {
-        if self.pacer.has_short() {
-            crate::time::Instant::ZERO
-        } else {
-            self.pacer.ready_at(config)
-        }
+    pub(crate) fn ready_at(&self, config: &Config) -> Instant {
+        if self.pacer.has_short() { Instant::ZERO } else { self.pacer.ready_at(config) }
     }
 
     /// Whether no message is to be sent.

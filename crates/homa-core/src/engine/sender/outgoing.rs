@@ -78,8 +78,8 @@ impl Outgoing {
         tx
     }
 
-    /// Begins a message; there was none before. Its segment size is set when the first segment leaves, since the path's MTU
-    /// may not be known yet.
+    /// Begins a message; there was none before. Its segment size is set when the first segment
+    /// leaves, since the path's MTU may not be known yet.
     #[inline]
     pub(crate) fn begin(&mut self, length: u32, supplied: u32, unscheduled: u32) {
         self.length = length;
@@ -145,14 +145,14 @@ impl Outgoing {
         self.segment_bytes
     }
 
-    /// Whether some of it was asked for again.
-    pub(crate) fn was_copied(&self) -> bool {
+    /// Whether some of it was asked for again, so that it was sent twice or will be.
+    pub(crate) fn was_retransmitted(&self) -> bool {
         self.copied
     }
 
     /// Whether some of it is to be sent again.
-    #[cfg(any(test, feature = "check"))]
-    pub(crate) fn has_copies(&self) -> bool {
+    #[inline]
+    pub(crate) fn has_retransmissions(&self) -> bool {
         !self.retransmit.is_empty()
     }
 
@@ -172,7 +172,8 @@ impl Outgoing {
         self.supplied.saturating_sub(self.released)
     }
 
-    /// The bytes below `upto`, as far as they were sent, are not needed any more. Returns how many are new.
+    /// The bytes below `upto`, as far as they were sent, are not needed any more. Returns how many
+    /// are new.
     pub(crate) fn release(&mut self, upto: u32) -> u32 {
         let upto = upto.min(self.sent);
         let bytes = upto.saturating_sub(self.released);
@@ -221,17 +222,18 @@ impl Outgoing {
         self.granted.min(self.supplied)
     }
 
-    /// Has new data been granted and provided? (Whether all of a segment has is for [`Outgoing::next_new`] to say.)
+    /// Whether new data was granted and provided. (Whether all of a segment was is for
+    /// [`Outgoing::next_new`] to say.)
     pub(crate) fn has_unsent(&self) -> bool {
         self.sent < self.sendable_upto()
     }
 
-    /// Is there new data that may go out?
+    /// Whether there is new data that may go out.
     pub(crate) fn has_sendable(&self) -> bool {
         self.has_unsent() && (!self.whole_segments || self.next_new(u32::MAX).is_some())
     }
 
-    /// Has everything that may be sent been sent, with nothing waiting for retransmission?
+    /// Whether everything that may be sent was sent, with nothing waiting for retransmission.
     pub(crate) fn is_idle(&self) -> bool {
         self.sent >= self.granted.min(self.length) && self.retransmit.is_empty()
     }
@@ -266,11 +268,11 @@ impl Outgoing {
         }
     }
 
-    /// Has at most `room_bytes` of `[start, end)` sent again, as far as they were sent, not released, and not asked
-    /// for since [`Outgoing::forget_copies`]. The range is
-    /// widened to original segments while these still fit `payload_max`, because Linux
-    /// receivers discard packets that overlap what they hold (docs/spec/wire-format.md §11 rule 3).
-    /// Returns how many bytes that are.
+    /// Has at most `room_bytes` of `[start, end)` sent again, as far as they were sent, not
+    /// released, and not asked for since [`Outgoing::forget_copies`]. The range is widened to
+    /// original segments while these still fit `payload_max`, because Linux receivers discard
+    /// packets that overlap what they hold (docs/spec/wire-format.md §11 rule 3). Returns how many
+    /// bytes that are.
     pub(crate) fn request_retransmit(
         &mut self,
         start: u32,
@@ -316,8 +318,9 @@ impl Outgoing {
         (start.max(self.released), end)
     }
 
-    /// Payload of the first packet that was lost, if the receiver misses `[start, end)`. It may have been short, unless the
-    /// same was sent again since [`Outgoing::forget_copies`]: then the whole segment was lost.
+    /// Payload of the first packet that was lost, if the receiver misses `[start, end)`. It may
+    /// have been short, unless the same was sent again since [`Outgoing::forget_copies`]: then the
+    /// whole segment was lost.
     pub(crate) fn lost_payload(&self, start: u32, end: u32, payload_max: u32) -> u32 {
         let missing = end.saturating_sub(start).min(self.segment_bytes);
         let sent = end.min(self.sent);
@@ -333,9 +336,9 @@ impl Outgoing {
         self.retransmit.insert(start.max(self.released), end, RETRANSMIT_RANGES_MAX);
     }
 
-    /// Up to where to send again when the receiver has nothing. While other messages to it are on their way
-    /// (`busy`), or when it says so once more, either the path is slow or this end is full: one packet then, and more
-    /// when that arrives.
+    /// Up to where to send again when the receiver has nothing. While other messages to it are on
+    /// their way (`busy`), or when it says so once more, either the path is slow or this end is
+    /// full: one packet then, and more when that arrives.
     pub(crate) fn all_again(&mut self, busy: bool) -> u32 {
         let again = core::mem::replace(&mut self.asked_for_all, true);
         if again || busy { self.segment_end(0).min(self.sent) } else { self.sent }
@@ -344,14 +347,14 @@ impl Outgoing {
     /// The next segment to send again, if any.
     pub(crate) fn next_retransmit(&self, payload_max: u32) -> Option<(u32, u32)> {
         let (start, end) = self.retransmit.first()?;
-        // Where the path takes less than before, an original segment goes out in pieces, which do not reach
-        // into the next.
+        // Where the path takes less than before, an original segment goes out in pieces, which do
+        // not reach into the next.
         let size = self.segment_bytes.min(payload_max);
         let size = size.min(self.segment_end(start).saturating_sub(start)).max(1);
         Some((start, start.saturating_add(size).min(end)))
     }
 
-    /// Was a segment of full size sent that begins at `offset`?
+    /// Whether a segment of full size was sent that begins at `offset`.
     pub(crate) fn is_full_segment(&self, offset: u32) -> bool {
         let end = offset.saturating_add(self.segment_bytes);
         self.segment_start(offset) == offset

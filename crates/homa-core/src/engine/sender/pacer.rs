@@ -64,7 +64,8 @@ impl Pacer {
         self.link_mbps = config.link_mbps.or(mbps).filter(|mbps| *mbps > 0);
     }
 
-    /// Enters the outgoing message of an RPC, changes its rank or takes it out, as its state demands.
+    /// Enters the outgoing message of an RPC, changes its rank or takes it out, as its state
+    /// demands.
     pub(crate) fn follow(&mut self, rpc: &Rpc, config: &Config) {
         let new = rpc.tx.has_sendable() && !rpc.blocked_on_peer;
         if rpc.is_sending() && (new || !rpc.tx.retransmit.is_empty()) {
@@ -75,8 +76,8 @@ impl Pacer {
         }
     }
 
-    /// Enters a message or changes its rank. `short` messages never wait for the clock; a message is so always or
-    /// never.
+    /// Enters a message or changes its rank. `short` messages never wait for the clock; a message
+    /// is so always or never.
     fn set(&mut self, index: u32, remaining: u32, birth: u64, short: bool) {
         let remaining = if self.by_age { 0 } else { remaining };
         let entry = Entry { index, rank: (remaining, birth), birth, short };
@@ -125,7 +126,7 @@ impl Pacer {
         self.alone.is_some_and(|entry| entry.index == index) || self.by_birth.contains(index)
     }
 
-    /// Is there a message that does not wait for the clock?
+    /// Whether there is a message that does not wait for the clock.
     pub(crate) fn has_short(&self) -> bool {
         self.alone.is_some_and(|entry| entry.short) || !self.short.is_empty()
     }
@@ -167,8 +168,8 @@ impl Pacer {
             .clamp(FIFO_DEBT_MAX, FIFO_CREDIT_MAX);
     }
 
-    /// Charges bytes on the wire to the clock. Control packets, which never wait, count up to the backlog limit: however
-    /// many there are, data goes on.
+    /// Charges bytes on the wire to the clock. Control packets, which never wait, count up to the
+    /// backlog limit: however many there are, data goes on.
     pub(crate) fn charge(&mut self, now: Instant, bytes: u64, control: bool, config: &Config) {
         if let Some(time_ns) = self.wire_time_ns(bytes, config) {
             let idle_at = self.idle_at.max(now) + core::time::Duration::from_nanos(time_ns);

@@ -1,5 +1,5 @@
-//! Answers to packets about RPCs that are not known here. Whoever sent them may have written somebody else's address:
-//! everything that such packets draw goes through [`Replies::send`].
+//! Answers to packets about RPCs that are not known here. Whoever sent them may have written
+//! somebody else's address: everything that such packets draw goes through [`Replies::send`].
 
 use homa_wire::{Body, Extension, Header, Reason};
 
@@ -28,8 +28,8 @@ struct Allowance {
 impl Allowance {
     const FULL: Self = Self { left: BURST_MAX, earned_at: Instant::ZERO };
 
-    /// Whether one more reply may be sent; if so it counts. Half of them are for those who have `proved` their address, so
-    /// that forged packets cannot use up what they need.
+    /// Whether one more reply may be sent; if so it counts. Half of them are for those who have
+    /// `proved` their address, so that forged packets cannot use up what they need.
     fn take(&mut self, now: Instant, proved: bool) -> bool {
         let earned = nanos(now.since(self.earned_at)) / INTERVAL_NS;
         if earned > 0 {
@@ -56,10 +56,12 @@ pub(crate) struct Replies {
 impl Replies {
     pub(crate) const NONE: Self = Self { allowance: Allowance::FULL, refusals: Refusals::NONE };
 
-    /// Answers the sender of a packet, in its format, with a packet about the same RPC, at a limited rate.
+    /// Answers the sender of a packet, in its format, with a packet about the same RPC, at a
+    /// limited rate.
     ///
-    /// Unless the sender has proved that its address is its own, the answer is no longer than the question. (The format of
-    /// Linux has no room for a proof.) The answer echoes the incarnation in the packet, which shows that it is an answer.
+    /// Unless the sender has proved that its address is its own, the answer is no longer than the
+    /// question. (The format of Linux has no room for a proof.) The answer echoes the incarnation
+    /// in the packet, which shows that it is an answer.
     pub(crate) fn send(
         &mut self,
         (path, header): (&Path, &Header),
@@ -81,9 +83,10 @@ impl Replies {
         }
     }
 
-    /// Answers DATA of an RPC that is not known here, or not taken: once per resend interval, however many packets come.
-    /// Peers in Linux format are told nothing: among them RPC_UNKNOWN answers RESEND alone
-    /// (docs/spec/protocol.md §10), and a client would send all of its request again for each.
+    /// Answers DATA of an RPC that is not known here, or not taken: once per resend interval,
+    /// however many packets come. Peers in Linux format are told nothing: among them RPC_UNKNOWN
+    /// answers RESEND alone (docs/spec/protocol.md §10), and a client would send all of its request
+    /// again for each.
     pub(crate) fn refuse(
         &mut self,
         packet: (&Path, &Header),

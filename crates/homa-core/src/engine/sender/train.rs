@@ -16,8 +16,9 @@ pub(crate) fn wire_bytes(payload: u32) -> u32 {
     payload.saturating_add(DATA_HEADER_BYTES as u32)
 }
 
-/// A train being built in the caller's array: either equally long packets, each a datagram of its own, or
-/// packets of any lengths in one datagram. Which one it is remains open as long as both are possible.
+/// A train being built in the caller's array: either equally long packets, each a datagram of its
+/// own, or packets of any lengths in one datagram. Which one it is remains open as long as both are
+/// possible.
 pub(crate) struct Train<'a> {
     pub(super) segments: &'a mut [Segment],
     pub(super) count: usize,
@@ -83,30 +84,32 @@ impl<'a> Train<'a> {
         self.priority == priority && self.path == *path
     }
 
-    /// May a packet of `bytes` at `priority` go with the others? In a datagram that leaves anyway also one of a
-    /// lower priority rides along.
+    /// Whether a packet of `bytes` at `priority` may go with the others. In a datagram that leaves
+    /// anyway also one of a lower priority rides along.
     pub(crate) fn takes(&self, priority: u8, bytes: u32) -> bool {
         priority == self.priority || (priority < self.priority && self.coalesces(bytes))
     }
 
-    /// The packet added last may be of a lower priority, which it only has in one datagram with the others.
+    /// The packet added last may be of a lower priority, which it only has in one datagram with the
+    /// others.
     pub(crate) fn note_priority(&mut self, priority: u8) {
         self.closed |= priority != self.priority;
     }
 
-    /// Are its packets, several, to go in one datagram?
+    /// Whether its packets, several, go in one datagram.
     pub(crate) fn is_datagram(&self) -> bool {
         self.coalesced && self.count > 1
     }
 
-    /// Can a packet of `bytes` go in one datagram with those before?
+    /// Whether a packet of `bytes` can go in one datagram with those before.
     fn coalesces(&self, bytes: u32) -> bool {
         let after = self.total_bytes.saturating_add(bytes);
         self.coalesced && self.ends && after <= self.datagram_bytes.min(self.limit_bytes)
     }
 
-    /// Padding with which a segment of `bytes` fits, if it does. Where all have to be equally long, a slightly
-    /// shorter one is padded (`paddable`) so that others can follow, a much shorter one becomes the last.
+    /// Padding with which a segment of `bytes` fits, if it does. Where all have to be equally long,
+    /// a slightly shorter one is padded (`paddable`) so that others can follow, a much shorter one
+    /// becomes the last.
     pub(crate) fn fits(&self, bytes: u32, paddable: bool) -> Option<u16> {
         if self.count == 0 {
             return (!self.segments.is_empty()).then_some(0);
@@ -126,8 +129,8 @@ impl<'a> Train<'a> {
         (after <= self.limit_bytes).then_some(u16::try_from(pad).unwrap_or(0))
     }
 
-    /// Adds a segment that `fits`. `false`: its header could not be written. (Inlined, since mostly the caller knows
-    /// which header it is.)
+    /// Adds a segment that `fits`. `false`: its header could not be written. (Inlined, since mostly
+    /// the caller knows which header it is.)
     #[inline(always)]
     pub(crate) fn push(
         &mut self,
@@ -162,7 +165,7 @@ impl<'a> Train<'a> {
     }
 }
 
-/// May another packet follow this one in its datagram (see [`homa_wire::Packets`])?
+/// Whether another packet may follow this one in its datagram (see [`homa_wire::Packets`]).
 #[inline]
 fn says_where_it_ends(header: &Header, payload_end: u32) -> bool {
     match &header.body {

@@ -15,12 +15,13 @@ use crate::engine::stats::Count;
 use crate::event::{FailReason, Segment, SegmentKind, Transmit, TransmitError};
 use crate::time::{Instant, nanos};
 
-/// Bytes on the link besides the Homa packet, for pacing: Ethernet, IP and UDP headers, preamble, gap.
+/// Bytes on the link besides the Homa packet, for pacing: Ethernet, IP and UDP headers, preamble,
+/// gap.
 const LINK_OVERHEAD_BYTES: u64 = 70;
 
 impl Engine {
-    /// The next train to send, written into `segments` (which may be reused at once). `None`: nothing may
-    /// leave now.
+    /// The next train to send, written into `segments` (which may be reused at once). `None`:
+    /// nothing may leave now.
     #[inline]
     pub fn poll_transmit(&mut self, now: Instant, segments: &mut [Segment]) -> Option<Transmit> {
         self.tick(now);
@@ -39,7 +40,8 @@ impl Engine {
                     return Some(transmit);
                 }
             }
-            // What was put off may have to be settled first: once, since nothing is left of it then.
+            // What was put off may have to be settled first: once, since nothing is left of it
+            // then.
             if self.ctx.events.is_answer_expected() || !self.settle() {
                 return None;
             }
@@ -69,13 +71,13 @@ impl Engine {
         self.grant_train(segments)
     }
 
-    /// Is there anything to send, now or when the pacer lets it?
+    /// Whether there is anything to send, now or when the pacer lets it.
     #[inline]
     pub(crate) fn has_transmit_work(&self) -> bool {
         !self.sender.is_empty() || !self.only_paced_work()
     }
 
-    /// Is there nothing to send but data that the pacer may hold back?
+    /// Whether there is nothing to send but data that the pacer may hold back.
     #[inline]
     pub(crate) fn only_paced_work(&self) -> bool {
         self.ctx.control.is_empty() && !self.receiver.has_work()
@@ -120,8 +122,8 @@ impl Engine {
         self.sender.finish(&train, peers, ctx)
     }
 
-    /// The driver sent only the segments before `first_unsent` of the last train and says why. What was not
-    /// sent is put back in its place, as if it had never been given out.
+    /// The driver sent only the segments before `first_unsent` of the last train and says why. What
+    /// was not sent is put back in its place, as if it had never been given out.
     pub fn transmit_failed(
         &mut self,
         now: Instant,
@@ -200,8 +202,8 @@ impl Engine {
         }
     }
 
-    /// The system cannot or may not send to the destination of this segment: a call to it fails now; other
-    /// packets are recovered by their timers if it comes back.
+    /// The system cannot or may not send to the destination of this segment: a call to it fails
+    /// now; other packets are recovered by their timers if it comes back.
     fn lost_destination(&mut self, segment: &Segment, reason: FailReason) {
         let Some((index, rpc)) = segment.rpc.and_then(|key| self.rpcs.live_mut(key)) else {
             return;
@@ -214,9 +216,9 @@ impl Engine {
     }
 }
 
-/// Bytes of control packets that may go to the end of a path now. A server sends a peer that has not proved its
-/// address no more of them than came from it: a forged sender must not draw questions to others. (A client has chosen
-/// its peer itself.)
+/// Bytes of control packets that may go to the end of a path now. A server sends a peer that has
+/// not proved its address no more of them than came from it: a forged sender must not draw
+/// questions to others. (A client has chosen its peer itself.)
 fn control_room(peer: Option<u32>, entry: &Control, rpcs: &RpcTable, peers: &PeerTable) -> u32 {
     let from_server = match &entry.body {
         ControlBody::Packet(header) => RpcId(header.common.sender_id).is_server(),
@@ -276,8 +278,8 @@ fn link_bytes(bytes: u64, packets: usize, coalesced: bool) -> u64 {
     bytes.saturating_add((datagrams as u64).saturating_mul(LINK_OVERHEAD_BYTES))
 }
 
-/// Bytes that a server sends, and those of control packets among them: what a client may have asked for in somebody
-/// else's name. Requests of ours nobody asked for.
+/// Bytes that a server sends, and those of control packets among them: what a client may have asked
+/// for in somebody else's name. Requests of ours nobody asked for.
 fn bytes_to_client(segments: &[Segment]) -> (u64, u64) {
     let (mut bytes, mut control_bytes) = (0u64, 0u64);
     for segment in segments {

@@ -1,4 +1,5 @@
-//! Messages that wait for their peer: for room for what nobody asked for, or for a proof of its address.
+//! Messages that wait for their peer: for room for what nobody asked for, or for a proof of its
+//! address.
 
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::{CHARGE_PER_PACKET, Peer, PeerTable};
@@ -7,7 +8,8 @@ use crate::engine::sender::Sender;
 use crate::time::nanos;
 
 impl Sender {
-    /// A message may not be sent now: it waits at its peer for room, or until the peer has proved its address.
+    /// A message may not be sent now: it waits at its peer for room, or until the peer has proved
+    /// its address.
     pub(super) fn wait_at_peer(
         &mut self,
         rpc: &mut Rpc,
@@ -111,7 +113,8 @@ impl Sender {
         self.release_charge(index, true, rpcs, peers, ctx);
     }
 
-    /// The RPC's unscheduled data does not count as on its way any more; if its peer `reacted`, that is noted.
+    /// The RPC's unscheduled data does not count as on its way any more; if its peer `reacted`,
+    /// that is noted.
     #[inline]
     pub(crate) fn release_charge(
         &mut self,
@@ -133,6 +136,34 @@ impl Sender {
         }
         if !peer.blocked.is_empty() {
             self.serve_blocked(peer_index, rpcs, peers, ctx);
+        }
+    }
+
+    /// The peer answered a question: it lives, and what was sent before is not on its way any more.
+    pub(crate) fn probe_answered(
+        &mut self,
+        index: u32,
+        rpcs: &mut RpcTable,
+        peers: &mut PeerTable,
+        ctx: &mut Ctx,
+    ) {
+        let Some(peer) = peers.known_mut(index) else {
+            return;
+        };
+        let Some(probe) = peer.liveness.take_answered(ctx.now, &ctx.config) else {
+            return;
+        };
+        if probe.tries == 0 {
+            peer.resend_timeout.note_rtt(probe.first_sent, ctx.now);
+        }
+        peer.in_flight.probe_answered();
+        let (next, waiting) = (peer.liveness.next_probe(), peer.liveness.waiting());
+        self.serve_blocked(index, rpcs, peers, ctx);
+        if waiting > 0 {
+            ctx.timers.arm_peer(index, next);
+        }
+        if peers.known(index).is_some_and(|peer| !peer.blocked.is_empty()) {
+            ctx.arm_blocked_probe(index);
         }
     }
 }

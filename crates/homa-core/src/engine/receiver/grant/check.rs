@@ -10,7 +10,8 @@ use crate::engine::receiver::memory::Memory;
 use crate::engine::rpc::{Rpc, RpcTable, State};
 
 impl Granter {
-    /// What holds between two calls, and, when [`Granter::run`] has nothing to do, that nobody was forgotten.
+    /// What holds between two calls, and, when [`Granter::run`] has nothing to do, that nobody was
+    /// forgotten.
     pub(crate) fn check_invariants(&self, rpcs: &RpcTable, config: &Config) {
         let there = self.senders.iter().flatten();
         let counted: u64 = there.map(|sender| sender.counted(self.window_min)).sum();
@@ -97,8 +98,8 @@ impl Granter {
         }
     }
 
-    /// Whether a message of which all that was granted has come will be granted more: it waits for a place or room
-    /// that others give back, or for its reader.
+    /// Whether a message of which all that was granted has come will be granted more: it waits for
+    /// a place or room that others give back, or for its reader.
     pub(crate) fn watches(&self, rpc: &Rpc, config: &Config, memory: &Memory) -> bool {
         let others_hold = self.total_incoming > 0 || memory.used() > rpc.rx.reserved();
         let reader = grantable_upto(rpc, config) <= rpc.rx.allowed_upto();

@@ -23,7 +23,7 @@ impl Sender {
         self.ip.is_none()
     }
 
-    /// May it have one more place, if one is free?
+    /// Whether it may have one more place, if one is free.
     pub(super) fn may_be_active(&self) -> bool {
         !self.is_strangers() || self.active == 0
     }
