@@ -178,3 +178,18 @@ fn a_client_that_waits_is_asked_several_times_before_its_response_is_given_up() 
     }
     assert!(!solo.ended(rpc));
 }
+
+#[test]
+fn where_messages_are_short_no_more_is_set_aside_than_the_longest_takes() {
+    let mut solo = Solo::new(Config::default().with(|config| {
+        config.max_message_bytes = 1_000;
+        config.receive_memory_bytes = 10_240;
+        config.unscheduled_bytes = 100;
+    }));
+    let began = |id: u64| {
+        let received = solo.data(first(), 2 * id, 1_000, (0, 100));
+        matches!(received, Received::Place(_))
+    };
+    // 1,024 bytes each; messages this short are not counted to their host's share.
+    assert_eq!((1..=12).map(began).filter(|began| *began).count(), 10);
+}

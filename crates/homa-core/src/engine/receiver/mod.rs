@@ -27,7 +27,7 @@ pub(super) mod starved;
 use crate::budget::HostBudget;
 use crate::config::Config;
 use crate::engine::receiver::grant::Granter;
-use crate::engine::receiver::incoming::PIECE_BYTES;
+use crate::engine::receiver::incoming::Incoming;
 use crate::engine::receiver::limits::{HostShare, ReceiveBuffer};
 use crate::engine::receiver::memory::Memory;
 use crate::engine::receiver::missing::Asked;
@@ -54,8 +54,8 @@ pub(crate) struct Receiver {
 impl Receiver {
     pub(crate) fn new(config: &Config, budget: HostBudget, seeds: [u64; 2]) -> Self {
         let [sender_seed, memory_seed] = seeds;
-        let pieces = config.max_message_bytes.div_ceil(PIECE_BYTES);
-        let largest = u64::from(pieces).saturating_mul(u64::from(PIECE_BYTES));
+        let longest = config.max_message_bytes;
+        let largest = Incoming::new(longest, 0, 0).footprint(longest);
         Self {
             granter: Granter::new(config, sender_seed),
             memory: Memory::new(config.receive_memory_bytes, largest, memory_seed),
