@@ -86,7 +86,7 @@ why() {
 step "Unit, property, scenario and process tests, examples in the documentation" tests
 step "The examples" examples
 step "The virtual network: $seeds seeds" \
-    env HOMA_SEEDS="$seeds" cargo test --release -p homa-io --test seeds -- --nocapture
+    env HOMA_SEEDS="$seeds" cargo test --release -p homa-virtual --test seeds -- --nocapture
 [ -n "$quick" ] || step "Who drives: interleavings of the seat protocol (loom)" loom
 
 count() { awk -v field="$1" '/^test result:/ { sum += $field } END { print sum + 0 }' "$log"; }

@@ -13,7 +13,7 @@ use homa_core::{
     TransmitError,
 };
 use homa_io::Shard;
-use homa_io::virtual_net::Pattern;
+use homa_virtual::Pattern;
 use homa_wire::{HEADER_MAX, Packets, RpcId};
 
 use crate::headers::{self, Near};

@@ -4,10 +4,10 @@
 //! messages on their way. Whoever waits for something calls [`Shard::turn`]: it receives, lets the engine
 //! decide, copies payload where the engine says, hands events to the application, sends, and says when it
 //! wants to be called again. There is no thread and no clock in here: the caller passes the time, so the
-//! same code runs over sockets and, with the feature `virtual`, over a simulated network.
+//! same code runs over sockets and, in the crate `homa-virtual`, over a virtual network.
 //!
 //! A reader's way in: [`driver`] (what a network must offer), [`shard`] (the turn), [`store`] (where bytes
-//! lie), [`wrap`] (drivers around drivers).
+//! lie).
 #![forbid(unsafe_code)]
 
 pub mod driver;
@@ -18,9 +18,6 @@ mod short_queue;
 mod socket;
 pub mod store;
 pub mod udp;
-#[cfg(feature = "virtual")]
-pub mod virtual_net;
-pub mod wrap;
 
 pub use message::{Body, Message};
 pub use shard::{EventHandler, Shard, ShardView, Turn, TurnLimits};

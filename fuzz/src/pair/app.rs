@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use homa_core::{Event, RpcKey};
-use homa_io::virtual_net::Pattern;
 use homa_io::{Body, EventHandler, Message, ShardView};
+use homa_virtual::Pattern;
 use homa_wire::RpcId;
 
 /// A call and what became of it.
