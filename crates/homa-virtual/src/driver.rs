@@ -66,6 +66,16 @@ pub struct RefusalRates {
     pub refused_ppm: u32,
 }
 
+/// What a driver did since somebody last looked.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) sent: Vec<Packet>,
+    /// Something was refused.
+    pub(crate) refused: bool,
+    /// What it was asked to do although it had said better.
+    pub(crate) violations: Vec<String>,
+}
+
 /// Sends into and receives from a [`World`](super::World).
 #[derive(Debug)]
 pub struct VirtualDriver {
@@ -73,12 +83,8 @@ pub struct VirtualDriver {
     pub(crate) carriage: Carriage,
     pub(crate) received: VecDeque<Packet>,
     pub(crate) notices: VecDeque<Notice>,
-    pub(crate) sent: Vec<Packet>,
+    done: Done,
     pub(crate) refusals: RefusalRates,
-    /// Something was refused since this was last looked at.
-    pub(crate) refused: bool,
-    /// What it was asked to do although it had said better.
-    pub(crate) violations: Vec<String>,
     /// It sends through a card, which tells when it has room.
     pub(crate) has_card: bool,
     /// The time, in ns, as far as the host looks at it.
@@ -110,10 +116,8 @@ impl VirtualDriver {
             carriage,
             received: VecDeque::new(),
             notices: VecDeque::new(),
-            sent: Vec::new(),
+            done: Done::default(),
             refusals: RefusalRates::default(),
-            refused: false,
-            violations: Vec::new(),
             has_card: false,
             now_ns: 0,
             no_room: (0, 0),
@@ -127,6 +131,11 @@ impl VirtualDriver {
             rx_dropped: 0,
             dice: Dice::new(seed),
         }
+    }
+
+    /// What it did since the last call.
+    pub(crate) fn take_done(&mut self) -> Done {
+        std::mem::take(&mut self.done)
     }
 
     /// A packet reaches the receive buffer, or overflows it.
@@ -146,7 +155,7 @@ impl VirtualDriver {
         let wait_ns = (NO_ROOM_WAIT_NS << count.saturating_sub(1).min(4)).min(NO_ROOM_WAIT_MAX_NS);
         if !self.has_card && count > 0 && self.now_ns < last_ns + wait_ns {
             let after_ns = self.now_ns - last_ns;
-            self.violations.push(format!("tried again {after_ns} ns after refusal {count}"));
+            self.done.violations.push(format!("tried again {after_ns} ns after refusal {count}"));
         }
         self.no_room = if room { (0, 0) } else { (count + 1, self.now_ns) };
     }
@@ -161,7 +170,7 @@ impl VirtualDriver {
         if transmit.segment_bytes + header_bytes(self.carriage) > mtu {
             if self.told_mtu.get(&transmit.path.remote) == Some(&mtu) {
                 let bytes = transmit.segment_bytes;
-                self.violations.push(format!("{bytes} B although it knows that {mtu} B fit"));
+                self.done.violations.push(format!("{bytes} B although it knows that {mtu} B fit"));
             }
             return Some(Unsent { first: 0, why: TransmitError::TooBig(mtu) });
         }
@@ -217,7 +226,7 @@ impl Driver for VirtualDriver {
     ) -> Result<(), Unsent> {
         check_train(transmit, segments);
         let refusal = self.refusal(transmit);
-        self.refused |= refusal.is_some();
+        self.done.refused |= refusal.is_some();
         let no_room = refusal.filter(|unsent| unsent.why == TransmitError::NoRoom);
         self.note_room(no_room.is_none());
         let count = refusal.map_or(segments.len(), |unsent| unsent.first);
@@ -233,7 +242,7 @@ impl Driver for VirtualDriver {
             for segment in datagram {
                 append_packet(segment, payloads, &mut bytes);
             }
-            self.sent.push(Packet { meta, to: transmit.path.remote, bytes });
+            self.done.sent.push(Packet { meta, to: transmit.path.remote, bytes });
         }
         refusal.map_or(Ok(()), Err)
     }

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod attached;
 mod auditor;
 mod conduct;
 mod digest;
@@ -27,6 +28,7 @@ mod time;
 mod world;
 pub mod wrap;
 
+pub use attached::AttachedDriver;
 pub use auditor::Auditor;
 pub use conduct::Conduct;
 pub use driver::{RefusalRates, VirtualDriver};

@@ -15,10 +15,11 @@ use homa_core::{
 use homa_wire::RpcId;
 
 use crate::app::{App, FORGETFUL_NS, Handler, Task, request_body};
+use crate::attached::AttachedDriver;
 use crate::auditor::Auditor;
 use crate::conduct::Conduct;
 use crate::digest::Digest;
-use crate::driver::{Notice, Packet, RefusalRates, VirtualDriver};
+use crate::driver::{Done, Notice, Packet, RefusalRates, VirtualDriver};
 use crate::ledger::{CallEnd, Ledger};
 use crate::link::{LinkPlan, Partition, Port, PortPlan};
 use crate::pattern::Pattern;
@@ -154,6 +155,8 @@ struct Host {
     refusals: RefusalRates,
     /// There is no engine: what comes is kept for whoever plays its part.
     listens: bool,
+    /// The driver, where somebody else takes the turns.
+    attached: Option<AttachedDriver>,
 }
 
 /// A datagram that came to an address without an engine.
@@ -278,6 +281,17 @@ impl World {
         index
     }
 
+    /// Adds a host whose turns the caller takes over the driver that this returns, with its index.
+    /// Packets leave it when time passes. Of its plan the settings are for the auditor only.
+    pub fn attach(&mut self, plan: HostPlan) -> (usize, AttachedDriver) {
+        let seed = self.dice.roll();
+        let driver = AttachedDriver::new(driver_of(&plan, RefusalRates::default(), seed));
+        let index = self.add_place(plan);
+        self.hosts[index].attached = Some(driver.clone());
+        self.auditor.booted(index);
+        (index, driver)
+    }
+
     fn add_place(&mut self, plan: HostPlan) -> usize {
         let index = self.hosts.len();
         self.addresses.push(plan.address);
@@ -295,6 +309,7 @@ impl World {
             rx_dropped: 0,
             refusals: RefusalRates::default(),
             listens: false,
+            attached: None,
         });
         index
     }
@@ -368,9 +383,7 @@ impl World {
     /// From now on the system refuses transmissions of a host.
     pub fn refuse(&mut self, host: usize, rates: RefusalRates) {
         self.hosts[host].refusals = rates;
-        if let Some(shard) = &mut self.hosts[host].shard {
-            shard.driver_mut().refusals = rates;
-        }
+        self.hosts[host].with_driver(|driver| driver.refusals = rates);
     }
 
     /// A packet from `from`, who need not exist, reaches host `to` at `at_ns`.
@@ -451,16 +464,19 @@ impl World {
 
     /// Lets time pass until `until_ns`.
     pub fn run_until(&mut self, until_ns: u64) {
+        self.attend();
         while self.future.peek().is_some_and(|Reverse(entry)| entry.at_ns <= until_ns)
             && !self.is_exhausted()
         {
             self.step();
         }
         self.now_ns = self.now_ns.max(until_ns);
+        self.attend();
     }
 
     /// Lets time pass until every call has ended, at most until `limit_ns`; says whether they have.
     pub fn run_calls(&mut self, limit_ns: u64) -> bool {
+        self.attend();
         while self.ledger.open > 0 {
             match self.future.peek() {
                 Some(Reverse(entry)) if entry.at_ns <= limit_ns && !self.is_exhausted() => {
@@ -533,8 +549,7 @@ impl World {
             Happening::AtPort(host, packet) => self.at_port(host, packet),
             Happening::PortFree(host) => self.port_free(host),
             Happening::Tell(host, notice) => {
-                if let Some(shard) = &mut self.hosts[host].shard {
-                    shard.driver_mut().notices.push_back(notice);
+                if self.hosts[host].with_driver(|driver| driver.notices.push_back(notice)) {
                     self.wake(host, self.now_ns);
                 }
             }
@@ -567,11 +582,7 @@ impl World {
             false => options,
         };
         engine.bind_port(plan.address.port(), options).expect("a new engine has no ports");
-        let mut driver =
-            VirtualDriver::new(plan.address, plan.carriage, plan.rx_buffer_bytes, seed ^ 1);
-        driver.backlog_max_bytes = plan.tx_queue_bytes;
-        driver.has_card = plan.uplink_mbps.is_some();
-        driver.refusals = entry.refusals;
+        let driver = driver_of(plan, entry.refusals, seed ^ 1);
         // The first life began long before the world did: nothing is on its way from another.
         let born = if entry.past.is_empty() { Instant::ZERO } else { now };
         engine.handle_timeout(born, false);
@@ -634,8 +645,8 @@ impl World {
         entry.turned_ns = self.now_ns;
         entry.turns += 1;
         if let Some(mbps) = entry.plan.uplink_mbps {
-            let waiting_ns = entry.uplink_free_ns.saturating_sub(self.now_ns);
-            shard.driver_mut().backlog_bytes = waiting_ns * u64::from(mbps) / 8_000;
+            shard.driver_mut().backlog_bytes =
+                backlog_bytes(entry.uplink_free_ns, self.now_ns, mbps);
             shard.writable();
         }
         shard.driver_mut().now_ns = self.now_ns;
@@ -646,13 +657,8 @@ impl World {
             host,
         };
         let turn = shard.turn(now, &mut handler).expect("virtual drivers do not break");
-        if std::mem::take(&mut shard.driver_mut().refused) {
-            self.auditor.refused(host);
-        }
-        for what in shard.driver_mut().violations.drain(..) {
-            self.ledger.violation(format!("{} ns: driver of host {host}: {what}", self.now_ns));
-        }
-        let sent = std::mem::take(&mut shard.driver_mut().sent);
+        let done = shard.driver_mut().take_done();
+        let sent = self.note(host, done);
         let sent_bytes: usize = sent.iter().map(|packet| packet.bytes.len()).sum();
         if sent_bytes > TURN_BYTES_MAX {
             self.ledger.violation(format!("{sent_bytes} B sent by host {host} in one turn"));
@@ -663,6 +669,34 @@ impl World {
         if let Some(next_ns) = next_ns.filter(|next| *next < u64::MAX) {
             self.wake(host, next_ns);
         }
+    }
+
+    /// Puts what attached hosts sent on the network, and tells them the time.
+    fn attend(&mut self) {
+        for host in 0..self.hosts.len() {
+            let Some(attached) = self.hosts[host].attached.clone() else {
+                continue;
+            };
+            let done = attached.lock().take_done();
+            let sent = self.note(host, done);
+            self.after(host, sent);
+            let (entry, mut driver) = (&self.hosts[host], attached.lock());
+            driver.now_ns = self.now_ns;
+            if let Some(mbps) = entry.plan.uplink_mbps {
+                driver.backlog_bytes = backlog_bytes(entry.uplink_free_ns, self.now_ns, mbps);
+            }
+        }
+    }
+
+    /// Notes what a driver refused and complains of, and returns what it sent.
+    fn note(&mut self, host: usize, done: Done) -> Vec<Packet> {
+        if done.refused {
+            self.auditor.refused(host);
+        }
+        for what in done.violations {
+            self.ledger.violation(format!("{} ns: driver of host {host}: {what}", self.now_ns));
+        }
+        done.sent
     }
 
     /// Puts what a host sent on the network and its plans into the calendar.
@@ -755,7 +789,36 @@ impl World {
     }
 }
 
+/// The driver of a host at the beginning of a life.
+fn driver_of(plan: &HostPlan, refusals: RefusalRates, seed: u64) -> VirtualDriver {
+    let mut driver = VirtualDriver::new(plan.address, plan.carriage, plan.rx_buffer_bytes, seed);
+    driver.backlog_max_bytes = plan.tx_queue_bytes;
+    driver.has_card = plan.uplink_mbps.is_some();
+    driver.refusals = refusals;
+    driver
+}
+
+/// Bytes that have not left a card of `mbps` whose line is free at `free_ns`.
+fn backlog_bytes(free_ns: u64, now_ns: u64, mbps: u32) -> u64 {
+    free_ns.saturating_sub(now_ns) * u64::from(mbps) / 8_000
+}
+
 impl Host {
+    /// Whether there is somebody whom packets reach.
+    fn is_up(&self) -> bool {
+        self.shard.is_some() || self.attached.is_some()
+    }
+
+    /// Lets the driver of a host that is up be changed; `false`: it is not.
+    fn with_driver(&mut self, change: impl FnOnce(&mut VirtualDriver)) -> bool {
+        match (&mut self.shard, &self.attached) {
+            (Some(shard), _) => change(shard.driver_mut()),
+            (None, Some(attached)) => change(&mut attached.lock()),
+            (None, None) => return false,
+        }
+        true
+    }
+
     fn leftovers(&self, index: usize) -> Vec<String> {
         let Some(shard) = &self.shard else {
             return Vec::new();

@@ -20,8 +20,10 @@ impl World {
         plan.mtu = change.mtu;
         self.set_link(change.from, change.to, plan);
         let remote = self.addresses[change.to];
-        if let Some(shard) = self.hosts[change.from].shard.as_mut().filter(|_| change.known) {
-            shard.driver_mut().known_mtu.insert(remote, change.mtu);
+        if change.known {
+            self.hosts[change.from].with_driver(|driver| {
+                driver.known_mtu.insert(remote, change.mtu);
+            });
         }
     }
 
@@ -129,10 +131,10 @@ impl World {
             let (at_ns, Packet { meta, to, bytes }) = (self.now_ns, packet);
             return self.heard.push(Heard { at_ns, to, dscp: meta.dscp, bytes });
         }
-        if let Some(shard) = &mut entry.shard {
+        if entry.is_up() {
             // Whoever overflows the buffer has sent it all the same.
             self.auditor.arrived(self.now_ns, host, &packet);
-            shard.driver_mut().arrive(packet);
+            entry.with_driver(|driver| driver.arrive(packet));
             return self.wake(host, self.now_ns);
         }
         let sender = self.host_at(packet.meta.path.remote);
