@@ -414,10 +414,10 @@ impl World {
     fn check(&self) {
         self.engine.check();
         let (stats, config) = (self.engine.stats(), self.engine.config());
-        assert!(stats.live_rpcs <= u64::from(config.rpcs_max), "{stats:?}");
-        assert!(stats.live_peers <= u64::from(config.peers_max), "{stats:?}");
-        assert!(stats.finished_entries <= u64::from(config.finished_max), "{stats:?}");
-        assert!(stats.receive_memory_bytes <= config.receive_memory_bytes, "{stats:?}");
+        assert!(stats.live_rpcs <= u64::from(config.limits.max_rpcs), "{stats:?}");
+        assert!(stats.live_peers <= u64::from(config.peers.max), "{stats:?}");
+        assert!(stats.finished_entries <= u64::from(config.fixed.finished_max), "{stats:?}");
+        assert!(stats.receive_memory_bytes <= config.limits.receive_memory_bytes, "{stats:?}");
     }
 
     /// No packet comes any more, the application does all that is left to do: nothing stays behind.

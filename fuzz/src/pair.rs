@@ -26,7 +26,7 @@ const STEPS_MAX: usize = 300;
 /// Calls are named by their first byte.
 const CALLS_MAX: usize = 200;
 const DELAY_NS: u64 = 10_000;
-/// Packets older than this are beyond what `Config::finished_memory` answers for.
+/// Packets older than this are beyond what `recovery.finished_memory` answers for.
 const OLD: Duration = Duration::from_secs(1);
 /// Every call is over after this, however long its time-outs are.
 const PATIENCE: Duration = Duration::from_secs(900);

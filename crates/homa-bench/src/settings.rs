@@ -36,41 +36,42 @@ impl LinkFacts {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HomaSettings {
-    /// [`Config::link_mbps`]; 0: no pacing.
+    /// [`output.link_mbps`](Config::output); 0: no pacing.
     pub link_mbps: u32,
-    /// [`Config::mtu_max`].
+    /// [`output.mtu_max`](Config::output).
     pub mtu_max: u32,
-    /// [`Config::max_link_usage_percent`].
+    /// [`output.max_link_usage_percent`](Config::output).
     pub max_link_usage_percent: u8,
-    /// [`Config::max_nic_backlog`], in microseconds.
+    /// [`output.max_nic_backlog`](Config::output), in microseconds.
     pub max_nic_backlog_us: u64,
-    /// [`Config::unscheduled_bytes`].
+    /// [`unscheduled.bytes`](Config::unscheduled).
     pub unscheduled_bytes: u32,
-    /// [`Config::max_incoming_bytes`].
+    /// [`grants.max_incoming_bytes`](Config::grants).
     pub max_incoming_bytes: u32,
-    /// [`Config::window_bytes`].
+    /// [`grants.window_bytes`](Config::grants).
     pub window_bytes: u32,
-    /// [`Config::grant_step_bytes`].
+    /// [`grants.step_bytes`](Config::grants).
     pub grant_step_bytes: u32,
-    /// [`Config::incoming_packets_min`].
+    /// [`grants.incoming_packets_min`](Config::grants).
     pub incoming_packets_min: u8,
-    /// [`Config::max_overcommit`].
+    /// [`grants.max_overcommit`](Config::grants).
     pub max_overcommit: u8,
-    /// [`Config::unscheduled_in_flight_max_bytes`].
+    /// [`unscheduled.in_flight_max_bytes`](Config::unscheduled).
     pub unscheduled_in_flight_max_bytes: u32,
-    /// [`Config::num_priorities`].
+    /// [`priorities.count`](Config::priorities).
     pub num_priorities: u8,
-    /// [`Config::fifo_grant_permille`].
+    /// [`grants.fifo_permille`](Config::grants).
     pub fifo_grant_permille: u16,
-    /// [`Config::pacer_fifo_permille`].
+    /// [`output.fifo_permille`](Config::output).
     pub pacer_fifo_permille: u16,
-    /// [`Config::defer_min_bytes`].
+    /// [`output.defer_min_bytes`](Config::output).
     pub defer_min_bytes: u32,
-    /// [`Config::resend_interval`], in microseconds.
+    /// [`recovery.resend_interval`](Config::recovery), in microseconds.
     pub resend_interval_us: u64,
-    /// [`Config::request_ack_interval`], in microseconds.
+    /// [`responses.request_ack_interval`](Config::responses), in microseconds.
     pub request_ack_interval_us: u64,
-    /// [`Config::cutoffs`]: thresholds by level, level 0 first; empty: the engine finds them itself.
+    /// [`priorities.cutoffs`](Config::priorities): thresholds by level, level 0 first; empty: the
+    /// engine finds them itself.
     pub cutoffs: Vec<u32>,
 }
 
@@ -149,29 +150,29 @@ impl HomaSettings {
     /// The settings as the engine takes them.
     pub fn config(&self, message_bytes_max: u32) -> Config {
         let mut config = Config::default();
-        config.max_message_bytes = message_bytes_max;
-        config.receive_memory_bytes =
-            config.receive_memory_bytes.max(2 * u64::from(message_bytes_max));
-        config.link_mbps = (self.link_mbps > 0).then_some(self.link_mbps);
-        config.mtu_max = self.mtu_max;
-        config.max_link_usage_percent = self.max_link_usage_percent;
-        config.max_nic_backlog = Duration::from_micros(self.max_nic_backlog_us);
-        config.unscheduled_bytes = self.unscheduled_bytes;
-        config.max_incoming_bytes = self.max_incoming_bytes;
-        config.window_bytes = self.window_bytes;
-        config.grant_step_bytes = self.grant_step_bytes;
-        config.incoming_packets_min = self.incoming_packets_min;
-        config.max_overcommit = self.max_overcommit;
-        config.unscheduled_in_flight_max_bytes = self.unscheduled_in_flight_max_bytes;
-        config.num_priorities = self.num_priorities;
-        config.fifo_grant_permille = self.fifo_grant_permille;
-        config.pacer_fifo_permille = self.pacer_fifo_permille;
-        config.defer_min_bytes = self.defer_min_bytes;
-        config.resend_interval = Duration::from_micros(self.resend_interval_us);
-        config.request_ack_interval = Duration::from_micros(self.request_ack_interval_us);
-        config.timeout = config.timeout.max(8 * config.resend_interval);
+        config.limits.max_message_bytes = message_bytes_max;
+        config.limits.receive_memory_bytes =
+            config.limits.receive_memory_bytes.max(2 * u64::from(message_bytes_max));
+        config.output.link_mbps = (self.link_mbps > 0).then_some(self.link_mbps);
+        config.output.mtu_max = self.mtu_max;
+        config.output.max_link_usage_percent = self.max_link_usage_percent;
+        config.output.max_nic_backlog = Duration::from_micros(self.max_nic_backlog_us);
+        config.unscheduled.bytes = self.unscheduled_bytes;
+        config.grants.max_incoming_bytes = self.max_incoming_bytes;
+        config.grants.window_bytes = self.window_bytes;
+        config.grants.step_bytes = self.grant_step_bytes;
+        config.grants.incoming_packets_min = self.incoming_packets_min;
+        config.grants.max_overcommit = self.max_overcommit;
+        config.unscheduled.in_flight_max_bytes = self.unscheduled_in_flight_max_bytes;
+        config.priorities.count = self.num_priorities;
+        config.grants.fifo_permille = self.fifo_grant_permille;
+        config.output.fifo_permille = self.pacer_fifo_permille;
+        config.output.defer_min_bytes = self.defer_min_bytes;
+        config.recovery.resend_interval = Duration::from_micros(self.resend_interval_us);
+        config.responses.request_ack_interval = Duration::from_micros(self.request_ack_interval_us);
+        config.recovery.timeout = config.recovery.timeout.max(8 * config.recovery.resend_interval);
         if let Ok(levels) = <[u32; 8]>::try_from(self.cutoffs.as_slice()) {
-            config.cutoffs = CutoffSource::Fixed(Cutoffs::new(levels));
+            config.priorities.cutoffs = CutoffSource::Fixed(Cutoffs::new(levels));
         }
         config
     }
@@ -251,7 +252,7 @@ mod tests {
         assert_eq!((two.num_priorities, &two.cutoffs[2..]), (2, &[0; 6][..]));
         assert_eq!(two.unscheduled_bytes, base.unscheduled_bytes);
         assert!(with("num_priority = 2").unwrap_err().contains("num_priority"));
-        assert!(with("num_priorities = 9").unwrap_err().contains("num_priorities"));
+        assert!(with("num_priorities = 9").unwrap_err().contains("priorities.count"));
         assert!(with("window_bytes = \"x\"").is_err());
     }
 }

@@ -61,7 +61,7 @@ pub enum DropReason {
     BadRange,
     /// No memory for it within the limits of the configuration.
     NoMemory,
-    /// A message longer than `max_message_bytes`.
+    /// A message longer than `limits.max_message_bytes`.
     TooLong,
     /// A limit of the configuration (RPCs, peers, gaps) is reached.
     Limit,
@@ -201,7 +201,7 @@ pub enum FailReason {
         /// The most that it takes, as it said; `None` if it did not, or said something impossible.
         max_bytes: Option<u32>,
     },
-    /// The answer announces more bytes than `max_message_bytes` allows here.
+    /// The answer announces more bytes than `limits.max_message_bytes` allows here.
     ResponseTooLong,
     /// The network reports that the host cannot be reached.
     HostUnreachable,

@@ -32,7 +32,7 @@ extern crate std;
 
 mod addr;
 mod budget;
-mod config;
+pub mod config;
 mod cutoffs;
 mod engine;
 mod event;

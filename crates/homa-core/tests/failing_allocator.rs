@@ -114,8 +114,8 @@ fn a_request_without_memory_is_an_error_and_the_next_one_works() {
 #[test]
 fn the_limit_of_rpcs_is_told_from_a_lack_of_memory() {
     let mut host = Host::new(exact().with(|config| {
-        config.rpcs_max = 2;
-        config.peers_max = 1;
+        config.limits.max_rpcs = 2;
+        config.peers.max = 1;
     }));
     let (a, b) = (host.remote(1, 1), host.remote(2, 1));
     send(&mut host, &a, 1).unwrap();

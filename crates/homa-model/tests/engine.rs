@@ -29,10 +29,10 @@ const REQUEST_BYTES: u32 = 1400;
 fn config(scope: &Scope) -> Config {
     let packet_life = Duration::from_nanos(TICK_NS) * u32::from(scope.packet_life);
     Config::default().with(|config| {
-        config.timeout = packet_life + Duration::from_nanos(TICK_NS / 2);
-        config.finished_memory = packet_life * 2;
-        config.resend_interval_max = Duration::from_millis(100);
-        config.response_silence = Duration::from_secs(1000);
+        config.recovery.timeout = packet_life + Duration::from_nanos(TICK_NS / 2);
+        config.recovery.finished_memory = packet_life * 2;
+        config.fixed.resend_interval_max = Duration::from_millis(100);
+        config.responses.silence = Duration::from_secs(1000);
     })
 }
 

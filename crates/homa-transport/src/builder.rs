@@ -102,9 +102,10 @@ impl EndpointBuilder {
     }
 
     /// Whether the thresholds of unscheduled priorities follow the lengths of the messages that come
-    /// ([`homa_core::CutoffSource::Automatic`]). Default: over UDP as [`Config::cutoffs`] says, over raw IP
-    /// not. There the thresholds hold for all programs of a host together, of which each sees only its own
-    /// messages; switch it on where this is the only one.
+    /// ([`homa_core::CutoffSource::Automatic`]). Default: over UDP as
+    /// [`priorities.cutoffs`](Config::priorities) says, over raw IP not. There the thresholds hold
+    /// for all programs of a host together, of which each sees only its own messages; switch it on
+    /// where this is the only one.
     #[must_use]
     pub fn automatic_cutoffs(mut self, on: bool) -> Self {
         self.automatic_cutoffs = Some(on);
@@ -114,16 +115,17 @@ impl EndpointBuilder {
     /// Longest message sent or accepted, 1 to 2^30 bytes. Default 1,000,000. Both ends need it.
     #[must_use]
     pub fn max_message_bytes(mut self, bytes: u32) -> Self {
-        self.config.max_message_bytes = bytes;
+        self.config.limits.max_message_bytes = bytes;
         let least = u64::from(bytes).saturating_mul(2);
-        self.config.receive_memory_bytes = self.config.receive_memory_bytes.max(least);
+        self.config.limits.receive_memory_bytes =
+            self.config.limits.receive_memory_bytes.max(least);
         self
     }
 
     /// Longest IP packet sent, in bytes, before or after the path MTU is known. Default 65,535.
     #[must_use]
     pub fn mtu_max(mut self, bytes: u32) -> Self {
-        self.config.mtu_max = bytes;
+        self.config.output.mtu_max = bytes;
         self
     }
 
@@ -144,7 +146,7 @@ impl EndpointBuilder {
 
     /// Calls to one server that may be without an answer at a time; further ones wait, `try_` calls return
     /// [`crate::CallError::LimitReached`]. Calls to other servers have places of their own; all together are limited by
-    /// [`Config::rpcs_max`]. Default 65,536; at least 1.
+    /// [`limits.max_rpcs`](Config::limits). Default 65,536; at least 1.
     #[must_use]
     pub fn outstanding_calls_max(mut self, calls: usize) -> Self {
         self.outstanding_calls_max = calls.max(1);
@@ -157,10 +159,11 @@ impl EndpointBuilder {
     /// Room for answers is shared. A client may have more there as long as it has less than is free beyond what all clients
     /// of its host have: alone a third of the room, two hosts a third and two ninths, and always something is left for the
     /// next one. One that has half of what it may have does not get its requests accepted until it takes answers; a reply
-    /// to one that has all of it waits while it takes some, [`Config::timeout`] at a time, and fails with
-    /// [`crate::ReplyError::NoRoom`] when it takes none. So a client that takes nothing does not stop whoever answers
-    /// others. What answers that are supplied piece by piece hold is limited with the others by
-    /// [`Config::kept_responses_bytes`], which is at most this.
+    /// to one that has all of it waits while it takes some, [`recovery.timeout`](Config::recovery)
+    /// at a time, and fails with [`crate::ReplyError::NoRoom`] when it takes none. So a client that
+    /// takes nothing does not stop whoever answers others. What answers that are supplied piece by
+    /// piece hold is limited with the others by
+    /// [`responses.unacknowledged_bytes`](Config::responses), which is at most this.
     #[must_use]
     pub fn outstanding_bytes_max(mut self, bytes: u64) -> Self {
         self.outstanding_bytes_max = bytes;
@@ -168,8 +171,9 @@ impl EndpointBuilder {
     }
 
     /// Complete requests kept ready for `accept`; more stay in the receive memory
-    /// ([`Config::receive_memory_bytes`]). A client has a third of the places at most, and the requests of clients are
-    /// accepted in turn: one of each host, and of a host one of each port. Default 4,096.
+    /// ([`limits.receive_memory_bytes`](Config::limits)). A client has a third of the places at
+    /// most, and the requests of clients are accepted in turn: one of each host, and of a host one
+    /// of each port. Default 4,096.
     #[must_use]
     pub fn accept_queue_max(mut self, requests: usize) -> Self {
         self.accept_queue_max = requests.max(1);

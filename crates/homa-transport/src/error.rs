@@ -17,9 +17,9 @@ pub enum Limit {
     OutstandingCalls(usize),
     /// [`crate::EndpointBuilder::outstanding_bytes_max`]: bytes of requests to that server without an answer yet.
     OutstandingBytes(u64),
-    /// [`homa_core::Config::rpcs_max`]: live RPCs of both roles.
+    /// [`limits.max_rpcs`](homa_core::Config::limits): live RPCs of both roles.
     LiveRpcs,
-    /// [`homa_core::Config::peers_max`]: known peers.
+    /// [`peers.max`](homa_core::Config::peers): known peers.
     Peers,
     /// Memory: an allocation failed.
     Memory,
@@ -30,8 +30,8 @@ impl std::fmt::Display for Limit {
         match self {
             Self::OutstandingCalls(max) => write!(f, "outstanding_calls_max ({max})"),
             Self::OutstandingBytes(max) => write!(f, "outstanding_bytes_max ({max} bytes)"),
-            Self::LiveRpcs => f.write_str("rpcs_max"),
-            Self::Peers => f.write_str("peers_max"),
+            Self::LiveRpcs => f.write_str("limits.max_rpcs"),
+            Self::Peers => f.write_str("peers.max"),
             Self::Memory => f.write_str("memory"),
         }
     }
@@ -41,8 +41,8 @@ impl std::fmt::Display for Limit {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The server was silent for [`homa_core::Config::timeout`]. It may or may not have executed
-    /// the request: repeat it only if that does no harm.
+    /// The server was silent for [`recovery.timeout`](homa_core::Config::recovery). It may or may
+    /// not have executed the request: repeat it only if that does no harm.
     #[error("{server} did not answer in time; it may or may not have executed the request")]
     #[non_exhaustive]
     Timeout {
@@ -117,8 +117,8 @@ pub enum CallError {
         /// Whom was asked.
         server: SocketAddr,
     },
-    /// The request is longer than this endpoint's `max_message_bytes` or than the peer takes.
-    /// Raise the setting on both sides or send less. Nothing was executed.
+    /// The request is longer than this endpoint's `limits.max_message_bytes` or than the peer
+    /// takes. Raise the setting on both sides or send less. Nothing was executed.
     #[error("the request to {server} is too long: {}", most(*max_bytes))]
     #[non_exhaustive]
     TooLong {
@@ -128,8 +128,8 @@ pub enum CallError {
         /// has refused a request, what the server takes. `None` if the server named no limit.
         max_bytes: Option<u32>,
     },
-    /// The answer is longer than this endpoint's `max_message_bytes`: raise it.
-    #[error("the answer of {server} is longer than max_message_bytes here")]
+    /// The answer is longer than this endpoint's `limits.max_message_bytes`: raise it.
+    #[error("the answer of {server} is longer than limits.max_message_bytes here")]
     #[non_exhaustive]
     ResponseTooLong {
         /// Whom was asked.
@@ -366,8 +366,8 @@ pub enum ReplyError {
         /// Who had asked.
         client: SocketAddr,
     },
-    /// Longer than `max_message_bytes`: raise it on both sides. The client sees the request as
-    /// rejected.
+    /// Longer than `limits.max_message_bytes`: raise it on both sides. The client sees the request
+    /// as rejected.
     #[error("the answer to {client} is longer than {max_bytes} bytes")]
     #[non_exhaustive]
     TooLong {
@@ -472,7 +472,7 @@ mod tests {
     fn no_error_says_what_its_source_says_again() {
         let server: SocketAddr = "192.0.2.1:4000".parse().unwrap();
         let refused = || io::Error::from_raw_os_error(13);
-        let config = homa_core::Config::default().with(|config| config.rpcs_max = 0);
+        let config = homa_core::Config::default().with(|config| config.limits.max_rpcs = 0);
         let errors: [&dyn std::error::Error; 6] = [
             &BindError::Resolve(refused()),
             &BindError::Resources(refused()),
@@ -483,7 +483,7 @@ mod tests {
         ];
         for error in errors {
             let text = error.to_string();
-            assert!(text.contains("os error 13") || text.contains("rpcs_max"), "{text}");
+            assert!(text.contains("os error 13") || text.contains("limits.max_rpcs"), "{text}");
             let again = error.source().filter(|source| text.contains(&source.to_string()));
             assert!(again.is_none(), "{text}");
         }

@@ -5,10 +5,10 @@
 //! * An [`Endpoint`] (async) or [`blocking::Endpoint`] is one UDP socket that sends requests to any
 //!   number of servers and, made by `bind`, serves requests of any number of clients. There are no
 //!   connections and no order between RPCs.
-//! * A **call** sends one message of 1 byte to `max_message_bytes` and ends in exactly one of two
-//!   ways: with the whole answer, or with a [`CallError`] that says what happened and whether the
-//!   server [may have executed it](CallError::may_have_executed). It always ends, within the time-out
-//!   for silent servers or the deadline of the call.
+//! * A **call** sends one message of 1 byte to `limits.max_message_bytes` and ends in exactly one
+//!   of two ways: with the whole answer, or with a [`CallError`] that says what happened and
+//!   whether the server [may have executed it](CallError::may_have_executed). It always ends,
+//!   within the time-out for silent servers or the deadline of the call.
 //! * A request is executed **at most once** by an incarnation of the server, whatever the network
 //!   duplicates. A handler that works for long is waited for, without limit but the deadline.
 //! * **Dropping** a call aborts its RPC and tells the server; dropping a [`Request`] without a

@@ -368,9 +368,9 @@ fn a_small_receive_buffer_loses_nothing() {
     // On a busy machine it takes long until all that overflowed has come.
     let patient = || {
         Config::default().with(|config| {
-            config.timeout = Duration::from_secs(10);
-            config.finished_memory = Duration::from_secs(20);
-            config.response_silence = Duration::from_secs(20);
+            config.recovery.timeout = Duration::from_secs(10);
+            config.recovery.finished_memory = Duration::from_secs(20);
+            config.responses.silence = Duration::from_secs(20);
         })
     };
     let server =

@@ -89,8 +89,8 @@ impl Raw {
 
 fn server(set: impl FnOnce(&mut Config)) -> Endpoint {
     let config = Config::default().with(|config| {
-        config.timeout = SOON;
-        config.response_silence = SOON;
+        config.recovery.timeout = SOON;
+        config.responses.silence = SOON;
         set(config);
     });
     EndpointBuilder::new()
@@ -125,7 +125,7 @@ fn kept_bytes(server: &Endpoint) -> u64 {
 
 #[test]
 fn a_client_that_acknowledges_nothing_does_not_stop_the_calls_of_others() {
-    let server = server(|config| config.response_silence = 4 * SOON);
+    let server = server(|config| config.responses.silence = 4 * SOON);
     answer_all(&server);
     let address = server.local_addr();
     let over = Arc::new(AtomicBool::new(false));
@@ -198,7 +198,7 @@ fn who_takes_no_answers_has_no_turn_before_it_does() {
 
 #[test]
 fn a_reply_to_who_takes_none_fails_and_the_next_ones_at_once() {
-    let server = server(|config| config.timeout = Duration::from_millis(300));
+    let server = server(|config| config.recovery.timeout = Duration::from_millis(300));
     let mut raw = Raw::new(server.local_addr());
     let ids: Vec<u64> = (0..100).map(|_| raw.ask()).collect();
     let requests: Vec<_> = ids.iter().map(|_| server.accept().unwrap().unwrap()).collect();

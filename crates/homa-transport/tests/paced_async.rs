@@ -7,10 +7,10 @@ use homa_transport::{Config, EndpointBuilder};
 /// Packets of 1,500 bytes every 12 µs: many deadlines pass between the end of a turn and the attempt to sleep.
 fn paced() -> EndpointBuilder {
     let config = Config::default().with(|config| {
-        config.mtu_max = 1500;
-        config.link_mbps = Some(1_000);
-        config.resend_interval = Duration::from_secs(2);
-        config.timeout = Duration::from_secs(20);
+        config.output.mtu_max = 1500;
+        config.output.link_mbps = Some(1_000);
+        config.recovery.resend_interval = Duration::from_secs(2);
+        config.recovery.timeout = Duration::from_secs(20);
     });
     EndpointBuilder::new().config(config).spin(Duration::ZERO)
 }

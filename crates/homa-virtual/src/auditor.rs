@@ -197,13 +197,18 @@ impl Auditor {
             Body::NeedAck if reason != Reason::Probe => true,
             _ => return,
         };
-        let times =
-            |config: &Config| (config.resend_interval, config.timeout, config.request_ack_interval);
+        let times = |config: &Config| {
+            (
+                config.recovery.resend_interval,
+                config.recovery.timeout,
+                config.responses.request_ack_interval,
+            )
+        };
         // Times out of proportion allow a question per interval.
         let (interval, intervals_each) = match acknowledgement {
-            _ if times(config) == times(&Config::default()) => (config.resend_interval, 3),
-            true => (config.resend_interval.min(config.request_ack_interval), 1),
-            false => (config.resend_interval, 1),
+            _ if times(config) == times(&Config::default()) => (config.recovery.resend_interval, 3),
+            true => (config.recovery.resend_interval.min(config.responses.request_ack_interval), 1),
+            false => (config.recovery.resend_interval, 1),
         };
         let between = self.between.entry((seen.host, seen.remote)).or_default();
         let (count, first_ns, last_ns) =
@@ -277,7 +282,7 @@ impl Auditor {
             let cost = end - start + CHARGE_PER_PACKET;
             let before: u32 = between.in_flight.iter().map(|(_, bytes)| bytes).sum();
             between.in_flight.push_back((seen.id(), cost));
-            if exact && before > 0 && before + cost > config.unscheduled_in_flight_max_bytes {
+            if exact && before > 0 && before + cost > config.unscheduled.in_flight_max_bytes {
                 let what = format!("{before} B and {cost} B unscheduled without a reaction");
                 self.violation(seen, &what);
             }
@@ -303,11 +308,11 @@ impl Auditor {
         let too_high = message.raised > 1 + message.alone / 4;
         let outstanding = u64::from(offset).saturating_sub(message.received);
         let (beyond, length) = (offset > message.length, message.length);
-        let window = match config.window_bytes {
-            0 => u64::from(config.max_incoming_bytes) / 2,
+        let window = match config.grants.window_bytes {
+            0 => u64::from(config.grants.max_incoming_bytes) / 2,
             fixed => u64::from(fixed),
         };
-        let share = window + u64::from(config.fifo_grant_increment_bytes).min(window);
+        let share = window + u64::from(config.fixed.fifo_grant_bytes).min(window);
         let all: u64 = self
             .incoming
             .iter()
@@ -323,7 +328,7 @@ impl Auditor {
                 &format!("{outstanding} B granted ahead, {share} B are its share"),
             );
         }
-        if all > u64::from(config.max_incoming_bytes) + share {
+        if all > u64::from(config.grants.max_incoming_bytes) + share {
             self.violation(seen, &format!("{all} B granted ahead to all"));
         }
         if too_high {

@@ -502,9 +502,9 @@ impl World {
     /// What is left after so many times the silence in which responses are given up, and all else that is waited for.
     fn left_after(&mut self, silences: u32) -> Vec<String> {
         let longest = |config: &Config| {
-            config.response_silence * silences
-                + 3 * config.finished_memory
-                + 2 * config.timeout
+            config.responses.silence * silences
+                + 3 * config.recovery.finished_memory
+                + 2 * config.recovery.timeout
                 + Duration::from_secs(1)
         };
         let wait =
@@ -573,7 +573,7 @@ impl World {
         let entry = &mut self.hosts[host];
         let plan = &entry.plan;
         let mut config = plan.config.clone();
-        config.discover_peers &= !plan.returns_as_linux || entry.past.is_empty();
+        config.peers.discover &= !plan.returns_as_linux || entry.past.is_empty();
         let mut engine = Engine::new(config, HostBudget::local(), seed)
             .expect("a host's configuration is valid");
         let options = if plan.serves { PortOptions::SERVE } else { PortOptions::CLIENT };

@@ -195,10 +195,10 @@ impl Trial {
         plan.rx_buffer_bytes = pick(dice, &[106_496, 212_992, 212_992, 4 << 20, 4 << 20]);
         plan.stream_requests = percent(dice, 20);
         plan.config = Config::default().with(|config| {
-            config.max_message_bytes = if self.linux { 1_000_000 } else { 10_000_000 };
-            config.link_mbps = line.filter(|_| percent(dice, 30));
-            config.unread_bytes_max = 128 << 10;
-            config.response_silence = Duration::from_secs(5);
+            config.limits.max_message_bytes = if self.linux { 1_000_000 } else { 10_000_000 };
+            config.output.link_mbps = line.filter(|_| percent(dice, 30));
+            config.fixed.unread_bytes_max = 128 << 10;
+            config.responses.silence = Duration::from_secs(5);
         });
         if self.calm {
             calm::make_ample(&mut plan);
@@ -210,7 +210,7 @@ impl Trial {
         for number in 1..=hosts {
             let address = HostPlan::new(number as u8).address;
             let mut own = HostPlan { address, ..plan.clone() };
-            own.config.discover_peers = match kind {
+            own.config.peers.discover = match kind {
                 0 => !self.linux,
                 1 | 2 => true,
                 _ => percent(dice, 50),
@@ -241,16 +241,16 @@ impl Trial {
         if let Some(mut dice) = self.trouble(dice, "settings", settings_percent()) {
             let known = plan.config.clone();
             plan.config = Config::random(&mut |low, high| between(&mut dice, low, high));
-            plan.config.max_message_bytes =
-                plan.config.max_message_bytes.min(known.max_message_bytes);
+            plan.config.limits.max_message_bytes =
+                plan.config.limits.max_message_bytes.min(known.limits.max_message_bytes);
             self.gentle = false;
             self.forgets = true;
         }
         if let Some(mut dice) = self.trouble(dice, "tiny-memory", 15) {
-            let longest = plan.config.max_message_bytes.min(400_000);
-            plan.config.max_message_bytes = longest;
+            let longest = plan.config.limits.max_message_bytes.min(400_000);
+            plan.config.limits.max_message_bytes = longest;
             let left = dice.below(500_000);
-            plan.config.receive_memory_bytes = u64::from(longest) + left;
+            plan.config.limits.receive_memory_bytes = u64::from(longest) + left;
             self.scarce = true;
             // It may all be kept for one message, while others wait for longer than their time-out.
             self.gentle &= left >= 80_000;
@@ -262,8 +262,8 @@ impl Trial {
                 1 => window.saturating_sub(300) + dice.below(600) as u32,
                 _ => window + dice.below(100_000) as u32,
             };
-            plan.config.unscheduled_in_flight_max_bytes = window;
-            plan.config.unscheduled_bytes = unscheduled.max(1);
+            plan.config.unscheduled.in_flight_max_bytes = window;
+            plan.config.unscheduled.bytes = unscheduled.max(1);
         }
         if let Some(mut dice) = self.trouble(dice, "slow-readers", 20) {
             plan.read_delay_ns = match percent(&mut dice, 90) {
@@ -313,7 +313,7 @@ impl Trial {
     fn plan_calls(&mut self, dice: &mut Dice, hosts: usize) -> u64 {
         let max_bytes = (0..hosts)
             .map(|host| self.world.shard(host).expect("it is up").engine().config())
-            .map(|config| u64::from(config.max_message_bytes))
+            .map(|config| u64::from(config.limits.max_message_bytes))
             .min()
             .expect("there are hosts");
         let (count, longest) = match dice.below(1000) {
@@ -485,14 +485,14 @@ impl Trial {
         let plan = self.world.ledger.calls[call].plan;
         let nanos = |time: Duration| time.as_nanos() as u64;
         let waits_ns = |config: &Config| {
-            SILENCES * (nanos(config.timeout) + nanos(config.resend_interval_max))
-                + SILENCES * nanos(config.response_silence) / 4
+            SILENCES * (nanos(config.recovery.timeout) + nanos(config.fixed.resend_interval_max))
+                + SILENCES * nanos(config.responses.silence) / 4
                 // A request is repeated for so long to a server that says only that it does not have it.
-                + nanos(config.finished_memory) / 2
+                + nanos(config.recovery.finished_memory) / 2
         };
         let slowest_ns = self.configs.iter().map(waits_ns).max().unwrap_or(0);
         // Memory for one message at a time is held for a time-out by each that is announced and does not come.
-        let timeout_ns = self.configs.iter().map(|config| nanos(config.timeout)).max();
+        let timeout_ns = self.configs.iter().map(|config| nanos(config.recovery.timeout)).max();
         let slowest_ns = slowest_ns + self.withheld_messages() * timeout_ns.unwrap_or(0);
         let service_ns = match plan.response {
             Response::After { service_ns } => service_ns,
@@ -503,7 +503,8 @@ impl Trial {
         };
         let begins_ns = plan.at_ns.max(self.calm_ns);
         // A reader that takes its time is sent so much between two looks.
-        let unread = self.configs.iter().map(|config| u64::from(config.unread_bytes_max)).min();
+        let unread =
+            self.configs.iter().map(|config| u64::from(config.fixed.unread_bytes_max)).min();
         let reading_ns = (self.bytes / unread.unwrap_or(1).max(1) + 1) * self.read_delay_ns;
         let bytes_ns = self.bytes * NS_PER_BYTE + reading_ns;
         begins_ns + service_ns + slowest_ns + 4 * self.delay_ns + bytes_ns

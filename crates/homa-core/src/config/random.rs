@@ -2,7 +2,10 @@
 
 use core::time::Duration;
 
-use super::{Config, CutoffSource, PRIORITIES_MAX};
+use super::{
+    Config, CutoffSource, Fixed, Grants, Limits, Output, PRIORITIES_MAX, Peers, Priorities,
+    Recovery, Responses, Unscheduled,
+};
 use crate::cutoffs::Cutoffs;
 
 /// Chooses a number between two, both included.
@@ -46,46 +49,87 @@ impl Config {
             drift_min_permille: dice.u32(1, 4_000),
         };
         let fixed = CutoffSource::Fixed(Cutoffs::new([(); 8].map(|()| dice.u32(1, 1 << 24))));
+        // In this order, which the digests of worlds depend on.
+        let receive_memory_bytes = u64::from(max_message_bytes) + dice.log(1, 4 << 20) - 1;
+        let unread_bytes_max = dice.u32(1 << 16, 1 << 22);
+        let max_rpcs = dice.u32(1, 1 << 18);
+        let gaps_max = dice.log(16, 65_535) as u16;
+        let control_queue_max = dice.log(16, 65_535) as u16;
+        let unscheduled_bytes = dice.u32(1, 200_000);
+        let max_incoming_bytes = dice.u32(1, 1 << 20);
+        let incoming_packets_min = dice.between(0, 64) as u8;
+        let window_bytes = if dice.one_in(2) { dice.u32(1_000, 1 << 20) } else { 0 };
+        let step_bytes = if dice.one_in(2) { dice.u32(1, 1 << 17) } else { 0 };
+        let max_overcommit = dice.between(1, 64) as u8;
+        let fifo_grant_permille = dice.between(0, 500) as u16;
+        let fifo_grant_bytes = if dice.one_in(8) { 0 } else { dice.u32(1, 1 << 20) };
+        let num_priorities = dice.between(1, u64::from(PRIORITIES_MAX)) as u8;
+        let priority_map = [(); 8].map(|()| dice.between(0, 7) as u8);
+        let cutoffs = if dice.one_in(2) { automatic } else { fixed };
+        let link_mbps = dice.one_in(2).then(|| dice.u32(100, 400_000));
+        let max_link_usage_percent = dice.between(5, 100) as u8;
+        let max_nic_backlog = dice.micros(1, 1_000);
+        let defer_min_bytes = dice.u32(1, 100_000);
+        let pacer_fifo_permille = if dice.one_in(8) { 1000 } else { dice.between(0, 500) as u16 };
+        let unscheduled_in_flight_max_bytes = dice.u32(1, 400_000);
+        let mtu_max = dice.u32(576, 65_535);
+        let resend_interval_max = dice.micros(interval_us, 5_000_000);
+        let timeout = dice.micros(interval_us, 4_000_000);
+        let request_ack_interval = dice.micros(10, 100_000);
+        let request_ack_interval_max = dice.micros(10, 1_000_000);
+        let unacknowledged_bytes = dice.log(1, 64 << 20);
+        let response_silence = dice.micros(10_000, 10_000_000);
+        let clock_jump_min = dice.micros(1_000, 1_000_000);
+        let finished_memory = dice.micros(10_000, 4_000_000);
+        let finished_max = dice.u32(16, 1 << 22);
+        let discover_peers = dice.one_in(2);
+        let peers_max = dice.u32(1, 65_536);
+        let peer_idle_min = dice.micros(1_000, 10_000_000);
+        let peer_idle_max = dice.micros(1_000, 10_000_000);
         // Every field by its name: a new setting has to get its range here.
         Self {
-            max_message_bytes,
-            receive_memory_bytes: u64::from(max_message_bytes) + dice.log(1, 4 << 20) - 1,
-            unread_bytes_max: dice.u32(1 << 16, 1 << 22),
-            rpcs_max: dice.u32(1, 1 << 18),
-            gaps_max: dice.log(16, 65_535) as u16,
-            control_queue_max: dice.log(16, 65_535) as u16,
-            unscheduled_bytes: dice.u32(1, 200_000),
-            max_incoming_bytes: dice.u32(1, 1 << 20),
-            incoming_packets_min: dice.between(0, 64) as u8,
-            window_bytes: if dice.one_in(2) { dice.u32(1_000, 1 << 20) } else { 0 },
-            grant_step_bytes: if dice.one_in(2) { dice.u32(1, 1 << 17) } else { 0 },
-            max_overcommit: dice.between(1, 64) as u8,
-            fifo_grant_permille: dice.between(0, 500) as u16,
-            fifo_grant_increment_bytes: if dice.one_in(8) { 0 } else { dice.u32(1, 1 << 20) },
-            num_priorities: dice.between(1, u64::from(PRIORITIES_MAX)) as u8,
-            priority_map: [(); 8].map(|()| dice.between(0, 7) as u8),
-            cutoffs: if dice.one_in(2) { automatic } else { fixed },
-            link_mbps: dice.one_in(2).then(|| dice.u32(100, 400_000)),
-            max_link_usage_percent: dice.between(5, 100) as u8,
-            max_nic_backlog: dice.micros(1, 1_000),
-            defer_min_bytes: dice.u32(1, 100_000),
-            pacer_fifo_permille: if dice.one_in(8) { 1000 } else { dice.between(0, 500) as u16 },
-            unscheduled_in_flight_max_bytes: dice.u32(1, 400_000),
-            mtu_max: dice.u32(576, 65_535),
-            resend_interval,
-            resend_interval_max: dice.micros(interval_us, 5_000_000),
-            timeout: dice.micros(interval_us, 4_000_000),
-            request_ack_interval: dice.micros(10, 100_000),
-            request_ack_interval_max: dice.micros(10, 1_000_000),
-            kept_responses_bytes: dice.log(1, 64 << 20),
-            response_silence: dice.micros(10_000, 10_000_000),
-            clock_jump_min: dice.micros(1_000, 1_000_000),
-            finished_memory: dice.micros(10_000, 4_000_000),
-            finished_max: dice.u32(16, 1 << 22),
-            discover_peers: dice.one_in(2),
-            peers_max: dice.u32(1, 65_536),
-            peer_idle_min: dice.micros(1_000, 10_000_000),
-            peer_idle_max: dice.micros(1_000, 10_000_000),
+            limits: Limits { max_message_bytes, receive_memory_bytes, max_rpcs },
+            unscheduled: Unscheduled {
+                bytes: unscheduled_bytes,
+                in_flight_max_bytes: unscheduled_in_flight_max_bytes,
+            },
+            grants: Grants {
+                max_overcommit,
+                max_incoming_bytes,
+                incoming_packets_min,
+                window_bytes,
+                step_bytes,
+                fifo_permille: fifo_grant_permille,
+            },
+            priorities: Priorities { count: num_priorities, cutoffs },
+            output: Output {
+                link_mbps,
+                max_link_usage_percent,
+                max_nic_backlog,
+                defer_min_bytes,
+                fifo_permille: pacer_fifo_permille,
+                mtu_max,
+            },
+            recovery: Recovery { resend_interval, timeout, finished_memory },
+            responses: Responses {
+                unacknowledged_bytes,
+                silence: response_silence,
+                request_ack_interval,
+            },
+            peers: Peers { max: peers_max, discover: discover_peers },
+            fixed: Fixed {
+                unread_bytes_max,
+                gaps_max,
+                control_queue_max,
+                fifo_grant_bytes,
+                priority_map,
+                resend_interval_max,
+                request_ack_interval_max,
+                clock_jump_min,
+                finished_max,
+                peer_idle_min,
+                peer_idle_max,
+            },
         }
     }
 }

@@ -30,7 +30,7 @@ pub struct RequestOptions {
 pub enum SendError {
     /// A message has at least one byte.
     EmptyMessage,
-    /// Longer than `max_message_bytes`.
+    /// Longer than `limits.max_message_bytes`.
     TooLong {
         /// That limit.
         max: u32,
@@ -40,9 +40,9 @@ pub enum SendError {
         /// Its limit.
         max: u32,
     },
-    /// `rpcs_max` RPCs are alive: wait until some end.
+    /// `limits.max_rpcs` RPCs are alive: wait until some end.
     RpcLimit,
-    /// `peers_max` peers are in use: wait until their RPCs end.
+    /// `peers.max` peers are in use: wait until their RPCs end.
     PeersLimit,
     /// The local port is not open.
     NoSuchPort,
@@ -60,10 +60,10 @@ impl core::fmt::Display for SendError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::EmptyMessage => f.write_str("a message has at least one byte"),
-            Self::TooLong { max } => write!(f, "longer than max_message_bytes ({max})"),
+            Self::TooLong { max } => write!(f, "longer than limits.max_message_bytes ({max})"),
             Self::PeerLimit { max } => write!(f, "longer than the peer takes ({max} bytes)"),
-            Self::RpcLimit => f.write_str("rpcs_max RPCs are alive"),
-            Self::PeersLimit => f.write_str("peers_max peers are in use"),
+            Self::RpcLimit => f.write_str("limits.max_rpcs RPCs are alive"),
+            Self::PeersLimit => f.write_str("peers.max peers are in use"),
             Self::NoSuchPort => f.write_str("the local port is not open"),
             Self::BadAddress => f.write_str("not the address of a peer"),
             Self::OutOfMemory => f.write_str("out of memory"),
@@ -119,7 +119,7 @@ impl Engine {
         if self.ports.get(path.local_port).is_none() {
             return Err(SendError::NoSuchPort);
         }
-        let peers_full = self.peers.len() >= self.ctx.config.peers_max as usize;
+        let peers_full = self.peers.len() >= self.ctx.config.peers.max as usize;
         let no_peer = if peers_full { SendError::PeersLimit } else { SendError::OutOfMemory };
         let peer = self.peer_or_new(now, &path).ok_or(no_peer)?;
         let own = self.peers.is_own_of_late(self.ctx.now, peer);
@@ -127,7 +127,7 @@ impl Engine {
             return Err(SendError::PeerLimit { max: LINUX_MESSAGE_BYTES_MAX });
         }
         self.ids.try_reserve_call().map_err(|_| SendError::OutOfMemory)?;
-        let rpcs_full = self.rpcs.len() >= self.ctx.config.rpcs_max as usize;
+        let rpcs_full = self.rpcs.len() >= self.ctx.config.limits.max_rpcs as usize;
         let no_rpc = if rpcs_full { SendError::RpcLimit } else { SendError::OutOfMemory };
         let index = self.add_rpc(Role::Client, 0, &path, peer).map_err(|_| no_rpc)?;
         let first_id = self.peers.known(peer).map_or(0, |peer| peer.first_id);
@@ -245,7 +245,7 @@ impl Engine {
 
     /// From now on the incoming message of `rpc` is read as a stream:
     /// [`crate::Event::BodyProgress`] tells how far it has come, and its sender is held back while
-    /// `unread_bytes_max` bytes wait.
+    /// `fixed.unread_bytes_max` bytes wait.
     ///
     /// # Errors
     /// The RPC is over.
@@ -332,7 +332,7 @@ impl Engine {
     /// acknowledges.
     fn refuse(&mut self, index: u32, why: FailReason) {
         self.receiver.stop_granting(index, &mut self.rpcs);
-        let interval_ns = nanos(self.ctx.config.request_ack_interval);
+        let interval_ns = nanos(self.ctx.config.responses.request_ack_interval);
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
@@ -350,7 +350,7 @@ impl Engine {
 impl Config {
     /// Whether a message of so many bytes may be sent.
     fn check_length(&self, length: u32) -> Result<(), SendError> {
-        let max = self.max_message_bytes;
+        let max = self.limits.max_message_bytes;
         match length {
             0 => Err(SendError::EmptyMessage),
             _ if length > max => Err(SendError::TooLong { max }),

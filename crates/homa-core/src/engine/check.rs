@@ -84,10 +84,13 @@ fn check_tables(engine: &Engine) {
     engine.ids.check(live(engine));
     let serving = live(engine).filter(|rpc| !rpc.is_client()).count();
     assert!(serving <= engine.ctx.config.serving_max() as usize, "{serving} requests are served");
-    assert!(engine.rpcs.len() <= engine.ctx.config.rpcs_max as usize, "more RPCs than rpcs_max");
+    assert!(
+        engine.rpcs.len() <= engine.ctx.config.limits.max_rpcs as usize,
+        "more RPCs than limits.max_rpcs"
+    );
     let remembered = engine.finished.len().saturating_add(serving);
     assert!(
-        remembered <= engine.ctx.config.finished_max as usize,
+        remembered <= engine.ctx.config.fixed.finished_max as usize,
         "no room to remember all requests"
     );
 }

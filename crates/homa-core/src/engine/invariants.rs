@@ -168,14 +168,13 @@ proptest! {
         overcommit in 1..5u8,
         memory in prop_oneof![Just(300_000u64), Just(700_000u64), Just(64_000_000u64)],
     ) {
-        let config = Config {
-            max_overcommit: overcommit,
-            max_message_bytes: 290_000,
-            receive_memory_bytes: memory.max(327_680),
-            max_incoming_bytes: 100_000,
-            fifo_grant_increment_bytes: 10_000,
-            ..Config::default()
-        };
+        let config = Config::default().with(|config| {
+            config.grants.max_overcommit = overcommit;
+            config.limits.max_message_bytes = 290_000;
+            config.limits.receive_memory_bytes = memory.max(327_680);
+            config.grants.max_incoming_bytes = 100_000;
+            config.fixed.fifo_grant_bytes = 10_000;
+        });
         let mut bench = Bench::new(config);
         for step in &steps {
             bench.step(step);

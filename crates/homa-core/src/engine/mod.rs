@@ -155,10 +155,14 @@ impl Engine {
             ports: Ports::new(ports),
             rpcs: RpcTable::default(),
             ids: Ids::new(call_ids, request_ids, client_hosts),
-            finished: Finished::new(config.finished_memory, config.finished_max as usize, finished),
+            finished: Finished::new(
+                config.recovery.finished_memory,
+                config.fixed.finished_max as usize,
+                finished,
+            ),
             holders: Holders::new(
-                config.peers_max,
-                config.kept_responses_bytes,
+                config.peers.max,
+                config.responses.unacknowledged_bytes,
                 recovery::unacknowledged::ack_intervals_ns(&config),
             ),
             peers: PeerTable::new(secret, peers, peer_names),
@@ -298,7 +302,7 @@ impl Engine {
 
     fn advance(&mut self, now: Instant) {
         let (gap_ns, usual_ns) =
-            (now.ns_since(self.ctx.now), nanos(self.ctx.config.clock_jump_min));
+            (now.ns_since(self.ctx.now), nanos(self.ctx.config.fixed.clock_jump_min));
         if gap_ns > usual_ns || self.ctx.started.is_none() {
             self.look_for_pause(now);
         }
@@ -312,7 +316,7 @@ impl Engine {
         // A timer that waits although the engine is called (the driver still finds packets) is no
         // jump.
         let due = self.ctx.timers.next().map_or(now, |(at, _)| at.max(self.ctx.now));
-        let paused = now.since(due) > self.ctx.config.clock_jump_min;
+        let paused = now.since(due) > self.ctx.config.fixed.clock_jump_min;
         if paused {
             self.ctx.stats.clock_jumps.inc();
             if self.ctx.pauses.note(due, now, &self.ctx.config) {

@@ -113,7 +113,7 @@ stats! {
         /// Responses given up because nobody acknowledged them.
         responses_abandoned,
         /// Responses given up because others needed their room
-        /// ([`crate::Config::kept_responses_bytes`]).
+        /// ([`responses.unacknowledged_bytes`](crate::Config::responses)).
         responses_displaced,
         /// Messages that found no memory when they began to arrive.
         messages_starved,

@@ -13,7 +13,8 @@ fn solo() -> Solo {
 /// Where acknowledgements are always asked for soon.
 fn impatient() -> Solo {
     Solo::new(
-        Config::default().with(|config| config.request_ack_interval_max = Duration::from_millis(2)),
+        Config::default()
+            .with(|config| config.fixed.request_ack_interval_max = Duration::from_millis(2)),
     )
 }
 
@@ -137,7 +138,7 @@ fn a_response_without_ack_is_asked_about_with_back_off_and_an_end() {
         sent.iter().filter(|sent| sent.is(&Body::NeedAck)).map(|sent| sent.at_ns - begin).collect();
     assert_eq!(asked[0], 2 * MS, "A4: not before the interval");
     assert!((15..=17).contains(&asked.len()), "doubling from 2 ms to 625 ms: {asked:?}");
-    assert!(asked.iter().all(|at| *at < 5000 * MS), "A15: it ends with response_silence");
+    assert!(asked.iter().all(|at| *at < 5000 * MS), "A15: it ends with responses.silence");
     assert!(solo.ended(rpc));
     assert!(solo.log.contains(&Event::Released { rpc, upto: 100 }));
     assert_eq!(solo.engine.stats().responses_abandoned, 1);
@@ -201,11 +202,11 @@ fn the_more_is_kept_the_sooner_acknowledgements_are_asked_for() {
         let rpc = solo.request(from, 10 * count, 100);
         asked_after(&mut solo, rpc)
     };
-    let bytes = Config::default().with(|config| config.kept_responses_bytes = 10_000);
+    let bytes = Config::default().with(|config| config.responses.unacknowledged_bytes = 10_000);
     let half = kept(bytes.clone(), 26);
     assert!((120 * MS..130 * MS).contains(&half), "a quarter of what may be kept: {half}");
     assert_eq!(kept(bytes, 51), 2 * MS, "half of it");
-    let rpcs = Config::default().with(|config| config.rpcs_max = 80);
+    let rpcs = Config::default().with(|config| config.limits.max_rpcs = 80);
     assert_eq!(kept(rpcs, 30), 2 * MS, "half of the RPCs that may be served");
 }
 
@@ -434,8 +435,9 @@ fn the_acknowledgement_that_finds_no_place_leaves_with_the_five_newest() {
 #[test]
 fn need_ack_begins_after_its_interval_and_its_packets_are_few_for_a_client_that_is_gone() {
     let interval = Duration::from_millis(2);
-    let mut solo =
-        Solo::new(Config::default().with(|config| config.request_ack_interval_max = interval));
+    let mut solo = Solo::new(
+        Config::default().with(|config| config.fixed.request_ack_interval_max = interval),
+    );
     let rpc = solo.request(address(9, 900), 1000, 100);
     solo.answer(rpc, 100);
     let asks = |sent: &[Sent]| sent.iter().filter(|sent| sent.is(&Body::NeedAck)).count();

@@ -81,7 +81,7 @@ fn the_same_id_from_another_client_is_another_request() {
 
 #[test]
 fn when_the_memory_of_finished_requests_is_full_new_ones_are_refused_not_old_ones_forgotten() {
-    let mut solo = Solo::new(Config::default().with(|config| config.finished_max = 16));
+    let mut solo = Solo::new(Config::default().with(|config| config.fixed.finished_max = 16));
     let from = address(9, 900);
     for id in 0..16 {
         let rpc = solo.request(from, id * 2, 100);
@@ -107,7 +107,7 @@ fn when_the_memory_of_finished_requests_is_full_new_ones_are_refused_not_old_one
 
 #[test]
 fn live_requests_count_against_the_memory_that_they_will_need() {
-    let mut solo = Solo::new(Config::default().with(|config| config.finished_max = 16));
+    let mut solo = Solo::new(Config::default().with(|config| config.fixed.finished_max = 16));
     let from = address(9, 900);
     for id in 0..16 {
         solo.request(from, id * 2, 100);
@@ -118,7 +118,7 @@ fn live_requests_count_against_the_memory_that_they_will_need() {
 
 #[test]
 fn a_client_refused_at_a_limit_is_told_that_nothing_was_executed() {
-    let mut net = Net::new(&Config::default().with(|config| config.finished_max = 16), 2);
+    let mut net = Net::new(&Config::default().with(|config| config.fixed.finished_max = 16), 2);
     net.hosts[1].service = Service::Hold;
     let rpcs: Vec<_> = (0..17).map(|_| net.call(0, 1, 100)).collect();
     net.run(10);
@@ -368,7 +368,8 @@ fn a_newest_request_is_not_believed_sooner_because_the_server_was_stopped() {
 #[test]
 fn a_request_is_repeated_only_while_its_copy_can_arrive_within_the_memory() {
     for (age_ms, repeated) in [(999, true), (1000, false)] {
-        let config = Config::default().with(|config| config.timeout = Duration::from_secs(10));
+        let config =
+            Config::default().with(|config| config.recovery.timeout = Duration::from_secs(10));
         let mut solo = Solo::new(config);
         let server = address(9, 900);
         let (rpc, id, _) = solo.called(server, 100);

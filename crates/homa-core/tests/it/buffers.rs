@@ -11,9 +11,9 @@ const PIECE: u64 = 65_536;
 /// Room for two messages of one piece, one of which is set aside.
 fn two_pieces() -> Solo {
     let config = Config::default().with(|config| {
-        config.max_message_bytes = 65_536;
-        config.receive_memory_bytes = 2 * PIECE;
-        config.unscheduled_bytes = 65_536;
+        config.limits.max_message_bytes = 65_536;
+        config.limits.receive_memory_bytes = 2 * PIECE;
+        config.unscheduled.bytes = 65_536;
     });
     Solo::new(config)
 }
@@ -21,9 +21,9 @@ fn two_pieces() -> Solo {
 /// Room for three messages of one piece and one more, for which it is set aside.
 fn four_pieces() -> Solo {
     let config = Config::default().with(|config| {
-        config.max_message_bytes = 65_536;
-        config.receive_memory_bytes = 4 * PIECE;
-        config.unscheduled_bytes = 65_536;
+        config.limits.max_message_bytes = 65_536;
+        config.limits.receive_memory_bytes = 4 * PIECE;
+        config.unscheduled.bytes = 65_536;
     });
     Solo::new(config)
 }
@@ -58,10 +58,10 @@ fn asked(sent: &[Sent]) -> Vec<u64> {
 // Scenario: B1
 #[test]
 fn memory_for_less_than_one_message_is_refused_by_name() {
-    let config = Config::default().with(|config| config.receive_memory_bytes = 999_999);
+    let config = Config::default().with(|config| config.limits.receive_memory_bytes = 999_999);
     let error = Engine::new(config, HostBudget::local(), 1).unwrap_err();
-    assert_eq!(error.setting, "receive_memory_bytes");
-    let config = Config::default().with(|config| config.receive_memory_bytes = 1 << 40);
+    assert_eq!(error.setting, "limits.receive_memory_bytes");
+    let config = Config::default().with(|config| config.limits.receive_memory_bytes = 1 << 40);
     assert!(Engine::new(config, HostBudget::local(), 1).is_ok(), "there is no upper limit");
 }
 
@@ -69,7 +69,7 @@ fn memory_for_less_than_one_message_is_refused_by_name() {
 #[test]
 fn the_engine_says_how_much_memory_it_may_use_and_uses() {
     let mut solo = two_pieces();
-    assert_eq!(solo.engine.config().receive_memory_bytes, 2 * PIECE);
+    assert_eq!(solo.engine.config().limits.receive_memory_bytes, 2 * PIECE);
     assert_eq!(used(&solo), 0);
     let _ = begin(&mut solo, 2, 65_536);
     assert_eq!(used(&solo), PIECE);
@@ -80,7 +80,7 @@ fn the_engine_says_how_much_memory_it_may_use_and_uses() {
 fn a_message_takes_as_many_pieces_as_its_bytes_fill() {
     for (length, pieces) in [(65_536, 1), (65_537, 2), (131_072, 2), (150_000, 3)] {
         let mut solo =
-            Solo::new(Config::default().with(|config| config.unscheduled_bytes = 1_000_000));
+            Solo::new(Config::default().with(|config| config.unscheduled.bytes = 1_000_000));
         let _ = begin(&mut solo, 2, length);
         assert_eq!(used(&solo), pieces * PIECE, "{length} bytes");
     }
@@ -240,8 +240,8 @@ fn a_message_that_ends_before_it_was_taken_gives_all_memory_back() {
 #[test]
 fn a_message_without_room_gets_no_grant_until_it_has_some() {
     let config = Config::default().with(|config| {
-        config.max_message_bytes = 200_000;
-        config.receive_memory_bytes = 524_288;
+        config.limits.max_message_bytes = 200_000;
+        config.limits.receive_memory_bytes = 524_288;
     });
     let mut solo = Solo::new(config);
     let from = address(9, 900);

@@ -76,8 +76,8 @@ fn messages_of_a_lower_priority_ride_along_in_a_datagram_but_not_in_a_train() {
     (table[1], table[0]) = (100, 1_000_000);
     let cutoffs = CutoffSource::Fixed(Cutoffs::new(table));
     let config = exact().with(|config| {
-        config.num_priorities = 2;
-        config.cutoffs = cutoffs;
+        config.priorities.count = 2;
+        config.priorities.cutoffs = cutoffs;
     });
     let mut host = Host::new(config);
     let remote = host.remote(1, 1);

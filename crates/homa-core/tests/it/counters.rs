@@ -32,7 +32,7 @@ fn messages_are_counted_by_their_length() {
     assert_eq!(filled(&solo)[0].bytes, 320, "responses count, too");
     let fixed = CutoffSource::Fixed(Cutoffs::default());
     assert!(
-        Solo::new(Config::default().with(|config| config.cutoffs = fixed))
+        Solo::new(Config::default().with(|config| config.priorities.cutoffs = fixed))
             .engine
             .message_lengths()
             .is_none()

@@ -85,7 +85,7 @@ fn packets_that_the_driver_refuses_after_their_rpc_ended_are_forgotten() {
 // Scenario: D3
 #[test]
 fn an_rpc_that_ends_while_the_pacer_holds_it_back_sends_no_more() {
-    let mut solo = Solo::new(Config::default().with(|config| config.link_mbps = Some(10)));
+    let mut solo = Solo::new(Config::default().with(|config| config.output.link_mbps = Some(10)));
     let rpc = solo.call(address(9, 900), 40_000);
     let sent = solo.advance(5).iter().filter(|sent| sent.is_data()).count();
     assert!((1..20).contains(&sent), "most of it waits: {sent} packets");
@@ -97,9 +97,9 @@ fn an_rpc_that_ends_while_the_pacer_holds_it_back_sends_no_more() {
 /// Memory for three messages, so that a fourth waits.
 fn scarce() -> Solo {
     Solo::new(Config::default().with(|config| {
-        config.max_message_bytes = 65_536;
-        config.receive_memory_bytes = 131_072;
-        config.link_mbps = Some(100);
+        config.limits.max_message_bytes = 65_536;
+        config.limits.receive_memory_bytes = 131_072;
+        config.output.link_mbps = Some(100);
     }))
 }
 
@@ -165,7 +165,7 @@ fn an_rpc_that_ends_leaves_every_queue_it_is_in() {
 // Scenario: D9
 #[test]
 fn the_last_rpc_of_a_peer_lets_it_go() {
-    let config = Config::default().with(|config| config.peers_max = 1);
+    let config = Config::default().with(|config| config.peers.max = 1);
     let mut solo = Solo::new(config);
     let (rpc, _, _) = solo.called(address(9, 900), 5000);
     let call = |solo: &mut Solo| {

@@ -398,15 +398,15 @@ fn what_cannot_be_sent_is_refused_with_the_limit_and_changes_nothing() {
 #[test]
 fn at_the_limits_of_rpcs_and_peers_sending_is_refused() {
     let mut solo = Solo::new(Config::default().with(|config| {
-        config.rpcs_max = 20;
-        config.peers_max = 4;
+        config.limits.max_rpcs = 20;
+        config.peers.max = 4;
     }));
     for _ in 0..20 {
         solo.call(address(9, 900), 100);
     }
     let refused = solo.call_with(address(9, 900), 100, RequestOptions::default());
     assert_eq!(refused, Err(SendError::RpcLimit));
-    let mut solo = Solo::new(Config::default().with(|config| config.peers_max = 4));
+    let mut solo = Solo::new(Config::default().with(|config| config.peers.max = 4));
     for host in 0..4 {
         solo.call(address(host, 900), 100);
     }

@@ -9,8 +9,8 @@ use homa_wire::{Body, RESEND_ALL, Reason, Resend};
 /// Time-outs that no two rows share, so that each row names its own.
 fn config() -> Config {
     Config::default().with(|config| {
-        config.timeout = Duration::from_millis(1000);
-        config.response_silence = Duration::from_millis(3000);
+        config.recovery.timeout = Duration::from_millis(1000);
+        config.responses.silence = Duration::from_millis(3000);
     })
 }
 
@@ -48,7 +48,7 @@ fn about(ended_ms: Option<u64>, bound_ms: u64) {
 
 #[test]
 fn a_request_that_is_not_sent_ends_if_its_server_is_dead() {
-    let config = config().with(|config| config.unscheduled_in_flight_max_bytes = 5000);
+    let config = config().with(|config| config.unscheduled.in_flight_max_bytes = 5000);
     let mut solo = Solo::new(config);
     let server = address(9, 900);
     for _ in 0..10 {
@@ -71,7 +71,7 @@ fn a_request_that_nobody_confirms_ends() {
 
 #[test]
 fn a_request_that_is_never_seen_for_ever_ends() {
-    let config = config().with(|config| config.timeout = Duration::from_secs(100));
+    let config = config().with(|config| config.recovery.timeout = Duration::from_secs(100));
     let mut solo = Solo::new(config);
     let server = address(9, 900);
     let (rpc, id, _) = solo.called(server, 100);
@@ -193,7 +193,7 @@ fn a_response_is_kept_while_its_client_says_that_it_has_no_room_for_it_yet() {
 
 #[test]
 fn a_response_that_waits_for_room_ends_if_its_client_is_dead() {
-    let config = config().with(|config| config.unscheduled_in_flight_max_bytes = 5000);
+    let config = config().with(|config| config.unscheduled.in_flight_max_bytes = 5000);
     let mut solo = Solo::new(config);
     let client = address(9, 900);
     let rpcs: Vec<RpcKey> =
@@ -240,8 +240,8 @@ fn a_message_whose_sender_has_nothing_new_yet_is_waited_for() {
 #[test]
 fn the_silence_of_a_sender_is_counted_from_when_there_is_memory_for_its_message() {
     let mut solo = Solo::new(config().with(|config| {
-        config.max_message_bytes = 65_536;
-        config.receive_memory_bytes = 131_072;
+        config.limits.max_message_bytes = 65_536;
+        config.limits.receive_memory_bytes = 131_072;
     }));
     let first = solo.request(address(8, 800), 2, 60_000);
     solo.request(address(8, 800), 4, 60_000);

@@ -97,7 +97,7 @@ fn senders_that_proved_their_address_and_send_nothing_lose_their_places_soon() {
 
 #[test]
 fn a_stranger_gets_no_place_of_others_but_is_asked_for_its_proof_and_gets_one_with_it() {
-    let config = Config::default().with(|config| config.max_overcommit = 2);
+    let config = Config::default().with(|config| config.grants.max_overcommit = 2);
     let mut solo = Solo::new(config);
     let _ = announce(&mut solo, nobody(1), 100_000, false);
     let first = solo.drain();
@@ -113,7 +113,7 @@ fn a_stranger_gets_no_place_of_others_but_is_asked_for_its_proof_and_gets_one_wi
 
 #[test]
 fn a_stranger_makes_way_for_whoever_proved_its_address() {
-    let config = Config::default().with(|config| config.max_overcommit = 1);
+    let config = Config::default().with(|config| config.grants.max_overcommit = 1);
     let mut solo = Solo::new(config);
     let _ = announce(&mut solo, nobody(1), 1500, false);
     solo.drain();
@@ -127,8 +127,8 @@ fn a_stranger_makes_way_for_whoever_proved_its_address() {
 /// One place; the first message is granted a window.
 fn one_place() -> Solo {
     let config = Config::default().with(|config| {
-        config.max_overcommit = 1;
-        config.fifo_grant_permille = 0;
+        config.grants.max_overcommit = 1;
+        config.grants.fifo_permille = 0;
     });
     let mut solo = Solo::new(config);
     let _ = announce(&mut solo, nobody(1), 500_000, true);
@@ -181,9 +181,9 @@ fn a_byte_now_and_then_keeps_no_place_and_no_share_of_what_may_be_on_its_way() {
 #[test]
 fn silence_is_excused_while_data_comes_that_goes_before() {
     let config = Config::default().with(|config| {
-        config.max_overcommit = 2;
-        config.fifo_grant_permille = 0;
-        config.grant_step_bytes = 0;
+        config.grants.max_overcommit = 2;
+        config.grants.fifo_permille = 0;
+        config.grants.step_bytes = 0;
     });
     let mut solo = Solo::new(config);
     let _ = announce(&mut solo, nobody(1), 900_000, true);
@@ -202,8 +202,8 @@ fn silence_is_excused_while_data_comes_that_goes_before() {
 fn grants_of_silent_senders_leave_room_for_the_best_message() {
     // Three long messages hold all that may be on its way, and their senders have better things to do.
     let config = Config::default().with(|config| {
-        config.max_incoming_bytes = 300_000;
-        config.window_bytes = 100_000;
+        config.grants.max_incoming_bytes = 300_000;
+        config.grants.window_bytes = 100_000;
     });
     let mut solo = Solo::new(config);
     for number in 1..=3 {
@@ -225,9 +225,9 @@ fn grants_of_silent_senders_leave_room_for_the_best_message() {
 #[test]
 fn the_share_of_the_oldest_is_a_window_of_a_message_at_a_time() {
     let config = Config::default().with(|config| {
-        config.max_overcommit = 1;
-        config.fifo_grant_permille = 500;
-        config.window_bytes = 10_000;
+        config.grants.max_overcommit = 1;
+        config.grants.fifo_permille = 500;
+        config.grants.window_bytes = 10_000;
     });
     let mut solo = Solo::new(config);
     for number in 1..=3 {
@@ -245,7 +245,7 @@ fn the_share_of_the_oldest_is_a_window_of_a_message_at_a_time() {
 /// on its way then.
 fn counted_of_twenty(from: fn(u16) -> SocketAddr, known: bool) -> u64 {
     // No windows but for what is announced.
-    let mut solo = Solo::new(Config::default().with(|config| config.window_bytes = 1_000));
+    let mut solo = Solo::new(Config::default().with(|config| config.grants.window_bytes = 1_000));
     for number in 0..20 {
         let mut header = solo.data_header(from(number), 2, 1_000_000, 0);
         let Body::Data(data) = &mut header.body else { unreachable!() };
@@ -268,7 +268,7 @@ fn of_what_a_host_announces_a_window_counts_and_of_all_strangers_as_much() {
 
 #[test]
 fn what_was_announced_counts_until_it_has_come() {
-    let mut solo = Solo::new(Config::default().with(|config| config.window_bytes = 1_000));
+    let mut solo = Solo::new(Config::default().with(|config| config.grants.window_bytes = 1_000));
     for id in [2, 4] {
         let _ = solo.data(honest(), id, 1_000_000, (0, 10));
     }
@@ -302,11 +302,11 @@ fn the_messages_of_a_host_or_of_strangers_are_granted_little_more_than_one_alone
 #[test]
 fn the_share_of_the_oldest_gives_no_host_more_than_its_part() {
     let config = Config::default().with(|config| {
-        config.max_overcommit = 2;
-        config.fifo_grant_permille = 500;
-        config.fifo_grant_increment_bytes = 10_000;
-        config.window_bytes = 10_000;
-        config.max_incoming_bytes = 200_000;
+        config.grants.max_overcommit = 2;
+        config.grants.fifo_permille = 500;
+        config.fixed.fifo_grant_bytes = 10_000;
+        config.grants.window_bytes = 10_000;
+        config.grants.max_incoming_bytes = 200_000;
     });
     let mut solo = Solo::new(config);
     for number in 0..20 {
@@ -323,8 +323,8 @@ fn the_share_of_the_oldest_gives_no_host_more_than_its_part() {
 #[test]
 fn a_stream_that_waits_for_its_reader_holds_no_place() {
     let config = Config::default().with(|config| {
-        config.max_overcommit = 1;
-        config.unread_bytes_max = 65_536;
+        config.grants.max_overcommit = 1;
+        config.fixed.unread_bytes_max = 65_536;
     });
     let mut solo = Solo::new(config);
     let _ = solo.data(nobody(1), 2, 500_000, (0, 100));

@@ -55,8 +55,8 @@ fn a_duplicate_has_a_finished_request_remembered_for_its_time_anew() {
 #[test]
 fn a_peer_that_was_forgotten_and_came_back_repeats_no_finished_request() {
     let mut solo = Solo::new(Config::default().with(|config| {
-        config.peers_max = 1;
-        config.peer_idle_min = Duration::from_millis(100);
+        config.peers.max = 1;
+        config.fixed.peer_idle_min = Duration::from_millis(100);
     }));
     finish(&mut solo, 1000);
     solo.advance(200);
@@ -72,8 +72,8 @@ fn a_peer_that_was_forgotten_and_came_back_repeats_no_finished_request() {
 #[test]
 fn what_the_driver_refuses_does_not_count_as_on_its_way() {
     let mut solo = Solo::new(Config::default().with(|config| {
-        config.unscheduled_bytes = 60_000;
-        config.unscheduled_in_flight_max_bytes = 98_304;
+        config.unscheduled.bytes = 60_000;
+        config.unscheduled.in_flight_max_bytes = 98_304;
     }));
     solo.call(address(2, 80), 60_000);
     let now = solo.now();
@@ -90,8 +90,8 @@ fn what_the_driver_refuses_does_not_count_as_on_its_way() {
 fn a_response_that_found_no_memory_is_waited_for_and_not_asked_for() {
     // All memory is set aside for one message: that of a request which nobody takes.
     let mut solo = Solo::new(Config::default().with(|config| {
-        config.max_message_bytes = 100_000;
-        config.receive_memory_bytes = 100_000;
+        config.limits.max_message_bytes = 100_000;
+        config.limits.receive_memory_bytes = 100_000;
     }));
     solo.request(address(9, 900), 1000, 50_000);
     let (_, id, _) = solo.called(address(2, 80), 100);
@@ -215,8 +215,8 @@ fn an_answer_about_a_call_that_is_over_makes_room_for_those_that_wait() {
     // A long call, a short one behind it, and then no room for a packet of the third.
     let (long, short) = (40_000 + 29 * 256, 100 + 256);
     let mut solo = Solo::new(Config::default().with(|config| {
-        config.unscheduled_bytes = 40_000;
-        config.unscheduled_in_flight_max_bytes = long + short + 500;
+        config.unscheduled.bytes = 40_000;
+        config.unscheduled.in_flight_max_bytes = long + short + 500;
     }));
     let server = address(2, 80);
     solo.called(server, 40_000);
@@ -279,7 +279,8 @@ fn what_was_asked_for_long_ago_takes_no_room_from_later_questions() {
 
 #[test]
 fn a_reader_that_takes_little_is_granted_little_while_nothing_is_on_its_way() {
-    let mut solo = Solo::new(Config::default().with(|config| config.unread_bytes_max = 65_536));
+    let mut solo =
+        Solo::new(Config::default().with(|config| config.fixed.unread_bytes_max = 65_536));
     let (client, length) = (address(9, 900), 500_000);
     let Received::Place(first) = solo.data(client, 10, length, (0, FULL)) else { panic!() };
     solo.engine.set_streaming(solo.now(), first.rpc).unwrap();
@@ -297,8 +298,8 @@ fn a_reader_that_takes_little_is_granted_little_while_nothing_is_on_its_way() {
 #[test]
 fn a_client_that_proves_its_address_leaves_the_share_of_strangers_to_others() {
     let mut solo = Solo::new(Config::default().with(|config| {
-        config.max_message_bytes = 100_000;
-        config.receive_memory_bytes = 1_100_000;
+        config.limits.max_message_bytes = 100_000;
+        config.limits.receive_memory_bytes = 1_100_000;
     }));
     let announce = |solo: &mut Solo, host: u8| {
         let mut header = solo.data_header(address(host, 900), 1000, 100_000, 0);
@@ -319,8 +320,8 @@ fn a_client_that_proves_its_address_leaves_the_share_of_strangers_to_others() {
 fn a_message_without_memory_for_its_unscheduled_part_takes_nothing() {
     // What is not set aside for one message is 200,000 bytes.
     let mut solo = Solo::new(Config::default().with(|config| {
-        config.max_message_bytes = 200_000;
-        config.receive_memory_bytes = 262_144 + 200_000;
+        config.limits.max_message_bytes = 200_000;
+        config.limits.receive_memory_bytes = 262_144 + 200_000;
     }));
     let taken = solo.request(address(1, 900), 10, 100_000);
     let _ = solo.data(address(2, 900), 10, 100_000, (0, FULL));
@@ -448,9 +449,9 @@ fn a_response_that_waits_for_room_is_kept_while_its_client_takes_others() {
 /// One message may be granted at a time; a short one of a stranger and a long one of somebody else have begun.
 fn a_stranger_and_another() -> Solo {
     let mut solo = Solo::new(Config::default().with(|config| {
-        config.max_overcommit = 1;
-        config.fifo_grant_permille = 500;
-        config.fifo_grant_increment_bytes = 20_000;
+        config.grants.max_overcommit = 1;
+        config.grants.fifo_permille = 500;
+        config.fixed.fifo_grant_bytes = 20_000;
     }));
     let mut header = solo.data_header(address(9, 900), 1000, 100_000, 0);
     if let Body::Data(data) = &mut header.body {
@@ -525,7 +526,7 @@ fn what_was_asked_for_and_has_arrived_meanwhile_is_not_sent_again() {
 
 #[test]
 fn responses_that_wait_for_room_are_kept_while_their_client_takes_others() {
-    let config = Config::default().with(|config| config.unscheduled_in_flight_max_bytes = 3_000);
+    let config = Config::default().with(|config| config.unscheduled.in_flight_max_bytes = 3_000);
     let mut solo = Solo::new(config);
     let client = address(9, 900);
     let ids: Vec<u64> = (0..12).map(|number| 1000 + 2 * number).collect();
@@ -565,8 +566,8 @@ fn words_alone_keep_a_response_for_a_minute() {
 #[test]
 fn a_starved_message_that_is_given_up_waits_for_nothing() {
     let mut solo = Solo::new(Config::default().with(|config| {
-        config.max_message_bytes = 65_536;
-        config.receive_memory_bytes = 131_072;
+        config.limits.max_message_bytes = 65_536;
+        config.limits.receive_memory_bytes = 131_072;
     }));
     let others = address(8, 800);
     let taken = [solo.request(others, 2, 60_000), solo.request(others, 4, 60_000)];
@@ -584,8 +585,8 @@ fn a_starved_message_that_is_given_up_waits_for_nothing() {
 #[test]
 fn strangers_have_no_share_of_the_oldest() {
     let mut solo = Solo::new(Config::default().with(|config| {
-        config.fifo_grant_permille = 500;
-        config.fifo_grant_increment_bytes = 10_000;
+        config.grants.fifo_permille = 500;
+        config.fixed.fifo_grant_bytes = 10_000;
     }));
     for host in [60, 61] {
         let mut header = solo.data_header(address(host, 900), 1000, 900_000, 0);

@@ -108,8 +108,8 @@ fn an_acknowledgement_that_had_no_room_rides_on_the_next_packet() {
 #[test]
 fn messages_without_memory_do_not_count_as_on_their_way() {
     let config = Config::default().with(|config| {
-        config.max_message_bytes = 500_000;
-        config.receive_memory_bytes = 1 << 20;
+        config.limits.max_message_bytes = 500_000;
+        config.limits.receive_memory_bytes = 1 << 20;
     });
     let mut solo = Solo::new(config);
     for id in 0..60 {
@@ -130,7 +130,7 @@ fn messages_without_memory_do_not_count_as_on_their_way() {
 #[test]
 fn what_is_missing_below_early_data_is_asked_for() {
     // The sender was granted more by a former life of this end: bytes beyond our own grant come first.
-    let config = Config::default().with(|config| config.unread_bytes_max = 1 << 16);
+    let config = Config::default().with(|config| config.fixed.unread_bytes_max = 1 << 16);
     let mut solo = Solo::new(config);
     let from = address(9, 900);
     let Received::Place(placement) = solo.data(from, 10, 200_000, (30_000, 31_400)) else {
@@ -309,7 +309,7 @@ fn a_server_that_asks_for_an_acknowledgement_says_how_much_it_has_sent() {
 
 #[test]
 fn a_request_that_the_driver_had_no_room_for_is_not_asked_about() {
-    let config = Config::default().with(|config| config.unscheduled_in_flight_max_bytes = 2000);
+    let config = Config::default().with(|config| config.unscheduled.in_flight_max_bytes = 2000);
     let mut solo = Solo::new(config);
     for _ in 0..3 {
         solo.call(address(9, 900), 500);
@@ -361,8 +361,8 @@ fn short_segments_that_are_lost_again_and_again_say_nothing_about_the_path() {
 #[test]
 fn a_segment_that_reaches_beyond_the_memory_of_its_message_is_taken_as_far_as_that_goes() {
     let config = Config::default().with(|config| {
-        config.max_message_bytes = 200_000;
-        config.receive_memory_bytes = 5 << 16;
+        config.limits.max_message_bytes = 200_000;
+        config.limits.receive_memory_bytes = 5 << 16;
     });
     let mut solo = Solo::new(config);
     let mut send = |host: u8, start: u32| {
@@ -384,8 +384,8 @@ fn a_segment_that_reaches_beyond_the_memory_of_its_message_is_taken_as_far_as_th
 #[test]
 fn what_a_server_waits_for_goes_before_shorter_messages_that_wait_for_room_there() {
     let config = Config::default().with(|config| {
-        config.unscheduled_in_flight_max_bytes = 3_000;
-        config.unscheduled_bytes = 20_000;
+        config.unscheduled.in_flight_max_bytes = 3_000;
+        config.unscheduled.bytes = 20_000;
     });
     let mut solo = Solo::new(config);
     let server = address(9, 900);

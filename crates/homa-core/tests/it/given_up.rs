@@ -170,7 +170,7 @@ fn an_aborted_call_is_not_told_of_its_response() {
 
 /// Cancels calls that wait for room in part, then calls ten times; returns how many were answered.
 fn answered_after_cancelled(unscheduled_bytes: u32, length: u32) -> usize {
-    let config = Config::default().with(|config| config.unscheduled_bytes = unscheduled_bytes);
+    let config = Config::default().with(|config| config.unscheduled.bytes = unscheduled_bytes);
     let mut net = Net::new(&config, 2);
     net.call(0, 1, 100);
     net.run(5);
@@ -200,8 +200,8 @@ fn cancelled_calls_leave_their_room_to_later_ones() {
 #[test]
 fn who_waits_for_memory_and_is_not_heard_of_is_given_up() {
     let mut solo = Solo::new(Config::default().with(|config| {
-        config.max_message_bytes = 65_536;
-        config.receive_memory_bytes = 131_072;
+        config.limits.max_message_bytes = 65_536;
+        config.limits.receive_memory_bytes = 131_072;
     }));
     for id in [2, 4] {
         solo.request(address(8, 800), id, 60_000);

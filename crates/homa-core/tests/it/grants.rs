@@ -51,7 +51,7 @@ fn a_wholly_unscheduled_message_is_never_managed() {
 
 #[test]
 fn a_message_goes_on_however_little_may_be_on_its_way() {
-    let mut host = Host::new(exact().with(|config| config.max_incoming_bytes = 1));
+    let mut host = Host::new(exact().with(|config| config.grants.max_incoming_bytes = 1));
     let a = host.remote(1, 1);
     assert_eq!(offsets(&begin(&mut host, &a, 2, 10_000, FULL)), [(2, FULL + 1_000)]);
 }
@@ -68,7 +68,7 @@ fn the_window_of_a_single_message_is_half_of_max_incoming() {
 // Scenario: G3
 #[test]
 fn the_window_shrinks_with_the_number_of_active_messages() {
-    let mut host = Host::new(exact().with(|config| config.max_incoming_bytes = 1_200_000));
+    let mut host = Host::new(exact().with(|config| config.grants.max_incoming_bytes = 1_200_000));
     for (n, window) in [(1, 600_000), (2, 400_000), (3, 300_000)] {
         let from = host.remote(n, 1);
         let given = begin(&mut host, &from, 2 * u64::from(n), 900_000, FULL);
@@ -81,7 +81,7 @@ fn the_window_shrinks_with_the_number_of_active_messages() {
 // Scenario: G3
 #[test]
 fn a_window_setting_replaces_the_dynamic_window() {
-    let mut host = Host::new(exact().with(|config| config.window_bytes = 50_000));
+    let mut host = Host::new(exact().with(|config| config.grants.window_bytes = 50_000));
     for n in 1..4 {
         let from = host.remote(n, 1);
         let id = 2 * u64::from(n);
@@ -102,7 +102,7 @@ fn a_peer_may_have_a_window_of_its_own() {
 // Scenario: G4
 #[test]
 fn nothing_is_granted_while_enough_is_on_its_way() {
-    let mut host = Host::new(exact().with(|config| config.unscheduled_bytes = 300_000));
+    let mut host = Host::new(exact().with(|config| config.unscheduled.bytes = 300_000));
     let a = host.remote(1, 1);
     assert_eq!(begin(&mut host, &a, 2, 900_000, 300_000), []);
     assert_eq!(more(&mut host, &a, 2, 900_000, FULL..2 * FULL), []);
@@ -131,7 +131,7 @@ fn every_packet_moves_the_grant_by_its_bytes_when_there_is_no_step() {
 
 #[test]
 fn a_step_gathers_small_grants_but_not_the_last() {
-    let mut host = Host::new(exact().with(|config| config.grant_step_bytes = 4 * FULL));
+    let mut host = Host::new(exact().with(|config| config.grants.step_bytes = 4 * FULL));
     let a = host.remote(1, 1);
     let length = 250_000;
     assert_eq!(offsets(&begin(&mut host, &a, 2, length, FULL)), [(2, FULL + 200_000)]);
@@ -150,8 +150,8 @@ fn a_step_gathers_small_grants_but_not_the_last() {
 /// Three messages that want 80,000 bytes each where 100,000 are allowed.
 fn crowded() -> (Host, [Remote; 3]) {
     let config = exact().with(|config| {
-        config.max_incoming_bytes = 100_000;
-        config.window_bytes = 80_000;
+        config.grants.max_incoming_bytes = 100_000;
+        config.grants.window_bytes = 80_000;
     });
     let mut host = Host::new(config);
     let remotes = [1, 2, 3].map(|n| host.remote(n, 1));
@@ -180,8 +180,8 @@ fn room_goes_to_the_best_needy_message_before_the_one_whose_data_made_it() {
 #[test]
 fn room_that_the_data_of_a_displaced_message_makes_goes_to_needy_ones() {
     let config = levels(8, 1).with(|config| {
-        config.max_incoming_bytes = 100_000;
-        config.window_bytes = 80_000;
+        config.grants.max_incoming_bytes = 100_000;
+        config.grants.window_bytes = 80_000;
     });
     let mut host = Host::new(config);
     let (a, b) = (host.remote(1, 1), host.remote(2, 1));
@@ -206,7 +206,7 @@ fn needy_messages_are_served_in_rank_order() {
 #[test]
 fn a_message_is_granted_again_when_nothing_is_on_its_way_whatever_the_others_expect() {
     let budget = HostBudget::new(2);
-    let config = exact().with(|config| config.unscheduled_bytes = 600_000);
+    let config = exact().with(|config| config.unscheduled.bytes = 600_000);
     let mut first = Host::with_budget(config, budget.clone(), 1);
     let mut second = Host::with_budget(exact(), budget, 2);
     let (a, b) = (first.remote(1, 1), second.remote(2, 1));
@@ -266,7 +266,7 @@ fn a_small_receive_buffer_lowers_what_is_granted() {
 
 #[test]
 fn long_packets_raise_what_is_granted_ahead_to_enough_of_them_to_keep_a_path_busy() {
-    let mut host = Host::new(exact().with(|config| config.incoming_packets_min = 16));
+    let mut host = Host::new(exact().with(|config| config.grants.incoming_packets_min = 16));
     let a = host.remote(1, 1);
     let given = more(&mut host, &a, 2, 900_000, 0..40_000);
     assert_eq!(offsets(&given), [(2, 40_000 + 320_000)]);
@@ -283,7 +283,7 @@ fn with_more_messages_than_levels_the_excess_shares_level_0() {
             begin(&mut host, &from, 2 + 2 * u64::from(n), 100_000 + 1000 * u32::from(n), FULL);
         got.extend(given);
     }
-    assert_eq!(host.engine.config().num_priorities, 8);
+    assert_eq!(host.engine.config().priorities.count, 8);
     for n in 0..8u8 {
         // Every message gets data now, so that all 8 are ranked against each other.
         let from = host.remote(n + 1, 1);
@@ -298,7 +298,7 @@ fn with_more_messages_than_levels_the_excess_shares_level_0() {
 
 /// Levels of the grants to `count` messages of rising lengths when all are active.
 fn levels_by_rank(count: u8) -> Vec<u8> {
-    let mut host = Host::new(levels(8, 8).with(|config| config.window_bytes = 10_000));
+    let mut host = Host::new(levels(8, 8).with(|config| config.grants.window_bytes = 10_000));
     let length = |n: u8| 100_000 + 1000 * u32::from(n);
     for n in 0..count {
         let from = host.remote(n + 1, 1);
@@ -325,7 +325,7 @@ fn few_messages_use_the_lowest_levels_so_that_newcomers_can_preempt() {
 // Scenario: G12
 #[test]
 fn of_equally_long_messages_the_older_ranks_first() {
-    let mut host = Host::new(levels(8, 8).with(|config| config.window_bytes = 10_000));
+    let mut host = Host::new(levels(8, 8).with(|config| config.grants.window_bytes = 10_000));
     for n in 1..=2 {
         let from = host.remote(n, 1);
         begin(&mut host, &from, 2 * u64::from(n), 100_000, FULL);
@@ -344,7 +344,7 @@ fn of_equally_long_messages_the_older_ranks_first() {
 // Scenario: G30
 #[test]
 fn ranks_follow_the_data_that_arrives_while_a_message_is_active() {
-    let mut host = Host::new(levels(8, 8).with(|config| config.window_bytes = 10_000));
+    let mut host = Host::new(levels(8, 8).with(|config| config.grants.window_bytes = 10_000));
     let (a, b) = (host.remote(1, 1), host.remote(2, 1));
     begin(&mut host, &a, 2, 100_000, FULL);
     begin(&mut host, &b, 4, 101_000, FULL);
@@ -383,7 +383,7 @@ fn a_longer_newcomer_is_queued_and_takes_the_slot_when_it_becomes_free() {
 // Scenario: G15
 #[test]
 fn a_sender_with_two_active_messages_gives_one_to_a_sender_with_none() {
-    let mut host = Host::new(levels(8, 3).with(|config| config.window_bytes = 50_000));
+    let mut host = Host::new(levels(8, 3).with(|config| config.grants.window_bytes = 50_000));
     let (a, b, c) = (host.remote(1, 1), host.remote(2, 1), host.remote(3, 1));
     begin(&mut host, &a, 2, 300_000, FULL);
     begin(&mut host, &a, 4, 400_000, FULL);
@@ -474,9 +474,9 @@ fn queued_senders_are_ordered_by_the_present_rank_of_their_best_message() {
 #[test]
 fn a_message_without_memory_is_not_managed_until_it_has_some() {
     let config = exact().with(|config| {
-        config.max_message_bytes = 300_000;
-        config.receive_memory_bytes = 800_000;
-        config.unscheduled_bytes = 300_000;
+        config.limits.max_message_bytes = 300_000;
+        config.limits.receive_memory_bytes = 800_000;
+        config.unscheduled.bytes = 300_000;
     });
     let mut host = Host::new(config);
     let (a, b) = (host.remote(1, 1), host.remote(2, 1));
@@ -516,7 +516,7 @@ fn what_an_ended_message_was_granted_counts_no_more() {
 // Scenario: G23
 #[test]
 fn data_beyond_the_grant_counts_as_nothing_on_its_way() {
-    let mut host = Host::new(exact().with(|config| config.window_bytes = 1000));
+    let mut host = Host::new(exact().with(|config| config.grants.window_bytes = 1000));
     let (a, b) = (host.remote(1, 1), host.remote(2, 1));
     begin(&mut host, &a, 2, 900_000, FULL);
     begin(&mut host, &b, 4, 900_000, FULL);
@@ -559,7 +559,7 @@ fn answer_grants(host: &mut Host, from: &Remote, id: u64, sent: &[Sent], arrived
 // Scenario: G24
 #[test]
 fn the_oldest_message_gets_its_share_of_all_granted_bytes_at_a_high_level() {
-    let mut host = Host::new(levels(8, 1).with(|config| config.fifo_grant_permille = 50));
+    let mut host = Host::new(levels(8, 1).with(|config| config.grants.fifo_permille = 50));
     let old = host.remote(1, 1);
     host.take(&old, old.data(2, 0..FULL, 1_000_000, 40_000));
     host.sent();
@@ -574,8 +574,8 @@ fn the_oldest_message_gets_its_share_of_all_granted_bytes_at_a_high_level() {
 fn without_a_share_or_an_increment_the_oldest_gets_nothing_extra() {
     for (permille, increment) in [(0, 50_000), (50, 0)] {
         let config = levels(8, 1).with(|config| {
-            config.fifo_grant_permille = permille;
-            config.fifo_grant_increment_bytes = increment;
+            config.grants.fifo_permille = permille;
+            config.fixed.fifo_grant_bytes = increment;
         });
         let mut host = Host::new(config);
         let old = host.remote(1, 1);
@@ -590,9 +590,9 @@ fn without_a_share_or_an_increment_the_oldest_gets_nothing_extra() {
 #[test]
 fn a_message_that_does_not_answer_to_its_fifo_grants_leaves_them_to_the_next_oldest() {
     let config = levels(8, 1).with(|config| {
-        config.fifo_grant_permille = 500;
-        config.max_incoming_bytes = 4_000_000;
-        config.window_bytes = 200_000;
+        config.grants.fifo_permille = 500;
+        config.grants.max_incoming_bytes = 4_000_000;
+        config.grants.window_bytes = 200_000;
     });
     let mut host = Host::new(config);
     let (old, next) = (host.remote(1, 1), host.remote(2, 1));
@@ -622,7 +622,7 @@ fn a_message_that_does_not_answer_to_its_fifo_grants_leaves_them_to_the_next_old
 // Scenario: G28
 #[test]
 fn a_fifo_grant_ends_at_the_end_of_the_message() {
-    let mut host = Host::new(levels(8, 1).with(|config| config.fifo_grant_permille = 500));
+    let mut host = Host::new(levels(8, 1).with(|config| config.grants.fifo_permille = 500));
     let old = host.remote(1, 1);
     host.take(&old, old.data(2, 0..FULL, 230_000, FULL));
     assert_eq!(offsets(&grants(&host.sent())).last(), Some(&(2, 230_000)));
@@ -635,17 +635,23 @@ fn settings_out_of_range_are_refused_by_name() {
         let error = config.validate().expect_err(setting);
         assert_eq!(error.setting, setting);
     };
-    refused(exact().with(|config| config.fifo_grant_permille = 501), "fifo_grant_permille");
-    refused(exact().with(|config| config.max_overcommit = 65), "max_overcommit");
-    refused(exact().with(|config| config.max_overcommit = 0), "max_overcommit");
-    refused(exact().with(|config| config.num_priorities = 9), "num_priorities");
-    refused(exact().with(|config| config.max_incoming_bytes = 0), "max_incoming_bytes");
-    refused(exact().with(|config| config.receive_memory_bytes = 999_999), "receive_memory_bytes");
+    refused(exact().with(|config| config.grants.fifo_permille = 501), "grants.fifo_permille");
+    refused(exact().with(|config| config.grants.max_overcommit = 65), "grants.max_overcommit");
+    refused(exact().with(|config| config.grants.max_overcommit = 0), "grants.max_overcommit");
+    refused(exact().with(|config| config.priorities.count = 9), "priorities.count");
+    refused(
+        exact().with(|config| config.grants.max_incoming_bytes = 0),
+        "grants.max_incoming_bytes",
+    );
+    refused(
+        exact().with(|config| config.limits.receive_memory_bytes = 999_999),
+        "limits.receive_memory_bytes",
+    );
 }
 
 #[test]
 fn a_slow_reader_of_a_stream_holds_its_sender_back() {
-    let mut host = Host::new(exact().with(|config| config.unread_bytes_max = 100_000));
+    let mut host = Host::new(exact().with(|config| config.fixed.unread_bytes_max = 100_000));
     host.engine.bind_port(3000, PortOptions::SERVE.with_streaming_requests()).unwrap();
     let a = host.remote(1, 1);
     host.take(&a, a.data(2, 0..FULL, 900_000, FULL));
@@ -712,7 +718,7 @@ fn all_arrive(config: Config, messages: &[Message], order: &[u16]) -> Host {
         finish_requests(&mut host);
         let answers = host.sent();
         apply(&answers, &mut sent, &mut granted, messages);
-        let expected: u64 = 400_000.max(u64::from(host.engine.config().max_incoming_bytes));
+        let expected: u64 = 400_000.max(u64::from(host.engine.config().grants.max_incoming_bytes));
         let unscheduled: u64 = messages.iter().map(|m| u64::from(m.unscheduled)).sum();
         assert!(host.stats().incoming_bytes <= expected + unscheduled);
     }
@@ -753,7 +759,11 @@ proptest! {
         overcommit in 1..9u8,
         step in prop_oneof![Just(0u32), Just(8192u32)],
     ) {
-        let config = exact().with(|config| { config.max_overcommit = overcommit; config.grant_step_bytes = step; config.fifo_grant_permille = 50; });
+        let config = exact().with(|config| {
+            config.grants.max_overcommit = overcommit;
+            config.grants.step_bytes = step;
+            config.grants.fifo_permille = 50;
+        });
         let host = all_arrive(config, &messages, &order);
         let stats = host.stats();
         prop_assert_eq!((stats.incoming_bytes, stats.receive_memory_bytes), (0, 0));
@@ -766,7 +776,12 @@ proptest! {
         order in prop::collection::vec(any::<u16>(), 1..50),
         overcommit in 1..9u8,
     ) {
-        let config = exact().with(|config| { config.max_overcommit = overcommit; config.max_message_bytes = 400_000; config.receive_memory_bytes = 800_000; config.fifo_grant_permille = 50; });
+        let config = exact().with(|config| {
+            config.grants.max_overcommit = overcommit;
+            config.limits.max_message_bytes = 400_000;
+            config.limits.receive_memory_bytes = 800_000;
+            config.grants.fifo_permille = 50;
+        });
         let host = all_arrive(config, &messages, &order);
         prop_assert_eq!(host.stats().receive_memory_bytes, 0);
     }
@@ -847,10 +862,10 @@ fn a_message_that_ends_between_its_data_and_the_decision_leaves_no_trace() {
 /// One slot, a window of 40,000 bytes, 10 % of the granted bytes for the oldest in steps of 50,000.
 fn shared() -> Host {
     Host::new(levels(8, 1).with(|config| {
-        config.fifo_grant_permille = 100;
-        config.fifo_grant_increment_bytes = 40_000;
-        config.window_bytes = 40_000;
-        config.max_incoming_bytes = 10_000_000;
+        config.grants.fifo_permille = 100;
+        config.fixed.fifo_grant_bytes = 40_000;
+        config.grants.window_bytes = 40_000;
+        config.grants.max_incoming_bytes = 10_000_000;
     }))
 }
 
@@ -919,7 +934,7 @@ fn the_last_step_of_the_oldest_ends_with_its_message() {
 // Scenario: G10
 #[test]
 fn the_eighth_of_eight_messages_shares_the_lowest_level() {
-    let mut host = Host::new(levels(8, 8).with(|config| config.window_bytes = 10_000));
+    let mut host = Host::new(levels(8, 8).with(|config| config.grants.window_bytes = 10_000));
     let senders: Vec<Remote> = (1..=8).map(|n| host.remote(n, 1)).collect();
     let message = |n: usize| (2 + 2 * n as u64, 100_000 + 1000 * n as u32);
     for (n, from) in senders.iter().enumerate() {
@@ -940,7 +955,9 @@ fn the_eighth_of_eight_messages_shares_the_lowest_level() {
 #[test]
 fn the_bounds_of_settings_are_taken() {
     for max_overcommit in [1, 8, 64] {
-        assert!(exact().with(|config| config.max_overcommit = max_overcommit).validate().is_ok());
+        assert!(
+            exact().with(|config| config.grants.max_overcommit = max_overcommit).validate().is_ok()
+        );
     }
-    assert!(exact().with(|config| config.fifo_grant_permille = 500).validate().is_ok());
+    assert!(exact().with(|config| config.grants.fifo_permille = 500).validate().is_ok());
 }

@@ -12,13 +12,13 @@ use proptest::prelude::*;
 /// Small limits, so that a test can reach them.
 fn small() -> Config {
     Config::default().with(|config| {
-        config.max_message_bytes = 100_000;
-        config.receive_memory_bytes = 1 << 20;
-        config.rpcs_max = 256;
-        config.peers_max = 64;
-        config.control_queue_max = 128;
-        config.finished_max = 512;
-        config.gaps_max = 16;
+        config.limits.max_message_bytes = 100_000;
+        config.limits.receive_memory_bytes = 1 << 20;
+        config.limits.max_rpcs = 256;
+        config.peers.max = 64;
+        config.fixed.control_queue_max = 128;
+        config.fixed.finished_max = 512;
+        config.fixed.gaps_max = 16;
     })
 }
 
@@ -96,10 +96,10 @@ impl Honest {
 
 fn bounded(solo: &Solo, config: &Config) {
     let stats = solo.engine.stats();
-    assert!(stats.live_rpcs <= u64::from(config.rpcs_max), "{stats:?}");
-    assert!(stats.live_peers <= u64::from(config.peers_max), "{stats:?}");
-    assert!(stats.finished_entries <= u64::from(config.finished_max), "{stats:?}");
-    assert!(stats.receive_memory_bytes <= config.receive_memory_bytes, "{stats:?}");
+    assert!(stats.live_rpcs <= u64::from(config.limits.max_rpcs), "{stats:?}");
+    assert!(stats.live_peers <= u64::from(config.peers.max), "{stats:?}");
+    assert!(stats.finished_entries <= u64::from(config.fixed.finished_max), "{stats:?}");
+    assert!(stats.receive_memory_bytes <= config.limits.receive_memory_bytes, "{stats:?}");
 }
 
 fn bodies() -> Vec<Body> {
@@ -247,7 +247,7 @@ fn liar(number: u32) -> SocketAddr {
 
 #[test]
 fn announcements_of_strangers_leave_memory_to_others() {
-    let config = Config::default().with(|config| config.receive_memory_bytes = 9_000_000);
+    let config = Config::default().with(|config| config.limits.receive_memory_bytes = 9_000_000);
     let mut solo = Solo::new(config);
     for number in 0..1000 {
         let _ = announce(&mut solo, liar(number), 2, 0, 0);
@@ -269,7 +269,7 @@ fn announcements_of_strangers_leave_memory_to_others() {
 
 #[test]
 fn a_stranger_that_is_put_off_is_told_who_we_are_and_let_in_when_it_names_us() {
-    let config = Config::default().with(|config| config.receive_memory_bytes = 9_000_000);
+    let config = Config::default().with(|config| config.limits.receive_memory_bytes = 9_000_000);
     let mut solo = Solo::new(config);
     for number in 0..1000 {
         let _ = announce(&mut solo, liar(number), 2, 0, 0);
@@ -293,7 +293,7 @@ fn a_stranger_that_is_put_off_is_told_who_we_are_and_let_in_when_it_names_us() {
 
 #[test]
 fn a_new_client_that_is_put_off_completes_at_once() {
-    let config = Config::default().with(|config| config.receive_memory_bytes = 1_200_000);
+    let config = Config::default().with(|config| config.limits.receive_memory_bytes = 1_200_000);
     let mut net = Net::new(&config, 2);
     let rpc = net.call(0, 1, 300_000);
     net.run(3);
@@ -318,7 +318,7 @@ fn what_a_message_announces_reserves_no_more_than_may_come_without_a_reaction() 
 
 #[test]
 fn packets_far_beyond_the_grant_leave_memory_to_others() {
-    let config = Config::default().with(|config| config.receive_memory_bytes = 9_000_000);
+    let config = Config::default().with(|config| config.limits.receive_memory_bytes = 9_000_000);
     let mut solo = Solo::new(config);
     for number in 0..100 {
         let ours = solo.ours(liar(number));
@@ -327,7 +327,7 @@ fn packets_far_beyond_the_grant_leave_memory_to_others() {
     let taken = solo.engine.stats().receive_memory_bytes;
     assert!(taken <= 4_000_000 + 100 * 131_072, "{taken}");
     let mut solo =
-        Solo::new(Config::default().with(|config| config.receive_memory_bytes = 3_000_000));
+        Solo::new(Config::default().with(|config| config.limits.receive_memory_bytes = 3_000_000));
     let ours = [liar(1), liar(2)].map(|from| solo.ours(from));
     let _ = announce(&mut solo, liar(1), 2, 999_000, ours[0]);
     let received = announce(&mut solo, liar(2), 2, 999_000, ours[1]);

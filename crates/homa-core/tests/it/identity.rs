@@ -255,7 +255,7 @@ fn the_ids_of_calls_to_one_server_tell_nothing_about_those_to_another() {
 
 #[test]
 fn the_ids_of_calls_to_one_server_count_up_also_when_it_was_forgotten_meanwhile() {
-    let config = Config::default().with(|config| config.peers_max = 1);
+    let config = Config::default().with(|config| config.peers.max = 1);
     let mut solo = Solo::new(config);
     let mut last = None;
     for _ in 0..3 {
@@ -388,7 +388,7 @@ fn flood(solo: &mut Solo, requests: u32) -> u32 {
 }
 
 fn few_places() -> Config {
-    Config::default().with(|config| config.peers_max = 1000)
+    Config::default().with(|config| config.peers.max = 1000)
 }
 
 #[test]
@@ -427,7 +427,7 @@ fn a_new_client_has_time_to_prove_its_address_among_forged_requests() {
 
 #[test]
 fn many_requests_from_one_forged_address_keep_nobody_else_out() {
-    let mut solo = Solo::new(Config::default().with(|config| config.rpcs_max = 400));
+    let mut solo = Solo::new(Config::default().with(|config| config.limits.max_rpcs = 400));
     for n in 0..2000 {
         let _ = solo.header(victim(), &short(victim(), 2 + 2 * n, 10, (THEIRS, 0)), 10);
         solo.events();
@@ -450,7 +450,7 @@ fn many_requests_from_one_forged_address_keep_nobody_else_out() {
 
 #[test]
 fn a_new_client_with_more_calls_than_there_are_places_loses_none_that_was_accepted() {
-    let config = Config::default().with(|config| config.rpcs_max = 8);
+    let config = Config::default().with(|config| config.limits.max_rpcs = 8);
     let mut net = Net::new(&config, 2);
     net.hosts[1].service = Service::Hold;
     let rpcs: Vec<RpcKey> = (0..8).map(|_| net.call(0, 1, 100)).collect();

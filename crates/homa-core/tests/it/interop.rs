@@ -339,7 +339,7 @@ fn segments_of_any_size_fit_together() {
 
 #[test]
 fn a_message_beyond_1_000_000_bytes_is_refused_before_it_is_sent() {
-    let mut host = Host::new(exact().with(|config| config.max_message_bytes = 5_000_000));
+    let mut host = Host::new(exact().with(|config| config.limits.max_message_bytes = 5_000_000));
     let server = linux(1, 99);
     let (now, options) = (host.now(), RequestOptions::default());
     let refused = host.engine.send_request(now, server.path(), 1_000_001, 0, options);
@@ -674,8 +674,8 @@ fn a_linux_host_that_was_asked_too_early_is_given_more_time() {
 #[test]
 fn a_linux_server_whose_response_waits_for_memory_is_not_given_up_for_its_silence() {
     let mut host = Host::new(exact().with(|config| {
-        config.max_message_bytes = 300_000;
-        config.receive_memory_bytes = 300_000;
+        config.limits.max_message_bytes = 300_000;
+        config.limits.receive_memory_bytes = 300_000;
     }));
     let mut begin = |number: u8| {
         let server = linux(number, 99);
@@ -687,7 +687,7 @@ fn a_linux_server_whose_response_waits_for_memory_is_not_given_up_for_its_silenc
     let waits = begin(2);
     let info = |host: &Host| host.engine.rpcs().find(|info| info.rpc == waits);
     assert!(info(&host).is_some_and(|info| info.waits_for_memory));
-    let silence_ms = host.engine.config().response_silence.as_millis() as u64;
+    let silence_ms = host.engine.config().responses.silence.as_millis() as u64;
     let mut waited_ms = 0;
     while info(&host).is_some_and(|info| info.waits_for_memory) {
         // The one in its place is alive, and slow.
@@ -1042,7 +1042,7 @@ fn data_for_a_call_that_is_over_is_dropped_without_a_word() {
 
 #[test]
 fn requests_that_are_not_taken_bring_nothing() {
-    let mut host = Host::new(exact().with(|config| config.max_message_bytes = 20_000));
+    let mut host = Host::new(exact().with(|config| config.limits.max_message_bytes = 20_000));
     let client = linux(1, 40_000);
     for start in [0, FULL] {
         let (header, bytes) = client.data(2, start..start + FULL, 30_000, 30_000);
@@ -1163,7 +1163,7 @@ fn an_rpc_keeps_the_format_it_was_begun_in() {
 
 #[test]
 fn with_discovery_switched_off_every_packet_is_in_linux_format() {
-    let mut host = Host::new(exact().with(|config| config.discover_peers = false));
+    let mut host = Host::new(exact().with(|config| config.peers.discover = false));
     let server = linux(1, 99);
     let (_, id, _) = call(&mut host, &server, 10);
     announce(&mut host, &server, id | 1, 77);

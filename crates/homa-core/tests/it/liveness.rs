@@ -9,7 +9,7 @@ use homa_wire::{Body, Reason};
 /// Packets and wake-ups of both hosts in ten seconds during which `calls` requests are in service.
 fn cost_of_waiting(calls: usize) -> (u64, u64) {
     let mut net =
-        Net::new(&Config::default().with(|config| config.control_queue_max = u16::MAX), 2);
+        Net::new(&Config::default().with(|config| config.fixed.control_queue_max = u16::MAX), 2);
     net.hosts[1].service = Service::Hold;
     for _ in 0..calls {
         net.call(0, 1, 100);
@@ -246,7 +246,7 @@ fn a_partition_that_heals_in_time_costs_no_call_and_one_that_does_not_ends_all()
 
 #[test]
 fn an_unsent_call_to_a_silent_peer_ends_with_those_before_it() {
-    let config = Config::default().with(|config| config.unscheduled_in_flight_max_bytes = 5000);
+    let config = Config::default().with(|config| config.unscheduled.in_flight_max_bytes = 5000);
     let mut net = Net::new(&config, 2);
     net.lose = Box::new(|_, _| true);
     let rpcs: Vec<_> = (0..50).map(|_| net.call(0, 1, 3000)).collect();
@@ -259,7 +259,7 @@ fn an_unsent_call_to_a_silent_peer_ends_with_those_before_it() {
 
 #[test]
 fn questions_about_a_silent_peer_are_few() {
-    let config = Config::default().with(|config| config.unscheduled_in_flight_max_bytes = 5000);
+    let config = Config::default().with(|config| config.unscheduled.in_flight_max_bytes = 5000);
     let mut solo = Solo::new(config);
     for _ in 0..1000 {
         solo.call(address(9, 900), 3000);

@@ -15,8 +15,8 @@ const TRAIN_NS: u64 = 4 * FULL_ON_LINK * 8 / 10;
 /// A link of 10 Gbit/s, all of it usable, 5 µs of backlog: trains of up to 6,250 bytes.
 fn paced() -> Config {
     exact().with(|config| {
-        config.link_mbps = Some(10_000);
-        config.max_link_usage_percent = 100;
+        config.output.link_mbps = Some(10_000);
+        config.output.max_link_usage_percent = 100;
     })
 }
 
@@ -78,7 +78,7 @@ fn without_a_known_speed_nothing_is_held_back() {
 #[test]
 fn the_speed_that_the_driver_reports_counts_unless_one_is_configured() {
     for (configured, bytes) in [(None, 8 * FULL), (Some(40_000), 33 * FULL - FULL)] {
-        let mut host = Host::new(paced().with(|config| config.link_mbps = configured));
+        let mut host = Host::new(paced().with(|config| config.output.link_mbps = configured));
         let remote = host.remote(1, 1);
         host.call(&remote, 40_000);
         host.engine.path_changed(host.now(), remote.path(), 1500, Some(10_000));
@@ -93,7 +93,7 @@ fn the_speed_that_the_driver_reports_counts_unless_one_is_configured() {
 
 #[test]
 fn the_share_of_the_link_that_may_be_used_stretches_the_time() {
-    let mut host = Host::new(paced().with(|config| config.max_link_usage_percent = 50));
+    let mut host = Host::new(paced().with(|config| config.output.max_link_usage_percent = 50));
     let remote = host.remote(1, 1);
     host.call(&remote, 40_000);
     assert_eq!(data_bytes(&host.sent()), 4 * FULL, "one train fills 10 µs now");
@@ -101,7 +101,7 @@ fn the_share_of_the_link_that_may_be_used_stretches_the_time() {
 
 #[test]
 fn a_larger_backlog_can_be_allowed() {
-    let config = paced().with(|config| config.max_nic_backlog = Duration::from_millis(1));
+    let config = paced().with(|config| config.output.max_nic_backlog = Duration::from_millis(1));
     let mut host = Host::new(config);
     let remote = host.remote(1, 1);
     host.call(&remote, 40_000);
@@ -144,7 +144,7 @@ fn a_short_message_does_not_wait_behind_the_end_of_a_long_one() {
 #[test]
 fn a_short_message_does_not_wait_for_the_turn_of_the_oldest() {
     // Two trains of the second message earn the first its turn.
-    let mut host = Host::new(paced().with(|config| config.pacer_fifo_permille = 250));
+    let mut host = Host::new(paced().with(|config| config.output.fifo_permille = 250));
     let (a, b, c) = (host.remote(1, 1), host.remote(2, 1), host.remote(3, 1));
     host.call(&a, 900_000);
     host.call(&b, 40_000);
@@ -266,8 +266,8 @@ fn a_message_without_granted_bytes_left_does_not_wake_the_pacer() {
 /// with everything granted. Returns the share of the old one's bytes in 1/1000.
 fn share_of_oldest(config: Config) -> u32 {
     let mut host = Host::new(config.with(|config| {
-        config.unscheduled_in_flight_max_bytes = u32::MAX;
-        config.max_message_bytes = 8_000_000;
+        config.unscheduled.in_flight_max_bytes = u32::MAX;
+        config.limits.max_message_bytes = 8_000_000;
     }));
     let (old, other) = (host.remote(1, 1), host.remote(2, 1));
     host.call(&old, 8_000_000);
@@ -303,8 +303,8 @@ fn share_of_oldest(config: Config) -> u32 {
 fn about_five_percent_of_the_bytes_come_from_the_oldest_message_with_and_without_a_clock() {
     for link_mbps in [None, Some(10_000)] {
         let share = share_of_oldest(paced().with(|config| {
-            config.link_mbps = link_mbps;
-            config.pacer_fifo_permille = 50;
+            config.output.link_mbps = link_mbps;
+            config.output.fifo_permille = 50;
         }));
         assert!((30..=70).contains(&share), "{share}/1000 with {link_mbps:?}");
     }
@@ -313,7 +313,7 @@ fn about_five_percent_of_the_bytes_come_from_the_oldest_message_with_and_without
 // Scenario: P10
 #[test]
 fn with_a_share_of_zero_the_order_is_strictly_srpt() {
-    assert_eq!(share_of_oldest(paced().with(|config| config.pacer_fifo_permille = 0)), 0);
+    assert_eq!(share_of_oldest(paced().with(|config| config.output.fifo_permille = 0)), 0);
 }
 
 // Scenario: S18
@@ -367,10 +367,16 @@ fn a_packet_that_is_too_long_lowers_the_mtu_and_leaves_in_pieces() {
 #[test]
 fn pacing_settings_out_of_range_are_refused_by_name() {
     for (config, setting) in [
-        (exact().with(|config| config.max_link_usage_percent = 4), "max_link_usage_percent"),
-        (exact().with(|config| config.max_link_usage_percent = 101), "max_link_usage_percent"),
-        (exact().with(|config| config.pacer_fifo_permille = 501), "pacer_fifo_permille"),
-        (exact().with(|config| config.link_mbps = Some(0)), "link_mbps"),
+        (
+            exact().with(|config| config.output.max_link_usage_percent = 4),
+            "output.max_link_usage_percent",
+        ),
+        (
+            exact().with(|config| config.output.max_link_usage_percent = 101),
+            "output.max_link_usage_percent",
+        ),
+        (exact().with(|config| config.output.fifo_permille = 501), "output.fifo_permille"),
+        (exact().with(|config| config.output.link_mbps = Some(0)), "output.link_mbps"),
     ] {
         assert_eq!(config.validate().unwrap_err().setting, setting);
     }
@@ -439,7 +445,7 @@ fn a_call_without_a_route_is_counted_accepted_and_then_fails() {
 #[test]
 fn a_message_that_its_share_has_helped_goes_on_in_its_new_rank() {
     let train = 4 * FULL;
-    let mut host = Host::new(paced().with(|config| config.pacer_fifo_permille = 500));
+    let mut host = Host::new(paced().with(|config| config.output.fifo_permille = 500));
     let [old, other, short] = [1, 2, 3].map(|n| host.remote(n, 1));
     let [old, other, short] =
         [(old, 30_000), (other, 25_000), (short, train)].map(|(to, length)| {

@@ -11,7 +11,7 @@ fn pair(config: &Config, reply: u32) -> Net {
 }
 
 fn completes(length: u32, reply: u32) {
-    let config = Config::default().with(|config| config.max_message_bytes = 10_000_000);
+    let config = Config::default().with(|config| config.limits.max_message_bytes = 10_000_000);
     let mut net = pair(&config, reply);
     let rpc = net.call(0, 1, length);
     net.run(3000);

@@ -68,7 +68,7 @@ fn a_probe_asks_the_peer_soon_and_its_answer_makes_room() {
 fn what_is_sent_after_the_probe_stays_on_its_way_when_the_probe_is_answered() {
     // Two messages fit exactly.
     let limit = 2 * (40_000 + 29 * 256);
-    let config = exact().with(|config| config.unscheduled_in_flight_max_bytes = limit);
+    let config = exact().with(|config| config.unscheduled.in_flight_max_bytes = limit);
     let (mut host, remote, sent) = ten_calls(config);
     assert_eq!(data_bytes(&sent), 80_000);
     let (first, second) = (sent[0].id(), sent.last().unwrap().id());
@@ -428,7 +428,7 @@ fn until_the_mtu_is_known_packets_are_as_long_as_ipv6_guarantees() {
 
 #[test]
 fn the_configured_longest_packet_counts_whatever_the_path_takes() {
-    let mut host = Host::new(exact().with(|config| config.mtu_max = 1000));
+    let mut host = Host::new(exact().with(|config| config.output.mtu_max = 1000));
     let remote = host.remote(1, 1);
     host.call(&remote, 10_000);
     assert_eq!(longest(&host.sent()), 1000 - 28);
@@ -446,7 +446,7 @@ fn an_ipv4_address_in_ipv6_form_is_the_same_peer() {
 }
 
 fn four_peers() -> Config {
-    exact().with(|config| config.peers_max = 4)
+    exact().with(|config| config.peers.max = 4)
 }
 
 /// A peer asks something and is done at once.

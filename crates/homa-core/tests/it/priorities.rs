@@ -237,8 +237,8 @@ fn a_peer_is_told_even_if_its_data_is_dropped() {
 fn fewer_levels_close_the_upper_ones_and_move_the_scheduled_ones() {
     let fixed = CutoffSource::Fixed(Cutoffs::new([0, 0, 0, 1_000_000, 5000, 300, 200, 100]));
     let mut host = Host::new(exact().with(|config| {
-        config.num_priorities = 6;
-        config.cutoffs = fixed;
+        config.priorities.count = 6;
+        config.priorities.cutoffs = fixed;
     }));
     let remote = host.remote(1, 1);
     host.take(&remote, with_version(&remote, 2, 0));
@@ -246,7 +246,7 @@ fn fewer_levels_close_the_upper_ones_and_move_the_scheduled_ones() {
     assert_eq!(told[0].levels[3..], [1_000_000, 5000, 300, 0, 0]);
     // Level 3 is the lowest unscheduled one, so a single scheduled message gets 2 - 2 = 0, the first of
     // three 2.
-    assert_eq!(host.engine.config().num_priorities, 6);
+    assert_eq!(host.engine.config().priorities.count, 6);
     for n in 2..5u8 {
         let from = host.remote(n, 1);
         let id = 2 * u64::from(n);
@@ -263,7 +263,7 @@ fn fewer_levels_close_the_upper_ones_and_move_the_scheduled_ones() {
 #[test]
 fn without_an_unlimited_level_scheduled_and_unscheduled_data_share_level_0() {
     let fixed = CutoffSource::Fixed(Cutoffs::new([0, 0, 0, 0, 0, 0, 0, 100]));
-    let mut host = Host::new(exact().with(|config| config.cutoffs = fixed));
+    let mut host = Host::new(exact().with(|config| config.priorities.cutoffs = fixed));
     for n in 1..4u8 {
         let from = host.remote(n, 1);
         host.take(&from, from.data(2, 0..FULL, 100_000, FULL));
@@ -308,7 +308,7 @@ fn a_hint_replaces_the_level_of_unscheduled_data_within_the_levels_in_use() {
 #[test]
 fn levels_are_mapped_to_class_selectors() {
     let priority_map = [0, 0, 1, 1, 2, 3, 4, 5];
-    let mut host = Host::new(exact().with(|config| config.priority_map = priority_map));
+    let mut host = Host::new(exact().with(|config| config.fixed.priority_map = priority_map));
     let remote = host.remote(1, 1);
     for (hint, class) in [(5, 3), (0, 0), (7, 5)] {
         let options = RequestOptions { priority_hint: Some(hint), ..RequestOptions::default() };
@@ -356,7 +356,7 @@ fn automatic() -> Config {
         messages_min: 100,
         drift_min_permille: 1000,
     };
-    exact().with(|config| config.cutoffs = cutoffs)
+    exact().with(|config| config.priorities.cutoffs = cutoffs)
 }
 
 // Scenario: K6

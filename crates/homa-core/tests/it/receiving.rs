@@ -111,7 +111,7 @@ fn a_response_nobody_can_take_is_told_so_at_once() {
 #[test]
 fn the_packets_of_a_message_that_is_not_taken_bring_one_answer_per_resend_interval() {
     let mut solo = solo();
-    let interval = solo.engine.config().resend_interval.as_nanos() as u64;
+    let interval = solo.engine.config().recovery.resend_interval.as_nanos() as u64;
     for round in 0..3 {
         for start in (0..10_000).step_by(1000) {
             let _ = solo.data(address(9, 900), 2001, 10_000, (start, start + 1000));
@@ -266,7 +266,7 @@ fn the_offset_is_taken_from_the_sequence_if_the_segment_names_none() {
 // Scenario: R20
 #[test]
 fn more_gaps_than_allowed_cost_the_packet_and_nothing_else() {
-    let mut solo = Solo::new(Config::default().with(|config| config.gaps_max = 16));
+    let mut solo = Solo::new(Config::default().with(|config| config.fixed.gaps_max = 16));
     let from = address(9, 900);
     for gap in 0..16 {
         let start = 200 * gap + 100;
@@ -286,8 +286,8 @@ fn more_gaps_than_allowed_cost_the_packet_and_nothing_else() {
 #[test]
 fn without_memory_the_rpc_is_kept_its_data_dropped_and_asked_for_when_room_appears() {
     let config = Config::default().with(|config| {
-        config.max_message_bytes = 65_536;
-        config.receive_memory_bytes = 131_072;
+        config.limits.max_message_bytes = 65_536;
+        config.limits.receive_memory_bytes = 131_072;
     });
     let mut solo = Solo::new(config);
     let from = address(9, 900);
@@ -318,8 +318,8 @@ fn without_memory_the_rpc_is_kept_its_data_dropped_and_asked_for_when_room_appea
 #[test]
 fn the_shortest_starved_message_gets_memory_first() {
     let config = Config::default().with(|config| {
-        config.max_message_bytes = 65_536;
-        config.receive_memory_bytes = 131_072;
+        config.limits.max_message_bytes = 65_536;
+        config.limits.receive_memory_bytes = 131_072;
     });
     let mut solo = Solo::new(config);
     let from = address(9, 900);
@@ -428,7 +428,7 @@ fn equal_ids_of_different_clients_are_different_rpcs() {
 
 #[test]
 fn a_stream_is_held_back_by_its_reader_and_goes_on_when_it_reads() {
-    let config = Config::default().with(|config| config.unread_bytes_max = 65_536);
+    let config = Config::default().with(|config| config.fixed.unread_bytes_max = 65_536);
     let mut solo = Solo::new(config);
     let server = address(9, 900);
     let options = RequestOptions { streaming_response: true, ..RequestOptions::default() };
@@ -458,7 +458,7 @@ fn a_stream_is_held_back_by_its_reader_and_goes_on_when_it_reads() {
 
 #[test]
 fn a_grant_lost_after_the_reader_paused_for_long_is_recovered() {
-    let config = Config::default().with(|config| config.unread_bytes_max = 65_536);
+    let config = Config::default().with(|config| config.fixed.unread_bytes_max = 65_536);
     let mut solo = Solo::new(config);
     let server = address(9, 900);
     let options = RequestOptions { streaming_response: true, ..RequestOptions::default() };
@@ -561,9 +561,9 @@ fn every_packet_of_a_batch_for_an_unknown_port_is_refused_over_both_families() {
 #[test]
 fn packets_without_memory_are_counted_and_their_rpc_is_kept() {
     let config = exact().with(|config| {
-        config.max_message_bytes = 65_536;
-        config.receive_memory_bytes = 131_072;
-        config.unscheduled_bytes = 60_000;
+        config.limits.max_message_bytes = 65_536;
+        config.limits.receive_memory_bytes = 131_072;
+        config.unscheduled.bytes = 60_000;
     });
     let mut host = Host::new(config);
     let remote = host.remote(1, 1);
@@ -619,7 +619,7 @@ fn control_packets_of_a_batch_are_answered_before_its_long_messages() {
 // Scenario: R31
 #[test]
 fn interleaved_messages_of_a_batch_get_one_grant_each_for_all_their_packets() {
-    let mut host = Host::new(exact().with(|config| config.window_bytes = 50_000));
+    let mut host = Host::new(exact().with(|config| config.grants.window_bytes = 50_000));
     let (a, b) = (host.remote(1, 1), host.remote(2, 1));
     for packet in 0..10 {
         let range = packet * FULL..(packet + 1) * FULL;

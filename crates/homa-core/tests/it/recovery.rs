@@ -197,8 +197,8 @@ fn new_data_ends_the_back_off() {
 #[test]
 fn nothing_is_requested_while_the_turn_is_ours() {
     let config = Config::default().with(|config| {
-        config.max_overcommit = 1;
-        config.window_bytes = 100_000;
+        config.grants.max_overcommit = 1;
+        config.grants.window_bytes = 100_000;
     });
     let mut solo = Solo::new(config);
     let _ = solo.data(address(8, 900), 10, 200_000, (0, 1400));
@@ -219,8 +219,8 @@ fn nothing_is_requested_while_the_turn_is_ours() {
 #[test]
 fn a_message_whose_sender_is_silent_leaves_its_place_to_others() {
     let config = Config::default().with(|config| {
-        config.max_overcommit = 1;
-        config.window_bytes = 100_000;
+        config.grants.max_overcommit = 1;
+        config.grants.window_bytes = 100_000;
     });
     let mut solo = Solo::new(config);
     let _ = solo.data(address(8, 900), 10, 200_000, (0, 1400));
@@ -451,7 +451,7 @@ fn never_seen_is_ignored_once_the_response_began() {
 
 #[test]
 fn a_request_too_old_to_be_recognised_as_a_duplicate_is_not_restarted() {
-    let config = Config::default().with(|config| config.timeout = Duration::from_secs(10));
+    let config = Config::default().with(|config| config.recovery.timeout = Duration::from_secs(10));
     let mut solo = Solo::new(config);
     let server = address(9, 900);
     let (rpc, id, _) = solo.called(server, 100);
@@ -550,7 +550,7 @@ fn a_lost_response_to_a_call_that_waited_long_is_recovered() {
 
 /// As Linux gives peers up: after 100 ms.
 fn impatient() -> Config {
-    Config::default().with(|config| config.timeout = Duration::from_millis(100))
+    Config::default().with(|config| config.recovery.timeout = Duration::from_millis(100))
 }
 
 // Scenario: T2
@@ -568,9 +568,9 @@ fn with_the_time_out_of_linux_a_call_fails_after_100_ms() {
 #[test]
 fn a_message_that_has_all_that_was_granted_waits_without_resend_and_time_out() {
     let config = impatient().with(|config| {
-        config.max_overcommit = 1;
-        config.window_bytes = 10_000;
-        config.fifo_grant_permille = 0;
+        config.grants.max_overcommit = 1;
+        config.grants.window_bytes = 10_000;
+        config.grants.fifo_permille = 0;
     });
     let mut solo = Solo::new(config);
     let (short, long) = (address(8, 900), address(9, 900));
@@ -593,7 +593,7 @@ fn a_message_that_has_all_that_was_granted_waits_without_resend_and_time_out() {
 #[test]
 fn a_message_that_the_pacer_still_holds_back_counts_as_not_sent() {
     // 40,000 bytes take a third of a second at 1 Mbit/s.
-    let config = impatient().with(|config| config.link_mbps = Some(1));
+    let config = impatient().with(|config| config.output.link_mbps = Some(1));
     let mut solo = Solo::new(config);
     let rpc = solo.call(address(9, 900), 40_000);
     let mut sent = Vec::new();

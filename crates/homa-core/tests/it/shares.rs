@@ -8,7 +8,7 @@ use homa_wire::{Ack, Body, Grant, Reason};
 
 /// A server that keeps 1,000,000 bytes of responses.
 fn keeping() -> Solo {
-    Solo::new(Config::default().with(|config| config.kept_responses_bytes = 1_000_000))
+    Solo::new(Config::default().with(|config| config.responses.unacknowledged_bytes = 1_000_000))
 }
 
 /// Answers requests of a client, which acknowledges none, with `bytes` each; returns the RPCs.
@@ -78,7 +78,7 @@ fn of_a_host_the_response_goes_that_has_made_no_progress_for_longest() {
 
 #[test]
 fn a_response_longer_than_the_limit_goes_alone() {
-    let limit = Config::default().with(|config| config.kept_responses_bytes = 1_000);
+    let limit = Config::default().with(|config| config.responses.unacknowledged_bytes = 1_000);
     let mut solo = Solo::new(limit);
     let first = answered(&mut solo, address(1, 900), 1..2, 5_000);
     assert_eq!(ended(&mut solo, &first), [false]);
@@ -108,7 +108,7 @@ fn of_a_streamed_response_only_what_was_provided_and_not_taken_counts() {
 
 #[test]
 fn a_host_leaves_a_quarter_of_the_places_to_others() {
-    let config = Config::default().with(|config| config.rpcs_max = 400);
+    let config = Config::default().with(|config| config.limits.max_rpcs = 400);
     let mut solo = Solo::new(config);
     let refused = |solo: &mut Solo, from, id: u64| {
         solo.data(from, id, 10, (0, 10)) == Received::Dropped(DropReason::Limit)
@@ -135,7 +135,7 @@ fn a_host_leaves_a_quarter_of_the_places_to_others() {
 
 #[test]
 fn a_host_that_uses_all_its_ports_leaves_a_quarter_of_the_peers_to_others() {
-    let config = Config::default().with(|config| config.peers_max = 1_000);
+    let config = Config::default().with(|config| config.peers.max = 1_000);
     let mut solo = Solo::new(config);
     let begin = |solo: &mut Solo, from| {
         let received = solo.data(from, 2, 10, (0, 10));
@@ -154,7 +154,7 @@ fn a_host_that_uses_all_its_ports_leaves_a_quarter_of_the_peers_to_others() {
 
 #[test]
 fn idle_ports_of_a_host_keep_no_other_out() {
-    let config = Config::default().with(|config| config.peers_max = 1_000);
+    let config = Config::default().with(|config| config.peers.max = 1_000);
     let mut solo = Solo::new(config);
     for port in 1..=2_000 {
         let rpc = solo.request(address(1, port), 2, 10);
@@ -170,7 +170,7 @@ fn idle_ports_of_a_host_keep_no_other_out() {
 
 #[test]
 fn a_host_that_proves_its_address_late_has_not_got_all_places() {
-    let config = Config::default().with(|config| config.rpcs_max = 400);
+    let config = Config::default().with(|config| config.limits.max_rpcs = 400);
     let mut solo = Solo::new(config);
     for id in 1..=300 {
         let mut header = solo.data_header(address(1, 900), 2 * id, 10, 0);

@@ -33,7 +33,7 @@ fn placed(received: &Received) -> bool {
 #[test]
 fn a_host_that_announces_without_end_leaves_three_quarters_of_the_memory_to_others() {
     let mut solo = Solo::new(Config::default());
-    let memory = solo.engine.config().receive_memory_bytes;
+    let memory = solo.engine.config().limits.receive_memory_bytes;
     for id in 1..=3_000 {
         let _ = announce(&mut solo, greedy(), 2 * id);
     }
@@ -91,9 +91,9 @@ fn begin(solo: &mut Solo, from: SocketAddr, id: u64, length: u32) -> Received {
 /// what is set aside: the requests 2, 4 and 6.
 fn greedy_has_its_share() -> Solo {
     let mut solo = Solo::new(Config::default().with(|config| {
-        config.max_message_bytes = 65_536;
-        config.receive_memory_bytes = 8 * 65_536;
-        config.unscheduled_bytes = 65_536;
+        config.limits.max_message_bytes = 65_536;
+        config.limits.receive_memory_bytes = 8 * 65_536;
+        config.unscheduled.bytes = 65_536;
     }));
     for id in [2, 4, 6] {
         assert!(placed(&begin(&mut solo, greedy(), id, 60_000)), "{id}");
@@ -161,7 +161,7 @@ fn what_a_host_gave_back_it_may_hold_again() {
 
 #[test]
 fn a_favourite_that_only_says_it_is_busy_makes_way() {
-    let config = Config::default().with(|config| config.receive_memory_bytes = 1 << 20);
+    let config = Config::default().with(|config| config.limits.receive_memory_bytes = 1 << 20);
     let mut solo = Solo::new(config);
     assert!(placed(&announce(&mut solo, greedy(), 2)), "it holds what is set aside");
     assert_eq!(solo.data(honest(), 2, 500_000, (0, 1000)), Received::Dropped(DropReason::NoMemory));
@@ -175,7 +175,7 @@ fn a_favourite_that_only_says_it_is_busy_makes_way() {
 
 #[test]
 fn a_favourite_that_sends_a_byte_now_and_then_makes_way() {
-    let config = Config::default().with(|config| config.receive_memory_bytes = 1 << 20);
+    let config = Config::default().with(|config| config.limits.receive_memory_bytes = 1 << 20);
     let mut solo = Solo::new(config);
     assert!(placed(&announce(&mut solo, greedy(), 2)), "it holds what is set aside");
     assert_eq!(solo.data(honest(), 2, 500_000, (0, 1000)), Received::Dropped(DropReason::NoMemory));

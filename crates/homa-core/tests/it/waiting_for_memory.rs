@@ -10,10 +10,10 @@ use homa_wire::{Body, Reason};
 /// Memory for the longest message, which is set aside for one at a time, and nothing else.
 fn little_memory() -> Config {
     Config::default().with(|config| {
-        config.max_message_bytes = 65_536;
-        config.receive_memory_bytes = 65_536;
-        config.unscheduled_bytes = 1_000;
-        config.unscheduled_in_flight_max_bytes = 1_000;
+        config.limits.max_message_bytes = 65_536;
+        config.limits.receive_memory_bytes = 65_536;
+        config.unscheduled.bytes = 1_000;
+        config.unscheduled.in_flight_max_bytes = 1_000;
     })
 }
 
@@ -68,7 +68,7 @@ fn what_came_without_memory_is_asked_for_and_not_only_granted() {
 
 #[test]
 fn what_came_without_memory_is_asked_for_once_per_interval_by_whoever_it_was_sent() {
-    let mut solo = Solo::new(little_memory().with(|config| config.window_bytes = 2_000));
+    let mut solo = Solo::new(little_memory().with(|config| config.grants.window_bytes = 2_000));
     let _ = begin(&mut solo, first(), 2);
     for start in (0..60).map(|number| number * 1000) {
         let _ = solo.data(second(), 2, 60_000, (start, start + 1000));
@@ -163,8 +163,8 @@ fn a_response_of_which_a_part_came_and_that_is_forgotten_ends_soon_although_its_
 #[test]
 fn a_client_that_waits_is_asked_several_times_before_its_response_is_given_up() {
     let mut solo = Solo::new(Config::default().with(|config| {
-        config.timeout = Duration::from_secs(4);
-        config.response_silence = Duration::from_millis(800);
+        config.recovery.timeout = Duration::from_secs(4);
+        config.responses.silence = Duration::from_millis(800);
     }));
     let rpc = solo.request(first(), 1000, 100);
     solo.answer(rpc, 100);
@@ -182,9 +182,9 @@ fn a_client_that_waits_is_asked_several_times_before_its_response_is_given_up() 
 #[test]
 fn where_messages_are_short_no_more_is_set_aside_than_the_longest_takes() {
     let mut solo = Solo::new(Config::default().with(|config| {
-        config.max_message_bytes = 1_000;
-        config.receive_memory_bytes = 10_240;
-        config.unscheduled_bytes = 100;
+        config.limits.max_message_bytes = 1_000;
+        config.limits.receive_memory_bytes = 10_240;
+        config.unscheduled.bytes = 100;
     }));
     let began = |id: u64| {
         let received = solo.data(first(), 2 * id, 1_000, (0, 100));

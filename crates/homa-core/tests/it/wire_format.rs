@@ -299,9 +299,9 @@ fn the_packets_of_a_train_differ_only_in_their_offsets() {
 fn packets_in_a_train_of(bytes: u64) -> usize {
     // At 8 Gbit/s the link sends a byte per nanosecond.
     let config = exact().with(|config| {
-        config.link_mbps = Some(8000);
-        config.max_link_usage_percent = 100;
-        config.max_nic_backlog = std::time::Duration::from_nanos(bytes);
+        config.output.link_mbps = Some(8000);
+        config.output.max_link_usage_percent = 100;
+        config.output.max_nic_backlog = std::time::Duration::from_nanos(bytes);
     });
     let mut host = Host::new(config);
     call(&mut host, udp_path("10.0.1.1"), 30_000);
@@ -318,8 +318,8 @@ fn a_train_holds_as_many_whole_packets_as_its_limit_allows() {
 // Scenario: W22
 #[test]
 fn an_mtu_that_leaves_no_room_for_payload_is_refused_or_not_believed() {
-    let error = exact().with(|config| config.mtu_max = 575).validate().unwrap_err();
-    assert_eq!(error.setting, "mtu_max");
+    let error = exact().with(|config| config.output.mtu_max = 575).validate().unwrap_err();
+    assert_eq!(error.setting, "output.mtu_max");
     for (ip, smallest) in [("10.0.1.1", 576 - 28), ("fd00::1", 1280 - 48)] {
         let mut host = Host::new(exact());
         host.mtu = Some(60);

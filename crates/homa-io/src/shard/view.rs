@@ -154,6 +154,6 @@ impl<'a> ShardView<'a> {
 
     fn length(&self, body: &Body) -> Result<u32, SendError> {
         u32::try_from(body.len())
-            .map_err(|_| SendError::TooLong { max: self.engine.config().max_message_bytes })
+            .map_err(|_| SendError::TooLong { max: self.engine.config().limits.max_message_bytes })
     }
 }

@@ -170,7 +170,7 @@ impl Store {
     }
 
     /// The place of `rpc`, made or taken over from an RPC that ended. The index is bounded by the engine's
-    /// table (`Config::rpcs_max`).
+    /// table (`limits.max_rpcs`).
     #[inline]
     fn slot_for(&mut self, rpc: RpcKey) -> (&mut Slot, &mut Pool) {
         let index = rpc.index as usize;

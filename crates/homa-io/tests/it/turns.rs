@@ -79,8 +79,8 @@ fn at(us: u64) -> Instant {
 /// A shard with one request of `length` bytes to send.
 fn shard(length: usize) -> Shard<Obedient> {
     let config = Config::default().with(|config| {
-        config.unscheduled_bytes = 1_000_000;
-        config.unscheduled_in_flight_max_bytes = 4_000_000;
+        config.unscheduled.bytes = 1_000_000;
+        config.unscheduled.in_flight_max_bytes = 4_000_000;
     });
     let mut engine = Engine::new(config, HostBudget::local(), 1).expect("valid");
     engine.bind_port(HERE.1, PortOptions::CLIENT).expect("a new engine");

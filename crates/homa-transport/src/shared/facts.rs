@@ -29,8 +29,8 @@ impl Facts {
             address: driver.local_addr(),
             carriage: driver.carriage(),
             readable: driver.readable().map(|fd| fd.try_clone_to_owned()).transpose()?,
-            max_message_bytes: config.max_message_bytes,
-            timeout_ns: u64::try_from(config.timeout.as_nanos()).unwrap_or(NEVER_NS),
+            max_message_bytes: config.limits.max_message_bytes,
+            timeout_ns: u64::try_from(config.recovery.timeout.as_nanos()).unwrap_or(NEVER_NS),
         })
     }
 }

@@ -111,11 +111,13 @@ fn rooms(builder: &EndpointBuilder, mode: Option<ServingMode>) -> Rooms {
 fn engine_config(builder: &EndpointBuilder) -> Config {
     let mut config = builder.config.clone();
     let automatic = builder.automatic_cutoffs.unwrap_or(builder.carriage == Carriage::Udp);
-    if !automatic && matches!(config.cutoffs, CutoffSource::Automatic { .. }) {
-        config.cutoffs = CutoffSource::Fixed(Cutoffs::default_for(config.num_priorities));
+    if !automatic && matches!(config.priorities.cutoffs, CutoffSource::Automatic { .. }) {
+        config.priorities.cutoffs =
+            CutoffSource::Fixed(Cutoffs::default_for(config.priorities.count));
     }
     // Who enters a full room drives others out.
-    config.kept_responses_bytes = config.kept_responses_bytes.min(builder.outstanding_bytes_max);
+    config.responses.unacknowledged_bytes =
+        config.responses.unacknowledged_bytes.min(builder.outstanding_bytes_max);
     config
 }
 

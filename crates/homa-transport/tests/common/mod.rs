@@ -47,7 +47,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(15);
 /// Settings of an endpoint, with the carriage that this binary tests. Peers that are only kept from running by
 /// others on the machine do not count as dead.
 pub(crate) fn builder() -> EndpointBuilder {
-    let config = Config::default().with(|config| config.timeout = Duration::from_secs(10));
+    let config = Config::default().with(|config| config.recovery.timeout = Duration::from_secs(10));
     EndpointBuilder::new()
         .config(config)
         .carriage(world::carriage())

@@ -23,12 +23,12 @@ fn world(carriage: Carriage, top: bool) -> World {
         plan.tx_queue_bytes = 1_500_000;
         plan.port = PortPlan { mbps: Some(LINK_MBPS), buffer_bytes: 500_000 };
         plan.rx_buffer_bytes = 212_992;
-        plan.config.link_mbps = Some(LINK_MBPS);
-        plan.config.unscheduled_bytes = 10_500;
+        plan.config.output.link_mbps = Some(LINK_MBPS);
+        plan.config.unscheduled.bytes = 10_500;
         let mut levels = [1_000_000; 8];
         levels[7] = if top { REQUEST_BYTES } else { 100 };
         levels[6] = levels[6].min(if top { u32::MAX } else { 200 });
-        plan.config.cutoffs = CutoffSource::Fixed(Cutoffs::new(levels));
+        plan.config.priorities.cutoffs = CutoffSource::Fixed(Cutoffs::new(levels));
         world.add_host(plan);
     }
     for client in 1..=CLIENTS {

@@ -17,8 +17,8 @@ fn world(seed: u64) -> World {
         plan.uplink_mbps = Some(LINK_MBPS);
         plan.port = PortPlan { mbps: Some(LINK_MBPS), buffer_bytes: 64 << 20 };
         plan.rx_buffer_bytes = 64 << 20;
-        plan.config.link_mbps = Some(LINK_MBPS);
-        plan.config.max_message_bytes = 16 << 20;
+        plan.config.output.link_mbps = Some(LINK_MBPS);
+        plan.config.limits.max_message_bytes = 16 << 20;
         world.add_host(plan);
     }
     world.default_link.delay_ns = 2_000;

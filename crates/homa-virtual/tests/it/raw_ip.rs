@@ -52,7 +52,7 @@ fn with_discovery_switched_off_on_one_side_everything_stays_in_linux_format() {
         for number in [CLIENT, SERVER] {
             let mut plan = HostPlan::new(number as u8 + 1);
             plan.carriage = Carriage::Ip;
-            plan.config.discover_peers = number != off;
+            plan.config.peers.discover = number != off;
             world.add_host(plan);
         }
         for number in 0..20 {
@@ -65,7 +65,7 @@ fn with_discovery_switched_off_on_one_side_everything_stays_in_linux_format() {
 
 #[test]
 fn messages_beyond_the_limit_of_linux_pass_once_the_peer_is_known() {
-    let mut world = world(3, |plan| plan.config.max_message_bytes = 4_000_000);
+    let mut world = world(3, |plan| plan.config.limits.max_message_bytes = 4_000_000);
     world.call(call(0, 3_000_000));
     world.call(call(0, 100));
     world.call(call(MS, 3_000_000));

@@ -16,13 +16,13 @@ const NOTHING: [&str; 0] = [];
 
 /// A client and a server.
 fn pair(seed: u64) -> World {
-    World::with_hosts(seed, 2, |plan| plan.config.max_message_bytes = 16 << 20)
+    World::with_hosts(seed, 2, |plan| plan.config.limits.max_message_bytes = 16 << 20)
 }
 
 /// A client and a server on a network of 10 Gbit/s: long messages take their time.
 fn slower_pair(seed: u64) -> World {
     World::with_hosts(seed, 2, |plan| {
-        plan.config.max_message_bytes = 16 << 20;
+        plan.config.limits.max_message_bytes = 16 << 20;
         plan.uplink_mbps = Some(10_000);
         plan.port = PortPlan { mbps: Some(10_000), buffer_bytes: 1 << 20 };
     })
@@ -356,8 +356,8 @@ fn a_sender_may_pause_for_longer_than_the_timeout() {
 #[test]
 fn a_slow_reader_holds_the_sender_back() {
     let mut world = World::with_hosts(25, 2, |plan| {
-        plan.config.max_message_bytes = 16 << 20;
-        plan.config.unread_bytes_max = 128 << 10;
+        plan.config.limits.max_message_bytes = 16 << 20;
+        plan.config.fixed.unread_bytes_max = 128 << 10;
         plan.read_delay_ns = 2 * MS;
     });
     world.call(CallPlan { read_as_stream: true, ..call(100, 4_000_000) });
@@ -490,8 +490,8 @@ fn a_client_that_is_stopped_for_three_seconds_still_gets_its_answers() {
 #[test]
 fn scarce_receive_memory_delays_messages_and_deadlocks_none() {
     let mut world = World::with_hosts(34, 4, |plan| {
-        plan.config.receive_memory_bytes = 1 << 20;
-        plan.config.max_message_bytes = 500_000;
+        plan.config.limits.receive_memory_bytes = 1 << 20;
+        plan.config.limits.max_message_bytes = 500_000;
     });
     for index in 0..60 {
         let plan = CallPlan::new(index % 3, 3, 100_000 + 6000 * index as u32, 1000);
@@ -519,8 +519,8 @@ fn a_short_message_passes_long_ones_on_a_busy_link() {
     let mut world = World::with_hosts(36, 3, |plan| {
         plan.uplink_mbps = Some(10_000);
         plan.port = PortPlan { mbps: Some(10_000), buffer_bytes: 2 << 20 };
-        plan.config.max_message_bytes = 16 << 20;
-        plan.config.link_mbps = Some(10_000);
+        plan.config.limits.max_message_bytes = 16 << 20;
+        plan.config.output.link_mbps = Some(10_000);
     });
     for client in [0, 2, 0, 2] {
         world.call(CallPlan::new(client, 1, 5_000_000, 10));
@@ -608,9 +608,9 @@ fn over_raw_ip_the_same_calls_work() {
 #[test]
 fn limits_are_errors_that_name_themselves() {
     let mut world = World::with_hosts(41, 2, |plan| {
-        plan.config.max_message_bytes = 10_000;
-        plan.config.receive_memory_bytes = 1 << 20;
-        plan.config.rpcs_max = 8;
+        plan.config.limits.max_message_bytes = 10_000;
+        plan.config.limits.receive_memory_bytes = 1 << 20;
+        plan.config.limits.max_rpcs = 8;
     });
     world.call(call(10_001, 10));
     for _ in 0..9 {
@@ -633,7 +633,7 @@ fn a_response_that_is_too_long_for_the_client_is_an_error() {
     let mut world = World::new(42);
     for (number, max) in [(1, 10_000), (2, 1_000_000)] {
         let mut plan = homa_virtual::HostPlan::new(number);
-        plan.config.max_message_bytes = max;
+        plan.config.limits.max_message_bytes = max;
         world.add_host(plan);
     }
     world.call(call(100, 20_000));
@@ -666,7 +666,7 @@ fn the_same_seed_gives_the_same_history() {
 #[test]
 fn a_server_gives_up_an_answer_that_nobody_acknowledges() {
     let mut world =
-        World::with_hosts(44, 2, |plan| plan.config.response_silence = Duration::from_secs(2));
+        World::with_hosts(44, 2, |plan| plan.config.responses.silence = Duration::from_secs(2));
     world.call(CallPlan { response: Response::After { service_ns: 10 * MS }, ..call(100, 100) });
     world.kill(CLIENT, MS);
     finish(&mut world, SECOND);

@@ -37,7 +37,7 @@ fn world(slow: Slow, format: Format, senders: u8) -> World {
         plan.uplink_mbps = Some(10_000);
         plan.port = PortPlan { mbps: Some(10_000), buffer_bytes: 1 << 20 };
         plan.rx_buffer_bytes = 212_992;
-        plan.config.discover_peers = format == Format::IpOwn;
+        plan.config.peers.discover = format == Format::IpOwn;
         if format != Format::Udp {
             plan.carriage = Carriage::Ip;
         }

@@ -18,7 +18,7 @@ fn shard<D: Driver>(wrap: impl FnOnce(UdpDriver) -> D, seed: u64) -> Shard<D> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let driver = UdpDriver::bind(address, &UdpConfig::default()).expect("a free port");
     // On loopback packets could be 64 KiB; there should be many.
-    let config = Config::default().with(|config| config.mtu_max = 1500);
+    let config = Config::default().with(|config| config.output.mtu_max = 1500);
     let mut engine = Engine::new(config, HostBudget::local(), seed).expect("valid");
     engine.bind_port(driver.local_addr().port(), PortOptions::SERVE).expect("a new engine");
     Shard::new(engine, wrap(driver))

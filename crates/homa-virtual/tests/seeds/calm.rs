@@ -55,9 +55,9 @@ pub(super) fn make_ample(plan: &mut HostPlan) {
     plan.port.buffer_bytes = 1 << 30;
     plan.rx_buffer_bytes = 1 << 28;
     // Longer than all messages of a world take: what waits for a time-out shows.
-    plan.config.resend_interval = Duration::from_secs(2);
-    plan.config.resend_interval_max = Duration::from_secs(2);
-    plan.config.timeout = Duration::from_secs(8);
+    plan.config.recovery.resend_interval = Duration::from_secs(2);
+    plan.config.fixed.resend_interval_max = Duration::from_secs(2);
+    plan.config.recovery.timeout = Duration::from_secs(8);
 }
 
 /// How long a call may take: its handler, and several times what all bytes of the world take, in windows and on the line.
@@ -78,7 +78,7 @@ fn limit_ns(
         Response::Rejected | Response::Never => 0,
     };
     let line_ns = line_mbps.map_or(0, |mbps| bytes * 8_000 / u64::from(mbps));
-    let window = config.unscheduled_in_flight_max_bytes.min(10_000);
+    let window = config.unscheduled.in_flight_max_bytes.min(10_000);
     let rounds = bytes / u64::from(window) + 20;
     service_ns + 10 * line_ns + rounds * (4 * delay_ns + 500 * US + read_ns) + 20 * MS
 }

@@ -164,7 +164,7 @@ impl Engine {
         rpc.note_server_life(&self.peers);
         rpc.set_confirmed(false, &mut self.peers, &mut self.ctx);
         self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
-        self.ctx.arm(index, nanos(self.ctx.config.resend_interval));
+        self.ctx.arm(index, nanos(self.ctx.config.recovery.resend_interval));
         if let Some(upto) = received_upto {
             self.release_outgoing(index, upto);
         }
@@ -232,7 +232,7 @@ impl Engine {
             self.ctx.tell(rpc, &self.peers, Body::NeedAck, Reason::Probe);
             return;
         }
-        let interval = config.resend_interval;
+        let interval = config.recovery.resend_interval;
         let tx = &mut rpc.tx;
         let end = if resend.is_all() {
             tx.all_again(!peer.in_flight.is_empty())
@@ -306,10 +306,10 @@ impl Engine {
             (Role::Server, State::Outgoing | State::Refused(_)) => ack_repeat_max(&self.ctx.config),
             _ => {
                 let timeout = self.ctx.timeout_of(self.peers.known(rpc.peer));
-                self.ctx.config.resend_interval_max.min(timeout / 8)
+                self.ctx.config.fixed.resend_interval_max.min(timeout / 8)
             }
         };
-        let max_ns = nanos(most.max(self.ctx.config.resend_interval));
+        let max_ns = nanos(most.max(self.ctx.config.recovery.resend_interval));
         rpc.last_heard = self.ctx.now;
         if rpc.state == State::Incoming {
             // Its sender has nothing else to send yet.
@@ -407,12 +407,12 @@ impl Engine {
             return;
         }
         // The other half of its memory is for the copy to arrive in.
-        let memory = self.ctx.config.finished_memory / 2;
+        let memory = self.ctx.config.recovery.finished_memory / 2;
         let too_old = rpc.first_sent.is_some_and(|sent| now.since(sent) >= memory);
         // What a Linux host says may be a late copy, which is no reason to give a call up.
         let may_be_late = too_old && !rpc.speaks_own(&self.peers);
         if rpc.confirmed || rpc.doubts > 0 || rpc.tx.released() > 0 || may_be_late {
-            let interval = self.ctx.config.resend_interval;
+            let interval = self.ctx.config.recovery.resend_interval;
             // Answers to several questions may come at once: they are one.
             if rpc.doubts > 0 && now.since(rpc.last_heard) < interval {
                 return;
@@ -441,7 +441,7 @@ impl Engine {
     /// Linux that may be a late copy: the rest is given up when it is said several times and
     /// nothing else comes.
     fn response_forgotten(&mut self, index: u32) {
-        let (interval, now) = (self.ctx.config.resend_interval, self.ctx.now);
+        let (interval, now) = (self.ctx.config.recovery.resend_interval, self.ctx.now);
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
@@ -468,7 +468,7 @@ impl Engine {
         }
         // Each packet of the request may have been answered: they ask for one repetition. And a
         // server that says it for ever does not have everything sent to it for ever.
-        let pause = self.ctx.config.resend_interval / 2;
+        let pause = self.ctx.config.recovery.resend_interval / 2;
         let longer = pause.saturating_mul(1 << rpc.restarts.min(RESTARTS_DOUBLED));
         if rpc.restarted_at.is_some_and(|last| self.ctx.now.since(last) < longer) {
             return;
@@ -495,7 +495,7 @@ impl Engine {
         rpc.tx.request_retransmit(0, sent, peer.payload_max(config), u32::MAX, priority);
         let lost_bytes = sent.min(rpc.tx.segment_bytes());
         self.sender.schedule(rpc, config);
-        self.ctx.arm(index, nanos(self.ctx.config.resend_interval));
+        self.ctx.arm(index, nanos(self.ctx.config.recovery.resend_interval));
         rpc.packets_lost(0, lost_bytes, false, &mut self.peers, &mut self.ctx);
     }
 

@@ -320,7 +320,7 @@ impl Engine {
             self.refuse_packet(path, header, (Reason::Restarted, self.ctx.age_us()));
             return Err(DropReason::UnknownRpc);
         }
-        let max_bytes = self.ctx.config.max_message_bytes;
+        let max_bytes = self.ctx.config.limits.max_message_bytes;
         if data.message_length > max_bytes {
             self.refuse_packet(path, header, (Reason::TooLong, max_bytes));
             return Err(DropReason::TooLong);
@@ -376,7 +376,7 @@ impl Engine {
         proved: bool,
     ) -> Option<(u32, u32)> {
         let remembered_max =
-            (self.ctx.config.finished_max as usize).saturating_sub(self.holders.serving());
+            (self.ctx.config.fixed.finished_max as usize).saturating_sub(self.holders.serving());
         if self.finished.len() >= remembered_max {
             // Nobody may have asked it for a while.
             self.finished.rotate(self.ctx.read_clock.now());
@@ -416,7 +416,7 @@ impl Engine {
     #[inline(never)]
     fn new_client(&mut self, path: &Path, proved: bool) -> Option<u32> {
         let host = self.peers.host_at(path.remote.ip());
-        let peers_max = self.ctx.config.peers_max;
+        let peers_max = self.ctx.config.peers.max;
         let may = self.holders.may_have_peer(host, proved, peers_max);
         if may { self.peer_or_new(self.ctx.now, path) } else { None }
     }
@@ -426,7 +426,7 @@ impl Engine {
         if data.message_length == 0 {
             return Err(DropReason::Malformed);
         }
-        if data.message_length > self.ctx.config.max_message_bytes {
+        if data.message_length > self.ctx.config.limits.max_message_bytes {
             if let Some(rpc) = self.rpcs.known(index) {
                 self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::TooLong);
             }
@@ -538,7 +538,8 @@ impl Peer {
     /// when it is believed.
     fn is_newest_request(&self, id: u64, ctx: &Ctx) -> bool {
         self.newest_request.is_some_and(|(newest, since)| {
-            is_newer(id, newest) && ctx.read_clock.now() >= since + ctx.config.finished_memory
+            is_newer(id, newest)
+                && ctx.read_clock.now() >= since + ctx.config.recovery.finished_memory
         })
     }
 

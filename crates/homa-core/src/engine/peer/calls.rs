@@ -202,7 +202,7 @@ impl Rpc {
         let Some(peer) = peers.known_mut(self.peer) else {
             return;
         };
-        let first_interval = nanos(ctx.config.resend_interval).saturating_mul(2);
+        let first_interval = nanos(ctx.config.recovery.resend_interval).saturating_mul(2);
         if !confirmed {
             peer.liveness.end_wait();
         } else if let Some(at) = peer.liveness.begin_wait(ctx.now, first_interval) {

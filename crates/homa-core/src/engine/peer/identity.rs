@@ -64,7 +64,7 @@ impl Engine {
         let peer = self.peers.known(index)?;
         let over_udp = peer.path.carriage == Carriage::Udp;
         // Linux hosts have no number.
-        if !(is_own(header) && (over_udp || self.ctx.config.discover_peers)) {
+        if !(is_own(header) && (over_udp || self.ctx.config.peers.discover)) {
             return Some(true);
         }
         let life = header.common.incarnation;

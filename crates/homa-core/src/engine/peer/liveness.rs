@@ -106,7 +106,7 @@ impl Liveness {
         } else if again {
             self.begin_recheck(now, config);
         } else {
-            let longest_ns = nanos(config.resend_interval_max);
+            let longest_ns = nanos(config.fixed.resend_interval_max);
             self.interval_ns = self.interval_ns.saturating_mul(2).min(longest_ns);
             self.next_probe = now + Duration::from_nanos(self.interval_ns);
         }
@@ -126,7 +126,8 @@ impl Liveness {
     /// A server may lose one RPC after the other: the pause doubles, until it has been quiet for a
     /// while.
     fn begin_recheck(&mut self, now: Instant, config: &Config) -> Instant {
-        let (shortest, longest) = (config.resend_interval * 2, config.resend_interval_max);
+        let (shortest, longest) =
+            (config.recovery.resend_interval * 2, config.fixed.resend_interval_max);
         let quiet = now >= self.recheck_from + longest;
         let longer = self.recheck_pause.saturating_mul(2).min(longest);
         self.recheck_pause = if quiet { shortest } else { longer.max(shortest) };
@@ -202,7 +203,7 @@ mod tests {
 
     #[test]
     fn probes_become_rarer_as_long_as_they_are_answered() {
-        let longest = Config::default().resend_interval_max;
+        let longest = Config::default().fixed.resend_interval_max;
         let mut liveness = Liveness::new(at(0));
         liveness.begin_wait(at(0), 10_000_000);
         assert_eq!(answer(&mut liveness, at(100)), at(120));
@@ -244,9 +245,9 @@ mod tests {
             pause
         });
         let first = pauses.next().unwrap();
-        assert_eq!(first, config.resend_interval * 2);
+        assert_eq!(first, config.recovery.resend_interval * 2);
         assert!(pauses.by_ref().take(3).all(|pause| pause > first));
-        assert!(pauses.all(|pause| pause <= config.resend_interval_max));
+        assert!(pauses.all(|pause| pause <= config.fixed.resend_interval_max));
     }
 
     #[test]

@@ -130,7 +130,7 @@ impl Peer {
             incarnation: 0,
             own_heard: now,
             validation: AddressValidation::default(),
-            cutoffs: Cutoffs::initial(config.num_priorities),
+            cutoffs: Cutoffs::initial(config.priorities.count),
             cutoff_version: 0,
             cutoffs_of_host: false,
             newest_request: None,
@@ -154,7 +154,7 @@ impl Peer {
     pub(crate) fn forget_learned(&mut self, incarnation: u32, config: &Config) {
         self.incarnation = incarnation;
         self.validation = AddressValidation::default();
-        self.cutoffs = Cutoffs::initial(config.num_priorities);
+        self.cutoffs = Cutoffs::initial(config.priorities.count);
         self.cutoff_version = 0;
         self.cutoffs_of_host = false;
         self.newest_request = None;
@@ -182,7 +182,7 @@ impl Peer {
         let ip_header = if self.key.ip.is_ipv4() { 20 } else { 40 };
         let udp_header = if self.path.carriage == Carriage::Udp { 8 } else { 0 };
         // An IPv4 packet cannot be longer than 65,535 bytes in all, nor can UDP data in IPv6.
-        let ip_bytes = self.path_mtu.bytes().min(config.mtu_max).min(65_535);
+        let ip_bytes = self.path_mtu.bytes().min(config.output.mtu_max).min(65_535);
         ip_bytes.saturating_sub(ip_header).saturating_sub(udp_header)
     }
 
@@ -198,16 +198,16 @@ impl Peer {
     }
 
     pub(crate) fn timeout(&self, config: &Config) -> Duration {
-        self.settings.timeout.unwrap_or(config.timeout)
+        self.settings.timeout.unwrap_or(config.recovery.timeout)
     }
 
     pub(crate) fn unscheduled_bytes(&self, config: &Config) -> u32 {
-        self.settings.unscheduled_bytes.unwrap_or(config.unscheduled_bytes).max(1)
+        self.settings.unscheduled_bytes.unwrap_or(config.unscheduled.bytes).max(1)
     }
 
     pub(crate) fn in_flight_max(&self, config: &Config) -> u32 {
         self.settings
             .unscheduled_in_flight_max_bytes
-            .unwrap_or(config.unscheduled_in_flight_max_bytes)
+            .unwrap_or(config.unscheduled.in_flight_max_bytes)
     }
 }

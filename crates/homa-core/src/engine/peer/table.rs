@@ -71,11 +71,11 @@ impl PeerTable {
     /// Bytes that a message to a peer may begin with.
     pub(crate) fn unscheduled_bytes(&self, index: u32, config: &Config) -> u32 {
         let peer = self.known(index);
-        peer.map_or(config.unscheduled_bytes, |peer| peer.unscheduled_bytes(config))
+        peer.map_or(config.unscheduled.bytes, |peer| peer.unscheduled_bytes(config))
     }
 
     pub(crate) fn is_full(&self, config: &Config) -> bool {
-        self.by_key.len() >= config.peers_max as usize
+        self.by_key.len() >= config.peers.max as usize
     }
 
     /// Every [`Peer::host`] is below this.
@@ -231,13 +231,13 @@ impl PeerTable {
         }
     }
 
-    /// Looks at a few peers, going round, and drops those that are idle: for `peer_idle_max`, or if
-    /// the table is full for `peer_idle_min`, and strangers at once. If it is full and all are
-    /// younger, the one goes that has been silent for longest: idle ones keep no newcomer out,
-    /// whosever they are.
+    /// Looks at a few peers, going round, and drops those that are idle: for `fixed.peer_idle_max`,
+    /// or if the table is full for `fixed.peer_idle_min`, and strangers at once. If it is full and
+    /// all are younger, the one goes that has been silent for longest: idle ones keep no newcomer
+    /// out, whosever they are.
     pub(crate) fn evict(&mut self, now: Instant, config: &Config, timers: &mut TimerQueue) {
         let full = self.is_full(config);
-        let idle_min = if full { config.peer_idle_min } else { config.peer_idle_max };
+        let idle_min = if full { config.fixed.peer_idle_min } else { config.fixed.peer_idle_max };
         let mut longest: Option<(Instant, u32)> = None;
         for _ in 0..EVICTION_LOOKS.min(self.peers.len()) {
             self.hand = self.hand.saturating_add(1);
@@ -265,7 +265,7 @@ impl PeerTable {
     /// Every peer is found by its address, alone and among those at its IP address.
     #[cfg(any(test, feature = "check"))]
     pub(crate) fn check(&self, config: &Config) {
-        assert!(self.len() <= config.peers_max as usize, "more peers than peers_max");
+        assert!(self.len() <= config.peers.max as usize, "more peers than peers.max");
         assert_eq!(self.peers.iter().flatten().count(), self.len(), "addresses of peers");
         for (index, peer) in (0..).zip(&self.peers) {
             let Some(peer) = peer else { continue };

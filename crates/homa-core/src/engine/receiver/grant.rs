@@ -1,9 +1,9 @@
 //! Receiver-driven flow control: whom to grant, how much, at which priority
 //! (docs/spec/protocol.md §6; SIGCOMM'18 §3.3-3.5).
 //!
-//! At most `max_overcommit` messages are *active*; the others wait in a queue per sender address,
-//! and senders wait in the order of their best message. All ranks come from live values. Work per
-//! call is logarithmic in the number of messages, plus a scan of the few active ones.
+//! At most `grants.max_overcommit` messages are *active*; the others wait in a queue per sender
+//! address, and senders wait in the order of their best message. All ranks come from live values.
+//! Work per call is logarithmic in the number of messages, plus a scan of the few active ones.
 //!
 //! What a silent sender holds is of use to nobody. Senders that have not proved their address
 //! (*strangers*) are one sender together, with one place at most, behind all others. A message
@@ -42,7 +42,7 @@ type Rank = (u32, u64);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GrantLimits {
     pub(super) now: Instant,
-    /// What is shared out in windows: `max_incoming_bytes`.
+    /// What is shared out in windows: `grants.max_incoming_bytes`.
     pub(super) max_incoming: u64,
     /// What may be on its way at most: the same, capped by what the receive buffer holds.
     pub(super) incoming_cap: u64,
@@ -90,9 +90,9 @@ pub(crate) struct Granter {
 
 impl Granter {
     pub(crate) fn new(config: &Config, seed: u64) -> Self {
-        let windows = u64::from(config.max_overcommit).saturating_add(1);
+        let windows = u64::from(config.grants.max_overcommit).saturating_add(1);
         Self {
-            active: Vec::with_capacity(usize::from(config.max_overcommit)),
+            active: Vec::with_capacity(usize::from(config.grants.max_overcommit)),
             senders: Vec::new(),
             free_senders: Vec::new(),
             sender_by_ip: Map::with_hasher(SeededState::new(seed)),
@@ -102,7 +102,7 @@ impl Granter {
             checks: VecDeque::new(),
             due: VecDeque::new(),
             total_incoming: 0,
-            window_min: u64::from(config.max_incoming_bytes) / windows,
+            window_min: u64::from(config.grants.max_incoming_bytes) / windows,
             arrived: 0,
             arrived_at: Instant::ZERO,
             favourite: None,
@@ -412,7 +412,7 @@ impl Granter {
     /// Bytes to be kept on their way for a message.
     fn window(&self, index: u32, rpcs: &RpcTable, config: &Config, limits: &GrantLimits) -> u64 {
         let own = rpcs.known(index).map_or(0, |rpc| rpc.rx.window);
-        match (own, config.window_bytes) {
+        match (own, config.grants.window_bytes) {
             (0, 0) => {
                 let share = limits.max_incoming / (self.active.len() as u64).saturating_add(1);
                 share.max(WINDOW_BYTES_MIN)
@@ -456,8 +456,8 @@ impl Granter {
     /// A fixed share of all granted bytes goes to the oldest message, whatever its rank, so that
     /// long messages do not starve. `true`: its turn has come.
     fn earn_fifo(&mut self, given: u64, config: &Config) -> bool {
-        let increment = u64::from(config.fifo_grant_increment_bytes);
-        let earned = given.saturating_mul(u64::from(config.fifo_grant_permille));
+        let increment = u64::from(config.fixed.fifo_grant_bytes);
+        let earned = given.saturating_mul(u64::from(config.grants.fifo_permille));
         let turn = increment.saturating_mul(1000);
         self.fifo_credit = self.fifo_credit.saturating_add(earned).min(turn);
         let due = earned > 0 && turn > 0 && self.fifo_credit >= turn;
@@ -478,7 +478,7 @@ impl Granter {
         limits: &GrantLimits,
         window: u64,
     ) {
-        let increment = u64::from(config.fifo_grant_increment_bytes).min(window);
+        let increment = u64::from(config.fixed.fifo_grant_bytes).min(window);
         let increment = u32::try_from(increment).unwrap_or(u32::MAX);
         for _ in 0..FIFO_LOOKS {
             let Some((index, _)) = self.by_birth.peek() else {
@@ -731,7 +731,7 @@ impl Granter {
 fn grantable_upto(rpc: &Rpc, config: &Config) -> u32 {
     let length = rpc.rx.length();
     if rpc.rx.streaming {
-        rpc.rx.consumed.saturating_add(config.unread_bytes_max).min(length)
+        rpc.rx.consumed.saturating_add(config.fixed.unread_bytes_max).min(length)
     } else {
         length
     }

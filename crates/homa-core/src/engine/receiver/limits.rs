@@ -122,9 +122,9 @@ impl Receiver {
 
     fn grant_limits(&self, ctx: &Ctx) -> GrantLimits {
         let config = &ctx.config;
-        let step = match config.grant_step_bytes {
+        let step = match config.grants.step_bytes {
             0 => 0,
-            least if config.incoming_packets_min == 0 => u64::from(least),
+            least if config.grants.incoming_packets_min == 0 => u64::from(least),
             least => {
                 let packet = u64::from(self.buffer.longest_payload(ctx.now));
                 u64::from(least).max(packet.saturating_mul(2))
@@ -143,8 +143,8 @@ impl Receiver {
     /// What is shared out in windows.
     fn max_incoming(&self, now: Instant, config: &Config) -> u64 {
         let packet = u64::from(self.buffer.longest_payload(now));
-        let enough = packet.saturating_mul(u64::from(config.incoming_packets_min));
-        u64::from(config.max_incoming_bytes).max(enough)
+        let enough = packet.saturating_mul(u64::from(config.grants.incoming_packets_min));
+        u64::from(config.grants.max_incoming_bytes).max(enough)
     }
 
     /// What may be on its way at most, in bytes.

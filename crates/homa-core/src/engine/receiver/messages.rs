@@ -122,7 +122,7 @@ impl Receiver {
         if start >= end {
             return Err(DropReason::NoMemory);
         }
-        let gaps_max = usize::from(ctx.config.gaps_max);
+        let gaps_max = usize::from(ctx.config.fixed.gaps_max);
         let (start, end, bytes) = match rpc.rx.data.insert(start, end, gaps_max) {
             Insert::New { start, end, bytes } => (start, end, bytes),
             Insert::Duplicate => {
@@ -232,7 +232,7 @@ impl Receiver {
             served = true;
             // Its sender's silence begins now, by every measure.
             rpc.rx.starved = false;
-            rpc.resend.set_interval(nanos(ctx.config.resend_interval));
+            rpc.resend.set_interval(nanos(ctx.config.recovery.resend_interval));
             rpc.rx.moved_at = ctx.now;
             rpc.last_heard = ctx.now;
             rpc.progress_at = ctx.now;
@@ -241,7 +241,7 @@ impl Receiver {
             self.starved.remove(index, holder);
             self.starved.recall_of(holder);
             ctx.ask_for_missing(rpc, false);
-            ctx.arm(index, nanos(ctx.config.resend_interval));
+            ctx.arm(index, nanos(ctx.config.recovery.resend_interval));
         }
         // There may be room for more.
         self.memory.freed |= served;

@@ -68,7 +68,7 @@ impl Receiver {
         ctx: &Ctx,
     ) -> Duration {
         let heard = peer.map_or(self.data_at, |peer| peer.last_heard);
-        let interval = ctx.config.resend_interval;
+        let interval = ctx.config.recovery.resend_interval;
         let other_things = ctx.now.since(heard.max(self.data_at)) < interval;
         let granted = rpc.rx.granted_told > ctx.config.unscheduled_max();
         let explained = rpc.rx.data.gaps().is_empty() && granted && other_things;
@@ -87,7 +87,7 @@ impl Receiver {
         ctx: &Ctx,
     ) -> Questions {
         let packet_bytes = self.buffer.longest_payload(ctx.now).max(ETHERNET_PAYLOAD);
-        let flows = ctx.now.since(self.data_at) < ctx.config.resend_interval;
+        let flows = ctx.now.since(self.data_at) < ctx.config.recovery.resend_interval;
         let (count, limit_bytes) = if may_be_late && rx.silent {
             (1, packet_bytes)
         } else if may_be_late && flows {
@@ -102,7 +102,7 @@ impl Receiver {
     /// Bytes that may still be asked for in the present resend interval: as much as may be granted
     /// ahead, since it comes as much at once.
     pub(super) fn room_to_ask(&mut self, ctx: &Ctx) -> u64 {
-        if ctx.now.since(self.asked.since) >= ctx.config.resend_interval {
+        if ctx.now.since(self.asked.since) >= ctx.config.recovery.resend_interval {
             self.asked = Asked { bytes: 0, since: ctx.now };
         }
         self.incoming_cap(ctx).saturating_sub(self.asked.bytes)

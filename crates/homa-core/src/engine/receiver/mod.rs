@@ -54,11 +54,11 @@ pub(crate) struct Receiver {
 impl Receiver {
     pub(crate) fn new(config: &Config, budget: HostBudget, seeds: [u64; 2]) -> Self {
         let [sender_seed, memory_seed] = seeds;
-        let longest = config.max_message_bytes;
+        let longest = config.limits.max_message_bytes;
         let largest = Incoming::new(longest, 0, 0).footprint(longest);
         Self {
             granter: Granter::new(config, sender_seed),
-            memory: Memory::new(config.receive_memory_bytes, largest, memory_seed),
+            memory: Memory::new(config.limits.receive_memory_bytes, largest, memory_seed),
             starved: Starved::default(),
             buffer: ReceiveBuffer::default(),
             host: HostShare::new(budget),

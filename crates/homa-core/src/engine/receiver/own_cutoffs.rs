@@ -25,17 +25,17 @@ pub(crate) struct OwnCutoffs {
 
 impl OwnCutoffs {
     pub(super) fn new(config: &Config) -> Self {
-        let (cutoffs, planner) = match &config.cutoffs {
-            CutoffSource::Fixed(cutoffs) => ((*cutoffs).normalise(config.num_priorities), None),
+        let (cutoffs, planner) = match &config.priorities.cutoffs {
+            CutoffSource::Fixed(cutoffs) => ((*cutoffs).normalise(config.priorities.count), None),
             CutoffSource::Automatic { interval, messages_min, drift_min_permille } => {
                 let settings = PlannerConfig {
                     interval: *interval,
                     messages_min: *messages_min,
                     drift_min_permille: *drift_min_permille,
-                    message_bytes_max: config.max_message_bytes.max(LINUX_MESSAGE_BYTES_MAX),
+                    message_bytes_max: config.limits.max_message_bytes.max(LINUX_MESSAGE_BYTES_MAX),
                     ..PlannerConfig::default()
                 };
-                (Cutoffs::default_for(config.num_priorities), CutoffPlanner::new(settings).ok())
+                (Cutoffs::default_for(config.priorities.count), CutoffPlanner::new(settings).ok())
             }
         };
         Self { version: cutoffs.version(), cutoffs, planner, next_planning: Instant::ZERO }
@@ -53,7 +53,7 @@ impl OwnCutoffs {
     }
 
     pub(super) fn max_scheduled_priority(&self, config: &Config) -> u8 {
-        self.cutoffs.max_scheduled_priority(config.num_priorities)
+        self.cutoffs.max_scheduled_priority(config.priorities.count)
     }
 
     /// A message of `length` bytes has arrived. What is merely announced moves nobody's priorities.
@@ -79,7 +79,8 @@ impl OwnCutoffs {
         let Some(planner) = &mut self.planner else {
             return;
         };
-        let Config { num_priorities, unscheduled_bytes, .. } = ctx.config;
+        let (num_priorities, unscheduled_bytes) =
+            (ctx.config.priorities.count, ctx.config.unscheduled.bytes);
         let fresh = planner.maybe_update(ctx.now, unscheduled_bytes, num_priorities, &self.cutoffs);
         if let Some(cutoffs) = fresh {
             self.version = cutoffs.version();

@@ -67,7 +67,7 @@ pub(super) fn watch_grant(rpc: &Rpc, peer: Option<&Peer>, ctx: &mut Ctx) {
 
 /// How long the sender of a message may take to react to a grant before others get its place.
 fn reaction(peer: Option<&Peer>, config: &Config) -> Duration {
-    let interval_ns = nanos(config.resend_interval);
+    let interval_ns = nanos(config.recovery.resend_interval);
     let rtt_ns = peer.map_or(u64::MAX, |peer| peer.resend_timeout.rtt_min_ns());
     let (least, most) = (interval_ns / REACTION_PARTS.0, interval_ns / REACTION_PARTS.1);
     Duration::from_nanos(rtt_ns.saturating_mul(REACTION_ROUND_TRIPS).clamp(least, most))

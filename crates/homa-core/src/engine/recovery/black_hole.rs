@@ -49,9 +49,9 @@ impl Rpc {
         let own = self.speaks_own(peers);
         // A Linux host asks every 5 ms, whether or not what it asked for can have come by then.
         let pause = if own {
-            ctx.config.resend_interval / 2
+            ctx.config.recovery.resend_interval / 2
         } else {
-            ctx.config.resend_interval.saturating_mul(LINUX_ROUND_INTERVALS)
+            ctx.config.recovery.resend_interval.saturating_mul(LINUX_ROUND_INTERVALS)
         };
         let Some(peer) = peers.known_mut(self.peer) else {
             return;

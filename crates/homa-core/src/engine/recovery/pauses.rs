@@ -10,8 +10,8 @@ const PAUSES_MAX: usize = 64;
 /// A pause is long that takes this part of the silence after which responses are given up.
 const LONG_PAUSE_PART: u32 = 8;
 
-/// After a pause of this part of `finished_memory` a packet may be older than what its sender
-/// remembers.
+/// After a pause of this part of `recovery.finished_memory` a packet may be older than what its
+/// sender remembers.
 const STALE_PART: u32 = 4;
 
 /// The last pauses, from when to when.
@@ -57,11 +57,11 @@ impl Pauses {
     pub(crate) fn note(&mut self, start: Instant, end: Instant, config: &Config) -> bool {
         self.add(start, end);
         let lasted = end.since(start);
-        if lasted >= config.finished_memory / STALE_PART {
+        if lasted >= config.recovery.finished_memory / STALE_PART {
             self.forgotten_at = end;
             self.unread = true;
         }
-        lasted >= config.response_silence
+        lasted >= config.responses.silence
     }
 
     /// From when on a silence that began at `since` counts: a pause is no silence, nor is as much
@@ -71,15 +71,15 @@ impl Pauses {
         if since >= self.last_end {
             return since;
         }
-        self.shifted(since, 0, nanos(config.timeout))
+        self.shifted(since, 0, nanos(config.recovery.timeout))
     }
 
     /// The same for the silence of clients whose responses are kept: against
-    /// [`crate::Config::response_silence`] short pauses do not matter, and on a busy machine they
-    /// come all the time.
+    /// [`responses.silence`](crate::Config::responses) short pauses do not matter, and on a busy
+    /// machine they come all the time.
     pub(crate) fn kept_from(&self, since: Instant, config: &Config) -> Instant {
-        let least = config.response_silence / LONG_PAUSE_PART;
-        self.shifted(since, nanos(least), nanos(config.timeout))
+        let least = config.responses.silence / LONG_PAUSE_PART;
+        self.shifted(since, nanos(least), nanos(config.recovery.timeout))
     }
 
     /// Remembers a pause, which ends now; it replaces the oldest.

@@ -19,7 +19,7 @@ impl Ctx {
     /// [`ResendTimeout::first_ns`].
     #[inline]
     pub(crate) fn first_interval_ns(&self, peer: Option<&Peer>, own: bool) -> u64 {
-        let base_ns = nanos(self.config.resend_interval);
+        let base_ns = nanos(self.config.recovery.resend_interval);
         peer.map_or(base_ns, |peer| {
             let timeout_ns = || nanos(peer.timeout(&self.config));
             peer.resend_timeout.first_ns(self.now, base_ns, timeout_ns, own)
@@ -29,7 +29,7 @@ impl Ctx {
     /// Silence after which a question is repeated, in ns, see [`ResendTimeout::next_ns`].
     #[inline]
     pub(crate) fn next_interval_ns(&self, peer: Option<&Peer>, own: bool) -> u64 {
-        let base_ns = nanos(self.config.resend_interval);
+        let base_ns = nanos(self.config.recovery.resend_interval);
         let first_ns = self.first_interval_ns(peer, own);
         let timeout_ns = || nanos(self.timeout_of(peer));
         ResendTimeout::next_ns(first_ns, base_ns, timeout_ns)
@@ -38,7 +38,7 @@ impl Ctx {
     /// Silence of a peer after which calls to it fail.
     #[inline]
     pub(crate) fn timeout_of(&self, peer: Option<&Peer>) -> Duration {
-        peer.map_or(self.config.timeout, |peer| peer.timeout(&self.config))
+        peer.map_or(self.config.recovery.timeout, |peer| peer.timeout(&self.config))
     }
 
     /// Level of a question to a peer about data of the level `behind`, after silence since `since`:

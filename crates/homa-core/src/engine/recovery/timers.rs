@@ -25,10 +25,10 @@ const TIMERS_PER_CALL: usize = 1024;
 const FAILURES_PER_CALL: usize = 1024;
 
 /// A response that its client does not take, although it is alive, is given up after so many times
-/// `Config::response_silence`. (Linux waits for ever.)
+/// `responses.silence`. (Linux waits for ever.)
 const UNGRANTED_SILENCES: u32 = 12;
 
-/// A message of which only copies come is given up after so many times `Config::response_silence`.
+/// A message of which only copies come is given up after so many times `responses.silence`.
 const MOTIONLESS_SILENCES: u32 = 6;
 
 /// Data that is missing is asked for at least once in so many resend intervals, or as late as its
@@ -128,7 +128,7 @@ impl Engine {
     /// Asks a server that says nothing about a response, which waits here for memory, whether it
     /// still keeps it: the rest of one that it gave up would hold up others when its turn comes.
     fn ask_whether_kept(&mut self, index: u32) {
-        let (now, timeout) = (self.ctx.now, self.ctx.config.timeout);
+        let (now, timeout) = (self.ctx.now, self.ctx.config.recovery.timeout);
         let Some(rpc) = self.rpcs.known_mut(index).filter(|rpc| rpc.is_client()) else {
             return;
         };
@@ -140,7 +140,7 @@ impl Engine {
         let priority = self.ctx.config.top_priority();
         let body = Body::Resend(homa_wire::Resend { offset: 0, length: 1, priority });
         self.ctx.tell(rpc, &self.peers, body, Reason::None);
-        let least_ns = nanos(self.ctx.config.resend_interval);
+        let least_ns = nanos(self.ctx.config.recovery.resend_interval);
         let interval_ns = rpc.resend.interval_ns().max(least_ns);
         rpc.resend.back_off((nanos(timeout) / 8).max(least_ns));
         self.ctx.arm(index, interval_ns);
@@ -178,15 +178,15 @@ impl Engine {
         let learnt_ns = match need {
             // Asked for sooner as long as nothing is slow.
             Need::Acknowledgement => Some(self.ctx.next_interval_ns(peer, own))
-                .filter(|learnt_ns| *learnt_ns > nanos(self.ctx.config.resend_interval))
+                .filter(|learnt_ns| *learnt_ns > nanos(self.ctx.config.recovery.resend_interval))
                 .unwrap_or(0),
             _ if in_hurry => 0,
             _ => self.ctx.first_interval_ns(peer, own),
         };
         // Who is asked later has as much time to answer.
-        let later_ns = learnt_ns.saturating_sub(nanos(self.ctx.config.resend_interval));
+        let later_ns = learnt_ns.saturating_sub(nanos(self.ctx.config.recovery.resend_interval));
         let limit = match need {
-            Need::Acknowledgement => self.ctx.config.response_silence,
+            Need::Acknowledgement => self.ctx.config.responses.silence,
             _ => self.ctx.timeout_of(peer),
         } + Duration::from_nanos(later_ns);
         // Words alone do not keep a response, nor a refusal: a client may not acknowledge it for
@@ -197,7 +197,7 @@ impl Engine {
             Need::Data => MOTIONLESS_SILENCES,
             _ => u32::MAX,
         };
-        let kept_max = self.ctx.config.response_silence.saturating_mul(silences);
+        let kept_max = self.ctx.config.responses.silence.saturating_mul(silences);
         let kept_too_long = self.ctx.now.since(self.ctx.kept_from(rpc.progress_at)) >= kept_max;
         let silent_since = self.ctx.counts_from(held_up.unwrap_or(heard)).min(heard);
         if kept_too_long || self.ctx.now >= silent_since + limit {
@@ -229,7 +229,8 @@ impl Engine {
     fn hurry(&mut self, index: u32) {
         if let Some(rpc) = self.rpcs.known_mut(index) {
             let intervals = if rpc.resend.asked_at().is_some() { DATA_INTERVALS_MAX } else { 1 };
-            rpc.resend.shorten(nanos(self.ctx.config.resend_interval).saturating_mul(intervals));
+            rpc.resend
+                .shorten(nanos(self.ctx.config.recovery.resend_interval).saturating_mul(intervals));
         }
     }
 
@@ -292,8 +293,10 @@ impl Engine {
         let max_ns = match need {
             // While data is missing, questions must not become rare: recovery time would grow with
             // the number of losses.
-            Need::Data => nanos(self.ctx.config.resend_interval).saturating_mul(DATA_INTERVALS_MAX),
-            Need::Answer => nanos(self.ctx.config.timeout) / 16,
+            Need::Data => {
+                nanos(self.ctx.config.recovery.resend_interval).saturating_mul(DATA_INTERVALS_MAX)
+            }
+            Need::Answer => nanos(self.ctx.config.recovery.timeout) / 16,
             _ => nanos(ack_repeat_max(&self.ctx.config)),
         };
         let Some(rpc) = self.rpcs.known_mut(index) else {
@@ -329,7 +332,8 @@ impl Engine {
         if blocked {
             self.peers.start_probe(index, (path, id), &self.ids, &self.rpcs, &mut self.ctx);
         } else if waits {
-            let at = if due { self.ctx.now + self.ctx.config.resend_interval } else { next };
+            let at =
+                if due { self.ctx.now + self.ctx.config.recovery.resend_interval } else { next };
             self.ctx.timers.arm_peer(index, at);
         }
     }
@@ -354,7 +358,7 @@ impl Engine {
         let silent = self.ctx.now >= silent_since + timeout;
         // It says something, but nothing to what it is asked.
         let mute_since = self.ctx.kept_from(probe.first_sent);
-        let mute = self.ctx.now >= mute_since + self.ctx.config.response_silence.max(timeout);
+        let mute = self.ctx.now >= mute_since + self.ctx.config.responses.silence.max(timeout);
         if mute || (silent && !answers_wait) {
             self.peer_silent(index);
             return;
@@ -367,7 +371,7 @@ impl Engine {
         };
         if self.ctx.now >= probe.next_send {
             probe.tries = probe.tries.saturating_add(1);
-            let wait = nanos(self.ctx.config.resend_interval)
+            let wait = nanos(self.ctx.config.recovery.resend_interval)
                 .saturating_mul(1 << probe.tries.min(4))
                 .min(nanos(timeout) / 16)
                 .max(1_000_000);
@@ -438,7 +442,7 @@ impl Ctx {
     /// what is sent to it.
     fn blocked_limit(&self, rpc: &Rpc, peer: Option<&Peer>) -> Instant {
         let reacted = peer.map_or(rpc.last_heard, |peer| peer.liveness.reacted_at());
-        self.kept_from(reacted.max(rpc.last_heard)) + self.config.response_silence
+        self.kept_from(reacted.max(rpc.last_heard)) + self.config.responses.silence
     }
 
     /// When a message is given up that waits for memory. A peer that still wants it asks at least
@@ -446,9 +450,9 @@ impl Ctx {
     /// waits for a grant: it has as long as one of ours keeps its response.
     fn starved_limit(&self, rpc: &Rpc, peers: &PeerTable) -> Instant {
         let heard = peers.known(rpc.peer).map_or(rpc.last_heard, |peer| peer.last_heard);
-        let asks = self.config.timeout + self.config.resend_interval_max;
+        let asks = self.config.recovery.timeout + self.config.fixed.resend_interval_max;
         let silence_max = match rpc.is_client() && !rpc.speaks_own(peers) {
-            true => asks.max(self.config.response_silence),
+            true => asks.max(self.config.responses.silence),
             false => asks,
         };
         self.counts_from(heard) + silence_max
@@ -458,7 +462,7 @@ impl Ctx {
     /// heard at `heard`: while the host shows life the grant may still come. It cannot be asked:
     /// NEED_ACK would tell it that everything was sent.
     fn ungranted_limit(&self, heard: Instant, peer: Option<&Peer>) -> Instant {
-        let silence = self.config.response_silence;
+        let silence = self.config.responses.silence;
         let alive = peer.map_or(heard, |peer| peer.last_heard.max(heard));
         (alive + silence).min(heard + silence * UNGRANTED_SILENCES)
     }

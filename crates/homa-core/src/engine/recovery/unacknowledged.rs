@@ -28,9 +28,9 @@ const DISPLACED_PER_CALL: usize = 1024;
 
 impl Holders {
     /// Wait before the client is asked for an acknowledgement of a response that begins now, in ns:
-    /// between [`Config::request_ack_interval_max`] when nothing is kept and
-    /// [`Config::request_ack_interval`] when much is, or when the client was told to wait and so
-    /// does not look for the response itself.
+    /// between `fixed.request_ack_interval_max` when nothing is kept and
+    /// [`responses.request_ack_interval`](Config::responses) when much is, or when the client was
+    /// told to wait and so does not look for the response itself.
     #[inline]
     pub(crate) fn first_ack_interval_ns(&self, rpc: &Rpc, config: &Config) -> u64 {
         let (min_ns, max_ns) = self.ack_intervals_ns();
@@ -38,7 +38,7 @@ impl Holders {
             return min_ns;
         }
         let rpcs = share_permille(self.serving() as u64, u64::from(config.serving_max()));
-        let pressing = (config.kept_responses_bytes / 2).min(PRESSING_BYTES);
+        let pressing = (config.responses.unacknowledged_bytes / 2).min(PRESSING_BYTES);
         let bytes = share_permille(self.kept_bytes(), pressing.saturating_mul(2));
         let left = PRESSING_PERMILLE.saturating_sub(rpcs.max(bytes));
         let range_ns = max_ns.saturating_sub(min_ns);
@@ -201,7 +201,7 @@ impl Engine {
     /// alone.
     #[inline]
     pub(crate) fn limit_kept(&mut self, newest: u32) {
-        if self.holders.kept_bytes() > self.ctx.config.kept_responses_bytes {
+        if self.holders.kept_bytes() > self.ctx.config.responses.unacknowledged_bytes {
             self.displace_responses(newest);
         }
     }
@@ -210,7 +210,7 @@ impl Engine {
     fn displace_responses(&mut self, newest: u32) {
         for _ in 0..DISPLACED_PER_CALL {
             let index = self.holders.to_give_up().filter(|index| *index != newest);
-            let full = self.holders.kept_bytes() > self.ctx.config.kept_responses_bytes;
+            let full = self.holders.kept_bytes() > self.ctx.config.responses.unacknowledged_bytes;
             let Some(index) = index.filter(|_| full) else {
                 return;
             };
@@ -224,14 +224,14 @@ impl Engine {
 /// Longest wait before a client is asked again for an acknowledgement: one answer that gets lost
 /// must not end a response.
 pub(crate) fn ack_repeat_max(config: &Config) -> Duration {
-    config.resend_interval_max.min(config.response_silence / QUESTIONS_MIN)
+    config.fixed.resend_interval_max.min(config.responses.silence / QUESTIONS_MIN)
 }
 
 /// Shortest and longest wait, in ns.
 pub(crate) fn ack_intervals_ns(config: &Config) -> (u64, u64) {
-    let min_ns = nanos(config.request_ack_interval);
+    let min_ns = nanos(config.responses.request_ack_interval);
     let max_ns =
-        nanos(config.request_ack_interval_max.min(config.response_silence / QUESTIONS_MIN));
+        nanos(config.fixed.request_ack_interval_max.min(config.responses.silence / QUESTIONS_MIN));
     (min_ns, max_ns.max(min_ns))
 }
 

@@ -37,7 +37,7 @@ impl Engine {
     }
 
     fn make_room_for_rpc(&mut self) -> Result<(), OutOfMemory> {
-        let capacity = self.rpcs.reserve(self.ctx.config.rpcs_max as usize)?;
+        let capacity = self.rpcs.reserve(self.ctx.config.limits.max_rpcs as usize)?;
         self.cover_rpcs(capacity)?;
         self.rpcs.set_covered();
         Ok(())

@@ -85,7 +85,7 @@ impl Ctx {
     /// per resend interval, since whoever sent it may have written somebody else's address.
     #[inline]
     pub(crate) fn ask_for_refused(&mut self, rpc: &mut Rpc, peers: &PeerTable) {
-        let interval = self.config.resend_interval;
+        let interval = self.config.recovery.resend_interval;
         if let Some((offset, length)) = rpc.rx.take_refused(self.now, interval) {
             let priority = self.config.top_priority();
             self.stats.resends_tail_sent.inc();
@@ -101,7 +101,7 @@ impl Ctx {
     }
 
     fn push_control(&mut self, entry: Control) {
-        if !self.control.try_push(entry, self.config.control_queue_max) {
+        if !self.control.try_push(entry, self.config.fixed.control_queue_max) {
             self.stats.control_dropped.inc();
         }
     }
@@ -121,7 +121,7 @@ impl PeerTable {
     ) -> Header {
         let mut common = Common::control(path.local_port, path.remote.port(), id);
         let announces = path.carriage == Carriage::Ip
-            && config.discover_peers
+            && config.peers.discover
             && matches!(body, Body::Cutoffs(_));
         if extension.is_some() || announces {
             common = common.with_own_profile(self.incarnation_for(peer, path));

@@ -130,7 +130,7 @@ impl Sender {
     fn retransmissions_sent(&mut self, rpc: &mut Rpc, ctx: &mut Ctx) {
         rpc.last_heard = ctx.now;
         self.pacer.follow(rpc, &ctx.config);
-        ctx.arm(rpc.key.index, nanos(ctx.config.resend_interval));
+        ctx.arm(rpc.key.index, nanos(ctx.config.recovery.resend_interval));
     }
 
     /// Adds the next new segment of a message. `false`: no other can follow now, or it does not fit
@@ -299,7 +299,7 @@ impl Rpc {
     }
 
     pub(crate) fn unscheduled_priority(&self, peer: &Peer, config: &Config) -> u8 {
-        let by_cutoffs = || peer.cutoffs.priority(self.tx.length, config.num_priorities);
+        let by_cutoffs = || peer.cutoffs.priority(self.tx.length, config.priorities.count);
         self.priority_hint.unwrap_or_else(by_cutoffs)
     }
 }

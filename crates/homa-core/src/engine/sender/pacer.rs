@@ -47,9 +47,9 @@ impl Pacer {
             long: IndexedHeap::new(),
             by_birth: IndexedHeap::new(),
             fifo_credit: 0,
-            by_age: config.pacer_fifo_permille >= 1000,
+            by_age: config.output.fifo_permille >= 1000,
             idle_at: Instant::ZERO,
-            link_mbps: config.link_mbps,
+            link_mbps: config.output.link_mbps,
         }
     }
 
@@ -61,7 +61,7 @@ impl Pacer {
 
     /// The driver knows the link's speed. The configuration has the last word.
     pub(crate) fn set_link(&mut self, mbps: Option<u32>, config: &Config) {
-        self.link_mbps = config.link_mbps.or(mbps).filter(|mbps| *mbps > 0);
+        self.link_mbps = config.output.link_mbps.or(mbps).filter(|mbps| *mbps > 0);
     }
 
     /// Enters the outgoing message of an RPC, changes its rank or takes it out, as its state
@@ -69,7 +69,7 @@ impl Pacer {
     pub(crate) fn follow(&mut self, rpc: &Rpc, config: &Config) {
         let new = rpc.tx.has_sendable() && !rpc.blocked_on_peer;
         if rpc.is_sending() && (new || !rpc.tx.retransmit.is_empty()) {
-            let short = rpc.tx.length < config.defer_min_bytes;
+            let short = rpc.tx.length < config.output.defer_min_bytes;
             self.set(rpc.key.index, rpc.tx.remaining(), rpc.birth, short);
         } else {
             self.remove(rpc.key.index);
@@ -138,7 +138,7 @@ impl Pacer {
 
     /// The message to send from next; `only_short`: the clock holds the others back.
     pub(crate) fn choose(&self, only_short: bool, config: &Config) -> Option<u32> {
-        let due = config.pacer_fifo_permille > 0 && self.fifo_credit >= FIFO_TURN_CREDIT;
+        let due = config.output.fifo_permille > 0 && self.fifo_credit >= FIFO_TURN_CREDIT;
         if due && !only_short { self.oldest() } else { self.best(only_short) }
     }
 
@@ -160,7 +160,7 @@ impl Pacer {
         let weight = if self.oldest() == Some(index) {
             -1000
         } else {
-            i64::from(config.pacer_fifo_permille)
+            i64::from(config.output.fifo_permille)
         };
         self.fifo_credit = self
             .fifo_credit
@@ -173,7 +173,7 @@ impl Pacer {
     pub(crate) fn charge(&mut self, now: Instant, bytes: u64, control: bool, config: &Config) {
         if let Some(time_ns) = self.wire_time_ns(bytes, config) {
             let idle_at = self.idle_at.max(now) + core::time::Duration::from_nanos(time_ns);
-            let limit = self.idle_at.max(now + config.max_nic_backlog);
+            let limit = self.idle_at.max(now + config.output.max_nic_backlog);
             self.idle_at = if control { idle_at.min(limit) } else { idle_at };
         }
     }
@@ -187,7 +187,11 @@ impl Pacer {
 
     /// Long messages may go out now, or when they may.
     pub(crate) fn ready_at(&self, config: &Config) -> Instant {
-        if self.link_mbps.is_none() { Instant::ZERO } else { self.idle_at - config.max_nic_backlog }
+        if self.link_mbps.is_none() {
+            Instant::ZERO
+        } else {
+            self.idle_at - config.output.max_nic_backlog
+        }
     }
 
     /// Bytes that may be handed over at a time: what the link sends within the backlog limit,
@@ -196,7 +200,8 @@ impl Pacer {
         match self.link_mbps {
             None => u32::MAX,
             Some(mbps) => {
-                let bytes = nanos(config.max_nic_backlog).saturating_mul(u64::from(mbps)) / 8000;
+                let bytes =
+                    nanos(config.output.max_nic_backlog).saturating_mul(u64::from(mbps)) / 8000;
                 u32::try_from(bytes).unwrap_or(u32::MAX).max(1)
             }
         }
@@ -204,7 +209,7 @@ impl Pacer {
 
     fn wire_time_ns(&self, bytes: u64, config: &Config) -> Option<u64> {
         let mbps = u64::from(self.link_mbps?);
-        let usable = mbps.saturating_mul(u64::from(config.max_link_usage_percent));
+        let usable = mbps.saturating_mul(u64::from(config.output.max_link_usage_percent));
         bytes.saturating_mul(800_000).checked_div(usable)
     }
 }
@@ -254,8 +259,10 @@ mod tests {
     // Scenario: P1, P2
     #[test]
     fn the_idle_estimate_grows_by_the_wire_time() {
-        let config =
-            Config { link_mbps: Some(10_000), max_link_usage_percent: 100, ..Config::default() };
+        let config = Config::default().with(|config| {
+            config.output.link_mbps = Some(10_000);
+            config.output.max_link_usage_percent = 100;
+        });
         let mut pacer = pacer(&config);
         pacer.charge(Instant::from_nanos(1000), 1250, false, &config);
         assert_eq!(pacer.idle_at, Instant::from_nanos(2000));
@@ -266,8 +273,10 @@ mod tests {
 
     #[test]
     fn control_packets_however_many_let_data_go_on() {
-        let config =
-            Config { link_mbps: Some(10_000), max_link_usage_percent: 100, ..Config::default() };
+        let config = Config::default().with(|config| {
+            config.output.link_mbps = Some(10_000);
+            config.output.max_link_usage_percent = 100;
+        });
         let mut pacer = pacer(&config);
         let now = Instant::from_nanos(1000);
         for _ in 0..1000 {
@@ -345,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_share_of_everything_is_the_order_of_age_for_long_and_short_messages() {
-        let config = Config { pacer_fifo_permille: 1000, ..Config::default() };
+        let config = Config::default().with(|config| config.output.fifo_permille = 1000);
         config.validate().unwrap();
         let mut pacer = pacer(&config);
         pacer.set(0, 1_000_000, 1, false);
@@ -362,7 +371,7 @@ mod tests {
 
     #[test]
     fn a_share_of_zero_is_strictly_srpt() {
-        let config = Config { pacer_fifo_permille: 0, ..Config::default() };
+        let config = Config::default().with(|config| config.output.fifo_permille = 0);
         let mut pacer = pacer(&config);
         pacer.set(0, 1_000_000, 1, false);
         pacer.set(1, 500, 2, false);

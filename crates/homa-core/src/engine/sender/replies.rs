@@ -95,7 +95,7 @@ impl Replies {
         ctx: &mut Ctx,
     ) {
         let (path, header) = packet;
-        let interval = ctx.config.resend_interval;
+        let interval = ctx.config.recovery.resend_interval;
         let id = header.common.local_id();
         let named = (peers.hash_of(path), path.local_port, id);
         let understood = header.common.version().is_some();

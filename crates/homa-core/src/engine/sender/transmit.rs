@@ -211,7 +211,7 @@ impl Engine {
         if rpc.is_client() && rpc.state == State::Outgoing {
             self.fail_rpc(index, reason);
         } else {
-            self.ctx.arm(index, nanos(self.ctx.config.resend_interval));
+            self.ctx.arm(index, nanos(self.ctx.config.recovery.resend_interval));
         }
     }
 }
@@ -259,7 +259,8 @@ impl Sender {
             let (bytes, control_bytes) = bytes_to_client(sent);
             peer.validation.sent(bytes, control_bytes);
         }
-        let class = ctx.config.priority_map.get(usize::from(train.priority)).copied().unwrap_or(0);
+        let class =
+            ctx.config.fixed.priority_map.get(usize::from(train.priority)).copied().unwrap_or(0);
         Some(Transmit {
             path: train.path,
             priority: train.priority,

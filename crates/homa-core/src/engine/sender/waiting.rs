@@ -25,12 +25,12 @@ impl Sender {
         }
         self.enter_blocked(rpc, peer);
         if !rpc.is_client() {
-            ctx.arm(index, nanos(ctx.config.response_silence));
+            ctx.arm(index, nanos(ctx.config.responses.silence));
         }
         self.pacer.remove(index);
         if !rpc.blocked_on_peer {
             // No memory to wait in the queue: its timer tries again.
-            ctx.arm(index, nanos(ctx.config.resend_interval));
+            ctx.arm(index, nanos(ctx.config.recovery.resend_interval));
         }
         ctx.arm_blocked_probe(rpc.peer);
     }

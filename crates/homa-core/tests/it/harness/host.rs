@@ -25,9 +25,9 @@ pub(crate) fn levels(num_priorities: u8, max_overcommit: u8) -> Config {
     table[usize::from(num_priorities) - 1] = 1_000_000;
     let cutoffs = CutoffSource::Fixed(Cutoffs::new(table));
     exact().with(|config| {
-        config.num_priorities = num_priorities;
-        config.max_overcommit = max_overcommit;
-        config.cutoffs = cutoffs;
+        config.priorities.count = num_priorities;
+        config.grants.max_overcommit = max_overcommit;
+        config.priorities.cutoffs = cutoffs;
     })
 }
 

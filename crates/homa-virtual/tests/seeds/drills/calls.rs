@@ -73,8 +73,8 @@ pub(super) fn room_at_a_server(dice: &mut Dice) -> Script {
     let most = between(dice, 4_000, 60_000);
     let unscheduled = between(dice, 1_000, 50_000) as u32;
     let config = Config::default().with(|config| {
-        config.unscheduled_in_flight_max_bytes = most as u32;
-        config.unscheduled_bytes = unscheduled;
+        config.unscheduled.in_flight_max_bytes = most as u32;
+        config.unscheduled.bytes = unscheduled;
     });
     let mut script = Script::new(dice, config);
     let server = script.remote(1);
@@ -546,8 +546,9 @@ pub(super) fn all_calls_are_checked_when_one_is_lost(dice: &mut Dice) -> Script 
 
 /// Nothing is asked for, or given up, while packets wait unread.
 pub(super) fn silence_is_judged_when_all_is_read(dice: &mut Dice) -> Script {
-    let mut script =
-        Script::with_plan(dice, |plan| plan.config.resend_interval = Duration::from_millis(3));
+    let mut script = Script::with_plan(dice, |plan| {
+        plan.config.recovery.resend_interval = Duration::from_millis(3)
+    });
     let client = script.remote(1);
     let call = script.plan(&client, 10_000, 100, Response::After { service_ns: 0 });
     let (id, pattern) = (client_id(dice), script.request_of(call));
@@ -614,7 +615,7 @@ pub(super) fn a_path_that_carries_full_packets_is_no_black_hole(dice: &mut Dice)
 
 /// Responses wait for room at their client: they are kept while it takes others, and given up when it only speaks.
 pub(super) fn responses_wait_for_who_takes_them(dice: &mut Dice) -> Script {
-    let config = Config::default().with(|config| config.unscheduled_in_flight_max_bytes = 3_000);
+    let config = Config::default().with(|config| config.unscheduled.in_flight_max_bytes = 3_000);
     let mut script = Script::new(dice, config);
     let client = script.remote(1);
     let first = client_id(dice);
@@ -731,7 +732,8 @@ pub(super) fn who_has_nothing_yet_says_so(dice: &mut Dice) -> Script {
 /// soon as there is room; the clock of the link does not count it.
 pub(super) fn a_driver_without_room_is_left_alone(dice: &mut Dice) -> Script {
     let mbps = between(dice, 40, 100);
-    let mut script = Script::with_plan(dice, |plan| plan.config.link_mbps = Some(mbps as u32));
+    let mut script =
+        Script::with_plan(dice, |plan| plan.config.output.link_mbps = Some(mbps as u32));
     let server = script.remote(1);
     let length = between(dice, 300_000, 900_000) as u32;
     let none = RefusalRates { no_room_ppm: 1_000_000, ..RefusalRates::default() };

@@ -37,8 +37,8 @@ impl Message {
 /// A host that grants `overcommit` messages at a time, `max_incoming` bytes in all.
 fn with_windows(dice: &mut Dice, overcommit: u64, max_incoming: u32) -> Script {
     let config = Config::exact().with(|config| {
-        config.max_overcommit = overcommit as u8;
-        config.max_incoming_bytes = max_incoming;
+        config.grants.max_overcommit = overcommit as u8;
+        config.grants.max_incoming_bytes = max_incoming;
     });
     Script::new(dice, config)
 }
@@ -170,8 +170,8 @@ pub(super) fn the_shortest_goes_first(dice: &mut Dice) -> Script {
     let mut script = Script::new(
         dice,
         Config::exact().with(|config| {
-            config.max_overcommit = 1;
-            config.max_incoming_bytes = 1_600_000;
+            config.grants.max_overcommit = 1;
+            config.grants.max_incoming_bytes = 1_600_000;
         }),
     );
     let hosts = script.remotes(5);
@@ -216,8 +216,8 @@ pub(super) fn levels_follow_what_is_left(dice: &mut Dice) -> Script {
     let mut script = Script::new(
         dice,
         Config::exact().with(|config| {
-            config.max_overcommit = 6;
-            config.max_incoming_bytes = 1_000_000;
+            config.grants.max_overcommit = 6;
+            config.grants.max_incoming_bytes = 1_000_000;
         }),
     );
     let count = between(dice, 1, 4) as usize;
@@ -281,10 +281,10 @@ pub(super) fn the_oldest_has_a_share(dice: &mut Dice) -> Script {
     let mut script = Script::new(
         dice,
         Config::exact().with(|config| {
-            config.max_overcommit = 1;
-            config.fifo_grant_permille = permille as u16;
-            config.fifo_grant_increment_bytes = increment;
-            config.max_incoming_bytes = max_incoming;
+            config.grants.max_overcommit = 1;
+            config.grants.fifo_permille = permille as u16;
+            config.fixed.fifo_grant_bytes = increment;
+            config.grants.max_incoming_bytes = max_incoming;
         }),
     );
     let (old, busy, stranger) = (script.remote(1), script.remote(2), script.remote(3).unproved());
@@ -366,8 +366,8 @@ pub(super) fn silent_senders_leave_their_places(dice: &mut Dice) -> Script {
     let mut script = Script::new(
         dice,
         Config::exact().with(|config| {
-            config.max_overcommit = 1;
-            config.resend_interval = Duration::from_millis(5);
+            config.grants.max_overcommit = 1;
+            config.recovery.resend_interval = Duration::from_millis(5);
         }),
     );
     let (silent, other) = (script.remote(1), script.remote(2));
@@ -407,7 +407,8 @@ pub(super) fn silent_senders_leave_their_places(dice: &mut Dice) -> Script {
 
 /// A sender whose message ranks behind others that move keeps its place: its silence is explained.
 pub(super) fn who_waits_behind_others_is_excused(dice: &mut Dice) -> Script {
-    let mut script = Script::new(dice, Config::exact().with(|config| config.max_overcommit = 2));
+    let mut script =
+        Script::new(dice, Config::exact().with(|config| config.grants.max_overcommit = 2));
     let hosts = script.remotes(3);
     let mut messages = vec![
         begin(&mut script, hosts[0], 300_000, FULL),
@@ -485,7 +486,7 @@ pub(super) fn readers_hold_their_senders_back(dice: &mut Dice) -> Script {
     let read_ns = between(dice, 1, 20) * MS;
     let mut script = Script::with_plan(dice, |plan| {
         plan.config = Config::exact();
-        plan.config.unread_bytes_max = unread_max;
+        plan.config.fixed.unread_bytes_max = unread_max;
         plan.stream_requests = true;
         plan.read_delay_ns = read_ns;
     });
@@ -522,7 +523,7 @@ pub(super) fn readers_hold_their_senders_back(dice: &mut Dice) -> Script {
 /// However many messages a host sends, it is granted little more than half of what may be on its way, and of what it
 /// announces a window counts.
 pub(super) fn no_host_is_granted_everything(dice: &mut Dice) -> Script {
-    let config = Config::exact().with(|config| config.max_overcommit = 8);
+    let config = Config::exact().with(|config| config.grants.max_overcommit = 8);
     let mut script = Script::new(dice, config);
     let (greedy, honest) = (script.remote(1), script.remote(2));
     let mut messages = Vec::new();
@@ -604,7 +605,7 @@ pub(super) fn questions_fit_what_may_come(dice: &mut Dice) -> Script {
 /// One long packet, of a stranger or long ago, does not change what is granted.
 pub(super) fn long_packets_are_forgotten(dice: &mut Dice) -> Script {
     let mut script =
-        Script::new(dice, Config::default().with(|config| config.fifo_grant_permille = 0));
+        Script::new(dice, Config::default().with(|config| config.grants.fifo_permille = 0));
     let (long, other) = (script.remote(1), script.remote(2));
     let strange = percent(dice, 50);
     let from = if strange { long.unproved() } else { long };
@@ -632,8 +633,10 @@ pub(super) fn long_packets_are_forgotten(dice: &mut Dice) -> Script {
 /// However little may be on its way, messages go on.
 pub(super) fn however_little_may_come_it_comes(dice: &mut Dice) -> Script {
     let max_incoming = log_between(dice, 1, 3_000) as u32;
-    let mut script =
-        Script::new(dice, Config::exact().with(|config| config.max_incoming_bytes = max_incoming));
+    let mut script = Script::new(
+        dice,
+        Config::exact().with(|config| config.grants.max_incoming_bytes = max_incoming),
+    );
     let mut messages = Vec::new();
     for from in script.remotes(3) {
         let length = between(dice, 2_000, 30_000) as u32;
@@ -652,8 +655,8 @@ pub(super) fn room_that_is_left_is_given_to_others(dice: &mut Dice) -> Script {
     let mut script = Script::new(
         dice,
         Config::exact().with(|config| {
-            config.max_overcommit = 8;
-            config.max_incoming_bytes = max_incoming;
+            config.grants.max_overcommit = 8;
+            config.grants.max_incoming_bytes = max_incoming;
         }),
     );
     let hosts = script.remotes(5);

@@ -58,11 +58,11 @@ pub(super) fn who_waits_for_memory_is_asked_at_once(dice: &mut Dice) -> Script {
     let mut script = Script::new(
         dice,
         Config::exact().with(|config| {
-            config.max_message_bytes = longest;
-            config.receive_memory_bytes = memory;
+            config.limits.max_message_bytes = longest;
+            config.limits.receive_memory_bytes = memory;
             // What waits for a time-out shows.
-            config.resend_interval = std::time::Duration::from_secs(2);
-            config.timeout = std::time::Duration::from_secs(20);
+            config.recovery.resend_interval = std::time::Duration::from_secs(2);
+            config.recovery.timeout = std::time::Duration::from_secs(20);
         }),
     );
     let hosts = script.remotes(4);
@@ -108,8 +108,8 @@ pub(super) fn without_memory_nobody_is_asked(dice: &mut Dice) -> Script {
     let mut script = Script::new(
         dice,
         Config::default().with(|config| {
-            config.max_message_bytes = longest;
-            config.receive_memory_bytes = u64::from(longest);
+            config.limits.max_message_bytes = longest;
+            config.limits.receive_memory_bytes = u64::from(longest);
         }),
     );
     let (holder, waits, server) = (script.remote(1), script.remote(2), script.remote(3));
@@ -156,8 +156,8 @@ pub(super) fn announcements_leave_memory_to_others(dice: &mut Dice) -> Script {
     let mut script = Script::new(
         dice,
         Config::default().with(|config| {
-            config.max_message_bytes = longest;
-            config.receive_memory_bytes = set_aside + ordinary;
+            config.limits.max_message_bytes = longest;
+            config.limits.receive_memory_bytes = set_aside + ordinary;
         }),
     );
     let hosts = script.remotes(60);
@@ -212,8 +212,8 @@ pub(super) fn no_host_takes_all_memory(dice: &mut Dice) -> Script {
     let mut script = Script::new(
         dice,
         Config::default().with(|config| {
-            config.max_message_bytes = 100_000;
-            config.receive_memory_bytes = 131_072 + 2_000_000;
+            config.limits.max_message_bytes = 100_000;
+            config.limits.receive_memory_bytes = 131_072 + 2_000_000;
         }),
     );
     let (greedy, honest) = (script.remote(1), script.remote(2));
@@ -282,8 +282,10 @@ pub(super) fn no_host_takes_all_memory(dice: &mut Dice) -> Script {
 /// Of the responses that are kept, the host that keeps most loses those that have made no progress for longest.
 pub(super) fn whoever_keeps_most_gives_way(dice: &mut Dice) -> Script {
     let most = between(dice, 200_000, 400_000);
-    let mut script =
-        Script::new(dice, Config::default().with(|config| config.kept_responses_bytes = most));
+    let mut script = Script::new(
+        dice,
+        Config::default().with(|config| config.responses.unacknowledged_bytes = most),
+    );
     let (greedy, honest) = (script.remote(1), script.remote(2));
     let mut kept: Vec<u64> = Vec::new();
     let small = client_id(dice);
@@ -368,7 +370,8 @@ pub(super) fn whoever_keeps_most_gives_way(dice: &mut Dice) -> Script {
 /// not what has proved itself.
 pub(super) fn strangers_keep_nobody_out(dice: &mut Dice) -> Script {
     let rpcs_max = between(dice, 40, 120) as u32;
-    let mut script = Script::new(dice, Config::default().with(|config| config.rpcs_max = rpcs_max));
+    let mut script =
+        Script::new(dice, Config::default().with(|config| config.limits.max_rpcs = rpcs_max));
     let hosts = script.remotes(250);
     let service = Response::After { service_ns: 3_000 * MS };
     let one_address = percent(dice, 40);

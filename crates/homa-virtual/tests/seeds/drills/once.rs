@@ -35,14 +35,15 @@ fn copy(script: &mut Script, from: &Remote, id: u64, call: usize) {
 }
 
 /// Whatever ids clients choose, in whatever order they ask, however many of them the host forgets meanwhile: no copy of
-/// a request within `finished_memory` of its end, or of the copy before, has the handler run again.
+/// a request within `recovery.finished_memory` of its end, or of the copy before, has the handler
+/// run again.
 pub(super) fn late_copies_are_recognised(dice: &mut Dice) -> Script {
     let memory_ms = between(dice, 200, 3_000);
     let config = Config::default().with(|config| {
-        config.finished_memory = Duration::from_millis(memory_ms);
-        config.peers_max = between(dice, 1, 4) as u32;
-        config.peer_idle_min = Duration::from_millis(between(dice, 1, 300));
-        config.peer_idle_max = Duration::from_millis(between(dice, 300, 3_000));
+        config.recovery.finished_memory = Duration::from_millis(memory_ms);
+        config.peers.max = between(dice, 1, 4) as u32;
+        config.fixed.peer_idle_min = Duration::from_millis(between(dice, 1, 300));
+        config.fixed.peer_idle_max = Duration::from_millis(between(dice, 300, 3_000));
     });
     let mut script = Script::new(dice, config);
     let remotes = script.remotes(3);
@@ -112,7 +113,7 @@ fn told(sent: &[Sent], why: Reason) -> bool {
 /// older ones may be forgotten.
 pub(super) fn what_is_remembered_is_limited(dice: &mut Dice) -> Script {
     let finished_max = between(dice, 16, 60);
-    let config = Config::default().with(|config| config.finished_max = finished_max as u32);
+    let config = Config::default().with(|config| config.fixed.finished_max = finished_max as u32);
     let mut script = Script::new(dice, config);
     let from = script.remote(1);
     let (first, mut taken) = (client_id(dice), 0);

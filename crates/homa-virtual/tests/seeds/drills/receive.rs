@@ -18,8 +18,8 @@ fn told(sent: &[Sent], why: Reason) -> bool {
 /// A message arrives in any pieces, in any order, some of them twice, some padded: its bytes are those that came first.
 pub(super) fn bytes_in_any_order(dice: &mut Dice) -> Script {
     let mut script = Script::with_plan(dice, |plan| {
-        plan.config.unscheduled_bytes = 10_000_000;
-        plan.config.gaps_max = 1_000;
+        plan.config.unscheduled.bytes = 10_000_000;
+        plan.config.fixed.gaps_max = 1_000;
     });
     let from = script.remote(1);
     let length = pick(dice, &[2_000, 40_000, 70_000, 140_000, 200_000]);
@@ -75,7 +75,7 @@ pub(super) fn what_is_not_taken_is_refused(dice: &mut Dice) -> Script {
     let longest = between(dice, 2_000, 100_000) as u32;
     let mut script = Script::with_plan(dice, |plan| {
         plan.serves = serves;
-        plan.config.max_message_bytes = longest;
+        plan.config.limits.max_message_bytes = longest;
     });
     let from = script.remote(1);
     let too_long = script.plan(&from, longest + 1, 100, Response::After { service_ns: 0 });
@@ -319,7 +319,7 @@ pub(super) fn whoever_closes_says_so(dice: &mut Dice) -> Script {
 /// A host serves no more requests than it may, and one client leaves places to others.
 pub(super) fn places_are_limited(dice: &mut Dice) -> Script {
     let rpcs_max = between(dice, 40, 200) as u32;
-    let config = Config::default().with(|config| config.rpcs_max = rpcs_max);
+    let config = Config::default().with(|config| config.limits.max_rpcs = rpcs_max);
     let mut script = Script::new(dice, config);
     let remotes = script.remotes(8);
     let (serving_max, mut served) = (rpcs_max - rpcs_max / 4, 0_u32);
@@ -360,7 +360,7 @@ pub(super) fn places_are_limited(dice: &mut Dice) -> Script {
 /// However many pieces come with gaps between them, no more gaps are remembered than may be, and the message completes.
 pub(super) fn gaps_are_limited(dice: &mut Dice) -> Script {
     let gaps_max = between(dice, 16, 40) as u16;
-    let config = Config::default().with(|config| config.gaps_max = gaps_max);
+    let config = Config::default().with(|config| config.fixed.gaps_max = gaps_max);
     let mut script = Script::new(dice, config);
     let from = script.remote(1);
     let (id, call) =

@@ -16,7 +16,7 @@ impl Granter {
         let there = self.senders.iter().flatten();
         let counted: u64 = there.map(|sender| sender.counted(self.window_min)).sum();
         assert_eq!(counted, self.total_incoming, "on its way");
-        assert!(self.active.len() <= usize::from(config.max_overcommit), "active messages");
+        assert!(self.active.len() <= usize::from(config.grants.max_overcommit), "active messages");
         let mut senders = alloc::vec![(0_u32, 0_usize, (0_u64, 0_u64)); self.senders.len()];
         for rpc in rpcs.iter() {
             let (index, rx) = (rpc.key.index, &rpc.rx);
@@ -74,7 +74,7 @@ impl Granter {
         }
         let there = self.senders.iter().filter(|sender| sender.is_some()).count();
         assert_eq!(self.sender_by_ip.len(), there, "addresses of senders");
-        let free = self.active.len() < usize::from(config.max_overcommit);
+        let free = self.active.len() < usize::from(config.grants.max_overcommit);
         assert!(!free || self.waiting_senders.is_empty(), "a slot is free but somebody waits");
         self.check_list(&self.checks, rpcs, |rpc| rpc.rx.grant_check, "to look at");
         self.check_list(&self.due, rpcs, |rpc| rpc.rx.grant_due, "to send a GRANT for");

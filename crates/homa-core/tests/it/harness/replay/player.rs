@@ -72,8 +72,8 @@ impl<'a> Player<'a> {
     pub(crate) fn new(story: &'a Story, host: IpAddr) -> Self {
         let unscheduled = story.unscheduled_bytes(host);
         let config = Config::default().with(|config| {
-            config.unscheduled_bytes = unscheduled;
-            config.cutoffs = CutoffSource::Fixed(Cutoffs::default());
+            config.unscheduled.bytes = unscheduled;
+            config.priorities.cutoffs = CutoffSource::Fixed(Cutoffs::default());
         });
         Self {
             story,
@@ -571,10 +571,10 @@ impl<'a> Player<'a> {
             None => (0, 6),
         };
         check_data(view, sent, level, version);
-        let ahead_max = self.engine.config().max_incoming_bytes;
+        let ahead_max = self.engine.config().grants.max_incoming_bytes;
         check_control(view, sent, ahead_max);
         if let Body::Resend(resend) = &sent.header.body {
-            let interval_ns = self.engine.config().resend_interval.as_nanos() as u64;
+            let interval_ns = self.engine.config().recovery.resend_interval.as_nanos() as u64;
             view.asks_for(resend.offset, sent.at_ns, interval_ns);
         }
         if let Body::Grant(grant) = &sent.header.body {
@@ -662,12 +662,12 @@ impl<'a> Player<'a> {
         let mut due = expected(&packet.header.body, known);
         // A slow host is asked as often as a time-out has eighths, others more often.
         let lately_ns =
-            self.now_ns.saturating_sub(self.engine.config().timeout.as_nanos() as u64 / 8);
+            self.now_ns.saturating_sub(self.engine.config().recovery.timeout.as_nanos() as u64 / 8);
         if question == "NEED_ACK" && known.is_some_and(|view| view.asked_since(lately_ns)) {
             due.push("");
         }
         // The same bytes are sent again once per resend interval.
-        let interval_ns = self.engine.config().resend_interval.as_nanos() as u64;
+        let interval_ns = self.engine.config().recovery.resend_interval.as_nanos() as u64;
         let twice = |view: &View| match &packet.header.body {
             Body::Resend(resend) => view
                 .asked_ns

@@ -1,0 +1,52 @@
+//! Grants: how much receivers let senders send.
+
+use super::{ConfigError, require};
+
+/// Grants to the senders of incoming messages (docs/spec/protocol.md §6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Grants {
+    /// Messages granted to at the same time, 1 to 64. Default 8, as Linux.
+    pub max_overcommit: u8,
+    /// Bytes that senders together may send and have not sent yet, at least 1. Default 400,000,
+    /// as `max_incoming` of Linux.
+    pub max_incoming_bytes: u32,
+    /// `max_incoming_bytes` counts as at least this many of the longest packets that come: fewer
+    /// cannot keep a path busy. Default 16, which matters from packets of 25,000 bytes on
+    /// (loopback); 0 = never more than configured.
+    pub incoming_packets_min: u8,
+    /// Fixed window per message in bytes. Default 0 = `max_incoming_bytes` / (active + 1).
+    pub window_bytes: u32,
+    /// Grants smaller than this wait for more while as much is still on its way (at most a quarter
+    /// of the window), in bytes. At least two of the longest packets that come. Default 8,192; 0
+    /// grants every byte at once as Linux does.
+    pub step_bytes: u32,
+    /// Share of granted bytes that goes to the oldest message, in 1/1000, 0 to 500. Default 50, as
+    /// `grant_fifo_fraction` of Linux.
+    pub fifo_permille: u16,
+}
+
+impl Default for Grants {
+    fn default() -> Self {
+        Self {
+            max_overcommit: 8,
+            max_incoming_bytes: 400_000,
+            incoming_packets_min: 16,
+            window_bytes: 0,
+            step_bytes: 8192,
+            fifo_permille: 50,
+        }
+    }
+}
+
+impl Grants {
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        require(
+            (1..=64).contains(&self.max_overcommit),
+            "grants.max_overcommit",
+            "between 1 and 64 messages",
+        )?;
+        require(self.max_incoming_bytes >= 1, "grants.max_incoming_bytes", "at least 1 byte")?;
+        require(self.fifo_permille <= 500, "grants.fifo_permille", "at most 500")
+    }
+}
