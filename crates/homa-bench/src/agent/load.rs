@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::atomic::AtomicBool,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -10,9 +10,13 @@ use homa_report::stats::quantile;
 
 use super::mesh::{Counters, Mesh};
 use crate::{
-    generator::{self, Record, Rpc},
-    spec::{LoadOrder, LoadSummary, Status},
+    arrivals::{Arrivals, Spacing},
+    generator::{self, Call, Caller, End, Ended, Load, Record},
+    spec::{LoadOrder, LoadSummary, Status, Target},
 };
+
+/// How long a load may go on after the controller has gone.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// RPCs recorded per load; beyond this the load is refused.
 pub(crate) const RPCS_MAX: f64 = 2e7;
@@ -35,12 +39,40 @@ pub(super) fn run(
     let start = start_time(load.start_unix_ns);
     let before = (mesh.counters(), homa_sys::process_cpu_time_ns());
     let expected = (load.rpc_per_s * length_s * 1.2) as usize + 100;
-    let mut found =
-        Found { load, rows: Vec::with_capacity(expected), lags_ns: Vec::with_capacity(expected) };
-    generator::run(mesh, load, start, Instant::now, stop, &mut found)?;
+    let (rows, lags_ns) = (Vec::with_capacity(expected), Vec::with_capacity(expected));
+    let mut found = Found { load, start, stop, rows, lags_ns };
+    let mut targets = Targets { mesh, servers: &load.servers };
+    generator::run(&mut targets, ordered(load), start, Instant::now, &mut found)?;
     let cpu_ns = homa_sys::process_cpu_time_ns().saturating_sub(before.1);
-    let summary = found.summary(&before.0, &mesh.counters(), cpu_ns);
+    let summary = found.summary(&before.0, &targets.mesh.counters(), cpu_ns);
     Ok((found.rows, summary))
+}
+
+/// What the load generator is to do.
+fn ordered(order: &LoadOrder) -> Load {
+    let (sizes, poisson, servers) = (order.workload.clone(), Spacing::Poisson, order.servers.len());
+    let arrivals = Arrivals::new(sizes, order.rpc_per_s, poisson, servers, order.seed);
+    let length = Duration::from_secs_f64(order.warm_up_s + order.secs);
+    Load::open(arrivals, order.client_max, length, Duration::from_secs_f64(order.drain_s))
+}
+
+/// The servers of an order, by their index in it.
+struct Targets<'a> {
+    mesh: &'a mut dyn Mesh,
+    servers: &'a [Target],
+}
+
+impl Caller for Targets<'_> {
+    type Reply = bool;
+
+    fn start(&mut self, token: u64, server: usize, bytes: u64) -> Result<(), bool> {
+        let target = self.servers.get(server).ok_or(false)?;
+        self.mesh.start(token, target.index, bytes as usize).map_err(|_| false)
+    }
+
+    fn poll(&mut self, until: Instant, ended: &mut Vec<Ended>) -> io::Result<()> {
+        self.mesh.poll(until, ended)
+    }
 }
 
 /// The clock of the machine tells all agents when to begin; from then on each counts by its own.
@@ -52,23 +84,47 @@ fn start_time(unix_ns: u64) -> Instant {
 /// All that is reported.
 struct Found<'a> {
     load: &'a LoadOrder,
+    start: Instant,
+    stop: &'a AtomicBool,
     rows: Vec<Row>,
     lags_ns: Vec<u64>,
 }
 
-impl Record for Found<'_> {
-    fn begins(&mut self, _: Rpc, lag_ns: u64) {
-        self.lags_ns.push(lag_ns);
+impl Record<bool> for Found<'_> {
+    fn look(&mut self, now: Instant, _: usize) -> io::Result<Instant> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("the controller is gone")),
+            false => Ok(now + LOOK_EVERY),
+        }
     }
 
-    fn ends(&mut self, rpc: Rpc, latency_ns: u64, status: Status) {
-        let server = self.load.servers.iter().find(|server| server.index == rpc.server);
-        let host = server.map_or(u32::MAX, |server| server.host);
-        self.rows.push((host, rpc.bytes, rpc.at_ns, latency_ns, status));
+    fn begins(&mut self, call: &Call) {
+        let lag = call.begun.saturating_duration_since(call.intended);
+        self.lags_ns.push(lag.as_nanos() as u64);
+    }
+
+    fn ends(&mut self, call: &Call, at: Instant, end: End<bool>) {
+        let status = match end {
+            End::Known(true) => Status::Ok,
+            End::Known(false) | End::TimedOut => Status::Failed,
+            End::Unfinished => Status::Unfinished,
+        };
+        self.row(call, at, status);
+    }
+
+    fn over(&mut self, now: Instant, _: usize, missed: &mut dyn Iterator<Item = Call>) {
+        missed.for_each(|call| self.row(&call, now, Status::Unfinished));
     }
 }
 
 impl Found<'_> {
+    fn row(&mut self, call: &Call, at: Instant, status: Status) {
+        let host = self.load.servers.get(call.server).map_or(u32::MAX, |server| server.host);
+        let ns = |from, to: Instant| to.saturating_duration_since(from).as_nanos() as u64;
+        let (at_ns, latency_ns) = (ns(self.start, call.intended), ns(call.intended, at));
+        self.rows.push((host, call.bytes, at_ns, latency_ns, status));
+    }
+
     fn summary(&mut self, before: &Counters, after: &Counters, cpu_ns: u64) -> LoadSummary {
         self.lags_ns.sort_unstable();
         let lag = |share| quantile(&self.lags_ns, share).unwrap_or(0);
@@ -102,7 +158,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::{agent::Ended, spec::Target, workload::Workload};
+    use crate::workload::Workload;
 
     /// Every call ends at once.
     #[derive(Default)]
@@ -127,7 +183,7 @@ mod tests {
                 std::thread::sleep(until.saturating_duration_since(Instant::now()));
             }
             let at = Instant::now();
-            ended.extend(self.0.drain(..).map(|token| Ended { token, at, ok: true }));
+            ended.extend(self.0.drain(..).map(|token| Ended { token, at, reply: true }));
             Ok(())
         }
 

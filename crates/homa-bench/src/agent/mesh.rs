@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::generator::Caller;
 pub use crate::generator::Ended;
 
 /// A host of one transport: client of all others and server at the same time, in one thread.
@@ -41,16 +40,6 @@ pub trait Mesh {
 
     /// Counters since the start of the host.
     fn counters(&self) -> Counters;
-}
-
-impl<M: Mesh + ?Sized> Caller for M {
-    fn start(&mut self, token: u64, server: usize, bytes: usize) -> io::Result<()> {
-        Mesh::start(self, token, server, bytes)
-    }
-
-    fn poll(&mut self, until: Instant, ended: &mut Vec<Ended>) -> io::Result<()> {
-        Mesh::poll(self, until, ended)
-    }
 }
 
 /// What a transport counted.

@@ -280,7 +280,7 @@ fn one_call(mesh: &mut dyn Mesh, server: usize, size: u64) -> io::Result<Duratio
     while Instant::now() < deadline {
         mesh.poll(deadline, &mut ended)?;
         match ended.iter().find(|call| call.token == UNLOADED) {
-            Some(call) if call.ok => return Ok(call.at.duration_since(begin)),
+            Some(call) if call.reply => return Ok(call.at.duration_since(begin)),
             Some(_) => return Err(io::Error::other("a call failed on the idle network")),
             None => {}
         }

@@ -55,9 +55,9 @@ impl Tasks {
     pub fn start(&self, token: u64, call: impl Future<Output = bool> + Send + 'static) {
         let sender = self.sender.clone();
         self.runtime.spawn(async move {
-            let ok = call.await;
+            let reply = call.await;
             // The receiver lives as long as the runtime.
-            let _ = sender.send(Ended { token, at: Instant::now(), ok });
+            let _ = sender.send(Ended { token, at: Instant::now(), reply });
         });
     }
 
@@ -128,7 +128,7 @@ mod tests {
             tasks.poll(begin + Duration::from_secs(60), &mut ended).unwrap();
         }
         assert!(begin.elapsed() < Duration::from_secs(60));
-        let found: Vec<_> = ended.iter().map(|call| (call.token, call.ok)).collect();
+        let found: Vec<_> = ended.iter().map(|call| (call.token, call.reply)).collect();
         assert_eq!(found, [(7, true), (8, false)]);
     }
 

@@ -71,7 +71,7 @@ impl Mesh for TcpMesh {
 
     fn poll(&mut self, until: Instant, ended: &mut Vec<Ended>) -> io::Result<()> {
         self.host.poll(until, &mut |token, reply| {
-            ended.push(Ended { token, at: Instant::now(), ok: reply.is_some() });
+            ended.push(Ended { token, at: Instant::now(), reply: reply.is_some() });
         })?;
         // Its calls have failed; those over other connections go on.
         self.host.take_lost();

@@ -1,11 +1,11 @@
 //! The client process: does one job and prints its outcome.
 
-use homa_bench::{rng::Rng, workload::Workload};
+use bytes::Bytes;
+use homa_bench::workload::Workload;
 
 use super::{
     job::{Job, Outcome, Work},
-    measure::{self, Source},
-    open, pin, tokio_latency,
+    measure, open, pin, tokio_latency,
 };
 use crate::{
     body::{self, Order},
@@ -39,14 +39,10 @@ fn measure(job: &Job) -> Result<Outcome, CliError> {
     match &job.work {
         Work::Latency { size_bytes } => measure::latency(&mut *one()?, *size_bytes, job.secs),
         Work::Unloaded { sizes_bytes } => measure::unloaded(&mut *one()?, sizes_bytes, job.secs),
-        Work::Closed { size_bytes, reply_bytes, outstanding } => {
-            let mut source = fixed_source(*size_bytes as usize, *reply_bytes);
-            measure::closed(&mut *many()?, &mut *source, *outstanding, job.secs)
-        }
-        Work::Capacity { workload, outstanding, seed } => {
-            let workload = Workload::load(workload)?;
-            let mut source = workload_source(workload, *seed);
-            measure::closed(&mut *many()?, &mut *source, *outstanding, job.secs)
+        Work::Closed { workload, reply_bytes, outstanding, seed } => {
+            let sizes = Workload::load(workload)?;
+            let payload = request(sizes.quantile(1.0) as usize, *reply_bytes);
+            measure::closed(&mut *many()?, (sizes, *seed), payload, *outstanding, job.secs)
         }
         Work::Mixed { workload, rpc_per_s, unloaded, classes_bytes, seed } => {
             let workload = Workload::load(workload)?;
@@ -63,16 +59,9 @@ fn measure(job: &Job) -> Result<Outcome, CliError> {
     }
 }
 
-fn fixed_source(size_bytes: usize, reply_bytes: Option<u32>) -> Box<dyn Source> {
-    let request = match reply_bytes {
+fn request(size_bytes: usize, reply_bytes: Option<u32>) -> Bytes {
+    match reply_bytes {
         None => body::pattern(0, size_bytes),
         Some(length) => body::pattern_with_order(0, size_bytes, Order::Pattern { length, seed: 0 }),
-    };
-    Box::new(move || request.clone())
-}
-
-fn workload_source(workload: Workload, seed: u64) -> Box<dyn Source> {
-    let payload = body::pattern(0, workload.quantile(1.0) as usize);
-    let mut rng = Rng::new(seed);
-    Box::new(move || payload.slice(..workload.sample(&mut rng) as usize))
+    }
 }

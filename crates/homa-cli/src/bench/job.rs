@@ -58,19 +58,12 @@ pub(crate) enum Work {
         /// Lengths of the requests.
         sizes_bytes: Vec<u64>,
     },
-    /// A fixed number of calls outstanding.
+    /// A fixed number of calls outstanding, of the sizes of a workload.
     Closed {
-        /// Length of the requests.
-        size_bytes: u64,
-        /// Length of the replies; none: an echo.
-        reply_bytes: Option<u32>,
-        /// Calls under way at a time.
-        outstanding: u32,
-    },
-    /// A fixed number of echo calls outstanding, of the sizes of a workload.
-    Capacity {
         /// Name or file of the workload.
         workload: String,
+        /// Length of the replies; none: an echo.
+        reply_bytes: Option<u32>,
         /// Calls under way at a time.
         outstanding: u32,
         /// Seed of the sizes.

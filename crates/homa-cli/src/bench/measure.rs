@@ -1,8 +1,16 @@
 //! The measuring loops, the same for every transport.
 
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use bytes::{Buf, Bytes};
+use homa_bench::{
+    arrivals::{Arrivals, Spacing},
+    generator::{self, Call, End, Load, Record},
+    workload::Workload,
+};
 use homa_sys::process_cpu_time_ns;
 
 use super::job::Outcome;
@@ -10,7 +18,10 @@ use crate::{
     body::{self, Order},
     error::CliError,
     latency::Latency,
-    transport::{Client, Pipeline},
+    transport::{
+        Client, Pipeline,
+        calls::{Calls, Reply, failure},
+    },
 };
 
 /// A call that takes longer than this ends the measurement with an error.
@@ -134,133 +145,89 @@ pub(crate) fn unloaded(
     Ok(found)
 }
 
-/// Where the requests of a loop come from.
-pub(crate) trait Source {
-    /// The next request.
-    fn next_request(&mut self) -> Bytes;
-}
-
-impl<F: FnMut() -> Bytes> Source for F {
-    fn next_request(&mut self) -> Bytes {
-        self()
-    }
-}
-
-/// `outstanding` calls at a time, each followed by the next.
+/// `outstanding` calls at a time, each followed by the next; of the `sizes` the payload has the longest.
 pub(crate) fn closed(
     client: &mut dyn Pipeline,
-    source: &mut dyn Source,
+    (sizes, seed): (Workload, u64),
+    payload: Bytes,
     outstanding: u32,
     secs: f64,
 ) -> Result<Outcome, CliError> {
-    let before_ns = server_cpu_ns(client)?;
-    let mut run = Closed::new(outstanding);
-    let window = Window::new(secs);
-    run.until(client, source, window.warm_up())?;
-    // The warm-up's share of the server's time is taken off by the calls it served: the server
-    // cannot be asked in between without a gap in the load.
-    let warm_calls = run.ended;
-    let meter = CpuMeter::start(before_ns);
-    run.counting = true;
-    let begin = Instant::now();
-    run.until(client, source, begin + window.length)?;
-    while window.is_open(begin, Instant::now(), run.ended - warm_calls) {
-        run.until(client, source, Instant::now() + EXTENSION)?;
-    }
-    let length = begin.elapsed();
-    let client_ns = meter.client_ns();
-    let calls = run.ended - warm_calls;
-    run.drain(client)?;
-    let server_ns =
-        meter.server_ns(server_cpu_ns(client)?) as f64 * calls as f64 / run.ended.max(1) as f64;
-    Ok(Outcome {
-        calls,
-        ..outcome(&run.latency, length, run.payload_bytes, client_ns + server_ns as u64)
-    })
+    let mut run = Closed::new(Window::new(secs), server_cpu_ns(client)?);
+    let arrivals = Arrivals::new(sizes, 1.0, Spacing::Constant, 1, seed);
+    let load = Load::closed(arrivals, outstanding);
+    let mut calls = Calls::new(&mut *client, payload, Instant::now);
+    generator::run(&mut calls, load, Instant::now(), Instant::now, &mut run).map_err(failure)?;
+    let server_ns = server_cpu_ns(client)?.saturating_sub(run.server_ns) as f64;
+    let share = run.latency.count() as f64 / run.ended.max(1) as f64;
+    let (length, client_ns) = run.measured.unwrap_or_default();
+    let cpu_ns = client_ns + (server_ns * share) as u64;
+    Ok(outcome(&run.latency, length, run.payload_bytes, cpu_ns))
 }
 
+/// A closed loop: warm-up, window, and the end of the calls that are under way then.
 struct Closed {
-    slots: Vec<(Instant, usize)>,
-    free: Vec<u64>,
+    window: Window,
+    warm_up: Instant,
+    /// Before the warm-up, whose share is taken off by the calls it served: the server cannot be
+    /// asked in between without a gap in the load.
+    server_ns: u64,
+    /// When counting began, and this process's time until then.
+    counting: Option<(Instant, CpuMeter)>,
+    /// Length of the window and this process's time in it, once it is over.
+    measured: Option<(Duration, u64)>,
     ended: u64,
-    counting: bool,
     payload_bytes: u64,
     latency: Latency,
     last_end: Instant,
-    /// Slots and reply lengths of one poll; kept for its memory.
-    batch: Vec<(u64, usize)>,
 }
 
 impl Closed {
-    fn new(outstanding: u32) -> Self {
+    fn new(window: Window, server_ns: u64) -> Self {
         Closed {
-            slots: vec![(Instant::now(), 0); outstanding as usize],
-            free: (0..u64::from(outstanding)).rev().collect(),
+            window,
+            warm_up: window.warm_up(),
+            server_ns,
+            counting: None,
+            measured: None,
             ended: 0,
-            counting: false,
             payload_bytes: 0,
             latency: Latency::new(),
             last_end: Instant::now(),
-            batch: Vec::new(),
         }
     }
+}
 
-    fn until(
-        &mut self,
-        client: &mut dyn Pipeline,
-        source: &mut dyn Source,
-        end: Instant,
-    ) -> Result<(), CliError> {
-        self.last_end = Instant::now();
-        loop {
-            let now = Instant::now();
-            if now >= end {
-                return Ok(());
-            }
-            while let Some(slot) = self.free.pop() {
-                let request = source.next_request();
-                self.slots[slot as usize] = (now, request.len());
-                client.start(slot, 0, &request)?;
-            }
-            self.collect(client, end)?;
+impl Record<Reply> for Closed {
+    fn look(&mut self, now: Instant, _: usize) -> io::Result<Instant> {
+        if now.saturating_duration_since(self.last_end) > CALL_TIMEOUT {
+            let reason = format!("no call ended within {CALL_TIMEOUT:?}");
+            return Err(io::Error::other(CliError::Transport(reason)));
         }
+        if now < self.warm_up {
+            return Ok(self.warm_up);
+        }
+        let (begin, meter) =
+            self.counting.get_or_insert_with(|| (now, CpuMeter::start(self.server_ns)));
+        let end = *begin + self.window.length;
+        if self.measured.is_none() && !self.window.is_open(*begin, now, self.latency.count()) {
+            self.measured = Some((now - *begin, meter.client_ns()));
+        }
+        Ok(if now < end { end } else { now + EXTENSION })
     }
 
-    fn drain(&mut self, client: &mut dyn Pipeline) -> Result<(), CliError> {
-        self.counting = false;
-        while self.free.len() < self.slots.len() {
-            self.collect(client, Instant::now() + CALL_TIMEOUT)?;
-        }
-        Ok(())
+    fn wants_more(&self) -> bool {
+        self.measured.is_none()
     }
 
-    fn collect(&mut self, client: &mut dyn Pipeline, until: Instant) -> Result<(), CliError> {
-        let mut failure = None;
-        let mut ended = std::mem::take(&mut self.batch);
-        let count = client.poll(until, &mut |slot, outcome| match outcome {
-            Ok(reply) => ended.push((slot, reply.remaining())),
-            Err(error) => failure = Some(error),
-        })?;
-        if let Some(error) = failure {
-            return Err(CliError::Transport(error));
+    fn ends(&mut self, call: &Call, at: Instant, end: End<Reply>) {
+        let End::Known(Ok(reply_bytes)) = end else { return };
+        self.ended += 1;
+        self.last_end = at;
+        if self.counting.is_some() && self.measured.is_none() {
+            self.latency.record(at.saturating_duration_since(call.begun));
+            self.payload_bytes += call.bytes + reply_bytes as u64;
         }
-        let now = Instant::now();
-        if count > 0 {
-            self.last_end = now;
-        } else if now - self.last_end > CALL_TIMEOUT {
-            return Err(CliError::Transport(format!("no call ended within {CALL_TIMEOUT:?}")));
-        }
-        for (slot, reply_bytes) in ended.drain(..) {
-            self.free.push(slot);
-            self.ended += 1;
-            if self.counting {
-                let (started, request_bytes) = self.slots[slot as usize];
-                self.latency.record(now - started);
-                self.payload_bytes += (request_bytes + reply_bytes) as u64;
-            }
-        }
-        self.batch = ended;
-        Ok(())
     }
 }
 
@@ -296,5 +263,38 @@ mod tests {
         assert!(!window.is_open(begin, after(101), CALLS_MIN));
         assert!(window.is_open(begin, after(101), CALLS_MIN - 1));
         assert!(!window.is_open(begin, after(60_000), 0));
+    }
+
+    /// Answers the first call; all others fail.
+    struct Fails(Vec<u64>, u64);
+
+    impl Pipeline for Fails {
+        fn start(&mut self, token: u64, _: usize, _: &Bytes) -> Result<(), CliError> {
+            self.0.push(token);
+            Ok(())
+        }
+
+        fn poll(
+            &mut self,
+            _: Instant,
+            sink: &mut dyn FnMut(u64, crate::transport::Outcome<'_>),
+        ) -> Result<usize, CliError> {
+            for token in self.0.drain(..) {
+                self.1 += 1;
+                match self.1 {
+                    1 => sink(token, Ok(&mut Bytes::new())),
+                    _ => sink(token, Err("no reply".to_owned())),
+                }
+            }
+            Ok(1)
+        }
+    }
+
+    #[test]
+    fn the_first_call_that_fails_ends_a_closed_loop() {
+        let (sizes, payload) = (Workload::of_length(1), Bytes::from_static(b"."));
+        let mut client = Fails(Vec::new(), 0);
+        let error = closed(&mut client, (sizes, 1), payload, 4, 60.0).unwrap_err();
+        assert_eq!((error.to_string().as_str(), client.1), ("no reply", 5));
     }
 }

@@ -6,15 +6,13 @@
 
 use std::{
     io,
-    sync::atomic::AtomicBool,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use hdrhistogram::Histogram;
 use homa_bench::{
-    generator::{self, Caller, Ended, Record, Rpc},
-    spec::{LoadOrder, Status, Target},
+    arrivals::{Arrivals, Spacing},
+    generator::{self, Call, End, Load, Record},
     workload::Workload,
 };
 use homa_report::stats::interpolate;
@@ -23,7 +21,15 @@ use super::{
     job::{Outcome, Slowdown},
     measure::{CpuMeter, outcome, server_cpu_ns},
 };
-use crate::{body, error::CliError, latency::Latency, transport::Pipeline};
+use crate::{
+    body,
+    error::CliError,
+    latency::Latency,
+    transport::{
+        Pipeline,
+        calls::{Calls, Reply, failure},
+    },
+};
 
 /// Calls under way at a time; further ones wait, which counts as their time.
 const OUTSTANDING_MAX: u32 = 10_000;
@@ -72,61 +78,29 @@ fn offered<'a>(
 ) -> Result<Found<'a>, CliError> {
     let longest = offer.classes_bytes.last().map_or(1, |bytes| *bytes as usize);
     let (start, payload) = (now(), body::pattern(0, longest));
-    let mut calls = Calls { client, payload, now: &now, failure: None };
-    let mut found = Found::new(offer);
-    let never = AtomicBool::new(false);
-    generator::run(&mut calls, &offer.order(), start, &now, &never, &mut found)
-        .map_err(|error| CliError::Transport(error.to_string()))?;
+    let mut calls = Calls::new(client, payload, &now);
+    let mut found = Found::new(offer, start);
+    generator::run(&mut calls, offer.load(), start, &now, &mut found).map_err(failure)?;
     Ok(found)
 }
 
 impl Offer<'_> {
-    fn order(&self) -> LoadOrder {
-        LoadOrder {
-            servers: vec![Target { index: 0, host: 0 }],
-            rpc_per_s: self.rpc_per_s,
-            workload: self.workload.clone(),
-            client_max: OUTSTANDING_MAX,
-            seed: self.seed,
-            start_unix_ns: 0,
-            warm_up_s: self.secs * WARM_UP_SHARE,
-            secs: self.secs,
-            drain_s: DRAIN.as_secs_f64(),
-        }
-    }
-}
-
-/// A client of one server for the load generator; the first call that fails ends the load.
-struct Calls<'a, N> {
-    client: &'a mut dyn Pipeline,
-    payload: Bytes,
-    now: N,
-    failure: Option<String>,
-}
-
-impl<N: Fn() -> Instant> Caller for Calls<'_, N> {
-    fn start(&mut self, token: u64, server: usize, bytes: usize) -> io::Result<()> {
-        let request = self.payload.slice(..self.payload.len().min(bytes));
-        self.client.start(token, server, &request).map_err(|error| {
-            self.failure = Some(error.to_string());
-            io::ErrorKind::Other.into()
-        })
+    fn warm_up(&self) -> Duration {
+        Duration::from_secs_f64(self.secs * WARM_UP_SHARE)
     }
 
-    fn poll(&mut self, until: Instant, ended: &mut Vec<Ended>) -> io::Result<()> {
-        let (now, failure) = (&self.now, &mut self.failure);
-        let polled = self.client.poll(until, &mut |token, outcome| match outcome {
-            Ok(_) => ended.push(Ended { token, at: now(), ok: true }),
-            Err(error) => *failure = Some(error),
-        });
-        let failure = polled.err().map(|error| error.to_string()).or(self.failure.take());
-        failure.map_or(Ok(()), |reason| Err(io::Error::other(reason)))
+    fn load(&self) -> Load {
+        let (sizes, poisson) = (self.workload.clone(), Spacing::Poisson);
+        let arrivals = Arrivals::new(sizes, self.rpc_per_s, poisson, 1, self.seed);
+        let length = self.warm_up() + Duration::from_secs_f64(self.secs);
+        Load::open(arrivals, OUTSTANDING_MAX, length, DRAIN)
     }
 }
 
 /// What is found of an offer.
 struct Found<'a> {
     offer: &'a Offer<'a>,
+    count_from: Instant,
     classes: Vec<Histogram<u64>>,
     all: Histogram<u64>,
     latency: Latency,
@@ -136,36 +110,45 @@ struct Found<'a> {
     unfinished: u64,
 }
 
-impl Record for Found<'_> {
-    fn begins(&mut self, _: Rpc, _: u64) {
+impl Record<Reply> for Found<'_> {
+    fn look(&mut self, now: Instant, _: usize) -> io::Result<Instant> {
+        Ok(now + DRAIN)
+    }
+
+    fn begins(&mut self, _: &Call) {
         self.calls_made += 1;
     }
 
-    fn ends(&mut self, rpc: Rpc, latency_ns: u64, status: Status) {
-        let from_ns = self.offer.secs * WARM_UP_SHARE * 1e9;
-        if rpc.at_ns < from_ns as u64 {
+    fn ends(&mut self, call: &Call, at: Instant, end: End<Reply>) {
+        if call.intended < self.count_from {
             return;
         }
-        match status {
+        match end {
             // An echo.
-            Status::Ok => self.payload_bytes += 2 * rpc.bytes,
-            Status::Failed | Status::Unfinished => self.unfinished += 1,
+            End::Known(Ok(_)) => self.payload_bytes += 2 * call.bytes,
+            _ => self.unfinished += 1,
         }
-        self.latency.record(Duration::from_nanos(latency_ns));
-        let unloaded_us = interpolate(self.offer.unloaded, rpc.bytes).unwrap_or(0.0).max(1e-3);
-        let thousandths = (latency_ns as f64 / unloaded_us).min(1e15) as u64;
+        let latency = at.saturating_duration_since(call.intended);
+        self.latency.record(latency);
+        let unloaded_us = interpolate(self.offer.unloaded, call.bytes).unwrap_or(0.0).max(1e-3);
+        let thousandths = (latency.as_nanos() as f64 / unloaded_us).min(1e15) as u64;
         self.all.saturating_record(thousandths);
-        let class = self.offer.classes_bytes.partition_point(|end| *end < rpc.bytes);
+        let class = self.offer.classes_bytes.partition_point(|end| *end < call.bytes);
         if let Some(class) = self.classes.get_mut(class) {
             class.saturating_record(thousandths);
         }
     }
+
+    fn over(&mut self, now: Instant, _: usize, missed: &mut dyn Iterator<Item = Call>) {
+        missed.for_each(|call| self.ends(&call, now, End::Unfinished));
+    }
 }
 
 impl<'a> Found<'a> {
-    fn new(offer: &'a Offer<'a>) -> Self {
+    fn new(offer: &'a Offer<'a>, start: Instant) -> Self {
         Found {
             offer,
+            count_from: start + offer.warm_up(),
             classes: offer.classes_bytes.iter().map(|_| slowdowns()).collect(),
             all: slowdowns(),
             latency: Latency::new(),
@@ -210,7 +193,7 @@ fn slowdowns() -> Histogram<u64> {
 mod tests {
     use std::{cell::Cell, collections::VecDeque, ops::Range};
 
-    use homa_bench::arrivals::{Arrivals, Spacing};
+    use bytes::Bytes;
 
     use super::*;
     use crate::transport::Outcome as CallOutcome;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use homa_bench::workload::Workload;
+use homa_bench::workload::{FIXED, Workload};
 
 use super::{
     args::{BenchTest, LocalArgs},
@@ -175,9 +175,10 @@ impl<'a> Rounds<'a> {
         Some(match case.test {
             BenchTest::Latency => Work::Latency { size_bytes },
             BenchTest::Rate | BenchTest::Goodput => Work::Closed {
-                size_bytes,
+                workload: format!("{FIXED}{size_bytes}"),
                 reply_bytes: case.reply_bytes,
                 outstanding: case.outstanding.unwrap_or(1),
+                seed: self.args.seed,
             },
             BenchTest::Mixed => {
                 let setup = self.mixed.clone()?;
@@ -256,8 +257,9 @@ impl<'a> Rounds<'a> {
         let Some(unloaded) = self.note(&name, unloaded)? else {
             return Ok(None);
         };
-        let work = Work::Capacity {
+        let work = Work::Closed {
             workload: self.workload_name.clone(),
+            reply_bytes: None,
             outstanding: CAPACITY_OUTSTANDING,
             seed: self.args.seed,
         };

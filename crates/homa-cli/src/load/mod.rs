@@ -12,7 +12,6 @@ mod view;
 use std::{num::NonZero, time::Instant};
 
 use args::LoadArgs;
-use drive::Drive;
 use hdr::Export;
 use plan::Plan;
 use summary::Summary;
@@ -37,11 +36,10 @@ pub(crate) fn run(args: &LoadArgs, json: bool) -> Result<(), CliError> {
         output::bytes(format!("{}\n", plan.describe()).as_bytes())?;
     }
     let mut shown = Shown::new(&plan, json, export);
-    // The command line names at least one server.
-    let Some(mut drive) = Drive::new(&plan, Instant::now) else { return Ok(()) };
-    let outcome = drive.run(&mut *client, &mut shown, interrupt::pressed);
-    let exported = shown.finish(&drive.tally, outcome.secs);
-    let summary = Summary::new(&plan, &drive.tally, &outcome);
+    let (outcome, tally) =
+        drive::run(&plan, &mut *client, &mut shown, Instant::now, interrupt::pressed);
+    let exported = shown.finish(&tally, outcome.secs);
+    let summary = Summary::new(&plan, &tally, &outcome);
     match json {
         true => output::document(&summary)?,
         false => output::bytes(summary.text().as_bytes())?,

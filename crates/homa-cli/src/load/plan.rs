@@ -61,8 +61,8 @@ pub(super) struct Plan {
     pub workload: Workload,
     /// Their content: of a shorter one, the front.
     pub payload: Bytes,
-    /// Whether its first bytes order the reply, so that no request is shorter than those.
-    pub reply_ordered: bool,
+    /// The shortest request, in bytes; its first bytes may order the reply.
+    pub bytes_min: u64,
     /// What the user calls the lengths.
     pub sizes: String,
     /// Time before calls count.
@@ -96,7 +96,7 @@ impl Plan {
             outstanding: args.outstanding.unwrap_or(usual),
             payload: payload(args, &workload),
             workload,
-            reply_ordered: args.reply_bytes.is_some(),
+            bytes_min: bytes_min(args),
             sizes,
             warm_up: args.warm_up.unwrap_or(if args.count.is_some() {
                 Duration::ZERO
@@ -165,11 +165,15 @@ impl Plan {
     }
 }
 
+/// The shortest request: one that orders a reply has room for the order.
+fn bytes_min(args: &LoadArgs) -> u64 {
+    if args.reply_bytes.is_some() { ORDER_BYTES as u64 } else { 1 }
+}
+
 /// The lengths of the requests and their name.
 fn lengths(args: &LoadArgs) -> Result<(Workload, String), CliError> {
-    let needed = if args.reply_bytes.is_some() { ORDER_BYTES as u64 } else { 1 };
     let Some(name) = &args.workload else {
-        if args.size < needed {
+        if args.size < bytes_min(args) {
             return Err(CliError::Usage(format!(
                 "--reply-bytes needs --size {ORDER_BYTES} or more: it is carried in the request's first bytes"
             )));

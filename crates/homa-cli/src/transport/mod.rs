@@ -21,6 +21,7 @@ use crate::{
     error::CliError,
 };
 
+pub(crate) mod calls;
 pub(crate) mod connect;
 pub(crate) mod homa_udp;
 pub(crate) mod tcp;

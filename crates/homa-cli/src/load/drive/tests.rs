@@ -112,9 +112,9 @@ fn run_until(
     let plan = plan(options);
     let clock = model.clock.clone();
     let mut rows = Rows::default();
-    let mut drive = Drive::new(&plan, || clock.get()).unwrap();
-    let outcome = drive.run(model, &mut rows, || stop(clock.get()));
-    (outcome, drive.tally, rows.0)
+    let stop = || stop(clock.get());
+    let (outcome, tally) = super::run(&plan, model, &mut rows, || clock.get(), stop);
+    (outcome, tally, rows.0)
 }
 
 #[test]
@@ -237,15 +237,16 @@ fn an_interrupted_run_tells_what_it_measured_until_then() {
 #[test]
 fn requests_have_the_lengths_of_the_workload_and_room_for_an_order() {
     let plan = plan("--workload w1 --reply-bytes 5 --rate 1k");
-    let clock = Instant::now();
-    let mut drive = Drive::new(&plan, || clock).unwrap();
+    let mut model = Model::new(MS);
+    let calls = Calls::new(&mut model, plan.payload.clone(), Instant::now);
+    let calls = Calls { bytes_min: plan.bytes_min, ..calls };
+    let mut arrivals = plan.arrivals().unwrap();
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..10_000 {
-        drive.next = drive.arrivals.take();
-        let body = drive.body();
+        let body = calls.request(arrivals.take().bytes);
         assert!(crate::body::Order::decode(&body).is_some(), "{body:?}");
         seen.insert(body.len());
     }
-    assert_eq!(seen.first(), Some(&ORDER_BYTES));
+    assert_eq!(seen.first(), Some(&crate::body::ORDER_BYTES));
     assert!(seen.len() > 50, "{seen:?}");
 }

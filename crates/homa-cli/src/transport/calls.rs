@@ -1,0 +1,70 @@
+//! A client as the load generator calls it.
+
+use std::{io, time::Instant};
+
+use bytes::Bytes;
+use homa_bench::generator::{Caller, Ended};
+
+use super::Pipeline;
+use crate::error::CliError;
+
+/// The length of a reply, or why there is none.
+pub(crate) type Reply = Result<usize, String>;
+
+/// Calls with requests of any length.
+pub(crate) struct Calls<'a, N> {
+    /// Makes the calls.
+    pub client: &'a mut dyn Pipeline,
+    /// The longest request; others are the front of it.
+    pub payload: Bytes,
+    /// Length of the shortest request.
+    pub bytes_min: u64,
+    /// Whether a call that fails ends the load.
+    pub fail_fast: bool,
+    /// What the time is.
+    pub now: N,
+    /// Why no more calls can be made.
+    pub failure: Option<CliError>,
+}
+
+impl<'a, N: Fn() -> Instant> Calls<'a, N> {
+    /// Calls of which none may fail.
+    pub(crate) fn new(client: &'a mut dyn Pipeline, payload: Bytes, now: N) -> Self {
+        Calls { client, payload, bytes_min: 1, fail_fast: true, now, failure: None }
+    }
+
+    /// A request of this length, as far as there may be one.
+    pub(crate) fn request(&self, bytes: u64) -> Bytes {
+        self.payload.slice(..self.payload.len().min(bytes.max(self.bytes_min) as usize))
+    }
+}
+
+impl<N: Fn() -> Instant> Caller for Calls<'_, N> {
+    type Reply = Reply;
+
+    fn start(&mut self, token: u64, server: usize, bytes: u64) -> Result<(), Reply> {
+        let request = self.request(bytes);
+        self.client.start(token, server, &request).map_err(|error| {
+            let reason = error.to_string();
+            self.failure = self.fail_fast.then_some(error);
+            Err(reason)
+        })
+    }
+
+    fn poll(&mut self, until: Instant, ended: &mut Vec<Ended<Reply>>) -> io::Result<()> {
+        let Calls { client, now, failure, .. } = self;
+        let polled = client.poll(until, &mut |token, outcome| match outcome {
+            Err(reason) if self.fail_fast => *failure = Some(CliError::Transport(reason)),
+            outcome => {
+                let reply = outcome.map(|reply| reply.remaining());
+                ended.push(Ended { token, at: now(), reply });
+            }
+        });
+        polled.map(drop).and(failure.take().map_or(Ok(()), Err)).map_err(io::Error::other)
+    }
+}
+
+/// Why a load ended early, from what the generator says.
+pub(crate) fn failure(error: io::Error) -> CliError {
+    error.downcast().unwrap_or_else(|error| CliError::Transport(error.to_string()))
+}
