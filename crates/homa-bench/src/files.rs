@@ -7,16 +7,19 @@ use std::{
 };
 
 use homa_lab::Fidelity;
-use homa_report::{Comparison, Findings, Sample};
+use homa_report::{
+    Findings, Sample,
+    summary::{Looks, NotMeasured, TransportDocument},
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
     machine::{self, Provenance},
-    metrics::{NotMeasured, Summaries, Summary},
+    metrics::Summaries,
     plan::Plan,
-    run::{Found, Looks, Outcome},
-    spec::{Status, UnloadedTime},
+    run::{Found, Outcome},
+    spec::Status,
     transport::Transport,
 };
 
@@ -48,21 +51,12 @@ pub struct RunDocument<'a> {
     /// Whether it was interrupted.
     interrupted: bool,
     /// Results, in the order of the plan.
-    transports: Vec<TransportDocument<'a>>,
+    transports: Vec<TransportDocument>,
     /// Transports without result, and why.
     not_measured: &'a [NotMeasured],
     /// What they say, and how far that can be trusted.
     #[serde(skip)]
     findings: Option<Findings>,
-}
-
-#[derive(Debug, Serialize)]
-struct TransportDocument<'a> {
-    name: &'a Transport,
-    summary: &'a Summary,
-    unloaded: &'a [UnloadedTime],
-    /// This against the best variant of TCP, of QUIC and of gRPC, if it is Homa.
-    against: Vec<Comparison>,
 }
 
 /// Puts the document of a run together.
@@ -76,11 +70,11 @@ pub fn document<'a>(
 ) -> RunDocument<'a> {
     let unloaded = |name: &Transport| {
         let found = outcome.found.iter().find(|(other, _)| other == name);
-        found.map_or(&[][..], |(_, found)| &found.unloaded)
+        found.map_or_else(Vec::new, |(_, found)| found.unloaded.clone())
     };
     let transports = summaries.iter().map(|(name, summary)| TransportDocument {
-        name,
-        summary,
+        name: name.to_string(),
+        summary: summary.clone(),
         unloaded: unloaded(name),
         against: Vec::new(),
     });
@@ -111,8 +105,9 @@ pub fn document<'a>(
 impl RunDocument<'_> {
     /// Finds out what the results say.
     fn compare(&mut self, outcome: &Outcome) {
-        let names: Vec<&Transport> = self.transports.iter().map(|one| one.name).collect();
+        let names: Vec<&str> = self.transports.iter().map(|one| one.name.as_str()).collect();
         let measured = outcome.found.iter().filter_map(|(name, found)| {
+            let name = name.to_string();
             Some((names.iter().position(|other| *other == name)?, found))
         });
         let samples = measured.flat_map(|(transport, found)| {
@@ -129,8 +124,7 @@ impl RunDocument<'_> {
         let document = serde_json::to_value(&*self).ok();
         self.findings = document.and_then(|document| Findings::new(document, samples).ok());
         for transport in &mut self.transports {
-            let against =
-                self.findings.as_ref().map(|found| found.against(&transport.name.to_string()));
+            let against = self.findings.as_ref().map(|found| found.against(&transport.name));
             transport.against = against.unwrap_or_default();
         }
     }

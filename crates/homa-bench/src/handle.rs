@@ -6,10 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use homa_report::summary::UnloadedTime;
+
 use crate::{
     network::Network,
     process::{Process, Silence},
-    spec::{HostSpec, LoadSummary, Order, Report, Status, UnloadedTime},
+    spec::{HostSpec, LoadSummary, Order, Report, Status},
     watch::{Watch, interrupted},
 };
 

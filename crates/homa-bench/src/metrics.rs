@@ -10,134 +10,22 @@
 //!
 //! RPCs without an end count with the time until the run gave up. RPCs of the warm-up count for goodput only.
 
-use homa_report::stats::{SAMPLES_MIN, interpolate, mean, percentile, quantile};
-use serde::Serialize;
+use homa_report::{
+    stats::{SAMPLES_MIN, interpolate, mean, percentile, quantile},
+    summary::{Decile, NotMeasured, Slowdown, Summary, Times, unloaded_us},
+};
 
 use crate::{
     load::wire_bytes,
     plan::{Pattern, Plan},
     run::{Found, Outcome, Rpc},
     settings::LinkFacts,
-    spec::{Reply, Status, UnloadedTime},
+    spec::{Reply, Status},
     transport::Transport,
 };
 
 /// Buckets of the P99 average and of the table by size.
 const DECILES: usize = 10;
-
-/// What a transport did in a run.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Summary {
-    /// RPCs that count.
-    pub rpcs: u64,
-    /// Those that did not end in time.
-    pub unfinished: u64,
-    /// Those the transport gave up.
-    pub failed: u64,
-    /// RPCs to a host that failed in the middle; they are in no other figure but the goodput.
-    pub to_failed_host: u64,
-    /// Payload offered per host and direction, in 10^6 bit/s.
-    pub offered_mbps: f64,
-    /// Payload carried per host and direction, in 10^6 bit/s.
-    pub goodput_mbps: f64,
-    /// Times of short messages.
-    pub short: Times,
-    /// Longest of the short messages, in bytes.
-    pub short_bytes_max: u64,
-    /// Times of all messages.
-    pub all: Times,
-    /// Slowdown against the same transport's unloaded time.
-    pub slowdown_own: Slowdown,
-    /// Slowdown against Homa's unloaded time, if the plan has Homa.
-    pub slowdown_homa: Option<Slowdown>,
-    /// Slowdown against the links' ideal time.
-    pub slowdown_ideal: Slowdown,
-    /// By size.
-    pub deciles: Vec<Decile>,
-    /// How late RPCs began, P99 over hosts' P99, in microseconds.
-    pub lag_p99_us: f64,
-    /// Latest begin of an RPC, in microseconds.
-    pub lag_max_us: f64,
-    /// Processor time of the agents per RPC, in microseconds, kernel work in interrupts not included.
-    pub cpu_us_per_rpc: f64,
-    /// Share of the machine's processor time that was used.
-    pub machine_busy: Option<f64>,
-    /// How long a program waited that wanted to run while the load was on, P99, in microseconds: what the machine
-    /// itself may add to a time.
-    pub machine_late_p99_us: f64,
-    /// The same, the longest.
-    pub machine_late_max_us: f64,
-    /// Payload bytes sent again (Homa).
-    pub retransmitted_bytes: u64,
-    /// Packets sent again (TCP).
-    pub retransmitted_packets: u64,
-    /// Packets the sockets lost.
-    pub dropped_by_system: u64,
-    /// Longest queue of a port that was seen, all levels together, in bytes.
-    pub queue_max_bytes: u64,
-    /// Mean length of the queues of a port, all levels together, in bytes.
-    pub queue_mean_bytes: f64,
-    /// Mean length by level, level 0 first, in bytes.
-    pub queue_mean_by_level_bytes: Vec<f64>,
-    /// Counters of the transport, added up over hosts and rounds.
-    pub counters: std::collections::BTreeMap<String, u64>,
-    /// Why rounds have no result.
-    pub failures: Vec<String>,
-}
-
-/// Percentiles of times, in microseconds; NaN, `null` in JSON, where [`homa_report::stats::samples_needed`] asks for more.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Times {
-    /// Number of RPCs.
-    pub count: u64,
-    /// The fastest.
-    pub min_us: f64,
-    /// Median.
-    pub p50_us: f64,
-    /// 99th percentile.
-    pub p99_us: f64,
-    /// 99.9th percentile.
-    pub p999_us: f64,
-}
-
-/// Percentiles of slowdowns; NaN where there are too few, as of times.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Slowdown {
-    /// Mean over all RPCs.
-    pub average: f64,
-    /// Median.
-    pub p50: f64,
-    /// 99th percentile.
-    pub p99: f64,
-    /// 99.9th percentile.
-    pub p999: f64,
-    /// See the module.
-    pub p99_average: f64,
-}
-
-/// A tenth of the messages, by size.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Decile {
-    /// Longest message, in bytes.
-    pub size_bytes: u64,
-    /// Times.
-    pub times: Times,
-    /// Slowdown against the same transport's unloaded time.
-    pub slowdown_own: Slowdown,
-    /// Slowdown against Homa's unloaded time.
-    pub slowdown_homa: Option<Slowdown>,
-    /// Slowdown against the ideal time.
-    pub slowdown_ideal: Slowdown,
-}
-
-/// A transport that a run has no result of.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct NotMeasured {
-    /// The transport.
-    pub name: Transport,
-    /// Why.
-    pub reasons: Vec<String>,
-}
 
 /// Summaries by transport, in the order of the plan.
 pub type Summaries = [(Transport, Summary)];
@@ -149,10 +37,12 @@ pub fn summarise_all(
 ) -> (Vec<(Transport, Summary)>, Vec<NotMeasured>) {
     let (mut measured, mut missing) = (Vec::new(), Vec::new());
     for (name, found) in &outcome.found {
-        let name = name.clone();
         match summarise(plan, outcome, found) {
-            summary if summary.rpcs > 0 => measured.push((name, summary)),
-            _ => missing.push(NotMeasured { name, reasons: reasons(outcome, found) }),
+            summary if summary.rpcs > 0 => measured.push((name.clone(), summary)),
+            _ => {
+                let (name, reasons) = (name.to_string(), reasons(outcome, found));
+                missing.push(NotMeasured { name, reasons });
+            }
         }
     }
     (measured, missing)
@@ -248,11 +138,6 @@ fn deciles(rpcs: &[Rpc]) -> impl Iterator<Item = &[Rpc]> {
     (0..DECILES).map(move |part| &rpcs[at(part)..at(part + 1)]).filter(|part| !part.is_empty())
 }
 
-/// Unloaded times by size, in microseconds.
-fn unloaded_us(times: &[UnloadedTime]) -> Vec<(u64, f64)> {
-    times.iter().map(|time| (time.size_bytes, time.p50_ns as f64 / 1e3)).collect()
-}
-
 fn times(rpcs: &[Rpc]) -> Times {
     let mut values: Vec<u64> = rpcs.iter().map(|rpc| rpc.latency_ns).collect();
     values.sort_unstable();
@@ -337,7 +222,7 @@ fn add_agents(summary: &mut Summary, found: &Found) {
     let late_us = |share| quantile(&late_ns, share).map_or(0.0, |ns| ns as f64 / 1e3);
     summary.machine_late_p99_us = late_us(0.99);
     summary.machine_late_max_us = late_us(1.0);
-    summary.machine_busy = (!found.machine_busy.is_empty()).then(|| mean(&found.machine_busy));
+    summary.machine_busy = mean(&found.machine_busy);
 }
 
 fn add_queues(summary: &mut Summary, found: &Found) {

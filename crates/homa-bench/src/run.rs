@@ -9,10 +9,11 @@ use std::{
 };
 
 use homa_lab::Fidelity;
+use homa_report::summary::{Looks, UnloadedTime};
 use serde::Serialize;
 
 pub(crate) use self::sampler::machine_busy;
-pub use self::sampler::{Looks, QueueSample, ThroughputSample};
+pub use self::sampler::{QueueSample, ThroughputSample};
 use self::sampler::{Sampler, Seen};
 use crate::{
     estimate,
@@ -22,7 +23,7 @@ use crate::{
     network::Network,
     plan::{NetworkKind, Pattern, Plan},
     settings::{HomaSettings, LinkFacts},
-    spec::{HostSpec, LoadOrder, LoadSummary, Order, Peer, Status, Target, UnloadedTime},
+    spec::{HostSpec, LoadOrder, LoadSummary, Order, Peer, Status, Target},
     transport::Transport,
     watch::Watch,
     workload::Workload,

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use homa_report::summary::UnloadedTime;
 use serde::{Deserialize, Serialize};
 
 use crate::{settings::HomaSettings, transport::Transport, workload::Workload};
@@ -141,19 +142,6 @@ pub enum Report {
         /// Why.
         reason: String,
     },
-}
-
-/// Times of calls of one size, one at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct UnloadedTime {
-    /// Length of the requests.
-    pub size_bytes: u64,
-    /// The fastest, in nanoseconds.
-    pub min_ns: u64,
-    /// The median.
-    pub p50_ns: u64,
-    /// The 90th percentile.
-    pub p90_ns: u64,
 }
 
 /// What became of an RPC.

@@ -5,11 +5,11 @@ use std::cmp::Ordering;
 use serde::{Serialize, Serializer};
 
 use crate::{
-    document::{P99_AVERAGE_MIN, Summary},
     figures::{Draws, RoundFigures},
     format::{number, percent, time_us},
     run::{Measured, Run},
     stats::{Interval, SAMPLES_MIN, samples_for_interval},
+    summary::{P99_AVERAGE_MIN, Summary},
 };
 
 /// Transports of one protocol, which a run may have in several variants.

@@ -1,15 +1,12 @@
 //! `run.json`, as far as a report needs it. What is missing is taken as unknown: runs of other versions stay readable.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
     format::percent,
-    stats::{SAMPLES_MIN, samples_needed},
+    summary::{Looks, NotMeasured, TransportDocument},
 };
-
-/// RPCs that the P99 average needs: as many as a P99 in each of the ten classes of sizes.
-pub(crate) const P99_AVERAGE_MIN: u64 = 1_000;
 
 /// Newest layout that is known.
 pub(crate) const SCHEMA: u32 = 1;
@@ -51,42 +48,6 @@ pub(crate) struct Document {
     pub not_measured: Vec<NotMeasured>,
 }
 
-/// A transport without result, and why.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct NotMeasured {
-    pub name: String,
-    #[serde(default)]
-    pub reasons: Vec<String>,
-}
-
-/// How the queues of the switch were looked at.
-#[derive(Debug, Clone, Copy, Deserialize)]
-pub(crate) struct Looks {
-    /// Whether the switch recorded them itself, at exact times.
-    pub recorded: bool,
-    /// Time between two looks, in milliseconds.
-    pub every_ms: f64,
-}
-
-/// One transport's results.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct TransportDocument {
-    pub name: String,
-    #[serde(default)]
-    pub summary: Summary,
-    #[serde(default)]
-    pub unloaded: Vec<Unloaded>,
-}
-
-/// Unloaded times of a size.
-#[derive(Debug, Clone, Copy, Deserialize)]
-pub(crate) struct Unloaded {
-    pub size_bytes: u64,
-    pub p50_ns: u64,
-    #[serde(default)]
-    pub p90_ns: u64,
-}
-
 /// What differences of latency a run can tell apart.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Resolution {
@@ -96,92 +57,6 @@ pub(crate) struct Resolution {
     pub median_us: f64,
     /// Whether the network measured itself; else it is the spread of the shortest unloaded RPCs from P50 to P90.
     pub by_the_network: bool,
-}
-
-/// What a transport did; fields as in `docs/bench-files.md`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Summary {
-    pub rpcs: u64,
-    pub unfinished: u64,
-    pub failed: u64,
-    pub to_failed_host: u64,
-    #[serde(deserialize_with = "number")]
-    pub offered_mbps: f64,
-    #[serde(deserialize_with = "number")]
-    pub goodput_mbps: f64,
-    pub short: Times,
-    pub short_bytes_max: u64,
-    pub slowdown_own: Slowdown,
-    pub slowdown_homa: Option<Slowdown>,
-    pub deciles: Vec<Decile>,
-    #[serde(deserialize_with = "number")]
-    pub lag_p99_us: f64,
-    #[serde(deserialize_with = "number")]
-    pub cpu_us_per_rpc: f64,
-    #[serde(deserialize_with = "number")]
-    pub machine_busy: f64,
-    /// How long a program waited that wanted to run, P99.
-    #[serde(deserialize_with = "number")]
-    pub machine_late_p99_us: f64,
-    #[serde(deserialize_with = "number")]
-    pub machine_late_max_us: f64,
-    pub retransmitted_bytes: u64,
-    pub retransmitted_packets: u64,
-    pub dropped_by_system: u64,
-    pub queue_max_bytes: u64,
-    #[serde(deserialize_with = "number")]
-    pub queue_mean_bytes: f64,
-    pub failures: Vec<String>,
-}
-
-/// Percentiles in microseconds.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Times {
-    pub count: u64,
-    #[serde(deserialize_with = "number")]
-    pub p50_us: f64,
-    #[serde(deserialize_with = "number")]
-    pub p99_us: f64,
-    #[serde(deserialize_with = "number")]
-    pub p999_us: f64,
-}
-
-/// Percentiles of slowdowns.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Slowdown {
-    #[serde(deserialize_with = "number")]
-    pub average: f64,
-    #[serde(deserialize_with = "number")]
-    pub p50: f64,
-    #[serde(deserialize_with = "number")]
-    pub p99: f64,
-    #[serde(deserialize_with = "number")]
-    pub p99_average: f64,
-}
-
-/// A tenth of the messages.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Decile {
-    pub size_bytes: u64,
-    pub times: Times,
-    pub slowdown_own: Slowdown,
-    pub slowdown_homa: Option<Slowdown>,
-}
-
-/// Numbers that could not be computed are written as `null`.
-fn number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
-    Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::NAN))
-}
-
-impl TransportDocument {
-    /// Whether it is Homa, over whatever carriage.
-    pub(crate) fn is_homa(&self) -> bool {
-        is_homa(&self.name)
-    }
 }
 
 /// A workload as people call it: `W4`, `Messages of 500 kB`, the name of a file.
@@ -212,74 +87,6 @@ pub(crate) fn workload_origin(name: &str) -> Option<&'static str> {
 /// Whether a transport of this name is Homa.
 pub(crate) fn is_homa(name: &str) -> bool {
     name.starts_with("homa")
-}
-
-impl Times {
-    /// Takes out what so few RPCs do not carry.
-    fn refuse_what_samples_do_not_carry(&mut self) {
-        let shares =
-            [(&mut self.p50_us, 0.5), (&mut self.p99_us, 0.99), (&mut self.p999_us, 0.999)];
-        for (value, share) in shares {
-            if self.count < samples_needed(share) {
-                *value = f64::NAN;
-            }
-        }
-    }
-}
-
-impl Slowdown {
-    /// Takes out what so few RPCs do not carry.
-    fn refuse_what_samples_do_not_carry(&mut self, count: u64) {
-        let shares = [(&mut self.p50, 0.5), (&mut self.p99, 0.99)];
-        for (value, share) in shares {
-            if count < samples_needed(share) {
-                *value = f64::NAN;
-            }
-        }
-        if count < SAMPLES_MIN {
-            self.average = f64::NAN;
-        }
-        if count < P99_AVERAGE_MIN {
-            self.p99_average = f64::NAN;
-        }
-    }
-}
-
-impl Summary {
-    /// Takes out percentiles and means that so few RPCs do not carry, which runs of older versions have.
-    pub(crate) fn refuse_what_samples_do_not_carry(&mut self) {
-        self.short.refuse_what_samples_do_not_carry();
-        for slowdown in [Some(&mut self.slowdown_own), self.slowdown_homa.as_mut()] {
-            slowdown.into_iter().for_each(|one| one.refuse_what_samples_do_not_carry(self.rpcs));
-        }
-        for decile in &mut self.deciles {
-            // Older versions do not say how many there are, but they are tenths.
-            let count = decile.times.count.max(self.rpcs / 10);
-            for slowdown in [Some(&mut decile.slowdown_own), decile.slowdown_homa.as_mut()] {
-                slowdown.into_iter().for_each(|one| one.refuse_what_samples_do_not_carry(count));
-            }
-        }
-        if self.rpcs < SAMPLES_MIN {
-            self.goodput_mbps = f64::NAN;
-        }
-    }
-
-    /// Slowdown against Homa's unloaded time, or against its own where the run has no Homa.
-    pub(crate) fn slowdown(&self) -> Slowdown {
-        self.slowdown_homa.unwrap_or(self.slowdown_own)
-    }
-
-    /// Share of the offered payload that was carried.
-    pub(crate) fn carried(&self) -> f64 {
-        self.goodput_mbps / self.offered_mbps
-    }
-}
-
-impl Decile {
-    /// As [`Summary::slowdown`].
-    pub(crate) fn slowdown(&self) -> Slowdown {
-        self.slowdown_homa.unwrap_or(self.slowdown_own)
-    }
 }
 
 impl Document {

@@ -2,10 +2,10 @@
 
 use crate::{
     compare::{CARRIED, FAMILIES, Verdict, comparisons},
-    document::{Summary, TransportDocument},
     format::{percent, thousands, time_us, trimmed},
     run::{Measured, Run},
     stats::{samples_for_interval, samples_needed},
+    summary::{Summary, TransportDocument},
 };
 
 /// Busier than this, the machine's processors are what RPCs wait for.

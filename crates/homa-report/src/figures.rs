@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    document::Unloaded,
-    stats::{Blocked, Bootstrap, mean, percentile, samples_needed},
-};
+use crate::stats::{Blocked, Bootstrap, interpolate, mean, percentile, samples_needed};
 
 /// Points of a slowdown curve at most, and RPCs that a point needs: a P99 of fewer says little.
 const POINTS_MAX: usize = 50;
@@ -87,10 +84,13 @@ pub(crate) struct Figures {
     pub draws: Draws,
 }
 
-/// Computes the curves. `reference` holds the unloaded times that slowdowns are relative to; RPCs are of so many `blocks`.
+/// Unloaded times that slowdowns are relative to, by size in bytes; microseconds.
+type Reference<'a> = &'a [(u64, f64)];
+
+/// Computes the curves; RPCs are of so many `blocks`.
 pub(crate) fn figures(
     mut rpcs: Vec<Rpc>,
-    reference: &[Unloaded],
+    reference: Reference<'_>,
     (bootstrap, blocks): (&Bootstrap, usize),
 ) -> Figures {
     rpcs.sort_by_key(|rpc| rpc.size_bytes);
@@ -111,7 +111,7 @@ pub(crate) fn figures(
 fn draws(
     rpcs: &[Rpc],
     short: usize,
-    reference: &[Unloaded],
+    reference: Reference<'_>,
     (bootstrap, blocks): (&Bootstrap, usize),
 ) -> Draws {
     let times = rpcs[..short].iter().map(|rpc| (rpc.latency_ns as f64 / 1e3, rpc.block));
@@ -136,27 +136,13 @@ fn draws(
     }
 }
 
-fn slowdown_of(rpc: &Rpc, reference: &[Unloaded]) -> f64 {
-    rpc.latency_ns as f64 / unloaded_ns(reference, rpc.size_bytes)
-}
-
-/// Unloaded time for a size, between measured ones in proportion; in nanoseconds.
-fn unloaded_ns(times: &[Unloaded], size_bytes: u64) -> f64 {
-    let index = times.partition_point(|time| time.size_bytes < size_bytes);
-    let found = match (index.checked_sub(1).and_then(|below| times.get(below)), times.get(index)) {
-        (Some(low), Some(high)) if high.size_bytes > low.size_bytes => {
-            let share = size_bytes.saturating_sub(low.size_bytes) as f64
-                / (high.size_bytes - low.size_bytes) as f64;
-            low.p50_ns as f64 + (high.p50_ns as f64 - low.p50_ns as f64) * share
-        }
-        (_, Some(only)) | (Some(only), None) => only.p50_ns as f64,
-        (None, None) => f64::NAN,
-    };
-    found.max(1.0)
+fn slowdown_of(rpc: &Rpc, reference: Reference<'_>) -> f64 {
+    let unloaded_us = interpolate(reference, rpc.size_bytes).unwrap_or(0.0).max(0.001);
+    rpc.latency_ns as f64 / 1e3 / unloaded_us
 }
 
 /// Cuts RPCs, sorted by size, into ranges of about equally many messages; messages of one size stay together.
-fn slowdown(rpcs: &[Rpc], reference: &[Unloaded]) -> Vec<Bucket> {
+fn slowdown(rpcs: &[Rpc], reference: Reference<'_>) -> Vec<Bucket> {
     let most = rpcs.len() / samples_needed(0.99) as usize;
     let points = (rpcs.len() / RPCS_PER_POINT).clamp(POINTS_MIN.min(most).max(1), POINTS_MAX);
     let mut buckets = Vec::new();
@@ -203,7 +189,7 @@ fn tail(short: &[Rpc]) -> Vec<(f64, f64)> {
     points
 }
 
-fn rounds(rpcs: &[Rpc], boundary_bytes: u64, reference: &[Unloaded]) -> Vec<RoundFigures> {
+fn rounds(rpcs: &[Rpc], boundary_bytes: u64, reference: Reference<'_>) -> Vec<RoundFigures> {
     #[derive(Default)]
     struct Round {
         short_ns: Vec<u64>,
@@ -244,10 +230,7 @@ mod tests {
         figures(rpcs, &REFERENCE, (&Bootstrap::new(2, 1, 1_000_000), 2))
     }
 
-    const REFERENCE: [Unloaded; 2] = [
-        Unloaded { size_bytes: 100, p50_ns: 10_000, p90_ns: 0 },
-        Unloaded { size_bytes: 1_100, p50_ns: 20_000, p90_ns: 0 },
-    ];
+    const REFERENCE: [(u64, f64); 2] = [(100, 10.0), (1_100, 20.0)];
 
     #[test]
     fn slowdowns_are_relative_to_unloaded_times_between_measured_sizes() {

@@ -30,6 +30,7 @@ mod run;
 mod sampled;
 pub mod stats;
 mod study;
+pub mod summary;
 pub mod table;
 mod text;
 

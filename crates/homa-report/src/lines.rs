@@ -2,11 +2,11 @@
 
 use crate::{
     compare::slowdown,
-    document::{P99_AVERAGE_MIN, Summary},
     figures::Draws,
     format::{number, size, thousands, trimmed},
     run::{Measured, Run},
     stats::{Interval, samples_for_interval},
+    summary::{P99_AVERAGE_MIN, Summary},
 };
 
 /// A figure of all transports.

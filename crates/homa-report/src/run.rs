@@ -10,13 +10,14 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    document::{Document, SCHEMA, TransportDocument, Unloaded},
+    document::{Document, SCHEMA},
     error::ReportError,
     figures::{Bucket, Figures, Rpc, figures},
     format::thousands,
     rows::{self, Tally},
     sampled::{Gather, LEVELS, QueuePoint, RatePoint},
     stats::Bootstrap,
+    summary::{TransportDocument, UnloadedTime, unloaded_us},
 };
 
 /// Names of a run's files.
@@ -127,7 +128,7 @@ impl Run {
         transport.document.is_homa() || !self.relative_to_homa()
     }
 
-    fn homa_unloaded(&self) -> Option<&[Unloaded]> {
+    fn homa_unloaded(&self) -> Option<&[UnloadedTime]> {
         let mut documents = self.transports.iter().map(|transport| &transport.document);
         let homa =
             documents.find(|document| document.is_homa() && !document.unloaded.is_empty())?;
@@ -173,10 +174,11 @@ impl Run {
         let most = found.iter().map(Vec::len).max().unwrap_or(0);
         // A draw looks at half of the short ones and some of the slowest.
         let bootstrap = Bootstrap::new(rounds, BLOCKS, most / 10);
-        let homa = self.homa_unloaded().map(<[Unloaded]>::to_vec);
+        let homa = self.homa_unloaded().map(unloaded_us);
         for (transport, rpcs) in self.transports.iter_mut().zip(found) {
-            let reference = homa.as_deref().unwrap_or(&transport.document.unloaded);
-            transport.figures = figures(rpcs, reference, (&bootstrap, rounds * BLOCKS));
+            let own = || unloaded_us(&transport.document.unloaded);
+            let reference = homa.clone().unwrap_or_else(own);
+            transport.figures = figures(rpcs, &reference, (&bootstrap, rounds * BLOCKS));
             if transport.figures.slowdown.is_empty() {
                 transport.figures.slowdown = from_deciles(&transport.document);
                 transport.figures.deciles_bytes = decile_sizes(&transport.document);
@@ -349,7 +351,7 @@ fn from_deciles(document: &TransportDocument) -> Vec<Bucket> {
     // Ten in whatever was written by this program.
     let deciles = &document.summary.deciles[..document.summary.deciles.len().min(10)];
     let mut shortest = 0;
-    let bucket = |(index, decile): (usize, &crate::document::Decile)| {
+    let bucket = |(index, decile): (usize, &crate::summary::Decile)| {
         let sizes_bytes = (shortest, decile.size_bytes);
         shortest = decile.size_bytes;
         let slowdown = decile.slowdown();

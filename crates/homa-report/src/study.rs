@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use crate::{
     chart::{Axis, Chart, Line, Palette, Point, Series, Tick},
-    document::Summary,
     format::{number, plain, trimmed},
     names::name,
     run::Run,
+    summary::Summary,
 };
 
 /// Runs of one plan.

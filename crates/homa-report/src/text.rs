@@ -61,8 +61,8 @@ fn by_size(run: &Run) -> Option<String> {
     let longest = all.iter().map(|one| &one.0).max_by_key(|deciles| deciles.len())?;
     let ends = longest.first().zip(longest.last());
     ends.filter(|(first, last)| first.size_bytes < last.size_bytes)?;
-    let row = |(index, decile): (usize, &crate::document::Decile)| {
-        let cell = |(deciles, own): &(Vec<crate::document::Decile>, bool)| {
+    let row = |(index, decile): (usize, &crate::summary::Decile)| {
+        let cell = |(deciles, own): &(Vec<crate::summary::Decile>, bool)| {
             let found = deciles.get(index).map(|decile| decile.slowdown());
             found.map_or("–".to_owned(), |found| {
                 format!("{} / {}", slowdown(found.p50, *own), slowdown(found.p99, *own))

@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use homa_report::stats::quantile;
+use homa_report::{stats::quantile, summary::UnloadedTime};
 use thread_priority::{
     RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
     set_thread_priority_and_policy, thread_native_id,
@@ -35,7 +35,7 @@ pub use self::{
     tasks::Tasks,
 };
 use crate::{
-    spec::{HostSpec, Order, Report, UnloadedTime},
+    spec::{HostSpec, Order, Report},
     transport::Transport,
 };
 

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use homa_report::summary::Looks;
 use serde::Serialize;
 
 use super::traced;
@@ -52,15 +53,6 @@ pub struct ThroughputSample {
     pub host: u32,
     /// Bits of frames per second.
     pub rx_bps: f64,
-}
-
-/// How the queues were looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Looks {
-    /// Whether the network recorded them itself, at exact times.
-    pub recorded: bool,
-    /// Time between two looks, in milliseconds.
-    pub every_ms: f64,
 }
 
 /// What was seen.

@@ -4,7 +4,7 @@ use std::{fs, io, path::PathBuf};
 
 use homa_bench::{
     congestion, estimate, files,
-    metrics::{NotMeasured, Summary, summarise_all},
+    metrics::summarise_all,
     network::{AgentCommand, Network},
     plan::{NetworkKind, NetworkPlan, Plan},
     results, run,
@@ -13,6 +13,7 @@ use homa_bench::{
     transport::Transport,
     watch::Watch,
 };
+use homa_report::summary::{NotMeasured, Summary};
 use serde_json::{Value, json};
 
 use super::overall::{Overall, about};
