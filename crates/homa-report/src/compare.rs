@@ -5,11 +5,11 @@ use std::cmp::Ordering;
 use serde::{Serialize, Serializer};
 
 use crate::{
-    figures::{Draws, RoundFigures},
+    figures::{Drawn, RoundFigures},
     format::{number, percent, time_us},
     run::{Measured, Run},
-    stats::{Interval, SAMPLES_MIN, samples_for_interval},
-    summary::{P99_AVERAGE_MIN, Summary},
+    stats::{Interval, SAMPLES_MIN},
+    summary::Summary,
 };
 
 /// Transports of one protocol, which a run may have in several variants.
@@ -149,14 +149,9 @@ type Of<T> = fn(&T) -> f64;
 /// A figure that is compared: lower is better.
 struct Figure {
     name: &'static str,
-    of: Of<Summary>,
+    drawn: Drawn,
     of_round: Option<Of<RoundFigures>>,
-    draws: fn(&Draws) -> &[f64],
     kind: Kind,
-    /// Messages that it is of.
-    samples: fn(&Summary) -> u64,
-    /// How many it takes for an interval.
-    needed: u64,
 }
 
 /// Which differences of a figure the network tells apart.
@@ -219,49 +214,29 @@ pub(crate) const AVERAGE: &str = "average slowdown";
 const FIGURES: [Figure; 5] = [
     Figure {
         name: SHORT_P99,
-        of: |all| all.short.p99_us,
+        drawn: Drawn::SHORT_P99,
         of_round: Some(|round| round.short_p99_us),
-        draws: |draws| &draws.short_p99_us,
         kind: Kind::Tail,
-        samples: |all| all.short.count,
-        needed: samples_for_interval(0.99),
     },
     Figure {
         name: SHORT_P50,
-        of: |all| all.short.p50_us,
+        drawn: Drawn::SHORT_P50,
         of_round: Some(|round| round.short_p50_us),
-        draws: |draws| &draws.short_p50_us,
         kind: Kind::Median,
-        samples: |all| all.short.count,
-        needed: samples_for_interval(0.5),
     },
     Figure {
         name: "short messages, P99.9",
-        of: |all| all.short.p999_us,
+        drawn: Drawn::SHORT_P999,
         of_round: None,
-        draws: |draws| &draws.short_p999_us,
         kind: Kind::Tail,
-        samples: |all| all.short.count,
-        needed: samples_for_interval(0.999),
     },
     Figure {
         name: AVERAGE,
-        of: |all| all.slowdown().average,
+        drawn: Drawn::AVERAGE,
         of_round: Some(|round| round.average),
-        draws: |draws| &draws.average,
         kind: Kind::Mean,
-        samples: |all| all.rpcs,
-        needed: samples_for_interval(0.5),
     },
-    Figure {
-        name: "P99 average",
-        of: |all| all.slowdown().p99_average,
-        of_round: None,
-        draws: |draws| &draws.p99_average,
-        kind: Kind::Slowest,
-        samples: |all| all.rpcs,
-        needed: P99_AVERAGE_MIN,
-    },
+    Figure { name: "P99 average", drawn: Drawn::P99_AVERAGE, of_round: None, kind: Kind::Slowest },
 ];
 
 /// Compares each Homa transport with the best of others; by name of the Homa transport. Empty if one of them has no result.
@@ -291,13 +266,14 @@ fn compare(
     (with, others): (&'static str, &[&Measured]),
     figure: &Figure,
 ) -> Option<Comparison> {
-    let value = |transport: &Measured| (figure.of)(&transport.document.summary);
+    let value = |transport: &Measured| (figure.drawn.of)(&transport.document.summary);
     let best = *others.iter().min_by(|a, b| value(a).total_cmp(&value(b)))?;
     let (ours, theirs) = (value(homa), value(best));
-    let samples = |transport: &Measured| (figure.samples)(&transport.document.summary);
+    let samples = |transport: &Measured| (figure.drawn.samples)(&transport.document.summary);
     let samples = samples(homa).min(samples(best));
     let rounds = figure.of_round.and_then(|of| range_of_rounds(homa, others, of));
-    let interval = (samples >= figure.needed).then(|| interval(homa, others, figure)).flatten();
+    let interval =
+        (samples >= figure.drawn.needed).then(|| interval(homa, others, figure)).flatten();
     let resolution = figure.resolution(run, &homa.document.summary, &best.document.summary);
     let disagree = rounds.is_some_and(|(low, high)| low < 1.0 && high > 1.0)
         || interval.is_some_and(|interval| interval.contains(1.0));
@@ -305,7 +281,7 @@ fn compare(
     let verdict = match disagree {
         _ if ours.is_nan() || theirs.is_nan() => Verdict::TooFew,
         // Of tails it takes more than many runs have; those say what they saw, and that chance is not known.
-        _ if samples < figure.needed && figure.kind != Kind::Tail => Verdict::TooFew,
+        _ if samples < figure.drawn.needed && figure.kind != Kind::Tail => Verdict::TooFew,
         _ if figure.kind.is_slowdown() && below_one => Verdict::BelowOne,
         _ if resolution.is_some_and(|least| (ours - theirs).abs() < least) => Verdict::Unresolved,
         true => Verdict::Undecided,
@@ -324,21 +300,21 @@ fn compare(
         samples,
         verdict,
         show: [homa, best].map(|one| figure.kind.show(run.is_own_reference(one))),
-        needed: figure.needed,
+        needed: figure.drawn.needed,
     })
 }
 
 /// How far chance moves the ratio to the best of the others, which may be another one in each draw.
 fn interval(homa: &Measured, others: &[&Measured], figure: &Figure) -> Option<Interval> {
     let of = |transport: &Measured, draw: usize| {
-        let draws = (figure.draws)(&transport.figures.draws);
+        let draws = (figure.drawn.draws)(&transport.figures.draws);
         draws.get(draw).copied().unwrap_or(f64::NAN)
     };
     let ratio = |draw: usize| {
         let best = others.iter().map(|other| of(other, draw)).fold(f64::NAN, f64::min);
         best / of(homa, draw)
     };
-    let draws = (figure.draws)(&homa.figures.draws).len();
+    let draws = (figure.drawn.draws)(&homa.figures.draws).len();
     Interval::of(&(0..draws).map(ratio).collect::<Vec<_>>())
 }
 

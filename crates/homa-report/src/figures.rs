@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::stats::{Blocked, Bootstrap, interpolate, mean, percentile, samples_needed};
+use crate::{
+    stats::{
+        Blocked, Bootstrap, interpolate, mean, percentile, samples_for_interval, samples_needed,
+    },
+    summary::{P99_AVERAGE_MIN, Summary},
+};
 
 /// Points of a slowdown curve at most, and RPCs that a point needs: a P99 of fewer says little.
 const POINTS_MAX: usize = 50;
@@ -67,6 +72,45 @@ pub(crate) struct Draws {
     pub average: Vec<f64>,
     /// Mean over ten classes of sizes of the mean slowdown of their slowest 1 %.
     pub p99_average: Vec<f64>,
+}
+
+/// A figure of a transport's RPCs, and what says how far chance moves it.
+#[derive(Clone, Copy)]
+pub(crate) struct Drawn {
+    /// The figure.
+    pub of: fn(&Summary) -> f64,
+    /// What draws gave for it.
+    pub draws: fn(&Draws) -> &[f64],
+    /// RPCs that it is of.
+    pub samples: fn(&Summary) -> u64,
+    /// How many it takes for an interval.
+    pub needed: u64,
+}
+
+impl Drawn {
+    pub(crate) const SHORT_P50: Drawn =
+        Drawn::short(|all| all.short.p50_us, |draws| &draws.short_p50_us, 0.5);
+    pub(crate) const SHORT_P99: Drawn =
+        Drawn::short(|all| all.short.p99_us, |draws| &draws.short_p99_us, 0.99);
+    pub(crate) const SHORT_P999: Drawn =
+        Drawn::short(|all| all.short.p999_us, |draws| &draws.short_p999_us, 0.999);
+    pub(crate) const AVERAGE: Drawn = Drawn {
+        of: |all| all.slowdown().average,
+        draws: |draws| &draws.average,
+        samples: |all| all.rpcs,
+        needed: samples_for_interval(0.5),
+    };
+    pub(crate) const P99_AVERAGE: Drawn = Drawn {
+        of: |all| all.slowdown().p99_average,
+        draws: |draws| &draws.p99_average,
+        samples: |all| all.rpcs,
+        needed: P99_AVERAGE_MIN,
+    };
+
+    /// A percentile of the short messages.
+    const fn short(of: fn(&Summary) -> f64, draws: fn(&Draws) -> &[f64], share: f64) -> Self {
+        Drawn { of, draws, samples: |all| all.short.count, needed: samples_for_interval(share) }
+    }
 }
 
 /// Curves of one transport.

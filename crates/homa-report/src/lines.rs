@@ -2,11 +2,11 @@
 
 use crate::{
     compare::slowdown,
-    figures::Draws,
+    figures::Drawn,
     format::{number, size, thousands, trimmed},
     run::{Measured, Run},
-    stats::{Interval, samples_for_interval},
-    summary::{P99_AVERAGE_MIN, Summary},
+    stats::Interval,
+    summary::Summary,
 };
 
 /// A figure of all transports.
@@ -37,37 +37,29 @@ enum Unit {
     Share,
 }
 
-/// How far chance moves a figure.
-struct Drawn {
-    of: fn(&Draws) -> &[f64],
-    /// How many RPCs it is of, and how many it takes for an interval.
-    samples: fn(&Summary) -> u64,
-    needed: u64,
+/// Where a figure comes from.
+enum Source {
+    /// Chance is not known to move it.
+    Found(fn(&Measured) -> f64),
+    Drawn(Drawn),
 }
 
 /// A figure of the table.
 struct Figure {
     label: &'static str,
     unit: Unit,
-    of: fn(&Measured) -> f64,
-    draws: Option<Drawn>,
+    source: Source,
     /// Whether zeros alone mean that nobody looked.
     zero_is_nothing: bool,
 }
 
 impl Figure {
     const fn new(label: &'static str, unit: Unit, of: fn(&Measured) -> f64) -> Self {
-        Figure { label, unit, of, draws: None, zero_is_nothing: false }
+        Figure { label, unit, source: Source::Found(of), zero_is_nothing: false }
     }
 
-    const fn drawn(
-        mut self,
-        of: fn(&Draws) -> &[f64],
-        samples: fn(&Summary) -> u64,
-        needed: u64,
-    ) -> Self {
-        self.draws = Some(Drawn { of, samples, needed });
-        self
+    const fn drawn(label: &'static str, unit: Unit, drawn: Drawn) -> Self {
+        Figure { label, unit, source: Source::Drawn(drawn), zero_is_nothing: false }
     }
 
     const fn or_nothing(mut self) -> Self {
@@ -75,10 +67,21 @@ impl Figure {
         self
     }
 
+    fn of(&self, transport: &Measured) -> f64 {
+        match &self.source {
+            Source::Found(of) => of(transport),
+            Source::Drawn(drawn) => (drawn.of)(summary(transport)),
+        }
+    }
+
+    fn is_drawn(&self) -> bool {
+        matches!(self.source, Source::Drawn(_))
+    }
+
     fn interval(&self, transport: &Measured) -> Option<Interval> {
-        let drawn = self.draws.as_ref()?;
+        let Source::Drawn(drawn) = &self.source else { return None };
         let enough = (drawn.samples)(&transport.document.summary) >= drawn.needed;
-        enough.then(|| Interval::of((drawn.of)(&transport.figures.draws))).flatten()
+        enough.then(|| Interval::of((drawn.draws)(&transport.figures.draws))).flatten()
     }
 }
 
@@ -94,30 +97,11 @@ fn only(homa: bool, transport: &Measured, value: u64) -> f64 {
 const FIGURES: [Figure; 16] = [
     Figure::new("RPCs measured", Unit::Count, |one| summary(one).rpcs as f64),
     Figure::new("short messages among them", Unit::Count, |one| summary(one).short.count as f64),
-    Figure::new("P50 of short messages", Unit::Time, |one| summary(one).short.p50_us).drawn(
-        |draws| &draws.short_p50_us,
-        |all| all.short.count,
-        samples_for_interval(0.5),
-    ),
-    Figure::new("P99 of short messages", Unit::Time, |one| summary(one).short.p99_us).drawn(
-        |draws| &draws.short_p99_us,
-        |all| all.short.count,
-        samples_for_interval(0.99),
-    ),
-    Figure::new("P99.9 of short messages", Unit::Time, |one| summary(one).short.p999_us).drawn(
-        |draws| &draws.short_p999_us,
-        |all| all.short.count,
-        samples_for_interval(0.999),
-    ),
-    Figure::new("average slowdown", Unit::Slowdown, |one| summary(one).slowdown().average).drawn(
-        |draws| &draws.average,
-        |all| all.rpcs,
-        samples_for_interval(0.5),
-    ),
-    Figure::new("P99 average of slowdown", Unit::Slowdown, |one| {
-        summary(one).slowdown().p99_average
-    })
-    .drawn(|draws| &draws.p99_average, |all| all.rpcs, P99_AVERAGE_MIN),
+    Figure::drawn("P50 of short messages", Unit::Time, Drawn::SHORT_P50),
+    Figure::drawn("P99 of short messages", Unit::Time, Drawn::SHORT_P99),
+    Figure::drawn("P99.9 of short messages", Unit::Time, Drawn::SHORT_P999),
+    Figure::drawn("average slowdown", Unit::Slowdown, Drawn::AVERAGE),
+    Figure::drawn("P99 average of slowdown", Unit::Slowdown, Drawn::P99_AVERAGE),
     Figure::new("goodput, Mbit/s", Unit::Rate, |one| summary(one).goodput_mbps),
     Figure::new("carried of what was offered, %", Unit::Share, |one| summary(one).carried()),
     Figure::new("RPCs without a good end", Unit::Count, |one| {
@@ -159,10 +143,10 @@ fn line(run: &Run, figure: &Figure) -> Option<Line> {
     let values: Vec<f64> = run
         .transports
         .iter()
-        .map(|one| if measured(one) { (figure.of)(one) } else { f64::NAN })
+        .map(|one| if measured(one) { figure.of(one) } else { f64::NAN })
         .collect();
     let known = || values.iter().copied().filter(|value| value.is_finite());
-    let refused = figure.draws.is_some() && run.transports.iter().any(measured);
+    let refused = figure.is_drawn() && run.transports.iter().any(measured);
     let nothing = figure.zero_is_nothing && known().all(|value| value == 0.0);
     if (known().next().is_none() && !refused) || nothing {
         return None;
@@ -176,7 +160,7 @@ fn line(run: &Run, figure: &Figure) -> Option<Line> {
         Cell {
             value: match value.is_finite() {
                 true => show(*value),
-                false if figure.draws.is_some() && measured(transport) => "too few".to_owned(),
+                false if figure.is_drawn() && measured(transport) => "too few".to_owned(),
                 false => "–".to_owned(),
             },
             interval: figure
