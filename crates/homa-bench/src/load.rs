@@ -3,7 +3,7 @@
 use homa_lab::calibrate::Load;
 
 use crate::{
-    plan::{LoadPlan, Pattern, Plan, ReplyPlan},
+    plan::{LoadPlan, Pattern, Plan},
     spec::Reply,
     workload::Workload,
 };
@@ -14,15 +14,6 @@ const FRAME_BYTES: u64 = 14;
 /// Headers per packet that the load is computed with: those of Homa over UDP, the longest of all transports
 /// compared, so that the same RPCs are offered to each and none gets more than the share asked for.
 const HEADERS_BYTES: u64 = 20 + 8 + 60;
-
-impl From<ReplyPlan> for Reply {
-    fn from(plan: ReplyPlan) -> Reply {
-        match plan {
-            ReplyPlan::Echo => Reply::Echo,
-            ReplyPlan::Bytes(bytes) => Reply::Bytes(bytes),
-        }
-    }
-}
 
 /// Bytes on the link for a message, headers of its data packets included (grants and acknowledgements are not).
 pub fn wire_bytes(message_bytes: u64, mtu_bytes: u32) -> u64 {
@@ -60,7 +51,7 @@ pub fn expected(plan: &Plan, sizes: &Workload) -> Load {
     let payload = u64::from(mtu_bytes).saturating_sub(HEADERS_BYTES).max(1);
     let (mut before, mut packets, mut bytes) = (0.0, 0.0, 0.0);
     for (length, fraction) in sizes.points() {
-        for message in [*length, Reply::from(load.reply).bytes(*length)] {
+        for message in [*length, load.reply.bytes(*length)] {
             packets += message.div_ceil(payload).max(1) as f64 * (fraction - before);
             bytes += wire_bytes(message, mtu_bytes) as f64 * (fraction - before);
         }
@@ -83,8 +74,8 @@ pub fn rpc_per_s(
     let capacity_bytes_per_s = f64::from(rate_mbps) * 125_000.0 * plan.load;
     let request = mean_wire_bytes(sizes, mtu_bytes);
     let answer = match plan.reply {
-        ReplyPlan::Echo => request,
-        ReplyPlan::Bytes(bytes) => wire_bytes(bytes.into(), mtu_bytes) as f64,
+        Reply::Echo => request,
+        Reply::Bytes(bytes) => wire_bytes(bytes.into(), mtu_bytes) as f64,
     };
     match plan.pattern {
         // Each link carries the requests of its host and the answers to others', in each direction.
@@ -115,7 +106,7 @@ mod tests {
         assert!((load.packets_per_s / full - 1.5).abs() < 1e-9, "{load:?}");
         assert!((load.frame_bytes - (1_514.0 + 40.0) / 1.5).abs() < 1e-9, "{load:?}");
         plan.load.pattern = Pattern::Incast;
-        plan.load.reply = ReplyPlan::Bytes(1);
+        plan.load.reply = Reply::Bytes(1);
         // One link carries requests, and as many short answers come back.
         let load = expected(&plan, &sizes);
         assert!((load.packets_per_s / (full / 6.0) - 3.0).abs() < 1e-9, "{load:?}");

@@ -69,7 +69,7 @@ pub fn summarise(plan: &Plan, outcome: &Outcome, found: &Found) -> Summary {
         own: unloaded_us(&found.unloaded),
         homa: homa.map(|(_, found)| unloaded_us(&found.unloaded)),
         link: &outcome.link,
-        reply: plan.load.reply.into(),
+        reply: plan.load.reply,
     };
     let boundary = counted.get(counted.len() / DECILES).map_or(0, |rpc| rpc.size_bytes);
     let short = counted.partition_point(|rpc| rpc.size_bytes <= boundary);
@@ -180,7 +180,7 @@ fn slowdown(rpcs: &[Rpc], reference_us: impl Fn(&Rpc) -> f64) -> Slowdown {
 
 /// Offered and carried payload per host and direction, in 10^6 bit/s.
 fn goodput(plan: &Plan, found: &Found) -> (f64, f64) {
-    let reply = Reply::from(plan.load.reply);
+    let reply = plan.load.reply;
     let begin_ns = (plan.load.warm_up * 1e9) as u64;
     let end_ns = ((plan.load.warm_up + plan.load.secs) * 1e9) as u64;
     let window = begin_ns..end_ns;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::file::{PlanError, PlanFile};
 use crate::{
+    spec::Reply,
     transport::Transport,
     units::{parse_rate_mbps, parse_size},
 };
@@ -129,7 +130,7 @@ pub struct LoadPlan {
     /// Who calls whom.
     pub pattern: Pattern,
     /// `echo`, or the bytes of a short answer to one-way messages.
-    pub reply: ReplyPlan,
+    pub reply: Reply,
     /// Calls of one host under way at most; later ones wait at the client, which counts.
     pub client_max: u32,
     /// Seconds of load before those that count.
@@ -157,7 +158,7 @@ impl Default for LoadPlan {
             message_max: 1_000_000,
             load: 0.8,
             pattern: Pattern::AllToAll,
-            reply: ReplyPlan::Echo,
+            reply: Reply::Echo,
             client_max: 1_000,
             warm_up: 2.0,
             secs: 5.0,
@@ -181,16 +182,6 @@ pub enum Pattern {
     Incast,
     /// Every host calls the next.
     Ring,
-}
-
-/// What servers answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReplyPlan {
-    /// As many bytes as the request has.
-    Echo,
-    /// This many bytes.
-    Bytes(u32),
 }
 
 /// Sizes as numbers or as people write them.

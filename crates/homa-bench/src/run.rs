@@ -263,7 +263,7 @@ fn host_spec(
         port: plan.network.port,
         transport: transport.clone(),
         homa: homa.clone(),
-        reply: plan.load.reply.into(),
+        reply: plan.load.reply,
         message_bytes_max: u32::try_from(plan.load.message_max).unwrap_or(u32::MAX),
         service_us: plan.load.service_us,
     })

@@ -11,10 +11,10 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// Told what a run does, and asked whether it shall go on.
 pub trait Watch: Sync {
     /// A step begins; [`steps`](crate::estimate::steps) names all of them, in this order.
-    fn begins(&self, step: &str);
+    fn begins(&self, _step: &str) {}
 
     /// Something that a reader of the results wants to know.
-    fn says(&self, text: &str);
+    fn says(&self, _text: &str) {}
 
     /// Whether the run shall end at once, with what it has.
     fn stopped(&self) -> bool;
@@ -46,10 +46,6 @@ pub(crate) fn interrupted() -> io::Error {
 pub struct Unwatched;
 
 impl Watch for Unwatched {
-    fn begins(&self, _: &str) {}
-
-    fn says(&self, _: &str) {}
-
     fn stopped(&self) -> bool {
         false
     }
@@ -62,10 +58,6 @@ mod tests {
     struct Stopped;
 
     impl Watch for Stopped {
-        fn begins(&self, _: &str) {}
-
-        fn says(&self, _: &str) {}
-
         fn stopped(&self) -> bool {
             true
         }

@@ -1,10 +1,11 @@
 //! What values of a plan may be, all of it known before anything is built.
 
-use super::{NetworkKind, NetworkPlan, Plan, PlanError, ReplyPlan};
+use super::{NetworkKind, NetworkPlan, Plan, PlanError};
 use crate::{
     agent::RPCS_MAX,
     load::rpc_per_s,
     settings::{HomaSettings, LinkFacts},
+    spec::Reply,
     workload::Workload,
 };
 
@@ -97,8 +98,8 @@ impl Plan {
             ),
             (
                 match load.reply {
-                    ReplyPlan::Echo => true,
-                    ReplyPlan::Bytes(bytes) => (1..=load.message_max).contains(&bytes.into()),
+                    Reply::Echo => true,
+                    Reply::Bytes(bytes) => (1..=load.message_max).contains(&bytes.into()),
                 },
                 "load.reply",
                 "`echo`, or 1 byte to load.message_max",

@@ -42,10 +42,6 @@ pub(crate) struct ServerProcess {
 struct Interrupt;
 
 impl Watch for Interrupt {
-    fn begins(&self, _: &str) {}
-
-    fn says(&self, _: &str) {}
-
     fn stopped(&self) -> bool {
         interrupt::pressed()
     }
