@@ -5,7 +5,9 @@ use homa_bench::workload::Workload;
 
 use super::{
     job::{Job, Outcome, Work},
-    measure, open, pin, tokio_latency,
+    measure,
+    open::{self, Offer},
+    pin, tokio_latency,
 };
 use crate::{
     body::{self, Order},
@@ -44,17 +46,9 @@ fn measure(job: &Job) -> Result<Outcome, CliError> {
             let payload = request(sizes.quantile(1.0) as usize, *reply_bytes);
             measure::closed(&mut *many()?, (sizes, *seed), payload, *outstanding, job.secs)
         }
-        Work::Mixed { workload, rpc_per_s, unloaded, classes_bytes, seed } => {
-            let workload = Workload::load(workload)?;
-            let offer = open::Offer {
-                workload: &workload,
-                rpc_per_s: *rpc_per_s,
-                unloaded,
-                classes_bytes,
-                seed: *seed,
-                secs: job.secs,
-            };
-            open::mixed(&mut *many()?, &offer)
+        Work::Mixed(mixed) => {
+            let sizes = Workload::load(&mixed.workload)?;
+            open::mixed(&mut *many()?, &Offer { sizes, mixed, secs: job.secs })
         }
     }
 }

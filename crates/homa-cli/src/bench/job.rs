@@ -70,18 +70,22 @@ pub(crate) enum Work {
         seed: u64,
     },
     /// Echo calls of the sizes of a workload that begin at random times, whatever has ended.
-    Mixed {
-        /// Name or file of the workload.
-        workload: String,
-        /// Mean number of calls that begin per second.
-        rpc_per_s: f64,
-        /// Unloaded time by size, in order of size: bytes and microseconds.
-        unloaded: Vec<(u64, f64)>,
-        /// Upper ends of the classes of sizes that are reported, in order; bytes.
-        classes_bytes: Vec<u64>,
-        /// Seed of sizes and arrivals.
-        seed: u64,
-    },
+    Mixed(Mixed),
+}
+
+/// A mixed workload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Mixed {
+    /// Name or file of the workload.
+    pub workload: String,
+    /// Mean number of calls that begin per second.
+    pub rpc_per_s: f64,
+    /// Unloaded time by size, in order of size: bytes and microseconds.
+    pub unloaded: Vec<(u64, f64)>,
+    /// Upper ends of the classes of sizes that are reported, in order; bytes.
+    pub classes_bytes: Vec<u64>,
+    /// Seed of sizes and arrivals.
+    pub seed: u64,
 }
 
 /// What a measurement found.

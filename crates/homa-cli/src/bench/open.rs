@@ -18,7 +18,7 @@ use homa_bench::{
 use homa_report::stats::interpolate;
 
 use super::{
-    job::{Outcome, Slowdown},
+    job::{Mixed, Outcome, Slowdown},
     measure::{CpuMeter, outcome, server_cpu_ns},
 };
 use crate::{
@@ -47,15 +47,9 @@ const SLOWDOWN_MAX_THOUSANDTHS: u64 = 1_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Offer<'a> {
     /// Sizes of the messages.
-    pub workload: &'a Workload,
-    /// Mean number of calls per second.
-    pub rpc_per_s: f64,
-    /// Unloaded time by size, in order of size: bytes and microseconds.
-    pub unloaded: &'a [(u64, f64)],
-    /// Upper ends of the classes of sizes, in order; bytes.
-    pub classes_bytes: &'a [u64],
-    /// Seed of sizes and arrivals.
-    pub seed: u64,
+    pub sizes: Workload,
+    /// How many, and how they are measured.
+    pub mixed: &'a Mixed,
     /// Counted seconds.
     pub secs: f64,
 }
@@ -76,7 +70,7 @@ fn offered<'a>(
     offer: &'a Offer<'a>,
     now: impl Fn() -> Instant,
 ) -> Result<Found<'a>, CliError> {
-    let longest = offer.classes_bytes.last().map_or(1, |bytes| *bytes as usize);
+    let longest = offer.mixed.classes_bytes.last().map_or(1, |bytes| *bytes as usize);
     let (start, payload) = (now(), body::pattern(0, longest));
     let mut calls = Calls::new(client, payload, &now);
     let mut found = Found::new(offer, start);
@@ -90,8 +84,8 @@ impl Offer<'_> {
     }
 
     fn load(&self) -> Load {
-        let (sizes, poisson) = (self.workload.clone(), Spacing::Poisson);
-        let arrivals = Arrivals::new(sizes, self.rpc_per_s, poisson, 1, self.seed);
+        let (sizes, poisson) = (self.sizes.clone(), Spacing::Poisson);
+        let arrivals = Arrivals::new(sizes, self.mixed.rpc_per_s, poisson, 1, self.mixed.seed);
         let length = self.warm_up() + Duration::from_secs_f64(self.secs);
         Load::open(arrivals, OUTSTANDING_MAX, length, DRAIN)
     }
@@ -130,10 +124,11 @@ impl Record<Reply> for Found<'_> {
         }
         let latency = at.saturating_duration_since(call.intended);
         self.latency.record(latency);
-        let unloaded_us = interpolate(self.offer.unloaded, call.bytes).unwrap_or(0.0).max(1e-3);
+        let unloaded_us =
+            interpolate(&self.offer.mixed.unloaded, call.bytes).unwrap_or(0.0).max(1e-3);
         let thousandths = (latency.as_nanos() as f64 / unloaded_us).min(1e15) as u64;
         self.all.saturating_record(thousandths);
-        let class = self.offer.classes_bytes.partition_point(|end| *end < call.bytes);
+        let class = self.offer.mixed.classes_bytes.partition_point(|end| *end < call.bytes);
         if let Some(class) = self.classes.get_mut(class) {
             class.saturating_record(thousandths);
         }
@@ -149,7 +144,7 @@ impl<'a> Found<'a> {
         Found {
             offer,
             count_from: start + offer.warm_up(),
-            classes: offer.classes_bytes.iter().map(|_| slowdowns()).collect(),
+            classes: offer.mixed.classes_bytes.iter().map(|_| slowdowns()).collect(),
             all: slowdowns(),
             latency: Latency::new(),
             payload_bytes: 0,
@@ -165,8 +160,8 @@ impl<'a> Found<'a> {
             p50: histogram.value_at_quantile(0.5) as f64 / 1e3,
             p99: histogram.value_at_quantile(0.99) as f64 / 1e3,
         };
-        let ends = self.offer.classes_bytes.iter().copied();
-        let longest = self.offer.classes_bytes.last().copied().unwrap_or(0);
+        let ends = self.offer.mixed.classes_bytes.iter().copied();
+        let longest = self.offer.mixed.classes_bytes.last().copied().unwrap_or(0);
         let counted = self.latency.count();
         // The processes' time covers the calls of the warm-up too.
         let share = counted as f64 / self.calls_made.max(1) as f64;
@@ -249,22 +244,25 @@ mod tests {
         }
     }
 
-    /// An offer of so many calls per second for so long, against an unloaded time of [`SERVICE`].
-    fn offer<'a>(
-        workload: &'a Workload,
-        classes: &'a [u64],
-        rpc_per_s: f64,
-        secs: f64,
-    ) -> Offer<'a> {
-        Offer { workload, rpc_per_s, unloaded: &[(1, 1.0)], classes_bytes: classes, seed: 1, secs }
+    /// So many calls per second, against an unloaded time of [`SERVICE`].
+    fn mix(workload: &str, rpc_per_s: f64) -> Mixed {
+        let classes_bytes = Workload::load(workload).unwrap().class_ends_bytes();
+        let (workload, unloaded) = (workload.to_owned(), vec![(1, 1.0)]);
+        Mixed { workload, rpc_per_s, unloaded, classes_bytes, seed: 1 }
+    }
+
+    /// An offer for so long.
+    fn offer(mixed: &Mixed, secs: f64) -> Offer<'_> {
+        Offer { sizes: Workload::load(&mixed.workload).unwrap(), mixed, secs }
     }
 
     /// When the calls that count are meant to begin, from the start.
     fn counted_arrivals(offer: &Offer<'_>) -> Vec<Duration> {
         let from = Duration::from_secs_f64(offer.secs * WARM_UP_SHARE);
         let end = from + Duration::from_secs_f64(offer.secs);
-        let (sizes, poisson) = (offer.workload.clone(), Spacing::Poisson);
-        let mut arrivals = Arrivals::new(sizes, offer.rpc_per_s, poisson, 1, offer.seed).unwrap();
+        let (sizes, mixed) = (offer.sizes.clone(), offer.mixed);
+        let mut arrivals =
+            Arrivals::new(sizes, mixed.rpc_per_s, Spacing::Poisson, 1, mixed.seed).unwrap();
         std::iter::repeat_with(|| Duration::from_secs_f64(arrivals.take().at_s))
             .take_while(|at| *at < end)
             .filter(|at| *at >= from)
@@ -284,9 +282,8 @@ mod tests {
 
     #[test]
     fn a_pause_counts_for_every_call_that_was_meant_to_begin_in_it() {
-        let workload = Workload::load("w1").unwrap();
-        let classes = workload.class_ends_bytes();
-        let offer = offer(&workload, &classes, 5_000.0, 0.5);
+        let mixed = mix("w1", 5_000.0);
+        let offer = offer(&mixed, 0.5);
         let pause = Duration::from_millis(150)..Duration::from_millis(250);
         let start = Instant::now();
         let clock = Clock::new(start);
@@ -316,9 +313,9 @@ mod tests {
 
     #[test]
     fn calls_without_an_answer_count_with_the_time_until_they_are_given_up() {
-        let workload = Workload::load("fixed:100").unwrap();
         // More calls than may be under way: the last ones cannot even begin.
-        let offer = offer(&workload, &[100], 20_000.0, 1.0);
+        let mixed = mix("fixed:100", 20_000.0);
+        let offer = offer(&mixed, 1.0);
         let clock = Clock::new(Instant::now());
         let mut client = Echo::new(Some(&clock), Duration::from_secs(3_600));
         let found = offered(&mut client, &offer, || clock.get()).unwrap().outcome(0);
@@ -336,10 +333,9 @@ mod tests {
 
     #[test]
     fn in_real_time_every_call_that_is_due_is_counted_once() {
-        let workload = Workload::load("w1").unwrap();
-        let classes = workload.class_ends_bytes();
-        let offer = offer(&workload, &classes, 5_000.0, 0.1);
-        let found = mixed(&mut Echo::new(None, Duration::ZERO), &offer).unwrap();
+        let mixed = mix("w1", 5_000.0);
+        let offer = offer(&mixed, 0.1);
+        let found = super::mixed(&mut Echo::new(None, Duration::ZERO), &offer).unwrap();
         let due = counted_arrivals(&offer).len() as u64;
         assert!(due > 400, "{due}");
         assert_eq!(found.calls + found.unfinished, due);

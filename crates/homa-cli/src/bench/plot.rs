@@ -5,9 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use homa_report::picture::{self, SizeClass, slowdown_by_size};
+use homa_report::picture::{Curve, slowdown_by_size};
 
-use super::report::Curve;
 use crate::{error::CliError, report::png};
 
 /// Writes `slowdown.svg`, and `slowdown.png` if asked for, to a directory, which is made if needed.
@@ -17,7 +16,7 @@ pub(crate) fn write(
     directory: &Path,
     with_png: bool,
 ) -> Result<Vec<PathBuf>, CliError> {
-    let Some(svg) = draw(curves, title) else { return Ok(Vec::new()) };
+    let Some(svg) = slowdown_by_size(title, curves) else { return Ok(Vec::new()) };
     let mut files = vec![(directory.join("slowdown.svg"), svg.clone().into_bytes())];
     if with_png {
         files.push((directory.join("slowdown.png"), png::render(&svg)?));
@@ -34,43 +33,15 @@ pub(crate) fn write(
     Ok(files.into_iter().map(|file| file.0).collect())
 }
 
-fn draw(curves: &[Curve], title: &str) -> Option<String> {
-    let class = |(size_bytes, p50, p99): &(u64, f64, f64)| SizeClass {
-        size_bytes: *size_bytes,
-        p50: *p50,
-        p99: *p99,
-    };
-    let curves: Vec<picture::Curve> = curves
-        .iter()
-        .map(|curve| picture::Curve {
-            name: curve.transport.name().to_owned(),
-            points: curve.points.iter().map(class).collect(),
-        })
-        .collect();
-    slowdown_by_size(title, &curves)
-}
-
 #[cfg(test)]
 mod tests {
+    use homa_report::picture::SizeClass;
+
     use super::*;
-    use crate::transport::Protocol;
 
     fn curves() -> Vec<Curve> {
-        let points = |factor: f64| {
-            vec![(64, 1.0, 3.0 * factor), (1_000, 1.5, 9.0 * factor), (1_000_000, 2.0, 4.0)]
-        };
-        vec![
-            Curve { transport: Protocol::Tcp, points: points(10.0) },
-            Curve { transport: Protocol::HomaUdp, points: points(1.0) },
-        ]
-    }
-
-    #[test]
-    fn the_picture_names_both_transports_and_its_conditions() {
-        let svg = draw(&curves(), "workload w3, load 50 %").unwrap();
-        for text in ["tcp", "homa-udp", "workload w3, load 50 %"] {
-            assert!(svg.contains(text), "{text} is missing in {svg}");
-        }
+        let points = vec![SizeClass { size_bytes: 64, p50: 1.0, p99: 3.0 }];
+        vec![Curve { name: "tcp".to_owned(), points }]
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The document of a benchmark: rows of medians, and ratios between the transports.
 
 use homa_bench::{files::SCHEMA, machine::Provenance};
+use homa_report::picture::{Curve, SizeClass};
 use serde::{Serialize, Serializer};
 
 use super::{
@@ -119,15 +120,6 @@ pub(crate) struct Ratio {
     pub better: &'static str,
 }
 
-/// A curve of the picture: slowdown by class of sizes.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Curve {
-    /// Over which transport.
-    pub transport: Protocol,
-    /// Longest message of the class in bytes, P50 and P99.
-    pub points: Vec<(u64, f64, f64)>,
-}
-
 /// A figure of an outcome, by its name in a row.
 type Metric = (&'static str, fn(&Outcome) -> f64);
 
@@ -177,16 +169,15 @@ impl Report {
         let mut curves: Vec<Curve> = Vec::new();
         for row in self.rows.iter().filter(|row| row.key.test == BenchTest::Mixed) {
             let figures = &row.figures;
-            let (Some(size), Some(p50), Some(p99)) =
+            let (Some(size_bytes), Some(p50), Some(p99)) =
                 (row.key.size_bytes, figures.get("slowdown_p50"), figures.get("slowdown_p99"))
             else {
                 continue;
             };
-            match curves.iter_mut().find(|curve| curve.transport == row.transport) {
-                Some(curve) => curve.points.push((size, p50, p99)),
-                None => {
-                    curves.push(Curve { transport: row.transport, points: vec![(size, p50, p99)] })
-                }
+            let (name, class) = (row.transport.name(), SizeClass { size_bytes, p50, p99 });
+            match curves.iter_mut().find(|curve| curve.name == name) {
+                Some(curve) => curve.points.push(class),
+                None => curves.push(Curve { name: name.to_owned(), points: vec![class] }),
             }
         }
         curves
@@ -439,7 +430,7 @@ pub(crate) mod tests {
         let report = sample();
         let curves = report.curves();
         assert_eq!(curves.len(), 2);
-        assert_eq!(curves[0].points, [(50, 4.0, 8.0)]);
+        assert_eq!(curves[0].points, [SizeClass { size_bytes: 50, p50: 4.0, p99: 8.0 }]);
         let of_class: Vec<_> =
             report.ratios.iter().filter(|ratio| ratio.key.size_bytes == Some(50)).collect();
         assert_eq!(of_class.len(), 2);

@@ -6,7 +6,7 @@ use homa_bench::workload::{FIXED, Workload};
 
 use super::{
     args::{BenchTest, LocalArgs},
-    job::{Job, Outcome, ServerSpec, Work},
+    job::{Job, Mixed, Outcome, ServerSpec, Work},
     pin::Cores,
     plan::Case,
     process::Launcher,
@@ -56,18 +56,12 @@ pub(crate) struct Rounds<'a> {
     cores: Cores,
     server: Option<SocketAddr>,
     launcher: Launcher,
-    mixed: Option<MixedSetup>,
+    /// What the mixed test offers, once it is known; the seed is that of the first round.
+    mixed: Option<Mixed>,
     /// What has been measured, also after an interruption.
     pub results: Vec<CaseResults>,
     /// What failed and why.
     pub failures: Vec<String>,
-}
-
-/// What the mixed test needs to know beforehand.
-#[derive(Debug, Clone, Default)]
-struct MixedSetup {
-    rpc_per_s: f64,
-    unloaded: Vec<(u64, f64)>,
 }
 
 impl<'a> Rounds<'a> {
@@ -144,7 +138,7 @@ impl<'a> Rounds<'a> {
         let outcome = self.one(&case, protocol, case.api, work, case.secs);
         let outcome = self.note(&name, outcome)?;
         self.results[index].offered_rpc_per_s = match case.test {
-            BenchTest::Mixed => self.mixed.as_ref().map(|setup| setup.rpc_per_s),
+            BenchTest::Mixed => self.mixed.as_ref().map(|mixed| mixed.rpc_per_s),
             _ => None,
         };
         self.results[index].outcomes.push(outcome);
@@ -181,15 +175,9 @@ impl<'a> Rounds<'a> {
                 seed: self.args.seed,
             },
             BenchTest::Mixed => {
-                let setup = self.mixed.clone()?;
-                Work::Mixed {
-                    workload: self.workload_name.clone(),
-                    rpc_per_s: setup.rpc_per_s,
-                    unloaded: setup.unloaded,
-                    classes_bytes: self.workload.class_ends_bytes(),
-                    // Both transports see the same calls; another round sees others.
-                    seed: self.args.seed.wrapping_add(round as u64),
-                }
+                let mixed = self.mixed.clone()?;
+                // Both transports see the same calls; another round sees others.
+                Work::Mixed(Mixed { seed: mixed.seed.wrapping_add(round as u64), ..mixed })
             }
         })
     }
@@ -240,7 +228,13 @@ impl<'a> Rounds<'a> {
         };
         let unloaded = found.iter().fold(Vec::new(), |known, one| faster(&known, &one.unloaded));
         if !unloaded.is_empty() && base.is_finite() && base > 0.0 {
-            self.mixed = Some(MixedSetup { rpc_per_s: base * self.args.load, unloaded });
+            self.mixed = Some(Mixed {
+                workload: self.workload_name.clone(),
+                rpc_per_s: base * self.args.load,
+                unloaded,
+                classes_bytes: self.workload.class_ends_bytes(),
+                seed: self.args.seed,
+            });
         }
         Ok(())
     }
