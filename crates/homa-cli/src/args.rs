@@ -8,8 +8,8 @@ use crate::{
     bench::args::BenchArgs,
     lab::args::LabCommand,
     load::args::LoadArgs,
-    options::{CarriageArg, Served, ordered_size, payload_size},
-    transport::{Carriage, Protocol},
+    options::{CarriageArg, Served, TransportArgs, ordered_size, payload_size},
+    transport::Carriage,
     units::{parse_duration, parse_positive_duration},
 };
 
@@ -233,18 +233,8 @@ pub(crate) struct CallArgs {
     /// Give a call up after this time
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_positive_duration)]
     pub timeout: Duration,
-    /// Transport to use
-    #[arg(long, value_enum, default_value_t = Protocol::HomaUdp)]
-    pub transport: Protocol,
     #[command(flatten)]
-    pub carriage: CarriageArg,
-}
-
-impl CallArgs {
-    /// The transport with its packets carried as chosen.
-    pub(crate) fn protocol(&self) -> Protocol {
-        self.transport.over(self.carriage.carriage)
-    }
+    pub transport: TransportArgs,
 }
 
 /// `homa ping`
@@ -284,18 +274,8 @@ pub(crate) struct PingArgs {
     /// When a ping is lost
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_positive_duration)]
     pub timeout: Duration,
-    /// Transport to use
-    #[arg(long, value_enum, default_value_t = Protocol::HomaUdp)]
-    pub transport: Protocol,
     #[command(flatten)]
-    pub carriage: CarriageArg,
-}
-
-impl PingArgs {
-    /// The transport with its packets carried as chosen.
-    pub(crate) fn protocol(&self) -> Protocol {
-        self.transport.over(self.carriage.carriage)
-    }
+    pub transport: TransportArgs,
 }
 
 #[cfg(test)]

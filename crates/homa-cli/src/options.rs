@@ -22,6 +22,23 @@ pub(crate) struct CarriageArg {
     pub carriage: Carriage,
 }
 
+/// The options of commands that call servers.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct TransportArgs {
+    /// Transport to use; over tcp there is one server and one connection
+    #[arg(long, value_enum, default_value_t = Protocol::HomaUdp)]
+    transport: Protocol,
+    #[command(flatten)]
+    carriage: CarriageArg,
+}
+
+impl TransportArgs {
+    /// The transport with its packets carried as chosen.
+    pub(crate) fn protocol(self) -> Protocol {
+        self.transport.over(self.carriage.carriage)
+    }
+}
+
 /// Which transports a command uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Served {

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &CallArgs, json: bool) -> Result<(), CliError> {
     let server = resolve(&args.address)?;
     interrupt::watch(|| {});
     let settings = settings(false, requests.message_bytes_max());
-    let mut client = connect_all(args.protocol(), &[server], &settings, None)?;
+    let mut client = connect_all(args.transport.protocol(), &[server], &settings, None)?;
     let mut run = Run::new(args, requests);
     let broken = run.all(&mut *client).err();
     run.report(json)?;
@@ -141,7 +141,7 @@ impl<'a> Run<'a> {
             match begun {
                 Ok(()) => self.deadlines.push_back((started + self.args.timeout, call)),
                 // A connection that is gone carries no other calls either.
-                Err(error) if self.args.transport == Protocol::Tcp => return Err(error),
+                Err(error) if self.args.transport.protocol() == Protocol::Tcp => return Err(error),
                 Err(error) => self.failed(call, error.to_string()),
             }
         }
@@ -253,7 +253,7 @@ impl<'a> Run<'a> {
             failed: tally.failed,
             wrong: tally.wrong,
             verified: self.args.verify,
-            transport: self.args.protocol().name(),
+            transport: self.args.transport.protocol().name(),
             secs,
             request_bytes: tally.request_bytes,
             reply_bytes: tally.reply_bytes,

@@ -5,8 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, value_parser};
 
 use crate::{
-    options::{CarriageArg, ordered_size, payload_size},
-    transport::Protocol,
+    options::{TransportArgs, ordered_size, payload_size},
     units::{parse_duration, parse_frequency, parse_positive_duration},
 };
 
@@ -75,16 +74,6 @@ pub(crate) struct LoadArgs {
     /// Poll without pause instead of sleeping
     #[arg(long)]
     pub busy: bool,
-    /// Transport to use; over tcp there is one server and one connection
-    #[arg(long, value_enum, default_value_t = Protocol::HomaUdp)]
-    pub transport: Protocol,
     #[command(flatten)]
-    pub carriage: CarriageArg,
-}
-
-impl LoadArgs {
-    /// The transport with its packets carried as chosen.
-    pub(crate) fn protocol(&self) -> Protocol {
-        self.transport.over(self.carriage.carriage)
-    }
+    pub transport: TransportArgs,
 }

@@ -91,7 +91,7 @@ impl Plan {
         let usual = if mode == Mode::Closed { CLOSED } else { OPEN_MAX };
         let plan = Plan {
             servers,
-            protocol: args.protocol(),
+            protocol: args.transport.protocol(),
             mode,
             outstanding: args.outstanding.unwrap_or(usual),
             payload: payload(args, &workload),

@@ -24,7 +24,7 @@ const WARM_UP: Duration = Duration::from_millis(100);
 /// Pings the server as often or as long as asked for.
 pub(super) fn run(args: &PingArgs, server: SocketAddr) -> Result<Pings, CliError> {
     interrupt::watch(|| {});
-    let mut client = connect(args.protocol(), server, &client_settings(args))?;
+    let mut client = connect(args.transport.protocol(), server, &client_settings(args))?;
     let request = body::pattern(0, args.size as usize);
     let warm_up = if args.secs.is_some() { WARM_UP } else { Duration::ZERO };
     let from = Instant::now() + warm_up;
@@ -48,7 +48,7 @@ pub(super) fn run(args: &PingArgs, server: SocketAddr) -> Result<Pings, CliError
             Err(error) => {
                 pings.lost(error.to_string());
                 // What is left of a stream after a failure cannot be told apart.
-                if args.transport == Protocol::Tcp {
+                if args.transport.protocol() == Protocol::Tcp {
                     pings.broken = Some(error);
                     break;
                 }

@@ -102,7 +102,7 @@ impl<'a> Report<'a> {
         let mut report = Report {
             schema: 1,
             address: server.to_string(),
-            transport: args.protocol(),
+            transport: args.transport.protocol(),
             wait: if args.busy { Wait::Busy } else { Wait::Sleep },
             size_bytes: args.size,
             sent: pings.sent,

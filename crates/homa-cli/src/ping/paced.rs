@@ -28,7 +28,8 @@ pub(super) fn run(args: &PingArgs, server: SocketAddr, lines: bool) -> Result<Pi
     interrupt::watch(move || {
         let _ = sender.send(());
     });
-    let mut client = connect_all(args.protocol(), &[server], &client_settings(args), None)?;
+    let mut client =
+        connect_all(args.transport.protocol(), &[server], &client_settings(args), None)?;
     let now = Instant::now();
     let mut paced = Paced {
         args,
