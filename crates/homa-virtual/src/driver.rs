@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 
 use homa_core::{Carriage, IcmpKind, RxMeta, Segment, Transmit, TransmitError};
 
-use crate::wrap::{Dice, append_packet};
+use crate::dice::Dice;
+use crate::fault::RefusalRates;
+use crate::wrap::append_packet;
 use homa_io::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
 
 /// Packets per call of `receive`.
@@ -53,17 +55,6 @@ impl Packet {
 pub(crate) enum Notice {
     PathMtu(SocketAddr, u32),
     Icmp(IcmpKind, SocketAddr, Vec<u8>),
-}
-
-/// How often transmissions are refused, in a million trains.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RefusalRates {
-    /// No room, perhaps after part of the train went out.
-    pub no_room_ppm: u32,
-    /// No route for the moment.
-    pub unreachable_ppm: u32,
-    /// Forbidden by the system.
-    pub refused_ppm: u32,
 }
 
 /// What a driver did since somebody last looked.

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::dice::Dice;
 use crate::driver::Packet;
-use crate::wrap::Dice;
 
 /// What happens to packets from one host to another. All chances are per packet, in a million.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,28 +48,6 @@ impl LinkPlan {
         let spike = if dice.hits_ppm(self.spike_ppm) { self.spike_ns } else { 0 };
         let jitter = if self.jitter_ns > 0 { dice.below(self.jitter_ns + 1) } else { 0 };
         self.delay_ns + jitter + spike
-    }
-}
-
-/// Nothing passes from some hosts to some hosts for a time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Partition {
-    /// Sending hosts; empty means all.
-    pub from: Vec<usize>,
-    /// Receiving hosts; empty means all.
-    pub to: Vec<usize>,
-    /// When it begins, in ns.
-    pub start_ns: u64,
-    /// When it heals, in ns.
-    pub end_ns: u64,
-}
-
-impl Partition {
-    pub(crate) fn cuts(&self, from: usize, to: usize, now_ns: u64) -> bool {
-        let covers = |hosts: &[usize], host| hosts.is_empty() || hosts.contains(&host);
-        (self.start_ns..self.end_ns).contains(&now_ns)
-            && covers(&self.from, from)
-            && covers(&self.to, to)
     }
 }
 

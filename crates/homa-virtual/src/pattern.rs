@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use bytes::{Buf, Bytes};
 
-use crate::wrap::Dice;
+use crate::dice::Dice;
 use homa_io::{Body, Message};
 
 /// Length of the table in bytes: a prime, so that shifts by packets or pieces do not go unnoticed.

@@ -376,7 +376,7 @@ impl Trial {
                 self.world.restart(host, at_ns, down_ns);
                 self.calm_ns = self.calm_ns.max(at_ns + down_ns);
             }
-            self.world.icmp_ppm = pick(&mut dice, &[0, 0, 100_000, 1_000_000]);
+            self.world.faults.icmp_ppm = pick(&mut dice, &[0, 0, 100_000, 1_000_000]);
             self.gentle = false;
         }
         for (name, chance, longest_ns) in [("pause", 12, 300 * MS), ("long-pause", 6, 30 * SECOND)]
@@ -398,18 +398,18 @@ impl Trial {
         }
         if let Some(mut dice) = self.trouble(dice, "late-copies", 15) {
             let dice = &mut dice;
-            self.world.late_ppm = log_between(dice, 10_000, 300_000) as u32;
+            self.world.faults.late_ppm = log_between(dice, 10_000, 300_000) as u32;
             self.younger_copies = percent(dice, 50);
             self.forgets |= !self.younger_copies;
-            self.world.late_ns = match dice.below(100) {
+            self.world.faults.late_ns = match dice.below(100) {
                 _ if self.younger_copies => between(dice, 10, 1_400) * MS,
                 0..50 => between(dice, 6_000, 9_000) * MS,
                 _ => log_between(dice, 5 * SECOND, 150 * SECOND),
             };
-            self.delay_ns = self.delay_ns.max(self.world.late_ns);
+            self.delay_ns = self.delay_ns.max(self.world.faults.late_ns);
         }
         if let Some(mut dice) = self.trouble(dice, "forging", 5) {
-            self.world.forge_ppm = log_between(&mut dice, 1_000, 100_000) as u32;
+            self.world.faults.forge_ppm = log_between(&mut dice, 1_000, 100_000) as u32;
             // Strangers can fill what little memory there is, one time-out after the other.
             self.gentle &= !self.scarce;
         }

@@ -5,9 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use homa_core::{Carriage, IcmpKind, Path, RxMeta};
 
-use super::{Happening, Heard, MtuChange, World};
+use super::calendar::Happening;
+use super::{Heard, World};
 use crate::conduct::Conduct;
 use crate::driver::{Notice, Packet};
+use crate::fault::MtuChange;
+use crate::host::Host;
 use crate::link::{LinkPlan, serialisation_ns};
 
 impl World {
@@ -31,9 +34,8 @@ impl World {
     /// to the first.
     fn host_at(&self, to: SocketAddr) -> Option<usize> {
         let exact = self.hosts.iter().position(|host| host.plan.address == to);
-        let same_ip = |host: &super::Host| {
-            host.plan.carriage == Carriage::Ip && host.plan.address.ip() == to.ip()
-        };
+        let same_ip =
+            |host: &Host| host.plan.carriage == Carriage::Ip && host.plan.address.ip() == to.ip();
         exact.or_else(|| self.hosts.iter().position(same_ip))
     }
 
@@ -67,7 +69,7 @@ impl World {
             departed_ns = entry.uplink_free_ns.max(self.now_ns) + line_ns;
             entry.uplink_free_ns = departed_ns;
         }
-        if self.dice.hits_ppm(self.forge_ppm) {
+        if self.dice.hits_ppm(self.faults.forge_ppm) {
             self.ledger.forgeries_expected = true;
             self.forge(&packet);
         }
@@ -90,9 +92,9 @@ impl World {
             let at_ns = departed_ns + link.flight_ns(&mut self.dice) + link.delay_ns;
             self.schedule(at_ns, Happening::AtPort(to, packet.clone()));
         }
-        if self.dice.hits_ppm(self.late_ppm) {
+        if self.dice.hits_ppm(self.faults.late_ppm) {
             self.rare.late_copies += 1;
-            self.schedule(departed_ns + self.late_ns, Happening::AtPort(to, packet.clone()));
+            self.schedule(departed_ns + self.faults.late_ns, Happening::AtPort(to, packet.clone()));
         }
         let at_ns = departed_ns + link.flight_ns(&mut self.dice);
         self.schedule(at_ns, Happening::AtPort(to, packet));
@@ -138,7 +140,7 @@ impl World {
             return self.wake(host, self.now_ns);
         }
         let sender = self.host_at(packet.meta.path.remote);
-        if let Some(sender) = sender.filter(|_| self.dice.hits_ppm(self.icmp_ppm)) {
+        if let Some(sender) = sender.filter(|_| self.dice.hits_ppm(self.faults.icmp_ppm)) {
             let quoted = packet.bytes.get(..64).unwrap_or(&packet.bytes).to_vec();
             let notice = Notice::Icmp(IcmpKind::PortUnreachable, packet.to, quoted);
             let delay_ns = self.default_link.delay_ns;

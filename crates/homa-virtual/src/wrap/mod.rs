@@ -60,6 +60,6 @@ mod fault;
 mod trace;
 
 pub use count::{Counter, Counts};
-pub use fault::{Dice, FaultInjector, FaultRates};
+pub use fault::{FaultInjector, FaultRates};
 pub(crate) use trace::append_packet;
 pub use trace::{Direction, Tracer};

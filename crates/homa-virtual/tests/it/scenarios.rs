@@ -176,7 +176,7 @@ fn a_port_that_does_not_serve_is_an_error_at_once() {
 #[test]
 fn a_closed_socket_is_an_error_as_soon_as_icmp_tells() {
     let mut world = pair(11);
-    world.icmp_ppm = 1_000_000;
+    world.faults.icmp_ppm = 1_000_000;
     world.kill(SERVER, 0);
     world.call(CallPlan { at_ns: US, ..call(100, 100) });
     finish(&mut world, SECOND);
@@ -540,7 +540,7 @@ fn a_short_message_passes_long_ones_on_a_busy_link() {
 fn forged_damaged_and_misdirected_packets_break_nothing() {
     for seed in 0..20 {
         let mut world = World::with_hosts(3700 + seed, 3, |_| ());
-        world.forge_ppm = 200_000;
+        world.faults.forge_ppm = 200_000;
         world.default_link.loss_ppm = 10_000;
         for index in 0..40 {
             world.call(CallPlan::new(
@@ -585,8 +585,8 @@ fn random_bytes_from_anywhere_are_counted_and_dropped() {
 #[test]
 fn late_duplicates_within_the_promise_do_not_run_a_handler_again() {
     let mut world = pair(39);
-    world.late_ppm = 500_000;
-    world.late_ns = 1_900 * MS;
+    world.faults.late_ppm = 500_000;
+    world.faults.late_ns = 1_900 * MS;
     for index in 0..100 {
         world.call(CallPlan { at_ns: index * 10 * MS, ..call(100, 100) });
     }
