@@ -20,5 +20,5 @@ pub mod store;
 pub mod udp;
 
 pub use message::{Body, Message};
-pub use shard::{EventHandler, Shard, ShardView, Turn, TurnLimits};
+pub use shard::{EventHandler, Shard, ShardView, Turn};
 pub use store::Store;

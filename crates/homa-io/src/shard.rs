@@ -35,6 +35,11 @@ const NO_ROOM_WAIT_MAX: Duration = Duration::from_millis(1);
 const BACKLOG_WAIT: Duration = Duration::from_micros(20);
 /// Longest time without a whole turn, so that the engine gets to its housekeeping.
 const QUIET_MAX: Duration = Duration::from_millis(50);
+/// Bytes handed to the driver per turn, so that receiving gets its turn too; one train more may go.
+const TX_BYTES_PER_TURN_MAX: u64 = 256 << 10;
+/// Bytes that may wait in the queues of the host, if the driver can tell: the device's queue stays
+/// short.
+const BACKLOG_BYTES_MAX: u64 = 256 << 10;
 /// Bytes handed over between two looks at the backlog (a look is a system call).
 const BACKLOG_LOOK_BYTES: u64 = 64 << 10;
 
@@ -55,22 +60,6 @@ pub trait EventHandler {
 impl<F: FnMut(Event, &mut ShardView<'_>)> EventHandler for F {
     fn event(&mut self, event: Event, shard: &mut ShardView<'_>) {
         self(event, shard);
-    }
-}
-
-/// Bounds of one turn, so that receiving gets its turn too and the device's queue stays short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TurnLimits {
-    /// Bytes handed to the driver per turn; one train more may go. Default 256 KiB.
-    pub tx_bytes: u64,
-    /// Bytes that may wait in the host's queues, if the driver can tell; above it sending pauses for 20 µs.
-    /// Default 256 KiB.
-    pub backlog_bytes: u64,
-}
-
-impl Default for TurnLimits {
-    fn default() -> Self {
-        Self { tx_bytes: 256 << 10, backlog_bytes: 256 << 10 }
     }
 }
 
@@ -100,7 +89,6 @@ pub struct Shard<D> {
     driver: D,
     store: Store,
     segments: Box<[Segment]>,
-    limits: TurnLimits,
     /// Nothing is sent before this, unless the driver became writable.
     blocked_until: Option<Instant>,
     no_room_wait: Duration,
@@ -133,7 +121,6 @@ impl<D: Driver> Shard<D> {
             driver,
             store: Store::new(),
             segments: vec![Segment::EMPTY; SEGMENTS_MAX].into_boxed_slice(),
-            limits: TurnLimits::default(),
             blocked_until: None,
             no_room_wait: NO_ROOM_WAIT_MIN,
             quiet: None,
@@ -173,7 +160,7 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Receives one batch, lets the engine act on it and on the time, hands out events, and sends as much as
-    /// the driver and the limits allow.
+    /// the driver and the bounds of a turn allow.
     ///
     /// # Errors
     /// The driver is unusable (its socket is gone): drop the shard.
@@ -254,11 +241,6 @@ impl<D: Driver> Shard<D> {
     /// The bytes of all messages on their way.
     pub fn store(&self) -> &Store {
         &self.store
-    }
-
-    /// Changes the bounds of a turn.
-    pub fn set_limits(&mut self, limits: TurnLimits) {
-        self.limits = limits;
     }
 
     /// When something that the engine names is due: sending not before there may be room.
@@ -357,12 +339,12 @@ impl<D: Driver> Shard<D> {
         let (mut bytes, mut refusals) = (0_u64, 0);
         let mut look_at_backlog = BACKLOG_LOOK_BYTES;
         loop {
-            if bytes >= self.limits.tx_bytes || refusals >= REFUSALS_PER_TURN_MAX {
+            if bytes >= TX_BYTES_PER_TURN_MAX || refusals >= REFUSALS_PER_TURN_MAX {
                 return (bytes > 0, TxStop::Limit);
             }
             if bytes >= look_at_backlog {
                 look_at_backlog = bytes + BACKLOG_LOOK_BYTES;
-                if self.driver.tx_backlog_bytes() > Some(self.limits.backlog_bytes) {
+                if self.driver.tx_backlog_bytes() > Some(BACKLOG_BYTES_MAX) {
                     self.blocked_until = Some(now + BACKLOG_WAIT);
                     return (true, TxStop::Full);
                 }

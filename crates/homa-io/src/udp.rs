@@ -143,11 +143,8 @@ impl UdpDriver {
         Self::new(socket, config)
     }
 
-    /// Drives a socket that is already open, such as one handed over by another driver.
-    ///
-    /// # Errors
-    /// None are expected.
-    pub fn new(socket: UdpSocket, config: &UdpConfig) -> io::Result<Self> {
+    /// Drives a socket that is open.
+    fn new(socket: UdpSocket, config: &UdpConfig) -> io::Result<Self> {
         let buffer_bytes = socket.set_receive_buffer(config.receive_buffer_bytes)?;
         if config.receive_marks {
             socket.set_receive_tos(true)?;
@@ -170,11 +167,6 @@ impl UdpDriver {
             },
             socket,
         })
-    }
-
-    /// Gives the socket away, with whatever it has received.
-    pub fn into_socket(self) -> UdpSocket {
-        self.socket
     }
 
     /// What happened so far.

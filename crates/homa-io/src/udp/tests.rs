@@ -408,15 +408,6 @@ fn capacity_follows_the_buffer_and_what_it_cannot_hold_is_counted() {
 }
 
 #[test]
-fn a_socket_can_be_handed_over_with_what_it_received() {
-    let (mut from, to) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
-    send(&mut from, to.local_addr(), &[segment(0..10)]).unwrap();
-    wait(&to);
-    let mut heir = UdpDriver::new(to.into_socket(), &UdpConfig::default()).unwrap();
-    assert_eq!(drain(&mut heir).packets.len(), 1);
-}
-
-#[test]
 fn nothing_is_queued_on_loopback() {
     assert_eq!(bind("127.0.0.1:0").tx_backlog_bytes(), Some(0));
 }
