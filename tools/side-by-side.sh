@@ -10,7 +10,7 @@ docs=docs/side-by-side
 results=${RESULTS:-target/side-by-side}
 
 if [ -z "${HOMA:-}" ]; then
-    cargo build --release --quiet --bin homa
+    cargo build --release --quiet -p homa-cli
     HOMA=target/release/homa
 fi
 

@@ -1332,8 +1332,8 @@ fn the_table_names_every_test_of_this_file_and_no_other_than_there_are() {
         "crates/homa-core/tests/it/replay.rs",
         "crates/homa-virtual/tests/it/raw_ip.rs",
         "crates/homa-transport/tests/over_ip_driver.rs",
-        "crates/homa-capture/tests/it/violations.rs",
-        "crates/homa-cli/tests/linux_peer.rs",
+        "tools/homa-capture/tests/it/violations.rs",
+        "tools/homa-cli/tests/linux_peer.rs",
     ] {
         there.extend(tests_in(&read(file)));
     }

@@ -98,7 +98,9 @@ fn tags_of(source: &str) -> Result<Vec<(String, Vec<String>)>, String> {
 fn all_tags() -> (Tags, Vec<String>) {
     let (mut tags, mut wrong, mut files) = (Tags::new(), Vec::new(), Vec::new());
     let root = workspace();
-    sources(&root.join("crates"), &mut files);
+    for folder in ["crates", "tools"] {
+        sources(&root.join(folder), &mut files);
+    }
     for path in files {
         let file = path.strip_prefix(&root).unwrap().display().to_string();
         if file == "crates/homa-core/tests/it/scenario_table.rs" {

@@ -29,7 +29,7 @@ pub(crate) fn check() -> Result<(), CliError> {
 #[cfg(not(feature = "png"))]
 fn without() -> CliError {
     CliError::Usage(
-        "this `homa` was built without PNG; build it with: cargo run --release --features png --bin homa -- … \
+        "this `homa` was built without PNG; build it with: cargo run --release --features png -p homa-cli -- … \
          (SVG needs nothing more)"
             .to_owned(),
     )

@@ -15,7 +15,7 @@ const EXTENSIONS: [&str; 5] = ["rs", "md", "toml", "lua", "py"];
 /// What is cited besides our own pages.
 const FOREIGN: [&str; 4] = ["RFC ", "SIGCOMM'18 ", "SIGCOMM 2018 ", "ATC'21 "];
 /// This file has citations that name nothing.
-const HERE: &str = "crates/homa-docs/tests/citations.rs";
+const HERE: &str = "tools/homa-docs/tests/citations.rs";
 
 /// A page: its headings, each with the numbers of the list entries and table rows below it.
 #[derive(Debug, Default)]
@@ -254,7 +254,9 @@ impl Checker {
     /// Every other file that is named by its path from the root is there.
     fn check_files(&mut self, path: &str, joined: &Joined) {
         let text = &joined.text;
-        for (start, _) in ["crates/", "plans/"].iter().flat_map(|top| text.match_indices(top)) {
+        for (start, _) in
+            ["crates/", "tools/homa-", "plans/"].iter().flat_map(|top| text.match_indices(top))
+        {
             let is_path = |c: char| c.is_ascii_alphanumeric() || "/_-.".contains(c);
             let rest = &text[start..];
             let name = &rest[..rest.find(|c| !is_path(c)).unwrap_or(rest.len())];
@@ -378,8 +380,12 @@ fn what_the_architecture_says_of_crates_is_what_the_manifests_say() {
         said.extend(names.next().map(|name| (name, names.collect::<Vec<_>>())));
     }
     let mut is = BTreeMap::new();
-    for entry in fs::read_dir(root().join("crates")).unwrap() {
-        let manifest = fs::read_to_string(entry.unwrap().path().join("Cargo.toml")).unwrap();
+    let folders = ["crates", "tools"].map(|name| fs::read_dir(root().join(name)).unwrap());
+    for entry in folders.into_iter().flatten() {
+        // Scripts lie beside the crates of tools.
+        let Ok(manifest) = fs::read_to_string(entry.unwrap().path().join("Cargo.toml")) else {
+            continue;
+        };
         let name = manifest.split('"').nth(1).unwrap().to_owned();
         // Crates that are only tests use all.
         if !manifest.contains("publish = false") {
@@ -429,7 +435,7 @@ fn citations_of_pages_sections_and_rules_that_exist_are_right() {
         faults("docs/spec/page.md", "As in §2.1; see [page.md](page.md#2-numbers)."),
         [""; 0]
     );
-    let files = "`crates/homa-docs/src/lib.rs`, the folder crates/homa-docs, plans/NAME.toml";
+    let files = "`tools/homa-docs/src/lib.rs`, the folder tools/homa-docs, plans/NAME.toml";
     assert_eq!(faults("docs/other.md", files), [""; 0]);
     assert_eq!(faults("docs/other.md", "[spec/page.md](spec/page.md#at-most-once)"), [""; 0]);
 }
@@ -455,7 +461,7 @@ fn citations_of_nothing_and_in_other_forms_are_found() {
     ] {
         assert_ne!(faults("a.rs", source), [""; 0], "{source}");
     }
-    for source in ["`crates/homa-docs/src/nothing.rs`", "see plans/nothing.toml."] {
+    for source in ["`tools/homa-docs/src/nothing.rs`", "see plans/nothing.toml."] {
         assert_eq!(faults("docs/other.md", source).len(), 1, "{source}");
     }
     for source in ["[x](spec/nothing.md)", "[x](spec/page.md#nothing)", "[x](#numbers)"] {
