@@ -12,7 +12,7 @@ use crate::arrivals::{Arrival, Arrivals};
 /// Calls under way at most, so that memory stays bounded.
 const OUTSTANDING_MAX: u32 = 100_000;
 /// Calls begun before ends are collected again.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 /// The longest and the shortest time between two looks for calls that take too long.
 const LOOK: Duration = Duration::from_millis(100);
 const LOOK_MIN: Duration = Duration::from_millis(1);

@@ -156,7 +156,8 @@ pub(crate) fn closed(
     let mut run = Closed::new(Window::new(secs), server_cpu_ns(client)?);
     let arrivals = Arrivals::new(sizes, 1.0, Spacing::Constant, 1, seed);
     let load = Load::closed(arrivals, outstanding);
-    let mut calls = Calls::new(&mut *client, payload, Instant::now);
+    let calls = Calls::new(&mut *client, payload, Instant::now);
+    let mut calls = Calls { one_look: true, ..calls };
     generator::run(&mut calls, load, Instant::now(), Instant::now, &mut run).map_err(failure)?;
     let server_ns = server_cpu_ns(client)?.saturating_sub(run.server_ns) as f64;
     let share = run.latency.count() as f64 / run.ended.max(1) as f64;

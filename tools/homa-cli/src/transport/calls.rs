@@ -21,6 +21,9 @@ pub(crate) struct Calls<'a, N> {
     pub bytes_min: u64,
     /// Whether a call that fails ends the load.
     pub fail_fast: bool,
+    /// Whether one look at the clock stands for all calls that one poll ends, where that many end that a
+    /// look for each would show in their rate.
+    pub one_look: bool,
     /// What the time is.
     pub now: N,
     /// Why no more calls can be made.
@@ -30,7 +33,8 @@ pub(crate) struct Calls<'a, N> {
 impl<'a, N: Fn() -> Instant> Calls<'a, N> {
     /// Calls of which none may fail.
     pub(crate) fn new(client: &'a mut dyn Pipeline, payload: Bytes, now: N) -> Self {
-        Calls { client, payload, bytes_min: 1, fail_fast: true, now, failure: None }
+        let (bytes_min, fail_fast, one_look) = (1, true, false);
+        Calls { client, payload, bytes_min, fail_fast, one_look, now, failure: None }
     }
 
     /// A request of this length, as far as there may be one.
@@ -53,13 +57,19 @@ impl<N: Fn() -> Instant> Caller for Calls<'_, N> {
 
     fn poll(&mut self, until: Instant, ended: &mut Vec<Ended<Reply>>) -> io::Result<()> {
         let Calls { client, now, failure, .. } = self;
+        let (before, one_look) = (ended.len(), self.one_look);
         let polled = client.poll(until, &mut |token, outcome| match outcome {
             Err(reason) if self.fail_fast => *failure = Some(CliError::Transport(reason)),
             outcome => {
                 let reply = outcome.map(|reply| reply.remaining());
-                ended.push(Ended { token, at: now(), reply });
+                let at = if one_look { until } else { now() };
+                ended.push(Ended { token, at, reply });
             }
         });
+        if one_look && ended.len() > before {
+            let at = now();
+            ended[before..].iter_mut().for_each(|call| call.at = at);
+        }
         polled.map(drop).and(failure.take().map_or(Ok(()), Err)).map_err(io::Error::other)
     }
 }
