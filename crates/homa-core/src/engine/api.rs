@@ -192,7 +192,7 @@ impl Engine {
         self.ctx.config.check_length(length)?;
         let index = self.rpcs.resolve(key).ok_or(SendError::Stale)?;
         let rpc = self.rpcs.known(index).ok_or(SendError::Stale)?;
-        match rpc.state {
+        match rpc.state() {
             State::InService => {}
             State::Dead | State::Refused(_) => return Err(SendError::Stale),
             _ => return Err(SendError::NotInService),
@@ -205,7 +205,7 @@ impl Engine {
         let interval_ns = self.holders.first_ack_interval_ns(rpc, &self.ctx.config);
         let birth = self.rpcs.next_birth();
         if let Some(rpc) = self.rpcs.known_mut(index) {
-            rpc.state = State::Outgoing;
+            rpc.go_on(State::Outgoing);
             rpc.tx.begin(length, if streaming { 0 } else { length }, unscheduled);
             rpc.tx.keep_segments_whole(!own);
             rpc.birth = birth;
@@ -273,7 +273,7 @@ impl Engine {
             return Err(RpcError::OutOfRange);
         }
         self.receiver.consume(rpc, upto);
-        if rpc.state == State::Delivered && rpc.rx.is_consumed() {
+        if rpc.state() == State::Delivered && rpc.rx.is_consumed() {
             self.end_rpc(index);
         }
         self.receiver.use_freed_memory(&mut self.rpcs, &mut self.ctx);
@@ -289,8 +289,11 @@ impl Engine {
     pub fn abort(&mut self, now: Instant, rpc: RpcKey, why: FailReason) -> Result<(), RpcError> {
         self.tick(now);
         let index = self.rpcs.resolve(rpc).ok_or(RpcError::Stale)?;
-        let rpc =
-            self.rpcs.known(index).filter(|rpc| rpc.state != State::Dead).ok_or(RpcError::Stale)?;
+        let rpc = self
+            .rpcs
+            .known(index)
+            .filter(|rpc| rpc.state() != State::Dead)
+            .ok_or(RpcError::Stale)?;
         match rpc.role {
             Role::Client => {
                 self.cancel_at_server(index);
@@ -302,7 +305,7 @@ impl Engine {
             }
             Role::Server
                 if rpc.speaks_own(&self.peers)
-                    && matches!(rpc.state, State::Incoming | State::InService) =>
+                    && matches!(rpc.state(), State::Incoming | State::InService) =>
             {
                 self.refuse(index, why);
             }
@@ -319,8 +322,8 @@ impl Engine {
             return;
         };
         let no_copies =
-            rpc.state == State::Incoming || (rpc.tx.is_idle() && !rpc.tx.was_retransmitted());
-        if rpc.state != State::Delivered
+            rpc.state() == State::Incoming || (rpc.tx.is_idle() && !rpc.tx.was_retransmitted());
+        if rpc.state() != State::Delivered
             && rpc.tx.sent() > 0
             && (rpc.speaks_own(&self.peers) || no_copies)
         {
@@ -337,7 +340,7 @@ impl Engine {
             return;
         };
         self.receiver.release(rpc);
-        rpc.state = State::Refused(why);
+        rpc.go_on(State::Refused(why));
         rpc.last_heard = self.ctx.now;
         rpc.progress_at = self.ctx.now;
         rpc.resend.set_interval(interval_ns);

@@ -65,7 +65,7 @@ impl Engine {
     /// What is kept for each RPC, for a check of the payload's store.
     pub fn held_bytes(&self) -> impl Iterator<Item = HeldBytes> + '_ {
         self.rpcs.iter().map(|rpc| {
-            let (live, tx) = (rpc.state != State::Dead, &rpc.tx);
+            let (live, tx) = (rpc.state() != State::Dead, &rpc.tx);
             HeldBytes {
                 rpc: rpc.key,
                 reserved_bytes: live.then(|| rpc.rx.reserved()),
@@ -76,7 +76,7 @@ impl Engine {
 }
 
 fn live(engine: &Engine) -> impl Iterator<Item = &Rpc> {
-    engine.rpcs.iter().filter(|rpc| rpc.state != State::Dead)
+    engine.rpcs.iter().filter(|rpc| rpc.state() != State::Dead)
 }
 
 /// There are as many RPCs as there may be, each of which is found by its id.
@@ -117,7 +117,7 @@ fn check_holders(engine: &Engine) {
         if peer.served.proved {
             proved.add(one);
         }
-        if rpc.state == State::Outgoing {
+        if rpc.state() == State::Outgoing {
             *kept_bytes += u64::from(rpc.tx.kept_bytes());
             kept.push(rpc.key.index);
         }
@@ -151,7 +151,7 @@ fn check_peers(engine: &Engine) {
         sum.blocked += usize::from(rpc.blocked_on_peer);
         let blocked = engine.sender.is_blocked(rpc.key.index, peer);
         assert_eq!(blocked, rpc.blocked_on_peer, "queue of those that wait for room: {rpc:?}");
-        let linked = rpc.is_client() && rpc.state != State::Delivered;
+        let linked = rpc.is_client() && rpc.state() != State::Delivered;
         assert_eq!(rpc.linked, linked, "link to the peer of {rpc:?}");
         sum.linked += usize::from(linked);
     }
@@ -202,7 +202,7 @@ fn check_queues(engine: &Engine) {
     engine.ctx.events.rpcs().for_each(|index| in_events[index as usize] += 1);
     for rpc in engine.rpcs.iter() {
         let index = rpc.key.index;
-        let dead = rpc.state == State::Dead;
+        let dead = rpc.state() == State::Dead;
         let events = u8::from(rpc.in_event_queue);
         assert_eq!(in_events[index as usize], events, "event queue: {rpc:?}");
         assert!(rpc.in_event_queue || rpc.pending.is_empty(), "events not told: {rpc:?}");
@@ -237,7 +237,7 @@ fn has_waker(engine: &Engine, rpc: &Rpc) -> bool {
     let index = rpc.key.index;
     let timed = engine.ctx.timers.has_rpc(index);
     let tx = &rpc.tx;
-    match (rpc.role, rpc.state) {
+    match (rpc.role, rpc.state()) {
         (_, State::Dead | State::Delivered) | (Role::Server, State::InService) => true,
         (_, State::Refused(_)) => timed,
         (_, State::Incoming) => engine.receiver.watches(rpc, timed, &engine.ctx.config),
@@ -255,6 +255,6 @@ fn has_waker(engine: &Engine, rpc: &Rpc) -> bool {
 
 /// What holds for the outgoing message of an RPC.
 fn check_outgoing(rpc: &Rpc) {
-    let over = matches!(rpc.state, State::Dead | State::Incoming | State::Delivered);
+    let over = matches!(rpc.state(), State::Dead | State::Incoming | State::Delivered);
     assert!(rpc.tx.check(over), "outgoing message: {rpc:?}");
 }

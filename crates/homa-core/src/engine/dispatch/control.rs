@@ -118,8 +118,8 @@ impl Engine {
         let Some(rpc) = index.and_then(|index| self.rpcs.known_mut(index)) else {
             return;
         };
-        if let State::Outgoing | State::Refused(_) = rpc.state {
-            if arrived && rpc.state == State::Outgoing {
+        if let State::Outgoing | State::Refused(_) = rpc.state() {
+            if arrived && rpc.state() == State::Outgoing {
                 rpc.note_full_size(u32::MAX, &mut self.peers, &self.ctx.config);
             }
             let index = rpc.key.index;
@@ -132,7 +132,7 @@ impl Engine {
     /// that it does not know, when it is asked about a call.
     fn disowned(&mut self, index: u32) {
         let waits = self.rpcs.known(index).is_some_and(|rpc| {
-            rpc.is_client() && rpc.state == State::Outgoing && !rpc.speaks_own(&self.peers)
+            rpc.is_client() && rpc.state() == State::Outgoing && !rpc.speaks_own(&self.peers)
         });
         if waits {
             self.never_seen(index, 0);
@@ -196,15 +196,15 @@ impl Engine {
         let Some(rpc) = self.rpcs.known(index) else {
             return Err(DropReason::UnknownRpc);
         };
-        if rpc.role == Role::Server && rpc.state != State::Outgoing {
-            if let State::Refused(_) = rpc.state {
+        if rpc.role == Role::Server && rpc.state() != State::Outgoing {
+            if let State::Refused(_) = rpc.state() {
                 self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Rejected);
             } else {
                 self.push_busy(index);
             }
             return Ok(Received::Consumed);
         }
-        if rpc.tx.length() == 0 || rpc.state == State::Delivered {
+        if rpc.tx.length() == 0 || rpc.state() == State::Delivered {
             return Ok(Received::Consumed);
         }
         self.send_again(index, resend);
@@ -302,7 +302,7 @@ impl Engine {
         };
         // However many come at a time: several questions must fit into the time after which it is
         // given up, if that is long enough.
-        let most = match (rpc.role, rpc.state) {
+        let most = match (rpc.role, rpc.state()) {
             (Role::Server, State::Outgoing | State::Refused(_)) => ack_repeat_max(&self.ctx.config),
             _ => {
                 let timeout = self.ctx.timeout_of(self.peers.known(rpc.peer));
@@ -311,13 +311,13 @@ impl Engine {
         };
         let max_ns = nanos(most.max(self.ctx.config.recovery.resend_interval));
         rpc.last_heard = self.ctx.now;
-        if rpc.state == State::Incoming {
+        if rpc.state() == State::Incoming {
             // Its sender has nothing else to send yet.
             rpc.progress_at = self.ctx.now;
         }
         rpc.doubts = 0;
         rpc.resend.back_off(max_ns);
-        let asked = rpc.is_client() && rpc.state == State::Outgoing;
+        let asked = rpc.is_client() && rpc.state() == State::Outgoing;
         let waits = asked && rpc.tx.is_idle();
         if waits && rpc.restarted_at.is_some() && !rpc.confirmed {
             rpc.note_copy(&mut self.peers, self.ctx.now);
@@ -348,7 +348,7 @@ impl Engine {
             }
             return Err(DropReason::UnknownRpc);
         };
-        let (state, id, path, own) = (rpc.state, rpc.id, rpc.path, rpc.speaks_own(&self.peers));
+        let (state, id, path, own) = (rpc.state(), rpc.id, rpc.path, rpc.speaks_own(&self.peers));
         let (peer, confirmed) = (rpc.peer, rpc.confirmed);
         let request_bytes = rpc.tx.length();
         if rpc.role == Role::Server {
@@ -521,12 +521,12 @@ impl Engine {
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return Ok(Received::Consumed);
         };
-        let complete = rpc.is_client() && rpc.state == State::Delivered;
+        let complete = rpc.is_client() && rpc.state() == State::Delivered;
         // A Linux host asks when it has sent everything, and does not say how much that is.
         let sent = if sent > 0 { sent } else { u32::MAX };
-        let nothing_missing = rpc.state == State::Incoming
+        let nothing_missing = rpc.state() == State::Incoming
             && (rpc.rx.is_starved() || !rpc.rx.awaits_data_below(sent));
-        let refused = matches!(rpc.state, State::Refused(_));
+        let refused = matches!(rpc.state(), State::Refused(_));
         if rpc.rx.is_starved() {
             // Its server keeps the response.
             rpc.last_heard = self.ctx.now;

@@ -180,7 +180,7 @@ impl Engine {
             rpc.note_copy(&mut self.peers, self.ctx.now);
         }
         rpc.last_heard = self.ctx.now;
-        let begins = match (rpc.role, rpc.state) {
+        let begins = match (rpc.role, rpc.state()) {
             (Role::Client, State::Outgoing) => {
                 self.response_begins(index, data)?;
                 true
@@ -194,7 +194,7 @@ impl Engine {
         let received = self.accept_data(index, header, data, transport_len);
         if begins {
             // The timer of a message that has begun looks for the rest of it.
-            if let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.state == State::Incoming) {
+            if let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.state() == State::Incoming) {
                 self.ctx.arm(index, rpc.resend.interval_ns());
             }
         }
@@ -210,7 +210,7 @@ impl Engine {
         header: &Header,
         data: &Data,
     ) -> Result<(), DropReason> {
-        let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.state == State::Incoming) else {
+        let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.state() == State::Incoming) else {
             let rpc = self.rpcs.get(index);
             let may_speak = rpc.is_some_and(|rpc| rpc.may_be_spoken_of(header, &self.peers));
             return if may_speak { Ok(()) } else { Err(DropReason::WrongPeer) };
@@ -445,7 +445,7 @@ impl Engine {
         self.sender.unblock(index, &mut self.rpcs, &mut self.peers);
         self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
         if let Some(rpc) = self.rpcs.known_mut(index) {
-            rpc.state = State::Incoming;
+            rpc.go_on(State::Incoming);
             rpc.tx.end();
         }
         self.sender.forget(index);
@@ -507,7 +507,7 @@ impl Engine {
         };
         self.receiver.complete(rpc, &mut self.ctx);
         if rpc.is_client() {
-            rpc.state = State::Delivered;
+            rpc.go_on(State::Delivered);
             rpc.deadline = None;
             let id = rpc.id;
             self.ctx.stats.responses_received.inc();
@@ -515,7 +515,7 @@ impl Engine {
             self.ids.forget_call(id);
             self.peers.unlink_call(index, &mut self.rpcs);
         } else {
-            rpc.state = State::InService;
+            rpc.go_on(State::InService);
         }
     }
 }

@@ -207,7 +207,7 @@ impl Granter {
             return;
         };
         // It may have ended, or been refused, since it was to be looked at.
-        if rpc.rx.is_complete() || rpc.state != State::Incoming {
+        if rpc.rx.is_complete() || rpc.state() != State::Incoming {
             self.remove(index, rpcs);
             return;
         }

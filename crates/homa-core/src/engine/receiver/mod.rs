@@ -116,7 +116,7 @@ impl Receiver {
     /// Since when others have waited for the memory that is set aside, if this message holds it.
     /// What its sender says does not count then, but what it sends.
     pub(crate) fn held_up_since(&self, rpc: &Rpc) -> Option<Instant> {
-        let holds = rpc.state == State::Incoming && self.memory.favourite() == Some(rpc.key);
+        let holds = rpc.state() == State::Incoming && self.memory.favourite() == Some(rpc.key);
         (holds && !self.starved.is_empty()).then_some(rpc.rx.moved_at)
     }
 
@@ -142,7 +142,7 @@ mod check {
         /// What is reserved belongs to messages that are there, and grants keep to their limits.
         pub(crate) fn check(&self, rpcs: &RpcTable, config: &Config) {
             self.granter.check_invariants(rpcs, config);
-            let live = || rpcs.iter().filter(|rpc| rpc.state != State::Dead);
+            let live = || rpcs.iter().filter(|rpc| rpc.state() != State::Dead);
             let reserved: u64 = live().map(|rpc| rpc.rx.reserved()).sum();
             assert_eq!(self.memory.used(), reserved, "receive memory");
             let strangers: u64 = live().map(|rpc| rpc.rx.stranger_bytes).sum();
@@ -150,7 +150,7 @@ mod check {
             assert!(self.memory.used() <= self.memory.limit(), "more memory than there is");
             self.memory.check_holders(live());
             let favourite = self.memory.favourite().map(|key| rpcs.resolve(key));
-            let lives = |index| rpcs.get(index).is_some_and(|rpc| rpc.state != State::Dead);
+            let lives = |index| rpcs.get(index).is_some_and(|rpc| rpc.state() != State::Dead);
             let is_there = favourite.is_none_or(|index| index.is_some_and(lives));
             assert!(is_there, "the favourite is over");
             for rpc in rpcs.iter() {
@@ -159,7 +159,7 @@ mod check {
         }
 
         fn check_message(&self, rpc: &Rpc) {
-            let (rx, dead) = (&rpc.rx, rpc.state == State::Dead);
+            let (rx, dead) = (&rpc.rx, rpc.state() == State::Dead);
             let waits = self.starved.contains(rpc.key.index, rx.holder);
             assert_eq!(waits, rx.starved && !dead, "starved: {rpc:?}");
             let (received, contiguous) = (rx.data.received(), rx.data.contiguous());
@@ -170,7 +170,7 @@ mod check {
             assert!(granted, "grants: {rpc:?}");
             let withheld = rx.passed_over || rx.unproved;
             let told = rx.granted_told == rx.granted || rx.grant_due || withheld;
-            let comes = rpc.state == State::Incoming;
+            let comes = rpc.state() == State::Incoming;
             assert!(!comes || told, "nobody tells what is granted: {rpc:?}");
             let reserved =
                 rx.starved || rx.silent || rx.reserved_upto >= rx.granted.max(rx.data.highest());

@@ -101,9 +101,9 @@ impl Receiver {
                 && train.push(&header, Some(key), (0, 0), 0, SegmentKind::Control)
         };
         let (mut gaps, mut tails, mut all) = (0u64, 0u64, 0u64);
-        if rpc.state == State::Outgoing {
+        if rpc.state() == State::Outgoing {
             all += u64::from(ask(0, homa_wire::RESEND_ALL));
-        } else if rpc.state == State::Incoming {
+        } else if rpc.state() == State::Incoming {
             // What does not fit into this train is asked for next time; the first gaps matter most.
             for (start, end) in rx.data.gaps() {
                 let Some(length) = questions.next(end.saturating_sub(*start)) else {

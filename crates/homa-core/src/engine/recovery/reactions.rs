@@ -59,7 +59,7 @@ impl Rpc {
             return;
         }
         // What the request's repetition brought is over when the response begins.
-        let repeated = self.restarted_at.filter(|_| self.state == State::Outgoing);
+        let repeated = self.restarted_at.filter(|_| self.state() == State::Outgoing);
         if let Some(asked) = self.resend.asked_at().max(repeated) {
             if let Some(peer) = peers.known_mut(self.peer) {
                 peer.resend_timeout.note(now, nanos(now.since(asked)));
@@ -79,7 +79,7 @@ impl Rpc {
 
     #[inline(never)]
     fn learn_reaction(&self, peers: &mut PeerTable, ctx: &Ctx) {
-        let asked_in_vain = self.state == State::Outgoing
+        let asked_in_vain = self.state() == State::Outgoing
             && self.resend.asked_at().is_some()
             && self.restarted_at.is_none()
             && !self.confirmed;
@@ -112,7 +112,7 @@ impl Peer {
 }
 
 fn awaits_data(rpc: &Rpc) -> bool {
-    match rpc.state {
+    match rpc.state() {
         State::Outgoing => rpc.is_client() && rpc.tx.is_idle(),
         State::Incoming => rpc.rx.awaits_data(),
         _ => false,

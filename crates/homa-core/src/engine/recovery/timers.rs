@@ -238,7 +238,7 @@ impl Engine {
         if need == Need::Acknowledgement {
             self.ctx.stats.responses_abandoned.inc();
         }
-        match self.rpcs.known(index).map(|rpc| (rpc.role, rpc.state)) {
+        match self.rpcs.known(index).map(|rpc| (rpc.role, rpc.state())) {
             Some((Role::Client, _)) => self.cancel_at_server(index),
             // It will not be answered (again): a client that is there after all need not wait.
             Some((Role::Server, State::Incoming | State::Outgoing)) => self.tell_finished(index),
@@ -260,7 +260,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
-        let state = rpc.state;
+        let state = rpc.state();
         let own = rpc.speaks_own(&self.peers);
         let base = self.ctx.next_interval_ns(self.peers.known(rpc.peer), own);
         match need {
@@ -471,12 +471,12 @@ impl Ctx {
 /// Whether the response waits for a grant of a Linux host. That says nothing while it has better
 /// things to receive, or no memory.
 fn may_wait_for_ever(rpc: &Rpc, peers: &PeerTable) -> bool {
-    !rpc.speaks_own(peers) && rpc.state == State::Outgoing && rpc.tx.sent() < rpc.tx.length()
+    !rpc.speaks_own(peers) && rpc.state() == State::Outgoing && rpc.tx.sent() < rpc.tx.length()
 }
 
 fn need(rpc: &Rpc) -> Need {
     let sending = rpc.tx.length() > 0 && !rpc.tx.is_idle();
-    match (rpc.role, rpc.state) {
+    match (rpc.role, rpc.state()) {
         (_, State::Dead | State::Delivered | State::InService) => Need::Nothing,
         (_, State::Refused(_)) => Need::Acknowledgement,
         (_, State::Incoming) if rpc.rx.is_starved() => Need::Memory,

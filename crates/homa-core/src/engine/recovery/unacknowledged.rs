@@ -52,7 +52,7 @@ impl Holders {
             return;
         }
         let first = !core::mem::replace(&mut rpc.told_busy, true);
-        if first && rpc.state == State::Outgoing {
+        if first && rpc.state() == State::Outgoing {
             self.shorten_wait(rpc, ctx);
         }
     }
@@ -172,7 +172,7 @@ impl Holders {
 /// The RPC, if it keeps a response, and the host of its client.
 #[inline]
 fn host_keeping<'a>(index: u32, rpcs: &'a RpcTable, peers: &PeerTable) -> Option<(u32, &'a Rpc)> {
-    let keeps = |rpc: &&Rpc| rpc.role == Role::Server && rpc.state == State::Outgoing;
+    let keeps = |rpc: &&Rpc| rpc.role == Role::Server && rpc.state() == State::Outgoing;
     let rpc = rpcs.known(index).filter(keeps)?;
     peers.known(rpc.peer).map(|peer| (peer.host, rpc))
 }
@@ -190,7 +190,7 @@ impl Engine {
             let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.role == Role::Server) else {
                 continue;
             };
-            if rpc.state == State::Outgoing {
+            if rpc.state() == State::Outgoing {
                 self.holders.shorten_wait(rpc, &mut self.ctx);
             }
         }

@@ -149,7 +149,7 @@ impl EventQueue {
                 self.rpcs.pop_front();
             }
             match told {
-                None if rpc.state == State::Dead => rpcs.remove(index),
+                None if rpc.state() == State::Dead => rpcs.remove(index),
                 None => {}
                 Some(Happened::Ended) => {
                     let key = rpc.key;
@@ -180,7 +180,7 @@ impl Rpc {
 
     #[inline(never)]
     fn announce(&mut self) -> Option<Happened> {
-        if self.pending.contains(Happened::Started) && self.state != State::Dead {
+        if self.pending.contains(Happened::Started) && self.state() != State::Dead {
             self.announced = true;
             return self.pending.take_first();
         }

@@ -48,7 +48,7 @@ impl Ids {
         let peer = peer?;
         if let Some(rpc) = rpcs.get(self.arriving).filter(|rpc| rpc.id == id) {
             let is_it = rpc.peer == peer && rpc.path.local_port == path.local_port;
-            if is_it && rpc.state == State::Incoming {
+            if is_it && rpc.state() == State::Incoming {
                 return Some(self.arriving);
             }
         }
@@ -158,7 +158,7 @@ impl Ids {
         for rpc in live {
             let index = Some(&rpc.key.index);
             if rpc.is_client() {
-                if rpc.state != State::Delivered {
+                if rpc.state() != State::Delivered {
                     calls += 1;
                     assert_eq!(self.calls.get(&rpc.id), index, "id of {rpc:?}");
                 }

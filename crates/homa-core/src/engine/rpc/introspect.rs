@@ -47,7 +47,7 @@ impl Engine {
         let indices = 0..u32::try_from(self.rpcs.capacity()).unwrap_or(u32::MAX);
         indices
             .filter_map(|index| self.rpcs.get(index))
-            .filter(|rpc| rpc.state != State::Dead)
+            .filter(|rpc| rpc.state() != State::Dead)
             .map(info)
     }
 

@@ -55,7 +55,7 @@ impl Engine {
     /// Ends an RPC: it leaves every structure; its memory is given back; what remains are the
     /// events that tell the caller.
     pub(crate) fn end_rpc(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.state != State::Dead) else {
+        let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.state() != State::Dead) else {
             return;
         };
         let (peer, id) = (rpc.peer, rpc.id);
@@ -63,7 +63,7 @@ impl Engine {
         let (confirmed, charged) = (rpc.confirmed, !rpc.charge.is_none());
         match rpc.role {
             // Its complete response took it out of these.
-            Role::Client if rpc.state == State::Delivered => {}
+            Role::Client if rpc.state() == State::Delivered => {}
             Role::Client => {
                 self.ids.forget_call(id);
                 self.peers.unlink_call(index, &mut self.rpcs);
@@ -101,7 +101,7 @@ impl Engine {
             return;
         };
         self.receiver.release(rpc);
-        rpc.state = State::Dead;
+        rpc.go_on(State::Dead);
         rpc.pending.forget(Happened::Progress);
         if rpc.tx.release_all() {
             rpc.pending.add(Happened::Released);
@@ -116,12 +116,12 @@ impl Engine {
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
-        if rpc.state == State::Dead {
+        if rpc.state() == State::Dead {
             return;
         }
         let told = match rpc.role {
-            Role::Client => rpc.state != State::Delivered,
-            Role::Server => matches!(rpc.state, State::Incoming | State::InService),
+            Role::Client => rpc.state() != State::Delivered,
+            Role::Server => matches!(rpc.state(), State::Incoming | State::InService),
         };
         if told {
             let peer_heard =
@@ -168,12 +168,12 @@ impl Engine {
             let Some(rpc) = self.rpcs.get(index) else {
                 continue;
             };
-            if rpc.path.local_port != port || rpc.state == State::Dead {
+            if rpc.path.local_port != port || rpc.state() == State::Dead {
                 continue;
             }
             let why = if rpc.is_client() { Reason::Cancelled } else { Reason::Closing };
             // What was delivered is acknowledged below.
-            if rpc.state != State::Delivered && rpc.speaks_own(&self.peers) {
+            if rpc.state() != State::Delivered && rpc.speaks_own(&self.peers) {
                 self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, why);
             }
             self.fail_rpc(index, FailReason::EndpointClosed);

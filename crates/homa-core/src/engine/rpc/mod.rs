@@ -2,7 +2,8 @@
 //!
 //! | file | what it decides |
 //! | --- | --- |
-//! | `lifecycle` | how an RPC begins, goes on and ends |
+//! | `state` | where an RPC stands, and what may follow |
+//! | `lifecycle` | how an RPC begins and ends |
 //! | `ids`, `client_hosts` | which RPC a packet means |
 //! | `events` | what the application is told |
 //! | `failure` | what a refusal by the peer means |
@@ -16,6 +17,7 @@ pub(super) mod ids;
 pub(super) mod introspect;
 pub(super) mod lifecycle;
 pub(super) mod resend_timer;
+mod state;
 
 use alloc::vec::Vec;
 
@@ -25,41 +27,18 @@ use crate::engine::peer::Charge;
 use crate::engine::receiver::incoming::Incoming;
 use crate::engine::rpc::events::PendingEvents;
 use crate::engine::rpc::resend_timer::ResendTimer;
+pub(crate) use crate::engine::rpc::state::{Role, State};
 use crate::engine::sender::outgoing::Outgoing;
-use crate::event::{FailReason, RpcKey};
+use crate::event::RpcKey;
 use crate::structures::{NIL, OutOfMemory};
 use crate::time::Instant;
-
-/// Which end of the RPC this is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    Client,
-    Server,
-}
-
-/// Where an RPC stands (docs/spec/protocol.md §3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// Sending: the request (client) or the response (server).
-    Outgoing,
-    /// Receiving: the response (client) or the request (server).
-    Incoming,
-    /// Server: the application works on the request.
-    InService,
-    /// Server: refused; the client is told until it acknowledges.
-    Refused(FailReason),
-    /// Client: the response is complete, the application has not taken all of it.
-    Delivered,
-    /// Over; only events remain to be handed out.
-    Dead,
-}
 
 /// All that is known of one RPC.
 #[derive(Debug)]
 pub(crate) struct Rpc {
     pub(crate) key: RpcKey,
     pub(crate) role: Role,
-    pub(crate) state: State,
+    state: State,
     /// Id in our form: even at the client, odd at the server.
     pub(crate) id: u64,
     pub(crate) path: Path,
@@ -143,7 +122,7 @@ impl Rpc {
         Self {
             key,
             role,
-            state: if role == Role::Client { State::Outgoing } else { State::Incoming },
+            state: State::first(role),
             id,
             path: *path,
             peer,
@@ -174,6 +153,18 @@ impl Rpc {
             next: NIL,
             linked: false,
         }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    /// Goes on to the state `next`, which has to follow the present one.
+    #[inline]
+    pub(crate) fn go_on(&mut self, next: State) {
+        #[cfg(any(test, feature = "check"))]
+        assert!(self.state.leads_to(next, self.role), "{:?} to {next:?}", self.state);
+        self.state = next;
     }
 
     pub(crate) fn is_client(&self) -> bool {

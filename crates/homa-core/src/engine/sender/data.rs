@@ -231,7 +231,8 @@ impl Sender {
     ) {
         let (start, end) = (segment.payload.start, segment.payload.end);
         let bytes = end.saturating_sub(start);
-        if segment.kind == SegmentKind::Data && rpc.tx.sent == end && rpc.state == State::Outgoing {
+        if segment.kind == SegmentKind::Data && rpc.tx.sent == end && rpc.state() == State::Outgoing
+        {
             rpc.tx.sent = start;
             if start < rpc.tx.unscheduled {
                 if let Some(peer) = peers.known_mut(rpc.peer) {

@@ -195,7 +195,7 @@ impl Engine {
                 if let Some(peer) = self.peers.get_mut(rpc.peer) {
                     put_back_ack(peer, segment);
                 }
-                if rpc.state != State::Dead {
+                if rpc.state() != State::Dead {
                     self.sender.put_back_data(rpc, segment, &mut self.peers, &mut self.ctx);
                 }
             }
@@ -208,7 +208,7 @@ impl Engine {
         let Some((index, rpc)) = segment.rpc.and_then(|key| self.rpcs.live_mut(key)) else {
             return;
         };
-        if rpc.is_client() && rpc.state == State::Outgoing {
+        if rpc.is_client() && rpc.state() == State::Outgoing {
             self.fail_rpc(index, reason);
         } else {
             self.ctx.arm(index, nanos(self.ctx.config.recovery.resend_interval));

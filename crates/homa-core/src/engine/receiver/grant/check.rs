@@ -31,7 +31,7 @@ impl Granter {
             if managed && !rx.grant_check {
                 assert_eq!(rx.counted, rx.on_its_way(), "on its way: {rpc:?}");
             }
-            let incoming = rpc.state == State::Incoming;
+            let incoming = rpc.state() == State::Incoming;
             assert!(incoming || !managed, "over but managed: {rpc:?}");
             assert!(managed || !self.by_birth.contains(index), "in the order of age: {rpc:?}");
             if !self.has_work() {
