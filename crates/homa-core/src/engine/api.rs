@@ -130,7 +130,7 @@ impl Engine {
         let rpcs_full = self.rpcs.len() >= self.ctx.config.limits.max_rpcs as usize;
         let no_rpc = if rpcs_full { SendError::RpcLimit } else { SendError::OutOfMemory };
         let index = self.add_rpc(Role::Client, 0, &path, peer).map_err(|_| no_rpc)?;
-        let first_id = self.peers.known(peer).map_or(0, |peer| peer.first_id);
+        let first_id = self.peers.known(peer).map_or(0, |peer| peer.numbers.first_id);
         let id = self.ids.give(index, first_id);
         self.ctx.stats.requests_sent.inc();
         let unscheduled = self.peers.unscheduled_bytes(peer, &self.ctx.config);
@@ -142,11 +142,11 @@ impl Engine {
         rpc.tx.begin(length, if options.streaming_body { 0 } else { length }, unscheduled);
         rpc.tx.keep_segments_whole(!own);
         rpc.own = own;
-        rpc.cookie = cookie;
-        rpc.announced = true;
-        rpc.deadline = options.deadline;
-        rpc.response_streaming = options.streaming_response;
-        rpc.priority_hint = options.priority_hint.map(|hint| hint.min(level_max));
+        rpc.call.cookie = cookie;
+        rpc.pending.set_announced();
+        rpc.call.deadline = options.deadline;
+        rpc.call.streaming_response = options.streaming_response;
+        rpc.call.priority_hint = options.priority_hint.map(|hint| hint.min(level_max));
         rpc.resend.set_interval(interval_ns);
         self.sender.schedule(rpc, &self.ctx.config);
         if let Some(deadline) = options.deadline {
@@ -208,7 +208,7 @@ impl Engine {
             rpc.go_on(State::Outgoing);
             rpc.tx.begin(length, if streaming { 0 } else { length }, unscheduled);
             rpc.tx.keep_segments_whole(!own);
-            rpc.birth = birth;
+            rpc.tx.birth = birth;
             rpc.last_heard = now;
             rpc.progress_at = now;
             rpc.resend.begin(interval_ns);
@@ -252,7 +252,7 @@ impl Engine {
     pub fn set_streaming(&mut self, now: Instant, rpc: RpcKey) -> Result<(), RpcError> {
         self.tick(now);
         let (_, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
-        rpc.response_streaming = true;
+        rpc.call.streaming_response = true;
         rpc.rx.read_as_stream(true);
         if rpc.rx.has_unread() {
             rpc.pending.add(Happened::Progress);

@@ -6,7 +6,6 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::config::PeerSettings;
 use crate::engine::Engine;
 use crate::engine::peer::shares::Served;
 use crate::engine::peer::{ChargeSums, Peer};
@@ -100,16 +99,16 @@ fn check_holders(engine: &Engine) {
     let (mut numbers, mut ips) = (BTreeMap::new(), BTreeMap::new());
     for index in 0..engine.peers.capacity() as u32 {
         let Some(peer) = engine.peers.get(index) else { continue };
-        let number = *numbers.entry(peer.key.ip).or_insert(peer.host);
-        assert_eq!(number, peer.host, "number of the host of {peer:?}");
-        let ip = *ips.entry(peer.host).or_insert(peer.key.ip);
+        let number = *numbers.entry(peer.key.ip).or_insert(peer.host());
+        assert_eq!(number, peer.host(), "number of the host of {peer:?}");
+        let ip = *ips.entry(peer.host()).or_insert(peer.key.ip);
         assert_eq!(ip, peer.key.ip, "number of two hosts: {peer:?}");
     }
     let mut held = vec![(Served::default(), 0_u64, Vec::new()); engine.peers.hosts()];
     let (mut proved, mut served_peers) = (Served::default(), BTreeMap::new());
     for rpc in live(engine).filter(|rpc| !rpc.is_client()) {
         let Some(peer) = engine.peers.get(rpc.peer) else { continue };
-        let (served, kept_bytes, kept) = &mut held[peer.host as usize];
+        let (served, kept_bytes, kept) = &mut held[peer.host() as usize];
         let of_peer = served_peers.entry(rpc.peer).or_insert(0);
         let one = Served { rpcs: 1, peers: u32::from(*of_peer == 0) };
         *of_peer += 1;
@@ -147,12 +146,12 @@ fn check_peers(engine: &Engine) {
         sum.references += 1;
         sum.waiting += u32::from(rpc.confirmed);
         assert!(!rpc.confirmed || rpc.is_client(), "a server waits for its client: {rpc:?}");
-        charges[rpc.peer as usize].add(&rpc.charge, &peer.in_flight);
-        sum.blocked += usize::from(rpc.blocked_on_peer);
+        charges[rpc.peer as usize].add(&rpc.tx.charge, &peer.in_flight);
+        sum.blocked += usize::from(rpc.tx.blocked);
         let blocked = engine.sender.is_blocked(rpc.key.index, peer);
-        assert_eq!(blocked, rpc.blocked_on_peer, "queue of those that wait for room: {rpc:?}");
+        assert_eq!(blocked, rpc.tx.blocked, "queue of those that wait for room: {rpc:?}");
         let linked = rpc.is_client() && rpc.state() != State::Delivered;
-        assert_eq!(rpc.linked, linked, "link to the peer of {rpc:?}");
+        assert_eq!(is_listed_call(rpc), linked, "link to the peer of {rpc:?}");
         sum.linked += usize::from(linked);
     }
     for (index, (sum, charged)) in (0..).zip(sums.into_iter().zip(charges)) {
@@ -166,34 +165,30 @@ fn check_peers(engine: &Engine) {
 }
 
 fn check_peer(engine: &Engine, index: u32, peer: &Peer, of_rpcs: Sums) {
-    let settings = u32::from(peer.settings != PeerSettings::default());
     let accounts = Sums {
-        references: peer.references.saturating_sub(settings),
+        references: peer.uses().saturating_sub(u32::from(peer.has_settings())),
         waiting: peer.liveness.waiting(),
         blocked: peer.blocked.len(),
         linked: linked_to(engine, index, peer),
     };
     assert_eq!(accounts, of_rpcs, "accounts of peer {index}, and its RPCs: {peer:?}");
-    let cursor = engine.rpcs.get(peer.probe_cursor);
-    assert!(peer.probe_cursor == NIL || cursor.is_some_and(|rpc| rpc.linked), "cursor: {peer:?}");
+    let cursor = engine.rpcs.get(peer.calls.cursor());
+    let sound = peer.calls.cursor() == NIL || cursor.is_some_and(is_listed_call);
+    assert!(sound, "cursor: {peer:?}");
     let needs_timer =
         peer.liveness.probe().is_some() || peer.liveness.waiting() > 0 || !peer.blocked.is_empty();
     let timed = engine.ctx.timers.has_peer(index);
     assert!(timed || !needs_timer, "no timer looks at peer {index}: {peer:?}");
 }
 
-/// Length of the chain of a peer's client RPCs, which is sound.
+fn is_listed_call(rpc: &Rpc) -> bool {
+    rpc.is_client() && rpc.link.is_listed()
+}
+
+/// Length of the list of a peer's client RPCs, which is sound.
 fn linked_to(engine: &Engine, index: u32, peer: &Peer) -> usize {
-    let (mut length, mut previous, mut next) = (0, NIL, peer.first_client_rpc);
-    while let Some(rpc) = engine.rpcs.get(next) {
-        let belongs = rpc.linked && rpc.peer == index && rpc.previous == previous;
-        assert!(belongs, "in the chain of peer {index} after {previous}: {rpc:?}");
-        length += 1;
-        (previous, next) = (next, rpc.next);
-        assert!(length <= engine.rpcs.len(), "the chain of peer {index} has no end");
-    }
-    assert_eq!(next, NIL, "end of the chain of peer {index}");
-    length
+    let listed = peer.calls.iter(&engine.rpcs);
+    listed.inspect(|rpc| assert!(rpc.is_client() && rpc.peer == index, "not its: {rpc:?}")).count()
 }
 
 /// Queues and timers hold those that are to be looked at, and no others.
@@ -203,15 +198,15 @@ fn check_queues(engine: &Engine) {
     for rpc in engine.rpcs.iter() {
         let index = rpc.key.index;
         let dead = rpc.state() == State::Dead;
-        let events = u8::from(rpc.in_event_queue);
+        let events = u8::from(rpc.pending.is_queued());
         assert_eq!(in_events[index as usize], events, "event queue: {rpc:?}");
-        assert!(rpc.in_event_queue || rpc.pending.is_empty(), "events not told: {rpc:?}");
-        assert!(rpc.in_event_queue || !dead, "nobody takes it out: {rpc:?}");
+        assert!(rpc.pending.is_queued() || rpc.pending.is_empty(), "events not told: {rpc:?}");
+        assert!(rpc.pending.is_queued() || !dead, "nobody takes it out: {rpc:?}");
         let stranger =
             rpc.role == Role::Server && engine.peers.get(rpc.peer).is_some_and(Peer::is_stranger);
         assert!(dead || !stranger || engine.unvalidated.contains(index), "strangers: {rpc:?}");
         assert!(!dead || !engine.unvalidated.contains(index), "strangers: {rpc:?}");
-        let new = !rpc.blocked_on_peer;
+        let new = !rpc.tx.blocked;
         let sends = rpc.is_sending() && (new || rpc.tx.has_retransmissions());
         assert!(sends || !engine.sender.contains(index), "in the output order: {rpc:?}");
         assert!(!dead || !engine.ctx.timers.has_rpc(index), "a timer of {rpc:?}");
@@ -243,8 +238,8 @@ fn has_waker(engine: &Engine, rpc: &Rpc) -> bool {
         (_, State::Incoming) => engine.receiver.watches(rpc, timed, &engine.ctx.config),
         (_, State::Outgoing) if tx.has_retransmissions() => engine.sender.contains(index),
         // By the timer of the peer, see `check_peer`.
-        (Role::Client, State::Outgoing) if rpc.blocked_on_peer => true,
-        (Role::Server, State::Outgoing) if rpc.blocked_on_peer => timed,
+        (Role::Client, State::Outgoing) if rpc.tx.blocked => true,
+        (Role::Server, State::Outgoing) if rpc.tx.blocked => timed,
         (_, State::Outgoing) if tx.has_sendable() => engine.sender.contains(index),
         // For the application to supply more.
         (_, State::Outgoing) if !tx.is_idle() => tx.supplied() < tx.length(),

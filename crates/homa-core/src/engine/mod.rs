@@ -196,10 +196,7 @@ impl Engine {
         let Some(peer) = self.peers.known_mut(index) else {
             return false;
         };
-        if peer.settings == PeerSettings::default() {
-            peer.references = peer.references.saturating_add(1);
-        }
-        peer.settings = settings;
+        peer.set_settings(settings);
         true
     }
 
@@ -226,7 +223,7 @@ impl Engine {
             if peer.path_mtu.set(mtu, peer.key.ip.is_ipv4()) {
                 self.ctx.stats.mtu_shrinks.inc();
             }
-            next = if whole_host { peer.next_at_host } else { NIL };
+            next = if whole_host { peer.next_at_host() } else { NIL };
         }
     }
 

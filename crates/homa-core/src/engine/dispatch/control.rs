@@ -24,9 +24,6 @@ const DOUBTS_MAX: u8 = 3;
 /// per interval may be a little early.
 const COPIES_PAUSE: (u32, u32) = (3, 4);
 
-/// A request is sent again from the start at twice the pause each time, so many times.
-const RESTARTS_DOUBLED: u8 = 4;
-
 /// Acknowledgements that are put off, at most.
 pub(crate) const LATE_ACKS_MAX: usize = 64;
 
@@ -155,7 +152,7 @@ impl Engine {
             rpc.progress_at = self.ctx.now;
         }
         rpc.tx.set_scheduled_priority(grant.priority.min(self.ctx.config.top_priority()));
-        if rpc.blocked_on_peer {
+        if rpc.tx.blocked {
             self.sender.queue_blocked(rpc, &mut self.peers);
         }
         // A Linux peer does not say what it has; it grants because something arrived.
@@ -319,7 +316,7 @@ impl Engine {
         rpc.resend.back_off(max_ns);
         let asked = rpc.is_client() && rpc.state() == State::Outgoing;
         let waits = asked && rpc.tx.is_idle();
-        if waits && rpc.restarted_at.is_some() && !rpc.confirmed {
+        if waits && rpc.restarts.is_any() && !rpc.confirmed {
             rpc.note_copy(&mut self.peers, self.ctx.now);
         }
         if asked {
@@ -385,7 +382,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
-        if rpc.first_sent.is_some_and(|sent| sent > born) && rpc.tx.released() == 0 {
+        if rpc.tx.first_sent.is_some_and(|sent| sent > born) && rpc.tx.released() == 0 {
             self.restart(index);
             if let Some(rpc) = self.rpcs.known_mut(index) {
                 rpc.note_server_life(&self.peers);
@@ -408,7 +405,7 @@ impl Engine {
         }
         // The other half of its memory is for the copy to arrive in.
         let memory = self.ctx.config.recovery.finished_memory / 2;
-        let too_old = rpc.first_sent.is_some_and(|sent| now.since(sent) >= memory);
+        let too_old = rpc.tx.first_sent.is_some_and(|sent| now.since(sent) >= memory);
         // What a Linux host says may be a late copy, which is no reason to give a call up.
         let may_be_late = too_old && !rpc.speaks_own(&self.peers);
         if rpc.confirmed || rpc.doubts > 0 || rpc.tx.released() > 0 || may_be_late {
@@ -466,11 +463,9 @@ impl Engine {
             self.fail_rpc(index, FailReason::Forgotten);
             return;
         }
-        // Each packet of the request may have been answered: they ask for one repetition. And a
-        // server that says it for ever does not have everything sent to it for ever.
+        // Each packet of the request may have been answered: they ask for one repetition.
         let pause = self.ctx.config.recovery.resend_interval / 2;
-        let longer = pause.saturating_mul(1 << rpc.restarts.min(RESTARTS_DOUBLED));
-        if rpc.restarted_at.is_some_and(|last| self.ctx.now.since(last) < longer) {
+        if rpc.restarts.is_too_soon(self.ctx.now, pause) {
             return;
         }
         let (peer, asked) = (rpc.peer, rpc.resend.has_asked_since(rpc.last_heard));
@@ -484,9 +479,7 @@ impl Engine {
             return;
         };
         let config = &self.ctx.config;
-        // The first follows none.
-        rpc.restarts = rpc.restarts.saturating_add(u8::from(rpc.restarted_at.is_some()));
-        rpc.restarted_at = Some(self.ctx.now);
+        rpc.restarts.note(self.ctx.now);
         // Our question may have overtaken it; if it did not, the server asks for the rest.
         let busy = !peer.in_flight.is_empty();
         let sent = if asked { rpc.tx.all_again(busy) } else { rpc.tx.sent() };
@@ -591,7 +584,7 @@ impl Engine {
     fn fail_clients_of_host(&mut self, path: &Path, reason: FailReason) {
         let mut next = self.peers.first_at_host(path.remote.ip());
         while let Some(peer) = self.peers.get(next) {
-            let index = core::mem::replace(&mut next, peer.next_at_host);
+            let index = core::mem::replace(&mut next, peer.next_at_host());
             self.fail_calls_to(index, reason);
         }
     }
@@ -599,7 +592,7 @@ impl Engine {
     /// Fails up to `limit` client RPCs of a peer; `true` if none is left.
     pub(crate) fn fail_clients_of(&mut self, peer: u32, reason: FailReason, limit: usize) -> bool {
         for _ in 0..limit {
-            let first = self.peers.known(peer).map_or(NIL, |peer| peer.first_client_rpc);
+            let first = self.peers.known(peer).map_or(NIL, |peer| peer.calls.first());
             if self.rpcs.get(first).is_none() {
                 return true;
             }
@@ -613,13 +606,13 @@ impl Rpc {
     /// The server as it lives now may have the request.
     fn note_server_life(&mut self, peers: &PeerTable) {
         if self.is_client() && self.own {
-            self.peer_life = peers.known(self.peer).map_or(0, |peer| peer.incarnation);
+            self.peer_life = peers.known(self.peer).map_or(0, |peer| peer.incarnation());
         }
     }
 
     /// Whether the server, as far as is known, has started anew since the request was sent.
     fn server_lives_anew(&self, peers: &PeerTable) -> bool {
-        let life = peers.known(self.peer).map_or(0, |peer| peer.incarnation);
+        let life = peers.known(self.peer).map_or(0, |peer| peer.incarnation());
         self.peer_life != 0 && self.peer_life != life
     }
 
@@ -628,7 +621,7 @@ impl Rpc {
     fn precedes_life(&self, now: Instant, age_us: u32) -> bool {
         let born = now - Duration::from_micros(u64::from(age_us));
         let named_none = self.own && self.peer_life == 0;
-        named_none && age_us > 0 && self.first_sent.is_some_and(|sent| sent <= born)
+        named_none && age_us > 0 && self.tx.first_sent.is_some_and(|sent| sent <= born)
     }
 }
 

@@ -231,7 +231,7 @@ impl Engine {
     fn comes_of_another_life(&mut self, index: u32, life: u32) {
         let server_lives = |rpc: &&Rpc| {
             rpc.is_client()
-                && self.peers.known(rpc.peer).is_some_and(|peer| peer.incarnation == life)
+                && self.peers.known(rpc.peer).is_some_and(|peer| peer.incarnation() == life)
         };
         if let Some(rpc) = self.rpcs.known(index).filter(server_lives) {
             self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Cancelled);
@@ -304,7 +304,7 @@ impl Engine {
             return Err(DropReason::Malformed);
         }
         let known = peer.and_then(|peer| self.peers.known(peer));
-        let hash = known.map_or_else(|| self.peers.hash_of(path), |peer| peer.hash);
+        let hash = known.map_or_else(|| self.peers.hash_of(path), |peer| peer.numbers.hash);
         let fresh = own
             && path.carriage == Carriage::Udp
             && known.is_some_and(|peer| peer.is_newest_request(id, &self.ctx));
@@ -393,7 +393,7 @@ impl Engine {
             Some(peer) => peer,
             None => self.new_client(path, proved)?,
         };
-        let host = self.peers.known(peer_index)?.host;
+        let host = self.peers.known(peer_index)?.host();
         if !self.holders.may_serve(host, proved, serving_max) {
             return None;
         }
@@ -437,7 +437,7 @@ impl Engine {
             return Err(DropReason::UnknownRpc);
         };
         rpc.note_full_size(u32::MAX, &mut self.peers, &self.ctx.config);
-        if rpc.restarted_at.is_some() && !rpc.confirmed {
+        if rpc.restarts.is_any() && !rpc.confirmed {
             rpc.note_copy(&mut self.peers, self.ctx.now);
         }
         rpc.set_confirmed(false, &mut self.peers, &mut self.ctx);
@@ -508,7 +508,7 @@ impl Engine {
         self.receiver.complete(rpc, &mut self.ctx);
         if rpc.is_client() {
             rpc.go_on(State::Delivered);
-            rpc.deadline = None;
+            rpc.call.deadline = None;
             let id = rpc.id;
             self.ctx.stats.responses_received.inc();
             self.peers.acknowledge_call(rpc, &mut self.ctx);

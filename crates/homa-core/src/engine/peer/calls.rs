@@ -1,5 +1,4 @@
-//! The calls to a peer that are not answered: a chain through [`Rpc::next`], and the round of
-//! probes over it.
+//! The calls to a peer that are not answered: a list, and the round of probes over it.
 
 use core::time::Duration;
 
@@ -9,6 +8,7 @@ use crate::addr::Path;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::{PeerTable, Probe};
 use crate::engine::rpc::ids::Ids;
+use crate::engine::rpc::list::RpcList;
 use crate::engine::rpc::{Rpc, RpcTable};
 use crate::engine::stats::Count;
 use crate::structures::NIL;
@@ -22,68 +22,76 @@ const PROBE_STEPS: usize = 16;
 /// Wait before a peer is asked whether it has received what was sent, when that holds others up.
 const BLOCKED_PROBE_DELAY: Duration = Duration::from_micros(200);
 
+/// The calls to one peer.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    list: RpcList,
+    /// Where the round of probes stands among them.
+    cursor: u32,
+}
+
+impl Calls {
+    pub(super) const NONE: Self = Self { list: RpcList::EMPTY, cursor: NIL };
+
+    /// The one that began last, [`NIL`] if there is none.
+    pub(crate) fn first(&self) -> u32 {
+        self.list.first()
+    }
+
+    /// Where the round of probes stands.
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn cursor(&self) -> u32 {
+        self.cursor
+    }
+
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn iter<'a>(&self, rpcs: &'a RpcTable) -> impl Iterator<Item = &'a Rpc> + use<'a> {
+        self.list.iter(rpcs)
+    }
+}
+
 impl PeerTable {
     /// Puts a new call first among those to its peer.
     #[inline]
-    pub(crate) fn link_call(&mut self, index: u32, rpcs: &mut RpcTable) {
-        let Some(rpc) = rpcs.known_mut(index) else {
-            return;
-        };
-        let Some(peer) = self.known_mut(rpc.peer) else {
-            return;
-        };
-        let next = core::mem::replace(&mut peer.first_client_rpc, index);
-        rpc.next = next;
-        rpc.previous = NIL;
-        rpc.linked = true;
-        if let Some(neighbour) = rpcs.get_mut(next) {
-            neighbour.previous = index;
+    pub(crate) fn link_call(&mut self, index: u32, peer: u32, rpcs: &mut RpcTable) {
+        if let Some(peer) = self.known_mut(peer) {
+            peer.calls.list.push_front(index, rpcs);
         }
     }
 
     /// Takes a call out that is answered, or over.
     #[inline]
     pub(crate) fn unlink_call(&mut self, index: u32, rpcs: &mut RpcTable) {
-        let Some(rpc) = rpcs.known_mut(index) else {
+        let Some(rpc) = rpcs.known(index) else {
             return;
         };
-        if !core::mem::take(&mut rpc.linked) {
-            return;
-        }
-        let (previous, next, peer) = (rpc.previous, rpc.next, rpc.peer);
-        if let Some(neighbour) = rpcs.get_mut(next) {
-            neighbour.previous = previous;
-        }
-        let Some(peer) = self.known_mut(peer) else {
+        let Some(peer) = self.known_mut(rpc.peer) else {
             return;
         };
-        match rpcs.get_mut(previous) {
-            Some(neighbour) => neighbour.next = next,
-            None => peer.first_client_rpc = next,
+        if peer.calls.cursor == index {
+            peer.calls.cursor = rpc.link.next();
         }
-        if peer.probe_cursor == index {
-            peer.probe_cursor = next;
-        }
+        peer.calls.list.remove(index, rpcs);
     }
 
     /// The next of the peer's waiting RPCs, going round so that each is verified in turn.
     fn next_waiting(&mut self, index: u32, rpcs: &RpcTable) -> Option<(Path, u64)> {
         let peer = self.known_mut(index)?;
-        let first = peer.first_client_rpc;
-        let mut cursor = peer.probe_cursor;
+        let first = peer.calls.list.first();
+        let mut cursor = peer.calls.cursor;
         for _ in 0..PROBE_STEPS {
             let rpc = match rpcs.get(cursor).filter(|rpc| rpc.is_client() && rpc.peer == index) {
                 Some(rpc) => rpc,
                 None => rpcs.get(first)?,
             };
-            cursor = rpc.next;
+            cursor = rpc.link.next();
             if rpc.is_waiting() {
                 let named = (rpc.path, rpc.id);
-                peer.probe_cursor = cursor;
+                peer.calls.cursor = cursor;
                 return Some(named);
             }
         }
-        peer.probe_cursor = cursor;
+        peer.calls.cursor = cursor;
         None
     }
 

@@ -6,6 +6,7 @@ use core::time::Duration;
 use homa_wire::{Body, Header, Reason};
 
 use crate::addr::{Carriage, Path};
+use crate::config::Config;
 use crate::cutoffs::Cutoffs;
 use crate::engine::Engine;
 use crate::engine::peer::identity::is_own;
@@ -20,19 +21,48 @@ const SOCKETS_TOLD_MAX: usize = 64;
 /// A peer is sent our cutoffs at most once per so much time.
 const OFFER_INTERVAL: Duration = Duration::from_millis(1);
 
-impl Peer {
-    fn hold_cutoffs(&mut self, told: &homa_wire::Cutoffs, of_host: bool) {
-        self.cutoffs = Cutoffs::new(told.levels);
-        self.cutoff_version = told.version;
-        self.cutoffs_of_host = of_host;
+/// What a peer told us of its cutoffs, and when it was told ours.
+#[derive(Debug)]
+pub(crate) struct CutoffExchange {
+    of_peer: Cutoffs,
+    version: u16,
+    /// They are those of a Linux host, for all of its sockets.
+    of_host: bool,
+    ours_sent: Option<Instant>,
+}
+
+impl CutoffExchange {
+    pub(super) fn new(config: &Config) -> Self {
+        let of_peer = Cutoffs::initial(config.priorities.count);
+        Self { of_peer, version: 0, of_host: false, ours_sent: None }
     }
 
-    /// Begins with what another socket of its host said, if that holds for the host.
-    pub(crate) fn inherit_cutoffs(&mut self, other: &Self) {
-        if other.cutoffs_of_host {
-            self.cutoffs = other.cutoffs;
-            self.cutoff_version = other.cutoff_version;
-            self.cutoffs_of_host = true;
+    /// What the peer told is void; when it was told ours is not.
+    pub(super) fn forget_told(&mut self, config: &Config) {
+        *self = Self { ours_sent: self.ours_sent, ..Self::new(config) };
+    }
+
+    /// The peer's cutoffs, or what is assumed of them.
+    #[inline]
+    pub(crate) fn of_peer(&self) -> &Cutoffs {
+        &self.of_peer
+    }
+
+    /// The version of the peer's cutoffs, 0 as long as they are not known.
+    pub(super) fn version(&self) -> u16 {
+        self.version
+    }
+
+    fn hold(&mut self, told: &homa_wire::Cutoffs, of_host: bool) {
+        self.of_peer = Cutoffs::new(told.levels);
+        self.version = told.version;
+        self.of_host = of_host;
+    }
+
+    /// Begins with what another socket of the host said, if that holds for the host.
+    pub(super) fn inherit(&mut self, other: &Self) {
+        if other.of_host {
+            (self.of_peer, self.version, self.of_host) = (other.of_peer, other.version, true);
         }
     }
 }
@@ -47,7 +77,7 @@ impl PeerTable {
     ) -> Result<Received, DropReason> {
         let peer = peer.and_then(|peer| self.known_mut(peer)).ok_or(DropReason::UnknownRpc)?;
         let of_host = peer.path.carriage == Carriage::Ip && header.common.version().is_none();
-        peer.hold_cutoffs(told, of_host);
+        peer.cutoffs.hold(told, of_host);
         if of_host {
             let host = peer.key.ip;
             self.tell_sockets(host, told);
@@ -61,9 +91,9 @@ impl PeerTable {
             let Some(peer) = self.get_mut(next) else {
                 return;
             };
-            next = peer.next_at_host;
+            next = peer.next_at_host();
             if !peer.is_own() {
-                peer.hold_cutoffs(told, true);
+                peer.cutoffs.hold(told, true);
             }
         }
     }
@@ -73,10 +103,10 @@ impl Peer {
     /// Whether it is to be sent our cutoffs now, which is so at most once per ms. A stranger gets
     /// none: what may be sent there is for the question that lets it prove its address.
     fn begin_cutoffs(&mut self, now: Instant) -> bool {
-        let lately = self.cutoffs_sent.is_some_and(|sent| now.since(sent) < OFFER_INTERVAL);
+        let lately = self.cutoffs.ours_sent.is_some_and(|sent| now.since(sent) < OFFER_INTERVAL);
         let begins = !self.is_stranger() && !lately;
         if begins {
-            self.cutoffs_sent = Some(now);
+            self.cutoffs.ours_sent = Some(now);
         }
         begins
     }
@@ -94,7 +124,8 @@ impl Engine {
 
     /// A client has proved its address: it is told the cutoffs that were kept from it.
     pub(crate) fn offer_cutoffs_after_proof(&mut self, index: u32, id: u64) {
-        let untold = |peer: &&Peer| peer.cutoffs_sent.is_none() && peer.newest_request.is_some();
+        let untold =
+            |peer: &&Peer| peer.cutoffs.ours_sent.is_none() && peer.newest_request.is_some();
         if let Some(path) = self.peers.known(index).filter(untold).map(|peer| peer.path) {
             self.send_cutoffs(index, &path, id, true);
         }

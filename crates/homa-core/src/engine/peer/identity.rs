@@ -47,7 +47,7 @@ impl Engine {
         }
         peer.last_heard = self.ctx.now;
         if is_own(header) && header.common.incarnation != 0 {
-            peer.own_heard = self.ctx.now;
+            peer.incarnation.heard_at = self.ctx.now;
         }
         if peer.liveness.probe().is_some_and(|probe| probe.id == id)
             && !matches!(header.body, Body::NeedAck)
@@ -68,7 +68,7 @@ impl Engine {
             return Some(true);
         }
         let life = header.common.incarnation;
-        if echo(header) == peer.ours {
+        if echo(header) == peer.numbers.ours {
             // Whoever answers for a port that nobody serves has none.
             if life != 0 {
                 let was_validated = peer.validation.is_done();
@@ -79,7 +79,7 @@ impl Engine {
             }
             return Some(true);
         }
-        let is_itself = life == peer.incarnation && life != 0;
+        let is_itself = life == peer.incarnation.number && life != 0;
         let announces = !over_udp && is_cutoffs(header);
         // Only those who know us can know of our calls.
         let about_call = RpcId(id).is_client() && !announces;
@@ -96,7 +96,7 @@ impl Engine {
 
     /// The peer has received something from us in its present life, so its address is its own.
     fn proved(&mut self, index: u32, life: u32) {
-        if self.peers.known(index).is_some_and(|peer| peer.incarnation != life) {
+        if self.peers.known(index).is_some_and(|peer| peer.incarnation.number != life) {
             self.peers.learn_incarnation(index, life, &mut self.ctx);
         }
         if let Some(peer) = self.peers.known_mut(index) {
@@ -112,7 +112,7 @@ impl PeerTable {
     #[inline]
     pub(crate) fn incarnation_for(&self, peer: Option<u32>, path: &Path) -> u32 {
         match peer.and_then(|index| self.known(index)) {
-            Some(peer) => peer.ours,
+            Some(peer) => peer.numbers.ours,
             None => self.incarnation(path.remote.ip()),
         }
     }
@@ -132,7 +132,9 @@ impl Rpc {
         // The server of a call has named us.
         let free = self.is_client() || !(self.own && is_own(header));
         free || life == self.peer_life
-            || peers.known(self.peer).is_some_and(|peer| peer.incarnation == life && life != 0)
+            || peers
+                .known(self.peer)
+                .is_some_and(|peer| peer.incarnation.number == life && life != 0)
     }
 }
 
@@ -144,9 +146,9 @@ impl Peer {
         let life = header.common.incarnation;
         self.validation.is_done()
             && is_own(header)
-            && life == self.incarnation
+            && life == self.incarnation.number
             && life != 0
-            && echo(header) == self.ours
+            && echo(header) == self.numbers.ours
     }
 }
 

@@ -33,6 +33,8 @@ mod validation;
 use core::time::Duration;
 
 pub(crate) use self::ack_queue::{AckQueue, PendingAck};
+use self::calls::Calls;
+use self::cutoff_exchange::CutoffExchange;
 #[cfg(any(test, feature = "check"))]
 pub(crate) use self::in_flight::ChargeSums;
 pub(crate) use self::in_flight::{CHARGE_PER_PACKET, Charge, InFlight};
@@ -45,7 +47,6 @@ pub(crate) use self::table::PeerTable;
 use self::validation::AddressValidation;
 use crate::addr::{Carriage, Path, PeerKey};
 use crate::config::{Config, PeerSettings};
-use crate::cutoffs::Cutoffs;
 use crate::engine::peer::shares::PeerServed;
 use crate::structures::NIL;
 use crate::structures::shared_heap::SharedHeap;
@@ -59,39 +60,22 @@ pub(crate) const LONG_PACKET_BYTES: u64 = 16_384;
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) key: PeerKey,
-    /// Names it in the memory of finished RPCs.
-    pub(crate) hash: u64,
+    pub(crate) numbers: PeerNumbers,
     /// A way to it, for packets that concern no RPC.
     pub(crate) path: Path,
-    pub(crate) settings: PeerSettings,
-    /// RPCs that refer to it.
-    pub(crate) references: u32,
+    settings: PeerSettings,
+    users: Users,
     /// Those that are served to it.
     pub(crate) served: PeerServed,
     pub(crate) last_heard: Instant,
-    /// When the last RPC with it ended.
-    pub(crate) last_used: Instant,
-
-    /// Our incarnation as it knows it: nobody at another address is told.
-    pub(crate) ours: u32,
-    /// Where the ids of our calls to it begin.
-    pub(crate) first_id: u64,
 
     // Learned from the peer; forgotten when its incarnation changes.
-    /// The number by which we know its present life; 0 = unknown, or a Linux host. Over UDP it has
-    /// proved that it is its own, over raw IP it may only have announced it.
-    pub(crate) incarnation: u32,
-    /// When it last said so in a packet of our own profile.
-    own_heard: Instant,
+    incarnation: PeerIncarnation,
     pub(crate) validation: AddressValidation,
-    pub(crate) cutoffs: Cutoffs,
-    cutoff_version: u16,
-    /// They are those of a Linux host, for all of its sockets.
-    cutoffs_of_host: bool,
+    pub(crate) cutoffs: CutoffExchange,
     /// The highest id (our form) of its requests, and since when they have been compared.
     pub(crate) newest_request: Option<(u64, Instant)>,
 
-    cutoffs_sent: Option<Instant>,
     pub(crate) path_mtu: PathMtu,
     pub(crate) resend_timeout: ResendTimeout,
     pub(crate) retransmissions: RetransmissionBudget,
@@ -102,39 +86,67 @@ pub(crate) struct Peer {
     pub(crate) blocked: SharedHeap<(u32, u64)>,
 
     pub(crate) liveness: Liveness,
-    /// First of its client RPCs (linked through [`crate::engine::rpc::Rpc::next`]).
-    pub(crate) first_client_rpc: u32,
-    /// Where the round of liveness probes stands among them.
-    pub(crate) probe_cursor: u32,
+    pub(crate) calls: Calls,
+    place: HostPlace,
+}
 
-    /// Number of its IP address among those of all peers.
-    pub(crate) host: u32,
-    // The other peers there.
-    pub(crate) next_at_host: u32,
-    previous_at_host: u32,
+/// Numbers of a peer that are made of the engine's secret and its address.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeerNumbers {
+    /// Names it in the memory of finished RPCs.
+    pub(crate) hash: u64,
+    /// Our incarnation as it knows it: nobody at another address is told.
+    pub(crate) ours: u32,
+    /// Where the ids of our calls to it begin.
+    pub(crate) first_id: u64,
+}
+
+/// Who refers to a peer.
+#[derive(Clone, Copy, Debug)]
+struct Users {
+    /// RPCs, and settings of its own.
+    count: u32,
+    /// When the last RPC with it ended.
+    last_at: Instant,
+}
+
+/// How a peer is known.
+#[derive(Clone, Copy, Debug)]
+struct PeerIncarnation {
+    /// The number of its present life; 0 = unknown, or a Linux host. Over UDP it has proved that it
+    /// is its own, over raw IP it may only have announced it.
+    number: u32,
+    /// When it last said so in a packet of our own profile.
+    heard_at: Instant,
+}
+
+/// A peer among those at its IP address.
+#[derive(Clone, Copy, Debug)]
+struct HostPlace {
+    /// Number of the address among those of all peers.
+    host: u32,
+    next: u32,
+    previous: u32,
+}
+
+impl HostPlace {
+    const NONE: Self = Self { host: NIL, next: NIL, previous: NIL };
 }
 
 impl Peer {
-    fn new(key: PeerKey, hash: u64, path: Path, config: &Config, now: Instant) -> Self {
+    fn new(key: PeerKey, numbers: PeerNumbers, path: Path, config: &Config, now: Instant) -> Self {
         Self {
             key,
-            hash,
+            numbers,
             path,
             settings: PeerSettings::default(),
-            references: 0,
+            users: Users { count: 0, last_at: now },
             served: PeerServed::default(),
             last_heard: now,
-            last_used: now,
-            ours: 0,
-            first_id: 0,
-            incarnation: 0,
-            own_heard: now,
+            incarnation: PeerIncarnation { number: 0, heard_at: now },
             validation: AddressValidation::default(),
-            cutoffs: Cutoffs::initial(config.priorities.count),
-            cutoff_version: 0,
-            cutoffs_of_host: false,
+            cutoffs: CutoffExchange::new(config),
             newest_request: None,
-            cutoffs_sent: None,
             path_mtu: PathMtu::ASSUMED,
             resend_timeout: ResendTimeout::UNKNOWN,
             retransmissions: RetransmissionBudget::new(now),
@@ -142,23 +154,68 @@ impl Peer {
             in_flight: InFlight::NONE,
             blocked: SharedHeap::default(),
             liveness: Liveness::new(now),
-            first_client_rpc: NIL,
-            probe_cursor: NIL,
-            host: NIL,
-            next_at_host: NIL,
-            previous_at_host: NIL,
+            calls: Calls::NONE,
+            place: HostPlace::NONE,
         }
     }
 
     /// The peer lives another life than before: what it told us is void.
     pub(crate) fn forget_learned(&mut self, incarnation: u32, config: &Config) {
-        self.incarnation = incarnation;
+        self.incarnation.number = incarnation;
         self.validation = AddressValidation::default();
-        self.cutoffs = Cutoffs::initial(config.priorities.count);
-        self.cutoff_version = 0;
-        self.cutoffs_of_host = false;
+        self.cutoffs.forget_told(config);
         self.newest_request = None;
         self.acks.clear();
+    }
+
+    /// The number by which its present life is known; 0 = unknown, or a Linux host.
+    pub(crate) fn incarnation(&self) -> u32 {
+        self.incarnation.number
+    }
+
+    /// Number of its IP address among those of all peers.
+    pub(crate) fn host(&self) -> u32 {
+        self.place.host
+    }
+
+    /// The next of the peers at its IP address, [`NIL`] after the last.
+    pub(crate) fn next_at_host(&self) -> u32 {
+        self.place.next
+    }
+
+    /// Gives it settings of its own, for which it is kept.
+    pub(crate) fn set_settings(&mut self, settings: PeerSettings) {
+        if self.settings == PeerSettings::default() {
+            self.begin_use();
+        }
+        self.settings = settings;
+    }
+
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn has_settings(&self) -> bool {
+        self.settings != PeerSettings::default()
+    }
+
+    /// Something refers to it from now on.
+    pub(crate) fn begin_use(&mut self) {
+        self.users.count = self.users.count.saturating_add(1);
+    }
+
+    /// An RPC with it has ended.
+    pub(crate) fn end_use(&mut self, now: Instant) {
+        self.users.count = self.users.count.saturating_sub(1);
+        self.users.last_at = now;
+    }
+
+    /// Whether an RPC, or settings, refer to it.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.users.count > 0
+    }
+
+    /// How many do.
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn uses(&self) -> u32 {
+        self.users.count
     }
 
     /// Whether it has not proved its address, although it could.
@@ -168,7 +225,7 @@ impl Peer {
 
     /// Whether nothing refers to it, and it was not asked anything.
     fn is_unused(&self) -> bool {
-        self.references == 0 && (self.liveness.probe().is_none() || self.is_stranger())
+        !self.is_in_use() && (self.liveness.probe().is_none() || self.is_stranger())
     }
 
     /// Nothing is on its way to it any more, no question either.
@@ -199,6 +256,11 @@ impl Peer {
 
     pub(crate) fn timeout(&self, config: &Config) -> Duration {
         self.settings.timeout.unwrap_or(config.recovery.timeout)
+    }
+
+    /// Grant window in bytes that its settings demand.
+    pub(crate) fn window_bytes(&self) -> Option<u32> {
+        self.settings.window_bytes
     }
 
     pub(crate) fn unscheduled_bytes(&self, config: &Config) -> u32 {

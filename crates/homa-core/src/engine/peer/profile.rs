@@ -26,17 +26,18 @@ const OWN_MEMORY: Duration = Duration::from_secs(10);
 impl Peer {
     /// Whether it is of this implementation, as far as is known. Over UDP every peer is.
     pub(crate) fn is_own(&self) -> bool {
-        self.path.carriage == Carriage::Udp || self.incarnation != 0
+        self.path.carriage == Carriage::Udp || self.incarnation.number != 0
     }
 
     /// Whether it was said of late that it is of this implementation.
     fn is_own_of_late(&self, now: Instant) -> bool {
-        self.is_own() && (self.path.carriage == Carriage::Udp || now < self.own_heard + OWN_MEMORY)
+        self.is_own()
+            && (self.path.carriage == Carriage::Udp || now < self.incarnation.heard_at + OWN_MEMORY)
     }
 
     /// The version of its cutoffs that DATA names. 0, "none", asks it to announce itself again.
     pub(crate) fn echoed_cutoff_version(&self, now: Instant) -> u16 {
-        if self.is_own() && !self.is_own_of_late(now) { 0 } else { self.cutoff_version }
+        if self.is_own() && !self.is_own_of_late(now) { 0 } else { self.cutoffs.version() }
     }
 }
 
@@ -51,11 +52,11 @@ impl PeerTable {
         let Some(peer) = self.known_mut(index) else {
             return;
         };
-        if peer.incarnation == 0 {
+        if peer.incarnation.number == 0 {
             if peer.path.carriage == Carriage::Ip {
                 ctx.stats.peers_discovered.inc();
             }
-            peer.incarnation = incarnation;
+            peer.incarnation.number = incarnation;
             return;
         }
         let waited_for = peer.liveness.waiting() > 0;
@@ -81,7 +82,7 @@ impl Engine {
     /// announcement, and anything about an RPC begun in our own profile.
     pub(crate) fn notice_linux(&mut self, index: u32, path: &Path, header: &Header, id: u64) {
         let believed_own = path.carriage == Carriage::Ip
-            && self.peers.known(index).is_some_and(|peer| peer.incarnation != 0);
+            && self.peers.known(index).is_some_and(|peer| peer.incarnation.number != 0);
         if !believed_own {
             return;
         }

@@ -13,7 +13,7 @@ use core::cmp::Reverse;
 use crate::addr::Path;
 use crate::engine::impossible::Impossible;
 use crate::engine::peer::PeerTable;
-use crate::structures::NIL;
+use crate::engine::rpc::list::RpcList;
 use crate::structures::OutOfMemory;
 use crate::structures::heap::IndexedHeap;
 
@@ -31,15 +31,12 @@ pub(crate) struct Holder {
     serving: Served,
     /// Bytes of responses kept.
     kept_bytes: u64,
-    /// Its responses, linked through [`crate::engine::rpc::Rpc::next`]: first the one that has made
-    /// no progress for longest.
-    pub(crate) first_kept: u32,
-    pub(crate) last_kept: u32,
+    /// Its responses: first the one that has made no progress for longest.
+    pub(crate) kept: RpcList,
 }
 
 impl Holder {
-    const NONE: Self =
-        Self { serving: Served::NOTHING, kept_bytes: 0, first_kept: NIL, last_kept: NIL };
+    const NONE: Self = Self { serving: Served::NOTHING, kept_bytes: 0, kept: RpcList::EMPTY };
 }
 
 /// RPCs that are served, and the peers that they are served to.
@@ -181,7 +178,7 @@ impl Holders {
         max: u32,
     ) -> bool {
         let known = peer.and_then(|peer| peers.known(peer));
-        let host = known.map_or_else(|| peers.host_at(path.remote.ip()), |peer| peer.host);
+        let host = known.map_or_else(|| peers.host_at(path.remote.ip()), |peer| peer.host());
         self.is_beyond_share(host, max)
     }
 
@@ -290,7 +287,7 @@ impl Holders {
     /// Of the host that keeps most, the response that has made no progress for longest.
     pub(crate) fn to_give_up(&self) -> Option<u32> {
         let (host, _) = self.by_kept.peek()?;
-        self.hosts.get(host as usize).map(|holder| holder.first_kept)
+        self.hosts.get(host as usize).map(|holder| holder.kept.first())
     }
 }
 
@@ -339,7 +336,7 @@ mod tests {
         let mut holders = Holders::new(3, 60, (1, 2));
         holders.try_reserve(3).unwrap();
         for host in 0..3 {
-            holders.known_mut(host).unwrap().first_kept = 10 + host;
+            holders.known_mut(host).unwrap().kept = RpcList::of(10 + host);
         }
         assert_eq!(holders.to_give_up(), None);
         holders.keep(0, 100);

@@ -5,7 +5,7 @@ use core::cell::Cell;
 use core::hash::BuildHasher;
 use core::net::{IpAddr, SocketAddr};
 
-use super::Peer;
+use super::{Peer, PeerNumbers};
 use crate::addr::{Carriage, Path, PeerKey};
 use crate::config::Config;
 use crate::engine::impossible::Impossible;
@@ -26,7 +26,7 @@ pub(crate) struct PeerTable {
     peers: Vec<Option<Peer>>,
     free: Vec<u32>,
     by_key: Map<PeerKey, u32>,
-    /// For [`Peer::hash`].
+    /// For [`PeerNumbers::hash`].
     hasher: SeededState,
     /// The first of the peers at each IP address, linked through [`Peer::next_at_host`].
     by_host: Map<IpAddr, u32>,
@@ -124,7 +124,7 @@ impl PeerTable {
         Some(index)
     }
 
-    /// [`Peer::hash`] of the peer at the end of `path`, whether it is known or not.
+    /// [`PeerNumbers::hash`] of the peer at the end of `path`, whether it is known or not.
     pub(crate) fn hash_of(&self, path: &Path) -> u64 {
         self.hasher.hash_one(PeerKey::of(path))
     }
@@ -136,7 +136,7 @@ impl PeerTable {
 
     /// Number of an IP address, [`NIL`] if no peer is there.
     pub(crate) fn host_at(&self, ip: IpAddr) -> u32 {
-        self.get(self.first_at_host(ip)).map_or(NIL, |peer| peer.host)
+        self.get(self.first_at_host(ip)).map_or(NIL, |peer| peer.place.host)
     }
 
     /// The first of the peers at an IP address, [`NIL`] if there is none.
@@ -173,13 +173,15 @@ impl PeerTable {
                 index
             }
         };
-        let hash = self.hasher.hash_one(key);
-        let mut peer = Peer::new(key, hash, path, config, now);
-        peer.ours = self.secret.incarnation(key.ip);
-        peer.first_id = self.secret.first_id(&key);
+        let numbers = PeerNumbers {
+            hash: self.hasher.hash_one(key),
+            ours: self.secret.incarnation(key.ip),
+            first_id: self.secret.first_id(&key),
+        };
+        let mut peer = Peer::new(key, numbers, path, config, now);
         if path.carriage == Carriage::Ip {
             if let Some(neighbour) = self.get(self.first_at_host(key.ip)) {
-                peer.inherit_cutoffs(neighbour);
+                peer.cutoffs.inherit(&neighbour.cutoffs);
             }
         }
         *self.peers.get_mut(index as usize)? = Some(peer);
@@ -196,8 +198,8 @@ impl PeerTable {
         let next = self.by_host.insert(ip, index).unwrap_or(NIL);
         let host = match self.get_mut(next) {
             Some(next) => {
-                next.previous_at_host = index;
-                next.host
+                next.place.previous = index;
+                next.place.host
             }
             None => self.free_hosts.pop().unwrap_or_else(|| {
                 self.hosts = self.hosts.saturating_add(1);
@@ -205,8 +207,8 @@ impl PeerTable {
             }),
         };
         if let Some(peer) = self.known_mut(index) {
-            peer.next_at_host = next;
-            peer.host = host;
+            peer.place.next = next;
+            peer.place.host = host;
         }
     }
 
@@ -215,15 +217,15 @@ impl PeerTable {
         self.by_key.remove(&peer.key);
         self.recent.set(None);
         self.free.push(index);
-        let (previous, next) = (peer.previous_at_host, peer.next_at_host);
+        let (previous, next) = (peer.place.previous, peer.place.next);
         if let Some(next) = self.get_mut(next) {
-            next.previous_at_host = previous;
+            next.place.previous = previous;
         }
         if let Some(previous) = self.get_mut(previous) {
-            previous.next_at_host = next;
+            previous.place.next = next;
         } else if next == NIL {
             self.by_host.remove(&peer.key.ip);
-            self.free_hosts.push(peer.host);
+            self.free_hosts.push(peer.place.host);
         } else if let Some(first) = self.by_host.get_mut(&peer.key.ip) {
             *first = next;
         } else {
@@ -248,7 +250,7 @@ impl PeerTable {
             let Some(peer) = self.get(index).filter(|peer| peer.is_unused()) else {
                 continue;
             };
-            let used = peer.last_heard.max(peer.last_used);
+            let used = peer.last_heard.max(peer.users.last_at);
             if now.since(used) >= idle_min || (full && peer.is_stranger()) {
                 self.remove(index, timers);
                 self.evicted = self.evicted.saturating_add(1);
@@ -270,14 +272,14 @@ impl PeerTable {
         for (index, peer) in (0..).zip(&self.peers) {
             let Some(peer) = peer else { continue };
             assert_eq!(self.by_key.get(&peer.key), Some(&index), "address of {peer:?}");
-            match self.get(peer.previous_at_host) {
+            match self.get(peer.place.previous) {
                 Some(previous) => {
-                    assert_eq!((previous.next_at_host, previous.key.ip), (index, peer.key.ip));
+                    assert_eq!((previous.place.next, previous.key.ip), (index, peer.key.ip));
                 }
                 None => assert_eq!(self.first_at_host(peer.key.ip), index, "first of its address"),
             }
-            if let Some(next) = self.get(peer.next_at_host) {
-                assert_eq!(next.previous_at_host, index, "chain of an address: {next:?}");
+            if let Some(next) = self.get(peer.place.next) {
+                assert_eq!(next.place.previous, index, "chain of an address: {next:?}");
             }
         }
         let hosts: alloc::collections::BTreeSet<IpAddr> =
@@ -317,7 +319,7 @@ mod tests {
         let mut found = Vec::new();
         while let Some(peer) = table.get(next) {
             found.push(next);
-            next = peer.next_at_host;
+            next = peer.place.next;
         }
         found
     }

@@ -31,7 +31,7 @@ impl Unvalidated {
     /// Counts a new request, unless its client has proved its address.
     pub(crate) fn add(&mut self, rpc: &Rpc, peers: &PeerTable) {
         if peers.known(rpc.peer).is_some_and(Peer::is_stranger) {
-            self.0.set(rpc.key.index, rpc.birth);
+            self.0.set(rpc.key.index, rpc.tx.birth);
         }
     }
 
@@ -76,7 +76,7 @@ impl Engine {
         self.ctx.stats.strangers_displaced.inc();
         self.fail_rpc(index, FailReason::Timeout);
         // A stranger of whom no request is left is forgotten.
-        if self.peers.known(peer).is_some_and(|peer| peer.references == 0) {
+        if self.peers.known(peer).is_some_and(|peer| !peer.is_in_use()) {
             self.peers.remove(peer, &mut self.ctx.timers);
         }
         true

@@ -16,16 +16,18 @@
 
 #[cfg(any(test, feature = "check"))]
 mod check;
+pub(super) mod message;
 mod senders;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use self::message::{OnItsWay, Place};
 use self::senders::Sender;
 use crate::config::Config;
 use crate::engine::impossible::Impossible;
-use crate::engine::receiver::incoming::{GrantState, OnItsWay, PIECE_BYTES};
+use crate::engine::receiver::incoming::PIECE_BYTES;
 use crate::engine::receiver::memory::Memory;
 use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::event::RpcKey;
@@ -67,9 +69,9 @@ pub(crate) struct Granter {
     queue_positions: Positions,
     /// Managed messages by age, for the FIFO share. Strangers have none.
     by_birth: IndexedHeap<u64>,
-    /// Messages to look at, each at most once (`Incoming::grant_check`).
+    /// Messages to look at, each at most once (`Granting::to_check`).
     checks: VecDeque<u32>,
-    /// Messages with a GRANT to send, each at most once (`Incoming::grant_due`).
+    /// Messages with a GRANT to send, each at most once (`Granting::due`).
     due: VecDeque<u32>,
     /// What counts as on its way, of all senders.
     total_incoming: u64,
@@ -127,15 +129,15 @@ impl Granter {
     /// transmission.
     #[inline]
     pub(crate) fn touch(&mut self, rpc: &mut Rpc) {
-        if rpc.rx.granted < rpc.rx.length() || rpc.rx.grant_state != GrantState::Out {
+        if rpc.rx.granted < rpc.rx.length() || rpc.rx.granting.place != Place::Out {
             self.enlist(rpc);
         }
     }
 
     fn enlist(&mut self, rpc: &mut Rpc) {
         let rx = &mut rpc.rx;
-        if !rx.grant_check && self.checks.try_reserve(1).is_ok() {
-            rx.grant_check = true;
+        if !rx.granting.to_check && self.checks.try_reserve(1).is_ok() {
+            rx.granting.to_check = true;
             self.checks.push_back(rpc.key.index);
         }
     }
@@ -150,7 +152,7 @@ impl Granter {
         loop {
             let index = self.due.pop_front()?;
             if let Some(rpc) = rpcs.get_mut(index) {
-                if core::mem::take(&mut rpc.rx.grant_due) && !rpc.rx.is_complete() {
+                if core::mem::take(&mut rpc.rx.granting.due) && !rpc.rx.is_complete() {
                     return Some(index);
                 }
             }
@@ -168,8 +170,8 @@ impl Granter {
     /// A GRANT that was built could not be sent, or one must be repeated.
     pub(crate) fn mark_due(&mut self, rpc: &mut Rpc) {
         // Without memory for the queue the GRANT is recovered by the timers.
-        if !rpc.rx.grant_due && self.due.try_reserve(1).is_ok() {
-            rpc.rx.grant_due = true;
+        if !rpc.rx.granting.due && self.due.try_reserve(1).is_ok() {
+            rpc.rx.granting.due = true;
             self.due.push_back(rpc.key.index);
         }
     }
@@ -186,7 +188,7 @@ impl Granter {
             let Some(rpc) = rpcs.get_mut(index) else {
                 continue;
             };
-            if core::mem::take(&mut rpc.rx.grant_check) {
+            if core::mem::take(&mut rpc.rx.granting.to_check) {
                 self.check(index, rpcs, memory, config, limits);
             }
         }
@@ -212,13 +214,13 @@ impl Granter {
             return;
         }
         self.favourite = memory.favourite();
-        if rpc.rx.sender != u32::MAX && !rpc.rx.unproved {
+        if rpc.rx.granting.sender != u32::MAX && !rpc.rx.unproved {
             // It moves: it takes part in the FIFO share (again).
             self.by_birth.set(index, rpc.rx.birth);
         }
-        let before = rpc.rx.counted.bytes();
+        let before = rpc.rx.granting.counted.bytes();
         self.count(rpc);
-        let arrived = before.saturating_sub(rpc.rx.counted.bytes());
+        let arrived = before.saturating_sub(rpc.rx.granting.counted.bytes());
         if arrived > 0 {
             self.arrived = self.arrived.saturating_add(arrived);
             self.arrived_at = limits.now;
@@ -228,19 +230,19 @@ impl Granter {
             self.pass_over(index, rpcs);
             return;
         }
-        match rpc.rx.grant_state {
-            GrantState::Out if rpc.rx.starved || rpc.rx.passed_over => {}
-            GrantState::Out => self.manage(index, rpcs),
-            GrantState::Queued => self.reposition(index, rpcs),
-            GrantState::Active => {}
+        match rpc.rx.granting.place {
+            Place::Out if rpc.rx.starved || rpc.rx.granting.passed_over => {}
+            Place::Out => self.manage(index, rpcs),
+            Place::Queued => self.reposition(index, rpcs),
+            Place::Active => {}
         }
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
-        if rpc.rx.grant_state == GrantState::Active {
+        if rpc.rx.granting.place == Place::Active {
             if self.others_needy(index, rpcs) {
                 if let Some(rpc) = rpcs.known_mut(index) {
-                    rpc.rx.needy = true;
+                    rpc.rx.granting.needy = true;
                 }
                 self.retry_needy = true;
             } else {
@@ -267,14 +269,14 @@ impl Granter {
     }
 
     fn recount(&mut self, rpc: &mut Rpc, now: OnItsWay) {
-        if rpc.rx.sender == u32::MAX {
+        if rpc.rx.granting.sender == u32::MAX {
             return;
         }
         let announced_max = self.window_min;
-        let Some(sender) = self.known_sender_mut(rpc.rx.sender) else {
+        let Some(sender) = self.known_sender_mut(rpc.rx.granting.sender) else {
             return;
         };
-        let before = core::mem::replace(&mut rpc.rx.counted, now);
+        let before = core::mem::replace(&mut rpc.rx.granting.counted, now);
         let counted = sender.counted(announced_max);
         let change = |sum: u64, before: u32, now: u32| {
             sum.saturating_sub(u64::from(before)).saturating_add(u64::from(now))
@@ -286,9 +288,9 @@ impl Granter {
     }
 
     fn others_needy(&self, index: u32, rpcs: &RpcTable) -> bool {
-        self.active
-            .iter()
-            .any(|other| *other != index && rpcs.known(*other).is_some_and(|rpc| rpc.rx.needy))
+        self.active.iter().any(|other| {
+            *other != index && rpcs.known(*other).is_some_and(|rpc| rpc.rx.granting.needy)
+        })
     }
 
     /// Grants what window, room and memory allow; notes whether more is wanted.
@@ -305,7 +307,7 @@ impl Granter {
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
-        rpc.rx.needy = false;
+        rpc.rx.granting.needy = false;
         let rx = &rpc.rx;
         let received = u64::from(rx.data.received());
         let target = received.saturating_add(window).min(u64::from(grantable_upto(rpc, config)));
@@ -316,7 +318,7 @@ impl Granter {
         if want == 0 || (want < step && target < u64::from(rx.length()) && outstanding > step) {
             return;
         }
-        let of_sender = self.room_of(rx.sender, window, limits).unwrap_or(0);
+        let of_sender = self.room_of(rx.granting.sender, window, limits).unwrap_or(0);
         let give = want.min(self.room(limits)).min(of_sender);
         // Nothing is on its way and nothing would ever come: at least one window must flow.
         let too_little = give < want.min(WINDOW_BYTES_MIN);
@@ -324,7 +326,7 @@ impl Granter {
         let upto = granted.saturating_add(give);
         let upto = reserve(rpc, u32::try_from(upto).unwrap_or(u32::MAX), memory);
         self.favourite = memory.favourite();
-        rpc.rx.needy = u64::from(upto) < target;
+        rpc.rx.granting.needy = u64::from(upto) < target;
         if upto > rpc.rx.granted {
             let given = u64::from(upto.saturating_sub(rpc.rx.granted));
             self.give(rpc, upto, priority, limits.now);
@@ -335,12 +337,12 @@ impl Granter {
     }
 
     fn give(&mut self, rpc: &mut Rpc, upto: u32, priority: u8, now: Instant) {
-        if rpc.rx.counted == OnItsWay::NOTHING {
+        if rpc.rx.granting.counted == OnItsWay::NOTHING {
             rpc.rx.moved_at = now;
-            rpc.rx.behind = self.arrived.saturating_add(self.total_incoming);
+            rpc.rx.granting.behind = self.arrived.saturating_add(self.total_incoming);
         }
         rpc.rx.granted = upto;
-        rpc.rx.priority = priority;
+        rpc.rx.granting.priority = priority;
         self.count(rpc);
         self.mark_due(rpc);
     }
@@ -357,7 +359,7 @@ impl Granter {
         let Some(rpc) = rpcs.known(index) else {
             return true;
         };
-        if rpc.rx.counted == OnItsWay::NOTHING {
+        if rpc.rx.granting.counted == OnItsWay::NOTHING {
             return true;
         }
         let wanted = !self.waiting_senders.is_empty() || self.others_needy(index, rpcs);
@@ -372,28 +374,28 @@ impl Granter {
         let flows = self.arrived_at > since;
         let own = self.rank(rpc.key.index, rpcs);
         let goes_before = |other: &u32| {
-            let moves = rpcs
-                .known(*other)
-                .is_some_and(|other| other.rx.moved_at > since && other.rx.counted.bytes() > 0);
+            let moves = rpcs.known(*other).is_some_and(|other| {
+                other.rx.moved_at > since && other.rx.granting.counted.bytes() > 0
+            });
             moves && self.rank(*other, rpcs) < own
         };
-        flows && (self.arrived < rpc.rx.behind || self.active.iter().any(goes_before))
+        flows && (self.arrived < rpc.rx.granting.behind || self.active.iter().any(goes_before))
     }
 
-    /// The message takes no part in grants until [`Incoming::passed_over`] is taken back.
+    /// The message takes no part in grants until [`Granting::take_part`].
     ///
-    /// [`Incoming::passed_over`]: crate::engine::receiver::incoming::Incoming::passed_over
+    /// [`Granting::take_part`]: self::message::Granting::take_part
     pub(crate) fn pass_over(&mut self, index: u32, rpcs: &mut RpcTable) {
         self.leave(index, rpcs);
         if let Some(rpc) = rpcs.known_mut(index) {
-            rpc.rx.passed_over = true;
+            rpc.rx.granting.passed_over = true;
         }
     }
 
     /// The sender of a message has proved its address: the message counts with its host from now
     /// on.
     pub(crate) fn change_sender(&mut self, index: u32, rpcs: &mut RpcTable) {
-        let managed = rpcs.known(index).is_some_and(|rpc| rpc.rx.sender != u32::MAX);
+        let managed = rpcs.known(index).is_some_and(|rpc| rpc.rx.granting.sender != u32::MAX);
         self.leave(index, rpcs);
         if let (Some(rpc), true) = (rpcs.known_mut(index), managed) {
             self.enlist(rpc);
@@ -402,16 +404,16 @@ impl Granter {
 
     /// Takes a message out that goes on. Its sender is still told what it was granted.
     fn leave(&mut self, index: u32, rpcs: &mut RpcTable) {
-        let due = rpcs.known(index).is_some_and(|rpc| rpc.rx.grant_due);
+        let due = rpcs.known(index).is_some_and(|rpc| rpc.rx.granting.due);
         self.remove(index, rpcs);
         if let Some(rpc) = rpcs.known_mut(index) {
-            rpc.rx.grant_due = due;
+            rpc.rx.granting.due = due;
         }
     }
 
     /// Bytes to be kept on their way for a message.
     fn window(&self, index: u32, rpcs: &RpcTable, config: &Config, limits: &GrantLimits) -> u64 {
-        let own = rpcs.known(index).map_or(0, |rpc| rpc.rx.window);
+        let own = rpcs.known(index).map_or(0, |rpc| rpc.rx.granting.window);
         match (own, config.grants.window_bytes) {
             (0, 0) => {
                 let share = limits.max_incoming / (self.active.len() as u64).saturating_add(1);
@@ -487,8 +489,8 @@ impl Granter {
             let Some(rpc) = rpcs.known_mut(index) else {
                 return;
             };
-            let responsive = rpc.rx.counted.bytes() <= window
-                && self.room_of(rpc.rx.sender, window, limits).is_some();
+            let responsive = rpc.rx.granting.counted.bytes() <= window
+                && self.room_of(rpc.rx.granting.sender, window, limits).is_some();
             let upto = rpc.rx.granted.saturating_add(increment).min(grantable_upto(rpc, config));
             if responsive && upto > rpc.rx.granted {
                 let upto = reserve(rpc, upto, memory);
@@ -520,13 +522,13 @@ impl Granter {
             let best = self
                 .active
                 .iter()
-                .filter(|index| rpcs.known(**index).is_some_and(|rpc| rpc.rx.needy))
+                .filter(|index| rpcs.known(**index).is_some_and(|rpc| rpc.rx.granting.needy))
                 .map(|index| (self.rank(*index, rpcs), *index))
                 .filter(|entry| served.is_none_or(|served| *entry > served))
                 .min();
             let Some(entry) = best else { return };
             self.grant(entry.1, rpcs, memory, config, limits);
-            let needy = rpcs.known(entry.1).is_some_and(|rpc| rpc.rx.needy);
+            let needy = rpcs.known(entry.1).is_some_and(|rpc| rpc.rx.granting.needy);
             if needy && self.room(limits) == 0 {
                 return;
             }
@@ -540,12 +542,12 @@ impl Granter {
             return;
         };
         // One that could not be queued for want of memory is a member already.
-        if rpc.rx.sender == u32::MAX {
+        if rpc.rx.granting.sender == u32::MAX {
             let ip = (!rpc.rx.unproved).then(|| rpc.path.remote.ip().to_canonical());
             let Some(sender) = self.sender_of(ip) else {
                 return;
             };
-            rpc.rx.sender = sender;
+            rpc.rx.granting.sender = sender;
             if let Some(record) = self.known_sender_mut(sender) {
                 record.members = record.members.saturating_add(1);
             }
@@ -571,7 +573,7 @@ impl Granter {
     }
 
     fn may_be_active(&self, index: u32, rpcs: &RpcTable) -> bool {
-        let sender = rpcs.known(index).and_then(|rpc| self.known_sender(rpc.rx.sender));
+        let sender = rpcs.known(index).and_then(|rpc| self.known_sender(rpc.rx.granting.sender));
         sender.is_some_and(Sender::may_be_active)
     }
 
@@ -590,12 +592,13 @@ impl Granter {
         }
         let count = |sender: u32| {
             let active = self.known_sender(sender).map_or(0, |record| record.active);
-            active.saturating_add(u32::from(sender == newcomer.rx.sender))
+            active.saturating_add(u32::from(sender == newcomer.rx.granting.sender))
         };
         let victim = self.active.iter().copied().max_by_key(|other| {
-            (rpcs.known(*other).map(|rpc| count(rpc.rx.sender)), self.rank(*other, rpcs))
+            (rpcs.known(*other).map(|rpc| count(rpc.rx.granting.sender)), self.rank(*other, rpcs))
         })?;
-        let same_share = count(rpcs.known(victim)?.rx.sender) <= count(newcomer.rx.sender);
+        let same_share =
+            count(rpcs.known(victim)?.rx.granting.sender) <= count(newcomer.rx.granting.sender);
         (!same_share || self.rank(index, rpcs) < self.rank(victim, rpcs)).then_some(victim)
     }
 
@@ -603,9 +606,9 @@ impl Granter {
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
-        rpc.rx.grant_state = GrantState::Active;
+        rpc.rx.granting.place = Place::Active;
         self.active.push(index);
-        let sender = rpc.rx.sender;
+        let sender = rpc.rx.granting.sender;
         if let Some(record) = self.known_sender_mut(sender) {
             record.active = record.active.saturating_add(1);
         }
@@ -617,9 +620,9 @@ impl Granter {
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
-        rpc.rx.grant_state = GrantState::Out;
-        rpc.rx.needy = false;
-        let sender = rpc.rx.sender;
+        rpc.rx.granting.place = Place::Out;
+        rpc.rx.granting.needy = false;
+        let sender = rpc.rx.granting.sender;
         if let Some(record) = self.known_sender_mut(sender) {
             record.active = record.active.saturating_sub(1);
         }
@@ -631,14 +634,14 @@ impl Granter {
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
-        let sender = rpc.rx.sender;
+        let sender = rpc.rx.granting.sender;
         let record = self.senders.get_mut(sender as usize).and_then(Option::as_mut);
         let Some(record) = self.impossible.known(record) else {
             return;
         };
         // Out of memory: it stays out and is looked at again when its next packet comes.
         if record.queue.set(&mut self.queue_positions, index, key).is_ok() {
-            rpc.rx.grant_state = GrantState::Queued;
+            rpc.rx.granting.place = Place::Queued;
         }
         self.rekey_sender(sender);
     }
@@ -646,7 +649,7 @@ impl Granter {
     /// A queued message received data: it may have become worth a slot.
     fn reposition(&mut self, index: u32, rpcs: &mut RpcTable) {
         self.enqueue(index, rpcs);
-        let Some(sender) = rpcs.known(index).map(|rpc| rpc.rx.sender) else {
+        let Some(sender) = rpcs.known(index).map(|rpc| rpc.rx.granting.sender) else {
             return;
         };
         let best =
@@ -661,8 +664,8 @@ impl Granter {
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
-        rpc.rx.grant_state = GrantState::Out;
-        let sender = rpc.rx.sender;
+        rpc.rx.granting.place = Place::Out;
+        let sender = rpc.rx.granting.sender;
         let record = self.senders.get_mut(sender as usize).and_then(Option::as_mut);
         if let Some(record) = self.impossible.known(record) {
             record.queue.remove(&mut self.queue_positions, index);
@@ -674,8 +677,9 @@ impl Granter {
     #[inline(always)]
     pub(crate) fn remove(&mut self, index: u32, rpcs: &mut RpcTable) {
         // Most messages are too short to be granted anything.
-        let managed =
-            rpcs.known(index).is_some_and(|rpc| rpc.rx.sender != u32::MAX || rpc.rx.grant_due);
+        let managed = rpcs
+            .known(index)
+            .is_some_and(|rpc| rpc.rx.granting.sender != u32::MAX || rpc.rx.granting.due);
         if managed {
             self.remove_managed(index, rpcs);
         }
@@ -685,26 +689,26 @@ impl Granter {
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
-        rpc.rx.grant_due = false;
-        rpc.rx.needy = false;
-        self.retry_needy |= rpc.rx.counted != OnItsWay::NOTHING;
+        rpc.rx.granting.due = false;
+        rpc.rx.granting.needy = false;
+        self.retry_needy |= rpc.rx.granting.counted != OnItsWay::NOTHING;
         self.recount(rpc, OnItsWay::NOTHING);
-        let sender = rpc.rx.sender;
+        let sender = rpc.rx.granting.sender;
         if sender == u32::MAX {
             return;
         }
-        let state = rpc.rx.grant_state;
+        let state = rpc.rx.granting.place;
         match state {
-            GrantState::Active => self.deactivate(index, rpcs),
-            GrantState::Queued => self.dequeue(index, rpcs),
-            GrantState::Out => {}
+            Place::Active => self.deactivate(index, rpcs),
+            Place::Queued => self.dequeue(index, rpcs),
+            Place::Out => {}
         }
         if let Some(rpc) = rpcs.known_mut(index) {
-            rpc.rx.sender = u32::MAX;
+            rpc.rx.granting.sender = u32::MAX;
         }
         self.by_birth.remove(index);
         self.leave_sender(sender);
-        if state == GrantState::Active {
+        if state == Place::Active {
             self.fill_slot(rpcs);
         }
     }
@@ -721,7 +725,7 @@ impl Granter {
         self.dequeue(index, rpcs);
         self.activate(index, rpcs);
         if let Some(rpc) = rpcs.known_mut(index) {
-            rpc.rx.needy = true;
+            rpc.rx.granting.needy = true;
         }
         self.retry_needy = true;
     }
@@ -742,22 +746,25 @@ fn waits_for_its_reader(rpc: &Rpc, config: &Config) -> bool {
     let rx = &rpc.rx;
     let allowed = rx.allowed_upto();
     let granted = allowed < rx.length() && allowed >= grantable_upto(rpc, config);
-    rx.streaming && granted && rx.sender != u32::MAX && rx.counted == OnItsWay::NOTHING
+    rx.streaming
+        && granted
+        && rx.granting.sender != u32::MAX
+        && rx.granting.counted == OnItsWay::NOTHING
 }
 
 /// Reserves memory up to `upto`, or as far as there is room in whole pieces. Returns how far.
 fn reserve(rpc: &mut Rpc, upto: u32, memory: &mut Memory) -> u32 {
-    if upto <= rpc.rx.reserved_upto {
+    if upto <= rpc.rx.held.upto {
         return upto;
     }
     // All of it, or at least the next piece.
-    let next_piece = upto.min(rpc.rx.reserved_upto.saturating_add(PIECE_BYTES));
+    let next_piece = upto.min(rpc.rx.held.upto.saturating_add(PIECE_BYTES));
     for upto in [upto, next_piece] {
         if memory.reserve(rpc, upto) {
             return upto;
         }
     }
-    rpc.rx.granted.max(rpc.rx.reserved_upto.min(upto))
+    rpc.rx.granted.max(rpc.rx.held.upto.min(upto))
 }
 
 /// A share of `max_incoming` that is smaller would be nothing, or many packets with next to

@@ -2,6 +2,9 @@
 
 use core::time::Duration;
 
+use crate::engine::receiver::grant::message::{Granting, OnItsWay};
+use crate::engine::receiver::held::Held;
+use crate::engine::receiver::refused::Refused;
 use crate::structures::reassembly::Reassembly;
 use crate::time::Instant;
 
@@ -16,34 +19,6 @@ const MOVEMENT_PART: u32 = 16;
 /// Granularity of the memory account for messages shorter than a piece.
 const SMALL_BYTES: u32 = 256;
 
-/// Where grant management keeps a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GrantState {
-    /// Not managed: wholly unscheduled, complete, or not yet seen.
-    Out,
-    /// Gets ordinary grants.
-    Active,
-    /// Waits in its sender's queue.
-    Queued,
-}
-
-/// Bytes that may be sent and have not come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct OnItsWay {
-    /// On the sender's word.
-    pub(super) announced: u32,
-    /// By a grant.
-    pub(super) granted: u32,
-}
-
-impl OnItsWay {
-    pub(crate) const NOTHING: Self = Self { announced: 0, granted: 0 };
-
-    pub(crate) fn bytes(self) -> u64 {
-        u64::from(self.announced).saturating_add(u64::from(self.granted))
-    }
-}
-
 /// Receiver's state of one message.
 #[derive(Debug)]
 pub(crate) struct Incoming {
@@ -55,28 +30,14 @@ pub(crate) struct Incoming {
     pub(super) announced: u32,
     /// What the sender has been told of `granted`: a GRANT may wait to be sent.
     pub(super) granted_told: u32,
-    /// End of what came while there was no memory for it: its sender does not send it again for a
-    /// grant alone.
-    pub(super) refused_upto: u32,
-    /// Where that begins of it which was granted and not asked for, [`u32::MAX`] if there is none.
-    refused_from: u32,
-    refused_asked_at: Option<Instant>,
+    pub(super) refused: Refused,
     /// Order of creation within the engine: smaller is older.
     pub(super) birth: u64,
-    /// Level named in the last GRANT.
-    pub(super) priority: u8,
     /// Bytes the application has taken.
     pub(super) consumed: u32,
     /// The application reads it as a stream: unread bytes are bounded, progress is reported.
     pub(super) streaming: bool,
-    /// End of the part that memory is reserved for.
-    pub(super) reserved_upto: u32,
-    /// Index of its host in the account of memory, `u32::MAX` if it is not counted there.
-    pub(super) holder: u32,
-    /// Bytes of memory that count against the share of strangers.
-    pub(super) stranger_bytes: u64,
-    /// Grant window in bytes that the peer's settings demand; 0 = as configured.
-    pub(super) window: u32,
+    pub(super) held: Held,
     /// The unscheduled part found no memory: nothing is accepted until it does.
     pub(super) starved: bool,
     /// Packets sent again that were not there yet, since one was.
@@ -85,26 +46,11 @@ pub(crate) struct Incoming {
     pub(super) silent: bool,
     /// Its sender has not proved its address.
     pub(super) unproved: bool,
-    /// It takes no part in grants until data comes, or its reader takes some.
-    pub(super) passed_over: bool,
     /// When it last moved ([`Incoming::moves`]), or was granted some while none was on its way.
     pub(super) moved_at: Instant,
     /// Bytes received by then.
     moved_bytes: u32,
-    /// The granter's count of arrived bytes at which all has come that was on its way before that
-    /// grant.
-    pub(super) behind: u64,
-    /// Part in what the granter counts for its sender.
-    pub(super) counted: OnItsWay,
-    pub(super) grant_state: GrantState,
-    /// Index of its sender in the granter while managed, `u32::MAX` otherwise.
-    pub(super) sender: u32,
-    /// More could be granted, but `max_incoming` or memory had no room.
-    pub(super) needy: bool,
-    /// Waits in the granter's list of messages to look at.
-    pub(super) grant_check: bool,
-    /// A GRANT has to be sent (again) although `granted` does not change.
-    pub(super) grant_due: bool,
+    pub(super) granting: Granting,
 }
 
 impl Incoming {
@@ -115,31 +61,18 @@ impl Incoming {
             granted: 0,
             announced: 0,
             granted_told: 0,
-            refused_upto: 0,
-            refused_from: u32::MAX,
-            refused_asked_at: None,
+            refused: Refused::NOTHING,
             birth: 0,
-            priority: 0,
             consumed: 0,
             streaming: false,
-            reserved_upto: 0,
-            holder: u32::MAX,
-            stranger_bytes: 0,
-            window: 0,
+            held: Held::NOTHING,
             starved: false,
             copies_used: 0,
             silent: false,
             unproved: false,
-            passed_over: false,
             moved_at: Instant::ZERO,
             moved_bytes: 0,
-            behind: 0,
-            counted: OnItsWay::NOTHING,
-            grant_state: GrantState::Out,
-            sender: u32::MAX,
-            needy: false,
-            grant_check: false,
-            grant_due: false,
+            granting: Granting::NONE,
         }
     }
 
@@ -189,23 +122,11 @@ impl Incoming {
     }
 
     /// What is granted since the last GRANT and came before, when there was no memory for it:
-    /// offset and length. It is asked for at most once per `interval`; what is put off is asked for
-    /// with the next such part, or by the timer.
+    /// offset and length. See [`Refused::take`].
     #[inline]
     pub(crate) fn take_refused(&mut self, now: Instant, interval: Duration) -> Option<(u32, u32)> {
-        if self.refused_upto <= self.granted_told {
-            return None;
-        }
-        let from = self.granted_told.min(self.refused_from);
-        let asked_lately = self.refused_asked_at.is_some_and(|at| now.since(at) < interval);
-        self.refused_from = if asked_lately { from } else { u32::MAX };
-        let start = from.max(self.data.highest());
-        let length = self.granted.min(self.refused_upto).saturating_sub(start);
-        if asked_lately || length == 0 {
-            return None;
-        }
-        self.refused_asked_at = Some(now);
-        Some((start, length))
+        let granted = (self.granted_told, self.granted);
+        self.refused.take(granted, self.data.highest(), now, interval)
     }
 
     /// Bytes that have come.
@@ -245,7 +166,7 @@ impl Incoming {
     }
 
     /// What its sender may send and has not.
-    pub(crate) fn on_its_way(&self) -> OnItsWay {
+    pub(super) fn on_its_way(&self) -> OnItsWay {
         let received = self.data.received();
         OnItsWay {
             announced: self.announced.saturating_sub(received),
@@ -291,7 +212,7 @@ impl Incoming {
 
     /// Memory accounted now.
     pub(crate) fn reserved(&self) -> u64 {
-        self.footprint(self.reserved_upto)
+        self.footprint(self.held.upto)
     }
 }
 

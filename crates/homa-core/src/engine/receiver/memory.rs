@@ -109,7 +109,7 @@ impl Memory {
         if let Some(holder) = self.holders.get_mut(index as usize) {
             holder.messages = holder.messages.saturating_add(1);
             holder.held = holder.held.saturating_add(rpc.rx.reserved());
-            rpc.rx.holder = index;
+            rpc.rx.held.holder = index;
         } else {
             self.impossible.found();
         }
@@ -140,7 +140,7 @@ impl Memory {
     }
 
     fn leave_holder(&mut self, rpc: &mut Rpc) {
-        let index = core::mem::replace(&mut rpc.rx.holder, NIL);
+        let index = core::mem::replace(&mut rpc.rx.held.holder, NIL);
         let Some(holder) = self.holders.get_mut(index as usize) else {
             return self.impossible.found();
         };
@@ -172,8 +172,8 @@ impl Memory {
     #[cfg(any(test, feature = "check"))]
     pub(crate) fn check_holders<'a>(&self, live: impl Iterator<Item = &'a Rpc>) {
         let mut sums = alloc::vec![(0_u32, 0_u64); self.holders.len()];
-        for rpc in live.filter(|rpc| rpc.rx.holder != NIL) {
-            let sum = &mut sums[rpc.rx.holder as usize];
+        for rpc in live.filter(|rpc| rpc.rx.held.holder != NIL) {
+            let sum = &mut sums[rpc.rx.held.holder as usize];
             *sum = (sum.0 + 1, sum.1 + rpc.rx.reserved());
         }
         for (index, (holder, sum)) in (0_u32..).zip(self.holders.iter().zip(sums)) {
@@ -210,13 +210,13 @@ impl Memory {
 
     /// What is reserved for the message of `rpc` was announced by a stranger.
     pub(crate) fn count_stranger(&mut self, rpc: &mut Rpc) {
-        rpc.rx.stranger_bytes = rpc.rx.reserved();
-        self.strangers = self.strangers.saturating_add(rpc.rx.stranger_bytes);
+        rpc.rx.held.stranger_bytes = rpc.rx.reserved();
+        self.strangers = self.strangers.saturating_add(rpc.rx.held.stranger_bytes);
     }
 
     /// The sender of the message of `rpc` proved its address, the message came or is over.
     pub(crate) fn forget_stranger(&mut self, rpc: &mut Rpc) {
-        let bytes = core::mem::take(&mut rpc.rx.stranger_bytes);
+        let bytes = core::mem::take(&mut rpc.rx.held.stranger_bytes);
         self.strangers = self.strangers.saturating_sub(bytes);
     }
 
@@ -224,26 +224,26 @@ impl Memory {
     /// `false` (and no change) if there is no room.
     #[inline]
     pub(crate) fn reserve(&mut self, rpc: &mut Rpc, upto: u32) -> bool {
-        upto <= rpc.rx.reserved_upto || self.reserve_more(rpc, upto)
+        upto <= rpc.rx.held.upto || self.reserve_more(rpc, upto)
     }
 
     fn reserve_more(&mut self, rpc: &mut Rpc, upto: u32) -> bool {
         let (old, new) = (rpc.rx.reserved(), rpc.rx.footprint(upto));
         let after = self.used.saturating_add(new.saturating_sub(old));
-        let no_share = new <= SHORT_BYTES && rpc.rx.holder == NIL;
+        let no_share = new <= SHORT_BYTES && rpc.rx.held.holder == NIL;
         if no_share && after <= self.ordinary() {
             self.used = after;
         } else if !self.reserve_of_share(rpc, old, new) {
             return false;
         }
-        rpc.rx.reserved_upto = upto;
+        rpc.rx.held.upto = upto;
         true
     }
 
     #[inline(never)]
     fn reserve_of_share(&mut self, rpc: &mut Rpc, old: u64, new: u64) -> bool {
-        let counted = new <= SHORT_BYTES || rpc.rx.holder != NIL || self.join_holder(rpc);
-        counted && self.change(rpc.key, rpc.rx.holder, old, new)
+        let counted = new <= SHORT_BYTES || rpc.rx.held.holder != NIL || self.join_holder(rpc);
+        counted && self.change(rpc.key, rpc.rx.held.holder, old, new)
     }
 
     /// The reader of the message of `rpc` took some of it: `after` bytes are accounted instead of
@@ -251,7 +251,7 @@ impl Memory {
     #[inline]
     pub(crate) fn shrink(&mut self, rpc: &Rpc, before: u64, after: u64) {
         if after < before {
-            self.give_back(rpc.rx.holder, before.saturating_sub(after));
+            self.give_back(rpc.rx.held.holder, before.saturating_sub(after));
         }
     }
 
@@ -311,18 +311,18 @@ impl Memory {
     pub(crate) fn release(&mut self, rpc: &mut Rpc) {
         self.forget_stranger(rpc);
         let reserved = rpc.rx.reserved();
-        self.change(rpc.key, rpc.rx.holder, reserved, 0);
+        self.change(rpc.key, rpc.rx.held.holder, reserved, 0);
         self.leave(rpc);
-        if rpc.rx.holder != NIL {
+        if rpc.rx.held.holder != NIL {
             self.leave_holder(rpc);
         }
-        rpc.rx.reserved_upto = 0;
+        rpc.rx.held.upto = 0;
     }
 
     /// `rpc` needs nothing any more.
     #[inline]
     pub(crate) fn leave(&mut self, rpc: &Rpc) {
-        if let Some(holder) = self.holders.get_mut(rpc.rx.holder as usize) {
+        if let Some(holder) = self.holders.get_mut(rpc.rx.held.holder as usize) {
             holder.besides = holder.besides.filter(|besides| *besides != rpc.key);
         }
         let rpc = rpc.key;

@@ -39,10 +39,10 @@ impl Receiver {
         let unscheduled = announced.min(ctx.config.unscheduled_max());
         let own = rpc.own && peer.is_some_and(Peer::is_own);
         let base = ctx.next_interval_ns(peer, own);
-        let window = peer.and_then(|peer| peer.settings.window_bytes);
+        let window = peer.and_then(|peer| peer.window_bytes());
         rpc.rx.begin(length, unscheduled, birth);
-        rpc.rx.streaming |= rpc.response_streaming;
-        rpc.rx.window = window.unwrap_or(0);
+        rpc.rx.streaming |= rpc.call.streaming_response;
+        rpc.rx.granting.set_window(window.unwrap_or(0));
         rpc.rx.unproved = peer.is_some_and(|peer| must_prove(rpc, peer));
         rpc.rx.moved_at = ctx.now;
         rpc.progress_at = ctx.now;
@@ -106,7 +106,7 @@ impl Receiver {
         ctx: &mut Ctx,
     ) -> Result<Accepted, DropReason> {
         if rpc.rx.starved {
-            rpc.rx.refused_upto = rpc.rx.refused_upto.max(end);
+            rpc.rx.refused.note(end);
             return Err(DropReason::NoMemory);
         }
         // A packet far beyond the grant and what has come claims memory for all that is in between.
@@ -115,10 +115,10 @@ impl Receiver {
         let takes_all =
             (!far_ahead || self.memory.is_plentiful(rpc, end)) && self.memory.reserve(rpc, end);
         if !takes_all {
-            rpc.rx.refused_upto = rpc.rx.refused_upto.max(end);
+            rpc.rx.refused.note(end);
         }
         // A whole segment may reach beyond the grant: the part up to there has its memory.
-        let end = if takes_all { end } else { end.min(rpc.rx.reserved_upto) };
+        let end = if takes_all { end } else { end.min(rpc.rx.held.upto) };
         if start >= end {
             return Err(DropReason::NoMemory);
         }
@@ -138,7 +138,7 @@ impl Receiver {
         }
         let spoke_again = core::mem::replace(&mut rpc.rx.silent, false);
         if rpc.rx.moves() {
-            rpc.rx.passed_over = false;
+            rpc.rx.granting.take_part();
             rpc.rx.moved_at = ctx.now;
         }
         rpc.progress_at = ctx.now;
@@ -178,7 +178,7 @@ impl Receiver {
             self.memory.leave(rpc);
         }
         if rpc.rx.streaming {
-            rpc.rx.passed_over = false;
+            rpc.rx.granting.take_part();
         }
         self.granter.touch(rpc);
     }
@@ -193,7 +193,7 @@ impl Receiver {
     #[inline]
     pub(crate) fn release(&mut self, rpc: &mut Rpc) {
         if rpc.rx.starved {
-            self.starved.remove(rpc.key.index, rpc.rx.holder);
+            self.starved.remove(rpc.key.index, rpc.rx.held.holder);
             rpc.rx.starved = false;
         }
         self.memory.release(rpc);
@@ -226,7 +226,7 @@ impl Receiver {
                 if !self.memory.is_for_others(rpc, upto) {
                     return;
                 }
-                self.starved.set_apart(rpc.rx.holder);
+                self.starved.set_apart(rpc.rx.held.holder);
                 continue;
             }
             served = true;
@@ -237,7 +237,7 @@ impl Receiver {
             rpc.last_heard = ctx.now;
             rpc.progress_at = ctx.now;
             self.granter.touch(rpc);
-            let holder = rpc.rx.holder;
+            let holder = rpc.rx.held.holder;
             self.starved.remove(index, holder);
             self.starved.recall_of(holder);
             ctx.ask_for_missing(rpc, false);

@@ -14,6 +14,7 @@
 //! | `incoming` | nothing: the state of one message |
 
 pub(super) mod grant;
+mod held;
 pub(super) mod incoming;
 mod limits;
 pub(super) mod memory;
@@ -22,6 +23,7 @@ mod missing;
 mod own_cutoffs;
 mod packets;
 mod reactions;
+mod refused;
 pub(super) mod starved;
 
 use crate::budget::HostBudget;
@@ -145,7 +147,7 @@ mod check {
             let live = || rpcs.iter().filter(|rpc| rpc.state() != State::Dead);
             let reserved: u64 = live().map(|rpc| rpc.rx.reserved()).sum();
             assert_eq!(self.memory.used(), reserved, "receive memory");
-            let strangers: u64 = live().map(|rpc| rpc.rx.stranger_bytes).sum();
+            let strangers: u64 = live().map(|rpc| rpc.rx.held.stranger_bytes).sum();
             assert_eq!(self.memory.strangers(), strangers, "receive memory of strangers");
             assert!(self.memory.used() <= self.memory.limit(), "more memory than there is");
             self.memory.check_holders(live());
@@ -160,7 +162,7 @@ mod check {
 
         fn check_message(&self, rpc: &Rpc) {
             let (rx, dead) = (&rpc.rx, rpc.state() == State::Dead);
-            let waits = self.starved.contains(rpc.key.index, rx.holder);
+            let waits = self.starved.contains(rpc.key.index, rx.held.holder);
             assert_eq!(waits, rx.starved && !dead, "starved: {rpc:?}");
             let (received, contiguous) = (rx.data.received(), rx.data.contiguous());
             let ordered =
@@ -168,12 +170,12 @@ mod check {
             assert!(ordered, "incoming message: {rpc:?}");
             let granted = rx.granted_told <= rx.granted && rx.granted <= rx.length();
             assert!(granted, "grants: {rpc:?}");
-            let withheld = rx.passed_over || rx.unproved;
-            let told = rx.granted_told == rx.granted || rx.grant_due || withheld;
+            let withheld = rx.granting.is_passed_over() || rx.unproved;
+            let told = rx.granted_told == rx.granted || rx.granting.is_due() || withheld;
             let comes = rpc.state() == State::Incoming;
             assert!(!comes || told, "nobody tells what is granted: {rpc:?}");
             let reserved =
-                rx.starved || rx.silent || rx.reserved_upto >= rx.granted.max(rx.data.highest());
+                rx.starved || rx.silent || rx.held.upto >= rx.granted.max(rx.data.highest());
             assert!(!comes || reserved, "granted without memory: {rpc:?}");
         }
 
@@ -192,7 +194,7 @@ mod check {
         pub(crate) fn watches(&self, rpc: &Rpc, timed: bool, config: &Config) -> bool {
             match &rpc.rx {
                 rx if rx.starved => timed && (self.memory.used() > 0 || self.memory.freed),
-                rx if rx.awaits_data() => timed || rx.grant_due,
+                rx if rx.awaits_data() => timed || rx.granting.is_due(),
                 _ => self.granter.watches(rpc, config, &self.memory),
             }
         }

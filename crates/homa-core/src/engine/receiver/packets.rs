@@ -55,7 +55,8 @@ impl Receiver {
             let Some(rpc) = rpcs.known_mut(index) else {
                 return;
             };
-            let body = Body::Grant(Grant { offset: rpc.rx.granted, priority: rpc.rx.priority });
+            let body =
+                Body::Grant(Grant { offset: rpc.rx.granted, priority: rpc.rx.granting.priority() });
             let words = (Reason::None, rpc.rx.data.contiguous());
             let header = rpc.control_header(peers, body, words);
             let bytes = u32::try_from(header.encoded_bytes()).unwrap_or(u32::MAX);

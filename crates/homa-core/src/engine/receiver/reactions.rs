@@ -25,7 +25,7 @@ impl Receiver {
         peers: &PeerTable,
         ctx: &mut Ctx,
     ) {
-        let Some(rpc) = rpcs.known(index).filter(|rpc| rpc.rx.counted.bytes() > 0) else {
+        let Some(rpc) = rpcs.known(index).filter(|rpc| rpc.rx.granting.is_counted()) else {
             return;
         };
         let reaction = reaction(peers.known(rpc.peer), &ctx.config);

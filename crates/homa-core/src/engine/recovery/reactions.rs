@@ -59,7 +59,7 @@ impl Rpc {
             return;
         }
         // What the request's repetition brought is over when the response begins.
-        let repeated = self.restarted_at.filter(|_| self.state() == State::Outgoing);
+        let repeated = self.restarts.last_at().filter(|_| self.state() == State::Outgoing);
         if let Some(asked) = self.resend.asked_at().max(repeated) {
             if let Some(peer) = peers.known_mut(self.peer) {
                 peer.resend_timeout.note(now, nanos(now.since(asked)));
@@ -81,7 +81,7 @@ impl Rpc {
     fn learn_reaction(&self, peers: &mut PeerTable, ctx: &Ctx) {
         let asked_in_vain = self.state() == State::Outgoing
             && self.resend.asked_at().is_some()
-            && self.restarted_at.is_none()
+            && !self.restarts.is_any()
             && !self.confirmed;
         let counts = match self.speaks_own(peers) {
             true => asked_in_vain,

@@ -89,9 +89,9 @@ impl Engine {
         let Some(rpc) = self.rpcs.living(index) else {
             return;
         };
-        if let Some(deadline) = rpc.deadline {
+        if let Some(deadline) = rpc.call.deadline {
             if self.ctx.now >= deadline {
-                let sent = rpc.first_sent.is_some();
+                let sent = rpc.tx.first_sent.is_some();
                 self.cancel_at_server(index);
                 self.fail_rpc(index, FailReason::DeadlineExceeded { sent });
                 return;
@@ -108,7 +108,7 @@ impl Engine {
                 self.ask_whether_kept(index);
                 self.give_up_at(limit, index, Need::Memory);
             }
-            Need::OurTurn if rpc.blocked_on_peer => {
+            Need::OurTurn if rpc.tx.blocked => {
                 if !rpc.is_client() {
                     let limit = self.ctx.blocked_limit(rpc, self.peers.known(rpc.peer));
                     self.give_up_at(limit, index, Need::Acknowledgement);

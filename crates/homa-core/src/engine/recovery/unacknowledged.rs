@@ -10,6 +10,8 @@ use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::PeerTable;
 use crate::engine::peer::shares::Holders;
+#[cfg(any(test, feature = "check"))]
+use crate::engine::rpc::list::RpcList;
 use crate::engine::rpc::{Role, Rpc, RpcTable, State};
 use crate::engine::stats::Count;
 use crate::event::FailReason;
@@ -120,9 +122,8 @@ impl Holders {
         host: u32,
         rpcs: &'a RpcTable,
     ) -> impl Iterator<Item = u32> + use<'a> {
-        let first = self.get(host).map_or(NIL, |holder| holder.first_kept);
-        let listed = |index: u32| rpcs.get(index).map(|_| index);
-        core::iter::successors(listed(first), move |index| listed(rpcs.get(*index)?.next))
+        let kept = self.get(host).map_or(RpcList::EMPTY, |holder| holder.kept);
+        kept.iter(rpcs).map(|rpc| rpc.key.index)
     }
 
     /// A response made progress.
@@ -134,37 +135,15 @@ impl Holders {
     /// Puts a response last among those of its client's host.
     #[inline]
     fn link_kept(&mut self, index: u32, host: u32, rpcs: &mut RpcTable) {
-        let Some(holder) = self.known_mut(host) else {
-            return;
-        };
-        let previous = core::mem::replace(&mut holder.last_kept, index);
-        if previous == NIL {
-            holder.first_kept = index;
-        }
-        if let Some(rpc) = rpcs.known_mut(index) {
-            rpc.previous = previous;
-            rpc.next = NIL;
-        }
-        if let Some(neighbour) = rpcs.get_mut(previous) {
-            neighbour.next = index;
+        if let Some(holder) = self.known_mut(host) {
+            holder.kept.push_back(index, rpcs);
         }
     }
 
     #[inline]
     fn unlink_kept(&mut self, index: u32, host: u32, rpcs: &mut RpcTable) {
-        let Some((previous, next)) = rpcs.known(index).map(|rpc| (rpc.previous, rpc.next)) else {
-            return;
-        };
-        let Some(holder) = self.known_mut(host) else {
-            return;
-        };
-        match rpcs.get_mut(previous) {
-            Some(neighbour) => neighbour.next = next,
-            None => holder.first_kept = next,
-        }
-        match rpcs.get_mut(next) {
-            Some(neighbour) => neighbour.previous = previous,
-            None => holder.last_kept = previous,
+        if let Some(holder) = self.known_mut(host) {
+            holder.kept.remove(index, rpcs);
         }
     }
 }
@@ -174,7 +153,7 @@ impl Holders {
 fn host_keeping<'a>(index: u32, rpcs: &'a RpcTable, peers: &PeerTable) -> Option<(u32, &'a Rpc)> {
     let keeps = |rpc: &&Rpc| rpc.role == Role::Server && rpc.state() == State::Outgoing;
     let rpc = rpcs.known(index).filter(keeps)?;
-    peers.known(rpc.peer).map(|peer| (peer.host, rpc))
+    peers.known(rpc.peer).map(|peer| (peer.host(), rpc))
 }
 
 impl Engine {

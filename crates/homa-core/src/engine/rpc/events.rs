@@ -34,11 +34,15 @@ pub(crate) struct PendingEvents {
     bits: u8,
     /// Counts if it has [`Happened::Failed`].
     reason: FailReason,
+    /// The application knows the RPC: [`Happened::Started`] was handed out, or it made the call.
+    announced: bool,
+    /// The RPC waits in the queue.
+    queued: bool,
 }
 
 impl Default for PendingEvents {
     fn default() -> Self {
-        Self { bits: 0, reason: FailReason::Aborted }
+        Self { bits: 0, reason: FailReason::Aborted, announced: false, queued: false }
     }
 }
 
@@ -55,6 +59,22 @@ impl PendingEvents {
     /// It does not matter any more.
     pub(crate) fn forget(&mut self, what: Happened) {
         self.bits &= !what.bit();
+    }
+
+    /// The application knows the RPC.
+    pub(crate) fn set_announced(&mut self) {
+        self.announced = true;
+    }
+
+    /// Whether the RPC waits in the queue.
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn is_queued(&self) -> bool {
+        self.queued
+    }
+
+    /// Takes all that is to be told, and tells nothing.
+    fn take_all(&mut self) -> u8 {
+        core::mem::take(&mut self.bits)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -91,7 +111,7 @@ impl EventQueue {
     /// Has the events that wait at an RPC handed out.
     #[inline]
     pub(crate) fn push(&mut self, rpc: &mut Rpc) {
-        if !core::mem::replace(&mut rpc.in_event_queue, true) {
+        if !core::mem::replace(&mut rpc.pending.queued, true) {
             self.rpcs.push_back(rpc.key.index);
         }
     }
@@ -145,7 +165,7 @@ impl EventQueue {
             };
             let told = rpc.next_to_tell();
             if rpc.pending.is_empty() {
-                rpc.in_event_queue = false;
+                rpc.pending.queued = false;
                 self.rpcs.pop_front();
             }
             match told {
@@ -175,25 +195,25 @@ impl Rpc {
     /// Takes what is to be told next.
     #[inline]
     fn next_to_tell(&mut self) -> Option<Happened> {
-        if self.announced { self.pending.take_first() } else { self.announce() }
+        if self.pending.announced { self.pending.take_first() } else { self.announce() }
     }
 
     #[inline(never)]
     fn announce(&mut self) -> Option<Happened> {
         if self.pending.contains(Happened::Started) && self.state() != State::Dead {
-            self.announced = true;
+            self.pending.announced = true;
             return self.pending.take_first();
         }
         // One that is over before anybody heard of it is not announced at all. But whoever keeps
         // the bytes that were placed has to learn that they are not wanted.
-        let ended = core::mem::take(&mut self.pending).contains(Happened::Ended);
+        let ended = self.pending.take_all() & Happened::Ended.bit() != 0;
         (ended && self.rx.received() > 0).then_some(Happened::Ended)
     }
 
     /// The event that tells it; `Some`, so that it is made where it is returned.
     #[inline]
     fn event(&self, what: Happened) -> Option<Event> {
-        let (rpc, cookie, client) = (self.key, self.cookie, self.is_client());
+        let (rpc, cookie, client) = (self.key, self.call.cookie, self.is_client());
         Some(match what {
             Happened::Started if client => {
                 Event::ResponseStarted { rpc, cookie, length: self.rx.length() }

@@ -19,7 +19,7 @@ pub(crate) struct Ids {
     requests: Map<(u32, u64), u32>,
     /// Requests over raw IP by the address of their client.
     client_hosts: ClientHosts,
-    /// Ids of calls given so far, see [`crate::engine::peer::Peer::first_id`].
+    /// Ids of calls given so far, see [`crate::engine::peer::PeerNumbers::first_id`].
     given: u64,
     /// The RPC that data came for last, if more of its message is to come: packets come in bursts.
     arriving: u32,

@@ -69,7 +69,7 @@ fn info(rpc: &Rpc) -> RpcInfo {
         rpc: rpc.key,
         id: rpc.id,
         path: rpc.path,
-        cookie: rpc.cookie,
+        cookie: rpc.call.cookie,
         tx_length: tx.length(),
         tx_sent: tx.sent(),
         tx_granted: tx.granted(),

@@ -28,10 +28,10 @@ impl Engine {
         let new = |key| Rpc::new(key, role, id, path, peer_index, birth, now);
         let index = self.rpcs.insert(new).ok_or(OutOfMemory)?;
         if let Some(peer) = self.peers.known_mut(peer_index) {
-            peer.references = peer.references.saturating_add(1);
+            peer.begin_use();
         }
         if role == Role::Client {
-            self.peers.link_call(index, &mut self.rpcs);
+            self.peers.link_call(index, peer_index, &mut self.rpcs);
         }
         Ok(index)
     }
@@ -60,7 +60,7 @@ impl Engine {
         };
         let (peer, id) = (rpc.peer, rpc.id);
         let is_server = rpc.role == Role::Server;
-        let (confirmed, charged) = (rpc.confirmed, !rpc.charge.is_none());
+        let (confirmed, charged) = (rpc.confirmed, !rpc.tx.charge.is_none());
         match rpc.role {
             // Its complete response took it out of these.
             Role::Client if rpc.state() == State::Delivered => {}
@@ -73,9 +73,9 @@ impl Engine {
                 self.holders.forget_response(index, &mut self.rpcs, &self.peers);
                 let now = self.ctx.read_clock.stamp();
                 if let Some(peer) = self.peers.known_mut(peer) {
-                    self.holders.end(peer.host, &mut peer.served);
+                    self.holders.end(peer.host(), &mut peer.served);
                     // It was not among them when it was accepted, and room was kept for it then.
-                    let _ = self.finished.insert_unknown(now, peer.hash, id);
+                    let _ = self.finished.insert_unknown(now, peer.numbers.hash, id);
                 }
             }
         }
@@ -91,8 +91,7 @@ impl Engine {
         self.sender.forget(index);
         self.ctx.timers.forget_rpc(index);
         if let Some(peer) = self.peers.known_mut(peer) {
-            peer.references = peer.references.saturating_sub(1);
-            peer.last_used = self.ctx.now;
+            peer.end_use(self.ctx.now);
         }
         if is_server {
             self.unvalidated.forget(index);

@@ -8,6 +8,8 @@
 //! | `events` | what the application is told |
 //! | `failure` | what a refusal by the peer means |
 //! | `resend_timer` | when the peer is asked again |
+//! | `restarts` | when a request is sent again from its beginning |
+//! | `list` | nothing: it links RPCs to lists |
 //! | `introspect` | nothing: it lists live RPCs |
 
 mod client_hosts;
@@ -16,22 +18,35 @@ pub(super) mod failure;
 pub(super) mod ids;
 pub(super) mod introspect;
 pub(super) mod lifecycle;
+pub(super) mod list;
 pub(super) mod resend_timer;
+mod restarts;
 mod state;
 
 use alloc::vec::Vec;
 
 use crate::addr::{Carriage, Path};
 use crate::engine::impossible::Impossible;
-use crate::engine::peer::Charge;
 use crate::engine::receiver::incoming::Incoming;
 use crate::engine::rpc::events::PendingEvents;
+use crate::engine::rpc::list::Link;
 use crate::engine::rpc::resend_timer::ResendTimer;
+use crate::engine::rpc::restarts::Restarts;
 pub(crate) use crate::engine::rpc::state::{Role, State};
 use crate::engine::sender::outgoing::Outgoing;
 use crate::event::RpcKey;
-use crate::structures::{NIL, OutOfMemory};
+use crate::structures::OutOfMemory;
 use crate::time::Instant;
+
+/// What the application said of an RPC.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Call {
+    /// Comes back in the events about it.
+    pub(crate) cookie: u64,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) priority_hint: Option<u8>,
+    pub(crate) streaming_response: bool,
+}
 
 /// All that is known of one RPC.
 #[derive(Debug)]
@@ -47,12 +62,9 @@ pub(crate) struct Rpc {
     /// It was begun in our own profile; see [`crate::engine::Engine::speaks_own`]. Otherwise all
     /// its packets have the format of Linux, whatever is learned of the peer meanwhile.
     pub(crate) own: bool,
-    pub(crate) cookie: u64,
-    pub(crate) priority_hint: Option<u8>,
+    pub(crate) call: Call,
     pub(crate) tx: Outgoing,
     pub(crate) rx: Incoming,
-    /// Order of creation.
-    pub(crate) birth: u64,
 
     // Time.
     /// Last sign of life that concerns this RPC.
@@ -61,40 +73,20 @@ pub(crate) struct Rpc {
     /// may. The incoming one: a byte came for the first time, more may come, or its sender said
     /// that it has none.
     pub(crate) progress_at: Instant,
-    /// When the first packet left.
-    pub(crate) first_sent: Option<Instant>,
     /// The life (incarnation) of the other end: the client that asks, or the server that may have
     /// the request or sends the response; 0 = not known.
     pub(crate) peer_life: u32,
     pub(crate) resend: ResendTimer,
-    pub(crate) deadline: Option<Instant>,
     /// The peer said it has the request: its liveness is watched per peer.
     pub(crate) confirmed: bool,
     /// Server: the client was told to wait, and does not ask for the response any more.
     pub(crate) told_busy: bool,
     /// "Never seen" answers since the last sign that the peer knows the RPC.
     pub(crate) doubts: u8,
-    /// When the request was last sent again from its beginning.
-    pub(crate) restarted_at: Option<Instant>,
-    /// How often it was since the first time.
-    pub(crate) restarts: u8,
-
-    /// Its unscheduled data on its way to the peer.
-    pub(crate) charge: Charge,
-
-    // Membership in queues.
-    pub(crate) in_event_queue: bool,
-    pub(crate) blocked_on_peer: bool,
+    pub(crate) restarts: Restarts,
     pub(crate) pending: PendingEvents,
-    /// `RequestStarted` was handed out, or the caller got the key from `send_request`.
-    pub(crate) announced: bool,
-    pub(crate) response_streaming: bool,
-    /// Neighbours among the peer's client RPCs, or among the responses that the client's host
-    /// keeps.
-    pub(crate) previous: u32,
-    pub(crate) next: u32,
-    /// It is one of them: of the client RPCs that an error of the peer would end.
-    pub(crate) linked: bool,
+    /// Its place among the peer's calls, or among the responses kept for the client's host.
+    pub(crate) link: Link,
 }
 
 impl Rpc {
@@ -103,9 +95,9 @@ impl Rpc {
     /// (`itself`), nor if nobody was known there.
     pub(crate) fn may_have_arrived(&self, itself: bool, peer_heard: bool) -> bool {
         let heard = self.confirmed || self.state != State::Outgoing;
-        let repeated = self.resend.asked_at().is_some() || self.restarted_at.is_some();
+        let repeated = self.resend.asked_at().is_some() || self.restarts.is_any();
         let lived = self.peer_life != 0 || peer_heard;
-        self.first_sent.is_some() && (heard || repeated || (lived && !itself))
+        self.tx.first_sent.is_some() && (heard || repeated || (lived && !itself))
     }
 
     /// A new RPC: its client sends, its server receives.
@@ -127,31 +119,19 @@ impl Rpc {
             path: *path,
             peer,
             own: path.carriage == Carriage::Udp,
-            cookie: 0,
-            priority_hint: None,
-            tx: Outgoing::none(),
+            call: Call::default(),
+            tx: Outgoing::none(birth),
             rx: Incoming::none(),
-            birth,
             last_heard: now,
             progress_at: now,
-            first_sent: None,
             peer_life: 0,
             resend: ResendTimer::new(),
-            deadline: None,
             confirmed: false,
             told_busy: false,
             doubts: 0,
-            restarted_at: None,
-            restarts: 0,
-            charge: Charge::NONE,
-            in_event_queue: false,
-            blocked_on_peer: false,
+            restarts: Restarts::NONE,
             pending: PendingEvents::default(),
-            announced: false,
-            response_streaming: false,
-            previous: NIL,
-            next: NIL,
-            linked: false,
+            link: Link::NONE,
         }
     }
 

@@ -24,8 +24,8 @@ impl Rpc {
         let mut common = Common::control(path.local_port, path.remote.port(), self.id);
         let own = peer.filter(|peer| self.own && peer.is_own());
         let extension = own.map(|peer| {
-            common = common.with_own_profile(peer.ours);
-            let echo = if self.is_client() { peer.incarnation } else { self.peer_life };
+            common = common.with_own_profile(peer.numbers.ours);
+            let echo = if self.is_client() { peer.incarnation() } else { self.peer_life };
             Extension { echo, reason, value }
         });
         Header { common, body, extension }
@@ -148,7 +148,7 @@ impl Ids {
             };
             let life = served.and_then(|index| rpcs.known(index)).map(|rpc| rpc.peer_life);
             let peer = peer.and_then(|index| peers.known(index));
-            let echo = life.unwrap_or_else(|| peer.map_or(0, |peer| peer.incarnation));
+            let echo = life.unwrap_or_else(|| peer.map_or(0, |peer| peer.incarnation()));
             Extension { echo, reason, value: 0 }
         });
         peers.control_header(peer, path, id, body, extension, config)
@@ -172,7 +172,7 @@ impl PeerTable {
         let mut ack = Ack { count: 0, entries: [AckEntry::NONE; homa_wire::ACKS_MAX] };
         let mut echo = 0;
         if let Some(peer) = index.and_then(|index| self.known_mut(index)) {
-            echo = peer.incarnation;
+            echo = peer.incarnation();
             for entry in &mut ack.entries {
                 let Some(PendingAck { client_id, server_port }) = peer.acks.pop() else { break };
                 *entry = AckEntry { client_id, server_port };

@@ -145,7 +145,7 @@ impl Sender {
         ctx: &mut Ctx,
     ) -> bool {
         let may_go = |rpc: &&mut Rpc| {
-            rpc.tx.has_unsent() && !rpc.blocked_on_peer && !rpc.tx.has_retransmissions()
+            rpc.tx.has_unsent() && !rpc.tx.blocked && !rpc.tx.has_retransmissions()
         };
         let Some(rpc) = rpcs.known_mut(index).filter(may_go) else {
             return false;
@@ -177,11 +177,11 @@ impl Sender {
         else {
             return false;
         };
-        peer.in_flight.end_admission(&mut rpc.charge);
+        peer.in_flight.end_admission(&mut rpc.tx.charge);
         match admission(rpc, peer, (start, end), train.total_bytes, &ctx.config) {
             Admission::Free => {}
             Admission::Charged(cost) => {
-                peer.in_flight.charge(&mut rpc.charge, cost, train.priority);
+                peer.in_flight.charge(&mut rpc.tx.charge, cost, train.priority);
                 peer.in_flight.set_probe_target(&rpc.path, rpc.id);
             }
             Admission::Wait { unproved } => {
@@ -201,11 +201,11 @@ impl Sender {
         let bytes = range.1.saturating_sub(range.0);
         ctx.stats.bytes_sent.inc_by(u64::from(bytes));
         rpc.tx.sent = range.1;
-        if rpc.first_sent.is_none() {
-            rpc.first_sent = Some(ctx.now);
+        if rpc.tx.first_sent.is_none() {
+            rpc.tx.first_sent = Some(ctx.now);
             // A server that is not asked in our own profile does not say how old its life is.
             if rpc.is_client() {
-                rpc.peer_life = if rpc.own { peer.incarnation } else { 0 };
+                rpc.peer_life = if rpc.own { peer.incarnation() } else { 0 };
             }
         }
         rpc.last_heard = ctx.now;
@@ -237,7 +237,7 @@ impl Sender {
             if start < rpc.tx.unscheduled {
                 if let Some(peer) = peers.known_mut(rpc.peer) {
                     let cost = bytes.saturating_add(CHARGE_PER_PACKET);
-                    peer.in_flight.take_back(&mut rpc.charge, cost);
+                    peer.in_flight.take_back(&mut rpc.tx.charge, cost);
                 }
             }
             ctx.stats.bytes_sent = ctx.stats.bytes_sent.saturating_sub(u64::from(bytes));
@@ -271,7 +271,7 @@ fn data_header(rpc: &Rpc, peer: &mut Peer, range: (u32, u32), again: bool, now: 
     });
     let mut common = Common::data(rpc.path.local_port, rpc.path.remote.port(), rpc.id, range.0);
     if own {
-        common = common.with_own_profile(peer.ours);
+        common = common.with_own_profile(peer.numbers.ours);
     }
     let data = Data {
         message_length: rpc.tx.length,
@@ -281,7 +281,7 @@ fn data_header(rpc: &Rpc, peer: &mut Peer, range: (u32, u32), again: bool, now: 
         retransmit: u8::from(again),
         echo: match (own, rpc.is_client()) {
             (false, _) => 0,
-            (true, true) => peer.incarnation,
+            (true, true) => peer.incarnation(),
             (true, false) => rpc.peer_life,
         },
         seg_offset: range.0,
@@ -300,8 +300,9 @@ impl Rpc {
     }
 
     pub(crate) fn unscheduled_priority(&self, peer: &Peer, config: &Config) -> u8 {
-        let by_cutoffs = || peer.cutoffs.priority(self.tx.length, config.priorities.count);
-        self.priority_hint.unwrap_or_else(by_cutoffs)
+        let by_cutoffs =
+            || peer.cutoffs.of_peer().priority(self.tx.length, config.priorities.count);
+        self.call.priority_hint.unwrap_or_else(by_cutoffs)
     }
 }
 

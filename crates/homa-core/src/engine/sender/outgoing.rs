@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::engine::peer::Charge;
 use crate::structures::ranges::RangeSet;
 use crate::time::Instant;
 
@@ -11,6 +12,8 @@ const RETRANSMIT_RANGES_MAX: usize = 64;
 /// Sender's state of one message (docs/spec/protocol.md §4).
 #[derive(Debug)]
 pub(crate) struct Outgoing {
+    /// Order of creation within the engine: smaller is older.
+    pub(crate) birth: u64,
     /// Bytes of the whole message; 0 = there is no message.
     pub(super) length: u32,
     /// Bytes the application has provided.
@@ -43,14 +46,21 @@ pub(crate) struct Outgoing {
     pub(super) copied: bool,
     /// Bytes below this will never be read again.
     pub(super) released: u32,
+    /// When the first packet left.
+    pub(crate) first_sent: Option<Instant>,
+    /// Its unscheduled data on its way to the peer.
+    pub(crate) charge: Charge,
+    /// It waits at the peer for room, or for a proof of its address.
+    pub(crate) blocked: bool,
     /// The peer has all bytes below this, as far as full segments are concerned.
     pub(super) proven_upto: u32,
 }
 
 impl Outgoing {
     #[inline(always)]
-    pub(crate) fn none() -> Self {
+    pub(crate) fn none(birth: u64) -> Self {
         Self {
+            birth,
             length: 0,
             supplied: 0,
             sent: 0,
@@ -67,13 +77,16 @@ impl Outgoing {
             copies_since: Instant::ZERO,
             copied: false,
             released: 0,
+            first_sent: None,
+            charge: Charge::NONE,
+            blocked: false,
             proven_upto: 0,
         }
     }
 
     #[cfg(test)]
     fn new(length: u32, supplied: u32, unscheduled: u32, segment_bytes: u32) -> Self {
-        let mut tx = Self { segment_bytes: segment_bytes.max(1), ..Self::none() };
+        let mut tx = Self { segment_bytes: segment_bytes.max(1), ..Self::none(0) };
         tx.begin(length, supplied, unscheduled);
         tx
     }

@@ -67,10 +67,10 @@ impl Pacer {
     /// Enters the outgoing message of an RPC, changes its rank or takes it out, as its state
     /// demands.
     pub(crate) fn follow(&mut self, rpc: &Rpc, config: &Config) {
-        let new = rpc.tx.has_sendable() && !rpc.blocked_on_peer;
+        let new = rpc.tx.has_sendable() && !rpc.tx.blocked;
         if rpc.is_sending() && (new || !rpc.tx.retransmit.is_empty()) {
             let short = rpc.tx.length < config.output.defer_min_bytes;
-            self.set(rpc.key.index, rpc.tx.remaining(), rpc.birth, short);
+            self.set(rpc.key.index, rpc.tx.remaining(), rpc.tx.birth, short);
         } else {
             self.remove(rpc.key.index);
         }

@@ -28,7 +28,7 @@ impl Sender {
             ctx.arm(index, nanos(ctx.config.responses.silence));
         }
         self.pacer.remove(index);
-        if !rpc.blocked_on_peer {
+        if !rpc.tx.blocked {
             // No memory to wait in the queue: its timer tries again.
             ctx.arm(index, nanos(ctx.config.recovery.resend_interval));
         }
@@ -45,8 +45,8 @@ impl Sender {
     /// What the peer has granted some of, and waits for, goes first; then the fewest bytes.
     fn enter_blocked(&mut self, rpc: &mut Rpc, peer: &mut Peer) {
         let bytes = if rpc.tx.is_wanted() { 0 } else { rpc.tx.remaining() };
-        let (positions, rank) = (&mut self.blocked_positions, (bytes, rpc.birth));
-        rpc.blocked_on_peer = peer.blocked.set(positions, rpc.key.index, rank).is_ok();
+        let (positions, rank) = (&mut self.blocked_positions, (bytes, rpc.tx.birth));
+        rpc.tx.blocked = peer.blocked.set(positions, rpc.key.index, rank).is_ok();
     }
 
     /// Takes an RPC out of the queue of those that wait for room at their peer.
@@ -55,7 +55,7 @@ impl Sender {
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
-        if core::mem::take(&mut rpc.blocked_on_peer) {
+        if core::mem::take(&mut rpc.tx.blocked) {
             if let Some(peer) = peers.known_mut(rpc.peer) {
                 peer.blocked.remove(&mut self.blocked_positions, index);
             }
@@ -71,7 +71,7 @@ impl Sender {
     ) -> Option<u32> {
         let index = peers.known_mut(peer_index)?.blocked.pop(&mut self.blocked_positions)?;
         if let Some(rpc) = rpcs.known_mut(index) {
-            rpc.blocked_on_peer = false;
+            rpc.tx.blocked = false;
         }
         Some(index)
     }
@@ -93,9 +93,9 @@ impl Sender {
                 return;
             };
             if let Some(rpc) = rpcs.known_mut(index) {
-                rpc.blocked_on_peer = false;
+                rpc.tx.blocked = false;
                 let pending = rpc.tx.unscheduled.saturating_sub(rpc.tx.sent);
-                peer.in_flight.admit(&mut rpc.charge, pending.saturating_add(CHARGE_PER_PACKET));
+                peer.in_flight.admit(&mut rpc.tx.charge, pending.saturating_add(CHARGE_PER_PACKET));
                 self.pacer.follow(rpc, &ctx.config);
             }
         }
@@ -124,14 +124,14 @@ impl Sender {
         peers: &mut PeerTable,
         ctx: &Ctx,
     ) {
-        let Some(rpc) = rpcs.known_mut(index).filter(|rpc| !rpc.charge.is_none()) else {
+        let Some(rpc) = rpcs.known_mut(index).filter(|rpc| !rpc.tx.charge.is_none()) else {
             return;
         };
         let peer_index = rpc.peer;
         let Some(peer) = peers.known_mut(peer_index) else {
             return;
         };
-        if peer.in_flight.settle(&mut rpc.charge) && reacted {
+        if peer.in_flight.settle(&mut rpc.tx.charge) && reacted {
             peer.liveness.reacted(ctx.now);
         }
         if !peer.blocked.is_empty() {

@@ -3,9 +3,9 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use super::message::{OnItsWay, Place};
 use super::{Granter, Sender, grantable_upto};
 use crate::config::Config;
-use crate::engine::receiver::incoming::{GrantState, OnItsWay};
 use crate::engine::receiver::memory::Memory;
 use crate::engine::rpc::{Rpc, RpcTable, State};
 
@@ -21,30 +21,33 @@ impl Granter {
         for rpc in rpcs.iter() {
             let (index, rx) = (rpc.key.index, &rpc.rx);
             let (active, queued) =
-                (rx.grant_state == GrantState::Active, rx.grant_state == GrantState::Queued);
+                (rx.granting.place == Place::Active, rx.granting.place == Place::Queued);
             assert_eq!(self.active.contains(&index), active, "active: {rpc:?}");
-            assert!(active || !rx.needy, "needy without a slot: {rpc:?}");
-            let managed = rx.sender != u32::MAX;
+            assert!(active || !rx.granting.needy, "needy without a slot: {rpc:?}");
+            let managed = rx.granting.sender != u32::MAX;
             assert_eq!(managed, active || queued, "with a sender: {rpc:?}");
-            assert!(managed || rx.counted == OnItsWay::NOTHING, "counted for nobody: {rpc:?}");
-            assert!(!(managed && rx.passed_over), "managed and passed over: {rpc:?}");
-            if managed && !rx.grant_check {
-                assert_eq!(rx.counted, rx.on_its_way(), "on its way: {rpc:?}");
+            assert!(
+                managed || rx.granting.counted == OnItsWay::NOTHING,
+                "counted for nobody: {rpc:?}"
+            );
+            assert!(!(managed && rx.granting.passed_over), "managed and passed over: {rpc:?}");
+            if managed && !rx.granting.to_check {
+                assert_eq!(rx.granting.counted, rx.on_its_way(), "on its way: {rpc:?}");
             }
             let incoming = rpc.state() == State::Incoming;
             assert!(incoming || !managed, "over but managed: {rpc:?}");
             assert!(managed || !self.by_birth.contains(index), "in the order of age: {rpc:?}");
             if !self.has_work() {
                 let grantable = incoming && !rx.is_complete() && rx.granted < rx.length();
-                let excused = rx.starved || rx.passed_over;
+                let excused = rx.starved || rx.granting.passed_over;
                 assert!(managed || !grantable || excused, "not managed: {rpc:?}");
             }
-            if let (Some(sender), true) = (senders.get_mut(rx.sender as usize), managed) {
+            if let (Some(sender), true) = (senders.get_mut(rx.granting.sender as usize), managed) {
                 sender.0 += u32::from(active);
                 sender.1 += usize::from(queued);
-                sender.2.0 += u64::from(rx.counted.announced);
-                sender.2.1 += u64::from(rx.counted.granted);
-                let queue = self.known_sender(rx.sender).map(|record| &record.queue);
+                sender.2.0 += u64::from(rx.granting.counted.announced);
+                sender.2.1 += u64::from(rx.granting.counted.granted);
+                let queue = self.known_sender(rx.granting.sender).map(|record| &record.queue);
                 let here = queue.is_some_and(|queue| queue.contains(&self.queue_positions, index));
                 assert_eq!(here, queued, "queue of its sender: {rpc:?}");
             }
@@ -76,8 +79,8 @@ impl Granter {
         assert_eq!(self.sender_by_ip.len(), there, "addresses of senders");
         let free = self.active.len() < usize::from(config.grants.max_overcommit);
         assert!(!free || self.waiting_senders.is_empty(), "a slot is free but somebody waits");
-        self.check_list(&self.checks, rpcs, |rpc| rpc.rx.grant_check, "to look at");
-        self.check_list(&self.due, rpcs, |rpc| rpc.rx.grant_due, "to send a GRANT for");
+        self.check_list(&self.checks, rpcs, |rpc| rpc.rx.granting.to_check, "to look at");
+        self.check_list(&self.due, rpcs, |rpc| rpc.rx.granting.due, "to send a GRANT for");
     }
 
     /// A list holds all that are marked.
@@ -103,12 +106,12 @@ impl Granter {
     pub(crate) fn watches(&self, rpc: &Rpc, config: &Config, memory: &Memory) -> bool {
         let others_hold = self.total_incoming > 0 || memory.used() > rpc.rx.reserved();
         let reader = grantable_upto(rpc, config) <= rpc.rx.allowed_upto();
-        match rpc.rx.grant_state {
-            _ if rpc.rx.grant_check => true,
-            GrantState::Out => reader,
-            GrantState::Queued => true,
-            GrantState::Active if rpc.rx.needy => self.retry_needy || others_hold,
-            GrantState::Active => reader,
+        match rpc.rx.granting.place {
+            _ if rpc.rx.granting.to_check => true,
+            Place::Out => reader,
+            Place::Queued => true,
+            Place::Active if rpc.rx.granting.needy => self.retry_needy || others_hold,
+            Place::Active => reader,
         }
     }
 }

@@ -1,0 +1,102 @@
+//! What grant management keeps at a message.
+
+/// Where grant management keeps a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Not managed: wholly unscheduled, complete, or not yet seen.
+    Out,
+    /// Gets ordinary grants.
+    Active,
+    /// Waits in its sender's queue.
+    Queued,
+}
+
+/// Bytes that may be sent and have not come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::engine::receiver) struct OnItsWay {
+    /// On the sender's word.
+    pub(in crate::engine::receiver) announced: u32,
+    /// By a grant.
+    pub(in crate::engine::receiver) granted: u32,
+}
+
+impl OnItsWay {
+    pub(super) const NOTHING: Self = Self { announced: 0, granted: 0 };
+
+    pub(super) fn bytes(self) -> u64 {
+        u64::from(self.announced).saturating_add(u64::from(self.granted))
+    }
+}
+
+/// A message as grant management sees it.
+#[derive(Debug)]
+pub(in crate::engine::receiver) struct Granting {
+    pub(super) place: Place,
+    /// Index of its sender in the granter while managed, [`u32::MAX`] otherwise.
+    pub(super) sender: u32,
+    /// Part in what the granter counts for its sender.
+    pub(super) counted: OnItsWay,
+    /// The granter's count of arrived bytes at which all has come that was on its way before the
+    /// first grant after a time without any.
+    pub(super) behind: u64,
+    /// More could be granted, but `max_incoming` or memory had no room.
+    pub(super) needy: bool,
+    /// Waits in the list of messages to look at.
+    pub(super) to_check: bool,
+    /// A GRANT has to be sent (again) although `granted` does not change.
+    pub(super) due: bool,
+    /// It takes no part in grants until data comes, or its reader takes some.
+    pub(super) passed_over: bool,
+    /// Level named in the last GRANT.
+    pub(super) priority: u8,
+    /// Grant window in bytes that the peer's settings demand; 0 = as configured.
+    pub(super) window: u32,
+}
+
+impl Granting {
+    pub(in crate::engine::receiver) const NONE: Self = Self {
+        place: Place::Out,
+        sender: u32::MAX,
+        counted: OnItsWay::NOTHING,
+        behind: 0,
+        needy: false,
+        to_check: false,
+        due: false,
+        passed_over: false,
+        priority: 0,
+        window: 0,
+    };
+
+    /// Level named in the last GRANT.
+    pub(in crate::engine::receiver) fn priority(&self) -> u8 {
+        self.priority
+    }
+
+    /// The peer's settings demand a grant window of so many bytes; 0 = as configured.
+    pub(in crate::engine::receiver) fn set_window(&mut self, bytes: u32) {
+        self.window = bytes;
+    }
+
+    /// Whether something of it counts as on its way.
+    pub(in crate::engine::receiver) fn is_counted(&self) -> bool {
+        self.counted.bytes() > 0
+    }
+
+    /// It takes part in grants again, if it was passed over.
+    #[inline]
+    pub(in crate::engine::receiver) fn take_part(&mut self) {
+        self.passed_over = false;
+    }
+
+    /// Whether it takes no part in grants at present.
+    #[cfg(any(test, feature = "check"))]
+    pub(in crate::engine::receiver) fn is_passed_over(&self) -> bool {
+        self.passed_over
+    }
+
+    /// Whether a GRANT for it waits to be sent.
+    #[cfg(any(test, feature = "check"))]
+    pub(in crate::engine::receiver) fn is_due(&self) -> bool {
+        self.due
+    }
+}

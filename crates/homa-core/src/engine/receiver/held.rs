@@ -1,0 +1,18 @@
+//! What a message holds of the memory for incoming data.
+
+use crate::structures::NIL;
+
+/// A message's part in the account of [`crate::engine::receiver::memory::Memory`].
+#[derive(Debug)]
+pub(super) struct Held {
+    /// End of the part that memory is reserved for.
+    pub(super) upto: u32,
+    /// Index of its host in the account, [`NIL`] if it is not counted there.
+    pub(super) holder: u32,
+    /// Bytes that count against the share of strangers.
+    pub(super) stranger_bytes: u64,
+}
+
+impl Held {
+    pub(super) const NOTHING: Self = Self { upto: 0, holder: NIL, stranger_bytes: 0 };
+}

@@ -1,0 +1,51 @@
+//! What came of a message while there was no memory for it. Its sender takes it for received, so a
+//! grant alone does not bring it again.
+
+use core::time::Duration;
+
+use crate::time::Instant;
+
+/// The part of a message that was refused for want of memory.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// End of what came.
+    upto: u32,
+    /// Where that begins of it which was granted and not asked for, [`u32::MAX`] if there is none.
+    from: u32,
+    asked_at: Option<Instant>,
+}
+
+impl Refused {
+    pub(super) const NOTHING: Self = Self { upto: 0, from: u32::MAX, asked_at: None };
+
+    /// A packet was refused that ends at `end`.
+    pub(super) fn note(&mut self, end: u32) {
+        self.upto = self.upto.max(end);
+    }
+
+    /// Takes what is to be asked for when `told..granted` is granted: offset and length. It is
+    /// asked for at most once per `interval`; what is put off is asked for with the next such part,
+    /// or by the timer. `highest` is the end of what has come.
+    #[inline]
+    pub(super) fn take(
+        &mut self,
+        (told, granted): (u32, u32),
+        highest: u32,
+        now: Instant,
+        interval: Duration,
+    ) -> Option<(u32, u32)> {
+        if self.upto <= told {
+            return None;
+        }
+        let from = told.min(self.from);
+        let asked_lately = self.asked_at.is_some_and(|at| now.since(at) < interval);
+        self.from = if asked_lately { from } else { u32::MAX };
+        let start = from.max(highest);
+        let length = granted.min(self.upto).saturating_sub(start);
+        if asked_lately || length == 0 {
+            return None;
+        }
+        self.asked_at = Some(now);
+        Some((start, length))
+    }
+}

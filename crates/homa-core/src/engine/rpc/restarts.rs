@@ -1,0 +1,43 @@
+//! Requests that are sent again from their beginning, because the server has not seen them.
+
+use core::time::Duration;
+
+use crate::time::Instant;
+
+/// The pause between two restarts is doubled so many times at most.
+const DOUBLED_MAX: u8 = 4;
+
+/// When and how often a request was sent again from its beginning.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Restarts {
+    last_at: Option<Instant>,
+    /// Without the first.
+    count: u8,
+}
+
+impl Restarts {
+    pub(crate) const NONE: Self = Self { last_at: None, count: 0 };
+
+    /// When it last was.
+    pub(crate) fn last_at(&self) -> Option<Instant> {
+        self.last_at
+    }
+
+    /// Whether it ever was.
+    pub(crate) fn is_any(&self) -> bool {
+        self.last_at.is_some()
+    }
+
+    /// Whether it was less than `pause` ago, which doubles with each. A server that says for ever
+    /// that it has not seen the request does not have all of it sent to it for ever.
+    pub(crate) fn is_too_soon(&self, now: Instant, pause: Duration) -> bool {
+        let longer = pause.saturating_mul(1 << self.count.min(DOUBLED_MAX));
+        self.last_at.is_some_and(|last| now.since(last) < longer)
+    }
+
+    /// It is sent again now.
+    pub(crate) fn note(&mut self, now: Instant) {
+        self.count = self.count.saturating_add(u8::from(self.is_any()));
+        self.last_at = Some(now);
+    }
+}
