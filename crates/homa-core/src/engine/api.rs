@@ -110,7 +110,7 @@ impl Engine {
         cookie: u64,
         options: RequestOptions,
     ) -> Result<RpcKey, SendError> {
-        self.tick(now);
+        self.ctx.tick(now, &mut self.peers);
         self.ctx.config.check_length(length)?;
         let remote = path.remote;
         if remote.port() == 0 || remote.ip().is_unspecified() || remote.ip().is_multicast() {
@@ -188,7 +188,7 @@ impl Engine {
         length: u32,
         streaming: bool,
     ) -> Result<(), SendError> {
-        self.tick(now);
+        self.ctx.tick(now, &mut self.peers);
         self.ctx.config.check_length(length)?;
         let index = self.rpcs.resolve(key).ok_or(SendError::Stale)?;
         let rpc = self.rpcs.known(index).ok_or(SendError::Stale)?;
@@ -208,7 +208,7 @@ impl Engine {
             rpc.go_on(State::Outgoing);
             rpc.tx.begin(length, if streaming { 0 } else { length }, unscheduled);
             rpc.tx.keep_segments_whole(!own);
-            rpc.tx.birth = birth;
+            rpc.tx.set_birth(birth);
             rpc.last_heard = now;
             rpc.progress_at = now;
             rpc.resend.begin(interval_ns);
@@ -227,7 +227,7 @@ impl Engine {
     /// # Errors
     /// The RPC is over, or `upto` lies beyond the message.
     pub fn supply(&mut self, now: Instant, rpc: RpcKey, upto: u32) -> Result<(), RpcError> {
-        self.tick(now);
+        self.ctx.tick(now, &mut self.peers);
         let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
         if upto > rpc.tx.length() {
             return Err(RpcError::OutOfRange);
@@ -250,7 +250,7 @@ impl Engine {
     /// # Errors
     /// The RPC is over.
     pub fn set_streaming(&mut self, now: Instant, rpc: RpcKey) -> Result<(), RpcError> {
-        self.tick(now);
+        self.ctx.tick(now, &mut self.peers);
         let (_, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
         rpc.call.streaming_response = true;
         rpc.rx.read_as_stream(true);
@@ -267,7 +267,7 @@ impl Engine {
     /// # Errors
     /// The RPC is over, or `upto` lies beyond what has arrived without a gap.
     pub fn consumed(&mut self, now: Instant, rpc: RpcKey, upto: u32) -> Result<(), RpcError> {
-        self.tick(now);
+        self.ctx.tick(now, &mut self.peers);
         let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
         if upto > rpc.rx.contiguous() {
             return Err(RpcError::OutOfRange);
@@ -287,7 +287,7 @@ impl Engine {
     /// # Errors
     /// The RPC is over.
     pub fn abort(&mut self, now: Instant, rpc: RpcKey, why: FailReason) -> Result<(), RpcError> {
-        self.tick(now);
+        self.ctx.tick(now, &mut self.peers);
         let index = self.rpcs.resolve(rpc).ok_or(RpcError::Stale)?;
         let rpc = self
             .rpcs
@@ -296,7 +296,7 @@ impl Engine {
             .ok_or(RpcError::Stale)?;
         match rpc.role {
             Role::Client => {
-                self.cancel_at_server(index);
+                self.ctx.tell_cancelled(rpc, &self.peers);
                 // It does not want the response any more, whether it has come meanwhile or not.
                 if let Some(rpc) = self.rpcs.known_mut(index) {
                     rpc.pending.forget(Happened::Arrived);
@@ -312,23 +312,6 @@ impl Engine {
             Role::Server => self.end_rpc(index),
         }
         Ok(())
-    }
-
-    /// Tells the server, unless it has never been asked or has answered in full. A Linux server
-    /// would keep what waits for a grant for ever. It forgets the RPC at once, so it is told only
-    /// if no copy of the request can follow.
-    pub(crate) fn cancel_at_server(&mut self, index: u32) {
-        let Some(rpc) = self.rpcs.known(index) else {
-            return;
-        };
-        let no_copies =
-            rpc.state() == State::Incoming || (rpc.tx.is_idle() && !rpc.tx.was_retransmitted());
-        if rpc.state() != State::Delivered
-            && rpc.tx.sent() > 0
-            && (rpc.speaks_own(&self.peers) || no_copies)
-        {
-            self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Cancelled);
-        }
     }
 
     /// Refuses a request: nothing more is received of it, and the client is told until it

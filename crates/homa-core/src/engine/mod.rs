@@ -16,6 +16,7 @@
 mod api;
 #[cfg(any(test, feature = "check"))]
 mod check;
+mod clock;
 mod ctx;
 mod dispatch;
 mod impossible;
@@ -29,7 +30,7 @@ mod rpc;
 mod sender;
 mod stats;
 
-use crate::addr::{Path, PeerKey};
+use crate::addr::Path;
 use crate::budget::HostBudget;
 use crate::config::{Config, ConfigError, PeerSettings};
 use crate::engine::ctx::Ctx;
@@ -42,12 +43,10 @@ use crate::engine::rpc::RpcTable;
 use crate::engine::rpc::ids::Ids;
 use crate::engine::sender::Sender;
 use crate::engine::sender::replies::Replies;
-use crate::engine::stats::Count;
-use crate::event::{Event, RpcKey, Urgency, WakeReason};
+use crate::event::{Event, RpcKey};
 use crate::finished::Finished;
 use crate::secret::{Secret, Seed};
-use crate::structures::NIL;
-use crate::time::{Instant, nanos};
+use crate::time::Instant;
 use alloc::collections::VecDeque;
 
 pub use api::{RequestOptions, RpcError, SendError};
@@ -169,7 +168,7 @@ impl Engine {
             unvalidated: Unvalidated::default(),
             receiver: Receiver::new(&config, budget, [senders, memory]),
             sender: Sender::new(&config),
-            late_acks: VecDeque::with_capacity(dispatch::control::LATE_ACKS_MAX),
+            late_acks: VecDeque::with_capacity(rpc::acknowledged::LATE_ACKS_MAX),
             replies: Replies::NONE,
             ctx: Ctx::new(config),
         })
@@ -210,48 +209,11 @@ impl Engine {
     /// `link_mbps`, if known. Port 0 stands for all peers at that IP address, as in reports about
     /// packets that are not quoted. Nothing happens for an unknown peer.
     pub fn path_changed(&mut self, now: Instant, path: Path, mtu: u32, link_mbps: Option<u32>) {
-        self.tick(now);
+        self.ctx.tick(now, &mut self.peers);
         if link_mbps.is_some() {
             self.sender.set_link(link_mbps, &self.ctx.config);
         }
-        let whole_host = path.remote.port() == 0;
-        let mut next = match whole_host {
-            true => self.peers.first_at_host(path.remote.ip()),
-            false => self.peers.find(&path).unwrap_or(NIL),
-        };
-        while let Some(peer) = self.peers.get_mut(next) {
-            if peer.path_mtu.set(mtu, peer.key.ip.is_ipv4()) {
-                self.ctx.stats.mtu_shrinks.inc();
-            }
-            next = if whole_host { peer.next_at_host() } else { NIL };
-        }
-    }
-
-    /// When `handle_timeout` should be called next, and why. `None`: only a packet or a call can
-    /// change anything.
-    #[inline]
-    pub fn poll_timeout(&self) -> Option<(Instant, WakeReason)> {
-        if self.has_transmit_work() {
-            let at = if self.only_paced_work() {
-                self.sender.ready_at(&self.ctx.config)
-            } else {
-                Instant::ZERO
-            };
-            let reason = if at > self.ctx.now { WakeReason::Pacer } else { WakeReason::Transmit };
-            return Some((at.max(self.ctx.now), reason)).map(|paced| self.sooner_timer(paced));
-        }
-        self.ctx.timers.next()
-    }
-
-    /// How much the next turn matters.
-    #[inline]
-    pub fn urgency(&self) -> Urgency {
-        let moving = self.has_transmit_work() || self.receiver.expects_data();
-        match self.ctx.timers.next() {
-            _ if moving => Urgency::Active,
-            None => Urgency::Quiescent,
-            Some((at, _)) => Urgency::Lazy(at),
-        }
+        self.peers.set_mtu(&path, mtu, &mut self.ctx);
     }
 
     /// The next thing to tell the application.
@@ -279,71 +241,5 @@ impl Engine {
         let counts = tables.iter().map(|table| table.count());
         let others = self.ids.impossible().saturating_add(self.receiver.impossible());
         counts.fold(others, u64::saturating_add)
-    }
-
-    #[inline]
-    fn sooner_timer(&self, paced: (Instant, WakeReason)) -> (Instant, WakeReason) {
-        self.ctx.timers.next().filter(|timer| timer.0 < paced.0).unwrap_or(paced)
-    }
-
-    /// Notes the time. A call long after the next timer means that nobody drove the engine for a
-    /// while (stopped process, paused machine): packets may wait unread, so silence during that
-    /// time says nothing about the peers.
-    #[inline]
-    fn tick(&mut self, now: Instant) {
-        // The calls of one turn name the same time.
-        if now > self.ctx.now || self.ctx.started.is_none() {
-            self.advance(now);
-        }
-    }
-
-    fn advance(&mut self, now: Instant) {
-        let (gap_ns, usual_ns) =
-            (now.ns_since(self.ctx.now), nanos(self.ctx.config.fixed.clock_jump_min));
-        if gap_ns > usual_ns || self.ctx.started.is_none() {
-            self.look_for_pause(now);
-        }
-        self.ctx.read_clock.turn(gap_ns, usual_ns);
-        self.ctx.now = self.ctx.now.max(now);
-    }
-
-    #[cold]
-    fn look_for_pause(&mut self, now: Instant) {
-        self.ctx.started.get_or_insert(now);
-        // A timer that waits although the engine is called (the driver still finds packets) is no
-        // jump.
-        let due = self.ctx.timers.next().map_or(now, |(at, _)| at.max(self.ctx.now));
-        let paused = now.since(due) > self.ctx.config.fixed.clock_jump_min;
-        if paused {
-            self.ctx.stats.clock_jumps.inc();
-            if self.ctx.pauses.note(due, now, &self.ctx.config) {
-                self.peers.recheck_all(&mut self.ctx);
-            }
-        }
-    }
-
-    /// The peer at the end of `path`, made if it is new. `None`: no room.
-    fn peer_or_new(&mut self, now: Instant, path: &Path) -> Option<u32> {
-        match self.peers.find(path) {
-            Some(index) => Some(index),
-            None => self.add_peer(now, path),
-        }
-    }
-
-    fn add_peer(&mut self, now: Instant, path: &Path) -> Option<u32> {
-        if self.peers.is_full(&self.ctx.config) {
-            self.peers.evict(now, &self.ctx.config, &mut self.ctx.timers);
-        }
-        while self.peers.is_full(&self.ctx.config) && self.displace_stranger(None) {}
-        let index = self.peers.insert(PeerKey::of(path), *path, &self.ctx.config, now)?;
-        let capacity = self.peers.capacity();
-        let reserved = self.ctx.timers.try_reserve_peers(capacity).is_ok()
-            && self.holders.try_reserve(self.peers.hosts()).is_ok()
-            && self.ctx.events.try_push_peer(index).is_ok();
-        if !reserved {
-            self.peers.remove(index, &mut self.ctx.timers);
-            return None;
-        }
-        Some(index)
     }
 }

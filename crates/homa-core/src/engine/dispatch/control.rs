@@ -13,7 +13,6 @@ use crate::engine::rpc::failure::failure;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
 use crate::event::{DropReason, FailReason, IcmpKind, Received};
-use crate::structures::NIL;
 use crate::time::{Instant, nanos};
 
 /// "Never seen" answers, one resend interval apart, after which a peer that once had the RPC is
@@ -23,9 +22,6 @@ const DOUBTS_MAX: u8 = 3;
 /// The same bytes are sent again at most once in this part of a resend interval: whoever asks once
 /// per interval may be a little early.
 const COPIES_PAUSE: (u32, u32) = (3, 4);
-
-/// Acknowledgements that are put off, at most.
-pub(crate) const LATE_ACKS_MAX: usize = 64;
 
 impl Engine {
     pub(crate) fn control(
@@ -82,46 +78,6 @@ impl Engine {
                 Ok(Received::Consumed)
             }
             Body::Data(_) | Body::Freeze => Ok(Received::Consumed),
-        }
-    }
-
-    /// An acknowledgement that came with data: what it ends can wait until the answer to that data
-    /// is on its way, see [`Engine::settle`].
-    pub(crate) fn acknowledge_later(&mut self, peer: Option<u32>, path: &Path, ack: &AckEntry) {
-        let named = self.ids.find_acknowledged(&self.rpcs, peer, path, ack);
-        let Some(rpc) = named.and_then(|index| self.rpcs.known(index)) else {
-            return;
-        };
-        if self.late_acks.len() < LATE_ACKS_MAX {
-            // Reserved when the engine was made.
-            self.late_acks.push_back(rpc.key);
-        } else {
-            self.acknowledged(named, true);
-        }
-    }
-
-    /// Does what was put off while there was something to send. `true`: there was something.
-    pub(crate) fn settle(&mut self) -> bool {
-        let any = !self.late_acks.is_empty();
-        while let Some(key) = self.late_acks.pop_front() {
-            self.acknowledged(self.rpcs.resolve(key), true);
-        }
-        any
-    }
-
-    /// The client of a server RPC does not need it any more; if it `arrived`, because it has the
-    /// response.
-    fn acknowledged(&mut self, index: Option<u32>, arrived: bool) {
-        let Some(rpc) = index.and_then(|index| self.rpcs.known_mut(index)) else {
-            return;
-        };
-        if let State::Outgoing | State::Refused(_) = rpc.state() {
-            if arrived && rpc.state() == State::Outgoing {
-                rpc.note_full_size(u32::MAX, &mut self.peers, &self.ctx.config);
-            }
-            let index = rpc.key.index;
-            self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
-            self.end_rpc(index);
         }
     }
 
@@ -382,7 +338,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
-        if rpc.tx.first_sent.is_some_and(|sent| sent > born) && rpc.tx.released() == 0 {
+        if rpc.tx.first_sent().is_some_and(|sent| sent > born) && rpc.tx.released() == 0 {
             self.restart(index);
             if let Some(rpc) = self.rpcs.known_mut(index) {
                 rpc.note_server_life(&self.peers);
@@ -405,7 +361,7 @@ impl Engine {
         }
         // The other half of its memory is for the copy to arrive in.
         let memory = self.ctx.config.recovery.finished_memory / 2;
-        let too_old = rpc.tx.first_sent.is_some_and(|sent| now.since(sent) >= memory);
+        let too_old = rpc.tx.first_sent().is_some_and(|sent| now.since(sent) >= memory);
         // What a Linux host says may be a late copy, which is no reason to give a call up.
         let may_be_late = too_old && !rpc.speaks_own(&self.peers);
         if rpc.confirmed || rpc.doubts > 0 || rpc.tx.released() > 0 || may_be_late {
@@ -547,7 +503,7 @@ impl Engine {
     /// The network reports an error about a packet of ours to `path.remote`, of which it quotes the
     /// bytes `quoted` from the Homa header on. It counts only if it quotes a live RPC of ours.
     pub fn icmp_error(&mut self, now: Instant, kind: IcmpKind, path: Path, quoted: &[u8]) {
-        self.tick(now);
+        self.ctx.tick(now, &mut self.peers);
         let Some(id) = homa_wire::quoted_sender_id(quoted) else {
             return;
         };
@@ -579,27 +535,6 @@ impl Engine {
             self.fail_calls_to(peer, of_others);
         }
     }
-
-    /// Fails the client RPCs of all ports of a host.
-    fn fail_clients_of_host(&mut self, path: &Path, reason: FailReason) {
-        let mut next = self.peers.first_at_host(path.remote.ip());
-        while let Some(peer) = self.peers.get(next) {
-            let index = core::mem::replace(&mut next, peer.next_at_host());
-            self.fail_calls_to(index, reason);
-        }
-    }
-
-    /// Fails up to `limit` client RPCs of a peer; `true` if none is left.
-    pub(crate) fn fail_clients_of(&mut self, peer: u32, reason: FailReason, limit: usize) -> bool {
-        for _ in 0..limit {
-            let first = self.peers.known(peer).map_or(NIL, |peer| peer.calls.first());
-            if self.rpcs.get(first).is_none() {
-                return true;
-            }
-            self.fail_rpc(first, reason);
-        }
-        false
-    }
 }
 
 impl Rpc {
@@ -621,7 +556,7 @@ impl Rpc {
     fn precedes_life(&self, now: Instant, age_us: u32) -> bool {
         let born = now - Duration::from_micros(u64::from(age_us));
         let named_none = self.own && self.peer_life == 0;
-        named_none && age_us > 0 && self.tx.first_sent.is_some_and(|sent| sent <= born)
+        named_none && age_us > 0 && self.tx.first_sent().is_some_and(|sent| sent <= born)
     }
 }
 

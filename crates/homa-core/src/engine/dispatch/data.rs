@@ -23,7 +23,7 @@ impl Engine {
         header: &[u8],
         transport_len: u32,
     ) -> Received {
-        self.tick(now);
+        self.ctx.tick(now, &mut self.peers);
         self.ctx.stats.packets_received.inc();
         match self.packet(meta, header, transport_len) {
             Ok(received) => received,

@@ -5,12 +5,14 @@ use core::time::Duration;
 use homa_wire::{Body, Reason};
 
 use crate::addr::Path;
+use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::{PeerTable, Probe};
 use crate::engine::rpc::ids::Ids;
 use crate::engine::rpc::list::RpcList;
 use crate::engine::rpc::{Rpc, RpcTable};
 use crate::engine::stats::Count;
+use crate::event::FailReason;
 use crate::structures::NIL;
 use crate::time::{Instant, nanos};
 
@@ -19,6 +21,8 @@ use crate::time::{Instant, nanos};
 const RECHECK_BATCH: u32 = 32;
 /// Steps of the round over a peer's RPCs to find one to probe.
 const PROBE_STEPS: usize = 16;
+/// RPCs of a dead peer that are ended per call.
+pub(crate) const FAILURES_PER_CALL: usize = 1024;
 /// Wait before a peer is asked whether it has received what was sent, when that holds others up.
 const BLOCKED_PROBE_DELAY: Duration = Duration::from_micros(200);
 
@@ -188,6 +192,41 @@ impl PeerTable {
         let words = (Body::NeedAck, Reason::Probe);
         let header = ids.header_about((&path, id, own), words, (rpcs, self), &ctx.config);
         ctx.push_packet(path, header, level);
+    }
+}
+
+impl Engine {
+    /// Fails all calls to a peer, some of them now and the others in the next turns.
+    pub(crate) fn fail_calls_to(&mut self, index: u32, reason: FailReason) {
+        let all = self.fail_clients_of(index, reason, FAILURES_PER_CALL);
+        let Some(peer) = self.peers.known_mut(index) else {
+            return;
+        };
+        peer.liveness.set_failing(Some(reason).filter(|_| !all));
+        // What else the peer's timer is for is looked at when all have failed.
+        let now = self.ctx.now;
+        self.ctx.timers.arm_peer(index, now);
+    }
+
+    /// Fails the client RPCs of all ports of a host.
+    pub(crate) fn fail_clients_of_host(&mut self, path: &Path, reason: FailReason) {
+        let mut next = self.peers.first_at_host(path.remote.ip());
+        while let Some(peer) = self.peers.get(next) {
+            let index = core::mem::replace(&mut next, peer.next_at_host());
+            self.fail_calls_to(index, reason);
+        }
+    }
+
+    /// Fails up to `limit` client RPCs of a peer; `true` if none is left.
+    pub(crate) fn fail_clients_of(&mut self, peer: u32, reason: FailReason, limit: usize) -> bool {
+        for _ in 0..limit {
+            let first = self.peers.known(peer).map_or(NIL, |peer| peer.calls.first());
+            if self.rpcs.get(first).is_none() {
+                return true;
+            }
+            self.fail_rpc(first, reason);
+        }
+        false
     }
 }
 

@@ -16,7 +16,7 @@
 //! | `table` | which peers are forgotten |
 
 mod ack_queue;
-mod calls;
+pub(super) mod calls;
 pub(super) mod cutoff_exchange;
 pub(super) mod identity;
 mod in_flight;

@@ -3,6 +3,11 @@
 
 use core::time::Duration;
 
+use crate::addr::Path;
+use crate::engine::ctx::Ctx;
+use crate::engine::peer::PeerTable;
+use crate::engine::stats::Count;
+use crate::structures::NIL;
 use crate::time::Instant;
 
 /// Path MTU assumed until the driver says better: what IPv6 guarantees.
@@ -124,6 +129,24 @@ impl PathMtu {
     fn forget_losses(&mut self) {
         self.lost_rounds = 0;
         self.gap_rounds = 0;
+    }
+}
+
+impl PeerTable {
+    /// The path carries IP packets of at most `mtu` bytes; port 0 stands for all peers at that IP
+    /// address.
+    pub(crate) fn set_mtu(&mut self, path: &Path, mtu: u32, ctx: &mut Ctx) {
+        let whole_host = path.remote.port() == 0;
+        let mut next = match whole_host {
+            true => self.first_at_host(path.remote.ip()),
+            false => self.find(path).unwrap_or(NIL),
+        };
+        while let Some(peer) = self.get_mut(next) {
+            if peer.path_mtu.set(mtu, peer.key.ip.is_ipv4()) {
+                ctx.stats.mtu_shrinks.inc();
+            }
+            next = if whole_host { peer.next_at_host() } else { NIL };
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use core::net::{IpAddr, SocketAddr};
 use super::{Peer, PeerNumbers};
 use crate::addr::{Carriage, Path, PeerKey};
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::engine::impossible::Impossible;
 use crate::engine::recovery::timer_queue::TimerQueue;
 use crate::secret::Secret;
@@ -294,6 +295,33 @@ impl PeerTable {
         if let Some(peer) = self.impossible.known(peer) {
             self.unlink(index, &peer);
         }
+    }
+}
+
+impl Engine {
+    /// The peer at the end of `path`, made if it is new. `None`: no room.
+    pub(crate) fn peer_or_new(&mut self, now: Instant, path: &Path) -> Option<u32> {
+        match self.peers.find(path) {
+            Some(index) => Some(index),
+            None => self.add_peer(now, path),
+        }
+    }
+
+    fn add_peer(&mut self, now: Instant, path: &Path) -> Option<u32> {
+        if self.peers.is_full(&self.ctx.config) {
+            self.peers.evict(now, &self.ctx.config, &mut self.ctx.timers);
+        }
+        while self.peers.is_full(&self.ctx.config) && self.displace_stranger(None) {}
+        let index = self.peers.insert(PeerKey::of(path), *path, &self.ctx.config, now)?;
+        let capacity = self.peers.capacity();
+        let reserved = self.ctx.timers.try_reserve_peers(capacity).is_ok()
+            && self.holders.try_reserve(self.peers.hosts()).is_ok()
+            && self.ctx.events.try_push_peer(index).is_ok();
+        if !reserved {
+            self.peers.remove(index, &mut self.ctx.timers);
+            return None;
+        }
+        Some(index)
     }
 }
 

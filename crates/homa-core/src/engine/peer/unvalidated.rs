@@ -31,7 +31,7 @@ impl Unvalidated {
     /// Counts a new request, unless its client has proved its address.
     pub(crate) fn add(&mut self, rpc: &Rpc, peers: &PeerTable) {
         if peers.known(rpc.peer).is_some_and(Peer::is_stranger) {
-            self.0.set(rpc.key.index, rpc.tx.birth);
+            self.0.set(rpc.key.index, rpc.tx.birth());
         }
     }
 

@@ -189,7 +189,7 @@ impl Granter {
                 continue;
             };
             if core::mem::take(&mut rpc.rx.granting.to_check) {
-                self.check(index, rpcs, memory, config, limits);
+                self.look_at(index, rpcs, memory, config, limits);
             }
         }
         if core::mem::take(&mut self.retry_needy) {
@@ -197,7 +197,7 @@ impl Granter {
         }
     }
 
-    fn check(
+    fn look_at(
         &mut self,
         index: u32,
         rpcs: &mut RpcTable,

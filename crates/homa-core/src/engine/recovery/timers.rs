@@ -12,17 +12,16 @@ use homa_wire::{Body, Reason};
 use crate::addr::Path;
 use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
+use crate::engine::peer::calls::FAILURES_PER_CALL;
 use crate::engine::peer::{Peer, PeerTable, Probe};
 use crate::engine::recovery::unacknowledged::ack_repeat_max;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
-use crate::event::FailReason;
+use crate::event::{FailReason, Urgency, WakeReason};
 use crate::time::{Instant, nanos};
 
 /// Timers looked at per call, so that a turn stays short.
 const TIMERS_PER_CALL: usize = 1024;
-/// RPCs of a dead peer that are ended per call.
-const FAILURES_PER_CALL: usize = 1024;
 
 /// A response that its client does not take, although it is alive, is given up after so many times
 /// `responses.silence`. (Linux waits for ever.)
@@ -53,10 +52,39 @@ enum Need {
 }
 
 impl Engine {
+    /// When `handle_timeout` should be called next, and why. `None`: only a packet or a call can
+    /// change anything.
+    #[inline]
+    pub fn poll_timeout(&self) -> Option<(Instant, WakeReason)> {
+        if self.has_transmit_work() {
+            let at = if self.only_paced_work() {
+                self.sender.ready_at(&self.ctx.config)
+            } else {
+                Instant::ZERO
+            };
+            let reason = if at > self.ctx.now { WakeReason::Pacer } else { WakeReason::Transmit };
+            let paced = (at.max(self.ctx.now), reason);
+            let timer = self.ctx.timers.next().filter(|timer| timer.0 < paced.0);
+            return Some(timer.unwrap_or(paced));
+        }
+        self.ctx.timers.next()
+    }
+
+    /// How much the next turn matters.
+    #[inline]
+    pub fn urgency(&self) -> Urgency {
+        let moving = self.has_transmit_work() || self.receiver.expects_data();
+        match self.ctx.timers.next() {
+            _ if moving => Urgency::Active,
+            None => Urgency::Quiescent,
+            Some((at, _)) => Urgency::Lazy(at),
+        }
+    }
+
     /// Does what is due at `now`. `rx_drained`: the last look for packets found none, so silence is
     /// silence; otherwise nothing is requested again or given up.
     pub fn handle_timeout(&mut self, now: Instant, rx_drained: bool) {
-        self.tick(now);
+        self.ctx.tick(now, &mut self.peers);
         // An answer that was to come at once would have come before the next look for packets.
         if rx_drained {
             self.ctx.events.expect_no_answer();
@@ -91,8 +119,8 @@ impl Engine {
         };
         if let Some(deadline) = rpc.call.deadline {
             if self.ctx.now >= deadline {
-                let sent = rpc.tx.first_sent.is_some();
-                self.cancel_at_server(index);
+                let sent = rpc.tx.first_sent().is_some();
+                self.ctx.tell_cancelled(rpc, &self.peers);
                 self.fail_rpc(index, FailReason::DeadlineExceeded { sent });
                 return;
             }
@@ -238,21 +266,18 @@ impl Engine {
         if need == Need::Acknowledgement {
             self.ctx.stats.responses_abandoned.inc();
         }
-        match self.rpcs.known(index).map(|rpc| (rpc.role, rpc.state())) {
-            Some((Role::Client, _)) => self.cancel_at_server(index),
+        let Some(rpc) = self.rpcs.known(index) else {
+            return;
+        };
+        match (rpc.role, rpc.state()) {
+            (Role::Client, _) => self.ctx.tell_cancelled(rpc, &self.peers),
             // It will not be answered (again): a client that is there after all need not wait.
-            Some((Role::Server, State::Incoming | State::Outgoing)) => self.tell_finished(index),
+            (Role::Server, State::Incoming | State::Outgoing) => {
+                self.ctx.tell_finished(rpc, &self.peers);
+            }
             _ => {}
         }
         self.fail_rpc(index, FailReason::Timeout);
-    }
-
-    pub(crate) fn tell_finished(&mut self, index: u32) {
-        // Linux takes RPC_UNKNOWN for a demand to send the request again.
-        let rpc = self.rpcs.known(index);
-        if let Some(rpc) = rpc.filter(|rpc| rpc.speaks_own(&self.peers)) {
-            self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Finished);
-        }
     }
 
     /// Asks the peer for what the RPC needs and sets the time of the next question.
@@ -382,18 +407,6 @@ impl Engine {
             self.peers.send_probe(index, named, silent_since, ids, rpcs, ctx);
         }
         self.ctx.timers.arm_peer(index, probe.next_send);
-    }
-
-    /// Fails all calls to a peer, some of them now and the others in the next turns.
-    pub(crate) fn fail_calls_to(&mut self, index: u32, reason: FailReason) {
-        let all = self.fail_clients_of(index, reason, FAILURES_PER_CALL);
-        let Some(peer) = self.peers.known_mut(index) else {
-            return;
-        };
-        peer.liveness.set_failing(Some(reason).filter(|_| !all));
-        // What else the peer's timer is for is looked at when all have failed.
-        let now = self.ctx.now;
-        self.ctx.timers.arm_peer(index, now);
     }
 
     /// The peer did not answer for its time-out: no call to it will be answered.

@@ -161,7 +161,7 @@ impl Engine {
     /// responses that have been sent first: for a server that is about to stop and waits only for
     /// them.
     pub fn hurry_acknowledgements(&mut self, now: Instant) {
-        self.tick(now);
+        self.ctx.tick(now, &mut self.peers);
         if !self.holders.begin_hurry() {
             return;
         }
@@ -194,7 +194,9 @@ impl Engine {
                 return;
             };
             self.ctx.stats.responses_displaced.inc();
-            self.tell_finished(index);
+            if let Some(rpc) = self.rpcs.known(index) {
+                self.ctx.tell_finished(rpc, &self.peers);
+            }
             self.fail_rpc(index, FailReason::Forgotten);
         }
     }

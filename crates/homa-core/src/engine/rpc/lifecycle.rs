@@ -159,7 +159,7 @@ impl Engine {
 
     /// Ends every RPC of `port` and tells the peers; then the port is gone.
     pub fn close_port(&mut self, now: Instant, port: u16) {
-        self.tick(now);
+        self.ctx.tick(now, &mut self.peers);
         if !self.ports.close(port) {
             return;
         }
@@ -177,23 +177,6 @@ impl Engine {
             }
             self.fail_rpc(index, FailReason::EndpointClosed);
         }
-        self.acknowledge_at_once(port);
-    }
-
-    /// Acknowledges what waited for a request to ride on: `port` sends no more of them, and nobody
-    /// would answer the servers' questions.
-    fn acknowledge_at_once(&mut self, port: u16) {
-        for index in 0..u32::try_from(self.peers.capacity()).unwrap_or(NIL) {
-            let own = self.peers.is_own_of_late(self.ctx.now, index);
-            while let Some(peer) = self.peers.get_mut(index) {
-                let mut path = peer.path;
-                let Some(ack) = peer.acks.pop() else {
-                    break;
-                };
-                path.local_port = port;
-                path.remote.set_port(ack.server_port);
-                self.peers.acknowledge(path, ack.client_id, own, &mut self.ctx);
-            }
-        }
+        self.peers.acknowledge_at_once(port, &mut self.ctx);
     }
 }

@@ -12,6 +12,7 @@
 //! | `list` | nothing: it links RPCs to lists |
 //! | `introspect` | nothing: it lists live RPCs |
 
+pub(super) mod acknowledged;
 mod client_hosts;
 pub(super) mod events;
 pub(super) mod failure;
@@ -97,7 +98,7 @@ impl Rpc {
         let heard = self.confirmed || self.state != State::Outgoing;
         let repeated = self.resend.asked_at().is_some() || self.restarts.is_any();
         let lived = self.peer_life != 0 || peer_heard;
-        self.tx.first_sent.is_some() && (heard || repeated || (lived && !itself))
+        self.tx.first_sent().is_some() && (heard || repeated || (lived && !itself))
     }
 
     /// A new RPC: its client sends, its server receives.

@@ -36,7 +36,7 @@ pub(crate) fn admission(
     if must_prove(rpc, peer) && peer.validation.room() < needed.saturating_add(QUESTION_BYTES) {
         return Admission::Wait { unproved: true };
     }
-    if range.0 >= rpc.tx.unscheduled || !(rpc.own && peer.is_own()) {
+    if range.0 >= rpc.tx.unscheduled() || !(rpc.own && peer.is_own()) {
         return Admission::Free;
     }
     let cost = payload.saturating_add(CHARGE_PER_PACKET);

@@ -7,9 +7,10 @@ use crate::config::Config;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::{PeerTable, PendingAck};
 use crate::engine::rpc::ids::Ids;
-use crate::engine::rpc::{Rpc, RpcTable};
+use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::engine::sender::control_queue::{Control, ControlBody};
 use crate::engine::stats::Count;
+use crate::structures::NIL;
 
 impl Rpc {
     /// Builds a control header about it, in pure Linux format, or with a reason and a value in our
@@ -36,6 +37,26 @@ impl Ctx {
     /// Queues a control packet about an RPC.
     pub(crate) fn tell(&mut self, rpc: &Rpc, peers: &PeerTable, body: Body, reason: Reason) {
         self.tell_with((reason, 0), rpc, peers, body);
+    }
+
+    /// Tells the server that a call is cancelled, unless it has never been asked or has answered in
+    /// full. A Linux server would keep what waits for a grant for ever. It forgets the RPC at once,
+    /// so it is told only if no copy of the request can follow.
+    pub(crate) fn tell_cancelled(&mut self, rpc: &Rpc, peers: &PeerTable) {
+        let no_copies =
+            rpc.state() == State::Incoming || (rpc.tx.is_idle() && !rpc.tx.was_retransmitted());
+        let asked = rpc.state() != State::Delivered && rpc.tx.sent() > 0;
+        if asked && (rpc.speaks_own(peers) || no_copies) {
+            self.tell(rpc, peers, Body::RpcUnknown, Reason::Cancelled);
+        }
+    }
+
+    /// Tells the client that its request is over. Linux takes RPC_UNKNOWN for a demand to send the
+    /// request again.
+    pub(crate) fn tell_finished(&mut self, rpc: &Rpc, peers: &PeerTable) {
+        if rpc.speaks_own(peers) {
+            self.tell(rpc, peers, Body::RpcUnknown, Reason::Finished);
+        }
     }
 
     /// The same with a value beside the reason.
@@ -108,6 +129,23 @@ impl Ctx {
 }
 
 impl PeerTable {
+    /// Acknowledges what waited for a request to ride on: `port` sends no more of them, and nobody
+    /// would answer the servers' questions.
+    pub(crate) fn acknowledge_at_once(&mut self, port: u16, ctx: &mut Ctx) {
+        for index in 0..u32::try_from(self.capacity()).unwrap_or(NIL) {
+            let own = self.is_own_of_late(ctx.now, index);
+            while let Some(peer) = self.get_mut(index) {
+                let mut path = peer.path;
+                let Some(ack) = peer.acks.pop() else {
+                    break;
+                };
+                path.local_port = port;
+                path.remote.set_port(ack.server_port);
+                self.acknowledge(path, ack.client_id, own, ctx);
+            }
+        }
+    }
+
     /// A control header to the end of `path`, where `peer` is. With an extension it is of our own
     /// profile.
     pub(crate) fn control_header(

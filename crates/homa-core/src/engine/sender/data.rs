@@ -94,15 +94,15 @@ impl Sender {
         let Some((start, end)) = rpc.tx.next_retransmit(peer.payload_max(&ctx.config)) else {
             return false;
         };
-        let (payload, priority) = (end.saturating_sub(start), rpc.tx.retransmit_priority);
+        let (payload, priority) = (end.saturating_sub(start), rpc.tx.retransmit_priority());
         let bytes = wire_bytes(payload);
         let after = u64::from(train.total_bytes).saturating_add(u64::from(bytes));
         let exhausted = must_prove(rpc, peer) && peer.validation.room() < after;
         // A server that has forgotten the request meanwhile would execute it again.
-        let forgotten = rpc.is_client() && ctx.pauses.may_be_forgotten(rpc.tx.copies_since);
+        let forgotten = rpc.is_client() && ctx.pauses.may_be_forgotten(rpc.tx.asked_since());
         if exhausted || forgotten {
             // It gets no more: it will ask again.
-            rpc.tx.retransmit.clear();
+            rpc.tx.drop_retransmissions();
             self.retransmissions_sent(rpc, ctx);
             return false;
         }
@@ -115,13 +115,13 @@ impl Sender {
         let header = data_header(rpc, peer, (start, end), true, ctx.now);
         train.push(&header, Some(rpc.key), (start, end), 0, SegmentKind::Retransmission);
         train.note_priority(priority);
-        rpc.tx.retransmit.pop_front(payload);
+        let more = rpc.tx.retransmitted(payload);
         ctx.stats.bytes_retransmitted.inc_by(u64::from(payload));
         self.pacer.account(rpc.key.index, payload, &ctx.config);
-        if rpc.tx.retransmit.is_empty() {
-            self.retransmissions_sent(rpc, ctx);
-        } else {
+        if more {
             self.pacer.follow(rpc, &ctx.config);
+        } else {
+            self.retransmissions_sent(rpc, ctx);
         }
         true
     }
@@ -154,22 +154,21 @@ impl Sender {
             return false;
         };
         let own = rpc.own && peer.is_own();
-        let begins = rpc.tx.sent == 0;
+        let begins = rpc.tx.sent() == 0;
         if begins {
             peer.path_mtu.retry(ctx.now);
         }
         let payload_max = peer.payload_max(&ctx.config);
         let priority = rpc.new_data_priority(peer, &ctx.config);
         if begins {
-            rpc.tx.segment_bytes = payload_max;
-            rpc.tx.first_priority = priority;
+            rpc.tx.begin_segments(payload_max, priority);
         }
-        rpc.tx.whole_segments |= !own;
+        rpc.tx.keep_segments_whole(!own);
         let Some((start, end)) = rpc.tx.next_new(payload_max) else {
             return false;
         };
         let bytes = wire_bytes(end.saturating_sub(start));
-        let paddable = own && end == rpc.tx.length;
+        let paddable = own && end == rpc.tx.length();
         if train.count == 0 {
             train.priority = priority;
         }
@@ -200,13 +199,10 @@ impl Sender {
     fn note_sent(&mut self, rpc: &mut Rpc, peer: &Peer, range: (u32, u32), ctx: &mut Ctx) -> bool {
         let bytes = range.1.saturating_sub(range.0);
         ctx.stats.bytes_sent.inc_by(u64::from(bytes));
-        rpc.tx.sent = range.1;
-        if rpc.tx.first_sent.is_none() {
-            rpc.tx.first_sent = Some(ctx.now);
-            // A server that is not asked in our own profile does not say how old its life is.
-            if rpc.is_client() {
-                rpc.peer_life = if rpc.own { peer.incarnation() } else { 0 };
-            }
+        rpc.tx.note_sent(range.1);
+        // A server that is not asked in our own profile does not say how old its life is.
+        if rpc.tx.note_first(ctx.now) && rpc.is_client() {
+            rpc.peer_life = if rpc.own { peer.incarnation() } else { 0 };
         }
         rpc.last_heard = ctx.now;
         rpc.progress_at = ctx.now;
@@ -231,10 +227,12 @@ impl Sender {
     ) {
         let (start, end) = (segment.payload.start, segment.payload.end);
         let bytes = end.saturating_sub(start);
-        if segment.kind == SegmentKind::Data && rpc.tx.sent == end && rpc.state() == State::Outgoing
+        if segment.kind == SegmentKind::Data
+            && rpc.tx.sent() == end
+            && rpc.state() == State::Outgoing
         {
-            rpc.tx.sent = start;
-            if start < rpc.tx.unscheduled {
+            rpc.tx.take_back(start);
+            if start < rpc.tx.unscheduled() {
                 if let Some(peer) = peers.known_mut(rpc.peer) {
                     let cost = bytes.saturating_add(CHARGE_PER_PACKET);
                     peer.in_flight.take_back(&mut rpc.tx.charge, cost);
@@ -264,7 +262,7 @@ pub(super) fn put_back_ack(peer: &mut Peer, segment: &Segment) {
 #[inline]
 fn data_header(rpc: &Rpc, peer: &mut Peer, range: (u32, u32), again: bool, now: Instant) -> Header {
     let own = rpc.own && peer.is_own();
-    let unscheduled = rpc.tx.unscheduled;
+    let unscheduled = rpc.tx.unscheduled();
     let ack = peer.acks.pop().map_or(AckEntry::NONE, |ack| AckEntry {
         client_id: ack.client_id,
         server_port: ack.server_port,
@@ -274,7 +272,7 @@ fn data_header(rpc: &Rpc, peer: &mut Peer, range: (u32, u32), again: bool, now: 
         common = common.with_own_profile(peer.numbers.ours);
     }
     let data = Data {
-        message_length: rpc.tx.length,
+        message_length: rpc.tx.length(),
         incoming: if again { unscheduled.max(range.1) } else { unscheduled },
         ack,
         cutoff_version: peer.echoed_cutoff_version(now),
@@ -292,16 +290,16 @@ fn data_header(rpc: &Rpc, peer: &mut Peer, range: (u32, u32), again: bool, now: 
 impl Rpc {
     /// Level of the next new segment of the outgoing message.
     fn new_data_priority(&self, peer: &Peer, config: &Config) -> u8 {
-        if self.tx.sent < self.tx.unscheduled {
+        if self.tx.sent() < self.tx.unscheduled() {
             self.unscheduled_priority(peer, config)
         } else {
-            self.tx.scheduled_priority
+            self.tx.scheduled_priority()
         }
     }
 
     pub(crate) fn unscheduled_priority(&self, peer: &Peer, config: &Config) -> u8 {
         let by_cutoffs =
-            || peer.cutoffs.of_peer().priority(self.tx.length, config.priorities.count);
+            || peer.cutoffs.of_peer().priority(self.tx.length(), config.priorities.count);
         self.call.priority_hint.unwrap_or_else(by_cutoffs)
     }
 }

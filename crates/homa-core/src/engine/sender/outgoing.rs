@@ -13,47 +13,64 @@ const RETRANSMIT_RANGES_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     /// Order of creation within the engine: smaller is older.
-    pub(crate) birth: u64,
+    birth: u64,
     /// Bytes of the whole message; 0 = there is no message.
-    pub(super) length: u32,
+    length: u32,
     /// Bytes the application has provided.
-    pub(super) supplied: u32,
+    supplied: u32,
     /// Bytes sent at least once (`tx_end`).
-    pub(super) sent: u32,
+    sent: u32,
     /// Bytes that may be sent.
-    pub(super) granted: u32,
+    granted: u32,
     /// Bytes that may be sent without a grant.
-    pub(super) unscheduled: u32,
+    unscheduled: u32,
     /// A segment is sent whole as soon as its first byte may be, as Linux does
     /// (docs/spec/protocol.md §4), so that all boundaries lie on a grid that retransmissions can
     /// keep to. Otherwise it ends where the grant does.
-    pub(super) whole_segments: bool,
+    whole_segments: bool,
     /// Level of the first packet.
-    pub(super) first_priority: u8,
+    first_priority: u8,
     /// Level of scheduled data, from the last GRANT.
-    pub(super) scheduled_priority: u8,
+    scheduled_priority: u8,
     /// Payload of a full segment when the message was first sent.
-    pub(super) segment_bytes: u32,
-    /// All that was sent was asked for again once.
-    pub(super) asked_for_all: bool,
-    /// Ranges to send again, at `retransmit_priority`.
-    pub(super) retransmit: RangeSet,
-    pub(super) retransmit_priority: u8,
-    /// What was asked for again since `copies_since`: once is enough for a while.
-    pub(super) copies: RangeSet,
-    pub(super) copies_since: Instant,
-    /// Some of it was asked for again.
-    pub(super) copied: bool,
+    segment_bytes: u32,
+    again: Retransmissions,
     /// Bytes below this will never be read again.
-    pub(super) released: u32,
+    released: u32,
     /// When the first packet left.
-    pub(crate) first_sent: Option<Instant>,
+    first_sent: Option<Instant>,
     /// Its unscheduled data on its way to the peer.
     pub(crate) charge: Charge,
     /// It waits at the peer for room, or for a proof of its address.
     pub(crate) blocked: bool,
     /// The peer has all bytes below this, as far as full segments are concerned.
-    pub(super) proven_upto: u32,
+    proven_upto: u32,
+}
+
+/// What of a message is sent again.
+#[derive(Debug)]
+struct Retransmissions {
+    /// Ranges to send, at `priority`.
+    pending: RangeSet,
+    priority: u8,
+    /// What was asked for since `asked_since`: once is enough for a while.
+    asked: RangeSet,
+    asked_since: Instant,
+    /// Some of the message was asked for.
+    any_asked: bool,
+    /// All that was sent was asked for once.
+    asked_for_all: bool,
+}
+
+impl Retransmissions {
+    const NONE: Self = Self {
+        pending: RangeSet::new(),
+        priority: 0,
+        asked: RangeSet::new(),
+        asked_since: Instant::ZERO,
+        any_asked: false,
+        asked_for_all: false,
+    };
 }
 
 impl Outgoing {
@@ -70,12 +87,7 @@ impl Outgoing {
             first_priority: 0,
             scheduled_priority: 0,
             segment_bytes: 1,
-            asked_for_all: false,
-            retransmit: RangeSet::new(),
-            retransmit_priority: 0,
-            copies: RangeSet::new(),
-            copies_since: Instant::ZERO,
-            copied: false,
+            again: Retransmissions::NONE,
             released: 0,
             first_sent: None,
             charge: Charge::NONE,
@@ -99,6 +111,32 @@ impl Outgoing {
         self.supplied = supplied.min(length);
         self.unscheduled = unscheduled.min(length);
         self.granted = self.unscheduled;
+    }
+
+    /// Order of creation within the engine: smaller is older.
+    #[inline]
+    pub(crate) fn birth(&self) -> u64 {
+        self.birth
+    }
+
+    /// It is ranked as one that was created as the `birth`-th.
+    pub(crate) fn set_birth(&mut self, birth: u64) {
+        self.birth = birth;
+    }
+
+    /// When the first packet left.
+    pub(crate) fn first_sent(&self) -> Option<Instant> {
+        self.first_sent
+    }
+
+    /// A packet leaves. Whether it is the first.
+    #[inline]
+    pub(super) fn note_first(&mut self, now: Instant) -> bool {
+        let first = self.first_sent.is_none();
+        if first {
+            self.first_sent = Some(now);
+        }
+        first
     }
 
     /// Bytes of the whole message; 0 = there is no message.
@@ -158,15 +196,69 @@ impl Outgoing {
         self.segment_bytes
     }
 
+    /// Bytes that may be sent without a grant.
+    #[inline]
+    pub(super) fn unscheduled(&self) -> u32 {
+        self.unscheduled
+    }
+
+    /// Those of them that were not sent.
+    pub(super) fn unscheduled_left(&self) -> u32 {
+        self.unscheduled.saturating_sub(self.sent)
+    }
+
+    /// The first segment is built: segments are of `payload` bytes, and the first of this priority.
+    pub(super) fn begin_segments(&mut self, payload: u32, priority: u8) {
+        self.segment_bytes = payload;
+        self.first_priority = priority;
+    }
+
+    /// New data up to `end` was given to the driver.
+    #[inline]
+    pub(super) fn note_sent(&mut self, end: u32) {
+        self.sent = end;
+    }
+
+    /// The last new segment did not leave: it begins at `start`.
+    pub(super) fn take_back(&mut self, start: u32) {
+        self.sent = start;
+    }
+
+    /// The level of scheduled data.
+    pub(super) fn scheduled_priority(&self) -> u8 {
+        self.scheduled_priority
+    }
+
+    /// The level of what is sent again.
+    pub(super) fn retransmit_priority(&self) -> u8 {
+        self.again.priority
+    }
+
+    /// Since when it is counted what was asked for again, see [`Outgoing::forget_copies`].
+    pub(super) fn asked_since(&self) -> Instant {
+        self.again.asked_since
+    }
+
+    /// The first `bytes` that are to be sent again have left. Whether others are left.
+    pub(super) fn retransmitted(&mut self, bytes: u32) -> bool {
+        self.again.pending.pop_front(bytes);
+        self.has_retransmissions()
+    }
+
+    /// Nothing is sent again.
+    pub(super) fn drop_retransmissions(&mut self) {
+        self.again.pending.clear();
+    }
+
     /// Whether some of it was asked for again, so that it was sent twice or will be.
     pub(crate) fn was_retransmitted(&self) -> bool {
-        self.copied
+        self.again.any_asked
     }
 
     /// Whether some of it is to be sent again.
     #[inline]
     pub(crate) fn has_retransmissions(&self) -> bool {
-        !self.retransmit.is_empty()
+        !self.again.pending.is_empty()
     }
 
     /// The peer has all that there is: nothing is sent any more.
@@ -192,14 +284,14 @@ impl Outgoing {
         let bytes = upto.saturating_sub(self.released);
         if bytes > 0 {
             self.released = upto;
-            self.retransmit.remove_below(upto);
+            self.again.pending.remove_below(upto);
         }
         bytes
     }
 
     /// No byte is needed any more. Whether any was.
     pub(crate) fn release_all(&mut self) -> bool {
-        self.retransmit.clear();
+        self.again.pending.clear();
         let any = self.released < self.length;
         self.released = self.length;
         any
@@ -221,7 +313,7 @@ impl Outgoing {
             && self.sent <= self.supplied
             && self.supplied <= self.length
             && self.granted <= self.length;
-        let first = self.retransmit.first().map_or(u32::MAX, |(first, _)| first);
+        let first = self.again.pending.first().map_or(u32::MAX, |(first, _)| first);
         over || (ordered && first >= self.released)
     }
 
@@ -248,13 +340,17 @@ impl Outgoing {
 
     /// Whether everything that may be sent was sent, with nothing waiting for retransmission.
     pub(crate) fn is_idle(&self) -> bool {
-        self.sent >= self.granted.min(self.length) && self.retransmit.is_empty()
+        self.sent >= self.granted.min(self.length) && self.again.pending.is_empty()
     }
 
     /// Bytes of the message not yet sent, or to be sent again: the rank in SRPT order.
     pub(crate) fn remaining(&self) -> u32 {
         let new = self.length.saturating_sub(self.sent);
-        if self.retransmit.is_empty() { new } else { new.saturating_add(self.retransmit.total()) }
+        if self.again.pending.is_empty() {
+            new
+        } else {
+            new.saturating_add(self.again.pending.total())
+        }
     }
 
     /// The next new segment `[start, end)` of at most `payload_max` bytes, if any. A boundary
@@ -275,9 +371,9 @@ impl Outgoing {
 
     /// Forgets which bytes were asked for again, unless that was begun less than `pause` ago.
     pub(crate) fn forget_copies(&mut self, now: Instant, pause: Duration) {
-        if now.since(self.copies_since) >= pause {
-            self.copies.clear();
-            self.copies_since = now;
+        if now.since(self.again.asked_since) >= pause {
+            self.again.asked.clear();
+            self.again.asked_since = now;
         }
     }
 
@@ -302,20 +398,20 @@ impl Outgoing {
         let mut room_bytes = room_bytes;
         let mut taken: u32 = 0;
         // Each turn closes a hole of the set, or uses the room up.
-        while let Some((start, end)) = self.copies.first_hole(start, end) {
+        while let Some((start, end)) = self.again.asked.first_hole(start, end) {
             let whole = end.saturating_sub(start);
             let end = start.saturating_add(whole.min(room_bytes));
-            if end <= start || !self.copies.insert(start, end, RETRANSMIT_RANGES_MAX) {
+            if end <= start || !self.again.asked.insert(start, end, RETRANSMIT_RANGES_MAX) {
                 break;
             }
-            self.retransmit.insert(start, end, RETRANSMIT_RANGES_MAX);
+            self.again.pending.insert(start, end, RETRANSMIT_RANGES_MAX);
             let bytes = end.saturating_sub(start);
             room_bytes = room_bytes.saturating_sub(bytes);
             taken = taken.saturating_add(bytes);
         }
         if taken > 0 {
-            self.copied = true;
-            self.retransmit_priority = priority;
+            self.again.any_asked = true;
+            self.again.priority = priority;
         }
         taken
     }
@@ -337,7 +433,7 @@ impl Outgoing {
     pub(crate) fn lost_payload(&self, start: u32, end: u32, payload_max: u32) -> u32 {
         let missing = end.saturating_sub(start).min(self.segment_bytes);
         let sent = end.min(self.sent);
-        if start >= sent || self.copies.first_hole(start, sent).is_some() {
+        if start >= sent || self.again.asked.first_hole(start, sent).is_some() {
             return missing;
         }
         let first = self.whole_packets(start, start.saturating_add(1), payload_max);
@@ -346,20 +442,20 @@ impl Outgoing {
 
     /// `[start, end)` was to be sent again and was not.
     pub(crate) fn put_retransmission_back(&mut self, start: u32, end: u32) {
-        self.retransmit.insert(start.max(self.released), end, RETRANSMIT_RANGES_MAX);
+        self.again.pending.insert(start.max(self.released), end, RETRANSMIT_RANGES_MAX);
     }
 
     /// Up to where to send again when the receiver has nothing. While other messages to it are on
     /// their way (`busy`), or when it says so once more, either the path is slow or this end is
     /// full: one packet then, and more when that arrives.
     pub(crate) fn all_again(&mut self, busy: bool) -> u32 {
-        let again = core::mem::replace(&mut self.asked_for_all, true);
+        let again = core::mem::replace(&mut self.again.asked_for_all, true);
         if again || busy { self.segment_end(0).min(self.sent) } else { self.sent }
     }
 
     /// The next segment to send again, if any.
     pub(crate) fn next_retransmit(&self, payload_max: u32) -> Option<(u32, u32)> {
-        let (start, end) = self.retransmit.first()?;
+        let (start, end) = self.again.pending.first()?;
         // Where the path takes less than before, an original segment goes out in pieces, which do
         // not reach into the next.
         let size = self.segment_bytes.min(payload_max);
@@ -407,12 +503,12 @@ mod tests {
         end: u32,
         payload_max: u32,
     ) -> alloc::vec::Vec<(u32, u32)> {
-        tx.copies.clear();
+        tx.again.asked.clear();
         tx.request_retransmit(start, end, payload_max, u32::MAX, 0);
         let mut segments = alloc::vec::Vec::new();
         while let Some((start, end)) = tx.next_retransmit(payload_max) {
             segments.push((start, end));
-            tx.retransmit.pop_front(end.saturating_sub(start));
+            tx.again.pending.pop_front(end.saturating_sub(start));
         }
         segments
     }
@@ -504,7 +600,7 @@ mod tests {
         assert_eq!(tx.request_retransmit(2000, 4000, 1000, u32::MAX, 0), 2000);
         assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX, 0), 4000, "what lies around it");
         assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX, 0), 0);
-        tx.retransmit.clear();
+        tx.again.pending.clear();
         tx.forget_copies(now, pause);
         assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX, 0), 0);
         now = now + pause;

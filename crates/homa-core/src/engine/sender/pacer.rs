@@ -68,9 +68,9 @@ impl Pacer {
     /// demands.
     pub(crate) fn follow(&mut self, rpc: &Rpc, config: &Config) {
         let new = rpc.tx.has_sendable() && !rpc.tx.blocked;
-        if rpc.is_sending() && (new || !rpc.tx.retransmit.is_empty()) {
-            let short = rpc.tx.length < config.output.defer_min_bytes;
-            self.set(rpc.key.index, rpc.tx.remaining(), rpc.tx.birth, short);
+        if rpc.is_sending() && (new || rpc.tx.has_retransmissions()) {
+            let short = rpc.tx.length() < config.output.defer_min_bytes;
+            self.set(rpc.key.index, rpc.tx.remaining(), rpc.tx.birth(), short);
         } else {
             self.remove(rpc.key.index);
         }

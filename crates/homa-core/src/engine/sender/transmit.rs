@@ -24,7 +24,7 @@ impl Engine {
     /// nothing may leave now.
     #[inline]
     pub fn poll_transmit(&mut self, now: Instant, segments: &mut [Segment]) -> Option<Transmit> {
-        self.tick(now);
+        self.ctx.tick(now, &mut self.peers);
         self.receiver.publish_incoming();
         // Every turn asks at least once more than there are trains.
         let may_settle = !self.late_acks.is_empty() && !self.ctx.events.is_answer_expected();
@@ -132,7 +132,7 @@ impl Engine {
         first_unsent: usize,
         why: TransmitError,
     ) {
-        self.tick(now);
+        self.ctx.tick(now, &mut self.peers);
         let counter = match why {
             TransmitError::NoRoom => &mut self.ctx.stats.transmit_no_room,
             TransmitError::TooBig(_) => &mut self.ctx.stats.transmit_too_big,
@@ -157,7 +157,7 @@ impl Engine {
         }
         if let TransmitError::TooBig(mtu) = why {
             let mtu = if mtu == 0 { MTU_MIN } else { mtu };
-            self.path_changed(now, transmit.path, mtu, None);
+            self.peers.set_mtu(&transmit.path, mtu, &mut self.ctx);
         }
         for segment in unsent.iter().rev() {
             match why {

@@ -45,7 +45,7 @@ impl Sender {
     /// What the peer has granted some of, and waits for, goes first; then the fewest bytes.
     fn enter_blocked(&mut self, rpc: &mut Rpc, peer: &mut Peer) {
         let bytes = if rpc.tx.is_wanted() { 0 } else { rpc.tx.remaining() };
-        let (positions, rank) = (&mut self.blocked_positions, (bytes, rpc.tx.birth));
+        let (positions, rank) = (&mut self.blocked_positions, (bytes, rpc.tx.birth()));
         rpc.tx.blocked = peer.blocked.set(positions, rpc.key.index, rank).is_ok();
     }
 
@@ -94,7 +94,7 @@ impl Sender {
             };
             if let Some(rpc) = rpcs.known_mut(index) {
                 rpc.tx.blocked = false;
-                let pending = rpc.tx.unscheduled.saturating_sub(rpc.tx.sent);
+                let pending = rpc.tx.unscheduled_left();
                 peer.in_flight.admit(&mut rpc.tx.charge, pending.saturating_add(CHARGE_PER_PACKET));
                 self.pacer.follow(rpc, &ctx.config);
             }

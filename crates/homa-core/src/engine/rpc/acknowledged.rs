@@ -1,0 +1,52 @@
+//! Server RPCs whose client does not need them any more.
+
+use homa_wire::AckEntry;
+
+use crate::addr::Path;
+use crate::engine::Engine;
+use crate::engine::rpc::State;
+
+/// Acknowledgements that are put off, at most.
+pub(crate) const LATE_ACKS_MAX: usize = 64;
+
+impl Engine {
+    /// An acknowledgement that came with data: what it ends can wait until the answer to that data
+    /// is on its way, see [`Engine::settle`].
+    pub(crate) fn acknowledge_later(&mut self, peer: Option<u32>, path: &Path, ack: &AckEntry) {
+        let named = self.ids.find_acknowledged(&self.rpcs, peer, path, ack);
+        let Some(rpc) = named.and_then(|index| self.rpcs.known(index)) else {
+            return;
+        };
+        if self.late_acks.len() < LATE_ACKS_MAX {
+            // Reserved when the engine was made.
+            self.late_acks.push_back(rpc.key);
+        } else {
+            self.acknowledged(named, true);
+        }
+    }
+
+    /// Does what was put off while there was something to send. `true`: there was something.
+    pub(crate) fn settle(&mut self) -> bool {
+        let any = !self.late_acks.is_empty();
+        while let Some(key) = self.late_acks.pop_front() {
+            self.acknowledged(self.rpcs.resolve(key), true);
+        }
+        any
+    }
+
+    /// The client of a server RPC does not need it any more; if it `arrived`, because it has the
+    /// response.
+    pub(crate) fn acknowledged(&mut self, index: Option<u32>, arrived: bool) {
+        let Some(rpc) = index.and_then(|index| self.rpcs.known_mut(index)) else {
+            return;
+        };
+        if let State::Outgoing | State::Refused(_) = rpc.state() {
+            if arrived && rpc.state() == State::Outgoing {
+                rpc.note_full_size(u32::MAX, &mut self.peers, &self.ctx.config);
+            }
+            let index = rpc.key.index;
+            self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
+            self.end_rpc(index);
+        }
+    }
+}
