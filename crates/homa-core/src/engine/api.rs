@@ -190,11 +190,11 @@ impl Engine {
     ) -> Result<(), SendError> {
         self.ctx.tick(now, &mut self.peers);
         self.ctx.config.check_length(length)?;
-        let index = self.rpcs.resolve(key).ok_or(SendError::Stale)?;
-        let rpc = self.rpcs.known(index).ok_or(SendError::Stale)?;
+        let birth = self.rpcs.next_birth();
+        let (index, rpc) = self.rpcs.live_mut(key).ok_or(SendError::Stale)?;
         match rpc.state() {
             State::InService => {}
-            State::Dead | State::Refused(_) => return Err(SendError::Stale),
+            State::Refused(_) => return Err(SendError::Stale),
             _ => return Err(SendError::NotInService),
         }
         let own = rpc.speaks_own(&self.peers);
@@ -203,21 +203,16 @@ impl Engine {
         }
         let unscheduled = self.peers.unscheduled_bytes(rpc.peer, &self.ctx.config);
         let interval_ns = self.holders.first_ack_interval_ns(rpc, &self.ctx.config);
-        let birth = self.rpcs.next_birth();
-        if let Some(rpc) = self.rpcs.known_mut(index) {
-            rpc.go_on(State::Outgoing);
-            rpc.tx.begin(length, if streaming { 0 } else { length }, unscheduled);
-            rpc.tx.keep_segments_whole(!own);
-            rpc.tx.set_birth(birth);
-            rpc.last_heard = now;
-            rpc.progress_at = now;
-            rpc.resend.begin(interval_ns);
-        }
+        rpc.go_on(State::Outgoing);
+        rpc.tx.begin(length, if streaming { 0 } else { length }, unscheduled);
+        rpc.tx.keep_segments_whole(!own);
+        rpc.tx.set_birth(birth);
+        rpc.last_heard = now;
+        rpc.progress_at = now;
+        rpc.resend.begin(interval_ns);
+        self.sender.schedule(rpc, &self.ctx.config);
         self.holders.keep_response(index, &mut self.rpcs, &self.peers);
         self.limit_kept(index);
-        if let Some(rpc) = self.rpcs.known(index) {
-            self.sender.schedule(rpc, &self.ctx.config);
-        }
         Ok(())
     }
 

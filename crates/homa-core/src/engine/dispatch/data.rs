@@ -182,15 +182,12 @@ impl Engine {
         rpc.last_heard = self.ctx.now;
         let begins = match (rpc.role, rpc.state()) {
             (Role::Client, State::Outgoing) => {
-                self.response_begins(index, data)?;
+                self.response_begins(index, header, data)?;
                 true
             }
             (_, State::Incoming) => found.is_none(),
             _ => return Err(DropReason::Duplicate),
         };
-        if let Some(rpc) = self.rpcs.known_mut(index).filter(|_| begins) {
-            rpc.peer_life = header.common.incarnation;
-        }
         let received = self.accept_data(index, header, data, transport_len);
         if begins {
             // The timer of a message that has begun looks for the rest of it.
@@ -282,7 +279,7 @@ impl Engine {
         if let Some(rpc) = self.rpcs.known(index) {
             self.unvalidated.add(rpc, &self.peers);
         }
-        self.begin_incoming(index, data);
+        self.begin_incoming(index, header, data);
         if let Some(rpc) = self.rpcs.known_mut(index).filter(|_| stranger) {
             self.receiver.count_stranger(rpc);
             // Its answer proves the address, whether or not there is a grant for it.
@@ -422,7 +419,12 @@ impl Engine {
     }
 
     /// The first DATA of a response: the request is done.
-    fn response_begins(&mut self, index: u32, data: &Data) -> Result<(), DropReason> {
+    fn response_begins(
+        &mut self,
+        index: u32,
+        header: &Header,
+        data: &Data,
+    ) -> Result<(), DropReason> {
         if data.message_length == 0 {
             return Err(DropReason::Malformed);
         }
@@ -442,7 +444,9 @@ impl Engine {
         }
         rpc.set_confirmed(false, &mut self.peers, &mut self.ctx);
         // Before its charge: the room that it leaves must not be given to itself.
-        self.sender.unblock(index, &mut self.rpcs, &mut self.peers);
+        if rpc.tx.blocked {
+            self.sender.unblock(index, &mut self.rpcs, &mut self.peers);
+        }
         self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
         if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.go_on(State::Incoming);
@@ -450,14 +454,15 @@ impl Engine {
         }
         self.sender.forget(index);
         self.release_outgoing(index, u32::MAX);
-        self.begin_incoming(index, data);
+        self.begin_incoming(index, header, data);
         Ok(())
     }
 
     /// A message begins to arrive. Unless it is complete at once its timer has to be armed.
-    fn begin_incoming(&mut self, index: u32, data: &Data) {
+    fn begin_incoming(&mut self, index: u32, header: &Header, data: &Data) {
         let birth = self.rpcs.next_birth();
         if let Some(rpc) = self.rpcs.known_mut(index) {
+            rpc.peer_life = header.common.incarnation;
             let peer = self.peers.known(rpc.peer);
             let announced = (data.message_length, data.incoming);
             self.receiver.begin(rpc, peer, announced, birth, &mut self.ctx);
@@ -473,10 +478,13 @@ impl Engine {
         data: &Data,
         transport_len: u32,
     ) -> Result<Received, DropReason> {
-        self.receiver.look_for_proof(index, &mut self.rpcs, &self.peers);
-        let Some(rpc) = self.rpcs.known_mut(index) else {
+        let Some(mut rpc) = self.rpcs.known_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
+        if rpc.rx.is_unproved() {
+            self.receiver.look_for_proof(index, &mut self.rpcs, &self.peers);
+            rpc = self.rpcs.known_mut(index).ok_or(DropReason::UnknownRpc)?;
+        }
         let peer = self.peers.known(rpc.peer);
         let own = rpc.own && peer.is_some_and(Peer::is_own);
         let base = self.ctx.next_interval_ns(peer, own);
@@ -501,19 +509,25 @@ impl Engine {
     }
 
     fn message_complete(&mut self, index: u32) {
-        self.receiver.stop_granting(index, &mut self.rpcs);
-        let Some(rpc) = self.rpcs.known_mut(index) else {
+        let Some(mut rpc) = self.rpcs.known_mut(index) else {
             return;
         };
+        if rpc.rx.is_managed() {
+            self.receiver.stop_granting(index, &mut self.rpcs);
+            let Some(again) = self.rpcs.known_mut(index) else {
+                return;
+            };
+            rpc = again;
+        }
         self.receiver.complete(rpc, &mut self.ctx);
         if rpc.is_client() {
             rpc.go_on(State::Delivered);
             rpc.call.deadline = None;
-            let id = rpc.id;
+            let (id, peer) = (rpc.id, rpc.peer);
             self.ctx.stats.responses_received.inc();
             self.peers.acknowledge_call(rpc, &mut self.ctx);
             self.ids.forget_call(id);
-            self.peers.unlink_call(index, &mut self.rpcs);
+            self.peers.unlink_call(index, peer, &mut self.rpcs);
         } else {
             rpc.go_on(State::InService);
         }

@@ -37,6 +37,12 @@ pub(crate) struct Calls {
 impl Calls {
     pub(super) const NONE: Self = Self { list: RpcList::EMPTY, cursor: NIL };
 
+    /// Puts a new call first.
+    #[inline]
+    pub(crate) fn add(&mut self, index: u32, rpcs: &mut RpcTable) {
+        self.list.push_front(index, rpcs);
+    }
+
     /// The one that began last, [`NIL`] if there is none.
     pub(crate) fn first(&self) -> u32 {
         self.list.first()
@@ -55,27 +61,15 @@ impl Calls {
 }
 
 impl PeerTable {
-    /// Puts a new call first among those to its peer.
-    #[inline]
-    pub(crate) fn link_call(&mut self, index: u32, peer: u32, rpcs: &mut RpcTable) {
-        if let Some(peer) = self.known_mut(peer) {
-            peer.calls.list.push_front(index, rpcs);
-        }
-    }
-
     /// Takes a call out that is answered, or over.
     #[inline]
-    pub(crate) fn unlink_call(&mut self, index: u32, rpcs: &mut RpcTable) {
-        let Some(rpc) = rpcs.known(index) else {
-            return;
-        };
-        let Some(peer) = self.known_mut(rpc.peer) else {
-            return;
-        };
-        if peer.calls.cursor == index {
-            peer.calls.cursor = rpc.link.next();
+    pub(crate) fn unlink_call(&mut self, index: u32, peer: u32, rpcs: &mut RpcTable) {
+        if let Some(peer) = self.known_mut(peer) {
+            let next = peer.calls.list.remove(index, rpcs);
+            if peer.calls.cursor == index {
+                peer.calls.cursor = next;
+            }
         }
-        peer.calls.list.remove(index, rpcs);
     }
 
     /// The next of the peer's waiting RPCs, going round so that each is verified in turn.

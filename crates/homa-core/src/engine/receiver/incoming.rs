@@ -150,6 +150,18 @@ impl Incoming {
         self.contiguous() > self.consumed
     }
 
+    /// Whether its sender has not proved its address.
+    #[inline]
+    pub(crate) fn is_unproved(&self) -> bool {
+        self.unproved
+    }
+
+    /// Whether grant management has to do with it.
+    #[inline]
+    pub(crate) fn is_managed(&self) -> bool {
+        self.granting.is_managed()
+    }
+
     /// Whether the unscheduled part found no memory.
     pub(crate) fn is_starved(&self) -> bool {
         self.starved

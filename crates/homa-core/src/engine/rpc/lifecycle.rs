@@ -29,9 +29,9 @@ impl Engine {
         let index = self.rpcs.insert(new).ok_or(OutOfMemory)?;
         if let Some(peer) = self.peers.known_mut(peer_index) {
             peer.begin_use();
-        }
-        if role == Role::Client {
-            self.peers.link_call(index, peer_index, &mut self.rpcs);
+            if role == Role::Client {
+                peer.calls.add(index, &mut self.rpcs);
+            }
         }
         Ok(index)
     }
@@ -61,12 +61,14 @@ impl Engine {
         let (peer, id) = (rpc.peer, rpc.id);
         let is_server = rpc.role == Role::Server;
         let (confirmed, charged) = (rpc.confirmed, !rpc.tx.charge.is_none());
+        // Each of the following is rare, and looks the RPC up.
+        let (blocked, granted) = (rpc.tx.blocked, rpc.rx.is_managed());
         match rpc.role {
             // Its complete response took it out of these.
             Role::Client if rpc.state() == State::Delivered => {}
             Role::Client => {
                 self.ids.forget_call(id);
-                self.peers.unlink_call(index, &mut self.rpcs);
+                self.peers.unlink_call(index, peer, &mut self.rpcs);
             }
             Role::Server => {
                 self.ids.forget_request(index, peer, &rpc.path, id);
@@ -83,11 +85,15 @@ impl Engine {
             rpc.set_confirmed(false, &mut self.peers, &mut self.ctx);
         }
         // Before its charge: the room that it leaves must not be given to itself.
-        self.sender.unblock(index, &mut self.rpcs, &mut self.peers);
+        if blocked {
+            self.sender.unblock(index, &mut self.rpcs, &mut self.peers);
+        }
         if charged {
             self.sender.release_charge(index, false, &mut self.rpcs, &mut self.peers, &self.ctx);
         }
-        self.receiver.stop_granting(index, &mut self.rpcs);
+        if granted {
+            self.receiver.stop_granting(index, &mut self.rpcs);
+        }
         self.sender.forget(index);
         self.ctx.timers.forget_rpc(index);
         if let Some(peer) = self.peers.known_mut(peer) {

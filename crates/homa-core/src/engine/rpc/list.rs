@@ -76,15 +76,15 @@ impl RpcList {
         }
     }
 
-    /// Takes an RPC out, which is in this list or in none.
+    /// Takes an RPC out, which is in this list or in none. Returns the one that came after it.
     #[inline]
-    pub(crate) fn remove(&mut self, index: u32, rpcs: &mut RpcTable) {
+    pub(crate) fn remove(&mut self, index: u32, rpcs: &mut RpcTable) -> u32 {
         let Some(rpc) = rpcs.known_mut(index) else {
-            return;
+            return NIL;
         };
         let Link { previous, next, listed } = core::mem::replace(&mut rpc.link, Link::NONE);
         if !listed {
-            return;
+            return NIL;
         }
         match rpcs.get_mut(previous) {
             Some(neighbour) => neighbour.link.next = next,
@@ -94,6 +94,7 @@ impl RpcList {
             Some(neighbour) => neighbour.link.previous = previous,
             None => self.last = previous,
         }
+        next
     }
 
     /// The RPCs of the list in order, whose links agree.

@@ -141,7 +141,7 @@ impl Rpc {
     }
 
     /// Goes on to the state `next`, which has to follow the present one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn go_on(&mut self, next: State) {
         #[cfg(any(test, feature = "check"))]
         assert!(self.state.leads_to(next, self.role), "{:?} to {next:?}", self.state);
@@ -287,9 +287,9 @@ impl RpcTable {
 
     /// The RPC of a key that the caller may still use.
     pub(crate) fn live_mut(&mut self, key: RpcKey) -> Option<(u32, &mut Rpc)> {
-        let index = self.resolve(key)?;
-        let rpc = self.get_mut(index).filter(|rpc| rpc.state != State::Dead)?;
-        Some((index, rpc))
+        let slot = self.slots.get_mut(key.index as usize)?;
+        let rpc = slot.rpc.as_mut().filter(|rpc| rpc.state != State::Dead)?;
+        (slot.generation == key.generation).then_some((key.index, rpc))
     }
 
     /// The index of a key that is still alive.

@@ -279,6 +279,7 @@ impl Outgoing {
 
     /// The bytes below `upto`, as far as they were sent, are not needed any more. Returns how many
     /// are new.
+    #[inline]
     pub(crate) fn release(&mut self, upto: u32) -> u32 {
         let upto = upto.min(self.sent);
         let bytes = upto.saturating_sub(self.released);

@@ -77,6 +77,13 @@ impl Granting {
         self.window = bytes;
     }
 
+    /// Whether grant management has to do with it: most messages are too short to be granted
+    /// anything.
+    #[inline]
+    pub(in crate::engine::receiver) fn is_managed(&self) -> bool {
+        self.sender != u32::MAX || self.due
+    }
+
     /// Whether something of it counts as on its way.
     pub(in crate::engine::receiver) fn is_counted(&self) -> bool {
         self.counted.bytes() > 0
