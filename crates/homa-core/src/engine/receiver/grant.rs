@@ -17,6 +17,7 @@
 #[cfg(any(test, feature = "check"))]
 mod check;
 pub(super) mod message;
+mod policy;
 mod senders;
 
 use alloc::collections::VecDeque;
@@ -24,6 +25,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use self::message::{OnItsWay, Place};
+use self::policy::{Candidate, FifoShare, Rank, Room, Wants};
 use self::senders::Sender;
 use crate::config::Config;
 use crate::engine::impossible::Impossible;
@@ -36,9 +38,6 @@ use crate::structures::hash::{Map, SeededState};
 use crate::structures::heap::IndexedHeap;
 use crate::structures::shared_heap::Positions;
 use crate::time::Instant;
-
-/// SRPT rank: fewest unreceived bytes first, then the oldest.
-type Rank = (u32, u64);
 
 /// What a grant decision has to respect besides the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -83,8 +82,7 @@ pub(crate) struct Granter {
     arrived_at: Instant,
     /// The message that holds the memory set aside, see [`Memory`].
     favourite: Option<RpcKey>,
-    /// Bytes of FIFO share earned, in 1/1000.
-    fifo_credit: u64,
+    fifo_share: FifoShare,
     /// Room may have appeared for needy messages.
     retry_needy: bool,
     pub(super) impossible: Impossible,
@@ -92,7 +90,6 @@ pub(crate) struct Granter {
 
 impl Granter {
     pub(crate) fn new(config: &Config, seed: u64) -> Self {
-        let windows = u64::from(config.grants.max_overcommit).saturating_add(1);
         Self {
             active: Vec::with_capacity(usize::from(config.grants.max_overcommit)),
             senders: Vec::new(),
@@ -104,11 +101,14 @@ impl Granter {
             checks: VecDeque::new(),
             due: VecDeque::new(),
             total_incoming: 0,
-            window_min: u64::from(config.grants.max_incoming_bytes) / windows,
+            window_min: policy::window_min(
+                u64::from(config.grants.max_incoming_bytes),
+                config.grants.max_overcommit,
+            ),
             arrived: 0,
             arrived_at: Instant::ZERO,
             favourite: None,
-            fifo_credit: 0,
+            fifo_share: FifoShare::default(),
             retry_needy: false,
             impossible: Impossible::default(),
         }
@@ -255,7 +255,7 @@ impl Granter {
     fn rank(&self, index: u32, rpcs: &RpcTable) -> Option<Rank> {
         rpcs.known(index).map(|rpc| {
             let first = self.favourite == Some(rpc.key);
-            (if first { 0 } else { rpc.rx.remaining() }, rpc.rx.birth)
+            policy::rank(rpc.rx.remaining(), rpc.rx.birth, first)
         })
     }
 
@@ -309,28 +309,32 @@ impl Granter {
         };
         rpc.rx.granting.needy = false;
         let rx = &rpc.rx;
-        let received = u64::from(rx.data.received());
-        let target = received.saturating_add(window).min(u64::from(grantable_upto(rpc, config)));
-        let granted = u64::from(rx.allowed_upto());
-        let want = target.saturating_sub(granted);
-        let outstanding = u64::from(rx.granted).saturating_sub(received);
-        let step = limits.step.min(window / 4);
-        if want == 0 || (want < step && target < u64::from(rx.length()) && outstanding > step) {
+        let wants = Wants {
+            length: rx.length(),
+            received: rx.data.received(),
+            granted: rx.granted,
+            allowed_upto: rx.allowed_upto(),
+            grantable_upto: grantable_upto(rpc, config),
+        };
+        let room = Room {
+            window,
+            step: limits.step,
+            host: self.room(limits),
+            sender: self.room_of(rx.granting.sender, window, limits).unwrap_or(0),
+            idle: self.total_incoming == 0,
+        };
+        let Some((upto, target)) = policy::grant(wants, room) else {
             return;
-        }
-        let of_sender = self.room_of(rx.granting.sender, window, limits).unwrap_or(0);
-        let give = want.min(self.room(limits)).min(of_sender);
-        // Nothing is on its way and nothing would ever come: at least one window must flow.
-        let too_little = give < want.min(WINDOW_BYTES_MIN);
-        let give = if too_little && self.total_incoming == 0 { want } else { give };
-        let upto = granted.saturating_add(give);
+        };
         let upto = reserve(rpc, u32::try_from(upto).unwrap_or(u32::MAX), memory);
         self.favourite = memory.favourite();
         rpc.rx.granting.needy = u64::from(upto) < target;
         if upto > rpc.rx.granted {
             let given = u64::from(upto.saturating_sub(rpc.rx.granted));
             self.give(rpc, upto, priority, limits.now);
-            if self.earn_fifo(given, config) {
+            let (permille, increment) =
+                (config.grants.fifo_permille, config.fixed.fifo_grant_bytes);
+            if self.fifo_share.earn(given, permille, increment) {
                 self.grant_oldest(rpcs, memory, config, limits, window);
             }
         }
@@ -413,14 +417,9 @@ impl Granter {
 
     /// Bytes to be kept on their way for a message.
     fn window(&self, index: u32, rpcs: &RpcTable, config: &Config, limits: &GrantLimits) -> u64 {
-        let own = rpcs.known(index).map_or(0, |rpc| rpc.rx.granting.window);
-        match (own, config.grants.window_bytes) {
-            (0, 0) => {
-                let share = limits.max_incoming / (self.active.len() as u64).saturating_add(1);
-                share.max(WINDOW_BYTES_MIN)
-            }
-            (0, fixed) | (fixed, _) => u64::from(fixed),
-        }
+        let demanded = rpcs.known(index).map_or(0, |rpc| rpc.rx.granting.window);
+        let configured = config.grants.window_bytes;
+        policy::window(demanded, configured, limits.max_incoming, self.active.len())
     }
 
     /// Bytes that may still be granted on this host.
@@ -431,42 +430,20 @@ impl Granter {
             .saturating_sub(limits.others_incoming)
     }
 
-    /// Bytes that may still be granted to a sender; `None`: it has more than its part, which is the
-    /// window of a message alone, and one with which a shorter message goes before that.
+    /// Bytes that may still be granted to a sender; `None`: it has more than its part.
     fn room_of(&self, sender: u32, window: u64, limits: &GrantLimits) -> Option<u64> {
-        let alone = window.max(limits.max_incoming / 2);
-        alone.saturating_add(self.window_min).checked_sub(self.known_sender(sender)?.granted)
+        let part = policy::part_of_sender(window, limits.max_incoming, self.window_min);
+        part.checked_sub(self.known_sender(sender)?.granted)
     }
 
-    /// Level for scheduled data: low levels first, so that newcomers can preempt
-    /// (docs/spec/protocol.md §6).
+    /// Level for scheduled data of an active message.
     fn priority(&self, index: u32, rpcs: &RpcTable, highest: u8) -> u8 {
         let Some(own) = self.rank(index, rpcs) else {
             return 0;
         };
-        let better = self
-            .active
-            .iter()
-            .filter(|other| self.rank(**other, rpcs).is_some_and(|r| r < own))
-            .count();
-        let better = u8::try_from(better).unwrap_or(u8::MAX);
-        let active = u8::try_from(self.active.len()).unwrap_or(u8::MAX);
-        let unused = highest.saturating_add(1).saturating_sub(active);
-        highest.saturating_sub(better).saturating_sub(unused)
-    }
-
-    /// A fixed share of all granted bytes goes to the oldest message, whatever its rank, so that
-    /// long messages do not starve. `true`: its turn has come.
-    fn earn_fifo(&mut self, given: u64, config: &Config) -> bool {
-        let increment = u64::from(config.fixed.fifo_grant_bytes);
-        let earned = given.saturating_mul(u64::from(config.grants.fifo_permille));
-        let turn = increment.saturating_mul(1000);
-        self.fifo_credit = self.fifo_credit.saturating_add(earned).min(turn);
-        let due = earned > 0 && turn > 0 && self.fifo_credit >= turn;
-        if due {
-            self.fifo_credit = 0;
-        }
-        due
+        let better = |other: &&u32| self.rank(**other, rpcs).is_some_and(|rank| rank < own);
+        let better = self.active.iter().filter(better).count();
+        policy::priority(better, self.active.len(), highest)
     }
 
     /// Gives the increment, a window at most, to the oldest message that can use it, at the highest
@@ -577,29 +554,21 @@ impl Granter {
         sender.is_some_and(Sender::may_be_active)
     }
 
-    /// The active message that has to make room for `index`, if any: that of a stranger, else the
-    /// lowest-ranked one of the sender that would have the most active messages. A stranger
-    /// displaces only a stranger.
+    /// The active message that has to make room for `index`, if any.
     fn victim_for(&self, index: u32, rpcs: &RpcTable) -> Option<u32> {
-        let newcomer = rpcs.known(index)?;
-        let unproved = |other: &u32| rpcs.known(*other).is_some_and(|rpc| rpc.rx.unproved);
-        let stranger = self.active.iter().copied().find(unproved);
-        if newcomer.rx.unproved {
-            return stranger.filter(|other| self.rank(index, rpcs) < self.rank(*other, rpcs));
-        }
-        if stranger.is_some() {
-            return stranger;
-        }
-        let count = |sender: u32| {
-            let active = self.known_sender(sender).map_or(0, |record| record.active);
-            active.saturating_add(u32::from(sender == newcomer.rx.granting.sender))
-        };
-        let victim = self.active.iter().copied().max_by_key(|other| {
-            (rpcs.known(*other).map(|rpc| count(rpc.rx.granting.sender)), self.rank(*other, rpcs))
-        })?;
-        let same_share =
-            count(rpcs.known(victim)?.rx.granting.sender) <= count(newcomer.rx.granting.sender);
-        (!same_share || self.rank(index, rpcs) < self.rank(victim, rpcs)).then_some(victim)
+        let sender = rpcs.known(index)?.rx.granting.sender;
+        let newcomer = self.candidate(index, sender, rpcs)?;
+        let active = self.active.iter();
+        policy::victim(newcomer, active.filter_map(|other| self.candidate(*other, sender, rpcs)))
+    }
+
+    /// A message beside others, if `newcomer` is the sender of one more.
+    fn candidate(&self, index: u32, newcomer: u32, rpcs: &RpcTable) -> Option<Candidate> {
+        let (rank, rx) = (self.rank(index, rpcs)?, &rpcs.known(index)?.rx);
+        let sender = rx.granting.sender;
+        let active = self.known_sender(sender).map_or(0, |record| record.active);
+        let of_sender = active.saturating_add(u32::from(sender == newcomer));
+        Some(Candidate { index, rank, of_sender, unproved: rx.unproved })
     }
 
     fn activate(&mut self, index: u32, rpcs: &mut RpcTable) {
@@ -767,8 +736,5 @@ fn reserve(rpc: &mut Rpc, upto: u32, memory: &mut Memory) -> u32 {
     rpc.rx.granted.max(rpc.rx.held.upto.min(upto))
 }
 
-/// A share of `max_incoming` that is smaller would be nothing, or many packets with next to
-/// nothing.
-const WINDOW_BYTES_MIN: u64 = 1_000;
 /// Messages looked at for one grant to the oldest.
 const FIFO_LOOKS: usize = 16;

@@ -2,7 +2,8 @@
 
 use core::net::IpAddr;
 
-use super::{Granter, Rank};
+use super::Granter;
+use super::policy::Rank;
 use crate::structures::shared_heap::SharedHeap;
 
 /// Messages from one IP address, whose processes share a link, or of all strangers.

@@ -1,0 +1,250 @@
+//! The policy of grants: whom, how much, at which priority (docs/spec/protocol.md §6). Functions of
+//! plain values; [`super::Granter`] keeps the books and asks them.
+
+/// SRPT rank: fewest unreceived bytes first, then the oldest.
+pub(super) type Rank = (u32, u64);
+
+/// A share of `max_incoming` that is smaller would be nothing, or many packets with next to
+/// nothing.
+const WINDOW_BYTES_MIN: u64 = 1_000;
+
+/// The rank of a message. The one that holds the memory set aside comes before all.
+pub(super) fn rank(remaining: u32, birth: u64, holds_set_aside: bool) -> Rank {
+    (if holds_set_aside { 0 } else { remaining }, birth)
+}
+
+/// Bytes to be kept on their way for a message, while `active` messages are granted: what its peer
+/// or the configuration demands, otherwise a share of `max_incoming` that leaves one window free.
+pub(super) fn window(demanded: u32, configured: u32, max_incoming: u64, active: usize) -> u64 {
+    match (demanded, configured) {
+        (0, 0) => {
+            let share = max_incoming / (active as u64).saturating_add(1);
+            share.max(WINDOW_BYTES_MIN)
+        }
+        (0, fixed) | (fixed, _) => u64::from(fixed),
+    }
+}
+
+/// The least window of a share, when all places are taken. As much of what a sender announces
+/// counts as on its way.
+pub(super) fn window_min(max_incoming: u64, places: u8) -> u64 {
+    max_incoming / u64::from(places).saturating_add(1)
+}
+
+/// Bytes that one sender may be granted together: the window of a message alone, and one with which
+/// a shorter message goes before that.
+pub(super) fn part_of_sender(window: u64, max_incoming: u64, window_min: u64) -> u64 {
+    window.max(max_incoming / 2).saturating_add(window_min)
+}
+
+/// Level for scheduled data of a message with `better` ones before it among the `active`. Low
+/// levels come first, so that newcomers can preempt.
+pub(super) fn priority(better: usize, active: usize, highest: u8) -> u8 {
+    let better = u8::try_from(better).unwrap_or(u8::MAX);
+    let active = u8::try_from(active).unwrap_or(u8::MAX);
+    let unused = highest.saturating_add(1).saturating_sub(active);
+    highest.saturating_sub(better).saturating_sub(unused)
+}
+
+/// A message that may be granted more, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wants {
+    pub(super) length: u32,
+    pub(super) received: u32,
+    /// What it may send so far.
+    pub(super) granted: u32,
+    /// The same, or what has come beyond it.
+    pub(super) allowed_upto: u32,
+    /// Its end, or what a slow reader leaves room for.
+    pub(super) grantable_upto: u32,
+}
+
+/// What may be given to a message, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    pub(super) window: u64,
+    /// Grants smaller than this can wait while as much is on its way.
+    pub(super) step: u64,
+    pub(super) host: u64,
+    pub(super) sender: u64,
+    /// Nothing is on its way to this host.
+    pub(super) idle: bool,
+}
+
+/// Up to where a message is granted now, and up to where it would be with all the room there is.
+/// `None`: no more, or too little to be worth a packet.
+pub(super) fn grant(wants: Wants, room: Room) -> Option<(u64, u64)> {
+    let received = u64::from(wants.received);
+    let target = received.saturating_add(room.window).min(u64::from(wants.grantable_upto));
+    let allowed = u64::from(wants.allowed_upto);
+    let want = target.saturating_sub(allowed);
+    let outstanding = u64::from(wants.granted).saturating_sub(received);
+    let step = room.step.min(room.window / 4);
+    if want == 0 || (want < step && target < u64::from(wants.length) && outstanding > step) {
+        return None;
+    }
+    let give = want.min(room.host).min(room.sender);
+    // Nothing is on its way and nothing would ever come: at least one window must flow.
+    let too_little = give < want.min(WINDOW_BYTES_MIN);
+    let give = if too_little && room.idle { want } else { give };
+    Some((allowed.saturating_add(give), target))
+}
+
+/// A message that has a place, or wants one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) index: u32,
+    pub(super) rank: Rank,
+    /// Active messages of its sender, with the newcomer if that is of the same.
+    pub(super) of_sender: u32,
+    /// Its sender has not proved its address.
+    pub(super) unproved: bool,
+}
+
+/// The active message that makes room for a newcomer, if any: that of an unvalidated sender, else
+/// the lowest-ranked one of the sender that would have the most. An unvalidated newcomer displaces
+/// only its like.
+pub(super) fn victim(
+    newcomer: Candidate,
+    active: impl Iterator<Item = Candidate> + Clone,
+) -> Option<u32> {
+    let unproved = active.clone().find(|other| other.unproved);
+    if newcomer.unproved {
+        let victim = unproved.filter(|other| newcomer.rank < other.rank);
+        return victim.map(|other| other.index);
+    }
+    if let Some(other) = unproved {
+        return Some(other.index);
+    }
+    let victim = active.max_by_key(|other| (other.of_sender, other.rank))?;
+    let same_share = victim.of_sender <= newcomer.of_sender;
+    (!same_share || newcomer.rank < victim.rank).then_some(victim.index)
+}
+
+/// The share of all granted bytes that goes to the oldest message, whatever its rank, so that long
+/// messages do not starve.
+#[derive(Debug, Default)]
+pub(super) struct FifoShare {
+    /// Bytes earned, in 1/1000.
+    credit: u64,
+}
+
+impl FifoShare {
+    /// `given` bytes were granted by rank, of which it earns a share. `true`: the turn of the
+    /// oldest has come, to be granted `increment` bytes.
+    pub(super) fn earn(&mut self, given: u64, permille: u16, increment: u32) -> bool {
+        let earned = given.saturating_mul(u64::from(permille));
+        let turn = u64::from(increment).saturating_mul(1000);
+        self.credit = self.credit.saturating_add(earned).min(turn);
+        let due = earned > 0 && turn > 0 && self.credit >= turn;
+        if due {
+            self.credit = 0;
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_share_what_may_be_on_its_way_and_leave_one_free() {
+        assert_eq!(window(0, 0, 400_000, 0), 400_000);
+        assert_eq!(window(0, 0, 400_000, 3), 100_000);
+        assert_eq!(window(0, 0, 2_000, 7), WINDOW_BYTES_MIN);
+        assert_eq!(window(0, 50_000, 400_000, 3), 50_000);
+        assert_eq!(window(60_000, 50_000, 400_000, 3), 60_000, "the peer's own settings");
+        assert_eq!(window_min(400_000, 7), 50_000);
+    }
+
+    #[test]
+    fn scheduled_data_uses_the_lowest_levels_that_tell_the_active_messages_apart() {
+        let levels = |active: usize| -> alloc::vec::Vec<u8> {
+            (0..active).map(|better| priority(better, active, 5)).collect()
+        };
+        assert_eq!(levels(1), [0]);
+        assert_eq!(levels(3), [2, 1, 0]);
+        assert_eq!(levels(6), [5, 4, 3, 2, 1, 0]);
+        assert_eq!(levels(8), [5, 4, 3, 2, 1, 0, 0, 0]);
+    }
+
+    const WANTS: Wants = Wants {
+        length: 1_000_000,
+        received: 0,
+        granted: 10_000,
+        allowed_upto: 10_000,
+        grantable_upto: 1_000_000,
+    };
+    const ROOM: Room =
+        Room { window: 60_000, step: 10_000, host: 500_000, sender: 500_000, idle: false };
+
+    #[test]
+    fn a_message_is_granted_a_window_beyond_what_has_come() {
+        assert_eq!(grant(WANTS, ROOM), Some((60_000, 60_000)));
+        assert_eq!(grant(Wants { received: 5_000, ..WANTS }, ROOM), Some((65_000, 65_000)));
+        let end = Wants { length: 30_000, grantable_upto: 30_000, ..WANTS };
+        assert_eq!(grant(end, ROOM), Some((30_000, 30_000)));
+    }
+
+    #[test]
+    fn what_is_given_is_limited_by_the_room_of_host_and_sender() {
+        assert_eq!(grant(WANTS, Room { host: 7_000, ..ROOM }), Some((17_000, 60_000)));
+        assert_eq!(grant(WANTS, Room { sender: 5_000, ..ROOM }), Some((15_000, 60_000)));
+        assert_eq!(grant(WANTS, Room { host: 0, ..ROOM }), Some((10_000, 60_000)));
+        let idle = Room { host: 0, idle: true, ..ROOM };
+        assert_eq!(grant(WANTS, idle), Some((60_000, 60_000)), "or nothing would ever flow");
+    }
+
+    #[test]
+    fn a_small_grant_waits_while_more_than_it_is_on_its_way() {
+        let most = Wants { granted: 55_000, allowed_upto: 55_000, ..WANTS };
+        assert_eq!(grant(most, ROOM), None);
+        let last = Wants { length: 60_000, grantable_upto: 60_000, ..most };
+        assert_eq!(grant(last, ROOM), Some((60_000, 60_000)), "nothing comes after it");
+        let all = Wants { granted: 60_000, allowed_upto: 60_000, ..WANTS };
+        assert_eq!(grant(all, ROOM), None);
+    }
+
+    fn candidate(index: u32, remaining: u32, of_sender: u32, unproved: bool) -> Candidate {
+        Candidate { index, rank: rank(remaining, u64::from(index), false), of_sender, unproved }
+    }
+
+    #[test]
+    fn a_newcomer_takes_the_place_of_the_longest_message_or_of_whoever_has_more_than_it() {
+        let active = [candidate(1, 500, 1, false), candidate(2, 900, 1, false)];
+        let victim_for = |newcomer| victim(newcomer, active.iter().copied());
+        assert_eq!(victim_for(candidate(3, 600, 1, false)), Some(2));
+        assert_eq!(victim_for(candidate(3, 950, 1, false)), None);
+        let of_one = [candidate(1, 500, 2, false), candidate(2, 400, 2, false)];
+        let long = candidate(3, 10_000, 1, false);
+        assert_eq!(victim(long, of_one.iter().copied()), Some(1), "a sender with two places");
+        assert_eq!(victim(long, core::iter::empty()), None);
+    }
+
+    #[test]
+    fn an_unvalidated_sender_makes_room_first_and_displaces_only_its_like() {
+        let active = [candidate(1, 500, 1, false), candidate(2, 300, 1, true)];
+        let victim_for = |newcomer| victim(newcomer, active.iter().copied());
+        assert_eq!(victim_for(candidate(3, 10_000, 1, false)), Some(2));
+        assert_eq!(victim_for(candidate(3, 200, 1, true)), Some(2));
+        assert_eq!(victim_for(candidate(3, 400, 1, true)), None);
+    }
+
+    #[test]
+    fn the_message_that_holds_the_memory_set_aside_ranks_first() {
+        assert!(rank(1_000_000, 9, true) < rank(1, 1, false));
+        assert!(
+            rank(100, 1, false) < rank(100, 2, false) && rank(99, 2, false) < rank(100, 1, false)
+        );
+    }
+
+    #[test]
+    fn the_oldest_has_its_turn_when_its_share_is_earned() {
+        let mut share = FifoShare::default();
+        let turns = (0..100).filter(|_| share.earn(10_000, 50, 10_000)).count();
+        assert_eq!(turns, 5, "5 % of 100 grants");
+        assert!(!share.earn(u64::MAX, 0, 10_000), "no share");
+        assert!(!share.earn(u64::MAX, 50, 0), "no increment");
+    }
+}
