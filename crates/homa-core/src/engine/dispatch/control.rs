@@ -116,7 +116,9 @@ impl Engine {
         rpc.note_full_size(upto, &mut self.peers, &self.ctx.config);
         rpc.note_server_life(&self.peers);
         rpc.set_confirmed(false, &mut self.peers, &mut self.ctx);
-        self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
+        if !rpc.tx.charge.is_none() {
+            self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
+        }
         self.ctx.arm(index, nanos(self.ctx.config.recovery.resend_interval));
         if let Some(upto) = received_upto {
             self.release_outgoing(index, upto);

@@ -161,10 +161,7 @@ impl Engine {
         }
         let found = self.ids.find(&self.rpcs, peer, path, id);
         let index = match found {
-            Some(index) => {
-                self.check_agreement(index, header, data)?;
-                index
-            }
+            Some(index) => index,
             None if RpcId(id).is_client() => return Err(self.data_for_nobody(path, header, id)),
             None => {
                 debug_assert!(port.serve, "check_port lets requests pass only to those that serve");
@@ -174,6 +171,13 @@ impl Engine {
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
+        if found.is_some() {
+            if rpc.comes_of_another_life(header) {
+                self.sender_lives_anew(index, header.common.incarnation);
+                return Err(DropReason::WrongPeer);
+            }
+            rpc.check_agreement(header, data, &self.peers)?;
+        }
         if data.retransmit == 0 {
             rpc.note_reaction(&mut self.peers, &self.ctx);
         } else {
@@ -198,34 +202,10 @@ impl Engine {
         received
     }
 
-    /// Checks that the sender of DATA may speak about an RPC, and that it belongs to the message
-    /// that has begun to arrive: the same length, from the same life of its sender.
-    #[inline]
-    fn check_agreement(
-        &mut self,
-        index: u32,
-        header: &Header,
-        data: &Data,
-    ) -> Result<(), DropReason> {
-        let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.state() == State::Incoming) else {
-            let rpc = self.rpcs.get(index);
-            let may_speak = rpc.is_some_and(|rpc| rpc.may_be_spoken_of(header, &self.peers));
-            return if may_speak { Ok(()) } else { Err(DropReason::WrongPeer) };
-        };
-        if is_own(header) && header.common.incarnation != rpc.peer_life {
-            self.comes_of_another_life(index, header.common.incarnation);
-            return Err(DropReason::WrongPeer);
-        }
-        if data.message_length != rpc.rx.length() {
-            return Err(DropReason::BadRange);
-        }
-        Ok(())
-    }
-
     /// DATA comes of another life of its sender than the message began with. A server that was
     /// restarted may have executed the request again, and answers something else.
     #[cold]
-    fn comes_of_another_life(&mut self, index: u32, life: u32) {
+    fn sender_lives_anew(&mut self, index: u32, life: u32) {
         let server_lives = |rpc: &&Rpc| {
             rpc.is_client()
                 && self.peers.known(rpc.peer).is_some_and(|peer| peer.incarnation() == life)
@@ -542,6 +522,33 @@ impl PeerTable {
         path.carriage == Carriage::Ip
             || peer.and_then(|peer| self.known(peer)).is_some_and(|peer| peer.validation.is_done())
             || (is_own(header) && echo(header) == self.incarnation_for(peer, path))
+    }
+}
+
+impl Rpc {
+    /// Whether a message has begun to arrive, and this packet is of another life of its sender.
+    #[inline]
+    fn comes_of_another_life(&self, header: &Header) -> bool {
+        self.state() == State::Incoming
+            && is_own(header)
+            && header.common.incarnation != self.peer_life
+    }
+
+    /// Checks that the sender of DATA may speak about the RPC, or, if a message has begun to
+    /// arrive, that the packet belongs to it.
+    #[inline]
+    fn check_agreement(
+        &self,
+        header: &Header,
+        data: &Data,
+        peers: &PeerTable,
+    ) -> Result<(), DropReason> {
+        match self.state() {
+            State::Incoming if data.message_length == self.rx.length() => Ok(()),
+            State::Incoming => Err(DropReason::BadRange),
+            _ if self.may_be_spoken_of(header, peers) => Ok(()),
+            _ => Err(DropReason::WrongPeer),
+        }
     }
 }
 

@@ -231,23 +231,30 @@ impl Granter {
             return;
         }
         match rpc.rx.granting.place {
-            Place::Out if rpc.rx.starved || rpc.rx.granting.passed_over => {}
+            Place::Active => return self.grant_active(index, rpcs, memory, config, limits),
+            Place::Out if rpc.rx.starved || rpc.rx.granting.passed_over => return,
             Place::Out => self.manage(index, rpcs),
             Place::Queued => self.reposition(index, rpcs),
-            Place::Active => {}
         }
-        let Some(rpc) = rpcs.known_mut(index) else {
-            return;
-        };
-        if rpc.rx.granting.place == Place::Active {
-            if self.others_needy(index, rpcs) {
-                if let Some(rpc) = rpcs.known_mut(index) {
-                    rpc.rx.granting.needy = true;
-                }
-                self.retry_needy = true;
-            } else {
-                self.grant(index, rpcs, memory, config, limits);
-            }
+        if rpcs.known(index).is_some_and(|rpc| rpc.rx.granting.place == Place::Active) {
+            self.grant_active(index, rpcs, memory, config, limits);
+        }
+    }
+
+    /// Grants to a message that has a place, unless others with one wait for room.
+    fn grant_active(
+        &mut self,
+        index: u32,
+        rpcs: &mut RpcTable,
+        memory: &mut Memory,
+        config: &Config,
+        limits: &GrantLimits,
+    ) {
+        if !self.others_needy(index, rpcs) {
+            self.grant(index, rpcs, memory, config, limits);
+        } else if let Some(rpc) = rpcs.known_mut(index) {
+            rpc.rx.granting.needy = true;
+            self.retry_needy = true;
         }
     }
 
@@ -302,13 +309,13 @@ impl Granter {
         config: &Config,
         limits: &GrantLimits,
     ) {
-        let window = self.window(index, rpcs, config, limits);
-        let priority = self.priority(index, rpcs, limits.max_scheduled_priority);
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
         rpc.rx.granting.needy = false;
         let rx = &rpc.rx;
+        let (demanded, configured) = (rx.granting.window, config.grants.window_bytes);
+        let window = policy::window(demanded, configured, limits.max_incoming, self.active.len());
         let wants = Wants {
             length: rx.length(),
             received: rx.data.received(),
@@ -324,6 +331,10 @@ impl Granter {
             idle: self.total_incoming == 0,
         };
         let Some((upto, target)) = policy::grant(wants, room) else {
+            return;
+        };
+        let priority = self.priority(index, rpcs, limits.max_scheduled_priority);
+        let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
         let upto = reserve(rpc, u32::try_from(upto).unwrap_or(u32::MAX), memory);
@@ -413,13 +424,6 @@ impl Granter {
         if let Some(rpc) = rpcs.known_mut(index) {
             rpc.rx.granting.due = due;
         }
-    }
-
-    /// Bytes to be kept on their way for a message.
-    fn window(&self, index: u32, rpcs: &RpcTable, config: &Config, limits: &GrantLimits) -> u64 {
-        let demanded = rpcs.known(index).map_or(0, |rpc| rpc.rx.granting.window);
-        let configured = config.grants.window_bytes;
-        policy::window(demanded, configured, limits.max_incoming, self.active.len())
     }
 
     /// Bytes that may still be granted on this host.
