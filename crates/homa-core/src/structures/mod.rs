@@ -7,6 +7,7 @@ pub(crate) mod heap;
 pub(crate) mod ranges;
 pub(crate) mod reassembly;
 pub(crate) mod shared_heap;
+pub(crate) mod table;
 
 /// "None" among indices: the end of a chain.
 pub(crate) const NIL: u32 = u32::MAX;

@@ -37,6 +37,7 @@ pub(crate) use crate::engine::rpc::state::{Role, State};
 use crate::engine::sender::outgoing::Outgoing;
 use crate::event::RpcKey;
 use crate::structures::OutOfMemory;
+use crate::structures::table::Table;
 use crate::time::Instant;
 
 /// What the application said of an RPC.
@@ -163,6 +164,9 @@ impl Rpc {
     }
 }
 
+/// Slots that are made at a time: few, so that no call waits for many.
+const SLOTS_ADDED: usize = 32;
+
 #[derive(Debug)]
 struct Slot {
     generation: u32,
@@ -172,7 +176,7 @@ struct Slot {
 /// RPCs by index; a slot's generation tells its uses apart.
 #[derive(Debug, Default)]
 pub(crate) struct RpcTable {
-    slots: Vec<Slot>,
+    slots: Table<Slot>,
     free: Vec<u32>,
     /// Indices below this are covered by all tables that are indexed by RPC.
     covered: usize,
@@ -210,17 +214,19 @@ impl RpcTable {
     /// Makes room for one more. Returns the number of slots the caller's own tables must cover.
     pub(crate) fn reserve(&mut self, limit: usize) -> Result<usize, OutOfMemory> {
         if self.free.is_empty() {
-            let add = self.slots.len().clamp(16, 4096).min(limit.saturating_sub(self.slots.len()));
+            let first = self.slots.len();
+            let add = SLOTS_ADDED.min(limit.saturating_sub(first));
             if add == 0 {
                 return Err(OutOfMemory);
             }
-            self.slots.try_reserve(add).map_err(|_| OutOfMemory)?;
-            let total = self.slots.len().saturating_add(add);
+            let total = first.saturating_add(add);
             self.free.try_reserve(total).map_err(|_| OutOfMemory)?;
-            for index in (self.slots.len()..total).rev() {
+            let grown = self.slots.grow(add, || Slot { generation: 0, rpc: None });
+            // What there is of them is used.
+            for index in (first..self.slots.len()).rev() {
                 self.free.push(u32::try_from(index).map_err(|_| OutOfMemory)?);
             }
-            self.slots.resize_with(total, || Slot { generation: 0, rpc: None });
+            grown?;
         }
         Ok(self.slots.len())
     }
@@ -234,14 +240,14 @@ impl RpcTable {
     #[inline]
     pub(crate) fn insert(&mut self, new: impl FnOnce(RpcKey) -> Rpc) -> Option<u32> {
         let index = self.free.pop()?;
-        let slot = self.slots.get_mut(index as usize)?;
+        let slot = self.slots.get_mut(index)?;
         slot.rpc = Some(new(RpcKey { index, generation: slot.generation }));
         Some(index)
     }
 
     #[inline(never)]
     pub(crate) fn remove(&mut self, index: u32) {
-        let taken = self.slots.get_mut(index as usize).filter(|slot| slot.rpc.is_some());
+        let taken = self.slots.get_mut(index).filter(|slot| slot.rpc.is_some());
         if let Some(slot) = self.impossible.known(taken) {
             slot.rpc = None;
             slot.generation = slot.generation.wrapping_add(1);
@@ -252,11 +258,11 @@ impl RpcTable {
     /// The RPC at an index for which nobody vouches: of a link that may lead nowhere, or of a queue
     /// that keeps RPCs which are over.
     pub(crate) fn get(&self, index: u32) -> Option<&Rpc> {
-        self.slots.get(index as usize)?.rpc.as_ref()
+        self.slots.get(index)?.rpc.as_ref()
     }
 
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Rpc> {
-        self.slots.get_mut(index as usize)?.rpc.as_mut()
+        self.slots.get_mut(index)?.rpc.as_mut()
     }
 
     /// The RPC at an index that the engine vouches for: that there is none is [`Impossible`].
@@ -270,7 +276,7 @@ impl RpcTable {
     #[inline]
     #[track_caller]
     pub(crate) fn known_mut(&mut self, index: u32) -> Option<&mut Rpc> {
-        self.impossible.known(self.slots.get_mut(index as usize).and_then(|slot| slot.rpc.as_mut()))
+        self.impossible.known(self.slots.get_mut(index).and_then(|slot| slot.rpc.as_mut()))
     }
 
     /// As [`RpcTable::known`], of a queue that holds only RPCs that are not over.
@@ -287,14 +293,14 @@ impl RpcTable {
 
     /// The RPC of a key that the caller may still use.
     pub(crate) fn live_mut(&mut self, key: RpcKey) -> Option<(u32, &mut Rpc)> {
-        let slot = self.slots.get_mut(key.index as usize)?;
+        let slot = self.slots.get_mut(key.index)?;
         let rpc = slot.rpc.as_mut().filter(|rpc| rpc.state != State::Dead)?;
         (slot.generation == key.generation).then_some((key.index, rpc))
     }
 
     /// The index of a key that is still alive.
     pub(crate) fn resolve(&self, key: RpcKey) -> Option<u32> {
-        let slot = self.slots.get(key.index as usize)?;
+        let slot = self.slots.get(key.index)?;
         (slot.generation == key.generation && slot.rpc.is_some()).then_some(key.index)
     }
 }
