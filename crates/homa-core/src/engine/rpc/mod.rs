@@ -61,7 +61,7 @@ pub(crate) struct Rpc {
     pub(crate) path: Path,
     /// Index of the peer.
     pub(crate) peer: u32,
-    /// It was begun in our own profile; see [`crate::engine::Engine::speaks_own`]. Otherwise all
+    /// It was begun in our own profile; see [`Rpc::speaks_own`]. Otherwise all
     /// its packets have the format of Linux, whatever is learned of the peer meanwhile.
     pub(crate) own: bool,
     pub(crate) call: Call,

@@ -54,9 +54,9 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::ToOwned;
-    use std::string::String;
-    use std::vec::Vec;
+    use alloc::borrow::ToOwned;
+    use alloc::string::String;
+    use alloc::vec::Vec;
 
     use super::*;
 
