@@ -72,8 +72,8 @@ mod tests {
 
     /// The rows of the table of transitions, end, from, to; `None` in a package, which has no page.
     fn documented() -> Option<Vec<(String, String, String)>> {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/spec/protocol.md");
-        let page = std::fs::read_to_string(path).ok()?;
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let page = std::fs::read_to_string(root.join("docs/spec/protocol.md")).ok()?;
         let begin = page.find("| end | from | to | when |").expect("the table of transitions");
         let rows = page[begin..].lines().skip(2).take_while(|line| line.starts_with('|'));
         let cell = |row: &str, number: usize| row.split('|').nth(number).unwrap().trim().to_owned();
