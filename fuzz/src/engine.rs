@@ -27,7 +27,7 @@ const LOOK_BYTES: usize = 128;
 const KEPT_PACKETS: usize = 32;
 /// More calls than that without an end are a loop.
 const ENDLESS: usize = 100_000;
-/// Every time-out is over after this.
+/// Every timeout is over after this.
 const SILENCE_MAX: Duration = Duration::from_secs(3600);
 /// Steps of one input.
 const STEPS_MAX: usize = 400;
@@ -132,7 +132,7 @@ impl World {
             30 => {
                 self.engine.set_receive_capacity(input.magnitude(24));
                 if input.flag() {
-                    self.engine.hurry_acknowledgements(self.now);
+                    self.engine.flush_acknowledgements(self.now);
                 }
             }
             _ => {

@@ -21,10 +21,10 @@ const U24: u32 = (1 << 24) - 1;
 
 /// A header that fits what is going on, wholly or not.
 pub(crate) fn header(input: &mut Input<'_>, near: &Near<'_>) -> Header {
-    let own = !input.rarely(3);
+    let native = !input.rarely(3);
     let body = body(input, near);
-    let common = common(input, near, own, &body);
-    let extension = (own && !input.rarely(8)).then(|| Extension {
+    let common = common(input, near, native, &body);
+    let extension = (native && !input.rarely(8)).then(|| Extension {
         echo: incarnation(input, near.echo),
         reason: (input.byte() % 16).into(),
         value: input.number(near.numbers),
@@ -32,7 +32,7 @@ pub(crate) fn header(input: &mut Input<'_>, near: &Near<'_>) -> Header {
     Header { common, body, extension }
 }
 
-fn common(input: &mut Input<'_>, near: &Near<'_>, own: bool, body: &Body) -> Common {
+fn common(input: &mut Input<'_>, near: &Near<'_>, native: bool, body: &Body) -> Common {
     let (source, destination) = match input.rarely(16) {
         true => (input.u16(), input.u16()),
         false => (near.source_port, near.destination_port),
@@ -42,8 +42,8 @@ fn common(input: &mut Input<'_>, near: &Near<'_>, own: bool, body: &Body) -> Com
         Body::Data(data) => Common::data(source, destination, id, data.seg_offset),
         _ => Common::control(source, destination, id),
     };
-    let mut common = match own {
-        true => common.with_own_profile(incarnation(input, near.incarnation)),
+    let mut common = match native {
+        true => common.with_native_profile(incarnation(input, near.incarnation)),
         false => common,
     };
     if input.rarely(32) {

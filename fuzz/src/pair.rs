@@ -28,7 +28,7 @@ const CALLS_MAX: usize = 200;
 const DELAY_NS: u64 = 10_000;
 /// Packets older than this are beyond what `recovery.finished_memory` answers for.
 const OLD: Duration = Duration::from_secs(1);
-/// Every call is over after this, however long its time-outs are.
+/// Every call is over after this, however long its timeouts are.
 const PATIENCE: Duration = Duration::from_secs(900);
 /// More turns than this at one time, or in all, are a loop.
 const TURNS_MAX: usize = 2_000_000;
@@ -191,7 +191,7 @@ impl World {
 
     /// The host has forgotten everything and starts anew.
     fn restart(&mut self, host: usize) {
-        // No two lives have the same ids.
+        // No two incarnations have the same ids.
         self.lives += 1;
         let seed = self.lives;
         for call in self.calls.iter_mut() {

@@ -52,12 +52,12 @@ local f = {
     source_port = ProtoField.uint16("homa.srcport", "Source port"),
     destination_port = ProtoField.uint16("homa.dstport", "Destination port"),
     sequence = ProtoField.uint32("homa.sequence", "Sequence"),
-    incarnation = ProtoField.uint24("homa.incarnation", "Incarnation (own profile)", base.HEX),
+    incarnation = ProtoField.uint24("homa.incarnation", "Incarnation (native profile)", base.HEX),
     packet_type = ProtoField.uint8("homa.type", "Type", base.HEX, NAMES),
     doff = ProtoField.uint8("homa.doff", "Header length in words", base.DEC, nil, 0xf0),
     flags = ProtoField.uint8("homa.flags", "TCP flags", base.HEX),
     window = ProtoField.uint16("homa.window", "Window", base.HEX),
-    version = ProtoField.uint16("homa.version", "Version (own profile)", base.DEC),
+    version = ProtoField.uint16("homa.version", "Version (native profile)", base.DEC),
     checksum = ProtoField.uint16("homa.checksum", "Checksum", base.HEX),
     urgent = ProtoField.uint16("homa.urgent", "Urgent pointer", base.HEX),
     sender_id = ProtoField.uint64("homa.sender_id", "RPC id of the sender"),
@@ -69,7 +69,7 @@ local f = {
     ack_port = ProtoField.uint16("homa.ack.server_port", "Server port of the acknowledged RPC"),
     cutoff_version = ProtoField.uint16("homa.cutoff_version", "Version of the cutoffs"),
     retransmit = ProtoField.uint8("homa.retransmit", "Retransmission"),
-    echo = ProtoField.uint24("homa.echo", "Echoed incarnation (own profile)", base.HEX),
+    echo = ProtoField.uint24("homa.echo", "Echoed incarnation (native profile)", base.HEX),
     seg_offset = ProtoField.uint32("homa.seg_offset", "Segment offset"),
     offset = ProtoField.uint32("homa.offset", "Offset"),
     payload = ProtoField.bytes("homa.payload", "Payload"),
@@ -78,9 +78,9 @@ local f = {
     priority = ProtoField.uint8("homa.priority", "Priority level"),
     cutoff = ProtoField.uint32("homa.cutoff", "Longest message of the level"),
     num_acks = ProtoField.uint16("homa.num_acks", "Number of acknowledgements"),
-    reason = ProtoField.uint8("homa.extension.reason", "Reason (own profile)", base.DEC, REASONS),
-    value = ProtoField.uint32("homa.extension.value", "Value (own profile)"),
-    extension_echo = ProtoField.uint24("homa.extension.echo", "Echoed incarnation (own profile)",
+    reason = ProtoField.uint8("homa.extension.reason", "Reason (native profile)", base.DEC, REASONS),
+    value = ProtoField.uint32("homa.extension.value", "Value (native profile)"),
+    extension_echo = ProtoField.uint24("homa.extension.echo", "Echoed incarnation (native profile)",
         base.HEX),
     packet_bytes = ProtoField.uint32("homa.packet_bytes", "Packet length"),
 }
@@ -320,7 +320,7 @@ function homa.dissector(tvb, pinfo, root)
 end
 
 -- Whether a packet of the Rust implementation begins at `at` (from 0) of the string.
-local function is_own_form(raw, at)
+local function is_native_form(raw, at)
     local packet_type, window = raw:byte(at + 12), raw:byte(at + 15)
     local urgent_high, urgent_low = raw:byte(at + 19, at + 20)
     return urgent_low ~= nil and NAMES[packet_type] ~= nil and bit32.rshift(window, 4) == 0xa
@@ -339,7 +339,7 @@ local function segment_bytes(raw)
         local length = found - 19
         local matches = true
         for start = length, #raw - 1, length do
-            if not is_own_form(raw, start) or raw:sub(start + 1, start + 4) ~= raw:sub(1, 4) then
+            if not is_native_form(raw, start) or raw:sub(start + 1, start + 4) ~= raw:sub(1, 4) then
                 matches = false
                 break
             end
@@ -380,7 +380,7 @@ local function dissect_datagram(tvb, pinfo, root)
         return false
     end
     local raw = tvb:range():raw()
-    if not is_own_form(raw, 0) then
+    if not is_native_form(raw, 0) then
         return false
     end
     pinfo.cols.protocol = "Homa"
@@ -395,7 +395,7 @@ local function dissect_datagram(tvb, pinfo, root)
             texts[#texts + 1] = dissect_packet(packet:tvb(), root)
             start = last
         -- Behind a packet are zeros or another one.
-        until start >= stop or not is_own_form(raw, start)
+        until start >= stop or not is_native_form(raw, start)
     end
     pinfo.cols.info = texts[1]
     if #texts > 1 then

@@ -26,7 +26,7 @@ pub use recovery::Recovery;
 pub use responses::Responses;
 pub use unscheduled::Unscheduled;
 
-/// Highest number of priority levels the wire format can express.
+/// Highest number of priorities the wire format can express.
 pub const PRIORITIES_MAX: u8 = 8;
 /// Longest message of the Linux implementation, in bytes.
 pub const LINUX_MESSAGE_BYTES_MAX: u32 = 1_000_000;

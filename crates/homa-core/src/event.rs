@@ -171,7 +171,7 @@ pub enum IcmpKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailReason {
-    /// The peer was silent for the time-out. It may or may not have executed the request.
+    /// The peer was silent for the timeout. It may or may not have executed the request.
     Timeout,
     /// The deadline given with the call passed.
     DeadlineExceeded {

@@ -62,7 +62,7 @@ impl Secret {
         hasher.finish()
     }
 
-    /// The number by which everybody at an IP address knows this life of the engine: 24 bits, not 0.
+    /// The number by which everybody at an IP address knows this incarnation of the engine: 24 bits, not 0.
     pub(crate) fn incarnation(&self, ip: IpAddr) -> u32 {
         let mut hasher = self.hasher(Purpose::Incarnation);
         write_ip(&mut hasher, ip);

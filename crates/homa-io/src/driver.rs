@@ -68,7 +68,7 @@ pub trait Driver {
     fn receive(&mut self, sink: &mut impl PacketSink) -> io::Result<RxStatus>;
 
     /// Sends `segments` (already cut to `transmit.segments`) to `transmit.path`. ICMP errors and
-    /// MTU changes found on the way are kept and delivered by the next `receive`.
+    /// MTU changes found on the path are kept and delivered by the next `receive`.
     ///
     /// # Errors
     /// What could not be sent, from which segment on.

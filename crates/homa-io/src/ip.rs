@@ -241,7 +241,7 @@ impl IpDriver {
         self.reservation.port()
     }
 
-    /// MTU in bytes of the way to `remote` as the kernel knows it now.
+    /// MTU in bytes of the path to `remote` as the kernel knows it now.
     fn mtu(&self, remote: SocketAddr) -> Option<u32> {
         let interface = match remote {
             SocketAddr::V4(_) => 0,

@@ -95,13 +95,13 @@ impl Epoll {
     /// how many entries of `ready` were filled, at most 64. An empty `ready` is never filled.
     ///
     /// # Errors
-    /// `Interrupted` when a signal came: compute the time-out anew and call again.
+    /// `Interrupted` when a signal came: compute the timeout anew and call again.
     pub fn wait(&self, ready: &mut [Ready], timeout: Option<Duration>) -> io::Result<usize> {
         if ready.is_empty() {
             return Ok(0);
         }
         if timeout != Some(Duration::ZERO) {
-            // The time-out of `epoll_wait` is in milliseconds; that of `ppoll` is not.
+            // The timeout of `epoll_wait` is in milliseconds; that of `ppoll` is not.
             poll_fds(&mut [PollFd::new(self.as_fd(), true, false)], timeout)?;
         }
         let mut events = [const { MaybeUninit::<Event>::uninit() }; READY_MAX];

@@ -1,4 +1,4 @@
-//! Waiting for a few descriptors with a nanosecond time-out.
+//! Waiting for a few descriptors with a nanosecond timeout.
 
 use crate::clock::timespec_of_ns;
 use arrayvec::ArrayVec;
@@ -45,10 +45,10 @@ impl<'a> PollFd<'a> {
 }
 
 /// Waits until one of `fds` is ready or `timeout` has passed (`None`: without limit). Says how
-/// many are ready; 0 after the time-out.
+/// many are ready; 0 after the timeout.
 ///
 /// # Errors
-/// `Interrupted` when a signal came: compute the time-out anew and call again. `InvalidInput` for more than
+/// `Interrupted` when a signal came: compute the timeout anew and call again. `InvalidInput` for more than
 /// [`POLL_FDS_MAX`] descriptors.
 pub fn poll_fds(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<usize> {
     if fds.len() > POLL_FDS_MAX {
@@ -72,7 +72,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     #[test]
-    fn a_time_out_below_a_millisecond_is_kept() {
+    fn a_timeout_below_a_millisecond_is_kept() {
         let event = EventFd::new().unwrap();
         let mut fds = [PollFd::new(event.as_fd(), true, false)];
         let start_ns = monotonic_ns();

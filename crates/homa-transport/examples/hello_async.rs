@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = Endpoint::client()?;
     println!("{}", client.call(address, "hello").await?.into_string()?);
 
-    // `start` sends at once and returns the future of the answer: many calls, one task.
+    // `start` sends at once and returns the future of the response: many calls, one task.
     let short = client.start(address, "abc");
     let long = client.start(address, vec![0; 100_000]);
     println!("{} / {}", short.await?.into_string()?, long.await?.into_string()?);

@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = server.local_addr();
 
     // Requests come whole. Any number of threads may accept at the same time; each request is
-    // answered whenever its answer is ready, in any order.
+    // answered whenever its response is ready, in any order.
     let serving = thread::spawn({
         let server = server.clone();
         move || {

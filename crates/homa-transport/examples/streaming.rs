@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     body.finish()?;
 
-    // The answer is a stream too: its first bytes are here while the last are not sent yet.
+    // The response is a stream too: its first bytes are here while the last are not sent yet.
     let mut answer = response.stream()?;
     let mut received = 0;
     while let Some(piece) = answer.chunk()? {
@@ -60,6 +60,6 @@ fn serve(server: &Endpoint) {
     if let Err(error) = body.finish() {
         eprintln!("{error}");
     }
-    // Answers are finished before the endpoint is gone.
+    // Responses are finished before the endpoint is gone.
     server.close();
 }

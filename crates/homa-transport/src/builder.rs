@@ -144,7 +144,7 @@ impl EndpointBuilder {
         self
     }
 
-    /// Calls to one server that may be without an answer at a time; further ones wait, `try_` calls return
+    /// Calls to one server that may be without a response at a time; further ones wait, `try_` calls return
     /// [`crate::CallError::LimitReached`]. Calls to other servers have places of their own; all together are limited by
     /// [`limits.max_rpcs`](Config::limits). Default 65,536; at least 1.
     #[must_use]
@@ -153,15 +153,15 @@ impl EndpointBuilder {
         self
     }
 
-    /// Bytes of requests to one server without an answer, and bytes of answers that their clients do not have yet, each
+    /// Bytes of requests to one server without a response, and bytes of responses that their clients do not have yet, each
     /// at most this many at a time. A single message may always go. Default 1 GiB.
     ///
-    /// Room for answers is shared. A client may have more there as long as it has less than is free beyond what all clients
+    /// Room for responses is shared. A client may have more there as long as it has less than is free beyond what all clients
     /// of its host have: alone a third of the room, two hosts a third and two ninths, and always something is left for the
-    /// next one. One that has half of what it may have does not get its requests accepted until it takes answers; a reply
+    /// next one. One that has half of what it may have does not get its requests accepted until it takes responses; a reply
     /// to one that has all of it waits while it takes some, [`recovery.timeout`](Config::recovery)
     /// at a time, and fails with [`crate::ReplyError::NoRoom`] when it takes none. So a client that
-    /// takes nothing does not stop whoever answers others. What answers that are supplied piece by
+    /// takes nothing does not stop whoever answers others. What responses that are supplied piece by
     /// piece hold is limited with the others by
     /// [`responses.unacknowledged_bytes`](Config::responses), which is at most this.
     #[must_use]
@@ -203,7 +203,7 @@ impl EndpointBuilder {
         self
     }
 
-    /// How long a closing endpoint stays to finish its answers. Default 1 s.
+    /// How long a closing endpoint stays to finish its responses. Default 1 s.
     #[must_use]
     pub fn linger(mut self, duration: Duration) -> Self {
         self.linger = duration;

@@ -13,9 +13,9 @@ use crate::SocketError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Limit {
-    /// [`crate::EndpointBuilder::outstanding_calls_max`]: calls to that server without an answer yet.
+    /// [`crate::EndpointBuilder::outstanding_calls_max`]: calls to that server without a response yet.
     OutstandingCalls(usize),
-    /// [`crate::EndpointBuilder::outstanding_bytes_max`]: bytes of requests to that server without an answer yet.
+    /// [`crate::EndpointBuilder::outstanding_bytes_max`]: bytes of requests to that server without a response yet.
     OutstandingBytes(u64),
     /// [`limits.max_rpcs`](homa_core::Config::limits): live RPCs of both roles.
     LiveRpcs,
@@ -37,7 +37,7 @@ impl std::fmt::Display for Limit {
     }
 }
 
-/// Why a call ended without its answer.
+/// Why a call ended without its response.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CallError {
@@ -82,7 +82,7 @@ pub enum CallError {
         /// Whom was asked.
         server: SocketAddr,
     },
-    /// The handler dropped the request without an answer. What that means is up to the service.
+    /// The handler dropped the request without a response. What that means is up to the service.
     #[error("{server} rejected the request")]
     #[non_exhaustive]
     Rejected {
@@ -96,7 +96,7 @@ pub enum CallError {
         /// Whom was asked.
         server: SocketAddr,
     },
-    /// The server executed the request but gave up keeping the answer, or forgot it.
+    /// The server executed the request but gave up keeping the response, or forgot it.
     #[error("{server} no longer has the answer")]
     #[non_exhaustive]
     Forgotten {
@@ -128,7 +128,7 @@ pub enum CallError {
         /// has refused a request, what the server takes. `None` if the server named no limit.
         max_bytes: Option<u32>,
     },
-    /// The answer is longer than this endpoint's `limits.max_message_bytes`: raise it.
+    /// The response is longer than this endpoint's `limits.max_message_bytes`: raise it.
     #[error("the answer of {server} is longer than limits.max_message_bytes here")]
     #[non_exhaustive]
     ResponseTooLong {
@@ -348,18 +348,18 @@ pub enum AcceptError {
     Socket(SocketError),
 }
 
-/// Why an answer was not taken.
+/// Why a response was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ReplyError {
-    /// The client gave the call up, or is gone: nobody waits for the answer. Nothing to do.
+    /// The client gave the call up, or is gone: nobody waits for the response. Nothing to do.
     #[error("{client} no longer waits for the answer")]
     #[non_exhaustive]
     Cancelled {
         /// Who had asked.
         client: SocketAddr,
     },
-    /// An answer needs at least one byte. The client sees the request as rejected.
+    /// A response needs at least one byte. The client sees the request as rejected.
     #[error("an answer to {client} needs at least one byte")]
     #[non_exhaustive]
     EmptyMessage {
@@ -376,7 +376,7 @@ pub enum ReplyError {
         /// The most that is accepted.
         max_bytes: u32,
     },
-    /// The client takes none of the answers that it has coming, and these fill its share of
+    /// The client takes none of the responses that it has coming, and these fill its share of
     /// [`crate::EndpointBuilder::outstanding_bytes_max`]: its call is rejected, so that others can be answered. Nothing
     /// to do, unless all clients are as slow: then raise the setting.
     #[error("{client} takes no answers, and has its share of the room for them")]

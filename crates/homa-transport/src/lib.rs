@@ -6,9 +6,9 @@
 //!   number of servers and, made by `bind`, serves requests of any number of clients. There are no
 //!   connections and no order between RPCs.
 //! * A **call** sends one message of 1 byte to `limits.max_message_bytes` and ends in exactly one
-//!   of two ways: with the whole answer, or with a [`CallError`] that says what happened and
+//!   of two ways: with the whole response, or with a [`CallError`] that says what happened and
 //!   whether the server [may have executed it](CallError::may_have_executed). It always ends,
-//!   within the time-out for silent servers or the deadline of the call.
+//!   within the timeout for silent servers or the deadline of the call.
 //! * A request is executed **at most once** by an incarnation of the server, whatever the network
 //!   duplicates. A handler that works for long is waited for, without limit but the deadline.
 //! * **Dropping** a call aborts its RPC and tells the server; dropping a [`Request`] without a
@@ -52,7 +52,7 @@
 //! Whoever waits looks for packets for up to 50 µs before it sleeps, as long as that pays off
 //! ([`EndpointBuilder::spin`]): waking a sleeping core costs more than a round trip. This holds for
 //! blocking calls and for current-thread runtimes. [`EndpointBuilder::busy_poll`] never sleeps.
-//! Answers are collected into one transmission while further requests wait to be accepted, for at
+//! Responses are collected into one transmission while further requests wait to be accepted, for at
 //! most 10 µs unless a handler in between takes longer.
 //!
 //! # Features

@@ -40,8 +40,8 @@ impl CallOptions {
     /// the server's cutoffs give to a message of this length. Larger values are taken as 7.
     /// Source: docs/spec/protocol.md §5.
     #[must_use]
-    pub fn priority_hint(mut self, level: u8) -> Self {
-        self.priority_hint = Some(level.min(7));
+    pub fn priority_hint(mut self, priority: u8) -> Self {
+        self.priority_hint = Some(priority.min(7));
         self
     }
 }

@@ -6,12 +6,12 @@
 pub struct Stats {
     /// What the protocol engine counts.
     pub engine: homa_core::Stats,
-    /// Calls without an answer now.
+    /// Calls without a response now.
     pub outstanding_calls: u64,
     /// Bytes of their requests.
     pub outstanding_bytes: u64,
-    /// Bytes of answers not yet taken by their clients.
-    pub unacknowledged_answer_bytes: u64,
+    /// Bytes of responses not yet taken by their clients.
+    pub unacknowledged_response_bytes: u64,
     /// Requests waiting to be accepted.
     pub requests_waiting: u64,
     /// Packets the system dropped because nobody fetched them in time.

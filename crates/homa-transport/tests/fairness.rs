@@ -15,7 +15,7 @@ use homa_wire::{Ack, AckEntry, Body, Common, Data, Extension, Header, Reason};
 
 /// What a silent client asks for, each time.
 const ANSWER_BYTES: usize = 20_000;
-/// Room for answers of the servers here.
+/// Room for responses of the servers here.
 const ROOM_BYTES: u64 = 3_000_000;
 
 /// A client that sends packets as it likes.
@@ -54,7 +54,7 @@ impl Raw {
     }
 
     fn control(&self, id: u64, body: Body) {
-        let common = Common::control(self.port(), self.server.port(), id).with_own_profile(7);
+        let common = Common::control(self.port(), self.server.port(), id).with_native_profile(7);
         let extension = Some(Extension { echo: self.echo, reason: Reason::None, value: 0 });
         self.send(&Header { common, body, extension }, &[]);
     }
@@ -63,7 +63,7 @@ impl Raw {
     fn ask(&mut self) -> u64 {
         let id = self.next_id;
         self.next_id += 2;
-        let common = Common::data(self.port(), self.server.port(), id, 0).with_own_profile(7);
+        let common = Common::data(self.port(), self.server.port(), id, 0).with_native_profile(7);
         let data = Data { message_length: 4, incoming: 4, echo: self.echo, ..Data::default() };
         self.send(&Header { common, body: Body::Data(data), extension: None }, b"give");
         self.ignore_all();
@@ -120,7 +120,7 @@ fn soon(what: &str, is_so: impl Fn() -> bool) {
 }
 
 fn kept_bytes(server: &Endpoint) -> u64 {
-    server.stats().unacknowledged_answer_bytes
+    server.stats().unacknowledged_response_bytes
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn a_client_that_acknowledges_nothing_does_not_stop_the_calls_of_others() {
         ids.iter().for_each(|id| raw.acknowledge(*id));
         raw.ignore_all();
         let stats = server.stats();
-        stats.unacknowledged_answer_bytes == 0 && stats.engine.live_rpcs == 0
+        stats.unacknowledged_response_bytes == 0 && stats.engine.live_rpcs == 0
     });
     assert_eq!(
         (server.stats().requests_waiting, server.stats().engine.receive_memory_bytes),

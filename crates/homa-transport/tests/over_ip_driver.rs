@@ -270,7 +270,7 @@ fn a_linux_client_learns_by_icmp_that_a_port_serves_nobody() {
 }
 
 #[test]
-fn a_way_that_became_narrower_is_noticed() {
+fn a_path_that_became_narrower_is_noticed() {
     let mut server = server(port()).unwrap();
     let mut client = client();
     for (ip, route) in

@@ -121,7 +121,7 @@ fn garbage_is_counted_and_nothing_is_sent_back() {
             assert!(Instant::now() < until, "{:?}", endpoint.stats().engine);
             std::thread::sleep(Duration::from_millis(1));
         }
-        // The answer to what is meant is the first thing that comes back.
+        // The response to what is meant is the first thing that comes back.
         send(&mut client, to, None, 0, &whole, 1).unwrap();
         let mut sink = Sink::default();
         assert!(receive_until(&mut client, &mut sink, |sink| sink.packets.len() > 1));

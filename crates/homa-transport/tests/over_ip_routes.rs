@@ -13,7 +13,7 @@ use homa_io::ip::{IpConfig, IpDriver};
 const PORT: u16 = 99;
 
 #[test]
-fn both_ends_learn_from_a_router_that_the_way_is_narrow() {
+fn both_ends_learn_from_a_router_that_the_path_is_narrow() {
     let Some(hosts) = routed() else {
         return;
     };

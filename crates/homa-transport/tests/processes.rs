@@ -178,7 +178,7 @@ fn two_client_processes_of_one_host_do_not_get_in_each_others_way() {
         client.tell(&address.to_string());
         client.read("started");
     }
-    // Each checks its answers, and says if a call fails.
+    // Each checks its responses, and says if a call fails.
     for client in &mut clients {
         let calls: u32 = client.read("calls ").parse().unwrap();
         assert!(calls > 1);

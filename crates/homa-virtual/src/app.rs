@@ -71,7 +71,7 @@ pub(crate) struct Handler<'a> {
 }
 
 impl App {
-    /// The application at the beginning of a life of its host.
+    /// The application at the beginning of an incarnation of its host.
     pub(crate) fn new(read_delay_ns: u64, life: usize) -> Self {
         Self { read_delay_ns, life, ..Self::default() }
     }
@@ -219,7 +219,7 @@ impl Handler<'_> {
     }
 
     /// A request that no call of the plan explains. From a host of the world it would be damage that the
-    /// engine did; a host cannot prevent that strangers ask.
+    /// engine did; a host cannot prevent that unvalidated clients ask.
     fn forged(&mut self, rpc: RpcKey, path: &Path, shard: &mut ShardView<'_>) {
         self.ledger.forged_executions += 1;
         if self.addresses.contains(&path.remote) && !self.ledger.forgeries_expected {

@@ -15,7 +15,7 @@ use crate::driver::Packet;
 const CHARGE_PER_PACKET: u32 = 256;
 /// More violations are not recorded.
 const VIOLATIONS_MAX: usize = 20;
-/// Questions about an RPC that may follow each other quickly; with the usual times then one in three resend intervals.
+/// RESENDs and NEED_ACKs about an RPC that may follow each other quickly; with the usual times then one in three resend intervals.
 const QUESTIONS_MAX: u32 = 6;
 /// After this time an engine has looked at a packet that waits in its buffer, in ns.
 const READ_NS: u64 = 1_000_000;
@@ -40,7 +40,7 @@ struct Between {
     probe: Option<(RpcId, usize)>,
     /// Responses that arrived and have not been acknowledged, and since when, in ns.
     to_acknowledge: VecDeque<(RpcId, u64)>,
-    /// Questions about each RPC since anything came from there: how many, when the first and the last was, in ns.
+    /// RESENDs and NEED_ACKs about each RPC since anything came from there: how many, when the first and the last was, in ns.
     asked: HashMap<RpcId, (u32, u64, u64)>,
     /// Responses that were acknowledged, and when, in ns.
     acknowledged: HashMap<RpcId, u64>,
@@ -53,7 +53,7 @@ struct Incoming {
     /// Bytes that came, copies counted twice.
     received: u64,
     granted: u32,
-    /// GRANTs of this message while there was no other, and those of them above the lowest level.
+    /// GRANTs of this message while there was no other, and those of them above the lowest priority.
     alone: u32,
     raised: u32,
 }
@@ -118,7 +118,7 @@ fn each_packet(packet: &Packet, mut see: impl FnMut(&Header, u32)) {
 }
 
 impl Auditor {
-    /// A host begins a life.
+    /// A host begins an incarnation.
     pub(crate) fn booted(&mut self, host: usize) {
         self.between.retain(|(other, _), _| *other != host);
         self.incoming.retain(|(other, ..), _| *other != host);
@@ -145,9 +145,9 @@ impl Auditor {
                 self.incarnations.insert(key, header.common.incarnation);
             }
             if over_udp {
-                self.check_amplification(&seen);
+                self.check_anti_amplification(&seen);
             }
-            self.check_questions(&seen, config);
+            self.check_resends(&seen, config);
             if self.calm {
                 self.check_calm(&seen, config);
             }
@@ -170,10 +170,10 @@ impl Auditor {
             let names_us = echo != 0 && Some(echo) == ours;
             between.proved |= names_us;
             // What speaks of a call without knowing its host is not heard.
-            let own = header.common.version().is_some();
-            let heard = names_us || !own || seen.id().is_client();
+            let native = header.common.version().is_some();
+            let heard = names_us || !native || seen.id().is_client();
             if self.calm && heard {
-                self.note_arrival(&seen, names_us || !own);
+                self.note_arrival(&seen, names_us || !native);
             }
         });
     }
@@ -190,7 +190,7 @@ impl Auditor {
     }
 
     /// Whoever is silent is asked less and less often.
-    fn check_questions(&mut self, seen: &Seen<'_>, config: &Config) {
+    fn check_resends(&mut self, seen: &Seen<'_>, config: &Config) {
         let reason = seen.header.reason();
         let acknowledgement = match seen.header.body {
             Body::Resend(_) => false,
@@ -204,7 +204,7 @@ impl Auditor {
                 config.responses.request_ack_interval,
             )
         };
-        // Times out of proportion allow a question per interval.
+        // Times out of proportion allow a RESEND per interval.
         let (interval, intervals_each) = match acknowledgement {
             _ if times(config) == times(&Config::default()) => (config.recovery.resend_interval, 3),
             true => (config.recovery.resend_interval.min(config.responses.request_ack_interval), 1),
@@ -219,14 +219,15 @@ impl Auditor {
         let intervals = (seen.now_ns - *first_ns) / interval.as_nanos() as u64;
         let (count, most) = (*count, QUESTIONS_MAX + intervals as u32 / intervals_each);
         if count > most {
-            let what = format!("question {count} to somebody silent in {intervals} intervals");
+            let what =
+                format!("RESEND or NEED_ACK {count} to a silent peer in {intervals} intervals");
             self.violation(seen, &what);
         }
     }
 
     /// A server sends three times what came from an address that is not proved at most, and as many bytes of control
-    /// packets as came. GRANTs do not count: one message of strangers is granted at a time.
-    fn check_amplification(&mut self, seen: &Seen<'_>) {
+    /// packets as came. GRANTs do not count: one message of unvalidated clients is granted at a time.
+    fn check_anti_amplification(&mut self, seen: &Seen<'_>) {
         let between = self.between.entry((seen.host, seen.remote)).or_default();
         if between.proved || seen.id().is_client() || matches!(seen.header.body, Body::Grant(_)) {
             return;
@@ -258,7 +259,7 @@ impl Auditor {
             Body::Resend(Resend { .. }) => {
                 self.violation(seen, "asked for although nothing is lost")
             }
-            Body::NeedAck => self.question_sent(seen),
+            Body::NeedAck => self.need_ack_sent(seen),
             Body::Ack(ack) => {
                 seen.acknowledged(ack).for_each(|entry| self.acknowledged(seen, entry));
             }
@@ -304,7 +305,7 @@ impl Auditor {
             message.alone += 1;
             message.raised += u32::from(priority > 0);
         }
-        // The oldest message has a share of its own at a high level.
+        // The oldest message has a share of its own at a high priority.
         let too_high = message.raised > 1 + message.alone / 4;
         let outstanding = u64::from(offset).saturating_sub(message.received);
         let (beyond, length) = (offset > message.length, message.length);
@@ -336,14 +337,14 @@ impl Auditor {
         }
     }
 
-    fn question_sent(&mut self, seen: &Seen<'_>) {
+    fn need_ack_sent(&mut self, seen: &Seen<'_>) {
         let between = self.between.entry((seen.host, seen.remote)).or_default();
         let said = between.acknowledged.get(&seen.id().of_peer());
         let exact = !self.refused.contains(&seen.host);
         let known = exact && said.is_some_and(|at_ns| at_ns + READ_NS < seen.now_ns);
         let probe = seen.header.reason() == Reason::Probe;
         if probe {
-            // One at a time: if it asks about another RPC the last question has been answered.
+            // One at a time: if it asks about another RPC the last NEED_ACK has been answered.
             let last = between.probe.filter(|(asked, _)| *asked != seen.id());
             let read = last.map_or(0, |(_, length)| length.min(between.in_flight.len()));
             between.in_flight.drain(..read);

@@ -15,7 +15,7 @@ pub enum Conduct {
     NeverAcknowledges,
     /// It sends the first packet of a message and never more of it.
     OnlyAnnounces,
-    /// It sends data, and nothing else: no grant, no question, no answer to one.
+    /// It sends data, and nothing else: no grant, no NEED_ACK, no answer to one.
     OnlySendsData,
 }
 

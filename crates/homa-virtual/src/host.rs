@@ -15,7 +15,7 @@ use crate::link::{Port, PortPlan};
 /// A host to be.
 #[derive(Clone, Debug)]
 pub struct HostPlan {
-    /// Settings of its engine, in every life.
+    /// Settings of its engine, in every incarnation.
     pub config: Config,
     /// Its address; the port is also its Homa port.
     pub address: SocketAddr,
@@ -125,7 +125,7 @@ impl Host {
     }
 }
 
-/// The driver of a host at the beginning of a life.
+/// The driver of a host at the beginning of an incarnation.
 pub(crate) fn driver_of(plan: &HostPlan, refusals: RefusalRates, seed: u64) -> VirtualDriver {
     let mut driver = VirtualDriver::new(plan.address, plan.carriage, plan.rx_buffer_bytes, seed);
     driver.backlog_max_bytes = plan.tx_queue_bytes;

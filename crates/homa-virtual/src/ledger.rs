@@ -33,7 +33,7 @@ pub struct Call {
     pub ended_ns: u64,
     /// When the first byte of the response could be read, in ns; 0 = never.
     pub first_byte_ns: u64,
-    /// How often its handler ran, for each life of the server.
+    /// How often its handler ran, for each incarnation of the server.
     pub executions: Vec<u32>,
 }
 

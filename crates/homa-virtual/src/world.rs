@@ -34,7 +34,7 @@ pub struct Heard {
     pub at_ns: u64,
     /// To whom.
     pub to: SocketAddr,
-    /// Its level in the network.
+    /// Its priority in the network.
     pub dscp: u8,
     /// From the first Homa header on.
     pub bytes: Vec<u8>,
@@ -44,7 +44,7 @@ pub struct Heard {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rare {
     /// Packets that were repeated much later.
-    pub late_copies: u64,
+    pub late_duplicates: u64,
     /// Packets that a host did not send, or not as they were, since it does not keep to the protocol.
     pub misconduct: u64,
     /// Servers that restarted while part of a response was sent.
@@ -176,7 +176,7 @@ impl World {
         std::mem::take(&mut self.heard)
     }
 
-    /// Changes the way from one host to another.
+    /// Changes the path from one host to another.
     pub fn set_link(&mut self, from: usize, to: usize, plan: LinkPlan) {
         self.links.insert((from, to), plan);
     }
@@ -259,7 +259,7 @@ impl World {
         self.packets
     }
 
-    /// A digest of every packet sent (when, by whom, to whom, its level, its bytes) and of what became of every call:
+    /// A digest of every packet sent (when, by whom, to whom, its priority, its bytes) and of what became of every call:
     /// a change that alters no behaviour leaves it as it is.
     pub fn digest(&self) -> u64 {
         let mut digest = self.digest;

@@ -35,7 +35,7 @@ use homa_virtual::{
 const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
-/// A call may wait for so many time-outs in a row, each of which something else puts off.
+/// A call may wait for so many timeouts in a row, each of which something else puts off.
 const SILENCES: u64 = 12;
 /// A byte of any message takes so long, with all repetitions, on the slowest line.
 const NS_PER_BYTE: u64 = 20_000;
@@ -93,7 +93,7 @@ struct Trial {
     misconduct: bool,
     /// Packets travel over raw IP, the first to each peer at least in the format of Linux.
     linux: bool,
-    younger_copies: bool,
+    younger_duplicates: bool,
     /// Nothing goes wrong.
     calm: bool,
     /// Speed of all lines, if they have one, in 10^6 bit/s.
@@ -139,7 +139,7 @@ impl Trial {
             scarce: false,
             misconduct: false,
             linux: false,
-            younger_copies: false,
+            younger_duplicates: false,
             calm: is_calm(seed),
             line_mbps: None,
             read_delay_ns: 0,
@@ -252,7 +252,7 @@ impl Trial {
             let left = dice.below(500_000);
             plan.config.limits.receive_memory_bytes = u64::from(longest) + left;
             self.scarce = true;
-            // It may all be kept for one message, while others wait for longer than their time-out.
+            // It may all be kept for one message, while others wait for longer than their timeout.
             self.gentle &= left >= 80_000;
         }
         if let Some(mut dice) = self.trouble(dice, "window", 30) {
@@ -399,10 +399,10 @@ impl Trial {
         if let Some(mut dice) = self.trouble(dice, "late-copies", 15) {
             let dice = &mut dice;
             self.world.faults.late_ppm = log_between(dice, 10_000, 300_000) as u32;
-            self.younger_copies = percent(dice, 50);
-            self.forgets |= !self.younger_copies;
+            self.younger_duplicates = percent(dice, 50);
+            self.forgets |= !self.younger_duplicates;
             self.world.faults.late_ns = match dice.below(100) {
-                _ if self.younger_copies => between(dice, 10, 1_400) * MS,
+                _ if self.younger_duplicates => between(dice, 10, 1_400) * MS,
                 0..50 => between(dice, 6_000, 9_000) * MS,
                 _ => log_between(dice, 5 * SECOND, 150 * SECOND),
             };
@@ -410,7 +410,7 @@ impl Trial {
         }
         if let Some(mut dice) = self.trouble(dice, "forging", 5) {
             self.world.faults.forge_ppm = log_between(&mut dice, 1_000, 100_000) as u32;
-            // Strangers can fill what little memory there is, one time-out after the other.
+            // Unvalidated clients can fill what little memory there is, one timeout after the other.
             self.gentle &= !self.scarce;
         }
         if let Some(mut dice) = self.trouble(dice, "close", 2) {
@@ -491,7 +491,7 @@ impl Trial {
                 + nanos(config.recovery.finished_memory) / 2
         };
         let slowest_ns = self.configs.iter().map(waits_ns).max().unwrap_or(0);
-        // Memory for one message at a time is held for a time-out by each that is announced and does not come.
+        // Memory for one message at a time is held for a timeout by each that is announced and does not come.
         let timeout_ns = self.configs.iter().map(|config| nanos(config.recovery.timeout)).max();
         let slowest_ns = slowest_ns + self.withheld_messages() * timeout_ns.unwrap_or(0);
         let service_ns = match plan.response {
@@ -583,8 +583,8 @@ impl Trial {
             ("lost GRANTs recovered", |stats| stats.grants_recovered),
             ("restarts after RPC_UNKNOWN", |stats| stats.restarts),
             ("BUSY received", |stats| stats.busy_received),
-            ("messages without memory", |stats| stats.messages_starved),
-            ("strangers put off", |stats| stats.strangers_put_off),
+            ("messages without memory", |stats| stats.messages_unallocated),
+            ("unvalidated clients put off", |stats| stats.unvalidated_put_off),
             ("finished requests recognised", |stats| stats.finished_hits),
             ("transmit without room", |stats| stats.transmit_no_room),
             ("transmit too big", |stats| stats.transmit_too_big),
@@ -593,7 +593,7 @@ impl Trial {
             ("MTU reductions", |stats| stats.mtu_shrinks),
             ("black holes", |stats| stats.mtu_black_holes),
             ("clock jumps", |stats| stats.clock_jumps),
-            ("requests for an earlier life", |stats| stats.stale_incarnations),
+            ("requests for an earlier incarnation", |stats| stats.stale_incarnations),
             ("packets of a wrong peer", |stats| stats.dropped_wrong_peer),
             ("ICMP errors", |stats| stats.icmp_errors),
             ("peers over raw IP discovered", |stats| stats.peers_discovered),
@@ -621,10 +621,10 @@ impl Trial {
         self.coverage.add("calls cut off by a restart of the client", cut_off);
         self.coverage.add("calls told of a restarted server", ended(FailReason::Restarted));
         self.coverage.add("calls timed out", ended(FailReason::Timeout));
-        let late_copies = self.world.rare().late_copies;
-        let (young, old) = match self.younger_copies {
-            true => (late_copies, 0),
-            false => (0, late_copies),
+        let late_duplicates = self.world.rare().late_duplicates;
+        let (young, old) = match self.younger_duplicates {
+            true => (late_duplicates, 0),
+            false => (0, late_duplicates),
         };
         self.coverage.add("late copies younger than the bound", young);
         self.coverage.add("late copies older than the bound", old);

@@ -23,7 +23,7 @@ pub struct Common {
     /// DATA: offset in the message of the packet's first byte, see
     /// [`Data::offset`](crate::Data::offset). Other packets: 0.
     pub sequence: u32,
-    /// Own profile: the sender's random identity, 24 bits, 0 = not given. Zero in Linux packets.
+    /// Native profile: the sender's random identity, 24 bits, 0 = not given. Zero in Linux packets.
     /// Encoding drops the upper 8 bits.
     pub incarnation: u32,
     /// The whole byte 12: length of the header in 4-byte words for segmentation hardware, in the
@@ -31,7 +31,7 @@ pub struct Common {
     pub doff: u8,
     /// TCP flags, [`FLAGS`] in every packet sent. Only looked at in TCP-encapsulated packets.
     pub flags: u8,
-    /// Own profile: [`VERSION_MAGIC`] and the version. Zero in Linux packets. See
+    /// Native profile: [`VERSION_MAGIC`] and the version. Zero in Linux packets. See
     /// [`Common::version`].
     pub window: u16,
     /// TCP checksum; may be 0 except in TCP-encapsulated packets. No Homa receiver checks it.
@@ -74,11 +74,11 @@ impl Common {
         Self { sequence: offset, doff: DOFF_DATA, ..control }
     }
 
-    /// The same header in this implementation's own profile: version and `incarnation` (24 bits)
+    /// The same header in this implementation's native profile: version and `incarnation` (24 bits)
     /// filled in.
     #[inline]
     #[must_use]
-    pub const fn with_own_profile(self, incarnation: u32) -> Self {
+    pub const fn with_native_profile(self, incarnation: u32) -> Self {
         Self { incarnation, window: VERSION_MAGIC | VERSION, ..self }
     }
 
@@ -88,7 +88,7 @@ impl Common {
         RpcId(self.sender_id).of_peer().0
     }
 
-    /// Version of the own profile this packet announces, 0 to 4095; `None` for pure Linux format.
+    /// Version of the native profile this packet announces, 0 to 4095; `None` for pure Linux format.
     #[inline]
     pub const fn version(&self) -> Option<u16> {
         if self.window & !VERSION_MASK == VERSION_MAGIC {
@@ -197,12 +197,12 @@ mod tests {
     }
 
     #[test]
-    fn the_own_profile_changes_only_window_and_incarnation() {
+    fn the_native_profile_changes_only_window_and_incarnation() {
         let linux = Common::data(1, 2, 4, 1_000);
-        let own = linux.with_own_profile(0x12_3456);
-        assert_eq!(own.version(), Some(VERSION));
-        assert_eq!(own.incarnation, 0x12_3456);
-        let back = Common { window: 0, incarnation: 0, ..own };
+        let native = linux.with_native_profile(0x12_3456);
+        assert_eq!(native.version(), Some(VERSION));
+        assert_eq!(native.incarnation, 0x12_3456);
+        let back = Common { window: 0, incarnation: 0, ..native };
         assert_eq!(back, linux);
     }
 }

@@ -1,6 +1,6 @@
 //! Several packets in one UDP datagram, as QUIC coalesces its packets.
 //!
-//! Packets of the own profile that say themselves where they end may follow one another directly:
+//! Packets of the native profile that say themselves where they end may follow one another directly:
 //! DATA whose payload reaches the end of its message, and control packets with their
 //! [`Extension`](crate::Extension). What follows such a packet is another one, or padding: zeros,
 //! which no packet begins with because no source port is 0. All other packets end with their
@@ -16,7 +16,7 @@ use crate::{DATA_HEADER_BYTES, Data, EXTENSION_BYTES, PacketType, VERSION};
 /// ```
 /// # use homa_wire::*;
 /// # let header = |id| Header {
-/// #     common: Common::control(7, 99, id).with_own_profile(1),
+/// #     common: Common::control(7, 99, id).with_native_profile(1),
 /// #     body: Body::Busy,
 /// #     extension: Some(Extension::default()),
 /// # };
@@ -88,7 +88,7 @@ mod tests {
     extern crate alloc;
 
     fn data(message_length: u32, offset: u32, payload_bytes: usize) -> Vec<u8> {
-        let common = Common::data(40_000, 99, 2, offset).with_own_profile(7);
+        let common = Common::data(40_000, 99, 2, offset).with_native_profile(7);
         let body = Body::Data(Data {
             message_length,
             incoming: message_length,
@@ -104,7 +104,7 @@ mod tests {
     }
 
     fn busy(extension: Option<Extension>) -> Vec<u8> {
-        let common = Common::control(99, 40_000, 3).with_own_profile(7);
+        let common = Common::control(99, 40_000, 3).with_native_profile(7);
         let header = Header { common, body: Body::Busy, extension };
         let mut packet = vec![0; header.encoded_bytes()];
         header.encode(&mut packet).unwrap();

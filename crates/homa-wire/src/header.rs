@@ -14,7 +14,7 @@ pub struct Header {
     pub common: Common,
     /// The part that depends on the packet type.
     pub body: Body,
-    /// Own profile only: see [`Header::written_extension`].
+    /// Native profile only: see [`Header::written_extension`].
     pub extension: Option<Extension>,
 }
 

@@ -46,7 +46,7 @@
 //!
 //! Every header begins with the 28 bytes of [`Common`]. All integers are big-endian.
 //!
-//! # Own profile
+//! # Native profile
 //!
 //! The format has no version field. Between peers of this implementation, three places that the
 //! Linux implementation sends as zero and ignores carry more: [`Common::window`] a magic value and
@@ -96,9 +96,9 @@ pub const DATA_HEADER_BYTES: usize = PacketType::Data.header_bytes();
 /// Bytes of an [`Extension`], directly behind the header of a control packet.
 pub const EXTENSION_BYTES: usize = 8;
 
-/// Upper four bits of [`Common::window`] in packets of this implementation's own profile.
+/// Upper four bits of [`Common::window`] in packets of this implementation's native profile.
 pub const VERSION_MAGIC: u16 = 0xA000;
-/// Version of the own profile that this crate writes, 12 bits.
+/// Version of the native profile that this crate writes, 12 bits.
 pub const VERSION: u16 = 2;
 
 /// Value of [`Common::urgent`]; with [`FLAGS`] it marks Homa inside TCP frames

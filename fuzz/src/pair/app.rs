@@ -18,7 +18,7 @@ pub(super) struct Call {
     pub(super) response_bytes: u32,
     /// The server takes its time.
     pub(super) held: bool,
-    /// Executions in the present life of the server.
+    /// Executions in the present incarnation of the server.
     pub(super) executed: u32,
     pub(super) outcome: Option<Outcome>,
 }

@@ -31,7 +31,7 @@ const SIZES: [u32; 8] = [1, 100, 1_424, 1_425, 10_000, 60_000, 500_000, 1_000_00
 
 /// Timers of a slow Linux host, as in most recordings: it asks late, and does not give up under a busy machine.
 const PATIENT: &[&str] = &["--timers", "60", "60", "20", "2000"];
-/// The default timers, but for the time-out.
+/// The default timers, but for the timeout.
 const EAGER: &[&str] = &["--timers", "5", "5", "2", "2000"];
 
 #[derive(Clone, Copy)]
@@ -528,7 +528,7 @@ fn a_linux_server_that_answers_late_is_waited_for() {
         let seen = server.stop();
         is_clean(&seen);
         let busy = number(&seen["host"]["sent_BUSY"]);
-        // Questions become rarer, at most one in a sixteenth of the time-out; on a busy machine the answer takes longer.
+        // Questions become rarer, at most one in a sixteenth of the timeout; on a busy machine the answer takes longer.
         assert!((4..=4 * 30).contains(&busy), "{seen:#}");
     }
 }

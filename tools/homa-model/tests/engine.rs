@@ -155,7 +155,7 @@ impl<'a> Bench<'a> {
         let Body::Data(data) = &request.body else { unreachable!() };
         let body = Body::Resend(Resend { offset: 0, length: RESEND_ALL, priority: 7 });
         let common = Common::control(CLIENT_PORT, SERVER_PORT, request.common.sender_id)
-            .with_own_profile(request.common.incarnation);
+            .with_native_profile(request.common.incarnation);
         let extension = Some(Extension { echo: data.echo, reason: Reason::None, value: 0 });
         self.keep(Packet::Ask(call), &Header { common, body, extension }, 0);
     }

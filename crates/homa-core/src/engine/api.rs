@@ -20,7 +20,7 @@ pub struct RequestOptions {
     pub streaming_body: bool,
     /// The response is read as a stream, see [`Engine::set_streaming`].
     pub streaming_response: bool,
-    /// Priority level for unscheduled data instead of the one the peer's cutoffs give, 0 to 7.
+    /// Priority for unscheduled data instead of the one the peer's cutoffs give, 0 to 7.
     pub priority_hint: Option<u8>,
 }
 
@@ -122,8 +122,8 @@ impl Engine {
         let peers_full = self.peers.len() >= self.ctx.config.peers.max as usize;
         let no_peer = if peers_full { SendError::PeersLimit } else { SendError::OutOfMemory };
         let peer = self.peer_or_new(now, &path).ok_or(no_peer)?;
-        let own = self.peers.is_own_of_late(self.ctx.now, peer);
-        if !own && length > LINUX_MESSAGE_BYTES_MAX {
+        let native = self.peers.is_native_of_late(self.ctx.now, peer);
+        if !native && length > LINUX_MESSAGE_BYTES_MAX {
             return Err(SendError::PeerLimit { max: LINUX_MESSAGE_BYTES_MAX });
         }
         self.ids.try_reserve_call().map_err(|_| SendError::OutOfMemory)?;
@@ -134,19 +134,19 @@ impl Engine {
         let id = self.ids.give(index, first_id);
         self.ctx.stats.requests_sent.inc();
         let unscheduled = self.peers.unscheduled_bytes(peer, &self.ctx.config);
-        let interval_ns = self.ctx.next_interval_ns(self.peers.known(peer), own);
-        let level_max = self.ctx.config.top_priority();
+        let interval_ns = self.ctx.next_interval_ns(self.peers.known(peer), native);
+        let priority_max = self.ctx.config.top_priority();
         let rpc = self.rpcs.known_mut(index).ok_or(SendError::OutOfMemory)?;
         let key = rpc.key;
         rpc.id = id;
         rpc.tx.begin(length, if options.streaming_body { 0 } else { length }, unscheduled);
-        rpc.tx.keep_segments_whole(!own);
-        rpc.own = own;
+        rpc.tx.keep_segments_whole(!native);
+        rpc.native = native;
         rpc.call.cookie = cookie;
         rpc.pending.set_announced();
         rpc.call.deadline = options.deadline;
         rpc.call.streaming_response = options.streaming_response;
-        rpc.call.priority_hint = options.priority_hint.map(|hint| hint.min(level_max));
+        rpc.call.priority_hint = options.priority_hint.map(|hint| hint.min(priority_max));
         rpc.resend.set_interval(interval_ns);
         self.sender.schedule(rpc, &self.ctx.config);
         if let Some(deadline) = options.deadline {
@@ -197,22 +197,22 @@ impl Engine {
             State::Refused(_) => return Err(SendError::Stale),
             _ => return Err(SendError::NotInService),
         }
-        let own = rpc.speaks_own(&self.peers);
-        if !own && length > LINUX_MESSAGE_BYTES_MAX {
+        let native = rpc.speaks_native(&self.peers);
+        if !native && length > LINUX_MESSAGE_BYTES_MAX {
             return Err(SendError::PeerLimit { max: LINUX_MESSAGE_BYTES_MAX });
         }
         let unscheduled = self.peers.unscheduled_bytes(rpc.peer, &self.ctx.config);
-        let interval_ns = self.holders.first_ack_interval_ns(rpc, &self.ctx.config);
+        let interval_ns = self.shares.first_ack_interval_ns(rpc, &self.ctx.config);
         rpc.go_on(State::Outgoing);
         rpc.tx.begin(length, if streaming { 0 } else { length }, unscheduled);
-        rpc.tx.keep_segments_whole(!own);
+        rpc.tx.keep_segments_whole(!native);
         rpc.tx.set_birth(birth);
         rpc.last_heard = now;
         rpc.progress_at = now;
         rpc.resend.begin(interval_ns);
         self.sender.schedule(rpc, &self.ctx.config);
-        self.holders.keep_response(index, &mut self.rpcs, &self.peers);
-        self.limit_kept(index);
+        self.shares.keep_response(index, &mut self.rpcs, &self.peers);
+        self.limit_unacknowledged(index);
         Ok(())
     }
 
@@ -229,8 +229,8 @@ impl Engine {
         }
         let more = rpc.tx.supply(upto);
         rpc.last_heard = now;
-        if self.holders.response_supplied(index, more, &mut self.rpcs, &self.peers) {
-            self.limit_kept(index);
+        if self.shares.response_supplied(index, more, &mut self.rpcs, &self.peers) {
+            self.limit_unacknowledged(index);
         }
         if let Some(rpc) = self.rpcs.known(index) {
             self.sender.schedule(rpc, &self.ctx.config);
@@ -299,7 +299,7 @@ impl Engine {
                 self.end_rpc(index);
             }
             Role::Server
-                if rpc.speaks_own(&self.peers)
+                if rpc.speaks_native(&self.peers)
                     && matches!(rpc.state(), State::Incoming | State::InService) =>
             {
                 self.refuse(index, why);

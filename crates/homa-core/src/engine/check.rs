@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use crate::engine::Engine;
 use crate::engine::peer::shares::Served;
-use crate::engine::peer::{ChargeSums, Peer};
+use crate::engine::peer::{CreditSums, Peer};
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::event::RpcKey;
 use crate::structures::NIL;
@@ -41,7 +41,7 @@ impl Engine {
     pub fn check(&self) {
         check_tables(self);
         check_peers(self);
-        check_holders(self);
+        check_hosts(self);
         self.receiver.check(&self.rpcs, &self.ctx.config);
         check_queues(self);
 
@@ -95,7 +95,7 @@ fn check_tables(engine: &Engine) {
 }
 
 /// What each host of clients holds is the sum over its RPCs; its responses are in its list.
-fn check_holders(engine: &Engine) {
+fn check_hosts(engine: &Engine) {
     let (mut numbers, mut ips) = (BTreeMap::new(), BTreeMap::new());
     for index in 0..engine.peers.capacity() as u32 {
         let Some(peer) = engine.peers.get(index) else { continue };
@@ -105,19 +105,19 @@ fn check_holders(engine: &Engine) {
         assert_eq!(ip, peer.key.ip, "number of two hosts: {peer:?}");
     }
     let mut held = vec![(Served::default(), 0_u64, Vec::new()); engine.peers.hosts()];
-    let (mut proved, mut served_peers) = (Served::default(), BTreeMap::new());
+    let (mut validated, mut served_peers) = (Served::default(), BTreeMap::new());
     for rpc in live(engine).filter(|rpc| !rpc.is_client()) {
         let Some(peer) = engine.peers.get(rpc.peer) else { continue };
-        let (served, kept_bytes, kept) = &mut held[peer.host() as usize];
+        let (served, unacknowledged_bytes, kept) = &mut held[peer.host() as usize];
         let of_peer = served_peers.entry(rpc.peer).or_insert(0);
         let one = Served { rpcs: 1, peers: u32::from(*of_peer == 0) };
         *of_peer += 1;
         served.add(one);
-        if peer.served.proved {
-            proved.add(one);
+        if peer.served.validated {
+            validated.add(one);
         }
         if rpc.state() == State::Outgoing {
-            *kept_bytes += u64::from(rpc.tx.kept_bytes());
+            *unacknowledged_bytes += u64::from(rpc.tx.unacknowledged_bytes());
             kept.push(rpc.key.index);
         }
     }
@@ -127,9 +127,9 @@ fn check_holders(engine: &Engine) {
         assert_eq!(peer.served.rpcs, rpcs, "what is served to {peer:?}");
     }
     let sums: Vec<_> = held.iter().map(|(served, bytes, _)| (*served, *bytes)).collect();
-    engine.holders.check(&sums, proved);
+    engine.shares.check(&sums, validated);
     for (host, (_, _, mut kept)) in (0..).zip(held) {
-        let mut listed: Vec<u32> = engine.holders.responses_kept_for(host, &engine.rpcs).collect();
+        let mut listed: Vec<u32> = engine.shares.responses_to(host, &engine.rpcs).collect();
         listed.sort_unstable();
         kept.sort_unstable();
         assert_eq!(listed, kept, "responses that host {host} keeps");
@@ -139,14 +139,14 @@ fn check_holders(engine: &Engine) {
 /// Each peer's accounts are the sums over its RPCs.
 fn check_peers(engine: &Engine) {
     let mut sums = vec![Sums::default(); engine.peers.capacity()];
-    let mut charges = vec![ChargeSums::default(); engine.peers.capacity()];
+    let mut credits = vec![CreditSums::default(); engine.peers.capacity()];
     for rpc in live(engine) {
         let peer = engine.peers.get(rpc.peer).unwrap_or_else(|| panic!("no peer of {rpc:?}"));
         let sum = &mut sums[rpc.peer as usize];
         sum.references += 1;
         sum.waiting += u32::from(rpc.confirmed);
         assert!(!rpc.confirmed || rpc.is_client(), "a server waits for its client: {rpc:?}");
-        charges[rpc.peer as usize].add(&rpc.tx.charge, &peer.in_flight);
+        credits[rpc.peer as usize].add(&rpc.tx.credit, &peer.in_flight);
         sum.blocked += usize::from(rpc.tx.blocked);
         let blocked = engine.sender.is_blocked(rpc.key.index, peer);
         assert_eq!(blocked, rpc.tx.blocked, "queue of those that wait for room: {rpc:?}");
@@ -154,7 +154,7 @@ fn check_peers(engine: &Engine) {
         assert_eq!(is_listed_call(rpc), linked, "link to the peer of {rpc:?}");
         sum.linked += usize::from(linked);
     }
-    for (index, (sum, charged)) in (0..).zip(sums.into_iter().zip(charges)) {
+    for (index, (sum, charged)) in (0..).zip(sums.into_iter().zip(credits)) {
         // The timer of one that was evicted comes up once more, for nothing.
         if let Some(peer) = engine.peers.get(index) {
             check_peer(engine, index, peer, sum);
@@ -202,10 +202,10 @@ fn check_queues(engine: &Engine) {
         assert_eq!(in_events[index as usize], events, "event queue: {rpc:?}");
         assert!(rpc.pending.is_queued() || rpc.pending.is_empty(), "events not told: {rpc:?}");
         assert!(rpc.pending.is_queued() || !dead, "nobody takes it out: {rpc:?}");
-        let stranger =
-            rpc.role == Role::Server && engine.peers.get(rpc.peer).is_some_and(Peer::is_stranger);
-        assert!(dead || !stranger || engine.unvalidated.contains(index), "strangers: {rpc:?}");
-        assert!(!dead || !engine.unvalidated.contains(index), "strangers: {rpc:?}");
+        let unvalidated = rpc.role == Role::Server
+            && engine.peers.get(rpc.peer).is_some_and(Peer::is_unvalidated);
+        assert!(dead || !unvalidated || engine.unvalidated.contains(index), "unvalidated: {rpc:?}");
+        assert!(!dead || !engine.unvalidated.contains(index), "unvalidated: {rpc:?}");
         let new = !rpc.tx.blocked;
         let sends = rpc.is_sending() && (new || rpc.tx.has_retransmissions());
         assert!(sends || !engine.sender.contains(index), "in the output order: {rpc:?}");
@@ -215,8 +215,8 @@ fn check_queues(engine: &Engine) {
         if engine.rpcs.get(index).is_none() {
             let kept = [
                 ("events", in_events[index as usize] > 0),
-                ("starved", engine.receiver.is_starved(index)),
-                ("strangers", engine.unvalidated.contains(index)),
+                ("unallocated", engine.receiver.is_unallocated(index)),
+                ("unvalidated clients", engine.unvalidated.contains(index)),
                 ("output order", engine.sender.contains(index)),
                 ("timers", engine.ctx.timers.has_rpc(index)),
             ];

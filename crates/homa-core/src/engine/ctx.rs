@@ -55,9 +55,9 @@ impl Ctx {
         self.pauses.counts_from(since, &self.config)
     }
 
-    /// See [`Pauses::kept_from`].
-    pub(crate) fn kept_from(&self, since: Instant) -> Instant {
-        self.pauses.kept_from(since, &self.config)
+    /// See [`Pauses::unacknowledged_from`].
+    pub(crate) fn unacknowledged_from(&self, since: Instant) -> Instant {
+        self.pauses.unacknowledged_from(since, &self.config)
     }
 
     /// Makes sure that the timer of an RPC looks at it within `interval_ns` from now.

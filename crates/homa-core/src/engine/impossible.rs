@@ -71,9 +71,9 @@ mod tests {
             |engine, _| assert!(engine.rpcs.known(0).is_none()),
             |engine, _| assert!(engine.rpcs.living(0).is_none()),
             |engine, _| assert!(engine.peers.known_mut(0).is_none()),
-            |engine, _| assert!(engine.holders.known_mut(0).is_none()),
+            |engine, _| assert!(engine.shares.known_mut(0).is_none()),
             |engine, path| engine.ids.forget_request(0, 0, path, 1),
-            |engine, _| engine.receiver.break_starved(),
+            |engine, _| engine.receiver.break_unallocated(),
         ];
         for (found, look) in (1..).zip(looks) {
             assert!(stops(|| look(&mut engine, &path)), "look {found}");

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use crate::addr::{Carriage, Path, RxMeta};
 use crate::budget::HostBudget;
 use crate::config::Config;
-use crate::engine::peer::CHARGE_PER_PACKET;
+use crate::engine::peer::CREDIT_PER_PACKET;
 use crate::engine::{Engine, PortOptions, RequestOptions};
 use crate::event::{Event, FailReason, Segment};
 use crate::time::Instant;
@@ -72,7 +72,7 @@ impl Bench {
             interface: 0,
             carriage: Carriage::Udp,
         };
-        let header = Header { common: common.with_own_profile(7), body, extension: None };
+        let header = Header { common: common.with_native_profile(7), body, extension: None };
         let mut bytes = [0; 128];
         let written = header.encode(&mut bytes).unwrap() as u32;
         let meta = RxMeta::new(path);
@@ -152,7 +152,7 @@ fn answers_let_go_no_more_calls_than_there_is_room_for() {
         bench.receive(0, Common::data(1, PORT, RpcId(*id).of_peer().0, 0), Body::Data(body), 10);
         let peer =
             bench.engine.peers.find(&path).and_then(|it| bench.engine.peers.get(it)).unwrap();
-        let room = peer.in_flight_max(&bench.engine.ctx.config) + 100 + CHARGE_PER_PACKET;
+        let room = peer.in_flight_max(&bench.engine.ctx.config) + 100 + CREDIT_PER_PACKET;
         let used = peer.in_flight.bytes() + peer.in_flight.admitted();
         assert!(used <= room, "{:?}", peer.in_flight);
     }

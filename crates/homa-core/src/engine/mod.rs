@@ -35,7 +35,7 @@ use crate::budget::HostBudget;
 use crate::config::{Config, ConfigError, PeerSettings};
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::PeerTable;
-use crate::engine::peer::shares::Holders;
+use crate::engine::peer::shares::HostShares;
 use crate::engine::peer::unvalidated::Unvalidated;
 use crate::engine::ports::Ports;
 use crate::engine::receiver::Receiver;
@@ -112,7 +112,7 @@ pub struct Engine {
     ids: Ids,
     finished: Finished,
     /// What the hosts of clients have of the RPCs served and of the responses kept.
-    holders: Holders,
+    shares: HostShares,
 
     peers: PeerTable,
     unvalidated: Unvalidated,
@@ -159,7 +159,7 @@ impl Engine {
                 config.fixed.finished_max as usize,
                 finished,
             ),
-            holders: Holders::new(
+            shares: HostShares::new(
                 config.peers.max,
                 config.responses.unacknowledged_bytes,
                 recovery::unacknowledged::ack_intervals_ns(&config),
@@ -237,7 +237,7 @@ impl Engine {
 
     /// Broken invariants of all tables.
     fn impossible(&self) -> u64 {
-        let tables = [&self.rpcs.impossible, &self.holders.impossible, &self.peers.impossible];
+        let tables = [&self.rpcs.impossible, &self.shares.impossible, &self.peers.impossible];
         let counts = tables.iter().map(|table| table.count());
         let others = self.ids.impossible().saturating_add(self.receiver.impossible());
         counts.fold(others, u64::saturating_add)

@@ -108,7 +108,7 @@ stats! {
         peers_reverted,
         /// Probes of a peer sent.
         probes_sent,
-        /// Peers that were silent for the time-out.
+        /// Peers that were silent for the timeout.
         peer_timeouts,
         /// Responses given up because nobody acknowledged them.
         responses_abandoned,
@@ -116,18 +116,18 @@ stats! {
         /// ([`responses.unacknowledged_bytes`](crate::Config::responses)).
         responses_displaced,
         /// Messages that found no memory when they began to arrive.
-        messages_starved,
+        messages_unallocated,
         /// Packets of requests that were put off until their client has proved its address: too
         /// much memory was reserved for what such clients had announced.
-        strangers_put_off,
+        unvalidated_put_off,
         /// Requests ended to make room for others, because their clients had not proved their
         /// addresses.
-        strangers_displaced,
+        unvalidated_displaced,
         /// Requests that were refused at a limit.
         requests_refused,
         /// Duplicates of finished requests that were recognised.
         finished_hits,
-        /// Requests for another life of this server.
+        /// Requests for another incarnation of this server.
         stale_incarnations,
         /// Packets in the name of a known peer that carry neither its incarnation nor echo ours as
         /// far as it must know it.

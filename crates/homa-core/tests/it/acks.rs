@@ -237,12 +237,12 @@ fn a_server_that_waits_for_acknowledgements_alone_asks_for_all_at_once() {
         solo.answer(rpc, 100);
     }
     solo.advance(10);
-    solo.engine.hurry_acknowledgements(solo.now());
+    solo.engine.flush_acknowledgements(solo.now());
     let asks = |sent: &[Sent]| sent.iter().filter(|sent| sent.is(&Body::NeedAck)).count();
     assert_eq!(asks(&solo.advance(2)), 2);
     let rpc = solo.request(from, 30, 100);
     solo.answer(rpc, 100);
-    solo.engine.hurry_acknowledgements(solo.now());
+    solo.engine.flush_acknowledgements(solo.now());
     assert!(asks(&solo.advance(2)) >= 1, "and soon for later ones");
 }
 
@@ -282,7 +282,7 @@ fn entries_for_other_ports_and_unknown_rpcs_are_right_or_skipped() {
     solo.engine.bind_port(5000, homa_core::PortOptions::SERVE).unwrap();
     entries[0] = entry(10, PORT);
     let header = homa_wire::Header {
-        common: homa_wire::Common::control(900, 5000, 998).with_own_profile(THEIRS),
+        common: homa_wire::Common::control(900, 5000, 998).with_native_profile(THEIRS),
         body: Body::Ack(Ack { count: 1, entries }),
         extension: None,
     };
@@ -359,11 +359,11 @@ fn a_response_to_a_client_that_never_proves_its_address_is_given_up() {
 }
 
 #[test]
-fn a_new_life_of_a_client_has_to_prove_its_address_again() {
+fn a_new_incarnation_of_a_client_has_to_prove_its_address_again() {
     let mut solo = solo();
     let from = address(9, 900);
-    let proved = solo.request(from, 10, 100);
-    let sent = solo.answer(proved, 30_000);
+    let validated = solo.request(from, 10, 100);
+    let sent = solo.answer(validated, 30_000);
     assert!(sent.iter().filter(|sent| sent.is_data()).count() > 20);
     let _ = solo.control(from, 10, Body::Ack(Ack::default()), Reason::None, 0);
     let mut header = solo.data_header(from, 20, 100, 0);
@@ -372,11 +372,11 @@ fn a_new_life_of_a_client_has_to_prove_its_address_again() {
     data.echo = 0;
     solo.events();
     let _ = solo.header(from, &header, 100);
-    assert_eq!(solo.events(), [], "or anybody could end what the former life is owed");
+    assert_eq!(solo.events(), [], "or anybody could end what the former incarnation is owed");
     let sent = solo.drain();
     assert_eq!((sent.len(), sent[0].unknown()), (1, Some(Reason::NeverSeen)));
     let told = sent[0].header;
-    assert_eq!(told.extension.unwrap().echo, THEIRS ^ 1, "the answer is for the new life");
+    assert_eq!(told.extension.unwrap().echo, THEIRS ^ 1, "the answer is for the new incarnation");
     let Body::Data(data) = &mut header.body else { unreachable!() };
     data.echo = told.common.incarnation;
     let _ = solo.header(from, &header, 100);

@@ -127,7 +127,7 @@ fn a_client_refused_at_a_limit_is_told_that_nothing_was_executed() {
     assert_eq!(net.hosts[1].arrived.len(), 16);
 }
 
-/// A call to a server whose life the client knows.
+/// A call to a server whose incarnation the client knows.
 fn known(net: &mut Net) {
     net.call(0, 1, 100);
     net.run(10);
@@ -151,7 +151,7 @@ fn a_request_first_sent_after_the_server_restarted_is_simply_sent_again() {
 }
 
 #[test]
-fn a_request_that_the_former_life_may_have_executed_is_not_repeated() {
+fn a_request_that_the_former_incarnation_may_have_executed_is_not_repeated() {
     let config = Config::default();
     let mut net = Net::new(&config, 2);
     known(&mut net);
@@ -167,7 +167,7 @@ fn a_request_that_the_former_life_may_have_executed_is_not_repeated() {
         matches!(failure, Some(FailReason::Restarted | FailReason::Forgotten)) || failure.is_none(),
         "{failure:?}"
     );
-    assert_eq!(net.hosts[1].arrived.len(), 0, "the new life must not execute it");
+    assert_eq!(net.hosts[1].arrived.len(), 0, "the new incarnation must not execute it");
     assert!(failure.is_some(), "and the client is told");
 }
 
@@ -220,7 +220,7 @@ fn an_old_server_says_that_it_is_as_old_as_can_be_said() {
 }
 
 #[test]
-fn a_request_that_names_no_life_is_taken_by_any() {
+fn a_request_that_names_no_incarnation_is_taken_by_any() {
     let mut solo = Solo::new(Config::default());
     let from = address(9, 900);
     let mut header = solo.data_header(from, 1000, 100, 0);
@@ -344,9 +344,9 @@ fn a_request_finished_right_after_the_server_was_stopped_is_remembered_for_its_t
 fn a_newest_request_is_not_believed_sooner_because_the_server_was_stopped() {
     let mut solo = Solo::new(Config::default());
     let from = address(9, 900);
-    let request = |solo: &mut Solo, id: u64, life: u32| {
+    let request = |solo: &mut Solo, id: u64, incarnation: u32| {
         let mut header = solo.data_header(from, id, 100, 0);
-        header.common.incarnation = life;
+        header.common.incarnation = incarnation;
         let received = solo.header(from, &header, 100);
         for event in solo.events() {
             if let Event::RequestArrived { rpc } = event {
@@ -356,7 +356,7 @@ fn a_newest_request_is_not_believed_sooner_because_the_server_was_stopped() {
         }
         received
     };
-    // Of two requests the younger comes first; a packet of another life makes the server count anew from the older one.
+    // Of two requests the younger comes first; a packet of another incarnation makes the server count anew from the older one.
     let _ = request(&mut solo, 1002, THEIRS);
     let _ = request(&mut solo, 7000, THEIRS + 1);
     let _ = request(&mut solo, 1000, THEIRS);

@@ -40,30 +40,30 @@ const ATTACKS: [Attack; 14] = [
     Attack {
         name: "requests of 1 MB announced, one packet each",
         attacker: Attacker::OffPath,
-        packet: |field, number| field.request(stranger(number), 2 * number, 1_000_000, 10),
+        packet: |field, number| field.request(unvalidated(number), 2 * number, 1_000_000, 10),
     },
     Attack {
         name: "requests announced, one packet each, each shorter than the one before",
         attacker: Attacker::OffPath,
         packet: |field, number| {
-            field.request(stranger(number), 2 * number, shorter_and_shorter(number), 10)
+            field.request(unvalidated(number), 2 * number, shorter_and_shorter(number), 10)
         },
     },
     Attack {
         name: "requests of 1,500 bytes announced, 100 of them sent",
         attacker: Attacker::OffPath,
-        packet: |field, number| field.request(stranger(number), 2 * number, 1_500, 100),
+        packet: |field, number| field.request(unvalidated(number), 2 * number, 1_500, 100),
     },
     Attack {
         name: "whole requests of 10 bytes",
         attacker: Attacker::OffPath,
-        packet: |field, number| field.request(stranger(number), 2 * number, 10, 10),
+        packet: |field, number| field.request(unvalidated(number), 2 * number, 10, 10),
     },
     Attack {
-        name: "questions for RPCs that do not exist",
+        name: "RESENDs and NEED_ACKs for RPCs that do not exist",
         attacker: Attacker::OffPath,
         packet: |field, number| {
-            field.control(stranger(number), scrambled(number) & !1, Body::NeedAck, 0)
+            field.control(unvalidated(number), scrambled(number) & !1, Body::NeedAck, 0)
         },
     },
     Attack {
@@ -79,7 +79,7 @@ const ATTACKS: [Attack; 14] = [
         },
     },
     Attack {
-        name: "requests in the name of clients, of another life",
+        name: "requests in the name of clients, of another incarnation",
         attacker: Attacker::OffPath,
         packet: |field, number| {
             let (from, mut header, payload) =
@@ -104,12 +104,14 @@ const ATTACKS: [Attack; 14] = [
     Attack {
         name: "requests of 1 MB announced, one packet each",
         attacker: Attacker::Client,
-        packet: |field, number| field.proved_request(2 * number, 1_000_000, 100),
+        packet: |field, number| field.validated_request(2 * number, 1_000_000, 100),
     },
     Attack {
         name: "requests announced, one packet each, each shorter than the one before",
         attacker: Attacker::Client,
-        packet: |field, number| field.proved_request(2 * number, shorter_and_shorter(number), 100),
+        packet: |field, number| {
+            field.validated_request(2 * number, shorter_and_shorter(number), 100)
+        },
     },
     Attack {
         name: "requests whose responses of 1 MB are never acknowledged",
@@ -118,14 +120,14 @@ const ATTACKS: [Attack; 14] = [
             if number % 8 == 7 {
                 return field.control(HOSTILE, 4_000_000, Body::Busy, field.ours(HOSTILE));
             }
-            field.proved_request(2 * number, LONG, LONG)
+            field.validated_request(2 * number, LONG, LONG)
         },
     },
     Attack {
         name: "RESEND for a response of 1 MB, again and again",
         attacker: Attacker::Client,
         packet: |field, number| match number {
-            0 => field.proved_request(LONG_ID, LONG, LONG),
+            0 => field.validated_request(LONG_ID, LONG, LONG),
             1 => field.control(
                 HOSTILE,
                 LONG_ID,
@@ -141,10 +143,10 @@ const ATTACKS: [Attack; 14] = [
     Attack {
         name: "whole requests of 10 bytes, acknowledged never",
         attacker: Attacker::Client,
-        packet: |field, number| field.proved_request(2 * number, 10, 10),
+        packet: |field, number| field.validated_request(2 * number, 10, 10),
     },
     Attack {
-        name: "questions for RPCs that do not exist",
+        name: "RESENDs and NEED_ACKs for RPCs that do not exist",
         attacker: Attacker::Client,
         packet: |field, number| {
             field.control(HOSTILE, 2 * number, Body::NeedAck, field.ours(HOSTILE))
@@ -169,7 +171,7 @@ fn scrambled(number: u64) -> u64 {
     (mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9)
 }
 
-fn stranger(number: u64) -> SocketAddr {
+fn unvalidated(number: u64) -> SocketAddr {
     let [a, b, c, d, ..] = scrambled(number).to_le_bytes();
     SocketAddr::from(([11 + a % 100, b, c, d], 1_024 + number as u16 % 50_000))
 }
@@ -214,20 +216,20 @@ impl Field {
     }
 
     fn control(&self, from: SocketAddr, id: u64, body: Body, echo: u32) -> Forged {
-        let common = Common::control(from.port(), PORT, id).with_own_profile(THEIRS);
+        let common = Common::control(from.port(), PORT, id).with_native_profile(THEIRS);
         let extension = Some(Extension { echo, reason: Reason::None, value: 0 });
         (from, Header { common, body, extension }, 0)
     }
 
     /// The first `bytes` of a request of `length` from an address that proves nothing.
     fn request(&self, from: SocketAddr, id: u64, length: u32, bytes: u32) -> Forged {
-        let common = Common::data(from.port(), PORT, id, 0).with_own_profile(THEIRS);
+        let common = Common::data(from.port(), PORT, id, 0).with_native_profile(THEIRS);
         let incoming = length.min(40_000);
         let data = Data { message_length: length, incoming, ..Data::default() };
         (from, Header { common, body: Body::Data(data), extension: None }, bytes)
     }
 
-    fn proved_request(&self, id: u64, length: u32, bytes: u32) -> Forged {
+    fn validated_request(&self, id: u64, length: u32, bytes: u32) -> Forged {
         let (from, mut header, bytes) = self.request(HOSTILE, id, length, bytes);
         if let Body::Data(data) = &mut header.body {
             data.echo = self.ours(HOSTILE);

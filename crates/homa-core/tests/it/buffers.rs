@@ -113,7 +113,7 @@ fn a_message_without_room_is_kept_and_its_packets_are_counted() {
         assert!(no_memory(&begin(&mut solo, 6, 65_536)));
     }
     let stats = solo.engine.stats();
-    assert_eq!((stats.live_rpcs, stats.messages_starved, stats.dropped_no_memory), (3, 1, 3));
+    assert_eq!((stats.live_rpcs, stats.messages_unallocated, stats.dropped_no_memory), (3, 1, 3));
     assert_eq!(used(&solo), 2 * PIECE);
 }
 

@@ -45,7 +45,7 @@ fn a_freeze_packet_is_counted_whatever_port_it_names_and_changes_nothing() {
     let mut solo = Solo::new(Config::default());
     let rpc = solo.request(address(9, 900), 2, 100);
     for port in [PORT, 9] {
-        let common = Common::control(900, port, 2).with_own_profile(THEIRS);
+        let common = Common::control(900, port, 2).with_native_profile(THEIRS);
         let header = Header { common, body: Body::Freeze, extension: None };
         assert_eq!(solo.header(address(9, 900), &header, 0), Received::Consumed);
     }

@@ -186,10 +186,10 @@ fn the_last_rpc_of_a_peer_lets_it_go() {
 // Scenario: D7
 #[test]
 fn a_message_whose_rpc_ended_is_granted_nothing_any_more() {
-    for own in [true, false] {
+    for native in [true, false] {
         let mut solo = Solo::new(Config::default());
         let from = address(9, 900);
-        let rpc = if own {
+        let rpc = if native {
             let (rpc, id, _) = solo.called(from, 100);
             let _ = solo.data(from, id, 500_000, (0, 1400));
             rpc
@@ -199,7 +199,7 @@ fn a_message_whose_rpc_ended_is_granted_nothing_any_more() {
             rpc
         };
         abort(&mut solo, rpc).unwrap();
-        assert!(solo.drain().iter().all(|sent| sent.grant().is_none()), "own call: {own}");
+        assert!(solo.drain().iter().all(|sent| sent.grant().is_none()), "own call: {native}");
         let _ = solo.control(from, 2, Body::Ack(Default::default()), Reason::None, 0);
         solo.events();
         solo.drain();

@@ -6,7 +6,7 @@ use crate::harness::*;
 use homa_core::{Config, DropReason, FailReason, Received, RequestOptions, RpcKey};
 use homa_wire::{Body, RESEND_ALL, Reason, Resend};
 
-/// Time-outs that no two rows share, so that each row names its own.
+/// Timeouts that no two rows share, so that each row names its own.
 fn config() -> Config {
     Config::default().with(|config| {
         config.recovery.timeout = Duration::from_millis(1000);
@@ -82,15 +82,12 @@ fn a_request_that_is_never_seen_for_ever_ends() {
         }
     });
     let ended = ended.expect("it ends");
-    assert!(
-        (1000..8000).contains(&ended),
-        "half of the memory, and the question after: {ended} ms"
-    );
+    assert!((1000..8000).contains(&ended), "half of the memory, and the probe after: {ended} ms");
     assert_eq!(solo.failure(rpc), Some(FailReason::Forgotten));
 }
 
 #[test]
-fn a_call_in_service_ends_after_the_next_question_if_its_server_dies() {
+fn a_call_in_service_ends_after_the_next_probe_if_its_server_dies() {
     let mut solo = Solo::new(config());
     let server = address(9, 900);
     let (rpc, id, _) = solo.called(server, 100);
@@ -207,7 +204,7 @@ fn a_response_that_waits_for_room_ends_if_its_client_is_dead() {
 }
 
 #[test]
-fn a_message_of_which_only_copies_come_ends() {
+fn a_message_of_which_only_retransmissions_come_ends() {
     let mut solo = Solo::new(config());
     let from = address(9, 900);
     let _ = solo.data(from, 2, 30_000, (0, 1000));

@@ -22,7 +22,7 @@ fn announce(solo: &mut Solo, from: SocketAddr, length: u32, known: bool) -> Rece
     let Body::Data(data) = &mut header.body else { unreachable!() };
     data.incoming = 100.min(length);
     data.echo = if known { data.echo } else { 0 };
-    // A stranger has to bring as much as it is told.
+    // An unvalidated client has to bring as much as it is told.
     solo.header(from, &header, if known { 10 } else { 50 })
 }
 
@@ -80,7 +80,7 @@ fn megabyte_beside(per_ms: u32, known: bool) -> u64 {
 }
 
 #[test]
-fn strangers_hold_one_place_and_a_megabyte_takes_no_longer_for_any_number_of_them() {
+fn unvalidated_clients_hold_one_place_and_a_megabyte_takes_no_longer_for_any_number_of_them() {
     for per_ms in [0, 1, 8] {
         let took = megabyte_beside(per_ms, false);
         assert!(took <= 1, "{per_ms} per ms: {took} ms");
@@ -96,12 +96,15 @@ fn senders_that_proved_their_address_and_send_nothing_lose_their_places_soon() {
 }
 
 #[test]
-fn a_stranger_gets_no_place_of_others_but_is_asked_for_its_proof_and_gets_one_with_it() {
+fn an_unvalidated_client_gets_no_place_of_others_but_is_asked_for_its_proof_and_gets_one_with_it() {
     let config = Config::default().with(|config| config.grants.max_overcommit = 2);
     let mut solo = Solo::new(config);
     let _ = announce(&mut solo, nobody(1), 100_000, false);
     let first = solo.drain();
-    assert!(first.iter().any(|sent| sent.grant().is_some()), "one place is for strangers");
+    assert!(
+        first.iter().any(|sent| sent.grant().is_some()),
+        "one place is for unvalidated clients"
+    );
     let _ = announce(&mut solo, nobody(2), 200_000, false);
     let second = solo.drain();
     assert!(second.iter().all(|sent| sent.grant().is_none()), "and one place only");
@@ -112,7 +115,7 @@ fn a_stranger_gets_no_place_of_others_but_is_asked_for_its_proof_and_gets_one_wi
 }
 
 #[test]
-fn a_stranger_makes_way_for_whoever_proved_its_address() {
+fn an_unvalidated_client_makes_way_for_whoever_proved_its_address() {
     let config = Config::default().with(|config| config.grants.max_overcommit = 1);
     let mut solo = Solo::new(config);
     let _ = announce(&mut solo, nobody(1), 1500, false);
@@ -257,7 +260,7 @@ fn counted_of_twenty(from: fn(u16) -> SocketAddr, known: bool) -> u64 {
 }
 
 #[test]
-fn of_what_a_host_announces_a_window_counts_and_of_all_strangers_as_much() {
+fn of_what_a_host_announces_a_window_counts_and_of_all_unvalidated_clients_as_much() {
     let window = 400_000 / 9;
     let one_host = |number: u16| address(9, 900 + number);
     let many_hosts = |number: u16| nobody(number.into());
@@ -280,7 +283,7 @@ fn what_was_announced_counts_until_it_has_come() {
 }
 
 #[test]
-fn the_messages_of_a_host_or_of_strangers_are_granted_little_more_than_one_alone() {
+fn the_messages_of_a_host_or_of_unvalidated_clients_are_granted_little_more_than_one_alone() {
     let one_host = |number: u16| address(9, 900 + number);
     let many_hosts = |number: u16| nobody(number.into());
     for known in [true, false] {
@@ -344,7 +347,8 @@ fn a_stream_that_waits_for_its_reader_holds_no_place() {
 }
 
 #[test]
-fn one_long_packet_changes_what_is_granted_for_a_second_and_that_of_a_stranger_not_at_all() {
+fn one_long_packet_changes_what_is_granted_for_a_second_and_that_of_an_unvalidated_client_not_at_all()
+ {
     let on_its_way = |known: Option<bool>, later_ms: u64| {
         let mut solo = Solo::new(Config::default());
         solo.engine.set_receive_capacity(92 * 1424);

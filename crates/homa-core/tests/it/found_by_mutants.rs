@@ -22,7 +22,7 @@ fn finish(solo: &mut Solo, id: u64) {
 }
 
 /// A request in one packet from a client that does not say who we are; also the bytes that came.
-fn unproved_request(solo: &mut Solo, id: u64, length: u32) -> (RpcKey, u32) {
+fn unvalidated_request(solo: &mut Solo, id: u64, length: u32) -> (RpcKey, u32) {
     let mut header = solo.data_header(address(9, 900), id, length, 0);
     if let Body::Data(data) = &mut header.body {
         data.echo = 0;
@@ -34,7 +34,7 @@ fn unproved_request(solo: &mut Solo, id: u64, length: u32) -> (RpcKey, u32) {
 }
 
 /// That client asks for the first bytes of a response again; the bytes that came.
-fn unproved_resend(solo: &mut Solo, id: u64, length: u32) -> u32 {
+fn unvalidated_resend(solo: &mut Solo, id: u64, length: u32) -> u32 {
     let mut header = solo.data_header(address(9, 900), id, 0, 0);
     header.body = Body::Resend(Resend { offset: 0, length, priority: 7 });
     header.extension = Some(Extension { echo: 0, reason: Reason::None, value: 0 });
@@ -120,15 +120,15 @@ fn while_data_of_others_comes_one_packet_of_a_silent_message_is_asked_for_first(
 }
 
 #[test]
-fn what_an_unproved_client_asks_for_again_counts_towards_what_it_may_get() {
+fn what_an_unvalidated_client_asks_for_again_counts_towards_what_it_may_get() {
     let mut solo = Solo::new(Config::default());
-    let (first, mut came) = unproved_request(&mut solo, 1000, 1_400);
+    let (first, mut came) = unvalidated_request(&mut solo, 1000, 1_400);
     for id in (1002..1020).step_by(2) {
-        came += unproved_request(&mut solo, id, 1_400).1;
+        came += unvalidated_request(&mut solo, id, 1_400).1;
     }
     let mut sent = solo.answer(first, 30_000);
     for _ in 0..5 {
-        came += unproved_resend(&mut solo, 1000, 30_000);
+        came += unvalidated_resend(&mut solo, 1000, 30_000);
         sent.extend(solo.advance(10));
     }
     let bytes: u32 = sent.iter().map(|sent| sent.wire_bytes).sum();
@@ -137,12 +137,12 @@ fn what_an_unproved_client_asks_for_again_counts_towards_what_it_may_get() {
 }
 
 #[test]
-fn an_unproved_client_that_got_nothing_is_asked_to_prove_its_address() {
+fn an_unvalidated_client_that_got_nothing_is_asked_to_prove_its_address() {
     let mut solo = Solo::new(Config::default());
-    let (rpc, _) = unproved_request(&mut solo, 1000, 800);
+    let (rpc, _) = unvalidated_request(&mut solo, 1000, 800);
     let sent = solo.answer(rpc, 2_000);
     assert!(sent.iter().any(Sent::is_data), "{sent:?}");
-    unproved_resend(&mut solo, 1000, 2_000);
+    unvalidated_resend(&mut solo, 1000, 2_000);
     let sent = solo.drain();
     assert!(sent.iter().any(|sent| sent.is(&Body::NeedAck)), "{sent:?}");
 }
@@ -266,7 +266,7 @@ fn the_round_over_waiting_calls_goes_on_where_one_of_them_ends() {
 }
 
 #[test]
-fn what_was_asked_for_long_ago_takes_no_room_from_later_questions() {
+fn what_was_asked_for_long_ago_takes_no_room_from_later_resends() {
     let mut solo = Solo::new(Config::default());
     for number in 1..=40 {
         let id = 2 * number;
@@ -296,7 +296,7 @@ fn a_reader_that_takes_little_is_granted_little_while_nothing_is_on_its_way() {
 }
 
 #[test]
-fn a_client_that_proves_its_address_leaves_the_share_of_strangers_to_others() {
+fn a_client_that_proves_its_address_leaves_the_share_of_unvalidated_clients_to_others() {
     let mut solo = Solo::new(Config::default().with(|config| {
         config.limits.max_message_bytes = 100_000;
         config.limits.receive_memory_bytes = 1_100_000;
@@ -309,7 +309,7 @@ fn a_client_that_proves_its_address_leaves_the_share_of_strangers_to_others() {
         matches!(solo.header(address(host, 900), &header, FULL), Received::Place(_))
     };
     let admitted = (1..=20).take_while(|host| announce(&mut solo, *host)).count();
-    assert!((1..20).contains(&admitted), "{admitted} strangers");
+    assert!((1..20).contains(&admitted), "{admitted} unvalidated clients");
     assert!(!announce(&mut solo, 50));
     let _ = solo.data(address(1, 900), 1000, 100_000, (FULL, 2 * FULL));
     assert!(announce(&mut solo, 50), "there is room for one again");
@@ -341,7 +341,7 @@ fn a_message_without_memory_for_its_unscheduled_part_takes_nothing() {
 }
 
 #[test]
-fn a_silent_stranger_that_proves_its_address_by_an_answer_still_holds_nothing() {
+fn a_silent_unvalidated_client_that_proves_its_address_by_an_answer_still_holds_nothing() {
     let mut solo = Solo::new(Config::default());
     let mut header = solo.data_header(address(9, 900), 1000, 1_000_000, 0);
     if let Body::Data(data) = &mut header.body {
@@ -362,7 +362,7 @@ fn a_silent_stranger_that_proves_its_address_by_an_answer_still_holds_nothing() 
 }
 
 #[test]
-fn bytes_of_another_life_of_the_server_do_not_complete_a_response() {
+fn bytes_of_another_incarnation_of_the_server_do_not_complete_a_response() {
     let mut solo = Solo::new(Config::default());
     let server = address(2, 80);
     let (rpc, id, _) = solo.called(server, 100);
@@ -446,8 +446,8 @@ fn a_response_that_waits_for_room_is_kept_while_its_client_takes_others() {
     assert!(!solo.ended(responses[5]));
 }
 
-/// One message may be granted at a time; a short one of a stranger and a long one of somebody else have begun.
-fn a_stranger_and_another() -> Solo {
+/// One message may be granted at a time; a short one of an unvalidated client and a long one of somebody else have begun.
+fn an_unvalidated_client_and_another() -> Solo {
     let mut solo = Solo::new(Config::default().with(|config| {
         config.grants.max_overcommit = 1;
         config.grants.fifo_permille = 500;
@@ -467,8 +467,8 @@ fn is_granted(sent: &[Sent], to: u8) -> bool {
 }
 
 #[test]
-fn a_stranger_has_no_share_of_the_oldest() {
-    let mut solo = a_stranger_and_another();
+fn an_unvalidated_client_has_no_share_of_the_oldest() {
+    let mut solo = an_unvalidated_client_and_another();
     solo.drain();
     let mut sent = Vec::new();
     for start in (FULL..900_000).step_by(FULL as usize) {
@@ -480,7 +480,7 @@ fn a_stranger_has_no_share_of_the_oldest() {
 
 #[test]
 fn a_place_that_is_free_again_goes_to_whoever_proved_its_address() {
-    let mut solo = a_stranger_and_another();
+    let mut solo = an_unvalidated_client_and_another();
     let _ = solo.data(address(7, 700), 1000, 1_000_000, (0, FULL));
     let sent = solo.drain();
     let (first, second) = if is_granted(&sent, 8) { (8, 7) } else { (7, 8) };
@@ -491,7 +491,7 @@ fn a_place_that_is_free_again_goes_to_whoever_proved_its_address() {
     assert!(is_granted(&sent, second) && !is_granted(&sent, 9), "{sent:?}");
 }
 
-/// Questions of a server for its responses that are answered with BUSY while `seconds` pass.
+/// NEED_ACKs of a server for its responses that are answered with BUSY while `seconds` pass.
 fn says_busy(solo: &mut Solo, client: std::net::SocketAddr, seconds: u64) {
     for _ in 0..seconds {
         for sent in solo.advance(1000) {
@@ -534,7 +534,7 @@ fn responses_that_wait_for_room_are_kept_while_their_client_takes_others() {
     for rpc in &rpcs {
         solo.engine.send_response(solo.now(), *rpc, 2_000).unwrap();
     }
-    // One after the other has room and is acknowledged; questions are not answered.
+    // One after the other has room and is acknowledged; NEED_ACKs are not answered.
     let mut sent = solo.drain();
     for _ in 0..12 {
         let came =
@@ -564,7 +564,7 @@ fn words_alone_keep_a_response_for_a_minute() {
 }
 
 #[test]
-fn a_starved_message_that_is_given_up_waits_for_nothing() {
+fn an_unallocated_message_that_is_given_up_waits_for_nothing() {
     let mut solo = Solo::new(Config::default().with(|config| {
         config.limits.max_message_bytes = 65_536;
         config.limits.receive_memory_bytes = 131_072;
@@ -583,7 +583,7 @@ fn a_starved_message_that_is_given_up_waits_for_nothing() {
 }
 
 #[test]
-fn strangers_have_no_share_of_the_oldest() {
+fn unvalidated_clients_have_no_share_of_the_oldest() {
     let mut solo = Solo::new(Config::default().with(|config| {
         config.grants.fifo_permille = 500;
         config.fixed.fifo_grant_bytes = 10_000;
@@ -597,7 +597,7 @@ fn strangers_have_no_share_of_the_oldest() {
     }
     solo.drain();
     // The grants that an honest message of a megabyte brings to the two, who are older.
-    let (mut start, mut granted, mut to_strangers) = (0, 40_000, 0);
+    let (mut start, mut granted, mut to_unvalidated) = (0, 40_000, 0);
     while start < 1_000_000 {
         let end = (start + FULL).min(granted);
         let _ = solo.data(address(8, 800), 2, 1_000_000, (start, end));
@@ -605,11 +605,11 @@ fn strangers_have_no_share_of_the_oldest() {
         for sent in solo.drain() {
             match sent.grant() {
                 Some(upto) if sent.path.remote == address(8, 800) => granted = granted.max(upto),
-                Some(_) => to_strangers += 1,
+                Some(_) => to_unvalidated += 1,
                 None => {}
             }
         }
         assert!(start < granted || start == 1_000_000, "nothing is granted any more");
     }
-    assert_eq!(to_strangers, 0);
+    assert_eq!(to_unvalidated, 0);
 }

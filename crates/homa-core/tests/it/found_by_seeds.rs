@@ -28,7 +28,7 @@ fn wire_bytes(sent: &[Sent]) -> u32 {
 }
 
 #[test]
-fn a_train_as_a_whole_keeps_to_what_an_unproved_client_may_get() {
+fn a_train_as_a_whole_keeps_to_what_an_unvalidated_client_may_get() {
     let mut solo = solo();
     let rpc = first_contact(&mut solo, 800);
     let sent = solo.answer(rpc, 30_000);
@@ -123,13 +123,13 @@ fn messages_without_memory_do_not_count_as_on_their_way() {
     }
     solo.drain();
     let stats = solo.engine.stats();
-    assert!(stats.messages_starved > 30);
+    assert!(stats.messages_unallocated > 30);
     assert!(stats.incoming_bytes <= 2 * 400_000, "{} bytes", stats.incoming_bytes);
 }
 
 #[test]
 fn what_is_missing_below_early_data_is_asked_for() {
-    // The sender was granted more by a former life of this end: bytes beyond our own grant come first.
+    // The sender was granted more by a former incarnation of this end: bytes beyond our own grant come first.
     let config = Config::default().with(|config| config.fixed.unread_bytes_max = 1 << 16);
     let mut solo = Solo::new(config);
     let from = address(9, 900);
@@ -249,7 +249,7 @@ fn a_stream_of_reported_losses_hides_no_black_hole() {
 }
 
 #[test]
-fn answers_to_several_questions_that_come_at_once_are_one_doubt() {
+fn replies_to_several_resends_that_come_at_once_are_one_doubt() {
     let mut solo = Solo::new(Config::default());
     let server = address(9, 900);
     let (rpc, id, _) = solo.called(server, 100);
@@ -338,7 +338,7 @@ fn what_is_left_of_a_full_segment_that_is_lost_again_means_a_smaller_path() {
     let (_, id, _) = solo.called(address(9, 900), 20_000);
     // The first may mean the short end of a segment, five in front of what arrived mean a black hole.
     for question in 0..6 {
-        assert_eq!(solo.engine.stats().mtu_black_holes, 0, "after {question} questions");
+        assert_eq!(solo.engine.stats().mtu_black_holes, 0, "after {question} RESENDs");
         solo.advance(10);
         ask_again(&mut solo, id, 3 * FULL - 1, 1);
         solo.drain();
@@ -409,14 +409,14 @@ fn a_client_that_says_that_it_is_busy_is_asked_ever_more_rarely() {
     let client = address(9, 900);
     let rpc = solo.request(client, 10, 100);
     solo.answer(rpc, 100);
-    let mut asked_at = Vec::new();
+    let mut last_sent = Vec::new();
     for ms in 0..5_000 {
         if solo.advance(1).iter().any(|sent| sent.is(&Body::NeedAck)) {
-            asked_at.push(ms);
+            last_sent.push(ms);
             let _ = solo.control(client, 10, Body::Busy, Reason::None, 0);
         }
     }
-    let pauses: Vec<i32> = asked_at.windows(2).map(|two| two[1] - two[0]).collect();
+    let pauses: Vec<i32> = last_sent.windows(2).map(|two| two[1] - two[0]).collect();
     assert!(pauses.len() > 4 && pauses.is_sorted(), "{pauses:?}");
     assert!(pauses.last() >= Some(&600), "{pauses:?}");
 }

@@ -1,5 +1,5 @@
 //! What is given up and when: by a server for clients that never acknowledge, by a client after a pause, by an engine
-//! that is always driven late. And what must not go on: a message of two lives, a request that another life may have executed.
+//! that is always driven late. And what must not go on: a message of two incarnations, a request that another incarnation may have executed.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -39,7 +39,7 @@ fn responses_are_not_kept_for_a_client_that_shows_life_but_takes_nothing() {
 }
 
 #[test]
-fn a_question_for_nothing_new_does_not_keep_a_response() {
+fn a_resend_for_nothing_new_does_not_keep_a_response() {
     let (mut solo, rpcs) = keeps(3, 30_000);
     for _ in 0..8 {
         for number in 0..3 {
@@ -233,14 +233,14 @@ fn data_of_another_length_is_not_joined_to_a_message() {
 }
 
 #[test]
-fn a_response_of_two_lives_of_the_server_is_an_error() {
+fn a_response_of_two_incarnations_of_the_server_is_an_error() {
     let config = Config::default();
     let mut net = Net::new(&config, 2);
     net.hosts[1].service = Service::Reply(50_000);
     let known = net.call(0, 1, 10);
     net.run(10);
     assert!(net.answered(0, known));
-    // The request is copied; the first life answers in part, the second executes the copy.
+    // The request is copied; the first incarnation answers in part, the second executes the copy.
     let copy = Rc::new(std::cell::RefCell::new(None));
     let (seen, data) = (copy.clone(), Cell::new(0));
     net.lose = Box::new(move |from, sent| {
@@ -290,7 +290,7 @@ fn a_first_request_that_was_sent_before_its_server_began_to_live_is_not_repeated
 }
 
 #[test]
-fn a_server_that_loses_one_call_after_the_other_has_few_questions_asked() {
+fn a_server_that_loses_one_call_after_the_other_is_sent_few_probes() {
     const CALLS: u64 = 2_000;
     let mut solo = Solo::new(Config::default());
     let server = address(9, 900);
@@ -314,7 +314,7 @@ fn a_server_that_loses_one_call_after_the_other_has_few_questions_asked() {
             }
         }
     }
-    assert!(lost > 2 && asked < 15 * CALLS, "{asked} questions in 5 s, {lost} calls lost");
+    assert!(lost > 2 && asked < 15 * CALLS, "{asked} RESENDs in 5 s, {lost} calls lost");
 }
 
 #[test]

@@ -171,14 +171,14 @@ fn where_there_is_room_for_a_part_a_part_is_granted_and_without_room_nothing() {
 
 // Scenario: G8
 #[test]
-fn room_goes_to_the_best_needy_message_before_the_one_whose_data_made_it() {
+fn room_goes_to_the_best_memory_blocked_message_before_the_one_whose_data_made_it() {
     let (mut host, [_, b, _]) = crowded();
     // Data of b (600,000 bytes long) makes room; c (550,000) outranks it.
     assert_eq!(offsets(&more(&mut host, &b, 4, 600_000, FULL..3 * FULL)), [(6, 3 * FULL)]);
 }
 
 #[test]
-fn room_that_the_data_of_a_displaced_message_makes_goes_to_needy_ones() {
+fn room_that_the_data_of_a_displaced_message_makes_goes_to_memory_blocked_ones() {
     let config = levels(8, 1).with(|config| {
         config.grants.max_incoming_bytes = 100_000;
         config.grants.window_bytes = 80_000;
@@ -192,7 +192,7 @@ fn room_that_the_data_of_a_displaced_message_makes_goes_to_needy_ones() {
 
 // Scenario: G9
 #[test]
-fn needy_messages_are_served_in_rank_order() {
+fn memory_blocked_messages_are_served_in_rank_order() {
     let (mut host, [a, _, _]) = crowded();
     // a ends: 80,000 bytes of room, all for c, which wants as much; the rest would be b's.
     host.take(&a, a.control(2, Body::RpcUnknown, Reason::Cancelled, 0));
@@ -273,9 +273,9 @@ fn long_packets_raise_what_is_granted_ahead_to_enough_of_them_to_keep_a_path_bus
 }
 
 #[test]
-fn with_more_messages_than_levels_the_excess_shares_level_0() {
+fn with_more_messages_than_priorities_the_excess_shares_priority_0() {
     let mut host = Host::new(levels(8, 8));
-    // max_sched_prio is 6: ranks 0 to 6 get levels 6 to 0, rank 7 level 0 too.
+    // max_sched_prio is 6: ranks 0 to 6 get priorities 6 to 0, rank 7 priority 0 too.
     let mut got = Vec::new();
     for n in 0..8u8 {
         let from = host.remote(n + 1, 1);
@@ -296,8 +296,8 @@ fn with_more_messages_than_levels_the_excess_shares_level_0() {
     assert!(got.iter().all(|grant| grant.0 != 16 || grant.2 == 0), "{got:?}");
 }
 
-/// Levels of the grants to `count` messages of rising lengths when all are active.
-fn levels_by_rank(count: u8) -> Vec<u8> {
+/// Priorities of the grants to `count` messages of rising lengths when all are active.
+fn priorities_by_rank(count: u8) -> Vec<u8> {
     let mut host = Host::new(levels(8, 8).with(|config| config.grants.window_bytes = 10_000));
     let length = |n: u8| 100_000 + 1000 * u32::from(n);
     for n in 0..count {
@@ -315,11 +315,11 @@ fn levels_by_rank(count: u8) -> Vec<u8> {
 
 // Scenario: G10, G11
 #[test]
-fn few_messages_use_the_lowest_levels_so_that_newcomers_can_preempt() {
-    assert_eq!(levels_by_rank(1), [0]);
-    assert_eq!(levels_by_rank(4), [3, 2, 1, 0]);
-    assert_eq!(levels_by_rank(7), [6, 5, 4, 3, 2, 1, 0]);
-    assert_eq!(levels_by_rank(8), [6, 5, 4, 3, 2, 1, 0, 0]);
+fn few_messages_use_the_lowest_priorities_so_that_newcomers_can_preempt() {
+    assert_eq!(priorities_by_rank(1), [0]);
+    assert_eq!(priorities_by_rank(4), [3, 2, 1, 0]);
+    assert_eq!(priorities_by_rank(7), [6, 5, 4, 3, 2, 1, 0]);
+    assert_eq!(priorities_by_rank(8), [6, 5, 4, 3, 2, 1, 0, 0]);
 }
 
 // Scenario: G12
@@ -487,7 +487,7 @@ fn a_message_without_memory_is_not_managed_until_it_has_some() {
     assert_eq!(received, Received::Dropped(DropReason::NoMemory));
     host.events();
     assert_eq!(offset_of(&grants(&host.sent()), 6), None);
-    assert_eq!(host.stats().messages_starved, 1);
+    assert_eq!(host.stats().messages_unallocated, 1);
     for id in [2, 4] {
         host.take(&a, a.control(id, Body::RpcUnknown, Reason::Cancelled, 0));
     }
@@ -558,7 +558,7 @@ fn answer_grants(host: &mut Host, from: &Remote, id: u64, sent: &[Sent], arrived
 
 // Scenario: G24
 #[test]
-fn the_oldest_message_gets_its_share_of_all_granted_bytes_at_a_high_level() {
+fn the_oldest_message_gets_its_share_of_all_granted_bytes_at_a_high_priority() {
     let mut host = Host::new(levels(8, 1).with(|config| config.grants.fifo_permille = 50));
     let old = host.remote(1, 1);
     host.take(&old, old.data(2, 0..FULL, 1_000_000, 40_000));
@@ -700,7 +700,7 @@ fn all_arrive(config: Config, messages: &[Message], order: &[u16]) -> Host {
             if done {
                 break;
             }
-            // Everybody waits: time passes, starved messages ask again.
+            // Everybody waits: time passes, unallocated messages ask again.
             let answers = host.pass_ms(1);
             apply(&answers, &mut sent, &mut granted, messages);
             continue;
@@ -870,7 +870,7 @@ fn shared() -> Host {
 }
 
 /// Short messages that together are granted `total` bytes, a multiple of 40,000, come and go; returns
-/// what others are granted at level 6 meanwhile.
+/// what others are granted at priority 6 meanwhile.
 fn pass_by(host: &mut Host, total: u32, first_id: u64) -> Vec<(u64, u32)> {
     let short = host.remote(9, 1);
     let mut to_others = Vec::new();
@@ -933,7 +933,7 @@ fn the_last_step_of_the_oldest_ends_with_its_message() {
 
 // Scenario: G10
 #[test]
-fn the_eighth_of_eight_messages_shares_the_lowest_level() {
+fn the_eighth_of_eight_messages_shares_the_lowest_priority() {
     let mut host = Host::new(levels(8, 8).with(|config| config.grants.window_bytes = 10_000));
     let senders: Vec<Remote> = (1..=8).map(|n| host.remote(n, 1)).collect();
     let message = |n: usize| (2 + 2 * n as u64, 100_000 + 1000 * n as u32);

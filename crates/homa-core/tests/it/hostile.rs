@@ -137,7 +137,7 @@ fn nothing_from_a_wrong_address_touches_a_live_rpc() {
             }
         }
         let sent = honest.solo.drain();
-        assert!(sent.iter().all(|sent| !sent.is_data()), "no data to strangers");
+        assert!(sent.iter().all(|sent| !sent.is_data()), "no data to unvalidated clients");
         for sent in &sent {
             assert_eq!(sent.path.remote, from, "nothing to others: {sent:?}");
         }
@@ -227,9 +227,9 @@ fn a_flood_of_requests_from_everywhere_stays_within_the_limits() {
             bounded(&honest.solo, &config);
         }
     }
-    assert!(honest.solo.engine.stats().strangers_put_off > 10_000);
+    assert!(honest.solo.engine.stats().unvalidated_put_off > 10_000);
     honest.solo.advance(3500);
-    assert!(honest.solo.engine.stats().live_rpcs <= 4, "silent strangers are given up");
+    assert!(honest.solo.engine.stats().live_rpcs <= 4, "silent unvalidated clients are given up");
 }
 
 /// The first packet of a request that announces all of it, from a client that names nobody (`echo` 0) or us.
@@ -246,7 +246,7 @@ fn liar(number: u32) -> SocketAddr {
 }
 
 #[test]
-fn announcements_of_strangers_leave_memory_to_others() {
+fn announcements_of_unvalidated_clients_leave_memory_to_others() {
     let config = Config::default().with(|config| config.limits.receive_memory_bytes = 9_000_000);
     let mut solo = Solo::new(config);
     for number in 0..1000 {
@@ -263,12 +263,12 @@ fn announcements_of_strangers_leave_memory_to_others() {
     let received = solo.header(liar(2000), &header, 500);
     assert!(
         matches!(received, Received::Place(_)),
-        "a stranger's request in one packet: {received:?}"
+        "an unvalidated client's request in one packet: {received:?}"
     );
 }
 
 #[test]
-fn a_stranger_that_is_put_off_is_told_who_we_are_and_let_in_when_it_names_us() {
+fn an_unvalidated_client_that_is_put_off_is_told_who_we_are_and_let_in_when_it_names_us() {
     let config = Config::default().with(|config| config.limits.receive_memory_bytes = 9_000_000);
     let mut solo = Solo::new(config);
     for number in 0..1000 {
@@ -285,7 +285,7 @@ fn a_stranger_that_is_put_off_is_told_who_we_are_and_let_in_when_it_names_us() {
     assert_eq!(sent[0].header.common.incarnation, ours);
     let received = announce(&mut solo, client(), 4, 0, ours);
     assert!(matches!(received, Received::Place(_)), "{received:?}");
-    // All strangers are gone: their share is whole again.
+    // All unvalidated clients are gone: their share is whole again.
     solo.advance(3500);
     let received = announce(&mut solo, liar(3000), 6, 0, 0);
     assert!(matches!(received, Received::Place(_)), "{received:?}");
@@ -298,7 +298,7 @@ fn a_new_client_that_is_put_off_completes_at_once() {
     let rpc = net.call(0, 1, 300_000);
     net.run(3);
     assert!(net.answered(0, rpc));
-    assert!(net.hosts[1].engine.stats().strangers_put_off > 0);
+    assert!(net.hosts[1].engine.stats().unvalidated_put_off > 0);
 }
 
 #[test]
@@ -335,7 +335,7 @@ fn packets_far_beyond_the_grant_leave_memory_to_others() {
 }
 
 #[test]
-fn a_flood_of_questions_fills_the_control_queue_only() {
+fn a_flood_of_need_acks_fills_the_control_queue_only() {
     let config = small();
     let mut honest = Honest::new(config.clone());
     for number in 0..100_000u64 {
@@ -354,7 +354,7 @@ fn a_flood_of_questions_fills_the_control_queue_only() {
 }
 
 #[test]
-fn a_peer_with_a_short_time_out_that_says_busy_is_not_asked_without_end() {
+fn a_peer_with_a_short_timeout_that_says_busy_is_not_asked_without_end() {
     let mut solo = Solo::new(Config::default());
     let (from, now) = (address(9, 900), solo.now());
     let settings = PeerSettings::default().with(|it| it.timeout = Some(Duration::ZERO));
@@ -382,7 +382,7 @@ fn a_peer_with_a_short_time_out_that_says_busy_is_not_asked_without_end() {
 }
 
 #[test]
-fn replies_to_strangers_are_never_much_longer_than_what_they_sent() {
+fn replies_to_unvalidated_clients_are_never_much_longer_than_what_they_sent() {
     let mut solo = Solo::new(Config::default());
     for body in bodies() {
         for id in [1000, 1001] {
@@ -452,8 +452,8 @@ fn strike(honest: &mut Honest, attack: &Attack, forge: bool) {
             let mut bytes = [0; 96];
             let header = match bodies().get(*body) {
                 Some(body) => {
-                    let common =
-                        homa_wire::Common::control(from.port(), PORT, id).with_own_profile(THEIRS);
+                    let common = homa_wire::Common::control(from.port(), PORT, id)
+                        .with_native_profile(THEIRS);
                     let extension = Some(homa_wire::Extension {
                         echo: solo.ours(from),
                         reason: Reason::None,

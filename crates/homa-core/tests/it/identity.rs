@@ -24,15 +24,21 @@ fn bytes(sent: &[Sent]) -> u64 {
     sent.iter().map(|sent| u64::from(sent.wire_bytes)).sum()
 }
 
-/// DATA of a message in one packet, whose sender is known by `life` and believes that we are known by `echo`.
-fn short(from: SocketAddr, id: u64, length: u32, (life, echo): (u32, u32)) -> Header {
-    let common = Common::data(from.port(), PORT, id, 0).with_own_profile(life);
+/// DATA of a message in one packet, whose sender is known by `incarnation` and believes that we are known by `echo`.
+fn short(from: SocketAddr, id: u64, length: u32, (incarnation, echo): (u32, u32)) -> Header {
+    let common = Common::data(from.port(), PORT, id, 0).with_native_profile(incarnation);
     let data = Data { message_length: length, incoming: length, echo, ..Data::default() };
     Header { common, body: Body::Data(data), extension: None }
 }
 
-fn control(from: SocketAddr, id: u64, body: Body, life: u32, extension: Extension) -> Header {
-    let common = Common::control(from.port(), PORT, id).with_own_profile(life);
+fn control(
+    from: SocketAddr,
+    id: u64,
+    body: Body,
+    incarnation: u32,
+    extension: Extension,
+) -> Header {
+    let common = Common::control(from.port(), PORT, id).with_native_profile(incarnation);
     Header { common, body, extension: Some(extension) }
 }
 
@@ -59,8 +65,8 @@ fn what_one_address_learns_of_the_server_proves_nothing_for_another() {
     let rpc = solo.request(liar, 2, 10);
     let learnt = solo.answer(rpc, 10)[0].header.common.incarnation;
     assert_eq!(learnt, solo.ours(liar));
-    for (life, echo) in [(THEIRS, learnt), (THEIRS, 0), (learnt, learnt), (1, 1)] {
-        let received = solo.header(victim(), &short(victim(), 0x1000, 10, (life, echo)), 10);
+    for (incarnation, echo) in [(THEIRS, learnt), (THEIRS, 0), (learnt, learnt), (1, 1)] {
+        let received = solo.header(victim(), &short(victim(), 0x1000, 10, (incarnation, echo)), 10);
         let mut received_bytes = SHORT;
         let mut sent = solo.drain();
         if let Some(rpc) = arrived(&solo.events()) {
@@ -72,7 +78,7 @@ fn what_one_address_learns_of_the_server_proves_nothing_for_another() {
         ];
         for body in forged.iter().cycle().take(100) {
             let extension = Extension { echo, ..Extension::default() };
-            let header = control(victim(), 0x1000, *body, life, extension);
+            let header = control(victim(), 0x1000, *body, incarnation, extension);
             received_bytes += header.encoded_bytes() as u64;
             let _ = solo.header(victim(), &header, 0);
             sent.extend(solo.advance(1));
@@ -96,16 +102,16 @@ fn a_packet_without_an_incarnation_is_nobodys() {
 }
 
 #[test]
-fn the_number_for_an_address_is_24_bits_without_zero_and_changes_with_the_life() {
+fn the_number_for_an_address_is_24_bits_without_zero_and_changes_with_the_incarnation() {
     let engine = |seed: u64| Engine::new(Config::default(), HostBudget::local(), seed).unwrap();
     let lives: BTreeSet<u32> =
         (0..1000).map(|seed| engine(seed).incarnation(victim().ip())).collect();
     assert!(lives.len() > 990);
-    assert!(lives.iter().all(|life| (1..1 << 24).contains(life)));
+    assert!(lives.iter().all(|incarnation| (1..1 << 24).contains(incarnation)));
 }
 
 #[test]
-fn several_ports_of_a_host_are_one_life_to_its_peers() {
+fn several_ports_of_a_host_are_one_incarnation_to_its_peers() {
     let mut solo = Solo::new(Config::default());
     let (one, other) = (address(8, 800), address(8, 801));
     assert_eq!(solo.ours(one), solo.ours(other));
@@ -118,7 +124,7 @@ fn several_ports_of_a_host_are_one_life_to_its_peers() {
 // Lives.
 
 #[test]
-fn a_forged_life_takes_nothing_from_a_client_that_has_proved_its_address() {
+fn a_forged_incarnation_takes_nothing_from_a_client_that_has_proved_its_address() {
     let mut solo = Solo::new(Config::default());
     let client = address(8, 800);
     let rpcs: Vec<RpcKey> = (0..10).map(|n| solo.request(client, 2 + 2 * n, 100)).collect();
@@ -143,7 +149,7 @@ fn a_forged_life_takes_nothing_from_a_client_that_has_proved_its_address() {
 }
 
 #[test]
-fn forged_lives_of_a_server_delay_no_call() {
+fn forged_incarnations_of_a_server_delay_no_call() {
     let mut net = Net::new(&Config::default(), 2);
     let rpc = net.call(0, 1, 100);
     net.run(5);
@@ -169,11 +175,11 @@ fn forged_lives_of_a_server_delay_no_call() {
 }
 
 #[test]
-fn forged_lives_before_the_first_contact_delay_no_call() {
+fn forged_incarnations_before_the_first_contact_delay_no_call() {
     let mut net = Net::new(&Config::default(), 2);
-    let forge = |net: &mut Net, host: usize, life: u32| {
+    let forge = |net: &mut Net, host: usize, incarnation: u32| {
         let from = net.hosts[1 - host].address;
-        let mut header = short(from, 0x5000 + u64::from(life) * 2, 10, (life, 0));
+        let mut header = short(from, 0x5000 + u64::from(incarnation) * 2, 10, (incarnation, 0));
         header.common.destination_port = net.hosts[host].address.port();
         let mut bytes = [0; 96];
         let written = header.encode(&mut bytes).unwrap();
@@ -237,7 +243,7 @@ fn a_new_client_needs_no_extra_round_trip() {
     net.run(1);
     assert!(net.answered(0, rpc));
     let server = net.hosts[1].engine.stats();
-    assert_eq!((server.strangers_put_off, server.impostors), (0, 0));
+    assert_eq!((server.unvalidated_put_off, server.impostors), (0, 0));
     assert_eq!(net.hosts[0].engine.stats().restarts, 0);
 }
 
@@ -279,9 +285,9 @@ fn a_response_is_taken_only_from_who_was_asked() {
     let server = address(9, 900);
     let (rpc, id, _) = solo.called(server, 10);
     let guesses = [(THEIRS, 0), (0, 0), (THEIRS, solo.ours(address(66, 900))), (0x99, 0x99)];
-    for (life, echo) in guesses {
+    for (incarnation, echo) in guesses {
         // Even one who knows the id does not get through.
-        let received = solo.header(server, &short(server, id, 5, (life, echo)), 5);
+        let received = solo.header(server, &short(server, id, 5, (incarnation, echo)), 5);
         assert_eq!(received, Received::Dropped(DropReason::WrongPeer));
         for why in (0..=12).map(Reason::from) {
             for body in [
@@ -291,7 +297,8 @@ fn a_response_is_taken_only_from_who_was_asked() {
                 Body::Grant(Grant { offset: 10, priority: 0 }),
             ] {
                 let extension = Extension { echo, reason: why, value: 1 };
-                let received = solo.header(server, &control(server, id, body, life, extension), 0);
+                let received =
+                    solo.header(server, &control(server, id, body, incarnation, extension), 0);
                 assert_eq!(received, Received::Dropped(DropReason::WrongPeer));
             }
         }
@@ -309,12 +316,12 @@ fn a_request_belongs_to_the_client_that_began_it() {
     let client = address(8, 800);
     let begun = short(client, 2, 3000, (THEIRS, 0));
     assert!(matches!(solo.header(client, &begun, 1000), Received::Place(_)));
-    for life in [0x5, 0] {
+    for incarnation in [0x5, 0] {
         let mut forged = begun;
-        forged.common.incarnation = life;
+        forged.common.incarnation = incarnation;
         let received = solo.header(client, &forged, 3000);
         assert_eq!(received, Received::Dropped(DropReason::WrongPeer));
-        let cancel = control(client, 2, Body::RpcUnknown, life, Extension::default());
+        let cancel = control(client, 2, Body::RpcUnknown, incarnation, Extension::default());
         assert_eq!(solo.header(client, &cancel, 0), Received::Dropped(DropReason::WrongPeer));
     }
     assert_eq!(solo.engine.stats().live_rpcs, 1);
@@ -433,7 +440,7 @@ fn many_requests_from_one_forged_address_keep_nobody_else_out() {
         solo.events();
     }
     let stats = solo.engine.stats();
-    assert_eq!((stats.live_rpcs, stats.strangers_put_off), (225, 1775), "its share");
+    assert_eq!((stats.live_rpcs, stats.unvalidated_put_off), (225, 1775), "its share");
     let told: HashSet<Reason> = solo.drain().iter().filter_map(Sent::unknown).collect();
     assert_eq!(told, HashSet::from([Reason::NeverSeen]), "by which it can prove its address");
     for n in 0..200 {
@@ -445,7 +452,7 @@ fn many_requests_from_one_forged_address_keep_nobody_else_out() {
         solo.events();
     }
     let stats = solo.engine.stats();
-    assert_eq!((stats.live_rpcs, stats.strangers_displaced), (300, 125));
+    assert_eq!((stats.live_rpcs, stats.unvalidated_displaced), (300, 125));
 }
 
 #[test]
@@ -496,7 +503,7 @@ fn no_control_packet_draws_more_bytes_than_it_has() {
                     let extension = Extension { echo: 0, reason: why, value: 1 };
                     for extension in [Some(extension), None] {
                         let mut solo = Solo::new(Config::default());
-                        let mut common = Common::control(900, port, id).with_own_profile(THEIRS);
+                        let mut common = Common::control(900, port, id).with_native_profile(THEIRS);
                         common.source_port = victim().port();
                         let header = Header { common, body, extension };
                         let mut bytes = [0; 96];
@@ -519,7 +526,7 @@ fn no_control_packet_draws_more_bytes_than_it_has() {
 }
 
 #[test]
-fn requests_of_strangers_draw_no_more_control_bytes_than_they_have() {
+fn requests_of_unvalidated_clients_draw_no_more_control_bytes_than_they_have() {
     for (length, payload) in [(1, 1), (10, 10), (100_000, 1), (100_000, 1000)] {
         let mut solo = Solo::new(Config::default());
         let _ = solo.header(victim(), &short(victim(), 2, length, (THEIRS, 0)), payload);
@@ -538,7 +545,7 @@ fn requests_of_strangers_draw_no_more_control_bytes_than_they_have() {
 }
 
 #[test]
-fn grants_to_a_stranger_wait_for_its_proof_if_they_are_longer_than_what_it_sent() {
+fn grants_to_an_unvalidated_client_wait_for_its_proof_if_they_are_longer_than_what_it_sent() {
     let mut solo = Solo::new(Config::default());
     let mut header = short(victim(), 2, 100_000, (THEIRS, 0));
     let Body::Data(data) = &mut header.body else { unreachable!() };
@@ -557,7 +564,7 @@ fn grants_to_a_stranger_wait_for_its_proof_if_they_are_longer_than_what_it_sent(
 }
 
 #[test]
-fn a_grant_that_was_kept_from_a_stranger_is_told_with_its_proof() {
+fn a_grant_that_was_kept_from_an_unvalidated_client_is_told_with_its_proof() {
     let mut solo = Solo::new(Config::default());
     let mut header = short(victim(), 198, 100_000, (THEIRS, 0));
     let Body::Data(data) = &mut header.body else { unreachable!() };
@@ -572,7 +579,7 @@ fn a_grant_that_was_kept_from_a_stranger_is_told_with_its_proof() {
 }
 
 #[test]
-fn however_many_questions_come_at_once_few_are_answered() {
+fn however_many_resends_come_at_once_few_are_answered() {
     let mut solo = Solo::new(Config::default());
     let mut drawn = 0;
     for n in 0..200_000 {
@@ -590,8 +597,8 @@ fn however_many_questions_come_at_once_few_are_answered() {
     }
     assert_eq!(drawn, 500);
     assert_eq!(solo.engine.stats().replies_suppressed, 199_500);
-    let proved = address(7, 6);
-    let _ = solo.control(proved, 1001, Body::NeedAck, Reason::None, 0);
+    let validated = address(7, 6);
+    let _ = solo.control(validated, 1001, Body::NeedAck, Reason::None, 0);
     assert!(solo.drain()[0].is_ack(), "who has proved its address is answered all the same");
 }
 

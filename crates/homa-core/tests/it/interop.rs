@@ -84,7 +84,7 @@ impl Linux {
 /// One of ours over raw IP, as seen from its server.
 fn announce(host: &mut Host, from: &Linux, id: u64, incarnation: u32) {
     let (mut header, _) = from.cutoffs(id);
-    header.common = header.common.with_own_profile(incarnation);
+    header.common = header.common.with_native_profile(incarnation);
     assert_eq!(receive(host, from, (header, 0)), Received::Consumed);
 }
 
@@ -146,7 +146,7 @@ fn resends(sent: &[Sent]) -> Vec<(u32, u32)> {
     sent.iter().filter_map(resend).collect()
 }
 
-fn is_own(sent: &Sent) -> bool {
+fn is_native(sent: &Sent) -> bool {
     sent.header.common.version().is_some()
 }
 
@@ -300,7 +300,7 @@ fn data_is_never_padded_and_padded_data_is_not_taken() {
 }
 
 #[test]
-fn levels_ride_in_the_class_selector() {
+fn priorities_ride_in_the_class_selector() {
     let mut host = host();
     let server = linux(1, 99);
     let (_, id, sent) = call(&mut host, &server, 100_000);
@@ -402,7 +402,7 @@ fn the_version_of_cutoffs_is_echoed_as_received() {
     assert_eq!(call(&mut host, &server, 15_001).2[0].priority, 4);
 }
 
-/// Version and level of a call of 100 bytes.
+/// Version and priority of a call of 100 bytes.
 fn calls_with(host: &mut Host, to: &Linux) -> (u16, u8) {
     let (_, _, sent) = call(host, to, 100);
     (sent[0].data().unwrap().cutoff_version, sent[0].priority)
@@ -418,7 +418,7 @@ fn cutoffs_of_a_linux_host_hold_for_all_of_its_sockets() {
     assert_eq!(calls_with(&mut host, &known), (LINUX_VERSION, 7), "one that was there before");
     assert_eq!(calls_with(&mut host, &linux(1, 97)), (LINUX_VERSION, 7), "one that is new");
     assert_eq!(calls_with(&mut host, &elsewhere), (0, 6), "another host");
-    // The answer to a client of that host goes at the right level at once.
+    // The answer to a client of that host goes at the right priority at once.
     serve(&mut host, &linux(1, 40_000), 2, 10, 100);
     let sent = host.sent();
     let answer = sent.iter().find(|sent| sent.data().is_some()).unwrap();
@@ -586,13 +586,13 @@ fn busy_keeps_a_call_alive_for_as_long_as_it_is_repeated() {
             take(&mut host, &server, server.control(id | 1, Body::Busy));
         }
     }
-    assert!((50..=300).contains(&asked), "{asked} questions in 10 s: they become rare");
+    assert!((50..=300).contains(&asked), "{asked} RESENDs in 10 s: they become rare");
     take(&mut host, &server, server.data(id | 1, 0..10, 10, 10));
     assert!(host.events().contains(&Event::ResponseArrived { rpc, cookie: 0 }));
 }
 
 #[test]
-fn a_silent_linux_host_is_given_up_after_the_time_out() {
+fn a_silent_linux_host_is_given_up_after_the_timeout() {
     let mut host = host();
     let (rpc, _, _) = call(&mut host, &linux(1, 99), 100);
     let sent = host.pass_ms(990);
@@ -604,7 +604,7 @@ fn a_silent_linux_host_is_given_up_after_the_time_out() {
     assert!(host.events().contains(&failed));
 }
 
-/// A call is answered after some milliseconds; the questions until then.
+/// A call is answered after some milliseconds; the RESENDs until then.
 fn answered_after(host: &mut Host, server: &Linux, wait_ms: u64) -> (u64, usize) {
     let (_, id, _) = call(host, server, 100);
     let asked = resends(&host.pass_ms(wait_ms)).len();
@@ -647,7 +647,7 @@ fn a_saturated_linux_host_is_asked_when_its_longest_reaction_is_over_and_often_e
     assert_eq!(resends(&host.pass_ms(wait_ms)), [], "it may take that long");
     assert_eq!(resends(&host.pass_ms(wait_ms / 4)), [(0, RESEND_ALL)], "it was lost");
     let again = resends(&host.pass_ms(900)).len();
-    assert!((7..=9).contains(&again), "{again}: questions and answers get lost as well");
+    assert!((7..=9).contains(&again), "{again}: RESENDs and replies get lost as well");
     assert_eq!(host.events(), []);
     host.pass_ms(300);
     let failed = Event::Failed { rpc, cookie: 0, reason: FailReason::Timeout };
@@ -661,7 +661,7 @@ fn a_linux_host_that_was_asked_too_early_is_given_more_time() {
     answered_after(&mut host, &server, 1);
     let (id, asked) = answered_after(&mut host, &server, 8);
     assert_eq!(asked, 1);
-    // The answer to the question comes after that to the call: nothing had been lost.
+    // The answer to the RESEND comes after that to the call: nothing had been lost.
     let (mut header, bytes) = server.data(id ^ 1, 0..100, 100, 100);
     if let Body::Data(data) = &mut header.body {
         (data.retransmit, data.seg_offset) = (1, 0);
@@ -716,7 +716,7 @@ fn a_linux_host_that_asks_again_for_what_is_on_its_way_does_not_look_like_a_blac
 }
 
 #[test]
-fn acknowledgements_show_that_full_packets_arrive_unless_they_answer_a_question() {
+fn acknowledgements_show_that_full_packets_arrive_unless_they_answer_a_need_ack() {
     for (listed, fell) in [(true, 0), (false, 1)] {
         let mut host = host();
         let client = linux(1, 40_000);
@@ -1138,11 +1138,11 @@ fn the_announcement_rides_in_the_header_of_cutoffs_alone() {
     let sent = host.pass_ms(5);
     assert_eq!(kinds(&sent), ["CUTOFFS", "DATA", "NEED_ACK", "NEED_ACK"]);
     assert!(
-        is_own(&sent[0])
+        is_native(&sent[0])
             && sent[0].header.common.incarnation == host.engine.incarnation(client.address.ip())
     );
     assert_eq!(sent[0].wire_bytes, 62, "nothing behind it");
-    assert!(!sent[1..].iter().any(is_own));
+    assert!(!sent[1..].iter().any(is_native));
 }
 
 #[test]
@@ -1152,11 +1152,11 @@ fn an_rpc_keeps_the_format_it_was_begun_in() {
     let (_, first, _) = call(&mut host, &server, 100_000);
     announce(&mut host, &server, first | 1, 77);
     take(&mut host, &server, server.grant(first | 1, 60_000));
-    assert!(!host.sent().iter().any(is_own));
+    assert!(!host.sent().iter().any(is_native));
     let (_, second, sent) = call(&mut host, &server, 100_000);
-    assert!(sent.iter().all(|packet| is_own(packet) && packet.data().unwrap().echo == 77));
+    assert!(sent.iter().all(|packet| is_native(packet) && packet.data().unwrap().echo == 77));
     take(&mut host, &server, server.grant(first | 1, 70_000));
-    assert!(!host.sent().iter().any(is_own));
+    assert!(!host.sent().iter().any(is_native));
     assert_eq!(host.stats().peers_discovered, 1);
     assert_ne!(first, second);
 }
@@ -1167,7 +1167,7 @@ fn with_discovery_switched_off_every_packet_is_in_linux_format() {
     let server = linux(1, 99);
     let (_, id, _) = call(&mut host, &server, 10);
     announce(&mut host, &server, id | 1, 77);
-    assert!(!call(&mut host, &server, 10).2.iter().any(is_own));
+    assert!(!call(&mut host, &server, 10).2.iter().any(is_native));
     let client = linux(2, 40_000);
     let (mut header, bytes) = client.data(2, 0..10, 10, 10);
     let Body::Data(data) = &mut header.body else { unreachable!() };
@@ -1175,7 +1175,7 @@ fn with_discovery_switched_off_every_packet_is_in_linux_format() {
     take(&mut host, &client, (header, bytes));
     let sent = host.sent();
     assert_eq!(kinds(&sent), ["CUTOFFS"]);
-    assert!(!is_own(&sent[0]));
+    assert!(!is_native(&sent[0]));
 }
 
 #[test]
@@ -1188,11 +1188,11 @@ fn after_ten_seconds_of_silence_a_peer_is_asked_to_announce_itself_again() {
     host.events();
     host.now_ns += Duration::from_secs(11).as_nanos() as u64;
     let (_, id, sent) = call(&mut host, &server, 10);
-    assert!(!is_own(&sent[0]));
+    assert!(!is_native(&sent[0]));
     assert_eq!(sent[0].data().unwrap().cutoff_version, 0);
     announce(&mut host, &server, id | 1, 77);
     let (_, _, sent) = call(&mut host, &server, 10);
-    assert!(is_own(&sent[0]));
+    assert!(is_native(&sent[0]));
     assert_eq!(sent[0].data().unwrap().cutoff_version, LINUX_VERSION);
 }
 
@@ -1201,27 +1201,27 @@ type Proof<'a> = &'a dyn Fn(&Linux, u64) -> (Header, u32);
 
 #[test]
 fn a_host_that_returns_as_a_linux_machine_is_spoken_to_in_linux_format() {
-    let about_an_own_rpc = |server: &Linux, id| server.control(id | 1, Body::Busy);
+    let about_a_native_rpc = |server: &Linux, id| server.control(id | 1, Body::Busy);
     let cutoffs = |server: &Linux, _| server.cutoffs(90);
-    let proofs: [Proof<'_>; 2] = [&about_an_own_rpc, &cutoffs];
+    let proofs: [Proof<'_>; 2] = [&about_a_native_rpc, &cutoffs];
     for proof in proofs {
         let mut host = host();
         let server = linux(1, 99);
         let (_, id, _) = call(&mut host, &server, 10);
         announce(&mut host, &server, id | 1, 77);
         let (_, own, sent) = call(&mut host, &server, 100_000);
-        assert!(is_own(&sent[0]));
+        assert!(is_native(&sent[0]));
         let _ = receive(&mut host, &server, proof(&server, own));
         assert_eq!(host.stats().peers_reverted, 1);
-        assert!(!call(&mut host, &server, 10).2.iter().any(is_own), "new RPCs");
+        assert!(!call(&mut host, &server, 10).2.iter().any(is_native), "new RPCs");
         take(&mut host, &server, server.grant(own | 1, 60_000));
         let sent = host.pass_ms(20);
-        assert!(data_bytes(&sent) >= 20_000 && !sent.iter().any(is_own), "and what had begun");
+        assert!(data_bytes(&sent) >= 20_000 && !sent.iter().any(is_native), "and what had begun");
     }
 }
 
 #[test]
-fn a_call_that_waited_for_an_earlier_life_ends_when_a_linux_machine_acknowledges_it() {
+fn a_call_that_waited_for_an_earlier_incarnation_ends_when_a_linux_machine_acknowledges_it() {
     let mut host = host();
     let server = linux(1, 99);
     let (_, first, _) = call(&mut host, &server, 10);
@@ -1229,18 +1229,18 @@ fn a_call_that_waited_for_an_earlier_life_ends_when_a_linux_machine_acknowledges
     take(&mut host, &server, server.data(first | 1, 0..10, 10, 10));
     let (rpc, id, _) = call(&mut host, &server, 10);
     let (mut busy, _) = server.control(id | 1, Body::Busy);
-    busy.common = busy.common.with_own_profile(77);
+    busy.common = busy.common.with_native_profile(77);
     let echo = host.engine.incarnation(server.address.ip());
     busy.extension = Some(homa_wire::Extension { echo, ..homa_wire::Extension::default() });
     take(&mut host, &server, (busy, 0));
-    // Linux answers so to a question about an RPC that it does not know.
+    // Linux answers so to a NEED_ACK about an RPC that it does not know.
     for _ in 0..200 {
         if host.pass_ms(10).iter().any(|sent| sent.is_probe() && sent.id() == id) {
             let _ = receive(&mut host, &server, server.ack(id | 1, &[]));
         }
     }
     let failed = Event::Failed { rpc, cookie: 0, reason: FailReason::Restarted };
-    assert!(host.events().contains(&failed), "the earlier life may have executed it");
+    assert!(host.events().contains(&failed), "the earlier incarnation may have executed it");
 }
 
 #[test]
@@ -1249,11 +1249,11 @@ fn an_announcement_of_another_version_is_none() {
     let server = linux(1, 99);
     let (_, id, _) = call(&mut host, &server, 10);
     let (mut header, _) = server.cutoffs(id | 1);
-    header.common = header.common.with_own_profile(77);
+    header.common = header.common.with_native_profile(77);
     header.common.window += VERSION;
     take(&mut host, &server, (header, 0));
     let (_, _, sent) = call(&mut host, &server, 10);
-    assert!(!is_own(&sent[0]));
+    assert!(!is_native(&sent[0]));
     assert_eq!(sent[0].data().unwrap().cutoff_version, LINUX_VERSION, "it is CUTOFFS all the same");
     assert_eq!(host.stats().calls_failed, 0);
 }
@@ -1283,11 +1283,11 @@ fn a_forged_announcement_changes_nothing_of_a_peer_that_has_proved_itself() {
     let (_, id, _) = call(&mut host, &server, 10);
     let echo = host.engine.incarnation(server.address.ip());
     let (mut busy, _) = server.control(id | 1, Body::Busy);
-    busy.common = busy.common.with_own_profile(77);
+    busy.common = busy.common.with_native_profile(77);
     busy.extension = Some(homa_wire::Extension { echo, ..homa_wire::Extension::default() });
     take(&mut host, &server, (busy, 0));
     let (mut forged, _) = server.cutoffs(id | 1);
-    forged.common = forged.common.with_own_profile(88);
+    forged.common = forged.common.with_native_profile(88);
     let received = receive(&mut host, &server, (forged, 0));
     assert!(matches!(received, Received::Dropped(_)), "{received:?}");
     let (_, _, sent) = call(&mut host, &server, 10);

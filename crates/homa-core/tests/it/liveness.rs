@@ -33,7 +33,7 @@ fn a_hundred_thousand_waiting_calls_cost_as_much_as_ten() {
 }
 
 #[test]
-fn calls_that_wait_at_a_dead_server_end_within_the_time_out_of_the_next_probe() {
+fn calls_that_wait_at_a_dead_server_end_within_the_timeout_of_the_next_probe() {
     let mut net = Net::new(&Config::default(), 2);
     net.hosts[1].service = Service::Hold;
     let rpcs: Vec<_> = (0..5000).map(|_| net.call(0, 1, 100)).collect();
@@ -86,7 +86,8 @@ fn a_call_from_a_second_port_is_watched_too() {
     let sent = solo.drain();
     let second_id = sent[0].header.common.sender_id;
     let busy = |solo: &mut Solo, port: u16, id: u64| {
-        let common = homa_wire::Common::control(server.port(), port, id).with_own_profile(THEIRS);
+        let common =
+            homa_wire::Common::control(server.port(), port, id).with_native_profile(THEIRS);
         let extension =
             Some(homa_wire::Extension { echo: solo.ours(server), reason: Reason::None, value: 0 });
         let header = homa_wire::Header { common, body: Body::Busy, extension };
@@ -187,7 +188,7 @@ fn a_stopped_process_does_not_take_its_own_silence_for_that_of_others() {
     assert_eq!(solo.failure(rpc), None);
     assert_eq!(solo.engine.stats().clock_jumps, 1);
     solo.advance(900);
-    assert_eq!(solo.failure(rpc), None, "the whole time-out runs again");
+    assert_eq!(solo.failure(rpc), None, "the whole timeout runs again");
     let _ = solo.data(server, id, 100, (0, 100));
     solo.advance(500);
     assert_eq!(solo.failure(rpc), None);
@@ -258,7 +259,7 @@ fn an_unsent_call_to_a_silent_peer_ends_with_those_before_it() {
 }
 
 #[test]
-fn questions_about_a_silent_peer_are_few() {
+fn probes_of_a_silent_peer_are_few() {
     let config = Config::default().with(|config| config.unscheduled.in_flight_max_bytes = 5000);
     let mut solo = Solo::new(config);
     for _ in 0..1000 {
@@ -294,7 +295,7 @@ fn the_engine_says_when_and_why_it_wants_to_be_woken() {
 
 // Scenario: T2
 #[test]
-fn a_peers_own_time_out_counts() {
+fn a_peers_own_timeout_counts() {
     let mut solo = Solo::new(Config::default());
     let server = address(9, 900);
     let settings = homa_core::PeerSettings::default()

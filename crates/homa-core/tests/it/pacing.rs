@@ -168,7 +168,7 @@ fn the_last_short_packet_of_a_long_message_waits_with_those_before_it() {
 fn long_data_does_not_ride_along_in_the_train_of_a_short_message() {
     let (mut host, _) = busy(paced());
     let remote = host.remote(1, 1);
-    // Same destination, same level as the waiting one would have.
+    // Same destination, same priority as the waiting one would have.
     host.call(&remote, 900);
     assert_eq!(data_bytes(&host.sent()), 900);
 }
@@ -318,7 +318,7 @@ fn with_a_share_of_zero_the_order_is_strictly_srpt() {
 
 // Scenario: S18
 #[test]
-fn what_the_driver_refuses_is_sent_again_in_its_place_and_its_charge_returned() {
+fn what_the_driver_refuses_is_sent_again_in_its_place_and_its_credit_returned() {
     for accepted in 0..4 {
         let mut host = Host::new(paced());
         let remote = host.remote(1, 1);

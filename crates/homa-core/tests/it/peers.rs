@@ -155,7 +155,7 @@ fn a_peer_may_have_a_timeout_of_its_own() {
 }
 
 /// A peer that does not know our incarnation: perhaps its address is not its own.
-fn unproved(host: &Host) -> Remote {
+fn unvalidated(host: &Host) -> Remote {
     Remote { echo: 0, ..host.remote(1, 1) }
 }
 
@@ -167,7 +167,7 @@ fn wire_bytes(sent: &[Sent]) -> u64 {
 fn a_peer_that_has_not_proved_its_address_gets_at_most_three_times_what_it_sent() {
     for reply in [1, 100, 1000, 900_000] {
         let mut host = Host::new(exact());
-        let remote = unproved(&host);
+        let remote = unvalidated(&host);
         let request = remote.data(2, 0..1, 1, 1);
         let received = request.0.encoded_bytes() as u64 + 1;
         host.take(&remote, request);
@@ -181,9 +181,9 @@ fn a_peer_that_has_not_proved_its_address_gets_at_most_three_times_what_it_sent(
 }
 
 #[test]
-fn half_a_request_of_an_unproved_peer_earns_it_at_most_three_times_its_bytes() {
+fn half_a_request_of_an_unvalidated_peer_earns_it_at_most_three_times_its_bytes() {
     let mut host = Host::new(exact());
-    let remote = unproved(&host);
+    let remote = unvalidated(&host);
     let mut received = 0;
     for packet in [5, 1, 3] {
         let at = packet * FULL;
@@ -202,7 +202,7 @@ fn half_a_request_of_an_unproved_peer_earns_it_at_most_three_times_its_bytes() {
 fn a_small_first_call_needs_no_extra_round_trip() {
     for length in [1, 100, 1000] {
         let mut host = Host::new(exact());
-        let remote = unproved(&host);
+        let remote = unvalidated(&host);
         let packet = {
             let (mut header, payload) = remote.data(2, 0..length, length, length);
             if let Body::Data(data) = &mut header.body {
@@ -220,22 +220,22 @@ fn a_small_first_call_needs_no_extra_round_trip() {
 #[test]
 fn a_peer_that_echoes_our_incarnation_gets_its_response() {
     let mut host = Host::new(exact());
-    let remote = unproved(&host);
+    let remote = unvalidated(&host);
     host.take(&remote, remote.data(2, 0..1, 1, 1));
     let rpc = host.arrived();
     host.engine.send_response(host.now(), rpc, 20_000).unwrap();
     let sent = host.pass_ms(1);
     assert_eq!(data_bytes(&sent), 0);
     assert_eq!(probes(&sent), [3], "it is asked, so that it can prove itself");
-    let proved = Remote { echo: host.remote(1, 1).echo, ..remote };
-    host.take(&proved, proved.control(2, Body::Busy, Reason::None, 0));
+    let validated = Remote { echo: host.remote(1, 1).echo, ..remote };
+    host.take(&validated, validated.control(2, Body::Busy, Reason::None, 0));
     assert_eq!(data_bytes(&host.sent()), 20_000);
 }
 
 #[test]
 fn an_echo_of_another_incarnation_proves_nothing() {
     let mut host = Host::new(exact());
-    let remote = unproved(&host);
+    let remote = unvalidated(&host);
     host.take(&remote, remote.data(2, 0..1, 1, 1));
     let rpc = host.arrived();
     host.engine.send_response(host.now(), rpc, 20_000).unwrap();
@@ -248,7 +248,7 @@ fn an_echo_of_another_incarnation_proves_nothing() {
 #[test]
 fn a_call_to_a_peer_of_which_nothing_is_known_is_not_held_back() {
     let mut host = Host::new(exact());
-    let remote = unproved(&host);
+    let remote = unvalidated(&host);
     host.call(&remote, 40_000);
     assert_eq!(data_bytes(&host.sent()), 40_000);
 }

@@ -1,4 +1,4 @@
-//! Sending and its levels: unscheduled data, grants received, cutoffs
+//! Sending and its priorities: unscheduled data, grants received, cutoffs
 //! (docs/spec/protocol.md §4, §5).
 
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn tell(host: &mut Host, remote: &Remote, levels: [u32; 8], version: u16) {
     host.take(remote, remote.control(1, body, Reason::None, 0));
 }
 
-/// Level of the first packet of a message.
+/// Priority of the first packet of a message.
 fn level(host: &mut Host, remote: &Remote, length: u32) -> u8 {
     host.call(remote, length);
     let sent = host.sent();
@@ -81,7 +81,7 @@ fn half_sent() -> (Host, Remote, u64) {
 
 // Scenario: S5, S11
 #[test]
-fn a_grant_lets_the_bytes_below_it_leave_at_its_level() {
+fn a_grant_lets_the_bytes_below_it_leave_at_its_priority() {
     let (mut host, remote, id) = half_sent();
     host.take(&remote, remote.grant(id | 1, 60_000, 2));
     let sent = data_of(&host.sent());
@@ -91,7 +91,7 @@ fn a_grant_lets_the_bytes_below_it_leave_at_its_level() {
 
 // Scenario: S6, S11
 #[test]
-fn an_older_grant_takes_nothing_back_but_its_level_counts() {
+fn an_older_grant_takes_nothing_back_but_its_priority_counts() {
     let (mut host, remote, id) = half_sent();
     host.take(&remote, remote.grant(id | 1, 60_000, 2));
     host.take(&remote, remote.grant(id | 1, 50_000, 1));
@@ -102,7 +102,7 @@ fn an_older_grant_takes_nothing_back_but_its_level_counts() {
 
 // Scenario: S7
 #[test]
-fn a_grant_beyond_the_end_means_the_end_and_one_beyond_the_levels_the_top() {
+fn a_grant_beyond_the_end_means_the_end_and_one_beyond_the_priorities_the_top() {
     let (mut host, remote, id) = half_sent();
     host.take(&remote, remote.grant(id | 1, u32::MAX, 255));
     let sent = data_of(&host.sent());
@@ -131,7 +131,7 @@ fn data_sent_again_is_marked_and_keeps_its_segments() {
 }
 
 #[test]
-fn before_a_peer_has_told_its_cutoffs_everything_goes_at_level_6() {
+fn before_a_peer_has_told_its_cutoffs_everything_goes_at_priority_6() {
     let mut host = Host::new(exact());
     let remote = host.remote(1, 1);
     assert_eq!(level(&mut host, &remote, 10), 6);
@@ -140,7 +140,7 @@ fn before_a_peer_has_told_its_cutoffs_everything_goes_at_level_6() {
 
 // Scenario: S10, K1, K2
 #[test]
-fn the_level_follows_the_peers_cutoffs_for_the_whole_length() {
+fn the_priority_follows_the_peers_cutoffs_for_the_whole_length() {
     let mut host = Host::new(exact());
     let remote = host.remote(1, 1);
     assert_eq!(level(&mut host, &remote, 10), 6);
@@ -234,7 +234,7 @@ fn a_peer_is_told_even_if_its_data_is_dropped() {
 
 // Scenario: K3
 #[test]
-fn fewer_levels_close_the_upper_ones_and_move_the_scheduled_ones() {
+fn fewer_priorities_close_the_upper_ones_and_move_the_scheduled_ones() {
     let fixed = CutoffSource::Fixed(Cutoffs::new([0, 0, 0, 1_000_000, 5000, 300, 200, 100]));
     let mut host = Host::new(exact().with(|config| {
         config.priorities.count = 6;
@@ -244,7 +244,7 @@ fn fewer_levels_close_the_upper_ones_and_move_the_scheduled_ones() {
     host.take(&remote, with_version(&remote, 2, 0));
     let told = cutoffs_of(&host.sent());
     assert_eq!(told[0].levels[3..], [1_000_000, 5000, 300, 0, 0]);
-    // Level 3 is the lowest unscheduled one, so a single scheduled message gets 2 - 2 = 0, the first of
+    // Priority 3 is the lowest unscheduled one, so a single scheduled message gets 2 - 2 = 0, the first of
     // three 2.
     assert_eq!(host.engine.config().priorities.count, 6);
     for n in 2..5u8 {
@@ -261,7 +261,7 @@ fn fewer_levels_close_the_upper_ones_and_move_the_scheduled_ones() {
 
 // Scenario: K4
 #[test]
-fn without_an_unlimited_level_scheduled_and_unscheduled_data_share_level_0() {
+fn without_an_unlimited_priority_scheduled_and_unscheduled_data_share_priority_0() {
     let fixed = CutoffSource::Fixed(Cutoffs::new([0, 0, 0, 0, 0, 0, 0, 100]));
     let mut host = Host::new(exact().with(|config| config.priorities.cutoffs = fixed));
     for n in 1..4u8 {
@@ -274,7 +274,7 @@ fn without_an_unlimited_level_scheduled_and_unscheduled_data_share_level_0() {
 
 // Scenario: K7
 #[test]
-fn with_few_levels_and_no_cutoffs_known_everything_goes_at_level_0() {
+fn with_few_priorities_and_no_cutoffs_known_everything_goes_at_priority_0() {
     for num_priorities in [1, 4, 6] {
         let mut host = Host::new(levels(num_priorities, 8));
         let remote = host.remote(1, 1);
@@ -283,7 +283,7 @@ fn with_few_levels_and_no_cutoffs_known_everything_goes_at_level_0() {
 }
 
 #[test]
-fn a_cutoff_table_beyond_the_levels_in_use_is_read_from_the_top_level_in_use() {
+fn a_cutoff_table_beyond_the_priorities_in_use_is_read_from_the_top_priority_in_use() {
     let mut host = Host::new(levels(4, 8));
     let remote = host.remote(1, 1);
     host.call(&remote, 10);
@@ -294,7 +294,7 @@ fn a_cutoff_table_beyond_the_levels_in_use_is_read_from_the_top_level_in_use() {
 }
 
 #[test]
-fn a_hint_replaces_the_level_of_unscheduled_data_within_the_levels_in_use() {
+fn a_hint_replaces_the_priority_of_unscheduled_data_within_the_priorities_in_use() {
     let mut host = Host::new(levels(4, 8));
     let remote = host.remote(1, 1);
     for (hint, expected) in [(2, 2), (7, 3)] {
@@ -306,7 +306,7 @@ fn a_hint_replaces_the_level_of_unscheduled_data_within_the_levels_in_use() {
 
 // Scenario: W17
 #[test]
-fn levels_are_mapped_to_class_selectors() {
+fn priorities_are_mapped_to_class_selectors() {
     let priority_map = [0, 0, 1, 1, 2, 3, 4, 5];
     let mut host = Host::new(exact().with(|config| config.fixed.priority_map = priority_map));
     let remote = host.remote(1, 1);
@@ -319,7 +319,7 @@ fn levels_are_mapped_to_class_selectors() {
 }
 
 #[test]
-fn control_packets_and_grants_go_at_the_top_level() {
+fn control_packets_and_grants_go_at_the_top_priority() {
     let mut host = Host::new(levels(6, 8));
     let remote = host.remote(1, 1);
     host.take(&remote, remote.data(2, 0..FULL, 100_000, FULL));
@@ -329,7 +329,7 @@ fn control_packets_and_grants_go_at_the_top_level() {
 
 // Scenario: W12
 #[test]
-fn a_response_takes_its_unscheduled_level_from_the_clients_cutoffs() {
+fn a_response_takes_its_unscheduled_priority_from_the_clients_cutoffs() {
     let mut host = Host::new(exact());
     let remote = host.remote(1, 1);
     host.take(&remote, remote.data(2, 0..10, 10, 10));
@@ -374,7 +374,7 @@ fn cutoffs_are_computed_from_what_arrives_and_told_to_the_senders() {
     assert_eq!(told.len(), 1, "the default table is stale now");
     assert_ne!(told[0].levels, *Cutoffs::default().levels());
     assert_ne!(told[0].version, Cutoffs::default().version());
-    // Both lengths have as many bytes: each gets a level.
+    // Both lengths have as many bytes: each gets a priority.
     assert!((50..1000).contains(&told[0].levels[7]), "{:?}", told[0].levels);
     assert!((1000..2000).contains(&told[0].levels[6]), "{:?}", told[0].levels);
     host.now_ns += 2_000_000;

@@ -295,7 +295,7 @@ fn without_memory_the_rpc_is_kept_its_data_dropped_and_asked_for_when_room_appea
     let second = solo.request(from, 4, 60_000);
     let received = solo.data(from, 6, 60_000, (0, 1000));
     assert_eq!(received, Received::Dropped(DropReason::NoMemory));
-    assert_eq!(solo.engine.stats().messages_starved, 1);
+    assert_eq!(solo.engine.stats().messages_unallocated, 1);
     assert_eq!(solo.engine.stats().live_rpcs, 3);
     assert!(solo.advance(500).iter().all(|sent| sent.resend().is_none()), "T6: it waits");
     let _ = solo.control(
@@ -316,7 +316,7 @@ fn without_memory_the_rpc_is_kept_its_data_dropped_and_asked_for_when_room_appea
 
 // Scenario: B9
 #[test]
-fn the_shortest_starved_message_gets_memory_first() {
+fn the_shortest_unallocated_message_gets_memory_first() {
     let config = Config::default().with(|config| {
         config.limits.max_message_bytes = 65_536;
         config.limits.receive_memory_bytes = 131_072;
@@ -576,7 +576,7 @@ fn packets_without_memory_are_counted_and_their_rpc_is_kept() {
         assert_eq!(received, Received::Dropped(DropReason::NoMemory));
     }
     let stats = host.stats();
-    assert_eq!((stats.dropped_no_memory, stats.messages_starved), (3, 1));
+    assert_eq!((stats.dropped_no_memory, stats.messages_unallocated), (3, 1));
     assert_eq!(stats.live_rpcs, 3);
 }
 
@@ -605,7 +605,7 @@ fn control_packets_of_a_batch_are_answered_before_its_long_messages() {
     let (a, b) = (host.remote(1, 1), host.remote(2, 1));
     host.call(&b, 100_000);
     let id = host.sent()[0].id();
-    // A batch: long DATA, then a GRANT and a question about a request that is being received.
+    // A batch: long DATA, then a GRANT and a NEED_ACK about a request that is being received.
     host.take(&a, a.data(2, 0..FULL, 900_000, FULL));
     host.take(&b, b.grant(id | 1, 60_000, 2));
     host.take(&a, a.resend(2, 0, RESEND_ALL));

@@ -70,19 +70,19 @@ fn a_client_that_hears_nothing_asks_for_everything_and_backs_off() {
     let follow = |(early, level): &(bool, u8)| *level == if *early { own } else { 7 };
     assert!(
         levels.iter().all(follow),
-        "it follows the request for a quarter of the time-out: {levels:?}"
+        "it follows the request for a quarter of the timeout: {levels:?}"
     );
     assert_eq!(asked[0].at_ns - 1000 * MS, 5 * MS, "T1: after the resend interval");
     assert_eq!(asked[1].at_ns - asked[0].at_ns, 5 * MS);
     assert!((15..=24).contains(&asked.len()), "T1, T2: {}", asked.len());
     let gaps: Vec<u64> = asked.windows(2).map(|pair| pair[1].at_ns - pair[0].at_ns).collect();
     assert!(gaps.windows(2).all(|pair| pair[0] <= pair[1]), "the interval only grows: {gaps:?}");
-    assert!(gaps.iter().all(|gap| *gap <= 63 * MS), "a sixteenth of the time-out at most");
+    assert!(gaps.iter().all(|gap| *gap <= 63 * MS), "a sixteenth of the timeout at most");
 }
 
 // Scenario: T2, X10
 #[test]
-fn a_silent_server_is_given_up_after_the_time_out_and_told() {
+fn a_silent_server_is_given_up_after_the_timeout_and_told() {
     let mut solo = solo();
     let (rpc, _, _) = solo.called(address(9, 900), 100);
     solo.advance(999);
@@ -351,7 +351,7 @@ fn sending(length: u32) -> (Solo, u64) {
 
 // Scenario: T13, T14, T17, T23
 #[test]
-fn a_resend_brings_whole_original_segments_at_the_level_it_names() {
+fn a_resend_brings_whole_original_segments_at_the_priority_it_names() {
     let (mut solo, id) = sending(20_000);
     let _ = solo.control(address(9, 900), id, resend(100, 200, 3), Reason::None, 0);
     let sent = solo.drain();
@@ -555,7 +555,7 @@ fn impatient() -> Config {
 
 // Scenario: T2
 #[test]
-fn with_the_time_out_of_linux_a_call_fails_after_100_ms() {
+fn with_the_timeout_of_linux_a_call_fails_after_100_ms() {
     let mut solo = Solo::new(impatient());
     let (rpc, _, _) = solo.called(address(9, 900), 100);
     solo.advance(99);
@@ -566,7 +566,7 @@ fn with_the_time_out_of_linux_a_call_fails_after_100_ms() {
 
 // Scenario: T5
 #[test]
-fn a_message_that_has_all_that_was_granted_waits_without_resend_and_time_out() {
+fn a_message_that_has_all_that_was_granted_waits_without_resend_and_timeout() {
     let config = impatient().with(|config| {
         config.grants.max_overcommit = 1;
         config.grants.window_bytes = 10_000;
@@ -586,7 +586,7 @@ fn a_message_that_has_all_that_was_granted_waits_without_resend_and_time_out() {
         let about_long = |sent: &&Sent| sent.header.common.sender_id == 21;
         assert_eq!(sent.iter().filter(about_long).count(), 0);
     }
-    assert_eq!(solo.engine.stats().live_rpcs, 2, "three times the time-out has passed");
+    assert_eq!(solo.engine.stats().live_rpcs, 2, "three times the timeout has passed");
 }
 
 // Scenario: T8, T9
@@ -602,7 +602,7 @@ fn a_message_that_the_pacer_still_holds_back_counts_as_not_sent() {
         assert_eq!(solo.failure(rpc), None, "at {} ms", solo.now_ns / MS);
         sent.extend(solo.advance(1));
     }
-    assert!(solo.now_ns > 1300 * MS, "more than the time-out: {} ms", solo.now_ns / MS - 1000);
+    assert!(solo.now_ns > 1300 * MS, "more than the timeout: {} ms", solo.now_ns / MS - 1000);
     let sent = solo.advance(6);
     assert_eq!(resends(&sent), [(0, RESEND_ALL)], "the silence begins with the last byte");
     solo.advance(100);
@@ -641,7 +641,7 @@ fn only_data_grant_and_busy_begin_the_silence_anew() {
         let _ = solo.data(server, id, 10_000, (start * 100, start * 100 + 100));
     }
     assert_eq!(solo.failure(rpc), None, "DATA every 90 ms");
-    // The first answer took 90 ms: questions begin later by a part of the time-out.
+    // The first answer took 90 ms: RESENDs begin later by a part of the timeout.
     solo.advance(101 + 100 / 8);
     assert_eq!(solo.failure(rpc), Some(FailReason::Timeout));
 }

@@ -109,7 +109,7 @@ fn messages_are_cut_where_the_recorded_host_cut_them() {
 }
 
 #[test]
-fn questions_are_answered_as_by_the_recorded_host() {
+fn control_packets_are_answered_as_by_the_recorded_host() {
     let mut answers: BTreeMap<Answer, usize> = BTreeMap::new();
     for_each_role(|path, story, host| {
         let mut player = player(path, story, host);
@@ -118,7 +118,7 @@ fn questions_are_answered_as_by_the_recorded_host() {
         for answer in &player.answers {
             *answers.entry(answer.clone()).or_default() += 1;
             let same = answer.recorded.split('+').any(|kind| kind == answer.ours);
-            // Of several questions in a row only the last is followed by the answer.
+            // Of several RESENDs in a row only the last is followed by the answer.
             let unanswered = answer.recorded.is_empty() || answer.recorded == "RESEND";
             let explained = !shared_without_loss && is_explained_by_loss(answer);
             // Whether it was asked for twice in one interval was checked when it was asked.

@@ -160,7 +160,7 @@ fn what_a_host_gave_back_it_may_hold_again() {
 }
 
 #[test]
-fn a_favourite_that_only_says_it_is_busy_makes_way() {
+fn a_holder_of_the_reserved_slot_that_only_says_it_is_busy_makes_way() {
     let config = Config::default().with(|config| config.limits.receive_memory_bytes = 1 << 20);
     let mut solo = Solo::new(config);
     assert!(placed(&announce(&mut solo, greedy(), 2)), "it holds what is set aside");
@@ -174,7 +174,7 @@ fn a_favourite_that_only_says_it_is_busy_makes_way() {
 }
 
 #[test]
-fn a_favourite_that_sends_a_byte_now_and_then_makes_way() {
+fn a_holder_of_the_reserved_slot_that_sends_a_byte_now_and_then_makes_way() {
     let config = Config::default().with(|config| config.limits.receive_memory_bytes = 1 << 20);
     let mut solo = Solo::new(config);
     assert!(placed(&announce(&mut solo, greedy(), 2)), "it holds what is set aside");

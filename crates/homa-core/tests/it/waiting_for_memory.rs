@@ -118,7 +118,7 @@ fn a_response_that_its_server_gave_up_is_found_out_while_it_waits() {
         }
     }
     assert_eq!(solo.failure(rpc), Some(FailReason::Forgotten));
-    assert_eq!(answered, 4, "once after the time-out, and three times again");
+    assert_eq!(answered, 4, "once after the timeout, and three times again");
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn control(host: &Host, path: Path, id: u64, body: Body) -> Header {
     }
     let echo = host.engine.incarnation(path.remote.ip());
     let extension = Some(Extension { echo, ..Extension::default() });
-    Header { common: common.with_own_profile(77), body, extension }
+    Header { common: common.with_native_profile(77), body, extension }
 }
 
 fn linux_data(path: Path, id: u64, length: u32, ack: AckEntry) -> Header {
@@ -192,7 +192,7 @@ fn control_packets() -> Vec<Packet> {
         let header = control(&host, path, id, body);
         arrive(&mut host, path, &header, 0);
     }
-    // A question about a call that is over: ACK. An unacknowledged answer: NEED_ACK.
+    // A NEED_ACK about a call that is over: ACK. An unacknowledged answer: NEED_ACK.
     let header = control(&host, path, 7, Body::NeedAck);
     arrive(&mut host, path, &header, 0);
     arrive(&mut host, path, &linux_data(path, 6, 10, AckEntry::NONE), 10);

@@ -46,9 +46,9 @@ pub(super) enum Answer {
 pub(super) fn wanted(packet: &[u8]) -> Option<(Answer, Common)> {
     let transport_len = u32::try_from(packet.len()).unwrap_or(u32::MAX);
     let header = Header::parse(packet, transport_len).ok()?;
-    let own = header.common.version().is_some();
+    let native = header.common.version().is_some();
     let for_server = RpcId(header.common.local_id()).is_server();
-    let answer = match (header.packet_type(), for_server, own) {
+    let answer = match (header.packet_type(), for_server, native) {
         (PacketType::Data | PacketType::Resend | PacketType::NeedAck, true, true) => {
             Answer::Unknown(Reason::NoService)
         }
@@ -111,7 +111,7 @@ impl Answerer {
         let mut buffer = [0; HEADERS_BYTES + QUOTED_BYTES];
         let (socket, tos, bytes) = match answer {
             Answer::Unknown(reason) => {
-                // Control packets travel at the highest level.
+                // Control packets travel at the highest priority.
                 (Some(homa), 7 << 5, unknown(&mut buffer, &common, reason))
             }
             Answer::Icmp => {
@@ -135,7 +135,7 @@ fn unknown<'a>(buffer: &'a mut [u8], common: &Common, reason: Reason) -> Option<
     let back = Common::control(common.destination_port, common.source_port, common.local_id());
     let header = Header {
         // An incarnation of 0 is none: this is not the server that may be there later.
-        common: back.with_own_profile(0),
+        common: back.with_native_profile(0),
         body: Body::RpcUnknown,
         extension: Some(Extension { echo: common.incarnation, reason, value: 0 }),
     };
@@ -192,18 +192,18 @@ fn unreachable<'a>(
 mod tests {
     use super::*;
 
-    fn packet(own: bool, sender_id: u64, body: Body) -> Vec<u8> {
+    fn packet(native: bool, sender_id: u64, body: Body) -> Vec<u8> {
         let common = Common::control(32_768, 99, sender_id);
-        let common = if own { common.with_own_profile(7) } else { common };
-        let extension = own.then(Extension::default);
+        let common = if native { common.with_native_profile(7) } else { common };
+        let extension = native.then(Extension::default);
         let mut bytes = vec![0; 128];
         let length = Header { common, body, extension }.encode(&mut bytes).unwrap();
         bytes.truncate(length);
         bytes
     }
 
-    fn answer(own: bool, sender_id: u64, body: Body) -> Option<Answer> {
-        wanted(&packet(own, sender_id, body)).map(|(answer, _)| answer)
+    fn answer(native: bool, sender_id: u64, body: Body) -> Option<Answer> {
+        wanted(&packet(native, sender_id, body)).map(|(answer, _)| answer)
     }
 
     #[test]
@@ -215,8 +215,8 @@ mod tests {
         assert_eq!(answer(false, 3, data), Some(Answer::Icmp));
         assert_eq!(answer(false, 3, Body::NeedAck), Some(Answer::Icmp));
         for body in [Body::RpcUnknown, Body::Busy, Body::Freeze, Body::Ack(Default::default())] {
-            for (own, id) in [(false, 2), (false, 3), (true, 2), (true, 3)] {
-                assert_eq!(answer(own, id, body), None, "{body:?}");
+            for (native, id) in [(false, 2), (false, 3), (true, 2), (true, 3)] {
+                assert_eq!(answer(native, id, body), None, "{body:?}");
             }
         }
         assert_eq!(wanted(&[0; 27]), None);

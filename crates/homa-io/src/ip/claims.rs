@@ -123,7 +123,7 @@ pub fn claims() -> io::Result<Vec<(Claim, u64)>> {
 }
 
 /// Reads what the table has: slot, local address, remote address, state, queues, timer, retransmissions, user,
-/// time-out, inode, and more.
+/// timeout, inode, and more.
 fn parse(table: &str) -> Vec<(Claim, u64)> {
     let claim = |line: &str| {
         let mut fields = line.split_whitespace();

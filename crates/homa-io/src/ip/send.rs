@@ -17,7 +17,7 @@ use crate::socket::gather::{join, visit};
 use crate::socket::route::{is_link_local, is_same_family};
 
 /// Where packets go, as the socket takes it.
-struct Way {
+struct Destination {
     /// Which socket.
     link: usize,
     to: SocketAddr,
@@ -35,12 +35,12 @@ impl IpDriver {
         segments: &[Segment],
         payloads: &impl Payloads,
     ) -> Result<(), Unsent> {
-        let Some(way) = self.way(transmit) else {
+        let Some(destination) = self.destination(transmit) else {
             return Err(Unsent { first: 0, why: self.note_failure(TransmitError::Unreachable) });
         };
         let mut first = 0;
         while let Some(rest) = segments.get(first..).filter(|rest| !rest.is_empty()) {
-            match self.send_some(&way, rest, payloads) {
+            match self.send_some(&destination, rest, payloads) {
                 Ok(count) => first += count,
                 Err(why) => return Err(Unsent { first, why }),
             }
@@ -48,8 +48,8 @@ impl IpDriver {
         Ok(())
     }
 
-    /// `None`: no socket of the destination's IP version, or no way there.
-    fn way(&mut self, transmit: &Transmit) -> Option<Way> {
+    /// `None`: no socket of the destination's IP version, or no route there.
+    fn destination(&mut self, transmit: &Transmit) -> Option<Destination> {
         let path = &transmit.path;
         let to = path.remote.ip().to_canonical();
         let family = Family::of(to);
@@ -71,7 +71,7 @@ impl IpDriver {
             };
             covered = Some((from, to));
         }
-        Some(Way {
+        Some(Destination {
             link,
             to: SocketAddr::new(to, 0),
             source: source.map(|ip| Source { ip, interface }),
@@ -83,11 +83,11 @@ impl IpDriver {
     /// Sends the first of `segments`; says how many.
     fn send_some(
         &mut self,
-        way: &Way,
+        destination: &Destination,
         segments: &[Segment],
         payloads: &impl Payloads,
     ) -> Result<usize, TransmitError> {
-        let fields = checksums(way, segments, payloads);
+        let fields = checksums(destination, segments, payloads);
         let mut outgoing = Outgoing::new();
         for (index, segment) in segments.iter().take(PACKETS_MAX).enumerate() {
             let pushed = outgoing.push(|packet| match fields.get(index) {
@@ -104,21 +104,21 @@ impl IpDriver {
             }
         }
         if !outgoing.is_empty() {
-            return self.send_batch(way, segments, &outgoing);
+            return self.send_batch(destination, segments, &outgoing);
         }
         let mut joined = std::mem::take(&mut self.joined);
         if let Some(segment) = segments.first() {
             join(&mut joined, std::slice::from_ref(segment), payloads);
         }
         self.stats.joined_packets += 1;
-        let result = self.send_joined(way, segments, &joined, fields.first());
+        let result = self.send_joined(destination, segments, &joined, fields.first());
         self.joined = joined;
         result
     }
 
     fn send_joined(
         &mut self,
-        way: &Way,
+        destination: &Destination,
         segments: &[Segment],
         joined: &[u8],
         field: Option<&[u8; 2]>,
@@ -128,34 +128,39 @@ impl IpDriver {
             Some(field) => splice(&mut 0, joined, field, |piece| packet.push(piece)),
             None => packet.push(joined),
         });
-        self.send_batch(way, segments, &outgoing)
+        self.send_batch(destination, segments, &outgoing)
     }
 
     /// One successful call, or the reason why there is none.
     fn send_batch(
         &mut self,
-        way: &Way,
+        destination: &Destination,
         segments: &[Segment],
         outgoing: &Outgoing<'_>,
     ) -> Result<usize, TransmitError> {
         let mut attempt = 1;
         loop {
-            let Some(link) = self.links.get(way.link) else {
+            let Some(link) = self.links.get(destination.link) else {
                 return Err(TransmitError::Unreachable);
             };
-            let why = match link.socket.send(way.to, way.source, way.tos, outgoing) {
+            let why = match link.socket.send(
+                destination.to,
+                destination.source,
+                destination.tos,
+                outgoing,
+            ) {
                 Ok(sent) => {
                     self.note_sent(segments.get(..sent).unwrap_or(segments));
                     return Ok(sent);
                 }
-                Err(error) => match self.judge(&error, way.to, segments) {
+                Err(error) => match self.judge(&error, destination.to, segments) {
                     Verdict::Certain(why) => return Err(self.note_failure(why)),
                     Verdict::Doubtful(why) => why,
                 },
             };
             // As for UDP: perhaps what the network said about an earlier packet to somebody else.
             let reports_before = self.stats.reports + self.stats.foreign_reports;
-            self.drain_reports(way.link);
+            self.drain_reports(destination.link);
             let explained = self.stats.reports + self.stats.foreign_reports > reports_before;
             if is_final(attempt, explained) {
                 return Err(self.note_failure(why));
@@ -193,11 +198,11 @@ impl IpDriver {
 
 /// The checksum fields of the first of `segments`, as many as a call takes; none where they need none.
 fn checksums(
-    way: &Way,
+    destination: &Destination,
     segments: &[Segment],
     payloads: &impl Payloads,
 ) -> ArrayVec<[u8; 2], PACKETS_MAX> {
-    let Some((from, to)) = way.covered else {
+    let Some((from, to)) = destination.covered else {
         return ArrayVec::new();
     };
     let field = |segment: &Segment| {

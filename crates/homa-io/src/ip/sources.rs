@@ -27,7 +27,7 @@ struct Known {
 }
 
 impl Sources {
-    /// The address from which this host sends to `to`, by `interface` if that matters; `None` without a way
+    /// The address from which this host sends to `to`, by `interface` if that matters; `None` without a route
     /// there.
     pub(super) fn source(
         &mut self,

@@ -38,7 +38,7 @@ pub struct IpStats {
     pub no_room: u64,
     /// Sends refused because packets were longer than the MTU.
     pub too_big: u64,
-    /// Sends refused without a way to the destination.
+    /// Sends refused without a route to the destination.
     pub unreachable: u64,
     /// Sends forbidden by the system.
     pub refused: u64,

@@ -19,7 +19,7 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    /// What `error` means if it is the answer to a send of IP packets of `packet_bytes` on a way whose MTU
+    /// What `error` means if it is the answer to a send of IP packets of `packet_bytes` on a path whose MTU
     /// `mtu` tells.
     pub(crate) fn of(
         error: &io::Error,

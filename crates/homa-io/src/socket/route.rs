@@ -1,4 +1,4 @@
-//! What addresses say about the way to them.
+//! What addresses say about the path to them.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! What is known of the ways to other hosts: MTU, speed of the link, refusal of trains.
+//! What is known of the paths to other hosts: MTU, speed of the link, refusal of trains.
 
 use std::net::IpAddr;
 
@@ -6,7 +6,7 @@ use std::net::IpAddr;
 /// these the oldest is forgotten and found out again.
 const REMEMBERED_MAX: usize = 64;
 
-/// Facts about ways that are dear to find out.
+/// Facts about paths that are dear to find out.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     singles: Ring<()>,
@@ -26,7 +26,7 @@ impl Routes {
         }
     }
 
-    /// MTU in bytes and speed of the link in 10^6 bit/s on the way to `ip`, where known.
+    /// MTU in bytes and speed of the link in 10^6 bit/s on the path to `ip`, where known.
     pub(super) fn path(&mut self, ip: IpAddr) -> (Option<u32>, Option<u32>) {
         (mtu(ip), self.link_mbps(ip))
     }
@@ -47,7 +47,7 @@ impl Routes {
     }
 }
 
-/// MTU in bytes of the way to `ip` as the kernel knows it now.
+/// MTU in bytes of the path to `ip` as the kernel knows it now.
 pub(super) fn mtu(ip: IpAddr) -> Option<u32> {
     homa_sys::path_mtu(ip).ok().filter(|&mtu| mtu > 0)
 }

@@ -1,4 +1,4 @@
-//! Sending: trains where the way takes them, and what the answers of the kernel mean.
+//! Sending: trains where the path takes them, and what the answers of the kernel mean.
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
@@ -25,7 +25,7 @@ const SENDS_BEFORE_DEFAULT: u32 = 16;
 const OLD_SEGMENTS_MAX: usize = 64;
 
 /// Where a transmission goes, as the socket takes it.
-struct Way<'a> {
+struct Destination<'a> {
     to: &'a SocketAddr,
     source: Option<Source>,
     tos: u8,
@@ -44,7 +44,7 @@ struct Train<'a> {
 
 /// Why a call sent nothing.
 enum Refusal {
-    /// The way does not take so many segments in one call; fewer, or one, may do.
+    /// The path does not take so many segments in one call; fewer, or one, may do.
     Cut,
     /// For good, as far as this call goes.
     Failed(TransmitError),
@@ -58,10 +58,10 @@ impl UdpDriver {
         segments: &[Segment],
         payloads: &impl Payloads,
     ) -> Result<(), Unsent> {
-        let mut way = self.way(transmit);
-        way.connected = self.connect_for(*way.to);
-        self.learn_mark(way.tos);
-        let ip = way.to.ip();
+        let mut destination = self.destination(transmit);
+        destination.connected = self.connect_for(*destination.to);
+        self.learn_mark(destination.tos);
+        let ip = destination.to.ip();
         let single = segments.len() == 1 || self.routes.is_single(ip);
         let mut train_max = if single { 1 } else { self.train_max };
         let mut suspected = false;
@@ -73,7 +73,7 @@ impl UdpDriver {
                 _ => train_length(rest, train_max),
             };
             let group = rest.get(..wanted).unwrap_or(rest);
-            match self.send_some(&way, group, transmit.coalesced, payloads) {
+            match self.send_some(&destination, group, transmit.coalesced, payloads) {
                 Ok(count) => {
                     first += count;
                     if std::mem::take(&mut suspected) {
@@ -117,7 +117,7 @@ impl UdpDriver {
     }
 
     #[inline]
-    fn way<'a>(&self, transmit: &'a Transmit) -> Way<'a> {
+    fn destination<'a>(&self, transmit: &'a Transmit) -> Destination<'a> {
         let path = &transmit.path;
         // A socket at one address sends from there anyway. The interface is left to the routes
         // except where the address means nothing without it.
@@ -125,7 +125,7 @@ impl UdpDriver {
             .local_ip
             .filter(|ip| self.local.ip().is_unspecified() && is_same_family(*ip, path.remote.ip()));
         let interface = if is_link_local(path.remote.ip()) { path.interface } else { 0 };
-        Way {
+        Destination {
             to: &path.remote,
             source: source.map(|ip| Source { ip, interface }),
             tos: transmit.dscp << 2,
@@ -137,7 +137,7 @@ impl UdpDriver {
     /// fit one call. Says how many.
     fn send_some(
         &mut self,
-        way: &Way<'_>,
+        destination: &Destination<'_>,
         segments: &[Segment],
         coalesced: bool,
         payloads: &impl Payloads,
@@ -147,26 +147,29 @@ impl UdpDriver {
         };
         let total = || segments.iter().map(Segment::wire_bytes).fold(0, u32::saturating_add);
         if (coalesced || others.is_empty()) && total() <= JOINED_BYTES_MAX {
-            return self.send_joined(way, segments, payloads);
+            return self.send_joined(destination, segments, payloads);
         }
         let mut pieces = Pieces::new();
         let count = gather(&mut pieces, segments, payloads);
         if count == 0 {
             self.stats.joined_packets += 1;
-            return self.send_joined(way, std::slice::from_ref(first), payloads);
+            return self.send_joined(destination, std::slice::from_ref(first), payloads);
         }
         let (segment_bytes, datagrams) = match coalesced {
             true => (pieces.iter().map(|piece| piece.len() as u32).sum(), 1),
             false => (first.wire_bytes(), count),
         };
-        self.send_train(way, &Train { pieces: &pieces, segment_bytes, datagrams, packets: count })?;
+        self.send_train(
+            destination,
+            &Train { pieces: &pieces, segment_bytes, datagrams, packets: count },
+        )?;
         Ok(count)
     }
 
     /// Sends one datagram from a buffer that the pieces of `segments` are copied to.
     fn send_joined(
         &mut self,
-        way: &Way<'_>,
+        destination: &Destination<'_>,
         segments: &[Segment],
         payloads: &impl Payloads,
     ) -> Result<usize, Refusal> {
@@ -175,27 +178,38 @@ impl UdpDriver {
         let segment_bytes = u32::try_from(joined.len()).unwrap_or(u32::MAX);
         let packets = segments.len();
         let pieces = &[IoSlice::new(&joined)];
-        let result = self.send_train(way, &Train { pieces, segment_bytes, datagrams: 1, packets });
+        let result =
+            self.send_train(destination, &Train { pieces, segment_bytes, datagrams: 1, packets });
         self.joined = joined;
         result.map(|()| packets)
     }
 
     /// One successful call, or the reason why there is none.
-    fn send_train(&mut self, way: &Way<'_>, train: &Train<'_>) -> Result<(), Refusal> {
-        match self.send_once(way, train) {
+    fn send_train(
+        &mut self,
+        destination: &Destination<'_>,
+        train: &Train<'_>,
+    ) -> Result<(), Refusal> {
+        match self.send_once(destination, train) {
             Ok(()) => Ok(()),
-            Err(error) => self.refused(error, way, train),
+            Err(error) => self.refused(error, destination, train),
         }
     }
 
     /// One call.
     #[inline]
-    fn send_once(&mut self, way: &Way<'_>, train: &Train<'_>) -> io::Result<()> {
+    fn send_once(&mut self, destination: &Destination<'_>, train: &Train<'_>) -> io::Result<()> {
         let gso = u16::try_from(train.segment_bytes).ok().filter(|_| train.datagrams > 1);
-        let sent = if way.connected {
-            self.socket.send_connected(*way.to, way.tos, gso, train.pieces)
+        let sent = if destination.connected {
+            self.socket.send_connected(*destination.to, destination.tos, gso, train.pieces)
         } else {
-            self.socket.send(*way.to, way.source, way.tos, gso, train.pieces)
+            self.socket.send(
+                *destination.to,
+                destination.source,
+                destination.tos,
+                gso,
+                train.pieces,
+            )
         };
         self.note_sent(train, sent?);
         Ok(())
@@ -206,7 +220,7 @@ impl UdpDriver {
     fn refused(
         &mut self,
         mut error: io::Error,
-        way: &Way<'_>,
+        destination: &Destination<'_>,
         train: &Train<'_>,
     ) -> Result<(), Refusal> {
         let mut attempt = 1;
@@ -214,7 +228,7 @@ impl UdpDriver {
             if is_cut(&error, train) {
                 return Err(Refusal::Cut);
             }
-            let why = match judge(&error, way.to.ip(), train) {
+            let why = match judge(&error, destination.to.ip(), train) {
                 Verdict::Certain(why) => return Err(self.note_failure(why)),
                 Verdict::Doubtful(why) => why,
             };
@@ -227,7 +241,7 @@ impl UdpDriver {
             }
             self.stats.repeated_sends += 1;
             attempt += 1;
-            error = match self.send_once(way, train) {
+            error = match self.send_once(destination, train) {
                 Ok(()) => return Ok(()),
                 Err(again) => again,
             };
@@ -255,7 +269,7 @@ impl UdpDriver {
     }
 }
 
-/// Whether an error says that the way does not take so many segments in one call.
+/// Whether an error says that the path does not take so many segments in one call.
 fn is_cut(error: &io::Error, train: &Train<'_>) -> bool {
     train.datagrams > 1 && matches!(error.raw_os_error(), Some(errno::EINVAL | errno::EIO))
 }

@@ -315,7 +315,7 @@ fn reports_between_two_receives_are_bounded() {
 
 // Scenario: E9
 #[test]
-fn a_destination_without_a_way_fails_and_others_do_not() {
+fn a_destination_without_a_route_fails_and_others_do_not() {
     // From a loopback address no other host can be reached.
     let (mut from, mut to) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
     let nowhere = "192.0.2.200:9".parse().unwrap();
@@ -355,7 +355,7 @@ fn a_packet_beyond_the_mtu_is_too_big_and_what_came_before_is_sent() {
 }
 
 #[test]
-fn a_way_that_cuts_no_trains_gets_single_packets() {
+fn a_path_that_cuts_no_trains_gets_single_packets() {
     let (mut from, mut to) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
     from.socket.set_tx_checksum(false).unwrap();
     let segments = equal_segments(100, 100);

@@ -1,4 +1,4 @@
-//! What this host knows of the ways to others, asked in the namespace where the asking began.
+//! What this host knows of the paths to others, asked in the namespace where the asking began.
 
 use crate::address::{Family, RawAddress};
 use crate::call::{check, check_fd, option};
@@ -57,7 +57,7 @@ impl RouteLookup {
             Family::V6 => &self.v6,
         };
         let fd = fd.as_ref().ok_or(io::ErrorKind::NetworkUnreachable)?;
-        // Otherwise the source address of the last way would stay.
+        // Otherwise the source address of the last path would stay.
         options::disconnect(fd.as_fd())?;
         // Any port serves, but not 0.
         let mut to = SocketAddr::new(ip, 9);

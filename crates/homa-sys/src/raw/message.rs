@@ -54,7 +54,7 @@ pub(super) fn receive_some(
     // the stated length that this function holds exclusively: names and control buffers belong to
     // distinct `slots`, `rooms` has the layout of an array of `iovec` and describes distinct parts of
     // `bytes`. The kernel keeps none of them, and any bytes it writes are valid, all being bytes. A
-    // null time-out means none, and the call does not wait.
+    // null timeout means none, and the call does not wait.
     let count = check(unsafe {
         libc::recvmmsg(
             fd.as_raw_fd(),

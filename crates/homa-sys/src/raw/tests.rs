@@ -164,7 +164,7 @@ fn of_packets_with_marks_only_those_with_all_of_them_come() {
 }
 
 #[test]
-fn what_is_longer_than_the_way_takes_is_refused_and_not_cut() {
+fn what_is_longer_than_the_path_takes_is_refused_and_not_cut() {
     let Some(socket) = open(Family::V4, &Filter::nothing()) else {
         return;
     };

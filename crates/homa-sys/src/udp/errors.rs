@@ -19,9 +19,9 @@ const EXTENDED_BYTES: usize = 16;
 pub enum ErrorOrigin {
     /// This host, about a packet that did not leave it.
     Local,
-    /// A host or router on the way, by ICMP.
+    /// A host or router on the path, by ICMP.
     Icmp,
-    /// A host or router on the way, by ICMPv6.
+    /// A host or router on the path, by ICMPv6.
     Icmp6,
     /// Something else, such as a time stamp.
     Other,
@@ -39,7 +39,7 @@ pub struct SocketError {
     pub icmp_type: u8,
     /// ICMP or ICMPv6 code; 0 for local errors.
     pub icmp_code: u8,
-    /// With `EMSGSIZE`: the MTU of the way in bytes (whole IP packets).
+    /// With `EMSGSIZE`: the MTU of the path in bytes (whole IP packets).
     pub mtu: Option<u32>,
     /// Where the packet was sent.
     pub destination: SocketAddr,

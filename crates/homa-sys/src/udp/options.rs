@@ -214,7 +214,7 @@ pub(crate) fn queued_tx_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
-/// The MTU in bytes (whole IP packets) of the way to `ip` as this host knows it now: of the
+/// The MTU in bytes (whole IP packets) of the path to `ip` as this host knows it now: of the
 /// route, or what routers reported.
 ///
 /// # Errors

@@ -36,11 +36,11 @@ impl UdpSocket {
     /// # Errors
     /// * `WouldBlock` (`EAGAIN`): the socket is full; wait until it is writable.
     /// * `ENOBUFS`: the device is full; try later, the socket may stay writable.
-    /// * `EMSGSIZE`: longer than the MTU of the way; [`read_error`](Self::read_error) or
+    /// * `EMSGSIZE`: longer than the MTU of the path; [`read_error`](Self::read_error) or
     ///   [`path_mtu`](crate::path_mtu) tell it.
-    /// * `ECONNREFUSED`, `EHOSTUNREACH`, `ENETUNREACH`: no way, or the pending report of an
+    /// * `ECONNREFUSED`, `EHOSTUNREACH`, `ENETUNREACH`: no route, or the pending report of an
     ///   earlier send, perhaps to another destination: empty the error queue, try once more.
-    /// * `EINVAL`, `EIO` with `gso_segment_bytes`: too many segments, or the way cannot cut.
+    /// * `EINVAL`, `EIO` with `gso_segment_bytes`: too many segments, or the path cannot cut.
     /// * `EPERM`: a filter forbids it.
     /// * `InvalidInput` without an error number: more than [`GATHER_MAX`] pieces, or an IPv6
     ///   address on an IPv4 socket.

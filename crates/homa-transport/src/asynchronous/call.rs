@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use crate::shared::PendingCall;
 use crate::{CallError, Message, ResponseStream};
 
-/// A call under way: the future of its answer. Dropping it before it is ready aborts the RPC and
+/// A call under way: the future of its response. Dropping it before it is ready aborts the RPC and
 /// tells the server. Poll it no more once it was ready.
 #[derive(Debug)]
 #[must_use = "dropping a call aborts it"]
@@ -35,7 +35,7 @@ impl Future for Call {
     }
 }
 
-/// The answer of a call whose request is still being supplied. Dropping it aborts the RPC.
+/// The response of a call whose request is still being supplied. Dropping it aborts the RPC.
 #[derive(Debug)]
 #[must_use = "dropping it aborts the call"]
 pub struct PendingResponse {
@@ -52,7 +52,7 @@ impl PendingResponse {
         self.pending.server()
     }
 
-    /// Waits for the whole answer. Dropping the future aborts the RPC.
+    /// Waits for the whole response. Dropping the future aborts the RPC.
     ///
     /// # Errors
     /// See [`CallError`].
@@ -60,7 +60,7 @@ impl PendingResponse {
         poll_fn(|context| self.pending.poll_message(context.waker())).await
     }
 
-    /// Waits for the first bytes of the answer. Dropping the future aborts the RPC.
+    /// Waits for the first bytes of the response. Dropping the future aborts the RPC.
     ///
     /// # Errors
     /// See [`CallError`].

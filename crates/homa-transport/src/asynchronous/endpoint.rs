@@ -87,7 +87,7 @@ impl Endpoint {
         self.handle.set_peer(peer, settings)
     }
 
-    /// Sends `body` to `server` and waits for the answer, at a limit first for room.
+    /// Sends `body` to `server` and waits for the response, at a limit first for room.
     ///
     /// Cancel-safe: dropping the future aborts the RPC; the server may have executed it.
     ///
@@ -115,7 +115,7 @@ impl Endpoint {
     }
 
     /// Starts a call now, unless a limit is reached (then when it is polled and there is room),
-    /// and returns the future of its answer: any number can be under way from one task.
+    /// and returns the future of its response: any number can be under way from one task.
     pub fn start(&self, server: SocketAddr, body: impl Into<Body>) -> Call {
         self.start_with(server, body, CallOptions::default())
     }
@@ -159,7 +159,7 @@ impl Endpoint {
         Ok(Call::new(pending.without_waiting()?))
     }
 
-    /// Calls, and returns as soon as the first bytes of the answer are here.
+    /// Calls, and returns as soon as the first bytes of the response are here.
     ///
     /// Cancel-safe as [`Endpoint::call`].
     ///
@@ -182,7 +182,7 @@ impl Endpoint {
     }
 
     /// Starts a call whose body of `request_bytes` is supplied piece by piece, so that it never
-    /// has to be in memory as a whole. The answer can be awaited before the body is complete.
+    /// has to be in memory as a whole. The response can be awaited before the body is complete.
     ///
     /// Cancel-safe: dropped while it waits for room, nothing was sent.
     ///
@@ -225,7 +225,7 @@ impl Endpoint {
         Ok(accepted.map(RequestStream::new))
     }
 
-    /// Closes the endpoint for all its clones: no further request is accepted, accepted answers
+    /// Closes the endpoint for all its clones: no further request is accepted, accepted responses
     /// are sent to their end (at most [`EndpointBuilder::linger`]), all peers with live RPCs are
     /// told, then calls still outstanding fail with [`CallError::Closed`].
     ///

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use crate::shared::{Accepted, Answer, Incoming};
+use crate::shared::{Accepted, Incoming, Replier};
 use crate::{Body, BodySender, Message, ReplyError, StreamError};
 
 /// A complete request. Answer it with [`Request::reply`]; dropping it unanswered rejects it (the
@@ -19,7 +19,7 @@ pub struct Request {
 
 impl Request {
     pub(crate) fn new(accepted: Accepted) -> Self {
-        Self { body: accepted.body, responder: Responder { answer: accepted.answer } }
+        Self { body: accepted.body, responder: Responder { replier: accepted.replier } }
     }
 
     /// Who asks.
@@ -42,7 +42,7 @@ impl Request {
         (self.body, self.responder)
     }
 
-    /// Whether the client gave the call up or is gone: an answer would reach nobody.
+    /// Whether the client gave the call up or is gone: a response would reach nobody.
     pub fn is_cancelled(&self) -> bool {
         self.responder.is_cancelled()
     }
@@ -73,27 +73,27 @@ impl Request {
 #[derive(Debug)]
 #[must_use = "dropping a responder rejects the request"]
 pub struct Responder {
-    answer: Answer,
+    replier: Replier,
 }
 
 impl Responder {
     /// Who asks.
     pub fn peer(&self) -> SocketAddr {
-        self.answer.peer()
+        self.replier.peer()
     }
 
-    /// Whether the client gave the call up or is gone: an answer would reach nobody.
+    /// Whether the client gave the call up or is gone: a response would reach nobody.
     pub fn is_cancelled(&self) -> bool {
-        self.answer.is_cancelled()
+        self.replier.is_cancelled()
     }
 
     /// Waits until the client gives the call up. Cancel-safe.
     pub async fn cancelled(&mut self) {
-        poll_fn(|context| self.answer.poll_cancelled(context.waker())).await;
+        poll_fn(|context| self.replier.poll_cancelled(context.waker())).await;
     }
 
-    /// Sends the answer; waits only if its client has too many others to take
-    /// ([`crate::EndpointBuilder::outstanding_bytes_max`]). Returns when the answer is accepted for sending, not when the
+    /// Sends the response; waits only if its client has too many others to take
+    /// ([`crate::EndpointBuilder::outstanding_bytes_max`]). Returns when the response is accepted for sending, not when the
     /// client has it.
     ///
     /// If the future is dropped while it waits, the request is rejected.
@@ -102,15 +102,15 @@ impl Responder {
     /// See [`ReplyError`].
     pub async fn reply(mut self, body: impl Into<Body>) -> Result<(), ReplyError> {
         let mut body = Some(body.into());
-        poll_fn(|context| self.answer.poll_reply(context.waker(), &mut body)).await
+        poll_fn(|context| self.replier.poll_reply(context.waker(), &mut body)).await
     }
 
-    /// Announces an answer of `response_bytes` whose bytes are supplied piece by piece.
+    /// Announces a response of `response_bytes` whose bytes are supplied piece by piece.
     ///
     /// # Errors
     /// See [`ReplyError`].
     pub fn reply_streaming(self, response_bytes: u32) -> Result<BodySender, ReplyError> {
-        Ok(BodySender::new(self.answer.reply_streaming(response_bytes)?))
+        Ok(BodySender::new(self.replier.reply_streaming(response_bytes)?))
     }
 }
 
@@ -124,8 +124,8 @@ pub struct RequestStream {
 
 impl RequestStream {
     pub(crate) fn new(accepted: Accepted) -> Self {
-        let (incoming, answer) = accepted.into_stream();
-        Self { incoming, responder: Responder { answer } }
+        let (incoming, replier) = accepted.into_stream();
+        Self { incoming, responder: Responder { replier } }
     }
 
     /// Who asks.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::shared::{Incoming, Outgoing};
 use crate::{Message, StreamError};
 
-/// An answer that is read while it arrives. Dropping it before its end aborts the RPC.
+/// A response that is read while it arrives. Dropping it before its end aborts the RPC.
 #[derive(Debug)]
 #[must_use = "dropping it aborts the call"]
 pub struct ResponseStream {
@@ -25,7 +25,7 @@ impl ResponseStream {
         self.incoming.peer()
     }
 
-    /// Bytes of the whole answer.
+    /// Bytes of the whole response.
     pub fn body_bytes(&self) -> u32 {
         self.incoming.length_bytes()
     }

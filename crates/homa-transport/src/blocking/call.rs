@@ -25,7 +25,7 @@ impl Call {
         self.pending.server()
     }
 
-    /// Waits for the answer.
+    /// Waits for the response.
     ///
     /// # Errors
     /// See [`CallError`].
@@ -33,19 +33,19 @@ impl Call {
         self.handle.wait(|waker| self.pending.poll_message(waker))
     }
 
-    /// Waits for the answer for at most `timeout`; the call itself goes on after `None`.
+    /// Waits for the response for at most `timeout`; the call itself goes on after `None`.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<Message, CallError>> {
         let until = Instant::now() + timeout;
         self.handle.wait_until(until, |waker| self.pending.poll_message(waker))
     }
 
-    /// The answer, if it is here; looks for packets once. Call it no more after `Some`.
+    /// The response, if it is here; looks for packets once. Call it no more after `Some`.
     pub fn try_wait(&mut self) -> Option<Result<Message, CallError>> {
         self.handle.look(|waker| self.pending.poll_message(waker))
     }
 }
 
-/// The answer of a call whose request is still being supplied. Dropping it aborts the RPC.
+/// The response of a call whose request is still being supplied. Dropping it aborts the RPC.
 #[derive(Debug)]
 #[must_use = "dropping it aborts the call"]
 pub struct PendingResponse {
@@ -63,7 +63,7 @@ impl PendingResponse {
         self.pending.server()
     }
 
-    /// Waits for the whole answer.
+    /// Waits for the whole response.
     ///
     /// # Errors
     /// See [`CallError`].
@@ -71,7 +71,7 @@ impl PendingResponse {
         self.handle.wait(|waker| self.pending.poll_message(waker))
     }
 
-    /// Waits for the first bytes of the answer.
+    /// Waits for the first bytes of the response.
     ///
     /// # Errors
     /// See [`CallError`].

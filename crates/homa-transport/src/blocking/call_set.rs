@@ -1,4 +1,4 @@
-//! Many calls from one thread, their answers in the order they come.
+//! Many calls from one thread, their responses in the order they come.
 
 use std::net::SocketAddr;
 use std::task::{Poll, Waker};
@@ -11,8 +11,8 @@ use crate::{Body, CallError, CallOptions, Message};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub(crate) u64);
 
-/// Calls under way from one thread, with one queue of answers. Starting a call and taking an
-/// answer cost the same for one or 100,000 calls in the set, and calls started together travel
+/// Calls under way from one thread, with one queue of responses. Starting a call and taking a
+/// response cost the same for one or 100,000 calls in the set, and calls started together travel
 /// together. Dropping the set aborts what is left in it.
 ///
 /// ```
@@ -97,9 +97,9 @@ impl CallSet {
         self.completions.abort(call.0)
     }
 
-    /// Waits for the next answer; `None` if the set is empty.
+    /// Waits for the next response; `None` if the set is empty.
     pub fn wait(&mut self) -> Option<(CallId, Result<Message, CallError>)> {
-        // Answers come in batches, so there often is one.
+        // Responses come in batches, so there often is one.
         let next = match self.completions.take_ready() {
             Some(ready) => Some(ready),
             None => self.handle.wait(|waker| self.completions.poll_next(waker)),
@@ -116,12 +116,14 @@ impl CallSet {
         self.handle.wait_until(until, |waker| self.completions.poll_next(waker))?.map(named)
     }
 
-    /// An answer that is here already; looks for packets once.
+    /// A response that is here already; looks for packets once.
     pub fn try_next(&mut self) -> Option<(CallId, Result<Message, CallError>)> {
         self.handle.look(|waker| self.completions.poll_next(waker))?.map(named)
     }
 }
 
-fn named((id, answer): (u64, Result<Message, CallError>)) -> (CallId, Result<Message, CallError>) {
-    (CallId(id), answer)
+fn named(
+    (id, response): (u64, Result<Message, CallError>),
+) -> (CallId, Result<Message, CallError>) {
+    (CallId(id), response)
 }

@@ -81,7 +81,7 @@ impl Endpoint {
         self.handle.set_peer(peer, settings)
     }
 
-    /// Sends `body` to `server` and waits for the answer, at a limit first for room.
+    /// Sends `body` to `server` and waits for the response, at a limit first for room.
     ///
     /// # Errors
     /// See [`CallError`]; never [`CallError::LimitReached`] with an `Outstanding` limit.
@@ -156,12 +156,12 @@ impl Endpoint {
         Ok(Call::new(self.handle.clone(), pending.without_waiting()?))
     }
 
-    /// A set of calls under way from one thread, whose answers come as they are ready.
+    /// A set of calls under way from one thread, whose responses come as they are ready.
     pub fn call_set(&self) -> CallSet {
         CallSet::new(self.handle.clone())
     }
 
-    /// Calls, and returns as soon as the first bytes of the answer are here.
+    /// Calls, and returns as soon as the first bytes of the response are here.
     ///
     /// # Errors
     /// As [`Endpoint::call`].
@@ -182,7 +182,7 @@ impl Endpoint {
     }
 
     /// Starts a call whose body of `request_bytes` is supplied piece by piece, so that it never
-    /// has to be in memory as a whole. The answer can be awaited before the body is complete.
+    /// has to be in memory as a whole. The response can be awaited before the body is complete.
     ///
     /// # Errors
     /// As [`Endpoint::call`].
@@ -239,7 +239,7 @@ impl Endpoint {
         Ok(accepted.map(RequestStream::new))
     }
 
-    /// Closes the endpoint for all its clones: no further request is accepted, accepted answers
+    /// Closes the endpoint for all its clones: no further request is accepted, accepted responses
     /// are sent to their end (at most [`EndpointBuilder::linger`]), all peers with live RPCs are
     /// told, then calls still outstanding fail with [`CallError::Closed`].
     pub fn close(&self) {

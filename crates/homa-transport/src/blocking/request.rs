@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 use bytes::Bytes;
 
 use super::BodySender;
-use crate::shared::{Accepted, Answer, Incoming};
+use crate::shared::{Accepted, Incoming, Replier};
 use crate::{Body, Message, ReplyError, StreamError};
 
 /// A complete request. Answer it with [`Request::reply`]; dropping it unanswered rejects it (the
@@ -20,7 +20,7 @@ pub struct Request {
 
 impl Request {
     pub(crate) fn new(accepted: Accepted) -> Self {
-        Self { body: accepted.body, responder: Responder { answer: accepted.answer } }
+        Self { body: accepted.body, responder: Responder { replier: accepted.replier } }
     }
 
     /// Who asks.
@@ -43,7 +43,7 @@ impl Request {
         (self.body, self.responder)
     }
 
-    /// Whether the client gave the call up or is gone: an answer would reach nobody. Known only as
+    /// Whether the client gave the call up or is gone: a response would reach nobody. Known only as
     /// far as packets were looked at; while all threads work, the guard thread does that.
     pub fn is_cancelled(&self) -> bool {
         self.responder.is_cancelled()
@@ -70,22 +70,22 @@ impl Request {
 #[derive(Debug)]
 #[must_use = "dropping a responder rejects the request"]
 pub struct Responder {
-    answer: Answer,
+    replier: Replier,
 }
 
 impl Responder {
     /// Who asks.
     pub fn peer(&self) -> SocketAddr {
-        self.answer.peer()
+        self.replier.peer()
     }
 
     /// Whether the client gave the call up or is gone.
     pub fn is_cancelled(&self) -> bool {
-        self.answer.is_cancelled()
+        self.replier.is_cancelled()
     }
 
-    /// Sends the answer; waits only if its client has too many others to take
-    /// ([`crate::EndpointBuilder::outstanding_bytes_max`]). Returns when the answer is accepted for sending, not when the
+    /// Sends the response; waits only if its client has too many others to take
+    /// ([`crate::EndpointBuilder::outstanding_bytes_max`]). Returns when the response is accepted for sending, not when the
     /// client has it.
     ///
     /// # Errors
@@ -93,20 +93,20 @@ impl Responder {
     pub fn reply(mut self, body: impl Into<Body>) -> Result<(), ReplyError> {
         let mut body = Some(body.into());
         // There nearly always is room.
-        if let Poll::Ready(done) = self.answer.poll_reply(Waker::noop(), &mut body) {
+        if let Poll::Ready(done) = self.replier.poll_reply(Waker::noop(), &mut body) {
             return done;
         }
-        let handle = self.answer.handle().clone();
-        handle.wait(|waker| self.answer.poll_reply(waker, &mut body))
+        let handle = self.replier.handle().clone();
+        handle.wait(|waker| self.replier.poll_reply(waker, &mut body))
     }
 
-    /// Announces an answer of `response_bytes` whose bytes are supplied piece by piece.
+    /// Announces a response of `response_bytes` whose bytes are supplied piece by piece.
     ///
     /// # Errors
     /// See [`ReplyError`].
     pub fn reply_streaming(self, response_bytes: u32) -> Result<BodySender, ReplyError> {
-        let handle = self.answer.handle().clone();
-        Ok(BodySender::new(handle, self.answer.reply_streaming(response_bytes)?))
+        let handle = self.replier.handle().clone();
+        Ok(BodySender::new(handle, self.replier.reply_streaming(response_bytes)?))
     }
 }
 
@@ -120,8 +120,8 @@ pub struct RequestStream {
 
 impl RequestStream {
     pub(crate) fn new(accepted: Accepted) -> Self {
-        let (incoming, answer) = accepted.into_stream();
-        Self { incoming, responder: Responder { answer } }
+        let (incoming, replier) = accepted.into_stream();
+        Self { incoming, responder: Responder { replier } }
     }
 
     /// Who asks.

@@ -4,7 +4,7 @@ use super::seat::{Look, NEVER_NS, Tenure};
 use super::wait::{Host, Sleeper};
 
 /// How often the guard looks whether the seat was left while a message is half sent or half
-/// received, in nanoseconds: short against every time-out of the protocol.
+/// received, in nanoseconds: short against every timeout of the protocol.
 pub(crate) const SHORT_TICK_NS: u64 = 2_000_000;
 
 /// The same while nothing is urgent: what may wait then are questions of peers that repeat them.

@@ -1,5 +1,5 @@
 //! Requests on their way to those who accept them, in turns of their clients: nobody waits for more than one request of
-//! each other client. Clients that let many answers wait for them have no turn until they take some: whoever answered
+//! each other client. Clients that let many responses wait for them have no turn until they take some: whoever answered
 //! them would have to wait, too.
 
 use std::net::SocketAddr;
@@ -119,7 +119,7 @@ impl AcceptQueue {
         self.length.load(Ordering::Relaxed)
     }
 
-    /// A client has taken an answer: its requests may be accepted again.
+    /// A client has taken a response: its requests may be accepted again.
     #[inline]
     pub(crate) fn look_aside(&self, wakes: &mut Wakes) {
         if self.aside.load(Ordering::Relaxed) > 0 {
@@ -160,27 +160,27 @@ impl AcceptQueue {
         refused
     }
 
-    /// The next request of a client that lets few of `answers` wait for it.
+    /// The next request of a client that lets few of `responses` wait for it.
     #[inline]
-    pub(crate) fn pop(&self, answers: &Room) -> Option<Queued> {
+    pub(crate) fn pop(&self, responses: &Room) -> Option<Queued> {
         if self.len_with_aside() == 0 {
             return None;
         }
-        self.pop_from(&mut self.lock(), answers)
+        self.pop_from(&mut self.lock(), responses)
     }
 
     /// As [`AcceptQueue::pop`], or registers `waker` for the next request.
     pub(crate) fn pop_or_wait(
         &self,
-        answers: &Room,
+        responses: &Room,
         ticket: &mut Option<Ticket>,
         waker: &Waker,
     ) -> Next {
         let mut state = self.lock();
-        let mut request = self.pop_from(&mut state, answers);
+        let mut request = self.pop_from(&mut state, responses);
         if request.is_none() && state.requests.items_aside() > 0 {
-            // Who takes an answer before it is known that somebody is aside wakes nobody.
-            request = self.pop_from(&mut state, answers);
+            // Who takes a response before it is known that somebody is aside wakes nobody.
+            request = self.pop_from(&mut state, responses);
         }
         let Some(request) = request else {
             if state.closed {
@@ -209,9 +209,9 @@ impl AcceptQueue {
     }
 
     #[inline]
-    fn pop_from(&self, state: &mut State, answers: &Room) -> Option<Queued> {
+    fn pop_from(&self, state: &mut State, responses: &Room) -> Option<Queued> {
         while !state.requests.is_empty() {
-            let request = state.requests.pop(|client| answers.is_modest(client));
+            let request = state.requests.pop(|client| responses.is_modest(client));
             self.publish(state);
             let request = request?;
             // Given up by its client while it waited: nobody needs to see it.

@@ -6,9 +6,9 @@ use std::task::{Poll, Waker};
 use homa_io::Message;
 
 use super::accept::{AcceptQueue, Next, Queued, ServingMode};
-use super::answer::Answer;
 use super::handle::Handle;
 use super::ops::Operation;
+use super::replier::Replier;
 use super::stream::IncomingStream;
 use super::waiters::Ticket;
 use crate::AcceptError;
@@ -25,14 +25,14 @@ pub(crate) struct Acceptor<'a> {
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) body: Message,
-    pub(crate) answer: Answer,
+    pub(crate) replier: Replier,
 }
 
 impl Accepted {
     /// The request as a stream, which may be complete already.
-    pub(crate) fn into_stream(self) -> (IncomingStream, Answer) {
-        let rpc = Arc::clone(self.answer.rpc());
-        (IncomingStream::new(self.answer.handle().clone(), rpc, self.body), self.answer)
+    pub(crate) fn into_stream(self) -> (IncomingStream, Replier) {
+        let rpc = Arc::clone(self.replier.rpc());
+        (IncomingStream::new(self.replier.handle().clone(), rpc, self.body), self.replier)
     }
 }
 
@@ -48,7 +48,7 @@ impl<'a> Acceptor<'a> {
     /// A request that is there already.
     pub(crate) fn take_waiting(&mut self) -> Option<Accepted> {
         let queue = self.handle.requests().ok()?;
-        let request = queue.pop(&self.handle.rooms.answers)?;
+        let request = queue.pop(&self.handle.rooms.responses)?;
         Some(self.accepted(queue, request))
     }
 
@@ -57,7 +57,7 @@ impl<'a> Acceptor<'a> {
             Ok(queue) => queue,
             Err(error) => return Poll::Ready(Err(error)),
         };
-        match queue.pop_or_wait(&self.handle.rooms.answers, &mut self.ticket, waker) {
+        match queue.pop_or_wait(&self.handle.rooms.responses, &mut self.ticket, waker) {
             Next::Request(request) => Poll::Ready(Ok(Some(self.accepted(queue, request)))),
             Next::Closed => Poll::Ready(Ok(None)),
             Next::Waiting => {
@@ -78,7 +78,7 @@ impl<'a> Acceptor<'a> {
 
     fn accepted(&self, queue: &AcceptQueue, request: Queued) -> Accepted {
         self.refill(queue);
-        Accepted { body: request.body, answer: Answer::new(self.handle.clone(), request.rpc) }
+        Accepted { body: request.body, replier: Replier::new(self.handle.clone(), request.rpc) }
     }
 }
 

@@ -153,13 +153,13 @@ impl PendingCall {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready with the whole answer. Not to be polled again then.
+    /// Ready with the whole response. Not to be polled again then.
     pub(crate) fn poll_message(&mut self, waker: &Waker) -> Poll<Result<Message, CallError>> {
         let ready = std::task::ready!(self.poll_rpc(waker, |state| state.incoming.take_whole()));
         Poll::Ready(ready.map(|(_, message)| message))
     }
 
-    /// Ready with the beginning of the answer.
+    /// Ready with the beginning of the response.
     pub(crate) fn poll_stream(&mut self, waker: &Waker) -> Poll<Result<IncomingStream, CallError>> {
         let mut switch = false;
         let polled = self.poll_rpc(waker, |state| {
@@ -254,7 +254,7 @@ impl Request {
     }
 }
 
-/// The earlier one of deadline and time-out.
+/// The earlier one of deadline and timeout.
 fn deadline(handle: &Handle, options: &CallOptions) -> Option<Instant> {
     let deadline_ns = options.deadline.map(|at| handle.time_ns(at));
     let timeout_ns = options.timeout.map(|timeout| handle.after_ns(timeout));

@@ -127,7 +127,7 @@ impl Completions {
 }
 
 impl Completions {
-    /// An answer that is there already.
+    /// A response that is there already.
     pub(crate) fn take_ready(&mut self) -> Option<(u64, Result<Message, CallError>)> {
         if self.handle.is_forked() {
             return None;
@@ -141,11 +141,11 @@ impl Completions {
         None
     }
 
-    /// The answer of a call in the queue; `None` if the call was aborted meanwhile.
+    /// The response of a call in the queue; `None` if the call was aborted meanwhile.
     fn take(&mut self, id: u64) -> Option<(u64, Result<Message, CallError>)> {
         let mut call = self.calls.remove(id)?;
         match call.poll_message(Waker::noop()) {
-            Poll::Ready(answer) => Some((id, answer)),
+            Poll::Ready(response) => Some((id, response)),
             // Not reached: a call enters the queue when it is over.
             Poll::Pending => None,
         }

@@ -10,7 +10,7 @@ use super::accept::Queued;
 use super::facts::Facts;
 use super::registry::Registry;
 use super::rooms::Rooms;
-use super::rpc::{Content, EarlyAnswer, Rpc, RpcState};
+use super::rpc::{Content, EarlyResponse, Rpc, RpcState};
 use super::wakes::Wakes;
 use crate::drive::sync::MutexGuard;
 
@@ -39,12 +39,12 @@ impl Context<'_> {
         }
     }
 
-    /// Answers, or keeps the answer until the request is complete.
+    /// Answers, or keeps the response until the request is complete.
     pub(crate) fn reply(
         &mut self,
         rpc: &Rpc,
         mut state: MutexGuard<'_, RpcState>,
-        answer: EarlyAnswer,
+        response: EarlyResponse,
         shard: &mut ShardView<'_>,
     ) {
         let Some(key) = state.key else {
@@ -52,15 +52,15 @@ impl Context<'_> {
             return self.release(rpc);
         };
         if !state.incoming.complete {
-            state.early_answer = Some(Box::new(answer));
+            state.early_response = Some(Box::new(response));
             return;
         }
         drop(state);
-        let sent = match answer.content {
+        let sent = match response.content {
             Content::Whole(body) => shard.send_response(key, body),
             Content::Announced(length_bytes) => {
                 let announced = shard.send_response_streaming(key, length_bytes);
-                for piece in answer.pieces {
+                for piece in response.pieces {
                     // A stale RPC needs no more bytes.
                     let _ = shard.supply(key, piece);
                 }
@@ -70,7 +70,7 @@ impl Context<'_> {
         if let Err(error) = sent {
             self.release(rpc);
             if error != SendError::Stale {
-                // The client must not wait for an answer that will not come.
+                // The client must not wait for a response that will not come.
                 let _ = shard.abort(key, FailReason::Rejected);
             }
         }

@@ -181,7 +181,7 @@ impl Core {
         }
     }
 
-    /// Sends an answer: with others if more requests wait already, since whoever answers will
+    /// Sends a response: with others if more requests wait already, since whoever answers will
     /// probably accept the next one at once.
     pub(crate) fn submit_reply(&self, operation: Operation) {
         if self.rooms.requests.len() > 0 {

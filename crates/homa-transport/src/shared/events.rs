@@ -65,12 +65,12 @@ impl Context<'_> {
         if state.incoming.streaming {
             let rpc = Arc::clone(rpc);
             let length_bytes = state.incoming.length_bytes.unwrap_or(0);
-            let early_answer = state.early_answer.take();
+            let early_response = state.early_response.take();
             drop(state);
             self.progress(&rpc, length_bytes, shard);
             self.release_answered_call(&rpc);
-            if let Some(answer) = early_answer {
-                self.reply(&rpc, rpc.lock(), *answer, shard);
+            if let Some(response) = early_response {
+                self.reply(&rpc, rpc.lock(), *response, shard);
             }
         } else if rpc.role == Role::Client {
             self.rooms.release(rpc.role, &mut state, self.wakes);

@@ -14,7 +14,7 @@ use crate::drive::seat::NEVER_NS;
 use crate::drive::sync::{Mutex, lock};
 
 const OPEN: u8 = 0;
-/// Answers are finished first.
+/// Responses are finished first.
 const CLOSING: u8 = 1;
 const CLOSED: u8 = 2;
 
@@ -77,7 +77,7 @@ impl Lifecycle {
         began
     }
 
-    /// While it is closing: when answers have had their time.
+    /// While it is closing: when responses have had their time.
     pub(crate) fn closing_until_ns(&self) -> Option<u64> {
         let closing = self.phase.load(Ordering::Acquire) == CLOSING;
         closing.then(|| self.linger_until_ns.load(Ordering::Acquire))

@@ -105,7 +105,7 @@ impl<D: Driver + std::fmt::Debug + Send, C: Clock> Serve for LockedShard<D, C> {
             engine: state.shard.stats(),
             outstanding_calls: calls as u64,
             outstanding_bytes: call_bytes,
-            unacknowledged_answer_bytes: rooms.answers.used().1,
+            unacknowledged_response_bytes: rooms.responses.used().1,
             requests_waiting: rooms.requests.len_with_aside() as u64,
             dropped_by_system: driver.rx_dropped(),
             receive_capacity_bytes: capacity.bytes,
@@ -132,11 +132,11 @@ fn look<D: Driver>(
     Ok(turn)
 }
 
-/// Closes the port when all answers are through, or have had their time.
+/// Closes the port when all responses are through, or have had their time.
 fn close_if_due<D: Driver>(core: &Core, now: Instant, shard: &mut Shard<D>) -> bool {
     let Some(until_ns) = core.life.closing_until_ns() else { return false };
-    if core.rooms.answers.used().0 > 0 && now.as_nanos() < until_ns {
-        shard.engine_mut().hurry_acknowledgements(now);
+    if core.rooms.responses.used().0 > 0 && now.as_nanos() < until_ns {
+        shard.engine_mut().flush_acknowledgements(now);
         return false;
     }
     shard.engine_mut().close_port(now, core.facts.address.port());

@@ -11,11 +11,10 @@
 //! * [`core`](self::core): inbox and seat around the shard, which is behind its lock in [`locked`],
 //!   on any driver and clock; beside it [`facts`] and the [`lifecycle`];
 //! * [`handle`]: a share of the core, which [`open`] makes;
-//! * a user's view: [`call`], [`completions`], [`acceptor`], [`answer`], [`stream`].
+//! * a user's view: [`call`], [`completions`], [`acceptor`], [`replier`], [`stream`].
 
 mod accept;
 mod acceptor;
-mod answer;
 mod call;
 mod completions;
 mod context;
@@ -31,6 +30,7 @@ mod ops;
 mod peers;
 mod ready;
 mod registry;
+mod replier;
 mod room;
 mod rooms;
 mod rpc;
@@ -45,9 +45,9 @@ mod wakes;
 
 pub(crate) use accept::ServingMode;
 pub(crate) use acceptor::{Accepted, Acceptor};
-pub(crate) use answer::Answer;
 pub(crate) use call::{CallMode, PendingCall};
 pub(crate) use completions::Completions;
 pub(crate) use handle::{Closing, Handle};
 pub(crate) use open::open;
+pub(crate) use replier::Replier;
 pub(crate) use stream::{IncomingStream as Incoming, OutgoingStream as Outgoing};

@@ -102,12 +102,12 @@ fn rooms(builder: &EndpointBuilder, mode: Option<ServingMode>) -> Rooms {
     let messages_max = builder.outstanding_calls_max;
     Rooms {
         calls: Room::new(Limits::Each { messages_max, bytes_max }),
-        answers: Room::new(Limits::Shared { bytes_max }),
+        responses: Room::new(Limits::Shared { bytes_max }),
         requests: AcceptQueue::new(builder.accept_queue_max, mode),
     }
 }
 
-/// The engine's settings with what depends on the carriage and on the room for answers.
+/// The engine's settings with what depends on the carriage and on the room for responses.
 fn engine_config(builder: &EndpointBuilder) -> Config {
     let mut config = builder.config.clone();
     let automatic = builder.automatic_cutoffs.unwrap_or(builder.carriage == Carriage::Udp);

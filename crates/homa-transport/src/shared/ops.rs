@@ -9,7 +9,7 @@ use homa_io::ShardView;
 
 use super::context::Context;
 use super::room::Charge;
-use super::rpc::{Content, EarlyAnswer, Rpc};
+use super::rpc::{Content, EarlyResponse, Rpc};
 use crate::{CallError, Limit};
 
 /// One operation. Those about an RPC do nothing if it is over.
@@ -42,8 +42,8 @@ pub(crate) fn execute(operation: Operation, shard: &mut ShardView<'_>, context: 
         Operation::Reply(rpc, content, charge) => {
             let mut state = rpc.lock();
             state.charge = Some(charge);
-            let answer = EarlyAnswer { content, pieces: Vec::new() };
-            context.reply(&rpc, state, answer, shard);
+            let response = EarlyResponse { content, pieces: Vec::new() };
+            context.reply(&rpc, state, response, shard);
         }
         Operation::Supply(rpc, bytes) => supply(&rpc, bytes, shard, context),
         Operation::Stream(rpc) => stream(&rpc, shard),
@@ -108,8 +108,8 @@ fn call_error(error: SendError, server: SocketAddr) -> CallError {
 
 fn supply(rpc: &Arc<Rpc>, bytes: Bytes, shard: &mut ShardView<'_>, context: &mut Context<'_>) {
     let mut state = rpc.lock();
-    if let Some(answer) = state.early_answer.as_deref_mut() {
-        answer.pieces.push(bytes);
+    if let Some(response) = state.early_response.as_deref_mut() {
+        response.pieces.push(bytes);
         return;
     }
     let Some(key) = state.key else { return };

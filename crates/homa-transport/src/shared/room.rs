@@ -1,4 +1,4 @@
-//! Bounded room for messages on their way: for calls, one room for each server; for answers, one that all clients share.
+//! Bounded room for messages on their way: for calls, one room for each server; for responses, one that all clients share.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

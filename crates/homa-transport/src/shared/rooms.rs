@@ -6,11 +6,11 @@ use super::room::Room;
 use super::rpc::{Role, RpcState};
 use super::wakes::Wakes;
 
-/// Room for calls, for answers and for requests.
+/// Room for calls, for responses and for requests.
 #[derive(Debug)]
 pub(crate) struct Rooms {
     pub(crate) calls: Room,
-    pub(crate) answers: Room,
+    pub(crate) responses: Room,
     pub(crate) requests: AcceptQueue,
 }
 
@@ -21,7 +21,7 @@ impl Rooms {
         match role {
             Role::Client => self.calls.leave(charge, wakes),
             Role::Server => {
-                self.answers.leave(charge, wakes);
+                self.responses.leave(charge, wakes);
                 // Requests of its client may have been kept from those who accept.
                 self.requests.look_aside(wakes);
             }
@@ -30,14 +30,14 @@ impl Rooms {
 
     /// The next deadline of somebody who waits for room.
     pub(crate) fn deadline_ns(&self) -> u64 {
-        self.calls.deadline_ns().min(self.answers.deadline_ns())
+        self.calls.deadline_ns().min(self.responses.deadline_ns())
     }
 
     /// Wakes those whose deadline has come.
     #[inline]
     pub(crate) fn expire(&self, now_ns: u64, wakes: &mut Wakes) {
         self.calls.expire(now_ns, wakes);
-        self.answers.expire(now_ns, wakes);
+        self.responses.expire(now_ns, wakes);
     }
 
     /// Wakes all who wait; nothing can be accepted from now on. Returns the requests that nobody
@@ -45,7 +45,7 @@ impl Rooms {
     pub(crate) fn close(&self, wakes: &mut Wakes) -> Vec<Queued> {
         let refused = self.requests.close(wakes);
         self.calls.wake_all(wakes);
-        self.answers.wake_all(wakes);
+        self.responses.wake_all(wakes);
         refused
     }
 }

@@ -54,8 +54,8 @@ pub(crate) struct RpcState {
     pub(crate) incoming: Incoming,
     /// What goes out, if it is supplied piece by piece.
     pub(crate) outgoing: Outgoing,
-    /// Server: an answer given before the request was complete.
-    pub(crate) early_answer: Option<Box<EarlyAnswer>>,
+    /// Server: a response given before the request was complete.
+    pub(crate) early_response: Option<Box<EarlyResponse>>,
     /// Waits for what comes in.
     pub(crate) reader: Option<Waker>,
     /// Waits for room for what goes out, or for cancellation.
@@ -118,9 +118,9 @@ impl Content {
     }
 }
 
-/// An answer that waits for the end of its request.
+/// A response that waits for the end of its request.
 #[derive(Debug)]
-pub(crate) struct EarlyAnswer {
+pub(crate) struct EarlyResponse {
     pub(crate) content: Content,
     /// Of an announced one, what was supplied so far.
     pub(crate) pieces: Vec<Bytes>,

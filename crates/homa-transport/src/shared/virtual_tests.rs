@@ -82,16 +82,16 @@ fn a_call_of_many_packets_goes_over_any_driver() {
     let hosts = [&client, &server];
     let mut accepted = net.run(&hosts, || acceptor.poll(Waker::noop())).unwrap().unwrap();
     assert_eq!(accepted.body, sent);
-    let mut answer = Some(Body::from("done"));
-    let replied = net.run(&hosts, || accepted.answer.poll_reply(Waker::noop(), &mut answer));
+    let mut response = Some(Body::from("done"));
+    let replied = net.run(&hosts, || accepted.replier.poll_reply(Waker::noop(), &mut response));
     replied.unwrap();
-    let answer = net.run(&hosts, || pending.poll_message(Waker::noop())).unwrap();
-    assert_eq!(answer, "done");
+    let response = net.run(&hosts, || pending.poll_message(Waker::noop())).unwrap();
+    assert_eq!(response, "done");
     assert_eq!(client.stats().outstanding_calls, 0);
 }
 
 #[test]
-fn deadlines_and_time_outs_go_by_the_clock_of_the_endpoint() {
+fn deadlines_and_timeouts_go_by_the_clock_of_the_endpoint() {
     let mut net = Net::new(LinkPlan { loss_ppm: 1_000_000, ..LinkPlan::default() });
     let (client, server) = (net.open(1, false), net.open(2, true));
     for timeout_ns in [250_000_000, 3_600_000_000_000] {
@@ -118,9 +118,9 @@ fn an_endpoint_that_closes_lingers_by_its_clock() {
     let mut acceptor = Acceptor::new(&server, ServingMode::Whole).unwrap();
     let accepted = net.run(&[&client, &server], || acceptor.poll(Waker::noop()));
     let mut accepted = accepted.unwrap().unwrap();
-    let mut answer = Some(Body::from("nobody takes it"));
+    let mut response = Some(Body::from("nobody takes it"));
     let begin_ns = net.world.now_ns();
-    let replied = net.run(&[&server], || accepted.answer.poll_reply(Waker::noop(), &mut answer));
+    let replied = net.run(&[&server], || accepted.replier.poll_reply(Waker::noop(), &mut response));
     replied.unwrap();
     let mut closing = Closing::begin(&server);
     net.run(&[&server], || closing.poll(Waker::noop()));

@@ -63,7 +63,7 @@ pub(crate) fn request(from: &IpDriver, to: SocketAddr, own: bool, payload_bytes:
     let common = Common::data(from.local_addr().port(), to.port(), 2, 0);
     let length = payload_bytes as u32;
     let header = Header {
-        common: if own { common.with_own_profile(7) } else { common },
+        common: if own { common.with_native_profile(7) } else { common },
         body: Body::Data(Data { message_length: length, incoming: length, ..Data::default() }),
         extension: None,
     };

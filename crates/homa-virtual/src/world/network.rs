@@ -1,4 +1,4 @@
-//! The way of a packet from host to host.
+//! The path of a packet from host to host.
 
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
@@ -93,7 +93,7 @@ impl World {
             self.schedule(at_ns, Happening::AtPort(to, packet.clone()));
         }
         if self.dice.hits_ppm(self.faults.late_ppm) {
-            self.rare.late_copies += 1;
+            self.rare.late_duplicates += 1;
             self.schedule(departed_ns + self.faults.late_ns, Happening::AtPort(to, packet.clone()));
         }
         let at_ns = departed_ns + link.flight_ns(&mut self.dice);
@@ -171,7 +171,7 @@ impl World {
                 (stranger, self.host_at(original.to))
             }
             2 => (stranger, self.host_at(original.to)),
-            // What was told to a stranger, who asked with a copied incarnation, is not turned against its subject:
+            // What was told to an unvalidated client, who asked with a copied incarnation, is not turned against its subject:
             // against that only authentication helps.
             3 if self.host_at(original.to).is_some() => (from, Some(host)),
             _ => {

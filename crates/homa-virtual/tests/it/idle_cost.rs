@@ -57,6 +57,6 @@ fn a_call_beside_any_number_of_waiting_ones_is_as_quick_as_beside_ten() {
     let (few, many) = (beside(10), beside(MANY));
     println!("beside ten {few:?}, beside {MANY} {many:?}");
     assert_eq!(few.0, many.0, "latency in ns");
-    // A question to the peer and its answer may fall into the time.
+    // A probe to the peer and its answer may fall into the time.
     assert!(many.1.packets <= few.1.packets + 4);
 }

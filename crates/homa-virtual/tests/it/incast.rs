@@ -12,8 +12,8 @@ const LINK_MBPS: u32 = 100;
 const REQUEST_BYTES: u32 = 5_000;
 const REQUEST_PACKETS: u64 = 4;
 
-/// A server and its clients on links of 100 Mbit/s, with settings for such links. `top`: requests go at the highest level, like
-/// control packets; otherwise some levels below, where questions about them could overtake them.
+/// A server and its clients on links of 100 Mbit/s, with settings for such links. `top`: requests go at the highest priority, like
+/// control packets; otherwise some priorities below, where probes about them could overtake them.
 fn world(carriage: Carriage, top: bool) -> World {
     let mut world = World::new(7);
     for number in 0..=CLIENTS {
@@ -117,7 +117,7 @@ fn a_burst_that_the_port_cannot_hold_waits_at_its_senders() {
         assert_eq!(world.ledger.answered(), BURST + CLIENTS);
         let again = sum(&world, 1..=CLIENTS, |stats| stats.bytes_retransmitted);
         assert_eq!(again, 0, "top {top}: the port overflowed, or what was late was sent again");
-        // Answers that waited in nobody's queue are sent again on questions that came too early.
+        // Answers that waited in nobody's queue are sent again on RESENDs that came too early.
         let answers = sum(&world, SERVER..=SERVER, |stats| stats.bytes_retransmitted);
         assert!(answers <= BURST as u64 / 4 * 100, "top {top}: {answers} bytes of answers");
     }

@@ -97,7 +97,7 @@ fn a_host_that_returns_as_a_linux_machine_is_served_at_once() {
 }
 
 #[test]
-fn calls_that_an_earlier_life_had_in_service_end_when_its_host_returns_as_a_linux_machine() {
+fn calls_that_an_earlier_incarnation_had_in_service_end_when_its_host_returns_as_a_linux_machine() {
     let mut world = world(5, |plan| plan.returns_as_linux = true);
     world.call(call(0, 100));
     for _ in 0..200 {

@@ -25,7 +25,7 @@ enum Slow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Udp,
-    IpOwn,
+    IpNative,
     IpLinux,
 }
 
@@ -37,7 +37,7 @@ fn world(slow: Slow, format: Format, senders: u8) -> World {
         plan.uplink_mbps = Some(10_000);
         plan.port = PortPlan { mbps: Some(10_000), buffer_bytes: 1 << 20 };
         plan.rx_buffer_bytes = 212_992;
-        plan.config.peers.discover = format == Format::IpOwn;
+        plan.config.peers.discover = format == Format::IpNative;
         if format != Format::Udp {
             plan.carriage = Carriage::Ip;
         }
@@ -94,7 +94,7 @@ fn check(slow: Slow, format: Format, (senders, calls): (u8, u32), again_max_perc
     }
 }
 
-const FORMATS: [Format; 3] = [Format::Udp, Format::IpOwn, Format::IpLinux];
+const FORMATS: [Format; 3] = [Format::Udp, Format::IpNative, Format::IpLinux];
 /// Sending hosts and messages; without optimisation the small ones are enough.
 const LOADS: &[(u8, u32)] = if cfg!(debug_assertions) {
     &[(1, 20), (4, 40)]
@@ -173,7 +173,7 @@ fn a_port_that_overflowed_drains_although_nothing_that_comes_needs_a_grant() {
         let percent = world.total(|stats| stats.bytes_retransmitted) * 100 / useful_bytes;
         let in_vain = world.total(|stats| stats.retransmissions_unneeded);
         println!("{percent:3} % again, {in_vain} packets in vain: {format:?}");
-        // Hosts of Linux format are asked at the highest level, before what they are asked about can have come.
+        // Hosts of Linux format are asked at the highest priority, before what they are asked about can have come.
         let limit = if format == Format::IpLinux { 45 } else { 2 };
         assert!(percent <= limit, "{percent} % was sent again: {format:?}");
         assert!(in_vain <= (BURST + CALLS) / 8, "{in_vain} packets in vain: {format:?}");

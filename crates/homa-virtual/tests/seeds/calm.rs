@@ -27,12 +27,12 @@ const NEVER: [(&str, Counter); 32] = [
     ("peers given up", |stats| stats.peer_timeouts),
     ("responses abandoned", |stats| stats.responses_abandoned),
     ("responses displaced", |stats| stats.responses_displaced),
-    ("messages without memory", |stats| stats.messages_starved),
-    ("strangers put off", |stats| stats.strangers_put_off),
-    ("strangers displaced", |stats| stats.strangers_displaced),
+    ("messages without memory", |stats| stats.messages_unallocated),
+    ("unvalidated clients put off", |stats| stats.unvalidated_put_off),
+    ("unvalidated clients displaced", |stats| stats.unvalidated_displaced),
     ("requests refused", |stats| stats.requests_refused),
     ("duplicates of finished requests", |stats| stats.finished_hits),
-    ("requests for another life", |stats| stats.stale_incarnations),
+    ("requests for another incarnation", |stats| stats.stale_incarnations),
     ("impostors", |stats| stats.impostors),
     ("packets of a wrong peer", |stats| stats.dropped_wrong_peer),
     ("control packets dropped", |stats| stats.control_dropped),
@@ -54,7 +54,7 @@ const NEVER: [(&str, Counter); 32] = [
 pub(super) fn make_ample(plan: &mut HostPlan) {
     plan.port.buffer_bytes = 1 << 30;
     plan.rx_buffer_bytes = 1 << 28;
-    // Longer than all messages of a world take: what waits for a time-out shows.
+    // Longer than all messages of a world take: what waits for a timeout shows.
     plan.config.recovery.resend_interval = Duration::from_secs(2);
     plan.config.fixed.resend_interval_max = Duration::from_secs(2);
     plan.config.recovery.timeout = Duration::from_secs(8);
@@ -111,7 +111,7 @@ pub(super) fn broken_promises(
             wrong.push(format!("host {host} keeps {live} RPCs {KEPT_NS} ns after the last call"));
         }
     }
-    // A question may overtake the request that the driver had no room for, and be answered that it was never seen.
+    // A RESEND may overtake the request that the driver had no room for, and be answered that it was never seen.
     let again = world.total(|stats| stats.restarts) > 0;
     let counted = NEVER
         .iter()

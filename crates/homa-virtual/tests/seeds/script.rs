@@ -28,20 +28,20 @@ pub(super) struct Remote {
     pub(super) index: usize,
     pub(super) address: SocketAddr,
     /// Its incarnation.
-    pub(super) life: u32,
+    pub(super) incarnation: u32,
     /// The incarnation of the host as it knows it, 0 if it does not.
     pub(super) echo: u32,
 }
 
 impl Remote {
     /// The same, who does not know the host.
-    pub(super) fn unproved(self) -> Self {
+    pub(super) fn unvalidated(self) -> Self {
         Self { echo: 0, ..self }
     }
 
-    /// The same in another life.
-    pub(super) fn reborn(self) -> Self {
-        Self { life: self.life ^ 0x0055_5555, ..self }
+    /// The same in another incarnation.
+    pub(super) fn restarted(self) -> Self {
+        Self { incarnation: self.incarnation ^ 0x0055_5555, ..self }
     }
 }
 
@@ -50,8 +50,8 @@ impl Remote {
 pub(super) struct Sent {
     pub(super) at_ns: u64,
     pub(super) to: SocketAddr,
-    /// Level in the network.
-    pub(super) level: u8,
+    /// Priority in the network.
+    pub(super) priority: u8,
     pub(super) header: Header,
     /// Of DATA, without padding.
     pub(super) payload: Vec<u8>,
@@ -97,7 +97,7 @@ impl Sent {
         }
     }
 
-    pub(super) fn is_question(&self) -> bool {
+    pub(super) fn is_need_ack(&self) -> bool {
         matches!(self.header.body, Body::NeedAck)
     }
 
@@ -145,10 +145,10 @@ impl Script {
 
     pub(super) fn remote_at(&mut self, address: SocketAddr) -> Remote {
         let index = self.world.add_remote(address);
-        let life = between(&mut self.dice, 1, 0x00FF_FFFF) as u32;
+        let incarnation = between(&mut self.dice, 1, 0x00FF_FFFF) as u32;
         let echo = self.ours(address.ip());
         self.world.auditor.heard_of(HOST, address.ip(), echo);
-        Remote { index, address, life, echo }
+        Remote { index, address, incarnation, echo }
     }
 
     /// Several of them, each at an address of its own.
@@ -210,7 +210,7 @@ impl Script {
     fn heard(&mut self) -> Vec<Sent> {
         let mut sent = Vec::new();
         for heard in self.world.take_heard() {
-            let (at_ns, to, level) = (heard.at_ns, heard.to, heard.dscp >> 3);
+            let (at_ns, to, priority) = (heard.at_ns, heard.to, heard.dscp >> 3);
             for (packet, bytes) in Packets::new(&heard.bytes, heard.bytes.len() as u32) {
                 let header = Header::parse(packet, bytes).expect("a host sends whole packets");
                 let payload = match &header.body {
@@ -222,7 +222,7 @@ impl Script {
                     }
                     _ => Vec::new(),
                 };
-                sent.push(Sent { at_ns, to, level, header, payload, bytes });
+                sent.push(Sent { at_ns, to, priority, header, payload, bytes });
             }
         }
         sent
@@ -240,7 +240,8 @@ impl Script {
 
     /// DATA without payload.
     pub(super) fn data_header(&self, from: &Remote, id: u64, length: u32, start: u32) -> Header {
-        let common = Common::data(from.address.port(), PORT, id, start).with_own_profile(from.life);
+        let common = Common::data(from.address.port(), PORT, id, start)
+            .with_native_profile(from.incarnation);
         let data = Data {
             message_length: length,
             incoming: length.min(40_000),
@@ -279,7 +280,8 @@ impl Script {
     }
 
     pub(super) fn control(&mut self, from: &Remote, id: u64, body: Body, why: Reason, value: u32) {
-        let common = Common::control(from.address.port(), PORT, id).with_own_profile(from.life);
+        let common =
+            Common::control(from.address.port(), PORT, id).with_native_profile(from.incarnation);
         let extension = Some(Extension { echo: from.echo, reason: why, value });
         self.header(from, &Header { common, body, extension }, &[]);
     }

@@ -62,7 +62,7 @@ fn every_type_byte_and_every_pair_of_lengths_is_parsed_or_refused_as_documented(
 
 fn data(own: bool, message_length: u32, seg_offset: u32, payload_bytes: usize) -> Vec<u8> {
     let common = Common::data(7, 99, 2, seg_offset);
-    let common = if own { common.with_own_profile(5) } else { common };
+    let common = if own { common.with_native_profile(5) } else { common };
     let body = Body::Data(Data { message_length, seg_offset, ..Data::default() });
     let mut packet = vec![0xEE; DATA_HEADER_BYTES + payload_bytes];
     Header { common, body, extension: None }.encode(&mut packet).expect("it fits");
@@ -71,7 +71,7 @@ fn data(own: bool, message_length: u32, seg_offset: u32, payload_bytes: usize) -
 
 fn busy(own: bool, extended: bool) -> Vec<u8> {
     let common = Common::control(99, 7, 3);
-    let common = if own { common.with_own_profile(5) } else { common };
+    let common = if own { common.with_native_profile(5) } else { common };
     let extension = extended.then(Extension::default);
     let header = Header { common, body: Body::Busy, extension };
     let mut packet = vec![0; header.encoded_bytes()];

@@ -66,7 +66,7 @@ fn check_parity(frame: &Frame<'_>, report: &mut impl FnMut(Check, String)) {
         Body::NeedAck if is_from_client(frame) && !is_probe => {
             report(Check::WrongParity, format!("NEED_ACK with even id {id}"));
         }
-        Body::Ack(_) if !is_from_client(frame) && !frame.is_own_profile() => {
+        Body::Ack(_) if !is_from_client(frame) && !frame.is_native_profile() => {
             report(Check::WrongParity, format!("ACK with odd id {id}"));
         }
         _ => {}
@@ -88,7 +88,7 @@ fn check_body(frame: &Frame<'_>, report: &mut impl FnMut(Check, String)) {
         }
         _ => {}
     }
-    let extension_bytes = if frame.is_own_profile() { EXTENSION_BYTES } else { 0 };
+    let extension_bytes = if frame.is_native_profile() { EXTENSION_BYTES } else { 0 };
     let longest = frame.header.packet_type().header_bytes() + extension_bytes;
     let behind = frame.packet_bytes.saturating_sub(longest as u32);
     if behind > 0 {
@@ -98,7 +98,7 @@ fn check_body(frame: &Frame<'_>, report: &mut impl FnMut(Check, String)) {
 
 fn check_data(frame: &Frame<'_>, data: &Data, report: &mut impl FnMut(Check, String)) {
     let length = data.message_length;
-    let too_long = length > LINUX_MESSAGE_BYTES_MAX && !frame.is_own_profile();
+    let too_long = length > LINUX_MESSAGE_BYTES_MAX && !frame.is_native_profile();
     if length == 0 || too_long {
         report(Check::MessageLength, format!("{length} bytes"));
     }
@@ -124,7 +124,7 @@ fn check_data(frame: &Frame<'_>, data: &Data, report: &mut impl FnMut(Check, Str
 /// In this implementation's profile the last segment of a message may be padded to the length of its train's
 /// segments (ARCHITECTURE.md §The engine).
 fn may_be_padded(frame: &Frame<'_>) -> bool {
-    frame.carriage == Carriage::Udp && frame.is_own_profile()
+    frame.carriage == Carriage::Udp && frame.is_native_profile()
 }
 
 fn check_priority(priority: u8, report: &mut impl FnMut(Check, String)) {

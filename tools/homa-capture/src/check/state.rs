@@ -72,8 +72,8 @@ fn check_data(
     let end = start.saturating_add(frame.payload_bytes()).min(length);
     let again = message.seen.overlap(start, end);
     if again > 0 && again < end.saturating_sub(start) {
-        let own = frame.is_own_profile();
-        let check = if own { Check::Resegmented } else { Check::PartialOverlap };
+        let native = frame.is_native_profile();
+        let check = if native { Check::Resegmented } else { Check::PartialOverlap };
         report(check, format!("{again} bytes of {start}..{end} again"));
     }
     // A sender that says 0 knows no grants (docs/spec/wire-format.md §11 rule 9).
@@ -129,7 +129,7 @@ fn check_need_ack(frame: &Frame<'_>, rpc: &Rpc, report: &mut impl FnMut(Check, S
     if is_probe || !rpc.from_start || is_from_client(frame) || response.is_complete() {
         return;
     }
-    // A server of the own profile says how much it has sent.
+    // A server of the native profile says how much it has sent.
     let said = frame.header.extension.map(|extension| extension.value).filter(|sent| *sent > 0);
     match response.length.map(|length| said.unwrap_or(length).min(length)) {
         Some(sent) if response.allowed.saturating_add(SUPER_PACKET_BYTES) < sent => {

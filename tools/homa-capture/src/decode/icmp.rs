@@ -128,7 +128,7 @@ fn quoted(inner: &Ip<'_>, is_udp_port: impl Fn(u16) -> bool) -> Option<Quoted> {
         PROTOCOL_UDP => {
             let homa = inner.bytes.get(super::UDP_HEADER_BYTES..).unwrap_or_default();
             let ours = is_udp_port(source_port) || is_udp_port(destination_port);
-            if !ours && !super::is_own_form(homa) {
+            if !ours && !super::is_native_form(homa) {
                 return None;
             }
             (Carriage::Udp, homa)

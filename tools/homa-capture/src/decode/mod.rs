@@ -99,7 +99,7 @@ impl Frame<'_> {
     }
 
     /// Whether its sender says it is this implementation.
-    pub fn is_own_profile(&self) -> bool {
+    pub fn is_native_profile(&self) -> bool {
         self.header.common.version().is_some()
     }
 }
@@ -235,7 +235,7 @@ impl Decoder {
         let ip = &context.ip;
         let homa = ip.bytes.get(UDP_HEADER_BYTES..).unwrap_or_default();
         let chosen = |at| be16(ip.bytes, at).is_some_and(|port| self.udp_ports.contains(&port));
-        let ours = chosen(0) || chosen(2) || is_own_form(homa);
+        let ours = chosen(0) || chosen(2) || is_native_form(homa);
         if !ours || context.is_later_fragment() {
             return found(Decoded::Other);
         }
@@ -362,7 +362,7 @@ fn limit_to_recorded(ack: &mut Ack, recorded_bytes: usize) {
 }
 
 /// Whether a datagram begins with a header of this implementation.
-fn is_own_form(bytes: &[u8]) -> bool {
+fn is_native_form(bytes: &[u8]) -> bool {
     be16(bytes, 14).is_some_and(|window| window & 0xF000 == VERSION_MAGIC)
         && be16(bytes, 18) == Some(URGENT)
         && bytes.get(11).is_some_and(|code| PacketType::try_from(*code).is_ok())

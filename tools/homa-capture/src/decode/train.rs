@@ -5,7 +5,7 @@
 use homa_wire::{COMMON_HEADER_BYTES, URGENT};
 use memchr::memmem;
 
-use super::is_own_form;
+use super::is_native_form;
 
 /// Where the urgent field lies in a header.
 const URGENT_AT: usize = 18;
@@ -48,7 +48,7 @@ impl<'a> Iterator for Segments<'a> {
 
 /// The smallest length at whose multiples headers of the same sender begin, all through the datagram.
 fn segment_bytes(bytes: &[u8]) -> Option<u32> {
-    if !is_own_form(bytes) {
+    if !is_native_form(bytes) {
         return None;
     }
     let pattern = URGENT.to_be_bytes();
@@ -62,7 +62,7 @@ fn segment_bytes(bytes: &[u8]) -> Option<u32> {
 
 fn are_segments(bytes: &[u8], length: usize) -> bool {
     let ports = bytes.get(..4);
-    bytes.chunks(length).all(|segment| segment.get(..4) == ports && is_own_form(segment))
+    bytes.chunks(length).all(|segment| segment.get(..4) == ports && is_native_form(segment))
 }
 
 #[cfg(test)]
@@ -71,7 +71,7 @@ mod tests {
     use homa_wire::{Body, Common, Header};
 
     fn header(id: u64) -> [u8; 28] {
-        let common = Common::control(1, 2, id).with_own_profile(7);
+        let common = Common::control(1, 2, id).with_native_profile(7);
         let mut out = [0; 28];
         let header = Header { common, body: Body::Busy, extension: None };
         header.encode(&mut out).unwrap();

@@ -123,7 +123,7 @@ fn a_changed_length_and_a_partial_overlap_are_found() {
     assert_eq!(story.packet(&from_client(data(1_000, 2_999, 2_999)), 1_000), ["length-changed"]);
     assert_eq!(story.packet(&from_client(data(1_500, 3_000, 3_000)), 1_000), ["partial-overlap"]);
     let mut own = from_client(data(2_000, 3_000, 3_000));
-    own.common = own.common.with_own_profile(7);
+    own.common = own.common.with_native_profile(7);
     assert_eq!(story.packet(&own, 1_000), ["resegmented"]);
 }
 
@@ -155,7 +155,7 @@ fn resends_of_delivered_bytes_are_violations_and_of_recorded_ones_notes() {
 }
 
 #[test]
-fn acknowledgements_and_questions_for_them_that_come_too_early_are_found() {
+fn acks_and_need_acks_that_come_too_early_are_found() {
     let mut story = Story::new();
     story.packet(&from_client(data(0, 100, 100)), 100);
     assert_eq!(story.packet(&ack(), 0), ["ack-before-completion"]);
@@ -165,7 +165,7 @@ fn acknowledgements_and_questions_for_them_that_come_too_early_are_found() {
     assert_eq!(story.packet(&from_server(Body::NeedAck), 0), ["need-ack-too-early"]);
     assert_eq!(story.packet(&ack(), 0), ["ack-of-unknown"]);
     let mut probe = from_server(Body::NeedAck);
-    probe.common = probe.common.with_own_profile(9);
+    probe.common = probe.common.with_native_profile(9);
     probe.extension = Some(Extension { reason: Reason::Probe, ..Extension::default() });
     assert_eq!(story.packet(&probe, 0), [""; 0], "a probe may come at any time");
     for (value, finding) in [(1_400, None), (10_000, Some("need-ack-incomplete"))] {
@@ -180,15 +180,15 @@ fn acknowledgements_and_questions_for_them_that_come_too_early_are_found() {
 }
 
 #[test]
-fn either_side_may_probe_the_other_in_the_own_profile() {
+fn either_side_may_probe_the_other_in_the_native_profile() {
     let mut story = Story::new();
     story.packet(&from_client(data(0, 100, 100)), 100);
     let mut probe = from_client(Body::NeedAck);
-    probe.common = probe.common.with_own_profile(9);
+    probe.common = probe.common.with_native_profile(9);
     probe.extension = Some(Extension { reason: Reason::Probe, ..Extension::default() });
     assert_eq!(story.packet(&probe, 0), [""; 0]);
     let mut answer = from_server(Body::Ack(Ack::default()));
-    answer.common = answer.common.with_own_profile(9);
+    answer.common = answer.common.with_native_profile(9);
     assert_eq!(story.packet(&answer, 0), [""; 0]);
     let rpc = story.analysis.follow().rpcs().next().unwrap();
     assert_eq!(rpc.acknowledged_ns, None, "a server acknowledges no RPC");
@@ -303,7 +303,7 @@ fn other_traffic_is_not_taken_for_homa() {
 #[test]
 fn several_packets_of_one_datagram_are_each_explained() {
     let own = |mut header: Header| {
-        header.common = header.common.with_own_profile(9);
+        header.common = header.common.with_native_profile(9);
         header
     };
     let mut homa = encode(&own(from_client(data(0, 100, 100))), &[0; 100]);

@@ -20,7 +20,7 @@ use crate::{error::CliError, interrupt};
 /// How long a server process may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a client process may take beyond its measurement: warm-up, drain, and time-outs of its
+/// How long a client process may take beyond its measurement: warm-up, drain, and timeouts of its
 /// calls.
 const CLIENT_GRACE: Duration = Duration::from_secs(12);
 

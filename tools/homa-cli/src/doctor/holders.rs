@@ -48,7 +48,7 @@ fn responder(claims: &Claims, processes: &HashMap<u64, Process>) -> Finding {
         None => Finding::warning(
             check,
             "held by nobody, though ports are taken",
-            "Calls to ports of this host that nobody has end by time-out only. An endpoint takes the role as \
+            "Calls to ports of this host that nobody has end by timeout only. An endpoint takes the role as \
              soon as it is driven; one that was stopped (SIGSTOP) does not.",
         ),
     }

@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_for_cpu_time_are_not_counted_as_served() {
+    fn requests_for_cpu_time_are_not_counted_as_served() {
         let responder = Responder::new(Behaviour::Discard);
         let Answer::Bytes(bytes) = responder.answer(&Order::CpuTime.encode(), ORDER) else {
             panic!("no bytes")

@@ -6,7 +6,7 @@ use homa_wire::{AckEntry, Body, Grant, Header, Reason, Resend, RpcId};
 
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
-use crate::engine::peer::identity::is_own;
+use crate::engine::peer::identity::is_native;
 use crate::engine::peer::{Peer, PeerTable};
 use crate::engine::recovery::unacknowledged::ack_repeat_max;
 use crate::engine::rpc::failure::failure;
@@ -21,7 +21,7 @@ const DOUBTS_MAX: u8 = 3;
 
 /// The same bytes are sent again at most once in this part of a resend interval: whoever asks once
 /// per interval may be a little early.
-const COPIES_PAUSE: (u32, u32) = (3, 4);
+const RETRANSMIT_PAUSE: (u32, u32) = (3, 4);
 
 impl Engine {
     pub(crate) fn control(
@@ -32,7 +32,7 @@ impl Engine {
         id: u64,
     ) -> Result<Received, DropReason> {
         let rpc = self.ids.find(&self.rpcs, peer, path, id);
-        let stranger = match rpc {
+        let foreign = match rpc {
             Some(index) => {
                 let rpc = self.rpcs.known(index);
                 !rpc.is_some_and(|rpc| rpc.may_be_spoken_of(header, &self.peers))
@@ -40,7 +40,7 @@ impl Engine {
             // Whoever it is, it is not the server: an answer could be turned against the call.
             None => self.ids.is_call(id),
         };
-        if stranger {
+        if foreign {
             return Err(DropReason::WrongPeer);
         }
         let extension = header.extension;
@@ -58,7 +58,7 @@ impl Engine {
             Body::NeedAck => self.need_ack_received(path, rpc, header, why, value),
             Body::Ack(ack) => {
                 self.ctx.stats.acks_received.inc();
-                // In answer to a question Linux acknowledges what it does not know as well.
+                // In reply to a NEED_ACK Linux acknowledges what it does not know as well.
                 let arrived = header.extension.is_some();
                 let named =
                     AckEntry { client_id: RpcId(id).of_peer().0, server_port: path.local_port };
@@ -85,7 +85,7 @@ impl Engine {
     /// that it does not know, when it is asked about a call.
     fn disowned(&mut self, index: u32) {
         let waits = self.rpcs.known(index).is_some_and(|rpc| {
-            rpc.is_client() && rpc.state() == State::Outgoing && !rpc.speaks_own(&self.peers)
+            rpc.is_client() && rpc.state() == State::Outgoing && !rpc.speaks_native(&self.peers)
         });
         if waits {
             self.never_seen(index, 0);
@@ -114,9 +114,9 @@ impl Engine {
         // A Linux peer does not say what it has; it grants because something arrived.
         let upto = received_upto.unwrap_or(u32::MAX);
         rpc.note_full_size(upto, &mut self.peers, &self.ctx.config);
-        rpc.note_server_life(&self.peers);
+        rpc.note_server_incarnation(&self.peers);
         rpc.set_confirmed(false, &mut self.peers, &mut self.ctx);
-        if !rpc.tx.charge.is_none() {
+        if !rpc.tx.credit.is_none() {
             self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
         }
         self.ctx.arm(index, nanos(self.ctx.config.recovery.resend_interval));
@@ -168,11 +168,11 @@ impl Engine {
 
     /// The receiver of our message misses something.
     fn send_again(&mut self, index: u32, resend: &Resend) {
-        let copies_max = self.receiver.incoming_cap(&self.ctx);
+        let retransmit_max = self.receiver.incoming_cap(&self.ctx);
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
-        if rpc.speaks_own(&self.peers) && resend.offset >= rpc.tx.length() {
+        if rpc.speaks_native(&self.peers) && resend.offset >= rpc.tx.length() {
             // The receiver takes it for another message, which nobody can complete.
             self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Finished);
             return;
@@ -190,7 +190,7 @@ impl Engine {
         let interval = config.recovery.resend_interval;
         let tx = &mut rpc.tx;
         let end = if resend.is_all() {
-            tx.all_again(!peer.in_flight.is_empty())
+            tx.retransmit_all(!peer.in_flight.is_empty())
         } else {
             resend.offset.saturating_add(resend.length)
         };
@@ -204,9 +204,9 @@ impl Engine {
         let lost_bytes = tx.lost_payload(resend.offset, end, payload_max);
         // A gap ends where something arrived.
         let in_front_of_full = !resend.is_all() && tx.is_full_segment(end);
-        tx.forget_copies(now, interval * COPIES_PAUSE.0 / COPIES_PAUSE.1);
+        tx.forget_resent(now, interval * RETRANSMIT_PAUSE.0 / RETRANSMIT_PAUSE.1);
         let segment_bytes = tx.segment_bytes();
-        let room_bytes = peer.retransmissions.left(now, interval, copies_max, segment_bytes);
+        let room_bytes = peer.retransmissions.left(now, interval, retransmit_max, segment_bytes);
         let again = tx.request_retransmit(resend.offset, end, payload_max, room_bytes, priority);
         if again > 0 {
             peer.retransmissions.spend(again);
@@ -229,8 +229,8 @@ impl Engine {
         self.ctx.arm(index, nanos(interval));
     }
 
-    /// Answers a question about an RPC that is not known here: it is over, or never was in this
-    /// life.
+    /// Replies to a packet about an RPC that is not known here: it is over, or never was in this
+    /// incarnation.
     fn answer_unknown(&mut self, path: &Path, header: &Header) {
         let id = header.common.local_id();
         let hash = self.peers.hash_of(path);
@@ -255,7 +255,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
-        // However many come at a time: several questions must fit into the time after which it is
+        // However many come at a time: several RESENDs must fit into the time after which it is
         // given up, if that is long enough.
         let most = match (rpc.role, rpc.state()) {
             (Role::Server, State::Outgoing | State::Refused(_)) => ack_repeat_max(&self.ctx.config),
@@ -275,12 +275,12 @@ impl Engine {
         let asked = rpc.is_client() && rpc.state() == State::Outgoing;
         let waits = asked && rpc.tx.is_idle();
         if waits && rpc.restarts.is_any() && !rpc.confirmed {
-            rpc.note_copy(&mut self.peers, self.ctx.now);
+            rpc.note_retransmission(&mut self.peers, self.ctx.now);
         }
         if asked {
-            rpc.note_server_life(&self.peers);
+            rpc.note_server_incarnation(&self.peers);
         }
-        if waits && rpc.speaks_own(&self.peers) {
+        if waits && rpc.speaks_native(&self.peers) {
             rpc.set_confirmed(true, &mut self.peers, &mut self.ctx);
         }
         Ok(Received::Consumed)
@@ -303,7 +303,8 @@ impl Engine {
             }
             return Err(DropReason::UnknownRpc);
         };
-        let (state, id, path, own) = (rpc.state(), rpc.id, rpc.path, rpc.speaks_own(&self.peers));
+        let (state, id, path, native) =
+            (rpc.state(), rpc.id, rpc.path, rpc.speaks_native(&self.peers));
         let (peer, confirmed) = (rpc.peer, rpc.confirmed);
         let request_bytes = rpc.tx.length();
         if rpc.role == Role::Server {
@@ -314,11 +315,11 @@ impl Engine {
             return Ok(Received::Consumed);
         }
         match why {
-            Reason::Restarted => self.reborn(index, value),
+            Reason::Restarted => self.server_reincarnated(index, value),
             _ => match failure(why, value, request_bytes) {
                 Some(failure) => {
                     if why == Reason::Rejected {
-                        self.peers.acknowledge(path, id, own, &mut self.ctx);
+                        self.peers.acknowledge(path, id, native, &mut self.ctx);
                     }
                     self.fail_rpc(index, failure);
                 }
@@ -333,9 +334,9 @@ impl Engine {
         Ok(Received::Consumed)
     }
 
-    /// The server's present life began `age_us` ago. Unless the request was sent only after that,
-    /// the former life may have executed it.
-    fn reborn(&mut self, index: u32, age_us: u32) {
+    /// The server's present incarnation began `age_us` ago. Unless the request was sent only after that,
+    /// the former incarnation may have executed it.
+    fn server_reincarnated(&mut self, index: u32, age_us: u32) {
         let born = self.ctx.now - Duration::from_micros(u64::from(age_us));
         let Some(rpc) = self.rpcs.known(index) else {
             return;
@@ -343,7 +344,7 @@ impl Engine {
         if rpc.tx.first_sent().is_some_and(|sent| sent > born) && rpc.tx.released() == 0 {
             self.restart(index);
             if let Some(rpc) = self.rpcs.known_mut(index) {
-                rpc.note_server_life(&self.peers);
+                rpc.note_server_incarnation(&self.peers);
             }
         } else {
             self.fail_rpc(index, FailReason::Restarted);
@@ -357,18 +358,18 @@ impl Engine {
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
-        if rpc.server_lives_anew(&self.peers) || rpc.precedes_life(now, age_us) {
-            self.reborn(index, age_us);
+        if rpc.server_restarted(&self.peers) || rpc.precedes_incarnation(now, age_us) {
+            self.server_reincarnated(index, age_us);
             return;
         }
         // The other half of its memory is for the copy to arrive in.
         let memory = self.ctx.config.recovery.finished_memory / 2;
         let too_old = rpc.tx.first_sent().is_some_and(|sent| now.since(sent) >= memory);
         // What a Linux host says may be a late copy, which is no reason to give a call up.
-        let may_be_late = too_old && !rpc.speaks_own(&self.peers);
+        let may_be_late = too_old && !rpc.speaks_native(&self.peers);
         if rpc.confirmed || rpc.doubts > 0 || rpc.tx.released() > 0 || may_be_late {
             let interval = self.ctx.config.recovery.resend_interval;
-            // Answers to several questions may come at once: they are one.
+            // Answers to several RESENDs may come at once: they are one.
             if rpc.doubts > 0 && now.since(rpc.last_heard) < interval {
                 return;
             }
@@ -426,7 +427,7 @@ impl Engine {
         if rpc.restarts.is_too_soon(self.ctx.now, pause) {
             return;
         }
-        let (peer, asked) = (rpc.peer, rpc.resend.has_asked_since(rpc.last_heard));
+        let (peer, asked) = (rpc.peer, rpc.resend.has_sent_since(rpc.last_heard));
         self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
         self.ctx.stats.restarts.inc();
         let Some(rpc) = self.rpcs.known_mut(index) else {
@@ -438,10 +439,10 @@ impl Engine {
         };
         let config = &self.ctx.config;
         rpc.restarts.note(self.ctx.now);
-        // Our question may have overtaken it; if it did not, the server asks for the rest.
+        // Our RESEND may have overtaken it; if it did not, the server asks for the rest.
         let busy = !peer.in_flight.is_empty();
-        let sent = if asked { rpc.tx.all_again(busy) } else { rpc.tx.sent() };
-        rpc.tx.forget_copies(self.ctx.now, pause);
+        let sent = if asked { rpc.tx.retransmit_all(busy) } else { rpc.tx.sent() };
+        rpc.tx.forget_resent(self.ctx.now, pause);
         let priority = rpc.unscheduled_priority(peer, config);
         rpc.tx.request_retransmit(0, sent, peer.payload_max(config), u32::MAX, priority);
         let lost_bytes = sent.min(rpc.tx.segment_bytes());
@@ -458,7 +459,7 @@ impl Engine {
         why: Reason,
         sent: u32,
     ) -> Result<Received, DropReason> {
-        let (id, own) = (header.common.local_id(), is_own(header));
+        let (id, native) = (header.common.local_id(), is_native(header));
         self.ctx.stats.need_acks_received.inc();
         let Some(index) = rpc else {
             if RpcId(id).is_client() {
@@ -476,21 +477,21 @@ impl Engine {
         // A Linux host asks when it has sent everything, and does not say how much that is.
         let sent = if sent > 0 { sent } else { u32::MAX };
         let nothing_missing = rpc.state() == State::Incoming
-            && (rpc.rx.is_starved() || !rpc.rx.awaits_data_below(sent));
+            && (rpc.rx.is_unallocated() || !rpc.rx.awaits_data_below(sent));
         let refused = matches!(rpc.state(), State::Refused(_));
-        if rpc.rx.is_starved() {
+        if rpc.rx.is_unallocated() {
             // Its server keeps the response.
             rpc.last_heard = self.ctx.now;
             rpc.doubts = 0;
         }
         if complete {
-            self.peers.acknowledge(*path, id, own, &mut self.ctx);
+            self.peers.acknowledge(*path, id, native, &mut self.ctx);
         } else if refused {
             self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Rejected);
         } else if why == Reason::Probe || nothing_missing {
             self.push_busy(index);
         } else {
-            self.ctx.ask_for_missing_at_intervals(rpc, sent, &self.peers);
+            self.ctx.resend_at_intervals(rpc, sent, &self.peers);
         }
         Ok(Received::Consumed)
     }
@@ -498,7 +499,7 @@ impl Engine {
     fn push_busy(&mut self, index: u32) {
         if let Some(rpc) = self.rpcs.known_mut(index) {
             self.ctx.tell(rpc, &self.peers, Body::Busy, Reason::None);
-            self.holders.hurry_acknowledgement(rpc, &mut self.ctx);
+            self.shares.flush_acknowledgement(rpc, &mut self.ctx);
         }
     }
 
@@ -541,23 +542,23 @@ impl Engine {
 
 impl Rpc {
     /// The server as it lives now may have the request.
-    fn note_server_life(&mut self, peers: &PeerTable) {
-        if self.is_client() && self.own {
-            self.peer_life = peers.known(self.peer).map_or(0, |peer| peer.incarnation());
+    fn note_server_incarnation(&mut self, peers: &PeerTable) {
+        if self.is_client() && self.native {
+            self.peer_incarnation = peers.known(self.peer).map_or(0, |peer| peer.incarnation());
         }
     }
 
     /// Whether the server, as far as is known, has started anew since the request was sent.
-    fn server_lives_anew(&self, peers: &PeerTable) -> bool {
-        let life = peers.known(self.peer).map_or(0, |peer| peer.incarnation());
-        self.peer_life != 0 && self.peer_life != life
+    fn server_restarted(&self, peers: &PeerTable) -> bool {
+        let incarnation = peers.known(self.peer).map_or(0, |peer| peer.incarnation());
+        self.peer_incarnation != 0 && self.peer_incarnation != incarnation
     }
 
-    /// Whether a request that names no life of its server, since none was known, was sent before
+    /// Whether a request that names no incarnation of its server, since none was known, was sent before
     /// the present one began, as far as the server says (0: it does not).
-    fn precedes_life(&self, now: Instant, age_us: u32) -> bool {
+    fn precedes_incarnation(&self, now: Instant, age_us: u32) -> bool {
         let born = now - Duration::from_micros(u64::from(age_us));
-        let named_none = self.own && self.peer_life == 0;
+        let named_none = self.native && self.peer_incarnation == 0;
         named_none && age_us > 0 && self.tx.first_sent().is_some_and(|sent| sent <= born)
     }
 }

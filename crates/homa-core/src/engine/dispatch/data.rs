@@ -4,7 +4,7 @@ use homa_wire::{Body, DATA_HEADER_BYTES, Data, Header, Reason, RpcId, VERSION};
 
 use crate::addr::{Carriage, Path, RxMeta};
 use crate::engine::ctx::Ctx;
-use crate::engine::peer::identity::{echo, is_cutoffs, is_own};
+use crate::engine::peer::identity::{echo, is_cutoffs, is_native};
 use crate::engine::peer::{Peer, PeerTable};
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
@@ -64,7 +64,7 @@ impl Engine {
         let port = self.check_port(path, header, id)?;
         if let Some(index) = peer {
             peer = self.recognise(index, header, transport_len, id);
-            if !is_own(header) {
+            if !is_native(header) {
                 self.notice_linux(index, path, header, id);
             }
         }
@@ -72,10 +72,10 @@ impl Engine {
             Body::Data(data) => {
                 let received = self.data(peer, path, header, data, transport_len, port);
                 self.ctx.stats.count_retransmission(data.retransmit != 0, &received);
-                let linux_again = data.retransmit != 0 && !is_own(header);
+                let linux_again = data.retransmit != 0 && !is_native(header);
                 if let Some(peer) = peer.filter(|_| linux_again) {
                     if let Some(peer) = self.peers.known_mut(peer) {
-                        peer.look_for_haste(&received, &self.ctx);
+                        peer.note_if_spurious(&received, &self.ctx);
                     }
                 }
                 received
@@ -172,7 +172,7 @@ impl Engine {
             return Err(DropReason::UnknownRpc);
         };
         if found.is_some() {
-            if rpc.comes_of_another_life(header) {
+            if rpc.comes_of_another_incarnation(header) {
                 self.sender_lives_anew(index, header.common.incarnation);
                 return Err(DropReason::WrongPeer);
             }
@@ -181,7 +181,7 @@ impl Engine {
         if data.retransmit == 0 {
             rpc.note_reaction(&mut self.peers, &self.ctx);
         } else {
-            rpc.note_copy(&mut self.peers, self.ctx.now);
+            rpc.note_retransmission(&mut self.peers, self.ctx.now);
         }
         rpc.last_heard = self.ctx.now;
         let begins = match (rpc.role, rpc.state()) {
@@ -202,15 +202,15 @@ impl Engine {
         received
     }
 
-    /// DATA comes of another life of its sender than the message began with. A server that was
+    /// DATA comes of another incarnation of its sender than the message began with. A server that was
     /// restarted may have executed the request again, and answers something else.
     #[cold]
-    fn sender_lives_anew(&mut self, index: u32, life: u32) {
-        let server_lives = |rpc: &&Rpc| {
+    fn sender_lives_anew(&mut self, index: u32, incarnation: u32) {
+        let is_present = |rpc: &&Rpc| {
             rpc.is_client()
-                && self.peers.known(rpc.peer).is_some_and(|peer| peer.incarnation() == life)
+                && self.peers.known(rpc.peer).is_some_and(|peer| peer.incarnation() == incarnation)
         };
-        if let Some(rpc) = self.rpcs.known(index).filter(server_lives) {
+        if let Some(rpc) = self.rpcs.known(index).filter(is_present) {
             self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Cancelled);
             self.fail_rpc(index, FailReason::Restarted);
         }
@@ -239,11 +239,11 @@ impl Engine {
     ) -> Result<u32, DropReason> {
         let id = header.common.local_id();
         self.check_request(peer, path, header, data)?;
-        let proved = self.peers.has_proved(peer, path, header);
+        let validated = self.peers.is_validated(peer, path, header);
         let comes_whole = transport_len.saturating_sub(DATA_HEADER) >= data.message_length;
-        let stranger = is_own(header) && !proved && !comes_whole;
-        self.check_address(peer, path, header, data, (proved, stranger))?;
-        let created = self.create_server_rpc(peer, path, header, port, proved);
+        let limited = is_native(header) && !validated && !comes_whole;
+        self.check_address(peer, path, header, data, (validated, limited))?;
+        let created = self.create_server_rpc(peer, path, header, port, validated);
         let Some((index, client)) = created else {
             self.ctx.stats.requests_refused.inc();
             self.refuse_packet(path, header, (Reason::Overloaded, 0));
@@ -260,8 +260,8 @@ impl Engine {
             self.unvalidated.add(rpc, &self.peers);
         }
         self.begin_incoming(index, header, data);
-        if let Some(rpc) = self.rpcs.known_mut(index).filter(|_| stranger) {
-            self.receiver.count_stranger(rpc);
+        if let Some(rpc) = self.rpcs.known_mut(index).filter(|_| limited) {
+            self.receiver.count_unvalidated(rpc);
             // Its answer proves the address, whether or not there is a grant for it.
             self.ctx.tell(rpc, &self.peers, Body::NeedAck, Reason::Probe);
         }
@@ -276,13 +276,13 @@ impl Engine {
         header: &Header,
         data: &Data,
     ) -> Result<(), DropReason> {
-        let (id, own) = (header.common.local_id(), is_own(header));
-        if data.message_length == 0 || (own && header.common.incarnation == 0) {
+        let (id, native) = (header.common.local_id(), is_native(header));
+        if data.message_length == 0 || (native && header.common.incarnation == 0) {
             return Err(DropReason::Malformed);
         }
         let known = peer.and_then(|peer| self.peers.known(peer));
         let hash = known.map_or_else(|| self.peers.hash_of(path), |peer| peer.numbers.hash);
-        let fresh = own
+        let fresh = native
             && path.carriage == Carriage::Udp
             && known.is_some_and(|peer| peer.is_newest_request(id, &self.ctx));
         if !fresh && self.finished.contains(self.ctx.read_clock.now(), hash, id) {
@@ -292,7 +292,7 @@ impl Engine {
             let _ = self.finished.insert(self.ctx.read_clock.stamp(), hash, id);
             return Err(DropReason::Duplicate);
         }
-        if own && data.echo != 0 && data.echo != self.peers.incarnation_for(peer, path) {
+        if native && data.echo != 0 && data.echo != self.peers.incarnation_for(peer, path) {
             self.ctx.stats.stale_incarnations.inc();
             self.refuse_packet(path, header, (Reason::Restarted, self.ctx.age_us()));
             return Err(DropReason::UnknownRpc);
@@ -305,7 +305,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Checks that the address of a client is worth a place and memory: it has `proved` it, or
+    /// Checks that the address of a client is worth a place and memory: it has `validated` it, or
     /// there is a share left for those that have not.
     fn check_address(
         &mut self,
@@ -313,19 +313,20 @@ impl Engine {
         path: &Path,
         header: &Header,
         data: &Data,
-        (proved, stranger): (bool, bool),
+        (validated, limited): (bool, bool),
     ) -> Result<(), DropReason> {
-        // A client that starts anew has the address of its former life: it cannot have both.
+        // A client that starts anew has the address of its former incarnation: it cannot have both.
         let in_place_of_another = peer.is_none() && self.peers.find(path).is_some();
         let (length, announced) = (data.message_length, data.incoming);
-        let no_memory = stranger && !self.receiver.admits_stranger(length, announced, &self.ctx);
+        let no_memory = limited && !self.receiver.admits_unvalidated(length, announced, &self.ctx);
         let serving_max = self.ctx.config.serving_max();
         let put_off = no_memory
-            || (!proved && self.holders.has_to_prove_first(&self.peers, peer, path, serving_max));
+            || (!validated
+                && self.shares.needs_validation_first(&self.peers, peer, path, serving_max));
         if !in_place_of_another && !put_off {
             return Ok(());
         }
-        self.ctx.stats.strangers_put_off.inc();
+        self.ctx.stats.unvalidated_put_off.inc();
         if data.offset(header.common.sequence) == 0 {
             // True, and it tells the client who we are: it sends again and names us.
             let why = (Reason::NeverSeen, self.ctx.age_us());
@@ -350,10 +351,10 @@ impl Engine {
         path: &Path,
         header: &Header,
         port: PortOptions,
-        proved: bool,
+        validated: bool,
     ) -> Option<(u32, u32)> {
         let remembered_max =
-            (self.ctx.config.fixed.finished_max as usize).saturating_sub(self.holders.serving());
+            (self.ctx.config.fixed.finished_max as usize).saturating_sub(self.shares.serving());
         if self.finished.len() >= remembered_max {
             // Nobody may have asked it for a while.
             self.finished.rotate(self.ctx.read_clock.now());
@@ -362,39 +363,39 @@ impl Engine {
             }
         }
         let serving_max = self.ctx.config.serving_max();
-        if self.holders.serving() >= serving_max as usize && !self.displace_stranger(peer) {
+        if self.shares.serving() >= serving_max as usize && !self.displace_unvalidated(peer) {
             return None;
         }
         let id = header.common.local_id();
         let peer_index = match peer {
             Some(peer) => peer,
-            None => self.new_client(path, proved)?,
+            None => self.new_client(path, validated)?,
         };
         let host = self.peers.known(peer_index)?.host();
-        if !self.holders.may_serve(host, proved, serving_max) {
+        if !self.shares.may_serve(host, validated, serving_max) {
             return None;
         }
         self.ids.try_reserve_request().ok()?;
         let index = self.add_rpc(Role::Server, id, path, peer_index).ok()?;
         if let Some(rpc) = self.rpcs.known_mut(index) {
-            rpc.own = is_own(header);
-            rpc.peer_life = header.common.incarnation;
+            rpc.native = is_native(header);
+            rpc.peer_incarnation = header.common.incarnation;
             rpc.rx.read_as_stream(port.streaming_requests);
         }
         self.ids.add_request(index, peer_index, path, id);
         self.ctx.stats.requests_received.inc();
         if let Some(peer) = self.peers.known_mut(peer_index) {
-            self.holders.begin(host, &mut peer.served, proved);
+            self.shares.begin(host, &mut peer.served, validated);
         }
         Some((index, peer_index))
     }
 
     /// The peer of a first request, if its host may have one more.
     #[inline(never)]
-    fn new_client(&mut self, path: &Path, proved: bool) -> Option<u32> {
+    fn new_client(&mut self, path: &Path, validated: bool) -> Option<u32> {
         let host = self.peers.host_at(path.remote.ip());
         let peers_max = self.ctx.config.peers.max;
-        let may = self.holders.may_have_peer(host, proved, peers_max);
+        let may = self.shares.may_have_peer(host, validated, peers_max);
         if may { self.peer_or_new(self.ctx.now, path) } else { None }
     }
 
@@ -420,7 +421,7 @@ impl Engine {
         };
         rpc.note_full_size(u32::MAX, &mut self.peers, &self.ctx.config);
         if rpc.restarts.is_any() && !rpc.confirmed {
-            rpc.note_copy(&mut self.peers, self.ctx.now);
+            rpc.note_retransmission(&mut self.peers, self.ctx.now);
         }
         rpc.set_confirmed(false, &mut self.peers, &mut self.ctx);
         // Before its charge: the room that it leaves must not be given to itself.
@@ -442,7 +443,7 @@ impl Engine {
     fn begin_incoming(&mut self, index: u32, header: &Header, data: &Data) {
         let birth = self.rpcs.next_birth();
         if let Some(rpc) = self.rpcs.known_mut(index) {
-            rpc.peer_life = header.common.incarnation;
+            rpc.peer_incarnation = header.common.incarnation;
             let peer = self.peers.known(rpc.peer);
             let announced = (data.message_length, data.incoming);
             self.receiver.begin(rpc, peer, announced, birth, &mut self.ctx);
@@ -466,8 +467,8 @@ impl Engine {
             rpc = self.rpcs.known_mut(index).ok_or(DropReason::UnknownRpc)?;
         }
         let peer = self.peers.known(rpc.peer);
-        let own = rpc.own && peer.is_some_and(Peer::is_own);
-        let base = self.ctx.next_interval_ns(peer, own);
+        let native = rpc.native && peer.is_some_and(Peer::is_native);
+        let base = self.ctx.next_interval_ns(peer, native);
         let range = data_range(rpc, header, data, transport_len)?;
         let again = data.retransmit != 0;
         let new = self.receiver.accept(rpc, range, again, base, &mut self.ctx)?;
@@ -518,20 +519,20 @@ impl PeerTable {
     /// Whether the address of a request is its client's: over UDP it or an earlier packet names us,
     /// over raw IP nobody proves it.
     #[inline(always)]
-    fn has_proved(&self, peer: Option<u32>, path: &Path, header: &Header) -> bool {
+    fn is_validated(&self, peer: Option<u32>, path: &Path, header: &Header) -> bool {
         path.carriage == Carriage::Ip
             || peer.and_then(|peer| self.known(peer)).is_some_and(|peer| peer.validation.is_done())
-            || (is_own(header) && echo(header) == self.incarnation_for(peer, path))
+            || (is_native(header) && echo(header) == self.incarnation_for(peer, path))
     }
 }
 
 impl Rpc {
-    /// Whether a message has begun to arrive, and this packet is of another life of its sender.
+    /// Whether a message has begun to arrive, and this packet is of another incarnation of its sender.
     #[inline]
-    fn comes_of_another_life(&self, header: &Header) -> bool {
+    fn comes_of_another_incarnation(&self, header: &Header) -> bool {
         self.state() == State::Incoming
-            && is_own(header)
-            && header.common.incarnation != self.peer_life
+            && is_native(header)
+            && header.common.incarnation != self.peer_incarnation
     }
 
     /// Checks that the sender of DATA may speak about the RPC, or, if a message has begun to
@@ -553,7 +554,7 @@ impl Rpc {
 }
 
 impl Peer {
-    /// Whether this request is younger than all that the present life of the peer has sent here.
+    /// Whether this request is younger than all that the present incarnation of the peer has sent here.
     /// Clients of this implementation count their ids up, so it cannot be one that is finished, and
     /// the memory of those need not be searched. What was sent before the count began is forgotten
     /// when it is believed.
@@ -601,8 +602,8 @@ fn data_range(
         return Err(DropReason::BadRange);
     }
     let room = length.saturating_sub(start);
-    // Own profile: bytes after the message's end are padding.
-    if payload > room && !is_own(header) {
+    // Native profile: bytes after the message's end are padding.
+    if payload > room && !is_native(header) {
         return Err(DropReason::BadRange);
     }
     Ok((start, start.saturating_add(payload.min(room))))

@@ -16,7 +16,7 @@ use crate::event::FailReason;
 use crate::structures::NIL;
 use crate::time::{Instant, nanos};
 
-/// Calls that are asked about at a time while all are checked: the questions share a datagram, and
+/// Calls that are asked about at a time while all are checked: the probes share a datagram, and
 /// so do the answers.
 const RECHECK_BATCH: u32 = 32;
 /// Steps of the round over a peer's RPCs to find one to probe.
@@ -93,7 +93,7 @@ impl PeerTable {
         None
     }
 
-    /// The peer may have lost requests that it said it has: it lives another life, does not know
+    /// The peer may have lost requests that it said it has: it lives another incarnation, does not know
     /// one of them any more, or nobody listened here for so long. Asks about each, so that all
     /// calls end soon. (Nothing is ended on this suspicion alone: ids cannot be guessed, addresses
     /// can be forged.)
@@ -117,7 +117,7 @@ impl PeerTable {
 
     /// Asks about the next of the peer's waiting RPCs, or about several of them while all are
     /// checked. `false`: the next one is further away.
-    pub(crate) fn ask_waiting(
+    pub(crate) fn probe_waiting(
         &mut self,
         index: u32,
         ids: &Ids,
@@ -145,7 +145,7 @@ impl PeerTable {
     }
 
     /// Asks a peer whether it has the RPC that is named: its answer shows that it lives and has
-    /// read what came before the question.
+    /// read what came before the probe.
     pub(crate) fn start_probe(
         &mut self,
         index: u32,
@@ -177,14 +177,14 @@ impl PeerTable {
     ) {
         ctx.stats.probes_sent.inc();
         let rpc = ids.find(rpcs, Some(index), &path, id).and_then(|index| rpcs.known(index));
-        let own =
-            rpc.map_or_else(|| self.is_own_of_late(ctx.now, index), |rpc| rpc.speaks_own(self));
+        let native = rpc
+            .map_or_else(|| self.is_native_of_late(ctx.now, index), |rpc| rpc.speaks_native(self));
         // The answer says that everything on its way has been read.
         let peer = self.known(index);
         let behind = peer.and_then(|peer| peer.in_flight.lowest_priority()).unwrap_or(u8::MAX);
-        let level = ctx.question_priority(peer, behind, since);
+        let level = ctx.recovery_priority(peer, behind, since);
         let words = (Body::NeedAck, Reason::Probe);
-        let header = ids.header_about((&path, id, own), words, (rpcs, self), &ctx.config);
+        let header = ids.header_about((&path, id, native), words, (rpcs, self), &ctx.config);
         ctx.push_packet(path, header, level);
     }
 }

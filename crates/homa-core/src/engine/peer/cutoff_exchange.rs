@@ -9,7 +9,7 @@ use crate::addr::{Carriage, Path};
 use crate::config::Config;
 use crate::cutoffs::Cutoffs;
 use crate::engine::Engine;
-use crate::engine::peer::identity::is_own;
+use crate::engine::peer::identity::is_native;
 use crate::engine::peer::{Peer, PeerTable};
 use crate::event::{DropReason, Received};
 use crate::time::Instant;
@@ -92,7 +92,7 @@ impl PeerTable {
                 return;
             };
             next = peer.next_at_host();
-            if !peer.is_own() {
+            if !peer.is_native() {
                 peer.cutoffs.hold(told, true);
             }
         }
@@ -100,11 +100,11 @@ impl PeerTable {
 }
 
 impl Peer {
-    /// Whether it is to be sent our cutoffs now, which is so at most once per ms. A stranger gets
-    /// none: what may be sent there is for the question that lets it prove its address.
+    /// Whether it is to be sent our cutoffs now, which is so at most once per ms. An unvalidated client gets
+    /// none: what may be sent there is for the probe that lets it prove its address.
     fn begin_cutoffs(&mut self, now: Instant) -> bool {
         let lately = self.cutoffs.ours_sent.is_some_and(|sent| now.since(sent) < OFFER_INTERVAL);
-        let begins = !self.is_stranger() && !lately;
+        let begins = !self.is_unvalidated() && !lately;
         if begins {
             self.cutoffs.ours_sent = Some(now);
         }
@@ -118,12 +118,12 @@ impl Engine {
     #[inline]
     pub(crate) fn offer_cutoffs(&mut self, index: u32, path: &Path, header: &Header, version: u16) {
         if version != self.receiver.cutoffs().version() {
-            self.send_cutoffs(index, path, header.common.local_id(), is_own(header));
+            self.send_cutoffs(index, path, header.common.local_id(), is_native(header));
         }
     }
 
     /// A client has proved its address: it is told the cutoffs that were kept from it.
-    pub(crate) fn offer_cutoffs_after_proof(&mut self, index: u32, id: u64) {
+    pub(crate) fn offer_cutoffs_after_validation(&mut self, index: u32, id: u64) {
         let untold =
             |peer: &&Peer| peer.cutoffs.ours_sent.is_none() && peer.newest_request.is_some();
         if let Some(path) = self.peers.known(index).filter(untold).map(|peer| peer.path) {
@@ -131,11 +131,11 @@ impl Engine {
         }
     }
 
-    fn send_cutoffs(&mut self, index: u32, path: &Path, id: u64, own: bool) {
+    fn send_cutoffs(&mut self, index: u32, path: &Path, id: u64, native: bool) {
         if self.peers.known_mut(index).is_some_and(|peer| peer.begin_cutoffs(self.ctx.now)) {
             let words = (Body::Cutoffs(self.receiver.cutoffs().body()), Reason::None);
             let tables = (&self.rpcs, &self.peers);
-            let header = self.ids.header_about((path, id, own), words, tables, &self.ctx.config);
+            let header = self.ids.header_about((path, id, native), words, tables, &self.ctx.config);
             self.ctx.push_packet(*path, header, self.ctx.config.top_priority());
         }
     }

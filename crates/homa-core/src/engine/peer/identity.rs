@@ -1,9 +1,9 @@
 //! Who a packet is from.
 //!
-//! Every life of an engine is known to each IP address by a number of its own, its *incarnation*
+//! Every incarnation of an engine is known to each IP address by a number of its own, its *incarnation*
 //! there: 24 bits, made by a one-way function from the engine's secret and the address, so that
 //! nobody learns it who does not receive what is sent to that address. It does two things. A packet
-//! that carries the incarnation by which a peer is known comes from that peer, in the same life. A
+//! that carries the incarnation by which a peer is known comes from that peer, in the same incarnation. A
 //! packet that echoes *ours* comes from somebody who has received something from us at the address
 //! it names, and that is the only proof of an address there is: what others say of a peer is not
 //! believed.
@@ -28,7 +28,7 @@ impl Engine {
     }
 
     /// Takes notice of a packet from the address of a peer. `None`: by its numbers it is of
-    /// somebody else, a new life of the peer that has not proved itself yet or a liar, who has no
+    /// somebody else, a new incarnation of the peer that has not proved itself yet or a liar, who has no
     /// part in what there is between the peer and us.
     #[inline(always)]
     pub(crate) fn recognise(
@@ -46,7 +46,7 @@ impl Engine {
             return Some(index);
         }
         peer.last_heard = self.ctx.now;
-        if is_own(header) && header.common.incarnation != 0 {
+        if is_native(header) && header.common.incarnation != 0 {
             peer.incarnation.heard_at = self.ctx.now;
         }
         if peer.liveness.probe().is_some_and(|probe| probe.id == id)
@@ -64,22 +64,22 @@ impl Engine {
         let peer = self.peers.known(index)?;
         let over_udp = peer.path.carriage == Carriage::Udp;
         // Linux hosts have no number.
-        if !(is_own(header) && (over_udp || self.ctx.config.peers.discover)) {
+        if !(is_native(header) && (over_udp || self.ctx.config.peers.discover)) {
             return Some(true);
         }
-        let life = header.common.incarnation;
+        let incarnation = header.common.incarnation;
         if echo(header) == peer.numbers.ours {
             // Whoever answers for a port that nobody serves has none.
-            if life != 0 {
+            if incarnation != 0 {
                 let was_validated = peer.validation.is_done();
-                self.proved(index, life);
+                self.validated(index, incarnation);
                 if !was_validated {
-                    self.offer_cutoffs_after_proof(index, id);
+                    self.offer_cutoffs_after_validation(index, id);
                 }
             }
             return Some(true);
         }
-        let is_itself = life == peer.incarnation.number && life != 0;
+        let is_itself = incarnation == peer.incarnation.number && incarnation != 0;
         let announces = !over_udp && is_cutoffs(header);
         // Only those who know us can know of our calls.
         let about_call = RpcId(id).is_client() && !announces;
@@ -87,21 +87,21 @@ impl Engine {
             self.ctx.stats.impostors.inc();
             return None;
         }
-        if !over_udp && !is_itself && life != 0 {
-            self.peers.learn_incarnation(index, life, &mut self.ctx);
+        if !over_udp && !is_itself && incarnation != 0 {
+            self.peers.learn_incarnation(index, incarnation, &mut self.ctx);
         }
         // Over UDP a sign of life, but whose?
         Some(is_itself || !over_udp)
     }
 
-    /// The peer has received something from us in its present life, so its address is its own.
-    fn proved(&mut self, index: u32, life: u32) {
-        if self.peers.known(index).is_some_and(|peer| peer.incarnation.number != life) {
-            self.peers.learn_incarnation(index, life, &mut self.ctx);
+    /// The peer has received something from us in its present incarnation, so its address is its own.
+    fn validated(&mut self, index: u32, incarnation: u32) {
+        if self.peers.known(index).is_some_and(|peer| peer.incarnation.number != incarnation) {
+            self.peers.learn_incarnation(index, incarnation, &mut self.ctx);
         }
         if let Some(peer) = self.peers.known_mut(index) {
             peer.validation.succeed();
-            self.holders.prove(&mut peer.served);
+            self.shares.note_validated(&mut peer.served);
             self.sender.serve_blocked(index, &mut self.rpcs, &mut self.peers, &self.ctx);
         }
     }
@@ -119,35 +119,35 @@ impl PeerTable {
 
     /// Whether a packet shows that its sender has received something from us at its address.
     pub(crate) fn is_named_by(&self, path: &Path, header: &Header) -> bool {
-        is_own(header) && echo(header) == self.incarnation_for(self.find(path), path)
+        is_native(header) && echo(header) == self.incarnation_for(self.find(path), path)
     }
 }
 
 impl Rpc {
     /// Whether the sender of a packet may speak about it: it is the other end, or the peer lives
-    /// another life now, to which the RPC means nothing.
+    /// another incarnation now, to which the RPC means nothing.
     #[inline]
     pub(crate) fn may_be_spoken_of(&self, header: &Header, peers: &PeerTable) -> bool {
-        let life = header.common.incarnation;
+        let incarnation = header.common.incarnation;
         // The server of a call has named us.
-        let free = self.is_client() || !(self.own && is_own(header));
-        free || life == self.peer_life
+        let free = self.is_client() || !(self.native && is_native(header));
+        free || incarnation == self.peer_incarnation
             || peers
                 .known(self.peer)
-                .is_some_and(|peer| peer.incarnation.number == life && life != 0)
+                .is_some_and(|peer| peer.incarnation.number == incarnation && incarnation != 0)
     }
 }
 
 impl Peer {
-    /// Whether a packet is of the peer in the life by which it is known, and the peer has proved
+    /// Whether a packet is of the peer in the incarnation by which it is known, and the peer has proved
     /// its address.
     #[inline]
     fn is_certainly(&self, header: &Header) -> bool {
-        let life = header.common.incarnation;
+        let incarnation = header.common.incarnation;
         self.validation.is_done()
-            && is_own(header)
-            && life == self.incarnation.number
-            && life != 0
+            && is_native(header)
+            && incarnation == self.incarnation.number
+            && incarnation != 0
             && echo(header) == self.numbers.ours
     }
 }
@@ -161,7 +161,7 @@ pub(crate) fn echo(header: &Header) -> u32 {
 }
 
 /// Whether a packet is of this implementation, in this version.
-pub(crate) fn is_own(header: &Header) -> bool {
+pub(crate) fn is_native(header: &Header) -> bool {
     header.common.version() == Some(VERSION)
 }
 

@@ -2,13 +2,13 @@
 //!
 //! Each message is charged for the unscheduled data that it sends. A reaction of the peer to a
 //! message settles the charge of that message. The answer to a probe settles all charges from
-//! before the probe, so probes count *epochs*.
+//! before the probe, so probes count *probe rounds*.
 
 use crate::addr::Path;
 
 /// What a packet of unscheduled data costs besides its payload: the share of the receiver's buffer
 /// that the system uses for its own administration of a small packet in a train.
-pub(crate) const CHARGE_PER_PACKET: u32 = 256;
+pub(crate) const CREDIT_PER_PACKET: u32 = 256;
 
 /// What is on its way to one peer.
 #[derive(Clone, Copy, Debug)]
@@ -18,9 +18,9 @@ pub(crate) struct InFlight {
     before_probe: u32,
     /// Bytes of messages that waited for room and may go now, until they are charged.
     admitted: u32,
-    epoch: u32,
-    /// Charges of this epoch and of earlier ones are settled.
-    settled_epoch: u32,
+    round: u32,
+    /// Charges of this probe round and of earlier ones are settled.
+    settled_round: u32,
     /// Path and id (our form) of the RPC that a probe names.
     probe_target: Option<(Path, u64)>,
     /// Lowest priority of what was charged since nothing was on its way.
@@ -29,14 +29,14 @@ pub(crate) struct InFlight {
 
 /// The part of one message in the [`InFlight`] of its peer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Charge {
+pub(crate) struct Credit {
     bytes: u32,
-    epoch: u32,
+    round: u32,
     admitted: u32,
 }
 
-impl Charge {
-    pub(crate) const NONE: Self = Self { bytes: 0, epoch: 0, admitted: 0 };
+impl Credit {
+    pub(crate) const NONE: Self = Self { bytes: 0, round: 0, admitted: 0 };
 
     pub(crate) fn is_none(&self) -> bool {
         self.bytes == 0 && self.admitted == 0
@@ -48,8 +48,8 @@ impl InFlight {
         bytes: 0,
         before_probe: 0,
         admitted: 0,
-        epoch: 1,
-        settled_epoch: 0,
+        round: 1,
+        settled_round: 0,
         probe_target: None,
         lowest_priority: 0,
     };
@@ -71,48 +71,48 @@ impl InFlight {
     }
 
     /// Admits a message that waited, with what it will cost.
-    pub(crate) fn admit(&mut self, charge: &mut Charge, cost: u32) {
-        charge.admitted = cost;
+    pub(crate) fn admit(&mut self, credit: &mut Credit, cost: u32) {
+        credit.admitted = cost;
         self.admitted = self.admitted.saturating_add(cost);
     }
 
     /// The message sends, or waits again: it needs what was admitted no more.
     #[inline]
-    pub(crate) fn end_admission(&mut self, charge: &mut Charge) {
-        self.admitted = self.admitted.saturating_sub(core::mem::take(&mut charge.admitted));
+    pub(crate) fn end_admission(&mut self, credit: &mut Credit) {
+        self.admitted = self.admitted.saturating_sub(core::mem::take(&mut credit.admitted));
     }
 
-    /// Charges a message for data of this priority. Its earlier charges belong to the present epoch
+    /// Charges a message for data of this priority. Its earlier charges belong to the present probe round
     /// then.
-    pub(crate) fn charge(&mut self, charge: &mut Charge, cost: u32, priority: u8) {
-        let settled = charge.epoch <= self.settled_epoch;
-        let kept = if settled { 0 } else { charge.bytes };
-        if !settled && charge.epoch < self.epoch {
+    pub(crate) fn charge(&mut self, credit: &mut Credit, cost: u32, priority: u8) {
+        let settled = credit.round <= self.settled_round;
+        let kept = if settled { 0 } else { credit.bytes };
+        if !settled && credit.round < self.round {
             self.before_probe = self.before_probe.saturating_sub(kept);
         }
         let lowest = if self.is_empty() { priority } else { self.lowest_priority.min(priority) };
         self.lowest_priority = lowest;
         self.bytes = self.bytes.saturating_add(cost);
-        charge.bytes = kept.saturating_add(cost);
-        charge.epoch = self.epoch;
+        credit.bytes = kept.saturating_add(cost);
+        credit.round = self.round;
     }
 
     /// Takes back what was charged for data that did not leave.
-    pub(crate) fn take_back(&mut self, charge: &mut Charge, cost: u32) {
-        let cost = cost.min(charge.bytes);
-        charge.bytes = charge.bytes.saturating_sub(cost);
-        if charge.epoch == self.epoch {
+    pub(crate) fn take_back(&mut self, credit: &mut Credit, cost: u32) {
+        let cost = cost.min(credit.bytes);
+        credit.bytes = credit.bytes.saturating_sub(cost);
+        if credit.round == self.round {
             self.bytes = self.bytes.saturating_sub(cost);
         }
     }
 
     /// The peer reacted to the message, or the message is over: nothing of it is on its way.
     /// Returns whether it was charged.
-    pub(crate) fn settle(&mut self, charge: &mut Charge) -> bool {
-        self.end_admission(charge);
-        let bytes = core::mem::take(&mut charge.bytes);
-        if charge.epoch > self.settled_epoch {
-            if charge.epoch < self.epoch {
+    pub(crate) fn settle(&mut self, credit: &mut Credit) -> bool {
+        self.end_admission(credit);
+        let bytes = core::mem::take(&mut credit.bytes);
+        if credit.round > self.settled_round {
+            if credit.round < self.round {
                 self.before_probe = self.before_probe.saturating_sub(bytes);
             }
             self.bytes = self.bytes.saturating_sub(bytes);
@@ -123,21 +123,21 @@ impl InFlight {
     /// A probe leaves: its answer will settle what is charged now.
     pub(crate) fn probe_sent(&mut self) {
         self.before_probe = self.bytes;
-        self.epoch = self.epoch.saturating_add(1);
+        self.round = self.round.saturating_add(1);
     }
 
     /// The answer to the probe came.
     pub(crate) fn probe_answered(&mut self) {
         self.bytes = self.bytes.saturating_sub(core::mem::take(&mut self.before_probe));
-        self.settled_epoch = self.epoch.saturating_sub(1);
+        self.settled_round = self.round.saturating_sub(1);
     }
 
     /// Nothing is on its way any more, no probe either.
     pub(crate) fn clear(&mut self) {
         self.bytes = 0;
         self.before_probe = 0;
-        self.settled_epoch = self.epoch;
-        self.epoch = self.epoch.saturating_add(1);
+        self.settled_round = self.round;
+        self.round = self.round.saturating_add(1);
     }
 
     /// Path and id (our form) of the RPC about which a probe asks, if there was one.
@@ -160,7 +160,7 @@ impl InFlight {
 /// Sums over all messages of one peer, for comparison with what the peer has.
 #[cfg(any(test, feature = "check"))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ChargeSums {
+pub(crate) struct CreditSums {
     bytes: u64,
     before_probe: u64,
     admitted: u64,
@@ -168,15 +168,15 @@ pub(crate) struct ChargeSums {
 }
 
 #[cfg(any(test, feature = "check"))]
-impl ChargeSums {
+impl CreditSums {
     /// Adds the charge of a message to the peer of `in_flight`.
-    pub(crate) fn add(&mut self, charge: &Charge, in_flight: &InFlight) {
-        self.admitted += u64::from(charge.admitted);
-        self.most_admitted = self.most_admitted.max(charge.admitted);
-        if charge.epoch > in_flight.settled_epoch {
-            self.bytes += u64::from(charge.bytes);
-            if charge.epoch < in_flight.epoch {
-                self.before_probe += u64::from(charge.bytes);
+    pub(crate) fn add(&mut self, credit: &Credit, in_flight: &InFlight) {
+        self.admitted += u64::from(credit.admitted);
+        self.most_admitted = self.most_admitted.max(credit.admitted);
+        if credit.round > in_flight.settled_round {
+            self.bytes += u64::from(credit.bytes);
+            if credit.round < in_flight.round {
+                self.before_probe += u64::from(credit.bytes);
             }
         }
     }
@@ -209,10 +209,10 @@ impl InFlight {
 mod tests {
     use super::*;
 
-    fn charged(in_flight: &mut InFlight, cost: u32) -> Charge {
-        let mut charge = Charge::NONE;
-        in_flight.charge(&mut charge, cost, 3);
-        charge
+    fn charged(in_flight: &mut InFlight, cost: u32) -> Credit {
+        let mut credit = Credit::NONE;
+        in_flight.charge(&mut credit, cost, 3);
+        credit
     }
 
     #[test]
@@ -239,35 +239,35 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_goes_on_sending_takes_its_charge_beyond_the_probe() {
+    fn a_message_that_goes_on_sending_takes_its_credit_beyond_the_probe() {
         let mut in_flight = InFlight::NONE;
-        let mut charge = charged(&mut in_flight, 10);
+        let mut credit = charged(&mut in_flight, 10);
         in_flight.probe_sent();
-        in_flight.charge(&mut charge, 5, 3);
+        in_flight.charge(&mut credit, 5, 3);
         in_flight.probe_answered();
         assert_eq!(in_flight.bytes, 15);
-        assert!(in_flight.settle(&mut charge));
+        assert!(in_flight.settle(&mut credit));
         assert!(in_flight.is_empty());
     }
 
     #[test]
     fn what_did_not_leave_is_taken_back_once() {
         let mut in_flight = InFlight::NONE;
-        let mut charge = charged(&mut in_flight, 10);
-        in_flight.take_back(&mut charge, 4);
-        in_flight.take_back(&mut charge, 100);
-        assert!(in_flight.is_empty() && charge.is_none());
+        let mut credit = charged(&mut in_flight, 10);
+        in_flight.take_back(&mut credit, 4);
+        in_flight.take_back(&mut credit, 100);
+        assert!(in_flight.is_empty() && credit.is_none());
     }
 
     #[test]
     fn what_is_admitted_takes_its_room_first() {
         let mut in_flight = InFlight::NONE;
-        let mut charge = Charge::NONE;
+        let mut credit = Credit::NONE;
         assert!(in_flight.may_admit(10));
-        in_flight.admit(&mut charge, 10);
+        in_flight.admit(&mut credit, 10);
         assert!(!in_flight.may_admit(10));
-        in_flight.end_admission(&mut charge);
-        assert!(in_flight.may_admit(10) && charge.is_none());
+        in_flight.end_admission(&mut credit);
+        assert!(in_flight.may_admit(10) && credit.is_none());
     }
 
     #[test]
@@ -275,7 +275,7 @@ mod tests {
         let mut in_flight = InFlight::NONE;
         assert_eq!(in_flight.lowest_priority(), None);
         let mut first = charged(&mut in_flight, 1);
-        let mut second = Charge::NONE;
+        let mut second = Credit::NONE;
         in_flight.charge(&mut second, 1, 5);
         assert_eq!(in_flight.lowest_priority(), Some(3));
         in_flight.settle(&mut first);

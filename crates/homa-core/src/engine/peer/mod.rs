@@ -36,8 +36,8 @@ pub(crate) use self::ack_queue::{AckQueue, PendingAck};
 use self::calls::Calls;
 use self::cutoff_exchange::CutoffExchange;
 #[cfg(any(test, feature = "check"))]
-pub(crate) use self::in_flight::ChargeSums;
-pub(crate) use self::in_flight::{CHARGE_PER_PACKET, Charge, InFlight};
+pub(crate) use self::in_flight::CreditSums;
+pub(crate) use self::in_flight::{CREDIT_PER_PACKET, Credit, InFlight};
 pub(crate) use self::liveness::{Liveness, Probe};
 use self::path_mtu::DATAGRAM_WITHIN_HOST;
 pub(crate) use self::path_mtu::{DATAGRAM_ALWAYS_FITS, Losses, MTU_MIN, PathMtu};
@@ -113,10 +113,10 @@ struct Users {
 /// How a peer is known.
 #[derive(Clone, Copy, Debug)]
 struct PeerIncarnation {
-    /// The number of its present life; 0 = unknown, or a Linux host. Over UDP it has proved that it
+    /// The number of its present incarnation; 0 = unknown, or a Linux host. Over UDP it has proved that it
     /// is its own, over raw IP it may only have announced it.
     number: u32,
-    /// When it last said so in a packet of our own profile.
+    /// When it last said so in a packet of the native profile.
     heard_at: Instant,
 }
 
@@ -159,7 +159,7 @@ impl Peer {
         }
     }
 
-    /// The peer lives another life than before: what it told us is void.
+    /// The peer lives another incarnation than before: what it told us is void.
     pub(crate) fn forget_learned(&mut self, incarnation: u32, config: &Config) {
         self.incarnation.number = incarnation;
         self.validation = AddressValidation::default();
@@ -168,7 +168,7 @@ impl Peer {
         self.acks.clear();
     }
 
-    /// The number by which its present life is known; 0 = unknown, or a Linux host.
+    /// The number by which its present incarnation is known; 0 = unknown, or a Linux host.
     pub(crate) fn incarnation(&self) -> u32 {
         self.incarnation.number
     }
@@ -219,16 +219,16 @@ impl Peer {
     }
 
     /// Whether it has not proved its address, although it could.
-    pub(crate) fn is_stranger(&self) -> bool {
+    pub(crate) fn is_unvalidated(&self) -> bool {
         !self.validation.is_done() && self.path.carriage == Carriage::Udp
     }
 
     /// Whether nothing refers to it, and it was not asked anything.
     fn is_unused(&self) -> bool {
-        !self.is_in_use() && (self.liveness.probe().is_none() || self.is_stranger())
+        !self.is_in_use() && (self.liveness.probe().is_none() || self.is_unvalidated())
     }
 
-    /// Nothing is on its way to it any more, no question either.
+    /// Nothing is on its way to it any more, no probe either.
     pub(crate) fn nothing_in_flight(&mut self) {
         self.liveness.forget_probe();
         self.in_flight.clear();

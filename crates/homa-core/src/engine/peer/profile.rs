@@ -1,10 +1,10 @@
-//! Which packet format is used towards whom over raw IP: pure Linux format, or our own profile with
+//! Which packet format is used towards whom over raw IP: pure Linux format, or the native profile with
 //! peers that announced it (`docs/interoperability.md`).
 //!
 //! The announcement is our window and incarnation in the header of CUTOFFS packets, fields that
 //! Linux ignores. CUTOFFS goes to every peer whose DATA names other cutoffs than ours, which first
 //! contact always does. So the first RPC is in Linux format, and the first CUTOFFS makes its client
-//! begin the next ones in our own profile; that tells the server in turn. Nothing else is ever sent
+//! begin the next ones in the native profile; that tells the server in turn. Nothing else is ever sent
 //! for the sake of discovery.
 
 use core::time::Duration;
@@ -19,35 +19,36 @@ use crate::engine::rpc::Rpc;
 use crate::engine::stats::Count;
 use crate::time::Instant;
 
-/// New RPCs are begun in our own profile while the peer was heard speaking it within this time.
+/// New RPCs are begun in the native profile while the peer was heard speaking it within this time.
 /// After that the address may belong to another machine.
-const OWN_MEMORY: Duration = Duration::from_secs(10);
+const NATIVE_MEMORY: Duration = Duration::from_secs(10);
 
 impl Peer {
     /// Whether it is of this implementation, as far as is known. Over UDP every peer is.
-    pub(crate) fn is_own(&self) -> bool {
+    pub(crate) fn is_native(&self) -> bool {
         self.path.carriage == Carriage::Udp || self.incarnation.number != 0
     }
 
     /// Whether it was said of late that it is of this implementation.
-    fn is_own_of_late(&self, now: Instant) -> bool {
-        self.is_own()
-            && (self.path.carriage == Carriage::Udp || now < self.incarnation.heard_at + OWN_MEMORY)
+    fn is_native_of_late(&self, now: Instant) -> bool {
+        self.is_native()
+            && (self.path.carriage == Carriage::Udp
+                || now < self.incarnation.heard_at + NATIVE_MEMORY)
     }
 
     /// The version of its cutoffs that DATA names. 0, "none", asks it to announce itself again.
     pub(crate) fn echoed_cutoff_version(&self, now: Instant) -> u16 {
-        if self.is_own() && !self.is_own_of_late(now) { 0 } else { self.cutoffs.version() }
+        if self.is_native() && !self.is_native_of_late(now) { 0 } else { self.cutoffs.version() }
     }
 }
 
 impl PeerTable {
-    /// Whether an RPC may be begun with a peer in our own profile.
-    pub(crate) fn is_own_of_late(&self, now: Instant, peer: u32) -> bool {
-        self.get(peer).is_some_and(|peer| peer.is_own_of_late(now))
+    /// Whether an RPC may be begun with a peer in the native profile.
+    pub(crate) fn is_native_of_late(&self, now: Instant, peer: u32) -> bool {
+        self.get(peer).is_some_and(|peer| peer.is_native_of_late(now))
     }
 
-    /// The peer says that it lives another life than was known.
+    /// The peer says that it lives another incarnation than was known.
     pub(crate) fn learn_incarnation(&mut self, index: u32, incarnation: u32, ctx: &mut Ctx) {
         let Some(peer) = self.known_mut(index) else {
             return;
@@ -68,31 +69,31 @@ impl PeerTable {
 }
 
 impl Rpc {
-    /// Whether its packets are in our own profile: it was begun so, and the peer has not turned out
+    /// Whether its packets are in the native profile: it was begun so, and the peer has not turned out
     /// to be a Linux host since.
     #[inline]
-    pub(crate) fn speaks_own(&self, peers: &PeerTable) -> bool {
-        self.own && peers.known(self.peer).is_some_and(Peer::is_own)
+    pub(crate) fn speaks_native(&self, peers: &PeerTable) -> bool {
+        self.native && peers.known(self.peer).is_some_and(Peer::is_native)
     }
 }
 
 impl Engine {
     /// A packet in Linux format from a peer that we believe to be of this implementation: what it
     /// cannot have sent shows that a Linux host has taken its place. That is CUTOFFS without an
-    /// announcement, and anything about an RPC begun in our own profile.
+    /// announcement, and anything about an RPC begun in the native profile.
     pub(crate) fn notice_linux(&mut self, index: u32, path: &Path, header: &Header, id: u64) {
-        let believed_own = path.carriage == Carriage::Ip
+        let believed_native = path.carriage == Carriage::Ip
             && self.peers.known(index).is_some_and(|peer| peer.incarnation.number != 0);
-        if !believed_own {
+        if !believed_native {
             return;
         }
-        let begun_own = || {
+        let begun_native = || {
             self.ids
                 .find(&self.rpcs, Some(index), path, id)
                 .and_then(|index| self.rpcs.known(index))
-                .is_some_and(|rpc| rpc.own)
+                .is_some_and(|rpc| rpc.native)
         };
-        if matches!(header.body, Body::Cutoffs(_)) || begun_own() {
+        if matches!(header.body, Body::Cutoffs(_)) || begun_native() {
             self.revert_to_linux(index);
         }
     }

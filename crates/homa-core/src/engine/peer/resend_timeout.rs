@@ -15,10 +15,10 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// A Linux host known to be slower than the timeout is asked when its longest reaction and this
 /// part of it are over.
 const SLACK_PARTS: u64 = 4;
-/// That is at most this part of the time-out: what was lost has to come before its request is too
+/// That is at most this part of the timeout: what was lost has to come before its request is too
 /// old to be sent again.
 const SLOW_PART: u64 = 2;
-/// RESENDs that fit into the time-out behind the first, at least.
+/// RESENDs that fit into the timeout behind the first, at least.
 const RESENDS_MIN: u64 = 8;
 
 /// The longest of a peer's recent reactions, and its shortest round trip.
@@ -73,8 +73,8 @@ impl ResendTimeout {
     }
 
     /// Silence after which the peer is first asked, in ns: twice the longest reaction, at least
-    /// `base_ns` and at most an eighth of the time-out. A Linux host whose reactions take longer
-    /// gets what they take and a little more. From peers of this implementation (`own`) nothing is
+    /// `base_ns` and at most an eighth of the timeout. A Linux host whose reactions take longer
+    /// gets what they take and a little more. From peers of this implementation (`native`) nothing is
     /// learnt while they are not asked, so what is known fades, by half per window from the second
     /// on: one bad second must not make later losses dear.
     #[inline]
@@ -83,13 +83,13 @@ impl ResendTimeout {
         now: Instant,
         base_ns: u64,
         timeout_ns: impl FnOnce() -> u64,
-        own: bool,
+        native: bool,
     ) -> u64 {
         // It was never late: what was learnt only fades.
-        if own && self.longest_ns.max(self.longest_before_ns).saturating_mul(2) <= base_ns {
+        if native && self.longest_ns.max(self.longest_before_ns).saturating_mul(2) <= base_ns {
             return base_ns;
         }
-        self.learnt_ns(now, base_ns, timeout_ns, own)
+        self.learnt_ns(now, base_ns, timeout_ns, native)
     }
 
     #[inline(never)]
@@ -98,14 +98,14 @@ impl ResendTimeout {
         now: Instant,
         base_ns: u64,
         timeout_ns: impl FnOnce() -> u64,
-        own: bool,
+        native: bool,
     ) -> u64 {
         let longest_ns = self.longest_ns.max(self.longest_before_ns);
         let wanted = match self.window {
             None => base_ns.saturating_mul(UNKNOWN_INTERVALS),
             Some(since) => {
                 let windows = nanos(now.since(since)) / nanos(WINDOW);
-                let fades = if own { windows.saturating_sub(1).min(63) } else { 0 };
+                let fades = if native { windows.saturating_sub(1).min(63) } else { 0 };
                 longest_ns.saturating_mul(2) >> fades
             }
         };
@@ -114,12 +114,12 @@ impl ResendTimeout {
         }
         let timeout_ns = timeout_ns();
         let usual = wanted.min(timeout_ns / RESENDS_MIN);
-        let slow = if own { 0 } else { longest_ns.saturating_add(longest_ns / SLACK_PARTS) };
+        let slow = if native { 0 } else { longest_ns.saturating_add(longest_ns / SLACK_PARTS) };
         usual.max(slow.min(timeout_ns / SLOW_PART)).max(base_ns)
     }
 
     /// Silence after which a RESEND is repeated, in ns: as before the first, but so short that
-    /// several fit into the time-out, since RESENDs and what they bring get lost as well.
+    /// several fit into the timeout, since RESENDs and what they bring get lost as well.
     #[inline]
     pub(crate) fn next_ns(first_ns: u64, base_ns: u64, timeout_ns: impl FnOnce() -> u64) -> u64 {
         if first_ns <= base_ns {
@@ -136,9 +136,9 @@ mod tests {
     const BASE_NS: u64 = 5_000_000;
     const TIMEOUT_NS: u64 = 1_000_000_000;
 
-    fn first_ns(timeout: &ResendTimeout, at_ms: u64, own: bool) -> u64 {
+    fn first_ns(timeout: &ResendTimeout, at_ms: u64, native: bool) -> u64 {
         let now = Instant::ZERO + Duration::from_millis(at_ms);
-        timeout.first_ns(now, BASE_NS, || TIMEOUT_NS, own)
+        timeout.first_ns(now, BASE_NS, || TIMEOUT_NS, native)
     }
 
     fn after_reaction(reaction_ms: u64) -> ResendTimeout {
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reaction_counts_twice_up_to_an_eighth_of_the_time_out() {
+    fn a_slow_reaction_counts_twice_up_to_an_eighth_of_the_timeout() {
         assert_eq!(first_ns(&after_reaction(10), 0, true), 20_000_000);
         assert_eq!(first_ns(&after_reaction(400), 0, true), TIMEOUT_NS / 8);
         assert_eq!(first_ns(&after_reaction(400), 0, false), TIMEOUT_NS / 2);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn repetitions_fit_into_the_time_out() {
+    fn repetitions_fit_into_the_timeout() {
         assert_eq!(ResendTimeout::next_ns(BASE_NS, BASE_NS, || 0), BASE_NS);
         assert_eq!(ResendTimeout::next_ns(400_000_000, BASE_NS, || TIMEOUT_NS), TIMEOUT_NS / 8);
         assert_eq!(ResendTimeout::next_ns(400_000_000, BASE_NS, || 1), BASE_NS);

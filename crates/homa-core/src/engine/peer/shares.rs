@@ -4,7 +4,7 @@
 //! left, and when too many bytes are kept, the host that keeps most gives some up.
 //!
 //! A share belongs to an IP address, whatever number of ports send from it. For those who have
-//! proved their address what strangers hold is left, since they lose it to others. A stranger has
+//! proved their address what unvalidated clients hold is left, since they lose it to others. An unvalidated client has
 //! its share of what is there, so that it has no more when it proves its address.
 
 use alloc::vec::Vec;
@@ -26,17 +26,18 @@ const EVERY_HOST_MIN: u32 = 16;
 
 /// What one host holds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Holder {
+pub(crate) struct HostShare {
     /// Server RPCs alive, and the peers that they belong to.
     serving: Served,
     /// Bytes of responses kept.
-    kept_bytes: u64,
+    unacknowledged_bytes: u64,
     /// Its responses: first the one that has made no progress for longest.
-    pub(crate) kept: RpcList,
+    pub(crate) responses: RpcList,
 }
 
-impl Holder {
-    const NONE: Self = Self { serving: Served::NOTHING, kept_bytes: 0, kept: RpcList::EMPTY };
+impl HostShare {
+    const NONE: Self =
+        Self { serving: Served::NOTHING, unacknowledged_bytes: 0, responses: RpcList::EMPTY };
 }
 
 /// RPCs that are served, and the peers that they are served to.
@@ -67,42 +68,46 @@ impl Served {
 pub(crate) struct PeerServed {
     pub(crate) rpcs: u32,
     /// It counts among those that have proved their address.
-    pub(crate) proved: bool,
+    pub(crate) validated: bool,
 }
 
 /// All hosts, by [`crate::engine::peer::Peer::host`], and the sums over them.
 #[derive(Debug)]
-pub(crate) struct Holders {
-    hosts: Vec<Holder>,
+pub(crate) struct HostShares {
+    hosts: Vec<HostShare>,
     serving: Served,
     /// Those of peers that have proved their address.
-    proved: Served,
-    kept_bytes: u64,
+    validated: Served,
+    unacknowledged_bytes: u64,
     /// Hosts that keep much, those that keep most first.
-    by_kept: IndexedHeap<Reverse<u64>>,
+    by_bytes: IndexedHeap<Reverse<u64>>,
     /// As a power of two: so little that all hosts together, if none keeps more, stay far below the
     /// limit. Who keeps less is not ranked, so that short responses cost nothing.
     much_bits: u32,
     /// Shortest and longest wait before a client is asked for an acknowledgement.
     ack_intervals_ns: (u64, u64),
-    /// See [`crate::Engine::hurry_acknowledgements`].
-    in_hurry: bool,
+    /// See [`crate::Engine::flush_acknowledgements`].
+    flushing: bool,
     pub(crate) impossible: Impossible,
 }
 
-impl Holders {
-    /// For at most `hosts_max` hosts, which keep about `kept_max_bytes` together.
-    pub(crate) fn new(hosts_max: u32, kept_max_bytes: u64, ack_intervals_ns: (u64, u64)) -> Self {
-        let half = kept_max_bytes / u64::from(hosts_max).saturating_mul(2).max(1);
+impl HostShares {
+    /// For at most `hosts_max` hosts, which keep about `unacknowledged_max_bytes` together.
+    pub(crate) fn new(
+        hosts_max: u32,
+        unacknowledged_max_bytes: u64,
+        ack_intervals_ns: (u64, u64),
+    ) -> Self {
+        let half = unacknowledged_max_bytes / u64::from(hosts_max).saturating_mul(2).max(1);
         Self {
             hosts: Vec::new(),
             serving: Served::NOTHING,
-            proved: Served::NOTHING,
-            kept_bytes: 0,
-            by_kept: IndexedHeap::new(),
+            validated: Served::NOTHING,
+            unacknowledged_bytes: 0,
+            by_bytes: IndexedHeap::new(),
             much_bits: half.checked_ilog2().unwrap_or(0),
             ack_intervals_ns,
-            in_hurry: false,
+            flushing: false,
             impossible: Impossible::default(),
         }
     }
@@ -111,20 +116,20 @@ impl Holders {
     pub(crate) fn try_reserve(&mut self, limit: usize) -> Result<(), OutOfMemory> {
         let more = limit.saturating_sub(self.hosts.len());
         self.hosts.try_reserve(more).map_err(|_| OutOfMemory)?;
-        self.by_kept.try_reserve(limit)?;
+        self.by_bytes.try_reserve(limit)?;
         let covered = self.hosts.len().saturating_add(more);
-        self.hosts.resize(covered, Holder::NONE);
+        self.hosts.resize(covered, HostShare::NONE);
         Ok(())
     }
 
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn get(&self, host: u32) -> Option<&Holder> {
+    pub(crate) fn get(&self, host: u32) -> Option<&HostShare> {
         self.hosts.get(host as usize)
     }
 
     /// What the host of a peer holds.
     #[track_caller]
-    pub(crate) fn known_mut(&mut self, host: u32) -> Option<&mut Holder> {
+    pub(crate) fn known_mut(&mut self, host: u32) -> Option<&mut HostShare> {
         self.impossible.known(self.hosts.get_mut(host as usize))
     }
 
@@ -133,13 +138,13 @@ impl Holders {
         self.ack_intervals_ns
     }
 
-    pub(crate) fn is_in_hurry(&self) -> bool {
-        self.in_hurry
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.flushing
     }
 
     /// All acknowledgements are asked for soon from now on. Whether that is new.
-    pub(crate) fn begin_hurry(&mut self) -> bool {
-        !core::mem::replace(&mut self.in_hurry, true)
+    pub(crate) fn begin_flush(&mut self) -> bool {
+        !core::mem::replace(&mut self.flushing, true)
     }
 
     /// Server RPCs alive.
@@ -148,29 +153,29 @@ impl Holders {
     }
 
     /// Bytes of all responses kept.
-    pub(crate) fn kept_bytes(&self) -> u64 {
-        self.kept_bytes
+    pub(crate) fn unacknowledged_bytes(&self) -> u64 {
+        self.unacknowledged_bytes
     }
 
-    /// Whether a request of `host`, which has `proved` its address or not, may be served, if `max`
+    /// Whether a request of `host`, which has `validated` its address or not, may be served, if `max`
     /// may be at a time.
-    pub(crate) fn may_serve(&self, host: u32, proved: bool, max: u32) -> bool {
-        let taken = if proved { self.proved } else { self.serving };
-        let has = self.hosts.get(host as usize).map_or(0, |holder| holder.serving.rpcs);
+    pub(crate) fn may_serve(&self, host: u32, validated: bool, max: u32) -> bool {
+        let taken = if validated { self.validated } else { self.serving };
+        let has = self.hosts.get(host as usize).map_or(0, |share| share.serving.rpcs);
         has < max.saturating_sub(taken.rpcs).saturating_mul(TIMES_WHAT_IS_LEFT)
     }
 
-    /// Whether a host has its share as a stranger but not as one that has proved its address.
+    /// Whether a host has its share as an unvalidated client but not as one that has proved its address.
     fn is_beyond_share(&self, host: u32, max: u32) -> bool {
-        let has = self.hosts.get(host as usize).map_or(0, |holder| holder.serving.rpcs);
+        let has = self.hosts.get(host as usize).map_or(0, |share| share.serving.rpcs);
         has >= EVERY_HOST_MIN
             && !self.may_serve(host, false, max)
             && self.may_serve(host, true, max)
     }
 
-    /// Whether the address of a stranger has its share of places and would get more with a proof:
+    /// Whether the address of an unvalidated client has its share of places and would get more with a proof:
     /// others may have written it.
-    pub(crate) fn has_to_prove_first(
+    pub(crate) fn needs_validation_first(
         &self,
         peers: &PeerTable,
         peer: Option<u32>,
@@ -183,27 +188,27 @@ impl Holders {
     }
 
     /// Whether one more peer of `host` may be served, if there may be `max` peers.
-    pub(crate) fn may_have_peer(&self, host: u32, proved: bool, max: u32) -> bool {
-        let taken = if proved { self.proved } else { self.serving };
-        let has = self.hosts.get(host as usize).map_or(0, |holder| holder.serving.peers);
+    pub(crate) fn may_have_peer(&self, host: u32, validated: bool, max: u32) -> bool {
+        let taken = if validated { self.validated } else { self.serving };
+        let has = self.hosts.get(host as usize).map_or(0, |share| share.serving.peers);
         let left = max.saturating_sub(taken.peers);
         has < left.saturating_mul(TIMES_WHAT_IS_LEFT).max(EVERY_HOST_MIN)
     }
 
     /// A request of a peer at `host` is served from now on.
     #[inline]
-    pub(crate) fn begin(&mut self, host: u32, peer: &mut PeerServed, proved: bool) {
+    pub(crate) fn begin(&mut self, host: u32, peer: &mut PeerServed, validated: bool) {
         if peer.rpcs == 0 {
-            peer.proved = proved;
+            peer.validated = validated;
         }
         let one = Served { rpcs: 1, peers: u32::from(peer.rpcs == 0) };
         peer.rpcs = peer.rpcs.saturating_add(1);
         self.serving.add(one);
-        if peer.proved {
-            self.proved.add(one);
+        if peer.validated {
+            self.validated.add(one);
         }
-        if let Some(holder) = self.hosts.get_mut(host as usize) {
-            holder.serving.add(one);
+        if let Some(share) = self.hosts.get_mut(host as usize) {
+            share.serving.add(one);
         }
     }
 
@@ -213,29 +218,29 @@ impl Holders {
         peer.rpcs = peer.rpcs.saturating_sub(1);
         let one = Served { rpcs: 1, peers: u32::from(peer.rpcs == 0) };
         self.serving.remove(one);
-        if peer.proved {
-            self.proved.remove(one);
+        if peer.validated {
+            self.validated.remove(one);
         }
-        if let Some(holder) = self.hosts.get_mut(host as usize) {
-            holder.serving.remove(one);
+        if let Some(share) = self.hosts.get_mut(host as usize) {
+            share.serving.remove(one);
         }
     }
 
     /// The peer has proved its address: what it is served, nobody else can have.
-    pub(crate) fn prove(&mut self, peer: &mut PeerServed) {
-        if peer.rpcs > 0 && !core::mem::replace(&mut peer.proved, true) {
-            self.proved.add(Served { rpcs: peer.rpcs, peers: 1 });
+    pub(crate) fn note_validated(&mut self, peer: &mut PeerServed) {
+        if peer.rpcs > 0 && !core::mem::replace(&mut peer.validated, true) {
+            self.validated.add(Served { rpcs: peer.rpcs, peers: 1 });
         }
     }
 
     /// `bytes` more of responses to `host` are kept.
     #[inline]
     pub(crate) fn keep(&mut self, host: u32, bytes: u32) {
-        self.kept_bytes = self.kept_bytes.saturating_add(u64::from(bytes));
-        if let Some(holder) = self.known_mut(host) {
-            let before = holder.kept_bytes;
-            holder.kept_bytes = before.saturating_add(u64::from(bytes));
-            let after = holder.kept_bytes;
+        self.unacknowledged_bytes = self.unacknowledged_bytes.saturating_add(u64::from(bytes));
+        if let Some(share) = self.known_mut(host) {
+            let before = share.unacknowledged_bytes;
+            share.unacknowledged_bytes = before.saturating_add(u64::from(bytes));
+            let after = share.unacknowledged_bytes;
             self.rank(host, before, after);
         }
     }
@@ -243,11 +248,11 @@ impl Holders {
     /// `bytes` of them are not any more.
     #[inline]
     pub(crate) fn let_go(&mut self, host: u32, bytes: u32) {
-        self.kept_bytes = self.kept_bytes.saturating_sub(u64::from(bytes));
-        if let Some(holder) = self.known_mut(host) {
-            let before = holder.kept_bytes;
-            holder.kept_bytes = before.saturating_sub(u64::from(bytes));
-            let after = holder.kept_bytes;
+        self.unacknowledged_bytes = self.unacknowledged_bytes.saturating_sub(u64::from(bytes));
+        if let Some(share) = self.known_mut(host) {
+            let before = share.unacknowledged_bytes;
+            share.unacknowledged_bytes = before.saturating_sub(u64::from(bytes));
+            let after = share.unacknowledged_bytes;
             self.rank(host, before, after);
         }
     }
@@ -260,34 +265,38 @@ impl Holders {
             return;
         }
         if much == 0 {
-            self.by_kept.remove(host);
+            self.by_bytes.remove(host);
         } else {
-            self.by_kept.set(host, Reverse(much));
+            self.by_bytes.set(host, Reverse(much));
         }
     }
 
     /// Compares with what each host is served, the bytes of responses kept for it, and what all are
     /// served that have proved their address.
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn check(&self, held: &[(Served, u64)], proved: Served) {
+    pub(crate) fn check(&self, held: &[(Served, u64)], validated: Served) {
         let mut all = (Served::NOTHING, 0);
-        for (host, (served, kept_bytes)) in (0..).zip(held) {
-            let holder = self.get(host).copied().unwrap_or(Holder::NONE);
-            let found = (holder.serving, holder.kept_bytes);
-            assert_eq!(found, (*served, *kept_bytes), "requests, peers, bytes of host {host}");
-            let ranked = self.by_kept.key(host).map_or(0, |Reverse(much)| much);
-            assert_eq!(ranked, kept_bytes >> self.much_bits, "rank of host {host}");
+        for (host, (served, unacknowledged_bytes)) in (0..).zip(held) {
+            let share = self.get(host).copied().unwrap_or(HostShare::NONE);
+            let found = (share.serving, share.unacknowledged_bytes);
+            assert_eq!(
+                found,
+                (*served, *unacknowledged_bytes),
+                "requests, peers, bytes of host {host}"
+            );
+            let ranked = self.by_bytes.key(host).map_or(0, |Reverse(much)| much);
+            assert_eq!(ranked, unacknowledged_bytes >> self.much_bits, "rank of host {host}");
             all.0.add(*served);
-            all.1 += kept_bytes;
+            all.1 += unacknowledged_bytes;
         }
-        let sums = (self.serving, self.kept_bytes);
-        assert_eq!((sums, self.proved), (all, proved), "what all hosts hold");
+        let sums = (self.serving, self.unacknowledged_bytes);
+        assert_eq!((sums, self.validated), (all, validated), "what all hosts hold");
     }
 
     /// Of the host that keeps most, the response that has made no progress for longest.
     pub(crate) fn to_give_up(&self) -> Option<u32> {
-        let (host, _) = self.by_kept.peek()?;
-        self.hosts.get(host as usize).map(|holder| holder.kept.first())
+        let (host, _) = self.by_bytes.peek()?;
+        self.hosts.get(host as usize).map(|share| share.responses.first())
     }
 }
 
@@ -297,56 +306,56 @@ mod tests {
 
     #[test]
     fn however_many_hosts_take_all_they_can_something_is_left_for_the_next() {
-        let mut holders = Holders::new(6, 0, (1, 2));
-        holders.try_reserve(6).unwrap();
+        let mut shares = HostShares::new(6, 0, (1, 2));
+        shares.try_reserve(6).unwrap();
         let mut peers = [PeerServed::default(); 6];
         let mut take = |host: u32| {
-            let before = holders.serving();
-            while holders.may_serve(host, true, 1_000) {
-                holders.begin(host, &mut peers[host as usize], true);
+            let before = shares.serving();
+            while shares.may_serve(host, true, 1_000) {
+                shares.begin(host, &mut peers[host as usize], true);
             }
-            holders.serving() - before
+            shares.serving() - before
         };
         let taken: Vec<usize> = (0..6).map(&mut take).collect();
         assert_eq!(taken, [750, 188, 47, 12, 3, 0]);
-        (0..250).for_each(|_| holders.end(0, &mut peers[0]));
-        assert!(holders.may_serve(5, true, 1_000));
-        assert!(!holders.may_serve(0, true, 900));
+        (0..250).for_each(|_| shares.end(0, &mut peers[0]));
+        assert!(shares.may_serve(5, true, 1_000));
+        assert!(!shares.may_serve(0, true, 900));
     }
 
     #[test]
-    fn a_stranger_has_no_more_than_its_share_when_it_proves_its_address() {
-        let mut holders = Holders::new(2, 0, (1, 2));
-        holders.try_reserve(2).unwrap();
+    fn an_unvalidated_client_has_no_more_than_its_share_when_it_proves_its_address() {
+        let mut shares = HostShares::new(2, 0, (1, 2));
+        shares.try_reserve(2).unwrap();
         let mut peer = PeerServed::default();
-        while holders.may_serve(0, false, 1_000) {
-            holders.begin(0, &mut peer, false);
+        while shares.may_serve(0, false, 1_000) {
+            shares.begin(0, &mut peer, false);
         }
-        assert_eq!(holders.serving(), 750);
-        assert!(holders.may_serve(0, true, 1_000), "others find all of it");
-        holders.prove(&mut peer);
-        assert!(!holders.may_serve(0, true, 1_000) && holders.may_serve(1, true, 1_000));
-        holders.prove(&mut peer);
-        (0..750).for_each(|_| holders.end(0, &mut peer));
-        assert_eq!((holders.serving, holders.proved), (Served::NOTHING, Served::NOTHING));
+        assert_eq!(shares.serving(), 750);
+        assert!(shares.may_serve(0, true, 1_000), "others find all of it");
+        shares.note_validated(&mut peer);
+        assert!(!shares.may_serve(0, true, 1_000) && shares.may_serve(1, true, 1_000));
+        shares.note_validated(&mut peer);
+        (0..750).for_each(|_| shares.end(0, &mut peer));
+        assert_eq!((shares.serving, shares.validated), (Served::NOTHING, Served::NOTHING));
     }
 
     #[test]
     fn the_host_that_keeps_most_is_known() {
-        let mut holders = Holders::new(3, 60, (1, 2));
-        holders.try_reserve(3).unwrap();
+        let mut shares = HostShares::new(3, 60, (1, 2));
+        shares.try_reserve(3).unwrap();
         for host in 0..3 {
-            holders.known_mut(host).unwrap().kept = RpcList::of(10 + host);
+            shares.known_mut(host).unwrap().responses = RpcList::of(10 + host);
         }
-        assert_eq!(holders.to_give_up(), None);
-        holders.keep(0, 100);
-        holders.keep(1, 200);
-        holders.keep(2, 150);
-        assert_eq!((holders.to_give_up(), holders.kept_bytes()), (Some(11), 450));
-        holders.let_go(1, 200);
-        assert_eq!(holders.to_give_up(), Some(12));
-        holders.let_go(2, 150);
-        holders.let_go(0, 93);
-        assert_eq!((holders.to_give_up(), holders.kept_bytes()), (None, 7), "too little");
+        assert_eq!(shares.to_give_up(), None);
+        shares.keep(0, 100);
+        shares.keep(1, 200);
+        shares.keep(2, 150);
+        assert_eq!((shares.to_give_up(), shares.unacknowledged_bytes()), (Some(11), 450));
+        shares.let_go(1, 200);
+        assert_eq!(shares.to_give_up(), Some(12));
+        shares.let_go(2, 150);
+        shares.let_go(0, 93);
+        assert_eq!((shares.to_give_up(), shares.unacknowledged_bytes()), (None, 7), "too little");
     }
 }

@@ -235,7 +235,7 @@ impl PeerTable {
     }
 
     /// Looks at a few peers, going round, and drops those that are idle: for `fixed.peer_idle_max`,
-    /// or if the table is full for `fixed.peer_idle_min`, and strangers at once. If it is full and
+    /// or if the table is full for `fixed.peer_idle_min`, and unvalidated clients at once. If it is full and
     /// all are younger, the one goes that has been silent for longest: idle ones keep no newcomer
     /// out, whosever they are.
     pub(crate) fn evict(&mut self, now: Instant, config: &Config, timers: &mut TimerQueue) {
@@ -252,7 +252,7 @@ impl PeerTable {
                 continue;
             };
             let used = peer.last_heard.max(peer.users.last_at);
-            if now.since(used) >= idle_min || (full && peer.is_stranger()) {
+            if now.since(used) >= idle_min || (full && peer.is_unvalidated()) {
                 self.remove(index, timers);
                 self.evicted = self.evicted.saturating_add(1);
             } else if longest.is_none_or(|(than, _)| used < than) {
@@ -311,11 +311,11 @@ impl Engine {
         if self.peers.is_full(&self.ctx.config) {
             self.peers.evict(now, &self.ctx.config, &mut self.ctx.timers);
         }
-        while self.peers.is_full(&self.ctx.config) && self.displace_stranger(None) {}
+        while self.peers.is_full(&self.ctx.config) && self.displace_unvalidated(None) {}
         let index = self.peers.insert(PeerKey::of(path), *path, &self.ctx.config, now)?;
         let capacity = self.peers.capacity();
         let reserved = self.ctx.timers.try_reserve_peers(capacity).is_ok()
-            && self.holders.try_reserve(self.peers.hosts()).is_ok()
+            && self.shares.try_reserve(self.peers.hosts()).is_ok()
             && self.ctx.events.try_push_peer(index).is_ok();
         if !reserved {
             self.peers.remove(index, &mut self.ctx.timers);

@@ -2,7 +2,7 @@
 //!
 //! Such a request costs whoever sends it one packet with any address on it. So when all places are
 //! taken the oldest of them goes: an honest client proves its address with its next packet, a round
-//! trip later, and those that stay strangers are not there.
+//! trip later, and those that stay unvalidated clients are not there.
 
 use crate::engine::Engine;
 use crate::engine::peer::{Peer, PeerTable};
@@ -30,7 +30,7 @@ impl Unvalidated {
 
     /// Counts a new request, unless its client has proved its address.
     pub(crate) fn add(&mut self, rpc: &Rpc, peers: &PeerTable) {
-        if peers.known(rpc.peer).is_some_and(Peer::is_stranger) {
+        if peers.known(rpc.peer).is_some_and(Peer::is_unvalidated) {
             self.0.set(rpc.key.index, rpc.tx.birth());
         }
     }
@@ -40,19 +40,20 @@ impl Unvalidated {
         self.0.remove(index);
     }
 
-    /// Takes the oldest request of a stranger, to make room for somebody `else_than` its client.
+    /// Takes the oldest request of an unvalidated client, to make room for somebody `else_than` its client.
     /// `None`: there is none, or it is that client's: whoever wants more places than there are is
     /// told so, and need not lose what it has.
     fn pop(&mut self, else_than: Option<u32>, rpcs: &RpcTable, peers: &PeerTable) -> Option<u32> {
         while let Some((index, _)) = self.0.peek() {
             let peer = rpcs.living(index).map(|rpc| rpc.peer);
             // Many have proved themselves since.
-            let stranger = peer.filter(|peer| peers.known(*peer).is_some_and(Peer::is_stranger));
-            if stranger.is_some() && stranger == else_than {
+            let unvalidated =
+                peer.filter(|peer| peers.known(*peer).is_some_and(Peer::is_unvalidated));
+            if unvalidated.is_some() && unvalidated == else_than {
                 return None;
             }
             self.0.remove(index);
-            if stranger.is_some() {
+            if unvalidated.is_some() {
                 return Some(index);
             }
         }
@@ -66,16 +67,16 @@ impl Unvalidated {
 }
 
 impl Engine {
-    /// Ends the oldest request of a stranger, see [`Unvalidated::pop`]. `false`: there is none.
-    pub(crate) fn displace_stranger(&mut self, else_than: Option<u32>) -> bool {
+    /// Ends the oldest request of an unvalidated client, see [`Unvalidated::pop`]. `false`: there is none.
+    pub(crate) fn displace_unvalidated(&mut self, else_than: Option<u32>) -> bool {
         let oldest = self.unvalidated.pop(else_than, &self.rpcs, &self.peers);
         let Some(rpc) = oldest.and_then(|index| self.rpcs.known(index)) else {
             return false;
         };
         let (index, peer) = (rpc.key.index, rpc.peer);
-        self.ctx.stats.strangers_displaced.inc();
+        self.ctx.stats.unvalidated_displaced.inc();
         self.fail_rpc(index, FailReason::Timeout);
-        // A stranger of whom no request is left is forgotten.
+        // An unvalidated client of whom no request is left is forgotten.
         if self.peers.known(peer).is_some_and(|peer| !peer.is_in_use()) {
             self.peers.remove(peer, &mut self.ctx.timers);
         }

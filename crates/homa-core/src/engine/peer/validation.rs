@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unproved_address_is_sent_three_times_what_came_from_it() {
+    fn an_unvalidated_address_is_sent_three_times_what_came_from_it() {
         let mut validation = AddressValidation::default();
         assert_eq!((validation.room(), validation.control_room()), (0, 0));
         validation.received(100);

@@ -6,7 +6,7 @@
 //! Work per call is logarithmic in the number of messages, plus a scan of the few active ones.
 //!
 //! What a silent sender holds is of use to nobody. Senders that have not proved their address
-//! (*strangers*) are one sender together, with one place at most, behind all others. A message
+//! (*unvalidated*) are one sender together, with one place at most, behind all others. A message
 //! whose sender does not react for a few round trips is passed over: others get its place and what
 //! it was granted counts no more, until data of it comes.
 //!
@@ -51,7 +51,7 @@ pub(crate) struct GrantLimits {
     pub(super) step: u64,
     /// What other shards of this host count on.
     pub(super) others_incoming: u64,
-    /// Highest level for scheduled data.
+    /// Highest priority for scheduled data.
     pub(super) max_scheduled_priority: u8,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Granter {
     /// message.
     waiting_senders: IndexedHeap<(u32, Rank)>,
     queue_positions: Positions,
-    /// Managed messages by age, for the FIFO share. Strangers have none.
+    /// Managed messages by age, for the FIFO share. Unvalidated clients have none.
     by_birth: IndexedHeap<u64>,
     /// Messages to look at, each at most once (`Granting::to_check`).
     checks: VecDeque<u32>,
@@ -81,10 +81,10 @@ pub(crate) struct Granter {
     /// When the last of them did.
     arrived_at: Instant,
     /// The message that holds the memory set aside, see [`Memory`].
-    favourite: Option<RpcKey>,
+    reserved_by: Option<RpcKey>,
     fifo_share: FifoShare,
-    /// Room may have appeared for needy messages.
-    retry_needy: bool,
+    /// Room may have appeared for memory-blocked messages.
+    retry_blocked: bool,
     pub(super) impossible: Impossible,
 }
 
@@ -107,9 +107,9 @@ impl Granter {
             ),
             arrived: 0,
             arrived_at: Instant::ZERO,
-            favourite: None,
+            reserved_by: None,
             fifo_share: FifoShare::default(),
-            retry_needy: false,
+            retry_blocked: false,
             impossible: Impossible::default(),
         }
     }
@@ -144,7 +144,7 @@ impl Granter {
 
     /// Memory came free or the configuration of limits changed.
     pub(crate) fn retry(&mut self) {
-        self.retry_needy = true;
+        self.retry_blocked = true;
     }
 
     /// The next message that a GRANT has to be sent for.
@@ -164,7 +164,7 @@ impl Granter {
     pub(crate) fn has_work(&self) -> bool {
         !self.checks.is_empty()
             || !self.due.is_empty()
-            || (self.retry_needy && !self.active.is_empty())
+            || (self.retry_blocked && !self.active.is_empty())
     }
 
     /// A GRANT that was built could not be sent, or one must be repeated.
@@ -192,8 +192,8 @@ impl Granter {
                 self.look_at(index, rpcs, memory, config, limits);
             }
         }
-        if core::mem::take(&mut self.retry_needy) {
-            self.serve_needy(rpcs, memory, config, limits);
+        if core::mem::take(&mut self.retry_blocked) {
+            self.serve_memory_blocked(rpcs, memory, config, limits);
         }
     }
 
@@ -213,8 +213,8 @@ impl Granter {
             self.remove(index, rpcs);
             return;
         }
-        self.favourite = memory.favourite();
-        if rpc.rx.granting.sender != u32::MAX && !rpc.rx.unproved {
+        self.reserved_by = memory.reserved_by();
+        if rpc.rx.granting.sender != u32::MAX && !rpc.rx.unvalidated {
             // It moves: it takes part in the FIFO share (again).
             self.by_birth.set(index, rpc.rx.birth);
         }
@@ -224,7 +224,7 @@ impl Granter {
         if arrived > 0 {
             self.arrived = self.arrived.saturating_add(arrived);
             self.arrived_at = limits.now;
-            self.retry_needy = true;
+            self.retry_blocked = true;
         }
         if waits_for_its_reader(rpc, config) {
             self.pass_over(index, rpcs);
@@ -232,7 +232,7 @@ impl Granter {
         }
         match rpc.rx.granting.place {
             Place::Active => return self.grant_active(index, rpcs, memory, config, limits),
-            Place::Out if rpc.rx.starved || rpc.rx.granting.passed_over => return,
+            Place::Out if rpc.rx.unallocated || rpc.rx.granting.passed_over => return,
             Place::Out => self.manage(index, rpcs),
             Place::Queued => self.reposition(index, rpcs),
         }
@@ -250,18 +250,18 @@ impl Granter {
         config: &Config,
         limits: &GrantLimits,
     ) {
-        if !self.others_needy(index, rpcs) {
+        if !self.others_blocked(index, rpcs) {
             self.grant(index, rpcs, memory, config, limits);
         } else if let Some(rpc) = rpcs.known_mut(index) {
-            rpc.rx.granting.needy = true;
-            self.retry_needy = true;
+            rpc.rx.granting.memory_blocked = true;
+            self.retry_blocked = true;
         }
     }
 
     /// SRPT, except that the message that holds the memory set aside comes before all.
     fn rank(&self, index: u32, rpcs: &RpcTable) -> Option<Rank> {
         rpcs.known(index).map(|rpc| {
-            let first = self.favourite == Some(rpc.key);
+            let first = self.reserved_by == Some(rpc.key);
             policy::rank(rpc.rx.remaining(), rpc.rx.birth, first)
         })
     }
@@ -269,9 +269,9 @@ impl Granter {
     /// Updates what is on its way by the message.
     fn count(&mut self, rpc: &mut Rpc) {
         let rx = &rpc.rx;
-        // What a starved message was sent is dropped, and asked for again when there is memory for
+        // What an unallocated message was sent is dropped, and asked for again when there is memory for
         // it.
-        let now = if rx.starved { OnItsWay::NOTHING } else { rx.on_its_way() };
+        let now = if rx.unallocated { OnItsWay::NOTHING } else { rx.on_its_way() };
         self.recount(rpc, now);
     }
 
@@ -294,9 +294,9 @@ impl Granter {
         self.total_incoming = self.total_incoming.saturating_sub(counted).saturating_add(counts);
     }
 
-    fn others_needy(&self, index: u32, rpcs: &RpcTable) -> bool {
+    fn others_blocked(&self, index: u32, rpcs: &RpcTable) -> bool {
         self.active.iter().any(|other| {
-            *other != index && rpcs.known(*other).is_some_and(|rpc| rpc.rx.granting.needy)
+            *other != index && rpcs.known(*other).is_some_and(|rpc| rpc.rx.granting.memory_blocked)
         })
     }
 
@@ -312,7 +312,7 @@ impl Granter {
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
-        rpc.rx.granting.needy = false;
+        rpc.rx.granting.memory_blocked = false;
         let rx = &rpc.rx;
         let (demanded, configured) = (rx.granting.window, config.grants.window_bytes);
         let window = policy::window(demanded, configured, limits.max_incoming, self.active.len());
@@ -338,8 +338,8 @@ impl Granter {
             return;
         };
         let upto = reserve(rpc, u32::try_from(upto).unwrap_or(u32::MAX), memory);
-        self.favourite = memory.favourite();
-        rpc.rx.granting.needy = u64::from(upto) < target;
+        self.reserved_by = memory.reserved_by();
+        rpc.rx.granting.memory_blocked = u64::from(upto) < target;
         if upto > rpc.rx.granted {
             let given = u64::from(upto.saturating_sub(rpc.rx.granted));
             self.give(rpc, upto, priority, limits.now);
@@ -365,7 +365,7 @@ impl Granter {
     /// Passes a message over of which nothing has come since `since`, if others want what it holds.
     /// Silence is excused while data comes that was on its way before, or that goes before it by
     /// its rank. `true`: it takes part in grants no more.
-    pub(crate) fn pass_over_silent(
+    pub(crate) fn pass_over_unresponsive(
         &mut self,
         index: u32,
         rpcs: &mut RpcTable,
@@ -377,7 +377,7 @@ impl Granter {
         if rpc.rx.granting.counted == OnItsWay::NOTHING {
             return true;
         }
-        let wanted = !self.waiting_senders.is_empty() || self.others_needy(index, rpcs);
+        let wanted = !self.waiting_senders.is_empty() || self.others_blocked(index, rpcs);
         if !wanted || self.is_excused(rpc, rpcs, since) {
             return false;
         }
@@ -440,7 +440,7 @@ impl Granter {
         part.checked_sub(self.known_sender(sender)?.granted)
     }
 
-    /// Level for scheduled data of an active message.
+    /// Priority for scheduled data of an active message.
     fn priority(&self, index: u32, rpcs: &RpcTable, highest: u8) -> u8 {
         let Some(own) = self.rank(index, rpcs) else {
             return 0;
@@ -451,7 +451,7 @@ impl Granter {
     }
 
     /// Gives the increment, a window at most, to the oldest message that can use it, at the highest
-    /// level of scheduled data. One that has more than a window on its way, or its sender more than
+    /// priority of scheduled data. One that has more than a window on its way, or its sender more than
     /// its part, or that is granted to its end, is passed over until data of it arrives.
     fn grant_oldest(
         &mut self,
@@ -477,7 +477,7 @@ impl Granter {
                 let upto = reserve(rpc, upto, memory);
                 if upto > rpc.rx.granted {
                     self.give(rpc, upto, limits.max_scheduled_priority, limits.now);
-                    if memory.favourite() == Some(rpc.key) {
+                    if memory.reserved_by() == Some(rpc.key) {
                         // It ranks first now.
                         self.touch(rpc);
                     }
@@ -490,27 +490,30 @@ impl Granter {
 
     /// Serves messages that lacked room or memory, best first. One that still lacks memory does not
     /// stop those behind it: they may hold what it waits for.
-    fn serve_needy(
+    fn serve_memory_blocked(
         &mut self,
         rpcs: &mut RpcTable,
         memory: &mut Memory,
         config: &Config,
         limits: &GrantLimits,
     ) {
-        self.favourite = memory.favourite();
+        self.reserved_by = memory.reserved_by();
         let mut served = None;
         for _ in 0..self.active.len() {
             let best = self
                 .active
                 .iter()
-                .filter(|index| rpcs.known(**index).is_some_and(|rpc| rpc.rx.granting.needy))
+                .filter(|index| {
+                    rpcs.known(**index).is_some_and(|rpc| rpc.rx.granting.memory_blocked)
+                })
                 .map(|index| (self.rank(*index, rpcs), *index))
                 .filter(|entry| served.is_none_or(|served| *entry > served))
                 .min();
             let Some(entry) = best else { return };
             self.grant(entry.1, rpcs, memory, config, limits);
-            let needy = rpcs.known(entry.1).is_some_and(|rpc| rpc.rx.granting.needy);
-            if needy && self.room(limits) == 0 {
+            let memory_blocked =
+                rpcs.known(entry.1).is_some_and(|rpc| rpc.rx.granting.memory_blocked);
+            if memory_blocked && self.room(limits) == 0 {
                 return;
             }
             served = Some(entry);
@@ -524,7 +527,7 @@ impl Granter {
         };
         // One that could not be queued for want of memory is a member already.
         if rpc.rx.granting.sender == u32::MAX {
-            let ip = (!rpc.rx.unproved).then(|| rpc.path.remote.ip().to_canonical());
+            let ip = (!rpc.rx.unvalidated).then(|| rpc.path.remote.ip().to_canonical());
             let Some(sender) = self.sender_of(ip) else {
                 return;
             };
@@ -533,7 +536,7 @@ impl Granter {
                 record.members = record.members.saturating_add(1);
             }
         }
-        if !rpc.rx.unproved {
+        if !rpc.rx.unvalidated {
             self.by_birth.set(index, rpc.rx.birth);
         }
         self.count(rpc);
@@ -572,7 +575,7 @@ impl Granter {
         let sender = rx.granting.sender;
         let active = self.known_sender(sender).map_or(0, |record| record.active);
         let of_sender = active.saturating_add(u32::from(sender == newcomer));
-        Some(Candidate { index, rank, of_sender, unproved: rx.unproved })
+        Some(Candidate { index, rank, of_sender, unvalidated: rx.unvalidated })
     }
 
     fn activate(&mut self, index: u32, rpcs: &mut RpcTable) {
@@ -594,7 +597,7 @@ impl Granter {
             return;
         };
         rpc.rx.granting.place = Place::Out;
-        rpc.rx.granting.needy = false;
+        rpc.rx.granting.memory_blocked = false;
         let sender = rpc.rx.granting.sender;
         if let Some(record) = self.known_sender_mut(sender) {
             record.active = record.active.saturating_sub(1);
@@ -663,8 +666,8 @@ impl Granter {
             return;
         };
         rpc.rx.granting.due = false;
-        rpc.rx.granting.needy = false;
-        self.retry_needy |= rpc.rx.granting.counted != OnItsWay::NOTHING;
+        rpc.rx.granting.memory_blocked = false;
+        self.retry_blocked |= rpc.rx.granting.counted != OnItsWay::NOTHING;
         self.recount(rpc, OnItsWay::NOTHING);
         let sender = rpc.rx.granting.sender;
         if sender == u32::MAX {
@@ -698,9 +701,9 @@ impl Granter {
         self.dequeue(index, rpcs);
         self.activate(index, rpcs);
         if let Some(rpc) = rpcs.known_mut(index) {
-            rpc.rx.granting.needy = true;
+            rpc.rx.granting.memory_blocked = true;
         }
-        self.retry_needy = true;
+        self.retry_blocked = true;
     }
 }
 

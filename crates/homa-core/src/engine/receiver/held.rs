@@ -8,11 +8,11 @@ pub(super) struct Held {
     /// End of the part that memory is reserved for.
     pub(super) upto: u32,
     /// Index of its host in the account, [`NIL`] if it is not counted there.
-    pub(super) holder: u32,
-    /// Bytes that count against the share of strangers.
-    pub(super) stranger_bytes: u64,
+    pub(super) host: u32,
+    /// Bytes that count against the share of unvalidated clients.
+    pub(super) unvalidated_bytes: u64,
 }
 
 impl Held {
-    pub(super) const NOTHING: Self = Self { upto: 0, holder: NIL, stranger_bytes: 0 };
+    pub(super) const NOTHING: Self = Self { upto: 0, host: NIL, unvalidated_bytes: 0 };
 }

@@ -39,13 +39,13 @@ pub(crate) struct Incoming {
     pub(super) streaming: bool,
     pub(super) held: Held,
     /// The unscheduled part found no memory: nothing is accepted until it does.
-    pub(super) starved: bool,
+    pub(super) unallocated: bool,
     /// Packets sent again that were not there yet, since one was.
-    pub(super) copies_used: u32,
-    /// Its sender did not react to the last question.
-    pub(super) silent: bool,
+    pub(super) retransmissions_used: u32,
+    /// Its sender did not react to the last RESEND.
+    pub(super) unresponsive: bool,
     /// Its sender has not proved its address.
-    pub(super) unproved: bool,
+    pub(super) unvalidated: bool,
     /// When it last moved ([`Incoming::moves`]), or was granted some while none was on its way.
     pub(super) moved_at: Instant,
     /// Bytes received by then.
@@ -66,10 +66,10 @@ impl Incoming {
             consumed: 0,
             streaming: false,
             held: Held::NOTHING,
-            starved: false,
-            copies_used: 0,
-            silent: false,
-            unproved: false,
+            unallocated: false,
+            retransmissions_used: 0,
+            unresponsive: false,
+            unvalidated: false,
             moved_at: Instant::ZERO,
             moved_bytes: 0,
             granting: Granting::NONE,
@@ -153,7 +153,7 @@ impl Incoming {
     /// Whether its sender has not proved its address.
     #[inline]
     pub(crate) fn is_unproved(&self) -> bool {
-        self.unproved
+        self.unvalidated
     }
 
     /// Whether grant management has to do with it.
@@ -163,8 +163,8 @@ impl Incoming {
     }
 
     /// Whether the unscheduled part found no memory.
-    pub(crate) fn is_starved(&self) -> bool {
-        self.starved
+    pub(crate) fn is_unallocated(&self) -> bool {
+        self.unallocated
     }
 
     /// The application reads it as a stream from now on, if `streaming`.

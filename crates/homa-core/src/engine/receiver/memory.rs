@@ -12,8 +12,8 @@ use crate::structures::hash::{Map, SeededState};
 /// Messages that take no more are not counted to the share of their host: they come in a packet or
 /// two, and few instructions may be spent on them.
 const SHORT_BYTES: u64 = 4096;
-/// Strangers may have one part in so many of the ordinary memory.
-const STRANGERS_SHARE: u64 = 4;
+/// Unvalidated clients may have one part in so many of the ordinary memory.
+const UNVALIDATED_SHARE: u64 = 4;
 
 /// A host may hold one part in so many of what it leaves free.
 const SHARE_OF_FREE: u64 = 3;
@@ -21,14 +21,14 @@ const SHARE_OF_FREE: u64 = 3;
 /// How much incoming data may be held. Space is reserved before data is accepted, so storing
 /// cannot fail.
 ///
-/// A part is set aside for one message at a time, the *favourite*: the first that needs it has it
+/// A part is set aside for one message at a time, the *holder of the reserved slot*: the first that needs it has it
 /// until it is over or everything fits without it. All others together never hold more than the
-/// ordinary part, and the part set aside holds the longest message: so the favourite always finds
+/// ordinary part, and the part set aside holds the longest message: so the holder of the reserved slot always finds
 /// memory, and since grant management ranks it first it completes. There is no deadlock of
 /// half-received messages.
 ///
 /// What a first packet announces costs its sender nothing, so those who have not proved their
-/// address (*strangers*) may have only a quarter of the ordinary part reserved for what has not
+/// address (*unvalidated*) may have only a quarter of the ordinary part reserved for what has not
 /// come yet, and never the part set aside. Whoever finds no room there has to prove its address
 /// first.
 ///
@@ -40,22 +40,22 @@ pub(crate) struct Memory {
     limit: u64,
     set_aside: u64,
     used: u64,
-    /// Part of `used` that was reserved for announcements of strangers.
-    strangers: u64,
-    favourite: Option<RpcKey>,
-    /// The favourite's message is complete; its memory waits for the application.
-    favourite_complete: bool,
+    /// Part of `used` that was reserved for announcements of unvalidated clients.
+    unvalidated: u64,
+    reserved_by: Option<RpcKey>,
+    /// The reserved slot's message is complete; its memory waits for the application.
+    reserved_complete: bool,
     /// Space came free since somebody last looked.
     pub(super) freed: bool,
-    holders: Vec<Holder>,
-    free_holders: Vec<u32>,
-    holder_by_ip: Map<IpAddr, u32>,
+    hosts: Vec<HostMemory>,
+    free_hosts: Vec<u32>,
+    host_by_ip: Map<IpAddr, u32>,
     pub(super) impossible: Impossible,
 }
 
 /// What the messages of one host hold.
 #[derive(Debug)]
-struct Holder {
+struct HostMemory {
     ip: IpAddr,
     messages: u32,
     held: u64,
@@ -70,13 +70,13 @@ impl Memory {
             limit: limit.max(largest),
             set_aside: largest,
             used: 0,
-            strangers: 0,
-            favourite: None,
-            favourite_complete: false,
+            unvalidated: 0,
+            reserved_by: None,
+            reserved_complete: false,
             freed: false,
-            holders: Vec::new(),
-            free_holders: Vec::new(),
-            holder_by_ip: Map::with_hasher(SeededState::new(seed)),
+            hosts: Vec::new(),
+            free_hosts: Vec::new(),
+            host_by_ip: Map::with_hasher(SeededState::new(seed)),
             impossible: Impossible::default(),
         }
     }
@@ -86,8 +86,8 @@ impl Memory {
     }
 
     /// The message that holds, or may take, what is set aside.
-    pub(crate) fn favourite(&self) -> Option<RpcKey> {
-        self.favourite
+    pub(crate) fn reserved_by(&self) -> Option<RpcKey> {
+        self.reserved_by
     }
 
     /// Whether there is room for the message of `rpc` up to byte `upto` but not for its host.
@@ -97,19 +97,19 @@ impl Memory {
     }
 
     /// Whether one more host may hold so much. Its messages are counted from now on.
-    fn join_holder(&mut self, rpc: &mut Rpc) -> bool {
+    fn join_host(&mut self, rpc: &mut Rpc) -> bool {
         let ip = rpc.path.remote.ip().to_canonical();
-        let index = match self.holder_by_ip.get(&ip) {
+        let index = match self.host_by_ip.get(&ip) {
             Some(index) => *index,
-            None => match self.add_holder(ip) {
+            None => match self.add_host(ip) {
                 Some(index) => index,
                 None => return false,
             },
         };
-        if let Some(holder) = self.holders.get_mut(index as usize) {
-            holder.messages = holder.messages.saturating_add(1);
-            holder.held = holder.held.saturating_add(rpc.rx.reserved());
-            rpc.rx.held.holder = index;
+        if let Some(host) = self.hosts.get_mut(index as usize) {
+            host.messages = host.messages.saturating_add(1);
+            host.held = host.held.saturating_add(rpc.rx.reserved());
+            rpc.rx.held.host = index;
         } else {
             self.impossible.found();
         }
@@ -117,72 +117,72 @@ impl Memory {
     }
 
     /// `None`: the system has no memory.
-    fn add_holder(&mut self, ip: IpAddr) -> Option<u32> {
-        self.holder_by_ip.try_reserve(1).ok()?;
-        let holder = Holder { ip, messages: 0, held: 0, besides: None };
-        let index = match self.free_holders.pop() {
+    fn add_host(&mut self, ip: IpAddr) -> Option<u32> {
+        self.host_by_ip.try_reserve(1).ok()?;
+        let host = HostMemory { ip, messages: 0, held: 0, besides: None };
+        let index = match self.free_hosts.pop() {
             Some(index) => {
-                *self.holders.get_mut(index as usize)? = holder;
+                *self.hosts.get_mut(index as usize)? = host;
                 index
             }
             None => {
-                self.holders.try_reserve(1).ok()?;
+                self.hosts.try_reserve(1).ok()?;
                 // Room for every index to come back.
-                let total = self.holders.len().saturating_add(1);
-                let missing = total.saturating_sub(self.free_holders.len());
-                self.free_holders.try_reserve(missing).ok()?;
-                self.holders.push(holder);
+                let total = self.hosts.len().saturating_add(1);
+                let missing = total.saturating_sub(self.free_hosts.len());
+                self.free_hosts.try_reserve(missing).ok()?;
+                self.hosts.push(host);
                 u32::try_from(total.saturating_sub(1)).ok()?
             }
         };
-        self.holder_by_ip.insert(ip, index);
+        self.host_by_ip.insert(ip, index);
         Some(index)
     }
 
-    fn leave_holder(&mut self, rpc: &mut Rpc) {
-        let index = core::mem::replace(&mut rpc.rx.held.holder, NIL);
-        let Some(holder) = self.holders.get_mut(index as usize) else {
+    fn leave_host(&mut self, rpc: &mut Rpc) {
+        let index = core::mem::replace(&mut rpc.rx.held.host, NIL);
+        let Some(host) = self.hosts.get_mut(index as usize) else {
             return self.impossible.found();
         };
-        holder.messages = holder.messages.saturating_sub(1);
-        if holder.messages == 0 {
-            self.holder_by_ip.remove(&holder.ip);
-            self.free_holders.push(index);
+        host.messages = host.messages.saturating_sub(1);
+        if host.messages == 0 {
+            self.host_by_ip.remove(&host.ip);
+            self.free_hosts.push(index);
         }
     }
 
     /// Whether the host of a message may hold `more` bytes, of which `free` are left then. One
     /// message may that is beyond the share.
-    fn within_share(&mut self, rpc: RpcKey, holder: u32, more: u64, free: u64) -> bool {
-        let Some(holder) = self.holders.get_mut(holder as usize) else {
+    fn within_share(&mut self, rpc: RpcKey, host: u32, more: u64, free: u64) -> bool {
+        let Some(host) = self.hosts.get_mut(host as usize) else {
             return true;
         };
-        if holder.held.saturating_add(more) <= free / SHARE_OF_FREE {
+        if host.held.saturating_add(more) <= free / SHARE_OF_FREE {
             return true;
         }
-        *holder.besides.get_or_insert(rpc) == rpc
+        *host.besides.get_or_insert(rpc) == rpc
     }
 
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn strangers(&self) -> u64 {
-        self.strangers
+    pub(crate) fn unvalidated(&self) -> u64 {
+        self.unvalidated
     }
 
     /// What each host holds is the sum over its messages.
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn check_holders<'a>(&self, live: impl Iterator<Item = &'a Rpc>) {
-        let mut sums = alloc::vec![(0_u32, 0_u64); self.holders.len()];
-        for rpc in live.filter(|rpc| rpc.rx.held.holder != NIL) {
-            let sum = &mut sums[rpc.rx.held.holder as usize];
+    pub(crate) fn check_hosts<'a>(&self, live: impl Iterator<Item = &'a Rpc>) {
+        let mut sums = alloc::vec![(0_u32, 0_u64); self.hosts.len()];
+        for rpc in live.filter(|rpc| rpc.rx.held.host != NIL) {
+            let sum = &mut sums[rpc.rx.held.host as usize];
             *sum = (sum.0 + 1, sum.1 + rpc.rx.reserved());
         }
-        for (index, (holder, sum)) in (0_u32..).zip(self.holders.iter().zip(sums)) {
-            assert_eq!((holder.messages, holder.held), sum, "memory of {holder:?}");
-            let known = self.holder_by_ip.get(&holder.ip) == Some(&index);
-            assert_eq!(known, holder.messages > 0, "address of {holder:?}");
+        for (index, (host, sum)) in (0_u32..).zip(self.hosts.iter().zip(sums)) {
+            assert_eq!((host.messages, host.held), sum, "memory of {host:?}");
+            let known = self.host_by_ip.get(&host.ip) == Some(&index);
+            assert_eq!(known, host.messages > 0, "address of {host:?}");
         }
-        let there = self.holders.iter().filter(|holder| holder.messages > 0).count();
-        assert_eq!(self.holder_by_ip.len(), there, "hosts that hold memory");
+        let there = self.hosts.iter().filter(|host| host.messages > 0).count();
+        assert_eq!(self.host_by_ip.len(), there, "hosts that hold memory");
     }
 
     #[cfg(any(test, feature = "check"))]
@@ -194,10 +194,10 @@ impl Memory {
         self.used
     }
 
-    /// Whether `bytes` may be reserved on the mere word of a stranger.
-    pub(crate) fn admits_stranger(&self, bytes: u64) -> bool {
+    /// Whether `bytes` may be reserved on the mere word of an unvalidated client.
+    pub(crate) fn admits_unvalidated(&self, bytes: u64) -> bool {
         let ordinary = self.ordinary();
-        self.strangers.saturating_add(bytes) <= ordinary / STRANGERS_SHARE
+        self.unvalidated.saturating_add(bytes) <= ordinary / UNVALIDATED_SHARE
             && self.used.saturating_add(bytes) <= ordinary
     }
 
@@ -208,16 +208,16 @@ impl Memory {
         self.used.saturating_add(more) <= self.ordinary() / 2
     }
 
-    /// What is reserved for the message of `rpc` was announced by a stranger.
-    pub(crate) fn count_stranger(&mut self, rpc: &mut Rpc) {
-        rpc.rx.held.stranger_bytes = rpc.rx.reserved();
-        self.strangers = self.strangers.saturating_add(rpc.rx.held.stranger_bytes);
+    /// What is reserved for the message of `rpc` was announced by an unvalidated client.
+    pub(crate) fn count_unvalidated(&mut self, rpc: &mut Rpc) {
+        rpc.rx.held.unvalidated_bytes = rpc.rx.reserved();
+        self.unvalidated = self.unvalidated.saturating_add(rpc.rx.held.unvalidated_bytes);
     }
 
     /// The sender of the message of `rpc` proved its address, the message came or is over.
-    pub(crate) fn forget_stranger(&mut self, rpc: &mut Rpc) {
-        let bytes = core::mem::take(&mut rpc.rx.held.stranger_bytes);
-        self.strangers = self.strangers.saturating_sub(bytes);
+    pub(crate) fn forget_unvalidated(&mut self, rpc: &mut Rpc) {
+        let bytes = core::mem::take(&mut rpc.rx.held.unvalidated_bytes);
+        self.unvalidated = self.unvalidated.saturating_sub(bytes);
     }
 
     /// Reserves memory for the incoming message of `rpc` up to byte `upto`, if it is not yet;
@@ -230,7 +230,7 @@ impl Memory {
     fn reserve_more(&mut self, rpc: &mut Rpc, upto: u32) -> bool {
         let (old, new) = (rpc.rx.reserved(), rpc.rx.footprint(upto));
         let after = self.used.saturating_add(new.saturating_sub(old));
-        let no_share = new <= SHORT_BYTES && rpc.rx.held.holder == NIL;
+        let no_share = new <= SHORT_BYTES && rpc.rx.held.host == NIL;
         if no_share && after <= self.ordinary() {
             self.used = after;
         } else if !self.reserve_of_share(rpc, old, new) {
@@ -242,8 +242,8 @@ impl Memory {
 
     #[inline(never)]
     fn reserve_of_share(&mut self, rpc: &mut Rpc, old: u64, new: u64) -> bool {
-        let counted = new <= SHORT_BYTES || rpc.rx.held.holder != NIL || self.join_holder(rpc);
-        counted && self.change(rpc.key, rpc.rx.held.holder, old, new)
+        let counted = new <= SHORT_BYTES || rpc.rx.held.host != NIL || self.join_host(rpc);
+        counted && self.change(rpc.key, rpc.rx.held.host, old, new)
     }
 
     /// The reader of the message of `rpc` took some of it: `after` bytes are accounted instead of
@@ -251,41 +251,41 @@ impl Memory {
     #[inline]
     pub(crate) fn shrink(&mut self, rpc: &Rpc, before: u64, after: u64) {
         if after < before {
-            self.give_back(rpc.rx.held.holder, before.saturating_sub(after));
+            self.give_back(rpc.rx.held.host, before.saturating_sub(after));
         }
     }
 
     /// Changes the account of `rpc` from `old` to `new` bytes; `false` (and no change) if there is
     /// no room. Giving back always succeeds.
     #[inline]
-    fn change(&mut self, rpc: RpcKey, holder: u32, old: u64, new: u64) -> bool {
+    fn change(&mut self, rpc: RpcKey, host: u32, old: u64, new: u64) -> bool {
         if new < old {
-            self.give_back(holder, old.saturating_sub(new));
+            self.give_back(host, old.saturating_sub(new));
         }
-        new <= old || self.take(rpc, holder, new.saturating_sub(old))
+        new <= old || self.take(rpc, host, new.saturating_sub(old))
     }
 
-    fn give_back(&mut self, holder: u32, less: u64) {
+    fn give_back(&mut self, host: u32, less: u64) {
         self.used = self.used.saturating_sub(less);
-        if let Some(holder) = self.holders.get_mut(holder as usize) {
-            holder.held = holder.held.saturating_sub(less);
+        if let Some(host) = self.hosts.get_mut(host as usize) {
+            host.held = host.held.saturating_sub(less);
         }
         self.freed = true;
-        self.replace_favourite();
+        self.release_reserved();
     }
 
     /// `false` (and no change): there is no room for `more` bytes.
-    fn take(&mut self, rpc: RpcKey, holder: u32, more: u64) -> bool {
+    fn take(&mut self, rpc: RpcKey, host: u32, more: u64) -> bool {
         let (after, ordinary) = (self.used.saturating_add(more), self.ordinary());
         let free = ordinary.saturating_sub(after);
-        if after > ordinary || !self.within_share(rpc, holder, more, free) {
-            if after > self.limit || self.favourite.is_some_and(|owner| owner != rpc) {
+        if after > ordinary || !self.within_share(rpc, host, more, free) {
+            if after > self.limit || self.reserved_by.is_some_and(|owner| owner != rpc) {
                 return false;
             }
-            self.favourite = Some(rpc);
+            self.reserved_by = Some(rpc);
         }
-        if let Some(holder) = self.holders.get_mut(holder as usize) {
-            holder.held = holder.held.saturating_add(more);
+        if let Some(host) = self.hosts.get_mut(host as usize) {
+            host.held = host.held.saturating_add(more);
         }
         self.used = after;
         true
@@ -293,28 +293,28 @@ impl Memory {
 
     /// The message of `rpc` is complete: it needs no more memory than it has.
     pub(crate) fn complete(&mut self, rpc: RpcKey) {
-        self.favourite_complete |= self.favourite == Some(rpc);
-        self.replace_favourite();
+        self.reserved_complete |= self.reserved_by == Some(rpc);
+        self.release_reserved();
     }
 
-    /// A complete favourite makes way as soon as all that is held fits the ordinary part: then what
+    /// A complete holder of the reserved slot makes way as soon as all that is held fits the ordinary part: then what
     /// is set aside is whole again.
-    fn replace_favourite(&mut self) {
-        if self.favourite_complete && self.used <= self.ordinary() {
-            self.favourite = None;
-            self.favourite_complete = false;
+    fn release_reserved(&mut self) {
+        if self.reserved_complete && self.used <= self.ordinary() {
+            self.reserved_by = None;
+            self.reserved_complete = false;
             self.freed = true;
         }
     }
 
     /// Gives back all that is reserved for the incoming message of `rpc`.
     pub(crate) fn release(&mut self, rpc: &mut Rpc) {
-        self.forget_stranger(rpc);
+        self.forget_unvalidated(rpc);
         let reserved = rpc.rx.reserved();
-        self.change(rpc.key, rpc.rx.held.holder, reserved, 0);
+        self.change(rpc.key, rpc.rx.held.host, reserved, 0);
         self.leave(rpc);
-        if rpc.rx.held.holder != NIL {
-            self.leave_holder(rpc);
+        if rpc.rx.held.host != NIL {
+            self.leave_host(rpc);
         }
         rpc.rx.held.upto = 0;
     }
@@ -322,13 +322,13 @@ impl Memory {
     /// `rpc` needs nothing any more.
     #[inline]
     pub(crate) fn leave(&mut self, rpc: &Rpc) {
-        if let Some(holder) = self.holders.get_mut(rpc.rx.held.holder as usize) {
-            holder.besides = holder.besides.filter(|besides| *besides != rpc.key);
+        if let Some(host) = self.hosts.get_mut(rpc.rx.held.host as usize) {
+            host.besides = host.besides.filter(|besides| *besides != rpc.key);
         }
         let rpc = rpc.key;
-        if self.favourite == Some(rpc) {
-            self.favourite = None;
-            self.favourite_complete = false;
+        if self.reserved_by == Some(rpc) {
+            self.reserved_by = None;
+            self.reserved_complete = false;
             self.freed = true;
         }
     }
@@ -342,7 +342,7 @@ mod tests {
     const B: RpcKey = RpcKey { index: 1, generation: 0 };
 
     #[test]
-    fn the_favourite_always_finds_what_the_longest_message_needs() {
+    fn the_holder_of_the_reserved_slot_always_finds_what_the_longest_message_needs() {
         for limit in [0u64, 400, 500, 1000] {
             let mut memory = Memory::new(limit, 400, 1);
             let ordinary = limit.saturating_sub(400);
@@ -356,26 +356,33 @@ mod tests {
     fn the_part_set_aside_serves_one_message_at_a_time() {
         let mut memory = Memory::new(1000, 400, 1);
         assert!(memory.change(A, NIL, 0, 600));
-        assert!(memory.change(A, NIL, 600, 700), "the first to need it becomes the favourite");
+        assert!(
+            memory.change(A, NIL, 600, 700),
+            "the first to need it becomes the holder of the reserved slot"
+        );
         assert!(!memory.change(B, NIL, 0, 100));
         assert!(memory.change(A, NIL, 700, 1000));
         assert!(!memory.change(A, NIL, 1000, 1001));
         assert!(memory.change(A, NIL, 1000, 0));
-        memory.favourite = None;
+        memory.reserved_by = None;
         memory.freed = true;
         assert!(memory.freed);
         assert!(memory.change(B, NIL, 0, 1000));
     }
 
     #[test]
-    fn a_complete_favourite_makes_way_when_everything_fits_without_the_part_set_aside() {
+    fn a_complete_holder_of_the_reserved_slot_makes_way_when_everything_fits_without_the_part_set_aside()
+     {
         let mut memory = Memory::new(1000, 400, 1);
         assert!(memory.change(A, NIL, 0, 500));
-        assert!(memory.change(B, NIL, 0, 300), "the favourite");
+        assert!(memory.change(B, NIL, 0, 300), "the holder of the reserved slot");
         assert!(memory.change(A, NIL, 500, 300));
         assert!(!memory.change(A, NIL, 300, 301 + 300), "B may still need what is set aside");
         memory.complete(B);
         assert!(memory.freed);
-        assert!(memory.change(A, NIL, 300, 700), "the favourite while B still holds its part");
+        assert!(
+            memory.change(A, NIL, 300, 700),
+            "the holder of the reserved slot while B still holds its part"
+        );
     }
 }

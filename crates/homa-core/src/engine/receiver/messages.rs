@@ -6,21 +6,21 @@ use crate::engine::receiver::Receiver;
 use crate::engine::receiver::incoming::Incoming;
 use crate::engine::rpc::events::Happened;
 use crate::engine::rpc::{Rpc, RpcTable};
-use crate::engine::sender::admission::must_prove;
+use crate::engine::sender::admission::needs_validation;
 use crate::engine::stats::Count;
 use crate::event::DropReason;
 use crate::structures::reassembly::Insert;
 use crate::time::nanos;
 
-/// Starved messages looked at when memory came free.
-const STARVED_LOOKS: usize = 64;
+/// Unallocated messages looked at when memory came free.
+const UNALLOCATED_LOOKS: usize = 64;
 
 /// What a packet brought that was not there.
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) start: u32,
     pub(crate) end: u32,
-    /// Its sender had not reacted to the last question.
+    /// Its sender had not reacted to the last RESEND.
     pub(crate) spoke_again: bool,
 }
 
@@ -37,21 +37,21 @@ impl Receiver {
         ctx: &mut Ctx,
     ) {
         let unscheduled = announced.min(ctx.config.unscheduled_max());
-        let own = rpc.own && peer.is_some_and(Peer::is_own);
-        let base = ctx.next_interval_ns(peer, own);
+        let native = rpc.native && peer.is_some_and(Peer::is_native);
+        let base = ctx.next_interval_ns(peer, native);
         let window = peer.and_then(|peer| peer.window_bytes());
         rpc.rx.begin(length, unscheduled, birth);
         rpc.rx.streaming |= rpc.call.streaming_response;
         rpc.rx.granting.set_window(window.unwrap_or(0));
-        rpc.rx.unproved = peer.is_some_and(|peer| must_prove(rpc, peer));
+        rpc.rx.unvalidated = peer.is_some_and(|peer| needs_validation(rpc, peer));
         rpc.rx.moved_at = ctx.now;
         rpc.progress_at = ctx.now;
         rpc.resend.reset(base);
         let upto = rpc.rx.granted;
         if !self.memory.reserve(rpc, upto) {
-            rpc.rx.starved = true;
-            self.starved.add(rpc.key.index, (length, birth));
-            ctx.stats.messages_starved.inc();
+            rpc.rx.unallocated = true;
+            self.unallocated.add(rpc.key.index, (length, birth));
+            ctx.stats.messages_unallocated.inc();
         } else {
             // Also if the packet at hand should find no memory: the message is known now.
             self.granter.touch(rpc);
@@ -60,33 +60,33 @@ impl Receiver {
         ctx.events.push(rpc);
     }
 
-    /// What is reserved for the message of `rpc` was announced by a stranger.
-    pub(crate) fn count_stranger(&mut self, rpc: &mut Rpc) {
-        self.memory.count_stranger(rpc);
+    /// What is reserved for the message of `rpc` was announced by an unvalidated client.
+    pub(crate) fn count_unvalidated(&mut self, rpc: &mut Rpc) {
+        self.memory.count_unvalidated(rpc);
     }
 
-    /// Whether there is memory for what a stranger announces.
-    pub(crate) fn admits_stranger(&self, length: u32, announced: u32, ctx: &Ctx) -> bool {
+    /// Whether there is memory for what an unvalidated client announces.
+    pub(crate) fn admits_unvalidated(&self, length: u32, announced: u32, ctx: &Ctx) -> bool {
         let rx = Incoming::new(length, announced.min(ctx.config.unscheduled_max()), 0);
-        self.memory.admits_stranger(rx.footprint(rx.granted))
+        self.memory.admits_unvalidated(rx.footprint(rx.granted))
     }
 
     /// Whether the sender of a message has proved its address since the message began: it is no
-    /// stranger any more then.
+    /// unvalidated client any more then.
     #[inline]
     pub(crate) fn look_for_proof(&mut self, index: u32, rpcs: &mut RpcTable, peers: &PeerTable) {
-        let unproved = rpcs.known(index).filter(|rpc| rpc.rx.unproved);
-        let peer = unproved.and_then(|rpc| peers.known(rpc.peer));
+        let unvalidated = rpcs.known(index).filter(|rpc| rpc.rx.unvalidated);
+        let peer = unvalidated.and_then(|rpc| peers.known(rpc.peer));
         if peer.is_some_and(|peer| peer.validation.is_done()) {
-            self.sender_proved(index, rpcs);
+            self.sender_validated(index, rpcs);
         }
     }
 
     #[cold]
-    fn sender_proved(&mut self, index: u32, rpcs: &mut RpcTable) {
+    fn sender_validated(&mut self, index: u32, rpcs: &mut RpcTable) {
         if let Some(rpc) = rpcs.known_mut(index) {
-            rpc.rx.unproved = false;
-            self.memory.forget_stranger(rpc);
+            rpc.rx.unvalidated = false;
+            self.memory.forget_unvalidated(rpc);
             if rpc.rx.granted_told < rpc.rx.granted {
                 self.granter.mark_due(rpc);
             }
@@ -105,7 +105,7 @@ impl Receiver {
         interval_ns: u64,
         ctx: &mut Ctx,
     ) -> Result<Accepted, DropReason> {
-        if rpc.rx.starved {
+        if rpc.rx.unallocated {
             rpc.rx.refused.note(end);
             return Err(DropReason::NoMemory);
         }
@@ -126,7 +126,7 @@ impl Receiver {
         let (start, end, bytes) = match rpc.rx.data.insert(start, end, gaps_max) {
             Insert::New { start, end, bytes } => (start, end, bytes),
             Insert::Duplicate => {
-                rpc.rx.copies_used = 0;
+                rpc.rx.retransmissions_used = 0;
                 return Err(DropReason::Duplicate);
             }
             Insert::TooManyGaps => return Err(DropReason::Limit),
@@ -134,9 +134,9 @@ impl Receiver {
         };
         rpc.resend.reset(interval_ns);
         if again {
-            rpc.rx.copies_used = rpc.rx.copies_used.saturating_add(1);
+            rpc.rx.retransmissions_used = rpc.rx.retransmissions_used.saturating_add(1);
         }
-        let spoke_again = core::mem::replace(&mut rpc.rx.silent, false);
+        let spoke_again = core::mem::replace(&mut rpc.rx.unresponsive, false);
         if rpc.rx.moves() {
             rpc.rx.granting.take_part();
             rpc.rx.moved_at = ctx.now;
@@ -150,7 +150,7 @@ impl Receiver {
             rpc.pending.add(Happened::Progress);
             ctx.events.push(rpc);
         }
-        if !rpc.rx.unproved {
+        if !rpc.rx.unvalidated {
             self.buffer.note_payload(ctx.now, bytes);
         }
         ctx.stats.bytes_received.inc_by(u64::from(bytes));
@@ -163,7 +163,7 @@ impl Receiver {
         rpc.pending.add(Happened::Arrived);
         ctx.events.push(rpc);
         self.cutoffs.record(rpc.rx.length());
-        self.memory.forget_stranger(rpc);
+        self.memory.forget_unvalidated(rpc);
         self.memory.complete(rpc.key);
     }
 
@@ -192,30 +192,30 @@ impl Receiver {
     /// Nothing more of a message is received: its memory comes free.
     #[inline]
     pub(crate) fn release(&mut self, rpc: &mut Rpc) {
-        if rpc.rx.starved {
-            self.starved.remove(rpc.key.index, rpc.rx.held.holder);
-            rpc.rx.starved = false;
+        if rpc.rx.unallocated {
+            self.unallocated.remove(rpc.key.index, rpc.rx.held.host);
+            rpc.rx.unallocated = false;
         }
         self.memory.release(rpc);
     }
 
-    /// Feeds starved messages, shortest first, and looks at needy ones again, if memory came free.
+    /// Feeds unallocated messages, shortest first, and looks at memory-blocked ones again, if memory came free.
     #[inline]
     pub(crate) fn use_freed_memory(&mut self, rpcs: &mut RpcTable, ctx: &mut Ctx) {
         if core::mem::take(&mut self.memory.freed) {
             self.granter.retry();
-            if !self.starved.is_empty() {
-                self.serve_starved(rpcs, ctx);
+            if !self.unallocated.is_empty() {
+                self.serve_unallocated(rpcs, ctx);
             }
         }
     }
 
     #[inline(never)]
-    fn serve_starved(&mut self, rpcs: &mut RpcTable, ctx: &mut Ctx) {
-        self.starved.recall(STARVED_LOOKS / 2);
+    fn serve_unallocated(&mut self, rpcs: &mut RpcTable, ctx: &mut Ctx) {
+        self.unallocated.recall(UNALLOCATED_LOOKS / 2);
         let mut served = false;
-        for _ in 0..STARVED_LOOKS {
-            let Some(index) = self.starved.first() else {
+        for _ in 0..UNALLOCATED_LOOKS {
+            let Some(index) = self.unallocated.first() else {
                 return;
             };
             let Some(rpc) = rpcs.known_mut(index) else {
@@ -226,21 +226,21 @@ impl Receiver {
                 if !self.memory.is_for_others(rpc, upto) {
                     return;
                 }
-                self.starved.set_apart(rpc.rx.held.holder);
+                self.unallocated.set_apart(rpc.rx.held.host);
                 continue;
             }
             served = true;
             // Its sender's silence begins now, by every measure.
-            rpc.rx.starved = false;
+            rpc.rx.unallocated = false;
             rpc.resend.set_interval(nanos(ctx.config.recovery.resend_interval));
             rpc.rx.moved_at = ctx.now;
             rpc.last_heard = ctx.now;
             rpc.progress_at = ctx.now;
             self.granter.touch(rpc);
-            let holder = rpc.rx.held.holder;
-            self.starved.remove(index, holder);
-            self.starved.recall_of(holder);
-            ctx.ask_for_missing(rpc, false);
+            let host = rpc.rx.held.host;
+            self.unallocated.remove(index, host);
+            self.unallocated.recall_of(host);
+            ctx.queue_resend(rpc, false);
             ctx.arm(index, nanos(ctx.config.recovery.resend_interval));
         }
         // There may be room for more.

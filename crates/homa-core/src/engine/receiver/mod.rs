@@ -6,8 +6,8 @@
 //! | `grant` | whom to grant, how much, at which priority |
 //! | `limits` | how much may be on its way to this host |
 //! | `memory` | for which messages memory is reserved |
-//! | `starved` | who is next when memory comes free |
-//! | `missing` | how much is asked for again at a time |
+//! | `unallocated` | who is next when memory comes free |
+//! | `resends` | how much is asked for again at a time |
 //! | `reactions` | when a sender loses its place for not reacting |
 //! | `own_cutoffs` | at which priority senders send without a grant |
 //! | `packets` | what GRANTs and RESENDs say when they leave |
@@ -19,12 +19,12 @@ pub(super) mod incoming;
 mod limits;
 pub(super) mod memory;
 mod messages;
-mod missing;
 mod own_cutoffs;
 mod packets;
 mod reactions;
 mod refused;
-pub(super) mod starved;
+mod resends;
+pub(super) mod unallocated;
 
 use crate::budget::HostBudget;
 use crate::config::Config;
@@ -32,9 +32,9 @@ use crate::engine::receiver::grant::Granter;
 use crate::engine::receiver::incoming::Incoming;
 use crate::engine::receiver::limits::{HostShare, ReceiveBuffer};
 use crate::engine::receiver::memory::Memory;
-use crate::engine::receiver::missing::Asked;
 use crate::engine::receiver::own_cutoffs::OwnCutoffs;
-use crate::engine::receiver::starved::Starved;
+use crate::engine::receiver::resends::RecentResends;
+use crate::engine::receiver::unallocated::Unallocated;
 use crate::engine::rpc::{Rpc, State};
 use crate::structures::OutOfMemory;
 use crate::time::Instant;
@@ -44,10 +44,10 @@ use crate::time::Instant;
 pub(crate) struct Receiver {
     granter: Granter,
     memory: Memory,
-    starved: Starved,
+    unallocated: Unallocated,
     buffer: ReceiveBuffer,
     host: HostShare,
-    asked: Asked,
+    recent_resends: RecentResends,
     cutoffs: OwnCutoffs,
     /// When DATA last came, of whatever message.
     data_at: Instant,
@@ -61,10 +61,10 @@ impl Receiver {
         Self {
             granter: Granter::new(config, sender_seed),
             memory: Memory::new(config.limits.receive_memory_bytes, largest, memory_seed),
-            starved: Starved::default(),
+            unallocated: Unallocated::default(),
             buffer: ReceiveBuffer::default(),
             host: HostShare::new(budget),
-            asked: Asked::default(),
+            recent_resends: RecentResends::default(),
             cutoffs: OwnCutoffs::new(config),
             data_at: Instant::ZERO,
         }
@@ -73,13 +73,13 @@ impl Receiver {
     /// Covers RPCs below `limit`.
     pub(crate) fn try_reserve(&mut self, limit: usize) -> Result<(), OutOfMemory> {
         self.granter.try_reserve(limit)?;
-        self.starved.try_reserve(limit)
+        self.unallocated.try_reserve(limit)
     }
 
     /// Whether data is expected, or memory for it.
     #[inline]
     pub(crate) fn expects_data(&self) -> bool {
-        self.granter.total_incoming() > 0 || !self.starved.is_empty()
+        self.granter.total_incoming() > 0 || !self.unallocated.is_empty()
     }
 
     /// Whether there are grants to decide on or to send.
@@ -100,7 +100,8 @@ impl Receiver {
 
     /// Broken invariants.
     pub(crate) fn impossible(&self) -> u64 {
-        let tables = [&self.granter.impossible, &self.memory.impossible, &self.starved.impossible];
+        let tables =
+            [&self.granter.impossible, &self.memory.impossible, &self.unallocated.impossible];
         tables.iter().map(|table| table.count()).fold(0, u64::saturating_add)
     }
 
@@ -118,8 +119,8 @@ impl Receiver {
     /// Since when others have waited for the memory that is set aside, if this message holds it.
     /// What its sender says does not count then, but what it sends.
     pub(crate) fn held_up_since(&self, rpc: &Rpc) -> Option<Instant> {
-        let holds = rpc.state() == State::Incoming && self.memory.favourite() == Some(rpc.key);
-        (holds && !self.starved.is_empty()).then_some(rpc.rx.moved_at)
+        let holds = rpc.state() == State::Incoming && self.memory.reserved_by() == Some(rpc.key);
+        (holds && !self.unallocated.is_empty()).then_some(rpc.rx.moved_at)
     }
 
     /// Cutoffs that senders are to use.
@@ -147,14 +148,18 @@ mod check {
             let live = || rpcs.iter().filter(|rpc| rpc.state() != State::Dead);
             let reserved: u64 = live().map(|rpc| rpc.rx.reserved()).sum();
             assert_eq!(self.memory.used(), reserved, "receive memory");
-            let strangers: u64 = live().map(|rpc| rpc.rx.held.stranger_bytes).sum();
-            assert_eq!(self.memory.strangers(), strangers, "receive memory of strangers");
+            let unvalidated: u64 = live().map(|rpc| rpc.rx.held.unvalidated_bytes).sum();
+            assert_eq!(
+                self.memory.unvalidated(),
+                unvalidated,
+                "receive memory of unvalidated clients"
+            );
             assert!(self.memory.used() <= self.memory.limit(), "more memory than there is");
-            self.memory.check_holders(live());
-            let favourite = self.memory.favourite().map(|key| rpcs.resolve(key));
+            self.memory.check_hosts(live());
+            let reserved_by = self.memory.reserved_by().map(|key| rpcs.resolve(key));
             let lives = |index| rpcs.get(index).is_some_and(|rpc| rpc.state() != State::Dead);
-            let is_there = favourite.is_none_or(|index| index.is_some_and(lives));
-            assert!(is_there, "the favourite is over");
+            let is_there = reserved_by.is_none_or(|index| index.is_some_and(lives));
+            assert!(is_there, "the holder of the reserved slot is over");
             for rpc in rpcs.iter() {
                 self.check_message(rpc);
             }
@@ -162,38 +167,39 @@ mod check {
 
         fn check_message(&self, rpc: &Rpc) {
             let (rx, dead) = (&rpc.rx, rpc.state() == State::Dead);
-            let waits = self.starved.contains(rpc.key.index, rx.held.holder);
-            assert_eq!(waits, rx.starved && !dead, "starved: {rpc:?}");
+            let waits = self.unallocated.contains(rpc.key.index, rx.held.host);
+            assert_eq!(waits, rx.unallocated && !dead, "unallocated: {rpc:?}");
             let (received, contiguous) = (rx.data.received(), rx.data.contiguous());
             let ordered =
                 rx.consumed <= contiguous && contiguous <= received && received <= rx.length();
             assert!(ordered, "incoming message: {rpc:?}");
             let granted = rx.granted_told <= rx.granted && rx.granted <= rx.length();
             assert!(granted, "grants: {rpc:?}");
-            let withheld = rx.granting.is_passed_over() || rx.unproved;
+            let withheld = rx.granting.is_passed_over() || rx.unvalidated;
             let told = rx.granted_told == rx.granted || rx.granting.is_due() || withheld;
             let comes = rpc.state() == State::Incoming;
             assert!(!comes || told, "nobody tells what is granted: {rpc:?}");
-            let reserved =
-                rx.starved || rx.silent || rx.held.upto >= rx.granted.max(rx.data.highest());
+            let reserved = rx.unallocated
+                || rx.unresponsive
+                || rx.held.upto >= rx.granted.max(rx.data.highest());
             assert!(!comes || reserved, "granted without memory: {rpc:?}");
         }
 
         /// Breaks what holds of those that wait for memory.
         #[cfg(test)]
-        pub(crate) fn break_starved(&mut self) {
-            self.starved.set_apart(0);
+        pub(crate) fn break_unallocated(&mut self) {
+            self.unallocated.set_apart(0);
         }
 
-        pub(crate) fn is_starved(&self, index: u32) -> bool {
-            self.starved.contains(index, u32::MAX)
+        pub(crate) fn is_unallocated(&self, index: u32) -> bool {
+            self.unallocated.contains(index, u32::MAX)
         }
 
         /// Whether something looks at the message of `rpc` again: its timer (`timed`), or what
         /// decides on grants.
         pub(crate) fn watches(&self, rpc: &Rpc, timed: bool, config: &Config) -> bool {
             match &rpc.rx {
-                rx if rx.starved => timed && (self.memory.used() > 0 || self.memory.freed),
+                rx if rx.unallocated => timed && (self.memory.used() > 0 || self.memory.freed),
                 rx if rx.awaits_data() => timed || rx.granting.is_due(),
                 _ => self.granter.watches(rpc, config, &self.memory),
             }

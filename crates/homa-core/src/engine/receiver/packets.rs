@@ -7,7 +7,7 @@ use crate::engine::peer::PeerTable;
 use crate::engine::receiver::Receiver;
 use crate::engine::receiver::reactions::watch_grant;
 use crate::engine::rpc::{RpcTable, State};
-use crate::engine::sender::admission::must_prove;
+use crate::engine::sender::admission::needs_validation;
 use crate::engine::sender::train::Train;
 use crate::engine::stats::Count;
 use crate::event::{RpcKey, SegmentKind};
@@ -28,7 +28,7 @@ impl Receiver {
             let index = self.granter.pop_due(rpcs)?;
             let rpc = rpcs.known(index)?;
             let peer = peers.get(rpc.peer);
-            let room = match peer.filter(|peer| must_prove(rpc, peer)) {
+            let room = match peer.filter(|peer| needs_validation(rpc, peer)) {
                 Some(peer) => u32::try_from(peer.validation.control_room()).unwrap_or(u32::MAX),
                 None => u32::MAX,
             };
@@ -65,7 +65,7 @@ impl Receiver {
                 return;
             }
             train.push(&header, Some(rpc.key), (0, 0), 0, SegmentKind::Grant);
-            ctx.ask_for_refused(rpc, peers);
+            ctx.resend_refused(rpc, peers);
             // Until now the sender may have had nothing to send: its silence begins here. A silent
             // sender gets few GRANTs, so that this cannot go on for ever.
             rpc.last_heard = ctx.now;
@@ -78,7 +78,7 @@ impl Receiver {
     }
 
     /// Adds RESENDs for every gap of a message and for its missing end below `upto`, as far as
-    /// [`Receiver::questions`] lets.
+    /// [`Receiver::resend_budget`] lets.
     pub(crate) fn append_resends(
         &mut self,
         train: &mut Train<'_>,
@@ -87,13 +87,13 @@ impl Receiver {
         peers: &PeerTable,
         ctx: &mut Ctx,
     ) {
-        let room_bytes = self.room_to_ask(ctx);
+        let room_bytes = self.resend_room(ctx);
         let Some(rpc) = rpcs.resolve(key).and_then(|index| rpcs.known(index)) else {
             return;
         };
         let rx = &rpc.rx;
         let priority = ctx.config.top_priority();
-        let mut questions = self.questions(rx, room_bytes, may_be_late, ctx);
+        let mut resend_budget = self.resend_budget(rx, room_bytes, may_be_late, ctx);
         let mut ask = |start: u32, length: u32| {
             let body = Body::Resend(Resend { offset: start, length, priority });
             let header = rpc.control_header(peers, body, (Reason::None, 0));
@@ -107,19 +107,19 @@ impl Receiver {
         } else if rpc.state() == State::Incoming {
             // What does not fit into this train is asked for next time; the first gaps matter most.
             for (start, end) in rx.data.gaps() {
-                let Some(length) = questions.next(end.saturating_sub(*start)) else {
+                let Some(length) = resend_budget.next(end.saturating_sub(*start)) else {
                     break;
                 };
                 gaps = gaps.saturating_add(u64::from(ask(*start, length)));
             }
             let (highest, end) = (rx.data.highest(), rx.granted_told.min(upto));
             if highest < end {
-                if let Some(length) = questions.next(end.saturating_sub(highest)) {
+                if let Some(length) = resend_budget.next(end.saturating_sub(highest)) {
                     tails += u64::from(ask(highest, length));
                 }
             }
         }
-        self.note_asked(&questions);
+        self.note_resends(&resend_budget);
         ctx.stats.resends_gap_sent.inc_by(gaps);
         ctx.stats.resends_tail_sent.inc_by(tails);
         ctx.stats.resends_all_sent.inc_by(all);

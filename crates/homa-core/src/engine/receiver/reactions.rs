@@ -18,7 +18,7 @@ const REACTION_PARTS: (u64, u64) = (16, 4);
 impl Receiver {
     /// A message awaits data. If it has waited for too long, others get its place among the granted
     /// messages.
-    pub(crate) fn look_for_reaction(
+    pub(crate) fn check_reaction(
         &mut self,
         index: u32,
         rpcs: &mut RpcTable,
@@ -32,31 +32,31 @@ impl Receiver {
         let due = ctx.counts_from(rpc.rx.moved_at) + reaction;
         if ctx.now < due {
             ctx.timers.arm_rpc(index, due);
-        } else if !self.granter.pass_over_silent(index, rpcs, ctx.now - reaction) {
+        } else if !self.granter.pass_over_unresponsive(index, rpcs, ctx.now - reaction) {
             ctx.timers.arm_rpc(index, ctx.now + reaction);
         }
     }
 
-    /// Asks for what is missing of a message; if its sender did not react to the last question,
+    /// Asks for what is missing of a message; if its sender did not react to the last RESEND,
     /// others get its place.
-    pub(crate) fn ask_for_data(
+    pub(crate) fn resend_data(
         &mut self,
         index: u32,
-        silent: bool,
+        unresponsive: bool,
         rpcs: &mut RpcTable,
         ctx: &mut Ctx,
     ) {
-        if silent {
+        if unresponsive {
             self.granter.pass_over(index, rpcs);
         }
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
-        rpc.rx.silent |= silent;
+        rpc.rx.unresponsive |= unresponsive;
         if rpc.rx.granted_told < rpc.rx.granted {
             self.granter.mark_due(rpc);
         }
-        ctx.ask_for_missing(rpc, true);
+        ctx.queue_resend(rpc, true);
     }
 }
 

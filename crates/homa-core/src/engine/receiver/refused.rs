@@ -12,11 +12,11 @@ pub(super) struct Refused {
     upto: u32,
     /// Where that begins of it which was granted and not asked for, [`u32::MAX`] if there is none.
     from: u32,
-    asked_at: Option<Instant>,
+    last_sent: Option<Instant>,
 }
 
 impl Refused {
-    pub(super) const NOTHING: Self = Self { upto: 0, from: u32::MAX, asked_at: None };
+    pub(super) const NOTHING: Self = Self { upto: 0, from: u32::MAX, last_sent: None };
 
     /// A packet was refused that ends at `end`.
     pub(super) fn note(&mut self, end: u32) {
@@ -38,14 +38,14 @@ impl Refused {
             return None;
         }
         let from = told.min(self.from);
-        let asked_lately = self.asked_at.is_some_and(|at| now.since(at) < interval);
-        self.from = if asked_lately { from } else { u32::MAX };
+        let lately = self.last_sent.is_some_and(|at| now.since(at) < interval);
+        self.from = if lately { from } else { u32::MAX };
         let start = from.max(highest);
         let length = granted.min(self.upto).saturating_sub(start);
-        if asked_lately || length == 0 {
+        if lately || length == 0 {
             return None;
         }
-        self.asked_at = Some(now);
+        self.last_sent = Some(now);
         Some((start, length))
     }
 }

@@ -22,8 +22,8 @@ impl Rpc {
         }
         if let Some(peer) = peers.known_mut(self.peer) {
             // A Linux host does not say how much of it arrived.
-            let own = self.own && peer.is_own();
-            let refutes = own
+            let native = self.native && peer.is_native();
+            let refutes = native
                 && !self.tx.was_retransmitted()
                 && self.tx.segment_bytes() > peer.payload_max(config);
             // Packets longer than are believed to pass now did, at the first attempt: it was mere
@@ -46,9 +46,9 @@ impl Rpc {
         if lost_bytes <= PAYLOAD_ALWAYS_FITS {
             return;
         }
-        let own = self.speaks_own(peers);
+        let native = self.speaks_native(peers);
         // A Linux host asks every 5 ms, whether or not what it asked for can have come by then.
-        let pause = if own {
+        let pause = if native {
             ctx.config.recovery.resend_interval / 2
         } else {
             ctx.config.recovery.resend_interval.saturating_mul(LINUX_ROUND_INTERVALS)
@@ -62,7 +62,7 @@ impl Rpc {
         }
         self.note_full_size(first_lost, peers, &ctx.config);
         let losses =
-            if in_front_of_full { Losses::InFront } else { Losses::Behind { linux: !own } };
+            if in_front_of_full { Losses::InFront } else { Losses::Behind { linux: !native } };
         let peer = peers.known_mut(self.peer);
         if peer.is_some_and(|peer| peer.path_mtu.count_round(ctx.now, losses)) {
             ctx.stats.mtu_black_holes.inc();

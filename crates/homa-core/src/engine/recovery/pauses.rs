@@ -65,7 +65,7 @@ impl Pauses {
     }
 
     /// From when on a silence that began at `since` counts: a pause is no silence, nor is as much
-    /// time after it, up to a time-out, since what stopped this end may have stopped others.
+    /// time after it, up to a timeout, since what stopped this end may have stopped others.
     #[inline]
     pub(crate) fn counts_from(&self, since: Instant, config: &Config) -> Instant {
         if since >= self.last_end {
@@ -77,7 +77,7 @@ impl Pauses {
     /// The same for the silence of clients whose responses are kept: against
     /// [`responses.silence`](crate::Config::responses) short pauses do not matter, and on a busy
     /// machine they come all the time.
-    pub(crate) fn kept_from(&self, since: Instant, config: &Config) -> Instant {
+    pub(crate) fn unacknowledged_from(&self, since: Instant, config: &Config) -> Instant {
         let least = config.responses.silence / LONG_PAUSE_PART;
         self.shifted(since, nanos(least), nanos(config.recovery.timeout))
     }

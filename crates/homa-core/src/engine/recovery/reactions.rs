@@ -11,26 +11,26 @@ use crate::engine::rpc::{Rpc, State};
 use crate::event::{DropReason, Received};
 use crate::time::{Instant, nanos};
 
-/// For this part of the time-out questions follow the data that they are about.
+/// For this part of the timeout RESENDs follow the data that they are about.
 const FOLLOWING_PART: u32 = 4;
 
 impl Ctx {
     /// Silence after which the peer is first asked for what an RPC misses, in ns, see
     /// [`ResendTimeout::first_ns`].
     #[inline]
-    pub(crate) fn first_interval_ns(&self, peer: Option<&Peer>, own: bool) -> u64 {
+    pub(crate) fn first_interval_ns(&self, peer: Option<&Peer>, native: bool) -> u64 {
         let base_ns = nanos(self.config.recovery.resend_interval);
         peer.map_or(base_ns, |peer| {
             let timeout_ns = || nanos(peer.timeout(&self.config));
-            peer.resend_timeout.first_ns(self.now, base_ns, timeout_ns, own)
+            peer.resend_timeout.first_ns(self.now, base_ns, timeout_ns, native)
         })
     }
 
-    /// Silence after which a question is repeated, in ns, see [`ResendTimeout::next_ns`].
+    /// Silence after which a RESEND is repeated, in ns, see [`ResendTimeout::next_ns`].
     #[inline]
-    pub(crate) fn next_interval_ns(&self, peer: Option<&Peer>, own: bool) -> u64 {
+    pub(crate) fn next_interval_ns(&self, peer: Option<&Peer>, native: bool) -> u64 {
         let base_ns = nanos(self.config.recovery.resend_interval);
-        let first_ns = self.first_interval_ns(peer, own);
+        let first_ns = self.first_interval_ns(peer, native);
         let timeout_ns = || nanos(self.timeout_of(peer));
         ResendTimeout::next_ns(first_ns, base_ns, timeout_ns)
     }
@@ -41,10 +41,10 @@ impl Ctx {
         peer.map_or(self.config.recovery.timeout, |peer| peer.timeout(&self.config))
     }
 
-    /// Level of a question to a peer about data of the level `behind`, after silence since `since`:
-    /// the same, so that it does not overtake them. After a part of the time-out the highest:
+    /// Priority of a RESEND or probe to a peer about data of the priority `behind`, after silence since `since`:
+    /// the same, so that it does not overtake them. After a part of the timeout the highest:
     /// whether the peer lives must be known in time.
-    pub(crate) fn question_priority(&self, peer: Option<&Peer>, behind: u8, since: Instant) -> u8 {
+    pub(crate) fn recovery_priority(&self, peer: Option<&Peer>, behind: u8, since: Instant) -> u8 {
         let silence = self.now.since(self.counts_from(since));
         let top = self.config.top_priority();
         if silence < self.timeout_of(peer) / FOLLOWING_PART { behind.min(top) } else { top }
@@ -53,14 +53,14 @@ impl Ctx {
 
 impl Rpc {
     /// What was asked for has come, or shows that it was not lost: it took at least as long as
-    /// since the last question.
-    pub(crate) fn note_copy(&self, peers: &mut PeerTable, now: Instant) {
-        if !awaits_data(self) || !self.speaks_own(peers) {
+    /// since the last RESEND.
+    pub(crate) fn note_retransmission(&self, peers: &mut PeerTable, now: Instant) {
+        if !awaits_data(self) || !self.speaks_native(peers) {
             return;
         }
         // What the request's repetition brought is over when the response begins.
         let repeated = self.restarts.last_at().filter(|_| self.state() == State::Outgoing);
-        if let Some(asked) = self.resend.asked_at().max(repeated) {
+        if let Some(asked) = self.resend.last_sent().max(repeated) {
             if let Some(peer) = peers.known_mut(self.peer) {
                 peer.resend_timeout.note(now, nanos(now.since(asked)));
             }
@@ -68,26 +68,26 @@ impl Rpc {
     }
 
     /// DATA for an RPC that waits for some, not sent again: the host took so long to react, unless
-    /// a question may have been what it reacted to. The beginning of a response that was asked for
+    /// a RESEND may have been what it reacted to. The beginning of a response that was asked for
     /// in vain was merely late.
     #[inline]
     pub(crate) fn note_reaction(&self, peers: &mut PeerTable, ctx: &Ctx) {
-        if self.resend.asked_at().is_some() || !self.speaks_own(peers) {
+        if self.resend.last_sent().is_some() || !self.speaks_native(peers) {
             self.learn_reaction(peers, ctx);
         }
     }
 
     #[inline(never)]
     fn learn_reaction(&self, peers: &mut PeerTable, ctx: &Ctx) {
-        let asked_in_vain = self.state() == State::Outgoing
-            && self.resend.asked_at().is_some()
+        let unanswered = self.state() == State::Outgoing
+            && self.resend.last_sent().is_some()
             && !self.restarts.is_any()
             && !self.confirmed;
-        let counts = match self.speaks_own(peers) {
-            true => asked_in_vain,
-            // Its own questions may have brought it the request.
+        let counts = match self.speaks_native(peers) {
+            true => unanswered,
+            // Its own RESENDs may have brought it the request.
             false => {
-                self.resend.asked_at().is_none() || (asked_in_vain && !self.tx.was_retransmitted())
+                self.resend.last_sent().is_none() || (unanswered && !self.tx.was_retransmitted())
             }
         };
         if !counts || !awaits_data(self) {
@@ -103,7 +103,7 @@ impl Rpc {
 impl Peer {
     /// What became of a retransmission of a Linux host: if it was not lost, the host was asked too
     /// early.
-    pub(crate) fn look_for_haste(&mut self, became: &Result<Received, DropReason>, ctx: &Ctx) {
+    pub(crate) fn note_if_spurious(&mut self, became: &Result<Received, DropReason>, ctx: &Ctx) {
         if matches!(became, Err(DropReason::Duplicate | DropReason::UnknownRpc)) {
             let interval_ns = ctx.first_interval_ns(Some(self), false);
             self.resend_timeout.note_spurious(ctx.now, interval_ns);

@@ -132,8 +132,8 @@ impl Engine {
         match need(rpc) {
             Need::Nothing => {}
             Need::Memory => {
-                let limit = self.ctx.starved_limit(rpc, &self.peers);
-                self.ask_whether_kept(index);
+                let limit = self.ctx.unallocated_limit(rpc, &self.peers);
+                self.probe_response(index);
                 self.give_up_at(limit, index, Need::Memory);
             }
             Need::OurTurn if rpc.tx.blocked => {
@@ -155,14 +155,14 @@ impl Engine {
 
     /// Asks a server that says nothing about a response, which waits here for memory, whether it
     /// still keeps it: the rest of one that it gave up would hold up others when its turn comes.
-    fn ask_whether_kept(&mut self, index: u32) {
+    fn probe_response(&mut self, index: u32) {
         let (now, timeout) = (self.ctx.now, self.ctx.config.recovery.timeout);
         let Some(rpc) = self.rpcs.known_mut(index).filter(|rpc| rpc.is_client()) else {
             return;
         };
-        let ask_at = self.ctx.counts_from(rpc.last_heard) + timeout;
-        if rpc.doubts == 0 && now < ask_at {
-            self.ctx.timers.arm_rpc(index, ask_at);
+        let probe_at = self.ctx.counts_from(rpc.last_heard) + timeout;
+        if rpc.doubts == 0 && now < probe_at {
+            self.ctx.timers.arm_rpc(index, probe_at);
             return;
         }
         let priority = self.ctx.config.top_priority();
@@ -189,7 +189,7 @@ impl Engine {
             return;
         };
         let heard = match need {
-            Need::Acknowledgement => self.ctx.kept_from(rpc.last_heard),
+            Need::Acknowledgement => self.ctx.unacknowledged_from(rpc.last_heard),
             _ => self.ctx.counts_from(rpc.last_heard),
         };
         if need == Need::Acknowledgement && may_wait_for_ever(rpc, &self.peers) {
@@ -198,18 +198,18 @@ impl Engine {
             return;
         }
         // The host may have turned out slower since the message began.
-        let (peer, own) = (self.peers.known(rpc.peer), rpc.speaks_own(&self.peers));
+        let (peer, native) = (self.peers.known(rpc.peer), rpc.speaks_native(&self.peers));
         let held_up = self.receiver.held_up_since(rpc);
         // Its sender said that it has nothing of it, or others wait for its memory: one message at
         // a time fills no path.
-        let in_hurry = need == Need::Data && (rpc.doubts > 0 || held_up.is_some());
+        let pressing = need == Need::Data && (rpc.doubts > 0 || held_up.is_some());
         let learnt_ns = match need {
             // Asked for sooner as long as nothing is slow.
-            Need::Acknowledgement => Some(self.ctx.next_interval_ns(peer, own))
+            Need::Acknowledgement => Some(self.ctx.next_interval_ns(peer, native))
                 .filter(|learnt_ns| *learnt_ns > nanos(self.ctx.config.recovery.resend_interval))
                 .unwrap_or(0),
-            _ if in_hurry => 0,
-            _ => self.ctx.first_interval_ns(peer, own),
+            _ if pressing => 0,
+            _ => self.ctx.first_interval_ns(peer, native),
         };
         // Who is asked later has as much time to answer.
         let later_ns = learnt_ns.saturating_sub(nanos(self.ctx.config.recovery.resend_interval));
@@ -218,45 +218,46 @@ impl Engine {
             _ => self.ctx.timeout_of(peer),
         } + Duration::from_nanos(later_ns);
         // Words alone do not keep a response, nor a refusal: a client may not acknowledge it for
-        // ever. Nor do copies keep a message: another life of this end may have told its sender
+        // ever. Nor do copies keep a message: another incarnation of this end may have told its sender
         // that the beginning has come.
         let silences = match need {
             Need::Acknowledgement => UNGRANTED_SILENCES,
             Need::Data => MOTIONLESS_SILENCES,
             _ => u32::MAX,
         };
-        let kept_max = self.ctx.config.responses.silence.saturating_mul(silences);
-        let kept_too_long = self.ctx.now.since(self.ctx.kept_from(rpc.progress_at)) >= kept_max;
+        let unacknowledged_max = self.ctx.config.responses.silence.saturating_mul(silences);
+        let unacknowledged_too_long =
+            self.ctx.now.since(self.ctx.unacknowledged_from(rpc.progress_at)) >= unacknowledged_max;
         let silent_since = self.ctx.counts_from(held_up.unwrap_or(heard)).min(heard);
-        if kept_too_long || self.ctx.now >= silent_since + limit {
+        if unacknowledged_too_long || self.ctx.now >= silent_since + limit {
             self.give_up(index, need);
             return;
         }
-        if in_hurry {
-            self.hurry(index);
+        if pressing {
+            self.expedite(index);
         }
         let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
-        let mut asked_from = rpc.resend.due(self.ctx.now, heard, learnt_ns);
+        let mut due = rpc.resend.due(self.ctx.now, heard, learnt_ns);
         if need == Need::Data {
             let peer = self.peers.known(rpc.peer);
-            let patience = self.receiver.patience_for_granted(rpc, peer, &self.ctx);
-            asked_from = asked_from.max(heard + patience);
-            self.receiver.look_for_reaction(index, &mut self.rpcs, &self.peers, &mut self.ctx);
+            let granted_timeout = self.receiver.granted_timeout(rpc, peer, &self.ctx);
+            due = due.max(heard + granted_timeout);
+            self.receiver.check_reaction(index, &mut self.rpcs, &self.peers, &mut self.ctx);
         }
-        if self.ctx.now < asked_from {
-            self.ctx.timers.arm_rpc(index, asked_from.min(heard + limit));
+        if self.ctx.now < due {
+            self.ctx.timers.arm_rpc(index, due.min(heard + limit));
             return;
         }
-        self.ask(index, need);
+        self.recover(index, need);
         self.ctx.timers.arm_rpc(index, heard + limit);
     }
 
     /// Asks for data soon, however slowly its sender is known to react.
-    fn hurry(&mut self, index: u32) {
+    fn expedite(&mut self, index: u32) {
         if let Some(rpc) = self.rpcs.known_mut(index) {
-            let intervals = if rpc.resend.asked_at().is_some() { DATA_INTERVALS_MAX } else { 1 };
+            let intervals = if rpc.resend.last_sent().is_some() { DATA_INTERVALS_MAX } else { 1 };
             rpc.resend
                 .shorten(nanos(self.ctx.config.recovery.resend_interval).saturating_mul(intervals));
         }
@@ -280,30 +281,30 @@ impl Engine {
         self.fail_rpc(index, FailReason::Timeout);
     }
 
-    /// Asks the peer for what the RPC needs and sets the time of the next question.
-    fn ask(&mut self, index: u32, need: Need) {
+    /// Asks the peer for what the RPC needs and sets the time of the next RESEND.
+    fn recover(&mut self, index: u32, need: Need) {
         let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
         let state = rpc.state();
-        let own = rpc.speaks_own(&self.peers);
-        let base = self.ctx.next_interval_ns(self.peers.known(rpc.peer), own);
+        let native = rpc.speaks_native(&self.peers);
+        let base = self.ctx.next_interval_ns(self.peers.known(rpc.peer), native);
         match need {
             Need::Answer => {
                 self.ctx.stats.resends_all_sent.inc();
                 let priority = self.ctx.config.top_priority();
                 let body = homa_wire::Resend { offset: 0, length: homa_wire::RESEND_ALL, priority };
                 // Towards Linux hosts control packets go first, as among them.
-                let behind = if own { rpc.tx.first_priority() } else { u8::MAX };
+                let behind = if native { rpc.tx.first_priority() } else { u8::MAX };
                 let level =
-                    self.ctx.question_priority(self.peers.known(rpc.peer), behind, rpc.last_heard);
+                    self.ctx.recovery_priority(self.peers.known(rpc.peer), behind, rpc.last_heard);
                 let header = rpc.control_header(&self.peers, Body::Resend(body), (Reason::None, 0));
                 self.ctx.push_packet(rpc.path, header, level);
             }
             Need::Data => {
-                // Its sender did not react to the last question.
-                let silent = rpc.resend.asked_at().is_some();
-                self.receiver.ask_for_data(index, silent, &mut self.rpcs, &mut self.ctx);
+                // Its sender did not react to the last RESEND.
+                let unresponsive = rpc.resend.last_sent().is_some();
+                self.receiver.resend_data(index, unresponsive, &mut self.rpcs, &mut self.ctx);
             }
             Need::Acknowledgement if matches!(state, State::Refused(_)) => {
                 self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Rejected);
@@ -316,7 +317,7 @@ impl Engine {
             Need::Nothing | Need::Memory | Need::OurTurn => {}
         }
         let max_ns = match need {
-            // While data is missing, questions must not become rare: recovery time would grow with
+            // While data is missing, RESENDs must not become rare: recovery time would grow with
             // the number of losses.
             Need::Data => {
                 nanos(self.ctx.config.recovery.resend_interval).saturating_mul(DATA_INTERVALS_MAX)
@@ -328,9 +329,9 @@ impl Engine {
             return;
         };
         if need == Need::Answer {
-            rpc.resend.ask_for_missing(self.ctx.now);
+            rpc.resend.note_resend(self.ctx.now);
         }
-        let at = rpc.resend.ask(self.ctx.now, max_ns.max(base));
+        let at = rpc.resend.sent(self.ctx.now, max_ns.max(base));
         self.ctx.timers.arm_rpc(index, at);
     }
 
@@ -351,7 +352,7 @@ impl Engine {
             target.filter(|named| self.may_be_named(index, named)).unwrap_or((peer.path, 0));
         let due = waits && self.ctx.now >= next;
         // The answer about a waiting RPC lets blocked ones go on as well.
-        if due && self.peers.ask_waiting(index, &self.ids, &self.rpcs, &mut self.ctx) {
+        if due && self.peers.probe_waiting(index, &self.ids, &self.rpcs, &mut self.ctx) {
             return;
         }
         if blocked {
@@ -382,10 +383,10 @@ impl Engine {
         let silent_since = self.ctx.counts_from(heard);
         let silent = self.ctx.now >= silent_since + timeout;
         // It says something, but nothing to what it is asked.
-        let mute_since = self.ctx.kept_from(probe.first_sent);
+        let mute_since = self.ctx.unacknowledged_from(probe.first_sent);
         let mute = self.ctx.now >= mute_since + self.ctx.config.responses.silence.max(timeout);
         if mute || (silent && !answers_wait) {
-            self.peer_silent(index);
+            self.peer_timed_out(index);
             return;
         }
         if silent {
@@ -409,13 +410,13 @@ impl Engine {
         self.ctx.timers.arm_peer(index, probe.next_send);
     }
 
-    /// The peer did not answer for its time-out: no call to it will be answered.
-    fn peer_silent(&mut self, index: u32) {
+    /// The peer did not answer for its timeout: no call to it will be answered.
+    fn peer_timed_out(&mut self, index: u32) {
         self.fail_calls_to(index, FailReason::Timeout);
         if self.peers.known(index).is_some_and(|peer| peer.liveness.failing().is_some()) {
             return;
         }
-        if !self.abandon_unproved(index, FAILURES_PER_CALL) {
+        if !self.abandon_unvalidated(index, FAILURES_PER_CALL) {
             let now = self.ctx.now;
             self.ctx.timers.arm_peer(index, now);
             return;
@@ -432,7 +433,7 @@ impl Engine {
 impl Engine {
     /// Gives up to `limit` responses up that wait for a peer to prove its address, which it did not
     /// do when it was asked; `true` if none is left.
-    fn abandon_unproved(&mut self, peer_index: u32, limit: usize) -> bool {
+    fn abandon_unvalidated(&mut self, peer_index: u32, limit: usize) -> bool {
         for _ in 0..limit {
             if self.peers.known(peer_index).is_none_or(|peer| peer.validation.is_done()) {
                 return true;
@@ -455,16 +456,16 @@ impl Ctx {
     /// what is sent to it.
     fn blocked_limit(&self, rpc: &Rpc, peer: Option<&Peer>) -> Instant {
         let reacted = peer.map_or(rpc.last_heard, |peer| peer.liveness.reacted_at());
-        self.kept_from(reacted.max(rpc.last_heard)) + self.config.responses.silence
+        self.unacknowledged_from(reacted.max(rpc.last_heard)) + self.config.responses.silence
     }
 
     /// When a message is given up that waits for memory. A peer that still wants it asks at least
     /// once per longest interval whether we live. A server in Linux format says nothing while it
     /// waits for a grant: it has as long as one of ours keeps its response.
-    fn starved_limit(&self, rpc: &Rpc, peers: &PeerTable) -> Instant {
+    fn unallocated_limit(&self, rpc: &Rpc, peers: &PeerTable) -> Instant {
         let heard = peers.known(rpc.peer).map_or(rpc.last_heard, |peer| peer.last_heard);
         let asks = self.config.recovery.timeout + self.config.fixed.resend_interval_max;
-        let silence_max = match rpc.is_client() && !rpc.speaks_own(peers) {
+        let silence_max = match rpc.is_client() && !rpc.speaks_native(peers) {
             true => asks.max(self.config.responses.silence),
             false => asks,
         };
@@ -484,7 +485,7 @@ impl Ctx {
 /// Whether the response waits for a grant of a Linux host. That says nothing while it has better
 /// things to receive, or no memory.
 fn may_wait_for_ever(rpc: &Rpc, peers: &PeerTable) -> bool {
-    !rpc.speaks_own(peers) && rpc.state() == State::Outgoing && rpc.tx.sent() < rpc.tx.length()
+    !rpc.speaks_native(peers) && rpc.state() == State::Outgoing && rpc.tx.sent() < rpc.tx.length()
 }
 
 fn need(rpc: &Rpc) -> Need {
@@ -492,7 +493,7 @@ fn need(rpc: &Rpc) -> Need {
     match (rpc.role, rpc.state()) {
         (_, State::Dead | State::Delivered | State::InService) => Need::Nothing,
         (_, State::Refused(_)) => Need::Acknowledgement,
-        (_, State::Incoming) if rpc.rx.is_starved() => Need::Memory,
+        (_, State::Incoming) if rpc.rx.is_unallocated() => Need::Memory,
         (_, State::Incoming) if !rpc.rx.awaits_data() => Need::Nothing,
         (_, State::Incoming) => Need::Data,
         (_, State::Outgoing) if sending => Need::OurTurn,

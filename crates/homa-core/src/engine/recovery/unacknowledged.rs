@@ -1,5 +1,5 @@
 //! What a server keeps of its responses, and how long before it asks whether the client has one.
-//! Acknowledgements mostly ride on the client's next request, and a question with its answer costs
+//! Acknowledgements mostly ride on the client's next request, and a NEED_ACK with its ACK costs
 //! two packets, so there is no hurry while little is kept. When as much is kept as may be, whoever
 //! keeps most gives way ([`crate::engine::peer::shares`]).
 
@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::PeerTable;
-use crate::engine::peer::shares::Holders;
+use crate::engine::peer::shares::HostShares;
 #[cfg(any(test, feature = "check"))]
 use crate::engine::rpc::list::RpcList;
 use crate::engine::rpc::{Role, Rpc, RpcTable, State};
@@ -28,7 +28,7 @@ const PRESSING_BYTES: u64 = 8 << 20;
 /// Responses given up at a time for one that begins.
 const DISPLACED_PER_CALL: usize = 1024;
 
-impl Holders {
+impl HostShares {
     /// Wait before the client is asked for an acknowledgement of a response that begins now, in ns:
     /// between `fixed.request_ack_interval_max` when nothing is kept and
     /// [`responses.request_ack_interval`](Config::responses) when much is, or when the client was
@@ -36,20 +36,20 @@ impl Holders {
     #[inline]
     pub(crate) fn first_ack_interval_ns(&self, rpc: &Rpc, config: &Config) -> u64 {
         let (min_ns, max_ns) = self.ack_intervals_ns();
-        if rpc.told_busy || self.is_in_hurry() {
+        if rpc.told_busy || self.is_flushing() {
             return min_ns;
         }
         let rpcs = share_permille(self.serving() as u64, u64::from(config.serving_max()));
         let pressing = (config.responses.unacknowledged_bytes / 2).min(PRESSING_BYTES);
-        let bytes = share_permille(self.kept_bytes(), pressing.saturating_mul(2));
+        let bytes = share_permille(self.unacknowledged_bytes(), pressing.saturating_mul(2));
         let left = PRESSING_PERMILLE.saturating_sub(rpcs.max(bytes));
         let range_ns = max_ns.saturating_sub(min_ns);
         min_ns.saturating_add(range_ns.saturating_mul(left) / PRESSING_PERMILLE)
     }
 
     /// The client waits without asking from now on: it learns of a response that is lost by the
-    /// server's question.
-    pub(crate) fn hurry_acknowledgement(&self, rpc: &mut Rpc, ctx: &mut Ctx) {
+    /// server's NEED_ACK.
+    pub(crate) fn flush_acknowledgement(&self, rpc: &mut Rpc, ctx: &mut Ctx) {
         if rpc.role != Role::Server {
             return;
         }
@@ -70,7 +70,7 @@ impl Holders {
     pub(crate) fn keep_response(&mut self, index: u32, rpcs: &mut RpcTable, peers: &PeerTable) {
         if let Some((host, rpc)) = host_keeping(index, rpcs, peers) {
             let bytes = rpc.tx.supplied();
-            self.link_kept(index, host, rpcs);
+            self.link_response(index, host, rpcs);
             self.keep(host, bytes);
         }
     }
@@ -109,41 +109,41 @@ impl Holders {
     #[inline]
     pub(crate) fn forget_response(&mut self, index: u32, rpcs: &mut RpcTable, peers: &PeerTable) {
         if let Some((host, rpc)) = host_keeping(index, rpcs, peers) {
-            let left = rpc.tx.kept_bytes();
+            let left = rpc.tx.unacknowledged_bytes();
             self.let_go(host, left);
-            self.unlink_kept(index, host, rpcs);
+            self.unlink_response(index, host, rpcs);
         }
     }
 
     /// The responses in the list of a host.
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn responses_kept_for<'a>(
+    pub(crate) fn responses_to<'a>(
         &self,
         host: u32,
         rpcs: &'a RpcTable,
     ) -> impl Iterator<Item = u32> + use<'a> {
-        let kept = self.get(host).map_or(RpcList::EMPTY, |holder| holder.kept);
-        kept.iter(rpcs).map(|rpc| rpc.key.index)
+        let responses = self.get(host).map_or(RpcList::EMPTY, |share| share.responses);
+        responses.iter(rpcs).map(|rpc| rpc.key.index)
     }
 
     /// A response made progress.
     fn move_back(&mut self, index: u32, host: u32, rpcs: &mut RpcTable) {
-        self.unlink_kept(index, host, rpcs);
-        self.link_kept(index, host, rpcs);
+        self.unlink_response(index, host, rpcs);
+        self.link_response(index, host, rpcs);
     }
 
     /// Puts a response last among those of its client's host.
     #[inline]
-    fn link_kept(&mut self, index: u32, host: u32, rpcs: &mut RpcTable) {
-        if let Some(holder) = self.known_mut(host) {
-            holder.kept.push_back(index, rpcs);
+    fn link_response(&mut self, index: u32, host: u32, rpcs: &mut RpcTable) {
+        if let Some(share) = self.known_mut(host) {
+            share.responses.push_back(index, rpcs);
         }
     }
 
     #[inline]
-    fn unlink_kept(&mut self, index: u32, host: u32, rpcs: &mut RpcTable) {
-        if let Some(holder) = self.known_mut(host) {
-            holder.kept.remove(index, rpcs);
+    fn unlink_response(&mut self, index: u32, host: u32, rpcs: &mut RpcTable) {
+        if let Some(share) = self.known_mut(host) {
+            share.responses.remove(index, rpcs);
         }
     }
 }
@@ -160,9 +160,9 @@ impl Engine {
     /// From now on acknowledgements are asked for as soon as when memory is short, those of
     /// responses that have been sent first: for a server that is about to stop and waits only for
     /// them.
-    pub fn hurry_acknowledgements(&mut self, now: Instant) {
+    pub fn flush_acknowledgements(&mut self, now: Instant) {
         self.ctx.tick(now, &mut self.peers);
-        if !self.holders.begin_hurry() {
+        if !self.shares.begin_flush() {
             return;
         }
         for index in 0..u32::try_from(self.rpcs.capacity()).unwrap_or(NIL) {
@@ -170,7 +170,7 @@ impl Engine {
                 continue;
             };
             if rpc.state() == State::Outgoing {
-                self.holders.shorten_wait(rpc, &mut self.ctx);
+                self.shares.shorten_wait(rpc, &mut self.ctx);
             }
         }
     }
@@ -179,8 +179,8 @@ impl Engine {
     /// that have made no progress for longest; not `newest`, so that each can be sent that comes
     /// alone.
     #[inline]
-    pub(crate) fn limit_kept(&mut self, newest: u32) {
-        if self.holders.kept_bytes() > self.ctx.config.responses.unacknowledged_bytes {
+    pub(crate) fn limit_unacknowledged(&mut self, newest: u32) {
+        if self.shares.unacknowledged_bytes() > self.ctx.config.responses.unacknowledged_bytes {
             self.displace_responses(newest);
         }
     }
@@ -188,8 +188,9 @@ impl Engine {
     #[inline(never)]
     fn displace_responses(&mut self, newest: u32) {
         for _ in 0..DISPLACED_PER_CALL {
-            let index = self.holders.to_give_up().filter(|index| *index != newest);
-            let full = self.holders.kept_bytes() > self.ctx.config.responses.unacknowledged_bytes;
+            let index = self.shares.to_give_up().filter(|index| *index != newest);
+            let full =
+                self.shares.unacknowledged_bytes() > self.ctx.config.responses.unacknowledged_bytes;
             let Some(index) = index.filter(|_| full) else {
                 return;
             };

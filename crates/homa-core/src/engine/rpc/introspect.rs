@@ -78,7 +78,7 @@ fn info(rpc: &Rpc) -> RpcInfo {
         rx_granted: rx.granted(),
         rx_gaps: u32::try_from(rx.gaps().len()).unwrap_or(u32::MAX),
         rx_gap_bytes: rx.gaps().iter().fold(0, gap_bytes),
-        waits_for_memory: rx.is_starved(),
+        waits_for_memory: rx.is_unallocated(),
         is_ready: rx.is_complete() && !rx.is_consumed(),
     }
 }

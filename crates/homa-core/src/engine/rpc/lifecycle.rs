@@ -60,7 +60,7 @@ impl Engine {
         };
         let (peer, id) = (rpc.peer, rpc.id);
         let is_server = rpc.role == Role::Server;
-        let (confirmed, charged) = (rpc.confirmed, !rpc.tx.charge.is_none());
+        let (confirmed, charged) = (rpc.confirmed, !rpc.tx.credit.is_none());
         // Each of the following is rare, and looks the RPC up.
         let (blocked, granted) = (rpc.tx.blocked, rpc.rx.is_managed());
         match rpc.role {
@@ -72,10 +72,10 @@ impl Engine {
             }
             Role::Server => {
                 self.ids.forget_request(index, peer, &rpc.path, id);
-                self.holders.forget_response(index, &mut self.rpcs, &self.peers);
+                self.shares.forget_response(index, &mut self.rpcs, &self.peers);
                 let now = self.ctx.read_clock.stamp();
                 if let Some(peer) = self.peers.known_mut(peer) {
-                    self.holders.end(peer.host(), &mut peer.served);
+                    self.shares.end(peer.host(), &mut peer.served);
                     // It was not among them when it was accepted, and room was kept for it then.
                     let _ = self.finished.insert_unknown(now, peer.numbers.hash, id);
                 }
@@ -89,7 +89,7 @@ impl Engine {
             self.sender.unblock(index, &mut self.rpcs, &mut self.peers);
         }
         if charged {
-            self.sender.release_charge(index, false, &mut self.rpcs, &mut self.peers, &self.ctx);
+            self.sender.release_credit(index, false, &mut self.rpcs, &mut self.peers, &self.ctx);
         }
         if granted {
             self.receiver.stop_granting(index, &mut self.rpcs);
@@ -158,7 +158,7 @@ impl Engine {
             rpc.pending.add(Happened::Released);
             self.ctx.events.push(rpc);
             if !rpc.is_client() {
-                self.holders.response_taken(index, bytes, &mut self.rpcs, &self.peers);
+                self.shares.response_taken(index, bytes, &mut self.rpcs, &self.peers);
             }
         }
     }
@@ -178,7 +178,7 @@ impl Engine {
             }
             let why = if rpc.is_client() { Reason::Cancelled } else { Reason::Closing };
             // What was delivered is acknowledged below.
-            if rpc.state() != State::Delivered && rpc.speaks_own(&self.peers) {
+            if rpc.state() != State::Delivered && rpc.speaks_native(&self.peers) {
                 self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, why);
             }
             self.fail_rpc(index, FailReason::EndpointClosed);

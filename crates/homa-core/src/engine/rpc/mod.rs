@@ -61,9 +61,9 @@ pub(crate) struct Rpc {
     pub(crate) path: Path,
     /// Index of the peer.
     pub(crate) peer: u32,
-    /// It was begun in our own profile; see [`Rpc::speaks_own`]. Otherwise all
+    /// It was begun in the native profile; see [`Rpc::speaks_native`]. Otherwise all
     /// its packets have the format of Linux, whatever is learned of the peer meanwhile.
-    pub(crate) own: bool,
+    pub(crate) native: bool,
     pub(crate) call: Call,
     pub(crate) tx: Outgoing,
     pub(crate) rx: Incoming,
@@ -77,7 +77,7 @@ pub(crate) struct Rpc {
     pub(crate) progress_at: Instant,
     /// The life (incarnation) of the other end: the client that asks, or the server that may have
     /// the request or sends the response; 0 = not known.
-    pub(crate) peer_life: u32,
+    pub(crate) peer_incarnation: u32,
     pub(crate) resend: ResendTimer,
     /// The peer said it has the request: its liveness is watched per peer.
     pub(crate) confirmed: bool,
@@ -97,8 +97,8 @@ impl Rpc {
     /// (`itself`), nor if nobody was known there.
     pub(crate) fn may_have_arrived(&self, itself: bool, peer_heard: bool) -> bool {
         let heard = self.confirmed || self.state != State::Outgoing;
-        let repeated = self.resend.asked_at().is_some() || self.restarts.is_any();
-        let lived = self.peer_life != 0 || peer_heard;
+        let repeated = self.resend.last_sent().is_some() || self.restarts.is_any();
+        let lived = self.peer_incarnation != 0 || peer_heard;
         self.tx.first_sent().is_some() && (heard || repeated || (lived && !itself))
     }
 
@@ -120,13 +120,13 @@ impl Rpc {
             id,
             path: *path,
             peer,
-            own: path.carriage == Carriage::Udp,
+            native: path.carriage == Carriage::Udp,
             call: Call::default(),
             tx: Outgoing::none(birth),
             rx: Incoming::none(),
             last_heard: now,
             progress_at: now,
-            peer_life: 0,
+            peer_incarnation: 0,
             resend: ResendTimer::new(),
             confirmed: false,
             told_busy: false,

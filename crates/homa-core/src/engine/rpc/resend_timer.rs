@@ -10,17 +10,17 @@ pub(crate) struct ResendTimer {
     /// Time until the peer is asked again.
     interval_ns: u64,
     /// When the peer was last asked, since the last DATA.
-    asked_at: Option<Instant>,
+    last_sent: Option<Instant>,
     /// The peer is not asked before.
     next: Instant,
     /// When what is missing of the incoming message was last asked for.
-    missing_asked_at: Option<Instant>,
+    resend_at: Option<Instant>,
 }
 
 impl ResendTimer {
     #[inline]
     pub(crate) fn new() -> Self {
-        Self { interval_ns: 0, asked_at: None, next: Instant::ZERO, missing_asked_at: None }
+        Self { interval_ns: 0, last_sent: None, next: Instant::ZERO, resend_at: None }
     }
 
     pub(crate) fn interval_ns(&self) -> u64 {
@@ -41,7 +41,7 @@ impl ResendTimer {
     #[inline]
     pub(crate) fn reset(&mut self, interval_ns: u64) {
         self.interval_ns = interval_ns;
-        self.asked_at = None;
+        self.last_sent = None;
     }
 
     /// The peer wants to be asked less often.
@@ -54,20 +54,20 @@ impl ResendTimer {
     }
 
     /// The peer is asked now. Returns when it is asked again, if nothing comes.
-    pub(crate) fn ask(&mut self, now: Instant, max_ns: u64) -> Instant {
-        self.asked_at = Some(now);
+    pub(crate) fn sent(&mut self, now: Instant, max_ns: u64) -> Instant {
+        self.last_sent = Some(now);
         self.next = now + Duration::from_nanos(self.interval_ns);
         self.back_off(max_ns);
         self.next
     }
 
     /// When the peer was last asked, since the last DATA.
-    pub(crate) fn asked_at(&self) -> Option<Instant> {
-        self.asked_at
+    pub(crate) fn last_sent(&self) -> Option<Instant> {
+        self.last_sent
     }
 
     /// Whether the peer was asked after it was `heard`.
-    pub(crate) fn has_asked_since(&self, heard: Instant) -> bool {
+    pub(crate) fn has_sent_since(&self, heard: Instant) -> bool {
         self.next > heard
     }
 
@@ -79,7 +79,7 @@ impl ResendTimer {
         heard + Duration::from_nanos(self.interval_ns.max(timeout_ns))
     }
 
-    /// The peer speaks again: the wait after the last question is over.
+    /// The peer speaks again: the wait after the last RESEND is over.
     pub(crate) fn end_wait(&mut self, now: Instant) {
         self.next = now;
     }
@@ -89,13 +89,13 @@ impl ResendTimer {
     }
 
     /// What is missing is asked for now.
-    pub(crate) fn ask_for_missing(&mut self, now: Instant) {
-        self.missing_asked_at = Some(now);
+    pub(crate) fn note_resend(&mut self, now: Instant) {
+        self.resend_at = Some(now);
     }
 
     /// Whether what is missing was asked for within the last `interval_ns`.
-    pub(crate) fn has_asked_for_missing(&self, now: Instant, interval_ns: u64) -> bool {
-        self.missing_asked_at.is_some_and(|at| now < at.plus_ns(interval_ns))
+    pub(crate) fn has_sent_resend(&self, now: Instant, interval_ns: u64) -> bool {
+        self.resend_at.is_some_and(|at| now < at.plus_ns(interval_ns))
     }
 }
 
@@ -108,20 +108,20 @@ mod tests {
     }
 
     #[test]
-    fn questions_become_rarer_until_data_comes() {
+    fn resends_become_rarer_until_data_comes() {
         let mut timer = ResendTimer::new();
         timer.begin(10);
-        assert_eq!(timer.ask(at(100), 35), at(110));
-        assert_eq!(timer.ask(at(110), 35), at(130));
-        assert_eq!(timer.ask(at(130), 35), at(165));
-        assert_eq!(timer.ask(at(165), 35), at(200));
+        assert_eq!(timer.sent(at(100), 35), at(110));
+        assert_eq!(timer.sent(at(110), 35), at(130));
+        assert_eq!(timer.sent(at(130), 35), at(165));
+        assert_eq!(timer.sent(at(165), 35), at(200));
         timer.reset(10);
-        assert_eq!(timer.asked_at(), None);
-        assert_eq!(timer.ask(at(300), 35), at(310));
+        assert_eq!(timer.last_sent(), None);
+        assert_eq!(timer.sent(at(300), 35), at(310));
     }
 
     #[test]
-    fn the_first_question_waits_for_the_interval_or_the_timeout_of_the_peer() {
+    fn the_first_resend_waits_for_the_interval_or_the_timeout_of_the_peer() {
         let mut timer = ResendTimer::new();
         timer.begin(10);
         assert_eq!(timer.due(at(100), at(95), 0), at(105));
@@ -129,12 +129,12 @@ mod tests {
     }
 
     #[test]
-    fn after_a_question_the_next_waits_for_its_time() {
+    fn after_a_resend_the_next_waits_for_its_time() {
         let mut timer = ResendTimer::new();
         timer.begin(10);
-        let next = timer.ask(at(100), 100);
+        let next = timer.sent(at(100), 100);
         assert_eq!(timer.due(at(101), at(50), 0), next);
-        assert!(timer.has_asked_since(at(100)) && !timer.has_asked_since(next));
+        assert!(timer.has_sent_since(at(100)) && !timer.has_sent_since(next));
         timer.end_wait(at(105));
         assert_eq!(timer.due(at(105), at(104), 0), at(124), "with the longer interval");
     }
@@ -142,10 +142,10 @@ mod tests {
     #[test]
     fn what_is_missing_is_asked_for_once_per_interval() {
         let mut timer = ResendTimer::new();
-        assert!(!timer.has_asked_for_missing(at(100), 10));
-        timer.ask_for_missing(at(100));
-        assert!(timer.has_asked_for_missing(at(109), 10));
-        assert!(!timer.has_asked_for_missing(at(110), 10));
+        assert!(!timer.has_sent_resend(at(100), 10));
+        timer.note_resend(at(100));
+        assert!(timer.has_sent_resend(at(109), 10));
+        assert!(!timer.has_sent_resend(at(110), 10));
         timer.not_before(at(130));
         timer.not_before(at(120));
         assert_eq!(timer.due(at(100), at(100), 0), at(130));

@@ -4,7 +4,7 @@
 use homa_wire::{COMMON_HEADER_BYTES, EXTENSION_BYTES};
 
 use crate::config::Config;
-use crate::engine::peer::CHARGE_PER_PACKET;
+use crate::engine::peer::CREDIT_PER_PACKET;
 use crate::engine::peer::Peer;
 use crate::engine::rpc::Rpc;
 use crate::engine::sender::train::wire_bytes;
@@ -15,9 +15,9 @@ pub(crate) enum Admission {
     Free,
     /// It counts as on its way to the peer, with so many bytes.
     Charged(u32),
-    /// Not before there is room at the peer, or (`unproved`) before the peer has proved its
+    /// Not before there is room at the peer, or (`unvalidated`) before the peer has proved its
     /// address.
-    Wait { unproved: bool },
+    Wait { unvalidated: bool },
 }
 
 /// Whether the peer may be sent the bytes `range` of this message now, after `in_train` bytes of
@@ -32,25 +32,26 @@ pub(crate) fn admission(
 ) -> Admission {
     let payload = range.1.saturating_sub(range.0);
     let needed = u64::from(wire_bytes(payload)).saturating_add(u64::from(in_train));
-    // Room is left for the question that its proof answers.
-    if must_prove(rpc, peer) && peer.validation.room() < needed.saturating_add(QUESTION_BYTES) {
-        return Admission::Wait { unproved: true };
+    // Room is left for the probe that its proof answers.
+    if needs_validation(rpc, peer) && peer.validation.room() < needed.saturating_add(NEED_ACK_BYTES)
+    {
+        return Admission::Wait { unvalidated: true };
     }
-    if range.0 >= rpc.tx.unscheduled() || !(rpc.own && peer.is_own()) {
+    if range.0 >= rpc.tx.unscheduled() || !(rpc.native && peer.is_native()) {
         return Admission::Free;
     }
-    let cost = payload.saturating_add(CHARGE_PER_PACKET);
+    let cost = payload.saturating_add(CREDIT_PER_PACKET);
     if !peer.in_flight.has_room(cost, peer.in_flight_max(config)) {
-        return Admission::Wait { unproved: false };
+        return Admission::Wait { unvalidated: false };
     }
     Admission::Charged(cost)
 }
 
 /// Bytes of a NEED_ACK packet of this implementation.
-const QUESTION_BYTES: u64 = (COMMON_HEADER_BYTES + EXTENSION_BYTES) as u64;
+const NEED_ACK_BYTES: u64 = (COMMON_HEADER_BYTES + EXTENSION_BYTES) as u64;
 
 /// Whether this message goes to a client that still has to prove its address.
 #[inline]
-pub(crate) fn must_prove(rpc: &Rpc, peer: &Peer) -> bool {
-    !peer.validation.is_done() && !rpc.is_client() && rpc.own && peer.is_own()
+pub(crate) fn needs_validation(rpc: &Rpc, peer: &Peer) -> bool {
+    !peer.validation.is_done() && !rpc.is_client() && rpc.native && peer.is_native()
 }

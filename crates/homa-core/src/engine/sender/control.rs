@@ -13,8 +13,8 @@ use crate::engine::stats::Count;
 use crate::structures::NIL;
 
 impl Rpc {
-    /// Builds a control header about it, in pure Linux format, or with a reason and a value in our
-    /// own profile.
+    /// Builds a control header about it, in pure Linux format, or with a reason and a value in the
+    /// native profile.
     pub(crate) fn control_header(
         &self,
         peers: &PeerTable,
@@ -23,10 +23,10 @@ impl Rpc {
     ) -> Header {
         let (path, peer) = (&self.path, peers.known(self.peer));
         let mut common = Common::control(path.local_port, path.remote.port(), self.id);
-        let own = peer.filter(|peer| self.own && peer.is_own());
-        let extension = own.map(|peer| {
-            common = common.with_own_profile(peer.numbers.ours);
-            let echo = if self.is_client() { peer.incarnation() } else { self.peer_life };
+        let native = peer.filter(|peer| self.native && peer.is_native());
+        let extension = native.map(|peer| {
+            common = common.with_native_profile(peer.numbers.ours);
+            let echo = if self.is_client() { peer.incarnation() } else { self.peer_incarnation };
             Extension { echo, reason, value }
         });
         Header { common, body, extension }
@@ -43,10 +43,10 @@ impl Ctx {
     /// full. A Linux server would keep what waits for a grant for ever. It forgets the RPC at once,
     /// so it is told only if no copy of the request can follow.
     pub(crate) fn tell_cancelled(&mut self, rpc: &Rpc, peers: &PeerTable) {
-        let no_copies =
+        let no_retransmission =
             rpc.state() == State::Incoming || (rpc.tx.is_idle() && !rpc.tx.was_retransmitted());
         let asked = rpc.state() != State::Delivered && rpc.tx.sent() > 0;
-        if asked && (rpc.speaks_own(peers) || no_copies) {
+        if asked && (rpc.speaks_native(peers) || no_retransmission) {
             self.tell(rpc, peers, Body::RpcUnknown, Reason::Cancelled);
         }
     }
@@ -54,7 +54,7 @@ impl Ctx {
     /// Tells the client that its request is over. Linux takes RPC_UNKNOWN for a demand to send the
     /// request again.
     pub(crate) fn tell_finished(&mut self, rpc: &Rpc, peers: &PeerTable) {
-        if rpc.speaks_own(peers) {
+        if rpc.speaks_native(peers) {
             self.tell(rpc, peers, Body::RpcUnknown, Reason::Finished);
         }
     }
@@ -73,30 +73,25 @@ impl Ctx {
 
     /// Asks for what is missing of an incoming message: after silence it only may be late,
     /// otherwise it is not on its way.
-    pub(crate) fn ask_for_missing(&mut self, rpc: &mut Rpc, may_be_late: bool) {
-        self.ask_for_missing_below(u32::MAX, rpc, may_be_late);
+    pub(crate) fn queue_resend(&mut self, rpc: &mut Rpc, may_be_late: bool) {
+        self.resend_below(u32::MAX, rpc, may_be_late);
     }
 
     /// Asks for everything missing of a message below `sent`, which its sender says it has sent, at
     /// most once per resend interval: a Linux server says so every tick, and what was asked for is
     /// on its way.
-    pub(crate) fn ask_for_missing_at_intervals(
-        &mut self,
-        rpc: &mut Rpc,
-        sent: u32,
-        peers: &PeerTable,
-    ) {
-        let interval_ns = self.next_interval_ns(peers.known(rpc.peer), rpc.speaks_own(peers));
-        if rpc.resend.has_asked_for_missing(self.now, interval_ns) {
+    pub(crate) fn resend_at_intervals(&mut self, rpc: &mut Rpc, sent: u32, peers: &PeerTable) {
+        let interval_ns = self.next_interval_ns(peers.known(rpc.peer), rpc.speaks_native(peers));
+        if rpc.resend.has_sent_resend(self.now, interval_ns) {
             return;
         }
-        self.ask_for_missing_below(sent, rpc, false);
+        self.resend_below(sent, rpc, false);
         // Nor does the timer ask for it before.
         rpc.resend.not_before(self.now.plus_ns(interval_ns));
     }
 
-    fn ask_for_missing_below(&mut self, upto: u32, rpc: &mut Rpc, may_be_late: bool) {
-        rpc.resend.ask_for_missing(self.now);
+    fn resend_below(&mut self, upto: u32, rpc: &mut Rpc, may_be_late: bool) {
+        rpc.resend.note_resend(self.now);
         let body = ControlBody::Missing { rpc: rpc.key, upto, may_be_late };
         let priority = self.config.top_priority();
         self.push_control(Control { path: rpc.path, priority, body });
@@ -105,7 +100,7 @@ impl Ctx {
     /// Asks for what is granted now and came before, when there was no memory for it: at most once
     /// per resend interval, since whoever sent it may have written somebody else's address.
     #[inline]
-    pub(crate) fn ask_for_refused(&mut self, rpc: &mut Rpc, peers: &PeerTable) {
+    pub(crate) fn resend_refused(&mut self, rpc: &mut Rpc, peers: &PeerTable) {
         let interval = self.config.recovery.resend_interval;
         if let Some((offset, length)) = rpc.rx.take_refused(self.now, interval) {
             let priority = self.config.top_priority();
@@ -115,7 +110,7 @@ impl Ctx {
         }
     }
 
-    /// Queues a control packet at a level. A question about what was sent goes the way of the data,
+    /// Queues a control packet at a priority. A probe about what was sent goes the way of the data,
     /// or it would overtake what it asks about and be told that this never came.
     pub(crate) fn push_packet(&mut self, path: Path, header: Header, priority: u8) {
         self.push_control(Control { path, priority, body: ControlBody::Packet(header) });
@@ -130,10 +125,10 @@ impl Ctx {
 
 impl PeerTable {
     /// Acknowledges what waited for a request to ride on: `port` sends no more of them, and nobody
-    /// would answer the servers' questions.
+    /// would answer the servers' NEED_ACKs.
     pub(crate) fn acknowledge_at_once(&mut self, port: u16, ctx: &mut Ctx) {
         for index in 0..u32::try_from(self.capacity()).unwrap_or(NIL) {
-            let own = self.is_own_of_late(ctx.now, index);
+            let native = self.is_native_of_late(ctx.now, index);
             while let Some(peer) = self.get_mut(index) {
                 let mut path = peer.path;
                 let Some(ack) = peer.acks.pop() else {
@@ -141,12 +136,12 @@ impl PeerTable {
                 };
                 path.local_port = port;
                 path.remote.set_port(ack.server_port);
-                self.acknowledge(path, ack.client_id, own, ctx);
+                self.acknowledge(path, ack.client_id, native, ctx);
             }
         }
     }
 
-    /// A control header to the end of `path`, where `peer` is. With an extension it is of our own
+    /// A control header to the end of `path`, where `peer` is. With an extension it is of the native
     /// profile.
     pub(crate) fn control_header(
         &self,
@@ -162,31 +157,32 @@ impl PeerTable {
             && config.peers.discover
             && matches!(body, Body::Cutoffs(_));
         if extension.is_some() || announces {
-            common = common.with_own_profile(self.incarnation_for(peer, path));
+            common = common.with_native_profile(self.incarnation_for(peer, path));
         }
         Header { common, body, extension }
     }
 }
 
 impl Ids {
-    /// Builds a control header about an RPC with our form `id` that may be over, in our own profile
+    /// Builds a control header about an RPC with our form `id` that may be over, in the native profile
     /// or in pure Linux format.
     pub(crate) fn header_about(
         &self,
-        (path, id, own): (&Path, u64, bool),
+        (path, id, native): (&Path, u64, bool),
         (body, reason): (Body, Reason),
         (rpcs, peers): (&RpcTable, &PeerTable),
         config: &Config,
     ) -> Header {
         let peer = peers.find(path);
-        let extension = own.then(|| {
+        let extension = native.then(|| {
             let served = match RpcId(id).is_server() {
                 true => self.find(rpcs, peer, path, id),
                 false => None,
             };
-            let life = served.and_then(|index| rpcs.known(index)).map(|rpc| rpc.peer_life);
+            let incarnation =
+                served.and_then(|index| rpcs.known(index)).map(|rpc| rpc.peer_incarnation);
             let peer = peer.and_then(|index| peers.known(index));
-            let echo = life.unwrap_or_else(|| peer.map_or(0, |peer| peer.incarnation()));
+            let echo = incarnation.unwrap_or_else(|| peer.map_or(0, |peer| peer.incarnation()));
             Extension { echo, reason, value: 0 }
         });
         peers.control_header(peer, path, id, body, extension, config)
@@ -200,12 +196,12 @@ impl PeerTable {
         let ack = PendingAck { client_id: rpc.id, server_port: rpc.path.remote.port() };
         let overflow = self.known_mut(rpc.peer).and_then(|peer| peer.acks.push(ack));
         if overflow.is_some() {
-            self.acknowledge(rpc.path, rpc.id, rpc.speaks_own(self), ctx);
+            self.acknowledge(rpc.path, rpc.id, rpc.speaks_native(self), ctx);
         }
     }
 
     /// Acknowledges the call with our form `id` to the end of `path`, and others that wait.
-    pub(crate) fn acknowledge(&mut self, path: Path, id: u64, own: bool, ctx: &mut Ctx) {
+    pub(crate) fn acknowledge(&mut self, path: Path, id: u64, native: bool, ctx: &mut Ctx) {
         let index = self.find(&path);
         let mut ack = Ack { count: 0, entries: [AckEntry::NONE; homa_wire::ACKS_MAX] };
         let mut echo = 0;
@@ -217,7 +213,7 @@ impl PeerTable {
                 ack.count = ack.count.saturating_add(1);
             }
         }
-        let extension = own.then_some(Extension { echo, reason: Reason::None, value: 0 });
+        let extension = native.then_some(Extension { echo, reason: Reason::None, value: 0 });
         let header = self.control_header(index, &path, id, Body::Ack(ack), extension, &ctx.config);
         ctx.push_packet(path, header, ctx.config.top_priority());
     }

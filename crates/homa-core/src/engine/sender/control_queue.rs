@@ -28,7 +28,7 @@ pub(crate) enum ControlBody {
 #[derive(Clone, Debug)]
 pub(crate) struct Control {
     pub(super) path: Path,
-    /// Level it leaves at.
+    /// Priority it leaves at.
     pub(super) priority: u8,
     pub(super) body: ControlBody,
 }

@@ -4,10 +4,10 @@ use homa_wire::{AckEntry, Body, Common, Data, Header};
 
 use crate::config::Config;
 use crate::engine::ctx::Ctx;
-use crate::engine::peer::{CHARGE_PER_PACKET, Peer, PeerTable, PendingAck};
+use crate::engine::peer::{CREDIT_PER_PACKET, Peer, PeerTable, PendingAck};
 use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::engine::sender::Sender;
-use crate::engine::sender::admission::{Admission, admission, must_prove};
+use crate::engine::sender::admission::{Admission, admission, needs_validation};
 use crate::engine::sender::train::{TRAIN_BYTES_MAX, Train, wire_bytes};
 use crate::engine::stats::Count;
 use crate::event::{Segment, SegmentKind, Transmit};
@@ -97,9 +97,9 @@ impl Sender {
         let (payload, priority) = (end.saturating_sub(start), rpc.tx.retransmit_priority());
         let bytes = wire_bytes(payload);
         let after = u64::from(train.total_bytes).saturating_add(u64::from(bytes));
-        let exhausted = must_prove(rpc, peer) && peer.validation.room() < after;
+        let exhausted = needs_validation(rpc, peer) && peer.validation.room() < after;
         // A server that has forgotten the request meanwhile would execute it again.
-        let forgotten = rpc.is_client() && ctx.pauses.may_be_forgotten(rpc.tx.asked_since());
+        let forgotten = rpc.is_client() && ctx.pauses.may_be_forgotten(rpc.tx.resent_since());
         if exhausted || forgotten {
             // It gets no more: it will ask again.
             rpc.tx.drop_retransmissions();
@@ -153,7 +153,7 @@ impl Sender {
         let Some(peer) = peers.known_mut(rpc.peer) else {
             return false;
         };
-        let own = rpc.own && peer.is_own();
+        let native = rpc.native && peer.is_native();
         let begins = rpc.tx.sent() == 0;
         if begins {
             peer.path_mtu.retry(ctx.now);
@@ -163,12 +163,12 @@ impl Sender {
         if begins {
             rpc.tx.begin_segments(payload_max, priority);
         }
-        rpc.tx.keep_segments_whole(!own);
+        rpc.tx.keep_segments_whole(!native);
         let Some((start, end)) = rpc.tx.next_new(payload_max) else {
             return false;
         };
         let bytes = wire_bytes(end.saturating_sub(start));
-        let paddable = own && end == rpc.tx.length();
+        let paddable = native && end == rpc.tx.length();
         if train.count == 0 {
             train.priority = priority;
         }
@@ -176,15 +176,15 @@ impl Sender {
         else {
             return false;
         };
-        peer.in_flight.end_admission(&mut rpc.tx.charge);
+        peer.in_flight.end_admission(&mut rpc.tx.credit);
         match admission(rpc, peer, (start, end), train.total_bytes, &ctx.config) {
             Admission::Free => {}
             Admission::Charged(cost) => {
-                peer.in_flight.charge(&mut rpc.tx.charge, cost, train.priority);
+                peer.in_flight.charge(&mut rpc.tx.credit, cost, train.priority);
                 peer.in_flight.set_probe_target(&rpc.path, rpc.id);
             }
-            Admission::Wait { unproved } => {
-                self.wait_at_peer(rpc, peer, unproved, ctx);
+            Admission::Wait { unvalidated } => {
+                self.wait_at_peer(rpc, peer, unvalidated, ctx);
                 return false;
             }
         }
@@ -200,9 +200,9 @@ impl Sender {
         let bytes = range.1.saturating_sub(range.0);
         ctx.stats.bytes_sent.inc_by(u64::from(bytes));
         rpc.tx.note_sent(range.1);
-        // A server that is not asked in our own profile does not say how old its life is.
+        // A server that is not asked in the native profile does not say how old its incarnation is.
         if rpc.tx.note_first(ctx.now) && rpc.is_client() {
-            rpc.peer_life = if rpc.own { peer.incarnation() } else { 0 };
+            rpc.peer_incarnation = if rpc.native { peer.incarnation() } else { 0 };
         }
         rpc.last_heard = ctx.now;
         rpc.progress_at = ctx.now;
@@ -234,8 +234,8 @@ impl Sender {
             rpc.tx.take_back(start);
             if start < rpc.tx.unscheduled() {
                 if let Some(peer) = peers.known_mut(rpc.peer) {
-                    let cost = bytes.saturating_add(CHARGE_PER_PACKET);
-                    peer.in_flight.take_back(&mut rpc.tx.charge, cost);
+                    let cost = bytes.saturating_add(CREDIT_PER_PACKET);
+                    peer.in_flight.take_back(&mut rpc.tx.credit, cost);
                 }
             }
             ctx.stats.bytes_sent = ctx.stats.bytes_sent.saturating_sub(u64::from(bytes));
@@ -261,15 +261,15 @@ pub(super) fn put_back_ack(peer: &mut Peer, segment: &Segment) {
 /// The header of one DATA segment; it takes an acknowledgement along that waits at the peer.
 #[inline]
 fn data_header(rpc: &Rpc, peer: &mut Peer, range: (u32, u32), again: bool, now: Instant) -> Header {
-    let own = rpc.own && peer.is_own();
+    let native = rpc.native && peer.is_native();
     let unscheduled = rpc.tx.unscheduled();
     let ack = peer.acks.pop().map_or(AckEntry::NONE, |ack| AckEntry {
         client_id: ack.client_id,
         server_port: ack.server_port,
     });
     let mut common = Common::data(rpc.path.local_port, rpc.path.remote.port(), rpc.id, range.0);
-    if own {
-        common = common.with_own_profile(peer.numbers.ours);
+    if native {
+        common = common.with_native_profile(peer.numbers.ours);
     }
     let data = Data {
         message_length: rpc.tx.length(),
@@ -277,10 +277,10 @@ fn data_header(rpc: &Rpc, peer: &mut Peer, range: (u32, u32), again: bool, now: 
         ack,
         cutoff_version: peer.echoed_cutoff_version(now),
         retransmit: u8::from(again),
-        echo: match (own, rpc.is_client()) {
+        echo: match (native, rpc.is_client()) {
             (false, _) => 0,
             (true, true) => peer.incarnation(),
-            (true, false) => rpc.peer_life,
+            (true, false) => rpc.peer_incarnation,
         },
         seg_offset: range.0,
     };
@@ -288,7 +288,7 @@ fn data_header(rpc: &Rpc, peer: &mut Peer, range: (u32, u32), again: bool, now: 
 }
 
 impl Rpc {
-    /// Level of the next new segment of the outgoing message.
+    /// Priority of the next new segment of the outgoing message.
     fn new_data_priority(&self, peer: &Peer, config: &Config) -> u8 {
         if self.tx.sent() < self.tx.unscheduled() {
             self.unscheduled_priority(peer, config)

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::engine::peer::Charge;
+use crate::engine::peer::Credit;
 use crate::structures::ranges::RangeSet;
 use crate::time::Instant;
 
@@ -28,19 +28,19 @@ pub(crate) struct Outgoing {
     /// (docs/spec/protocol.md §4), so that all boundaries lie on a grid that retransmissions can
     /// keep to. Otherwise it ends where the grant does.
     whole_segments: bool,
-    /// Level of the first packet.
+    /// Priority of the first packet.
     first_priority: u8,
-    /// Level of scheduled data, from the last GRANT.
+    /// Priority of scheduled data, from the last GRANT.
     scheduled_priority: u8,
     /// Payload of a full segment when the message was first sent.
     segment_bytes: u32,
-    again: Retransmissions,
+    retransmissions: Retransmissions,
     /// Bytes below this will never be read again.
     released: u32,
     /// When the first packet left.
     first_sent: Option<Instant>,
     /// Its unscheduled data on its way to the peer.
-    pub(crate) charge: Charge,
+    pub(crate) credit: Credit,
     /// It waits at the peer for room, or for a proof of its address.
     pub(crate) blocked: bool,
     /// The peer has all bytes below this, as far as full segments are concerned.
@@ -53,23 +53,23 @@ struct Retransmissions {
     /// Ranges to send, at `priority`.
     pending: RangeSet,
     priority: u8,
-    /// What was asked for since `asked_since`: once is enough for a while.
-    asked: RangeSet,
-    asked_since: Instant,
+    /// What was asked for since `resent_since`: once is enough for a while.
+    recently_resent: RangeSet,
+    resent_since: Instant,
     /// Some of the message was asked for.
-    any_asked: bool,
+    any_resent: bool,
     /// All that was sent was asked for once.
-    asked_for_all: bool,
+    resend_all_received: bool,
 }
 
 impl Retransmissions {
     const NONE: Self = Self {
         pending: RangeSet::new(),
         priority: 0,
-        asked: RangeSet::new(),
-        asked_since: Instant::ZERO,
-        any_asked: false,
-        asked_for_all: false,
+        recently_resent: RangeSet::new(),
+        resent_since: Instant::ZERO,
+        any_resent: false,
+        resend_all_received: false,
     };
 }
 
@@ -87,10 +87,10 @@ impl Outgoing {
             first_priority: 0,
             scheduled_priority: 0,
             segment_bytes: 1,
-            again: Retransmissions::NONE,
+            retransmissions: Retransmissions::NONE,
             released: 0,
             first_sent: None,
-            charge: Charge::NONE,
+            credit: Credit::NONE,
             blocked: false,
             proven_upto: 0,
         }
@@ -176,12 +176,12 @@ impl Outgoing {
         more
     }
 
-    /// The level of scheduled data from now on.
+    /// The priority of scheduled data from now on.
     pub(crate) fn set_scheduled_priority(&mut self, priority: u8) {
         self.scheduled_priority = priority;
     }
 
-    /// The level of the first packet.
+    /// The priority of the first packet.
     pub(crate) fn first_priority(&self) -> u8 {
         self.first_priority
     }
@@ -224,41 +224,41 @@ impl Outgoing {
         self.sent = start;
     }
 
-    /// The level of scheduled data.
+    /// The priority of scheduled data.
     pub(super) fn scheduled_priority(&self) -> u8 {
         self.scheduled_priority
     }
 
-    /// The level of what is sent again.
+    /// The priority of what is sent again.
     pub(super) fn retransmit_priority(&self) -> u8 {
-        self.again.priority
+        self.retransmissions.priority
     }
 
-    /// Since when it is counted what was asked for again, see [`Outgoing::forget_copies`].
-    pub(super) fn asked_since(&self) -> Instant {
-        self.again.asked_since
+    /// Since when it is counted what was asked for again, see [`Outgoing::forget_resent`].
+    pub(super) fn resent_since(&self) -> Instant {
+        self.retransmissions.resent_since
     }
 
     /// The first `bytes` that are to be sent again have left. Whether others are left.
     pub(super) fn retransmitted(&mut self, bytes: u32) -> bool {
-        self.again.pending.pop_front(bytes);
+        self.retransmissions.pending.pop_front(bytes);
         self.has_retransmissions()
     }
 
     /// Nothing is sent again.
     pub(super) fn drop_retransmissions(&mut self) {
-        self.again.pending.clear();
+        self.retransmissions.pending.clear();
     }
 
     /// Whether some of it was asked for again, so that it was sent twice or will be.
     pub(crate) fn was_retransmitted(&self) -> bool {
-        self.again.any_asked
+        self.retransmissions.any_resent
     }
 
     /// Whether some of it is to be sent again.
     #[inline]
     pub(crate) fn has_retransmissions(&self) -> bool {
-        !self.again.pending.is_empty()
+        !self.retransmissions.pending.is_empty()
     }
 
     /// The peer has all that there is: nothing is sent any more.
@@ -273,7 +273,7 @@ impl Outgoing {
     }
 
     /// Bytes that may still be read.
-    pub(crate) fn kept_bytes(&self) -> u32 {
+    pub(crate) fn unacknowledged_bytes(&self) -> u32 {
         self.supplied.saturating_sub(self.released)
     }
 
@@ -285,14 +285,14 @@ impl Outgoing {
         let bytes = upto.saturating_sub(self.released);
         if bytes > 0 {
             self.released = upto;
-            self.again.pending.remove_below(upto);
+            self.retransmissions.pending.remove_below(upto);
         }
         bytes
     }
 
     /// No byte is needed any more. Whether any was.
     pub(crate) fn release_all(&mut self) -> bool {
-        self.again.pending.clear();
+        self.retransmissions.pending.clear();
         let any = self.released < self.length;
         self.released = self.length;
         any
@@ -314,7 +314,7 @@ impl Outgoing {
             && self.sent <= self.supplied
             && self.supplied <= self.length
             && self.granted <= self.length;
-        let first = self.again.pending.first().map_or(u32::MAX, |(first, _)| first);
+        let first = self.retransmissions.pending.first().map_or(u32::MAX, |(first, _)| first);
         over || (ordered && first >= self.released)
     }
 
@@ -341,16 +341,16 @@ impl Outgoing {
 
     /// Whether everything that may be sent was sent, with nothing waiting for retransmission.
     pub(crate) fn is_idle(&self) -> bool {
-        self.sent >= self.granted.min(self.length) && self.again.pending.is_empty()
+        self.sent >= self.granted.min(self.length) && self.retransmissions.pending.is_empty()
     }
 
     /// Bytes of the message not yet sent, or to be sent again: the rank in SRPT order.
     pub(crate) fn remaining(&self) -> u32 {
         let new = self.length.saturating_sub(self.sent);
-        if self.again.pending.is_empty() {
+        if self.retransmissions.pending.is_empty() {
             new
         } else {
-            new.saturating_add(self.again.pending.total())
+            new.saturating_add(self.retransmissions.pending.total())
         }
     }
 
@@ -371,15 +371,15 @@ impl Outgoing {
     }
 
     /// Forgets which bytes were asked for again, unless that was begun less than `pause` ago.
-    pub(crate) fn forget_copies(&mut self, now: Instant, pause: Duration) {
-        if now.since(self.again.asked_since) >= pause {
-            self.again.asked.clear();
-            self.again.asked_since = now;
+    pub(crate) fn forget_resent(&mut self, now: Instant, pause: Duration) {
+        if now.since(self.retransmissions.resent_since) >= pause {
+            self.retransmissions.recently_resent.clear();
+            self.retransmissions.resent_since = now;
         }
     }
 
     /// Has at most `room_bytes` of `[start, end)` sent again, as far as they were sent, not
-    /// released, and not asked for since [`Outgoing::forget_copies`]. The range is widened to
+    /// released, and not asked for since [`Outgoing::forget_resent`]. The range is widened to
     /// original segments while these still fit `payload_max`, because Linux receivers discard
     /// packets that overlap what they hold (docs/spec/wire-format.md §11 rule 3). Returns how many
     /// bytes that are.
@@ -399,20 +399,22 @@ impl Outgoing {
         let mut room_bytes = room_bytes;
         let mut taken: u32 = 0;
         // Each turn closes a hole of the set, or uses the room up.
-        while let Some((start, end)) = self.again.asked.first_hole(start, end) {
+        while let Some((start, end)) = self.retransmissions.recently_resent.first_hole(start, end) {
             let whole = end.saturating_sub(start);
             let end = start.saturating_add(whole.min(room_bytes));
-            if end <= start || !self.again.asked.insert(start, end, RETRANSMIT_RANGES_MAX) {
+            if end <= start
+                || !self.retransmissions.recently_resent.insert(start, end, RETRANSMIT_RANGES_MAX)
+            {
                 break;
             }
-            self.again.pending.insert(start, end, RETRANSMIT_RANGES_MAX);
+            self.retransmissions.pending.insert(start, end, RETRANSMIT_RANGES_MAX);
             let bytes = end.saturating_sub(start);
             room_bytes = room_bytes.saturating_sub(bytes);
             taken = taken.saturating_add(bytes);
         }
         if taken > 0 {
-            self.again.any_asked = true;
-            self.again.priority = priority;
+            self.retransmissions.any_resent = true;
+            self.retransmissions.priority = priority;
         }
         taken
     }
@@ -429,12 +431,12 @@ impl Outgoing {
     }
 
     /// Payload of the first packet that was lost, if the receiver misses `[start, end)`. It may
-    /// have been short, unless the same was sent again since [`Outgoing::forget_copies`]: then the
+    /// have been short, unless the same was sent again since [`Outgoing::forget_resent`]: then the
     /// whole segment was lost.
     pub(crate) fn lost_payload(&self, start: u32, end: u32, payload_max: u32) -> u32 {
         let missing = end.saturating_sub(start).min(self.segment_bytes);
         let sent = end.min(self.sent);
-        if start >= sent || self.again.asked.first_hole(start, sent).is_some() {
+        if start >= sent || self.retransmissions.recently_resent.first_hole(start, sent).is_some() {
             return missing;
         }
         let first = self.whole_packets(start, start.saturating_add(1), payload_max);
@@ -443,20 +445,20 @@ impl Outgoing {
 
     /// `[start, end)` was to be sent again and was not.
     pub(crate) fn put_retransmission_back(&mut self, start: u32, end: u32) {
-        self.again.pending.insert(start.max(self.released), end, RETRANSMIT_RANGES_MAX);
+        self.retransmissions.pending.insert(start.max(self.released), end, RETRANSMIT_RANGES_MAX);
     }
 
     /// Up to where to send again when the receiver has nothing. While other messages to it are on
     /// their way (`busy`), or when it says so once more, either the path is slow or this end is
     /// full: one packet then, and more when that arrives.
-    pub(crate) fn all_again(&mut self, busy: bool) -> u32 {
-        let again = core::mem::replace(&mut self.again.asked_for_all, true);
+    pub(crate) fn retransmit_all(&mut self, busy: bool) -> u32 {
+        let again = core::mem::replace(&mut self.retransmissions.resend_all_received, true);
         if again || busy { self.segment_end(0).min(self.sent) } else { self.sent }
     }
 
     /// The next segment to send again, if any.
     pub(crate) fn next_retransmit(&self, payload_max: u32) -> Option<(u32, u32)> {
-        let (start, end) = self.again.pending.first()?;
+        let (start, end) = self.retransmissions.pending.first()?;
         // Where the path takes less than before, an original segment goes out in pieces, which do
         // not reach into the next.
         let size = self.segment_bytes.min(payload_max);
@@ -504,12 +506,12 @@ mod tests {
         end: u32,
         payload_max: u32,
     ) -> alloc::vec::Vec<(u32, u32)> {
-        tx.again.asked.clear();
+        tx.retransmissions.recently_resent.clear();
         tx.request_retransmit(start, end, payload_max, u32::MAX, 0);
         let mut segments = alloc::vec::Vec::new();
         while let Some((start, end)) = tx.next_retransmit(payload_max) {
             segments.push((start, end));
-            tx.again.pending.pop_front(end.saturating_sub(start));
+            tx.retransmissions.pending.pop_front(end.saturating_sub(start));
         }
         segments
     }
@@ -597,15 +599,15 @@ mod tests {
         let mut tx = Outgoing::new(10_000, 10_000, 10_000, 1000);
         tx.sent = 10_000;
         let mut now = Instant::from_nanos(5_000_000);
-        tx.forget_copies(now, pause);
+        tx.forget_resent(now, pause);
         assert_eq!(tx.request_retransmit(2000, 4000, 1000, u32::MAX, 0), 2000);
         assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX, 0), 4000, "what lies around it");
         assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX, 0), 0);
-        tx.again.pending.clear();
-        tx.forget_copies(now, pause);
+        tx.retransmissions.pending.clear();
+        tx.forget_resent(now, pause);
         assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX, 0), 0);
         now = now + pause;
-        tx.forget_copies(now, pause);
+        tx.forget_resent(now, pause);
         assert_eq!(
             tx.request_retransmit(0, 6000, 1000, 2500, 0),
             2500,

@@ -6,7 +6,7 @@ use homa_wire::{Body, Extension, Header, Reason};
 use crate::addr::Path;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::PeerTable;
-use crate::engine::peer::identity::is_own;
+use crate::engine::peer::identity::is_native;
 use crate::engine::sender::refusals::Refusals;
 use crate::engine::stats::Count;
 use crate::time::{Instant, nanos};
@@ -29,15 +29,15 @@ impl Allowance {
     const FULL: Self = Self { left: BURST_MAX, earned_at: Instant::ZERO };
 
     /// Whether one more reply may be sent; if so it counts. Half of them are for those who have
-    /// `proved` their address, so that forged packets cannot use up what they need.
-    fn take(&mut self, now: Instant, proved: bool) -> bool {
+    /// `validated` their address, so that forged packets cannot use up what they need.
+    fn take(&mut self, now: Instant, validated: bool) -> bool {
         let earned = nanos(now.since(self.earned_at)) / INTERVAL_NS;
         if earned > 0 {
             self.earned_at = now;
             let earned = u32::try_from(earned).unwrap_or(u32::MAX);
             self.left = self.left.saturating_add(earned).min(BURST_MAX);
         }
-        let reserved = if proved { 0 } else { RESERVED };
+        let reserved = if validated { 0 } else { RESERVED };
         let allowed = self.left > reserved;
         if allowed {
             self.left = self.left.saturating_sub(1);
@@ -60,7 +60,7 @@ impl Replies {
     /// limited rate.
     ///
     /// Unless the sender has proved that its address is its own, the answer is no longer than the
-    /// question. (The format of Linux has no room for a proof.) The answer echoes the incarnation
+    /// RESEND. (The format of Linux has no room for a proof.) The answer echoes the incarnation
     /// in the packet, which shows that it is an answer.
     pub(crate) fn send(
         &mut self,
@@ -70,15 +70,15 @@ impl Replies {
         peers: &PeerTable,
         ctx: &mut Ctx,
     ) {
-        let own = header.common.version().is_some();
+        let native = header.common.version().is_some();
         let echo = header.common.incarnation;
-        let extension = own.then_some(Extension { echo, reason, value });
+        let extension = native.then_some(Extension { echo, reason, value });
         let (id, peer) = (header.common.local_id(), peers.find(path));
         let answer = peers.control_header(peer, path, id, body, extension, &ctx.config);
-        let proved = peers.is_named_by(path, header);
-        if own && !proved && answer.encoded_bytes() > header.encoded_bytes() {
+        let validated = peers.is_named_by(path, header);
+        if native && !validated && answer.encoded_bytes() > header.encoded_bytes() {
             ctx.stats.control_withheld.inc();
-        } else if self.is_allowed(proved, ctx) {
+        } else if self.is_allowed(validated, ctx) {
             ctx.push_packet(*path, answer, ctx.config.top_priority());
         }
     }
@@ -112,18 +112,18 @@ impl Replies {
         ctx: &mut Ctx,
     ) {
         let (path, header) = packet;
-        let (id, own) = (header.common.local_id(), is_own(header));
-        let proved = peers.is_named_by(path, header);
-        if own && !proved {
+        let (id, native) = (header.common.local_id(), is_native(header));
+        let validated = peers.is_named_by(path, header);
+        if native && !validated {
             // An ACK is longer than what asks for it. This frees the server as well.
             self.send(packet, Body::RpcUnknown, (Reason::Finished, 0), peers, ctx);
-        } else if self.is_allowed(proved, ctx) {
-            peers.acknowledge(*path, id, own, ctx);
+        } else if self.is_allowed(validated, ctx) {
+            peers.acknowledge(*path, id, native, ctx);
         }
     }
 
-    fn is_allowed(&mut self, proved: bool, ctx: &mut Ctx) -> bool {
-        let allowed = self.allowance.take(ctx.now, proved);
+    fn is_allowed(&mut self, validated: bool, ctx: &mut Ctx) -> bool {
+        let allowed = self.allowance.take(ctx.now, validated);
         if !allowed {
             ctx.stats.replies_suppressed.inc();
         }
@@ -135,12 +135,12 @@ impl Replies {
 mod tests {
     use super::*;
 
-    fn taken(allowance: &mut Allowance, now: Instant, proved: bool) -> usize {
-        (0..2000).take_while(|_| allowance.take(now, proved)).count()
+    fn taken(allowance: &mut Allowance, now: Instant, validated: bool) -> usize {
+        (0..2000).take_while(|_| allowance.take(now, validated)).count()
     }
 
     #[test]
-    fn strangers_leave_half_of_the_allowance_to_those_who_proved_their_address() {
+    fn unvalidated_clients_leave_half_of_the_allowance_to_those_who_proved_their_address() {
         let mut allowance = Allowance::FULL;
         assert_eq!(taken(&mut allowance, Instant::ZERO, false), 500);
         assert_eq!(taken(&mut allowance, Instant::ZERO, true), 500);

@@ -218,7 +218,7 @@ impl Engine {
 
 /// Bytes of control packets that may go to the end of a path now. A server sends a peer that has
 /// not proved its address no more of them than came from it: a forged sender must not draw
-/// questions to others. (A client has chosen its peer itself.)
+/// RESENDs to others. (A client has chosen its peer itself.)
 fn control_room(peer: Option<u32>, entry: &Control, rpcs: &RpcTable, peers: &PeerTable) -> u32 {
     let from_server = match &entry.body {
         ControlBody::Packet(header) => RpcId(header.common.sender_id).is_server(),

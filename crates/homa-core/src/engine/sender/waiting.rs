@@ -2,7 +2,7 @@
 //! address.
 
 use crate::engine::ctx::Ctx;
-use crate::engine::peer::{CHARGE_PER_PACKET, Peer, PeerTable};
+use crate::engine::peer::{CREDIT_PER_PACKET, Peer, PeerTable};
 use crate::engine::rpc::{Rpc, RpcTable};
 use crate::engine::sender::Sender;
 use crate::time::nanos;
@@ -14,11 +14,11 @@ impl Sender {
         &mut self,
         rpc: &mut Rpc,
         peer: &mut Peer,
-        unproved: bool,
+        unvalidated: bool,
         ctx: &mut Ctx,
     ) {
         let index = rpc.key.index;
-        if unproved {
+        if unvalidated {
             // Asking lets the client prove its address: at once, since its answer waits for that.
             peer.in_flight.set_probe_target(&rpc.path, rpc.id);
             ctx.timers.arm_peer(rpc.peer, ctx.now);
@@ -95,7 +95,7 @@ impl Sender {
             if let Some(rpc) = rpcs.known_mut(index) {
                 rpc.tx.blocked = false;
                 let pending = rpc.tx.unscheduled_left();
-                peer.in_flight.admit(&mut rpc.tx.charge, pending.saturating_add(CHARGE_PER_PACKET));
+                peer.in_flight.admit(&mut rpc.tx.credit, pending.saturating_add(CREDIT_PER_PACKET));
                 self.pacer.follow(rpc, &ctx.config);
             }
         }
@@ -110,13 +110,13 @@ impl Sender {
         peers: &mut PeerTable,
         ctx: &Ctx,
     ) {
-        self.release_charge(index, true, rpcs, peers, ctx);
+        self.release_credit(index, true, rpcs, peers, ctx);
     }
 
     /// The RPC's unscheduled data does not count as on its way any more; if its peer `reacted`,
     /// that is noted.
     #[inline]
-    pub(crate) fn release_charge(
+    pub(crate) fn release_credit(
         &mut self,
         index: u32,
         reacted: bool,
@@ -124,14 +124,14 @@ impl Sender {
         peers: &mut PeerTable,
         ctx: &Ctx,
     ) {
-        let Some(rpc) = rpcs.known_mut(index).filter(|rpc| !rpc.tx.charge.is_none()) else {
+        let Some(rpc) = rpcs.known_mut(index).filter(|rpc| !rpc.tx.credit.is_none()) else {
             return;
         };
         let peer_index = rpc.peer;
         let Some(peer) = peers.known_mut(peer_index) else {
             return;
         };
-        if peer.in_flight.settle(&mut rpc.tx.charge) && reacted {
+        if peer.in_flight.settle(&mut rpc.tx.credit) && reacted {
             peer.liveness.reacted(ctx.now);
         }
         if !peer.blocked.is_empty() {
@@ -139,7 +139,7 @@ impl Sender {
         }
     }
 
-    /// The peer answered a question: it lives, and what was sent before is not on its way any more.
+    /// The peer answered a probe: it lives, and what was sent before is not on its way any more.
     pub(crate) fn probe_answered(
         &mut self,
         index: u32,

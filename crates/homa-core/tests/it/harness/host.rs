@@ -19,7 +19,7 @@ pub(crate) fn exact() -> Config {
     Config::exact()
 }
 
-/// Settings with these numbers of levels and of active messages, all unscheduled data on the top level.
+/// Settings with these numbers of priorities and of active messages, all unscheduled data on the top priority.
 pub(crate) fn levels(num_priorities: u8, max_overcommit: u8) -> Config {
     let mut table = [0; 8];
     table[usize::from(num_priorities) - 1] = 1_000_000;
@@ -31,7 +31,7 @@ pub(crate) fn levels(num_priorities: u8, max_overcommit: u8) -> Config {
     })
 }
 
-/// An imagined peer that writes packets of our own profile.
+/// An imagined peer that writes packets of the native profile.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Remote {
     pub(crate) address: SocketAddr,
@@ -55,7 +55,7 @@ impl Remote {
         incoming: u32,
     ) -> (Header, u32) {
         let common = Common::data(self.address.port(), PORT, id, range.start)
-            .with_own_profile(self.incarnation);
+            .with_native_profile(self.incarnation);
         let data = Data {
             message_length: length,
             incoming,
@@ -71,7 +71,7 @@ impl Remote {
 
     pub(crate) fn control(&self, id: u64, body: Body, reason: Reason, value: u32) -> (Header, u32) {
         let common =
-            Common::control(self.address.port(), PORT, id).with_own_profile(self.incarnation);
+            Common::control(self.address.port(), PORT, id).with_native_profile(self.incarnation);
         let extension = Some(Extension { echo: self.echo, reason, value });
         (Header { common, body, extension }, 0)
     }

@@ -86,13 +86,13 @@ impl Solo {
         why: Reason,
         value: u32,
     ) -> Received {
-        let common = Common::control(from.port(), PORT, id).with_own_profile(THEIRS);
+        let common = Common::control(from.port(), PORT, id).with_native_profile(THEIRS);
         let extension = Some(Extension { echo: self.ours(from), reason: why, value });
         self.header(from, &Header { common, body, extension }, 0)
     }
 
     pub(crate) fn data_header(&self, from: SocketAddr, id: u64, length: u32, start: u32) -> Header {
-        let common = Common::data(from.port(), PORT, id, start).with_own_profile(THEIRS);
+        let common = Common::data(from.port(), PORT, id, start).with_native_profile(THEIRS);
         let data = Data {
             message_length: length,
             incoming: length.min(40_000),

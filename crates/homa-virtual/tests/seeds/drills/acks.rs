@@ -162,11 +162,11 @@ pub(super) fn refusals_until_acknowledged(dice: &mut Dice) -> Script {
     script
 }
 
-/// Answers each question of the host for so many seconds by BUSY.
+/// Answers each NEED_ACK of the host for so many seconds by BUSY.
 fn says_busy(script: &mut Script, client: &Remote, seconds: u64) {
     for _ in 0..seconds * 4 {
         for sent in script.pass_ms(250) {
-            if sent.is_question() || sent.unknown() == Some(Reason::Rejected) {
+            if sent.is_need_ack() || sent.unknown() == Some(Reason::Rejected) {
                 script.busy(client, sent.id() & !1);
             }
         }
@@ -204,7 +204,7 @@ pub(super) fn who_waits_is_asked_soon(dice: &mut Dice) -> Script {
     }
     assert!(script.react().iter().any(Sent::is_busy), "it is in service");
     let sent = script.pass(service_ns + 4 * MS);
-    let asked = sent.iter().filter(|sent| sent.is_question()).count();
+    let asked = sent.iter().filter(|sent| sent.is_need_ack()).count();
     assert!(asked >= 1, "asked within 4 ms of its response");
     script.ack(&client, id);
     script.react();

@@ -17,7 +17,7 @@ const PER_PACKET: u64 = 256;
 #[derive(Default)]
 struct InFlight {
     charged: BTreeMap<u64, u64>,
-    /// The question that waits for its answer, and what was on its way before it.
+    /// The probe that waits for its answer, and what was on its way before it.
     question: Option<(u64, BTreeMap<u64, u64>)>,
     /// Bytes sent of each call.
     sent: BTreeMap<u64, u32>,
@@ -33,12 +33,12 @@ impl InFlight {
                 if range.start < unscheduled {
                     let cost = u64::from(range.end - range.start) + PER_PACKET;
                     *self.charged.entry(sent.id()).or_default() += cost;
-                    // A message that goes on takes all that is charged for it beyond the question.
+                    // A message that goes on takes all that is charged for it beyond the probe.
                     if let Some((_, before)) = &mut self.question {
                         before.remove(&sent.id());
                     }
                 }
-            } else if sent.is_question() {
+            } else if sent.is_need_ack() {
                 self.asked += 1;
                 if self.question.as_ref().is_none_or(|(id, _)| *id != sent.id()) {
                     self.question = Some((sent.id(), self.charged.clone()));
@@ -212,7 +212,7 @@ pub(super) fn what_is_missed_is_sent_again(dice: &mut Dice) -> Script {
                         "{range:?} was not sent like this: asked {start} to {end}, {released} of {granted} released"
                     );
                 }
-                // The same question again.
+                // The same packet again.
                 script.resend(&client, id, start..end);
                 let again = script.react();
                 assert!(again.iter().all(|sent| sent.data().is_none()), "twice: {again:?}");
@@ -287,7 +287,7 @@ pub(super) fn everything_is_sent_again_once(dice: &mut Dice) -> Script {
     script
 }
 
-/// Calls to a server that says it has them wait for as long as it answers questions, which are few; each is asked about
+/// Calls to a server that says it has them wait for as long as it answers probes, which are few; each is asked about
 /// in turn; and they end soon when it falls silent, however many there are.
 pub(super) fn calls_wait_for_who_answers(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
@@ -302,8 +302,8 @@ pub(super) fn calls_wait_for_who_answers(dice: &mut Dice) -> Script {
     let mut confirmed = BTreeSet::new();
     for round in 0..400 {
         let answer = |script: &mut Script, sent: &[Sent], confirmed: &mut BTreeSet<u64>| {
-            for sent in sent.iter().filter(|sent| sent.data().is_some() || sent.is_question()) {
-                if confirmed.insert(sent.id()) || sent.is_question() {
+            for sent in sent.iter().filter(|sent| sent.data().is_some() || sent.is_need_ack()) {
+                if confirmed.insert(sent.id()) || sent.is_need_ack() {
                     script.busy(&server, sent.id() | 1);
                 }
             }
@@ -325,7 +325,7 @@ pub(super) fn calls_wait_for_who_answers(dice: &mut Dice) -> Script {
     for _ in 0..wait_s * 20 {
         for sent in script.pass_ms(50) {
             assert!(many > 8 || sent.resend().is_none(), "it has said that it has the request");
-            if sent.is_question() {
+            if sent.is_need_ack() {
                 asked += 1;
                 about.insert(sent.id());
                 script.busy(&server, sent.id() | 1);
@@ -334,7 +334,7 @@ pub(super) fn calls_wait_for_who_answers(dice: &mut Dice) -> Script {
     }
     let waits = calls.iter().all(|call| script.end(*call).is_none());
     assert!(many > 8 || waits, "it says that they are in service");
-    assert!(asked <= 5 * wait_s + 60, "{asked} questions in {wait_s} s");
+    assert!(asked <= 5 * wait_s + 60, "{asked} RESENDs in {wait_s} s");
     assert!(
         about.len() as u64 >= (many as u64).min(8),
         "{} of {many} are asked about",
@@ -358,7 +358,7 @@ pub(super) fn whoever_does_not_answer_is_given_up(dice: &mut Dice) -> Script {
     let first = client_id(dice);
     for number in 0..400_u64 {
         for sent in script.pass_ms(25) {
-            if sent.is_question() && asked_ns.is_none() {
+            if sent.is_need_ack() && asked_ns.is_none() {
                 asked_ns = Some(script.now_ns());
             }
         }
@@ -456,7 +456,7 @@ pub(super) fn requests_that_stop_are_given_up(dice: &mut Dice) -> Script {
     script
 }
 
-/// A server in a new life has lost its calls: one word of it is enough, and they are sent again only if the former life
+/// A server in a new incarnation has lost its calls: one word of it is enough, and they are sent again only if the former incarnation
 /// cannot have had them.
 pub(super) fn a_server_that_starts_anew_is_believed(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
@@ -464,7 +464,7 @@ pub(super) fn a_server_that_starts_anew_is_believed(dice: &mut Dice) -> Script {
     let (call, id, _) = script.called(&server, 100, 100);
     script.reply(&server, id, call);
     script.react();
-    let reborn = server.reborn();
+    let restarted = server.restarted();
     let (call, id, _) = script.called(&server, 100, 100);
     let in_service = percent(dice, 50);
     if in_service {
@@ -476,15 +476,15 @@ pub(super) fn a_server_that_starts_anew_is_believed(dice: &mut Dice) -> Script {
         1 => (Reason::Restarted, 1_000),
         _ => (Reason::NeverSeen, 1_000),
     };
-    script.unknown(&reborn, id, why, age_us);
+    script.unknown(&restarted, id, why, age_us);
     let sent = script.react();
     let copies = sent.iter().filter(|sent| sent.data().is_some()).count();
     if age_us == 1_000 {
-        assert_eq!(copies, 0, "the former life may have executed it");
+        assert_eq!(copies, 0, "the former incarnation may have executed it");
         assert_eq!(script.end(call), Some(CallEnd::Failed(FailReason::Restarted)));
     } else {
         assert_eq!(copies, 1, "it was not there when it was sent");
-        script.reply(&reborn, id, call);
+        script.reply(&restarted, id, call);
         script.react();
         assert_eq!(script.end(call), Some(CallEnd::Answered));
     }
@@ -492,7 +492,7 @@ pub(super) fn a_server_that_starts_anew_is_believed(dice: &mut Dice) -> Script {
 }
 
 fn asked(sent: &[Sent]) -> BTreeSet<u64> {
-    sent.iter().filter(|sent| sent.is_question()).map(Sent::id).collect()
+    sent.iter().filter(|sent| sent.is_need_ack()).map(Sent::id).collect()
 }
 
 /// Calls that a server says it has.
@@ -513,10 +513,10 @@ pub(super) fn all_calls_are_checked_when_one_is_lost(dice: &mut Dice) -> Script 
     let count = between(dice, 20, 120);
     let ids = in_service(&mut script, &server, count);
     if percent(dice, 50) {
-        // The pauses between questions have become long.
+        // The pauses between probes have become long.
         for _ in 0..60 {
             for sent in script.pass_ms(100) {
-                if sent.is_question() {
+                if sent.is_need_ack() {
                     script.busy(&server, sent.id() | 1);
                 }
             }
@@ -558,7 +558,7 @@ pub(super) fn silence_is_judged_when_all_is_read(dice: &mut Dice) -> Script {
     script.world.pause(HOST, until_ns);
     for _ in 0..between(dice, 150, 400) {
         let header = script.data_header(&client, client_id(dice) | 1, 100, 0);
-        script.header(&client.unproved(), &header, &[]);
+        script.header(&client.unvalidated(), &header, &[]);
     }
     script.data(&client, id, pattern, 2_000..10_000);
     let sent = script.pass(until_ns - script.now_ns() + MS);
@@ -654,7 +654,7 @@ pub(super) fn responses_wait_for_who_takes_them(dice: &mut Dice) -> Script {
 }
 
 /// What only asks for nothing keeps no response.
-pub(super) fn questions_for_nothing_keep_nothing(dice: &mut Dice) -> Script {
+pub(super) fn resends_for_nothing_keep_nothing(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let client = script.remote(1);
     let (id, length) = (client_id(dice), between(dice, 1, 35_000) as u32);
@@ -791,14 +791,14 @@ pub(super) fn what_the_network_says_is_believed(dice: &mut Dice) -> Script {
 /// Others at the address of a server that says nothing do not keep calls to it.
 pub(super) fn others_are_no_sign_of_life(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
-    let server = script.remote(1).unproved();
+    let server = script.remote(1).unvalidated();
     let calls: Vec<usize> =
         (0..between(dice, 120, 200)).map(|_| script.call(&server, 1_000, 100)).collect();
     for _ in 0..35 {
         script.pass_ms(100);
-        // Each a life of its own.
-        let life = between(dice, 1, 0x00FF_FFFF) as u32;
-        let other = Remote { life, ..server };
+        // Each an incarnation of its own.
+        let incarnation = between(dice, 1, 0x00FF_FFFF) as u32;
+        let other = Remote { incarnation, ..server };
         let call = script.plan(&other, 3_000, 100, Response::After { service_ns: 0 });
         let (id, pattern) = (client_id(dice), script.request_of(call));
         script.data(&other, id, pattern, 0..1_000);

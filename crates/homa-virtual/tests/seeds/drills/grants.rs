@@ -18,7 +18,7 @@ struct Message {
     length: u32,
     sent: u32,
     granted: u32,
-    /// Level of its last GRANT.
+    /// Priority of its last GRANT.
     priority: u8,
     over: bool,
 }
@@ -67,7 +67,7 @@ fn heed(messages: &mut [Message], sent: &[Sent]) -> Vec<u64> {
     let mut granted = Vec::new();
     for sent in sent {
         let Some(grant) = sent.grant() else { continue };
-        assert_eq!(sent.level, 7, "a GRANT goes before data: {sent:?}");
+        assert_eq!(sent.priority, 7, "a GRANT goes before data: {sent:?}");
         let id = sent.id() & !1;
         let message = messages.iter_mut().find(|it| it.id == id && it.from.address == sent.to);
         let message = message.expect("a message of somebody");
@@ -211,8 +211,8 @@ pub(super) fn the_shortest_goes_first(dice: &mut Dice) -> Script {
     script
 }
 
-/// With as many levels as messages the shorter has the higher one, the longest the lowest of all.
-pub(super) fn levels_follow_what_is_left(dice: &mut Dice) -> Script {
+/// With as many priorities as messages the shorter has the higher one, the longest the lowest of all.
+pub(super) fn priorities_follow_what_is_left(dice: &mut Dice) -> Script {
     let mut script = Script::new(
         dice,
         Config::exact().with(|config| {
@@ -273,7 +273,7 @@ pub(super) fn places_are_shared_by_hosts(dice: &mut Dice) -> Script {
     script
 }
 
-/// The oldest message gets its share however many shorter ones come, at most a window at a time; strangers have none.
+/// The oldest message gets its share however many shorter ones come, at most a window at a time; unvalidated clients have none.
 pub(super) fn the_oldest_has_a_share(dice: &mut Dice) -> Script {
     let permille = between(dice, 100, 500);
     let increment = between(dice, 5_000, 150_000) as u32;
@@ -287,9 +287,10 @@ pub(super) fn the_oldest_has_a_share(dice: &mut Dice) -> Script {
             config.grants.max_incoming_bytes = max_incoming;
         }),
     );
-    let (old, busy, stranger) = (script.remote(1), script.remote(2), script.remote(3).unproved());
+    let (old, busy, unvalidated) =
+        (script.remote(1), script.remote(2), script.remote(3).unvalidated());
     let strange = percent(dice, 50).then(|| {
-        let message = begin(&mut script, stranger, 950_000, FULL);
+        let message = begin(&mut script, unvalidated, 950_000, FULL);
         script.react();
         message
     });
@@ -308,7 +309,10 @@ pub(super) fn the_oldest_has_a_share(dice: &mut Dice) -> Script {
         let before: Vec<u32> = messages.iter().map(|it| it.granted).collect();
         let sent = script.react();
         for sent in &sent {
-            assert!(sent.grant().is_none() || sent.to != stranger.address, "strangers have none");
+            assert!(
+                sent.grant().is_none() || sent.to != unvalidated.address,
+                "unvalidated clients have none"
+            );
         }
         heed(&mut messages, &sent);
         for (at, (message, before)) in messages.iter().zip(before).enumerate() {
@@ -434,21 +438,21 @@ pub(super) fn who_waits_behind_others_is_excused(dice: &mut Dice) -> Script {
     script
 }
 
-/// Strangers have one place together, behind all others, and make way for whoever has proved its address.
-pub(super) fn strangers_are_behind_all_others(dice: &mut Dice) -> Script {
+/// Unvalidated clients have one place together, behind all others, and make way for whoever has proved its address.
+pub(super) fn unvalidated_clients_are_behind_all_others(dice: &mut Dice) -> Script {
     let overcommit = between(dice, 1, 4);
     let mut script = with_windows(dice, overcommit, 4_000_000);
     let hosts = script.remotes(10);
     let mut strange = Vec::new();
     for (number, from) in (0..).zip(&hosts[..5]) {
         let length = 100_000 + 20_000 * number + between(dice, 0, 10_000) as u32;
-        let message = begin(&mut script, from.unproved(), length, FULL);
+        let message = begin(&mut script, from.unvalidated(), length, FULL);
         strange.push(message);
     }
     let sent = script.react();
     heed(&mut strange, &sent);
     let with_grant = strange.iter().filter(|it| it.granted > it.sent).count();
-    assert!(with_grant <= 1, "{with_grant} strangers are granted");
+    assert!(with_grant <= 1, "{with_grant} unvalidated clients are granted");
     let mut messages = Vec::new();
     for from in &hosts[5..5 + overcommit as usize] {
         let message = begin(&mut script, *from, between(dice, 300_000, 900_000) as u32, FULL);
@@ -460,9 +464,9 @@ pub(super) fn strangers_are_behind_all_others(dice: &mut Dice) -> Script {
             .collect();
         heed(&mut messages, &ours);
         let last = messages.last().expect("just begun");
-        assert!(last.granted > last.sent, "a stranger makes way: {last:?}");
+        assert!(last.granted > last.sent, "an unvalidated client makes way: {last:?}");
     }
-    // A place that is free goes to who waits for it, not to strangers.
+    // A place that is free goes to who waits for it, not to unvalidated clients.
     let waits = begin(&mut script, hosts[9], 950_000, FULL);
     let sent = script.react();
     let of = |sent: &[Sent], to: &Remote| {
@@ -567,7 +571,7 @@ pub(super) fn no_host_is_granted_everything(dice: &mut Dice) -> Script {
 
 /// The beginnings of many messages get lost, and nothing else: what is asked for at a time is limited, and each is asked
 /// for in the end, soon.
-pub(super) fn questions_fit_what_may_come(dice: &mut Dice) -> Script {
+pub(super) fn resends_fit_what_may_come(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let from = script.remote(1);
     let rounds = between(dice, 15, 40);
@@ -602,13 +606,13 @@ pub(super) fn questions_fit_what_may_come(dice: &mut Dice) -> Script {
     script
 }
 
-/// One long packet, of a stranger or long ago, does not change what is granted.
+/// One long packet, of an unvalidated client or long ago, does not change what is granted.
 pub(super) fn long_packets_are_forgotten(dice: &mut Dice) -> Script {
     let mut script =
         Script::new(dice, Config::default().with(|config| config.grants.fifo_permille = 0));
     let (long, other) = (script.remote(1), script.remote(2));
     let strange = percent(dice, 50);
-    let from = if strange { long.unproved() } else { long };
+    let from = if strange { long.unvalidated() } else { long };
     let call = script.plan(&from, 60_000, 100, Response::After { service_ns: 0 });
     let (id, pattern) = (client_id(dice), script.request_of(call));
     let header = script.data_header(&from, id, 60_000, 0);

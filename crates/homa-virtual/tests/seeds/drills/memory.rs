@@ -43,7 +43,7 @@ fn obey(script: &mut Script, messages: &[Message], told: &mut BTreeMap<u64, u32>
             let range = resend.offset..(resend.offset + resend.length).min(message.length);
             *upto = range.end.max(*upto);
             script.data_with(&message.from, id, pattern, range, |data| data.retransmit = 1);
-        } else if sent.is_question() {
+        } else if sent.is_need_ack() {
             script.busy(&message.from, id);
         } else if sent.data().is_some() {
             script.ack(&message.from, id);
@@ -60,7 +60,7 @@ pub(super) fn who_waits_for_memory_is_asked_at_once(dice: &mut Dice) -> Script {
         Config::exact().with(|config| {
             config.limits.max_message_bytes = longest;
             config.limits.receive_memory_bytes = memory;
-            // What waits for a time-out shows.
+            // What waits for a timeout shows.
             config.recovery.resend_interval = std::time::Duration::from_secs(2);
             config.recovery.timeout = std::time::Duration::from_secs(20);
         }),
@@ -102,7 +102,7 @@ pub(super) fn who_waits_for_memory_is_asked_at_once(dice: &mut Dice) -> Script {
     script
 }
 
-/// Who waits for memory is not asked for data, and answers questions by BUSY; who is not heard of any more is given up.
+/// Who waits for memory is not asked for data, and answers RESENDs by BUSY; who is not heard of any more is given up.
 pub(super) fn without_memory_nobody_is_asked(dice: &mut Dice) -> Script {
     let longest = between(dice, 66_000, 100_000) as u32;
     let mut script = Script::new(
@@ -147,7 +147,7 @@ pub(super) fn without_memory_nobody_is_asked(dice: &mut Dice) -> Script {
     script
 }
 
-/// What strangers announce takes a quarter of the memory at most; whoever proves its address leaves it to others, and
+/// What unvalidated clients announce takes a quarter of the memory at most; whoever proves its address leaves it to others, and
 /// packets far beyond what may come take nothing.
 pub(super) fn announcements_leave_memory_to_others(dice: &mut Dice) -> Script {
     let longest = between(dice, 66_000, 100_000) as u32;
@@ -171,16 +171,16 @@ pub(super) fn announcements_leave_memory_to_others(dice: &mut Dice) -> Script {
     };
     let mut admitted = Vec::new();
     for from in &hosts[..40] {
-        let (taken, id, pattern, sent) = announce(&mut script, from.unproved());
+        let (taken, id, pattern, sent) = announce(&mut script, from.unvalidated());
         if !taken {
             assert!(sent.iter().any(|it| it.unknown() == Some(Reason::NeverSeen)), "{sent:?}");
             break;
         }
-        assert!(sent.iter().any(Sent::is_question), "it is asked who it is");
+        assert!(sent.iter().any(Sent::is_need_ack), "it is asked who it is");
         admitted.push((*from, id, pattern));
     }
     let announced = admitted.len() as u64 * 65_536;
-    assert!(announced <= ordinary / 4, "{announced} B of {ordinary} for strangers");
+    assert!(announced <= ordinary / 4, "{announced} B of {ordinary} for unvalidated clients");
     assert!(!admitted.is_empty());
     let used = script.stats().receive_memory_bytes;
     assert!(used <= ordinary / 4 + set_aside, "{used} B of {ordinary}");
@@ -188,8 +188,8 @@ pub(super) fn announcements_leave_memory_to_others(dice: &mut Dice) -> Script {
     let (from, id, pattern) = admitted[dice.below(admitted.len() as u64) as usize];
     script.data(&from, id, pattern, FULL..2 * FULL);
     script.react();
-    assert!(announce(&mut script, hosts[50].unproved()).0, "there is room for one again");
-    assert!(!announce(&mut script, hosts[51].unproved()).0);
+    assert!(announce(&mut script, hosts[50].unvalidated()).0, "there is room for one again");
+    assert!(!announce(&mut script, hosts[51].unvalidated()).0);
     // Far ahead of what it may send.
     let used = script.stats().receive_memory_bytes;
     let mut last = 0;
@@ -280,7 +280,7 @@ pub(super) fn no_host_takes_all_memory(dice: &mut Dice) -> Script {
 }
 
 /// Of the responses that are kept, the host that keeps most loses those that have made no progress for longest.
-pub(super) fn whoever_keeps_most_gives_way(dice: &mut Dice) -> Script {
+pub(super) fn the_host_with_most_unacknowledged_bytes_gives_way(dice: &mut Dice) -> Script {
     let most = between(dice, 200_000, 400_000);
     let mut script = Script::new(
         dice,
@@ -368,7 +368,7 @@ pub(super) fn whoever_keeps_most_gives_way(dice: &mut Dice) -> Script {
 
 /// A new client is kept out neither by requests in others' names nor by one address with many; and what they displace is
 /// not what has proved itself.
-pub(super) fn strangers_keep_nobody_out(dice: &mut Dice) -> Script {
+pub(super) fn unvalidated_clients_keep_nobody_out(dice: &mut Dice) -> Script {
     let rpcs_max = between(dice, 40, 120) as u32;
     let mut script =
         Script::new(dice, Config::default().with(|config| config.limits.max_rpcs = rpcs_max));
@@ -376,15 +376,15 @@ pub(super) fn strangers_keep_nobody_out(dice: &mut Dice) -> Script {
     let service = Response::After { service_ns: 3_000 * MS };
     let one_address = percent(dice, 40);
     // A few that have proved themselves.
-    let mut proved = Vec::new();
+    let mut validated = Vec::new();
     for from in &hosts[240..244] {
         let id = client_id(dice);
         script.ask_for(from, id, 100, 100, service);
-        proved.push((*from, id));
+        validated.push((*from, id));
     }
     let mut first = None;
     for number in 0..rpcs_max as usize + 30 {
-        let from = hosts[if one_address { 0 } else { number % 200 }].unproved();
+        let from = hosts[if one_address { 0 } else { number % 200 }].unvalidated();
         let id = client_id(dice);
         let (_, sent) = script.ask_for(&from, id, 100, 100, service);
         let told = |why: Reason| why == Reason::Overloaded || why == Reason::NeverSeen;
@@ -395,11 +395,11 @@ pub(super) fn strangers_keep_nobody_out(dice: &mut Dice) -> Script {
     if one_address {
         assert!(first.is_some(), "whoever wants more than there is is told");
     }
-    for (_, id) in &proved {
+    for (_, id) in &validated {
         assert!(script.rpc(id | 1).is_some(), "proved clients stay");
     }
     let id = client_id(dice);
-    let (call, _) = script.ask(&hosts[245].unproved(), id, 100, 100);
+    let (call, _) = script.ask(&hosts[245].unvalidated(), id, 100, 100);
     assert_eq!(script.ran(call), 1, "there is room for one more");
     script.pass_ms(20_000);
     script

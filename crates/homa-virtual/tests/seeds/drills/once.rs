@@ -37,7 +37,7 @@ fn copy(script: &mut Script, from: &Remote, id: u64, call: usize) {
 /// Whatever ids clients choose, in whatever order they ask, however many of them the host forgets meanwhile: no copy of
 /// a request within `recovery.finished_memory` of its end, or of the copy before, has the handler
 /// run again.
-pub(super) fn late_copies_are_recognised(dice: &mut Dice) -> Script {
+pub(super) fn late_duplicates_are_recognised(dice: &mut Dice) -> Script {
     let memory_ms = between(dice, 200, 3_000);
     let config = Config::default().with(|config| {
         config.recovery.finished_memory = Duration::from_millis(memory_ms);
@@ -76,7 +76,7 @@ pub(super) fn late_copies_are_recognised(dice: &mut Dice) -> Script {
 }
 
 /// Copies that lie unread while the host is stopped are as young as when they came.
-pub(super) fn a_pause_makes_no_copy_too_old(dice: &mut Dice) -> Script {
+pub(super) fn a_pause_makes_no_duplicate_too_old(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let from = script.remote(1);
     let first = client_id(dice);
@@ -169,8 +169,8 @@ pub(super) fn what_is_over_was_seen(dice: &mut Dice) -> Script {
     script
 }
 
-/// A request for another life of the server is not taken, and says how old this one is.
-pub(super) fn another_life_of_the_server(dice: &mut Dice) -> Script {
+/// A request for another incarnation of the server is not taken, and says how old this one is.
+pub(super) fn another_incarnation_of_the_server(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let from = script.remote(1);
     let former = Remote { echo: from.echo ^ between(dice, 1, 0xFFFF) as u32, ..from };
@@ -189,7 +189,7 @@ fn copies(sent: &[Sent], id: u64) -> usize {
 pub(super) fn what_may_be_in_service_is_not_repeated(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let server = script.remote(1);
-    // The first to a server whose life is not known: it began before, or after.
+    // The first to a server whose incarnation is not known: it began before, or after.
     let (call, id, sent) = script.called(&server, 100, 100);
     assert_eq!(copies(&sent, id), 1);
     script.pass_ms(between(dice, 1, 400));
@@ -205,7 +205,7 @@ pub(super) fn what_may_be_in_service_is_not_repeated(dice: &mut Dice) -> Script 
         script.react();
         assert_eq!(script.end(call), Some(CallEnd::Answered));
     } else {
-        assert_eq!(copies(&sent, id), 0, "a former life may have executed it");
+        assert_eq!(copies(&sent, id), 0, "a former incarnation may have executed it");
         assert_eq!(script.end(call), Some(CallEnd::Failed(FailReason::Restarted)));
     }
     // One that is in service, as the server says.
@@ -238,16 +238,16 @@ pub(super) fn what_may_be_in_service_is_not_repeated(dice: &mut Dice) -> Script 
     script.unknown(&server, id, Reason::Finished, 0);
     script.react();
     assert!(script.end(call).is_some());
-    // A server that tells of a new life, in which it grants what it has begun to get: that life has it.
+    // A server that tells of a new incarnation, in which it grants what it has begun to get: that incarnation has it.
     let (call, id, sent) = script.called(&server, 60_000, 100);
     assert!(copies(&sent, id) > 20);
-    let reborn = server.reborn();
-    script.grant(&reborn, id, 60_000, 0);
+    let restarted = server.restarted();
+    script.grant(&restarted, id, 60_000, 0);
     script.react();
-    script.unknown(&reborn, id, Reason::NeverSeen, 1_000);
+    script.unknown(&restarted, id, Reason::NeverSeen, 1_000);
     script.pass(100 * US);
     assert_ne!(script.end(call), Some(CallEnd::Failed(FailReason::Restarted)), "it has it");
-    script.unknown(&reborn, id, Reason::Finished, 0);
+    script.unknown(&restarted, id, Reason::Finished, 0);
     script.react();
     script
 }

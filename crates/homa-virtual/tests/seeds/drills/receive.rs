@@ -98,8 +98,8 @@ pub(super) fn what_is_not_taken_is_refused(dice: &mut Dice) -> Script {
     for (who, common) in [
         (from, linux),
         (unknown, linux),
-        (from, linux.with_own_profile(0)),
-        (unknown, linux.with_own_profile(0)),
+        (from, linux.with_native_profile(0)),
+        (unknown, linux.with_native_profile(0)),
     ] {
         let header = Header { common, body: Body::Data(data), extension: None };
         script.header(&who, &header, &payload);
@@ -131,10 +131,10 @@ pub(super) fn what_is_not_taken_is_refused(dice: &mut Dice) -> Script {
 /// than what asked for it but data.
 pub(super) fn strangers_draw_little(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
-    let from = script.remote(1).unproved();
+    let from = script.remote(1).unvalidated();
     let (mut came, mut went, mut ids) = (0_u64, 0_u64, Vec::new());
     let knock = |script: &mut Script, id: u64, body: Body, extension| {
-        let common = Common::control(900, 4000, id).with_own_profile(from.life);
+        let common = Common::control(900, 4000, id).with_native_profile(from.incarnation);
         let header = Header { common, body, extension };
         script.header(&from, &header, &[]);
         header.encoded_bytes() as u64
@@ -175,35 +175,35 @@ pub(super) fn strangers_draw_little(dice: &mut Dice) -> Script {
     went += script.pass_ms(30_000).iter().map(|sent| u64::from(sent.bytes)).sum::<u64>();
     assert!(went <= 3 * came, "{went} B for {came} B in the end");
     // Whoever proves its address by what it was told is served as everybody is.
-    let proved = script.remotes(2)[1];
-    let (_, sent) = script.ask(&proved, client_id(dice), 100, 30_000);
+    let validated = script.remotes(2)[1];
+    let (_, sent) = script.ask(&validated, client_id(dice), 100, 30_000);
     let data = sent.iter().filter(|sent| sent.data().is_some()).count();
     assert!(data > 20, "{data} packets");
     script
 }
 
-/// However many packets about unknown RPCs come at a time, few are answered, half of them to strangers at most; and of
+/// However many packets about unknown RPCs come at a time, few are answered, half of them to unvalidated clients at most; and of
 /// a message of many packets one per resend interval.
 pub(super) fn few_answers_to_what_is_unknown(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
-    let (proved, stranger) = (script.remote(1), script.remote(2).unproved());
+    let (validated, unvalidated) = (script.remote(1), script.remote(2).unvalidated());
     let answers = |sent: &[Sent], to: SocketAddr| {
         sent.iter().filter(|sent| sent.unknown().is_some() && sent.to == to).count()
     };
     let count = between(dice, 600, 1_500);
     for _ in 0..count {
-        script.resend_all(&stranger, client_id(dice));
+        script.resend_all(&unvalidated, client_id(dice));
     }
     let began_ns = script.now_ns();
-    let said = answers(&script.pass(500_000), stranger.address);
+    let said = answers(&script.pass(500_000), unvalidated.address);
     let earned = (script.now_ns() - began_ns) as usize / 10_000 + 1;
-    assert!(said <= 500 + earned && said >= 400, "{said} answers to strangers");
-    script.resend_all(&proved, client_id(dice));
-    assert_eq!(answers(&script.react(), proved.address), 1, "who is known is answered");
+    assert!(said <= 500 + earned && said >= 400, "{said} answers to unvalidated clients");
+    script.resend_all(&validated, client_id(dice));
+    assert_eq!(answers(&script.react(), validated.address), 1, "who is known is answered");
     for _ in 0..1_500 {
-        script.resend_all(&proved, client_id(dice));
+        script.resend_all(&validated, client_id(dice));
     }
-    let said = answers(&script.pass(500_000), proved.address);
+    let said = answers(&script.pass(500_000), validated.address);
     assert!(said <= 1_000 + earned + 60, "{said} answers in a burst");
     script.pass_ms(100);
     // A message that nobody here knows.
@@ -211,15 +211,15 @@ pub(super) fn few_answers_to_what_is_unknown(dice: &mut Dice) -> Script {
     let pattern = Pattern::response(0, 30_000);
     let (mut said, began_ns) = (0, script.now_ns());
     for _ in 0..between(dice, 1, 8) {
-        script.data(&proved, id, pattern, 0..20_000);
-        said += answers(&script.pass(between(dice, 100, 4_000) * 1_000), proved.address);
+        script.data(&validated, id, pattern, 0..20_000);
+        said += answers(&script.pass(between(dice, 100, 4_000) * 1_000), validated.address);
     }
     let intervals = (script.now_ns() - began_ns) / interval_ns + 1;
     assert!((1..=intervals).contains(&(said as u64)), "{said} answers in {intervals} intervals");
     script
 }
 
-/// Bytes of a message come from its sender, in its life, and of its length; words about a call from its server.
+/// Bytes of a message come from its sender, in its incarnation, and of its length; words about a call from its server.
 pub(super) fn nobody_speaks_for_others(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let (a, b) = (script.remote(1), script.remote(2));
@@ -230,8 +230,8 @@ pub(super) fn nobody_speaks_for_others(dice: &mut Dice) -> Script {
     script.data(&a, id, pattern, 0..1_000);
     script.react();
     script.data(&b, id, wrong, 1_000..2_000);
-    script.data(&a.reborn(), id, wrong, 1_000..2_000);
-    script.data(&a.reborn().unproved(), id, wrong, 1_000..2_000);
+    script.data(&a.restarted(), id, wrong, 1_000..2_000);
+    script.data(&a.restarted().unvalidated(), id, wrong, 1_000..2_000);
     script.data(&a, id, Pattern::response(7, 2_500), 1_000..2_000);
     script.react();
     script.data(&a, id, pattern, 1_000..3_000);
@@ -247,7 +247,7 @@ pub(super) fn nobody_speaks_for_others(dice: &mut Dice) -> Script {
         script.data(&a, id, response, 0..1_000);
     }
     script.react();
-    for who in [b, a.unproved(), a.reborn().unproved()] {
+    for who in [b, a.unvalidated(), a.restarted().unvalidated()] {
         script.data(&who, id, Pattern::request(9, 3_000), 1_000..2_000);
         script.unknown(&who, id, pick(dice, &[1, 2, 3, 5, 6, 8]).into(), 0);
         script.busy(&who, id);
@@ -257,7 +257,7 @@ pub(super) fn nobody_speaks_for_others(dice: &mut Dice) -> Script {
         assert!(script.rpc(id ^ 1).is_some_and(|rpc| rpc.rx_received == u32::from(half) * 1_000));
     }
     if half && percent(dice, 50) {
-        script.data(&a.reborn(), id, Pattern::request(9, 3_000), 1_000..2_000);
+        script.data(&a.restarted(), id, Pattern::request(9, 3_000), 1_000..2_000);
         script.react();
         assert_eq!(script.end(call), Some(CallEnd::Failed(FailReason::Restarted)));
     } else {
@@ -371,7 +371,7 @@ pub(super) fn gaps_are_limited(dice: &mut Dice) -> Script {
     }
     let sent = script.pass_ms(8);
     let asked = sent.iter().filter(|sent| sent.resend().is_some()).count();
-    assert!((1..=usize::from(gaps_max) + 1).contains(&asked), "{asked} questions");
+    assert!((1..=usize::from(gaps_max) + 1).contains(&asked), "{asked} RESENDs");
     for _ in 0..3 {
         script.data(&from, id, pattern, 0..39_000);
         script.react();
@@ -385,9 +385,9 @@ pub(super) fn gaps_are_limited(dice: &mut Dice) -> Script {
 pub(super) fn a_proved_client_is_itself(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let client = script.remote(1);
-    let proved = percent(dice, 60);
-    let itself = if proved { client } else { client.unproved() };
-    let liar = client.reborn().unproved();
+    let validated = percent(dice, 60);
+    let itself = if validated { client } else { client.unvalidated() };
+    let liar = client.restarted().unvalidated();
     let id = client_id(dice);
     let service_ns = between(dice, 2, 20) * MS;
     let (call, _) = script.ask_for(&itself, id, 100, 100, Response::After { service_ns });
@@ -397,7 +397,7 @@ pub(super) fn a_proved_client_is_itself(dice: &mut Dice) -> Script {
     let (forged_id, pattern) = (client_id(dice), script.request_of(forged));
     script.data(&liar, forged_id, pattern, 0..100);
     let sent = script.react();
-    if proved {
+    if validated {
         assert_eq!(script.ran(forged), 0, "it has to prove itself");
         assert!(told(&sent, Reason::NeverSeen), "and is told how: {sent:?}");
     }
@@ -417,15 +417,15 @@ pub(super) fn a_proved_client_is_itself(dice: &mut Dice) -> Script {
 }
 
 /// A client that has to prove its address, and got nothing, is asked to when it asks for more.
-pub(super) fn an_unproved_client_is_asked_to_prove_itself(dice: &mut Dice) -> Script {
+pub(super) fn an_unvalidated_client_is_asked_to_prove_itself(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
-    let client = script.remote(1).unproved();
+    let client = script.remote(1).unvalidated();
     let id = client_id(dice);
     let request = between(dice, 500, 850) as u32;
     let (_, sent) = script.ask(&client, id, request, between(dice, 1_500, 2_500) as u32);
     assert!(sent.iter().any(|sent| sent.data().is_some()), "{sent:?}");
     script.resend(&client, id, 0..1_400);
     let sent = script.react();
-    assert!(sent.iter().any(Sent::is_question), "{sent:?}");
+    assert!(sent.iter().any(Sent::is_need_ack), "{sent:?}");
     script
 }

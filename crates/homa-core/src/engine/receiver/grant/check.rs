@@ -23,7 +23,10 @@ impl Granter {
             let (active, queued) =
                 (rx.granting.place == Place::Active, rx.granting.place == Place::Queued);
             assert_eq!(self.active.contains(&index), active, "active: {rpc:?}");
-            assert!(active || !rx.granting.needy, "needy without a slot: {rpc:?}");
+            assert!(
+                active || !rx.granting.memory_blocked,
+                "memory-blocked without a slot: {rpc:?}"
+            );
             let managed = rx.granting.sender != u32::MAX;
             assert_eq!(managed, active || queued, "with a sender: {rpc:?}");
             assert!(
@@ -39,7 +42,7 @@ impl Granter {
             assert!(managed || !self.by_birth.contains(index), "in the order of age: {rpc:?}");
             if !self.has_work() {
                 let grantable = incoming && !rx.is_complete() && rx.granted < rx.length();
-                let excused = rx.starved || rx.granting.passed_over;
+                let excused = rx.unallocated || rx.granting.passed_over;
                 assert!(managed || !grantable || excused, "not managed: {rpc:?}");
             }
             if let (Some(sender), true) = (senders.get_mut(rx.granting.sender as usize), managed) {
@@ -73,7 +76,7 @@ impl Granter {
             );
             assert_eq!(sender.queue.len(), queued, "queue of {sender:?}");
             assert_eq!(self.sender_by_ip.get(&sender.ip), Some(&number), "address of {sender:?}");
-            assert!(!sender.is_strangers() || active <= 1, "strangers have one place");
+            assert!(!sender.is_unvalidated() || active <= 1, "unvalidated clients have one place");
         }
         let there = self.senders.iter().filter(|sender| sender.is_some()).count();
         assert_eq!(self.sender_by_ip.len(), there, "addresses of senders");
@@ -110,7 +113,7 @@ impl Granter {
             _ if rpc.rx.granting.to_check => true,
             Place::Out => reader,
             Place::Queued => true,
-            Place::Active if rpc.rx.granting.needy => self.retry_needy || others_hold,
+            Place::Active if rpc.rx.granting.memory_blocked => self.retry_blocked || others_hold,
             Place::Active => reader,
         }
     }

@@ -40,14 +40,14 @@ pub(in crate::engine::receiver) struct Granting {
     /// first grant after a time without any.
     pub(super) behind: u64,
     /// More could be granted, but `max_incoming` or memory had no room.
-    pub(super) needy: bool,
+    pub(super) memory_blocked: bool,
     /// Waits in the list of messages to look at.
     pub(super) to_check: bool,
     /// A GRANT has to be sent (again) although `granted` does not change.
     pub(super) due: bool,
     /// It takes no part in grants until data comes, or its reader takes some.
     pub(super) passed_over: bool,
-    /// Level named in the last GRANT.
+    /// Priority named in the last GRANT.
     pub(super) priority: u8,
     /// Grant window in bytes that the peer's settings demand; 0 = as configured.
     pub(super) window: u32,
@@ -59,7 +59,7 @@ impl Granting {
         sender: u32::MAX,
         counted: OnItsWay::NOTHING,
         behind: 0,
-        needy: false,
+        memory_blocked: false,
         to_check: false,
         due: false,
         passed_over: false,
@@ -67,7 +67,7 @@ impl Granting {
         window: 0,
     };
 
-    /// Level named in the last GRANT.
+    /// Priority named in the last GRANT.
     pub(in crate::engine::receiver) fn priority(&self) -> u8 {
         self.priority
     }

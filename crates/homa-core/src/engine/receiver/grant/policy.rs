@@ -37,8 +37,8 @@ pub(super) fn part_of_sender(window: u64, max_incoming: u64, window_min: u64) ->
     window.max(max_incoming / 2).saturating_add(window_min)
 }
 
-/// Level for scheduled data of a message with `better` ones before it among the `active`. Low
-/// levels come first, so that newcomers can preempt.
+/// Priority for scheduled data of a message with `better` ones before it among the `active`. Low
+/// priorities come first, so that newcomers can preempt.
 pub(super) fn priority(better: usize, active: usize, highest: u8) -> u8 {
     let better = u8::try_from(better).unwrap_or(u8::MAX);
     let active = u8::try_from(active).unwrap_or(u8::MAX);
@@ -98,7 +98,7 @@ pub(super) struct Candidate {
     /// Active messages of its sender, with the newcomer if that is of the same.
     pub(super) of_sender: u32,
     /// Its sender has not proved its address.
-    pub(super) unproved: bool,
+    pub(super) unvalidated: bool,
 }
 
 /// The active message that makes room for a newcomer, if any: that of an unvalidated sender, else
@@ -108,12 +108,12 @@ pub(super) fn victim(
     newcomer: Candidate,
     active: impl Iterator<Item = Candidate> + Clone,
 ) -> Option<u32> {
-    let unproved = active.clone().find(|other| other.unproved);
-    if newcomer.unproved {
-        let victim = unproved.filter(|other| newcomer.rank < other.rank);
+    let unvalidated = active.clone().find(|other| other.unvalidated);
+    if newcomer.unvalidated {
+        let victim = unvalidated.filter(|other| newcomer.rank < other.rank);
         return victim.map(|other| other.index);
     }
-    if let Some(other) = unproved {
+    if let Some(other) = unvalidated {
         return Some(other.index);
     }
     let victim = active.max_by_key(|other| (other.of_sender, other.rank))?;
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn scheduled_data_uses_the_lowest_levels_that_tell_the_active_messages_apart() {
+    fn scheduled_data_uses_the_lowest_priorities_that_tell_the_active_messages_apart() {
         let levels = |active: usize| -> alloc::vec::Vec<u8> {
             (0..active).map(|better| priority(better, active, 5)).collect()
         };
@@ -206,8 +206,8 @@ mod tests {
         assert_eq!(grant(all, ROOM), None);
     }
 
-    fn candidate(index: u32, remaining: u32, of_sender: u32, unproved: bool) -> Candidate {
-        Candidate { index, rank: rank(remaining, u64::from(index), false), of_sender, unproved }
+    fn candidate(index: u32, remaining: u32, of_sender: u32, unvalidated: bool) -> Candidate {
+        Candidate { index, rank: rank(remaining, u64::from(index), false), of_sender, unvalidated }
     }
 
     #[test]

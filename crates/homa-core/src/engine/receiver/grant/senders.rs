@@ -6,10 +6,10 @@ use super::Granter;
 use super::policy::Rank;
 use crate::structures::shared_heap::SharedHeap;
 
-/// Messages from one IP address, whose processes share a link, or of all strangers.
+/// Messages from one IP address, whose processes share a link, or of all unvalidated clients.
 #[derive(Debug)]
 pub(super) struct Sender {
-    /// `None`: strangers.
+    /// `None`: unvalidated clients.
     pub(super) ip: Option<IpAddr>,
     pub(super) active: u32,
     pub(super) members: u32,
@@ -20,13 +20,13 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn is_strangers(&self) -> bool {
+    pub(super) fn is_unvalidated(&self) -> bool {
         self.ip.is_none()
     }
 
     /// Whether it may have one more place, if one is free.
     pub(super) fn may_be_active(&self) -> bool {
-        !self.is_strangers() || self.active == 0
+        !self.is_unvalidated() || self.active == 0
     }
 
     /// What counts as on its way from it, if of announcements so much does at most.
@@ -50,7 +50,7 @@ impl Granter {
         self.impossible.known(self.senders.get_mut(index as usize).and_then(Option::as_mut))
     }
 
-    /// The record of an address, or of strangers; `None` if memory is short.
+    /// The record of an address, or of unvalidated clients; `None` if memory is short.
     pub(super) fn sender_of(&mut self, ip: Option<IpAddr>) -> Option<u32> {
         if let Some(index) = self.sender_by_ip.get(&ip) {
             return Some(*index);
@@ -98,7 +98,7 @@ impl Granter {
         };
         match record.queue.peek().filter(|_| record.may_be_active()) {
             Some((_, best)) => {
-                let active = if record.is_strangers() { u32::MAX } else { record.active };
+                let active = if record.is_unvalidated() { u32::MAX } else { record.active };
                 self.waiting_senders.set(index, (active, best));
             }
             None => {

@@ -63,8 +63,8 @@ pub(crate) struct View {
     pub(crate) tx_unscheduled: u32,
     pub(crate) tx_sent_upto: u32,
     pub(crate) tx_first: Vec<(u32, u32)>,
-    pub(crate) scheduled_level: u8,
-    pub(crate) resend_levels: Vec<u8>,
+    pub(crate) scheduled_priority: u8,
+    pub(crate) resend_priorities: Vec<u8>,
     /// What the receiver asked for.
     pub(crate) asked: Ranges,
     /// When it last asked for what begins at each offset.
@@ -94,8 +94,8 @@ impl View {
             tx_unscheduled: 0,
             tx_sent_upto: 0,
             tx_first: Vec::new(),
-            scheduled_level: 0,
-            resend_levels: Vec::new(),
+            scheduled_priority: 0,
+            resend_priorities: Vec::new(),
             asked: Ranges::default(),
             asked_ns: BTreeMap::new(),
             told_unknown: false,
@@ -172,7 +172,7 @@ pub(crate) fn check_data(view: &mut View, sent: &Sent, level: u8, cutoff_version
         assert_eq!(data.incoming, view.tx_unscheduled, "{sent:?}");
         let crosses = start < view.tx_unscheduled && end > view.tx_unscheduled;
         assert!(!crosses, "a boundary lies at the unscheduled limit: {sent:?}");
-        let due = if start < view.tx_unscheduled { level } else { view.scheduled_level };
+        let due = if start < view.tx_unscheduled { level } else { view.scheduled_priority };
         assert_eq!(sent.priority, due, "{sent:?}");
         view.tx_first.push((start, end));
         view.tx_sent_upto = end;
@@ -185,7 +185,7 @@ pub(crate) fn check_data(view: &mut View, sent: &Sent, level: u8, cutoff_version
         let right = whole || (part && view.asked.contains(start, end));
         assert!(right, "boundaries are kept: {start}..{end} of {first:?}, {:?}", view.asked);
         assert!(data.incoming >= end, "{sent:?}");
-        let asked = view.resend_levels.contains(&sent.priority);
+        let asked = view.resend_priorities.contains(&sent.priority);
         assert!(asked || (view.told_unknown && sent.priority == level), "{sent:?}");
     }
 }

@@ -23,7 +23,7 @@ use crate::harness::{MS, Sent, drain};
 
 const BEGIN_NS: u64 = 1_000 * MS;
 
-/// A question in the recording, the answer of the recorded host and that of the engine.
+/// A control packet in the recording, the answer of the recorded host and that of the engine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Answer {
     pub(crate) question: &'static str,
@@ -366,14 +366,14 @@ impl<'a> Player<'a> {
             Body::Grant(grant) if view.rx_length.is_none() || !view.is_client => {
                 view.tx_granted = view.tx_granted.max(grant.offset.min(length));
                 if view.tx_length.is_some() {
-                    view.scheduled_level = grant.priority;
+                    view.scheduled_priority = grant.priority;
                 }
             }
             Body::Resend(resend) => {
                 let end =
                     if resend.is_all() { 0 } else { resend.offset.saturating_add(resend.length) };
                 view.tx_granted = view.tx_granted.max(end.min(length));
-                view.resend_levels.push(resend.priority);
+                view.resend_priorities.push(resend.priority);
                 view.asked_ns.insert(resend.offset, self.now_ns);
                 view.asked.add(
                     resend.offset.min(length),
@@ -639,7 +639,7 @@ impl<'a> Player<'a> {
         kinds.into_iter().collect::<Vec<_>>().join("+")
     }
 
-    /// Is a question answered as the state of the RPC demands? `known` is how it stood before.
+    /// Is a control packet answered as the state of the RPC demands? `known` is how it stood before.
     fn compare(
         &mut self,
         number: usize,
@@ -660,7 +660,7 @@ impl<'a> Player<'a> {
             _ => return,
         };
         let mut due = expected(&packet.header.body, known);
-        // A slow host is asked as often as a time-out has eighths, others more often.
+        // A slow host is asked as often as a timeout has eighths, others more often.
         let lately_ns =
             self.now_ns.saturating_sub(self.engine.config().recovery.timeout.as_nanos() as u64 / 8);
         if question == "NEED_ACK" && known.is_some_and(|view| view.asked_since(lately_ns)) {
@@ -686,13 +686,13 @@ impl<'a> Player<'a> {
     }
 }
 
-/// The level of an unscheduled packet of a message (docs/spec/protocol.md §5).
+/// The priority of an unscheduled packet of a message (docs/spec/protocol.md §5).
 fn level_of(levels: &[u32], length: Option<u32>) -> u8 {
     let length = length.unwrap_or(0);
     (1..8u8).rev().find(|level| levels[usize::from(*level)] >= length).unwrap_or(0)
 }
 
-/// What may answer a question about an RPC in this state (docs/spec/protocol.md §10, §11).
+/// What may answer a control packet about an RPC in this state (docs/spec/protocol.md §10, §11).
 fn expected(question: &Body, known: Option<&View>) -> Vec<&'static str> {
     match (question, known) {
         (Body::Resend(_), None) => vec!["RPC_UNKNOWN"],

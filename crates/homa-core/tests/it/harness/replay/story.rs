@@ -32,7 +32,7 @@ pub(crate) struct Message {
     pub(crate) unscheduled: Option<u32>,
     /// Boundaries of its packets.
     pub(crate) segments: BTreeSet<(u32, u32)>,
-    /// The level of first transmissions by the offset where they begin, if the sender knew the receiver's cutoffs.
+    /// The priority of first transmissions by the offset where they begin, if the sender knew the receiver's cutoffs.
     pub(crate) levels: BTreeMap<u32, u8>,
 }
 

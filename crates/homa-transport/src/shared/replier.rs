@@ -16,24 +16,24 @@ use crate::ReplyError;
 
 /// Answers a request once; dropped unused, it rejects the request.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Replier {
     handle: Handle,
     rpc: Arc<Rpc>,
     wait: Option<Wait>,
     used: bool,
 }
 
-/// Waiting for room for an answer.
+/// Waiting for room for a response.
 #[derive(Debug)]
 struct Wait {
     place: Option<Place>,
-    /// It ends then, unless the client takes other answers meanwhile.
+    /// It ends then, unless the client takes other responses meanwhile.
     until_ns: u64,
     /// How many it had taken then; `None`: it is known to take none.
     taken: Option<u64>,
 }
 
-impl Answer {
+impl Replier {
     pub(crate) fn new(handle: Handle, rpc: Arc<Rpc>) -> Self {
         Self { handle, rpc, wait: None, used: false }
     }
@@ -64,7 +64,7 @@ impl Answer {
         if self.is_cancelled() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Takes `body` when there is room for it. Its client has to take other answers meanwhile: who does not would keep
+    /// Takes `body` when there is room for it. Its client has to take other responses meanwhile: who does not would keep
     /// whoever answers from answering others.
     pub(crate) fn poll_reply(
         &mut self,
@@ -76,7 +76,7 @@ impl Answer {
             return Poll::Ready(Err(error));
         }
         let charge = match &self.wait {
-            None => self.handle.rooms.answers.try_enter(self.rpc.peer, bytes).ok(),
+            None => self.handle.rooms.responses.try_enter(self.rpc.peer, bytes).ok(),
             Some(_) => None,
         };
         let charge = match charge {
@@ -92,20 +92,20 @@ impl Answer {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready with room, or with nothing when the client takes no answers.
+    /// Ready with room, or with nothing when the client takes no responses.
     fn poll_room(&mut self, waker: &Waker, bytes: u64) -> Poll<Option<Charge>> {
-        let (answers, client) = (&self.handle.rooms.answers, self.rpc.peer);
+        let (responses, client) = (&self.handle.rooms.responses, self.rpc.peer);
         let until_ns = self.handle.now_ns().saturating_add(self.handle.facts.timeout_ns);
-        let taken = answers.given_back(client);
+        let taken = responses.given_back(client);
         let wait = self.wait.get_or_insert(Wait { place: None, until_ns, taken });
         if taken.is_some() && taken != wait.taken {
             (wait.until_ns, wait.taken) = (until_ns, taken);
         }
         if taken.is_none() || self.handle.is_past(wait.until_ns) {
-            return Poll::Ready(answers.enter_at_last(client, bytes));
+            return Poll::Ready(responses.enter_at_last(client, bytes));
         }
         let before = wait.place;
-        let entered = answers.enter_or_wait(client, bytes, &mut wait.place, waker, wait.until_ns);
+        let entered = responses.enter_or_wait(client, bytes, &mut wait.place, waker, wait.until_ns);
         if let Ok(charge) = entered {
             return Poll::Ready(Some(charge));
         }
@@ -116,13 +116,13 @@ impl Answer {
         Poll::Pending
     }
 
-    /// Announces an answer. Its bytes take no room here: their sender holds little at a time, and the engine limits what
+    /// Announces a response. Its bytes take no room here: their sender holds little at a time, and the engine limits what
     /// all hold together.
     pub(crate) fn reply_streaming(mut self, bytes: u32) -> Result<OutgoingStream, ReplyError> {
         self.check(u64::from(bytes))?;
         self.used = true;
-        // It counts as an answer on its way.
-        let charge = self.handle.rooms.answers.enter_anyway(self.rpc.peer, 0);
+        // It counts as a response on its way.
+        let charge = self.handle.rooms.responses.enter_anyway(self.rpc.peer, 0);
         let content = Content::Announced(bytes);
         self.handle.submit(Operation::Reply(Arc::clone(&self.rpc), content, charge));
         Ok(OutgoingStream::new(self.handle.clone(), Arc::clone(&self.rpc), bytes))
@@ -147,13 +147,13 @@ impl Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for Replier {
     fn drop(&mut self) {
         if self.handle.is_forked() {
             return;
         }
         if let Some(place) = self.wait.as_ref().and_then(|wait| wait.place) {
-            self.handle.rooms.answers.withdraw(place);
+            self.handle.rooms.responses.withdraw(place);
         }
         if !self.used && !self.rpc.has_failed() {
             self.handle.submit(Operation::Abort(Arc::clone(&self.rpc)));

@@ -14,7 +14,7 @@ type Rank = (u32, u64);
 /// Messages that wait for memory, shortest first. Those of a host that holds its share wait apart:
 /// they are in nobody's way, and keep their order.
 #[derive(Debug, Default)]
-pub(crate) struct Starved {
+pub(crate) struct Unallocated {
     positions: Positions,
     ready: SharedHeap<Rank>,
     /// By the host's place in the account of memory.
@@ -33,7 +33,7 @@ struct Apart {
     queued: bool,
 }
 
-impl Starved {
+impl Unallocated {
     /// Covers RPCs below `capacity`.
     pub(crate) fn try_reserve(&mut self, capacity: usize) -> Result<(), OutOfMemory> {
         self.positions.try_reserve(capacity)?;
@@ -45,8 +45,8 @@ impl Starved {
     }
 
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn contains(&self, index: u32, holder: u32) -> bool {
-        let apart = self.apart.get(holder as usize);
+    pub(crate) fn contains(&self, index: u32, host: u32) -> bool {
+        let apart = self.apart.get(host as usize);
         self.ready.contains(&self.positions, index)
             || apart.is_some_and(|apart| apart.messages.contains(&self.positions, index))
     }
@@ -56,10 +56,10 @@ impl Starved {
         let _ = self.ready.set(&mut self.positions, index, rank);
     }
 
-    /// Takes a message out that may be in, of a host with the place `holder`.
-    pub(crate) fn remove(&mut self, index: u32, holder: u32) {
+    /// Takes a message out that may be in, of a host with the place `host`.
+    pub(crate) fn remove(&mut self, index: u32, host: u32) {
         if !self.ready.remove(&mut self.positions, index) {
-            if let Some(apart) = self.apart.get_mut(holder as usize) {
+            if let Some(apart) = self.apart.get_mut(host as usize) {
                 let there = apart.messages.remove(&mut self.positions, index);
                 self.apart_count = self.apart_count.saturating_sub(usize::from(there));
             }
@@ -72,23 +72,23 @@ impl Starved {
     }
 
     /// Lets the first message wait apart, since its host holds its share.
-    pub(crate) fn set_apart(&mut self, holder: u32) {
+    pub(crate) fn set_apart(&mut self, host: u32) {
         let Some((index, rank)) = self.ready.peek() else {
             return self.impossible.found();
         };
         self.ready.remove(&mut self.positions, index);
-        if self.try_set_apart(index, rank, holder).is_err() {
+        if self.try_set_apart(index, rank, host).is_err() {
             // Behind all others at least.
             self.add(index, (u32::MAX, rank.1));
         }
     }
 
-    fn try_set_apart(&mut self, index: u32, rank: Rank, holder: u32) -> Result<(), OutOfMemory> {
+    fn try_set_apart(&mut self, index: u32, rank: Rank, host: u32) -> Result<(), OutOfMemory> {
         // Whose host is not counted has no place: there was no memory for it.
-        if holder == NIL {
+        if host == NIL {
             return Err(OutOfMemory);
         }
-        let place = holder as usize;
+        let place = host as usize;
         let missing = place.saturating_add(1).saturating_sub(self.apart.len());
         self.apart.try_reserve(missing).map_err(|_| OutOfMemory)?;
         self.hosts.try_reserve(1).map_err(|_| OutOfMemory)?;
@@ -99,7 +99,7 @@ impl Starved {
         apart.messages.set(&mut self.positions, index, rank)?;
         self.apart_count = self.apart_count.saturating_add(1);
         if !core::mem::replace(&mut apart.queued, true) {
-            self.hosts.push_back(holder);
+            self.hosts.push_back(host);
         }
         Ok(())
     }
@@ -121,8 +121,8 @@ impl Starved {
     }
 
     /// Lets the shortest message of a host take part again.
-    pub(crate) fn recall_of(&mut self, holder: u32) {
-        let Some(apart) = self.apart.get_mut(holder as usize) else {
+    pub(crate) fn recall_of(&mut self, host: u32) {
+        let Some(apart) = self.apart.get_mut(host as usize) else {
             return;
         };
         if let Some((index, rank)) = apart.messages.peek() {
