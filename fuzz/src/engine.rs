@@ -1,5 +1,5 @@
-//! One engine under whatever its peers, its application, its driver and the clock may do. Its contract holds, and
-//! when all fall silent everything ends.
+//! One engine under whatever its peers, its application, its driver and the clock may do. Its
+//! contract holds, and when all fall silent everything ends.
 
 mod ledger;
 

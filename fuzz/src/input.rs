@@ -2,7 +2,8 @@
 
 use arbitrary::Unstructured;
 
-/// The rest of an input. When it is used up every decision is the first one, every number the least.
+/// The rest of an input. When it is used up every decision is the first one, every number the
+/// least.
 pub(crate) struct Input<'a>(Unstructured<'a>);
 
 impl<'a> Input<'a> {

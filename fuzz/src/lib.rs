@@ -7,8 +7,8 @@
 //! | [`capture`] | a file, or frames | it is read to its end or an error; what is written is read again |
 //! | [`pair`] | calls between two hosts, and what the network does to them | every call ends, with the right bytes or an error |
 //!
-//! A target is a function of bytes that panics if something is wrong. `tools/fuzz` runs them by libFuzzer, guided
-//! by coverage; `cargo test` here replays the inputs in `corpus/`.
+//! A target is a function of bytes that panics if something is wrong. `tools/fuzz` runs them by
+//! libFuzzer, guided by coverage; `cargo test` here replays the inputs in `corpus/`.
 #![forbid(unsafe_code)]
 
 pub mod capture;

@@ -1,5 +1,6 @@
-//! Two hosts that call each other over a network that loses, repeats, delays, reorders, cuts, changes and invents
-//! packets, while hosts are stopped and restarted. Every call ends: with the right bytes, or with an error.
+//! Two hosts that call each other over a network that loses, repeats, delays, reorders, cuts,
+//! changes and invents packets, while hosts are stopped and restarted. Every call ends: with the
+//! right bytes, or with an error.
 
 mod app;
 mod network;
@@ -326,7 +327,8 @@ impl World {
         }
     }
 
-    /// The network is good again and the applications do what is left to do: all calls end, nothing stays behind.
+    /// The network is good again and the applications do what is left to do: all calls end, nothing
+    /// stays behind.
     fn settle(&mut self) {
         self.fates.clear();
         for host in &mut self.hosts {
@@ -355,7 +357,8 @@ impl World {
         }
     }
 
-    /// Whether a packet that may say anything named the call: over a plain network it may then last.
+    /// Whether a packet that may say anything named the call: over a plain network it may then
+    /// last.
     fn is_forged(&self, call: &Call) -> bool {
         self.forged.contains(&call.id)
     }

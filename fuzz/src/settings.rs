@@ -6,7 +6,8 @@ use homa_core::{Config, CutoffSource, Cutoffs};
 
 use crate::input::Input;
 
-/// The defaults with some changes, each within its range. Times stay short enough for all to end in minutes.
+/// The defaults with some changes, each within its range. Times stay short enough for all to end in
+/// minutes.
 pub(crate) fn config(input: &mut Input<'_>) -> Config {
     let mut config = Config::default();
     for _ in 0..input.below(12) {

@@ -1,10 +1,12 @@
-//! QUIC and gRPC as transports of Homa's comparisons, in a program of its own so that Homa depends on neither.
+//! QUIC and gRPC as transports of Homa's comparisons, in a program of its own so that Homa depends
+//! on neither.
 //!
-//! The program is the host agent of `homa bench cluster` with other transports: the load, the clock, the scheduling and
-//! the report are those of `homa bench-host`, only the [`Mesh`] differs.
+//! The program is the host agent of `homa bench cluster` with other transports: the load, the
+//! clock, the scheduling and the report are those of `homa bench-host`, only the [`Mesh`] differs.
 //!
-//! * [`Tasks`](homa_bench::agent::Tasks): the one thread of a host, with a timer precise enough for the load;
-//!   [`messages`]: what is sent and what the answer must be; [`pool`]: which connection a call takes.
+//! * [`Tasks`](homa_bench::agent::Tasks): the one thread of a host, with a timer precise enough for
+//!   the load; [`messages`]: what is sent and what the answer must be; [`pool`]: which connection a
+//!   call takes.
 //! * [`quic`] with quinn, [`grpc`] with tonic; each says how it is tuned and why.
 
 pub mod grpc;

@@ -44,7 +44,8 @@ impl Messages {
         usize::try_from(answer).unwrap_or(usize::MAX).min(self.payload.len())
     }
 
-    /// The answer to a request, after the time that the server takes for it: an echo is of the bytes that came.
+    /// The answer to a request, after the time that the server takes for it: an echo is of the
+    /// bytes that came.
     pub async fn answer(&self, request: Bytes) -> Bytes {
         if !self.service.is_zero() {
             let _turn = self.turn.lock().await;
@@ -56,15 +57,17 @@ impl Messages {
         }
     }
 
-    /// Whether this is the answer to a request of `bytes`: by its length, and in programs built without optimisation by
-    /// each byte, which would cost time that the other transports do not spend.
+    /// Whether this is the answer to a request of `bytes`: by its length, and in programs built
+    /// without optimisation by each byte, which would cost time that the other transports do not
+    /// spend.
     pub fn is_answer(&self, bytes: usize, answer: &[u8]) -> bool {
         let expected = &self.payload[..self.answer_bytes(bytes)];
         answer.len() == expected.len() && (!cfg!(debug_assertions) || answer == expected)
     }
 }
 
-/// Differs from its neighbours and between blocks, so that lost, repeated and exchanged pieces show.
+/// Differs from its neighbours and between blocks, so that lost, repeated and exchanged pieces
+/// show.
 fn pattern(index: u32) -> u8 {
     (index.wrapping_mul(0x9e37_79b1) >> 24) as u8
 }

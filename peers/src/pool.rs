@@ -1,4 +1,5 @@
-//! Connections to one server, of which a call takes the one with the fewest bytes under way, as it does over TCP.
+//! Connections to one server, of which a call takes the one with the fewest bytes under way, as it
+//! does over TCP.
 
 use std::sync::{
     Arc,

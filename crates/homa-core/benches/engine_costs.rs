@@ -4,9 +4,9 @@
 //! cargo bench -p homa-core
 //! ```
 //!
-//! With arguments, a length in bytes, how many RPCs are outstanding and how many are made in all, time is virtual and
-//! every run the same, for a tool that counts instructions: the difference of two numbers of RPCs counts
-//! (`tools/instructions`).
+//! With arguments, a length in bytes, how many RPCs are outstanding and how many are made in all,
+//! time is virtual and every run the same, for a tool that counts instructions: the difference of
+//! two numbers of RPCs counts (`tools/instructions`).
 
 use std::net::SocketAddr;
 use std::time::Instant as Clock;

@@ -69,8 +69,9 @@ pub enum DropReason {
     WrongPeer,
 }
 
-/// A group of packets for one destination at one priority ("train"): either each segment is a datagram of its
-/// own, all equally long except the last, which may be shorter; or all go in one datagram, one after the other.
+/// A group of packets for one destination at one priority ("train"): either each segment is a
+/// datagram of its own, all equally long except the last, which may be shorter; or all go in one
+/// datagram, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transmit {
     /// Where to.
@@ -184,7 +185,8 @@ pub enum FailReason {
     Cancelled,
     /// Nobody serves at that port, and the server did not get the request: nothing was executed.
     NoService,
-    /// Nobody serves at that port any more. The request was sent before that was known: it may have been executed.
+    /// Nobody serves at that port any more. The request was sent before that was known: it may have
+    /// been executed.
     ServiceGone,
     /// The server's endpoint is closing or closed.
     Closing,
@@ -278,8 +280,9 @@ pub enum Event {
         /// Bytes below this may be forgotten.
         upto: u32,
     },
-    /// The RPC's key is dead now: forget what was kept for it. Comes last, exactly once. A request that
-    /// was over before anybody heard of it has no other event than this, if bytes of it were placed.
+    /// The RPC's key is dead now: forget what was kept for it. Comes last, exactly once. A request
+    /// that was over before anybody heard of it has no other event than this, if bytes of it were
+    /// placed.
     Ended {
         /// The RPC.
         rpc: RpcKey,

@@ -74,7 +74,8 @@ impl Finished {
         Ok(())
     }
 
-    /// As [`Finished::insert`], for a pair that is not known. (One that is would only take two places.)
+    /// As [`Finished::insert`], for a pair that is not known. (One that is would only take two
+    /// places.)
     pub(crate) fn insert_unknown(
         &mut self,
         now: Instant,

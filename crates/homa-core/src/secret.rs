@@ -11,8 +11,8 @@ use crate::addr::PeerKey;
 
 /// What all random choices of an engine are made from: 128 bits, which nobody else may know.
 ///
-/// Whoever knows it knows every number that the engine will choose. So it comes from the system's source of randomness,
-/// except in tests, where a plain `u64` makes a run repeatable.
+/// Whoever knows it knows every number that the engine will choose. So it comes from the system's
+/// source of randomness, except in tests, where a plain `u64` makes a run repeatable.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Seed([u8; 16]);
 
@@ -43,8 +43,8 @@ enum Purpose {
     RpcIds,
 }
 
-/// A keyed one-way function (SipHash-2-4, a pseudo-random function): numbers that leave the engine tell nothing about the
-/// secret, nor about the numbers for others.
+/// A keyed one-way function (SipHash-2-4, a pseudo-random function): numbers that leave the engine
+/// tell nothing about the secret, nor about the numbers for others.
 #[derive(Clone, Debug)]
 pub(crate) struct Secret {
     seed: Seed,
@@ -62,7 +62,8 @@ impl Secret {
         hasher.finish()
     }
 
-    /// The number by which everybody at an IP address knows this incarnation of the engine: 24 bits, not 0.
+    /// The number by which everybody at an IP address knows this incarnation of the engine: 24
+    /// bits, not 0.
     pub(crate) fn incarnation(&self, ip: IpAddr) -> u32 {
         let mut hasher = self.hasher(Purpose::Incarnation);
         write_ip(&mut hasher, ip);

@@ -1,5 +1,6 @@
-//! Without memory the engine reports errors or drops and counts packets; it neither panics nor aborts,
-//! and goes on when there is memory again. A program of its own, since its allocator is that of all tests in it.
+//! Without memory the engine reports errors or drops and counts packets; it neither panics nor
+//! aborts, and goes on when there is memory again. A program of its own, since its allocator is
+//! that of all tests in it.
 
 #[allow(dead_code, unused_imports, reason = "shared with the tests of `it`")]
 #[path = "it/harness/mod.rs"]
@@ -55,8 +56,8 @@ unsafe impl GlobalAlloc for Failing {
 #[global_allocator]
 static ALLOCATOR: Failing = Failing;
 
-/// Runs `body` with `allocations` that succeed. An allocation beyond them that cannot report its failure
-/// aborts the whole test program, which is the point.
+/// Runs `body` with `allocations` that succeed. An allocation beyond them that cannot report its
+/// failure aborts the whole test program, which is the point.
 fn with_allocations<T>(allocations: i64, body: impl FnOnce() -> T) -> T {
     LEFT.set(allocations);
     let result = body();

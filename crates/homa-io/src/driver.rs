@@ -19,8 +19,8 @@ pub trait Payloads {
 pub trait PacketSink {
     /// One whole Homa packet (header and payload).
     fn packet(&mut self, meta: &RxMeta, packet: &[u8]);
-    /// Whether the packet just passed was for a port that nobody serves here. The driver may tell its
-    /// sender by ICMP if that does not understand what the engine says.
+    /// Whether the packet just passed was for a port that nobody serves here. The driver may tell
+    /// its sender by ICMP if that does not understand what the engine says.
     fn refused_port(&self) -> bool {
         false
     }

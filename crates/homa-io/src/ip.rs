@@ -1,15 +1,16 @@
-//! The driver for raw IP: Homa packets directly in IP packets of protocol 146, as the Linux module sends
-//! and expects them (docs/spec/wire-format.md §1). Needs `CAP_NET_RAW`.
+//! The driver for raw IP: Homa packets directly in IP packets of protocol 146, as the Linux module
+//! sends and expects them (docs/spec/wire-format.md §1). Needs `CAP_NET_RAW`.
 //!
-//! * An endpoint at `[::]` has a raw socket for each IP version, at an address one. The kernel gives a
-//!   copy of every packet of the protocol to every raw socket; a filter leaves the packets for the own port.
+//! * An endpoint at `[::]` has a raw socket for each IP version, at an address one. The kernel
+//!   gives a copy of every packet of the protocol to every raw socket; a filter leaves the packets
+//!   for the own port.
 //! * Several packets go and come by one system call, gathered from where they lie.
-//! * Ports are the driver's own business, since the kernel has none for this protocol: see [`IpError`] and
-//!   the module `ports`.
-//! * Errors of the network come through the error queue, as for UDP; of those only what quotes a packet
-//!   from the own port concerns this driver.
-//! * Packets that look like TCP segments come and go through raw sockets of protocol 6 ([`TcpForm`]), unless
-//!   a rule of the system turns them into ordinary ones before.
+//! * Ports are the driver's own business, since the kernel has none for this protocol: see
+//!   [`IpError`] and the module `ports`.
+//! * Errors of the network come through the error queue, as for UDP; of those only what quotes a
+//!   packet from the own port concerns this driver.
+//! * Packets that look like TCP segments come and go through raw sockets of protocol 6
+//!   ([`TcpForm`]), unless a rule of the system turns them into ordinary ones before.
 //!
 //! Everything is looked up in the network namespace of the thread that opened the driver.
 
@@ -66,8 +67,8 @@ pub enum IpError {
          (with the path of your own program)"
     )]
     NoCapability,
-    /// The Linux module serves the protocol on this host; two implementations would answer each packet.
-    /// Use another carriage, or unload the module.
+    /// The Linux module serves the protocol on this host; two implementations would answer each
+    /// packet. Use another carriage, or unload the module.
     #[error("the kernel module of Homa serves IP protocol 146 on this host: unload it or use UDP")]
     KernelModule,
     /// Another program on this host has the port: choose another one, or end that program.
@@ -97,15 +98,14 @@ pub struct IpConfig {
     tcp_form: TcpForm,
 }
 
-/// What a driver does with packets that look like TCP segments
-/// (docs/spec/wire-format.md §8). A rule that turns them into packets of protocol 146 on
-/// arrival ([`TCP_FORM_RULES`]) makes all drivers of the
-/// host understand them and keeps them away from the host's TCP; this here is about hosts without it. TCP
-/// sees them there, but neither answers nor uses them.
+/// What a driver does with packets that look like TCP segments (docs/spec/wire-format.md §8). A
+/// rule that turns them into packets of protocol 146 on arrival ([`TCP_FORM_RULES`]) makes all
+/// drivers of the host understand them and keeps them away from the host's TCP; this here is about
+/// hosts without it. TCP sees them there, but neither answers nor uses them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TcpForm {
-    /// They are not received. That saves every ordinary TCP segment of the host a copy and a look by this
-    /// driver's filter, some tenths of a microsecond.
+    /// They are not received. That saves every ordinary TCP segment of the host a copy and a look
+    /// by this driver's filter, some tenths of a microsecond.
     Ignored,
     /// They are received besides ordinary packets.
     #[default]
@@ -121,8 +121,8 @@ impl Default for IpConfig {
 }
 
 impl IpConfig {
-    /// As [`UdpConfig::receive_buffer_bytes`](crate::udp::UdpConfig::receive_buffer_bytes), for each IP
-    /// version. Default 16 MiB.
+    /// As [`UdpConfig::receive_buffer_bytes`](crate::udp::UdpConfig::receive_buffer_bytes), for
+    /// each IP version. Default 16 MiB.
     #[must_use]
     pub fn receive_buffer_bytes(mut self, bytes: usize) -> Self {
         self.receive_buffer_bytes = bytes;
@@ -186,8 +186,9 @@ struct Link {
 }
 
 impl IpDriver {
-    /// Opens a driver at `address`: `[::]` takes IPv4 as well, port 0 a free one from 32768 on. The port
-    /// is taken on all addresses of the host; who sends to it at another one is told that nobody serves there.
+    /// Opens a driver at `address`: `[::]` takes IPv4 as well, port 0 a free one from 32768 on. The
+    /// port is taken on all addresses of the host; who sends to it at another one is told that
+    /// nobody serves there.
     ///
     /// # Errors
     /// See [`IpError`].
@@ -251,7 +252,8 @@ impl IpDriver {
     }
 }
 
-/// Opens the sockets of one form that `address` needs. A system without IPv6 serves `[::]` by IPv4 alone.
+/// Opens the sockets of one form that `address` needs. A system without IPv6 serves `[::]` by IPv4
+/// alone.
 fn open_links(address: SocketAddr, port: u16, form: Form) -> Result<Vec<Link>, IpError> {
     let ip = address.ip().to_canonical();
     let families: &[Family] = match (ip, ip.is_unspecified()) {

@@ -23,8 +23,8 @@ pub use view::ShardView;
 pub const SEGMENTS_MAX: usize = 128;
 /// Bytes of a packet that the engine looks at.
 const HEADER_LOOK_BYTES: usize = 128;
-/// Events handed out per turn; more wait for the next one, so that an application that answers every event
-/// with an operation cannot keep a turn from ending.
+/// Events handed out per turn; more wait for the next one, so that an application that answers
+/// every event with an operation cannot keep a turn from ending.
 const EVENTS_PER_TURN_MAX: usize = 4096;
 /// Refusals by the driver after which a turn stops sending.
 const REFUSALS_PER_TURN_MAX: usize = 32;
@@ -49,9 +49,9 @@ const CHECKED_PER_TURN: usize = 64;
 
 /// Told what happened, in order, during [`Shard::turn`].
 ///
-/// Of the engine's events all but [`Event::PeerAdded`] come here (the shard answers that one). Operations on
-/// the shard, answers for example, are done through the view; they may be done later as well, through
-/// [`Shard::view`].
+/// Of the engine's events all but [`Event::PeerAdded`] come here (the shard answers that one).
+/// Operations on the shard, answers for example, are done through the view; they may be done later
+/// as well, through [`Shard::view`].
 pub trait EventHandler {
     /// One event. After [`Event::Ended`] the RPC's key and bytes are gone.
     fn event(&mut self, event: Event, shard: &mut ShardView<'_>);
@@ -71,8 +71,8 @@ pub struct Turn {
     pub work: bool,
     /// Whether the driver may hold more received packets.
     pub rx: RxStatus,
-    /// Call again then at the latest (at once if this is not in the future), or earlier if packets come.
-    /// `None`: only packets or operations can make something happen.
+    /// Call again then at the latest (at once if this is not in the future), or earlier if packets
+    /// come. `None`: only packets or operations can make something happen.
     pub next: Option<Instant>,
     /// What the next call is for, where the engine named a time.
     pub reason: Option<WakeReason>,
@@ -92,8 +92,8 @@ pub struct Shard<D> {
     /// Nothing is sent before this, unless the driver became writable.
     blocked_until: Option<Instant>,
     no_room_wait: Duration,
-    /// The last turn, if it found and left nothing to do: until this time, a packet or an operation, the next
-    /// ones only look for packets.
+    /// The last turn, if it found and left nothing to do: until this time, a packet or an
+    /// operation, the next ones only look for packets.
     quiet: Option<(Turn, Instant)>,
     /// Turns since everything was looked at; `None`: nobody looks.
     #[cfg(feature = "check")]
@@ -129,8 +129,8 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// Whether turns end with a look at everything that must hold. They do; a test that counts what a turn costs
-    /// does without.
+    /// Whether turns end with a look at everything that must hold. They do; a test that counts what
+    /// a turn costs does without.
     #[cfg(feature = "check")]
     pub fn set_checked(&mut self, checked: bool) {
         self.unchecked_turns = checked.then_some(0);
@@ -159,8 +159,8 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// Receives one batch, lets the engine act on it and on the time, hands out events, and sends as much as
-    /// the driver and the bounds of a turn allow.
+    /// Receives one batch, lets the engine act on it and on the time, hands out events, and sends
+    /// as much as the driver and the bounds of a turn allow.
     ///
     /// # Errors
     /// The driver is unusable (its socket is gone): drop the shard.
@@ -184,8 +184,9 @@ impl<D: Driver> Shard<D> {
         Ok(self.advance(now, rx, received, handler))
     }
 
-    /// As [`Shard::turn`] without looking for packets: after an operation, to send at once what it caused.
-    /// Nothing is given up or requested again by this, since that needs a look at what has arrived.
+    /// As [`Shard::turn`] without looking for packets: after an operation, to send at once what it
+    /// caused. Nothing is given up or requested again by this, since that needs a look at what has
+    /// arrived.
     pub fn push(&mut self, now: Instant, handler: &mut impl EventHandler) -> Turn {
         self.advance(now, RxStatus::More, false, handler)
     }
@@ -196,7 +197,8 @@ impl<D: Driver> Shard<D> {
         self.quiet = None;
     }
 
-    /// The operations of the library, outside a turn. Follow them by [`Shard::push`] or [`Shard::turn`].
+    /// The operations of the library, outside a turn. Follow them by [`Shard::push`] or
+    /// [`Shard::turn`].
     pub fn view(&mut self, now: Instant) -> ShardView<'_> {
         self.quiet = None;
         ShardView::new(now, &mut self.engine, &mut self.store)
@@ -222,7 +224,8 @@ impl<D: Driver> Shard<D> {
         &self.engine
     }
 
-    /// The engine, to bind ports or set peers. Sending belongs to [`Shard::view`], which knows the bytes.
+    /// The engine, to bind ports or set peers. Sending belongs to [`Shard::view`], which knows the
+    /// bytes.
     pub fn engine_mut(&mut self) -> &mut Engine {
         self.quiet = None;
         &mut self.engine
@@ -330,7 +333,8 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// Sends until there is nothing left or no room; says whether anything went out, and why it stopped.
+    /// Sends until there is nothing left or no room; says whether anything went out, and why it
+    /// stopped.
     fn transmit(&mut self, now: Instant) -> (bool, TxStop) {
         if self.blocked_until.is_some_and(|until| now < until) {
             return (false, TxStop::Full);

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-/// A queue whose first element lies in it, so that a single one costs neither an allocation nor the arithmetic
-/// of a ring. Empty ones are cheap to make, move and drop.
+/// A queue whose first element lies in it, so that a single one costs neither an allocation nor the
+/// arithmetic of a ring. Empty ones are cheap to make, move and drop.
 #[derive(Clone, Debug)]
 pub(crate) struct ShortQueue<T> {
     /// `None` only if there is nothing at all.
@@ -130,8 +130,8 @@ impl<T> ShortQueue<T> {
         self.first.iter().filter(move |_| index == 0).chain(rest)
     }
 
-    /// Forgets the room for elements behind the first if it is for more than `kept_max`. Without effect
-    /// unless the queue is empty.
+    /// Forgets the room for elements behind the first if it is for more than `kept_max`. Without
+    /// effect unless the queue is empty.
     pub(crate) fn shrink(&mut self, kept_max: usize) {
         if self.first.is_none()
             && self.rest.0.as_ref().is_some_and(|rest| rest.capacity() > kept_max)

@@ -7,8 +7,8 @@ pub(crate) mod reports;
 pub(crate) mod route;
 
 /// Writes the methods of [`Driver`](crate::driver::Driver) that are the same over all sockets. What
-/// the network reported about packets sent earlier comes behind the packets of a batch, whatever has
-/// become of that.
+/// the network reported about packets sent earlier comes behind the packets of a batch, whatever
+/// has become of that.
 macro_rules! same_over_sockets {
     () => {
         fn receive(

@@ -1,5 +1,5 @@
-//! In steady state packets cost no allocation: only messages do, a few each. A program of its own, since
-//! its allocator counts.
+//! In steady state packets cost no allocation: only messages do, a few each. A program of its own,
+//! since its allocator counts.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};

@@ -1,5 +1,6 @@
-//! Programs in the language of classic BPF, by which the kernel decides which packets a socket gets before they
-//! are queued. They only jump forward, to places that are named before they are reached.
+//! Programs in the language of classic BPF, by which the kernel decides which packets a socket gets
+//! before they are queued. They only jump forward, to places that are named before they are
+//! reached.
 
 use crate::call::check;
 use std::io;
@@ -52,8 +53,8 @@ impl Program {
         }
     }
 
-    /// The program with its two ends, of which the first accepts `accepted_bytes` of a packet, and jumps as
-    /// distances; `None` if one is too far.
+    /// The program with its two ends, of which the first accepts `accepted_bytes` of a packet, and
+    /// jumps as distances; `None` if one is too far.
     pub(crate) fn assemble(&self, accepted_bytes: u32) -> Option<Vec<libc::sock_filter>> {
         let (accept, reject) = (self.steps.len(), self.steps.len() + 1);
         let distance = |at: usize, to: To| {
@@ -92,8 +93,8 @@ impl Program {
             len: u16::try_from(steps.len()).map_err(|_| invalid())?,
             filter: steps.as_mut_ptr(),
         };
-        // SAFETY: pointer and length describe the local `whole`, whose own pointer and length describe the
-        // local `steps`; the call reads both and keeps a copy.
+        // SAFETY: pointer and length describe the local `whole`, whose own pointer and length
+        // describe the local `steps`; the call reads both and keeps a copy.
         let result = unsafe {
             libc::setsockopt(
                 fd.as_raw_fd(),

@@ -1,4 +1,5 @@
-//! Forked processes: noticing that this one is the child of that which made an object, and running something in a child.
+//! Forked processes: noticing that this one is the child of that which made an object, and running
+//! something in a child.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,8 +26,8 @@ pub fn fork_generation() -> u64 {
     if *works { FORKS.load(Ordering::Relaxed) } else { by_process_id() }
 }
 
-/// Whether this process was forked from the one that [`fork_generation`] gave `generation`. Costs one
-/// atomic read.
+/// Whether this process was forked from the one that [`fork_generation`] gave `generation`. Costs
+/// one atomic read.
 #[inline]
 pub fn forked_since(generation: u64) -> bool {
     // Whoever has a generation has had the handler installed, if that was possible.
@@ -43,19 +44,20 @@ fn by_process_id() -> u64 {
     u64::from(std::process::id()) | BY_PROCESS_ID
 }
 
-/// Forks this process, runs `work` in the child, and returns what the child ended with: the value of `work`, or
-/// `None` if it panicked, was killed or took longer than `seconds`. The calling thread waits.
+/// Forks this process, runs `work` in the child, and returns what the child ended with: the value
+/// of `work`, or `None` if it panicked, was killed or took longer than `seconds`. The calling
+/// thread waits.
 ///
-/// The child has one thread. A lock that another thread held is held for ever there: what waits for it is
-/// ended by the limit.
+/// The child has one thread. A lock that another thread held is held for ever there: what waits for
+/// it is ended by the limit.
 ///
 /// # Errors
 /// Those of `fork(2)` and `waitpid(2)`.
 pub fn in_forked_child(seconds: u32, work: impl FnOnce() -> u8) -> io::Result<Option<u8>> {
-    // SAFETY: the child goes on with a copy of this thread and of memory as it was at one instant. What another
-    // thread was changing then is either atomic or behind a lock, which stays locked in the child, so `work`
-    // never sees it half done; the C library makes its own allocator usable. `work` cannot return into the
-    // caller's frames: the child ends below.
+    // SAFETY: the child goes on with a copy of this thread and of memory as it was at one instant.
+    // What another thread was changing then is either atomic or behind a lock, which stays locked
+    // in the child, so `work` never sees it half done; the C library makes its own allocator
+    // usable. `work` cannot return into the caller's frames: the child ends below.
     let child = check(unsafe { libc::fork() })?;
     if child == 0 {
         // SAFETY: `alarm` takes a number; its signal ends the process, as nothing handles it.
@@ -65,7 +67,8 @@ pub fn in_forked_child(seconds: u32, work: impl FnOnce() -> u8) -> io::Result<Op
         unsafe { libc::_exit(code) };
     }
     let mut status = 0;
-    // SAFETY: `status` is a local value that the call fills; `child` is our own child, which nobody else waits for.
+    // SAFETY: `status` is a local value that the call fills; `child` is our own child, which nobody
+    // else waits for.
     while check(unsafe { libc::waitpid(child, &raw mut status, 0) }).is_err() {
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {

@@ -2,10 +2,11 @@
 //! library does not offer: UDP with segmentation offload, marks per packet and the error queue;
 //! event and timer descriptors; clocks; processors; facts about network interfaces.
 //!
-//! This is the only crate of the project with `unsafe` code. To keep it small, waiting, clocks
-//! and randomness are left to the crate `rustix`, and everything that can be done on plain bytes is: socket addresses ([`address`]), control messages
-//! ([`control`]) and the error queue are encoded and decoded with safe code, and `unsafe` is
-//! left to the system calls themselves, each with its proof.
+//! This is the only crate of the project with `unsafe` code. To keep it small, waiting, clocks and
+//! randomness are left to the crate `rustix`, and everything that can be done on plain bytes is:
+//! socket addresses ([`address`]), control messages ([`control`]) and the error queue are encoded
+//! and decoded with safe code, and `unsafe` is left to the system calls themselves, each with its
+//! proof.
 //!
 //! | module | what |
 //! | --- | --- |

@@ -1,5 +1,5 @@
-//! Recording what passes a network interface (`AF_PACKET`): whole frames with times, VLAN tags that the
-//! kernel took off, and what offloading left undone.
+//! Recording what passes a network interface (`AF_PACKET`): whole frames with times, VLAN tags that
+//! the kernel took off, and what offloading left undone.
 
 mod filter;
 
@@ -36,7 +36,8 @@ const SEGMENT_TCPV6: u8 = 4;
 const SEGMENT_UDP: u8 = 5;
 const SEGMENT_ECN: u8 = 0x80;
 
-/// A socket that receives a copy of every frame that may be Homa from one interface, in both directions.
+/// A socket that receives a copy of every frame that may be Homa from one interface, in both
+/// directions.
 #[derive(Debug)]
 pub struct PacketSocket {
     fd: OwnedFd,
@@ -61,21 +62,21 @@ pub struct Packet<'a> {
     pub bytes: &'a [u8],
     /// A tag that the kernel took off: its ethertype and its value.
     pub vlan: Option<(u16, u16)>,
-    /// Present if a network card would still cut it, or the kernel has joined it: bytes behind the transport
-    /// header in each piece.
+    /// Present if a network card would still cut it, or the kernel has joined it: bytes behind the
+    /// transport header in each piece.
     pub segment_bytes: Option<u16>,
-    /// Present if a network card would still write a checksum: where in the frame the bytes begin that it
-    /// covers, and where behind that it goes.
+    /// Present if a network card would still write a checksum: where in the frame the bytes begin
+    /// that it covers, and where behind that it goes.
     pub checksum_at: Option<(u16, u16)>,
 }
 
 impl PacketSocket {
-    /// Opens a socket for `interface`. UDP datagrams are received if they begin like packets of this
-    /// implementation, and all from or to `udp_ports` (at most [`FILTER_PORTS_MAX`] of them).
+    /// Opens a socket for `interface`. UDP datagrams are received if they begin like packets of
+    /// this implementation, and all from or to `udp_ports` (at most [`FILTER_PORTS_MAX`] of them).
     ///
     /// # Errors
-    /// `PermissionDenied` without `CAP_NET_RAW`; `NotFound` without such an interface; `NetworkDown` while
-    /// it is down; out of memory.
+    /// `PermissionDenied` without `CAP_NET_RAW`; `NotFound` without such an interface;
+    /// `NetworkDown` while it is down; out of memory.
     pub fn open(interface: &str, udp_ports: &[u16]) -> io::Result<Self> {
         let index = index_of(interface)?;
         let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
@@ -91,7 +92,8 @@ impl PacketSocket {
         Ok(Self { fd, hardware_type, received: 0, dropped: 0 })
     }
 
-    /// Kind of the interface: 1 Ethernet, 772 loopback, 65,534 none (frames begin with the IP header).
+    /// Kind of the interface: 1 Ethernet, 772 loopback, 65,534 none (frames begin with the IP
+    /// header).
     pub fn hardware_type(&self) -> u16 {
         self.hardware_type
     }
@@ -104,12 +106,12 @@ impl PacketSocket {
         options::set_receive_buffer(self.as_fd(), bytes)
     }
 
-    /// Receives a frame; `None` if there is none now. On the loopback device, where everything passes twice,
-    /// only what arrives counts.
+    /// Receives a frame; `None` if there is none now. On the loopback device, where everything
+    /// passes twice, only what arrives counts.
     ///
     /// # Errors
-    /// `Interrupted`: again. `NetworkDown`: the interface went down; frames may come again. `InvalidInput`:
-    /// a frame was lost that this kernel cannot describe.
+    /// `Interrupted`: again. `NetworkDown`: the interface went down; frames may come again.
+    /// `InvalidInput`: a frame was lost that this kernel cannot describe.
     pub fn recv<'a>(&self, buffer: &'a mut PacketBuffer) -> io::Result<Option<Packet<'a>>> {
         loop {
             let (length, name) = match self.recv_once(buffer) {
@@ -138,9 +140,10 @@ impl PacketSocket {
             msg_controllen: crate::control::CONTROL_BYTES as _,
             msg_flags: 0,
         };
-        // SAFETY: `header` describes memory that this function holds exclusively until the call returns:
-        // the local `name`, one local `iovec` that describes `buffer.bytes`, and `buffer.control` with its
-        // whole length. The kernel keeps none of them, and any bytes it writes are valid.
+        // SAFETY: `header` describes memory that this function holds exclusively until the call
+        // returns: the local `name`, one local `iovec` that describes `buffer.bytes`, and
+        // `buffer.control` with its whole length. The kernel keeps none of them, and any bytes it
+        // writes are valid.
         let length =
             check_bytes(unsafe { libc::recvmsg(self.fd.as_raw_fd(), &raw mut header, 0) })?;
         #[allow(clippy::unnecessary_cast, reason = "the field is narrower in some C libraries")]
@@ -148,16 +151,16 @@ impl PacketSocket {
         Ok((length.min(buffer.bytes.len()), name))
     }
 
-    /// How many frames the kernel has counted for this socket so far, and how many of them it dropped
-    /// because they were not received fast enough.
+    /// How many frames the kernel has counted for this socket so far, and how many of them it
+    /// dropped because they were not received fast enough.
     ///
     /// # Errors
     /// None are expected.
     pub fn statistics(&mut self) -> io::Result<(u64, u64)> {
         let mut counts = [0_u32; 2];
         let mut length = size_of_val(&counts) as libc::socklen_t;
-        // SAFETY: pointer and length describe the local `counts`, into which the call writes at most
-        // `length` bytes (`struct tpacket_stats`, two integers); every bit pattern is valid.
+        // SAFETY: pointer and length describe the local `counts`, into which the call writes at
+        // most `length` bytes (`struct tpacket_stats`, two integers); every bit pattern is valid.
         check(unsafe {
             libc::getsockopt(
                 self.fd.as_raw_fd(),
@@ -275,8 +278,8 @@ fn bind(fd: BorrowedFd<'_>, index: c_int) -> io::Result<()> {
 fn hardware_type(fd: BorrowedFd<'_>) -> io::Result<u16> {
     let mut name = [0_u8; NAME_BYTES];
     let mut length = NAME_BYTES as libc::socklen_t;
-    // SAFETY: pointer and length describe the local `name`, into which the call writes at most `length`
-    // bytes; every bit pattern is valid.
+    // SAFETY: pointer and length describe the local `name`, into which the call writes at most
+    // `length` bytes; every bit pattern is valid.
     check(unsafe { libc::getsockname(fd.as_raw_fd(), name.as_mut_ptr().cast(), &raw mut length) })?;
     // Behind family (2), protocol (2) and index (4).
     Ok(array::<2>(&name, 8).map_or(0, u16::from_ne_bytes))

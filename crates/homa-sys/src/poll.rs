@@ -48,8 +48,8 @@ impl<'a> PollFd<'a> {
 /// many are ready; 0 after the timeout.
 ///
 /// # Errors
-/// `Interrupted` when a signal came: compute the timeout anew and call again. `InvalidInput` for more than
-/// [`POLL_FDS_MAX`] descriptors.
+/// `Interrupted` when a signal came: compute the timeout anew and call again. `InvalidInput` for
+/// more than [`POLL_FDS_MAX`] descriptors.
 pub fn poll_fds(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<usize> {
     if fds.len() > POLL_FDS_MAX {
         return Err(io::ErrorKind::InvalidInput.into());

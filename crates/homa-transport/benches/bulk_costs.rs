@@ -1,5 +1,5 @@
-//! What 1 MB costs over loopback, from one thread to another: bare datagrams without any protocol, TCP, and
-//! Homa, in turns. The first two bound what the last can reach.
+//! What 1 MB costs over loopback, from one thread to another: bare datagrams without any protocol,
+//! TCP, and Homa, in turns. The first two bound what the last can reach.
 //!
 //! `cargo bench -p homa-transport --bench bulk_costs [-- MESSAGES]`
 
@@ -169,7 +169,8 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// The first number among the arguments, or else so many under `cargo bench` and few in a test of this.
+/// The first number among the arguments, or else so many under `cargo bench` and few in a test of
+/// this.
 fn number_or(many: u32, few: u32) -> u32 {
     let mut numbers = std::env::args().skip(1).flat_map(|word| word.parse());
     let is_bench = std::env::args().any(|word| word == "--bench");

@@ -1,8 +1,7 @@
 //! What one call costs in user space: two endpoints in one thread, so that every count of it is the
-//! same in each run. With counters:
-//! `perf stat -e instructions:u,instructions:k cargo bench -p homa-transport --bench call_costs`
-//! and for a profile of user space `valgrind --tool=callgrind` on the program that is built. The number of
-//! calls may be given.
+//! same in each run. With counters: `perf stat -e instructions:u,instructions:k cargo bench -p
+//! homa-transport --bench call_costs` and for a profile of user space `valgrind --tool=callgrind`
+//! on the program that is built. The number of calls may be given.
 
 use std::time::Instant;
 
@@ -26,7 +25,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The first number among the arguments, or else so many under `cargo bench` and few in a test of this.
+/// The first number among the arguments, or else so many under `cargo bench` and few in a test of
+/// this.
 fn number_or(many: u32, few: u32) -> u32 {
     let mut numbers = std::env::args().skip(1).flat_map(|word| word.parse());
     let is_bench = std::env::args().any(|word| word == "--bench");

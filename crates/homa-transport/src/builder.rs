@@ -9,8 +9,8 @@ use homa_io::ip::TcpForm;
 use crate::BindError;
 
 /// Sets an endpoint up; all settings have documented defaults. Made by
-/// [`crate::blocking::Endpoint::builder`] and `homa_transport::Endpoint::builder`, ended by `bind` or
-/// `client` (and their `_blocking` twins).
+/// [`crate::blocking::Endpoint::builder`] and `homa_transport::Endpoint::builder`, ended by `bind`
+/// or `client` (and their `_blocking` twins).
 ///
 /// ```
 /// # fn main() -> Result<(), homa_transport::BindError> {
@@ -73,9 +73,9 @@ impl EndpointBuilder {
         self
     }
 
-    /// How packets travel. Default UDP, which needs no privileges. [`Carriage::Ip`] speaks with hosts that
-    /// run the Linux module and needs `CAP_NET_RAW`; ports from 1 to 32,767 can be asked for there, on all
-    /// addresses of the host at once.
+    /// How packets travel. Default UDP, which needs no privileges. [`Carriage::Ip`] speaks with
+    /// hosts that run the Linux module and needs `CAP_NET_RAW`; ports from 1 to 32,767 can be asked
+    /// for there, on all addresses of the host at once.
     #[must_use]
     pub fn carriage(mut self, carriage: Carriage) -> Self {
         self.carriage = carriage;
@@ -83,26 +83,28 @@ impl EndpointBuilder {
     }
 
     /// Sends packets over raw IP so that they look like TCP segments, as the Linux module does with
-    /// `hijack_tcp`: network cards may take them more readily, firewalls less. Default off. Whoever speaks raw
-    /// IP understands both forms, so the other end may do as it likes. No effect over UDP.
+    /// `hijack_tcp`: network cards may take them more readily, firewalls less. Default off. Whoever
+    /// speaks raw IP understands both forms, so the other end may do as it likes. No effect over
+    /// UDP.
     #[must_use]
     pub fn tcp_encapsulated(mut self, on: bool) -> Self {
         self.tcp_form = if on { TcpForm::Sent } else { TcpForm::Understood };
         self
     }
 
-    /// Whether packets that look like TCP segments are understood over raw IP. Default on. Each endpoint that
-    /// understands them costs every ordinary TCP segment of its host some tenths of a microsecond, which
-    /// `false` saves: also where the rule that `homa doctor` prints is loaded, with which all endpoints
-    /// understand them anyway. The last one of this and [`EndpointBuilder::tcp_encapsulated`] counts.
+    /// Whether packets that look like TCP segments are understood over raw IP. Default on. Each
+    /// endpoint that understands them costs every ordinary TCP segment of its host some tenths of a
+    /// microsecond, which `false` saves: also where the rule that `homa doctor` prints is loaded,
+    /// with which all endpoints understand them anyway. The last one of this and
+    /// [`EndpointBuilder::tcp_encapsulated`] counts.
     #[must_use]
     pub fn tcp_understood(mut self, on: bool) -> Self {
         self.tcp_form = if on { TcpForm::Understood } else { TcpForm::Ignored };
         self
     }
 
-    /// Whether the thresholds of unscheduled priorities follow the lengths of the messages that come
-    /// ([`homa_core::CutoffSource::Automatic`]). Default: over UDP as
+    /// Whether the thresholds of unscheduled priorities follow the lengths of the messages that
+    /// come ([`homa_core::CutoffSource::Automatic`]). Default: over UDP as
     /// [`priorities.cutoffs`](Config::priorities) says, over raw IP not. There the thresholds hold
     /// for all programs of a host together, of which each sees only its own messages; switch it on
     /// where this is the only one.
@@ -144,24 +146,27 @@ impl EndpointBuilder {
         self
     }
 
-    /// Calls to one server that may be without a response at a time; further ones wait, `try_` calls return
-    /// [`crate::CallError::LimitReached`]. Calls to other servers have places of their own; all together are limited by
-    /// [`limits.max_rpcs`](Config::limits). Default 65,536; at least 1.
+    /// Calls to one server that may be without a response at a time; further ones wait, `try_`
+    /// calls return [`crate::CallError::LimitReached`]. Calls to other servers have places of their
+    /// own; all together are limited by [`limits.max_rpcs`](Config::limits). Default 65,536; at
+    /// least 1.
     #[must_use]
     pub fn outstanding_calls_max(mut self, calls: usize) -> Self {
         self.outstanding_calls_max = calls.max(1);
         self
     }
 
-    /// Bytes of requests to one server without a response, and bytes of responses that their clients do not have yet, each
-    /// at most this many at a time. A single message may always go. Default 1 GiB.
+    /// Bytes of requests to one server without a response, and bytes of responses that their
+    /// clients do not have yet, each at most this many at a time. A single message may always go.
+    /// Default 1 GiB.
     ///
-    /// Room for responses is shared. A client may have more there as long as it has less than is free beyond what all clients
-    /// of its host have: alone a third of the room, two hosts a third and two ninths, and always something is left for the
-    /// next one. One that has half of what it may have does not get its requests accepted until it takes responses; a reply
-    /// to one that has all of it waits while it takes some, [`recovery.timeout`](Config::recovery)
-    /// at a time, and fails with [`crate::ReplyError::NoRoom`] when it takes none. So a client that
-    /// takes nothing does not stop whoever answers others. What responses that are supplied piece by
+    /// Room for responses is shared. A client may have more there as long as it has less than is
+    /// free beyond what all clients of its host have: alone a third of the room, two hosts a third
+    /// and two ninths, and always something is left for the next one. One that has half of what it
+    /// may have does not get its requests accepted until it takes responses; a reply to one that
+    /// has all of it waits while it takes some, [`recovery.timeout`](Config::recovery) at a time,
+    /// and fails with [`crate::ReplyError::NoRoom`] when it takes none. So a client that takes
+    /// nothing does not stop whoever answers others. What responses that are supplied piece by
     /// piece hold is limited with the others by
     /// [`responses.unacknowledged_bytes`](Config::responses), which is at most this.
     #[must_use]
@@ -210,8 +215,9 @@ impl EndpointBuilder {
         self
     }
 
-    /// Local address of an endpoint that only calls. Default: all of IPv4 and IPv6, if the system has both.
-    /// With `0.0.0.0` it can call IPv4 servers only, and each packet costs some 150 ns less.
+    /// Local address of an endpoint that only calls. Default: all of IPv4 and IPv6, if the system
+    /// has both. With `0.0.0.0` it can call IPv4 servers only, and each packet costs some 150 ns
+    /// less.
     ///
     /// ```
     /// # fn main() -> Result<(), homa_transport::BindError> {
@@ -226,8 +232,8 @@ impl EndpointBuilder {
         self
     }
 
-    /// Seed of all random choices (RPC ids, incarnations, hashing), for tests: whoever knows it can forge packets. Default:
-    /// 128 random bits from the system.
+    /// Seed of all random choices (RPC ids, incarnations, hashing), for tests: whoever knows it can
+    /// forge packets. Default: 128 random bits from the system.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);

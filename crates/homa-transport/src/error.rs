@@ -1,5 +1,5 @@
-//! What can go wrong, to which peer, and what to do about it. The text of each error is complete: a cause is part
-//! of it, and a field, but no `source()` that would be printed a second time.
+//! What can go wrong, to which peer, and what to do about it. The text of each error is complete: a
+//! cause is part of it, and a field, but no `source()` that would be printed a second time.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,9 +13,11 @@ use crate::SocketError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Limit {
-    /// [`crate::EndpointBuilder::outstanding_calls_max`]: calls to that server without a response yet.
+    /// [`crate::EndpointBuilder::outstanding_calls_max`]: calls to that server without a response
+    /// yet.
     OutstandingCalls(usize),
-    /// [`crate::EndpointBuilder::outstanding_bytes_max`]: bytes of requests to that server without a response yet.
+    /// [`crate::EndpointBuilder::outstanding_bytes_max`]: bytes of requests to that server without
+    /// a response yet.
     OutstandingBytes(u64),
     /// [`limits.max_rpcs`](homa_core::Config::limits): live RPCs of both roles.
     LiveRpcs,
@@ -49,8 +51,8 @@ pub enum CallError {
         /// Whom was asked.
         server: SocketAddr,
     },
-    /// The deadline given with the call passed. If any of the request was sent, the server may have executed
-    /// it, or may still do so.
+    /// The deadline given with the call passed. If any of the request was sent, the server may have
+    /// executed it, or may still do so.
     #[error("the deadline of the call to {server} passed{}", if *sent { "" } else { " before it was sent" })]
     #[non_exhaustive]
     DeadlineExceeded {
@@ -67,8 +69,8 @@ pub enum CallError {
         /// Whom was asked.
         server: SocketAddr,
     },
-    /// Nobody serves at that port any more: the server ended after the request was sent, or was asked about the request
-    /// before that was known. It may have executed it.
+    /// Nobody serves at that port any more: the server ended after the request was sent, or was
+    /// asked about the request before that was known. It may have executed it.
     #[error("nobody serves at {server} any more; it may have executed the request")]
     #[non_exhaustive]
     ServiceGone {
@@ -124,8 +126,9 @@ pub enum CallError {
     TooLong {
         /// Whom was asked.
         server: SocketAddr,
-        /// The most that would be accepted, in bytes: the smaller of what this endpoint sends and, once it
-        /// has refused a request, what the server takes. `None` if the server named no limit.
+        /// The most that would be accepted, in bytes: the smaller of what this endpoint sends and,
+        /// once it has refused a request, what the server takes. `None` if the server named no
+        /// limit.
         max_bytes: Option<u32>,
     },
     /// The response is longer than this endpoint's `limits.max_message_bytes`: raise it.
@@ -295,8 +298,8 @@ pub enum BindError {
         /// What was asked for.
         address: SocketAddr,
     },
-    /// Raw IP: the process may not open raw sockets. Run it as root, or give its program the capability
-    /// once: `sudo setcap cap_net_raw+ep $(command -v homa)`.
+    /// Raw IP: the process may not open raw sockets. Run it as root, or give its program the
+    /// capability once: `sudo setcap cap_net_raw+ep $(command -v homa)`.
     #[error(transparent)]
     NoCapability(homa_io::ip::IpError),
     /// Raw IP: the Linux module serves Homa on this host already. Use UDP, or unload it.
@@ -377,8 +380,8 @@ pub enum ReplyError {
         max_bytes: u32,
     },
     /// The client takes none of the responses that it has coming, and these fill its share of
-    /// [`crate::EndpointBuilder::outstanding_bytes_max`]: its call is rejected, so that others can be answered. Nothing
-    /// to do, unless all clients are as slow: then raise the setting.
+    /// [`crate::EndpointBuilder::outstanding_bytes_max`]: its call is rejected, so that others can
+    /// be answered. Nothing to do, unless all clients are as slow: then raise the setting.
     #[error("{client} takes no answers, and has its share of the room for them")]
     #[non_exhaustive]
     NoRoom {

@@ -13,8 +13,8 @@
 //!   duplicates. A handler that works for long is waited for, without limit but the deadline.
 //! * **Dropping** a call aborts its RPC and tells the server; dropping a [`Request`] without a
 //!   reply rejects it; dropping the last handle of an endpoint closes it.
-//! * Memory is bounded: outstanding calls and bytes have limits. At a limit `call` waits, `try_call`
-//!   returns [`CallError::LimitReached`] naming it.
+//! * Memory is bounded: outstanding calls and bytes have limits. At a limit `call` waits,
+//!   `try_call` returns [`CallError::LimitReached`] naming it.
 //! * No thread stands between the caller and the socket: the thread (or task) that waits runs the
 //!   protocol. One guard thread per endpoint answers the network while nobody waits.
 //! * After `fork` an endpoint works in the parent only; in the child everything returns `Forked`.
@@ -57,7 +57,8 @@
 //!
 //! # Features
 //!
-//! * `tokio` (default): the async face. Runtimes need `enable_io`, without which the first call or accept panics.
+//! * `tokio` (default): the async face. Runtimes need `enable_io`, without which the first call or
+//!   accept panics.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -2,7 +2,8 @@
 
 use std::{fmt, io};
 
-/// What the system said when a socket failed. As an [`io::Error`] (by `From`) it is what any socket reports.
+/// What the system said when a socket failed. As an [`io::Error`] (by `From`) it is what any socket
+/// reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketError {
     kind: io::ErrorKind,

@@ -1,5 +1,6 @@
-//! Clients of a server share it: one that takes more than others, or takes nothing of what it asked for, does not keep
-//! others from being served. Over UDP on loopback, with clients that are no endpoints.
+//! Clients of a server share it: one that takes more than others, or takes nothing of what it asked
+//! for, does not keep others from being served. Over UDP on loopback, with clients that are no
+//! endpoints.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! The raw IP driver itself, between two network namespaces: ports, refusals, path MTU, what is not meant.
+//! The raw IP driver itself, between two network namespaces: ports, refusals, path MTU, what is not
+//! meant.
 
 mod common;
 
@@ -37,7 +38,8 @@ fn packets_of_both_ip_versions_arrive_with_their_marks_and_addresses() {
             assert_eq!(meta.path.remote.port(), client.local_addr().port());
             assert!(meta.path.interface > 0);
         }
-        // Back along the same way, from the address that was asked; what is for another port stays away.
+        // Back along the same way, from the address that was asked; what is for another port stays
+        // away.
         let path = sink.packets[0].0.path;
         send(&mut server, path.remote, path.local_ip, 0, &packet, 1).unwrap();
         let back = request(&server, path.remote, false, 10);

@@ -1,5 +1,5 @@
-//! Packets that look like TCP segments, between two network namespaces: what travels, who understands it, and
-//! that TCP itself is left alone.
+//! Packets that look like TCP segments, between two network namespaces: what travels, who
+//! understands it, and that TCP itself is left alone.
 #![cfg(not(loom))]
 
 mod common;
@@ -123,8 +123,8 @@ fn host_with(addresses: &[IpAddr]) -> Option<File> {
     Some(host)
 }
 
-/// Whether this host reaches itself at `ip`, soon: the kernel adds the route of an IPv6 address some
-/// time after the address.
+/// Whether this host reaches itself at `ip`, soon: the kernel adds the route of an IPv6 address
+/// some time after the address.
 fn reaches_itself(ip: IpAddr) -> bool {
     let socket = UdpSocket::bind((ip, 0)).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
@@ -252,7 +252,8 @@ fn packets_recorded_from_linux_are_taken_as_they_are_and_damaged_ones_and_tcp_ar
                 send_as_tcp(from, to, packet);
                 let mut damaged = packet.clone();
                 *damaged.last_mut().unwrap() ^= 1;
-                // These were recorded before the network card wrote the sum, which forgives such damage.
+                // These were recorded before the network card wrote the sum, which forgives such
+                // damage.
                 damaged[16] ^= 1;
                 send_as_tcp(from, to, &damaged);
                 let mut ordinary = packet.clone();

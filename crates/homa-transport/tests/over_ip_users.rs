@@ -1,5 +1,5 @@
-//! Users of one host who may and who may not speak raw IP: the latter take nothing from the former. The test binary starts
-//! itself again as another user.
+//! Users of one host who may and who may not speak raw IP: the latter take nothing from the former.
+//! The test binary starts itself again as another user.
 
 mod common;
 
@@ -99,7 +99,8 @@ fn a_user_without_the_capability_can_take_neither_a_port_nor_the_role_of_the_res
     assert!(server.is_responder());
     assert!(matches!(open(WANTED).unwrap_err(), IpError::PortInUse { port: WANTED, .. }));
     let mut client = open(0).unwrap();
-    // Neither is one taken for the other: nobody answers for the port that is served, somebody for the other.
+    // Neither is one taken for the other: nobody answers for the port that is served, somebody for
+    // the other.
     for (port, answered) in [(WANTED, 0), (UNWANTED, 1)] {
         let to = SocketAddr::new(LOOPBACK, port);
         let packet = request(&client, to, false, 10);

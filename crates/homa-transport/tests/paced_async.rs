@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use homa_transport::{Config, EndpointBuilder};
 
-/// Packets of 1,500 bytes every 12 µs: many deadlines pass between the end of a turn and the attempt to sleep.
+/// Packets of 1,500 bytes every 12 µs: many deadlines pass between the end of a turn and the
+/// attempt to sleep.
 fn paced() -> EndpointBuilder {
     let config = Config::default().with(|config| {
         config.output.mtu_max = 1500;
@@ -31,7 +32,8 @@ async fn paced_messages_never_wait_for_a_retransmission() {
         let answer = client.call(address, vec![7_u8; 60_000]).await.unwrap();
         assert_eq!(answer.len(), 60_000);
     }
-    // A pacer that slept too long is woken by nothing but the question after two seconds of silence.
+    // A pacer that slept too long is woken by nothing but the question after two seconds of
+    // silence.
     for endpoint in [&client, &server] {
         let stats = endpoint.stats().engine;
         let asked = stats.resends_all_sent + stats.resends_tail_sent + stats.resends_gap_sent;

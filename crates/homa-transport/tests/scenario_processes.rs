@@ -1,5 +1,5 @@
-//! Scenarios that need a process or a network namespace of their own: C2, C8, C9, X17. The test binary starts
-//! itself again in a role, for namespaces by `unshare`.
+//! Scenarios that need a process or a network namespace of their own: C2, C8, C9, X17. The test
+//! binary starts itself again in a role, for namespaces by `unshare`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +12,8 @@ use homa_transport::blocking::Endpoint;
 
 const ROLE: &str = "HOMA_TEST_ROLE";
 
-/// Makes a network namespace in which loopback is up, with two automatic ports, and runs what follows in it.
+/// Makes a network namespace in which loopback is up, with two automatic ports, and runs what
+/// follows in it.
 const IN_NAMESPACE: &str = "ip link set lo up && \
     echo '40000 40001' > /proc/sys/net/ipv4/ip_local_port_range && exec \"$@\"";
 
@@ -67,7 +68,8 @@ impl Drop for Process {
     }
 }
 
-/// A command that runs `program` in a new network namespace. `exec` keeps it one process, so that it can be killed.
+/// A command that runs `program` in a new network namespace. `exec` keeps it one process, so that
+/// it can be killed.
 fn in_namespace(program: &str) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--net", "sh", "-c", IN_NAMESPACE, "sh", program]);
@@ -119,8 +121,8 @@ fn when_all_ports_are_taken_a_client_is_refused_until_one_is_free() {
     assert_eq!(process.read("again "), "true");
 }
 
-/// Serves the same port in every namespace and answers with the number of this process; for every line of
-/// input, calls that port and writes what came.
+/// Serves the same port in every namespace and answers with the number of this process; for every
+/// line of input, calls that port and writes what came.
 fn serve_one_port() {
     let server = Endpoint::bind("127.0.0.1:4000").unwrap();
     let address = server.local_addr();
@@ -170,8 +172,8 @@ extern "C" fn count_signal(_: libc::c_int) {
 #[test]
 fn signals_wake_nobody_for_nothing_and_cost_no_message() {
     let handler: extern "C" fn(libc::c_int) = count_signal;
-    // SAFETY: the handler only adds to an atomic number, which is allowed in a signal handler; SIGUSR1 is used by
-    // nothing else in this process.
+    // SAFETY: the handler only adds to an atomic number, which is allowed in a signal handler;
+    // SIGUSR1 is used by nothing else in this process.
     unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
     for spin in [Duration::ZERO, Duration::from_millis(200)] {
         let (before, start) = (SIGNALS.load(Ordering::Relaxed), Instant::now());

@@ -1,5 +1,5 @@
-//! The application of a virtual host: answers requests as their plan says, reads responses, and watches that
-//! the events keep the engine's promises.
+//! The application of a virtual host: answers requests as their plan says, reads responses, and
+//! watches that the events keep the engine's promises.
 
 use std::collections::HashMap;
 
@@ -218,8 +218,8 @@ impl Handler<'_> {
         }
     }
 
-    /// A request that no call of the plan explains. From a host of the world it would be damage that the
-    /// engine did; a host cannot prevent that unvalidated clients ask.
+    /// A request that no call of the plan explains. From a host of the world it would be damage
+    /// that the engine did; a host cannot prevent that unvalidated clients ask.
     fn forged(&mut self, rpc: RpcKey, path: &Path, shard: &mut ShardView<'_>) {
         self.ledger.forged_executions += 1;
         if self.addresses.contains(&path.remote) && !self.ledger.forgeries_expected {

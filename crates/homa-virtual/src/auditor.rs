@@ -1,7 +1,7 @@
 //! Watches every link: what hosts send has to be what the protocol promises, whatever the troubles.
 //!
-//! It knows what it sees, not what engines think. Where an engine decides on more than that (an RPC may end without a packet),
-//! the promise is only asked for in calm worlds, see [`Auditor::calm`].
+//! It knows what it sees, not what engines think. Where an engine decides on more than that (an RPC
+//! may end without a packet), the promise is only asked for in calm worlds, see [`Auditor::calm`].
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +15,8 @@ use crate::driver::Packet;
 const CHARGE_PER_PACKET: u32 = 256;
 /// More violations are not recorded.
 const VIOLATIONS_MAX: usize = 20;
-/// RESENDs and NEED_ACKs about an RPC that may follow each other quickly; with the usual times then one in three resend intervals.
+/// RESENDs and NEED_ACKs about an RPC that may follow each other quickly; with the usual times then
+/// one in three resend intervals.
 const QUESTIONS_MAX: u32 = 6;
 /// After this time an engine has looked at a packet that waits in its buffer, in ns.
 const READ_NS: u64 = 1_000_000;
@@ -40,7 +41,8 @@ struct Between {
     probe: Option<(RpcId, usize)>,
     /// Responses that arrived and have not been acknowledged, and since when, in ns.
     to_acknowledge: VecDeque<(RpcId, u64)>,
-    /// RESENDs and NEED_ACKs about each RPC since anything came from there: how many, when the first and the last was, in ns.
+    /// RESENDs and NEED_ACKs about each RPC since anything came from there: how many, when the
+    /// first and the last was, in ns.
     asked: HashMap<RpcId, (u32, u64, u64)>,
     /// Responses that were acknowledged, and when, in ns.
     acknowledged: HashMap<RpcId, u64>,
@@ -53,7 +55,8 @@ struct Incoming {
     /// Bytes that came, copies counted twice.
     received: u64,
     granted: u32,
-    /// GRANTs of this message while there was no other, and those of them above the lowest priority.
+    /// GRANTs of this message while there was no other, and those of them above the lowest
+    /// priority.
     alone: u32,
     raised: u32,
 }
@@ -225,8 +228,9 @@ impl Auditor {
         }
     }
 
-    /// A server sends three times what came from an address that is not proved at most, and as many bytes of control
-    /// packets as came. GRANTs do not count: one message of unvalidated clients is granted at a time.
+    /// A server sends three times what came from an address that is not proved at most, and as many
+    /// bytes of control packets as came. GRANTs do not count: one message of unvalidated clients is
+    /// granted at a time.
     fn check_anti_amplification(&mut self, seen: &Seen<'_>) {
         let between = self.between.entry((seen.host, seen.remote)).or_default();
         if between.proved || seen.id().is_client() || matches!(seen.header.body, Body::Grant(_)) {

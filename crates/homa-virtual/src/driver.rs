@@ -140,7 +140,8 @@ impl VirtualDriver {
         self.received.push_back(packet);
     }
 
-    /// Whoever finds no room tries again later, and the later the more often that happens. A card tells when it has room.
+    /// Whoever finds no room tries again later, and the later the more often that happens. A card
+    /// tells when it has room.
     fn note_room(&mut self, room: bool) {
         let (count, last_ns) = self.no_room;
         let wait_ns = (NO_ROOM_WAIT_NS << count.saturating_sub(1).min(4)).min(NO_ROOM_WAIT_MAX_NS);
@@ -274,7 +275,8 @@ fn header_bytes(carriage: Carriage) -> u32 {
     }
 }
 
-/// What the engine promises about every train: the kernel cuts blindly, and would corrupt what is not so.
+/// What the engine promises about every train: the kernel cuts blindly, and would corrupt what is
+/// not so.
 fn check_train(transmit: &Transmit, segments: &[Segment]) {
     assert_eq!(transmit.segments, segments.len());
     assert!(transmit.priority < 8 && transmit.dscp < 64);

@@ -21,7 +21,8 @@ pub struct HostPlan {
     pub address: SocketAddr,
     /// How its packets travel.
     pub carriage: Carriage,
-    /// After its first restart it speaks pure Linux format only, like another machine at its address.
+    /// After its first restart it speaks pure Linux format only, like another machine at its
+    /// address.
     pub returns_as_linux: bool,
     /// Whether it keeps to the protocol.
     pub conduct: Conduct,
@@ -44,7 +45,8 @@ pub struct HostPlan {
 }
 
 impl HostPlan {
-    /// A serving host 10.0.0.`number`:4000 with the default configuration on an infinitely fast network.
+    /// A serving host 10.0.0.`number`:4000 with the default configuration on an infinitely fast
+    /// network.
     pub fn new(number: u8) -> Self {
         Self {
             config: Config::default(),

@@ -73,8 +73,8 @@ impl Ledger {
         (0..self.calls.len()).filter(|index| twice(&self.calls[*index])).collect()
     }
 
-    /// Calls of which their client and their server cannot both be right: answered but never executed, or executed
-    /// although the client was told that it was not.
+    /// Calls of which their client and their server cannot both be right: answered but never
+    /// executed, or executed although the client was told that it was not.
     pub fn contradictions(&self) -> Vec<String> {
         let contradicts = |call: &&Call| {
             let executed = call.executions.iter().any(|count| *count > 0);

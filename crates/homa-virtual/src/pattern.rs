@@ -17,8 +17,8 @@ static TABLE: LazyLock<Bytes> = LazyLock::new(|| {
     (0..TABLE_BYTES).map(|_| dice.roll() as u8).collect()
 });
 
-/// Bytes of one message: its number, little-endian, then a stretch of a random table that depends on it.
-/// Made and compared without writing the bytes out.
+/// Bytes of one message: its number, little-endian, then a stretch of a random table that depends
+/// on it. Made and compared without writing the bytes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pattern {
     number: u32,

@@ -30,8 +30,8 @@ pub struct CallPlan {
     pub client: usize,
     /// Called host.
     pub server: usize,
-    /// Length of the request; raised to 2 for calls from number 256 on, and 3 from 65,536 on, because a request
-    /// carries its number.
+    /// Length of the request; raised to 2 for calls from number 256 on, and 3 from 65,536 on,
+    /// because a request carries its number.
     pub request_bytes: u32,
     /// Length of the response.
     pub response_bytes: u32,

@@ -2,7 +2,8 @@
 
 use homa_core::Instant;
 
-/// How long before the world its hosts began to live: nothing is on its way that was sent to a former incarnation.
+/// How long before the world its hosts began to live: nothing is on its way that was sent to a
+/// former incarnation.
 const EPOCH_NS: u64 = 10_000_000_000;
 
 /// What engines take `world_ns` for.

@@ -45,7 +45,8 @@ pub struct Heard {
 pub struct Rare {
     /// Packets that were repeated much later.
     pub late_duplicates: u64,
-    /// Packets that a host did not send, or not as they were, since it does not keep to the protocol.
+    /// Packets that a host did not send, or not as they were, since it does not keep to the
+    /// protocol.
     pub misconduct: u64,
     /// Servers that restarted while part of a response was sent.
     pub restarts_within_responses: u64,
@@ -200,7 +201,8 @@ impl World {
         call
     }
 
-    /// Plans a call that an address without an engine makes and returns its number: the handler answers it as planned.
+    /// Plans a call that an address without an engine makes and returns its number: the handler
+    /// answers it as planned.
     pub fn call_of_remote(&mut self, plan: CallPlan) -> usize {
         self.ledger.add(plan)
     }
@@ -259,8 +261,8 @@ impl World {
         self.packets
     }
 
-    /// A digest of every packet sent (when, by whom, to whom, its priority, its bytes) and of what became of every call:
-    /// a change that alters no behaviour leaves it as it is.
+    /// A digest of every packet sent (when, by whom, to whom, its priority, its bytes) and of what
+    /// became of every call: a change that alters no behaviour leaves it as it is.
     pub fn digest(&self) -> u64 {
         let mut digest = self.digest;
         for call in &self.ledger.calls {
@@ -336,18 +338,20 @@ impl World {
         true
     }
 
-    /// Lets time pass until nothing may be remembered any more, and lists what is remembered all the same.
+    /// Lets time pass until nothing may be remembered any more, and lists what is remembered all
+    /// the same.
     pub fn leftovers(&mut self) -> Vec<String> {
         let left = self.left_after(1);
         if left.is_empty() {
             return left;
         }
-        // A client that is alive and does not take a response is borne with for twelve silences, and for longer after a
-        // pause.
+        // A client that is alive and does not take a response is borne with for twelve silences,
+        // and for longer after a pause.
         self.left_after(13)
     }
 
-    /// What is left after so many times the silence in which responses are given up, and all else that is waited for.
+    /// What is left after so many times the silence in which responses are given up, and all else
+    /// that is waited for.
     fn left_after(&mut self, silences: u32) -> Vec<String> {
         let longest = |config: &Config| {
             config.responses.silence * silences

@@ -1,11 +1,13 @@
-//! Thousands of small worlds with random troubles. Every call must end, with the right bytes or an error;
-//! handlers run at most once; nothing stays behind; and together the worlds must have reached the rare paths.
+//! Thousands of small worlds with random troubles. Every call must end, with the right bytes or an
+//! error; handlers run at most once; nothing stays behind; and together the worlds must have
+//! reached the rare paths.
 //!
-//! `HOMA_SEEDS=N` sets how many worlds (default 10,000 in release builds, 300 otherwise), `HOMA_FIRST_SEED=N`
-//! where they begin, `HOMA_FAILURES_MAX=N` how many may fail before the rest is not tried (default 8). A failure
-//! prints `HOMA_SEED=…`, the first one also `HOMA_SHRINK=…`, which leaves out of it what it fails without
-//! (`HOMA_SHRINK=0`: not tried). With these variables only this world runs, and `HOMA_SHOW_PACKETS=1` shows its packets.
-//! `HOMA_KIND=drill`, `calm` or `troubled` tries only what is of this kind.
+//! `HOMA_SEEDS=N` sets how many worlds (default 10,000 in release builds, 300 otherwise),
+//! `HOMA_FIRST_SEED=N` where they begin, `HOMA_FAILURES_MAX=N` how many may fail before the rest is
+//! not tried (default 8). A failure prints `HOMA_SEED=…`, the first one also `HOMA_SHRINK=…`, which
+//! leaves out of it what it fails without (`HOMA_SHRINK=0`: not tried). With these variables only
+//! this world runs, and `HOMA_SHOW_PACKETS=1` shows its packets. `HOMA_KIND=drill`, `calm` or
+//! `troubled` tries only what is of this kind.
 
 #[path = "seeds/calm.rs"]
 mod calm;
@@ -159,8 +161,8 @@ impl Trial {
         trial
     }
 
-    /// Whether this trouble happens here, and the dice that decide on the rest of it: they are its own, so that all
-    /// others stay what they are when it is cut.
+    /// Whether this trouble happens here, and the dice that decide on the rest of it: they are its
+    /// own, so that all others stay what they are when it is cut.
     fn trouble(&mut self, dice: &mut Dice, name: &'static str, chance: u64) -> Option<Dice> {
         let mut own = Dice::new(dice.roll());
         let possible = !self.calm || calm::HARMLESS.contains(&name);
@@ -410,7 +412,8 @@ impl Trial {
         }
         if let Some(mut dice) = self.trouble(dice, "forging", 5) {
             self.world.faults.forge_ppm = log_between(&mut dice, 1_000, 100_000) as u32;
-            // Unvalidated clients can fill what little memory there is, one timeout after the other.
+            // Unvalidated clients can fill what little memory there is, one timeout after the
+            // other.
             self.gentle &= !self.scarce;
         }
         if let Some(mut dice) = self.trouble(dice, "close", 2) {
@@ -479,19 +482,22 @@ impl Trial {
         format!("{call:?}\n    client {client:?}\n    server {server:?}")
     }
 
-    /// When a call has ended at the latest: when all is calm, a few times of each silence that an end may have to wait
-    /// for, and the time that the messages of the world take several times over.
+    /// When a call has ended at the latest: when all is calm, a few times of each silence that an
+    /// end may have to wait for, and the time that the messages of the world take several times
+    /// over.
     fn limit_ns(&self, call: usize) -> u64 {
         let plan = self.world.ledger.calls[call].plan;
         let nanos = |time: Duration| time.as_nanos() as u64;
         let waits_ns = |config: &Config| {
             SILENCES * (nanos(config.recovery.timeout) + nanos(config.fixed.resend_interval_max))
                 + SILENCES * nanos(config.responses.silence) / 4
-                // A request is repeated for so long to a server that says only that it does not have it.
+                // A request is repeated for so long to a server that says only that it does not
+                // have it.
                 + nanos(config.recovery.finished_memory) / 2
         };
         let slowest_ns = self.configs.iter().map(waits_ns).max().unwrap_or(0);
-        // Memory for one message at a time is held for a timeout by each that is announced and does not come.
+        // Memory for one message at a time is held for a timeout by each that is announced and does
+        // not come.
         let timeout_ns = self.configs.iter().map(|config| nanos(config.recovery.timeout)).max();
         let slowest_ns = slowest_ns + self.withheld_messages() * timeout_ns.unwrap_or(0);
         let service_ns = match plan.response {
@@ -635,8 +641,8 @@ impl Trial {
     }
 }
 
-/// Share of the worlds in which every setting is random, and of those in which it is so for each host by itself, in
-/// percent; `HOMA_SETTINGS` sets another.
+/// Share of the worlds in which every setting is random, and of those in which it is so for each
+/// host by itself, in percent; `HOMA_SETTINGS` sets another.
 fn settings_percent() -> u64 {
     number_from("HOMA_SETTINGS").unwrap_or(8)
 }

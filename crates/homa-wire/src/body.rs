@@ -19,8 +19,8 @@ layout! {
         pub cutoff_version: u16 as U16,
         /// Not 0 in a retransmission. For statistics only.
         pub retransmit: u8 as u8,
-        /// Native profile: the receiver's incarnation as the sender knows it, 24 bits, 0 = not known.
-        /// Zero in Linux packets. Encoding drops the upper 8 bits.
+        /// Native profile: the receiver's incarnation as the sender knows it, 24 bits, 0 = not
+        /// known. Zero in Linux packets. Encoding drops the upper 8 bits.
         pub echo: u32 as U24,
         /// Offset of the first payload byte, or [`OFFSET_IN_SEQUENCE`]. See [`Data::offset`].
         pub seg_offset: u32 as U32,

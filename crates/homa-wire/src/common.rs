@@ -88,7 +88,8 @@ impl Common {
         RpcId(self.sender_id).of_peer().0
     }
 
-    /// Version of the native profile this packet announces, 0 to 4095; `None` for pure Linux format.
+    /// Version of the native profile this packet announces, 0 to 4095; `None` for pure Linux
+    /// format.
     #[inline]
     pub const fn version(&self) -> Option<u16> {
         if self.window & !VERSION_MASK == VERSION_MAGIC {

@@ -1,7 +1,7 @@
 //! Several packets in one UDP datagram, as QUIC coalesces its packets.
 //!
-//! Packets of the native profile that say themselves where they end may follow one another directly:
-//! DATA whose payload reaches the end of its message, and control packets with their
+//! Packets of the native profile that say themselves where they end may follow one another
+//! directly: DATA whose payload reaches the end of its message, and control packets with their
 //! [`Extension`](crate::Extension). What follows such a packet is another one, or padding: zeros,
 //! which no packet begins with because no source port is 0. All other packets end with their
 //! datagram.

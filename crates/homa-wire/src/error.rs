@@ -2,13 +2,13 @@
 
 use core::fmt;
 
-/// Why [`Header::parse`](crate::Header::parse) refused a packet. Nothing is ever sent back to its source:
-/// drop the packet and count it (docs/spec/wire-format.md §9).
+/// Why [`Header::parse`](crate::Header::parse) refused a packet. Nothing is ever sent back to its
+/// source: drop the packet and count it (docs/spec/wire-format.md §9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ParseError {
-    /// The packet ends before its header does. If `got` is less than was received, the caller passed too
-    /// short a piece of the packet; otherwise the packet was cut or is not Homa.
+    /// The packet ends before its header does. If `got` is less than was received, the caller
+    /// passed too short a piece of the packet; otherwise the packet was cut or is not Homa.
     TooShort {
         /// Bytes the header of this type takes.
         need: usize,

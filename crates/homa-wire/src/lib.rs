@@ -2,13 +2,15 @@
 //!
 //! # The contract
 //!
-//! * [`Header::parse`] accepts any bytes and never panics. It checks that the packet type is known and that
-//!   the type's whole header is there, and nothing else: message lengths, offsets, ports and ids are the
-//!   protocol engine's to judge (docs/spec/wire-format.md §9).
-//! * [`Header::encode`] writes what a [`Header`] says, field by field. Fields a receiver ignores (checksum,
-//!   data offset, stale acknowledgements) are kept, so a packet without trailing bytes that is parsed and
-//!   encoded again comes out unchanged, and a header that is encoded and parsed again is equal to itself.
-//! * No allocation, no loops, no `unsafe`, no standard library: the crate runs inside a kernel as it is.
+//! * [`Header::parse`] accepts any bytes and never panics. It checks that the packet type is known
+//!   and that the type's whole header is there, and nothing else: message lengths, offsets, ports
+//!   and ids are the protocol engine's to judge (docs/spec/wire-format.md §9).
+//! * [`Header::encode`] writes what a [`Header`] says, field by field. Fields a receiver ignores
+//!   (checksum, data offset, stale acknowledgements) are kept, so a packet without trailing bytes
+//!   that is parsed and encoded again comes out unchanged, and a header that is encoded and parsed
+//!   again is equal to itself.
+//! * No allocation, no loops, no `unsafe`, no standard library: the crate runs inside a kernel as
+//!   it is.
 //!
 //! ```
 //! use homa_wire::{Body, Common, Data, Header, Packet};

@@ -7,14 +7,14 @@ use crate::{Body, DATA_HEADER_BYTES, Header, ParseError};
 pub struct Packet<'a> {
     /// What the packet says.
     pub header: Header,
-    /// DATA: the message bytes it carries, which may include padding behind the message's end. Control
-    /// packets: empty.
+    /// DATA: the message bytes it carries, which may include padding behind the message's end.
+    /// Control packets: empty.
     pub payload: &'a [u8],
 }
 
 impl<'a> Packet<'a> {
-    /// Reads the packet that `bytes` holds: all bytes behind the IP or UDP header, up to the end the IP or
-    /// UDP header gives. The payload is not copied.
+    /// Reads the packet that `bytes` holds: all bytes behind the IP or UDP header, up to the end
+    /// the IP or UDP header gives. The payload is not copied.
     ///
     /// # Errors
     /// As [`Header::parse`].

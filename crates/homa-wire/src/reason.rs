@@ -5,9 +5,9 @@ use core::fmt;
 /// Declares the reasons, each once: its code on the wire and its meaning in words.
 macro_rules! reasons {
     ($($(#[$attribute:meta])* $name:ident = $code:literal, $meaning:literal;)*) => {
-        /// Why a control packet of the native profile was sent (docs/spec/wire-format.md §12): the reason
-        /// byte of its [`Extension`](crate::Extension). Every byte is a reason: codes that this version
-        /// does not know are kept as they are.
+        /// Why a control packet of the native profile was sent (docs/spec/wire-format.md §12): the
+        /// reason byte of its [`Extension`](crate::Extension). Every byte is a reason: codes that
+        /// this version does not know are kept as they are.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
         pub enum Reason {
             $($(#[$attribute])* $name,)*

@@ -1,4 +1,5 @@
-//! The application of a host: serves and reads, compares every byte, and watches the order of events.
+//! The application of a host: serves and reads, compares every byte, and watches the order of
+//! events.
 
 use std::collections::HashMap;
 
@@ -80,8 +81,8 @@ impl App {
             if shard.send_response(rpc, body).is_ok() {
                 watch.outgoing = Some(length);
             } else {
-                // Longer than a Linux host takes, or than is allowed here. If the client has just given up, the news are
-                // still to come.
+                // Longer than a Linux host takes, or than is allowed here. If the client has just
+                // given up, the news are still to come.
                 watch.over = shard.abort(rpc, homa_core::FailReason::Rejected).is_ok();
             }
         }

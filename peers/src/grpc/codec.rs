@@ -1,4 +1,5 @@
-//! Messages of gRPC that are bytes as they are, without protobuf: nothing is generated and nothing is parsed.
+//! Messages of gRPC that are bytes as they are, without protobuf: nothing is generated and nothing
+//! is parsed.
 
 use bytes::{Buf, BufMut, Bytes};
 use tonic::{

@@ -1,8 +1,9 @@
 //! gRPC with tonic: unary calls over HTTP/2 without TLS, a channel per pair of hosts (or more).
 //!
-//! As TCP's agent: Nagle's algorithm is off at both ends, the congestion control is the system's. Windows of HTTP/2
-//! never limit: a stream's is the longest message, a channel's a thousand of 1 MB (by default 64 kB each). Frames have
-//! the default length, 16 kB, so that streams share a channel in turns. No deadline, no compression.
+//! As TCP's agent: Nagle's algorithm is off at both ends, the congestion control is the system's.
+//! Windows of HTTP/2 never limit: a stream's is the longest message, a channel's a thousand of 1 MB
+//! (by default 64 kB each). Frames have the default length, 16 kB, so that streams share a channel
+//! in turns. No deadline, no compression.
 
 mod codec;
 mod server;
@@ -50,7 +51,8 @@ pub struct GrpcMesh {
 }
 
 impl GrpcMesh {
-    /// Binds and serves as the specification says; calls go over `per_pair` channels to each server.
+    /// Binds and serves as the specification says; calls go over `per_pair` channels to each
+    /// server.
     ///
     /// # Errors
     /// What the system says.

@@ -1,4 +1,5 @@
-//! QUIC with quinn: a connection per pair of hosts (or more), a stream per RPC that ends with the message's end.
+//! QUIC with quinn: a connection per pair of hosts (or more), a stream per RPC that ends with the
+//! message's end.
 
 mod settings;
 mod tls;
@@ -39,7 +40,8 @@ pub struct QuicMesh {
 }
 
 impl QuicMesh {
-    /// Binds and serves as the specification says; calls go over `per_pair` connections to each server.
+    /// Binds and serves as the specification says; calls go over `per_pair` connections to each
+    /// server.
     ///
     /// # Errors
     /// What the system says.
@@ -71,7 +73,8 @@ impl QuicMesh {
         })
     }
 
-    /// Connections to a server, each of which has carried a call: handshake and transport parameters are done.
+    /// Connections to a server, each of which has carried a call: handshake and transport
+    /// parameters are done.
     async fn reach(&self, server: SocketAddr) -> io::Result<Pool<Connection>> {
         let mut connections = Vec::new();
         for _ in 0..self.per_pair {
@@ -144,7 +147,8 @@ fn bind(spec: &HostSpec) -> io::Result<UdpSocket> {
     {
         sockopt::set_socket_send_buffer_size(&socket, bytes)?;
     }
-    // Forcing it beyond the system's limit is a matter of privileges; less is slower under bursts, and works.
+    // Forcing it beyond the system's limit is a matter of privileges; less is slower under bursts,
+    // and works.
     let _ = sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER_BYTES)
         .or_else(|_| sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES));
     Ok(socket)
@@ -179,7 +183,8 @@ async fn serve(connection: Connection, messages: Messages) {
     }
 }
 
-/// A client that gave up, or sends more than the longest message, gets no answer: the streams are reset.
+/// A client that gave up, or sends more than the longest message, gets no answer: the streams are
+/// reset.
 async fn answer(mut send: SendStream, mut receive: RecvStream, messages: Messages) {
     let Ok(request) = receive.read_to_end(messages.bytes_max()).await else { return };
     let answer = messages.answer(request.into()).await;

@@ -23,12 +23,13 @@ const IPV6_UDP_BYTES: u32 = 40 + 8;
 
 /// Settings of every connection.
 ///
-/// * Flow control never limits: a stream's window is the longest message, a connection's a thousand of 1 MB. (By default
-///   a stream has 1.25 MB, and a connection sends 10 MB.)
-/// * Packets have the length of the link from the begin, as far as the plan knows it; what the path really carries is
-///   still probed for, and black holes are detected.
-/// * CUBIC, the default, as the kernel's TCP has it; segmentation offload and the delay of acknowledgements (25 ms at
-///   most, every second packet at once) are the defaults as well. Streams share a connection in turns.
+/// * Flow control never limits: a stream's window is the longest message, a connection's a thousand
+///   of 1 MB. (By default a stream has 1.25 MB, and a connection sends 10 MB.)
+/// * Packets have the length of the link from the begin, as far as the plan knows it; what the path
+///   really carries is still probed for, and black holes are detected.
+/// * CUBIC, the default, as the kernel's TCP has it; segmentation offload and the delay of
+///   acknowledgements (25 ms at most, every second packet at once) are the defaults as well.
+///   Streams share a connection in turns.
 pub(super) fn transport(spec: &HostSpec) -> TransportConfig {
     let headers = if spec.listen.is_ipv4() { IPV4_UDP_BYTES } else { IPV6_UDP_BYTES };
     let packet = spec.homa.mtu_max.saturating_sub(headers);
@@ -53,9 +54,10 @@ pub(super) fn transport(spec: &HostSpec) -> TransportConfig {
 
 /// Send buffer for a link of this rate; none where the rate is unknown (0).
 ///
-/// What the socket has taken leaves in order, of all connections together. The kernel keeps TCP from handing over more
-/// than a millisecond's worth; over UDP only this buffer does. By default it holds 11 ms of 100 Mbit/s, which each short
-/// message would wait for; with this, quinn chooses among streams that much later.
+/// What the socket has taken leaves in order, of all connections together. The kernel keeps TCP
+/// from handing over more than a millisecond's worth; over UDP only this buffer does. By default it
+/// holds 11 ms of 100 Mbit/s, which each short message would wait for; with this, quinn chooses
+/// among streams that much later.
 pub(super) fn send_buffer_bytes(link_mbps: u32) -> Option<usize> {
     let bytes = link_mbps as usize * 1_000 / 8 * SEND_BUFFER_MS;
     (link_mbps > 0).then_some(bytes.max(SEND_BUFFER_BYTES_MIN))

@@ -1,8 +1,8 @@
 //! TLS, which QUIC does not exist without: AES-GCM by ring, and no trust.
 //!
-//! Each server makes a key and certifies itself; clients accept any certificate, since there is nobody to protect from
-//! on the network of a benchmark. Handshakes are over before anything is measured; what remains is encryption, which
-//! Homa, TCP and gRPC do not have here.
+//! Each server makes a key and certifies itself; clients accept any certificate, since there is
+//! nobody to protect from on the network of a benchmark. Handshakes are over before anything is
+//! measured; what remains is encryption, which Homa, TCP and gRPC do not have here.
 
 use std::sync::Arc;
 

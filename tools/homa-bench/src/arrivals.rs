@@ -34,8 +34,8 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// Arrivals at this mean rate per second, each at one of `servers` by chance; `None` for a rate that is not
-    /// above 0, or without servers.
+    /// Arrivals at this mean rate per second, each at one of `servers` by chance; `None` for a rate
+    /// that is not above 0, or without servers.
     pub fn new(
         workload: Workload,
         per_s: f64,

@@ -1,7 +1,7 @@
 //! Which congestion controls TCP sockets may use here.
 //!
-//! Linux lets an unprivileged program choose among `net.ipv4.tcp_allowed_congestion_control` only. Who owns a network
-//! namespace may choose all that are loaded, and root has them loaded.
+//! Linux lets an unprivileged program choose among `net.ipv4.tcp_allowed_congestion_control` only.
+//! Who owns a network namespace may choose all that are loaded, and root has them loaded.
 
 use std::io;
 
@@ -77,7 +77,8 @@ pub fn system_default() -> String {
     line("/proc/sys/net/ipv4/tcp_congestion_control").unwrap_or_else(|| "reno".to_owned())
 }
 
-/// Checks every TCP transport of a plan that runs on this machine's kernel; what other machines have shows there.
+/// Checks every TCP transport of a plan that runs on this machine's kernel; what other machines
+/// have shows there.
 ///
 /// # Errors
 /// The first that cannot be used.
@@ -86,8 +87,8 @@ pub fn check_plan(plan: &Plan) -> Result<(), CongestionError> {
     plan.transports.iter().filter(|_| here).try_for_each(|transport| usable(transport, plan))
 }
 
-/// Replaces TCP transports that cannot be used here by the system's default congestion control; for comparisons that
-/// nobody asked for by name. Returns a sentence for each.
+/// Replaces TCP transports that cannot be used here by the system's default congestion control; for
+/// comparisons that nobody asked for by name. Returns a sentence for each.
 pub fn replace_unusable(plan: &mut Plan) -> Vec<String> {
     let mut said = Vec::new();
     let mut kept: Vec<Transport> = Vec::new();

@@ -59,7 +59,8 @@ pub fn turns(plan: &Plan) -> Vec<Vec<usize>> {
     }
 }
 
-/// The steps of a plan in order; `known`: an earlier run has found what is known of links like these.
+/// The steps of a plan in order; `known`: an earlier run has found what is known of links like
+/// these.
 pub fn steps(plan: &Plan, sizes: &Workload, known: bool) -> Vec<Step> {
     let step = |what: &str, secs: f64| Step {
         what: what.to_owned(),

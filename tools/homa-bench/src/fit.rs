@@ -1,5 +1,5 @@
-//! A comparison that this machine can carry: rates at which the links, not its processors, decide, and time for enough
-//! short messages.
+//! A comparison that this machine can carry: rates at which the links, not its processors, decide,
+//! and time for enough short messages.
 
 use std::{io, time::Duration};
 
@@ -44,8 +44,9 @@ const TRIAL_S: (f64, f64, f64) = (1.0, 0.5, 1.0);
 /// Processor time of the kernel for the network, at most, per time of the agents.
 const KERNEL_FACTOR: f64 = 1.5;
 
-/// Lowers the rate of a plan's links until this machine carries its load, found out by trials of its first transport.
-/// `with_seconds`: the time follows the rate, as [`seconds`] has it. Returns the network that is up at that rate.
+/// Lowers the rate of a plan's links until this machine carries its load, found out by trials of
+/// its first transport. `with_seconds`: the time follows the rate, as [`seconds`] has it. Returns
+/// the network that is up at that rate.
 ///
 /// # Errors
 /// No lab can be built here, or the trial fails.
@@ -102,7 +103,8 @@ pub fn rate(
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// The time that gives each transport enough short messages, within limits; sets the plan's seconds.
+/// The time that gives each transport enough short messages, within limits; sets the plan's
+/// seconds.
 ///
 /// # Errors
 /// The sizes cannot be read.

@@ -1,6 +1,7 @@
-//! The load generator. In an open loop calls begin at times of their own and count from then, so that neither a server
-//! that stands still nor a client that falls behind is spared (coordinated omission); in a closed loop each
-//! call is followed by the next. Memory does not grow with rate or length.
+//! The load generator. In an open loop calls begin at times of their own and count from then, so
+//! that neither a server that stands still nor a client that falls behind is spared (coordinated
+//! omission); in a closed loop each call is followed by the next. Memory does not grow with rate or
+//! length.
 
 use std::{
     io, iter,
@@ -116,7 +117,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Calls that begin at times of their own for a `length`, and may begin late and go on for `drain` after that.
+    /// Calls that begin at times of their own for a `length`, and may begin late and go on for
+    /// `drain` after that.
     pub fn open(
         arrivals: Option<Arrivals>,
         outstanding: u32,
@@ -127,7 +129,8 @@ impl Load {
         Load { closed: false, length, late_max, drain, ..Load::closed(arrivals, outstanding) }
     }
 
-    /// So many calls under way at a time; of the arrivals only whom they ask and how long they are matters.
+    /// So many calls under way at a time; of the arrivals only whom they ask and how long they are
+    /// matters.
     pub fn closed(arrivals: Option<Arrivals>, outstanding: u32) -> Self {
         let (late_max, drain) = (Duration::ZERO, None);
         Load { arrivals, closed: true, outstanding, length: None, late_max, drain, timeout: None }
@@ -137,7 +140,8 @@ impl Load {
 /// Offers the load from `start` on, by what `now` says of the time.
 ///
 /// # Errors
-/// The caller cannot go on, or the record ends the load. Calls under way have been recorded as unfinished.
+/// The caller cannot go on, or the record ends the load. Calls under way have been recorded as
+/// unfinished.
 pub fn run<C: Caller + ?Sized>(
     caller: &mut C,
     load: Load,
@@ -223,7 +227,8 @@ impl<'a, R> Run<'a, R> {
         if self.load.closed { next.map(|_| now) } else { next }
     }
 
-    /// Begins the calls that are due, as many as there are places for; returns whether there are more to come.
+    /// Begins the calls that are due, as many as there are places for; returns whether there are
+    /// more to come.
     fn begin_due<C: Caller<Reply = R> + ?Sized>(&mut self, now: Instant, caller: &mut C) -> bool {
         for _ in 0..BATCH {
             let intended = self.intended(now);

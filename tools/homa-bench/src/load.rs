@@ -11,11 +11,13 @@ use crate::{
 /// Ethernet header; rates of emulated ports count frames without preamble and check sequence.
 const FRAME_BYTES: u64 = 14;
 
-/// Headers per packet that the load is computed with: those of Homa over UDP, the longest of all transports
-/// compared, so that the same RPCs are offered to each and none gets more than the share asked for.
+/// Headers per packet that the load is computed with: those of Homa over UDP, the longest of all
+/// transports compared, so that the same RPCs are offered to each and none gets more than the share
+/// asked for.
 const HEADERS_BYTES: u64 = 20 + 8 + 60;
 
-/// Bytes on the link for a message, headers of its data packets included (grants and acknowledgements are not).
+/// Bytes on the link for a message, headers of its data packets included (grants and
+/// acknowledgements are not).
 pub fn wire_bytes(message_bytes: u64, mtu_bytes: u32) -> u64 {
     let payload = u64::from(mtu_bytes).saturating_sub(HEADERS_BYTES).max(1);
     message_bytes + message_bytes.div_ceil(payload).max(1) * (HEADERS_BYTES + FRAME_BYTES)
@@ -32,8 +34,8 @@ pub fn mean_wire_bytes(sizes: &Workload, mtu_bytes: u32) -> f64 {
     mean
 }
 
-/// Packets without data per packet with data, about: a TCP acknowledgement for two packets, a GRANT for four and an
-/// acknowledgement for each RPC.
+/// Packets without data per packet with data, about: a TCP acknowledgement for two packets, a GRANT
+/// for four and an acknowledgement for each RPC.
 const CONTROL_SHARE: f64 = 0.5;
 
 /// A packet without data, as a frame.
@@ -62,8 +64,8 @@ pub fn expected(plan: &Plan, sizes: &Workload) -> Load {
     Load { packets_per_s: rpcs * all, frame_bytes }
 }
 
-/// RPCs per second that each host begins so that the busiest direction of a link carries the plan's share of its
-/// rate.
+/// RPCs per second that each host begins so that the busiest direction of a link carries the plan's
+/// share of its rate.
 pub fn rpc_per_s(
     plan: &LoadPlan,
     sizes: &Workload,

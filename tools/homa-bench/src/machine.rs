@@ -1,4 +1,5 @@
-//! Facts about machine and program that a reader must know to judge figures; `None` where they cannot be found.
+//! Facts about machine and program that a reader must know to judge figures; `None` where they
+//! cannot be found.
 
 use std::{fs, path::Path, time::SystemTime};
 
@@ -22,7 +23,8 @@ pub struct Provenance {
 pub struct Version {
     /// Its version.
     pub version: &'static str,
-    /// The commit that was checked out when it was built; changes that were not committed do not show. None in packages.
+    /// The commit that was checked out when it was built; changes that were not committed do not
+    /// show. None in packages.
     pub commit: Option<&'static str>,
 }
 

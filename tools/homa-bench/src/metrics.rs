@@ -1,14 +1,16 @@
 //! The metrics of the published evaluations, computed from the RPCs of a run.
 //!
-//! * *Slowdown*: time of an RPC over a reference: (a) the unloaded time of the same transport for that size, (b)
-//!   Homa's, (c) the time the links need at least. References (a) and (b) are medians measured on the idle network.
+//! * *Slowdown*: time of an RPC over a reference: (a) the unloaded time of the same transport for
+//!   that size, (b) Homa's, (c) the time the links need at least. References (a) and (b) are
+//!   medians measured on the idle network.
 //! * *Short*: the shortest 10 % of the messages (all of the size at the boundary included).
-//! * *P99 average*: the mean over ten buckets of sizes (equally many messages each) of the mean slowdown of the slowest
-//!   1 % of the bucket.
-//! * *Goodput*: payload of requests and answers of the RPCs that ended well within the measured time, per host and
-//!   direction.
+//! * *P99 average*: the mean over ten buckets of sizes (equally many messages each) of the mean
+//!   slowdown of the slowest 1 % of the bucket.
+//! * *Goodput*: payload of requests and answers of the RPCs that ended well within the measured
+//!   time, per host and direction.
 //!
-//! RPCs without an end count with the time until the run gave up. RPCs of the warm-up count for goodput only.
+//! RPCs without an end count with the time until the run gave up. RPCs of the warm-up count for
+//! goodput only.
 
 use homa_report::{
     stats::{SAMPLES_MIN, interpolate, mean, percentile, quantile},
@@ -98,8 +100,8 @@ pub fn summarise(plan: &Plan, outcome: &Outcome, found: &Found) -> Summary {
     summary
 }
 
-/// Time that the links need for an RPC, in microseconds: each message is sent by the host packet after packet, and
-/// its last packet a second time by the switch.
+/// Time that the links need for an RPC, in microseconds: each message is sent by the host packet
+/// after packet, and its last packet a second time by the switch.
 pub fn ideal_us(link: &LinkFacts, reply: Reply, request_bytes: u64) -> f64 {
     let message = |bytes: u64| {
         let whole = wire_bytes(bytes, link.mtu_bytes);

@@ -1,6 +1,7 @@
 //! Plans: a comparison as a TOML file that anybody can repeat.
 //!
-//! A plan has one base and any number of variants, each of which changes some keys of the base. See `docs/bench-files.md`.
+//! A plan has one base and any number of variants, each of which changes some keys of the base. See
+//! `docs/bench-files.md`.
 
 mod check;
 mod file;
@@ -122,10 +123,12 @@ pub enum NetworkKind {
 pub struct LoadPlan {
     /// Message sizes: `w1` to `w5`, `fixed:N`, or a CSV file.
     pub workload: String,
-    /// Longest message, in bytes. The published workloads are cut to it; a file with longer ones is refused.
+    /// Longest message, in bytes. The published workloads are cut to it; a file with longer ones is
+    /// refused.
     #[serde(with = "size")]
     pub message_max: u64,
-    /// Share of each link's rate that data packets take, requests and responses together, headers included.
+    /// Share of each link's rate that data packets take, requests and responses together, headers
+    /// included.
     pub load: f64,
     /// Who calls whom.
     pub pattern: Pattern,
@@ -145,7 +148,8 @@ pub struct LoadPlan {
     pub seed: u64,
     /// All transports at the same time on the same links, each with an equal part of the load.
     pub together: bool,
-    /// A host whose agents are ended in the middle of the measured time. RPCs to and from it are counted apart.
+    /// A host whose agents are ended in the middle of the measured time. RPCs to and from it are
+    /// counted apart.
     pub fail_host: Option<u32>,
     /// Time a server takes per request, one after the other, in microseconds.
     pub service_us: u64,

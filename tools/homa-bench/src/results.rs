@@ -19,8 +19,8 @@ const NAME_BYTES_MAX: usize = 100;
 /// Earlier results that are kept beside new ones.
 const KEPT_MAX: u32 = 9_999;
 
-/// The directory below `out` of each variant, by its name; `out` itself for one without. No two share one, and none is
-/// outside `out`.
+/// The directory below `out` of each variant, by its name; `out` itself for one without. No two
+/// share one, and none is outside `out`.
 pub fn directories<'a>(out: &Path, names: impl IntoIterator<Item = &'a str>) -> Vec<PathBuf> {
     let mut taken = vec![PAGE.to_owned()];
     let mut directory = |name: &str| {
@@ -49,8 +49,8 @@ fn plain(name: &str) -> String {
     }
 }
 
-/// Makes `out` and the directories below it, and writes to each. Results of an earlier run in `out` are kept: the whole
-/// directory gets another name, which is returned.
+/// Makes `out` and the directories below it, and writes to each. Results of an earlier run in `out`
+/// are kept: the whole directory gets another name, which is returned.
 ///
 /// # Errors
 /// A directory cannot be made or written to; earlier results are among files that are none.

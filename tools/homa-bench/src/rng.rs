@@ -1,6 +1,7 @@
 //! Random numbers for sizes and arrivals, seeded, not for secrets.
 
-/// A generator of random numbers; the same seed gives the same numbers with the same version of this program.
+/// A generator of random numbers; the same seed gives the same numbers with the same version of
+/// this program.
 #[derive(Debug, Clone)]
 pub struct Rng(fastrand::Rng);
 

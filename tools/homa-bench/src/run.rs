@@ -69,7 +69,8 @@ pub struct Found {
     pub throughput: Vec<ThroughputSample>,
     /// Processor time of the whole machine over the rounds' loads, as a share of all its cores.
     pub machine_busy: Vec<f64>,
-    /// How late looks at the network began, in nanoseconds: so long did a program wait that wanted to run.
+    /// How late looks at the network began, in nanoseconds: so long did a program wait that wanted
+    /// to run.
     pub late_ns: Vec<u64>,
     /// Why a round has no result.
     pub failures: Vec<String>,
@@ -138,13 +139,13 @@ impl Outcome {
     }
 }
 
-/// Runs a plan on a network. `known` is what an earlier run found about links like these: variants of a study are
-/// comparable only if nothing but what they vary differs, and that includes what is derived from a measurement.
-/// A round that `watch` ends is left out.
+/// Runs a plan on a network. `known` is what an earlier run found about links like these: variants
+/// of a study are comparable only if nothing but what they vary differs, and that includes what is
+/// derived from a measurement. A round that `watch` ends is left out.
 ///
 /// # Errors
-/// The network does not work at all, a workload cannot be read, a setting is none of Homa's; interrupted before anything
-/// was measured.
+/// The network does not work at all, a workload cannot be read, a setting is none of Homa's;
+/// interrupted before anything was measured.
 pub fn run(
     plan: &Plan,
     network: &dyn Network,
@@ -179,7 +180,8 @@ pub fn run(
     Ok(outcome)
 }
 
-/// One turn of a transport alone for so many seconds: what it costs. Returns what was found, and the rate of RPCs.
+/// One turn of a transport alone for so many seconds: what it costs. Returns what was found, and
+/// the rate of RPCs.
 ///
 /// # Errors
 /// As [`run`]; the turn failed.
@@ -196,7 +198,8 @@ pub fn trial(plan: &Plan, network: &dyn Network, watch: &dyn Watch) -> io::Resul
     }
 }
 
-/// What the network measures about itself; a network that cannot says why, and the run does without.
+/// What the network measures about itself; a network that cannot says why, and the run does
+/// without.
 fn fidelity(network: &dyn Network, watch: &dyn Watch) -> Option<Fidelity> {
     if !network.measures_itself() {
         return None;
@@ -242,8 +245,8 @@ fn probe(
     Ok(link)
 }
 
-/// The middle one of some measurements of one quantity, the lower one of two: a single stall of the machine in one of
-/// them must not decide Homa's settings.
+/// The middle one of some measurements of one quantity, the lower one of two: a single stall of the
+/// machine in one of them must not decide Homa's settings.
 fn usual(measured: [Option<f64>; 3]) -> f64 {
     let mut found: Vec<f64> = measured.into_iter().flatten().collect();
     found.sort_unstable_by(f64::total_cmp);
@@ -282,7 +285,8 @@ fn unloaded(
     client.unloaded()
 }
 
-/// One round of the transports of these indices, all at the same time: what was found of each, failures included.
+/// One round of the transports of these indices, all at the same time: what was found of each,
+/// failures included.
 fn measure(
     plan: &Plan,
     network: &dyn Network,

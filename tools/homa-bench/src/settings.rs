@@ -1,8 +1,9 @@
 //! Settings that depend on the network, derived in one place.
 //!
-//! Homa's fixed defaults fit links of 10 to 100 Gbit/s. On another link the same mechanisms need other numbers:
-//! [`HomaSettings::derive`] computes them from the rate of the ports, the round-trip time of a short message on the
-//! idle network, the precision of the machine's timers, and the message sizes.
+//! Homa's fixed defaults fit links of 10 to 100 Gbit/s. On another link the same mechanisms need
+//! other numbers: [`HomaSettings::derive`] computes them from the rate of the ports, the round-trip
+//! time of a short message on the idle network, the precision of the machine's timers, and the
+//! message sizes.
 
 use std::time::Duration;
 
@@ -19,14 +20,16 @@ pub struct LinkFacts {
     pub rate_mbps: u32,
     /// Round-trip time of the shortest messages on the idle network, in microseconds.
     pub rtt_us: f64,
-    /// How late the machine's timers wake a process, in microseconds: the pacer has to hand over that much ahead.
+    /// How late the machine's timers wake a process, in microseconds: the pacer has to hand over
+    /// that much ahead.
     pub timer_us: f64,
     /// Longest IP packet, in bytes.
     pub mtu_bytes: u32,
 }
 
 impl LinkFacts {
-    /// What is supposed of links before anything is measured: the round-trip and timer times of an emulated network.
+    /// What is supposed of links before anything is measured: the round-trip and timer times of an
+    /// emulated network.
     pub fn usual(rate_mbps: u32, mtu_bytes: u32) -> Self {
         LinkFacts { rate_mbps, rtt_us: 500.0, timer_us: 100.0, mtu_bytes }
     }
@@ -78,17 +81,20 @@ pub struct HomaSettings {
 impl HomaSettings {
     /// The settings for a network and the sizes of its messages.
     ///
-    /// * `unscheduled_bytes`: what the link carries until the first GRANT can be back: the idle round trip, a full packet
-    ///   on two links, and timers that are late at both ends; in whole packets, at least four.
-    /// * `max_nic_backlog`: a late timer must not leave the link idle, so as much as the link sends in the time that
-    ///   timers may be late, and four packets, so that a wake-up serves several.
-    /// * `grant_step_bytes`: a GRANT for four packets costs both ends a quarter of what one for each does.
-    /// * `window_bytes`: as the unscheduled bytes, and two steps on top, since a GRANT waits until a step is gathered;
-    ///   `max_incoming_bytes` as much for each of the messages granted to at a time.
-    /// * `resend_interval`: a message that others go ahead of is silent for as long as the longest take, and nothing
-    ///   is lost: five of the longest, 5 ms to 1 s.
-    /// * `request_ack_interval`: half of the longest message's time: by then the next request has mostly brought the
-    ///   acknowledgement, and no packets are needed for it.
+    /// * `unscheduled_bytes`: what the link carries until the first GRANT can be back: the idle
+    ///   round trip, a full packet on two links, and timers that are late at both ends; in whole
+    ///   packets, at least four.
+    /// * `max_nic_backlog`: a late timer must not leave the link idle, so as much as the link sends
+    ///   in the time that timers may be late, and four packets, so that a wake-up serves several.
+    /// * `grant_step_bytes`: a GRANT for four packets costs both ends a quarter of what one for
+    ///   each does.
+    /// * `window_bytes`: as the unscheduled bytes, and two steps on top, since a GRANT waits until
+    ///   a step is gathered; `max_incoming_bytes` as much for each of the messages granted to at a
+    ///   time.
+    /// * `resend_interval`: a message that others go ahead of is silent for as long as the longest
+    ///   take, and nothing is lost: five of the longest, 5 ms to 1 s.
+    /// * `request_ack_interval`: half of the longest message's time: by then the next request has
+    ///   mostly brought the acknowledgement, and no packets are needed for it.
     /// * `cutoffs`: every level carries about equally many unscheduled bytes
     ///   (docs/spec/protocol.md §5).
     pub fn derive(link: &LinkFacts, sizes: &Workload) -> Self {
@@ -127,8 +133,8 @@ impl HomaSettings {
         }
     }
 
-    /// The same with some settings given. Thresholds follow the number of levels and of unscheduled bytes unless
-    /// they are given themselves.
+    /// The same with some settings given. Thresholds follow the number of levels and of unscheduled
+    /// bytes unless they are given themselves.
     ///
     /// # Errors
     /// A key that is no setting, or a value of the wrong kind; the text names it.
@@ -178,8 +184,9 @@ impl HomaSettings {
     }
 }
 
-/// Thresholds with which every unscheduled level carries about equally many unscheduled bytes, and as many levels
-/// are unscheduled as their share of all bytes (docs/spec/protocol.md §5); level 0 first.
+/// Thresholds with which every unscheduled level carries about equally many unscheduled bytes, and
+/// as many levels are unscheduled as their share of all bytes (docs/spec/protocol.md §5); level 0
+/// first.
 pub fn cutoffs(sizes: &Workload, unscheduled_bytes: u64, num_priorities: u8) -> Vec<u32> {
     const UNBOUNDED_BYTES: u32 = 1_000_000;
     let levels = usize::from(num_priorities.clamp(1, 8));

@@ -1,7 +1,7 @@
 //! What the controller of a run and its host agents tell each other: one JSON document per line.
 //!
-//! The controller writes a [`HostSpec`], then any number of [`Order`]s; the agent answers with [`Report`]s.
-//! When its input ends, the agent ends.
+//! The controller writes a [`HostSpec`], then any number of [`Order`]s; the agent answers with
+//! [`Report`]s. When its input ends, the agent ends.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -72,7 +72,8 @@ pub enum Order {
     },
     /// Offer load.
     Load(LoadOrder),
-    /// Report every RPC of the last load; asked for when all agents are done, since reporting takes time.
+    /// Report every RPC of the last load; asked for when all agents are done, since reporting takes
+    /// time.
     Collect,
 }
 
@@ -103,7 +104,8 @@ pub struct LoadOrder {
     pub workload: Workload,
     /// Mean number of RPCs that begin per second (Poisson); 0: this host only serves.
     pub rpc_per_s: f64,
-    /// Calls under way at most; RPCs whose time has come meanwhile wait at the client, and that counts.
+    /// Calls under way at most; RPCs whose time has come meanwhile wait at the client, and that
+    /// counts.
     pub client_max: u32,
     /// When to begin: nanoseconds since 1970.
     pub start_unix_ns: u64,
@@ -132,8 +134,8 @@ pub enum Report {
     Done,
     /// Unloaded times.
     Unloaded(Vec<UnloadedTime>),
-    /// Some of the RPCs of the load: server, request bytes, intended start in nanoseconds after the load's
-    /// begin, latency in nanoseconds, status.
+    /// Some of the RPCs of the load: server, request bytes, intended start in nanoseconds after the
+    /// load's begin, latency in nanoseconds, status.
     Rpcs(Vec<(u32, u64, u64, u64, Status)>),
     /// The load is over.
     Loaded(LoadSummary),
@@ -159,8 +161,8 @@ pub enum Status {
 /// What an agent noticed during its load.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LoadSummary {
-    /// Processor time of the agent's process between begin and end of the load, in nanoseconds. Work that the
-    /// kernel does in interrupts is not in it.
+    /// Processor time of the agent's process between begin and end of the load, in nanoseconds.
+    /// Work that the kernel does in interrupts is not in it.
     pub cpu_ns: u64,
     /// From the intended begin of RPCs to their real begin, in nanoseconds: median.
     pub lag_p50_ns: u64,

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 /// Connections per pair of hosts a name may ask for.
 const CONNECTIONS_MAX: u32 = 256;
 
-/// A transport under test. Written as `homa-udp`, `homa-ip`, `tcp-cubic` (one connection per pair of hosts),
-/// `tcp-bbr-x8` (eight per pair, of which an RPC takes an idle one), `quic` and `grpc` (also with `-xN`).
+/// A transport under test. Written as `homa-udp`, `homa-ip`, `tcp-cubic` (one connection per pair
+/// of hosts), `tcp-bbr-x8` (eight per pair, of which an RPC takes an idle one), `quic` and `grpc`
+/// (also with `-xN`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Transport {
@@ -26,7 +27,8 @@ pub enum Transport {
         /// Connections from each client host to each server host.
         connections: u32,
     },
-    /// gRPC over HTTP/2 over TCP with the system's congestion control, unary calls; spoken by the peer program.
+    /// gRPC over HTTP/2 over TCP with the system's congestion control, unary calls; spoken by the
+    /// peer program.
     Grpc {
         /// Channels from each client host to each server host.
         connections: u32,
@@ -66,7 +68,8 @@ impl Transport {
             Transport::Homa(Carriage::Ip) => 20 + 60,
             // IPv4, TCP and its timestamps.
             Transport::Tcp { .. } | Transport::Grpc { .. } => 20 + 20 + 12,
-            // IPv4, UDP, a short header with 8 bytes of connection and 2 of number, the tag, and a STREAM frame.
+            // IPv4, UDP, a short header with 8 bytes of connection and 2 of number, the tag, and a
+            // STREAM frame.
             Transport::Quic { .. } => 20 + 8 + 11 + 16 + 8,
         }
     }

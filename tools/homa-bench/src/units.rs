@@ -2,8 +2,8 @@
 
 /// Parses a number of bytes: `100`, `10k` (10,000), `1M`, `64KiB` (65,536), `1GiB`.
 ///
-/// A suffix with an `i` counts in powers of 1,024, all others in powers of 1,000; a trailing `B` changes
-/// nothing; upper and lower case mean the same.
+/// A suffix with an `i` counts in powers of 1,024, all others in powers of 1,000; a trailing `B`
+/// changes nothing; upper and lower case mean the same.
 ///
 /// # Errors
 /// A sentence that says what is expected.
@@ -42,8 +42,9 @@ pub fn parse_rate_mbps(text: &str) -> Result<u32, String> {
     .ok_or_else(|| format!("`{text}` is not a rate; examples: 100M, 1G, 2.5Gbit"))
 }
 
-/// Parses a number with a suffix, of which `unit` knows how much it counts; to the nearest whole number.
-/// Digits may be grouped: `1_000`. `None` if it is not a number, has an unknown suffix, or does not fit.
+/// Parses a number with a suffix, of which `unit` knows how much it counts; to the nearest whole
+/// number. Digits may be grouped: `1_000`. `None` if it is not a number, has an unknown suffix, or
+/// does not fit.
 pub fn parse_scaled(text: &str, unit: impl Fn(&str) -> Option<u64>) -> Option<u64> {
     let text = text.trim();
     let is_digit = |c: char| c.is_ascii_digit() || c == '.' || c == '_';

@@ -1,7 +1,8 @@
 //! Message sizes of the published workloads, and of files of the same form.
 //!
-//! Sizes are sampled as the load generator of the Linux implementation does: neighbouring points are merged, and lengths
-//! of the published workloads above a million bytes count as a million. Files of users keep their lengths.
+//! Sizes are sampled as the load generator of the Linux implementation does: neighbouring points
+//! are merged, and lengths of the published workloads above a million bytes count as a million.
+//! Files of users keep their lengths.
 
 use std::{
     fs,
@@ -135,8 +136,8 @@ impl Workload {
         }
     }
 
-    /// Reads lines of `length_bytes,cumulative_fraction`; a first line that is no numbers is a title. Lengths above
-    /// `cap_bytes` count as that.
+    /// Reads lines of `length_bytes,cumulative_fraction`; a first line that is no numbers is a
+    /// title. Lengths above `cap_bytes` count as that.
     fn parse(input: impl Read, cap_bytes: u64) -> Result<Self, String> {
         let mut input = input.take(FILE_BYTES_MAX + 1);
         let mut reader = csv::ReaderBuilder::new()
@@ -194,8 +195,8 @@ impl Workload {
         mean
     }
 
-    /// Upper ends of the classes of sizes that are reported, in bytes: tenths of all messages, of which the
-    /// last, where lengths differ most, is cut further. Classes of equal size are one.
+    /// Upper ends of the classes of sizes that are reported, in bytes: tenths of all messages, of
+    /// which the last, where lengths differ most, is cut further. Classes of equal size are one.
     pub fn class_ends_bytes(&self) -> Vec<u64> {
         let mut ends: Vec<u64> =
             CLASS_ENDS.iter().map(|fraction| self.quantile(*fraction)).collect();

@@ -1,6 +1,6 @@
-//! Frames as they are on the wire: what the kernel leaves to network cards, done here. A recorder on a
-//! sending host sees long packets that are cut, and checksums that are written, only behind it; on a receiving
-//! host, packets that have been joined.
+//! Frames as they are on the wire: what the kernel leaves to network cards, done here. A recorder
+//! on a sending host sees long packets that are cut, and checksums that are written, only behind
+//! it; on a receiving host, packets that have been joined.
 
 use std::net::IpAddr;
 
@@ -123,7 +123,8 @@ impl Layout {
     }
 }
 
-/// Writes the checksum of everything from `start` on, of which the field holds the pseudo-header's part.
+/// Writes the checksum of everything from `start` on, of which the field holds the pseudo-header's
+/// part.
 fn complete(frame: &mut [u8], start: usize, offset: usize) {
     let sum = Sum::of(frame.get(start..).unwrap_or_default());
     if start + offset + 2 <= frame.len() {
@@ -150,7 +151,8 @@ fn put16(bytes: &mut [u8], at: usize, value: u16) {
 mod tests {
     use super::*;
 
-    /// An IPv4 datagram whose checksum holds the sum of the pseudo-header, as a sending host has it.
+    /// An IPv4 datagram whose checksum holds the sum of the pseudo-header, as a sending host has
+    /// it.
     fn datagram(payload: &[u8]) -> Vec<u8> {
         let mut frame = vec![2; 12];
         frame.extend([8, 0, 0x45, 0xE0]);

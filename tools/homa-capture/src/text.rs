@@ -11,7 +11,8 @@ use crate::decode::Frame;
 use crate::follow::{Direction, Follow, Message, Rpc, is_from_client};
 use crate::words;
 
-/// One line for an observed packet and one more for each finding. `start_ns` is the time that counts as 0.
+/// One line for an observed packet and one more for each finding. `start_ns` is the time that
+/// counts as 0.
 pub fn packet_line(observation: &Observation<'_>, start_ns: u64) -> String {
     let mut line = seconds(observation.time_ns.saturating_sub(start_ns));
     let _ = match observation.what {

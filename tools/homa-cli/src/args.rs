@@ -98,7 +98,8 @@ Exit status: 0 without problems, 1 with some.")]
     },
 }
 
-/// The commands that other commands start as processes of their own; no part of what users are told.
+/// The commands that other commands start as processes of their own; no part of what users are
+/// told.
 #[derive(Debug, Parser)]
 #[command(name = "homa")]
 pub(crate) struct Internal {
@@ -109,7 +110,8 @@ pub(crate) struct Internal {
 /// Commands of an [`Internal`] process.
 #[derive(Debug, Subcommand)]
 pub(crate) enum InternalCommand {
-    /// The agent of `homa bench cluster` on a host: orders on standard input, reports on standard output
+    /// The agent of `homa bench cluster` on a host: orders on standard input, reports on standard
+    /// output
     BenchHost,
     /// The process that holds a lab
     LabHolder {

@@ -1,10 +1,11 @@
 //! What the bodies of requests and replies are made of.
 //!
-//! Payloads named by a size are a *seeded pattern*: every byte follows from a seed and its offset, so a
-//! receiver can check each of them without having the original.
+//! Payloads named by a size are a *seeded pattern*: every byte follows from a seed and its offset,
+//! so a receiver can check each of them without having the original.
 //!
-//! A request may carry a small *order* in its first 16 bytes that tells `homa serve` what to reply. A server
-//! that gets a body without one decides by itself (`--echo`, `--reply-bytes`, `--discard`).
+//! A request may carry a small *order* in its first 16 bytes that tells `homa serve` what to reply.
+//! A server that gets a body without one decides by itself (`--echo`, `--reply-bytes`,
+//! `--discard`).
 //!
 //! | offset | bytes | content |
 //! | --- | --- | --- |
@@ -21,7 +22,8 @@ pub(crate) const ORDER_BYTES: usize = 16;
 /// The longest reply a request may order, in bytes; a longer one is not taken as an order.
 pub(crate) const REPLY_BYTES_MAX: u32 = 64 << 20;
 
-/// Seed of the pattern a server replies with by itself; no call of `homa call` uses it for its request.
+/// Seed of the pattern a server replies with by itself; no call of `homa call` uses it for its
+/// request.
 pub(crate) const SERVER_SEED: u64 = u64::MAX;
 
 const MAGIC: [u8; 3] = [0x9e, b'H', b'M'];
@@ -80,7 +82,8 @@ pub(crate) fn pattern(seed: u64, length: usize) -> Bytes {
     pattern_vec(seed, length).into()
 }
 
-/// `length` bytes of the pattern of `seed`, whose first bytes are `order` where there is room for it.
+/// `length` bytes of the pattern of `seed`, whose first bytes are `order` where there is room for
+/// it.
 pub(crate) fn pattern_with_order(seed: u64, length: usize, order: Order) -> Bytes {
     let mut bytes = pattern_vec(seed, length);
     if let Some(head) = bytes.first_chunk_mut::<ORDER_BYTES>() {
@@ -100,8 +103,8 @@ fn pattern_vec(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Offset of the first byte of `piece` that differs from the pattern of `seed`, where `piece` starts at
-/// `offset` of the message; nothing when all are right.
+/// Offset of the first byte of `piece` that differs from the pattern of `seed`, where `piece`
+/// starts at `offset` of the message; nothing when all are right.
 pub(crate) fn first_wrong(seed: u64, offset: u64, piece: &[u8]) -> Option<u64> {
     let mut word_index = u64::MAX;
     let mut word = [0; 8];

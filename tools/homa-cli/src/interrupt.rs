@@ -17,8 +17,8 @@ static PRESSED: AtomicBool = AtomicBool::new(false);
 /// Exit status of a program that SIGINT ended, by the convention of shells.
 const INTERRUPTED_STATUS: i32 = 130;
 
-/// Starts to watch for Ctrl-C and SIGTERM and calls `notify` at the first; for the start of a command that
-/// may run for long. A second call in one process changes nothing.
+/// Starts to watch for Ctrl-C and SIGTERM and calls `notify` at the first; for the start of a
+/// command that may run for long. A second call in one process changes nothing.
 pub(crate) fn watch(notify: impl Fn() + Send + 'static) {
     let watched = ctrlc::set_handler(move || {
         if PRESSED.swap(true, Ordering::SeqCst) {

@@ -1,4 +1,5 @@
-//! Wrong command lines: each ends soon with the right status, says what is wrong, and leaves nothing behind.
+//! Wrong command lines: each ends soon with the right status, says what is wrong, and leaves
+//! nothing behind.
 #![allow(missing_docs)]
 
 use std::{
@@ -21,7 +22,8 @@ const NOBODY: u32 = 65_534;
 
 /// A command line, the exit status, and a piece of what standard error says.
 ///
-/// `{dir}` is a directory with the files of [`Scene::new`], `{udp}` and `{tcp}` are taken addresses.
+/// `{dir}` is a directory with the files of [`Scene::new`], `{udp}` and `{tcp}` are taken
+/// addresses.
 type Row = (&'static str, i32, &'static str);
 
 /// Files and ports that the command lines name.

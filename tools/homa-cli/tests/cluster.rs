@@ -1,4 +1,5 @@
-//! `homa bench cluster` and `homa bench plan` without a lab: loopback, and machines behind a stand-in for ssh.
+//! `homa bench cluster` and `homa bench plan` without a lab: loopback, and machines behind a
+//! stand-in for ssh.
 
 use std::{
     fs,
@@ -272,7 +273,8 @@ fn a_transport_whose_program_is_missing_is_refused_with_the_command_that_builds_
     assert!(text.contains("--manifest-path peers/Cargo.toml"), "{text}");
 }
 
-/// Runs hosts that speak QUIC and gRPC, where their program was built; its own tests say what it does.
+/// Runs hosts that speak QUIC and gRPC, where their program was built; its own tests say what it
+/// does.
 #[test]
 fn hosts_that_speak_other_transports_are_started_by_their_program() {
     let directory = tempfile::tempdir().unwrap();

@@ -133,7 +133,8 @@ fn endpoints_over_raw_ip_and_their_responder_are_found() {
 
 #[test]
 fn where_namespaces_are_refused_it_says_why_and_what_becomes_of_the_comparison() {
-    // A limit of zero that holds in a user namespace of the test's own, and nobody there with rights.
+    // A limit of zero that holds in a user namespace of the test's own, and nobody there with
+    // rights.
     let limited = "echo 0 > /proc/sys/user/max_user_namespaces && \
                    exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"";
     let shell = ["--user", "--map-root-user", "sh", "-c", limited, "sh"];

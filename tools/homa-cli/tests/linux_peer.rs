@@ -1,9 +1,10 @@
-//! `homa call` and `homa serve` over raw IP against a host that behaves as the Linux kernel module does.
+//! `homa call` and `homa serve` over raw IP against a host that behaves as the Linux kernel module
+//! does.
 //!
-//! That host is a model in Python (`linux_peer/`), written from the descriptions of format and behaviour without
-//! this workspace's code. It also watches what it is sent: every packet that a Linux host would not have sent there
-//! and then is a violation, for instance data beyond a grant, another segmentation in a retransmission, or a RESEND
-//! for bytes that were not lost.
+//! That host is a model in Python (`linux_peer/`), written from the descriptions of format and
+//! behaviour without this workspace's code. It also watches what it is sent: every packet that a
+//! Linux host would not have sent there and then is a violation, for instance data beyond a grant,
+//! another segmentation in a retransmission, or a RESEND for bytes that were not lost.
 
 use std::{
     fs,
@@ -29,7 +30,8 @@ const PORT: &str = "99";
 const BOTH: [Family; 2] = [Family::V4, Family::V6];
 const SIZES: [u32; 8] = [1, 100, 1_424, 1_425, 10_000, 60_000, 500_000, 1_000_000];
 
-/// Timers of a slow Linux host, as in most recordings: it asks late, and does not give up under a busy machine.
+/// Timers of a slow Linux host, as in most recordings: it asks late, and does not give up under a
+/// busy machine.
 const PATIENT: &[&str] = &["--timers", "60", "60", "20", "2000"];
 /// The default timers, but for the timeout.
 const EAGER: &[&str] = &["--timers", "5", "5", "2", "2000"];
@@ -344,7 +346,8 @@ fn a_hundred_outstanding_calls_from_a_linux_client_complete() {
     }
 }
 
-/// The smallest MTU: on a busy machine a path that loses much could be taken for one that swallows long packets.
+/// The smallest MTU: on a busy machine a path that loses much could be taken for one that swallows
+/// long packets.
 const LOSSY_MTU: u32 = 1_280;
 const LOSSY: &[&str] = &["--mtu", "1280"];
 
@@ -375,8 +378,9 @@ fn calls_to_a_linux_server_complete_whatever_is_lost() {
     }
 }
 
-/// What is missing is asked for again after 5 ms or more. Some questions are closer to each other, where the first of
-/// them was decided on but left late; if each NEED_ACK brought one, nearly all would be.
+/// What is missing is asked for again after 5 ms or more. Some questions are closer to each other,
+/// where the first of them was decided on but left late; if each NEED_ACK brought one, nearly all
+/// would be.
 fn is_asked_at_intervals(seen: &Value) {
     let intervals = seen["resend_intervals_ms"].as_array().unwrap();
     let short = intervals.iter().filter(|ms| ms.as_f64().unwrap() < 4.0).count();
@@ -528,7 +532,8 @@ fn a_linux_server_that_answers_late_is_waited_for() {
         let seen = server.stop();
         is_clean(&seen);
         let busy = number(&seen["host"]["sent_BUSY"]);
-        // Questions become rarer, at most one in a sixteenth of the timeout; on a busy machine the answer takes longer.
+        // Questions become rarer, at most one in a sixteenth of the timeout; on a busy machine the
+        // answer takes longer.
         assert!((4..=4 * 30).contains(&busy), "{seen:#}");
     }
 }
@@ -624,8 +629,8 @@ fn the_state_of_a_linux_client_that_vanished_goes_away() {
     // In the middle of an answer. Linux does not begin such a call anew.
     let seen = vanish(0, "500000", "20", "10000");
     assert_eq!(seen["failed"], serde_json::json!({ "ETIMEDOUT": 1 }), "{seen:#}");
-    // All of the answer was sent: questions become rarer and end; Linux asks every millisecond for ever.
-    // It is gone for so long that the request, sent again, counts as a new one.
+    // All of the answer was sent: questions become rarer and end; Linux asks every millisecond for
+    // ever. It is gone for so long that the request, sent again, counts as a new one.
     let seen = vanish(1, "20000", "0", "15000");
     all_answered(&seen, 1);
     let questions = number(&seen["packets"]["got_NEED_ACK"]);

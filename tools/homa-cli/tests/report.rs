@@ -19,7 +19,8 @@ fn homa(directory: &Path, arguments: &[&str]) -> assert_cmd::assert::Assert {
 fn a_run_is_drawn_at_its_end_and_again_from_its_files() {
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path();
-    // Loopback has no switch, and a busy machine may leave RPCs unfinished: the exit status is not what is tested.
+    // Loopback has no switch, and a busy machine may leave RPCs unfinished: the exit status is not
+    // what is tested.
     let bench = "bench cluster --loopback --hosts 2 --workload w1 --load 0.05 --secs 0.5 --rounds 1 --transport homa-udp \
                  --transport tcp-reno --out run --report";
     homa(here, &bench.split_whitespace().collect::<Vec<_>>());

@@ -1,10 +1,10 @@
-//! Whatever the repository cites is there: pages, their sections, and the steps and rules of these; and
-//! ARCHITECTURE.md names the crates as they are.
+//! Whatever the repository cites is there: pages, their sections, and the steps and rules of these;
+//! and ARCHITECTURE.md names the crates as they are.
 //!
-//! A citation is `PATH §SECTION`: a path from the root of the repository, and a number or a heading.
-//! `rule N` or `step N` behind it names an entry of a numbered list or a row of a table. Further
-//! sections of the same page may follow after a comma, "and" or "to". Within a page of `docs/spec` a
-//! section alone is its own.
+//! A citation is `PATH §SECTION`: a path from the root of the repository, and a number or a
+//! heading. `rule N` or `step N` behind it names an entry of a numbered list or a row of a table.
+//! Further sections of the same page may follow after a comma, "and" or "to". Within a page of
+//! `docs/spec` a section alone is its own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -54,7 +54,8 @@ impl Page {
         page
     }
 
-    /// The section that `text` begins with, and the length of its name there: the longest of those that fit.
+    /// The section that `text` begins with, and the length of its name there: the longest of those
+    /// that fit.
     fn find(&self, text: &str) -> Option<(usize, usize)> {
         let names = self.sections.iter().enumerate().flat_map(|(index, section)| {
             [&section.number, &section.title].map(|name| (index, name))
@@ -83,7 +84,8 @@ fn ends_here(name: &str, text: &str) -> bool {
     }
 }
 
-/// `9. Checks on receipt`, `2.1 Constants`, `R. Receiving DATA`: the number and the title of a heading.
+/// `9. Checks on receipt`, `2.1 Constants`, `R. Receiving DATA`: the number and the title of a
+/// heading.
 fn number_and_title(heading: &str) -> (String, String) {
     let plain = heading.replace('`', "");
     let (first, rest) = plain.split_once(' ').unwrap_or((&plain, ""));

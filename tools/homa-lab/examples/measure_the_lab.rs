@@ -1,4 +1,5 @@
-//! Prints what a lab carries and what it measures about itself: `measure_the_lab kernel|switch HOSTS MBPS`.
+//! Prints what a lab carries and what it measures about itself:
+//! `measure_the_lab kernel|switch HOSTS MBPS`.
 
 use std::time::Instant;
 

@@ -27,12 +27,14 @@ pub struct HostHandle {
 }
 
 impl HostHandle {
-    /// Moves this process into the host and starts a program there; the program ends with the lab. The process must
-    /// have a single thread, stays in the host, and should do no more than wait for the program.
+    /// Moves this process into the host and starts a program there; the program ends with the lab.
+    /// The process must have a single thread, stays in the host, and should do no more than wait
+    /// for the program.
     ///
     /// # Errors
-    /// [`LabError::File`] if the lab is gone or belongs to somebody else, [`LabError::NoPermission`] if
-    /// this process may not enter, [`LabError::Io`] if the program cannot be started.
+    /// [`LabError::File`] if the lab is gone or belongs to somebody else,
+    /// [`LabError::NoPermission`] if this process may not enter, [`LabError::Io`] if the program
+    /// cannot be started.
     pub fn enter_and_spawn(&self, command: &mut Command) -> Result<Child, LabError> {
         let directory = std::env::current_dir();
         let other_user = !same_namespace(&self.user, Path::new("/proc/self/ns/user"));

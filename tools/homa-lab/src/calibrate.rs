@@ -1,4 +1,5 @@
-//! What the machine can carry: the lab at a rate that no link limits, and which switch to take for it.
+//! What the machine can carry: the lab at a rate that no link limits, and which switch to take for
+//! it.
 
 use std::{
     thread,
@@ -37,8 +38,8 @@ impl Load {
 pub struct Saturation {
     /// What emulates the switch: never [`Backend::Auto`].
     pub backend: Backend,
-    /// Frames per second through all ports together, senders and receivers included. No more than twice
-    /// the load is tried.
+    /// Frames per second through all ports together, senders and receivers included. No more than
+    /// twice the load is tried.
     pub packets_per_s: f64,
     /// Mean length of these frames in bytes.
     pub frame_bytes: f64,
@@ -51,7 +52,8 @@ pub struct Saturation {
 /// Loads that are tried, as multiples of the one that is asked for, until one is carried.
 const STEPS: [f64; 5] = [COMFORT, 1.5, 1.0, 0.5, 0.25];
 
-/// Programs under test need processor time as well: a lab is comfortable if it carries so many times the load.
+/// Programs under test need processor time as well: a lab is comfortable if it carries so many
+/// times the load.
 const COMFORT: f64 = 2.0;
 
 /// A load counts as carried if this share of it arrives.
@@ -84,8 +86,8 @@ impl Saturation {
     }
 }
 
-/// Lets every host of a lab like `spec` send to its neighbour: twice the load, and less and less until all of it
-/// arrives. Takes about half a second, more where less is carried.
+/// Lets every host of a lab like `spec` send to its neighbour: twice the load, and less and less
+/// until all of it arrives. Takes about half a second, more where less is carried.
 ///
 /// # Errors
 /// Those of [`Lab::up`].
@@ -121,8 +123,9 @@ pub fn saturation(spec: &LabSpec, load: &Load) -> Result<Saturation, LabError> {
     })
 }
 
-/// Decides what emulates the switch by what each carries on this machine: the kernel's, which leaves more of the
-/// machine to the programs, unless the load is too much for it and the own one carries more.
+/// Decides what emulates the switch by what each carries on this machine: the kernel's, which
+/// leaves more of the machine to the programs, unless the load is too much for it and the own one
+/// carries more.
 ///
 /// # Errors
 /// Those of [`Lab::up`].

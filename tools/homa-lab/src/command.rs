@@ -12,8 +12,8 @@ use crate::{
     tool,
 };
 
-/// A program to be started inside a host; like [`Command`], and ended with the lab at the latest. It is looked for
-/// in [`tool::search_path`].
+/// A program to be started inside a host; like [`Command`], and ended with the lab at the latest.
+/// It is looked for in [`tool::search_path`].
 #[derive(Debug)]
 pub struct HostCommand<'lab> {
     sandbox: &'lab Sandbox,

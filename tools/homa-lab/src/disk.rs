@@ -18,8 +18,8 @@ use rustix::{
 
 use crate::LabError;
 
-/// A file system in memory that is mounted nowhere and has files without names: it is gone with the last
-/// descriptor of it and of its files.
+/// A file system in memory that is mounted nowhere and has files without names: it is gone with the
+/// last descriptor of it and of its files.
 #[derive(Debug)]
 pub struct SmallDisk(OwnedFd);
 
@@ -34,8 +34,8 @@ impl SmallDisk {
     /// A disk for so many bytes. Needs [`acquire_privileges`](crate::acquire_privileges).
     ///
     /// # Errors
-    /// [`LabError::NoPermission`] if this process may not mount; [`LabError::Setup`] if the kernel (before
-    /// 5.2) has no mounts without a place.
+    /// [`LabError::NoPermission`] if this process may not mount; [`LabError::Setup`] if the kernel
+    /// (before 5.2) has no mounts without a place.
     pub fn new(bytes: u64) -> Result<Self, LabError> {
         // The mounts of a thread of its own: those of the machine are not this user's to add to.
         let made = thread::scope(|scope| scope.spawn(|| make(bytes)).join());

@@ -52,7 +52,8 @@ pub struct Machine {
 pub struct Fidelity {
     /// What emulates the switch.
     pub backend: Backend,
-    /// Rate that overloaded ports carried, divided by the rate asked for: the smallest of the ports measured.
+    /// Rate that overloaded ports carried, divided by the rate asked for: the smallest of the ports
+    /// measured.
     pub rate_lowest: f64,
     /// The same: the largest.
     pub rate_highest: f64,
@@ -66,12 +67,12 @@ pub struct Fidelity {
     pub frame_ns: u64,
     /// The machine.
     pub machine: Machine,
-    /// Differences of the tail of latencies below this are not the network's, in nanoseconds: the spread between
-    /// P50 and P99 in the idle lab, or, if that is more, at the highest level of an overloaded port besides the time of
-    /// half a frame.
+    /// Differences of the tail of latencies below this are not the network's, in nanoseconds: the
+    /// spread between P50 and P99 in the idle lab, or, if that is more, at the highest level of an
+    /// overloaded port besides the time of half a frame.
     pub latency_resolution_ns: u64,
-    /// Differences of medians below this are not the network's, in nanoseconds: so far apart were medians of parts
-    /// of one series.
+    /// Differences of medians below this are not the network's, in nanoseconds: so far apart were
+    /// medians of parts of one series.
     pub median_resolution_ns: u64,
     /// Differences of throughput below this share are not the network's.
     pub rate_resolution: f64,
@@ -84,7 +85,8 @@ struct Effort {
     rate_time: Duration,
     /// The most ports whose rate is measured.
     rate_ports_max: usize,
-    /// Probes of the idle lab and of the overloaded port's highest level; half as many of its lowest.
+    /// Probes of the idle lab and of the overloaded port's highest level; half as many of its
+    /// lowest.
     probes: u32,
     /// Time between probes, in the mean.
     spacing: Duration,
@@ -115,12 +117,13 @@ const BRIEF: Effort = Effort {
 /// Parts of the idle probes whose medians are compared.
 const PARTS: usize = 5;
 
-/// So many hosts show what levels do: two overload a port of a third, to which a fourth, whose own interface has
-/// nothing else to send, sends the probes.
+/// So many hosts show what levels do: two overload a port of a third, to which a fourth, whose own
+/// interface has nothing else to send, sends the probes.
 const HOSTS_MIN: u32 = 4;
 
-/// Measures a lab in which nothing else runs; takes about six seconds. For ports under overload the place of a lab of
-/// less than four hosts is taken by one of four that is like it otherwise, built and taken down meanwhile.
+/// Measures a lab in which nothing else runs; takes about six seconds. For ports under overload the
+/// place of a lab of less than four hosts is taken by one of four that is like it otherwise, built
+/// and taken down meanwhile.
 ///
 /// # Errors
 /// Those of sockets and threads, and of [`Lab::up`].
@@ -159,7 +162,8 @@ fn measure_with(lab: &Lab, effort: &Effort) -> Result<Fidelity, LabError> {
         same_level,
         frame_ns,
         machine,
-        // The frame on the link is waited for, between nothing and all of its time: that is the network's.
+        // The frame on the link is waited for, between nothing and all of its time: that is the
+        // network's.
         latency_resolution_ns: spread_ns(&idle)
             .max(spread_ns(&top_level).saturating_sub(frame_ns / 2)),
         median_resolution_ns,
@@ -234,8 +238,9 @@ fn spin(time: Duration) -> (Quantiles, f64) {
 /// Parts of the time in which a rate is measured.
 const RATE_PARTS: u32 = 5;
 
-/// Two other hosts send to a port; what arrives there, divided by the rate of its link: the median of parts of the time,
-/// since where the machine stalls one part has less, and the next what waited meanwhile.
+/// Two other hosts send to a port; what arrives there, divided by the rate of its link: the median
+/// of parts of the time, since where the machine stalls one part has less, and the next what waited
+/// meanwhile.
 fn port_rate(lab: &Lab, port: usize, effort: &Effort) -> Result<f64, LabError> {
     let hosts = lab.hosts().len();
     let frame_bytes = lab.spec().frame_bytes() as usize;
@@ -257,7 +262,8 @@ fn port_rate(lab: &Lab, port: usize, effort: &Effort) -> Result<f64, LabError> {
     Ok(rates[rates.len() / 2])
 }
 
-/// Probes to a port that two others overload at the lowest level: at the top level, and at the same.
+/// Probes to a port that two others overload at the lowest level: at the top level, and at the
+/// same.
 fn under_overload(lab: &Lab, effort: &Effort) -> Result<(Quantiles, Quantiles), LabError> {
     let frame_bytes = lab.spec().frame_bytes() as usize;
     let sink = Sink::start(lab, 0)?;

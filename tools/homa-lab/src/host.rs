@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 /// One host: a network namespace with one interface, `eth0`, on the switch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabHost {
-    /// `h0`, `h1`, ...: what programs inside the lab call its IPv4 address; `h0-v6` is the IPv6 address.
+    /// `h0`, `h1`, ...: what programs inside the lab call its IPv4 address; `h0-v6` is the IPv6
+    /// address.
     pub name: String,
     /// Counts from zero; also the number of its switch port.
     pub index: usize,
@@ -20,7 +21,8 @@ pub struct LabHost {
     pub ipv6: Ipv6Addr,
     /// Ethernet address of `eth0`.
     pub mac: String,
-    /// The network namespace, for `nsenter --net=`; valid while the process that holds the lab lives.
+    /// The network namespace, for `nsenter --net=`; valid while the process that holds the lab
+    /// lives.
     pub netns: PathBuf,
 }
 
@@ -46,8 +48,8 @@ pub(crate) fn name_of(index: usize) -> String {
     format!("h{index}")
 }
 
-/// Lines of `/etc/hosts` for so many hosts. A name stands for one address: most servers listen to IPv4 only, and most
-/// resolvers would give IPv6 first.
+/// Lines of `/etc/hosts` for so many hosts. A name stands for one address: most servers listen to
+/// IPv4 only, and most resolvers would give IPv6 first.
 pub(crate) fn names_of(hosts: usize) -> String {
     let lines = (0..hosts).map(|index| {
         let name = name_of(index);

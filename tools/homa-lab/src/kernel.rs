@@ -1,5 +1,5 @@
-//! The switch made of parts of the kernel: routes from port to port, and HTB with one class per priority level on
-//! every port towards a host.
+//! The switch made of parts of the kernel: routes from port to port, and HTB with one class per
+//! priority level on every port towards a host.
 
 use serde::Deserialize;
 
@@ -11,8 +11,8 @@ use crate::{
     qdiscs::Qdiscs,
 };
 
-/// What a class may send ahead of its rate, as time: wake-ups of the kernel's packet scheduler come late by
-/// some ten microseconds, and what was missed must be made up for.
+/// What a class may send ahead of its rate, as time: wake-ups of the kernel's packet scheduler come
+/// late by some ten microseconds, and what was missed must be made up for.
 const BURST_US: u64 = 100;
 
 /// Name of the switch's end of a host's link.
@@ -26,9 +26,10 @@ pub(crate) fn port_mac(host: usize) -> [u8; 6] {
     [0x02, 0x66, 0, 1, high, low]
 }
 
-/// Joins the ports by routes and shapes them; the links are there already. A bridge would do less work per packet, but
-/// a packet that waits in it still counts for the socket that sent it: senders would feel a queue in the middle of the
-/// network as if it were in their own interface. What a router receives has left its sender.
+/// Joins the ports by routes and shapes them; the links are there already. A bridge would do less
+/// work per packet, but a packet that waits in it still counts for the socket that sent it: senders
+/// would feel a queue in the middle of the network as if it were in their own interface. What a
+/// router receives has left its sender.
 pub(crate) fn build(fabric: &NetNs, spec: &LabSpec) -> Result<(), LabError> {
     let hosts = 0..spec.hosts as usize;
     for (key, value) in [

@@ -34,8 +34,9 @@ impl Lab {
     /// Builds a lab.
     ///
     /// # Errors
-    /// [`LabError::Spec`] before anything is built; [`LabError::NoPermission`], [`LabError::MissingProgram`]
-    /// and [`LabError::Setup`] name what the machine lacks. What was built by then is gone again.
+    /// [`LabError::Spec`] before anything is built; [`LabError::NoPermission`],
+    /// [`LabError::MissingProgram`] and [`LabError::Setup`] name what the machine lacks. What was
+    /// built by then is gone again.
     pub fn up(spec: &LabSpec) -> Result<Self, LabError> {
         spec.validate()?;
         Self::build(spec, choose(spec)?)
@@ -176,8 +177,8 @@ impl Lab {
         }
     }
 
-    /// Does something in a thread that uses the network of a host: sockets opened there belong to the host
-    /// for good, wherever they are used afterwards.
+    /// Does something in a thread that uses the network of a host: sockets opened there belong to
+    /// the host for good, wherever they are used afterwards.
     ///
     /// # Errors
     /// [`LabError::NoSuchHost`], and those of `work`.
@@ -202,8 +203,8 @@ impl Lab {
         self.sandbox.first_process()
     }
 
-    /// Takes a host's interface down. What is sent to or from it is lost, and the host has no route, until
-    /// [`Lab::plug`].
+    /// Takes a host's interface down. What is sent to or from it is lost, and the host has no
+    /// route, until [`Lab::plug`].
     ///
     /// # Errors
     /// [`LabError::NoSuchHost`]; [`LabError::Setup`] if the kernel refuses.
@@ -211,8 +212,8 @@ impl Lab {
         batch(&self.space(host)?.net, "ip", &[format!("link set {INTERFACE} down")])
     }
 
-    /// Takes it up again, with all that the kernel forgets of an interface that is down, and waits until it
-    /// carries packets.
+    /// Takes it up again, with all that the kernel forgets of an interface that is down, and waits
+    /// until it carries packets.
     ///
     /// # Errors
     /// As [`Lab::unplug`].
@@ -227,8 +228,8 @@ impl Lab {
         wait_for_links(net, &[INTERFACE.to_owned()])
     }
 
-    /// Takes away or gives back a host's route to the others over IPv4. Without it the host is told that the
-    /// network cannot be reached whenever it sends.
+    /// Takes away or gives back a host's route to the others over IPv4. Without it the host is told
+    /// that the network cannot be reached whenever it sends.
     ///
     /// # Errors
     /// As [`Lab::unplug`].
@@ -286,7 +287,8 @@ fn own_switch(
     since: Instant,
 ) -> Result<RunningSwitch, LabError> {
     for space in spaces {
-        // The switch passes frames on as they are: a checksum left to the device would never be made.
+        // The switch passes frames on as they are: a checksum left to the device would never be
+        // made.
         ethtool::switch_off(&space.net, INTERFACE, &["tx-checksum-ip-generic"])?;
     }
     let config = SwitchConfig {
@@ -355,7 +357,8 @@ fn configure_host(
     }
     let mut lines = vec![
         "link set lo up".to_owned(),
-        // No packet larger than the MTU enters the queue: TCP builds none, the shaper cuts those of UDP.
+        // No packet larger than the MTU enters the queue: TCP builds none, the shaper cuts those of
+        // UDP.
         format!("link set {INTERFACE} gso_max_segs 1 txqueuelen 1000 up"),
         format!("addr add {}/16 dev {INTERFACE}", ipv4_of(index)),
         format!("addr add {}/64 dev {INTERFACE} nodad", ipv6_of(index)),
@@ -383,8 +386,8 @@ fn neighbours(index: usize, spec: &LabSpec, backend: Backend) -> Vec<String> {
     lines
 }
 
-/// The host's own interface sends at the rate of the link. TBF cuts what is longer than its burst into
-/// packets on entry.
+/// The host's own interface sends at the rate of the link. TBF cuts what is longer than its burst
+/// into packets on entry.
 fn uplink(spec: &LabSpec) -> String {
     let burst = u64::from(2 * spec.frame_bytes()).max(spec.port_bytes_per_s() / 10_000);
     format!(

@@ -12,9 +12,9 @@
 //! # Ok::<(), homa_lab::LabError>(())
 //! ```
 //!
-//! Nothing outlives the process that holds the [`Lab`]: the namespaces have no names, descriptors of
-//! this process keep them alive, and the programs inside belong to a process namespace whose first process
-//! ends with ours, also after SIGKILL.
+//! Nothing outlives the process that holds the [`Lab`]: the namespaces have no names, descriptors
+//! of this process keep them alive, and the programs inside belong to a process namespace whose
+//! first process ends with ours, also after SIGKILL.
 //!
 //! | module | what |
 //! | --- | --- |

@@ -54,7 +54,8 @@ impl NetNs {
         path_of(&self.0)
     }
 
-    /// Writes a setting of this namespace below `/proc/sys/net`; one that this kernel lacks is skipped.
+    /// Writes a setting of this namespace below `/proc/sys/net`; one that this kernel lacks is
+    /// skipped.
     pub(crate) fn sysctl(&self, key: &str, value: &str) -> Result<(), LabError> {
         let path = PathBuf::from("/proc/sys/net").join(key);
         match self.run(|| fs::write(&path, value)) {
@@ -66,8 +67,8 @@ impl NetNs {
     }
 }
 
-/// The processes of all programs of a lab. All of them end when this value is dropped or our process ends,
-/// however it does.
+/// The processes of all programs of a lab. All of them end when this value is dropped or our
+/// process ends, however it does.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
     pid: File,
@@ -78,11 +79,13 @@ pub(crate) struct Sandbox {
     lifeline: Option<ChildStdin>,
 }
 
-/// The first process: shows the sandbox in its `/proc` where that is allowed, then waits for the end.
+/// The first process: shows the sandbox in its `/proc` where that is allowed, then waits for the
+/// end.
 const FIRST: &str = "mount -t proc proc /proc 2>/dev/null; echo ready; exec cat >/dev/null";
 
 impl Sandbox {
-    /// Starts an empty one; its programs find `hosts` in `/etc/hosts`, in front of what the machine has there.
+    /// Starts an empty one; its programs find `hosts` in `/etc/hosts`, in front of what the machine
+    /// has there.
     pub(crate) fn new(hosts: &str) -> Result<Self, LabError> {
         Self::start(hosts).map_err(|error| LabError::setup("make a process namespace", error))
     }
@@ -128,8 +131,9 @@ impl Drop for Sandbox {
         let Some(mut first) = self.first.take() else { return };
         // Killing as well: the first process may be stopped. Fails only if it has ended already.
         let _ = first.kill();
-        // It is over when all others are, and those that this process has started are only when somebody has waited
-        // for them: the owner of the `Child`, perhaps after this. They are dead all the same.
+        // It is over when all others are, and those that this process has started are only when
+        // somebody has waited for them: the owner of the `Child`, perhaps after this. They are dead
+        // all the same.
         for _ in 0..ENDING_LOOKS {
             if !matches!(first.try_wait(), Ok(None)) {
                 return;
@@ -145,7 +149,8 @@ impl Drop for Sandbox {
 const ENDING_LOOKS: u32 = 50;
 const ENDING_LOOK: Duration = Duration::from_millis(1);
 
-/// What a program in a host sees: the host's network, the sandbox's processes, and a `/sys` that fits.
+/// What a program in a host sees: the host's network, the sandbox's processes, and a `/sys` that
+/// fits.
 #[derive(Debug)]
 pub(crate) struct HostSpace {
     /// The host's network.
@@ -215,7 +220,8 @@ fn keep_mounts_private() -> io::Result<()> {
 /// The file that the C library looks names up in.
 const HOSTS: &str = "/etc/hosts";
 
-/// Any directory that is there: for a moment it holds a file system in memory, which only this thread sees.
+/// Any directory that is there: for a moment it holds a file system in memory, which only this
+/// thread sees.
 const SCRATCH: &str = "/proc";
 
 /// Puts lines in front of `/etc/hosts`, in the mounts of this thread only.
@@ -229,8 +235,8 @@ fn name_hosts(lines: &str) -> io::Result<()> {
     bound
 }
 
-/// `/sys/class/net` shows the devices of the namespace that mounted it. Where mounting is not allowed, programs
-/// see those of the machine there; everything else works.
+/// `/sys/class/net` shows the devices of the namespace that mounted it. Where mounting is not
+/// allowed, programs see those of the machine there; everything else works.
 fn show_own_devices() {
     let _ = mount("sysfs", "/sys", "sysfs", MountFlags::empty(), None);
 }

@@ -67,7 +67,8 @@ struct Link {
     operstate: String,
 }
 
-/// How long the kernel may take to let a link carry packets: it looks once per second at the latest.
+/// How long the kernel may take to let a link carry packets: it looks once per second at the
+/// latest.
 const LINK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Waits until devices carry packets. What is sent before goes nowhere, without an error.

@@ -1,4 +1,5 @@
-//! Counters of the kernel's queues, asked for without a program in between: a tenth of a millisecond instead of several.
+//! Counters of the kernel's queues, asked for without a program in between: a tenth of a
+//! millisecond instead of several.
 
 use std::{collections::HashMap, io, sync::Mutex, sync::PoisonError, time::Duration};
 
@@ -59,7 +60,8 @@ impl Qdiscs {
     /// # Errors
     /// The kernel does not answer, or not understandably.
     pub(crate) fn read(&self) -> io::Result<HashMap<Place, LevelCounters>> {
-        // A panic between question and answer leaves parts of an old answer, which its number gives away.
+        // A panic between question and answer leaves parts of an old answer, which its number gives
+        // away.
         let mut asked = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         asked.ask()?;
         let mut found = HashMap::new();

@@ -17,7 +17,8 @@ pub const PORT_MBPS_MAX: u32 = 100_000;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Backend {
-    /// Whatever serves the specification on this machine; [`crate::Lab::backend`] tells which one it became.
+    /// Whatever serves the specification on this machine; [`crate::Lab::backend`] tells which one
+    /// it became.
     #[default]
     Auto,
     /// Routes of the kernel with HTB on every port: rates and priorities, byte-limited FIFOs.
@@ -46,12 +47,13 @@ pub enum BufferPolicy {
     Level,
     /// All levels of a port together.
     Port,
-    /// All ports together, by a dynamic threshold: a level's queue may hold `shared_alpha` times what is free.
+    /// All ports together, by a dynamic threshold: a level's queue may hold `shared_alpha` times
+    /// what is free.
     Shared,
 }
 
-/// What a lab is to be like. Rates and lengths count Ethernet frames without preamble and check sequence:
-/// IP packet + 14 bytes.
+/// What a lab is to be like. Rates and lengths count Ethernet frames without preamble and check
+/// sequence: IP packet + 14 bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LabSpec {
@@ -71,7 +73,8 @@ pub struct LabSpec {
     pub buffer: BufferPolicy,
     /// Factor of the dynamic threshold of [`BufferPolicy::Shared`].
     pub shared_alpha: f64,
-    /// Marks ECN-capable packets that find more than this many bytes in their level's queue. Own switch only.
+    /// Marks ECN-capable packets that find more than this many bytes in their level's queue. Own
+    /// switch only.
     pub ecn_bytes: Option<u64>,
     /// Number of different priorities, 1, 2, 4 or 8: neighbouring levels are joined.
     pub priorities: u32,
@@ -81,7 +84,8 @@ pub struct LabSpec {
     pub down: LinkConditions,
     /// Seed of losses and other random decisions.
     pub seed: u64,
-    /// Time between two samples of the queue lengths in microseconds; zero records none. Own switch only.
+    /// Time between two samples of the queue lengths in microseconds; zero records none. Own switch
+    /// only.
     pub trace_interval_us: u64,
     /// The most samples kept; older ones are overwritten. One sample is 80 bytes.
     pub trace_samples: usize,

@@ -10,7 +10,8 @@ use std::{
 
 use rustix::fs::{Access, access};
 
-/// Where programs for administrators are: Debian's ordinary users do not have these directories in PATH.
+/// Where programs for administrators are: Debian's ordinary users do not have these directories in
+/// PATH.
 const ADMINISTRATORS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 /// What PATH is taken for where there is none.

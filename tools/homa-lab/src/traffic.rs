@@ -35,8 +35,8 @@ pub(crate) struct Blast {
 }
 
 impl Blast {
-    /// Starts to send from host `from` to `to`, frames of `frame_bytes` at a priority level: so many per second,
-    /// or as many as the host's interface takes.
+    /// Starts to send from host `from` to `to`, frames of `frame_bytes` at a priority level: so
+    /// many per second, or as many as the host's interface takes.
     pub(crate) fn start(
         lab: &Lab,
         from: usize,
@@ -124,9 +124,9 @@ impl Drop for Sink {
     }
 }
 
-/// Sends `count` short datagrams from one host to another, some `spacing` apart, and measures how long each
-/// takes from the call that sends it to the return of the call that receives it. The times come in the order of
-/// arrival, in nanoseconds; lost datagrams have none.
+/// Sends `count` short datagrams from one host to another, some `spacing` apart, and measures how
+/// long each takes from the call that sends it to the return of the call that receives it. The
+/// times come in the order of arrival, in nanoseconds; lost datagrams have none.
 pub(crate) fn probe(
     lab: &Lab,
     from: usize,
@@ -164,7 +164,8 @@ fn queue_time(lab: &Lab) -> Duration {
     Duration::from_secs_f64(seconds).min(QUEUE_TIME_MAX)
 }
 
-/// Takes in probes until all have come, or the last has been under way for `longest` and none comes.
+/// Takes in probes until all have come, or the last has been under way for `longest` and none
+/// comes.
 fn receive_probes(
     socket: &UdpSocket,
     start: Instant,

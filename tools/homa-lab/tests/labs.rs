@@ -11,8 +11,8 @@ use std::{
 
 use homa_lab::{Backend, Fidelity, Lab, LabError, LabSpec, LinkConditions, SmallDisk, fidelity};
 
-/// Held for writing by tests that measure: all networks share the queue of a processor, so that the traffic of one lab is
-/// lost and late because of another's.
+/// Held for writing by tests that measure: all networks share the queue of a processor, so that the
+/// traffic of one lab is lost and late because of another's.
 static TRAFFIC: RwLock<()> = RwLock::new(());
 
 /// The back-ends, each with a lab of its own; nothing where namespaces are not allowed.
@@ -100,7 +100,8 @@ fn datagrams_of_both_address_families_are_counted_at_their_level() {
                 socket.set_tos_v4(level << 5).unwrap();
             }
             let before = lab.counters().unwrap()[1].levels[level as usize].sent_packets;
-            // Other labs overload the queue that a processor has for all networks: what is lost there goes again.
+            // Other labs overload the queue that a processor has for all networks: what is lost
+            // there goes again.
             let (mut sent, mut arrived) = (0, 0);
             while arrived < 20 {
                 assert!(sent < 100, "{arrived} of {sent} arrived");
@@ -126,7 +127,8 @@ fn a_port_carries_its_rate_and_the_highest_level_goes_first() {
                 && measured.rate_highest < 1.0 + share
                 && measured.top_level.p50_ns < frames * measured.frame_ns
         };
-        // One frame takes 0.6 ms, the queue of the lowest level 200 ms: medians show that on a busy machine, too.
+        // One frame takes 0.6 ms, the queue of the lowest level 200 ms: medians show that on a busy
+        // machine, too.
         let in_order = |measured: &Fidelity| {
             measured.top_level.count > 450
                 && measured.same_level.p50_ns > 100 * measured.frame_ns

@@ -147,7 +147,8 @@ impl World {
         }
     }
 
-    /// The client hears of a life of the server about a call. One that has not called yet does not know anybody.
+    /// The client hears of a life of the server about a call. One that has not called yet does not
+    /// know anybody.
     pub(crate) fn client_hears(&mut self, call: CallId, life: Life, answer: Answer, scope: &Scope) {
         let of_this_life = |call: &Call| *call != Call::Unmade;
         if !self.client.calls.iter().any(of_this_life) {

@@ -1,12 +1,15 @@
-//! At most once, as a model: a client, a server and a network that loses, repeats, delays and reorders packets, in which
-//! either end may restart or be stopped at every moment. [`docs/promises.md`] states what holds; `tests/promise.rs` checks it
-//! in every state the model can reach, `tests/engine.rs` that the engine does what the model says.
+//! At most once, as a model: a client, a server and a network that loses, repeats, delays and
+//! reorders packets, in which either end may restart or be stopped at every moment.
+//! [`docs/promises.md`] states what holds; `tests/promise.rs` checks it in every state the model
+//! can reach, `tests/engine.rs` that the engine does what the model says.
 //!
-//! Time passes in *ticks*, within which nothing takes time. A packet is delivered within [`Scope::packet_life`] or never.
-//! A server remembers finished requests for two packet lives ([`Rules::memory`]): an old answer may live for one and draw a
-//! copy of the request that lives for another.
+//! Time passes in *ticks*, within which nothing takes time. A packet is delivered within
+//! [`Scope::packet_life`] or never. A server remembers finished requests for two packet lives
+//! ([`Rules::memory`]): an old answer may live for one and draw a copy of the request that lives
+//! for another.
 //!
-//! Requests are one packet, responses two: they are received in part, and must not be joined of two executions.
+//! Requests are one packet, responses two: they are received in part, and must not be joined of two
+//! executions.
 //!
 //! [`docs/promises.md`]: https://github.com/homa-rs/homa/blob/main/docs/promises.md
 #![forbid(unsafe_code)]
@@ -29,7 +32,8 @@ pub type Ticks = u8;
 
 /// Packets of a response, at most.
 pub const PARTS_MAX: usize = 2;
-/// What the ends do to keep the promise. The default is what the engine does; every other value is a mutant.
+/// What the ends do to keep the promise. The default is what the engine does; every other value is
+/// a mutant.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// For how many packet lives a server remembers finished requests.
@@ -38,11 +42,13 @@ pub struct Rules {
     pub repeats_within: u8,
     /// What the memory holds does not age while the server is stopped.
     pub memory_stops: bool,
-    /// An id is taken for the newest of its client's life without a look into the memory only after the memory's time.
+    /// An id is taken for the newest of its client's life without a look into the memory only after
+    /// the memory's time.
     pub newest_waits: bool,
     /// A server refuses requests that name another life than its own.
     pub refuses_other_names: bool,
-    /// A client that is told *never seen* compares the age of the server's life with that of its request.
+    /// A client that is told *never seen* compares the age of the server's life with that of its
+    /// request.
     pub compares_ages: bool,
     /// A server that has not lived for a packet's life takes no request that does not name it.
     pub young_server_asks: bool,
@@ -50,7 +56,8 @@ pub struct Rules {
     pub tells_lives_apart: bool,
     /// Calls that the server has are asked about.
     pub asks_about_confirmed: bool,
-    /// A client believes a server that had a request and says several times that it has not seen it.
+    /// A client believes a server that had a request and says several times that it has not seen
+    /// it.
     pub believes_never_seen: bool,
 }
 
@@ -217,8 +224,8 @@ impl World {
         }
     }
 
-    /// Takes packets away that change nothing any more: questions and answers about calls that are over. (An answer also
-    /// tells another call which life the server lives, if it has several.)
+    /// Takes packets away that change nothing any more: questions and answers about calls that are
+    /// over. (An answer also tells another call which life the server lives, if it has several.)
     fn drop_the_irrelevant(&mut self, scope: &Scope) {
         let calls = &self.client.calls;
         let tells_others = scope.calls.len() > 1 && scope.server_lives > 1;
@@ -253,7 +260,8 @@ impl Scope {
         self.packet_life + 1
     }
 
-    /// What becomes of the world if nothing is lost from now on, the server answers and nobody stops.
+    /// What becomes of the world if nothing is lost from now on, the server answers and nobody
+    /// stops.
     fn all_is_well(&self, world: &World) -> World {
         let mut world = world.clone();
         for _ in 0..8 * self.packet_life {
@@ -375,7 +383,8 @@ fn not_repeated(_: &Scope, world: &World) -> bool {
     !world.repeated
 }
 
-/// The network may copy a request that names no life: it is promised only if a young server takes no request that names no life.
+/// The network may copy a request that names no life: it is promised only if a young server takes
+/// no request that names no life.
 fn once_in_all(scope: &Scope, world: &World) -> bool {
     let mut calls = world.executed.iter();
     !scope.rules.young_server_asks || calls.all(|times| times.iter().sum::<u8>() <= 1)

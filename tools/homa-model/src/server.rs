@@ -11,11 +11,13 @@ pub struct Server {
     pub born: Ticks,
     /// What it knows of each call.
     pub entries: Vec<Entry>,
-    /// The newest request of the client's present life, and for how long requests of that life are counted.
+    /// The newest request of the client's present life, and for how long requests of that life are
+    /// counted.
     pub newest: Option<(CallId, Ticks)>,
     /// The client's life as it is known.
     pub knows: Option<Life>,
-    /// Ticks for which it was stopped: when all that came meanwhile was read, what it remembered before is older for them.
+    /// Ticks for which it was stopped: when all that came meanwhile was read, what it remembered
+    /// before is older for them.
     pub stopped: Ticks,
 }
 

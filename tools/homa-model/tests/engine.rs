@@ -1,6 +1,7 @@
-//! The engine does what the model says: two engines of `homa-core` go through the model's traces in virtual time, and after
-//! each step the same requests were executed and the same calls have ended in the same way. (Lives of the client are left to
-//! the model: the engine executes less of a former life than the model lets it.)
+//! The engine does what the model says: two engines of `homa-core` go through the model's traces in
+//! virtual time, and after each step the same requests were executed and the same calls have ended
+//! in the same way. (Lives of the client are left to the model: the engine executes less of a
+//! former life than the model lets it.)
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -24,8 +25,8 @@ const SERVER_PORT: u16 = 2000;
 /// One packet; the longer it is the more a server may answer a client that it does not know.
 const REQUEST_BYTES: u32 = 1400;
 
-/// Settings of which the model's ticks are an image: what ends within so many and a half ticks has ended at the next. A
-/// response is given up when the model says so.
+/// Settings of which the model's ticks are an image: what ends within so many and a half ticks has
+/// ended at the next. A response is given up when the model says so.
 fn config(scope: &Scope) -> Config {
     let packet_life = Duration::from_nanos(TICK_NS) * u32::from(scope.packet_life);
     Config::default().with(|config| {
@@ -342,8 +343,9 @@ fn drain(host: &mut Host, now_ns: u64) -> Vec<(Header, u32)> {
     sent
 }
 
-/// Goes through a trace, as far as the engines send what arrives in it: they limit what they send to an address that is not
-/// proved. How far that is, or the first step after which the engines and the model disagree.
+/// Goes through a trace, as far as the engines send what arrives in it: they limit what they send
+/// to an address that is not proved. How far that is, or the first step after which the engines and
+/// the model disagree.
 fn replay(scope: &Scope, steps: &[Step]) -> Result<usize, String> {
     let mut bench = Bench::new(scope);
     let mut world = scope.init_states().remove(0);

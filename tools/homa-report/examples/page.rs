@@ -1,4 +1,5 @@
-//! Writes a report and its main picture: `cargo run -p homa-report --example page -- OUT.html DIR...`
+//! Writes a report and its main picture:
+//! `cargo run -p homa-report --example page -- OUT.html DIR...`
 
 use std::{env, error::Error, fs, path::PathBuf};
 

@@ -1,4 +1,5 @@
-//! Homa against the best variant of TCP, of QUIC and of gRPC, and how far each difference can be trusted.
+//! Homa against the best variant of TCP, of QUIC and of gRPC, and how far each difference can be
+//! trusted.
 
 use std::cmp::Ordering;
 
@@ -44,7 +45,8 @@ pub struct Comparison {
     pub(crate) other: f64,
     /// Which variant that is.
     pub(crate) best: String,
-    /// So many times Homa is better; below 1: worse. Null in JSON unless the run tells who is better.
+    /// So many times Homa is better; below 1: worse. Null in JSON unless the run tells who is
+    /// better.
     #[serde(rename = "times_better", serialize_with = "finite")]
     pub(crate) ratio: f64,
     /// What 95 % of the draws of a bootstrap gave for it; none of too few samples.
@@ -114,7 +116,8 @@ pub(crate) enum Verdict {
     TooFew,
     /// Smaller than what the network tells apart.
     Unresolved,
-    /// A slowdown below 1, which cannot be: what it is relative to was measured while the machine was disturbed.
+    /// A slowdown below 1, which cannot be: what it is relative to was measured while the machine
+    /// was disturbed.
     BelowOne,
     /// Chance, or another round, might say the opposite.
     Undecided,
@@ -188,8 +191,8 @@ pub(crate) fn slowdown(value: f64, own: bool) -> String {
 }
 
 impl Figure {
-    /// Differences below this are the machine's: what the idle network tells apart, for tails no less than programs
-    /// waited to run while the load was on.
+    /// Differences below this are the machine's: what the idle network tells apart, for tails no
+    /// less than programs waited to run while the load was on.
     fn resolution(&self, run: &Run, ours: &Summary, theirs: &Summary) -> Option<f64> {
         let found = run.document.resolution()?;
         let waited = [ours, theirs].map(|summary| summary.machine_late_p99_us);
@@ -239,7 +242,8 @@ const FIGURES: [Figure; 5] = [
     Figure { name: "P99 average", drawn: Drawn::P99_AVERAGE, of_round: None, kind: Kind::Slowest },
 ];
 
-/// Compares each Homa transport with the best of others; by name of the Homa transport. Empty if one of them has no result.
+/// Compares each Homa transport with the best of others; by name of the Homa transport. Empty if
+/// one of them has no result.
 pub(crate) fn comparisons(run: &Run, family: Family) -> Vec<(&str, Vec<Comparison>)> {
     let measured = || run.transports.iter().filter(|transport| transport.document.summary.rpcs > 0);
     let others: Vec<&Measured> =
@@ -280,7 +284,8 @@ fn compare(
     let below_one = ours < 1.0 || (theirs < 1.0 && run.is_own_reference(best));
     let verdict = match disagree {
         _ if ours.is_nan() || theirs.is_nan() => Verdict::TooFew,
-        // Of tails it takes more than many runs have; those say what they saw, and that chance is not known.
+        // Of tails it takes more than many runs have; those say what they saw, and that chance is
+        // not known.
         _ if samples < figure.drawn.needed && figure.kind != Kind::Tail => Verdict::TooFew,
         _ if figure.kind.is_slowdown() && below_one => Verdict::BelowOne,
         _ if resolution.is_some_and(|least| (ours - theirs).abs() < least) => Verdict::Unresolved,

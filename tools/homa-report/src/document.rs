@@ -1,4 +1,5 @@
-//! `run.json`, as far as a report needs it. What is missing is taken as unknown: runs of other versions stay readable.
+//! `run.json`, as far as a report needs it. What is missing is taken as unknown: runs of other
+//! versions stay readable.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -55,7 +56,8 @@ pub(crate) struct Resolution {
     pub us: f64,
     /// Smaller ones of medians.
     pub median_us: f64,
-    /// Whether the network measured itself; else it is the spread of the shortest unloaded RPCs from P50 to P90.
+    /// Whether the network measured itself; else it is the spread of the shortest unloaded RPCs
+    /// from P50 to P90.
     pub by_the_network: bool,
 }
 
@@ -159,7 +161,8 @@ impl Document {
             .find(|value| value.is_object())
     }
 
-    /// Which differences of latency are not the transports'; `None` if nobody measured anything of the kind.
+    /// Which differences of latency are not the transports'; `None` if nobody measured anything of
+    /// the kind.
     pub(crate) fn resolution(&self) -> Option<Resolution> {
         let measured = |key| Some(self.fidelity()?.get(key)?.as_f64()? / 1e3);
         if let Some(us) = measured("latency_resolution_ns") {
@@ -177,7 +180,8 @@ impl Document {
         self.fidelity()?.get("rate_resolution")?.as_f64()
     }
 
-    /// The shortest unloaded time of Homa, or of any transport, in microseconds: what slowdowns are relative to at least.
+    /// The shortest unloaded time of Homa, or of any transport, in microseconds: what slowdowns are
+    /// relative to at least.
     pub(crate) fn shortest_us(&self) -> Option<f64> {
         let shortest = |homa: bool| {
             let documents = self.transports.iter().filter(move |one| one.is_homa() || !homa);

@@ -11,7 +11,8 @@ use crate::{
 /// Busier than this, the machine's processors are what RPCs wait for.
 pub(crate) const BUSY_MAX: f64 = 0.9;
 
-/// Less carried of the offered load than this is worth a word; RPCs under way at the ends make a few per cent.
+/// Less carried of the offered load than this is worth a word; RPCs under way at the ends make a
+/// few per cent.
 const CARRIED_MIN: f64 = 0.95;
 
 /// Beginning late by more than this share of the median time distorts the times of short messages.

@@ -55,7 +55,8 @@ pub enum ReportError {
         /// How many there may be.
         max: usize,
     },
-    /// No transport of the run has enough RPCs, or all are of one size: there is no slowdown by size to draw.
+    /// No transport of the run has enough RPCs, or all are of one size: there is no slowdown by
+    /// size to draw.
     #[error("the run has too few RPCs, or sizes, to draw slowdown by message size")]
     NothingMeasured,
     /// The system has no font to write with in a PNG: install one, or take the SVG.

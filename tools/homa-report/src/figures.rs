@@ -1,4 +1,5 @@
-//! From RPCs to curves. The metrics are those of the published evaluations, as `homa bench cluster` defines them.
+//! From RPCs to curves. The metrics are those of the published evaluations, as `homa bench cluster`
+//! defines them.
 
 use std::collections::BTreeMap;
 
@@ -185,14 +186,16 @@ fn slowdown_of(rpc: &Rpc, reference: Reference<'_>) -> f64 {
     rpc.latency_ns as f64 / 1e3 / unloaded_us
 }
 
-/// Cuts RPCs, sorted by size, into ranges of about equally many messages; messages of one size stay together.
+/// Cuts RPCs, sorted by size, into ranges of about equally many messages; messages of one size stay
+/// together.
 fn slowdown(rpcs: &[Rpc], reference: Reference<'_>) -> Vec<Bucket> {
     let most = rpcs.len() / samples_needed(0.99) as usize;
     let points = (rpcs.len() / RPCS_PER_POINT).clamp(POINTS_MIN.min(most).max(1), POINTS_MAX);
     let mut buckets = Vec::new();
     let mut start = 0;
     while let Some(first) = rpcs.get(start) {
-        // The end that the share of the whole asks for, so that long runs of one size do not shift all others.
+        // The end that the share of the whole asks for, so that long runs of one size do not shift
+        // all others.
         let boundary = |part: usize| part * rpcs.len() / points;
         let part = start * points / rpcs.len() + 1;
         // A rest of a part is too little for percentiles: it goes with the next part.

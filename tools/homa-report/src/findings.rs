@@ -27,7 +27,8 @@ impl Findings {
         Ok(Findings { run: Run::of(document, samples)? })
     }
 
-    /// The Homa transport of this name against the best variant of TCP, of QUIC and of gRPC, as far as the run has them.
+    /// The Homa transport of this name against the best variant of TCP, of QUIC and of gRPC, as far
+    /// as the run has them.
     pub fn against(&self, homa: &str) -> Vec<Comparison> {
         let all = FAMILIES.iter().flat_map(|family| comparisons(&self.run, *family));
         all.filter(|(name, _)| *name == homa).flat_map(|(_, found)| found).collect()

@@ -1,12 +1,14 @@
 //! Reports of runs of `homa bench cluster`.
 //!
-//! [`Report::read`] takes directories that runs wrote (`run.json` and the CSV files beside it), reduces them to curves,
-//! and [`Report::html`] draws these as one self-contained HTML file: the plots of the papers, the ratios, the plan,
-//! what Homa's settings were derived from, the machine, what the network can resolve, and the command that repeats it.
-//! [`Report::picture_svg`] gives the main plot alone, and with the feature `png` it can be had as PNG.
-//! [`picture`] draws the same plot of results that are no run.
+//! [`Report::read`] takes directories that runs wrote (`run.json` and the CSV files beside it),
+//! reduces them to curves, and [`Report::html`] draws these as one self-contained HTML file: the
+//! plots of the papers, the ratios, the plan, what Homa's settings were derived from, the machine,
+//! what the network can resolve, and the command that repeats it. [`Report::picture_svg`] gives the
+//! main plot alone, and with the feature `png` it can be had as PNG. [`picture`] draws the same
+//! plot of results that are no run.
 //!
-//! Whatever comes from files is escaped; damaged lines are left out and counted; runs that ended early say so.
+//! Whatever comes from files is escaped; damaged lines are left out and counted; runs that ended
+//! early say so.
 #![forbid(unsafe_code)]
 
 mod chart;
@@ -51,10 +53,12 @@ pub struct Report {
 }
 
 impl Report {
-    /// Reads runs. A directory either has a `run.json` of its own, or directories of variants that have one.
+    /// Reads runs. A directory either has a `run.json` of its own, or directories of variants that
+    /// have one.
     ///
     /// # Errors
-    /// See [`ReportError`]. Missing or damaged CSV files are no errors: the report says what it lacks.
+    /// See [`ReportError`]. Missing or damaged CSV files are no errors: the report says what it
+    /// lacks.
     pub fn read(directories: &[PathBuf]) -> Result<Self, ReportError> {
         let mut notes = Vec::new();
         let mut found = Vec::new();
@@ -93,7 +97,8 @@ impl Report {
     }
 }
 
-/// The directory itself if it holds a run, else those in it that do, in the order in which they were run.
+/// The directory itself if it holds a run, else those in it that do, in the order in which they
+/// were run.
 fn run_directories(directory: &Path, notes: &mut Vec<String>) -> Result<Vec<PathBuf>, ReportError> {
     if directory.join(run::DOCUMENT).exists() {
         return Ok(vec![directory.to_owned()]);

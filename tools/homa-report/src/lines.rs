@@ -1,4 +1,5 @@
-//! All transports side by side: one line per figure, each with one unit. Terminal and page show the same lines.
+//! All transports side by side: one line per figure, each with one unit. Terminal and page show the
+//! same lines.
 
 use crate::{
     compare::slowdown,

@@ -11,7 +11,8 @@ use crate::{
 /// Figures that a sentence may be about, the most telling first.
 const TOLD: [&str; 3] = [SHORT_P99, SHORT_P50, AVERAGE];
 
-/// What a run found of Homa and TCP, with the conditions in front; what it did not find, if that is the outcome.
+/// What a run found of Homa and TCP, with the conditions in front; what it did not find, if that is
+/// the outcome.
 pub(crate) fn outcome(run: &Run) -> String {
     let conditions = run.document.conditions();
     let all = comparisons(run, TCP);
@@ -27,7 +28,8 @@ pub(crate) fn outcome(run: &Run) -> String {
     format!("{conditions}: {sentence}{}.", busy(run))
 }
 
-/// Whether a figure says who is better. Of P99, which is what Homa is for, also without an interval, if it says so.
+/// Whether a figure says who is better. Of P99, which is what Homa is for, also without an
+/// interval, if it says so.
 fn decided(found: &Comparison) -> bool {
     let sure = found.interval.is_some() || found.figure == SHORT_P99;
     sure && matches!(found.verdict, Verdict::Homa | Verdict::Other)

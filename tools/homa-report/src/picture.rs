@@ -25,8 +25,8 @@ pub struct SizeClass {
     pub p99: f64,
 }
 
-/// Slowdown by message size, P99 solid and P50 dashed, on logarithmic axes: an SVG for light backgrounds. `None` if
-/// there is no point to draw.
+/// Slowdown by message size, P99 solid and P50 dashed, on logarithmic axes: an SVG for light
+/// backgrounds. `None` if there is no point to draw.
 pub fn slowdown_by_size(title: &str, curves: &[Curve]) -> Option<String> {
     let palette = Palette::of(curves.iter().map(|curve| curve.name.as_str()));
     let mut series = Vec::new();

@@ -10,7 +10,8 @@ use crate::{
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 460.0;
 
-/// Slowdown by message size, P99 solid and P50 dashed. Sizes are spaced by their share of the messages.
+/// Slowdown by message size, P99 solid and P50 dashed. Sizes are spaced by their share of the
+/// messages.
 pub(crate) fn slowdown(run: &Run, palette: &Palette) -> Option<Chart> {
     let mut series = Vec::new();
     for transport in &run.transports {
@@ -77,7 +78,8 @@ fn sizes((shortest, longest): (u64, u64)) -> String {
     }
 }
 
-/// An axis from the shortest to the longest message on which each tenth of the messages has the same room.
+/// An axis from the shortest to the longest message on which each tenth of the messages has the
+/// same room.
 fn share_axis(run: &Run) -> Axis {
     let deciles = run
         .transports
@@ -178,7 +180,8 @@ pub(crate) fn queues(run: &Run) -> Vec<Chart> {
     run.transports.iter().filter(measured).map(chart).collect()
 }
 
-/// Levels that ever held something, from 7, which goes first and lies at the bottom; level 0 in any case.
+/// Levels that ever held something, from 7, which goes first and lies at the bottom; level 0 in any
+/// case.
 fn used_levels(transport: &Measured) -> impl Iterator<Item = usize> {
     let used = |level: &usize| {
         *level == 0 || transport.queues.iter().any(|point| point.level_bytes[*level] > 0.0)

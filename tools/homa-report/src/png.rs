@@ -16,7 +16,8 @@ const FAMILIES: [&str; 5] = ["DejaVu Sans", "Liberation Sans", "Noto Sans", "Ari
 /// Draws an SVG with a font of the system, in twice its resolution; returns a PNG.
 ///
 /// # Errors
-/// [`ReportError::NoFont`] if the system has none; [`ReportError::Picture`] if it is no SVG, or has no area.
+/// [`ReportError::NoFont`] if the system has none; [`ReportError::Picture`] if it is no SVG, or has
+/// no area.
 pub fn render(svg: &str) -> Result<Vec<u8>, ReportError> {
     let failed = |reason: String| ReportError::Picture { reason };
     let mut options = usvg::Options::default();

@@ -1,5 +1,5 @@
-//! CSV files as `homa bench cluster` writes them: one header line, no quotes. Lines are read one by one and with a
-//! limit, so that a damaged file costs neither memory nor the report.
+//! CSV files as `homa bench cluster` writes them: one header line, no quotes. Lines are read one by
+//! one and with a limit, so that a damaged file costs neither memory nor the report.
 
 use std::{
     fs::File,
@@ -60,7 +60,8 @@ fn places<const N: usize>(header: &[u8], columns: [&str; N]) -> io::Result<[usiz
     Ok(places)
 }
 
-/// The fields at these places; none if the line is not whole, as the last of a file whose writer was stopped.
+/// The fields at these places; none if the line is not whole, as the last of a file whose writer
+/// was stopped.
 fn pick<'a, const N: usize>(line: &'a [u8], places: &[usize; N]) -> Option<[&'a str; N]> {
     let text = std::str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
     let mut fields = [None; N];

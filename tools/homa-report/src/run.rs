@@ -38,7 +38,8 @@ const TRANSPORTS_MAX: usize = 64;
 /// RPCs of a run that are taken; 24 bytes of memory each.
 const RPCS_MAX: usize = 20_000_000;
 
-/// Blocks of time that a round is cut into for [`Bootstrap`]: some queues' lives long, enough to draw from.
+/// Blocks of time that a round is cut into for [`Bootstrap`]: some queues' lives long, enough to
+/// draw from.
 const BLOCKS: usize = 20;
 
 /// Rounds that are told apart in draws; later ones count as the last.
@@ -70,7 +71,8 @@ impl Run {
     /// Reads a directory that has a `run.json`.
     ///
     /// # Errors
-    /// `run.json` cannot be read or understood. Other files are not needed; notes say what is missing.
+    /// `run.json` cannot be read or understood. Other files are not needed; notes say what is
+    /// missing.
     pub(crate) fn read(directory: &Path) -> Result<Self, ReportError> {
         let mut run = Run::without_rpcs(document(&directory.join(DOCUMENT))?, directory);
         run.read_rpcs();
@@ -123,7 +125,8 @@ impl Run {
         self.homa_unloaded().is_some()
     }
 
-    /// Whether a transport's slowdowns are against its own unloaded time, so that none can be below 1.
+    /// Whether a transport's slowdowns are against its own unloaded time, so that none can be
+    /// below 1.
     pub(crate) fn is_own_reference(&self, transport: &Measured) -> bool {
         transport.document.is_homa() || !self.relative_to_homa()
     }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 /// Priority levels of the switch.
 pub(crate) const LEVELS: usize = 8;
 
-/// Looks at the network that are kept per transport, of all rounds together; later ones are left out.
+/// Looks at the network that are kept per transport, of all rounds together; later ones are left
+/// out.
 const MOMENTS_MAX: usize = 200_000;
 
 /// Points of a curve over time.
@@ -29,7 +30,8 @@ pub(crate) struct RatePoint {
     pub mean_mbps: f64,
 }
 
-/// Gathers samples of `N` quantities; looks of different rounds at about the same time become one point.
+/// Gathers samples of `N` quantities; looks of different rounds at about the same time become one
+/// point.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Gather<const N: usize> {
     /// In the order of the file.
@@ -65,7 +67,8 @@ impl<const N: usize> Gather<N> {
         }
     }
 
-    /// Time in seconds and means: points as far apart as the looks of a round, or as a plot can show.
+    /// Time in seconds and means: points as far apart as the looks of a round, or as a plot can
+    /// show.
     fn points(&self) -> Vec<(f64, [f64; N])> {
         let end_ns = self.moments.iter().map(|moment| moment.time_ns).max().unwrap_or(0);
         let mut looks: HashMap<u32, usize> = HashMap::new();

@@ -1,5 +1,5 @@
-//! What a transport did in a run: what programs that measure write into `run.json`, and reports read. What is missing is
-//! taken as unknown: runs of other versions stay readable.
+//! What a transport did in a run: what programs that measure write into `run.json`, and reports
+//! read. What is missing is taken as unknown: runs of other versions stay readable.
 
 use std::collections::BTreeMap;
 
@@ -106,14 +106,15 @@ pub struct Summary {
     /// Latest begin of an RPC, in microseconds.
     #[serde(deserialize_with = "number")]
     pub lag_max_us: f64,
-    /// Processor time of the agents per RPC, in microseconds, kernel work in interrupts not included.
+    /// Processor time of the agents per RPC, in microseconds, kernel work in interrupts not
+    /// included.
     #[serde(deserialize_with = "number")]
     pub cpu_us_per_rpc: f64,
     /// Share of the machine's processor time that was used.
     #[serde(deserialize_with = "number")]
     pub machine_busy: f64,
-    /// How long a program waited that wanted to run while the load was on, P99, in microseconds: what the machine
-    /// itself may add to a time.
+    /// How long a program waited that wanted to run while the load was on, P99, in microseconds:
+    /// what the machine itself may add to a time.
     #[serde(deserialize_with = "number")]
     pub machine_late_p99_us: f64,
     /// The same, the longest.
@@ -138,7 +139,8 @@ pub struct Summary {
     pub failures: Vec<String>,
 }
 
-/// Percentiles of times, in microseconds; NaN, `null` in JSON, where [`samples_needed`] asks for more.
+/// Percentiles of times, in microseconds; NaN, `null` in JSON, where [`samples_needed`] asks for
+/// more.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Times {
@@ -239,7 +241,8 @@ impl Slowdown {
 }
 
 impl Summary {
-    /// Takes out percentiles and means that so few RPCs do not carry, which runs of older versions have.
+    /// Takes out percentiles and means that so few RPCs do not carry, which runs of older versions
+    /// have.
     pub(crate) fn refuse_what_samples_do_not_carry(&mut self) {
         self.short.refuse_what_samples_do_not_carry();
         for slowdown in [Some(&mut self.slowdown_own), self.slowdown_homa.as_mut()] {

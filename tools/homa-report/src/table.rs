@@ -2,8 +2,8 @@
 
 use comfy_table::{CellAlignment, Table, TableComponent, presets::NOTHING};
 
-/// Columns, as wide as what is in them, with a line under their names. Those of the numbers `words` are aligned to the
-/// left, all others to the right.
+/// Columns, as wide as what is in them, with a line under their names. Those of the numbers `words`
+/// are aligned to the left, all others to the right.
 ///
 /// ```
 /// let rows = vec![vec!["tcp".to_owned(), "1,000".to_owned()]];

@@ -36,8 +36,8 @@ impl Dice<'_> {
 }
 
 impl Config {
-    /// Every setting at random; `choose` gives a number between two, both included. All pass [`Config::validate`], and
-    /// times are no longer than 10 s, so that worlds end.
+    /// Every setting at random; `choose` gives a number between two, both included. All pass
+    /// [`Config::validate`], and times are no longer than 10 s, so that worlds end.
     pub fn random(choose: &mut dyn FnMut(u64, u64) -> u64) -> Self {
         let dice = &mut Dice(choose);
         let max_message_bytes = dice.u32(1_000, 10_000_000);

@@ -235,11 +235,12 @@ mod tests {
         }
     }
 
-    /// Positions in the exhaustive tests. Every set of them is tried with every operation, and what comes out is
-    /// one of these sets again: so every history is covered, however long.
+    /// Positions in the exhaustive tests. Every set of them is tried with every operation, and what
+    /// comes out is one of these sets again: so every history is covered, however long.
     const FEW: u32 = 9;
 
-    /// Where position 0 is and how far apart positions are, in bytes: also at the ends of the number range.
+    /// Where position 0 is and how far apart positions are, in bytes: also at the ends of the
+    /// number range.
     const SCALES: [(u32, u32); 3] = [(0, 1), (u32::MAX - FEW, 1), (u32::MAX % FEW, u32::MAX / FEW)];
 
     /// The one form of a set: bit `n` stands for the bytes from position `n` to the next.

@@ -252,7 +252,8 @@ mod tests {
         }
     }
 
-    /// What comes out is one of the states again: so every order of arrival is covered, however many packets.
+    /// What comes out is one of the states again: so every order of arrival is covered, however
+    /// many packets.
     #[test]
     fn every_packet_in_every_state_of_a_small_message_does_what_a_bitmap_says() {
         for (unit, bits) in [1, u32::MAX / 10]

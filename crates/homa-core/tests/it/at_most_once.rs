@@ -356,7 +356,8 @@ fn a_newest_request_is_not_believed_sooner_because_the_server_was_stopped() {
         }
         received
     };
-    // Of two requests the younger comes first; a packet of another incarnation makes the server count anew from the older one.
+    // Of two requests the younger comes first; a packet of another incarnation makes the server
+    // count anew from the older one.
     let _ = request(&mut solo, 1002, THEIRS);
     let _ = request(&mut solo, 7000, THEIRS + 1);
     let _ = request(&mut solo, 1000, THEIRS);
@@ -382,8 +383,9 @@ fn a_request_is_repeated_only_while_its_copy_can_arrive_within_the_memory() {
     }
 }
 
-/// A RESEND for all of a request reaches its client, who was stopped for `ms` just before. Returns how many packets of
-/// DATA that brings, and how many another brings when all packets have been read.
+/// A RESEND for all of a request reaches its client, who was stopped for `ms` just before. Returns
+/// how many packets of DATA that brings, and how many another brings when all packets have been
+/// read.
 fn retransmitted_after_a_stop(ms: u64) -> [usize; 2] {
     let mut solo = Solo::new(Config::default());
     let server = address(9, 900);

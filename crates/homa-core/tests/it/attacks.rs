@@ -1,9 +1,10 @@
-//! What honest clients of a server notice of attacks on it, in virtual time: the 99th percentile of short calls and the
-//! goodput of long ones, over those without the attack. Processors take no time here and links are wide: what shows is
-//! what the engine decides.
+//! What honest clients of a server notice of attacks on it, in virtual time: the 99th percentile of
+//! short calls and the goodput of long ones, over those without the attack. Processors take no time
+//! here and links are wide: what shows is what the engine decides.
 //!
-//! `HOMA_ATTACKS=1,10,100 cargo test --release -p homa-core --test it attacks:: -- --nocapture` prints
-//! the table of `docs/security.md` for these rates of the attack in Mbit/s; without the variable the attacks run at 10 Mbit/s.
+//! `HOMA_ATTACKS=1,10,100 cargo test --release -p homa-core --test it
+//! attacks:: -- --nocapture` prints the table of `docs/security.md` for these rates of the attack
+//! in Mbit/s; without the variable the attacks run at 10 Mbit/s.
 
 use std::net::SocketAddr;
 
@@ -176,7 +177,8 @@ fn unvalidated(number: u64) -> SocketAddr {
     SocketAddr::from(([11 + a % 100, b, c, d], 1_024 + number as u16 % 50_000))
 }
 
-/// A server, honest clients with a short call every millisecond and one of 1 MB after the other, and an attacker.
+/// A server, honest clients with a short call every millisecond and one of 1 MB after the other,
+/// and an attacker.
 struct Field {
     net: Net,
     /// Calls of each client and when they were begun.

@@ -1,6 +1,6 @@
-//! Memory for incoming messages, scenarios B1 to B17. What is a region of pages in the Linux implementation is an
-//! account here: space is reserved before data is accepted, in pieces of 64 KiB or, for short messages, by their
-//! own size. Where the bytes lie is shown by `homa-io`.
+//! Memory for incoming messages, scenarios B1 to B17. What is a region of pages in the Linux
+//! implementation is an account here: space is reserved before data is accepted, in pieces of 64
+//! KiB or, for short messages, by their own size. Where the bytes lie is shown by `homa-io`.
 
 use crate::harness::*;
 use homa_core::{Config, DropReason, Engine, Event, FailReason, HostBudget, Received};

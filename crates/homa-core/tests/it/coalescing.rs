@@ -59,7 +59,8 @@ fn many_equally_long_packets_become_a_train_of_datagrams() {
 
 #[test]
 fn what_does_not_reach_the_end_of_its_message_is_the_last_of_its_datagram() {
-    // 10,000 bytes leave as full packets and a rest: nothing can follow a full packet in its datagram.
+    // 10,000 bytes leave as full packets and a rest: nothing can follow a full packet in its
+    // datagram.
     let (mut host, _) = with_calls(exact(), 65_536, &[60_000, 70_000]);
     let sent = host.sent();
     assert_eq!(data_bytes(&sent), 80_000, "the unscheduled bytes of both");

@@ -1,6 +1,6 @@
-//! What is left of an RPC that is over: nothing, at once. Scenarios D1 to D9. The Linux implementation frees the
-//! packet buffers of dead RPCs later, in steps; here payload belongs to the application and there is nothing to
-//! free but table entries.
+//! What is left of an RPC that is over: nothing, at once. Scenarios D1 to D9. The Linux
+//! implementation frees the packet buffers of dead RPCs later, in steps; here payload belongs to
+//! the application and there is nothing to free but table entries.
 
 use std::time::Duration;
 

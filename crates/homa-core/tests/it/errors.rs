@@ -1,5 +1,5 @@
-//! Every call ends in a clear error when it cannot be answered: network errors, refusals, cancellation,
-//! deadlines, versions, limits of the interface.
+//! Every call ends in a clear error when it cannot be answered: network errors, refusals,
+//! cancellation, deadlines, versions, limits of the interface.
 
 use std::net::SocketAddr;
 use std::time::Duration;

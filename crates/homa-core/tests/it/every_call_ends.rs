@@ -17,7 +17,8 @@ fn config() -> Config {
 /// More than any learnt delay.
 const SLACK_MS: u64 = 200;
 
-/// Time passes in steps; `answer` sees what the engine sent and plays the peer. When the RPC ended, in ms.
+/// Time passes in steps; `answer` sees what the engine sent and plays the peer. When the RPC ended,
+/// in ms.
 fn ends_after(
     solo: &mut Solo,
     rpc: RpcKey,

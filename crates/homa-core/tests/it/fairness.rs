@@ -1,5 +1,5 @@
-//! What silent and hostile senders take from others: places among the granted messages, their share of what may be on
-//! its way, and the scale of both.
+//! What silent and hostile senders take from others: places among the granted messages, their share
+//! of what may be on its way, and the scale of both.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,8 @@ fn nobody(number: u32) -> SocketAddr {
     SocketAddr::from(([10, 60 + high, middle, low], 900))
 }
 
-/// The first packet, of 10 bytes, of a request of `length`; `known`: its sender names our incarnation.
+/// The first packet, of 10 bytes, of a request of `length`; `known`: its sender names our
+/// incarnation.
 fn announce(solo: &mut Solo, from: SocketAddr, length: u32, known: bool) -> Received {
     let mut header = solo.data_header(from, 2, length, 0);
     let Body::Data(data) = &mut header.body else { unreachable!() };
@@ -56,7 +57,8 @@ impl Sender {
     }
 }
 
-/// How many ms a request of 1 MB takes while so many packets per ms begin messages that nobody sends.
+/// How many ms a request of 1 MB takes while so many packets per ms begin messages that nobody
+/// sends.
 fn megabyte_beside(per_ms: u32, known: bool) -> u64 {
     let mut solo = Solo::new(Config::default());
     let mut sender = Sender::new(2, 1_000_000);
@@ -203,7 +205,8 @@ fn silence_is_excused_while_data_comes_that_goes_before() {
 
 #[test]
 fn grants_of_silent_senders_leave_room_for_the_best_message() {
-    // Three long messages hold all that may be on its way, and their senders have better things to do.
+    // Three long messages hold all that may be on its way, and their senders have better things to
+    // do.
     let config = Config::default().with(|config| {
         config.grants.max_incoming_bytes = 300_000;
         config.grants.window_bytes = 100_000;
@@ -244,8 +247,8 @@ fn the_share_of_the_oldest_is_a_window_of_a_message_at_a_time() {
     assert!(incoming <= 3 * 20_000 + 10_000, "{incoming}");
 }
 
-/// The first packets of twenty requests of 1 MB that say that 40,000 bytes of each come without grant; what counts as
-/// on its way then.
+/// The first packets of twenty requests of 1 MB that say that 40,000 bytes of each come without
+/// grant; what counts as on its way then.
 fn counted_of_twenty(from: fn(u16) -> SocketAddr, known: bool) -> u64 {
     // No windows but for what is announced.
     let mut solo = Solo::new(Config::default().with(|config| config.grants.window_bytes = 1_000));

@@ -8,7 +8,8 @@ use homa_wire::{Ack, AckEntry, Body, Extension, Grant, Reason, Resend};
 
 const DUPLICATE: Received = Received::Dropped(DropReason::Duplicate);
 
-/// Time passes, at the end of which a look for packets finds none: what is remembered is older then.
+/// Time passes, at the end of which a look for packets finds none: what is remembered is older
+/// then.
 fn pass(solo: &mut Solo, ms: u64) {
     solo.advance(ms);
     solo.engine.handle_timeout(solo.now(), true);
@@ -233,7 +234,8 @@ fn an_answer_about_a_call_that_is_over_makes_room_for_those_that_wait() {
     assert!(solo.drain().iter().any(|sent| sent.is_data() && sent.rpc == Some(third)));
 }
 
-/// Lets time pass until a waiting call is asked about; answers that it is in service and returns its id.
+/// Lets time pass until a waiting call is asked about; answers that it is in service and returns
+/// its id.
 fn asked_about(solo: &mut Solo) -> u64 {
     for _ in 0..5_000 {
         let sent = solo.advance(1);
@@ -446,7 +448,8 @@ fn a_response_that_waits_for_room_is_kept_while_its_client_takes_others() {
     assert!(!solo.ended(responses[5]));
 }
 
-/// One message may be granted at a time; a short one of an unvalidated client and a long one of somebody else have begun.
+/// One message may be granted at a time; a short one of an unvalidated client and a long one of
+/// somebody else have begun.
 fn an_unvalidated_client_and_another() -> Solo {
     let mut solo = Solo::new(Config::default().with(|config| {
         config.grants.max_overcommit = 1;

@@ -129,7 +129,8 @@ fn messages_without_memory_do_not_count_as_on_their_way() {
 
 #[test]
 fn what_is_missing_below_early_data_is_asked_for() {
-    // The sender was granted more by a former incarnation of this end: bytes beyond our own grant come first.
+    // The sender was granted more by a former incarnation of this end: bytes beyond our own grant
+    // come first.
     let config = Config::default().with(|config| config.fixed.unread_bytes_max = 1 << 16);
     let mut solo = Solo::new(config);
     let from = address(9, 900);
@@ -336,7 +337,8 @@ fn ask_again(solo: &mut Solo, id: u64, offset: u32, length: u32) {
 fn what_is_left_of_a_full_segment_that_is_lost_again_means_a_smaller_path() {
     let mut solo = solo();
     let (_, id, _) = solo.called(address(9, 900), 20_000);
-    // The first may mean the short end of a segment, five in front of what arrived mean a black hole.
+    // The first may mean the short end of a segment, five in front of what arrived mean a black
+    // hole.
     for question in 0..6 {
         assert_eq!(solo.engine.stats().mtu_black_holes, 0, "after {question} RESENDs");
         solo.advance(10);

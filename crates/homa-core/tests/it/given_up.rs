@@ -1,5 +1,6 @@
-//! What is given up and when: by a server for clients that never acknowledge, by a client after a pause, by an engine
-//! that is always driven late. And what must not go on: a message of two incarnations, a request that another incarnation may have executed.
+//! What is given up and when: by a server for clients that never acknowledge, by a client after a
+//! pause, by an engine that is always driven late. And what must not go on: a message of two
+//! incarnations, a request that another incarnation may have executed.
 
 use std::cell::Cell;
 use std::rc::Rc;

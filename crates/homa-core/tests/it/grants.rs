@@ -684,8 +684,8 @@ fn message() -> impl Strategy<Value = Message> {
     })
 }
 
-/// Senders that send what they may, a packet of a random message at a time. Returns the bytes received
-/// per message.
+/// Senders that send what they may, a packet of a random message at a time. Returns the bytes
+/// received per message.
 fn all_arrive(config: Config, messages: &[Message], order: &[u16]) -> Host {
     let mut host = Host::new(config);
     let remotes: Vec<Remote> = (0..5).map(|n| host.remote(n, 1)).collect();
@@ -869,8 +869,8 @@ fn shared() -> Host {
     }))
 }
 
-/// Short messages that together are granted `total` bytes, a multiple of 40,000, come and go; returns
-/// what others are granted at priority 6 meanwhile.
+/// Short messages that together are granted `total` bytes, a multiple of 40,000, come and go;
+/// returns what others are granted at priority 6 meanwhile.
 fn pass_by(host: &mut Host, total: u32, first_id: u64) -> Vec<(u64, u32)> {
     let short = host.remote(9, 1);
     let mut to_others = Vec::new();

@@ -1,5 +1,5 @@
-//! Whatever comes from the network: no panic, no hang, no memory beyond the configuration, and the RPCs of
-//! honest peers complete.
+//! Whatever comes from the network: no panic, no hang, no memory beyond the configuration, and the
+//! RPCs of honest peers complete.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,8 +22,8 @@ fn small() -> Config {
     })
 }
 
-/// An engine with live RPCs of honest peers: a call that waits, one whose response half arrived, a request
-/// half arrived, one in service, one answered.
+/// An engine with live RPCs of honest peers: a call that waits, one whose response half arrived, a
+/// request half arrived, one in service, one answered.
 struct Honest {
     solo: Solo,
     waiting: (homa_core::RpcKey, u64),
@@ -232,7 +232,8 @@ fn a_flood_of_requests_from_everywhere_stays_within_the_limits() {
     assert!(honest.solo.engine.stats().live_rpcs <= 4, "silent unvalidated clients are given up");
 }
 
-/// The first packet of a request that announces all of it, from a client that names nobody (`echo` 0) or us.
+/// The first packet of a request that announces all of it, from a client that names nobody
+/// (`echo` 0) or us.
 fn announce(solo: &mut Solo, from: SocketAddr, id: u64, start: u32, echo: u32) -> Received {
     let mut header = solo.data_header(from, id, 1_000_000, start);
     let Body::Data(data) = &mut header.body else { unreachable!() };

@@ -1,5 +1,5 @@
-//! Who is believed to be whom: what forged packets bring about and what they draw, and that honest ends notice
-//! nothing of it.
+//! Who is believed to be whom: what forged packets bring about and what they draw, and that honest
+//! ends notice nothing of it.
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
@@ -24,7 +24,8 @@ fn bytes(sent: &[Sent]) -> u64 {
     sent.iter().map(|sent| u64::from(sent.wire_bytes)).sum()
 }
 
-/// DATA of a message in one packet, whose sender is known by `incarnation` and believes that we are known by `echo`.
+/// DATA of a message in one packet, whose sender is known by `incarnation` and believes that we are
+/// known by `echo`.
 fn short(from: SocketAddr, id: u64, length: u32, (incarnation, echo): (u32, u32)) -> Header {
     let common = Common::data(from.port(), PORT, id, 0).with_native_profile(incarnation);
     let data = Data { message_length: length, incoming: length, echo, ..Data::default() };

@@ -1,5 +1,5 @@
-//! What the engine does and does not do towards hosts of the Linux implementation: a test for each row of
-//! `docs/interoperability.md`.
+//! What the engine does and does not do towards hosts of the Linux implementation: a test for each
+//! row of `docs/interoperability.md`.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -951,7 +951,8 @@ fn need_ack_is_sent_only_when_all_of_the_response_was_and_ever_more_rarely() {
     assert_eq!(host.stats().live_rpcs, 0, "and there is an end");
 }
 
-/// The client of a response that waits for a grant makes other calls, one per second; what is sent meanwhile.
+/// The client of a response that waits for a grant makes other calls, one per second; what is sent
+/// meanwhile.
 fn waits_for_a_grant(host: &mut Host, client: &Linux, seconds: u64) -> Vec<Sent> {
     let mut sent = Vec::new();
     for second in 0..seconds {

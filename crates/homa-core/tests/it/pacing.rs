@@ -453,7 +453,8 @@ fn a_message_that_its_share_has_helped_goes_on_in_its_new_rank() {
             host.id_of(rpc)
         });
     let sent = host.pass_ns(1_000_000);
-    // The shortest leaves and earns the oldest a turn; then 24,336 bytes are left of that, fewer than 25,000.
+    // The shortest leaves and earns the oldest a turn; then 24,336 bytes are left of that, fewer
+    // than 25,000.
     assert_eq!(ids(&sent)[..3], [short, old, other]);
     let of_old: u32 = data_of(&sent)
         .iter()

@@ -328,7 +328,8 @@ fn five_minutes_after_a_black_hole_full_packets_are_tried_again() {
     }
     host.pass_ms(1000);
     assert_eq!(call(&mut host), 9000 - 28);
-    // It is still as it was: two more rounds are lost, then short packets are used for another five minutes.
+    // It is still as it was: two more rounds are lost, then short packets are used for another five
+    // minutes.
     host.call(&remote, 10_000);
     let id = host.sent()[0].id();
     for _ in 0..2 {

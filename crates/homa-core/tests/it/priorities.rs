@@ -244,8 +244,8 @@ fn fewer_priorities_close_the_upper_ones_and_move_the_scheduled_ones() {
     host.take(&remote, with_version(&remote, 2, 0));
     let told = cutoffs_of(&host.sent());
     assert_eq!(told[0].levels[3..], [1_000_000, 5000, 300, 0, 0]);
-    // Priority 3 is the lowest unscheduled one, so a single scheduled message gets 2 - 2 = 0, the first of
-    // three 2.
+    // Priority 3 is the lowest unscheduled one, so a single scheduled message gets 2 - 2 = 0, the
+    // first of three 2.
     assert_eq!(host.engine.config().priorities.count, 6);
     for n in 2..5u8 {
         let from = host.remote(n, 1);

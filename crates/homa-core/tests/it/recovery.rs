@@ -579,7 +579,8 @@ fn a_message_that_has_all_that_was_granted_waits_without_resend_and_timeout() {
         let _ = solo.data(long, 20, 900_000, (start, (start + 1400).min(40_000)));
     }
     solo.drain();
-    // The shorter message has the only place and goes on slowly, so that nothing is granted to the other.
+    // The shorter message has the only place and goes on slowly, so that nothing is granted to the
+    // other.
     for start in (40_000..460_000).step_by(1400) {
         let _ = solo.data(short, 10, 600_000, (start, start + 1400));
         let sent = solo.advance(1);

@@ -1,5 +1,5 @@
-//! Recorded hosts of the Linux implementation against the engine in the role of the other side: every recording, both
-//! roles. `HOMA_CAPTURES=DIR` adds the recordings of a directory.
+//! Recorded hosts of the Linux implementation against the engine in the role of the other side:
+//! every recording, both roles. `HOMA_CAPTURES=DIR` adds the recordings of a directory.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -131,8 +131,8 @@ fn control_packets_are_answered_as_by_the_recorded_host() {
     }
 }
 
-/// Packets that were lost behind the point of recording are in it, and those lost before it are not: the engine knows
-/// more, or answers later, than the recorded host.
+/// Packets that were lost behind the point of recording are in it, and those lost before it are
+/// not: the engine knows more, or answers later, than the recorded host.
 fn is_explained_by_loss(answer: &Answer) -> bool {
     let known = [
         ("NEED_ACK", "RESEND", "ACK"),

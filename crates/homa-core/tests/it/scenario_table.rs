@@ -1,7 +1,8 @@
 //! Which test shows which scenario of the specification.
 //!
-//! `testdata/scenarios.csv` names every scenario. A test names those it shows in a comment line above its
-//! attributes, `// Scenario: R13, R14`. From both comes `docs/spec/scenarios.md`; `HOMA_UPDATE=1` writes it anew.
+//! `testdata/scenarios.csv` names every scenario. A test names those it shows in a comment line
+//! above its attributes, `// Scenario: R13, R14`. From both comes `docs/spec/scenarios.md`;
+//! `HOMA_UPDATE=1` writes it anew.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,4 +1,5 @@
-//! What clients hold of a server is limited for all together, and shared: whoever holds most gives way.
+//! What clients hold of a server is limited for all together, and shared: whoever holds most gives
+//! way.
 
 use std::net::SocketAddr;
 

@@ -87,8 +87,8 @@ fn begin(solo: &mut Solo, from: SocketAddr, id: u64, length: u32) -> Received {
     solo.data(from, id, length, (0, 1000))
 }
 
-/// Room for seven messages and one more, that is set aside. One host has its share, one message besides, and one that takes
-/// what is set aside: the requests 2, 4 and 6.
+/// Room for seven messages and one more, that is set aside. One host has its share, one message
+/// besides, and one that takes what is set aside: the requests 2, 4 and 6.
 fn greedy_has_its_share() -> Solo {
     let mut solo = Solo::new(Config::default().with(|config| {
         config.limits.max_message_bytes = 65_536;

@@ -1,5 +1,5 @@
-//! What a socket is in the Linux implementation, a port is here: scenarios C3 to C13 and X2 to X26, as far as the
-//! engine decides them.
+//! What a socket is in the Linux implementation, a port is here: scenarios C3 to C13 and X2 to X26,
+//! as far as the engine decides them.
 
 use crate::harness::*;
 use homa_core::{

@@ -1,9 +1,9 @@
 //! What is said to those who send to a port that nobody serves
 //! (docs/spec/wire-format.md §9 step 3).
 //!
-//! Peers of this implementation get RPC_UNKNOWN with its reason, Linux peers an ICMP "port unreachable" as
-//! from their own kind, which ends calls and what waits for an acknowledgement. Only packets that ask for
-//! something are answered, and not more than some per second.
+//! Peers of this implementation get RPC_UNKNOWN with its reason, Linux peers an ICMP "port
+//! unreachable" as from their own kind, which ends calls and what waits for an acknowledgement.
+//! Only packets that ask for something are answered, and not more than some per second.
 
 use std::net::IpAddr;
 
@@ -94,7 +94,8 @@ impl Answerer {
         allowed
     }
 
-    /// Answers a packet that came along `meta`, by `homa` or by ICMP. Says whether that was possible.
+    /// Answers a packet that came along `meta`, by `homa` or by ICMP. Says whether that was
+    /// possible.
     pub(super) fn send(
         &self,
         homa: &RawSocket,
@@ -143,8 +144,9 @@ fn unknown<'a>(buffer: &'a mut [u8], common: &Common, reason: Reason) -> Option<
     buffer.get(..length)
 }
 
-/// ICMP port unreachable that quotes the beginning of a Homa packet of `packet_bytes` from `from` to `to`,
-/// in the IP header it came in as far as that is known. The kernel adds the checksum of ICMPv6.
+/// ICMP port unreachable that quotes the beginning of a Homa packet of `packet_bytes` from `from`
+/// to `to`, in the IP header it came in as far as that is known. The kernel adds the checksum of
+/// ICMPv6.
 fn unreachable<'a>(
     buffer: &'a mut [u8],
     from: IpAddr,

@@ -1,12 +1,13 @@
 //! Claims to what one process of a host has for itself alone: a port, a role.
 //!
-//! The kernel knows no ports of this protocol, but raw sockets: only who may speak raw IP can open one, everybody can
-//! see it (`/proc/net/raw`), it belongs to a network namespace, and it ends with its process. So a claim is a raw socket
-//! that carries nothing, bound to an IPv4 address that no host has and that says what is claimed. A name in a place that
-//! is open to all, as that of an abstract Unix socket, could be taken by any user of the host.
+//! The kernel knows no ports of this protocol, but raw sockets: only who may speak raw IP can open
+//! one, everybody can see it (`/proc/net/raw`), it belongs to a network namespace, and it ends with
+//! its process. So a claim is a raw socket that carries nothing, bound to an IPv4 address that no
+//! host has and that says what is claimed. A name in a place that is open to all, as that of an
+//! abstract Unix socket, could be taken by any user of the host.
 //!
-//! Who claims looks who else does. Each claim is there before its owner looks, so of two at least one sees the other and
-//! takes its own back; perhaps both do, and try again after different times.
+//! Who claims looks who else does. Each claim is there before its owner looks, so of two at least
+//! one sees the other and takes its own back; perhaps both do, and try again after different times.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -22,7 +23,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_
 const TABLE: &str = "/proc/thread-self/net/raw";
 /// The protocol number of sockets that receive nothing, as the table shows it.
 const SEND_ONLY: &str = ":00FF";
-/// A port is claimed at 240.0.0.0/4, addresses reserved for ever; the role at 0.0.0.0/8, which are nobody's.
+/// A port is claimed at 240.0.0.0/4, addresses reserved for ever; the role at 0.0.0.0/8, which are
+/// nobody's.
 const PORTS: u32 = 0xF000_0000;
 /// Times that a claim is made in a row while others claim the same.
 const ATTEMPTS_MAX: usize = 8;
@@ -122,8 +124,8 @@ pub fn claims() -> io::Result<Vec<(Claim, u64)>> {
     Ok(claims)
 }
 
-/// Reads what the table has: slot, local address, remote address, state, queues, timer, retransmissions, user,
-/// timeout, inode, and more.
+/// Reads what the table has: slot, local address, remote address, state, queues, timer,
+/// retransmissions, user, timeout, inode, and more.
 fn parse(table: &str) -> Vec<(Claim, u64)> {
     let claim = |line: &str| {
         let mut fields = line.split_whitespace();

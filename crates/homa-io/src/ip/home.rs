@@ -10,8 +10,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 /// Where this thread's sockets are made.
 const CURRENT: &str = "/proc/thread-self/ns/net";
 
-/// The namespace in which the driver was opened. Sockets made later have to be made there too, whichever
-/// thread drives then.
+/// The namespace in which the driver was opened. Sockets made later have to be made there too,
+/// whichever thread drives then.
 #[derive(Debug)]
 pub(super) struct Home {
     namespace: File,
@@ -23,8 +23,9 @@ impl Home {
         Ok(Self { namespace: File::open(CURRENT)? })
     }
 
-    /// Does `what` in this namespace: directly, or if this thread is in another one, on a thread that goes
-    /// there, which takes a program that may change namespaces, as one that is in several can.
+    /// Does `what` in this namespace: directly, or if this thread is in another one, on a thread
+    /// that goes there, which takes a program that may change namespaces, as one that is in several
+    /// can.
     pub(super) fn within<T: Send>(
         &self,
         what: impl FnOnce() -> io::Result<T> + Send,

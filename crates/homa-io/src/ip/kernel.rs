@@ -4,8 +4,8 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-/// Whether the kernel of this host serves Homa itself: it registered the protocol, or its settings are
-/// there. No [`IpDriver`](super::IpDriver) can be opened then.
+/// Whether the kernel of this host serves Homa itself: it registered the protocol, or its settings
+/// are there. No [`IpDriver`](super::IpDriver) can be opened then.
 pub fn kernel_serves_homa() -> bool {
     let registered = fs::File::open("/proc/net/protocols").is_ok_and(|file| {
         BufReader::new(file).lines().map_while(Result::ok).any(|line| names_homa(&line))

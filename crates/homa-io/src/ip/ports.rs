@@ -1,9 +1,9 @@
 //! Who has which Homa port of this host.
 //!
-//! A port belongs to whoever has claimed it ([`super::claims`]). At which address it serves is told by the name of an
-//! abstract Unix socket, `homa/146/PORT/MARK/ADDRESS`, with the mark of the claim: packets to others are for nobody. Any
-//! user can take such names, so a mark is chosen whose name is free. Where none is, the port counts as served at
-//! all addresses.
+//! A port belongs to whoever has claimed it ([`super::claims`]). At which address it serves is told
+//! by the name of an abstract Unix socket, `homa/146/PORT/MARK/ADDRESS`, with the mark of the
+//! claim: packets to others are for nobody. Any user can take such names, so a mark is chosen whose
+//! name is free. Where none is, the port counts as served at all addresses.
 
 use std::collections::HashSet;
 use std::io;
@@ -35,7 +35,8 @@ pub(super) struct Reservation {
     _address: Option<OwnedFd>,
 }
 
-/// A port and the address of this host at which it is somebody's: `::` for all, `0.0.0.0` for those of IPv4.
+/// A port and the address of this host at which it is somebody's: `::` for all, `0.0.0.0` for those
+/// of IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Served {
     pub(super) port: u16,
@@ -50,7 +51,8 @@ impl Served {
 }
 
 impl Reservation {
-    /// Takes `port`, or for 0 a free one of those that the system gives out, to serve at the address `ip`.
+    /// Takes `port`, or for 0 a free one of those that the system gives out, to serve at the
+    /// address `ip`.
     pub(super) fn new(port: u16, ip: IpAddr) -> Result<Self, IpError> {
         if port > ASKED_PORT_MAX {
             return Err(IpError::PortReserved { port });
@@ -60,7 +62,8 @@ impl Reservation {
         }
         let taken: HashSet<u16> =
             claims()?.into_iter().filter_map(|(claim, _)| port_of(claim)).collect();
-        // Where to begin does not matter as long as it differs, so that a port is not used again at once.
+        // Where to begin does not matter as long as it differs, so that a port is not used again at
+        // once.
         let start = homa_sys::monotonic_ns() / 1_000 % u64::from(AUTOMATIC_PORTS);
         for step in 0..u64::from(AUTOMATIC_PORTS) {
             let offset = (start + step) % u64::from(AUTOMATIC_PORTS);

@@ -194,10 +194,10 @@ fn is_host(ip: IpAddr, family: Family) -> bool {
     Family::of(ip) == family && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
 }
 
-/// A report with its destination's port filled in, if it is about a packet sent from `port`, or about the path
-/// to the host, which has no port. What this host
-/// itself reports comes to the socket that sent, but may quote nothing. What looks like TCP has to look like
-/// Homa too: ordinary TCP may use the same port.
+/// A report with its destination's port filled in, if it is about a packet sent from `port`, or
+/// about the path to the host, which has no port. What this host itself reports comes to the socket
+/// that sent, but may quote nothing. What looks like TCP has to look like Homa too: ordinary TCP
+/// may use the same port.
 fn of_own_packet(mut error: SocketError, port: u16, form: Form) -> Option<SocketError> {
     // The path to a host is as narrow for all ports of both ends, whichever packet was too long.
     if error.mtu.is_some() {

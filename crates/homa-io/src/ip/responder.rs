@@ -1,13 +1,15 @@
 //! Answering for ports that nobody has.
 //!
-//! While any raw socket of the protocol exists the kernel stays silent about packets that nobody wants. So
-//! one process of the host, the *responder*, watches the packets to all ports: whoever has claimed the role
-//! ([`super::claims`]). The others keep a connection to it among what they wait for: when the responder goes, all
-//! of them know at once, and the first takes its place. It listens at the abstract Unix socket
-//! `homa/146/responder/MARK`, with the mark of its claim: nobody looks at such names without a claim, which any user could take.
+//! While any raw socket of the protocol exists the kernel stays silent about packets that nobody
+//! wants. So one process of the host, the *responder*, watches the packets to all ports: whoever
+//! has claimed the role ([`super::claims`]). The others keep a connection to it among what they
+//! wait for: when the responder goes, all of them know at once, and the first takes its place. It
+//! listens at the abstract Unix socket `homa/146/responder/MARK`, with the mark of its claim:
+//! nobody looks at such names without a claim, which any user could take.
 //!
-//! The responder's sockets get no packets to ports known to be somebody's: whoever has a port at an address is
-//! asked four times per second at most, and the filter leaves that port of that address out until then.
+//! The responder's sockets get no packets to ports known to be somebody's: whoever has a port at an
+//! address is asked four times per second at most, and the filter leaves that port of that address
+//! out until then.
 
 use std::collections::HashMap;
 use std::io;
@@ -37,18 +39,20 @@ use super::{Form, IpStats, receive};
 const CLAIM_MARKS: u64 = 1 << 24;
 /// Ports left out by the filter, the own one included. With more the oldest is asked about again.
 const KNOWN_MAX: usize = 64;
-/// How long a port counts as somebody's before that is asked again: short against the time in which clients
-/// of a process that has gone give it up.
+/// How long a port counts as somebody's before that is asked again: short against the time in which
+/// clients of a process that has gone give it up.
 const KNOWN_NS: u64 = 250_000_000;
 /// When to try again after the role could neither be taken nor watched.
 const RETRY_NS: u64 = 100_000_000;
-/// Other processes that may hold a connection; more wait in the listener's queue, which tells them as well.
+/// Other processes that may hold a connection; more wait in the listener's queue, which tells them
+/// as well.
 const FOLLOWERS_MAX: usize = 4_096;
 /// Times that taking the role is tried in a row while others do the same.
 const ATTEMPTS_MAX: usize = 8;
 /// What is looked at per call.
 const READY_MAX: usize = 16;
-/// Packets looked at per call and IP version, and the bytes of each that matter (with the IP header).
+/// Packets looked at per call and IP version, and the bytes of each that matter (with the IP
+/// header).
 const PACKETS_MAX: usize = 16;
 const LOOK_BYTES: usize = 256;
 /// One holder answers for the whole host.
@@ -56,8 +60,8 @@ const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 /// Receive buffer: a flood to ports of nobody may overflow it.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Tokens in the set: the timer, the listener or the connection to the responder, at most four sockets; then
-/// followers.
+/// Tokens in the set: the timer, the listener or the connection to the responder, at most four
+/// sockets; then followers.
 const TIMER: u64 = 0;
 const WATCH: u64 = 1;
 const SOCKETS: u64 = 2;
@@ -97,13 +101,14 @@ struct Holder {
     /// For packets of Homa's own protocol number, then for those that look like TCP segments.
     sockets: Vec<(Form, RawSocket)>,
     batch: RxBatch,
-    /// Ports that are somebody's, which the filter leaves out until the timer fires; the own one first.
+    /// Ports that are somebody's, which the filter leaves out until the timer fires; the own one
+    /// first.
     known: Vec<Served>,
 }
 
 impl Responder {
-    /// Takes the role if it is free, else watches who has it. For packets of both IP versions, whichever the
-    /// driver itself uses, those that look like TCP segments too if `tcp_form`.
+    /// Takes the role if it is free, else watches who has it. For packets of both IP versions,
+    /// whichever the driver itself uses, those that look like TCP segments too if `tcp_form`.
     pub(super) fn new(own: Served, tcp_form: bool) -> io::Result<Self> {
         let (epoll, timer) = (Epoll::new()?, TimerFd::new()?);
         epoll.add(timer.as_fd(), TIMER, true, false)?;
@@ -240,8 +245,8 @@ fn open() -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
-/// Opens what the holder of the role looks at: packets to all ports but the own one, of each IP version that
-/// the system has.
+/// Opens what the holder of the role looks at: packets to all ports but the own one, of each IP
+/// version that the system has.
 fn open_sockets(tcp_form: bool, own: Served) -> io::Result<Vec<(Form, RawSocket)>> {
     let forms = [(Form::Native, IP_PROTOCOL), (Form::Tcp, IP_PROTOCOL_TCP)];
     let mut sockets = Vec::new();
@@ -296,8 +301,8 @@ impl Holder {
         let _ = epoll.remove(self.listener.as_fd());
     }
 
-    /// Answers packets to ports of nobody. Says whether the first ports of others are known now, which is to end
-    /// after some time.
+    /// Answers packets to ports of nobody. Says whether the first ports of others are known now,
+    /// which is to end after some time.
     fn answer(
         &mut self,
         index: usize,
@@ -357,8 +362,8 @@ impl Holder {
         if self.known.len() > known_before {
             self.set_filters();
         }
-        // Those that come later are asked about earlier than they need to be; waiting for them would mean to
-        // wait for ever where new ones keep coming.
+        // Those that come later are asked about earlier than they need to be; waiting for them
+        // would mean to wait for ever where new ones keep coming.
         known_before == 1 && self.known.len() > 1
     }
 
@@ -386,7 +391,8 @@ fn filter(form: Form, family: Family, ports: &[Served]) -> Filter {
     }
 }
 
-/// The packets of one IP version that are for `served`: by port, and by address unless all are meant. `None`: none.
+/// The packets of one IP version that are for `served`: by port, and by address unless all are
+/// meant. `None`: none.
 fn excepted(family: Family, served: &Served) -> Option<(u16, Option<IpAddr>)> {
     let all = match served.ip {
         IpAddr::V6(ip) if ip.is_unspecified() => true,

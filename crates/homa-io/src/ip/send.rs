@@ -55,7 +55,8 @@ impl IpDriver {
         let family = Family::of(to);
         let is_the_one = |link: &Link| link.socket.family() == family && link.form == self.sends;
         let link = self.links.iter().position(is_the_one)?;
-        // As for UDP: a socket at one address sends from there anyway, and routes choose the interface.
+        // As for UDP: a socket at one address sends from there anyway, and routes choose the
+        // interface.
         let mut source = path
             .local_ip
             .filter(|ip| self.local_ip.is_unspecified() && is_same_family(*ip, to))
@@ -196,7 +197,8 @@ impl IpDriver {
     }
 }
 
-/// The checksum fields of the first of `segments`, as many as a call takes; none where they need none.
+/// The checksum fields of the first of `segments`, as many as a call takes; none where they need
+/// none.
 fn checksums(
     destination: &Destination,
     segments: &[Segment],

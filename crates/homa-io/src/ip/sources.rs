@@ -1,5 +1,5 @@
-//! Which address of this host packets leave from where the routes choose it: a checksum covers it, so it has
-//! to be known beforehand.
+//! Which address of this host packets leave from where the routes choose it: a checksum covers it,
+//! so it has to be known beforehand.
 
 use std::net::IpAddr;
 
@@ -27,8 +27,8 @@ struct Known {
 }
 
 impl Sources {
-    /// The address from which this host sends to `to`, by `interface` if that matters; `None` without a route
-    /// there.
+    /// The address from which this host sends to `to`, by `interface` if that matters; `None`
+    /// without a route there.
     pub(super) fn source(
         &mut self,
         lookup: &RouteLookup,

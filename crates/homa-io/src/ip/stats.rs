@@ -17,8 +17,8 @@ pub struct IpStats {
     pub martian_packets: u64,
     /// Packets for other ports, received before the filter was in place.
     pub stray_packets: u64,
-    /// Of the packets received, those that looked like TCP segments. What a rule of the system turned into
-    /// ordinary packets before does not count here.
+    /// Of the packets received, those that looked like TCP segments. What a rule of the system
+    /// turned into ordinary packets before does not count here.
     pub received_tcp_packets: u64,
     /// Packets ignored because they looked like TCP segments and had a wrong checksum.
     pub damaged_packets: u64,

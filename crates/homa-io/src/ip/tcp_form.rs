@@ -1,6 +1,6 @@
-//! Packets that look like TCP segments
-//! (docs/spec/wire-format.md §8): the same bytes in IP packets of protocol
-//! 6, with a checksum as TCP has it. Network cards segment these, where they refuse unknown protocols.
+//! Packets that look like TCP segments (docs/spec/wire-format.md §8): the same bytes in IP packets
+//! of protocol 6, with a checksum as TCP has it. Network cards segment these, where they refuse
+//! unknown protocols.
 
 use std::net::IpAddr;
 
@@ -10,10 +10,10 @@ use homa_wire::{CHECKSUM_AT, FLAGS, IP_PROTOCOL_TCP, Sum, URGENT};
 /// What no TCP segment has: SYN and RST together, and the urgent pointer set without its flag.
 pub(super) const MARKS: TcpMarks = TcpMarks { flags: FLAGS, urgent: URGENT };
 
-/// Rules for `nft -f` that turn packets that look like TCP segments into ordinary Homa packets when they
-/// arrive, before the host's TCP or connection tracking sees them: what the Linux module does in its receive
-/// path. Packets that only pass through the host stay as they are. The kernel corrects the checksum of the
-/// IPv4 header; that of TCP is not looked at by anybody.
+/// Rules for `nft -f` that turn packets that look like TCP segments into ordinary Homa packets when
+/// they arrive, before the host's TCP or connection tracking sees them: what the Linux module does
+/// in its receive path. Packets that only pass through the host stay as they are. The kernel
+/// corrects the checksum of the IPv4 header; that of TCP is not looked at by anybody.
 pub const TCP_FORM_RULES: &str = "\
 table inet homa {
     chain prerouting {
@@ -27,9 +27,9 @@ table inet homa {
 /// The end of the checksum field.
 const CHECKSUM_END: usize = CHECKSUM_AT + 2;
 
-/// Whether the checksum of a whole packet from `source` to `destination` is right, or still that of the
-/// pseudo-header alone: so it travels between virtual machines and namespaces of one computer, where a
-/// network card that would complete it is never met.
+/// Whether the checksum of a whole packet from `source` to `destination` is right, or still that of
+/// the pseudo-header alone: so it travels between virtual machines and namespaces of one computer,
+/// where a network card that would complete it is never met.
 pub(super) fn is_intact(source: IpAddr, destination: IpAddr, packet: &[u8]) -> bool {
     let pseudo = pseudo_header(source, destination, packet.len());
     let mut whole = pseudo;

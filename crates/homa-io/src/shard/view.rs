@@ -6,8 +6,9 @@ use homa_core::{Engine, FailReason, Instant, Path, RequestOptions, RpcError, Rpc
 use crate::store::Store;
 use crate::{Body, Message};
 
-/// Engine and store of a shard at one point in time: what an event handler, or the library between turns, can
-/// do with RPCs. What an operation causes is sent by the turn that hands out the event, or by the next one.
+/// Engine and store of a shard at one point in time: what an event handler, or the library between
+/// turns, can do with RPCs. What an operation causes is sent by the turn that hands out the event,
+/// or by the next one.
 #[derive(Debug)]
 pub struct ShardView<'a> {
     now: Instant,
@@ -40,7 +41,8 @@ impl<'a> ShardView<'a> {
         self.store
     }
 
-    /// Starts a call whose request is `body`. `cookie` comes back with the events about its response.
+    /// Starts a call whose request is `body`. `cookie` comes back with the events about its
+    /// response.
     ///
     /// # Errors
     /// Nothing was sent and nothing is kept; see [`SendError`].
@@ -81,7 +83,8 @@ impl<'a> ShardView<'a> {
     /// Answers the request of `rpc` with `body`.
     ///
     /// # Errors
-    /// Nothing was sent; see [`SendError`]. [`SendError::Stale`]: nobody waits for the answer any more.
+    /// Nothing was sent; see [`SendError`]. [`SendError::Stale`]: nobody waits for the answer any
+    /// more.
     #[inline]
     pub fn send_response(&mut self, rpc: RpcKey, body: Body) -> Result<(), SendError> {
         let length = self.length(&body)?;
@@ -103,7 +106,8 @@ impl<'a> ShardView<'a> {
     /// Adds the next bytes of a message that was announced without its body.
     ///
     /// # Errors
-    /// [`RpcError::Stale`]: the RPC is over. [`RpcError::OutOfRange`]: more bytes than announced; none was added.
+    /// [`RpcError::Stale`]: the RPC is over. [`RpcError::OutOfRange`]: more bytes than announced;
+    /// none was added.
     pub fn supply(&mut self, rpc: RpcKey, bytes: Bytes) -> Result<(), RpcError> {
         let known = self.store.outgoing(rpc).ok_or(RpcError::Stale)?;
         let upto = self.store.supply(rpc, bytes).ok_or(RpcError::OutOfRange)?;
@@ -111,8 +115,8 @@ impl<'a> ShardView<'a> {
         self.engine.supply(self.now, rpc, upto)
     }
 
-    /// Gives an RPC up: at the client the call, at the server the request, which stays unanswered. No
-    /// [`Event::Failed`](homa_core::Event::Failed) is reported for it.
+    /// Gives an RPC up: at the client the call, at the server the request, which stays unanswered.
+    /// No [`Event::Failed`](homa_core::Event::Failed) is reported for it.
     ///
     /// # Errors
     /// [`RpcError::Stale`]: it is over already.
@@ -121,8 +125,8 @@ impl<'a> ShardView<'a> {
     }
 
     /// Reads the incoming message of `rpc` as it arrives: from now on
-    /// [`Event::BodyProgress`](homa_core::Event::BodyProgress) says what is there, and bytes not taken hold the
-    /// sender back.
+    /// [`Event::BodyProgress`](homa_core::Event::BodyProgress) says what is there, and bytes not
+    /// taken hold the sender back.
     ///
     /// # Errors
     /// [`RpcError::Stale`]: the RPC is over.
@@ -130,8 +134,8 @@ impl<'a> ShardView<'a> {
         self.engine.set_streaming(self.now, rpc)
     }
 
-    /// Moves a complete incoming message (or what is left of it) out; `None` if it is not complete or the RPC
-    /// is over. At a client this ends the RPC.
+    /// Moves a complete incoming message (or what is left of it) out; `None` if it is not complete
+    /// or the RPC is over. At a client this ends the RPC.
     #[inline]
     pub fn take(&mut self, rpc: RpcKey) -> Option<Message> {
         let message = self.store.take(rpc)?;
@@ -141,9 +145,9 @@ impl<'a> ShardView<'a> {
         Some(message)
     }
 
-    /// Moves the bytes of the incoming message below `upto` out that were not taken before, fewer if fewer are
-    /// there; `None` if the RPC is over. Ask for what `BodyProgress` announced. Taking the last byte ends the RPC
-    /// at a client.
+    /// Moves the bytes of the incoming message below `upto` out that were not taken before, fewer
+    /// if fewer are there; `None` if the RPC is over. Ask for what `BodyProgress` announced. Taking
+    /// the last byte ends the RPC at a client.
     pub fn take_upto(&mut self, rpc: RpcKey, upto: u32) -> Option<Message> {
         let message = self.store.take_upto(rpc, upto)?;
         let (_, taken) = self.store.incoming(rpc)?;

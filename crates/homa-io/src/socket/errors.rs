@@ -19,8 +19,8 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    /// What `error` means if it is the answer to a send of IP packets of `packet_bytes` on a path whose MTU
-    /// `mtu` tells.
+    /// What `error` means if it is the answer to a send of IP packets of `packet_bytes` on a path
+    /// whose MTU `mtu` tells.
     pub(crate) fn of(
         error: &io::Error,
         packet_bytes: u32,
@@ -42,9 +42,9 @@ impl Verdict {
     }
 }
 
-/// Whether a doubtful failure of the `attempt`-th send is the destination's: a pending error is `explained` by
-/// a report of what the network said about another packet. The first time one is assumed even if nobody says so:
-/// reports get lost when the buffer is full.
+/// Whether a doubtful failure of the `attempt`-th send is the destination's: a pending error is
+/// `explained` by a report of what the network said about another packet. The first time one is
+/// assumed even if nobody says so: reports get lost when the buffer is full.
 pub(crate) fn is_final(attempt: u32, explained: bool) -> bool {
     attempt == ATTEMPTS_MAX || (attempt > 1 && !explained)
 }

@@ -37,9 +37,9 @@ enum Report {
 }
 
 impl Reports {
-    /// Empties an error queue that `read_error` reads, with it the error that the next call would fail
-    /// with. `mtu` tells the MTU of the path to a host. Says how many there were, and how many of them are
-    /// lost.
+    /// Empties an error queue that `read_error` reads, with it the error that the next call would
+    /// fail with. `mtu` tells the MTU of the path to a host. Says how many there were, and how many
+    /// of them are lost.
     pub(crate) fn drain(
         &mut self,
         mut read_error: impl FnMut() -> io::Result<Option<SocketError>>,

@@ -7,14 +7,14 @@ use super::pool::Pool;
 use crate::Message;
 use crate::short_queue::ShortQueue;
 
-/// Messages and message ends up to this many bytes get a buffer of exactly their length; for longer ones a
-/// pooled piece wastes less than half.
+/// Messages and message ends up to this many bytes get a buffer of exactly their length; for longer
+/// ones a pooled piece wastes less than half.
 const EXACT_BYTES_MAX: u32 = PIECE_BYTES / 2;
 /// Tables longer than this are not kept when their place is reused.
 const TABLE_KEPT_MAX: usize = 64;
 
-/// An incoming message: the pieces in which bytes have landed. A piece exists from its first byte on, so that
-/// memory follows what arrived and not the announced length.
+/// An incoming message: the pieces in which bytes have landed. A piece exists from its first byte
+/// on, so that memory follows what arrived and not the announced length.
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
     length: u32,
@@ -27,7 +27,8 @@ pub(super) struct Incoming {
 struct Piece {
     /// It starts at `index * PIECE_BYTES` of the message.
     index: u32,
-    /// Filled up to the last byte that arrived; what is missing before it is zero for the time being.
+    /// Filled up to the last byte that arrived; what is missing before it is zero for the time
+    /// being.
     data: Vec<u8>,
 }
 
@@ -40,8 +41,8 @@ impl Incoming {
         self.taken
     }
 
-    /// Copies `bytes` to `offset` of a message of `length` bytes. Another length than before starts over: it is
-    /// another message of the same RPC.
+    /// Copies `bytes` to `offset` of a message of `length` bytes. Another length than before starts
+    /// over: it is another message of the same RPC.
     pub(super) fn place(&mut self, offset: u32, bytes: &[u8], length: u32, pool: &mut Pool) {
         if self.length != length {
             if self.length != 0 {
@@ -85,8 +86,8 @@ impl Incoming {
         Some(self.take_upto(self.length, pool))
     }
 
-    /// The bytes below `upto` not taken before, as far as they are there. Whole pieces are moved; the beginning
-    /// of a piece that is still being filled is copied.
+    /// The bytes below `upto` not taken before, as far as they are there. Whole pieces are moved;
+    /// the beginning of a piece that is still being filled is copied.
     pub(super) fn take_upto(&mut self, upto: u32, pool: &Pool) -> Message {
         let mut message = Message::new();
         while self.taken < upto {
@@ -100,7 +101,8 @@ impl Incoming {
             };
             if whole && piece.data.len() == piece_bytes as usize {
                 let data = self.pieces.pop_front().map(|piece| piece.data).unwrap_or_default();
-                // Cutting the front off in place keeps the only reference: a slice would need a count.
+                // Cutting the front off in place keeps the only reference: a slice would need a
+                // count.
                 let mut bytes = pool.freeze(data);
                 bytes.advance(within);
                 message.push(bytes);

@@ -1,9 +1,11 @@
-//! Where the payload bytes lie: incoming messages in pieces, outgoing ones as the application's buffers.
+//! Where the payload bytes lie: incoming messages in pieces, outgoing ones as the application's
+//! buffers.
 //!
-//! The engine never sees payload; it names byte ranges of messages by [`RpcKey`]. The store keeps one place
-//! per table index of the engine, with room for the RPC's incoming and its outgoing message, and takes a key
-//! of another generation for an unknown one. Places keep their small tables when they are reused and pieces
-//! come from a bounded pool ([`PIECES_KEPT_MAX`]), so that packets cause no allocation in steady state.
+//! The engine never sees payload; it names byte ranges of messages by [`RpcKey`]. The store keeps
+//! one place per table index of the engine, with room for the RPC's incoming and its outgoing
+//! message, and takes a key of another generation for an unknown one. Places keep their small
+//! tables when they are reused and pieces come from a bounded pool ([`PIECES_KEPT_MAX`]), so that
+//! packets cause no allocation in steady state.
 
 mod incoming;
 mod outgoing;
@@ -45,8 +47,8 @@ impl Store {
         Self::default()
     }
 
-    /// Copies the bytes that `placement` names from `packet` to where they belong. A placement that does not
-    /// fit the packet or the message copies what does.
+    /// Copies the bytes that `placement` names from `packet` to where they belong. A placement that
+    /// does not fit the packet or the message copies what does.
     #[inline]
     pub fn place(&mut self, placement: &Placement, packet: &[u8]) {
         let range =
@@ -65,21 +67,23 @@ impl Store {
         slot.incoming.take(pool)
     }
 
-    /// Moves the bytes of the incoming message below `upto` out that were not taken before; fewer if they are
-    /// not all there. For messages that are read as they arrive.
+    /// Moves the bytes of the incoming message below `upto` out that were not taken before; fewer
+    /// if they are not all there. For messages that are read as they arrive.
     pub fn take_upto(&mut self, rpc: RpcKey, upto: u32) -> Option<Message> {
         let (slot, pool) = self.slot_mut(rpc)?;
         Some(slot.incoming.take_upto(upto, pool))
     }
 
-    /// Length of the incoming message and how much of it was taken; `None` if nothing of it has arrived.
+    /// Length of the incoming message and how much of it was taken; `None` if nothing of it has
+    /// arrived.
     #[inline]
     pub fn incoming(&self, rpc: RpcKey) -> Option<(u32, u32)> {
         let incoming = &self.slot(rpc)?.incoming;
         (incoming.length() > 0).then(|| (incoming.length(), incoming.taken()))
     }
 
-    /// Keeps `body` as the beginning of the outgoing message of `rpc`, which is `length` bytes long.
+    /// Keeps `body` as the beginning of the outgoing message of `rpc`, which is `length` bytes
+    /// long.
     #[inline]
     pub fn set_outgoing(&mut self, rpc: RpcKey, body: Body, length: u32) {
         let (slot, _) = self.slot_for(rpc);
@@ -89,8 +93,9 @@ impl Store {
         }
     }
 
-    /// Adds bytes to the outgoing message of `rpc` and returns up to where it is known now; `None`, and nothing
-    /// is added, if the key is unknown or the message would become longer than announced.
+    /// Adds bytes to the outgoing message of `rpc` and returns up to where it is known now; `None`,
+    /// and nothing is added, if the key is unknown or the message would become longer than
+    /// announced.
     pub fn supply(&mut self, rpc: RpcKey, bytes: Bytes) -> Option<u32> {
         self.slot_mut(rpc)?.0.outgoing.append(bytes)
     }
@@ -129,7 +134,8 @@ impl Store {
         self.slots.iter().map(|slot| slot.incoming.held_bytes()).sum()
     }
 
-    /// Bytes of outgoing messages that were not released. Visits every place: for tests and reports.
+    /// Bytes of outgoing messages that were not released. Visits every place: for tests and
+    /// reports.
     pub fn outgoing_bytes(&self) -> u64 {
         self.slots.iter().map(|slot| slot.outgoing.held_bytes()).sum()
     }
@@ -137,7 +143,8 @@ impl Store {
     /// Compares with the engine whose bytes these are. Visits every place: for tests.
     ///
     /// # Panics
-    /// A place is for no RPC, holds more than the engine has reserved for, or lacks bytes that it may send.
+    /// A place is for no RPC, holds more than the engine has reserved for, or lacks bytes that it
+    /// may send.
     #[cfg(feature = "check")]
     pub fn check(&self, engine: &homa_core::Engine) {
         let mut known = 0;
@@ -169,8 +176,8 @@ impl Store {
         slot.is(rpc).then_some((slot, &mut self.pool))
     }
 
-    /// The place of `rpc`, made or taken over from an RPC that ended. The index is bounded by the engine's
-    /// table (`limits.max_rpcs`).
+    /// The place of `rpc`, made or taken over from an RPC that ended. The index is bounded by the
+    /// engine's table (`limits.max_rpcs`).
     #[inline]
     fn slot_for(&mut self, rpc: RpcKey) -> (&mut Slot, &mut Pool) {
         let index = rpc.index as usize;

@@ -65,7 +65,8 @@ impl Outgoing {
         Some(end)
     }
 
-    /// Calls `piece` for the pieces of `range`; see [`Payloads::pieces`](crate::driver::Payloads::pieces).
+    /// Calls `piece` for the pieces of `range`; see
+    /// [`Payloads::pieces`](crate::driver::Payloads::pieces).
     #[inline]
     pub(super) fn pieces<'a>(&'a self, range: Range<u32>, mut piece: impl FnMut(&'a [u8])) {
         // Mostly there is one buffer.

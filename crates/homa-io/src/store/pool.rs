@@ -8,8 +8,9 @@ use homa_core::PIECE_BYTES;
 /// Unused pieces that are kept for later: 16 MiB. More go back to the allocator.
 pub const PIECES_KEPT_MAX: usize = 256;
 
-/// Lends empty pieces of [`PIECE_BYTES`] capacity. Fresh memory costs a page fault per 4 KiB, more than the
-/// copy into it, so pieces come back when the application drops the last reference to them, on any thread.
+/// Lends empty pieces of [`PIECE_BYTES`] capacity. Fresh memory costs a page fault per 4 KiB, more
+/// than the copy into it, so pieces come back when the application drops the last reference to
+/// them, on any thread.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pool {
     shared: Arc<Shared>,

@@ -1,5 +1,5 @@
-//! A client that speaks to one server only has its socket connected to it: the kernel then keeps the
-//! route, which saves some 400 ns per packet sent.
+//! A client that speaks to one server only has its socket connected to it: the kernel then keeps
+//! the route, which saves some 400 ns per packet sent.
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,7 +30,8 @@ pub(super) enum Connection {
 }
 
 impl UdpDriver {
-    /// Before a send to `to`: connects, or ends the connection for good. Says whether it is connected.
+    /// Before a send to `to`: connects, or ends the connection for good. Says whether it is
+    /// connected.
     #[inline]
     pub(super) fn connect_for(&mut self, to: SocketAddr) -> bool {
         match &mut self.connection {
@@ -68,7 +69,8 @@ impl UdpDriver {
     }
 }
 
-/// Opens a socket whose port survives the end of a connection: one that was asked for by its number.
+/// Opens a socket whose port survives the end of a connection: one that was asked for by its
+/// number.
 pub(super) fn bind_by_number(address: SocketAddr) -> io::Result<UdpSocket> {
     if address.port() != 0 {
         return UdpSocket::bind(address);

@@ -45,7 +45,8 @@ impl Receiver {
 }
 
 impl UdpDriver {
-    /// Receives until nothing is left or the batch is full; while packets come one by one, only one.
+    /// Receives until nothing is left or the batch is full; while packets come one by one, only
+    /// one.
     pub(super) fn receive_batch(&mut self, sink: &mut impl PacketSink) -> io::Result<RxStatus> {
         for count in 0..self.receiver.receives_per_call {
             match self.socket.recv(&mut self.receiver.buffer, &mut self.receiver.beside) {

@@ -133,8 +133,8 @@ impl UdpDriver {
         }
     }
 
-    /// Sends the first of `segments`, which make one train or one datagram (`coalesced`): all if their pieces
-    /// fit one call. Says how many.
+    /// Sends the first of `segments`, which make one train or one datagram (`coalesced`): all if
+    /// their pieces fit one call. Says how many.
     fn send_some(
         &mut self,
         destination: &Destination<'_>,

@@ -1,5 +1,5 @@
-//! ICMP errors that quote packets of ours, as the kernel hands them to the drivers: scenarios E1, E2, E4, E5. The
-//! errors are made by a raw socket on loopback, which needs `CAP_NET_RAW`.
+//! ICMP errors that quote packets of ours, as the kernel hands them to the drivers: scenarios E1,
+//! E2, E4, E5. The errors are made by a raw socket on loopback, which needs `CAP_NET_RAW`.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,5 +1,5 @@
-//! Where the bytes of incoming messages lie, scenarios B3 to B6, B12, B15 and B16; the account of them is the engine's
-//! (`homa-core/tests/it/buffers.rs`).
+//! Where the bytes of incoming messages lie, scenarios B3 to B6, B12, B15 and B16; the account of
+//! them is the engine's (`homa-core/tests/it/buffers.rs`).
 
 use homa_core::{PIECE_BYTES, Placement, RpcKey};
 use homa_io::store::Store;

@@ -1,5 +1,5 @@
-//! The kernel's filter for Homa packets, in classic BPF. It only has to keep the bulk of other traffic away:
-//! what it lets through is looked at closely afterwards.
+//! The kernel's filter for Homa packets, in classic BPF. It only has to keep the bulk of other
+//! traffic away: what it lets through is looked at closely afterwards.
 
 use crate::bpf::{Program, To};
 use std::io;
@@ -19,8 +19,8 @@ const IPV6: u32 = 0x86DD;
 const VLAN: [u32; 2] = [0x8100, 0x88A8];
 const TCP: u32 = 6;
 const UDP: u32 = 17;
-/// Homa; ICMP of both versions, whose errors quote Homa packets; IPv6 extension headers, behind which Homa
-/// may be.
+/// Homa; ICMP of both versions, whose errors quote Homa packets; IPv6 extension headers, behind
+/// which Homa may be.
 const ACCEPTED: [u32; 9] = [146, 1, 58, 0, 43, 44, 51, 60, 135];
 /// Flags and urgent field of Homa in TCP frames (`homa-wire`).
 const FLAGS: u32 = 0x06;

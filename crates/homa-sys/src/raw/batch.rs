@@ -28,8 +28,8 @@ pub struct RxBatch {
 pub struct RawReceived<'a> {
     /// Where it came from and to; the port means nothing.
     pub meta: Received,
-    /// The address its header names as its destination: unlike [`Received::local_ip`], the address of
-    /// this host that a reply should come from, this may be a broadcast or multicast address.
+    /// The address its header names as its destination: unlike [`Received::local_ip`], the address
+    /// of this host that a reply should come from, this may be a broadcast or multicast address.
     pub destination: IpAddr,
     /// What follows the IP header.
     pub payload: &'a [u8],
@@ -132,8 +132,8 @@ impl<'a> Outgoing<'a> {
         Self::default()
     }
 
-    /// Adds a packet whose pieces `fill` adds one by one. `false`, and nothing added, if they are too
-    /// many for one call.
+    /// Adds a packet whose pieces `fill` adds one by one. `false`, and nothing added, if they are
+    /// too many for one call.
     pub fn push(&mut self, fill: impl FnOnce(&mut PacketPieces<'_, 'a>)) -> bool {
         let before = self.pieces.len();
         let mut packet = PacketPieces { fits: !self.ends.is_full(), pieces: &mut self.pieces };

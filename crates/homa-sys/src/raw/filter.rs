@@ -19,8 +19,8 @@ pub struct Filter {
     accepted_bytes: u32,
 }
 
-/// What some packets have where TCP has its flags and its urgent pointer: in byte 13, and in bytes 18 and 19,
-/// behind the IP header.
+/// What some packets have where TCP has its flags and its urgent pointer: in byte 13, and in bytes
+/// 18 and 19, behind the IP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpMarks {
     /// The flags.
@@ -45,8 +45,9 @@ impl Filter {
         Self::only(family, port, Some(marks))
     }
 
-    /// The first `bytes` (from the IP header on, over IPv6 from behind it) of packets to any port but
-    /// `ports`, of which at most 64 count: each at one address of this host, or at all of them (`None`).
+    /// The first `bytes` (from the IP header on, over IPv6 from behind it) of packets to any port
+    /// but `ports`, of which at most 64 count: each at one address of this host, or at all of them
+    /// (`None`).
     pub fn except_ports(family: Family, ports: &[(u16, Option<IpAddr>)], bytes: u32) -> Self {
         Self::except(family, ports, bytes, None)
     }
@@ -147,8 +148,8 @@ fn reject_unless(program: &mut Program, value: u32) {
     program.place(same);
 }
 
-/// Rejects packets to `port`, which is loaded before and afterwards, if in the IP header from byte `at` on there
-/// is `address`.
+/// Rejects packets to `port`, which is loaded before and afterwards, if in the IP header from byte
+/// `at` on there is `address`.
 fn reject_at(program: &mut Program, family: Family, port: u16, at: i32, address: &[u8]) {
     let (other_port, other_address) = (program.label(), program.label());
     program.jump_equal(u32::from(port), To::Next, To::Label(other_port));

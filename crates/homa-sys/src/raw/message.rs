@@ -26,8 +26,8 @@ impl Slot {
     }
 }
 
-/// One `recvmmsg` of up to `max` packets: packet `i` into the `i`-th `slot_bytes` of `bytes`, what the
-/// kernel says of it into the `i`-th slot. Says how many came.
+/// One `recvmmsg` of up to `max` packets: packet `i` into the `i`-th `slot_bytes` of `bytes`, what
+/// the kernel says of it into the `i`-th slot. Says how many came.
 pub(super) fn receive_some(
     fd: BorrowedFd<'_>,
     bytes: &mut [u8],
@@ -50,11 +50,11 @@ pub(super) fn receive_some(
     }
     // The kernel says more than fits (`MSG_TRUNC`) so that cut packets are known with their length.
     let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-    // SAFETY: pointer and length describe the local `headers`. Every pointer in them leads to room of
-    // the stated length that this function holds exclusively: names and control buffers belong to
-    // distinct `slots`, `rooms` has the layout of an array of `iovec` and describes distinct parts of
-    // `bytes`. The kernel keeps none of them, and any bytes it writes are valid, all being bytes. A
-    // null timeout means none, and the call does not wait.
+    // SAFETY: pointer and length describe the local `headers`. Every pointer in them leads to room
+    // of the stated length that this function holds exclusively: names and control buffers belong
+    // to distinct `slots`, `rooms` has the layout of an array of `iovec` and describes distinct
+    // parts of `bytes`. The kernel keeps none of them, and any bytes it writes are valid, all being
+    // bytes. A null timeout means none, and the call does not wait.
     let count = check(unsafe {
         libc::recvmmsg(
             fd.as_raw_fd(),
@@ -91,11 +91,11 @@ pub(super) fn send_all<'a, 'b: 'a>(
     if headers.is_empty() {
         return Ok(0);
     }
-    // SAFETY: pointer and length describe the local `headers`, in which the call writes only `msg_len`.
-    // It only reads through their pointers, also where the C type is mutable: `name` and `control` have
-    // the stated lengths, and `IoSlice` has the layout of `iovec`, so each slice of pieces is an array of
-    // `msg_iovlen` of them, each describing readable bytes. All are borrowed until the call has returned,
-    // after which the kernel holds copies.
+    // SAFETY: pointer and length describe the local `headers`, in which the call writes only
+    // `msg_len`. It only reads through their pointers, also where the C type is mutable: `name` and
+    // `control` have the stated lengths, and `IoSlice` has the layout of `iovec`, so each slice of
+    // pieces is an array of `msg_iovlen` of them, each describing readable bytes. All are borrowed
+    // until the call has returned, after which the kernel holds copies.
     let sent = check(unsafe {
         libc::sendmmsg(
             fd.as_raw_fd(),

@@ -1,4 +1,5 @@
-//! The facts about raw sockets that the driver rests on, on loopback, with a protocol for experiments.
+//! The facts about raw sockets that the driver rests on, on loopback, with a protocol for
+//! experiments.
 
 use super::*;
 use crate::poll::{PollFd, poll_fds};

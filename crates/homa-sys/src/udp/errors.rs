@@ -50,7 +50,8 @@ pub struct SocketError {
 }
 
 impl SocketError {
-    /// The beginning of the packet behind its IP and UDP headers, as far as it was quoted (perhaps not at all).
+    /// The beginning of the packet behind its IP and UDP headers, as far as it was quoted (perhaps
+    /// not at all).
     pub fn quoted(&self) -> &[u8] {
         self.quoted.get(..usize::from(self.quoted_bytes)).unwrap_or(&[])
     }

@@ -1,7 +1,8 @@
 //! `sendmsg`, `sendto` and `recvmsg` on prepared buffers: the calls of the packet path.
 //!
-//! They are made by their numbers: the functions of the C library of these names are points where a thread may be
-//! cancelled, for which each of them takes two atomic operations. Rust's threads are not cancelled.
+//! They are made by their numbers: the functions of the C library of these names are points where a
+//! thread may be cancelled, for which each of them takes two atomic operations. Rust's threads are
+//! not cancelled.
 
 use crate::address::RawAddress;
 use crate::call::check_bytes;

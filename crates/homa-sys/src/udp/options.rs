@@ -103,8 +103,8 @@ impl UdpSocket {
     }
 
     /// Asks, or no longer asks, to which local address each packet was sent
-    /// ([`Received::local_ip`](super::Received::local_ip), else unspecified), which costs some 150 ns
-    /// per receive. Sockets bound to `0.0.0.0` or `[::]` begin with asking, others without.
+    /// ([`Received::local_ip`](super::Received::local_ip), else unspecified), which costs some 150
+    /// ns per receive. Sockets bound to `0.0.0.0` or `[::]` begin with asking, others without.
     ///
     /// # Errors
     /// None are expected.

@@ -93,8 +93,8 @@ impl Responder {
     }
 
     /// Sends the response; waits only if its client has too many others to take
-    /// ([`crate::EndpointBuilder::outstanding_bytes_max`]). Returns when the response is accepted for sending, not when the
-    /// client has it.
+    /// ([`crate::EndpointBuilder::outstanding_bytes_max`]). Returns when the response is accepted
+    /// for sending, not when the client has it.
     ///
     /// If the future is dropped while it waits, the request is rejected.
     ///

@@ -16,9 +16,10 @@ const ATTENDANT: usize = 2;
 /// The queue is taken only under the lock of the state it is meant for, so operations are executed
 /// in the order in which they were added.
 ///
-/// To come and go takes one atomic operation each. [`FILLED`] changes only under the lock of the queue, so it says
-/// what is there whenever nobody has that lock; who adds something sets it and looks for attendants in one step, and
-/// so does who leaves the other way round: one of the two notices the other.
+/// To come and go takes one atomic operation each. [`FILLED`] changes only under the lock of the
+/// queue, so it says what is there whenever nobody has that lock; who adds something sets it and
+/// looks for attendants in one step, and so does who leaves the other way round: one of the two
+/// notices the other.
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
     queue: Mutex<VecDeque<T>>,

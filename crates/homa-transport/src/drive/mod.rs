@@ -1,7 +1,7 @@
 //! Who drives: the thread or task that waits runs the protocol.
 //!
-//! Three small pieces, none of which does I/O, so that loom can try their interleavings, with at most
-//! three preemptions each:
+//! Three small pieces, none of which does I/O, so that loom can try their interleavings, with at
+//! most three preemptions each:
 //!
 //! * [`inbox`]: operations for the state behind the lock. Whoever adds one either becomes its
 //!   *attendant*, who must execute it, or finds one who cannot leave before it is executed.

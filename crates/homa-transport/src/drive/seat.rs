@@ -5,7 +5,8 @@ use super::sync::{Arc, Mutex, lock};
 /// "No deadline", in nanoseconds of the clock the deadlines are given in.
 pub(crate) const NEVER_NS: u64 = u64::MAX;
 
-/// Looks of the guard at one and the same idle holder after which it rests until that holder leaves.
+/// Looks of the guard at one and the same idle holder after which it rests until that holder
+/// leaves.
 const LOOKS_BEFORE_REST: u32 = if cfg!(loom) { 1 } else { 8 };
 
 /// How a holder, a blocked waiter or the guard is woken. Waking one that is not asleep must make
@@ -49,8 +50,8 @@ pub(crate) enum Kind {
 /// * a holder that is asleep sleeps no longer than the deadline of the latest turn, or has been
 ///   kicked since;
 /// * the guard rests only while somebody else holds the seat, and is kicked when it is left empty;
-/// * it dozes only while nothing is urgent or the seat is held, and is kicked when the seat is empty
-///   and something is urgent.
+/// * it dozes only while nothing is urgent or the seat is held, and is kicked when the seat is
+///   empty and something is urgent.
 #[derive(Debug)]
 pub(crate) struct Seat<W> {
     state: Arc<Mutex<State<W>>>,

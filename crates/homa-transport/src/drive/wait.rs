@@ -23,8 +23,8 @@ pub(crate) trait Host {
     /// As an attendant: executes the inbox, receives, sends, reports to the seat, wakes whom it
     /// concerns.
     fn turn(&self) -> Turned;
-    /// As [`Host::turn`], for one who would turn again at once if there is nothing: may look for packets
-    /// several times.
+    /// As [`Host::turn`], for one who would turn again at once if there is nothing: may look for
+    /// packets several times.
     fn spin_turn(&self) -> Turned {
         self.turn()
     }

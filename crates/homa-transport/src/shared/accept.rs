@@ -1,6 +1,6 @@
-//! Requests on their way to those who accept them, in turns of their clients: nobody waits for more than one request of
-//! each other client. Clients that let many responses wait for them have no turn until they take some: whoever answered
-//! them would have to wait, too.
+//! Requests on their way to those who accept them, in turns of their clients: nobody waits for more
+//! than one request of each other client. Clients that let many responses wait for them have no
+//! turn until they take some: whoever answered them would have to wait, too.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use super::waiters::{Ticket, Waiters};
 use super::wakes::Wakes;
 use crate::drive::sync::{Mutex, MutexGuard, lock};
 
-/// Bytes of requests that may wait to be accepted. More stay in the receive memory of the engine, which holds their
-/// senders back.
+/// Bytes of requests that may wait to be accepted. More stay in the receive memory of the engine,
+/// which holds their senders back.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
 
 /// How requests are handed out.
@@ -92,8 +92,8 @@ impl AcceptQueue {
         self.mode == Some(ServingMode::Streaming)
     }
 
-    /// Whether there is room for a request of `client`: it may have less than is free beyond what its host has, of the
-    /// places as of the bytes.
+    /// Whether there is room for a request of `client`: it may have less than is free beyond what
+    /// its host has, of the places as of the bytes.
     pub(crate) fn has_room(&self, client: SocketAddr) -> bool {
         let load = Load {
             items: self.length.load(Ordering::Relaxed),

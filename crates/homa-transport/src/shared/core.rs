@@ -32,8 +32,8 @@ const INBOX_MAX: usize = 4_096;
 const LATER_MAX: usize = 64;
 /// Longest time an operation for later waits while its user goes on with others, in nanoseconds.
 const LATER_NS: u64 = 10_000;
-/// Looks for packets in one turn of a thread that spins. One takes 0.4 µs; locks, clock and bookkeeping around
-/// each would delay the discovery of a packet.
+/// Looks for packets in one turn of a thread that spins. One takes 0.4 µs; locks, clock and
+/// bookkeeping around each would delay the discovery of a packet.
 const LOOKS_MAX: u32 = 8;
 /// A task that slept this long past its deadline does not do its duty.
 const OVERDUE_NS: u64 = 20_000_000;

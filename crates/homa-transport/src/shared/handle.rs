@@ -30,7 +30,8 @@ struct Shared {
     guard: Mutex<Option<GuardThread>>,
 }
 
-/// Handlers and wakers run without any of the locks, so a panic of theirs leaves nothing half changed.
+/// Handlers and wakers run without any of the locks, so a panic of theirs leaves nothing half
+/// changed.
 impl RefUnwindSafe for Shared {}
 
 impl Deref for Handle {

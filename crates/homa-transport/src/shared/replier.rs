@@ -64,8 +64,8 @@ impl Replier {
         if self.is_cancelled() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Takes `body` when there is room for it. Its client has to take other responses meanwhile: who does not would keep
-    /// whoever answers from answering others.
+    /// Takes `body` when there is room for it. Its client has to take other responses meanwhile:
+    /// who does not would keep whoever answers from answering others.
     pub(crate) fn poll_reply(
         &mut self,
         waker: &Waker,
@@ -116,8 +116,8 @@ impl Replier {
         Poll::Pending
     }
 
-    /// Announces a response. Its bytes take no room here: their sender holds little at a time, and the engine limits what
-    /// all hold together.
+    /// Announces a response. Its bytes take no room here: their sender holds little at a time, and
+    /// the engine limits what all hold together.
     pub(crate) fn reply_streaming(mut self, bytes: u32) -> Result<OutgoingStream, ReplyError> {
         self.check(u64::from(bytes))?;
         self.used = true;

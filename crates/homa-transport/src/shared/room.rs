@@ -1,4 +1,5 @@
-//! Bounded room for messages on their way: for calls, one room for each server; for responses, one that all clients share.
+//! Bounded room for messages on their way: for calls, one room for each server; for responses, one
+//! that all clients share.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -15,12 +16,12 @@ use crate::drive::sync::{Mutex, MutexGuard, lock};
 /// Whose messages share what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limits {
-    /// Each peer has room for so many messages and bytes. A message longer than all of it may go when nothing else to
-    /// that peer is under way, so that every message can go some time.
+    /// Each peer has room for so many messages and bytes. A message longer than all of it may go
+    /// when nothing else to that peer is under way, so that every message can go some time.
     Each { messages_max: usize, bytes_max: u64 },
-    /// All peers have room for so many bytes. One that has some there may have more as long as it has less than is free
-    /// beyond what its host has: alone it gets a third of the room, a host the half, and something is left for the next
-    /// one however many there are.
+    /// All peers have room for so many bytes. One that has some there may have more as long as it
+    /// has less than is free beyond what its host has: alone it gets a third of the room, a host
+    /// the half, and something is left for the next one however many there are.
     Shared { bytes_max: u64 },
 }
 
@@ -157,8 +158,8 @@ impl Room {
         self.charge(&mut state, peer, bytes)
     }
 
-    /// Somebody waited long enough. A peer that has nothing there gets room though there is none; for others nobody waits
-    /// any more until they give some back.
+    /// Somebody waited long enough. A peer that has nothing there gets room though there is none;
+    /// for others nobody waits any more until they give some back.
     pub(crate) fn enter_at_last(&self, peer: SocketAddr, bytes: u64) -> Option<Charge> {
         let mut state = self.lock();
         let peer = state.peers.find_or_add(peer);
@@ -305,7 +306,8 @@ impl Room {
         }
     }
 
-    /// Somebody who waits and may enter: first who waits for `peer`, then for the next one of all in turn.
+    /// Somebody who waits and may enter: first who waits for `peer`, then for the next one of all
+    /// in turn.
     fn next(&self, state: &mut State, peer: u32) -> Option<Waker> {
         if let Some(next) = self.next_of(state, peer) {
             return Some(next);
@@ -333,7 +335,8 @@ impl Room {
 }
 
 impl State {
-    /// How much `peer` may have of a room for `bytes_max`: what nobody has, without as much as its host has.
+    /// How much `peer` may have of a room for `bytes_max`: what nobody has, without as much as its
+    /// host has.
     fn share_bytes(&self, peer: u32, bytes_max: u64) -> u64 {
         let of_host = self.peers.host_entry(self.peers.host(peer)).bytes;
         bytes_max.saturating_sub(self.bytes).saturating_sub(of_host)

@@ -69,7 +69,8 @@ pub(crate) struct RpcState {
 pub(crate) struct Incoming {
     /// Bytes of the whole message, once known.
     pub(crate) length_bytes: Option<u32>,
-    /// What was moved out of the store and not read: of a stream the next bytes, else nothing or all.
+    /// What was moved out of the store and not read: of a stream the next bytes, else nothing or
+    /// all.
     unread: Message,
     /// Not a stream: `unread` is the whole message, for which nobody has asked yet.
     is_whole: bool,

@@ -1,4 +1,5 @@
-//! A queue in which clients take turns: host by host, then port by port of a host, and in the order of arrival for each.
+//! A queue in which clients take turns: host by host, then port by port of a host, and in the order
+//! of arrival for each.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -148,8 +149,8 @@ impl<T> Turns<T> {
         }
     }
 
-    /// The next item of a client that `may` have it. Others are put aside, keep what they have, and are looked at again
-    /// later, some each time.
+    /// The next item of a client that `may` have it. Others are put aside, keep what they have, and
+    /// are looked at again later, some each time.
     #[inline]
     pub(crate) fn pop(&mut self, may: impl Fn(SocketAddr) -> bool) -> Option<T> {
         if self.is_empty() {
@@ -221,8 +222,8 @@ impl<T> Turns<T> {
         entry.lanes.push_back(lane);
     }
 
-    /// Has the first client of at most `looks` that are aside and `may` have their turn line up again. Says whether there
-    /// was one.
+    /// Has the first client of at most `looks` that are aside and `may` have their turn line up
+    /// again. Says whether there was one.
     fn call_back(&mut self, looks: usize, may: &impl Fn(SocketAddr) -> bool) -> bool {
         for _ in 0..looks.min(self.aside.len()) {
             let Some(lane) = self.aside.pop_front() else { break };

@@ -2,8 +2,8 @@
 
 use std::task::Waker;
 
-/// Wakers gathered under a lock, to be woken when it is released. Mostly there is one or none, which takes no
-/// memory.
+/// Wakers gathered under a lock, to be woken when it is released. Mostly there is one or none,
+/// which takes no memory.
 #[derive(Debug, Default)]
 pub(crate) struct Wakes {
     first: Option<Waker>,

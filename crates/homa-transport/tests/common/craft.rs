@@ -1,5 +1,5 @@
-//! IP packets of protocol 146 written by hand, header and all: fragments and addresses that the system
-//! would not send by itself.
+//! IP packets of protocol 146 written by hand, header and all: fragments and addresses that the
+//! system would not send by itself.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -25,7 +25,8 @@ pub(crate) struct Fragment {
     pub(crate) more: bool,
 }
 
-/// Sends a packet that looks as if it came from `source`. What the system refuses to send is as good.
+/// Sends a packet that looks as if it came from `source`. What the system refuses to send is as
+/// good.
 pub(crate) fn send_crafted(
     source: IpAddr,
     destination: IpAddr,

@@ -30,8 +30,8 @@ macro_rules! assert_fails {
 }
 pub(crate) use assert_fails;
 
-/// The error of a call to a port that nobody serves. On a busy machine the request is asked about before the refusal
-/// comes: then it might have been executed.
+/// The error of a call to a port that nobody serves. On a busy machine the request is asked about
+/// before the refusal comes: then it might have been executed.
 #[allow(unused_macros, reason = "not every test file uses everything")]
 macro_rules! nobody_serves {
     () => {
@@ -44,8 +44,8 @@ pub(crate) use nobody_serves;
 /// When something that happens at once has happened at the latest, however busy the machine is.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
 
-/// Settings of an endpoint, with the carriage that this binary tests. Peers that are only kept from running by
-/// others on the machine do not count as dead.
+/// Settings of an endpoint, with the carriage that this binary tests. Peers that are only kept from
+/// running by others on the machine do not count as dead.
 pub(crate) fn builder() -> EndpointBuilder {
     let config = Config::default().with(|config| config.recovery.timeout = Duration::from_secs(10));
     EndpointBuilder::new()
@@ -79,8 +79,9 @@ pub(crate) fn client_with(set: impl FnOnce(EndpointBuilder) -> EndpointBuilder +
     at_client(|| set(builder()).client_blocking()).unwrap()
 }
 
-/// Over raw IP a peer counts as a Linux host until it has said that it is not, which this brings about: then
-/// the extensions (long messages, reasons, cancelling) are there as they always are over UDP.
+/// Over raw IP a peer counts as a Linux host until it has said that it is not, which this brings
+/// about: then the extensions (long messages, reasons, cancelling) are there as they always are
+/// over UDP.
 pub(crate) fn acquaint(client: &Endpoint, server: &Endpoint) {
     acquaint_by(client, server, || server.accept().unwrap().unwrap().reply("hello").unwrap());
 }

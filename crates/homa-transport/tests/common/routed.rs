@@ -32,8 +32,8 @@ pub(crate) fn routed() -> Option<Routed> {
     let hosts = [(); 3].map(|()| new_namespace().unwrap());
     let [server, router, client] = hosts;
     for host in [&server, &router, &client] {
-        // Otherwise nobody is asked for by what is passed on, for the time in which links are watched for
-        // others with the same address.
+        // Otherwise nobody is asked for by what is passed on, for the time in which links are
+        // watched for others with the same address.
         within(Some(host), || {
             ["all", "default"].map(|of| set(&format!("ipv6/conf/{of}/accept_dad"), "0"))
         });
@@ -66,7 +66,8 @@ fn set_up_router(server: &File, client: &File) {
             format!("addr add 10.147.{number}.1/24 dev r{number}"),
             format!("addr add fd00:93:0:{number}::1/64 dev r{number} nodad"),
             format!("link set r{number} up"),
-            // More specific than the way to the link, and locked so that it counts for what is passed on.
+            // More specific than the way to the link, and locked so that it counts for what is
+            // passed on.
             format!("route add 10.147.{number}.2/32 dev r{number} mtu lock {ROUTER_MTU}"),
             format!("-6 route add fd00:93:0:{number}::2/128 dev r{number} mtu lock {ROUTER_MTU}"),
         ] {

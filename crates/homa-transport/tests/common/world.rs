@@ -1,8 +1,8 @@
 //! Where the endpoints of tests live: on loopback, over UDP; or, in the binaries `over_ip...`, in
 //! two network namespaces joined by a veth pair, over raw IP.
 //!
-//! The namespaces have no names and go with the process. Where they cannot be made the binary says SKIPPED
-//! and succeeds, unless it must not (`CI=true` as root).
+//! The namespaces have no names and go with the process. Where they cannot be made the binary says
+//! SKIPPED and succeeds, unless it must not (`CI=true` as root).
 
 use std::fs::File;
 use std::io::Write;
@@ -17,13 +17,14 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 /// Which of the two raw IP worlds this binary is, by its name.
 const CRATE: &str = env!("CARGO_CRATE_NAME");
-/// Ports that this process serves at, if it was not started by another one of these tests; those that such
-/// processes serve at.
+/// Ports that this process serves at, if it was not started by another one of these tests; those
+/// that such processes serve at.
 const PORTS: u16 = 2_000;
 const CHILDREN_PORTS: u16 = 10_000;
 const PORTS_PER_CHILD: u16 = 100;
 
-/// Set for processes that were started in the place where they shall be, to the first port that is theirs.
+/// Set for processes that were started in the place where they shall be, to the first port that is
+/// theirs.
 const INSIDE: &str = "HOMA_TEST_INSIDE";
 /// Where this thread is.
 const CURRENT: &str = "/proc/thread-self/ns/net";

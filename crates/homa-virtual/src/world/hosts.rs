@@ -33,7 +33,8 @@ impl World {
         };
         engine.bind_port(plan.address.port(), options).expect("a new engine has no ports");
         let driver = driver_of(plan, entry.refusals, seed ^ 1);
-        // The first incarnation began long before the world did: nothing is on its way from another.
+        // The first incarnation began long before the world did: nothing is on its way from
+        // another.
         let born = if entry.past.is_empty() { Instant::ZERO } else { now };
         engine.handle_timeout(born, false);
         entry.app = App::new(plan.read_delay_ns, entry.past.len());

@@ -30,8 +30,8 @@ impl World {
         }
     }
 
-    /// The host behind an address. Over IP protocol 146 all ports that no other host at this address has belong
-    /// to the first.
+    /// The host behind an address. Over IP protocol 146 all ports that no other host at this
+    /// address has belong to the first.
     fn host_at(&self, to: SocketAddr) -> Option<usize> {
         let exact = self.hosts.iter().position(|host| host.plan.address == to);
         let same_ip =
@@ -148,7 +148,8 @@ impl World {
         }
     }
 
-    /// Sends a copy of a packet that is cut short, garbled, from a wrong sender, or to a wrong receiver.
+    /// Sends a copy of a packet that is cut short, garbled, from a wrong sender, or to a wrong
+    /// receiver.
     fn forge(&mut self, original: &Packet) {
         let mut bytes = original.bytes.clone();
         let from = original.meta.path.remote;
@@ -171,8 +172,8 @@ impl World {
                 (stranger, self.host_at(original.to))
             }
             2 => (stranger, self.host_at(original.to)),
-            // What was told to an unvalidated client, who asked with a copied incarnation, is not turned against its subject:
-            // against that only authentication helps.
+            // What was told to an unvalidated client, who asked with a copied incarnation, is not
+            // turned against its subject: against that only authentication helps.
             3 if self.host_at(original.to).is_some() => (from, Some(host)),
             _ => {
                 bytes = (0..self.dice.below(200)).map(|_| self.dice.roll() as u8).collect();

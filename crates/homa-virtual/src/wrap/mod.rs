@@ -33,7 +33,8 @@ macro_rules! leave_to_inner {
     };
 }
 
-/// Writes the methods of `PacketSink` that a wrapper leaves to the sink in its field `sink`: all but `packet`.
+/// Writes the methods of `PacketSink` that a wrapper leaves to the sink in its field `sink`: all
+/// but `packet`.
 macro_rules! leave_to_sink {
     () => {
         fn refused_port(&self) -> bool {

@@ -15,7 +15,8 @@ pub enum Direction {
     Out,
 }
 
-/// Calls a function with each packet (Homa header and payload) that the driver within received or sent.
+/// Calls a function with each packet (Homa header and payload) that the driver within received or
+/// sent.
 #[derive(Debug)]
 pub struct Tracer<D, F> {
     inner: D,

@@ -1,4 +1,5 @@
-//! What waits costs nothing: 100,000 calls in service at a server with no data moving cost as much as ten.
+//! What waits costs nothing: 100,000 calls in service at a server with no data moving cost as much
+//! as ten.
 
 use homa_core::Stats;
 use homa_virtual::{CallPlan, Response, World};

@@ -1,5 +1,6 @@
-//! Many clients, one server, requests that need no grant: nothing holds the senders back, so the port in front of the server
-//! is a queue, which the protocol must not make longer than the requests themselves do.
+//! Many clients, one server, requests that need no grant: nothing holds the senders back, so the
+//! port in front of the server is a queue, which the protocol must not make longer than the
+//! requests themselves do.
 
 use homa_core::{Carriage, CutoffSource, Cutoffs, Stats};
 use homa_virtual::{CallEnd, CallPlan, Dice, HostPlan, PortPlan, World};
@@ -12,8 +13,9 @@ const LINK_MBPS: u32 = 100;
 const REQUEST_BYTES: u32 = 5_000;
 const REQUEST_PACKETS: u64 = 4;
 
-/// A server and its clients on links of 100 Mbit/s, with settings for such links. `top`: requests go at the highest priority, like
-/// control packets; otherwise some priorities below, where probes about them could overtake them.
+/// A server and its clients on links of 100 Mbit/s, with settings for such links. `top`: requests
+/// go at the highest priority, like control packets; otherwise some priorities below, where probes
+/// about them could overtake them.
 fn world(carriage: Carriage, top: bool) -> World {
     let mut world = World::new(7);
     for number in 0..=CLIENTS {
@@ -37,8 +39,8 @@ fn world(carriage: Carriage, top: bool) -> World {
     world
 }
 
-/// Has requests arrive for `secs` seconds, independently of each other, that take nine tenths of the server's link. When they
-/// arrive, in ns.
+/// Has requests arrive for `secs` seconds, independently of each other, that take nine tenths of
+/// the server's link. When they arrive, in ns.
 fn load(world: &mut World, line_ns: u64, secs: u64) -> Vec<u64> {
     let mut dice = Dice::new(1);
     let mut at_ns = 100 * MS;
@@ -53,7 +55,8 @@ fn load(world: &mut World, line_ns: u64, secs: u64) -> Vec<u64> {
     arrivals
 }
 
-/// How long each request would take if it waited for nothing but those before it at the server's link, in ns.
+/// How long each request would take if it waited for nothing but those before it at the server's
+/// link, in ns.
 fn alone_ns(arrivals: &[u64], line_ns: u64) -> Vec<u64> {
     let mut free_ns = 0;
     let passed = arrivals.iter().map(|at| {

@@ -1,5 +1,5 @@
-//! A network that loses nothing, loaded with messages of all lengths: long ones wait for short ones, at their senders and
-//! in the ports, for longer than a resend interval. That is no loss.
+//! A network that loses nothing, loaded with messages of all lengths: long ones wait for short
+//! ones, at their senders and in the ports, for longer than a resend interval. That is no loss.
 
 use homa_core::Stats;
 use homa_virtual::{CallEnd, CallPlan, Dice, HostPlan, PortPlan, World};
@@ -32,7 +32,8 @@ fn length(dice: &mut Dice) -> u32 {
     (least + dice.below(least)).min(16 << 20) as u32
 }
 
-/// Has requests from everybody to everybody arrive for `ms` milliseconds that take so much of the links, in percent.
+/// Has requests from everybody to everybody arrive for `ms` milliseconds that take so much of the
+/// links, in percent.
 fn load(world: &mut World, seed: u64, ms: u64, percent: u64) {
     let mut dice = Dice::new(seed);
     for client in 0..HOSTS {
@@ -41,7 +42,8 @@ fn load(world: &mut World, seed: u64, ms: u64, percent: u64) {
             let bytes = length(&mut dice);
             let server = (client + 1 + dice.below(HOSTS as u64 - 1) as usize) % HOSTS;
             world.call(CallPlan { at_ns, ..CallPlan::new(client, server, bytes, 100) });
-            // So that the link would be busy for `percent` of the time until the next comes, on average.
+            // So that the link would be busy for `percent` of the time until the next comes, on
+            // average.
             let busy_ns = u64::from(bytes) * 8_000 / u64::from(LINK_MBPS);
             at_ns += busy_ns * 2 * dice.below(100) / percent;
         }

@@ -1,4 +1,5 @@
-//! One behaviour per test, on the virtual network: real engines, real stores, real turns; virtual time.
+//! One behaviour per test, on the virtual network: real engines, real stores, real turns; virtual
+//! time.
 
 use std::time::Duration;
 
@@ -32,7 +33,8 @@ fn call(request_bytes: u32, response_bytes: u32) -> CallPlan {
     CallPlan::new(CLIENT, SERVER, request_bytes, response_bytes)
 }
 
-/// Runs until all calls have ended and everything is forgotten, and checks all that must always hold.
+/// Runs until all calls have ended and everything is forgotten, and checks all that must always
+/// hold.
 fn finish(world: &mut World, limit_ns: u64) {
     world.show_packets = std::env::var_os("HOMA_SHOW_PACKETS").is_some();
     let ended = world.run_calls(limit_ns);

@@ -1,5 +1,6 @@
-//! Many long messages to a host that takes them slower than they are sent: what is merely late must not be sent again
-//! and again. On the virtual network, ten times and a hundred times slower than the senders' links.
+//! Many long messages to a host that takes them slower than they are sent: what is merely late must
+//! not be sent again and again. On the virtual network, ten times and a hundred times slower than
+//! the senders' links.
 
 use homa_core::Carriage;
 use homa_virtual::{CallEnd, CallPlan, HostPlan, PortPlan, World};
@@ -62,8 +63,8 @@ fn world(slow: Slow, format: Format, senders: u8) -> World {
     world
 }
 
-/// `calls` messages of 60,000 to 1,000,000 bytes at once, as requests or as responses. All are answered, and what is
-/// sent again is at most `again_max_percent` of what is useful.
+/// `calls` messages of 60,000 to 1,000,000 bytes at once, as requests or as responses. All are
+/// answered, and what is sent again is at most `again_max_percent` of what is useful.
 #[track_caller]
 fn check(slow: Slow, format: Format, (senders, calls): (u8, u32), again_max_percent: u64) {
     for as_responses in [false, true] {
@@ -149,8 +150,9 @@ fn an_application_that_reads_late_causes_few_repetitions() {
     }
 }
 
-/// Requests of 5,000 bytes, all sent without a grant, take 85 % of the link to one host, after a burst of them has filled its port.
-/// What is lost then must come once more, not several times: the copies alone would keep the port full.
+/// Requests of 5,000 bytes, all sent without a grant, take 85 % of the link to one host, after a
+/// burst of them has filled its port. What is lost then must come once more, not several times: the
+/// copies alone would keep the port full.
 #[test]
 fn a_port_that_overflowed_drains_although_nothing_that_comes_needs_a_grant() {
     const SENDERS: usize = 5;
@@ -173,7 +175,8 @@ fn a_port_that_overflowed_drains_although_nothing_that_comes_needs_a_grant() {
         let percent = world.total(|stats| stats.bytes_retransmitted) * 100 / useful_bytes;
         let in_vain = world.total(|stats| stats.retransmissions_unneeded);
         println!("{percent:3} % again, {in_vain} packets in vain: {format:?}");
-        // Hosts of Linux format are asked at the highest priority, before what they are asked about can have come.
+        // Hosts of Linux format are asked at the highest priority, before what they are asked about
+        // can have come.
         let limit = if format == Format::IpLinux { 45 } else { 2 };
         assert!(percent <= limit, "{percent} % was sent again: {format:?}");
         assert!(in_vain <= (BURST + CALLS) / 8, "{in_vain} packets in vain: {format:?}");

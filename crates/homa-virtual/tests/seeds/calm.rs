@@ -1,5 +1,6 @@
-//! Worlds in which nothing goes wrong: no loss, no late packet, ample buffers, memory for all, everybody at work and honest. What
-//! is there for trouble may not happen in them, and calls take no longer than their bytes and their handlers do.
+//! Worlds in which nothing goes wrong: no loss, no late packet, ample buffers, memory for all,
+//! everybody at work and honest. What is there for trouble may not happen in them, and calls take
+//! no longer than their bytes and their handlers do.
 
 use homa_core::{Config, Stats};
 use homa_virtual::{Call, HostPlan, Response, World};
@@ -60,7 +61,8 @@ pub(super) fn make_ample(plan: &mut HostPlan) {
     plan.config.recovery.timeout = Duration::from_secs(8);
 }
 
-/// How long a call may take: its handler, and several times what all bytes of the world take, in windows and on the line.
+/// How long a call may take: its handler, and several times what all bytes of the world take, in
+/// windows and on the line.
 fn limit_ns(
     call: &Call,
     bytes: u64,
@@ -111,7 +113,8 @@ pub(super) fn broken_promises(
             wrong.push(format!("host {host} keeps {live} RPCs {KEPT_NS} ns after the last call"));
         }
     }
-    // A RESEND may overtake the request that the driver had no room for, and be answered that it was never seen.
+    // A RESEND may overtake the request that the driver had no room for, and be answered that it
+    // was never seen.
     let again = world.total(|stats| stats.restarts) > 0;
     let counted = NEVER
         .iter()

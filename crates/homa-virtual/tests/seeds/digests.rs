@@ -1,7 +1,9 @@
-//! The guard of changes that alter no behaviour: digests of what the first seeds do, packet by packet.
+//! The guard of changes that alter no behaviour: digests of what the first seeds do, packet by
+//! packet.
 //!
-//! A change that alters what is sent says so and why, and writes the digests anew with `HOMA_DIGESTS=write` and a
-//! release build. `git diff` then tells how many seeds do something else.
+//! A change that alters what is sent says so and why, and writes the digests anew with
+//! `HOMA_DIGESTS=write` and a release build. `git diff` then tells how many seeds do something
+//! else.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! A world of one host, whose peers are played packet by packet: for what no host of this implementation does.
+//! A world of one host, whose peers are played packet by packet: for what no host of this
+//! implementation does.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -195,7 +196,8 @@ impl Script {
         self.pass(REACTION_NS)
     }
 
-    /// Has the host look for packets, and find none in the end: what was put off is done, and what is old forgotten.
+    /// Has the host look for packets, and find none in the end: what was put off is done, and what
+    /// is old forgotten.
     pub(super) fn look(&mut self) -> Vec<Sent> {
         let nobody = SocketAddr::from(([192, 0, 2, 9], 9));
         let mut sent = Vec::new();
@@ -390,8 +392,8 @@ impl Script {
         self.world.call(plan)
     }
 
-    /// The host calls `to` and sends the beginning of the request: its number, its id in the server's form, and what was
-    /// sent.
+    /// The host calls `to` and sends the beginning of the request: its number, its id in the
+    /// server's form, and what was sent.
     pub(super) fn called(
         &mut self,
         to: &Remote,

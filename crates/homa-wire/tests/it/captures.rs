@@ -1,4 +1,5 @@
-//! Packets recorded from the Linux implementation parse, mean what they should, and encode to the same bytes.
+//! Packets recorded from the Linux implementation parse, mean what they should, and encode to the
+//! same bytes.
 //!
 //! `HOMA_CAPTURES=DIR` runs the same checks on the recordings of another directory.
 
@@ -40,7 +41,8 @@ fn every_recorded_packet_encodes_to_the_bytes_it_was_parsed_from() {
     }
 }
 
-/// What every parser must do with a packet whose bytes were changed: refuse it, or find in it what encodes to it.
+/// What every parser must do with a packet whose bytes were changed: refuse it, or find in it what
+/// encodes to it.
 fn check_changed(bytes: &[u8], transport_len: u32) {
     for (packet, length) in Packets::new(bytes, transport_len) {
         assert!(packet.len() <= length as usize);
@@ -82,8 +84,8 @@ fn every_change_of_a_byte_of_recorded_packets_is_refused_or_encodes_back() {
     }
 }
 
-/// Packets of each type in `testdata/captures`, counted with another tool (7 ACKs that the recorder cut are left out).
-/// Linux sends FREEZE only on demand.
+/// Packets of each type in `testdata/captures`, counted with another tool (7 ACKs that the recorder
+/// cut are left out). Linux sends FREEZE only on demand.
 const EXPECTED: [(&str, usize); 8] = [
     ("DATA", 12_711),
     ("GRANT", 1_072),
@@ -164,8 +166,8 @@ fn homa_packets(path: &Path) -> Vec<Recorded> {
     recording.blocks.iter().filter_map(|frame| homa_in_ethernet(frame.data)).collect()
 }
 
-/// The Homa packet in an Ethernet frame, if there is one: native, or inside a TCP frame marked by flags and
-/// urgent pointer (docs/spec/wire-format.md §8).
+/// The Homa packet in an Ethernet frame, if there is one: native, or inside a TCP frame marked by
+/// flags and urgent pointer (docs/spec/wire-format.md §8).
 fn homa_in_ethernet(frame: &[u8]) -> Option<Recorded> {
     let be16 = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
     let (protocol, start, transport_len) = match be16(12) {

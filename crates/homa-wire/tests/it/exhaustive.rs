@@ -79,7 +79,8 @@ fn busy(own: bool, extended: bool) -> Vec<u8> {
     packet
 }
 
-/// Lengths and offsets that say that the packet ends before, at and behind the end of what is there.
+/// Lengths and offsets that say that the packet ends before, at and behind the end of what is
+/// there.
 #[test]
 fn every_pair_of_edge_values_of_length_and_offset_ends_a_packet_where_it_says() {
     for (message_length, seg_offset) in

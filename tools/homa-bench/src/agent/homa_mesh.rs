@@ -52,7 +52,8 @@ impl Mesh for HomaMesh {
 
     fn connect(&mut self, servers: &[SocketAddr], timeout: Duration) -> io::Result<()> {
         self.servers = servers.to_vec();
-        // Without connections; a first call makes the peers known to each other (incarnations, cutoffs).
+        // Without connections; a first call makes the peers known to each other (incarnations,
+        // cutoffs).
         for server in servers {
             let call = self.endpoint.call(*server, self.payload.slice(..1));
             self.tasks.wait_for(timeout, async { call.await.map_err(io::Error::other) })?;

@@ -1,7 +1,8 @@
-//! The host agent: server and client on one host of a run, told what to do through its standard input.
+//! The host agent: server and client on one host of a run, told what to do through its standard
+//! input.
 //!
-//! [`run`] speaks Homa and TCP. Other transports are spoken by other programs, so that their libraries are no
-//! dependencies of this one: they implement [`Mesh`] and call [`run_with`].
+//! [`run`] speaks Homa and TCP. Other transports are spoken by other programs, so that their
+//! libraries are no dependencies of this one: they implement [`Mesh`] and call [`run_with`].
 
 mod homa_mesh;
 mod load;
@@ -49,8 +50,8 @@ const UNLOADED_TIMEOUT: Duration = Duration::from_secs(20);
 const REAL_TIME_PRIORITY: u8 = 10;
 /// The token of a call on an idle network, which no call of a load has.
 const UNLOADED: u64 = u32::MAX as u64;
-/// Sleeps by which the precision of timers is found: so many that two stalls of the machine are above the 99th percentile,
-/// since Homa's window and backlog are derived from it.
+/// Sleeps by which the precision of timers is found: so many that two stalls of the machine are
+/// above the 99th percentile, since Homa's window and backlog are derived from it.
 const TIMER_PROBES: usize = 300;
 /// RPCs per line of the report.
 const RPCS_PER_LINE: usize = 1_000;
@@ -77,8 +78,8 @@ pub fn run(input: impl BufRead + Send + 'static, output: impl Write) -> Result<(
     run_with(open, input, output)
 }
 
-/// Runs an agent until `input` ends. `open` makes the transport of the specification that comes first; it is called once,
-/// in the thread that uses it.
+/// Runs an agent until `input` ends. `open` makes the transport of the specification that comes
+/// first; it is called once, in the thread that uses it.
 ///
 /// # Errors
 /// See [`AgentError`]; the controller is told as well, as [`Report::Failed`].
@@ -132,8 +133,8 @@ fn serve_orders(
     }
 }
 
-/// Reads lines in a thread of its own: the agent serves while it waits for orders, and notices even under load when
-/// there will be no more.
+/// Reads lines in a thread of its own: the agent serves while it waits for orders, and notices even
+/// under load when there will be no more.
 fn read_lines(
     mut input: impl BufRead + Send + 'static,
     ended: Arc<AtomicBool>,
@@ -166,11 +167,12 @@ fn precise_timers() {
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
 }
 
-/// Other programs of the machine should not delay messages, nor should agents interrupt each other: real-time
-/// scheduling, or at least a session of its own ahead of others. Needs a privilege; without it the agent is one among
-/// others, which the report shows as late begins of RPCs.
+/// Other programs of the machine should not delay messages, nor should agents interrupt each other:
+/// real-time scheduling, or at least a session of its own ahead of others. Needs a privilege;
+/// without it the agent is one among others, which the report shows as late begins of RPCs.
 fn ahead_of_others() {
-    // Where sessions share the processors evenly, the priority within one says nothing to the others.
+    // Where sessions share the processors evenly, the priority within one says nothing to the
+    // others.
     if rustix::process::setsid().is_ok() {
         let _ = std::fs::write("/proc/self/autogroup", "-20");
     }

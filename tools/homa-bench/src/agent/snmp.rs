@@ -1,7 +1,8 @@
 //! What the system counted, for transports that do not count by themselves.
 
-/// A counter of `/proc/net/snmp`, such as `Tcp` and `RetransSegs`: of all programs in this network namespace (a host of a
-/// lab has one for itself), since it exists. 0 where the system does not tell.
+/// A counter of `/proc/net/snmp`, such as `Tcp` and `RetransSegs`: of all programs in this network
+/// namespace (a host of a lab has one for itself), since it exists. 0 where the system does not
+/// tell.
 pub fn snmp_counter(protocol: &str, name: &str) -> u64 {
     let text = std::fs::read_to_string("/proc/self/net/snmp").unwrap_or_default();
     find(&text, protocol, name).unwrap_or(0)

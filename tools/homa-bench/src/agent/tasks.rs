@@ -26,7 +26,8 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// A runtime of one thread, which runs in [`poll`](Self::poll) and [`wait_for`](Self::wait_for) only.
+    /// A runtime of one thread, which runs in [`poll`](Self::poll) and [`wait_for`](Self::wait_for)
+    /// only.
     ///
     /// # Errors
     /// What the system says.
@@ -51,7 +52,8 @@ impl Tasks {
         make()
     }
 
-    /// Begins a call; [`poll`](Self::poll) reports its end. The call tells whether it got its answer.
+    /// Begins a call; [`poll`](Self::poll) reports its end. The call tells whether it got its
+    /// answer.
     pub fn start(&self, token: u64, call: impl Future<Output = bool> + Send + 'static) {
         let sender = self.sender.clone();
         self.runtime.spawn(async move {

@@ -38,7 +38,8 @@ impl LabNetwork {
     /// Builds the lab, with the switch that carries the plan's load on this machine.
     ///
     /// # Errors
-    /// What the machine or the user lacks; where the emulation saturates, if that is far below the load.
+    /// What the machine or the user lacks; where the emulation saturates, if that is far below the
+    /// load.
     pub fn new(plan: &Plan, agent: &AgentCommand) -> io::Result<Self> {
         let backend = match plan.network.backend.as_str() {
             "auto" => Backend::Auto,

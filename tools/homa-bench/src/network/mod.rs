@@ -37,7 +37,8 @@ pub trait Network: Sync {
         None
     }
 
-    /// Lengths of the queues that the network recorded by itself since the last call; none if it does not record.
+    /// Lengths of the queues that the network recorded by itself since the last call; none if it
+    /// does not record.
     fn take_queues(&self) -> Option<QueueRecord> {
         None
     }
@@ -47,12 +48,14 @@ pub trait Network: Sync {
         false
     }
 
-    /// Whether the machine carries so much more than the load that there is room for the programs under test.
+    /// Whether the machine carries so much more than the load that there is room for the programs
+    /// under test.
     fn is_comfortable(&self) -> bool {
         true
     }
 
-    /// Measures what differences the network can tell apart, in some seconds; none where that makes no sense.
+    /// Measures what differences the network can tell apart, in some seconds; none where that makes
+    /// no sense.
     fn fidelity(&self) -> Option<io::Result<homa_lab::Fidelity>> {
         None
     }
@@ -125,7 +128,8 @@ impl AgentCommand {
         })
     }
 
-    /// Looks whether there is a program for each transport of a plan; what other machines have shows when it is started.
+    /// Looks whether there is a program for each transport of a plan; what other machines have
+    /// shows when it is started.
     ///
     /// # Errors
     /// The text says how to build the program.

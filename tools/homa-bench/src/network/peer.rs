@@ -15,8 +15,8 @@ const VARIABLE: &str = "HOMA_BENCH_PEERS";
 /// What to do where it is missing.
 const BUILD: &str = "build it by `cargo build --release --manifest-path peers/Cargo.toml`";
 
-/// The peer program for a command: where the environment says, beside the command, in the checkout that the command was
-/// built in, else in the search path.
+/// The peer program for a command: where the environment says, beside the command, in the checkout
+/// that the command was built in, else in the search path.
 pub(super) fn find(command: &Path) -> io::Result<PathBuf> {
     find_with(command, env::var_os(VARIABLE), env::var_os("PATH"))
 }
@@ -56,7 +56,8 @@ fn beside(command: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The peer program's command on another machine, from that of `homa` there: beside it, and with its arguments.
+/// The peer program's command on another machine, from that of `homa` there: beside it, and with
+/// its arguments.
 pub(super) fn remote(command: &str) -> io::Result<String> {
     let mut words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
     let program = words.iter_mut().rfind(|word| word.rsplit('/').next() == Some("homa"));

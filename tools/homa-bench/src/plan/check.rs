@@ -22,7 +22,8 @@ impl Plan {
     /// Checks every value, the sizes of the workload and the settings of Homa included.
     ///
     /// # Errors
-    /// [`PlanError::Value`] names the first that makes no sense; [`PlanError::Workload`]: the sizes cannot be read.
+    /// [`PlanError::Value`] names the first that makes no sense; [`PlanError::Workload`]: the sizes
+    /// cannot be read.
     pub fn check(&self) -> Result<(), PlanError> {
         self.check_network()?;
         self.check_load()?;
@@ -131,8 +132,8 @@ impl Plan {
         }
     }
 
-    /// Settings are checked with those that a usual network leads to; what is derived on the real one differs by factors
-    /// that no limit depends on.
+    /// Settings are checked with those that a usual network leads to; what is derived on the real
+    /// one differs by factors that no limit depends on.
     fn check_homa(&self, sizes: &Workload) -> Result<(), PlanError> {
         let link = LinkFacts::usual(self.network.rate, self.network.mtu);
         let derived = HomaSettings::derive(&link, sizes);

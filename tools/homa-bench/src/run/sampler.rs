@@ -60,7 +60,8 @@ pub struct ThroughputSample {
 pub(super) struct Seen {
     pub queues: Vec<QueueSample>,
     pub throughput: Vec<ThroughputSample>,
-    /// How late looks at the network began, in nanoseconds: so long did a program wait that wanted to run.
+    /// How late looks at the network began, in nanoseconds: so long did a program wait that wanted
+    /// to run.
     pub late_ns: Vec<u64>,
     /// Share of the machine's processor time that was used.
     pub busy: Option<f64>,
@@ -200,8 +201,9 @@ impl<'a> Sampler<'a> {
     }
 }
 
-/// Bits per second of what was carried between two readings. When within its bounds a reading was made is not known, so
-/// a rate above the link's only says that the time was longer; never shorter than arithmetic allows.
+/// Bits per second of what was carried between two readings. When within its bounds a reading was
+/// made is not known, so a rate above the link's only says that the time was longer; never shorter
+/// than arithmetic allows.
 fn rate_bps(bytes: u64, then: &PortReading, now: &PortReading, link_bps: Option<f64>) -> f64 {
     let middle = |reading: &PortReading| reading.from + (reading.until - reading.from) / 2;
     let over = |seconds: Duration| bytes as f64 * 8.0 / seconds.as_secs_f64().max(1e-9);

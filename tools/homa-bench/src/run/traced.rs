@@ -5,8 +5,8 @@ use std::{ops::Range, time::Instant};
 use super::QueueSample;
 use crate::network::QueueRecord;
 
-/// The record's looks within a span, with zeros for ports that held nothing then; times count from `begin`. The
-/// round is left to the caller.
+/// The record's looks within a span, with zeros for ports that held nothing then; times count from
+/// `begin`. The round is left to the caller.
 pub(super) fn samples(
     record: &QueueRecord,
     hosts: u32,

@@ -57,8 +57,8 @@ fn check_common(common: &Common, body: &Body, report: &mut impl FnMut(Check, Str
     }
 }
 
-/// Only servers send NEED_ACK and only clients ACK; but either side of this implementation may probe the other
-/// (ARCHITECTURE.md §Flow control), which answers with ACK.
+/// Only servers send NEED_ACK and only clients ACK; but either side of this implementation may
+/// probe the other (ARCHITECTURE.md §Flow control), which answers with ACK.
 fn check_parity(frame: &Frame<'_>, report: &mut impl FnMut(Check, String)) {
     let id = frame.header.common.sender_id;
     let is_probe = frame.header.reason() == Reason::Probe;
@@ -121,8 +121,8 @@ fn check_data(frame: &Frame<'_>, data: &Data, report: &mut impl FnMut(Check, Str
     }
 }
 
-/// In this implementation's profile the last segment of a message may be padded to the length of its train's
-/// segments (ARCHITECTURE.md §The engine).
+/// In this implementation's profile the last segment of a message may be padded to the length of
+/// its train's segments (ARCHITECTURE.md §The engine).
 fn may_be_padded(frame: &Frame<'_>) -> bool {
     frame.carriage == Carriage::Udp && frame.is_native_profile()
 }
@@ -135,7 +135,8 @@ fn check_priority(priority: u8, report: &mut impl FnMut(Check, String)) {
 
 /// Why nobody can have the packet's source address.
 fn martian(frame: &Frame<'_>) -> Option<&'static str> {
-    // A raw IP or cooked link may be any device, so only Ethernet with addresses rules loopback out.
+    // A raw IP or cooked link may be any device, so only Ethernet with addresses rules loopback
+    // out.
     let on_a_wire = !frame.loopback && frame.hop_limit != 0;
     match frame.source {
         IpAddr::V4(ip) => match ip.octets() {

@@ -1,4 +1,5 @@
-//! The checker: what in a packet no correct peer would send, alone or after what was recorded before.
+//! The checker: what in a packet no correct peer would send, alone or after what was recorded
+//! before.
 
 mod format;
 mod kind;

@@ -37,7 +37,8 @@ fn check_roles(
     follow: &Follow,
     report: &mut impl FnMut(Check, String),
 ) {
-    // Whoever has an automatic port seldom serves, and never under the id of a call that it makes itself.
+    // Whoever has an automatic port seldom serves, and never under the id of a call that it makes
+    // itself.
     if rpc.key.server.port() < AUTOMATIC_PORTS || rpc.from_start && !is_from_client(frame) {
         return;
     }

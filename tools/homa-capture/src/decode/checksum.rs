@@ -9,8 +9,8 @@ use homa_wire::{CHECKSUM_AT, IP_PROTOCOL_TCP, Sum};
 pub enum Checksum {
     /// It is right.
     Correct,
-    /// It covers the pseudo-header alone: the packet was recorded on its sender, before the network card put
-    /// the sum in.
+    /// It covers the pseudo-header alone: the packet was recorded on its sender, before the network
+    /// card put the sum in.
     Offloaded,
     /// It is wrong.
     Wrong,

@@ -43,8 +43,8 @@ pub struct Fragment {
     pub more: bool,
 }
 
-/// Reads the IP headers. `original_bytes` is how long the packet was before the recorder cut it, from the IP
-/// header on. `None` if there is no readable IP header.
+/// Reads the IP headers. `original_bytes` is how long the packet was before the recorder cut it,
+/// from the IP header on. `None` if there is no readable IP header.
 pub(crate) fn parse(bytes: &[u8], original_bytes: u32) -> Option<Ip<'_>> {
     match bytes.first()? >> 4 {
         4 => parse_v4(bytes, original_bytes),

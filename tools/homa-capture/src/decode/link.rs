@@ -22,7 +22,8 @@ impl LinkType {
         Some(match number {
             0 | 108 => Self::Loopback,
             1 => Self::Ethernet,
-            // 12 and 14 are what systems used before 101 was assigned; 228 and 229 are of one version.
+            // 12 and 14 are what systems used before 101 was assigned; 228 and 229 are of one
+            // version.
             12 | 14 | 101 | 228 | 229 => Self::RawIp,
             113 => Self::LinuxCooked,
             276 => Self::LinuxCookedV2,

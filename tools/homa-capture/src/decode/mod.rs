@@ -84,8 +84,8 @@ pub struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// Message bytes the packet carried on the wire, padding behind the message's end included; 0 in control
-    /// packets.
+    /// Message bytes the packet carried on the wire, padding behind the message's end included; 0
+    /// in control packets.
     pub fn payload_bytes(&self) -> u32 {
         match self.header.body {
             Body::Data(_) => self.packet_bytes.saturating_sub(DATA_HEADER_BYTES as u32),
@@ -183,15 +183,15 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder that takes all datagrams from or to `udp_ports` for Homa. Others are recognised by their
-    /// header: this implementation's version, the urgent field and a valid type.
+    /// A decoder that takes all datagrams from or to `udp_ports` for Homa. Others are recognised by
+    /// their header: this implementation's version, the urgent field and a valid type.
     pub fn new(udp_ports: &[u16]) -> Self {
         Self { udp_ports: udp_ports.to_vec() }
     }
 
-    /// Decodes a frame and gives what it holds to `found`: once, or for each packet of a train of UDP
-    /// datagrams that was recorded before the kernel cut it. `original_bytes` is the length of the frame
-    /// before the recorder cut it.
+    /// Decodes a frame and gives what it holds to `found`: once, or for each packet of a train of
+    /// UDP datagrams that was recorded before the kernel cut it. `original_bytes` is the length of
+    /// the frame before the recorder cut it.
     pub fn decode<'a>(
         &self,
         link: LinkType,
@@ -267,8 +267,8 @@ impl Context<'_> {
         self.ip.fragment.is_some_and(|fragment| fragment.offset_bytes > 0)
     }
 
-    /// Reads the Homa packet of which `bytes` were recorded, `announced` are said to be there, and at most
-    /// `on_wire` were.
+    /// Reads the Homa packet of which `bytes` were recorded, `announced` are said to be there, and
+    /// at most `on_wire` were.
     fn packet<'a>(
         &self,
         carriage: Carriage,

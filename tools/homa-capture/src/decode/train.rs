@@ -1,6 +1,6 @@
-//! Trains of UDP datagrams: a recorder on the sending or receiving host sees several as one, because the
-//! kernel cuts them later or has already joined them. Every segment begins with its own Homa header and all
-//! but the last are equally long.
+//! Trains of UDP datagrams: a recorder on the sending or receiving host sees several as one,
+//! because the kernel cuts them later or has already joined them. Every segment begins with its own
+//! Homa header and all but the last are equally long.
 
 use homa_wire::{COMMON_HEADER_BYTES, URGENT};
 use memchr::memmem;
@@ -46,7 +46,8 @@ impl<'a> Iterator for Segments<'a> {
     }
 }
 
-/// The smallest length at whose multiples headers of the same sender begin, all through the datagram.
+/// The smallest length at whose multiples headers of the same sender begin, all through the
+/// datagram.
 fn segment_bytes(bytes: &[u8]) -> Option<u32> {
     if !is_native_form(bytes) {
         return None;

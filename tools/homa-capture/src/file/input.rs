@@ -1,10 +1,12 @@
-//! What both formats need: numbers in the byte order of the file, and reading that tells an end from a cut.
+//! What both formats need: numbers in the byte order of the file, and reading that tells an end
+//! from a cut.
 
 use std::io::{self, Read};
 
 use super::FileError;
 
-/// Longest block or frame read, in bytes; a frame has at most 256 KiB, some blocks hold secrets or names.
+/// Longest block or frame read, in bytes; a frame has at most 256 KiB, some blocks hold secrets or
+/// names.
 pub(super) const BLOCK_BYTES_MAX: u32 = 64 << 20;
 
 /// How the numbers of a file are written.

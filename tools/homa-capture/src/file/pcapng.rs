@@ -1,7 +1,7 @@
 //! Reading pcapng, block by block.
 //!
-//! Times are read in the unit of their interface, with its offset; of the interfaces only those of the present
-//! section are kept.
+//! Times are read in the unit of their interface, with its offset; of the interfaces only those of
+//! the present section are kept.
 
 use std::io::Read;
 

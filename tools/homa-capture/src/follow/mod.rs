@@ -13,14 +13,16 @@ use crate::decode::{Frame, IcmpError, IcmpMeaning, Quoted};
 
 pub use rpc::{Direction, Failure, Message, Rpc, RpcKey, State};
 
-/// RPCs followed at a time unless the user says otherwise; each takes about 600 bytes, and up to 8 KiB more
-/// per message with many gaps.
+/// RPCs followed at a time unless the user says otherwise; each takes about 600 bytes, and up to 8
+/// KiB more per message with many gaps.
 pub const RPCS_MAX: usize = 100_000;
 
-/// A pause after which a packet that would begin an ended RPC again is taken for a new RPC with an old id.
+/// A pause after which a packet that would begin an ended RPC again is taken for a new RPC with an
+/// old id.
 const REUSE_NS: u64 = 5_000_000_000;
 
-/// The RPCs of a recording. When there are more than the limit, the one that began first is given up.
+/// The RPCs of a recording. When there are more than the limit, the one that began first is given
+/// up.
 #[derive(Debug)]
 pub struct Follow {
     rpcs_max: usize,
@@ -28,8 +30,8 @@ pub struct Follow {
     /// Number of the first of `rpcs`; they are numbered in the order in which they began.
     first_number: u64,
     by_key: HashMap<RpcKey, u64>,
-    /// Up to which number the RPCs between two hosts (and with a port) have heard of an error, so that a
-    /// stream of errors does not cost a search each.
+    /// Up to which number the RPCs between two hosts (and with a port) have heard of an error, so
+    /// that a stream of errors does not cost a search each.
     told: HashMap<(IpAddr, IpAddr, Option<u16>), u64>,
 }
 
@@ -61,8 +63,8 @@ impl Follow {
         }
     }
 
-    /// The RPC a packet belongs to, which is followed from here on if it was not; its number. `None` for
-    /// packets that need not belong to one.
+    /// The RPC a packet belongs to, which is followed from here on if it was not; its number.
+    /// `None` for packets that need not belong to one.
     pub fn open(&mut self, now_ns: u64, frame: &Frame<'_>) -> Option<u64> {
         let key = key_of(frame);
         let packet_type = frame.header.packet_type();
@@ -163,8 +165,8 @@ impl Follow {
         }
     }
 
-    /// Records an ICMP error and says which RPC it quotes. Errors about a port or host end all RPCs with it
-    /// (docs/spec/protocol.md §14).
+    /// Records an ICMP error and says which RPC it quotes. Errors about a port or host end all RPCs
+    /// with it (docs/spec/protocol.md §14).
     pub fn icmp(&mut self, now_ns: u64, error: &IcmpError) -> Option<u64> {
         let quoted_key = quoted_key(&error.quoted);
         let number = quoted_key.and_then(|key| self.by_key.get(&key).copied());
@@ -250,8 +252,8 @@ pub fn direction_of(frame: &Frame<'_>) -> Direction {
     }
 }
 
-/// Whether a packet that begins an RPC begins another than this one under its old id, as after a restart of
-/// the client's host or between recordings joined to one file.
+/// Whether a packet that begins an RPC begins another than this one under its old id, as after a
+/// restart of the client's host or between recordings joined to one file.
 fn is_reused(rpc: &Rpc, now_ns: u64, frame: &Frame<'_>) -> bool {
     let Body::Data(data) = &frame.header.body else {
         return false;

@@ -1,9 +1,11 @@
 //! Which bytes of a message were seen.
 
-/// Most separate ranges remembered of one message; Linux's longest message has 712 packets over IPv6.
+/// Most separate ranges remembered of one message; Linux's longest message has 712 packets over
+/// IPv6.
 const RANGES_MAX: usize = 1_024;
 
-/// Byte ranges, sorted and separate. With too many gaps it forgets the smallest detail: it stops counting.
+/// Byte ranges, sorted and separate. With too many gaps it forgets the smallest detail: it stops
+/// counting.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ranges {
     ranges: Vec<(u32, u32)>,

@@ -38,7 +38,8 @@ impl Direction {
 /// What tells RPCs apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RpcKey {
-    /// The client's address. Its port is not part of it: acknowledgements may come from another one.
+    /// The client's address. Its port is not part of it: acknowledgements may come from another
+    /// one.
     pub client: IpAddr,
     /// The server.
     pub server: SocketAddr,
@@ -115,8 +116,8 @@ impl Message {
         self.complete_ns.is_some()
     }
 
-    /// Whether it was recorded as a whole before what ICMP errors are about: its receiver may have gone when it
-    /// had it, and the errors be about repetitions.
+    /// Whether it was recorded as a whole before what ICMP errors are about: its receiver may have
+    /// gone when it had it, and the errors be about repetitions.
     pub(crate) fn may_have_arrived(&self) -> bool {
         self.is_complete() && self.errors <= self.repetitions
     }
@@ -131,8 +132,8 @@ pub struct Rpc {
     pub client_port: u16,
     /// What carries its packets.
     pub carriage: Carriage,
-    /// Whether its first recorded packet is the first of the request: if not, what is missing may have come
-    /// before the recording began.
+    /// Whether its first recorded packet is the first of the request: if not, what is missing may
+    /// have come before the recording began.
     pub from_start: bool,
     /// The request.
     pub request: Message,
@@ -156,8 +157,8 @@ pub struct Rpc {
     pub violations: u64,
 }
 
-/// So many questions for an acknowledgement in a row without any sign of the client mean that it did not get
-/// the response, or is gone.
+/// So many questions for an acknowledgement in a row without any sign of the client mean that it
+/// did not get the response, or is gone.
 const NEED_ACKS_UNANSWERED_MAX: u64 = 10;
 
 impl Rpc {

@@ -1,4 +1,5 @@
-//! Packets recorded from the Linux implementation are all explained, and none is called a violation.
+//! Packets recorded from the Linux implementation are all explained, and none is called a
+//! violation.
 
 use std::collections::BTreeMap;
 
@@ -76,8 +77,8 @@ fn what_became_of_each_rpc_is_what_the_descriptions_say() {
             {
                 "failed"
             }
-            // Also of "client-gone-ip4": the response was sent, only the question for its acknowledgement
-            // found nobody.
+            // Also of "client-gone-ip4": the response was sent, only the question for its
+            // acknowledgement found nobody.
             _ => "complete",
         };
         for rpc in analysis.follow().rpcs() {

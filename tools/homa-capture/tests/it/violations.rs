@@ -1,4 +1,5 @@
-//! Every violation the checker knows is found in a packet that commits it, and not in the correct one.
+//! Every violation the checker knows is found in a packet that commits it, and not in the correct
+//! one.
 
 use crate::harness::{
     CLIENT, SERVER, Story, data, encode, from_client, from_server, ip_packet, port_unreachable,

@@ -108,7 +108,8 @@ pub(crate) struct CompareOptions {
     /// Share of each link's rate that data packets take
     #[arg(long, value_name = "F", value_parser = parse_positive)]
     pub load: Option<f64>,
-    /// Transport to measure, several times for several: homa-udp, homa-ip, tcp-cubic, tcp-bbr-x8, quic, grpc-x4, ...
+    /// Transport to measure, several times for several: homa-udp, homa-ip, tcp-cubic, tcp-bbr-x8,
+    /// quic, grpc-x4, ...
     #[arg(long = "transport", value_name = "NAME")]
     pub transports: Vec<homa_bench::transport::Transport>,
     /// Seconds that count, per transport and round
@@ -192,7 +193,8 @@ pub(crate) struct ClusterCommon {
     /// What stands in for `ssh`, for plans over real machines
     #[arg(long, value_name = "PROGRAM", default_value = "ssh")]
     pub ssh: String,
-    /// The agent's command on these machines; for quic and grpc, homa-bench-peers beside the homa it names
+    /// The agent's command on these machines; for quic and grpc, homa-bench-peers beside the homa
+    /// it names
     #[arg(long, value_name = "COMMAND", default_value = "homa bench-host")]
     pub remote: String,
 }

@@ -1,5 +1,5 @@
-//! `homa bench cluster`, `homa bench plan`, and `homa bench` by itself: transports side by side over a network of many
-//! hosts.
+//! `homa bench cluster`, `homa bench plan`, and `homa bench` by itself: transports side by side
+//! over a network of many hosts.
 
 use std::io;
 
@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{error::CliError, transport::Carriage};
 
-/// The transports of the comparison that nobody asked for by name: Homa, and the best of TCP. Over one connection per pair
-/// short messages wait ten times as long for the longest of the others.
+/// The transports of the comparison that nobody asked for by name: Homa, and the best of TCP. Over
+/// one connection per pair short messages wait ten times as long for the longest of the others.
 const SHOWN: [&str; 3] = ["homa-udp", "tcp-cubic-x8", "tcp-bbr-x8"];
 
 /// The workloads of the same: that of which the fewest packets say most comes first.
@@ -67,8 +67,8 @@ pub(crate) fn run_plan(args: &PlanArgs, carriage: Carriage, json: bool) -> Resul
     run_all(variants, &args.common, json)
 }
 
-/// Compares the workloads W4 and W3 in a lab of this machine, with links that it can carry; `Err` inside, with the
-/// reason, if no lab can be built here.
+/// Compares the workloads W4 and W3 in a lab of this machine, with links that it can carry; `Err`
+/// inside, with the reason, if no lab can be built here.
 pub(crate) fn run_default(
     args: &BenchArgs,
     json: bool,

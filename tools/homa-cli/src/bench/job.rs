@@ -1,4 +1,5 @@
-//! What the processes of the benchmark tell each other: a job as JSON argument, an outcome as JSON line.
+//! What the processes of the benchmark tell each other: a job as JSON argument, an outcome as JSON
+//! line.
 
 use std::net::SocketAddr;
 

@@ -65,7 +65,8 @@ pub(crate) fn run(args: &LocalArgs, json: bool) -> Result<(), CliError> {
     }
 }
 
-/// The congestion control of TCP: the one asked for, else the usual one, else what the system lets everybody use.
+/// The congestion control of TCP: the one asked for, else the usual one, else what the system lets
+/// everybody use.
 fn congestion_control(args: &LocalArgs, protocols: &[Protocol]) -> Result<String, CliError> {
     let wanted = args.cc.as_deref();
     match (protocols.contains(&Protocol::Tcp), wanted) {

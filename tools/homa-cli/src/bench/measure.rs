@@ -145,7 +145,8 @@ pub(crate) fn unloaded(
     Ok(found)
 }
 
-/// `outstanding` calls at a time, each followed by the next; of the `sizes` the payload has the longest.
+/// `outstanding` calls at a time, each followed by the next; of the `sizes` the payload has the
+/// longest.
 pub(crate) fn closed(
     client: &mut dyn Pipeline,
     (sizes, seed): (Workload, u64),

@@ -40,8 +40,9 @@ fn run_local(mut args: LocalArgs, carriage: Carriage, json: bool) -> Result<(), 
     local::run(&args, json)
 }
 
-/// The comparison over emulated hosts. Where no lab can be built, a newcomer who asked for nothing special gets the one
-/// over loopback; options are not for another program than the one they were given to.
+/// The comparison over emulated hosts. Where no lab can be built, a newcomer who asked for nothing
+/// special gets the one over loopback; options are not for another program than the one they were
+/// given to.
 fn default(args: &BenchArgs, json: bool) -> Result<(), CliError> {
     let Err(refused) = cluster::run_default(args, json)? else { return Ok(()) };
     let reason = format!("no lab can be built here: {refused}");

@@ -63,7 +63,8 @@ impl Case {
     }
 }
 
-/// The workload of the mixed test: the one named, or messages of one size if only `mixed` is asked for.
+/// The workload of the mixed test: the one named, or messages of one size if only `mixed` is asked
+/// for.
 pub(crate) fn workload(args: &LocalArgs) -> String {
     match (args.test, args.size) {
         (Some(BenchTest::Mixed), Some(size)) => format!("{FIXED}{size}"),
@@ -120,8 +121,9 @@ fn base(test: BenchTest, args: &LocalArgs) -> Case {
     }
 }
 
-/// One call at a time: each API's own blocking wait, polling without pause, and tokio; for the first size also
-/// Homa that sleeps at once, so that the gain from spinning for a while is seen apart.
+/// One call at a time: each API's own blocking wait, polling without pause, and tokio; for the
+/// first size also Homa that sleeps at once, so that the gain from spinning for a while is seen
+/// apart.
 fn latency(args: &LocalArgs) -> Vec<Case> {
     let modes: &[(Wait, Api)] = match args.busy {
         true => &[(Wait::Busy, Api::Blocking)],
@@ -152,8 +154,8 @@ fn latency(args: &LocalArgs) -> Vec<Case> {
     cases
 }
 
-/// Many small calls at a time, against TCP that writes each message when it is made, and against TCP that
-/// gathers them. Homa is the same in both.
+/// Many small calls at a time, against TCP that writes each message when it is made, and against
+/// TCP that gathers them. Homa is the same in both.
 fn rate(args: &LocalArgs) -> Vec<Case> {
     let case = |tcp_writes| Case {
         size_bytes: Some(args.size.unwrap_or(100)),

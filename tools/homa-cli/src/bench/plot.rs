@@ -1,4 +1,5 @@
-//! The picture: slowdown by message size, P50 (dashed) and P99 (solid) of each transport, on logarithmic axes.
+//! The picture: slowdown by message size, P50 (dashed) and P99 (solid) of each transport, on
+//! logarithmic axes.
 
 use std::{
     fs,

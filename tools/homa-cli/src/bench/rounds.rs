@@ -208,8 +208,9 @@ impl<'a> Rounds<'a> {
         self.launcher.run_client(&job)
     }
 
-    /// Finds the unloaded time of each class of sizes, and how much to offer. Like everything else it is done
-    /// in turns, so that another program that ran for a moment does not decide on all that follows.
+    /// Finds the unloaded time of each class of sizes, and how much to offer. Like everything else
+    /// it is done in turns, so that another program that ran for a moment does not decide on all
+    /// that follows.
     fn prepare_mixed(&mut self, case: &Case) -> Result<(), CliError> {
         let protocols = self.args.transport.protocols(self.args.carriage);
         let mut found = vec![Some(Prepared::default()); protocols.len()];
@@ -265,7 +266,8 @@ impl<'a> Rounds<'a> {
         }))
     }
 
-    /// The sizes between which unloaded times are interpolated: the ends of the classes, and the shortest.
+    /// The sizes between which unloaded times are interpolated: the ends of the classes, and the
+    /// shortest.
     fn sizes_bytes(&self) -> Vec<u64> {
         let mut sizes_bytes = self.workload.class_ends_bytes();
         let shortest = self.workload.quantile(0.0);

@@ -199,7 +199,8 @@ impl Study {
             });
         }
         let document = files::document(plan, name, network.facts(), &outcome, &summaries, &missing);
-        // The table is printed whatever happens to the files, and they are written whoever reads the table.
+        // The table is printed whatever happens to the files, and they are written whoever reads
+        // the table.
         let written = files::write(&directory, &document, &outcome);
         if !self.json {
             let text = format!(

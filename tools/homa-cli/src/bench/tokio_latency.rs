@@ -62,8 +62,8 @@ pub(crate) fn run(job: &Job, size_bytes: u64) -> Result<Outcome, CliError> {
 
 async fn measure(client: &mut Client, size_bytes: u64, secs: f64) -> io::Result<Outcome> {
     let request = body::pattern(0, size_bytes as usize);
-    // One timeout for the start stands for all: a server that answers here goes on answering, and a timer
-    // per call would burden both transports.
+    // One timeout for the start stands for all: a server that answers here goes on answering, and a
+    // timer per call would burden both transports.
     tokio::time::timeout(CALL_TIMEOUT, client.call(&request)).await??;
     let window = Window::new(secs);
     let warm_up = window.warm_up();

@@ -308,8 +308,8 @@ struct Document<'a> {
     reply: Option<String>,
 }
 
-/// What is wrong with a reply that should have `length` bytes, of which `wrong` tells for a piece at an
-/// offset the first that is not right.
+/// What is wrong with a reply that should have `length` bytes, of which `wrong` tells for a piece
+/// at an offset the first that is not right.
 fn fault(
     reply: &mut dyn Buf,
     length: usize,

@@ -39,7 +39,8 @@ impl Output {
         output
     }
 
-    /// Explains a frame and shows the packets in it that are wanted. Says how many Homa packets it held.
+    /// Explains a frame and shows the packets in it that are wanted. Says how many Homa packets it
+    /// held.
     pub(super) fn frame(&mut self, analysis: &mut Analysis, recorded: &Recorded<'_>) -> u64 {
         self.start_ns.get_or_insert(recorded.time_ns);
         let mut found = 0;

@@ -28,8 +28,8 @@ pub(super) struct Finding {
     pub found: String,
     /// What that means for users.
     pub meaning: String,
-    /// Shell commands that mend it, or change it if it is well; absent if there is nothing to do, or no
-    /// command does it.
+    /// Shell commands that mend it, or change it if it is well; absent if there is nothing to do,
+    /// or no command does it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mend: Option<String>,
 }

@@ -1,4 +1,5 @@
-//! What `homa lab` needs, tried by building the smallest lab, and what `homa bench` does without one.
+//! What `homa lab` needs, tried by building the smallest lab, and what `homa bench` does without
+//! one.
 
 use std::fs;
 

@@ -1,4 +1,5 @@
-//! `homa doctor`: what this host lacks for Homa, what that means, and what mends it. Changes nothing.
+//! `homa doctor`: what this host lacks for Homa, what that means, and what mends it. Changes
+//! nothing.
 
 mod buffers;
 mod congestion;

@@ -1,4 +1,5 @@
-//! The rule that turns packets that look like TCP segments into ordinary ones, among what nftables has.
+//! The rule that turns packets that look like TCP segments into ordinary ones, among what nftables
+//! has.
 
 use homa_io::ip::TCP_FORM_RULES;
 use homa_lab::tool;

@@ -25,8 +25,8 @@ use crate::error::CliError;
 const SIGNALS: [Signal; 10] =
     [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH, SIGUSR1, SIGUSR2, SIGCHLD];
 
-/// A second request to end that comes later than this after the first ends the program at once. `timeout` and
-/// service managers send to the process and to its group: that is one request.
+/// A second request to end that comes later than this after the first ends the program at once.
+/// `timeout` and service managers send to the process and to its group: that is one request.
 const ONE_REQUEST: Duration = Duration::from_millis(300);
 
 /// `homa lab exec`
@@ -57,8 +57,8 @@ pub(crate) fn run(args: &ExecArgs) -> Result<(), CliError> {
     process::exit(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
 }
 
-/// Signals of this process that wait to be read. A process inside the lab's process namespace can make no thread
-/// that would wait for them, and a handler could do little.
+/// Signals of this process that wait to be read. A process inside the lab's process namespace can
+/// make no thread that would wait for them, and a handler could do little.
 struct Signals(SignalFd);
 
 impl Signals {

@@ -94,7 +94,8 @@ fn bring_up(job: &Job) -> Result<(Lab, UnixListener, LabState), CliError> {
         hosts: lab.hosts().to_vec(),
         handles: handles.collect::<Result<_, _>>().map_err(failed)?,
     };
-    // The file decides which of two labs of one name is the first; the socket is made by that one only.
+    // The file decides which of two labs of one name is the first; the socket is made by that one
+    // only.
     job.directory.create(&state)?;
     let path = job.directory.socket(&job.spec.name);
     let listener = UnixListener::bind(&path).map_err(|error| CliError::File {

@@ -42,8 +42,8 @@ fn failed(error: LabError) -> CliError {
     }
 }
 
-/// Builds a lab with the switch that carries all ports at their rate; refuses what the machine cannot carry, unless
-/// it is to be done all the same.
+/// Builds a lab with the switch that carries all ports at their rate; refuses what the machine
+/// cannot carry, unless it is to be done all the same.
 fn build(spec: &LabSpec, force: bool) -> Result<Lab, CliError> {
     let _waiting = Waiting::new(format!("building a lab of {} hosts", spec.hosts));
     if force {

@@ -12,11 +12,12 @@ use crate::units::format_number;
 #[derive(Debug, Serialize)]
 pub(super) struct Preview {
     lab: LabSpec,
-    /// What the switch has to carry if all links are full; the run is refused where the machine cannot.
+    /// What the switch has to carry if all links are full; the run is refused where the machine
+    /// cannot.
     packets_per_s: f64,
     commands: Vec<Planned>,
-    /// After this time the run is over at the latest, in milliseconds; absent if a command without a time limit is
-    /// waited for.
+    /// After this time the run is over at the latest, in milliseconds; absent if a command without
+    /// a time limit is waited for.
     longest_ms: Option<u64>,
     /// Where the results go.
     out: Option<PathBuf>,

@@ -15,8 +15,8 @@ const QUIET: Duration = Duration::from_secs(2);
 /// How often the time that has passed is drawn again.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Says on standard error what is under way and since when, from two seconds on until dropped; only on a terminal.
-/// Makes a thread: not before the process has the privileges that it needs.
+/// Says on standard error what is under way and since when, from two seconds on until dropped; only
+/// on a terminal. Makes a thread: not before the process has the privileges that it needs.
 pub(crate) struct Waiting {
     end: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,

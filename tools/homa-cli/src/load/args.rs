@@ -43,7 +43,8 @@ pub(crate) struct LoadArgs {
     /// Length of the requests in bytes
     #[arg(long, value_name = "N", default_value = "100", value_parser = payload_size, allow_negative_numbers = true)]
     pub size: u64,
-    /// Lengths of the requests by chance: w1 to w5, or a CSV file with length_bytes,cumulative_fraction
+    /// Lengths of the requests by chance: w1 to w5, or a CSV file with
+    /// length_bytes,cumulative_fraction
     #[arg(long, value_name = "w1..w5|FILE", conflicts_with = "size")]
     pub workload: Option<String>,
     /// Ask `homa serve` for replies of N bytes; requests then have at least 16
@@ -64,8 +65,8 @@ pub(crate) struct LoadArgs {
     /// Give a call up after this time
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_positive_duration)]
     pub timeout: Duration,
-    /// Write the times for HdrHistogram's tools: FILE.hlog is a log of intervals, any other name a percentile
-    /// distribution (.hgrm) in microseconds
+    /// Write the times for HdrHistogram's tools: FILE.hlog is a log of intervals, any other name a
+    /// percentile distribution (.hgrm) in microseconds
     #[arg(long, value_name = "FILE")]
     pub hdr: Option<PathBuf>,
     /// Seed of lengths, servers and beginnings

@@ -231,7 +231,8 @@ impl Record<Reply> for Drive<'_> {
         }
     }
 
-    /// Notes what is under way, and about how many calls were missed: an estimate, since there may be too many to count.
+    /// Notes what is under way, and about how many calls were missed: an estimate, since there may
+    /// be too many to count.
     fn over(&mut self, _: Instant, under_way: usize, missed: &mut dyn Iterator<Item = Call>) {
         let Some(end) = self.end else { return };
         self.outcome.in_flight = under_way as u64;

@@ -1,5 +1,6 @@
-//! Files for the tools of HdrHistogram: a log of intervals (`.hlog`: HistogramLogAnalyzer, hdr-plot) or a percentile
-//! distribution (`.hgrm`: the plotter at hdrhistogram.github.io, as wrk2 prints it).
+//! Files for the tools of HdrHistogram: a log of intervals (`.hlog`: HistogramLogAnalyzer,
+//! hdr-plot) or a percentile distribution (`.hgrm`: the plotter at hdrhistogram.github.io, as wrk2
+//! prints it).
 
 use std::{
     fs::File,
@@ -56,7 +57,8 @@ impl Export {
         )
     }
 
-    /// Adds an interval, where the file is a log of them; times are counted from the start of the log.
+    /// Adds an interval, where the file is a log of them; times are counted from the start of the
+    /// log.
     pub(super) fn interval(
         &mut self,
         from: Duration,

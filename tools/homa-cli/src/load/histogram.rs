@@ -12,7 +12,8 @@ const BAR: u64 = 40;
 /// Times within this ratio are in one row.
 const ALIKE: f64 = 1.02;
 
-/// How many calls took how long: rows of equal ratio from the shortest time to the longest, empty without calls.
+/// How many calls took how long: rows of equal ratio from the shortest time to the longest, empty
+/// without calls.
 pub(super) fn text(times: &Latency) -> String {
     if times.count() == 0 {
         return String::new();

@@ -1,4 +1,5 @@
-//! `homa load`: calls servers at a rate, or as many at a time as they carry, and says how long calls take.
+//! `homa load`: calls servers at a rate, or as many at a time as they carry, and says how long
+//! calls take.
 
 pub(crate) mod args;
 mod drive;

@@ -19,7 +19,8 @@ use crate::{
 
 /// The version of the document.
 const SCHEMA: u32 = 1;
-/// A server that carries this share of what is offered keeps up: the last calls end after the measurement.
+/// A server that carries this share of what is offered keeps up: the last calls end after the
+/// measurement.
 const KEEPS_UP: f64 = 0.95;
 /// A client that begins one call in a hundred later than this is late; microseconds.
 const LATE_US: f64 = 1_000.0;

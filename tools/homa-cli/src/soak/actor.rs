@@ -65,8 +65,8 @@ const CLOCK_MOVE: Duration = Duration::from_secs(1);
 /// The longest a forked child may take, in seconds.
 const CHILD_SECONDS: u32 = 10;
 
-/// How long RPCs may take to be forgotten after the last call: a server asks for acknowledgements, late ones are
-/// given up.
+/// How long RPCs may take to be forgotten after the last call: a server asks for acknowledgements,
+/// late ones are given up.
 const FORGETTING: Duration = Duration::from_secs(15);
 
 /// An actor that runs.
@@ -211,8 +211,8 @@ fn fork(endpoint: &Endpoint, server: SocketAddr) -> Result<(), String> {
     }
 }
 
-/// Leaves no free descriptor for a time, in which a new endpoint is refused with the reason; afterwards one can
-/// be made.
+/// Leaves no free descriptor for a time, in which a new endpoint is refused with the reason;
+/// afterwards one can be made.
 fn use_up_descriptors(builder: impl Fn() -> EndpointBuilder, ms: u64) -> Result<(), String> {
     let open = fs::read_dir("/proc/self/fd").map_err(|error| error.to_string())?;
     let numbers =

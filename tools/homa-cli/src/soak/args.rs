@@ -48,7 +48,8 @@ pub(crate) struct SoakArgs {
     /// Calls that each client begins per second
     #[arg(short = 'q', long, value_name = "N", default_value = "100", value_parser = parse_frequency)]
     pub rate: f64,
-    /// Lengths of requests and answers: w1 to w5, or a CSV file with length_bytes,cumulative_fraction
+    /// Lengths of requests and answers: w1 to w5, or a CSV file with
+    /// length_bytes,cumulative_fraction
     #[arg(long, value_name = "w1..w5|FILE", default_value = "w3")]
     pub workload: String,
     /// Where the processes live

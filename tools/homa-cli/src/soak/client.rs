@@ -104,8 +104,8 @@ pub(crate) fn run(job: &str) -> Result<(), CliError> {
     Ok(())
 }
 
-/// With a port of its own a client can take the same one in its next life; only endpoints that serve can ask for
-/// one, and nobody calls this one.
+/// With a port of its own a client can take the same one in its next life; only endpoints that
+/// serve can ask for one, and nobody calls this one.
 fn open(actor: &Actor, job: &Job) -> Result<Endpoint, BindError> {
     let builder = actor.builder(job.way).outstanding_calls_max(1 << 17);
     match job.way {
@@ -169,8 +169,8 @@ impl Source {
         self.rng.uniform() * end
     }
 
-    /// A call like those of a service: most are answered at once, some after a while; half have a deadline, and
-    /// some clients do not wait.
+    /// A call like those of a service: most are answered at once, some after a while; half have a
+    /// deadline, and some clients do not wait.
     fn call(&mut self) -> Planned {
         let server = self.below(self.servers.len() as f64) as usize;
         let work_ms = match self.below(1.0) {

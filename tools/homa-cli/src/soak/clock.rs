@@ -1,5 +1,5 @@
-//! A wall clock that can be moved for one process: `libfaketime`, where it is installed. Time namespaces do not
-//! hold the wall clock, and that of the machine belongs to everybody.
+//! A wall clock that can be moved for one process: `libfaketime`, where it is installed. Time
+//! namespaces do not hold the wall clock, and that of the machine belongs to everybody.
 
 use std::{
     fs,

@@ -190,7 +190,8 @@ fn stop_thread(process: Pid, rng: &mut Rng) -> Result<Undo, CliError> {
     let chosen = threads.get((rng.uniform() * threads.len() as f64) as usize).copied();
     let Some(thread) = chosen.map(Pid::from_raw) else { return Ok(Undo::Nothing) };
     Ok(Undo::LetGo(Hold::new(move |wait| {
-        // All of it is for the thread that began it to do. A thread that ended meanwhile needs none of it.
+        // All of it is for the thread that began it to do. A thread that ended meanwhile needs none
+        // of it.
         if ptrace::seize(thread, ptrace::Options::empty()).is_err() {
             return;
         }

@@ -1,4 +1,5 @@
-//! What an actor notes while it runs: lines on its standard output, a file of the stage that outlives it.
+//! What an actor notes while it runs: lines on its standard output, a file of the stage that
+//! outlives it.
 
 use std::{
     fs::File,
@@ -75,8 +76,8 @@ impl Way {
 /// When an event was noted, in nanoseconds of the monotonic clock, and what it was.
 pub(super) type Line = (u64, Event);
 
-/// The journal of this process. A line is in the file when [`Journal::note`] returns, so that killing the process
-/// loses none; while the disk is full, lines wait in memory.
+/// The journal of this process. A line is in the file when [`Journal::note`] returns, so that
+/// killing the process loses none; while the disk is full, lines wait in memory.
 #[derive(Debug)]
 pub(super) struct Journal(Mutex<Pages>);
 

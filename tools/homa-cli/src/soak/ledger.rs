@@ -1,4 +1,5 @@
-//! What must hold of all calls together, whatever happens: checked while journals are read, and at the end.
+//! What must hold of all calls together, whatever happens: checked while journals are read, and at
+//! the end.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,7 +16,8 @@ use super::{
 };
 use crate::failures::Failures;
 
-/// A call ends within this time, beyond what faults of its client, its server and the network between them took.
+/// A call ends within this time, beyond what faults of its client, its server and the network
+/// between them took.
 const BOUND: Duration = Duration::from_secs(10);
 
 /// A call that ended is remembered for this time, in which its handler must not run again.
@@ -24,8 +26,9 @@ const REMEMBERED: Duration = Duration::from_secs(30);
 /// What memory may grow by under faults, in bytes: calls that waited, and what the allocator keeps.
 const GROWTH_BYTES_MAX: u64 = 64 << 20;
 
-/// Descriptors that a process may have more than usual, besides one per actor: over raw IP one process answers for
-/// closed ports and is connected to all others, and another takes over when it ends.
+/// Descriptors that a process may have more than usual, besides one per actor: over raw IP one
+/// process answers for closed ports and is connected to all others, and another takes over when it
+/// ends.
 const RESPONDER_DESCRIPTORS: u64 = 5;
 
 /// Violations that are kept; all are counted.

@@ -1,5 +1,5 @@
-//! Requests that name their call and order their answer; answers that name who made them. Every byte behind that
-//! follows from the names, so that bytes of another message, or of two, are found.
+//! Requests that name their call and order their answer; answers that name who made them. Every
+//! byte behind that follows from the names, so that bytes of another message, or of two, are found.
 //!
 //! | offset | request | answer |
 //! | --- | --- | --- |

@@ -1,5 +1,5 @@
-//! `homa soak`: real processes call each other while everything goes wrong that goes wrong on real machines; what
-//! was promised must hold all the same.
+//! `homa soak`: real processes call each other while everything goes wrong that goes wrong on real
+//! machines; what was promised must hold all the same.
 //!
 //! | part | what |
 //! | --- | --- |

@@ -193,7 +193,8 @@ fn below(rng: &mut Rng, end: usize) -> usize {
     ((rng.uniform() * end as f64) as usize).min(end.saturating_sub(1))
 }
 
-/// How long a fault lasts, in seconds: short times are as likely as long ones, on a scale of powers.
+/// How long a fault lasts, in seconds: short times are as likely as long ones, on a scale of
+/// powers.
 fn lasts_secs(kind: Kind, rng: &mut Rng) -> f64 {
     let (least, most): (f64, f64) = match kind {
         Kind::Fork | Kind::Runtime | Kind::Clock => return 0.0,
@@ -208,8 +209,8 @@ fn lasts_secs(kind: Kind, rng: &mut Rng) -> f64 {
     least * (most / least).powf(rng.uniform())
 }
 
-/// Whether two faults cannot come together: a target has one at a time, and a process that is killed while its
-/// journal waits for room would take calls along that nobody hears of.
+/// Whether two faults cannot come together: a target has one at a time, and a process that is
+/// killed while its journal waits for room would take calls along that nobody hears of.
 fn exclude(one: &Fault, other: &Fault) -> bool {
     let apart = one.end() + REST <= other.at || other.end() + REST <= one.at;
     let both = |a, b| (one.kind == a && other.kind == b) || (one.kind == b && other.kind == a);

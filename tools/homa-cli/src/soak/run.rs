@@ -27,8 +27,8 @@ const READING: Duration = Duration::from_millis(100);
 /// The time between two looks of the ledger at all calls.
 const WATCHING: Duration = Duration::from_secs(1);
 
-/// How long processes may take to be ready, and to finish: calls that wait for their bound, then RPCs that are to
-/// be forgotten.
+/// How long processes may take to be ready, and to finish: calls that wait for their bound, then
+/// RPCs that are to be forgotten.
 const STARTING: Duration = Duration::from_secs(30);
 const FINISHING: Duration = Duration::from_secs(60);
 

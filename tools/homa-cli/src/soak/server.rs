@@ -1,4 +1,5 @@
-//! The server: notes each run of its handler before anything else, works for as long as the request says, answers.
+//! The server: notes each run of its handler before anything else, works for as long as the request
+//! says, answers.
 
 use std::{
     collections::BinaryHeap,

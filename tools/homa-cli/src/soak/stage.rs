@@ -324,7 +324,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Takes what the actors have noted and looks whether they are alive. Returns those that have become ready.
+    /// Takes what the actors have noted and looks whether they are alive. Returns those that have
+    /// become ready.
     pub(super) fn look(&mut self, ledger: &mut Ledger) -> Result<Vec<(Who, u64)>, CliError> {
         let mut ready = Vec::new();
         for index in 0..self.members.len() {

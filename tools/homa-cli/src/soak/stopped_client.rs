@@ -1,5 +1,6 @@
-//! A client with 10,000 calls in service is stopped for 11 s, in which the server answers: what it is told then does
-//! not fit its receive buffer. All calls must have ended 10 s after it was let go on.
+//! A client with 10,000 calls in service is stopped for 11 s, in which the server answers: what it
+//! is told then does not fit its receive buffer. All calls must have ended 10 s after it was let go
+//! on.
 
 use std::time::{Duration, Instant};
 

@@ -60,7 +60,8 @@ impl Tail {
         }
     }
 
-    /// Gives the room of what was read back to the disk; a file system that cannot do that keeps it.
+    /// Gives the room of what was read back to the disk; a file system that cannot do that keeps
+    /// it.
     pub(super) fn give_back(&mut self) {
         if self.at - self.given_back >= GIVE_BACK_BYTES {
             let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;

@@ -21,8 +21,8 @@ pub(crate) struct Calls<'a, N> {
     pub bytes_min: u64,
     /// Whether a call that fails ends the load.
     pub fail_fast: bool,
-    /// Whether one look at the clock stands for all calls that one poll ends, where that many end that a
-    /// look for each would show in their rate.
+    /// Whether one look at the clock stands for all calls that one poll ends, where that many end
+    /// that a look for each would show in their rate.
     pub one_look: bool,
     /// What the time is.
     pub now: N,

@@ -33,8 +33,8 @@ impl Place {
     pub(crate) fn new(user: Option<u32>) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
-        // The directory of the build may be closed to others. A copy by this process could be open for writing in
-        // programs that other tests start in this moment, and could not be run then.
+        // The directory of the build may be closed to others. A copy by this process could be open
+        // for writing in programs that other tests start in this moment, and could not be run then.
         let program = path.join("homa");
         let copy = Command::new("cp").arg(env!("CARGO_BIN_EXE_homa")).arg(&program).status();
         assert!(copy.unwrap().success());

@@ -69,8 +69,8 @@ impl Direction {
         Self { conditions, random: fastrand::Rng::with_seed(seed), latest_ns: 0 }
     }
 
-    /// Decides about a frame that enters now. Every frame draws as many random numbers, so that a setting
-    /// that changes one fate leaves the others alone.
+    /// Decides about a frame that enters now. Every frame draws as many random numbers, so that a
+    /// setting that changes one fate leaves the others alone.
     pub(crate) fn pass(&mut self, now_ns: u64) -> Copies {
         if self.conditions.is_clean() {
             return [Some(now_ns), None];

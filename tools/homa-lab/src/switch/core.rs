@@ -1,9 +1,10 @@
 //! What the switch decides, in virtual time: no clock, no I/O.
 //!
-//! Frames [`arrive`](SwitchCore::arrive); [`advance`](SwitchCore::advance) does everything that is due by a
-//! moment, in the order of its time, and hands out what reaches the hosts; [`next_event_ns`](SwitchCore::next_event_ns)
-//! says when to call again. A late call changes no departure: a port that has frames waiting begins the next one
-//! when the one before ended, so rates are exact over any busy period.
+//! Frames [`arrive`](SwitchCore::arrive); [`advance`](SwitchCore::advance) does everything that is
+//! due by a moment, in the order of its time, and hands out what reaches the hosts;
+//! [`next_event_ns`](SwitchCore::next_event_ns) says when to call again. A late call changes no
+//! departure: a port that has frames waiting begins the next one when the one before ended, so
+//! rates are exact over any busy period.
 
 use std::{
     cmp::Ordering,
@@ -33,7 +34,8 @@ pub struct SwitchConfig {
     pub buffer: BufferPolicy,
     /// The limit, in bytes of frames.
     pub buffer_bytes: u64,
-    /// Dynamic threshold of a shared buffer: a queue may be this many times as long as what is free.
+    /// Dynamic threshold of a shared buffer: a queue may be this many times as long as what is
+    /// free.
     pub shared_alpha: f64,
     /// Marks ECN-capable packets that find more than this many bytes in their level's queue.
     pub ecn_bytes: Option<u64>,
@@ -160,7 +162,8 @@ impl SwitchCore {
         self.due.peek().map(|due| due.at_ns)
     }
 
-    /// Until when [`SwitchCore::advance`] has done everything: the moment of which the counters tell.
+    /// Until when [`SwitchCore::advance`] has done everything: the moment of which the counters
+    /// tell.
     pub fn now_ns(&self) -> u64 {
         self.now_ns
     }
@@ -351,7 +354,8 @@ impl PartialOrd for Due {
 }
 
 impl Ord for Due {
-    /// The heap gives the greatest first: the earliest, and of the same time the first that was scheduled.
+    /// The heap gives the greatest first: the earliest, and of the same time the first that was
+    /// scheduled.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at_ns, other.number).cmp(&(self.at_ns, self.number))
     }

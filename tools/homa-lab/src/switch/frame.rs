@@ -33,7 +33,8 @@ impl Frame {
         Self { buffer: vec![0; capacity], length: 0 }
     }
 
-    /// The whole buffer, to be written by a receive call; [`Frame::set_length`] then says how much counts.
+    /// The whole buffer, to be written by a receive call; [`Frame::set_length`] then says how much
+    /// counts.
     pub fn space(&mut self) -> &mut [u8] {
         &mut self.buffer
     }

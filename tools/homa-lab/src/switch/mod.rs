@@ -1,6 +1,7 @@
 //! The switch of this crate: exact buffers, ECN, delay, faults, queue lengths over time.
 //!
-//! [`core`] decides everything in virtual time and does no I/O; `run` gives it frames and the real time.
+//! [`core`] decides everything in virtual time and does no I/O; `run` gives it frames and the real
+//! time.
 
 pub mod conditions;
 pub mod core;

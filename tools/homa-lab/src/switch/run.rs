@@ -28,11 +28,12 @@ use crate::{LabError, QueueTrace, Reading, kernel::port_name, namespace::NetNs};
 /// Sleeping for less than this would end later than going on at once.
 const SPIN_NS: u64 = 20_000;
 
-/// Scheduling priority of the switch's thread, as of the command `nice`, where it may not be a real-time thread.
+/// Scheduling priority of the switch's thread, as of the command `nice`, where it may not be a
+/// real-time thread.
 const SWITCH_NICE: i32 = -15;
 
-/// Priority among real-time threads, of 99: ahead of programs that are real-time threads themselves, such as
-/// the load generator's, below what the kernel itself needs.
+/// Priority among real-time threads, of 99: ahead of programs that are real-time threads
+/// themselves, such as the load generator's, below what the kernel itself needs.
 const SWITCH_REAL_TIME: u8 = 20;
 
 /// The longest sleep: an idle switch looks this often whether it is to end.
@@ -175,7 +176,8 @@ impl Work {
     }
 }
 
-/// A switch that waits for the hosts' programs would not be one. Only root may; otherwise it shares.
+/// A switch that waits for the hosts' programs would not be one. Only root may; otherwise it
+/// shares.
 fn ahead_of_programs() {
     let _ = rustix::process::setpriority_process(None, SWITCH_NICE);
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);

@@ -40,7 +40,8 @@ impl PacketSocket {
             SockProtocol::EthAll,
         )?;
         bind(socket.as_raw_fd(), &address)?;
-        // The first is a privilege that root of a user namespace lacks; the second is cut to the system's limit.
+        // The first is a privilege that root of a user namespace lacks; the second is cut to the
+        // system's limit.
         if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).is_err() {
             setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER_BYTES)?;
         }

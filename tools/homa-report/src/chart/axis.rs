@@ -48,7 +48,8 @@ impl Axis {
         axis
     }
 
-    /// Logarithmic around all of `values` that are above zero; the ends are 1, 2 or 5 times a power of ten.
+    /// Logarithmic around all of `values` that are above zero; the ends are 1, 2 or 5 times a power
+    /// of ten.
     pub(crate) fn log(
         label: &str,
         values: impl Iterator<Item = f64>,
@@ -89,7 +90,8 @@ impl Axis {
         Axis { label: label.to_owned(), log: true, low, high, ticks, minor }
     }
 
-    /// Where a value is, from 0 at the low end to 1 at the high one; values outside are moved to the ends.
+    /// Where a value is, from 0 at the low end to 1 at the high one; values outside are moved to
+    /// the ends.
     pub(crate) fn place(&self, value: f64) -> f64 {
         let scale = |value: f64| if self.log { value.max(1e-300).log10() } else { value };
         let (low, high) = (scale(self.low), scale(self.high));

@@ -1,4 +1,5 @@
-//! What a reader needs to judge and repeat a run: plan, settings, network, machine, command, raw data.
+//! What a reader needs to judge and repeat a run: plan, settings, network, machine, command, raw
+//! data.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -71,7 +72,8 @@ fn fidelity(run: &Run) -> Markup {
     }
 }
 
-/// What the network measured about itself before the load, and the machine while it was on, in words.
+/// What the network measured about itself before the load, and the machine while it was on, in
+/// words.
 fn measured(document: &Document) -> Vec<String> {
     let mut found = Vec::new();
     let number = |pointer: &str| document.fidelity()?.pointer(pointer)?.as_f64();

@@ -120,7 +120,8 @@ fn study_section(study: &Study<'_>, palette: &Palette) -> Markup {
     }
 }
 
-/// A run, by its number; what it is expected to show is said here if it is `alone`, and in its study otherwise.
+/// A run, by its number; what it is expected to show is said here if it is `alone`, and in its
+/// study otherwise.
 fn section(run: &Run, palette: &Palette, (number, alone): (usize, bool), out: &Path) -> Markup {
     let document = &run.document;
     html! {

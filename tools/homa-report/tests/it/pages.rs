@@ -69,7 +69,8 @@ fn differences_below_the_resolution_of_the_network_are_shown_as_such() {
         run["queue_looks"] = json!({ "recorded": true, "every_ms": 5.6 });
     });
     let found = page(&directory);
-    // P99, since programs waited that long to run, what was carried, and the doubts; medians are told apart.
+    // P99, since programs waited that long to run, what was carried, and the doubts; medians are
+    // told apart.
     assert!(found.contains("of which it says nothing: homa-udp and TCP: short messages, P99"));
     assert_eq!(found.matches("below what this run tells apart").count(), 3);
     for text in

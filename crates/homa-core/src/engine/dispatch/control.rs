@@ -334,8 +334,8 @@ impl Engine {
         Ok(Received::Consumed)
     }
 
-    /// The server's present incarnation began `age_us` ago. Unless the request was sent only after that,
-    /// the former incarnation may have executed it.
+    /// The server's present incarnation began `age_us` ago. Unless the request was sent only after
+    /// that, the former incarnation may have executed it.
     fn server_reincarnated(&mut self, index: u32, age_us: u32) {
         let born = self.ctx.now - Duration::from_micros(u64::from(age_us));
         let Some(rpc) = self.rpcs.known(index) else {
@@ -554,8 +554,8 @@ impl Rpc {
         self.peer_incarnation != 0 && self.peer_incarnation != incarnation
     }
 
-    /// Whether a request that names no incarnation of its server, since none was known, was sent before
-    /// the present one began, as far as the server says (0: it does not).
+    /// Whether a request that names no incarnation of its server, since none was known, was sent
+    /// before the present one began, as far as the server says (0: it does not).
     fn precedes_incarnation(&self, now: Instant, age_us: u32) -> bool {
         let born = now - Duration::from_micros(u64::from(age_us));
         let named_none = self.native && self.peer_incarnation == 0;

@@ -202,8 +202,8 @@ impl Engine {
         received
     }
 
-    /// DATA comes of another incarnation of its sender than the message began with. A server that was
-    /// restarted may have executed the request again, and answers something else.
+    /// DATA comes of another incarnation of its sender than the message began with. A server that
+    /// was restarted may have executed the request again, and answers something else.
     #[cold]
     fn sender_lives_anew(&mut self, index: u32, incarnation: u32) {
         let is_present = |rpc: &&Rpc| {
@@ -527,7 +527,8 @@ impl PeerTable {
 }
 
 impl Rpc {
-    /// Whether a message has begun to arrive, and this packet is of another incarnation of its sender.
+    /// Whether a message has begun to arrive, and this packet is of another incarnation of its
+    /// sender.
     #[inline]
     fn comes_of_another_incarnation(&self, header: &Header) -> bool {
         self.state() == State::Incoming
@@ -554,10 +555,10 @@ impl Rpc {
 }
 
 impl Peer {
-    /// Whether this request is younger than all that the present incarnation of the peer has sent here.
-    /// Clients of this implementation count their ids up, so it cannot be one that is finished, and
-    /// the memory of those need not be searched. What was sent before the count began is forgotten
-    /// when it is believed.
+    /// Whether this request is younger than all that the present incarnation of the peer has sent
+    /// here. Clients of this implementation count their ids up, so it cannot be one that is
+    /// finished, and the memory of those need not be searched. What was sent before the count began
+    /// is forgotten when it is believed.
     fn is_newest_request(&self, id: u64, ctx: &Ctx) -> bool {
         self.newest_request.is_some_and(|(newest, since)| {
             is_newer(id, newest)

@@ -93,8 +93,8 @@ impl PeerTable {
         None
     }
 
-    /// The peer may have lost requests that it said it has: it lives another incarnation, does not know
-    /// one of them any more, or nobody listened here for so long. Asks about each, so that all
+    /// The peer may have lost requests that it said it has: it lives another incarnation, does not
+    /// know one of them any more, or nobody listened here for so long. Asks about each, so that all
     /// calls end soon. (Nothing is ended on this suspicion alone: ids cannot be guessed, addresses
     /// can be forged.)
     pub(crate) fn recheck_waiting(&mut self, index: u32, ctx: &mut Ctx) {

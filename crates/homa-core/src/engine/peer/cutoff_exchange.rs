@@ -100,8 +100,8 @@ impl PeerTable {
 }
 
 impl Peer {
-    /// Whether it is to be sent our cutoffs now, which is so at most once per ms. An unvalidated client gets
-    /// none: what may be sent there is for the probe that lets it prove its address.
+    /// Whether it is to be sent our cutoffs now, which is so at most once per ms. An unvalidated
+    /// client gets none: what may be sent there is for the probe that lets it prove its address.
     fn begin_cutoffs(&mut self, now: Instant) -> bool {
         let lately = self.cutoffs.ours_sent.is_some_and(|sent| now.since(sent) < OFFER_INTERVAL);
         let begins = !self.is_unvalidated() && !lately;

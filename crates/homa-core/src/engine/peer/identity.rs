@@ -1,12 +1,12 @@
 //! Who a packet is from.
 //!
-//! Every incarnation of an engine is known to each IP address by a number of its own, its *incarnation*
-//! there: 24 bits, made by a one-way function from the engine's secret and the address, so that
-//! nobody learns it who does not receive what is sent to that address. It does two things. A packet
-//! that carries the incarnation by which a peer is known comes from that peer, in the same incarnation. A
-//! packet that echoes *ours* comes from somebody who has received something from us at the address
-//! it names, and that is the only proof of an address there is: what others say of a peer is not
-//! believed.
+//! Every incarnation of an engine is known to each IP address by a number of its own,
+//! its *incarnation* there: 24 bits, made by a one-way function from the engine's secret and the
+//! address, so that nobody learns it who does not receive what is sent to that address. It does two
+//! things. A packet that carries the incarnation by which a peer is known comes from that peer, in
+//! the same incarnation. A packet that echoes *ours* comes from somebody who has received something
+//! from us at the address it names, and that is the only proof of an address there is: what others
+//! say of a peer is not believed.
 //!
 //! The address is that of the host: an engine that sends from several ports is one life, and
 //! whoever shares an address can be sent packets there anyway.
@@ -28,8 +28,8 @@ impl Engine {
     }
 
     /// Takes notice of a packet from the address of a peer. `None`: by its numbers it is of
-    /// somebody else, a new incarnation of the peer that has not proved itself yet or a liar, who has no
-    /// part in what there is between the peer and us.
+    /// somebody else, a new incarnation of the peer that has not proved itself yet or a liar, who
+    /// has no part in what there is between the peer and us.
     #[inline(always)]
     pub(crate) fn recognise(
         &mut self,
@@ -94,7 +94,8 @@ impl Engine {
         Some(is_itself || !over_udp)
     }
 
-    /// The peer has received something from us in its present incarnation, so its address is its own.
+    /// The peer has received something from us in its present incarnation, so its address is its
+    /// own.
     fn validated(&mut self, index: u32, incarnation: u32) {
         if self.peers.known(index).is_some_and(|peer| peer.incarnation.number != incarnation) {
             self.peers.learn_incarnation(index, incarnation, &mut self.ctx);
@@ -139,8 +140,8 @@ impl Rpc {
 }
 
 impl Peer {
-    /// Whether a packet is of the peer in the incarnation by which it is known, and the peer has proved
-    /// its address.
+    /// Whether a packet is of the peer in the incarnation by which it is known, and the peer has
+    /// proved its address.
     #[inline]
     fn is_certainly(&self, header: &Header) -> bool {
         let incarnation = header.common.incarnation;

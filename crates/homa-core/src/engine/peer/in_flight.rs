@@ -82,8 +82,8 @@ impl InFlight {
         self.admitted = self.admitted.saturating_sub(core::mem::take(&mut credit.admitted));
     }
 
-    /// Charges a message for data of this priority. Its earlier charges belong to the present probe round
-    /// then.
+    /// Charges a message for data of this priority. Its earlier charges belong to the present probe
+    /// round then.
     pub(crate) fn charge(&mut self, credit: &mut Credit, cost: u32, priority: u8) {
         let settled = credit.round <= self.settled_round;
         let kept = if settled { 0 } else { credit.bytes };

@@ -113,8 +113,8 @@ struct Users {
 /// How a peer is known.
 #[derive(Clone, Copy, Debug)]
 struct PeerIncarnation {
-    /// The number of its present incarnation; 0 = unknown, or a Linux host. Over UDP it has proved that it
-    /// is its own, over raw IP it may only have announced it.
+    /// The number of its present incarnation; 0 = unknown, or a Linux host. Over UDP it has proved
+    /// that it is its own, over raw IP it may only have announced it.
     number: u32,
     /// When it last said so in a packet of the native profile.
     heard_at: Instant,

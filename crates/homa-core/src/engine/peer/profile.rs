@@ -1,11 +1,11 @@
-//! Which packet format is used towards whom over raw IP: pure Linux format, or the native profile with
-//! peers that announced it (`docs/interoperability.md`).
+//! Which packet format is used towards whom over raw IP: pure Linux format, or the native profile
+//! with peers that announced it (`docs/interoperability.md`).
 //!
 //! The announcement is our window and incarnation in the header of CUTOFFS packets, fields that
 //! Linux ignores. CUTOFFS goes to every peer whose DATA names other cutoffs than ours, which first
 //! contact always does. So the first RPC is in Linux format, and the first CUTOFFS makes its client
-//! begin the next ones in the native profile; that tells the server in turn. Nothing else is ever sent
-//! for the sake of discovery.
+//! begin the next ones in the native profile; that tells the server in turn. Nothing else is ever
+//! sent for the sake of discovery.
 
 use core::time::Duration;
 
@@ -69,8 +69,8 @@ impl PeerTable {
 }
 
 impl Rpc {
-    /// Whether its packets are in the native profile: it was begun so, and the peer has not turned out
-    /// to be a Linux host since.
+    /// Whether its packets are in the native profile: it was begun so, and the peer has not turned
+    /// out to be a Linux host since.
     #[inline]
     pub(crate) fn speaks_native(&self, peers: &PeerTable) -> bool {
         self.native && peers.known(self.peer).is_some_and(Peer::is_native)

@@ -74,9 +74,9 @@ impl ResendTimeout {
 
     /// Silence after which the peer is first asked, in ns: twice the longest reaction, at least
     /// `base_ns` and at most an eighth of the timeout. A Linux host whose reactions take longer
-    /// gets what they take and a little more. From peers of this implementation (`native`) nothing is
-    /// learnt while they are not asked, so what is known fades, by half per window from the second
-    /// on: one bad second must not make later losses dear.
+    /// gets what they take and a little more. From peers of this implementation (`native`) nothing
+    /// is learnt while they are not asked, so what is known fades, by half per window from the
+    /// second on: one bad second must not make later losses dear.
     #[inline]
     pub(crate) fn first_ns(
         &self,

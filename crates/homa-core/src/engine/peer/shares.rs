@@ -4,8 +4,9 @@
 //! left, and when too many bytes are kept, the host that keeps most gives some up.
 //!
 //! A share belongs to an IP address, whatever number of ports send from it. For those who have
-//! proved their address what unvalidated clients hold is left, since they lose it to others. An unvalidated client has
-//! its share of what is there, so that it has no more when it proves its address.
+//! proved their address what unvalidated clients hold is left, since they lose it to others. An
+//! unvalidated client has its share of what is there, so that it has no more when it proves its
+//! address.
 
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -157,15 +158,16 @@ impl HostShares {
         self.unacknowledged_bytes
     }
 
-    /// Whether a request of `host`, which has `validated` its address or not, may be served, if `max`
-    /// may be at a time.
+    /// Whether a request of `host`, which has `validated` its address or not, may be served, if
+    /// `max` may be at a time.
     pub(crate) fn may_serve(&self, host: u32, validated: bool, max: u32) -> bool {
         let taken = if validated { self.validated } else { self.serving };
         let has = self.hosts.get(host as usize).map_or(0, |share| share.serving.rpcs);
         has < max.saturating_sub(taken.rpcs).saturating_mul(TIMES_WHAT_IS_LEFT)
     }
 
-    /// Whether a host has its share as an unvalidated client but not as one that has proved its address.
+    /// Whether a host has its share as an unvalidated client but not as one that has proved its
+    /// address.
     fn is_beyond_share(&self, host: u32, max: u32) -> bool {
         let has = self.hosts.get(host as usize).map_or(0, |share| share.serving.rpcs);
         has >= EVERY_HOST_MIN
@@ -173,8 +175,8 @@ impl HostShares {
             && self.may_serve(host, true, max)
     }
 
-    /// Whether the address of an unvalidated client has its share of places and would get more with a proof:
-    /// others may have written it.
+    /// Whether the address of an unvalidated client has its share of places and would get more with
+    /// a proof: others may have written it.
     pub(crate) fn needs_validation_first(
         &self,
         peers: &PeerTable,

@@ -235,9 +235,9 @@ impl PeerTable {
     }
 
     /// Looks at a few peers, going round, and drops those that are idle: for `fixed.peer_idle_max`,
-    /// or if the table is full for `fixed.peer_idle_min`, and unvalidated clients at once. If it is full and
-    /// all are younger, the one goes that has been silent for longest: idle ones keep no newcomer
-    /// out, whosever they are.
+    /// or if the table is full for `fixed.peer_idle_min`, and unvalidated clients at once. If it is
+    /// full and all are younger, the one goes that has been silent for longest: idle ones keep no
+    /// newcomer out, whosever they are.
     pub(crate) fn evict(&mut self, now: Instant, config: &Config, timers: &mut TimerQueue) {
         let full = self.is_full(config);
         let idle_min = if full { config.fixed.peer_idle_min } else { config.fixed.peer_idle_max };

@@ -40,9 +40,9 @@ impl Unvalidated {
         self.0.remove(index);
     }
 
-    /// Takes the oldest request of an unvalidated client, to make room for somebody `else_than` its client.
-    /// `None`: there is none, or it is that client's: whoever wants more places than there are is
-    /// told so, and need not lose what it has.
+    /// Takes the oldest request of an unvalidated client, to make room for somebody `else_than` its
+    /// client. `None`: there is none, or it is that client's: whoever wants more places than there
+    /// are is told so, and need not lose what it has.
     fn pop(&mut self, else_than: Option<u32>, rpcs: &RpcTable, peers: &PeerTable) -> Option<u32> {
         while let Some((index, _)) = self.0.peek() {
             let peer = rpcs.living(index).map(|rpc| rpc.peer);
@@ -67,7 +67,8 @@ impl Unvalidated {
 }
 
 impl Engine {
-    /// Ends the oldest request of an unvalidated client, see [`Unvalidated::pop`]. `false`: there is none.
+    /// Ends the oldest request of an unvalidated client, see [`Unvalidated::pop`]. `false`: there
+    /// is none.
     pub(crate) fn displace_unvalidated(&mut self, else_than: Option<u32>) -> bool {
         let oldest = self.unvalidated.pop(else_than, &self.rpcs, &self.peers);
         let Some(rpc) = oldest.and_then(|index| self.rpcs.known(index)) else {

@@ -269,8 +269,8 @@ impl Granter {
     /// Updates what is on its way by the message.
     fn count(&mut self, rpc: &mut Rpc) {
         let rx = &rpc.rx;
-        // What an unallocated message was sent is dropped, and asked for again when there is memory for
-        // it.
+        // What an unallocated message was sent is dropped, and asked for again when there is memory
+        // for it.
         let now = if rx.unallocated { OnItsWay::NOTHING } else { rx.on_its_way() };
         self.recount(rpc, now);
     }
@@ -451,8 +451,8 @@ impl Granter {
     }
 
     /// Gives the increment, a window at most, to the oldest message that can use it, at the highest
-    /// priority of scheduled data. One that has more than a window on its way, or its sender more than
-    /// its part, or that is granted to its end, is passed over until data of it arrives.
+    /// priority of scheduled data. One that has more than a window on its way, or its sender more
+    /// than its part, or that is granted to its end, is passed over until data of it arrives.
     fn grant_oldest(
         &mut self,
         rpcs: &mut RpcTable,

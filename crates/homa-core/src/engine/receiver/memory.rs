@@ -21,11 +21,11 @@ const SHARE_OF_FREE: u64 = 3;
 /// How much incoming data may be held. Space is reserved before data is accepted, so storing
 /// cannot fail.
 ///
-/// A part is set aside for one message at a time, the *holder of the reserved slot*: the first that needs it has it
-/// until it is over or everything fits without it. All others together never hold more than the
-/// ordinary part, and the part set aside holds the longest message: so the holder of the reserved slot always finds
-/// memory, and since grant management ranks it first it completes. There is no deadlock of
-/// half-received messages.
+/// A part is set aside for one message at a time, the *holder of the reserved slot*: the first that
+/// needs it has it until it is over or everything fits without it. All others together never hold
+/// more than the ordinary part, and the part set aside holds the longest message: so the holder of
+/// the reserved slot always finds memory, and since grant management ranks it first it completes.
+/// There is no deadlock of half-received messages.
 ///
 /// What a first packet announces costs its sender nothing, so those who have not proved their
 /// address (*unvalidated*) may have only a quarter of the ordinary part reserved for what has not
@@ -297,8 +297,8 @@ impl Memory {
         self.release_reserved();
     }
 
-    /// A complete holder of the reserved slot makes way as soon as all that is held fits the ordinary part: then what
-    /// is set aside is whole again.
+    /// A complete holder of the reserved slot makes way as soon as all that is held fits the
+    /// ordinary part: then what is set aside is whole again.
     fn release_reserved(&mut self) {
         if self.reserved_complete && self.used <= self.ordinary() {
             self.reserved_by = None;

@@ -199,7 +199,8 @@ impl Receiver {
         self.memory.release(rpc);
     }
 
-    /// Feeds unallocated messages, shortest first, and looks at memory-blocked ones again, if memory came free.
+    /// Feeds unallocated messages, shortest first, and looks at memory-blocked ones again, if
+    /// memory came free.
     #[inline]
     pub(crate) fn use_freed_memory(&mut self, rpcs: &mut RpcTable, ctx: &mut Ctx) {
         if core::mem::take(&mut self.memory.freed) {

@@ -41,9 +41,9 @@ impl Ctx {
         peer.map_or(self.config.recovery.timeout, |peer| peer.timeout(&self.config))
     }
 
-    /// Priority of a RESEND or probe to a peer about data of the priority `behind`, after silence since `since`:
-    /// the same, so that it does not overtake them. After a part of the timeout the highest:
-    /// whether the peer lives must be known in time.
+    /// Priority of a RESEND or probe to a peer about data of the priority `behind`, after silence
+    /// since `since`: the same, so that it does not overtake them. After a part of the timeout the
+    /// highest: whether the peer lives must be known in time.
     pub(crate) fn recovery_priority(&self, peer: Option<&Peer>, behind: u8, since: Instant) -> u8 {
         let silence = self.now.since(self.counts_from(since));
         let top = self.config.top_priority();

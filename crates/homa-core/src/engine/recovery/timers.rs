@@ -218,8 +218,8 @@ impl Engine {
             _ => self.ctx.timeout_of(peer),
         } + Duration::from_nanos(later_ns);
         // Words alone do not keep a response, nor a refusal: a client may not acknowledge it for
-        // ever. Nor do copies keep a message: another incarnation of this end may have told its sender
-        // that the beginning has come.
+        // ever. Nor do copies keep a message: another incarnation of this end may have told its
+        // sender that the beginning has come.
         let silences = match need {
             Need::Acknowledgement => UNGRANTED_SILENCES,
             Need::Data => MOTIONLESS_SILENCES,

@@ -141,8 +141,8 @@ impl PeerTable {
         }
     }
 
-    /// A control header to the end of `path`, where `peer` is. With an extension it is of the native
-    /// profile.
+    /// A control header to the end of `path`, where `peer` is. With an extension it is of the
+    /// native profile.
     pub(crate) fn control_header(
         &self,
         peer: Option<u32>,
@@ -164,8 +164,8 @@ impl PeerTable {
 }
 
 impl Ids {
-    /// Builds a control header about an RPC with our form `id` that may be over, in the native profile
-    /// or in pure Linux format.
+    /// Builds a control header about an RPC with our form `id` that may be over, in the native
+    /// profile or in pure Linux format.
     pub(crate) fn header_about(
         &self,
         (path, id, native): (&Path, u64, bool),

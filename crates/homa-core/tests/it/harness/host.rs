@@ -19,7 +19,8 @@ pub(crate) fn exact() -> Config {
     Config::exact()
 }
 
-/// Settings with these numbers of priorities and of active messages, all unscheduled data on the top priority.
+/// Settings with these numbers of priorities and of active messages, all unscheduled data on the
+/// top priority.
 pub(crate) fn levels(num_priorities: u8, max_overcommit: u8) -> Config {
     let mut table = [0; 8];
     table[usize::from(num_priorities) - 1] = 1_000_000;

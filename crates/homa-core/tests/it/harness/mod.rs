@@ -1,5 +1,6 @@
-//! What tests drive engines with, in virtual time: [`Host`] and [`Solo`] are one engine that is driven by
-//! hand, [`Net`] is several on a wire, [`replay`] puts one in the place of a recorded host.
+//! What tests drive engines with, in virtual time: [`Host`] and [`Solo`] are one engine that is
+//! driven by hand, [`Net`] is several on a wire, [`replay`] puts one in the place of a recorded
+//! host.
 
 mod host;
 mod net;

@@ -156,8 +156,8 @@ pub(crate) fn drain(engine: &mut Engine, now: Instant, segments: &mut [Segment])
     sent
 }
 
-/// All accounts of the engine are right. What many RPCs do is for the worlds: a look at each of them
-/// after each step would take most of the time.
+/// All accounts of the engine are right. What many RPCs do is for the worlds: a look at each of
+/// them after each step would take most of the time.
 pub(crate) fn check(engine: &Engine) {
     if engine.check_cost() <= 1024 {
         engine.check();

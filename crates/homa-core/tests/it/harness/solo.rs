@@ -168,7 +168,8 @@ impl Solo {
         self.drain()
     }
 
-    /// Lets `ms` milliseconds pass, waking the engine whenever it asks for it. Returns what it sent.
+    /// Lets `ms` milliseconds pass, waking the engine whenever it asks for it. Returns what it
+    /// sent.
     pub(crate) fn advance(&mut self, ms: u64) -> Vec<Sent> {
         self.advance_ns(ms * MS)
     }

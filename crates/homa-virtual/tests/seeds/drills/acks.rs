@@ -90,7 +90,8 @@ pub(super) fn acknowledged(sent: &[Sent], into: &mut Vec<u64>) {
     }
 }
 
-/// Each response is acknowledged: with the next requests, or by an ACK as soon as more than 16 wait; once.
+/// Each response is acknowledged: with the next requests, or by an ACK as soon as more than 16
+/// wait; once.
 pub(super) fn responses_are_acknowledged(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let server = script.remote(1);
@@ -173,7 +174,8 @@ fn says_busy(script: &mut Script, client: &Remote, seconds: u64) {
     }
 }
 
-/// A response, or a refusal, is kept for a minute at most for a client that is alive and does not take it.
+/// A response, or a refusal, is kept for a minute at most for a client that is alive and does not
+/// take it.
 pub(super) fn words_alone_keep_nothing(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let client = script.remote(1);
@@ -191,7 +193,8 @@ pub(super) fn words_alone_keep_nothing(dice: &mut Dice) -> Script {
     script
 }
 
-/// A client that was told to wait does not look for its response: it is asked soon whether it has it.
+/// A client that was told to wait does not look for its response: it is asked soon whether it has
+/// it.
 pub(super) fn who_waits_is_asked_soon(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let client = script.remote(1);

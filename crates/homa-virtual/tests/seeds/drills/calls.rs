@@ -67,8 +67,8 @@ impl InFlight {
     }
 }
 
-/// No more unscheduled bytes are on their way to a server than may be, and as soon as it reacts others follow; if it says
-/// nothing it is asked.
+/// No more unscheduled bytes are on their way to a server than may be, and as soon as it reacts
+/// others follow; if it says nothing it is asked.
 pub(super) fn room_at_a_server(dice: &mut Dice) -> Script {
     let most = between(dice, 4_000, 60_000);
     let unscheduled = between(dice, 1_000, 50_000) as u32;
@@ -141,8 +141,8 @@ pub(super) fn room_at_a_server(dice: &mut Dice) -> Script {
     script
 }
 
-/// A response is sent as its receiver says: as far as it is granted, nothing that it has, what it misses in the same
-/// packets as before, and not the same twice in a short time.
+/// A response is sent as its receiver says: as far as it is granted, nothing that it has, what it
+/// misses in the same packets as before, and not the same twice in a short time.
 pub(super) fn what_is_missed_is_sent_again(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let client = script.remote(1);
@@ -247,8 +247,8 @@ pub(super) fn what_is_missed_is_sent_again(dice: &mut Dice) -> Script {
     script
 }
 
-/// All that was sent is sent again once, then a packet at a time; and to a host no more in a resend interval than may be
-/// granted ahead.
+/// All that was sent is sent again once, then a packet at a time; and to a host no more in a resend
+/// interval than may be granted ahead.
 pub(super) fn everything_is_sent_again_once(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let client = script.remote(1);
@@ -287,8 +287,8 @@ pub(super) fn everything_is_sent_again_once(dice: &mut Dice) -> Script {
     script
 }
 
-/// Calls to a server that says it has them wait for as long as it answers probes, which are few; each is asked about
-/// in turn; and they end soon when it falls silent, however many there are.
+/// Calls to a server that says it has them wait for as long as it answers probes, which are few;
+/// each is asked about in turn; and they end soon when it falls silent, however many there are.
 pub(super) fn calls_wait_for_who_answers(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let server = script.remote(1);
@@ -378,7 +378,8 @@ pub(super) fn whoever_does_not_answer_is_given_up(dice: &mut Dice) -> Script {
     script
 }
 
-/// A server is told when nobody waits any more: for a deadline, by the caller's wish, and when it is given up.
+/// A server is told when nobody waits any more: for a deadline, by the caller's wish, and when it
+/// is given up.
 pub(super) fn servers_are_told_of_cancelled_calls(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let (server, silent) = (script.remote(1), script.remote(2));
@@ -456,8 +457,8 @@ pub(super) fn requests_that_stop_are_given_up(dice: &mut Dice) -> Script {
     script
 }
 
-/// A server in a new incarnation has lost its calls: one word of it is enough, and they are sent again only if the former incarnation
-/// cannot have had them.
+/// A server in a new incarnation has lost its calls: one word of it is enough, and they are sent
+/// again only if the former incarnation cannot have had them.
 pub(super) fn a_server_that_starts_anew_is_believed(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let server = script.remote(1);
@@ -506,7 +507,8 @@ fn in_service(script: &mut Script, server: &Remote, count: u64) -> Vec<u64> {
     (0..count).map(|_| called(script)).collect()
 }
 
-/// When a server has lost a call, or this host was stopped for long, all calls are asked about without a pause.
+/// When a server has lost a call, or this host was stopped for long, all calls are asked about
+/// without a pause.
 pub(super) fn all_calls_are_checked_when_one_is_lost(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let server = script.remote(1);
@@ -613,7 +615,8 @@ pub(super) fn a_path_that_carries_full_packets_is_no_black_hole(dice: &mut Dice)
     script
 }
 
-/// Responses wait for room at their client: they are kept while it takes others, and given up when it only speaks.
+/// Responses wait for room at their client: they are kept while it takes others, and given up when
+/// it only speaks.
 pub(super) fn responses_wait_for_who_takes_them(dice: &mut Dice) -> Script {
     let config = Config::default().with(|config| config.unscheduled.in_flight_max_bytes = 3_000);
     let mut script = Script::new(dice, config);
@@ -728,8 +731,8 @@ pub(super) fn who_has_nothing_yet_says_so(dice: &mut Dice) -> Script {
     script
 }
 
-/// A driver without room is tried again after a while, the longer the more often it refuses, and what it refused leaves as
-/// soon as there is room; the clock of the link does not count it.
+/// A driver without room is tried again after a while, the longer the more often it refuses, and
+/// what it refused leaves as soon as there is room; the clock of the link does not count it.
 pub(super) fn a_driver_without_room_is_left_alone(dice: &mut Dice) -> Script {
     let mbps = between(dice, 40, 100);
     let mut script =

@@ -84,7 +84,8 @@ fn open(messages: &[Message]) -> impl Iterator<Item = &Message> {
     messages.iter().filter(|it| !it.over)
 }
 
-/// Finishes all messages as they are granted; they end within the time that it takes to hand out windows.
+/// Finishes all messages as they are granted; they end within the time that it takes to hand out
+/// windows.
 fn finish(script: &mut Script, messages: &mut [Message], chunk: u32) {
     for _ in 0..200_000 {
         let can = |it: &Message| !it.over && it.sent < it.granted;
@@ -106,8 +107,9 @@ fn finish(script: &mut Script, messages: &mut [Message], chunk: u32) {
     }
 }
 
-/// Any number of messages from any number of hosts: at most so many are granted at a time, the shortest first, each host
-/// before another gets two; no more is on its way than may be, and no less as long as somebody waits.
+/// Any number of messages from any number of hosts: at most so many are granted at a time, the
+/// shortest first, each host before another gets two; no more is on its way than may be, and no
+/// less as long as somebody waits.
 pub(super) fn windows_and_places(dice: &mut Dice) -> Script {
     let overcommit = between(dice, 1, 8);
     let max_incoming = pick(dice, &[60_000, 200_000, 400_000, 800_000]);
@@ -165,7 +167,8 @@ pub(super) fn windows_and_places(dice: &mut Dice) -> Script {
     script
 }
 
-/// One place: it goes to the shortest, in the order of what is left, and to the next as soon as it is free.
+/// One place: it goes to the shortest, in the order of what is left, and to the next as soon as it
+/// is free.
 pub(super) fn the_shortest_goes_first(dice: &mut Dice) -> Script {
     let mut script = Script::new(
         dice,
@@ -211,7 +214,8 @@ pub(super) fn the_shortest_goes_first(dice: &mut Dice) -> Script {
     script
 }
 
-/// With as many priorities as messages the shorter has the higher one, the longest the lowest of all.
+/// With as many priorities as messages the shorter has the higher one, the longest the lowest of
+/// all.
 pub(super) fn priorities_follow_what_is_left(dice: &mut Dice) -> Script {
     let mut script = Script::new(
         dice,
@@ -273,7 +277,8 @@ pub(super) fn places_are_shared_by_hosts(dice: &mut Dice) -> Script {
     script
 }
 
-/// The oldest message gets its share however many shorter ones come, at most a window at a time; unvalidated clients have none.
+/// The oldest message gets its share however many shorter ones come, at most a window at a time;
+/// unvalidated clients have none.
 pub(super) fn the_oldest_has_a_share(dice: &mut Dice) -> Script {
     let permille = between(dice, 100, 500);
     let increment = between(dice, 5_000, 150_000) as u32;
@@ -365,7 +370,8 @@ pub(super) fn the_oldest_has_a_share(dice: &mut Dice) -> Script {
     script
 }
 
-/// A sender that does not react leaves its place to others within a few milliseconds, and has one again when it speaks.
+/// A sender that does not react leaves its place to others within a few milliseconds, and has one
+/// again when it speaks.
 pub(super) fn silent_senders_leave_their_places(dice: &mut Dice) -> Script {
     let mut script = Script::new(
         dice,
@@ -438,7 +444,8 @@ pub(super) fn who_waits_behind_others_is_excused(dice: &mut Dice) -> Script {
     script
 }
 
-/// Unvalidated clients have one place together, behind all others, and make way for whoever has proved its address.
+/// Unvalidated clients have one place together, behind all others, and make way for whoever has
+/// proved its address.
 pub(super) fn unvalidated_clients_are_behind_all_others(dice: &mut Dice) -> Script {
     let overcommit = between(dice, 1, 4);
     let mut script = with_windows(dice, overcommit, 4_000_000);
@@ -484,7 +491,8 @@ pub(super) fn unvalidated_clients_are_behind_all_others(dice: &mut Dice) -> Scri
     script
 }
 
-/// A slow reader of a stream holds its sender back: no more waits unread than may, and as it reads more is granted.
+/// A slow reader of a stream holds its sender back: no more waits unread than may, and as it reads
+/// more is granted.
 pub(super) fn readers_hold_their_senders_back(dice: &mut Dice) -> Script {
     let unread_max = between(dice, 65_536, 150_000) as u32;
     let read_ns = between(dice, 1, 20) * MS;
@@ -524,8 +532,8 @@ pub(super) fn readers_hold_their_senders_back(dice: &mut Dice) -> Script {
     script
 }
 
-/// However many messages a host sends, it is granted little more than half of what may be on its way, and of what it
-/// announces a window counts.
+/// However many messages a host sends, it is granted little more than half of what may be on its
+/// way, and of what it announces a window counts.
 pub(super) fn no_host_is_granted_everything(dice: &mut Dice) -> Script {
     let config = Config::exact().with(|config| config.grants.max_overcommit = 8);
     let mut script = Script::new(dice, config);
@@ -569,8 +577,8 @@ pub(super) fn no_host_is_granted_everything(dice: &mut Dice) -> Script {
     script
 }
 
-/// The beginnings of many messages get lost, and nothing else: what is asked for at a time is limited, and each is asked
-/// for in the end, soon.
+/// The beginnings of many messages get lost, and nothing else: what is asked for at a time is
+/// limited, and each is asked for in the end, soon.
 pub(super) fn resends_fit_what_may_come(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let from = script.remote(1);
@@ -653,7 +661,8 @@ pub(super) fn however_little_may_come_it_comes(dice: &mut Dice) -> Script {
     script
 }
 
-/// Room that a message leaves when it ends is given to those that lack some, at once, the shortest first.
+/// Room that a message leaves when it ends is given to those that lack some, at once, the shortest
+/// first.
 pub(super) fn room_that_is_left_is_given_to_others(dice: &mut Dice) -> Script {
     let max_incoming = between(dice, 100_000, 400_000) as u32;
     let mut script = Script::new(

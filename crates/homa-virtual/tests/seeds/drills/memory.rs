@@ -51,7 +51,8 @@ fn obey(script: &mut Script, messages: &[Message], told: &mut BTreeMap<u64, u32>
     }
 }
 
-/// With little memory messages wait, and are asked for as soon as there is some: without a loss, no silence is needed.
+/// With little memory messages wait, and are asked for as soon as there is some: without a loss, no
+/// silence is needed.
 pub(super) fn who_waits_for_memory_is_asked_at_once(dice: &mut Dice) -> Script {
     let longest = between(dice, 66_000, 200_000) as u32;
     let memory = u64::from(longest) + between(dice, 0, 300_000);
@@ -102,7 +103,8 @@ pub(super) fn who_waits_for_memory_is_asked_at_once(dice: &mut Dice) -> Script {
     script
 }
 
-/// Who waits for memory is not asked for data, and answers RESENDs by BUSY; who is not heard of any more is given up.
+/// Who waits for memory is not asked for data, and answers RESENDs by BUSY; who is not heard of any
+/// more is given up.
 pub(super) fn without_memory_nobody_is_asked(dice: &mut Dice) -> Script {
     let longest = between(dice, 66_000, 100_000) as u32;
     let mut script = Script::new(
@@ -113,7 +115,8 @@ pub(super) fn without_memory_nobody_is_asked(dice: &mut Dice) -> Script {
         }),
     );
     let (holder, waits, server) = (script.remote(1), script.remote(2), script.remote(3));
-    // A request that its handler has, and does not take yet: what is granted of it holds the memory.
+    // A request that its handler has, and does not take yet: what is granted of it holds the
+    // memory.
     let call = script.plan(&holder, longest, 100, Response::After { service_ns: 0 });
     let (id, pattern) = (client_id(dice), script.request_of(call));
     script.data(&holder, id, pattern, 0..FULL);
@@ -147,8 +150,8 @@ pub(super) fn without_memory_nobody_is_asked(dice: &mut Dice) -> Script {
     script
 }
 
-/// What unvalidated clients announce takes a quarter of the memory at most; whoever proves its address leaves it to others, and
-/// packets far beyond what may come take nothing.
+/// What unvalidated clients announce takes a quarter of the memory at most; whoever proves its
+/// address leaves it to others, and packets far beyond what may come take nothing.
 pub(super) fn announcements_leave_memory_to_others(dice: &mut Dice) -> Script {
     let longest = between(dice, 66_000, 100_000) as u32;
     let ordinary = between(dice, 800_000, 1_500_000);
@@ -206,8 +209,8 @@ pub(super) fn announcements_leave_memory_to_others(dice: &mut Dice) -> Script {
     script
 }
 
-/// One host leaves three quarters of the memory to others, has its messages served one after the other beyond that, and
-/// delays none of theirs.
+/// One host leaves three quarters of the memory to others, has its messages served one after the
+/// other beyond that, and delays none of theirs.
 pub(super) fn no_host_takes_all_memory(dice: &mut Dice) -> Script {
     let mut script = Script::new(
         dice,
@@ -279,7 +282,8 @@ pub(super) fn no_host_takes_all_memory(dice: &mut Dice) -> Script {
     script
 }
 
-/// Of the responses that are kept, the host that keeps most loses those that have made no progress for longest.
+/// Of the responses that are kept, the host that keeps most loses those that have made no progress
+/// for longest.
 pub(super) fn the_host_with_most_unacknowledged_bytes_gives_way(dice: &mut Dice) -> Script {
     let most = between(dice, 200_000, 400_000);
     let mut script = Script::new(
@@ -366,8 +370,8 @@ pub(super) fn the_host_with_most_unacknowledged_bytes_gives_way(dice: &mut Dice)
     script
 }
 
-/// A new client is kept out neither by requests in others' names nor by one address with many; and what they displace is
-/// not what has proved itself.
+/// A new client is kept out neither by requests in others' names nor by one address with many; and
+/// what they displace is not what has proved itself.
 pub(super) fn unvalidated_clients_keep_nobody_out(dice: &mut Dice) -> Script {
     let rpcs_max = between(dice, 40, 120) as u32;
     let mut script =

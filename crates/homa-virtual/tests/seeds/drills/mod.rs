@@ -1,5 +1,5 @@
-//! Worlds with one purpose each: a host whose peers are played ([`Script`]), with numbers that are drawn. What they ask for
-//! holds for all numbers.
+//! Worlds with one purpose each: a host whose peers are played ([`Script`]), with numbers that are
+//! drawn. What they ask for holds for all numbers.
 
 mod acks;
 mod calls;

@@ -10,7 +10,8 @@ use homa_wire::{Body, Reason};
 use crate::script::{HOST, Remote, Script, Sent, client_id};
 use crate::{MS, US, between, percent};
 
-/// A request that is over at the host: who asked, when it ended or a copy came last, and the number of the call.
+/// A request that is over at the host: who asked, when it ended or a copy came last, and the number
+/// of the call.
 type Finished = BTreeMap<(usize, u64), (u64, usize)>;
 
 fn finish(script: &mut Script, finished: &mut Finished, from: &Remote, id: u64) {
@@ -34,9 +35,9 @@ fn copy(script: &mut Script, from: &Remote, id: u64, call: usize) {
     script.react();
 }
 
-/// Whatever ids clients choose, in whatever order they ask, however many of them the host forgets meanwhile: no copy of
-/// a request within `recovery.finished_memory` of its end, or of the copy before, has the handler
-/// run again.
+/// Whatever ids clients choose, in whatever order they ask, however many of them the host forgets
+/// meanwhile: no copy of a request within `recovery.finished_memory` of its end, or of the copy
+/// before, has the handler run again.
 pub(super) fn late_duplicates_are_recognised(dice: &mut Dice) -> Script {
     let memory_ms = between(dice, 200, 3_000);
     let config = Config::default().with(|config| {
@@ -109,8 +110,8 @@ fn told(sent: &[Sent], why: Reason) -> bool {
     sent.iter().any(|sent| sent.unknown() == Some(why))
 }
 
-/// No more requests are remembered than may be: others are refused, which their clients are told, and taken again when
-/// older ones may be forgotten.
+/// No more requests are remembered than may be: others are refused, which their clients are told,
+/// and taken again when older ones may be forgotten.
 pub(super) fn what_is_remembered_is_limited(dice: &mut Dice) -> Script {
     let finished_max = between(dice, 16, 60);
     let config = Config::default().with(|config| config.fixed.finished_max = finished_max as u32);
@@ -185,7 +186,8 @@ fn copies(sent: &[Sent], id: u64) -> usize {
     sent.iter().filter(|sent| sent.data().is_some() && sent.id() | 1 == id | 1).count()
 }
 
-/// A call whose request its server may have is not sent again at a word; one that it cannot have is, once.
+/// A call whose request its server may have is not sent again at a word; one that it cannot have
+/// is, once.
 pub(super) fn what_may_be_in_service_is_not_repeated(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let server = script.remote(1);
@@ -238,7 +240,8 @@ pub(super) fn what_may_be_in_service_is_not_repeated(dice: &mut Dice) -> Script 
     script.unknown(&server, id, Reason::Finished, 0);
     script.react();
     assert!(script.end(call).is_some());
-    // A server that tells of a new incarnation, in which it grants what it has begun to get: that incarnation has it.
+    // A server that tells of a new incarnation, in which it grants what it has begun to get: that
+    // incarnation has it.
     let (call, id, sent) = script.called(&server, 60_000, 100);
     assert!(copies(&sent, id) > 20);
     let restarted = server.restarted();

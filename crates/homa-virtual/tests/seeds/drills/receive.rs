@@ -15,7 +15,8 @@ fn told(sent: &[Sent], why: Reason) -> bool {
     sent.iter().any(|sent| sent.unknown() == Some(why))
 }
 
-/// A message arrives in any pieces, in any order, some of them twice, some padded: its bytes are those that came first.
+/// A message arrives in any pieces, in any order, some of them twice, some padded: its bytes are
+/// those that came first.
 pub(super) fn bytes_in_any_order(dice: &mut Dice) -> Script {
     let mut script = Script::with_plan(dice, |plan| {
         plan.config.unscheduled.bytes = 10_000_000;
@@ -68,8 +69,8 @@ pub(super) fn bytes_in_any_order(dice: &mut Dice) -> Script {
     script
 }
 
-/// What is too long, for a port that does not serve, without an incarnation, or in another format is not executed, and
-/// whoever can understand it is told.
+/// What is too long, for a port that does not serve, without an incarnation, or in another format
+/// is not executed, and whoever can understand it is told.
 pub(super) fn what_is_not_taken_is_refused(dice: &mut Dice) -> Script {
     let serves = percent(dice, 70);
     let longest = between(dice, 2_000, 100_000) as u32;
@@ -127,8 +128,8 @@ pub(super) fn what_is_not_taken_is_refused(dice: &mut Dice) -> Script {
     script
 }
 
-/// An address that has proved nothing is sent no more than three times what came from it, and nothing that is longer
-/// than what asked for it but data.
+/// An address that has proved nothing is sent no more than three times what came from it, and
+/// nothing that is longer than what asked for it but data.
 pub(super) fn strangers_draw_little(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let from = script.remote(1).unvalidated();
@@ -182,8 +183,8 @@ pub(super) fn strangers_draw_little(dice: &mut Dice) -> Script {
     script
 }
 
-/// However many packets about unknown RPCs come at a time, few are answered, half of them to unvalidated clients at most; and of
-/// a message of many packets one per resend interval.
+/// However many packets about unknown RPCs come at a time, few are answered, half of them to
+/// unvalidated clients at most; and of a message of many packets one per resend interval.
 pub(super) fn few_answers_to_what_is_unknown(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let (validated, unvalidated) = (script.remote(1), script.remote(2).unvalidated());
@@ -219,7 +220,8 @@ pub(super) fn few_answers_to_what_is_unknown(dice: &mut Dice) -> Script {
     script
 }
 
-/// Bytes of a message come from its sender, in its incarnation, and of its length; words about a call from its server.
+/// Bytes of a message come from its sender, in its incarnation, and of its length; words about a
+/// call from its server.
 pub(super) fn nobody_speaks_for_others(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let (a, b) = (script.remote(1), script.remote(2));
@@ -265,7 +267,8 @@ pub(super) fn nobody_speaks_for_others(dice: &mut Dice) -> Script {
         script.react();
         assert_eq!(script.end(call), Some(CallEnd::Answered));
     }
-    // What an address is told proves no other, and ids to one server tell nothing of those to another.
+    // What an address is told proves no other, and ids to one server tell nothing of those to
+    // another.
     assert_ne!(a.echo, b.echo);
     let ids: BTreeSet<u64> = [a, b].iter().map(|to| script.called(to, 100, 100).1 >> 16).collect();
     assert_eq!(ids.len(), 2, "they are near each other");
@@ -357,7 +360,8 @@ pub(super) fn places_are_limited(dice: &mut Dice) -> Script {
     script
 }
 
-/// However many pieces come with gaps between them, no more gaps are remembered than may be, and the message completes.
+/// However many pieces come with gaps between them, no more gaps are remembered than may be, and
+/// the message completes.
 pub(super) fn gaps_are_limited(dice: &mut Dice) -> Script {
     let gaps_max = between(dice, 16, 40) as u16;
     let config = Config::default().with(|config| config.fixed.gaps_max = gaps_max);
@@ -381,7 +385,8 @@ pub(super) fn gaps_are_limited(dice: &mut Dice) -> Script {
     script
 }
 
-/// Once a client has proved its address nobody else can ask in its name, or speak of what it asked for.
+/// Once a client has proved its address nobody else can ask in its name, or speak of what it asked
+/// for.
 pub(super) fn a_proved_client_is_itself(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let client = script.remote(1);

@@ -14,7 +14,8 @@ type Clock = Rc<Cell<Instant>>;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Servers that answer each call after a while, the next one only then, and none that begins in a pause.
+/// Servers that answer each call after a while, the next one only then, and none that begins in a
+/// pause.
 struct Model {
     clock: Clock,
     service: Duration,
@@ -206,7 +207,8 @@ fn a_reply_that_comes_after_its_call_was_given_up_counts_for_no_other() {
     let mut model = Model::new(1_500 * MS);
     let options = "--outstanding 1 --secs 4 --timeout 1s --warm-up 0s";
     let (outcome, tally, _) = run(options, &mut model);
-    // Each call fails after a second, while the reply to the one before arrives in the next one's place.
+    // Each call fails after a second, while the reply to the one before arrives in the next one's
+    // place.
     assert_eq!(tally.all.ok, 0, "{outcome:?}");
     assert_eq!(tally.all.failed, outcome.begun);
 }

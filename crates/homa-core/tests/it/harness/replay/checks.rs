@@ -154,7 +154,8 @@ pub(crate) fn check_format(sent: &Sent) {
     }
 }
 
-/// A DATA packet, by what the other side has granted, asked for and told. `level` is that of unscheduled data.
+/// A DATA packet, by what the other side has granted, asked for and told. `level` is that of
+/// unscheduled data.
 pub(crate) fn check_data(view: &mut View, sent: &Sent, level: u8, cutoff_version: u16) {
     let Body::Data(data) = &sent.header.body else {
         return;

@@ -1,5 +1,5 @@
-//! Reads recordings (pcap and pcapng): the Homa packets and the ICMP errors in them. Everything else, also what is
-//! damaged, is left out.
+//! Reads recordings (pcap and pcapng): the Homa packets and the ICMP errors in them. Everything
+//! else, also what is damaged, is left out.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -236,7 +236,8 @@ fn homa(ip: &Ip<'_>) -> Option<Packet> {
     let mut bytes = ip.payload.to_vec();
     let is_cut = bytes.len() < ip.payload_len as usize;
     if is_cut && bytes.get(11) == Some(&PacketType::Ack.code()) {
-        // 128 bytes of a frame hold an ACK over IPv6 but for its last entry, which is hardly ever used.
+        // 128 bytes of a frame hold an ACK over IPv6 but for its last entry, which is hardly ever
+        // used.
         bytes.resize(PacketType::Ack.header_bytes(), 0);
     }
     let shown = bytes.get(..bytes.len().min(HEADER_MAX))?;

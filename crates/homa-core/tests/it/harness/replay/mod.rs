@@ -7,7 +7,8 @@ pub(crate) mod story;
 
 use std::path::{Path, PathBuf};
 
-/// The recordings that come with the project, and those in the directory that `HOMA_CAPTURES` names.
+/// The recordings that come with the project, and those in the directory that `HOMA_CAPTURES`
+/// names.
 pub(crate) fn recordings() -> Vec<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/captures");
     let more = std::env::var_os("HOMA_CAPTURES").map(PathBuf::from);

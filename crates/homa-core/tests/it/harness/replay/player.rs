@@ -1,11 +1,12 @@
-//! Plays what one recorded host was sent into an engine that takes its place. Its application begins the calls and
-//! gives the answers when the recorded one did.
+//! Plays what one recorded host was sent into an engine that takes its place. Its application
+//! begins the calls and gives the answers when the recorded one did.
 //!
-//! The packets are played at their times, whether or not the engine has sent what they answered in the recording.
-//! An engine that grants later than the recorded host is sent data beyond its grants, as hosts that complete
-//! a large packet do too; one that sends sooner is granted what it has been waiting for. An answer whose time has
-//! come waits until its request is complete. So every packet of the recording counts, and a packet that was lost
-//! behind the point of recording reaches the engine: its RPC completes before the recorded one did.
+//! The packets are played at their times, whether or not the engine has sent what they answered in
+//! the recording. An engine that grants later than the recorded host is sent data beyond its
+//! grants, as hosts that complete a large packet do too; one that sends sooner is granted what it
+//! has been waiting for. An answer whose time has come waits until its request is complete. So
+//! every packet of the recording counts, and a packet that was lost behind the point of recording
+//! reaches the engine: its RPC completes before the recorded one did.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -180,8 +181,8 @@ impl<'a> Player<'a> {
         steps
     }
 
-    /// The recorded host says that nobody listens at a port (any more): from when on. Its port was open until the
-    /// packet came that the error quotes.
+    /// The recorded host says that nobody listens at a port (any more): from when on. Its port was
+    /// open until the packet came that the error quotes.
     fn closing(&self, frame: &Frame) -> Option<(u16, u64)> {
         let Content::Icmp(icmp) = &frame.content else {
             return None;
@@ -538,7 +539,8 @@ impl<'a> Player<'a> {
         sent
     }
 
-    /// The recorded name of the RPC that a packet of the engine is about. Packets go to ports of `remote`'s host.
+    /// The recorded name of the RPC that a packet of the engine is about. Packets go to ports of
+    /// `remote`'s host.
     fn key_of(&self, sent: &Sent, remote: SocketAddr) -> CallKey {
         let id = sent.header.common.sender_id;
         if id & 1 == 0 {
@@ -639,7 +641,8 @@ impl<'a> Player<'a> {
         kinds.into_iter().collect::<Vec<_>>().join("+")
     }
 
-    /// Is a control packet answered as the state of the RPC demands? `known` is how it stood before.
+    /// Is a control packet answered as the state of the RPC demands? `known` is how it stood
+    /// before.
     fn compare(
         &mut self,
         number: usize,

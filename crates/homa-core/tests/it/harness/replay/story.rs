@@ -1,5 +1,5 @@
-//! What a recording tells: which RPCs there were, between whom, how long their messages were, when they began and when
-//! their servers answered. All of it comes from the packets.
+//! What a recording tells: which RPCs there were, between whom, how long their messages were, when
+//! they began and when their servers answered. All of it comes from the packets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -32,7 +32,8 @@ pub(crate) struct Message {
     pub(crate) unscheduled: Option<u32>,
     /// Boundaries of its packets.
     pub(crate) segments: BTreeSet<(u32, u32)>,
-    /// The priority of first transmissions by the offset where they begin, if the sender knew the receiver's cutoffs.
+    /// The priority of first transmissions by the offset where they begin, if the sender knew the
+    /// receiver's cutoffs.
     pub(crate) levels: BTreeMap<u32, u8>,
 }
 
@@ -152,7 +153,8 @@ impl Story {
         longest.unwrap_or(1500)
     }
 
-    /// What `sender` knows of `receiver`'s cutoffs from before the recording: version and thresholds.
+    /// What `sender` knows of `receiver`'s cutoffs from before the recording: version and
+    /// thresholds.
     pub(crate) fn earlier_cutoffs(&self, sender: IpAddr, receiver: IpAddr) -> Option<Cutoffs> {
         const LINUX: [u32; CUTOFF_LEVELS] =
             [i32::MAX as u32, 0, 0, 0, 1_000_000, 15_000, 2_800, 200];
