@@ -16,7 +16,7 @@ pub enum Carriage {
     Ip,
 }
 
-/// One way between a local port and a remote port.
+/// The path between a local port and a remote port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Path {
     /// Address and Homa port of the other end (over UDP the two port spaces are the same).
@@ -28,15 +28,15 @@ pub struct Path {
     pub local_port: u16,
     /// Index of the network interface, 0 if any will do.
     pub interface: u32,
-    /// How packets travel on this way.
+    /// Carriage of packets on this path.
     pub carriage: Carriage,
 }
 
-/// What the driver knows of a received packet besides its bytes.
+/// Metadata of a received packet: path, DSCP, ECN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RxMeta {
-    /// The way it came: `remote` is its sender, `local_ip`/`local_port` its destination.
-    /// For [`Carriage::Ip`] the ports are filled in from the Homa header by the engine.
+    /// The path it came along: `remote` is its sender, `local_ip`/`local_port` its destination. For
+    /// [`Carriage::Ip`] the ports are filled in from the Homa header by the engine.
     pub path: Path,
     /// Differentiated services code point, 0 to 63.
     pub dscp: u8,
@@ -51,7 +51,7 @@ impl RxMeta {
     }
 }
 
-/// What keeps state for the other end: an `IP:port`.
+/// Key of a peer: an `IP:port`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PeerKey {
     pub(crate) ip: IpAddr,

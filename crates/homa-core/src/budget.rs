@@ -1,4 +1,4 @@
-//! What the engines of one host tell each other: how much each has granted.
+//! Budget of a host: how much each of its engines has granted.
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};

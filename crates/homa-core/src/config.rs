@@ -48,23 +48,23 @@ pub const MESSAGE_BYTES_LIMIT: u32 = 1 << 30;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// What an engine holds at most.
+    /// Limits of an engine.
     pub limits: Limits,
-    /// What is sent without a grant.
+    /// Unscheduled data.
     pub unscheduled: Unscheduled,
-    /// How much receivers let senders send.
+    /// Grants.
     pub grants: Grants,
-    /// Which packets use which priority of the network.
+    /// Priorities of packets.
     pub priorities: Priorities,
-    /// How fast, and in which order, data leaves.
+    /// Order and pacing of output.
     pub output: Output,
-    /// What follows from silence, and how long duplicates are recognised.
+    /// Recovery from silence, and the memory against duplicates.
     pub recovery: Recovery,
     /// Responses that a server keeps until their clients have them.
     pub responses: Responses,
-    /// How many peers are known, and what they are told.
+    /// Number of peers, and the announcements to them.
     pub peers: Peers,
-    /// What is fixed but for tests.
+    /// Constants that only tests vary.
     #[doc(hidden)]
     pub fixed: Fixed,
 }
@@ -75,7 +75,7 @@ pub struct Config {
 pub struct ConfigError {
     /// Name of the field in [`Config`], with its group, such as `grants.max_overcommit`.
     pub setting: &'static str,
-    /// What it must be.
+    /// The range it must be in.
     pub must_be: &'static str,
 }
 

@@ -30,13 +30,13 @@ impl Cutoffs {
         Self { levels: [EVERY_LENGTH, one, two, three, four, five, six, seven] }
     }
 
-    /// What a sender assumes before its peer has said anything: level 6 for all lengths, or
+    /// Cutoffs that a sender assumes before its peer has announced any: level 6 for all lengths, or
     /// level 0 where `num_priorities` (1 to 8) leaves no level 6.
     pub fn initial(num_priorities: u8) -> Self {
         Self::new([0, 0, 0, 0, 0, 0, EVERY_LENGTH, 0]).normalise(num_priorities)
     }
 
-    /// What an engine tells its peers before it has seen enough traffic: Linux's default table
+    /// Cutoffs that an engine announces before it has seen enough traffic: Linux's default table
     /// (`Cutoffs::default()`) or, with fewer levels, its upper part on the levels there are.
     pub fn default_for(num_priorities: u8) -> Self {
         let mut levels = Self::default().levels;
@@ -177,9 +177,8 @@ impl CutoffPlanner {
         self.next_update
     }
 
-    /// If the interval is over, enough messages came and their lengths have changed enough:
-    /// a new table, unless it equals `current`. With one priority level there is nothing to
-    /// compute.
+    /// A new table if the interval is over, enough messages came and their lengths have changed
+    /// enough; `None` if it equals `current`. With one priority level there is nothing to compute.
     pub(crate) fn maybe_update(
         &mut self,
         now: Instant,
@@ -211,7 +210,7 @@ impl CutoffPlanner {
         (table != *current).then_some(table)
     }
 
-    /// What a level without limit admits.
+    /// Length that a level without limit admits.
     fn unbounded(&self) -> u32 {
         self.config.message_bytes_max.max(UNBOUNDED_BYTES)
     }

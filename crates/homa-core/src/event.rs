@@ -1,4 +1,4 @@
-//! What goes in and out of the engine: keys, placements, transmissions, events.
+//! Inputs and outputs of the engine: keys, placements, transmissions, events.
 
 use core::net::SocketAddr;
 use core::ops::Range;
@@ -16,7 +16,7 @@ pub struct RpcKey {
     pub generation: u32,
 }
 
-/// What the engine says of a received packet.
+/// Verdict on a received packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Received {
@@ -109,7 +109,7 @@ pub struct Segment {
     pub(crate) kind: SegmentKind,
 }
 
-/// What a refused segment has to be turned back into.
+/// Origin of a segment, for when the driver refuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SegmentKind {
     Data,
@@ -160,7 +160,7 @@ pub enum TransmitError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IcmpKind {
-    /// Nobody listens at the port.
+    /// No port is open there.
     PortUnreachable,
     /// The host does not speak the protocol.
     ProtocolUnreachable,
@@ -183,9 +183,9 @@ pub enum FailReason {
     Aborted,
     /// The client gave the call up (seen by the server's handler).
     Cancelled,
-    /// Nobody serves at that port, and the server did not get the request: nothing was executed.
+    /// No server at that port, and the request was not received: nothing was executed.
     NoService,
-    /// Nobody serves at that port any more. The request was sent before that was known: it may have
+    /// No server at that port any more. The request was sent before that was known: it may have
     /// been executed.
     ServiceGone,
     /// The server's endpoint is closing or closed.
@@ -220,7 +220,7 @@ pub enum FailReason {
     EndpointClosed,
 }
 
-/// What the engine tells its caller, in order.
+/// Events for the caller, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {

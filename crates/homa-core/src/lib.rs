@@ -2,9 +2,9 @@
 //!
 //! # Contract
 //!
-//! An [`Engine`] sees packet *headers* and byte *ranges*, never payload bytes; whoever drives it
-//! moves the bytes. Every call passes the time. After any call that may change something
-//! (everything but the `&self` methods), drain in this order:
+//! An [`Engine`] sees packet *headers* and byte *ranges*, never payload bytes; its driver moves the
+//! bytes. Every call passes the time. After any call that may change something (everything but the
+//! `&self` methods), drain in this order:
 //!
 //! 1. [`Engine::poll_event`] until `None`: hand events to the application. Their answers
 //!    (`send_response`, `consumed`, …) are further calls.

@@ -9,10 +9,10 @@ use siphasher::sip::SipHasher24;
 
 use crate::addr::PeerKey;
 
-/// What all random choices of an engine are made from: 128 bits, which nobody else may know.
+/// Seed of all random choices of an engine: 128 secret bits.
 ///
-/// Whoever knows it knows every number that the engine will choose. So it comes from the system's
-/// source of randomness, except in tests, where a plain `u64` makes a run repeatable.
+/// It determines every number that the engine will choose, so it must come from the system's source
+/// of randomness, except in tests, where a plain `u64` makes a run repeatable.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Seed([u8; 16]);
 
@@ -35,7 +35,7 @@ impl fmt::Debug for Seed {
     }
 }
 
-/// What a number is for. Numbers for different purposes are independent.
+/// Purpose of a number. Numbers for different purposes are independent.
 #[derive(Clone, Copy, Debug)]
 enum Purpose {
     HashSeed,
@@ -62,8 +62,7 @@ impl Secret {
         hasher.finish()
     }
 
-    /// The number by which everybody at an IP address knows this incarnation of the engine: 24
-    /// bits, not 0.
+    /// The incarnation by which an IP address knows the engine: 24 bits, not 0.
     pub(crate) fn incarnation(&self, ip: IpAddr) -> u32 {
         let mut hasher = self.hasher(Purpose::Incarnation);
         write_ip(&mut hasher, ip);

@@ -1,5 +1,5 @@
-//! What moves packets: the trait that UDP sockets, raw sockets, AF_XDP rings and the virtual
-//! network implement.
+//! Drivers: the trait that UDP sockets, raw sockets, AF_XDP rings and the virtual network
+//! implement.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ pub trait Payloads {
 pub trait PacketSink {
     /// One whole Homa packet (header and payload).
     fn packet(&mut self, meta: &RxMeta, packet: &[u8]);
-    /// Whether the packet just passed was for a port that nobody serves here. The driver may tell
+    /// Whether the packet just passed was for a port that is not served here. The driver may tell
     /// its sender by ICMP if that does not understand what the engine says.
     fn refused_port(&self) -> bool {
         false
@@ -31,7 +31,7 @@ pub trait PacketSink {
     fn path_mtu(&mut self, destination: SocketAddr, mtu: u32);
 }
 
-/// What a call of [`Driver::receive`] left behind.
+/// State after a call of [`Driver::receive`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RxStatus {
     /// The last look found nothing more.
@@ -49,7 +49,7 @@ pub struct Unsent {
     pub why: TransmitError,
 }
 
-/// How much a driver can hold that nobody has fetched yet.
+/// Capacity of a driver for packets that were not fetched yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RxCapacity {
     /// Bytes of payload in MTU-size packets.
@@ -71,7 +71,7 @@ pub trait Driver {
     /// MTU changes found on the path are kept and delivered by the next `receive`.
     ///
     /// # Errors
-    /// What could not be sent, from which segment on.
+    /// Refusal of a transmission, from which segment on.
     fn transmit(
         &mut self,
         transmit: &Transmit,
@@ -95,7 +95,7 @@ pub trait Driver {
     }
 
     /// The descriptor that is readable while packets wait; `None` if there is nothing to sleep on:
-    /// then whoever brings packets also drives.
+    /// then the source of packets also drives the shard.
     fn readable(&self) -> Option<BorrowedFd<'_>> {
         None
     }
@@ -103,6 +103,6 @@ pub trait Driver {
     /// Bytes handed over that have not left the host, if the driver can tell.
     fn tx_backlog_bytes(&self) -> Option<u64>;
 
-    /// Packets the system dropped because nobody fetched them in time.
+    /// Packets the system dropped because they were not fetched in time.
     fn rx_dropped(&self) -> u64;
 }

@@ -54,7 +54,7 @@ use tcp_form::MARKS;
 /// (docs/spec/wire-format.md §3).
 pub const ASKED_PORT_MAX: u16 = 32_767;
 
-/// What the responder's part is called among the descriptors; sockets have their index.
+/// Token of the responder among the descriptors; sockets have their index.
 const RESPONDER: u64 = u64::MAX;
 
 /// Why no driver could be opened.
@@ -98,10 +98,10 @@ pub struct IpConfig {
     tcp_form: TcpForm,
 }
 
-/// What a driver does with packets that look like TCP segments (docs/spec/wire-format.md §8). A
-/// rule that turns them into packets of protocol 146 on arrival ([`TCP_FORM_RULES`]) makes all
-/// drivers of the host understand them and keeps them away from the host's TCP; this here is about
-/// hosts without it. TCP sees them there, but neither answers nor uses them.
+/// Treatment of packets that look like TCP segments (docs/spec/wire-format.md §8). A rule that
+/// turns them into packets of protocol 146 on arrival ([`TCP_FORM_RULES`]) makes all drivers of the
+/// host understand them and keeps them away from the host's TCP; this here is about hosts without
+/// it. TCP sees them there, but neither answers nor uses them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TcpForm {
     /// They are not received. That saves every ordinary TCP segment of the host a copy and a look
@@ -137,7 +137,7 @@ impl IpConfig {
         self
     }
 
-    /// What is done with packets that look like TCP segments. Default: they are understood.
+    /// Treatment of packets that look like TCP segments. Default: they are understood.
     #[must_use]
     pub fn tcp_form(mut self, form: TcpForm) -> Self {
         self.tcp_form = form;
@@ -167,7 +167,7 @@ pub struct IpDriver {
     joined: Vec<u8>,
 }
 
-/// What packets look like.
+/// Form of packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     /// Homa's own protocol number.
@@ -187,8 +187,8 @@ struct Link {
 
 impl IpDriver {
     /// Opens a driver at `address`: `[::]` takes IPv4 as well, port 0 a free one from 32768 on. The
-    /// port is taken on all addresses of the host; who sends to it at another one is told that
-    /// nobody serves there.
+    /// port is taken on all addresses of the host; senders to another address are told that no
+    /// server is there.
     ///
     /// # Errors
     /// See [`IpError`].
@@ -228,12 +228,12 @@ impl IpDriver {
         })
     }
 
-    /// What happened so far.
+    /// Counters so far.
     pub fn stats(&self) -> &IpStats {
         &self.stats
     }
 
-    /// Whether this driver answers for the ports of its host that nobody has.
+    /// Whether this driver replies for the unserved ports of its host.
     pub fn is_responder(&self) -> bool {
         self.responder.is_holder()
     }

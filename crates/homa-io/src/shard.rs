@@ -28,7 +28,7 @@ const HEADER_LOOK_BYTES: usize = 128;
 const EVENTS_PER_TURN_MAX: usize = 4096;
 /// Refusals by the driver after which a turn stops sending.
 const REFUSALS_PER_TURN_MAX: usize = 32;
-/// Wait after the driver had no room, if nobody reports writability; doubles up to the maximum.
+/// Wait after the driver had no room, if writability is not reported; doubles up to the maximum.
 const NO_ROOM_WAIT_MIN: Duration = Duration::from_micros(50);
 const NO_ROOM_WAIT_MAX: Duration = Duration::from_millis(1);
 /// Wait when too many bytes have not left the host.
@@ -63,7 +63,7 @@ impl<F: FnMut(Event, &mut ShardView<'_>)> EventHandler for F {
     }
 }
 
-/// What a turn did and when the next one is due.
+/// Result of a turn, and when the next one is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Turn {
@@ -74,7 +74,7 @@ pub struct Turn {
     /// Call again then at the latest (at once if this is not in the future), or earlier if packets
     /// come. `None`: only packets or operations can make something happen.
     pub next: Option<Instant>,
-    /// What the next call is for, where the engine named a time.
+    /// Reason of the next call, where the engine named a time.
     pub reason: Option<WakeReason>,
     /// The driver had no room: call again as soon as it is writable, after [`Shard::writable`].
     pub wait_writable: bool,
@@ -82,7 +82,7 @@ pub struct Turn {
     pub urgency: Urgency,
 }
 
-/// One engine with its driver and its bytes. Not shared: whoever drives it has it alone.
+/// One engine with its driver and its bytes. Not shared: its driver has exclusive access.
 #[derive(Debug)]
 pub struct Shard<D> {
     engine: Engine,
@@ -95,7 +95,7 @@ pub struct Shard<D> {
     /// The last turn, if it found and left nothing to do: until this time, a packet or an
     /// operation, the next ones only look for packets.
     quiet: Option<(Turn, Instant)>,
-    /// Turns since everything was looked at; `None`: nobody looks.
+    /// Turns since the last full check; `None`: no checks.
     #[cfg(feature = "check")]
     unchecked_turns: Option<usize>,
 }
@@ -139,7 +139,7 @@ impl<D: Driver> Shard<D> {
     /// Looks at all accounts of engine and store.
     ///
     /// # Panics
-    /// One is wrong.
+    /// If one is wrong.
     #[cfg(feature = "check")]
     pub fn check(&self) {
         self.engine.check();
@@ -385,7 +385,7 @@ struct Intake<'a> {
     carriage: Carriage,
     local_port: u16,
     packets: u64,
-    /// The last packet was for a port that nobody serves.
+    /// The last packet was for an unserved port.
     refused_port: bool,
 }
 

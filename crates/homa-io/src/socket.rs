@@ -1,4 +1,4 @@
-//! What drivers over sockets share.
+//! Parts shared by the drivers over sockets.
 
 pub(crate) mod capacity;
 pub(crate) mod errors;

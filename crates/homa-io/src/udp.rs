@@ -169,7 +169,7 @@ impl UdpDriver {
         })
     }
 
-    /// What happened so far.
+    /// Counters so far.
     pub fn stats(&self) -> &UdpStats {
         &self.stats
     }

@@ -1,4 +1,4 @@
-//! What all system calls share: turning results into `io::Result`, integer socket options.
+//! Helpers of all system calls: results as `io::Result`, integer socket options.
 
 use std::ffi::c_int;
 use std::io;

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// What an [`Epoll`] reports of a descriptor.
+/// Readiness that an [`Epoll`] reports of a descriptor.
 #[derive(Clone, Copy, Debug)]
 pub struct Ready {
     token: u64,

@@ -79,7 +79,7 @@ pub fn in_forked_child(seconds: u32, work: impl FnOnce() -> u8) -> io::Result<Op
     Ok(code.filter(|code| *code != PANICKED).and_then(|code| u8::try_from(code).ok()))
 }
 
-/// What a child that panicked ends with; `work` should not.
+/// Exit status of a child that panicked; `work` should not return it.
 const PANICKED: i32 = 255;
 
 extern "C" fn note_fork() {

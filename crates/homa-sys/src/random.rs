@@ -4,8 +4,7 @@ use rustix::io::retry_on_intr;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::io;
 
-/// 16 bytes that nobody can guess. Waits only while the machine starts and has gathered no
-/// randomness yet.
+/// 16 unpredictable bytes. Waits only while the machine starts and has gathered no randomness yet.
 ///
 /// # Errors
 /// The kernel refuses, for instance because a filter of system calls forbids it.

@@ -4,7 +4,8 @@
 //! Facts that the design rests on (the tests of this module repeat them): a raw IPv4 socket
 //! receives the IP header too, and its filter sees it; a raw IPv6 socket does neither. Every raw
 //! socket of a protocol gets a copy of each of its packets, and of each ICMP error about them,
-//! whoever they concern: packets are chosen by a filter, errors must be by what they quote.
+//! whichever socket they concern: packets are selected by a filter, errors must be by the packet
+//! they quote.
 
 mod batch;
 mod filter;

@@ -83,9 +83,8 @@ impl EndpointBuilder {
     }
 
     /// Sends packets over raw IP so that they look like TCP segments, as the Linux module does with
-    /// `hijack_tcp`: network cards may take them more readily, firewalls less. Default off. Whoever
-    /// speaks raw IP understands both forms, so the other end may do as it likes. No effect over
-    /// UDP.
+    /// `hijack_tcp`: network cards may take them more readily, firewalls less. Default off. Every
+    /// raw IP driver understands both forms, so the two ends may differ. No effect over UDP.
     #[must_use]
     pub fn tcp_encapsulated(mut self, on: bool) -> Self {
         self.tcp_form = if on { TcpForm::Sent } else { TcpForm::Understood };
@@ -166,9 +165,9 @@ impl EndpointBuilder {
     /// may have does not get its requests accepted until it takes responses; a reply to one that
     /// has all of it waits while it takes some, [`recovery.timeout`](Config::recovery) at a time,
     /// and fails with [`crate::ReplyError::NoRoom`] when it takes none. So a client that takes
-    /// nothing does not stop whoever answers others. What responses that are supplied piece by
-    /// piece hold is limited with the others by
-    /// [`responses.unacknowledged_bytes`](Config::responses), which is at most this.
+    /// nothing does not stop replies to others. What responses that are supplied piece by piece
+    /// hold is limited with the others by [`responses.unacknowledged_bytes`](Config::responses),
+    /// which is at most this.
     #[must_use]
     pub fn outstanding_bytes_max(mut self, bytes: u64) -> Self {
         self.outstanding_bytes_max = bytes;
@@ -232,8 +231,8 @@ impl EndpointBuilder {
         self
     }
 
-    /// Seed of all random choices (RPC ids, incarnations, hashing), for tests: whoever knows it can
-    /// forge packets. Default: 128 random bits from the system.
+    /// Seed of all random choices (RPC ids, incarnations, hashing), for tests: with it packets can
+    /// be forged. Default: 128 random bits from the system.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);

@@ -1,5 +1,6 @@
-//! What can go wrong, to which peer, and what to do about it. The text of each error is complete: a
-//! cause is part of it, and a field, but no `source()` that would be printed a second time.
+//! Errors: what failed, with which peer, and what the caller can do. The text of each error is
+//! complete: a cause is part of it, and a field, but no `source()` that would be printed a second
+//! time.
 
 use std::io;
 use std::net::SocketAddr;
@@ -48,7 +49,7 @@ pub enum CallError {
     #[error("{server} did not answer in time; it may or may not have executed the request")]
     #[non_exhaustive]
     Timeout {
-        /// Whom was asked.
+        /// The server's address.
         server: SocketAddr,
     },
     /// The deadline given with the call passed. If any of the request was sent, the server may have
@@ -56,67 +57,67 @@ pub enum CallError {
     #[error("the deadline of the call to {server} passed{}", if *sent { "" } else { " before it was sent" })]
     #[non_exhaustive]
     DeadlineExceeded {
-        /// Whom was asked.
+        /// The server's address.
         server: SocketAddr,
         /// Whether any of the request was sent.
         sent: bool,
     },
-    /// Nobody serves at that port: check the address, start the server, then call again. Nothing
-    /// was executed.
+    /// No server at that port: check the address, start the server, then call again. Nothing was
+    /// executed.
     #[error("nobody serves at {server}")]
     #[non_exhaustive]
     NoService {
-        /// Whom was asked.
+        /// The server's address.
         server: SocketAddr,
     },
-    /// Nobody serves at that port any more: the server ended after the request was sent, or was
-    /// asked about the request before that was known. It may have executed it.
+    /// No server at that port any more: it ended after the request was sent, or before that was
+    /// known. It may have executed the request.
     #[error("nobody serves at {server} any more; it may have executed the request")]
     #[non_exhaustive]
     ServiceGone {
-        /// Whom was asked.
+        /// The server's address.
         server: SocketAddr,
     },
     /// The server's endpoint is closing. Ask another server.
     #[error("{server} is closing")]
     #[non_exhaustive]
     Closing {
-        /// Whom was asked.
+        /// The server's address.
         server: SocketAddr,
     },
     /// The handler dropped the request without a response. What that means is up to the service.
     #[error("{server} rejected the request")]
     #[non_exhaustive]
     Rejected {
-        /// Whom was asked.
+        /// The server's address.
         server: SocketAddr,
     },
     /// The server restarted after it may have received the request: it may have executed it.
     #[error("{server} restarted meanwhile; it may have executed the request")]
     #[non_exhaustive]
     Restarted {
-        /// Whom was asked.
+        /// The server's address.
         server: SocketAddr,
     },
     /// The server executed the request but gave up keeping the response, or forgot it.
     #[error("{server} no longer has the answer")]
     #[non_exhaustive]
     Forgotten {
-        /// Whom was asked.
+        /// The server's address.
         server: SocketAddr,
     },
     /// The server is at a limit and did not execute the request: call again later or elsewhere.
     #[error("{server} is overloaded and did not execute the request")]
     #[non_exhaustive]
     Overloaded {
-        /// Whom was asked.
+        /// The server's address.
         server: SocketAddr,
     },
     /// A message needs at least one byte (docs/spec/protocol.md §4). Nothing was sent.
     #[error("a request to {server} needs at least one byte")]
     #[non_exhaustive]
     EmptyMessage {
-        /// Whom was asked.
+        /// The server's address.
         server: SocketAddr,
     },
     /// The request is longer than this endpoint's `limits.max_message_bytes` or than the peer
@@ -124,7 +125,7 @@ pub enum CallError {
     #[error("the request to {server} is too long: {}", most(*max_bytes))]
     #[non_exhaustive]
     TooLong {
-        /// Whom was asked.
+        /// The server's address.
         server: SocketAddr,
         /// The most that would be accepted, in bytes: the smaller of what this endpoint sends and,
         /// once it has refused a request, what the server takes. `None` if the server named no
@@ -135,35 +136,35 @@ pub enum CallError {
     #[error("the answer of {server} is longer than limits.max_message_bytes here")]
     #[non_exhaustive]
     ResponseTooLong {
-        /// Whom was asked.
+        /// The server's address.
         server: SocketAddr,
     },
     /// The network reports that the host cannot be reached.
     #[error("the host of {server} cannot be reached")]
     #[non_exhaustive]
     HostUnreachable {
-        /// Whom was asked.
+        /// The server's address.
         server: SocketAddr,
     },
-    /// What answers there does not speak Homa.
+    /// The other end does not speak Homa.
     #[error("{server} does not speak Homa")]
     #[non_exhaustive]
     ProtocolUnreachable {
-        /// Whom was asked.
+        /// The server's address.
         server: SocketAddr,
     },
     /// This system forbids sending to that address (a firewall rule, or a broadcast address).
     #[error("this system forbids sending to {server}")]
     #[non_exhaustive]
     Refused {
-        /// Whom was asked.
+        /// The server's address.
         server: SocketAddr,
     },
     /// The server speaks another version of this implementation's extensions: upgrade one side.
     #[error("{server} speaks version {theirs} of the protocol extensions, this endpoint {ours}")]
     #[non_exhaustive]
     VersionMismatch {
-        /// Whom was asked.
+        /// The server's address.
         server: SocketAddr,
         /// Its version.
         theirs: u16,
@@ -175,14 +176,14 @@ pub enum CallError {
     #[error("{server} cannot be called from this endpoint")]
     #[non_exhaustive]
     BadAddress {
-        /// Whom was asked.
+        /// The server's address.
         server: SocketAddr,
     },
     /// This endpoint is at a limit; nothing was sent. `try_` calls return it, others wait.
     #[error("no call to {server} now: the limit {limit} is reached")]
     #[non_exhaustive]
     LimitReached {
-        /// Whom was asked.
+        /// The server's address.
         server: SocketAddr,
         /// Which one.
         limit: Limit,
@@ -191,7 +192,7 @@ pub enum CallError {
     #[error("the body of the request to {server} ended before its announced length")]
     #[non_exhaustive]
     BodyIncomplete {
-        /// Whom was asked.
+        /// The server's address.
         server: SocketAddr,
     },
     /// This endpoint was closed: bind a new one.
@@ -231,7 +232,7 @@ impl CallError {
         }
     }
 
-    /// Whom the failed call was for; `None` if the endpoint itself is at fault.
+    /// The server of the failed call; `None` if the endpoint itself is at fault.
     pub fn server(&self) -> Option<SocketAddr> {
         match *self {
             Self::Timeout { server }
@@ -295,7 +296,7 @@ pub enum BindError {
     #[error("{address} is in use")]
     #[non_exhaustive]
     InUse {
-        /// What was asked for.
+        /// The address requested.
         address: SocketAddr,
     },
     /// Raw IP: the process may not open raw sockets. Run it as root, or give its program the
@@ -309,7 +310,7 @@ pub enum BindError {
     #[error("port {} cannot be asked for over raw IP: 1 to 32767 can, 0 takes a free one above", address.port())]
     #[non_exhaustive]
     PortReserved {
-        /// What was asked for.
+        /// The address requested.
         address: SocketAddr,
     },
     /// This carriage is not there for endpoints: use UDP or raw IP.
@@ -319,9 +320,9 @@ pub enum BindError {
     #[error("cannot bind {address}: {reason}")]
     #[non_exhaustive]
     Socket {
-        /// What was asked for.
+        /// The address requested.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         reason: io::Error,
     },
     /// A setting is out of its range.
@@ -355,18 +356,18 @@ pub enum AcceptError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ReplyError {
-    /// The client gave the call up, or is gone: nobody waits for the response. Nothing to do.
+    /// The client gave the call up, or is gone, and does not wait for the response. Nothing to do.
     #[error("{client} no longer waits for the answer")]
     #[non_exhaustive]
     Cancelled {
-        /// Who had asked.
+        /// The client's address.
         client: SocketAddr,
     },
     /// A response needs at least one byte. The client sees the request as rejected.
     #[error("an answer to {client} needs at least one byte")]
     #[non_exhaustive]
     EmptyMessage {
-        /// Who had asked.
+        /// The client's address.
         client: SocketAddr,
     },
     /// Longer than `limits.max_message_bytes`: raise it on both sides. The client sees the request
@@ -374,7 +375,7 @@ pub enum ReplyError {
     #[error("the answer to {client} is longer than {max_bytes} bytes")]
     #[non_exhaustive]
     TooLong {
-        /// Who had asked.
+        /// The client's address.
         client: SocketAddr,
         /// The most that is accepted.
         max_bytes: u32,
@@ -385,7 +386,7 @@ pub enum ReplyError {
     #[error("{client} takes no answers, and has its share of the room for them")]
     #[non_exhaustive]
     NoRoom {
-        /// Who had asked.
+        /// The client's address.
         client: SocketAddr,
     },
     /// This endpoint was closed.
@@ -414,7 +415,7 @@ pub enum StreamError {
     #[error("the body for {peer} is longer than the {announced_bytes} bytes announced")]
     #[non_exhaustive]
     TooLong {
-        /// Who the body is for.
+        /// The other end's address.
         peer: SocketAddr,
         /// The length given at the start.
         announced_bytes: u32,
@@ -423,7 +424,7 @@ pub enum StreamError {
     #[error("the body for {peer} lacks {missing_bytes} of the bytes announced")]
     #[non_exhaustive]
     Incomplete {
-        /// Who the body is for.
+        /// The other end's address.
         peer: SocketAddr,
         /// How many are missing.
         missing_bytes: u32,

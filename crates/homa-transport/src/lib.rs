@@ -16,7 +16,7 @@
 //! * Memory is bounded: outstanding calls and bytes have limits. At a limit `call` waits,
 //!   `try_call` returns [`CallError::LimitReached`] naming it.
 //! * No thread stands between the caller and the socket: the thread (or task) that waits runs the
-//!   protocol. One guard thread per endpoint answers the network while nobody waits.
+//!   protocol. One guard thread per endpoint answers the network while no caller waits.
 //! * After `fork` an endpoint works in the parent only; in the child everything returns `Forked`.
 //!
 //! # Example
@@ -49,7 +49,7 @@
 //!
 //! # Waiting
 //!
-//! Whoever waits looks for packets for up to 50 µs before it sleeps, as long as that pays off
+//! A waiting caller looks for packets for up to 50 µs before it sleeps, as long as that pays off
 //! ([`EndpointBuilder::spin`]): waking a sleeping core costs more than a round trip. This holds for
 //! blocking calls and for current-thread runtimes. [`EndpointBuilder::busy_poll`] never sleeps.
 //! Responses are collected into one transmission while further requests wait to be accepted, for at

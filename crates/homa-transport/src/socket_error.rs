@@ -1,9 +1,8 @@
-//! What the system said about a socket, as a value that can be kept and compared.
+//! The system's error about a socket, as a value that can be kept and compared.
 
 use std::{fmt, io};
 
-/// What the system said when a socket failed. As an [`io::Error`] (by `From`) it is what any socket
-/// reports.
+/// The system's error when a socket failed; converts into [`io::Error`] by `From`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketError {
     kind: io::ErrorKind,

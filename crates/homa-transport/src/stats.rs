@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Stats {
-    /// What the protocol engine counts.
+    /// Counters of the protocol engine.
     pub engine: homa_core::Stats,
     /// Calls without a response now.
     pub outstanding_calls: u64,
@@ -14,7 +14,7 @@ pub struct Stats {
     pub unacknowledged_response_bytes: u64,
     /// Requests waiting to be accepted.
     pub requests_waiting: u64,
-    /// Packets the system dropped because nobody fetched them in time.
+    /// Packets the system dropped because they were not fetched in time.
     pub dropped_by_system: u64,
     /// Payload bytes the receive buffer holds in packets of MTU size.
     pub receive_capacity_bytes: u64,

@@ -16,7 +16,7 @@ use homa_io::{EventHandler, ShardView};
 /// After this time a forgetful application drops a request.
 pub(crate) const FORGETFUL_NS: u64 = 3_000_000_000;
 
-/// What the application has to do at some later time.
+/// Deferred action of the application.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Task {
     /// Answer the request.
@@ -42,7 +42,7 @@ pub(crate) struct App {
     pub(crate) life: usize,
 }
 
-/// What the engine has told about one RPC.
+/// Events that the engine has reported about one RPC.
 #[derive(Debug)]
 struct Watch {
     role: Role,
@@ -140,7 +140,7 @@ impl EventHandler for Handler<'_> {
 }
 
 impl Handler<'_> {
-    /// Does what was put off.
+    /// Performs a deferred action.
     pub(crate) fn perform(&mut self, task: Task, shard: &mut ShardView<'_>) {
         match task {
             Task::Reply { rpc, call } => self.reply(rpc, call, shard),
@@ -168,7 +168,7 @@ impl Handler<'_> {
                 let Some(rpc) = self.ledger.calls.get(call).and_then(|call| call.rpc) else {
                     return;
                 };
-                // If it is over already, the news are on their way.
+                // If it is over already, its event is on its way.
                 if shard.abort(rpc, FailReason::Aborted).is_ok() {
                     if let Some(watch) = self.app.watched.get_mut(&rpc) {
                         watch.over = true;
@@ -239,7 +239,7 @@ impl Handler<'_> {
     }
 
     fn reply(&mut self, rpc: RpcKey, call: usize, shard: &mut ShardView<'_>) {
-        // Nobody waits any more: that is no reason to complain.
+        // The client no longer waits, which is allowed.
         if self.app.watched.get(&rpc).is_none_or(|watch| watch.over) {
             return;
         }

@@ -1,7 +1,7 @@
 //! Watches every link: what hosts send has to be what the protocol promises, whatever the troubles.
 //!
-//! It knows what it sees, not what engines think. Where an engine decides on more than that (an RPC
-//! may end without a packet), the promise is only asked for in calm worlds, see [`Auditor::calm`].
+//! It sees packets, not the state of engines. Where an engine decides on more than that (an RPC may
+//! end without a packet), the promise is only asked for in calm worlds, see [`Auditor::calm`].
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +11,7 @@ use homa_wire::{Ack, AckEntry, Body, Data, Header, Packets, Reason, Resend, RpcI
 
 use crate::driver::Packet;
 
-/// What an engine counts for a packet besides its payload.
+/// Credit that an engine takes for a packet besides its payload.
 const CHARGE_PER_PACKET: u32 = 256;
 /// More violations are not recorded.
 const VIOLATIONS_MAX: usize = 20;
@@ -26,7 +26,7 @@ type Ends = (usize, SocketAddr);
 /// A message between them, by the id that its sender writes.
 type MessageKey = (usize, SocketAddr, RpcId);
 
-/// What has passed between a host and an address since the host's life began.
+/// Traffic between a host and an address since the host's incarnation began.
 #[derive(Debug, Default)]
 struct Between {
     proved: bool,
@@ -37,7 +37,7 @@ struct Between {
     control_bytes: u64,
     /// Unscheduled bytes sent that nothing has come back for, by id, in order.
     in_flight: VecDeque<(RpcId, u32)>,
-    /// What has been in flight when the host asked about an RPC of this id.
+    /// Bytes in flight when the host sent a NEED_ACK about an RPC of this id.
     probe: Option<(RpcId, usize)>,
     /// Responses that arrived and have not been acknowledged, and since when, in ns.
     to_acknowledge: VecDeque<(RpcId, u64)>,
@@ -52,7 +52,7 @@ struct Between {
 #[derive(Debug, Default)]
 struct Incoming {
     length: u32,
-    /// Bytes that came, copies counted twice.
+    /// Bytes that came, duplicates counted twice.
     received: u64,
     granted: u32,
     /// GRANTs of this message while there was no other, and those of them above the lowest
@@ -72,7 +72,7 @@ pub struct Auditor {
     incarnations: HashMap<(usize, IpAddr), u32>,
     /// Hosts whose driver refused something: what they asked may leave later than they think.
     refused: HashSet<usize>,
-    /// What was promised and not kept.
+    /// Broken promises.
     pub violations: Vec<String>,
 }
 
@@ -91,7 +91,7 @@ impl Seen<'_> {
         RpcId(self.header.common.sender_id)
     }
 
-    /// What an ACK packet acknowledges: the RPC that it is about, and those that it lists.
+    /// The RPCs that an ACK packet acknowledges: its own, and those that it lists.
     fn acknowledged(&self, ack: &Ack) -> impl Iterator<Item = AckEntry> {
         let own = AckEntry { client_id: self.id().0, server_port: 0 };
         std::iter::once(own).chain(ack.entries().to_vec())
@@ -128,7 +128,7 @@ impl Auditor {
         self.incarnations.retain(|(other, _), _| *other != host);
     }
 
-    /// Somebody at an address has heard the number by which it knows a host.
+    /// An address has received the incarnation by which it knows a host.
     pub fn heard_of(&mut self, host: usize, ip: IpAddr, incarnation: u32) {
         self.incarnations.insert((host, ip), incarnation);
     }
@@ -172,7 +172,7 @@ impl Auditor {
             between.asked.clear();
             let names_us = echo != 0 && Some(echo) == ours;
             between.proved |= names_us;
-            // What speaks of a call without knowing its host is not heard.
+            // Packets about a call that do not echo its host's incarnation are ignored.
             let native = header.common.version().is_some();
             let heard = names_us || !native || seen.id().is_client();
             if self.calm && heard {
@@ -192,7 +192,7 @@ impl Auditor {
         }
     }
 
-    /// Whoever is silent is asked less and less often.
+    /// RESENDs to a silent peer become rarer.
     fn check_resends(&mut self, seen: &Seen<'_>, config: &Config) {
         let reason = seen.header.reason();
         let acknowledgement = match seen.header.body {
@@ -252,7 +252,7 @@ impl Auditor {
     }
 }
 
-/// What is only asked for in calm worlds.
+/// Promises that hold only in calm worlds.
 impl Auditor {
     fn check_calm(&mut self, seen: &Seen<'_>, config: &Config) {
         match &seen.header.body {

@@ -20,7 +20,7 @@ pub enum Conduct {
 }
 
 impl Conduct {
-    /// What of a packet leaves the host. `None`: nothing.
+    /// The part of a packet that leaves the host. `None`: nothing.
     pub(crate) fn change(self, packet: Packet) -> Option<Packet> {
         if self == Self::Honest {
             return Some(packet);

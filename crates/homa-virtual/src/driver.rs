@@ -15,7 +15,7 @@ use homa_io::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent
 const BATCH_PACKETS: usize = 64;
 /// Ethernet header, checksum, preamble and gap in bytes.
 const ETHERNET_BYTES: u64 = 38;
-/// What a packet occupies in a socket's receive buffer (measured on Linux): small and MTU-size.
+/// Space of a packet in a socket's receive buffer (measured on Linux): small and MTU-size.
 const SMALL_TRUESIZE: u64 = 832;
 const FULL_TRUESIZE: u64 = 2304;
 const SMALL_BYTES: usize = 256;
@@ -50,7 +50,7 @@ impl Packet {
     }
 }
 
-/// What the network tells a host besides packets.
+/// Reports of the network to a host besides packets.
 #[derive(Clone, Debug)]
 pub(crate) enum Notice {
     PathMtu(SocketAddr, u32),
@@ -63,7 +63,7 @@ pub(crate) struct Done {
     pub(crate) sent: Vec<Packet>,
     /// Something was refused.
     pub(crate) refused: bool,
-    /// What it was asked to do although it had said better.
+    /// Calls against its contract.
     pub(crate) violations: Vec<String>,
 }
 
@@ -140,8 +140,8 @@ impl VirtualDriver {
         self.received.push_back(packet);
     }
 
-    /// Whoever finds no room tries again later, and the later the more often that happens. A card
-    /// tells when it has room.
+    /// A sender that finds no room tries again later, each time after a longer wait. A card tells
+    /// when it has room.
     fn note_room(&mut self, room: bool) {
         let (count, last_ns) = self.no_room;
         let wait_ns = (NO_ROOM_WAIT_NS << count.saturating_sub(1).min(4)).min(NO_ROOM_WAIT_MAX_NS);
@@ -275,8 +275,7 @@ fn header_bytes(carriage: Carriage) -> u32 {
     }
 }
 
-/// What the engine promises about every train: the kernel cuts blindly, and would corrupt what is
-/// not so.
+/// Checks the contract of every train: the kernel cuts blindly, and would corrupt other ones.
 fn check_train(transmit: &Transmit, segments: &[Segment]) {
     assert_eq!(transmit.segments, segments.len());
     assert!(transmit.priority < 8 && transmit.dscp < 64);

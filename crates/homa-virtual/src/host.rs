@@ -82,7 +82,7 @@ pub(crate) struct Host {
     pub(crate) past: Vec<Stats>,
     pub(crate) rx_dropped: u64,
     pub(crate) refusals: RefusalRates,
-    /// There is no engine: what comes is kept for whoever plays its part.
+    /// There is no engine: packets are kept for the script that plays its part.
     pub(crate) listens: bool,
     /// The driver, where somebody else takes the turns.
     pub(crate) attached: Option<AttachedDriver>,

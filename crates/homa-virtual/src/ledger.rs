@@ -1,4 +1,4 @@
-//! What became of the calls.
+//! The ledger: outcome of all calls.
 
 use homa_core::{FailReason, RpcKey, SendError};
 
@@ -23,7 +23,7 @@ pub enum CallEnd {
 /// One call and what happened to it.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// What was planned.
+    /// The plan of the call.
     pub plan: CallPlan,
     /// Its key at the client while it is under way.
     pub rpc: Option<RpcKey>,
@@ -42,7 +42,7 @@ pub struct Call {
 pub struct Ledger {
     /// By number.
     pub calls: Vec<Call>,
-    /// What must never happen and did: wrong bytes, events against the contract.
+    /// Violations: wrong bytes, events against the contract.
     pub violations: Vec<String>,
     /// Requests executed for an address that is not the call's client (forged packets).
     pub forged_executions: u64,

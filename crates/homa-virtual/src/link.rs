@@ -1,11 +1,11 @@
-//! What lies between two hosts.
+//! Links between hosts.
 
 use std::collections::VecDeque;
 
 use crate::dice::Dice;
 use crate::driver::Packet;
 
-/// What happens to packets from one host to another. All chances are per packet, in a million.
+/// Treatment of packets from one host to another. All chances are per packet, in a million.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkPlan {
     /// Time of flight in ns.

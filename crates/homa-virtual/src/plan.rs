@@ -1,6 +1,6 @@
 //! Calls to make in a world.
 
-/// What the server does with a request.
+/// Action of the server on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Response {
     /// It answers after a time.
@@ -35,7 +35,7 @@ pub struct CallPlan {
     pub request_bytes: u32,
     /// Length of the response.
     pub response_bytes: u32,
-    /// What the server does.
+    /// Action of the server.
     pub response: Response,
     /// The client supplies the request in pieces of this many bytes, one every 10 µs.
     pub request_piece_bytes: Option<u32>,

@@ -2,11 +2,11 @@
 
 use homa_core::Instant;
 
-/// How long before the world its hosts began to live: nothing is on its way that was sent to a
-/// former incarnation.
+/// Age of the hosts when the world begins: nothing is on its way that was sent to a former
+/// incarnation.
 const EPOCH_NS: u64 = 10_000_000_000;
 
-/// What engines take `world_ns` for.
+/// The engines' time at `world_ns`.
 pub(crate) fn engine_time(world_ns: u64) -> Instant {
     Instant::from_nanos(world_ns.saturating_add(EPOCH_NS))
 }

@@ -77,9 +77,9 @@ pub struct World {
     rare: Rare,
     longest_pause_ns: u64,
     dice: Dice,
-    /// What became of the calls.
+    /// Outcome of the calls.
     pub ledger: Ledger,
-    /// Who watches the links.
+    /// The auditor of the links.
     pub auditor: Auditor,
     heard: Vec<Heard>,
     packets: u64,
@@ -172,7 +172,7 @@ impl World {
         index
     }
 
-    /// What has come since the last look to addresses without an engine.
+    /// Packets that have come since the last look to addresses without an engine.
     pub fn take_heard(&mut self) -> Vec<Heard> {
         std::mem::take(&mut self.heard)
     }
@@ -276,7 +276,7 @@ impl World {
         self.steps > self.steps_max
     }
 
-    /// What happened that happens seldom.
+    /// Counters of rare happenings.
     pub fn rare(&self) -> Rare {
         self.rare
     }
@@ -350,8 +350,7 @@ impl World {
         self.left_after(13)
     }
 
-    /// What is left after so many times the silence in which responses are given up, and all else
-    /// that is waited for.
+    /// State left over after `silences` times `response_silence` and all other timeouts.
     fn left_after(&mut self, silences: u32) -> Vec<String> {
         let longest = |config: &Config| {
             config.responses.silence * silences
@@ -361,7 +360,7 @@ impl World {
         };
         let wait =
             self.hosts.iter().map(|host| longest(&host.plan.config)).max().unwrap_or_default();
-        // A late copy may begin a service of its own.
+        // A late duplicate may begin a service of its own.
         let spike_ns = self.links.values().map(|link| link.spike_ns).max().unwrap_or(0);
         let late_ns = self.faults.late_ns.max(spike_ns) + self.longest_pause_ns;
         let last_ns = self.now_ns.max(self.healed_ns()) + late_ns + FORGETFUL_NS;

@@ -1,4 +1,4 @@
-//! What each packet type says after the common header.
+//! Bodies of the packet types, after the common header.
 
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 

@@ -1,4 +1,4 @@
-//! What control packets of the native profile say beyond the Linux format.
+//! Extension of control packets in the native profile, beyond the Linux format.
 
 use zerocopy::byteorder::big_endian::U32;
 

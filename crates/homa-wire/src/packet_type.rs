@@ -113,7 +113,7 @@ packet_types! {
     Data(data: Data) = 0x10, "DATA";
     /// Permission to send further bytes.
     Grant(grant: Grant) = 0x11, "GRANT";
-    /// Request for retransmission, and question whether the peer is alive.
+    /// Request for retransmission, which also probes whether the peer is alive.
     Resend(resend: Resend) = 0x12, "RESEND";
     /// The sender has no such RPC.
     RpcUnknown = 0x13, "RPC_UNKNOWN";

@@ -58,7 +58,7 @@ reasons! {
     NeverSeen = 1, "never seen";
     /// RPC_UNKNOWN: it is over here.
     Finished = 2, "finished";
-    /// RPC_UNKNOWN: nobody serves at the port.
+    /// RPC_UNKNOWN: no server at the port.
     NoService = 3, "no service at the port";
     /// RPC_UNKNOWN: the endpoint is closing.
     Closing = 4, "endpoint is closing";

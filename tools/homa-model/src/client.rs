@@ -57,7 +57,7 @@ pub struct Waiting {
     pub confirmed: bool,
     /// *Never seen* answers since.
     pub doubts: u8,
-    /// One of them came during this tick: others are answers to questions of the same time.
+    /// One of them came during this tick: others are replies to RESENDs of the same time.
     pub doubted: bool,
     /// The request was sent again during this tick.
     pub repeated: bool,
@@ -91,7 +91,7 @@ impl Client {
 }
 
 impl World {
-    /// The client makes a call. The first question about it follows soon.
+    /// The client makes a call. The first RESEND about it follows soon.
     pub(crate) fn call(&mut self, call: CallId) {
         let names = self.client.knows;
         self.client.calls[call] = Call::Waiting(Waiting {

@@ -224,7 +224,7 @@ impl World {
         }
     }
 
-    /// Takes packets away that change nothing any more: questions and answers about calls that are
+    /// Takes packets away that change nothing any more: RESENDs and replies about calls that are
     /// over. (An answer also tells another call which life the server lives, if it has several.)
     fn drop_the_irrelevant(&mut self, scope: &Scope) {
         let calls = &self.client.calls;

@@ -146,7 +146,7 @@ impl<'a> Bench<'a> {
         self.settle();
     }
 
-    /// The first question about a call: it takes no time in the model.
+    /// The first RESEND about a call: it takes no time in the model.
     fn ask_at_once(&mut self, call: CallId) {
         let request = self.sent.iter().find_map(|(packet, (bytes, length))| match packet {
             Packet::Request { call: of, .. } if *of == call => Header::parse(bytes, *length).ok(),

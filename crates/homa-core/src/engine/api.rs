@@ -1,4 +1,4 @@
-//! What the application asks for.
+//! Calls of the application.
 
 use homa_wire::{Body, Reason};
 

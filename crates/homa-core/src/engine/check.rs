@@ -1,5 +1,5 @@
-//! What holds in an engine between two calls, whatever has happened to it. Tests, worlds and
-//! fuzzers ask for it (feature `check`); it looks at everything, so a program does not.
+//! Invariants of an engine between two calls. Tests, worlds and fuzzers check them (feature
+//! `check`); a check visits everything, so programs do not.
 
 use alloc::collections::BTreeMap;
 use alloc::vec;
@@ -13,7 +13,7 @@ use crate::engine::rpc::{Role, Rpc, State};
 use crate::event::RpcKey;
 use crate::structures::NIL;
 
-/// What whoever keeps the bytes of an RPC's messages has to agree with.
+/// Bytes of an RPC's messages, for comparison with the payload store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldBytes {
     /// The RPC. It is in the table, perhaps only until its last events have been handed out.
@@ -24,7 +24,7 @@ pub struct HeldBytes {
     pub outgoing: Range<u32>,
 }
 
-/// What the RPCs of one peer add up to.
+/// Sums over the RPCs of one peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sums {
     references: u32,
@@ -37,7 +37,7 @@ impl Engine {
     /// Looks at every account, queue and timer. For tests.
     ///
     /// # Panics
-    /// One of them is wrong.
+    /// If one of them is wrong.
     pub fn check(&self) {
         check_tables(self);
         check_peers(self);
@@ -61,7 +61,7 @@ impl Engine {
         self.rpcs.capacity().saturating_add(self.peers.capacity())
     }
 
-    /// What is kept for each RPC, for a check of the payload's store.
+    /// Bytes held for each RPC, for a check of the payload store.
     pub fn held_bytes(&self) -> impl Iterator<Item = HeldBytes> + '_ {
         self.rpcs.iter().map(|rpc| {
             let (live, tx) = (rpc.state() != State::Dead, &rpc.tx);
@@ -94,7 +94,7 @@ fn check_tables(engine: &Engine) {
     );
 }
 
-/// What each host of clients holds is the sum over its RPCs; its responses are in its list.
+/// The share of each client host is the sum over its RPCs; its responses are in its list.
 fn check_hosts(engine: &Engine) {
     let (mut numbers, mut ips) = (BTreeMap::new(), BTreeMap::new());
     for index in 0..engine.peers.capacity() as u32 {
@@ -191,7 +191,7 @@ fn linked_to(engine: &Engine, index: u32, peer: &Peer) -> usize {
     listed.inspect(|rpc| assert!(rpc.is_client() && rpc.peer == index, "not its: {rpc:?}")).count()
 }
 
-/// Queues and timers hold those that are to be looked at, and no others.
+/// Queues and timers hold exactly the RPCs that are to be visited.
 fn check_queues(engine: &Engine) {
     let mut in_events = vec![0_u8; engine.rpcs.capacity()];
     engine.ctx.events.rpcs().for_each(|index| in_events[index as usize] += 1);
@@ -248,7 +248,7 @@ fn has_waker(engine: &Engine, rpc: &Rpc) -> bool {
     }
 }
 
-/// What holds for the outgoing message of an RPC.
+/// Invariants of the outgoing message of an RPC.
 fn check_outgoing(rpc: &Rpc) {
     let over = matches!(rpc.state(), State::Dead | State::Incoming | State::Delivered);
     assert!(rpc.tx.check(over), "outgoing message: {rpc:?}");

@@ -6,7 +6,7 @@ use crate::engine::stats::Count;
 use crate::time::{Instant, nanos};
 
 impl Ctx {
-    /// Notes the time. A call long after the next timer means that nobody drove the engine for a
+    /// Notes the time. A call long after the next timer means that the engine was not driven for a
     /// while (stopped process, paused machine): packets may wait unread, so silence during that
     /// time says nothing about the peers.
     #[inline]

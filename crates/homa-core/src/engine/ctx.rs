@@ -1,6 +1,5 @@
-//! What every part of the engine needs besides its own state: settings, the time, counters, and the
-//! queues by which parts ask for a later look, tell the application something, or have a control
-//! packet sent.
+//! Context shared by all parts of the engine: settings, the time, counters, and the queues for
+//! timers, events and control packets.
 
 use crate::config::Config;
 use crate::engine::recovery::pauses::{Pauses, ReadClock};
@@ -10,7 +9,7 @@ use crate::engine::sender::control_queue::ControlQueue;
 use crate::engine::stats::Stats;
 use crate::time::{Instant, nanos};
 
-/// What all rooms are handed.
+/// The context that all rooms are handed.
 #[derive(Debug)]
 pub(crate) struct Ctx {
     pub(crate) config: Config,
@@ -41,9 +40,9 @@ impl Ctx {
         }
     }
 
-    /// How long this incarnation of the engine has lasted in microseconds, rounded down; after
-    /// 4,294 s no more is said. Saying too little is safe: a client then takes the former one for
-    /// longer than it was.
+    /// How long this incarnation of the engine has lasted in microseconds, rounded down; saturates
+    /// after 4,294 s. Too low an age is safe: the client then believes that the former incarnation
+    /// lasted longer.
     pub(crate) fn age_us(&self) -> u32 {
         let age = self.now.since(self.started.unwrap_or(self.now));
         u32::try_from(nanos(age) / 1000).unwrap_or(u32::MAX)

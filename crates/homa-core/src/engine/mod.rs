@@ -111,7 +111,7 @@ pub struct Engine {
     rpcs: RpcTable,
     ids: Ids,
     finished: Finished,
-    /// What the hosts of clients have of the RPCs served and of the responses kept.
+    /// Shares of the client hosts in the RPCs served and the unacknowledged responses.
     shares: HostShares,
 
     peers: PeerTable,
@@ -199,7 +199,7 @@ impl Engine {
         true
     }
 
-    /// What the driver's receive buffer holds, in payload bytes of packets of an Ethernet MTU:
+    /// Capacity of the driver's receive buffer, in payload bytes of packets of an Ethernet MTU;
     /// about half of it is granted ahead at most.
     pub fn set_receive_capacity(&mut self, bytes: u64) {
         self.receiver.set_capacity(bytes);

@@ -44,7 +44,7 @@ impl Ports {
         Ok(())
     }
 
-    /// `false`: it was not open.
+    /// Closes a port. `false`: it was not open.
     pub(crate) fn close(&mut self, port: u16) -> bool {
         self.recent.set(None);
         self.by_number.remove(&port).is_some()

@@ -25,8 +25,8 @@ macro_rules! stats {
         counters { $($(#[$counter_doc:meta])+ $counter:ident,)+ }
         gauges { $($(#[$gauge_doc:meta])+ $gauge:ident,)+ }
     ) => {
-        /// What an engine counted since it was made, and some present sizes.
-        /// Sources: docs/spec/observability.md §2.
+        /// Counters of an engine since it was made, and some present sizes. Sources:
+        /// docs/spec/observability.md §2.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Stats {
@@ -37,7 +37,7 @@ macro_rules! stats {
         }
 
         impl Stats {
-            /// What was counted, with the names of the fields.
+            /// The counters, with the names of the fields.
             pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
                 [$((stringify!($counter), self.$counter)),+].into_iter()
             }
@@ -110,18 +110,17 @@ stats! {
         probes_sent,
         /// Peers that were silent for the timeout.
         peer_timeouts,
-        /// Responses given up because nobody acknowledged them.
+        /// Responses given up because they were not acknowledged.
         responses_abandoned,
         /// Responses given up because others needed their room
         /// ([`responses.unacknowledged_bytes`](crate::Config::responses)).
         responses_displaced,
         /// Messages that found no memory when they began to arrive.
         messages_unallocated,
-        /// Packets of requests that were put off until their client has proved its address: too
-        /// much memory was reserved for what such clients had announced.
+        /// Packets of requests deferred until their client has validated its address: too much
+        /// memory was reserved for announcements of unvalidated clients.
         unvalidated_put_off,
-        /// Requests ended to make room for others, because their clients had not proved their
-        /// addresses.
+        /// Requests of unvalidated clients ended to make room for others.
         unvalidated_displaced,
         /// Requests that were refused at a limit.
         requests_refused,
@@ -129,13 +128,11 @@ stats! {
         finished_hits,
         /// Requests for another incarnation of this server.
         stale_incarnations,
-        /// Packets in the name of a known peer that carry neither its incarnation nor echo ours as
-        /// far as it must know it.
+        /// Packets from the address of a known peer with neither its incarnation nor ours as echo.
         impostors,
         /// Control packets dropped because too many were waiting.
         control_dropped,
-        /// Control packets withheld from addresses that have not been proved: more would have gone
-        /// there than came from there.
+        /// Control packets withheld from unvalidated addresses by the anti-amplification limit.
         control_withheld,
         /// Replies to packets about unknown RPCs suppressed by the rate limit.
         replies_suppressed,

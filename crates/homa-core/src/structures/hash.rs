@@ -84,7 +84,7 @@ impl Hasher for SeededHasher {
 }
 
 /// Pseudo-random numbers (SplitMix64: a counter and a mixing function). Any seed is good. **Not
-/// cryptographic**: whoever sees one output knows all that follow, so none leaves the engine (see
+/// cryptographic**: one output determines all that follow, so none leaves the engine (see
 /// [`crate::secret`]).
 #[derive(Clone, Debug)]
 pub(crate) struct Rng {

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-/// What [`Reassembly::insert`] says of a packet's byte range.
+/// Result of [`Reassembly::insert`] for a packet's byte range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Insert {
     /// Bytes `start..end` are to be stored: the packet's range without what is held already at
@@ -155,7 +155,7 @@ impl Reassembly {
     }
 }
 
-/// What filling gaps brought: see [`Insert::New`].
+/// Result of filling gaps: see [`Insert::New`].
 struct Filled {
     start: u32,
     end: u32,

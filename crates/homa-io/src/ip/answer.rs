@@ -1,5 +1,4 @@
-//! What is said to those who send to a port that nobody serves
-//! (docs/spec/wire-format.md §9 step 3).
+//! Replies to packets for unserved ports (docs/spec/wire-format.md §9 step 3).
 //!
 //! Peers of this implementation get RPC_UNKNOWN with its reason, Linux peers an ICMP "port
 //! unreachable" as from their own kind, which ends calls and what waits for an acknowledgement.
@@ -33,7 +32,7 @@ const QUOTED_BYTES: usize = 128;
 /// Bytes of the headers of ICMP and of the quoted IP packet, at most.
 const HEADERS_BYTES: usize = 8 + 40;
 
-/// What a packet to nobody is answered with.
+/// Reply to a packet for an unserved port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// RPC_UNKNOWN with this reason.
@@ -42,7 +41,7 @@ pub(super) enum Answer {
     Icmp,
 }
 
-/// What a packet asks for; `None`: nothing.
+/// The reply that a packet wants; `None`: nothing.
 pub(super) fn wanted(packet: &[u8]) -> Option<(Answer, Common)> {
     let transport_len = u32::try_from(packet.len()).unwrap_or(u32::MAX);
     let header = Header::parse(packet, transport_len).ok()?;
@@ -53,7 +52,7 @@ pub(super) fn wanted(packet: &[u8]) -> Option<(Answer, Common)> {
             Answer::Unknown(Reason::NoService)
         }
         (PacketType::Data | PacketType::Resend, true, false) => Answer::Icmp,
-        // A response that nobody waits for: its server need not keep it.
+        // The server of a response to an unserved port need not keep it.
         (PacketType::Data | PacketType::NeedAck, false, true) => Answer::Unknown(Reason::Finished),
         (PacketType::Data | PacketType::NeedAck, false, false) => Answer::Icmp,
         _ => return None,

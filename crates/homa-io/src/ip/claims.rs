@@ -6,8 +6,8 @@
 //! host has and that says what is claimed. A name in a place that is open to all, as that of an
 //! abstract Unix socket, could be taken by any user of the host.
 //!
-//! Who claims looks who else does. Each claim is there before its owner looks, so of two at least
-//! one sees the other and takes its own back; perhaps both do, and try again after different times.
+//! A process claims first and then looks for other claims, so of two at least one sees the other
+//! and withdraws; perhaps both do, and try again after different times.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -23,8 +23,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_
 const TABLE: &str = "/proc/thread-self/net/raw";
 /// The protocol number of sockets that receive nothing, as the table shows it.
 const SEND_ONLY: &str = ":00FF";
-/// A port is claimed at 240.0.0.0/4, addresses reserved for ever; the role at 0.0.0.0/8, which are
-/// nobody's.
+/// A port is claimed at 240.0.0.0/4, addresses reserved for ever; the role at 0.0.0.0/8, which
+/// belong to no host.
 const PORTS: u32 = 0xF000_0000;
 /// Times that a claim is made in a row while others claim the same.
 const ATTEMPTS_MAX: usize = 8;
@@ -33,7 +33,7 @@ const PAUSE_US: u64 = 1_000;
 /// Times that the table is read until it does not change.
 const READS_MAX: usize = 8;
 
-/// What is claimed.
+/// The object of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Claim {
     /// A port.
@@ -44,7 +44,7 @@ pub enum Claim {
         /// Part of the name that tells where it serves, below 4,096; 0: there is none.
         mark: u16,
     },
-    /// Answering for ports of nobody.
+    /// The role of responder for unserved ports.
     #[non_exhaustive]
     Responder {
         /// Part of the name of its socket, below 2^24.

@@ -45,7 +45,7 @@ impl Home {
     }
 }
 
-/// What tells namespaces apart.
+/// Identity of a namespace.
 fn identity(file: &File) -> io::Result<(u64, u64)> {
     let facts = file.metadata()?;
     Ok((facts.dev(), facts.ino()))

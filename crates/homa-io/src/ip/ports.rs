@@ -1,9 +1,9 @@
-//! Who has which Homa port of this host.
+//! Ownership of the Homa ports of this host.
 //!
-//! A port belongs to whoever has claimed it ([`super::claims`]). At which address it serves is told
-//! by the name of an abstract Unix socket, `homa/146/PORT/MARK/ADDRESS`, with the mark of the
-//! claim: packets to others are for nobody. Any user can take such names, so a mark is chosen whose
-//! name is free. Where none is, the port counts as served at all addresses.
+//! A port belongs to the process that has claimed it ([`super::claims`]). At which address it
+//! serves is told by the name of an abstract Unix socket, `homa/146/PORT/MARK/ADDRESS`, with the
+//! mark of the claim: packets to other addresses are unserved. Any user can take such names, so a
+//! mark is chosen whose name is free. Where none is, the port counts as served at all addresses.
 
 use std::collections::HashSet;
 use std::io;
@@ -124,7 +124,7 @@ fn port_of(claim: Claim) -> Option<u16> {
     }
 }
 
-/// What serves at `port` of the address `ip` of this host; `None`: nobody.
+/// The owner of `port` at the address `ip` of this host; `None`: there is none.
 pub(super) fn serving(port: u16, ip: IpAddr) -> io::Result<Option<Served>> {
     for (claim, _) in claims()? {
         match claim {

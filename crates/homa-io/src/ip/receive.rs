@@ -157,7 +157,7 @@ impl IpDriver {
     }
 }
 
-/// What the engine is told of a packet; `None`, and counted, if it cannot be meant.
+/// Metadata of a packet for the engine; `None`, and counted, if it is not for this driver.
 pub(super) fn meta(
     received: &RawReceived<'_>,
     family: Family,

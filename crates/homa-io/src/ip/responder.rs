@@ -1,15 +1,15 @@
-//! Answering for ports that nobody has.
+//! Responder for ports without an owner.
 //!
-//! While any raw socket of the protocol exists the kernel stays silent about packets that nobody
-//! wants. So one process of the host, the *responder*, watches the packets to all ports: whoever
-//! has claimed the role ([`super::claims`]). The others keep a connection to it among what they
-//! wait for: when the responder goes, all of them know at once, and the first takes its place. It
-//! listens at the abstract Unix socket `homa/146/responder/MARK`, with the mark of its claim:
-//! nobody looks at such names without a claim, which any user could take.
+//! While any raw socket of the protocol exists the kernel stays silent about packets to unserved
+//! ports. So one process of the host, the *responder*, watches the packets to all ports: the one
+//! that has claimed the role ([`super::claims`]). The others keep a connection to it among what
+//! they wait for: when the responder goes, all of them know at once, and the first takes its place.
+//! It listens at the abstract Unix socket `homa/146/responder/MARK`, with the mark of its claim:
+//! such names count only with a claim, since any user could take them.
 //!
-//! The responder's sockets get no packets to ports known to be somebody's: whoever has a port at an
-//! address is asked four times per second at most, and the filter leaves that port of that address
-//! out until then.
+//! The responder's sockets get no packets to ports known to have an owner: the owner of a port is
+//! looked up four times per second at most, and the filter leaves that port of that address out
+//! until then.
 
 use std::collections::HashMap;
 use std::io;
@@ -49,7 +49,7 @@ const RETRY_NS: u64 = 100_000_000;
 const FOLLOWERS_MAX: usize = 4_096;
 /// Times that taking the role is tried in a row while others do the same.
 const ATTEMPTS_MAX: usize = 8;
-/// What is looked at per call.
+/// Packets processed per call.
 const READY_MAX: usize = 16;
 /// Packets looked at per call and IP version, and the bytes of each that matter (with the IP
 /// header).
@@ -57,7 +57,7 @@ const PACKETS_MAX: usize = 16;
 const LOOK_BYTES: usize = 256;
 /// One holder answers for the whole host.
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
-/// Receive buffer: a flood to ports of nobody may overflow it.
+/// Receive buffer: a flood to unserved ports may overflow it.
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// Tokens in the set: the timer, the listener or the connection to the responder, at most four
@@ -80,12 +80,12 @@ pub(super) struct Responder {
     pub(super) answerer: Answerer,
 }
 
-/// What this process is.
+/// The role of this process.
 #[derive(Debug)]
 enum Role {
     /// Neither: tried again when the timer fires.
     None,
-    /// Somebody else answers; the connection ends when it does.
+    /// Another process has the role; the connection ends when that process does.
     Follower(OwnedFd),
     /// This process answers.
     Holder(Box<Holder>),
@@ -129,7 +129,7 @@ impl Responder {
         matches!(self.role, Role::Holder(_))
     }
 
-    /// Does what is due.
+    /// Runs what is due.
     pub(super) fn act(&mut self, stats: &mut IpStats) {
         let mut ready = [Ready::EMPTY; READY_MAX];
         let count = self.epoll.wait(&mut ready, Some(Duration::ZERO)).unwrap_or(0);
@@ -137,7 +137,7 @@ impl Responder {
             match (ready.token(), &mut self.role) {
                 (TIMER, _) => self.timer_fired(),
                 (WATCH, Role::Holder(holder)) => holder.accept(&self.epoll),
-                // Nobody ever writes there: it is over.
+                // Nothing is ever written there: the responder has ended.
                 (WATCH, _) => self.find_role(),
                 (token @ SOCKETS..FOLLOWERS, Role::Holder(holder)) => {
                     let index = usize::try_from(token - SOCKETS).unwrap_or(usize::MAX);
@@ -222,7 +222,7 @@ fn take_role(
     Ok(Role::None)
 }
 
-/// A connection to who has the role; `None`: nobody, or it has gone meanwhile.
+/// A connection to the process that has the role; `None`: there is none, or it has gone meanwhile.
 fn connect_to_holder() -> io::Result<Option<OwnedFd>> {
     for (claim, _) in claims()? {
         let Claim::Responder { mark } = claim else { continue };
@@ -301,7 +301,7 @@ impl Holder {
         let _ = epoll.remove(self.listener.as_fd());
     }
 
-    /// Answers packets to ports of nobody. Says whether the first ports of others are known now,
+    /// Replies to packets for unserved ports. Says whether the first ports of others are known now,
     /// which is to end after some time.
     fn answer(
         &mut self,
@@ -322,7 +322,7 @@ impl Holder {
         };
         let known_before = self.known.len();
         let Ok(count) = socket.recv(&mut self.batch, PACKETS_MAX) else {
-            // A report about an answer: nobody is interested.
+            // An error report about a reply is ignored.
             while matches!(socket.read_error(), Ok(Some(_))) {}
             return false;
         };

@@ -171,7 +171,7 @@ impl IpDriver {
         }
     }
 
-    /// What an error means if it is the answer to this send.
+    /// Verdict on an error of this send.
     fn judge(&self, error: &io::Error, to: SocketAddr, segments: &[Segment]) -> Verdict {
         let header_bytes = if to.is_ipv4() { 20 } else { 40 };
         let packet_bytes = segments.first().map_or(0, Segment::wire_bytes) + header_bytes;

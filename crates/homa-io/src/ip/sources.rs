@@ -1,5 +1,5 @@
-//! Which address of this host packets leave from where the routes choose it: a checksum covers it,
-//! so it has to be known beforehand.
+//! Source address of packets where the routes choose it: a checksum covers it, so it has to be
+//! known beforehand.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ const REMEMBERED_MAX: usize = 64;
 /// How long what was found is believed.
 const BELIEVED_NS: u64 = 1_000_000_000;
 
-/// What was looked up lately.
+/// Cache of look-ups.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     known: Vec<Known>,

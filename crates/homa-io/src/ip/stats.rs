@@ -1,4 +1,4 @@
-//! What a raw IP driver counts.
+//! Counters of a raw IP driver.
 
 /// Counters of an [`IpDriver`](super::IpDriver) since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,9 +22,9 @@ pub struct IpStats {
     pub received_tcp_packets: u64,
     /// Packets ignored because they looked like TCP segments and had a wrong checksum.
     pub damaged_packets: u64,
-    /// Packets to ports that nobody has, answered by this process for the host.
+    /// Packets to unserved ports, answered by this process for the host.
     pub answered_for_nobody: u64,
-    /// Packets to the own port, which serves nobody, answered by ICMP.
+    /// Packets to the own port, which is not served, answered by ICMP.
     pub answered_by_icmp: u64,
     /// Packets that the kernel dropped because the receive buffer was full.
     pub dropped_packets: u64,

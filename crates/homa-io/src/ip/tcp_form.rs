@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use homa_sys::raw::TcpMarks;
 use homa_wire::{CHECKSUM_AT, FLAGS, IP_PROTOCOL_TCP, Sum, URGENT};
 
-/// What no TCP segment has: SYN and RST together, and the urgent pointer set without its flag.
+/// Mark that no TCP segment has: SYN and RST together, and the urgent pointer set without its flag.
 pub(super) const MARKS: TcpMarks = TcpMarks { flags: FLAGS, urgent: URGENT };
 
 /// Rules for `nft -f` that turn packets that look like TCP segments into ordinary Homa packets when

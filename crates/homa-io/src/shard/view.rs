@@ -83,8 +83,8 @@ impl<'a> ShardView<'a> {
     /// Answers the request of `rpc` with `body`.
     ///
     /// # Errors
-    /// Nothing was sent; see [`SendError`]. [`SendError::Stale`]: nobody waits for the answer any
-    /// more.
+    /// Nothing was sent; see [`SendError`]. [`SendError::Stale`]: the client no longer waits for
+    /// the response.
     #[inline]
     pub fn send_response(&mut self, rpc: RpcKey, body: Body) -> Result<(), SendError> {
         let length = self.length(&body)?;

@@ -1,4 +1,4 @@
-//! What the kernel's answers to failed calls mean.
+//! Meaning of the kernel's errors.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use homa_sys::errno;
 /// blamed.
 const ATTEMPTS_MAX: u32 = 3;
 
-/// What an error number says.
+/// Verdict on an error number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// This send failed.
@@ -19,8 +19,8 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    /// What `error` means if it is the answer to a send of IP packets of `packet_bytes` on a path
-    /// whose MTU `mtu` tells.
+    /// Verdict on an `error` of a send of IP packets of `packet_bytes` on a path whose MTU `mtu`
+    /// tells.
     pub(crate) fn of(
         error: &io::Error,
         packet_bytes: u32,

@@ -4,7 +4,7 @@ use homa_core::Segment;
 
 use crate::driver::Payloads;
 
-/// What padding is taken from, as often as needed.
+/// Source of padding, used as often as needed.
 static ZEROS: [u8; 2_048] = [0; 2_048];
 
 /// Copies the bytes of `segments` into `joined`: for short ones, and for the rare one that lies in

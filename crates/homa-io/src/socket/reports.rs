@@ -1,4 +1,4 @@
-//! What the network reported about packets sent earlier, kept until the next receive.
+//! Error reports about packets sent earlier, kept until the next receive.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,7 +21,7 @@ pub(crate) struct Reports {
     kept: Vec<Report>,
 }
 
-/// What came out of an error queue.
+/// Reports from an error queue.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Drained {
     /// Reports read.
@@ -86,7 +86,7 @@ impl Reports {
     }
 }
 
-/// What a report means for Homa; `None` for what does not concern it.
+/// Meaning of a report for Homa; `None` if it does not concern it.
 fn meaning(
     error: &SocketError,
     known_mtu: &mut impl FnMut(IpAddr) -> Option<u32>,

@@ -1,4 +1,4 @@
-//! What addresses say about the path to them.
+//! Properties of paths that follow from addresses.
 
 use std::net::IpAddr;
 

@@ -32,7 +32,7 @@ pub struct Store {
     pool: Pool,
 }
 
-/// What is kept for one RPC.
+/// Buffers of one RPC.
 #[derive(Debug, Default)]
 struct Slot {
     /// `None` when unused.

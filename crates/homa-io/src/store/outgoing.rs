@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::short_queue::ShortQueue;
 
-/// What is sent where bytes are missing.
+/// Filler for missing bytes.
 static ZEROS: [u8; 4096] = [0; 4096];
 /// Tables longer than this are not kept when their place is reused.
 const TABLE_KEPT_MAX: usize = 64;

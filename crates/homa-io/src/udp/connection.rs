@@ -16,7 +16,7 @@ const BIND_ATTEMPTS: usize = 16;
 /// Whether the socket is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Connection {
-    /// It must hear everybody.
+    /// It must receive from all peers.
     Never,
     /// Not yet: so many sends in a row went to the same address.
     Possible {

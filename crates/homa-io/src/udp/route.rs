@@ -1,4 +1,4 @@
-//! What is known of the paths to other hosts: MTU, speed of the link, refusal of trains.
+//! Cache of path properties: MTU, speed of the link, refusal of trains.
 
 use std::net::IpAddr;
 
@@ -33,7 +33,7 @@ impl Routes {
 
     fn link_mbps(&mut self, ip: IpAddr) -> Option<u32> {
         let source = homa_sys::source_ip(ip).ok()?;
-        // What this host sends to itself uses no link.
+        // Packets to this host itself use no link.
         if source == ip.to_canonical() || source.is_loopback() {
             return None;
         }

@@ -1,4 +1,4 @@
-//! Sending: trains where the path takes them, and what the answers of the kernel mean.
+//! Sending: trains where the path takes them, and verdicts on the kernel's errors.
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
@@ -274,7 +274,7 @@ fn is_cut(error: &io::Error, train: &Train<'_>) -> bool {
     train.datagrams > 1 && matches!(error.raw_os_error(), Some(errno::EINVAL | errno::EIO))
 }
 
-/// What another error means if it is the answer to this send.
+/// Verdict on another error of this send.
 fn judge(error: &io::Error, ip: IpAddr, train: &Train<'_>) -> Verdict {
     Verdict::of(error, route::packet_bytes(ip, train.segment_bytes), || route::mtu(ip))
 }

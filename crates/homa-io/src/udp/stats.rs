@@ -1,4 +1,4 @@
-//! What a UDP driver counts.
+//! Counters of a UDP driver.
 
 /// Counters of a [`UdpDriver`](super::UdpDriver) since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -31,7 +31,7 @@ pub struct RawReceived<'a> {
     /// The address its header names as its destination: unlike [`Received::local_ip`], the address
     /// of this host that a reply should come from, this may be a broadcast or multicast address.
     pub destination: IpAddr,
-    /// What follows the IP header.
+    /// The packet after the IP header.
     pub payload: &'a [u8],
 }
 

@@ -1,4 +1,4 @@
-//! What this host knows of the paths to others, asked in the namespace where the asking began.
+//! Route look-ups, in the namespace where they began.
 
 use crate::address::{Family, RawAddress};
 use crate::call::{check, check_fd, option};

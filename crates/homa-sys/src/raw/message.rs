@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// Most packets of one send or receive.
 pub const PACKETS_MAX: usize = 64;
 
-/// What the kernel says of one packet.
+/// The kernel's metadata of one packet.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) name: RawAddress,

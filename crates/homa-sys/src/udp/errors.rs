@@ -13,7 +13,7 @@ pub const QUOTED_BYTES: usize = 128;
 /// Bytes of the kernel's `sock_extended_err`, behind which the offender's address follows.
 const EXTENDED_BYTES: usize = 16;
 
-/// Who reported an error.
+/// Origin of an error report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorOrigin {
@@ -32,8 +32,8 @@ pub enum ErrorOrigin {
 pub struct SocketError {
     /// The error number that it stands for, such as `ECONNREFUSED`.
     pub errno: i32,
-    /// Who reported it. Reports from the network can be forged by anyone who can guess ports:
-    /// believe them only if [`quoted`](Self::quoted) names something that was sent.
+    /// Its origin. Reports from the network can be forged by anyone who can guess ports: believe
+    /// them only if [`quoted`](Self::quoted) names something that was sent.
     pub origin: ErrorOrigin,
     /// ICMP or ICMPv6 type; 0 for local errors.
     pub icmp_type: u8,
@@ -43,7 +43,7 @@ pub struct SocketError {
     pub mtu: Option<u32>,
     /// Where the packet was sent.
     pub destination: SocketAddr,
-    /// Who reported it, if known.
+    /// Address of the reporting host, if known.
     pub offender: Option<IpAddr>,
     quoted: [u8; QUOTED_BYTES],
     quoted_bytes: u8,

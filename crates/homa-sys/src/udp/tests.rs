@@ -182,7 +182,7 @@ fn an_ipv4_socket_refuses_ipv6_destinations() {
     assert_eq!(send(&v4, address(&v6), b"x").unwrap_err().kind(), io::ErrorKind::InvalidInput);
 }
 
-/// A local address at which nobody listens.
+/// A local address without a listener.
 fn closed(ip: &str) -> SocketAddr {
     address(&bind(&format!("{ip}:0")))
 }

@@ -21,7 +21,7 @@ impl Call {
         Self { pending }
     }
 
-    /// Whom it asks.
+    /// The server's address.
     pub fn server(&self) -> SocketAddr {
         self.pending.server()
     }
@@ -47,7 +47,7 @@ impl PendingResponse {
         Self { pending }
     }
 
-    /// Whom it asks.
+    /// The server's address.
     pub fn server(&self) -> SocketAddr {
         self.pending.server()
     }

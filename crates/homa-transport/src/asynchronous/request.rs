@@ -22,7 +22,7 @@ impl Request {
         Self { body: accepted.body, responder: Responder { replier: accepted.replier } }
     }
 
-    /// Who asks.
+    /// The client's address.
     pub fn peer(&self) -> SocketAddr {
         self.responder.peer()
     }
@@ -37,12 +37,12 @@ impl Request {
         std::mem::take(&mut self.body)
     }
 
-    /// The body, and what answers it.
+    /// The body, and the responder.
     pub fn into_parts(self) -> (Message, Responder) {
         (self.body, self.responder)
     }
 
-    /// Whether the client gave the call up or is gone: a response would reach nobody.
+    /// Whether the client gave the call up or is gone, so that a response would be lost.
     pub fn is_cancelled(&self) -> bool {
         self.responder.is_cancelled()
     }
@@ -77,12 +77,12 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// Who asks.
+    /// The client's address.
     pub fn peer(&self) -> SocketAddr {
         self.replier.peer()
     }
 
-    /// Whether the client gave the call up or is gone: a response would reach nobody.
+    /// Whether the client gave the call up or is gone, so that a response would be lost.
     pub fn is_cancelled(&self) -> bool {
         self.replier.is_cancelled()
     }
@@ -128,7 +128,7 @@ impl RequestStream {
         Self { incoming, responder: Responder { replier } }
     }
 
-    /// Who asks.
+    /// The client's address.
     pub fn peer(&self) -> SocketAddr {
         self.responder.peer()
     }

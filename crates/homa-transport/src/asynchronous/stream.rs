@@ -20,7 +20,7 @@ impl ResponseStream {
         Self { incoming }
     }
 
-    /// Who answers.
+    /// The server's address.
     pub fn server(&self) -> SocketAddr {
         self.incoming.peer()
     }
@@ -62,7 +62,7 @@ impl BodySender {
         Self { outgoing }
     }
 
-    /// Who the body is for.
+    /// The other end's address.
     pub fn peer(&self) -> SocketAddr {
         self.outgoing.peer()
     }

@@ -24,7 +24,7 @@ pub(crate) fn ensure_task(core: &Arc<Core>) {
     if core.task.is_taken() {
         return;
     }
-    // Without one there is nothing to wait for: whoever brings packets drives.
+    // Without one there is nothing to wait for: the source of packets drives.
     let Some(readable) = &core.facts.readable else { return };
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     if !core.task.take() {
@@ -49,7 +49,7 @@ struct DriverTask {
     place: Place,
     /// The waker that the core knows.
     noted: Option<Waker>,
-    /// The runtime has one thread, so that looking for packets for a while disturbs nobody else.
+    /// The runtime has one thread, so that looking for packets for a while disturbs no other task.
     may_spin: bool,
     /// While it looks for packets: until when.
     spin_until_ns: u64,
@@ -63,7 +63,7 @@ enum Place {
     Seat(Tenure<Waker>, Waker),
 }
 
-/// What a series of turns has come to.
+/// Result of a series of turns.
 enum Step {
     /// Let other tasks run, so many of which were woken, then go on.
     Yield { woke: usize },
@@ -159,7 +159,7 @@ impl DriverTask {
     }
 
     /// Lets everything else that is ready in the runtime run first. Others may take the seat in
-    /// between, and nobody needs to kick.
+    /// between, and no kick is needed.
     fn yield_now(&self, context: &mut Context<'_>) {
         if let Place::Seat(tenure, _) = &self.place {
             // Evicted: noticed by the next poll.
@@ -171,7 +171,7 @@ impl DriverTask {
         }
     }
 
-    /// Somebody was woken: more packets may come soon.
+    /// A waiter was woken: more packets may come soon.
     fn begin_spin(&mut self, core: &Core) {
         let spin_ns = if self.may_spin { core.spin_ns() } else { 0 };
         if self.spin_until_ns != 0 && core.learns_to_spin() {

@@ -20,7 +20,7 @@ impl Call {
         Self { handle, pending }
     }
 
-    /// Whom it asks.
+    /// The server's address.
     pub fn server(&self) -> SocketAddr {
         self.pending.server()
     }
@@ -58,7 +58,7 @@ impl PendingResponse {
         Self { handle, pending }
     }
 
-    /// Whom it asks.
+    /// The server's address.
     pub fn server(&self) -> SocketAddr {
         self.pending.server()
     }

@@ -49,7 +49,7 @@ impl CallSet {
     /// calls have gathered; waits for room at a limit of the endpoint.
     ///
     /// # Errors
-    /// What is known at once; the rest comes from [`CallSet::wait`].
+    /// Errors known at once; others come from [`CallSet::wait`].
     pub fn start(
         &mut self,
         server: SocketAddr,

@@ -108,7 +108,7 @@ impl Endpoint {
     /// way from one thread. For many, [`Endpoint::call_set`] is faster.
     ///
     /// # Errors
-    /// What is known at once; the rest comes from [`Call::wait`].
+    /// Errors known at once; others come from [`Call::wait`].
     pub fn start(&self, server: SocketAddr, body: impl Into<Body>) -> Result<Call, CallError> {
         self.start_with(server, body, CallOptions::default())
     }

@@ -23,7 +23,7 @@ impl Request {
         Self { body: accepted.body, responder: Responder { replier: accepted.replier } }
     }
 
-    /// Who asks.
+    /// The client's address.
     pub fn peer(&self) -> SocketAddr {
         self.responder.peer()
     }
@@ -38,13 +38,13 @@ impl Request {
         std::mem::take(&mut self.body)
     }
 
-    /// The body, and what answers it.
+    /// The body, and the responder.
     pub fn into_parts(self) -> (Message, Responder) {
         (self.body, self.responder)
     }
 
-    /// Whether the client gave the call up or is gone: a response would reach nobody. Known only as
-    /// far as packets were looked at; while all threads work, the guard thread does that.
+    /// Whether the client gave the call up or is gone, so that a response would be lost. Known only
+    /// as far as packets were looked at; while all threads work, the guard thread does that.
     pub fn is_cancelled(&self) -> bool {
         self.responder.is_cancelled()
     }
@@ -74,7 +74,7 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// Who asks.
+    /// The client's address.
     pub fn peer(&self) -> SocketAddr {
         self.replier.peer()
     }
@@ -124,7 +124,7 @@ impl RequestStream {
         Self { incoming, responder: Responder { replier } }
     }
 
-    /// Who asks.
+    /// The client's address.
     pub fn peer(&self) -> SocketAddr {
         self.responder.peer()
     }
@@ -166,7 +166,7 @@ impl RequestStream {
         self.responder.reply(body)
     }
 
-    /// What answers it; the rest of the body is discarded as it comes.
+    /// The responder; the rest of the body is discarded as it comes.
     pub fn into_responder(self) -> Responder {
         drop(self.incoming);
         self.responder

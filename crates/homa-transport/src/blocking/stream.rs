@@ -20,7 +20,7 @@ impl ResponseStream {
         Self { handle, incoming }
     }
 
-    /// Who answers.
+    /// The server's address.
     pub fn server(&self) -> SocketAddr {
         self.incoming.peer()
     }
@@ -61,7 +61,7 @@ impl BodySender {
         Self { handle, outgoing }
     }
 
-    /// Who the body is for.
+    /// The other end's address.
     pub fn peer(&self) -> SocketAddr {
         self.outgoing.peer()
     }

@@ -1,4 +1,4 @@
-//! The guard: drives while nobody waits.
+//! The guard: drives while no thread or task waits.
 
 use super::seat::{Look, NEVER_NS, Tenure};
 use super::wait::{Host, Sleeper};
@@ -7,15 +7,15 @@ use super::wait::{Host, Sleeper};
 /// received, in nanoseconds: short against every timeout of the protocol.
 pub(crate) const SHORT_TICK_NS: u64 = 2_000_000;
 
-/// The same while nothing is urgent: what may wait then are questions of peers that repeat them.
-/// Each look takes microseconds from whoever works on that core.
+/// The same while nothing is urgent: only control packets that peers repeat may wait then. Each
+/// look takes microseconds from other work on that core.
 pub(crate) const LONG_TICK_NS: u64 = 10_000_000;
 
 /// How often it looks whether a task that has the seat still does its duty: its runtime may not be
 /// running, or a task of it may not return.
 pub(crate) const REST_NS: u64 = 100_000_000;
 
-/// What to do after a look.
+/// Action after a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     /// Look again at this time or when kicked.
@@ -44,8 +44,8 @@ pub(crate) fn run<H: Host>(
     }
 }
 
-/// One look: executes what nobody attends to, takes a seat that was left, and drives
-/// it until somebody wants it or `stop` says so.
+/// One look: executes unattended operations, takes a seat that was left, and drives until another
+/// waiter wants it or `stop` says so.
 fn look<H: Host>(host: &H, sleeper: &H::Sleeper, stop: impl Fn() -> bool) -> Next {
     let batching = host.flush_abandoned();
     match host.seat().guard_look(sleeper.waker(), |deadline_ns| host.is_overdue(deadline_ns)) {

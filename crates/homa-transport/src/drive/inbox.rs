@@ -17,20 +17,19 @@ const ATTENDANT: usize = 2;
 /// in the order in which they were added.
 ///
 /// To come and go takes one atomic operation each. [`FILLED`] changes only under the lock of the
-/// queue, so it says what is there whenever nobody has that lock; who adds something sets it and
-/// looks for attendants in one step, and so does who leaves the other way round: one of the two
-/// notices the other.
+/// queue, so it is exact whenever that lock is free; adding sets it and reads the attendants in one
+/// step, leaving does the reverse, so one of the two notices the other.
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
     queue: Mutex<VecDeque<T>>,
     word: AtomicUsize,
 }
 
-/// What adding an operation means for who added it.
+/// Consequence of adding an operation, for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Added {
-    /// Somebody attends and will execute it.
+    /// An attendant will execute it.
     Attended,
     /// The caller attends now: it must execute the queue, then [`Inbox::try_leave`].
     Attend,
@@ -41,8 +40,8 @@ impl<T> Inbox<T> {
         Self { queue: Mutex::new(VecDeque::new()), word: AtomicUsize::new(0) }
     }
 
-    /// Adds an operation. If nobody attends, or as many as `full` wait already (back-pressure: who
-    /// adds faster than attendants execute has to help), the caller becomes an attendant.
+    /// Adds an operation. If there is no attendant, or as many as `full` wait already
+    /// (back-pressure), the caller becomes an attendant.
     pub(crate) fn add(&self, operation: T, full: usize) -> Added {
         let mut queue = lock(&self.queue);
         queue.push_back(operation);
@@ -62,7 +61,7 @@ impl<T> Inbox<T> {
         queue.len()
     }
 
-    /// Becomes the only attendant, if nothing waits and nobody attends: the caller may then execute
+    /// Becomes the only attendant, if nothing waits and there is none: the caller may then execute
     /// an operation without adding it.
     pub(crate) fn attend_alone(&self) -> bool {
         self.word.compare_exchange(0, ATTENDANT, Ordering::AcqRel, Ordering::Relaxed).is_ok()
@@ -73,7 +72,7 @@ impl<T> Inbox<T> {
         self.word.fetch_add(ATTENDANT, Ordering::AcqRel);
     }
 
-    /// Becomes an attendant if there is something to do and nobody else does it.
+    /// Becomes an attendant if there is something to do and no other attendant.
     pub(crate) fn attend_if_abandoned(&self) -> bool {
         self.word
             .compare_exchange(FILLED, FILLED + ATTENDANT, Ordering::AcqRel, Ordering::Relaxed)
@@ -88,8 +87,8 @@ impl<T> Inbox<T> {
     /// Exchanges the queue with `taken`, which must be empty. Only under the lock of the state.
     pub(crate) fn take(&self, taken: &mut VecDeque<T>) {
         debug_assert!(taken.is_empty());
-        // What was added before the caller became an attendant, or found that it must not leave, is
-        // seen here; what is added meanwhile is found when the caller leaves.
+        // Operations added before the caller became an attendant, or found that it must not leave,
+        // are seen here; those added meanwhile are found when the caller leaves.
         if self.word.load(Ordering::Acquire) & FILLED == 0 {
             return;
         }

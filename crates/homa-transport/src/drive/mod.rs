@@ -1,10 +1,10 @@
-//! Who drives: the thread or task that waits runs the protocol.
+//! Driving: the thread or task that waits runs the protocol.
 //!
 //! Three small pieces, none of which does I/O, so that loom can try their interleavings, with at
 //! most three preemptions each:
 //!
-//! * [`inbox`]: operations for the state behind the lock. Whoever adds one either becomes its
-//!   *attendant*, who must execute it, or finds one who cannot leave before it is executed.
+//! * [`inbox`]: operations for the state behind the lock. The caller that adds one either becomes
+//!   its *attendant*, which must execute it, or finds one that cannot leave before it is executed.
 //! * [`seat`]: one waiter at a time holds the seat, which means that it looks after socket and
 //!   timers, asleep or not. Leaving passes the seat to a blocked waiter. Every turn reports its
 //!   next deadline to the seat; a sleeper whose deadline moved earlier is woken.

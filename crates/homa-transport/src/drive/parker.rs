@@ -1,4 +1,4 @@
-//! What a thread of the operating system sleeps on.
+//! Sleeping of a thread of the operating system.
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -22,7 +22,7 @@ impl Kick for std::task::Waker {
     }
 }
 
-/// What a turn leaves to be done.
+/// Work that a turn leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Due {
     /// When the next turn is due at the latest, or [`NEVER_NS`].
@@ -31,7 +31,7 @@ pub(crate) struct Due {
     pub(crate) urgent: bool,
 }
 
-/// Who takes the seat.
+/// Kinds of drivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A thread that waits. It has the seat until it leaves.
@@ -39,12 +39,12 @@ pub(crate) enum Kind {
     /// A task of a runtime, which sleeps whenever it is not polled. While it sleeps others may
     /// take the seat, and it is not kicked then: its runtime may not be running.
     Task,
-    /// The guard. Whoever wants the seat takes it, and kicks the guard out of its sleep.
+    /// The guard. Any waiter takes the seat from it, and kicks it out of its sleep.
     Guard,
 }
 
-/// One seat, for which waiters compete. All methods take a short lock and never wake anybody
-/// under it. Invariants:
+/// One seat, for which waiters compete. All methods take a short lock and wake no thread under it.
+/// Invariants:
 ///
 /// * the seat is never empty while a blocked waiter is listed: leaving promotes one;
 /// * a holder that is asleep sleeps no longer than the deadline of the latest turn, or has been
@@ -68,7 +68,7 @@ struct State<W> {
     holder: Option<Holder<W>>,
     /// Blocked waiters that take the seat over when it is left, newest last.
     blocked: Vec<Candidate<W>>,
-    /// What the latest turn left.
+    /// Work that the latest turn left.
     due: Due,
     /// Turns so far.
     turns: u64,
@@ -133,7 +133,7 @@ pub(crate) struct Blocked<W: Kick> {
     given_up: bool,
 }
 
-/// What [`Seat::join`] gives.
+/// Result of [`Seat::join`].
 #[derive(Debug)]
 pub(crate) enum Joined<W: Kick> {
     /// The seat.
@@ -142,7 +142,7 @@ pub(crate) enum Joined<W: Kick> {
     Blocked(Blocked<W>),
 }
 
-/// What the guard is to do now.
+/// Next action of the guard.
 #[derive(Debug)]
 pub(crate) enum Look<W: Kick> {
     /// Drive: the seat was left.
@@ -208,8 +208,8 @@ impl<W: Kick> Seat<W> {
         Some(holder.waker.clone())
     }
 
-    /// The guard's look, once per tick and when kicked: takes a seat that nobody has had since the
-    /// last look, or whose task sleeps although a turn is due: `overdue(deadline_ns)` says so.
+    /// The guard's look, once per tick and when kicked: takes a seat that was empty since the last
+    /// look, or whose task sleeps although a turn is due, as `overdue(deadline_ns)` says.
     pub(crate) fn guard_look(&self, waker: &W, overdue: impl Fn(u64) -> bool) -> Look<W> {
         let mut state = lock(&self.state);
         state.guard.resting = None;
@@ -281,7 +281,7 @@ impl<W> State<W> {
         Look::Later
     }
 
-    /// Whom to kick when the seat is left empty, if that is needed.
+    /// The waiter to kick when the seat is left empty, if that is needed.
     fn take_guard_to_kick(&mut self) -> Option<W> {
         let dozing = if self.due.urgent { self.guard.dozing.take() } else { None };
         dozing.or_else(|| self.guard.resting.take())
@@ -303,7 +303,7 @@ impl<W: Kick> Tenure<W> {
         Some(until_ns)
     }
 
-    /// Awake again: nobody needs to kick. `false`: evicted, stop driving.
+    /// Awake again: no kick is needed. `false`: evicted, stop driving.
     #[must_use]
     pub(crate) fn wake_up(&self) -> bool {
         let mut state = lock(&self.seat.state);

@@ -4,11 +4,11 @@ use std::task::Poll;
 
 use super::seat::{Blocked, Joined, Kick, Kind, NEVER_NS, Seat, Tenure};
 
-/// What is driven: an endpoint's core, or a model of it in tests.
+/// The object that is driven: an endpoint's core, or a model of it in tests.
 pub(crate) trait Host {
     /// Wakes threads and tasks.
     type Waker: Kick;
-    /// What a waiting thread sleeps on.
+    /// The parker of a waiting thread.
     type Sleeper: Sleeper<Waker = Self::Waker>;
 
     /// The seat waiters compete for.
@@ -17,8 +17,8 @@ pub(crate) trait Host {
     fn attend(&self);
     /// Stops attending, unless something is left to do.
     fn try_leave(&self) -> bool;
-    /// Executes what was added for later and nobody attends to; says whether anything was added for
-    /// later since the last time.
+    /// Executes unattended operations that were added for later; returns whether any was added
+    /// since the last time.
     fn flush_abandoned(&self) -> bool;
     /// As an attendant: executes the inbox, receives, sends, reports to the seat, wakes whom it
     /// concerns.
@@ -38,11 +38,11 @@ pub(crate) trait Host {
     fn spin_ns(&self) -> u64;
     /// Whether `spin_ns` depends on what [`Host::spun`] is told.
     fn learns_to_spin(&self) -> bool;
-    /// What a phase of spinning or sleeping brought, to learn from.
+    /// Outcome of a phase of spinning or sleeping, to learn from.
     fn spun(&self, outcome: Spun);
 }
 
-/// What a turn did.
+/// Result of a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Turned {
     /// Something was received.
@@ -53,7 +53,7 @@ pub(crate) struct Turned {
     pub(crate) more: bool,
 }
 
-/// What became of a phase of looking for packets, or of a sleep.
+/// Outcome of a phase of looking for packets, or of a sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spun {
     /// Packets came while spinning.
@@ -64,7 +64,7 @@ pub(crate) enum Spun {
     Slept(u64),
 }
 
-/// What a thread sleeps on. A kick is remembered until it is taken.
+/// A thread's parker. A kick is remembered until it is taken.
 pub(crate) trait Sleeper {
     /// How others wake it.
     type Waker;

@@ -1,6 +1,6 @@
-//! Requests on their way to those who accept them, in turns of their clients: nobody waits for more
-//! than one request of each other client. Clients that let many responses wait for them have no
-//! turn until they take some: whoever answered them would have to wait, too.
+//! Requests that wait to be accepted, in turns of their clients: a request waits for at most one of
+//! each other client. Clients that let many responses wait for them have no turn until they take
+//! some, since replying to them would block.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(crate) enum ServingMode {
     Streaming,
 }
 
-/// The queue between whoever drives and those who accept.
+/// The queue between the driver and those who accept.
 #[derive(Debug)]
 pub(crate) struct AcceptQueue {
     state: Mutex<State>,
@@ -61,7 +61,7 @@ pub(crate) struct Queued {
     pub(crate) body: Message,
 }
 
-/// What [`AcceptQueue::pop_or_wait`] finds.
+/// Result of [`AcceptQueue::pop_or_wait`].
 #[derive(Debug)]
 pub(crate) enum Next {
     Request(Queued),
@@ -179,7 +179,7 @@ impl AcceptQueue {
         let mut state = self.lock();
         let mut request = self.pop_from(&mut state, responses);
         if request.is_none() && state.requests.items_aside() > 0 {
-            // Who takes a response before it is known that somebody is aside wakes nobody.
+            // A response taken before this client was put aside has woken no one.
             request = self.pop_from(&mut state, responses);
         }
         let Some(request) = request else {
@@ -214,7 +214,7 @@ impl AcceptQueue {
             let request = state.requests.pop(|client| responses.is_modest(client));
             self.publish(state);
             let request = request?;
-            // Given up by its client while it waited: nobody needs to see it.
+            // Given up by its client while it waited: it is skipped.
             if !request.rpc.has_failed() {
                 return Some(request);
             }

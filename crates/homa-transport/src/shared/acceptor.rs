@@ -69,7 +69,7 @@ impl<'a> Acceptor<'a> {
         }
     }
 
-    /// Has requests brought that wait for room in the queue.
+    /// Moves requests that wait for room into the queue.
     fn refill(&self, queue: &AcceptQueue) {
         if queue.has_more() {
             self.handle.submit(Operation::RefillAccept);

@@ -17,7 +17,7 @@ use super::wakes::store_waker;
 use crate::drive::seat::NEVER_NS;
 use crate::{CallError, CallOptions, Limit};
 
-/// What a call sends, and what of it is read or supplied piece by piece.
+/// Request of a call, and which parts are read or supplied piece by piece.
 #[derive(Debug)]
 pub(crate) enum CallMode {
     Whole(Body),

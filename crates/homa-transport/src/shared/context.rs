@@ -1,4 +1,4 @@
-//! What operations and events work on, besides the shard, and what both of them do.
+//! Context of operations and events besides the shard, and what both of them do.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

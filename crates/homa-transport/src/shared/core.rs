@@ -1,5 +1,5 @@
 //! The core of an endpoint: its shard behind a lock, the inbox of operations for it, and the seat
-//! of whoever drives it.
+//! of its driver.
 
 use std::fmt;
 use std::io;
@@ -151,7 +151,7 @@ impl Core {
         open
     }
 
-    /// Has an operation executed: here and now, unless somebody attends or comes at once.
+    /// Executes an operation here and now, unless an attendant will.
     pub(crate) fn submit(&self, operation: Operation) {
         if self.task.returns() {
             return self.submit_later(operation);
@@ -166,23 +166,23 @@ impl Core {
         }
     }
 
-    /// Has an operation executed with others: at the next [`Core::flush`], when there are many, or
-    /// when [`Core::flush_if_old`] finds that the oldest has waited for long.
+    /// Executes an operation together with others: at the next [`Core::flush`], when there are
+    /// many, or when [`Core::flush_if_old`] finds that the oldest has waited for long.
     pub(crate) fn submit_later(&self, operation: Operation) {
         let waiting = self.inbox.add_for_later(operation);
         if waiting == 1 {
             self.batches.store(true, Ordering::Relaxed);
             self.later_since_ns.store(self.now_ns(), Ordering::Relaxed);
         } else if waiting >= INBOX_MAX {
-            // Whoever attends does not keep up.
+            // The attendant does not keep up.
             self.renew_deadline();
         } else if waiting >= LATER_MAX {
             self.flush();
         }
     }
 
-    /// Sends a response: with others if more requests wait already, since whoever answers will
-    /// probably accept the next one at once.
+    /// Sends a response: with others if more requests wait already, since the caller will probably
+    /// accept the next one at once.
     pub(crate) fn submit_reply(&self, operation: Operation) {
         if self.rooms.requests.len() > 0 {
             self.submit_later(operation);
@@ -200,7 +200,7 @@ impl Core {
         }
     }
 
-    /// Executes what nobody attends to.
+    /// Executes unattended operations.
     pub(crate) fn flush(&self) {
         if self.inbox.attend_if_abandoned() {
             self.serve_inbox();
@@ -217,7 +217,7 @@ impl Core {
         }
     }
 
-    /// Makes whoever sleeps take note of a new deadline outside the engine.
+    /// Makes the sleeping driver take note of a new deadline outside the engine.
     pub(crate) fn renew_deadline(&self) {
         self.inbox.attend();
         self.serve_inbox();

@@ -1,4 +1,4 @@
-//! What the engine tells, passed on to users.
+//! Events of the engine, passed on to users.
 
 use std::sync::Arc;
 
@@ -130,7 +130,7 @@ impl Context<'_> {
         let mut state = rpc.lock();
         self.rooms.release(rpc.role, &mut state, self.wakes);
         state.key = None;
-        // Nobody is left waiting, whatever the engine told before.
+        // No waiter is left, whatever the engine reported before.
         self.wakes.add(state.writer.take());
         self.wakes.add(state.reader.take());
     }

@@ -1,4 +1,4 @@
-//! What does not change while an endpoint lives.
+//! Constants of an endpoint.
 
 use std::io;
 use std::net::SocketAddr;

@@ -45,7 +45,7 @@ impl GuardThread {
         Ok(Self { thread, stop, waker })
     }
 
-    /// Has it end, now or when the endpoint is closed; `wait` for it, so that the socket is gone.
+    /// Ends it, now or when the endpoint is closed; `wait` for it, so that the socket is gone.
     pub(crate) fn end(self, wait: bool) {
         self.stop.store(true, Ordering::Release);
         self.waker.wake();

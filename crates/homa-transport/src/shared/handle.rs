@@ -1,4 +1,4 @@
-//! What endpoints, calls and requests hold: together they keep the endpoint open.
+//! Handles of endpoints, calls and requests: together they keep the endpoint open.
 
 use std::ops::Deref;
 use std::panic::RefUnwindSafe;
@@ -13,14 +13,14 @@ use crate::drive::seat::NEVER_NS;
 use crate::drive::sync::{Mutex, lock};
 use crate::drive::wait::{Host, wait};
 
-/// Has a task of the caller's runtime drive a core, if it runs in one.
+/// Spawns a task of the caller's runtime to drive a core, if the caller runs in one.
 pub(crate) type EnsureTask = fn(&Arc<Core>);
 
 /// A share of an endpoint's core; dropping the last one closes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     shared: Arc<Shared>,
-    /// Whoever waits through this handle does so in a runtime.
+    /// Callers that wait through this handle do so in a runtime.
     task: Option<EnsureTask>,
 }
 

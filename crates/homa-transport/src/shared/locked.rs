@@ -28,7 +28,7 @@ pub(crate) struct LockedShard<D, C> {
     clock: C,
 }
 
-/// What the lock protects.
+/// State behind the lock.
 #[derive(Debug)]
 struct State<D> {
     shard: Shard<D>,

@@ -1,11 +1,12 @@
-//! What both faces share: an endpoint's core, and calls, requests and streams as things to poll.
+//! Parts that both interfaces share: an endpoint's core, and calls, requests and streams as things
+//! to poll.
 //!
 //! In layers, each of which knows only those before it:
 //!
 //! * limits: [`room`] for messages, [`turns`] of clients, both by [`peers`]; who waits for them is
 //!   in [`waiters`], who is to be woken in [`wakes`];
-//! * [`rpc`]: what the user of an RPC and whoever drives share about it; [`accept`]: requests for
-//!   those who accept; [`rooms`] has all limits of an endpoint;
+//! * [`rpc`]: what the user and the driver of an RPC share about it; [`accept`]: requests for those
+//!   who accept; [`rooms`] has all limits of an endpoint;
 //! * what happens under the lock: [`ops`] go in, [`events`] come out, of the RPCs of the
 //!   [`registry`], both in a [`context`];
 //! * [`core`](self::core): inbox and seat around the shard, which is behind its lock in [`locked`],

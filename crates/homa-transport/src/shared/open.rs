@@ -115,7 +115,7 @@ fn engine_config(builder: &EndpointBuilder) -> Config {
         config.priorities.cutoffs =
             CutoffSource::Fixed(Cutoffs::default_for(config.priorities.count));
     }
-    // Who enters a full room drives others out.
+    // Bytes beyond a full room would displace those of others.
     config.responses.unacknowledged_bytes =
         config.responses.unacknowledged_bytes.min(builder.outstanding_bytes_max);
     config

@@ -1,4 +1,4 @@
-//! What users ask of the engine, and how it is executed under the lock.
+//! Operations of users, and their execution under the lock.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

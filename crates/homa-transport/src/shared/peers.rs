@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-/// What is kept for a peer.
+/// State of a peer.
 pub(crate) trait Entry: Default {
     /// Whether nothing is lost if it is made anew.
     fn is_idle(&self) -> bool;

@@ -1,4 +1,4 @@
-//! Calls of a set that are over, on their way to whoever waits for one of them.
+//! Finished calls of a set, on their way to the waiting caller.
 
 use std::collections::VecDeque;
 use std::panic::RefUnwindSafe;

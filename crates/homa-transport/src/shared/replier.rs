@@ -65,7 +65,7 @@ impl Replier {
     }
 
     /// Takes `body` when there is room for it. Its client has to take other responses meanwhile:
-    /// who does not would keep whoever answers from answering others.
+    /// otherwise it would keep the handler from answering others.
     pub(crate) fn poll_reply(
         &mut self,
         waker: &Waker,

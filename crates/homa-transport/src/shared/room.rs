@@ -13,7 +13,7 @@ use super::wakes::Wakes;
 use crate::drive::seat::NEVER_NS;
 use crate::drive::sync::{Mutex, MutexGuard, lock};
 
-/// Whose messages share what.
+/// Which messages share the room.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limits {
     /// Each peer has room for so many messages and bytes. A message longer than all of it may go
@@ -48,21 +48,21 @@ struct State {
     waiters: usize,
 }
 
-/// What is under way to one peer.
+/// Messages under way to one peer.
 #[derive(Debug, Default)]
 struct Account {
     messages: usize,
     bytes: u64,
     /// How often room was given back.
     given_back: u64,
-    /// Somebody waited in vain for room to be given back, and none has been since.
+    /// A waiter timed out, and no room has been given back since.
     stalled: bool,
     waiters: Waiters,
     /// It is in [`State::waiting`].
     waits: bool,
 }
 
-/// What is under way to the peers of one host.
+/// Messages under way to the peers of one host.
 #[derive(Debug, Default)]
 struct HostAccount {
     bytes: u64,
@@ -158,8 +158,8 @@ impl Room {
         self.charge(&mut state, peer, bytes)
     }
 
-    /// Somebody waited long enough. A peer that has nothing there gets room though there is none;
-    /// for others nobody waits any more until they give some back.
+    /// A waiter timed out. A peer that has nothing there gets room although there is none; for
+    /// other peers waiting ends at once until they give some back.
     pub(crate) fn enter_at_last(&self, peer: SocketAddr, bytes: u64) -> Option<Charge> {
         let mut state = self.lock();
         let peer = state.peers.find_or_add(peer);
@@ -306,8 +306,7 @@ impl Room {
         }
     }
 
-    /// Somebody who waits and may enter: first who waits for `peer`, then for the next one of all
-    /// in turn.
+    /// A waiter that may enter: first one for `peer`, then for the next one of all in turn.
     fn next(&self, state: &mut State, peer: u32) -> Option<Waker> {
         if let Some(next) = self.next_of(state, peer) {
             return Some(next);
@@ -335,8 +334,7 @@ impl Room {
 }
 
 impl State {
-    /// How much `peer` may have of a room for `bytes_max`: what nobody has, without as much as its
-    /// host has.
+    /// Share of `peer` in a room for `bytes_max`: the free bytes less those that its host holds.
     fn share_bytes(&self, peer: u32, bytes_max: u64) -> u64 {
         let of_host = self.peers.host_entry(self.peers.host(peer)).bytes;
         bytes_max.saturating_sub(self.bytes).saturating_sub(of_host)

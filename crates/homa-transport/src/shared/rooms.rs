@@ -1,5 +1,5 @@
-//! What an endpoint limits without the shard's lock: messages on their way, and requests that
-//! wait to be accepted.
+//! Limits of an endpoint outside the shard's lock: messages on their way, and requests that wait to
+//! be accepted.
 
 use super::accept::{AcceptQueue, Queued};
 use super::room::Room;
@@ -40,8 +40,8 @@ impl Rooms {
         self.responses.expire(now_ns, wakes);
     }
 
-    /// Wakes all who wait; nothing can be accepted from now on. Returns the requests that nobody
-    /// has accepted.
+    /// Wakes all waiters; nothing can be accepted from now on. Returns the requests that were not
+    /// accepted.
     pub(crate) fn close(&self, wakes: &mut Wakes) -> Vec<Queued> {
         let refused = self.requests.close(wakes);
         self.calls.wake_all(wakes);

@@ -1,4 +1,4 @@
-//! What the library keeps for one RPC, shared by its user and whoever drives.
+//! State of one RPC in the library, shared by its user and the driver.
 
 use std::net::SocketAddr;
 use std::panic::RefUnwindSafe;
@@ -21,7 +21,7 @@ use crate::drive::sync::{Mutex, MutexGuard, lock};
 pub(crate) struct Rpc {
     /// The other end.
     pub(crate) peer: SocketAddr,
-    /// What this end is.
+    /// The role of this end.
     pub(crate) role: Role,
     /// The RPC failed; readable without the lock.
     has_failed: AtomicBool,
@@ -31,17 +31,17 @@ pub(crate) struct Rpc {
 /// As with the whole endpoint: handlers and wakers run without the lock.
 impl RefUnwindSafe for Rpc {}
 
-/// What this end of an RPC is.
+/// Role of an end of an RPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// It asked.
+    /// Client.
     Client,
-    /// It answers.
+    /// Server.
     Server,
 }
 
-/// What changes. Whoever drives locks it after the shard, users lock it alone; so nobody may take
-/// the shard's lock while holding this one.
+/// Mutable state. The driver locks it after the shard, users lock it alone; so the shard's lock
+/// must not be taken while this one is held.
 #[derive(Debug, Default)]
 pub(crate) struct RpcState {
     /// Known once the engine has it; `None` again when it has ended.
@@ -50,9 +50,9 @@ pub(crate) struct RpcState {
     pub(crate) failed: Option<CallError>,
     /// Room taken in the endpoint's limits and not given back.
     pub(crate) charge: Option<Charge>,
-    /// What comes in.
+    /// The incoming message.
     pub(crate) incoming: Incoming,
-    /// What goes out, if it is supplied piece by piece.
+    /// The outgoing message, if it is supplied piece by piece.
     pub(crate) outgoing: Outgoing,
     /// Server: a response given before the request was complete.
     pub(crate) early_response: Option<Box<EarlyResponse>>,
@@ -69,14 +69,13 @@ pub(crate) struct RpcState {
 pub(crate) struct Incoming {
     /// Bytes of the whole message, once known.
     pub(crate) length_bytes: Option<u32>,
-    /// What was moved out of the store and not read: of a stream the next bytes, else nothing or
-    /// all.
+    /// Bytes moved out of the store and not read: of a stream the next ones, else none or all.
     unread: Message,
-    /// Not a stream: `unread` is the whole message, for which nobody has asked yet.
+    /// Not a stream: `unread` is the whole message, which was not polled yet.
     is_whole: bool,
     /// Read as a stream.
     pub(crate) streaming: bool,
-    /// Nobody will read it: throw it away as it comes.
+    /// It will not be read: discard it as it comes.
     pub(crate) discarded: bool,
     /// It is complete at the engine.
     pub(crate) complete: bool,
@@ -154,7 +153,7 @@ impl Rpc {
 }
 
 impl RpcState {
-    /// Whoever waits for what comes in is to look again.
+    /// Wakes the reader of the incoming message.
     pub(crate) fn wake_reader(&mut self, wakes: &mut Wakes) {
         wakes.add(self.reader.take());
         let is_over = self.incoming.is_whole || self.failed.is_some();
@@ -167,7 +166,7 @@ impl RpcState {
 }
 
 impl Incoming {
-    /// Keeps the whole message for whoever asks for it.
+    /// Keeps the whole message until it is polled.
     pub(crate) fn set_whole(&mut self, message: Message) {
         self.unread = message;
         self.is_whole = true;

@@ -17,12 +17,12 @@ use crate::{CallError, StreamError};
 /// Bytes of a streamed message that may be on their way (supplied and not released).
 const OUTGOING_WINDOW_BYTES: u32 = 1 << 20;
 
-/// What comes in.
+/// The incoming message.
 #[derive(Debug)]
 pub(crate) struct IncomingStream {
     handle: Handle,
     rpc: Arc<Rpc>,
-    /// What was there from the beginning (a whole request).
+    /// Bytes there from the beginning (a whole request).
     ready: Message,
     length_bytes: u32,
     read_bytes: u32,
@@ -137,7 +137,7 @@ impl Drop for IncomingStream {
     }
 }
 
-/// What goes out.
+/// The outgoing message.
 #[derive(Debug)]
 pub(crate) struct OutgoingStream {
     handle: Handle,

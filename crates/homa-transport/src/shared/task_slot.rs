@@ -1,4 +1,4 @@
-//! What an endpoint knows of the task of a runtime that drives it.
+//! The runtime's task that drives an endpoint.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;

@@ -28,7 +28,7 @@ pub(crate) struct Load {
     pub(crate) bytes: usize,
 }
 
-/// What one client has here.
+/// Entries of one client.
 #[derive(Debug)]
 struct Lane<T> {
     /// Each with its bytes.
@@ -37,7 +37,7 @@ struct Lane<T> {
     aside: bool,
 }
 
-/// What the clients of one host have.
+/// Entries of the clients of one host.
 #[derive(Debug, Default)]
 struct Host {
     /// Those whose turn it will be, the next one first.
@@ -125,7 +125,7 @@ impl<T> Turns<T> {
         }
     }
 
-    /// What was alone lines up like any other.
+    /// An entry that was alone lines up like any other.
     #[inline]
     fn queue_alone(&mut self) {
         if let Some((peer, item)) = self.alone.take() {
@@ -222,8 +222,8 @@ impl<T> Turns<T> {
         entry.lanes.push_back(lane);
     }
 
-    /// Has the first client of at most `looks` that are aside and `may` have their turn line up
-    /// again. Says whether there was one.
+    /// Lines up again the first client of at most `looks` that are aside and `may` have their turn.
+    /// Returns whether there was one.
     fn call_back(&mut self, looks: usize, may: &impl Fn(SocketAddr) -> bool) -> bool {
         for _ in 0..looks.min(self.aside.len()) {
             let Some(lane) = self.aside.pop_front() else { break };

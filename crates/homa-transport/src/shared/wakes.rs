@@ -1,4 +1,4 @@
-//! Whom a turn makes ready.
+//! Wakers that a turn makes ready.
 
 use std::task::Waker;
 

@@ -13,7 +13,7 @@ use crate::host::{backlog_bytes, driver_of};
 use crate::ledger::CallEnd;
 use crate::time::{engine_time, world_ns};
 
-/// What one turn sends at most: its share, and one train more.
+/// Bytes that one turn sends at most: its share, and one train more.
 const TURN_BYTES_MAX: usize = (256 + 64) << 10;
 
 impl World {

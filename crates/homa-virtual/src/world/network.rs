@@ -134,7 +134,7 @@ impl World {
             return self.heard.push(Heard { at_ns, to, dscp: meta.dscp, bytes });
         }
         if entry.is_up() {
-            // Whoever overflows the buffer has sent it all the same.
+            // A packet that overflows the buffer was sent all the same.
             self.auditor.arrived(self.now_ns, host, &packet);
             entry.with_driver(|driver| driver.arrive(packet));
             return self.wake(host, self.now_ns);
@@ -172,8 +172,8 @@ impl World {
                 (stranger, self.host_at(original.to))
             }
             2 => (stranger, self.host_at(original.to)),
-            // What was told to an unvalidated client, who asked with a copied incarnation, is not
-            // turned against its subject: against that only authentication helps.
+            // Replies to a forged packet with a copied incarnation are not sent on to its subject:
+            // only authentication protects against that.
             3 if self.host_at(original.to).is_some() => (from, Some(host)),
             _ => {
                 bytes = (0..self.dice.below(200)).map(|_| self.dice.roll() as u8).collect();

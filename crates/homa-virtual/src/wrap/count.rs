@@ -6,7 +6,7 @@ use homa_core::{RxMeta, Segment, Transmit};
 
 use homa_io::driver::{Driver, PacketSink, Payloads, RxStatus, Unsent};
 
-/// What passed a [`Counter`].
+/// Traffic through a [`Counter`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Packets received.
@@ -38,7 +38,7 @@ impl<D> Counter<D> {
         Self { inner, counts: Counts::default() }
     }
 
-    /// What has passed so far.
+    /// The traffic so far.
     pub fn counts(&self) -> Counts {
         self.counts
     }

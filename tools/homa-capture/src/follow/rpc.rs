@@ -157,8 +157,8 @@ pub struct Rpc {
     pub violations: u64,
 }
 
-/// So many questions for an acknowledgement in a row without any sign of the client mean that it
-/// did not get the response, or is gone.
+/// So many NEED_ACKs in a row without any packet of the client mean that it did not get the
+/// response, or is gone.
 const NEED_ACKS_UNANSWERED_MAX: u64 = 10;
 
 impl Rpc {

@@ -1,4 +1,4 @@
-//! What control packets change (docs/spec/protocol.md §10, §11).
+//! Processing of control packets (docs/spec/protocol.md §10, §11).
 
 use core::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::time::{Instant, nanos};
 /// believed to have lost it. One may be an old packet that was overtaken.
 const DOUBTS_MAX: u8 = 3;
 
-/// The same bytes are sent again at most once in this part of a resend interval: whoever asks once
-/// per interval may be a little early.
+/// The same bytes are retransmitted at most once in this part of a resend interval; RESENDs sent
+/// once per interval may come a little early.
 const RETRANSMIT_PAUSE: (u32, u32) = (3, 4);
 
 impl Engine {
@@ -37,7 +37,7 @@ impl Engine {
                 let rpc = self.rpcs.known(index);
                 !rpc.is_some_and(|rpc| rpc.may_be_spoken_of(header, &self.peers))
             }
-            // Whoever it is, it is not the server: an answer could be turned against the call.
+            // The sender is not the server of the call: a reply could be used against the call.
             None => self.ids.is_call(id),
         };
         if foreign {
@@ -81,8 +81,8 @@ impl Engine {
         }
     }
 
-    /// The server acknowledges what only a client could acknowledge: a Linux host says so of RPCs
-    /// that it does not know, when it is asked about a call.
+    /// An ACK from a server: a Linux host replies so to a NEED_ACK about an RPC that it does not
+    /// know.
     fn disowned(&mut self, index: u32) {
         let waits = self.rpcs.known(index).is_some_and(|rpc| {
             rpc.is_client() && rpc.state() == State::Outgoing && !rpc.speaks_native(&self.peers)
@@ -166,7 +166,7 @@ impl Engine {
         Ok(Received::Consumed)
     }
 
-    /// The receiver of our message misses something.
+    /// RESEND: the receiver of our message misses a range.
     fn send_again(&mut self, index: u32, resend: &Resend) {
         let retransmit_max = self.receiver.incoming_cap(&self.ctx);
         let Some(rpc) = self.rpcs.known_mut(index) else {
@@ -212,7 +212,7 @@ impl Engine {
             peer.retransmissions.spend(again);
         }
         if is_server && (again > 0 || grants) {
-            // Only who asks for something that is there wants the response.
+            // Only a RESEND for existing bytes shows that the client wants the response.
             rpc.last_heard = now;
         }
         if nothing_sent {
@@ -255,8 +255,8 @@ impl Engine {
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
-        // However many come at a time: several RESENDs must fit into the time after which it is
-        // given up, if that is long enough.
+        // The interval is bounded, so that several RESENDs fit into the timeout, if that is long
+        // enough.
         let most = match (rpc.role, rpc.state()) {
             (Role::Server, State::Outgoing | State::Refused(_)) => ack_repeat_max(&self.ctx.config),
             _ => {
@@ -297,7 +297,7 @@ impl Engine {
         self.ctx.stats.unknown_received.inc();
         let Some((index, rpc)) = rpc.and_then(|index| Some((index, self.rpcs.known(index)?)))
         else {
-            // It repeats its refusal: our acknowledgement got lost.
+            // The server repeats its refusal: our ACK was lost.
             if why == Reason::Rejected && RpcId(header.common.local_id()).is_client() {
                 self.replies.acknowledge_again((path, header), &mut self.peers, &mut self.ctx);
             }
@@ -328,7 +328,7 @@ impl Engine {
             },
         }
         if confirmed && matches!(why, Reason::NeverSeen | Reason::Finished | Reason::Restarted) {
-            // It said that it has the request: it may have lost others as well.
+            // The server had confirmed this request, so it may have lost others as well.
             self.peers.recheck_waiting(peer, &mut self.ctx);
         }
         Ok(Received::Consumed)
@@ -362,14 +362,14 @@ impl Engine {
             self.server_reincarnated(index, age_us);
             return;
         }
-        // The other half of its memory is for the copy to arrive in.
+        // The other half of its memory leaves time for the retransmission to arrive.
         let memory = self.ctx.config.recovery.finished_memory / 2;
         let too_old = rpc.tx.first_sent().is_some_and(|sent| now.since(sent) >= memory);
-        // What a Linux host says may be a late copy, which is no reason to give a call up.
+        // RPC_UNKNOWN from a Linux host may be a late duplicate, which does not end a call.
         let may_be_late = too_old && !rpc.speaks_native(&self.peers);
         if rpc.confirmed || rpc.doubts > 0 || rpc.tx.released() > 0 || may_be_late {
             let interval = self.ctx.config.recovery.resend_interval;
-            // Answers to several RESENDs may come at once: they are one.
+            // Replies to several RESENDs that come at once count as one.
             if rpc.doubts > 0 && now.since(rpc.last_heard) < interval {
                 return;
             }
@@ -380,7 +380,7 @@ impl Engine {
             }
             rpc.set_confirmed(false, &mut self.peers, &mut self.ctx);
             rpc.doubts = doubts;
-            // It has an answer's time from now on: while it was confirmed nobody counted.
+            // The timeout begins now: while the call was confirmed it did not run.
             rpc.last_heard = now;
             rpc.resend.set_interval(nanos(interval));
             self.ctx.arm(index, nanos(interval));
@@ -393,9 +393,9 @@ impl Engine {
         }
     }
 
-    /// The server does not know an RPC of whose response a part is here. In the packet format of
-    /// Linux that may be a late copy: the rest is given up when it is said several times and
-    /// nothing else comes.
+    /// The server does not know an RPC of whose response a part is here. In the Linux profile that
+    /// may be a late duplicate: the rest is given up when it is repeated several times and nothing
+    /// else comes.
     fn response_forgotten(&mut self, index: u32) {
         let (interval, now) = (self.ctx.config.recovery.resend_interval, self.ctx.now);
         let Some(rpc) = self.rpcs.known_mut(index) else {
@@ -407,7 +407,7 @@ impl Engine {
             self.fail_rpc(index, FailReason::Forgotten);
             return;
         }
-        // It answers: others may wait for the memory that the response holds.
+        // The server answers, so it is alive; others may wait for the memory of this response.
         rpc.resend.set_interval(nanos(interval));
         rpc.resend.end_wait(now);
         self.ctx.arm(index, nanos(interval));
@@ -541,7 +541,7 @@ impl Engine {
 }
 
 impl Rpc {
-    /// The server as it lives now may have the request.
+    /// Notes that the present incarnation of the server may have the request.
     fn note_server_incarnation(&mut self, peers: &PeerTable) {
         if self.is_client() && self.native {
             self.peer_incarnation = peers.known(self.peer).map_or(0, |peer| peer.incarnation());
@@ -564,8 +564,7 @@ impl Rpc {
 }
 
 impl Peer {
-    /// Whether its address is proved, or it has sent enough to be sent a packet with so much
-    /// payload.
+    /// Whether the anti-amplification limit admits a packet with so much payload.
     fn may_be_sent(&self, payload: u32) -> bool {
         let over_ip = self.path.carriage == Carriage::Ip;
         over_ip || self.validation.is_done() || self.validation.room() >= u64::from(payload)

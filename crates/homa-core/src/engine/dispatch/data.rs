@@ -1,4 +1,4 @@
-//! What a received packet changes: checks in the order of docs/spec/wire-format.md §9, and DATA.
+//! Processing of received packets: checks in the order of docs/spec/wire-format.md §9, and DATA.
 
 use homa_wire::{Body, DATA_HEADER_BYTES, Data, Header, Reason, RpcId, VERSION};
 
@@ -41,7 +41,7 @@ impl Engine {
         bytes: &[u8],
         transport_len: u32,
     ) -> Result<Received, DropReason> {
-        // Looked at where it is: it is long.
+        // By reference: `Header` is large.
         let parsed = Header::parse(bytes, transport_len);
         let Ok(header) = &parsed else {
             return Err(DropReason::Malformed);
@@ -96,7 +96,7 @@ impl Engine {
             Some(VERSION) => Ok(()),
             None if path.carriage == Carriage::Ip => Ok(()),
             None => Err(DropReason::Foreign),
-            // An announcement of something newer is no announcement.
+            // An announcement of a newer version counts as none.
             Some(_) if path.carriage == Carriage::Ip && is_cutoffs(header) => Ok(()),
             Some(theirs) => {
                 self.ctx.stats.last_foreign_version = theirs;
@@ -111,8 +111,8 @@ impl Engine {
         }
     }
 
-    /// Checks that the port is open, and serves if it is asked to. Requests to ports that nobody
-    /// serves are answered.
+    /// Checks that the port is open, and serves if it is asked to. Requests to unserved ports are
+    /// answered.
     fn check_port(
         &mut self,
         path: &Path,
@@ -126,7 +126,7 @@ impl Engine {
             // Linux hosts learn it from ICMP, which the driver sends.
             let understood = header.common.version().is_some();
             if matches!(header.body, Body::Data(_)) {
-                // A response that nobody can take need not be kept by its server.
+                // The server of a response to a closed port need not keep it.
                 let why = if for_server { Reason::NoService } else { Reason::Finished };
                 self.refuse_packet(path, header, (why, 0));
             } else if for_server && asks && understood {
@@ -262,7 +262,7 @@ impl Engine {
         self.begin_incoming(index, header, data);
         if let Some(rpc) = self.rpcs.known_mut(index).filter(|_| limited) {
             self.receiver.count_unvalidated(rpc);
-            // Its answer proves the address, whether or not there is a grant for it.
+            // The reply to the probe validates the address, whether or not there is a grant.
             self.ctx.tell(rpc, &self.peers, Body::NeedAck, Reason::Probe);
         }
         Ok(index)
@@ -305,8 +305,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Checks that the address of a client is worth a place and memory: it has `validated` it, or
-    /// there is a share left for those that have not.
+    /// Checks that a client may have a place and memory: its address is `validated`, or the share
+    /// of unvalidated clients has room.
     fn check_address(
         &mut self,
         peer: Option<u32>,
@@ -328,7 +328,8 @@ impl Engine {
         }
         self.ctx.stats.unvalidated_put_off.inc();
         if data.offset(header.common.sequence) == 0 {
-            // True, and it tells the client who we are: it sends again and names us.
+            // RPC_UNKNOWN (*never seen*) tells the client our incarnation; its retransmission
+            // echoes it.
             let why = (Reason::NeverSeen, self.ctx.age_us());
             let (peers, ctx) = (&self.peers, &mut self.ctx);
             self.replies.send((path, header), Body::RpcUnknown, why, peers, ctx);
@@ -356,7 +357,7 @@ impl Engine {
         let remembered_max =
             (self.ctx.config.fixed.finished_max as usize).saturating_sub(self.shares.serving());
         if self.finished.len() >= remembered_max {
-            // Nobody may have asked it for a while.
+            // It may not have been rotated for a while.
             self.finished.rotate(self.ctx.read_clock.now());
             if self.finished.len() >= remembered_max {
                 return None;
@@ -516,8 +517,8 @@ impl Engine {
 }
 
 impl PeerTable {
-    /// Whether the address of a request is its client's: over UDP it or an earlier packet names us,
-    /// over raw IP nobody proves it.
+    /// Whether the address of a request is its client's: over UDP it or an earlier packet echoed
+    /// our incarnation, over raw IP addresses are not validated.
     #[inline(always)]
     fn is_validated(&self, peer: Option<u32>, path: &Path, header: &Header) -> bool {
         path.carriage == Carriage::Ip
@@ -566,7 +567,7 @@ impl Peer {
         })
     }
 
-    /// Counts a request of its.
+    /// Counts a request of this peer.
     fn note_request(&mut self, id: u64, ctx: &mut Ctx) {
         let (newest, _) = self.newest_request.get_or_insert_with(|| (id, ctx.read_clock.stamp()));
         if is_newer(id, *newest) {

@@ -1,5 +1,5 @@
-//! What a received packet changes: who it is from and about which RPC it speaks is found once, then
-//! a room is told.
+//! Dispatch of received packets: the peer and the RPC are looked up once, then a room processes the
+//! packet.
 //!
 //! | file | what it decides |
 //! | --- | --- |

@@ -10,7 +10,7 @@ pub(crate) struct PendingAck {
     pub(crate) server_port: u16,
 }
 
-/// Those for one peer, the newest first.
+/// The acknowledgements for one peer, newest first.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AckQueue {
     acks: [PendingAck; ACKS_MAX],

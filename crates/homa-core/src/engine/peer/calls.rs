@@ -16,14 +16,14 @@ use crate::event::FailReason;
 use crate::structures::NIL;
 use crate::time::{Instant, nanos};
 
-/// Calls that are asked about at a time while all are checked: the probes share a datagram, and
-/// so do the answers.
+/// Calls probed at a time while all are verified: the probes share a datagram, and so do the
+/// replies.
 const RECHECK_BATCH: u32 = 32;
 /// Steps of the round over a peer's RPCs to find one to probe.
 const PROBE_STEPS: usize = 16;
 /// RPCs of a dead peer that are ended per call.
 pub(crate) const FAILURES_PER_CALL: usize = 1024;
-/// Wait before a peer is asked whether it has received what was sent, when that holds others up.
+/// Wait before a peer is probed when unscheduled data in flight holds messages up.
 const BLOCKED_PROBE_DELAY: Duration = Duration::from_micros(200);
 
 /// The calls to one peer.
@@ -93,8 +93,8 @@ impl PeerTable {
         None
     }
 
-    /// The peer may have lost requests that it said it has: it lives another incarnation, does not
-    /// know one of them any more, or nobody listened here for so long. Asks about each, so that all
+    /// The peer may have lost requests that it said it has: it has another incarnation, does not
+    /// know one of them any more, or this end was stopped for so long. Asks about each, so that all
     /// calls end soon. (Nothing is ended on this suspicion alone: ids cannot be guessed, addresses
     /// can be forged.)
     pub(crate) fn recheck_waiting(&mut self, index: u32, ctx: &mut Ctx) {
@@ -106,7 +106,7 @@ impl PeerTable {
         }
     }
 
-    /// Has all calls that wait checked, whichever server they wait for.
+    /// Verifies all waiting calls, whichever server they wait for.
     pub(crate) fn recheck_all(&mut self, ctx: &mut Ctx) {
         for index in 0..u32::try_from(self.capacity()).unwrap_or(NIL) {
             if self.get(index).is_some_and(|peer| peer.liveness.waiting() > 0) {
@@ -115,8 +115,8 @@ impl PeerTable {
         }
     }
 
-    /// Asks about the next of the peer's waiting RPCs, or about several of them while all are
-    /// checked. `false`: the next one is further away.
+    /// Probes the next of the peer's waiting RPCs, or several of them while all are verified.
+    /// `false`: the next one is further away.
     pub(crate) fn probe_waiting(
         &mut self,
         index: u32,
@@ -144,8 +144,8 @@ impl PeerTable {
         true
     }
 
-    /// Asks a peer whether it has the RPC that is named: its answer shows that it lives and has
-    /// read what came before the probe.
+    /// Sends a probe that names an RPC: the reply shows that the peer is alive and has read what
+    /// came before the probe.
     pub(crate) fn start_probe(
         &mut self,
         index: u32,
@@ -197,7 +197,7 @@ impl Engine {
             return;
         };
         peer.liveness.set_failing(Some(reason).filter(|_| !all));
-        // What else the peer's timer is for is looked at when all have failed.
+        // Other work of the peer's timer waits until all have failed.
         let now = self.ctx.now;
         self.ctx.timers.arm_peer(index, now);
     }
@@ -225,7 +225,8 @@ impl Engine {
 }
 
 impl Ctx {
-    /// RPCs wait for the peer to take what is on its way: ask soon if it does not say so by itself.
+    /// RPCs wait for in-flight credit: arms the timer for a probe, in case the peer does not react
+    /// by itself.
     pub(crate) fn arm_blocked_probe(&mut self, peer: u32) {
         self.timers.arm_peer(peer, self.now + BLOCKED_PROBE_DELAY);
     }

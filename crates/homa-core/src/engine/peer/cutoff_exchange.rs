@@ -1,4 +1,4 @@
-//! Who is told which cutoffs, and for whom those hold that are told (docs/spec/protocol.md §5).
+//! Exchange of cutoffs between peers (docs/spec/protocol.md §5).
 
 use core::net::IpAddr;
 use core::time::Duration;
@@ -14,8 +14,8 @@ use crate::engine::peer::{Peer, PeerTable};
 use crate::event::{DropReason, Received};
 use crate::time::Instant;
 
-/// Sockets of a Linux host that are told at once what one of them said; others learn it when they
-/// are asked themselves.
+/// Sockets of a Linux host to which the cutoffs of one of them are copied at once; others get them
+/// with their next packet.
 const SOCKETS_TOLD_MAX: usize = 64;
 
 /// A peer is sent our cutoffs at most once per so much time.
@@ -122,7 +122,7 @@ impl Engine {
         }
     }
 
-    /// A client has proved its address: it is told the cutoffs that were kept from it.
+    /// Sends a client that has validated its address the cutoffs withheld until then.
     pub(crate) fn offer_cutoffs_after_validation(&mut self, index: u32, id: u64) {
         let untold =
             |peer: &&Peer| peer.cutoffs.ours_sent.is_none() && peer.newest_request.is_some();

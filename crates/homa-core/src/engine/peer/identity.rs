@@ -1,15 +1,15 @@
-//! Who a packet is from.
+//! Identity of the sender of a packet.
 //!
 //! Every incarnation of an engine is known to each IP address by a number of its own,
 //! its *incarnation* there: 24 bits, made by a one-way function from the engine's secret and the
-//! address, so that nobody learns it who does not receive what is sent to that address. It does two
+//! address, so that only a host that receives what is sent to that address learns it. It does two
 //! things. A packet that carries the incarnation by which a peer is known comes from that peer, in
 //! the same incarnation. A packet that echoes *ours* comes from somebody who has received something
 //! from us at the address it names, and that is the only proof of an address there is: what others
 //! say of a peer is not believed.
 //!
-//! The address is that of the host: an engine that sends from several ports is one life, and
-//! whoever shares an address can be sent packets there anyway.
+//! The address is that of the host: an engine that sends from several ports has one incarnation,
+//! and processes that share an address can receive each other's packets anyway.
 
 use core::net::IpAddr;
 
@@ -27,9 +27,9 @@ impl Engine {
         self.peers.incarnation(ip)
     }
 
-    /// Takes notice of a packet from the address of a peer. `None`: by its numbers it is of
-    /// somebody else, a new incarnation of the peer that has not proved itself yet or a liar, who
-    /// has no part in what there is between the peer and us.
+    /// Registers a packet from the address of a peer. `None`: its incarnation or echo does not
+    /// match: it is forged, or of a new incarnation that is not validated yet, and must not affect
+    /// the peer's state.
     #[inline(always)]
     pub(crate) fn recognise(
         &mut self,
@@ -63,13 +63,13 @@ impl Engine {
     fn judge(&mut self, index: u32, header: &Header, id: u64) -> Option<bool> {
         let peer = self.peers.known(index)?;
         let over_udp = peer.path.carriage == Carriage::Udp;
-        // Linux hosts have no number.
+        // Linux hosts have no incarnation.
         if !(is_native(header) && (over_udp || self.ctx.config.peers.discover)) {
             return Some(true);
         }
         let incarnation = header.common.incarnation;
         if echo(header) == peer.numbers.ours {
-            // Whoever answers for a port that nobody serves has none.
+            // The responder for unserved ports has no incarnation.
             if incarnation != 0 {
                 let was_validated = peer.validation.is_done();
                 self.validated(index, incarnation);
@@ -81,7 +81,7 @@ impl Engine {
         }
         let is_itself = incarnation == peer.incarnation.number && incarnation != 0;
         let announces = !over_udp && is_cutoffs(header);
-        // Only those who know us can know of our calls.
+        // Packets about our calls must echo our incarnation.
         let about_call = RpcId(id).is_client() && !announces;
         if about_call || (peer.validation.is_done() && !is_itself) {
             self.ctx.stats.impostors.inc();
@@ -90,7 +90,7 @@ impl Engine {
         if !over_udp && !is_itself && incarnation != 0 {
             self.peers.learn_incarnation(index, incarnation, &mut self.ctx);
         }
-        // Over UDP a sign of life, but whose?
+        // Over UDP the sender of an unvalidated packet may be anyone.
         Some(is_itself || !over_udp)
     }
 
@@ -125,8 +125,8 @@ impl PeerTable {
 }
 
 impl Rpc {
-    /// Whether the sender of a packet may speak about it: it is the other end, or the peer lives
-    /// another incarnation now, to which the RPC means nothing.
+    /// Whether the sender of a packet may speak about it: it is the other end, or a newer
+    /// incarnation of the peer, to which the RPC is unknown.
     #[inline]
     pub(crate) fn may_be_spoken_of(&self, header: &Header, peers: &PeerTable) -> bool {
         let incarnation = header.common.incarnation;

@@ -6,11 +6,11 @@
 
 use crate::addr::Path;
 
-/// What a packet of unscheduled data costs besides its payload: the share of the receiver's buffer
-/// that the system uses for its own administration of a small packet in a train.
+/// Credit that a packet of unscheduled data takes besides its payload: the share of the receiver's
+/// buffer that the system uses for its own administration of a small packet in a train.
 pub(crate) const CREDIT_PER_PACKET: u32 = 256;
 
-/// What is on its way to one peer.
+/// Unscheduled data on its way to one peer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InFlight {
     bytes: u32,
@@ -27,7 +27,7 @@ pub(crate) struct InFlight {
     lowest_priority: u8,
 }
 
-/// The part of one message in the [`InFlight`] of its peer.
+/// The credit that one message holds of its peer's [`InFlight`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Credit {
     bytes: u32,
@@ -181,7 +181,7 @@ impl CreditSums {
         }
     }
 
-    /// What holds between what the messages have and what their peer has.
+    /// Invariants between the credit of the messages and that of their peer.
     pub(crate) fn check(&self, in_flight: &InFlight, max: u32) {
         let has = |bytes: u32, sum: u64, what: &str| {
             assert_eq!(u64::from(bytes), sum, "{what}: {in_flight:?}");

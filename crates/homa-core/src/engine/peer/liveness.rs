@@ -1,5 +1,5 @@
 //! Liveness of a peer: probes ("do you have this RPC?"), and when the RPCs that wait for the peer
-//! are asked about.
+//! are probed.
 
 use core::time::Duration;
 
@@ -28,9 +28,9 @@ pub(crate) struct Liveness {
     next_probe: Instant,
     /// Client RPCs that wait for the peer, all confirmed.
     waiting: u32,
-    /// Waiting RPCs still to be asked about without a pause: the peer may have lost them.
+    /// Waiting RPCs still to be probed without a pause: the peer may have lost them.
     recheck: u32,
-    /// Whether all are asked about once more, since one of them was lost meanwhile.
+    /// Whether all are probed once more, since one of them was lost meanwhile.
     recheck_again: bool,
     /// When that may begin.
     recheck_from: Instant,
@@ -137,12 +137,12 @@ impl Liveness {
         self.next_probe
     }
 
-    /// RPCs still to be asked about without a pause.
+    /// RPCs still to be probed without a pause.
     pub(crate) fn left_to_recheck(&self) -> u32 {
         self.recheck.min(self.waiting)
     }
 
-    /// So many RPCs were asked about.
+    /// Notes that so many RPCs were probed.
     pub(crate) fn rechecked(&mut self, asked: u32) {
         self.recheck = self.left_to_recheck().saturating_sub(asked);
     }

@@ -1,4 +1,4 @@
-//! What is known of the other ends. A [`Peer`] has parts that keep their state to themselves.
+//! State of the other ends. A [`Peer`] consists of parts with private state.
 //!
 //! | file | what it decides |
 //! | --- | --- |
@@ -61,11 +61,11 @@ pub(crate) const LONG_PACKET_BYTES: u64 = 16_384;
 pub(crate) struct Peer {
     pub(crate) key: PeerKey,
     pub(crate) numbers: PeerNumbers,
-    /// A way to it, for packets that concern no RPC.
+    /// A path to it, for packets that concern no RPC.
     pub(crate) path: Path,
     settings: PeerSettings,
     users: Users,
-    /// Those that are served to it.
+    /// The RPCs served to it.
     pub(crate) served: PeerServed,
     pub(crate) last_heard: Instant,
 
@@ -95,13 +95,13 @@ pub(crate) struct Peer {
 pub(crate) struct PeerNumbers {
     /// Names it in the memory of finished RPCs.
     pub(crate) hash: u64,
-    /// Our incarnation as it knows it: nobody at another address is told.
+    /// Our incarnation as this address knows it; it is sent to no other address.
     pub(crate) ours: u32,
     /// Where the ids of our calls to it begin.
     pub(crate) first_id: u64,
 }
 
-/// Who refers to a peer.
+/// References to a peer.
 #[derive(Clone, Copy, Debug)]
 struct Users {
     /// RPCs, and settings of its own.
@@ -110,7 +110,7 @@ struct Users {
     last_at: Instant,
 }
 
-/// How a peer is known.
+/// Identity of a peer.
 #[derive(Clone, Copy, Debug)]
 struct PeerIncarnation {
     /// The number of its present incarnation; 0 = unknown, or a Linux host. Over UDP it has proved
@@ -159,7 +159,7 @@ impl Peer {
         }
     }
 
-    /// The peer lives another incarnation than before: what it told us is void.
+    /// Resets all that was learnt from the former incarnation of the peer.
     pub(crate) fn forget_learned(&mut self, incarnation: u32, config: &Config) {
         self.incarnation.number = incarnation;
         self.validation = AddressValidation::default();
@@ -196,7 +196,7 @@ impl Peer {
         self.settings != PeerSettings::default()
     }
 
-    /// Something refers to it from now on.
+    /// Adds a reference.
     pub(crate) fn begin_use(&mut self) {
         self.users.count = self.users.count.saturating_add(1);
     }
@@ -212,18 +212,18 @@ impl Peer {
         self.users.count > 0
     }
 
-    /// How many do.
+    /// Number of references.
     #[cfg(any(test, feature = "check"))]
     pub(crate) fn uses(&self) -> u32 {
         self.users.count
     }
 
-    /// Whether it has not proved its address, although it could.
+    /// Whether its address could be validated and is not.
     pub(crate) fn is_unvalidated(&self) -> bool {
         !self.validation.is_done() && self.path.carriage == Carriage::Udp
     }
 
-    /// Whether nothing refers to it, and it was not asked anything.
+    /// Whether nothing refers to it and no probe is open.
     fn is_unused(&self) -> bool {
         !self.is_in_use() && (self.liveness.probe().is_none() || self.is_unvalidated())
     }
@@ -243,8 +243,8 @@ impl Peer {
         ip_bytes.saturating_sub(ip_header).saturating_sub(udp_header)
     }
 
-    /// Longest datagram in which several packets may go. If a path swallowed it for its length,
-    /// nobody would notice, since all in it are short: it is no longer than what every path
+    /// Longest datagram in which several packets may go. If a path dropped it for its length, that
+    /// would go unnoticed, since all packets in it are short: it is no longer than what every path
     /// carries, except within a host, whose packets are far longer than those of any network. There
     /// it is so long that to copy it takes less time than to send another: what comes first in it
     /// waits for the rest.

@@ -1,5 +1,5 @@
-//! Path MTU, and paths that swallow full-size packets without a word (black holes): noticed by what
-//! gets lost, since the network does not tell.
+//! Path MTU and black holes: paths that drop full-size packets without an ICMP error, detected by
+//! losses.
 
 use core::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::engine::stats::Count;
 use crate::structures::NIL;
 use crate::time::Instant;
 
-/// Path MTU assumed until the driver says better: what IPv6 guarantees.
+/// Path MTU assumed until the driver reports one: the minimum of IPv6.
 pub(crate) const MTU_MIN: u32 = 1280;
 /// The same for IPv4.
 const MTU_MIN_IPV4: u32 = 576;
@@ -20,7 +20,7 @@ pub(crate) const DATAGRAM_ALWAYS_FITS: u32 = MTU_MIN - 48;
 pub(crate) const DATAGRAM_WITHIN_HOST: u32 = 16_384;
 /// Rounds of lost full-size packets after which the path is taken for a black hole.
 const LOST_ROUNDS_MAX: u8 = 2;
-/// The same towards Linux hosts, which ask for packets again that are merely late.
+/// The same towards Linux hosts, which send RESENDs for packets that are merely late.
 const LINUX_ROUNDS_MAX: u8 = 4;
 /// The same if what was lost lies in front of a full-size packet that arrived: the path may have
 /// changed since, but mere loss is more likely.
@@ -40,7 +40,7 @@ pub(crate) enum Losses {
     InFront,
 }
 
-/// What the path to a peer carries.
+/// The MTU of the path to a peer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PathMtu {
     mtu: u32,

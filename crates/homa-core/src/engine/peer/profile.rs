@@ -29,14 +29,14 @@ impl Peer {
         self.path.carriage == Carriage::Udp || self.incarnation.number != 0
     }
 
-    /// Whether it was said of late that it is of this implementation.
+    /// Whether the peer announced the native profile within `NATIVE_MEMORY`.
     fn is_native_of_late(&self, now: Instant) -> bool {
         self.is_native()
             && (self.path.carriage == Carriage::Udp
                 || now < self.incarnation.heard_at + NATIVE_MEMORY)
     }
 
-    /// The version of its cutoffs that DATA names. 0, "none", asks it to announce itself again.
+    /// The version of its cutoffs that DATA names; 0 ("none") makes it announce itself again.
     pub(crate) fn echoed_cutoff_version(&self, now: Instant) -> u16 {
         if self.is_native() && !self.is_native_of_late(now) { 0 } else { self.cutoffs.version() }
     }
@@ -48,7 +48,7 @@ impl PeerTable {
         self.get(peer).is_some_and(|peer| peer.is_native_of_late(now))
     }
 
-    /// The peer says that it lives another incarnation than was known.
+    /// Registers a new incarnation of the peer.
     pub(crate) fn learn_incarnation(&mut self, index: u32, incarnation: u32, ctx: &mut Ctx) {
         let Some(peer) = self.known_mut(index) else {
             return;
@@ -98,7 +98,7 @@ impl Engine {
         }
     }
 
-    /// Everything goes on in Linux format, what had begun otherwise as well.
+    /// All RPCs continue in Linux format, including those begun in the native profile.
     fn revert_to_linux(&mut self, index: u32) {
         self.ctx.stats.peers_reverted.inc();
         let Some(peer) = self.peers.known_mut(index) else {
@@ -106,7 +106,7 @@ impl Engine {
         };
         peer.forget_learned(0, &self.ctx.config);
         peer.nothing_in_flight();
-        // Linux format knows no limit for unscheduled data: nobody waits for room.
+        // The Linux profile has no in-flight limit, so no message waits for credit.
         while let Some(blocked) = self.sender.pop_blocked(index, &mut self.rpcs, &mut self.peers) {
             if let Some(rpc) = self.rpcs.known(blocked) {
                 self.sender.schedule(rpc, &self.ctx.config);

@@ -12,8 +12,8 @@ use crate::time::{Instant, nanos};
 const UNKNOWN_INTERVALS: u64 = 4;
 /// A slow reaction counts for as long as this, and at most for twice as long if others follow.
 const WINDOW: Duration = Duration::from_secs(1);
-/// A Linux host known to be slower than the timeout is asked when its longest reaction and this
-/// part of it are over.
+/// A Linux host known to be slower than the timeout is sent a RESEND when its longest reaction and
+/// this part of it are over.
 const SLACK_PARTS: u64 = 4;
 /// That is at most this part of the timeout: what was lost has to come before its request is too
 /// old to be sent again.
@@ -27,7 +27,7 @@ pub(crate) struct ResendTimeout {
     longest_ns: u64,
     longest_before_ns: u64,
     window: Option<Instant>,
-    /// When it was last raised because the peer had been asked too early.
+    /// When it was last raised by a spurious retransmission.
     raised: Option<Instant>,
     /// `u64::MAX` = none yet.
     rtt_min_ns: u64,
@@ -72,11 +72,11 @@ impl ResendTimeout {
         self.rtt_min_ns
     }
 
-    /// Silence after which the peer is first asked, in ns: twice the longest reaction, at least
-    /// `base_ns` and at most an eighth of the timeout. A Linux host whose reactions take longer
-    /// gets what they take and a little more. From peers of this implementation (`native`) nothing
-    /// is learnt while they are not asked, so what is known fades, by half per window from the
-    /// second on: one bad second must not make later losses dear.
+    /// Silence before the first RESEND, in ns: twice the longest reaction, at least `base_ns` and
+    /// at most an eighth of the timeout. A Linux host whose reactions take longer gets what they
+    /// take and a little more. From peers of this implementation (`native`) nothing is learnt while
+    /// they are not asked, so what is known fades, by half per window from the second on: one bad
+    /// second must not make later losses dear.
     #[inline]
     pub(crate) fn first_ns(
         &self,
@@ -85,7 +85,7 @@ impl ResendTimeout {
         timeout_ns: impl FnOnce() -> u64,
         native: bool,
     ) -> u64 {
-        // It was never late: what was learnt only fades.
+        // The peer was never late: what was learnt only fades.
         if native && self.longest_ns.max(self.longest_before_ns).saturating_mul(2) <= base_ns {
             return base_ns;
         }

@@ -1,13 +1,13 @@
-//! How much a peer may have sent again: the same bytes cost a hostile peer one small packet each
-//! time. A receiver asks for as much as it has room for, and then for a packet of each further
-//! message: both are kept here, so that whoever asks a little later than others, time after time,
+//! Budget of retransmissions to a peer: each RESEND costs a hostile peer one small packet. A
+//! receiver asks for as much as it has room for, and then for a packet of each further message:
+//! both are bounded here, so that a receiver that asks a little later than others, time after time,
 //! is not left with nothing.
 
 use core::time::Duration;
 
 use crate::time::Instant;
 
-/// Bytes retransmitted at the word of one peer in the present resend interval.
+/// Bytes retransmitted to one peer in the present resend interval.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RetransmissionBudget {
     spent_bytes: u64,

@@ -1,12 +1,12 @@
-//! What the hosts of clients hold of this server: RPCs that it serves, the peers they are served
-//! to, and responses that it keeps. All are limited for all together, and nobody may take what
-//! others need: a host is given no more RPCs, and no more peers, than three times those that are
-//! left, and when too many bytes are kept, the host that keeps most gives some up.
+//! Shares of the client hosts: RPCs served, the peers they are served to, and unacknowledged
+//! responses. All are limited for all hosts together, and no host may take what others need: a host
+//! is given no more RPCs, and no more peers, than three times those that are left, and when too
+//! many bytes are kept, the host that keeps most gives some up.
 //!
-//! A share belongs to an IP address, whatever number of ports send from it. For those who have
-//! proved their address what unvalidated clients hold is left, since they lose it to others. An
-//! unvalidated client has its share of what is there, so that it has no more when it proves its
-//! address.
+//! A share belongs to an IP address, whatever number of ports send from it. What unvalidated
+//! clients hold counts as free for validated ones, which may displace them. An unvalidated client
+//! has its share of what is really free, so that it holds no more than its share when it is
+//! validated.
 
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -25,7 +25,7 @@ const TIMES_WHAT_IS_LEFT: u32 = 3;
 /// Peers, and requests without a proof of its address, that every host may have whatever its share.
 const EVERY_HOST_MIN: u32 = 16;
 
-/// What one host holds.
+/// The share of one host.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HostShare {
     /// Server RPCs alive, and the peers that they belong to.
@@ -64,11 +64,11 @@ impl Served {
     }
 }
 
-/// What one peer is served.
+/// RPCs served to one peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PeerServed {
     pub(crate) rpcs: u32,
-    /// It counts among those that have proved their address.
+    /// Whether it counts among the validated ones.
     pub(crate) validated: bool,
 }
 
@@ -77,13 +77,13 @@ pub(crate) struct PeerServed {
 pub(crate) struct HostShares {
     hosts: Vec<HostShare>,
     serving: Served,
-    /// Those of peers that have proved their address.
+    /// The part of validated peers.
     validated: Served,
     unacknowledged_bytes: u64,
-    /// Hosts that keep much, those that keep most first.
+    /// Hosts with many unacknowledged bytes, most first.
     by_bytes: IndexedHeap<Reverse<u64>>,
-    /// As a power of two: so little that all hosts together, if none keeps more, stay far below the
-    /// limit. Who keeps less is not ranked, so that short responses cost nothing.
+    /// Threshold for `by_bytes`, as a power of two: hosts below it together stay far below the
+    /// limit, so they are not ranked and short responses cost nothing.
     much_bits: u32,
     /// Shortest and longest wait before a client is asked for an acknowledgement.
     ack_intervals_ns: (u64, u64),
@@ -128,7 +128,7 @@ impl HostShares {
         self.hosts.get(host as usize)
     }
 
-    /// What the host of a peer holds.
+    /// The share of a peer's host.
     #[track_caller]
     pub(crate) fn known_mut(&mut self, host: u32) -> Option<&mut HostShare> {
         self.impossible.known(self.hosts.get_mut(host as usize))
@@ -143,7 +143,7 @@ impl HostShares {
         self.flushing
     }
 
-    /// All acknowledgements are asked for soon from now on. Whether that is new.
+    /// Flushes acknowledgements from now on. Returns whether that is new.
     pub(crate) fn begin_flush(&mut self) -> bool {
         !core::mem::replace(&mut self.flushing, true)
     }
@@ -166,8 +166,7 @@ impl HostShares {
         has < max.saturating_sub(taken.rpcs).saturating_mul(TIMES_WHAT_IS_LEFT)
     }
 
-    /// Whether a host has its share as an unvalidated client but not as one that has proved its
-    /// address.
+    /// Whether a host has reached its share as an unvalidated client but not as a validated one.
     fn is_beyond_share(&self, host: u32, max: u32) -> bool {
         let has = self.hosts.get(host as usize).map_or(0, |share| share.serving.rpcs);
         has >= EVERY_HOST_MIN
@@ -175,8 +174,8 @@ impl HostShares {
             && self.may_serve(host, true, max)
     }
 
-    /// Whether the address of an unvalidated client has its share of places and would get more with
-    /// a proof: others may have written it.
+    /// Whether an unvalidated client must validate its address first: its host has its share of
+    /// places, perhaps by forged requests, and would get more once validated.
     pub(crate) fn needs_validation_first(
         &self,
         peers: &PeerTable,
@@ -228,7 +227,7 @@ impl HostShares {
         }
     }
 
-    /// The peer has proved its address: what it is served, nobody else can have.
+    /// The peer is validated: its places can no longer be displaced.
     pub(crate) fn note_validated(&mut self, peer: &mut PeerServed) {
         if peer.rpcs > 0 && !core::mem::replace(&mut peer.validated, true) {
             self.validated.add(Served { rpcs: peer.rpcs, peers: 1 });
@@ -247,7 +246,7 @@ impl HostShares {
         }
     }
 
-    /// `bytes` of them are not any more.
+    /// `bytes` of responses to `host` are no longer kept.
     #[inline]
     pub(crate) fn let_go(&mut self, host: u32, bytes: u32) {
         self.unacknowledged_bytes = self.unacknowledged_bytes.saturating_sub(u64::from(bytes));
@@ -259,7 +258,7 @@ impl HostShares {
         }
     }
 
-    /// A host keeps other bytes than before.
+    /// Updates the rank of a host whose bytes changed.
     #[inline]
     fn rank(&mut self, host: u32, before: u64, after: u64) {
         let much = after >> self.much_bits;
@@ -273,8 +272,8 @@ impl HostShares {
         }
     }
 
-    /// Compares with what each host is served, the bytes of responses kept for it, and what all are
-    /// served that have proved their address.
+    /// Compares with the RPCs served to each host, its unacknowledged bytes, and the sum over
+    /// validated peers.
     #[cfg(any(test, feature = "check"))]
     pub(crate) fn check(&self, held: &[(Served, u64)], validated: Served) {
         let mut all = (Served::NOTHING, 0);

@@ -22,7 +22,7 @@ const EVICTION_LOOKS: usize = 10;
 /// All peers, bounded.
 #[derive(Debug)]
 pub(crate) struct PeerTable {
-    /// Who we are to each of them.
+    /// Secret of our incarnations.
     secret: Secret,
     peers: Vec<Option<Peer>>,
     free: Vec<u32>,
@@ -33,7 +33,7 @@ pub(crate) struct PeerTable {
     by_host: Map<IpAddr, u32>,
     /// Numbers below this are, or were, those of IP addresses.
     hosts: u32,
-    /// Those that were.
+    /// Those no longer in use.
     free_hosts: Vec<u32>,
     /// The last peer found: packets come in bursts.
     recent: Cell<Option<(SocketAddr, u32)>>,
@@ -84,8 +84,8 @@ impl PeerTable {
         self.hosts as usize
     }
 
-    /// The peer at an index for which nobody vouches: of a link that may lead nowhere, or of one
-    /// that may have been evicted.
+    /// The peer at an index that may be stale: of a link that may lead nowhere, or of a peer that
+    /// may have been evicted.
     pub(crate) fn get(&self, index: u32) -> Option<&Peer> {
         self.peers.get(index as usize)?.as_ref()
     }
@@ -94,8 +94,7 @@ impl PeerTable {
         self.peers.get_mut(index as usize)?.as_mut()
     }
 
-    /// The peer at an index that the engine vouches for, as that of an RPC which is not over: that
-    /// there is none is
+    /// The peer at an index that must be valid, as that of an RPC which is not over; otherwise
     /// [`Impossible`].
     #[inline]
     #[track_caller]
@@ -236,8 +235,8 @@ impl PeerTable {
 
     /// Looks at a few peers, going round, and drops those that are idle: for `fixed.peer_idle_max`,
     /// or if the table is full for `fixed.peer_idle_min`, and unvalidated clients at once. If it is
-    /// full and all are younger, the one goes that has been silent for longest: idle ones keep no
-    /// newcomer out, whosever they are.
+    /// full and all are younger, the one goes that has been silent for longest: idle peers keep no
+    /// newcomer out.
     pub(crate) fn evict(&mut self, now: Instant, config: &Config, timers: &mut TimerQueue) {
         let full = self.is_full(config);
         let idle_min = if full { config.fixed.peer_idle_min } else { config.fixed.peer_idle_max };

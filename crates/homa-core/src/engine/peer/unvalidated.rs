@@ -1,8 +1,8 @@
-//! Requests of clients that have not proved their address.
+//! Requests of unvalidated clients.
 //!
-//! Such a request costs whoever sends it one packet with any address on it. So when all places are
-//! taken the oldest of them goes: an honest client proves its address with its next packet, a round
-//! trip later, and those that stay unvalidated clients are not there.
+//! Such a request costs its sender one packet with a forged address. When all places are taken the
+//! oldest of them is displaced: an honest client validates its address one round trip later, a
+//! forged one never.
 
 use crate::engine::Engine;
 use crate::engine::peer::{Peer, PeerTable};
@@ -40,13 +40,12 @@ impl Unvalidated {
         self.0.remove(index);
     }
 
-    /// Takes the oldest request of an unvalidated client, to make room for somebody `else_than` its
-    /// client. `None`: there is none, or it is that client's: whoever wants more places than there
-    /// are is told so, and need not lose what it has.
+    /// Takes the oldest request of an unvalidated client, to make room for a client `else_than` its
+    /// own. `None`: there is none, or it is that client's own, which is refused instead.
     fn pop(&mut self, else_than: Option<u32>, rpcs: &RpcTable, peers: &PeerTable) -> Option<u32> {
         while let Some((index, _)) = self.0.peek() {
             let peer = rpcs.living(index).map(|rpc| rpc.peer);
-            // Many have proved themselves since.
+            // Many have validated their address since.
             let unvalidated =
                 peer.filter(|peer| peers.known(*peer).is_some_and(Peer::is_unvalidated));
             if unvalidated.is_some() && unvalidated == else_than {

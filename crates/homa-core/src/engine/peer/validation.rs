@@ -1,13 +1,12 @@
-//! Address validation: what may be sent to an address that a peer has not proved to be its own (RFC
-//! 9000 §8).
+//! Address validation and the anti-amplification limit (RFC 9000 §8).
 
-/// Whether a peer has proved its address, and how much passed between it and us until then.
+/// Validation state of a peer's address, and the bytes exchanged before it is validated.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct AddressValidation {
     validated: bool,
     received_bytes: u64,
     sent_bytes: u64,
-    /// Those of control packets.
+    /// Of those, bytes of control packets.
     sent_control_bytes: u64,
 }
 

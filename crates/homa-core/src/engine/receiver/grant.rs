@@ -5,10 +5,10 @@
 //! address, and senders wait in the order of their best message. All ranks come from live values.
 //! Work per call is logarithmic in the number of messages, plus a scan of the few active ones.
 //!
-//! What a silent sender holds is of use to nobody. Senders that have not proved their address
-//! (*unvalidated*) are one sender together, with one place at most, behind all others. A message
-//! whose sender does not react for a few round trips is passed over: others get its place and what
-//! it was granted counts no more, until data of it comes.
+//! Grants to an unresponsive sender are wasted. Unvalidated clients count as one sender together,
+//! with one place at most, behind all others. A message whose sender does not react for a few round
+//! trips is passed over: others get its place and what it was granted counts no more, until data of
+//! it comes.
 //!
 //! No sender has all of `max_incoming`. It is granted little more than half. Of what its messages
 //! announce, which costs it a packet each, as much counts as the window of a message when all
@@ -39,17 +39,17 @@ use crate::structures::heap::IndexedHeap;
 use crate::structures::shared_heap::Positions;
 use crate::time::Instant;
 
-/// What a grant decision has to respect besides the configuration.
+/// Limits of a grant decision besides the configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GrantLimits {
     pub(super) now: Instant,
-    /// What is shared out in windows: `grants.max_incoming_bytes`.
+    /// Bytes divided into windows: `grants.max_incoming_bytes`.
     pub(super) max_incoming: u64,
-    /// What may be on its way at most: the same, capped by what the receive buffer holds.
+    /// Bytes on their way at most: the same, capped by the receive buffer.
     pub(super) incoming_cap: u64,
     /// Grants smaller than this can wait while as much is on its way.
     pub(super) step: u64,
-    /// What other shards of this host count on.
+    /// Bytes that other shards of this host expect.
     pub(super) others_incoming: u64,
     /// Highest priority for scheduled data.
     pub(super) max_scheduled_priority: u8,
@@ -72,7 +72,7 @@ pub(crate) struct Granter {
     checks: VecDeque<u32>,
     /// Messages with a GRANT to send, each at most once (`Granting::due`).
     due: VecDeque<u32>,
-    /// What counts as on its way, of all senders.
+    /// Bytes on their way of all senders.
     total_incoming: u64,
     /// The window of a message when all places are taken. Windows leave as much free.
     window_min: u64,
@@ -269,8 +269,8 @@ impl Granter {
     /// Updates what is on its way by the message.
     fn count(&mut self, rpc: &mut Rpc) {
         let rx = &rpc.rx;
-        // What an unallocated message was sent is dropped, and asked for again when there is memory
-        // for it.
+        // DATA of an unallocated message is dropped, and requested again when there is memory for
+        // it.
         let now = if rx.unallocated { OnItsWay::NOTHING } else { rx.on_its_way() };
         self.recount(rpc, now);
     }

@@ -1,4 +1,4 @@
-//! What a message holds of the memory for incoming data.
+//! Receive memory held by a message.
 
 use crate::structures::NIL;
 

@@ -22,13 +22,13 @@ const SMALL_BYTES: u32 = 256;
 /// Receiver's state of one message.
 #[derive(Debug)]
 pub(crate) struct Incoming {
-    /// What has arrived. Length 0 = no message yet.
+    /// Bytes that have arrived. Length 0 = no message yet.
     pub(super) data: Reassembly,
     /// The sender may send everything below this.
     pub(super) granted: u32,
-    /// What it sends of that without a grant.
+    /// The announced part: sent without a grant.
     pub(super) announced: u32,
-    /// What the sender has been told of `granted`: a GRANT may wait to be sent.
+    /// The grant the sender knows: a GRANT may still wait to be sent.
     pub(super) granted_told: u32,
     pub(super) refused: Refused,
     /// Order of creation within the engine: smaller is older.
@@ -177,7 +177,7 @@ impl Incoming {
         self.length().saturating_sub(self.data.received())
     }
 
-    /// What its sender may send and has not.
+    /// Bytes that the sender may send and has not.
     pub(super) fn on_its_way(&self) -> OnItsWay {
         let received = self.data.received();
         OnItsWay {

@@ -60,12 +60,12 @@ impl ReceiveBuffer {
     }
 }
 
-/// What the engines of a host tell each other of what they have granted.
+/// Exchange of granted bytes among the engines of a host.
 #[derive(Debug)]
 pub(super) struct HostShare {
     budget: HostBudget,
     slot: Option<SlotId>,
-    /// What was last told.
+    /// The figure last published.
     published: u64,
 }
 
@@ -98,7 +98,7 @@ impl Drop for HostShare {
 }
 
 impl Receiver {
-    /// What the driver's receive buffer holds, in payload bytes of packets of an Ethernet MTU.
+    /// Capacity of the driver's receive buffer, in payload bytes of packets of an Ethernet MTU.
     pub(crate) fn set_capacity(&mut self, bytes: u64) {
         self.buffer.capacity_bytes = bytes.max(1);
         self.granter.retry();
@@ -140,14 +140,14 @@ impl Receiver {
         }
     }
 
-    /// What is shared out in windows.
+    /// Bytes divided into windows.
     fn max_incoming(&self, now: Instant, config: &Config) -> u64 {
         let packet = u64::from(self.buffer.longest_payload(now));
         let enough = packet.saturating_mul(u64::from(config.grants.incoming_packets_min));
         u64::from(config.grants.max_incoming_bytes).max(enough)
     }
 
-    /// What may be on its way at most, in bytes.
+    /// Bytes on their way at most.
     pub(crate) fn incoming_cap(&self, ctx: &Ctx) -> u64 {
         self.max_incoming(ctx.now, &ctx.config).min(self.buffer.share(ctx.now)).max(1)
     }

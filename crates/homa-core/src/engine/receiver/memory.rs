@@ -21,16 +21,14 @@ const SHARE_OF_FREE: u64 = 3;
 /// How much incoming data may be held. Space is reserved before data is accepted, so storing
 /// cannot fail.
 ///
-/// A part is set aside for one message at a time, the *holder of the reserved slot*: the first that
-/// needs it has it until it is over or everything fits without it. All others together never hold
-/// more than the ordinary part, and the part set aside holds the longest message: so the holder of
-/// the reserved slot always finds memory, and since grant management ranks it first it completes.
-/// There is no deadlock of half-received messages.
+/// A reserved slot holds the longest message and belongs to one message at a time: the first that
+/// needs it, until it is over or everything fits without it. All others together never hold more
+/// than the ordinary part, so the holder of the reserved slot always finds memory, and since grant
+/// management ranks it first it completes. Half-received messages cannot deadlock.
 ///
-/// What a first packet announces costs its sender nothing, so those who have not proved their
-/// address (*unvalidated*) may have only a quarter of the ordinary part reserved for what has not
-/// come yet, and never the part set aside. Whoever finds no room there has to prove its address
-/// first.
+/// Announcements cost their sender nothing, so unvalidated clients together may reserve only a
+/// quarter of the ordinary part ahead of data, and never the reserved slot. A client that finds no
+/// room there has to validate its address first.
 ///
 /// No host takes all: it may hold a third of what it leaves free, and one message besides, so that
 /// a message that has begun can go on. A greedy host leaves three quarters of what it finds to
@@ -53,7 +51,7 @@ pub(crate) struct Memory {
     pub(super) impossible: Impossible,
 }
 
-/// What the messages of one host hold.
+/// Memory of the messages of one host.
 #[derive(Debug)]
 struct HostMemory {
     ip: IpAddr,
@@ -85,7 +83,7 @@ impl Memory {
         self.limit.saturating_sub(self.set_aside)
     }
 
-    /// The message that holds, or may take, what is set aside.
+    /// The message that holds, or may take, the reserved slot.
     pub(crate) fn reserved_by(&self) -> Option<RpcKey> {
         self.reserved_by
     }
@@ -168,7 +166,7 @@ impl Memory {
         self.unvalidated
     }
 
-    /// What each host holds is the sum over its messages.
+    /// The memory of each host is the sum over its messages.
     #[cfg(any(test, feature = "check"))]
     pub(crate) fn check_hosts<'a>(&self, live: impl Iterator<Item = &'a Rpc>) {
         let mut sums = alloc::vec![(0_u32, 0_u64); self.hosts.len()];
@@ -194,27 +192,27 @@ impl Memory {
         self.used
     }
 
-    /// Whether `bytes` may be reserved on the mere word of an unvalidated client.
+    /// Whether an unvalidated client may reserve `bytes`.
     pub(crate) fn admits_unvalidated(&self, bytes: u64) -> bool {
         let ordinary = self.ordinary();
         self.unvalidated.saturating_add(bytes) <= ordinary / UNVALIDATED_SHARE
             && self.used.saturating_add(bytes) <= ordinary
     }
 
-    /// Is half of the ordinary memory left after a reservation up to byte `upto`, so that it takes
-    /// nothing from those who keep to their grants?
+    /// Whether half of the ordinary memory is left after a reservation up to byte `upto`, so that
+    /// senders within their grants lose nothing.
     pub(crate) fn is_plentiful(&self, rpc: &Rpc, upto: u32) -> bool {
         let more = rpc.rx.footprint(upto).saturating_sub(rpc.rx.reserved());
         self.used.saturating_add(more) <= self.ordinary() / 2
     }
 
-    /// What is reserved for the message of `rpc` was announced by an unvalidated client.
+    /// Counts the reservation of `rpc`'s message to the share of unvalidated clients.
     pub(crate) fn count_unvalidated(&mut self, rpc: &mut Rpc) {
         rpc.rx.held.unvalidated_bytes = rpc.rx.reserved();
         self.unvalidated = self.unvalidated.saturating_add(rpc.rx.held.unvalidated_bytes);
     }
 
-    /// The sender of the message of `rpc` proved its address, the message came or is over.
+    /// Takes the reservation of `rpc`'s message out of the share of unvalidated clients.
     pub(crate) fn forget_unvalidated(&mut self, rpc: &mut Rpc) {
         let bytes = core::mem::take(&mut rpc.rx.held.unvalidated_bytes);
         self.unvalidated = self.unvalidated.saturating_sub(bytes);

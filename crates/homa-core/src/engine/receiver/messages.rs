@@ -12,15 +12,15 @@ use crate::event::DropReason;
 use crate::structures::reassembly::Insert;
 use crate::time::nanos;
 
-/// Unallocated messages looked at when memory came free.
+/// Unallocated messages visited when memory was freed.
 const UNALLOCATED_LOOKS: usize = 64;
 
-/// What a packet brought that was not there.
+/// New bytes that a packet brought.
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) start: u32,
     pub(crate) end: u32,
-    /// Its sender had not reacted to the last RESEND.
+    /// Whether its sender was unresponsive.
     pub(crate) spoke_again: bool,
 }
 
@@ -60,7 +60,7 @@ impl Receiver {
         ctx.events.push(rpc);
     }
 
-    /// What is reserved for the message of `rpc` was announced by an unvalidated client.
+    /// Counts the reservation of `rpc`'s message to the share of unvalidated clients.
     pub(crate) fn count_unvalidated(&mut self, rpc: &mut Rpc) {
         self.memory.count_unvalidated(rpc);
     }
@@ -71,8 +71,8 @@ impl Receiver {
         self.memory.admits_unvalidated(rx.footprint(rx.granted))
     }
 
-    /// Whether the sender of a message has proved its address since the message began: it is no
-    /// unvalidated client any more then.
+    /// Whether the sender of a message has validated its address since the message began; it then
+    /// counts as validated.
     #[inline]
     pub(crate) fn look_for_proof(&mut self, index: u32, rpcs: &mut RpcTable, peers: &PeerTable) {
         let unvalidated = rpcs.known(index).filter(|rpc| rpc.rx.unvalidated);
@@ -199,8 +199,7 @@ impl Receiver {
         self.memory.release(rpc);
     }
 
-    /// Feeds unallocated messages, shortest first, and looks at memory-blocked ones again, if
-    /// memory came free.
+    /// Gives freed memory to unallocated messages, shortest first, and retries memory-blocked ones.
     #[inline]
     pub(crate) fn use_freed_memory(&mut self, rpcs: &mut RpcTable, ctx: &mut Ctx) {
         if core::mem::take(&mut self.memory.freed) {

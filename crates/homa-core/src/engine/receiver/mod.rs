@@ -1,4 +1,4 @@
-//! What senders may send to us.
+//! Grants and receive memory.
 //!
 //! | file | what it decides |
 //! | --- | --- |
@@ -7,7 +7,7 @@
 //! | `limits` | how much may be on its way to this host |
 //! | `memory` | for which messages memory is reserved |
 //! | `unallocated` | who is next when memory comes free |
-//! | `resends` | how much is asked for again at a time |
+//! | `resends` | how much is requested again at a time |
 //! | `reactions` | when a sender loses its place for not reacting |
 //! | `own_cutoffs` | at which priority senders send without a grant |
 //! | `packets` | what GRANTs and RESENDs say when they leave |
@@ -88,7 +88,7 @@ impl Receiver {
         self.granter.has_work()
     }
 
-    /// What senders may send and have not, in bytes.
+    /// Bytes that senders may send and have not.
     pub(crate) fn incoming_bytes(&self) -> u64 {
         self.granter.total_incoming()
     }
@@ -142,7 +142,7 @@ mod check {
     use crate::engine::rpc::{Rpc, RpcTable, State};
 
     impl Receiver {
-        /// What is reserved belongs to messages that are there, and grants keep to their limits.
+        /// Reservations belong to live messages, and grants keep to their limits.
         pub(crate) fn check(&self, rpcs: &RpcTable, config: &Config) {
             self.granter.check_invariants(rpcs, config);
             let live = || rpcs.iter().filter(|rpc| rpc.state() != State::Dead);

@@ -17,7 +17,7 @@ const PLANNING_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct OwnCutoffs {
     cutoffs: Cutoffs,
-    /// Kept, since every packet asks for it.
+    /// Cached, since every packet needs it.
     version: u16,
     planner: Option<CutoffPlanner>,
     next_planning: Instant,
@@ -47,7 +47,7 @@ impl OwnCutoffs {
         self.version
     }
 
-    /// What peers are told.
+    /// The cutoffs announced to peers.
     pub(crate) fn body(&self) -> homa_wire::Cutoffs {
         homa_wire::Cutoffs { levels: *self.cutoffs.levels(), version: self.version() }
     }
@@ -56,7 +56,7 @@ impl OwnCutoffs {
         self.cutoffs.max_scheduled_priority(config.priorities.count)
     }
 
-    /// A message of `length` bytes has arrived. What is merely announced moves nobody's priorities.
+    /// A message of `length` bytes has arrived. Announced messages do not affect the cutoffs.
     #[inline]
     pub(super) fn record(&mut self, length: u32) {
         if let Some(planner) = &mut self.planner {

@@ -105,7 +105,7 @@ impl Receiver {
         if rpc.state() == State::Outgoing {
             all += u64::from(ask(0, homa_wire::RESEND_ALL));
         } else if rpc.state() == State::Incoming {
-            // What does not fit into this train is asked for next time; the first gaps matter most.
+            // Gaps that do not fit into this train are requested next time; the first matter most.
             for (start, end) in rx.data.gaps() {
                 let Some(length) = resend_budget.next(end.saturating_sub(*start)) else {
                     break;

@@ -37,8 +37,8 @@ impl Receiver {
         }
     }
 
-    /// Asks for what is missing of a message; if its sender did not react to the last RESEND,
-    /// others get its place.
+    /// Sends RESENDs for a message; if its sender did not react to the last one, others get its
+    /// place.
     pub(crate) fn resend_data(
         &mut self,
         index: u32,
@@ -60,7 +60,7 @@ impl Receiver {
     }
 }
 
-/// A GRANT leaves: the sender's reaction is to be looked for.
+/// Arms the timer for the sender's reaction to a GRANT that leaves.
 pub(super) fn watch_grant(rpc: &Rpc, peer: Option<&Peer>, ctx: &mut Ctx) {
     ctx.timers.arm_rpc(rpc.key.index, ctx.now + reaction(peer, &ctx.config));
 }

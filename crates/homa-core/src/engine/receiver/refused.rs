@@ -1,5 +1,5 @@
-//! What came of a message while there was no memory for it. Its sender takes it for received, so a
-//! grant alone does not bring it again.
+//! Data of a message that was refused for want of memory. Its sender counts it as sent, so a grant
+//! alone does not bring it again.
 
 use core::time::Duration;
 

@@ -1,5 +1,5 @@
-//! How much is asked for again at a time. Copies overtake the data they replace, so whoever asks
-//! for all that is merely late fills a slow path, or the buffer of a slow host, with copies.
+//! Budget of RESENDs. Retransmissions overtake the data they replace, so RESENDs for all that is
+//! merely late fill a slow path, or the buffer of a slow host.
 
 use core::time::Duration;
 
@@ -14,24 +14,24 @@ use crate::time::Instant;
 /// explained.
 const EXPLAINED_INTERVALS: u32 = 4;
 
-/// What a packet of an Ethernet MTU carries, in round numbers.
+/// Payload of a packet of an Ethernet MTU, in round numbers.
 const ETHERNET_PAYLOAD: u32 = 1400;
 
-/// What may be asked for of one message now.
+/// Ranges of one message that may be requested now.
 #[derive(Debug)]
 pub(super) struct ResendBudget {
     /// RESENDs left.
     count: u32,
     /// Bytes per RESEND, at most.
     limit_bytes: u32,
-    /// Bytes that may be asked for altogether. The first RESEND is for a packet at least.
+    /// Bytes that may be requested altogether; the first RESEND is for a packet at least.
     room_bytes: u64,
     packet_bytes: u32,
     used_bytes: u64,
 }
 
 impl ResendBudget {
-    /// How much of `length` missing bytes to ask for; `None`: nothing more now.
+    /// Number of bytes to request of `length` missing ones; `None`: nothing more now.
     pub(super) fn next(&mut self, length: u32) -> Option<u32> {
         let left = self.room_bytes.saturating_sub(self.used_bytes);
         let full = left < u64::from(self.packet_bytes);
@@ -49,7 +49,7 @@ impl ResendBudget {
     }
 }
 
-/// What was asked for lately, of all messages.
+/// Bytes requested lately, of all messages.
 #[derive(Debug, Default)]
 pub(super) struct RecentResends {
     /// In the resend interval that began then.
@@ -58,9 +58,9 @@ pub(super) struct RecentResends {
 }
 
 impl Receiver {
-    /// How long nothing may come of a message before the granted end of it is asked for: shorter
-    /// messages go first, so silence is no loss while its sender, or anybody, sends other things. A
-    /// gap shows loss by itself.
+    /// Silence before the granted end of a message is requested: shorter messages go first, so
+    /// silence is no loss while its sender, or anybody, sends other things. A gap shows loss by
+    /// itself.
     pub(crate) fn granted_timeout(&self, rpc: &Rpc, peer: Option<&Peer>, ctx: &Ctx) -> Duration {
         let heard = peer.map_or(self.data_at, |peer| peer.last_heard);
         let interval = ctx.config.recovery.resend_interval;
@@ -70,10 +70,10 @@ impl Receiver {
         if explained { interval * EXPLAINED_INTERVALS } else { Duration::ZERO }
     }
 
-    /// What may be asked for of a message. If it only may be late: a sender that did not react to
-    /// the last RESEND is asked for one packet only, until something comes: what was asked for
-    /// may still be on its way. While data of others comes the path may be slow as well: one packet
-    /// first, and more as copies turn out to be of use.
+    /// Budget for the RESENDs of a message. If it only may be late: an unresponsive sender is asked
+    /// for one packet only until something comes, since the requested range may still be on its
+    /// way. While data of others comes the path may be slow as well: one packet first, and more as
+    /// retransmissions turn out to be of use.
     pub(super) fn resend_budget(
         &self,
         rx: &Incoming,
@@ -94,8 +94,8 @@ impl Receiver {
         ResendBudget { count, limit_bytes, room_bytes, packet_bytes, used_bytes: 0 }
     }
 
-    /// Bytes that may still be asked for in the present resend interval: as much as may be granted
-    /// ahead, since it comes as much at once.
+    /// Bytes that may still be requested in the present resend interval: as much as may be granted
+    /// ahead, since as much comes at once.
     pub(super) fn resend_room(&mut self, ctx: &Ctx) -> u64 {
         if ctx.now.since(self.recent_resends.since) >= ctx.config.recovery.resend_interval {
             self.recent_resends = RecentResends { bytes: 0, since: ctx.now };
@@ -103,7 +103,7 @@ impl Receiver {
         self.incoming_cap(ctx).saturating_sub(self.recent_resends.bytes)
     }
 
-    /// These RESENDs leave.
+    /// Notes the bytes of RESENDs that leave.
     pub(super) fn note_resends(&mut self, resend_budget: &ResendBudget) {
         self.recent_resends.bytes =
             self.recent_resends.bytes.saturating_add(resend_budget.used_bytes);

@@ -12,7 +12,7 @@ use crate::structures::shared_heap::{Positions, SharedHeap};
 type Rank = (u32, u64);
 
 /// Messages that wait for memory, shortest first. Those of a host that holds its share wait apart:
-/// they are in nobody's way, and keep their order.
+/// they hold up no others, and keep their order.
 #[derive(Debug, Default)]
 pub(crate) struct Unallocated {
     positions: Positions,
@@ -66,7 +66,7 @@ impl Unallocated {
         }
     }
 
-    /// Whose turn it is.
+    /// The host whose turn it is.
     pub(crate) fn first(&self) -> Option<u32> {
         self.ready.peek().map(|(index, _)| index)
     }
@@ -84,7 +84,7 @@ impl Unallocated {
     }
 
     fn try_set_apart(&mut self, index: u32, rank: Rank, host: u32) -> Result<(), OutOfMemory> {
-        // Whose host is not counted has no place: there was no memory for it.
+        // A host that is not counted has no place: there was no memory for it.
         if host == NIL {
             return Err(OutOfMemory);
         }

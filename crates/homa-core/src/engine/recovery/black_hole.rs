@@ -1,4 +1,4 @@
-//! What tells the path MTU that full-size packets are lost, or arrive.
+//! Evidence for the path MTU: full-size packets that are lost, or arrive.
 
 use crate::config::Config;
 use crate::engine::ctx::Ctx;
@@ -47,7 +47,7 @@ impl Rpc {
             return;
         }
         let native = self.speaks_native(peers);
-        // A Linux host asks every 5 ms, whether or not what it asked for can have come by then.
+        // A Linux host sends RESENDs every 5 ms, whether or not the range can have come by then.
         let pause = if native {
             ctx.config.recovery.resend_interval / 2
         } else {

@@ -1,4 +1,4 @@
-//! What happens when nothing happens.
+//! Recovery from silence.
 //!
 //! | file | what it decides |
 //! | --- | --- |

@@ -1,10 +1,10 @@
-//! Times in which nobody drove the engine: a stopped process, a paused machine, a starved runtime.
-//! Packets lay unread meanwhile, so silence during a pause says nothing about the peers.
+//! Pauses: times in which the engine was not driven: a stopped process, a paused machine, a starved
+//! runtime. Packets lay unread meanwhile, so silence during a pause says nothing about the peers.
 
 use crate::config::Config;
 use crate::time::{Instant, nanos};
 
-/// Pauses remembered. Whoever is always driven late shifts silence by no more than these.
+/// Pauses remembered: an engine that is always driven late shifts silence by no more than these.
 const PAUSES_MAX: usize = 64;
 
 /// A pause is long that takes this part of the silence after which responses are given up.
@@ -35,14 +35,14 @@ impl Pauses {
         unread: false,
     };
 
-    /// Whether the packet at hand may have lain unread for so long that its sender has forgotten
-    /// what it speaks of.
+    /// Whether the present packet may have lain unread for so long that its sender has forgotten
+    /// its subject.
     pub(crate) fn may_be_stale(&self) -> bool {
         self.unread
     }
 
-    /// Whether what was asked for at `asked` may be forgotten by whoever asked: there was a long
-    /// pause since.
+    /// Whether the sender of a request at `asked` may have forgotten it: there was a long pause
+    /// since.
     pub(crate) fn may_be_forgotten(&self, asked: Instant) -> bool {
         asked < self.forgotten_at
     }
@@ -52,8 +52,8 @@ impl Pauses {
         self.unread = false;
     }
 
-    /// Notes that nobody drove the engine from `start` to `end`. Whether that was so long that
-    /// servers gave up what they could not deliver.
+    /// Notes that the engine was not driven from `start` to `end`. Returns whether that was so long
+    /// that servers gave up responses.
     pub(crate) fn note(&mut self, start: Instant, end: Instant, config: &Config) -> bool {
         self.add(start, end);
         let lasted = end.since(start);
@@ -106,9 +106,9 @@ impl Pauses {
     }
 }
 
-/// The clock of what is remembered against late copies. A copy that lies unread while nobody looks
-/// for packets must not become too old to be recognised: time without turns counts when all packets
-/// have been read, and only for what was remembered before.
+/// The clock of the memory against late duplicates. A duplicate that lies unread during a pause
+/// must not become too old to be recognised: time without turns counts when all packets have been
+/// read, and only for what was remembered before.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadClock {
     now: Instant,

@@ -1,7 +1,6 @@
-//! When a host is asked for what has not come. Whoever asks for what is merely late gets copies,
-//! and where many do so the copies fill the path that made it late. So the time that copies take is
-//! learnt: it is that of the path as it is now. A Linux host answers RESEND with all it has sent
-//! and does not say how busy it is, so all of its reactions are learnt from.
+//! Samples for the resend timeout. RESENDs sent too early bring retransmissions that congest a slow
+//! path further, so the timeout adapts to the recovery times observed. A Linux host answers RESEND
+//! with all it has sent and does not say how busy it is, so all of its reactions are learnt from.
 
 use core::time::Duration;
 
@@ -15,8 +14,7 @@ use crate::time::{Instant, nanos};
 const FOLLOWING_PART: u32 = 4;
 
 impl Ctx {
-    /// Silence after which the peer is first asked for what an RPC misses, in ns, see
-    /// [`ResendTimeout::first_ns`].
+    /// Silence before the first RESEND, in ns, see [`ResendTimeout::first_ns`].
     #[inline]
     pub(crate) fn first_interval_ns(&self, peer: Option<&Peer>, native: bool) -> u64 {
         let base_ns = nanos(self.config.recovery.resend_interval);
@@ -52,13 +50,13 @@ impl Ctx {
 }
 
 impl Rpc {
-    /// What was asked for has come, or shows that it was not lost: it took at least as long as
+    /// Notes that a requested range came, or was not lost: the reaction took at least as long as
     /// since the last RESEND.
     pub(crate) fn note_retransmission(&self, peers: &mut PeerTable, now: Instant) {
         if !awaits_data(self) || !self.speaks_native(peers) {
             return;
         }
-        // What the request's repetition brought is over when the response begins.
+        // A response that begins is no reaction to the retransmission of the request.
         let repeated = self.restarts.last_at().filter(|_| self.state() == State::Outgoing);
         if let Some(asked) = self.resend.last_sent().max(repeated) {
             if let Some(peer) = peers.known_mut(self.peer) {
@@ -101,8 +99,7 @@ impl Rpc {
 }
 
 impl Peer {
-    /// What became of a retransmission of a Linux host: if it was not lost, the host was asked too
-    /// early.
+    /// Notes a spurious retransmission of a Linux host: the RESEND came too early.
     pub(crate) fn note_if_spurious(&mut self, became: &Result<Received, DropReason>, ctx: &Ctx) {
         if matches!(became, Err(DropReason::Duplicate | DropReason::UnknownRpc)) {
             let interval_ns = ctx.first_interval_ns(Some(self), false);

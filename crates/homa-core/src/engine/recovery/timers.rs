@@ -1,5 +1,5 @@
-//! What happens when nothing happens: requests for retransmission, liveness, giving up
-//! (docs/spec/protocol.md §8, with the improvements that `ARCHITECTURE.md` lists).
+//! Timers: RESENDs, liveness, giving up (docs/spec/protocol.md §8, with the improvements that
+//! `ARCHITECTURE.md` lists).
 //!
 //! Every RPC has at most one entry in the timer heap. Packets move it to an earlier time at most;
 //! when it comes up early it is put back. RPCs that merely wait for a server that has the request
@@ -27,19 +27,19 @@ const TIMERS_PER_CALL: usize = 1024;
 /// `responses.silence`. (Linux waits for ever.)
 const UNGRANTED_SILENCES: u32 = 12;
 
-/// A message of which only copies come is given up after so many times `responses.silence`.
+/// A message of which only duplicates come is given up after so many times `responses.silence`.
 const MOTIONLESS_SILENCES: u32 = 6;
 
 /// Data that is missing is asked for at least once in so many resend intervals, or as late as its
 /// sender is known to react.
 const DATA_INTERVALS_MAX: u64 = 4;
 
-/// What an RPC needs from its peer.
+/// Need of an RPC towards its peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
     /// Nothing; a change of state arms the timer again.
     Nothing,
-    /// The turn is ours: there is something to send.
+    /// Nothing from the peer: this end has something to send.
     OurTurn,
     /// A grant or the response (client), nothing of which has arrived.
     Answer,
@@ -81,11 +81,11 @@ impl Engine {
         }
     }
 
-    /// Does what is due at `now`. `rx_drained`: the last look for packets found none, so silence is
-    /// silence; otherwise nothing is requested again or given up.
+    /// Runs the timers due at `now`. `rx_drained`: the last receive found no packet, so silence is
+    /// real; otherwise nothing is requested again or given up.
     pub fn handle_timeout(&mut self, now: Instant, rx_drained: bool) {
         self.ctx.tick(now, &mut self.peers);
-        // An answer that was to come at once would have come before the next look for packets.
+        // An expected reply would have come before the next receive.
         if rx_drained {
             self.ctx.events.expect_no_answer();
             self.ctx.read_clock.all_read();
@@ -100,7 +100,7 @@ impl Engine {
             return;
         }
         if self.ctx.timers.is_rpc_due(now) {
-            // What was acknowledged is not asked about.
+            // No NEED_ACK about acknowledged responses.
             self.settle();
         }
         for _ in 0..TIMERS_PER_CALL {
@@ -143,7 +143,7 @@ impl Engine {
                 }
             }
             Need::OurTurn => {
-                // Sending the last byte arms the timer again: until then nobody needs to be woken.
+                // Sending the last byte arms the timer again: until then no wake-up is needed.
                 if let Some(rpc) = self.rpcs.known_mut(index) {
                     rpc.last_heard = self.ctx.now;
                     self.sender.schedule(rpc, &self.ctx.config);
@@ -153,8 +153,8 @@ impl Engine {
         }
     }
 
-    /// Asks a server that says nothing about a response, which waits here for memory, whether it
-    /// still keeps it: the rest of one that it gave up would hold up others when its turn comes.
+    /// Probes the server of a response that waits here for memory: the rest of one that it gave up
+    /// would hold up others when its turn comes.
     fn probe_response(&mut self, index: u32) {
         let (now, timeout) = (self.ctx.now, self.ctx.config.recovery.timeout);
         let Some(rpc) = self.rpcs.known_mut(index).filter(|rpc| rpc.is_client()) else {
@@ -183,7 +183,7 @@ impl Engine {
         }
     }
 
-    /// The RPC needs something from its peer: has it been silent for too long?
+    /// Acts on the silence of a peer from which an RPC needs something.
     fn silence(&mut self, index: u32, need: Need) {
         let Some(rpc) = self.rpcs.known(index) else {
             return;
@@ -200,26 +200,26 @@ impl Engine {
         // The host may have turned out slower since the message began.
         let (peer, native) = (self.peers.known(rpc.peer), rpc.speaks_native(&self.peers));
         let held_up = self.receiver.held_up_since(rpc);
-        // Its sender said that it has nothing of it, or others wait for its memory: one message at
+        // Without delay: its server may have lost it, or others wait for its memory; one message at
         // a time fills no path.
         let pressing = need == Need::Data && (rpc.doubts > 0 || held_up.is_some());
         let learnt_ns = match need {
-            // Asked for sooner as long as nothing is slow.
+            // Requested sooner as long as the peer is not slow.
             Need::Acknowledgement => Some(self.ctx.next_interval_ns(peer, native))
                 .filter(|learnt_ns| *learnt_ns > nanos(self.ctx.config.recovery.resend_interval))
                 .unwrap_or(0),
             _ if pressing => 0,
             _ => self.ctx.first_interval_ns(peer, native),
         };
-        // Who is asked later has as much time to answer.
+        // A peer that is asked later has as much time to reply.
         let later_ns = learnt_ns.saturating_sub(nanos(self.ctx.config.recovery.resend_interval));
         let limit = match need {
             Need::Acknowledgement => self.ctx.config.responses.silence,
             _ => self.ctx.timeout_of(peer),
         } + Duration::from_nanos(later_ns);
-        // Words alone do not keep a response, nor a refusal: a client may not acknowledge it for
-        // ever. Nor do copies keep a message: another incarnation of this end may have told its
-        // sender that the beginning has come.
+        // Control packets alone do not keep a response or a refusal: a client may never acknowledge
+        // it. Nor do duplicates keep a message: another incarnation of this end may have
+        // acknowledged its beginning.
         let silences = match need {
             Need::Acknowledgement => UNGRANTED_SILENCES,
             Need::Data => MOTIONLESS_SILENCES,
@@ -254,7 +254,7 @@ impl Engine {
         self.ctx.timers.arm_rpc(index, heard + limit);
     }
 
-    /// Asks for data soon, however slowly its sender is known to react.
+    /// Sends a RESEND soon, however slowly the peer is known to react.
     fn expedite(&mut self, index: u32) {
         if let Some(rpc) = self.rpcs.known_mut(index) {
             let intervals = if rpc.resend.last_sent().is_some() { DATA_INTERVALS_MAX } else { 1 };
@@ -272,7 +272,7 @@ impl Engine {
         };
         match (rpc.role, rpc.state()) {
             (Role::Client, _) => self.ctx.tell_cancelled(rpc, &self.peers),
-            // It will not be answered (again): a client that is there after all need not wait.
+            // Tells the client, if it is there after all, so that it need not wait.
             (Role::Server, State::Incoming | State::Outgoing) => {
                 self.ctx.tell_finished(rpc, &self.peers);
             }
@@ -281,7 +281,7 @@ impl Engine {
         self.fail_rpc(index, FailReason::Timeout);
     }
 
-    /// Asks the peer for what the RPC needs and sets the time of the next RESEND.
+    /// Sends what recovers the RPC (RESEND, NEED_ACK) and sets the time of the next.
     fn recover(&mut self, index: u32, need: Need) {
         let Some(rpc) = self.rpcs.known(index) else {
             return;
@@ -382,7 +382,7 @@ impl Engine {
         let heard = probe.first_sent.max(peer.last_heard);
         let silent_since = self.ctx.counts_from(heard);
         let silent = self.ctx.now >= silent_since + timeout;
-        // It says something, but nothing to what it is asked.
+        // The peer sends packets but does not answer probes.
         let mute_since = self.ctx.unacknowledged_from(probe.first_sent);
         let mute = self.ctx.now >= mute_since + self.ctx.config.responses.silence.max(timeout);
         if mute || (silent && !answers_wait) {
@@ -451,9 +451,8 @@ impl Engine {
 
 impl Ctx {
     /// When a response is given up that waits for room at its peer, or for the peer to prove its
-    /// address. The peer is asked; calls end when it does not answer, and so must responses, or
-    /// they would stay for ever. What else the peer says is no reason to keep them: it has to take
-    /// what is sent to it.
+    /// address. The peer is probed; calls end when it does not answer, and so must responses, or
+    /// they would stay for ever. Other packets of the peer do not keep them: it has to take data.
     fn blocked_limit(&self, rpc: &Rpc, peer: Option<&Peer>) -> Instant {
         let reacted = peer.map_or(rpc.last_heard, |peer| peer.liveness.reacted_at());
         self.unacknowledged_from(reacted.max(rpc.last_heard)) + self.config.responses.silence

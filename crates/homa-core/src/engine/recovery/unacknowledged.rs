@@ -1,7 +1,7 @@
-//! What a server keeps of its responses, and how long before it asks whether the client has one.
-//! Acknowledgements mostly ride on the client's next request, and a NEED_ACK with its ACK costs
-//! two packets, so there is no hurry while little is kept. When as much is kept as may be, whoever
-//! keeps most gives way ([`crate::engine::peer::shares`]).
+//! Unacknowledged responses of a server, and when it asks for acknowledgements. Acknowledgements
+//! mostly ride on the client's next request, and a NEED_ACK with its ACK costs two packets, so
+//! there is no hurry while little is kept. When as much is kept as may be, the host with most gives
+//! way ([`crate::engine::peer::shares`]).
 
 use core::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::event::FailReason;
 use crate::structures::NIL;
 use crate::time::{Instant, nanos};
 
-/// A response is asked about so many times at least before it is given up.
+/// NEED_ACKs for a response before it is given up, at least.
 const QUESTIONS_MIN: u32 = 8;
 /// From this share of what may be kept on, in 1/1000, the wait is the shortest.
 const PRESSING_PERMILLE: u64 = 500;
@@ -157,9 +157,9 @@ fn host_keeping<'a>(index: u32, rpcs: &'a RpcTable, peers: &PeerTable) -> Option
 }
 
 impl Engine {
-    /// From now on acknowledgements are asked for as soon as when memory is short, those of
-    /// responses that have been sent first: for a server that is about to stop and waits only for
-    /// them.
+    /// Flushes acknowledgements: from now on they are requested as soon as when memory is short,
+    /// first for responses that have been sent. For a server that is about to stop and waits only
+    /// for them.
     pub fn flush_acknowledgements(&mut self, now: Instant) {
         self.ctx.tick(now, &mut self.peers);
         if !self.shares.begin_flush() {
@@ -175,9 +175,9 @@ impl Engine {
         }
     }
 
-    /// Gives responses up until no more is kept than may be: of whoever keeps most, those first
-    /// that have made no progress for longest; not `newest`, so that each can be sent that comes
-    /// alone.
+    /// Gives responses up until no more is kept than may be: of the host with most, first those
+    /// that have made no progress for longest; not `newest`, so that a single response can always
+    /// be sent.
     #[inline]
     pub(crate) fn limit_unacknowledged(&mut self, newest: u32) {
         if self.shares.unacknowledged_bytes() > self.ctx.config.responses.unacknowledged_bytes {

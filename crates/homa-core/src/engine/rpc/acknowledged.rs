@@ -10,8 +10,8 @@ use crate::engine::rpc::State;
 pub(crate) const LATE_ACKS_MAX: usize = 64;
 
 impl Engine {
-    /// An acknowledgement that came with data: what it ends can wait until the answer to that data
-    /// is on its way, see [`Engine::settle`].
+    /// Defers an acknowledgement that came with data until the reply to that data is on its way,
+    /// see [`Engine::settle`].
     pub(crate) fn acknowledge_later(&mut self, peer: Option<u32>, path: &Path, ack: &AckEntry) {
         let named = self.ids.find_acknowledged(&self.rpcs, peer, path, ack);
         let Some(rpc) = named.and_then(|index| self.rpcs.known(index)) else {
@@ -25,7 +25,7 @@ impl Engine {
         }
     }
 
-    /// Does what was put off while there was something to send. `true`: there was something.
+    /// Applies deferred acknowledgements. `true`: there were some.
     pub(crate) fn settle(&mut self) -> bool {
         let any = !self.late_acks.is_empty();
         while let Some(key) = self.late_acks.pop_front() {
@@ -34,8 +34,8 @@ impl Engine {
         any
     }
 
-    /// The client of a server RPC does not need it any more; if it `arrived`, because it has the
-    /// response.
+    /// Ends a server RPC that its client no longer needs; if it `arrived`, because the client has
+    /// the response.
     pub(crate) fn acknowledged(&mut self, index: Option<u32>, arrived: bool) {
         let Some(rpc) = index.and_then(|index| self.rpcs.known_mut(index)) else {
             return;

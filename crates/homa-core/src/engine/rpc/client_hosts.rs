@@ -63,7 +63,7 @@ impl ClientHosts {
     }
 
     /// The only RPC with our form `id` at `local_port` whose client has the address of `path`.
-    /// `None` also if there are several: nobody can say which is meant.
+    /// `None` also if there are several: the packet is ambiguous.
     pub(crate) fn only(&self, path: &Path, local_port: u16, id: u64) -> Option<u32> {
         if path.carriage != Carriage::Ip {
             return None;

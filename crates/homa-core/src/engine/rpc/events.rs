@@ -7,7 +7,7 @@ use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::event::{Event, FailReason};
 use crate::structures::OutOfMemory;
 
-/// What happened to an RPC, in the order in which it is told.
+/// Events of an RPC, in the order in which they are reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Happened {
     Started,
@@ -27,7 +27,7 @@ impl Happened {
     }
 }
 
-/// What is still to be told of an RPC. Each thing is told once, however often it happened.
+/// Pending events of an RPC. Each is reported once, however often it happened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PendingEvents {
     /// One bit for each [`Happened`].
@@ -92,7 +92,7 @@ impl PendingEvents {
     }
 }
 
-/// What is to be handed out, and in which order.
+/// Pending events, in order.
 #[derive(Debug, Default)]
 pub(crate) struct EventQueue {
     /// RPCs with events, each at most once.
@@ -108,7 +108,7 @@ impl EventQueue {
         self.rpcs.try_reserve(more).map_err(|_| OutOfMemory)
     }
 
-    /// Has the events that wait at an RPC handed out.
+    /// Queues an RPC with pending events.
     #[inline]
     pub(crate) fn push(&mut self, rpc: &mut Rpc) {
         if !core::mem::replace(&mut rpc.pending.queued, true) {
@@ -116,7 +116,7 @@ impl EventQueue {
         }
     }
 
-    /// Has the application told of a new peer.
+    /// Queues the event about a new peer.
     pub(crate) fn try_push_peer(&mut self, index: u32) -> Result<(), OutOfMemory> {
         self.new_peers.try_reserve(1).map_err(|_| OutOfMemory)?;
         self.new_peers.push_back(index);
@@ -138,7 +138,7 @@ impl EventQueue {
     /// The next event.
     #[inline]
     pub(crate) fn pop(&mut self, rpcs: &mut RpcTable, peers: &PeerTable) -> Option<Event> {
-        // Mostly there is nothing, and every turn asks several times.
+        // Mostly there is nothing, and every turn calls this several times.
         match (self.new_peers.is_empty(), self.rpcs.is_empty()) {
             (true, true) => None,
             (true, false) => self.pop_of_rpc(rpcs),
@@ -192,7 +192,7 @@ impl EventQueue {
 }
 
 impl Rpc {
-    /// Takes what is to be told next.
+    /// Takes the next event.
     #[inline]
     fn next_to_tell(&mut self) -> Option<Happened> {
         if self.pending.announced { self.pending.take_first() } else { self.announce() }
@@ -204,8 +204,8 @@ impl Rpc {
             self.pending.announced = true;
             return self.pending.take_first();
         }
-        // One that is over before anybody heard of it is not announced at all. But whoever keeps
-        // the bytes that were placed has to learn that they are not wanted.
+        // An RPC that is over before it was announced is not announced at all, but the store has to
+        // learn that its bytes are not wanted.
         let ended = self.pending.take_all() & Happened::Ended.bit() != 0;
         (ended && self.rx.received() > 0).then_some(Happened::Ended)
     }

@@ -1,17 +1,17 @@
-//! What a refusal by the peer means for the call.
+//! Mapping from the peer's refusal to the call's failure.
 
 use homa_wire::Reason;
 
 use crate::event::FailReason;
 
-/// What a client reports for a reason that ends its call, with the `value` beside it, about a
-/// request of `request_bytes`.
+/// The failure that a client reports for a reason that ends its call, with the `value` beside it,
+/// about a request of `request_bytes`.
 pub(crate) fn failure(reason: Reason, value: u32, request_bytes: u32) -> Option<FailReason> {
     Some(match reason {
         Reason::NoService => FailReason::NoService,
         Reason::Closing => FailReason::Closing,
         Reason::Rejected => FailReason::Rejected,
-        // A limit that the request keeps is none.
+        // A limit that the request does not exceed is ignored.
         Reason::TooLong => FailReason::PeerLimit {
             max_bytes: Some(value).filter(|max| (1..request_bytes).contains(max)),
         },

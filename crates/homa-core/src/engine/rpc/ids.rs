@@ -1,4 +1,4 @@
-//! Which RPC a packet means.
+//! Look-up of RPCs by the id in a packet.
 
 use hashbrown::hash_map::Entry;
 use homa_wire::{AckEntry, RpcId};
@@ -86,7 +86,7 @@ impl Ids {
         of_peer.or_else(|| self.client_hosts.only(path, ack.server_port, id))
     }
 
-    /// Whether a call has this id, whoever it goes to.
+    /// Whether a call has this id, whatever its peer.
     #[inline]
     pub(crate) fn is_call(&self, id: u64) -> bool {
         self.calls.contains_key(&id)
@@ -111,9 +111,9 @@ impl Ids {
         self.client_hosts.try_reserve(1)
     }
 
-    /// Enters a call under the next id of its peer, whose ids begin with `first`. Those of one peer
-    /// count up, also when it was forgotten meanwhile; how far they are from those of another peer
-    /// nobody knows.
+    /// Enters a call under the next id of its peer, whose ids begin with `first`. Ids to one peer
+    /// count up, also when it was forgotten meanwhile; their distance from those to another peer is
+    /// secret.
     #[inline]
     pub(crate) fn give(&mut self, index: u32, first: u64) -> u64 {
         loop {

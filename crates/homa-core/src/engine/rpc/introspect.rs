@@ -1,4 +1,4 @@
-//! What an engine tells about its live RPCs, for reports and debugging.
+//! Introspection of live RPCs, for reports and debugging.
 
 use crate::addr::Path;
 use crate::engine::Engine;
@@ -15,7 +15,7 @@ pub struct RpcInfo {
     pub rpc: RpcKey,
     /// Its id on the wire, in our form: even if it was called here, odd if it is served here.
     pub id: u64,
-    /// The way between its ends.
+    /// The path between its ends.
     pub path: Path,
     /// As given to `send_request`; 0 at a server.
     pub cookie: u64,
@@ -53,7 +53,8 @@ impl Engine {
 
     /// Bytes of the messages that have begun to arrive since the engine was made, by message
     /// length, from short to long, and (count, bytes) of those longer than the last bin. `None` if
-    /// the cutoffs are fixed: then nobody counts. Source: docs/spec/observability.md §2.1.
+    /// the cutoffs are fixed: then lengths are not counted. Source: docs/spec/observability.md
+    /// §2.1.
     pub fn message_lengths(
         &self,
     ) -> Option<(impl Iterator<Item = LengthBin> + Clone + '_, LargeMessages)> {

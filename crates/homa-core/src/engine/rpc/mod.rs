@@ -7,7 +7,7 @@
 //! | `ids`, `client_hosts` | which RPC a packet means |
 //! | `events` | what the application is told |
 //! | `failure` | what a refusal by the peer means |
-//! | `resend_timer` | when the peer is asked again |
+//! | `resend_timer` | when a RESEND or NEED_ACK is due |
 //! | `restarts` | when a request is sent again from its beginning |
 //! | `list` | nothing: it links RPCs to lists |
 //! | `introspect` | nothing: it lists live RPCs |
@@ -40,7 +40,7 @@ use crate::structures::OutOfMemory;
 use crate::structures::table::Table;
 use crate::time::Instant;
 
-/// What the application said of an RPC.
+/// Options of the application for an RPC.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Call {
     /// Comes back in the events about it.
@@ -50,7 +50,7 @@ pub(crate) struct Call {
     pub(crate) streaming_response: bool,
 }
 
-/// All that is known of one RPC.
+/// State of one RPC.
 #[derive(Debug)]
 pub(crate) struct Rpc {
     pub(crate) key: RpcKey,
@@ -75,13 +75,13 @@ pub(crate) struct Rpc {
     /// may. The incoming one: a byte came for the first time, more may come, or its sender said
     /// that it has none.
     pub(crate) progress_at: Instant,
-    /// The life (incarnation) of the other end: the client that asks, or the server that may have
-    /// the request or sends the response; 0 = not known.
+    /// The incarnation of the other end: the client, or the server that may have the request or
+    /// sends the response; 0 = not known.
     pub(crate) peer_incarnation: u32,
     pub(crate) resend: ResendTimer,
     /// The peer said it has the request: its liveness is watched per peer.
     pub(crate) confirmed: bool,
-    /// Server: the client was told to wait, and does not ask for the response any more.
+    /// Server: the client was told BUSY, and sends no RESEND for the response.
     pub(crate) told_busy: bool,
     /// "Never seen" answers since the last sign that the peer knows the RPC.
     pub(crate) doubts: u8,
@@ -92,9 +92,9 @@ pub(crate) struct Rpc {
 }
 
 impl Rpc {
-    /// Client: whether the server may have got the request, although nobody serves there now. What
-    /// was asked about has had time to arrive; otherwise it has not if a packet of it was refused
-    /// (`itself`), nor if nobody was known there.
+    /// Client: whether the server may have got the request, although no server is there now. A
+    /// request that was probed has had time to arrive; otherwise it has not if a packet of it was
+    /// refused (`itself`), nor if no server was known there.
     pub(crate) fn may_have_arrived(&self, itself: bool, peer_heard: bool) -> bool {
         let heard = self.confirmed || self.state != State::Outgoing;
         let repeated = self.resend.last_sent().is_some() || self.restarts.is_any();
@@ -255,8 +255,8 @@ impl RpcTable {
         }
     }
 
-    /// The RPC at an index for which nobody vouches: of a link that may lead nowhere, or of a queue
-    /// that keeps RPCs which are over.
+    /// The RPC at an index that may be stale: of a link that may lead nowhere, or of a queue that
+    /// keeps RPCs which are over.
     pub(crate) fn get(&self, index: u32) -> Option<&Rpc> {
         self.slots.get(index)?.rpc.as_ref()
     }
@@ -265,7 +265,7 @@ impl RpcTable {
         self.slots.get_mut(index)?.rpc.as_mut()
     }
 
-    /// The RPC at an index that the engine vouches for: that there is none is [`Impossible`].
+    /// The RPC at an index that must be valid; otherwise [`Impossible`].
     #[inline]
     #[track_caller]
     pub(crate) fn known(&self, index: u32) -> Option<&Rpc> {

@@ -1,5 +1,4 @@
-//! The resend timer of an RPC: when its peer is asked for what it needs (RESEND, NEED_ACK), and
-//! when again.
+//! The resend timer of an RPC: when a RESEND or NEED_ACK is sent, and when it is repeated.
 
 use core::time::Duration;
 
@@ -7,13 +6,13 @@ use crate::time::Instant;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ResendTimer {
-    /// Time until the peer is asked again.
+    /// Time until the next RESEND or NEED_ACK.
     interval_ns: u64,
-    /// When the peer was last asked, since the last DATA.
+    /// When a RESEND or NEED_ACK was last sent, since the last DATA.
     last_sent: Option<Instant>,
-    /// The peer is not asked before.
+    /// Nothing is sent before.
     next: Instant,
-    /// When what is missing of the incoming message was last asked for.
+    /// When a RESEND for the incoming message was last queued.
     resend_at: Option<Instant>,
 }
 
@@ -31,7 +30,7 @@ impl ResendTimer {
         self.interval_ns = interval_ns;
     }
 
-    /// A response begins, about which the peer has not been asked.
+    /// Starts anew for a response that begins.
     pub(crate) fn begin(&mut self, interval_ns: u64) {
         self.interval_ns = interval_ns;
         self.next = Instant::ZERO;
@@ -44,7 +43,7 @@ impl ResendTimer {
         self.last_sent = None;
     }
 
-    /// The peer wants to be asked less often.
+    /// Doubles the interval, up to `max_ns`.
     pub(crate) fn back_off(&mut self, max_ns: u64) {
         self.interval_ns = self.interval_ns.saturating_mul(2).min(max_ns);
     }
@@ -53,7 +52,7 @@ impl ResendTimer {
         self.interval_ns = self.interval_ns.min(max_ns);
     }
 
-    /// The peer is asked now. Returns when it is asked again, if nothing comes.
+    /// Notes that a RESEND or NEED_ACK is sent. Returns when it is repeated, if nothing comes.
     pub(crate) fn sent(&mut self, now: Instant, max_ns: u64) -> Instant {
         self.last_sent = Some(now);
         self.next = now + Duration::from_nanos(self.interval_ns);
@@ -61,17 +60,18 @@ impl ResendTimer {
         self.next
     }
 
-    /// When the peer was last asked, since the last DATA.
+    /// When a RESEND or NEED_ACK was last sent, since the last DATA.
     pub(crate) fn last_sent(&self) -> Option<Instant> {
         self.last_sent
     }
 
-    /// Whether the peer was asked after it was `heard`.
+    /// Whether a RESEND or NEED_ACK was sent after the peer was `heard`.
     pub(crate) fn has_sent_since(&self, heard: Instant) -> bool {
         self.next > heard
     }
 
-    /// When the peer is asked if it was last `heard` then and its resend timeout is `timeout_ns`.
+    /// When a RESEND is due if the peer was last `heard` then and its resend timeout is
+    /// `timeout_ns`.
     pub(crate) fn due(&self, now: Instant, heard: Instant, timeout_ns: u64) -> Instant {
         if self.next > now {
             return self.next;
@@ -79,7 +79,7 @@ impl ResendTimer {
         heard + Duration::from_nanos(self.interval_ns.max(timeout_ns))
     }
 
-    /// The peer speaks again: the wait after the last RESEND is over.
+    /// Ends the wait after the last RESEND: the peer reacted.
     pub(crate) fn end_wait(&mut self, now: Instant) {
         self.next = now;
     }
@@ -88,12 +88,12 @@ impl ResendTimer {
         self.next = self.next.max(at);
     }
 
-    /// What is missing is asked for now.
+    /// Notes that a RESEND is queued.
     pub(crate) fn note_resend(&mut self, now: Instant) {
         self.resend_at = Some(now);
     }
 
-    /// Whether what is missing was asked for within the last `interval_ns`.
+    /// Whether a RESEND was queued within the last `interval_ns`.
     pub(crate) fn has_sent_resend(&self, now: Instant, interval_ns: u64) -> bool {
         self.resend_at.is_some_and(|at| now < at.plus_ns(interval_ns))
     }

@@ -28,14 +28,14 @@ impl Restarts {
         self.last_at.is_some()
     }
 
-    /// Whether it was less than `pause` ago, which doubles with each. A server that says for ever
-    /// that it has not seen the request does not have all of it sent to it for ever.
+    /// Whether it was less than `pause` ago, which doubles with each, so that a server that repeats
+    /// "never seen" without end gets a bounded number.
     pub(crate) fn is_too_soon(&self, now: Instant, pause: Duration) -> bool {
         let longer = pause.saturating_mul(1 << self.count.min(DOUBLED_MAX));
         self.last_at.is_some_and(|last| now.since(last) < longer)
     }
 
-    /// It is sent again now.
+    /// Notes that it is sent again.
     pub(crate) fn note(&mut self, now: Instant) {
         self.count = self.count.saturating_add(u8::from(self.is_any()));
         self.last_at = Some(now);

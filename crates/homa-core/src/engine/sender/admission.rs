@@ -1,5 +1,5 @@
-//! Whether data may go to a peer: there is room for what nobody asked for, and its address is
-//! proved or little is sent.
+//! Admission of data to a peer: in-flight credit for unscheduled data, and the anti-amplification
+//! limit.
 
 use homa_wire::{COMMON_HEADER_BYTES, EXTENSION_BYTES};
 
@@ -11,12 +11,11 @@ use crate::engine::sender::train::wire_bytes;
 
 /// Whether a segment of new data may be sent now.
 pub(crate) enum Admission {
-    /// Nobody counts it.
+    /// It takes no credit.
     Free,
-    /// It counts as on its way to the peer, with so many bytes.
+    /// It takes so much in-flight credit.
     Charged(u32),
-    /// Not before there is room at the peer, or (`unvalidated`) before the peer has proved its
-    /// address.
+    /// Not before there is credit or, if `unvalidated`, before the peer has validated its address.
     Wait { unvalidated: bool },
 }
 
@@ -32,7 +31,7 @@ pub(crate) fn admission(
 ) -> Admission {
     let payload = range.1.saturating_sub(range.0);
     let needed = u64::from(wire_bytes(payload)).saturating_add(u64::from(in_train));
-    // Room is left for the probe that its proof answers.
+    // Room is left for the probe whose reply validates the address.
     if needs_validation(rpc, peer) && peer.validation.room() < needed.saturating_add(NEED_ACK_BYTES)
     {
         return Admission::Wait { unvalidated: true };

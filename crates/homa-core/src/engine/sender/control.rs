@@ -71,22 +71,21 @@ impl Ctx {
         self.push_packet(rpc.path, header, self.config.top_priority());
     }
 
-    /// Asks for what is missing of an incoming message: after silence it only may be late,
-    /// otherwise it is not on its way.
+    /// Queues RESENDs for an incoming message; `may_be_late`: after silence, when data may still be
+    /// on its way.
     pub(crate) fn queue_resend(&mut self, rpc: &mut Rpc, may_be_late: bool) {
         self.resend_below(u32::MAX, rpc, may_be_late);
     }
 
-    /// Asks for everything missing of a message below `sent`, which its sender says it has sent, at
-    /// most once per resend interval: a Linux server says so every tick, and what was asked for is
-    /// on its way.
+    /// Queues RESENDs for all missing bytes below `sent`, which the sender says it has sent, at
+    /// most once per resend interval: a Linux server says so every tick.
     pub(crate) fn resend_at_intervals(&mut self, rpc: &mut Rpc, sent: u32, peers: &PeerTable) {
         let interval_ns = self.next_interval_ns(peers.known(rpc.peer), rpc.speaks_native(peers));
         if rpc.resend.has_sent_resend(self.now, interval_ns) {
             return;
         }
         self.resend_below(sent, rpc, false);
-        // Nor does the timer ask for it before.
+        // The timer sends no RESEND before either.
         rpc.resend.not_before(self.now.plus_ns(interval_ns));
     }
 
@@ -97,8 +96,8 @@ impl Ctx {
         self.push_control(Control { path: rpc.path, priority, body });
     }
 
-    /// Asks for what is granted now and came before, when there was no memory for it: at most once
-    /// per resend interval, since whoever sent it may have written somebody else's address.
+    /// Queues a RESEND for data that is granted now and came earlier, when there was no memory for
+    /// it: at most once per resend interval, since its source address may be forged.
     #[inline]
     pub(crate) fn resend_refused(&mut self, rpc: &mut Rpc, peers: &PeerTable) {
         let interval = self.config.recovery.resend_interval;
@@ -110,8 +109,8 @@ impl Ctx {
         }
     }
 
-    /// Queues a control packet at a priority. A probe about what was sent goes the way of the data,
-    /// or it would overtake what it asks about and be told that this never came.
+    /// Queues a control packet at a priority. A probe or RESEND about sent data goes at the data's
+    /// own priority; otherwise it overtakes the data and the peer reports it missing.
     pub(crate) fn push_packet(&mut self, path: Path, header: Header, priority: u8) {
         self.push_control(Control { path, priority, body: ControlBody::Packet(header) });
     }
@@ -124,8 +123,8 @@ impl Ctx {
 }
 
 impl PeerTable {
-    /// Acknowledges what waited for a request to ride on: `port` sends no more of them, and nobody
-    /// would answer the servers' NEED_ACKs.
+    /// Acknowledges what waited for a request to ride on: `port` sends no more requests, and the
+    /// servers' NEED_ACKs would go unanswered.
     pub(crate) fn acknowledge_at_once(&mut self, port: u16, ctx: &mut Ctx) {
         for index in 0..u32::try_from(self.capacity()).unwrap_or(NIL) {
             let native = self.is_native_of_late(ctx.now, index);

@@ -8,16 +8,16 @@ use crate::addr::Path;
 use crate::engine::sender::train::Train;
 use crate::event::{RpcKey, SegmentKind};
 
-/// What waits in the control queue.
+/// Entries of the control queue.
 #[derive(Clone, Debug)]
 pub(crate) enum ControlBody {
     /// This packet.
     Packet(Header),
     /// RESENDs for what is missing of this RPC's incoming message, decided when they are sent.
     Missing {
-        /// Whose.
+        /// The RPC.
         rpc: RpcKey,
-        /// What follows may not have been sent yet.
+        /// Bytes from here on may not have been sent yet.
         upto: u32,
         /// It may just be late: only silence says that it is lost.
         may_be_late: bool,

@@ -1,4 +1,4 @@
-//! What leaves next.
+//! Choice of what leaves next.
 //!
 //! | file | what it decides |
 //! | --- | --- |

@@ -47,18 +47,18 @@ pub(crate) struct Outgoing {
     proven_upto: u32,
 }
 
-/// What of a message is sent again.
+/// Retransmissions of a message.
 #[derive(Debug)]
 struct Retransmissions {
     /// Ranges to send, at `priority`.
     pending: RangeSet,
     priority: u8,
-    /// What was asked for since `resent_since`: once is enough for a while.
+    /// Ranges requested since `resent_since`; once is enough for a while.
     recently_resent: RangeSet,
     resent_since: Instant,
-    /// Some of the message was asked for.
+    /// Some of the message was requested by RESEND.
     any_resent: bool,
-    /// All that was sent was asked for once.
+    /// A RESEND for everything has come once.
     resend_all_received: bool,
 }
 
@@ -234,7 +234,8 @@ impl Outgoing {
         self.retransmissions.priority
     }
 
-    /// Since when it is counted what was asked for again, see [`Outgoing::forget_resent`].
+    /// Start of the interval in which retransmissions are remembered, see
+    /// [`Outgoing::forget_resent`].
     pub(super) fn resent_since(&self) -> Instant {
         self.retransmissions.resent_since
     }
@@ -250,7 +251,7 @@ impl Outgoing {
         self.retransmissions.pending.clear();
     }
 
-    /// Whether some of it was asked for again, so that it was sent twice or will be.
+    /// Whether some of it was retransmitted, or will be.
     pub(crate) fn was_retransmitted(&self) -> bool {
         self.retransmissions.any_resent
     }
@@ -370,7 +371,7 @@ impl Outgoing {
         (end <= self.supplied).then_some((self.sent, end))
     }
 
-    /// Forgets which bytes were asked for again, unless that was begun less than `pause` ago.
+    /// Forgets which bytes were retransmitted, unless that began less than `pause` ago.
     pub(crate) fn forget_resent(&mut self, now: Instant, pause: Duration) {
         if now.since(self.retransmissions.resent_since) >= pause {
             self.retransmissions.recently_resent.clear();
@@ -378,11 +379,11 @@ impl Outgoing {
         }
     }
 
-    /// Has at most `room_bytes` of `[start, end)` sent again, as far as they were sent, not
-    /// released, and not asked for since [`Outgoing::forget_resent`]. The range is widened to
-    /// original segments while these still fit `payload_max`, because Linux receivers discard
-    /// packets that overlap what they hold (docs/spec/wire-format.md §11 rule 3). Returns how many
-    /// bytes that are.
+    /// Retransmits at most `room_bytes` of `[start, end)`, as far as they were sent, not released,
+    /// and not retransmitted since [`Outgoing::forget_resent`]. The range is widened to original
+    /// segments while these still fit `payload_max`, because Linux receivers discard packets that
+    /// overlap what they hold (docs/spec/wire-format.md §11 rule 3). Returns how many bytes that
+    /// are.
     pub(crate) fn request_retransmit(
         &mut self,
         start: u32,
@@ -499,7 +500,7 @@ impl Outgoing {
 mod tests {
     use super::*;
 
-    /// What is asked for again is sent again at once.
+    /// A range requested by RESEND is retransmitted at once.
     fn again(
         tx: &mut Outgoing,
         start: u32,

@@ -1,5 +1,5 @@
-//! Answers to packets about RPCs that are not known here. Whoever sent them may have written
-//! somebody else's address: everything that such packets draw goes through [`Replies::send`].
+//! Replies to packets about unknown RPCs. Their source address may be forged: everything that such
+//! packets draw goes through [`Replies::send`].
 
 use homa_wire::{Body, Extension, Header, Reason};
 
@@ -13,7 +13,7 @@ use crate::time::{Instant, nanos};
 
 /// Replies that may go out in a burst.
 const BURST_MAX: u32 = 1000;
-/// Those that are left for senders that have proved their address.
+/// Replies left for validated senders.
 const RESERVED: u32 = BURST_MAX / 2;
 /// Time in which one more is earned.
 const INTERVAL_NS: u64 = 10_000;
@@ -46,7 +46,7 @@ impl Allowance {
     }
 }
 
-/// What is said about RPCs that are not known here.
+/// Replies to packets about unknown RPCs.
 #[derive(Debug)]
 pub(crate) struct Replies {
     allowance: Allowance,
@@ -59,9 +59,9 @@ impl Replies {
     /// Answers the sender of a packet, in its format, with a packet about the same RPC, at a
     /// limited rate.
     ///
-    /// Unless the sender has proved that its address is its own, the answer is no longer than the
-    /// RESEND. (The format of Linux has no room for a proof.) The answer echoes the incarnation
-    /// in the packet, which shows that it is an answer.
+    /// Unless the sender is validated, the reply is no longer than the packet. (The format of Linux
+    /// has no room for a proof.) The answer echoes the incarnation in the packet, which shows that
+    /// it is an answer.
     pub(crate) fn send(
         &mut self,
         (path, header): (&Path, &Header),

@@ -1,4 +1,4 @@
-//! What leaves next: control packets, grants, then data, in trains for one destination.
+//! Transmission: control packets, grants, then data, in trains for one destination.
 
 use homa_wire::{Header, RpcId};
 
@@ -26,7 +26,7 @@ impl Engine {
     pub fn poll_transmit(&mut self, now: Instant, segments: &mut [Segment]) -> Option<Transmit> {
         self.ctx.tick(now, &mut self.peers);
         self.receiver.publish_incoming();
-        // Every turn asks at least once more than there are trains.
+        // Every turn calls this once more than there are trains.
         let may_settle = !self.late_acks.is_empty() && !self.ctx.events.is_answer_expected();
         if self.has_transmit_work() || may_settle { self.poll_train(segments) } else { None }
     }
@@ -40,8 +40,7 @@ impl Engine {
                     return Some(transmit);
                 }
             }
-            // What was put off may have to be settled first: once, since nothing is left of it
-            // then.
+            // Apply deferred acknowledgements, then retry once.
             if self.ctx.events.is_answer_expected() || !self.settle() {
                 return None;
             }
@@ -216,9 +215,9 @@ impl Engine {
     }
 }
 
-/// Bytes of control packets that may go to the end of a path now. A server sends a peer that has
-/// not proved its address no more of them than came from it: a forged sender must not draw
-/// RESENDs to others. (A client has chosen its peer itself.)
+/// Bytes of control packets that may go to the end of a path now. An unvalidated peer is sent no
+/// more of them than came from it, so that a forged source address draws no packets to others. (A
+/// client has chosen its peer itself.)
 fn control_room(peer: Option<u32>, entry: &Control, rpcs: &RpcTable, peers: &PeerTable) -> u32 {
     let from_server = match &entry.body {
         ControlBody::Packet(header) => RpcId(header.common.sender_id).is_server(),
@@ -236,7 +235,7 @@ fn control_room(peer: Option<u32>, entry: &Control, rpcs: &RpcTable, peers: &Pee
 }
 
 impl Sender {
-    /// What the driver is to send, if the train has got any segments: it is accounted for as sent.
+    /// The train for the driver, if it has segments, accounted for as sent.
     pub(super) fn finish(
         &mut self,
         train: &Train<'_>,
@@ -273,14 +272,14 @@ impl Sender {
     }
 }
 
-/// What packets of `bytes` in all take on the link.
+/// Bytes on the link of packets of `bytes` in all.
 fn link_bytes(bytes: u64, packets: usize, coalesced: bool) -> u64 {
     let datagrams = if coalesced { packets.min(1) } else { packets };
     bytes.saturating_add((datagrams as u64).saturating_mul(LINK_OVERHEAD_BYTES))
 }
 
-/// Bytes that a server sends, and those of control packets among them: what a client may have asked
-/// for in somebody else's name. Requests of ours nobody asked for.
+/// Bytes that a server sends, and those of control packets among them, which count towards the
+/// anti-amplification limit. Requests of this end do not.
 fn bytes_to_client(segments: &[Segment]) -> (u64, u64) {
     let (mut bytes, mut control_bytes) = (0u64, 0u64);
     for segment in segments {

@@ -1,5 +1,4 @@
-//! Messages that wait for their peer: for room for what nobody asked for, or for a proof of its
-//! address.
+//! Messages that wait for in-flight credit or for address validation.
 
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::{CREDIT_PER_PACKET, Peer, PeerTable};
@@ -19,7 +18,8 @@ impl Sender {
     ) {
         let index = rpc.key.index;
         if unvalidated {
-            // Asking lets the client prove its address: at once, since its answer waits for that.
+            // The probe lets the client validate its address: at once, since its response waits for
+            // that.
             peer.in_flight.set_probe_target(&rpc.path, rpc.id);
             ctx.timers.arm_peer(rpc.peer, ctx.now);
         }
@@ -42,7 +42,7 @@ impl Sender {
         }
     }
 
-    /// What the peer has granted some of, and waits for, goes first; then the fewest bytes.
+    /// Messages that the peer has begun to grant go first; then the fewest bytes.
     fn enter_blocked(&mut self, rpc: &mut Rpc, peer: &mut Peer) {
         let bytes = if rpc.tx.is_wanted() { 0 } else { rpc.tx.remaining() };
         let (positions, rank) = (&mut self.blocked_positions, (bytes, rpc.tx.birth()));

@@ -10,7 +10,7 @@ use homa_wire::{RESEND_ALL, Reason};
 use crate::script::{FULL, HOST, Remote, Script, Sent, client_id};
 use crate::{MS, SECOND, US, between, percent, pick};
 
-/// What an engine counts for a packet besides its payload.
+/// Credit that an engine takes for a packet besides its payload.
 const PER_PACKET: u64 = 256;
 
 /// What is on its way to a server without a reaction, by id.

@@ -1,4 +1,4 @@
-//! What holds for the grants of an engine between two calls.
+//! Invariants of grants between two calls.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -10,8 +10,8 @@ use crate::engine::receiver::memory::Memory;
 use crate::engine::rpc::{Rpc, RpcTable, State};
 
 impl Granter {
-    /// What holds between two calls, and, when [`Granter::run`] has nothing to do, that nobody was
-    /// forgotten.
+    /// Checks the invariants between two calls and, when [`Granter::run`] has nothing to do, that
+    /// no message was forgotten.
     pub(crate) fn check_invariants(&self, rpcs: &RpcTable, config: &Config) {
         let there = self.senders.iter().flatten();
         let counted: u64 = there.map(|sender| sender.counted(self.window_min)).sum();

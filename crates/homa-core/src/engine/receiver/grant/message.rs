@@ -1,4 +1,4 @@
-//! What grant management keeps at a message.
+//! State of grant management at a message.
 
 /// Where grant management keeps a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The senders of messages that are granted: what each has, and who has the next free place.
+//! The senders of granted messages: what each holds, and which has the next free place.
 
 use core::net::IpAddr;
 
@@ -13,7 +13,7 @@ pub(super) struct Sender {
     pub(super) ip: Option<IpAddr>,
     pub(super) active: u32,
     pub(super) members: u32,
-    /// What is on its way, of all its messages: on its word, and by grants.
+    /// Bytes on their way of all its messages: announced, and granted.
     pub(super) announced: u64,
     pub(super) granted: u64,
     pub(super) queue: SharedHeap<Rank>,
@@ -29,14 +29,14 @@ impl Sender {
         !self.is_unvalidated() || self.active == 0
     }
 
-    /// What counts as on its way from it, if of announcements so much does at most.
+    /// Bytes that count as on their way, with announced bytes capped at so much.
     pub(super) fn counted(&self, announced_max: u64) -> u64 {
         self.announced.min(announced_max).saturating_add(self.granted)
     }
 }
 
 impl Granter {
-    /// The sender of a managed message: that there is none is [`Impossible`].
+    /// The sender of a managed message; none is [`Impossible`].
     ///
     /// [`Impossible`]: crate::engine::impossible::Impossible
     #[track_caller]
