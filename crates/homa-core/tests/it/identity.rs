@@ -619,3 +619,30 @@ fn a_server_whose_client_started_anew_is_freed_by_it() {
     net.run(1);
     assert_eq!(net.hosts[1].engine.stats().live_rpcs, 0);
 }
+
+#[test]
+fn what_waits_for_an_unvalidated_client_is_not_sent_once_its_record_is_gone() {
+    let config = Config::default().with(|config| {
+        config.peers.max = 2;
+        config.responses.unacknowledged_bytes = 1_000;
+    });
+    let mut solo = Solo::new(config);
+    let _ = solo.header(victim(), &short(victim(), 2, 1, (THEIRS, 0)), 1);
+    let rpc = arrived(&solo.events()).unwrap();
+    // The response is longer than what may be sent there.
+    solo.answer(rpc, 900);
+    let probes = solo.advance_ns(10_000);
+    assert!(probes.iter().all(Sent::is_probe) && probes.len() == 1, "{probes:?}");
+    // Another one displaces it, which its client is to be told.
+    let client = address(8, 800);
+    let echo = solo.ours(client);
+    let _ = solo.header(client, &short(client, 2, 1, (THEIRS, echo)), 1);
+    let other = arrived(&solo.events()).unwrap();
+    solo.engine.send_response(solo.now(), other, 950).unwrap();
+    assert_eq!(solo.engine.stats().responses_displaced, 1);
+    let call = solo.call_with(address(9, 900), 100, RequestOptions::default());
+    assert!(call.is_ok(), "the record of the client makes room: {call:?}");
+    let sent = solo.drain();
+    assert!(sent.iter().all(|sent| sent.path.remote != victim()), "{sent:?}");
+    assert_eq!(solo.engine.stats().control_withheld, 1);
+}

@@ -185,7 +185,7 @@ impl PeerTable {
         let level = ctx.recovery_priority(peer, behind, since);
         let words = (Body::NeedAck, Reason::Probe);
         let header = ids.header_about((&path, id, native), words, (rpcs, self), &ctx.config);
-        ctx.push_packet(path, header, level);
+        ctx.push_to(peer, path, header, level);
     }
 }
 

@@ -5,7 +5,7 @@ use homa_wire::{Ack, AckEntry, Body, Common, Extension, Header, Reason, Resend, 
 use crate::addr::{Carriage, Path};
 use crate::config::Config;
 use crate::engine::ctx::Ctx;
-use crate::engine::peer::{PeerTable, PendingAck};
+use crate::engine::peer::{Peer, PeerTable, PendingAck};
 use crate::engine::rpc::ids::Ids;
 use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::engine::sender::control_queue::{Control, ControlBody};
@@ -68,7 +68,8 @@ impl Ctx {
         body: Body,
     ) {
         let header = rpc.control_header(peers, body, words);
-        self.push_packet(rpc.path, header, self.config.top_priority());
+        let priority = self.config.top_priority();
+        self.push_to(peers.known(rpc.peer), rpc.path, header, priority);
     }
 
     /// Queues RESENDs for an incoming message; `may_be_late`: after silence, when data may still be
@@ -93,7 +94,8 @@ impl Ctx {
         rpc.resend.note_resend(self.now);
         let body = ControlBody::Missing { rpc: rpc.key, upto, may_be_late };
         let priority = self.config.top_priority();
-        self.push_control(Control { path: rpc.path, priority, body });
+        // Decided on when it leaves, by an RPC that holds its peer.
+        self.push_control(Control { path: rpc.path, priority, to_unvalidated: false, body });
     }
 
     /// Queues a RESEND for data that is granted now and came earlier, when there was no memory for
@@ -112,7 +114,20 @@ impl Ctx {
     /// Queues a control packet at a priority. A probe or RESEND about sent data goes at the data's
     /// own priority; otherwise it overtakes the data and the peer reports it missing.
     pub(crate) fn push_packet(&mut self, path: Path, header: Header, priority: u8) {
-        self.push_control(Control { path, priority, body: ControlBody::Packet(header) });
+        self.push_to(None, path, header, priority);
+    }
+
+    /// The same for a peer, which is sent no more than its validation lets.
+    pub(crate) fn push_to(
+        &mut self,
+        peer: Option<&Peer>,
+        path: Path,
+        header: Header,
+        priority: u8,
+    ) {
+        let to_unvalidated = peer.is_some_and(Peer::is_unvalidated);
+        let body = ControlBody::Packet(header);
+        self.push_control(Control { path, priority, to_unvalidated, body });
     }
 
     fn push_control(&mut self, entry: Control) {

@@ -7,6 +7,7 @@ use homa_wire::Header;
 use crate::addr::Path;
 use crate::engine::sender::train::Train;
 use crate::event::{RpcKey, SegmentKind};
+use crate::structures::NIL;
 
 /// Entries of the control queue.
 #[derive(Clone, Debug)]
@@ -30,6 +31,9 @@ pub(crate) struct Control {
     pub(super) path: Path,
     /// Priority it leaves at.
     pub(super) priority: u8,
+    /// A peer that had not validated its address is told it: once the record of that peer is gone,
+    /// nobody knows how much it may be sent.
+    pub(super) to_unvalidated: bool,
     pub(super) body: ControlBody,
 }
 
@@ -57,9 +61,17 @@ impl ControlQueue {
 
     /// Adds the control packets that follow to a train, as long as they fit.
     pub(crate) fn append_to(&mut self, train: &mut Train<'_>) {
-        while let Some(Control { path, priority, body: ControlBody::Packet(header) }) =
-            self.0.front()
+        let forgotten = train.peer == NIL;
+        while let Some(Control {
+            path,
+            priority,
+            to_unvalidated,
+            body: ControlBody::Packet(header),
+        }) = self.0.front()
         {
+            if forgotten && *to_unvalidated {
+                return;
+            }
             let bytes = u32::try_from(header.encoded_bytes()).unwrap_or(u32::MAX);
             if !train.goes(path, *priority) || train.fits(bytes, false).is_none() {
                 return;

@@ -5,7 +5,7 @@ use homa_wire::{Header, RpcId};
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
-use crate::engine::peer::{MTU_MIN, PeerTable};
+use crate::engine::peer::{MTU_MIN, Peer, PeerTable};
 use crate::engine::rpc::{RpcTable, State};
 use crate::engine::sender::Sender;
 use crate::engine::sender::control_queue::{Control, ControlBody};
@@ -178,7 +178,9 @@ impl Engine {
                 let bytes = u32::from(segment.header_bytes);
                 if let Ok(header) = Header::parse(segment.header(), bytes) {
                     let body = ControlBody::Packet(header);
-                    self.ctx.control.put_back(Control { path, priority, body });
+                    let peer = self.peers.find(&path).and_then(|peer| self.peers.known(peer));
+                    let to_unvalidated = peer.is_some_and(Peer::is_unvalidated);
+                    self.ctx.control.put_back(Control { path, priority, to_unvalidated, body });
                 }
             }
             SegmentKind::Grant => {
@@ -227,10 +229,12 @@ fn control_room(peer: Option<u32>, entry: &Control, rpcs: &RpcTable, peers: &Pee
         }
     };
     let limited = from_server && entry.path.carriage == Carriage::Udp;
-    let peer = peer.filter(|_| limited).and_then(|peer| peers.known(peer));
-    match peer.filter(|peer| !peer.validation.is_done()) {
-        Some(peer) => u32::try_from(peer.validation.control_room()).unwrap_or(u32::MAX),
-        None => u32::MAX,
+    match peer.and_then(|peer| peers.known(peer)).filter(|_| limited) {
+        Some(peer) if !peer.validation.is_done() => {
+            u32::try_from(peer.validation.control_room()).unwrap_or(u32::MAX)
+        }
+        None if limited && entry.to_unvalidated => 0,
+        _ => u32::MAX,
     }
 }
 
