@@ -86,11 +86,6 @@ pub(crate) fn workload_origin(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether a transport of this name is Homa.
-pub(crate) fn is_homa(name: &str) -> bool {
-    name.starts_with("homa")
-}
-
 impl Document {
     /// Title of the plan and variant.
     pub(crate) fn heading(&self) -> String {

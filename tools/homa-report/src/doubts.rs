@@ -1,7 +1,8 @@
 //! Why figures of a run may say more of the machine than of the transports.
 
 use crate::{
-    compare::{CARRIED, FAMILIES, Verdict, comparisons},
+    compare::{CARRIED, FAMILIES, comparisons},
+    comparison::Verdict,
     format::{percent, thousands, time_us, trimmed},
     run::{Measured, Run},
     stats::{samples_for_interval, samples_needed},

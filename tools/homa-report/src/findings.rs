@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::{
-    compare::{Comparison, FAMILIES, comparisons},
+    compare::{FAMILIES, comparisons},
+    comparison::Comparison,
     error::ReportError,
     run::{Run, Sample},
     text,

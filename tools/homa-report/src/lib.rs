@@ -13,6 +13,7 @@
 
 mod chart;
 mod compare;
+mod comparison;
 mod document;
 mod doubts;
 mod error;
@@ -39,7 +40,7 @@ mod text;
 use std::path::{Path, PathBuf};
 
 use crate::{chart::Palette, run::Run};
-pub use crate::{compare::Comparison, error::ReportError, findings::Findings, run::Sample};
+pub use crate::{comparison::Comparison, error::ReportError, findings::Findings, run::Sample};
 
 /// Directories in one report at most, those of a study's variants counted one by one.
 const RUNS_MAX: usize = 100;

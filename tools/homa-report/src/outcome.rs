@@ -1,7 +1,8 @@
 //! What a run found, in one sentence.
 
 use crate::{
-    compare::{AVERAGE, Comparison, SHORT_P50, SHORT_P99, TCP, Verdict, comparisons},
+    compare::{AVERAGE, SHORT_P50, SHORT_P99, TCP, comparisons},
+    comparison::{Comparison, Verdict},
     doubts::BUSY_MAX,
     format::{number, percent},
     run::Run,

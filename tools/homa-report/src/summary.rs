@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
-    compare::Comparison,
-    document::is_homa,
+    comparison::Comparison,
     stats::{SAMPLES_MIN, samples_needed},
 };
 
@@ -276,4 +275,9 @@ impl Decile {
     pub(crate) fn slowdown(&self) -> Slowdown {
         self.slowdown_homa.unwrap_or(self.slowdown_own)
     }
+}
+
+/// Whether a transport of this name is Homa.
+pub(crate) fn is_homa(name: &str) -> bool {
+    name.starts_with("homa")
 }

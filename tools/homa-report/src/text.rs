@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use crate::{
-    compare::{Comparison, FAMILIES, comparisons, slowdown},
+    compare::{FAMILIES, comparisons, slowdown},
+    comparison::Comparison,
     doubts::doubts,
     format::size,
     lines::{lines, short},

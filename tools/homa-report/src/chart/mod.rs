@@ -23,7 +23,7 @@ impl Palette {
                 found.push(name.to_owned());
             }
         }
-        found.sort_by_key(|name| !crate::document::is_homa(name));
+        found.sort_by_key(|name| !crate::summary::is_homa(name));
         Palette { names: found }
     }
 
@@ -35,7 +35,7 @@ impl Palette {
     /// Number of a transport's colour and mark.
     pub(crate) fn style(&self, name: &str) -> usize {
         let place = self.names.iter().position(|known| known == name).unwrap_or(0);
-        let homa = self.names.iter().filter(|name| crate::document::is_homa(name)).count();
+        let homa = self.names.iter().filter(|name| crate::summary::is_homa(name)).count();
         // Without a second Homa its blue stays unused, so that TCP has its colours on every page.
         let shift = if homa < 2 && place >= homa { 2 - homa } else { 0 };
         (place + shift) % STYLES

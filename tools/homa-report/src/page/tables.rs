@@ -3,7 +3,8 @@
 use maud::{Markup, html};
 
 use crate::{
-    compare::{Comparison, FAMILIES, TCP, Verdict, comparisons, slowdown as slowdown_in_words},
+    compare::{FAMILIES, TCP, comparisons, slowdown as slowdown_in_words},
+    comparison::{Comparison, Verdict},
     format::{number, percent, size, thousands},
     lines::{lines, short},
     run::Run,

@@ -36,7 +36,7 @@ const ALL: &[(&str, Drill)] = drills![
     once::what_may_be_in_service_is_not_repeated,
     receive::bytes_in_any_order,
     receive::what_is_not_taken_is_refused,
-    receive::strangers_draw_little,
+    receive::unvalidated_hosts_draw_little,
     receive::few_answers_to_what_is_unknown,
     receive::nobody_speaks_for_others,
     receive::whoever_closes_says_so,

@@ -130,7 +130,7 @@ pub(super) fn what_is_not_taken_is_refused(dice: &mut Dice) -> Script {
 
 /// An address that has proved nothing is sent no more than three times what came from it, and
 /// nothing that is longer than what asked for it but data.
-pub(super) fn strangers_draw_little(dice: &mut Dice) -> Script {
+pub(super) fn unvalidated_hosts_draw_little(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let from = script.remote(1).unvalidated();
     let (mut came, mut went, mut ids) = (0_u64, 0_u64, Vec::new());
