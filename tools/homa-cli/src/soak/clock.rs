@@ -47,7 +47,7 @@ impl WallClock {
             .env("LD_PRELOAD", &self.library)
             .env("FAKETIME_TIMESTAMP_FILE", self.path(who))
             .env("FAKETIME_NO_CACHE", "1")
-            // The library under test reads that one, and nobody can move it.
+            // The monotonic clock, which the transport reads, cannot be set.
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         Ok(())
     }
