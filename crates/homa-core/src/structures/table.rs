@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::OutOfMemory;
 
-/// Entries by index, each in memory of its own. What moves when the table grows is a pointer each.
+/// Entries by index, each in memory of its own: growth moves a pointer per entry.
 #[derive(Debug)]
 pub(crate) struct Table<T> {
     entries: Vec<Box<[T; 1]>>,
@@ -49,7 +49,7 @@ impl<T> Table<T> {
     ) -> Result<(), OutOfMemory> {
         self.entries.try_reserve(count).map_err(|_| OutOfMemory)?;
         for _ in 0..count {
-            // A box that can fail.
+            // `Box::new` aborts when memory is short.
             let mut entry = Vec::new();
             entry.try_reserve_exact(1).map_err(|_| OutOfMemory)?;
             entry.push(new());

@@ -14,6 +14,7 @@ use crate::engine::recovery::timer_queue::TimerQueue;
 use crate::secret::Secret;
 use crate::structures::NIL;
 use crate::structures::hash::{Map, SeededState};
+use crate::structures::table::Table;
 use crate::time::Instant;
 
 /// Peers looked at, and evicted, when a new one needs room (docs/spec/protocol.md §13).
@@ -24,7 +25,7 @@ const EVICTION_LOOKS: usize = 10;
 pub(crate) struct PeerTable {
     /// Secret of our incarnations.
     secret: Secret,
-    peers: Vec<Option<Peer>>,
+    peers: Table<Option<Peer>>,
     free: Vec<u32>,
     by_key: Map<PeerKey, u32>,
     /// For [`PeerNumbers::hash`].
@@ -47,7 +48,7 @@ impl PeerTable {
     pub(crate) fn new(secret: Secret, seed: u64, hash_seed: u64) -> Self {
         Self {
             secret,
-            peers: Vec::new(),
+            peers: Table::default(),
             free: Vec::new(),
             by_key: Map::with_hasher(SeededState::new(seed)),
             hasher: SeededState::new(hash_seed),
@@ -87,11 +88,11 @@ impl PeerTable {
     /// The peer at an index that may be stale: of a link that may lead nowhere, or of a peer that
     /// may have been evicted.
     pub(crate) fn get(&self, index: u32) -> Option<&Peer> {
-        self.peers.get(index as usize)?.as_ref()
+        self.peers.get(index)?.as_ref()
     }
 
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Peer> {
-        self.peers.get_mut(index as usize)?.as_mut()
+        self.peers.get_mut(index)?.as_mut()
     }
 
     /// The peer at an index that must be valid, as that of an RPC which is not over; otherwise
@@ -106,7 +107,7 @@ impl PeerTable {
     #[inline]
     #[track_caller]
     pub(crate) fn known_mut(&mut self, index: u32) -> Option<&mut Peer> {
-        self.impossible.known(self.peers.get_mut(index as usize).and_then(Option::as_mut))
+        self.impossible.known(self.peers.get_mut(index).and_then(Option::as_mut))
     }
 
     /// The peer at the end of `path`.
@@ -165,11 +166,10 @@ impl PeerTable {
             Some(index) => index,
             None => {
                 let index = u32::try_from(self.peers.len()).ok()?;
-                self.peers.try_reserve(1).ok()?;
                 // Room for every index to come back, so that eviction cannot fail.
                 let missing = self.peers.len().saturating_add(1).saturating_sub(self.free.len());
                 self.free.try_reserve(missing).ok()?;
-                self.peers.push(None);
+                self.peers.grow(1, || None).ok()?;
                 index
             }
         };
@@ -184,7 +184,7 @@ impl PeerTable {
                 peer.cutoffs.inherit(&neighbour.cutoffs);
             }
         }
-        *self.peers.get_mut(index as usize)? = Some(peer);
+        *self.peers.get_mut(index)? = Some(peer);
         self.by_key.insert(key, index);
         self.link_to_host(index);
         Some(index)
@@ -269,7 +269,7 @@ impl PeerTable {
     pub(crate) fn check(&self, config: &Config) {
         assert!(self.len() <= config.peers.max as usize, "more peers than peers.max");
         assert_eq!(self.peers.iter().flatten().count(), self.len(), "addresses of peers");
-        for (index, peer) in (0..).zip(&self.peers) {
+        for (index, peer) in (0..).zip(self.peers.iter()) {
             let Some(peer) = peer else { continue };
             assert_eq!(self.by_key.get(&peer.key), Some(&index), "address of {peer:?}");
             match self.get(peer.place.previous) {
@@ -290,7 +290,7 @@ impl PeerTable {
     /// Forgets a peer that nothing refers to, and its timer.
     pub(crate) fn remove(&mut self, index: u32, timers: &mut TimerQueue) {
         timers.forget_peer(index);
-        let peer = self.peers.get_mut(index as usize).and_then(Option::take);
+        let peer = self.peers.get_mut(index).and_then(Option::take);
         if let Some(peer) = self.impossible.known(peer) {
             self.unlink(index, &peer);
         }

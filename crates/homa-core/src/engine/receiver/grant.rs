@@ -33,6 +33,7 @@ use crate::engine::receiver::incoming::PIECE_BYTES;
 use crate::engine::receiver::memory::Memory;
 use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::event::RpcKey;
+use crate::structures::NIL;
 use crate::structures::OutOfMemory;
 use crate::structures::hash::{Map, SeededState};
 use crate::structures::heap::IndexedHeap;
@@ -214,7 +215,7 @@ impl Granter {
             return;
         }
         self.reserved_by = memory.reserved_by();
-        if rpc.rx.granting.sender != u32::MAX && !rpc.rx.unvalidated {
+        if rpc.rx.granting.has_sender() && !rpc.rx.unvalidated {
             // It moves: it takes part in the FIFO share (again).
             self.by_birth.set(index, rpc.rx.birth);
         }
@@ -276,7 +277,7 @@ impl Granter {
     }
 
     fn recount(&mut self, rpc: &mut Rpc, now: OnItsWay) {
-        if rpc.rx.granting.sender == u32::MAX {
+        if !rpc.rx.granting.has_sender() {
             return;
         }
         let announced_max = self.window_min;
@@ -410,7 +411,7 @@ impl Granter {
     /// The sender of a message has proved its address: the message counts with its host from now
     /// on.
     pub(crate) fn change_sender(&mut self, index: u32, rpcs: &mut RpcTable) {
-        let managed = rpcs.known(index).is_some_and(|rpc| rpc.rx.granting.sender != u32::MAX);
+        let managed = rpcs.known(index).is_some_and(|rpc| rpc.rx.granting.has_sender());
         self.leave(index, rpcs);
         if let (Some(rpc), true) = (rpcs.known_mut(index), managed) {
             self.enlist(rpc);
@@ -526,7 +527,7 @@ impl Granter {
             return;
         };
         // One that could not be queued for want of memory is a member already.
-        if rpc.rx.granting.sender == u32::MAX {
+        if !rpc.rx.granting.has_sender() {
             let ip = (!rpc.rx.unvalidated).then(|| rpc.path.remote.ip().to_canonical());
             let Some(sender) = self.sender_of(ip) else {
                 return;
@@ -650,18 +651,7 @@ impl Granter {
     }
 
     /// The message is complete or its RPC ended: takes it out of every structure.
-    #[inline(always)]
     pub(crate) fn remove(&mut self, index: u32, rpcs: &mut RpcTable) {
-        // Most messages are too short to be granted anything.
-        let managed = rpcs
-            .known(index)
-            .is_some_and(|rpc| rpc.rx.granting.sender != u32::MAX || rpc.rx.granting.due);
-        if managed {
-            self.remove_managed(index, rpcs);
-        }
-    }
-
-    fn remove_managed(&mut self, index: u32, rpcs: &mut RpcTable) {
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
@@ -670,7 +660,7 @@ impl Granter {
         self.retry_blocked |= rpc.rx.granting.counted != OnItsWay::NOTHING;
         self.recount(rpc, OnItsWay::NOTHING);
         let sender = rpc.rx.granting.sender;
-        if sender == u32::MAX {
+        if sender == NIL {
             return;
         }
         let state = rpc.rx.granting.place;
@@ -680,7 +670,7 @@ impl Granter {
             Place::Out => {}
         }
         if let Some(rpc) = rpcs.known_mut(index) {
-            rpc.rx.granting.sender = u32::MAX;
+            rpc.rx.granting.sender = NIL;
         }
         self.by_birth.remove(index);
         self.leave_sender(sender);
@@ -722,10 +712,7 @@ fn waits_for_its_reader(rpc: &Rpc, config: &Config) -> bool {
     let rx = &rpc.rx;
     let allowed = rx.allowed_upto();
     let granted = allowed < rx.length() && allowed >= grantable_upto(rpc, config);
-    rx.streaming
-        && granted
-        && rx.granting.sender != u32::MAX
-        && rx.granting.counted == OnItsWay::NOTHING
+    rx.streaming && granted && rx.granting.has_sender() && rx.granting.counted == OnItsWay::NOTHING
 }
 
 /// Reserves memory up to `upto`, or as far as there is room in whole pieces. Returns how far.

@@ -27,7 +27,7 @@ impl Granter {
                 active || !rx.granting.memory_blocked,
                 "memory-blocked without a slot: {rpc:?}"
             );
-            let managed = rx.granting.sender != u32::MAX;
+            let managed = rx.granting.has_sender();
             assert_eq!(managed, active || queued, "with a sender: {rpc:?}");
             assert!(
                 managed || rx.granting.counted == OnItsWay::NOTHING,

@@ -1,5 +1,7 @@
 //! State of grant management at a message.
 
+use crate::structures::NIL;
+
 /// Where grant management keeps a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -32,7 +34,7 @@ impl OnItsWay {
 #[derive(Debug)]
 pub(in crate::engine::receiver) struct Granting {
     pub(super) place: Place,
-    /// Index of its sender in the granter while managed, [`u32::MAX`] otherwise.
+    /// Index of its sender in the granter while managed, [`NIL`] otherwise.
     pub(super) sender: u32,
     /// Part in what the granter counts for its sender.
     pub(super) counted: OnItsWay,
@@ -56,7 +58,7 @@ pub(in crate::engine::receiver) struct Granting {
 impl Granting {
     pub(in crate::engine::receiver) const NONE: Self = Self {
         place: Place::Out,
-        sender: u32::MAX,
+        sender: NIL,
         counted: OnItsWay::NOTHING,
         behind: 0,
         memory_blocked: false,
@@ -81,7 +83,13 @@ impl Granting {
     /// anything.
     #[inline]
     pub(in crate::engine::receiver) fn is_managed(&self) -> bool {
-        self.sender != u32::MAX || self.due
+        self.has_sender() || self.due
+    }
+
+    /// Whether the granter counts it for a sender.
+    #[inline]
+    pub(super) fn has_sender(&self) -> bool {
+        self.sender != NIL
     }
 
     /// Whether something of it counts as on its way.
