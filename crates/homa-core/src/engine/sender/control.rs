@@ -117,7 +117,7 @@ impl Ctx {
         self.push_to(None, path, header, priority);
     }
 
-    /// The same for a peer, which is sent no more than its validation lets.
+    /// As [`Ctx::push_packet`], to a peer that may be unvalidated.
     pub(crate) fn push_to(
         &mut self,
         peer: Option<&Peer>,

@@ -31,8 +31,8 @@ pub(crate) struct Control {
     pub(super) path: Path,
     /// Priority it leaves at.
     pub(super) priority: u8,
-    /// A peer that had not validated its address is told it: once the record of that peer is gone,
-    /// nobody knows how much it may be sent.
+    /// The destination was an unvalidated peer when this was queued. Without a record of that peer
+    /// its anti-amplification limit is unknown, and nothing is sent.
     pub(super) to_unvalidated: bool,
     pub(super) body: ControlBody,
 }
