@@ -2,7 +2,7 @@
 //!
 //! # Contract
 //!
-//! An [`Engine`] sees packet *headers* and byte *ranges*, never payload bytes; its driver moves the
+//! An [`Engine`] sees packet *headers* and byte *ranges*, never payload bytes; its caller moves the
 //! bytes. Every call passes the time. After any call that may change something (everything but the
 //! `&self` methods), drain in this order:
 //!

@@ -71,7 +71,7 @@ pub trait Driver {
     /// MTU changes found on the path are kept and delivered by the next `receive`.
     ///
     /// # Errors
-    /// Refusal of a transmission, from which segment on.
+    /// [`Unsent`]: from which segment on nothing was sent, and why.
     fn transmit(
         &mut self,
         transmit: &Transmit,

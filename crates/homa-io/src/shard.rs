@@ -82,7 +82,8 @@ pub struct Turn {
     pub urgency: Urgency,
 }
 
-/// One engine with its driver and its bytes. Not shared: its driver has exclusive access.
+/// One engine with its driver and its bytes. Not shared: the caller of its turns has exclusive
+/// access.
 #[derive(Debug)]
 pub struct Shard<D> {
     engine: Engine,

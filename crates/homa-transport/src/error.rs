@@ -70,8 +70,8 @@ pub enum CallError {
         /// The server's address.
         server: SocketAddr,
     },
-    /// No server at that port any more: it ended after the request was sent, or before that was
-    /// known. It may have executed the request.
+    /// No server at that port any more: it ended after the request was sent or asked about, so it
+    /// may have executed the request.
     #[error("nobody serves at {server} any more; it may have executed the request")]
     #[non_exhaustive]
     ServiceGone {

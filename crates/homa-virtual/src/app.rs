@@ -31,7 +31,7 @@ pub(crate) enum Task {
     Abort { call: usize },
 }
 
-/// State of the application of one host during one life of it.
+/// State of the application of one host during one incarnation of it.
 #[derive(Debug, Default)]
 pub(crate) struct App {
     watched: HashMap<RpcKey, Watch>,

@@ -21,7 +21,7 @@ const QUESTIONS_MAX: u32 = 6;
 /// After this time an engine has looked at a packet that waits in its buffer, in ns.
 const READ_NS: u64 = 1_000_000;
 
-/// A host in one of its lives, by index, and another address.
+/// A host in one of its incarnations, by index, and another address.
 type Ends = (usize, SocketAddr);
 /// A message between them, by the id that its sender writes.
 type MessageKey = (usize, SocketAddr, RpcId);

@@ -78,7 +78,7 @@ pub(crate) struct Host {
     pub(crate) paused_until_ns: u64,
     pub(crate) uplink_free_ns: u64,
     pub(crate) turns: u64,
-    /// Counters of earlier lives.
+    /// Counters of earlier incarnations.
     pub(crate) past: Vec<Stats>,
     pub(crate) rx_dropped: u64,
     pub(crate) refusals: RefusalRates,

@@ -67,7 +67,7 @@ impl Ledger {
         self.calls.iter().filter(answered).count()
     }
 
-    /// Calls whose handler ran more than once within one life of the server.
+    /// Calls whose handler ran more than once within one incarnation of the server.
     pub fn executed_twice(&self) -> Vec<usize> {
         let twice = |call: &Call| call.executions.iter().any(|count| *count > 1);
         (0..self.calls.len()).filter(|index| twice(&self.calls[*index])).collect()

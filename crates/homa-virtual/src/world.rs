@@ -303,13 +303,13 @@ impl World {
         self.hosts[host].shard.as_ref()
     }
 
-    /// Counters of a host's engines: those of earlier lives, and the present one.
+    /// Counters of a host's engines: those of earlier incarnations, and the present one.
     pub fn stats(&self, host: usize) -> impl Iterator<Item = Stats> {
         let host = &self.hosts[host];
         host.past.iter().copied().chain(host.shard.as_ref().map(Shard::stats))
     }
 
-    /// The sum of one counter over all hosts and lives.
+    /// The sum of one counter over all hosts and incarnations.
     pub fn total(&self, counter: impl Fn(&Stats) -> u64) -> u64 {
         (0..self.hosts.len()).flat_map(|host| self.stats(host)).map(|stats| counter(&stats)).sum()
     }
@@ -350,7 +350,8 @@ impl World {
         self.left_after(13)
     }
 
-    /// State left over after `silences` times `response_silence` and all other timeouts.
+    /// State left over after `silences` times [`responses.silence`](Config::responses) and all
+    /// other timeouts.
     fn left_after(&mut self, silences: u32) -> Vec<String> {
         let longest = |config: &Config| {
             config.responses.silence * silences

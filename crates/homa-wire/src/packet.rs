@@ -5,7 +5,7 @@ use crate::{Body, DATA_HEADER_BYTES, Header, ParseError};
 /// A packet whose bytes lie in one piece: the header read, the payload borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {
-    /// The body.
+    /// The parsed header.
     pub header: Header,
     /// DATA: the message bytes it carries, which may include padding behind the message's end.
     /// Control packets: empty.

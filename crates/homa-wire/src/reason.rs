@@ -64,7 +64,8 @@ reasons! {
     Closing = 4, "endpoint is closing";
     /// RPC_UNKNOWN: the application dropped the request.
     Rejected = 5, "rejected by the application";
-    /// RPC_UNKNOWN: the request names another life of this server; the value is its age in µs.
+    /// RPC_UNKNOWN: the request names another incarnation of this server; the value is its age in
+    /// µs.
     Restarted = 6, "server restarted";
     /// RPC_UNKNOWN: the message is too long for this end; the value is the most that it takes, in
     /// bytes, or 0.

@@ -216,8 +216,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The application has provided the bytes below `upto` of an outgoing message begun as a
-    /// stream.
+    /// Supplies the bytes below `upto` of an outgoing message begun as a stream: the application
+    /// has them ready.
     ///
     /// # Errors
     /// The RPC is over, or `upto` lies beyond the message.
@@ -238,9 +238,9 @@ impl Engine {
         Ok(())
     }
 
-    /// From now on the incoming message of `rpc` is read as a stream:
-    /// [`crate::Event::BodyProgress`] tells how far it has come, and its sender is held back while
-    /// `fixed.unread_bytes_max` bytes wait.
+    /// Reads the incoming message of `rpc` as a stream from now on: [`crate::Event::BodyProgress`]
+    /// reports how far it has come, and its sender is held back while `fixed.unread_bytes_max`
+    /// bytes wait.
     ///
     /// # Errors
     /// The RPC is over.
@@ -256,8 +256,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The application has taken the bytes below `upto` of the incoming message: their memory is
-    /// free. A client's RPC ends when all of a complete response was taken.
+    /// Frees the memory of the bytes below `upto` of the incoming message, which the application
+    /// has taken. A client's RPC ends when all of a complete response was taken.
     ///
     /// # Errors
     /// The RPC is over, or `upto` lies beyond what has arrived without a gap.

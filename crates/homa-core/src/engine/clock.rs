@@ -1,4 +1,4 @@
-//! The time that all calls of a turn have, and what its jumps mean.
+//! Clock of the engine: the time of a turn, and the pauses that its jumps reveal.
 
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::PeerTable;

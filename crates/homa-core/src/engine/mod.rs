@@ -7,9 +7,9 @@
 //! | `dispatch` | what a received packet changes |
 //! | `receiver` | what senders may send to us: grants, memory |
 //! | `sender` | what leaves next: new data, retransmissions, control packets |
-//! | `recovery` | what happens when nothing happens: RESEND, probes, giving up |
+//! | `recovery` | what follows from silence: RESEND, probes, giving up |
 //! | `peer` | what is known of the other ends, who a packet is from, what a host's share is |
-//! | `ctx` | nothing: what all rooms need besides their own state |
+//! | `ctx` | nothing: the context that all rooms share |
 //! | `rpc` | the states of an RPC, how it begins and ends, the events about it |
 //! | `impossible` | what becomes of a broken invariant |
 
@@ -120,7 +120,7 @@ pub struct Engine {
     receiver: Receiver,
     sender: Sender,
 
-    /// Acknowledged server RPCs, to be ended when nothing is left to send or answer.
+    /// Server RPCs with a deferred acknowledgement, see [`Engine::settle`].
     late_acks: VecDeque<RpcKey>,
 
     replies: Replies,

@@ -128,11 +128,13 @@ stats! {
         finished_hits,
         /// Requests for another incarnation of this server.
         stale_incarnations,
-        /// Packets from the address of a known peer with neither its incarnation nor ours as echo.
+        /// Packets from the address of a known peer that do not echo our incarnation, although they
+        /// are about a call of ours or lack the validated incarnation of the peer.
         impostors,
         /// Control packets dropped because too many were waiting.
         control_dropped,
-        /// Control packets withheld from unvalidated addresses by the anti-amplification limit.
+        /// Control packets withheld from unvalidated addresses, which are sent no more bytes of
+        /// them than came from there.
         control_withheld,
         /// Replies to packets about unknown RPCs suppressed by the rate limit.
         replies_suppressed,

@@ -1,4 +1,4 @@
-//! A request is executed at most once per life of the server: duplicates, restarts, limits.
+//! A request is executed at most once per incarnation of the server: duplicates, restarts, limits.
 
 use std::time::Duration;
 

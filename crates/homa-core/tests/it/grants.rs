@@ -700,7 +700,7 @@ fn all_arrive(config: Config, messages: &[Message], order: &[u16]) -> Host {
             if done {
                 break;
             }
-            // Everybody waits: time passes, unallocated messages ask again.
+            // All messages wait: time passes, and RESENDs are due for the unallocated ones.
             let answers = host.pass_ms(1);
             apply(&answers, &mut sent, &mut granted, messages);
             continue;

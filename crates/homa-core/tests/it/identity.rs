@@ -122,7 +122,7 @@ fn several_ports_of_a_host_are_one_incarnation_to_its_peers() {
     assert_eq!(sent[0].header.common.incarnation, solo.ours(other));
 }
 
-// Lives.
+// Incarnations.
 
 #[test]
 fn a_forged_incarnation_takes_nothing_from_a_client_that_has_proved_its_address() {

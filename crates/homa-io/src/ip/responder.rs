@@ -49,7 +49,7 @@ const RETRY_NS: u64 = 100_000_000;
 const FOLLOWERS_MAX: usize = 4_096;
 /// Times that taking the role is tried in a row while others do the same.
 const ATTEMPTS_MAX: usize = 8;
-/// Packets processed per call.
+/// Ready descriptors handled per call.
 const READY_MAX: usize = 16;
 /// Packets looked at per call and IP version, and the bytes of each that matter (with the IP
 /// header).

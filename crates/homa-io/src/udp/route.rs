@@ -6,7 +6,7 @@ use std::net::IpAddr;
 /// these the oldest is forgotten and found out again.
 const REMEMBERED_MAX: usize = 64;
 
-/// Facts about paths that are dear to find out.
+/// Properties of paths that are expensive to look up.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     singles: Ring<()>,

@@ -44,8 +44,8 @@ pub(crate) fn run<H: Host>(
     }
 }
 
-/// One look: executes unattended operations, takes a seat that was left, and drives until another
-/// waiter wants it or `stop` says so.
+/// One look: executes unattended operations, takes a seat that was left, and drives until a waiter
+/// wants the seat or `stop` says so.
 fn look<H: Host>(host: &H, sleeper: &H::Sleeper, stop: impl Fn() -> bool) -> Next {
     let batching = host.flush_abandoned();
     match host.seat().guard_look(sleeper.waker(), |deadline_ns| host.is_overdue(deadline_ns)) {

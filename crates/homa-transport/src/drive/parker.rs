@@ -1,4 +1,4 @@
-//! Sleeping of a thread of the operating system.
+//! Parker of a thread of the operating system.
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};

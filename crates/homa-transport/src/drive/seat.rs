@@ -31,7 +31,7 @@ pub(crate) struct Due {
     pub(crate) urgent: bool,
 }
 
-/// Kinds of drivers.
+/// Kinds of waiters that drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A thread that waits. It has the seat until it leaves.
@@ -281,7 +281,7 @@ impl<W> State<W> {
         Look::Later
     }
 
-    /// The waiter to kick when the seat is left empty, if that is needed.
+    /// The guard's waker, if the guard is to be kicked when the seat is left empty.
     fn take_guard_to_kick(&mut self) -> Option<W> {
         let dozing = if self.due.urgent { self.guard.dozing.take() } else { None };
         dozing.or_else(|| self.guard.resting.take())

@@ -1,6 +1,6 @@
-//! Requests that wait to be accepted, in turns of their clients: a request waits for at most one of
-//! each other client. Clients that let many responses wait for them have no turn until they take
-//! some, since replying to them would block.
+//! Requests that wait to be accepted, in turns of their clients: no client waits for more than one
+//! request of each other client. Clients that let many responses wait for them have no turn until
+//! they take some, since replying to them would block.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(crate) enum ServingMode {
     Streaming,
 }
 
-/// The queue between the driver and those who accept.
+/// The queue between the thread that drives and those that accept.
 #[derive(Debug)]
 pub(crate) struct AcceptQueue {
     state: Mutex<State>,

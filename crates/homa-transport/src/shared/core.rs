@@ -1,5 +1,5 @@
 //! The core of an endpoint: its shard behind a lock, the inbox of operations for it, and the seat
-//! of its driver.
+//! of the thread or task that drives it.
 
 use std::fmt;
 use std::io;
@@ -151,7 +151,8 @@ impl Core {
         open
     }
 
-    /// Executes an operation here and now, unless an attendant will.
+    /// Has an operation executed: here and now, unless an attendant will or the task that drives
+    /// returns at once.
     pub(crate) fn submit(&self, operation: Operation) {
         if self.task.returns() {
             return self.submit_later(operation);
@@ -166,7 +167,7 @@ impl Core {
         }
     }
 
-    /// Executes an operation together with others: at the next [`Core::flush`], when there are
+    /// Queues an operation to be executed with others: at the next [`Core::flush`], when there are
     /// many, or when [`Core::flush_if_old`] finds that the oldest has waited for long.
     pub(crate) fn submit_later(&self, operation: Operation) {
         let waiting = self.inbox.add_for_later(operation);
@@ -217,7 +218,8 @@ impl Core {
         }
     }
 
-    /// Makes the sleeping driver take note of a new deadline outside the engine.
+    /// Makes the sleeping thread or task that drives take note of a new deadline outside the
+    /// engine.
     pub(crate) fn renew_deadline(&self) {
         self.inbox.attend();
         self.serve_inbox();

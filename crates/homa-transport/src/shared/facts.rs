@@ -1,4 +1,4 @@
-//! Constants of an endpoint.
+//! Immutable properties of an endpoint.
 
 use std::io;
 use std::net::SocketAddr;

@@ -5,8 +5,8 @@
 //!
 //! * limits: [`room`] for messages, [`turns`] of clients, both by [`peers`]; who waits for them is
 //!   in [`waiters`], who is to be woken in [`wakes`];
-//! * [`rpc`]: what the user and the driver of an RPC share about it; [`accept`]: requests for those
-//!   who accept; [`rooms`] has all limits of an endpoint;
+//! * [`rpc`]: state of an RPC that its user shares with the thread that drives; [`accept`]:
+//!   requests for those that accept; [`rooms`] has all limits of an endpoint;
 //! * what happens under the lock: [`ops`] go in, [`events`] come out, of the RPCs of the
 //!   [`registry`], both in a [`context`];
 //! * [`core`](self::core): inbox and seat around the shard, which is behind its lock in [`locked`],

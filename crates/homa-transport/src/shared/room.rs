@@ -158,8 +158,8 @@ impl Room {
         self.charge(&mut state, peer, bytes)
     }
 
-    /// A waiter timed out. A peer that has nothing there gets room although there is none; for
-    /// other peers waiting ends at once until they give some back.
+    /// Ends a wait that timed out. A peer that has nothing there gets room although there is none;
+    /// for other peers waiting ends at once until they give some back.
     pub(crate) fn enter_at_last(&self, peer: SocketAddr, bytes: u64) -> Option<Charge> {
         let mut state = self.lock();
         let peer = state.peers.find_or_add(peer);

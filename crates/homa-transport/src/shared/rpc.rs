@@ -1,4 +1,4 @@
-//! State of one RPC in the library, shared by its user and the driver.
+//! State of one RPC in the library, shared by its user and the thread that drives.
 
 use std::net::SocketAddr;
 use std::panic::RefUnwindSafe;
@@ -40,8 +40,8 @@ pub(crate) enum Role {
     Server,
 }
 
-/// Mutable state. The driver locks it after the shard, users lock it alone; so the shard's lock
-/// must not be taken while this one is held.
+/// Mutable state. The thread that drives locks it after the shard, users lock it alone; so the
+/// shard's lock must not be taken while this one is held.
 #[derive(Debug, Default)]
 pub(crate) struct RpcState {
     /// Known once the engine has it; `None` again when it has ended.

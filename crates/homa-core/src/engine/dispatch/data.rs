@@ -463,7 +463,7 @@ impl Engine {
         let Some(mut rpc) = self.rpcs.known_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
-        if rpc.rx.is_unproved() {
+        if rpc.rx.is_unvalidated() {
             self.receiver.look_for_proof(index, &mut self.rpcs, &self.peers);
             rpc = self.rpcs.known_mut(index).ok_or(DropReason::UnknownRpc)?;
         }

@@ -94,7 +94,7 @@ impl PeerTable {
     }
 
     /// The peer may have lost requests that it said it has: it has another incarnation, does not
-    /// know one of them any more, or this end was stopped for so long. Asks about each, so that all
+    /// know one of them any more, or this end was paused for long. Asks about each, so that all
     /// calls end soon. (Nothing is ended on this suspicion alone: ids cannot be guessed, addresses
     /// can be forged.)
     pub(crate) fn recheck_waiting(&mut self, index: u32, ctx: &mut Ctx) {

@@ -14,8 +14,8 @@ use crate::engine::peer::{Peer, PeerTable};
 use crate::event::{DropReason, Received};
 use crate::time::Instant;
 
-/// Sockets of a Linux host to which the cutoffs of one of them are copied at once; others get them
-/// with their next packet.
+/// Sockets of a Linux host to which the cutoffs of one of them are copied at once; others keep
+/// theirs until they send CUTOFFS themselves.
 const SOCKETS_TOLD_MAX: usize = 64;
 
 /// A peer is sent our cutoffs at most once per so much time.

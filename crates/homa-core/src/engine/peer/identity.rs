@@ -9,7 +9,7 @@
 //! say of a peer is not believed.
 //!
 //! The address is that of the host: an engine that sends from several ports has one incarnation,
-//! and processes that share an address can receive each other's packets anyway.
+//! and a process that has received ours at one port can echo it for all ports of its host.
 
 use core::net::IpAddr;
 
@@ -28,8 +28,8 @@ impl Engine {
     }
 
     /// Registers a packet from the address of a peer. `None`: its incarnation or echo does not
-    /// match: it is forged, or of a new incarnation that is not validated yet, and must not affect
-    /// the peer's state.
+    /// match, so it is forged or of a new incarnation that is not validated yet, and must not
+    /// affect the peer's state.
     #[inline(always)]
     pub(crate) fn recognise(
         &mut self,
@@ -125,8 +125,8 @@ impl PeerTable {
 }
 
 impl Rpc {
-    /// Whether the sender of a packet may speak about it: it is the other end, or a newer
-    /// incarnation of the peer, to which the RPC is unknown.
+    /// Whether the sender of a packet may speak about it: it is the other end, or the
+    /// present incarnation of the peer, which does not know the RPC.
     #[inline]
     pub(crate) fn may_be_spoken_of(&self, header: &Header, peers: &PeerTable) -> bool {
         let incarnation = header.common.incarnation;

@@ -227,7 +227,7 @@ impl HostShares {
         }
     }
 
-    /// The peer is validated: its places can no longer be displaced.
+    /// Notes that the peer is validated: its requests can no longer be displaced.
     pub(crate) fn note_validated(&mut self, peer: &mut PeerServed) {
         if peer.rpcs > 0 && !core::mem::replace(&mut peer.validated, true) {
             self.validated.add(Served { rpcs: peer.rpcs, peers: 1 });

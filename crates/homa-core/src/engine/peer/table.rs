@@ -23,7 +23,7 @@ const EVICTION_LOOKS: usize = 10;
 /// All peers, bounded.
 #[derive(Debug)]
 pub(crate) struct PeerTable {
-    /// Secret of our incarnations.
+    /// Source of our incarnations and of the ids of calls.
     secret: Secret,
     peers: Table<Option<Peer>>,
     free: Vec<u32>,
@@ -95,8 +95,8 @@ impl PeerTable {
         self.peers.get_mut(index)?.as_mut()
     }
 
-    /// The peer at an index that must be valid, as that of an RPC which is not over; otherwise
-    /// [`Impossible`].
+    /// The peer at an index that must be valid, as that of an RPC which is not over; its absence
+    /// is [`Impossible`].
     #[inline]
     #[track_caller]
     pub(crate) fn known(&self, index: u32) -> Option<&Peer> {

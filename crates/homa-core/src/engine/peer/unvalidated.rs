@@ -1,8 +1,8 @@
 //! Requests of unvalidated clients.
 //!
-//! Such a request costs its sender one packet with a forged address. When all places are taken the
-//! oldest of them is displaced: an honest client validates its address one round trip later, a
-//! forged one never.
+//! Such a request costs its sender a single packet, whose address may be forged. When all places
+//! are taken the oldest of them is displaced: an honest client validates its address one round trip
+//! later, a forged one never.
 
 use crate::engine::Engine;
 use crate::engine::peer::{Peer, PeerTable};

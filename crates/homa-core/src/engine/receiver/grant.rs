@@ -73,7 +73,7 @@ pub(crate) struct Granter {
     checks: VecDeque<u32>,
     /// Messages with a GRANT to send, each at most once (`Granting::due`).
     due: VecDeque<u32>,
-    /// Bytes on their way of all senders.
+    /// Bytes on their way, of all senders.
     total_incoming: u64,
     /// The window of a message when all places are taken. Windows leave as much free.
     window_min: u64,

@@ -152,7 +152,7 @@ impl Incoming {
 
     /// Whether its sender has not proved its address.
     #[inline]
-    pub(crate) fn is_unproved(&self) -> bool {
+    pub(crate) fn is_unvalidated(&self) -> bool {
         self.unvalidated
     }
 

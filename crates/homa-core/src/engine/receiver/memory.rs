@@ -206,13 +206,14 @@ impl Memory {
         self.used.saturating_add(more) <= self.ordinary() / 2
     }
 
-    /// Counts the reservation of `rpc`'s message to the share of unvalidated clients.
+    /// Counts the reservation of `rpc`'s message towards the share of unvalidated clients.
     pub(crate) fn count_unvalidated(&mut self, rpc: &mut Rpc) {
         rpc.rx.held.unvalidated_bytes = rpc.rx.reserved();
         self.unvalidated = self.unvalidated.saturating_add(rpc.rx.held.unvalidated_bytes);
     }
 
-    /// Takes the reservation of `rpc`'s message out of the share of unvalidated clients.
+    /// Takes the reservation of `rpc`'s message out of the share of unvalidated clients: its sender
+    /// is validated, or the message has come or is over.
     pub(crate) fn forget_unvalidated(&mut self, rpc: &mut Rpc) {
         let bytes = core::mem::take(&mut rpc.rx.held.unvalidated_bytes);
         self.unvalidated = self.unvalidated.saturating_sub(bytes);

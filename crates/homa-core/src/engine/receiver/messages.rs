@@ -60,7 +60,7 @@ impl Receiver {
         ctx.events.push(rpc);
     }
 
-    /// Counts the reservation of `rpc`'s message to the share of unvalidated clients.
+    /// Counts the reservation of `rpc`'s message towards the share of unvalidated clients.
     pub(crate) fn count_unvalidated(&mut self, rpc: &mut Rpc) {
         self.memory.count_unvalidated(rpc);
     }
@@ -71,8 +71,8 @@ impl Receiver {
         self.memory.admits_unvalidated(rx.footprint(rx.granted))
     }
 
-    /// Whether the sender of a message has validated its address since the message began; it then
-    /// counts as validated.
+    /// Counts a message as that of a validated sender if the sender has validated its address since
+    /// the message began.
     #[inline]
     pub(crate) fn look_for_proof(&mut self, index: u32, rpcs: &mut RpcTable, peers: &PeerTable) {
         let unvalidated = rpcs.known(index).filter(|rpc| rpc.rx.unvalidated);

@@ -56,7 +56,8 @@ impl OwnCutoffs {
         self.cutoffs.max_scheduled_priority(config.priorities.count)
     }
 
-    /// A message of `length` bytes has arrived. Announced messages do not affect the cutoffs.
+    /// Counts a message of `length` bytes that has arrived. A mere announcement does not affect the
+    /// cutoffs.
     #[inline]
     pub(super) fn record(&mut self, length: u32) {
         if let Some(planner) = &mut self.planner {

@@ -8,9 +8,10 @@ use crate::time::Instant;
 /// The part of a message that was refused for want of memory.
 #[derive(Debug)]
 pub(super) struct Refused {
-    /// End of what came.
+    /// End of the data that was refused.
     upto: u32,
-    /// Where that begins of it which was granted and not asked for, [`u32::MAX`] if there is none.
+    /// Start of the part that is granted and was not requested again, [`u32::MAX`] if there is
+    /// none.
     from: u32,
     last_sent: Option<Instant>,
 }
@@ -18,14 +19,14 @@ pub(super) struct Refused {
 impl Refused {
     pub(super) const NOTHING: Self = Self { upto: 0, from: u32::MAX, last_sent: None };
 
-    /// A packet was refused that ends at `end`.
+    /// Notes a refused packet that ends at `end`.
     pub(super) fn note(&mut self, end: u32) {
         self.upto = self.upto.max(end);
     }
 
-    /// Takes what is to be asked for when `told..granted` is granted: offset and length. It is
-    /// asked for at most once per `interval`; what is put off is asked for with the next such part,
-    /// or by the timer. `highest` is the end of what has come.
+    /// Takes the range to request again when `told..granted` is granted: offset and length. At most
+    /// one is taken per `interval`; a part that is put off is requested with the next one, or by
+    /// the timer. `highest` is the end of the data that has come.
     #[inline]
     pub(super) fn take(
         &mut self,

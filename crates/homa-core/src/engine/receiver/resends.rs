@@ -1,5 +1,5 @@
-//! Budget of RESENDs. Retransmissions overtake the data they replace, so RESENDs for all that is
-//! merely late fill a slow path, or the buffer of a slow host.
+//! Budget of RESENDs. Retransmissions overtake the data they replace: RESENDs for all that is
+//! merely late would fill a slow path, or the buffer of a slow host, with them.
 
 use core::time::Duration;
 
@@ -70,7 +70,7 @@ impl Receiver {
         if explained { interval * EXPLAINED_INTERVALS } else { Duration::ZERO }
     }
 
-    /// Budget for the RESENDs of a message. If it only may be late: an unresponsive sender is asked
+    /// Budget for the RESENDs of a message. If data `may_be_late`, an unresponsive sender is asked
     /// for one packet only until something comes, since the requested range may still be on its
     /// way. While data of others comes the path may be slow as well: one packet first, and more as
     /// retransmissions turn out to be of use.

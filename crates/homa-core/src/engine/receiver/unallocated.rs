@@ -66,7 +66,7 @@ impl Unallocated {
         }
     }
 
-    /// The host whose turn it is.
+    /// The message whose turn it is.
     pub(crate) fn first(&self) -> Option<u32> {
         self.ready.peek().map(|(index, _)| index)
     }

@@ -1,4 +1,4 @@
-//! Recovery from silence.
+//! Recovery from silence: RESENDs, probes, giving up.
 //!
 //! | file | what it decides |
 //! | --- | --- |

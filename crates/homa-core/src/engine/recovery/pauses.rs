@@ -1,4 +1,4 @@
-//! Pauses: times in which the engine was not driven: a stopped process, a paused machine, a starved
+//! Pauses, times in which the engine was not driven: a stopped process, a paused machine, a starved
 //! runtime. Packets lay unread meanwhile, so silence during a pause says nothing about the peers.
 
 use crate::config::Config;
@@ -36,7 +36,7 @@ impl Pauses {
     };
 
     /// Whether the present packet may have lain unread for so long that its sender has forgotten
-    /// its subject.
+    /// the RPC.
     pub(crate) fn may_be_stale(&self) -> bool {
         self.unread
     }

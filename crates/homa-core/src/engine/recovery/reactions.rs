@@ -56,7 +56,7 @@ impl Rpc {
         if !awaits_data(self) || !self.speaks_native(peers) {
             return;
         }
-        // A response that begins is no reaction to the retransmission of the request.
+        // A retransmission of the request brings the beginning of the response at most.
         let repeated = self.restarts.last_at().filter(|_| self.state() == State::Outgoing);
         if let Some(asked) = self.resend.last_sent().max(repeated) {
             if let Some(peer) = peers.known_mut(self.peer) {
@@ -99,7 +99,7 @@ impl Rpc {
 }
 
 impl Peer {
-    /// Notes a spurious retransmission of a Linux host: the RESEND came too early.
+    /// Notes a retransmission of a Linux host if it was spurious: the RESEND came too early.
     pub(crate) fn note_if_spurious(&mut self, became: &Result<Received, DropReason>, ctx: &Ctx) {
         if matches!(became, Err(DropReason::Duplicate | DropReason::UnknownRpc)) {
             let interval_ns = ctx.first_interval_ns(Some(self), false);

@@ -27,14 +27,14 @@ const TIMERS_PER_CALL: usize = 1024;
 /// `responses.silence`. (Linux waits for ever.)
 const UNGRANTED_SILENCES: u32 = 12;
 
-/// A message of which only duplicates come is given up after so many times `responses.silence`.
+/// A message of which nothing new comes is given up after so many times `responses.silence`.
 const MOTIONLESS_SILENCES: u32 = 6;
 
 /// Data that is missing is asked for at least once in so many resend intervals, or as late as its
 /// sender is known to react.
 const DATA_INTERVALS_MAX: u64 = 4;
 
-/// Need of an RPC towards its peer.
+/// Condition that an RPC waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
     /// Nothing; a change of state arms the timer again.
@@ -153,8 +153,8 @@ impl Engine {
         }
     }
 
-    /// Probes the server of a response that waits here for memory: the rest of one that it gave up
-    /// would hold up others when its turn comes.
+    /// Sends a RESEND about a response that waits here for memory, if its server is silent or may
+    /// have lost it: the rest of one that was given up would hold up others when its turn comes.
     fn probe_response(&mut self, index: u32) {
         let (now, timeout) = (self.ctx.now, self.ctx.config.recovery.timeout);
         let Some(rpc) = self.rpcs.known_mut(index).filter(|rpc| rpc.is_client()) else {
@@ -218,7 +218,7 @@ impl Engine {
             _ => self.ctx.timeout_of(peer),
         } + Duration::from_nanos(later_ns);
         // Control packets alone do not keep a response or a refusal: a client may never acknowledge
-        // it. Nor do duplicates keep a message: another incarnation of this end may have
+        // it. Nor does repeated data keep a message: another incarnation of this end may have
         // acknowledged its beginning.
         let silences = match need {
             Need::Acknowledgement => UNGRANTED_SILENCES,

@@ -6,12 +6,12 @@ use crate::addr::Path;
 use crate::engine::Engine;
 use crate::engine::rpc::State;
 
-/// Acknowledgements that are put off, at most.
+/// Deferred acknowledgements, at most.
 pub(crate) const LATE_ACKS_MAX: usize = 64;
 
 impl Engine {
     /// Defers an acknowledgement that came with data until the reply to that data is on its way,
-    /// see [`Engine::settle`].
+    /// see [`Engine::settle`]; beyond [`LATE_ACKS_MAX`] it is applied at once.
     pub(crate) fn acknowledge_later(&mut self, peer: Option<u32>, path: &Path, ack: &AckEntry) {
         let named = self.ids.find_acknowledged(&self.rpcs, peer, path, ack);
         let Some(rpc) = named.and_then(|index| self.rpcs.known(index)) else {
@@ -25,7 +25,7 @@ impl Engine {
         }
     }
 
-    /// Applies deferred acknowledgements. `true`: there were some.
+    /// Applies the deferred acknowledgements. `true`: there were some.
     pub(crate) fn settle(&mut self) -> bool {
         let any = !self.late_acks.is_empty();
         while let Some(key) = self.late_acks.pop_front() {

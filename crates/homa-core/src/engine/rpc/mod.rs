@@ -93,8 +93,8 @@ pub(crate) struct Rpc {
 
 impl Rpc {
     /// Client: whether the server may have got the request, although no server is there now. A
-    /// request that was probed has had time to arrive; otherwise it has not if a packet of it was
-    /// refused (`itself`), nor if no server was known there.
+    /// request that was asked about or sent again has had time to arrive; otherwise it has not if a
+    /// packet of it was refused (`itself`), nor if no server was known there.
     pub(crate) fn may_have_arrived(&self, itself: bool, peer_heard: bool) -> bool {
         let heard = self.confirmed || self.state != State::Outgoing;
         let repeated = self.resend.last_sent().is_some() || self.restarts.is_any();
@@ -265,7 +265,7 @@ impl RpcTable {
         self.slots.get_mut(index)?.rpc.as_mut()
     }
 
-    /// The RPC at an index that must be valid; otherwise [`Impossible`].
+    /// The RPC at an index that must be valid; its absence is [`Impossible`].
     #[inline]
     #[track_caller]
     pub(crate) fn known(&self, index: u32) -> Option<&Rpc> {

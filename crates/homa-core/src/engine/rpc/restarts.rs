@@ -28,8 +28,8 @@ impl Restarts {
         self.last_at.is_some()
     }
 
-    /// Whether it was less than `pause` ago, which doubles with each, so that a server that repeats
-    /// "never seen" without end gets a bounded number.
+    /// Whether it was less than `pause` ago, which doubles with each, up to 16-fold, so that a
+    /// server that repeats "never seen" gets the request at a bounded rate.
     pub(crate) fn is_too_soon(&self, now: Instant, pause: Duration) -> bool {
         let longer = pause.saturating_mul(1 << self.count.min(DOUBLED_MAX));
         self.last_at.is_some_and(|last| now.since(last) < longer)

@@ -9,8 +9,7 @@ pub(crate) enum Role {
     Server,
 }
 
-/// The states of both machines. What concerns one half of an RPC, its sending or its receiving,
-/// is the same at both ends.
+/// The states of both machines. Sending and receiving a message are the same at both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     /// Sending: the request (client) or the response (server).
@@ -36,7 +35,7 @@ impl State {
         }
     }
 
-    /// Whether an RPC of this role goes from this state to `next` at once.
+    /// Whether an RPC of this role may go from this state to `next` in one step.
     #[cfg(any(test, feature = "check"))]
     pub(crate) const fn leads_to(self, next: Self, role: Role) -> bool {
         match (role, self, next) {

@@ -9,7 +9,7 @@ use crate::engine::sender::train::Train;
 use crate::event::{RpcKey, SegmentKind};
 use crate::structures::NIL;
 
-/// Entries of the control queue.
+/// Content of an entry of the control queue.
 #[derive(Clone, Debug)]
 pub(crate) enum ControlBody {
     /// This packet.

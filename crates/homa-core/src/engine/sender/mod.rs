@@ -9,7 +9,7 @@
 //! | `admission` | whether data may go to a peer now |
 //! | `train` | what goes together |
 //! | `control`, `control_queue` | what control packets say, which of them wait |
-//! | `replies` | what unvalidated clients are answered |
+//! | `replies` | how packets about unknown RPCs are answered |
 //! | `refusals` | how often the same is refused |
 //! | `outgoing` | nothing: the state of one message |
 

@@ -500,7 +500,7 @@ impl Outgoing {
 mod tests {
     use super::*;
 
-    /// A range requested by RESEND is retransmitted at once.
+    /// Requests a range by RESEND, whenever the last was.
     fn again(
         tx: &mut Outgoing,
         start: u32,

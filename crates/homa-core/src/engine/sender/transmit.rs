@@ -217,9 +217,9 @@ impl Engine {
     }
 }
 
-/// Bytes of control packets that may go to the end of a path now. An unvalidated peer is sent no
-/// more of them than came from it, so that a forged source address draws no packets to others. (A
-/// client has chosen its peer itself.)
+/// Bytes of control packets that may go to the end of a path now. A server sends an unvalidated
+/// peer no more of them than came from it, so that a forged source address draws no packets to
+/// others. (A client has chosen its peer itself.)
 fn control_room(peer: Option<u32>, entry: &Control, rpcs: &RpcTable, peers: &PeerTable) -> u32 {
     let from_server = match &entry.body {
         ControlBody::Packet(header) => RpcId(header.common.sender_id).is_server(),

@@ -139,7 +139,7 @@ impl Sender {
         }
     }
 
-    /// The peer answered a probe: it lives, and what was sent before is not on its way any more.
+    /// The peer answered a probe: it is alive, and what was sent before is not on its way any more.
     pub(crate) fn probe_answered(
         &mut self,
         index: u32,

@@ -1,4 +1,4 @@
-//! State of grant management at a message.
+//! State of grant management for a message.
 
 use crate::structures::NIL;
 
@@ -16,9 +16,9 @@ pub(super) enum Place {
 /// Bytes that may be sent and have not come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine::receiver) struct OnItsWay {
-    /// On the sender's word.
+    /// Announced by the sender.
     pub(in crate::engine::receiver) announced: u32,
-    /// By a grant.
+    /// Granted.
     pub(in crate::engine::receiver) granted: u32,
 }
 
@@ -30,7 +30,7 @@ impl OnItsWay {
     }
 }
 
-/// A message as grant management sees it.
+/// State of grant management for one message.
 #[derive(Debug)]
 pub(in crate::engine::receiver) struct Granting {
     pub(super) place: Place,
@@ -74,13 +74,13 @@ impl Granting {
         self.priority
     }
 
-    /// The peer's settings demand a grant window of so many bytes; 0 = as configured.
+    /// Sets the grant window that the peer's settings demand, in bytes; 0 = as configured.
     pub(in crate::engine::receiver) fn set_window(&mut self, bytes: u32) {
         self.window = bytes;
     }
 
-    /// Whether grant management has to do with it: most messages are too short to be granted
-    /// anything.
+    /// Whether grant management keeps it or owes it a GRANT: most messages are too short to be
+    /// granted anything.
     #[inline]
     pub(in crate::engine::receiver) fn is_managed(&self) -> bool {
         self.has_sender() || self.due
@@ -97,7 +97,7 @@ impl Granting {
         self.counted.bytes() > 0
     }
 
-    /// It takes part in grants again, if it was passed over.
+    /// Lets it take part in grants again, if it was passed over.
     #[inline]
     pub(in crate::engine::receiver) fn take_part(&mut self) {
         self.passed_over = false;

@@ -1,14 +1,13 @@
-//! The policy of grants: whom, how much, at which priority (docs/spec/protocol.md §6). Functions of
-//! plain values; [`super::Granter`] keeps the books and asks them.
+//! The policy of grants: whom, how much, at which priority (docs/spec/protocol.md §6). Pure
+//! functions; [`super::Granter`] keeps the accounts and calls them.
 
 /// SRPT rank: fewest unreceived bytes first, then the oldest.
 pub(super) type Rank = (u32, u64);
 
-/// A share of `max_incoming` that is smaller would be nothing, or many packets with next to
-/// nothing.
+/// Least window: a smaller share of `max_incoming` would cost a packet for next to no data.
 const WINDOW_BYTES_MIN: u64 = 1_000;
 
-/// The rank of a message. The one that holds the memory set aside comes before all.
+/// The rank of a message. The holder of the reserved slot comes before all.
 pub(super) fn rank(remaining: u32, birth: u64, holds_set_aside: bool) -> Rank {
     (if holds_set_aside { 0 } else { remaining }, birth)
 }
@@ -67,7 +66,7 @@ pub(super) struct Room {
     pub(super) step: u64,
     pub(super) host: u64,
     pub(super) sender: u64,
-    /// Nothing is on its way to this host.
+    /// Whether nothing is on its way to this host.
     pub(super) idle: bool,
 }
 
@@ -97,7 +96,7 @@ pub(super) struct Candidate {
     pub(super) rank: Rank,
     /// Active messages of its sender, with the newcomer if that is of the same.
     pub(super) of_sender: u32,
-    /// Its sender has not proved its address.
+    /// Its sender is unvalidated.
     pub(super) unvalidated: bool,
 }
 

@@ -13,7 +13,7 @@ pub(super) struct Sender {
     pub(super) ip: Option<IpAddr>,
     pub(super) active: u32,
     pub(super) members: u32,
-    /// Bytes on their way of all its messages: announced, and granted.
+    /// Bytes on their way, of all its messages: announced, and granted.
     pub(super) announced: u64,
     pub(super) granted: u64,
     pub(super) queue: SharedHeap<Rank>,
@@ -29,14 +29,14 @@ impl Sender {
         !self.is_unvalidated() || self.active == 0
     }
 
-    /// Bytes that count as on their way, with announced bytes capped at so much.
+    /// Bytes that count as on their way, with announced bytes capped at `announced_max`.
     pub(super) fn counted(&self, announced_max: u64) -> u64 {
         self.announced.min(announced_max).saturating_add(self.granted)
     }
 }
 
 impl Granter {
-    /// The sender of a managed message; none is [`Impossible`].
+    /// The sender of a managed message; its absence is [`Impossible`].
     ///
     /// [`Impossible`]: crate::engine::impossible::Impossible
     #[track_caller]
