@@ -281,7 +281,7 @@ pub enum Event {
         upto: u32,
     },
     /// The RPC's key is dead now: forget what was kept for it. Comes last, exactly once. A request
-    /// that was over before anybody heard of it has no other event than this, if bytes of it were
+    /// that was over before it was reported has no other event than this, if bytes of it were
     /// placed.
     Ended {
         /// The RPC.

@@ -1,4 +1,4 @@
-//! Numbers that nobody has a reason to set.
+//! Settings that only tests vary.
 
 use core::time::Duration;
 

@@ -35,7 +35,7 @@ pub(super) struct Reservation {
     _address: Option<OwnedFd>,
 }
 
-/// A port and the address of this host at which it is somebody's: `::` for all, `0.0.0.0` for those
+/// A port and the address of this host at which it is served: `::` for all, `0.0.0.0` for those
 /// of IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Served {

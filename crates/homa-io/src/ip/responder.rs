@@ -39,8 +39,8 @@ use super::{Form, IpStats, receive};
 const CLAIM_MARKS: u64 = 1 << 24;
 /// Ports left out by the filter, the own one included. With more the oldest is asked about again.
 const KNOWN_MAX: usize = 64;
-/// How long a port counts as somebody's before that is asked again: short against the time in which
-/// clients of a process that has gone give it up.
+/// How long a port counts as owned before its owner is looked up again: short against the time in
+/// which clients of a process that has gone give it up.
 const KNOWN_NS: u64 = 250_000_000;
 /// When to try again after the role could neither be taken nor watched.
 const RETRY_NS: u64 = 100_000_000;
@@ -101,7 +101,7 @@ struct Holder {
     /// For packets of Homa's own protocol number, then for those that look like TCP segments.
     sockets: Vec<(Form, RawSocket)>,
     batch: RxBatch,
-    /// Ports that are somebody's, which the filter leaves out until the timer fires; the own one
+    /// Ports with an owner, which the filter leaves out until the timer fires; the own one
     /// first.
     known: Vec<Served>,
 }

@@ -11,7 +11,7 @@ const ATTENDANT: usize = 2;
 
 /// A queue with *attendants*. An attendant promises to look into the queue again before it leaves,
 /// and the last one cannot leave while there is something in it: so an operation added while
-/// somebody attends needs no further action of who added it, and none is ever stuck.
+/// there is an attendant needs no further action of its caller, and none is ever stuck.
 ///
 /// The queue is taken only under the lock of the state it is meant for, so operations are executed
 /// in the order in which they were added.

@@ -41,7 +41,7 @@ struct State {
     messages: usize,
     bytes: u64,
     peers: Peers<Account, HostAccount>,
-    /// Peers for whom somebody waits, the one to be asked next first.
+    /// Peers with waiters, the next to be served first.
     waiting: VecDeque<u32>,
     /// Deadlines of waiters, some of whom may be gone; the earliest on top.
     deadlines: BinaryHeap<Reverse<(u64, Place)>>,
@@ -68,7 +68,7 @@ struct HostAccount {
     bytes: u64,
 }
 
-/// Where somebody waits.
+/// Place of a waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     peer: u32,
@@ -168,7 +168,7 @@ impl Room {
         (!account.stalled).then(|| self.charge(&mut state, peer, bytes))
     }
 
-    /// Gives room back; the waker of somebody who may enter now is added to `wakes`.
+    /// Gives room back; the waker of a waiter that may enter now is added to `wakes`.
     #[inline]
     pub(crate) fn leave(&self, charge: Charge, wakes: &mut Wakes) {
         let mut state = self.lock();

@@ -28,7 +28,7 @@ impl Rooms {
         }
     }
 
-    /// The next deadline of somebody who waits for room.
+    /// The next deadline of a waiter for room.
     pub(crate) fn deadline_ns(&self) -> u64 {
         self.calls.deadline_ns().min(self.responses.deadline_ns())
     }

@@ -21,7 +21,7 @@ pub(crate) struct Turns<T> {
     aside_items: usize,
 }
 
-/// How much somebody has here.
+/// Items and bytes in the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
     pub(crate) items: usize,
@@ -86,7 +86,7 @@ impl Load {
 }
 
 impl<T> Turns<T> {
-    /// How much all have.
+    /// The load of all clients.
     pub(crate) fn load(&self) -> Load {
         self.load
     }
@@ -100,7 +100,7 @@ impl<T> Turns<T> {
         self.load.items == 0
     }
 
-    /// How much the client at `peer` has, and how much its host.
+    /// The load of the client at `peer`, and that of its host.
     pub(crate) fn load_of(&self, peer: SocketAddr) -> (Load, Load) {
         if let Some((alone, _)) = &self.alone {
             let load = |same: bool| if same { self.load } else { Load::default() };

@@ -11,7 +11,7 @@ pub(crate) struct Wakes {
 }
 
 impl Wakes {
-    /// Adds somebody, if there is somebody.
+    /// Adds a waker, if there is one.
     #[inline]
     pub(crate) fn add(&mut self, waker: Option<Waker>) {
         match waker {

@@ -21,12 +21,12 @@ const SOCKETS_TOLD_MAX: usize = 64;
 /// A peer is sent our cutoffs at most once per so much time.
 const OFFER_INTERVAL: Duration = Duration::from_millis(1);
 
-/// What a peer told us of its cutoffs, and when it was told ours.
+/// Cutoffs of a peer, and when it was last sent ours.
 #[derive(Debug)]
 pub(crate) struct CutoffExchange {
     of_peer: Cutoffs,
     version: u16,
-    /// They are those of a Linux host, for all of its sockets.
+    /// Whether they are those of a Linux host, for all of its sockets.
     of_host: bool,
     ours_sent: Option<Instant>,
 }
@@ -37,7 +37,7 @@ impl CutoffExchange {
         Self { of_peer, version: 0, of_host: false, ours_sent: None }
     }
 
-    /// What the peer told is void; when it was told ours is not.
+    /// Forgets the cutoffs of the peer, not when it was sent ours.
     pub(super) fn forget_told(&mut self, config: &Config) {
         *self = Self { ours_sent: self.ours_sent, ..Self::new(config) };
     }

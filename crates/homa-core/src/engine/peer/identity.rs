@@ -1,12 +1,12 @@
 //! Identity of the sender of a packet.
 //!
-//! Every incarnation of an engine is known to each IP address by a number of its own,
-//! its *incarnation* there: 24 bits, made by a one-way function from the engine's secret and the
+//! Every incarnation of an engine is known to each IP address by a number of its own, its
+//! *incarnation* there: 24 bits, made by a one-way function from the engine's secret and the
 //! address, so that only a host that receives what is sent to that address learns it. It does two
 //! things. A packet that carries the incarnation by which a peer is known comes from that peer, in
-//! the same incarnation. A packet that echoes *ours* comes from somebody who has received something
-//! from us at the address it names, and that is the only proof of an address there is: what others
-//! say of a peer is not believed.
+//! the same incarnation. A packet that echoes *ours* comes from a sender that has received
+//! something from us at the address it names, and that is the only proof of an address there is:
+//! what others say of a peer is not believed.
 //!
 //! The address is that of the host: an engine that sends from several ports has one incarnation,
 //! and a process that has received ours at one port can echo it for all ports of its host.
@@ -57,8 +57,8 @@ impl Engine {
         Some(index)
     }
 
-    /// Whether a packet from the address of a peer shows that the peer is alive. `None`: it is of
-    /// somebody else.
+    /// Whether a packet from the address of a peer shows that the peer is alive. `None`: its
+    /// sender is another one.
     #[inline(never)]
     fn judge(&mut self, index: u32, header: &Header, id: u64) -> Option<bool> {
         let peer = self.peers.known(index)?;

@@ -3,8 +3,8 @@
 //! | file | what it decides |
 //! | --- | --- |
 //! | `identity` | who a packet is from, and what that is worth |
-//! | `validation` | how much may be sent to an address that is not proved |
-//! | `unvalidated` | which clients without a proof have to go |
+//! | `validation` | how much may be sent to an unvalidated address |
+//! | `unvalidated` | which requests of unvalidated clients are displaced |
 //! | `in_flight` | how much unscheduled data may be on its way |
 //! | `path_mtu` | how long packets may be |
 //! | `resend_timeout` | how long a reaction may take |

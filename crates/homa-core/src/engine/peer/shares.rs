@@ -22,7 +22,7 @@ use crate::structures::heap::IndexedHeap;
 /// and something is left for the next one however many there are.
 const TIMES_WHAT_IS_LEFT: u32 = 3;
 
-/// Peers, and requests without a proof of its address, that every host may have whatever its share.
+/// Peers, and requests as an unvalidated client, that every host may have whatever its share.
 const EVERY_HOST_MIN: u32 = 16;
 
 /// The share of one host.
@@ -213,7 +213,7 @@ impl HostShares {
         }
     }
 
-    /// It is over.
+    /// Counts the end of a server RPC.
     #[inline]
     pub(crate) fn end(&mut self, host: u32, peer: &mut PeerServed) {
         peer.rpcs = peer.rpcs.saturating_sub(1);

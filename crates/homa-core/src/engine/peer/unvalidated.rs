@@ -12,7 +12,7 @@ use crate::event::FailReason;
 use crate::structures::OutOfMemory;
 use crate::structures::heap::IndexedHeap;
 
-/// Server RPCs of clients that had not proved their address when they began, by age.
+/// Server RPCs of clients that were unvalidated when they began, by age.
 #[derive(Debug)]
 pub(crate) struct Unvalidated(IndexedHeap<u64>);
 
@@ -28,7 +28,7 @@ impl Unvalidated {
         self.0.try_reserve(limit)
     }
 
-    /// Counts a new request, unless its client has proved its address.
+    /// Counts a new request, unless its client is validated.
     pub(crate) fn add(&mut self, rpc: &Rpc, peers: &PeerTable) {
         if peers.known(rpc.peer).is_some_and(Peer::is_unvalidated) {
             self.0.set(rpc.key.index, rpc.tx.birth());

@@ -42,7 +42,7 @@ impl AddressValidation {
         self.sent_control_bytes = self.sent_control_bytes.saturating_sub(control_bytes);
     }
 
-    /// Bytes that may still be sent before the address is proved: three times what was received.
+    /// Bytes that may still be sent before the address is validated: three times what was received.
     pub(crate) fn room(&self) -> u64 {
         self.received_bytes.saturating_mul(3).saturating_sub(self.sent_bytes)
     }

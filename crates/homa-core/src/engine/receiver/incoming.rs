@@ -44,7 +44,7 @@ pub(crate) struct Incoming {
     pub(super) retransmissions_used: u32,
     /// Its sender did not react to the last RESEND.
     pub(super) unresponsive: bool,
-    /// Its sender has not proved its address.
+    /// Whether its sender is unvalidated.
     pub(super) unvalidated: bool,
     /// When it last moved ([`Incoming::moves`]), or was granted some while none was on its way.
     pub(super) moved_at: Instant,
@@ -121,7 +121,7 @@ impl Incoming {
         self.data.gaps()
     }
 
-    /// What is granted since the last GRANT and came before, when there was no memory for it:
+    /// The range granted since the last GRANT that came before, when there was no memory for it:
     /// offset and length. See [`Refused::take`].
     #[inline]
     pub(crate) fn take_refused(&mut self, now: Instant, interval: Duration) -> Option<(u32, u32)> {
@@ -150,7 +150,7 @@ impl Incoming {
         self.contiguous() > self.consumed
     }
 
-    /// Whether its sender has not proved its address.
+    /// Whether its sender counts as unvalidated.
     #[inline]
     pub(crate) fn is_unvalidated(&self) -> bool {
         self.unvalidated

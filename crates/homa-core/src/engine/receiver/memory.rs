@@ -43,7 +43,7 @@ pub(crate) struct Memory {
     reserved_by: Option<RpcKey>,
     /// The reserved slot's message is complete; its memory waits for the application.
     reserved_complete: bool,
-    /// Space came free since somebody last looked.
+    /// Whether space came free since this was last taken.
     pub(super) freed: bool,
     hosts: Vec<HostMemory>,
     free_hosts: Vec<u32>,

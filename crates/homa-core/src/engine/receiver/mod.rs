@@ -116,8 +116,8 @@ impl Receiver {
         self.granter.mark_due(rpc);
     }
 
-    /// Since when others have waited for the memory that is set aside, if this message holds it.
-    /// What its sender says does not count then, but what it sends.
+    /// When data last moved a message that holds the reserved slot while others wait for memory;
+    /// control packets of its sender do not count.
     pub(crate) fn held_up_since(&self, rpc: &Rpc) -> Option<Instant> {
         let holds = rpc.state() == State::Incoming && self.memory.reserved_by() == Some(rpc.key);
         (holds && !self.unallocated.is_empty()).then_some(rpc.rx.moved_at)

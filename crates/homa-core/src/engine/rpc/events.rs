@@ -56,7 +56,7 @@ impl PendingEvents {
         self.reason = reason;
     }
 
-    /// It does not matter any more.
+    /// Drops a pending event.
     pub(crate) fn forget(&mut self, what: Happened) {
         self.bits &= !what.bit();
     }

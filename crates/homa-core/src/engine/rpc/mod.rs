@@ -200,7 +200,7 @@ impl RpcTable {
         self.capacity() <= self.covered
     }
 
-    /// They do from now on.
+    /// Notes that they do.
     pub(crate) fn set_covered(&mut self) {
         self.covered = self.capacity();
     }
@@ -222,7 +222,7 @@ impl RpcTable {
             let total = first.saturating_add(add);
             self.free.try_reserve(total).map_err(|_| OutOfMemory)?;
             let grown = self.slots.grow(add, || Slot { generation: 0, rpc: None });
-            // What there is of them is used.
+            // If memory ran short, the slots that were added are used.
             for index in (first..self.slots.len()).rev() {
                 self.free.push(u32::try_from(index).map_err(|_| OutOfMemory)?);
             }

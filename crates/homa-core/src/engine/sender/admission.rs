@@ -49,7 +49,7 @@ pub(crate) fn admission(
 /// Bytes of a NEED_ACK packet of this implementation.
 const NEED_ACK_BYTES: u64 = (COMMON_HEADER_BYTES + EXTENSION_BYTES) as u64;
 
-/// Whether this message goes to a client that still has to prove its address.
+/// Whether this message goes to a client that still has to validate its address.
 #[inline]
 pub(crate) fn needs_validation(rpc: &Rpc, peer: &Peer) -> bool {
     !peer.validation.is_done() && !rpc.is_client() && rpc.native && peer.is_native()

@@ -41,7 +41,7 @@ pub(crate) struct Outgoing {
     first_sent: Option<Instant>,
     /// Its unscheduled data on its way to the peer.
     pub(crate) credit: Credit,
-    /// It waits at the peer for room, or for a proof of its address.
+    /// Whether it waits for in-flight credit or for address validation.
     pub(crate) blocked: bool,
     /// The peer has all bytes below this, as far as full segments are concerned.
     proven_upto: u32,
@@ -119,7 +119,7 @@ impl Outgoing {
         self.birth
     }
 
-    /// It is ranked as one that was created as the `birth`-th.
+    /// Sets the order of creation by which it is ranked.
     pub(crate) fn set_birth(&mut self, birth: u64) {
         self.birth = birth;
     }
@@ -202,7 +202,7 @@ impl Outgoing {
         self.unscheduled
     }
 
-    /// Those of them that were not sent.
+    /// Unscheduled bytes that were not sent.
     pub(super) fn unscheduled_left(&self) -> u32 {
         self.unscheduled.saturating_sub(self.sent)
     }

@@ -7,8 +7,8 @@ use crate::engine::sender::Sender;
 use crate::time::nanos;
 
 impl Sender {
-    /// A message may not be sent now: it waits at its peer for room, or until the peer has proved
-    /// its address.
+    /// A message may not be sent now: it waits at its peer for credit, or until the peer has
+    /// validated its address.
     pub(super) fn wait_at_peer(
         &mut self,
         rpc: &mut Rpc,
