@@ -154,13 +154,16 @@ pub(crate) fn closed(
     outstanding: u32,
     secs: f64,
 ) -> Result<Outcome, CliError> {
-    let mut run = Closed::new(Window::new(secs), server_cpu_ns(client)?);
+    let meter = CpuMeter::start(server_cpu_ns(client)?);
+    let mut run = Closed::new(Window::new(secs));
     let arrivals = Arrivals::new(sizes, 1.0, Spacing::Constant, 1, seed);
     let load = Load::closed(arrivals, outstanding);
     let calls = Calls::new(&mut *client, payload, Instant::now);
     let mut calls = Calls { one_look: true, ..calls };
     generator::run(&mut calls, load, Instant::now(), Instant::now, &mut run).map_err(failure)?;
-    let server_ns = server_cpu_ns(client)?.saturating_sub(run.server_ns) as f64;
+    // The server cannot be asked for its time without a gap in the load: calls that do not count
+    // have their share of it.
+    let server_ns = meter.server_ns(server_cpu_ns(client)?) as f64;
     let share = run.latency.count() as f64 / run.ended.max(1) as f64;
     let (length, client_ns) = run.measured.unwrap_or_default();
     let cpu_ns = client_ns + (server_ns * share) as u64;
@@ -171,37 +174,39 @@ pub(crate) fn closed(
 struct Closed {
     window: Window,
     warm_up: Instant,
-    /// Before the warm-up, whose share is taken off by the calls it served: the server cannot be
-    /// asked in between without a gap in the load.
-    server_ns: u64,
-    /// When counting began, and this process's time until then.
-    counting: Option<(Instant, CpuMeter)>,
-    /// Length of the window and this process's time in it, once it is over.
+    /// When counting began, and this process's CPU time until then.
+    counting: Option<(Instant, u64)>,
+    /// Length of the window and this process's CPU time in it, once it is over.
     measured: Option<(Duration, u64)>,
     ended: u64,
     payload_bytes: u64,
     latency: Latency,
     last_end: Instant,
+    /// Why a call failed, which ends the measurement.
+    failure: Option<CliError>,
 }
 
 impl Closed {
-    fn new(window: Window, server_ns: u64) -> Self {
+    fn new(window: Window) -> Self {
         Closed {
             window,
             warm_up: window.warm_up(),
-            server_ns,
             counting: None,
             measured: None,
             ended: 0,
             payload_bytes: 0,
             latency: Latency::new(),
             last_end: Instant::now(),
+            failure: None,
         }
     }
 }
 
 impl Record<Reply> for Closed {
     fn look(&mut self, now: Instant, _: usize) -> io::Result<Instant> {
+        if let Some(failure) = self.failure.take() {
+            return Err(io::Error::other(failure));
+        }
         if now.saturating_duration_since(self.last_end) > CALL_TIMEOUT {
             let reason = format!("no call ended within {CALL_TIMEOUT:?}");
             return Err(io::Error::other(CliError::Transport(reason)));
@@ -209,11 +214,11 @@ impl Record<Reply> for Closed {
         if now < self.warm_up {
             return Ok(self.warm_up);
         }
-        let (begin, meter) =
-            self.counting.get_or_insert_with(|| (now, CpuMeter::start(self.server_ns)));
-        let end = *begin + self.window.length;
-        if self.measured.is_none() && !self.window.is_open(*begin, now, self.latency.count()) {
-            self.measured = Some((now - *begin, meter.client_ns()));
+        let (begin, before_ns) = *self.counting.get_or_insert_with(|| (now, process_cpu_time_ns()));
+        let end = begin + self.window.length;
+        if self.measured.is_none() && !self.window.is_open(begin, now, self.latency.count()) {
+            let client_ns = process_cpu_time_ns().saturating_sub(before_ns);
+            self.measured = Some((now - begin, client_ns));
         }
         Ok(if now < end { end } else { now + EXTENSION })
     }
@@ -223,7 +228,14 @@ impl Record<Reply> for Closed {
     }
 
     fn ends(&mut self, call: &Call, at: Instant, end: End<Reply>) {
-        let End::Known(Ok(reply_bytes)) = end else { return };
+        let reply_bytes = match end {
+            End::Known(Ok(reply_bytes)) => reply_bytes,
+            End::Known(Err(reason)) => {
+                self.failure.get_or_insert(CliError::Transport(reason));
+                return;
+            }
+            End::TimedOut | End::Unfinished => return,
+        };
         self.ended += 1;
         self.last_end = at;
         if self.counting.is_some() && self.measured.is_none() {

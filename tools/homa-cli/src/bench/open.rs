@@ -102,11 +102,13 @@ struct Found<'a> {
     /// All calls made, counted or not.
     calls_made: u64,
     unfinished: u64,
+    /// Why a call failed, which ends the measurement.
+    failure: Option<CliError>,
 }
 
 impl Record<Reply> for Found<'_> {
     fn look(&mut self, now: Instant, _: usize) -> io::Result<Instant> {
-        Ok(now + DRAIN)
+        self.failure.take().map_or(Ok(now + DRAIN), |failure| Err(io::Error::other(failure)))
     }
 
     fn begins(&mut self, _: &Call) {
@@ -114,6 +116,10 @@ impl Record<Reply> for Found<'_> {
     }
 
     fn ends(&mut self, call: &Call, at: Instant, end: End<Reply>) {
+        if let End::Known(Err(reason)) = end {
+            self.failure.get_or_insert(CliError::Transport(reason));
+            return;
+        }
         if call.intended < self.count_from {
             return;
         }
@@ -150,6 +156,7 @@ impl<'a> Found<'a> {
             payload_bytes: 0,
             calls_made: 0,
             unfinished: 0,
+            failure: None,
         }
     }
 
@@ -205,12 +212,14 @@ mod tests {
         clock: Option<&'a Clock>,
         service: Duration,
         pause: Option<Range<Instant>>,
+        /// Whether no call can begin.
+        refuses: bool,
         calls: VecDeque<(u64, Instant, Bytes)>,
     }
 
     impl<'a> Echo<'a> {
         fn new(clock: Option<&'a Clock>, service: Duration) -> Self {
-            Echo { clock, service, pause: None, calls: VecDeque::new() }
+            Echo { clock, service, pause: None, refuses: false, calls: VecDeque::new() }
         }
 
         fn now(&self) -> Instant {
@@ -220,6 +229,9 @@ mod tests {
 
     impl Pipeline for Echo<'_> {
         fn start(&mut self, token: u64, _: usize, body: &Bytes) -> Result<(), CliError> {
+            if self.refuses {
+                return Err(CliError::Transport("refused".to_owned()));
+            }
             self.calls.push_back((token, self.now() + self.service, body.clone()));
             Ok(())
         }
@@ -329,6 +341,18 @@ mod tests {
             let expected = percentile_us(&mut times, share);
             assert!(same(found, expected), "{found} instead of {expected}");
         }
+    }
+
+    #[test]
+    fn a_call_that_cannot_begin_ends_the_measurement_even_if_it_is_the_last() {
+        let mixed = mix("w1", 50.0);
+        let clock = Clock::new(Instant::now());
+        let mut client = Echo::new(Some(&clock), SERVICE);
+        client.refuses = true;
+        // All are late: they begin in one turn, after which nothing is under way.
+        client.pause = Some(clock.get()..clock.get() + Duration::from_secs(2));
+        let found = offered(&mut client, &offer(&mixed, 1.0), || clock.get()).map(drop);
+        assert_eq!(found.unwrap_err().to_string(), "refused");
     }
 
     #[test]

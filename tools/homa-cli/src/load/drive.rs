@@ -88,7 +88,7 @@ pub(super) fn run(
     let start = now();
     let mut drive = Drive::new(plan, view, &stop, start);
     let calls = Calls::new(client, plan.payload.clone(), &now);
-    let mut calls = Calls { bytes_min: plan.bytes_min, fail_fast: false, ..calls };
+    let mut calls = Calls { bytes_min: plan.bytes_min, ..calls };
     let done = generator::run(&mut calls, plan.load(), start, &now, &mut drive);
     drive.finish(now(), done.map_err(failure))
 }

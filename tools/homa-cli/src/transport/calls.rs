@@ -19,22 +19,17 @@ pub(crate) struct Calls<'a, N> {
     pub payload: Bytes,
     /// Length of the shortest request.
     pub bytes_min: u64,
-    /// Whether a call that fails ends the load.
-    pub fail_fast: bool,
     /// Whether one look at the clock stands for all calls that one poll ends, where that many end
     /// that a look for each would show in their rate.
     pub one_look: bool,
     /// What the time is.
     pub now: N,
-    /// Why no more calls can be made.
-    pub failure: Option<CliError>,
 }
 
 impl<'a, N: Fn() -> Instant> Calls<'a, N> {
-    /// Calls of which none may fail.
+    /// Calls with requests of at least a byte, each with its own time.
     pub(crate) fn new(client: &'a mut dyn Pipeline, payload: Bytes, now: N) -> Self {
-        let (bytes_min, fail_fast, one_look) = (1, true, false);
-        Calls { client, payload, bytes_min, fail_fast, one_look, now, failure: None }
+        Calls { client, payload, bytes_min: 1, one_look: false, now }
     }
 
     /// A request of this length, as far as there may be one.
@@ -48,29 +43,21 @@ impl<N: Fn() -> Instant> Caller for Calls<'_, N> {
 
     fn start(&mut self, token: u64, server: usize, bytes: u64) -> Result<(), Reply> {
         let request = self.request(bytes);
-        self.client.start(token, server, &request).map_err(|error| {
-            let reason = error.to_string();
-            self.failure = self.fail_fast.then_some(error);
-            Err(reason)
-        })
+        self.client.start(token, server, &request).map_err(|error| Err(error.to_string()))
     }
 
     fn poll(&mut self, until: Instant, ended: &mut Vec<Ended<Reply>>) -> io::Result<()> {
-        let Calls { client, now, failure, .. } = self;
         let (before, one_look) = (ended.len(), self.one_look);
-        let polled = client.poll(until, &mut |token, outcome| match outcome {
-            Err(reason) if self.fail_fast => *failure = Some(CliError::Transport(reason)),
-            outcome => {
-                let reply = outcome.map(|reply| reply.remaining());
-                let at = if one_look { until } else { now() };
-                ended.push(Ended { token, at, reply });
-            }
+        let polled = self.client.poll(until, &mut |token, outcome| {
+            let reply = outcome.map(|reply| reply.remaining());
+            let at = if one_look { until } else { (self.now)() };
+            ended.push(Ended { token, at, reply });
         });
         if one_look && ended.len() > before {
-            let at = now();
+            let at = (self.now)();
             ended[before..].iter_mut().for_each(|call| call.at = at);
         }
-        polled.map(drop).and(failure.take().map_or(Ok(()), Err)).map_err(io::Error::other)
+        polled.map(drop).map_err(io::Error::other)
     }
 }
 
