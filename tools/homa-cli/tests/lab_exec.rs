@@ -19,9 +19,20 @@ fn place() -> Option<Place> {
     Some(place)
 }
 
+/// A `homa lab exec` with the signals' default actions. A shell does not trap what its parents
+/// ignore, as those of background jobs and of `nohup` do.
+fn exec(place: &Place, words: &[&str]) -> Command {
+    let homa = place.command(&["lab", "exec"]);
+    let mut command = Command::new("env");
+    command.arg("--default-signal").arg(homa.get_program()).args(homa.get_args()).args(words);
+    command.envs(homa.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir("/");
+    command
+}
+
 /// A shell script in a host, after it has printed its first line.
 fn start(place: &Place, script: &str) -> (Child, BufReader<ChildStdout>) {
-    let mut command = place.command(&["lab", "exec", "h0", "--", "sh", "-c", script]);
+    let mut command = exec(place, &["h0", "--", "sh", "-c", script]);
     let mut exec = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(exec.stdout.take().unwrap());
     let mut line = String::new();
@@ -49,8 +60,7 @@ fn the_exit_status_names_the_signal_that_ended_the_program() {
     let Some(place) = place() else { return };
     for (signal, status) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)] {
         let sleep = unique_sleep();
-        let mut exec =
-            place.command(&["lab", "exec", "h1", "--", "sleep", &sleep]).spawn().unwrap();
+        let mut exec = exec(&place, &["h1", "--", "sleep", &sleep]).spawn().unwrap();
         wait_for("the program", || processes(&sleep).len() == 2);
         kill(exec.id() as i32, signal);
         assert_eq!(exec.wait().unwrap().code(), Some(status));
@@ -85,7 +95,7 @@ fn a_key_of_the_terminal_reaches_the_program_once() {
         return;
     }
     let name = unique_sleep();
-    let exec = place.command(&["lab", "exec", "h0", "--", "sh", "-c"]);
+    let exec = exec(&place, &["h0", "--", "sh", "-c"]);
     let words: Vec<&str> = [exec.get_program()]
         .into_iter()
         .chain(exec.get_args())
