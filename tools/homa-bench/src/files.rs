@@ -7,6 +7,7 @@ use std::{
 };
 
 use homa_lab::Fidelity;
+pub use homa_report::summary::SCHEMA;
 use homa_report::{
     Findings, Sample,
     summary::{Looks, NotMeasured, TransportDocument},
@@ -22,9 +23,6 @@ use crate::{
     spec::Status,
     transport::Transport,
 };
-
-/// Number of the layout of these files, and of the documents on standard output.
-pub const SCHEMA: u32 = 1;
 
 /// A run as one JSON document, without its RPCs and samples.
 #[derive(Debug, Serialize)]

@@ -9,9 +9,6 @@ use crate::{
     summary::{Looks, NotMeasured, TransportDocument},
 };
 
-/// Newest layout that is known.
-pub(crate) const SCHEMA: u32 = 1;
-
 /// A run without its RPCs and samples.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Document {

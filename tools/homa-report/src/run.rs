@@ -10,14 +10,14 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    document::{Document, SCHEMA},
+    document::Document,
     error::ReportError,
     figures::{Bucket, Figures, Rpc, figures},
     format::thousands,
     rows::{self, Tally},
     sampled::{Gather, LEVELS, QueuePoint, RatePoint},
     stats::Bootstrap,
-    summary::{TransportDocument, UnloadedTime, unloaded_us},
+    summary::{SCHEMA, TransportDocument, UnloadedTime, unloaded_us},
 };
 
 /// Names of a run's files.

@@ -10,6 +10,9 @@ use crate::{
     stats::{SAMPLES_MIN, samples_needed},
 };
 
+/// Number of the layout of `run.json`, the newest that reports know.
+pub const SCHEMA: u32 = 1;
+
 /// RPCs that the P99 average needs: as many as a P99 in each of the ten classes of sizes.
 pub(crate) const P99_AVERAGE_MIN: u64 = 1_000;
 
@@ -49,16 +52,17 @@ pub struct TransportDocument {
 }
 
 /// Times of calls of one size, one at a time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct UnloadedTime {
     /// Length of the requests.
     pub size_bytes: u64,
     /// The fastest, in nanoseconds.
+    #[serde(default)]
     pub min_ns: u64,
     /// The median.
     pub p50_ns: u64,
     /// The 90th percentile.
+    #[serde(default)]
     pub p90_ns: u64,
 }
 
@@ -175,7 +179,7 @@ pub struct Slowdown {
     /// 99.9th percentile.
     #[serde(deserialize_with = "number")]
     pub p999: f64,
-    /// See the module.
+    /// Mean over the tenths of the messages, by size, of the mean of each one's slowest 1 %.
     #[serde(deserialize_with = "number")]
     pub p99_average: f64,
 }
