@@ -28,9 +28,4 @@ impl Dice {
     pub fn hits_ppm(&mut self, ppm: u32) -> bool {
         ppm > 0 && self.below(1_000_000) < u64::from(ppm)
     }
-
-    /// Whether something happens that has a chance of `permille` in a thousand.
-    pub(crate) fn hits(&mut self, permille: u16) -> bool {
-        self.hits_ppm(u32::from(permille) * 1000)
-    }
 }

@@ -8,7 +8,6 @@ use homa_core::{Carriage, IcmpKind, RxMeta, Segment, Transmit, TransmitError};
 
 use crate::dice::Dice;
 use crate::fault::RefusalRates;
-use crate::wrap::append_packet;
 use homa_io::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
 
 /// Packets per call of `receive`.
@@ -265,6 +264,15 @@ impl Driver for VirtualDriver {
     fn rx_dropped(&self) -> u64 {
         self.rx_dropped
     }
+}
+
+/// Adds what `segment` is on the wire to `packet`.
+fn append_packet(segment: &Segment, payloads: &impl Payloads, packet: &mut Vec<u8>) {
+    packet.extend_from_slice(segment.header());
+    if let Some(rpc) = segment.rpc.filter(|_| !segment.payload.is_empty()) {
+        payloads.pieces(rpc, segment.payload.clone(), |piece| packet.extend_from_slice(piece));
+    }
+    packet.resize(packet.len() + usize::from(segment.padding), 0);
 }
 
 /// Bytes of the IPv4 header, with that of UDP where there is one.

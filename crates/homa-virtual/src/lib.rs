@@ -25,8 +25,6 @@
 //! assert_eq!(world.ledger.end(call), Some(CallEnd::Answered));
 //! assert!(world.ledger.violations.is_empty() && world.auditor.violations.is_empty());
 //! ```
-//!
-//! [`wrap`] has drivers around drivers, for real sockets as well.
 #![forbid(unsafe_code)]
 
 mod app;
@@ -44,7 +42,6 @@ mod pattern;
 mod plan;
 mod time;
 mod world;
-pub mod wrap;
 
 pub use attached::AttachedDriver;
 pub use auditor::Auditor;

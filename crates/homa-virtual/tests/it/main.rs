@@ -1,4 +1,4 @@
-//! Behaviours of hosts on the virtual network; `wrapped_drivers` uses the sockets of this machine.
+//! Behaviours of hosts on the virtual network.
 
 mod attached;
 mod idle_cost;
@@ -7,4 +7,3 @@ mod no_loss;
 mod raw_ip;
 mod scenarios;
 mod slow_receivers;
-mod wrapped_drivers;
