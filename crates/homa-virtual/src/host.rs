@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use homa_core::{Carriage, Config, Stats};
 use homa_io::Shard;
+use homa_io::driver::Driver;
 
 use crate::app::App;
 use crate::attached::AttachedDriver;
@@ -80,7 +81,8 @@ pub(crate) struct Host {
     pub(crate) turns: u64,
     /// Counters of earlier incarnations.
     pub(crate) past: Vec<Stats>,
-    pub(crate) rx_dropped: u64,
+    /// Packets that overflowed the receive buffers of earlier lives.
+    pub(crate) rx_dropped_before: u64,
     pub(crate) refusals: RefusalRates,
     /// There is no engine: packets are kept for the script that plays its part.
     pub(crate) listens: bool,
@@ -102,6 +104,26 @@ impl Host {
             (None, None) => return false,
         }
         true
+    }
+
+    /// Brings what the driver knows of the time and of its card up to date.
+    pub(crate) fn update_driver(&mut self, now_ns: u64) {
+        let free_ns = self.uplink_free_ns;
+        let backlog = self.plan.uplink_mbps.map(|mbps| backlog_bytes(free_ns, now_ns, mbps));
+        self.with_driver(|driver| {
+            driver.now_ns = now_ns;
+            driver.backlog_bytes = backlog.unwrap_or(0);
+        });
+    }
+
+    /// Packets that overflowed the receive buffer, in all incarnations.
+    pub(crate) fn rx_dropped(&self) -> u64 {
+        let present = match (&self.shard, &self.attached) {
+            (Some(shard), _) => Driver::rx_dropped(shard.driver()),
+            (None, Some(attached)) => Driver::rx_dropped(attached),
+            (None, None) => 0,
+        };
+        self.rx_dropped_before + present
     }
 
     pub(crate) fn leftovers(&self, index: usize) -> Vec<String> {
@@ -137,6 +159,6 @@ pub(crate) fn driver_of(plan: &HostPlan, refusals: RefusalRates, seed: u64) -> V
 }
 
 /// Bytes that have not left a card of `mbps` whose line is free at `free_ns`.
-pub(crate) fn backlog_bytes(free_ns: u64, now_ns: u64, mbps: u32) -> u64 {
+fn backlog_bytes(free_ns: u64, now_ns: u64, mbps: u32) -> u64 {
     free_ns.saturating_sub(now_ns) * u64::from(mbps) / 8_000
 }

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use homa_core::{Config, Stats};
 use homa_io::Shard;
-use homa_io::driver::Driver;
 
 use crate::app::{App, FORGETFUL_NS};
 use crate::attached::AttachedDriver;
@@ -140,7 +139,8 @@ impl World {
     }
 
     /// Adds a host whose turns the caller takes over the driver that this returns, with its index.
-    /// Packets leave it when time passes. Of its plan the settings are for the auditor only.
+    /// Packets leave it when time passes. Of its plan the settings are for the auditor only. The
+    /// world neither stops nor restarts it.
     pub fn attach(&mut self, plan: HostPlan) -> (usize, AttachedDriver) {
         let seed = self.dice.roll();
         let driver = AttachedDriver::new(driver_of(&plan, RefusalRates::default(), seed));
@@ -164,7 +164,7 @@ impl World {
             uplink_free_ns: 0,
             turns: 0,
             past: Vec::new(),
-            rx_dropped: 0,
+            rx_dropped_before: 0,
             refusals: RefusalRates::default(),
             listens: false,
             attached: None,
@@ -209,22 +209,25 @@ impl World {
 
     /// The process of a host ends at `at_ns` without a word and begins again `down_ns` later.
     pub fn restart(&mut self, host: usize, at_ns: u64, down_ns: u64) {
-        self.schedule(at_ns, Happening::Stop(host));
+        self.kill(host, at_ns);
         self.schedule(at_ns + down_ns, Happening::Boot(host));
     }
 
     /// The process of a host ends at `at_ns` for ever.
     pub fn kill(&mut self, host: usize, at_ns: u64) {
+        self.assert_turned(host);
         self.schedule(at_ns, Happening::Stop(host));
     }
 
     /// A host closes its port at `at_ns`, telling its peers.
     pub fn close(&mut self, host: usize, at_ns: u64) {
+        self.assert_turned(host);
         self.schedule(at_ns, Happening::Close(host));
     }
 
     /// A host is stopped from now until `until_ns`; packets wait in its receive buffer.
     pub fn pause(&mut self, host: usize, until_ns: u64) {
+        self.assert_turned(host);
         self.hosts[host].paused_until_ns = until_ns;
         self.longest_pause_ns = self.longest_pause_ns.max(until_ns.saturating_sub(self.now_ns));
     }
@@ -293,9 +296,7 @@ impl World {
 
     /// Packets that overflowed a host's receive buffer.
     pub fn rx_dropped(&self, host: usize) -> u64 {
-        let present =
-            self.hosts[host].shard.as_ref().map_or(0, |shard| Driver::rx_dropped(shard.driver()));
-        self.hosts[host].rx_dropped + present
+        self.hosts[host].rx_dropped()
     }
 
     /// The shard of a host that is up.
@@ -378,6 +379,12 @@ impl World {
         let partitions = self.partitions.iter().map(|partition| partition.end_ns);
         let pauses = self.hosts.iter().map(|host| host.paused_until_ns);
         partitions.chain(pauses).max().unwrap_or(0)
+    }
+
+    /// Panics if the world does not take the turns of a host: it could not stop them either.
+    fn assert_turned(&self, host: usize) {
+        let Host { listens, attached, .. } = &self.hosts[host];
+        assert!(!listens && attached.is_none(), "host {host} has no engine that the world turns");
     }
 
     fn schedule(&mut self, at_ns: u64, what: Happening) {

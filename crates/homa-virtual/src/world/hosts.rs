@@ -9,7 +9,7 @@ use super::World;
 use super::calendar::Happening;
 use crate::app::{App, Handler};
 use crate::driver::{Done, Packet};
-use crate::host::{backlog_bytes, driver_of};
+use crate::host::driver_of;
 use crate::ledger::CallEnd;
 use crate::time::{engine_time, world_ns};
 
@@ -54,7 +54,7 @@ impl World {
         let interrupted = shard.engine().rpcs().any(|rpc| within(&rpc));
         self.rare.restarts_within_responses += u64::from(interrupted);
         entry.past.push(shard.stats());
-        entry.rx_dropped += Driver::rx_dropped(shard.driver());
+        entry.rx_dropped_before += Driver::rx_dropped(shard.driver());
         let open: Vec<usize> = entry.app.open_calls().collect();
         for call in open {
             self.ledger.finish(call, CallEnd::HostGone, now_ns);
@@ -87,6 +87,7 @@ impl World {
     pub(super) fn turn(&mut self, host: usize) {
         let now = engine_time(self.now_ns);
         let entry = &mut self.hosts[host];
+        entry.update_driver(self.now_ns);
         let Some(shard) = &mut entry.shard else {
             return;
         };
@@ -95,12 +96,9 @@ impl World {
         }
         entry.turned_ns = self.now_ns;
         entry.turns += 1;
-        if let Some(mbps) = entry.plan.uplink_mbps {
-            shard.driver_mut().backlog_bytes =
-                backlog_bytes(entry.uplink_free_ns, self.now_ns, mbps);
+        if entry.plan.uplink_mbps.is_some() {
             shard.writable();
         }
-        shard.driver_mut().now_ns = self.now_ns;
         let mut handler = Handler {
             app: &mut entry.app,
             ledger: &mut self.ledger,
@@ -125,17 +123,13 @@ impl World {
     /// Puts what attached hosts sent on the network, and tells them the time.
     pub(super) fn attend(&mut self) {
         for host in 0..self.hosts.len() {
-            let Some(attached) = self.hosts[host].attached.clone() else {
+            let Some(attached) = &self.hosts[host].attached else {
                 continue;
             };
             let done = attached.lock().take_done();
             let sent = self.note(host, done);
             self.after(host, sent);
-            let (entry, mut driver) = (&self.hosts[host], attached.lock());
-            driver.now_ns = self.now_ns;
-            if let Some(mbps) = entry.plan.uplink_mbps {
-                driver.backlog_bytes = backlog_bytes(entry.uplink_free_ns, self.now_ns, mbps);
-            }
+            self.hosts[host].update_driver(self.now_ns);
         }
     }
 

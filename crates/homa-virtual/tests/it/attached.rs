@@ -55,3 +55,24 @@ fn a_shard_of_the_callers_own_calls_a_host_of_the_world_over_its_links() {
     assert_eq!(world.ledger.violations, [""; 0]);
     assert_eq!(world.auditor.violations, [""; 0]);
 }
+
+#[test]
+fn what_overflows_the_buffer_of_an_attached_host_is_counted() {
+    let mut world = World::new(1);
+    let small_truesize = 832;
+    let plan = HostPlan { rx_buffer_bytes: 3 * small_truesize, ..HostPlan::new(9) };
+    let (host, driver) = world.attach(plan);
+    for _ in 0..5 {
+        world.inject(0, HostPlan::new(1).address, host, vec![0; 100]);
+    }
+    world.run_until(STEP_NS);
+    assert_eq!((world.rx_dropped(host), driver.rx_dropped()), (2, 2));
+}
+
+#[test]
+#[should_panic(expected = "host 0 has no engine that the world turns")]
+fn a_world_does_not_restart_an_attached_host() {
+    let mut world = World::new(1);
+    let (host, _) = world.attach(HostPlan::new(9));
+    world.restart(host, 0, STEP_NS);
+}
