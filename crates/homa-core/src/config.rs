@@ -127,6 +127,7 @@ impl Config {
         peers.validate()?;
         fixed.validate()
     }
+
     /// Bytes of a message that room is kept for on its sender's word: what this end would send at
     /// most before there is a reaction. For more the message has to come first, or to be granted.
     pub(crate) fn unscheduled_max(&self) -> u32 {

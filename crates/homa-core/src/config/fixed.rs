@@ -4,9 +4,8 @@ use core::time::Duration;
 
 use super::{ConfigError, require};
 
-/// Numbers that are fixed for users. They are fields, not constants, because tests and worlds with
-/// settings at random vary them: with the defaults a run would have to be very long, or very
-/// large, to reach these limits.
+/// Constants for users. They are fields because tests and virtual worlds vary them: with the
+/// defaults a run would have to be very long, or very large, to reach these limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fixed {
     /// For messages read as a stream: bytes that may wait unread before the sender is held back,
@@ -24,8 +23,8 @@ pub struct Fixed {
     pub priority_map: [u8; 8],
     /// Longest interval between RESENDs, and between probes, to a peer that answers. 1 s.
     pub resend_interval_max: Duration,
-    /// Wait before a server asks for an acknowledgement while it keeps no responses; in between
-    /// the more it keeps the shorter. Acknowledgements ride on later requests of the client, and
+    /// Wait before a server asks for an acknowledgement while it keeps no responses; the more it
+    /// keeps, the shorter the wait. Acknowledgements ride on later requests of the client, and
     /// to ask for one costs two packets. At most an eighth of `responses.silence`, at least
     /// `responses.request_ack_interval`. 250 ms.
     pub request_ack_interval_max: Duration,

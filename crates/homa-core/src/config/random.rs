@@ -1,4 +1,4 @@
-//! Settings at random, each within its documented range: for worlds and fuzzers.
+//! Settings at random, each within its documented range, for virtual worlds.
 
 use core::time::Duration;
 

@@ -239,8 +239,7 @@ impl Engine {
     }
 
     /// Reads the incoming message of `rpc` as a stream from now on: [`crate::Event::BodyProgress`]
-    /// reports how far it has come, and its sender is held back while `fixed.unread_bytes_max`
-    /// bytes wait.
+    /// reports how far it has come, and its sender is held back while 1 MiB waits unread.
     ///
     /// # Errors
     /// The RPC is over.
