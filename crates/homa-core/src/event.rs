@@ -168,7 +168,7 @@ pub enum IcmpKind {
     HostUnreachable,
 }
 
-/// Why an RPC ended without its answer.
+/// Why an RPC ended without its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailReason {
@@ -190,11 +190,11 @@ pub enum FailReason {
     ServiceGone,
     /// The server's endpoint is closing or closed.
     Closing,
-    /// The server dropped the request without an answer.
+    /// The server dropped the request without a response.
     Rejected,
     /// The server restarted after it may have received the request: it may have executed it.
     Restarted,
-    /// The server gave up keeping its answer, or forgot the RPC after it had acknowledged it.
+    /// The server gave up keeping its response, or forgot the RPC after it had acknowledged it.
     Forgotten,
     /// The server is at a limit and did not execute the request.
     Overloaded,
@@ -203,7 +203,7 @@ pub enum FailReason {
         /// The most that it takes, as it said; `None` if it did not, or said something impossible.
         max_bytes: Option<u32>,
     },
-    /// The answer announces more bytes than `limits.max_message_bytes` allows here.
+    /// The response announces more bytes than `limits.max_message_bytes` allows here.
     ResponseTooLong,
     /// The network reports that the host cannot be reached.
     HostUnreachable,
@@ -262,7 +262,7 @@ pub enum Event {
         /// First byte still missing.
         contiguous_upto: u32,
     },
-    /// The RPC is over without (all of) its answer; `Released` follows if it had a message to
+    /// The RPC is over without (all of) its response; `Released` follows if it had a message to
     /// send. At a server this ends a request that was announced by `RequestStarted`.
     Failed {
         /// The RPC.

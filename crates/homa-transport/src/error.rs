@@ -100,7 +100,7 @@ pub enum CallError {
         server: SocketAddr,
     },
     /// The server executed the request but gave up keeping the response, or forgot it.
-    #[error("{server} no longer has the answer")]
+    #[error("{server} no longer has the response")]
     #[non_exhaustive]
     Forgotten {
         /// The server's address.
@@ -133,7 +133,7 @@ pub enum CallError {
         max_bytes: Option<u32>,
     },
     /// The response is longer than this endpoint's `limits.max_message_bytes`: raise it.
-    #[error("the answer of {server} is longer than limits.max_message_bytes here")]
+    #[error("the response of {server} is longer than limits.max_message_bytes here")]
     #[non_exhaustive]
     ResponseTooLong {
         /// The server's address.
@@ -357,14 +357,14 @@ pub enum AcceptError {
 #[non_exhaustive]
 pub enum ReplyError {
     /// The client gave the call up, or is gone, and does not wait for the response. Nothing to do.
-    #[error("{client} no longer waits for the answer")]
+    #[error("{client} no longer waits for the response")]
     #[non_exhaustive]
     Cancelled {
         /// The client's address.
         client: SocketAddr,
     },
     /// A response needs at least one byte. The client sees the request as rejected.
-    #[error("an answer to {client} needs at least one byte")]
+    #[error("a response to {client} needs at least one byte")]
     #[non_exhaustive]
     EmptyMessage {
         /// The client's address.
@@ -372,7 +372,7 @@ pub enum ReplyError {
     },
     /// Longer than `limits.max_message_bytes`: raise it on both sides. The client sees the request
     /// as rejected.
-    #[error("the answer to {client} is longer than {max_bytes} bytes")]
+    #[error("the response to {client} is longer than {max_bytes} bytes")]
     #[non_exhaustive]
     TooLong {
         /// The client's address.
@@ -383,7 +383,7 @@ pub enum ReplyError {
     /// The client takes none of the responses that it has coming, and these fill its share of
     /// [`crate::EndpointBuilder::outstanding_bytes_max`]: its call is rejected, so that others can
     /// be answered. Nothing to do, unless all clients are as slow: then raise the setting.
-    #[error("{client} takes no answers, and has its share of the room for them")]
+    #[error("{client} takes no responses, and has its share of the room for them")]
     #[non_exhaustive]
     NoRoom {
         /// The client's address.

@@ -34,8 +34,8 @@
 //! tokio::spawn(async move {
 //!     while let Ok(Some(request)) = server.accept().await {
 //!         tokio::spawn(async move {
-//!             let answer = format!("{} bytes", request.body().len());
-//!             let _ = request.reply(answer).await;
+//!             let response = format!("{} bytes", request.body().len());
+//!             let _ = request.reply(response).await;
 //!         });
 //!     }
 //! });

@@ -32,7 +32,7 @@ async fn paced_messages_never_wait_for_a_retransmission() {
         let answer = client.call(address, vec![7_u8; 60_000]).await.unwrap();
         assert_eq!(answer.len(), 60_000);
     }
-    // A pacer that slept too long is woken by nothing but the question after two seconds of
+    // A pacer that slept too long is woken by nothing but the probe after two seconds of
     // silence.
     for endpoint in [&client, &server] {
         let stats = endpoint.stats().engine;

@@ -266,7 +266,7 @@ fn check(found: &Value, carriage: &str) {
     assert_eq!(found["totals"]["violations"], serde_json::json!({}), "{}", found["totals"]);
     assert_eq!(found["totals"]["bad"], serde_json::json!({}));
     assert_eq!(found["totals"]["other_frames"], 0);
-    // A question about a call before may be in the recording too.
+    // A NEED_ACK about an earlier call may be in the recording too.
     let rpcs = found["rpcs"].as_array().unwrap();
     let rpcs: Vec<_> = rpcs.iter().filter(|rpc| rpc["from_start"] == true).collect();
     assert_eq!(rpcs.len(), 3, "{rpcs:?}");

@@ -378,7 +378,7 @@ fn calls_to_a_linux_server_complete_whatever_is_lost() {
     }
 }
 
-/// What is missing is asked for again after 5 ms or more. Some questions are closer to each other,
+/// What is missing is asked for again after 5 ms or more. Some RESENDs are closer to each other,
 /// where the first of them was decided on but left late; if each NEED_ACK brought one, nearly all
 /// would be.
 fn is_asked_at_intervals(seen: &Value) {
@@ -532,7 +532,7 @@ fn a_linux_server_that_answers_late_is_waited_for() {
         let seen = server.stop();
         is_clean(&seen);
         let busy = number(&seen["host"]["sent_BUSY"]);
-        // Questions become rarer, at most one in a sixteenth of the timeout; on a busy machine the
+        // RESENDs become rarer, at most one in a sixteenth of the timeout; on a busy machine the
         // answer takes longer.
         assert!((4..=4 * 30).contains(&busy), "{seen:#}");
     }
@@ -629,7 +629,7 @@ fn the_state_of_a_linux_client_that_vanished_goes_away() {
     // In the middle of an answer. Linux does not begin such a call anew.
     let seen = vanish(0, "500000", "20", "10000");
     assert_eq!(seen["failed"], serde_json::json!({ "ETIMEDOUT": 1 }), "{seen:#}");
-    // All of the answer was sent: questions become rarer and end; Linux asks every millisecond for
+    // All of the answer was sent: NEED_ACKs become rarer and end; Linux asks every millisecond for
     // ever. It is gone for so long that the request, sent again, counts as a new one.
     let seen = vanish(1, "20000", "0", "15000");
     all_answered(&seen, 1);
