@@ -81,7 +81,7 @@ pub(crate) struct Host {
     pub(crate) turns: u64,
     /// Counters of earlier incarnations.
     pub(crate) past: Vec<Stats>,
-    /// Packets that overflowed the receive buffers of earlier lives.
+    /// Packets that overflowed the receive buffers of earlier incarnations.
     pub(crate) rx_dropped_before: u64,
     pub(crate) refusals: RefusalRates,
     /// There is no engine: packets are kept for the script that plays its part.
