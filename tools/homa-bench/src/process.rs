@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Write},
     process::{Child, ChildStdin, ExitStatus},
     sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
     time::{Duration, Instant},
@@ -15,9 +15,6 @@ use crate::watch::{Watch, patience};
 /// Lines that may wait to be read, so that a process gone wild fills a pipe and not this one's
 /// memory.
 const LINES_MAX: usize = 1_000;
-
-/// Text on standard error that is kept of a failure, in bytes.
-const ERRORS_MAX: u64 = 4_096;
 
 /// A process under way; dropping it ends it.
 #[derive(Debug)]
@@ -103,17 +100,6 @@ impl Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-
-    /// What it left on standard error, if that is a pipe, once it has ended.
-    pub fn errors(&mut self) -> String {
-        self.end();
-        let mut text = String::new();
-        if let Some(errors) = self.child.stderr.take() {
-            // What cannot be read was not said.
-            let _ = errors.take(ERRORS_MAX).read_to_string(&mut text);
-        }
-        text
-    }
 }
 
 impl Drop for Process {
@@ -136,18 +122,17 @@ mod tests {
 
     fn shell(script: &str) -> Process {
         let mut command = Command::new("sh");
-        let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         Process::new(pipes.arg("-c").arg(script).spawn().unwrap())
     }
 
     #[test]
     fn what_a_process_says_is_heard_line_by_line_until_it_ends() {
-        let mut process = shell("read line; echo \"$line\"; echo two; echo oh >&2; exit 3");
+        let mut process = shell("read line; echo \"$line\"; echo two; exit 3");
         process.tell(&7).unwrap();
         assert_eq!(process.hear(LATE, &Unwatched).unwrap(), "7");
         assert_eq!(process.hear(LATE, &Unwatched).unwrap(), "two");
         assert!(matches!(process.hear(LATE, &Unwatched), Err(Silence::Ended(_))));
-        assert_eq!(process.errors(), "oh\n");
     }
 
     #[test]

@@ -130,14 +130,9 @@ pub(crate) enum InternalCommand {
         /// What to call, as JSON
         job: String,
     },
-    /// The server process of the benchmark
-    BenchServer {
-        /// What to serve, as JSON
-        spec: String,
-    },
-    /// The client process of the benchmark
-    BenchClient {
-        /// What to measure, as JSON
+    /// A process of `homa bench local`
+    BenchWorker {
+        /// What to do, as JSON
         job: String,
     },
 }

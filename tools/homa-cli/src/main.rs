@@ -98,7 +98,6 @@ fn run_internal(command: &InternalCommand) -> Result<(), CliError> {
         InternalCommand::LabTrial => lab::trial::run(),
         InternalCommand::SoakServer { job } => soak::server::run(job),
         InternalCommand::SoakClient { job } => soak::client::run(job),
-        InternalCommand::BenchServer { spec } => bench::server::run(spec),
-        InternalCommand::BenchClient { job } => bench::client::run(job),
+        InternalCommand::BenchWorker { job } => bench::worker::run(job),
     }
 }

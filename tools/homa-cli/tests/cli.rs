@@ -82,7 +82,7 @@ fn every_command_explains_itself_with_examples() {
 
 #[test]
 fn hidden_commands_stay_hidden() {
-    homa().arg("--help").assert().success().stdout(contains("bench-server").not());
+    homa().arg("--help").assert().success().stdout(contains("bench-worker").not());
     for shell in ["bash", "zsh", "fish"] {
         homa().args(["completions", shell]).assert().success().stdout(contains("lab-holder").not());
     }

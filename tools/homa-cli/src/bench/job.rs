@@ -1,5 +1,5 @@
-//! What the processes of the benchmark tell each other: a job as JSON argument, an outcome as JSON
-//! line.
+//! What the processes of the benchmark are told and say: a job as JSON argument, and one line with
+//! what came of it or why nothing did.
 
 use std::net::SocketAddr;
 
@@ -7,12 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::transport::{Api, Protocol, Settings};
 
-/// What the server process serves.
+/// What a process does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct ServerSpec {
-    /// Transport to serve.
+pub(crate) enum Job {
+    /// Serves; it says its address.
+    Serve(Side),
+    /// Calls a server; it says an [`Outcome`].
+    Measure(Measurement),
+}
+
+/// One side of a measurement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Side {
+    /// Transport to use.
     pub protocol: Protocol,
-    /// Kind of server.
+    /// Programming interface to use.
     pub api: Api,
     /// Its settings.
     pub settings: Settings,
@@ -20,28 +29,15 @@ pub(crate) struct ServerSpec {
     pub cpu: Option<usize>,
 }
 
-/// What the server process prints once it can be called.
+/// One measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Listening {
-    /// Where it listens.
-    pub address: SocketAddr,
-}
-
-/// One measurement for the client process.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Job {
-    /// What to do.
-    pub work: Work,
-    /// Transport to use.
-    pub protocol: Protocol,
-    /// Programming interface to use.
-    pub api: Api,
-    /// Settings of the client.
-    pub settings: Settings,
+pub(crate) struct Measurement {
+    /// The client.
+    pub side: Side,
     /// The server.
     pub server: SocketAddr,
-    /// Core to run on.
-    pub cpu: Option<usize>,
+    /// What to do.
+    pub work: Work,
     /// Length of the measurement in seconds, without the warm-up.
     pub secs: f64,
 }
@@ -49,13 +45,8 @@ pub(crate) struct Job {
 /// The kinds of measurements.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Work {
-    /// One echo call at a time.
-    Latency {
-        /// Length of the requests.
-        size_bytes: u64,
-    },
     /// One echo call at a time, for each of these sizes in turn, which share the time.
-    Unloaded {
+    Alone {
         /// Lengths of the requests.
         sizes_bytes: Vec<u64>,
     },
@@ -112,7 +103,7 @@ pub(crate) struct Outcome {
     pub slowdown: Option<Slowdown>,
     /// Slowdown by size (mixed).
     pub classes: Vec<Slowdown>,
-    /// P50 in microseconds by size (unloaded).
+    /// P50 in microseconds by size (one call at a time).
     pub unloaded: Vec<(u64, f64)>,
 }
 

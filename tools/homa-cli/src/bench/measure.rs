@@ -1,4 +1,4 @@
-//! The measuring loops, the same for every transport.
+//! What all measurements have in common, and the closed loop, the same for every transport.
 
 use std::{
     io,
@@ -15,7 +15,7 @@ use homa_sys::process_cpu_time_ns;
 
 use super::job::Outcome;
 use crate::{
-    body::{self, Order},
+    body::Order,
     error::CliError,
     latency::Latency,
     transport::{
@@ -100,49 +100,6 @@ pub(crate) fn server_cpu_ns(client: &mut (impl Client + ?Sized)) -> Result<u64, 
     let mut server_ns = 0;
     client.call(&cpu_request(), CALL_TIMEOUT, &mut |reply| server_ns = cpu_reply(reply))?;
     Ok(server_ns)
-}
-
-/// One echo call at a time.
-pub(crate) fn latency(
-    client: &mut dyn Client,
-    size_bytes: u64,
-    secs: f64,
-) -> Result<Outcome, CliError> {
-    let request = body::pattern(0, size_bytes as usize);
-    let window = Window::new(secs);
-    let warm_up = window.warm_up();
-    while Instant::now() < warm_up {
-        client.call(&request, CALL_TIMEOUT, &mut |_| {})?;
-    }
-    let meter = CpuMeter::start(server_cpu_ns(client)?);
-    let mut latency = Latency::new();
-    let begin = Instant::now();
-    let mut now = begin;
-    while window.is_open(begin, now, latency.count()) {
-        client.call(&request, CALL_TIMEOUT, &mut |_| {})?;
-        let end = Instant::now();
-        latency.record(end - now);
-        now = end;
-    }
-    let client_ns = meter.client_ns();
-    let cpu_ns = client_ns + meter.server_ns(server_cpu_ns(client)?);
-    let payload_bytes = latency.count() * 2 * size_bytes;
-    Ok(outcome(&latency, now - begin, payload_bytes, cpu_ns))
-}
-
-/// P50 of one echo call at a time, for each size, in order.
-pub(crate) fn unloaded(
-    client: &mut dyn Client,
-    sizes_bytes: &[u64],
-    secs: f64,
-) -> Result<Outcome, CliError> {
-    let share = secs / sizes_bytes.len().max(1) as f64;
-    let mut found = Outcome::default();
-    for size_bytes in sizes_bytes {
-        let one = latency(client, *size_bytes, share)?;
-        found.unloaded.push((*size_bytes, one.p50_us));
-    }
-    Ok(found)
 }
 
 /// `outstanding` calls at a time, each followed by the next; of the `sizes` the payload has the

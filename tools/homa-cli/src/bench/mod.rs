@@ -1,5 +1,6 @@
 //! `homa bench`: Homa and TCP side by side.
 
+mod alone;
 mod job;
 mod local;
 mod machine;
@@ -14,13 +15,11 @@ mod rounds;
 mod stats;
 mod study;
 mod table;
-mod tokio_latency;
 
 pub(crate) mod args;
-pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod pin;
-pub(crate) mod server;
+pub(crate) mod worker;
 
 use self::args::{BenchArgs, BenchCommand, CompareOptions, LocalArgs};
 use crate::{error::CliError, transport::Carriage};

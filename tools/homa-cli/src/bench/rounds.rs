@@ -1,15 +1,15 @@
 //! The rounds of a benchmark: the transports take turns at every case.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use homa_bench::workload::{FIXED, Workload};
 
 use super::{
     args::{BenchTest, LocalArgs},
-    job::{Job, Mixed, Outcome, ServerSpec, Work},
+    job::{Job, Measurement, Mixed, Outcome, Side, Work},
     pin::Cores,
     plan::Case,
-    process::Launcher,
+    process,
 };
 use crate::{
     error::CliError,
@@ -17,6 +17,13 @@ use crate::{
     progress::Progress,
     transport::{Api, Protocol},
 };
+
+/// How long a server process may take to listen.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a client process may take beyond its measurement: warm-up, drain, and timeouts of its
+/// calls.
+const CLIENT_GRACE: Duration = Duration::from_secs(12);
 
 /// Calls under way at a time when the capacity for a workload is measured.
 const CAPACITY_OUTSTANDING: u32 = 64;
@@ -55,7 +62,6 @@ pub(crate) struct Rounds<'a> {
     workload: Workload,
     cores: Cores,
     server: Option<SocketAddr>,
-    launcher: Launcher,
     /// What the mixed test offers, once it is known; the seed is that of the first round.
     mixed: Option<Mixed>,
     /// What has been measured, also after an interruption.
@@ -74,7 +80,7 @@ impl<'a> Rounds<'a> {
         cores: Cores,
         server: Option<SocketAddr>,
     ) -> Result<Self, CliError> {
-        let launcher = Launcher::new()?;
+        interrupt::watch(|| {});
         let empty = |case: &Case, protocol: &Protocol| CaseResults {
             case: case.clone(),
             protocol: *protocol,
@@ -92,7 +98,6 @@ impl<'a> Rounds<'a> {
             workload,
             cores,
             server,
-            launcher,
             mixed: None,
             results,
             failures,
@@ -167,7 +172,7 @@ impl<'a> Rounds<'a> {
     fn work(&self, case: &Case, round: usize) -> Option<Work> {
         let size_bytes = case.size_bytes.unwrap_or(1);
         Some(match case.test {
-            BenchTest::Latency => Work::Latency { size_bytes },
+            BenchTest::Latency => Work::Alone { sizes_bytes: vec![size_bytes] },
             BenchTest::Rate | BenchTest::Goodput => Work::Closed {
                 workload: format!("{FIXED}{size_bytes}"),
                 reply_bytes: case.reply_bytes,
@@ -192,20 +197,19 @@ impl<'a> Rounds<'a> {
         secs: f64,
     ) -> Result<Outcome, CliError> {
         let settings = case.settings(self.congestion);
-        let process = match self.server {
-            Some(_) => None,
+        let side = |cpu| Side { protocol, api, settings: settings.clone(), cpu };
+        // Dropping the process ends it.
+        let (_process, server) = match self.server {
+            Some(server) => (None, server),
             None => {
-                let cpu = self.cores.server;
-                let spec = ServerSpec { protocol, api, settings: settings.clone(), cpu };
-                Some(self.launcher.start_server(&spec)?)
+                let (process, server) =
+                    process::start(&Job::Serve(side(self.cores.server)), START_TIMEOUT)?;
+                (Some(process), server)
             }
         };
-        let server = process.as_ref().map(|process| process.address).or(self.server);
-        let Some(server) = server else {
-            return Err(CliError::Process("no server".to_owned()));
-        };
-        let job = Job { work, protocol, api, settings, server, cpu: self.cores.client, secs };
-        self.launcher.run_client(&job)
+        let job = Measurement { side: side(self.cores.client), server, work, secs };
+        let timeout = Duration::from_secs_f64(secs) * 2 + CLIENT_GRACE;
+        Ok(process::start(&Job::Measure(job), timeout)?.1)
     }
 
     /// Finds the unloaded time of each class of sizes, and how much to offer. Like everything else
@@ -246,7 +250,7 @@ impl<'a> Rounds<'a> {
         case: &Case,
         protocol: Protocol,
     ) -> Result<Option<Prepared>, CliError> {
-        let work = Work::Unloaded { sizes_bytes: self.sizes_bytes() };
+        let work = Work::Alone { sizes_bytes: self.sizes_bytes() };
         let unloaded = self.one(case, protocol, Api::Blocking, work, PREPARE_SECS);
         let name = format!("unloaded times over {}", protocol.name());
         let Some(unloaded) = self.note(&name, unloaded)? else {

@@ -89,6 +89,7 @@ impl Bound {
     /// Serves for ever; each reply leaves `delay` after its request arrived (not with
     /// [`Api::Tokio`] and [`Api::Blocking`], which only the benchmark uses).
     pub(crate) fn serve(self, responder: &Responder, delay: Duration) -> Result<(), CliError> {
+        let failed = |error: std::io::Error| CliError::io("tokio", &error);
         match (self.listener, self.api) {
             (Listener::Tcp(listener), Api::Blocking) => {
                 tcp::blocking::serve(&listener, &self.settings, responder)
@@ -97,11 +98,11 @@ impl Bound {
                 tcp::event::serve(listener, &self.settings, responder, delay)
             }
             (Listener::Tcp(listener), Api::Tokio) => {
-                run_tokio(tcp::tokio_api::serve(listener, responder))
+                run_tokio(tcp::tokio_api::serve(listener, responder))?.map_err(failed)
             }
             (Listener::Homa(endpoint), Api::Tokio) => {
                 let endpoint = endpoint.to_async();
-                run_tokio(homa_udp::serve_tokio(&endpoint, responder))
+                run_tokio(homa_udp::serve_tokio(&endpoint, responder))?.map_err(failed)
             }
             (Listener::Homa(endpoint), _) => homa_udp::serve(&endpoint, responder, delay),
         }
@@ -109,11 +110,8 @@ impl Bound {
 }
 
 /// Runs a future on a current-thread runtime of its own.
-pub(crate) fn run_tokio<T>(
-    future: impl Future<Output = std::io::Result<T>>,
-) -> Result<T, CliError> {
-    let failed = |error: std::io::Error| CliError::io("tokio", &error);
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(future).map_err(failed)
+pub(crate) fn run_tokio<T>(future: impl Future<Output = T>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::io("tokio", &error))?;
+    Ok(runtime.block_on(future))
 }
