@@ -6,6 +6,7 @@ use crate::addr::Path;
 use crate::config::{Config, LINUX_MESSAGE_BYTES_MAX};
 use crate::engine::Engine;
 use crate::engine::rpc::events::Happened;
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, State};
 use crate::engine::stats::Count;
 use crate::event::{FailReason, RpcKey};
@@ -137,7 +138,7 @@ impl Engine {
         let interval_ns = self.ctx.next_interval_ns(self.peers.known(peer), native);
         let priority_max = self.ctx.config.top_priority();
         let rpc = self.rpcs.known_mut(index).ok_or(SendError::OutOfMemory)?;
-        let key = rpc.key;
+        let key = rpc.key();
         rpc.id = id;
         rpc.tx.begin(length, if options.streaming_body { 0 } else { length }, unscheduled);
         rpc.tx.keep_segments_whole(!native);
@@ -310,7 +311,7 @@ impl Engine {
 
     /// Refuses a request: nothing more is received of it, and the client is told until it
     /// acknowledges.
-    fn refuse(&mut self, index: u32, why: FailReason) {
+    fn refuse(&mut self, index: RpcIndex, why: FailReason) {
         self.receiver.stop_granting(index, &mut self.rpcs);
         let interval_ns = nanos(self.ctx.config.responses.request_ack_interval);
         let Some(rpc) = self.rpcs.known_mut(index) else {

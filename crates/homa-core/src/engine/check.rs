@@ -7,11 +7,12 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::engine::Engine;
-use crate::engine::peer::shares::Served;
-use crate::engine::peer::{CreditSums, Peer};
+use crate::engine::peer::shares::{HostIndex, Served};
+use crate::engine::peer::{CreditSums, Peer, PeerIndex};
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::event::RpcKey;
-use crate::structures::NIL;
+use crate::structures::index::Index;
 
 /// Bytes of an RPC's messages, for comparison with the payload store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl Engine {
         self.rpcs.iter().map(|rpc| {
             let (live, tx) = (rpc.state() != State::Dead, &rpc.tx);
             HeldBytes {
-                rpc: rpc.key,
+                rpc: rpc.key(),
                 reserved_bytes: live.then(|| rpc.rx.reserved()),
                 outgoing: if rpc.is_sending() { tx.released()..tx.supplied() } else { 0..0 },
             }
@@ -97,7 +98,7 @@ fn check_tables(engine: &Engine) {
 /// The share of each client host is the sum over its RPCs; its responses are in its list.
 fn check_hosts(engine: &Engine) {
     let (mut numbers, mut ips) = (BTreeMap::new(), BTreeMap::new());
-    for index in 0..engine.peers.capacity() as u32 {
+    for index in engine.peers.indices() {
         let Some(peer) = engine.peers.get(index) else { continue };
         let number = *numbers.entry(peer.key.ip).or_insert(peer.host());
         assert_eq!(number, peer.host(), "number of the host of {peer:?}");
@@ -108,7 +109,7 @@ fn check_hosts(engine: &Engine) {
     let (mut validated, mut served_peers) = (Served::default(), BTreeMap::new());
     for rpc in live(engine).filter(|rpc| !rpc.is_client()) {
         let Some(peer) = engine.peers.get(rpc.peer) else { continue };
-        let (served, unacknowledged_bytes, kept) = &mut held[peer.host() as usize];
+        let (served, unacknowledged_bytes, kept) = &mut held[peer.host().position()];
         let of_peer = served_peers.entry(rpc.peer).or_insert(0);
         let one = Served { rpcs: 1, peers: u32::from(*of_peer == 0) };
         *of_peer += 1;
@@ -118,21 +119,21 @@ fn check_hosts(engine: &Engine) {
         }
         if rpc.state() == State::Outgoing {
             *unacknowledged_bytes += u64::from(rpc.tx.unacknowledged_bytes());
-            kept.push(rpc.key.index);
+            kept.push(rpc.index());
         }
     }
-    for index in 0..engine.peers.capacity() as u32 {
+    for index in engine.peers.indices() {
         let Some(peer) = engine.peers.get(index) else { continue };
         let rpcs = served_peers.get(&index).copied().unwrap_or(0);
         assert_eq!(peer.served.rpcs, rpcs, "what is served to {peer:?}");
     }
     let sums: Vec<_> = held.iter().map(|(served, bytes, _)| (*served, *bytes)).collect();
     engine.shares.check(&sums, validated);
-    for (host, (_, _, mut kept)) in (0..).zip(held) {
-        let mut listed: Vec<u32> = engine.shares.responses_to(host, &engine.rpcs).collect();
+    for (host, (_, _, mut kept)) in HostIndex::first(held.len()).zip(held) {
+        let mut listed: Vec<RpcIndex> = engine.shares.responses_to(host, &engine.rpcs).collect();
         listed.sort_unstable();
         kept.sort_unstable();
-        assert_eq!(listed, kept, "responses that host {host} keeps");
+        assert_eq!(listed, kept, "responses that host {host:?} keeps");
     }
 }
 
@@ -142,19 +143,19 @@ fn check_peers(engine: &Engine) {
     let mut credits = vec![CreditSums::default(); engine.peers.capacity()];
     for rpc in live(engine) {
         let peer = engine.peers.get(rpc.peer).unwrap_or_else(|| panic!("no peer of {rpc:?}"));
-        let sum = &mut sums[rpc.peer as usize];
+        let sum = &mut sums[rpc.peer.position()];
         sum.references += 1;
         sum.waiting += u32::from(rpc.confirmed);
         assert!(!rpc.confirmed || rpc.is_client(), "a server waits for its client: {rpc:?}");
-        credits[rpc.peer as usize].add(&rpc.tx.credit, &peer.in_flight);
+        credits[rpc.peer.position()].add(&rpc.tx.credit, &peer.in_flight);
         sum.blocked += usize::from(rpc.tx.blocked);
-        let blocked = engine.sender.is_blocked(rpc.key.index, peer);
+        let blocked = engine.sender.is_blocked(rpc.index(), peer);
         assert_eq!(blocked, rpc.tx.blocked, "queue of those that wait for room: {rpc:?}");
         let linked = rpc.is_client() && rpc.state() != State::Delivered;
         assert_eq!(is_listed_call(rpc), linked, "link to the peer of {rpc:?}");
         sum.linked += usize::from(linked);
     }
-    for (index, (sum, charged)) in (0..).zip(sums.into_iter().zip(credits)) {
+    for (index, (sum, charged)) in engine.peers.indices().zip(sums.into_iter().zip(credits)) {
         // The timer of one that was evicted comes up once more, for nothing.
         if let Some(peer) = engine.peers.get(index) {
             check_peer(engine, index, peer, sum);
@@ -164,21 +165,23 @@ fn check_peers(engine: &Engine) {
     engine.peers.check(&engine.ctx.config);
 }
 
-fn check_peer(engine: &Engine, index: u32, peer: &Peer, of_rpcs: Sums) {
+fn check_peer(engine: &Engine, index: PeerIndex, peer: &Peer, of_rpcs: Sums) {
     let accounts = Sums {
         references: peer.uses().saturating_sub(u32::from(peer.has_settings())),
         waiting: peer.liveness.waiting(),
         blocked: peer.blocked.len(),
         linked: linked_to(engine, index, peer),
     };
-    assert_eq!(accounts, of_rpcs, "accounts of peer {index}, and its RPCs: {peer:?}");
-    let cursor = engine.rpcs.get(peer.calls.cursor());
-    let sound = peer.calls.cursor() == NIL || cursor.is_some_and(is_listed_call);
+    assert_eq!(accounts, of_rpcs, "accounts of peer {index:?}, and its RPCs: {peer:?}");
+    let sound = peer
+        .calls
+        .cursor()
+        .is_none_or(|cursor| engine.rpcs.get(cursor).is_some_and(is_listed_call));
     assert!(sound, "cursor: {peer:?}");
     let needs_timer =
         peer.liveness.probe().is_some() || peer.liveness.waiting() > 0 || !peer.blocked.is_empty();
     let timed = engine.ctx.timers.has_peer(index);
-    assert!(timed || !needs_timer, "no timer looks at peer {index}: {peer:?}");
+    assert!(timed || !needs_timer, "no timer looks at peer {index:?}: {peer:?}");
 }
 
 fn is_listed_call(rpc: &Rpc) -> bool {
@@ -186,7 +189,7 @@ fn is_listed_call(rpc: &Rpc) -> bool {
 }
 
 /// Length of the list of a peer's client RPCs, which is sound.
-fn linked_to(engine: &Engine, index: u32, peer: &Peer) -> usize {
+fn linked_to(engine: &Engine, index: PeerIndex, peer: &Peer) -> usize {
     let listed = peer.calls.iter(&engine.rpcs);
     listed.inspect(|rpc| assert!(rpc.is_client() && rpc.peer == index, "not its: {rpc:?}")).count()
 }
@@ -194,12 +197,12 @@ fn linked_to(engine: &Engine, index: u32, peer: &Peer) -> usize {
 /// Queues and timers hold exactly the RPCs that are to be visited.
 fn check_queues(engine: &Engine) {
     let mut in_events = vec![0_u8; engine.rpcs.capacity()];
-    engine.ctx.events.rpcs().for_each(|index| in_events[index as usize] += 1);
+    engine.ctx.events.rpcs().for_each(|index| in_events[index.position()] += 1);
     for rpc in engine.rpcs.iter() {
-        let index = rpc.key.index;
+        let index = rpc.index();
         let dead = rpc.state() == State::Dead;
         let events = u8::from(rpc.pending.is_queued());
-        assert_eq!(in_events[index as usize], events, "event queue: {rpc:?}");
+        assert_eq!(in_events[index.position()], events, "event queue: {rpc:?}");
         assert!(rpc.pending.is_queued() || rpc.pending.is_empty(), "events not told: {rpc:?}");
         assert!(rpc.pending.is_queued() || !dead, "nobody takes it out: {rpc:?}");
         let unvalidated = rpc.role == Role::Server
@@ -211,17 +214,17 @@ fn check_queues(engine: &Engine) {
         assert!(sends || !engine.sender.contains(index), "in the output order: {rpc:?}");
         assert!(!dead || !engine.ctx.timers.has_rpc(index), "a timer of {rpc:?}");
     }
-    for index in 0..engine.rpcs.capacity() as u32 {
+    for index in engine.rpcs.indices() {
         if engine.rpcs.get(index).is_none() {
             let kept = [
-                ("events", in_events[index as usize] > 0),
+                ("events", in_events[index.position()] > 0),
                 ("unallocated", engine.receiver.is_unallocated(index)),
                 ("unvalidated clients", engine.unvalidated.contains(index)),
                 ("output order", engine.sender.contains(index)),
                 ("timers", engine.ctx.timers.has_rpc(index)),
             ];
             let named = kept.iter().find(|(_, kept)| *kept).map(|(name, _)| name);
-            assert_eq!(named, None, "still holds RPC {index}, which is over");
+            assert_eq!(named, None, "still holds RPC {index:?}, which is over");
         }
     }
 }
@@ -229,7 +232,7 @@ fn check_queues(engine: &Engine) {
 /// Whether something looks at the RPC again without a packet or a call: a queue that is served, a
 /// timer of its own or of its peer; or it waits for the application.
 fn has_waker(engine: &Engine, rpc: &Rpc) -> bool {
-    let index = rpc.key.index;
+    let index = rpc.index();
     let timed = engine.ctx.timers.has_rpc(index);
     let tx = &rpc.tx;
     match (rpc.role, rpc.state()) {

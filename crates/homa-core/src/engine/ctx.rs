@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::engine::recovery::pauses::{Pauses, ReadClock};
 use crate::engine::recovery::timer_queue::TimerQueue;
 use crate::engine::rpc::events::EventQueue;
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::sender::control_queue::ControlQueue;
 use crate::engine::stats::Stats;
 use crate::time::{Instant, nanos};
@@ -61,7 +62,7 @@ impl Ctx {
 
     /// Makes sure that the timer of an RPC looks at it within `interval_ns` from now.
     #[inline]
-    pub(crate) fn arm(&mut self, rpc: u32, interval_ns: u64) {
+    pub(crate) fn arm(&mut self, rpc: RpcIndex, interval_ns: u64) {
         self.timers.arm_rpc(rpc, self.now.plus_ns(interval_ns));
     }
 }

@@ -68,18 +68,19 @@ mod tests {
             Path { remote, local_ip: None, local_port: 1, interface: 0, carriage: Carriage::Ip };
         let mut engine = Engine::new(Config::default(), HostBudget::local(), 1).unwrap();
         let looks: [fn(&mut Engine, &Path); 6] = [
-            |engine, _| assert!(engine.rpcs.known(0).is_none()),
-            |engine, _| assert!(engine.rpcs.living(0).is_none()),
-            |engine, _| assert!(engine.peers.known_mut(0).is_none()),
-            |engine, _| assert!(engine.shares.known_mut(0).is_none()),
-            |engine, path| engine.ids.forget_request(0, 0, path, 1),
+            |engine, _| assert!(engine.rpcs.known(0.into()).is_none()),
+            |engine, _| assert!(engine.rpcs.living(0.into()).is_none()),
+            |engine, _| assert!(engine.peers.known_mut(0.into()).is_none()),
+            |engine, _| assert!(engine.shares.known_mut(0.into()).is_none()),
+            |engine, path| engine.ids.forget_request(0.into(), 0.into(), path, 1),
             |engine, _| engine.receiver.break_unallocated(),
         ];
         for (found, look) in (1..).zip(looks) {
             assert!(stops(|| look(&mut engine, &path)), "look {found}");
             assert_eq!(engine.stats().impossible, found);
         }
-        assert!(engine.rpcs.get(0).is_none() && engine.peers.get(0).is_none(), "nobody vouches");
+        assert!(engine.rpcs.get(0.into()).is_none(), "nobody vouches");
+        assert!(engine.peers.get(0.into()).is_none(), "nobody vouches");
         assert_eq!(engine.stats().impossible, 6);
     }
 }

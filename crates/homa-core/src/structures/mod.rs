@@ -4,13 +4,11 @@
 
 pub(crate) mod hash;
 pub(crate) mod heap;
+pub(crate) mod index;
 pub(crate) mod ranges;
 pub(crate) mod reassembly;
 pub(crate) mod shared_heap;
 pub(crate) mod table;
-
-/// "None" among indices: the end of a chain.
-pub(crate) const NIL: u32 = u32::MAX;
 
 /// A table could not grow. Nothing was changed; free something, or refuse what needed the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

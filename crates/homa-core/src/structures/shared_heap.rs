@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 
 use crate::structures::OutOfMemory;
+use crate::structures::index::Index;
 
 const ABSENT: u32 = u32::MAX;
 
@@ -22,34 +23,34 @@ impl Positions {
         Ok(())
     }
 
-    fn get(&self, index: u32) -> Option<usize> {
-        self.0.get(index as usize).copied().filter(|at| *at != ABSENT).map(|at| at as usize)
+    fn get(&self, index: impl Index) -> Option<usize> {
+        self.0.get(index.position()).copied().filter(|at| *at != ABSENT).map(|at| at as usize)
     }
 
-    fn set(&mut self, index: u32, at: usize) {
-        if let Some(position) = self.0.get_mut(index as usize) {
+    fn set(&mut self, index: impl Index, at: usize) {
+        if let Some(position) = self.0.get_mut(index.position()) {
             *position = u32::try_from(at).unwrap_or(ABSENT);
         }
     }
 
-    fn clear(&mut self, index: u32) {
+    fn clear(&mut self, index: impl Index) {
         self.set(index, ABSENT as usize);
     }
 }
 
 /// A binary min-heap whose positions lie in a shared [`Positions`].
 #[derive(Debug)]
-pub(crate) struct SharedHeap<K> {
-    entries: Vec<(K, u32)>,
+pub(crate) struct SharedHeap<I, K> {
+    entries: Vec<(K, I)>,
 }
 
-impl<K> Default for SharedHeap<K> {
+impl<I, K> Default for SharedHeap<I, K> {
     fn default() -> Self {
         Self { entries: Vec::new() }
     }
 }
 
-impl<K: Ord + Copy> SharedHeap<K> {
+impl<I: Index, K: Ord + Copy> SharedHeap<I, K> {
     /// Makes room for `limit` indices.
     pub(crate) fn try_reserve(&mut self, limit: usize) -> Result<(), OutOfMemory> {
         let add = limit.saturating_sub(self.entries.len());
@@ -67,11 +68,11 @@ impl<K: Ord + Copy> SharedHeap<K> {
 
     /// Whether `index` lies in this heap.
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn contains(&self, positions: &Positions, index: u32) -> bool {
+    pub(crate) fn contains(&self, positions: &Positions, index: I) -> bool {
         positions.get(index).is_some_and(|at| self.holds(at, index))
     }
 
-    pub(crate) fn peek(&self) -> Option<(u32, K)> {
+    pub(crate) fn peek(&self) -> Option<(I, K)> {
         self.entries.first().map(|(key, index)| (*index, *key))
     }
 
@@ -79,7 +80,7 @@ impl<K: Ord + Copy> SharedHeap<K> {
     pub(crate) fn set(
         &mut self,
         positions: &mut Positions,
-        index: u32,
+        index: I,
         key: K,
     ) -> Result<(), OutOfMemory> {
         let at = match positions.get(index).filter(|at| self.holds(*at, index)) {
@@ -99,7 +100,7 @@ impl<K: Ord + Copy> SharedHeap<K> {
     }
 
     /// Takes an index out; `false` if it is not in this heap.
-    pub(crate) fn remove(&mut self, positions: &mut Positions, index: u32) -> bool {
+    pub(crate) fn remove(&mut self, positions: &mut Positions, index: I) -> bool {
         let Some(at) = positions.get(index).filter(|at| self.holds(*at, index)) else {
             return false;
         };
@@ -112,13 +113,13 @@ impl<K: Ord + Copy> SharedHeap<K> {
         true
     }
 
-    pub(crate) fn pop(&mut self, positions: &mut Positions) -> Option<u32> {
+    pub(crate) fn pop(&mut self, positions: &mut Positions) -> Option<I> {
         let (index, _) = self.peek()?;
         self.remove(positions, index);
         Some(index)
     }
 
-    fn holds(&self, at: usize, index: u32) -> bool {
+    fn holds(&self, at: usize, index: I) -> bool {
         self.entries.get(at).is_some_and(|(_, held)| *held == index)
     }
 
@@ -170,6 +171,7 @@ impl<K: Ord + Copy> SharedHeap<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::structures::index::TestIndex;
     use proptest::prelude::*;
 
     proptest! {
@@ -179,18 +181,18 @@ mod tests {
         ) {
             let mut positions = Positions::default();
             positions.try_reserve(20).unwrap();
-            let mut heaps = [SharedHeap::default(), SharedHeap::default()];
+            let mut heaps = [SharedHeap::<TestIndex, _>::default(), SharedHeap::default()];
             let mut model = alloc::collections::BTreeMap::new();
             for (index, key, action) in steps {
                 let side = usize::from(action % 2);
                 if action < 2 {
                     if model.get(&index).is_none_or(|(s, _)| *s == side) {
-                        heaps[side].set(&mut positions, index, (key, index)).unwrap();
+                        heaps[side].set(&mut positions, index.into(), (key, index)).unwrap();
                         model.insert(index, (side, key));
                     }
                 } else {
                     let present = model.get(&index).is_some_and(|(s, _)| *s == side);
-                    prop_assert_eq!(heaps[side].remove(&mut positions, index), present);
+                    prop_assert_eq!(heaps[side].remove(&mut positions, index.into()), present);
                     if present {
                         model.remove(&index);
                     }

@@ -3,38 +3,51 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::marker::PhantomData;
 
 use super::OutOfMemory;
+use super::index::Index;
 
 /// Entries by index, each in memory of its own: growth moves a pointer per entry.
 #[derive(Debug)]
-pub(crate) struct Table<T> {
+pub(crate) struct Table<I, T> {
     entries: Vec<Box<[T; 1]>>,
+    of: PhantomData<fn() -> I>,
 }
 
-impl<T> Default for Table<T> {
+impl<I, T> Default for Table<I, T> {
     fn default() -> Self {
-        Self { entries: Vec::new() }
+        Self { entries: Vec::new(), of: PhantomData }
     }
 }
 
-impl<T> Table<T> {
+impl<I: Index, T> Table<I, T> {
     /// Entries in the table.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
+    /// All indices, in order.
+    pub(crate) fn indices(&self) -> impl Iterator<Item = I> + use<I, T> {
+        I::first(self.len())
+    }
+
+    /// The index of the next entry. `None`: the table is full.
+    pub(crate) fn next_index(&self) -> Option<I> {
+        I::at(self.len())
+    }
+
     /// The entry at an index.
     #[inline(always)]
-    pub(crate) fn get(&self, index: u32) -> Option<&T> {
-        let [entry] = &**self.entries.get(index as usize)?;
+    pub(crate) fn get(&self, index: I) -> Option<&T> {
+        let [entry] = &**self.entries.get(index.position())?;
         Some(entry)
     }
 
     /// The entry at an index.
     #[inline(always)]
-    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        let [entry] = &mut **self.entries.get_mut(index as usize)?;
+    pub(crate) fn get_mut(&mut self, index: I) -> Option<&mut T> {
+        let [entry] = &mut **self.entries.get_mut(index.position())?;
         Some(entry)
     }
 
@@ -68,20 +81,23 @@ impl<T> Table<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::structures::index::TestIndex;
 
     #[test]
     fn entries_stay_where_they_are_when_the_table_grows() {
         let mut numbers = 0..;
-        let mut table = Table::default();
-        assert_eq!((table.len(), table.get(0)), (0, None));
+        let mut table = Table::<TestIndex, i32>::default();
+        assert_eq!((table.len(), table.get(0.into())), (0, None));
         table.grow(1, || numbers.next().unwrap()).unwrap();
-        let first: *const i32 = table.get(0).unwrap();
+        let first: *const i32 = table.get(0.into()).unwrap();
         table.grow(999, || numbers.next().unwrap()).unwrap();
         assert_eq!(table.len(), 1000);
-        assert!(core::ptr::eq(first, table.get(0).unwrap()));
+        assert!(core::ptr::eq(first, table.get(0.into()).unwrap()));
         assert!((0..1000).eq(table.iter().copied()));
-        assert_eq!((table.get(1000), table.get(super::super::NIL)), (None, None));
-        *table.get_mut(7).unwrap() = -1;
-        assert_eq!(table.get(7), Some(&-1));
+        assert_eq!(table.get(1000.into()), None);
+        *table.get_mut(7.into()).unwrap() = -1;
+        assert_eq!(table.get(7.into()), Some(&-1));
+        assert!(table.indices().map(Index::position).eq(0..1000));
+        assert_eq!(table.next_index(), Some(1000.into()));
     }
 }

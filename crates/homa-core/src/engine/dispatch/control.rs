@@ -7,9 +7,10 @@ use homa_wire::{AckEntry, Body, Grant, Header, Reason, Resend, RpcId};
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
 use crate::engine::peer::identity::is_native;
-use crate::engine::peer::{Peer, PeerTable};
+use crate::engine::peer::{Peer, PeerIndex, PeerTable};
 use crate::engine::recovery::unacknowledged::ack_repeat_max;
 use crate::engine::rpc::failure::failure;
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
 use crate::event::{DropReason, FailReason, IcmpKind, Received};
@@ -26,7 +27,7 @@ const RETRANSMIT_PAUSE: (u32, u32) = (3, 4);
 impl Engine {
     pub(crate) fn control(
         &mut self,
-        peer: Option<u32>,
+        peer: Option<PeerIndex>,
         path: &Path,
         header: &Header,
         id: u64,
@@ -83,7 +84,7 @@ impl Engine {
 
     /// An ACK from a server: a Linux host replies so to a NEED_ACK about an RPC that it does not
     /// know.
-    fn disowned(&mut self, index: u32) {
+    fn disowned(&mut self, index: RpcIndex) {
         let waits = self.rpcs.known(index).is_some_and(|rpc| {
             rpc.is_client() && rpc.state() == State::Outgoing && !rpc.speaks_native(&self.peers)
         });
@@ -94,7 +95,7 @@ impl Engine {
 
     fn grant_received(
         &mut self,
-        rpc: Option<u32>,
+        rpc: Option<RpcIndex>,
         grant: &Grant,
         received_upto: Option<u32>,
     ) -> Result<Received, DropReason> {
@@ -132,7 +133,7 @@ impl Engine {
     fn resend_received(
         &mut self,
         path: &Path,
-        rpc: Option<u32>,
+        rpc: Option<RpcIndex>,
         header: &Header,
         resend: &Resend,
     ) -> Result<Received, DropReason> {
@@ -167,7 +168,7 @@ impl Engine {
     }
 
     /// RESEND: the receiver of our message misses a range.
-    fn send_again(&mut self, index: u32, resend: &Resend) {
+    fn send_again(&mut self, index: RpcIndex, resend: &Resend) {
         let retransmit_max = self.receiver.incoming_cap(&self.ctx);
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
@@ -247,7 +248,7 @@ impl Engine {
         );
     }
 
-    fn busy_received(&mut self, rpc: Option<u32>) -> Result<Received, DropReason> {
+    fn busy_received(&mut self, rpc: Option<RpcIndex>) -> Result<Received, DropReason> {
         self.ctx.stats.busy_received.inc();
         let index = rpc.ok_or(DropReason::UnknownRpc)?;
         self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
@@ -289,7 +290,7 @@ impl Engine {
     fn unknown_received(
         &mut self,
         path: &Path,
-        rpc: Option<u32>,
+        rpc: Option<RpcIndex>,
         header: &Header,
         why: Reason,
         value: u32,
@@ -336,7 +337,7 @@ impl Engine {
 
     /// The server's present incarnation began `age_us` ago. Unless the request was sent only after
     /// that, the former incarnation may have executed it.
-    fn server_reincarnated(&mut self, index: u32, age_us: u32) {
+    fn server_reincarnated(&mut self, index: RpcIndex, age_us: u32) {
         let born = self.ctx.now - Duration::from_micros(u64::from(age_us));
         let Some(rpc) = self.rpcs.known(index) else {
             return;
@@ -353,7 +354,7 @@ impl Engine {
 
     /// The server, which lives for `age_us`, has not seen the request: from the start again, while
     /// it can still recognise a duplicate.
-    fn never_seen(&mut self, index: u32, age_us: u32) {
+    fn never_seen(&mut self, index: RpcIndex, age_us: u32) {
         let now = self.ctx.now;
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
@@ -396,7 +397,7 @@ impl Engine {
     /// The server does not know an RPC of whose response a part is here. In the Linux profile that
     /// may be a late duplicate: the rest is given up when it is repeated several times and nothing
     /// else comes.
-    fn response_forgotten(&mut self, index: u32) {
+    fn response_forgotten(&mut self, index: RpcIndex) {
         let (interval, now) = (self.ctx.config.recovery.resend_interval, self.ctx.now);
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
@@ -414,7 +415,7 @@ impl Engine {
     }
 
     /// Sends all of a request again that was sent before.
-    fn restart(&mut self, index: u32) {
+    fn restart(&mut self, index: RpcIndex) {
         let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
@@ -454,7 +455,7 @@ impl Engine {
     fn need_ack_received(
         &mut self,
         path: &Path,
-        rpc: Option<u32>,
+        rpc: Option<RpcIndex>,
         header: &Header,
         why: Reason,
         sent: u32,
@@ -496,7 +497,7 @@ impl Engine {
         Ok(Received::Consumed)
     }
 
-    fn push_busy(&mut self, index: u32) {
+    fn push_busy(&mut self, index: RpcIndex) {
         if let Some(rpc) = self.rpcs.known_mut(index) {
             self.ctx.tell(rpc, &self.peers, Body::Busy, Reason::None);
             self.shares.flush_acknowledgement(rpc, &mut self.ctx);

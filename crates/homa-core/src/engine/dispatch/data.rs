@@ -5,12 +5,12 @@ use homa_wire::{Body, DATA_HEADER_BYTES, Data, Header, Reason, RpcId, VERSION};
 use crate::addr::{Carriage, Path, RxMeta};
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::identity::{echo, is_cutoffs, is_native};
-use crate::engine::peer::{Peer, PeerTable};
+use crate::engine::peer::{Peer, PeerIndex, PeerTable};
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
 use crate::engine::{Engine, PortOptions};
 use crate::event::{DropReason, FailReason, Placement, Received};
-use crate::structures::NIL;
 use crate::time::Instant;
 
 impl Engine {
@@ -88,7 +88,7 @@ impl Engine {
     /// raw IP.
     fn check_profile(
         &mut self,
-        peer: Option<u32>,
+        peer: Option<PeerIndex>,
         path: &Path,
         header: &Header,
     ) -> Result<(), DropReason> {
@@ -144,7 +144,7 @@ impl Engine {
 
     fn data(
         &mut self,
-        peer: Option<u32>,
+        peer: Option<PeerIndex>,
         path: &Path,
         header: &Header,
         data: &Data,
@@ -205,7 +205,7 @@ impl Engine {
     /// DATA comes of another incarnation of its sender than the message began with. A server that
     /// was restarted may have executed the request again, and answers something else.
     #[cold]
-    fn sender_lives_anew(&mut self, index: u32, incarnation: u32) {
+    fn sender_lives_anew(&mut self, index: RpcIndex, incarnation: u32) {
         let is_present = |rpc: &&Rpc| {
             rpc.is_client()
                 && self.peers.known(rpc.peer).is_some_and(|peer| peer.incarnation() == incarnation)
@@ -230,13 +230,13 @@ impl Engine {
     /// Creates the RPC of a request that was not seen before.
     fn new_request(
         &mut self,
-        peer: Option<u32>,
+        peer: Option<PeerIndex>,
         path: &Path,
         header: &Header,
         data: &Data,
         transport_len: u32,
         port: PortOptions,
-    ) -> Result<u32, DropReason> {
+    ) -> Result<RpcIndex, DropReason> {
         let id = header.common.local_id();
         self.check_request(peer, path, header, data)?;
         let validated = self.peers.is_validated(peer, path, header);
@@ -271,7 +271,7 @@ impl Engine {
     /// Checks that a request is new, meant for this incarnation, and not too long.
     fn check_request(
         &mut self,
-        peer: Option<u32>,
+        peer: Option<PeerIndex>,
         path: &Path,
         header: &Header,
         data: &Data,
@@ -309,7 +309,7 @@ impl Engine {
     /// of unvalidated clients has room.
     fn check_address(
         &mut self,
-        peer: Option<u32>,
+        peer: Option<PeerIndex>,
         path: &Path,
         header: &Header,
         data: &Data,
@@ -348,12 +348,12 @@ impl Engine {
     #[inline(always)]
     fn create_server_rpc(
         &mut self,
-        peer: Option<u32>,
+        peer: Option<PeerIndex>,
         path: &Path,
         header: &Header,
         port: PortOptions,
         validated: bool,
-    ) -> Option<(u32, u32)> {
+    ) -> Option<(RpcIndex, PeerIndex)> {
         let remembered_max =
             (self.ctx.config.fixed.finished_max as usize).saturating_sub(self.shares.serving());
         if self.finished.len() >= remembered_max {
@@ -393,17 +393,17 @@ impl Engine {
 
     /// The peer of a first request, if its host may have one more.
     #[inline(never)]
-    fn new_client(&mut self, path: &Path, validated: bool) -> Option<u32> {
+    fn new_client(&mut self, path: &Path, validated: bool) -> Option<PeerIndex> {
         let host = self.peers.host_at(path.remote.ip());
         let peers_max = self.ctx.config.peers.max;
-        let may = self.shares.may_have_peer(host, validated, peers_max);
+        let may = host.is_none_or(|host| self.shares.may_have_peer(host, validated, peers_max));
         if may { self.peer_or_new(self.ctx.now, path) } else { None }
     }
 
     /// The first DATA of a response: the request is done.
     fn response_begins(
         &mut self,
-        index: u32,
+        index: RpcIndex,
         header: &Header,
         data: &Data,
     ) -> Result<(), DropReason> {
@@ -441,7 +441,7 @@ impl Engine {
     }
 
     /// A message begins to arrive. Unless it is complete at once its timer has to be armed.
-    fn begin_incoming(&mut self, index: u32, header: &Header, data: &Data) {
+    fn begin_incoming(&mut self, index: RpcIndex, header: &Header, data: &Data) {
         let birth = self.rpcs.next_birth();
         if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.peer_incarnation = header.common.incarnation;
@@ -455,7 +455,7 @@ impl Engine {
     #[inline(always)]
     fn accept_data(
         &mut self,
-        index: u32,
+        index: RpcIndex,
         header: &Header,
         data: &Data,
         transport_len: u32,
@@ -474,7 +474,7 @@ impl Engine {
         let again = data.retransmit != 0;
         let new = self.receiver.accept(rpc, range, again, base, &mut self.ctx)?;
         let placement = Placement {
-            rpc: rpc.key,
+            rpc: rpc.key(),
             offset: new.start,
             packet: packet_range(range.0, new.start, new.end),
             message_length: rpc.rx.length(),
@@ -483,14 +483,14 @@ impl Engine {
         if new.spoke_again {
             self.ctx.arm(index, base);
         }
-        self.ids.set_arriving(if complete { NIL } else { index });
+        self.ids.set_arriving(Some(index).filter(|_| !complete));
         if complete {
             self.message_complete(index);
         }
         Ok(Received::Place(placement))
     }
 
-    fn message_complete(&mut self, index: u32) {
+    fn message_complete(&mut self, index: RpcIndex) {
         let Some(mut rpc) = self.rpcs.known_mut(index) else {
             return;
         };
@@ -520,7 +520,7 @@ impl PeerTable {
     /// Whether the address of a request is its client's: over UDP it or an earlier packet echoed
     /// our incarnation, over raw IP addresses are not validated.
     #[inline(always)]
-    fn is_validated(&self, peer: Option<u32>, path: &Path, header: &Header) -> bool {
+    fn is_validated(&self, peer: Option<PeerIndex>, path: &Path, header: &Header) -> bool {
         path.carriage == Carriage::Ip
             || peer.and_then(|peer| self.known(peer)).is_some_and(|peer| peer.validation.is_done())
             || (is_native(header) && echo(header) == self.incarnation_for(peer, path))

@@ -7,13 +7,13 @@ use homa_wire::{Body, Reason};
 use crate::addr::Path;
 use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
-use crate::engine::peer::{PeerTable, Probe};
+use crate::engine::peer::{Peer, PeerIndex, PeerTable, Probe};
 use crate::engine::rpc::ids::Ids;
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::list::RpcList;
 use crate::engine::rpc::{Rpc, RpcTable};
 use crate::engine::stats::Count;
 use crate::event::FailReason;
-use crate::structures::NIL;
 use crate::time::{Instant, nanos};
 
 /// Calls probed at a time while all are verified: the probes share a datagram, and so do the
@@ -31,26 +31,26 @@ const BLOCKED_PROBE_DELAY: Duration = Duration::from_micros(200);
 pub(crate) struct Calls {
     list: RpcList,
     /// Where the round of probes stands among them.
-    cursor: u32,
+    cursor: Option<RpcIndex>,
 }
 
 impl Calls {
-    pub(super) const NONE: Self = Self { list: RpcList::EMPTY, cursor: NIL };
+    pub(super) const NONE: Self = Self { list: RpcList::EMPTY, cursor: None };
 
     /// Puts a new call first.
     #[inline]
-    pub(crate) fn add(&mut self, index: u32, rpcs: &mut RpcTable) {
+    pub(crate) fn add(&mut self, index: RpcIndex, rpcs: &mut RpcTable) {
         self.list.push_front(index, rpcs);
     }
 
-    /// The one that began last, [`NIL`] if there is none.
-    pub(crate) fn first(&self) -> u32 {
+    /// The one that began last.
+    pub(crate) fn first(&self) -> Option<RpcIndex> {
         self.list.first()
     }
 
     /// Where the round of probes stands.
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn cursor(&self) -> u32 {
+    pub(crate) fn cursor(&self) -> Option<RpcIndex> {
         self.cursor
     }
 
@@ -63,24 +63,25 @@ impl Calls {
 impl PeerTable {
     /// Takes a call out that is answered, or over.
     #[inline]
-    pub(crate) fn unlink_call(&mut self, index: u32, peer: u32, rpcs: &mut RpcTable) {
+    pub(crate) fn unlink_call(&mut self, index: RpcIndex, peer: PeerIndex, rpcs: &mut RpcTable) {
         if let Some(peer) = self.known_mut(peer) {
             let next = peer.calls.list.remove(index, rpcs);
-            if peer.calls.cursor == index {
+            if peer.calls.cursor == Some(index) {
                 peer.calls.cursor = next;
             }
         }
     }
 
     /// The next of the peer's waiting RPCs, going round so that each is verified in turn.
-    fn next_waiting(&mut self, index: u32, rpcs: &RpcTable) -> Option<(Path, u64)> {
+    fn next_waiting(&mut self, index: PeerIndex, rpcs: &RpcTable) -> Option<(Path, u64)> {
         let peer = self.known_mut(index)?;
         let first = peer.calls.list.first();
         let mut cursor = peer.calls.cursor;
         for _ in 0..PROBE_STEPS {
-            let rpc = match rpcs.get(cursor).filter(|rpc| rpc.is_client() && rpc.peer == index) {
+            let is_call = |rpc: &&Rpc| rpc.is_client() && rpc.peer == index;
+            let rpc = match cursor.and_then(|cursor| rpcs.get(cursor)).filter(is_call) {
                 Some(rpc) => rpc,
-                None => rpcs.get(first)?,
+                None => rpcs.known(first?)?,
             };
             cursor = rpc.link.next();
             if rpc.is_waiting() {
@@ -97,7 +98,7 @@ impl PeerTable {
     /// know one of them any more, or this end was paused for long. Asks about each, so that all
     /// calls end soon. (Nothing is ended on this suspicion alone: ids cannot be guessed, addresses
     /// can be forged.)
-    pub(crate) fn recheck_waiting(&mut self, index: u32, ctx: &mut Ctx) {
+    pub(crate) fn recheck_waiting(&mut self, index: PeerIndex, ctx: &mut Ctx) {
         let Some(peer) = self.known_mut(index) else {
             return;
         };
@@ -108,7 +109,7 @@ impl PeerTable {
 
     /// Verifies all waiting calls, whichever server they wait for.
     pub(crate) fn recheck_all(&mut self, ctx: &mut Ctx) {
-        for index in 0..u32::try_from(self.capacity()).unwrap_or(NIL) {
+        for index in self.indices() {
             if self.get(index).is_some_and(|peer| peer.liveness.waiting() > 0) {
                 self.recheck_waiting(index, ctx);
             }
@@ -119,7 +120,7 @@ impl PeerTable {
     /// `false`: the next one is further away.
     pub(crate) fn probe_waiting(
         &mut self,
-        index: u32,
+        index: PeerIndex,
         ids: &Ids,
         rpcs: &RpcTable,
         ctx: &mut Ctx,
@@ -148,7 +149,7 @@ impl PeerTable {
     /// came before the probe.
     pub(crate) fn start_probe(
         &mut self,
-        index: u32,
+        index: PeerIndex,
         (path, id): (Path, u64),
         ids: &Ids,
         rpcs: &RpcTable,
@@ -168,7 +169,7 @@ impl PeerTable {
     /// Sends a probe to a peer that has been silent since `since`.
     pub(crate) fn send_probe(
         &self,
-        index: u32,
+        index: PeerIndex,
         (path, id): (Path, u64),
         since: Instant,
         ids: &Ids,
@@ -191,7 +192,7 @@ impl PeerTable {
 
 impl Engine {
     /// Fails all calls to a peer, some of them now and the others in the next turns.
-    pub(crate) fn fail_calls_to(&mut self, index: u32, reason: FailReason) {
+    pub(crate) fn fail_calls_to(&mut self, index: PeerIndex, reason: FailReason) {
         let all = self.fail_clients_of(index, reason, FAILURES_PER_CALL);
         let Some(peer) = self.peers.known_mut(index) else {
             return;
@@ -205,19 +206,23 @@ impl Engine {
     /// Fails the client RPCs of all ports of a host.
     pub(crate) fn fail_clients_of_host(&mut self, path: &Path, reason: FailReason) {
         let mut next = self.peers.first_at_host(path.remote.ip());
-        while let Some(peer) = self.peers.get(next) {
-            let index = core::mem::replace(&mut next, peer.next_at_host());
+        while let Some(index) = next {
+            next = self.peers.known(index).and_then(Peer::next_at_host);
             self.fail_calls_to(index, reason);
         }
     }
 
     /// Fails up to `limit` client RPCs of a peer; `true` if none is left.
-    pub(crate) fn fail_clients_of(&mut self, peer: u32, reason: FailReason, limit: usize) -> bool {
+    pub(crate) fn fail_clients_of(
+        &mut self,
+        peer: PeerIndex,
+        reason: FailReason,
+        limit: usize,
+    ) -> bool {
         for _ in 0..limit {
-            let first = self.peers.known(peer).map_or(NIL, |peer| peer.calls.first());
-            if self.rpcs.get(first).is_none() {
+            let Some(first) = self.peers.known(peer).and_then(|peer| peer.calls.first()) else {
                 return true;
-            }
+            };
             self.fail_rpc(first, reason);
         }
         false
@@ -227,7 +232,7 @@ impl Engine {
 impl Ctx {
     /// RPCs wait for in-flight credit: arms the timer for a probe, in case the peer does not react
     /// by itself.
-    pub(crate) fn arm_blocked_probe(&mut self, peer: u32) {
+    pub(crate) fn arm_blocked_probe(&mut self, peer: PeerIndex) {
         self.timers.arm_peer(peer, self.now + BLOCKED_PROBE_DELAY);
     }
 }

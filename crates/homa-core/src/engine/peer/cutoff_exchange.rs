@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::cutoffs::Cutoffs;
 use crate::engine::Engine;
 use crate::engine::peer::identity::is_native;
-use crate::engine::peer::{Peer, PeerTable};
+use crate::engine::peer::{Peer, PeerIndex, PeerTable};
 use crate::event::{DropReason, Received};
 use crate::time::Instant;
 
@@ -71,7 +71,7 @@ impl PeerTable {
     /// A process of this implementation speaks for itself, a Linux host for all of its sockets.
     pub(crate) fn cutoffs_received(
         &mut self,
-        peer: Option<u32>,
+        peer: Option<PeerIndex>,
         header: &Header,
         told: &homa_wire::Cutoffs,
     ) -> Result<Received, DropReason> {
@@ -88,7 +88,7 @@ impl PeerTable {
     fn tell_sockets(&mut self, host: IpAddr, told: &homa_wire::Cutoffs) {
         let mut next = self.first_at_host(host);
         for _ in 0..SOCKETS_TOLD_MAX {
-            let Some(peer) = self.get_mut(next) else {
+            let Some(peer) = next.and_then(|next| self.known_mut(next)) else {
                 return;
             };
             next = peer.next_at_host();
@@ -116,14 +116,20 @@ impl Engine {
     /// The sender of a DATA packet holds cutoffs of this `version`: if they are not ours it is sent
     /// them.
     #[inline]
-    pub(crate) fn offer_cutoffs(&mut self, index: u32, path: &Path, header: &Header, version: u16) {
+    pub(crate) fn offer_cutoffs(
+        &mut self,
+        index: PeerIndex,
+        path: &Path,
+        header: &Header,
+        version: u16,
+    ) {
         if version != self.receiver.cutoffs().version() {
             self.send_cutoffs(index, path, header.common.local_id(), is_native(header));
         }
     }
 
     /// Sends a client that has validated its address the cutoffs withheld until then.
-    pub(crate) fn offer_cutoffs_after_validation(&mut self, index: u32, id: u64) {
+    pub(crate) fn offer_cutoffs_after_validation(&mut self, index: PeerIndex, id: u64) {
         let untold =
             |peer: &&Peer| peer.cutoffs.ours_sent.is_none() && peer.newest_request.is_some();
         if let Some(path) = self.peers.known(index).filter(untold).map(|peer| peer.path) {
@@ -131,7 +137,7 @@ impl Engine {
         }
     }
 
-    fn send_cutoffs(&mut self, index: u32, path: &Path, id: u64, native: bool) {
+    fn send_cutoffs(&mut self, index: PeerIndex, path: &Path, id: u64, native: bool) {
         if self.peers.known_mut(index).is_some_and(|peer| peer.begin_cutoffs(self.ctx.now)) {
             let words = (Body::Cutoffs(self.receiver.cutoffs().body()), Reason::None);
             let tables = (&self.rpcs, &self.peers);

@@ -17,7 +17,7 @@ use homa_wire::{Body, Header, RpcId, VERSION};
 
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
-use crate::engine::peer::{Peer, PeerTable};
+use crate::engine::peer::{Peer, PeerIndex, PeerTable};
 use crate::engine::rpc::Rpc;
 use crate::engine::stats::Count;
 
@@ -33,11 +33,11 @@ impl Engine {
     #[inline(always)]
     pub(crate) fn recognise(
         &mut self,
-        index: u32,
+        index: PeerIndex,
         header: &Header,
         transport_len: u32,
         id: u64,
-    ) -> Option<u32> {
+    ) -> Option<PeerIndex> {
         let alive =
             self.peers.known(index)?.is_certainly(header) || self.judge(index, header, id)?;
         let peer = self.peers.known_mut(index)?;
@@ -60,7 +60,7 @@ impl Engine {
     /// Whether a packet from the address of a peer shows that the peer is alive. `None`: its
     /// sender is another one.
     #[inline(never)]
-    fn judge(&mut self, index: u32, header: &Header, id: u64) -> Option<bool> {
+    fn judge(&mut self, index: PeerIndex, header: &Header, id: u64) -> Option<bool> {
         let peer = self.peers.known(index)?;
         let over_udp = peer.path.carriage == Carriage::Udp;
         // Linux hosts have no incarnation.
@@ -96,7 +96,7 @@ impl Engine {
 
     /// The peer has received something from us in its present incarnation, so its address is its
     /// own.
-    fn validated(&mut self, index: u32, incarnation: u32) {
+    fn validated(&mut self, index: PeerIndex, incarnation: u32) {
         if self.peers.known(index).is_some_and(|peer| peer.incarnation.number != incarnation) {
             self.peers.learn_incarnation(index, incarnation, &mut self.ctx);
         }
@@ -111,7 +111,7 @@ impl Engine {
 impl PeerTable {
     /// The incarnation by which this engine is known at the end of `path`, where `peer` is.
     #[inline]
-    pub(crate) fn incarnation_for(&self, peer: Option<u32>, path: &Path) -> u32 {
+    pub(crate) fn incarnation_for(&self, peer: Option<PeerIndex>, path: &Path) -> u32 {
         match peer.and_then(|index| self.known(index)) {
             Some(peer) => peer.numbers.ours,
             None => self.incarnation(path.remote.ip()),

@@ -47,14 +47,20 @@ pub(crate) use self::table::PeerTable;
 use self::validation::AddressValidation;
 use crate::addr::{Carriage, Path, PeerKey};
 use crate::config::{Config, PeerSettings};
-use crate::engine::peer::shares::PeerServed;
-use crate::structures::NIL;
+use crate::engine::peer::shares::{HostIndex, PeerServed};
+use crate::engine::rpc::index::RpcIndex;
+use crate::structures::index::index;
 use crate::structures::shared_heap::SharedHeap;
 use crate::time::Instant;
 
 /// Packets longer than this are those of a path within a host, and fill a receive buffer with
 /// little waste.
 pub(crate) const LONG_PACKET_BYTES: u64 = 16_384;
+
+index! {
+    /// Index of a peer in the table of an engine. It is used again when the peer is forgotten.
+    pub(crate) struct PeerIndex;
+}
 
 /// One peer: an `IP:port`, whatever carries the packets.
 #[derive(Debug)]
@@ -83,7 +89,7 @@ pub(crate) struct Peer {
     /// Unscheduled data on its way to it.
     pub(crate) in_flight: InFlight,
     /// RPCs that wait for `in_flight` to fall or for validation, in SRPT order.
-    pub(crate) blocked: SharedHeap<(u32, u64)>,
+    pub(crate) blocked: SharedHeap<RpcIndex, (u32, u64)>,
 
     pub(crate) liveness: Liveness,
     pub(crate) calls: Calls,
@@ -123,18 +129,20 @@ struct PeerIncarnation {
 /// A peer among those at its IP address.
 #[derive(Clone, Copy, Debug)]
 struct HostPlace {
-    /// Number of the address among those of all peers.
-    host: u32,
-    next: u32,
-    previous: u32,
-}
-
-impl HostPlace {
-    const NONE: Self = Self { host: NIL, next: NIL, previous: NIL };
+    host: HostIndex,
+    next: Option<PeerIndex>,
+    previous: Option<PeerIndex>,
 }
 
 impl Peer {
-    fn new(key: PeerKey, numbers: PeerNumbers, path: Path, config: &Config, now: Instant) -> Self {
+    fn new(
+        key: PeerKey,
+        numbers: PeerNumbers,
+        path: Path,
+        place: HostPlace,
+        config: &Config,
+        now: Instant,
+    ) -> Self {
         Self {
             key,
             numbers,
@@ -155,7 +163,7 @@ impl Peer {
             blocked: SharedHeap::default(),
             liveness: Liveness::new(now),
             calls: Calls::NONE,
-            place: HostPlace::NONE,
+            place,
         }
     }
 
@@ -173,13 +181,13 @@ impl Peer {
         self.incarnation.number
     }
 
-    /// Number of its IP address among those of all peers.
-    pub(crate) fn host(&self) -> u32 {
+    /// Index of its IP address among those of all peers.
+    pub(crate) fn host(&self) -> HostIndex {
         self.place.host
     }
 
-    /// The next of the peers at its IP address, [`NIL`] after the last.
-    pub(crate) fn next_at_host(&self) -> u32 {
+    /// The next of the peers at its IP address.
+    pub(crate) fn next_at_host(&self) -> Option<PeerIndex> {
         self.place.next
     }
 

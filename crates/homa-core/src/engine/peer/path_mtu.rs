@@ -7,7 +7,6 @@ use crate::addr::Path;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::PeerTable;
 use crate::engine::stats::Count;
-use crate::structures::NIL;
 use crate::time::Instant;
 
 /// Path MTU assumed until the driver reports one: the minimum of IPv6.
@@ -139,13 +138,13 @@ impl PeerTable {
         let whole_host = path.remote.port() == 0;
         let mut next = match whole_host {
             true => self.first_at_host(path.remote.ip()),
-            false => self.find(path).unwrap_or(NIL),
+            false => self.find(path),
         };
-        while let Some(peer) = self.get_mut(next) {
+        while let Some(peer) = next.and_then(|next| self.known_mut(next)) {
             if peer.path_mtu.set(mtu, peer.key.ip.is_ipv4()) {
                 ctx.stats.mtu_shrinks.inc();
             }
-            next = if whole_host { peer.next_at_host() } else { NIL };
+            next = if whole_host { peer.next_at_host() } else { None };
         }
     }
 }

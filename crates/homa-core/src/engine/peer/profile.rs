@@ -14,7 +14,7 @@ use homa_wire::{Body, Header};
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
-use crate::engine::peer::{Peer, PeerTable};
+use crate::engine::peer::{Peer, PeerIndex, PeerTable};
 use crate::engine::rpc::Rpc;
 use crate::engine::stats::Count;
 use crate::time::Instant;
@@ -44,12 +44,12 @@ impl Peer {
 
 impl PeerTable {
     /// Whether an RPC may be begun with a peer in the native profile.
-    pub(crate) fn is_native_of_late(&self, now: Instant, peer: u32) -> bool {
+    pub(crate) fn is_native_of_late(&self, now: Instant, peer: PeerIndex) -> bool {
         self.get(peer).is_some_and(|peer| peer.is_native_of_late(now))
     }
 
     /// Registers a new incarnation of the peer.
-    pub(crate) fn learn_incarnation(&mut self, index: u32, incarnation: u32, ctx: &mut Ctx) {
+    pub(crate) fn learn_incarnation(&mut self, index: PeerIndex, incarnation: u32, ctx: &mut Ctx) {
         let Some(peer) = self.known_mut(index) else {
             return;
         };
@@ -81,7 +81,7 @@ impl Engine {
     /// A packet in Linux format from a peer that we believe to be of this implementation: what it
     /// cannot have sent shows that a Linux host has taken its place. That is CUTOFFS without an
     /// announcement, and anything about an RPC begun in the native profile.
-    pub(crate) fn notice_linux(&mut self, index: u32, path: &Path, header: &Header, id: u64) {
+    pub(crate) fn notice_linux(&mut self, index: PeerIndex, path: &Path, header: &Header, id: u64) {
         let believed_native = path.carriage == Carriage::Ip
             && self.peers.known(index).is_some_and(|peer| peer.incarnation.number != 0);
         if !believed_native {
@@ -99,7 +99,7 @@ impl Engine {
     }
 
     /// All RPCs continue in Linux format, including those begun in the native profile.
-    fn revert_to_linux(&mut self, index: u32) {
+    fn revert_to_linux(&mut self, index: PeerIndex) {
         self.ctx.stats.peers_reverted.inc();
         let Some(peer) = self.peers.known_mut(index) else {
             return;

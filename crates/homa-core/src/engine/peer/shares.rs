@@ -13,10 +13,12 @@ use core::cmp::Reverse;
 
 use crate::addr::Path;
 use crate::engine::impossible::Impossible;
-use crate::engine::peer::PeerTable;
+use crate::engine::peer::{Peer, PeerIndex, PeerTable};
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::list::RpcList;
 use crate::structures::OutOfMemory;
 use crate::structures::heap::IndexedHeap;
+use crate::structures::index::{Index, index};
 
 /// A host may have this many times the places that are left: three quarters of all if it is alone,
 /// and something is left for the next one however many there are.
@@ -24,6 +26,11 @@ const TIMES_WHAT_IS_LEFT: u32 = 3;
 
 /// Peers, and requests as an unvalidated client, that every host may have whatever its share.
 const EVERY_HOST_MIN: u32 = 16;
+
+index! {
+    /// Index of an IP address among those of all peers.
+    pub(crate) struct HostIndex;
+}
 
 /// The share of one host.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +88,7 @@ pub(crate) struct HostShares {
     validated: Served,
     unacknowledged_bytes: u64,
     /// Hosts with many unacknowledged bytes, most first.
-    by_bytes: IndexedHeap<Reverse<u64>>,
+    by_bytes: IndexedHeap<HostIndex, Reverse<u64>>,
     /// Threshold for `by_bytes`, as a power of two: hosts below it together stay far below the
     /// limit, so they are not ranked and short responses cost nothing.
     much_bits: u32,
@@ -124,14 +131,14 @@ impl HostShares {
     }
 
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn get(&self, host: u32) -> Option<&HostShare> {
-        self.hosts.get(host as usize)
+    pub(crate) fn get(&self, host: HostIndex) -> Option<&HostShare> {
+        self.hosts.get(host.position())
     }
 
     /// The share of a peer's host.
     #[track_caller]
-    pub(crate) fn known_mut(&mut self, host: u32) -> Option<&mut HostShare> {
-        self.impossible.known(self.hosts.get_mut(host as usize))
+    pub(crate) fn known_mut(&mut self, host: HostIndex) -> Option<&mut HostShare> {
+        self.impossible.known(self.hosts.get_mut(host.position()))
     }
 
     /// Shortest and longest wait before a client is asked for an acknowledgement, in ns.
@@ -160,15 +167,15 @@ impl HostShares {
 
     /// Whether a request of `host`, which has `validated` its address or not, may be served, if
     /// `max` may be at a time.
-    pub(crate) fn may_serve(&self, host: u32, validated: bool, max: u32) -> bool {
+    pub(crate) fn may_serve(&self, host: HostIndex, validated: bool, max: u32) -> bool {
         let taken = if validated { self.validated } else { self.serving };
-        let has = self.hosts.get(host as usize).map_or(0, |share| share.serving.rpcs);
+        let has = self.hosts.get(host.position()).map_or(0, |share| share.serving.rpcs);
         has < max.saturating_sub(taken.rpcs).saturating_mul(TIMES_WHAT_IS_LEFT)
     }
 
     /// Whether a host has reached its share as an unvalidated client but not as a validated one.
-    fn is_beyond_share(&self, host: u32, max: u32) -> bool {
-        let has = self.hosts.get(host as usize).map_or(0, |share| share.serving.rpcs);
+    fn is_beyond_share(&self, host: HostIndex, max: u32) -> bool {
+        let has = self.hosts.get(host.position()).map_or(0, |share| share.serving.rpcs);
         has >= EVERY_HOST_MIN
             && !self.may_serve(host, false, max)
             && self.may_serve(host, true, max)
@@ -179,26 +186,26 @@ impl HostShares {
     pub(crate) fn needs_validation_first(
         &self,
         peers: &PeerTable,
-        peer: Option<u32>,
+        peer: Option<PeerIndex>,
         path: &Path,
         max: u32,
     ) -> bool {
         let known = peer.and_then(|peer| peers.known(peer));
-        let host = known.map_or_else(|| peers.host_at(path.remote.ip()), |peer| peer.host());
-        self.is_beyond_share(host, max)
+        let host = known.map(Peer::host).or_else(|| peers.host_at(path.remote.ip()));
+        host.is_some_and(|host| self.is_beyond_share(host, max))
     }
 
     /// Whether one more peer of `host` may be served, if there may be `max` peers.
-    pub(crate) fn may_have_peer(&self, host: u32, validated: bool, max: u32) -> bool {
+    pub(crate) fn may_have_peer(&self, host: HostIndex, validated: bool, max: u32) -> bool {
         let taken = if validated { self.validated } else { self.serving };
-        let has = self.hosts.get(host as usize).map_or(0, |share| share.serving.peers);
+        let has = self.hosts.get(host.position()).map_or(0, |share| share.serving.peers);
         let left = max.saturating_sub(taken.peers);
         has < left.saturating_mul(TIMES_WHAT_IS_LEFT).max(EVERY_HOST_MIN)
     }
 
     /// A request of a peer at `host` is served from now on.
     #[inline]
-    pub(crate) fn begin(&mut self, host: u32, peer: &mut PeerServed, validated: bool) {
+    pub(crate) fn begin(&mut self, host: HostIndex, peer: &mut PeerServed, validated: bool) {
         if peer.rpcs == 0 {
             peer.validated = validated;
         }
@@ -208,21 +215,21 @@ impl HostShares {
         if peer.validated {
             self.validated.add(one);
         }
-        if let Some(share) = self.hosts.get_mut(host as usize) {
+        if let Some(share) = self.hosts.get_mut(host.position()) {
             share.serving.add(one);
         }
     }
 
     /// Counts the end of a server RPC.
     #[inline]
-    pub(crate) fn end(&mut self, host: u32, peer: &mut PeerServed) {
+    pub(crate) fn end(&mut self, host: HostIndex, peer: &mut PeerServed) {
         peer.rpcs = peer.rpcs.saturating_sub(1);
         let one = Served { rpcs: 1, peers: u32::from(peer.rpcs == 0) };
         self.serving.remove(one);
         if peer.validated {
             self.validated.remove(one);
         }
-        if let Some(share) = self.hosts.get_mut(host as usize) {
+        if let Some(share) = self.hosts.get_mut(host.position()) {
             share.serving.remove(one);
         }
     }
@@ -236,7 +243,7 @@ impl HostShares {
 
     /// `bytes` more of responses to `host` are kept.
     #[inline]
-    pub(crate) fn keep(&mut self, host: u32, bytes: u32) {
+    pub(crate) fn keep(&mut self, host: HostIndex, bytes: u32) {
         self.unacknowledged_bytes = self.unacknowledged_bytes.saturating_add(u64::from(bytes));
         if let Some(share) = self.known_mut(host) {
             let before = share.unacknowledged_bytes;
@@ -248,7 +255,7 @@ impl HostShares {
 
     /// `bytes` of responses to `host` are no longer kept.
     #[inline]
-    pub(crate) fn let_go(&mut self, host: u32, bytes: u32) {
+    pub(crate) fn let_go(&mut self, host: HostIndex, bytes: u32) {
         self.unacknowledged_bytes = self.unacknowledged_bytes.saturating_sub(u64::from(bytes));
         if let Some(share) = self.known_mut(host) {
             let before = share.unacknowledged_bytes;
@@ -260,7 +267,7 @@ impl HostShares {
 
     /// Updates the rank of a host whose bytes changed.
     #[inline]
-    fn rank(&mut self, host: u32, before: u64, after: u64) {
+    fn rank(&mut self, host: HostIndex, before: u64, after: u64) {
         let much = after >> self.much_bits;
         if much == before >> self.much_bits {
             return;
@@ -277,16 +284,16 @@ impl HostShares {
     #[cfg(any(test, feature = "check"))]
     pub(crate) fn check(&self, held: &[(Served, u64)], validated: Served) {
         let mut all = (Served::NOTHING, 0);
-        for (host, (served, unacknowledged_bytes)) in (0..).zip(held) {
+        for (host, (served, unacknowledged_bytes)) in HostIndex::first(held.len()).zip(held) {
             let share = self.get(host).copied().unwrap_or(HostShare::NONE);
             let found = (share.serving, share.unacknowledged_bytes);
             assert_eq!(
                 found,
                 (*served, *unacknowledged_bytes),
-                "requests, peers, bytes of host {host}"
+                "requests, peers, bytes of host {host:?}"
             );
             let ranked = self.by_bytes.key(host).map_or(0, |Reverse(much)| much);
-            assert_eq!(ranked, unacknowledged_bytes >> self.much_bits, "rank of host {host}");
+            assert_eq!(ranked, unacknowledged_bytes >> self.much_bits, "rank of host {host:?}");
             all.0.add(*served);
             all.1 += unacknowledged_bytes;
         }
@@ -295,9 +302,9 @@ impl HostShares {
     }
 
     /// Of the host that keeps most, the response that has made no progress for longest.
-    pub(crate) fn to_give_up(&self) -> Option<u32> {
+    pub(crate) fn to_give_up(&self) -> Option<RpcIndex> {
         let (host, _) = self.by_bytes.peek()?;
-        self.hosts.get(host as usize).map(|share| share.responses.first())
+        self.hosts.get(host.position()).and_then(|share| share.responses.first())
     }
 }
 
@@ -310,18 +317,18 @@ mod tests {
         let mut shares = HostShares::new(6, 0, (1, 2));
         shares.try_reserve(6).unwrap();
         let mut peers = [PeerServed::default(); 6];
-        let mut take = |host: u32| {
+        let mut take = |host: HostIndex| {
             let before = shares.serving();
             while shares.may_serve(host, true, 1_000) {
-                shares.begin(host, &mut peers[host as usize], true);
+                shares.begin(host, &mut peers[host.position()], true);
             }
             shares.serving() - before
         };
-        let taken: Vec<usize> = (0..6).map(&mut take).collect();
+        let taken: Vec<usize> = HostIndex::first(6).map(&mut take).collect();
         assert_eq!(taken, [750, 188, 47, 12, 3, 0]);
-        (0..250).for_each(|_| shares.end(0, &mut peers[0]));
-        assert!(shares.may_serve(5, true, 1_000));
-        assert!(!shares.may_serve(0, true, 900));
+        (0..250).for_each(|_| shares.end(0.into(), &mut peers[0]));
+        assert!(shares.may_serve(5.into(), true, 1_000));
+        assert!(!shares.may_serve(0.into(), true, 900));
     }
 
     #[test]
@@ -329,15 +336,17 @@ mod tests {
         let mut shares = HostShares::new(2, 0, (1, 2));
         shares.try_reserve(2).unwrap();
         let mut peer = PeerServed::default();
-        while shares.may_serve(0, false, 1_000) {
-            shares.begin(0, &mut peer, false);
+        while shares.may_serve(0.into(), false, 1_000) {
+            shares.begin(0.into(), &mut peer, false);
         }
         assert_eq!(shares.serving(), 750);
-        assert!(shares.may_serve(0, true, 1_000), "others find all of it");
+        assert!(shares.may_serve(0.into(), true, 1_000), "others find all of it");
         shares.note_validated(&mut peer);
-        assert!(!shares.may_serve(0, true, 1_000) && shares.may_serve(1, true, 1_000));
+        assert!(
+            !shares.may_serve(0.into(), true, 1_000) && shares.may_serve(1.into(), true, 1_000)
+        );
         shares.note_validated(&mut peer);
-        (0..750).for_each(|_| shares.end(0, &mut peer));
+        (0..750).for_each(|_| shares.end(0.into(), &mut peer));
         assert_eq!((shares.serving, shares.validated), (Served::NOTHING, Served::NOTHING));
     }
 
@@ -345,18 +354,18 @@ mod tests {
     fn the_host_that_keeps_most_is_known() {
         let mut shares = HostShares::new(3, 60, (1, 2));
         shares.try_reserve(3).unwrap();
-        for host in 0..3 {
-            shares.known_mut(host).unwrap().responses = RpcList::of(10 + host);
+        for host in 0..3_u32 {
+            shares.known_mut(host.into()).unwrap().responses = RpcList::of((10 + host).into());
         }
         assert_eq!(shares.to_give_up(), None);
-        shares.keep(0, 100);
-        shares.keep(1, 200);
-        shares.keep(2, 150);
-        assert_eq!((shares.to_give_up(), shares.unacknowledged_bytes()), (Some(11), 450));
-        shares.let_go(1, 200);
-        assert_eq!(shares.to_give_up(), Some(12));
-        shares.let_go(2, 150);
-        shares.let_go(0, 93);
+        shares.keep(0.into(), 100);
+        shares.keep(1.into(), 200);
+        shares.keep(2.into(), 150);
+        assert_eq!((shares.to_give_up(), shares.unacknowledged_bytes()), (Some(11.into()), 450));
+        shares.let_go(1.into(), 200);
+        assert_eq!(shares.to_give_up(), Some(12.into()));
+        shares.let_go(2.into(), 150);
+        shares.let_go(0.into(), 93);
         assert_eq!((shares.to_give_up(), shares.unacknowledged_bytes()), (None, 7), "too little");
     }
 }

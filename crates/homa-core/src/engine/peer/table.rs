@@ -5,15 +5,16 @@ use core::cell::Cell;
 use core::hash::BuildHasher;
 use core::net::{IpAddr, SocketAddr};
 
-use super::{Peer, PeerNumbers};
+use super::{HostPlace, Peer, PeerIndex, PeerNumbers};
 use crate::addr::{Carriage, Path, PeerKey};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::impossible::Impossible;
+use crate::engine::peer::shares::HostIndex;
 use crate::engine::recovery::timer_queue::TimerQueue;
 use crate::secret::Secret;
-use crate::structures::NIL;
 use crate::structures::hash::{Map, SeededState};
+use crate::structures::index::Index;
 use crate::structures::table::Table;
 use crate::time::Instant;
 
@@ -25,19 +26,19 @@ const EVICTION_LOOKS: usize = 10;
 pub(crate) struct PeerTable {
     /// Source of our incarnations and of the ids of calls.
     secret: Secret,
-    peers: Table<Option<Peer>>,
-    free: Vec<u32>,
-    by_key: Map<PeerKey, u32>,
+    peers: Table<PeerIndex, Option<Peer>>,
+    free: Vec<PeerIndex>,
+    by_key: Map<PeerKey, PeerIndex>,
     /// For [`PeerNumbers::hash`].
     hasher: SeededState,
     /// The first of the peers at each IP address, linked through [`Peer::next_at_host`].
-    by_host: Map<IpAddr, u32>,
-    /// Numbers below this are, or were, those of IP addresses.
-    hosts: u32,
+    by_host: Map<IpAddr, PeerIndex>,
+    /// Indices below this are, or were, those of IP addresses.
+    hosts: usize,
     /// Those no longer in use.
-    free_hosts: Vec<u32>,
+    free_hosts: Vec<HostIndex>,
     /// The last peer found: packets come in bursts.
-    recent: Cell<Option<(SocketAddr, u32)>>,
+    recent: Cell<Option<(SocketAddr, PeerIndex)>>,
     /// Where the search for idle peers goes on.
     hand: usize,
     pub(super) evicted: u64,
@@ -70,8 +71,13 @@ impl PeerTable {
         self.peers.len()
     }
 
+    /// Indices of all places, taken or not.
+    pub(crate) fn indices(&self) -> impl Iterator<Item = PeerIndex> + use<> {
+        self.peers.indices()
+    }
+
     /// Bytes that a message to a peer may begin with.
-    pub(crate) fn unscheduled_bytes(&self, index: u32, config: &Config) -> u32 {
+    pub(crate) fn unscheduled_bytes(&self, index: PeerIndex, config: &Config) -> u32 {
         let peer = self.known(index);
         peer.map_or(config.unscheduled.bytes, |peer| peer.unscheduled_bytes(config))
     }
@@ -82,16 +88,15 @@ impl PeerTable {
 
     /// Every [`Peer::host`] is below this.
     pub(crate) fn hosts(&self) -> usize {
-        self.hosts as usize
+        self.hosts
     }
 
-    /// The peer at an index that may be stale: of a link that may lead nowhere, or of a peer that
-    /// may have been evicted.
-    pub(crate) fn get(&self, index: u32) -> Option<&Peer> {
+    /// The peer at an index that may be stale: it may have been evicted.
+    pub(crate) fn get(&self, index: PeerIndex) -> Option<&Peer> {
         self.peers.get(index)?.as_ref()
     }
 
-    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Peer> {
+    pub(crate) fn get_mut(&mut self, index: PeerIndex) -> Option<&mut Peer> {
         self.peers.get_mut(index)?.as_mut()
     }
 
@@ -99,27 +104,27 @@ impl PeerTable {
     /// is [`Impossible`].
     #[inline]
     #[track_caller]
-    pub(crate) fn known(&self, index: u32) -> Option<&Peer> {
+    pub(crate) fn known(&self, index: PeerIndex) -> Option<&Peer> {
         self.impossible.known(self.get(index))
     }
 
     /// As [`PeerTable::known`].
     #[inline]
     #[track_caller]
-    pub(crate) fn known_mut(&mut self, index: u32) -> Option<&mut Peer> {
+    pub(crate) fn known_mut(&mut self, index: PeerIndex) -> Option<&mut Peer> {
         self.impossible.known(self.peers.get_mut(index).and_then(Option::as_mut))
     }
 
     /// The peer at the end of `path`.
     #[inline]
-    pub(crate) fn find(&self, path: &Path) -> Option<u32> {
+    pub(crate) fn find(&self, path: &Path) -> Option<PeerIndex> {
         match self.recent.get() {
             Some((remote, index)) if remote == path.remote => Some(index),
             _ => self.search(path),
         }
     }
 
-    fn search(&self, path: &Path) -> Option<u32> {
+    fn search(&self, path: &Path) -> Option<PeerIndex> {
         let index = self.by_key.get(&PeerKey::of(path)).copied()?;
         self.recent.set(Some((path.remote, index)));
         Some(index)
@@ -135,14 +140,14 @@ impl PeerTable {
         self.secret.incarnation(ip)
     }
 
-    /// Number of an IP address, [`NIL`] if no peer is there.
-    pub(crate) fn host_at(&self, ip: IpAddr) -> u32 {
-        self.get(self.first_at_host(ip)).map_or(NIL, |peer| peer.place.host)
+    /// Index of an IP address. `None`: no peer is there.
+    pub(crate) fn host_at(&self, ip: IpAddr) -> Option<HostIndex> {
+        self.first_at_host(ip).and_then(|first| self.get(first)).map(Peer::host)
     }
 
-    /// The first of the peers at an IP address, [`NIL`] if there is none.
-    pub(crate) fn first_at_host(&self, ip: IpAddr) -> u32 {
-        self.by_host.get(&ip.to_canonical()).copied().unwrap_or(NIL)
+    /// The first of the peers at an IP address.
+    pub(crate) fn first_at_host(&self, ip: IpAddr) -> Option<PeerIndex> {
+        self.by_host.get(&ip.to_canonical()).copied()
     }
 
     /// Adds a peer that is not there yet. `None`: the table is full, or memory is.
@@ -152,20 +157,20 @@ impl PeerTable {
         path: Path,
         config: &Config,
         now: Instant,
-    ) -> Option<u32> {
+    ) -> Option<PeerIndex> {
         if self.is_full(config) {
             return None;
         }
         self.by_key.try_reserve(1).ok()?;
         self.by_host.try_reserve(1).ok()?;
         // Room for every number to come back.
-        let numbered = (self.hosts as usize).saturating_add(1);
+        let numbered = self.hosts.saturating_add(1);
         let missing = numbered.saturating_sub(self.free_hosts.len());
         self.free_hosts.try_reserve(missing).ok()?;
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
-                let index = u32::try_from(self.peers.len()).ok()?;
+                let index = self.peers.next_index()?;
                 // Room for every index to come back, so that eviction cannot fail.
                 let missing = self.peers.len().saturating_add(1).saturating_sub(self.free.len());
                 self.free.try_reserve(missing).ok()?;
@@ -178,58 +183,55 @@ impl PeerTable {
             ours: self.secret.incarnation(key.ip),
             first_id: self.secret.first_id(&key),
         };
-        let mut peer = Peer::new(key, numbers, path, config, now);
+        let place = self.link_to_host(key.ip, index)?;
+        let mut peer = Peer::new(key, numbers, path, place, config, now);
         if path.carriage == Carriage::Ip {
-            if let Some(neighbour) = self.get(self.first_at_host(key.ip)) {
+            if let Some(neighbour) = place.next.and_then(|next| self.known(next)) {
                 peer.cutoffs.inherit(&neighbour.cutoffs);
             }
         }
         *self.peers.get_mut(index)? = Some(peer);
         self.by_key.insert(key, index);
-        self.link_to_host(index);
         Some(index)
     }
 
-    /// Puts a new peer first among those at its IP address.
-    fn link_to_host(&mut self, index: u32) {
-        let Some(ip) = self.known(index).map(|peer| peer.key.ip) else {
-            return;
-        };
-        let next = self.by_host.insert(ip, index).unwrap_or(NIL);
-        let host = match self.get_mut(next) {
+    /// Puts a new peer first among those at its IP address. Returns its place there.
+    fn link_to_host(&mut self, ip: IpAddr, index: PeerIndex) -> Option<HostPlace> {
+        let next = self.by_host.insert(ip, index);
+        let host = match next.and_then(|next| self.known_mut(next)) {
             Some(next) => {
-                next.place.previous = index;
+                next.place.previous = Some(index);
                 next.place.host
             }
-            None => self.free_hosts.pop().unwrap_or_else(|| {
+            None => self.free_hosts.pop().or_else(|| {
+                let host = HostIndex::at(self.hosts);
                 self.hosts = self.hosts.saturating_add(1);
-                self.hosts.saturating_sub(1)
-            }),
+                host
+            })?,
         };
-        if let Some(peer) = self.known_mut(index) {
-            peer.place.next = next;
-            peer.place.host = host;
-        }
+        Some(HostPlace { host, next, previous: None })
     }
 
     /// Forgets all that leads to a peer that was at `index`.
-    fn unlink(&mut self, index: u32, peer: &Peer) {
+    fn unlink(&mut self, index: PeerIndex, peer: &Peer) {
         self.by_key.remove(&peer.key);
         self.recent.set(None);
         self.free.push(index);
         let (previous, next) = (peer.place.previous, peer.place.next);
-        if let Some(next) = self.get_mut(next) {
+        if let Some(next) = next.and_then(|next| self.known_mut(next)) {
             next.place.previous = previous;
         }
-        if let Some(previous) = self.get_mut(previous) {
-            previous.place.next = next;
-        } else if next == NIL {
-            self.by_host.remove(&peer.key.ip);
-            self.free_hosts.push(peer.place.host);
-        } else if let Some(first) = self.by_host.get_mut(&peer.key.ip) {
-            *first = next;
-        } else {
-            self.impossible.found();
+        match (previous.and_then(|previous| self.known_mut(previous)), next) {
+            (Some(previous), _) => previous.place.next = next,
+            (None, Some(next)) => {
+                if let Some(first) = self.impossible.known(self.by_host.get_mut(&peer.key.ip)) {
+                    *first = next;
+                }
+            }
+            (None, None) => {
+                self.by_host.remove(&peer.key.ip);
+                self.free_hosts.push(peer.place.host);
+            }
         }
     }
 
@@ -240,13 +242,15 @@ impl PeerTable {
     pub(crate) fn evict(&mut self, now: Instant, config: &Config, timers: &mut TimerQueue) {
         let full = self.is_full(config);
         let idle_min = if full { config.fixed.peer_idle_min } else { config.fixed.peer_idle_max };
-        let mut longest: Option<(Instant, u32)> = None;
+        let mut longest: Option<(Instant, PeerIndex)> = None;
         for _ in 0..EVICTION_LOOKS.min(self.peers.len()) {
             self.hand = self.hand.saturating_add(1);
             if self.hand >= self.peers.len() {
                 self.hand = 0;
             }
-            let index = u32::try_from(self.hand).unwrap_or(NIL);
+            let Some(index) = PeerIndex::at(self.hand) else {
+                continue;
+            };
             let Some(peer) = self.get(index).filter(|peer| peer.is_unused()) else {
                 continue;
             };
@@ -269,16 +273,17 @@ impl PeerTable {
     pub(crate) fn check(&self, config: &Config) {
         assert!(self.len() <= config.peers.max as usize, "more peers than peers.max");
         assert_eq!(self.peers.iter().flatten().count(), self.len(), "addresses of peers");
-        for (index, peer) in (0..).zip(self.peers.iter()) {
+        for (index, peer) in self.indices().zip(self.peers.iter()) {
             let Some(peer) = peer else { continue };
             assert_eq!(self.by_key.get(&peer.key), Some(&index), "address of {peer:?}");
-            match self.get(peer.place.previous) {
+            let index = Some(index);
+            match peer.place.previous.and_then(|previous| self.get(previous)) {
                 Some(previous) => {
                     assert_eq!((previous.place.next, previous.key.ip), (index, peer.key.ip));
                 }
                 None => assert_eq!(self.first_at_host(peer.key.ip), index, "first of its address"),
             }
-            if let Some(next) = self.get(peer.place.next) {
+            if let Some(next) = peer.place.next.and_then(|next| self.get(next)) {
                 assert_eq!(next.place.previous, index, "chain of an address: {next:?}");
             }
         }
@@ -288,7 +293,7 @@ impl PeerTable {
     }
 
     /// Forgets a peer that nothing refers to, and its timer.
-    pub(crate) fn remove(&mut self, index: u32, timers: &mut TimerQueue) {
+    pub(crate) fn remove(&mut self, index: PeerIndex, timers: &mut TimerQueue) {
         timers.forget_peer(index);
         let peer = self.peers.get_mut(index).and_then(Option::take);
         if let Some(peer) = self.impossible.known(peer) {
@@ -299,14 +304,14 @@ impl PeerTable {
 
 impl Engine {
     /// The peer at the end of `path`, made if it is new. `None`: no room.
-    pub(crate) fn peer_or_new(&mut self, now: Instant, path: &Path) -> Option<u32> {
+    pub(crate) fn peer_or_new(&mut self, now: Instant, path: &Path) -> Option<PeerIndex> {
         match self.peers.find(path) {
             Some(index) => Some(index),
             None => self.add_peer(now, path),
         }
     }
 
-    fn add_peer(&mut self, now: Instant, path: &Path) -> Option<u32> {
+    fn add_peer(&mut self, now: Instant, path: &Path) -> Option<PeerIndex> {
         if self.peers.is_full(&self.ctx.config) {
             self.peers.evict(now, &self.ctx.config, &mut self.ctx.timers);
         }
@@ -330,7 +335,7 @@ mod tests {
     use alloc::vec;
     use core::net::SocketAddr;
 
-    fn insert(table: &mut PeerTable, host: u8, port: u16) -> u32 {
+    fn insert(table: &mut PeerTable, host: u8, port: u16) -> PeerIndex {
         let path = Path {
             remote: SocketAddr::from(([10, 0, 0, host], port)),
             local_ip: None,
@@ -341,12 +346,12 @@ mod tests {
         table.insert(PeerKey::of(&path), path, &Config::default(), Instant::ZERO).unwrap()
     }
 
-    fn at_host(table: &PeerTable, host: u8) -> Vec<u32> {
+    fn at_host(table: &PeerTable, host: u8) -> Vec<PeerIndex> {
         let mut next = table.first_at_host(IpAddr::from([10, 0, 0, host]));
         let mut found = Vec::new();
-        while let Some(peer) = table.get(next) {
-            found.push(next);
-            next = peer.place.next;
+        while let Some(index) = next {
+            found.push(index);
+            next = table.known(index).unwrap().place.next;
         }
         found
     }
@@ -354,7 +359,7 @@ mod tests {
     #[test]
     fn the_peers_at_an_address_are_found_whichever_of_them_go() {
         let mut table = PeerTable::new(Secret::new(crate::Seed::from(1)), 1, 2);
-        let peers: Vec<u32> = (1..=4).map(|port| insert(&mut table, 1, port)).collect();
+        let peers: Vec<PeerIndex> = (1..=4).map(|port| insert(&mut table, 1, port)).collect();
         let elsewhere = insert(&mut table, 2, 1);
         assert_eq!(at_host(&table, 1), vec![peers[3], peers[2], peers[1], peers[0]]);
         for (gone, left) in [

@@ -5,7 +5,8 @@
 //! later, a forged one never.
 
 use crate::engine::Engine;
-use crate::engine::peer::{Peer, PeerTable};
+use crate::engine::peer::{Peer, PeerIndex, PeerTable};
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Rpc, RpcTable};
 use crate::engine::stats::Count;
 use crate::event::FailReason;
@@ -14,7 +15,7 @@ use crate::structures::heap::IndexedHeap;
 
 /// Server RPCs of clients that were unvalidated when they began, by age.
 #[derive(Debug)]
-pub(crate) struct Unvalidated(IndexedHeap<u64>);
+pub(crate) struct Unvalidated(IndexedHeap<RpcIndex, u64>);
 
 impl Default for Unvalidated {
     fn default() -> Self {
@@ -31,18 +32,23 @@ impl Unvalidated {
     /// Counts a new request, unless its client is validated.
     pub(crate) fn add(&mut self, rpc: &Rpc, peers: &PeerTable) {
         if peers.known(rpc.peer).is_some_and(Peer::is_unvalidated) {
-            self.0.set(rpc.key.index, rpc.tx.birth());
+            self.0.set(rpc.index(), rpc.tx.birth());
         }
     }
 
     #[inline]
-    pub(crate) fn forget(&mut self, index: u32) {
+    pub(crate) fn forget(&mut self, index: RpcIndex) {
         self.0.remove(index);
     }
 
     /// Takes the oldest request of an unvalidated client, to make room for a client `else_than` its
     /// own. `None`: there is none, or it is that client's own, which is refused instead.
-    fn pop(&mut self, else_than: Option<u32>, rpcs: &RpcTable, peers: &PeerTable) -> Option<u32> {
+    fn pop(
+        &mut self,
+        else_than: Option<PeerIndex>,
+        rpcs: &RpcTable,
+        peers: &PeerTable,
+    ) -> Option<RpcIndex> {
         while let Some((index, _)) = self.0.peek() {
             let peer = rpcs.living(index).map(|rpc| rpc.peer);
             // Many have validated their address since.
@@ -60,7 +66,7 @@ impl Unvalidated {
     }
 
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn contains(&self, index: u32) -> bool {
+    pub(crate) fn contains(&self, index: RpcIndex) -> bool {
         self.0.contains(index)
     }
 }
@@ -68,12 +74,12 @@ impl Unvalidated {
 impl Engine {
     /// Ends the oldest request of an unvalidated client, see [`Unvalidated::pop`]. `false`: there
     /// is none.
-    pub(crate) fn displace_unvalidated(&mut self, else_than: Option<u32>) -> bool {
+    pub(crate) fn displace_unvalidated(&mut self, else_than: Option<PeerIndex>) -> bool {
         let oldest = self.unvalidated.pop(else_than, &self.rpcs, &self.peers);
         let Some(rpc) = oldest.and_then(|index| self.rpcs.known(index)) else {
             return false;
         };
-        let (index, peer) = (rpc.key.index, rpc.peer);
+        let (index, peer) = (rpc.index(), rpc.peer);
         self.ctx.stats.unvalidated_displaced.inc();
         self.fail_rpc(index, FailReason::Timeout);
         // An unvalidated client of whom no request is left is forgotten.

@@ -26,14 +26,14 @@ use core::net::IpAddr;
 
 use self::message::{OnItsWay, Place};
 use self::policy::{Candidate, FifoShare, Rank, Room, Wants};
-use self::senders::Sender;
+use self::senders::{Sender, SenderIndex, slot_of};
 use crate::config::Config;
 use crate::engine::impossible::Impossible;
 use crate::engine::receiver::incoming::PIECE_BYTES;
 use crate::engine::receiver::memory::Memory;
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::event::RpcKey;
-use crate::structures::NIL;
 use crate::structures::OutOfMemory;
 use crate::structures::hash::{Map, SeededState};
 use crate::structures::heap::IndexedHeap;
@@ -59,20 +59,20 @@ pub(crate) struct GrantLimits {
 /// Grant management of one engine.
 #[derive(Debug)]
 pub(crate) struct Granter {
-    active: Vec<u32>,
+    active: Vec<RpcIndex>,
     senders: Vec<Option<Sender>>,
-    free_senders: Vec<u32>,
-    sender_by_ip: Map<Option<IpAddr>, u32>,
+    free_senders: Vec<SenderIndex>,
+    sender_by_ip: Map<Option<IpAddr>, SenderIndex>,
     /// Senders with queued messages that may have a place: fewest active first, then by their best
     /// message.
-    waiting_senders: IndexedHeap<(u32, Rank)>,
+    waiting_senders: IndexedHeap<SenderIndex, (u32, Rank)>,
     queue_positions: Positions,
     /// Managed messages by age, for the FIFO share. Unvalidated clients have none.
-    by_birth: IndexedHeap<u64>,
+    by_birth: IndexedHeap<RpcIndex, u64>,
     /// Messages to look at, each at most once (`Granting::to_check`).
-    checks: VecDeque<u32>,
+    checks: VecDeque<RpcIndex>,
     /// Messages with a GRANT to send, each at most once (`Granting::due`).
-    due: VecDeque<u32>,
+    due: VecDeque<RpcIndex>,
     /// Bytes on their way, of all senders.
     total_incoming: u64,
     /// The window of a message when all places are taken. Windows leave as much free.
@@ -139,7 +139,7 @@ impl Granter {
         let rx = &mut rpc.rx;
         if !rx.granting.to_check && self.checks.try_reserve(1).is_ok() {
             rx.granting.to_check = true;
-            self.checks.push_back(rpc.key.index);
+            self.checks.push_back(rpc.index());
         }
     }
 
@@ -149,7 +149,7 @@ impl Granter {
     }
 
     /// The next message that a GRANT has to be sent for.
-    pub(crate) fn pop_due(&mut self, rpcs: &mut RpcTable) -> Option<u32> {
+    pub(crate) fn pop_due(&mut self, rpcs: &mut RpcTable) -> Option<RpcIndex> {
         loop {
             let index = self.due.pop_front()?;
             if let Some(rpc) = rpcs.get_mut(index) {
@@ -173,7 +173,7 @@ impl Granter {
         // Without memory for the queue the GRANT is recovered by the timers.
         if !rpc.rx.granting.due && self.due.try_reserve(1).is_ok() {
             rpc.rx.granting.due = true;
-            self.due.push_back(rpc.key.index);
+            self.due.push_back(rpc.index());
         }
     }
 
@@ -200,7 +200,7 @@ impl Granter {
 
     fn look_at(
         &mut self,
-        index: u32,
+        index: RpcIndex,
         rpcs: &mut RpcTable,
         memory: &mut Memory,
         config: &Config,
@@ -245,7 +245,7 @@ impl Granter {
     /// Grants to a message that has a place, unless others with one wait for room.
     fn grant_active(
         &mut self,
-        index: u32,
+        index: RpcIndex,
         rpcs: &mut RpcTable,
         memory: &mut Memory,
         config: &Config,
@@ -260,9 +260,9 @@ impl Granter {
     }
 
     /// SRPT, except that the message that holds the memory set aside comes before all.
-    fn rank(&self, index: u32, rpcs: &RpcTable) -> Option<Rank> {
+    fn rank(&self, index: RpcIndex, rpcs: &RpcTable) -> Option<Rank> {
         rpcs.known(index).map(|rpc| {
-            let first = self.reserved_by == Some(rpc.key);
+            let first = self.reserved_by == Some(rpc.key());
             policy::rank(rpc.rx.remaining(), rpc.rx.birth, first)
         })
     }
@@ -295,7 +295,7 @@ impl Granter {
         self.total_incoming = self.total_incoming.saturating_sub(counted).saturating_add(counts);
     }
 
-    fn others_blocked(&self, index: u32, rpcs: &RpcTable) -> bool {
+    fn others_blocked(&self, index: RpcIndex, rpcs: &RpcTable) -> bool {
         self.active.iter().any(|other| {
             *other != index && rpcs.known(*other).is_some_and(|rpc| rpc.rx.granting.memory_blocked)
         })
@@ -304,7 +304,7 @@ impl Granter {
     /// Grants what window, room and memory allow; notes whether more is wanted.
     fn grant(
         &mut self,
-        index: u32,
+        index: RpcIndex,
         rpcs: &mut RpcTable,
         memory: &mut Memory,
         config: &Config,
@@ -368,7 +368,7 @@ impl Granter {
     /// its rank. `true`: it takes part in grants no more.
     pub(crate) fn pass_over_unresponsive(
         &mut self,
-        index: u32,
+        index: RpcIndex,
         rpcs: &mut RpcTable,
         since: Instant,
     ) -> bool {
@@ -388,8 +388,8 @@ impl Granter {
 
     fn is_excused(&self, rpc: &Rpc, rpcs: &RpcTable, since: Instant) -> bool {
         let flows = self.arrived_at > since;
-        let own = self.rank(rpc.key.index, rpcs);
-        let goes_before = |other: &u32| {
+        let own = self.rank(rpc.index(), rpcs);
+        let goes_before = |other: &RpcIndex| {
             let moves = rpcs.known(*other).is_some_and(|other| {
                 other.rx.moved_at > since && other.rx.granting.counted.bytes() > 0
             });
@@ -401,7 +401,7 @@ impl Granter {
     /// The message takes no part in grants until [`Granting::take_part`].
     ///
     /// [`Granting::take_part`]: self::message::Granting::take_part
-    pub(crate) fn pass_over(&mut self, index: u32, rpcs: &mut RpcTable) {
+    pub(crate) fn pass_over(&mut self, index: RpcIndex, rpcs: &mut RpcTable) {
         self.leave(index, rpcs);
         if let Some(rpc) = rpcs.known_mut(index) {
             rpc.rx.granting.passed_over = true;
@@ -410,7 +410,7 @@ impl Granter {
 
     /// The sender of a message has proved its address: the message counts with its host from now
     /// on.
-    pub(crate) fn change_sender(&mut self, index: u32, rpcs: &mut RpcTable) {
+    pub(crate) fn change_sender(&mut self, index: RpcIndex, rpcs: &mut RpcTable) {
         let managed = rpcs.known(index).is_some_and(|rpc| rpc.rx.granting.has_sender());
         self.leave(index, rpcs);
         if let (Some(rpc), true) = (rpcs.known_mut(index), managed) {
@@ -419,7 +419,7 @@ impl Granter {
     }
 
     /// Takes a message out that goes on. Its sender is still told what it was granted.
-    fn leave(&mut self, index: u32, rpcs: &mut RpcTable) {
+    fn leave(&mut self, index: RpcIndex, rpcs: &mut RpcTable) {
         let due = rpcs.known(index).is_some_and(|rpc| rpc.rx.granting.due);
         self.remove(index, rpcs);
         if let Some(rpc) = rpcs.known_mut(index) {
@@ -436,17 +436,22 @@ impl Granter {
     }
 
     /// Bytes that may still be granted to a sender; `None`: it has more than its part.
-    fn room_of(&self, sender: u32, window: u64, limits: &GrantLimits) -> Option<u64> {
+    fn room_of(
+        &self,
+        sender: Option<SenderIndex>,
+        window: u64,
+        limits: &GrantLimits,
+    ) -> Option<u64> {
         let part = policy::part_of_sender(window, limits.max_incoming, self.window_min);
         part.checked_sub(self.known_sender(sender)?.granted)
     }
 
     /// Priority for scheduled data of an active message.
-    fn priority(&self, index: u32, rpcs: &RpcTable, highest: u8) -> u8 {
+    fn priority(&self, index: RpcIndex, rpcs: &RpcTable, highest: u8) -> u8 {
         let Some(own) = self.rank(index, rpcs) else {
             return 0;
         };
-        let better = |other: &&u32| self.rank(**other, rpcs).is_some_and(|rank| rank < own);
+        let better = |other: &&RpcIndex| self.rank(**other, rpcs).is_some_and(|rank| rank < own);
         let better = self.active.iter().filter(better).count();
         policy::priority(better, self.active.len(), highest)
     }
@@ -478,7 +483,7 @@ impl Granter {
                 let upto = reserve(rpc, upto, memory);
                 if upto > rpc.rx.granted {
                     self.give(rpc, upto, limits.max_scheduled_priority, limits.now);
-                    if memory.reserved_by() == Some(rpc.key) {
+                    if memory.reserved_by() == Some(rpc.key()) {
                         // It ranks first now.
                         self.touch(rpc);
                     }
@@ -522,7 +527,7 @@ impl Granter {
     }
 
     /// Takes a new message into management: a slot, or its sender's queue.
-    fn manage(&mut self, index: u32, rpcs: &mut RpcTable) {
+    fn manage(&mut self, index: RpcIndex, rpcs: &mut RpcTable) {
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
@@ -532,8 +537,8 @@ impl Granter {
             let Some(sender) = self.sender_of(ip) else {
                 return;
             };
-            rpc.rx.granting.sender = sender;
-            if let Some(record) = self.known_sender_mut(sender) {
+            rpc.rx.granting.sender = Some(sender);
+            if let Some(record) = self.known_sender_mut(Some(sender)) {
                 record.members = record.members.saturating_add(1);
             }
         }
@@ -545,7 +550,7 @@ impl Granter {
     }
 
     /// Gives a message a slot if one is free or it deserves that of another; else queues it.
-    fn place(&mut self, index: u32, rpcs: &mut RpcTable) {
+    fn place(&mut self, index: RpcIndex, rpcs: &mut RpcTable) {
         if self.active.len() < self.active.capacity() && self.may_be_active(index, rpcs) {
             self.activate(index, rpcs);
         } else if let Some(victim) = self.victim_for(index, rpcs) {
@@ -557,13 +562,13 @@ impl Granter {
         }
     }
 
-    fn may_be_active(&self, index: u32, rpcs: &RpcTable) -> bool {
+    fn may_be_active(&self, index: RpcIndex, rpcs: &RpcTable) -> bool {
         let sender = rpcs.known(index).and_then(|rpc| self.known_sender(rpc.rx.granting.sender));
         sender.is_some_and(Sender::may_be_active)
     }
 
     /// The active message that has to make room for `index`, if any.
-    fn victim_for(&self, index: u32, rpcs: &RpcTable) -> Option<u32> {
+    fn victim_for(&self, index: RpcIndex, rpcs: &RpcTable) -> Option<RpcIndex> {
         let sender = rpcs.known(index)?.rx.granting.sender;
         let newcomer = self.candidate(index, sender, rpcs)?;
         let active = self.active.iter();
@@ -571,7 +576,12 @@ impl Granter {
     }
 
     /// A message beside others, if `newcomer` is the sender of one more.
-    fn candidate(&self, index: u32, newcomer: u32, rpcs: &RpcTable) -> Option<Candidate> {
+    fn candidate(
+        &self,
+        index: RpcIndex,
+        newcomer: Option<SenderIndex>,
+        rpcs: &RpcTable,
+    ) -> Option<Candidate> {
         let (rank, rx) = (self.rank(index, rpcs)?, &rpcs.known(index)?.rx);
         let sender = rx.granting.sender;
         let active = self.known_sender(sender).map_or(0, |record| record.active);
@@ -579,7 +589,7 @@ impl Granter {
         Some(Candidate { index, rank, of_sender, unvalidated: rx.unvalidated })
     }
 
-    fn activate(&mut self, index: u32, rpcs: &mut RpcTable) {
+    fn activate(&mut self, index: RpcIndex, rpcs: &mut RpcTable) {
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
@@ -592,7 +602,7 @@ impl Granter {
         self.rekey_sender(sender);
     }
 
-    fn deactivate(&mut self, index: u32, rpcs: &mut RpcTable) {
+    fn deactivate(&mut self, index: RpcIndex, rpcs: &mut RpcTable) {
         self.active.retain(|other| *other != index);
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
@@ -606,13 +616,13 @@ impl Granter {
         self.rekey_sender(sender);
     }
 
-    fn enqueue(&mut self, index: u32, rpcs: &mut RpcTable) {
+    fn enqueue(&mut self, index: RpcIndex, rpcs: &mut RpcTable) {
         let Some(key) = self.rank(index, rpcs) else { return };
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
         let sender = rpc.rx.granting.sender;
-        let record = self.senders.get_mut(sender as usize).and_then(Option::as_mut);
+        let record = slot_of(&mut self.senders, sender);
         let Some(record) = self.impossible.known(record) else {
             return;
         };
@@ -624,7 +634,7 @@ impl Granter {
     }
 
     /// A queued message received data: it may have become worth a slot.
-    fn reposition(&mut self, index: u32, rpcs: &mut RpcTable) {
+    fn reposition(&mut self, index: RpcIndex, rpcs: &mut RpcTable) {
         self.enqueue(index, rpcs);
         let Some(sender) = rpcs.known(index).map(|rpc| rpc.rx.granting.sender) else {
             return;
@@ -637,13 +647,13 @@ impl Granter {
         }
     }
 
-    fn dequeue(&mut self, index: u32, rpcs: &mut RpcTable) {
+    fn dequeue(&mut self, index: RpcIndex, rpcs: &mut RpcTable) {
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
         rpc.rx.granting.place = Place::Out;
         let sender = rpc.rx.granting.sender;
-        let record = self.senders.get_mut(sender as usize).and_then(Option::as_mut);
+        let record = slot_of(&mut self.senders, sender);
         if let Some(record) = self.impossible.known(record) {
             record.queue.remove(&mut self.queue_positions, index);
         }
@@ -651,7 +661,7 @@ impl Granter {
     }
 
     /// The message is complete or its RPC ended: takes it out of every structure.
-    pub(crate) fn remove(&mut self, index: u32, rpcs: &mut RpcTable) {
+    pub(crate) fn remove(&mut self, index: RpcIndex, rpcs: &mut RpcTable) {
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
@@ -659,10 +669,9 @@ impl Granter {
         rpc.rx.granting.memory_blocked = false;
         self.retry_blocked |= rpc.rx.granting.counted != OnItsWay::NOTHING;
         self.recount(rpc, OnItsWay::NOTHING);
-        let sender = rpc.rx.granting.sender;
-        if sender == NIL {
+        let Some(sender) = rpc.rx.granting.sender else {
             return;
-        }
+        };
         let state = rpc.rx.granting.place;
         match state {
             Place::Active => self.deactivate(index, rpcs),
@@ -670,7 +679,7 @@ impl Granter {
             Place::Out => {}
         }
         if let Some(rpc) = rpcs.known_mut(index) {
-            rpc.rx.granting.sender = NIL;
+            rpc.rx.granting.sender = None;
         }
         self.by_birth.remove(index);
         self.leave_sender(sender);
@@ -684,7 +693,8 @@ impl Granter {
         let Some((sender, _)) = self.waiting_senders.peek() else {
             return;
         };
-        let Some((index, _)) = self.known_sender(sender).and_then(|record| record.queue.peek())
+        let Some((index, _)) =
+            self.known_sender(Some(sender)).and_then(|record| record.queue.peek())
         else {
             return self.impossible.found();
         };

@@ -4,10 +4,11 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use crate::engine::impossible::Impossible;
+use crate::engine::receiver::held::HolderIndex;
 use crate::engine::rpc::Rpc;
 use crate::event::RpcKey;
-use crate::structures::NIL;
 use crate::structures::hash::{Map, SeededState};
+use crate::structures::index::Index;
 
 /// Messages that take no more are not counted to the share of their host: they come in a packet or
 /// two, and few instructions may be spent on them.
@@ -46,8 +47,8 @@ pub(crate) struct Memory {
     /// Whether space came free since this was last taken.
     pub(super) freed: bool,
     hosts: Vec<HostMemory>,
-    free_hosts: Vec<u32>,
-    host_by_ip: Map<IpAddr, u32>,
+    free_hosts: Vec<HolderIndex>,
+    host_by_ip: Map<IpAddr, HolderIndex>,
     pub(super) impossible: Impossible,
 }
 
@@ -104,10 +105,10 @@ impl Memory {
                 None => return false,
             },
         };
-        if let Some(host) = self.hosts.get_mut(index as usize) {
+        if let Some(host) = self.hosts.get_mut(index.position()) {
             host.messages = host.messages.saturating_add(1);
             host.held = host.held.saturating_add(rpc.rx.reserved());
-            rpc.rx.held.host = index;
+            rpc.rx.held.host = Some(index);
         } else {
             self.impossible.found();
         }
@@ -115,22 +116,23 @@ impl Memory {
     }
 
     /// `None`: the system has no memory.
-    fn add_host(&mut self, ip: IpAddr) -> Option<u32> {
+    fn add_host(&mut self, ip: IpAddr) -> Option<HolderIndex> {
         self.host_by_ip.try_reserve(1).ok()?;
         let host = HostMemory { ip, messages: 0, held: 0, besides: None };
         let index = match self.free_hosts.pop() {
             Some(index) => {
-                *self.hosts.get_mut(index as usize)? = host;
+                *self.hosts.get_mut(index.position())? = host;
                 index
             }
             None => {
+                let index = HolderIndex::at(self.hosts.len())?;
                 self.hosts.try_reserve(1).ok()?;
                 // Room for every index to come back.
                 let total = self.hosts.len().saturating_add(1);
                 let missing = total.saturating_sub(self.free_hosts.len());
                 self.free_hosts.try_reserve(missing).ok()?;
                 self.hosts.push(host);
-                u32::try_from(total.saturating_sub(1)).ok()?
+                index
             }
         };
         self.host_by_ip.insert(ip, index);
@@ -138,8 +140,10 @@ impl Memory {
     }
 
     fn leave_host(&mut self, rpc: &mut Rpc) {
-        let index = core::mem::replace(&mut rpc.rx.held.host, NIL);
-        let Some(host) = self.hosts.get_mut(index as usize) else {
+        let Some(index) = rpc.rx.held.host.take() else {
+            return;
+        };
+        let Some(host) = self.hosts.get_mut(index.position()) else {
             return self.impossible.found();
         };
         host.messages = host.messages.saturating_sub(1);
@@ -149,10 +153,22 @@ impl Memory {
         }
     }
 
+    /// The host of a message, if it is counted.
+    #[inline(always)]
+    fn host_mut(&mut self, index: Option<HolderIndex>) -> Option<&mut HostMemory> {
+        self.hosts.get_mut(index?.position())
+    }
+
     /// Whether the host of a message may hold `more` bytes, of which `free` are left then. One
     /// message may that is beyond the share.
-    fn within_share(&mut self, rpc: RpcKey, host: u32, more: u64, free: u64) -> bool {
-        let Some(host) = self.hosts.get_mut(host as usize) else {
+    fn within_share(
+        &mut self,
+        rpc: RpcKey,
+        host: Option<HolderIndex>,
+        more: u64,
+        free: u64,
+    ) -> bool {
+        let Some(host) = self.host_mut(host) else {
             return true;
         };
         if host.held.saturating_add(more) <= free / SHARE_OF_FREE {
@@ -170,11 +186,12 @@ impl Memory {
     #[cfg(any(test, feature = "check"))]
     pub(crate) fn check_hosts<'a>(&self, live: impl Iterator<Item = &'a Rpc>) {
         let mut sums = alloc::vec![(0_u32, 0_u64); self.hosts.len()];
-        for rpc in live.filter(|rpc| rpc.rx.held.host != NIL) {
-            let sum = &mut sums[rpc.rx.held.host as usize];
+        for (rpc, host) in live.filter_map(|rpc| Some((rpc, rpc.rx.held.host?))) {
+            let sum = &mut sums[host.position()];
             *sum = (sum.0 + 1, sum.1 + rpc.rx.reserved());
         }
-        for (index, (host, sum)) in (0_u32..).zip(self.hosts.iter().zip(sums)) {
+        for (index, (host, sum)) in HolderIndex::first(sums.len()).zip(self.hosts.iter().zip(sums))
+        {
             assert_eq!((host.messages, host.held), sum, "memory of {host:?}");
             let known = self.host_by_ip.get(&host.ip) == Some(&index);
             assert_eq!(known, host.messages > 0, "address of {host:?}");
@@ -229,7 +246,7 @@ impl Memory {
     fn reserve_more(&mut self, rpc: &mut Rpc, upto: u32) -> bool {
         let (old, new) = (rpc.rx.reserved(), rpc.rx.footprint(upto));
         let after = self.used.saturating_add(new.saturating_sub(old));
-        let no_share = new <= SHORT_BYTES && rpc.rx.held.host == NIL;
+        let no_share = new <= SHORT_BYTES && rpc.rx.held.host.is_none();
         if no_share && after <= self.ordinary() {
             self.used = after;
         } else if !self.reserve_of_share(rpc, old, new) {
@@ -241,8 +258,8 @@ impl Memory {
 
     #[inline(never)]
     fn reserve_of_share(&mut self, rpc: &mut Rpc, old: u64, new: u64) -> bool {
-        let counted = new <= SHORT_BYTES || rpc.rx.held.host != NIL || self.join_host(rpc);
-        counted && self.change(rpc.key, rpc.rx.held.host, old, new)
+        let counted = new <= SHORT_BYTES || rpc.rx.held.host.is_some() || self.join_host(rpc);
+        counted && self.change(rpc.key(), rpc.rx.held.host, old, new)
     }
 
     /// The reader of the message of `rpc` took some of it: `after` bytes are accounted instead of
@@ -257,16 +274,16 @@ impl Memory {
     /// Changes the account of `rpc` from `old` to `new` bytes; `false` (and no change) if there is
     /// no room. Giving back always succeeds.
     #[inline]
-    fn change(&mut self, rpc: RpcKey, host: u32, old: u64, new: u64) -> bool {
+    fn change(&mut self, rpc: RpcKey, host: Option<HolderIndex>, old: u64, new: u64) -> bool {
         if new < old {
             self.give_back(host, old.saturating_sub(new));
         }
         new <= old || self.take(rpc, host, new.saturating_sub(old))
     }
 
-    fn give_back(&mut self, host: u32, less: u64) {
+    fn give_back(&mut self, host: Option<HolderIndex>, less: u64) {
         self.used = self.used.saturating_sub(less);
-        if let Some(host) = self.hosts.get_mut(host as usize) {
+        if let Some(host) = self.host_mut(host) {
             host.held = host.held.saturating_sub(less);
         }
         self.freed = true;
@@ -274,7 +291,7 @@ impl Memory {
     }
 
     /// `false` (and no change): there is no room for `more` bytes.
-    fn take(&mut self, rpc: RpcKey, host: u32, more: u64) -> bool {
+    fn take(&mut self, rpc: RpcKey, host: Option<HolderIndex>, more: u64) -> bool {
         let (after, ordinary) = (self.used.saturating_add(more), self.ordinary());
         let free = ordinary.saturating_sub(after);
         if after > ordinary || !self.within_share(rpc, host, more, free) {
@@ -283,7 +300,7 @@ impl Memory {
             }
             self.reserved_by = Some(rpc);
         }
-        if let Some(host) = self.hosts.get_mut(host as usize) {
+        if let Some(host) = self.host_mut(host) {
             host.held = host.held.saturating_add(more);
         }
         self.used = after;
@@ -310,21 +327,19 @@ impl Memory {
     pub(crate) fn release(&mut self, rpc: &mut Rpc) {
         self.forget_unvalidated(rpc);
         let reserved = rpc.rx.reserved();
-        self.change(rpc.key, rpc.rx.held.host, reserved, 0);
+        self.change(rpc.key(), rpc.rx.held.host, reserved, 0);
         self.leave(rpc);
-        if rpc.rx.held.host != NIL {
-            self.leave_host(rpc);
-        }
+        self.leave_host(rpc);
         rpc.rx.held.upto = 0;
     }
 
     /// `rpc` needs nothing any more.
     #[inline]
     pub(crate) fn leave(&mut self, rpc: &Rpc) {
-        if let Some(host) = self.hosts.get_mut(rpc.rx.held.host as usize) {
-            host.besides = host.besides.filter(|besides| *besides != rpc.key);
+        if let Some(host) = self.host_mut(rpc.rx.held.host) {
+            host.besides = host.besides.filter(|besides| *besides != rpc.key());
         }
-        let rpc = rpc.key;
+        let rpc = rpc.key();
         if self.reserved_by == Some(rpc) {
             self.reserved_by = None;
             self.reserved_complete = false;
@@ -345,42 +360,42 @@ mod tests {
         for limit in [0u64, 400, 500, 1000] {
             let mut memory = Memory::new(limit, 400, 1);
             let ordinary = limit.saturating_sub(400);
-            assert!(memory.change(B, NIL, 0, ordinary), "others take all they can get");
-            assert!(memory.change(A, NIL, 0, 400), "limit {limit}");
-            assert!(!memory.change(B, NIL, ordinary, ordinary + 1), "limit {limit}");
+            assert!(memory.change(B, None, 0, ordinary), "others take all they can get");
+            assert!(memory.change(A, None, 0, 400), "limit {limit}");
+            assert!(!memory.change(B, None, ordinary, ordinary + 1), "limit {limit}");
         }
     }
 
     #[test]
     fn the_part_set_aside_serves_one_message_at_a_time() {
         let mut memory = Memory::new(1000, 400, 1);
-        assert!(memory.change(A, NIL, 0, 600));
+        assert!(memory.change(A, None, 0, 600));
         assert!(
-            memory.change(A, NIL, 600, 700),
+            memory.change(A, None, 600, 700),
             "the first to need it becomes the holder of the reserved slot"
         );
-        assert!(!memory.change(B, NIL, 0, 100));
-        assert!(memory.change(A, NIL, 700, 1000));
-        assert!(!memory.change(A, NIL, 1000, 1001));
-        assert!(memory.change(A, NIL, 1000, 0));
+        assert!(!memory.change(B, None, 0, 100));
+        assert!(memory.change(A, None, 700, 1000));
+        assert!(!memory.change(A, None, 1000, 1001));
+        assert!(memory.change(A, None, 1000, 0));
         memory.reserved_by = None;
         memory.freed = true;
         assert!(memory.freed);
-        assert!(memory.change(B, NIL, 0, 1000));
+        assert!(memory.change(B, None, 0, 1000));
     }
 
     #[test]
     fn a_complete_holder_of_the_reserved_slot_makes_way_when_everything_fits_without_the_part_set_aside()
      {
         let mut memory = Memory::new(1000, 400, 1);
-        assert!(memory.change(A, NIL, 0, 500));
-        assert!(memory.change(B, NIL, 0, 300), "the holder of the reserved slot");
-        assert!(memory.change(A, NIL, 500, 300));
-        assert!(!memory.change(A, NIL, 300, 301 + 300), "B may still need what is set aside");
+        assert!(memory.change(A, None, 0, 500));
+        assert!(memory.change(B, None, 0, 300), "the holder of the reserved slot");
+        assert!(memory.change(A, None, 500, 300));
+        assert!(!memory.change(A, None, 300, 301 + 300), "B may still need what is set aside");
         memory.complete(B);
         assert!(memory.freed);
         assert!(
-            memory.change(A, NIL, 300, 700),
+            memory.change(A, None, 300, 700),
             "the holder of the reserved slot while B still holds its part"
         );
     }

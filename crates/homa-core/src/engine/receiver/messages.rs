@@ -5,6 +5,7 @@ use crate::engine::peer::{Peer, PeerTable};
 use crate::engine::receiver::Receiver;
 use crate::engine::receiver::incoming::Incoming;
 use crate::engine::rpc::events::Happened;
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Rpc, RpcTable};
 use crate::engine::sender::admission::needs_validation;
 use crate::engine::stats::Count;
@@ -50,7 +51,7 @@ impl Receiver {
         let upto = rpc.rx.granted;
         if !self.memory.reserve(rpc, upto) {
             rpc.rx.unallocated = true;
-            self.unallocated.add(rpc.key.index, (length, birth));
+            self.unallocated.add(rpc.index(), (length, birth));
             ctx.stats.messages_unallocated.inc();
         } else {
             // Also if the packet at hand should find no memory: the message is known now.
@@ -74,7 +75,12 @@ impl Receiver {
     /// Counts a message as that of a validated sender if the sender has validated its address since
     /// the message began.
     #[inline]
-    pub(crate) fn look_for_proof(&mut self, index: u32, rpcs: &mut RpcTable, peers: &PeerTable) {
+    pub(crate) fn look_for_proof(
+        &mut self,
+        index: RpcIndex,
+        rpcs: &mut RpcTable,
+        peers: &PeerTable,
+    ) {
         let unvalidated = rpcs.known(index).filter(|rpc| rpc.rx.unvalidated);
         let peer = unvalidated.and_then(|rpc| peers.known(rpc.peer));
         if peer.is_some_and(|peer| peer.validation.is_done()) {
@@ -83,7 +89,7 @@ impl Receiver {
     }
 
     #[cold]
-    fn sender_validated(&mut self, index: u32, rpcs: &mut RpcTable) {
+    fn sender_validated(&mut self, index: RpcIndex, rpcs: &mut RpcTable) {
         if let Some(rpc) = rpcs.known_mut(index) {
             rpc.rx.unvalidated = false;
             self.memory.forget_unvalidated(rpc);
@@ -164,7 +170,7 @@ impl Receiver {
         ctx.events.push(rpc);
         self.cutoffs.record(rpc.rx.length());
         self.memory.forget_unvalidated(rpc);
-        self.memory.complete(rpc.key);
+        self.memory.complete(rpc.key());
     }
 
     /// The application has taken the bytes below `upto`.
@@ -185,7 +191,7 @@ impl Receiver {
 
     /// Nothing more of a message is received: it is granted nothing.
     #[inline]
-    pub(crate) fn stop_granting(&mut self, index: u32, rpcs: &mut RpcTable) {
+    pub(crate) fn stop_granting(&mut self, index: RpcIndex, rpcs: &mut RpcTable) {
         self.granter.remove(index, rpcs);
     }
 
@@ -193,7 +199,7 @@ impl Receiver {
     #[inline]
     pub(crate) fn release(&mut self, rpc: &mut Rpc) {
         if rpc.rx.unallocated {
-            self.unallocated.remove(rpc.key.index, rpc.rx.held.host);
+            self.unallocated.remove(rpc.index(), rpc.rx.held.host);
             rpc.rx.unallocated = false;
         }
         self.memory.release(rpc);

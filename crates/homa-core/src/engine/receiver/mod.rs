@@ -119,7 +119,7 @@ impl Receiver {
     /// When data last moved a message that holds the reserved slot while others wait for memory;
     /// control packets of its sender do not count.
     pub(crate) fn held_up_since(&self, rpc: &Rpc) -> Option<Instant> {
-        let holds = rpc.state() == State::Incoming && self.memory.reserved_by() == Some(rpc.key);
+        let holds = rpc.state() == State::Incoming && self.memory.reserved_by() == Some(rpc.key());
         (holds && !self.unallocated.is_empty()).then_some(rpc.rx.moved_at)
     }
 
@@ -139,6 +139,7 @@ impl Receiver {
 mod check {
     use super::Receiver;
     use crate::config::Config;
+    use crate::engine::rpc::index::RpcIndex;
     use crate::engine::rpc::{Rpc, RpcTable, State};
 
     impl Receiver {
@@ -167,7 +168,7 @@ mod check {
 
         fn check_message(&self, rpc: &Rpc) {
             let (rx, dead) = (&rpc.rx, rpc.state() == State::Dead);
-            let waits = self.unallocated.contains(rpc.key.index, rx.held.host);
+            let waits = self.unallocated.contains(rpc.index(), rx.held.host);
             assert_eq!(waits, rx.unallocated && !dead, "unallocated: {rpc:?}");
             let (received, contiguous) = (rx.data.received(), rx.data.contiguous());
             let ordered =
@@ -188,11 +189,11 @@ mod check {
         /// Breaks what holds of those that wait for memory.
         #[cfg(test)]
         pub(crate) fn break_unallocated(&mut self) {
-            self.unallocated.set_apart(0);
+            self.unallocated.set_apart(None);
         }
 
-        pub(crate) fn is_unallocated(&self, index: u32) -> bool {
-            self.unallocated.contains(index, u32::MAX)
+        pub(crate) fn is_unallocated(&self, index: RpcIndex) -> bool {
+            self.unallocated.contains(index, None)
         }
 
         /// Whether something looks at the message of `rpc` again: its timer (`timed`), or what

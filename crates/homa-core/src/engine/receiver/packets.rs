@@ -6,6 +6,7 @@ use crate::engine::ctx::Ctx;
 use crate::engine::peer::PeerTable;
 use crate::engine::receiver::Receiver;
 use crate::engine::receiver::reactions::watch_grant;
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{RpcTable, State};
 use crate::engine::sender::admission::needs_validation;
 use crate::engine::sender::train::Train;
@@ -23,7 +24,7 @@ impl Receiver {
         rpcs: &mut RpcTable,
         peers: &PeerTable,
         ctx: &mut Ctx,
-    ) -> Option<(u32, u32)> {
+    ) -> Option<(RpcIndex, u32)> {
         loop {
             let index = self.granter.pop_due(rpcs)?;
             let rpc = rpcs.known(index)?;
@@ -45,7 +46,7 @@ impl Receiver {
     pub(crate) fn append_grants(
         &mut self,
         train: &mut Train<'_>,
-        first: u32,
+        first: RpcIndex,
         rpcs: &mut RpcTable,
         peers: &PeerTable,
         ctx: &mut Ctx,
@@ -64,7 +65,7 @@ impl Receiver {
                 self.granter.mark_due(rpc);
                 return;
             }
-            train.push(&header, Some(rpc.key), (0, 0), 0, SegmentKind::Grant);
+            train.push(&header, Some(rpc.key()), (0, 0), 0, SegmentKind::Grant);
             ctx.resend_refused(rpc, peers);
             // Until now the sender may have had nothing to send: its silence begins here. A silent
             // sender gets few GRANTs, so that this cannot go on for ever.

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::{Peer, PeerTable};
 use crate::engine::receiver::Receiver;
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Rpc, RpcTable};
 use crate::time::nanos;
 
@@ -20,7 +21,7 @@ impl Receiver {
     /// messages.
     pub(crate) fn check_reaction(
         &mut self,
-        index: u32,
+        index: RpcIndex,
         rpcs: &mut RpcTable,
         peers: &PeerTable,
         ctx: &mut Ctx,
@@ -41,7 +42,7 @@ impl Receiver {
     /// place.
     pub(crate) fn resend_data(
         &mut self,
-        index: u32,
+        index: RpcIndex,
         unresponsive: bool,
         rpcs: &mut RpcTable,
         ctx: &mut Ctx,
@@ -62,7 +63,7 @@ impl Receiver {
 
 /// Arms the timer for the sender's reaction to a GRANT that leaves.
 pub(super) fn watch_grant(rpc: &Rpc, peer: Option<&Peer>, ctx: &mut Ctx) {
-    ctx.timers.arm_rpc(rpc.key.index, ctx.now + reaction(peer, &ctx.config));
+    ctx.timers.arm_rpc(rpc.index(), ctx.now + reaction(peer, &ctx.config));
 }
 
 /// How long the sender of a message may take to react to a grant before others get its place.

@@ -4,8 +4,10 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::engine::impossible::Impossible;
-use crate::structures::NIL;
+use crate::engine::receiver::held::HolderIndex;
+use crate::engine::rpc::index::RpcIndex;
 use crate::structures::OutOfMemory;
+use crate::structures::index::Index;
 use crate::structures::shared_heap::{Positions, SharedHeap};
 
 /// Length and birth of a message: the shortest has the next memory that is free.
@@ -16,19 +18,19 @@ type Rank = (u32, u64);
 #[derive(Debug, Default)]
 pub(crate) struct Unallocated {
     positions: Positions,
-    ready: SharedHeap<Rank>,
+    ready: SharedHeap<RpcIndex, Rank>,
     /// By the host's place in the account of memory.
     apart: Vec<Apart>,
     /// Messages that wait apart.
     apart_count: usize,
     /// The hosts of which messages wait apart; the first was looked at longest ago.
-    hosts: VecDeque<u32>,
+    hosts: VecDeque<HolderIndex>,
     pub(super) impossible: Impossible,
 }
 
 #[derive(Debug, Default)]
 struct Apart {
-    messages: SharedHeap<Rank>,
+    messages: SharedHeap<RpcIndex, Rank>,
     /// Whether the host is in the queue of hosts.
     queued: bool,
 }
@@ -45,21 +47,21 @@ impl Unallocated {
     }
 
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn contains(&self, index: u32, host: u32) -> bool {
-        let apart = self.apart.get(host as usize);
+    pub(crate) fn contains(&self, index: RpcIndex, host: Option<HolderIndex>) -> bool {
+        let apart = host.and_then(|host| self.apart.get(host.position()));
         self.ready.contains(&self.positions, index)
             || apart.is_some_and(|apart| apart.messages.contains(&self.positions, index))
     }
 
-    pub(crate) fn add(&mut self, index: u32, rank: Rank) {
+    pub(crate) fn add(&mut self, index: RpcIndex, rank: Rank) {
         // Room was reserved when the RPC was made.
         let _ = self.ready.set(&mut self.positions, index, rank);
     }
 
     /// Takes a message out that may be in, of a host with the place `host`.
-    pub(crate) fn remove(&mut self, index: u32, host: u32) {
+    pub(crate) fn remove(&mut self, index: RpcIndex, host: Option<HolderIndex>) {
         if !self.ready.remove(&mut self.positions, index) {
-            if let Some(apart) = self.apart.get_mut(host as usize) {
+            if let Some(apart) = host.and_then(|host| self.apart.get_mut(host.position())) {
                 let there = apart.messages.remove(&mut self.positions, index);
                 self.apart_count = self.apart_count.saturating_sub(usize::from(there));
             }
@@ -67,12 +69,12 @@ impl Unallocated {
     }
 
     /// The message whose turn it is.
-    pub(crate) fn first(&self) -> Option<u32> {
+    pub(crate) fn first(&self) -> Option<RpcIndex> {
         self.ready.peek().map(|(index, _)| index)
     }
 
     /// Lets the first message wait apart, since its host holds its share.
-    pub(crate) fn set_apart(&mut self, host: u32) {
+    pub(crate) fn set_apart(&mut self, host: Option<HolderIndex>) {
         let Some((index, rank)) = self.ready.peek() else {
             return self.impossible.found();
         };
@@ -83,12 +85,15 @@ impl Unallocated {
         }
     }
 
-    fn try_set_apart(&mut self, index: u32, rank: Rank, host: u32) -> Result<(), OutOfMemory> {
+    fn try_set_apart(
+        &mut self,
+        index: RpcIndex,
+        rank: Rank,
+        host: Option<HolderIndex>,
+    ) -> Result<(), OutOfMemory> {
         // A host that is not counted has no place: there was no memory for it.
-        if host == NIL {
-            return Err(OutOfMemory);
-        }
-        let place = host as usize;
+        let host = host.ok_or(OutOfMemory)?;
+        let place = host.position();
         let missing = place.saturating_add(1).saturating_sub(self.apart.len());
         self.apart.try_reserve(missing).map_err(|_| OutOfMemory)?;
         self.hosts.try_reserve(1).map_err(|_| OutOfMemory)?;
@@ -110,8 +115,8 @@ impl Unallocated {
             let Some(host) = self.hosts.pop_front() else {
                 return self.impossible.found();
             };
-            self.recall_of(host);
-            if let Some(apart) = self.apart.get_mut(host as usize) {
+            self.recall_of(Some(host));
+            if let Some(apart) = self.apart.get_mut(host.position()) {
                 apart.queued = !apart.messages.is_empty();
                 if apart.queued {
                     self.hosts.push_back(host);
@@ -121,8 +126,8 @@ impl Unallocated {
     }
 
     /// Lets the shortest message of a host take part again.
-    pub(crate) fn recall_of(&mut self, host: u32) {
-        let Some(apart) = self.apart.get_mut(host as usize) else {
+    pub(crate) fn recall_of(&mut self, host: Option<HolderIndex>) {
+        let Some(apart) = host.and_then(|host| self.apart.get_mut(host.position())) else {
             return;
         };
         if let Some((index, rank)) = apart.messages.peek() {

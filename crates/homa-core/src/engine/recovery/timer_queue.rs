@@ -1,15 +1,18 @@
 //! When which RPC and which peer is looked at. Each has at most one timer.
 
+use crate::engine::peer::PeerIndex;
+use crate::engine::rpc::index::RpcIndex;
 use crate::event::WakeReason;
 use crate::structures::OutOfMemory;
 use crate::structures::heap::IndexedHeap;
+use crate::structures::index::Index;
 use crate::time::Instant;
 
 /// The timers of all RPCs and peers.
 #[derive(Debug)]
 pub(crate) struct TimerQueue {
-    rpcs: IndexedHeap<Instant>,
-    peers: IndexedHeap<Instant>,
+    rpcs: IndexedHeap<RpcIndex, Instant>,
+    peers: IndexedHeap<PeerIndex, Instant>,
 }
 
 impl Default for TimerQueue {
@@ -31,21 +34,21 @@ impl TimerQueue {
 
     /// Makes sure that an RPC is looked at by `at`.
     #[inline]
-    pub(crate) fn arm_rpc(&mut self, rpc: u32, at: Instant) {
+    pub(crate) fn arm_rpc(&mut self, rpc: RpcIndex, at: Instant) {
         arm(&mut self.rpcs, rpc, at);
     }
 
     /// Makes sure that a peer is looked at by `at`.
-    pub(crate) fn arm_peer(&mut self, peer: u32, at: Instant) {
+    pub(crate) fn arm_peer(&mut self, peer: PeerIndex, at: Instant) {
         arm(&mut self.peers, peer, at);
     }
 
     #[inline]
-    pub(crate) fn forget_rpc(&mut self, rpc: u32) {
+    pub(crate) fn forget_rpc(&mut self, rpc: RpcIndex) {
         self.rpcs.remove(rpc);
     }
 
-    pub(crate) fn forget_peer(&mut self, peer: u32) {
+    pub(crate) fn forget_peer(&mut self, peer: PeerIndex) {
         self.peers.remove(peer);
     }
 
@@ -57,13 +60,13 @@ impl TimerQueue {
 
     /// Takes the next RPC that is due.
     #[inline]
-    pub(crate) fn pop_due_rpc(&mut self, now: Instant) -> Option<u32> {
+    pub(crate) fn pop_due_rpc(&mut self, now: Instant) -> Option<RpcIndex> {
         pop_due(&mut self.rpcs, now)
     }
 
     /// Takes the next peer that is due.
     #[inline]
-    pub(crate) fn pop_due_peer(&mut self, now: Instant) -> Option<u32> {
+    pub(crate) fn pop_due_peer(&mut self, now: Instant) -> Option<PeerIndex> {
         pop_due(&mut self.peers, now)
     }
 
@@ -79,30 +82,30 @@ impl TimerQueue {
     }
 
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn has_rpc(&self, rpc: u32) -> bool {
+    pub(crate) fn has_rpc(&self, rpc: RpcIndex) -> bool {
         self.rpcs.contains(rpc)
     }
 
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn has_peer(&self, peer: u32) -> bool {
+    pub(crate) fn has_peer(&self, peer: PeerIndex) -> bool {
         self.peers.contains(peer)
     }
 }
 
 #[inline]
-fn arm(timers: &mut IndexedHeap<Instant>, index: u32, at: Instant) {
+fn arm<I: Index>(timers: &mut IndexedHeap<I, Instant>, index: I, at: Instant) {
     if timers.key(index).is_none_or(|armed| armed > at) {
         timers.set(index, at);
     }
 }
 
 #[inline]
-fn is_due(timers: &IndexedHeap<Instant>, now: Instant) -> bool {
+fn is_due<I: Index>(timers: &IndexedHeap<I, Instant>, now: Instant) -> bool {
     timers.peek().is_some_and(|(_, at)| at <= now)
 }
 
 #[inline]
-fn pop_due(timers: &mut IndexedHeap<Instant>, now: Instant) -> Option<u32> {
+fn pop_due<I: Index>(timers: &mut IndexedHeap<I, Instant>, now: Instant) -> Option<I> {
     let (index, _) = timers.peek().filter(|(_, at)| *at <= now)?;
     timers.remove(index);
     Some(index)

@@ -13,8 +13,9 @@ use crate::addr::Path;
 use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::calls::FAILURES_PER_CALL;
-use crate::engine::peer::{Peer, PeerTable, Probe};
+use crate::engine::peer::{Peer, PeerIndex, PeerTable, Probe};
 use crate::engine::recovery::unacknowledged::ack_repeat_max;
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
 use crate::event::{FailReason, Urgency, WakeReason};
@@ -113,7 +114,7 @@ impl Engine {
         }
     }
 
-    fn rpc_due(&mut self, index: u32) {
+    fn rpc_due(&mut self, index: RpcIndex) {
         let Some(rpc) = self.rpcs.living(index) else {
             return;
         };
@@ -155,7 +156,7 @@ impl Engine {
 
     /// Sends a RESEND about a response that waits here for memory, if its server is silent or may
     /// have lost it: the rest of one that was given up would hold up others when its turn comes.
-    fn probe_response(&mut self, index: u32) {
+    fn probe_response(&mut self, index: RpcIndex) {
         let (now, timeout) = (self.ctx.now, self.ctx.config.recovery.timeout);
         let Some(rpc) = self.rpcs.known_mut(index).filter(|rpc| rpc.is_client()) else {
             return;
@@ -175,7 +176,7 @@ impl Engine {
     }
 
     /// Gives an RPC up at `limit`.
-    fn give_up_at(&mut self, limit: Instant, index: u32, need: Need) {
+    fn give_up_at(&mut self, limit: Instant, index: RpcIndex, need: Need) {
         if self.ctx.now >= limit {
             self.give_up(index, need);
         } else {
@@ -184,7 +185,7 @@ impl Engine {
     }
 
     /// Acts on the silence of a peer from which an RPC needs something.
-    fn silence(&mut self, index: u32, need: Need) {
+    fn silence(&mut self, index: RpcIndex, need: Need) {
         let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
@@ -255,7 +256,7 @@ impl Engine {
     }
 
     /// Sends a RESEND soon, however slowly the peer is known to react.
-    fn expedite(&mut self, index: u32) {
+    fn expedite(&mut self, index: RpcIndex) {
         if let Some(rpc) = self.rpcs.known_mut(index) {
             let intervals = if rpc.resend.last_sent().is_some() { DATA_INTERVALS_MAX } else { 1 };
             rpc.resend
@@ -263,7 +264,7 @@ impl Engine {
         }
     }
 
-    fn give_up(&mut self, index: u32, need: Need) {
+    fn give_up(&mut self, index: RpcIndex, need: Need) {
         if need == Need::Acknowledgement {
             self.ctx.stats.responses_abandoned.inc();
         }
@@ -282,7 +283,7 @@ impl Engine {
     }
 
     /// Sends what recovers the RPC (RESEND, NEED_ACK) and sets the time of the next.
-    fn recover(&mut self, index: u32, need: Need) {
+    fn recover(&mut self, index: RpcIndex, need: Need) {
         let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
@@ -335,7 +336,7 @@ impl Engine {
         self.ctx.timers.arm_rpc(index, at);
     }
 
-    fn peer_due(&mut self, index: u32) {
+    fn peer_due(&mut self, index: PeerIndex) {
         let Some(peer) = self.peers.known(index) else {
             return;
         };
@@ -366,13 +367,13 @@ impl Engine {
 
     /// Whether a probe may name this RPC. A request that the driver had no room for would leave
     /// after the probe, and its server say that it was never seen.
-    fn may_be_named(&self, peer: u32, (path, id): &(Path, u64)) -> bool {
+    fn may_be_named(&self, peer: PeerIndex, (path, id): &(Path, u64)) -> bool {
         let index = self.ids.find(&self.rpcs, Some(peer), path, *id);
         let rpc = index.and_then(|index| self.rpcs.known(index));
         rpc.is_none_or(|rpc| !rpc.is_client() || rpc.tx.sent() > 0)
     }
 
-    fn probe_due(&mut self, index: u32, mut probe: Probe) {
+    fn probe_due(&mut self, index: PeerIndex, mut probe: Probe) {
         let Some(peer) = self.peers.known_mut(index) else {
             return;
         };
@@ -411,7 +412,7 @@ impl Engine {
     }
 
     /// The peer did not answer for its timeout: no call to it will be answered.
-    fn peer_timed_out(&mut self, index: u32) {
+    fn peer_timed_out(&mut self, index: PeerIndex) {
         self.fail_calls_to(index, FailReason::Timeout);
         if self.peers.known(index).is_some_and(|peer| peer.liveness.failing().is_some()) {
             return;
@@ -433,7 +434,7 @@ impl Engine {
 impl Engine {
     /// Gives up to `limit` responses up that wait for a peer to prove its address, which it did not
     /// do when it was asked; `true` if none is left.
-    fn abandon_unvalidated(&mut self, peer_index: u32, limit: usize) -> bool {
+    fn abandon_unvalidated(&mut self, peer_index: PeerIndex, limit: usize) -> bool {
         for _ in 0..limit {
             if self.peers.known(peer_index).is_none_or(|peer| peer.validation.is_done()) {
                 return true;

@@ -9,13 +9,13 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::PeerTable;
-use crate::engine::peer::shares::HostShares;
+use crate::engine::peer::shares::{HostIndex, HostShares};
+use crate::engine::rpc::index::RpcIndex;
 #[cfg(any(test, feature = "check"))]
 use crate::engine::rpc::list::RpcList;
 use crate::engine::rpc::{Role, Rpc, RpcTable, State};
 use crate::engine::stats::Count;
 use crate::event::FailReason;
-use crate::structures::NIL;
 use crate::time::{Instant, nanos};
 
 /// NEED_ACKs for a response before it is given up, at least.
@@ -62,12 +62,17 @@ impl HostShares {
     fn shorten_wait(&self, rpc: &mut Rpc, ctx: &mut Ctx) {
         let (min_ns, _) = self.ack_intervals_ns();
         rpc.resend.shorten(min_ns);
-        ctx.arm(rpc.key.index, min_ns);
+        ctx.arm(rpc.index(), min_ns);
     }
 
     /// A response begins: what there is of it is kept until its client has it.
     #[inline]
-    pub(crate) fn keep_response(&mut self, index: u32, rpcs: &mut RpcTable, peers: &PeerTable) {
+    pub(crate) fn keep_response(
+        &mut self,
+        index: RpcIndex,
+        rpcs: &mut RpcTable,
+        peers: &PeerTable,
+    ) {
         if let Some((host, rpc)) = host_keeping(index, rpcs, peers) {
             let bytes = rpc.tx.supplied();
             self.link_response(index, host, rpcs);
@@ -78,7 +83,7 @@ impl HostShares {
     /// A response that is provided piece by piece has grown by `bytes`. Whether it is kept.
     pub(crate) fn response_supplied(
         &mut self,
-        index: u32,
+        index: RpcIndex,
         bytes: u32,
         rpcs: &mut RpcTable,
         peers: &PeerTable,
@@ -94,7 +99,7 @@ impl HostShares {
     /// The client has `bytes` more of a response.
     pub(crate) fn response_taken(
         &mut self,
-        index: u32,
+        index: RpcIndex,
         bytes: u32,
         rpcs: &mut RpcTable,
         peers: &PeerTable,
@@ -107,7 +112,12 @@ impl HostShares {
 
     /// The response of an RPC that ends is not kept any more.
     #[inline]
-    pub(crate) fn forget_response(&mut self, index: u32, rpcs: &mut RpcTable, peers: &PeerTable) {
+    pub(crate) fn forget_response(
+        &mut self,
+        index: RpcIndex,
+        rpcs: &mut RpcTable,
+        peers: &PeerTable,
+    ) {
         if let Some((host, rpc)) = host_keeping(index, rpcs, peers) {
             let left = rpc.tx.unacknowledged_bytes();
             self.let_go(host, left);
@@ -119,29 +129,29 @@ impl HostShares {
     #[cfg(any(test, feature = "check"))]
     pub(crate) fn responses_to<'a>(
         &self,
-        host: u32,
+        host: HostIndex,
         rpcs: &'a RpcTable,
-    ) -> impl Iterator<Item = u32> + use<'a> {
+    ) -> impl Iterator<Item = RpcIndex> + use<'a> {
         let responses = self.get(host).map_or(RpcList::EMPTY, |share| share.responses);
-        responses.iter(rpcs).map(|rpc| rpc.key.index)
+        responses.iter(rpcs).map(|rpc| rpc.index())
     }
 
     /// A response made progress.
-    fn move_back(&mut self, index: u32, host: u32, rpcs: &mut RpcTable) {
+    fn move_back(&mut self, index: RpcIndex, host: HostIndex, rpcs: &mut RpcTable) {
         self.unlink_response(index, host, rpcs);
         self.link_response(index, host, rpcs);
     }
 
     /// Puts a response last among those of its client's host.
     #[inline]
-    fn link_response(&mut self, index: u32, host: u32, rpcs: &mut RpcTable) {
+    fn link_response(&mut self, index: RpcIndex, host: HostIndex, rpcs: &mut RpcTable) {
         if let Some(share) = self.known_mut(host) {
             share.responses.push_back(index, rpcs);
         }
     }
 
     #[inline]
-    fn unlink_response(&mut self, index: u32, host: u32, rpcs: &mut RpcTable) {
+    fn unlink_response(&mut self, index: RpcIndex, host: HostIndex, rpcs: &mut RpcTable) {
         if let Some(share) = self.known_mut(host) {
             share.responses.remove(index, rpcs);
         }
@@ -150,7 +160,11 @@ impl HostShares {
 
 /// The RPC, if it keeps a response, and the host of its client.
 #[inline]
-fn host_keeping<'a>(index: u32, rpcs: &'a RpcTable, peers: &PeerTable) -> Option<(u32, &'a Rpc)> {
+fn host_keeping<'a>(
+    index: RpcIndex,
+    rpcs: &'a RpcTable,
+    peers: &PeerTable,
+) -> Option<(HostIndex, &'a Rpc)> {
     let keeps = |rpc: &&Rpc| rpc.role == Role::Server && rpc.state() == State::Outgoing;
     let rpc = rpcs.known(index).filter(keeps)?;
     peers.known(rpc.peer).map(|peer| (peer.host(), rpc))
@@ -165,7 +179,7 @@ impl Engine {
         if !self.shares.begin_flush() {
             return;
         }
-        for index in 0..u32::try_from(self.rpcs.capacity()).unwrap_or(NIL) {
+        for index in self.rpcs.indices() {
             let Some(rpc) = self.rpcs.get_mut(index).filter(|rpc| rpc.role == Role::Server) else {
                 continue;
             };
@@ -179,14 +193,14 @@ impl Engine {
     /// that have made no progress for longest; not `newest`, so that a single response can always
     /// be sent.
     #[inline]
-    pub(crate) fn limit_unacknowledged(&mut self, newest: u32) {
+    pub(crate) fn limit_unacknowledged(&mut self, newest: RpcIndex) {
         if self.shares.unacknowledged_bytes() > self.ctx.config.responses.unacknowledged_bytes {
             self.displace_responses(newest);
         }
     }
 
     #[inline(never)]
-    fn displace_responses(&mut self, newest: u32) {
+    fn displace_responses(&mut self, newest: RpcIndex) {
         for _ in 0..DISPLACED_PER_CALL {
             let index = self.shares.to_give_up().filter(|index| *index != newest);
             let full =

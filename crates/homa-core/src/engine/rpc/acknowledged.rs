@@ -4,7 +4,9 @@ use homa_wire::AckEntry;
 
 use crate::addr::Path;
 use crate::engine::Engine;
+use crate::engine::peer::PeerIndex;
 use crate::engine::rpc::State;
+use crate::engine::rpc::index::RpcIndex;
 
 /// Deferred acknowledgements, at most.
 pub(crate) const LATE_ACKS_MAX: usize = 64;
@@ -12,14 +14,19 @@ pub(crate) const LATE_ACKS_MAX: usize = 64;
 impl Engine {
     /// Defers an acknowledgement that came with data until the reply to that data is on its way,
     /// see [`Engine::settle`]; beyond [`LATE_ACKS_MAX`] it is applied at once.
-    pub(crate) fn acknowledge_later(&mut self, peer: Option<u32>, path: &Path, ack: &AckEntry) {
+    pub(crate) fn acknowledge_later(
+        &mut self,
+        peer: Option<PeerIndex>,
+        path: &Path,
+        ack: &AckEntry,
+    ) {
         let named = self.ids.find_acknowledged(&self.rpcs, peer, path, ack);
         let Some(rpc) = named.and_then(|index| self.rpcs.known(index)) else {
             return;
         };
         if self.late_acks.len() < LATE_ACKS_MAX {
             // Reserved when the engine was made.
-            self.late_acks.push_back(rpc.key);
+            self.late_acks.push_back(rpc.key());
         } else {
             self.acknowledged(named, true);
         }
@@ -36,7 +43,7 @@ impl Engine {
 
     /// Ends a server RPC that its client no longer needs; if it `arrived`, because the client has
     /// the response.
-    pub(crate) fn acknowledged(&mut self, index: Option<u32>, arrived: bool) {
+    pub(crate) fn acknowledged(&mut self, index: Option<RpcIndex>, arrived: bool) {
         let Some(rpc) = index.and_then(|index| self.rpcs.known_mut(index)) else {
             return;
         };
@@ -44,7 +51,7 @@ impl Engine {
             if arrived && rpc.state() == State::Outgoing {
                 rpc.note_full_size(u32::MAX, &mut self.peers, &self.ctx.config);
             }
-            let index = rpc.key.index;
+            let index = rpc.index();
             self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
             self.end_rpc(index);
         }

@@ -2,7 +2,8 @@
 
 use alloc::collections::VecDeque;
 
-use crate::engine::peer::PeerTable;
+use crate::engine::peer::{PeerIndex, PeerTable};
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::event::{Event, FailReason};
 use crate::structures::OutOfMemory;
@@ -96,8 +97,8 @@ impl PendingEvents {
 #[derive(Debug, Default)]
 pub(crate) struct EventQueue {
     /// RPCs with events, each at most once.
-    rpcs: VecDeque<u32>,
-    new_peers: VecDeque<u32>,
+    rpcs: VecDeque<RpcIndex>,
+    new_peers: VecDeque<PeerIndex>,
     answer_expected: bool,
 }
 
@@ -112,12 +113,12 @@ impl EventQueue {
     #[inline]
     pub(crate) fn push(&mut self, rpc: &mut Rpc) {
         if !core::mem::replace(&mut rpc.pending.queued, true) {
-            self.rpcs.push_back(rpc.key.index);
+            self.rpcs.push_back(rpc.index());
         }
     }
 
     /// Queues the event about a new peer.
-    pub(crate) fn try_push_peer(&mut self, index: u32) -> Result<(), OutOfMemory> {
+    pub(crate) fn try_push_peer(&mut self, index: PeerIndex) -> Result<(), OutOfMemory> {
         self.new_peers.try_reserve(1).map_err(|_| OutOfMemory)?;
         self.new_peers.push_back(index);
         Ok(())
@@ -172,7 +173,7 @@ impl EventQueue {
                 None if rpc.state() == State::Dead => rpcs.remove(index),
                 None => {}
                 Some(Happened::Ended) => {
-                    let key = rpc.key;
+                    let key = rpc.key();
                     rpcs.remove(index);
                     return Some(Event::Ended { rpc: key });
                 }
@@ -186,7 +187,7 @@ impl EventQueue {
     }
 
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn rpcs(&self) -> impl Iterator<Item = u32> + '_ {
+    pub(crate) fn rpcs(&self) -> impl Iterator<Item = RpcIndex> + '_ {
         self.rpcs.iter().copied()
     }
 }
@@ -213,7 +214,7 @@ impl Rpc {
     /// The event that tells it; `Some`, so that it is made where it is returned.
     #[inline]
     fn event(&self, what: Happened) -> Option<Event> {
-        let (rpc, cookie, client) = (self.key, self.call.cookie, self.is_client());
+        let (rpc, cookie, client) = (self.key(), self.call.cookie, self.is_client());
         Some(match what {
             Happened::Started if client => {
                 Event::ResponseStarted { rpc, cookie, length: self.rx.length() }

@@ -4,25 +4,29 @@ use hashbrown::hash_map::Entry;
 use homa_wire::{AckEntry, RpcId};
 
 use crate::addr::Path;
+use crate::engine::peer::PeerIndex;
 #[cfg(any(test, feature = "check"))]
 use crate::engine::rpc::Rpc;
 use crate::engine::rpc::client_hosts::ClientHosts;
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{RpcTable, State};
+use crate::structures::OutOfMemory;
 use crate::structures::hash::{Map, SeededState};
-use crate::structures::{NIL, OutOfMemory};
+#[cfg(any(test, feature = "check"))]
+use crate::structures::index::XorSet;
 
 /// RPCs by their ids, which are in our own form: even at the client, odd at the server.
 #[derive(Debug)]
 pub(crate) struct Ids {
-    calls: Map<u64, u32>,
+    calls: Map<u64, RpcIndex>,
     /// Requests by the peer that sent them.
-    requests: Map<(u32, u64), u32>,
+    requests: Map<(PeerIndex, u64), RpcIndex>,
     /// Requests over raw IP by the address of their client.
     client_hosts: ClientHosts,
     /// Ids of calls given so far, see [`crate::engine::peer::PeerNumbers::first_id`].
     given: u64,
     /// The RPC that data came for last, if more of its message is to come: packets come in bursts.
-    arriving: u32,
+    arriving: Option<RpcIndex>,
 }
 
 impl Ids {
@@ -32,7 +36,7 @@ impl Ids {
             requests: Map::with_hasher(SeededState::new(requests_seed)),
             client_hosts: ClientHosts::new(hosts_seed),
             given: 0,
-            arriving: NIL,
+            arriving: None,
         }
     }
 
@@ -41,22 +45,24 @@ impl Ids {
     pub(crate) fn find(
         &self,
         rpcs: &RpcTable,
-        peer: Option<u32>,
+        peer: Option<PeerIndex>,
         path: &Path,
         id: u64,
-    ) -> Option<u32> {
+    ) -> Option<RpcIndex> {
         let peer = peer?;
-        if let Some(rpc) = rpcs.get(self.arriving).filter(|rpc| rpc.id == id) {
+        if let Some(rpc) =
+            self.arriving.and_then(|index| rpcs.get(index)).filter(|rpc| rpc.id == id)
+        {
             let is_it = rpc.peer == peer && rpc.path.local_port == path.local_port;
             if is_it && rpc.state() == State::Incoming {
-                return Some(self.arriving);
+                return self.arriving;
             }
         }
         self.search(rpcs, peer, path, id)
     }
 
     #[inline(never)]
-    fn search(&self, rpcs: &RpcTable, peer: u32, path: &Path, id: u64) -> Option<u32> {
+    fn search(&self, rpcs: &RpcTable, peer: PeerIndex, path: &Path, id: u64) -> Option<RpcIndex> {
         if RpcId(id).is_server() {
             return self.requests.get(&(peer, id)).copied();
         }
@@ -70,16 +76,16 @@ impl Ids {
     pub(crate) fn find_acknowledged(
         &self,
         rpcs: &RpcTable,
-        peer: Option<u32>,
+        peer: Option<PeerIndex>,
         path: &Path,
         ack: &AckEntry,
-    ) -> Option<u32> {
+    ) -> Option<RpcIndex> {
         let client_id = RpcId(ack.client_id);
         if client_id.is_server() {
             return None;
         }
         let id = client_id.of_server().0;
-        let here = |index: &u32| {
+        let here = |index: &RpcIndex| {
             rpcs.known(*index).is_some_and(|rpc| rpc.path.local_port == ack.server_port)
         };
         let of_peer = self.find(rpcs, peer, path, id).filter(here);
@@ -92,9 +98,9 @@ impl Ids {
         self.calls.contains_key(&id)
     }
 
-    /// More data is to come for this RPC, or ([`NIL`]) for none.
+    /// More data is to come for this RPC, or for none.
     #[inline]
-    pub(crate) fn set_arriving(&mut self, index: u32) {
+    pub(crate) fn set_arriving(&mut self, index: Option<RpcIndex>) {
         self.arriving = index;
     }
 
@@ -115,7 +121,7 @@ impl Ids {
     /// count up, also when it was forgotten meanwhile; their distance from those to another peer is
     /// secret.
     #[inline]
-    pub(crate) fn give(&mut self, index: u32, first: u64) -> u64 {
+    pub(crate) fn give(&mut self, index: RpcIndex, first: u64) -> u64 {
         loop {
             let id = first.wrapping_add(self.given.wrapping_mul(2));
             self.given = self.given.wrapping_add(1);
@@ -129,7 +135,7 @@ impl Ids {
 
     /// Enters a request.
     #[inline]
-    pub(crate) fn add_request(&mut self, index: u32, peer: u32, path: &Path, id: u64) {
+    pub(crate) fn add_request(&mut self, index: RpcIndex, peer: PeerIndex, path: &Path, id: u64) {
         self.requests.insert((peer, id), index);
         self.client_hosts.insert(path, id, index);
     }
@@ -140,7 +146,13 @@ impl Ids {
     }
 
     #[inline]
-    pub(crate) fn forget_request(&mut self, index: u32, peer: u32, path: &Path, id: u64) {
+    pub(crate) fn forget_request(
+        &mut self,
+        index: RpcIndex,
+        peer: PeerIndex,
+        path: &Path,
+        id: u64,
+    ) {
         self.requests.remove(&(peer, id));
         self.client_hosts.remove(path, id, index);
     }
@@ -156,7 +168,7 @@ impl Ids {
         let mut hosts = alloc::collections::BTreeMap::new();
         let (mut calls, mut requests) = (0_usize, 0_usize);
         for rpc in live {
-            let index = Some(&rpc.key.index);
+            let index = Some(&rpc.index());
             if rpc.is_client() {
                 if rpc.state() != State::Delivered {
                     calls += 1;
@@ -168,9 +180,7 @@ impl Ids {
             assert_eq!(self.requests.get(&(rpc.peer, rpc.id)), index, "id of {rpc:?}");
             if rpc.path.carriage == crate::addr::Carriage::Ip {
                 let key = (rpc.path.remote.ip().to_canonical(), rpc.path.local_port, rpc.id);
-                let (count, indices) = hosts.entry(key).or_insert((0_u32, 0_u32));
-                *count += 1;
-                *indices ^= rpc.key.index;
+                hosts.entry(key).or_insert_with(XorSet::default).add(rpc.index());
             }
         }
         assert_eq!(self.calls.len(), calls, "ids of calls");

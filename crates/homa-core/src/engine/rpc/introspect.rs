@@ -44,7 +44,7 @@ pub struct RpcInfo {
 impl Engine {
     /// All live RPCs. Visits every place of the table: for reports, not for every packet.
     pub fn rpcs(&self) -> impl Iterator<Item = RpcInfo> + '_ {
-        let indices = 0..u32::try_from(self.rpcs.capacity()).unwrap_or(u32::MAX);
+        let indices = self.rpcs.indices();
         indices
             .filter_map(|index| self.rpcs.get(index))
             .filter(|rpc| rpc.state() != State::Dead)
@@ -67,7 +67,7 @@ fn info(rpc: &Rpc) -> RpcInfo {
     let (tx, rx) = (&rpc.tx, &rpc.rx);
     let gap_bytes = |sum: u32, gap: &(u32, u32)| sum.saturating_add(gap.1.saturating_sub(gap.0));
     RpcInfo {
-        rpc: rpc.key,
+        rpc: rpc.key(),
         id: rpc.id,
         path: rpc.path,
         cookie: rpc.call.cookie,

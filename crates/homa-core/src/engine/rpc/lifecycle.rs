@@ -4,11 +4,12 @@ use homa_wire::{Body, Reason};
 
 use crate::addr::Path;
 use crate::engine::Engine;
+use crate::engine::peer::PeerIndex;
 use crate::engine::rpc::events::Happened;
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
 use crate::event::FailReason;
-use crate::structures::NIL;
 use crate::structures::OutOfMemory;
 use crate::time::Instant;
 
@@ -19,13 +20,13 @@ impl Engine {
         role: Role,
         id: u64,
         path: &Path,
-        peer_index: u32,
-    ) -> Result<u32, OutOfMemory> {
+        peer_index: PeerIndex,
+    ) -> Result<RpcIndex, OutOfMemory> {
         if !self.rpcs.has_room() || !self.rpcs.is_covered() {
             self.make_room_for_rpc()?;
         }
         let (birth, now) = (self.rpcs.next_birth(), self.ctx.now);
-        let new = |key| Rpc::new(key, role, id, path, peer_index, birth, now);
+        let new = |place| Rpc::new(place, role, id, path, peer_index, birth, now);
         let index = self.rpcs.insert(new).ok_or(OutOfMemory)?;
         if let Some(peer) = self.peers.known_mut(peer_index) {
             peer.begin_use();
@@ -54,7 +55,7 @@ impl Engine {
 
     /// Ends an RPC: it leaves every structure; its memory is given back; what remains are the
     /// events that tell the caller.
-    pub(crate) fn end_rpc(&mut self, index: u32) {
+    pub(crate) fn end_rpc(&mut self, index: RpcIndex) {
         let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.state() != State::Dead) else {
             return;
         };
@@ -117,7 +118,7 @@ impl Engine {
     }
 
     /// Ends an RPC with a reason that the application is told.
-    pub(crate) fn fail_rpc(&mut self, index: u32, reason: FailReason) {
+    pub(crate) fn fail_rpc(&mut self, index: RpcIndex, reason: FailReason) {
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
@@ -149,7 +150,7 @@ impl Engine {
     }
 
     /// The peer's last word on a request or response: it is complete at the other end.
-    pub(crate) fn release_outgoing(&mut self, index: u32, upto: u32) {
+    pub(crate) fn release_outgoing(&mut self, index: RpcIndex, upto: u32) {
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
@@ -169,7 +170,7 @@ impl Engine {
         if !self.ports.close(port) {
             return;
         }
-        for index in 0..u32::try_from(self.rpcs.capacity()).unwrap_or(NIL) {
+        for index in self.rpcs.indices() {
             let Some(rpc) = self.rpcs.get(index) else {
                 continue;
             };

@@ -4,21 +4,21 @@
 #[cfg(any(test, feature = "check"))]
 use crate::engine::rpc::Rpc;
 use crate::engine::rpc::RpcTable;
-use crate::structures::NIL;
+use crate::engine::rpc::index::RpcIndex;
 
 /// The neighbours of an RPC in the list it is in, which is one at most.
 #[derive(Debug)]
 pub(crate) struct Link {
-    previous: u32,
-    next: u32,
+    previous: Option<RpcIndex>,
+    next: Option<RpcIndex>,
     listed: bool,
 }
 
 impl Link {
-    pub(crate) const NONE: Self = Self { previous: NIL, next: NIL, listed: false };
+    pub(crate) const NONE: Self = Self { previous: None, next: None, listed: false };
 
-    /// The RPC after this one, [`NIL`] at the end.
-    pub(crate) fn next(&self) -> u32 {
+    /// The RPC after this one.
+    pub(crate) fn next(&self) -> Option<RpcIndex> {
         self.next
     }
 
@@ -32,65 +32,63 @@ impl Link {
 /// Both ends of a list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RpcList {
-    first: u32,
-    last: u32,
+    first: Option<RpcIndex>,
+    last: Option<RpcIndex>,
 }
 
 impl RpcList {
-    pub(crate) const EMPTY: Self = Self { first: NIL, last: NIL };
+    pub(crate) const EMPTY: Self = Self { first: None, last: None };
 
     /// A list of one, whose RPC does not know it.
     #[cfg(test)]
-    pub(crate) fn of(index: u32) -> Self {
-        Self { first: index, last: index }
+    pub(crate) fn of(index: RpcIndex) -> Self {
+        Self { first: Some(index), last: Some(index) }
     }
 
-    /// The first RPC, [`NIL`] if there is none.
-    pub(crate) fn first(&self) -> u32 {
+    /// The first RPC.
+    pub(crate) fn first(&self) -> Option<RpcIndex> {
         self.first
     }
 
     /// Puts an RPC before all others; it is in no list.
     #[inline]
-    pub(crate) fn push_front(&mut self, index: u32, rpcs: &mut RpcTable) {
-        let next = core::mem::replace(&mut self.first, index);
-        match rpcs.get_mut(next) {
-            Some(neighbour) => neighbour.link.previous = index,
-            None => self.last = index,
+    pub(crate) fn push_front(&mut self, index: RpcIndex, rpcs: &mut RpcTable) {
+        let next = self.first.replace(index);
+        match next.and_then(|next| rpcs.known_mut(next)) {
+            Some(neighbour) => neighbour.link.previous = Some(index),
+            None => self.last = Some(index),
         }
         if let Some(rpc) = rpcs.known_mut(index) {
-            rpc.link = Link { previous: NIL, next, listed: true };
+            rpc.link = Link { previous: None, next, listed: true };
         }
     }
 
     /// Puts an RPC behind all others; it is in no list.
     #[inline]
-    pub(crate) fn push_back(&mut self, index: u32, rpcs: &mut RpcTable) {
-        let previous = core::mem::replace(&mut self.last, index);
-        match rpcs.get_mut(previous) {
-            Some(neighbour) => neighbour.link.next = index,
-            None => self.first = index,
+    pub(crate) fn push_back(&mut self, index: RpcIndex, rpcs: &mut RpcTable) {
+        let previous = self.last.replace(index);
+        match previous.and_then(|previous| rpcs.known_mut(previous)) {
+            Some(neighbour) => neighbour.link.next = Some(index),
+            None => self.first = Some(index),
         }
         if let Some(rpc) = rpcs.known_mut(index) {
-            rpc.link = Link { previous, next: NIL, listed: true };
+            rpc.link = Link { previous, next: None, listed: true };
         }
     }
 
     /// Takes an RPC out, which is in this list or in none. Returns the one that came after it.
     #[inline]
-    pub(crate) fn remove(&mut self, index: u32, rpcs: &mut RpcTable) -> u32 {
-        let Some(rpc) = rpcs.known_mut(index) else {
-            return NIL;
-        };
+    pub(crate) fn remove(&mut self, index: RpcIndex, rpcs: &mut RpcTable) -> Option<RpcIndex> {
+        let rpc = rpcs.known_mut(index)?;
         let Link { previous, next, listed } = core::mem::replace(&mut rpc.link, Link::NONE);
         if !listed {
-            return NIL;
+            return None;
         }
-        match rpcs.get_mut(previous) {
+        match previous.and_then(|previous| rpcs.known_mut(previous)) {
             Some(neighbour) => neighbour.link.next = next,
             None => self.first = next,
         }
-        match rpcs.get_mut(next) {
+        match next.and_then(|next| rpcs.known_mut(next)) {
             Some(neighbour) => neighbour.link.previous = previous,
             None => self.last = previous,
         }
@@ -100,11 +98,11 @@ impl RpcList {
     /// The RPCs of the list in order, whose links agree.
     #[cfg(any(test, feature = "check"))]
     pub(crate) fn iter<'a>(&self, rpcs: &'a RpcTable) -> impl Iterator<Item = &'a Rpc> + use<'a> {
-        let (mut previous, mut next, last) = (NIL, self.first, self.last);
+        let (mut previous, mut next, last) = (None, self.first, self.last);
         let mut left = rpcs.len();
         core::iter::from_fn(move || {
-            let Some(rpc) = rpcs.get(next) else {
-                assert_eq!((next, previous), (NIL, last), "end of a list");
+            let Some(rpc) = next.and_then(|next| rpcs.get(next)) else {
+                assert_eq!((next, previous), (None, last), "end of a list");
                 return None;
             };
             assert!(rpc.link.listed && rpc.link.previous == previous, "link of {rpc:?}");

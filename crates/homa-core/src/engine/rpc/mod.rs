@@ -9,6 +9,7 @@
 //! | `failure` | what a refusal by the peer means |
 //! | `resend_timer` | when a RESEND or NEED_ACK is due |
 //! | `restarts` | when a request is sent again from its beginning |
+//! | `index` | nothing: an RPC's index in the table |
 //! | `list` | nothing: it links RPCs to lists |
 //! | `introspect` | nothing: it lists live RPCs |
 
@@ -17,6 +18,7 @@ mod client_hosts;
 pub(super) mod events;
 pub(super) mod failure;
 pub(super) mod ids;
+pub(super) mod index;
 pub(super) mod introspect;
 pub(super) mod lifecycle;
 pub(super) mod list;
@@ -28,8 +30,10 @@ use alloc::vec::Vec;
 
 use crate::addr::{Carriage, Path};
 use crate::engine::impossible::Impossible;
+use crate::engine::peer::PeerIndex;
 use crate::engine::receiver::incoming::Incoming;
 use crate::engine::rpc::events::PendingEvents;
+use crate::engine::rpc::index::{RpcIndex, RpcPlace};
 use crate::engine::rpc::list::Link;
 use crate::engine::rpc::resend_timer::ResendTimer;
 use crate::engine::rpc::restarts::Restarts;
@@ -37,6 +41,7 @@ pub(crate) use crate::engine::rpc::state::{Role, State};
 use crate::engine::sender::outgoing::Outgoing;
 use crate::event::RpcKey;
 use crate::structures::OutOfMemory;
+use crate::structures::index::Index;
 use crate::structures::table::Table;
 use crate::time::Instant;
 
@@ -53,14 +58,13 @@ pub(crate) struct Call {
 /// State of one RPC.
 #[derive(Debug)]
 pub(crate) struct Rpc {
-    pub(crate) key: RpcKey,
+    place: RpcPlace,
     pub(crate) role: Role,
     state: State,
     /// Id in our form: even at the client, odd at the server.
     pub(crate) id: u64,
     pub(crate) path: Path,
-    /// Index of the peer.
-    pub(crate) peer: u32,
+    pub(crate) peer: PeerIndex,
     /// It was begun in the native profile; see [`Rpc::speaks_native`]. Otherwise all
     /// its packets have the format of Linux, whatever is learned of the peer meanwhile.
     pub(crate) native: bool,
@@ -105,16 +109,16 @@ impl Rpc {
     /// A new RPC: its client sends, its server receives.
     #[inline]
     pub(crate) fn new(
-        key: RpcKey,
+        place: RpcPlace,
         role: Role,
         id: u64,
         path: &Path,
-        peer: u32,
+        peer: PeerIndex,
         birth: u64,
         now: Instant,
     ) -> Self {
         Self {
-            key,
+            place,
             role,
             state: State::first(role),
             id,
@@ -135,6 +139,17 @@ impl Rpc {
             pending: PendingEvents::default(),
             link: Link::NONE,
         }
+    }
+
+    #[inline]
+    pub(crate) fn index(&self) -> RpcIndex {
+        self.place.index()
+    }
+
+    /// Its name for the application.
+    #[inline]
+    pub(crate) fn key(&self) -> RpcKey {
+        self.place.key()
     }
 
     pub(crate) fn state(&self) -> State {
@@ -176,8 +191,8 @@ struct Slot {
 /// RPCs by index; a slot's generation tells its uses apart.
 #[derive(Debug, Default)]
 pub(crate) struct RpcTable {
-    slots: Table<Slot>,
-    free: Vec<u32>,
+    slots: Table<RpcIndex, Slot>,
+    free: Vec<RpcIndex>,
     /// Indices below this are covered by all tables that are indexed by RPC.
     covered: usize,
     births: u64,
@@ -193,6 +208,11 @@ impl RpcTable {
     /// Slots in use or free.
     pub(crate) fn capacity(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Indices of all slots.
+    pub(crate) fn indices(&self) -> impl Iterator<Item = RpcIndex> + use<> {
+        self.slots.indices()
     }
 
     /// Whether all other tables that are indexed by RPC cover this one.
@@ -223,8 +243,8 @@ impl RpcTable {
             self.free.try_reserve(total).map_err(|_| OutOfMemory)?;
             let grown = self.slots.grow(add, || Slot { generation: 0, rpc: None });
             // If memory ran short, the slots that were added are used.
-            for index in (first..self.slots.len()).rev() {
-                self.free.push(u32::try_from(index).map_err(|_| OutOfMemory)?);
+            for position in (first..self.slots.len()).rev() {
+                self.free.push(RpcIndex::at(position).ok_or(OutOfMemory)?);
             }
             grown?;
         }
@@ -238,15 +258,15 @@ impl RpcTable {
 
     /// Makes an RPC in a free slot that `reserve` made, where it stays.
     #[inline]
-    pub(crate) fn insert(&mut self, new: impl FnOnce(RpcKey) -> Rpc) -> Option<u32> {
+    pub(crate) fn insert(&mut self, new: impl FnOnce(RpcPlace) -> Rpc) -> Option<RpcIndex> {
         let index = self.free.pop()?;
         let slot = self.slots.get_mut(index)?;
-        slot.rpc = Some(new(RpcKey { index, generation: slot.generation }));
+        slot.rpc = Some(new(RpcPlace::new(index, slot.generation)));
         Some(index)
     }
 
     #[inline(never)]
-    pub(crate) fn remove(&mut self, index: u32) {
+    pub(crate) fn remove(&mut self, index: RpcIndex) {
         let taken = self.slots.get_mut(index).filter(|slot| slot.rpc.is_some());
         if let Some(slot) = self.impossible.known(taken) {
             slot.rpc = None;
@@ -255,34 +275,33 @@ impl RpcTable {
         }
     }
 
-    /// The RPC at an index that may be stale: of a link that may lead nowhere, or of a queue that
-    /// keeps RPCs which are over.
-    pub(crate) fn get(&self, index: u32) -> Option<&Rpc> {
+    /// The RPC at an index that may be stale, as in a queue that keeps RPCs which are over.
+    pub(crate) fn get(&self, index: RpcIndex) -> Option<&Rpc> {
         self.slots.get(index)?.rpc.as_ref()
     }
 
-    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Rpc> {
+    pub(crate) fn get_mut(&mut self, index: RpcIndex) -> Option<&mut Rpc> {
         self.slots.get_mut(index)?.rpc.as_mut()
     }
 
     /// The RPC at an index that must be valid; its absence is [`Impossible`].
     #[inline]
     #[track_caller]
-    pub(crate) fn known(&self, index: u32) -> Option<&Rpc> {
+    pub(crate) fn known(&self, index: RpcIndex) -> Option<&Rpc> {
         self.impossible.known(self.get(index))
     }
 
     /// As [`RpcTable::known`].
     #[inline]
     #[track_caller]
-    pub(crate) fn known_mut(&mut self, index: u32) -> Option<&mut Rpc> {
+    pub(crate) fn known_mut(&mut self, index: RpcIndex) -> Option<&mut Rpc> {
         self.impossible.known(self.slots.get_mut(index).and_then(|slot| slot.rpc.as_mut()))
     }
 
     /// As [`RpcTable::known`], of a queue that holds only RPCs that are not over.
     #[inline]
     #[track_caller]
-    pub(crate) fn living(&self, index: u32) -> Option<&Rpc> {
+    pub(crate) fn living(&self, index: RpcIndex) -> Option<&Rpc> {
         self.impossible.known(self.get(index).filter(|rpc| rpc.state != State::Dead))
     }
 
@@ -292,15 +311,17 @@ impl RpcTable {
     }
 
     /// The RPC of a key that the caller may still use.
-    pub(crate) fn live_mut(&mut self, key: RpcKey) -> Option<(u32, &mut Rpc)> {
-        let slot = self.slots.get_mut(key.index)?;
+    pub(crate) fn live_mut(&mut self, key: RpcKey) -> Option<(RpcIndex, &mut Rpc)> {
+        let index = RpcIndex::at(key.index as usize)?;
+        let slot = self.slots.get_mut(index)?;
         let rpc = slot.rpc.as_mut().filter(|rpc| rpc.state != State::Dead)?;
-        (slot.generation == key.generation).then_some((key.index, rpc))
+        (slot.generation == key.generation).then_some((index, rpc))
     }
 
     /// The index of a key that is still alive.
-    pub(crate) fn resolve(&self, key: RpcKey) -> Option<u32> {
-        let slot = self.slots.get(key.index)?;
-        (slot.generation == key.generation && slot.rpc.is_some()).then_some(key.index)
+    pub(crate) fn resolve(&self, key: RpcKey) -> Option<RpcIndex> {
+        let index = RpcIndex::at(key.index as usize)?;
+        let slot = self.slots.get(index)?;
+        (slot.generation == key.generation && slot.rpc.is_some()).then_some(index)
     }
 }

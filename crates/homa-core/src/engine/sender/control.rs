@@ -5,12 +5,11 @@ use homa_wire::{Ack, AckEntry, Body, Common, Extension, Header, Reason, Resend, 
 use crate::addr::{Carriage, Path};
 use crate::config::Config;
 use crate::engine::ctx::Ctx;
-use crate::engine::peer::{Peer, PeerTable, PendingAck};
+use crate::engine::peer::{Peer, PeerIndex, PeerTable, PendingAck};
 use crate::engine::rpc::ids::Ids;
 use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::engine::sender::control_queue::{Control, ControlBody};
 use crate::engine::stats::Count;
-use crate::structures::NIL;
 
 impl Rpc {
     /// Builds a control header about it, in pure Linux format, or with a reason and a value in the
@@ -92,7 +91,7 @@ impl Ctx {
 
     fn resend_below(&mut self, upto: u32, rpc: &mut Rpc, may_be_late: bool) {
         rpc.resend.note_resend(self.now);
-        let body = ControlBody::Missing { rpc: rpc.key, upto, may_be_late };
+        let body = ControlBody::Missing { rpc: rpc.key(), upto, may_be_late };
         let priority = self.config.top_priority();
         // Decided on when it leaves, by an RPC that holds its peer.
         self.push_control(Control { path: rpc.path, priority, to_unvalidated: false, body });
@@ -141,7 +140,7 @@ impl PeerTable {
     /// Acknowledges what waited for a request to ride on: `port` sends no more requests, and the
     /// servers' NEED_ACKs would go unanswered.
     pub(crate) fn acknowledge_at_once(&mut self, port: u16, ctx: &mut Ctx) {
-        for index in 0..u32::try_from(self.capacity()).unwrap_or(NIL) {
+        for index in self.indices() {
             let native = self.is_native_of_late(ctx.now, index);
             while let Some(peer) = self.get_mut(index) {
                 let mut path = peer.path;
@@ -159,7 +158,7 @@ impl PeerTable {
     /// native profile.
     pub(crate) fn control_header(
         &self,
-        peer: Option<u32>,
+        peer: Option<PeerIndex>,
         path: &Path,
         id: u64,
         body: Body,

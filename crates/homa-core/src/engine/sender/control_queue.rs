@@ -7,7 +7,6 @@ use homa_wire::Header;
 use crate::addr::Path;
 use crate::engine::sender::train::Train;
 use crate::event::{RpcKey, SegmentKind};
-use crate::structures::NIL;
 
 /// Content of an entry of the control queue.
 #[derive(Clone, Debug)]
@@ -61,7 +60,7 @@ impl ControlQueue {
 
     /// Adds the control packets that follow to a train, as long as they fit.
     pub(crate) fn append_to(&mut self, train: &mut Train<'_>) {
-        let forgotten = train.peer == NIL;
+        let forgotten = train.peer.is_none();
         while let Some(Control {
             path,
             priority,

@@ -5,6 +5,7 @@ use homa_wire::{AckEntry, Body, Common, Data, Header};
 use crate::config::Config;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::{CREDIT_PER_PACKET, Peer, PeerTable, PendingAck};
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::engine::sender::Sender;
 use crate::engine::sender::admission::{Admission, admission, needs_validation};
@@ -65,7 +66,7 @@ impl Sender {
     fn append(
         &mut self,
         train: &mut Train<'_>,
-        index: u32,
+        index: RpcIndex,
         rpcs: &mut RpcTable,
         peers: &mut PeerTable,
         ctx: &mut Ctx,
@@ -113,11 +114,11 @@ impl Sender {
             return false;
         }
         let header = data_header(rpc, peer, (start, end), true, ctx.now);
-        train.push(&header, Some(rpc.key), (start, end), 0, SegmentKind::Retransmission);
+        train.push(&header, Some(rpc.key()), (start, end), 0, SegmentKind::Retransmission);
         train.note_priority(priority);
         let more = rpc.tx.retransmitted(payload);
         ctx.stats.bytes_retransmitted.inc_by(u64::from(payload));
-        self.pacer.account(rpc.key.index, payload, &ctx.config);
+        self.pacer.account(rpc.index(), payload, &ctx.config);
         if more {
             self.pacer.follow(rpc, &ctx.config);
         } else {
@@ -130,7 +131,7 @@ impl Sender {
     fn retransmissions_sent(&mut self, rpc: &mut Rpc, ctx: &mut Ctx) {
         rpc.last_heard = ctx.now;
         self.pacer.follow(rpc, &ctx.config);
-        ctx.arm(rpc.key.index, nanos(ctx.config.recovery.resend_interval));
+        ctx.arm(rpc.index(), nanos(ctx.config.recovery.resend_interval));
     }
 
     /// Adds the next new segment of a message. `false`: no other can follow now, or it does not fit
@@ -139,7 +140,7 @@ impl Sender {
     fn append_segment(
         &mut self,
         train: &mut Train<'_>,
-        index: u32,
+        index: RpcIndex,
         rpcs: &mut RpcTable,
         peers: &mut PeerTable,
         ctx: &mut Ctx,
@@ -189,7 +190,7 @@ impl Sender {
             }
         }
         let header = data_header(rpc, peer, (start, end), false, ctx.now);
-        train.push(&header, Some(rpc.key), (start, end), padding, SegmentKind::Data);
+        train.push(&header, Some(rpc.key()), (start, end), padding, SegmentKind::Data);
         train.note_priority(priority);
         self.note_sent(rpc, peer, (start, end), ctx)
     }
@@ -207,10 +208,10 @@ impl Sender {
         rpc.last_heard = ctx.now;
         rpc.progress_at = ctx.now;
         let idle = rpc.tx.is_idle();
-        self.pacer.account(rpc.key.index, bytes, &ctx.config);
+        self.pacer.account(rpc.index(), bytes, &ctx.config);
         if idle {
-            self.pacer.remove(rpc.key.index);
-            ctx.arm(rpc.key.index, rpc.resend.interval_ns());
+            self.pacer.remove(rpc.index());
+            ctx.arm(rpc.index(), rpc.resend.interval_ns());
         } else {
             self.pacer.follow(rpc, &ctx.config);
         }

@@ -27,6 +27,7 @@ mod waiting;
 
 use crate::config::Config;
 use crate::engine::rpc::Rpc;
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::sender::pacer::Pacer;
 use crate::structures::OutOfMemory;
 use crate::structures::shared_heap::Positions;
@@ -59,7 +60,7 @@ impl Sender {
 
     /// Takes an RPC out of the output order.
     #[inline]
-    pub(crate) fn forget(&mut self, index: u32) {
+    pub(crate) fn forget(&mut self, index: RpcIndex) {
         self.pacer.remove(index);
     }
 
@@ -81,12 +82,12 @@ impl Sender {
     }
 
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn contains(&self, index: u32) -> bool {
+    pub(crate) fn contains(&self, index: RpcIndex) -> bool {
         self.pacer.contains(index)
     }
 
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn is_blocked(&self, index: u32, peer: &crate::engine::peer::Peer) -> bool {
+    pub(crate) fn is_blocked(&self, index: RpcIndex, peer: &crate::engine::peer::Peer) -> bool {
         peer.blocked.contains(&self.blocked_positions, index)
     }
 }

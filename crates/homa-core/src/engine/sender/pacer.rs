@@ -3,6 +3,7 @@
 
 use crate::config::Config;
 use crate::engine::rpc::Rpc;
+use crate::engine::rpc::index::RpcIndex;
 use crate::structures::OutOfMemory;
 use crate::structures::heap::IndexedHeap;
 use crate::time::{Instant, nanos};
@@ -10,7 +11,7 @@ use crate::time::{Instant, nanos};
 /// A message with data to send.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    index: u32,
+    index: RpcIndex,
     /// Bytes not yet sent or to be sent again, then the order of creation.
     rank: (u32, u64),
     birth: u64,
@@ -24,11 +25,11 @@ pub(crate) struct Pacer {
     /// The only message with data to send needs no order: it is here, and the heaps are empty.
     alone: Option<Entry>,
     /// By rank: those that never wait for the clock.
-    short: IndexedHeap<(u32, u64)>,
+    short: IndexedHeap<RpcIndex, (u32, u64)>,
     /// By rank: all others.
-    long: IndexedHeap<(u32, u64)>,
+    long: IndexedHeap<RpcIndex, (u32, u64)>,
     /// All of them.
-    by_birth: IndexedHeap<u64>,
+    by_birth: IndexedHeap<RpcIndex, u64>,
     /// Bytes earned for the oldest message, in 1/1000; negative after a train that was longer than
     /// what had been earned.
     fifo_credit: i64,
@@ -70,15 +71,15 @@ impl Pacer {
         let new = rpc.tx.has_sendable() && !rpc.tx.blocked;
         if rpc.is_sending() && (new || rpc.tx.has_retransmissions()) {
             let short = rpc.tx.length() < config.output.defer_min_bytes;
-            self.set(rpc.key.index, rpc.tx.remaining(), rpc.tx.birth(), short);
+            self.set(rpc.index(), rpc.tx.remaining(), rpc.tx.birth(), short);
         } else {
-            self.remove(rpc.key.index);
+            self.remove(rpc.index());
         }
     }
 
     /// Enters a message or changes its rank. `short` messages never wait for the clock; a message
     /// is so always or never.
-    fn set(&mut self, index: u32, remaining: u32, birth: u64, short: bool) {
+    fn set(&mut self, index: RpcIndex, remaining: u32, birth: u64, short: bool) {
         let remaining = if self.by_age { 0 } else { remaining };
         let entry = Entry { index, rank: (remaining, birth), birth, short };
         match self.alone {
@@ -101,7 +102,7 @@ impl Pacer {
     }
 
     #[inline]
-    pub(crate) fn remove(&mut self, index: u32) {
+    pub(crate) fn remove(&mut self, index: RpcIndex) {
         if self.alone.is_some_and(|entry| entry.index == index) {
             self.alone = None;
         } else if !self.by_birth.is_empty() {
@@ -109,7 +110,7 @@ impl Pacer {
         }
     }
 
-    fn leave(&mut self, index: u32) {
+    fn leave(&mut self, index: RpcIndex) {
         if self.by_birth.remove(index).is_some() {
             self.short.remove(index);
             self.long.remove(index);
@@ -122,7 +123,7 @@ impl Pacer {
     }
 
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn contains(&self, index: u32) -> bool {
+    pub(crate) fn contains(&self, index: RpcIndex) -> bool {
         self.alone.is_some_and(|entry| entry.index == index) || self.by_birth.contains(index)
     }
 
@@ -131,19 +132,19 @@ impl Pacer {
         self.alone.is_some_and(|entry| entry.short) || !self.short.is_empty()
     }
 
-    fn oldest(&self) -> Option<u32> {
+    fn oldest(&self) -> Option<RpcIndex> {
         let in_heap = || self.by_birth.peek().map(|(index, _)| index);
         self.alone.map(|entry| entry.index).or_else(in_heap)
     }
 
     /// The message to send from next; `only_short`: the clock holds the others back.
-    pub(crate) fn choose(&self, only_short: bool, config: &Config) -> Option<u32> {
+    pub(crate) fn choose(&self, only_short: bool, config: &Config) -> Option<RpcIndex> {
         let due = config.output.fifo_permille > 0 && self.fifo_credit >= FIFO_TURN_CREDIT;
         if due && !only_short { self.oldest() } else { self.best(only_short) }
     }
 
     /// The best-ranked message, to fill a train with.
-    pub(crate) fn best(&self, only_short: bool) -> Option<u32> {
+    pub(crate) fn best(&self, only_short: bool) -> Option<RpcIndex> {
         if let Some(entry) = self.alone {
             return (entry.short || !only_short).then_some(entry.index);
         }
@@ -156,7 +157,7 @@ impl Pacer {
     }
 
     /// Accounts for the choice of `index` and `bytes` sent of it.
-    pub(crate) fn account(&mut self, index: u32, bytes: u32, config: &Config) {
+    pub(crate) fn account(&mut self, index: RpcIndex, bytes: u32, config: &Config) {
         let weight = if self.oldest() == Some(index) {
             -1000
         } else {
@@ -236,23 +237,26 @@ mod tests {
     fn a_message_that_is_alone_is_ordered_as_soon_as_another_comes() {
         let config = Config::default();
         let mut pacer = pacer(&config);
-        pacer.set(0, 500, 1, false);
+        pacer.set(0.into(), 500, 1, false);
         assert!(!pacer.has_short() && !pacer.is_empty());
-        assert_eq!((pacer.choose(false, &config), pacer.choose(true, &config)), (Some(0), None));
-        pacer.set(0, 300, 1, false);
-        pacer.set(1, 400, 2, true);
-        assert_eq!((pacer.best(false), pacer.best(true)), (Some(0), Some(1)));
-        pacer.set(0, 450, 1, false);
-        assert_eq!((pacer.best(false), pacer.oldest()), (Some(1), Some(0)));
-        pacer.remove(0);
-        assert_eq!((pacer.best(false), pacer.oldest()), (Some(1), Some(1)));
-        pacer.remove(1);
+        assert_eq!(
+            (pacer.choose(false, &config), pacer.choose(true, &config)),
+            (Some(0.into()), None)
+        );
+        pacer.set(0.into(), 300, 1, false);
+        pacer.set(1.into(), 400, 2, true);
+        assert_eq!((pacer.best(false), pacer.best(true)), (Some(0.into()), Some(1.into())));
+        pacer.set(0.into(), 450, 1, false);
+        assert_eq!((pacer.best(false), pacer.oldest()), (Some(1.into()), Some(0.into())));
+        pacer.remove(0.into());
+        assert_eq!((pacer.best(false), pacer.oldest()), (Some(1.into()), Some(1.into())));
+        pacer.remove(1.into());
         assert!(pacer.is_empty());
-        pacer.set(2, 100, 3, true);
+        pacer.set(2.into(), 100, 3, true);
         assert!(pacer.has_short());
-        pacer.remove(1);
-        assert_eq!((pacer.best(true), pacer.oldest()), (Some(2), Some(2)));
-        pacer.remove(2);
+        pacer.remove(1.into());
+        assert_eq!((pacer.best(true), pacer.oldest()), (Some(2.into()), Some(2.into())));
+        pacer.remove(2.into());
         assert!(pacer.is_empty() && !pacer.has_short());
     }
 
@@ -296,24 +300,24 @@ mod tests {
     fn fewest_remaining_bytes_first_then_the_older() {
         let config = Config::default();
         let mut pacer = pacer(&config);
-        pacer.set(0, 500, 1, false);
-        pacer.set(1, 100, 2, false);
-        pacer.set(2, 100, 1, false);
-        assert_eq!(pacer.choose(false, &config), Some(2));
-        pacer.remove(2);
-        assert_eq!(pacer.choose(false, &config), Some(1));
+        pacer.set(0.into(), 500, 1, false);
+        pacer.set(1.into(), 100, 2, false);
+        pacer.set(2.into(), 100, 1, false);
+        assert_eq!(pacer.choose(false, &config), Some(2.into()));
+        pacer.remove(2.into());
+        assert_eq!(pacer.choose(false, &config), Some(1.into()));
     }
 
     #[test]
     fn about_five_percent_of_the_bytes_come_from_the_oldest_message() {
         let config = Config::default();
         let mut pacer = pacer(&config);
-        pacer.set(0, 1_000_000, 1, false);
-        pacer.set(1, 500, 2, false);
+        pacer.set(0.into(), 1_000_000, 1, false);
+        pacer.set(1.into(), 500, 2, false);
         let mut oldest = 0;
         for _ in 0..10_000 {
             let index = pacer.choose(false, &config).unwrap();
-            oldest += u32::from(index == 0);
+            oldest += u32::from(index == 0.into());
             pacer.account(index, 1500, &config);
         }
         assert!((400..=600).contains(&oldest), "{oldest}");
@@ -323,15 +327,15 @@ mod tests {
     fn the_share_holds_when_the_oldest_message_sends_a_long_train_at_its_turn() {
         let config = Config::default();
         let mut pacer = pacer(&config);
-        pacer.set(0, 1_000_000, 1, false);
-        pacer.set(1, 500, 2, false);
+        pacer.set(0.into(), 1_000_000, 1, false);
+        pacer.set(1.into(), 500, 2, false);
         let (mut oldest, mut all) = (0, 0);
         while all < 100_000_000 {
             let index = pacer.choose(false, &config).unwrap();
             for _ in 0..45 {
                 pacer.account(index, 1400, &config);
             }
-            oldest += 63_000 * u32::from(index == 0);
+            oldest += 63_000 * u32::from(index == 0.into());
             all += 63_000;
         }
         assert!((40..=60).contains(&(oldest / (all / 1000))), "{oldest} of {all}");
@@ -341,14 +345,14 @@ mod tests {
     fn while_the_clock_holds_long_messages_back_short_ones_go_in_their_own_order() {
         let config = Config::default();
         let mut pacer = pacer(&config);
-        pacer.set(0, 10, 1, false);
-        pacer.set(1, 900, 2, true);
-        pacer.set(2, 800, 3, true);
-        assert_eq!(pacer.choose(false, &config), Some(0));
-        assert_eq!(pacer.choose(true, &config), Some(2));
-        pacer.remove(2);
-        assert_eq!(pacer.best(true), Some(1));
-        pacer.remove(1);
+        pacer.set(0.into(), 10, 1, false);
+        pacer.set(1.into(), 900, 2, true);
+        pacer.set(2.into(), 800, 3, true);
+        assert_eq!(pacer.choose(false, &config), Some(0.into()));
+        assert_eq!(pacer.choose(true, &config), Some(2.into()));
+        pacer.remove(2.into());
+        assert_eq!(pacer.best(true), Some(1.into()));
+        pacer.remove(1.into());
         assert!(!pacer.has_short() && !pacer.is_empty());
     }
 
@@ -357,27 +361,27 @@ mod tests {
         let config = Config::default().with(|config| config.output.fifo_permille = 1000);
         config.validate().unwrap();
         let mut pacer = pacer(&config);
-        pacer.set(0, 1_000_000, 1, false);
-        pacer.set(1, 900, 3, true);
-        pacer.set(2, 1_000, 2, true);
+        pacer.set(0.into(), 1_000_000, 1, false);
+        pacer.set(1.into(), 900, 3, true);
+        pacer.set(2.into(), 1_000, 2, true);
         for _ in 0..1000 {
-            assert_eq!(pacer.choose(false, &config), Some(0));
-            assert_eq!(pacer.choose(true, &config), Some(2));
-            pacer.account(0, 1500, &config);
+            assert_eq!(pacer.choose(false, &config), Some(0.into()));
+            assert_eq!(pacer.choose(true, &config), Some(2.into()));
+            pacer.account(0.into(), 1500, &config);
         }
-        pacer.remove(0);
-        assert_eq!(pacer.best(false), Some(2));
+        pacer.remove(0.into());
+        assert_eq!(pacer.best(false), Some(2.into()));
     }
 
     #[test]
     fn a_share_of_zero_is_strictly_srpt() {
         let config = Config::default().with(|config| config.output.fifo_permille = 0);
         let mut pacer = pacer(&config);
-        pacer.set(0, 1_000_000, 1, false);
-        pacer.set(1, 500, 2, false);
+        pacer.set(0.into(), 1_000_000, 1, false);
+        pacer.set(1.into(), 500, 2, false);
         for _ in 0..1000 {
-            assert_eq!(pacer.choose(false, &config), Some(1));
-            pacer.account(1, 1500, &config);
+            assert_eq!(pacer.choose(false, &config), Some(1.into()));
+            pacer.account(1.into(), 1500, &config);
         }
     }
 }

@@ -4,9 +4,8 @@ use homa_wire::{Body, DATA_HEADER_BYTES, Header, VERSION};
 
 use crate::addr::{Carriage, Path};
 use crate::config::Config;
-use crate::engine::peer::{DATAGRAM_ALWAYS_FITS, PeerTable};
+use crate::engine::peer::{DATAGRAM_ALWAYS_FITS, PeerIndex, PeerTable};
 use crate::event::{RpcKey, Segment, SegmentKind};
-use crate::structures::NIL;
 
 /// Bytes in one train: what UDP over IPv4 can carry in a single buffer.
 pub(crate) const TRAIN_BYTES_MAX: u32 = 65_507;
@@ -23,8 +22,8 @@ pub(crate) struct Train<'a> {
     pub(super) segments: &'a mut [Segment],
     pub(super) count: usize,
     pub(super) path: Path,
-    /// The peer at the end of `path`, [`NIL`] if it is not known.
-    pub(super) peer: u32,
+    /// The peer at the end of `path`, if it is known.
+    pub(super) peer: Option<PeerIndex>,
     pub(crate) priority: u8,
     pub(super) segment_bytes: u32,
     pub(crate) total_bytes: u32,
@@ -44,7 +43,7 @@ impl<'a> Train<'a> {
     pub(crate) fn to(
         segments: &'a mut [Segment],
         path: &Path,
-        peer: Option<u32>,
+        peer: Option<PeerIndex>,
         (priority, limit_bytes): (u8, u32),
         peers: &PeerTable,
         config: &Config,
@@ -60,7 +59,7 @@ impl<'a> Train<'a> {
     fn new(
         segments: &'a mut [Segment],
         path: &Path,
-        peer: Option<u32>,
+        peer: Option<PeerIndex>,
         (priority, limit_bytes): (u8, u32),
         datagram_bytes: u32,
     ) -> Self {
@@ -68,7 +67,7 @@ impl<'a> Train<'a> {
             segments,
             count: 0,
             path: *path,
-            peer: peer.unwrap_or(NIL),
+            peer,
             priority,
             segment_bytes: 0,
             total_bytes: 0,

@@ -5,7 +5,7 @@ use homa_wire::{Header, RpcId};
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
-use crate::engine::peer::{MTU_MIN, Peer, PeerTable};
+use crate::engine::peer::{MTU_MIN, Peer, PeerIndex, PeerTable};
 use crate::engine::rpc::{RpcTable, State};
 use crate::engine::sender::Sender;
 use crate::engine::sender::control_queue::{Control, ControlBody};
@@ -220,7 +220,12 @@ impl Engine {
 /// Bytes of control packets that may go to the end of a path now. A server sends an unvalidated
 /// peer no more of them than came from it, so that a forged source address draws no packets to
 /// others. (A client has chosen its peer itself.)
-fn control_room(peer: Option<u32>, entry: &Control, rpcs: &RpcTable, peers: &PeerTable) -> u32 {
+fn control_room(
+    peer: Option<PeerIndex>,
+    entry: &Control,
+    rpcs: &RpcTable,
+    peers: &PeerTable,
+) -> u32 {
     let from_server = match &entry.body {
         ControlBody::Packet(header) => RpcId(header.common.sender_id).is_server(),
         ControlBody::Missing { rpc, .. } => {
@@ -257,7 +262,8 @@ impl Sender {
             |first: &Segment| matches!(first.kind, SegmentKind::Control | SegmentKind::Grant);
         let control = train.segments.first().is_some_and(control);
         self.pacer.charge(ctx.now, link_bytes, control, &ctx.config);
-        if let Some(peer) = peers.get_mut(train.peer).filter(|peer| !peer.validation.is_done()) {
+        let peer = train.peer.and_then(|peer| peers.known_mut(peer));
+        if let Some(peer) = peer.filter(|peer| !peer.validation.is_done()) {
             let sent = train.segments.get(..train.count).unwrap_or(&[]);
             let (bytes, control_bytes) = bytes_to_client(sent);
             peer.validation.sent(bytes, control_bytes);

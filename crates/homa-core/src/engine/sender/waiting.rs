@@ -1,7 +1,8 @@
 //! Messages that wait for in-flight credit or for address validation.
 
 use crate::engine::ctx::Ctx;
-use crate::engine::peer::{CREDIT_PER_PACKET, Peer, PeerTable};
+use crate::engine::peer::{CREDIT_PER_PACKET, Peer, PeerIndex, PeerTable};
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Rpc, RpcTable};
 use crate::engine::sender::Sender;
 use crate::time::nanos;
@@ -16,7 +17,7 @@ impl Sender {
         unvalidated: bool,
         ctx: &mut Ctx,
     ) {
-        let index = rpc.key.index;
+        let index = rpc.index();
         if unvalidated {
             // The probe lets the client validate its address: at once, since its response waits for
             // that.
@@ -46,12 +47,12 @@ impl Sender {
     fn enter_blocked(&mut self, rpc: &mut Rpc, peer: &mut Peer) {
         let bytes = if rpc.tx.is_wanted() { 0 } else { rpc.tx.remaining() };
         let (positions, rank) = (&mut self.blocked_positions, (bytes, rpc.tx.birth()));
-        rpc.tx.blocked = peer.blocked.set(positions, rpc.key.index, rank).is_ok();
+        rpc.tx.blocked = peer.blocked.set(positions, rpc.index(), rank).is_ok();
     }
 
     /// Takes an RPC out of the queue of those that wait for room at their peer.
     #[inline]
-    pub(crate) fn unblock(&mut self, index: u32, rpcs: &mut RpcTable, peers: &mut PeerTable) {
+    pub(crate) fn unblock(&mut self, index: RpcIndex, rpcs: &mut RpcTable, peers: &mut PeerTable) {
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
@@ -65,10 +66,10 @@ impl Sender {
     /// Takes the best of those that wait for room at a peer.
     pub(crate) fn pop_blocked(
         &mut self,
-        peer_index: u32,
+        peer_index: PeerIndex,
         rpcs: &mut RpcTable,
         peers: &mut PeerTable,
-    ) -> Option<u32> {
+    ) -> Option<RpcIndex> {
         let index = peers.known_mut(peer_index)?.blocked.pop(&mut self.blocked_positions)?;
         if let Some(rpc) = rpcs.known_mut(index) {
             rpc.tx.blocked = false;
@@ -79,7 +80,7 @@ impl Sender {
     /// Lets blocked RPCs of a peer go on, best first, as far as there is room now.
     pub(crate) fn serve_blocked(
         &mut self,
-        peer_index: u32,
+        peer_index: PeerIndex,
         rpcs: &mut RpcTable,
         peers: &mut PeerTable,
         ctx: &Ctx,
@@ -105,7 +106,7 @@ impl Sender {
     #[inline]
     pub(crate) fn reacted(
         &mut self,
-        index: u32,
+        index: RpcIndex,
         rpcs: &mut RpcTable,
         peers: &mut PeerTable,
         ctx: &Ctx,
@@ -118,7 +119,7 @@ impl Sender {
     #[inline]
     pub(crate) fn release_credit(
         &mut self,
-        index: u32,
+        index: RpcIndex,
         reacted: bool,
         rpcs: &mut RpcTable,
         peers: &mut PeerTable,
@@ -142,7 +143,7 @@ impl Sender {
     /// The peer answered a probe: it is alive, and what was sent before is not on its way any more.
     pub(crate) fn probe_answered(
         &mut self,
-        index: u32,
+        index: PeerIndex,
         rpcs: &mut RpcTable,
         peers: &mut PeerTable,
         ctx: &mut Ctx,

@@ -4,10 +4,13 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::message::{OnItsWay, Place};
+use super::senders::SenderIndex;
 use super::{Granter, Sender, grantable_upto};
 use crate::config::Config;
 use crate::engine::receiver::memory::Memory;
+use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Rpc, RpcTable, State};
+use crate::structures::index::Index;
 
 impl Granter {
     /// Checks the invariants between two calls and, when [`Granter::run`] has nothing to do, that
@@ -19,7 +22,7 @@ impl Granter {
         assert!(self.active.len() <= usize::from(config.grants.max_overcommit), "active messages");
         let mut senders = alloc::vec![(0_u32, 0_usize, (0_u64, 0_u64)); self.senders.len()];
         for rpc in rpcs.iter() {
-            let (index, rx) = (rpc.key.index, &rpc.rx);
+            let (index, rx) = (rpc.index(), &rpc.rx);
             let (active, queued) =
                 (rx.granting.place == Place::Active, rx.granting.place == Place::Queued);
             assert_eq!(self.active.contains(&index), active, "active: {rpc:?}");
@@ -45,7 +48,8 @@ impl Granter {
                 let excused = rx.unallocated || rx.granting.passed_over;
                 assert!(managed || !grantable || excused, "not managed: {rpc:?}");
             }
-            if let (Some(sender), true) = (senders.get_mut(rx.granting.sender as usize), managed) {
+            let of_sender = rx.granting.sender.map(|sender| &mut senders[sender.position()]);
+            if let Some(sender) = of_sender {
                 sender.0 += u32::from(active);
                 sender.1 += usize::from(queued);
                 sender.2.0 += u64::from(rx.granting.counted.announced);
@@ -56,7 +60,7 @@ impl Granter {
             }
         }
         for ((active, queued, on_its_way), (number, sender)) in
-            senders.into_iter().zip((0_u32..).zip(&self.senders))
+            senders.into_iter().zip(SenderIndex::first(self.senders.len()).zip(&self.senders))
         {
             let may_be_active = sender.as_ref().is_some_and(Sender::may_be_active);
             let waits = queued > 0 && may_be_active;
@@ -89,18 +93,15 @@ impl Granter {
     /// A list holds all that are marked.
     fn check_list(
         &self,
-        list: &VecDeque<u32>,
+        list: &VecDeque<RpcIndex>,
         rpcs: &RpcTable,
         marked: fn(&Rpc) -> bool,
         what: &str,
     ) {
-        let mut sorted: Vec<u32> = list.iter().copied().collect();
+        let mut sorted: Vec<RpcIndex> = list.iter().copied().collect();
         sorted.sort_unstable();
         for rpc in rpcs.iter().filter(|rpc| marked(rpc)) {
-            assert!(
-                sorted.binary_search(&rpc.key.index).is_ok(),
-                "not in the list {what}: {rpc:?}"
-            );
+            assert!(sorted.binary_search(&rpc.index()).is_ok(), "not in the list {what}: {rpc:?}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! State of grant management for a message.
 
-use crate::structures::NIL;
+use super::senders::SenderIndex;
 
 /// Where grant management keeps a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +34,8 @@ impl OnItsWay {
 #[derive(Debug)]
 pub(in crate::engine::receiver) struct Granting {
     pub(super) place: Place,
-    /// Index of its sender in the granter while managed, [`NIL`] otherwise.
-    pub(super) sender: u32,
+    /// Its sender while managed.
+    pub(super) sender: Option<SenderIndex>,
     /// Part in what the granter counts for its sender.
     pub(super) counted: OnItsWay,
     /// The granter's count of arrived bytes at which all has come that was on its way before the
@@ -58,7 +58,7 @@ pub(in crate::engine::receiver) struct Granting {
 impl Granting {
     pub(in crate::engine::receiver) const NONE: Self = Self {
         place: Place::Out,
-        sender: NIL,
+        sender: None,
         counted: OnItsWay::NOTHING,
         behind: 0,
         memory_blocked: false,
@@ -89,7 +89,7 @@ impl Granting {
     /// Whether the granter counts it for a sender.
     #[inline]
     pub(super) fn has_sender(&self) -> bool {
-        self.sender != NIL
+        self.sender.is_some()
     }
 
     /// Whether something of it counts as on its way.

@@ -1,6 +1,8 @@
 //! The policy of grants: whom, how much, at which priority (docs/spec/protocol.md §6). Pure
 //! functions; [`super::Granter`] keeps the accounts and calls them.
 
+use crate::engine::rpc::index::RpcIndex;
+
 /// SRPT rank: fewest unreceived bytes first, then the oldest.
 pub(super) type Rank = (u32, u64);
 
@@ -92,7 +94,7 @@ pub(super) fn grant(wants: Wants, room: Room) -> Option<(u64, u64)> {
 /// A message that has a place, or wants one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
-    pub(super) index: u32,
+    pub(super) index: RpcIndex,
     pub(super) rank: Rank,
     /// Active messages of its sender, with the newcomer if that is of the same.
     pub(super) of_sender: u32,
@@ -106,7 +108,7 @@ pub(super) struct Candidate {
 pub(super) fn victim(
     newcomer: Candidate,
     active: impl Iterator<Item = Candidate> + Clone,
-) -> Option<u32> {
+) -> Option<RpcIndex> {
     let unvalidated = active.clone().find(|other| other.unvalidated);
     if newcomer.unvalidated {
         let victim = unvalidated.filter(|other| newcomer.rank < other.rank);
@@ -206,18 +208,23 @@ mod tests {
     }
 
     fn candidate(index: u32, remaining: u32, of_sender: u32, unvalidated: bool) -> Candidate {
-        Candidate { index, rank: rank(remaining, u64::from(index), false), of_sender, unvalidated }
+        let rank = rank(remaining, u64::from(index), false);
+        Candidate { index: index.into(), rank, of_sender, unvalidated }
     }
 
     #[test]
     fn a_newcomer_takes_the_place_of_the_longest_message_or_of_whoever_has_more_than_it() {
         let active = [candidate(1, 500, 1, false), candidate(2, 900, 1, false)];
         let victim_for = |newcomer| victim(newcomer, active.iter().copied());
-        assert_eq!(victim_for(candidate(3, 600, 1, false)), Some(2));
+        assert_eq!(victim_for(candidate(3, 600, 1, false)), Some(2.into()));
         assert_eq!(victim_for(candidate(3, 950, 1, false)), None);
         let of_one = [candidate(1, 500, 2, false), candidate(2, 400, 2, false)];
         let long = candidate(3, 10_000, 1, false);
-        assert_eq!(victim(long, of_one.iter().copied()), Some(1), "a sender with two places");
+        assert_eq!(
+            victim(long, of_one.iter().copied()),
+            Some(1.into()),
+            "a sender with two places"
+        );
         assert_eq!(victim(long, core::iter::empty()), None);
     }
 
@@ -225,8 +232,8 @@ mod tests {
     fn an_unvalidated_sender_makes_room_first_and_displaces_only_its_like() {
         let active = [candidate(1, 500, 1, false), candidate(2, 300, 1, true)];
         let victim_for = |newcomer| victim(newcomer, active.iter().copied());
-        assert_eq!(victim_for(candidate(3, 10_000, 1, false)), Some(2));
-        assert_eq!(victim_for(candidate(3, 200, 1, true)), Some(2));
+        assert_eq!(victim_for(candidate(3, 10_000, 1, false)), Some(2.into()));
+        assert_eq!(victim_for(candidate(3, 200, 1, true)), Some(2.into()));
         assert_eq!(victim_for(candidate(3, 400, 1, true)), None);
     }
 

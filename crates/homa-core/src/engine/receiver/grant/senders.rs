@@ -4,7 +4,14 @@ use core::net::IpAddr;
 
 use super::Granter;
 use super::policy::Rank;
+use crate::engine::rpc::index::RpcIndex;
+use crate::structures::index::{Index, index};
 use crate::structures::shared_heap::SharedHeap;
+
+index! {
+    /// Index of a sender in grant management.
+    pub(in crate::engine::receiver) struct SenderIndex;
+}
 
 /// Messages from one IP address, whose processes share a link, or of all unvalidated clients.
 #[derive(Debug)]
@@ -16,7 +23,7 @@ pub(super) struct Sender {
     /// Bytes on their way, of all its messages: announced, and granted.
     pub(super) announced: u64,
     pub(super) granted: u64,
-    pub(super) queue: SharedHeap<Rank>,
+    pub(super) queue: SharedHeap<RpcIndex, Rank>,
 }
 
 impl Sender {
@@ -40,18 +47,19 @@ impl Granter {
     ///
     /// [`Impossible`]: crate::engine::impossible::Impossible
     #[track_caller]
-    pub(super) fn known_sender(&self, index: u32) -> Option<&Sender> {
-        self.impossible.known(self.senders.get(index as usize).and_then(Option::as_ref))
+    pub(super) fn known_sender(&self, index: Option<SenderIndex>) -> Option<&Sender> {
+        let slot = index.and_then(|index| self.senders.get(index.position()));
+        self.impossible.known(slot.and_then(Option::as_ref))
     }
 
     /// As [`Granter::known_sender`].
     #[track_caller]
-    pub(super) fn known_sender_mut(&mut self, index: u32) -> Option<&mut Sender> {
-        self.impossible.known(self.senders.get_mut(index as usize).and_then(Option::as_mut))
+    pub(super) fn known_sender_mut(&mut self, index: Option<SenderIndex>) -> Option<&mut Sender> {
+        self.impossible.known(slot_of(&mut self.senders, index))
     }
 
     /// The record of an address, or of unvalidated clients; `None` if memory is short.
-    pub(super) fn sender_of(&mut self, ip: Option<IpAddr>) -> Option<u32> {
+    pub(super) fn sender_of(&mut self, ip: Option<IpAddr>) -> Option<SenderIndex> {
         if let Some(index) = self.sender_by_ip.get(&ip) {
             return Some(*index);
         }
@@ -59,24 +67,25 @@ impl Granter {
         let index = match self.free_senders.pop() {
             Some(index) => index,
             None => {
+                let index = SenderIndex::at(self.senders.len())?;
                 let total = self.senders.len().saturating_add(1);
                 self.waiting_senders.try_reserve(total).ok()?;
                 self.senders.try_reserve(1).ok()?;
                 let missing = total.saturating_sub(self.free_senders.len());
                 self.free_senders.try_reserve(missing).ok()?;
                 self.senders.push(None);
-                u32::try_from(total.saturating_sub(1)).ok()?
+                index
             }
         };
         let queue = SharedHeap::default();
         let sender = Sender { ip, active: 0, members: 0, announced: 0, granted: 0, queue };
-        *self.senders.get_mut(index as usize)? = Some(sender);
+        *self.senders.get_mut(index.position())? = Some(sender);
         self.sender_by_ip.insert(ip, index);
         Some(index)
     }
 
-    pub(super) fn leave_sender(&mut self, index: u32) {
-        let Some(record) = self.known_sender_mut(index) else {
+    pub(super) fn leave_sender(&mut self, index: SenderIndex) {
+        let Some(record) = self.known_sender_mut(Some(index)) else {
             return;
         };
         record.members = record.members.saturating_sub(1);
@@ -84,7 +93,7 @@ impl Granter {
             let ip = record.ip;
             self.waiting_senders.remove(index);
             self.sender_by_ip.remove(&ip);
-            if let Some(slot) = self.senders.get_mut(index as usize) {
+            if let Some(slot) = self.senders.get_mut(index.position()) {
                 *slot = None;
             }
             self.free_senders.push(index);
@@ -92,8 +101,8 @@ impl Granter {
     }
 
     /// Keeps the order of senders right after a change of one.
-    pub(super) fn rekey_sender(&mut self, index: u32) {
-        let Some(record) = self.known_sender(index) else {
+    pub(super) fn rekey_sender(&mut self, index: Option<SenderIndex>) {
+        let (Some(index), Some(record)) = (index, self.known_sender(index)) else {
             return;
         };
         match record.queue.peek().filter(|_| record.may_be_active()) {
@@ -106,4 +115,12 @@ impl Granter {
             }
         }
     }
+}
+
+/// The sender at an index.
+pub(super) fn slot_of(
+    senders: &mut [Option<Sender>],
+    index: Option<SenderIndex>,
+) -> Option<&mut Sender> {
+    senders.get_mut(index?.position())?.as_mut()
 }
