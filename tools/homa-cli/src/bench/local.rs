@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use homa_bench::{congestion, results, workload::Workload};
+use homa_report::picture::slowdown_by_size;
 
 use super::{
     args::{BenchTest, LocalArgs},
@@ -10,7 +11,6 @@ use super::{
     measure::server_cpu_ns,
     pin::Cores,
     plan::{self, Case},
-    plot,
     report::Report,
     rounds::Rounds,
     table,
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     error::CliError,
     output,
+    report::{png, store},
     resolve::resolve,
     transport::{Protocol, connect::connect},
     units::format_number,
@@ -29,18 +30,21 @@ const USUAL_CONGESTION: &str = "cubic";
 /// Runs the command.
 pub(crate) fn run(args: &LocalArgs, json: bool) -> Result<(), CliError> {
     if args.png {
-        crate::report::png::check()?;
+        png::check()?;
     }
-    let cases = plan::cases(args)?;
+    let mut cases = plan::cases(args)?;
     // What can be found out beforehand should not be found out after half a minute.
     let workload_name = plan::workload(args);
     let workload = Workload::load(&workload_name)?;
     let cores = Cores::choose(args.cpus.as_deref())?;
     let protocols = args.transport.protocols(args.carriage);
     let congestion = congestion_control(args, &protocols)?;
+    for case in &mut cases {
+        case.settings.congestion_control = Some(congestion.clone());
+    }
     let server = args.server.as_deref().map(resolve).transpose()?;
     if let Some(server) = server {
-        reach(server, &protocols, &cases, &congestion)?;
+        reach(server, &protocols, &cases)?;
     }
     if cases.iter().any(|case| case.test == BenchTest::Mixed) {
         results::try_directory(&args.out).map_err(|error| CliError::File {
@@ -50,8 +54,8 @@ pub(crate) fn run(args: &LocalArgs, json: bool) -> Result<(), CliError> {
         })?;
     }
     let machine = Machine::look(cores, &congestion);
-    let workload = (workload_name.clone(), workload);
-    let mut rounds = Rounds::new(args, &congestion, cases, workload, cores, server)?;
+    let workload = (&*workload_name, workload);
+    let mut rounds = Rounds::new(args, protocols, cases, workload, (cores, server));
     let end = rounds.run();
     let report = Report::new(machine, &rounds.results, &rounds.failures);
     // What was measured is printed whatever happens to the pictures.
@@ -86,16 +90,10 @@ fn congestion_control(args: &LocalArgs, protocols: &[Protocol]) -> Result<String
 }
 
 /// Calls the given server once over each transport.
-fn reach(
-    server: SocketAddr,
-    protocols: &[Protocol],
-    cases: &[Case],
-    congestion: &str,
-) -> Result<(), CliError> {
+fn reach(server: SocketAddr, protocols: &[Protocol], cases: &[Case]) -> Result<(), CliError> {
     let Some(case) = cases.first() else { return Ok(()) };
-    let settings = case.settings(congestion);
     for protocol in protocols {
-        let mut client = connect(*protocol, server, &settings)?;
+        let mut client = connect(*protocol, server, &case.settings)?;
         server_cpu_ns(&mut *client).map_err(|error| {
             let name = protocol.name();
             CliError::Transport(format!(
@@ -106,12 +104,15 @@ fn reach(
     Ok(())
 }
 
-/// Draws the slowdown, if it was measured; returns the files.
+/// Draws the slowdown by size, if it was measured; returns the files.
 fn draw(args: &LocalArgs, workload: &str, report: &Report) -> Result<Vec<PathBuf>, CliError> {
-    match report.curves().is_empty() {
-        true => Ok(Vec::new()),
-        false => plot::write(&report.curves(), &title(args, workload, report), &args.out, args.png),
+    let svg = slowdown_by_size(&title(args, workload, report), &report.curves());
+    let Some(svg) = svg else { return Ok(Vec::new()) };
+    let mut files = vec![(args.out.join("slowdown.svg"), svg.clone().into_bytes())];
+    if args.png {
+        files.push((args.out.join("slowdown.png"), png::render(&svg)?));
     }
+    store(files)
 }
 
 /// What the picture shows.

@@ -1,6 +1,7 @@
 //! `homa bench`: Homa and TCP side by side.
 
 mod alone;
+mod figure;
 mod job;
 mod local;
 mod machine;
@@ -8,11 +9,9 @@ mod measure;
 mod open;
 mod overall;
 mod plan;
-mod plot;
 mod process;
 mod report;
 mod rounds;
-mod stats;
 mod study;
 mod table;
 

@@ -2,10 +2,14 @@
 
 use homa_bench::workload::FIXED;
 
-use super::args::{BenchTest, LocalArgs};
+use super::{
+    args::{BenchTest, LocalArgs},
+    job::Work,
+};
 use crate::{
     error::CliError,
     options::MESSAGE_BYTES_MAX,
+    serve::settings,
     transport::{Api, ReceiveBuffer, Settings, TcpWrites, Wait},
 };
 
@@ -28,37 +32,24 @@ pub(crate) struct Case {
     pub test: BenchTest,
     /// Programming interface.
     pub api: Api,
-    /// What waiting threads do, on both sides.
-    pub wait: Wait,
+    /// Settings of client and server.
+    pub settings: Settings,
     /// Length of the requests in bytes; none: a workload's.
     pub size_bytes: Option<u64>,
-    /// Length of the replies in bytes; none: an echo.
-    pub reply_bytes: Option<u32>,
     /// Calls under way at a time; none: no limit.
     pub outstanding: Option<u32>,
-    /// TCP connections.
-    pub connections: u32,
-    /// Receive buffers.
-    pub receive_buffer: ReceiveBuffer,
-    /// How TCP writes.
-    pub tcp_writes: TcpWrites,
-    /// Whether sleeping threads wait in their transport's default way; if not, Homa sleeps at once.
-    pub spin: bool,
+    /// What the client does; none: offers the mixed workload, once it is known how much.
+    pub work: Option<Work>,
     /// Length of the measurement in seconds.
     pub secs: f64,
 }
 
 impl Case {
-    /// Settings for client and server.
-    pub(crate) fn settings(&self, congestion_control: &str) -> Settings {
-        Settings {
-            wait: self.wait,
-            connections: self.connections as usize,
-            congestion_control: Some(congestion_control.to_owned()),
-            receive_buffer: self.receive_buffer,
-            spin: self.spin,
-            tcp_writes: self.tcp_writes,
-            message_bytes_max: MESSAGE_BYTES_MAX,
+    /// Calls per second that are offered (mixed), once that is known.
+    pub(crate) fn offered_rpc_per_s(&self) -> Option<f64> {
+        match &self.work {
+            Some(Work::Mixed(mixed)) => Some(mixed.rpc_per_s),
+            _ => None,
         }
     }
 }
@@ -104,19 +95,19 @@ fn cases_of(test: BenchTest, args: &LocalArgs) -> Vec<Case> {
     }
 }
 
+/// A case of many calls at a time from one thread.
 fn base(test: BenchTest, args: &LocalArgs) -> Case {
     let usual = if args.test.is_some() { SECS_OF_ONE } else { SECS_OF_ALL };
     Case {
         test,
         api: Api::Event,
-        wait: if args.busy { Wait::Busy } else { Wait::Sleep },
-        size_bytes: args.size,
-        reply_bytes: None,
-        outstanding: args.outstanding,
-        connections: args.conns,
-        receive_buffer: ReceiveBuffer::Large,
-        tcp_writes: TcpWrites::Gathered,
-        spin: true,
+        settings: Settings {
+            connections: args.conns as usize,
+            ..settings(args.busy, MESSAGE_BYTES_MAX)
+        },
+        size_bytes: None,
+        outstanding: None,
+        work: None,
         secs: args.secs.map_or(usual, |secs| secs.as_secs_f64()),
     }
 }
@@ -125,73 +116,77 @@ fn base(test: BenchTest, args: &LocalArgs) -> Case {
 /// first size also Homa that sleeps at once, so that the gain from spinning for a while is seen
 /// apart.
 fn latency(args: &LocalArgs) -> Vec<Case> {
-    let modes: &[(Wait, Api)] = match args.busy {
-        true => &[(Wait::Busy, Api::Blocking)],
-        false => {
-            &[(Wait::Sleep, Api::Blocking), (Wait::Busy, Api::Blocking), (Wait::Sleep, Api::Tokio)]
-        }
+    let modes: &[(bool, Api)] = match args.busy {
+        true => &[(true, Api::Blocking)],
+        false => &[(false, Api::Blocking), (true, Api::Blocking), (false, Api::Tokio)],
     };
     let sizes = args.size.map_or(vec![100, 10_000], |size| vec![size]);
-    let case = |wait, api, size| Case {
+    let case = |busy, api, size| Case {
         api,
-        wait,
+        settings: settings(busy, MESSAGE_BYTES_MAX),
         size_bytes: Some(size),
         outstanding: Some(1),
-        connections: 1,
+        work: Some(Work::Alone { sizes_bytes: vec![size] }),
         ..base(BenchTest::Latency, args)
     };
-    let of_mode = |(wait, api): &(Wait, Api)| {
-        let (wait, api) = (*wait, *api);
-        sizes.iter().map(move |size| (wait, api, *size)).collect::<Vec<_>>()
-    };
-    let mut cases: Vec<Case> =
-        modes.iter().flat_map(of_mode).map(|(wait, api, size)| case(wait, api, size)).collect();
+    let mut cases = Vec::new();
+    for (busy, api) in modes {
+        cases.extend(sizes.iter().map(|size| case(*busy, *api, *size)));
+    }
     // How a server elsewhere waits is not ours to set.
     if !args.busy && args.server.is_none() {
-        let without = Case { spin: false, ..case(Wait::Sleep, Api::Blocking, sizes[0]) };
+        let mut without = case(false, Api::Blocking, sizes[0]);
+        without.settings.spin = false;
         cases.insert(sizes.len(), without);
     }
     cases
 }
 
+/// A case of a number of calls at a time, which are all of one length.
+fn closed(
+    test: BenchTest,
+    args: &LocalArgs,
+    (size, outstanding): (u64, u32),
+    reply_bytes: Option<u32>,
+) -> Case {
+    let size_bytes = args.size.unwrap_or(size);
+    let outstanding = args.outstanding.unwrap_or(outstanding);
+    let workload = format!("{FIXED}{size_bytes}");
+    Case {
+        size_bytes: Some(size_bytes),
+        outstanding: Some(outstanding),
+        work: Some(Work::Closed { workload, reply_bytes, outstanding, seed: args.seed }),
+        ..base(test, args)
+    }
+}
+
 /// Many small calls at a time, against TCP that writes each message when it is made, and against
 /// TCP that gathers them. Homa is the same in both.
 fn rate(args: &LocalArgs) -> Vec<Case> {
-    let case = |tcp_writes| Case {
-        size_bytes: Some(args.size.unwrap_or(100)),
-        outstanding: Some(args.outstanding.unwrap_or(64)),
-        tcp_writes,
-        ..base(BenchTest::Rate, args)
-    };
-    vec![case(TcpWrites::Each), case(TcpWrites::Gathered)]
+    let gathered = closed(BenchTest::Rate, args, (100, 64), None);
+    let mut each = gathered.clone();
+    each.settings.tcp_writes = TcpWrites::Each;
+    vec![each, gathered]
 }
 
 fn goodput(args: &LocalArgs) -> Vec<Case> {
-    let case = |receive_buffer| Case {
-        size_bytes: Some(args.size.unwrap_or(1_000_000)),
-        reply_bytes: (!args.echo).then_some(SMALL_REPLY_BYTES),
-        outstanding: Some(args.outstanding.unwrap_or(4)),
-        receive_buffer,
-        ..base(BenchTest::Goodput, args)
-    };
-    let mut cases = vec![case(ReceiveBuffer::Large)];
+    let reply_bytes = (!args.echo).then_some(SMALL_REPLY_BYTES);
+    let large = closed(BenchTest::Goodput, args, (1_000_000, 4), reply_bytes);
     // The buffers of a server elsewhere are not ours to set.
-    if args.server.is_none() {
-        cases.push(case(ReceiveBuffer::Stock));
+    if args.server.is_some() {
+        return vec![large];
     }
-    cases
+    let mut stock = large.clone();
+    stock.settings.receive_buffer = ReceiveBuffer::Stock;
+    vec![large, stock]
 }
 
 fn mixed(args: &LocalArgs) -> Case {
-    let case = base(BenchTest::Mixed, args);
-    Case {
-        // Queueing is what is measured: the time to wake a sleeping core would hide it.
-        wait: Wait::Busy,
-        size_bytes: None,
-        outstanding: None,
-        secs: case.secs * MIXED_FACTOR,
-        ..case
-    }
+    let mut case = base(BenchTest::Mixed, args);
+    // Queueing is what is measured: the time to wake a sleeping core would hide it.
+    case.settings.wait = Wait::Busy;
+    case.secs *= MIXED_FACTOR;
+    case
 }
 
 #[cfg(test)]
@@ -230,10 +225,10 @@ mod tests {
         assert_eq!(cases.len(), 2);
         for case in &cases {
             assert_eq!(
-                (case.outstanding, case.size_bytes, case.connections),
+                (case.outstanding, case.size_bytes, case.settings.connections),
                 (Some(7), Some(2_000), 3)
             );
-            assert_eq!((case.wait, case.secs), (Wait::Busy, 2.0));
+            assert_eq!((case.settings.wait, case.secs), (Wait::Busy, 2.0));
         }
     }
 
@@ -241,33 +236,33 @@ mod tests {
     fn tcp_writes_each_message_of_the_rate_test_and_gathers_them_in_a_row_of_its_own() {
         let cases = plan("").unwrap();
         let writes = |test| -> Vec<TcpWrites> {
-            cases.iter().filter(|case| case.test == test).map(|case| case.tcp_writes).collect()
+            let of_test = cases.iter().filter(|case| case.test == test);
+            of_test.map(|case| case.settings.tcp_writes).collect()
         };
         assert_eq!(writes(BenchTest::Rate), [TcpWrites::Each, TcpWrites::Gathered]);
         for test in [BenchTest::Goodput, BenchTest::Mixed] {
             assert!(writes(test).iter().all(|writes| *writes == TcpWrites::Gathered), "{test:?}");
         }
-        assert_eq!(cases.iter().find(|c| !c.spin).map(|c| c.settings("cubic").spin), Some(false));
     }
 
     #[test]
     fn one_row_of_sleeping_latency_goes_without_spinning() {
         for (line, size) in [("", Some(100)), ("latency --size 5", Some(5))] {
             let cases = plan(line).unwrap();
-            let without: Vec<_> = cases.iter().filter(|case| !case.spin).collect();
+            let without: Vec<_> = cases.iter().filter(|case| !case.settings.spin).collect();
             assert_eq!(without.len(), 1, "{line}");
-            assert_eq!((without[0].wait, without[0].api), (Wait::Sleep, Api::Blocking));
+            assert_eq!((without[0].settings.wait, without[0].api), (Wait::Sleep, Api::Blocking));
             assert_eq!(without[0].size_bytes, size);
         }
         for line in ["--busy", "--server 10.0.0.1:1", "rate"] {
-            assert!(plan(line).unwrap().iter().all(|case| case.spin), "{line}");
+            assert!(plan(line).unwrap().iter().all(|case| case.settings.spin), "{line}");
         }
     }
 
     #[test]
     fn the_waiting_mode_is_the_same_for_both_sides_of_both_transports() {
         for case in plan("--busy").unwrap() {
-            assert_eq!(case.settings("cubic").wait, Wait::Busy);
+            assert_eq!(case.settings.wait, Wait::Busy);
         }
     }
 

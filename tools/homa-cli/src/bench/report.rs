@@ -1,16 +1,20 @@
 //! The document of a benchmark: rows of medians, and ratios between the transports.
 
+use std::{collections::BTreeMap, iter};
+
 use homa_bench::{files::SCHEMA, machine::Provenance};
-use homa_report::picture::{Curve, SizeClass};
-use serde::{Serialize, Serializer};
+use homa_report::{
+    picture::{Curve, SizeClass},
+    stats::median,
+};
+use serde::Serialize;
 
 use super::{
     args::BenchTest,
-    job::{Outcome, Slowdown},
+    figure::{Figure, figures},
     machine::Machine,
     plan::Case,
     rounds::CaseResults,
-    stats::{Spread, median},
 };
 use crate::transport::{Api, Protocol, ReceiveBuffer, TcpWrites, Wait};
 
@@ -70,35 +74,18 @@ pub(crate) struct Row {
     pub outstanding: Option<u32>,
     /// TCP connections.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub conns: Option<u32>,
+    pub conns: Option<usize>,
     /// Rounds the medians are of.
     pub rounds: usize,
-    /// Medians over the rounds.
+    /// Medians over the rounds, by name; those without meaning are not there.
     #[serde(flatten)]
-    pub figures: Figures,
+    pub figures: BTreeMap<&'static str, f64>,
     /// Calls per second that were offered (mixed).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offered_rpc_per_s: Option<f64>,
     /// Calls of all rounds that had not ended when the measurement did (mixed).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unfinished: Option<u64>,
-}
-
-/// The figures of a row, by name; those without meaning are not there.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Figures(Vec<(&'static str, f64)>);
-
-impl Figures {
-    /// The figure of this name.
-    pub(crate) fn get(&self, name: &str) -> Option<f64> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
-    }
-}
-
-impl Serialize for Figures {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_map(self.0.iter().copied())
-    }
 }
 
 /// Homa's figure divided by that of TCP in the same round.
@@ -120,57 +107,35 @@ pub(crate) struct Ratio {
     pub better: &'static str,
 }
 
-/// A figure of an outcome, by its name in a row.
-type Metric = (&'static str, fn(&Outcome) -> f64);
-
-const CPU: Metric = ("cpu_us_per_rpc", Outcome::cpu_us_per_rpc);
-const RATE: Metric = ("rpc_per_s", Outcome::rpc_per_s);
-const GOODPUT: Metric = ("gbit_per_s", Outcome::gbit_per_s);
-const P50: Metric = ("p50_us", |outcome| outcome.p50_us);
-const P99: Metric = ("p99_us", |outcome| outcome.p99_us);
-const P999: Metric = ("p999_us", |outcome| outcome.p999_us);
-const SLOWDOWN_P50: Metric =
-    ("slowdown_p50", |outcome| outcome.slowdown.as_ref().map_or(f64::NAN, |s| s.p50));
-const SLOWDOWN_P99: Metric =
-    ("slowdown_p99", |outcome| outcome.slowdown.as_ref().map_or(f64::NAN, |s| s.p99));
-
 /// Ratios closer to 1 than this favour nobody.
 const EVEN: f64 = 0.005;
-
-/// The figures that mean something in a test.
-fn metrics(test: BenchTest) -> &'static [Metric] {
-    match test {
-        BenchTest::Latency => &[P50, P99, P999, CPU],
-        BenchTest::Rate => &[RATE, P50, P99, P999, CPU],
-        BenchTest::Goodput => &[GOODPUT, RATE, P50, P99, CPU],
-        BenchTest::Mixed => &[RATE, GOODPUT, P50, P99, P999, CPU, SLOWDOWN_P50, SLOWDOWN_P99],
-    }
-}
 
 impl Report {
     /// Makes the document of what has been measured.
     pub(crate) fn new(machine: Machine, results: &[CaseResults], failures: &[String]) -> Self {
-        let rows = results.iter().flat_map(rows).collect();
-        let mut ratios = Vec::new();
-        for tcp in results.iter().filter(|results| results.protocol == Protocol::Tcp) {
-            let homa = results
-                .iter()
-                .find(|other| other.protocol != Protocol::Tcp && other.case == tcp.case);
-            if let Some(homa) = homa {
-                add_ratios(homa, tcp, &mut ratios);
-            }
+        let of_homa = |other: &&CaseResults| other.protocol != Protocol::Tcp;
+        let tcp = results.iter().filter(|results| results.protocol == Protocol::Tcp);
+        let pairs = tcp.filter_map(|tcp| {
+            let homa = results.iter().filter(of_homa).find(|other| other.case == tcp.case);
+            Some((homa?, tcp))
+        });
+        Report {
+            schema: SCHEMA,
+            provenance: Provenance::now(),
+            machine,
+            rows: results.iter().flat_map(rows).collect(),
+            ratios: pairs.flat_map(|(homa, tcp)| ratios(homa, tcp)).collect(),
+            failures: failures.to_vec(),
         }
-        let (schema, provenance) = (SCHEMA, Provenance::now());
-        Report { schema, provenance, machine, rows, ratios, failures: failures.to_vec() }
     }
 
     /// The slowdown by size, for the picture.
     pub(crate) fn curves(&self) -> Vec<Curve> {
         let mut curves: Vec<Curve> = Vec::new();
-        for row in self.rows.iter().filter(|row| row.key.test == BenchTest::Mixed) {
-            let figures = &row.figures;
+        for row in self.rows.iter().filter(|row| row.key.is_class()) {
+            let slowdown = |name| row.figures.get(name).copied();
             let (Some(size_bytes), Some(p50), Some(p99)) =
-                (row.key.size_bytes, figures.get("slowdown_p50"), figures.get("slowdown_p99"))
+                (row.key.size_bytes, slowdown("slowdown_p50"), slowdown("slowdown_p99"))
             else {
                 continue;
             };
@@ -184,107 +149,101 @@ impl Report {
     }
 }
 
-fn key(case: &Case, size_bytes: Option<u64>) -> Key {
-    let rcvbuf = (case.receive_buffer != ReceiveBuffer::Large).then_some(case.receive_buffer);
-    Key {
-        test: case.test,
-        wait: case.wait,
-        api: case.api,
-        size_bytes,
-        rcvbuf,
-        tcp_writes: (case.test == BenchTest::Rate).then_some(case.tcp_writes),
-        spin: (!case.spin).then_some(false),
+impl Key {
+    fn new(case: &Case, size_bytes: Option<u64>) -> Self {
+        let settings = &case.settings;
+        let buffer = settings.receive_buffer;
+        Key {
+            test: case.test,
+            wait: settings.wait,
+            api: case.api,
+            size_bytes,
+            rcvbuf: (buffer != ReceiveBuffer::Large).then_some(buffer),
+            tcp_writes: (case.test == BenchTest::Rate).then_some(settings.tcp_writes),
+            spin: (!settings.spin).then_some(false),
+        }
+    }
+
+    fn figures(&self) -> impl Iterator<Item = &'static Figure> + use<> {
+        figures(self.test, self.is_class())
+    }
+
+    /// Whether it is about one class of the sizes of a case.
+    pub(crate) fn is_class(&self) -> bool {
+        self.test == BenchTest::Mixed && self.size_bytes.is_some()
     }
 }
 
-/// The row of a case, followed by those of its classes.
-fn rows(results: &CaseResults) -> Vec<Row> {
+/// What the rows of a case are about: all of it, followed by its classes of sizes.
+fn parts(results: &CaseResults) -> impl Iterator<Item = (Option<usize>, Key)> {
     let case = &results.case;
-    let rounds = results.done().count();
-    if rounds == 0 {
-        return Vec::new();
-    }
-    let row = |size_bytes, figures| Row {
-        key: key(case, size_bytes),
-        transport: results.protocol,
-        outstanding: case.outstanding,
-        conns: (results.protocol == Protocol::Tcp).then_some(case.connections),
-        rounds,
-        figures: Figures(figures),
-        offered_rpc_per_s: None,
-        unfinished: None,
-    };
-    let mixed = case.test == BenchTest::Mixed;
-    let unfinished = || results.done().map(|outcome| outcome.unfinished).sum();
-    let mut rows = vec![Row {
-        offered_rpc_per_s: results.offered_rpc_per_s.map(rounded),
-        unfinished: mixed.then(unfinished),
-        ..row(case.size_bytes, figures(results))
-    }];
     let classes = results.done().next().map_or(&[][..], |first| &first.classes);
-    for (index, class) in classes.iter().enumerate() {
-        rows.push(row(Some(class.size_bytes), class_figures(results, index)));
-    }
-    rows
+    let classes = classes.iter().enumerate();
+    let classes =
+        classes.map(|(index, class)| (Some(index), Key::new(case, Some(class.size_bytes))));
+    iter::once((None, Key::new(case, case.size_bytes))).chain(classes)
 }
 
-fn figures(results: &CaseResults) -> Vec<(&'static str, f64)> {
-    let value =
-        |(name, metric): &Metric| Some((*name, rounded(median(results.done().map(metric))?)));
-    metrics(results.case.test).iter().filter_map(value).collect()
-}
-
-fn class_figures(results: &CaseResults, index: usize) -> Vec<(&'static str, f64)> {
-    let value = |(name, metric): (&'static str, fn(&Slowdown) -> f64)| {
-        let classes = results.done().filter_map(|outcome| outcome.classes.get(index));
-        let median = median(classes.filter(|class| class.count > 0).map(metric))?;
-        Some((name, rounded(median)))
-    };
-    let p50: fn(&Slowdown) -> f64 = |class| class.p50;
-    [(SLOWDOWN_P50.0, p50), (SLOWDOWN_P99.0, |class| class.p99)]
-        .into_iter()
-        .filter_map(value)
-        .collect()
-}
-
-fn add_ratios(homa: &CaseResults, tcp: &CaseResults, ratios: &mut Vec<Ratio>) {
-    let case = &tcp.case;
-    let rounds = || homa.outcomes.iter().flatten().zip(tcp.outcomes.iter().flatten());
-    let mut add = |size_bytes, metric, values: Vec<f64>| {
-        if let Some(Spread { median, min, max }) = Spread::of(values) {
-            let (homa_over_tcp, min, max) = (rounded(median), rounded(min), rounded(max));
-            let (key, better) = (key(case, size_bytes), better(metric, median));
-            ratios.push(Ratio { key, metric, homa_over_tcp, min, max, better });
+/// The rows of a case over a transport; none if it was not measured.
+fn rows(results: &CaseResults) -> impl Iterator<Item = Row> {
+    let (case, rounds) = (&results.case, results.done().count());
+    let row = move |(class, key): (Option<usize>, Key)| {
+        let whole_mix = case.test == BenchTest::Mixed && class.is_none();
+        let unfinished = || results.done().map(|outcome| outcome.unfinished).sum();
+        let middle = |figure: &Figure| {
+            let values = results.done().filter_map(|outcome| (figure.of)(outcome, class));
+            Some((figure.name, rounded(median(&sorted(values)?)?)))
+        };
+        Row {
+            transport: results.protocol,
+            outstanding: case.outstanding,
+            conns: (results.protocol == Protocol::Tcp).then_some(case.settings.connections),
+            rounds,
+            figures: key.figures().filter_map(middle).collect(),
+            offered_rpc_per_s: case.offered_rpc_per_s().filter(|_| whole_mix).map(rounded),
+            unfinished: whole_mix.then(unfinished),
+            key,
         }
     };
-    for (name, metric) in metrics(case.test) {
-        add(
-            case.size_bytes,
-            name,
-            rounds().map(|(homa, tcp)| metric(homa) / metric(tcp)).collect(),
-        );
-    }
-    let Some((first, _)) = rounds().next() else {
-        return;
-    };
-    for (index, class) in first.classes.iter().enumerate() {
-        let both = || {
-            rounds()
-                .filter_map(|(homa, tcp)| Some((homa.classes.get(index)?, tcp.classes.get(index)?)))
-        };
-        let size = Some(class.size_bytes);
-        add(size, "slowdown_p50", both().map(|(homa, tcp)| homa.p50 / tcp.p50).collect());
-        add(size, "slowdown_p99", both().map(|(homa, tcp)| homa.p99 / tcp.p99).collect());
-    }
+    parts(results).filter(move |_| rounds > 0).map(row)
 }
 
-/// Who is better at this ratio of Homa to TCP: more is better of calls and bytes per second, less
-/// of times.
-fn better(metric: &str, homa_over_tcp: f64) -> &'static str {
-    let more_is_better = [RATE.0, GOODPUT.0].contains(&metric);
+/// The ratios of a case that both have measured.
+fn ratios(homa: &CaseResults, tcp: &CaseResults) -> Vec<Ratio> {
+    let ratio = |figure: &Figure, class, key: &Key| {
+        let rounds = homa.outcomes.iter().flatten().zip(tcp.outcomes.iter().flatten());
+        let ratios = rounds
+            .filter_map(|(homa, tcp)| Some((figure.of)(homa, class)? / (figure.of)(tcp, class)?));
+        let ratios = sorted(ratios)?;
+        let median = median(&ratios)?;
+        Some(Ratio {
+            key: key.clone(),
+            metric: figure.name,
+            homa_over_tcp: rounded(median),
+            min: rounded(*ratios.first()?),
+            max: rounded(*ratios.last()?),
+            better: better(figure, median),
+        })
+    };
+    let mut found = Vec::new();
+    for (class, key) in parts(tcp) {
+        found.extend(key.figures().filter_map(|figure| ratio(figure, class, &key)));
+    }
+    found
+}
+
+/// The values in order; none if one is not a number.
+fn sorted(values: impl Iterator<Item = f64>) -> Option<Vec<f64>> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.iter().all(|value| value.is_finite()).then_some(values)
+}
+
+/// Who is better at this ratio of Homa to TCP.
+fn better(figure: &Figure, homa_over_tcp: f64) -> &'static str {
     if homa_over_tcp.is_nan() || (homa_over_tcp - 1.0).abs() < EVEN {
         "even"
-    } else if (homa_over_tcp > 1.0) == more_is_better {
+    } else if (homa_over_tcp > 1.0) == figure.more_is_better {
         "homa"
     } else {
         Protocol::Tcp.name()
@@ -309,20 +268,23 @@ fn rounded(value: f64) -> f64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::bench::pin::Cores;
+    use crate::{
+        bench::{
+            job::{Outcome, Slowdown},
+            pin::Cores,
+        },
+        serve::settings,
+        transport::Settings,
+    };
 
     fn case(test: BenchTest) -> Case {
         Case {
             test,
             api: Api::Event,
-            wait: Wait::Sleep,
+            settings: Settings { tcp_writes: TcpWrites::Each, ..settings(false, 1) },
             size_bytes: (test != BenchTest::Mixed).then_some(100),
-            reply_bytes: None,
             outstanding: (test == BenchTest::Rate).then_some(64),
-            connections: 1,
-            receive_buffer: ReceiveBuffer::Large,
-            tcp_writes: TcpWrites::Each,
-            spin: true,
+            work: None,
             secs: 1.0,
         }
     }
@@ -347,12 +309,7 @@ pub(crate) mod tests {
                 ..Outcome::default()
             })
         };
-        CaseResults {
-            case: case(test),
-            protocol,
-            outcomes: times_us.iter().map(outcome).collect(),
-            offered_rpc_per_s: None,
-        }
+        CaseResults { case: case(test), protocol, outcomes: times_us.iter().map(outcome).collect() }
     }
 
     /// A report of invented figures.
@@ -404,17 +361,23 @@ pub(crate) mod tests {
         let row = |change: fn(&mut Case)| {
             let mut case = case(BenchTest::Rate);
             change(&mut case);
-            serde_json::to_value(key(&case, None)).unwrap()
+            serde_json::to_value(Key::new(&case, None)).unwrap()
         };
         assert_eq!(row(|_| {})["tcp_writes"], "each");
-        assert_eq!(row(|case| case.tcp_writes = TcpWrites::Gathered)["tcp_writes"], "gathered");
+        assert_eq!(
+            row(|case| case.settings.tcp_writes = TcpWrites::Gathered)["tcp_writes"],
+            "gathered"
+        );
         assert!(row(|_| {}).get("spin").is_none());
-        assert_eq!(row(|case| case.spin = false)["spin"], false);
+        assert_eq!(row(|case| case.settings.spin = false)["spin"], false);
         assert!(row(|case| case.test = BenchTest::Goodput).get("tcp_writes").is_none());
     }
 
     #[test]
     fn the_better_one_has_the_shorter_time_or_the_higher_rate() {
+        let key = Key::new(&case(BenchTest::Mixed), None);
+        let of = |name| key.figures().find(|figure| figure.name == name).unwrap();
+        let better = |name, ratio| better(of(name), ratio);
         assert_eq!(better("p50_us", 0.8), "homa");
         assert_eq!(better("p50_us", 1.2), "tcp");
         assert_eq!(better("rpc_per_s", 1.2), "homa");
@@ -435,6 +398,12 @@ pub(crate) mod tests {
             report.ratios.iter().filter(|ratio| ratio.key.size_bytes == Some(50)).collect();
         assert_eq!(of_class.len(), 2);
         assert_eq!(of_class[0].homa_over_tcp, 0.5);
+    }
+
+    #[test]
+    fn values_of_which_one_is_no_number_have_no_median() {
+        assert_eq!(sorted([3.0, 1.0].into_iter()), Some(vec![1.0, 3.0]));
+        assert_eq!(sorted([1.0, f64::NAN].into_iter()), None);
     }
 
     #[test]

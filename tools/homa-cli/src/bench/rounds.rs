@@ -2,10 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use homa_bench::workload::{FIXED, Workload};
+use homa_bench::workload::Workload;
 
 use super::{
-    args::{BenchTest, LocalArgs},
+    args::LocalArgs,
     job::{Job, Measurement, Mixed, Outcome, Side, Work},
     pin::Cores,
     plan::Case,
@@ -43,8 +43,6 @@ pub(crate) struct CaseResults {
     pub protocol: Protocol,
     /// One outcome per round; none for a round that failed or was not reached.
     pub outcomes: Vec<Option<Outcome>>,
-    /// Calls per second offered (mixed).
-    pub offered_rpc_per_s: Option<f64>,
 }
 
 impl CaseResults {
@@ -57,13 +55,12 @@ impl CaseResults {
 /// The state of a benchmark.
 pub(crate) struct Rounds<'a> {
     args: &'a LocalArgs,
-    congestion: &'a str,
-    workload_name: String,
-    workload: Workload,
+    protocols: Vec<Protocol>,
+    /// The workload of the mixed test, by its name and in full.
+    workload: (&'a str, Workload),
     cores: Cores,
+    /// The server that is given; none: each measurement starts one.
     server: Option<SocketAddr>,
-    /// What the mixed test offers, once it is known; the seed is that of the first round.
-    mixed: Option<Mixed>,
     /// What has been measured, also after an interruption.
     pub results: Vec<CaseResults>,
     /// What failed and why.
@@ -71,49 +68,31 @@ pub(crate) struct Rounds<'a> {
 }
 
 impl<'a> Rounds<'a> {
-    /// Prepares to measure these cases.
+    /// Prepares to measure these cases, and watches for Ctrl-C from now on.
     pub(crate) fn new(
         args: &'a LocalArgs,
-        congestion: &'a str,
+        protocols: Vec<Protocol>,
         cases: Vec<Case>,
-        (workload_name, workload): (String, Workload),
-        cores: Cores,
-        server: Option<SocketAddr>,
-    ) -> Result<Self, CliError> {
+        workload: (&'a str, Workload),
+        (cores, server): (Cores, Option<SocketAddr>),
+    ) -> Self {
         interrupt::watch(|| {});
         let empty = |case: &Case, protocol: &Protocol| CaseResults {
             case: case.clone(),
             protocol: *protocol,
             outcomes: Vec::new(),
-            offered_rpc_per_s: None,
         };
-        let protocols = args.transport.protocols(args.carriage);
         let results =
             cases.iter().flat_map(|case| protocols.iter().map(|p| empty(case, p))).collect();
-        let failures = Vec::new();
-        Ok(Rounds {
-            args,
-            congestion,
-            workload_name,
-            workload,
-            cores,
-            server,
-            mixed: None,
-            results,
-            failures,
-        })
+        Rounds { args, protocols, workload, cores, server, results, failures: Vec::new() }
     }
 
     /// Measures all rounds; an error is an interruption, other failures are collected.
     pub(crate) fn run(&mut self) -> Result<(), CliError> {
         let mut progress = Progress::new(u64::from(self.args.rounds) * self.results.len() as u64);
         let mut done = 0;
-        if let Some(case) =
-            self.results.iter().map(|r| &r.case).find(|case| case.test == BenchTest::Mixed)
-        {
-            self.prepare_mixed(&case.clone())?;
-        }
-        let transports = self.args.transport.protocols(self.args.carriage).len();
+        self.prepare_mixed()?;
+        let transports = self.protocols.len();
         for round in 0..self.args.rounds as usize {
             for first in (0..self.results.len()).step_by(transports) {
                 for turn in 0..transports {
@@ -130,115 +109,98 @@ impl<'a> Rounds<'a> {
         Ok(())
     }
 
-    /// One measurement. A transport that failed in a case is not tried there again.
+    /// One measurement. A transport that failed in a case is not tried there again, nor a mixed
+    /// test whose preparation failed.
     fn measure(&mut self, index: usize, round: usize) -> Result<(), CliError> {
-        if self.results[index].outcomes.contains(&None) {
-            return Ok(());
+        let CaseResults { case, protocol, outcomes } = &self.results[index];
+        let (case, protocol) = (case.clone(), *protocol);
+        let mut work = match &case.work {
+            Some(work) if !outcomes.contains(&None) => work.clone(),
+            _ => return Ok(()),
+        };
+        if let Work::Mixed(mixed) = &mut work {
+            // Both transports see the same calls; another round sees others.
+            mixed.seed = mixed.seed.wrapping_add(round as u64);
         }
-        let (case, protocol) = (self.results[index].case.clone(), self.results[index].protocol);
-        let Some(work) = self.work(&case, round) else {
-            return Ok(());
-        };
-        let name = format!("{} over {}", case.test.name(), protocol.name());
-        let outcome = self.one(&case, protocol, case.api, work, case.secs);
-        let outcome = self.note(&name, outcome)?;
-        self.results[index].offered_rpc_per_s = match case.test {
-            BenchTest::Mixed => self.mixed.as_ref().map(|mixed| mixed.rpc_per_s),
-            _ => None,
-        };
+        let outcome = self.one(case.test.name(), &case, protocol, work)?;
         self.results[index].outcomes.push(outcome);
         Ok(())
     }
 
-    /// Keeps a failure for the report; an interruption goes on upwards.
-    fn note(
+    /// Does one work; keeps a failure for the report, while an interruption goes on upwards.
+    fn one(
         &mut self,
-        name: &str,
-        outcome: Result<Outcome, CliError>,
+        what: &str,
+        case: &Case,
+        protocol: Protocol,
+        work: Work,
     ) -> Result<Option<Outcome>, CliError> {
-        match outcome {
+        match self.try_one(case, protocol, work) {
             Ok(outcome) => Ok(Some(outcome)),
             Err(CliError::Interrupted) => Err(CliError::Interrupted),
             Err(_) if interrupt::pressed() => Err(CliError::Interrupted),
             Err(error) => {
-                eprintln!("homa: {name}: {error}");
-                self.failures.push(format!("{name}: {error}"));
+                let failure = format!("{what} over {}: {error}", protocol.name());
+                eprintln!("homa: {failure}");
+                self.failures.push(failure);
                 Ok(None)
             }
         }
     }
 
-    /// What the client has to do; nothing for a mixed test whose preparation failed.
-    fn work(&self, case: &Case, round: usize) -> Option<Work> {
-        let size_bytes = case.size_bytes.unwrap_or(1);
-        Some(match case.test {
-            BenchTest::Latency => Work::Alone { sizes_bytes: vec![size_bytes] },
-            BenchTest::Rate | BenchTest::Goodput => Work::Closed {
-                workload: format!("{FIXED}{size_bytes}"),
-                reply_bytes: case.reply_bytes,
-                outstanding: case.outstanding.unwrap_or(1),
-                seed: self.args.seed,
-            },
-            BenchTest::Mixed => {
-                let mixed = self.mixed.clone()?;
-                // Both transports see the same calls; another round sees others.
-                Work::Mixed(Mixed { seed: mixed.seed.wrapping_add(round as u64), ..mixed })
-            }
-        })
-    }
-
     /// Runs a client against a server of its own, or the one given.
-    fn one(
-        &mut self,
-        case: &Case,
-        protocol: Protocol,
-        api: Api,
-        work: Work,
-        secs: f64,
-    ) -> Result<Outcome, CliError> {
-        let settings = case.settings(self.congestion);
-        let side = |cpu| Side { protocol, api, settings: settings.clone(), cpu };
+    fn try_one(&self, case: &Case, protocol: Protocol, work: Work) -> Result<Outcome, CliError> {
+        let side = |cpu| Side { protocol, api: case.api, settings: case.settings.clone(), cpu };
         // Dropping the process ends it.
         let (_process, server) = match self.server {
             Some(server) => (None, server),
             None => {
-                let (process, server) =
-                    process::start(&Job::Serve(side(self.cores.server)), START_TIMEOUT)?;
+                let serve = Job::Serve(side(self.cores.server));
+                let (process, server) = process::start(&serve, START_TIMEOUT)?;
                 (Some(process), server)
             }
         };
-        let job = Measurement { side: side(self.cores.client), server, work, secs };
-        let timeout = Duration::from_secs_f64(secs) * 2 + CLIENT_GRACE;
+        let job = Measurement { side: side(self.cores.client), server, work, secs: case.secs };
+        let timeout = Duration::from_secs_f64(case.secs) * 2 + CLIENT_GRACE;
         Ok(process::start(&Job::Measure(job), timeout)?.1)
     }
 
     /// Finds the unloaded time of each class of sizes, and how much to offer. Like everything else
     /// it is done in turns, so that another program that ran for a moment does not decide on all
     /// that follows.
-    fn prepare_mixed(&mut self, case: &Case) -> Result<(), CliError> {
-        let protocols = self.args.transport.protocols(self.args.carriage);
+    fn prepare_mixed(&mut self) -> Result<(), CliError> {
+        let mut cases = self.results.iter().map(|results| &results.case);
+        let Some(case) = cases.find(|case| case.work.is_none()).cloned() else {
+            return Ok(());
+        };
+        let protocols = self.protocols.clone();
         let mut found = vec![Some(Prepared::default()); protocols.len()];
         for _ in 0..PREPARE_TURNS {
             for (protocol, found) in protocols.iter().zip(&mut found) {
                 // What failed once is not tried again.
                 if let Some(before) = found.take() {
-                    *found = self.prepare_once(case, *protocol)?.map(|new| before.better(&new));
+                    *found = self.prepare_once(&case, *protocol)?.map(|new| before.better(&new));
                 }
             }
         }
         let found: Vec<Prepared> = found.into_iter().flatten().collect();
+        let (workload, sizes) = &self.workload;
         let base = match self.args.link {
-            Some(gbit_per_s) => gbit_per_s * 1e9 / 8.0 / self.workload.mean_bytes(),
+            Some(gbit_per_s) => gbit_per_s * 1e9 / 8.0 / sizes.mean_bytes(),
             None => found.iter().map(|one| one.rpc_per_s).fold(f64::INFINITY, f64::min),
         };
         let unloaded = found.iter().fold(Vec::new(), |known, one| faster(&known, &one.unloaded));
         if !unloaded.is_empty() && base.is_finite() && base > 0.0 {
-            self.mixed = Some(Mixed {
-                workload: self.workload_name.clone(),
+            let work = Work::Mixed(Mixed {
+                workload: (*workload).to_owned(),
                 rpc_per_s: base * self.args.load,
                 unloaded,
-                classes_bytes: self.workload.class_ends_bytes(),
+                classes_bytes: sizes.class_ends_bytes(),
                 seed: self.args.seed,
+            });
+            let cases = self.results.iter_mut().map(|results| &mut results.case);
+            cases.for_each(|case| {
+                case.work.get_or_insert_with(|| work.clone());
             });
         }
         Ok(())
@@ -250,20 +212,19 @@ impl<'a> Rounds<'a> {
         case: &Case,
         protocol: Protocol,
     ) -> Result<Option<Prepared>, CliError> {
+        let many = Case { secs: PREPARE_SECS, ..case.clone() };
+        let alone = Case { api: Api::Blocking, ..many.clone() };
         let work = Work::Alone { sizes_bytes: self.sizes_bytes() };
-        let unloaded = self.one(case, protocol, Api::Blocking, work, PREPARE_SECS);
-        let name = format!("unloaded times over {}", protocol.name());
-        let Some(unloaded) = self.note(&name, unloaded)? else {
+        let Some(unloaded) = self.one("unloaded times", &alone, protocol, work)? else {
             return Ok(None);
         };
         let work = Work::Closed {
-            workload: self.workload_name.clone(),
+            workload: self.workload.0.to_owned(),
             reply_bytes: None,
             outstanding: CAPACITY_OUTSTANDING,
             seed: self.args.seed,
         };
-        let capacity = self.one(case, protocol, Api::Event, work, PREPARE_SECS);
-        let capacity = self.note(&format!("capacity of {}", protocol.name()), capacity)?;
+        let capacity = self.one("capacity", &many, protocol, work)?;
         Ok(capacity.map(|capacity| Prepared {
             unloaded: unloaded.unloaded,
             rpc_per_s: capacity.rpc_per_s(),
@@ -273,12 +234,11 @@ impl<'a> Rounds<'a> {
     /// The sizes between which unloaded times are interpolated: the ends of the classes, and the
     /// shortest.
     fn sizes_bytes(&self) -> Vec<u64> {
-        let mut sizes_bytes = self.workload.class_ends_bytes();
-        let shortest = self.workload.quantile(0.0);
-        if !sizes_bytes.contains(&shortest) {
-            sizes_bytes.insert(0, shortest);
-        }
-        sizes_bytes
+        let sizes = &self.workload.1;
+        let mut found = vec![sizes.quantile(0.0)];
+        found.extend(sizes.class_ends_bytes());
+        found.dedup();
+        found
     }
 }
 

@@ -6,7 +6,8 @@ use homa_report::table::table;
 
 use super::{
     args::BenchTest,
-    report::{Key, Ratio, Report, Row},
+    figure::shown,
+    report::{Ratio, Report, Row},
 };
 use crate::{
     latency::or_dash,
@@ -14,21 +15,7 @@ use crate::{
     units::{format_number, format_size},
 };
 
-/// A figure's name in the document, and its title.
-type Column = (&'static str, &'static str);
-
-const P50: Column = ("p50_us", "P50 µs");
-const P99: Column = ("p99_us", "P99 µs");
-const CPU: Column = ("cpu_us_per_rpc", "CPU µs/RPC");
-const RATE: Column = ("rpc_per_s", "RPC/s");
-const GOODPUT: Column = ("gbit_per_s", "Gbit/s");
-const SLOWDOWN_P50: Column = ("slowdown_p50", "slowdown P50");
-const SLOWDOWN_P99: Column = ("slowdown_p99", "slowdown P99");
-
-/// The number of columns.
-const COLUMNS: usize = 10;
-
-const TITLES: [&str; COLUMNS] = [
+const TITLES: [&str; 10] = [
     "test",
     "size",
     "wait",
@@ -44,73 +31,43 @@ const TITLES: [&str; COLUMNS] = [
 /// Columns that hold words.
 const WORDS: [usize; 6] = [0, 2, 3, 5, 8, 9];
 
-fn columns(key: &Key, class: bool) -> &'static [Column] {
-    match key.test {
-        _ if class => &[SLOWDOWN_P50, SLOWDOWN_P99],
-        BenchTest::Latency => &[P50, P99, CPU],
-        BenchTest::Rate => &[RATE, CPU],
-        BenchTest::Goodput => &[GOODPUT, CPU],
-        BenchTest::Mixed => &[RATE, CPU, SLOWDOWN_P50, SLOWDOWN_P99],
-    }
-}
-
 /// The whole report as text.
 pub(crate) fn render(report: &Report) -> String {
-    let mut lines: Vec<[String; COLUMNS]> = Vec::new();
-    let mut seen: Vec<&Key> = Vec::new();
-    for row in &report.rows {
-        if seen.contains(&&row.key) {
-            continue;
+    let mut lines = Vec::new();
+    for (index, row) in report.rows.iter().enumerate() {
+        if report.rows[..index].iter().all(|before| before.key != row.key) {
+            lines.extend(lines_of(report, row));
         }
-        seen.push(&row.key);
-        lines.extend(lines_of(report, row));
     }
-    let mut text = report.machine.summary();
-    text.push('\n');
-    let lines = lines.into_iter().map(Vec::from).collect();
-    text.push_str(&table(TITLES.map(str::to_owned).to_vec(), lines, &WORDS));
-    text.push_str(&notes(report));
-    text
+    let table = table(TITLES.map(str::to_owned).to_vec(), lines, &WORDS);
+    format!("{}\n{table}{}", report.machine.summary(), notes(report))
 }
 
 /// The lines of one case: one per figure, of which only the first names the case.
-fn lines_of(report: &Report, row: &Row) -> Vec<[String; COLUMNS]> {
+fn lines_of(report: &Report, row: &Row) -> Vec<Vec<String>> {
     let key = &row.key;
     let of = |is_tcp: bool| {
         let mut rows = report.rows.iter().filter(|row| row.key == *key);
         rows.find(|row| (row.transport == Protocol::Tcp) == is_tcp)
     };
     let (tcp, homa) = (of(true), of(false));
-    let class = key.test == BenchTest::Mixed && key.size_bytes.is_some();
-    let mut lines = Vec::new();
-    for (name, title) in columns(key, class) {
-        let value = |row: Option<&Row>| or_dash(row.and_then(|row| row.figures.get(name)));
-        let ratio = report.ratios.iter().find(|ratio| ratio.key == *key && ratio.metric == *name);
-        let names = match lines.is_empty() {
-            true => names(row, class),
-            false => Default::default(),
-        };
-        let [test, size, wait, api, calls] = names;
-        let figure = (*title).to_owned();
-        lines.push([
-            test,
-            size,
-            wait,
-            api,
-            calls,
-            figure,
-            value(tcp),
-            value(homa),
-            ratio_text(ratio),
-            ratio.map_or("", |ratio| ratio.better).to_owned(),
-        ]);
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    for figure in shown(key.test, key.is_class()) {
+        let value =
+            |row: Option<&Row>| or_dash(row.and_then(|row| row.figures.get(figure.name).copied()));
+        let mut ratios = report.ratios.iter().filter(|ratio| ratio.key == *key);
+        let ratio = ratios.find(|ratio| ratio.metric == figure.name);
+        let mut line = if lines.is_empty() { names(row) } else { Default::default() }.to_vec();
+        line.extend([figure.title.to_owned(), value(tcp), value(homa), ratio_text(ratio)]);
+        line.push(ratio.map_or("", |ratio| ratio.better).to_owned());
+        lines.push(line);
     }
     lines
 }
 
-fn names(row: &Row, class: bool) -> [String; 5] {
+fn names(row: &Row) -> [String; 5] {
     let key = &row.key;
-    let size = match (key.size_bytes, class) {
+    let size = match (key.size_bytes, key.is_class()) {
         (Some(bytes), true) => format!("<= {}", format_size(bytes)),
         (Some(bytes), false) => format_size(bytes),
         (None, _) => "all".to_owned(),

@@ -41,10 +41,7 @@ pub(crate) fn run(args: &ReportArgs, json: bool) -> Result<(), CliError> {
     if let Some(path) = &args.svg {
         files.push((path.clone(), report.picture_svg().map_err(failed)?.into_bytes()));
     }
-    for (path, content) in &files {
-        store(path, content)?;
-    }
-    let written = files.into_iter().map(|file| file.0).collect::<Vec<_>>();
+    let written = store(files)?;
     match json {
         true => output::document(&Written { written })?,
         false => written
@@ -57,7 +54,7 @@ pub(crate) fn run(args: &ReportArgs, json: bool) -> Result<(), CliError> {
 /// The page of runs that a benchmark has just written, in the directory of its results.
 pub(crate) fn of_runs(directories: &[PathBuf], results: &Path) -> Result<PathBuf, CliError> {
     let out = results.join(PAGE);
-    store(&out, read(directories)?.html(&out).as_bytes())?;
+    store(vec![(out.clone(), read(directories)?.html(&out).into_bytes())])?;
     Ok(out)
 }
 
@@ -72,16 +69,17 @@ fn page_name(directories: &[PathBuf]) -> PathBuf {
     }
 }
 
-fn store(path: &Path, content: &[u8]) -> Result<(), CliError> {
-    let failed = |error: std::io::Error| CliError::File {
-        action: "write",
-        path: path.to_owned(),
-        reason: error.to_string(),
-    };
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).map_err(failed)?;
+/// Writes files, into directories that are made if needed; returns their names.
+pub(crate) fn store(files: Vec<(PathBuf, Vec<u8>)>) -> Result<Vec<PathBuf>, CliError> {
+    for (path, content) in &files {
+        let directory = path.parent().map_or(Ok(()), fs::create_dir_all);
+        directory.and_then(|()| fs::write(path, content)).map_err(|error| CliError::File {
+            action: "write",
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
     }
-    fs::write(path, content).map_err(failed)
+    Ok(files.into_iter().map(|file| file.0).collect())
 }
 
 /// Hands the page to the desktop's browser and does not wait for it.
@@ -101,4 +99,18 @@ fn open(page: &Path) -> Result<(), CliError> {
 
 fn failed(error: ReportError) -> CliError {
     CliError::Incomplete(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_written_where_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |path: &str| vec![(directory.path().join(path), b"x".to_vec())];
+        assert_eq!(store(file("a/b/c")).unwrap(), [directory.path().join("a/b/c")]);
+        assert_eq!(fs::read(directory.path().join("a/b/c")).unwrap(), b"x");
+        assert!(matches!(store(file("a/b/c/d")), Err(CliError::File { .. })));
+    }
 }
