@@ -75,7 +75,7 @@ fn pattern(index: u32) -> u8 {
 #[cfg(test)]
 mod tests {
     use homa_bench::{
-        settings::{HomaSettings, LinkFacts},
+        settings::{self, LinkFacts},
         transport::Transport,
         workload::Workload,
     };
@@ -89,7 +89,7 @@ mod tests {
             listen: [127, 0, 0, 1].into(),
             port: 0,
             transport: Transport::Quic { connections: 1 },
-            homa: HomaSettings::derive(&link, &Workload::load("w2").unwrap()),
+            homa: settings::derive(&link, &Workload::load("w2").unwrap(), 100_000),
             reply,
             message_bytes_max: 100_000,
             service_us: 0,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use homa_bench::{
-    settings::{HomaSettings, LinkFacts},
+    settings::{self, LinkFacts},
     spec::{HostSpec, LoadOrder, LoadSummary, Order, Peer, Reply, Report, Status, Target},
     workload::Workload,
 };
@@ -39,7 +39,7 @@ impl Host {
             listen: [127, 0, 0, 1].into(),
             port: 0,
             transport: transport.parse().unwrap(),
-            homa: HomaSettings::derive(&link, &workload()),
+            homa: settings::derive(&link, &workload(), MESSAGE_BYTES_MAX),
             reply,
             message_bytes_max: MESSAGE_BYTES_MAX,
             service_us,
@@ -221,7 +221,7 @@ fn a_transport_of_another_program_is_refused_with_its_name() {
             listen: [127, 0, 0, 1].into(),
             port: 0,
             transport: "tcp-cubic".parse().unwrap(),
-            homa: HomaSettings::derive(&link, &workload()),
+            homa: settings::derive(&link, &workload(), 1_000),
             reply: Reply::Echo,
             message_bytes_max: 1_000,
             service_us: 0,

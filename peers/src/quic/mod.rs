@@ -142,7 +142,7 @@ impl Mesh for QuicMesh {
 
 fn bind(spec: &HostSpec) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(SocketAddr::new(spec.listen, spec.port))?;
-    if let Some(bytes) = settings::send_buffer_bytes(spec.homa.link_mbps)
+    if let Some(bytes) = settings::send_buffer_bytes(spec.homa.output.link_mbps)
         && bytes < sockopt::socket_send_buffer_size(&socket)? / 2
     {
         sockopt::set_socket_send_buffer_size(&socket, bytes)?;

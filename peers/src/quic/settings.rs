@@ -32,7 +32,7 @@ const IPV6_UDP_BYTES: u32 = 40 + 8;
 ///   Streams share a connection in turns.
 pub(super) fn transport(spec: &HostSpec) -> TransportConfig {
     let headers = if spec.listen.is_ipv4() { IPV4_UDP_BYTES } else { IPV6_UDP_BYTES };
-    let packet = spec.homa.mtu_max.saturating_sub(headers);
+    let packet = spec.homa.output.mtu_max.saturating_sub(headers);
     let packet = u16::try_from(packet).unwrap_or(u16::MAX);
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(packet);
@@ -52,15 +52,15 @@ pub(super) fn transport(spec: &HostSpec) -> TransportConfig {
     transport
 }
 
-/// Send buffer for a link of this rate; none where the rate is unknown (0).
+/// Send buffer for a link of this rate; none where the rate is unknown.
 ///
 /// What the socket has taken leaves in order, of all connections together. The kernel keeps TCP
 /// from handing over more than a millisecond's worth; over UDP only this buffer does. By default it
 /// holds 11 ms of 100 Mbit/s, which each short message would wait for; with this, quinn chooses
 /// among streams that much later.
-pub(super) fn send_buffer_bytes(link_mbps: u32) -> Option<usize> {
-    let bytes = link_mbps as usize * 1_000 / 8 * SEND_BUFFER_MS;
-    (link_mbps > 0).then_some(bytes.max(SEND_BUFFER_BYTES_MIN))
+pub(super) fn send_buffer_bytes(link_mbps: Option<u32>) -> Option<usize> {
+    let bytes = link_mbps? as usize * 1_000 / 8 * SEND_BUFFER_MS;
+    Some(bytes.max(SEND_BUFFER_BYTES_MIN))
 }
 
 #[cfg(test)]
@@ -69,9 +69,9 @@ mod tests {
 
     #[test]
     fn the_send_buffer_follows_the_link() {
-        assert_eq!(send_buffer_bytes(0), None);
-        assert_eq!(send_buffer_bytes(10), Some(16 << 10));
-        assert_eq!(send_buffer_bytes(100), Some(25_000));
-        assert_eq!(send_buffer_bytes(10_000), Some(2_500_000));
+        assert_eq!(send_buffer_bytes(None), None);
+        assert_eq!(send_buffer_bytes(Some(10)), Some(16 << 10));
+        assert_eq!(send_buffer_bytes(Some(100)), Some(25_000));
+        assert_eq!(send_buffer_bytes(Some(10_000)), Some(2_500_000));
     }
 }

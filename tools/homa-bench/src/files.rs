@@ -20,6 +20,7 @@ use crate::{
     metrics::Summaries,
     plan::Plan,
     run::{Found, Outcome},
+    settings::named,
     spec::Status,
     transport::Transport,
 };
@@ -85,7 +86,7 @@ pub fn document<'a>(
         network,
         derived: json!({
             "link": outcome.link,
-            "homa": outcome.homa,
+            "homa": named::table(&outcome.homa),
             "rpc_per_s": outcome.rpc_per_s,
             "mean_message_bytes": outcome.sizes.mean_bytes(),
         }),

@@ -31,8 +31,8 @@ pub struct Plan {
     pub network: NetworkPlan,
     /// What is sent.
     pub load: LoadPlan,
-    /// Settings of Homa that are not to be derived from the network: keys of
-    /// [`HomaSettings`](crate::settings::HomaSettings).
+    /// Settings of Homa that are not to be derived from the network, by their
+    /// [names](crate::settings::named).
     pub homa: toml::Table,
 }
 

@@ -10,6 +10,7 @@ use std::{
 
 use homa_lab::Fidelity;
 use homa_report::summary::{Looks, UnloadedTime};
+use homa_transport::Config;
 use serde::Serialize;
 
 pub(crate) use self::sampler::machine_busy;
@@ -22,7 +23,7 @@ use crate::{
     load::rpc_per_s,
     network::Network,
     plan::{NetworkKind, Pattern, Plan},
-    settings::{HomaSettings, LinkFacts},
+    settings::{self, LinkFacts},
     spec::{HostSpec, LoadOrder, LoadSummary, Order, Peer, Status, Target},
     transport::Transport,
     watch::Watch,
@@ -106,7 +107,7 @@ pub struct Outcome {
     /// What is known of the links.
     pub link: LinkFacts,
     /// Homa's settings.
-    pub homa: HomaSettings,
+    pub homa: Config,
     /// RPCs each calling host begins per second.
     pub rpc_per_s: f64,
     /// Sizes, capped.
@@ -123,7 +124,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// Nothing found yet.
-    fn new(plan: &Plan, sizes: Workload, link: LinkFacts, homa: HomaSettings) -> Self {
+    fn new(plan: &Plan, sizes: Workload, link: LinkFacts, homa: Config) -> Self {
         let (load, network) = (&plan.load, &plan.network);
         let found = plan.transports.iter().map(|name| (name.clone(), Found::default()));
         Outcome {
@@ -161,9 +162,9 @@ pub fn run(
             probe(plan, network, &sizes, fidelity.as_ref(), watch)?
         }
     };
-    let homa = HomaSettings::derive(&link, &sizes).with(&plan.homa, &sizes).map_err(|reason| {
-        io::Error::new(io::ErrorKind::InvalidInput, format!("[homa]: {reason}"))
-    })?;
+    let derived = settings::derive(&link, &sizes, plan.message_bytes_max());
+    let homa = settings::with(&derived, &plan.homa, &sizes)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let mut outcome = Outcome { fidelity, ..Outcome::new(plan, sizes, link, homa) };
     for round in 0..plan.load.rounds {
         for turn in estimate::turns(plan) {
@@ -188,7 +189,7 @@ pub fn run(
 pub fn trial(plan: &Plan, network: &dyn Network, watch: &dyn Watch) -> io::Result<Found> {
     let sizes = plan.sizes().map_err(io::Error::other)?;
     let link = LinkFacts::usual(plan.network.rate, plan.network.mtu);
-    let homa = HomaSettings::derive(&link, &sizes);
+    let homa = settings::derive(&link, &sizes, plan.message_bytes_max());
     let mut outcome = Outcome::new(plan, sizes, link, homa);
     let mut found = Found::default();
     offer(plan, network, &mut outcome, &[0], 0, watch, &mut [(0, &mut found)])?;
@@ -234,7 +235,7 @@ fn probe(
     let mut link = LinkFacts::usual(plan.network.rate, plan.network.mtu);
     let transport = plan.transports.iter().find(|transport| transport.is_homa());
     let transport = transport.or(plan.transports.first()).ok_or(io::ErrorKind::InvalidInput)?;
-    let homa = HomaSettings::derive(&link, sizes);
+    let homa = settings::derive(&link, sizes, plan.message_bytes_max());
     let start =
         |host| Agent::start(network, &host_spec(plan, network, host, transport, &homa)?, watch);
     let (mut server, mut client) = (start(0)?, start(1)?);
@@ -258,7 +259,7 @@ fn host_spec(
     network: &dyn Network,
     host: u32,
     transport: &Transport,
-    homa: &HomaSettings,
+    homa: &Config,
 ) -> io::Result<HostSpec> {
     Ok(HostSpec {
         host,
@@ -267,7 +268,7 @@ fn host_spec(
         transport: transport.clone(),
         homa: homa.clone(),
         reply: plan.load.reply,
-        message_bytes_max: u32::try_from(plan.load.message_max).unwrap_or(u32::MAX),
+        message_bytes_max: plan.message_bytes_max(),
         service_us: plan.load.service_us,
     })
 }

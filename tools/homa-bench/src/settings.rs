@@ -1,9 +1,12 @@
-//! Settings that depend on the network, derived in one place.
+//! Settings of Homa for a run: derived from the network in one place, and changed by name.
 //!
 //! Homa's fixed defaults fit links of 10 to 100 Gbit/s. On another link the same mechanisms need
-//! other numbers: [`HomaSettings::derive`] computes them from the rate of the ports, the round-trip
-//! time of a short message on the idle network, the precision of the machine's timers, and the
-//! message sizes.
+//! other numbers: [`derive`] computes them from the rate of the ports, the round-trip time of a
+//! short message on the idle network, the precision of the machine's timers, and the message
+//! sizes. [`with`] changes those that a plan gives, by the names in [`named`].
+
+pub mod named;
+mod value;
 
 use std::time::Duration;
 
@@ -11,6 +14,7 @@ use homa_core::{CutoffSource, Cutoffs};
 use homa_transport::Config;
 use serde::{Deserialize, Serialize};
 
+use self::named::SettingError;
 use crate::workload::Workload;
 
 /// What is known of the network.
@@ -35,159 +39,100 @@ impl LinkFacts {
     }
 }
 
-/// Settings of Homa for a run; see the fields of the same name of [`Config`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HomaSettings {
-    /// [`output.link_mbps`](Config::output); 0: no pacing.
-    pub link_mbps: u32,
-    /// [`output.mtu_max`](Config::output).
-    pub mtu_max: u32,
-    /// [`output.max_link_usage_percent`](Config::output).
-    pub max_link_usage_percent: u8,
-    /// [`output.max_nic_backlog`](Config::output), in microseconds.
-    pub max_nic_backlog_us: u64,
-    /// [`unscheduled.bytes`](Config::unscheduled).
-    pub unscheduled_bytes: u32,
-    /// [`grants.max_incoming_bytes`](Config::grants).
-    pub max_incoming_bytes: u32,
-    /// [`grants.window_bytes`](Config::grants).
-    pub window_bytes: u32,
-    /// [`grants.step_bytes`](Config::grants).
-    pub grant_step_bytes: u32,
-    /// [`grants.incoming_packets_min`](Config::grants).
-    pub incoming_packets_min: u8,
-    /// [`grants.max_overcommit`](Config::grants).
-    pub max_overcommit: u8,
-    /// [`unscheduled.in_flight_max_bytes`](Config::unscheduled).
-    pub unscheduled_in_flight_max_bytes: u32,
-    /// [`priorities.count`](Config::priorities).
-    pub num_priorities: u8,
-    /// [`grants.fifo_permille`](Config::grants).
-    pub fifo_grant_permille: u16,
-    /// [`output.fifo_permille`](Config::output).
-    pub pacer_fifo_permille: u16,
-    /// [`output.defer_min_bytes`](Config::output).
-    pub defer_min_bytes: u32,
-    /// [`recovery.resend_interval`](Config::recovery), in microseconds.
-    pub resend_interval_us: u64,
-    /// [`responses.request_ack_interval`](Config::responses), in microseconds.
-    pub request_ack_interval_us: u64,
-    /// [`priorities.cutoffs`](Config::priorities): thresholds by level, level 0 first; empty: the
-    /// engine finds them itself.
-    pub cutoffs: Vec<u32>,
+/// The settings for a network and the sizes of its messages.
+///
+/// * `unscheduled.bytes`: what the link carries until the first GRANT can be back: the idle round
+///   trip, a full packet on two links, and timers that are late at both ends; in whole packets, at
+///   least four.
+/// * `output.max_nic_backlog`: a late timer must not leave the link idle, so as much as the link
+///   sends in the time that timers may be late, and four packets, so that a wake-up serves several.
+/// * `grants.step_bytes`: a GRANT for four packets costs both ends a quarter of what one for each
+///   does.
+/// * `grants.window_bytes`: as the unscheduled bytes, and two steps on top, since a GRANT waits
+///   until a step is gathered; `grants.max_incoming_bytes` as much for each of the messages granted
+///   to at a time.
+/// * `recovery.resend_interval`: a message that others go ahead of is silent for as long as the
+///   longest take, and nothing is lost: five of the longest, 5 ms to 1 s.
+/// * `responses.request_ack_interval`: half of the longest message's time: by then the next request
+///   has mostly brought the acknowledgement, and no packets are needed for it.
+/// * What follows from others, as in [`with`].
+pub fn derive(link: &LinkFacts, sizes: &Workload, message_bytes_max: u32) -> Config {
+    let packet = u64::from(link.mtu_bytes.max(576));
+    let bytes_in = |us: f64| (us.max(0.0) * f64::from(link.rate_mbps) / 8.0) as u64;
+    let packets = |bytes: u64| bytes.div_ceil(packet) * packet;
+    let us_of = |bytes: u64| bytes as f64 * 8.0 / f64::from(link.rate_mbps.max(1));
+    let packet_us = us_of(packet);
+    let rtt_us = link.rtt_us + 2.0 * packet_us + 2.0 * link.timer_us;
+    let rtt_bytes = packets(bytes_in(rtt_us)).max(4 * packet);
+    let step_bytes = 4 * packet;
+    let window_bytes = rtt_bytes + 2 * step_bytes;
+    let longest_us = us_of(sizes.quantile(1.0));
+    let clamp = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+    let mut config = Config::default().with(|config| {
+        config.limits.max_message_bytes = message_bytes_max;
+        config.unscheduled.bytes = clamp(rtt_bytes);
+        config.unscheduled.in_flight_max_bytes = clamp((4 * rtt_bytes).max(98_304));
+        config.grants.max_overcommit = 4;
+        config.grants.max_incoming_bytes = clamp(4 * window_bytes);
+        config.grants.incoming_packets_min = 0;
+        config.grants.window_bytes = clamp(window_bytes);
+        config.grants.step_bytes = clamp(step_bytes);
+        config.output.link_mbps = (link.rate_mbps > 0).then_some(link.rate_mbps);
+        config.output.max_nic_backlog =
+            Duration::from_micros((link.timer_us + 4.0 * packet_us).ceil().max(5.0) as u64);
+        config.output.mtu_max = link.mtu_bytes;
+        config.recovery.resend_interval =
+            Duration::from_micros(((5.0 * longest_us) as u64).clamp(5_000, 1_000_000));
+        config.responses.request_ack_interval =
+            Duration::from_micros(((longest_us / 2.0) as u64).clamp(2_000, 500_000));
+    });
+    follow(&mut config, &[], sizes);
+    config
 }
 
-impl HomaSettings {
-    /// The settings for a network and the sizes of its messages.
-    ///
-    /// * `unscheduled_bytes`: what the link carries until the first GRANT can be back: the idle
-    ///   round trip, a full packet on two links, and timers that are late at both ends; in whole
-    ///   packets, at least four.
-    /// * `max_nic_backlog`: a late timer must not leave the link idle, so as much as the link sends
-    ///   in the time that timers may be late, and four packets, so that a wake-up serves several.
-    /// * `grant_step_bytes`: a GRANT for four packets costs both ends a quarter of what one for
-    ///   each does.
-    /// * `window_bytes`: as the unscheduled bytes, and two steps on top, since a GRANT waits until
-    ///   a step is gathered; `max_incoming_bytes` as much for each of the messages granted to at a
-    ///   time.
-    /// * `resend_interval`: a message that others go ahead of is silent for as long as the longest
-    ///   take, and nothing is lost: five of the longest, 5 ms to 1 s.
-    /// * `request_ack_interval`: half of the longest message's time: by then the next request has
-    ///   mostly brought the acknowledgement, and no packets are needed for it.
-    /// * `cutoffs`: every level carries about equally many unscheduled bytes
-    ///   (docs/spec/protocol.md §5).
-    pub fn derive(link: &LinkFacts, sizes: &Workload) -> Self {
-        let packet = u64::from(link.mtu_bytes.max(576));
-        let bytes_in = |us: f64| (us.max(0.0) * f64::from(link.rate_mbps) / 8.0) as u64;
-        let packets = |bytes: u64| bytes.div_ceil(packet) * packet;
-        let us_of = |bytes: u64| bytes as f64 * 8.0 / f64::from(link.rate_mbps.max(1));
-        let packet_us = us_of(packet);
-        let rtt_us = link.rtt_us + 2.0 * packet_us + 2.0 * link.timer_us;
-        let rtt_bytes = packets(bytes_in(rtt_us)).max(4 * packet);
-        let grant_step_bytes = 4 * packet;
-        let window_bytes = rtt_bytes + 2 * grant_step_bytes;
-        let longest_us = us_of(sizes.quantile(1.0));
-        let max_overcommit = 4;
-        let num_priorities = 8;
-        let clamp = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
-        HomaSettings {
-            link_mbps: link.rate_mbps,
-            mtu_max: link.mtu_bytes,
-            max_link_usage_percent: 99,
-            max_nic_backlog_us: (link.timer_us + 4.0 * packet_us).ceil().max(5.0) as u64,
-            unscheduled_bytes: clamp(rtt_bytes),
-            max_incoming_bytes: clamp(window_bytes * u64::from(max_overcommit)),
-            window_bytes: clamp(window_bytes),
-            grant_step_bytes: clamp(grant_step_bytes),
-            incoming_packets_min: 0,
-            max_overcommit,
-            unscheduled_in_flight_max_bytes: clamp((4 * rtt_bytes).max(98_304)),
-            num_priorities,
-            fifo_grant_permille: 50,
-            pacer_fifo_permille: 50,
-            defer_min_bytes: 1_000,
-            resend_interval_us: ((5.0 * longest_us) as u64).clamp(5_000, 1_000_000),
-            request_ack_interval_us: ((longest_us / 2.0) as u64).clamp(2_000, 500_000),
-            cutoffs: cutoffs(sizes, rtt_bytes, num_priorities),
-        }
-    }
+/// Derived settings with some that are given. Unless they are given themselves, others follow:
+///
+/// * `priorities.cutoffs`: every level carries about equally many unscheduled bytes
+///   (docs/spec/protocol.md §5).
+/// * `recovery.timeout`: at least eight of `recovery.resend_interval`.
+/// * `limits.receive_memory_bytes`: at least two of the longest messages.
+///
+/// # Errors
+/// A name that is no setting, or a value of the wrong kind or out of its range.
+pub fn with(
+    derived: &Config,
+    given: &toml::Table,
+    sizes: &Workload,
+) -> Result<Config, SettingError> {
+    let mut config = derived.clone();
+    let given = named::apply(&mut config, given)?;
+    follow(&mut config, &given, sizes);
+    config.validate()?;
+    Ok(config)
+}
 
-    /// The same with some settings given. Thresholds follow the number of levels and of unscheduled
-    /// bytes unless they are given themselves.
-    ///
-    /// # Errors
-    /// A key that is no setting, or a value of the wrong kind; the text names it.
-    pub fn with(&self, given: &toml::Table, sizes: &Workload) -> Result<Self, String> {
-        let mut table = toml::Table::try_from(self).map_err(|error| error.to_string())?;
-        for (key, value) in given {
-            table.insert(key.clone(), value.clone());
-        }
-        let mut settings: HomaSettings =
-            table.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
-        if !given.contains_key("cutoffs") {
-            let bytes = u64::from(settings.unscheduled_bytes);
-            settings.cutoffs = cutoffs(sizes, bytes, settings.num_priorities);
-        }
-        let valid = settings.config(1_000_000).validate();
-        valid.map(|()| settings).map_err(|error| error.to_string())
+/// Sets what follows from other settings and is not given.
+fn follow(config: &mut Config, given: &[&str], sizes: &Workload) {
+    let defaults = Config::default();
+    if !given.contains(&"priorities.cutoffs") {
+        let bytes = u64::from(config.unscheduled.bytes);
+        let levels = cutoffs(sizes, bytes, config.priorities.count);
+        config.priorities.cutoffs = CutoffSource::Fixed(Cutoffs::new(levels));
     }
-
-    /// The settings as the engine takes them.
-    pub fn config(&self, message_bytes_max: u32) -> Config {
-        let mut config = Config::default();
-        config.limits.max_message_bytes = message_bytes_max;
-        config.limits.receive_memory_bytes =
-            config.limits.receive_memory_bytes.max(2 * u64::from(message_bytes_max));
-        config.output.link_mbps = (self.link_mbps > 0).then_some(self.link_mbps);
-        config.output.mtu_max = self.mtu_max;
-        config.output.max_link_usage_percent = self.max_link_usage_percent;
-        config.output.max_nic_backlog = Duration::from_micros(self.max_nic_backlog_us);
-        config.unscheduled.bytes = self.unscheduled_bytes;
-        config.grants.max_incoming_bytes = self.max_incoming_bytes;
-        config.grants.window_bytes = self.window_bytes;
-        config.grants.step_bytes = self.grant_step_bytes;
-        config.grants.incoming_packets_min = self.incoming_packets_min;
-        config.grants.max_overcommit = self.max_overcommit;
-        config.unscheduled.in_flight_max_bytes = self.unscheduled_in_flight_max_bytes;
-        config.priorities.count = self.num_priorities;
-        config.grants.fifo_permille = self.fifo_grant_permille;
-        config.output.fifo_permille = self.pacer_fifo_permille;
-        config.output.defer_min_bytes = self.defer_min_bytes;
-        config.recovery.resend_interval = Duration::from_micros(self.resend_interval_us);
-        config.responses.request_ack_interval = Duration::from_micros(self.request_ack_interval_us);
-        config.recovery.timeout = config.recovery.timeout.max(8 * config.recovery.resend_interval);
-        if let Ok(levels) = <[u32; 8]>::try_from(self.cutoffs.as_slice()) {
-            config.priorities.cutoffs = CutoffSource::Fixed(Cutoffs::new(levels));
-        }
-        config
+    if !given.contains(&"recovery.timeout") {
+        let least = config.recovery.resend_interval.saturating_mul(8);
+        config.recovery.timeout = defaults.recovery.timeout.max(least);
+    }
+    if !given.contains(&"limits.receive_memory_bytes") {
+        let least = 2 * u64::from(config.limits.max_message_bytes);
+        config.limits.receive_memory_bytes = defaults.limits.receive_memory_bytes.max(least);
     }
 }
 
 /// Thresholds with which every unscheduled level carries about equally many unscheduled bytes, and
 /// as many levels are unscheduled as their share of all bytes (docs/spec/protocol.md §5); level 0
 /// first.
-pub fn cutoffs(sizes: &Workload, unscheduled_bytes: u64, num_priorities: u8) -> Vec<u32> {
+pub fn cutoffs(sizes: &Workload, unscheduled_bytes: u64, num_priorities: u8) -> [u32; 8] {
     const UNBOUNDED_BYTES: u32 = 1_000_000;
     let levels = usize::from(num_priorities.clamp(1, 8));
     let mut before = 0.0;
@@ -205,7 +150,7 @@ pub fn cutoffs(sizes: &Workload, unscheduled_bytes: u64, num_priorities: u8) -> 
     let wanted = (levels as f64 * unscheduled / total.max(1e-9)).round() as usize;
     let unscheduled_levels = wanted.clamp(1, levels);
     let target = unscheduled / unscheduled_levels as f64;
-    let mut table = vec![0_u32; 8];
+    let mut table = [0_u32; 8];
     table[..levels].fill(UNBOUNDED_BYTES);
     let mut level = levels - 1;
     let lowest = levels - unscheduled_levels;
@@ -225,16 +170,18 @@ pub fn cutoffs(sizes: &Workload, unscheduled_bytes: u64, num_priorities: u8) -> 
 mod tests {
     use super::*;
 
+    const LINK: LinkFacts =
+        LinkFacts { rate_mbps: 100, rtt_us: 400.0, timer_us: 100.0, mtu_bytes: 1500 };
+
     #[test]
     fn a_slow_link_gets_small_windows_and_the_engine_takes_them() {
-        let link = LinkFacts { rate_mbps: 100, rtt_us: 400.0, timer_us: 100.0, mtu_bytes: 1500 };
         for name in ["w1", "w2", "w3", "w4", "w5"] {
             let sizes = Workload::load(name).unwrap();
-            let settings = HomaSettings::derive(&link, &sizes);
+            let config = derive(&LINK, &sizes, 1_000_000);
             // 840 us until the first GRANT: 10,500 bytes.
-            assert_eq!(settings.unscheduled_bytes, 10_500);
-            assert!(settings.window_bytes >= settings.unscheduled_bytes);
-            settings.config(1_000_000).validate().unwrap();
+            assert_eq!(config.unscheduled.bytes, 10_500);
+            assert!(config.grants.window_bytes >= config.unscheduled.bytes);
+            config.validate().unwrap();
         }
     }
 
@@ -249,17 +196,42 @@ mod tests {
         assert_eq!(four[4..], [0; 4]);
     }
 
-    #[test]
-    fn given_settings_replace_derived_ones_and_unknown_ones_are_refused() {
-        let link = LinkFacts { rate_mbps: 100, rtt_us: 400.0, timer_us: 100.0, mtu_bytes: 1500 };
+    /// Derived settings with those of a text.
+    fn given(text: &str) -> Result<Config, SettingError> {
         let sizes = Workload::load("w3").unwrap();
-        let base = HomaSettings::derive(&link, &sizes);
-        let with = |text: &str| base.with(&toml::from_str(text).unwrap(), &sizes);
-        let two = with("num_priorities = 2").unwrap();
-        assert_eq!((two.num_priorities, &two.cutoffs[2..]), (2, &[0; 6][..]));
-        assert_eq!(two.unscheduled_bytes, base.unscheduled_bytes);
-        assert!(with("num_priority = 2").unwrap_err().contains("num_priority"));
-        assert!(with("num_priorities = 9").unwrap_err().contains("priorities.count"));
-        assert!(with("window_bytes = \"x\"").is_err());
+        with(&derive(&LINK, &sizes, 1_000_000), &toml::from_str(text).unwrap(), &sizes)
+    }
+
+    #[test]
+    fn given_settings_replace_derived_ones_and_wrong_ones_are_refused() {
+        let (base, two) = (given("").unwrap(), given("priorities.count = 2").unwrap());
+        assert_eq!(two.priorities.count, 2);
+        assert_eq!(two.unscheduled, base.unscheduled);
+        let refused = |text: &str| given(text).unwrap_err();
+        assert_eq!(refused("priorities.number = 2").name, "priorities.number");
+        assert_eq!(refused("priorities.count = 9").must_be, "between 1 and 8");
+        assert_eq!(refused("grants.window_bytes = \"x\"").name, "grants.window_bytes");
+    }
+
+    #[test]
+    fn what_follows_from_other_settings_does_so_unless_it_is_given() {
+        let levels = |config: &Config| match &config.priorities.cutoffs {
+            CutoffSource::Fixed(cutoffs) => *cutoffs.levels(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(levels(&given("priorities.count = 2").unwrap())[2..], [0; 6]);
+        let lengths = "priorities = { count = 2, cutoffs = [9, 8, 7, 6, 5, 4, 3, 2] }";
+        assert_eq!(levels(&given(lengths).unwrap())[2..], [7, 6, 5, 4, 3, 2]);
+
+        let timeout = |text: &str| given(text).unwrap().recovery.timeout;
+        assert_eq!(timeout("recovery.resend_interval = \"1s\""), Duration::from_secs(8));
+        assert_eq!(timeout("recovery.resend_interval = \"1ms\""), Duration::from_secs(1));
+        let both = "recovery = { resend_interval = \"1s\", timeout = \"2s\" }";
+        assert_eq!(timeout(both), Duration::from_secs(2));
+
+        let memory = |text: &str| given(text).unwrap().limits.receive_memory_bytes;
+        assert_eq!(memory("limits.max_message_bytes = 1000000000"), 2_000_000_000);
+        let both = "limits = { max_message_bytes = 5000, receive_memory_bytes = 6000 }";
+        assert_eq!(memory(both), 6_000);
     }
 }

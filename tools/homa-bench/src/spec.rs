@@ -6,9 +6,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use homa_report::summary::UnloadedTime;
+use homa_transport::Config;
 use serde::{Deserialize, Serialize};
 
-use crate::{settings::HomaSettings, transport::Transport, workload::Workload};
+use crate::{settings::named, transport::Transport, workload::Workload};
 
 /// What a host agent is: server and client of one transport.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,7 +23,8 @@ pub struct HostSpec {
     /// What it speaks.
     pub transport: Transport,
     /// Settings of Homa; others use at most the longest packet.
-    pub homa: HomaSettings,
+    #[serde(with = "named")]
+    pub homa: Config,
     /// What it answers requests with.
     pub reply: Reply,
     /// Longest message, in bytes.

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::{files::RunDocument, run::Outcome, settings::HomaSettings};
+use homa_core::CutoffSource;
+
+use crate::{files::RunDocument, run::Outcome};
 
 /// What a run was, then its outcome, tables, and what to read with care.
 pub fn render(document: &RunDocument<'_>, outcome: &Outcome) -> String {
@@ -24,19 +26,23 @@ fn header(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
         outcome.rpc_per_s,
         outcome.sizes.mean_bytes()
     )?;
-    let homa: &HomaSettings = &outcome.homa;
-    let cutoffs = match homa.cutoffs.iter().min() == homa.cutoffs.iter().max() {
-        true => String::new(),
-        false => format!(", cutoffs {:?}", homa.cutoffs),
+    let homa = &outcome.homa;
+    let cutoffs = match &homa.priorities.cutoffs {
+        CutoffSource::Fixed(cutoffs)
+            if cutoffs.levels()[1..].iter().any(|it| *it != cutoffs.levels()[1]) =>
+        {
+            format!(", cutoffs {:?}", cutoffs.levels())
+        }
+        _ => String::new(),
     };
     writeln!(
         text,
         "Homa: {} B unscheduled, window {} B, {} B incoming at most, overcommitment {}, backlog {} µs, {} levels{cutoffs}\n",
-        homa.unscheduled_bytes,
-        homa.window_bytes,
-        homa.max_incoming_bytes,
-        homa.max_overcommit,
-        homa.max_nic_backlog_us,
-        homa.num_priorities,
+        homa.unscheduled.bytes,
+        homa.grants.window_bytes,
+        homa.grants.max_incoming_bytes,
+        homa.grants.max_overcommit,
+        homa.output.max_nic_backlog.as_micros(),
+        homa.priorities.count,
     )
 }

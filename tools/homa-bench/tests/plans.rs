@@ -4,7 +4,7 @@ use std::path::Path;
 
 use homa_bench::{
     plan::PlanFile,
-    settings::{HomaSettings, LinkFacts},
+    settings::{self, LinkFacts},
     workload::Workload,
 };
 
@@ -21,7 +21,8 @@ fn every_plan_of_the_project_is_read_and_its_settings_are_settings_of_homa() {
             assert!(!plan.title.is_empty() && !plan.expect.is_empty(), "{name}");
             assert!(!plan.published.is_empty(), "{name}: figures to compare with");
             let sizes = Workload::load(&plan.load.workload).unwrap();
-            let settings = HomaSettings::derive(&link, &sizes).with(&plan.homa, &sizes);
+            let derived = settings::derive(&link, &sizes, plan.message_bytes_max());
+            let settings = settings::with(&derived, &plan.homa, &sizes);
             assert!(settings.is_ok(), "{name}: {settings:?}");
         }
         files += 1;

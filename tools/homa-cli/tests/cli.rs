@@ -123,7 +123,7 @@ fn wrong_usage_ends_with_status_2() {
         "bench --set foo=1",
         "bench --transport tcp-nope",
         "bench --carriage ip-tcp",
-        "bench cluster --set max_overcommit=x",
+        "bench cluster --set grants.max_overcommit=x",
         "bench cluster --backend cisco",
         "bench cluster --hosts 1",
         "bench cluster --transport homa-udp --transport homa-udp",
@@ -687,7 +687,7 @@ fn a_benchmark_of_tcp_alone_gives_all_rows() {
         assert!(row.is_some_and(|row| row["test"] == "rate"), "{writes}: {row:?}");
     }
     assert!(report["ratios"].as_array().unwrap().is_empty());
-    assert_eq!(report["schema"], 1);
+    assert_eq!(report["schema"], 2);
     assert!(report["date"].as_str().unwrap().contains('T'), "{report}");
     assert!(report["homa"]["version"].is_string());
     assert_eq!(report["command"][2], "local");

@@ -38,7 +38,7 @@ fn check(document: &[u8], directory: &Path) {
         rows.starts_with("transport,round,client,server,size_bytes,start_ns,latency_ns,status\n")
     );
     assert!(rows.contains("homa-udp,0,") && rows.contains("tcp-reno-x2,0,"));
-    assert!(fs::read_to_string(directory.join("run.json")).unwrap().contains("\"schema\": 1"));
+    assert!(fs::read_to_string(directory.join("run.json")).unwrap().contains("\"schema\": 2"));
 }
 
 #[test]
@@ -100,14 +100,14 @@ fn wrong_values_and_settings_are_refused_with_file_and_line_before_anything_is_b
     let directory = tempfile::tempdir().unwrap();
     let plan = directory.path().join("plan.toml");
     for (text, parts) in [
-        ("[homa]\nmax_overcommit = 2\nfrobnicate = 3\n", ["line 3", "frobnicate"]),
+        ("[homa]\ngrants.max_overcommit = 2\nfrobnicate = 3\n", ["line 3", "frobnicate"]),
         (
             "[load]\nsecs = 1\n[[variant]]\nname = \"a\"\ntransports = [\"tcp-nope\"]\n",
             ["line 5", "control `nope`"],
         ),
         ("[load]\nload = 0\n", ["line 2", "load.load"]),
         ("[[variant]]\nname = \"a\"\n[[variant]]\nname = \"a\"\n", ["line 3", "`a`"]),
-        ("[[variant]]\nname = \"a\"\nhoma.num_priorities = 9\n", ["line 3", "num_priorities"]),
+        ("[[variant]]\nname = \"a\"\nhoma.priorities.count = 9\n", ["line 3", "priorities.count"]),
     ] {
         fs::write(&plan, text).unwrap();
         let out = directory.path().join("out");

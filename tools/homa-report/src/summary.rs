@@ -10,8 +10,9 @@ use crate::{
     stats::{SAMPLES_MIN, samples_needed},
 };
 
-/// Number of the layout of `run.json`, the newest that reports know.
-pub const SCHEMA: u32 = 1;
+/// Number of the layout of `run.json`, the newest that reports know. In 1 the settings of Homa had
+/// names of their own.
+pub const SCHEMA: u32 = 2;
 
 /// RPCs that the P99 average needs: as many as a P99 in each of the ten classes of sizes.
 pub(crate) const P99_AVERAGE_MIN: u64 = 1_000;

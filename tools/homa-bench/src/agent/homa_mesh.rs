@@ -98,7 +98,7 @@ fn builder(spec: &HostSpec) -> io::Result<EndpointBuilder> {
         .carriage(carriage)
         // It would cost TCP time, which is compared with.
         .tcp_understood(false)
-        .config(spec.homa.config(spec.message_bytes_max))
+        .config(spec.homa.clone())
         .spin(Duration::ZERO)
         .linger(Duration::ZERO))
 }

@@ -4,7 +4,7 @@ use super::{NetworkKind, NetworkPlan, Plan, PlanError};
 use crate::{
     agent::RPCS_MAX,
     load::rpc_per_s,
-    settings::{HomaSettings, LinkFacts},
+    settings::{self, LinkFacts},
     spec::Reply,
     workload::Workload,
 };
@@ -136,17 +136,16 @@ impl Plan {
     /// one differs by factors that no limit depends on.
     fn check_homa(&self, sizes: &Workload) -> Result<(), PlanError> {
         let link = LinkFacts::usual(self.network.rate, self.network.mtu);
-        let derived = HomaSettings::derive(&link, sizes);
-        let Err(reason) = derived.with(&self.homa, sizes) else { return Ok(()) };
-        // The first setting that is wrong by itself is the one to name.
-        let single = |key: &&String| {
-            let one = self.homa.iter().filter(|(name, _)| name == key);
-            let one: toml::Table = one.map(|(key, value)| (key.clone(), value.clone())).collect();
-            derived.with(&one, sizes).is_err()
-        };
-        let key =
-            self.homa.keys().find(single).map_or("homa".to_owned(), |key| format!("homa.{key}"));
-        Err(PlanError::Value { key, must_be: format!("a setting of Homa: {reason}"), place: None })
+        let derived = settings::derive(&link, sizes, self.message_bytes_max());
+        match settings::with(&derived, &self.homa, sizes) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(value(&format!("homa.{}", error.name), error.must_be)),
+        }
+    }
+
+    /// Longest message, in bytes.
+    pub fn message_bytes_max(&self) -> u32 {
+        u32::try_from(self.load.message_max).unwrap_or(u32::MAX)
     }
 
     /// Number of hosts.

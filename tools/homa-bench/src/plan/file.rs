@@ -211,13 +211,13 @@ mod tests {
     #[test]
     fn an_empty_plan_is_the_default_and_variants_change_single_keys() {
         assert_eq!(parse("").unwrap().variants, [(String::new(), Plan::default())]);
-        let text = "[network]\nrate = \"1G\"\nbuffer = \"100k\"\n[homa]\nnum_priorities = 8\n\
-            [[variant]]\nname = \"one\"\nhoma.num_priorities = 1\n[[variant]]\nname = \"half\"\nload.load = 0.5\n";
+        let text = "[network]\nrate = \"1G\"\nbuffer = \"100k\"\n[homa]\npriorities.count = 8\n\
+            [[variant]]\nname = \"one\"\nhoma.priorities.count = 1\n[[variant]]\nname = \"half\"\nload.load = 0.5\n";
         let file = parse(text).unwrap();
         let [(one, first), (half, second)] = &file.variants[..] else { panic!("{file:?}") };
         assert_eq!((one.as_str(), half.as_str()), ("one", "half"));
-        assert_eq!(first.homa["num_priorities"].as_integer(), Some(1));
-        assert_eq!(second.homa["num_priorities"].as_integer(), Some(8));
+        assert_eq!(first.homa["priorities"]["count"].as_integer(), Some(1));
+        assert_eq!(second.homa["priorities"]["count"].as_integer(), Some(8));
         assert_eq!((second.load.load, second.network.rate), (0.5, 1_000));
         assert_eq!(second.network.buffer, 100_000);
     }
@@ -242,11 +242,12 @@ mod tests {
             ("[network]\nhosts = 1\n", ["line 2", "network.hosts"]),
             ("[network]\n\nbackend = \"cisco\"\n", ["line 3", "network.backend"]),
             ("[network]\nbuffer = 10\n", ["line 2", "network.buffer"]),
-            ("[homa]\nmax_overcommit = 2\nfrobnicate = 3\n", ["line 3", "homa.frobnicate"]),
-            ("[homa]\nnum_priorities = 9\n", ["line 2", "homa.num_priorities"]),
+            ("[homa]\ngrants.max_overcommit = 2\nfrobnicate = 3\n", ["line 3", "homa.frobnicate"]),
+            ("[homa.grants]\n\novercommit = 2\n", ["line 3", "`grants.max_overcommit`"]),
+            ("[homa]\npriorities.count = 9\n", ["line 2", "homa.priorities.count"]),
             (
-                "[[variant]]\nname = \"x\"\nhoma.window_bytes = \"y\"\n",
-                ["line 3", "homa.window_bytes"],
+                "[[variant]]\nname = \"x\"\nhoma.grants.window_bytes = \"y\"\n",
+                ["line 3", "homa.grants.window_bytes"],
             ),
             ("transports = [\"homa-udp\", \"homa-udp\"]\n", ["line 1", "transports"]),
             ("[load]\nworkload = \"fixed:2M\"\n", ["line 1", "load.message_max"]),

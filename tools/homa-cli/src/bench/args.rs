@@ -121,8 +121,9 @@ pub(crate) struct CompareOptions {
     /// Seed of arrivals, sizes and destinations
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// A setting of Homa instead of the derived one, such as max_overcommit=2
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    /// A setting of Homa instead of the derived one, such as grants.max_overcommit=2 or
+    /// recovery.timeout=500ms; docs/bench-files.md has the names
+    #[arg(long = "set", value_name = "NAME=VALUE")]
     pub settings: Vec<String>,
 }
 

@@ -7,6 +7,7 @@ use homa_bench::{
     agent, congestion, fit,
     network::{self, AgentCommand},
     plan::{NetworkKind, Plan, PlanFile},
+    settings::named,
     transport::{self, Transport},
 };
 use homa_lab::{Lab, LabSpec};
@@ -187,12 +188,21 @@ fn change(plan: &mut Plan, options: &CompareOptions) -> Result<(), CliError> {
         plan.transports = options.transports.clone();
     }
     for setting in &options.settings {
-        let table: toml::Table = toml::from_str(setting).map_err(|error| {
-            CliError::Usage(format!("--set {setting}: KEY=VALUE is needed: {}", error.message()))
-        })?;
-        plan.homa.extend(table);
+        named::merge(&mut plan.homa, given(setting)?);
     }
     Ok(())
+}
+
+/// The value of `--set` as TOML; words, such as `5ms`, need no quotes.
+fn given(setting: &str) -> Result<toml::Table, CliError> {
+    let needed = || {
+        let text =
+            format!("--set {setting}: NAME=VALUE is needed, such as grants.max_overcommit=4");
+        CliError::Usage(text)
+    };
+    let (name, value) = setting.split_once('=').ok_or_else(needed)?;
+    let word = || toml::from_str(&format!("{name} = {}", toml::Value::String(value.to_owned())));
+    toml::from_str(setting).or_else(|_| word()).map_err(|_| needed())
 }
 
 /// Has Homa carried as the global option says; who named transports has said it already.
