@@ -5,6 +5,7 @@ use homa_wire::{Body, Reason};
 use crate::addr::Path;
 use crate::config::{Config, LINUX_MESSAGE_BYTES_MAX};
 use crate::engine::Engine;
+use crate::engine::profile::Profile;
 use crate::engine::rpc::events::Happened;
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, State};
@@ -123,10 +124,8 @@ impl Engine {
         let peers_full = self.peers.len() >= self.ctx.config.peers.max as usize;
         let no_peer = if peers_full { SendError::PeersLimit } else { SendError::OutOfMemory };
         let peer = self.peer_or_new(now, &path).ok_or(no_peer)?;
-        let native = self.peers.is_native_of_late(self.ctx.now, peer);
-        if !native && length > LINUX_MESSAGE_BYTES_MAX {
-            return Err(SendError::PeerLimit { max: LINUX_MESSAGE_BYTES_MAX });
-        }
+        let profile = self.peers.profile(self.ctx.now, peer);
+        profile.check_length(length)?;
         self.ids.try_reserve_call().map_err(|_| SendError::OutOfMemory)?;
         let rpcs_full = self.rpcs.len() >= self.ctx.config.limits.max_rpcs as usize;
         let no_rpc = if rpcs_full { SendError::RpcLimit } else { SendError::OutOfMemory };
@@ -135,14 +134,14 @@ impl Engine {
         let id = self.ids.give(index, first_id);
         self.ctx.stats.requests_sent.inc();
         let unscheduled = self.peers.unscheduled_bytes(peer, &self.ctx.config);
-        let interval_ns = self.ctx.next_interval_ns(self.peers.known(peer), native);
+        let interval_ns = self.ctx.next_interval_ns(self.peers.known(peer), profile);
         let priority_max = self.ctx.config.top_priority();
         let rpc = self.rpcs.known_mut(index).ok_or(SendError::OutOfMemory)?;
         let key = rpc.key();
         rpc.id = id;
         rpc.tx.begin(length, if options.streaming_body { 0 } else { length }, unscheduled);
-        rpc.tx.keep_segments_whole(!native);
-        rpc.native = native;
+        rpc.tx.keep_segments_whole(profile == Profile::Linux);
+        rpc.begun_in = profile;
         rpc.call.cookie = cookie;
         rpc.pending.set_announced();
         rpc.call.deadline = options.deadline;
@@ -198,15 +197,13 @@ impl Engine {
             State::Refused(_) => return Err(SendError::Stale),
             _ => return Err(SendError::NotInService),
         }
-        let native = rpc.speaks_native(&self.peers);
-        if !native && length > LINUX_MESSAGE_BYTES_MAX {
-            return Err(SendError::PeerLimit { max: LINUX_MESSAGE_BYTES_MAX });
-        }
+        let profile = rpc.profile(&self.peers);
+        profile.check_length(length)?;
         let unscheduled = self.peers.unscheduled_bytes(rpc.peer, &self.ctx.config);
         let interval_ns = self.shares.first_ack_interval_ns(rpc, &self.ctx.config);
         rpc.go_on(State::Outgoing);
         rpc.tx.begin(length, if streaming { 0 } else { length }, unscheduled);
-        rpc.tx.keep_segments_whole(!native);
+        rpc.tx.keep_segments_whole(profile == Profile::Linux);
         rpc.tx.set_birth(birth);
         rpc.last_heard = now;
         rpc.progress_at = now;
@@ -299,7 +296,7 @@ impl Engine {
                 self.end_rpc(index);
             }
             Role::Server
-                if rpc.speaks_native(&self.peers)
+                if rpc.profile(&self.peers).is_native()
                     && matches!(rpc.state(), State::Incoming | State::InService) =>
             {
                 self.refuse(index, why);
@@ -335,6 +332,18 @@ impl Config {
         match length {
             0 => Err(SendError::EmptyMessage),
             _ if length > max => Err(SendError::TooLong { max }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Profile {
+    /// Whether peers take a message of so many bytes.
+    fn check_length(self, length: u32) -> Result<(), SendError> {
+        match self {
+            Self::Linux if length > LINUX_MESSAGE_BYTES_MAX => {
+                Err(SendError::PeerLimit { max: LINUX_MESSAGE_BYTES_MAX })
+            }
             _ => Ok(()),
         }
     }

@@ -11,6 +11,7 @@
 //! | `peer` | what is known of the other ends, who a packet is from, what a host's share is |
 //! | `ctx` | nothing: the context that all rooms share |
 //! | `rpc` | the states of an RPC, how it begins and ends, the events about it |
+//! | `profile` | nothing: the profiles of packets |
 //! | `impossible` | what becomes of a broken invariant |
 
 mod api;
@@ -24,6 +25,7 @@ mod impossible;
 mod invariants;
 mod peer;
 mod ports;
+mod profile;
 mod receiver;
 mod recovery;
 mod rpc;

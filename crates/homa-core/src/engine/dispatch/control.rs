@@ -6,8 +6,8 @@ use homa_wire::{AckEntry, Body, Grant, Header, Reason, Resend, RpcId};
 
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
-use crate::engine::peer::identity::is_native;
 use crate::engine::peer::{Peer, PeerIndex, PeerTable};
+use crate::engine::profile::Profile;
 use crate::engine::recovery::unacknowledged::ack_repeat_max;
 use crate::engine::rpc::failure::failure;
 use crate::engine::rpc::index::RpcIndex;
@@ -86,7 +86,8 @@ impl Engine {
     /// know.
     fn disowned(&mut self, index: RpcIndex) {
         let waits = self.rpcs.known(index).is_some_and(|rpc| {
-            rpc.is_client() && rpc.state() == State::Outgoing && !rpc.speaks_native(&self.peers)
+            let linux = rpc.profile(&self.peers) == Profile::Linux;
+            rpc.is_client() && rpc.state() == State::Outgoing && linux
         });
         if waits {
             self.never_seen(index, 0);
@@ -173,7 +174,7 @@ impl Engine {
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
-        if rpc.speaks_native(&self.peers) && resend.offset >= rpc.tx.length() {
+        if rpc.profile(&self.peers).is_native() && resend.offset >= rpc.tx.length() {
             // The receiver takes it for another message, which nobody can complete.
             self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Finished);
             return;
@@ -281,7 +282,7 @@ impl Engine {
         if asked {
             rpc.note_server_incarnation(&self.peers);
         }
-        if waits && rpc.speaks_native(&self.peers) {
+        if waits && rpc.profile(&self.peers).is_native() {
             rpc.set_confirmed(true, &mut self.peers, &mut self.ctx);
         }
         Ok(Received::Consumed)
@@ -304,8 +305,7 @@ impl Engine {
             }
             return Err(DropReason::UnknownRpc);
         };
-        let (state, id, path, native) =
-            (rpc.state(), rpc.id, rpc.path, rpc.speaks_native(&self.peers));
+        let (state, id, path, profile) = (rpc.state(), rpc.id, rpc.path, rpc.profile(&self.peers));
         let (peer, confirmed) = (rpc.peer, rpc.confirmed);
         let request_bytes = rpc.tx.length();
         if rpc.role == Role::Server {
@@ -320,7 +320,7 @@ impl Engine {
             _ => match failure(why, value, request_bytes) {
                 Some(failure) => {
                     if why == Reason::Rejected {
-                        self.peers.acknowledge(path, id, native, &mut self.ctx);
+                        self.peers.acknowledge(path, id, profile, &mut self.ctx);
                     }
                     self.fail_rpc(index, failure);
                 }
@@ -367,7 +367,7 @@ impl Engine {
         let memory = self.ctx.config.recovery.finished_memory / 2;
         let too_old = rpc.tx.first_sent().is_some_and(|sent| now.since(sent) >= memory);
         // RPC_UNKNOWN from a Linux host may be a late duplicate, which does not end a call.
-        let may_be_late = too_old && !rpc.speaks_native(&self.peers);
+        let may_be_late = too_old && rpc.profile(&self.peers) == Profile::Linux;
         if rpc.confirmed || rpc.doubts > 0 || rpc.tx.released() > 0 || may_be_late {
             let interval = self.ctx.config.recovery.resend_interval;
             // Replies to several RESENDs that come at once count as one.
@@ -460,7 +460,7 @@ impl Engine {
         why: Reason,
         sent: u32,
     ) -> Result<Received, DropReason> {
-        let (id, native) = (header.common.local_id(), is_native(header));
+        let (id, profile) = (header.common.local_id(), Profile::of(header));
         self.ctx.stats.need_acks_received.inc();
         let Some(index) = rpc else {
             if RpcId(id).is_client() {
@@ -486,7 +486,7 @@ impl Engine {
             rpc.doubts = 0;
         }
         if complete {
-            self.peers.acknowledge(*path, id, native, &mut self.ctx);
+            self.peers.acknowledge(*path, id, profile, &mut self.ctx);
         } else if refused {
             self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Rejected);
         } else if why == Reason::Probe || nothing_missing {
@@ -544,7 +544,7 @@ impl Engine {
 impl Rpc {
     /// Notes that the present incarnation of the server may have the request.
     fn note_server_incarnation(&mut self, peers: &PeerTable) {
-        if self.is_client() && self.native {
+        if self.is_client() && self.begun_in.is_native() {
             self.peer_incarnation = peers.known(self.peer).map_or(0, |peer| peer.incarnation());
         }
     }
@@ -559,7 +559,7 @@ impl Rpc {
     /// before the present one began, as far as the server says (0: it does not).
     fn precedes_incarnation(&self, now: Instant, age_us: u32) -> bool {
         let born = now - Duration::from_micros(u64::from(age_us));
-        let named_none = self.native && self.peer_incarnation == 0;
+        let named_none = self.begun_in.is_native() && self.peer_incarnation == 0;
         named_none && age_us > 0 && self.tx.first_sent().is_some_and(|sent| sent <= born)
     }
 }

@@ -4,8 +4,9 @@ use homa_wire::{Body, DATA_HEADER_BYTES, Data, Header, Reason, RpcId, VERSION};
 
 use crate::addr::{Carriage, Path, RxMeta};
 use crate::engine::ctx::Ctx;
-use crate::engine::peer::identity::{echo, is_cutoffs, is_native};
+use crate::engine::peer::identity::{echo, is_cutoffs};
 use crate::engine::peer::{Peer, PeerIndex, PeerTable};
+use crate::engine::profile::Profile;
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
@@ -64,7 +65,7 @@ impl Engine {
         let port = self.check_port(path, header, id)?;
         if let Some(index) = peer {
             peer = self.recognise(index, header, transport_len, id);
-            if !is_native(header) {
+            if Profile::of(header) == Profile::Linux {
                 self.notice_linux(index, path, header, id);
             }
         }
@@ -72,7 +73,7 @@ impl Engine {
             Body::Data(data) => {
                 let received = self.data(peer, path, header, data, transport_len, port);
                 self.ctx.stats.count_retransmission(data.retransmit != 0, &received);
-                let linux_again = data.retransmit != 0 && !is_native(header);
+                let linux_again = data.retransmit != 0 && Profile::of(header) == Profile::Linux;
                 if let Some(peer) = peer.filter(|_| linux_again) {
                     if let Some(peer) = self.peers.known_mut(peer) {
                         peer.note_if_spurious(&received, &self.ctx);
@@ -241,7 +242,7 @@ impl Engine {
         self.check_request(peer, path, header, data)?;
         let validated = self.peers.is_validated(peer, path, header);
         let comes_whole = transport_len.saturating_sub(DATA_HEADER) >= data.message_length;
-        let limited = is_native(header) && !validated && !comes_whole;
+        let limited = Profile::of(header).is_native() && !validated && !comes_whole;
         self.check_address(peer, path, header, data, (validated, limited))?;
         let created = self.create_server_rpc(peer, path, header, port, validated);
         let Some((index, client)) = created else {
@@ -276,7 +277,7 @@ impl Engine {
         header: &Header,
         data: &Data,
     ) -> Result<(), DropReason> {
-        let (id, native) = (header.common.local_id(), is_native(header));
+        let (id, native) = (header.common.local_id(), Profile::of(header).is_native());
         if data.message_length == 0 || (native && header.common.incarnation == 0) {
             return Err(DropReason::Malformed);
         }
@@ -379,7 +380,7 @@ impl Engine {
         self.ids.try_reserve_request().ok()?;
         let index = self.add_rpc(Role::Server, id, path, peer_index).ok()?;
         if let Some(rpc) = self.rpcs.known_mut(index) {
-            rpc.native = is_native(header);
+            rpc.begun_in = Profile::of(header);
             rpc.peer_incarnation = header.common.incarnation;
             rpc.rx.read_as_stream(port.streaming_requests);
         }
@@ -468,8 +469,7 @@ impl Engine {
             rpc = self.rpcs.known_mut(index).ok_or(DropReason::UnknownRpc)?;
         }
         let peer = self.peers.known(rpc.peer);
-        let native = rpc.native && peer.is_some_and(Peer::is_native);
-        let base = self.ctx.next_interval_ns(peer, native);
+        let base = self.ctx.next_interval_ns(peer, rpc.profile_with(peer));
         let range = data_range(rpc, header, data, transport_len)?;
         let again = data.retransmit != 0;
         let new = self.receiver.accept(rpc, range, again, base, &mut self.ctx)?;
@@ -523,7 +523,7 @@ impl PeerTable {
     fn is_validated(&self, peer: Option<PeerIndex>, path: &Path, header: &Header) -> bool {
         path.carriage == Carriage::Ip
             || peer.and_then(|peer| self.known(peer)).is_some_and(|peer| peer.validation.is_done())
-            || (is_native(header) && echo(header) == self.incarnation_for(peer, path))
+            || (Profile::of(header).is_native() && echo(header) == self.incarnation_for(peer, path))
     }
 }
 
@@ -533,7 +533,7 @@ impl Rpc {
     #[inline]
     fn comes_of_another_incarnation(&self, header: &Header) -> bool {
         self.state() == State::Incoming
-            && is_native(header)
+            && Profile::of(header).is_native()
             && header.common.incarnation != self.peer_incarnation
     }
 
@@ -605,7 +605,7 @@ fn data_range(
     }
     let room = length.saturating_sub(start);
     // Native profile: bytes after the message's end are padding.
-    if payload > room && !is_native(header) {
+    if payload > room && Profile::of(header) == Profile::Linux {
         return Err(DropReason::BadRange);
     }
     Ok((start, start.saturating_add(payload.min(room))))

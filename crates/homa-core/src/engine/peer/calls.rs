@@ -8,6 +8,7 @@ use crate::addr::Path;
 use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::{Peer, PeerIndex, PeerTable, Probe};
+use crate::engine::profile::Profile;
 use crate::engine::rpc::ids::Ids;
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::list::RpcList;
@@ -155,7 +156,8 @@ impl PeerTable {
         rpcs: &RpcTable,
         ctx: &mut Ctx,
     ) {
-        let interval = Duration::from_nanos(ctx.first_interval_ns(self.known(index), true));
+        let interval =
+            Duration::from_nanos(ctx.first_interval_ns(self.known(index), Profile::Native));
         let Some(peer) = self.known_mut(index) else {
             return;
         };
@@ -178,14 +180,13 @@ impl PeerTable {
     ) {
         ctx.stats.probes_sent.inc();
         let rpc = ids.find(rpcs, Some(index), &path, id).and_then(|index| rpcs.known(index));
-        let native = rpc
-            .map_or_else(|| self.is_native_of_late(ctx.now, index), |rpc| rpc.speaks_native(self));
+        let profile = rpc.map_or_else(|| self.profile(ctx.now, index), |rpc| rpc.profile(self));
         // The answer says that everything on its way has been read.
         let peer = self.known(index);
         let behind = peer.and_then(|peer| peer.in_flight.lowest_priority()).unwrap_or(u8::MAX);
         let level = ctx.recovery_priority(peer, behind, since);
         let words = (Body::NeedAck, Reason::Probe);
-        let header = ids.header_about((&path, id, native), words, (rpcs, self), &ctx.config);
+        let header = ids.header_about((&path, id, profile), words, (rpcs, self), &ctx.config);
         ctx.push_to(peer, path, header, level);
     }
 }

@@ -9,8 +9,8 @@ use crate::addr::{Carriage, Path};
 use crate::config::Config;
 use crate::cutoffs::Cutoffs;
 use crate::engine::Engine;
-use crate::engine::peer::identity::is_native;
 use crate::engine::peer::{Peer, PeerIndex, PeerTable};
+use crate::engine::profile::Profile;
 use crate::event::{DropReason, Received};
 use crate::time::Instant;
 
@@ -92,7 +92,7 @@ impl PeerTable {
                 return;
             };
             next = peer.next_at_host();
-            if !peer.is_native() {
+            if peer.profile() == Profile::Linux {
                 peer.cutoffs.hold(told, true);
             }
         }
@@ -124,7 +124,7 @@ impl Engine {
         version: u16,
     ) {
         if version != self.receiver.cutoffs().version() {
-            self.send_cutoffs(index, path, header.common.local_id(), is_native(header));
+            self.send_cutoffs(index, path, header.common.local_id(), Profile::of(header));
         }
     }
 
@@ -133,15 +133,16 @@ impl Engine {
         let untold =
             |peer: &&Peer| peer.cutoffs.ours_sent.is_none() && peer.newest_request.is_some();
         if let Some(path) = self.peers.known(index).filter(untold).map(|peer| peer.path) {
-            self.send_cutoffs(index, &path, id, true);
+            self.send_cutoffs(index, &path, id, Profile::Native);
         }
     }
 
-    fn send_cutoffs(&mut self, index: PeerIndex, path: &Path, id: u64, native: bool) {
+    fn send_cutoffs(&mut self, index: PeerIndex, path: &Path, id: u64, profile: Profile) {
         if self.peers.known_mut(index).is_some_and(|peer| peer.begin_cutoffs(self.ctx.now)) {
             let words = (Body::Cutoffs(self.receiver.cutoffs().body()), Reason::None);
             let tables = (&self.rpcs, &self.peers);
-            let header = self.ids.header_about((path, id, native), words, tables, &self.ctx.config);
+            let header =
+                self.ids.header_about((path, id, profile), words, tables, &self.ctx.config);
             self.ctx.push_packet(*path, header, self.ctx.config.top_priority());
         }
     }

@@ -13,11 +13,12 @@
 
 use core::net::IpAddr;
 
-use homa_wire::{Body, Header, RpcId, VERSION};
+use homa_wire::{Body, Header, RpcId};
 
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
 use crate::engine::peer::{Peer, PeerIndex, PeerTable};
+use crate::engine::profile::Profile;
 use crate::engine::rpc::Rpc;
 use crate::engine::stats::Count;
 
@@ -46,7 +47,7 @@ impl Engine {
             return Some(index);
         }
         peer.last_heard = self.ctx.now;
-        if is_native(header) && header.common.incarnation != 0 {
+        if Profile::of(header).is_native() && header.common.incarnation != 0 {
             peer.incarnation.heard_at = self.ctx.now;
         }
         if peer.liveness.probe().is_some_and(|probe| probe.id == id)
@@ -64,7 +65,7 @@ impl Engine {
         let peer = self.peers.known(index)?;
         let over_udp = peer.path.carriage == Carriage::Udp;
         // Linux hosts have no incarnation.
-        if !(is_native(header) && (over_udp || self.ctx.config.peers.discover)) {
+        if !(Profile::of(header).is_native() && (over_udp || self.ctx.config.peers.discover)) {
             return Some(true);
         }
         let incarnation = header.common.incarnation;
@@ -120,7 +121,8 @@ impl PeerTable {
 
     /// Whether a packet shows that its sender has received something from us at its address.
     pub(crate) fn is_named_by(&self, path: &Path, header: &Header) -> bool {
-        is_native(header) && echo(header) == self.incarnation_for(self.find(path), path)
+        Profile::of(header).is_native()
+            && echo(header) == self.incarnation_for(self.find(path), path)
     }
 }
 
@@ -131,7 +133,8 @@ impl Rpc {
     pub(crate) fn may_be_spoken_of(&self, header: &Header, peers: &PeerTable) -> bool {
         let incarnation = header.common.incarnation;
         // The server of a call has named us.
-        let free = self.is_client() || !(self.native && is_native(header));
+        let free =
+            self.is_client() || !(self.begun_in.is_native() && Profile::of(header).is_native());
         free || incarnation == self.peer_incarnation
             || peers
                 .known(self.peer)
@@ -146,7 +149,7 @@ impl Peer {
     fn is_certainly(&self, header: &Header) -> bool {
         let incarnation = header.common.incarnation;
         self.validation.is_done()
-            && is_native(header)
+            && Profile::of(header).is_native()
             && incarnation == self.incarnation.number
             && incarnation != 0
             && echo(header) == self.numbers.ours
@@ -159,11 +162,6 @@ pub(crate) fn echo(header: &Header) -> u32 {
         Body::Data(data) => data.echo,
         _ => header.extension.map_or(0, |extension| extension.echo),
     }
-}
-
-/// Whether a packet is of this implementation, in this version.
-pub(crate) fn is_native(header: &Header) -> bool {
-    header.common.version() == Some(VERSION)
 }
 
 pub(crate) fn is_cutoffs(header: &Header) -> bool {

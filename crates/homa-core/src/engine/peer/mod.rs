@@ -11,18 +11,18 @@
 //! | `retransmissions` | how much is sent again at the peer's word |
 //! | `liveness`, `calls` | when the peer is probed, and about which call |
 //! | `ack_queue`, `cutoff_exchange` | what the peer is told with other packets |
-//! | `profile` | which packet format is used over raw IP |
+//! | `discovery` | which profile is used over raw IP |
 //! | `shares` | what the clients of one host hold |
 //! | `table` | which peers are forgotten |
 
 mod ack_queue;
 pub(super) mod calls;
 pub(super) mod cutoff_exchange;
+pub(super) mod discovery;
 pub(super) mod identity;
 mod in_flight;
 mod liveness;
 mod path_mtu;
-pub(super) mod profile;
 mod resend_timeout;
 mod retransmissions;
 pub(super) mod shares;

@@ -6,6 +6,7 @@ use core::time::Duration;
 use crate::addr::Path;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::PeerTable;
+use crate::engine::profile::Profile;
 use crate::engine::stats::Count;
 use crate::time::Instant;
 
@@ -31,10 +32,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(300);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Losses {
     /// Behind all that arrived.
-    Behind {
-        /// Whether the peer is a Linux host.
-        linux: bool,
-    },
+    Behind(Profile),
     /// In front of a full-size packet that arrived.
     InFront,
 }
@@ -106,8 +104,8 @@ impl PathMtu {
         }
         let (rounds, rounds_max) = match losses {
             Losses::InFront => (&mut self.gap_rounds, GAP_ROUNDS_MAX),
-            Losses::Behind { linux: true } => (&mut self.lost_rounds, LINUX_ROUNDS_MAX),
-            Losses::Behind { linux: false } => (&mut self.lost_rounds, LOST_ROUNDS_MAX),
+            Losses::Behind(Profile::Linux) => (&mut self.lost_rounds, LINUX_ROUNDS_MAX),
+            Losses::Behind(Profile::Native) => (&mut self.lost_rounds, LOST_ROUNDS_MAX),
         };
         *rounds = rounds.saturating_add(1);
         let black_hole = *rounds >= rounds_max;
@@ -153,7 +151,7 @@ impl PeerTable {
 mod tests {
     use super::*;
 
-    const BEHIND: Losses = Losses::Behind { linux: false };
+    const BEHIND: Losses = Losses::Behind(Profile::Native);
 
     fn black_hole(at: Instant) -> PathMtu {
         let mut path = PathMtu::ASSUMED;
@@ -172,7 +170,7 @@ mod tests {
     #[test]
     fn a_black_hole_takes_more_rounds_the_less_certain_it_is() {
         assert_eq!(rounds_until_black_hole(BEHIND), 2);
-        assert_eq!(rounds_until_black_hole(Losses::Behind { linux: true }), 4);
+        assert_eq!(rounds_until_black_hole(Losses::Behind(Profile::Linux)), 4);
         assert_eq!(rounds_until_black_hole(Losses::InFront), 5);
     }
 

@@ -5,6 +5,7 @@
 
 use core::time::Duration;
 
+use crate::engine::profile::Profile;
 use crate::time::{Instant, nanos};
 
 /// Resend intervals that a Linux host is given until it has reacted once: the first packets take
@@ -74,7 +75,7 @@ impl ResendTimeout {
 
     /// Silence before the first RESEND, in ns: twice the longest reaction, at least `base_ns` and
     /// at most an eighth of the timeout. A Linux host whose reactions take longer gets what they
-    /// take and a little more. From peers of this implementation (`native`) nothing is learnt while
+    /// take and a little more. From peers of this implementation nothing is learnt while
     /// they are not asked, so what is known fades, by half per window from the second on: one bad
     /// second must not make later losses dear.
     #[inline]
@@ -83,13 +84,15 @@ impl ResendTimeout {
         now: Instant,
         base_ns: u64,
         timeout_ns: impl FnOnce() -> u64,
-        native: bool,
+        profile: Profile,
     ) -> u64 {
         // The peer was never late: what was learnt only fades.
-        if native && self.longest_ns.max(self.longest_before_ns).saturating_mul(2) <= base_ns {
+        if profile.is_native()
+            && self.longest_ns.max(self.longest_before_ns).saturating_mul(2) <= base_ns
+        {
             return base_ns;
         }
-        self.learnt_ns(now, base_ns, timeout_ns, native)
+        self.learnt_ns(now, base_ns, timeout_ns, profile)
     }
 
     #[inline(never)]
@@ -98,14 +101,14 @@ impl ResendTimeout {
         now: Instant,
         base_ns: u64,
         timeout_ns: impl FnOnce() -> u64,
-        native: bool,
+        profile: Profile,
     ) -> u64 {
         let longest_ns = self.longest_ns.max(self.longest_before_ns);
         let wanted = match self.window {
             None => base_ns.saturating_mul(UNKNOWN_INTERVALS),
             Some(since) => {
                 let windows = nanos(now.since(since)) / nanos(WINDOW);
-                let fades = if native { windows.saturating_sub(1).min(63) } else { 0 };
+                let fades = if profile.is_native() { windows.saturating_sub(1).min(63) } else { 0 };
                 longest_ns.saturating_mul(2) >> fades
             }
         };
@@ -114,7 +117,10 @@ impl ResendTimeout {
         }
         let timeout_ns = timeout_ns();
         let usual = wanted.min(timeout_ns / RESENDS_MIN);
-        let slow = if native { 0 } else { longest_ns.saturating_add(longest_ns / SLACK_PARTS) };
+        let slow = match profile {
+            Profile::Native => 0,
+            Profile::Linux => longest_ns.saturating_add(longest_ns / SLACK_PARTS),
+        };
         usual.max(slow.min(timeout_ns / SLOW_PART)).max(base_ns)
     }
 
@@ -136,9 +142,9 @@ mod tests {
     const BASE_NS: u64 = 5_000_000;
     const TIMEOUT_NS: u64 = 1_000_000_000;
 
-    fn first_ns(timeout: &ResendTimeout, at_ms: u64, native: bool) -> u64 {
+    fn first_ns(timeout: &ResendTimeout, at_ms: u64, profile: Profile) -> u64 {
         let now = Instant::ZERO + Duration::from_millis(at_ms);
-        timeout.first_ns(now, BASE_NS, || TIMEOUT_NS, native)
+        timeout.first_ns(now, BASE_NS, || TIMEOUT_NS, profile)
     }
 
     fn after_reaction(reaction_ms: u64) -> ResendTimeout {
@@ -149,26 +155,26 @@ mod tests {
 
     #[test]
     fn a_linux_host_is_given_time_until_it_has_reacted() {
-        assert_eq!(first_ns(&ResendTimeout::UNKNOWN, 0, true), BASE_NS);
-        assert_eq!(first_ns(&ResendTimeout::UNKNOWN, 0, false), 4 * BASE_NS);
-        assert_eq!(first_ns(&after_reaction(1), 0, false), BASE_NS);
+        assert_eq!(first_ns(&ResendTimeout::UNKNOWN, 0, Profile::Native), BASE_NS);
+        assert_eq!(first_ns(&ResendTimeout::UNKNOWN, 0, Profile::Linux), 4 * BASE_NS);
+        assert_eq!(first_ns(&after_reaction(1), 0, Profile::Linux), BASE_NS);
     }
 
     #[test]
     fn a_slow_reaction_counts_twice_up_to_an_eighth_of_the_timeout() {
-        assert_eq!(first_ns(&after_reaction(10), 0, true), 20_000_000);
-        assert_eq!(first_ns(&after_reaction(400), 0, true), TIMEOUT_NS / 8);
-        assert_eq!(first_ns(&after_reaction(400), 0, false), TIMEOUT_NS / 2);
-        assert_eq!(first_ns(&after_reaction(200), 0, false), 250_000_000);
+        assert_eq!(first_ns(&after_reaction(10), 0, Profile::Native), 20_000_000);
+        assert_eq!(first_ns(&after_reaction(400), 0, Profile::Native), TIMEOUT_NS / 8);
+        assert_eq!(first_ns(&after_reaction(400), 0, Profile::Linux), TIMEOUT_NS / 2);
+        assert_eq!(first_ns(&after_reaction(200), 0, Profile::Linux), 250_000_000);
     }
 
     #[test]
     fn what_was_learnt_of_our_own_kind_fades() {
         let timeout = after_reaction(10);
-        assert_eq!(first_ns(&timeout, 1_999, true), 20_000_000);
-        assert_eq!(first_ns(&timeout, 2_000, true), 10_000_000);
-        assert_eq!(first_ns(&timeout, 3_000, true), BASE_NS);
-        assert_eq!(first_ns(&timeout, 3_000, false), 20_000_000);
+        assert_eq!(first_ns(&timeout, 1_999, Profile::Native), 20_000_000);
+        assert_eq!(first_ns(&timeout, 2_000, Profile::Native), 10_000_000);
+        assert_eq!(first_ns(&timeout, 3_000, Profile::Native), BASE_NS);
+        assert_eq!(first_ns(&timeout, 3_000, Profile::Linux), 20_000_000);
     }
 
     #[test]
@@ -176,10 +182,10 @@ mod tests {
         let mut timeout = ResendTimeout::UNKNOWN;
         timeout.note(Instant::ZERO, 0);
         timeout.note_spurious(Instant::ZERO, BASE_NS);
-        let raised = first_ns(&timeout, 0, false);
+        let raised = first_ns(&timeout, 0, Profile::Linux);
         assert_eq!(raised, 2 * BASE_NS);
         timeout.note_spurious(Instant::ZERO, raised);
-        assert_eq!(first_ns(&timeout, 0, false), raised);
+        assert_eq!(first_ns(&timeout, 0, Profile::Linux), raised);
     }
 
     #[test]

@@ -38,8 +38,7 @@ impl Receiver {
         ctx: &mut Ctx,
     ) {
         let unscheduled = announced.min(ctx.config.unscheduled_max());
-        let native = rpc.native && peer.is_some_and(Peer::is_native);
-        let base = ctx.next_interval_ns(peer, native);
+        let base = ctx.next_interval_ns(peer, rpc.profile_with(peer));
         let window = peer.and_then(|peer| peer.window_bytes());
         rpc.rx.begin(length, unscheduled, birth);
         rpc.rx.streaming |= rpc.call.streaming_response;

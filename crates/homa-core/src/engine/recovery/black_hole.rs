@@ -22,8 +22,7 @@ impl Rpc {
         }
         if let Some(peer) = peers.known_mut(self.peer) {
             // A Linux host does not say how much of it arrived.
-            let native = self.native && peer.is_native();
-            let refutes = native
+            let refutes = self.profile_with(Some(peer)).is_native()
                 && !self.tx.was_retransmitted()
                 && self.tx.segment_bytes() > peer.payload_max(config);
             // Packets longer than are believed to pass now did, at the first attempt: it was mere
@@ -46,9 +45,9 @@ impl Rpc {
         if lost_bytes <= PAYLOAD_ALWAYS_FITS {
             return;
         }
-        let native = self.speaks_native(peers);
+        let profile = self.profile(peers);
         // A Linux host sends RESENDs every 5 ms, whether or not the range can have come by then.
-        let pause = if native {
+        let pause = if profile.is_native() {
             ctx.config.recovery.resend_interval / 2
         } else {
             ctx.config.recovery.resend_interval.saturating_mul(LINUX_ROUND_INTERVALS)
@@ -61,8 +60,7 @@ impl Rpc {
             return;
         }
         self.note_full_size(first_lost, peers, &ctx.config);
-        let losses =
-            if in_front_of_full { Losses::InFront } else { Losses::Behind { linux: !native } };
+        let losses = if in_front_of_full { Losses::InFront } else { Losses::Behind(profile) };
         let peer = peers.known_mut(self.peer);
         if peer.is_some_and(|peer| peer.path_mtu.count_round(ctx.now, losses)) {
             ctx.stats.mtu_black_holes.inc();

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::{Peer, PeerTable, ResendTimeout};
+use crate::engine::profile::Profile;
 use crate::engine::rpc::{Rpc, State};
 use crate::event::{DropReason, Received};
 use crate::time::{Instant, nanos};
@@ -16,19 +17,19 @@ const FOLLOWING_PART: u32 = 4;
 impl Ctx {
     /// Silence before the first RESEND, in ns, see [`ResendTimeout::first_ns`].
     #[inline]
-    pub(crate) fn first_interval_ns(&self, peer: Option<&Peer>, native: bool) -> u64 {
+    pub(crate) fn first_interval_ns(&self, peer: Option<&Peer>, profile: Profile) -> u64 {
         let base_ns = nanos(self.config.recovery.resend_interval);
         peer.map_or(base_ns, |peer| {
             let timeout_ns = || nanos(peer.timeout(&self.config));
-            peer.resend_timeout.first_ns(self.now, base_ns, timeout_ns, native)
+            peer.resend_timeout.first_ns(self.now, base_ns, timeout_ns, profile)
         })
     }
 
     /// Silence after which a RESEND is repeated, in ns, see [`ResendTimeout::next_ns`].
     #[inline]
-    pub(crate) fn next_interval_ns(&self, peer: Option<&Peer>, native: bool) -> u64 {
+    pub(crate) fn next_interval_ns(&self, peer: Option<&Peer>, profile: Profile) -> u64 {
         let base_ns = nanos(self.config.recovery.resend_interval);
-        let first_ns = self.first_interval_ns(peer, native);
+        let first_ns = self.first_interval_ns(peer, profile);
         let timeout_ns = || nanos(self.timeout_of(peer));
         ResendTimeout::next_ns(first_ns, base_ns, timeout_ns)
     }
@@ -53,7 +54,7 @@ impl Rpc {
     /// Notes that a requested range came, or was not lost: the reaction took at least as long as
     /// since the last RESEND.
     pub(crate) fn note_retransmission(&self, peers: &mut PeerTable, now: Instant) {
-        if !awaits_data(self) || !self.speaks_native(peers) {
+        if !awaits_data(self) || self.profile(peers) == Profile::Linux {
             return;
         }
         // A retransmission of the request brings the beginning of the response at most.
@@ -70,7 +71,7 @@ impl Rpc {
     /// in vain was merely late.
     #[inline]
     pub(crate) fn note_reaction(&self, peers: &mut PeerTable, ctx: &Ctx) {
-        if self.resend.last_sent().is_some() || !self.speaks_native(peers) {
+        if self.resend.last_sent().is_some() || self.profile(peers) == Profile::Linux {
             self.learn_reaction(peers, ctx);
         }
     }
@@ -81,10 +82,10 @@ impl Rpc {
             && self.resend.last_sent().is_some()
             && !self.restarts.is_any()
             && !self.confirmed;
-        let counts = match self.speaks_native(peers) {
-            true => unanswered,
+        let counts = match self.profile(peers) {
+            Profile::Native => unanswered,
             // Its own RESENDs may have brought it the request.
-            false => {
+            Profile::Linux => {
                 self.resend.last_sent().is_none() || (unanswered && !self.tx.was_retransmitted())
             }
         };
@@ -102,7 +103,7 @@ impl Peer {
     /// Notes a retransmission of a Linux host if it was spurious: the RESEND came too early.
     pub(crate) fn note_if_spurious(&mut self, became: &Result<Received, DropReason>, ctx: &Ctx) {
         if matches!(became, Err(DropReason::Duplicate | DropReason::UnknownRpc)) {
-            let interval_ns = ctx.first_interval_ns(Some(self), false);
+            let interval_ns = ctx.first_interval_ns(Some(self), Profile::Linux);
             self.resend_timeout.note_spurious(ctx.now, interval_ns);
         }
     }

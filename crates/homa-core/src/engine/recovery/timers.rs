@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::calls::FAILURES_PER_CALL;
 use crate::engine::peer::{Peer, PeerIndex, PeerTable, Probe};
+use crate::engine::profile::Profile;
 use crate::engine::recovery::unacknowledged::ack_repeat_max;
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, Rpc, State};
@@ -199,18 +200,19 @@ impl Engine {
             return;
         }
         // The host may have turned out slower since the message began.
-        let (peer, native) = (self.peers.known(rpc.peer), rpc.speaks_native(&self.peers));
+        let peer = self.peers.known(rpc.peer);
+        let profile = rpc.profile_with(peer);
         let held_up = self.receiver.held_up_since(rpc);
         // Without delay: its server may have lost it, or others wait for its memory; one message at
         // a time fills no path.
         let pressing = need == Need::Data && (rpc.doubts > 0 || held_up.is_some());
         let learnt_ns = match need {
             // Requested sooner as long as the peer is not slow.
-            Need::Acknowledgement => Some(self.ctx.next_interval_ns(peer, native))
+            Need::Acknowledgement => Some(self.ctx.next_interval_ns(peer, profile))
                 .filter(|learnt_ns| *learnt_ns > nanos(self.ctx.config.recovery.resend_interval))
                 .unwrap_or(0),
             _ if pressing => 0,
-            _ => self.ctx.first_interval_ns(peer, native),
+            _ => self.ctx.first_interval_ns(peer, profile),
         };
         // A peer that is asked later has as much time to reply.
         let later_ns = learnt_ns.saturating_sub(nanos(self.ctx.config.recovery.resend_interval));
@@ -288,17 +290,20 @@ impl Engine {
             return;
         };
         let state = rpc.state();
-        let native = rpc.speaks_native(&self.peers);
-        let base = self.ctx.next_interval_ns(self.peers.known(rpc.peer), native);
+        let peer = self.peers.known(rpc.peer);
+        let profile = rpc.profile_with(peer);
+        let base = self.ctx.next_interval_ns(peer, profile);
         match need {
             Need::Answer => {
                 self.ctx.stats.resends_all_sent.inc();
                 let priority = self.ctx.config.top_priority();
                 let body = homa_wire::Resend { offset: 0, length: homa_wire::RESEND_ALL, priority };
                 // Towards Linux hosts control packets go first, as among them.
-                let behind = if native { rpc.tx.first_priority() } else { u8::MAX };
-                let level =
-                    self.ctx.recovery_priority(self.peers.known(rpc.peer), behind, rpc.last_heard);
+                let behind = match profile {
+                    Profile::Native => rpc.tx.first_priority(),
+                    Profile::Linux => u8::MAX,
+                };
+                let level = self.ctx.recovery_priority(peer, behind, rpc.last_heard);
                 let header = rpc.control_header(&self.peers, Body::Resend(body), (Reason::None, 0));
                 self.ctx.push_packet(rpc.path, header, level);
             }
@@ -465,7 +470,7 @@ impl Ctx {
     fn unallocated_limit(&self, rpc: &Rpc, peers: &PeerTable) -> Instant {
         let heard = peers.known(rpc.peer).map_or(rpc.last_heard, |peer| peer.last_heard);
         let asks = self.config.recovery.timeout + self.config.fixed.resend_interval_max;
-        let silence_max = match rpc.is_client() && !rpc.speaks_native(peers) {
+        let silence_max = match rpc.is_client() && rpc.profile(peers) == Profile::Linux {
             true => asks.max(self.config.responses.silence),
             false => asks,
         };
@@ -485,7 +490,8 @@ impl Ctx {
 /// Whether the response waits for a grant of a Linux host. That says nothing while it has better
 /// things to receive, or no memory.
 fn may_wait_for_ever(rpc: &Rpc, peers: &PeerTable) -> bool {
-    !rpc.speaks_native(peers) && rpc.state() == State::Outgoing && rpc.tx.sent() < rpc.tx.length()
+    let waits = rpc.state() == State::Outgoing && rpc.tx.sent() < rpc.tx.length();
+    waits && rpc.profile(peers) == Profile::Linux
 }
 
 fn need(rpc: &Rpc) -> Need {

@@ -179,7 +179,7 @@ impl Engine {
             }
             let why = if rpc.is_client() { Reason::Cancelled } else { Reason::Closing };
             // What was delivered is acknowledged below.
-            if rpc.state() != State::Delivered && rpc.speaks_native(&self.peers) {
+            if rpc.state() != State::Delivered && rpc.profile(&self.peers).is_native() {
                 self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, why);
             }
             self.fail_rpc(index, FailReason::EndpointClosed);

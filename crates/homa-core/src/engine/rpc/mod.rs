@@ -28,9 +28,10 @@ mod state;
 
 use alloc::vec::Vec;
 
-use crate::addr::{Carriage, Path};
+use crate::addr::Path;
 use crate::engine::impossible::Impossible;
 use crate::engine::peer::PeerIndex;
+use crate::engine::profile::Profile;
 use crate::engine::receiver::incoming::Incoming;
 use crate::engine::rpc::events::PendingEvents;
 use crate::engine::rpc::index::{RpcIndex, RpcPlace};
@@ -65,9 +66,9 @@ pub(crate) struct Rpc {
     pub(crate) id: u64,
     pub(crate) path: Path,
     pub(crate) peer: PeerIndex,
-    /// It was begun in the native profile; see [`Rpc::speaks_native`]. Otherwise all
-    /// its packets have the format of Linux, whatever is learned of the peer meanwhile.
-    pub(crate) native: bool,
+    /// The profile in which it was begun; see [`Rpc::profile`]. If it is that of Linux all of its
+    /// packets are, whatever is learned of the peer meanwhile.
+    pub(crate) begun_in: Profile,
     pub(crate) call: Call,
     pub(crate) tx: Outgoing,
     pub(crate) rx: Incoming,
@@ -124,7 +125,7 @@ impl Rpc {
             id,
             path: *path,
             peer,
-            native: path.carriage == Carriage::Udp,
+            begun_in: Profile::over(path.carriage),
             call: Call::default(),
             tx: Outgoing::none(birth),
             rx: Incoming::none(),

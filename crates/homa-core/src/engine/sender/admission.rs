@@ -6,6 +6,7 @@ use homa_wire::{COMMON_HEADER_BYTES, EXTENSION_BYTES};
 use crate::config::Config;
 use crate::engine::peer::CREDIT_PER_PACKET;
 use crate::engine::peer::Peer;
+use crate::engine::profile::Profile;
 use crate::engine::rpc::Rpc;
 use crate::engine::sender::train::wire_bytes;
 
@@ -36,7 +37,7 @@ pub(crate) fn admission(
     {
         return Admission::Wait { unvalidated: true };
     }
-    if range.0 >= rpc.tx.unscheduled() || !(rpc.native && peer.is_native()) {
+    if range.0 >= rpc.tx.unscheduled() || rpc.profile_with(Some(peer)) == Profile::Linux {
         return Admission::Free;
     }
     let cost = payload.saturating_add(CREDIT_PER_PACKET);
@@ -52,5 +53,5 @@ const NEED_ACK_BYTES: u64 = (COMMON_HEADER_BYTES + EXTENSION_BYTES) as u64;
 /// Whether this message goes to a client that still has to validate its address.
 #[inline]
 pub(crate) fn needs_validation(rpc: &Rpc, peer: &Peer) -> bool {
-    !peer.validation.is_done() && !rpc.is_client() && rpc.native && peer.is_native()
+    !peer.validation.is_done() && !rpc.is_client() && rpc.profile_with(Some(peer)).is_native()
 }

@@ -6,6 +6,7 @@ use crate::addr::{Carriage, Path};
 use crate::config::Config;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::{Peer, PeerIndex, PeerTable, PendingAck};
+use crate::engine::profile::Profile;
 use crate::engine::rpc::ids::Ids;
 use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::engine::sender::control_queue::{Control, ControlBody};
@@ -22,7 +23,7 @@ impl Rpc {
     ) -> Header {
         let (path, peer) = (&self.path, peers.known(self.peer));
         let mut common = Common::control(path.local_port, path.remote.port(), self.id);
-        let native = peer.filter(|peer| self.native && peer.is_native());
+        let native = peer.filter(|_| self.profile_with(peer).is_native());
         let extension = native.map(|peer| {
             common = common.with_native_profile(peer.numbers.ours);
             let echo = if self.is_client() { peer.incarnation() } else { self.peer_incarnation };
@@ -45,7 +46,7 @@ impl Ctx {
         let no_retransmission =
             rpc.state() == State::Incoming || (rpc.tx.is_idle() && !rpc.tx.was_retransmitted());
         let asked = rpc.state() != State::Delivered && rpc.tx.sent() > 0;
-        if asked && (rpc.speaks_native(peers) || no_retransmission) {
+        if asked && (rpc.profile(peers).is_native() || no_retransmission) {
             self.tell(rpc, peers, Body::RpcUnknown, Reason::Cancelled);
         }
     }
@@ -53,7 +54,7 @@ impl Ctx {
     /// Tells the client that its request is over. Linux takes RPC_UNKNOWN for a demand to send the
     /// request again.
     pub(crate) fn tell_finished(&mut self, rpc: &Rpc, peers: &PeerTable) {
-        if rpc.speaks_native(peers) {
+        if rpc.profile(peers).is_native() {
             self.tell(rpc, peers, Body::RpcUnknown, Reason::Finished);
         }
     }
@@ -80,7 +81,7 @@ impl Ctx {
     /// Queues RESENDs for all missing bytes below `sent`, which the sender says it has sent, at
     /// most once per resend interval: a Linux server says so every tick.
     pub(crate) fn resend_at_intervals(&mut self, rpc: &mut Rpc, sent: u32, peers: &PeerTable) {
-        let interval_ns = self.next_interval_ns(peers.known(rpc.peer), rpc.speaks_native(peers));
+        let interval_ns = self.next_interval_ns(peers.known(rpc.peer), rpc.profile(peers));
         if rpc.resend.has_sent_resend(self.now, interval_ns) {
             return;
         }
@@ -141,7 +142,7 @@ impl PeerTable {
     /// servers' NEED_ACKs would go unanswered.
     pub(crate) fn acknowledge_at_once(&mut self, port: u16, ctx: &mut Ctx) {
         for index in self.indices() {
-            let native = self.is_native_of_late(ctx.now, index);
+            let profile = self.profile(ctx.now, index);
             while let Some(peer) = self.get_mut(index) {
                 let mut path = peer.path;
                 let Some(ack) = peer.acks.pop() else {
@@ -149,7 +150,7 @@ impl PeerTable {
                 };
                 path.local_port = port;
                 path.remote.set_port(ack.server_port);
-                self.acknowledge(path, ack.client_id, native, ctx);
+                self.acknowledge(path, ack.client_id, profile, ctx);
             }
         }
     }
@@ -181,13 +182,13 @@ impl Ids {
     /// profile or in pure Linux format.
     pub(crate) fn header_about(
         &self,
-        (path, id, native): (&Path, u64, bool),
+        (path, id, profile): (&Path, u64, Profile),
         (body, reason): (Body, Reason),
         (rpcs, peers): (&RpcTable, &PeerTable),
         config: &Config,
     ) -> Header {
         let peer = peers.find(path);
-        let extension = native.then(|| {
+        let extension = profile.is_native().then(|| {
             let served = match RpcId(id).is_server() {
                 true => self.find(rpcs, peer, path, id),
                 false => None,
@@ -209,12 +210,12 @@ impl PeerTable {
         let ack = PendingAck { client_id: rpc.id, server_port: rpc.path.remote.port() };
         let overflow = self.known_mut(rpc.peer).and_then(|peer| peer.acks.push(ack));
         if overflow.is_some() {
-            self.acknowledge(rpc.path, rpc.id, rpc.speaks_native(self), ctx);
+            self.acknowledge(rpc.path, rpc.id, rpc.profile(self), ctx);
         }
     }
 
     /// Acknowledges the call with our form `id` to the end of `path`, and others that wait.
-    pub(crate) fn acknowledge(&mut self, path: Path, id: u64, native: bool, ctx: &mut Ctx) {
+    pub(crate) fn acknowledge(&mut self, path: Path, id: u64, profile: Profile, ctx: &mut Ctx) {
         let index = self.find(&path);
         let mut ack = Ack { count: 0, entries: [AckEntry::NONE; homa_wire::ACKS_MAX] };
         let mut echo = 0;
@@ -226,7 +227,8 @@ impl PeerTable {
                 ack.count = ack.count.saturating_add(1);
             }
         }
-        let extension = native.then_some(Extension { echo, reason: Reason::None, value: 0 });
+        let extension =
+            profile.is_native().then_some(Extension { echo, reason: Reason::None, value: 0 });
         let header = self.control_header(index, &path, id, Body::Ack(ack), extension, &ctx.config);
         ctx.push_packet(path, header, ctx.config.top_priority());
     }

@@ -5,6 +5,7 @@ use homa_wire::{AckEntry, Body, Common, Data, Header};
 use crate::config::Config;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::{CREDIT_PER_PACKET, Peer, PeerTable, PendingAck};
+use crate::engine::profile::Profile;
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::engine::sender::Sender;
@@ -154,7 +155,7 @@ impl Sender {
         let Some(peer) = peers.known_mut(rpc.peer) else {
             return false;
         };
-        let native = rpc.native && peer.is_native();
+        let profile = rpc.profile_with(Some(peer));
         let begins = rpc.tx.sent() == 0;
         if begins {
             peer.path_mtu.retry(ctx.now);
@@ -164,12 +165,12 @@ impl Sender {
         if begins {
             rpc.tx.begin_segments(payload_max, priority);
         }
-        rpc.tx.keep_segments_whole(!native);
+        rpc.tx.keep_segments_whole(profile == Profile::Linux);
         let Some((start, end)) = rpc.tx.next_new(payload_max) else {
             return false;
         };
         let bytes = wire_bytes(end.saturating_sub(start));
-        let paddable = native && end == rpc.tx.length();
+        let paddable = profile.is_native() && end == rpc.tx.length();
         if train.count == 0 {
             train.priority = priority;
         }
@@ -203,7 +204,7 @@ impl Sender {
         rpc.tx.note_sent(range.1);
         // A server that is not asked in the native profile does not say how old its incarnation is.
         if rpc.tx.note_first(ctx.now) && rpc.is_client() {
-            rpc.peer_incarnation = if rpc.native { peer.incarnation() } else { 0 };
+            rpc.peer_incarnation = if rpc.begun_in.is_native() { peer.incarnation() } else { 0 };
         }
         rpc.last_heard = ctx.now;
         rpc.progress_at = ctx.now;
@@ -262,14 +263,14 @@ pub(super) fn put_back_ack(peer: &mut Peer, segment: &Segment) {
 /// The header of one DATA segment; it takes an acknowledgement along that waits at the peer.
 #[inline]
 fn data_header(rpc: &Rpc, peer: &mut Peer, range: (u32, u32), again: bool, now: Instant) -> Header {
-    let native = rpc.native && peer.is_native();
+    let profile = rpc.profile_with(Some(peer));
     let unscheduled = rpc.tx.unscheduled();
     let ack = peer.acks.pop().map_or(AckEntry::NONE, |ack| AckEntry {
         client_id: ack.client_id,
         server_port: ack.server_port,
     });
     let mut common = Common::data(rpc.path.local_port, rpc.path.remote.port(), rpc.id, range.0);
-    if native {
+    if profile.is_native() {
         common = common.with_native_profile(peer.numbers.ours);
     }
     let data = Data {
@@ -278,10 +279,10 @@ fn data_header(rpc: &Rpc, peer: &mut Peer, range: (u32, u32), again: bool, now: 
         ack,
         cutoff_version: peer.echoed_cutoff_version(now),
         retransmit: u8::from(again),
-        echo: match (native, rpc.is_client()) {
-            (false, _) => 0,
-            (true, true) => peer.incarnation(),
-            (true, false) => rpc.peer_incarnation,
+        echo: match (profile, rpc.is_client()) {
+            (Profile::Linux, _) => 0,
+            (Profile::Native, true) => peer.incarnation(),
+            (Profile::Native, false) => rpc.peer_incarnation,
         },
         seg_offset: range.0,
     };

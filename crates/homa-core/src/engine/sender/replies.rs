@@ -6,7 +6,7 @@ use homa_wire::{Body, Extension, Header, Reason};
 use crate::addr::Path;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::PeerTable;
-use crate::engine::peer::identity::is_native;
+use crate::engine::profile::Profile;
 use crate::engine::sender::refusals::Refusals;
 use crate::engine::stats::Count;
 use crate::time::{Instant, nanos};
@@ -112,13 +112,13 @@ impl Replies {
         ctx: &mut Ctx,
     ) {
         let (path, header) = packet;
-        let (id, native) = (header.common.local_id(), is_native(header));
+        let (id, profile) = (header.common.local_id(), Profile::of(header));
         let validated = peers.is_named_by(path, header);
-        if native && !validated {
+        if profile.is_native() && !validated {
             // An ACK is longer than what asks for it. This frees the server as well.
             self.send(packet, Body::RpcUnknown, (Reason::Finished, 0), peers, ctx);
         } else if self.is_allowed(validated, ctx) {
-            peers.acknowledge(*path, id, native, ctx);
+            peers.acknowledge(*path, id, profile, ctx);
         }
     }
 

@@ -1,5 +1,5 @@
-//! Which packet format is used towards whom over raw IP: pure Linux format, or the native profile
-//! with peers that announced it (`docs/interoperability.md`).
+//! Discovery of the profile of peers over raw IP: the native one is used with those that announced it
+//! (`docs/interoperability.md`).
 //!
 //! The announcement is our window and incarnation in the header of CUTOFFS packets, fields that
 //! Linux ignores. CUTOFFS goes to every peer whose DATA names other cutoffs than ours, which first
@@ -15,6 +15,7 @@ use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::{Peer, PeerIndex, PeerTable};
+use crate::engine::profile::Profile;
 use crate::engine::rpc::Rpc;
 use crate::engine::stats::Count;
 use crate::time::Instant;
@@ -24,28 +25,33 @@ use crate::time::Instant;
 const NATIVE_MEMORY: Duration = Duration::from_secs(10);
 
 impl Peer {
-    /// Whether it is of this implementation, as far as is known. Over UDP every peer is.
-    pub(crate) fn is_native(&self) -> bool {
-        self.path.carriage == Carriage::Udp || self.incarnation.number != 0
+    /// The profile that it understands, as far as is known.
+    pub(crate) fn profile(&self) -> Profile {
+        if self.incarnation.number != 0 {
+            Profile::Native
+        } else {
+            Profile::over(self.path.carriage)
+        }
     }
 
-    /// Whether the peer announced the native profile within `NATIVE_MEMORY`.
-    fn is_native_of_late(&self, now: Instant) -> bool {
-        self.is_native()
-            && (self.path.carriage == Carriage::Udp
-                || now < self.incarnation.heard_at + NATIVE_MEMORY)
+    /// The same if it was confirmed within [`NATIVE_MEMORY`].
+    fn recent_profile(&self, now: Instant) -> Profile {
+        match Profile::over(self.path.carriage) {
+            Profile::Linux if now < self.incarnation.heard_at + NATIVE_MEMORY => self.profile(),
+            profile => profile,
+        }
     }
 
     /// The version of its cutoffs that DATA names; 0 ("none") makes it announce itself again.
     pub(crate) fn echoed_cutoff_version(&self, now: Instant) -> u16 {
-        if self.is_native() && !self.is_native_of_late(now) { 0 } else { self.cutoffs.version() }
+        if self.profile() == self.recent_profile(now) { self.cutoffs.version() } else { 0 }
     }
 }
 
 impl PeerTable {
-    /// Whether an RPC may be begun with a peer in the native profile.
-    pub(crate) fn is_native_of_late(&self, now: Instant, peer: PeerIndex) -> bool {
-        self.get(peer).is_some_and(|peer| peer.is_native_of_late(now))
+    /// The profile in which an RPC with a peer is begun.
+    pub(crate) fn profile(&self, now: Instant, peer: PeerIndex) -> Profile {
+        self.get(peer).map_or(Profile::Linux, |peer| peer.recent_profile(now))
     }
 
     /// Registers a new incarnation of the peer.
@@ -69,11 +75,23 @@ impl PeerTable {
 }
 
 impl Rpc {
-    /// Whether its packets are in the native profile: it was begun so, and the peer has not turned
-    /// out to be a Linux host since.
+    /// The profile of its packets: native if it was begun so, and the peer has not turned out to be
+    /// a Linux host since.
     #[inline]
-    pub(crate) fn speaks_native(&self, peers: &PeerTable) -> bool {
-        self.native && peers.known(self.peer).is_some_and(Peer::is_native)
+    pub(crate) fn profile(&self, peers: &PeerTable) -> Profile {
+        match self.begun_in {
+            Profile::Native => self.profile_with(peers.known(self.peer)),
+            Profile::Linux => Profile::Linux,
+        }
+    }
+
+    /// The same for the RPC's `peer`.
+    #[inline]
+    pub(crate) fn profile_with(&self, peer: Option<&Peer>) -> Profile {
+        match self.begun_in {
+            Profile::Native => peer.map_or(Profile::Linux, Peer::profile),
+            Profile::Linux => Profile::Linux,
+        }
     }
 }
 
@@ -91,7 +109,7 @@ impl Engine {
             self.ids
                 .find(&self.rpcs, Some(index), path, id)
                 .and_then(|index| self.rpcs.known(index))
-                .is_some_and(|rpc| rpc.native)
+                .is_some_and(|rpc| rpc.begun_in.is_native())
         };
         if matches!(header.body, Body::Cutoffs(_)) || begun_native() {
             self.revert_to_linux(index);
