@@ -26,6 +26,8 @@ pub use recovery::Recovery;
 pub use responses::Responses;
 pub use unscheduled::Unscheduled;
 
+use crate::priority::Priority;
+
 /// Highest number of priorities the wire format can express.
 pub const PRIORITIES_MAX: u8 = 8;
 /// Longest message of the Linux implementation, in bytes.
@@ -135,8 +137,9 @@ impl Config {
     }
 
     /// The highest of the priorities.
-    pub(crate) fn top_priority(&self) -> u8 {
-        self.priorities.count.saturating_sub(1)
+    #[inline]
+    pub(crate) fn top_priority(&self) -> Priority {
+        Priority::new(self.priorities.count.saturating_sub(1))
     }
 
     /// Calls that are served at a time at most: a quarter of the table is kept for calls made here.

@@ -38,6 +38,7 @@ mod engine;
 mod event;
 mod finished;
 mod histogram;
+mod priority;
 mod secret;
 mod structures;
 mod time;

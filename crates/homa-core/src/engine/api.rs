@@ -11,6 +11,7 @@ use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, State};
 use crate::engine::stats::Count;
 use crate::event::{FailReason, RpcKey};
+use crate::priority::Priority;
 use crate::time::{Instant, nanos};
 
 /// Options of one request.
@@ -146,7 +147,8 @@ impl Engine {
         rpc.pending.set_announced();
         rpc.call.deadline = options.deadline;
         rpc.call.streaming_response = options.streaming_response;
-        rpc.call.priority_hint = options.priority_hint.map(|hint| hint.min(priority_max));
+        rpc.call.priority_hint =
+            options.priority_hint.map(|hint| Priority::new(hint).min(priority_max));
         rpc.resend.set_interval(interval_ns);
         self.sender.schedule(rpc, &self.ctx.config);
         if let Some(deadline) = options.deadline {

@@ -15,6 +15,7 @@ pub(crate) enum Profile {
 
 impl Profile {
     /// The profile of a packet. One of another version is not native.
+    #[inline]
     pub(crate) fn of(header: &Header) -> Self {
         match header.common.version() {
             Some(VERSION) => Self::Native,
@@ -23,6 +24,7 @@ impl Profile {
     }
 
     /// The profile of peers of which nothing is known. Over UDP there are no Linux hosts.
+    #[inline]
     pub(crate) const fn over(carriage: Carriage) -> Self {
         match carriage {
             Carriage::Udp => Self::Native,
@@ -30,6 +32,7 @@ impl Profile {
         }
     }
 
+    #[inline]
     pub(crate) fn is_native(self) -> bool {
         self == Self::Native
     }

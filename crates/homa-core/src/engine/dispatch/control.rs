@@ -14,6 +14,7 @@ use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
 use crate::event::{DropReason, FailReason, IcmpKind, Received};
+use crate::priority::Priority;
 use crate::time::{Instant, nanos};
 
 /// "Never seen" answers, one resend interval apart, after which a peer that once had the RPC is
@@ -109,7 +110,8 @@ impl Engine {
         if rpc.tx.grant(grant.offset) {
             rpc.progress_at = self.ctx.now;
         }
-        rpc.tx.set_scheduled_priority(grant.priority.min(self.ctx.config.top_priority()));
+        let priority = Priority::new(grant.priority).min(self.ctx.config.top_priority());
+        rpc.tx.set_scheduled_priority(priority);
         if rpc.tx.blocked {
             self.sender.queue_blocked(rpc, &mut self.peers);
         }
@@ -202,7 +204,7 @@ impl Engine {
             self.ctx.stats.grants_recovered.inc();
         }
         let nothing_sent = resend.offset >= tx.sent();
-        let priority = resend.priority.min(config.top_priority());
+        let priority = Priority::new(resend.priority).min(config.top_priority());
         let lost_bytes = tx.lost_payload(resend.offset, end, payload_max);
         // A gap ends where something arrived.
         let in_front_of_full = !resend.is_all() && tx.is_full_segment(end);

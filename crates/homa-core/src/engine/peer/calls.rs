@@ -15,6 +15,7 @@ use crate::engine::rpc::list::RpcList;
 use crate::engine::rpc::{Rpc, RpcTable};
 use crate::engine::stats::Count;
 use crate::event::FailReason;
+use crate::priority::Priority;
 use crate::time::{Instant, nanos};
 
 /// Calls probed at a time while all are verified: the probes share a datagram, and so do the
@@ -183,11 +184,12 @@ impl PeerTable {
         let profile = rpc.map_or_else(|| self.profile(ctx.now, index), |rpc| rpc.profile(self));
         // The answer says that everything on its way has been read.
         let peer = self.known(index);
-        let behind = peer.and_then(|peer| peer.in_flight.lowest_priority()).unwrap_or(u8::MAX);
-        let level = ctx.recovery_priority(peer, behind, since);
+        let behind =
+            peer.and_then(|peer| peer.in_flight.lowest_priority()).unwrap_or(Priority::HIGHEST);
+        let priority = ctx.recovery_priority(peer, behind, since);
         let words = (Body::NeedAck, Reason::Probe);
         let header = ids.header_about((&path, id, profile), words, (rpcs, self), &ctx.config);
-        ctx.push_to(peer, path, header, level);
+        ctx.push_to(peer, path, header, priority);
     }
 }
 

@@ -26,6 +26,7 @@ const NATIVE_MEMORY: Duration = Duration::from_secs(10);
 
 impl Peer {
     /// The profile that it understands, as far as is known.
+    #[inline]
     pub(crate) fn profile(&self) -> Profile {
         if self.incarnation.number != 0 {
             Profile::Native
@@ -35,6 +36,7 @@ impl Peer {
     }
 
     /// The same if it was confirmed within [`NATIVE_MEMORY`].
+    #[inline]
     fn recent_profile(&self, now: Instant) -> Profile {
         match Profile::over(self.path.carriage) {
             Profile::Linux if now < self.incarnation.heard_at + NATIVE_MEMORY => self.profile(),

@@ -5,6 +5,7 @@
 //! before the probe, so probes count *probe rounds*.
 
 use crate::addr::Path;
+use crate::priority::Priority;
 
 /// Credit that a packet of unscheduled data takes besides its payload: the share of the receiver's
 /// buffer that the system uses for its own administration of a small packet in a train.
@@ -24,7 +25,7 @@ pub(crate) struct InFlight {
     /// Path and id (our form) of the RPC that a probe names.
     probe_target: Option<(Path, u64)>,
     /// Lowest priority of what was charged since nothing was on its way.
-    lowest_priority: u8,
+    lowest_priority: Priority,
 }
 
 /// The credit that one message holds of its peer's [`InFlight`].
@@ -51,7 +52,7 @@ impl InFlight {
         round: 1,
         settled_round: 0,
         probe_target: None,
-        lowest_priority: 0,
+        lowest_priority: Priority::LOWEST,
     };
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -84,7 +85,7 @@ impl InFlight {
 
     /// Charges a message for data of this priority. Its earlier charges belong to the present probe
     /// round then.
-    pub(crate) fn charge(&mut self, credit: &mut Credit, cost: u32, priority: u8) {
+    pub(crate) fn charge(&mut self, credit: &mut Credit, cost: u32, priority: Priority) {
         let settled = credit.round <= self.settled_round;
         let kept = if settled { 0 } else { credit.bytes };
         if !settled && credit.round < self.round {
@@ -152,7 +153,7 @@ impl InFlight {
     }
 
     /// Lowest priority of what is on its way: a probe of this priority overtakes none of it.
-    pub(crate) fn lowest_priority(&self) -> Option<u8> {
+    pub(crate) fn lowest_priority(&self) -> Option<Priority> {
         (!self.is_empty()).then_some(self.lowest_priority)
     }
 }
@@ -211,7 +212,7 @@ mod tests {
 
     fn charged(in_flight: &mut InFlight, cost: u32) -> Credit {
         let mut credit = Credit::NONE;
-        in_flight.charge(&mut credit, cost, 3);
+        in_flight.charge(&mut credit, cost, Priority::new(3));
         credit
     }
 
@@ -243,7 +244,7 @@ mod tests {
         let mut in_flight = InFlight::NONE;
         let mut credit = charged(&mut in_flight, 10);
         in_flight.probe_sent();
-        in_flight.charge(&mut credit, 5, 3);
+        in_flight.charge(&mut credit, 5, Priority::new(3));
         in_flight.probe_answered();
         assert_eq!(in_flight.bytes, 15);
         assert!(in_flight.settle(&mut credit));
@@ -276,11 +277,11 @@ mod tests {
         assert_eq!(in_flight.lowest_priority(), None);
         let mut first = charged(&mut in_flight, 1);
         let mut second = Credit::NONE;
-        in_flight.charge(&mut second, 1, 5);
-        assert_eq!(in_flight.lowest_priority(), Some(3));
+        in_flight.charge(&mut second, 1, Priority::new(5));
+        assert_eq!(in_flight.lowest_priority(), Some(Priority::new(3)));
         in_flight.settle(&mut first);
         in_flight.settle(&mut second);
-        in_flight.charge(&mut second, 1, 6);
-        assert_eq!(in_flight.lowest_priority(), Some(6));
+        in_flight.charge(&mut second, 1, Priority::new(6));
+        assert_eq!(in_flight.lowest_priority(), Some(Priority::new(6)));
     }
 }

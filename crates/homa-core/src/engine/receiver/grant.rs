@@ -34,6 +34,7 @@ use crate::engine::receiver::memory::Memory;
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::event::RpcKey;
+use crate::priority::Priority;
 use crate::structures::OutOfMemory;
 use crate::structures::hash::{Map, SeededState};
 use crate::structures::heap::IndexedHeap;
@@ -53,7 +54,7 @@ pub(crate) struct GrantLimits {
     /// Bytes that other shards of this host expect.
     pub(super) others_incoming: u64,
     /// Highest priority for scheduled data.
-    pub(super) max_scheduled_priority: u8,
+    pub(super) max_scheduled_priority: Priority,
 }
 
 /// Grant management of one engine.
@@ -352,7 +353,7 @@ impl Granter {
         }
     }
 
-    fn give(&mut self, rpc: &mut Rpc, upto: u32, priority: u8, now: Instant) {
+    fn give(&mut self, rpc: &mut Rpc, upto: u32, priority: Priority, now: Instant) {
         if rpc.rx.granting.counted == OnItsWay::NOTHING {
             rpc.rx.moved_at = now;
             rpc.rx.granting.behind = self.arrived.saturating_add(self.total_incoming);
@@ -447,9 +448,9 @@ impl Granter {
     }
 
     /// Priority for scheduled data of an active message.
-    fn priority(&self, index: RpcIndex, rpcs: &RpcTable, highest: u8) -> u8 {
+    fn priority(&self, index: RpcIndex, rpcs: &RpcTable, highest: Priority) -> Priority {
         let Some(own) = self.rank(index, rpcs) else {
-            return 0;
+            return Priority::LOWEST;
         };
         let better = |other: &&RpcIndex| self.rank(**other, rpcs).is_some_and(|rank| rank < own);
         let better = self.active.iter().filter(better).count();

@@ -8,6 +8,7 @@ use crate::cutoffs::{CutoffPlanner, Cutoffs, PlannerConfig};
 use crate::engine::ctx::Ctx;
 use crate::engine::stats::Count;
 use crate::histogram::LengthHistogram;
+use crate::priority::Priority;
 use crate::time::Instant;
 
 /// How often traffic is looked at for new cutoffs; the planner's own interval is longer.
@@ -52,8 +53,8 @@ impl OwnCutoffs {
         homa_wire::Cutoffs { levels: *self.cutoffs.levels(), version: self.version() }
     }
 
-    pub(super) fn max_scheduled_priority(&self, config: &Config) -> u8 {
-        self.cutoffs.max_scheduled_priority(config.priorities.count)
+    pub(super) fn max_scheduled_priority(&self, config: &Config) -> Priority {
+        Priority::new(self.cutoffs.max_scheduled_priority(config.priorities.count))
     }
 
     /// Counts a message of `length` bytes that has arrived. A mere announcement does not affect the

@@ -56,8 +56,8 @@ impl Receiver {
             let Some(rpc) = rpcs.known_mut(index) else {
                 return;
             };
-            let body =
-                Body::Grant(Grant { offset: rpc.rx.granted, priority: rpc.rx.granting.priority() });
+            let priority = rpc.rx.granting.priority().level();
+            let body = Body::Grant(Grant { offset: rpc.rx.granted, priority });
             let words = (Reason::None, rpc.rx.data.contiguous());
             let header = rpc.control_header(peers, body, words);
             let bytes = u32::try_from(header.encoded_bytes()).unwrap_or(u32::MAX);
@@ -93,7 +93,7 @@ impl Receiver {
             return;
         };
         let rx = &rpc.rx;
-        let priority = ctx.config.top_priority();
+        let priority = ctx.config.top_priority().level();
         let mut resend_budget = self.resend_budget(rx, room_bytes, may_be_late, ctx);
         let mut ask = |start: u32, length: u32| {
             let body = Body::Resend(Resend { offset: start, length, priority });

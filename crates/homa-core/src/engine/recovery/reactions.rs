@@ -9,6 +9,7 @@ use crate::engine::peer::{Peer, PeerTable, ResendTimeout};
 use crate::engine::profile::Profile;
 use crate::engine::rpc::{Rpc, State};
 use crate::event::{DropReason, Received};
+use crate::priority::Priority;
 use crate::time::{Instant, nanos};
 
 /// For this part of the timeout RESENDs follow the data that they are about.
@@ -43,7 +44,12 @@ impl Ctx {
     /// Priority of a RESEND or probe to a peer about data of the priority `behind`, after silence
     /// since `since`: the same, so that it does not overtake them. After a part of the timeout the
     /// highest: whether the peer lives must be known in time.
-    pub(crate) fn recovery_priority(&self, peer: Option<&Peer>, behind: u8, since: Instant) -> u8 {
+    pub(crate) fn recovery_priority(
+        &self,
+        peer: Option<&Peer>,
+        behind: Priority,
+        since: Instant,
+    ) -> Priority {
         let silence = self.now.since(self.counts_from(since));
         let top = self.config.top_priority();
         if silence < self.timeout_of(peer) / FOLLOWING_PART { behind.min(top) } else { top }

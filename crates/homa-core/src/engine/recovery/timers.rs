@@ -20,6 +20,7 @@ use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
 use crate::event::{FailReason, Urgency, WakeReason};
+use crate::priority::Priority;
 use crate::time::{Instant, nanos};
 
 /// Timers looked at per call, so that a turn stays short.
@@ -167,7 +168,7 @@ impl Engine {
             self.ctx.timers.arm_rpc(index, probe_at);
             return;
         }
-        let priority = self.ctx.config.top_priority();
+        let priority = self.ctx.config.top_priority().level();
         let body = Body::Resend(homa_wire::Resend { offset: 0, length: 1, priority });
         self.ctx.tell(rpc, &self.peers, body, Reason::None);
         let least_ns = nanos(self.ctx.config.recovery.resend_interval);
@@ -296,16 +297,16 @@ impl Engine {
         match need {
             Need::Answer => {
                 self.ctx.stats.resends_all_sent.inc();
-                let priority = self.ctx.config.top_priority();
+                let priority = self.ctx.config.top_priority().level();
                 let body = homa_wire::Resend { offset: 0, length: homa_wire::RESEND_ALL, priority };
                 // Towards Linux hosts control packets go first, as among them.
                 let behind = match profile {
                     Profile::Native => rpc.tx.first_priority(),
-                    Profile::Linux => u8::MAX,
+                    Profile::Linux => Priority::HIGHEST,
                 };
-                let level = self.ctx.recovery_priority(peer, behind, rpc.last_heard);
+                let priority = self.ctx.recovery_priority(peer, behind, rpc.last_heard);
                 let header = rpc.control_header(&self.peers, Body::Resend(body), (Reason::None, 0));
-                self.ctx.push_packet(rpc.path, header, level);
+                self.ctx.push_packet(rpc.path, header, priority);
             }
             Need::Data => {
                 // Its sender did not react to the last RESEND.

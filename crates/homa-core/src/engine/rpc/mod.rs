@@ -41,6 +41,7 @@ use crate::engine::rpc::restarts::Restarts;
 pub(crate) use crate::engine::rpc::state::{Role, State};
 use crate::engine::sender::outgoing::Outgoing;
 use crate::event::RpcKey;
+use crate::priority::Priority;
 use crate::structures::OutOfMemory;
 use crate::structures::index::Index;
 use crate::structures::table::Table;
@@ -52,7 +53,7 @@ pub(crate) struct Call {
     /// Comes back in the events about it.
     pub(crate) cookie: u64,
     pub(crate) deadline: Option<Instant>,
-    pub(crate) priority_hint: Option<u8>,
+    pub(crate) priority_hint: Option<Priority>,
     pub(crate) streaming_response: bool,
 }
 

@@ -11,6 +11,7 @@ use crate::engine::rpc::ids::Ids;
 use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::engine::sender::control_queue::{Control, ControlBody};
 use crate::engine::stats::Count;
+use crate::priority::Priority;
 
 impl Rpc {
     /// Builds a control header about it, in pure Linux format, or with a reason and a value in the
@@ -104,7 +105,7 @@ impl Ctx {
     pub(crate) fn resend_refused(&mut self, rpc: &mut Rpc, peers: &PeerTable) {
         let interval = self.config.recovery.resend_interval;
         if let Some((offset, length)) = rpc.rx.take_refused(self.now, interval) {
-            let priority = self.config.top_priority();
+            let priority = self.config.top_priority().level();
             self.stats.resends_tail_sent.inc();
             let body = Body::Resend(Resend { offset, length, priority });
             self.tell(rpc, peers, body, Reason::None);
@@ -113,7 +114,7 @@ impl Ctx {
 
     /// Queues a control packet at a priority. A probe or RESEND about sent data goes at the data's
     /// own priority; otherwise it overtakes the data and the peer reports it missing.
-    pub(crate) fn push_packet(&mut self, path: Path, header: Header, priority: u8) {
+    pub(crate) fn push_packet(&mut self, path: Path, header: Header, priority: Priority) {
         self.push_to(None, path, header, priority);
     }
 
@@ -123,7 +124,7 @@ impl Ctx {
         peer: Option<&Peer>,
         path: Path,
         header: Header,
-        priority: u8,
+        priority: Priority,
     ) {
         let to_unvalidated = peer.is_some_and(Peer::is_unvalidated);
         let body = ControlBody::Packet(header);

@@ -7,6 +7,7 @@ use homa_wire::Header;
 use crate::addr::Path;
 use crate::engine::sender::train::Train;
 use crate::event::{RpcKey, SegmentKind};
+use crate::priority::Priority;
 
 /// Content of an entry of the control queue.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub(crate) enum ControlBody {
 pub(crate) struct Control {
     pub(super) path: Path,
     /// Priority it leaves at.
-    pub(super) priority: u8,
+    pub(super) priority: Priority,
     /// The destination was an unvalidated peer when this was queued. Without a record of that peer
     /// its anti-amplification limit is unknown, and nothing is sent.
     pub(super) to_unvalidated: bool,

@@ -13,6 +13,7 @@ use crate::engine::sender::admission::{Admission, admission, needs_validation};
 use crate::engine::sender::train::{TRAIN_BYTES_MAX, Train, wire_bytes};
 use crate::engine::stats::Count;
 use crate::event::{Segment, SegmentKind, Transmit};
+use crate::priority::Priority;
 use crate::time::{Instant, nanos};
 
 impl Sender {
@@ -39,7 +40,7 @@ impl Sender {
                 &mut *segments,
                 &rpc.path,
                 Some(rpc.peer),
-                (0, limit),
+                (Priority::LOWEST, limit),
                 peers,
                 &ctx.config,
             );
@@ -291,7 +292,7 @@ fn data_header(rpc: &Rpc, peer: &mut Peer, range: (u32, u32), again: bool, now: 
 
 impl Rpc {
     /// Priority of the next new segment of the outgoing message.
-    fn new_data_priority(&self, peer: &Peer, config: &Config) -> u8 {
+    fn new_data_priority(&self, peer: &Peer, config: &Config) -> Priority {
         if self.tx.sent() < self.tx.unscheduled() {
             self.unscheduled_priority(peer, config)
         } else {
@@ -299,10 +300,11 @@ impl Rpc {
         }
     }
 
-    pub(crate) fn unscheduled_priority(&self, peer: &Peer, config: &Config) -> u8 {
-        let by_cutoffs =
-            || peer.cutoffs.of_peer().priority(self.tx.length(), config.priorities.count);
-        self.call.priority_hint.unwrap_or_else(by_cutoffs)
+    pub(crate) fn unscheduled_priority(&self, peer: &Peer, config: &Config) -> Priority {
+        self.call.priority_hint.unwrap_or_else(|| {
+            let cutoffs = peer.cutoffs.of_peer();
+            Priority::new(cutoffs.priority(self.tx.length(), config.priorities.count))
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use crate::engine::peer::Credit;
+use crate::priority::Priority;
 use crate::structures::ranges::RangeSet;
 use crate::time::Instant;
 
@@ -29,9 +30,9 @@ pub(crate) struct Outgoing {
     /// keep to. Otherwise it ends where the grant does.
     whole_segments: bool,
     /// Priority of the first packet.
-    first_priority: u8,
+    first_priority: Priority,
     /// Priority of scheduled data, from the last GRANT.
-    scheduled_priority: u8,
+    scheduled_priority: Priority,
     /// Payload of a full segment when the message was first sent.
     segment_bytes: u32,
     retransmissions: Retransmissions,
@@ -52,7 +53,7 @@ pub(crate) struct Outgoing {
 struct Retransmissions {
     /// Ranges to send, at `priority`.
     pending: RangeSet,
-    priority: u8,
+    priority: Priority,
     /// Ranges requested since `resent_since`; once is enough for a while.
     recently_resent: RangeSet,
     resent_since: Instant,
@@ -65,7 +66,7 @@ struct Retransmissions {
 impl Retransmissions {
     const NONE: Self = Self {
         pending: RangeSet::new(),
-        priority: 0,
+        priority: Priority::LOWEST,
         recently_resent: RangeSet::new(),
         resent_since: Instant::ZERO,
         any_resent: false,
@@ -84,8 +85,8 @@ impl Outgoing {
             granted: 0,
             unscheduled: 0,
             whole_segments: false,
-            first_priority: 0,
-            scheduled_priority: 0,
+            first_priority: Priority::LOWEST,
+            scheduled_priority: Priority::LOWEST,
             segment_bytes: 1,
             retransmissions: Retransmissions::NONE,
             released: 0,
@@ -177,12 +178,12 @@ impl Outgoing {
     }
 
     /// The priority of scheduled data from now on.
-    pub(crate) fn set_scheduled_priority(&mut self, priority: u8) {
+    pub(crate) fn set_scheduled_priority(&mut self, priority: Priority) {
         self.scheduled_priority = priority;
     }
 
     /// The priority of the first packet.
-    pub(crate) fn first_priority(&self) -> u8 {
+    pub(crate) fn first_priority(&self) -> Priority {
         self.first_priority
     }
 
@@ -208,7 +209,7 @@ impl Outgoing {
     }
 
     /// The first segment is built: segments are of `payload` bytes, and the first of this priority.
-    pub(super) fn begin_segments(&mut self, payload: u32, priority: u8) {
+    pub(super) fn begin_segments(&mut self, payload: u32, priority: Priority) {
         self.segment_bytes = payload;
         self.first_priority = priority;
     }
@@ -225,12 +226,12 @@ impl Outgoing {
     }
 
     /// The priority of scheduled data.
-    pub(super) fn scheduled_priority(&self) -> u8 {
+    pub(super) fn scheduled_priority(&self) -> Priority {
         self.scheduled_priority
     }
 
     /// The priority of what is sent again.
-    pub(super) fn retransmit_priority(&self) -> u8 {
+    pub(super) fn retransmit_priority(&self) -> Priority {
         self.retransmissions.priority
     }
 
@@ -390,7 +391,7 @@ impl Outgoing {
         end: u32,
         payload_max: u32,
         room_bytes: u32,
-        priority: u8,
+        priority: Priority,
     ) -> u32 {
         let end = end.min(self.sent);
         if start >= end {
@@ -508,7 +509,7 @@ mod tests {
         payload_max: u32,
     ) -> alloc::vec::Vec<(u32, u32)> {
         tx.retransmissions.recently_resent.clear();
-        tx.request_retransmit(start, end, payload_max, u32::MAX, 0);
+        tx.request_retransmit(start, end, payload_max, u32::MAX, Priority::LOWEST);
         let mut segments = alloc::vec::Vec::new();
         while let Some((start, end)) = tx.next_retransmit(payload_max) {
             segments.push((start, end));
@@ -601,19 +602,23 @@ mod tests {
         tx.sent = 10_000;
         let mut now = Instant::from_nanos(5_000_000);
         tx.forget_resent(now, pause);
-        assert_eq!(tx.request_retransmit(2000, 4000, 1000, u32::MAX, 0), 2000);
-        assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX, 0), 4000, "what lies around it");
-        assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX, 0), 0);
+        assert_eq!(tx.request_retransmit(2000, 4000, 1000, u32::MAX, Priority::LOWEST), 2000);
+        assert_eq!(
+            tx.request_retransmit(0, 6000, 1000, u32::MAX, Priority::LOWEST),
+            4000,
+            "what lies around it"
+        );
+        assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX, Priority::LOWEST), 0);
         tx.retransmissions.pending.clear();
         tx.forget_resent(now, pause);
-        assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX, 0), 0);
+        assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX, Priority::LOWEST), 0);
         now = now + pause;
         tx.forget_resent(now, pause);
         assert_eq!(
-            tx.request_retransmit(0, 6000, 1000, 2500, 0),
+            tx.request_retransmit(0, 6000, 1000, 2500, Priority::LOWEST),
             2500,
             "as much as there is room for"
         );
-        assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX, 0), 3500);
+        assert_eq!(tx.request_retransmit(0, 6000, 1000, u32::MAX, Priority::LOWEST), 3500);
     }
 }

@@ -6,6 +6,7 @@ use crate::addr::{Carriage, Path};
 use crate::config::Config;
 use crate::engine::peer::{DATAGRAM_ALWAYS_FITS, PeerIndex, PeerTable};
 use crate::event::{RpcKey, Segment, SegmentKind};
+use crate::priority::Priority;
 
 /// Bytes in one train: what UDP over IPv4 can carry in a single buffer.
 pub(crate) const TRAIN_BYTES_MAX: u32 = 65_507;
@@ -24,7 +25,7 @@ pub(crate) struct Train<'a> {
     pub(super) path: Path,
     /// The peer at the end of `path`, if it is known.
     pub(super) peer: Option<PeerIndex>,
-    pub(crate) priority: u8,
+    pub(crate) priority: Priority,
     pub(super) segment_bytes: u32,
     pub(crate) total_bytes: u32,
     pub(crate) limit_bytes: u32,
@@ -44,7 +45,7 @@ impl<'a> Train<'a> {
         segments: &'a mut [Segment],
         path: &Path,
         peer: Option<PeerIndex>,
-        (priority, limit_bytes): (u8, u32),
+        (priority, limit_bytes): (Priority, u32),
         peers: &PeerTable,
         config: &Config,
     ) -> Self {
@@ -60,7 +61,7 @@ impl<'a> Train<'a> {
         segments: &'a mut [Segment],
         path: &Path,
         peer: Option<PeerIndex>,
-        (priority, limit_bytes): (u8, u32),
+        (priority, limit_bytes): (Priority, u32),
         datagram_bytes: u32,
     ) -> Self {
         Self {
@@ -79,19 +80,19 @@ impl<'a> Train<'a> {
         }
     }
 
-    pub(crate) fn goes(&self, path: &Path, priority: u8) -> bool {
+    pub(crate) fn goes(&self, path: &Path, priority: Priority) -> bool {
         self.priority == priority && self.path == *path
     }
 
     /// Whether a packet of `bytes` at `priority` may go with the others. In a datagram that leaves
     /// anyway also one of a lower priority rides along.
-    pub(crate) fn takes(&self, priority: u8, bytes: u32) -> bool {
+    pub(crate) fn takes(&self, priority: Priority, bytes: u32) -> bool {
         priority == self.priority || (priority < self.priority && self.coalesces(bytes))
     }
 
     /// The packet added last may be of a lower priority, which it only has in one datagram with the
     /// others.
-    pub(crate) fn note_priority(&mut self, priority: u8) {
+    pub(crate) fn note_priority(&mut self, priority: Priority) {
         self.closed |= priority != self.priority;
     }
 

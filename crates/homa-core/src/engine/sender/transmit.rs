@@ -13,6 +13,7 @@ use crate::engine::sender::data::put_back_ack;
 use crate::engine::sender::train::Train;
 use crate::engine::stats::Count;
 use crate::event::{FailReason, Segment, SegmentKind, Transmit, TransmitError};
+use crate::priority::Priority;
 use crate::time::{Instant, nanos};
 
 /// Bytes on the link besides the Homa packet, for pacing: Ethernet, IP and UDP headers, preamble,
@@ -161,7 +162,7 @@ impl Engine {
         for segment in unsent.iter().rev() {
             match why {
                 TransmitError::NoRoom | TransmitError::TooBig(_) => {
-                    self.put_back(transmit.path, transmit.priority, segment)
+                    self.put_back(transmit.path, Priority::new(transmit.priority), segment)
                 }
                 TransmitError::Unreachable => {
                     self.lost_destination(segment, FailReason::HostUnreachable)
@@ -171,7 +172,7 @@ impl Engine {
         }
     }
 
-    fn put_back(&mut self, path: Path, priority: u8, segment: &Segment) {
+    fn put_back(&mut self, path: Path, priority: Priority, segment: &Segment) {
         let index = segment.rpc.and_then(|key| self.rpcs.resolve(key));
         match segment.kind {
             SegmentKind::Control => {
@@ -268,11 +269,16 @@ impl Sender {
             let (bytes, control_bytes) = bytes_to_client(sent);
             peer.validation.sent(bytes, control_bytes);
         }
-        let class =
-            ctx.config.fixed.priority_map.get(usize::from(train.priority)).copied().unwrap_or(0);
+        let class = ctx
+            .config
+            .fixed
+            .priority_map
+            .get(usize::from(train.priority.level()))
+            .copied()
+            .unwrap_or(0);
         Some(Transmit {
             path: train.path,
-            priority: train.priority,
+            priority: train.priority.level(),
             dscp: class << 3,
             segments: train.count,
             segment_bytes: if coalesced { train.total_bytes } else { train.segment_bytes },

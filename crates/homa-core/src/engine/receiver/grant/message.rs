@@ -1,6 +1,7 @@
 //! State of grant management for a message.
 
 use super::senders::SenderIndex;
+use crate::priority::Priority;
 
 /// Where grant management keeps a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub(in crate::engine::receiver) struct Granting {
     /// It takes no part in grants until data comes, or its reader takes some.
     pub(super) passed_over: bool,
     /// Priority named in the last GRANT.
-    pub(super) priority: u8,
+    pub(super) priority: Priority,
     /// Grant window in bytes that the peer's settings demand; 0 = as configured.
     pub(super) window: u32,
 }
@@ -65,12 +66,12 @@ impl Granting {
         to_check: false,
         due: false,
         passed_over: false,
-        priority: 0,
+        priority: Priority::LOWEST,
         window: 0,
     };
 
     /// Priority named in the last GRANT.
-    pub(in crate::engine::receiver) fn priority(&self) -> u8 {
+    pub(in crate::engine::receiver) fn priority(&self) -> Priority {
         self.priority
     }
 

@@ -2,6 +2,7 @@
 //! functions; [`super::Granter`] keeps the accounts and calls them.
 
 use crate::engine::rpc::index::RpcIndex;
+use crate::priority::Priority;
 
 /// SRPT rank: fewest unreceived bytes first, then the oldest.
 pub(super) type Rank = (u32, u64);
@@ -40,11 +41,12 @@ pub(super) fn part_of_sender(window: u64, max_incoming: u64, window_min: u64) ->
 
 /// Priority for scheduled data of a message with `better` ones before it among the `active`. Low
 /// priorities come first, so that newcomers can preempt.
-pub(super) fn priority(better: usize, active: usize, highest: u8) -> u8 {
+pub(super) fn priority(better: usize, active: usize, highest: Priority) -> Priority {
+    let highest = highest.level();
     let better = u8::try_from(better).unwrap_or(u8::MAX);
     let active = u8::try_from(active).unwrap_or(u8::MAX);
     let unused = highest.saturating_add(1).saturating_sub(active);
-    highest.saturating_sub(better).saturating_sub(unused)
+    Priority::new(highest.saturating_sub(better).saturating_sub(unused))
 }
 
 /// A message that may be granted more, in bytes.
@@ -162,7 +164,7 @@ mod tests {
     #[test]
     fn scheduled_data_uses_the_lowest_priorities_that_tell_the_active_messages_apart() {
         let levels = |active: usize| -> alloc::vec::Vec<u8> {
-            (0..active).map(|better| priority(better, active, 5)).collect()
+            (0..active).map(|better| priority(better, active, Priority::new(5)).level()).collect()
         };
         assert_eq!(levels(1), [0]);
         assert_eq!(levels(3), [2, 1, 0]);
