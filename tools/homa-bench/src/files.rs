@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    machine::{self, Provenance},
+    machine::{Machine, Provenance},
     metrics::Summaries,
     plan::Plan,
     run::{Found, Outcome},
@@ -38,7 +38,7 @@ pub struct RunDocument<'a> {
     #[serde(flatten)]
     provenance: Provenance,
     /// The machine.
-    machine: Value,
+    machine: Machine,
     /// The network.
     network: Value,
     /// What was derived from the network.
@@ -82,7 +82,7 @@ pub fn document<'a>(
         plan,
         variant,
         provenance: Provenance::now(),
-        machine: machine(),
+        machine: Machine::now(),
         network,
         derived: json!({
             "link": outcome.link,
@@ -199,17 +199,4 @@ fn throughput(file: &mut dyn Write, name: &Transport, found: &Found) -> io::Resu
         writeln!(file, "{name},{round},{time_ns},{host},{:.0}", sample.rx_bps)?;
     }
     Ok(())
-}
-
-/// What a reader must know of the machine to judge figures.
-fn machine() -> Value {
-    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let memory = memory.lines().next().and_then(|line| line.split_whitespace().nth(1));
-    json!({
-        "kernel": machine::kernel().unwrap_or_default(),
-        "cpu": machine::cpu_model(),
-        "cores": std::thread::available_parallelism().map_or(0, usize::from),
-        "memory_kib": memory.and_then(|text| text.parse::<u64>().ok()),
-        "load_average": machine::load_average(),
-    })
 }

@@ -51,21 +51,36 @@ fn command(mut arguments: impl Iterator<Item = String>) -> Vec<String> {
     name.into_iter().chain(arguments).collect()
 }
 
-/// Model of the processor.
-pub fn cpu_model() -> Option<String> {
-    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
+/// What a reader must know of the machine to judge figures.
+#[derive(Debug, Clone, Serialize)]
+pub struct Machine {
+    /// Release of the kernel.
+    pub kernel: Option<String>,
+    /// Model of the processor.
+    pub cpu: Option<String>,
+    /// Cores that this process may use.
+    pub cores: usize,
+    /// Memory, in units of 1,024 bytes.
+    pub memory_kib: Option<u64>,
+    /// Mean number of runnable threads over the last minute, as the kernel writes it.
+    pub load_average: Option<String>,
 }
 
-/// Release of the kernel.
-pub fn kernel() -> Option<String> {
-    line("/proc/sys/kernel/osrelease")
-}
-
-/// Mean number of runnable threads over the last minute, as the kernel writes it.
-pub fn load_average() -> Option<String> {
-    Some(line("/proc/loadavg")?.split_whitespace().next()?.to_owned())
+impl Machine {
+    /// This machine, now.
+    pub fn now() -> Self {
+        let text = |path| fs::read_to_string(path).unwrap_or_default();
+        let word = |text: &str, index| text.split_whitespace().nth(index).map(str::to_owned);
+        let cpuinfo = text("/proc/cpuinfo");
+        let cpu = cpuinfo.lines().find(|line| line.starts_with("model name"));
+        Machine {
+            kernel: line("/proc/sys/kernel/osrelease"),
+            cpu: cpu.and_then(|line| Some(line.split_once(':')?.1.trim().to_owned())),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_kib: word(&text("/proc/meminfo"), 1).and_then(|kib| kib.parse().ok()),
+            load_average: word(&text("/proc/loadavg"), 0),
+        }
+    }
 }
 
 /// What a file of one line says, such as one below `/proc/sys`, without white space around it.
@@ -93,9 +108,10 @@ mod tests {
     }
 
     #[test]
-    fn every_linux_has_a_release_and_a_load_average() {
-        assert!(kernel().unwrap().contains('.'));
-        assert!(load_average().unwrap().parse::<f64>().unwrap() >= 0.0);
+    fn every_linux_has_a_release_memory_and_a_load_average() {
+        let found = Machine::now();
+        assert!(found.kernel.unwrap().contains('.') && found.memory_kib.unwrap() > 1_000);
+        assert!(found.load_average.unwrap().parse::<f64>().unwrap() >= 0.0);
         assert_eq!(line("/no/such/file"), None);
     }
 }

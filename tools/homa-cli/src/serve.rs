@@ -167,7 +167,7 @@ fn start_all(
         thread::Builder::new()
             .name(format!("serve-{}", protocol.name()))
             .spawn(move || {
-                if let Err(error) = server.serve(&responder, delay) {
+                if let Err(error) = (server.serve)(&responder, delay) {
                     let _ = sender.send(End::Failed(error));
                 }
             })

@@ -1,29 +1,22 @@
 //! Facts about the machine that a figure needs to be understood.
 
-use std::thread;
-
-use homa_bench::machine::{cpu_model, kernel, line, load_average};
+use homa_bench::machine::{self, line};
 use serde::Serialize;
 
 use super::pin::Cores;
 
-/// The machine a benchmark ran on; facts that could not be found are absent.
+/// The machine a benchmark ran on; facts that could not be found are absent or null.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Machine {
-    /// Model of the CPU.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<String>,
-    /// Cores this process may use.
-    pub cores: usize,
+    /// What all benchmarks tell.
+    #[serde(flatten)]
+    machine: machine::Machine,
     /// Core of the client, if pinned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_core: Option<usize>,
     /// Core of the server, if pinned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_core: Option<usize>,
-    /// Release of the kernel.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kernel: Option<String>,
     /// MTU of the loopback interface, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lo_mtu_bytes: Option<u64>,
@@ -46,18 +39,18 @@ pub(crate) struct Machine {
 impl Machine {
     /// Looks at this machine.
     pub(crate) fn look(cores: Cores, congestion_control: &str) -> Self {
+        let machine = machine::Machine::now();
+        let loadavg = machine.load_average.as_ref().and_then(|text| text.parse().ok());
         Machine {
-            cpu: cpu_model(),
-            cores: thread::available_parallelism().map_or(1, usize::from),
+            machine,
             client_core: cores.client,
             server_core: cores.server,
-            kernel: kernel(),
             lo_mtu_bytes: number("/sys/class/net/lo/mtu"),
             rmem_max_bytes: number("/proc/sys/net/core/rmem_max"),
             rmem_default_bytes: number("/proc/sys/net/core/rmem_default"),
             tcp_congestion_default: line("/proc/sys/net/ipv4/tcp_congestion_control"),
             tcp_congestion: congestion_control.to_owned(),
-            loadavg: load_average().and_then(|text| text.parse().ok()),
+            loadavg,
         }
     }
 
@@ -74,9 +67,9 @@ impl Machine {
         };
         format!(
             "{}, {} cores ({cores}), Linux {}\nlo MTU {}, rmem default/max {}/{}, TCP {}, load average {}\n",
-            text(&self.cpu),
-            self.cores,
-            text(&self.kernel),
+            text(&self.machine.cpu),
+            self.machine.cores,
+            text(&self.machine.kernel),
             number(self.lo_mtu_bytes),
             number(self.rmem_default_bytes),
             number(self.rmem_max_bytes),

@@ -44,7 +44,7 @@ fn serve(side: &Side) -> Result<(), CliError> {
     });
     output::line(&bound.as_ref().map(|bound| bound.address).map_err(ToString::to_string))?;
     match bound {
-        Ok(bound) => bound.serve(&Responder::new(Behaviour::Echo), Duration::ZERO),
+        Ok(bound) => (bound.serve)(&Responder::new(Behaviour::Echo), Duration::ZERO),
         // Its parent says so.
         Err(_) => Ok(()),
     }

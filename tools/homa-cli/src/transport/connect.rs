@@ -1,9 +1,6 @@
 //! Opens clients and servers of either transport.
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use super::{
     Api, Client, Pipeline, Protocol, Responder, Settings,
@@ -39,20 +36,15 @@ pub(crate) fn connect_all(
 }
 
 /// A server that has its address but serves nobody yet.
-#[derive(Debug)]
 pub(crate) struct Bound {
     /// The address it has.
     pub address: SocketAddr,
-    listener: Listener,
-    api: Api,
-    settings: Settings,
+    /// Serves for ever; each reply leaves so long after its request arrived (not with
+    /// [`Api::Tokio`] and [`Api::Blocking`] over TCP, which only the benchmark uses).
+    pub serve: Serve,
 }
 
-#[derive(Debug)]
-enum Listener {
-    Tcp(TcpListener),
-    Homa(homa_transport::blocking::Endpoint),
-}
+type Serve = Box<dyn FnOnce(&Responder, Duration) -> Result<(), CliError> + Send>;
 
 /// Takes an address to serve at.
 pub(crate) fn bind(
@@ -61,52 +53,26 @@ pub(crate) fn bind(
     address: SocketAddr,
     settings: &Settings,
 ) -> Result<Bound, CliError> {
-    match protocol {
-        Protocol::Tcp => {
-            let listener = tcp::listen(address, settings)?;
-            let address = listener.local_addr().map_err(|error| CliError::io("socket", &error))?;
-            Ok(Bound {
-                address,
-                listener: Listener::Tcp(listener),
-                api,
-                settings: settings.clone(),
-            })
-        }
-        Protocol::HomaUdp | Protocol::HomaIp | Protocol::HomaIpTcp => {
-            let endpoint = homa_udp::bind(protocol, address, settings)?;
-            let address = endpoint.local_addr();
-            Ok(Bound {
-                address,
-                listener: Listener::Homa(endpoint),
-                api,
-                settings: settings.clone(),
-            })
-        }
+    let tokio_failed = |error: io::Error| CliError::io("tokio", &error);
+    if protocol != Protocol::Tcp {
+        let endpoint = homa_udp::bind(protocol, address, settings)?;
+        let address = endpoint.local_addr();
+        let serve: Serve = Box::new(move |responder, delay| match api {
+            Api::Tokio => run_tokio(homa_udp::serve_tokio(&endpoint.to_async(), responder))?
+                .map_err(tokio_failed),
+            Api::Blocking | Api::Event => homa_udp::serve(&endpoint, responder, delay),
+        });
+        return Ok(Bound { address, serve });
     }
-}
-
-impl Bound {
-    /// Serves for ever; each reply leaves `delay` after its request arrived (not with
-    /// [`Api::Tokio`] and [`Api::Blocking`], which only the benchmark uses).
-    pub(crate) fn serve(self, responder: &Responder, delay: Duration) -> Result<(), CliError> {
-        let failed = |error: std::io::Error| CliError::io("tokio", &error);
-        match (self.listener, self.api) {
-            (Listener::Tcp(listener), Api::Blocking) => {
-                tcp::blocking::serve(&listener, &self.settings, responder)
-            }
-            (Listener::Tcp(listener), Api::Event) => {
-                tcp::event::serve(listener, &self.settings, responder, delay)
-            }
-            (Listener::Tcp(listener), Api::Tokio) => {
-                run_tokio(tcp::tokio_api::serve(listener, responder))?.map_err(failed)
-            }
-            (Listener::Homa(endpoint), Api::Tokio) => {
-                let endpoint = endpoint.to_async();
-                run_tokio(homa_udp::serve_tokio(&endpoint, responder))?.map_err(failed)
-            }
-            (Listener::Homa(endpoint), _) => homa_udp::serve(&endpoint, responder, delay),
-        }
-    }
+    let listener = tcp::listen(address, settings)?;
+    let address = listener.local_addr().map_err(|error| CliError::io("socket", &error))?;
+    let settings = settings.clone();
+    let serve: Serve = Box::new(move |responder, delay| match api {
+        Api::Blocking => tcp::blocking::serve(&listener, &settings, responder),
+        Api::Event => tcp::event::serve(listener, &settings, responder, delay),
+        Api::Tokio => run_tokio(tcp::tokio_api::serve(listener, responder))?.map_err(tokio_failed),
+    });
+    Ok(Bound { address, serve })
 }
 
 /// Runs a future on a current-thread runtime of its own.
