@@ -21,8 +21,8 @@ use crate::{
 /// How long a server process may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a client process may take beyond its measurement: warm-up, drain, and timeouts of its
-/// calls.
+/// How long a client process may take beyond its measurement, for each of the windows that it has
+/// one after the other: warm-up, drain, and timeouts of its calls.
 const CLIENT_GRACE: Duration = Duration::from_secs(12);
 
 /// Calls under way at a time when the capacity for a workload is measured.
@@ -160,8 +160,12 @@ impl<'a> Rounds<'a> {
                 (Some(process), server)
             }
         };
+        let windows = match &work {
+            Work::Alone { sizes_bytes } => sizes_bytes.len() as u32,
+            Work::Closed { .. } | Work::Mixed(_) => 1,
+        };
+        let timeout = Duration::from_secs_f64(case.secs) * 2 + CLIENT_GRACE * windows;
         let job = Measurement { side: side(self.cores.client), server, work, secs: case.secs };
-        let timeout = Duration::from_secs_f64(case.secs) * 2 + CLIENT_GRACE;
         Ok(process::start(&Job::Measure(job), timeout)?.1)
     }
 
