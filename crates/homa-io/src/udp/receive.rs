@@ -17,6 +17,9 @@ const BUFFER_BYTES: usize = 65_536;
 /// the next receive or send; one that was raised by neither would keep the socket ready forever.
 const EMPTY_RECEIVES_PER_LOOK: u32 = 64;
 
+/// Packets handed over one by one after a look behind one of them found nothing.
+const SINGLES_PER_LOOK: u32 = 8;
+
 /// The state of the receiving half.
 #[derive(Debug)]
 pub(super) struct Receiver {
@@ -26,9 +29,10 @@ pub(super) struct Receiver {
     /// As the kernel last told: a counter that wraps.
     drops_seen: u32,
     empty_receives: u32,
-    /// Packets come faster than they are fetched: a call looks until nothing is left. Otherwise it
-    /// returns with the first packet, whose answer must not wait for a look that finds nothing.
-    drains: bool,
+    /// Calls that still return with the first packet, whose answer must not wait for a look that
+    /// finds nothing. 0: packets come faster than they are fetched, and a call looks until nothing
+    /// is left.
+    singles: u32,
 }
 
 impl Receiver {
@@ -39,7 +43,7 @@ impl Receiver {
             receives_per_call,
             drops_seen: 0,
             empty_receives: 0,
-            drains: false,
+            singles: 1,
         }
     }
 }
@@ -52,14 +56,17 @@ impl UdpDriver {
             match self.socket.recv(&mut self.receiver.buffer, &mut self.receiver.beside) {
                 Ok(Some(received)) => {
                     self.hand_over(&received, sink);
-                    if !self.receiver.drains {
-                        // Does the next call find another one at once?
-                        self.receiver.drains = true;
+                    if self.receiver.singles > 0 {
+                        self.receiver.singles -= 1;
                         return Ok(RxStatus::More);
                     }
                 }
                 Ok(None) => {
-                    self.receiver.drains &= count > 1;
+                    self.receiver.singles = match count {
+                        0 => 1,
+                        1 => SINGLES_PER_LOOK,
+                        _ => 0,
+                    };
                     self.note_empty();
                     return Ok(RxStatus::Drained);
                 }
