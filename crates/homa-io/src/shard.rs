@@ -182,12 +182,13 @@ impl<D: Driver> Shard<D> {
                 return Ok(turn);
             }
         }
+        self.engine.handle_timeout(now, rx == RxStatus::Drained);
         Ok(self.advance(now, rx, received, handler))
     }
 
     /// As [`Shard::turn`] without looking for packets: after an operation, to send at once what it
-    /// caused. Nothing is given up or requested again by this, since that needs a look at what has
-    /// arrived.
+    /// caused. The time is not acted on: nothing is given up or requested again without a look at
+    /// what has arrived.
     pub fn push(&mut self, now: Instant, handler: &mut impl EventHandler) -> Turn {
         self.advance(now, RxStatus::More, false, handler)
     }
@@ -255,7 +256,7 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// Everything of a turn but receiving.
+    /// Everything of a turn but receiving and acting on the time.
     fn advance(
         &mut self,
         now: Instant,
@@ -263,7 +264,6 @@ impl<D: Driver> Shard<D> {
         received: bool,
         handler: &mut impl EventHandler,
     ) -> Turn {
-        self.engine.handle_timeout(now, rx == RxStatus::Drained);
         // Events, then what they ask for is sent, then events about what was sent.
         let (mut told, mut transmitted) = (0, None);
         let (sent, stop) = loop {
