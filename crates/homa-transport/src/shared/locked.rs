@@ -21,6 +21,16 @@ use crate::drive::seat::{Due, Kick, NEVER_NS};
 use crate::drive::sync::{Mutex, lock};
 use crate::drive::wait::Turned;
 
+/// The turn of a shard whose socket is gone: nothing is left to do.
+const LAST_TURN: Turn = Turn {
+    work: false,
+    rx: RxStatus::Drained,
+    next: None,
+    reason: None,
+    wait_writable: false,
+    urgency: Urgency::Quiescent,
+};
+
 /// A shard on driver `D` that goes by clock `C`.
 #[derive(Debug)]
 pub(crate) struct LockedShard<D, C> {
@@ -66,13 +76,13 @@ impl<D: Driver + std::fmt::Debug + Send, C: Clock> Serve for LockedShard<D, C> {
             0 => Ok(shard.push(now, &mut context)),
             _ => look(core, looks, now, shard, &mut context),
         };
-        let turn = turn.map_err(|error| core.socket_failed(&error, context.wakes));
+        let turn = turn.unwrap_or_else(|error| {
+            core.socket_failed(&error, context.wakes);
+            LAST_TURN
+        });
         core.rooms.expire(now_ns, &mut wakes);
-        let next_ns = match &turn {
-            Ok(turn) => turn.next.map_or(NEVER_NS, Instant::as_nanos),
-            Err(()) => NEVER_NS,
-        };
-        let urgent = turn.as_ref().is_ok_and(|turn| turn.urgency == Urgency::Active);
+        let next_ns = turn.next.map_or(NEVER_NS, Instant::as_nanos);
+        let urgent = turn.urgency == Urgency::Active;
         let deadline_ns = next_ns.min(core.own_deadline_ns());
         let kicked = core.seat.turned(Due { deadline_ns, urgent });
         drop(state);
@@ -84,12 +94,8 @@ impl<D: Driver + std::fmt::Debug + Send, C: Clock> Serve for LockedShard<D, C> {
         }
         let woke = wakes.len();
         wakes.wake();
-        let more = next_ns <= now_ns;
-        turn.map_or(Turned::default(), |turn| Turned {
-            received: turn.work,
-            woke,
-            more: more || (looks > 0 && turn.rx == RxStatus::More),
-        })
+        let more = next_ns <= now_ns || (looks > 0 && turn.rx == RxStatus::More);
+        Turned { received: turn.work, woke, more }
     }
 
     fn now_ns(&self) -> u64 {
