@@ -174,10 +174,10 @@ impl fmt::Debug for Message {
 }
 
 impl From<Bytes> for Message {
+    #[inline]
     fn from(bytes: Bytes) -> Self {
-        let mut message = Self::new();
-        message.push(bytes);
-        message
+        let len = bytes.len();
+        Self { chunks: (len > 0).then_some(bytes).into(), len }
     }
 }
 

@@ -35,7 +35,14 @@ impl<T> Rest<T> {
 
 impl<T> Default for ShortQueue<T> {
     fn default() -> Self {
-        Self { first: None, rest: Rest(None) }
+        None.into()
+    }
+}
+
+impl<T> From<Option<T>> for ShortQueue<T> {
+    #[inline]
+    fn from(first: Option<T>) -> Self {
+        Self { first, rest: Rest(None) }
     }
 }
 
