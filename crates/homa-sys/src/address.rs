@@ -104,6 +104,7 @@ impl RawAddress {
 
     /// The address, with a mapped IPv4 address turned back into IPv4. `None` if it is of
     /// another family.
+    #[inline]
     pub fn decode(&self) -> Option<SocketAddr> {
         decode(self.bytes.get(..self.length as usize)?)
     }

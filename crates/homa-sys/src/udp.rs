@@ -98,6 +98,7 @@ impl UdpSocket {
 }
 
 impl AsFd for UdpSocket {
+    #[inline]
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

@@ -50,6 +50,17 @@ enum Refusal {
     Failed(TransmitError),
 }
 
+impl Refusal {
+    /// Nothing was sent from segment `first` on.
+    fn unsent(self, first: usize) -> Unsent {
+        match self {
+            Self::Failed(why) => Unsent { first, why },
+            // Not reached: what cannot be cut is sent in shorter trains.
+            Self::Cut => Unsent { first, why: TransmitError::Unreachable },
+        }
+    }
+}
+
 impl UdpDriver {
     /// Sends `segments` in as few calls as possible.
     pub(super) fn send_segments(
@@ -58,9 +69,13 @@ impl UdpDriver {
         segments: &[Segment],
         payloads: &impl Payloads,
     ) -> Result<(), Unsent> {
-        let mut destination = self.destination(transmit);
-        destination.connected = self.connect_for(*destination.to);
+        let destination = self.destination(transmit);
         self.learn_mark(destination.tos);
+        let one_datagram = transmit.coalesced || segments.len() == 1;
+        if one_datagram && transmit.total_bytes <= JOINED_BYTES_MAX {
+            let sent = self.send_joined(&destination, segments, payloads);
+            return sent.map(drop).map_err(|refusal| refusal.unsent(0));
+        }
         let ip = destination.to.ip();
         let single = segments.len() == 1 || self.routes.is_single(ip);
         let mut train_max = if single { 1 } else { self.train_max };
@@ -85,7 +100,7 @@ impl UdpDriver {
                     train_max = if wanted > OLD_SEGMENTS_MAX { OLD_SEGMENTS_MAX } else { 1 };
                     suspected = true;
                 }
-                Err(Refusal::Failed(why)) => return Err(Unsent { first, why }),
+                Err(refusal) => return Err(refusal.unsent(first)),
             }
         }
         Ok(())
@@ -117,7 +132,7 @@ impl UdpDriver {
     }
 
     #[inline]
-    fn destination<'a>(&self, transmit: &'a Transmit) -> Destination<'a> {
+    fn destination<'a>(&mut self, transmit: &'a Transmit) -> Destination<'a> {
         let path = &transmit.path;
         // A socket at one address sends from there anyway. The interface is left to the routes
         // except where the address means nothing without it.
@@ -129,12 +144,12 @@ impl UdpDriver {
             to: &path.remote,
             source: source.map(|ip| Source { ip, interface }),
             tos: transmit.dscp << 2,
-            connected: false,
+            connected: self.connect_for(path.remote),
         }
     }
 
-    /// Sends the first of `segments`, which make one train or one datagram (`coalesced`): all if
-    /// their pieces fit one call. Says how many.
+    /// Sends the first of `segments`, which make one train or one long datagram (`coalesced`): all
+    /// if their pieces fit one call. Says how many.
     fn send_some(
         &mut self,
         destination: &Destination<'_>,
@@ -145,8 +160,7 @@ impl UdpDriver {
         let Some((first, others)) = segments.split_first() else {
             return Ok(0);
         };
-        let total = || segments.iter().map(Segment::wire_bytes).fold(0, u32::saturating_add);
-        if (coalesced || others.is_empty()) && total() <= JOINED_BYTES_MAX {
+        if others.is_empty() && first.wire_bytes() <= JOINED_BYTES_MAX {
             return self.send_joined(destination, segments, payloads);
         }
         let mut pieces = Pieces::new();
@@ -185,6 +199,7 @@ impl UdpDriver {
     }
 
     /// One successful call, or the reason why there is none.
+    #[inline]
     fn send_train(
         &mut self,
         destination: &Destination<'_>,

@@ -13,6 +13,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// One `recvmsg` into `buffer`, filling `name` and `control`. Says how many bytes were received
 /// and the flags of the message.
+#[inline]
 pub(crate) fn receive(
     fd: BorrowedFd<'_>,
     buffer: &mut [u8],
@@ -56,6 +57,7 @@ pub(crate) fn send(
 
 /// One `sendto` of `bytes` to `name`, or to where the socket is connected: some 150 ns less than
 /// [`send`]. Says how many were sent.
+#[inline]
 pub(crate) fn send_plain(
     fd: BorrowedFd<'_>,
     name: Option<&RawAddress>,

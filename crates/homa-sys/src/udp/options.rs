@@ -98,6 +98,7 @@ impl UdpSocket {
     }
 
     /// The mark of packets sent without one of their own.
+    #[inline]
     pub fn default_tos(&self) -> u8 {
         self.default_tos.load(Ordering::Relaxed)
     }
