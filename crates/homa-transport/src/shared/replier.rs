@@ -19,7 +19,8 @@ use crate::ReplyError;
 pub(crate) struct Replier {
     handle: Handle,
     rpc: Arc<Rpc>,
-    wait: Option<Wait>,
+    /// Boxed, since it is rarely there and the replier is moved a lot.
+    wait: Option<Box<Wait>>,
     used: bool,
 }
 
@@ -97,7 +98,7 @@ impl Replier {
         let (responses, client) = (&self.handle.rooms.responses, self.rpc.peer);
         let until_ns = self.handle.now_ns().saturating_add(self.handle.facts.timeout_ns);
         let taken = responses.given_back(client);
-        let wait = self.wait.get_or_insert(Wait { place: None, until_ns, taken });
+        let wait = self.wait.get_or_insert_with(|| Box::new(Wait { place: None, until_ns, taken }));
         if taken.is_some() && taken != wait.taken {
             (wait.until_ns, wait.taken) = (until_ns, taken);
         }
