@@ -231,11 +231,6 @@ impl Core {
         self.shard.serve(self, looks, first)
     }
 
-    /// The next time at which something is due here that the engine does not know of.
-    pub(super) fn own_deadline_ns(&self) -> u64 {
-        self.life.closing_until_ns().unwrap_or(NEVER_NS).min(self.rooms.deadline_ns())
-    }
-
     /// Begins to close; the second call changes nothing.
     pub(crate) fn close(&self) {
         if self.life.begin_close(self.now_ns()) {

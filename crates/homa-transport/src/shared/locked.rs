@@ -80,10 +80,11 @@ impl<D: Driver + std::fmt::Debug + Send, C: Clock> Serve for LockedShard<D, C> {
             core.socket_failed(&error, context.wakes);
             LAST_TURN
         });
-        core.rooms.expire(now_ns, &mut wakes);
+        let room_ns = core.rooms.expire(now_ns, &mut wakes);
         let next_ns = turn.next.map_or(NEVER_NS, Instant::as_nanos);
         let urgent = turn.urgency == Urgency::Active;
-        let deadline_ns = next_ns.min(core.own_deadline_ns());
+        let closing_ns = core.life.closing_until_ns().unwrap_or(NEVER_NS);
+        let deadline_ns = next_ns.min(room_ns).min(closing_ns);
         let kicked = core.seat.turned(Due { deadline_ns, urgent });
         drop(state);
         if closes {

@@ -221,25 +221,25 @@ impl Room {
     }
 
     /// The next deadline of a waiter, or [`NEVER_NS`].
-    pub(crate) fn deadline_ns(&self) -> u64 {
+    fn deadline_ns(&self) -> u64 {
         self.deadline_ns.load(Ordering::Acquire)
     }
 
-    fn note_deadline(&self, state: &State) {
+    fn note_deadline(&self, state: &State) -> u64 {
         let earliest_ns = state.deadlines.peek().map_or(NEVER_NS, |Reverse((at_ns, _))| *at_ns);
         self.deadline_ns.store(earliest_ns, Ordering::Release);
+        earliest_ns
     }
 
-    /// Wakes the waiters whose deadline has come.
+    /// Wakes the waiters whose deadline has come, and says when the next one comes.
     #[inline]
-    pub(crate) fn expire(&self, now_ns: u64, wakes: &mut Wakes) {
-        if self.deadline_ns() <= now_ns {
-            self.wake_late(now_ns, wakes);
-        }
+    pub(crate) fn expire(&self, now_ns: u64, wakes: &mut Wakes) -> u64 {
+        let earliest_ns = self.deadline_ns();
+        if earliest_ns > now_ns { earliest_ns } else { self.wake_late(now_ns, wakes) }
     }
 
     #[inline(never)]
-    fn wake_late(&self, now_ns: u64, wakes: &mut Wakes) {
+    fn wake_late(&self, now_ns: u64, wakes: &mut Wakes) -> u64 {
         let mut state = self.lock();
         while let Some(Reverse((at_ns, place))) = state.deadlines.peek().copied() {
             if at_ns > now_ns {
@@ -248,7 +248,7 @@ impl Room {
             state.deadlines.pop();
             wakes.add(state.take(place));
         }
-        self.note_deadline(&state);
+        self.note_deadline(&state)
     }
 
     /// Wakes all waiters.

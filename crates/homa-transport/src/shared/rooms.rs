@@ -28,16 +28,10 @@ impl Rooms {
         }
     }
 
-    /// The next deadline of a waiter for room.
-    pub(crate) fn deadline_ns(&self) -> u64 {
-        self.calls.deadline_ns().min(self.responses.deadline_ns())
-    }
-
-    /// Wakes those whose deadline has come.
+    /// Wakes those whose deadline has come, and says when the next one comes.
     #[inline]
-    pub(crate) fn expire(&self, now_ns: u64, wakes: &mut Wakes) {
-        self.calls.expire(now_ns, wakes);
-        self.responses.expire(now_ns, wakes);
+    pub(crate) fn expire(&self, now_ns: u64, wakes: &mut Wakes) -> u64 {
+        self.calls.expire(now_ns, wakes).min(self.responses.expire(now_ns, wakes))
     }
 
     /// Wakes all waiters; nothing can be accepted from now on. Returns the requests that were not
