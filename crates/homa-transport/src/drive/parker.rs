@@ -72,17 +72,17 @@ impl Parker {
     ///
     /// # Errors
     /// Out of descriptors.
-    pub(crate) fn with<T>(f: impl FnOnce(&Self) -> T) -> std::io::Result<T> {
+    pub(crate) fn with(f: impl FnOnce(&Self)) -> std::io::Result<()> {
         let kept = PARKER.try_with(Cell::take).ok().flatten();
         let parker = match kept {
             // A forked child must not share its descriptor with the parent.
             Some(parker) if !forked_since(parker.fork_generation) => parker,
             _ => Self::new()?,
         };
-        let value = f(&parker);
+        f(&parker);
         // At the end of a thread there may be no place to keep it.
         let _ = PARKER.try_with(|kept| kept.set(Some(parker)));
-        Ok(value)
+        Ok(())
     }
 
     /// Sleeps until kicked, until the deadline, or until `socket` is ready.

@@ -99,9 +99,10 @@ impl Handle {
                 Poll::Pending => None,
             };
         }
-        let waited = Parker::with(|parker| wait(core, parker, until_ns, &mut poll));
-        match waited {
-            Ok(value) => value,
+        let mut value = None;
+        let parked = Parker::with(|parker| value = wait(core, parker, until_ns, &mut poll));
+        match parked {
+            Ok(()) => value,
             // Out of descriptors: no way to sleep on one, so look now and then.
             Err(_) => {
                 std::thread::sleep(Duration::from_millis(1));
