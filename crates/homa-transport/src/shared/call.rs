@@ -35,9 +35,9 @@ pub(crate) struct PendingCall {
 
 #[derive(Debug)]
 enum Stage {
-    Waiting(Box<Request>, Option<Place>),
+    Waiting(Box<Request>),
     Sent(Arc<Rpc>),
-    Failed(CallError),
+    Failed(Box<CallError>),
     Over,
 }
 
@@ -49,6 +49,8 @@ struct Request {
     options: RequestOptions,
     /// Sent with others, at the next flush.
     later: bool,
+    /// Place among those who wait for room.
+    place: Option<Place>,
 }
 
 impl PendingCall {
@@ -74,7 +76,7 @@ impl PendingCall {
             priority_hint: options.priority_hint,
         };
         let stage = match check(handle, server, &content, &options) {
-            Err(error) => Stage::Failed(error),
+            Err(error) => Stage::Failed(Box::new(error)),
             Ok(()) => {
                 let charge = handle.rooms.calls.try_enter(server, content.held_bytes()).ok();
                 let (has_room, later) = (charge.is_some(), queue.is_some());
@@ -84,11 +86,11 @@ impl PendingCall {
                     state.outgoing.length_bytes = request_bytes;
                 }
                 let rpc = Rpc::new(server, Role::Client, state);
-                let request = Request { rpc, content, options, later };
+                let request = Request { rpc, content, options, later, place: None };
                 if has_room {
                     Stage::Sent(request.submit(handle))
                 } else {
-                    Stage::Waiting(Box::new(request), None)
+                    Stage::Waiting(Box::new(request))
                 }
             }
         };
@@ -98,8 +100,8 @@ impl PendingCall {
     /// The error known already, or the limit it waits for.
     pub(crate) fn without_waiting(mut self) -> Result<Self, CallError> {
         match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Failed(error) => return Err(error),
-            Stage::Waiting(request, _) => {
+            Stage::Failed(error) => return Err(*error),
+            Stage::Waiting(request) => {
                 let entered =
                     self.handle.rooms.calls.try_enter(self.server, request.content.held_bytes());
                 let charge = entered.map_err(|full| limit_reached(self.server, full))?;
@@ -121,9 +123,9 @@ impl PendingCall {
             return Poll::Ready(Err(CallError::Forked));
         }
         match &mut self.stage {
-            Stage::Failed(error) => return Poll::Ready(Err(error.clone())),
+            Stage::Failed(error) => return Poll::Ready(Err(CallError::clone(error))),
             Stage::Sent(_) | Stage::Over => return Poll::Ready(Ok(())),
-            Stage::Waiting(request, place) => {
+            Stage::Waiting(request) => {
                 if let Err(error) = self.handle.check_open() {
                     return Poll::Ready(Err(error));
                 }
@@ -135,6 +137,7 @@ impl PendingCall {
                     }));
                 }
                 let (calls, bytes) = (&self.handle.rooms.calls, request.content.held_bytes());
+                let place = &mut request.place;
                 let is_new = place.is_none();
                 let entered = calls.enter_or_wait(self.server, bytes, place, waker, deadline_ns);
                 let Ok(charge) = entered else {
@@ -147,7 +150,7 @@ impl PendingCall {
                 request.rpc.lock().charge = Some(charge);
             }
         }
-        if let Stage::Waiting(request, _) = std::mem::replace(&mut self.stage, Stage::Over) {
+        if let Stage::Waiting(request) = std::mem::replace(&mut self.stage, Stage::Over) {
             self.stage = Stage::Sent(request.submit(&self.handle));
         }
         Poll::Ready(Ok(()))
@@ -210,7 +213,7 @@ impl PendingCall {
         let mut state = rpc.lock();
         let found = match (look(&mut state), &state.failed) {
             (Some(found), _) => Ok(found),
-            (None, Some(error)) => Err(error.clone()),
+            (None, Some(error)) => Err(CallError::clone(error)),
             (None, None) => {
                 store_waker(&mut state.reader, waker);
                 drop(state);
@@ -219,9 +222,11 @@ impl PendingCall {
             }
         };
         drop(state);
-        let rpc = Arc::clone(rpc);
-        self.stage = Stage::Over;
-        Poll::Ready(found.map(|found| (rpc, found)))
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Sent(rpc) => Poll::Ready(found.map(|found| (rpc, found))),
+            // Not reached: it was sent a moment ago.
+            _ => Poll::Ready(Err(CallError::Closed)),
+        }
     }
 }
 
@@ -231,7 +236,11 @@ impl Drop for PendingCall {
             return;
         }
         match &self.stage {
-            Stage::Waiting(_, Some(place)) => self.handle.rooms.calls.withdraw(*place),
+            Stage::Waiting(request) => {
+                if let Some(place) = request.place {
+                    self.handle.rooms.calls.withdraw(place);
+                }
+            }
             Stage::Sent(rpc) if !rpc.has_failed() => {
                 self.handle.submit(Operation::Abort(Arc::clone(rpc)));
             }

@@ -47,7 +47,7 @@ pub(crate) struct RpcState {
     /// Known once the engine has it; `None` again when it has ended.
     pub(crate) key: Option<RpcKey>,
     /// Why it ended without (all of) its message. Without meaning after `delivered`.
-    pub(crate) failed: Option<CallError>,
+    pub(crate) failed: Option<Box<CallError>>,
     /// Room taken in the endpoint's limits and not given back.
     pub(crate) charge: Option<Charge>,
     /// The incoming message.
@@ -145,7 +145,7 @@ impl Rpc {
     /// Ends it with an error; the first one counts. Wakers of those concerned go to `wakes`.
     pub(crate) fn fail(&self, error: CallError, wakes: &mut Wakes) {
         let mut state = self.lock();
-        state.failed.get_or_insert(error);
+        state.failed.get_or_insert_with(|| Box::new(error));
         self.has_failed.store(true, Ordering::Release);
         wakes.add(state.writer.take());
         state.wake_reader(wakes);

@@ -104,7 +104,7 @@ impl IncomingStream {
     /// Why no more will come, if so.
     fn error(&self, state: &RpcState) -> Option<StreamError> {
         let error = match (&state.failed, state.key) {
-            (Some(error), _) => error.clone(),
+            (Some(error), _) => CallError::clone(error),
             (None, None) => CallError::Closed,
             (None, Some(_)) => return None,
         };
@@ -179,7 +179,7 @@ impl OutgoingStream {
         }
         let mut state = self.rpc.lock();
         if let Some(error) = &state.failed {
-            return Poll::Ready(Err(stream_error(&self.rpc, error.clone())));
+            return Poll::Ready(Err(stream_error(&self.rpc, CallError::clone(error))));
         }
         let on_its_way = self.supplied_bytes.saturating_sub(state.outgoing.released_upto);
         if on_its_way >= OUTGOING_WINDOW_BYTES {
