@@ -66,6 +66,7 @@ impl RawAddress {
         }
     }
 
+    #[inline]
     fn v4(address: SocketAddrV4) -> Self {
         let mut raw = Self { bytes: [0; ADDRESS_BYTES], length: ADDRESS_V4_BYTES as u32 };
         raw.bytes[0..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
@@ -98,6 +99,7 @@ impl RawAddress {
     }
 
     /// Notes how many bytes the kernel has written.
+    #[inline]
     pub(crate) fn set_length(&mut self, length: u32) {
         self.length = length.min(ADDRESS_BYTES as u32);
     }

@@ -11,6 +11,7 @@ pub(crate) fn check(result: c_int) -> io::Result<c_int> {
 }
 
 /// The same for calls that answer a number of bytes.
+#[inline]
 pub(crate) fn check_bytes(result: isize) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }

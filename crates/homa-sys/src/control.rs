@@ -48,6 +48,7 @@ impl ControlBuffer {
     }
 
     /// Notes how many bytes the kernel has written.
+    #[inline]
     pub(crate) fn set_length(&mut self, length: usize) {
         self.length = length.min(CONTROL_BYTES);
     }

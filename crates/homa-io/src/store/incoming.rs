@@ -142,6 +142,7 @@ impl Incoming {
     }
 
     /// The piece that is the whole message, if one is.
+    #[inline]
     fn pop_only_piece(&mut self) -> Option<Vec<u8>> {
         let first = self.pieces.front().filter(|piece| piece.index == 0)?;
         if self.taken > 0 || first.data.len() != self.length as usize {

@@ -166,6 +166,7 @@ impl Store {
         assert_eq!(known, live, "places of RPCs that are gone");
     }
 
+    #[inline]
     fn slot(&self, rpc: RpcKey) -> Option<&Slot> {
         self.slots.get(rpc.index as usize).filter(|slot| slot.is(rpc))
     }

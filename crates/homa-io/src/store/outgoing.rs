@@ -119,6 +119,7 @@ impl Outgoing {
 
 impl Chunk {
     /// The bytes of `range` if all of them are here and there are any.
+    #[inline]
     fn part(&self, range: &Range<u32>) -> Option<&[u8]> {
         let from = range.start.checked_sub(self.start)?;
         let to = range.end.checked_sub(self.start)?;
