@@ -2,7 +2,7 @@
 //!
 //! Done on bytes, without casting between C structures, so that it is safe code.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// Bytes of a `sockaddr_in6`, the longest address used here.
 pub const ADDRESS_BYTES: usize = 28;
@@ -115,25 +115,30 @@ impl RawAddress {
 /// Reads a `sockaddr_in` or `sockaddr_in6` from `bytes`. A mapped IPv4 address becomes IPv4.
 /// `None` for another family or too few bytes.
 pub fn decode(bytes: &[u8]) -> Option<SocketAddr> {
-    let family = i32::from(u16::from_ne_bytes(array(bytes, 0)?));
-    let port = u16::from_be_bytes(array(bytes, 2)?);
-    if family == libc::AF_INET {
-        let ip = Ipv4Addr::from(array::<4>(bytes, 4)?);
-        return Some(SocketAddr::new(ip.into(), port));
+    match i32::from(u16::from_ne_bytes(*bytes.first_chunk()?)) {
+        libc::AF_INET => {
+            // A chunk of fixed length is checked once, not for each of its parts.
+            let chunk: &[u8; ADDRESS_V4_BYTES] = bytes.first_chunk()?;
+            let port = u16::from_be_bytes(array(chunk, 2)?);
+            Some(SocketAddrV4::new(array::<4>(chunk, 4)?.into(), port).into())
+        }
+        libc::AF_INET6 => {
+            let chunk: &[u8; ADDRESS_BYTES] = bytes.first_chunk()?;
+            let port = u16::from_be_bytes(array(chunk, 2)?);
+            let ip = Ipv6Addr::from(array::<16>(chunk, 8)?);
+            if let Some(v4) = ip.to_ipv4_mapped() {
+                return Some(SocketAddrV4::new(v4, port).into());
+            }
+            let flowinfo = u32::from_be_bytes(array(chunk, 4)?);
+            let scope_id = u32::from_ne_bytes(array(chunk, 24)?);
+            Some(SocketAddrV6::new(ip, port, flowinfo, scope_id).into())
+        }
+        _ => None,
     }
-    if family != libc::AF_INET6 {
-        return None;
-    }
-    let flowinfo = u32::from_be_bytes(array(bytes, 4)?);
-    let ip = Ipv6Addr::from(array::<16>(bytes, 8)?);
-    let scope_id = u32::from_ne_bytes(array(bytes, 24)?);
-    Some(match ip.to_ipv4_mapped() {
-        Some(v4) => SocketAddr::new(v4.into(), port),
-        None => SocketAddrV6::new(ip, port, flowinfo, scope_id).into(),
-    })
 }
 
 /// `N` bytes of `bytes` from `at`, if there are so many.
+#[inline]
 pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at.checked_add(N)?)?.try_into().ok()
 }
