@@ -138,8 +138,7 @@ impl<'a> ShardView<'a> {
     /// or the RPC is over. At a client this ends the RPC.
     #[inline]
     pub fn take(&mut self, rpc: RpcKey) -> Option<Message> {
-        let message = self.store.take(rpc)?;
-        let (length, _) = self.store.incoming(rpc)?;
+        let (message, length) = self.store.take_with_length(rpc)?;
         // The bytes are in hand: whether the RPC lives on no longer matters to the caller.
         let _ = self.engine.consumed(self.now, rpc, length);
         Some(message)

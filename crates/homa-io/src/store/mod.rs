@@ -61,10 +61,16 @@ impl Store {
     }
 
     /// Moves the whole incoming message out; `None` if the key is unknown or bytes are missing.
-    #[inline]
     pub fn take(&mut self, rpc: RpcKey) -> Option<Message> {
+        self.take_with_length(rpc).map(|(message, _)| message)
+    }
+
+    /// As [`Store::take`], with the length of all of the message.
+    #[inline]
+    pub(crate) fn take_with_length(&mut self, rpc: RpcKey) -> Option<(Message, u32)> {
         let (slot, pool) = self.slot_mut(rpc)?;
-        slot.incoming.take(pool)
+        let message = slot.incoming.take(pool)?;
+        Some((message, slot.incoming.length()))
     }
 
     /// Moves the bytes of the incoming message below `upto` out that were not taken before; fewer
