@@ -126,6 +126,25 @@ impl Workload {
         Workload { points }
     }
 
+    /// The distribution in a file as it is: no point is merged, no length is capped.
+    ///
+    /// # Errors
+    /// See [`WorkloadError`].
+    pub fn exact(path: impl AsRef<Path>) -> Result<Self, WorkloadError> {
+        let path = path.as_ref();
+        let failed = |reason| WorkloadError::File { path: path.to_owned(), reason };
+        let file = fs::File::open(path).map_err(|error| failed(error.to_string()))?;
+        Self::exactly(file).map_err(failed)
+    }
+
+    /// The distribution in a text of that form.
+    ///
+    /// # Errors
+    /// What is wrong with it, with the line.
+    pub fn exactly(text: impl Read) -> Result<Self, String> {
+        Ok(Workload { points: read(text)? })
+    }
+
     fn fixed(size: &str) -> Result<Self, String> {
         match parse_size(size)? {
             0 => Err("a message has at least 1 byte".to_owned()),
@@ -136,40 +155,9 @@ impl Workload {
         }
     }
 
-    /// Reads lines of `length_bytes,cumulative_fraction`; a first line that is no numbers is a
-    /// title. Lengths above `cap_bytes` count as that.
-    fn parse(input: impl Read, cap_bytes: u64) -> Result<Self, String> {
-        let mut input = input.take(FILE_BYTES_MAX + 1);
-        let mut reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .trim(csv::Trim::All)
-            .comment(Some(b'#'))
-            .from_reader(&mut input);
-        let mut points: Vec<(u64, f64)> = Vec::new();
-        for (index, row) in reader.records().enumerate() {
-            let row = row.map_err(|error| error.to_string())?;
-            let line = row.position().map_or(0, csv::Position::line);
-            match parse_point(&row) {
-                None if index == 0 => {}
-                None => {
-                    return Err(format!("line {line}: expected length_bytes,cumulative_fraction"));
-                }
-                Some(point) => points.push(check_point(points.last(), point, line)?),
-            }
-            if points.len() > POINTS_MAX {
-                return Err(format!("more than {POINTS_MAX} points"));
-            }
-        }
-        drop(reader);
-        match (input.limit(), points.last()) {
-            (0, _) => Err(format!("more than {FILE_BYTES_MAX} bytes")),
-            (_, None) => Err("no points".to_owned()),
-            (_, Some((_, fraction))) if *fraction < 0.999 => {
-                Err(format!("the last fraction is {fraction} instead of 1"))
-            }
-            _ => Ok(Workload { points: merge(&points, cap_bytes) }),
-        }
+    /// Sizes as the reference generator samples them. Lengths above `cap_bytes` count as that.
+    fn parse(file: impl Read, cap_bytes: u64) -> Result<Self, String> {
+        Ok(Workload { points: merge(&read(file)?, cap_bytes) })
     }
 
     /// The length of a message drawn at random, in bytes.
@@ -205,6 +193,48 @@ impl Workload {
     }
 }
 
+/// Reads lines of `length_bytes,cumulative_fraction`; a first line that is no numbers is a title.
+fn read(input: impl Read) -> Result<Vec<(u64, f64)>, String> {
+    let mut input = input.take(FILE_BYTES_MAX + 1);
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .trim(csv::Trim::All)
+        .comment(Some(b'#'))
+        .from_reader(&mut input);
+    let mut points: Vec<(u64, f64)> = Vec::new();
+    for (index, row) in reader.records().enumerate() {
+        let row = row.map_err(|error| error.to_string())?;
+        let line = row.position().map_or(0, csv::Position::line);
+        match parse_point(&row) {
+            None if index == 0 => {}
+            None => {
+                return Err(format!("line {line}: expected length_bytes,cumulative_fraction"));
+            }
+            Some(point) => {
+                let point = check_point(points.last(), point, line)?;
+                // Of points of one length the last has them all.
+                match points.last_mut().filter(|last| last.0 == point.0) {
+                    Some(last) => *last = point,
+                    None => points.push(point),
+                }
+            }
+        }
+        if points.len() > POINTS_MAX {
+            return Err(format!("more than {POINTS_MAX} points"));
+        }
+    }
+    drop(reader);
+    match (input.limit(), points.last()) {
+        (0, _) => Err(format!("more than {FILE_BYTES_MAX} bytes")),
+        (_, None) => Err("no points".to_owned()),
+        (_, Some((_, fraction))) if *fraction < 0.999 => {
+            Err(format!("the last fraction is {fraction} instead of 1"))
+        }
+        _ => Ok(points),
+    }
+}
+
 /// Length and fraction; further columns are somebody's notes.
 fn parse_point(row: &csv::StringRecord) -> Option<(u64, f64)> {
     Some((row.get(0)?.parse().ok()?, row.get(1)?.parse().ok()?))
@@ -222,8 +252,8 @@ fn check_point(
         ));
     }
     match last {
-        Some((before, at)) if length <= *before || fraction < *at => {
-            Err(format!("line {line}: lengths and fractions must rise"))
+        Some((before, at)) if length < *before || fraction < *at => {
+            Err(format!("line {line}: lengths and fractions must not fall"))
         }
         _ => Ok(point),
     }

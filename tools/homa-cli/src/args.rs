@@ -9,6 +9,7 @@ use crate::{
     lab::args::LabCommand,
     load::args::LoadArgs,
     options::{CarriageArg, Served, TransportArgs, ordered_size, payload_size},
+    sim::args::SimCommand,
     transport::Carriage,
     units::{parse_duration, parse_positive_duration},
 };
@@ -81,6 +82,11 @@ Exit status: 0 without problems, 1 with some.")]
     Lab {
         #[command(subcommand)]
         command: LabCommand,
+    },
+    /// A data center in simulated time, with the engine that ships
+    Sim {
+        #[command(subcommand)]
+        command: SimCommand,
     },
     /// Print a completion script for a shell
     #[command(

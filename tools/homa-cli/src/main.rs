@@ -21,6 +21,7 @@ mod progress;
 mod report;
 mod resolve;
 mod serve;
+mod sim;
 mod soak;
 mod transport;
 mod units;
@@ -86,6 +87,7 @@ fn run(command: &Command, json: bool) -> Result<(), CliError> {
         Command::Capture(args) => capture::run(args, json),
         Command::Doctor(args) => doctor::run(args.carriage, json),
         Command::Lab { command } => lab::run(command, json),
+        Command::Sim { command } => sim::run(command, json),
         Command::Completions { shell } => manual::completions(*shell, json),
         Command::Man { directory } => manual::pages(directory.as_deref(), json),
     }

@@ -254,7 +254,7 @@ fn files_that_cannot_be_read_or_understood_are_named() {
         (
             "load 127.0.0.1:1 --workload {dir}/falling.csv",
             1,
-            "line 3: lengths and fractions must rise",
+            "line 3: lengths and fractions must not fall",
         ),
         ("load 127.0.0.1:1 --workload {dir}/words.csv", 1, "line 2: expected length_bytes"),
         ("load 127.0.0.1:1 --workload {dir}/empty", 1, "no points"),

@@ -1,0 +1,277 @@
+//! `homa sim reproduce`: published figures beside those of the simulation.
+
+use std::{
+    num::NonZero,
+    ops::{ControlFlow, RangeInclusive},
+    sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use homa_bench::workload::Workload;
+use homa_sim::{
+    PRIORITIES, PortKind, PortSummary,
+    reproduce::{
+        published::{self, Class, Slowdown},
+        sigcomm18::{Messages, Outcome, Row, Run, SetupError, rows},
+    },
+};
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
+use serde::Serialize;
+
+use super::{args::Sigcomm18Args, table};
+use crate::{error::CliError, interrupt, output, progress::Progress};
+
+/// Packets of data that a run makes, within bounds of messages: enough for the P99 of each class.
+const PACKETS: f64 = 100e6;
+const MESSAGES: RangeInclusive<u32> = 20_000..=5_000_000;
+/// With `--quick`.
+const PACKETS_QUICK: f64 = 3e6;
+const MESSAGES_QUICK: RangeInclusive<u32> = 4_000..=200_000;
+
+/// Messages of a row at least, in percent, in tables and errors: published classes are finer than a
+/// run's percentiles are certain.
+const ROW_PERCENT_MIN: f64 = 9.0;
+
+/// Lengths up to which messages count as short.
+const SHORT_BYTES: u32 = 10_000;
+
+/// Steps of the bar per workload.
+const STEPS: usize = 1000;
+
+/// A workload to simulate.
+pub(super) struct Point {
+    pub(super) name: String,
+    pub(super) run: Run,
+    classes: Vec<Class>,
+}
+
+/// A workload that was simulated.
+pub(super) struct Done<'a> {
+    pub(super) point: &'a Point,
+    pub(super) outcome: Outcome,
+    took: Duration,
+}
+
+impl Done<'_> {
+    /// Rows with enough messages for certain percentiles.
+    pub(super) fn rows(&self) -> Vec<Row> {
+        rows(&self.outcome.samples, &self.point.classes, ROW_PERCENT_MIN)
+    }
+}
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Document {
+    rows: Vec<RowDocument>,
+    errors: Vec<ErrorDocument>,
+    runs: Vec<RunDocument>,
+}
+
+/// A class of messages of a workload.
+#[derive(Debug, Serialize)]
+struct RowDocument {
+    workload: String,
+    transport: &'static str,
+    load: f64,
+    message_bytes: u32,
+    count_percent: f64,
+    slowdown_p50: f64,
+    slowdown_p99: f64,
+    messages: usize,
+    published: Option<Slowdown>,
+}
+
+/// How far a workload is from what was published: the largest error in percent of rows of at least
+/// 9 % of the messages each.
+#[derive(Debug, Serialize)]
+struct ErrorDocument {
+    workload: String,
+    p50_percent: f64,
+    p99_short_percent: Option<f64>,
+    p99_long_percent: Option<f64>,
+}
+
+/// A simulated workload.
+#[derive(Debug, Serialize)]
+struct RunDocument {
+    workload: String,
+    hosts: u32,
+    messages: u32,
+    unfinished: usize,
+    failed_calls: u64,
+    seed: u64,
+    packets: u64,
+    events: u64,
+    seconds: f64,
+    ports: Vec<PortDocument>,
+}
+
+/// Ports of a kind.
+#[derive(Debug, Serialize)]
+struct PortDocument {
+    ports: &'static str,
+    count: u32,
+    utilization: f64,
+    bytes_by_priority: [f64; PRIORITIES],
+    queued_bytes_mean: f64,
+    queued_bytes_max: u64,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Sigcomm18Args, json: bool) -> Result<(), CliError> {
+    let points = args.workloads.iter().map(|name| point(name, args));
+    let points = points.collect::<Result<Vec<_>, _>>()?;
+    interrupt::watch(|| {});
+    let done = simulate(&points, threads(args))?;
+    // What was simulated is printed although the user did not wait for the rest.
+    if !done.is_empty() {
+        match json {
+            true => output::document(&document(&done))?,
+            false => output::bytes(table::render(&done).as_bytes())?,
+        }
+    }
+    if interrupt::pressed() {
+        return Err(CliError::Interrupted);
+    }
+    match done.iter().find(|done| done.outcome.stuck || done.outcome.failed > 0) {
+        None => Ok(()),
+        Some(Done { point, outcome, .. }) => Err(CliError::Incomplete(format!(
+            "{}: {} messages did not arrive, {} calls failed",
+            point.name, outcome.samples.unfinished, outcome.failed
+        ))),
+    }
+}
+
+fn threads(args: &Sigcomm18Args) -> usize {
+    let all = || thread::available_parallelism().map_or(1, NonZero::get);
+    args.threads.map_or_else(all, usize::from)
+}
+
+/// What a workload of the command line needs.
+fn point(name: &str, args: &Sigcomm18Args) -> Result<Point, CliError> {
+    let of_file = || Workload::exact(name).map(Messages::of);
+    let messages = Messages::published(name).map_or_else(of_file, Ok)?;
+    let mut classes = published::sigcomm18("homa", name, args.load);
+    if classes.is_empty() {
+        classes = published::unpublished(&messages.sizes);
+    }
+    let (packets, bounds, racks) = match args.quick {
+        true => (PACKETS_QUICK, MESSAGES_QUICK, 1),
+        false => (PACKETS, MESSAGES, 9),
+    };
+    let run = Run {
+        load: args.load,
+        profile: args.profile.into(),
+        racks: args.racks.unwrap_or(racks),
+        count: args.messages.unwrap_or_else(|| messages.count(packets, bounds)),
+        seed: args.seed,
+        messages,
+    };
+    run.check().map_err(usage)?;
+    Ok(Point { name: name.to_owned(), run, classes })
+}
+
+/// Simulates all points, several at a time. Those that the user does not wait for are left out.
+fn simulate(points: &[Point], threads: usize) -> Result<Vec<Done<'_>>, CliError> {
+    let parts = Mutex::new((Progress::new((points.len() * STEPS) as u64), vec![0.0; points.len()]));
+    let show = |index: usize, part: f64| {
+        let mut parts = parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.1[index] = part;
+        let steps = parts.1.iter().sum::<f64>() * STEPS as f64;
+        parts.0.show(steps as u64, &points[index].name);
+        if interrupt::pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let simulate = |(index, point): (usize, &'_ Point)| {
+        let begun = Instant::now();
+        let outcome = point.run.run(|part| show(index, part)).map_err(usage)?;
+        Ok(outcome.map(|outcome| (outcome, begun.elapsed())))
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.map_err(|error| CliError::Process(error.to_string()))?;
+    let outcomes: Result<Vec<_>, CliError> =
+        pool.install(|| points.par_iter().enumerate().map(simulate).collect());
+    parts.lock().unwrap_or_else(PoisonError::into_inner).0.finish();
+    let done = points.iter().zip(outcomes?);
+    Ok(done
+        .filter_map(|(point, outcome)| {
+            let (outcome, took) = outcome?;
+            Some(Done { point, outcome, took })
+        })
+        .collect())
+}
+
+fn usage(error: SetupError) -> CliError {
+    CliError::Usage(error.to_string())
+}
+
+fn document(done: &[Done<'_>]) -> Document {
+    Document {
+        rows: done.iter().flat_map(row_documents).collect(),
+        errors: done.iter().filter_map(error_document).collect(),
+        runs: done.iter().map(run_document).collect(),
+    }
+}
+
+fn row_documents(done: &Done<'_>) -> Vec<RowDocument> {
+    let Point { name, run, classes } = done.point;
+    let document = |row: Row| RowDocument {
+        workload: name.clone(),
+        transport: "homa",
+        load: run.load,
+        message_bytes: row.class.message_bytes,
+        count_percent: row.class.count_percent,
+        slowdown_p50: row.slowdown.p50,
+        slowdown_p99: row.slowdown.p99,
+        messages: row.messages,
+        published: row.class.published,
+    };
+    rows(&done.outcome.samples, classes, 0.0).into_iter().map(document).collect()
+}
+
+/// The largest error; nothing if nothing was published.
+fn error_document(done: &Done<'_>) -> Option<ErrorDocument> {
+    let rows = done.rows();
+    let largest = |of: &dyn Fn(&Row) -> Option<f64>| {
+        let errors = rows.iter().filter_map(of).map(|ratio| 100.0 * (ratio - 1.0));
+        errors.max_by(|a, b| a.abs().total_cmp(&b.abs()))
+    };
+    let p99 = |row: &Row| Some(row.slowdown.p99 / row.class.published?.p99);
+    let is_short = |row: &Row| row.class.message_bytes <= SHORT_BYTES;
+    Some(ErrorDocument {
+        workload: done.point.name.clone(),
+        p50_percent: largest(&|row| Some(row.slowdown.p50 / row.class.published?.p50))?,
+        p99_short_percent: largest(&|row| p99(row).filter(|_| is_short(row))),
+        p99_long_percent: largest(&|row| p99(row).filter(|_| !is_short(row))),
+    })
+}
+
+fn run_document(done: &Done<'_>) -> RunDocument {
+    let Point { name, run, .. } = done.point;
+    let outcome = &done.outcome;
+    let port = |port: &PortSummary| PortDocument {
+        ports: match port.kind {
+            PortKind::HostUp => "host-up",
+            PortKind::RackDown => "rack-down",
+            PortKind::RackUp => "rack-up",
+            PortKind::SpineDown => "spine-down",
+        },
+        count: port.ports,
+        utilization: port.utilization,
+        bytes_by_priority: port.by_priority,
+        queued_bytes_mean: port.queued_bytes_mean,
+        queued_bytes_max: port.queued_bytes_max,
+    };
+    RunDocument {
+        workload: name.clone(),
+        hosts: run.hosts(),
+        messages: run.count,
+        unfinished: outcome.samples.unfinished,
+        failed_calls: outcome.failed,
+        seed: run.seed,
+        packets: outcome.counts.packets,
+        events: outcome.counts.events,
+        seconds: done.took.as_secs_f64(),
+        ports: outcome.ports.iter().map(port).collect(),
+    }
+}

@@ -1,0 +1,56 @@
+//! Published figures beside ours, for a terminal.
+
+use std::fmt::Write;
+
+use homa_report::table::table;
+use homa_sim::{PortKind, reproduce::sigcomm18::Row};
+
+use super::reproduce::Done;
+use crate::units::format_size;
+
+/// All workloads, each with a table and a line about queues.
+pub(super) fn render(done: &[Done<'_>]) -> String {
+    let mut text = String::new();
+    for done in done {
+        let run = &done.point.run;
+        // A `String` takes everything.
+        let _ = writeln!(
+            text,
+            "{}: {} hosts, {} messages, load {}\n",
+            done.point.name,
+            run.hosts(),
+            run.count,
+            run.load
+        );
+        let header =
+            ["up to", "messages", "P50", "published", "ratio", "P99", "published", "ratio"];
+        let rows = done.rows().iter().map(cells).collect();
+        text.push_str(&table(header.map(str::to_owned).to_vec(), rows, &[]));
+        for port in done.outcome.ports.iter().filter(|port| port.kind == PortKind::RackDown) {
+            let _ = writeln!(
+                text,
+                "\nQueues of switches to hosts: {:.0} bytes on average, {} at most; links {:.0} % busy\n",
+                port.queued_bytes_mean,
+                port.queued_bytes_max,
+                100.0 * port.utilization
+            );
+        }
+    }
+    text
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    let beside = |ours: f64, published: Option<f64>| {
+        let published = published.map_or([String::new(), String::new()], |published| {
+            [format!("{published:.2}"), format!("{:.2}", ours / published)]
+        });
+        [vec![format!("{ours:.2}")], published.to_vec()].concat()
+    };
+    let published = row.class.published;
+    [
+        vec![format_size(row.class.message_bytes.into()), row.messages.to_string()],
+        beside(row.slowdown.p50, published.map(|published| published.p50)),
+        beside(row.slowdown.p99, published.map(|published| published.p99)),
+    ]
+    .concat()
+}

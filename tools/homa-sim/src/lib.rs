@@ -1,0 +1,25 @@
+//! A data center in simulated time: the Homa engine that ships on every host, discrete events
+//! around it, no payload, no sockets, no clock.
+//!
+//! * [`reproduce`]: published evaluations, set up and compared.
+//! * [`World`]: hosts of a [`Topology`] that send the messages of a [`Traffic`]; the same seed gives
+//!   the same run on every machine.
+//! * [`transport`]: the trait that a transport implements, and the adapter of Homa's engine.
+//! * [`summary`]: slowdown by size, queues, priorities.
+#![forbid(unsafe_code)]
+
+mod calendar;
+mod fabric;
+mod packet;
+pub mod reproduce;
+pub mod summary;
+mod time;
+mod traffic;
+pub mod transport;
+mod world;
+
+pub use fabric::{HostId, PortKind, PortSummary, Shape, Topology, TopologyError};
+pub use packet::{Delivered, Outgoing, PRIORITIES, PacketSize};
+pub use time::{Rate, Span, Time};
+pub use traffic::{Load, Pattern, Traffic};
+pub use world::{Counts, Message, MessageId, OUTSIDE, World};

@@ -1,0 +1,144 @@
+//! Packets under way, in a pool: what every hop needs apart from what only the ends read.
+
+use crate::{
+    fabric::{HostId, PortId},
+    time::Time,
+    world::MessageId,
+};
+
+/// Number of priorities, of packets and of queues.
+pub const PRIORITIES: usize = 8;
+
+/// Bytes of an Ethernet frame besides its IP packet: header and checksum.
+const FRAME_BYTES: u32 = 14 + 4;
+/// Bytes of the shortest frame.
+const FRAME_BYTES_MIN: u32 = 64;
+/// Bytes of time that a frame takes besides: preamble and gap.
+const GAP_BYTES: u32 = 8 + 12;
+
+/// Bytes of link time that an IP packet of this length takes.
+pub(crate) const fn wire_bytes(ip_bytes: u32) -> u32 {
+    let frame = ip_bytes + FRAME_BYTES;
+    (if frame < FRAME_BYTES_MIN { FRAME_BYTES_MIN } else { frame }) + GAP_BYTES
+}
+
+/// How a transport divides messages into packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketSize {
+    /// Longest IP packet.
+    pub ip_bytes_max: u32,
+    /// Headers of a packet of data, that of IP included.
+    pub header_bytes: u32,
+}
+
+impl PacketSize {
+    /// Most bytes of a message in a packet.
+    pub const fn payload_max(&self) -> u32 {
+        self.ip_bytes_max - self.header_bytes
+    }
+
+    /// Bytes of link time of a packet with so many bytes of a message.
+    pub const fn wire_bytes(&self, payload: u32) -> u32 {
+        wire_bytes(payload + self.header_bytes)
+    }
+
+    /// Bytes of link time of a message.
+    pub fn message_wire_bytes(&self, bytes: u32) -> u64 {
+        let (full, last) = (bytes / self.payload_max(), bytes % self.payload_max());
+        let last = if last > 0 { self.wire_bytes(last) } else { 0 };
+        u64::from(full) * u64::from(self.wire_bytes(self.payload_max())) + u64::from(last)
+    }
+}
+
+/// A packet that a transport hands over.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<H> {
+    /// Where to.
+    pub to: HostId,
+    /// Length of the IP packet.
+    pub ip_bytes: u32,
+    /// From 0, the lowest, to 7.
+    pub priority: u8,
+    /// The message whose bytes it carries.
+    pub message: Option<MessageId>,
+    /// It goes beside the network, in [`OUTSIDE`](crate::world::OUTSIDE), and loads no link.
+    pub outside: bool,
+    /// The transport's own header.
+    pub header: H,
+}
+
+/// A packet that has arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivered<'a, H> {
+    /// Where from.
+    pub from: HostId,
+    /// Its priority.
+    pub priority: u8,
+    /// The message whose bytes it carries.
+    pub message: Option<MessageId>,
+    /// The transport's own header.
+    pub header: &'a H,
+}
+
+/// Names a packet while it is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PacketId(u32);
+
+/// What hops need of a packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Route {
+    /// When it was queued last.
+    pub(crate) queued_at: Time,
+    /// The next in its queue.
+    pub(crate) next: Option<PacketId>,
+    pub(crate) from: HostId,
+    pub(crate) to: HostId,
+    /// The port that it left last.
+    pub(crate) port: PortId,
+    pub(crate) wire_bytes: u32,
+    pub(crate) priority: u8,
+}
+
+/// Packets under way.
+#[derive(Debug)]
+pub(crate) struct Packets<H> {
+    routes: Vec<Route>,
+    contents: Vec<(Option<MessageId>, H)>,
+    free: Vec<PacketId>,
+}
+
+impl<H: Copy> Packets<H> {
+    pub(crate) fn new() -> Self {
+        Self { routes: Vec::new(), contents: Vec::new(), free: Vec::new() }
+    }
+
+    pub(crate) fn add(&mut self, route: Route, message: Option<MessageId>, header: H) -> PacketId {
+        if let Some(id) = self.free.pop() {
+            self.routes[id.0 as usize] = route;
+            self.contents[id.0 as usize] = (message, header);
+            return id;
+        }
+        let id = PacketId(u32::try_from(self.routes.len()).expect("memory ends before"));
+        self.routes.push(route);
+        self.contents.push((message, header));
+        id
+    }
+
+    pub(crate) fn route(&self, id: PacketId) -> &Route {
+        &self.routes[id.0 as usize]
+    }
+
+    pub(crate) fn route_mut(&mut self, id: PacketId) -> &mut Route {
+        &mut self.routes[id.0 as usize]
+    }
+
+    pub(crate) fn delivered(&self, id: PacketId) -> Delivered<'_, H> {
+        let route = self.route(id);
+        let (message, header) = &self.contents[id.0 as usize];
+        Delivered { from: route.from, priority: route.priority, message: *message, header }
+    }
+
+    pub(crate) fn remove(&mut self, id: PacketId) {
+        self.free.push(id);
+    }
+}

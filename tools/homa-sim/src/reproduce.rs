@@ -1,0 +1,4 @@
+//! Published evaluations: their set-up, their figures, ours beside them.
+
+pub mod published;
+pub mod sigcomm18;

@@ -1,0 +1,356 @@
+//! The evaluation of SIGCOMM 2018: 144 hosts at 10 Gbit/s, one-way messages of five workloads.
+
+use std::{
+    ops::{ControlFlow, Range, RangeInclusive},
+    time::Duration,
+};
+
+use homa_bench::workload::Workload;
+use homa_core::{Config, ConfigError, CutoffSource, Cutoffs};
+
+use super::published::{Class, Slowdown};
+use crate::{
+    fabric::{PortSummary, Topology, TopologyError},
+    packet::{PRIORITIES, PacketSize},
+    summary::{Samples, percentiles},
+    time::Span,
+    traffic::{Load, Pattern, Traffic},
+    transport::{
+        Protocol,
+        homa::{Answers, Homa, HomaHost},
+    },
+    world::{Counts, World},
+};
+
+/// The workloads of the paper: name, sizes, levels for scheduled data of the eight.
+const WORKLOADS: [(&str, &str, usize); 5] = [
+    ("w1", include_str!("../../workloads/w1.csv"), 1),
+    ("w2", include_str!("../../workloads/w2.csv"), 3),
+    ("w3", include_str!("../../workloads/w3.csv"), 4),
+    ("w4", include_str!("../../workloads/w4.csv"), 7),
+    ("w5", include_str!("../../workloads/w5.csv"), 7),
+];
+
+/// Messages of an evaluation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Messages {
+    /// Sizes.
+    pub sizes: Workload,
+    /// Levels of the eight that the profile of the paper gives to scheduled data.
+    pub scheduled_levels: usize,
+}
+
+impl Messages {
+    /// A workload of the paper by its name.
+    pub fn published(name: &str) -> Option<Self> {
+        let (_, text, levels) = WORKLOADS.iter().find(|(known, ..)| *known == name)?;
+        let sizes = Workload::exactly(text.as_bytes()).expect("the file is ours");
+        Some(Self { sizes, scheduled_levels: *levels })
+    }
+
+    /// Messages of other sizes. Scheduled data gets as many of the levels as its part of all bytes,
+    /// at least one and at most seven.
+    pub fn of(sizes: Workload) -> Self {
+        let unscheduled = mean(&sizes, |bytes| f64::from(bytes.min(UNSCHEDULED_BYTES)));
+        let part = unscheduled / mean(&sizes, f64::from);
+        let unscheduled_levels = (part * PRIORITIES as f64).round() as usize;
+        let scheduled_levels = PRIORITIES - unscheduled_levels.clamp(1, PRIORITIES - 1);
+        Self { sizes, scheduled_levels }
+    }
+
+    /// How many of them make so many packets, within bounds.
+    pub fn count(&self, packets: f64, bounds: RangeInclusive<u32>) -> u32 {
+        let each = mean(&self.sizes, |bytes| f64::from(bytes.div_ceil(PACKET.payload_max())));
+        ((packets / each) as u32).clamp(*bounds.start(), *bounds.end())
+    }
+
+    /// Cutoffs by which every level above the scheduled ones carries as many unscheduled bytes.
+    fn cutoffs(&self) -> Cutoffs {
+        let share = |bytes: u32| f64::from(bytes.min(UNSCHEDULED_BYTES));
+        let scheduled = self.scheduled_levels;
+        let per_level = mean(&self.sizes, share) / (PRIORITIES - scheduled) as f64;
+        let mut levels = [0; PRIORITIES];
+        levels[scheduled] = u32::MAX >> 1;
+        let (mut level, mut sum, mut before) = (PRIORITIES - 1, 0.0, 0.0);
+        for (bytes, fraction) in self.sizes.points() {
+            sum += share(*bytes as u32) * (fraction - before);
+            before = *fraction;
+            if level > scheduled && sum >= per_level * (PRIORITIES - level) as f64 {
+                levels[level] = *bytes as u32;
+                level -= 1;
+            }
+        }
+        Cutoffs::new(levels)
+    }
+}
+
+/// Settings of Homa.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Parameters and policies of the paper.
+    Paper,
+    /// The engine's defaults; the speed of the link is known.
+    Default,
+}
+
+/// A run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What hosts send.
+    pub messages: Messages,
+    /// Part of the hosts' links that is used: headers and control packets included.
+    pub load: f64,
+    /// Settings of Homa.
+    pub profile: Profile,
+    /// Racks of 16 hosts.
+    pub racks: u32,
+    /// Messages of all hosts.
+    pub count: u32,
+    /// What everything that is left to chance follows.
+    pub seed: u64,
+}
+
+/// Why a run cannot begin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// The network cannot be: see the text.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+    /// A setting of the engine is out of its range: see the text.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The load is not above 0 and below 1: give another.
+    #[error("the load must be above 0 and below 1")]
+    Load,
+}
+
+/// What a run shows.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Slowdown of the messages that count.
+    pub samples: Samples,
+    /// What ports did while those began.
+    pub ports: Vec<PortSummary>,
+    /// What the simulation did.
+    pub counts: Counts,
+    /// Calls that failed.
+    pub failed: u64,
+    /// What was to happen did not within the time that it should take several times over.
+    pub stuck: bool,
+}
+
+/// Part of the load that counts: not while the queues fill, nor while they drain.
+const COUNTED: Range<f64> = 0.1..0.95;
+/// Unscheduled bytes of the paper, in whole packets of ours.
+const UNSCHEDULED_BYTES: u32 = 7 * PACKET.payload_max();
+/// How messages are divided.
+const PACKET: PacketSize =
+    PacketSize { ip_bytes_max: 1500, header_bytes: 20 + homa_wire::DATA_HEADER_BYTES as u32 };
+/// Bytes of a round trip, as in the paper.
+const RTT_BYTES: u32 = 10_000;
+/// Steps in which a load is run.
+const STEPS: u32 = 200;
+/// Lengths of the load after which a run that is not over is stuck.
+const PATIENCE: u32 = 10;
+
+impl Run {
+    /// Number of hosts.
+    pub fn hosts(&self) -> u32 {
+        Topology::sigcomm18(self.racks).hosts()
+    }
+
+    /// Checks that it can begin.
+    ///
+    /// # Errors
+    /// See [`SetupError`].
+    pub fn check(&self) -> Result<(), SetupError> {
+        if !(self.load > 0.0 && self.load < 1.0) {
+            return Err(SetupError::Load);
+        }
+        Topology::sigcomm18(self.racks).validate()?;
+        Ok(self.config().validate()?)
+    }
+
+    /// Runs to the end of all messages. `progress` hears which part of the load is done, and ends
+    /// the run by [`ControlFlow::Break`]: then there is no outcome.
+    ///
+    /// # Errors
+    /// See [`SetupError`].
+    pub fn run(
+        &self,
+        mut progress: impl FnMut(f64) -> ControlFlow<()>,
+    ) -> Result<Option<Outcome>, SetupError> {
+        self.check()?;
+        let topology = Topology::sigcomm18(self.racks);
+        let homa = Homa::new(self.config(), Answers::Outside, topology.card_pulls, self.seed)?;
+        let interval = self.interval(&topology, &homa);
+        let load = Load {
+            sizes: self.messages.sizes.clone(),
+            interval,
+            messages: self.count,
+            pattern: Pattern::AllToAll,
+        };
+        let traffic = Traffic::new(load, topology.hosts(), self.seed);
+        let (first, begins) = (traffic.introductions(), traffic.load_begins());
+        let mut world = World::new(topology, &homa, traffic, self.seed)?;
+        let length = interval.as_ps() as f64 * f64::from(self.count) / f64::from(topology.hosts());
+        let at = |part: f64| begins + Span::from_ps((length * part) as u64);
+
+        world.run_until(at(COUNTED.start));
+        world.measure_ports();
+        let mut ports = None;
+        for step in 0..STEPS * PATIENCE {
+            let part = f64::from(step + 1) / f64::from(STEPS);
+            if part >= COUNTED.end && ports.is_none() {
+                world.run_until(at(COUNTED.end));
+                ports = Some(world.ports());
+            }
+            world.run_until(at(part));
+            if world.is_over() {
+                break;
+            }
+            if progress(part.min(1.0)).is_break() {
+                return Ok(None);
+            }
+        }
+        let place = |part: f64| first as usize + (part * f64::from(self.count)) as usize;
+        let counted = place(COUNTED.start)..place(COUNTED.end);
+        Ok(Some(Outcome {
+            samples: Samples::of(&world, &homa.packet_size(), counted),
+            ports: ports.unwrap_or_else(|| world.ports()),
+            counts: world.counts(),
+            failed: world.transports().map(HomaHost::failed).sum(),
+            stuck: !world.is_over(),
+        }))
+    }
+
+    /// Mean time between two messages of a host.
+    fn interval(&self, topology: &Topology, homa: &Homa) -> Span {
+        let size = homa.packet_size();
+        let bytes = mean(&self.messages.sizes, |bytes| {
+            size.message_wire_bytes(bytes) as f64 + homa.control_bytes(bytes)
+        });
+        let byte_ps = 8e6 / f64::from(topology.host_rate.mbps());
+        Span::from_ps((bytes * byte_ps / self.load) as u64)
+    }
+
+    fn config(&self) -> Config {
+        let common = Config::default().with(|config| {
+            config.output.mtu_max = 1500;
+            config.limits.max_message_bytes = 1 << 26;
+            config.limits.receive_memory_bytes = 8 << 30;
+            // Small tables, but the second in which nothing is forgotten is never over.
+            config.recovery.finished_memory = Duration::from_millis(100);
+        });
+        match self.profile {
+            Profile::Default => common,
+            Profile::Paper => common.with(|config| self.paper(config)),
+        }
+    }
+
+    /// Parameters of the paper.
+    fn paper(&self, config: &mut Config) {
+        config.unscheduled.bytes = UNSCHEDULED_BYTES;
+        config.grants.window_bytes = RTT_BYTES;
+        config.grants.max_overcommit = self.messages.scheduled_levels as u8;
+        config.grants.fifo_permille = 0;
+        config.output.fifo_permille = 0;
+        config.priorities.cutoffs = CutoffSource::Fixed(self.messages.cutoffs());
+        // The paper's network loses nothing.
+        config.recovery.resend_interval = Duration::from_millis(200);
+        config.recovery.timeout = Duration::from_secs(20);
+        config.responses.silence = Duration::from_secs(30);
+    }
+}
+
+/// The mean of a quantity over all messages.
+fn mean(sizes: &Workload, of: impl Fn(u32) -> f64) -> f64 {
+    let mut before = 0.0;
+    let mut sum = 0.0;
+    for (bytes, fraction) in sizes.points() {
+        sum += of(*bytes as u32) * (fraction - before);
+        before = *fraction;
+    }
+    sum
+}
+
+/// Ours, and what was published.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row {
+    /// What messages it is about, and what was published of them.
+    pub class: Class,
+    /// Messages that were measured.
+    pub messages: usize,
+    /// Their slowdown.
+    pub slowdown: Slowdown,
+}
+
+/// Samples by class, where there are any. Classes are gathered until each has at least
+/// `percent_min` of all messages; what was published of them is averaged by their shares.
+pub fn rows(samples: &Samples, classes: &[Class], percent_min: f64) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut over = 0;
+    let mut rest = classes;
+    while !rest.is_empty() {
+        let (group, after) = rest.split_at(group_length(rest, percent_min));
+        rest = after;
+        let class = gathered(group);
+        let found = samples.between(over, class.message_bytes);
+        if let Some([p50, p99]) = percentiles(found, [0.5, 0.99]) {
+            rows.push(Row { class, messages: found.len(), slowdown: Slowdown { p50, p99 } });
+        }
+        over = class.message_bytes;
+    }
+    rows
+}
+
+/// How many classes make one of at least so many percent; all, if they do not.
+fn group_length(classes: &[Class], percent_min: f64) -> usize {
+    let mut percent = 0.0;
+    let enough = |class: &Class| {
+        percent += class.count_percent;
+        percent >= percent_min
+    };
+    classes.iter().position(enough).map_or(classes.len(), |last| last + 1)
+}
+
+/// Classes as one.
+fn gathered(classes: &[Class]) -> Class {
+    let count_percent: f64 = classes.iter().map(|class| class.count_percent).sum();
+    let average = |of: fn(&Slowdown) -> f64| {
+        let part = |class: &Class| Some(class.count_percent * of(class.published.as_ref()?));
+        classes.iter().map(part).sum::<Option<f64>>().map(|sum| sum / count_percent)
+    };
+    let published = average(|slowdown| slowdown.p50).zip(average(|slowdown| slowdown.p99));
+    Class {
+        message_bytes: classes.last().map_or(0, |class| class.message_bytes),
+        count_percent,
+        published: published.map(|(p50, p99)| Slowdown { p50, p99 }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_of_short_messages_leaves_one_level_to_scheduled_data_and_one_of_long_ones_seven()
+    {
+        let levels = |bytes| Messages::of(Workload::of_length(bytes)).scheduled_levels;
+        assert_eq!((levels(100), levels(20_000), levels(10_000_000)), (1, 4, 7));
+    }
+
+    #[test]
+    fn every_unscheduled_level_carries_as_many_bytes() {
+        let points =
+            (1..=70_u64).map(|tenth| format!("{},{}\n", 1_000 + tenth, tenth as f64 / 70.0));
+        let sizes = Workload::exactly(points.collect::<String>().as_bytes()).unwrap();
+        let cutoffs = Messages { sizes, scheduled_levels: 1 }.cutoffs();
+        // Lengths differ little, so levels with as many bytes have about as many lengths.
+        let mut lengths = [0; PRIORITIES];
+        (1_001..=1_070).for_each(|bytes| lengths[usize::from(cutoffs.priority(bytes, 8))] += 1);
+        assert_eq!(lengths[0], 0, "{lengths:?}");
+        assert!(lengths[1..].iter().all(|count| (8..=12).contains(count)), "{lengths:?}");
+    }
+}

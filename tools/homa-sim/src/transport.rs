@@ -1,0 +1,51 @@
+//! What a transport is to the simulation: one trait, implemented by an adapter per transport.
+
+pub mod homa;
+
+use crate::{
+    fabric::HostId,
+    packet::{Delivered, Outgoing, PacketSize},
+    time::Time,
+    world::MessageId,
+};
+
+/// The transport of one host. After a message or a packet, and when its timer is due, it has a
+/// turn: [`settle`](Self::settle), then the simulation asks for what has arrived, for packets and
+/// for the next timer.
+pub trait Transport {
+    /// What a packet carries besides its route.
+    type Header: Copy + std::fmt::Debug;
+
+    /// The application sends a message.
+    fn send(&mut self, now: Time, message: MessageId, to: HostId, bytes: u32);
+
+    /// A packet has arrived.
+    fn receive(&mut self, now: Time, packet: &Delivered<'_, Self::Header>);
+
+    /// Everything that has arrived by now was received: begins a turn.
+    fn settle(&mut self, now: Time);
+
+    /// The next message that has arrived whole.
+    fn arrived(&mut self, now: Time) -> Option<MessageId>;
+
+    /// The next packet to send. A card that pulls asks whenever it can send one, others at once.
+    fn transmit(&mut self, now: Time) -> Option<Outgoing<Self::Header>>;
+
+    /// When it wants a turn whatever arrives until then.
+    fn timeout(&mut self, now: Time) -> Option<Time>;
+}
+
+/// What the simulation has to know of a transport besides.
+pub trait Protocol {
+    /// The transport of a host.
+    type Host: Transport + std::fmt::Debug;
+
+    /// The transport of host `host`.
+    fn host(&self, host: HostId) -> Self::Host;
+
+    /// How messages are divided into packets.
+    fn packet_size(&self) -> PacketSize;
+
+    /// Bytes of link time that packets without data take for a message of this length.
+    fn control_bytes(&self, bytes: u32) -> f64;
+}

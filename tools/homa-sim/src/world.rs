@@ -1,0 +1,284 @@
+//! The simulation: events, hosts that take turns, messages.
+
+use crate::{
+    calendar::Calendar,
+    fabric::{Fabric, HostId, PortId, PortSummary, Topology, TopologyError},
+    packet::{PacketId, Packets, Route, wire_bytes},
+    time::{Span, Time},
+    traffic::Traffic,
+    transport::{Protocol, Transport},
+};
+
+/// Time of a packet beside the network.
+pub const OUTSIDE: Span = Span::from_ns(1_000);
+
+/// A transport that wants a turn now, and had one, gets the next after this.
+const PATIENCE: Span = Span::from_ns(100);
+
+/// Names a message: 0 and up, in the order in which they begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId(pub u32);
+
+/// A message, from the application that sends to the one that receives it.
+#[derive(Clone, Copy, Debug)]
+pub struct Message {
+    /// Its sender.
+    pub from: HostId,
+    /// Its receiver.
+    pub to: HostId,
+    /// Its length.
+    pub bytes: u32,
+    /// When it was given to the sender's transport.
+    pub begun: Time,
+    /// When all of it was taken from the receiver's transport; [`Time::NEVER`] before.
+    pub ended: Time,
+}
+
+impl Message {
+    /// Whether it has arrived.
+    pub fn is_over(&self) -> bool {
+        self.ended != Time::NEVER
+    }
+}
+
+/// What happens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event {
+    /// A packet has come to the end of a link.
+    Arrived(PacketId),
+    /// A packet has come to its host beside the network.
+    ArrivedOutside(PacketId),
+    /// A port has sent a packet.
+    Freed(PortId),
+    /// A transport wanted to be asked again.
+    Due(HostId),
+    /// The next message of a host begins.
+    Begins(HostId),
+}
+
+#[derive(Debug)]
+struct Host<T> {
+    transport: T,
+    /// The earliest turn that is in the calendar for its sake.
+    due: Time,
+}
+
+/// A simulated network of hosts that speak one protocol.
+#[derive(Debug)]
+pub struct World<P: Protocol> {
+    now: Time,
+    calendar: Calendar<Event>,
+    fabric: Fabric,
+    packets: Packets<<P::Host as Transport>::Header>,
+    hosts: Vec<Host<P::Host>>,
+    traffic: Traffic,
+    messages: Vec<Message>,
+    open: usize,
+    counts: Counts,
+    measured_since: Time,
+}
+
+/// What a simulation has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Events.
+    pub events: u64,
+    /// Packets that were sent into the network.
+    pub packets: u64,
+    /// Turns that hosts took.
+    pub turns: u64,
+}
+
+impl<P: Protocol> World<P> {
+    /// Hosts of a network that speak `protocol`, and the messages that they send.
+    ///
+    /// # Errors
+    /// There cannot be such a network.
+    pub fn new(
+        topology: Topology,
+        protocol: &P,
+        traffic: Traffic,
+        seed: u64,
+    ) -> Result<Self, TopologyError> {
+        topology.validate()?;
+        let hosts = (0..topology.hosts()).map(HostId);
+        let host = |host| Host { transport: protocol.host(host), due: Time::NEVER };
+        // A full packet of each host makes about ten events.
+        let day = topology.host_rate.time(wire_bytes(1500), &mut 0).as_ps();
+        let day = Span::from_ps(2 * day / u64::from(topology.hosts()));
+        let mut calendar = Calendar::new(day);
+        for host in hosts.clone() {
+            calendar.add(traffic.first(host), Event::Begins(host));
+        }
+        Ok(Self {
+            now: Time::ZERO,
+            calendar,
+            fabric: Fabric::new(topology, seed),
+            packets: Packets::new(),
+            hosts: hosts.map(host).collect(),
+            traffic,
+            messages: Vec::new(),
+            open: 0,
+            counts: Counts::default(),
+            measured_since: Time::ZERO,
+        })
+    }
+
+    /// Lets everything happen up to `end`, but nothing after the end of the last message.
+    pub fn run_until(&mut self, end: Time) {
+        while !self.is_over() {
+            let Some((at, event)) = self.calendar.next_until(end) else { break };
+            self.now = at;
+            self.counts.events += 1;
+            self.happen(event);
+        }
+        if !self.is_over() && end != Time::NEVER {
+            self.now = self.now.max(end);
+        }
+    }
+
+    /// Whether all messages have begun and arrived.
+    pub fn is_over(&self) -> bool {
+        self.open == 0 && self.traffic.is_over()
+    }
+
+    /// Begins to measure ports anew.
+    pub fn measure_ports(&mut self) {
+        self.measured_since = self.now;
+        self.fabric.measure();
+    }
+
+    /// What ports did since they are measured.
+    pub fn ports(&self) -> Vec<PortSummary> {
+        self.fabric.summary(self.now.since(self.measured_since))
+    }
+
+    /// The time.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// The messages that have begun, in this order.
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// The transports, by host.
+    pub fn transports(&self) -> impl Iterator<Item = &P::Host> {
+        self.hosts.iter().map(|host| &host.transport)
+    }
+
+    /// What the simulation has done.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// What hosts send.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// The network.
+    pub fn topology(&self) -> &Topology {
+        self.fabric.topology()
+    }
+
+    fn happen(&mut self, event: Event) {
+        let host = match event {
+            Event::Arrived(id) => {
+                match self.fabric.arrive(self.now, id, &mut self.packets, &mut self.calendar) {
+                    None => return,
+                    Some(host) => self.deliver(host, id),
+                }
+            }
+            Event::ArrivedOutside(id) => self.deliver(self.packets.route(id).to, id),
+            Event::Freed(port) => {
+                self.fabric.freed(self.now, port, &mut self.packets, &mut self.calendar);
+                let host = HostId(port.0);
+                if port.0 as usize >= self.hosts.len() || self.fabric.is_busy(host, self.now) {
+                    return;
+                }
+                host
+            }
+            Event::Due(host) => {
+                let entry = &mut self.hosts[host.0 as usize];
+                if entry.due != self.now {
+                    return;
+                }
+                entry.due = Time::NEVER;
+                host
+            }
+            Event::Begins(host) => {
+                self.begin(host);
+                host
+            }
+        };
+        self.turn(host);
+    }
+
+    fn deliver(&mut self, host: HostId, id: PacketId) -> HostId {
+        let packet = self.packets.delivered(id);
+        self.hosts[host.0 as usize].transport.receive(self.now, &packet);
+        self.packets.remove(id);
+        host
+    }
+
+    /// The next message of a host begins.
+    fn begin(&mut self, from: HostId) {
+        let Some(next) = self.traffic.take(from, self.now) else { return };
+        self.calendar.add(next.following, Event::Begins(from));
+        let id = MessageId(u32::try_from(self.messages.len()).expect("memory ends before"));
+        let (to, bytes) = (next.to, next.bytes);
+        self.messages.push(Message { from, to, bytes, begun: self.now, ended: Time::NEVER });
+        self.open += 1;
+        self.hosts[from.0 as usize].transport.send(self.now, id, to, bytes);
+    }
+
+    /// A host does what there is to do.
+    fn turn(&mut self, host: HostId) {
+        self.counts.turns += 1;
+        let pulls = self.fabric.topology().card_pulls;
+        self.hosts[host.0 as usize].transport.settle(self.now);
+        let mut asks_later = false;
+        loop {
+            let transport = &mut self.hosts[host.0 as usize].transport;
+            while let Some(message) = transport.arrived(self.now) {
+                self.messages[message.0 as usize].ended = self.now;
+                self.open -= 1;
+            }
+            if pulls && self.fabric.is_busy(host, self.now) {
+                asks_later = true;
+                break;
+            }
+            let Some(packet) = transport.transmit(self.now) else { break };
+            let route = Route {
+                queued_at: self.now,
+                next: None,
+                from: host,
+                to: packet.to,
+                port: PortId(host.0),
+                wire_bytes: wire_bytes(packet.ip_bytes),
+                priority: packet.priority,
+            };
+            let id = self.packets.add(route, packet.message, packet.header);
+            if packet.outside {
+                self.calendar.add(self.now + OUTSIDE, Event::ArrivedOutside(id));
+            } else {
+                self.counts.packets += 1;
+                self.fabric.send(self.now, id, &mut self.packets, &mut self.calendar);
+            }
+        }
+        let entry = &mut self.hosts[host.0 as usize];
+        let Some(at) = entry.transport.timeout(self.now) else { return };
+        let at = match at > self.now {
+            true => at,
+            // The card asks when it is free.
+            false if asks_later => return,
+            false => self.now + PATIENCE,
+        };
+        if at < entry.due {
+            entry.due = at;
+            self.calendar.add(at, Event::Due(host));
+        }
+    }
+}
