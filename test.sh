@@ -18,7 +18,7 @@ case "${1:-}" in
     --real) real=yes runner=(--config "target.'cfg(unix)'.runner = ['$PWD/test.sh', '--if-real']") ;;
     # Runs a test program, in the directory of its crate. Tests on virtual time, or on none, do the same whenever they run.
     --if-real)
-        case $(basename "$PWD") in homa-wire | homa-core | homa-virtual | homa-model | homa-docs) exit 0 ;; esac
+        case $(basename "$PWD") in homa-wire | homa-core | homa-virtual | homa-sim | homa-model | homa-docs) exit 0 ;; esac
         exec "${@:2}"
         ;;
     *) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
@@ -94,6 +94,8 @@ step "Unit, property, scenario and process tests, examples in the documentation"
 step "The examples" examples
 [ -n "$real" ] || step "The virtual network: $seeds seeds" \
     env HOMA_SEEDS="$seeds" cargo test --release -p homa-virtual --test seeds -- --nocapture
+[ -n "$real" ] || step "The simulated data center: short messages of three workloads beside the published figures" \
+    cargo test --release -p homa-sim --test sigcomm18 -- --include-ignored
 [ -n "$quick$real" ] || step "Who drives: interleavings of the seat protocol (loom)" loom
 
 count() { awk -v field="$1" '/^test result:/ { sum += $field } END { print sum + 0 }' "$log"; }

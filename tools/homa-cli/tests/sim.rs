@@ -1,0 +1,50 @@
+//! `homa sim` as users run it.
+#![allow(missing_docs)]
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+/// The document of a short run with these options.
+fn reproduced(options: &[&str]) -> Value {
+    let mut homa = Command::cargo_bin("homa").unwrap();
+    homa.args(["--json", "sim", "reproduce", "sigcomm18", "--quick", "--messages", "2000"]);
+    let output = homa.args(options).assert().success().get_output().stdout.clone();
+    serde_json::from_slice(&output).unwrap()
+}
+
+#[test]
+fn published_sizes_and_figures_stand_beside_ours() {
+    let found = reproduced(&["--workload", "w2"]);
+    let rows = found["rows"].as_array().unwrap();
+    assert!(rows.len() > 50, "{}", rows.len());
+    for row in rows {
+        assert!(row["slowdown_p50"].as_f64().unwrap() <= row["slowdown_p99"].as_f64().unwrap());
+        assert!(row["published"]["slowdown_p99"].as_f64().unwrap() >= 1.0, "{row}");
+        assert_eq!((&row["workload"], &row["transport"]), (&"w2".into(), &"homa".into()));
+    }
+    let counted: u64 = rows.iter().map(|row| row["messages"].as_u64().unwrap()).sum();
+    assert_eq!(counted, 1_700, "85 % of the messages");
+    assert!(found["errors"][0]["p99_short_percent"].is_number(), "{}", found["errors"]);
+}
+
+#[test]
+fn as_many_threads_as_there_are_give_the_results_of_one() {
+    let options = ["--workload", "w1", "--workload", "w2", "--workload", "w3"];
+    let [one, three] =
+        ["1", "3"].map(|threads| reproduced(&[&options[..], &["--threads", threads]].concat()));
+    assert_eq!(one["rows"], three["rows"]);
+    assert_eq!(one["runs"][2]["ports"], three["runs"][2]["ports"]);
+}
+
+#[test]
+fn a_file_of_sizes_at_another_load_has_classes_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("sizes.csv");
+    std::fs::write(&file, "length_bytes,cumulative_fraction\n100,0.5\n5000,0.9\n60000,1\n")
+        .unwrap();
+    let found = reproduced(&["--workload", file.to_str().unwrap(), "--load", "0.5"]);
+    let sizes: Vec<_> =
+        found["rows"].as_array().unwrap().iter().map(|row| row["message_bytes"].clone()).collect();
+    assert_eq!(sizes, [100, 5000, 60000].map(Value::from));
+    assert_eq!(found["errors"], Value::Array(Vec::new()));
+}
