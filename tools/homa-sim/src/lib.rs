@@ -2,8 +2,8 @@
 //! around it, no payload, no sockets, no clock.
 //!
 //! * [`reproduce`]: published evaluations, set up and compared.
-//! * [`World`]: hosts of a [`Topology`] that send the messages of a [`Traffic`]; the same seed gives
-//!   the same run on every machine.
+//! * [`World`]: hosts of a [`Topology`] that send the messages of a [`Traffic`]; the same seed
+//!   gives the same run on every machine.
 //! * [`transport`]: the trait that a transport implements, and the adapter of Homa's engine.
 //! * [`summary`]: slowdown by size, queues, priorities.
 #![forbid(unsafe_code)]

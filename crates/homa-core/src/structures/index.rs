@@ -2,8 +2,8 @@
 
 use core::fmt::Debug;
 
-/// Index of an entry in one table. [`index`] declares such types, of which an `Option` takes no more
-/// room.
+/// Index of an entry in one table. [`index`] declares such types, of which an `Option` takes no
+/// more room.
 pub(crate) trait Index: Copy + Ord + Debug {
     /// The index of a position. `None`: no table is so long.
     fn at(position: usize) -> Option<Self>;

@@ -1,5 +1,5 @@
-//! Discovery of the profile of peers over raw IP: the native one is used with those that announced it
-//! (`docs/interoperability.md`).
+//! Discovery of the profile of peers over raw IP: the native one is used with those that announced
+//! it (`docs/interoperability.md`).
 //!
 //! The announcement is our window and incarnation in the header of CUTOFFS packets, fields that
 //! Linux ignores. CUTOFFS goes to every peer whose DATA names other cutoffs than ours, which first
