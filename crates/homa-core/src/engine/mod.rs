@@ -226,22 +226,17 @@ impl Engine {
 
     /// Counters and present sizes.
     pub fn stats(&self) -> Stats {
+        let tables = [&self.rpcs.impossible, &self.shares.impossible, &self.peers.impossible];
+        let counts = tables.iter().map(|table| table.count());
+        let others = self.ids.impossible().saturating_add(self.receiver.impossible());
         Stats {
             live_rpcs: self.rpcs.len() as u64,
             live_peers: self.peers.len() as u64,
             finished_entries: self.finished.len() as u64,
             receive_memory_bytes: self.receiver.memory_bytes(),
             incoming_bytes: self.receiver.incoming_bytes(),
-            impossible: self.impossible(),
+            impossible: counts.fold(others, u64::saturating_add),
             ..self.ctx.stats
         }
-    }
-
-    /// Broken invariants of all tables.
-    fn impossible(&self) -> u64 {
-        let tables = [&self.rpcs.impossible, &self.shares.impossible, &self.peers.impossible];
-        let counts = tables.iter().map(|table| table.count());
-        let others = self.ids.impossible().saturating_add(self.receiver.impossible());
-        counts.fold(others, u64::saturating_add)
     }
 }

@@ -6,14 +6,18 @@ use homa_wire::{AckEntry, Body, Grant, Header, Reason, Resend, RpcId};
 
 use crate::addr::{Carriage, Path};
 use crate::engine::Engine;
+use crate::engine::ctx::Ctx;
 use crate::engine::peer::{Peer, PeerIndex, PeerTable};
 use crate::engine::profile::Profile;
 use crate::engine::recovery::unacknowledged::ack_repeat_max;
 use crate::engine::rpc::failure::failure;
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, Rpc, State};
+use crate::engine::sender::Sender;
+use crate::engine::sender::replies::Replies;
 use crate::engine::stats::Count;
 use crate::event::{DropReason, FailReason, IcmpKind, Received};
+use crate::finished::Finished;
 use crate::priority::Priority;
 use crate::time::{Instant, nanos};
 
@@ -125,7 +129,7 @@ impl Engine {
         }
         self.ctx.arm(index, nanos(self.ctx.config.recovery.resend_interval));
         if let Some(upto) = received_upto {
-            self.release_outgoing(index, upto);
+            self.shares.release(index, upto, &mut self.rpcs, &self.peers, &mut self.ctx);
         }
         if let Some(rpc) = self.rpcs.known(index) {
             self.sender.schedule(rpc, &self.ctx.config);
@@ -142,7 +146,8 @@ impl Engine {
     ) -> Result<Received, DropReason> {
         self.ctx.stats.resends_received.inc();
         let Some(index) = rpc else {
-            self.answer_unknown(path, header);
+            let (peers, ctx) = (&self.peers, &mut self.ctx);
+            self.replies.answer_unknown((path, header), &mut self.finished, peers, ctx);
             return Err(DropReason::UnknownRpc);
         };
         let is_client = self.rpcs.known(index).is_some_and(Rpc::is_client);
@@ -152,103 +157,26 @@ impl Engine {
             return Ok(Received::Consumed);
         }
         self.sender.reacted(index, &mut self.rpcs, &mut self.peers, &self.ctx);
-        let Some(rpc) = self.rpcs.known(index) else {
+        let retransmit_max = self.receiver.incoming_cap(&self.ctx);
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
         if rpc.role == Role::Server && rpc.state() != State::Outgoing {
             if let State::Refused(_) = rpc.state() {
                 self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Rejected);
             } else {
-                self.push_busy(index);
+                self.shares.tell_busy(rpc, &self.peers, &mut self.ctx);
             }
             return Ok(Received::Consumed);
         }
         if rpc.tx.length() == 0 || rpc.state() == State::Delivered {
             return Ok(Received::Consumed);
         }
-        self.send_again(index, resend);
+        let (peers, ctx) = (&mut self.peers, &mut self.ctx);
+        if self.sender.send_again(rpc, resend, retransmit_max, peers, ctx) {
+            self.shares.tell_busy(rpc, peers, ctx);
+        }
         Ok(Received::Consumed)
-    }
-
-    /// RESEND: the receiver of our message misses a range.
-    fn send_again(&mut self, index: RpcIndex, resend: &Resend) {
-        let retransmit_max = self.receiver.incoming_cap(&self.ctx);
-        let Some(rpc) = self.rpcs.known_mut(index) else {
-            return;
-        };
-        if rpc.profile(&self.peers).is_native() && resend.offset >= rpc.tx.length() {
-            // The receiver takes it for another message, which nobody can complete.
-            self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Finished);
-            return;
-        }
-        let Some(peer) = self.peers.known_mut(rpc.peer) else {
-            return;
-        };
-        let (config, now) = (&self.ctx.config, self.ctx.now);
-        let payload_max = peer.payload_max(config);
-        let is_server = rpc.role == Role::Server;
-        if is_server && !peer.may_be_sent(payload_max) {
-            self.ctx.tell(rpc, &self.peers, Body::NeedAck, Reason::Probe);
-            return;
-        }
-        let interval = config.recovery.resend_interval;
-        let tx = &mut rpc.tx;
-        let end = if resend.is_all() {
-            tx.retransmit_all(!peer.in_flight.is_empty())
-        } else {
-            resend.offset.saturating_add(resend.length)
-        };
-        let grants = end > tx.granted() && end > resend.offset;
-        if grants {
-            tx.grant(end);
-            self.ctx.stats.grants_recovered.inc();
-        }
-        let nothing_sent = resend.offset >= tx.sent();
-        let priority = Priority::new(resend.priority).min(config.top_priority());
-        let lost_bytes = tx.lost_payload(resend.offset, end, payload_max);
-        // A gap ends where something arrived.
-        let in_front_of_full = !resend.is_all() && tx.is_full_segment(end);
-        tx.forget_resent(now, interval * RETRANSMIT_PAUSE.0 / RETRANSMIT_PAUSE.1);
-        let segment_bytes = tx.segment_bytes();
-        let room_bytes = peer.retransmissions.left(now, interval, retransmit_max, segment_bytes);
-        let again = tx.request_retransmit(resend.offset, end, payload_max, room_bytes, priority);
-        if again > 0 {
-            peer.retransmissions.spend(again);
-        }
-        if is_server && (again > 0 || grants) {
-            // Only a RESEND for existing bytes shows that the client wants the response.
-            rpc.last_heard = now;
-        }
-        if nothing_sent {
-            self.push_busy(index);
-        }
-        let Some(rpc) = self.rpcs.known_mut(index) else {
-            return;
-        };
-        if again > 0 {
-            let (peers, ctx) = (&mut self.peers, &mut self.ctx);
-            rpc.packets_lost(resend.offset, lost_bytes, in_front_of_full, peers, ctx);
-        }
-        self.sender.schedule(rpc, &self.ctx.config);
-        self.ctx.arm(index, nanos(interval));
-    }
-
-    /// Replies to a packet about an RPC that is not known here: it is over, or never was in this
-    /// incarnation.
-    fn answer_unknown(&mut self, path: &Path, header: &Header) {
-        let id = header.common.local_id();
-        let hash = self.peers.hash_of(path);
-        let finished =
-            RpcId(id).is_client() || self.finished.contains(self.ctx.read_clock.now(), hash, id);
-        let (why, value) =
-            if finished { (Reason::Finished, 0) } else { (Reason::NeverSeen, self.ctx.age_us()) };
-        self.replies.send(
-            (path, header),
-            Body::RpcUnknown,
-            (why, value),
-            &self.peers,
-            &mut self.ctx,
-        );
     }
 
     fn busy_received(&mut self, rpc: Option<RpcIndex>) -> Result<Received, DropReason> {
@@ -468,7 +396,8 @@ impl Engine {
             if RpcId(id).is_client() {
                 self.replies.acknowledge_again((path, header), &mut self.peers, &mut self.ctx);
             } else {
-                self.answer_unknown(path, header);
+                let (peers, ctx) = (&self.peers, &mut self.ctx);
+                self.replies.answer_unknown((path, header), &mut self.finished, peers, ctx);
             }
             return Ok(Received::Consumed);
         };
@@ -492,18 +421,11 @@ impl Engine {
         } else if refused {
             self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Rejected);
         } else if why == Reason::Probe || nothing_missing {
-            self.push_busy(index);
+            self.shares.tell_busy(rpc, &self.peers, &mut self.ctx);
         } else {
             self.ctx.resend_at_intervals(rpc, sent, &self.peers);
         }
         Ok(Received::Consumed)
-    }
-
-    fn push_busy(&mut self, index: RpcIndex) {
-        if let Some(rpc) = self.rpcs.known_mut(index) {
-            self.ctx.tell(rpc, &self.peers, Body::Busy, Reason::None);
-            self.shares.flush_acknowledgement(rpc, &mut self.ctx);
-        }
     }
 
     /// The network reports an error about a packet of ours to `path.remote`, of which it quotes the
@@ -540,6 +462,88 @@ impl Engine {
             self.fail_rpc(index, reason);
             self.fail_calls_to(peer, of_others);
         }
+    }
+}
+
+impl Sender {
+    /// RESEND: the receiver of a message misses a range. Sends it again, of all to that peer at
+    /// most `retransmit_max` bytes per resend interval. Returns whether nothing of it was sent yet.
+    fn send_again(
+        &mut self,
+        rpc: &mut Rpc,
+        resend: &Resend,
+        retransmit_max: u64,
+        peers: &mut PeerTable,
+        ctx: &mut Ctx,
+    ) -> bool {
+        if rpc.profile(peers).is_native() && resend.offset >= rpc.tx.length() {
+            // The receiver takes it for another message, which nobody can complete.
+            ctx.tell(rpc, peers, Body::RpcUnknown, Reason::Finished);
+            return false;
+        }
+        let Some(peer) = peers.known_mut(rpc.peer) else {
+            return false;
+        };
+        let (config, now) = (&ctx.config, ctx.now);
+        let payload_max = peer.payload_max(config);
+        let is_server = rpc.role == Role::Server;
+        if is_server && !peer.may_be_sent(payload_max) {
+            ctx.tell(rpc, peers, Body::NeedAck, Reason::Probe);
+            return false;
+        }
+        let interval = config.recovery.resend_interval;
+        let tx = &mut rpc.tx;
+        let end = if resend.is_all() {
+            tx.retransmit_all(!peer.in_flight.is_empty())
+        } else {
+            resend.offset.saturating_add(resend.length)
+        };
+        let grants = end > tx.granted() && end > resend.offset;
+        if grants {
+            tx.grant(end);
+            ctx.stats.grants_recovered.inc();
+        }
+        let nothing_sent = resend.offset >= tx.sent();
+        let priority = Priority::new(resend.priority).min(config.top_priority());
+        let lost_bytes = tx.lost_payload(resend.offset, end, payload_max);
+        // A gap ends where something arrived.
+        let in_front_of_full = !resend.is_all() && tx.is_full_segment(end);
+        tx.forget_resent(now, interval * RETRANSMIT_PAUSE.0 / RETRANSMIT_PAUSE.1);
+        let segment_bytes = tx.segment_bytes();
+        let room_bytes = peer.retransmissions.left(now, interval, retransmit_max, segment_bytes);
+        let again = tx.request_retransmit(resend.offset, end, payload_max, room_bytes, priority);
+        if again > 0 {
+            peer.retransmissions.spend(again);
+        }
+        if is_server && (again > 0 || grants) {
+            // Only a RESEND for existing bytes shows that the client wants the response.
+            rpc.last_heard = now;
+        }
+        if again > 0 {
+            rpc.packets_lost(resend.offset, lost_bytes, in_front_of_full, peers, ctx);
+        }
+        self.schedule(rpc, &ctx.config);
+        ctx.arm(rpc.index(), nanos(interval));
+        nothing_sent
+    }
+}
+
+impl Replies {
+    /// Replies to a packet about an RPC that is not known here: it is over, or never was in this
+    /// incarnation.
+    fn answer_unknown(
+        &mut self,
+        packet: (&Path, &Header),
+        finished: &mut Finished,
+        peers: &PeerTable,
+        ctx: &mut Ctx,
+    ) {
+        let (path, header) = packet;
+        let id = header.common.local_id();
+        let hash = peers.hash_of(path);
+        let finished = RpcId(id).is_client() || finished.contains(ctx.read_clock.now(), hash, id);
+        let why = if finished { (Reason::Finished, 0) } else { (Reason::NeverSeen, ctx.age_us()) };
+        self.send(packet, Body::RpcUnknown, why, peers, ctx);
     }
 }
 

@@ -105,7 +105,12 @@ impl Engine {
                 if let Some(index) = self.ids.find(&self.rpcs, peer, path, id) {
                     self.fail_rpc(index, FailReason::VersionMismatch { theirs });
                 } else if matches!(header.body, Body::Data(_)) && !self.ids.is_call(id) {
-                    self.refuse_packet(path, header, (Reason::Version, u32::from(VERSION)));
+                    self.replies.refuse(
+                        (path, header),
+                        (Reason::Version, u32::from(VERSION)),
+                        &self.peers,
+                        &mut self.ctx,
+                    );
                 }
                 Err(DropReason::Version)
             }
@@ -129,7 +134,7 @@ impl Engine {
             if matches!(header.body, Body::Data(_)) {
                 // The server of a response to a closed port need not keep it.
                 let why = if for_server { Reason::NoService } else { Reason::Finished };
-                self.refuse_packet(path, header, (why, 0));
+                self.replies.refuse((path, header), (why, 0), &self.peers, &mut self.ctx);
             } else if for_server && asks && understood {
                 self.replies.send(
                     (path, header),
@@ -224,7 +229,7 @@ impl Engine {
         }
         // Ends the server's state at once. That of Linux servers ends when they ask for an
         // acknowledgement.
-        self.refuse_packet(path, header, (Reason::Finished, 0));
+        self.replies.refuse((path, header), (Reason::Finished, 0), &self.peers, &mut self.ctx);
         DropReason::UnknownRpc
     }
 
@@ -247,7 +252,12 @@ impl Engine {
         let created = self.create_server_rpc(peer, path, header, port, validated);
         let Some((index, client)) = created else {
             self.ctx.stats.requests_refused.inc();
-            self.refuse_packet(path, header, (Reason::Overloaded, 0));
+            self.replies.refuse(
+                (path, header),
+                (Reason::Overloaded, 0),
+                &self.peers,
+                &mut self.ctx,
+            );
             return Err(DropReason::Limit);
         };
         if peer.is_none() {
@@ -260,7 +270,8 @@ impl Engine {
         if let Some(rpc) = self.rpcs.known(index) {
             self.unvalidated.add(rpc, &self.peers);
         }
-        self.begin_incoming(index, header, data);
+        let announced = (data.message_length, data.incoming);
+        self.receiver.begin(index, announced, &mut self.rpcs, &self.peers, &mut self.ctx);
         if let Some(rpc) = self.rpcs.known_mut(index).filter(|_| limited) {
             self.receiver.count_unvalidated(rpc);
             // The reply to the probe validates the address, whether or not there is a grant.
@@ -295,12 +306,22 @@ impl Engine {
         }
         if native && data.echo != 0 && data.echo != self.peers.incarnation_for(peer, path) {
             self.ctx.stats.stale_incarnations.inc();
-            self.refuse_packet(path, header, (Reason::Restarted, self.ctx.age_us()));
+            self.replies.refuse(
+                (path, header),
+                (Reason::Restarted, self.ctx.age_us()),
+                &self.peers,
+                &mut self.ctx,
+            );
             return Err(DropReason::UnknownRpc);
         }
         let max_bytes = self.ctx.config.limits.max_message_bytes;
         if data.message_length > max_bytes {
-            self.refuse_packet(path, header, (Reason::TooLong, max_bytes));
+            self.replies.refuse(
+                (path, header),
+                (Reason::TooLong, max_bytes),
+                &self.peers,
+                &mut self.ctx,
+            );
             return Err(DropReason::TooLong);
         }
         Ok(())
@@ -336,13 +357,6 @@ impl Engine {
             self.replies.send((path, header), Body::RpcUnknown, why, peers, ctx);
         }
         Err(if in_place_of_another { DropReason::WrongPeer } else { DropReason::NoMemory })
-    }
-
-    /// Refuses the RPC that a packet is about, see [`Replies::refuse`].
-    ///
-    /// [`Replies::refuse`]: crate::engine::sender::replies::Replies::refuse
-    fn refuse_packet(&mut self, path: &Path, header: &Header, why: (Reason, u32)) {
-        self.replies.refuse((path, header), why, &self.peers, &mut self.ctx);
     }
 
     /// A new RPC and the peer that it is served to. `None`: a limit is reached.
@@ -434,22 +448,13 @@ impl Engine {
         if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.go_on(State::Incoming);
             rpc.tx.end();
+            rpc.peer_incarnation = header.common.incarnation;
         }
         self.sender.forget(index);
-        self.release_outgoing(index, u32::MAX);
-        self.begin_incoming(index, header, data);
+        self.shares.release(index, u32::MAX, &mut self.rpcs, &self.peers, &mut self.ctx);
+        let announced = (data.message_length, data.incoming);
+        self.receiver.begin(index, announced, &mut self.rpcs, &self.peers, &mut self.ctx);
         Ok(())
-    }
-
-    /// A message begins to arrive. Unless it is complete at once its timer has to be armed.
-    fn begin_incoming(&mut self, index: RpcIndex, header: &Header, data: &Data) {
-        let birth = self.rpcs.next_birth();
-        if let Some(rpc) = self.rpcs.known_mut(index) {
-            rpc.peer_incarnation = header.common.incarnation;
-            let peer = self.peers.known(rpc.peer);
-            let announced = (data.message_length, data.incoming);
-            self.receiver.begin(rpc, peer, announced, birth, &mut self.ctx);
-        }
     }
 
     /// Takes the payload of a DATA packet into the incoming message of an RPC.

@@ -1,7 +1,7 @@
 //! How the state of an incoming message begins, goes on and ends.
 
 use crate::engine::ctx::Ctx;
-use crate::engine::peer::{Peer, PeerTable};
+use crate::engine::peer::PeerTable;
 use crate::engine::receiver::Receiver;
 use crate::engine::receiver::incoming::Incoming;
 use crate::engine::rpc::events::Happened;
@@ -31,12 +31,17 @@ impl Receiver {
     #[inline]
     pub(crate) fn begin(
         &mut self,
-        rpc: &mut Rpc,
-        peer: Option<&Peer>,
+        index: RpcIndex,
         (length, announced): (u32, u32),
-        birth: u64,
+        rpcs: &mut RpcTable,
+        peers: &PeerTable,
         ctx: &mut Ctx,
     ) {
+        let birth = rpcs.next_birth();
+        let Some(rpc) = rpcs.known_mut(index) else {
+            return;
+        };
+        let peer = peers.known(rpc.peer);
         let unscheduled = announced.min(ctx.config.unscheduled_max());
         let base = ctx.next_interval_ns(peer, rpc.profile_with(peer));
         let window = peer.and_then(|peer| peer.window_bytes());
@@ -50,7 +55,7 @@ impl Receiver {
         let upto = rpc.rx.granted;
         if !self.memory.reserve(rpc, upto) {
             rpc.rx.unallocated = true;
-            self.unallocated.add(rpc.index(), (length, birth));
+            self.unallocated.add(index, (length, birth));
             ctx.stats.messages_unallocated.inc();
         } else {
             // Also if the packet at hand should find no memory: the message is known now.

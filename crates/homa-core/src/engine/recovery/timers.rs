@@ -10,14 +10,16 @@ use core::time::Duration;
 use homa_wire::{Body, Reason};
 
 use crate::addr::Path;
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::calls::FAILURES_PER_CALL;
 use crate::engine::peer::{Peer, PeerIndex, PeerTable, Probe};
 use crate::engine::profile::Profile;
 use crate::engine::recovery::unacknowledged::ack_repeat_max;
+use crate::engine::rpc::ids::Ids;
 use crate::engine::rpc::index::RpcIndex;
-use crate::engine::rpc::{Role, Rpc, State};
+use crate::engine::rpc::{Role, Rpc, RpcTable, State};
 use crate::engine::stats::Count;
 use crate::event::{FailReason, Urgency, WakeReason};
 use crate::priority::Priority;
@@ -136,7 +138,9 @@ impl Engine {
             Need::Nothing => {}
             Need::Memory => {
                 let limit = self.ctx.unallocated_limit(rpc, &self.peers);
-                self.probe_response(index);
+                if let Some(rpc) = self.rpcs.known_mut(index).filter(|rpc| rpc.is_client()) {
+                    self.ctx.probe_response(rpc, &self.peers);
+                }
                 self.give_up_at(limit, index, Need::Memory);
             }
             Need::OurTurn if rpc.tx.blocked => {
@@ -154,27 +158,6 @@ impl Engine {
             }
             need => self.silence(index, need),
         }
-    }
-
-    /// Sends a RESEND about a response that waits here for memory, if its server is silent or may
-    /// have lost it: the rest of one that was given up would hold up others when its turn comes.
-    fn probe_response(&mut self, index: RpcIndex) {
-        let (now, timeout) = (self.ctx.now, self.ctx.config.recovery.timeout);
-        let Some(rpc) = self.rpcs.known_mut(index).filter(|rpc| rpc.is_client()) else {
-            return;
-        };
-        let probe_at = self.ctx.counts_from(rpc.last_heard) + timeout;
-        if rpc.doubts == 0 && now < probe_at {
-            self.ctx.timers.arm_rpc(index, probe_at);
-            return;
-        }
-        let priority = self.ctx.config.top_priority().level();
-        let body = Body::Resend(homa_wire::Resend { offset: 0, length: 1, priority });
-        self.ctx.tell(rpc, &self.peers, body, Reason::None);
-        let least_ns = nanos(self.ctx.config.recovery.resend_interval);
-        let interval_ns = rpc.resend.interval_ns().max(least_ns);
-        rpc.resend.back_off((nanos(timeout) / 8).max(least_ns));
-        self.ctx.arm(index, interval_ns);
     }
 
     /// Gives an RPC up at `limit`.
@@ -237,12 +220,14 @@ impl Engine {
             self.give_up(index, need);
             return;
         }
-        if pressing {
-            self.expedite(index);
-        }
-        let Some(rpc) = self.rpcs.known(index) else {
+        let Some(rpc) = self.rpcs.known_mut(index) else {
             return;
         };
+        if pressing {
+            rpc.expedite(&self.ctx.config);
+        }
+        // Its sender did not react to the last RESEND.
+        let unresponsive = rpc.resend.last_sent().is_some();
         let mut due = rpc.resend.due(self.ctx.now, heard, learnt_ns);
         if need == Need::Data {
             let peer = self.peers.known(rpc.peer);
@@ -254,17 +239,13 @@ impl Engine {
             self.ctx.timers.arm_rpc(index, due.min(heard + limit));
             return;
         }
-        self.recover(index, need);
-        self.ctx.timers.arm_rpc(index, heard + limit);
-    }
-
-    /// Sends a RESEND soon, however slowly the peer is known to react.
-    fn expedite(&mut self, index: RpcIndex) {
-        if let Some(rpc) = self.rpcs.known_mut(index) {
-            let intervals = if rpc.resend.last_sent().is_some() { DATA_INTERVALS_MAX } else { 1 };
-            rpc.resend
-                .shorten(nanos(self.ctx.config.recovery.resend_interval).saturating_mul(intervals));
+        if need == Need::Data {
+            self.receiver.resend_data(index, unresponsive, &mut self.rpcs, &mut self.ctx);
         }
+        if let Some(rpc) = self.rpcs.known_mut(index) {
+            self.ctx.recover(rpc, need, &self.peers);
+        }
+        self.ctx.timers.arm_rpc(index, heard + limit);
     }
 
     fn give_up(&mut self, index: RpcIndex, need: Need) {
@@ -285,63 +266,6 @@ impl Engine {
         self.fail_rpc(index, FailReason::Timeout);
     }
 
-    /// Sends what recovers the RPC (RESEND, NEED_ACK) and sets the time of the next.
-    fn recover(&mut self, index: RpcIndex, need: Need) {
-        let Some(rpc) = self.rpcs.known(index) else {
-            return;
-        };
-        let state = rpc.state();
-        let peer = self.peers.known(rpc.peer);
-        let profile = rpc.profile_with(peer);
-        let base = self.ctx.next_interval_ns(peer, profile);
-        match need {
-            Need::Answer => {
-                self.ctx.stats.resends_all_sent.inc();
-                let priority = self.ctx.config.top_priority().level();
-                let body = homa_wire::Resend { offset: 0, length: homa_wire::RESEND_ALL, priority };
-                // Towards Linux hosts control packets go first, as among them.
-                let behind = match profile {
-                    Profile::Native => rpc.tx.first_priority(),
-                    Profile::Linux => Priority::HIGHEST,
-                };
-                let priority = self.ctx.recovery_priority(peer, behind, rpc.last_heard);
-                let header = rpc.control_header(&self.peers, Body::Resend(body), (Reason::None, 0));
-                self.ctx.push_packet(rpc.path, header, priority);
-            }
-            Need::Data => {
-                // Its sender did not react to the last RESEND.
-                let unresponsive = rpc.resend.last_sent().is_some();
-                self.receiver.resend_data(index, unresponsive, &mut self.rpcs, &mut self.ctx);
-            }
-            Need::Acknowledgement if matches!(state, State::Refused(_)) => {
-                self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Rejected);
-            }
-            Need::Acknowledgement => {
-                // A GRANT may be on its way: what it lets go is not missing yet.
-                let words = (Reason::None, rpc.tx.sent());
-                self.ctx.tell_with(words, rpc, &self.peers, Body::NeedAck);
-            }
-            Need::Nothing | Need::Memory | Need::OurTurn => {}
-        }
-        let max_ns = match need {
-            // While data is missing, RESENDs must not become rare: recovery time would grow with
-            // the number of losses.
-            Need::Data => {
-                nanos(self.ctx.config.recovery.resend_interval).saturating_mul(DATA_INTERVALS_MAX)
-            }
-            Need::Answer => nanos(self.ctx.config.recovery.timeout) / 16,
-            _ => nanos(ack_repeat_max(&self.ctx.config)),
-        };
-        let Some(rpc) = self.rpcs.known_mut(index) else {
-            return;
-        };
-        if need == Need::Answer {
-            rpc.resend.note_resend(self.ctx.now);
-        }
-        let at = rpc.resend.sent(self.ctx.now, max_ns.max(base));
-        self.ctx.timers.arm_rpc(index, at);
-    }
-
     fn peer_due(&mut self, index: PeerIndex) {
         let Some(peer) = self.peers.known(index) else {
             return;
@@ -355,8 +279,9 @@ impl Engine {
         let (next, waits) = (peer.liveness.next_probe(), peer.liveness.waiting() > 0);
         let blocked = !peer.blocked.is_empty();
         let target = peer.in_flight.probe_target();
-        let (path, id) =
-            target.filter(|named| self.may_be_named(index, named)).unwrap_or((peer.path, 0));
+        let (path, id) = target
+            .filter(|named| self.ids.may_be_named(&self.rpcs, index, named))
+            .unwrap_or((peer.path, 0));
         let due = waits && self.ctx.now >= next;
         // The answer about a waiting RPC lets blocked ones go on as well.
         if due && self.peers.probe_waiting(index, &self.ids, &self.rpcs, &mut self.ctx) {
@@ -369,14 +294,6 @@ impl Engine {
                 if due { self.ctx.now + self.ctx.config.recovery.resend_interval } else { next };
             self.ctx.timers.arm_peer(index, at);
         }
-    }
-
-    /// Whether a probe may name this RPC. A request that the driver had no room for would leave
-    /// after the probe, and its server say that it was never seen.
-    fn may_be_named(&self, peer: PeerIndex, (path, id): &(Path, u64)) -> bool {
-        let index = self.ids.find(&self.rpcs, Some(peer), path, *id);
-        let rpc = index.and_then(|index| self.rpcs.known(index));
-        rpc.is_none_or(|rpc| !rpc.is_client() || rpc.tx.sent() > 0)
     }
 
     fn probe_due(&mut self, index: PeerIndex, mut probe: Probe) {
@@ -457,6 +374,68 @@ impl Engine {
 }
 
 impl Ctx {
+    /// Sends a RESEND about a response that waits here for memory, if its server is silent or may
+    /// have lost it: the rest of one that was given up would hold up others when its turn comes.
+    fn probe_response(&mut self, rpc: &mut Rpc, peers: &PeerTable) {
+        let timeout = self.config.recovery.timeout;
+        let probe_at = self.counts_from(rpc.last_heard) + timeout;
+        if rpc.doubts == 0 && self.now < probe_at {
+            self.timers.arm_rpc(rpc.index(), probe_at);
+            return;
+        }
+        let priority = self.config.top_priority().level();
+        let body = Body::Resend(homa_wire::Resend { offset: 0, length: 1, priority });
+        self.tell(rpc, peers, body, Reason::None);
+        let least_ns = nanos(self.config.recovery.resend_interval);
+        let interval_ns = rpc.resend.interval_ns().max(least_ns);
+        rpc.resend.back_off((nanos(timeout) / 8).max(least_ns));
+        self.arm(rpc.index(), interval_ns);
+    }
+
+    /// Sends what recovers an RPC besides its data (RESEND, NEED_ACK), and sets the time of the
+    /// next.
+    fn recover(&mut self, rpc: &mut Rpc, need: Need, peers: &PeerTable) {
+        let peer = peers.known(rpc.peer);
+        let profile = rpc.profile_with(peer);
+        let base = self.next_interval_ns(peer, profile);
+        match need {
+            Need::Answer => {
+                self.stats.resends_all_sent.inc();
+                let priority = self.config.top_priority().level();
+                let body = homa_wire::Resend { offset: 0, length: homa_wire::RESEND_ALL, priority };
+                // Towards Linux hosts control packets go first, as among them.
+                let behind = match profile {
+                    Profile::Native => rpc.tx.first_priority(),
+                    Profile::Linux => Priority::HIGHEST,
+                };
+                let priority = self.recovery_priority(peer, behind, rpc.last_heard);
+                let header = rpc.control_header(peers, Body::Resend(body), (Reason::None, 0));
+                self.push_packet(rpc.path, header, priority);
+                rpc.resend.note_resend(self.now);
+            }
+            Need::Acknowledgement if matches!(rpc.state(), State::Refused(_)) => {
+                self.tell(rpc, peers, Body::RpcUnknown, Reason::Rejected);
+            }
+            Need::Acknowledgement => {
+                // A GRANT may be on its way: what it lets go is not missing yet.
+                let words = (Reason::None, rpc.tx.sent());
+                self.tell_with(words, rpc, peers, Body::NeedAck);
+            }
+            Need::Nothing | Need::Memory | Need::OurTurn | Need::Data => {}
+        }
+        let max_ns = match need {
+            // While data is missing, RESENDs must not become rare: recovery time would grow with
+            // the number of losses.
+            Need::Data => {
+                nanos(self.config.recovery.resend_interval).saturating_mul(DATA_INTERVALS_MAX)
+            }
+            Need::Answer => nanos(self.config.recovery.timeout) / 16,
+            _ => nanos(ack_repeat_max(&self.config)),
+        };
+        let at = rpc.resend.sent(self.now, max_ns.max(base));
+        self.timers.arm_rpc(rpc.index(), at);
+    }
+
     /// When a response is given up that waits for room at its peer, or for the peer to prove its
     /// address. The peer is probed; calls end when it does not answer, and so must responses, or
     /// they would stay for ever. Other packets of the peer do not keep them: it has to take data.
@@ -485,6 +464,24 @@ impl Ctx {
         let silence = self.config.responses.silence;
         let alive = peer.map_or(heard, |peer| peer.last_heard.max(heard));
         (alive + silence).min(heard + silence * UNGRANTED_SILENCES)
+    }
+}
+
+impl Rpc {
+    /// Sends a RESEND soon, however slowly the peer is known to react.
+    fn expedite(&mut self, config: &Config) {
+        let intervals = if self.resend.last_sent().is_some() { DATA_INTERVALS_MAX } else { 1 };
+        self.resend.shorten(nanos(config.recovery.resend_interval).saturating_mul(intervals));
+    }
+}
+
+impl Ids {
+    /// Whether a probe may name this RPC. A request that the driver had no room for would leave
+    /// after the probe, and its server say that it was never seen.
+    fn may_be_named(&self, rpcs: &RpcTable, peer: PeerIndex, (path, id): &(Path, u64)) -> bool {
+        let index = self.find(rpcs, Some(peer), path, *id);
+        let rpc = index.and_then(|index| rpcs.known(index));
+        rpc.is_none_or(|rpc| !rpc.is_client() || rpc.tx.sent() > 0)
     }
 }
 

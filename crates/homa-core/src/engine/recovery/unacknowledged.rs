@@ -5,11 +5,14 @@
 
 use core::time::Duration;
 
+use homa_wire::{Body, Reason};
+
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::PeerTable;
 use crate::engine::peer::shares::{HostIndex, HostShares};
+use crate::engine::rpc::events::Happened;
 use crate::engine::rpc::index::RpcIndex;
 #[cfg(any(test, feature = "check"))]
 use crate::engine::rpc::list::RpcList;
@@ -47,9 +50,10 @@ impl HostShares {
         min_ns.saturating_add(range_ns.saturating_mul(left) / PRESSING_PERMILLE)
     }
 
-    /// The client waits without asking from now on: it learns of a response that is lost by the
-    /// server's NEED_ACK.
-    pub(crate) fn flush_acknowledgement(&self, rpc: &mut Rpc, ctx: &mut Ctx) {
+    /// Tells the peer that this end lives and has nothing to send yet. A client waits without
+    /// asking from now on: it learns of a response that is lost by the server's NEED_ACK.
+    pub(crate) fn tell_busy(&self, rpc: &mut Rpc, peers: &PeerTable, ctx: &mut Ctx) {
+        ctx.tell(rpc, peers, Body::Busy, Reason::None);
         if rpc.role != Role::Server {
             return;
         }
@@ -96,14 +100,24 @@ impl HostShares {
         true
     }
 
-    /// The client has `bytes` more of a response.
-    pub(crate) fn response_taken(
+    /// The peer has the outgoing message of an RPC below `upto`: it is not kept any more.
+    pub(crate) fn release(
         &mut self,
         index: RpcIndex,
-        bytes: u32,
+        upto: u32,
         rpcs: &mut RpcTable,
         peers: &PeerTable,
+        ctx: &mut Ctx,
     ) {
+        let Some(rpc) = rpcs.known_mut(index) else {
+            return;
+        };
+        let bytes = rpc.tx.release(upto);
+        if bytes == 0 {
+            return;
+        }
+        rpc.pending.add(Happened::Released);
+        ctx.events.push(rpc);
         if let Some((host, _)) = host_keeping(index, rpcs, peers) {
             self.let_go(host, bytes);
             self.move_back(index, host, rpcs);

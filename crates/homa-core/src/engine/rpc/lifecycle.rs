@@ -37,20 +37,16 @@ impl Engine {
         Ok(index)
     }
 
+    /// Grows every table that is indexed by RPC, before the first such index is used.
     fn make_room_for_rpc(&mut self) -> Result<(), OutOfMemory> {
         let capacity = self.rpcs.reserve(self.ctx.config.limits.max_rpcs as usize)?;
-        self.cover_rpcs(capacity)?;
-        self.rpcs.set_covered();
-        Ok(())
-    }
-
-    /// Grows every table that is indexed by RPC, before the first such index is used.
-    fn cover_rpcs(&mut self, capacity: usize) -> Result<(), OutOfMemory> {
         self.receiver.try_reserve(capacity)?;
         self.sender.try_reserve(capacity)?;
         self.ctx.timers.try_reserve_rpcs(capacity)?;
         self.unvalidated.try_reserve(capacity)?;
-        self.ctx.events.try_reserve(capacity)
+        self.ctx.events.try_reserve(capacity)?;
+        self.rpcs.set_covered();
+        Ok(())
     }
 
     /// Ends an RPC: it leaves every structure; its memory is given back; what remains are the
@@ -147,21 +143,6 @@ impl Engine {
             }
         }
         self.end_rpc(index);
-    }
-
-    /// The peer's last word on a request or response: it is complete at the other end.
-    pub(crate) fn release_outgoing(&mut self, index: RpcIndex, upto: u32) {
-        let Some(rpc) = self.rpcs.known_mut(index) else {
-            return;
-        };
-        let bytes = rpc.tx.release(upto);
-        if bytes > 0 {
-            rpc.pending.add(Happened::Released);
-            self.ctx.events.push(rpc);
-            if !rpc.is_client() {
-                self.shares.response_taken(index, bytes, &mut self.rpcs, &self.peers);
-            }
-        }
     }
 
     /// Ends every RPC of `port` and tells the peers; then the port is gone.

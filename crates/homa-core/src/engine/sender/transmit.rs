@@ -68,7 +68,13 @@ impl Engine {
         if let Some(transmit) = self.control_train(segments) {
             return Some(transmit);
         }
-        self.grant_train(segments)
+        let (rpcs, peers, ctx) = (&mut self.rpcs, &mut self.peers, &mut self.ctx);
+        let (first, room) = self.receiver.next_grant(rpcs, peers, ctx)?;
+        let rpc = rpcs.known(first)?;
+        let limits = (ctx.config.top_priority(), room);
+        let mut train = Train::to(segments, &rpc.path, Some(rpc.peer), limits, peers, &ctx.config);
+        self.receiver.append_grants(&mut train, first, rpcs, peers, ctx);
+        self.sender.finish(&train, peers, ctx)
     }
 
     /// Whether there is anything to send, now or when the pacer lets it.
@@ -110,16 +116,6 @@ impl Engine {
             }
         }
         None
-    }
-
-    fn grant_train(&mut self, segments: &mut [Segment]) -> Option<Transmit> {
-        let (rpcs, peers, ctx) = (&mut self.rpcs, &mut self.peers, &mut self.ctx);
-        let (first, room) = self.receiver.next_grant(rpcs, peers, ctx)?;
-        let rpc = rpcs.known(first)?;
-        let limits = (ctx.config.top_priority(), room);
-        let mut train = Train::to(segments, &rpc.path, Some(rpc.peer), limits, peers, &ctx.config);
-        self.receiver.append_grants(&mut train, first, rpcs, peers, ctx);
-        self.sender.finish(&train, peers, ctx)
     }
 
     /// The driver sent only the segments before `first_unsent` of the last train and says why. What
