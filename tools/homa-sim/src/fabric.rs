@@ -9,18 +9,10 @@ pub use topology::{Shape, Topology, TopologyError};
 
 use crate::{
     calendar::Calendar,
-    packet::{PacketId, Packets, Route},
+    event::{Event, HostId, PacketId, PortId},
+    packet::{Packets, Route},
     time::{Span, Time},
-    world::Event,
 };
-
-/// Names a host: 0 and up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HostId(pub u32);
-
-/// Names a port that sends: those of the hosts come first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct PortId(pub(crate) u32);
 
 /// What a port leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod calendar;
+mod event;
 mod fabric;
 mod packet;
 pub mod reproduce;
@@ -18,8 +19,9 @@ mod traffic;
 pub mod transport;
 mod world;
 
-pub use fabric::{HostId, PortKind, PortSummary, Shape, Topology, TopologyError};
+pub use event::{HostId, MessageId};
+pub use fabric::{PortKind, PortSummary, Shape, Topology, TopologyError};
 pub use packet::{Delivered, Outgoing, PRIORITIES, PacketSize};
 pub use time::{Rate, Span, Time};
 pub use traffic::{Load, Pattern, Traffic};
-pub use world::{Counts, Message, MessageId, OUTSIDE, World};
+pub use world::{Counts, Message, OUTSIDE, World};

@@ -1,9 +1,8 @@
 //! Packets under way, in a pool: what every hop needs apart from what only the ends read.
 
 use crate::{
-    fabric::{HostId, PortId},
+    event::{HostId, MessageId, PacketId, PortId},
     time::Time,
-    world::MessageId,
 };
 
 /// Number of priorities, of packets and of queues.
@@ -79,10 +78,6 @@ pub struct Delivered<'a, H> {
     /// The transport's own header.
     pub header: &'a H,
 }
-
-/// Names a packet while it is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PacketId(u32);
 
 /// What hops need of a packet.
 #[derive(Clone, Copy, Debug)]

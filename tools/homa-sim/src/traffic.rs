@@ -3,7 +3,7 @@
 use homa_bench::workload::Workload;
 
 use crate::{
-    fabric::HostId,
+    event::HostId,
     time::{Span, Time},
 };
 

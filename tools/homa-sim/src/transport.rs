@@ -3,10 +3,9 @@
 pub mod homa;
 
 use crate::{
-    fabric::HostId,
+    event::{HostId, MessageId},
     packet::{Delivered, Outgoing, PacketSize},
     time::Time,
-    world::MessageId,
 };
 
 /// The transport of one host. After a message or a packet, and when its timer is due, it has a

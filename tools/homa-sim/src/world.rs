@@ -2,8 +2,9 @@
 
 use crate::{
     calendar::Calendar,
-    fabric::{Fabric, HostId, PortId, PortSummary, Topology, TopologyError},
-    packet::{PacketId, Packets, Route, wire_bytes},
+    event::{Event, HostId, MessageId, PacketId, PortId},
+    fabric::{Fabric, PortSummary, Topology, TopologyError},
+    packet::{Packets, Route, wire_bytes},
     time::{Span, Time},
     traffic::Traffic,
     transport::{Protocol, Transport},
@@ -14,10 +15,6 @@ pub const OUTSIDE: Span = Span::from_ns(1_000);
 
 /// A transport that wants a turn now, and had one, gets the next after this.
 const PATIENCE: Span = Span::from_ns(100);
-
-/// Names a message: 0 and up, in the order in which they begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MessageId(pub u32);
 
 /// A message, from the application that sends to the one that receives it.
 #[derive(Clone, Copy, Debug)]
@@ -39,21 +36,6 @@ impl Message {
     pub fn is_over(&self) -> bool {
         self.ended != Time::NEVER
     }
-}
-
-/// What happens.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Event {
-    /// A packet has come to the end of a link.
-    Arrived(PacketId),
-    /// A packet has come to its host beside the network.
-    ArrivedOutside(PacketId),
-    /// A port has sent a packet.
-    Freed(PortId),
-    /// A transport wanted to be asked again.
-    Due(HostId),
-    /// The next message of a host begins.
-    Begins(HostId),
 }
 
 #[derive(Debug)]

@@ -5,21 +5,25 @@ use std::{
     ops::{ControlFlow, RangeInclusive},
     sync::{Mutex, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use homa_bench::workload::Workload;
 use homa_sim::{
     PRIORITIES, PortKind, PortSummary,
     reproduce::{
-        published::{self, Class, Slowdown},
-        sigcomm18::{Messages, Outcome, Row, Run, SetupError, rows},
+        published::{self, Slowdown},
+        sigcomm18::{Messages, Row, Run, SetupError, rows},
     },
 };
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use serde::Serialize;
 
-use super::{args::Sigcomm18Args, table};
+use super::{
+    args::Sigcomm18Args,
+    point::{Done, Point},
+    table,
+};
 use crate::{error::CliError, interrupt, output, progress::Progress};
 
 /// Packets of data that a run makes, within bounds of messages: enough for the P99 of each class.
@@ -29,36 +33,11 @@ const MESSAGES: RangeInclusive<u32> = 20_000..=5_000_000;
 const PACKETS_QUICK: f64 = 3e6;
 const MESSAGES_QUICK: RangeInclusive<u32> = 4_000..=200_000;
 
-/// Messages of a row at least, in percent, in tables and errors: published classes are finer than a
-/// run's percentiles are certain.
-const ROW_PERCENT_MIN: f64 = 9.0;
-
 /// Lengths up to which messages count as short.
 const SHORT_BYTES: u32 = 10_000;
 
 /// Steps of the bar per workload.
 const STEPS: usize = 1000;
-
-/// A workload to simulate.
-pub(super) struct Point {
-    pub(super) name: String,
-    pub(super) run: Run,
-    classes: Vec<Class>,
-}
-
-/// A workload that was simulated.
-pub(super) struct Done<'a> {
-    pub(super) point: &'a Point,
-    pub(super) outcome: Outcome,
-    took: Duration,
-}
-
-impl Done<'_> {
-    /// Rows with enough messages for certain percentiles.
-    pub(super) fn rows(&self) -> Vec<Row> {
-        rows(&self.outcome.samples, &self.point.classes, ROW_PERCENT_MIN)
-    }
-}
 
 /// What is printed.
 #[derive(Debug, Serialize)]

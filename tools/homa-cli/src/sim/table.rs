@@ -5,7 +5,7 @@ use std::fmt::Write;
 use homa_report::table::table;
 use homa_sim::{PortKind, reproduce::sigcomm18::Row};
 
-use super::reproduce::Done;
+use super::point::Done;
 use crate::units::format_size;
 
 /// All workloads, each with a table and a line about queues.

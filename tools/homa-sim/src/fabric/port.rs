@@ -2,7 +2,8 @@
 
 use super::Node;
 use crate::{
-    packet::{PRIORITIES, PacketId, Packets, Route},
+    event::PacketId,
+    packet::{PRIORITIES, Packets, Route},
     time::{Rate, Span, Time},
 };
 

@@ -1,7 +1,8 @@
 //! Which hosts and switches there are, and which way packets go.
 
-use super::{HostId, Node, Port, PortId};
+use super::{Node, Port};
 use crate::{
+    event::{HostId, PortId},
     packet::PacketSize,
     time::{Rate, Span},
 };

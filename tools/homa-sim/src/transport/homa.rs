@@ -15,10 +15,9 @@ use homa_wire::{DATA_HEADER_BYTES, PacketType};
 
 use super::{Protocol, Transport};
 use crate::{
-    fabric::HostId,
+    event::{HostId, MessageId},
     packet::{Delivered, Outgoing, PacketSize, wire_bytes},
     time::Time,
-    world::MessageId,
 };
 
 /// Homa's port, on every host.
