@@ -1,7 +1,7 @@
 //! Settings of Homa for a run: derived from the network in one place, and changed by name.
 //!
 //! Homa's fixed defaults fit links of 10 to 100 Gbit/s. On another link the same mechanisms need
-//! other numbers: [`derive`] computes them from the rate of the ports, the round-trip time of a
+//! other numbers: [`derive()`] computes them from the rate of the ports, the round-trip time of a
 //! short message on the idle network, the precision of the machine's timers, and the message
 //! sizes. [`with`] changes those that a plan gives, by the names in [`named`].
 

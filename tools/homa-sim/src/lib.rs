@@ -23,5 +23,5 @@ pub use event::{HostId, MessageId};
 pub use fabric::{PortKind, PortSummary, Shape, Topology, TopologyError};
 pub use packet::{Delivered, Outgoing, PRIORITIES, PacketSize};
 pub use time::{Rate, Span, Time};
-pub use traffic::{Load, Pattern, Traffic};
+pub use traffic::{Load, Traffic};
 pub use world::{Counts, Message, OUTSIDE, World};

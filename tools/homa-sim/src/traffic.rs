@@ -7,14 +7,7 @@ use crate::{
     time::{Span, Time},
 };
 
-/// Where messages go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pattern {
-    /// From every host to every other one by chance.
-    AllToAll,
-}
-
-/// How much is sent.
+/// How much is sent, from every host to every other one by chance.
 #[derive(Clone, Debug)]
 pub struct Load {
     /// Sizes of messages.
@@ -23,8 +16,6 @@ pub struct Load {
     pub interval: Span,
     /// Messages of all hosts together.
     pub messages: u32,
-    /// Where they go.
-    pub pattern: Pattern,
 }
 
 /// A message that begins, and when the next one of its host does.
@@ -36,7 +27,7 @@ pub(crate) struct Next {
 }
 
 /// The messages of all hosts: first a round of short ones in which each host calls every other
-/// one, so that they know each other, then the load.
+/// one, so that they know each other, then the load. Of more than 1,024 hosts each calls 64.
 ///
 /// Sizes are stratified: of `n` messages one is drawn from every `n`-th of the distribution, in an
 /// order left to chance, so that a short run has its share of the longest ones too.
@@ -58,6 +49,10 @@ struct Source {
 
 /// Bytes of a message of the first round.
 const INTRODUCTION_BYTES: u32 = 8;
+/// Hosts of which each calls all others in the first round.
+const ACQUAINTED_MAX: u32 = 1_024;
+/// Hosts that one of more calls.
+const INTRODUCTIONS: u32 = 64;
 /// From one message of the first round to the next, of the same host.
 const INTRODUCTION_INTERVAL: Span = Span::from_ns(2_000);
 /// From the end of the first round to the load.
@@ -75,12 +70,17 @@ impl Traffic {
 
     /// Messages of the first round. They are the first that begin.
     pub fn introductions(&self) -> u32 {
-        self.hosts.len() as u32 * self.others()
+        self.hosts.len() as u32 * self.introductions_each()
+    }
+
+    fn introductions_each(&self) -> u32 {
+        let others = self.others();
+        if others < ACQUAINTED_MAX { others } else { INTRODUCTIONS }
     }
 
     /// When the load begins.
     pub fn load_begins(&self) -> Time {
-        let round = u64::from(self.others()) * INTRODUCTION_INTERVAL.as_ps();
+        let round = u64::from(self.introductions_each()) * INTRODUCTION_INTERVAL.as_ps();
         Time::ZERO + Span::from_ps(round) + PAUSE
     }
 
@@ -105,13 +105,14 @@ impl Traffic {
             return None;
         }
         self.begun += 1;
-        let (others, load_begins) = (self.others(), self.load_begins());
+        let (others, introductions) = (self.others(), self.introductions_each());
+        let load_begins = self.load_begins();
         let source = &mut self.hosts[from.0 as usize];
-        if source.introduced < others {
+        if source.introduced < introductions {
             source.introduced += 1;
             // Each begins with its neighbour, so that none is called by all at once.
             let to = HostId((from.0 + source.introduced) % (others + 1));
-            let following = match source.introduced == others {
+            let following = match source.introduced == introductions {
                 true => load_begins + source.wait(self.load.interval),
                 false => now + INTRODUCTION_INTERVAL,
             };

@@ -15,8 +15,8 @@ pub trait Transport {
     /// What a packet carries besides its route.
     type Header: Copy + std::fmt::Debug;
 
-    /// The application sends a message.
-    fn send(&mut self, now: Time, message: MessageId, to: HostId, bytes: u32);
+    /// The application sends a message. `false`: the transport cannot take it.
+    fn send(&mut self, now: Time, message: MessageId, to: HostId, bytes: u32) -> bool;
 
     /// A packet has arrived.
     fn receive(&mut self, now: Time, packet: &Delivered<'_, Self::Header>);

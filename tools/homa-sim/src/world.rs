@@ -13,6 +13,9 @@ use crate::{
 /// Time of a packet beside the network.
 pub const OUTSIDE: Span = Span::from_ns(1_000);
 
+/// Least length of a day of the calendar, which has to reach beyond the delay of a hop.
+const DAY_MIN: Span = Span::from_ns(4);
+
 /// A transport that wants a turn now, and had one, gets the next after this.
 const PATIENCE: Span = Span::from_ns(100);
 
@@ -86,9 +89,9 @@ impl<P: Protocol> World<P> {
         let hosts = (0..topology.hosts()).map(HostId);
         let host = |host| Host { transport: protocol.host(host), due: Time::NEVER };
         // A full packet of each host makes about ten events.
-        let day = topology.host_rate.time(wire_bytes(1500), &mut 0).as_ps();
-        let day = Span::from_ps(2 * day / u64::from(topology.hosts()));
-        let mut calendar = Calendar::new(day);
+        let packet = topology.host_rate.time(wire_bytes(1500), &mut 0).as_ps();
+        let day = Span::from_ps(2 * packet / u64::from(topology.hosts()));
+        let mut calendar = Calendar::new(day.max(DAY_MIN));
         for host in hosts.clone() {
             calendar.add(traffic.first(host), Event::Begins(host));
         }
@@ -212,8 +215,8 @@ impl<P: Protocol> World<P> {
         let id = MessageId(u32::try_from(self.messages.len()).expect("memory ends before"));
         let (to, bytes) = (next.to, next.bytes);
         self.messages.push(Message { from, to, bytes, begun: self.now, ended: Time::NEVER });
-        self.open += 1;
-        self.hosts[from.0 as usize].transport.send(self.now, id, to, bytes);
+        let taken = self.hosts[from.0 as usize].transport.send(self.now, id, to, bytes);
+        self.open += usize::from(taken);
     }
 
     /// A host does what there is to do.

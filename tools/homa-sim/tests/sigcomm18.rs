@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use homa_sim::reproduce::{
     published,
-    sigcomm18::{Messages, Outcome, Profile, Row, Run, rows},
+    sigcomm18::{Messages, Outcome, Pacing, Profile, Row, Run, rows},
 };
 
 /// A run of a published workload.
@@ -13,6 +13,7 @@ fn run(name: &str, count: u32, seed: u64) -> Outcome {
         messages: Messages::published(name).unwrap(),
         load: published::LOAD,
         profile: Profile::Paper,
+        pacing: Pacing::Card,
         racks: 1,
         count,
         seed,
@@ -53,6 +54,7 @@ fn on_an_idle_network_messages_of_a_packet_take_the_time_computed() {
         messages: Messages::of(Messages::published("w1").unwrap().sizes.capped(1_000)),
         load: 1e-4,
         profile: Profile::Paper,
+        pacing: Pacing::Card,
         racks: 2,
         count: 2_000,
         seed: 1,

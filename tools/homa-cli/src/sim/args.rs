@@ -1,7 +1,7 @@
 //! Options of `homa sim`.
 
 use clap::{Args, Subcommand, ValueEnum, value_parser};
-use homa_sim::reproduce::sigcomm18::Profile;
+use homa_sim::reproduce::sigcomm18::{Pacing, Profile};
 
 /// `homa sim`
 #[derive(Debug, Clone, Subcommand)]
@@ -41,6 +41,9 @@ pub(crate) struct Sigcomm18Args {
     /// Settings of Homa
     #[arg(long, value_enum, default_value_t = ProfileArg::Paper)]
     pub profile: ProfileArg,
+    /// What keeps packets from waiting in the senders' cards
+    #[arg(long, value_enum, default_value_t = PacingArg::Card)]
+    pub pacing: PacingArg,
     /// 16 hosts at one switch, and fewer messages
     #[arg(long)]
     pub quick: bool,
@@ -73,6 +76,24 @@ impl From<ProfileArg> for Profile {
         match profile {
             ProfileArg::Paper => Profile::Paper,
             ProfileArg::Default => Profile::Default,
+        }
+    }
+}
+
+/// What paces senders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PacingArg {
+    /// The card asks for each packet; answers travel beside the network
+    Card,
+    /// The engine's clock, as over sockets; answers travel through the network
+    Clock,
+}
+
+impl From<PacingArg> for Pacing {
+    fn from(pacing: PacingArg) -> Self {
+        match pacing {
+            PacingArg::Card => Pacing::Card,
+            PacingArg::Clock => Pacing::Clock,
         }
     }
 }

@@ -142,6 +142,7 @@ fn point(name: &str, args: &Sigcomm18Args) -> Result<Point, CliError> {
     let run = Run {
         load: args.load,
         profile: args.profile.into(),
+        pacing: args.pacing.into(),
         racks: args.racks.unwrap_or(racks),
         count: args.messages.unwrap_or_else(|| messages.count(packets, bounds)),
         seed: args.seed,

@@ -14,7 +14,7 @@ use crate::{
     packet::{PRIORITIES, PacketSize},
     summary::{Samples, percentiles},
     time::Span,
-    traffic::{Load, Pattern, Traffic},
+    traffic::{Load, Traffic},
     transport::{
         Protocol,
         homa::{Answers, Homa, HomaHost},
@@ -93,6 +93,17 @@ pub enum Profile {
     Default,
 }
 
+/// What keeps packets from waiting in the card of a sender, where all have one order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pacing {
+    /// The card asks for a packet when it can send one, as in the paper. Answers travel beside the
+    /// network.
+    Card,
+    /// The engine's clock, as over sockets: it hands packets over ahead of their time, and they
+    /// wait in the card. Answers travel through the network, since the clock counts them.
+    Clock,
+}
+
 /// A run.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -102,6 +113,8 @@ pub struct Run {
     pub load: f64,
     /// Settings of Homa.
     pub profile: Profile,
+    /// What paces senders.
+    pub pacing: Pacing,
     /// Racks of 16 hosts.
     pub racks: u32,
     /// Messages of all hosts.
@@ -151,13 +164,27 @@ const PACKET: PacketSize =
 const RTT_BYTES: u32 = 10_000;
 /// Steps in which a load is run.
 const STEPS: u32 = 200;
-/// Lengths of the load after which a run that is not over is stuck.
-const PATIENCE: u32 = 10;
+/// Lengths of the load in which a run is over, unless it waits for timers.
+const LENGTHS: u32 = 10;
+/// Time after that in which timers have run out, and a run that is not over never will be.
+const PATIENCE: Span = Span::from_ns(5_000_000_000);
 
 impl Run {
     /// Number of hosts.
     pub fn hosts(&self) -> u32 {
-        Topology::sigcomm18(self.racks).hosts()
+        self.topology().hosts()
+    }
+
+    fn topology(&self) -> Topology {
+        let card_pulls = self.pacing == Pacing::Card;
+        Topology { card_pulls, ..Topology::sigcomm18(self.racks) }
+    }
+
+    fn answers(&self) -> Answers {
+        match self.pacing {
+            Pacing::Card => Answers::Outside,
+            Pacing::Clock => Answers::Inside,
+        }
     }
 
     /// Checks that it can begin.
@@ -168,7 +195,7 @@ impl Run {
         if !(self.load > 0.0 && self.load < 1.0) {
             return Err(SetupError::Load);
         }
-        Topology::sigcomm18(self.racks).validate()?;
+        self.topology().validate()?;
         Ok(self.config().validate()?)
     }
 
@@ -182,15 +209,10 @@ impl Run {
         mut progress: impl FnMut(f64) -> ControlFlow<()>,
     ) -> Result<Option<Outcome>, SetupError> {
         self.check()?;
-        let topology = Topology::sigcomm18(self.racks);
-        let homa = Homa::new(self.config(), Answers::Outside, topology.card_pulls, self.seed)?;
+        let topology = self.topology();
+        let homa = Homa::new(self.config(), self.answers(), self.seed)?;
         let interval = self.interval(&topology, &homa);
-        let load = Load {
-            sizes: self.messages.sizes.clone(),
-            interval,
-            messages: self.count,
-            pattern: Pattern::AllToAll,
-        };
+        let load = Load { sizes: self.messages.sizes.clone(), interval, messages: self.count };
         let traffic = Traffic::new(load, topology.hosts(), self.seed);
         let (first, begins) = (traffic.introductions(), traffic.load_begins());
         let mut world = World::new(topology, &homa, traffic, self.seed)?;
@@ -200,7 +222,7 @@ impl Run {
         world.run_until(at(COUNTED.start));
         world.measure_ports();
         let mut ports = None;
-        for step in 0..STEPS * PATIENCE {
+        for step in 0..STEPS * LENGTHS {
             let part = f64::from(step + 1) / f64::from(STEPS);
             if part >= COUNTED.end && ports.is_none() {
                 world.run_until(at(COUNTED.end));
@@ -214,6 +236,7 @@ impl Run {
                 return Ok(None);
             }
         }
+        world.run_until(at(f64::from(LENGTHS)) + PATIENCE);
         let place = |part: f64| first as usize + (part * f64::from(self.count)) as usize;
         let counted = place(COUNTED.start)..place(COUNTED.end);
         Ok(Some(Outcome {
@@ -238,6 +261,8 @@ impl Run {
     fn config(&self) -> Config {
         let common = Config::default().with(|config| {
             config.output.mtu_max = 1500;
+            let mbps = self.topology().host_rate.mbps();
+            config.output.link_mbps = (self.pacing == Pacing::Clock).then_some(mbps);
             config.limits.max_message_bytes = 1 << 26;
             config.limits.receive_memory_bytes = 8 << 30;
             // Small tables, but the second in which nothing is forgotten is never over.

@@ -43,23 +43,17 @@ pub enum Answers {
 pub struct Homa {
     config: Config,
     answers: Answers,
-    card_pulls: bool,
     seed: u64,
 }
 
 impl Homa {
-    /// Homa with settings. `card_pulls`: the card asks for each packet.
+    /// Homa with settings.
     ///
     /// # Errors
     /// A setting is out of its range.
-    pub fn new(
-        config: Config,
-        answers: Answers,
-        card_pulls: bool,
-        seed: u64,
-    ) -> Result<Self, ConfigError> {
+    pub fn new(config: Config, answers: Answers, seed: u64) -> Result<Self, ConfigError> {
         config.validate()?;
-        Ok(Self { config, answers, card_pulls, seed })
+        Ok(Self { config, answers, seed })
     }
 }
 
@@ -71,7 +65,9 @@ impl Protocol for Homa {
         let mut engine =
             Engine::new(self.config.clone(), HostBudget::local(), seed).expect("settings are good");
         engine.bind_port(PORT, PortOptions::SERVE).expect("the first port");
-        let segments = if self.card_pulls { 1 } else { TRAIN_PACKETS };
+        // Without a clock of its own the engine gives a packet when the card asks.
+        let paced = self.config.output.link_mbps.is_some();
+        let segments = if paced { TRAIN_PACKETS } else { 1 };
         HomaHost {
             host,
             engine,
@@ -171,13 +167,15 @@ impl HomaHost {
 impl Transport for HomaHost {
     type Header = HomaHeader;
 
-    fn send(&mut self, now: Time, message: MessageId, to: HostId, bytes: u32) {
+    fn send(&mut self, now: Time, message: MessageId, to: HostId, bytes: u32) -> bool {
         let (path, options) = (self.path(to), RequestOptions::default());
-        let now = engine_time(now);
-        match self.engine.send_request(now, path, bytes, u64::from(message.0), options) {
-            Ok(rpc) => self.sending.set(rpc, message),
-            Err(_) => self.failed += 1,
-        }
+        let (now, cookie) = (engine_time(now), u64::from(message.0));
+        let Ok(rpc) = self.engine.send_request(now, path, bytes, cookie, options) else {
+            self.failed += 1;
+            return false;
+        };
+        self.sending.set(rpc, message);
+        true
     }
 
     fn receive(&mut self, now: Time, packet: &Delivered<'_, HomaHeader>) {
