@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     body::REPLY_BYTES_MAX,
+    error::CliError,
     transport::{Carriage, Protocol},
     units::parse_size,
 };
@@ -79,6 +80,18 @@ pub(crate) fn ordered_size(text: &str) -> Result<u64, String> {
         }
         bytes => Ok(bytes),
     }
+}
+
+/// A setting of Homa, given as NAME=VALUE, as TOML; words, such as `5ms`, need no quotes.
+pub(crate) fn given(setting: &str) -> Result<toml::Table, CliError> {
+    let needed = || {
+        let text =
+            format!("--set {setting}: NAME=VALUE is needed, such as grants.max_overcommit=4");
+        CliError::Usage(text)
+    };
+    let (name, value) = setting.split_once('=').ok_or_else(needed)?;
+    let word = || toml::from_str(&format!("{name} = {}", toml::Value::String(value.to_owned())));
+    toml::from_str(setting).or_else(|_| word()).map_err(|_| needed())
 }
 
 #[cfg(test)]

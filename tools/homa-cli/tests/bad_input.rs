@@ -264,6 +264,13 @@ fn files_that_cannot_be_read_or_understood_are_named() {
         ),
         ("sim reproduce sigcomm18 --workload {dir}/words.csv", 1, "line 2: expected length_bytes"),
         ("sim reproduce sigcomm18 --load 1", 2, "the load must be above 0 and below 1"),
+        ("sim reproduce sigcomm18 --set grants.max_overcommit", 2, "NAME=VALUE is needed"),
+        ("sim reproduce sigcomm18 --set grants.overcommit=2", 2, "grants.max_overcommit"),
+        (
+            "sim reproduce sigcomm18 --set priorities.count=9",
+            2,
+            "priorities.count must be between 1 and 8",
+        ),
         ("sim reproduce sigcomm18 --profile 2019", 2, "possible values: 2018, default"),
         ("load 127.0.0.1:1 --workload {dir}/empty", 1, "no points"),
         ("load 127.0.0.1:1 --workload fixed:0", 2, "a message has at least 1 byte"),

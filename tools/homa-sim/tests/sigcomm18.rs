@@ -9,10 +9,11 @@ use homa_sim::reproduce::{
 
 /// A run of a published workload.
 fn run(name: &str, count: u32, seed: u64) -> Outcome {
+    let messages = Messages::published(name).unwrap();
     let run = Run {
-        messages: Messages::published(name).unwrap(),
+        config: Profile::Paper.config(&messages, Pacing::Card),
+        messages,
         load: published::LOAD,
-        profile: Profile::Paper,
         pacing: Pacing::Card,
         racks: 1,
         count,
@@ -50,10 +51,11 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another() {
 
 #[test]
 fn on_an_idle_network_messages_of_a_packet_take_the_time_computed() {
+    let messages = Messages::of(Messages::published("w1").unwrap().sizes.capped(1_000));
     let run = Run {
-        messages: Messages::of(Messages::published("w1").unwrap().sizes.capped(1_000)),
+        config: Profile::Paper.config(&messages, Pacing::Card),
+        messages,
         load: 1e-4,
-        profile: Profile::Paper,
         pacing: Pacing::Card,
         racks: 2,
         count: 2_000,

@@ -16,7 +16,7 @@ use super::{
     args::{BenchArgs, ClusterArgs, ClusterCommon, CompareOptions, PlanArgs},
     study::Study,
 };
-use crate::{error::CliError, transport::Carriage};
+use crate::{error::CliError, options::given, transport::Carriage};
 
 /// The transports of the comparison that nobody asked for by name: Homa, and the best of TCP. Over
 /// one connection per pair short messages wait ten times as long for the longest of the others.
@@ -191,18 +191,6 @@ fn change(plan: &mut Plan, options: &CompareOptions) -> Result<(), CliError> {
         named::merge(&mut plan.homa, given(setting)?);
     }
     Ok(())
-}
-
-/// The value of `--set` as TOML; words, such as `5ms`, need no quotes.
-fn given(setting: &str) -> Result<toml::Table, CliError> {
-    let needed = || {
-        let text =
-            format!("--set {setting}: NAME=VALUE is needed, such as grants.max_overcommit=4");
-        CliError::Usage(text)
-    };
-    let (name, value) = setting.split_once('=').ok_or_else(needed)?;
-    let word = || toml::from_str(&format!("{name} = {}", toml::Value::String(value.to_owned())));
-    toml::from_str(setting).or_else(|_| word()).map_err(|_| needed())
 }
 
 /// Has Homa carried as the global option says; who named transports has said it already.

@@ -28,6 +28,7 @@ Examples:
   homa sim reproduce sigcomm18 --workload w3     144 hosts, one workload
   homa sim reproduce sigcomm18 --workload my.csv --load 0.5
   homa sim reproduce sigcomm18 --profile default --quick --json
+  homa sim reproduce sigcomm18 --quick --workload w4 --set priorities.count=2
 
 Slowdown: the time of a message in times of what it takes on the idle network. A file of sizes has \
 lines of length_bytes,cumulative_fraction.")]
@@ -41,6 +42,10 @@ pub(crate) struct Sigcomm18Args {
     /// Settings of Homa
     #[arg(long, value_enum, default_value_t = ProfileArg::Paper)]
     pub profile: ProfileArg,
+    /// A setting of Homa instead of the profile's, such as grants.max_overcommit=2 or
+    /// recovery.resend_interval=5ms; may be given several times
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub settings: Vec<String>,
     /// What keeps packets from waiting in the senders' cards
     #[arg(long, value_enum, default_value_t = PacingArg::Card)]
     pub pacing: PacingArg,

@@ -8,12 +8,12 @@ use std::{
     time::Instant,
 };
 
-use homa_bench::workload::Workload;
+use homa_bench::{settings::named, workload::Workload};
 use homa_sim::{
     PRIORITIES, PortKind, PortSummary,
     reproduce::{
         published::{self, Slowdown},
-        sigcomm18::{Messages, Row, Run, SetupError, rows},
+        sigcomm18::{Messages, Pacing, Profile, Row, Run, SetupError, rows},
     },
 };
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
@@ -24,7 +24,7 @@ use super::{
     point::{Done, Point},
     table,
 };
-use crate::{error::CliError, interrupt, output, progress::Progress};
+use crate::{error::CliError, interrupt, options::given, output, progress::Progress};
 
 /// Packets of data that a run makes, within bounds of messages: enough for the P99 of each class.
 const PACKETS: f64 = 100e6;
@@ -80,6 +80,7 @@ struct RunDocument {
     unfinished: usize,
     failed_calls: u64,
     seed: u64,
+    settings: toml::Table,
     packets: u64,
     events: u64,
     seconds: f64,
@@ -139,10 +140,16 @@ fn point(name: &str, args: &Sigcomm18Args) -> Result<Point, CliError> {
         true => (PACKETS_QUICK, MESSAGES_QUICK, 1),
         false => (PACKETS, MESSAGES, 9),
     };
+    let (profile, pacing): (Profile, Pacing) = (args.profile.into(), args.pacing.into());
+    let mut config = profile.config(&messages, pacing);
+    for setting in &args.settings {
+        named::apply(&mut config, &given(setting)?)
+            .map_err(|error| CliError::Usage(format!("--set {setting}: {error}")))?;
+    }
     let run = Run {
+        config,
         load: args.load,
-        profile: args.profile.into(),
-        pacing: args.pacing.into(),
+        pacing,
         racks: args.racks.unwrap_or(racks),
         count: args.messages.unwrap_or_else(|| messages.count(packets, bounds)),
         seed: args.seed,
@@ -249,6 +256,7 @@ fn run_document(done: &Done<'_>) -> RunDocument {
         unfinished: outcome.samples.unfinished,
         failed_calls: outcome.failed,
         seed: run.seed,
+        settings: named::table(&run.config),
         packets: outcome.counts.packets,
         events: outcome.counts.events,
         seconds: done.took.as_secs_f64(),

@@ -64,6 +64,20 @@ impl Messages {
         ((packets / each) as u32).clamp(*bounds.start(), *bounds.end())
     }
 
+    /// Parameters of the paper.
+    fn paper(&self, config: &mut Config) {
+        config.unscheduled.bytes = UNSCHEDULED_BYTES;
+        config.grants.window_bytes = RTT_BYTES;
+        config.grants.max_overcommit = self.scheduled_levels as u8;
+        config.grants.fifo_permille = 0;
+        config.output.fifo_permille = 0;
+        config.priorities.cutoffs = CutoffSource::Fixed(self.cutoffs());
+        // The paper's network loses nothing.
+        config.recovery.resend_interval = Duration::from_millis(200);
+        config.recovery.timeout = Duration::from_secs(20);
+        config.responses.silence = Duration::from_secs(30);
+    }
+
     /// Cutoffs by which every level above the scheduled ones carries as many unscheduled bytes.
     fn cutoffs(&self) -> Cutoffs {
         let share = |bytes: u32| f64::from(bytes.min(UNSCHEDULED_BYTES));
@@ -93,6 +107,25 @@ pub enum Profile {
     Default,
 }
 
+impl Profile {
+    /// The settings for messages.
+    pub fn config(self, messages: &Messages, pacing: Pacing) -> Config {
+        let paper = self == Profile::Paper;
+        Config::default().with(|config| {
+            let mbps = Topology::sigcomm18(1).host_rate.mbps();
+            config.output.link_mbps = (pacing == Pacing::Clock).then_some(mbps);
+            config.output.mtu_max = PACKET.ip_bytes_max;
+            config.limits.max_message_bytes = 1 << 26;
+            config.limits.receive_memory_bytes = 8 << 30;
+            // A packet is never under way for long, and tables stay small.
+            config.recovery.finished_memory = Duration::from_millis(100);
+            if paper {
+                messages.paper(config);
+            }
+        })
+    }
+}
+
 /// What keeps packets from waiting in the card of a sender, where all have one order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pacing {
@@ -111,8 +144,8 @@ pub struct Run {
     pub messages: Messages,
     /// Part of the hosts' links that is used: headers and control packets included.
     pub load: f64,
-    /// Settings of Homa.
-    pub profile: Profile,
+    /// Settings of Homa, such as those of a [`Profile`].
+    pub config: Config,
     /// What paces senders.
     pub pacing: Pacing,
     /// Racks of 16 hosts.
@@ -196,7 +229,7 @@ impl Run {
             return Err(SetupError::Load);
         }
         self.topology().validate()?;
-        Ok(self.config().validate()?)
+        Ok(self.config.validate()?)
     }
 
     /// Runs to the end of all messages. `progress` hears which part of the load is done, and ends
@@ -210,7 +243,7 @@ impl Run {
     ) -> Result<Option<Outcome>, SetupError> {
         self.check()?;
         let topology = self.topology();
-        let homa = Homa::new(self.config(), self.answers(), self.seed)?;
+        let homa = Homa::new(self.config.clone(), self.answers(), self.seed)?;
         let interval = self.interval(&topology, &homa);
         let load = Load { sizes: self.messages.sizes.clone(), interval, messages: self.count };
         let traffic = Traffic::new(load, topology.hosts(), self.seed);
@@ -256,36 +289,6 @@ impl Run {
         });
         let byte_ps = 8e6 / f64::from(topology.host_rate.mbps());
         Span::from_ps((bytes * byte_ps / self.load) as u64)
-    }
-
-    fn config(&self) -> Config {
-        let common = Config::default().with(|config| {
-            config.output.mtu_max = 1500;
-            let mbps = self.topology().host_rate.mbps();
-            config.output.link_mbps = (self.pacing == Pacing::Clock).then_some(mbps);
-            config.limits.max_message_bytes = 1 << 26;
-            config.limits.receive_memory_bytes = 8 << 30;
-            // Small tables, but the second in which nothing is forgotten is never over.
-            config.recovery.finished_memory = Duration::from_millis(100);
-        });
-        match self.profile {
-            Profile::Default => common,
-            Profile::Paper => common.with(|config| self.paper(config)),
-        }
-    }
-
-    /// Parameters of the paper.
-    fn paper(&self, config: &mut Config) {
-        config.unscheduled.bytes = UNSCHEDULED_BYTES;
-        config.grants.window_bytes = RTT_BYTES;
-        config.grants.max_overcommit = self.messages.scheduled_levels as u8;
-        config.grants.fifo_permille = 0;
-        config.output.fifo_permille = 0;
-        config.priorities.cutoffs = CutoffSource::Fixed(self.messages.cutoffs());
-        // The paper's network loses nothing.
-        config.recovery.resend_interval = Duration::from_millis(200);
-        config.recovery.timeout = Duration::from_secs(20);
-        config.responses.silence = Duration::from_secs(30);
     }
 }
 
