@@ -48,3 +48,14 @@ fn a_file_of_sizes_at_another_load_has_classes_of_its_own() {
     assert_eq!(sizes, [100, 5000, 60000].map(Value::from));
     assert_eq!(found["errors"], Value::Array(Vec::new()));
 }
+
+#[test]
+fn results_and_pictures_are_written_where_that_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("sim");
+    let printed = reproduced(&["--workload", "w3", "--out", out.to_str().unwrap()]);
+    let written = std::fs::read_to_string(out.join("results.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), printed);
+    let picture = std::fs::read_to_string(out.join("slowdown-w3.svg")).unwrap();
+    assert!(picture.contains("as published") && picture.contains("16 simulated hosts"));
+}

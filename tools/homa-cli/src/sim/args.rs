@@ -1,5 +1,7 @@
 //! Options of `homa sim`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum, value_parser};
 use homa_sim::reproduce::sigcomm18::{Pacing, Profile};
 
@@ -61,6 +63,9 @@ pub(crate) struct Sigcomm18Args {
     /// The same number gives the same results, on every machine
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
+    /// Directory for results.json and a picture per workload
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
     /// Workloads that are simulated at a time; as many as there are processors if not given
     #[arg(long, value_name = "COUNT", value_parser = value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,

@@ -1,6 +1,7 @@
 //! `homa sim`: a data center in simulated time.
 
 pub(crate) mod args;
+mod picture;
 mod point;
 mod reproduce;
 mod table;

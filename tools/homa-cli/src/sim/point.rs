@@ -1,6 +1,6 @@
 //! What is simulated at a time, and what came of it.
 
-use std::time::Duration;
+use std::{ffi::OsStr, path::Path, time::Duration};
 
 use homa_sim::reproduce::{
     published::Class,
@@ -16,6 +16,13 @@ pub(super) struct Point {
     pub(super) name: String,
     pub(super) run: Run,
     pub(super) classes: Vec<Class>,
+}
+
+impl Point {
+    /// The name of the workload, or of its file, as a part of names of files.
+    pub(super) fn file_name(&self) -> &str {
+        Path::new(&self.name).file_stem().and_then(OsStr::to_str).unwrap_or("workload")
+    }
 }
 
 /// A workload that was simulated.

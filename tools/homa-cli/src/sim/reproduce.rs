@@ -3,12 +3,13 @@
 use std::{
     num::NonZero,
     ops::{ControlFlow, RangeInclusive},
+    path::Path,
     sync::{Mutex, PoisonError},
     thread,
     time::Instant,
 };
 
-use homa_bench::{settings::named, workload::Workload};
+use homa_bench::{results, settings::named, workload::Workload};
 use homa_sim::{
     PRIORITIES, PortKind, PortSummary,
     reproduce::{
@@ -21,10 +22,13 @@ use serde::Serialize;
 
 use super::{
     args::Sigcomm18Args,
+    picture,
     point::{Done, Point},
     table,
 };
-use crate::{error::CliError, interrupt, options::given, output, progress::Progress};
+use crate::{
+    error::CliError, interrupt, options::given, output, progress::Progress, report::store,
+};
 
 /// Packets of data that a run makes, within bounds of messages: enough for the P99 of each class.
 const PACKETS: f64 = 100e6;
@@ -102,13 +106,24 @@ struct PortDocument {
 pub(crate) fn run(args: &Sigcomm18Args, json: bool) -> Result<(), CliError> {
     let points = args.workloads.iter().map(|name| point(name, args));
     let points = points.collect::<Result<Vec<_>, _>>()?;
+    if let Some(out) = &args.out {
+        results::try_directory(out).map_err(|error| CliError::File {
+            action: "write results to",
+            path: out.clone(),
+            reason: error.to_string(),
+        })?;
+    }
     interrupt::watch(|| {});
     let done = simulate(&points, threads(args))?;
     // What was simulated is printed although the user did not wait for the rest.
     if !done.is_empty() {
+        let document = document(&done);
         match json {
-            true => output::document(&document(&done))?,
+            true => output::document(&document)?,
             false => output::bytes(table::render(&done).as_bytes())?,
+        }
+        if let Some(out) = &args.out {
+            write(out, &document, &done)?;
         }
     }
     if interrupt::pressed() {
@@ -121,6 +136,21 @@ pub(crate) fn run(args: &Sigcomm18Args, json: bool) -> Result<(), CliError> {
             point.name, outcome.samples.unfinished, outcome.failed
         ))),
     }
+}
+
+/// Writes results and pictures.
+fn write(out: &Path, document: &Document, done: &[Done<'_>]) -> Result<(), CliError> {
+    let text = serde_json::to_vec_pretty(document);
+    let text = text.map_err(|error| CliError::Process(error.to_string()))?;
+    let mut files = vec![(out.join("results.json"), text)];
+    files.extend(done.iter().filter_map(|done| {
+        let name = done.point.file_name();
+        Some((out.join(format!("slowdown-{name}.svg")), picture::draw(done)?.into_bytes()))
+    }));
+    for file in store(files)? {
+        eprintln!("homa: wrote {}", file.display());
+    }
+    Ok(())
 }
 
 fn threads(args: &Sigcomm18Args) -> usize {
