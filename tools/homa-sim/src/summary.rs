@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use crate::{
     packet::PacketSize,
-    transport::{Protocol, Transport},
-    world::World,
+    transport::Protocol,
+    world::{Message, World},
 };
 
 /// A message that counts.
@@ -27,23 +27,19 @@ pub struct Samples {
 
 impl Samples {
     /// Those of the messages `counted`, in the order of their begin.
-    pub fn of<P>(world: &World<P>, size: &PacketSize, counted: Range<usize>) -> Self
-    where
-        P: Protocol,
-        P::Host: Transport,
-    {
+    pub fn of<P: Protocol>(world: &World<P>, size: &PacketSize, counted: Range<usize>) -> Self {
         let messages = world.messages().get(counted).unwrap_or_default();
-        let (ended, open): (Vec<_>, Vec<_>) =
-            messages.iter().partition(|message| message.is_over());
         let topology = world.topology();
-        let sample = |message: &&_| {
-            let crate::world::Message { from, to, bytes, begun, ended } = **message;
+        let sample = |message: &Message| {
+            let Message { from, to, bytes, begun, ended } = *message;
             let idle = topology.idle_time(from, to, bytes, size).as_ps();
             Sample { bytes, slowdown: ended.since(begun).as_ps() as f64 / idle as f64 }
         };
-        let mut samples: Vec<_> = ended.iter().map(sample).collect();
+        let ended = messages.iter().filter(|message| message.is_over());
+        let mut samples: Vec<_> = ended.map(sample).collect();
         samples.sort_by_key(|sample| sample.bytes);
-        Self { samples, unfinished: open.len() }
+        let unfinished = messages.len() - samples.len();
+        Self { samples, unfinished }
     }
 
     /// Those of lengths above `over` and up to `upto` bytes.

@@ -88,9 +88,13 @@ impl Protocol for Homa {
 
     /// GRANTs, and the answer where it goes through the network.
     fn control_bytes(&self, bytes: u32) -> f64 {
-        let size = self.packet_size();
-        let window = self.config.grants.window_bytes;
-        let step = self.config.grants.step_bytes.min(window / 4).max(size.payload_max());
+        let (size, grants) = (self.packet_size(), &self.config.grants);
+        let window = match grants.window_bytes {
+            0 => grants.max_incoming_bytes,
+            fixed => fixed,
+        };
+        // A GRANT leaves when so many whole packets have come.
+        let step = grants.step_bytes.min(window / 4).max(1).next_multiple_of(size.payload_max());
         let grants = bytes.saturating_sub(self.config.unscheduled.bytes).div_ceil(step);
         let answer = match self.answers {
             Answers::Outside => 0,
