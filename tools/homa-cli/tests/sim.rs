@@ -59,3 +59,19 @@ fn results_and_pictures_are_written_where_that_is_asked_for() {
     let picture = std::fs::read_to_string(out.join("slowdown-w3.svg")).unwrap();
     assert!(picture.contains("as published") && picture.contains("16 simulated hosts"));
 }
+
+#[test]
+fn the_times_of_the_slowest_messages_add_up() {
+    let found = reproduced(&["--workload", "w3", "--worst", "5", "--worst-max", "10k"]);
+    let slowest = found["runs"][0]["slowest"].as_array().unwrap();
+    assert_eq!(slowest.len(), 5);
+    let slowdown = |index: usize| slowest[index]["slowdown"].as_f64().unwrap();
+    assert!((1..5).all(|index| slowdown(index) <= slowdown(index - 1)));
+    for slow in slowest {
+        let us = |name: &str| slow[name].as_f64().unwrap();
+        let all = us("waiting_us") + us("sending_us") + us("arriving_us");
+        // 12 µs is what 10 kB take alone, and 2.55 what hosts and the switch do.
+        assert!(us("slowdown") > 1.0 && all > 2.55 && all < us("slowdown") * 12.0, "{slow}");
+        assert!(slow["message_bytes"].as_u64().unwrap() <= 10_000);
+    }
+}

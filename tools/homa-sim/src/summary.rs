@@ -13,6 +13,8 @@ use crate::{
 pub struct Sample {
     /// Its length.
     pub bytes: u32,
+    /// Its place among the messages.
+    pub index: u32,
     /// Its time, in times of what it takes on the idle network.
     pub slowdown: f64,
 }
@@ -28,14 +30,16 @@ pub struct Samples {
 impl Samples {
     /// Those of the messages `counted`, in the order of their begin.
     pub fn of<P: Protocol>(world: &World<P>, size: &PacketSize, counted: Range<usize>) -> Self {
-        let messages = world.messages().get(counted).unwrap_or_default();
+        let messages = world.messages().get(counted.clone()).unwrap_or_default();
         let topology = world.topology();
-        let sample = |message: &Message| {
-            let Message { from, to, bytes, begun, ended } = *message;
+        let first = counted.start as u32;
+        let sample = |(index, message): (u32, &Message)| {
+            let Message { from, to, bytes, begun, ended, .. } = *message;
             let idle = topology.idle_time(from, to, bytes, size).as_ps();
-            Sample { bytes, slowdown: ended.since(begun).as_ps() as f64 / idle as f64 }
+            let slowdown = ended.since(begun).as_ps() as f64 / idle as f64;
+            Sample { bytes, index, slowdown }
         };
-        let ended = messages.iter().filter(|message| message.is_over());
+        let ended = (first..).zip(messages).filter(|(_, message)| message.is_over());
         let mut samples: Vec<_> = ended.map(sample).collect();
         samples.sort_by_key(|sample| sample.bytes);
         let unfinished = messages.len() - samples.len();
@@ -47,6 +51,14 @@ impl Samples {
         let begin = self.samples.partition_point(|sample| sample.bytes <= over);
         let end = self.samples.partition_point(|sample| sample.bytes <= upto);
         &self.samples[begin..end.max(begin)]
+    }
+
+    /// The slowest messages of at most `bytes`, the slowest first.
+    pub fn slowest(&self, bytes: u32, count: usize) -> Vec<Sample> {
+        let mut found = self.between(0, bytes).to_vec();
+        found.sort_by(|a, b| b.slowdown.total_cmp(&a.slowdown));
+        found.truncate(count);
+        found
     }
 
     /// All of them.

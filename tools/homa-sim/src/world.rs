@@ -30,6 +30,10 @@ pub struct Message {
     pub bytes: u32,
     /// When it was given to the sender's transport.
     pub begun: Time,
+    /// When the sender's transport gave the first packet of it away; [`Time::NEVER`] before.
+    pub first_sent: Time,
+    /// When it gave the last one so far away.
+    pub last_sent: Time,
     /// When all of it was taken from the receiver's transport; [`Time::NEVER`] before.
     pub ended: Time,
 }
@@ -148,6 +152,11 @@ impl<P: Protocol> World<P> {
         &self.messages
     }
 
+    /// The messages that have begun, when nothing else is wanted of the simulation any more.
+    pub fn into_messages(self) -> Vec<Message> {
+        self.messages
+    }
+
     /// The transports, by host.
     pub fn transports(&self) -> impl Iterator<Item = &P::Host> {
         self.hosts.iter().map(|host| &host.transport)
@@ -214,7 +223,15 @@ impl<P: Protocol> World<P> {
         self.calendar.add(next.following, Event::Begins(from));
         let id = MessageId(u32::try_from(self.messages.len()).expect("memory ends before"));
         let (to, bytes) = (next.to, next.bytes);
-        self.messages.push(Message { from, to, bytes, begun: self.now, ended: Time::NEVER });
+        self.messages.push(Message {
+            from,
+            to,
+            bytes,
+            begun: self.now,
+            first_sent: Time::NEVER,
+            last_sent: Time::NEVER,
+            ended: Time::NEVER,
+        });
         let taken = self.hosts[from.0 as usize].transport.send(self.now, id, to, bytes);
         self.open += usize::from(taken);
     }
@@ -245,6 +262,11 @@ impl<P: Protocol> World<P> {
                 wire_bytes: wire_bytes(packet.ip_bytes),
                 priority: packet.priority,
             };
+            if let Some(message) = packet.message {
+                let message = &mut self.messages[message.0 as usize];
+                message.first_sent = message.first_sent.min(self.now);
+                message.last_sent = self.now;
+            }
             let id = self.packets.add(route, packet.message, packet.header);
             if packet.outside {
                 self.calendar.add(self.now + OUTSIDE, Event::ArrivedOutside(id));

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum, value_parser};
 use homa_sim::reproduce::sigcomm18::{Pacing, Profile};
 
+use crate::units::parse_size;
+
 /// `homa sim`
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum SimCommand {
@@ -31,6 +33,7 @@ Examples:
   homa sim reproduce sigcomm18 --workload my.csv --load 0.5
   homa sim reproduce sigcomm18 --profile default --quick --json
   homa sim reproduce sigcomm18 --quick --workload w4 --set priorities.count=2
+  homa sim reproduce sigcomm18 --quick --workload w5 --worst 10 --worst-max 200k
 
 Slowdown: the time of a message in times of what it takes on the idle network. A file of sizes has \
 lines of length_bytes,cumulative_fraction.")]
@@ -63,6 +66,12 @@ pub(crate) struct Sigcomm18Args {
     /// The same number gives the same results, on every machine
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
+    /// Show where the time of the slowest messages went, so many of each workload
+    #[arg(long, default_value_t = 0, value_name = "COUNT", value_parser = value_parser!(u16).range(..=1000))]
+    pub worst: u16,
+    /// The slowest of messages of at most this size
+    #[arg(long, default_value = "1g", value_name = "SIZE", value_parser = parse_size)]
+    pub worst_max: u64,
     /// Directory for results.json and a picture per workload
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

@@ -23,7 +23,7 @@ use serde::Serialize;
 use super::{
     args::Sigcomm18Args,
     picture,
-    point::{Done, Point},
+    point::{Done, Point, Slow},
     table,
 };
 use crate::{
@@ -89,6 +89,7 @@ struct RunDocument {
     events: u64,
     seconds: f64,
     ports: Vec<PortDocument>,
+    slowest: Vec<Slow>,
 }
 
 /// Ports of a kind.
@@ -186,7 +187,9 @@ fn point(name: &str, args: &Sigcomm18Args) -> Result<Point, CliError> {
         messages,
     };
     run.check().map_err(usage)?;
-    Ok(Point { name: name.to_owned(), run, classes })
+    let worst_max = u32::try_from(args.worst_max).unwrap_or(u32::MAX);
+    let worst = (usize::from(args.worst), worst_max);
+    Ok(Point { name: name.to_owned(), run, classes, worst })
 }
 
 /// Simulates all points, several at a time. Those that the user does not wait for are left out.
@@ -231,7 +234,7 @@ fn document(done: &[Done<'_>]) -> Document {
 }
 
 fn row_documents(done: &Done<'_>) -> Vec<RowDocument> {
-    let Point { name, run, classes } = done.point;
+    let Point { name, run, classes, .. } = done.point;
     let document = |row: Row| RowDocument {
         workload: name.clone(),
         transport: "homa",
@@ -291,5 +294,6 @@ fn run_document(done: &Done<'_>) -> RunDocument {
         events: outcome.counts.events,
         seconds: done.took.as_secs_f64(),
         ports: outcome.ports.iter().map(port).collect(),
+        slowest: done.slowest(),
     }
 }

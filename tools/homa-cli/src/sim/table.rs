@@ -5,7 +5,7 @@ use std::fmt::Write;
 use homa_report::table::table;
 use homa_sim::{PortKind, reproduce::sigcomm18::Row};
 
-use super::point::Done;
+use super::point::{Done, Slow};
 use crate::units::format_size;
 
 /// All workloads, each with a table and a line about queues.
@@ -35,8 +35,30 @@ pub(super) fn render(done: &[Done<'_>]) -> String {
                 100.0 * port.utilization
             );
         }
+        let slowest = done.slowest();
+        if !slowest.is_empty() {
+            let header =
+                ["size", "from", "to", "begun", "slowdown", "waiting", "sending", "arriving"];
+            let rows = slowest.iter().map(places_of_time).collect();
+            text.push_str(&table(header.map(str::to_owned).to_vec(), rows, &[]));
+            text.push_str(TIMES);
+        }
     }
     text
+}
+
+/// What the times of the slowest messages mean.
+const TIMES: &str = "
+Times in µs: until the first packet left, from there to the last one, from there to the end.
+
+";
+
+fn places_of_time(slow: &Slow) -> Vec<String> {
+    let times = [slow.begun_us, slow.slowdown, slow.waiting_us, slow.sending_us, slow.arriving_us];
+    [format_size(slow.message_bytes.into()), slow.from.to_string(), slow.to.to_string()]
+        .into_iter()
+        .chain(times.map(|time| format!("{time:.1}")))
+        .collect()
 }
 
 fn cells(row: &Row) -> Vec<String> {

@@ -19,7 +19,7 @@ use crate::{
         Protocol,
         homa::{Answers, Homa, HomaHost},
     },
-    world::{Counts, World},
+    world::{Counts, Message, World},
 };
 
 /// The workloads of the paper: name, sizes, levels for scheduled data of the eight.
@@ -184,6 +184,8 @@ pub struct Outcome {
     pub failed: u64,
     /// What was to happen did not within the time that it should take several times over.
     pub stuck: bool,
+    /// All messages, of which samples name their own.
+    pub messages: Vec<Message>,
 }
 
 /// Part of the load that counts: not while the queues fill, nor while they drain.
@@ -278,6 +280,7 @@ impl Run {
             counts: world.counts(),
             failed: world.transports().map(HomaHost::failed).sum(),
             stuck: !world.is_over(),
+            messages: world.into_messages(),
         }))
     }
 
