@@ -116,7 +116,8 @@ fn follow(config: &mut Config, given: &[&str], sizes: &Workload) {
     let defaults = Config::default();
     if !given.contains(&"priorities.cutoffs") {
         let bytes = u64::from(config.unscheduled.bytes);
-        let levels = cutoffs(sizes, bytes, config.priorities.count);
+        let count = config.priorities.count;
+        let levels = cutoffs(sizes, bytes, count, unscheduled_levels(sizes, bytes, count));
         config.priorities.cutoffs = CutoffSource::Fixed(Cutoffs::new(levels));
     }
     if !given.contains(&"recovery.timeout") {
@@ -129,38 +130,30 @@ fn follow(config: &mut Config, given: &[&str], sizes: &Workload) {
     }
 }
 
-/// Thresholds with which every unscheduled level carries about equally many unscheduled bytes, and
-/// as many levels are unscheduled as their share of all bytes (docs/spec/protocol.md §5); level 0
-/// first.
-pub fn cutoffs(sizes: &Workload, unscheduled_bytes: u64, num_priorities: u8) -> [u32; 8] {
-    const UNBOUNDED_BYTES: u32 = 1_000_000;
-    let levels = usize::from(num_priorities.clamp(1, 8));
-    let mut before = 0.0;
-    let bins: Vec<(u64, f64, f64)> = sizes
-        .points()
-        .iter()
-        .map(|(length, fraction)| {
-            let share = fraction - before;
-            before = *fraction;
-            (*length, share * (*length).min(unscheduled_bytes) as f64, share * *length as f64)
-        })
-        .collect();
-    let unscheduled: f64 = bins.iter().map(|bin| bin.1).sum();
-    let total: f64 = bins.iter().map(|bin| bin.2).sum();
-    let wanted = (levels as f64 * unscheduled / total.max(1e-9)).round() as usize;
-    let unscheduled_levels = wanted.clamp(1, levels);
-    let target = unscheduled / unscheduled_levels as f64;
+/// As many of the `levels` as the share of unscheduled bytes in all, at least one
+/// (docs/spec/protocol.md §5).
+pub fn unscheduled_levels(sizes: &Workload, unscheduled_bytes: u64, levels: u8) -> u8 {
+    let unscheduled = sizes.mean(|length| length.min(unscheduled_bytes) as f64);
+    let share = unscheduled / sizes.mean_bytes().max(1e-9);
+    ((f64::from(levels) * share).round() as u8).clamp(1, levels.max(1))
+}
+
+/// Thresholds with which each of the `unscheduled` upper ones of so many `levels`, 1 to 8, carries
+/// about equally many unscheduled bytes; level 0 first.
+pub fn cutoffs(sizes: &Workload, unscheduled_bytes: u64, levels: u8, unscheduled: u8) -> [u32; 8] {
+    const EVERY_LENGTH: u32 = u32::MAX >> 1;
+    let levels = usize::from(levels.clamp(1, 8));
+    let unscheduled = usize::from(unscheduled).clamp(1, levels);
+    let bytes = |length: u64| length.min(unscheduled_bytes) as f64;
+    let each = sizes.mean(bytes) / unscheduled as f64;
     let mut table = [0_u32; 8];
-    table[..levels].fill(UNBOUNDED_BYTES);
-    let mut level = levels - 1;
-    let lowest = levels - unscheduled_levels;
-    let mut carried = 0.0;
-    for (length, bytes, _) in &bins {
-        carried += bytes;
-        if carried >= target && level > lowest {
-            table[level] = u32::try_from(*length).unwrap_or(UNBOUNDED_BYTES);
+    table[..levels].fill(EVERY_LENGTH);
+    let (mut level, lowest, mut carried) = (levels - 1, levels - unscheduled, 0.0);
+    for (length, share) in sizes.shares() {
+        carried += bytes(length) * share;
+        if level > lowest && carried >= each * (levels - level) as f64 {
+            table[level] = u32::try_from(length).unwrap_or(EVERY_LENGTH);
             level -= 1;
-            carried = 0.0;
         }
     }
     table
@@ -169,6 +162,24 @@ pub fn cutoffs(sizes: &Workload, unscheduled_bytes: u64, num_priorities: u8) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn shared_out(workload: &str, levels: u8) -> [u32; 8] {
+        let sizes = Workload::load(workload).unwrap();
+        cutoffs(&sizes, 10_000, levels, unscheduled_levels(&sizes, 10_000, levels))
+    }
+
+    #[test]
+    fn every_unscheduled_level_carries_as_many_bytes() {
+        let points =
+            (1..=70_u64).map(|tenth| format!("{},{}\n", 1_000 + tenth, tenth as f64 / 70.0));
+        let sizes = Workload::exact(points.collect::<String>().as_bytes()).unwrap();
+        let cutoffs = Cutoffs::new(cutoffs(&sizes, 10_000, 8, 7));
+        // Lengths differ little, so levels with as many bytes have about as many lengths.
+        let mut lengths = [0; 8];
+        (1_001..=1_070).for_each(|bytes| lengths[usize::from(cutoffs.priority(bytes, 8))] += 1);
+        assert_eq!(lengths[0], 0, "{lengths:?}");
+        assert!(lengths[1..].iter().all(|count| (8..=12).contains(count)), "{lengths:?}");
+    }
 
     const LINK: LinkFacts =
         LinkFacts { rate_mbps: 100, rtt_us: 400.0, timer_us: 100.0, mtu_bytes: 1500 };
@@ -187,12 +198,12 @@ mod tests {
 
     #[test]
     fn levels_follow_the_share_of_unscheduled_bytes() {
-        let w1 = cutoffs(&Workload::load("w1").unwrap(), 10_000, 8);
-        let w5 = cutoffs(&Workload::load("w5").unwrap(), 10_000, 8);
+        let w1 = shared_out("w1", 8);
+        let w5 = shared_out("w5", 8);
         assert!(w1[1] < 1_000_000, "{w1:?}: short messages take all levels but one");
         assert!(w5.iter().all(|length| *length == 1_000_000), "{w5:?}: one unscheduled level");
         assert!(w1.windows(2).all(|pair| pair[0] >= pair[1]), "{w1:?}");
-        let four = cutoffs(&Workload::load("w3").unwrap(), 10_000, 4);
+        let four = shared_out("w3", 4);
         assert_eq!(four[4..], [0; 4]);
     }
 

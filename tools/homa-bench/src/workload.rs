@@ -130,18 +130,18 @@ impl Workload {
     ///
     /// # Errors
     /// See [`WorkloadError`].
-    pub fn exact(path: impl AsRef<Path>) -> Result<Self, WorkloadError> {
+    pub fn exact_file(path: impl AsRef<Path>) -> Result<Self, WorkloadError> {
         let path = path.as_ref();
         let failed = |reason| WorkloadError::File { path: path.to_owned(), reason };
         let file = fs::File::open(path).map_err(|error| failed(error.to_string()))?;
-        Self::exactly(file).map_err(failed)
+        Self::exact(file).map_err(failed)
     }
 
-    /// The distribution in a text of that form.
+    /// As [`Workload::exact_file`], of a text.
     ///
     /// # Errors
     /// What is wrong with it, with the line.
-    pub fn exactly(text: impl Read) -> Result<Self, String> {
+    pub fn exact(text: impl Read) -> Result<Self, String> {
         Ok(Workload { points: read(text)? })
     }
 
@@ -174,13 +174,21 @@ impl Workload {
 
     /// Mean length in bytes.
     pub fn mean_bytes(&self) -> f64 {
+        self.mean(|length| length as f64)
+    }
+
+    /// Mean of a quantity that a message of so many bytes has.
+    pub fn mean(&self, of: impl Fn(u64) -> f64) -> f64 {
+        self.shares().map(|(length, share)| of(length) * share).sum()
+    }
+
+    /// Lengths in bytes, rising, and the fraction of messages of each.
+    pub fn shares(&self) -> impl Iterator<Item = (u64, f64)> + '_ {
         let mut before = 0.0;
-        let mut mean = 0.0;
-        for (length, fraction) in &self.points {
-            mean += *length as f64 * (fraction - before);
-            before = *fraction;
-        }
-        mean
+        let share = move |(length, fraction): &(u64, f64)| {
+            (*length, fraction - std::mem::replace(&mut before, *fraction))
+        };
+        self.points.iter().map(share)
     }
 
     /// Upper ends of the classes of sizes that are reported, in bytes: tenths of all messages, of

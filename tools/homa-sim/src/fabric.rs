@@ -10,9 +10,12 @@ pub use topology::{Shape, Topology, TopologyError};
 use crate::{
     calendar::Calendar,
     event::{Event, HostId, PacketId, PortId},
-    packet::{Packets, Route},
+    packet::{Delivered, Outgoing, Packets, Route, wire_bytes},
     time::{Span, Time},
 };
+
+/// Time of a packet beside the network.
+pub const OUTSIDE: Span = Span::from_ns(1_000);
 
 /// What a port leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,99 +27,108 @@ pub(crate) enum Node {
     Spine(u32),
 }
 
-/// All ports, and the packets in their queues.
+/// All ports, and the packets under way.
 #[derive(Debug)]
-pub(crate) struct Fabric {
+pub(crate) struct Fabric<H> {
     topology: Topology,
     ports: Vec<Port>,
+    packets: Packets<H>,
     spray: fastrand::Rng,
 }
 
-impl Fabric {
+impl<H: Copy> Fabric<H> {
     pub(crate) fn new(topology: Topology, seed: u64) -> Self {
         let ports = topology.ports();
-        Self { topology, ports, spray: fastrand::Rng::with_seed(seed) }
+        let spray = fastrand::Rng::with_seed(seed);
+        Self { topology, ports, packets: Packets::new(), spray }
     }
 
     pub(crate) fn topology(&self) -> &Topology {
         &self.topology
     }
 
-    /// Whether the card of a host is sending.
+    /// Whether the NIC of a host is sending.
     pub(crate) fn is_busy(&self, host: HostId, now: Time) -> bool {
         self.ports[host.0 as usize].is_busy(now)
     }
 
-    /// Puts a packet in the queue of its host's card.
-    pub(crate) fn send<H: Copy>(
+    /// Takes a packet from its host, to the queue of the NIC or beside the network.
+    pub(crate) fn send(
         &mut self,
         now: Time,
-        id: PacketId,
-        packets: &mut Packets<H>,
+        from: HostId,
+        packet: Outgoing<H>,
         calendar: &mut Calendar<Event>,
     ) {
-        let port = PortId(packets.route(id).from.0);
-        self.enqueue(now, port, id, packets, calendar);
-    }
-
-    /// A packet has come to the end of its link. Returns the host, if it is there.
-    pub(crate) fn arrive<H: Copy>(
-        &mut self,
-        now: Time,
-        id: PacketId,
-        packets: &mut Packets<H>,
-        calendar: &mut Calendar<Event>,
-    ) -> Option<HostId> {
-        let Route { port, to, .. } = *packets.route(id);
-        let node = self.ports[port.0 as usize].leads_to;
-        let port = match node {
-            Node::Host(host) => return Some(host),
-            node => self.topology.next(node, to, &mut self.spray),
+        let port = PortId(from.0);
+        let route = Route {
+            queued_at: now,
+            next: None,
+            from,
+            to: packet.to,
+            port,
+            wire_bytes: wire_bytes(packet.ip_bytes),
+            priority: packet.priority,
         };
-        self.enqueue(now, port, id, packets, calendar);
-        None
-    }
-
-    /// A port has sent a packet: the next one of its queue follows.
-    pub(crate) fn freed<H: Copy>(
-        &mut self,
-        now: Time,
-        port: PortId,
-        packets: &mut Packets<H>,
-        calendar: &mut Calendar<Event>,
-    ) {
-        if let Some(id) = self.ports[port.0 as usize].take(now, packets) {
-            self.transmit(now, port, id, packets, calendar);
+        let id = self.packets.add(route, packet.message, packet.header);
+        if packet.outside {
+            calendar.add(now + OUTSIDE, Event::ArrivedOutside(id));
+        } else {
+            self.enqueue(now, port, id, calendar);
         }
     }
 
-    fn enqueue<H: Copy>(
+    /// A packet has come to the end of its link. Returns the host, if it is there.
+    pub(crate) fn arrive(
         &mut self,
         now: Time,
-        port: PortId,
         id: PacketId,
-        packets: &mut Packets<H>,
         calendar: &mut Calendar<Event>,
-    ) {
+    ) -> Option<HostId> {
+        let Route { port, to, .. } = *self.packets.route(id);
+        let port = match self.ports[port.0 as usize].leads_to {
+            Node::Host(host) => return Some(host),
+            node => self.topology.next(node, to, &mut self.spray),
+        };
+        self.enqueue(now, port, id, calendar);
+        None
+    }
+
+    /// The receiver of a packet.
+    pub(crate) fn receiver(&self, id: PacketId) -> HostId {
+        self.packets.route(id).to
+    }
+
+    /// What a host gets that a packet has come to.
+    pub(crate) fn delivered(&self, id: PacketId) -> Delivered<'_, H> {
+        self.packets.delivered(id)
+    }
+
+    /// Forgets a packet that was delivered.
+    pub(crate) fn forget(&mut self, id: PacketId) {
+        self.packets.remove(id);
+    }
+
+    /// A port has sent a packet: the next one of its queue follows.
+    pub(crate) fn freed(&mut self, now: Time, port: PortId, calendar: &mut Calendar<Event>) {
+        if let Some(id) = self.ports[port.0 as usize].take(now, &self.packets) {
+            self.transmit(now, port, id, calendar);
+        }
+    }
+
+    fn enqueue(&mut self, now: Time, port: PortId, id: PacketId, calendar: &mut Calendar<Event>) {
         let entry = &mut self.ports[port.0 as usize];
         if !entry.is_busy(now) && entry.is_empty() {
-            return self.transmit(now, port, id, packets, calendar);
+            return self.transmit(now, port, id, calendar);
         }
         if entry.is_empty() && !entry.pulls {
             calendar.add(entry.busy_until, Event::Freed(port));
         }
-        entry.put(now, id, packets);
+        entry.put(now, id, &mut self.packets);
     }
 
-    fn transmit<H: Copy>(
-        &mut self,
-        now: Time,
-        port: PortId,
-        id: PacketId,
-        packets: &mut Packets<H>,
-        calendar: &mut Calendar<Event>,
-    ) {
-        let route = packets.route_mut(id);
+    fn transmit(&mut self, now: Time, port: PortId, id: PacketId, calendar: &mut Calendar<Event>) {
+        let route = self.packets.route_mut(id);
         route.port = port;
         let entry = &mut self.ports[port.0 as usize];
         let sent = entry.transmit(now, route);

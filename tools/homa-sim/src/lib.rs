@@ -20,8 +20,8 @@ pub mod transport;
 mod world;
 
 pub use event::{HostId, MessageId};
-pub use fabric::{PortKind, PortSummary, Shape, Topology, TopologyError};
+pub use fabric::{OUTSIDE, PortKind, PortSummary, Shape, Topology, TopologyError};
 pub use packet::{Delivered, Outgoing, PRIORITIES, PacketSize};
 pub use time::{Rate, Span, Time};
 pub use traffic::{Load, Traffic};
-pub use world::{Counts, Message, OUTSIDE, World};
+pub use world::{Counts, Message, World};

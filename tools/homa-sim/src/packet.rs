@@ -60,7 +60,7 @@ pub struct Outgoing<H> {
     pub priority: u8,
     /// The message whose bytes it carries.
     pub message: Option<MessageId>,
-    /// It goes beside the network, in [`OUTSIDE`](crate::world::OUTSIDE), and loads no link.
+    /// It goes beside the network, in [`OUTSIDE`](crate::OUTSIDE), and loads no link.
     pub outside: bool,
     /// The transport's own header.
     pub header: H,
@@ -113,7 +113,7 @@ impl<H: Copy> Packets<H> {
             self.contents[id.0 as usize] = (message, header);
             return id;
         }
-        let id = PacketId(u32::try_from(self.routes.len()).expect("memory ends before"));
+        let id = PacketId(u32::try_from(self.routes.len()).expect("at most 2^32 packets"));
         self.routes.push(route);
         self.contents.push((message, header));
         id

@@ -27,7 +27,7 @@ pub trait Transport {
     /// The next message that has arrived whole.
     fn arrived(&mut self, now: Time) -> Option<MessageId>;
 
-    /// The next packet to send. A card that pulls asks whenever it can send one, others at once.
+    /// The next packet to send. A NIC that pulls asks whenever it can send one, others at once.
     fn transmit(&mut self, now: Time) -> Option<Outgoing<Self::Header>>;
 
     /// When it wants a turn whatever arrives until then.

@@ -2,16 +2,13 @@
 
 use crate::{
     calendar::Calendar,
-    event::{Event, HostId, MessageId, PacketId, PortId},
+    event::{Event, HostId, MessageId, PacketId},
     fabric::{Fabric, PortSummary, Topology, TopologyError},
-    packet::{Packets, Route, wire_bytes},
+    packet::wire_bytes,
     time::{Span, Time},
     traffic::Traffic,
     transport::{Protocol, Transport},
 };
-
-/// Time of a packet beside the network.
-pub const OUTSIDE: Span = Span::from_ns(1_000);
 
 /// Least length of a day of the calendar, which has to reach beyond the delay of a hop.
 const DAY_MIN: Span = Span::from_ns(4);
@@ -57,8 +54,7 @@ struct Host<T> {
 pub struct World<P: Protocol> {
     now: Time,
     calendar: Calendar<Event>,
-    fabric: Fabric,
-    packets: Packets<<P::Host as Transport>::Header>,
+    fabric: Fabric<<P::Host as Transport>::Header>,
     hosts: Vec<Host<P::Host>>,
     traffic: Traffic,
     messages: Vec<Message>,
@@ -103,7 +99,6 @@ impl<P: Protocol> World<P> {
             now: Time::ZERO,
             calendar,
             fabric: Fabric::new(topology, seed),
-            packets: Packets::new(),
             hosts: hosts.map(host).collect(),
             traffic,
             messages: Vec::new(),
@@ -179,15 +174,13 @@ impl<P: Protocol> World<P> {
 
     fn happen(&mut self, event: Event) {
         let host = match event {
-            Event::Arrived(id) => {
-                match self.fabric.arrive(self.now, id, &mut self.packets, &mut self.calendar) {
-                    None => return,
-                    Some(host) => self.deliver(host, id),
-                }
-            }
-            Event::ArrivedOutside(id) => self.deliver(self.packets.route(id).to, id),
+            Event::Arrived(id) => match self.fabric.arrive(self.now, id, &mut self.calendar) {
+                None => return,
+                Some(host) => self.deliver(host, id),
+            },
+            Event::ArrivedOutside(id) => self.deliver(self.fabric.receiver(id), id),
             Event::Freed(port) => {
-                self.fabric.freed(self.now, port, &mut self.packets, &mut self.calendar);
+                self.fabric.freed(self.now, port, &mut self.calendar);
                 let host = HostId(port.0);
                 if port.0 as usize >= self.hosts.len() || self.fabric.is_busy(host, self.now) {
                     return;
@@ -211,9 +204,9 @@ impl<P: Protocol> World<P> {
     }
 
     fn deliver(&mut self, host: HostId, id: PacketId) -> HostId {
-        let packet = self.packets.delivered(id);
+        let packet = self.fabric.delivered(id);
         self.hosts[host.0 as usize].transport.receive(self.now, &packet);
-        self.packets.remove(id);
+        self.fabric.forget(id);
         host
     }
 
@@ -221,7 +214,7 @@ impl<P: Protocol> World<P> {
     fn begin(&mut self, from: HostId) {
         let Some(next) = self.traffic.take(from, self.now) else { return };
         self.calendar.add(next.following, Event::Begins(from));
-        let id = MessageId(u32::try_from(self.messages.len()).expect("memory ends before"));
+        let id = MessageId(u32::try_from(self.messages.len()).expect("at most 2^32 messages"));
         let (to, bytes) = (next.to, next.bytes);
         self.messages.push(Message {
             from,
@@ -239,7 +232,7 @@ impl<P: Protocol> World<P> {
     /// A host does what there is to do.
     fn turn(&mut self, host: HostId) {
         self.counts.turns += 1;
-        let pulls = self.fabric.topology().card_pulls;
+        let pulls = self.fabric.topology().nic_pulls;
         self.hosts[host.0 as usize].transport.settle(self.now);
         let mut asks_later = false;
         loop {
@@ -253,33 +246,19 @@ impl<P: Protocol> World<P> {
                 break;
             }
             let Some(packet) = transport.transmit(self.now) else { break };
-            let route = Route {
-                queued_at: self.now,
-                next: None,
-                from: host,
-                to: packet.to,
-                port: PortId(host.0),
-                wire_bytes: wire_bytes(packet.ip_bytes),
-                priority: packet.priority,
-            };
             if let Some(message) = packet.message {
                 let message = &mut self.messages[message.0 as usize];
                 message.first_sent = message.first_sent.min(self.now);
                 message.last_sent = self.now;
             }
-            let id = self.packets.add(route, packet.message, packet.header);
-            if packet.outside {
-                self.calendar.add(self.now + OUTSIDE, Event::ArrivedOutside(id));
-            } else {
-                self.counts.packets += 1;
-                self.fabric.send(self.now, id, &mut self.packets, &mut self.calendar);
-            }
+            self.counts.packets += u64::from(!packet.outside);
+            self.fabric.send(self.now, host, packet, &mut self.calendar);
         }
         let entry = &mut self.hosts[host.0 as usize];
         let Some(at) = entry.transport.timeout(self.now) else { return };
         let at = match at > self.now {
             true => at,
-            // The card asks when it is free.
+            // The NIC asks when it is free.
             false if asks_later => return,
             false => self.now + PATIENCE,
         };

@@ -11,10 +11,9 @@ use homa_sim::reproduce::{
 fn run(name: &str, count: u32, seed: u64) -> Outcome {
     let messages = Messages::published(name).unwrap();
     let run = Run {
-        config: Profile::Paper.config(&messages, Pacing::Card),
+        config: Profile::Paper.config(&messages, Pacing::Nic),
         messages,
         load: published::LOAD,
-        pacing: Pacing::Card,
         racks: 1,
         count,
         seed,
@@ -53,10 +52,9 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another() {
 fn on_an_idle_network_messages_of_a_packet_take_the_time_computed() {
     let messages = Messages::of(Messages::published("w1").unwrap().sizes.capped(1_000));
     let run = Run {
-        config: Profile::Paper.config(&messages, Pacing::Card),
+        config: Profile::Paper.config(&messages, Pacing::Nic),
         messages,
         load: 1e-4,
-        pacing: Pacing::Card,
         racks: 2,
         count: 2_000,
         seed: 1,

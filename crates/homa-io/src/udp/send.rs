@@ -50,17 +50,6 @@ enum Refusal {
     Failed(TransmitError),
 }
 
-impl Refusal {
-    /// Nothing was sent from segment `first` on.
-    fn unsent(self, first: usize) -> Unsent {
-        match self {
-            Self::Failed(why) => Unsent { first, why },
-            // Not reached: what cannot be cut is sent in shorter trains.
-            Self::Cut => Unsent { first, why: TransmitError::Unreachable },
-        }
-    }
-}
-
 impl UdpDriver {
     /// Sends `segments` in as few calls as possible.
     pub(super) fn send_segments(
@@ -73,8 +62,12 @@ impl UdpDriver {
         self.learn_mark(destination.tos);
         let one_datagram = transmit.coalesced || segments.len() == 1;
         if one_datagram && transmit.total_bytes <= JOINED_BYTES_MAX {
-            let sent = self.send_joined(&destination, segments, payloads);
-            return sent.map(drop).map_err(|refusal| refusal.unsent(0));
+            match self.send_joined(&destination, segments, payloads) {
+                Ok(_) => return Ok(()),
+                Err(Refusal::Failed(why)) => return Err(Unsent { first: 0, why }),
+                // Not of a single datagram; the loop sends what can be sent.
+                Err(Refusal::Cut) => {}
+            }
         }
         let ip = destination.to.ip();
         let single = segments.len() == 1 || self.routes.is_single(ip);
@@ -100,7 +93,7 @@ impl UdpDriver {
                     train_max = if wanted > OLD_SEGMENTS_MAX { OLD_SEGMENTS_MAX } else { 1 };
                     suspected = true;
                 }
-                Err(refusal) => return Err(refusal.unsent(first)),
+                Err(Refusal::Failed(why)) => return Err(Unsent { first, why }),
             }
         }
         Ok(())

@@ -51,8 +51,8 @@ pub(crate) struct Sigcomm18Args {
     /// recovery.resend_interval=5ms; may be given several times
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub settings: Vec<String>,
-    /// What keeps packets from waiting in the senders' cards
-    #[arg(long, value_enum, default_value_t = PacingArg::Card)]
+    /// What keeps packets from waiting in the senders' NICs
+    #[arg(long, value_enum, default_value_t = PacingArg::Nic)]
     pub pacing: PacingArg,
     /// 16 hosts at one switch, and fewer messages
     #[arg(long)]
@@ -102,16 +102,16 @@ impl From<ProfileArg> for Profile {
 /// What paces senders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PacingArg {
-    /// The card asks for each packet; answers travel beside the network
-    Card,
-    /// The engine's clock, as over sockets; answers travel through the network
+    /// The NIC asks for each packet; responses travel beside the network
+    Nic,
+    /// The engine's clock, as over sockets; responses travel through the network
     Clock,
 }
 
 impl From<PacingArg> for Pacing {
     fn from(pacing: PacingArg) -> Self {
         match pacing {
-            PacingArg::Card => Pacing::Card,
+            PacingArg::Nic => Pacing::Nic,
             PacingArg::Clock => Pacing::Clock,
         }
     }

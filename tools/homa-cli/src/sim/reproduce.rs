@@ -14,7 +14,7 @@ use homa_sim::{
     PRIORITIES, PortKind, PortSummary,
     reproduce::{
         published::{self, Slowdown},
-        sigcomm18::{Messages, Pacing, Profile, Row, Run, SetupError, rows},
+        sigcomm18::{Messages, Profile, Row, Run, SetupError, rows},
     },
 };
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
@@ -161,7 +161,7 @@ fn threads(args: &Sigcomm18Args) -> usize {
 
 /// What a workload of the command line needs.
 fn point(name: &str, args: &Sigcomm18Args) -> Result<Point, CliError> {
-    let of_file = || Workload::exact(name).map(Messages::of);
+    let of_file = || Workload::exact_file(name).map(Messages::of);
     let messages = Messages::published(name).map_or_else(of_file, Ok)?;
     let mut classes = published::sigcomm18("homa", name, args.load);
     if classes.is_empty() {
@@ -171,8 +171,7 @@ fn point(name: &str, args: &Sigcomm18Args) -> Result<Point, CliError> {
         true => (PACKETS_QUICK, MESSAGES_QUICK, 1),
         false => (PACKETS, MESSAGES, 9),
     };
-    let (profile, pacing): (Profile, Pacing) = (args.profile.into(), args.pacing.into());
-    let mut config = profile.config(&messages, pacing);
+    let mut config = Profile::from(args.profile).config(&messages, args.pacing.into());
     for setting in &args.settings {
         named::apply(&mut config, &given(setting)?)
             .map_err(|error| CliError::Usage(format!("--set {setting}: {error}")))?;
@@ -180,7 +179,6 @@ fn point(name: &str, args: &Sigcomm18Args) -> Result<Point, CliError> {
     let run = Run {
         config,
         load: args.load,
-        pacing,
         racks: args.racks.unwrap_or(racks),
         count: args.messages.unwrap_or_else(|| messages.count(packets, bounds)),
         seed: args.seed,
@@ -202,7 +200,7 @@ fn simulate(points: &[Point], threads: usize) -> Result<Vec<Done<'_>>, CliError>
         parts.0.show(steps as u64, &points[index].name);
         if interrupt::pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let simulate = |(index, point): (usize, &'_ Point)| {
+    let simulate = |(index, point): (usize, &Point)| {
         let begun = Instant::now();
         let outcome = point.run.run(|part| show(index, part)).map_err(usage)?;
         Ok(outcome.map(|outcome| (outcome, begun.elapsed())))

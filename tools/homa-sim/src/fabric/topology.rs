@@ -40,13 +40,13 @@ pub struct Topology {
     pub propagation: Span,
     /// From the last bit of a packet until it is in the queue of its port, at every switch.
     pub switch_delay: Span,
-    /// From the transport to the card's first bit.
+    /// From the transport to the NIC's first bit.
     pub send_delay: Span,
     /// From the last bit at a host to the transport.
     pub receive_delay: Span,
-    /// The card asks the transport for a packet when it can send one; otherwise the transport hands
-    /// packets over by its own clock, and they wait in the card's queue.
-    pub card_pulls: bool,
+    /// The NIC asks the transport for a packet when it can send one; otherwise the transport hands
+    /// packets over by its own clock, and they wait in the NIC's queue.
+    pub nic_pulls: bool,
 }
 
 /// A network that cannot be.
@@ -88,10 +88,10 @@ impl Topology {
             spine_rate: rate(40_000),
             propagation: Span::ZERO,
             switch_delay: Span::from_ns(250),
-            // Software, then the card.
+            // Software, then the NIC.
             send_delay: Span::from_ns(500 + 500),
             receive_delay: Span::from_ns(500),
-            card_pulls: true,
+            nic_pulls: true,
         }
     }
 
@@ -139,7 +139,7 @@ impl Topology {
         let up = hosts().map(|host| {
             let delay = self.send_delay + to_switch;
             let mut port = Port::new(Node::Rack(self.rack(host)), self.host_rate, delay);
-            (port.pulls, port.fifo) = (self.card_pulls, !self.card_pulls);
+            (port.pulls, port.fifo) = (self.nic_pulls, !self.nic_pulls);
             port
         });
         let to_host = self.propagation + self.receive_delay;
@@ -168,8 +168,7 @@ impl Topology {
     }
 
     /// The time that a message takes on the idle network, from its first byte given to the sender's
-    /// transport to its last one taken from the receiver's: packets of at most `packet_ip_bytes`,
-    /// `header_bytes` of which are no payload.
+    /// transport to its last one taken from the receiver's, in packets of such a size.
     pub fn idle_time(&self, from: HostId, to: HostId, bytes: u32, packet: &PacketSize) -> Span {
         let host = |bytes| self.host_rate.time(bytes, &mut 0).as_ps();
         let spine = |bytes| self.spine_rate.time(bytes, &mut 0).as_ps();

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use homa_bench::workload::Workload;
+use homa_bench::{
+    settings::{cutoffs, unscheduled_levels},
+    workload::Workload,
+};
 use homa_core::{Config, ConfigError, CutoffSource, Cutoffs};
 
 use super::published::{Class, Slowdown};
@@ -17,13 +20,13 @@ use crate::{
     traffic::{Load, Traffic},
     transport::{
         Protocol,
-        homa::{Answers, Homa, HomaHost},
+        homa::{Homa, HomaHost, Responses},
     },
     world::{Counts, Message, World},
 };
 
 /// The workloads of the paper: name, sizes, levels for scheduled data of the eight.
-const WORKLOADS: [(&str, &str, usize); 5] = [
+const WORKLOADS: [(&str, &str, u8); 5] = [
     ("w1", include_str!("../../workloads/w1.csv"), 1),
     ("w2", include_str!("../../workloads/w2.csv"), 3),
     ("w3", include_str!("../../workloads/w3.csv"), 4),
@@ -37,30 +40,29 @@ pub struct Messages {
     /// Sizes.
     pub sizes: Workload,
     /// Levels of the eight that the profile of the paper gives to scheduled data.
-    pub scheduled_levels: usize,
+    pub scheduled_levels: u8,
 }
 
 impl Messages {
     /// A workload of the paper by its name.
     pub fn published(name: &str) -> Option<Self> {
         let (_, text, levels) = WORKLOADS.iter().find(|(known, ..)| *known == name)?;
-        let sizes = Workload::exactly(text.as_bytes()).expect("the file is ours");
+        let sizes = Workload::exact(text.as_bytes()).expect("the file is ours");
         Some(Self { sizes, scheduled_levels: *levels })
     }
 
     /// Messages of other sizes. Scheduled data gets as many of the levels as its part of all bytes,
     /// at least one and at most seven.
     pub fn of(sizes: Workload) -> Self {
-        let unscheduled = mean(&sizes, |bytes| f64::from(bytes.min(UNSCHEDULED_BYTES)));
-        let part = unscheduled / mean(&sizes, f64::from);
-        let unscheduled_levels = (part * PRIORITIES as f64).round() as usize;
-        let scheduled_levels = PRIORITIES - unscheduled_levels.clamp(1, PRIORITIES - 1);
+        let scheduled_levels =
+            (LEVELS - unscheduled_levels(&sizes, UNSCHEDULED_BYTES.into(), LEVELS)).max(1);
         Self { sizes, scheduled_levels }
     }
 
     /// How many of them make so many packets, within bounds.
     pub fn count(&self, packets: f64, bounds: RangeInclusive<u32>) -> u32 {
-        let each = mean(&self.sizes, |bytes| f64::from(bytes.div_ceil(PACKET.payload_max())));
+        let payload_max = u64::from(PACKET.payload_max());
+        let each = self.sizes.mean(|bytes| bytes.div_ceil(payload_max) as f64);
         ((packets / each) as u32).clamp(*bounds.start(), *bounds.end())
     }
 
@@ -68,33 +70,16 @@ impl Messages {
     fn paper(&self, config: &mut Config) {
         config.unscheduled.bytes = UNSCHEDULED_BYTES;
         config.grants.window_bytes = RTT_BYTES;
-        config.grants.max_overcommit = self.scheduled_levels as u8;
+        config.grants.max_overcommit = self.scheduled_levels;
         config.grants.fifo_permille = 0;
         config.output.fifo_permille = 0;
-        config.priorities.cutoffs = CutoffSource::Fixed(self.cutoffs());
+        let unscheduled = LEVELS - self.scheduled_levels;
+        let levels = cutoffs(&self.sizes, UNSCHEDULED_BYTES.into(), LEVELS, unscheduled);
+        config.priorities.cutoffs = CutoffSource::Fixed(Cutoffs::new(levels));
         // The paper's network loses nothing.
         config.recovery.resend_interval = Duration::from_millis(200);
         config.recovery.timeout = Duration::from_secs(20);
         config.responses.silence = Duration::from_secs(30);
-    }
-
-    /// Cutoffs by which every level above the scheduled ones carries as many unscheduled bytes.
-    fn cutoffs(&self) -> Cutoffs {
-        let share = |bytes: u32| f64::from(bytes.min(UNSCHEDULED_BYTES));
-        let scheduled = self.scheduled_levels;
-        let per_level = mean(&self.sizes, share) / (PRIORITIES - scheduled) as f64;
-        let mut levels = [0; PRIORITIES];
-        levels[scheduled] = u32::MAX >> 1;
-        let (mut level, mut sum, mut before) = (PRIORITIES - 1, 0.0, 0.0);
-        for (bytes, fraction) in self.sizes.points() {
-            sum += share(*bytes as u32) * (fraction - before);
-            before = *fraction;
-            if level > scheduled && sum >= per_level * (PRIORITIES - level) as f64 {
-                levels[level] = *bytes as u32;
-                level -= 1;
-            }
-        }
-        Cutoffs::new(levels)
     }
 }
 
@@ -126,14 +111,13 @@ impl Profile {
     }
 }
 
-/// What keeps packets from waiting in the card of a sender, where all have one order.
+/// What keeps packets from waiting in the NIC of a sender, where all have one order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pacing {
-    /// The card asks for a packet when it can send one, as in the paper. Answers travel beside the
-    /// network.
-    Card,
-    /// The engine's clock, as over sockets: it hands packets over ahead of their time, and they
-    /// wait in the card. Answers travel through the network, since the clock counts them.
+    /// The NIC asks for a packet when it can send one, as in the paper.
+    Nic,
+    /// The engine's clock (`output.link_mbps`), as over sockets: it hands packets over ahead of
+    /// their time, and they wait in the NIC.
     Clock,
 }
 
@@ -144,10 +128,10 @@ pub struct Run {
     pub messages: Messages,
     /// Part of the hosts' links that is used: headers and control packets included.
     pub load: f64,
-    /// Settings of Homa, such as those of a [`Profile`].
+    /// Settings of Homa, such as those of a [`Profile`]. With `output.link_mbps` the engine's clock
+    /// paces senders, and responses travel through the network, since the clock counts them;
+    /// without, the NIC asks for packets, and responses travel outside.
     pub config: Config,
-    /// What paces senders.
-    pub pacing: Pacing,
     /// Racks of 16 hosts.
     pub racks: u32,
     /// Messages of all hosts.
@@ -190,6 +174,8 @@ pub struct Outcome {
 
 /// Part of the load that counts: not while the queues fill, nor while they drain.
 const COUNTED: Range<f64> = 0.1..0.95;
+/// Levels of priority.
+const LEVELS: u8 = PRIORITIES as u8;
 /// Unscheduled bytes of the paper, in whole packets of ours.
 const UNSCHEDULED_BYTES: u32 = 7 * PACKET.payload_max();
 /// How messages are divided.
@@ -211,15 +197,8 @@ impl Run {
     }
 
     fn topology(&self) -> Topology {
-        let card_pulls = self.pacing == Pacing::Card;
-        Topology { card_pulls, ..Topology::sigcomm18(self.racks) }
-    }
-
-    fn answers(&self) -> Answers {
-        match self.pacing {
-            Pacing::Card => Answers::Outside,
-            Pacing::Clock => Answers::Inside,
-        }
+        let nic_pulls = self.config.output.link_mbps.is_none();
+        Topology { nic_pulls, ..Topology::sigcomm18(self.racks) }
     }
 
     /// Checks that it can begin.
@@ -245,7 +224,11 @@ impl Run {
     ) -> Result<Option<Outcome>, SetupError> {
         self.check()?;
         let topology = self.topology();
-        let homa = Homa::new(self.config.clone(), self.answers(), self.seed)?;
+        let responses = match topology.nic_pulls {
+            true => Responses::Outside,
+            false => Responses::Inside,
+        };
+        let homa = Homa::new(self.config.clone(), responses, self.seed)?;
         let interval = self.interval(&topology, &homa);
         let load = Load { sizes: self.messages.sizes.clone(), interval, messages: self.count };
         let traffic = Traffic::new(load, topology.hosts(), self.seed);
@@ -287,23 +270,13 @@ impl Run {
     /// Mean time between two messages of a host.
     fn interval(&self, topology: &Topology, homa: &Homa) -> Span {
         let size = homa.packet_size();
-        let bytes = mean(&self.messages.sizes, |bytes| {
+        let bytes = self.messages.sizes.mean(|bytes| {
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
             size.message_wire_bytes(bytes) as f64 + homa.control_bytes(bytes)
         });
         let byte_ps = 8e6 / f64::from(topology.host_rate.mbps());
         Span::from_ps((bytes * byte_ps / self.load) as u64)
     }
-}
-
-/// The mean of a quantity over all messages.
-fn mean(sizes: &Workload, of: impl Fn(u32) -> f64) -> f64 {
-    let mut before = 0.0;
-    let mut sum = 0.0;
-    for (bytes, fraction) in sizes.points() {
-        sum += of(*bytes as u32) * (fraction - before);
-        before = *fraction;
-    }
-    sum
 }
 
 /// Ours, and what was published.
@@ -370,18 +343,5 @@ mod tests {
     {
         let levels = |bytes| Messages::of(Workload::of_length(bytes)).scheduled_levels;
         assert_eq!((levels(100), levels(20_000), levels(10_000_000)), (1, 4, 7));
-    }
-
-    #[test]
-    fn every_unscheduled_level_carries_as_many_bytes() {
-        let points =
-            (1..=70_u64).map(|tenth| format!("{},{}\n", 1_000 + tenth, tenth as f64 / 70.0));
-        let sizes = Workload::exactly(points.collect::<String>().as_bytes()).unwrap();
-        let cutoffs = Messages { sizes, scheduled_levels: 1 }.cutoffs();
-        // Lengths differ little, so levels with as many bytes have about as many lengths.
-        let mut lengths = [0; PRIORITIES];
-        (1_001..=1_070).for_each(|bytes| lengths[usize::from(cutoffs.priority(bytes, 8))] += 1);
-        assert_eq!(lengths[0], 0, "{lengths:?}");
-        assert!(lengths[1..].iter().all(|count| (8..=12).contains(count)), "{lengths:?}");
     }
 }

@@ -1,16 +1,15 @@
 //! The engine that ships as a transport of the simulation.
 //!
-//! A message is a request. The engine has no one-way messages, so the server answers with one
-//! byte, which ends the call. The answer goes beside the network ([`Answers::Outside`]), as the
-//! published evaluation has none, or through it ([`Answers::Inside`]), as in real life.
+//! A message is a request. The engine has no one-way messages, so the server responds with
+//! one byte, which ends the call. The response goes beside the network ([`Responses::Outside`]), as the
+//! published evaluation has none, or through it ([`Responses::Inside`]), as in real life.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use homa_core::{
     Carriage, Config, ConfigError, Engine, Event, HostBudget, Instant, Path, PortOptions, Received,
-    RequestOptions, RpcKey, RxMeta, SEGMENT_HEADER_MAX, Segment, Stats, Transmit,
+    RequestOptions, RpcKey, RxMeta, SEGMENT_HEADER_MAX, Segment, Transmit,
 };
-
 use homa_wire::{DATA_HEADER_BYTES, PacketType};
 
 use super::{Protocol, Transport};
@@ -26,12 +25,12 @@ const PORT: u16 = 4000;
 const IP_BYTES: u32 = 20;
 /// Most packets that the engine hands over at a time.
 const TRAIN_PACKETS: usize = 64;
-/// Bytes of an answer.
-const ANSWER_BYTES: u32 = 1;
+/// Bytes of a response.
+const RESPONSE_BYTES: u32 = 1;
 
-/// Which way answers go.
+/// Which way responses go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answers {
+pub enum Responses {
     /// Beside the network: they load no link.
     Outside,
     /// Through the network, as everything else.
@@ -42,7 +41,7 @@ pub enum Answers {
 #[derive(Clone, Debug)]
 pub struct Homa {
     config: Config,
-    answers: Answers,
+    responses: Responses,
     seed: u64,
 }
 
@@ -51,9 +50,9 @@ impl Homa {
     ///
     /// # Errors
     /// A setting is out of its range.
-    pub fn new(config: Config, answers: Answers, seed: u64) -> Result<Self, ConfigError> {
+    pub fn new(config: Config, responses: Responses, seed: u64) -> Result<Self, ConfigError> {
         config.validate()?;
-        Ok(Self { config, answers, seed })
+        Ok(Self { config, responses, seed })
     }
 }
 
@@ -62,16 +61,16 @@ impl Protocol for Homa {
 
     fn host(&self, host: HostId) -> HomaHost {
         let seed = self.seed ^ u64::from(host.0);
-        let mut engine =
-            Engine::new(self.config.clone(), HostBudget::local(), seed).expect("settings are good");
+        let mut engine = Engine::new(self.config.clone(), HostBudget::local(), seed)
+            .expect("settings were validated");
         engine.bind_port(PORT, PortOptions::SERVE).expect("the first port");
-        // Without a clock of its own the engine gives a packet when the card asks.
+        // Without a clock of its own the engine gives a packet when the NIC asks.
         let paced = self.config.output.link_mbps.is_some();
         let segments = if paced { TRAIN_PACKETS } else { 1 };
         HomaHost {
             host,
             engine,
-            answers: self.answers,
+            responses: self.responses,
             mtu: self.config.output.mtu_max.min(1500),
             sending: ByRpc::new(),
             receiving: ByRpc::new(),
@@ -86,7 +85,7 @@ impl Protocol for Homa {
         PacketSize { ip_bytes_max: self.config.output.mtu_max.min(1500), header_bytes }
     }
 
-    /// GRANTs, and the answer where it goes through the network.
+    /// GRANTs, and the response where it goes through the network.
     fn control_bytes(&self, bytes: u32) -> f64 {
         let (size, grants) = (self.packet_size(), &self.config.grants);
         let window = match grants.window_bytes {
@@ -96,12 +95,12 @@ impl Protocol for Homa {
         // A GRANT leaves when so many whole packets have come.
         let step = grants.step_bytes.min(window / 4).max(1).next_multiple_of(size.payload_max());
         let grants = bytes.saturating_sub(self.config.unscheduled.bytes).div_ceil(step);
-        let answer = match self.answers {
-            Answers::Outside => 0,
-            Answers::Inside => size.wire_bytes(ANSWER_BYTES),
+        let response = match self.responses {
+            Responses::Outside => 0,
+            Responses::Inside => size.wire_bytes(RESPONSE_BYTES),
         };
         let grant = wire_bytes(IP_BYTES + PacketType::Grant.header_bytes() as u32);
-        f64::from(grants) * f64::from(grant) + f64::from(answer)
+        f64::from(grants) * f64::from(grant) + f64::from(response)
     }
 }
 
@@ -126,7 +125,7 @@ struct Incoming {
 pub struct HomaHost {
     host: HostId,
     engine: Engine,
-    answers: Answers,
+    responses: Responses,
     mtu: u32,
     /// Requests of this host.
     sending: ByRpc<MessageId>,
@@ -139,11 +138,6 @@ pub struct HomaHost {
 }
 
 impl HomaHost {
-    /// Counters of the engine.
-    pub fn stats(&self) -> Stats {
-        self.engine.stats()
-    }
-
     /// Calls that failed.
     pub fn failed(&self) -> u64 {
         self.failed
@@ -188,7 +182,7 @@ impl Transport for HomaHost {
         let meta = RxMeta { path, dscp: packet.priority << 3, ecn: 0 };
         let bytes = &header.bytes[..usize::from(header.header_bytes)];
         let received = self.engine.handle_packet(engine_time(now), &meta, bytes, header.wire_bytes);
-        // An answer carries no message: only requests are looked for.
+        // A response carries no message: only requests are looked for.
         if let (Received::Place(place), Some(message)) = (received, packet.message) {
             let incoming = Incoming { message, bytes: place.message_length };
             self.receiving.set(place.rpc, incoming);
@@ -206,12 +200,13 @@ impl Transport for HomaHost {
                 Event::RequestArrived { rpc } => {
                     let Some(incoming) = self.receiving.get(rpc) else { continue };
                     let taken = self.engine.consumed(now, rpc, incoming.bytes);
-                    let answered = self.engine.send_response(now, rpc, ANSWER_BYTES);
-                    self.failed += u64::from(taken.is_err() || answered.is_err());
+                    let responded = self.engine.send_response(now, rpc, RESPONSE_BYTES);
+                    self.failed += u64::from(taken.is_err() || responded.is_err());
                     return Some(incoming.message);
                 }
                 Event::ResponseArrived { rpc, .. } => {
-                    self.failed += u64::from(self.engine.consumed(now, rpc, ANSWER_BYTES).is_err());
+                    self.failed +=
+                        u64::from(self.engine.consumed(now, rpc, RESPONSE_BYTES).is_err());
                 }
                 Event::Failed { .. } => self.failed += 1,
                 Event::PeerAdded { path } => self.engine.path_changed(now, path, self.mtu, None),
@@ -235,7 +230,7 @@ impl Transport for HomaHost {
             ip_bytes: IP_BYTES + wire_bytes,
             priority: transmit.priority,
             message,
-            outside: self.answers == Answers::Outside && is_data && message.is_none(),
+            outside: self.responses == Responses::Outside && is_data && message.is_none(),
             header: HomaHeader { bytes, header_bytes: header.len() as u8, wire_bytes },
         })
     }
