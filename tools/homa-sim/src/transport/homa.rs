@@ -1,8 +1,8 @@
 //! The engine that ships as a transport of the simulation.
 //!
-//! A message is a request. The engine has no one-way messages, so the server responds with
-//! one byte, which ends the call. The response goes beside the network ([`Responses::Outside`]), as the
-//! published evaluation has none, or through it ([`Responses::Inside`]), as in real life.
+//! A message is a request. The engine has no one-way messages, so the server responds with one
+//! byte, which ends the call. The response goes beside the network ([`Responses::Outside`]), as
+//! the published evaluation has none, or through it ([`Responses::Inside`]), as in real life.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
