@@ -2,6 +2,7 @@
 //! around it, no payload, no sockets, no clock.
 //!
 //! * [`reproduce`]: published evaluations, set up and compared.
+//! * [`Run`]: a network, its load and what hosts speak; it gives an [`Outcome`].
 //! * [`World`]: hosts of a [`Topology`] that send the messages of a [`Traffic`]; the same seed
 //!   gives the same run on every machine.
 //! * [`transport`]: the trait that a transport implements, and the adapter of Homa's engine.
@@ -13,6 +14,7 @@ mod event;
 mod fabric;
 mod packet;
 pub mod reproduce;
+mod run;
 pub mod summary;
 mod time;
 mod traffic;
@@ -22,6 +24,7 @@ mod world;
 pub use event::{HostId, MessageId};
 pub use fabric::{OUTSIDE, PortKind, PortSummary, Shape, Topology, TopologyError};
 pub use packet::{Delivered, Outgoing, PRIORITIES, PacketSize};
+pub use run::{Outcome, Run, SetupError};
 pub use time::{Rate, Span, Time};
 pub use traffic::{Load, Traffic};
 pub use world::{Counts, Message, World};

@@ -2,6 +2,8 @@
 
 pub mod homa;
 
+use homa_core::Config;
+
 use crate::{
     event::{HostId, MessageId},
     packet::{Delivered, Outgoing, PacketSize},
@@ -30,8 +32,29 @@ pub trait Transport {
     /// The next packet to send. A NIC that pulls asks whenever it can send one, others at once.
     fn transmit(&mut self, now: Time) -> Option<Outgoing<Self::Header>>;
 
+    /// Messages that it gave up.
+    fn failed(&self) -> u64 {
+        0
+    }
+
     /// When it wants a turn whatever arrives until then.
     fn timeout(&mut self, now: Time) -> Option<Time>;
+}
+
+/// What hosts can speak, with its settings.
+#[derive(Clone, Debug)]
+pub enum Choice {
+    /// The engine that ships.
+    Homa(Box<Config>),
+}
+
+impl Choice {
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Homa(_) => "homa",
+        }
+    }
 }
 
 /// What the simulation has to know of a transport besides.

@@ -2,22 +2,19 @@
 
 use std::ops::ControlFlow;
 
-use homa_sim::reproduce::{
-    published,
-    sigcomm18::{Messages, Outcome, Pacing, Profile, Row, Run, rows},
+use homa_sim::{
+    Outcome,
+    reproduce::{
+        published,
+        sigcomm18::{self, Messages, Pacing, Profile, Row, rows},
+    },
 };
 
 /// A run of a published workload.
 fn run(name: &str, count: u32, seed: u64) -> Outcome {
     let messages = Messages::published(name).unwrap();
-    let run = Run {
-        config: Profile::Paper.config(&messages, Pacing::Nic),
-        messages,
-        load: published::LOAD,
-        racks: 1,
-        count,
-        seed,
-    };
+    let config = Profile::Paper.config(&messages, Pacing::Nic);
+    let run = sigcomm18::run(messages.sizes, config, 1, published::LOAD, count, seed);
     let outcome = run.run(|_| ControlFlow::Continue(())).unwrap().unwrap();
     assert!(!outcome.stuck, "messages never arrived");
     assert_eq!((outcome.failed, outcome.samples.unfinished), (0, 0));
@@ -51,14 +48,8 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another() {
 #[test]
 fn on_an_idle_network_messages_of_a_packet_take_the_time_computed() {
     let messages = Messages::of(Messages::published("w1").unwrap().sizes.capped(1_000));
-    let run = Run {
-        config: Profile::Paper.config(&messages, Pacing::Nic),
-        messages,
-        load: 1e-4,
-        racks: 2,
-        count: 2_000,
-        seed: 1,
-    };
+    let config = Profile::Paper.config(&messages, Pacing::Nic);
+    let run = sigcomm18::run(messages.sizes, config, 2, 1e-4, 2_000, 1);
     let outcome = run.run(|_| ControlFlow::Continue(())).unwrap().unwrap();
     let slow = outcome.samples.all().iter().filter(|sample| sample.slowdown > 1.001).count();
     // A few meet another message all the same.

@@ -21,7 +21,7 @@ pub(super) fn draw(done: &Done<'_>) -> Option<String> {
     let title = format!(
         "{}, {} simulated hosts, load {} %",
         done.point.file_name().to_uppercase(),
-        run.hosts(),
+        run.topology.hosts(),
         format_number(100.0 * run.load)
     );
     slowdown_by_size(&title, &curves)

@@ -3,10 +3,10 @@
 use std::{ffi::OsStr, path::Path, time::Duration};
 
 use homa_sim::{
-    Time,
+    Outcome, Run, Time,
     reproduce::{
         published::Class,
-        sigcomm18::{Outcome, Row, Run, rows},
+        sigcomm18::{Row, rows},
     },
     summary::Sample,
 };

@@ -11,11 +11,12 @@ use std::{
 
 use homa_bench::{results, settings::named, workload::Workload};
 use homa_sim::{
-    PRIORITIES, PortKind, PortSummary,
+    PRIORITIES, PortKind, PortSummary, SetupError,
     reproduce::{
         published::{self, Slowdown},
-        sigcomm18::{Messages, Profile, Row, Run, SetupError, rows},
+        sigcomm18::{self, Messages, Profile, Row, rows},
     },
+    transport::Choice,
 };
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use serde::Serialize;
@@ -176,14 +177,9 @@ fn point(name: &str, args: &Sigcomm18Args) -> Result<Point, CliError> {
         named::apply(&mut config, &given(setting)?)
             .map_err(|error| CliError::Usage(format!("--set {setting}: {error}")))?;
     }
-    let run = Run {
-        config,
-        load: args.load,
-        racks: args.racks.unwrap_or(racks),
-        count: args.messages.unwrap_or_else(|| messages.count(packets, bounds)),
-        seed: args.seed,
-        messages,
-    };
+    let count = args.messages.unwrap_or_else(|| messages.count(packets, bounds));
+    let racks = args.racks.unwrap_or(racks);
+    let run = sigcomm18::run(messages.sizes, config, racks, args.load, count, args.seed);
     run.check().map_err(usage)?;
     let worst_max = u32::try_from(args.worst_max).unwrap_or(u32::MAX);
     let worst = (usize::from(args.worst), worst_max);
@@ -235,7 +231,7 @@ fn row_documents(done: &Done<'_>) -> Vec<RowDocument> {
     let Point { name, run, classes, .. } = done.point;
     let document = |row: Row| RowDocument {
         workload: name.clone(),
-        transport: "homa",
+        transport: run.transport.name(),
         load: run.load,
         message_bytes: row.class.message_bytes,
         count_percent: row.class.count_percent,
@@ -267,6 +263,7 @@ fn error_document(done: &Done<'_>) -> Option<ErrorDocument> {
 fn run_document(done: &Done<'_>) -> RunDocument {
     let Point { name, run, .. } = done.point;
     let outcome = &done.outcome;
+    let Choice::Homa(config) = &run.transport;
     let port = |port: &PortSummary| PortDocument {
         ports: match port.kind {
             PortKind::HostUp => "host-up",
@@ -282,12 +279,12 @@ fn run_document(done: &Done<'_>) -> RunDocument {
     };
     RunDocument {
         workload: name.clone(),
-        hosts: run.hosts(),
-        messages: run.count,
+        hosts: run.topology.hosts(),
+        messages: run.messages,
         unfinished: outcome.samples.unfinished,
         failed_calls: outcome.failed,
         seed: run.seed,
-        settings: named::table(&run.config),
+        settings: named::table(config),
         packets: outcome.counts.packets,
         events: outcome.counts.events,
         seconds: done.took.as_secs_f64(),

@@ -18,8 +18,8 @@ pub(super) fn render(done: &[Done<'_>]) -> String {
             text,
             "{}: {} hosts, {} messages, load {}\n",
             done.point.name,
-            run.hosts(),
-            run.count,
+            run.topology.hosts(),
+            run.messages,
             run.load
         );
         let header =

@@ -1,28 +1,20 @@
 //! The evaluation of SIGCOMM 2018: 144 hosts at 10 Gbit/s, one-way messages of five workloads.
 
-use std::{
-    ops::{ControlFlow, Range, RangeInclusive},
-    time::Duration,
-};
+use std::{ops::RangeInclusive, time::Duration};
 
 use homa_bench::{
     settings::{cutoffs, unscheduled_levels},
     workload::Workload,
 };
-use homa_core::{Config, ConfigError, CutoffSource, Cutoffs};
+use homa_core::{Config, CutoffSource, Cutoffs};
 
 use super::published::{Class, Slowdown};
 use crate::{
-    fabric::{PortSummary, Topology, TopologyError},
+    fabric::Topology,
     packet::{PRIORITIES, PacketSize},
+    run::Run,
     summary::{Samples, percentiles},
-    time::Span,
-    traffic::{Load, Traffic},
-    transport::{
-        Protocol,
-        homa::{Homa, HomaHost, Responses},
-    },
-    world::{Counts, Message, World},
+    transport::Choice,
 };
 
 /// The workloads of the paper: name, sizes, levels for scheduled data of the eight.
@@ -121,59 +113,24 @@ pub enum Pacing {
     Clock,
 }
 
-/// A run.
-#[derive(Clone, Debug)]
-pub struct Run {
-    /// What hosts send.
-    pub messages: Messages,
-    /// Part of the hosts' links that is used: headers and control packets included.
-    pub load: f64,
-    /// Settings of Homa, such as those of a [`Profile`]. With `output.link_mbps` the engine's clock
-    /// paces senders, and responses travel through the network, since the clock counts them;
-    /// without, the NIC asks for packets, and responses travel outside.
-    pub config: Config,
-    /// Racks of 16 hosts.
-    pub racks: u32,
-    /// Messages of all hosts.
-    pub count: u32,
-    /// What everything that is left to chance follows.
-    pub seed: u64,
+/// A run of the evaluation: racks of 16 hosts at a load, headers and control packets included.
+/// With `output.link_mbps` the engine's clock paces senders, and responses travel through the
+/// network, since the clock counts them; without, the NIC asks for packets, and responses travel
+/// outside.
+pub fn run(
+    sizes: Workload,
+    config: Config,
+    racks: u32,
+    load: f64,
+    messages: u32,
+    seed: u64,
+) -> Run {
+    let nic_pulls = config.output.link_mbps.is_none();
+    let topology = Topology { nic_pulls, ..Topology::sigcomm18(racks) };
+    let transport = Choice::Homa(Box::new(config));
+    Run { topology, sizes, load, messages, transport, seed }
 }
 
-/// Why a run cannot begin.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SetupError {
-    /// The network cannot be: see the text.
-    #[error(transparent)]
-    Topology(#[from] TopologyError),
-    /// A setting of the engine is out of its range: see the text.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The load is not above 0 and below 1: give another.
-    #[error("the load must be above 0 and below 1")]
-    Load,
-}
-
-/// What a run shows.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// Slowdown of the messages that count.
-    pub samples: Samples,
-    /// What ports did while those began.
-    pub ports: Vec<PortSummary>,
-    /// What the simulation did.
-    pub counts: Counts,
-    /// Calls that failed.
-    pub failed: u64,
-    /// What was to happen did not within the time that it should take several times over.
-    pub stuck: bool,
-    /// All messages, of which samples name their own.
-    pub messages: Vec<Message>,
-}
-
-/// Part of the load that counts: not while the queues fill, nor while they drain.
-const COUNTED: Range<f64> = 0.1..0.95;
 /// Levels of priority.
 const LEVELS: u8 = PRIORITIES as u8;
 /// Unscheduled bytes of the paper, in whole packets of ours.
@@ -183,101 +140,6 @@ const PACKET: PacketSize =
     PacketSize { ip_bytes_max: 1500, header_bytes: 20 + homa_wire::DATA_HEADER_BYTES as u32 };
 /// Bytes of a round trip, as in the paper.
 const RTT_BYTES: u32 = 10_000;
-/// Steps in which a load is run.
-const STEPS: u32 = 200;
-/// Lengths of the load in which a run is over, unless it waits for timers.
-const LENGTHS: u32 = 10;
-/// Time after that in which timers have run out, and a run that is not over never will be.
-const PATIENCE: Span = Span::from_ns(5_000_000_000);
-
-impl Run {
-    /// Number of hosts.
-    pub fn hosts(&self) -> u32 {
-        self.topology().hosts()
-    }
-
-    fn topology(&self) -> Topology {
-        let nic_pulls = self.config.output.link_mbps.is_none();
-        Topology { nic_pulls, ..Topology::sigcomm18(self.racks) }
-    }
-
-    /// Checks that it can begin.
-    ///
-    /// # Errors
-    /// See [`SetupError`].
-    pub fn check(&self) -> Result<(), SetupError> {
-        if !(self.load > 0.0 && self.load < 1.0) {
-            return Err(SetupError::Load);
-        }
-        self.topology().validate()?;
-        Ok(self.config.validate()?)
-    }
-
-    /// Runs to the end of all messages. `progress` hears which part of the load is done, and ends
-    /// the run by [`ControlFlow::Break`]: then there is no outcome.
-    ///
-    /// # Errors
-    /// See [`SetupError`].
-    pub fn run(
-        &self,
-        mut progress: impl FnMut(f64) -> ControlFlow<()>,
-    ) -> Result<Option<Outcome>, SetupError> {
-        self.check()?;
-        let topology = self.topology();
-        let responses = match topology.nic_pulls {
-            true => Responses::Outside,
-            false => Responses::Inside,
-        };
-        let homa = Homa::new(self.config.clone(), responses, self.seed)?;
-        let interval = self.interval(&topology, &homa);
-        let load = Load { sizes: self.messages.sizes.clone(), interval, messages: self.count };
-        let traffic = Traffic::new(load, topology.hosts(), self.seed);
-        let (first, begins) = (traffic.introductions(), traffic.load_begins());
-        let mut world = World::new(topology, &homa, traffic, self.seed)?;
-        let length = interval.as_ps() as f64 * f64::from(self.count) / f64::from(topology.hosts());
-        let at = |part: f64| begins + Span::from_ps((length * part) as u64);
-
-        world.run_until(at(COUNTED.start));
-        world.measure_ports();
-        let mut ports = None;
-        for step in 0..STEPS * LENGTHS {
-            let part = f64::from(step + 1) / f64::from(STEPS);
-            if part >= COUNTED.end && ports.is_none() {
-                world.run_until(at(COUNTED.end));
-                ports = Some(world.ports());
-            }
-            world.run_until(at(part));
-            if world.is_over() {
-                break;
-            }
-            if progress(part.min(1.0)).is_break() {
-                return Ok(None);
-            }
-        }
-        world.run_until(at(f64::from(LENGTHS)) + PATIENCE);
-        let place = |part: f64| first as usize + (part * f64::from(self.count)) as usize;
-        let counted = place(COUNTED.start)..place(COUNTED.end);
-        Ok(Some(Outcome {
-            samples: Samples::of(&world, &homa.packet_size(), counted),
-            ports: ports.unwrap_or_else(|| world.ports()),
-            counts: world.counts(),
-            failed: world.transports().map(HomaHost::failed).sum(),
-            stuck: !world.is_over(),
-            messages: world.into_messages(),
-        }))
-    }
-
-    /// Mean time between two messages of a host.
-    fn interval(&self, topology: &Topology, homa: &Homa) -> Span {
-        let size = homa.packet_size();
-        let bytes = self.messages.sizes.mean(|bytes| {
-            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-            size.message_wire_bytes(bytes) as f64 + homa.control_bytes(bytes)
-        });
-        let byte_ps = 8e6 / f64::from(topology.host_rate.mbps());
-        Span::from_ps((bytes * byte_ps / self.load) as u64)
-    }
-}
 
 /// Ours, and what was published.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -138,11 +138,6 @@ pub struct HomaHost {
 }
 
 impl HomaHost {
-    /// Calls that failed.
-    pub fn failed(&self) -> u64 {
-        self.failed
-    }
-
     fn path(&self, to: HostId) -> Path {
         let local_ip = Some(address(self.host).ip());
         let carriage = Carriage::Ip;
@@ -233,6 +228,10 @@ impl Transport for HomaHost {
             outside: self.responses == Responses::Outside && is_data && message.is_none(),
             header: HomaHeader { bytes, header_bytes: header.len() as u8, wire_bytes },
         })
+    }
+
+    fn failed(&self) -> u64 {
+        self.failed
     }
 
     fn timeout(&mut self, _now: Time) -> Option<Time> {

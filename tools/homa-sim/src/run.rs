@@ -1,0 +1,173 @@
+//! A run: what is simulated, and what it shows.
+
+use std::ops::{ControlFlow, Range};
+
+use homa_bench::workload::Workload;
+use homa_core::ConfigError;
+
+use crate::{
+    fabric::{PortSummary, Topology, TopologyError},
+    summary::Samples,
+    time::Span,
+    traffic::{Load, Traffic},
+    transport::{
+        Choice, Protocol, Transport,
+        homa::{Homa, Responses},
+    },
+    world::{Counts, Message, World},
+};
+
+/// A run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The network.
+    pub topology: Topology,
+    /// Sizes of messages.
+    pub sizes: Workload,
+    /// Part of the hosts' links that is used: headers and control packets included.
+    pub load: f64,
+    /// Messages of all hosts.
+    pub messages: u32,
+    /// What hosts speak.
+    pub transport: Choice,
+    /// What everything that is left to chance follows.
+    pub seed: u64,
+}
+
+/// Why a run cannot begin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// The network cannot be: see the text.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+    /// A setting of the engine is out of its range: see the text.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The load is not above 0 and below 1: give another.
+    #[error("the load must be above 0 and below 1")]
+    Load,
+}
+
+/// What a run shows.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Slowdown of the messages that count.
+    pub samples: Samples,
+    /// What ports did while those began.
+    pub ports: Vec<PortSummary>,
+    /// What the simulation did.
+    pub counts: Counts,
+    /// Messages that a transport gave up.
+    pub failed: u64,
+    /// What was to happen did not within the time that it should take several times over.
+    pub stuck: bool,
+    /// All messages, of which samples name their own.
+    pub messages: Vec<Message>,
+}
+
+/// Part of the load that counts: not while the queues fill, nor while they drain.
+const COUNTED: Range<f64> = 0.1..0.95;
+/// Steps in which a load is run.
+const STEPS: u32 = 200;
+/// Lengths of the load in which a run is over, unless it waits for timers.
+const LENGTHS: u32 = 10;
+/// Time after that in which timers have run out, and a run that is not over never will be.
+const PATIENCE: Span = Span::from_ns(5_000_000_000);
+
+impl Run {
+    /// Checks that it can begin.
+    ///
+    /// # Errors
+    /// See [`SetupError`].
+    pub fn check(&self) -> Result<(), SetupError> {
+        if !(self.load > 0.0 && self.load < 1.0) {
+            return Err(SetupError::Load);
+        }
+        self.topology.validate()?;
+        match &self.transport {
+            Choice::Homa(config) => Ok(config.validate()?),
+        }
+    }
+
+    /// Runs to the end of all messages. `progress` hears which part of the load is done, and ends
+    /// the run by [`ControlFlow::Break`]: then there is no outcome.
+    ///
+    /// # Errors
+    /// See [`SetupError`].
+    pub fn run(
+        &self,
+        progress: impl FnMut(f64) -> ControlFlow<()>,
+    ) -> Result<Option<Outcome>, SetupError> {
+        match &self.transport {
+            Choice::Homa(config) => {
+                let responses = match self.topology.nic_pulls {
+                    true => Responses::Outside,
+                    false => Responses::Inside,
+                };
+                let homa = Homa::new(Clone::clone(config), responses, self.seed)?;
+                self.simulate(&homa, progress)
+            }
+        }
+    }
+
+    /// As [`run`](Self::run), with hosts that speak `protocol` whatever is chosen.
+    ///
+    /// # Errors
+    /// See [`SetupError`].
+    pub fn simulate<P: Protocol>(
+        &self,
+        protocol: &P,
+        mut progress: impl FnMut(f64) -> ControlFlow<()>,
+    ) -> Result<Option<Outcome>, SetupError> {
+        self.check()?;
+        let interval = self.interval(protocol);
+        let load = Load { sizes: self.sizes.clone(), interval, messages: self.messages };
+        let hosts = self.topology.hosts();
+        let traffic = Traffic::new(load, hosts, self.seed);
+        let (first, begins) = (traffic.introductions(), traffic.load_begins());
+        let mut world = World::new(self.topology, protocol, traffic, self.seed)?;
+        let length = interval.as_ps() as f64 * f64::from(self.messages) / f64::from(hosts);
+        let at = |part: f64| begins + Span::from_ps((length * part) as u64);
+
+        world.run_until(at(COUNTED.start));
+        world.measure_ports();
+        let mut ports = None;
+        for step in 0..STEPS * LENGTHS {
+            let part = f64::from(step + 1) / f64::from(STEPS);
+            if part >= COUNTED.end && ports.is_none() {
+                world.run_until(at(COUNTED.end));
+                ports = Some(world.ports());
+            }
+            world.run_until(at(part));
+            if world.is_over() {
+                break;
+            }
+            if progress(part.min(1.0)).is_break() {
+                return Ok(None);
+            }
+        }
+        world.run_until(at(f64::from(LENGTHS)) + PATIENCE);
+        let place = |part: f64| first as usize + (part * f64::from(self.messages)) as usize;
+        let counted = place(COUNTED.start)..place(COUNTED.end);
+        Ok(Some(Outcome {
+            samples: Samples::of(&world, &protocol.packet_size(), counted),
+            ports: ports.unwrap_or_else(|| world.ports()),
+            counts: world.counts(),
+            failed: world.transports().map(Transport::failed).sum(),
+            stuck: !world.is_over(),
+            messages: world.into_messages(),
+        }))
+    }
+
+    /// Mean time between two messages of a host.
+    fn interval(&self, protocol: &impl Protocol) -> Span {
+        let size = protocol.packet_size();
+        let bytes = self.sizes.mean(|bytes| {
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            size.message_wire_bytes(bytes) as f64 + protocol.control_bytes(bytes)
+        });
+        let byte_ps = 8e6 / f64::from(self.topology.host_rate.mbps());
+        Span::from_ps((bytes * byte_ps / self.load) as u64)
+    }
+}
