@@ -8,6 +8,15 @@ pub struct HostId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PortId(pub(crate) u32);
 
+/// Names a switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SwitchId(pub(crate) u32);
+
+impl SwitchId {
+    /// Of ports of hosts.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+}
+
 /// Names a packet while it is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PacketId(pub(crate) u32);

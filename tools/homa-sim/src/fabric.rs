@@ -1,15 +1,20 @@
 //! Hosts, switches and the ports between them: who is next on the way of a packet, and when.
 
+mod memory;
 mod port;
+mod queue;
 mod topology;
 
+pub use memory::Buffer;
 pub(crate) use port::Port;
 pub use port::{PortKind, PortSummary};
+pub use queue::{Discipline, Queues};
 pub use topology::{Shape, Topology, TopologyError};
 
 use crate::{
     calendar::Calendar,
     event::{Event, HostId, PacketId, PortId},
+    fabric::{memory::Memory, queue::Queue},
     packet::{Delivered, Outgoing, Packets, Route, wire_bytes},
     time::{Span, Time},
 };
@@ -32,15 +37,26 @@ pub(crate) enum Node {
 pub(crate) struct Fabric<H> {
     topology: Topology,
     ports: Vec<Port>,
+    /// By switch.
+    memories: Vec<Memory>,
     packets: Packets<H>,
     spray: fastrand::Rng,
 }
 
 impl<H: Copy> Fabric<H> {
-    pub(crate) fn new(topology: Topology, seed: u64) -> Self {
-        let ports = topology.ports();
+    /// The ports of a network, with the queues that its hosts need.
+    pub(crate) fn new(topology: Topology, queues: Queues, seed: u64) -> Self {
+        let mut ports = topology.ports();
         let spray = fastrand::Rng::with_seed(seed);
-        Self { topology, ports, packets: Packets::new(), spray }
+        let mut seeds = fastrand::Rng::with_seed(!seed);
+        let ecn_bytes = topology.ecn_bytes.or(queues.ecn_bytes);
+        // The ports of hosts come first.
+        for (index, port) in ports.iter_mut().enumerate().skip(topology.hosts() as usize) {
+            let queue = Queue::new(queues.discipline, seeds.u64(..));
+            port.belongs_to(topology.switch_of(PortId(index as u32)), queue, ecn_bytes);
+        }
+        let memories = (0..topology.switches()).map(|_| Memory::new(topology.buffer)).collect();
+        Self { topology, ports, memories, packets: Packets::new(), spray }
     }
 
     pub(crate) fn topology(&self) -> &Topology {
@@ -63,12 +79,17 @@ impl<H: Copy> Fabric<H> {
         let port = PortId(from.0);
         let route = Route {
             queued_at: now,
-            next: None,
+            next: PacketId(0),
             from,
             to: packet.to,
             port,
             wire_bytes: wire_bytes(packet.ip_bytes),
+            flow: packet.flow,
+            rank: packet.rank,
             priority: packet.priority,
+            ecn: packet.ecn,
+            marked: false,
+            trimmed: false,
         };
         let id = self.packets.add(route, packet.message, packet.header);
         if packet.outside {
@@ -111,20 +132,24 @@ impl<H: Copy> Fabric<H> {
 
     /// A port has sent a packet: the next one of its queue follows.
     pub(crate) fn freed(&mut self, now: Time, port: PortId, calendar: &mut Calendar<Event>) {
-        if let Some(id) = self.ports[port.0 as usize].take(now, &self.packets) {
+        let entry = &mut self.ports[port.0 as usize];
+        let memory = self.memories.get_mut(entry.switch.0 as usize);
+        if let Some(id) = entry.take(now, &self.packets, memory) {
             self.transmit(now, port, id, calendar);
         }
     }
 
     fn enqueue(&mut self, now: Time, port: PortId, id: PacketId, calendar: &mut Calendar<Event>) {
         let entry = &mut self.ports[port.0 as usize];
-        if !entry.is_busy(now) && entry.is_empty() {
+        let was_empty = entry.is_empty();
+        if was_empty && !entry.is_busy(now) {
             return self.transmit(now, port, id, calendar);
         }
-        if entry.is_empty() && !entry.pulls {
+        let memory = self.memories.get_mut(entry.switch.0 as usize);
+        entry.put(now, id, &mut self.packets, memory);
+        if was_empty && !entry.is_empty() && !entry.pulls {
             calendar.add(entry.busy_until, Event::Freed(port));
         }
-        entry.put(now, id, &mut self.packets);
     }
 
     fn transmit(&mut self, now: Time, port: PortId, id: PacketId, calendar: &mut Calendar<Event>) {

@@ -22,7 +22,9 @@ pub mod transport;
 mod world;
 
 pub use event::{HostId, MessageId};
-pub use fabric::{OUTSIDE, PortKind, PortSummary, Shape, Topology, TopologyError};
+pub use fabric::{
+    Buffer, Discipline, OUTSIDE, PortKind, PortSummary, Queues, Shape, Topology, TopologyError,
+};
 pub use packet::{Delivered, Outgoing, PRIORITIES, PacketSize};
 pub use run::{Outcome, Run, SetupError};
 pub use time::{Rate, Span, Time};

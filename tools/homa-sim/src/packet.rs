@@ -58,6 +58,13 @@ pub struct Outgoing<H> {
     pub ip_bytes: u32,
     /// From 0, the lowest, to 7.
     pub priority: u8,
+    /// Its place in queues by rank: the lowest leaves first, the highest is dropped first.
+    pub rank: u32,
+    /// Which packets to the same host go together: those of a flow take the same way where
+    /// switches choose it by hash.
+    pub flow: u32,
+    /// Switches may mark it instead of dropping it (ECN).
+    pub ecn: bool,
     /// The message whose bytes it carries.
     pub message: Option<MessageId>,
     /// It goes beside the network, in [`OUTSIDE`](crate::OUTSIDE), and loads no link.
@@ -73,6 +80,10 @@ pub struct Delivered<'a, H> {
     pub from: HostId,
     /// Its priority.
     pub priority: u8,
+    /// A switch marked it: it met a long queue.
+    pub marked: bool,
+    /// A switch cut it down to its header.
+    pub trimmed: bool,
     /// The message whose bytes it carries.
     pub message: Option<MessageId>,
     /// The transport's own header.
@@ -84,14 +95,19 @@ pub struct Delivered<'a, H> {
 pub(crate) struct Route {
     /// When it was queued last.
     pub(crate) queued_at: Time,
-    /// The next in its queue.
-    pub(crate) next: Option<PacketId>,
+    /// The next of its level, unless it is the last.
+    pub(crate) next: PacketId,
     pub(crate) from: HostId,
     pub(crate) to: HostId,
     /// The port that it left last.
     pub(crate) port: PortId,
     pub(crate) wire_bytes: u32,
+    pub(crate) flow: u32,
+    pub(crate) rank: u32,
     pub(crate) priority: u8,
+    pub(crate) ecn: bool,
+    pub(crate) marked: bool,
+    pub(crate) trimmed: bool,
 }
 
 /// Packets under way.
@@ -130,7 +146,8 @@ impl<H: Copy> Packets<H> {
     pub(crate) fn delivered(&self, id: PacketId) -> Delivered<'_, H> {
         let route = self.route(id);
         let (message, header) = &self.contents[id.0 as usize];
-        Delivered { from: route.from, priority: route.priority, message: *message, header }
+        let Route { from, priority, marked, trimmed, .. } = *route;
+        Delivered { from, priority, marked, trimmed, message: *message, header }
     }
 
     pub(crate) fn remove(&mut self, id: PacketId) {

@@ -6,6 +6,7 @@ use homa_core::Config;
 
 use crate::{
     event::{HostId, MessageId},
+    fabric::Queues,
     packet::{Delivered, Outgoing, PacketSize},
     time::Time,
 };
@@ -64,6 +65,11 @@ pub trait Protocol {
 
     /// The transport of host `host`.
     fn host(&self, host: HostId) -> Self::Host;
+
+    /// What it needs of the queues of switches.
+    fn queues(&self) -> Queues {
+        Queues::default()
+    }
 
     /// How messages are divided into packets.
     fn packet_size(&self) -> PacketSize;

@@ -98,7 +98,7 @@ impl<P: Protocol> World<P> {
         Ok(Self {
             now: Time::ZERO,
             calendar,
-            fabric: Fabric::new(topology, seed),
+            fabric: Fabric::new(topology, protocol.queues(), seed),
             hosts: hosts.map(host).collect(),
             traffic,
             messages: Vec::new(),

@@ -1,8 +1,8 @@
 //! Which hosts and switches there are, and which way packets go.
 
-use super::{Node, Port};
+use super::{Buffer, Node, Port};
 use crate::{
-    event::{HostId, PortId},
+    event::{HostId, PortId, SwitchId},
     packet::PacketSize,
     time::{Rate, Span},
 };
@@ -28,7 +28,7 @@ pub enum Shape {
 }
 
 /// A network: shape, rates and delays. Switches store and forward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Topology {
     /// How the switches are arranged.
     pub shape: Shape,
@@ -47,6 +47,12 @@ pub struct Topology {
     /// The NIC asks the transport for a packet when it can send one; otherwise the transport hands
     /// packets over by its own clock, and they wait in the NIC's queue.
     pub nic_pulls: bool,
+    /// How much may wait in a switch. Where the transport demands queues by rank or that trim,
+    /// those have limits of their own instead.
+    pub buffer: Buffer,
+    /// Bytes of link time that wait at a port of a switch when packets are marked (ECN), instead
+    /// of what the transport demands.
+    pub ecn_bytes: Option<u32>,
 }
 
 /// A network that cannot be.
@@ -92,6 +98,8 @@ impl Topology {
             send_delay: Span::from_ns(500 + 500),
             receive_delay: Span::from_ns(500),
             nic_pulls: true,
+            buffer: Buffer::Unlimited,
+            ecn_bytes: None,
         }
     }
 
@@ -151,6 +159,27 @@ impl Topology {
             ports.extend((0..spines * racks).map(|index| spine(Node::Rack(index % racks))));
         }
         ports
+    }
+
+    /// Number of switches: those of the racks come first.
+    pub(crate) fn switches(&self) -> u32 {
+        match self.shape {
+            Shape::SingleSwitch { .. } => 1,
+            Shape::LeafSpine { racks, spines, .. } => racks + spines,
+        }
+    }
+
+    /// The switch that a port belongs to, which is not a host's.
+    pub(crate) fn switch_of(&self, port: PortId) -> SwitchId {
+        let port = port.0 - self.hosts();
+        SwitchId(match self.shape {
+            _ if port < self.hosts() => self.rack(HostId(port)),
+            Shape::SingleSwitch { .. } => 0,
+            Shape::LeafSpine { racks, spines, .. } => match port - self.hosts() {
+                up if up < racks * spines => up / spines,
+                down => racks + (down - racks * spines) / racks,
+            },
+        })
     }
 
     /// The port by which a packet leaves a switch.

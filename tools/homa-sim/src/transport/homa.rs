@@ -224,6 +224,10 @@ impl Transport for HomaHost {
             to: host_at(transmit.path.remote),
             ip_bytes: IP_BYTES + wire_bytes,
             priority: transmit.priority,
+            // Homa's order is that of its priorities, and all goes from port to port.
+            rank: 0,
+            flow: 0,
+            ecn: false,
             message,
             outside: self.responses == Responses::Outside && is_data && message.is_none(),
             header: HomaHeader { bytes, header_bytes: header.len() as u8, wire_bytes },
