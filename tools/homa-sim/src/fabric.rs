@@ -7,7 +7,7 @@ mod topology;
 
 pub use memory::Buffer;
 pub(crate) use port::Port;
-pub use port::{PortKind, PortSummary};
+pub use port::{PortKind, PortSummary, PortView};
 pub use queue::{Discipline, Queues};
 pub use topology::{Shape, Topology, TopologyError};
 
@@ -171,13 +171,7 @@ impl<H: Copy> Fabric<H> {
     /// What ports did in the time `span`, by kind.
     pub(crate) fn summary(&self, span: Span) -> Vec<PortSummary> {
         let mut kinds: Vec<PortSummary> = Vec::new();
-        for (index, port) in self.ports.iter().enumerate() {
-            let kind = match port.leads_to {
-                _ if index < self.topology.hosts() as usize => PortKind::HostUp,
-                Node::Host(_) => PortKind::RackDown,
-                Node::Spine(_) => PortKind::RackUp,
-                Node::Rack(_) => PortKind::SpineDown,
-            };
+        for (kind, port) in self.ports_by_kind() {
             match kinds.iter_mut().find(|summary| summary.kind == kind) {
                 Some(summary) => summary.add(port),
                 None => {
@@ -189,5 +183,28 @@ impl<H: Copy> Fabric<H> {
         }
         kinds.iter_mut().for_each(|summary| summary.over(span));
         kinds
+    }
+
+    /// What ports of a kind do now.
+    pub(crate) fn views(&self, kind: PortKind) -> Vec<PortView> {
+        let ports = self.ports_by_kind().filter(|(other, _)| *other == kind);
+        let view = |(index, (kind, port)): (u32, (PortKind, &Port))| {
+            let (queued_bytes, sent_bytes) = port.view();
+            PortView { kind, index, queued_bytes, sent_bytes }
+        };
+        (0..).zip(ports).map(view).collect()
+    }
+
+    fn ports_by_kind(&self) -> impl Iterator<Item = (PortKind, &Port)> {
+        let hosts = self.topology.hosts() as usize;
+        self.ports.iter().enumerate().map(move |(index, port)| {
+            let kind = match port.leads_to {
+                _ if index < hosts => PortKind::HostUp,
+                Node::Host(_) => PortKind::RackDown,
+                Node::Spine(_) => PortKind::RackUp,
+                Node::Rack(_) => PortKind::SpineDown,
+            };
+            (kind, port)
+        })
     }
 }

@@ -23,10 +23,11 @@ mod world;
 
 pub use event::{HostId, MessageId};
 pub use fabric::{
-    Buffer, Discipline, OUTSIDE, PortKind, PortSummary, Queues, Shape, Topology, TopologyError,
+    Buffer, Discipline, OUTSIDE, PortKind, PortSummary, PortView, Queues, Shape, Topology,
+    TopologyError,
 };
 pub use packet::{Delivered, Outgoing, PRIORITIES, PacketSize};
-pub use run::{Outcome, Run, SetupError};
+pub use run::{Moment, Outcome, Run, SetupError};
 pub use time::{Rate, Span, Time};
 pub use traffic::{Load, Traffic};
 pub use world::{Counts, Message, World};

@@ -6,7 +6,8 @@ use homa_bench::workload::Workload;
 use homa_core::ConfigError;
 
 use crate::{
-    fabric::{PortSummary, Topology, TopologyError},
+    fabric::{PortKind, PortSummary, PortView, Topology, TopologyError},
+    packet::PacketSize,
     summary::Samples,
     time::Span,
     traffic::{Load, Traffic},
@@ -56,6 +57,8 @@ pub struct Outcome {
     pub samples: Samples,
     /// What ports did while those began.
     pub ports: Vec<PortSummary>,
+    /// How messages were divided into packets.
+    pub packet_size: PacketSize,
     /// What the simulation did.
     pub counts: Counts,
     /// Messages that a transport gave up.
@@ -75,6 +78,54 @@ const LENGTHS: u32 = 10;
 /// Time after that in which timers have run out, and a run that is not over never will be.
 const PATIENCE: Span = Span::from_ns(5_000_000_000);
 
+/// A run at a moment, for whoever follows it.
+#[derive(Clone, Copy)]
+pub struct Moment<'a> {
+    /// Part of the load that is done: 1 when the last message has begun.
+    pub part: f64,
+    /// Since the load began.
+    pub time: Span,
+    /// How long the load lasts.
+    pub length: Span,
+    /// The first message of the load.
+    first: usize,
+    world: &'a dyn Observed,
+}
+
+/// What can be seen of a world whatever it speaks.
+trait Observed {
+    fn messages(&self) -> &[Message];
+    fn ports(&self, kind: PortKind) -> Vec<PortView>;
+}
+
+impl<P: Protocol> Observed for World<P> {
+    fn messages(&self) -> &[Message] {
+        World::messages(self)
+    }
+
+    fn ports(&self, kind: PortKind) -> Vec<PortView> {
+        self.port_views(kind)
+    }
+}
+
+impl Moment<'_> {
+    /// Messages of the load that have begun, in this order.
+    pub fn messages(&self) -> &[Message] {
+        self.world.messages().get(self.first..).unwrap_or_default()
+    }
+
+    /// What ports of a kind do.
+    pub fn ports(&self, kind: PortKind) -> Vec<PortView> {
+        self.world.ports(kind)
+    }
+}
+
+impl std::fmt::Debug for Moment<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Moment").field("part", &self.part).field("time", &self.time).finish()
+    }
+}
+
 impl Run {
     /// Checks that it can begin.
     ///
@@ -90,14 +141,13 @@ impl Run {
         }
     }
 
-    /// Runs to the end of all messages. `progress` hears which part of the load is done, and ends
-    /// the run by [`ControlFlow::Break`]: then there is no outcome.
+    /// Runs to the end of all messages. `follow` sees the run from time to time, and ends it by [`ControlFlow::Break`]: then there is no outcome.
     ///
     /// # Errors
     /// See [`SetupError`].
     pub fn run(
         &self,
-        progress: impl FnMut(f64) -> ControlFlow<()>,
+        follow: impl FnMut(&Moment<'_>) -> ControlFlow<()>,
     ) -> Result<Option<Outcome>, SetupError> {
         match &self.transport {
             Choice::Homa(config) => {
@@ -106,7 +156,7 @@ impl Run {
                     false => Responses::Inside,
                 };
                 let homa = Homa::new(Clone::clone(config), responses, self.seed)?;
-                self.simulate(&homa, progress)
+                self.simulate(&homa, follow)
             }
         }
     }
@@ -118,7 +168,7 @@ impl Run {
     pub fn simulate<P: Protocol>(
         &self,
         protocol: &P,
-        mut progress: impl FnMut(f64) -> ControlFlow<()>,
+        mut follow: impl FnMut(&Moment<'_>) -> ControlFlow<()>,
     ) -> Result<Option<Outcome>, SetupError> {
         self.check()?;
         let interval = self.interval(protocol);
@@ -143,7 +193,14 @@ impl Run {
             if world.is_over() {
                 break;
             }
-            if progress(part.min(1.0)).is_break() {
+            let moment = Moment {
+                part: part.min(1.0),
+                time: world.now().since(begins),
+                length: Span::from_ps(length as u64),
+                first: first as usize,
+                world: &world,
+            };
+            if follow(&moment).is_break() {
                 return Ok(None);
             }
         }
@@ -153,6 +210,7 @@ impl Run {
         Ok(Some(Outcome {
             samples: Samples::of(&world, &protocol.packet_size(), counted),
             ports: ports.unwrap_or_else(|| world.ports()),
+            packet_size: protocol.packet_size(),
             counts: world.counts(),
             failed: world.transports().map(Transport::failed).sum(),
             stuck: !world.is_over(),

@@ -3,7 +3,7 @@
 use crate::{
     calendar::Calendar,
     event::{Event, HostId, MessageId, PacketId},
-    fabric::{Fabric, PortSummary, Topology, TopologyError},
+    fabric::{Fabric, PortKind, PortSummary, PortView, Topology, TopologyError},
     packet::wire_bytes,
     time::{Span, Time},
     traffic::Traffic,
@@ -135,6 +135,11 @@ impl<P: Protocol> World<P> {
     /// What ports did since they are measured.
     pub fn ports(&self) -> Vec<PortSummary> {
         self.fabric.summary(self.now.since(self.measured_since))
+    }
+
+    /// What ports of a kind do now.
+    pub fn port_views(&self, kind: PortKind) -> Vec<PortView> {
+        self.fabric.views(kind)
     }
 
     /// The time.

@@ -198,7 +198,7 @@ fn simulate(points: &[Point], threads: usize) -> Result<Vec<Done<'_>>, CliError>
     };
     let simulate = |(index, point): (usize, &Point)| {
         let begun = Instant::now();
-        let outcome = point.run.run(|part| show(index, part)).map_err(usage)?;
+        let outcome = point.run.run(|moment| show(index, moment.part)).map_err(usage)?;
         Ok(outcome.map(|outcome| (outcome, begun.elapsed())))
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();

@@ -62,6 +62,20 @@ pub struct PortSummary {
     pub marked_packets: u64,
 }
 
+/// What a port does at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortView {
+    /// Which port: its kind, and its place among those.
+    pub kind: PortKind,
+    /// From 0, in the order of hosts or switches.
+    pub index: u32,
+    /// Bytes of link time that wait, by priority. Where a discipline has no queue of each, all of
+    /// them are in the lowest.
+    pub queued_bytes: [u32; PRIORITIES],
+    /// Bytes of link time that it has sent since it is measured.
+    pub sent_bytes: u64,
+}
+
 impl PortSummary {
     pub(super) fn new(kind: PortKind) -> Self {
         Self {
@@ -195,6 +209,18 @@ impl Port {
         let id = self.queue.take(packets)?;
         self.waits.left(now, packets.route(id), memory);
         Some(id)
+    }
+
+    /// Bytes that wait, by priority, and those sent.
+    pub(super) fn view(&self) -> ([u32; PRIORITIES], u64) {
+        let queued_bytes = match &self.queue {
+            Queue::Levels(levels) => std::array::from_fn(|level| levels.bytes(level)),
+            Queue::Ranked(_) | Queue::Trimming(_) => {
+                let all = u32::try_from(self.waits.queued_bytes).unwrap_or(u32::MAX);
+                std::array::from_fn(|level| if level == 0 { all } else { 0 })
+            }
+        };
+        (queued_bytes, self.waits.stats.sent_bytes.iter().sum())
     }
 
     /// Sends a packet from now on. Returns when it is out.
