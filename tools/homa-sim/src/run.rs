@@ -14,6 +14,7 @@ use crate::{
     transport::{
         Choice, Protocol, Transport,
         homa::{Homa, Responses},
+        tcp::Tcp,
     },
     world::{Counts, Message, World},
 };
@@ -138,6 +139,7 @@ impl Run {
         self.topology.validate()?;
         match &self.transport {
             Choice::Homa(config) => Ok(config.validate()?),
+            Choice::Tcp(_) => Ok(()),
         }
     }
 
@@ -157,6 +159,9 @@ impl Run {
                 };
                 let homa = Homa::new(Clone::clone(config), responses, self.seed)?;
                 self.simulate(&homa, follow)
+            }
+            Choice::Tcp(settings) => {
+                self.simulate(&Tcp::new(Clone::clone(settings), self.seed), follow)
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What a transport is to the simulation: one trait, implemented by an adapter per transport.
 
 pub mod homa;
+pub mod tcp;
 
 use homa_core::Config;
 
@@ -47,6 +48,8 @@ pub trait Transport {
 pub enum Choice {
     /// The engine that ships.
     Homa(Box<Config>),
+    /// TCP, or DCTCP.
+    Tcp(Box<tcp::Settings>),
 }
 
 impl Choice {
@@ -54,6 +57,8 @@ impl Choice {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Homa(_) => "homa",
+            Self::Tcp(settings) if settings.algorithm == tcp::Algorithm::Dctcp => "dctcp",
+            Self::Tcp(_) => "tcp",
         }
     }
 }

@@ -263,7 +263,6 @@ fn error_document(done: &Done<'_>) -> Option<ErrorDocument> {
 fn run_document(done: &Done<'_>) -> RunDocument {
     let Point { name, run, .. } = done.point;
     let outcome = &done.outcome;
-    let Choice::Homa(config) = &run.transport;
     let port = |port: &PortSummary| PortDocument {
         ports: match port.kind {
             PortKind::HostUp => "host-up",
@@ -284,7 +283,10 @@ fn run_document(done: &Done<'_>) -> RunDocument {
         unfinished: outcome.samples.unfinished,
         failed_calls: outcome.failed,
         seed: run.seed,
-        settings: named::table(config),
+        settings: match &run.transport {
+            Choice::Homa(config) => named::table(config),
+            Choice::Tcp(_) => toml::Table::new(),
+        },
         packets: outcome.counts.packets,
         events: outcome.counts.events,
         seconds: done.took.as_secs_f64(),
