@@ -5,7 +5,7 @@
 pub struct HostId(pub u32);
 
 /// Names a port that sends: those of the hosts come first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PortId(pub(crate) u32);
 
 /// Names a switch.
@@ -38,4 +38,6 @@ pub(crate) enum Event {
     Due(HostId),
     /// The next message of a host begins.
     Begins(HostId),
+    /// A link fails or is mended, or switches learn of it: a change of the network.
+    Changed(u32),
 }

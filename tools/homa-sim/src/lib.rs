@@ -23,8 +23,8 @@ mod world;
 
 pub use event::{HostId, MessageId};
 pub use fabric::{
-    Buffer, Discipline, OUTSIDE, PortKind, PortSummary, PortView, Queues, Shape, Topology,
-    TopologyError,
+    Buffer, Discipline, Failure, Graph, Link, Loss, OUTSIDE, PortKind, PortSummary, PortView,
+    Queues, Routing, Shape, Switch, SwitchSummary, Topology, TopologyError,
 };
 pub use packet::{Delivered, Outgoing, PRIORITIES, PacketSize};
 pub use run::{Moment, Outcome, Run, SetupError};

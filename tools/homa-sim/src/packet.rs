@@ -105,9 +105,18 @@ pub(crate) struct Route {
     pub(crate) flow: u32,
     pub(crate) rank: u32,
     pub(crate) priority: u8,
-    pub(crate) ecn: bool,
-    pub(crate) marked: bool,
+    pub(crate) ecn: Ecn,
     pub(crate) trimmed: bool,
+    /// A switch that cuts through waits for the whole of it; `port` is the next one then.
+    pub(crate) stored: bool,
+}
+
+/// Whether a packet can be marked, and was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ecn {
+    Incapable,
+    Capable,
+    Marked,
 }
 
 /// Packets under way.
@@ -146,8 +155,15 @@ impl<H: Copy> Packets<H> {
     pub(crate) fn delivered(&self, id: PacketId) -> Delivered<'_, H> {
         let route = self.route(id);
         let (message, header) = &self.contents[id.0 as usize];
-        let Route { from, priority, marked, trimmed, .. } = *route;
+        let Route { from, priority, ecn, trimmed, .. } = *route;
+        let marked = ecn == Ecn::Marked;
         Delivered { from, priority, marked, trimmed, message: *message, header }
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(crate) fn under_way(&self) -> usize {
+        self.routes.len() - self.free.len()
     }
 
     pub(crate) fn remove(&mut self, id: PacketId) {

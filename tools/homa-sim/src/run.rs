@@ -6,7 +6,7 @@ use homa_bench::workload::Workload;
 use homa_core::ConfigError;
 
 use crate::{
-    fabric::{PortKind, PortSummary, PortView, Topology, TopologyError},
+    fabric::{PortKind, PortSummary, PortView, SwitchSummary, Topology, TopologyError},
     packet::PacketSize,
     summary::Samples,
     time::Span,
@@ -58,6 +58,8 @@ pub struct Outcome {
     pub samples: Samples,
     /// What ports did while those began.
     pub ports: Vec<PortSummary>,
+    /// What waited in switches meanwhile.
+    pub switches: Vec<SwitchSummary>,
     /// How messages were divided into packets.
     pub packet_size: PacketSize,
     /// What the simulation did.
@@ -181,18 +183,18 @@ impl Run {
         let hosts = self.topology.hosts();
         let traffic = Traffic::new(load, hosts, self.seed);
         let (first, begins) = (traffic.introductions(), traffic.load_begins());
-        let mut world = World::new(self.topology, protocol, traffic, self.seed)?;
+        let mut world = World::new(self.topology.clone(), protocol, traffic, self.seed)?;
         let length = interval.as_ps() as f64 * f64::from(self.messages) / f64::from(hosts);
         let at = |part: f64| begins + Span::from_ps((length * part) as u64);
 
         world.run_until(at(COUNTED.start));
         world.measure_ports();
-        let mut ports = None;
+        let mut measured = None;
         for step in 0..STEPS * LENGTHS {
             let part = f64::from(step + 1) / f64::from(STEPS);
-            if part >= COUNTED.end && ports.is_none() {
+            if part >= COUNTED.end && measured.is_none() {
                 world.run_until(at(COUNTED.end));
-                ports = Some(world.ports());
+                measured = Some((world.ports(), world.switches()));
             }
             world.run_until(at(part));
             if world.is_over() {
@@ -212,9 +214,11 @@ impl Run {
         world.run_until(at(f64::from(LENGTHS)) + PATIENCE);
         let place = |part: f64| first as usize + (part * f64::from(self.messages)) as usize;
         let counted = place(COUNTED.start)..place(COUNTED.end);
+        let (ports, switches) = measured.unwrap_or_else(|| (world.ports(), world.switches()));
         Ok(Some(Outcome {
             samples: Samples::of(&world, &protocol.packet_size(), counted),
-            ports: ports.unwrap_or_else(|| world.ports()),
+            ports,
+            switches,
             packet_size: protocol.packet_size(),
             counts: world.counts(),
             failed: world.transports().map(Transport::failed).sum(),

@@ -3,7 +3,7 @@
 use crate::{
     calendar::Calendar,
     event::{Event, HostId, MessageId, PacketId},
-    fabric::{Fabric, PortKind, PortSummary, PortView, Topology, TopologyError},
+    fabric::{Fabric, PortKind, PortSummary, PortView, SwitchSummary, Topology, TopologyError},
     packet::wire_bytes,
     time::{Span, Time},
     traffic::Traffic,
@@ -86,6 +86,7 @@ impl<P: Protocol> World<P> {
         seed: u64,
     ) -> Result<Self, TopologyError> {
         topology.validate()?;
+        let queues = protocol.queues();
         let hosts = (0..topology.hosts()).map(HostId);
         let host = |host| Host { transport: protocol.host(host), due: Time::NEVER };
         // A full packet of each host makes about ten events.
@@ -95,10 +96,14 @@ impl<P: Protocol> World<P> {
         for host in hosts.clone() {
             calendar.add(traffic.first(host), Event::Begins(host));
         }
+        let fabric = Fabric::new(topology, queues, seed)?;
+        for (change, after) in (0..).zip(fabric.changes()) {
+            calendar.add(traffic.load_begins() + after, Event::Changed(change));
+        }
         Ok(Self {
             now: Time::ZERO,
             calendar,
-            fabric: Fabric::new(topology, protocol.queues(), seed),
+            fabric,
             hosts: hosts.map(host).collect(),
             traffic,
             messages: Vec::new(),
@@ -129,7 +134,7 @@ impl<P: Protocol> World<P> {
     /// Begins to measure ports anew.
     pub fn measure_ports(&mut self) {
         self.measured_since = self.now;
-        self.fabric.measure();
+        self.fabric.measure(self.now);
     }
 
     /// What ports did since they are measured.
@@ -140,6 +145,11 @@ impl<P: Protocol> World<P> {
     /// What ports of a kind do now.
     pub fn port_views(&self, kind: PortKind) -> Vec<PortView> {
         self.fabric.views(kind)
+    }
+
+    /// What waited in switches since ports are measured.
+    pub fn switches(&self) -> Vec<SwitchSummary> {
+        self.fabric.switch_summary(self.now, self.now.since(self.measured_since))
     }
 
     /// The time.
@@ -204,6 +214,7 @@ impl<P: Protocol> World<P> {
                 self.begin(host);
                 host
             }
+            Event::Changed(change) => return self.fabric.change(change),
         };
         self.turn(host);
     }

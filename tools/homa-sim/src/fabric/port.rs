@@ -2,12 +2,15 @@
 
 use super::{
     Node,
+    faults::Losses,
+    jitter::Jitter,
     memory::Memory,
     queue::{Discipline, Levels, Place, Queue, Ranked, Trimming},
+    topology::HEAD_BYTES,
 };
 use crate::{
     event::{PacketId, SwitchId},
-    packet::{PRIORITIES, Packets, Route},
+    packet::{Ecn, PRIORITIES, Packets, Route},
     time::{Rate, Span, Time},
 };
 
@@ -20,9 +23,24 @@ struct PortStats {
     queued_bytes_max: u64,
     /// Bytes that waited, times the picoseconds that they did.
     queued_byte_ps: u128,
-    dropped_packets: u64,
-    trimmed_packets: u64,
+    dropped: Tally,
+    trimmed: Tally,
+    lost: Tally,
     marked_packets: u64,
+}
+
+/// Packets, and bytes of link time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    packets: u64,
+    bytes: u64,
+}
+
+impl Tally {
+    fn add(&mut self, bytes: u32) {
+        self.packets += 1;
+        self.bytes += u64::from(bytes);
+    }
 }
 
 /// Kinds of ports.
@@ -34,8 +52,27 @@ pub enum PortKind {
     RackDown,
     /// From switches of racks to the spine.
     RackUp,
-    /// From the spine to the racks.
+    /// From the spine, or the aggregation switches of a fat tree, to the racks.
     SpineDown,
+    /// From there up, to switches without hosts.
+    CoreUp,
+    /// Back down to them.
+    CoreDown,
+    /// Between switches as far from hosts as each other.
+    Across,
+}
+
+impl PortKind {
+    /// Of ports between switches of these tiers.
+    pub(super) fn between(from: u32, to: u32) -> Self {
+        match (from, to) {
+            (from, to) if from == to => Self::Across,
+            (0, _) => Self::RackUp,
+            (_, 0) => Self::SpineDown,
+            (from, to) if from < to => Self::CoreUp,
+            _ => Self::CoreDown,
+        }
+    }
 }
 
 /// What the ports of a kind did.
@@ -56,10 +93,18 @@ pub struct PortSummary {
     pub queued_bytes_max: u64,
     /// Packets that were dropped for want of room.
     pub dropped_packets: u64,
+    /// Their bytes.
+    pub dropped_bytes: u64,
     /// Packets that were cut down to their header.
     pub trimmed_packets: u64,
+    /// Bytes that were cut off.
+    pub trimmed_bytes: u64,
     /// Packets that were marked (ECN).
     pub marked_packets: u64,
+    /// Packets that were lost on the link, or had no way from its end.
+    pub lost_packets: u64,
+    /// Their bytes.
+    pub lost_bytes: u64,
 }
 
 /// What a port does at a moment.
@@ -86,8 +131,12 @@ impl PortSummary {
             queued_bytes_mean: 0.0,
             queued_bytes_max: 0,
             dropped_packets: 0,
+            dropped_bytes: 0,
             trimmed_packets: 0,
+            trimmed_bytes: 0,
             marked_packets: 0,
+            lost_packets: 0,
+            lost_bytes: 0,
         }
     }
 
@@ -95,8 +144,12 @@ impl PortSummary {
     pub(super) fn add(&mut self, port: &Port) {
         let stats = &port.waits.stats;
         self.ports += 1;
-        self.dropped_packets += stats.dropped_packets;
-        self.trimmed_packets += stats.trimmed_packets;
+        self.dropped_packets += stats.dropped.packets;
+        self.dropped_bytes += stats.dropped.bytes;
+        self.trimmed_packets += stats.trimmed.packets;
+        self.trimmed_bytes += stats.trimmed.bytes;
+        self.lost_packets += stats.lost.packets;
+        self.lost_bytes += stats.lost.bytes;
         self.marked_packets += stats.marked_packets;
         for (sum, bytes) in self.by_priority.iter_mut().zip(stats.sent_bytes) {
             *sum += bytes as f64;
@@ -128,6 +181,15 @@ pub(crate) struct Port {
     pub(crate) pulls: bool,
     /// Packets leave in the order of arrival, whatever their priority.
     pub(crate) fifo: bool,
+    /// Packets are sent on before they have come whole.
+    pub(super) cuts_through: bool,
+    /// Failures of its link that last.
+    pub(super) failures: u32,
+    /// What its link loses by chance.
+    pub(super) losses: Option<Box<Losses>>,
+    /// What its delay varies by.
+    pub(super) jitter: Option<Box<Jitter>>,
+    pub(super) kind: PortKind,
     /// The switch that it belongs to.
     pub(super) switch: SwitchId,
     pub(crate) busy_until: Time,
@@ -147,13 +209,18 @@ struct Waits {
 
 impl Port {
     /// A port of a host.
-    pub(crate) fn new(leads_to: Node, rate: Rate, delay: Span) -> Self {
+    pub(crate) fn new(kind: PortKind, leads_to: Node, rate: Rate, delay: Span) -> Self {
         Self {
             leads_to,
             rate,
             delay,
             pulls: false,
             fifo: false,
+            cuts_through: false,
+            failures: 0,
+            losses: None,
+            jitter: None,
+            kind,
             switch: SwitchId::NONE,
             busy_until: Time::ZERO,
             rest: 0,
@@ -166,6 +233,14 @@ impl Port {
     pub(super) fn belongs_to(&mut self, switch: SwitchId, queue: Queue, ecn_bytes: Option<u32>) {
         (self.switch, self.queue) = (switch, queue);
         self.waits.ecn_bytes = ecn_bytes.map_or(u64::MAX, u64::from);
+    }
+
+    /// Adds a delay of a host, which may vary.
+    pub(super) fn vary(&mut self, delay: Span, sigma: f64, seed: u64) {
+        match sigma > 0.0 {
+            true => self.jitter = Some(Box::new(Jitter::new(delay, sigma, seed))),
+            false => self.delay = self.delay + delay,
+        }
     }
 
     /// Begins to measure anew.
@@ -223,21 +298,38 @@ impl Port {
         (queued_bytes, self.waits.stats.sent_bytes.iter().sum())
     }
 
-    /// Sends a packet from now on. Returns when it is out.
-    pub(crate) fn transmit(&mut self, now: Time, packet: &Route) -> Time {
+    /// Sends a packet from now on. Returns when it is out, and when the node at the end of the
+    /// link has dealt with it.
+    pub(crate) fn transmit(&mut self, now: Time, packet: &Route) -> (Time, Time) {
         let level = usize::from(packet.priority) % PRIORITIES;
         self.waits.stats.sent_bytes[level] += u64::from(packet.wire_bytes);
         self.busy_until = now + self.rate.time(packet.wire_bytes, &mut self.rest);
-        self.busy_until
+        let over = match self.cuts_through {
+            true => now + self.rate.time(HEAD_BYTES, &mut 0),
+            false => self.busy_until,
+        };
+        let arrives = over + self.delay;
+        let arrives = self.jitter.as_mut().map_or(arrives, |jitter| jitter.after(arrives));
+        (self.busy_until, arrives)
+    }
+
+    /// Whether the link loses the packet that comes to its end.
+    pub(super) fn loses(&mut self) -> bool {
+        self.failures > 0 || self.losses.as_mut().is_some_and(|losses| losses.next())
+    }
+
+    /// A packet that left here is lost.
+    pub(super) fn lost(&mut self, packet: &Route) {
+        self.waits.stats.lost.add(packet.wire_bytes);
     }
 }
 
 impl Waits {
-    fn came(&mut self, bytes: u32, memory: Option<&mut Memory>) {
+    fn came(&mut self, now: Time, bytes: u32, memory: Option<&mut Memory>) {
         self.queued_bytes += u64::from(bytes);
         self.stats.queued_bytes_max = self.stats.queued_bytes_max.max(self.queued_bytes);
         if let Some(memory) = memory {
-            memory.take(bytes.into());
+            memory.take(now, bytes.into());
         }
     }
 
@@ -247,7 +339,7 @@ impl Waits {
         let waited_ps = now.since(route.queued_at).as_ps();
         self.stats.queued_byte_ps += u128::from(bytes) * u128::from(waited_ps);
         if let Some(memory) = memory {
-            memory.free(bytes);
+            memory.free(now, bytes);
         }
     }
 }
@@ -299,8 +391,10 @@ impl<H: Copy> Arrival<'_, H> {
             self.left(cut);
             self.came(id);
         }
-        self.waits.stats.trimmed_packets += 1;
         let route = self.packets.route_mut(cut);
+        self.waits.stats.trimmed.packets += 1;
+        self.waits.stats.trimmed.bytes +=
+            u64::from(route.wire_bytes - trimming.trimmed_wire_bytes());
         (route.queued_at, route.trimmed) = (self.now, true);
         route.wire_bytes = trimming.trimmed_wire_bytes();
         match trimming.put_header(cut) {
@@ -313,14 +407,16 @@ impl<H: Copy> Arrival<'_, H> {
     fn mark(&mut self, id: PacketId) {
         if self.waits.queued_bytes > self.waits.ecn_bytes {
             let route = self.packets.route_mut(id);
-            route.marked |= route.ecn;
-            self.waits.stats.marked_packets += u64::from(route.ecn);
+            if route.ecn != Ecn::Incapable {
+                route.ecn = Ecn::Marked;
+                self.waits.stats.marked_packets += 1;
+            }
         }
     }
 
     fn came(&mut self, id: PacketId) {
         let bytes = self.packets.route(id).wire_bytes;
-        self.waits.came(bytes, self.memory.as_deref_mut());
+        self.waits.came(self.now, bytes, self.memory.as_deref_mut());
     }
 
     fn left(&mut self, id: PacketId) {
@@ -328,7 +424,7 @@ impl<H: Copy> Arrival<'_, H> {
     }
 
     fn drop(&mut self, id: PacketId) {
-        self.waits.stats.dropped_packets += 1;
+        self.waits.stats.dropped.add(self.packets.route(id).wire_bytes);
         self.packets.remove(id);
     }
 }
@@ -351,7 +447,7 @@ mod tests {
     impl Bench {
         fn new(discipline: Discipline, buffer: Buffer, ecn_bytes: Option<u32>) -> Self {
             let rate = Rate::from_mbps(10_000).unwrap();
-            let mut port = Port::new(Node::Host(HostId(9)), rate, Span::ZERO);
+            let mut port = Port::new(PortKind::RackDown, Node::Host(HostId(9)), rate, Span::ZERO);
             port.belongs_to(SwitchId(0), Queue::new(discipline, 1), ecn_bytes);
             Self { port, memory: Memory::new(buffer), packets: Packets::new() }
         }
@@ -369,9 +465,9 @@ mod tests {
                 flow,
                 rank,
                 priority,
-                ecn: true,
-                marked: false,
+                ecn: Ecn::Capable,
                 trimmed: false,
+                stored: false,
             };
             let id = self.packets.add(route, None, ());
             self.port.put(Time::ZERO, id, &mut self.packets, Some(&mut self.memory));
@@ -383,7 +479,7 @@ mod tests {
             let take = || {
                 let id = self.port.take(Time::ZERO, &self.packets, Some(&mut self.memory))?;
                 let route = self.packets.route(id);
-                Some((route.flow, route.rank, route.marked, route.trimmed))
+                Some((route.flow, route.rank, route.ecn == Ecn::Marked, route.trimmed))
             };
             let taken = std::iter::from_fn(take).collect();
             assert!(self.port.is_empty());
@@ -422,7 +518,7 @@ mod tests {
         for flow in 0..4 {
             bench.put(flow, 0, 0);
         }
-        assert_eq!((bench.flows(), bench.port.waits.stats.dropped_packets), (vec![0, 1], 2));
+        assert_eq!((bench.flows(), bench.port.waits.stats.dropped.packets), (vec![0, 1], 2));
         assert_eq!(bench.memory.used_bytes(), 0);
         bench.put(4, 0, 0);
         assert_eq!(bench.flows(), [4]);
@@ -451,7 +547,7 @@ mod tests {
         // The one that comes displaces the later one of rank 9; the next is itself the highest.
         bench.put(3, 0, 7);
         bench.put(4, 0, 10);
-        assert_eq!(bench.port.waits.stats.dropped_packets, 2);
+        assert_eq!(bench.port.waits.stats.dropped.packets, 2);
         assert_eq!(bench.flows(), [2, 3, 0]);
         assert_eq!(bench.memory.used_bytes(), 0);
     }
@@ -464,7 +560,7 @@ mod tests {
         for flow in 0..22 {
             bench.put(flow, 0, 0);
         }
-        assert_eq!(bench.port.waits.stats.trimmed_packets, 20);
+        assert_eq!(bench.port.waits.stats.trimmed.packets, 20);
         // A header takes the shortest frame.
         assert_eq!(bench.port.waits.queued_bytes, 2 * 1_000 + 20 * 84);
         let left = bench.drain();
@@ -488,7 +584,7 @@ mod tests {
         }
         // Of four packets of data one waits whole, one trimmed, two are dropped.
         let stats = &bench.port.waits.stats;
-        assert_eq!((stats.trimmed_packets, stats.dropped_packets), (3, 2));
+        assert_eq!((stats.trimmed.packets, stats.dropped.packets), (3, 2));
         assert_eq!(bench.flows().len(), 3);
         assert_eq!(bench.memory.used_bytes(), 0);
     }
