@@ -148,9 +148,12 @@ pub fn write(directory: &Path, document: &RunDocument<'_>, outcome: &Outcome) ->
     each(directory, "throughput.csv", THROUGHPUT_COLUMNS, outcome, throughput)
 }
 
-const RPC_COLUMNS: &str = "transport,round,client,server,size_bytes,start_ns,latency_ns,status";
-const QUEUE_COLUMNS: &str = "transport,round,time_ns,port,level,bytes";
-const THROUGHPUT_COLUMNS: &str = "transport,round,time_ns,host,rx_bps";
+/// Columns of `rpcs.csv`.
+pub const RPC_COLUMNS: &str = "transport,round,client,server,size_bytes,start_ns,latency_ns,status";
+/// Columns of `queues.csv`.
+pub const QUEUE_COLUMNS: &str = "transport,round,time_ns,port,level,bytes";
+/// Columns of `throughput.csv`.
+pub const THROUGHPUT_COLUMNS: &str = "transport,round,time_ns,host,rx_bps";
 
 type Rows = fn(&mut dyn Write, &Transport, &Found) -> io::Result<()>;
 

@@ -58,6 +58,22 @@ fn results_and_pictures_are_written_where_that_is_asked_for() {
     assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), printed);
     let picture = std::fs::read_to_string(out.join("slowdown-w3.svg")).unwrap();
     assert!(picture.contains("as published") && picture.contains("16 simulated hosts"));
+    let messages = std::fs::read_to_string(out.join("w3/rpcs.csv")).unwrap();
+    assert_eq!(messages.lines().count(), 1 + 1_700, "85 % of the messages");
+}
+
+#[test]
+fn a_report_shows_simulated_runs_as_it_shows_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("sim");
+    let out = out.to_str().unwrap();
+    reproduced(&["--workload", "w1", "--workload", "w3", "--out", out]);
+    let mut homa = Command::cargo_bin("homa").unwrap();
+    homa.args(["report", out]).assert().success();
+    let page = std::fs::read_to_string(format!("{out}/report.html")).unwrap();
+    for text in ["W1, simulated", "W3, simulated", "Queues of the switch", "Throughput"] {
+        assert!(page.contains(text), "{text}");
+    }
 }
 
 #[test]

@@ -53,6 +53,14 @@ pub enum Choice {
 }
 
 impl Choice {
+    /// The settings of Homa, if it is that.
+    pub fn homa(&self) -> Option<&Config> {
+        match self {
+            Self::Homa(config) => Some(config),
+            Self::Tcp(_) => None,
+        }
+    }
+
     /// Its name.
     pub fn name(&self) -> &'static str {
         match self {

@@ -4,6 +4,8 @@ pub(crate) mod args;
 mod picture;
 mod point;
 mod reproduce;
+mod run_files;
+mod series;
 mod table;
 
 use self::args::{Evaluation, SimCommand};

@@ -12,6 +12,8 @@ use homa_sim::{
 };
 use serde::Serialize;
 
+use super::series::Series;
+
 /// Messages of a row at least, in percent, in tables and errors: published classes are finer than a
 /// run's percentiles are certain.
 const ROW_PERCENT_MIN: f64 = 9.0;
@@ -37,6 +39,8 @@ pub(super) struct Done<'a> {
     pub(super) point: &'a Point,
     pub(super) outcome: Outcome,
     pub(super) took: Duration,
+    /// Queues and throughput over time.
+    pub(super) series: Series,
 }
 
 /// Where the time of a message went; times in microseconds.

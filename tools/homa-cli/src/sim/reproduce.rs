@@ -16,7 +16,6 @@ use homa_sim::{
         published::{self, Slowdown},
         sigcomm18::{self, Messages, Profile, Row, rows},
     },
-    transport::Choice,
 };
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use serde::Serialize;
@@ -25,6 +24,8 @@ use super::{
     args::Sigcomm18Args,
     picture,
     point::{Done, Point, Slow},
+    run_files,
+    series::Series,
     table,
 };
 use crate::{
@@ -85,7 +86,7 @@ struct RunDocument {
     unfinished: usize,
     failed_calls: u64,
     seed: u64,
-    settings: toml::Table,
+    settings: Option<toml::Table>,
     packets: u64,
     events: u64,
     seconds: f64,
@@ -140,7 +141,7 @@ pub(crate) fn run(args: &Sigcomm18Args, json: bool) -> Result<(), CliError> {
     }
 }
 
-/// Writes results and pictures.
+/// Writes results, pictures, and the files of a run per workload.
 fn write(out: &Path, document: &Document, done: &[Done<'_>]) -> Result<(), CliError> {
     let text = serde_json::to_vec_pretty(document);
     let text = text.map_err(|error| CliError::Process(error.to_string()))?;
@@ -152,6 +153,17 @@ fn write(out: &Path, document: &Document, done: &[Done<'_>]) -> Result<(), CliEr
     for file in store(files)? {
         eprintln!("homa: wrote {}", file.display());
     }
+    let mut rest = done;
+    while let Some(first) = rest.first() {
+        let same = rest.iter().take_while(|done| done.point.name == first.point.name).count();
+        let (workload, others) = rest.split_at(same);
+        let directory = out.join(first.point.file_name());
+        run_files::write(&directory, &workload.iter().collect::<Vec<_>>()).map_err(|error| {
+            CliError::File { action: "write", path: directory.clone(), reason: error.to_string() }
+        })?;
+        rest = others;
+    }
+    eprintln!("homa: a page of all: homa report {}", out.display());
     Ok(())
 }
 
@@ -198,8 +210,12 @@ fn simulate(points: &[Point], threads: usize) -> Result<Vec<Done<'_>>, CliError>
     };
     let simulate = |(index, point): (usize, &Point)| {
         let begun = Instant::now();
-        let outcome = point.run.run(|moment| show(index, moment.part)).map_err(usage)?;
-        Ok(outcome.map(|outcome| (outcome, begun.elapsed())))
+        let mut series = Series::default();
+        let outcome = point.run.run(|moment| {
+            series.look(moment);
+            show(index, moment.part)
+        });
+        Ok(outcome.map_err(usage)?.map(|outcome| (outcome, begun.elapsed(), series)))
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|error| CliError::Process(error.to_string()))?;
@@ -209,8 +225,8 @@ fn simulate(points: &[Point], threads: usize) -> Result<Vec<Done<'_>>, CliError>
     let done = points.iter().zip(outcomes?);
     Ok(done
         .filter_map(|(point, outcome)| {
-            let (outcome, took) = outcome?;
-            Some(Done { point, outcome, took })
+            let (outcome, took, series) = outcome?;
+            Some(Done { point, outcome, took, series })
         })
         .collect())
 }
@@ -283,10 +299,7 @@ fn run_document(done: &Done<'_>) -> RunDocument {
         unfinished: outcome.samples.unfinished,
         failed_calls: outcome.failed,
         seed: run.seed,
-        settings: match &run.transport {
-            Choice::Homa(config) => named::table(config),
-            Choice::Tcp(_) => toml::Table::new(),
-        },
+        settings: run.transport.homa().map(named::table),
         packets: outcome.counts.packets,
         events: outcome.counts.events,
         seconds: done.took.as_secs_f64(),
