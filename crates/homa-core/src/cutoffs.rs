@@ -70,11 +70,16 @@ impl Cutoffs {
     /// Highest level for scheduled data: the one below the lowest unscheduled level, or 0, which
     /// both then share. Only levels below `num_priorities` (1 to 8) count.
     pub fn max_scheduled_priority(&self, num_priorities: u8) -> u8 {
+        self.min_unscheduled_priority(num_priorities).saturating_sub(1)
+    }
+
+    /// Lowest level for unscheduled data, of those below `num_priorities` (1 to 8).
+    pub(crate) fn min_unscheduled_priority(&self, num_priorities: u8) -> u8 {
         (0..num_priorities)
             .zip(&self.levels)
             .rev()
             .find(|(_, longest)| **longest >= UNBOUNDED_BYTES)
-            .map_or(0, |(level, _)| level.saturating_sub(1))
+            .map_or(0, |(level, _)| level)
     }
 
     /// Names the table to peers: a hash of its entries, never 0 (which means "no table").
@@ -426,6 +431,7 @@ mod tests {
         let table = Cutoffs::default();
         let levels = [200, 201, 2801, 15_001, 1_000_000].map(|length| table.priority(length, 8));
         assert_eq!(levels, [7, 6, 5, 4, 4]);
+        assert_eq!(table.min_unscheduled_priority(8), 4);
         assert_eq!(table.max_scheduled_priority(8), 3);
     }
 
@@ -445,6 +451,7 @@ mod tests {
     fn without_a_level_for_all_lengths_level_0_is_shared() {
         let table = Cutoffs::new([0, 999_999, 5000, 400, 300, 200, 100, 50]);
         assert_eq!(table.max_scheduled_priority(8), 0);
+        assert_eq!(table.min_unscheduled_priority(8), 0);
     }
 
     #[test]

@@ -48,9 +48,9 @@ impl LinkFacts {
 ///   sends in the time that timers may be late, and four packets, so that a wake-up serves several.
 /// * `grants.step_bytes`: a GRANT for four packets costs both ends a quarter of what one for each
 ///   does.
-/// * `grants.window_bytes`: as the unscheduled bytes, and two steps on top, since a GRANT waits
-///   until a step is gathered; `grants.max_incoming_bytes` as much for each of the messages granted
-///   to at a time.
+/// * `grants.window_bytes`: as the unscheduled bytes, and a step on top, since a GRANT waits until
+///   a step is gathered; `grants.max_incoming_bytes` as much, and the step that is granted then,
+///   for each of the messages granted to at a time.
 /// * `recovery.resend_interval`: a message that others go ahead of is silent for as long as the
 ///   longest take, and nothing is lost: five of the longest, 5 ms to 1 s.
 /// * `responses.request_ack_interval`: half of the longest message's time: by then the next request
@@ -65,7 +65,7 @@ pub fn derive(link: &LinkFacts, sizes: &Workload, message_bytes_max: u32) -> Con
     let rtt_us = link.rtt_us + 2.0 * packet_us + 2.0 * link.timer_us;
     let rtt_bytes = packets(bytes_in(rtt_us)).max(4 * packet);
     let step_bytes = 4 * packet;
-    let window_bytes = rtt_bytes + 2 * step_bytes;
+    let window_bytes = rtt_bytes + step_bytes;
     let longest_us = us_of(sizes.quantile(1.0));
     let clamp = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
     let mut config = Config::default().with(|config| {
@@ -73,7 +73,7 @@ pub fn derive(link: &LinkFacts, sizes: &Workload, message_bytes_max: u32) -> Con
         config.unscheduled.bytes = clamp(rtt_bytes);
         config.unscheduled.in_flight_max_bytes = clamp((4 * rtt_bytes).max(98_304));
         config.grants.max_overcommit = 4;
-        config.grants.max_incoming_bytes = clamp(4 * window_bytes);
+        config.grants.max_incoming_bytes = clamp(4 * (window_bytes + step_bytes));
         config.grants.incoming_packets_min = 0;
         config.grants.window_bytes = clamp(window_bytes);
         config.grants.step_bytes = clamp(step_bytes);

@@ -1,7 +1,7 @@
 //! Settings of plans and runs by names that people know.
 
 /// Keys and what they are called, with their unit.
-const NAMES: [(&str, &str); 60] = [
+const NAMES: [(&str, &str); 61] = [
     ("network.kind", "Network"),
     ("network.hosts", "Hosts"),
     ("network.rate", "Rate of the links"),
@@ -33,6 +33,7 @@ const NAMES: [(&str, &str); 60] = [
     ("homa.grants.incoming_packets_min", "Packets granted ahead at least"),
     ("homa.grants.window_bytes", "Granted ahead to one message, bytes"),
     ("homa.grants.step_bytes", "Bytes per grant"),
+    ("homa.grants.boost_bytes", "Last bytes granted at unscheduled priority"),
     ("homa.grants.fifo_permille", "Share of grants for the oldest message, ‰"),
     ("homa.priorities.count", "Priority levels"),
     ("homa.priorities.cutoffs", "Longest messages of each level, bytes"),

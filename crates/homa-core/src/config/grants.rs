@@ -15,12 +15,16 @@ pub struct Grants {
     /// cannot keep a path busy. Default 16, which matters from packets of 25,000 bytes on
     /// (loopback); 0 = never more than configured.
     pub incoming_packets_min: u8,
-    /// Fixed window per message in bytes. Default 0 = `max_incoming_bytes` / (active + 1).
+    /// Fixed window per message, in bytes: a GRANT leaves before less is on its way. Default 0 =
+    /// `max_incoming_bytes` / (active + 1), a GRANT leaving when a step less is on its way.
     pub window_bytes: u32,
     /// Grants smaller than this wait for more while as much is still on its way (at most a quarter
-    /// of the window), in bytes. At least two of the longest packets that come. Default 8,192; 0
-    /// grants every byte at once as Linux does.
+    /// of the fixed window), in bytes. At least two of the longest packets that come. Default
+    /// 8,192; 0 grants every byte at once as Linux does.
     pub step_bytes: u32,
+    /// The last bytes of a message, so many, are granted at the lowest level of unscheduled data.
+    /// Default 0: at those of scheduled data, as Linux.
+    pub boost_bytes: u32,
     /// Share of granted bytes that goes to the oldest message, in 1/1000, 0 to 500. Default 50, as
     /// `grant_fifo_fraction` of Linux.
     pub fifo_permille: u16,
@@ -34,6 +38,7 @@ impl Default for Grants {
             incoming_packets_min: 16,
             window_bytes: 0,
             step_bytes: 8192,
+            boost_bytes: 0,
             fifo_permille: 50,
         }
     }

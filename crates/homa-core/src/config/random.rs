@@ -60,6 +60,7 @@ impl Config {
         let incoming_packets_min = dice.between(0, 64) as u8;
         let window_bytes = if dice.one_in(2) { dice.u32(1_000, 1 << 20) } else { 0 };
         let step_bytes = if dice.one_in(2) { dice.u32(1, 1 << 17) } else { 0 };
+        let boost_bytes = if dice.one_in(2) { dice.u32(1, 1 << 17) } else { 0 };
         let max_overcommit = dice.between(1, 64) as u8;
         let fifo_grant_permille = dice.between(0, 500) as u16;
         let fifo_grant_bytes = if dice.one_in(8) { 0 } else { dice.u32(1, 1 << 20) };
@@ -99,6 +100,7 @@ impl Config {
                 incoming_packets_min,
                 window_bytes,
                 step_bytes,
+                boost_bytes,
                 fifo_permille: fifo_grant_permille,
             },
             priorities: Priorities { count: num_priorities, cutoffs },

@@ -322,6 +322,26 @@ fn few_messages_use_the_lowest_priorities_so_that_newcomers_can_preempt() {
     assert_eq!(priorities_by_rank(8), [6, 5, 4, 3, 2, 1, 0, 0]);
 }
 
+#[test]
+fn the_last_bytes_of_a_message_go_at_the_lowest_unscheduled_level() {
+    let levels_with = |boost_bytes| {
+        let mut host = Host::new(levels(8, 8).with(|config| {
+            config.grants.window_bytes = 10_000;
+            config.grants.boost_bytes = boost_bytes;
+        }));
+        let a = host.remote(1, 1);
+        let length = FULL + 30_000;
+        let mut given = begin(&mut host, &a, 2, length, FULL);
+        while let Some(upto) = given.last().map(|grant| grant.1).filter(|upto| *upto < length) {
+            given.extend(more(&mut host, &a, 2, length, upto - 10_000..upto));
+        }
+        given.into_iter().map(|(_, _, level)| level).collect::<Vec<_>>()
+    };
+    assert_eq!(levels_with(10_000), [0, 0, 7]);
+    assert_eq!(levels_with(20_000), [0, 7, 7]);
+    assert_eq!(levels_with(9_999), [0, 0, 0]);
+}
+
 // Scenario: G12
 #[test]
 fn of_equally_long_messages_the_older_ranks_first() {

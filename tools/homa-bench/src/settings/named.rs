@@ -40,7 +40,7 @@ pub static SETTINGS: &[Setting] = settings! {
     unscheduled { bytes, in_flight_max_bytes }
     grants {
         max_overcommit, max_incoming_bytes, incoming_packets_min, window_bytes, step_bytes,
-        fifo_permille,
+        boost_bytes, fifo_permille,
     }
     priorities { count, cutoffs }
     output {

@@ -62,6 +62,7 @@ impl Messages {
     fn paper(&self, config: &mut Config) {
         config.unscheduled.bytes = UNSCHEDULED_BYTES;
         config.grants.window_bytes = RTT_BYTES;
+        config.grants.boost_bytes = RTT_BYTES;
         config.grants.max_overcommit = self.scheduled_levels;
         config.grants.fifo_permille = 0;
         config.output.fifo_permille = 0;

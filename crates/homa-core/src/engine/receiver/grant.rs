@@ -55,6 +55,8 @@ pub(crate) struct GrantLimits {
     pub(super) others_incoming: u64,
     /// Highest priority for scheduled data.
     pub(super) max_scheduled_priority: Priority,
+    /// Lowest priority for unscheduled data.
+    pub(super) min_unscheduled_priority: Priority,
 }
 
 /// Grant management of one engine.
@@ -317,7 +319,8 @@ impl Granter {
         rpc.rx.granting.memory_blocked = false;
         let rx = &rpc.rx;
         let (demanded, configured) = (rx.granting.window, config.grants.window_bytes);
-        let window = policy::window(demanded, configured, limits.max_incoming, self.active.len());
+        let (step, active) = (limits.step, self.active.len());
+        let window = policy::window(demanded, configured, step, limits.max_incoming, active);
         let wants = Wants {
             length: rx.length(),
             received: rx.data.received(),
@@ -327,7 +330,7 @@ impl Granter {
         };
         let room = Room {
             window,
-            step: limits.step,
+            step,
             host: self.room(limits),
             sender: self.room_of(rx.granting.sender, window, limits).unwrap_or(0),
             idle: self.total_incoming == 0,
@@ -335,7 +338,12 @@ impl Granter {
         let Some((upto, target)) = policy::grant(wants, room) else {
             return;
         };
-        let priority = self.priority(index, rpcs, limits.max_scheduled_priority);
+        let boosted = policy::is_boosted(&wants, config.grants.boost_bytes);
+        let priority = if boosted {
+            limits.min_unscheduled_priority
+        } else {
+            self.priority(index, rpcs, limits.max_scheduled_priority)
+        };
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };

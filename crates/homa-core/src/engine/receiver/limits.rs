@@ -137,6 +137,7 @@ impl Receiver {
             step,
             others_incoming: self.host.others_incoming(),
             max_scheduled_priority: self.cutoffs.max_scheduled_priority(config),
+            min_unscheduled_priority: self.cutoffs.min_unscheduled_priority(config),
         }
     }
 

@@ -57,6 +57,10 @@ impl OwnCutoffs {
         Priority::new(self.cutoffs.max_scheduled_priority(config.priorities.count))
     }
 
+    pub(super) fn min_unscheduled_priority(&self, config: &Config) -> Priority {
+        Priority::new(self.cutoffs.min_unscheduled_priority(config.priorities.count))
+    }
+
     /// Counts a message of `length` bytes that has arrived. A mere announcement does not affect the
     /// cutoffs.
     #[inline]

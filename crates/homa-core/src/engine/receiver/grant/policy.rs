@@ -10,20 +10,33 @@ pub(super) type Rank = (u32, u64);
 /// Least window: a smaller share of `max_incoming` would cost a packet for next to no data.
 const WINDOW_BYTES_MIN: u64 = 1_000;
 
+/// A step is at most this part of what is kept on its way.
+const STEP_PART: u64 = 4;
+
 /// The rank of a message. The holder of the reserved slot comes before all.
 pub(super) fn rank(remaining: u32, birth: u64, holds_set_aside: bool) -> Rank {
     (if holds_set_aside { 0 } else { remaining }, birth)
 }
 
-/// Bytes to be kept on their way for a message, while `active` messages are granted: what its peer
-/// or the configuration demands, otherwise a share of `max_incoming` that leaves one window free.
-pub(super) fn window(demanded: u32, configured: u32, max_incoming: u64, active: usize) -> u64 {
+/// Bytes that may be on their way for a message, while `active` messages are granted: a share of
+/// `max_incoming` that leaves one window free; or what its peer or the configuration demands to be
+/// there at least, and a `step` beyond it.
+pub(super) fn window(
+    demanded: u32,
+    configured: u32,
+    step: u64,
+    max_incoming: u64,
+    active: usize,
+) -> u64 {
     match (demanded, configured) {
         (0, 0) => {
             let share = max_incoming / (active as u64).saturating_add(1);
             share.max(WINDOW_BYTES_MIN)
         }
-        (0, fixed) | (fixed, _) => u64::from(fixed),
+        (0, fixed) | (fixed, _) => {
+            let kept = u64::from(fixed);
+            kept.saturating_add(step.min(kept / STEP_PART))
+        }
     }
 }
 
@@ -47,6 +60,12 @@ pub(super) fn priority(better: usize, active: usize, highest: Priority) -> Prior
     let active = u8::try_from(active).unwrap_or(u8::MAX);
     let unused = highest.saturating_add(1).saturating_sub(active);
     Priority::new(highest.saturating_sub(better).saturating_sub(unused))
+}
+
+/// Whether what is granted next are the last bytes of a message, `boost` at most: they go before
+/// scheduled data, since a message with so few is nearly over.
+pub(super) fn is_boosted(wants: &Wants, boost: u32) -> bool {
+    wants.length.saturating_sub(wants.granted) <= boost
 }
 
 /// A message that may be granted more, in bytes.
@@ -82,7 +101,7 @@ pub(super) fn grant(wants: Wants, room: Room) -> Option<(u64, u64)> {
     let allowed = u64::from(wants.allowed_upto);
     let want = target.saturating_sub(allowed);
     let outstanding = u64::from(wants.granted).saturating_sub(received);
-    let step = room.step.min(room.window / 4);
+    let step = room.step.min(room.window / STEP_PART.saturating_add(1));
     if want == 0 || (want < step && target < u64::from(wants.length) && outstanding > step) {
         return None;
     }
@@ -153,11 +172,11 @@ mod tests {
 
     #[test]
     fn windows_share_what_may_be_on_its_way_and_leave_one_free() {
-        assert_eq!(window(0, 0, 400_000, 0), 400_000);
-        assert_eq!(window(0, 0, 400_000, 3), 100_000);
-        assert_eq!(window(0, 0, 2_000, 7), WINDOW_BYTES_MIN);
-        assert_eq!(window(0, 50_000, 400_000, 3), 50_000);
-        assert_eq!(window(60_000, 50_000, 400_000, 3), 60_000, "the peer's own settings");
+        assert_eq!(window(0, 0, 8_192, 400_000, 0), 400_000);
+        assert_eq!(window(0, 0, 8_192, 400_000, 3), 100_000);
+        assert_eq!(window(0, 0, 8_192, 2_000, 7), WINDOW_BYTES_MIN);
+        assert_eq!(window(0, 50_000, 0, 400_000, 3), 50_000);
+        assert_eq!(window(60_000, 50_000, 0, 400_000, 3), 60_000, "the peer's own settings");
         assert_eq!(window_min(400_000, 7), 50_000);
     }
 
@@ -197,6 +216,31 @@ mod tests {
         assert_eq!(grant(WANTS, Room { host: 0, ..ROOM }), Some((10_000, 60_000)));
         let idle = Room { host: 0, idle: true, ..ROOM };
         assert_eq!(grant(WANTS, idle), Some((60_000, 60_000)), "or nothing would ever flow");
+    }
+
+    #[test]
+    fn the_last_bytes_of_a_message_are_boosted() {
+        let left = |bytes| Wants { granted: WANTS.length - bytes, ..WANTS };
+        assert!(is_boosted(&left(10_000), 10_000) && is_boosted(&left(1), 10_000));
+        assert!(!is_boosted(&left(10_001), 10_000) && !is_boosted(&left(1), 0));
+    }
+
+    #[test]
+    fn a_fixed_window_is_on_its_way_before_the_next_step_is_granted() {
+        for (kept, step) in [(10_000, 8_192), (50_000, 8_192)] {
+            let window = window(0, kept, step, 400_000, 3);
+            let room = Room { window, step, ..ROOM };
+            let granted = u32::try_from(window).unwrap();
+            let on_its_way = |bytes: u32| Wants {
+                received: granted - bytes,
+                granted,
+                allowed_upto: granted,
+                ..WANTS
+            };
+            let upto = u64::from(granted - kept) + window;
+            assert_eq!(grant(on_its_way(kept), room), Some((upto, upto)), "{kept}");
+            assert_eq!(grant(on_its_way(kept + 1), room), None, "{kept}");
+        }
     }
 
     #[test]
