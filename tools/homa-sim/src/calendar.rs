@@ -1,50 +1,59 @@
 //! The queue of events: a calendar of short days, with what lies beyond it in a heap.
 //!
-//! Nearly all events lie within some microseconds, so a day holds few and is sorted when it begins.
-//! Days keep their memory: no event costs an allocation once a run is under way.
+//! Nearly all events lie within the time of a hop, so the calendar is no longer than that and stays
+//! in the cache; a day holds few events and is sorted when it begins. Days keep their memory: no
+//! event costs an allocation once a run is under way.
 
 use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
+    cmp::{Ordering, Reverse},
+    collections::BinaryHeap,
+    mem,
 };
 
 use crate::time::{Span, Time};
 
-/// Days of the calendar; a power of two.
-const DAYS: usize = 4096;
 /// Bits of a word of the map of days that have events.
 const WORD: usize = u64::BITS as usize;
 
-/// An event to come: by time, then in the order in which events were entered.
+/// Most days of a calendar; what takes longer than they last waits in the heap.
+const DAYS_MAX: u64 = 1 << 16;
+
+/// An event to come.
 #[derive(Clone, Copy, Debug)]
 struct Entry<E> {
     at: Time,
-    order: u64,
     event: E,
 }
 
-impl<E> Entry<E> {
+/// An event beyond the calendar: by time, then in the order in which events were entered.
+#[derive(Clone, Copy, Debug)]
+struct Beyond<E> {
+    entry: Entry<E>,
+    order: u64,
+}
+
+impl<E> Beyond<E> {
     fn key(&self) -> (Time, u64) {
-        (self.at, self.order)
+        (self.entry.at, self.order)
     }
 }
 
-impl<E> PartialEq for Entry<E> {
+impl<E> PartialEq for Beyond<E> {
     fn eq(&self, other: &Self) -> bool {
         self.key() == other.key()
     }
 }
 
-impl<E> Eq for Entry<E> {}
+impl<E> Eq for Beyond<E> {}
 
-impl<E> PartialOrd for Entry<E> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+impl<E> PartialOrd for Beyond<E> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<E> Ord for Entry<E> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+impl<E> Ord for Beyond<E> {
+    fn cmp(&self, other: &Self) -> Ordering {
         self.key().cmp(&other.key())
     }
 }
@@ -56,28 +65,35 @@ pub(crate) struct Calendar<E> {
     day_bits: u32,
     /// The day that `now` is in.
     today: u64,
-    /// What is left of today, in order.
-    current: VecDeque<Entry<E>>,
-    /// Later days of the calendar, by their number modulo [`DAYS`], not in order.
+    /// Events of today, in order.
+    current: Vec<Entry<E>>,
+    /// Those of them that are over.
+    over: usize,
+    /// Later days, by their number modulo that of days, a power of two. Each in the order of
+    /// entry: what lies beyond comes in before anything is entered for the same day.
     days: Vec<Vec<Entry<E>>>,
     /// Which days have events.
-    occupied: [u64; DAYS / WORD],
+    occupied: Vec<u64>,
     /// Events beyond the calendar.
-    beyond: BinaryHeap<Reverse<Entry<E>>>,
+    beyond: BinaryHeap<Reverse<Beyond<E>>>,
     entered: u64,
     now: Time,
 }
 
 impl<E: Copy> Calendar<E> {
-    /// An empty calendar, whose days are about as long as `day`, which a run is fastest with if it
-    /// holds ten to a hundred events.
-    pub(crate) fn new(day: Span) -> Self {
+    /// An empty calendar whose days are about as long as `day`, which a run is fastest with if it
+    /// holds about ten events. Events up to `reach` ahead do not enter the heap.
+    pub(crate) fn new(day: Span, reach: Span) -> Self {
+        let day_bits = day.as_ps().max(1).ilog2();
+        let days = (reach.as_ps() >> day_bits).saturating_add(2).min(DAYS_MAX);
+        let days = days.next_power_of_two().max(WORD as u64) as usize;
         Self {
-            day_bits: day.as_ps().max(1).ilog2(),
+            day_bits,
             today: 0,
-            current: VecDeque::new(),
-            days: (0..DAYS).map(|_| Vec::new()).collect(),
-            occupied: [0; DAYS / WORD],
+            current: Vec::new(),
+            over: 0,
+            days: (0..days).map(|_| Vec::new()).collect(),
+            occupied: vec![0; days / WORD],
             beyond: BinaryHeap::new(),
             entered: 0,
             now: Time::ZERO,
@@ -87,35 +103,46 @@ impl<E: Copy> Calendar<E> {
     /// Enters an event. A time that has passed counts as now.
     pub(crate) fn add(&mut self, at: Time, event: E) {
         let at = at.max(self.now);
-        let entry = Entry { at, order: self.entered, event };
-        self.entered += 1;
+        let entry = Entry { at, event };
         let day = at.as_ps() >> self.day_bits;
         if day <= self.today {
             // It is the last of its moment.
-            let place = self.current.partition_point(|other| other.at <= at);
+            let left = &self.current[self.over..];
+            let place = self.over + left.partition_point(|other| other.at <= at);
             self.current.insert(place, entry);
-        } else if day - self.today < DAYS as u64 {
+        } else if self.is_within(day) {
             self.note(day, entry);
         } else {
-            self.beyond.push(Reverse(entry));
+            self.entered += 1;
+            self.beyond.push(Reverse(Beyond { entry, order: self.entered }));
         }
     }
 
     /// Takes the next event out, unless it comes after `end`.
     pub(crate) fn next_until(&mut self, end: Time) -> Option<(Time, E)> {
-        if self.current.is_empty() {
+        if self.over == self.current.len() {
             self.begin_next_day()?;
         }
-        if self.current.front()?.at > end {
+        let Entry { at, event } = *self.current.get(self.over)?;
+        if at > end {
             return None;
         }
-        let entry = self.current.pop_front()?;
-        self.now = entry.at;
-        Some((entry.at, entry.event))
+        self.over += 1;
+        self.now = at;
+        Some((at, event))
+    }
+
+    /// Whether a day after today is one of the calendar.
+    fn is_within(&self, day: u64) -> bool {
+        day - self.today < self.days.len() as u64
+    }
+
+    fn slot(&self, day: u64) -> usize {
+        day as usize & (self.days.len() - 1)
     }
 
     fn note(&mut self, day: u64, entry: Entry<E>) {
-        let slot = day as usize % DAYS;
+        let slot = self.slot(day);
         self.days[slot].push(entry);
         self.occupied[slot / WORD] |= 1 << (slot % WORD);
     }
@@ -123,36 +150,39 @@ impl<E: Copy> Calendar<E> {
     /// Goes on to the next day that has events.
     fn begin_next_day(&mut self) -> Option<()> {
         let near = self.next_occupied();
-        let far = self.beyond.peek().map(|Reverse(entry)| entry.at.as_ps() >> self.day_bits);
+        let far = self.beyond.peek().map(|Reverse(far)| far.entry.at.as_ps() >> self.day_bits);
         self.today = match (near, far) {
             (Some(near), Some(far)) => near.min(far),
             (near, far) => near.or(far)?,
         };
-        let slot = self.today as usize % DAYS;
-        self.current.extend(self.days[slot].drain(..));
+        let slot = self.slot(self.today);
+        self.current.clear();
+        self.over = 0;
+        mem::swap(&mut self.current, &mut self.days[slot]);
         self.occupied[slot / WORD] &= !(1 << (slot % WORD));
-        while let Some(Reverse(entry)) = self.beyond.peek() {
+        while let Some(Reverse(Beyond { entry, .. })) = self.beyond.peek().copied() {
             let day = entry.at.as_ps() >> self.day_bits;
-            if day - self.today >= DAYS as u64 {
+            if !self.is_within(day) {
                 break;
             }
-            let Some(Reverse(entry)) = self.beyond.pop() else { break };
+            self.beyond.pop();
             if day == self.today {
-                self.current.push_back(entry);
+                self.current.push(entry);
             } else {
                 self.note(day, entry);
             }
         }
-        self.current.make_contiguous().sort_unstable();
+        // Stable: those of one moment stay in the order of their entry.
+        self.current.sort_by_key(|entry| entry.at);
         Some(())
     }
 
     /// The next day after today that has events within the calendar.
     fn next_occupied(&self) -> Option<u64> {
-        let start = (self.today as usize + 1) % DAYS;
-        let words = DAYS / WORD;
+        let start = self.slot(self.today + 1);
+        let words = self.occupied.len();
         for step in 0..=words {
-            let word = (start / WORD + step) % words;
+            let word = (start / WORD + step) & (words - 1);
             let mut days = self.occupied[word];
             if step == 0 {
                 days &= u64::MAX << (start % WORD);
@@ -162,7 +192,7 @@ impl<E: Copy> Calendar<E> {
             }
             if days != 0 {
                 let slot = word * WORD + days.trailing_zeros() as usize;
-                let ahead = (slot + DAYS - start) % DAYS;
+                let ahead = self.slot((slot + self.days.len() - start) as u64);
                 return Some(self.today + 1 + ahead as u64);
             }
         }
@@ -178,7 +208,7 @@ mod tests {
 
     #[test]
     fn events_of_one_moment_come_in_the_order_of_their_entry() {
-        let mut calendar = Calendar::new(Span::from_ns(16));
+        let mut calendar = Calendar::new(Span::from_ns(16), Span::ZERO);
         for event in 0..10 {
             calendar.add(Time::from_ns(5), event);
         }
@@ -197,7 +227,7 @@ mod tests {
         fn events_come_in_the_order_of_their_times(
             steps in proptest::collection::vec((0_u64..40, 0_u32..40, 0_usize..4), 1..400),
         ) {
-            let mut calendar = Calendar::new(Span::from_ps(1 << 4));
+            let mut calendar = Calendar::new(Span::from_ps(1 << 4), Span::from_ns(4));
             let (mut model, mut found, mut now) = (Vec::new(), Vec::new(), Time::ZERO);
             for (order, (ahead, shift, takes)) in steps.into_iter().enumerate() {
                 // From the same moment to far beyond the calendar.

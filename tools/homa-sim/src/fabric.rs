@@ -461,7 +461,7 @@ mod tests {
             };
             let queues = Queues { discipline, ecn_bytes: Some(1_000) };
             let mut fabric: Fabric<()> = Fabric::new(topology, queues, 1).unwrap();
-            let mut calendar = Calendar::new(Span::from_ns(16));
+            let mut calendar = Calendar::new(Span::from_ns(16), Span::ZERO);
             let bytes = send(&mut fabric, &mut calendar, &sent);
             let (mut delivered, mut delivered_bytes) = (0, 0);
             while let Some((now, event)) = calendar.next_until(Time::NEVER) {
@@ -498,7 +498,7 @@ mod tests {
             let shape = Shape::LeafSpine { racks: 2, hosts_per_rack: 2, spines: 4 };
             let topology = Topology { shape, routing, ..Topology::sigcomm18(1) };
             let mut fabric: Fabric<()> = Fabric::new(topology, Queues::default(), 1).unwrap();
-            let mut calendar = Calendar::new(Span::from_ns(16));
+            let mut calendar = Calendar::new(Span::from_ns(16), Span::ZERO);
             let sent: Vec<Sent> =
                 (0..200).map(|index| (0, 1 + 3 * (index % flows), 100, 0)).collect();
             send(&mut fabric, &mut calendar, &sent);

@@ -10,9 +10,6 @@ use crate::{
     transport::{Protocol, Transport},
 };
 
-/// Least length of a day of the calendar, which has to reach beyond the delay of a hop.
-const DAY_MIN: Span = Span::from_ns(4);
-
 /// A transport that wants a turn now, and had one, gets the next after this.
 const PATIENCE: Span = Span::from_ns(100);
 
@@ -90,9 +87,10 @@ impl<P: Protocol> World<P> {
         let hosts = (0..topology.hosts()).map(HostId);
         let host = |host| Host { transport: protocol.host(host), due: Time::NEVER };
         // A full packet of each host makes about ten events.
-        let packet = topology.host_rate.time(wire_bytes(1500), &mut 0).as_ps();
-        let day = Span::from_ps(2 * packet / u64::from(topology.hosts()));
-        let mut calendar = Calendar::new(day.max(DAY_MIN));
+        let packet = topology.host_rate.time(wire_bytes(1500), &mut 0);
+        let day = Span::from_ps(2 * packet.as_ps() / u64::from(topology.hosts()));
+        let hop = packet + topology.send_delay + topology.propagation + topology.switch_delay;
+        let mut calendar = Calendar::new(day, hop);
         for host in hosts.clone() {
             calendar.add(traffic.first(host), Event::Begins(host));
         }
