@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Work shorter than this shows nothing.
 const QUIET: Duration = Duration::from_secs(2);
@@ -25,7 +25,8 @@ impl Progress {
         Progress { started: Instant::now(), bar: None, total, terminal: io::stderr().is_terminal() }
     }
 
-    /// Shows that `done` steps are done and what is under way.
+    /// Shows that `done` steps are done, what is under way, and how long the rest takes if it goes
+    /// on like this.
     pub(crate) fn show(&mut self, done: u64, what: &str) {
         if !self.terminal || self.started.elapsed() < QUIET {
             return;
@@ -39,7 +40,10 @@ impl Progress {
             }
             bar
         });
-        bar.set_message(what.to_owned());
+        bar.set_message(match time_left(self.started.elapsed(), done, total) {
+            Some(left) => format!("{what}, {:#} left", HumanDuration(left)),
+            None => what.to_owned(),
+        });
         bar.set_position(done);
     }
 
@@ -48,5 +52,24 @@ impl Progress {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// The time that the rest takes at the speed so far; `None` before the first step.
+fn time_left(elapsed: Duration, done: u64, total: u64) -> Option<Duration> {
+    let rest = total.saturating_sub(done);
+    (done > 0).then(|| elapsed.mul_f64(rest as f64 / done as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_takes_as_long_per_step_as_what_is_done() {
+        let elapsed = Duration::from_secs(6);
+        assert_eq!(time_left(elapsed, 3, 9), Some(Duration::from_secs(12)));
+        assert_eq!(time_left(elapsed, 9, 9), Some(Duration::ZERO));
+        assert_eq!(time_left(elapsed, 0, 9), None);
     }
 }
