@@ -5,10 +5,14 @@
 
 mod check;
 mod file;
+mod source;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::file::{PlanError, PlanFile};
+pub use self::{
+    file::{PlanError, PlanFile, text_of},
+    source::{Source, Variant},
+};
 use crate::{
     spec::Reply,
     transport::Transport,

@@ -269,7 +269,7 @@ fn files_that_cannot_be_read_or_understood_are_named() {
         (
             "sim reproduce sigcomm18 --set priorities.count=9",
             2,
-            "priorities.count must be between 1 and 8",
+            "`priorities.count` must be between 1 and 8",
         ),
         ("sim reproduce sigcomm18 --profile 2019", 2, "possible values: 2018, default"),
         ("load 127.0.0.1:1 --workload {dir}/empty", 1, "no points"),

@@ -2,17 +2,20 @@
 //! around it, no payload, no sockets, no clock.
 //!
 //! * [`reproduce`]: published evaluations, set up and compared.
+//! * [`plan`]: simulations as files, whose points are runs.
 //! * [`Run`]: a network, its load and what hosts speak; it gives an [`Outcome`].
 //! * [`World`]: hosts of a [`Topology`] that send the messages of a [`Traffic`]; the same seed
 //!   gives the same run on every machine.
 //! * [`transport`]: the trait that a transport implements, and the adapter of Homa's engine.
-//! * [`summary`]: slowdown by size, queues, priorities.
+//! * [`summary`]: slowdown by size, queues, priorities; [`figures`]: what is kept of it.
 #![forbid(unsafe_code)]
 
 mod calendar;
 mod event;
 mod fabric;
+pub mod figures;
 mod packet;
+pub mod plan;
 pub mod reproduce;
 mod run;
 pub mod summary;

@@ -162,7 +162,7 @@ fn holds(network: &NetworkPlan, bytes: u64) -> bool {
 }
 
 fn value(key: &str, must_be: String) -> PlanError {
-    PlanError::Value { key: key.to_owned(), must_be, place: None }
+    PlanError::value(key, must_be)
 }
 
 fn first<const N: usize>(checks: [(bool, &str, &str); N]) -> Result<(), PlanError> {

@@ -1,14 +1,8 @@
-//! Plan files: a base and variants of it, read with the place of every mistake.
+//! Plan files, read with the place of every mistake.
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue, Deserializer},
-};
-
-use super::Plan;
+use super::{Plan, source::Source};
 use crate::{congestion::check_plan, workload::WorkloadError};
 
 /// Why a plan cannot be used.
@@ -47,6 +41,13 @@ pub enum PlanError {
     /// The sizes of the messages cannot be read.
     #[error(transparent)]
     Workload(WorkloadError),
+}
+
+impl PlanError {
+    /// A value that makes no sense; who read the file knows where it stands.
+    pub fn value(key: impl Into<String>, must_be: impl Into<String>) -> Self {
+        Self::Value { key: key.into(), must_be: must_be.into(), place: None }
+    }
 }
 
 fn at(place: Option<&(PathBuf, usize)>) -> String {
@@ -93,112 +94,26 @@ impl PlanFile {
     }
 
     fn parse_with(text: &str, path: &Path, check: Check) -> Result<Self, PlanError> {
-        let source = Source { text, path, check };
-        let mut base = DeTable::parse(text).map_err(|error| source.wrong(&error.to_string()))?;
-        let variants = source.variants(base.get_mut().remove("variant"))?;
-        if variants.is_empty() {
-            return Ok(PlanFile { variants: vec![(String::new(), source.plan(base)?)] });
-        }
-        let mut plans: Vec<(String, Plan)> = Vec::new();
-        for mut change in variants {
-            let line = source.line(change.span().start);
-            let name = match change.get_mut().remove("name").map(Spanned::into_inner) {
-                Some(DeValue::String(name)) if !name.trim().is_empty() => name.into_owned(),
-                _ => {
-                    return Err(source.wrong(&format!("line {line}: a [[variant]] needs a `name`")));
-                }
-            };
-            if plans.iter().any(|(other, _)| *other == name) {
-                return Err(source.wrong(&format!("line {line}: a second variant `{name}`")));
-            }
-            let mut whole = base.clone();
-            merge(whole.get_mut(), change.into_inner());
-            plans.push((name, source.plan(whole)?));
-        }
-        Ok(PlanFile { variants: plans })
+        let source = Source::new(text, path);
+        let checked = |plan: Plan| check(&plan).map(|()| plan);
+        let plan = |(name, table)| Ok((name, source.value(table, checked)?));
+        Ok(PlanFile {
+            variants: source.variants()?.into_iter().map(plan).collect::<Result<_, _>>()?,
+        })
     }
 }
 
-fn text_of(path: &Path) -> Result<String, PlanError> {
+/// The text of a plan file.
+///
+/// # Errors
+/// It cannot be read.
+pub fn text_of(path: &Path) -> Result<String, PlanError> {
     std::fs::read_to_string(path)
         .map_err(|reason| PlanError::Read { path: path.to_owned(), reason })
 }
 
 /// Whether a plan makes sense.
 type Check = fn(&Plan) -> Result<(), PlanError>;
-
-/// The text of a plan, to name places in it.
-struct Source<'a> {
-    text: &'a str,
-    path: &'a Path,
-    check: Check,
-}
-
-impl<'a> Source<'a> {
-    fn wrong(&self, reason: &str) -> PlanError {
-        PlanError::Parse { path: self.path.to_owned(), reason: reason.trim_end().to_owned() }
-    }
-
-    /// The line of a byte, from 1.
-    fn line(&self, offset: usize) -> usize {
-        1 + self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
-    }
-
-    fn variants(
-        &self,
-        found: Option<Spanned<DeValue<'a>>>,
-    ) -> Result<Vec<Spanned<DeTable<'a>>>, PlanError> {
-        let wrong = || self.wrong("`variant` must be written as [[variant]]");
-        let list = match found.map(Spanned::into_inner) {
-            None => return Ok(Vec::new()),
-            Some(DeValue::Array(list)) => list,
-            Some(_) => return Err(wrong()),
-        };
-        list.into_iter()
-            .map(|one| match (one.span(), one.into_inner()) {
-                (span, DeValue::Table(table)) => Ok(Spanned::new(span, table)),
-                _ => Err(wrong()),
-            })
-            .collect()
-    }
-
-    /// The plan of a whole table, its values checked.
-    fn plan(&self, table: Spanned<DeTable<'a>>) -> Result<Plan, PlanError> {
-        let plan = Plan::deserialize(Deserializer::from(table.clone())).map_err(|mut error| {
-            error.set_input(Some(self.text));
-            self.wrong(&error.to_string())
-        })?;
-        (self.check)(&plan).map_err(|error| match error {
-            PlanError::Value { key, must_be, place: None } => {
-                let offset = place(table.get_ref(), &key);
-                let place = offset.map(|offset| (self.path.to_owned(), self.line(offset)));
-                PlanError::Value { key, must_be, place }
-            }
-            other => other,
-        })?;
-        Ok(plan)
-    }
-}
-
-/// Where the value of a dotted key begins; of a table, if the key itself is not there.
-fn place(table: &DeTable<'_>, key: &str) -> Option<usize> {
-    let (first, rest) =
-        key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
-    let found = table.get(first)?;
-    let inner = rest.and_then(|rest| place(found.get_ref().as_table()?, rest));
-    Some(inner.unwrap_or(found.span().start))
-}
-
-/// Puts the values of `change` into `base`, table by table.
-fn merge<'a>(base: &mut DeTable<'a>, change: DeTable<'a>) {
-    for (key, value) in change {
-        let span = value.span();
-        match (base.get_mut(key.get_ref().as_ref()).map(Spanned::get_mut), value.into_inner()) {
-            (Some(DeValue::Table(inner)), DeValue::Table(change)) => merge(inner, change),
-            (_, value) => drop(base.insert(key, Spanned::new(span, value))),
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,99 @@ pub(crate) enum SimCommand {
         #[command(subcommand)]
         evaluation: Evaluation,
     },
+    /// Simulate a plan: all its points on all processors, each result kept as soon as it is there
+    Run(RunArgs),
+    /// Simulate one point of a plan, for machines that share the work
+    Point(PointArgs),
+    /// Show the points of a plan, and which of them are done
+    List(ListArgs),
+    /// Show the results of folders together
+    Collect(CollectArgs),
+}
+
+/// `homa sim run`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  homa sim list plans/sim/load-sweep.toml         what would be simulated
+  homa sim run plans/sim/load-sweep.toml          all of it; the same command again goes on
+  homa sim run plan.toml --out results --threads 8
+  homa sim collect results --csv > results.csv    what came out, later
+
+A plan is a TOML file; any key may have a list of values instead of one, and each combination is a \
+point:
+
+  title = \"Overcommitment\"
+  load = [0.5, 0.8]
+  seed = [1, 2, 3]
+  traffic.sizes = \"sigcomm18/w4\"
+  homa.grants.max_overcommit = [1, 2, 4, 8]
+
+The result of a point is a file named by what went into it: settings, traffic, network, and the \
+sources of the simulator. Ctrl-C, a full disk or a lost machine lose no finished point. \
+docs/simulation.md has all keys.")]
+pub(crate) struct RunArgs {
+    /// The plan
+    pub plan: PathBuf,
+    /// Directory of the results; sim-results/NAME of the plan if not given
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Points that are simulated at a time; as many as there are processors if not given
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+/// `homa sim point`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  homa sim point plan.toml --index 0 --out results
+  homa sim point plan.toml --index \"$SLURM_ARRAY_TASK_ID\" --out /shared/results
+  homa sim list plan.toml --json | jq '.points | length'
+
+A point that is done is not simulated again, so the command may be repeated at will and on several \
+machines at a time. tools/homa-sim/cluster has templates for Slurm, Kubernetes and Ray.")]
+pub(crate) struct PointArgs {
+    /// The plan
+    pub plan: PathBuf,
+    /// Which point, from 0; `homa sim list` shows them
+    #[arg(long, value_name = "NUMBER")]
+    pub index: usize,
+    /// Directory of the results, for all points of the plan
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// `homa sim list`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  homa sim list plan.toml
+  homa sim list plan.toml --out results --json")]
+pub(crate) struct ListArgs {
+    /// The plan
+    pub plan: PathBuf,
+    /// Directory of the results; sim-results/NAME of the plan if not given
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// `homa sim collect`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  homa sim collect results
+  homa sim collect results-a results-b --csv > both.csv
+  homa sim collect results --json | jq '.points[].figures.all.p99'
+
+Columns are the inputs that differ. A result that is in several folders counts once.")]
+pub(crate) struct CollectArgs {
+    /// Directories of results
+    #[arg(required = true, value_name = "DIR")]
+    pub directories: Vec<PathBuf>,
+    /// Lines of comma-separated values instead of a table
+    #[arg(long)]
+    pub csv: bool,
 }
 
 /// Published evaluations.

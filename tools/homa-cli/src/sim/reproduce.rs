@@ -1,17 +1,15 @@
 //! `homa sim reproduce`: published figures beside those of the simulation.
 
 use std::{
-    num::NonZero,
     ops::{ControlFlow, RangeInclusive},
     path::Path,
     sync::{Mutex, PoisonError},
-    thread,
     time::Instant,
 };
 
 use homa_bench::{results, settings::named, workload::Workload};
 use homa_sim::{
-    PRIORITIES, PortKind, PortSummary, SetupError,
+    PortSummary, SetupError,
     reproduce::{
         published::{self, Slowdown},
         sigcomm18::{self, Messages, Profile, Row, rows},
@@ -90,19 +88,8 @@ struct RunDocument {
     packets: u64,
     events: u64,
     seconds: f64,
-    ports: Vec<PortDocument>,
+    ports: Vec<PortSummary>,
     slowest: Vec<Slow>,
-}
-
-/// Ports of a kind.
-#[derive(Debug, Serialize)]
-struct PortDocument {
-    ports: &'static str,
-    count: u32,
-    utilization: f64,
-    bytes_by_priority: [f64; PRIORITIES],
-    queued_bytes_mean: f64,
-    queued_bytes_max: u64,
 }
 
 /// Runs the command.
@@ -117,7 +104,7 @@ pub(crate) fn run(args: &Sigcomm18Args, json: bool) -> Result<(), CliError> {
         })?;
     }
     interrupt::watch(|| {});
-    let done = simulate(&points, threads(args))?;
+    let done = simulate(&points, super::threads(args.threads))?;
     // What was simulated is printed although the user did not wait for the rest.
     if !done.is_empty() {
         let document = document(&done);
@@ -167,11 +154,6 @@ fn write(out: &Path, document: &Document, done: &[Done<'_>]) -> Result<(), CliEr
     Ok(())
 }
 
-fn threads(args: &Sigcomm18Args) -> usize {
-    let all = || thread::available_parallelism().map_or(1, NonZero::get);
-    args.threads.map_or_else(all, usize::from)
-}
-
 /// What a workload of the command line needs.
 fn point(name: &str, args: &Sigcomm18Args) -> Result<Point, CliError> {
     let of_file = || Workload::exact_file(name).map(Messages::of);
@@ -184,11 +166,13 @@ fn point(name: &str, args: &Sigcomm18Args) -> Result<Point, CliError> {
         true => (PACKETS_QUICK, MESSAGES_QUICK, 1),
         false => (PACKETS, MESSAGES, 9),
     };
-    let mut config = Profile::from(args.profile).config(&messages, args.pacing.into());
+    let mut settings = toml::Table::new();
     for setting in &args.settings {
-        named::apply(&mut config, &given(setting)?)
-            .map_err(|error| CliError::Usage(format!("--set {setting}: {error}")))?;
+        named::merge(&mut settings, given(setting)?);
     }
+    let config = Profile::from(args.profile)
+        .config_with(&messages, args.pacing.into(), &settings)
+        .map_err(|error| CliError::Usage(format!("--set: {error}")))?;
     let count = args.messages.unwrap_or_else(|| messages.count(packets, bounds));
     let racks = args.racks.unwrap_or(racks);
     let run = sigcomm18::run(messages.sizes, config, racks, args.load, count, args.seed);
@@ -279,19 +263,6 @@ fn error_document(done: &Done<'_>) -> Option<ErrorDocument> {
 fn run_document(done: &Done<'_>) -> RunDocument {
     let Point { name, run, .. } = done.point;
     let outcome = &done.outcome;
-    let port = |port: &PortSummary| PortDocument {
-        ports: match port.kind {
-            PortKind::HostUp => "host-up",
-            PortKind::RackDown => "rack-down",
-            PortKind::RackUp => "rack-up",
-            PortKind::SpineDown => "spine-down",
-        },
-        count: port.ports,
-        utilization: port.utilization,
-        bytes_by_priority: port.by_priority,
-        queued_bytes_mean: port.queued_bytes_mean,
-        queued_bytes_max: port.queued_bytes_max,
-    };
     RunDocument {
         workload: name.clone(),
         hosts: run.topology.hosts(),
@@ -303,7 +274,7 @@ fn run_document(done: &Done<'_>) -> RunDocument {
         packets: outcome.counts.packets,
         events: outcome.counts.events,
         seconds: done.took.as_secs_f64(),
-        ports: outcome.ports.iter().map(port).collect(),
+        ports: outcome.ports.clone(),
         slowest: done.slowest(),
     }
 }

@@ -1,5 +1,7 @@
 //! A port that sends: a queue and a link.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Node,
     faults::Losses,
@@ -44,7 +46,8 @@ impl Tally {
 }
 
 /// Kinds of ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PortKind {
     /// From hosts to their switch.
     HostUp,
@@ -76,15 +79,18 @@ impl PortKind {
 }
 
 /// What the ports of a kind did.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PortSummary {
     /// Which ports.
+    #[serde(rename = "ports")]
     pub kind: PortKind,
     /// How many.
+    #[serde(rename = "count")]
     pub ports: u32,
     /// Part of the time in which they sent.
     pub utilization: f64,
     /// Part of what they sent, by priority; the lowest first.
+    #[serde(rename = "bytes_by_priority")]
     pub by_priority: [f64; PRIORITIES],
     /// Bytes that waited at a port, in the mean over time and ports. What a port is sending does
     /// not wait.

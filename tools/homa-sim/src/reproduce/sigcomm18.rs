@@ -3,10 +3,15 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use homa_bench::{
-    settings::{cutoffs, unscheduled_levels},
+    settings::{
+        cutoffs,
+        named::{self, SettingError},
+        unscheduled_levels,
+    },
     workload::Workload,
 };
 use homa_core::{Config, CutoffSource, Cutoffs};
+use serde::{Deserialize, Serialize};
 
 use super::published::{Class, Slowdown};
 use crate::{
@@ -77,9 +82,11 @@ impl Messages {
 }
 
 /// Settings of Homa.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Profile {
     /// Parameters and policies of the paper.
+    #[serde(rename = "2018")]
     Paper,
     /// The engine's defaults; the speed of the link is known.
     Default,
@@ -93,7 +100,7 @@ impl Profile {
             let mbps = Topology::sigcomm18(1).host_rate.mbps();
             config.output.link_mbps = (pacing == Pacing::Clock).then_some(mbps);
             config.output.mtu_max = PACKET.ip_bytes_max;
-            config.limits.max_message_bytes = 1 << 26;
+            config.limits.max_message_bytes = MESSAGE_BYTES_MAX;
             config.limits.receive_memory_bytes = 8 << 30;
             // A packet is never under way for long, and tables stay small.
             config.recovery.finished_memory = Duration::from_millis(100);
@@ -104,8 +111,36 @@ impl Profile {
     }
 }
 
+impl Profile {
+    /// The settings for messages, with some that are given. Levels of unscheduled data follow those
+    /// in the profile of the paper: equally many bytes each.
+    ///
+    /// # Errors
+    /// A name that is no setting, or a value of the wrong kind or out of its range.
+    pub fn config_with(
+        self,
+        messages: &Messages,
+        pacing: Pacing,
+        given: &toml::Table,
+    ) -> Result<Config, SettingError> {
+        let mut config = self.config(messages, pacing);
+        let names = named::apply(&mut config, given)?;
+        let follow =
+            ["priorities.count", "unscheduled.bytes"].iter().any(|name| names.contains(name));
+        if self == Self::Paper && follow && !names.contains(&"priorities.cutoffs") {
+            let (bytes, count) = (config.unscheduled.bytes.into(), config.priorities.count);
+            let unscheduled = unscheduled_levels(&messages.sizes, bytes, count);
+            let levels = cutoffs(&messages.sizes, bytes, count, unscheduled);
+            config.priorities.cutoffs = CutoffSource::Fixed(Cutoffs::new(levels));
+        }
+        config.validate()?;
+        Ok(config)
+    }
+}
+
 /// What keeps packets from waiting in the NIC of a sender, where all have one order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Pacing {
     /// The NIC asks for a packet when it can send one, as in the paper.
     Nic,
@@ -132,6 +167,8 @@ pub fn run(
     Run { topology, sizes, load, messages, transport, seed }
 }
 
+/// Longest message.
+pub const MESSAGE_BYTES_MAX: u32 = 1 << 26;
 /// Levels of priority.
 const LEVELS: u8 = PRIORITIES as u8;
 /// Unscheduled bytes of the paper, in whole packets of ours.

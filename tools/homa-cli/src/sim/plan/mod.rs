@@ -1,0 +1,181 @@
+//! `homa sim run`, `point`, `list`, `collect`: plans of simulations, and what came of them.
+
+mod collected;
+mod folder;
+mod simulate;
+
+use std::path::{Path, PathBuf};
+
+use homa_sim::{figures::PointResult, plan::Plan};
+use serde::Serialize;
+
+use self::{
+    collected::Collected,
+    folder::Folder,
+    simulate::{Ended, simulate},
+};
+use super::args::{CollectArgs, ListArgs, PointArgs, RunArgs};
+use crate::{error::CliError, interrupt, output};
+
+/// `homa sim run`: all points that are not done, then the table of all.
+pub(crate) fn run(args: &RunArgs, json: bool) -> Result<(), CliError> {
+    let plan = read(&args.plan)?;
+    let folder = Folder::open(args.out.clone().unwrap_or_else(|| usual(&args.plan)))?;
+    let done = folder.done(&plan)?;
+    let open: Vec<_> = plan.points.iter().filter(|point| !done.contains(&point.hash)).collect();
+    let all = plan.points.len();
+    eprintln!(
+        "homa: {all} points, {} of them done; results go to {}",
+        all - open.len(),
+        folder.path().display()
+    );
+    interrupt::watch(|| {
+        eprintln!("homa: interrupted; finished points are kept (once more: end at once)");
+    });
+    let ended = simulate(&open, super::threads(args.threads), |result| folder.write(result));
+    let results = folder.results_of(&plan)?;
+    let left = all - results.len();
+    if !results.is_empty() {
+        show(&Collected::new(results), json, false)?;
+    }
+    match ended {
+        Ended::Failed(error) => {
+            let keeps = format!(
+                "{} of {all} points are done and kept; the same command goes on with the rest",
+                all - left
+            );
+            Err(CliError::Incomplete(format!("{error}; {keeps}")))
+        }
+        Ended::Interrupted => {
+            eprintln!("homa: {left} points are left; the same command goes on with them");
+            Err(CliError::Interrupted)
+        }
+        Ended::Done => Ok(()),
+    }
+}
+
+/// `homa sim point`: one point, unless it is done.
+pub(crate) fn point(args: &PointArgs, json: bool) -> Result<(), CliError> {
+    let plan = read(&args.plan)?;
+    let last = plan.points.len() - 1;
+    let point = plan.points.get(args.index).ok_or_else(|| {
+        let text = format!("--index {}: the points of the plan are 0 to {last}", args.index);
+        CliError::Usage(text)
+    })?;
+    let folder = Folder::open(args.out.clone())?;
+    let was_done = folder.done(&plan)?.contains(&point.hash);
+    if !was_done {
+        interrupt::watch(|| {});
+        match simulate(&[point], 1, |result| folder.write(result)) {
+            Ended::Done => {}
+            Ended::Interrupted => return Err(CliError::Interrupted),
+            Ended::Failed(error) => return Err(error),
+        }
+    }
+    let file = folder.file(&point.hash);
+    match json {
+        true => output::document(&PointDocument { index: args.index, was_done, file: &file }),
+        false => {
+            let what = if was_done { "was done" } else { "done" };
+            output::bytes(format!("{} {what}: {}\n", args.index, file.display()).as_bytes())
+        }
+    }
+}
+
+/// What `homa sim point` prints.
+#[derive(Debug, Serialize)]
+struct PointDocument<'a> {
+    index: usize,
+    was_done: bool,
+    file: &'a Path,
+}
+
+/// `homa sim list`: the points of a plan.
+pub(crate) fn list(args: &ListArgs, json: bool) -> Result<(), CliError> {
+    let plan = read(&args.plan)?;
+    let out = args.out.clone().unwrap_or_else(|| usual(&args.plan));
+    let done = Folder::at(out).done(&plan)?;
+    let listed = |(index, point): (usize, &homa_sim::plan::Point)| Listed {
+        index,
+        hash: point.hash.clone(),
+        done: done.contains(&point.hash),
+        label: point.label.clone(),
+        messages: point.run.messages,
+        hosts: point.run.topology.hosts(),
+    };
+    let points: Vec<Listed> = plan.points.iter().enumerate().map(listed).collect();
+    if json {
+        return output::document(&ListDocument { title: &plan.title, points });
+    }
+    let header = ["index", "name", "done", "hosts", "messages", "point"];
+    let cells = |point: &Listed| {
+        let done = if point.done { "yes" } else { "" };
+        vec![
+            point.index.to_string(),
+            point.hash.clone(),
+            done.to_owned(),
+            point.hosts.to_string(),
+            point.messages.to_string(),
+            point.label.clone(),
+        ]
+    };
+    let rows = points.iter().map(cells).collect();
+    let table = homa_report::table::table(header.map(str::to_owned).to_vec(), rows, &[5]);
+    output::bytes(format!("{}\n\n{table}", plan.title).as_bytes())
+}
+
+/// What `homa sim list` prints.
+#[derive(Debug, Serialize)]
+struct ListDocument<'a> {
+    title: &'a str,
+    points: Vec<Listed>,
+}
+
+/// A point of a plan.
+#[derive(Debug, Serialize)]
+struct Listed {
+    index: usize,
+    hash: String,
+    done: bool,
+    label: String,
+    messages: u32,
+    hosts: u32,
+}
+
+/// `homa sim collect`: the results of folders as one.
+pub(crate) fn collect(args: &CollectArgs, json: bool) -> Result<(), CliError> {
+    let mut results: Vec<PointResult> = Vec::new();
+    for directory in &args.directories {
+        for result in Folder::at(directory.clone()).results()? {
+            if results.iter().all(|other| other.inputs != result.inputs) {
+                results.push(result);
+            }
+        }
+    }
+    if results.is_empty() {
+        let places: Vec<_> =
+            args.directories.iter().map(|place| place.display().to_string()).collect();
+        return Err(CliError::Incomplete(format!(
+            "no results in {}: `homa sim run` or `homa sim point` with --out writes them",
+            places.join(", ")
+        )));
+    }
+    show(&Collected::new(results), json, args.csv)
+}
+
+fn show(collected: &Collected, json: bool, csv: bool) -> Result<(), CliError> {
+    match (json, csv) {
+        (true, _) => output::document(&collected.document()),
+        (false, true) => output::bytes(collected.csv().as_bytes()),
+        (false, false) => output::bytes(collected.table().as_bytes()),
+    }
+}
+
+fn read(path: &Path) -> Result<Plan, CliError> {
+    Plan::read(path).map_err(|error| CliError::Usage(error.to_string()))
+}
+
+/// Where results of a plan go unless that is said.
+fn usual(plan: &Path) -> PathBuf {
+    Path::new("sim-results").join(plan.file_stem().unwrap_or_default())
+}

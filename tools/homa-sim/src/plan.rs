@@ -1,0 +1,242 @@
+//! Plans: simulations as a TOML file, the product of its axes.
+//!
+//! Any key may have a list of values instead of one: an axis. A plan has a point for each
+//! combination, in the order of the file: the last axis varies fastest, variants slowest. See
+//! docs/simulation.md.
+
+mod axes;
+mod point;
+
+use std::{collections::HashSet, path::Path};
+
+use homa_bench::plan::{PlanError, Source, text_of};
+use serde::Deserialize;
+use toml::{Spanned, Value, de::DeTable};
+
+pub use self::point::{Inputs, NetworkSpec, Point, PointSpec};
+
+/// A plan.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What is simulated, in a line.
+    pub title: String,
+    /// What is expected to come out, and why.
+    pub expect: String,
+    /// Published figures to compare with, in words and numbers.
+    pub published: Vec<String>,
+    /// What to simulate, each once.
+    pub points: Vec<Point>,
+}
+
+/// What a plan says of itself.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct About {
+    title: String,
+    expect: String,
+    published: Vec<String>,
+}
+
+/// Its keys.
+const ABOUT: [&str; 3] = ["title", "expect", "published"];
+
+/// Most points of a plan.
+const POINTS_MAX: usize = 100_000;
+
+impl Plan {
+    /// Reads a plan and all that it names, and checks every point of it.
+    ///
+    /// # Errors
+    /// See [`PlanError`].
+    pub fn read(path: &Path) -> Result<Self, PlanError> {
+        Self::parse(&text_of(path)?, path)
+    }
+
+    /// As [`read`](Self::read); files that the plan names are sought beside `path`.
+    ///
+    /// # Errors
+    /// See [`PlanError`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, PlanError> {
+        let source = Source::new(text, path);
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let mut about = About::default();
+        let mut points: Vec<Point> = Vec::new();
+        let mut known = HashSet::new();
+        for (variant, mut table) in source.variants()? {
+            about = source.value(take_about(&mut table), Ok)?;
+            let axes = axes::take(&source, table.get_mut())?;
+            let count = axes::count(&axes).filter(|count| points.len() + count <= POINTS_MAX);
+            let Some(count) = count else {
+                return Err(source.wrong(&format!("more than {POINTS_MAX} points")));
+            };
+            for index in 0..count {
+                let (table, values) = axes::combination(&table, &axes, index);
+                let label = label(&variant, &values);
+                let point = source
+                    .value(table, |spec: PointSpec| Point::new(label, values, &spec, directory))?;
+                if known.insert(point.hash.clone()) {
+                    points.push(point);
+                }
+            }
+        }
+        let About { title, expect, published } = about;
+        Ok(Self { title, expect, published, points })
+    }
+}
+
+/// Takes from a table what a plan says of itself.
+fn take_about<'a>(table: &mut Spanned<DeTable<'a>>) -> Spanned<DeTable<'a>> {
+    let span = table.span();
+    let mut about = DeTable::new();
+    for key in ABOUT {
+        if let Some((key, value)) = table.get_mut().remove_entry(key) {
+            about.insert(key, value);
+        }
+    }
+    Spanned::new(span, about)
+}
+
+/// The name of a point: its variant, and its values of the axes.
+fn label(variant: &str, values: &[(String, Value)]) -> String {
+    let plain = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let values = values.iter().map(|(key, value)| format!("{key}={}", plain(value)));
+    let name = (!variant.is_empty()).then(|| variant.to_owned());
+    name.into_iter().chain(values).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Plan, PlanError> {
+        Plan::parse(text, Path::new("test.toml"))
+    }
+
+    fn labels(text: &str) -> Vec<String> {
+        parse(text).unwrap().points.into_iter().map(|point| point.label).collect()
+    }
+
+    #[test]
+    fn a_plan_is_the_product_of_its_axes_and_the_last_one_varies_fastest() {
+        let text =
+            "seed = [2, 1]\nhoma.grants.max_overcommit = [1, 2]\n[traffic]\nsizes = [\"w1\"]\n";
+        assert_eq!(
+            labels(text),
+            [
+                "seed=2, homa.grants.max_overcommit=1, traffic.sizes=w1",
+                "seed=2, homa.grants.max_overcommit=2, traffic.sizes=w1",
+                "seed=1, homa.grants.max_overcommit=1, traffic.sizes=w1",
+                "seed=1, homa.grants.max_overcommit=2, traffic.sizes=w1",
+            ]
+        );
+        let points = parse(text).unwrap().points;
+        assert_eq!((points[1].run.seed, points[2].run.seed), (2, 1));
+        let overcommit = points[3].inputs.homa["grants"]["max_overcommit"].as_integer();
+        assert_eq!(overcommit, Some(2));
+    }
+
+    #[test]
+    fn variants_vary_slowest_and_may_have_axes_of_their_own() {
+        let text =
+            "load = [0.5, 0.6]\n[[variant]]\nname = \"a\"\n[[variant]]\nname = \"b\"\nload = 0.7\n";
+        assert_eq!(labels(text), ["a, load=0.5", "a, load=0.6", "b"]);
+    }
+
+    #[test]
+    fn a_point_that_stands_twice_is_simulated_once() {
+        assert_eq!(parse("seed = [1, 1, 2]\n").unwrap().points.len(), 2);
+    }
+
+    #[test]
+    fn a_list_that_is_a_value_is_no_axis_and_a_list_of_them_is() {
+        let cutoffs = "[9, 8, 7, 6, 5, 4, 3, 2]";
+        let one = format!("homa.priorities.cutoffs = {cutoffs}\n");
+        assert_eq!(parse(&one).unwrap().points.len(), 1);
+        let other = "[19, 18, 17, 16, 15, 14, 13, 12]";
+        let two = format!("homa.priorities.cutoffs = [{cutoffs}, {other}]\n");
+        assert_eq!(parse(&two).unwrap().points.len(), 2);
+    }
+
+    #[test]
+    fn the_name_of_a_point_follows_what_goes_into_it_and_nothing_else() {
+        let hash = |text: &str| parse(text).unwrap().points.pop().unwrap().hash;
+        let base = hash("");
+        let default = homa_core::Config::default().grants.fifo_permille;
+        for same in [
+            "title = \"x\"\nexpect = \"y\"\npublished = [\"z\"]\n",
+            "load = 0.8\nseed = [1]\n",
+            "[[variant]]\nname = \"v\"\n",
+        ] {
+            assert_eq!(hash(same), base, "{same}");
+        }
+        for other in [
+            "load = 0.81\n".to_owned(),
+            "seed = 2\n".to_owned(),
+            "messages = 5000\n".to_owned(),
+            "pacing = \"clock\"\n".to_owned(),
+            "profile = \"default\"\n".to_owned(),
+            "network.racks = 2\n".to_owned(),
+            "traffic.sizes = \"w4\"\n".to_owned(),
+            format!("homa.grants.fifo_permille = {}\n", default + 1),
+        ] {
+            assert_ne!(hash(&other), base, "{other}");
+        }
+    }
+
+    #[test]
+    fn fewer_levels_have_cutoffs_of_their_own_in_the_profile_of_the_paper() {
+        let homa = |text: &str| parse(text).unwrap().points.pop().unwrap().inputs.homa;
+        let cutoffs = |text: &str| homa(text)["priorities"]["cutoffs"].clone();
+        let two = cutoffs("homa.priorities.count = 2\n");
+        assert_ne!(two, cutoffs(""));
+        assert_eq!(
+            cutoffs("homa.priorities.count = 2\nprofile = \"default\"\n"),
+            cutoffs("profile = \"default\"\n")
+        );
+    }
+
+    #[test]
+    fn mistakes_are_reported_with_line_key_and_what_would_be_right() {
+        for (text, parts) in [
+            ("seed = 1\nlaod = 0.5\n", ["line 2", "unknown field `laod`", "`load`"]),
+            ("[traffic]\n\nsize = \"w1\"\n", ["line 3", "unknown field `size`", "`sizes`"]),
+            ("load = 1.0\n", ["line 1", "`load`", "above 0 and below 1"]),
+            ("seed = 1\nload = [0.5, 0.6,\n  1.5]\n", ["line 3", "`load`", "above 0 and below 1"]),
+            ("load = []\n", ["line 1", "`load`", "no value"]),
+            ("load = \"high\"\n", ["line 1", "high", "f64"]),
+            ("messages = 3\n", ["line 1", "`messages`", "100 to"]),
+            ("network.racks = 0\n", ["line 1", "`network.racks`", "1 to 625"]),
+            ("transport = \"udp\"\n", ["line 1", "`transport`", "one of homa, tcp"]),
+            ("profile = \"2019\"\n", ["line 1", "2019", "2018"]),
+            (
+                "\nhoma.priorities.count = [1, 9]\n",
+                ["line 2", "`homa.priorities.count`", "1 and 8"],
+            ),
+            (
+                "[homa]\ngrants.overcommit = 2\n",
+                ["line 2", "homa.grants.overcommit", "max_overcommit"],
+            ),
+            ("traffic.sizes = \"sigcomm18/w6\"\n", ["line 1", "`traffic.sizes`", "sigcomm18/w5"]),
+            ("traffic.sizes = \"fixed:0\"\n", ["line 1", "`traffic.sizes`", "at least 1 byte"]),
+            ("traffic.sizes = \"fixed:100M\"\n", ["line 1", "`traffic.sizes`", "at most 67108864"]),
+            ("traffic.sizes = \"no/such.csv\"\n", ["line 1", "no/such.csv", "No such file"]),
+            ("[[variant]]\nload = 0.5\n", ["line 1", "[[variant]]", "name"]),
+            ("= 3", ["line 1", "", ""]),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with("plan test.toml"), "{text:?}: {error}");
+            assert!(parts.iter().all(|part| error.contains(part)), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_product_that_nobody_can_simulate_is_refused() {
+        let many = (0..400).map(|seed| seed.to_string()).collect::<Vec<_>>().join(", ");
+        let text = format!("seed = [{many}]\nmessages = [{many}]\n");
+        let error = parse(&text).unwrap_err().to_string();
+        assert!(error.contains("more than 100000 points"), "{error}");
+    }
+}

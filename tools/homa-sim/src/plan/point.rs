@@ -1,0 +1,266 @@
+//! A point of a plan: what is simulated, checked, and its name by what goes into it.
+
+use std::path::Path;
+
+use homa_bench::{plan::PlanError, settings::named, workload::Workload};
+use homa_core::Config;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use toml::{Table, Value};
+
+use crate::{
+    reproduce::sigcomm18::{self, Messages, Pacing, Profile},
+    run::{Run, SetupError},
+    transport::{Choice, tcp},
+};
+
+/// What a plan says of a point.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PointSpec {
+    /// What hosts speak.
+    pub transport: String,
+    /// Settings of Homa before those of `homa`.
+    pub profile: Profile,
+    /// What keeps packets from waiting in the senders' NICs.
+    pub pacing: Pacing,
+    /// The network.
+    pub network: NetworkSpec,
+    /// What is sent.
+    pub traffic: TrafficSpec,
+    /// Part of the hosts' links that is used, headers and control packets included.
+    pub load: f64,
+    /// Messages of all hosts; so many that percentiles mean something if not given.
+    pub messages: Option<u32>,
+    /// What everything that is left to chance follows.
+    pub seed: u64,
+    /// Settings of Homa, by their [names](homa_bench::settings::named).
+    pub homa: Table,
+}
+
+impl Default for PointSpec {
+    fn default() -> Self {
+        Self {
+            transport: "homa".to_owned(),
+            profile: Profile::Paper,
+            pacing: Pacing::Nic,
+            network: NetworkSpec::default(),
+            traffic: TrafficSpec::default(),
+            load: 0.8,
+            messages: None,
+            seed: 1,
+            homa: Table::new(),
+        }
+    }
+}
+
+/// The network of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkSpec {
+    /// Racks of 16 hosts: one switch, or a leaf-spine network as in SIGCOMM 2018.
+    pub racks: u32,
+}
+
+impl Default for NetworkSpec {
+    fn default() -> Self {
+        Self { racks: 1 }
+    }
+}
+
+/// What is sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrafficSpec {
+    /// Sizes of messages: `sigcomm18/w1` to `w5`, `w1` to `w5` as the lab has them, `fixed:SIZE`,
+    /// or a CSV file.
+    pub sizes: String,
+}
+
+impl Default for TrafficSpec {
+    fn default() -> Self {
+        Self { sizes: "sigcomm18/w4".to_owned() }
+    }
+}
+
+/// What goes into a point: equal inputs give equal results.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Inputs {
+    /// What simulates: version of the crate and digest of the sources, the engine's included.
+    pub version: String,
+    /// What hosts speak.
+    pub transport: String,
+    /// What paces senders.
+    pub pacing: Pacing,
+    /// The network.
+    pub network: NetworkSpec,
+    /// What is sent; of files without their directories.
+    pub traffic: TrafficSpec,
+    /// Digest of the sizes.
+    pub sizes_sha256: String,
+    /// Part of the hosts' links that is used.
+    pub load: f64,
+    /// Messages of all hosts.
+    pub messages: u32,
+    /// What everything that is left to chance follows.
+    pub seed: u64,
+    /// All settings of Homa; none of other transports.
+    pub homa: Table,
+}
+
+/// What simulates.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("HOMA_SIM_SOURCES"));
+
+/// A point, ready to run.
+#[derive(Clone, Debug)]
+pub struct Point {
+    /// Its variant and its values of the axes.
+    pub label: String,
+    /// Its values of the axes.
+    pub values: Vec<(String, Value)>,
+    /// What is simulated.
+    pub run: Run,
+    /// What goes into it.
+    pub inputs: Inputs,
+    /// Name of the inputs: 32 hexadecimal digits.
+    pub hash: String,
+}
+
+/// Packets of data that a point makes if the number of messages is not given, within bounds.
+const PACKETS: f64 = 3e6;
+const MESSAGES: std::ops::RangeInclusive<u32> = 4_000..=200_000;
+/// Messages of a point at least: the first tenth does not count.
+const MESSAGES_MIN: u32 = 100;
+/// And at most.
+const MESSAGES_MAX: u32 = 100_000_000;
+/// Racks at most.
+const RACKS_MAX: u32 = 625;
+/// Bytes of the digest in names.
+const NAME_BYTES: usize = 16;
+
+impl Point {
+    /// The point that a plan in `directory` describes.
+    pub(super) fn new(
+        label: String,
+        values: Vec<(String, Value)>,
+        spec: &PointSpec,
+        directory: &Path,
+    ) -> Result<Self, PlanError> {
+        let messages = spec.traffic.messages(directory)?;
+        let count = spec.messages.unwrap_or_else(|| messages.count(PACKETS, MESSAGES));
+        if !(MESSAGES_MIN..=MESSAGES_MAX).contains(&count) {
+            let range = format!("{MESSAGES_MIN} to {MESSAGES_MAX}");
+            return Err(PlanError::value("messages", range));
+        }
+        if !(1..=RACKS_MAX).contains(&spec.network.racks) {
+            return Err(PlanError::value("network.racks", format!("1 to {RACKS_MAX}")));
+        }
+        let wrong = |error: named::SettingError| {
+            PlanError::value(format!("homa.{}", error.name), error.must_be)
+        };
+        let config = spec.profile.config_with(&messages, spec.pacing, &spec.homa).map_err(wrong)?;
+        let homa = named::table(&config);
+        let (racks, sizes) = (spec.network.racks, messages.sizes);
+        let sizes_sha256 = digest(&sizes, usize::MAX);
+        let transport = choice(&spec.transport, &config)?;
+        let run = sigcomm18::run(sizes, config, racks, spec.load, count, spec.seed);
+        let run = Run { transport, ..run };
+        run.check().map_err(|error| match error {
+            SetupError::Load => PlanError::value("load", "above 0 and below 1"),
+            SetupError::Topology(error) => PlanError::value("network", error.to_string()),
+            other => PlanError::value("homa", other.to_string()),
+        })?;
+        let inputs = Inputs {
+            version: VERSION.to_owned(),
+            transport: run.transport.name().to_owned(),
+            pacing: spec.pacing,
+            network: spec.network.clone(),
+            traffic: spec.traffic.without_directories(),
+            sizes_sha256,
+            load: spec.load,
+            messages: count,
+            seed: spec.seed,
+            homa: if matches!(run.transport, Choice::Homa(_)) { homa } else { Table::new() },
+        };
+        let hash = inputs.hash();
+        Ok(Self { label, values, run, inputs, hash })
+    }
+}
+
+/// What a plan calls a transport.
+fn choice(name: &str, config: &Config) -> Result<Choice, PlanError> {
+    let tcp = |algorithm| Choice::Tcp(Box::new(tcp::Settings::new(algorithm)));
+    Ok(match name {
+        "homa" => Choice::Homa(Box::new(config.clone())),
+        "tcp" => tcp(tcp::Algorithm::Cubic),
+        "dctcp" => tcp(tcp::Algorithm::Dctcp),
+        _ => {
+            return Err(PlanError::value("transport", format!("one of {}", TRANSPORTS.join(", "))));
+        }
+    })
+}
+
+/// Names of transports.
+const TRANSPORTS: [&str; 3] = ["homa", "tcp", "dctcp"];
+
+impl Inputs {
+    /// Their name: 32 hexadecimal digits.
+    pub fn hash(&self) -> String {
+        digest(self, NAME_BYTES)
+    }
+}
+
+/// The first bytes of the digest of a value, in hexadecimal digits.
+fn digest(value: &impl Serialize, bytes: usize) -> String {
+    let text = serde_json::to_vec(value).expect("maps have names as keys");
+    Sha256::digest(text).iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Prefix of the names of the published workloads as the paper has them.
+const SIGCOMM18: &str = "sigcomm18/";
+
+impl TrafficSpec {
+    /// The messages that are meant; files are sought in `directory`.
+    fn messages(&self, directory: &Path) -> Result<Messages, PlanError> {
+        let key = "traffic.sizes";
+        let name = self.sizes.as_str();
+        let messages = match name.strip_prefix(SIGCOMM18) {
+            Some(paper) => Messages::published(paper).ok_or_else(|| {
+                PlanError::value(
+                    key,
+                    "sigcomm18/w1 to sigcomm18/w5, w1 to w5, fixed:SIZE or a file",
+                )
+            })?,
+            None => {
+                let sizes = if is_file(name) {
+                    Workload::exact_file(directory.join(name))
+                } else {
+                    Workload::load(name)
+                };
+                let wrong = |error| PlanError::value(key, format!("sizes that can be: {error}"));
+                Messages::of(sizes.map_err(wrong)?)
+            }
+        };
+        match messages.sizes.quantile(1.0) <= sigcomm18::MESSAGE_BYTES_MAX.into() {
+            true => Ok(messages),
+            false => {
+                let most = sigcomm18::MESSAGE_BYTES_MAX;
+                Err(PlanError::value(key, format!("sizes of at most {most} bytes")))
+            }
+        }
+    }
+
+    /// The same; of files the name alone.
+    fn without_directories(&self) -> Self {
+        let name = Path::new(&self.sizes).file_name().filter(|_| is_file(&self.sizes));
+        let sizes = name.map_or(self.sizes.clone(), |name| name.to_string_lossy().into_owned());
+        Self { sizes }
+    }
+}
+
+/// Whether a name of sizes is that of a file.
+fn is_file(name: &str) -> bool {
+    !(name.starts_with(SIGCOMM18)
+        || name.starts_with(homa_bench::workload::FIXED)
+        || Workload::is_built_in(name))
+}
