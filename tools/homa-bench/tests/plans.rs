@@ -15,6 +15,10 @@ fn every_plan_of_the_project_is_read_and_its_settings_are_settings_of_homa() {
     let mut files = 0;
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
+        // What is simulated has plans of its own.
+        if path.is_dir() {
+            continue;
+        }
         let file = PlanFile::read(&path).unwrap();
         for (variant, plan) in &file.variants {
             let name = format!("{}: {variant}", path.display());

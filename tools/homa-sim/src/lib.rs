@@ -3,6 +3,7 @@
 //!
 //! * [`reproduce`]: published evaluations, set up and compared.
 //! * [`plan`]: simulations as files, whose points are runs.
+//! * [`network`]: networks as TOML.
 //! * [`Run`]: a network, its load and what hosts speak; it gives an [`Outcome`].
 //! * [`World`]: hosts of a [`Topology`] that send the messages of a [`Traffic`]; the same seed
 //!   gives the same run on every machine.
@@ -14,6 +15,7 @@ mod calendar;
 mod event;
 mod fabric;
 pub mod figures;
+pub mod network;
 mod packet;
 pub mod plan;
 pub mod reproduce;

@@ -145,7 +145,8 @@ impl Run {
         }
     }
 
-    /// Runs to the end of all messages. `follow` sees the run from time to time, and ends it by [`ControlFlow::Break`]: then there is no outcome.
+    /// Runs to the end of all messages. `follow` sees the run from time to time, and ends it by
+    /// [`ControlFlow::Break`]: then there is no outcome.
     ///
     /// # Errors
     /// See [`SetupError`].

@@ -1,9 +1,10 @@
 //! Homa over networks of all kinds, and over ones that lose packets.
 
-use std::{ops::ControlFlow, time::Duration};
+use std::{ops::ControlFlow, path::Path, time::Duration};
 
 use homa_sim::{
     Failure, Loss, Outcome, PortKind, Rate, Routing, Run, Shape, Span, Topology,
+    network::Network,
     reproduce::sigcomm18::{self, Messages, Pacing, Profile},
 };
 
@@ -110,6 +111,19 @@ fn all_messages_arrive_where_a_link_of_the_spine_fails_and_switches_route_around
         });
         assert!(late > 20 && early < late / 2, "{early} and {late} packets");
     }
+}
+
+#[test]
+fn all_messages_arrive_in_the_network_of_the_example() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plans/sim/networks/uneven.toml");
+    let topology = Network::read(Path::new(path)).unwrap().topology().unwrap();
+    assert_eq!(topology.hosts(), 24);
+    let outcome = run(topology, Profile::Default, 0.2, 5_000);
+    assert_all_arrived(&outcome);
+    assert!(lost(&outcome, &[PortKind::RackUp, PortKind::SpineDown]) > 0);
+    let tiers: Vec<_> = outcome.switches.iter().map(|tier| (tier.tier, tier.switches)).collect();
+    assert_eq!(tiers, [(0, 3), (1, 2)]);
+    assert!(outcome.switches[0].used_bytes_max > 0);
 }
 
 #[test]

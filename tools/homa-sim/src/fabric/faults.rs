@@ -1,15 +1,19 @@
 //! What links lose: packets by chance, and all while they are down.
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Span;
 
 /// Packets that links lose by chance.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Loss {
     /// Part of the packets that a host's link loses, in each direction.
     pub hosts: f64,
     /// Part of the packets that a link between switches loses.
     pub switches: f64,
     /// Packets that are lost one after the other, in the mean; each by itself if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub burst: Option<f64>,
 }
 

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use super::topology::{Shape, Topology, TopologyError};
 use crate::{
     event::{HostId, PortId, SwitchId},
@@ -9,11 +11,13 @@ use crate::{
 };
 
 /// A switch of a network given by its links.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Switch {
     /// Its name.
     pub name: String,
     /// Hosts that are connected to it; numbers go from switch to switch.
+    #[serde(default)]
     pub hosts: u32,
 }
 

@@ -2,6 +2,8 @@
 
 use std::{iter, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Buffer,
     faults::{Failure, Loss},
@@ -43,7 +45,8 @@ pub enum Shape {
 }
 
 /// Which of several shortest ways a packet takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Routing {
     /// Any by chance, each packet by itself.
     #[default]
