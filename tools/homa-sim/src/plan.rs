@@ -13,7 +13,7 @@ use homa_bench::plan::{PlanError, Source, text_of};
 use serde::Deserialize;
 use toml::{Spanned, Value, de::DeTable};
 
-pub use self::point::{Inputs, NetworkSpec, Point, PointSpec};
+pub use self::point::{Inputs, Point, PointSpec};
 
 /// A plan.
 #[derive(Clone, Debug)]
@@ -161,6 +161,23 @@ mod tests {
     }
 
     #[test]
+    fn the_network_of_a_plan_is_any_and_its_lists_are_no_axes() {
+        let text = "pacing = \"clock\"\n[network]\nshape = \"links\"\nhost_gbps = [25, 40]\n\
+                    [[network.switch]]\nname = \"a\"\nhosts = 2\n\
+                    [[network.switch]]\nname = \"b\"\nhosts = 3\n\
+                    [[network.link]]\nbetween = [\"a\", \"b\"]\ngbps = 100\n";
+        let plan = parse(text).unwrap();
+        assert_eq!(labels(text), ["network.host_gbps=25", "network.host_gbps=40"]);
+        for (point, mbps) in plan.points.iter().zip([25_000, 40_000]) {
+            let topology = &point.run.topology;
+            assert_eq!((topology.hosts(), topology.host_rate.mbps()), (5, mbps));
+            assert!(!topology.nic_pulls);
+            // The clock has the rate of the link.
+            assert_eq!(point.inputs.homa["output"]["link_mbps"].as_integer(), Some(mbps.into()));
+        }
+    }
+
+    #[test]
     fn the_name_of_a_point_follows_what_goes_into_it_and_nothing_else() {
         let hash = |text: &str| parse(text).unwrap().points.pop().unwrap().hash;
         let base = hash("");
@@ -208,7 +225,7 @@ mod tests {
             ("load = []\n", ["line 1", "`load`", "no value"]),
             ("load = \"high\"\n", ["line 1", "high", "f64"]),
             ("messages = 3\n", ["line 1", "`messages`", "100 to"]),
-            ("network.racks = 0\n", ["line 1", "`network.racks`", "1 to 625"]),
+            ("network.racks = 0\n", ["line 1", "`network.racks`", "2 to 16777216 hosts"]),
             ("transport = \"udp\"\n", ["line 1", "`transport`", "one of homa, tcp"]),
             ("profile = \"2019\"\n", ["line 1", "2019", "2018"]),
             (

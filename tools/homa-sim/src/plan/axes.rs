@@ -16,7 +16,8 @@ pub(super) struct Axis<'a> {
 }
 
 /// Keys whose value is a list; a list of lists is an axis.
-const LISTS: [&str; 1] = ["homa.priorities.cutoffs"];
+const LISTS: [&str; 4] =
+    ["homa.priorities.cutoffs", "network.switch", "network.link", "network.failure"];
 
 /// Takes all axes from a table, in the order of the text.
 pub(super) fn take<'a>(

@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
 use crate::{
+    fabric::Topology,
+    network::Network,
     reproduce::sigcomm18::{self, Messages, Pacing, Profile},
     run::{Run, SetupError},
     transport::{Choice, tcp},
@@ -25,7 +27,7 @@ pub struct PointSpec {
     /// What keeps packets from waiting in the senders' NICs.
     pub pacing: Pacing,
     /// The network.
-    pub network: NetworkSpec,
+    pub network: Network,
     /// What is sent.
     pub traffic: TrafficSpec,
     /// Part of the hosts' links that is used, headers and control packets included.
@@ -44,7 +46,7 @@ impl Default for PointSpec {
             transport: "homa".to_owned(),
             profile: Profile::Paper,
             pacing: Pacing::Nic,
-            network: NetworkSpec::default(),
+            network: Network::default(),
             traffic: TrafficSpec::default(),
             load: 0.8,
             messages: None,
@@ -54,17 +56,16 @@ impl Default for PointSpec {
     }
 }
 
-/// The network of a plan.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct NetworkSpec {
-    /// Racks of 16 hosts: one switch, or a leaf-spine network as in SIGCOMM 2018.
-    pub racks: u32,
-}
-
-impl Default for NetworkSpec {
-    fn default() -> Self {
-        Self { racks: 1 }
+impl PointSpec {
+    /// Settings of Homa whose clock, if it is to pace, knows the links of the network.
+    fn with_link(&self, config: Config, topology: &Topology) -> Config {
+        let given = self.homa.get("output").and_then(|output| output.get("link_mbps"));
+        match (self.pacing, given) {
+            (Pacing::Clock, None) => config.with(|config| {
+                config.output.link_mbps = Some(topology.host_rate.mbps());
+            }),
+            _ => config,
+        }
     }
 }
 
@@ -93,7 +94,7 @@ pub struct Inputs {
     /// What paces senders.
     pub pacing: Pacing,
     /// The network.
-    pub network: NetworkSpec,
+    pub network: Network,
     /// What is sent; of files without their directories.
     pub traffic: TrafficSpec,
     /// Digest of the sizes.
@@ -133,8 +134,6 @@ const MESSAGES: std::ops::RangeInclusive<u32> = 4_000..=200_000;
 const MESSAGES_MIN: u32 = 100;
 /// And at most.
 const MESSAGES_MAX: u32 = 100_000_000;
-/// Racks at most.
-const RACKS_MAX: u32 = 625;
 /// Bytes of the digest in names.
 const NAME_BYTES: usize = 16;
 
@@ -152,19 +151,22 @@ impl Point {
             let range = format!("{MESSAGES_MIN} to {MESSAGES_MAX}");
             return Err(PlanError::value("messages", range));
         }
-        if !(1..=RACKS_MAX).contains(&spec.network.racks) {
-            return Err(PlanError::value("network.racks", format!("1 to {RACKS_MAX}")));
-        }
+        let topology = spec
+            .network
+            .topology()
+            .map_err(|error| PlanError::value(format!("network.{}", error.key), error.must_be))?;
         let wrong = |error: named::SettingError| {
             PlanError::value(format!("homa.{}", error.name), error.must_be)
         };
         let config = spec.profile.config_with(&messages, spec.pacing, &spec.homa).map_err(wrong)?;
+        let config = spec.with_link(config, &topology);
         let homa = named::table(&config);
-        let (racks, sizes) = (spec.network.racks, messages.sizes);
+        let sizes = messages.sizes;
         let sizes_sha256 = digest(&sizes, usize::MAX);
         let transport = choice(&spec.transport, &config)?;
-        let run = sigcomm18::run(sizes, config, racks, spec.load, count, spec.seed);
-        let run = Run { transport, ..run };
+        let run = sigcomm18::run(sizes, config, 1, spec.load, count, spec.seed);
+        let topology = Topology { nic_pulls: run.topology.nic_pulls, ..topology };
+        let run = Run { transport, topology, ..run };
         run.check().map_err(|error| match error {
             SetupError::Load => PlanError::value("load", "above 0 and below 1"),
             SetupError::Topology(error) => PlanError::value("network", error.to_string()),
