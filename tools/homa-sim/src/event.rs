@@ -18,7 +18,7 @@ impl SwitchId {
 }
 
 /// Names a packet while it is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PacketId(pub(crate) u32);
 
 /// Names a message: 0 and up, in the order in which they begin.

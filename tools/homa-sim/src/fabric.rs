@@ -130,7 +130,7 @@ impl<H: Copy> Fabric<H> {
         from: HostId,
         packet: Outgoing<H>,
         calendar: &mut Calendar<Event>,
-    ) {
+    ) -> PacketId {
         let port = PortId(from.0);
         let route = Route {
             queued_at: now,
@@ -152,6 +152,7 @@ impl<H: Copy> Fabric<H> {
         } else {
             self.enqueue(now, port, id, calendar);
         }
+        id
     }
 
     /// A packet has come to the end of its link. Returns the host, if it is there.
@@ -227,13 +228,24 @@ impl<H: Copy> Fabric<H> {
         self.packets.remove(id);
     }
 
-    /// A port has sent a packet: the next one of its queue follows.
-    pub(crate) fn freed(&mut self, now: Time, port: PortId, calendar: &mut Calendar<Event>) {
+    /// A port has sent a packet: the next one of its queue follows, which is returned.
+    pub(crate) fn freed(
+        &mut self,
+        now: Time,
+        port: PortId,
+        calendar: &mut Calendar<Event>,
+    ) -> Option<PacketId> {
         let entry = &mut self.ports[port.0 as usize];
         let memory = self.memories.get_mut(entry.switch.0 as usize);
-        if let Some(id) = entry.take(now, &self.packets, memory) {
-            self.transmit(now, port, id, calendar);
-        }
+        let id = entry.take(now, &self.packets, memory)?;
+        self.transmit(now, port, id, calendar);
+        Some(id)
+    }
+
+    /// Since when a packet was in the queue that it was in last, and at which kind of port.
+    pub(crate) fn queued(&self, id: PacketId) -> (Time, PortKind) {
+        let route = self.packets.route(id);
+        (route.queued_at, self.ports[route.port.0 as usize].kind)
     }
 
     fn enqueue(&mut self, now: Time, port: PortId, id: PacketId, calendar: &mut Calendar<Event>) {
@@ -473,7 +485,7 @@ mod tests {
                         delivered_bytes += u64::from(fabric.packets.route(id).wire_bytes);
                         fabric.forget(id);
                     }
-                    Event::Freed(port) => fabric.freed(now, port, &mut calendar),
+                    Event::Freed(port) => drop(fabric.freed(now, port, &mut calendar)),
                     other => prop_assert!(false, "{:?}", other),
                 }
             }

@@ -15,6 +15,7 @@ mod calendar;
 mod event;
 mod fabric;
 pub mod figures;
+mod journey;
 pub mod network;
 mod packet;
 pub mod plan;
@@ -31,6 +32,7 @@ pub use fabric::{
     Buffer, Discipline, Failure, Graph, Link, Loss, OUTSIDE, PortKind, PortSummary, PortView,
     Queues, Routing, Shape, Switch, SwitchSummary, Topology, TopologyError,
 };
+pub use journey::Journey;
 pub use packet::{Delivered, Outgoing, PRIORITIES, PacketSize};
 pub use run::{Moment, Outcome, Run, SetupError};
 pub use time::{Rate, Span, Time};

@@ -1,12 +1,17 @@
 //! A run: what is simulated, and what it shows.
 
-use std::ops::{ControlFlow, Range};
+use std::{
+    collections::HashMap,
+    ops::{ControlFlow, Range},
+};
 
 use homa_bench::workload::Workload;
 use homa_core::ConfigError;
 
 use crate::{
+    event::MessageId,
     fabric::{PortKind, PortSummary, PortView, SwitchSummary, Topology, TopologyError},
+    journey::Journey,
     packet::PacketSize,
     summary::Samples,
     time::Span,
@@ -70,6 +75,8 @@ pub struct Outcome {
     pub stuck: bool,
     /// All messages, of which samples name their own.
     pub messages: Vec<Message>,
+    /// Where the time of those went that were to be explained.
+    pub journeys: HashMap<MessageId, Journey>,
 }
 
 /// Part of the load that counts: not while the queues fill, nor while they drain.
@@ -154,6 +161,19 @@ impl Run {
         &self,
         follow: impl FnMut(&Moment<'_>) -> ControlFlow<()>,
     ) -> Result<Option<Outcome>, SetupError> {
+        self.explain(&[], follow)
+    }
+
+    /// As [`run`](Self::run), and finds out where the time of some messages went, of which an
+    /// earlier run tells the names: all runs are the same.
+    ///
+    /// # Errors
+    /// See [`SetupError`].
+    pub fn explain(
+        &self,
+        messages: &[MessageId],
+        follow: impl FnMut(&Moment<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<Outcome>, SetupError> {
         match &self.transport {
             Choice::Homa(config) => {
                 let responses = match self.topology.nic_pulls {
@@ -161,11 +181,13 @@ impl Run {
                     false => Responses::Inside,
                 };
                 let homa = Homa::new(Clone::clone(config), responses, self.seed)?;
-                self.simulate(&homa, follow)
+                self.simulate_explaining(&homa, messages, follow)
             }
-            Choice::Tcp(settings) => {
-                self.simulate(&Tcp::new(Clone::clone(settings), self.seed), follow)
-            }
+            Choice::Tcp(settings) => self.simulate_explaining(
+                &Tcp::new(Clone::clone(settings), self.seed),
+                messages,
+                follow,
+            ),
         }
     }
 
@@ -176,6 +198,15 @@ impl Run {
     pub fn simulate<P: Protocol>(
         &self,
         protocol: &P,
+        follow: impl FnMut(&Moment<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<Outcome>, SetupError> {
+        self.simulate_explaining(protocol, &[], follow)
+    }
+
+    fn simulate_explaining<P: Protocol>(
+        &self,
+        protocol: &P,
+        messages: &[MessageId],
         mut follow: impl FnMut(&Moment<'_>) -> ControlFlow<()>,
     ) -> Result<Option<Outcome>, SetupError> {
         self.check()?;
@@ -185,6 +216,9 @@ impl Run {
         let traffic = Traffic::new(load, hosts, self.seed);
         let (first, begins) = (traffic.introductions(), traffic.load_begins());
         let mut world = World::new(self.topology.clone(), protocol, traffic, self.seed)?;
+        if !messages.is_empty() {
+            world.follow(messages.iter().copied());
+        }
         let length = interval.as_ps() as f64 * f64::from(self.messages) / f64::from(hosts);
         let at = |part: f64| begins + Span::from_ps((length * part) as u64);
 
@@ -216,15 +250,21 @@ impl Run {
         let place = |part: f64| first as usize + (part * f64::from(self.messages)) as usize;
         let counted = place(COUNTED.start)..place(COUNTED.end);
         let (ports, switches) = measured.unwrap_or_else(|| (world.ports(), world.switches()));
+        let samples = Samples::of(&world, &protocol.packet_size(), counted);
+        let failed = world.transports().map(Transport::failed).sum();
+        let (counts, stuck) = (world.counts(), !world.is_over());
+        let (messages, journeys) = world.into_found();
+        let packet_size = protocol.packet_size();
         Ok(Some(Outcome {
-            samples: Samples::of(&world, &protocol.packet_size(), counted),
+            samples,
             ports,
             switches,
-            packet_size: protocol.packet_size(),
-            counts: world.counts(),
-            failed: world.transports().map(Transport::failed).sum(),
-            stuck: !world.is_over(),
-            messages: world.into_messages(),
+            packet_size,
+            counts,
+            failed,
+            stuck,
+            messages,
+            journeys,
         }))
     }
 

@@ -34,6 +34,12 @@ pub trait Transport {
     /// The next packet to send. A NIC that pulls asks whenever it can send one, others at once.
     fn transmit(&mut self, now: Time) -> Option<Outgoing<Self::Header>>;
 
+    /// Whether it could send bytes of a message, which is not over, if the NIC asked for them; of
+    /// those who do not tell, that they could.
+    fn may_send(&self, _message: MessageId) -> bool {
+        true
+    }
+
     /// Messages that it gave up.
     fn failed(&self) -> u64 {
         0

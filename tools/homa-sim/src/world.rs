@@ -1,9 +1,12 @@
 //! The simulation: events, hosts that take turns, messages.
 
+use std::collections::HashMap;
+
 use crate::{
     calendar::Calendar,
     event::{Event, HostId, MessageId, PacketId},
     fabric::{Fabric, PortKind, PortSummary, PortView, SwitchSummary, Topology, TopologyError},
+    journey::{Journey, Journeys},
     packet::wire_bytes,
     time::{Span, Time},
     traffic::Traffic,
@@ -58,6 +61,8 @@ pub struct World<P: Protocol> {
     open: usize,
     counts: Counts,
     measured_since: Time,
+    /// Messages that are followed, if any.
+    journeys: Option<Journeys>,
 }
 
 /// What a simulation has done.
@@ -108,7 +113,14 @@ impl<P: Protocol> World<P> {
             open: 0,
             counts: Counts::default(),
             measured_since: Time::ZERO,
+            journeys: None,
         })
+    }
+
+    /// Follows messages, from their begin on: for few, since it looks at their senders' states at
+    /// every turn.
+    pub fn follow(&mut self, messages: impl IntoIterator<Item = MessageId>) {
+        self.journeys = Some(Journeys::of(messages));
     }
 
     /// Lets everything happen up to `end`, but nothing after the end of the last message.
@@ -160,9 +172,10 @@ impl<P: Protocol> World<P> {
         &self.messages
     }
 
-    /// The messages that have begun, when nothing else is wanted of the simulation any more.
-    pub fn into_messages(self) -> Vec<Message> {
-        self.messages
+    /// The messages that have begun, and where the time of those went that were followed and have
+    /// ended, when nothing else is wanted of the simulation any more.
+    pub fn into_found(self) -> (Vec<Message>, HashMap<MessageId, Journey>) {
+        (self.messages, self.journeys.map(Journeys::into_found).unwrap_or_default())
     }
 
     /// The transports, by host.
@@ -193,7 +206,11 @@ impl<P: Protocol> World<P> {
             },
             Event::ArrivedOutside(id) => self.deliver(self.fabric.receiver(id), id),
             Event::Freed(port) => {
-                self.fabric.freed(self.now, port, &mut self.calendar);
+                let left = self.fabric.freed(self.now, port, &mut self.calendar);
+                if let (Some(journeys), Some(id)) = (&mut self.journeys, left) {
+                    let (since, kind) = self.fabric.queued(id);
+                    journeys.waited(id, kind, self.now.since(since));
+                }
                 let host = HostId(port.0);
                 if port.0 as usize >= self.hosts.len() || self.fabric.is_busy(host, self.now) {
                     return;
@@ -219,6 +236,9 @@ impl<P: Protocol> World<P> {
 
     fn deliver(&mut self, host: HostId, id: PacketId) -> HostId {
         let packet = self.fabric.delivered(id);
+        if let (Some(journeys), Some(message)) = (&mut self.journeys, packet.message) {
+            journeys.arrived(message, id);
+        }
         self.hosts[host.0 as usize].transport.receive(self.now, &packet);
         self.fabric.forget(id);
         host
@@ -239,6 +259,9 @@ impl<P: Protocol> World<P> {
             last_sent: Time::NEVER,
             ended: Time::NEVER,
         });
+        if let Some(journeys) = &mut self.journeys {
+            journeys.begin(self.now, id, from);
+        }
         let taken = self.hosts[from.0 as usize].transport.send(self.now, id, to, bytes);
         self.open += usize::from(taken);
     }
@@ -252,8 +275,12 @@ impl<P: Protocol> World<P> {
         loop {
             let transport = &mut self.hosts[host.0 as usize].transport;
             while let Some(message) = transport.arrived(self.now) {
-                self.messages[message.0 as usize].ended = self.now;
+                let entry = &mut self.messages[message.0 as usize];
+                entry.ended = self.now;
                 self.open -= 1;
+                if let Some(journeys) = &mut self.journeys {
+                    journeys.end(self.now, message, entry.begun);
+                }
             }
             if pulls && self.fabric.is_busy(host, self.now) {
                 asks_later = true;
@@ -266,7 +293,14 @@ impl<P: Protocol> World<P> {
                 message.last_sent = self.now;
             }
             self.counts.packets += u64::from(!packet.outside);
-            self.fabric.send(self.now, host, packet, &mut self.calendar);
+            let carries = packet.message;
+            let id = self.fabric.send(self.now, host, packet, &mut self.calendar);
+            if let Some(journeys) = &mut self.journeys {
+                journeys.give(self.now, host, id, carries);
+            }
+        }
+        if self.journeys.is_some() {
+            self.note_what_waits(host);
         }
         let entry = &mut self.hosts[host.0 as usize];
         let Some(at) = entry.transport.timeout(self.now) else { return };
@@ -279,6 +313,18 @@ impl<P: Protocol> World<P> {
         if at < entry.due {
             entry.due = at;
             self.calendar.add(at, Event::Due(host));
+        }
+    }
+
+    /// Notes why messages that are followed wait at their sender.
+    fn note_what_waits(&mut self, host: HostId) {
+        let Some(journeys) = &mut self.journeys else { return };
+        let transport = &self.hosts[host.0 as usize].transport;
+        let is_busy = self.fabric.is_busy(host, self.now);
+        for message in journeys.of_sender(host) {
+            if !is_busy || !journeys.is_given(host, message) {
+                journeys.not_sent(self.now, message, transport.may_send(message));
+            }
         }
     }
 }

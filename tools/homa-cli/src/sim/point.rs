@@ -1,9 +1,9 @@
 //! What is simulated at a time, and what came of it.
 
-use std::{ffi::OsStr, path::Path, time::Duration};
+use std::{collections::HashMap, ffi::OsStr, path::Path, time::Duration};
 
 use homa_sim::{
-    Outcome, Run, Time,
+    Journey, MessageId, Outcome, PortKind, Run, Span, Time,
     reproduce::{
         published::Class,
         sigcomm18::{Row, rows},
@@ -39,6 +39,8 @@ pub(super) struct Done<'a> {
     pub(super) point: &'a Point,
     pub(super) outcome: Outcome,
     pub(super) took: Duration,
+    /// Where the time of the slowest messages went that are wanted.
+    pub(super) journeys: HashMap<MessageId, Journey>,
     /// Queues and throughput over time.
     pub(super) series: Series,
 }
@@ -56,12 +58,34 @@ pub(super) struct Slow {
     pub(super) begun_us: f64,
     /// Its time in times of what it takes on the idle network.
     pub(super) slowdown: f64,
-    /// Until its first packet left.
-    pub(super) waiting_us: f64,
-    /// From its first packet to its last.
+    /// Its sender sent other messages, although it might have sent this one.
+    pub(super) others_us: f64,
+    /// Its sender might not send: the receiver had not granted more.
+    pub(super) grants_us: f64,
+    /// Its sender sent it.
     pub(super) sending_us: f64,
-    /// From its last packet to the end.
-    pub(super) arriving_us: f64,
+    /// Queues that the packet that came last waited in.
+    pub(super) queues: Vec<Waited>,
+    /// The rest of the way of this packet.
+    pub(super) way_us: f64,
+}
+
+/// A queue on the way of a packet.
+#[derive(Debug, Serialize)]
+pub(super) struct Waited {
+    /// The kind of port.
+    pub(super) ports: PortKind,
+    /// How long it waited there.
+    pub(super) us: f64,
+}
+
+impl Point {
+    /// The slowest messages that are wanted of an outcome.
+    pub(super) fn worst_of(&self, outcome: &Outcome) -> Vec<MessageId> {
+        let (count, bytes) = self.worst;
+        let slowest = outcome.samples.slowest(bytes, count);
+        slowest.into_iter().map(|sample| MessageId(sample.index)).collect()
+    }
 }
 
 impl Done<'_> {
@@ -71,15 +95,20 @@ impl Done<'_> {
         let us = |later: Time, earlier: Time| later.since(earlier).as_ps() as f64 / 1e6;
         let slow = |sample: Sample| {
             let message = &self.outcome.messages[sample.index as usize];
+            let journey = self.journeys.get(&MessageId(sample.index)).cloned().unwrap_or_default();
+            let part = |time: Span| time.as_ps() as f64 / 1e6;
+            let waited = |(kind, time): &(PortKind, Span)| Waited { ports: *kind, us: part(*time) };
             Slow {
                 message_bytes: message.bytes,
                 from: message.from.0,
                 to: message.to.0,
                 begun_us: us(message.begun, Time::ZERO),
                 slowdown: sample.slowdown,
-                waiting_us: us(message.first_sent, message.begun),
-                sending_us: us(message.last_sent, message.first_sent),
-                arriving_us: us(message.ended, message.last_sent),
+                others_us: part(journey.others),
+                grants_us: part(journey.permission),
+                sending_us: part(journey.sending),
+                queues: journey.queues.iter().map(waited).collect(),
+                way_us: part(journey.way),
             }
         };
         self.outcome.samples.slowest(bytes, count).into_iter().map(slow).collect()

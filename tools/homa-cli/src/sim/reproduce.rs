@@ -1,6 +1,7 @@
 //! `homa sim reproduce`: published figures beside those of the simulation.
 
 use std::{
+    collections::HashMap,
     ops::{ControlFlow, RangeInclusive},
     path::Path,
     sync::{Mutex, PoisonError},
@@ -199,7 +200,16 @@ fn simulate(points: &[Point], threads: usize) -> Result<Vec<Done<'_>>, CliError>
             series.look(moment);
             show(index, moment.part)
         });
-        Ok(outcome.map_err(usage)?.map(|outcome| (outcome, begun.elapsed(), series)))
+        let Some(outcome) = outcome.map_err(usage)? else { return Ok(None) };
+        let took = begun.elapsed();
+        let worst = point.worst_of(&outcome);
+        if worst.is_empty() {
+            return Ok(Some((outcome, took, series, HashMap::new())));
+        }
+        // A second run, which is the same, follows them.
+        let again = point.run.explain(&worst, |moment| show(index, moment.part));
+        let again = again.map_err(usage)?;
+        Ok(again.map(|again| (outcome, took, series, again.journeys)))
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|error| CliError::Process(error.to_string()))?;
@@ -209,8 +219,8 @@ fn simulate(points: &[Point], threads: usize) -> Result<Vec<Done<'_>>, CliError>
     let done = points.iter().zip(outcomes?);
     Ok(done
         .filter_map(|(point, outcome)| {
-            let (outcome, took, series) = outcome?;
-            Some(Done { point, outcome, took, series })
+            let (outcome, took, series, journeys) = outcome?;
+            Some(Done { point, outcome, took, series, journeys })
         })
         .collect())
 }

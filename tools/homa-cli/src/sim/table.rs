@@ -37,8 +37,10 @@ pub(super) fn render(done: &[Done<'_>]) -> String {
         }
         let slowest = done.slowest();
         if !slowest.is_empty() {
-            let header =
-                ["size", "from", "to", "begun", "slowdown", "waiting", "sending", "arriving"];
+            let header = [
+                "size", "from", "to", "begun", "slowdown", "others", "grants", "sending", "queues",
+                "way",
+            ];
             let rows = slowest.iter().map(places_of_time).collect();
             text.push_str(&table(header.map(str::to_owned).to_vec(), rows, &[]));
             text.push_str(TIMES);
@@ -49,12 +51,22 @@ pub(super) fn render(done: &[Done<'_>]) -> String {
 
 /// What the times of the slowest messages mean.
 const TIMES: &str = "
-Times in µs: until the first packet left, from there to the last one, from there to the end.
+Times in µs. At the sender: it sent others, had to wait for GRANTs, sent this one. Then of the packet
+that came last: queues that it waited in, the rest of its way.
 
 ";
 
 fn places_of_time(slow: &Slow) -> Vec<String> {
-    let times = [slow.begun_us, slow.slowdown, slow.waiting_us, slow.sending_us, slow.arriving_us];
+    let queues = slow.queues.iter().map(|waited| waited.us).sum();
+    let times = [
+        slow.begun_us,
+        slow.slowdown,
+        slow.others_us,
+        slow.grants_us,
+        slow.sending_us,
+        queues,
+        slow.way_us,
+    ];
     [format_size(slow.message_bytes.into()), slow.from.to_string(), slow.to.to_string()]
         .into_iter()
         .chain(times.map(|time| format!("{time:.1}")))

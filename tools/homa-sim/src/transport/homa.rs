@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use homa_core::{
     Carriage, Config, ConfigError, Engine, Event, HostBudget, Instant, Path, PortOptions, Received,
-    RequestOptions, RpcKey, RxMeta, SEGMENT_HEADER_MAX, Segment, Transmit,
+    RequestOptions, RpcInfo, RpcKey, RxMeta, SEGMENT_HEADER_MAX, Segment, Transmit,
 };
 use homa_wire::{DATA_HEADER_BYTES, PacketType};
 
@@ -232,6 +232,11 @@ impl Transport for HomaHost {
             outside: self.responses == Responses::Outside && is_data && message.is_none(),
             header: HomaHeader { bytes, header_bytes: header.len() as u8, wire_bytes },
         })
+    }
+
+    fn may_send(&self, message: MessageId) -> bool {
+        let is_it = |rpc: &RpcInfo| rpc.id % 2 == 0 && rpc.cookie == u64::from(message.0);
+        self.engine.rpcs().find(is_it).is_some_and(|rpc| rpc.tx_granted > rpc.tx_sent)
     }
 
     fn failed(&self) -> u64 {
