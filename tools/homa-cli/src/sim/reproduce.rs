@@ -20,7 +20,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIter
 use serde::Serialize;
 
 use super::{
-    args::Sigcomm18Args,
+    args::{PacingArg, Sigcomm18Args},
     picture,
     point::{Done, Point, Slow},
     run_files,
@@ -176,7 +176,8 @@ fn point(name: &str, args: &Sigcomm18Args) -> Result<Point, CliError> {
         .map_err(|error| CliError::Usage(format!("--set: {error}")))?;
     let count = args.messages.unwrap_or_else(|| messages.count(packets, bounds));
     let racks = args.racks.unwrap_or(racks);
-    let run = sigcomm18::run(messages.sizes, config, racks, args.load, count, args.seed);
+    let mut run = sigcomm18::run(messages.sizes, config, racks, args.load, count, args.seed);
+    run.topology.nic_pulls &= args.pacing != PacingArg::Backlog;
     run.check().map_err(usage)?;
     let worst_max = u32::try_from(args.worst_max).unwrap_or(u32::MAX);
     let worst = (usize::from(args.worst), worst_max);
