@@ -51,8 +51,10 @@ impl Cutoffs {
     }
 
     /// Level for the unscheduled packets of a message of `length` bytes: the highest one below
-    /// `num_priorities` (1 to 8) that admits it, 0 if none does.
+    /// `num_priorities` (1 to 8) that admits it, 0 if none does. A level for 1,000,000 bytes is one
+    /// for messages of any length.
     pub fn priority(&self, length: u32, num_priorities: u8) -> u8 {
+        let length = length.min(UNBOUNDED_BYTES);
         let levels = self.levels.get(..usize::from(num_priorities)).unwrap_or(&self.levels);
         let level = levels.iter().rposition(|longest| *longest >= length).unwrap_or(0);
         u8::try_from(level).unwrap_or(0)
@@ -415,6 +417,14 @@ mod tests {
         assert_eq!(table.priority(10, 5), 4);
         assert_eq!(table.priority(10, 0), 0);
         assert_eq!(table.priority(u32::MAX, 255), 0);
+    }
+
+    #[test]
+    fn a_level_for_a_million_bytes_is_one_for_longer_messages_too() {
+        let table = Cutoffs::default();
+        for length in [15_001, 1_000_000, 1_000_001, 1 << 30] {
+            assert_eq!(table.priority(length, 8), 4, "{length}");
+        }
     }
 
     #[test]
