@@ -312,6 +312,11 @@ impl<H: Copy> Fabric<H> {
         kinds
     }
 
+    /// Bytes of link time that the port to a host has sent since ports are measured.
+    pub(crate) fn carried(&self, to: HostId) -> u64 {
+        self.ports[(self.topology.hosts() + to.0) as usize].view().1
+    }
+
     /// What ports of a kind do now.
     pub(crate) fn views(&self, kind: PortKind) -> Vec<PortView> {
         let ports = self.ports.iter().filter(|port| port.kind == kind);

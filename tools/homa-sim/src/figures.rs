@@ -8,6 +8,7 @@ use crate::{
     reproduce::{published::unpublished, sigcomm18},
     run::Outcome,
     summary::{Sample, percentiles},
+    time::Time,
 };
 
 /// The result of a point: what went in, and what came out. The same inputs give the same text.
@@ -30,6 +31,12 @@ pub struct Figures {
     pub rows: Vec<SizeRow>,
     /// What ports did while the messages that count began.
     pub ports: Vec<PortSummary>,
+    /// Part of the capacity of the links to hosts that was idle although a message of several
+    /// packets was on its way there.
+    pub wasted_bandwidth: f64,
+    /// By how much the bytes under way grew while the messages that count began, as a part of what
+    /// these have: about 0 where the load is carried.
+    pub backlog_growth: f64,
     /// Messages that count and did not arrive.
     pub unfinished: usize,
     /// Messages that a transport gave up.
@@ -93,6 +100,8 @@ impl PointResult {
             smaller_half: Slowdown::of(&samples.all()[..half]),
             rows: rows.into_iter().map(row).collect(),
             ports: outcome.ports.clone(),
+            wasted_bandwidth: outcome.wasted,
+            backlog_growth: backlog_growth(outcome),
             unfinished: samples.unfinished,
             failed: outcome.failed,
             stuck: outcome.stuck,
@@ -114,5 +123,69 @@ impl Slowdown {
         let sum: f64 = samples.iter().map(|sample| sample.slowdown).sum();
         let messages = samples.len();
         Some(Self { messages, mean: sum / messages as f64, p50, p99, p999, max })
+    }
+}
+
+/// Moments at which the bytes under way are counted.
+const MOMENTS: usize = 100;
+
+/// The growth of the bytes under way, by the line that fits them best.
+fn backlog_growth(outcome: &Outcome) -> f64 {
+    let places = || outcome.samples.all().iter().map(|sample| sample.index as usize);
+    let (Some(first), Some(last)) = (places().min(), places().max()) else { return 0.0 };
+    let counted = &outcome.messages[first..=last];
+    let offered: f64 = counted.iter().map(|message| f64::from(message.bytes)).sum();
+    let begins = counted[0].begun;
+    let step_ps = (counted[last - first].begun.since(begins).as_ps() / MOMENTS as u64).max(1);
+    // Bytes that come, less those that go, before each moment.
+    let mut change = [0.0; MOMENTS + 1];
+    let moment = |at: Time| (at.since(begins).as_ps().div_ceil(step_ps) as usize).min(MOMENTS);
+    for message in &outcome.messages[..=last] {
+        change[moment(message.begun)] += f64::from(message.bytes);
+        change[moment(message.ended)] -= f64::from(message.bytes);
+    }
+    let mut bytes = 0.0;
+    let middle = (MOMENTS - 1) as f64 / 2.0;
+    let (mut sum, mut squares) = (0.0, 0.0);
+    for (index, change) in change[..MOMENTS].iter().enumerate() {
+        bytes += change;
+        sum += (index as f64 - middle) * bytes;
+        squares += (index as f64 - middle) * (index as f64 - middle);
+    }
+    sum / squares * MOMENTS as f64 / offered.max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ops::ControlFlow, path::Path};
+
+    use super::*;
+    use crate::plan::Plan;
+
+    fn figures(text: &str) -> Vec<Figures> {
+        let points = Plan::parse(text, Path::new("test.toml")).unwrap().points;
+        let run = |point: &Point| {
+            let outcome = point.run.run(|_| ControlFlow::Continue(())).unwrap().unwrap();
+            PointResult::of(point, &outcome).figures
+        };
+        points.iter().map(run).collect()
+    }
+
+    #[test]
+    fn a_load_that_is_not_carried_grows_and_one_that_is_does_not() {
+        // One message granted to at a time carries less than 95 %.
+        let text = "messages = 2000\ntraffic.sizes = \"fixed:100k\"\n\
+            homa.grants.max_overcommit = 1\nload = [0.3, 0.95]\n";
+        let [carried, not] = &figures(text)[..] else { panic!("two points") };
+        assert!(carried.backlog_growth.abs() < 0.02, "{}", carried.backlog_growth);
+        assert!(not.backlog_growth > 0.05, "{}", not.backlog_growth);
+    }
+
+    #[test]
+    fn granting_to_more_messages_at_a_time_wastes_less() {
+        let text = "messages = 1500\ntraffic.sizes = \"fixed:100k\"\nload = 0.7\n\
+            homa.grants.max_overcommit = [1, 4]\n";
+        let [one, four] = &figures(text)[..] else { panic!("two points") };
+        assert!(one.wasted_bandwidth > 1.2 * four.wasted_bandwidth, "{one:?} {four:?}");
     }
 }

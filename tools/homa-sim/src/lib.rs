@@ -19,6 +19,7 @@ mod journey;
 pub mod network;
 mod packet;
 pub mod plan;
+mod receivers;
 pub mod reproduce;
 mod run;
 pub mod summary;

@@ -65,6 +65,9 @@ pub struct Outcome {
     pub ports: Vec<PortSummary>,
     /// What waited in switches meanwhile.
     pub switches: Vec<SwitchSummary>,
+    /// Part of the capacity of the links to hosts that was idle meanwhile although a message of
+    /// several packets was on its way there.
+    pub wasted: f64,
     /// How messages were divided into packets.
     pub packet_size: PacketSize,
     /// What the simulation did.
@@ -229,7 +232,7 @@ impl Run {
             let part = f64::from(step + 1) / f64::from(STEPS);
             if part >= COUNTED.end && measured.is_none() {
                 world.run_until(at(COUNTED.end));
-                measured = Some((world.ports(), world.switches()));
+                measured = Some((world.ports(), world.switches(), world.wasted()));
             }
             world.run_until(at(part));
             if world.is_over() {
@@ -249,7 +252,8 @@ impl Run {
         world.run_until(at(f64::from(LENGTHS)) + PATIENCE);
         let place = |part: f64| first as usize + (part * f64::from(self.messages)) as usize;
         let counted = place(COUNTED.start)..place(COUNTED.end);
-        let (ports, switches) = measured.unwrap_or_else(|| (world.ports(), world.switches()));
+        let at_the_end = || (world.ports(), world.switches(), world.wasted());
+        let (ports, switches, wasted) = measured.unwrap_or_else(at_the_end);
         let samples = Samples::of(&world, &protocol.packet_size(), counted);
         let failed = world.transports().map(Transport::failed).sum();
         let (counts, stuck) = (world.counts(), !world.is_over());
@@ -259,6 +263,7 @@ impl Run {
             samples,
             ports,
             switches,
+            wasted,
             packet_size,
             counts,
             failed,

@@ -8,6 +8,7 @@ use crate::{
     fabric::{Fabric, PortKind, PortSummary, PortView, SwitchSummary, Topology, TopologyError},
     journey::{Journey, Journeys},
     packet::wire_bytes,
+    receivers::Receivers,
     time::{Span, Time},
     traffic::Traffic,
     transport::{Protocol, Transport},
@@ -63,6 +64,9 @@ pub struct World<P: Protocol> {
     measured_since: Time,
     /// Messages that are followed, if any.
     journeys: Option<Journeys>,
+    receivers: Receivers,
+    /// Longest message of one packet.
+    packet_bytes: u32,
 }
 
 /// What a simulation has done.
@@ -104,6 +108,8 @@ impl<P: Protocol> World<P> {
             calendar.add(traffic.load_begins() + after, Event::Changed(change));
         }
         Ok(Self {
+            receivers: Receivers::new(fabric.topology().hosts()),
+            packet_bytes: protocol.packet_size().payload_max(),
             now: Time::ZERO,
             calendar,
             fabric,
@@ -145,6 +151,7 @@ impl<P: Protocol> World<P> {
     pub fn measure_ports(&mut self) {
         self.measured_since = self.now;
         self.fabric.measure(self.now);
+        self.receivers.measure(self.now);
     }
 
     /// What ports did since they are measured.
@@ -155,6 +162,14 @@ impl<P: Protocol> World<P> {
     /// What ports of a kind do now.
     pub fn port_views(&self, kind: PortKind) -> Vec<PortView> {
         self.fabric.views(kind)
+    }
+
+    /// Part of the capacity of the links to hosts that was idle since ports are measured, although
+    /// a message of several packets to that host was under way: its first packet had left.
+    pub fn wasted(&self) -> f64 {
+        let byte_ps = 8e6 / f64::from(self.fabric.topology().host_rate.mbps());
+        let span = self.now.since(self.measured_since);
+        self.receivers.wasted(self.now, span, byte_ps, |host| self.fabric.carried(host))
     }
 
     /// What waited in switches since ports are measured.
@@ -281,6 +296,9 @@ impl<P: Protocol> World<P> {
                 if let Some(journeys) = &mut self.journeys {
                     journeys.end(self.now, message, entry.begun);
                 }
+                if entry.bytes > self.packet_bytes && entry.first_sent != Time::NEVER {
+                    self.receivers.ends(entry.to, self.now, self.fabric.carried(entry.to));
+                }
             }
             if pulls && self.fabric.is_busy(host, self.now) {
                 asks_later = true;
@@ -295,7 +313,17 @@ impl<P: Protocol> World<P> {
             };
             if let Some(message) = packet.message {
                 let message = &mut self.messages[message.0 as usize];
-                message.first_sent = message.first_sent.min(self.now);
+                if message.first_sent == Time::NEVER {
+                    message.first_sent = self.now;
+                    // One that is late, after its message has arrived, begins nothing.
+                    if message.bytes > self.packet_bytes && !message.is_over() {
+                        self.receivers.begins(
+                            message.to,
+                            self.now,
+                            self.fabric.carried(message.to),
+                        );
+                    }
+                }
                 message.last_sent = self.now;
             }
             self.counts.packets += u64::from(!packet.outside);

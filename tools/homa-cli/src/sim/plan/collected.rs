@@ -103,6 +103,8 @@ impl Collected {
 /// What the columns mean.
 const NOTE: &str = "
 P50, P99, small P99: slowdown of all messages that count, and of the shorter half of them.
+wasted: part of hosts' links idle although a message of several packets was on its way there.
+growth: of the bytes under way, as a part of the bytes offered; about 0 where the load is carried.
 queue: bytes that wait at a switch's port to a host, in the mean and at most.
 ";
 
@@ -116,7 +118,7 @@ struct Figure {
     of: fn(&PointResult) -> Option<f64>,
 }
 
-const FIGURES: [Figure; 7] = [
+const FIGURES: [Figure; 9] = [
     Figure {
         name: "messages_counted",
         title: "counted",
@@ -140,6 +142,18 @@ const FIGURES: [Figure; 7] = [
         title: "small P99",
         digits: 2,
         of: |result| Some(result.figures.smaller_half?.p99),
+    },
+    Figure {
+        name: "wasted_bandwidth",
+        title: "wasted",
+        digits: 3,
+        of: |result| Some(result.figures.wasted_bandwidth),
+    },
+    Figure {
+        name: "backlog_growth",
+        title: "growth",
+        digits: 3,
+        of: |result| Some(result.figures.backlog_growth),
     },
     Figure {
         name: "queue_mean_bytes",
