@@ -1,4 +1,5 @@
 //! Published evaluations: their set-up, their figures, ours beside them.
 
+pub mod buffers;
 pub mod published;
 pub mod sigcomm18;

@@ -115,6 +115,34 @@ pub(crate) struct CollectArgs {
 pub(crate) enum Evaluation {
     /// SIGCOMM 2018: slowdown by message size, 144 hosts at 10 Gbit/s
     Sigcomm18(Sigcomm18Args),
+    /// HomaModule, August 2023: buffer use of Homa, DCTCP and TCP, 20 hosts at 25 Gbit/s
+    Buffers(BuffersArgs),
+}
+
+/// `homa sim reproduce buffers`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  homa sim reproduce buffers --quick             use, half of it, half the load
+  homa sim reproduce buffers --json              settings of Homa and DCTCP too
+
+The sizes of messages are W5. Buffers are limited to parts of what each transport used.")]
+pub(crate) struct BuffersArgs {
+    /// Fewer messages, fewer limits, no settings
+    #[arg(long)]
+    pub quick: bool,
+    /// Messages of each run; 10,000, with --quick 1,000
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(100..=10_000_000))]
+    pub messages: Option<u32>,
+    /// The same number gives the same results, on every machine
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub seed: u64,
+    /// Directory for results.json
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Runs that are simulated at a time; as many as there are processors if not given
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
 }
 
 /// `homa sim reproduce sigcomm18`

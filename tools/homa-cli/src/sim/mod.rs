@@ -1,6 +1,7 @@
 //! `homa sim`: a data center in simulated time.
 
 pub(crate) mod args;
+mod buffers;
 mod picture;
 mod plan;
 mod point;
@@ -24,6 +25,7 @@ pub(crate) fn run(command: &SimCommand, json: bool) -> Result<(), CliError> {
         SimCommand::Reproduce { evaluation: Evaluation::Sigcomm18(args) } => {
             reproduce::run(args, json)
         }
+        SimCommand::Reproduce { evaluation: Evaluation::Buffers(args) } => buffers::run(args, json),
     }
 }
 
