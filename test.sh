@@ -95,7 +95,7 @@ step "The examples" examples
 [ -n "$real" ] || step "The virtual network: $seeds seeds" \
     env HOMA_SEEDS="$seeds" cargo test --release -p homa-virtual --test seeds -- --nocapture
 [ -n "$real" ] || step "The simulated data center: short messages of three workloads beside the published figures" \
-    cargo test --release -p homa-sim --test sigcomm18 -- --include-ignored
+    cargo test --release -p homa-sim --test sigcomm18 --test transports -- --include-ignored
 [ -n "$quick$real" ] || step "Who drives: interleavings of the seat protocol (loom)" loom
 
 count() { awk -v field="$1" '/^test result:/ { sum += $field } END { print sum + 0 }' "$log"; }

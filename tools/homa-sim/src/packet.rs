@@ -2,7 +2,7 @@
 
 use crate::{
     event::{HostId, MessageId, PacketId, PortId},
-    time::Time,
+    time::{Rate, Span, Time},
 };
 
 /// Number of priorities, of packets and of queues.
@@ -41,6 +41,31 @@ impl PacketSize {
         wire_bytes(payload + self.header_bytes)
     }
 
+    /// Number of packets of a message, at least one.
+    pub const fn packets(&self, bytes: u32) -> u32 {
+        let packets = bytes.div_ceil(self.payload_max());
+        if packets == 0 { 1 } else { packets }
+    }
+
+    /// Bytes of a message in its packet `index`.
+    pub fn payload(&self, bytes: u32, index: u32) -> u32 {
+        let before = u64::from(index) * u64::from(self.payload_max());
+        u64::from(bytes).saturating_sub(before).min(self.payload_max().into()) as u32
+    }
+
+    /// Length of the IP packet `index` of a message.
+    pub fn ip_bytes(&self, bytes: u32, index: u32) -> u32 {
+        self.header_bytes + self.payload(bytes, index)
+    }
+
+    /// Time of a message at a rate.
+    pub fn message_time(&self, bytes: u32, rate: Rate) -> Span {
+        let time = |payload| rate.time(self.wire_bytes(payload), &mut 0).as_ps();
+        let (full, last) = (bytes / self.payload_max(), bytes % self.payload_max());
+        let last = if last > 0 { time(last) } else { 0 };
+        Span::from_ps(u64::from(full) * time(self.payload_max()) + last)
+    }
+
     /// Bytes of link time of a message.
     pub fn message_wire_bytes(&self, bytes: u32) -> u64 {
         let (full, last) = (bytes / self.payload_max(), bytes % self.payload_max());
@@ -71,6 +96,23 @@ pub struct Outgoing<H> {
     pub outside: bool,
     /// The transport's own header.
     pub header: H,
+}
+
+impl<H> Outgoing<H> {
+    /// A packet without bytes of a message, of the lowest priority.
+    pub const fn new(to: HostId, ip_bytes: u32, header: H) -> Self {
+        Self {
+            to,
+            ip_bytes,
+            priority: 0,
+            rank: 0,
+            flow: 0,
+            ecn: false,
+            message: None,
+            outside: false,
+            header,
+        }
+    }
 }
 
 /// A packet that has arrived.

@@ -19,6 +19,11 @@ use crate::{
     transport::{
         Choice, Protocol, Transport,
         homa::{Homa, Responses},
+        ndp::Ndp,
+        oracle::Oracle,
+        pfabric::PFabric,
+        phost::PHost,
+        pias::Pias,
         tcp::Tcp,
     },
     world::{Counts, Message, World},
@@ -151,7 +156,7 @@ impl Run {
         self.topology.validate()?;
         match &self.transport {
             Choice::Homa(config) => Ok(config.validate()?),
-            Choice::Tcp(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -191,6 +196,13 @@ impl Run {
                 messages,
                 follow,
             ),
+            Choice::Oracle => self.simulate_explaining(&Oracle, messages, follow),
+            Choice::PFabric => self.simulate_explaining(&PFabric, messages, follow),
+            Choice::Pias(thresholds) => {
+                self.simulate_explaining(&Pias::new(*thresholds), messages, follow)
+            }
+            Choice::PHost => self.simulate_explaining(&PHost, messages, follow),
+            Choice::Ndp => self.simulate_explaining(&Ndp, messages, follow),
         }
     }
 

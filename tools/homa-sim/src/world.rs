@@ -93,14 +93,14 @@ impl<P: Protocol> World<P> {
     ) -> Result<Self, TopologyError> {
         topology.validate()?;
         let queues = protocol.queues();
-        let hosts = (0..topology.hosts()).map(HostId);
-        let host = |host| Host { transport: protocol.host(host), due: Time::NEVER };
+        let host = |transport| Host { transport, due: Time::NEVER };
+        let hosts = protocol.hosts(&topology).into_iter().map(host).collect();
         // A full packet of each host makes about ten events.
         let packet = topology.host_rate.time(wire_bytes(1500), &mut 0);
         let day = Span::from_ps(2 * packet.as_ps() / u64::from(topology.hosts()));
         let hop = packet + topology.send_delay + topology.propagation + topology.switch_delay;
         let mut calendar = Calendar::new(day, hop);
-        for host in hosts.clone() {
+        for host in (0..topology.hosts()).map(HostId) {
             calendar.add(traffic.first(host), Event::Begins(host));
         }
         let fabric = Fabric::new(topology, queues, seed)?;
@@ -113,7 +113,7 @@ impl<P: Protocol> World<P> {
             now: Time::ZERO,
             calendar,
             fabric,
-            hosts: hosts.map(host).collect(),
+            hosts,
             traffic,
             messages: Vec::new(),
             open: 0,

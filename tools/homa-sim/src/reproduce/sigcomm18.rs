@@ -19,7 +19,7 @@ use crate::{
     packet::{PRIORITIES, PacketSize},
     run::Run,
     summary::{Samples, percentiles},
-    transport::Choice,
+    transport::{Choice, pias::Thresholds},
 };
 
 /// The workloads of the paper: name, sizes, levels for scheduled data of the eight.
@@ -38,6 +38,8 @@ pub struct Messages {
     pub sizes: Workload,
     /// Levels of the eight that the profile of the paper gives to scheduled data.
     pub scheduled_levels: u8,
+    /// Levels of PIAS.
+    pub thresholds: Thresholds,
 }
 
 impl Messages {
@@ -45,7 +47,8 @@ impl Messages {
     pub fn published(name: &str) -> Option<Self> {
         let (_, text, levels) = WORKLOADS.iter().find(|(known, ..)| *known == name)?;
         let sizes = Workload::exact(text.as_bytes()).expect("the file is ours");
-        Some(Self { sizes, scheduled_levels: *levels })
+        let thresholds = Thresholds::published(name)?;
+        Some(Self { sizes, scheduled_levels: *levels, thresholds })
     }
 
     /// Messages of other sizes. Scheduled data gets as many of the levels as its part of all bytes,
@@ -53,7 +56,21 @@ impl Messages {
     pub fn of(sizes: Workload) -> Self {
         let scheduled_levels =
             (LEVELS - unscheduled_levels(&sizes, UNSCHEDULED_BYTES.into(), LEVELS)).max(1);
-        Self { sizes, scheduled_levels }
+        let thresholds = Thresholds::of(&sizes);
+        Self { sizes, scheduled_levels, thresholds }
+    }
+
+    /// A transport of the evaluation by its name in the published figures; Homa with settings.
+    pub fn transport(&self, name: &str, homa: Config) -> Option<Choice> {
+        Some(match name {
+            "homa" => Choice::Homa(Box::new(homa)),
+            "srpt-oracle" => Choice::Oracle,
+            "pfabric" => Choice::PFabric,
+            "pias" => Choice::Pias(self.thresholds),
+            "phost" => Choice::PHost,
+            "ndp" => Choice::Ndp,
+            _ => return None,
+        })
     }
 
     /// How many of them make so many packets, within bounds.
@@ -154,19 +171,22 @@ pub enum Pacing {
 
 /// A run of the evaluation: racks of 16 hosts at a load, headers and control packets included.
 /// With `output.link_mbps` the engine's clock paces senders, and responses travel through the
-/// network, since the clock counts them; without, the NIC asks for packets, and responses travel
-/// outside.
+/// network, since the clock counts them; without, and with other transports, the NIC asks for
+/// packets, and responses travel outside.
 pub fn run(
     sizes: Workload,
-    config: Config,
+    transport: impl Into<Choice>,
     racks: u32,
     load: f64,
     messages: u32,
     seed: u64,
 ) -> Run {
-    let nic_pulls = config.output.link_mbps.is_none();
+    let transport = transport.into();
+    let nic_pulls = match &transport {
+        Choice::Homa(config) => config.output.link_mbps.is_none(),
+        _ => true,
+    };
     let topology = Topology { nic_pulls, ..Topology::sigcomm18(racks) };
-    let transport = Choice::Homa(Box::new(config));
     Run { topology, sizes, load, messages, transport, seed }
 }
 
@@ -193,16 +213,11 @@ pub struct Row {
     pub slowdown: Slowdown,
 }
 
-/// Samples by class, where there are any. Classes are gathered until each has at least
-/// `percent_min` of all messages; what was published of them is averaged by their shares.
+/// Samples by class, where there are any. Classes are [gathered](gather).
 pub fn rows(samples: &Samples, classes: &[Class], percent_min: f64) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut over = 0;
-    let mut rest = classes;
-    while !rest.is_empty() {
-        let (group, after) = rest.split_at(group_length(rest, percent_min));
-        rest = after;
-        let class = gathered(group);
+    for class in gather(classes, percent_min) {
         let found = samples.between(over, class.message_bytes);
         if let Some([p50, p99]) = percentiles(found, [0.5, 0.99]) {
             rows.push(Row { class, messages: found.len(), slowdown: Slowdown { p50, p99 } });
@@ -210,6 +225,19 @@ pub fn rows(samples: &Samples, classes: &[Class], percent_min: f64) -> Vec<Row> 
         over = class.message_bytes;
     }
     rows
+}
+
+/// Classes gathered until each has at least `percent_min` of all messages; what was published of
+/// them is averaged by their shares.
+pub fn gather(classes: &[Class], percent_min: f64) -> Vec<Class> {
+    let mut all = Vec::new();
+    let mut rest = classes;
+    while !rest.is_empty() {
+        let (group, after) = rest.split_at(group_length(rest, percent_min));
+        all.push(gathered(group));
+        rest = after;
+    }
+    all
 }
 
 /// How many classes make one of at least so many percent; all, if they do not.

@@ -15,6 +15,7 @@ use homa_wire::{DATA_HEADER_BYTES, PacketType};
 use super::{Protocol, Transport};
 use crate::{
     event::{HostId, MessageId},
+    fabric::Topology,
     packet::{Delivered, Outgoing, PacketSize, wire_bytes},
     time::Time,
 };
@@ -54,11 +55,8 @@ impl Homa {
         config.validate()?;
         Ok(Self { config, responses, seed })
     }
-}
 
-impl Protocol for Homa {
-    type Host = HomaHost;
-
+    /// The transport of a host.
     fn host(&self, host: HostId) -> HomaHost {
         let seed = self.seed ^ u64::from(host.0);
         let mut engine = Engine::new(self.config.clone(), HostBudget::local(), seed)
@@ -81,6 +79,14 @@ impl Protocol for Homa {
             train: None,
             failed: 0,
         }
+    }
+}
+
+impl Protocol for Homa {
+    type Host = HomaHost;
+
+    fn hosts(&self, network: &Topology) -> Vec<HomaHost> {
+        (0..network.hosts()).map(|host| self.host(HostId(host))).collect()
     }
 
     fn packet_size(&self) -> PacketSize {

@@ -42,7 +42,7 @@ use self::{
 use super::{Protocol, Transport};
 use crate::{
     event::{HostId, MessageId},
-    fabric::Queues,
+    fabric::{Queues, Topology},
     packet::{Delivered, Outgoing, PacketSize, wire_bytes},
     time::Time,
 };
@@ -64,8 +64,9 @@ impl Tcp {
 impl Protocol for Tcp {
     type Host = TcpHost;
 
-    fn host(&self, host: HostId) -> TcpHost {
-        TcpHost::new(self.settings.clone(), self.seed ^ u64::from(host.0))
+    fn hosts(&self, network: &Topology) -> Vec<TcpHost> {
+        let host = |host| TcpHost::new(self.settings.clone(), self.seed ^ u64::from(host));
+        (0..network.hosts()).map(host).collect()
     }
 
     /// Only DCTCP's packets can be marked.

@@ -1,7 +1,7 @@
 //! Hosts that speak TCP over a wire with a delay, which loses and marks what a test says.
 
 use super::{settings::ms, timers::Timer, *};
-use crate::time::Span;
+use crate::{fabric::Shape, time::Span};
 
 /// From one host to another.
 const DELAY: Span = Span::from_ns(5_000);
@@ -38,10 +38,11 @@ struct Wire<F> {
 
 impl<F: FnMut(Time, &Flying) -> Fate> Wire<F> {
     fn new(hosts: u32, settings: &Settings, fate: F) -> Self {
-        let tcp = Tcp::new(settings.clone(), 1);
+        let shape = Shape::SingleSwitch { hosts };
+        let network = Topology { shape, ..Topology::sigcomm18(1) };
         Self {
             now: Time::ZERO,
-            hosts: (0..hosts).map(|host| tcp.host(HostId(host))).collect(),
+            hosts: Tcp::new(settings.clone(), 1).hosts(&network),
             flying: VecDeque::new(),
             free_at: vec![Time::ZERO; hosts as usize],
             fate,
