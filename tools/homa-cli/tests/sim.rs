@@ -94,3 +94,31 @@ fn the_times_of_the_slowest_messages_add_up() {
         assert!(slow["message_bytes"].as_u64().unwrap() <= 10_000);
     }
 }
+
+#[test]
+fn each_transport_stands_beside_its_own_figures_those_of_homa_and_the_oracle() {
+    let transports = ["homa", "oracle", "pias"].map(|name| ["--transport", name]).concat();
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().to_str().unwrap();
+    let found = reproduced(&[&["--workload", "w3", "--out", out], &transports[..]].concat());
+    let summary = found["summary"].as_array().unwrap();
+    let names: Vec<_> = summary.iter().map(|line| line["transport"].clone()).collect();
+    assert_eq!(names, ["homa", "srpt-oracle", "pias"].map(Value::from));
+    let p99 = |line: &Value, name: &str| line[name].as_f64().unwrap();
+    for line in summary {
+        assert_eq!(line["p99_published_homa"], summary[0]["p99_published"]);
+        assert_eq!(line["p99_oracle"], summary[1]["p99"]);
+        assert!(p99(line, "p99") >= p99(line, "p99_oracle"));
+    }
+    assert!(p99(&summary[2], "p99_published") > 1.5 * p99(&summary[0], "p99_published"));
+    let published = |transport: &str| {
+        let rows = found["rows"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["transport"] == transport).unwrap();
+        row["published"]["slowdown_p99"].as_f64().unwrap()
+    };
+    assert!(published("srpt-oracle") < published("homa"));
+    let picture = std::fs::read_to_string(directory.path().join("slowdown-w3.svg")).unwrap();
+    for curve in ["pias", "srpt-oracle", "homa, as published"] {
+        assert!(picture.contains(&format!("data-name=\"{curve}\"")), "{curve}");
+    }
+}

@@ -155,6 +155,7 @@ Examples:
   homa sim reproduce sigcomm18 --profile default --quick --json
   homa sim reproduce sigcomm18 --quick --workload w4 --set priorities.count=2
   homa sim reproduce sigcomm18 --quick --workload w5 --worst 10 --worst-max 200k
+  homa sim reproduce sigcomm18 --quick --transport homa --transport pfabric --transport oracle
 
 Slowdown: the time of a message in times of what it takes on the idle network. A file of sizes has \
 lines of length_bytes,cumulative_fraction.")]
@@ -162,6 +163,9 @@ pub(crate) struct Sigcomm18Args {
     /// w1 to w5, or a file of message sizes; may be given several times
     #[arg(long = "workload", value_name = "NAME|FILE", default_values = ["w1", "w2", "w3", "w4", "w5"])]
     pub workloads: Vec<String>,
+    /// What hosts speak; may be given several times
+    #[arg(long = "transport", value_enum, default_values = ["homa"], value_name = "NAME")]
+    pub transports: Vec<TransportArg>,
     /// Part of the hosts' links that is used, headers and control packets included
     #[arg(long, default_value_t = 0.8, value_name = "FRACTION")]
     pub load: f64,
@@ -199,6 +203,37 @@ pub(crate) struct Sigcomm18Args {
     /// Workloads that are simulated at a time; as many as there are processors if not given
     #[arg(long, value_name = "COUNT", value_parser = value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+}
+
+/// Transports of the evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TransportArg {
+    /// The engine that ships
+    Homa,
+    /// A scheduler that knows every message: shortest remaining first, preemptive
+    Oracle,
+    /// pFabric: switches that send the message with the least left first
+    Pfabric,
+    /// PIAS: priorities by bytes sent, over DCTCP
+    Pias,
+    /// pHost: tokens from receivers
+    Phost,
+    /// NDP: trimmed packets, pulled by receivers
+    Ndp,
+}
+
+impl TransportArg {
+    /// Its name in published figures.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Homa => "homa",
+            Self::Oracle => "srpt-oracle",
+            Self::Pfabric => "pfabric",
+            Self::Pias => "pias",
+            Self::Phost => "phost",
+            Self::Ndp => "ndp",
+        }
+    }
 }
 
 /// Settings of Homa.

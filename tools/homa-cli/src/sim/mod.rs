@@ -8,6 +8,7 @@ mod point;
 mod reproduce;
 mod run_files;
 mod series;
+mod summary;
 mod table;
 
 use std::{num::NonZero, thread};

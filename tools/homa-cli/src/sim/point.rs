@@ -16,10 +16,11 @@ use super::series::Series;
 
 /// Messages of a row at least, in percent, in tables and errors: published classes are finer than a
 /// run's percentiles are certain.
-const ROW_PERCENT_MIN: f64 = 9.0;
+pub(super) const ROW_PERCENT_MIN: f64 = 9.0;
 
-/// A workload to simulate.
+/// A workload to simulate with a transport.
 pub(super) struct Point {
+    /// The workload.
     pub(super) name: String,
     pub(super) run: Run,
     pub(super) classes: Vec<Class>,
@@ -34,7 +35,7 @@ impl Point {
     }
 }
 
-/// A workload that was simulated.
+/// A point that was simulated.
 pub(super) struct Done<'a> {
     pub(super) point: &'a Point,
     pub(super) outcome: Outcome,

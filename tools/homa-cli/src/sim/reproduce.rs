@@ -12,7 +12,7 @@ use homa_bench::{results, settings::named, workload::Workload};
 use homa_sim::{
     PortSummary, SetupError,
     reproduce::{
-        published::{self, Slowdown},
+        published::{self, Class, Slowdown},
         sigcomm18::{self, Messages, Profile, Row, rows},
     },
 };
@@ -20,11 +20,12 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIter
 use serde::Serialize;
 
 use super::{
-    args::{PacingArg, Sigcomm18Args},
+    args::{PacingArg, Sigcomm18Args, TransportArg},
     picture,
     point::{Done, Point, Slow},
     run_files,
     series::Series,
+    summary::{self, Summary, summary},
     table,
 };
 use crate::{
@@ -49,6 +50,7 @@ const STEPS: usize = 1000;
 struct Document {
     rows: Vec<RowDocument>,
     errors: Vec<ErrorDocument>,
+    summary: Vec<Summary>,
     runs: Vec<RunDocument>,
 }
 
@@ -71,6 +73,7 @@ struct RowDocument {
 #[derive(Debug, Serialize)]
 struct ErrorDocument {
     workload: String,
+    transport: &'static str,
     p50_percent: f64,
     p99_short_percent: Option<f64>,
     p99_long_percent: Option<f64>,
@@ -80,6 +83,7 @@ struct ErrorDocument {
 #[derive(Debug, Serialize)]
 struct RunDocument {
     workload: String,
+    transport: &'static str,
     hosts: u32,
     messages: u32,
     unfinished: usize,
@@ -95,7 +99,9 @@ struct RunDocument {
 
 /// Runs the command.
 pub(crate) fn run(args: &Sigcomm18Args, json: bool) -> Result<(), CliError> {
-    let points = args.workloads.iter().map(|name| point(name, args));
+    let points = args.workloads.iter().flat_map(|name| {
+        args.transports.iter().map(move |transport| point(name, *transport, args))
+    });
     let points = points.collect::<Result<Vec<_>, _>>()?;
     if let Some(out) = &args.out {
         results::try_directory(out).map_err(|error| CliError::File {
@@ -111,7 +117,10 @@ pub(crate) fn run(args: &Sigcomm18Args, json: bool) -> Result<(), CliError> {
         let document = document(&done);
         match json {
             true => output::document(&document)?,
-            false => output::bytes(table::render(&done).as_bytes())?,
+            false => {
+                let text = table::render(&done) + &summary::render(&document.summary);
+                output::bytes(text.as_bytes())?;
+            }
         }
         if let Some(out) = &args.out {
             write(out, &document, &done)?;
@@ -134,35 +143,30 @@ fn write(out: &Path, document: &Document, done: &[Done<'_>]) -> Result<(), CliEr
     let text = serde_json::to_vec_pretty(document);
     let text = text.map_err(|error| CliError::Process(error.to_string()))?;
     let mut files = vec![(out.join("results.json"), text)];
-    files.extend(done.iter().filter_map(|done| {
-        let name = done.point.file_name();
+    // Transports of a workload follow each other.
+    let workloads = || done.chunk_by(|a, b| a.point.name == b.point.name);
+    files.extend(workloads().filter_map(|done| {
+        let name = done[0].point.file_name();
         Some((out.join(format!("slowdown-{name}.svg")), picture::draw(done)?.into_bytes()))
     }));
     for file in store(files)? {
         eprintln!("homa: wrote {}", file.display());
     }
-    let mut rest = done;
-    while let Some(first) = rest.first() {
-        let same = rest.iter().take_while(|done| done.point.name == first.point.name).count();
-        let (workload, others) = rest.split_at(same);
-        let directory = out.join(first.point.file_name());
-        run_files::write(&directory, &workload.iter().collect::<Vec<_>>()).map_err(|error| {
-            CliError::File { action: "write", path: directory.clone(), reason: error.to_string() }
+    for workload in workloads() {
+        let path = out.join(workload[0].point.file_name());
+        run_files::write(&path, &workload.iter().collect::<Vec<_>>()).map_err(|error| {
+            CliError::File { action: "write", path: path.clone(), reason: error.to_string() }
         })?;
-        rest = others;
     }
     eprintln!("homa: a page of all: homa report {}", out.display());
     Ok(())
 }
 
-/// What a workload of the command line needs.
-fn point(name: &str, args: &Sigcomm18Args) -> Result<Point, CliError> {
+/// What a workload and a transport of the command line need.
+fn point(name: &str, transport: TransportArg, args: &Sigcomm18Args) -> Result<Point, CliError> {
     let of_file = || Workload::exact_file(name).map(Messages::of);
     let messages = Messages::published(name).map_or_else(of_file, Ok)?;
-    let mut classes = published::sigcomm18("homa", name, args.load);
-    if classes.is_empty() {
-        classes = published::unpublished(&messages.sizes);
-    }
+    let classes = classes(name, transport, &messages, args.load);
     let (packets, bounds, racks) = match args.quick {
         true => (PACKETS_QUICK, MESSAGES_QUICK, 1),
         false => (PACKETS, MESSAGES, 9),
@@ -176,12 +180,26 @@ fn point(name: &str, args: &Sigcomm18Args) -> Result<Point, CliError> {
         .map_err(|error| CliError::Usage(format!("--set: {error}")))?;
     let count = args.messages.unwrap_or_else(|| messages.count(packets, bounds));
     let racks = args.racks.unwrap_or(racks);
-    let mut run = sigcomm18::run(messages.sizes, config, racks, args.load, count, args.seed);
+    let transport = messages.transport(transport.name(), config).expect("one of the evaluation");
+    let mut run = sigcomm18::run(messages.sizes, transport, racks, args.load, count, args.seed);
     run.topology.nic_pulls &= args.pacing != PacingArg::Backlog;
     run.check().map_err(usage)?;
     let worst_max = u32::try_from(args.worst_max).unwrap_or(u32::MAX);
     let worst = (usize::from(args.worst), worst_max);
     Ok(Point { name: name.to_owned(), run, classes, worst })
+}
+
+/// The published classes of a transport, or those of Homa without their figures, or of the sizes.
+fn classes(name: &str, transport: TransportArg, messages: &Messages, load: f64) -> Vec<Class> {
+    let published = published::sigcomm18(transport.name(), name, load);
+    if !published.is_empty() {
+        return published;
+    }
+    let homa = published::sigcomm18(TransportArg::Homa.name(), name, load);
+    match homa.is_empty() {
+        true => published::unpublished(&messages.sizes),
+        false => homa.into_iter().map(|class| Class { published: None, ..class }).collect(),
+    }
 }
 
 /// Simulates all points, several at a time. Those that the user does not wait for are left out.
@@ -234,6 +252,7 @@ fn document(done: &[Done<'_>]) -> Document {
     Document {
         rows: done.iter().flat_map(row_documents).collect(),
         errors: done.iter().filter_map(error_document).collect(),
+        summary: summary(done),
         runs: done.iter().map(run_document).collect(),
     }
 }
@@ -265,6 +284,7 @@ fn error_document(done: &Done<'_>) -> Option<ErrorDocument> {
     let is_short = |row: &Row| row.class.message_bytes <= SHORT_BYTES;
     Some(ErrorDocument {
         workload: done.point.name.clone(),
+        transport: done.point.run.transport.name(),
         p50_percent: largest(&|row| Some(row.slowdown.p50 / row.class.published?.p50))?,
         p99_short_percent: largest(&|row| p99(row).filter(|_| is_short(row))),
         p99_long_percent: largest(&|row| p99(row).filter(|_| !is_short(row))),
@@ -276,6 +296,7 @@ fn run_document(done: &Done<'_>) -> RunDocument {
     let outcome = &done.outcome;
     RunDocument {
         workload: name.clone(),
+        transport: run.transport.name(),
         hosts: run.topology.hosts(),
         messages: run.messages,
         unfinished: outcome.samples.unfinished,

@@ -16,8 +16,9 @@ pub(super) fn render(done: &[Done<'_>]) -> String {
         // A `String` takes everything.
         let _ = writeln!(
             text,
-            "{}: {} hosts, {} messages, load {}\n",
+            "{}, {}: {} hosts, {} messages, load {}\n",
             done.point.name,
+            run.transport.name(),
             run.topology.hosts(),
             run.messages,
             run.load

@@ -19,7 +19,7 @@ use crate::{
     packet::{PRIORITIES, PacketSize},
     run::Run,
     summary::{Samples, percentiles},
-    transport::{Choice, pias::Thresholds},
+    transport::{Choice, pias::Thresholds, tcp},
 };
 
 /// The workloads of the paper: name, sizes, levels for scheduled data of the eight.
@@ -30,6 +30,10 @@ const WORKLOADS: [(&str, &str, u8); 5] = [
     ("w4", include_str!("../../workloads/w4.csv"), 7),
     ("w5", include_str!("../../workloads/w5.csv"), 7),
 ];
+
+/// Names of transports: those of the evaluation as in its published figures, and TCP.
+pub const TRANSPORTS: [&str; 8] =
+    ["homa", "tcp", "dctcp", "pfabric", "pias", "phost", "ndp", "srpt-oracle"];
 
 /// Messages of an evaluation.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,8 +64,9 @@ impl Messages {
         Self { sizes, scheduled_levels, thresholds }
     }
 
-    /// A transport of the evaluation by its name in the published figures; Homa with settings.
+    /// A transport by its name, one of [`TRANSPORTS`]; Homa with settings.
     pub fn transport(&self, name: &str, homa: Config) -> Option<Choice> {
+        let tcp = |algorithm| Choice::Tcp(Box::new(tcp::Settings::new(algorithm)));
         Some(match name {
             "homa" => Choice::Homa(Box::new(homa)),
             "srpt-oracle" => Choice::Oracle,
@@ -69,6 +74,8 @@ impl Messages {
             "pias" => Choice::Pias(self.thresholds),
             "phost" => Choice::PHost,
             "ndp" => Choice::Ndp,
+            "tcp" => tcp(tcp::Algorithm::Cubic),
+            "dctcp" => tcp(tcp::Algorithm::Dctcp),
             _ => return None,
         })
     }
