@@ -4,8 +4,8 @@
 //! message with the least left and no faster than its link receives; the sender sends the packet of
 //! the token with the least left. Messages of up to [`FREE_TOKENS`] packets begin with tokens for
 //! all of them. Tokens expire unless they are used at once; a message that leaves
-//! [`WINDOW`] tokens without answer gets no more for a while. Packets are sprayed; announcements and
-//! tokens have the highest priority, short messages the next, all else one below.
+//! [`WINDOW`] tokens without answer gets no more for a while. Packets are sprayed; announcements
+//! and tokens have the highest priority, short messages the next, all else one below.
 //!
 //! As in the simulator of the authors (`capabilityflow.cpp`, `capabilityhost.cpp`), from which the
 //! constants come. Left out: deadlines, tenants, the fourth level that sends without tokens. Other

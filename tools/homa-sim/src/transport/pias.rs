@@ -3,8 +3,8 @@
 //! Senders do not know lengths: a packet's priority falls with the bytes of its message before it,
 //! by thresholds that fit the workload, and acknowledgements have the highest. Rates are those of
 //! DCTCP: switches mark packets of long queues, senders shrink their window by the part that was
-//! marked. A lost packet is sent again after a timeout; duplicate acknowledgements say nothing where
-//! packets are sprayed. The NIC has the queues of a switch, marks included.
+//! marked. A lost packet is sent again after a timeout; duplicate acknowledgements say nothing
+//! where packets are sprayed. The NIC has the queues of a switch, marks included.
 //!
 //! The constants are those of the SIGCOMM 2018 evaluation (`pias*Params.py`, `search_pias.tcl` of
 //! its simulator). Left out: connections; each message begins with a fresh window.
