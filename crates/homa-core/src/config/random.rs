@@ -70,7 +70,6 @@ impl Config {
         let link_mbps = dice.one_in(2).then(|| dice.u32(100, 400_000));
         let max_link_usage_percent = dice.between(5, 100) as u8;
         let max_nic_backlog = dice.micros(1, 1_000);
-        let quantum = dice.micros(1, 1_000);
         let defer_min_bytes = dice.u32(1, 100_000);
         let pacer_fifo_permille = if dice.one_in(8) { 1000 } else { dice.between(0, 500) as u16 };
         let unscheduled_in_flight_max_bytes = dice.u32(1, 400_000);
@@ -109,7 +108,6 @@ impl Config {
                 link_mbps,
                 max_link_usage_percent,
                 max_nic_backlog,
-                quantum,
                 defer_min_bytes,
                 fifo_permille: pacer_fifo_permille,
                 mtu_max,
