@@ -14,6 +14,12 @@ impl Priority {
         Self(level).min(Self::HIGHEST)
     }
 
+    /// The next lower one, or the lowest.
+    #[inline]
+    pub(crate) fn below(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+
     #[inline]
     pub(crate) const fn level(self) -> u8 {
         self.0

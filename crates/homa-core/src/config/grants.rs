@@ -19,7 +19,7 @@ pub struct Grants {
     /// `max_incoming_bytes` / (active + 1), a GRANT leaving when a step less is on its way.
     pub window_bytes: u32,
     /// Grants smaller than this wait for more while as much is still on its way (at most a quarter
-    /// of the fixed window), in bytes. At least two of the longest packets that come. Default
+    /// of the window), in bytes. At least two of the longest packets that come. Default
     /// 8,192; 0 grants every byte at once as Linux does.
     pub step_bytes: u32,
     /// The last bytes of a message, so many, are granted at the lowest level of unscheduled data.

@@ -53,9 +53,7 @@ pub(crate) struct GrantLimits {
     pub(super) step: u64,
     /// Bytes that other shards of this host expect.
     pub(super) others_incoming: u64,
-    /// Highest priority for scheduled data.
-    pub(super) max_scheduled_priority: Priority,
-    /// Lowest priority for unscheduled data.
+    /// Lowest priority for unscheduled data; that below is the highest for scheduled data.
     pub(super) min_unscheduled_priority: Priority,
 }
 
@@ -319,8 +317,8 @@ impl Granter {
         rpc.rx.granting.memory_blocked = false;
         let rx = &rpc.rx;
         let (demanded, configured) = (rx.granting.window, config.grants.window_bytes);
-        let (step, active) = (limits.step, self.active.len());
-        let window = policy::window(demanded, configured, step, limits.max_incoming, active);
+        let (max_incoming, active) = (limits.max_incoming, self.active.len());
+        let window = policy::window(demanded, configured, limits.step, max_incoming, active);
         let wants = Wants {
             length: rx.length(),
             received: rx.data.received(),
@@ -330,19 +328,17 @@ impl Granter {
         };
         let room = Room {
             window,
-            step,
             host: self.room(limits),
-            sender: self.room_of(rx.granting.sender, window, limits).unwrap_or(0),
+            sender: self.room_of(rx.granting.sender, window.bytes, limits).unwrap_or(0),
             idle: self.total_incoming == 0,
         };
         let Some((upto, target)) = policy::grant(wants, room) else {
             return;
         };
-        let boosted = policy::is_boosted(&wants, config.grants.boost_bytes);
-        let priority = if boosted {
-            limits.min_unscheduled_priority
-        } else {
-            self.priority(index, rpcs, limits.max_scheduled_priority)
+        let lowest_unscheduled = limits.min_unscheduled_priority;
+        let priority = match policy::is_boosted(&wants, config.grants.boost_bytes) {
+            true => lowest_unscheduled,
+            false => self.priority(index, rpcs, lowest_unscheduled.below()),
         };
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
@@ -356,7 +352,7 @@ impl Granter {
             let (permille, increment) =
                 (config.grants.fifo_permille, config.fixed.fifo_grant_bytes);
             if self.fifo_share.earn(given, permille, increment) {
-                self.grant_oldest(rpcs, memory, config, limits, window);
+                self.grant_oldest(rpcs, memory, config, limits, window.bytes);
             }
         }
     }
@@ -491,7 +487,7 @@ impl Granter {
             if responsive && upto > rpc.rx.granted {
                 let upto = reserve(rpc, upto, memory);
                 if upto > rpc.rx.granted {
-                    self.give(rpc, upto, limits.max_scheduled_priority, limits.now);
+                    self.give(rpc, upto, limits.min_unscheduled_priority.below(), limits.now);
                     if memory.reserved_by() == Some(rpc.key()) {
                         // It ranks first now.
                         self.touch(rpc);

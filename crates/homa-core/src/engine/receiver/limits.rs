@@ -136,8 +136,7 @@ impl Receiver {
             incoming_cap: self.incoming_cap(ctx),
             step,
             others_incoming: self.host.others_incoming(),
-            max_scheduled_priority: self.cutoffs.max_scheduled_priority(config),
-            min_unscheduled_priority: self.cutoffs.min_unscheduled_priority(config),
+            min_unscheduled_priority: self.cutoffs.min_unscheduled_priority(),
         }
     }
 

@@ -18,8 +18,9 @@ const PLANNING_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct OwnCutoffs {
     cutoffs: Cutoffs,
-    /// Cached, since every packet needs it.
+    /// Cached, since every packet needs it, as the next one.
     version: u16,
+    min_unscheduled_priority: Priority,
     planner: Option<CutoffPlanner>,
     next_planning: Instant,
 }
@@ -39,7 +40,13 @@ impl OwnCutoffs {
                 (Cutoffs::default_for(config.priorities.count), CutoffPlanner::new(settings).ok())
             }
         };
-        Self { version: cutoffs.version(), cutoffs, planner, next_planning: Instant::ZERO }
+        Self {
+            version: cutoffs.version(),
+            min_unscheduled_priority: min_unscheduled(&cutoffs, config),
+            cutoffs,
+            planner,
+            next_planning: Instant::ZERO,
+        }
     }
 
     /// Names them among all that this host has had.
@@ -53,12 +60,10 @@ impl OwnCutoffs {
         homa_wire::Cutoffs { levels: *self.cutoffs.levels(), version: self.version() }
     }
 
-    pub(super) fn max_scheduled_priority(&self, config: &Config) -> Priority {
-        Priority::new(self.cutoffs.max_scheduled_priority(config.priorities.count))
-    }
-
-    pub(super) fn min_unscheduled_priority(&self, config: &Config) -> Priority {
-        Priority::new(self.cutoffs.min_unscheduled_priority(config.priorities.count))
+    /// Lowest priority for unscheduled data.
+    #[inline]
+    pub(super) fn min_unscheduled_priority(&self) -> Priority {
+        self.min_unscheduled_priority
     }
 
     /// Counts a message of `length` bytes that has arrived. A mere announcement does not affect the
@@ -90,6 +95,7 @@ impl OwnCutoffs {
         let fresh = planner.maybe_update(ctx.now, unscheduled_bytes, num_priorities, &self.cutoffs);
         if let Some(cutoffs) = fresh {
             self.version = cutoffs.version();
+            self.min_unscheduled_priority = min_unscheduled(&cutoffs, &ctx.config);
             self.cutoffs = cutoffs;
             ctx.stats.cutoff_updates.inc();
         }
@@ -99,4 +105,8 @@ impl OwnCutoffs {
     pub(crate) fn histogram(&self) -> Option<&LengthHistogram> {
         self.planner.as_ref().map(CutoffPlanner::histogram)
     }
+}
+
+fn min_unscheduled(cutoffs: &Cutoffs, config: &Config) -> Priority {
+    Priority::new(cutoffs.min_unscheduled_priority(config.priorities.count))
 }

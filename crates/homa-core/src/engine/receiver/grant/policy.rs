@@ -10,32 +10,39 @@ pub(super) type Rank = (u32, u64);
 /// Least window: a smaller share of `max_incoming` would cost a packet for next to no data.
 const WINDOW_BYTES_MIN: u64 = 1_000;
 
-/// A step is at most this part of what is kept on its way.
-const STEP_PART: u64 = 4;
-
 /// The rank of a message. The holder of the reserved slot comes before all.
 pub(super) fn rank(remaining: u32, birth: u64, holds_set_aside: bool) -> Rank {
     (if holds_set_aside { 0 } else { remaining }, birth)
 }
 
-/// Bytes that may be on their way for a message, while `active` messages are granted: a share of
-/// `max_incoming` that leaves one window free; or what its peer or the configuration demands to be
-/// there at least, and a `step` beyond it.
+/// What may be on its way for a message, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) bytes: u64,
+    /// Grants smaller than this wait while as much is on its way.
+    pub(super) step: u64,
+}
+
+/// The window of a message, while `active` messages are granted: a share of `max_incoming` that
+/// leaves one window free; or what its peer or the configuration demands to be on its way at least,
+/// and a step beyond it. A step is at most a quarter of that.
 pub(super) fn window(
     demanded: u32,
     configured: u32,
     step: u64,
     max_incoming: u64,
     active: usize,
-) -> u64 {
+) -> Window {
     match (demanded, configured) {
         (0, 0) => {
             let share = max_incoming / (active as u64).saturating_add(1);
-            share.max(WINDOW_BYTES_MIN)
+            let bytes = share.max(WINDOW_BYTES_MIN);
+            Window { bytes, step: step.min(bytes / 4) }
         }
         (0, fixed) | (fixed, _) => {
             let kept = u64::from(fixed);
-            kept.saturating_add(step.min(kept / STEP_PART))
+            let step = step.min(kept / 4);
+            Window { bytes: kept.saturating_add(step), step }
         }
     }
 }
@@ -84,9 +91,7 @@ pub(super) struct Wants {
 /// What may be given to a message, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
-    pub(super) window: u64,
-    /// Grants smaller than this can wait while as much is on its way.
-    pub(super) step: u64,
+    pub(super) window: Window,
     pub(super) host: u64,
     pub(super) sender: u64,
     /// Whether nothing is on its way to this host.
@@ -97,11 +102,11 @@ pub(super) struct Room {
 /// `None`: no more, or too little to be worth a packet.
 pub(super) fn grant(wants: Wants, room: Room) -> Option<(u64, u64)> {
     let received = u64::from(wants.received);
-    let target = received.saturating_add(room.window).min(u64::from(wants.grantable_upto));
+    let target = received.saturating_add(room.window.bytes).min(u64::from(wants.grantable_upto));
     let allowed = u64::from(wants.allowed_upto);
     let want = target.saturating_sub(allowed);
     let outstanding = u64::from(wants.granted).saturating_sub(received);
-    let step = room.step.min(room.window / STEP_PART.saturating_add(1));
+    let step = room.window.step;
     if want == 0 || (want < step && target < u64::from(wants.length) && outstanding > step) {
         return None;
     }
@@ -172,11 +177,13 @@ mod tests {
 
     #[test]
     fn windows_share_what_may_be_on_its_way_and_leave_one_free() {
-        assert_eq!(window(0, 0, 8_192, 400_000, 0), 400_000);
-        assert_eq!(window(0, 0, 8_192, 400_000, 3), 100_000);
-        assert_eq!(window(0, 0, 8_192, 2_000, 7), WINDOW_BYTES_MIN);
-        assert_eq!(window(0, 50_000, 0, 400_000, 3), 50_000);
-        assert_eq!(window(60_000, 50_000, 0, 400_000, 3), 60_000, "the peer's own settings");
+        let bytes =
+            |demanded, configured, max, active| window(demanded, configured, 0, max, active).bytes;
+        assert_eq!(bytes(0, 0, 400_000, 0), 400_000);
+        assert_eq!(bytes(0, 0, 400_000, 3), 100_000);
+        assert_eq!(bytes(0, 0, 2_000, 7), WINDOW_BYTES_MIN);
+        assert_eq!(bytes(0, 50_000, 400_000, 3), 50_000);
+        assert_eq!(bytes(60_000, 50_000, 400_000, 3), 60_000, "the peer's own settings");
         assert_eq!(window_min(400_000, 7), 50_000);
     }
 
@@ -198,8 +205,12 @@ mod tests {
         allowed_upto: 10_000,
         grantable_upto: 1_000_000,
     };
-    const ROOM: Room =
-        Room { window: 60_000, step: 10_000, host: 500_000, sender: 500_000, idle: false };
+    const ROOM: Room = Room {
+        window: Window { bytes: 60_000, step: 10_000 },
+        host: 500_000,
+        sender: 500_000,
+        idle: false,
+    };
 
     #[test]
     fn a_message_is_granted_a_window_beyond_what_has_come() {
@@ -226,18 +237,28 @@ mod tests {
     }
 
     #[test]
+    fn a_step_is_a_quarter_of_what_is_kept_on_its_way_at_most_and_beyond_a_fixed_window() {
+        let window = |configured, step| window(0, configured, step, 400_000, 3);
+        assert_eq!(window(0, 8_192), Window { bytes: 100_000, step: 8_192 });
+        assert_eq!(window(0, 50_000), Window { bytes: 100_000, step: 25_000 });
+        assert_eq!(window(50_000, 8_192), Window { bytes: 58_192, step: 8_192 });
+        assert_eq!(window(10_000, 8_192), Window { bytes: 12_500, step: 2_500 });
+        assert_eq!(window(10_000, 0), Window { bytes: 10_000, step: 0 });
+    }
+
+    #[test]
     fn a_fixed_window_is_on_its_way_before_the_next_step_is_granted() {
         for (kept, step) in [(10_000, 8_192), (50_000, 8_192)] {
             let window = window(0, kept, step, 400_000, 3);
-            let room = Room { window, step, ..ROOM };
-            let granted = u32::try_from(window).unwrap();
+            let room = Room { window, ..ROOM };
+            let granted = u32::try_from(window.bytes).unwrap();
             let on_its_way = |bytes: u32| Wants {
                 received: granted - bytes,
                 granted,
                 allowed_upto: granted,
                 ..WANTS
             };
-            let upto = u64::from(granted - kept) + window;
+            let upto = u64::from(granted - kept) + window.bytes;
             assert_eq!(grant(on_its_way(kept), room), Some((upto, upto)), "{kept}");
             assert_eq!(grant(on_its_way(kept + 1), room), None, "{kept}");
         }
