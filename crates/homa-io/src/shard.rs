@@ -31,17 +31,10 @@ const REFUSALS_PER_TURN_MAX: usize = 32;
 /// Wait after the driver had no room, if writability is not reported; doubles up to the maximum.
 const NO_ROOM_WAIT_MIN: Duration = Duration::from_micros(50);
 const NO_ROOM_WAIT_MAX: Duration = Duration::from_millis(1);
-/// Wait when too many bytes have not left the host.
-const BACKLOG_WAIT: Duration = Duration::from_micros(20);
 /// Longest time without a whole turn, so that the engine gets to its housekeeping.
 const QUIET_MAX: Duration = Duration::from_millis(50);
 /// Bytes handed to the driver per turn, so that receiving gets its turn too; one train more may go.
 const TX_BYTES_PER_TURN_MAX: u64 = 256 << 10;
-/// Bytes that may wait in the queues of the host, if the driver can tell: the device's queue stays
-/// short.
-const BACKLOG_BYTES_MAX: u64 = 256 << 10;
-/// Bytes handed over between two looks at the backlog (a look is a system call).
-const BACKLOG_LOOK_BYTES: u64 = 64 << 10;
 
 /// RPCs and peers that a turn looks at on average, where all is checked.
 #[cfg(feature = "check")]
@@ -113,10 +106,12 @@ enum TxStop {
 }
 
 impl<D: Driver> Shard<D> {
-    /// Joins an engine and a driver; tells the engine how much the driver can hold.
+    /// Joins an engine and a driver; tells the engine how much the driver can hold, and whether it
+    /// knows what has left.
     pub fn new(mut engine: Engine, driver: D) -> Self {
         let capacity = driver.rx_capacity();
         engine.set_receive_capacity(capacity.bytes);
+        engine.set_tx_backlog(Instant::ZERO, driver.tx_backlog_bytes());
         Self {
             engine,
             driver,
@@ -342,19 +337,15 @@ impl<D: Driver> Shard<D> {
         }
         self.blocked_until = None;
         let (mut bytes, mut refusals) = (0_u64, 0);
-        let mut look_at_backlog = BACKLOG_LOOK_BYTES;
         loop {
             if bytes >= TX_BYTES_PER_TURN_MAX || refusals >= REFUSALS_PER_TURN_MAX {
                 return (bytes > 0, TxStop::Limit);
             }
-            if bytes >= look_at_backlog {
-                look_at_backlog = bytes + BACKLOG_LOOK_BYTES;
-                if self.driver.tx_backlog_bytes() > Some(BACKLOG_BYTES_MAX) {
-                    self.blocked_until = Some(now + BACKLOG_WAIT);
-                    return (true, TxStop::Full);
-                }
-            }
             let Some(transmit) = self.engine.poll_transmit(now, &mut self.segments) else {
+                if self.engine.asks_tx_backlog(now) {
+                    self.engine.set_tx_backlog(now, self.driver.tx_backlog_bytes());
+                    continue;
+                }
                 return (bytes > 0, TxStop::Done);
             };
             let segments = self.segments.get(..transmit.segments).unwrap_or(&[]);

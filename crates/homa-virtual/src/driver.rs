@@ -233,6 +233,9 @@ impl Driver for VirtualDriver {
             for segment in datagram {
                 append_packet(segment, payloads, &mut bytes);
             }
+            if self.has_card {
+                self.backlog_bytes += bytes.len() as u64;
+            }
             self.done.sent.push(Packet { meta, to: transmit.path.remote, bytes });
         }
         refusal.map_or(Ok(()), Err)

@@ -44,8 +44,9 @@ impl LinkFacts {
 /// * `unscheduled.bytes`: what the link carries until the first GRANT can be back: the idle round
 ///   trip, a full packet on two links, and timers that are late at both ends; in whole packets, at
 ///   least four.
-/// * `output.max_nic_backlog`: a late timer must not leave the link idle, so as much as the link
-///   sends in the time that timers may be late, and four packets, so that a wake-up serves several.
+/// * `output.quantum`: four packets, so that a wake-up serves several; `output.max_nic_backlog`: a
+///   late timer must not leave the link idle, so as much as the link sends in the time that timers
+///   may be late, and four packets.
 /// * `grants.step_bytes`: a GRANT for four packets costs both ends a quarter of what one for each
 ///   does.
 /// * `grants.window_bytes`: as the unscheduled bytes, and a step on top, since a GRANT waits until
@@ -80,6 +81,7 @@ pub fn derive(link: &LinkFacts, sizes: &Workload, message_bytes_max: u32) -> Con
         config.output.link_mbps = (link.rate_mbps > 0).then_some(link.rate_mbps);
         config.output.max_nic_backlog =
             Duration::from_micros((link.timer_us + 4.0 * packet_us).ceil().max(5.0) as u64);
+        config.output.quantum = Duration::from_micros((4.0 * packet_us) as u64);
         config.output.mtu_max = link.mtu_bytes;
         config.recovery.resend_interval =
             Duration::from_micros(((5.0 * longest_us) as u64).clamp(5_000, 1_000_000));

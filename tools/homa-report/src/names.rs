@@ -1,7 +1,7 @@
 //! Settings of plans and runs by names that people know.
 
 /// Keys and what they are called, with their unit.
-const NAMES: [(&str, &str); 61] = [
+const NAMES: [(&str, &str); 62] = [
     ("network.kind", "Network"),
     ("network.hosts", "Hosts"),
     ("network.rate", "Rate of the links"),
@@ -39,7 +39,8 @@ const NAMES: [(&str, &str); 61] = [
     ("homa.priorities.cutoffs", "Longest messages of each level, bytes"),
     ("homa.output.link_mbps", "Rate that senders pace to, Mbit/s"),
     ("homa.output.max_link_usage_percent", "Share of the link that is used, %"),
-    ("homa.output.max_nic_backlog", "Sent ahead to the interface"),
+    ("homa.output.max_nic_backlog", "Sent ahead to the interface at most"),
+    ("homa.output.quantum", "Sent at a time"),
     ("homa.output.defer_min_bytes", "Shorter messages are not paced, bytes"),
     ("homa.output.fifo_permille", "Share of the sender's link for the oldest message, ‰"),
     ("homa.output.mtu_max", "Longest packet, bytes"),

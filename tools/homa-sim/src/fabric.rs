@@ -123,6 +123,11 @@ impl<H: Copy> Fabric<H> {
         self.ports[host.0 as usize].is_busy(now)
     }
 
+    /// Bytes that have not left the NIC of a host.
+    pub(crate) fn backlog_bytes(&self, host: HostId, now: Time) -> u64 {
+        self.ports[host.0 as usize].backlog_bytes(now)
+    }
+
     /// Takes a packet from its host, to the queue of the NIC or beside the network.
     pub(crate) fn send(
         &mut self,

@@ -135,6 +135,15 @@ pub trait Transport {
         true
     }
 
+    /// Whether it waits to be told how many bytes have not left the NIC, having nothing else to
+    /// send.
+    fn asks_backlog(&self, _now: Time) -> bool {
+        false
+    }
+
+    /// So many bytes have not left the NIC.
+    fn set_backlog(&mut self, _now: Time, _bytes: u64) {}
+
     /// Messages that it gave up.
     fn failed(&self) -> u64 {
         0

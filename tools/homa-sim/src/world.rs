@@ -304,7 +304,13 @@ impl<P: Protocol> World<P> {
                 asks_later = true;
                 break;
             }
-            let Some(packet) = transport.transmit(self.now) else { break };
+            let Some(packet) = transport.transmit(self.now) else {
+                if !transport.asks_backlog(self.now) {
+                    break;
+                }
+                transport.set_backlog(self.now, self.fabric.backlog_bytes(host, self.now));
+                continue;
+            };
             if let Some(message) = packet.message {
                 let message = &mut self.messages[message.0 as usize];
                 if message.first_sent == Time::NEVER {

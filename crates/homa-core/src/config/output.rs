@@ -14,9 +14,13 @@ pub struct Output {
     /// Share of the link speed that pacing counts on, in percent, 5 to 100. Default 99, as
     /// `max_link_usage` of Linux.
     pub max_link_usage_percent: u8,
-    /// Estimated device backlog above which long messages wait. Default 5 µs, as
-    /// `max_nic_est_backlog_usecs` of Linux.
+    /// Estimated device backlog above which long messages wait, at most. Lower while the sender
+    /// comes in time: a reserve for the time by which it comes late. Default 10 µs (Linux: a fixed
+    /// `max_nic_est_backlog_usecs` of 5).
     pub max_nic_backlog: Duration,
+    /// Data handed over at a time when the backlog allows it, as time on the link; at least one
+    /// packet. A sender that comes late hands over more, up to `max_nic_backlog`. Default 1.25 µs.
+    pub quantum: Duration,
     /// Messages shorter than this never wait for the pacer, in bytes. Default 1,000, as Linux.
     pub defer_min_bytes: u32,
     /// Share of paced bytes that comes from the oldest message, in 1/1000 of what the others send,
@@ -33,7 +37,8 @@ impl Default for Output {
         Self {
             link_mbps: None,
             max_link_usage_percent: 99,
-            max_nic_backlog: Duration::from_micros(5),
+            max_nic_backlog: Duration::from_micros(10),
+            quantum: Duration::from_nanos(1_250),
             defer_min_bytes: 1000,
             fifo_permille: 50,
             mtu_max: 65_535,

@@ -70,6 +70,7 @@ impl Config {
         let link_mbps = dice.one_in(2).then(|| dice.u32(100, 400_000));
         let max_link_usage_percent = dice.between(5, 100) as u8;
         let max_nic_backlog = dice.micros(1, 1_000);
+        let quantum = dice.micros(1, 1_000);
         let defer_min_bytes = dice.u32(1, 100_000);
         let pacer_fifo_permille = if dice.one_in(8) { 1000 } else { dice.between(0, 500) as u16 };
         let unscheduled_in_flight_max_bytes = dice.u32(1, 400_000);
@@ -79,7 +80,8 @@ impl Config {
         let request_ack_interval = dice.micros(10, 100_000);
         let request_ack_interval_max = dice.micros(10, 1_000_000);
         let unacknowledged_bytes = dice.log(1, 64 << 20);
-        let response_silence = dice.micros(10_000, 10_000_000);
+        // A client that never takes a response is asked for it a thousand times, not millions.
+        let response_silence = dice.micros(10_000, 10_000_000).min(resend_interval_max * 1_000);
         let clock_jump_min = dice.micros(1_000, 1_000_000);
         let finished_memory = dice.micros(10_000, 4_000_000);
         let finished_max = dice.u32(16, 1 << 22);
@@ -108,6 +110,7 @@ impl Config {
                 link_mbps,
                 max_link_usage_percent,
                 max_nic_backlog,
+                quantum,
                 defer_min_bytes,
                 fifo_permille: pacer_fifo_permille,
                 mtu_max,

@@ -218,6 +218,20 @@ impl Engine {
         self.peers.set_mtu(&path, mtu, &mut self.ctx);
     }
 
+    /// Bytes handed over that have not left the host, as the driver knows; `None`: it cannot tell.
+    /// Once told, the engine hands over no more than the queue of the host needs, and asks again
+    /// ([`Engine::asks_tx_backlog`]).
+    pub fn set_tx_backlog(&mut self, now: Instant, bytes: Option<u64>) {
+        self.sender.set_backlog(now, bytes);
+    }
+
+    /// Whether data waits until [`Engine::set_tx_backlog`] tells what has left meanwhile. To be
+    /// asked when [`Engine::poll_transmit`] has nothing more.
+    #[inline]
+    pub fn asks_tx_backlog(&self, now: Instant) -> bool {
+        self.sender.asks_backlog(now)
+    }
+
     /// The next thing to tell the application.
     #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {

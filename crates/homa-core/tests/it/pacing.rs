@@ -9,14 +9,15 @@ use homa_wire::Body;
 
 /// A full packet with what it occupies on the link besides, in bytes.
 const FULL_ON_LINK: u64 = FULL as u64 + 56 + 70;
-/// Four full packets at 10 Gbit/s: what the link sends in less than 5 µs.
-const TRAIN_NS: u64 = 4 * FULL_ON_LINK * 8 / 10;
+/// Eight full packets at 10 Gbit/s: what the link sends in less than 10 µs.
+const TRAIN_NS: u64 = 8 * FULL_ON_LINK * 8 / 10;
 
-/// A link of 10 Gbit/s, all of it usable, 5 µs of backlog: trains of up to 6,250 bytes.
+/// A link of 10 Gbit/s, all of it usable, trains of up to 11,875 bytes.
 fn paced() -> Config {
     exact().with(|config| {
         config.output.link_mbps = Some(10_000);
         config.output.max_link_usage_percent = 100;
+        config.output.quantum = Duration::from_nanos(9_500);
     })
 }
 
@@ -26,7 +27,7 @@ fn busy(config: Config) -> (Host, u64) {
     let remote = host.remote(1, 1);
     host.call(&remote, 40_000);
     let sent = host.sent();
-    assert_eq!(data_bytes(&sent), 8 * FULL, "two trains, then the backlog is above 5 µs");
+    assert_eq!(data_bytes(&sent), 8 * FULL, "a train, for which the link takes 9.8 µs");
     (host, sent[0].id())
 }
 
@@ -41,7 +42,7 @@ fn ids(sent: &[Sent]) -> Vec<u64> {
 fn the_estimate_of_the_backlog_grows_by_the_time_on_the_link_and_holds_long_messages_back() {
     let (host, _) = busy(paced());
     let (at, reason) = host.engine.poll_timeout().unwrap();
-    assert_eq!((at.as_nanos(), reason), (host.now_ns + 2 * TRAIN_NS - 5000, WakeReason::Pacer));
+    assert_eq!((at.as_nanos(), reason), (host.now_ns + TRAIN_NS, WakeReason::Pacer));
 }
 
 #[test]
@@ -49,8 +50,8 @@ fn held_back_data_leaves_at_the_rate_of_the_link() {
     let (mut host, _) = busy(paced());
     let start = host.now_ns;
     let sent = host.pass_ns(20_000);
-    assert_eq!(data_bytes(&sent), 16 * FULL, "a train every 4,9 µs");
-    assert!(host.trains.iter().all(|packets| *packets <= 4), "{:?}", host.trains);
+    assert_eq!(data_bytes(&sent), 16 * FULL, "a train every 9.8 µs");
+    assert!(host.trains.iter().all(|packets| *packets <= 8), "{:?}", host.trains);
     host.now_ns = start + 1_000_000;
     assert_eq!(data_bytes(&host.sent()), 40_000 - 24 * FULL);
 }
@@ -96,12 +97,12 @@ fn the_share_of_the_link_that_may_be_used_stretches_the_time() {
     let mut host = Host::new(paced().with(|config| config.output.max_link_usage_percent = 50));
     let remote = host.remote(1, 1);
     host.call(&remote, 40_000);
-    assert_eq!(data_bytes(&host.sent()), 4 * FULL, "one train fills 10 µs now");
+    assert_eq!(data_bytes(&host.sent()), 4 * FULL, "half of them fill as much time");
 }
 
 #[test]
-fn a_larger_backlog_can_be_allowed() {
-    let config = paced().with(|config| config.output.max_nic_backlog = Duration::from_millis(1));
+fn more_can_be_handed_over_at_a_time() {
+    let config = paced().with(|config| config.output.quantum = Duration::from_millis(1));
     let mut host = Host::new(config);
     let remote = host.remote(1, 1);
     host.call(&remote, 40_000);
@@ -138,7 +139,7 @@ fn a_short_message_does_not_wait_behind_the_end_of_a_long_one() {
     host.call(&b, 900);
     let sent = host.sent();
     assert_eq!(data_bytes(&sent), 900, "the short one alone");
-    assert_eq!(data_bytes(&host.pass_ns(10_000)), 400);
+    assert_eq!(data_bytes(&host.pass_ns(11_000)), 400);
 }
 
 #[test]
@@ -160,7 +161,7 @@ fn the_last_short_packet_of_a_long_message_waits_with_those_before_it() {
     let remote = host.remote(1, 1);
     host.call(&remote, 8 * FULL + 400);
     assert_eq!(data_bytes(&host.sent()), 8 * FULL);
-    assert_eq!(data_bytes(&host.pass_ns(4_000)), 0);
+    assert_eq!(data_bytes(&host.pass_ns(9_000)), 0);
     assert_eq!(data_bytes(&host.pass_ns(1_000)), 400);
 }
 
@@ -231,7 +232,7 @@ fn with_equally_many_bytes_left_the_older_goes_first() {
 fn a_newcomer_with_fewer_bytes_left_overtakes_between_two_trains() {
     let (mut host, first) = busy(paced());
     let b = host.remote(2, 1);
-    assert_eq!(ids(&host.pass_ns(5_000)), [first]);
+    assert_eq!(ids(&host.pass_ns(10_000)), [first]);
     let second = host.call(&b, 2000);
     let second = host.id_of(second);
     assert_eq!(ids(&host.pass_ns(100_000)), [second, first]);
@@ -326,9 +327,11 @@ fn what_the_driver_refuses_is_sent_again_in_its_place_and_its_credit_returned() 
         let mut sent = host.sent_partly(accepted, TransmitError::NoRoom);
         assert_eq!(data_bytes(&sent), accepted as u32 * FULL);
         sent.extend(host.sent());
-        // Had the charge been kept, only one train would leave beside what was accepted.
-        let trains = if accepted == 0 { 8 } else { 4 + accepted as u32 };
-        assert_eq!(data_bytes(&sent), trains * FULL, "{accepted} accepted");
+        // Had the charge been kept, the link would count as busy with what was refused.
+        let packets = if accepted == 0 { 8 } else { accepted };
+        assert_eq!(data_bytes(&sent), packets as u32 * FULL, "{accepted} accepted");
+        let idle_ns = host.engine.poll_timeout().unwrap().0.as_nanos() - host.now_ns;
+        assert!(idle_ns.abs_diff(packets as u64 * FULL_ON_LINK * 8 / 10) < 10, "{idle_ns}");
         sent.extend(host.pass_ns(1_000_000));
         let ranges: Vec<_> = data_of(&sent).into_iter().map(|data| data.1).collect();
         assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start), "{ranges:?}");
@@ -445,7 +448,10 @@ fn a_call_without_a_route_is_counted_accepted_and_then_fails() {
 #[test]
 fn a_message_that_its_share_has_helped_goes_on_in_its_new_rank() {
     let train = 4 * FULL;
-    let mut host = Host::new(paced().with(|config| config.output.fifo_permille = 500));
+    let mut host = Host::new(paced().with(|config| {
+        config.output.fifo_permille = 500;
+        config.output.quantum = Duration::from_nanos(4_750);
+    }));
     let [old, other, short] = [1, 2, 3].map(|n| host.remote(n, 1));
     let [old, other, short] =
         [(old, 30_000), (other, 25_000), (short, train)].map(|(to, length)| {

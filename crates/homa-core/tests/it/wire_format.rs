@@ -301,7 +301,7 @@ fn packets_in_a_train_of(bytes: u64) -> usize {
     let config = exact().with(|config| {
         config.output.link_mbps = Some(8000);
         config.output.max_link_usage_percent = 100;
-        config.output.max_nic_backlog = std::time::Duration::from_nanos(bytes);
+        config.output.quantum = std::time::Duration::from_nanos(bytes);
     });
     let mut host = Host::new(config);
     call(&mut host, udp_path("10.0.1.1"), 30_000);

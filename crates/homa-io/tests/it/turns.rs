@@ -88,7 +88,7 @@ fn shard(length: usize) -> Shard<Obedient> {
         rx: RxStatus::Drained,
         path_mtu: None,
         refuse: None,
-        backlog_bytes: None,
+        backlog_bytes: Some(0),
         transmit_calls: 0,
         sent_bytes: 0,
         longest_bytes: 0,

@@ -44,7 +44,8 @@ pub static SETTINGS: &[Setting] = settings! {
     }
     priorities { count, cutoffs }
     output {
-        link_mbps, max_link_usage_percent, max_nic_backlog, defer_min_bytes, fifo_permille, mtu_max,
+        link_mbps, max_link_usage_percent, max_nic_backlog, quantum, defer_min_bytes,
+        fifo_permille, mtu_max,
     }
     recovery { resend_interval, timeout, finished_memory }
     responses { unacknowledged_bytes, silence, request_ack_interval }

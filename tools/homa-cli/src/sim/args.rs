@@ -262,6 +262,8 @@ pub(crate) enum PacingArg {
     Nic,
     /// The engine's clock, as over sockets; responses travel through the network
     Clock,
+    /// What the driver tells of the NIC's queue: the speed of the link is not known
+    Backlog,
 }
 
 impl From<PacingArg> for Pacing {
@@ -269,6 +271,7 @@ impl From<PacingArg> for Pacing {
         match pacing {
             PacingArg::Nic => Pacing::Nic,
             PacingArg::Clock => Pacing::Clock,
+            PacingArg::Backlog => Pacing::Backlog,
         }
     }
 }

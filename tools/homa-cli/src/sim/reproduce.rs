@@ -20,7 +20,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIter
 use serde::Serialize;
 
 use super::{
-    args::{Sigcomm18Args, TransportArg},
+    args::{PacingArg, Sigcomm18Args, TransportArg},
     picture,
     point::{Done, Point, Slow},
     run_files,
@@ -181,7 +181,8 @@ fn point(name: &str, transport: TransportArg, args: &Sigcomm18Args) -> Result<Po
     let count = args.messages.unwrap_or_else(|| messages.count(packets, bounds));
     let racks = args.racks.unwrap_or(racks);
     let transport = messages.transport(transport.name(), config).expect("one of the evaluation");
-    let run = sigcomm18::run(messages.sizes, transport, racks, args.load, count, args.seed);
+    let mut run = sigcomm18::run(messages.sizes, transport, racks, args.load, count, args.seed);
+    run.topology.nic_pulls &= args.pacing != PacingArg::Backlog;
     run.check().map_err(usage)?;
     let worst_max = u32::try_from(args.worst_max).unwrap_or(u32::MAX);
     let worst = (usize::from(args.worst), worst_max);

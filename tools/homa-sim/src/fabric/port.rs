@@ -258,6 +258,12 @@ impl Port {
         now < self.busy_until
     }
 
+    /// Bytes that wait, and what is left of the packet that it sends.
+    pub(crate) fn backlog_bytes(&self, now: Time) -> u64 {
+        let left = if self.is_busy(now) { self.busy_until.since(now).as_ps() } else { 0 };
+        self.waits.queued_bytes + (left * u64::from(self.rate.mbps())).div_ceil(8_000_000)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         // No packet is of 0 bytes.
         self.waits.queued_bytes == 0

@@ -171,6 +171,9 @@ pub enum Pacing {
     /// The engine's clock (`output.link_mbps`), as over sockets: it hands packets over ahead of
     /// their time, and they wait in the NIC.
     Clock,
+    /// What the driver tells of the NIC's queue, as over sockets where nobody knows the speed of
+    /// the link: the NIC asks for nothing then ([`Topology::nic_pulls`]).
+    Backlog,
 }
 
 /// A run of the evaluation: racks of 16 hosts at a load, headers and control packets included.

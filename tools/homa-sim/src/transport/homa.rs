@@ -32,9 +32,9 @@ const RESPONSE_BYTES: u32 = 1;
 /// Which way responses go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Responses {
-    /// Beside the network: they load no link.
+    /// Beside the network: they load no link. NICs ask for each packet.
     Outside,
-    /// Through the network, as everything else.
+    /// Through the network, as everything else, to a NIC that takes what it is given.
     Inside,
 }
 
@@ -62,9 +62,12 @@ impl Homa {
         let mut engine = Engine::new(self.config.clone(), HostBudget::local(), seed)
             .expect("settings were validated");
         engine.bind_port(PORT, PortOptions::SERVE).expect("the first port");
-        // Without a clock of its own the engine gives a packet when the NIC asks.
-        let paced = self.config.output.link_mbps.is_some();
-        let segments = if paced { TRAIN_PACKETS } else { 1 };
+        // Where the NIC asks for each packet the engine gives one at a time.
+        let pulled = self.responses == Responses::Outside;
+        let segments = if pulled { 1 } else { TRAIN_PACKETS };
+        if !pulled {
+            engine.set_tx_backlog(Instant::ZERO, Some(0));
+        }
         HomaHost {
             host,
             engine,
@@ -243,6 +246,14 @@ impl Transport for HomaHost {
     fn may_send(&self, message: MessageId) -> bool {
         let is_it = |rpc: &RpcInfo| rpc.id % 2 == 0 && rpc.cookie == u64::from(message.0);
         self.engine.rpcs().find(is_it).is_some_and(|rpc| rpc.tx_granted > rpc.tx_sent)
+    }
+
+    fn asks_backlog(&self, now: Time) -> bool {
+        self.engine.asks_tx_backlog(engine_time(now))
+    }
+
+    fn set_backlog(&mut self, now: Time, bytes: u64) {
+        self.engine.set_tx_backlog(engine_time(now), Some(bytes));
     }
 
     fn failed(&self) -> u64 {

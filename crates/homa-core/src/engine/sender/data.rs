@@ -27,14 +27,23 @@ impl Sender {
         peers: &mut PeerTable,
         ctx: &mut Ctx,
     ) -> Option<Transmit> {
-        let only_short = ctx.now < self.pacer.ready_at(&ctx.config);
+        let only_short = !self.may_leave(false, ctx.now, &ctx.config);
+        if only_short {
+            let short_pass = self.may_leave(true, ctx.now, &ctx.config);
+            self.pacer.hold(ctx.now, short_pass, &ctx.config);
+            if !short_pass {
+                return None;
+            }
+        } else {
+            self.pacer.release(ctx.now);
+        }
+        let limit = self.pacer.train_bytes(ctx.now, &ctx.config).min(self.backlog.room(only_short));
         loop {
             let index = self.pacer.choose(only_short, &ctx.config)?;
             let Some(rpc) = rpcs.living(index) else {
                 self.pacer.remove(index);
                 continue;
             };
-            let limit = self.pacer.quantum_bytes(&ctx.config);
             // Its first segment decides on the priority.
             let mut train = Train::to(
                 &mut *segments,
@@ -58,6 +67,10 @@ impl Sender {
                 }
                 self.append(&mut train, next, rpcs, peers, ctx);
                 last = next;
+            }
+            if only_short {
+                let link_bytes = u64::from(train.total_bytes);
+                self.pacer.charge_passed(ctx.now, link_bytes, &ctx.config);
             }
             return self.finish(&train, peers, ctx);
         }

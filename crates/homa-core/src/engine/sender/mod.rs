@@ -5,6 +5,7 @@
 //! | `transmit` | the order of control packets, GRANTs and data |
 //! | `data` | the order of messages, retransmissions first |
 //! | `pacer` | which message sends, and when |
+//! | `backlog`, `reserve` | how much may wait in the queue of the host |
 //! | `waiting` | which messages wait for room at their peer |
 //! | `admission` | whether data may go to a peer now |
 //! | `train` | what goes together |
@@ -14,6 +15,7 @@
 //! | `outgoing` | nothing: the state of one message |
 
 pub(super) mod admission;
+mod backlog;
 pub(super) mod control;
 pub(super) mod control_queue;
 mod data;
@@ -21,6 +23,7 @@ pub(super) mod outgoing;
 pub(super) mod pacer;
 pub(super) mod refusals;
 pub(super) mod replies;
+mod reserve;
 pub(super) mod train;
 pub(super) mod transmit;
 mod waiting;
@@ -28,6 +31,7 @@ mod waiting;
 use crate::config::Config;
 use crate::engine::rpc::Rpc;
 use crate::engine::rpc::index::RpcIndex;
+use crate::engine::sender::backlog::Backlog;
 use crate::engine::sender::pacer::Pacer;
 use crate::structures::OutOfMemory;
 use crate::structures::shared_heap::Positions;
@@ -37,13 +41,15 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Sender {
     pacer: Pacer,
+    backlog: Backlog,
     /// Where blocked RPCs lie in the queues of their peers.
     blocked_positions: Positions,
 }
 
 impl Sender {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { pacer: Pacer::new(config), blocked_positions: Positions::default() }
+        let (pacer, backlog) = (Pacer::new(config), Backlog::new());
+        Self { pacer, backlog, blocked_positions: Positions::default() }
     }
 
     /// Covers RPCs below `limit`.
@@ -69,10 +75,29 @@ impl Sender {
         self.pacer.set_link(mbps, config);
     }
 
-    /// When data may leave, if only data waits.
+    /// Bytes that have not left the host, if the driver can tell.
+    pub(crate) fn set_backlog(&mut self, now: Instant, bytes: Option<u64>) {
+        self.backlog.told(now, bytes);
+    }
+
+    /// Whether data waits only because the driver has to tell how much of the last has left.
+    #[inline]
+    pub(crate) fn asks_backlog(&self, now: Instant) -> bool {
+        !self.is_empty() && self.backlog.is_full(false) && now >= self.backlog.look_at()
+    }
+
+    /// When data may leave, or the driver is to be asked, if only data waits.
     #[inline]
     pub(crate) fn ready_at(&self, config: &Config) -> Instant {
-        if self.pacer.has_short() { Instant::ZERO } else { self.pacer.ready_at(config) }
+        let short = self.pacer.has_short();
+        let paced = self.pacer.ready_at(short, config);
+        if self.backlog.is_full(short) { paced.max(self.backlog.look_at()) } else { paced }
+    }
+
+    /// Whether long messages, or short ones, may leave now.
+    #[inline]
+    fn may_leave(&self, short: bool, now: Instant, config: &Config) -> bool {
+        now >= self.pacer.ready_at(short, config) && !self.backlog.is_full(short)
     }
 
     /// Whether no message is to be sent.

@@ -1,9 +1,12 @@
 //! Output order and pacing: the message with the fewest unsent bytes first, a share for the oldest,
 //! and a clock that keeps the device's queue short (docs/spec/protocol.md §7).
 
+use core::time::Duration;
+
 use crate::config::Config;
 use crate::engine::rpc::Rpc;
 use crate::engine::rpc::index::RpcIndex;
+use crate::engine::sender::reserve::Reserve;
 use crate::structures::OutOfMemory;
 use crate::structures::heap::IndexedHeap;
 use crate::time::{Instant, nanos};
@@ -37,11 +40,20 @@ pub(crate) struct Pacer {
     by_age: bool,
     /// When all bytes handed to the device will be out.
     idle_at: Instant,
+    /// That time as data waits for it: without control packets that left since data did last.
+    data_at: Instant,
+    /// ns before that at which data is handed over: as long as its sender comes late.
+    reserve: Reserve,
+    /// Messages wait for the clock since it was asked last.
+    held: bool,
+    /// When the link has sent the short messages that the clock let pass, had it sent nothing else.
+    passed_until: Instant,
     link_mbps: Option<u32>,
 }
 
 impl Pacer {
     pub(crate) fn new(config: &Config) -> Self {
+        let backlog_ns = 0..=nanos(config.output.max_nic_backlog);
         Self {
             alone: None,
             short: IndexedHeap::new(),
@@ -50,6 +62,10 @@ impl Pacer {
             fifo_credit: 0,
             by_age: config.output.fifo_permille >= 1000,
             idle_at: Instant::ZERO,
+            data_at: Instant::ZERO,
+            reserve: Reserve::new(0, backlog_ns, RESERVE_STEP_NS),
+            held: false,
+            passed_until: Instant::ZERO,
             link_mbps: config.output.link_mbps,
         }
     }
@@ -169,52 +185,88 @@ impl Pacer {
             .clamp(FIFO_DEBT_MAX, FIFO_CREDIT_MAX);
     }
 
-    /// Charges bytes on the wire to the clock. Control packets, which never wait, count up to the
-    /// backlog limit: however many there are, data goes on.
+    /// Charges bytes on the wire to the clock. Control packets never wait, and data waits for them
+    /// only behind another train, at most the backlog limit: however many there are, data goes on.
     pub(crate) fn charge(&mut self, now: Instant, bytes: u64, control: bool, config: &Config) {
-        if let Some(time_ns) = self.wire_time_ns(bytes, config) {
-            let idle_at = self.idle_at.max(now) + core::time::Duration::from_nanos(time_ns);
-            let limit = self.idle_at.max(now + config.output.max_nic_backlog);
-            self.idle_at = if control { idle_at.min(limit) } else { idle_at };
+        let Some(time_ns) = self.wire_time_ns(bytes, config) else {
+            return;
+        };
+        let idle_at = self.idle_at.max(now) + Duration::from_nanos(time_ns);
+        if control {
+            let most = self.data_at.max(now) + config.output.max_nic_backlog;
+            self.idle_at = self.idle_at.max(idle_at.min(most));
+            let reserve = Duration::from_nanos(self.reserve.amount());
+            self.data_at = self.idle_at.min(self.data_at.max(now + reserve));
+        } else {
+            (self.idle_at, self.data_at) = (idle_at, idle_at);
         }
     }
 
     /// Returns the charge of bytes that were not sent.
     pub(crate) fn refund(&mut self, bytes: u64, config: &Config) {
         if let Some(time_ns) = self.wire_time_ns(bytes, config) {
-            self.idle_at = self.idle_at - core::time::Duration::from_nanos(time_ns);
+            let time = Duration::from_nanos(time_ns);
+            (self.idle_at, self.data_at) = (self.idle_at - time, self.data_at - time);
         }
     }
 
-    /// Long messages may go out now, or when they may.
-    pub(crate) fn ready_at(&self, config: &Config) -> Instant {
+    /// When the clock lets long messages go, or short ones, which pass it until those that did take
+    /// a quantum.
+    #[inline]
+    pub(crate) fn ready_at(&self, short: bool, config: &Config) -> Instant {
         if self.link_mbps.is_none() {
-            Instant::ZERO
-        } else {
-            self.idle_at - config.output.max_nic_backlog
+            return Instant::ZERO;
+        }
+        let ready_at = self.data_at - Duration::from_nanos(self.reserve.amount());
+        if short { ready_at.min(self.passed_until - config.output.quantum) } else { ready_at }
+    }
+
+    /// The clock is asked for messages, of which it lets only short ones pass, or none.
+    pub(crate) fn hold(&mut self, now: Instant, short_pass: bool, config: &Config) {
+        let has_long = self.alone.is_some_and(|entry| !entry.short) || !self.long.is_empty();
+        let waiting = has_long || !short_pass;
+        self.held = waiting && now < self.ready_at(false, config);
+    }
+
+    /// Charges bytes on the wire of short messages that the clock let pass.
+    pub(crate) fn charge_passed(&mut self, now: Instant, bytes: u64, config: &Config) {
+        if let Some(time_ns) = self.wire_time_ns(bytes, config) {
+            self.passed_until = self.passed_until.max(now) + Duration::from_nanos(time_ns);
         }
     }
 
-    /// Bytes that may be handed over at a time: what the link sends within the backlog limit,
-    /// but at least one packet. Without a clock the driver's room is the limit.
-    pub(crate) fn quantum_bytes(&self, config: &Config) -> u32 {
-        match self.link_mbps {
-            None => u32::MAX,
-            Some(mbps) => {
-                let bytes =
-                    nanos(config.output.max_nic_backlog).saturating_mul(u64::from(mbps)) / 8000;
-                u32::try_from(bytes).unwrap_or(u32::MAX).max(1)
-            }
+    /// Data that waited for the clock goes out: learns whether it comes in time.
+    pub(crate) fn release(&mut self, now: Instant) {
+        if core::mem::take(&mut self.held) {
+            let left = self.idle_at.as_nanos().checked_sub(now.as_nanos());
+            self.reserve.learn(left);
         }
+    }
+
+    /// Bytes of the longest train: what the link sends in a quantum, and what is missing of the
+    /// reserve; at least one packet goes. Without a clock the driver's room is the limit.
+    pub(crate) fn train_bytes(&self, now: Instant, config: &Config) -> u32 {
+        self.link_mbps.map_or(u32::MAX, |mbps| {
+            let left_ns = self.idle_at.as_nanos().saturating_sub(now.as_nanos());
+            let missing_ns = self.reserve.amount().saturating_sub(left_ns);
+            let ns = nanos(config.output.quantum).saturating_add(missing_ns);
+            let bytes = ns.saturating_mul(usable(mbps, config)) / 800_000;
+            u32::try_from(bytes).unwrap_or(u32::MAX)
+        })
     }
 
     fn wire_time_ns(&self, bytes: u64, config: &Config) -> Option<u64> {
-        let mbps = u64::from(self.link_mbps?);
-        let usable = mbps.saturating_mul(u64::from(config.output.max_link_usage_percent));
-        bytes.saturating_mul(800_000).checked_div(usable)
+        bytes.saturating_mul(800_000).checked_div(usable(self.link_mbps?, config))
     }
 }
 
+/// What the clock counts on, in 10^4 bit/s.
+fn usable(mbps: u32, config: &Config) -> u64 {
+    u64::from(mbps).saturating_mul(u64::from(config.output.max_link_usage_percent))
+}
+
+/// Least step by which the reserve grows.
+const RESERVE_STEP_NS: u64 = 100;
 /// Credit at which the oldest message gets a turn: one full packet of 1,500 bytes.
 const FIFO_TURN_CREDIT: i64 = 1_500_000;
 /// Credit beyond this is not kept: what the oldest message did not use in time is lost.
@@ -225,6 +277,8 @@ const FIFO_DEBT_MAX: i64 = -65_536_000;
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
 
     fn pacer(config: &Config) -> Pacer {
@@ -260,6 +314,60 @@ mod tests {
         assert!(pacer.is_empty() && !pacer.has_short());
     }
 
+    /// What is handed over, in ns of the link, by a sender that always comes so much late.
+    fn handed_over_ns(late_ns: u64) -> Vec<u64> {
+        let config = Config::default().with(|config| {
+            config.output.link_mbps = Some(10_000);
+            config.output.max_link_usage_percent = 100;
+        });
+        let mut pacer = pacer(&config);
+        pacer.set(0.into(), u32::MAX, 1, false);
+        let mut now = Instant::from_nanos(1_000_000);
+        let mut trains = Vec::new();
+        for _ in 0..2_000 {
+            pacer.release(now);
+            let bytes = u64::from(pacer.train_bytes(now, &config));
+            pacer.charge(now, bytes, false, &config);
+            pacer.hold(now, false, &config);
+            trains.push(bytes * 8 / 10);
+            now = now.max(pacer.ready_at(false, &config)) + Duration::from_nanos(late_ns);
+        }
+        trains
+    }
+
+    #[test]
+    fn a_sender_that_comes_in_time_hands_over_a_quantum_behind_an_empty_queue() {
+        let trains = handed_over_ns(0);
+        assert!(trains.iter().all(|ns| (1_240..1_500).contains(ns)), "{trains:?}");
+    }
+
+    #[test]
+    fn a_sender_that_comes_late_hands_over_the_more_and_the_link_does_not_idle() {
+        for late_ns in [2_000, 5_000, 8_000] {
+            let trains = &handed_over_ns(late_ns)[1_000..];
+            let sent_ns: u64 = trains.iter().sum();
+            // A train is what the link has sent since the last one.
+            assert!(trains.iter().all(|ns| *ns < 2 * late_ns + 2_500), "{late_ns}: {trains:?}");
+            assert!(sent_ns > 1_000 * late_ns, "{late_ns}: {sent_ns}");
+        }
+    }
+
+    #[test]
+    fn short_messages_pass_the_clock_until_they_take_a_quantum() {
+        let config = Config::default().with(|config| {
+            config.output.link_mbps = Some(10_000);
+            config.output.max_link_usage_percent = 100;
+        });
+        let mut pacer = pacer(&config);
+        let now = Instant::from_nanos(1_000);
+        pacer.charge(now, 12_500, false, &config);
+        assert!(pacer.ready_at(false, &config) > now && pacer.ready_at(true, &config) <= now);
+        pacer.charge_passed(now, 1_000, &config);
+        assert!(pacer.ready_at(true, &config) <= now);
+        pacer.charge_passed(now, 1_000, &config);
+        assert_eq!(pacer.ready_at(true, &config), Instant::from_nanos(1_000 + 1_600 - 1_250));
+    }
+
     // Scenario: P1, P2
     #[test]
     fn the_idle_estimate_grows_by_the_wire_time() {
@@ -272,7 +380,7 @@ mod tests {
         assert_eq!(pacer.idle_at, Instant::from_nanos(2000));
         pacer.charge(Instant::from_nanos(1000), 1250, false, &config);
         assert_eq!(pacer.idle_at, Instant::from_nanos(3000));
-        assert_eq!(pacer.ready_at(&config), Instant::ZERO, "1 µs of backlog is below the limit");
+        assert_eq!(pacer.ready_at(false, &config), Instant::from_nanos(3000), "no reserve yet");
     }
 
     #[test]
@@ -286,14 +394,14 @@ mod tests {
         for _ in 0..1000 {
             pacer.charge(now, 1250, true, &config);
         }
-        assert!(pacer.ready_at(&config) <= now);
+        assert!(pacer.ready_at(false, &config) <= now);
         for _ in 0..10 {
             pacer.charge(now, 1250, false, &config);
         }
-        let ready = pacer.ready_at(&config);
-        assert!(ready > now);
+        let ready = pacer.ready_at(false, &config);
+        assert!(ready > now, "data waits for what is ahead of it");
         pacer.charge(now, 1250, true, &config);
-        assert_eq!(pacer.ready_at(&config), ready);
+        assert_eq!(pacer.ready_at(false, &config), ready);
     }
 
     #[test]

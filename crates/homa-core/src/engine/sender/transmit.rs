@@ -144,6 +144,7 @@ impl Engine {
             .fold(0, u64::saturating_add);
         let link_bytes = link_bytes(bytes, unsent.len(), transmit.coalesced);
         self.sender.pacer.refund(link_bytes, &self.ctx.config);
+        self.sender.backlog.not_sent(link_bytes);
         self.ctx.stats.packets_sent =
             self.ctx.stats.packets_sent.saturating_sub(unsent.len() as u64);
         let peer = self.peers.find(&transmit.path).and_then(|peer| self.peers.known_mut(peer));
@@ -259,6 +260,7 @@ impl Sender {
             |first: &Segment| matches!(first.kind, SegmentKind::Control | SegmentKind::Grant);
         let control = train.segments.first().is_some_and(control);
         self.pacer.charge(ctx.now, link_bytes, control, &ctx.config);
+        self.backlog.sent(ctx.now, link_bytes);
         let peer = train.peer.and_then(|peer| peers.known_mut(peer));
         if let Some(peer) = peer.filter(|peer| !peer.validation.is_done()) {
             let sent = train.segments.get(..train.count).unwrap_or(&[]);
