@@ -9,6 +9,8 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Work shorter than this shows nothing.
 const QUIET: Duration = Duration::from_secs(2);
+/// Steps of the bar itself.
+const BAR_STEPS: u64 = 1_000;
 
 /// A bar drawn at most ten times a second. It appears two seconds after the start.
 #[derive(Debug)]
@@ -28,23 +30,38 @@ impl Progress {
     /// Shows that `done` steps are done, what is under way, and how long the rest takes if it goes
     /// on like this.
     pub(crate) fn show(&mut self, done: u64, what: &str) {
+        self.show_part(done, done as f64 / self.total.max(1) as f64, what);
+    }
+
+    /// The same where steps differ: they are this part of the work.
+    pub(crate) fn show_part(&mut self, done: u64, part: f64, what: &str) {
         if !self.terminal || self.started.elapsed() < QUIET {
             return;
         }
-        let total = self.total;
         let bar = self.bar.get_or_insert_with(|| {
-            let bar =
-                ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
-            if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
+            let target = ProgressDrawTarget::stderr_with_hz(10);
+            let bar = ProgressBar::with_draw_target(Some(BAR_STEPS), target);
+            if let Ok(style) = ProgressStyle::with_template("{bar:30} {prefix} {msg}") {
                 bar.set_style(style);
             }
             bar
         });
-        bar.set_message(match time_left(self.started.elapsed(), done, total) {
+        bar.set_prefix(format!("{done}/{}", self.total));
+        bar.set_message(match time_left(self.started.elapsed(), part) {
             Some(left) => format!("{what}, {:#} left", HumanDuration(left)),
             None => what.to_owned(),
         });
-        bar.set_position(done);
+        bar.set_position((part * BAR_STEPS as f64) as u64);
+    }
+
+    /// Says that a step is done where there is no terminal, which has the bar.
+    pub(crate) fn tell_part(&self, done: u64, part: f64, what: &str) {
+        if self.terminal || self.total < 2 {
+            return;
+        }
+        let left = time_left(self.started.elapsed(), part);
+        let left = left.map_or(String::new(), |left| format!(", {:#} left", HumanDuration(left)));
+        eprintln!("homa: {done}/{} {what}{left}", self.total);
     }
 
     /// Takes the bar away.
@@ -55,10 +72,10 @@ impl Progress {
     }
 }
 
-/// The time that the rest takes at the speed so far; `None` before the first step.
-fn time_left(elapsed: Duration, done: u64, total: u64) -> Option<Duration> {
-    let rest = total.saturating_sub(done);
-    (done > 0).then(|| elapsed.mul_f64(rest as f64 / done as f64))
+/// The time that the rest takes at the speed so far; `None` before there is a part.
+fn time_left(elapsed: Duration, part: f64) -> Option<Duration> {
+    let rest = (1.0 - part).max(0.0);
+    (part > 0.0).then(|| elapsed.mul_f64(rest / part))
 }
 
 #[cfg(test)]
@@ -66,10 +83,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rest_takes_as_long_per_step_as_what_is_done() {
+    fn the_rest_takes_as_long_per_part_as_what_is_done() {
         let elapsed = Duration::from_secs(6);
-        assert_eq!(time_left(elapsed, 3, 9), Some(Duration::from_secs(12)));
-        assert_eq!(time_left(elapsed, 9, 9), Some(Duration::ZERO));
-        assert_eq!(time_left(elapsed, 0, 9), None);
+        assert_eq!(time_left(elapsed, 0.25), Some(Duration::from_secs(18)));
+        assert_eq!(time_left(elapsed, 1.0), Some(Duration::ZERO));
+        assert_eq!(time_left(elapsed, 0.0), None);
     }
 }

@@ -96,6 +96,29 @@ fn the_times_of_the_slowest_messages_add_up() {
 }
 
 #[test]
+fn a_result_explains_its_slowest_messages_as_the_run_itself_did() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().to_str().unwrap();
+    let workloads = ["--workload", "w3", "--workload", "w1", "--pacing", "backlog"];
+    let worst = ["--worst", "3", "--worst-max", "10k", "--set", "grants.max_overcommit=2"];
+    let found = reproduced(&[&workloads[..], &worst, &["--out", out]].concat());
+    let mut homa = Command::cargo_bin("homa").unwrap();
+    homa.args(["--json", "sim", "explain", out, "--worst", "3", "--max", "10k"]);
+    let explained = homa.assert().success().get_output().stdout.clone();
+    let explained: Value = serde_json::from_slice(&explained).unwrap();
+    for index in [0, 1] {
+        let (run, again) = (&found["runs"][index], &explained["runs"][index]);
+        assert_eq!(run["slowest"].as_array().unwrap().len(), 3);
+        assert_eq!(run["slowest"], again["slowest"]);
+        assert_eq!(run["inputs"], again["inputs"]);
+    }
+    let mut homa = Command::cargo_bin("homa").unwrap();
+    let shown = homa.args(["sim", "explain", &format!("{out}/results.json")]).assert().success();
+    let shown = String::from_utf8(shown.get_output().stdout.clone()).unwrap();
+    assert!(shown.contains("sigcomm18/w1") && shown.contains("had to wait for GRANTs"), "{shown}");
+}
+
+#[test]
 fn each_transport_stands_beside_its_own_figures_those_of_homa_and_the_oracle() {
     let transports = ["homa", "oracle", "pias"].map(|name| ["--transport", name]).concat();
     let directory = tempfile::tempdir().unwrap();

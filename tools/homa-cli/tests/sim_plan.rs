@@ -178,6 +178,52 @@ fn what_cannot_be_done_is_said_before_anything_runs() {
 }
 
 #[test]
+fn results_are_explained_whatever_was_simulated_and_those_of_other_sources_are_not() {
+    let text = "messages = 200\ntraffic.sizes = \"sizes.csv\"\nnetwork.racks = 2\n\
+        transport = [\"homa\", \"dctcp\", \"pfabric\"]\npacing = \"clock\"\n";
+    let (place, plan) = with_plan(text);
+    let sizes = place.path().join("sizes.csv");
+    fs::write(&sizes, "length_bytes,cumulative_fraction\n100,0.5\n60000,1\n").unwrap();
+    let out = path(&place, "out");
+    homa(&["sim", "run", &plan, "--out", &out]).assert().success();
+    let directory = place.path().to_str().unwrap();
+    let options = ["--worst", "2", "--files", directory];
+    let explained = json(&[&["sim", "explain", &out], &options[..]].concat());
+    let runs = explained["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 3);
+    for run in runs {
+        let file = format!("{out}/{}.json", run["hash"].as_str().unwrap());
+        let result: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        assert_eq!(run["inputs"], result["inputs"]);
+        assert_eq!(run["slowest"][0]["slowdown"], result["figures"]["all"]["max"]);
+        assert!(run["slowest"][1]["way_us"].as_f64().unwrap() > 0.0, "{run}");
+        let alone = json(&[&["sim", "explain", &file], &options[..]].concat());
+        assert_eq!(alone["runs"], Value::Array(vec![run.clone()]));
+    }
+    let file = format!("{out}/{}.json", runs[0]["hash"].as_str().unwrap());
+    let said = refused(&["sim", "explain", &file], 1);
+    assert!(said.contains("sizes.csv") && said.contains("--files names"), "{said}");
+    fs::write(&sizes, "length_bytes,cumulative_fraction\n100,0.5\n60001,1\n").unwrap();
+    let said = refused(&["sim", "explain", &file, "--files", directory], 1);
+    assert!(said.contains("not those that went in; --files names"), "{said}");
+    let ours = fs::read_to_string(&file).unwrap();
+    let version = runs[0]["inputs"]["version"].as_str().unwrap();
+    fs::write(&file, ours.replace(version, "0.0.9+abc")).unwrap();
+    let said = refused(&["sim", "explain", &file], 1);
+    assert!(said.contains("made by version 0.0.9+abc, and this is"), "{said}");
+    fs::write(&file, "{\"rows\": []}").unwrap();
+    for (result, part) in [
+        (&*file, "no inputs of a simulation; `homa sim run`"),
+        (&*plan, "expected value"),
+        (directory, "no results in"),
+        ("no/such", "No such file"),
+    ] {
+        let said = refused(&["sim", "explain", result], 1);
+        assert!(said.contains(part), "{result}: {said}");
+    }
+}
+
+#[test]
 fn a_full_disk_stops_a_run_that_keeps_what_is_done_and_goes_on_when_there_is_room() {
     let (place, plan) = with_plan(PLAN);
     let out = path(&place, "out");

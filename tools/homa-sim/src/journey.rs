@@ -14,8 +14,8 @@ use crate::{
 pub struct Journey {
     /// The sender sent other messages, although it had bytes of this one that it might send.
     pub others: Span,
-    /// The sender had no bytes of it that it might send: it waited for the receiver.
-    pub permission: Span,
+    /// The sender waited for GRANTs: it had no bytes of it that it might send.
+    pub grants: Span,
     /// The NIC sent it.
     pub sending: Span,
     /// Queues that the packet that came last waited in, in the order of its way.
@@ -138,7 +138,7 @@ impl Journeys {
         let Some(Some(mut followed)) = self.messages.remove(&message) else { return };
         let journey = &mut followed.journey;
         let waited: u64 = journey.queues.iter().map(|(_, time)| time.as_ps()).sum();
-        let at_sender = [journey.others, journey.permission, journey.sending];
+        let at_sender = [journey.others, journey.grants, journey.sending];
         let known = waited + at_sender.iter().map(|time| time.as_ps()).sum::<u64>();
         journey.way = Span::from_ps(now.since(begun).as_ps().saturating_sub(known));
         self.ended.insert(message, followed.journey);
@@ -155,7 +155,7 @@ impl Followed {
         self.since = now;
         let part = match self.doing {
             Doing::Others => &mut self.so_far.others,
-            Doing::Waiting => &mut self.so_far.permission,
+            Doing::Waiting => &mut self.so_far.grants,
             Doing::Sending => &mut self.so_far.sending,
         };
         *part = *part + time;

@@ -13,7 +13,7 @@ use homa_bench::plan::{PlanError, Source, text_of};
 use serde::Deserialize;
 use toml::{Spanned, Value, de::DeTable};
 
-pub use self::point::{Inputs, Point, PointSpec, TrafficSpec};
+pub use self::point::{Inputs, InputsError, Point, PointSpec, TrafficSpec};
 
 /// A plan.
 #[derive(Clone, Debug)]

@@ -25,7 +25,7 @@ fn the_parts_of_a_messages_time_add_up_and_to_follow_it_changes_nothing() {
     for (name, journey) in &again.journeys {
         let message = &again.messages[name.0 as usize];
         let queues: u64 = journey.queues.iter().map(|(_, time)| time.as_ps()).sum();
-        let parts = [journey.others, journey.permission, journey.sending, journey.way];
+        let parts = [journey.others, journey.grants, journey.sending, journey.way];
         let all = queues + parts.iter().map(|part| part.as_ps()).sum::<u64>();
         assert_eq!(all, message.ended.since(message.begun).as_ps(), "{journey:?}");
         for (sum, part) in sum.iter_mut().zip([parts[0], parts[1], journey.way]) {

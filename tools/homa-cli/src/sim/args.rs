@@ -23,6 +23,8 @@ pub(crate) enum SimCommand {
     List(ListArgs),
     /// Show the results of folders together
     Collect(CollectArgs),
+    /// Show where the time of the slowest messages of a result went
+    Explain(ExplainArgs),
 }
 
 /// `homa sim run`
@@ -108,6 +110,35 @@ pub(crate) struct CollectArgs {
     /// Lines of comma-separated values instead of a table
     #[arg(long)]
     pub csv: bool,
+}
+
+/// `homa sim explain`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  homa sim run plan.toml --out results; homa sim explain results
+  homa sim explain results/0f2c….json --worst 3 --max 200k
+  homa sim reproduce sigcomm18 --quick --workload w5 --out w5; homa sim explain w5 --json
+
+What was simulated is simulated twice more from the inputs in the result, which gives the same run: \
+first to find the slowest messages, then to follow them. At the sender: it sent others, waited for \
+GRANTs, sent the message; then, of the packet that came last, queues and the rest of its way.")]
+pub(crate) struct ExplainArgs {
+    /// A result, or a directory of results: of `homa sim run`, `point`, or of `reproduce sigcomm18`
+    #[arg(value_name = "RUN")]
+    pub result: PathBuf,
+    /// How many of the slowest messages of each result
+    #[arg(long, default_value_t = 10, value_name = "COUNT", value_parser = value_parser!(u16).range(1..=1000))]
+    pub worst: u16,
+    /// The slowest of messages of at most this size
+    #[arg(long, default_value = "1g", value_name = "SIZE", value_parser = parse_size)]
+    pub max: u64,
+    /// Where a file of message sizes is that the result names; here if not given
+    #[arg(long, value_name = "DIR", default_value = ".", hide_default_value = true)]
+    pub files: PathBuf,
+    /// Results that are explained at a time; as many as there are processors if not given
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
 }
 
 /// Published evaluations.

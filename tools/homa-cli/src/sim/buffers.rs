@@ -1,18 +1,15 @@
 //! `homa sim reproduce buffers`: how much of a switch's buffer Homa, DCTCP and TCP use.
 
-use std::{
-    ops::ControlFlow,
-    sync::{Mutex, PoisonError},
-};
-
-use homa_bench::results;
 use homa_report::table::table;
 use homa_sim::reproduce::buffers::{Point, Row, restricted, row, settings, unrestricted, unsteady};
-use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde::Serialize;
 
-use super::args::BuffersArgs;
-use crate::{error::CliError, interrupt, output, progress::Progress, report::store};
+use super::{
+    args::BuffersArgs,
+    out,
+    simulate::{self, Job},
+};
+use crate::{error::CliError, interrupt, output};
 
 /// Messages of a run.
 const MESSAGES: u32 = 10_000;
@@ -33,13 +30,7 @@ struct Document {
 
 /// Runs the command.
 pub(crate) fn run(args: &BuffersArgs, json: bool) -> Result<(), CliError> {
-    if let Some(out) = &args.out {
-        results::try_directory(out).map_err(|error| CliError::File {
-            action: "write results to",
-            path: out.clone(),
-            reason: error.to_string(),
-        })?;
-    }
+    out::check(args.out.as_deref())?;
     let (messages, parts) = match args.quick {
         true => (MESSAGES_QUICK, &PARTS_QUICK[..]),
         false => (MESSAGES, &PARTS[..]),
@@ -59,39 +50,25 @@ pub(crate) fn run(args: &BuffersArgs, json: bool) -> Result<(), CliError> {
         true => output::document(&document)?,
         false => output::bytes(render(&document).as_bytes())?,
     }
-    if let Some(out) = &args.out {
-        let text = serde_json::to_vec_pretty(&document);
-        let text = text.map_err(|error| CliError::Process(error.to_string()))?;
-        for file in store(vec![(out.join("results.json"), text)])? {
-            eprintln!("homa: wrote {}", file.display());
-        }
-    }
-    Ok(())
+    args.out.as_ref().map_or(Ok(()), |out| out::write(out, &document, Vec::new()))
 }
 
 /// Simulates all points, several at a time.
-fn simulate(points: &[Point], threads: usize) -> Result<Vec<Row>, CliError> {
-    let progress = Mutex::new((Progress::new(points.len() as u64), 0));
-    let simulate = |point: &Point| {
-        let follow = |_: &homa_sim::Moment<'_>| match interrupt::pressed() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        };
-        let outcome = point.run.run(follow);
+fn simulate<'a>(points: &'a [Point], threads: usize) -> Result<Vec<Row>, CliError> {
+    let name = |point: &Point| format!("{} of {}", point.study, point.run.transport.name());
+    let job = |point: &'a Point| Job { name: name(point), run: &point.run };
+    let jobs: Vec<_> = points.iter().map(job).collect();
+    let rows = simulate::simulate(&jobs, threads, |index, show| {
+        let point = &points[index];
+        let outcome = point.run.run(|moment| show(moment.part));
         let outcome = outcome.map_err(|error| CliError::Usage(error.to_string()))?;
-        let outcome = outcome.ok_or(CliError::Interrupted)?;
-        let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.1 += 1;
-        let done = progress.1;
-        progress.0.show(done, point.study);
-        let name = || format!("{} of {}", point.study, point.run.transport.name());
-        row(point, &outcome).ok_or_else(|| CliError::Incomplete(name()))
-    };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    let pool = pool.map_err(|error| CliError::Process(error.to_string()))?;
-    let rows = pool.install(|| points.par_iter().map(simulate).collect());
-    progress.lock().unwrap_or_else(PoisonError::into_inner).0.finish();
-    rows
+        let Some(outcome) = outcome else { return Ok(None) };
+        row(point, &outcome).map(Some).ok_or_else(|| CliError::Incomplete(name(point)))
+    });
+    match rows.waited_for()? {
+        rows if rows.len() == points.len() => Ok(rows),
+        _ => Err(CliError::Interrupted),
+    }
 }
 
 fn render(document: &Document) -> String {

@@ -2,12 +2,16 @@
 
 pub(crate) mod args;
 mod buffers;
+mod explain;
+mod folder;
+mod out;
 mod picture;
 mod plan;
 mod point;
 mod reproduce;
 mod run_files;
 mod series;
+mod simulate;
 mod summary;
 mod table;
 
@@ -23,6 +27,7 @@ pub(crate) fn run(command: &SimCommand, json: bool) -> Result<(), CliError> {
         SimCommand::Point(args) => plan::point(args, json),
         SimCommand::List(args) => plan::list(args, json),
         SimCommand::Collect(args) => plan::collect(args, json),
+        SimCommand::Explain(args) => explain::run(args, json),
         SimCommand::Reproduce { evaluation: Evaluation::Sigcomm18(args) } => {
             reproduce::run(args, json)
         }

@@ -1,9 +1,16 @@
 //! What is simulated at a time, and what came of it.
 
-use std::{collections::HashMap, ffi::OsStr, path::Path, time::Duration};
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    ops::ControlFlow,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use homa_sim::{
-    Journey, MessageId, Outcome, PortKind, Run, Span, Time,
+    Journey, MessageId, Outcome, PortKind, Run, SetupError, Span, Time,
+    plan::Inputs,
     reproduce::{
         published::Class,
         sigcomm18::{Row, rows},
@@ -12,7 +19,11 @@ use homa_sim::{
 };
 use serde::Serialize;
 
-use super::series::Series;
+use super::{
+    series::Series,
+    simulate::{self, Job},
+};
+use crate::error::CliError;
 
 /// Messages of a row at least, in percent, in tables and errors: published classes are finer than a
 /// run's percentiles are certain.
@@ -23,9 +34,30 @@ pub(super) struct Point {
     /// The workload.
     pub(super) name: String,
     pub(super) run: Run,
+    /// What goes into the run.
+    pub(super) inputs: Inputs,
     pub(super) classes: Vec<Class>,
-    /// How many of the slowest messages are wanted, and their largest size.
-    pub(super) worst: (usize, u32),
+    pub(super) worst: Worst,
+}
+
+/// Which of the slowest messages are wanted.
+#[derive(Clone, Copy)]
+pub(super) struct Worst {
+    count: usize,
+    /// Their largest size.
+    bytes_max: u32,
+}
+
+impl Worst {
+    pub(super) fn new(count: u16, bytes_max: u64) -> Self {
+        let bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
+        Self { count: count.into(), bytes_max }
+    }
+
+    /// The slowest messages that are wanted of an outcome.
+    fn of(self, outcome: &Outcome) -> Vec<Sample> {
+        outcome.samples.slowest(self.bytes_max, self.count)
+    }
 }
 
 impl Point {
@@ -80,19 +112,55 @@ pub(super) struct Waited {
     pub(super) us: f64,
 }
 
+/// Simulates all points, several at a time. Those that the user does not wait for are left out.
+pub(super) fn simulate<'a>(points: &'a [Point], threads: usize) -> Result<Vec<Done<'a>>, CliError> {
+    let job = |point: &'a Point| Job { name: point.name.clone(), run: &point.run };
+    let jobs: Vec<_> = points.iter().map(job).collect();
+    simulate::simulate(&jobs, threads, |index, show| points[index].simulate(show)).waited_for()
+}
+
+/// Fails if messages did not arrive.
+pub(super) fn unfinished(done: &[Done<'_>]) -> Result<(), CliError> {
+    match done.iter().find(|done| done.outcome.stuck || done.outcome.failed > 0) {
+        None => Ok(()),
+        Some(Done { point, outcome, .. }) => Err(CliError::Incomplete(format!(
+            "{}: {} messages did not arrive, {} calls failed",
+            point.name, outcome.samples.unfinished, outcome.failed
+        ))),
+    }
+}
+
 impl Point {
-    /// The slowest messages that are wanted of an outcome.
-    pub(super) fn worst_of(&self, outcome: &Outcome) -> Vec<MessageId> {
-        let (count, bytes) = self.worst;
-        let slowest = outcome.samples.slowest(bytes, count);
-        slowest.into_iter().map(|sample| MessageId(sample.index)).collect()
+    /// Simulates it: twice if the slowest messages are wanted, since they are known, and can be
+    /// followed, only after a first run, which is the same.
+    fn simulate(
+        &self,
+        show: &dyn Fn(f64) -> ControlFlow<()>,
+    ) -> Result<Option<Done<'_>>, CliError> {
+        let wrong = |error: SetupError| CliError::Usage(error.to_string());
+        let runs = if self.worst.count > 0 { 2.0 } else { 1.0 };
+        let begun = Instant::now();
+        let mut series = Series::default();
+        let outcome = self.run.run(|moment| {
+            series.look(moment);
+            show(moment.part / runs)
+        });
+        let Some(outcome) = outcome.map_err(wrong)? else { return Ok(None) };
+        let took = begun.elapsed();
+        let done = Done { point: self, outcome, took, series, journeys: HashMap::new() };
+        let worst = self.worst.of(&done.outcome);
+        if worst.is_empty() {
+            return Ok(Some(done));
+        }
+        let worst: Vec<_> = worst.iter().map(|sample| MessageId(sample.index)).collect();
+        let again = self.run.explain(&worst, |moment| show((1.0 + moment.part) / runs));
+        Ok(again.map_err(wrong)?.map(|again| Done { journeys: again.journeys, ..done }))
     }
 }
 
 impl Done<'_> {
     /// The slowest messages that are wanted.
     pub(super) fn slowest(&self) -> Vec<Slow> {
-        let (count, bytes) = self.point.worst;
         let us = |later: Time, earlier: Time| later.since(earlier).as_ps() as f64 / 1e6;
         let slow = |sample: Sample| {
             let message = &self.outcome.messages[sample.index as usize];
@@ -106,13 +174,13 @@ impl Done<'_> {
                 begun_us: us(message.begun, Time::ZERO),
                 slowdown: sample.slowdown,
                 others_us: part(journey.others),
-                grants_us: part(journey.permission),
+                grants_us: part(journey.grants),
                 sending_us: part(journey.sending),
                 queues: journey.queues.iter().map(waited).collect(),
                 way_us: part(journey.way),
             }
         };
-        self.outcome.samples.slowest(bytes, count).into_iter().map(slow).collect()
+        self.point.worst.of(&self.outcome).into_iter().map(slow).collect()
     }
 
     /// Rows with enough messages for certain percentiles.

@@ -1,36 +1,28 @@
 //! `homa sim reproduce`: published figures beside those of the simulation.
 
-use std::{
-    collections::HashMap,
-    ops::{ControlFlow, RangeInclusive},
-    path::Path,
-    sync::{Mutex, PoisonError},
-    time::Instant,
-};
+use std::{ops::RangeInclusive, path::Path};
 
-use homa_bench::{results, settings::named, workload::Workload};
+use homa_bench::{plan::PlanError, settings::named, workload::Workload};
 use homa_sim::{
-    PortSummary, SetupError,
+    PortSummary,
+    network::Network,
+    plan::{self, Inputs, PointSpec, TrafficSpec},
     reproduce::{
         published::{self, Class, Slowdown},
-        sigcomm18::{self, Messages, Profile, Row, rows},
+        sigcomm18::{Messages, Row, rows},
     },
 };
-use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use serde::Serialize;
 
 use super::{
-    args::{PacingArg, Sigcomm18Args, TransportArg},
-    picture,
-    point::{Done, Point, Slow},
+    args::{Sigcomm18Args, TransportArg},
+    out, picture,
+    point::{Done, Point, Slow, Worst, simulate, unfinished},
     run_files,
-    series::Series,
     summary::{self, Summary, summary},
     table,
 };
-use crate::{
-    error::CliError, interrupt, options::given, output, progress::Progress, report::store,
-};
+use crate::{error::CliError, interrupt, options::given, output};
 
 /// Packets of data that a run makes, within bounds of messages: enough for the P99 of each class.
 const PACKETS: f64 = 100e6;
@@ -41,9 +33,6 @@ const MESSAGES_QUICK: RangeInclusive<u32> = 4_000..=200_000;
 
 /// Lengths up to which messages count as short.
 const SHORT_BYTES: u32 = 10_000;
-
-/// Steps of the bar per workload.
-const STEPS: usize = 1000;
 
 /// What is printed.
 #[derive(Debug, Serialize)]
@@ -95,6 +84,8 @@ struct RunDocument {
     seconds: f64,
     ports: Vec<PortSummary>,
     slowest: Vec<Slow>,
+    /// What `homa sim explain` begins with.
+    inputs: Inputs,
 }
 
 /// Runs the command.
@@ -103,13 +94,7 @@ pub(crate) fn run(args: &Sigcomm18Args, json: bool) -> Result<(), CliError> {
         args.transports.iter().map(move |transport| point(name, *transport, args))
     });
     let points = points.collect::<Result<Vec<_>, _>>()?;
-    if let Some(out) = &args.out {
-        results::try_directory(out).map_err(|error| CliError::File {
-            action: "write results to",
-            path: out.clone(),
-            reason: error.to_string(),
-        })?;
-    }
+    out::check(args.out.as_deref())?;
     interrupt::watch(|| {});
     let done = simulate(&points, super::threads(args.threads))?;
     // What was simulated is printed although the user did not wait for the rest.
@@ -129,29 +114,18 @@ pub(crate) fn run(args: &Sigcomm18Args, json: bool) -> Result<(), CliError> {
     if interrupt::pressed() {
         return Err(CliError::Interrupted);
     }
-    match done.iter().find(|done| done.outcome.stuck || done.outcome.failed > 0) {
-        None => Ok(()),
-        Some(Done { point, outcome, .. }) => Err(CliError::Incomplete(format!(
-            "{}: {} messages did not arrive, {} calls failed",
-            point.name, outcome.samples.unfinished, outcome.failed
-        ))),
-    }
+    unfinished(&done)
 }
 
 /// Writes results, pictures, and the files of a run per workload.
 fn write(out: &Path, document: &Document, done: &[Done<'_>]) -> Result<(), CliError> {
-    let text = serde_json::to_vec_pretty(document);
-    let text = text.map_err(|error| CliError::Process(error.to_string()))?;
-    let mut files = vec![(out.join("results.json"), text)];
     // Transports of a workload follow each other.
     let workloads = || done.chunk_by(|a, b| a.point.name == b.point.name);
-    files.extend(workloads().filter_map(|done| {
+    let pictures = workloads().filter_map(|done| {
         let name = done[0].point.file_name();
         Some((out.join(format!("slowdown-{name}.svg")), picture::draw(done)?.into_bytes()))
-    }));
-    for file in store(files)? {
-        eprintln!("homa: wrote {}", file.display());
-    }
+    });
+    out::write(out, document, pictures.collect())?;
     for workload in workloads() {
         let path = out.join(workload[0].point.file_name());
         run_files::write(&path, &workload.iter().collect::<Vec<_>>()).map_err(|error| {
@@ -165,8 +139,10 @@ fn write(out: &Path, document: &Document, done: &[Done<'_>]) -> Result<(), CliEr
 /// What a workload and a transport of the command line need.
 fn point(name: &str, transport: TransportArg, args: &Sigcomm18Args) -> Result<Point, CliError> {
     let of_file = || Workload::exact_file(name).map(Messages::of);
-    let messages = Messages::published(name).map_or_else(of_file, Ok)?;
-    let classes = classes(name, transport, &messages, args.load);
+    let (sizes, messages) = match Messages::published(name) {
+        Some(messages) => (format!("sigcomm18/{name}"), messages),
+        None => (name.to_owned(), of_file()?),
+    };
     let (packets, bounds, racks) = match args.quick {
         true => (PACKETS_QUICK, MESSAGES_QUICK, 1),
         false => (PACKETS, MESSAGES, 9),
@@ -175,18 +151,34 @@ fn point(name: &str, transport: TransportArg, args: &Sigcomm18Args) -> Result<Po
     for setting in &args.settings {
         named::merge(&mut settings, given(setting)?);
     }
-    let config = Profile::from(args.profile)
-        .config_with(&messages, args.pacing.into(), &settings)
-        .map_err(|error| CliError::Usage(format!("--set: {error}")))?;
     let count = args.messages.unwrap_or_else(|| messages.count(packets, bounds));
-    let racks = args.racks.unwrap_or(racks);
-    let transport = messages.transport(transport.name(), config).expect("one of the evaluation");
-    let mut run = sigcomm18::run(messages.sizes, transport, racks, args.load, count, args.seed);
-    run.topology.nic_pulls &= args.pacing != PacingArg::Backlog;
-    run.check().map_err(usage)?;
-    let worst_max = u32::try_from(args.worst_max).unwrap_or(u32::MAX);
-    let worst = (usize::from(args.worst), worst_max);
-    Ok(Point { name: name.to_owned(), run, classes, worst })
+    let spec = PointSpec {
+        transport: transport.name().to_owned(),
+        profile: args.profile.into(),
+        pacing: args.pacing.into(),
+        network: Network { racks: Some(args.racks.unwrap_or(racks)), ..Network::default() },
+        traffic: TrafficSpec { sizes },
+        load: args.load,
+        messages: Some(count),
+        seed: args.seed,
+        homa: settings,
+    };
+    let point = plan::Point::new(name.to_owned(), Vec::new(), &spec, Path::new(""));
+    let plan::Point { run, inputs, .. } = point.map_err(usage)?;
+    let classes = classes(name, transport, &messages, args.load);
+    let worst = Worst::new(args.worst, args.worst_max);
+    Ok(Point { name: name.to_owned(), run, inputs, classes, worst })
+}
+
+/// What is wrong, in words of the command line.
+fn usage(error: PlanError) -> CliError {
+    CliError::Usage(match &error {
+        PlanError::Value { key, must_be, .. } => match key.strip_prefix("homa.") {
+            Some(setting) => format!("--set: setting `{setting}` must be {must_be}"),
+            None => format!("the {key} must be {must_be}"),
+        },
+        other => other.to_string(),
+    })
 }
 
 /// The published classes of a transport, or those of Homa without their figures, or of the sizes.
@@ -200,52 +192,6 @@ fn classes(name: &str, transport: TransportArg, messages: &Messages, load: f64) 
         true => published::unpublished(&messages.sizes),
         false => homa.into_iter().map(|class| Class { published: None, ..class }).collect(),
     }
-}
-
-/// Simulates all points, several at a time. Those that the user does not wait for are left out.
-fn simulate(points: &[Point], threads: usize) -> Result<Vec<Done<'_>>, CliError> {
-    let parts = Mutex::new((Progress::new((points.len() * STEPS) as u64), vec![0.0; points.len()]));
-    let show = |index: usize, part: f64| {
-        let mut parts = parts.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.1[index] = part;
-        let steps = parts.1.iter().sum::<f64>() * STEPS as f64;
-        parts.0.show(steps as u64, &points[index].name);
-        if interrupt::pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
-    let simulate = |(index, point): (usize, &Point)| {
-        let begun = Instant::now();
-        let mut series = Series::default();
-        let outcome = point.run.run(|moment| {
-            series.look(moment);
-            show(index, moment.part)
-        });
-        let Some(outcome) = outcome.map_err(usage)? else { return Ok(None) };
-        let took = begun.elapsed();
-        let worst = point.worst_of(&outcome);
-        if worst.is_empty() {
-            return Ok(Some((outcome, took, series, HashMap::new())));
-        }
-        // A second run, which is the same, follows them.
-        let again = point.run.explain(&worst, |moment| show(index, moment.part));
-        let again = again.map_err(usage)?;
-        Ok(again.map(|again| (outcome, took, series, again.journeys)))
-    };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    let pool = pool.map_err(|error| CliError::Process(error.to_string()))?;
-    let outcomes: Result<Vec<_>, CliError> =
-        pool.install(|| points.par_iter().enumerate().map(simulate).collect());
-    parts.lock().unwrap_or_else(PoisonError::into_inner).0.finish();
-    let done = points.iter().zip(outcomes?);
-    Ok(done
-        .filter_map(|(point, outcome)| {
-            let (outcome, took, series, journeys) = outcome?;
-            Some(Done { point, outcome, took, series, journeys })
-        })
-        .collect())
-}
-
-fn usage(error: SetupError) -> CliError {
-    CliError::Usage(error.to_string())
 }
 
 fn document(done: &[Done<'_>]) -> Document {
@@ -308,5 +254,6 @@ fn run_document(done: &Done<'_>) -> RunDocument {
         seconds: done.took.as_secs_f64(),
         ports: outcome.ports.clone(),
         slowest: done.slowest(),
+        inputs: done.point.inputs.clone(),
     }
 }

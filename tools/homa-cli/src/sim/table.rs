@@ -12,22 +12,13 @@ use crate::units::format_size;
 pub(super) fn render(done: &[Done<'_>]) -> String {
     let mut text = String::new();
     for done in done {
-        let run = &done.point.run;
-        // A `String` takes everything.
-        let _ = writeln!(
-            text,
-            "{}, {}: {} hosts, {} messages, load {}\n",
-            done.point.name,
-            run.transport.name(),
-            run.topology.hosts(),
-            run.messages,
-            run.load
-        );
+        text.push_str(&headline(done));
         let header =
             ["up to", "messages", "P50", "published", "ratio", "P99", "published", "ratio"];
         let rows = done.rows().iter().map(cells).collect();
         text.push_str(&table(header.map(str::to_owned).to_vec(), rows, &[]));
         for port in done.outcome.ports.iter().filter(|port| port.kind == PortKind::RackDown) {
+            // A `String` takes everything.
             let _ = writeln!(
                 text,
                 "\nQueues of switches to hosts: {:.0} bytes on average, {} at most; links {:.0} % busy\n",
@@ -36,18 +27,33 @@ pub(super) fn render(done: &[Done<'_>]) -> String {
                 100.0 * port.utilization
             );
         }
-        let slowest = done.slowest();
-        if !slowest.is_empty() {
-            let header = [
-                "size", "from", "to", "begun", "slowdown", "others", "grants", "sending", "queues",
-                "way",
-            ];
-            let rows = slowest.iter().map(places_of_time).collect();
-            text.push_str(&table(header.map(str::to_owned).to_vec(), rows, &[]));
-            text.push_str(TIMES);
-        }
+        text.push_str(&slowest(done));
     }
     text
+}
+
+/// What was simulated.
+fn headline(done: &Done<'_>) -> String {
+    let (name, run) = (&done.point.name, &done.point.run);
+    let (transport, hosts) = (run.transport.name(), run.topology.hosts());
+    format!("{name}, {transport}: {hosts} hosts, {} messages, load {}\n\n", run.messages, run.load)
+}
+
+/// Where the time of the slowest messages of all points went.
+pub(super) fn explain(done: &[Done<'_>]) -> String {
+    done.iter().map(|done| headline(done) + &slowest(done)).collect()
+}
+
+/// Where the time of the slowest messages went; nothing if none is wanted.
+fn slowest(done: &Done<'_>) -> String {
+    let slowest = done.slowest();
+    if slowest.is_empty() {
+        return String::new();
+    }
+    let header =
+        ["size", "from", "to", "begun", "slowdown", "others", "grants", "sending", "queues", "way"];
+    let rows = slowest.iter().map(places_of_time).collect();
+    table(header.map(str::to_owned).to_vec(), rows, &[]) + TIMES
 }
 
 /// What the times of the slowest messages mean.

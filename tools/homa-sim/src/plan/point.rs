@@ -13,7 +13,7 @@ use crate::{
     network::Network,
     reproduce::sigcomm18::{self, Messages, Pacing, Profile},
     run::{Run, SetupError},
-    transport::{Choice, tcp},
+    transport::Choice,
 };
 
 /// What a plan says of a point.
@@ -138,8 +138,11 @@ const MESSAGES_MAX: u32 = 100_000_000;
 const NAME_BYTES: usize = 16;
 
 impl Point {
-    /// The point that a plan in `directory` describes.
-    pub(super) fn new(
+    /// The point that is described; files are sought in `directory`.
+    ///
+    /// # Errors
+    /// [`PlanError::Value`]: what cannot be, and what would be right.
+    pub fn new(
         label: String,
         values: Vec<(String, Value)>,
         spec: &PointSpec,
@@ -161,12 +164,13 @@ impl Point {
         let config = spec.profile.config_with(&messages, spec.pacing, &spec.homa).map_err(wrong)?;
         let config = spec.with_link(config, &topology);
         let homa = named::table(&config);
-        let sizes = messages.sizes;
-        let sizes_sha256 = digest(&sizes, usize::MAX);
-        let transport = choice(&spec.transport, &config)?;
-        let run = sigcomm18::run(sizes, config, 1, spec.load, count, spec.seed);
-        let topology = Topology { nic_pulls: run.topology.nic_pulls, ..topology };
-        let run = Run { transport, topology, ..run };
+        let sizes_sha256 = digest(&messages.sizes, usize::MAX);
+        let transport = messages.transport(&spec.transport, config).ok_or_else(|| {
+            PlanError::value("transport", format!("one of {}", sigcomm18::TRANSPORTS.join(", ")))
+        })?;
+        let run = sigcomm18::run(messages.sizes, transport, 1, spec.load, count, spec.seed);
+        let nic_pulls = run.topology.nic_pulls && spec.pacing != Pacing::Backlog;
+        let run = Run { topology: Topology { nic_pulls, ..topology }, ..run };
         run.check().map_err(|error| match error {
             SetupError::Load => PlanError::value("load", "above 0 and below 1"),
             SetupError::Topology(error) => PlanError::value("network", error.to_string()),
@@ -187,23 +191,59 @@ impl Point {
         let hash = inputs.hash();
         Ok(Self { label, values, run, inputs, hash })
     }
-}
 
-/// What a plan calls a transport.
-fn choice(name: &str, config: &Config) -> Result<Choice, PlanError> {
-    let tcp = |algorithm| Choice::Tcp(Box::new(tcp::Settings::new(algorithm)));
-    Ok(match name {
-        "homa" => Choice::Homa(Box::new(config.clone())),
-        "tcp" => tcp(tcp::Algorithm::Cubic),
-        "dctcp" => tcp(tcp::Algorithm::Dctcp),
-        _ => {
-            return Err(PlanError::value("transport", format!("one of {}", TRANSPORTS.join(", "))));
+    /// The point whose result has these inputs, which gives the same result again; files are sought
+    /// in `directory`.
+    ///
+    /// # Errors
+    /// See [`InputsError`].
+    pub fn again(inputs: serde_json::Value, directory: &Path) -> Result<Self, InputsError> {
+        // Inputs of other versions may have other names.
+        let version = inputs.get("version").and_then(serde_json::Value::as_str);
+        if version != Some(VERSION) {
+            return Err(InputsError::Version(version.unwrap_or("?").to_owned()));
         }
-    })
+        let inputs: Inputs = serde_json::from_value(inputs)?;
+        let spec = PointSpec {
+            transport: inputs.transport.clone(),
+            // All settings are given.
+            profile: Profile::Default,
+            pacing: inputs.pacing,
+            network: inputs.network.clone(),
+            traffic: inputs.traffic.clone(),
+            load: inputs.load,
+            messages: Some(inputs.messages),
+            seed: inputs.seed,
+            homa: inputs.homa.clone(),
+        };
+        let point = Self::new(String::new(), Vec::new(), &spec, directory)?;
+        match point.inputs == inputs {
+            true => Ok(point),
+            false => Err(InputsError::Files),
+        }
+    }
 }
 
-/// Names of transports.
-const TRANSPORTS: [&str; 3] = ["homa", "tcp", "dctcp"];
+/// Why inputs give no point.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InputsError {
+    /// Other sources would simulate something else: take their program, or simulate again.
+    #[error(
+        "it was made by version {0}, and this is {VERSION}: take the homa that made it, or \
+         simulate it again"
+    )]
+    Version(String),
+    /// What is there is no inputs: somebody changed it.
+    #[error("its inputs cannot be read: {0}")]
+    Format(#[from] serde_json::Error),
+    /// What it describes cannot be, or a file that it names is not there: say where that is.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A file that it names is another than the one that went in: say where that is.
+    #[error("the files that it names are not those that went in")]
+    Files,
+}
 
 impl Inputs {
     /// Their name: 32 hexadecimal digits.

@@ -1,24 +1,28 @@
 //! `homa sim run`, `point`, `list`, `collect`: plans of simulations, and what came of them.
 
 mod collected;
-mod folder;
-mod simulate;
 
 use std::path::{Path, PathBuf};
 
-use homa_sim::{figures::PointResult, plan::Plan};
+use homa_sim::{
+    figures::PointResult,
+    plan::{Plan, Point},
+};
 use serde::Serialize;
 
-use self::{
-    collected::Collected,
+use self::collected::Collected;
+use super::{
+    args::{CollectArgs, ListArgs, PointArgs, RunArgs},
     folder::Folder,
-    simulate::{Ended, simulate},
+    simulate::{self, Job, Results},
 };
-use super::args::{CollectArgs, ListArgs, PointArgs, RunArgs};
 use crate::{error::CliError, interrupt, output};
 
 /// `homa sim run`: all points that are not done, then the table of all.
 pub(crate) fn run(args: &RunArgs, json: bool) -> Result<(), CliError> {
+    interrupt::watch(|| {
+        eprintln!("homa: interrupted; finished points are kept (once more: end at once)");
+    });
     let plan = read(&args.plan)?;
     let folder = Folder::open(args.out.clone().unwrap_or_else(|| usual(&args.plan)))?;
     let done = folder.done(&plan)?;
@@ -29,29 +33,39 @@ pub(crate) fn run(args: &RunArgs, json: bool) -> Result<(), CliError> {
         all - open.len(),
         folder.path().display()
     );
-    interrupt::watch(|| {
-        eprintln!("homa: interrupted; finished points are kept (once more: end at once)");
-    });
-    let ended = simulate(&open, super::threads(args.threads), |result| folder.write(result));
+    let ended = simulate(&open, super::threads(args.threads), &folder);
     let results = folder.results_of(&plan)?;
     let left = all - results.len();
     if !results.is_empty() {
         show(&Collected::new(results), json, false)?;
     }
-    match ended {
-        Ended::Failed(error) => {
+    match ended.failure {
+        Some(error) => {
             let keeps = format!(
                 "{} of {all} points are done and kept; the same command goes on with the rest",
                 all - left
             );
             Err(CliError::Incomplete(format!("{error}; {keeps}")))
         }
-        Ended::Interrupted => {
+        None if left > 0 => {
             eprintln!("homa: {left} points are left; the same command goes on with them");
             Err(CliError::Interrupted)
         }
-        Ended::Done => Ok(()),
+        None => Ok(()),
     }
+}
+
+/// Simulates points; each result is kept as soon as it is there.
+fn simulate<'a>(points: &[&'a Point], threads: usize, folder: &Folder) -> Results<()> {
+    let job = |point: &&'a Point| Job { name: point.label.clone(), run: &point.run };
+    let jobs: Vec<_> = points.iter().map(job).collect();
+    simulate::simulate(&jobs, threads, |index, show| {
+        let point = points[index];
+        let wrong = |error| CliError::Usage(format!("{}: {error}", point.label));
+        let outcome = point.run.run(|moment| show(moment.part)).map_err(wrong)?;
+        let Some(outcome) = outcome else { return Ok(None) };
+        folder.write(&PointResult::of(point, &outcome)).map(Some)
+    })
 }
 
 /// `homa sim point`: one point, unless it is done.
@@ -66,10 +80,8 @@ pub(crate) fn point(args: &PointArgs, json: bool) -> Result<(), CliError> {
     let was_done = folder.done(&plan)?.contains(&point.hash);
     if !was_done {
         interrupt::watch(|| {});
-        match simulate(&[point], 1, |result| folder.write(result)) {
-            Ended::Done => {}
-            Ended::Interrupted => return Err(CliError::Interrupted),
-            Ended::Failed(error) => return Err(error),
+        if simulate(&[point], 1, &folder).waited_for()?.is_empty() {
+            return Err(CliError::Interrupted);
         }
     }
     let file = folder.file(&point.hash);
@@ -95,7 +107,7 @@ pub(crate) fn list(args: &ListArgs, json: bool) -> Result<(), CliError> {
     let plan = read(&args.plan)?;
     let out = args.out.clone().unwrap_or_else(|| usual(&args.plan));
     let done = Folder::at(out).done(&plan)?;
-    let listed = |(index, point): (usize, &homa_sim::plan::Point)| Listed {
+    let listed = |(index, point): (usize, &Point)| Listed {
         index,
         hash: point.hash.clone(),
         done: done.contains(&point.hash),

@@ -89,6 +89,11 @@ impl Folder {
         self.names()?.iter().map(|name| self.read(name)).collect()
     }
 
+    /// The files of all results.
+    pub(super) fn files(&self) -> Result<Vec<PathBuf>, CliError> {
+        Ok(self.names()?.iter().map(|name| self.file(name)).collect())
+    }
+
     /// Writes a result: all of it or nothing, whatever happens.
     pub(super) fn write(&self, result: &PointResult) -> Result<(), CliError> {
         let file = self.file(&result.hash());
