@@ -7,7 +7,10 @@ use serde_json::Value;
 /// The document of a short run with these options.
 fn reproduced(options: &[&str]) -> Value {
     let mut homa = Command::cargo_bin("homa").unwrap();
-    homa.args(["--json", "sim", "reproduce", "sigcomm18", "--quick", "--messages", "2000"]);
+    homa.args(["--json", "sim", "reproduce", "sigcomm18", "--quick"]);
+    if !options.contains(&"--messages") {
+        homa.args(["--messages", "2000"]);
+    }
     let output = homa.args(options).assert().success().get_output().stdout.clone();
     serde_json::from_slice(&output).unwrap()
 }
@@ -116,6 +119,58 @@ fn a_result_explains_its_slowest_messages_as_the_run_itself_did() {
     let shown = homa.args(["sim", "explain", &format!("{out}/results.json")]).assert().success();
     let shown = String::from_utf8(shown.get_output().stdout.clone()).unwrap();
     assert!(shown.contains("sigcomm18/w1") && shown.contains("had to wait for GRANTs"), "{shown}");
+}
+
+#[test]
+fn who_watches_a_run_sees_its_ports_and_messages_to_the_end() {
+    let options = ["--quick", "--messages", "3000", "--workload", "w3"];
+    let mut homa = Command::cargo_bin("homa").unwrap();
+    let watched = homa.args(["sim", "watch", "--json"]).args(options).assert().success();
+    let lines = String::from_utf8(watched.get_output().stdout.clone()).unwrap();
+    let views: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(views.len() > 100, "{}", views.len());
+    let numbers = |name: &str| -> Vec<f64> {
+        views.iter().map(|view| view[name].as_f64().unwrap()).collect()
+    };
+    for name in ["part", "time_us", "begun", "ended"] {
+        assert!(numbers(name).is_sorted(), "{name}");
+    }
+    let last = views.last().unwrap();
+    assert_eq!(
+        (&last["part"], &last["begun"], &last["ended"]),
+        (&1.0.into(), &3000.into(), &3000.into())
+    );
+    assert!(last["worst"].as_array().unwrap().iter().all(|slow| slow["has_arrived"] == true));
+    let middle = &views[100];
+    assert!(middle["slowdown_p50"].as_f64().unwrap() < middle["slowdown_p99"].as_f64().unwrap());
+    let down = &middle["ports"][1];
+    assert_eq!((&down["kind"], &down["count"]), (&"rack-down".into(), &16.into()));
+    let counts = |view: &&Value| (0.1..0.95).contains(&view["part"].as_f64().unwrap());
+    let uses = views.iter().filter(counts).map(|view| &view["ports"][1]["all"]["utilization"]);
+    let uses: Vec<f64> = uses.map(|utilization| utilization.as_f64().unwrap()).collect();
+    let mean = uses.iter().sum::<f64>() / uses.len() as f64;
+    let run = reproduced(&["--workload", "w3", "--messages", "3000"]);
+    let whole = run["runs"][0]["ports"][1]["utilization"].as_f64().unwrap();
+    assert!((mean - whole).abs() < 0.02, "{mean} at steps, {whole} in the mean");
+    let slowest: Vec<f64> = middle["worst"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|slow| slow["slowdown"].as_f64().unwrap())
+        .collect();
+    assert!(slowest.len() == 10 && slowest.is_sorted_by(|a, b| a >= b), "{slowest:?}");
+}
+
+#[test]
+fn who_watches_without_a_terminal_hears_what_to_do_instead() {
+    let mut homa = Command::cargo_bin("homa").unwrap();
+    let refused = homa.args(["sim", "watch", "--quick"]).assert().code(2);
+    let said = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
+    assert!(said.contains("no terminal") && said.contains("--json prints a line"), "{said}");
+    let mut homa = Command::cargo_bin("homa").unwrap();
+    homa.args(["sim", "watch", "plan.toml", "--load", "0.5"]).assert().code(2);
+    let mut homa = Command::cargo_bin("homa").unwrap();
+    homa.args(["sim", "watch", "--index", "1"]).assert().code(2);
 }
 
 #[test]

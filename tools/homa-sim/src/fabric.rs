@@ -322,7 +322,7 @@ impl<H: Copy> Fabric<H> {
         let ports = self.ports.iter().filter(|port| port.kind == kind);
         let view = |(index, port): (u32, &Port)| {
             let (queued_bytes, sent_bytes) = port.view();
-            PortView { kind, index, queued_bytes, sent_bytes }
+            PortView { kind, index, rate: port.rate, queued_bytes, sent_bytes }
         };
         (0..).zip(ports).map(view).collect()
     }

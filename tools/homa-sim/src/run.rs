@@ -14,7 +14,7 @@ use crate::{
     journey::Journey,
     packet::PacketSize,
     summary::Samples,
-    time::Span,
+    time::{Span, Time},
     traffic::{Load, Traffic},
     transport::{
         Choice, Protocol, Transport,
@@ -91,6 +91,8 @@ pub struct Outcome {
 const COUNTED: Range<f64> = 0.1..0.95;
 /// Steps in which a load is run.
 const STEPS: u32 = 200;
+/// Those before the part that counts.
+const STEPS_UNCOUNTED: u32 = (STEPS as f64 * COUNTED.start) as u32;
 /// Lengths of the load in which a run is over, unless it waits for timers.
 const LENGTHS: u32 = 10;
 /// Time after that in which timers have run out, and a run that is not over never will be.
@@ -105,18 +107,25 @@ pub struct Moment<'a> {
     pub time: Span,
     /// How long the load lasts.
     pub length: Span,
+    now: Time,
     /// The first message of the load.
     first: usize,
+    packet_size: PacketSize,
     world: &'a dyn Observed,
 }
 
 /// What can be seen of a world whatever it speaks.
 trait Observed {
+    fn topology(&self) -> &Topology;
     fn messages(&self) -> &[Message];
     fn ports(&self, kind: PortKind) -> Vec<PortView>;
 }
 
 impl<P: Protocol> Observed for World<P> {
+    fn topology(&self) -> &Topology {
+        World::topology(self)
+    }
+
     fn messages(&self) -> &[Message] {
         World::messages(self)
     }
@@ -130,6 +139,18 @@ impl Moment<'_> {
     /// Messages of the load that have begun, in this order.
     pub fn messages(&self) -> &[Message] {
         self.world.messages().get(self.first..).unwrap_or_default()
+    }
+
+    /// The time of a message, up to now if it is under way.
+    pub fn age(&self, message: &Message) -> Span {
+        message.ended.min(self.now).since(message.begun)
+    }
+
+    /// That in times of what the message takes on the idle network.
+    pub fn slowdown(&self, message: &Message) -> f64 {
+        let Message { from, to, bytes, .. } = *message;
+        let idle = self.world.topology().idle_time(from, to, bytes, &self.packet_size);
+        self.age(message).as_ps() as f64 / idle.as_ps() as f64
     }
 
     /// What ports of a kind do.
@@ -237,28 +258,31 @@ impl Run {
         let length = interval.as_ps() as f64 * f64::from(self.messages) / f64::from(hosts);
         let at = |part: f64| begins + Span::from_ps((length * part) as u64);
 
-        world.run_until(at(COUNTED.start));
-        world.measure_ports();
         let mut measured = None;
         for step in 0..STEPS * LENGTHS {
             let part = f64::from(step + 1) / f64::from(STEPS);
+            if step == STEPS_UNCOUNTED {
+                world.measure_ports();
+            }
             if part >= COUNTED.end && measured.is_none() {
                 world.run_until(at(COUNTED.end));
                 measured = Some((world.ports(), world.switches(), world.wasted()));
             }
             world.run_until(at(part));
-            if world.is_over() {
-                break;
-            }
             let moment = Moment {
-                part: part.min(1.0),
+                part: if world.is_over() { 1.0 } else { part.min(1.0) },
                 time: world.now().since(begins),
+                now: world.now(),
+                packet_size: protocol.packet_size(),
                 length: Span::from_ps(length as u64),
                 first: first as usize,
                 world: &world,
             };
             if follow(&moment).is_break() {
                 return Ok(None);
+            }
+            if world.is_over() {
+                break;
             }
         }
         world.run_until(at(f64::from(LENGTHS)) + PATIENCE);

@@ -25,6 +25,8 @@ pub(crate) enum SimCommand {
     Collect(CollectArgs),
     /// Show where the time of the slowest messages of a result went
     Explain(ExplainArgs),
+    /// Show links, queues and the slowest messages of a simulation while it runs
+    Watch(WatchArgs),
 }
 
 /// `homa sim run`
@@ -141,6 +143,35 @@ pub(crate) struct ExplainArgs {
     pub threads: Option<u16>,
 }
 
+/// `homa sim watch`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  homa sim watch --workload w4                   144 hosts, some minutes
+  homa sim watch --workload w5 --racks 2 --load 0.9 --transport pfabric
+  homa sim watch plan.toml --index 3             a point of a plan; `homa sim list` shows them
+  homa sim watch --workload w3 --quick --json    a line per step, without a terminal
+
+Ports, by kind: all of them in the mean, and the busiest ones, with the part of the time since the \
+picture before in which they sent, and what waits there, now and at most. Messages: the largest \
+slowdowns so far, also of messages under way. q ends it.")]
+pub(crate) struct WatchArgs {
+    /// A plan, of which a point is simulated
+    #[arg(conflicts_with_all = ["RunOptions", "workload", "transport"])]
+    pub plan: Option<PathBuf>,
+    /// Which point of the plan, from 0
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, requires = "plan")]
+    pub index: usize,
+    /// w1 to w5, or a file of message sizes
+    #[arg(long, value_name = "NAME|FILE", default_value = "w4")]
+    pub workload: String,
+    /// What hosts speak
+    #[arg(long, value_enum, default_value_t = TransportArg::Homa, value_name = "NAME")]
+    pub transport: TransportArg,
+    #[command(flatten)]
+    pub options: RunOptions,
+}
+
 /// Published evaluations.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Evaluation {
@@ -197,6 +228,25 @@ pub(crate) struct Sigcomm18Args {
     /// What hosts speak; may be given several times
     #[arg(long = "transport", value_enum, default_values = ["homa"], value_name = "NAME")]
     pub transports: Vec<TransportArg>,
+    #[command(flatten)]
+    pub options: RunOptions,
+    /// Show where the time of the slowest messages went, so many of each workload
+    #[arg(long, default_value_t = 0, value_name = "COUNT", value_parser = value_parser!(u16).range(..=1000))]
+    pub worst: u16,
+    /// The slowest of messages of at most this size
+    #[arg(long, default_value = "1g", value_name = "SIZE", value_parser = parse_size)]
+    pub worst_max: u64,
+    /// Directory for results.json and a picture per workload
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Workloads that are simulated at a time; as many as there are processors if not given
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+/// What is simulated of a workload.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunOptions {
     /// Part of the hosts' links that is used, headers and control packets included
     #[arg(long, default_value_t = 0.8, value_name = "FRACTION")]
     pub load: f64,
@@ -222,18 +272,6 @@ pub(crate) struct Sigcomm18Args {
     /// The same number gives the same results, on every machine
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
-    /// Show where the time of the slowest messages went, so many of each workload
-    #[arg(long, default_value_t = 0, value_name = "COUNT", value_parser = value_parser!(u16).range(..=1000))]
-    pub worst: u16,
-    /// The slowest of messages of at most this size
-    #[arg(long, default_value = "1g", value_name = "SIZE", value_parser = parse_size)]
-    pub worst_max: u64,
-    /// Directory for results.json and a picture per workload
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Workloads that are simulated at a time; as many as there are processors if not given
-    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
 }
 
 /// Transports of the evaluation.

@@ -14,6 +14,7 @@ mod series;
 mod simulate;
 mod summary;
 mod table;
+mod watch;
 
 use std::{num::NonZero, thread};
 
@@ -28,6 +29,7 @@ pub(crate) fn run(command: &SimCommand, json: bool) -> Result<(), CliError> {
         SimCommand::List(args) => plan::list(args, json),
         SimCommand::Collect(args) => plan::collect(args, json),
         SimCommand::Explain(args) => explain::run(args, json),
+        SimCommand::Watch(args) => watch::run(args, json),
         SimCommand::Reproduce { evaluation: Evaluation::Sigcomm18(args) } => {
             reproduce::run(args, json)
         }

@@ -49,6 +49,8 @@ pub(super) struct Worst {
 }
 
 impl Worst {
+    pub(super) const NONE: Self = Self { count: 0, bytes_max: 0 };
+
     pub(super) fn new(count: u16, bytes_max: u64) -> Self {
         let bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
         Self { count: count.into(), bytes_max }
@@ -121,11 +123,16 @@ pub(super) fn simulate<'a>(points: &'a [Point], threads: usize) -> Result<Vec<Do
 
 /// Fails if messages did not arrive.
 pub(super) fn unfinished(done: &[Done<'_>]) -> Result<(), CliError> {
-    match done.iter().find(|done| done.outcome.stuck || done.outcome.failed > 0) {
-        None => Ok(()),
-        Some(Done { point, outcome, .. }) => Err(CliError::Incomplete(format!(
-            "{}: {} messages did not arrive, {} calls failed",
-            point.name, outcome.samples.unfinished, outcome.failed
+    done.iter().try_for_each(|done| complete(&done.point.name, &done.outcome))
+}
+
+/// Fails if messages of a run did not arrive.
+pub(super) fn complete(name: &str, outcome: &Outcome) -> Result<(), CliError> {
+    match outcome.stuck || outcome.failed > 0 {
+        false => Ok(()),
+        true => Err(CliError::Incomplete(format!(
+            "{name}: {} messages did not arrive, {} calls failed",
+            outcome.samples.unfinished, outcome.failed
         ))),
     }
 }

@@ -15,7 +15,7 @@ use homa_sim::{
 use serde::Serialize;
 
 use super::{
-    args::{Sigcomm18Args, TransportArg},
+    args::{RunOptions, Sigcomm18Args, TransportArg},
     out, picture,
     point::{Done, Point, Slow, Worst, simulate, unfinished},
     run_files,
@@ -91,7 +91,11 @@ struct RunDocument {
 /// Runs the command.
 pub(crate) fn run(args: &Sigcomm18Args, json: bool) -> Result<(), CliError> {
     let points = args.workloads.iter().flat_map(|name| {
-        args.transports.iter().map(move |transport| point(name, *transport, args))
+        let worst = Worst::new(args.worst, args.worst_max);
+        let wanted = move |point| Point { worst, ..point };
+        args.transports
+            .iter()
+            .map(move |transport| point(name, *transport, &args.options).map(wanted))
     });
     let points = points.collect::<Result<Vec<_>, _>>()?;
     out::check(args.out.as_deref())?;
@@ -137,7 +141,11 @@ fn write(out: &Path, document: &Document, done: &[Done<'_>]) -> Result<(), CliEr
 }
 
 /// What a workload and a transport of the command line need.
-fn point(name: &str, transport: TransportArg, args: &Sigcomm18Args) -> Result<Point, CliError> {
+pub(super) fn point(
+    name: &str,
+    transport: TransportArg,
+    args: &RunOptions,
+) -> Result<Point, CliError> {
     let of_file = || Workload::exact_file(name).map(Messages::of);
     let (sizes, messages) = match Messages::published(name) {
         Some(messages) => (format!("sigcomm18/{name}"), messages),
@@ -166,8 +174,7 @@ fn point(name: &str, transport: TransportArg, args: &Sigcomm18Args) -> Result<Po
     let point = plan::Point::new(name.to_owned(), Vec::new(), &spec, Path::new(""));
     let plan::Point { run, inputs, .. } = point.map_err(usage)?;
     let classes = classes(name, transport, &messages, args.load);
-    let worst = Worst::new(args.worst, args.worst_max);
-    Ok(Point { name: name.to_owned(), run, inputs, classes, worst })
+    Ok(Point { name: name.to_owned(), run, inputs, classes, worst: Worst::NONE })
 }
 
 /// What is wrong, in words of the command line.

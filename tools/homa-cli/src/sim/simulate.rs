@@ -39,8 +39,8 @@ impl<T> Results<T> {
 }
 
 /// Does the work of each job, so many at a time, in their order. `work` says which part of it is
-/// done, and leaves it without a result when it hears that nobody waits any more. After a failure no
-/// other begins, and those under way are brought to their end.
+/// done, and leaves it without a result when it hears that nobody waits any more. After a failure
+/// no other begins, and those under way are brought to their end.
 pub(super) fn simulate<T: Send>(
     jobs: &[Job<'_>],
     threads: usize,

@@ -46,7 +46,7 @@ impl Tally {
 }
 
 /// Kinds of ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PortKind {
     /// From hosts to their switch.
@@ -66,6 +66,30 @@ pub enum PortKind {
 }
 
 impl PortKind {
+    /// All of them, from hosts up and down again.
+    pub const ALL: [Self; 7] = [
+        Self::HostUp,
+        Self::RackUp,
+        Self::CoreUp,
+        Self::Across,
+        Self::CoreDown,
+        Self::SpineDown,
+        Self::RackDown,
+    ];
+
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HostUp => "host up",
+            Self::RackDown => "ToR down",
+            Self::RackUp => "ToR up",
+            Self::SpineDown => "spine down",
+            Self::CoreUp => "core up",
+            Self::CoreDown => "core down",
+            Self::Across => "across",
+        }
+    }
+
     /// Of ports between switches of these tiers.
     pub(super) fn between(from: u32, to: u32) -> Self {
         match (from, to) {
@@ -120,6 +144,8 @@ pub struct PortView {
     pub kind: PortKind,
     /// From 0, in the order of hosts or switches.
     pub index: u32,
+    /// Of its link.
+    pub rate: Rate,
     /// Bytes of link time that wait, by priority. Where a discipline has no queue of each, all of
     /// them are in the lowest.
     pub queued_bytes: [u32; PRIORITIES],

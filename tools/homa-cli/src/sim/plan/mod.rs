@@ -71,11 +71,7 @@ fn simulate<'a>(points: &[&'a Point], threads: usize, folder: &Folder) -> Result
 /// `homa sim point`: one point, unless it is done.
 pub(crate) fn point(args: &PointArgs, json: bool) -> Result<(), CliError> {
     let plan = read(&args.plan)?;
-    let last = plan.points.len() - 1;
-    let point = plan.points.get(args.index).ok_or_else(|| {
-        let text = format!("--index {}: the points of the plan are 0 to {last}", args.index);
-        CliError::Usage(text)
-    })?;
+    let point = point_of(&plan, args.index)?;
     let folder = Folder::open(args.out.clone())?;
     let was_done = folder.done(&plan)?.contains(&point.hash);
     if !was_done {
@@ -92,6 +88,14 @@ pub(crate) fn point(args: &PointArgs, json: bool) -> Result<(), CliError> {
             output::bytes(format!("{} {what}: {}\n", args.index, file.display()).as_bytes())
         }
     }
+}
+
+/// A point of a plan.
+pub(super) fn point_of(plan: &Plan, index: usize) -> Result<&Point, CliError> {
+    plan.points.get(index).ok_or_else(|| {
+        let last = plan.points.len() - 1;
+        CliError::Usage(format!("--index {index}: the points of the plan are 0 to {last}"))
+    })
 }
 
 /// What `homa sim point` prints.
@@ -183,7 +187,8 @@ fn show(collected: &Collected, json: bool, csv: bool) -> Result<(), CliError> {
     }
 }
 
-fn read(path: &Path) -> Result<Plan, CliError> {
+/// Reads a plan.
+pub(super) fn read(path: &Path) -> Result<Plan, CliError> {
     Plan::read(path).map_err(|error| CliError::Usage(error.to_string()))
 }
 
