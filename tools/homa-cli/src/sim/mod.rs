@@ -4,6 +4,7 @@ pub(crate) mod args;
 mod buffers;
 mod explain;
 mod folder;
+mod huge_pages;
 mod out;
 mod picture;
 mod plan;
@@ -23,6 +24,9 @@ use crate::error::CliError;
 
 /// Runs the command.
 pub(crate) fn run(command: &SimCommand, json: bool) -> Result<(), CliError> {
+    if !matches!(command, SimCommand::List(_) | SimCommand::Collect(_)) {
+        huge_pages::ask();
+    }
     match command {
         SimCommand::Run(args) => plan::run(args, json),
         SimCommand::Point(args) => plan::point(args, json),
