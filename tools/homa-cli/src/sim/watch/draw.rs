@@ -1,12 +1,16 @@
 //! A moment of a simulation on a terminal.
 
 use homa_report::format::thousands;
-use ratatui::{
-    Frame,
+use ratatui_core::{
     layout::{Constraint, Layout, Rect},
     style::{Modifier, Style},
+    terminal::Frame,
     text::Line,
-    widgets::{Cell, Gauge, Paragraph, Row, Table},
+};
+use ratatui_widgets::{
+    gauge::Gauge,
+    paragraph::Paragraph,
+    table::{Cell, Row, Table},
 };
 
 use super::look::{Busy, Ports, Slow, View};
@@ -101,7 +105,7 @@ fn row(name: String, figures: [String; 3]) -> Row<'static> {
 #[cfg(test)]
 mod tests {
     use homa_sim::PortKind;
-    use ratatui::{Terminal, backend::TestBackend};
+    use ratatui_core::{backend::TestBackend, terminal::Terminal};
 
     use super::*;
 

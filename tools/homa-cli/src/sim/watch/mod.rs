@@ -2,6 +2,7 @@
 
 mod draw;
 mod look;
+mod screen;
 
 use std::{
     io::{self, IsTerminal},
@@ -16,12 +17,12 @@ use std::{
 };
 
 use homa_sim::{Outcome, Run};
-use ratatui::{
-    DefaultTerminal,
-    crossterm::event::{self, Event, KeyCode, KeyModifiers},
-};
+use ratatui_crossterm::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 
-use self::look::{View, Watcher};
+use self::{
+    look::{View, Watcher},
+    screen::Screen,
+};
 use super::{args::WatchArgs, plan, point::complete, reproduce};
 use crate::{error::CliError, interrupt, output};
 
@@ -93,29 +94,29 @@ fn show(name: &str, run: &Run) -> Result<Option<Outcome>, CliError> {
         *view() = seen;
         is_wanted.load(Ordering::Relaxed)
     };
-    let mut terminal = ratatui::try_init().map_err(failed)?;
+    let mut screen = Screen::take().map_err(failed)?;
     let (left, outcome) = thread::scope(|scope| {
         let simulation = scope.spawn(|| simulate(run, follow));
         let is_over = || simulation.is_finished();
-        let left = draw_until_left(&mut terminal, name, || view().clone(), is_over);
+        let left = draw_until_left(&mut screen, name, || view().clone(), is_over);
         is_wanted.store(false, Ordering::Relaxed);
         (left, simulation.join())
     });
-    ratatui::restore();
+    drop(screen);
     left?;
     outcome.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Draws what there is until the user leaves. Ctrl-C fails.
 fn draw_until_left(
-    terminal: &mut DefaultTerminal,
+    screen: &mut Screen,
     name: &str,
     view: impl Fn() -> View,
     is_over: impl Fn() -> bool,
 ) -> Result<(), CliError> {
     loop {
         let (is_over, view) = (is_over(), view());
-        terminal.draw(|frame| draw::draw(frame, name, &view, is_over)).map_err(failed)?;
+        screen.draw(|frame| draw::draw(frame, name, &view, is_over)).map_err(failed)?;
         if interrupt::pressed() {
             return Err(CliError::Interrupted);
         }
