@@ -271,6 +271,12 @@ fn files_that_cannot_be_read_or_understood_are_named() {
             2,
             "`priorities.count` must be between 1 and 8",
         ),
+        (
+            "sim reproduce sigcomm18 --network /no/such.toml",
+            2,
+            "--network: cannot read network /no/such.toml",
+        ),
+        ("sim reproduce sigcomm18 --network x.toml --racks 2", 2, "cannot be used with"),
         ("sim reproduce sigcomm18 --profile 2019", 2, "possible values: 2018, default"),
         ("load 127.0.0.1:1 --workload {dir}/empty", 1, "no points"),
         ("load 127.0.0.1:1 --workload fixed:0", 2, "a message has at least 1 byte"),

@@ -36,6 +36,20 @@ fn published_sizes_and_figures_stand_beside_ours() {
 }
 
 #[test]
+fn a_network_of_a_file_takes_the_place_of_the_racks_and_published_figures_stay_beside() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("network.toml");
+    fs::write(&file, "shape = \"single-switch\"\nhosts = 5\nhost_gbps = 25\n").unwrap();
+    let file = file.to_str().unwrap();
+    let found = reproduced(&["--workload", "w3", "--network", file, "--pacing", "clock"]);
+    let run = &found["runs"][0];
+    assert_eq!(run["hosts"], 5);
+    // The clock has the rate of the network's links.
+    assert_eq!(run["settings"]["output"]["link_mbps"], 25_000);
+    assert!(found["errors"][0]["p50_percent"].is_number(), "{}", found["errors"]);
+}
+
+#[test]
 fn as_many_threads_as_there_are_give_the_results_of_one() {
     let options = ["--workload", "w1", "--workload", "w2", "--workload", "w3"];
     let [one, three] =

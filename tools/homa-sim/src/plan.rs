@@ -110,6 +110,7 @@ fn label(variant: &str, values: &[(String, Value)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reproduce::sigcomm18;
 
     fn parse(text: &str) -> Result<Plan, PlanError> {
         Plan::parse(text, Path::new("test.toml"))
@@ -201,6 +202,17 @@ mod tests {
         ] {
             assert_ne!(hash(&other), base, "{other}");
         }
+    }
+
+    #[test]
+    fn a_plan_knows_every_transport_and_the_oracle_by_two_names() {
+        let names = sigcomm18::TRANSPORTS;
+        let text = format!("transport = {names:?}\n");
+        let points = parse(&text).unwrap().points;
+        let found: Vec<_> = points.iter().map(|point| point.inputs.transport.as_str()).collect();
+        assert_eq!(found, names);
+        let one = parse("transport = [\"oracle\", \"srpt-oracle\"]\n").unwrap().points;
+        assert_eq!(one.len(), 1);
     }
 
     #[test]

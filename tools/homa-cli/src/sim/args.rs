@@ -218,6 +218,7 @@ Examples:
   homa sim reproduce sigcomm18 --quick --workload w4 --set priorities.count=2
   homa sim reproduce sigcomm18 --quick --workload w5 --worst 10 --worst-max 200k
   homa sim reproduce sigcomm18 --quick --transport homa --transport pfabric --transport oracle
+  homa sim reproduce sigcomm18 --network fabric.toml --workload w4
 
 Slowdown: the time of a message in times of what it takes on the idle network. A file of sizes has \
 lines of length_bytes,cumulative_fraction.")]
@@ -269,6 +270,9 @@ pub(crate) struct RunOptions {
     /// Racks of 16 hosts; 9, with --quick 1
     #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1..=625))]
     pub racks: Option<u32>,
+    /// A network as TOML instead of racks; published figures are those of the evaluation's
+    #[arg(long, value_name = "FILE", conflicts_with = "racks")]
+    pub network: Option<PathBuf>,
     /// The same number gives the same results, on every machine
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,

@@ -160,11 +160,17 @@ pub(super) fn point(
         named::merge(&mut settings, given(setting)?);
     }
     let count = args.messages.unwrap_or_else(|| messages.count(packets, bounds));
+    let network = match &args.network {
+        Some(path) => {
+            Network::read(path).map_err(|error| CliError::Usage(format!("--network: {error}")))?
+        }
+        None => Network { racks: Some(args.racks.unwrap_or(racks)), ..Network::default() },
+    };
     let spec = PointSpec {
         transport: transport.name().to_owned(),
         profile: args.profile.into(),
         pacing: args.pacing.into(),
-        network: Network { racks: Some(args.racks.unwrap_or(racks)), ..Network::default() },
+        network,
         traffic: TrafficSpec { sizes },
         load: args.load,
         messages: Some(count),

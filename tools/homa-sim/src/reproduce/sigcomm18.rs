@@ -69,7 +69,7 @@ impl Messages {
         let tcp = |algorithm| Choice::Tcp(Box::new(tcp::Settings::new(algorithm)));
         Some(match name {
             "homa" => Choice::Homa(Box::new(homa)),
-            "srpt-oracle" => Choice::Oracle,
+            "srpt-oracle" | "oracle" => Choice::Oracle,
             "pfabric" => Choice::PFabric,
             "pias" => Choice::Pias(self.thresholds),
             "phost" => Choice::PHost,
