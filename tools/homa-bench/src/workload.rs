@@ -109,6 +109,26 @@ impl Workload {
         Workload { points: vec![(length_bytes, 1.0)] }
     }
 
+    /// Messages of these lengths in bytes, each with its weight above 0, in any order.
+    pub fn weighted(lengths: impl IntoIterator<Item = (u64, f64)>) -> Self {
+        let mut lengths: Vec<_> = lengths.into_iter().collect();
+        lengths.sort_unstable_by_key(|(length, _)| *length);
+        let all: f64 = lengths.iter().map(|(_, weight)| weight).sum();
+        let mut sum = 0.0;
+        let mut points: Vec<(u64, f64)> = Vec::new();
+        for (length, weight) in lengths {
+            sum += weight;
+            match points.last_mut().filter(|last| last.0 == length) {
+                Some(last) => last.1 = sum / all,
+                None => points.push((length, sum / all)),
+            }
+        }
+        if let Some(last) = points.last_mut() {
+            last.1 = 1.0;
+        }
+        Workload { points }
+    }
+
     /// Length in bytes and the fraction of messages of at most this length, both rising.
     pub fn points(&self) -> &[(u64, f64)] {
         &self.points
@@ -295,6 +315,13 @@ mod tests {
 
     fn parse(text: &str) -> Result<Workload, String> {
         Workload::parse(text.as_bytes(), MESSAGE_BYTES_MAX)
+    }
+
+    #[test]
+    fn lengths_with_weights_are_a_distribution_whatever_their_order() {
+        let workload = Workload::weighted([(500, 1.0), (20, 2.0), (500, 3.0), (9, 2.0)]);
+        assert_eq!(workload.points(), [(9, 0.25), (20, 0.5), (500, 1.0)]);
+        assert!(Workload::weighted([]).points().is_empty());
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(crate) enum Event {
     Freed(PortId),
     /// A transport wanted to be asked again.
     Due(HostId),
-    /// The next message of a host begins.
+    /// The next message of a source of traffic begins: those of the hosts come first.
     Begins(HostId),
     /// A link fails or is mended, or switches learn of it: a change of the network.
     Changed(u32),

@@ -1,14 +1,16 @@
 //! What is kept of a run: the file of a point.
 
+use homa_bench::workload::Workload;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     fabric::PortSummary,
     plan::{Inputs, Point},
     reproduce::{published::unpublished, sigcomm18},
-    run::Outcome,
-    summary::{Sample, percentiles},
+    run::{Outcome, Run},
+    summary::{Sample, Samples, percentiles},
     time::Time,
+    traffic::Pattern,
 };
 
 /// The result of a point: what went in, and what came out. The same inputs give the same text.
@@ -86,7 +88,7 @@ impl PointResult {
     pub fn of(point: &Point, outcome: &Outcome) -> Self {
         let samples = &outcome.samples;
         let half = samples.all().len() / 2;
-        let classes = unpublished(&point.run.sizes);
+        let classes = unpublished(&sizes(&point.run, samples));
         let rows = sigcomm18::rows(samples, &classes, 0.0);
         let row = |row: sigcomm18::Row| SizeRow {
             message_bytes: row.class.message_bytes,
@@ -123,6 +125,16 @@ impl Slowdown {
         let sum: f64 = samples.iter().map(|sample| sample.slowdown).sum();
         let messages = samples.len();
         Some(Self { messages, mean: sum / messages as f64, p50, p99, p999, max })
+    }
+}
+
+/// Sizes that samples are divided by: those that messages were drawn from. Of calls, which have the
+/// bytes of two messages, and where several distributions or none were drawn from, those that were
+/// sent.
+fn sizes(run: &Run, samples: &Samples) -> Workload {
+    match (&run.demand.pattern, &run.demand.responses) {
+        (Pattern::AllToAll | Pattern::Permutation, None) => run.sizes.clone(),
+        _ => Workload::weighted(samples.all().iter().map(|sample| (sample.bytes.into(), 1.0))),
     }
 }
 

@@ -12,6 +12,8 @@
 #![forbid(unsafe_code)]
 
 mod calendar;
+mod calls;
+mod chance;
 mod event;
 mod fabric;
 pub mod figures;
@@ -37,5 +39,8 @@ pub use journey::Journey;
 pub use packet::{Delivered, Outgoing, PRIORITIES, PacketSize};
 pub use run::{Moment, Outcome, Run, SetupError};
 pub use time::{Rate, Span, Time};
-pub use traffic::{Load, Traffic};
+pub use traffic::{
+    Arrivals, Background, Demand, Incast, Load, Pattern, Recorded, Trace, TraceError, Traffic,
+    TrafficError,
+};
 pub use world::{Counts, Message, World};

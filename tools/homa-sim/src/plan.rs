@@ -6,6 +6,7 @@
 
 mod axes;
 mod point;
+mod traffic;
 
 use std::{collections::HashSet, path::Path};
 
@@ -13,7 +14,10 @@ use homa_bench::plan::{PlanError, Source, text_of};
 use serde::Deserialize;
 use toml::{Spanned, Value, de::DeTable};
 
-pub use self::point::{Inputs, InputsError, Point, PointSpec, TrafficSpec};
+pub use self::{
+    point::{Inputs, InputsError, Point, PointSpec},
+    traffic::{ArrivalsName, CallsName, PatternName, TrafficSpec},
+};
 
 /// A plan.
 #[derive(Clone, Debug)]
@@ -186,6 +190,8 @@ mod tests {
         for same in [
             "title = \"x\"\nexpect = \"y\"\npublished = [\"z\"]\n",
             "load = 0.8\nseed = [1]\n",
+            "traffic.pattern = \"all-to-all\"\ntraffic.sizes = \"sigcomm18/w4\"\n",
+            "traffic.arrivals = \"poisson\"\ntraffic.calls = \"one-way\"\n",
             "[[variant]]\nname = \"v\"\n",
         ] {
             assert_eq!(hash(same), base, "{same}");
@@ -198,9 +204,57 @@ mod tests {
             "profile = \"default\"\n".to_owned(),
             "network.racks = 2\n".to_owned(),
             "traffic.sizes = \"w4\"\n".to_owned(),
+            "traffic.pattern = \"permutation\"\n".to_owned(),
+            "traffic.arrivals = \"log-normal\"\ntraffic.sigma = 1\n".to_owned(),
+            "traffic.calls = \"request-response\"\n".to_owned(),
+            "traffic.trace = \"tests/trace.csv\"\n".to_owned(),
             format!("homa.grants.fifo_permille = {}\n", default + 1),
         ] {
             assert_ne!(hash(&other), base, "{other}");
+        }
+    }
+
+    #[test]
+    fn settings_follow_the_sizes_of_all_messages_background_and_responses_included() {
+        let homa = |text: &str| parse(text).unwrap().points.pop().unwrap().inputs.homa;
+        let cutoffs = |text: &str| homa(text)["priorities"]["cutoffs"].clone();
+        let requests = "traffic.sizes = \"fixed:100\"\n";
+        let calls = "traffic.calls = \"request-response\"\n";
+        let long = "traffic.response_sizes = \"fixed:100k\"\n";
+        assert_eq!(cutoffs(requests), cutoffs(&[requests, calls].concat()));
+        assert_ne!(cutoffs(requests), cutoffs(&[requests, calls, long].concat()));
+        let incast = "traffic.pattern = \"incast\"\ntraffic.senders = 2\nload = 0.5\n";
+        let background = "traffic.background = 0.4\ntraffic.background_sizes = \"fixed:100k\"\n";
+        assert_eq!(cutoffs(requests), cutoffs(&[requests, incast].concat()));
+        assert_ne!(cutoffs(requests), cutoffs(&[requests, incast, background].concat()));
+    }
+
+    #[test]
+    fn a_recording_has_a_load_and_a_number_of_messages_of_its_own() {
+        let text = "traffic.trace = \"tests/trace.csv\"\ntraffic.calls = \"request-response\"\n";
+        let point = parse(text).unwrap().points.pop().unwrap();
+        assert_eq!(point.run.messages, 4);
+        // 95,720 bytes in 30 µs, on 16 links of 10 Gbit/s.
+        let load = 95_720.0 * 8.0 / (30e-6 * 10e9 * 16.0);
+        assert!((point.run.load - load).abs() < 1e-9, "{}", point.run.load);
+        assert_eq!(point.inputs.traffic.trace.as_deref(), Some("trace.csv"));
+        let bytes: Vec<_> = point.run.sizes.points().iter().map(|point| point.0).collect();
+        assert_eq!(bytes, [20, 700, 5_000, 90_000]);
+    }
+
+    #[test]
+    fn inputs_give_the_point_again_whatever_its_traffic_is() {
+        for text in [
+            "traffic.arrivals = \"log-normal\"\ntraffic.sigma = 1\n",
+            "traffic.pattern = \"incast\"\ntraffic.senders = 3\n",
+            "[traffic]\npattern = \"incast\"\nsenders = 3\nbackground = 0.1\n",
+            "traffic.pattern = \"permutation\"\ntraffic.calls = \"request-response\"\n",
+            "traffic.trace = \"tests/trace.csv\"\n",
+        ] {
+            let point = parse(text).unwrap().points.pop().unwrap();
+            let inputs = serde_json::to_value(&point.inputs).unwrap();
+            let again = Point::again(inputs, Path::new("tests"));
+            assert_eq!(again.unwrap().hash, point.hash, "{text}");
         }
     }
 
@@ -252,6 +306,69 @@ mod tests {
             ("traffic.sizes = \"fixed:0\"\n", ["line 1", "`traffic.sizes`", "at least 1 byte"]),
             ("traffic.sizes = \"fixed:100M\"\n", ["line 1", "`traffic.sizes`", "at most 67108864"]),
             ("traffic.sizes = \"no/such.csv\"\n", ["line 1", "no/such.csv", "No such file"]),
+            (
+                "\ntraffic.pattern = \"ring\"\n",
+                ["line 2", "variant `ring`", "`all-to-all`, `permutation`, `incast`"],
+            ),
+            (
+                "traffic.arrivals = \"even\"\n",
+                ["line 1", "variant `even`", "`poisson` or `log-normal`"],
+            ),
+            (
+                "traffic.calls = \"both\"\n",
+                ["line 1", "variant `both`", "`one-way` or `request-response`"],
+            ),
+            (
+                "traffic.pattern = \"incast\"\ntraffic.senders = [2, 16]\n",
+                ["line 2", "`traffic.senders`", "from 1 to 15, the hosts besides the receiver"],
+            ),
+            ("traffic.pattern = \"incast\"\n", ["line 1", "`traffic.senders`", "the number"]),
+            ("traffic.senders = 3\n", ["line 1", "`traffic.senders`", "the pattern incast"]),
+            ("traffic.sigma = 1\n", ["line 1", "`traffic.sigma`", "the arrivals log-normal"]),
+            (
+                "traffic.arrivals = \"log-normal\"\ntraffic.sigma = 4\n",
+                ["line 2", "`traffic.sigma`", "above 0 and at most 3"],
+            ),
+            (
+                "traffic.response_sizes = \"w1\"\n",
+                ["line 1", "`traffic.response_sizes`", "the calls request-response"],
+            ),
+            (
+                "traffic.calls = \"request-response\"\ntraffic.response_sizes = \"fixed:0\"\n",
+                ["line 2", "`traffic.response_sizes`", "at least 1 byte"],
+            ),
+            (
+                "[traffic]\npattern = \"incast\"\nsenders = 2\narrivals = \"poisson\"\n",
+                ["line 4", "`traffic.arrivals`", "comes at equal intervals"],
+            ),
+            (
+                "[traffic]\npattern = \"incast\"\nsenders = 2\nbackground = 0.2\n",
+                ["line 4", "`traffic.background`", "below 1 together with the load"],
+            ),
+            (
+                "traffic.background_sizes = \"w1\"\n",
+                ["line 1", "`traffic.background_sizes`", "without `background`"],
+            ),
+            (
+                "traffic.trace = \"no/t.csv\"\n",
+                ["line 1", "`traffic.trace`", "read trace no/t.csv"],
+            ),
+            (
+                "network.hosts_per_rack = 4\ntraffic.trace = \"tests/trace.csv\"\n",
+                ["line 2", "tests/trace.csv, line 4: `from` must be", "0 to 3, not \"4\""],
+            ),
+            (
+                "traffic.trace = \"tests/trace.csv\"\nload = 0.5\n",
+                ["line 2", "`load`", "left out: `traffic.trace` says it"],
+            ),
+            (
+                "messages = 1000\ntraffic.trace = \"tests/trace.csv\"\n",
+                ["line 1", "`messages`", "left out: `traffic.trace` says it"],
+            ),
+            (
+                "[traffic]\ntrace = \"tests/trace.csv\"\npattern = \"permutation\"\n",
+                ["line 3", "`traffic.pattern`", "left out: `traffic.trace` says it"],
+            ),
             ("[[variant]]\nload = 0.5\n", ["line 1", "[[variant]]", "name"]),
             ("= 3", ["line 1", "", ""]),
         ] {

@@ -15,7 +15,7 @@ use crate::{
     packet::PacketSize,
     summary::Samples,
     time::{Span, Time},
-    traffic::{Load, Traffic},
+    traffic::{Background, Demand, Incast, Load, Pattern, Traffic, TrafficError},
     transport::{
         Choice, Protocol, Transport,
         homa::{Homa, Responses},
@@ -36,10 +36,13 @@ pub struct Run {
     pub topology: Topology,
     /// Sizes of messages.
     pub sizes: Workload,
-    /// Part of the hosts' links that is used: headers and control packets included.
+    /// Part of the links that is used, headers and control packets included: of which links says
+    /// the [pattern](crate::Pattern).
     pub load: f64,
-    /// Messages of all hosts.
+    /// Messages of all hosts, responses excepted.
     pub messages: u32,
+    /// How they come.
+    pub demand: Demand,
     /// What hosts speak.
     pub transport: Choice,
     /// What everything that is left to chance follows.
@@ -59,6 +62,9 @@ pub enum SetupError {
     /// The load is not above 0 and below 1: give another.
     #[error("the load must be above 0 and below 1")]
     Load,
+    /// The traffic cannot be: see the text.
+    #[error(transparent)]
+    Traffic(#[from] TrafficError),
 }
 
 /// What a run shows.
@@ -171,10 +177,13 @@ impl Run {
     /// # Errors
     /// See [`SetupError`].
     pub fn check(&self) -> Result<(), SetupError> {
-        if !(self.load > 0.0 && self.load < 1.0) {
+        // A recording has the load that it has.
+        let is_recorded = matches!(self.demand.pattern, Pattern::Recorded(_));
+        if !(is_recorded || self.load > 0.0 && self.load < 1.0) {
             return Err(SetupError::Load);
         }
         self.topology.validate()?;
+        self.demand.check(self.topology.hosts(), self.load)?;
         match &self.transport {
             Choice::Homa(config) => Ok(config.validate()?),
             _ => Ok(()),
@@ -209,7 +218,8 @@ impl Run {
                     true => Responses::Outside,
                     false => Responses::Inside,
                 };
-                let homa = Homa::new(Clone::clone(config), responses, self.seed)?;
+                let homa = Homa::new(Clone::clone(config), responses, self.seed)?
+                    .with_calls(self.demand.responses.is_some());
                 self.simulate_explaining(&homa, messages, follow)
             }
             Choice::Tcp(settings) => self.simulate_explaining(
@@ -246,16 +256,13 @@ impl Run {
         mut follow: impl FnMut(&Moment<'_>) -> ControlFlow<()>,
     ) -> Result<Option<Outcome>, SetupError> {
         self.check()?;
-        let interval = self.interval(protocol);
-        let load = Load { sizes: self.sizes.clone(), interval, messages: self.messages };
-        let hosts = self.topology.hosts();
-        let traffic = Traffic::new(load, hosts, self.seed);
+        let traffic = Traffic::new(self.offered(protocol), self.topology.hosts(), self.seed);
         let (first, begins) = (traffic.introductions(), traffic.load_begins());
+        let (count, length) = (f64::from(traffic.messages()), traffic.length_ps());
         let mut world = World::new(self.topology.clone(), protocol, traffic, self.seed)?;
         if !messages.is_empty() {
             world.follow(messages.iter().copied());
         }
-        let length = interval.as_ps() as f64 * f64::from(self.messages) / f64::from(hosts);
         let at = |part: f64| begins + Span::from_ps((length * part) as u64);
 
         let mut measured = None;
@@ -275,7 +282,7 @@ impl Run {
                 now: world.now(),
                 packet_size: protocol.packet_size(),
                 length: Span::from_ps(length as u64),
-                first: first as usize,
+                first: world.messages().partition_point(|message| message.begun < begins),
                 world: &world,
             };
             if follow(&moment).is_break() {
@@ -286,7 +293,7 @@ impl Run {
             }
         }
         world.run_until(at(f64::from(LENGTHS)) + PATIENCE);
-        let place = |part: f64| first as usize + (part * f64::from(self.messages)) as usize;
+        let place = |part: f64| first as usize + (part * count) as usize;
         let counted = place(COUNTED.start)..place(COUNTED.end);
         let at_the_end = || (world.ports(), world.switches(), world.wasted());
         let (ports, switches, wasted) = measured.unwrap_or_else(at_the_end);
@@ -309,14 +316,33 @@ impl Run {
         }))
     }
 
-    /// Mean time between two messages of a host.
-    fn interval(&self, protocol: &impl Protocol) -> Span {
+    /// What is sent, so often that links are used as they should be.
+    fn offered(&self, protocol: &impl Protocol) -> Load {
         let size = protocol.packet_size();
-        let bytes = self.sizes.mean(|bytes| {
-            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-            size.message_wire_bytes(bytes) as f64 + protocol.control_bytes(bytes)
-        });
+        let link_bytes = |sizes: &Workload| {
+            sizes.mean(|bytes| {
+                let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+                size.message_wire_bytes(bytes) as f64 + protocol.control_bytes(bytes)
+            })
+        };
         let byte_ps = 8e6 / f64::from(self.topology.host_rate.mbps());
-        Span::from_ps((bytes * byte_ps / self.load) as u64)
+        let every = |bytes: f64, load: f64| Span::from_ps((bytes * byte_ps / load) as u64);
+        let responses = self.demand.responses.as_ref().map_or(0.0, link_bytes);
+        let (interval, round) = match &self.demand.pattern {
+            // Each host's link carries as many requests as responses in each direction.
+            Pattern::AllToAll | Pattern::Permutation => {
+                (Some(every(link_bytes(&self.sizes) + responses, self.load)), None)
+            }
+            // The receiver's link carries requests in one direction, responses in the other.
+            Pattern::Incast(Incast { senders, background }) => {
+                let each = link_bytes(&self.sizes).max(responses);
+                let own = |own: &Background| every(link_bytes(&own.sizes) + responses, own.load);
+                let round = every(each * f64::from(*senders), self.load);
+                (background.as_ref().map(own), Some(round))
+            }
+            Pattern::Recorded(_) => (None, None),
+        };
+        let (sizes, demand) = (self.sizes.clone(), self.demand.clone());
+        Load { sizes, messages: self.messages, demand, interval, round }
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::{
+    event::MessageId,
     packet::PacketSize,
     transport::Protocol,
     world::{Message, World},
@@ -11,7 +12,7 @@ use crate::{
 /// A message that counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
-    /// Its length.
+    /// Its length; of a call that of request and response.
     pub bytes: u32,
     /// Its place among the messages.
     pub index: u32,
@@ -28,21 +29,34 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Those of the messages `counted`, in the order of their begin.
+    /// Those of the messages `counted`, in the order of their begin; responses are not among those
+    /// that are counted. A call is as long as both its messages, and so is its time.
     pub fn of<P: Protocol>(world: &World<P>, size: &PacketSize, counted: Range<usize>) -> Self {
-        let messages = world.messages().get(counted.clone()).unwrap_or_default();
         let topology = world.topology();
-        let first = counted.start as u32;
-        let sample = |(index, message): (u32, &Message)| {
-            let Message { from, to, bytes, begun, ended, .. } = *message;
-            let idle = topology.idle_time(from, to, bytes, size).as_ps();
-            let slowdown = ended.since(begun).as_ps() as f64 / idle as f64;
-            Sample { bytes, index, slowdown }
+        let message = |id: MessageId| world.messages()[id.0 as usize];
+        let idle_ps = |message: Message| {
+            topology.idle_time(message.from, message.to, message.bytes, size).as_ps()
         };
-        let ended = (first..).zip(messages).filter(|(_, message)| message.is_over());
-        let mut samples: Vec<_> = ended.map(sample).collect();
+        let sample = |first: MessageId, last: MessageId| {
+            let (begun, ended) = (message(first).begun, message(last).ended);
+            let messages = [first, last].into_iter().take(if first == last { 1 } else { 2 });
+            let (mut bytes, mut idle) = (0_u32, 0);
+            for message in messages.map(message) {
+                bytes = bytes.saturating_add(message.bytes);
+                idle += idle_ps(message);
+            }
+            let slowdown = ended.since(begun).as_ps() as f64 / idle as f64;
+            Sample { bytes, index: first.0, slowdown }
+        };
+        let mut samples = Vec::new();
+        let mut unfinished = 0;
+        for (first, last) in world.exchanges(counted) {
+            match last.filter(|last| message(*last).is_over()) {
+                Some(last) => samples.push(sample(first, last)),
+                None => unfinished += 1,
+            }
+        }
         samples.sort_by_key(|sample| sample.bytes);
-        let unfinished = messages.len() - samples.len();
         Self { samples, unfinished }
     }
 

@@ -31,7 +31,7 @@ use crate::{
 /// use std::{collections::{HashMap, VecDeque}, ops::ControlFlow};
 ///
 /// use homa_sim::{
-///     Delivered, HostId, MessageId, Outgoing, PacketSize, Run, Time, Topology,
+///     Delivered, Demand, HostId, MessageId, Outgoing, PacketSize, Run, Time, Topology,
 ///     reproduce::sigcomm18::Messages,
 ///     transport::{Choice, Protocol, Transport},
 /// };
@@ -103,6 +103,7 @@ use crate::{
 ///     sizes: Messages::published("w3").unwrap().sizes,
 ///     load: 0.5,
 ///     messages: 1_000,
+///     demand: Demand::default(),
 ///     transport: Choice::Oracle, // whatever is chosen
 ///     seed: 1,
 /// };
@@ -116,6 +117,19 @@ pub trait Transport {
 
     /// The application sends a message. `false`: the transport cannot take it.
     fn send(&mut self, now: Time, message: MessageId, to: HostId, bytes: u32) -> bool;
+
+    /// The application responds to a request that has arrived, by a message. Unless the transport
+    /// has calls of its own, it is sent as any other one.
+    fn respond(
+        &mut self,
+        now: Time,
+        _request: MessageId,
+        response: MessageId,
+        to: HostId,
+        bytes: u32,
+    ) -> bool {
+        self.send(now, response, to, bytes)
+    }
 
     /// A packet has arrived.
     fn receive(&mut self, now: Time, packet: &Delivered<'_, Self::Header>);

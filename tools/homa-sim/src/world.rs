@@ -1,16 +1,17 @@
 //! The simulation: events, hosts that take turns, messages.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use crate::{
     calendar::Calendar,
+    calls::Calls,
     event::{Event, HostId, MessageId, PacketId},
     fabric::{Fabric, PortKind, PortSummary, PortView, SwitchSummary, Topology, TopologyError},
     journey::{Journey, Journeys},
     packet::wire_bytes,
     receivers::Receivers,
     time::{Span, Time},
-    traffic::Traffic,
+    traffic::{Next, Traffic},
     transport::{Protocol, Transport},
 };
 
@@ -59,6 +60,8 @@ pub struct World<P: Protocol> {
     hosts: Vec<Host<P::Host>>,
     traffic: Traffic,
     messages: Vec<Message>,
+    /// Which of them answer which, where messages are requests.
+    calls: Option<Calls>,
     open: usize,
     counts: Counts,
     measured_since: Time,
@@ -100,8 +103,8 @@ impl<P: Protocol> World<P> {
         let day = Span::from_ps(2 * packet.as_ps() / u64::from(topology.hosts()));
         let hop = packet + topology.send_delay + topology.propagation + topology.switch_delay;
         let mut calendar = Calendar::new(day, hop);
-        for host in (0..topology.hosts()).map(HostId) {
-            calendar.add(traffic.first(host), Event::Begins(host));
+        for (source, at) in traffic.sources() {
+            calendar.add(at, Event::Begins(source));
         }
         let fabric = Fabric::new(topology, queues, seed)?;
         for (change, after) in (0..).zip(fabric.changes()) {
@@ -114,6 +117,7 @@ impl<P: Protocol> World<P> {
             calendar,
             fabric,
             hosts,
+            calls: traffic.calls().then(Calls::default),
             traffic,
             messages: Vec::new(),
             open: 0,
@@ -187,6 +191,25 @@ impl<P: Protocol> World<P> {
         &self.messages
     }
 
+    /// What sources have begun, in this order, by its place among that: the first message and the
+    /// last one, which are the same where messages are one-way. A response that has not begun is
+    /// none.
+    pub(crate) fn exchanges(
+        &self,
+        places: Range<usize>,
+    ) -> impl Iterator<Item = (MessageId, Option<MessageId>)> + '_ {
+        places.map_while(|place| match &self.calls {
+            None => {
+                let id = (place < self.messages.len()).then_some(MessageId(place as u32))?;
+                Some((id, Some(id)))
+            }
+            Some(calls) => {
+                let request = *calls.requests().get(place)?;
+                Some((request, calls.response(request)))
+            }
+        })
+    }
+
     /// The messages that have begun, and where the time of those went that were followed and have
     /// ended, when nothing else is wanted of the simulation any more.
     pub fn into_found(self) -> (Vec<Message>, HashMap<MessageId, Journey>) {
@@ -240,10 +263,10 @@ impl<P: Protocol> World<P> {
                 entry.due = Time::NEVER;
                 host
             }
-            Event::Begins(host) => {
-                self.begin(host);
-                host
-            }
+            Event::Begins(source) => match self.begin(source) {
+                Some(host) => host,
+                None => return,
+            },
             Event::Changed(change) => return self.fabric.change(change),
         };
         self.turn(host);
@@ -259,12 +282,23 @@ impl<P: Protocol> World<P> {
         host
     }
 
-    /// The next message of a host begins.
-    fn begin(&mut self, from: HostId) {
-        let Some(next) = self.traffic.take(from, self.now) else { return };
-        self.calendar.add(next.following, Event::Begins(from));
+    /// The next message of a source begins, at the host that is told.
+    fn begin(&mut self, source: HostId) -> Option<HostId> {
+        let Next { from, to, bytes, response, following } = self.traffic.take(source, self.now)?;
+        if let Some(following) = following {
+            self.calendar.add(following, Event::Begins(source));
+        }
+        let id = self.add_message(from, to, bytes);
+        if let (Some(calls), Some(response_bytes)) = (&mut self.calls, response) {
+            calls.begin(id, response_bytes);
+        }
+        let taken = self.hosts[from.0 as usize].transport.send(self.now, id, to, bytes);
+        self.open += usize::from(taken);
+        Some(from)
+    }
+
+    fn add_message(&mut self, from: HostId, to: HostId, bytes: u32) -> MessageId {
         let id = MessageId(u32::try_from(self.messages.len()).expect("at most 2^32 messages"));
-        let (to, bytes) = (next.to, next.bytes);
         self.messages.push(Message {
             from,
             to,
@@ -277,7 +311,28 @@ impl<P: Protocol> World<P> {
         if let Some(journeys) = &mut self.journeys {
             journeys.begin(self.now, id, from);
         }
-        let taken = self.hosts[from.0 as usize].transport.send(self.now, id, to, bytes);
+        id
+    }
+
+    /// A message has arrived. If it is a request, the response to it begins.
+    fn end(&mut self, id: MessageId) {
+        let entry = &mut self.messages[id.0 as usize];
+        entry.ended = self.now;
+        self.open -= 1;
+        if let Some(journeys) = &mut self.journeys {
+            journeys.end(self.now, id, entry.begun);
+        }
+        if entry.bytes > self.packet_bytes && entry.first_sent != Time::NEVER {
+            self.receivers.ends(entry.to, self.now, self.fabric.carried(entry.to));
+        }
+        let (from, to) = (entry.to, entry.from);
+        let Some(bytes) = self.calls.as_mut().and_then(|calls| calls.asked(id)) else { return };
+        let response = self.add_message(from, to, bytes);
+        if let Some(calls) = &mut self.calls {
+            calls.respond(id, response);
+        }
+        let transport = &mut self.hosts[from.0 as usize].transport;
+        let taken = transport.respond(self.now, id, response, to, bytes);
         self.open += usize::from(taken);
     }
 
@@ -288,22 +343,14 @@ impl<P: Protocol> World<P> {
         self.hosts[host.0 as usize].transport.settle(self.now);
         let mut asks_later = false;
         loop {
-            let transport = &mut self.hosts[host.0 as usize].transport;
-            while let Some(message) = transport.arrived(self.now) {
-                let entry = &mut self.messages[message.0 as usize];
-                entry.ended = self.now;
-                self.open -= 1;
-                if let Some(journeys) = &mut self.journeys {
-                    journeys.end(self.now, message, entry.begun);
-                }
-                if entry.bytes > self.packet_bytes && entry.first_sent != Time::NEVER {
-                    self.receivers.ends(entry.to, self.now, self.fabric.carried(entry.to));
-                }
+            while let Some(message) = self.hosts[host.0 as usize].transport.arrived(self.now) {
+                self.end(message);
             }
             if pulls && self.fabric.is_busy(host, self.now) {
                 asks_later = true;
                 break;
             }
+            let transport = &mut self.hosts[host.0 as usize].transport;
             let Some(packet) = transport.transmit(self.now) else {
                 if !transport.asks_backlog(self.now) {
                     break;

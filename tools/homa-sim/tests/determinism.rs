@@ -6,7 +6,7 @@
 use std::{ops::ControlFlow, path::Path, thread};
 
 use homa_sim::{
-    Run, Topology,
+    Demand, Run, Topology,
     reproduce::sigcomm18::{self, Messages, Pacing, Profile},
     transport::{
         Choice,
@@ -31,6 +31,7 @@ fn dctcp() -> Run {
         sizes: Messages::published("w3").unwrap().sizes,
         load: LOAD,
         messages: 1_000,
+        demand: Demand::default(),
         transport: Choice::Tcp(Box::new(Settings::new(Algorithm::Dctcp))),
         seed: SEED,
     }

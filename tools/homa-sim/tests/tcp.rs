@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use homa_sim::{
-    Buffer, Outcome, Run, Topology,
+    Buffer, Demand, Outcome, Run, Topology,
     reproduce::sigcomm18::Messages,
     transport::{
         Choice,
@@ -18,6 +18,7 @@ fn run(settings: Settings, buffer: Buffer) -> Outcome {
         sizes: Messages::published("w3").unwrap().sizes,
         load: 0.6,
         messages: 10_000,
+        demand: Demand::default(),
         transport: Choice::Tcp(Box::new(settings)),
         seed: 1,
     };

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use homa_sim::{
-    Buffer, Outcome, PortKind, Run, Topology,
+    Buffer, Demand, Outcome, PortKind, Run, Topology,
     reproduce::{
         published,
         sigcomm18::{Messages, Pacing, Profile, Row, rows},
@@ -22,6 +22,7 @@ fn run(transport: &str, workload: &str, count: u32, buffer: Buffer) -> Outcome {
         sizes: messages.sizes,
         load: published::LOAD,
         messages: count,
+        demand: Demand::default(),
         seed: 1,
     };
     let outcome = run.run(|_| ControlFlow::Continue(())).unwrap().unwrap();

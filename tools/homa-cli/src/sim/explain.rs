@@ -104,7 +104,9 @@ fn points_of(file: &Path, args: &ExplainArgs) -> Result<Vec<Point>, CliError> {
         };
         let plan::Point { run, inputs, hash, .. } =
             plan::Point::again(inputs, &args.files).map_err(advice)?;
-        let name = format!("{} ({hash})", inputs.traffic.sizes);
+        let traffic = &inputs.traffic;
+        let name = traffic.trace.as_ref().or(traffic.sizes.as_ref()).map_or("", String::as_str);
+        let name = format!("{name} ({hash})");
         let worst = Worst::new(args.worst, args.max);
         Ok(Point { name, run, inputs, classes: Vec::new(), worst })
     };

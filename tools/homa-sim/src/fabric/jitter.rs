@@ -1,6 +1,9 @@
 //! Delays of hosts that vary.
 
-use crate::time::{Span, Time};
+use crate::{
+    chance::log_normal,
+    time::{Span, Time},
+};
 
 /// Delays that are log-normal, of packets that do not overtake each other.
 #[derive(Debug)]
@@ -19,10 +22,7 @@ impl Jitter {
 
     /// When what comes at `at` is through.
     pub(super) fn after(&mut self, at: Time) -> Time {
-        // Box and Muller; functions of libm are the same on every machine.
-        let (u, v) = (1.0 - self.chance.f64(), self.chance.f64());
-        let normal = (-2.0 * libm::log(u)).sqrt() * libm::cos(std::f64::consts::TAU * v);
-        let factor = libm::exp(self.sigma * normal - self.sigma * self.sigma / 2.0);
+        let factor = log_normal(&mut self.chance, self.sigma);
         let delay = Span::from_ps((self.mean.as_ps() as f64 * factor) as u64);
         self.latest = self.latest.max(at + delay);
         self.latest

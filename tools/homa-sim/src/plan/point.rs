@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
+use super::traffic::{Sent, TrafficSpec};
 use crate::{
     fabric::Topology,
     network::Network,
     reproduce::sigcomm18::{self, Messages, Pacing, Profile},
     run::{Run, SetupError},
+    traffic::{Demand, Pattern},
     transport::Choice,
 };
 
@@ -30,9 +32,12 @@ pub struct PointSpec {
     pub network: Network,
     /// What is sent.
     pub traffic: TrafficSpec,
-    /// Part of the hosts' links that is used, headers and control packets included.
-    pub load: f64,
+    /// Part of the links that is used, headers and control packets included, as the pattern says;
+    /// 0.8 if not given. A recording has its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<f64>,
     /// Messages of all hosts; so many that percentiles mean something if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<u32>,
     /// What everything that is left to chance follows.
     pub seed: u64,
@@ -48,7 +53,7 @@ impl Default for PointSpec {
             pacing: Pacing::Nic,
             network: Network::default(),
             traffic: TrafficSpec::default(),
-            load: 0.8,
+            load: None,
             messages: None,
             seed: 1,
             homa: Table::new(),
@@ -67,20 +72,33 @@ impl PointSpec {
             _ => config,
         }
     }
-}
 
-/// What is sent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TrafficSpec {
-    /// Sizes of messages: `sigcomm18/w1` to `w5`, `w1` to `w5` as the lab has them, `fixed:SIZE`,
-    /// or a CSV file.
-    pub sizes: String,
-}
-
-impl Default for TrafficSpec {
-    fn default() -> Self {
-        Self { sizes: "sigcomm18/w4".to_owned() }
+    /// The load and the number of messages. A recording has its own.
+    fn amount(
+        &self,
+        messages: &Messages,
+        demand: &Demand,
+        topology: &Topology,
+    ) -> Result<(f64, u32), PlanError> {
+        if let Pattern::Recorded(trace) = &demand.pattern {
+            for (key, is_given) in
+                [("load", self.load.is_some()), ("messages", self.messages.is_some())]
+            {
+                if is_given {
+                    return Err(PlanError::value(key, "left out: `traffic.trace` says it"));
+                }
+            }
+            let load = trace.load(topology.host_rate, topology.hosts());
+            return Ok((load, trace.messages().len() as u32));
+        }
+        let count = self.messages.unwrap_or_else(|| messages.count(PACKETS, MESSAGES));
+        match (MESSAGES_MIN..=MESSAGES_MAX).contains(&count) {
+            true => Ok((self.load.unwrap_or(LOAD), count)),
+            false => {
+                let range = format!("{MESSAGES_MIN} to {MESSAGES_MAX}");
+                Err(PlanError::value("messages", range))
+            }
+        }
     }
 }
 
@@ -97,11 +115,11 @@ pub struct Inputs {
     pub network: Network,
     /// What is sent; of files without their directories.
     pub traffic: TrafficSpec,
-    /// Digest of the sizes.
-    pub sizes_sha256: String,
-    /// Part of the hosts' links that is used.
+    /// Digest of all that files may say of it: sizes, and a recording.
+    pub traffic_sha256: String,
+    /// Part of the links that is used, as the pattern says. Of a recording without headers.
     pub load: f64,
-    /// Messages of all hosts.
+    /// Messages of all hosts, responses excepted.
     pub messages: u32,
     /// What everything that is left to chance follows.
     pub seed: u64,
@@ -127,6 +145,8 @@ pub struct Point {
     pub hash: String,
 }
 
+/// The load if none is given.
+const LOAD: f64 = 0.8;
 /// Packets of data that a point makes if the number of messages is not given, within bounds.
 const PACKETS: f64 = 3e6;
 const MESSAGES: std::ops::RangeInclusive<u32> = 4_000..=200_000;
@@ -148,31 +168,32 @@ impl Point {
         spec: &PointSpec,
         directory: &Path,
     ) -> Result<Self, PlanError> {
-        let messages = spec.traffic.messages(directory)?;
-        let count = spec.messages.unwrap_or_else(|| messages.count(PACKETS, MESSAGES));
-        if !(MESSAGES_MIN..=MESSAGES_MAX).contains(&count) {
-            let range = format!("{MESSAGES_MIN} to {MESSAGES_MAX}");
-            return Err(PlanError::value("messages", range));
-        }
         let topology = spec
             .network
             .topology()
             .map_err(|error| PlanError::value(format!("network.{}", error.key), error.must_be))?;
+        let load = spec.load.unwrap_or(LOAD);
+        if !(load > 0.0 && load < 1.0) {
+            return Err(PlanError::value("load", "above 0 and below 1"));
+        }
+        let Sent { sizes, demand, all: messages } =
+            spec.traffic.read(directory, topology.hosts(), load)?;
+        let (load, count) = spec.amount(&messages, &demand, &topology)?;
         let wrong = |error: named::SettingError| {
             PlanError::value(format!("homa.{}", error.name), error.must_be)
         };
         let config = spec.profile.config_with(&messages, spec.pacing, &spec.homa).map_err(wrong)?;
         let config = spec.with_link(config, &topology);
         let homa = named::table(&config);
-        let sizes_sha256 = digest(&messages.sizes, usize::MAX);
+        let traffic_sha256 = traffic_digest(&sizes, &demand);
         let transport = messages.transport(&spec.transport, config).ok_or_else(|| {
             PlanError::value("transport", format!("one of {}", sigcomm18::TRANSPORTS.join(", ")))
         })?;
-        let run = sigcomm18::run(messages.sizes, transport, 1, spec.load, count, spec.seed);
+        let run = sigcomm18::run(sizes, transport, 1, load, count, spec.seed);
         let nic_pulls = run.topology.nic_pulls && spec.pacing != Pacing::Backlog;
-        let run = Run { topology: Topology { nic_pulls, ..topology }, ..run };
+        let run = Run { topology: Topology { nic_pulls, ..topology }, demand, ..run };
         run.check().map_err(|error| match error {
-            SetupError::Load => PlanError::value("load", "above 0 and below 1"),
+            SetupError::Traffic(error) => PlanError::value("traffic", error.to_string()),
             SetupError::Topology(error) => PlanError::value("network", error.to_string()),
             other => PlanError::value("homa", other.to_string()),
         })?;
@@ -181,9 +202,9 @@ impl Point {
             transport: run.transport.name().to_owned(),
             pacing: spec.pacing,
             network: spec.network.clone(),
-            traffic: spec.traffic.without_directories(),
-            sizes_sha256,
-            load: spec.load,
+            traffic: spec.traffic.resolved(),
+            traffic_sha256,
+            load,
             messages: count,
             seed: spec.seed,
             homa: if matches!(run.transport, Choice::Homa(_)) { homa } else { Table::new() },
@@ -204,6 +225,7 @@ impl Point {
             return Err(InputsError::Version(version.unwrap_or("?").to_owned()));
         }
         let inputs: Inputs = serde_json::from_value(inputs)?;
+        let is_recorded = inputs.traffic.trace.is_some();
         let spec = PointSpec {
             transport: inputs.transport.clone(),
             // All settings are given.
@@ -211,8 +233,8 @@ impl Point {
             pacing: inputs.pacing,
             network: inputs.network.clone(),
             traffic: inputs.traffic.clone(),
-            load: inputs.load,
-            messages: Some(inputs.messages),
+            load: (!is_recorded).then_some(inputs.load),
+            messages: (!is_recorded).then_some(inputs.messages),
             seed: inputs.seed,
             homa: inputs.homa.clone(),
         };
@@ -252,57 +274,20 @@ impl Inputs {
     }
 }
 
+/// Digest of what files may say of traffic.
+fn traffic_digest(sizes: &Workload, demand: &Demand) -> String {
+    let (background, trace) = match &demand.pattern {
+        Pattern::Incast(incast) => {
+            (incast.background.as_ref().map(|background| &background.sizes), None)
+        }
+        Pattern::Recorded(trace) => (None, Some(trace.sha256())),
+        Pattern::AllToAll | Pattern::Permutation => (None, None),
+    };
+    digest(&(sizes, background, &demand.responses, trace), usize::MAX)
+}
+
 /// The first bytes of the digest of a value, in hexadecimal digits.
 fn digest(value: &impl Serialize, bytes: usize) -> String {
     let text = serde_json::to_vec(value).expect("maps have names as keys");
     Sha256::digest(text).iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Prefix of the names of the published workloads as the paper has them.
-const SIGCOMM18: &str = "sigcomm18/";
-
-impl TrafficSpec {
-    /// The messages that are meant; files are sought in `directory`.
-    fn messages(&self, directory: &Path) -> Result<Messages, PlanError> {
-        let key = "traffic.sizes";
-        let name = self.sizes.as_str();
-        let messages = match name.strip_prefix(SIGCOMM18) {
-            Some(paper) => Messages::published(paper).ok_or_else(|| {
-                PlanError::value(
-                    key,
-                    "sigcomm18/w1 to sigcomm18/w5, w1 to w5, fixed:SIZE or a file",
-                )
-            })?,
-            None => {
-                let sizes = if is_file(name) {
-                    Workload::exact_file(directory.join(name))
-                } else {
-                    Workload::load(name)
-                };
-                let wrong = |error| PlanError::value(key, format!("sizes that can be: {error}"));
-                Messages::of(sizes.map_err(wrong)?)
-            }
-        };
-        match messages.sizes.quantile(1.0) <= sigcomm18::MESSAGE_BYTES_MAX.into() {
-            true => Ok(messages),
-            false => {
-                let most = sigcomm18::MESSAGE_BYTES_MAX;
-                Err(PlanError::value(key, format!("sizes of at most {most} bytes")))
-            }
-        }
-    }
-
-    /// The same; of files the name alone.
-    fn without_directories(&self) -> Self {
-        let name = Path::new(&self.sizes).file_name().filter(|_| is_file(&self.sizes));
-        let sizes = name.map_or(self.sizes.clone(), |name| name.to_string_lossy().into_owned());
-        Self { sizes }
-    }
-}
-
-/// Whether a name of sizes is that of a file.
-fn is_file(name: &str) -> bool {
-    !(name.starts_with(SIGCOMM18)
-        || name.starts_with(homa_bench::workload::FIXED)
-        || Workload::is_built_in(name))
 }

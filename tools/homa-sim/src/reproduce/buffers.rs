@@ -10,6 +10,7 @@ use crate::{
     run::{Outcome, Run},
     summary::{Sample, percentiles},
     time::{Rate, Span},
+    traffic::Demand,
     transport::{
         Choice,
         tcp::{Algorithm, Settings},
@@ -160,7 +161,8 @@ fn messages_of_w5() -> Messages {
 /// A run with all of the buffer at 80 % load.
 fn point(study: &'static str, setting: &str, transport: Choice, messages: u32, seed: u64) -> Point {
     let (topology, sizes) = (topology(), messages_of_w5().sizes);
-    let run = Run { topology, sizes, load: LOAD, messages, transport, seed };
+    let demand = Demand::default();
+    let run = Run { topology, sizes, load: LOAD, messages, demand, transport, seed };
     Point { study, setting: setting.to_owned(), published_bytes: None, run }
 }
 

@@ -19,6 +19,7 @@ use crate::{
     packet::{PRIORITIES, PacketSize},
     run::Run,
     summary::{Samples, percentiles},
+    traffic::Demand,
     transport::{Choice, pias::Thresholds, tcp},
 };
 
@@ -194,7 +195,7 @@ pub fn run(
         _ => true,
     };
     let topology = Topology { nic_pulls, ..Topology::sigcomm18(racks) };
-    Run { topology, sizes, load, messages, transport, seed }
+    Run { topology, sizes, load, messages, demand: Demand::default(), transport, seed }
 }
 
 /// Longest message.

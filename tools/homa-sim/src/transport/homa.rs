@@ -3,8 +3,14 @@
 //! A message is a request. The engine has no one-way messages, so the server responds with one
 //! byte, which ends the call. The response goes beside the network ([`Responses::Outside`]), as
 //! the published evaluation has none, or through it ([`Responses::Inside`]), as in real life.
+//!
+//! Where the application has calls ([`Homa::with_calls`]), its response is that of the RPC, and
+//! goes through the network in both cases.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
 
 use homa_core::{
     Carriage, Config, ConfigError, Engine, Event, HostBudget, Instant, Path, PortOptions, Received,
@@ -43,6 +49,7 @@ pub enum Responses {
 pub struct Homa {
     config: Config,
     responses: Responses,
+    calls: bool,
     seed: u64,
 }
 
@@ -53,7 +60,13 @@ impl Homa {
     /// A setting is out of its range.
     pub fn new(config: Config, responses: Responses, seed: u64) -> Result<Self, ConfigError> {
         config.validate()?;
-        Ok(Self { config, responses, seed })
+        Ok(Self { config, responses, calls: false, seed })
+    }
+
+    /// The same, where the application responds if `calls`.
+    #[must_use]
+    pub fn with_calls(self, calls: bool) -> Self {
+        Self { calls, ..self }
     }
 
     /// The transport of a host.
@@ -72,6 +85,8 @@ impl Homa {
             host,
             engine,
             responses: self.responses,
+            calls: self.calls,
+            asked: HashMap::new(),
             mtu: self.config.output.mtu_max.min(1500),
             sending: ByRpc::new(),
             receiving: ByRpc::new(),
@@ -105,6 +120,7 @@ impl Protocol for Homa {
         let step = grants.step_bytes.min(window / 4).max(1).next_multiple_of(size.payload_max());
         let grants = bytes.saturating_sub(self.config.unscheduled.bytes).div_ceil(step);
         let response = match self.responses {
+            _ if self.calls => 0,
             Responses::Outside => 0,
             Responses::Inside => size.wire_bytes(RESPONSE_BYTES),
         };
@@ -135,10 +151,14 @@ pub struct HomaHost {
     host: HostId,
     engine: Engine,
     responses: Responses,
+    /// Whether the application responds.
+    calls: bool,
+    /// Requests that it has not responded to.
+    asked: HashMap<MessageId, RpcKey>,
     mtu: u32,
-    /// Requests of this host.
+    /// Messages of this host.
     sending: ByRpc<MessageId>,
-    /// Requests of others.
+    /// Messages of others.
     receiving: ByRpc<Incoming>,
     segments: Vec<Segment>,
     /// What the engine handed over last, and how much of it has left.
@@ -180,13 +200,33 @@ impl Transport for HomaHost {
         true
     }
 
+    fn respond(
+        &mut self,
+        now: Time,
+        request: MessageId,
+        response: MessageId,
+        _to: HostId,
+        bytes: u32,
+    ) -> bool {
+        let sent = self
+            .asked
+            .remove(&request)
+            .filter(|rpc| self.engine.send_response(engine_time(now), *rpc, bytes).is_ok());
+        let Some(rpc) = sent else {
+            self.failed += 1;
+            return false;
+        };
+        self.sending.set(rpc, response);
+        true
+    }
+
     fn receive(&mut self, now: Time, packet: &Delivered<'_, HomaHeader>) {
         let header = packet.header;
         let path = self.path(packet.from);
         let meta = RxMeta { path, dscp: packet.priority << 3, ecn: 0 };
         let bytes = &header.bytes[..usize::from(header.header_bytes)];
         let received = self.engine.handle_packet(engine_time(now), &meta, bytes, header.wire_bytes);
-        // A response carries no message: only requests are looked for.
+        // A response that is not the application's carries no message.
         if let (Received::Place(place), Some(message)) = (received, packet.message) {
             let incoming = Incoming { message, bytes: place.message_length };
             self.receiving.set(place.rpc, incoming);
@@ -204,13 +244,23 @@ impl Transport for HomaHost {
                 Event::RequestArrived { rpc } => {
                     let Some(incoming) = self.receiving.get(rpc) else { continue };
                     let taken = self.engine.consumed(now, rpc, incoming.bytes);
-                    let responded = self.engine.send_response(now, rpc, RESPONSE_BYTES);
+                    let responded = match self.calls {
+                        true => {
+                            self.asked.insert(incoming.message, rpc);
+                            Ok(())
+                        }
+                        false => self.engine.send_response(now, rpc, RESPONSE_BYTES),
+                    };
                     self.failed += u64::from(taken.is_err() || responded.is_err());
                     return Some(incoming.message);
                 }
                 Event::ResponseArrived { rpc, .. } => {
-                    self.failed +=
-                        u64::from(self.engine.consumed(now, rpc, RESPONSE_BYTES).is_err());
+                    let incoming = self.receiving.get(rpc);
+                    let bytes = incoming.map_or(RESPONSE_BYTES, |incoming| incoming.bytes);
+                    self.failed += u64::from(self.engine.consumed(now, rpc, bytes).is_err());
+                    if let Some(incoming) = incoming {
+                        return Some(incoming.message);
+                    }
                 }
                 Event::Failed { .. } => self.failed += 1,
                 Event::PeerAdded { path } => self.engine.path_changed(now, path, self.mtu, None),
@@ -244,7 +294,7 @@ impl Transport for HomaHost {
     }
 
     fn may_send(&self, message: MessageId) -> bool {
-        let is_it = |rpc: &RpcInfo| rpc.id % 2 == 0 && rpc.cookie == u64::from(message.0);
+        let is_it = |info: &RpcInfo| self.sending.get(info.rpc) == Some(message);
         self.engine.rpcs().find(is_it).is_some_and(|rpc| rpc.tx_granted > rpc.tx_sent)
     }
 

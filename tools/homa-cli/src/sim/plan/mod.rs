@@ -116,6 +116,7 @@ pub(crate) fn list(args: &ListArgs, json: bool) -> Result<(), CliError> {
         hash: point.hash.clone(),
         done: done.contains(&point.hash),
         label: point.label.clone(),
+        load: point.run.load,
         messages: point.run.messages,
         hosts: point.run.topology.hosts(),
     };
@@ -123,7 +124,7 @@ pub(crate) fn list(args: &ListArgs, json: bool) -> Result<(), CliError> {
     if json {
         return output::document(&ListDocument { title: &plan.title, points });
     }
-    let header = ["index", "name", "done", "hosts", "messages", "point"];
+    let header = ["index", "name", "done", "hosts", "load", "messages", "point"];
     let cells = |point: &Listed| {
         let done = if point.done { "yes" } else { "" };
         vec![
@@ -131,12 +132,13 @@ pub(crate) fn list(args: &ListArgs, json: bool) -> Result<(), CliError> {
             point.hash.clone(),
             done.to_owned(),
             point.hosts.to_string(),
+            format!("{:.3}", point.load),
             point.messages.to_string(),
             point.label.clone(),
         ]
     };
     let rows = points.iter().map(cells).collect();
-    let table = homa_report::table::table(header.map(str::to_owned).to_vec(), rows, &[5]);
+    let table = homa_report::table::table(header.map(str::to_owned).to_vec(), rows, &[6]);
     output::bytes(format!("{}\n\n{table}", plan.title).as_bytes())
 }
 
@@ -154,6 +156,7 @@ struct Listed {
     hash: String,
     done: bool,
     label: String,
+    load: f64,
     messages: u32,
     hosts: u32,
 }
