@@ -115,7 +115,9 @@ impl Receiver {
             true => self.advance(end),
             false => self.insert(segment.seq, end),
         }
-        let whole = !in_order || segment.fin || self.unacknowledged >= 2 * u64::from(MSS);
+        // As Linux: the end of a message is a short segment, and with the next one, which may be
+        // all that the window has room for, there are less than two full ones.
+        let whole = !in_order || segment.fin || self.unacknowledged > u64::from(MSS);
         if whole { Urgency::Now } else { Urgency::Later }
     }
 
@@ -190,6 +192,13 @@ mod tests {
         assert_eq!(ack(&mut receiver).sack[0], (300, 600));
         assert_eq!(receiver.receive(&segment(0, 100), None), Urgency::Now);
         assert_eq!(ack(&mut receiver).ack, 200);
+    }
+
+    #[test]
+    fn a_full_segment_after_the_short_end_of_a_message_is_acknowledged_at_once() {
+        let mut receiver = Receiver::new(0, 1 << 20);
+        assert_eq!(receiver.receive(&segment(0, MSS - 200), None), Urgency::Later);
+        assert_eq!(receiver.receive(&segment(u64::from(MSS) - 200, MSS), None), Urgency::Now);
     }
 
     #[test]
