@@ -243,3 +243,30 @@ fn a_simulation_asks_for_huge_pages_unless_the_environment_says_what_to_ask_for(
     assert_eq!(asked(None), "glibc.malloc.hugetlb=1");
     assert_eq!(asked(Some("glibc.malloc.hugetlb=0")), "glibc.malloc.hugetlb=0");
 }
+
+#[test]
+fn homa_and_tcp_stand_alone_and_together_whatever_the_number_of_threads() {
+    let mixed = |threads: &str| -> Value {
+        let mut homa = Command::cargo_bin("homa").unwrap();
+        homa.args(["--json", "sim", "reproduce", "mixed", "--messages", "1000", "--share", "0.3"]);
+        let output = homa.args(["--threads", threads]).assert().success().get_output().clone();
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let found = mixed("2");
+    assert_eq!(found, mixed("1"));
+    let rows = found["rows"].as_array().unwrap();
+    let names: Vec<_> = rows.iter().map(|row| (&row["speaks"], &row["transport"])).collect();
+    let expected =
+        ["homa homa", "tcp tcp", "homa_share homa", "tcp_share tcp", "both homa", "both tcp"];
+    let expected: Vec<_> = expected.iter().map(|row| row.split_once(' ').unwrap()).collect();
+    assert!(names.iter().map(|(a, b)| (a.as_str().unwrap(), b.as_str().unwrap())).eq(expected));
+    let loads: Vec<_> = rows.iter().map(|row| row["load"].as_f64().unwrap()).collect();
+    assert!(loads.iter().zip([0.8, 0.8, 0.24, 0.56, 0.8, 0.8]).all(|(a, b)| (a - b).abs() < 1e-9));
+    let messages = |index: usize| rows[index]["messages"].as_u64().unwrap();
+    assert_eq!((messages(0), messages(4) + messages(5)), (850, 850), "85 % of the messages");
+    assert_eq!(rows[0]["published_p99_us"], 90.7);
+    let mut homa = Command::cargo_bin("homa").unwrap();
+    let refused = homa.args(["sim", "reproduce", "mixed", "--share", "1"]).assert().code(2);
+    let said = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
+    assert!(said.contains("--share must be above 0 and below 1"), "{said}");
+}

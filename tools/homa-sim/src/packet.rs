@@ -115,6 +115,23 @@ impl<H> Outgoing<H> {
     }
 }
 
+impl<H> Outgoing<H> {
+    /// The same with another header.
+    pub(crate) fn map<G>(self, header: impl FnOnce(H) -> G) -> Outgoing<G> {
+        Outgoing {
+            to: self.to,
+            ip_bytes: self.ip_bytes,
+            priority: self.priority,
+            rank: self.rank,
+            flow: self.flow,
+            ecn: self.ecn,
+            message: self.message,
+            outside: self.outside,
+            header: header(self.header),
+        }
+    }
+}
+
 /// A packet that has arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct Delivered<'a, H> {
@@ -130,6 +147,20 @@ pub struct Delivered<'a, H> {
     pub message: Option<MessageId>,
     /// The transport's own header.
     pub header: &'a H,
+}
+
+impl<H> Delivered<'_, H> {
+    /// The same with another header.
+    pub(crate) fn with<'a, G>(&self, header: &'a G) -> Delivered<'a, G> {
+        Delivered {
+            from: self.from,
+            priority: self.priority,
+            marked: self.marked,
+            trimmed: self.trimmed,
+            message: self.message,
+            header,
+        }
+    }
 }
 
 /// What hops need of a packet.

@@ -1,6 +1,7 @@
 //! What a transport is to the simulation: one trait, implemented by an adapter per transport.
 
 pub mod homa;
+pub mod mixed;
 pub mod ndp;
 pub mod oracle;
 mod parts;

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum, value_parser};
-use homa_sim::reproduce::sigcomm18::{Pacing, Profile};
+use homa_sim::reproduce::{
+    mixed,
+    sigcomm18::{Pacing, Profile},
+};
 
 use crate::units::parse_size;
 
@@ -179,6 +182,58 @@ pub(crate) enum Evaluation {
     Sigcomm18(Sigcomm18Args),
     /// HomaModule, August 2023: buffer use of Homa, DCTCP and TCP, 20 hosts at 25 Gbit/s
     Buffers(BuffersArgs),
+    /// HomaModule, January 2026: Homa beside TCP, 16 hosts at 100 Gbit/s
+    Mixed(MixedArgs),
+}
+
+/// `homa sim reproduce mixed`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  homa sim reproduce mixed --quick               half of the messages over Homa, half over TCP
+  homa sim reproduce mixed --share 0.2 --tcp dctcp
+  homa sim reproduce mixed --workload w3 --load 0.5 --json
+
+Each alone with all of the load, each alone with its share of it, and both together: what a share \
+costs the other one is the difference between the last two.")]
+pub(crate) struct MixedArgs {
+    /// w1 to w5 as the Linux implementation's benchmark has them, up to 1 MB; fixed:SIZE; or a file
+    #[arg(long, value_name = "NAME|FILE", default_value = mixed::WORKLOAD)]
+    pub workload: String,
+    /// Part of the hosts' links that is used, headers and control packets included
+    #[arg(long, default_value_t = mixed::LOAD, value_name = "FRACTION")]
+    pub load: f64,
+    /// Part of the messages that are Homa's
+    #[arg(long, default_value_t = 0.5, value_name = "FRACTION")]
+    pub share: f64,
+    /// Which TCP
+    #[arg(long, value_enum, default_value_t = TcpArg::Cubic, value_name = "NAME")]
+    pub tcp: TcpArg,
+    /// Fewer messages
+    #[arg(long)]
+    pub quick: bool,
+    /// Messages of a run with all of the load; so many that they make 30 million packets, with
+    /// --quick 1 million
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1000..=10_000_000))]
+    pub messages: Option<u32>,
+    /// The same number gives the same results, on every machine
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub seed: u64,
+    /// Directory for results.json
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Runs that are simulated at a time; as many as there are processors if not given
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+/// What sets TCP's congestion window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TcpArg {
+    /// CUBIC, as Linux has it by default
+    Cubic,
+    /// DCTCP, whose packets are marked
+    Dctcp,
 }
 
 /// `homa sim reproduce buffers`

@@ -5,6 +5,7 @@ mod buffers;
 mod explain;
 mod folder;
 mod huge_pages;
+mod mixed;
 mod out;
 mod picture;
 mod plan;
@@ -38,6 +39,7 @@ pub(crate) fn run(command: &SimCommand, json: bool) -> Result<(), CliError> {
             reproduce::run(args, json)
         }
         SimCommand::Reproduce { evaluation: Evaluation::Buffers(args) } => buffers::run(args, json),
+        SimCommand::Reproduce { evaluation: Evaluation::Mixed(args) } => mixed::run(args, json),
     }
 }
 
