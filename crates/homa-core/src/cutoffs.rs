@@ -284,7 +284,9 @@ impl Sample<'_> {
         self.divide(share.saturating_add(1), unscheduled_bytes, num_priorities)
     }
 
-    /// Number of levels for unscheduled data, 1 to `num_priorities`.
+    /// Number of levels for unscheduled data, 1 to `num_priorities`. It is half of them at least:
+    /// the unscheduled part of a long message may be several round trips of a link, and at one level
+    /// short messages would wait for it.
     fn unscheduled_levels(&self, unscheduled: u64, total: u64, num_priorities: u8) -> u8 {
         if let Some(fixed) = self.planner.config.unscheduled_levels {
             return fixed.clamp(1, num_priorities);
@@ -298,7 +300,7 @@ impl Sample<'_> {
             .saturating_add_signed(i64::from(self.planner.config.boost_permille))
             .saturating_add(500);
         let rounded = u8::try_from(boosted / 1000).unwrap_or(num_priorities);
-        rounded.clamp(1, num_priorities)
+        rounded.clamp((num_priorities / 2).max(1), num_priorities)
     }
 
     /// Gives each level, from the top, the next `target` unscheduled bytes of ever longer
@@ -526,17 +528,15 @@ mod tests {
     }
 
     #[test]
-    fn w4_has_one_or_two_unscheduled_levels() {
+    fn short_messages_have_levels_of_their_own_however_little_is_unscheduled() {
         let table = planned(W4);
-        assert!(is_monotone(&table, 8), "{table:?}");
-        assert!((5..=6).contains(&table.max_scheduled_priority(8)), "{table:?}");
-    }
-
-    #[test]
-    fn w5_is_all_scheduled_but_one_level() {
+        assert!(near(table.levels()[7], 47_104, 25), "{table:?}");
+        assert!(near(table.levels()[6], 77_824, 25), "{table:?}");
+        assert_eq!(table.levels()[1..6], [1_000_000; 5]);
+        // Most lengths are beyond those that are counted one by one.
         let table = planned(W5);
-        assert_eq!(table.levels()[1..], [1_000_000; 7]);
-        assert_eq!(table.max_scheduled_priority(8), 6);
+        assert!(near(table.levels()[7], 52_224, 25), "{table:?}");
+        assert_eq!(table.levels()[1..7], [1_000_000; 6]);
     }
 
     #[test]
@@ -621,7 +621,7 @@ mod tests {
                 boost_permille: i32::MIN,
                 ..PlannerConfig::default()
             }),
-            7
+            4
         );
     }
 
@@ -631,8 +631,8 @@ mod tests {
         let mut planner = CutoffPlanner::new(long).unwrap();
         feed(&mut planner, &lengths(W5, 20_000));
         let table = plan(&mut planner, 1, 8).unwrap();
-        assert_eq!(table.levels()[1..], [1 << 30; 7]);
-        assert_eq!(table.priority(1 << 30, 8), 7);
+        assert_eq!(table.levels()[1..7], [1 << 30; 6]);
+        assert_eq!(table.priority(1 << 30, 8), 6);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub struct Grants {
     /// 8,192; 0 grants every byte at once as Linux does.
     pub step_bytes: u32,
     /// The last bytes of a message, so many, are granted at the lowest level of unscheduled data.
-    /// Default 0: at those of scheduled data, as Linux.
+    /// Default 20,000; 0 = at those of scheduled data, as Linux.
     pub boost_bytes: u32,
     /// Share of granted bytes that goes to the oldest message, in 1/1000, 0 to 500. Default 50, as
     /// `grant_fifo_fraction` of Linux.
@@ -38,7 +38,7 @@ impl Default for Grants {
             incoming_packets_min: 16,
             window_bytes: 0,
             step_bytes: 8192,
-            boost_bytes: 0,
+            boost_bytes: 20_000,
             fifo_permille: 50,
         }
     }

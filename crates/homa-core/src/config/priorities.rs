@@ -2,8 +2,9 @@
 
 use core::time::Duration;
 
-use super::{ConfigError, PRIORITIES_MAX, require};
-use crate::cutoffs::Cutoffs;
+use super::{Config, ConfigError, LINUX_MESSAGE_BYTES_MAX, PRIORITIES_MAX, require};
+use crate::cutoffs::{CutoffPlanner, Cutoffs, PlannerConfig};
+use crate::time::Instant;
 
 /// Network priorities (docs/spec/protocol.md §5).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,24 @@ impl Default for Priorities {
 impl Priorities {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         require((1..=PRIORITIES_MAX).contains(&self.count), "priorities.count", "between 1 and 8")
+    }
+}
+
+impl Config {
+    /// The thresholds that an engine computes when messages of these `lengths`, in bytes, have
+    /// come: for simulations that are shorter than it looks at traffic.
+    pub fn computed_cutoffs(&self, lengths: impl IntoIterator<Item = u32>) -> Cutoffs {
+        let count = self.priorities.count;
+        let message_bytes_max = self.limits.max_message_bytes.max(LINUX_MESSAGE_BYTES_MAX);
+        let settings =
+            PlannerConfig { messages_min: 1, message_bytes_max, ..PlannerConfig::default() };
+        let default = Cutoffs::default_for(count);
+        let Ok(mut planner) = CutoffPlanner::new(settings) else {
+            return default;
+        };
+        lengths.into_iter().for_each(|length| planner.record(length));
+        let computed = planner.maybe_update(Instant::ZERO, self.unscheduled.bytes, count, &default);
+        computed.unwrap_or(default)
     }
 }
 

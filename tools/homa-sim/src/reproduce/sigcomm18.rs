@@ -81,6 +81,13 @@ impl Messages {
         })
     }
 
+    /// Lengths of many of them, in bytes.
+    fn lengths(&self) -> impl Iterator<Item = u32> {
+        const COUNT: u32 = 10_000;
+        let part = |index: u32| (f64::from(index) + 0.5) / f64::from(COUNT);
+        (0..COUNT).map(move |index| self.sizes.quantile(part(index)) as u32)
+    }
+
     /// How many of them make so many packets, within bounds.
     pub fn count(&self, packets: f64, bounds: RangeInclusive<u32>) -> u32 {
         let payload_max = u64::from(PACKET.payload_max());
@@ -91,14 +98,13 @@ impl Messages {
     /// Parameters of the paper.
     fn paper(&self, config: &mut Config) {
         config.unscheduled.bytes = UNSCHEDULED_BYTES;
-        config.grants.window_bytes = RTT_BYTES;
+        // A round trip of whole packets, since a GRANT for each packet keeps it full.
+        config.grants.window_bytes = UNSCHEDULED_BYTES;
+        config.grants.step_bytes = 0;
         config.grants.boost_bytes = RTT_BYTES;
         config.grants.max_overcommit = self.scheduled_levels;
         config.grants.fifo_permille = 0;
         config.output.fifo_permille = 0;
-        let unscheduled = LEVELS - self.scheduled_levels;
-        let levels = cutoffs(&self.sizes, UNSCHEDULED_BYTES.into(), LEVELS, unscheduled);
-        config.priorities.cutoffs = CutoffSource::Fixed(Cutoffs::new(levels));
         // The paper's network loses nothing.
         config.recovery.resend_interval = Duration::from_millis(200);
         config.recovery.timeout = Duration::from_secs(20);
@@ -120,7 +126,6 @@ pub enum Profile {
 impl Profile {
     /// The settings for messages.
     pub fn config(self, messages: &Messages, pacing: Pacing) -> Config {
-        let paper = self == Profile::Paper;
         Config::default().with(|config| {
             let mbps = Topology::sigcomm18(1).host_rate.mbps();
             config.output.link_mbps = (pacing == Pacing::Clock).then_some(mbps);
@@ -129,16 +134,25 @@ impl Profile {
             config.limits.receive_memory_bytes = 8 << 30;
             // A packet is never under way for long, and tables stay small.
             config.recovery.finished_memory = Duration::from_millis(100);
-            if paper {
+            if self == Profile::Paper {
                 messages.paper(config);
             }
+            let unscheduled = LEVELS - messages.scheduled_levels;
+            config.priorities.cutoffs = self.cutoffs(messages, config, unscheduled);
         })
     }
-}
 
-impl Profile {
-    /// The settings for messages, with some that are given. Levels of unscheduled data follow those
-    /// in the profile of the paper: equally many bytes each.
+    /// Cutoffs: of the paper for so many unscheduled levels, or those that the engine computes when
+    /// it has seen enough messages, for which these runs are too short.
+    fn cutoffs(self, messages: &Messages, config: &Config, unscheduled: u8) -> CutoffSource {
+        let (bytes, count) = (config.unscheduled.bytes.into(), config.priorities.count);
+        CutoffSource::Fixed(match self {
+            Self::Paper => Cutoffs::new(cutoffs(&messages.sizes, bytes, count, unscheduled)),
+            Self::Default => config.computed_cutoffs(messages.lengths()),
+        })
+    }
+
+    /// The settings for messages, with some that are given. Cutoffs follow those.
     ///
     /// # Errors
     /// A name that is no setting, or a value of the wrong kind or out of its range.
@@ -152,11 +166,10 @@ impl Profile {
         let names = named::apply(&mut config, given)?;
         let follow =
             ["priorities.count", "unscheduled.bytes"].iter().any(|name| names.contains(name));
-        if self == Self::Paper && follow && !names.contains(&"priorities.cutoffs") {
+        if follow && !names.contains(&"priorities.cutoffs") {
             let (bytes, count) = (config.unscheduled.bytes.into(), config.priorities.count);
             let unscheduled = unscheduled_levels(&messages.sizes, bytes, count);
-            let levels = cutoffs(&messages.sizes, bytes, count, unscheduled);
-            config.priorities.cutoffs = CutoffSource::Fixed(Cutoffs::new(levels));
+            config.priorities.cutoffs = self.cutoffs(messages, &config, unscheduled);
         }
         config.validate()?;
         Ok(config)
