@@ -38,6 +38,12 @@ impl Backlog {
         }
     }
 
+    /// Whether the driver can tell.
+    #[inline]
+    pub(crate) fn is_known(&self) -> bool {
+        self.known
+    }
+
     /// The driver tells how many bytes have not left; `None`: it cannot.
     pub(crate) fn told(&mut self, now: Instant, bytes: Option<u64>) {
         self.known = bytes.is_some();

@@ -27,17 +27,9 @@ impl Sender {
         peers: &mut PeerTable,
         ctx: &mut Ctx,
     ) -> Option<Transmit> {
-        let only_short = !self.may_leave(false, ctx.now, &ctx.config);
-        if only_short {
-            let short_pass = self.may_leave(true, ctx.now, &ctx.config);
-            self.pacer.hold(ctx.now, short_pass, &ctx.config);
-            if !short_pass {
-                return None;
-            }
-        } else {
-            self.pacer.release(ctx.now);
-        }
-        let limit = self.pacer.train_bytes(ctx.now, &ctx.config).min(self.backlog.room(only_short));
+        let unlimited = Some((false, u32::MAX));
+        let may_send = if self.is_limited() { self.may_send(ctx) } else { unlimited };
+        let (only_short, limit) = may_send?;
         loop {
             let index = self.pacer.choose(only_short, &ctx.config)?;
             let Some(rpc) = rpcs.living(index) else {
@@ -74,6 +66,23 @@ impl Sender {
             }
             return self.finish(&train, peers, ctx);
         }
+    }
+
+    /// Whether only short messages may leave, and how many bytes together; `None`: nothing may.
+    #[inline(never)]
+    fn may_send(&mut self, ctx: &Ctx) -> Option<(bool, u32)> {
+        let only_short = !self.may_leave(false, ctx.now, &ctx.config);
+        if only_short {
+            let short_pass = self.may_leave(true, ctx.now, &ctx.config);
+            self.pacer.hold(ctx.now, short_pass, &ctx.config);
+            if !short_pass {
+                return None;
+            }
+        } else {
+            self.pacer.release(ctx.now);
+        }
+        let train_bytes = self.pacer.train_bytes(ctx.now, &ctx.config);
+        Some((only_short, train_bytes.min(self.backlog.room(only_short))))
     }
 
     /// Adds as many segments of one message, whose path is that of the train, as fit.

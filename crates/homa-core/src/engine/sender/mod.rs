@@ -86,16 +86,24 @@ impl Sender {
         !self.is_empty() && self.backlog.is_full(false) && now >= self.backlog.look_at()
     }
 
+    /// Whether a clock or the driver says when data may leave.
+    #[inline]
+    fn is_limited(&self) -> bool {
+        self.pacer.has_clock() || self.backlog.is_known()
+    }
+
     /// When data may leave, or the driver is to be asked, if only data waits.
     #[inline]
     pub(crate) fn ready_at(&self, config: &Config) -> Instant {
+        if !self.is_limited() {
+            return Instant::ZERO;
+        }
         let short = self.pacer.has_short();
         let paced = self.pacer.ready_at(short, config);
         if self.backlog.is_full(short) { paced.max(self.backlog.look_at()) } else { paced }
     }
 
     /// Whether long messages, or short ones, may leave now.
-    #[inline]
     fn may_leave(&self, short: bool, now: Instant, config: &Config) -> bool {
         now >= self.pacer.ready_at(short, config) && !self.backlog.is_full(short)
     }

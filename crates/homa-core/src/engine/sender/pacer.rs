@@ -76,6 +76,12 @@ impl Pacer {
         self.by_birth.try_reserve(rpcs)
     }
 
+    /// Whether the link's speed is known.
+    #[inline]
+    pub(crate) fn has_clock(&self) -> bool {
+        self.link_mbps.is_some()
+    }
+
     /// The driver knows the link's speed. The configuration has the last word.
     pub(crate) fn set_link(&mut self, mbps: Option<u32>, config: &Config) {
         self.link_mbps = config.output.link_mbps.or(mbps).filter(|mbps| *mbps > 0);
@@ -214,7 +220,7 @@ impl Pacer {
     /// a quantum.
     #[inline]
     pub(crate) fn ready_at(&self, short: bool, config: &Config) -> Instant {
-        if self.link_mbps.is_none() {
+        if !self.has_clock() {
             return Instant::ZERO;
         }
         let ready_at = self.data_at - Duration::from_nanos(self.reserve.amount());

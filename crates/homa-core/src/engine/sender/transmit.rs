@@ -255,12 +255,9 @@ impl Sender {
         let coalesced = train.is_datagram();
         ctx.stats.trains_sent.inc();
         ctx.stats.packets_sent.inc_by(train.count as u64);
-        let link_bytes = link_bytes(u64::from(train.total_bytes), train.count, coalesced);
-        let control =
-            |first: &Segment| matches!(first.kind, SegmentKind::Control | SegmentKind::Grant);
-        let control = train.segments.first().is_some_and(control);
-        self.pacer.charge(ctx.now, link_bytes, control, &ctx.config);
-        self.backlog.sent(ctx.now, link_bytes);
+        if self.is_limited() {
+            self.charge(train, ctx);
+        }
         let peer = train.peer.and_then(|peer| peers.known_mut(peer));
         if let Some(peer) = peer.filter(|peer| !peer.validation.is_done()) {
             let sent = train.segments.get(..train.count).unwrap_or(&[]);
@@ -283,6 +280,17 @@ impl Sender {
             total_bytes: train.total_bytes,
             coalesced,
         })
+    }
+
+    /// Charges a train to the clock and the backlog.
+    #[inline(never)]
+    fn charge(&mut self, train: &Train<'_>, ctx: &Ctx) {
+        let bytes = link_bytes(u64::from(train.total_bytes), train.count, train.is_datagram());
+        let control =
+            |first: &Segment| matches!(first.kind, SegmentKind::Control | SegmentKind::Grant);
+        let control = train.segments.first().is_some_and(control);
+        self.pacer.charge(ctx.now, bytes, control, &ctx.config);
+        self.backlog.sent(ctx.now, bytes);
     }
 }
 
