@@ -305,7 +305,9 @@ impl Auditor {
         let underway = self.incoming.keys().filter(|(host, ..)| *host == seen.host).count();
         let message = self.incoming.entry(key).or_default();
         let before = std::mem::replace(&mut message.granted, offset);
-        if underway == 1 {
+        // The last bytes go before other scheduled data.
+        let is_end = offset.saturating_add(config.grants.boost_bytes) > message.length;
+        if underway == 1 && !is_end {
             message.alone += 1;
             message.raised += u32::from(priority > 0);
         }
