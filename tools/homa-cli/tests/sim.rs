@@ -1,12 +1,9 @@
 //! `homa sim` as users run it.
 #![allow(missing_docs)]
 
-use std::{
-    fs, process, thread,
-    time::{Duration, Instant},
-};
+use std::fs;
 
-use assert_cmd::{Command, cargo::cargo_bin};
+use assert_cmd::Command;
 use serde_json::Value;
 
 /// The document of a short run with these options.
@@ -62,7 +59,8 @@ fn as_many_threads_as_there_are_give_the_results_of_one() {
 fn a_file_of_sizes_at_another_load_has_classes_of_its_own() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("sizes.csv");
-    fs::write(&file, "length_bytes,cumulative_fraction\n100,0.5\n5000,0.9\n60000,1\n").unwrap();
+    std::fs::write(&file, "length_bytes,cumulative_fraction\n100,0.5\n5000,0.9\n60000,1\n")
+        .unwrap();
     let found = reproduced(&["--workload", file.to_str().unwrap(), "--load", "0.5"]);
     let sizes: Vec<_> =
         found["rows"].as_array().unwrap().iter().map(|row| row["message_bytes"].clone()).collect();
@@ -75,11 +73,11 @@ fn results_and_pictures_are_written_where_that_is_asked_for() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("sim");
     let printed = reproduced(&["--workload", "w3", "--out", out.to_str().unwrap()]);
-    let written = fs::read_to_string(out.join("results.json")).unwrap();
+    let written = std::fs::read_to_string(out.join("results.json")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), printed);
-    let picture = fs::read_to_string(out.join("slowdown-w3.svg")).unwrap();
+    let picture = std::fs::read_to_string(out.join("slowdown-w3.svg")).unwrap();
     assert!(picture.contains("as published") && picture.contains("16 simulated hosts"));
-    let messages = fs::read_to_string(out.join("w3/rpcs.csv")).unwrap();
+    let messages = std::fs::read_to_string(out.join("w3/rpcs.csv")).unwrap();
     assert_eq!(messages.lines().count(), 1 + 1_700, "85 % of the messages");
 }
 
@@ -91,7 +89,7 @@ fn a_report_shows_simulated_runs_as_it_shows_others() {
     reproduced(&["--workload", "w1", "--workload", "w3", "--out", out]);
     let mut homa = Command::cargo_bin("homa").unwrap();
     homa.args(["report", out]).assert().success();
-    let page = fs::read_to_string(format!("{out}/report.html")).unwrap();
+    let page = std::fs::read_to_string(format!("{out}/report.html")).unwrap();
     for text in ["W1, simulated", "W3, simulated", "Queues of the switch", "Throughput"] {
         assert!(page.contains(text), "{text}");
     }
@@ -213,35 +211,10 @@ fn each_transport_stands_beside_its_own_figures_those_of_homa_and_the_oracle() {
         row["published"]["slowdown_p99"].as_f64().unwrap()
     };
     assert!(published("srpt-oracle") < published("homa"));
-    let picture = fs::read_to_string(directory.path().join("slowdown-w3.svg")).unwrap();
+    let picture = std::fs::read_to_string(directory.path().join("slowdown-w3.svg")).unwrap();
     for curve in ["pias", "srpt-oracle", "homa, as published"] {
         assert!(picture.contains(&format!("data-name=\"{curve}\"")), "{curve}");
     }
-}
-
-#[test]
-fn a_simulation_asks_for_huge_pages_unless_the_environment_says_what_to_ask_for() {
-    let asked = |given: Option<&str>| {
-        let mut homa = process::Command::new(cargo_bin("homa"));
-        homa.args(["sim", "reproduce", "sigcomm18", "--workload", "w1", "--messages", "2000000"]);
-        homa.stdout(process::Stdio::null()).stderr(process::Stdio::null());
-        homa.env_remove("GLIBC_TUNABLES").envs(given.map(|value| ("GLIBC_TUNABLES", value)));
-        let mut child = homa.spawn().unwrap();
-        let environment = format!("/proc/{}/environ", child.id());
-        let (mut found, begun) = (None, Instant::now());
-        while found.is_none() && begun.elapsed() < Duration::from_secs(60) {
-            thread::sleep(Duration::from_millis(20));
-            let all = fs::read(&environment).unwrap();
-            let mut variables = all.split(|byte| *byte == 0);
-            let value = variables.find_map(|variable| variable.strip_prefix(b"GLIBC_TUNABLES="));
-            found = value.map(|value| String::from_utf8_lossy(value).into_owned());
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        found.unwrap()
-    };
-    assert_eq!(asked(None), "glibc.malloc.hugetlb=1");
-    assert_eq!(asked(Some("glibc.malloc.hugetlb=0")), "glibc.malloc.hugetlb=0");
 }
 
 #[test]

@@ -4,7 +4,6 @@ pub(crate) mod args;
 mod buffers;
 mod explain;
 mod folder;
-mod huge_pages;
 mod mixed;
 mod out;
 mod picture;
@@ -25,9 +24,6 @@ use crate::error::CliError;
 
 /// Runs the command.
 pub(crate) fn run(command: &SimCommand, json: bool) -> Result<(), CliError> {
-    if !matches!(command, SimCommand::List(_) | SimCommand::Collect(_)) {
-        huge_pages::ask();
-    }
     match command {
         SimCommand::Run(args) => plan::run(args, json),
         SimCommand::Point(args) => plan::point(args, json),
