@@ -285,8 +285,8 @@ impl Sample<'_> {
     }
 
     /// Number of levels for unscheduled data, 1 to `num_priorities`. It is half of them at least:
-    /// the unscheduled part of a long message may be several round trips of a link, and at one level
-    /// short messages would wait for it.
+    /// the unscheduled part of a long message may be several round trips of a link, and at one
+    /// level short messages would wait for it.
     fn unscheduled_levels(&self, unscheduled: u64, total: u64, num_priorities: u8) -> u8 {
         if let Some(fixed) = self.planner.config.unscheduled_levels {
             return fixed.clamp(1, num_priorities);

@@ -59,8 +59,7 @@ fn as_many_threads_as_there_are_give_the_results_of_one() {
 fn a_file_of_sizes_at_another_load_has_classes_of_its_own() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("sizes.csv");
-    std::fs::write(&file, "length_bytes,cumulative_fraction\n100,0.5\n5000,0.9\n60000,1\n")
-        .unwrap();
+    fs::write(&file, "length_bytes,cumulative_fraction\n100,0.5\n5000,0.9\n60000,1\n").unwrap();
     let found = reproduced(&["--workload", file.to_str().unwrap(), "--load", "0.5"]);
     let sizes: Vec<_> =
         found["rows"].as_array().unwrap().iter().map(|row| row["message_bytes"].clone()).collect();
@@ -73,11 +72,11 @@ fn results_and_pictures_are_written_where_that_is_asked_for() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("sim");
     let printed = reproduced(&["--workload", "w3", "--out", out.to_str().unwrap()]);
-    let written = std::fs::read_to_string(out.join("results.json")).unwrap();
+    let written = fs::read_to_string(out.join("results.json")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), printed);
-    let picture = std::fs::read_to_string(out.join("slowdown-w3.svg")).unwrap();
+    let picture = fs::read_to_string(out.join("slowdown-w3.svg")).unwrap();
     assert!(picture.contains("as published") && picture.contains("16 simulated hosts"));
-    let messages = std::fs::read_to_string(out.join("w3/rpcs.csv")).unwrap();
+    let messages = fs::read_to_string(out.join("w3/rpcs.csv")).unwrap();
     assert_eq!(messages.lines().count(), 1 + 1_700, "85 % of the messages");
 }
 
@@ -89,7 +88,7 @@ fn a_report_shows_simulated_runs_as_it_shows_others() {
     reproduced(&["--workload", "w1", "--workload", "w3", "--out", out]);
     let mut homa = Command::cargo_bin("homa").unwrap();
     homa.args(["report", out]).assert().success();
-    let page = std::fs::read_to_string(format!("{out}/report.html")).unwrap();
+    let page = fs::read_to_string(format!("{out}/report.html")).unwrap();
     for text in ["W1, simulated", "W3, simulated", "Queues of the switch", "Throughput"] {
         assert!(page.contains(text), "{text}");
     }
@@ -211,7 +210,7 @@ fn each_transport_stands_beside_its_own_figures_those_of_homa_and_the_oracle() {
         row["published"]["slowdown_p99"].as_f64().unwrap()
     };
     assert!(published("srpt-oracle") < published("homa"));
-    let picture = std::fs::read_to_string(directory.path().join("slowdown-w3.svg")).unwrap();
+    let picture = fs::read_to_string(directory.path().join("slowdown-w3.svg")).unwrap();
     for curve in ["pias", "srpt-oracle", "homa, as published"] {
         assert!(picture.contains(&format!("data-name=\"{curve}\"")), "{curve}");
     }

@@ -270,15 +270,13 @@ mod tests {
     }
 
     #[test]
-    fn fewer_levels_have_cutoffs_of_their_own_in_the_profile_of_the_paper() {
+    fn fewer_levels_have_cutoffs_of_their_own() {
         let homa = |text: &str| parse(text).unwrap().points.pop().unwrap().inputs.homa;
         let cutoffs = |text: &str| homa(text)["priorities"]["cutoffs"].clone();
-        let two = cutoffs("homa.priorities.count = 2\n");
-        assert_ne!(two, cutoffs(""));
-        assert_eq!(
-            cutoffs("homa.priorities.count = 2\nprofile = \"default\"\n"),
-            cutoffs("profile = \"default\"\n")
-        );
+        for profile in ["", "profile = \"default\"\n"] {
+            let two = cutoffs(&format!("homa.priorities.count = 2\n{profile}"));
+            assert_ne!(two, cutoffs(profile), "{profile}");
+        }
     }
 
     #[test]

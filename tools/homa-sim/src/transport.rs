@@ -14,6 +14,7 @@ mod testing;
 
 use homa_core::Config;
 
+pub use self::parts::Header;
 use self::pias::Thresholds;
 use crate::{
     event::{HostId, MessageId},

@@ -10,10 +10,14 @@ use homa_sim::{
     },
 };
 
-/// A run of a published workload.
+/// A run of a published workload with the parameters of the paper.
 fn run(name: &str, count: u32, seed: u64) -> Outcome {
+    run_with(Profile::Paper, name, count, seed)
+}
+
+fn run_with(profile: Profile, name: &str, count: u32, seed: u64) -> Outcome {
     let messages = Messages::published(name).unwrap();
-    let config = Profile::Paper.config(&messages, Pacing::Nic);
+    let config = profile.config(&messages, Pacing::Nic);
     let run = sigcomm18::run(messages.sizes, config, 1, published::LOAD, count, seed);
     let outcome = run.run(|_| ControlFlow::Continue(())).unwrap().unwrap();
     assert!(!outcome.stuck, "messages never arrived");
@@ -57,19 +61,29 @@ fn on_an_idle_network_messages_of_a_packet_take_the_time_computed() {
     assert!(outcome.samples.all().iter().all(|sample| sample.slowdown > 0.999));
 }
 
-// Of the seeds 1 to 10 the P99 is 0.96 to 0.97 times the published one (W3), 0.94 to 0.96 (W4) and
-// 1.01 to 1.08 (W5).
+// Of the seeds 1 to 10 the P99 is 0.97 to 0.98 times the published one (W3), 0.96 to 0.97 (W4) and
+// 1.03 to 1.12 (W5) with the parameters of the paper, and 0.97 to 0.98, 0.95 to 0.97 and 1.07 to
+// 1.21 with the defaults.
 #[test]
 #[ignore = "for optimized builds: ./test.sh runs it"]
 fn short_messages_are_as_fast_as_published_and_none_below_200_kb_starves() {
-    for (name, count) in [("w3", 100_000), ("w4", 20_000), ("w5", 4_000)] {
-        let outcome = run(name, count, 1);
+    let (paper, default) = (Profile::Paper, Profile::Default);
+    for (profile, name, count, most) in [
+        (paper, "w3", 100_000, 1.1),
+        (paper, "w4", 20_000, 1.1),
+        (paper, "w5", 4_000, 1.1),
+        (default, "w3", 100_000, 1.1),
+        (default, "w4", 20_000, 1.1),
+        (default, "w5", 4_000, 1.3),
+    ] {
+        let outcome = run_with(profile, name, count, 1);
         let rows = compared(name, &outcome);
         let ours = smaller_half(&rows, |row| row.slowdown.p99);
         let published = smaller_half(&rows, |row| row.class.published.unwrap().p99);
-        assert!(ours < 1.1 * published, "{name}: P99 {ours:.2}, published {published:.2}");
+        let told = format!("{profile:?}, {name}: P99 {ours:.2}, published {published:.2}");
+        assert!(ours < most * published, "{told}");
         let worst = outcome.samples.between(0, 200_000).iter();
         let worst = worst.map(|sample| sample.slowdown).fold(0.0, f64::max);
-        assert!(worst < 100.0, "{name}: slowdown {worst:.0} of a message below 200 kB");
+        assert!(worst < 100.0, "{told}: slowdown {worst:.0} of a message below 200 kB");
     }
 }

@@ -15,12 +15,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{
     Protocol, Transport,
-    parts::{Inbox, PacketSet, Taken, Timers},
+    parts::{Header, Inbox, PacketSet, SIZE, Taken, Timers},
 };
 use crate::{
     event::{HostId, MessageId},
     fabric::{Discipline, Queues, Topology},
-    packet::{Delivered, Outgoing, PRIORITIES, PacketSize},
+    packet::{Delivered, Outgoing, PacketSize},
     time::{Span, Time},
 };
 
@@ -32,9 +32,6 @@ pub const DATA_PACKETS: u32 = 8;
 pub const HEADER_PACKETS: u32 = DATA_PACKETS * 1500 / 64;
 /// Time after which a sender that hears nothing sends again.
 pub const TIMEOUT: Span = Span::from_ns(1_000_000);
-
-/// As TCP's: IP and 20 bytes.
-const SIZE: PacketSize = PacketSize { ip_bytes_max: 1500, header_bytes: 40 };
 
 /// NDP on every host.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,31 +66,17 @@ impl Protocol for Ndp {
     }
 }
 
-/// Header of a packet of NDP.
+/// What a packet is.
 #[derive(Clone, Copy, Debug)]
-pub struct Header {
-    message: MessageId,
-    /// Length of the message.
-    bytes: u32,
-    kind: Kind,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    Data {
-        index: u32,
-    },
-    Acknowledgement {
-        index: u32,
-    },
-    /// The packet was trimmed.
-    Trimmed {
-        index: u32,
-    },
-    /// So many packets were pulled by now.
-    Pull {
-        count: u32,
-    },
+pub enum Kind {
+    /// Data: the packet of this index.
+    Data(u32),
+    /// That the packet of this index has arrived.
+    Acknowledgement(u32),
+    /// That the packet of this index was trimmed.
+    Trimmed(u32),
+    /// That so many packets were pulled by now.
+    Pull(u32),
 }
 
 /// A message that goes out.
@@ -155,7 +138,7 @@ pub struct NdpHost {
     packet: Span,
     sending: BTreeMap<MessageId, Sending>,
     timers: Timers,
-    control: VecDeque<Outgoing<Header>>,
+    control: VecDeque<Outgoing<Header<Kind>>>,
     /// Messages with credits, in turn.
     ready: VecDeque<MessageId>,
     inbox: Inbox,
@@ -181,12 +164,6 @@ impl NdpHost {
         }
     }
 
-    fn control(&mut self, to: HostId, header: Header) {
-        let packet = Outgoing::new(to, SIZE.header_bytes, header);
-        let (priority, flow) = (PRIORITIES as u8 - 1, header.message.0);
-        self.control.push_back(Outgoing { priority, flow, ..packet });
-    }
-
     /// A message may send more packets.
     fn credit(&mut self, message: MessageId, packets: u32) {
         let Some(sending) = self.sending.get_mut(&message) else { return };
@@ -197,7 +174,7 @@ impl NdpHost {
     }
 
     /// The next packet of the message whose turn it is.
-    fn next_data(&mut self) -> Option<Outgoing<Header>> {
+    fn next_data(&mut self) -> Option<Outgoing<Header<Kind>>> {
         while let Some(message) = self.ready.pop_front() {
             let Some(sending) = self.sending.get_mut(&message) else { continue };
             let Some(index) = sending.next() else {
@@ -209,24 +186,23 @@ impl NdpHost {
                 self.ready.push_back(message);
             }
             let Sending { to, bytes, .. } = *sending;
-            let header = Header { message, bytes, kind: Kind::Data { index } };
-            let packet = Outgoing::new(to, SIZE.ip_bytes(bytes, index), header);
-            return Some(Outgoing { flow: message.0, message: Some(message), ..packet });
+            let header = Header { message, bytes, kind: Kind::Data(index) };
+            return Some(header.data(to, index));
         }
         None
     }
 
     /// A packet of a message has come, whole or trimmed.
-    fn take(&mut self, from: HostId, header: &Header, index: u32, trimmed: bool) {
+    fn take(&mut self, from: HostId, header: &Header<Kind>, index: u32, trimmed: bool) {
         let Header { message, bytes, .. } = *header;
         let packets = SIZE.packets(bytes);
         let is_whole = self.inbox.is_whole(message)
             || !trimmed && self.inbox.take(message, index, packets) == Taken::Whole;
         let kind = match trimmed && !is_whole {
-            true => Kind::Trimmed { index },
-            false => Kind::Acknowledgement { index },
+            true => Kind::Trimmed(index),
+            false => Kind::Acknowledgement(index),
         };
-        self.control(from, Header { kind, ..*header });
+        self.control.push_back(Header { kind, ..*header }.control(from));
         if is_whole {
             self.receiving.remove(&message);
             return;
@@ -253,7 +229,8 @@ impl NdpHost {
             receiving.waiting -= 1;
             receiving.pulled += 1;
             let Receiving { from, bytes, waiting, pulled, .. } = *receiving;
-            self.control(from, Header { message, bytes, kind: Kind::Pull { count: pulled } });
+            let pull = Header { message, bytes, kind: Kind::Pull(pulled) };
+            self.control.push_back(pull.control(from));
             if waiting > 0 {
                 self.turns.push_back(message);
             }
@@ -263,7 +240,7 @@ impl NdpHost {
 }
 
 impl Transport for NdpHost {
-    type Header = Header;
+    type Header = Header<Kind>;
 
     fn send(&mut self, now: Time, message: MessageId, to: HostId, bytes: u32) -> bool {
         let packets = SIZE.packets(bytes);
@@ -284,27 +261,27 @@ impl Transport for NdpHost {
         true
     }
 
-    fn receive(&mut self, now: Time, packet: &Delivered<'_, Header>) {
+    fn receive(&mut self, now: Time, packet: &Delivered<'_, Header<Kind>>) {
         let header = *packet.header;
-        if let Kind::Data { index } = header.kind {
+        if let Kind::Data(index) = header.kind {
             return self.take(packet.from, &header, index, packet.trimmed);
         }
         let Some(sending) = self.sending.get_mut(&header.message) else { return };
         sending.deadline = now + TIMEOUT;
         match header.kind {
-            Kind::Acknowledgement { index } => {
+            Kind::Acknowledgement(index) => {
                 sending.acknowledged.add(index);
                 if sending.acknowledged.count() == sending.packets {
                     self.sending.remove(&header.message);
                 }
             }
-            Kind::Trimmed { index } => sending.again.push_back(index),
-            Kind::Pull { count } => {
+            Kind::Trimmed(index) => sending.again.push_back(index),
+            Kind::Pull(count) => {
                 let before = sending.pulled;
                 sending.pulled = count.max(before);
                 self.credit(header.message, count.saturating_sub(before));
             }
-            Kind::Data { .. } => {}
+            Kind::Data(_) => {}
         }
     }
 
@@ -328,7 +305,7 @@ impl Transport for NdpHost {
         self.inbox.arrived()
     }
 
-    fn transmit(&mut self, _now: Time) -> Option<Outgoing<Header>> {
+    fn transmit(&mut self, _now: Time) -> Option<Outgoing<Header<Kind>>> {
         self.control.pop_front().or_else(|| self.next_data())
     }
 
@@ -358,10 +335,7 @@ mod tests {
         receiver.settle(Time::ZERO);
         exchange(&mut receiver, &mut sender, HostId(1), Time::ZERO);
         let again = drain(&mut sender, Time::ZERO);
-        assert!(matches!(
-            again[..],
-            [Outgoing { header: Header { kind: Kind::Data { index: 4 }, .. }, .. }]
-        ));
+        assert!(matches!(again[..], [Outgoing { header: Header { kind: Kind::Data(4), .. }, .. }]));
     }
 
     #[test]
@@ -377,8 +351,7 @@ mod tests {
             let now = Time::from_ns(turn * 500);
             receiver.settle(now);
             let sent = drain(&mut receiver, now);
-            let pulls =
-                sent.iter().filter(|packet| matches!(packet.header.kind, Kind::Pull { .. }));
+            let pulls = sent.iter().filter(|packet| matches!(packet.header.kind, Kind::Pull(_)));
             pulled.extend(pulls.map(|packet| (turn, packet.header.message.0)));
         }
         assert_eq!(pulled, [(0, 0), (2, 1), (4, 0), (6, 1)]);

@@ -14,12 +14,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{
     Protocol, Transport,
-    parts::{Flight, Inbox, Timers},
+    parts::{Flight, Header, Inbox, SIZE, Timers},
 };
 use crate::{
     event::{HostId, MessageId},
     fabric::{Discipline, Queues, Topology},
-    packet::{Delivered, Outgoing, PRIORITIES, PacketSize},
+    packet::{Delivered, Outgoing, PacketSize},
     time::{Span, Time},
 };
 
@@ -31,9 +31,6 @@ pub const WINDOW: u32 = QUEUE_PACKETS - 1;
 pub const TIMEOUT: Span = Span::from_ns(24_000);
 /// Times without answer after which a sender probes (`prob_cap_`).
 pub const TIMEOUTS_MAX: u32 = 5;
-
-/// As TCP's: IP and 20 bytes.
-const SIZE: PacketSize = PacketSize { ip_bytes_max: 1500, header_bytes: 40 };
 
 /// pFabric on every host.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,20 +58,16 @@ impl Protocol for PFabric {
     }
 }
 
-/// Header of a packet of pFabric.
+/// What a packet is.
 #[derive(Clone, Copy, Debug)]
-pub struct Header {
-    message: MessageId,
-    /// Length of the message.
-    bytes: u32,
-    kind: Kind,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    Data { index: u32 },
-    Acknowledgement { index: u32 },
+pub enum Kind {
+    /// Data: the packet of this index.
+    Data(u32),
+    /// That the packet of this index has arrived.
+    Acknowledgement(u32),
+    /// Whether anything arrives.
     Probe,
+    /// That a probe has arrived.
     Answer,
 }
 
@@ -119,19 +112,11 @@ impl Sending {
 pub struct PFabricHost {
     sending: BTreeMap<MessageId, Sending>,
     timers: Timers,
-    control: VecDeque<Outgoing<Header>>,
+    control: VecDeque<Outgoing<Header<Kind>>>,
     inbox: Inbox,
 }
 
 impl PFabricHost {
-    /// A packet without data, of rank `rank`.
-    fn control(&mut self, to: HostId, rank: u32, header: Header) {
-        let packet = Outgoing::new(to, SIZE.header_bytes, header);
-        let priority = PRIORITIES as u8 - 1;
-        let flow = header.message.0;
-        self.control.push_back(Outgoing { priority, rank, flow, ..packet });
-    }
-
     /// What is under way of a message is lost.
     fn lose(&mut self, now: Time, message: MessageId) {
         let Some(sending) = self.sending.get_mut(&message) else { return };
@@ -142,13 +127,14 @@ impl PFabricHost {
             let (to, bytes, rank) = (sending.to, sending.bytes, sending.rank());
             sending.deadline = now + TIMEOUT;
             self.timers.set(now + TIMEOUT, message);
-            self.control(to, rank, Header { message, bytes, kind: Kind::Probe });
+            let probe = Header { message, bytes, kind: Kind::Probe };
+            self.control.push_back(Outgoing { rank, ..probe.control(to) });
         }
     }
 }
 
 impl Transport for PFabricHost {
-    type Header = Header;
+    type Header = Header<Kind>;
 
     fn send(&mut self, _now: Time, message: MessageId, to: HostId, bytes: u32) -> bool {
         let flight = Flight::new(SIZE.packets(bytes));
@@ -158,16 +144,16 @@ impl Transport for PFabricHost {
         true
     }
 
-    fn receive(&mut self, now: Time, packet: &Delivered<'_, Header>) {
+    fn receive(&mut self, now: Time, packet: &Delivered<'_, Header<Kind>>) {
         let header = *packet.header;
-        let answer = |kind| Header { kind, ..header };
+        let answer = |kind| Header { kind, ..header }.control(packet.from);
         match header.kind {
-            Kind::Data { index } => {
+            Kind::Data(index) => {
                 self.inbox.take(header.message, index, SIZE.packets(header.bytes));
-                self.control(packet.from, 0, answer(Kind::Acknowledgement { index }));
+                self.control.push_back(answer(Kind::Acknowledgement(index)));
             }
-            Kind::Probe => self.control(packet.from, 0, answer(Kind::Answer)),
-            Kind::Acknowledgement { index } => {
+            Kind::Probe => self.control.push_back(answer(Kind::Answer)),
+            Kind::Acknowledgement(index) => {
                 let Some(sending) = self.sending.get_mut(&header.message) else { return };
                 if sending.flight.acknowledge(index) {
                     sending.window = (sending.window + 1).min(WINDOW);
@@ -203,7 +189,7 @@ impl Transport for PFabricHost {
         self.inbox.arrived()
     }
 
-    fn transmit(&mut self, now: Time) -> Option<Outgoing<Header>> {
+    fn transmit(&mut self, now: Time) -> Option<Outgoing<Header<Kind>>> {
         if let Some(control) = self.control.pop_front() {
             return Some(control);
         }
@@ -216,9 +202,8 @@ impl Transport for PFabricHost {
             sending.deadline = now + TIMEOUT;
             self.timers.set(sending.deadline, message);
         }
-        let header = Header { message, bytes: sending.bytes, kind: Kind::Data { index } };
-        let packet = Outgoing::new(sending.to, SIZE.ip_bytes(sending.bytes, index), header);
-        Some(Outgoing { rank, flow: message.0, message: Some(message), ..packet })
+        let header = Header { message, bytes: sending.bytes, kind: Kind::Data(index) };
+        Some(Outgoing { rank, ..header.data(sending.to, index) })
     }
 
     fn timeout(&mut self, _now: Time) -> Option<Time> {

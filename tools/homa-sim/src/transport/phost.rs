@@ -17,12 +17,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{
     Protocol, Transport,
-    parts::{Inbox, Taken},
+    parts::{Header, Inbox, SIZE, TOP, Taken},
 };
 use crate::{
     event::{HostId, MessageId},
     fabric::Topology,
-    packet::{Delivered, Outgoing, PRIORITIES, PacketSize},
+    packet::{Delivered, Outgoing, PacketSize},
     time::{Rate, Span, Time},
 };
 
@@ -40,10 +40,9 @@ const RESEND_TIMEOUT: u64 = 9;
 /// Time from an announcement to the next, while nothing is heard.
 const ANNOUNCEMENT_TIMEOUT: Span = Span::from_ns(1_000_000);
 
-/// As TCP's: IP and 20 bytes.
-const SIZE: PacketSize = PacketSize { ip_bytes_max: 1500, header_bytes: 40 };
-const CONTROL: u8 = PRIORITIES as u8 - 1;
-const SHORT: u8 = CONTROL - 1;
+/// Priority of short messages.
+const SHORT: u8 = TOP - 1;
+/// Priority of long ones.
 const LONG: u8 = SHORT - 1;
 
 /// pHost on every host.
@@ -70,30 +69,28 @@ impl Protocol for PHost {
     }
 }
 
-/// Header of a packet of pHost.
+/// What a packet is.
 #[derive(Clone, Copy, Debug)]
-pub struct Header {
-    message: MessageId,
-    /// Length of the message.
-    bytes: u32,
-    kind: Kind,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Kind {
+pub enum Kind {
+    /// That there is the message (RTS).
     Announcement,
-    /// Permits a packet; tokens of a message are numbered.
+    /// Permission for a packet.
     Token {
+        /// The packet.
         index: u32,
+        /// Tokens of the message before.
         number: u32,
         /// Packets that the receiver lacks.
         missing: u32,
     },
+    /// Data.
     Data {
+        /// The packet.
         index: u32,
         /// That of the token.
         number: u32,
     },
+    /// That the whole message has arrived.
     Acknowledgement,
 }
 
@@ -145,7 +142,7 @@ pub struct PHostHost {
     sending: BTreeMap<MessageId, Sending>,
     /// Announcements, and when to repeat them.
     announced: VecDeque<(Time, MessageId)>,
-    control: VecDeque<Outgoing<Header>>,
+    control: VecDeque<Outgoing<Header<Kind>>>,
     inbox: Inbox,
     receiving: BTreeMap<MessageId, Receiving>,
     /// When the next token may leave.
@@ -173,20 +170,16 @@ impl PHostHost {
         Span::from_ps(self.packet.as_ps() * count)
     }
 
-    fn control(&mut self, to: HostId, header: Header) {
-        let packet = Outgoing::new(to, SIZE.header_bytes, header);
-        self.control.push_back(Outgoing { priority: CONTROL, ..packet });
-    }
-
     /// Announces a message.
     fn announce(&mut self, now: Time, message: MessageId) {
         let Some(&Sending { to, bytes, .. }) = self.sending.get(&message) else { return };
         self.announced.push_back((now + ANNOUNCEMENT_TIMEOUT, message));
-        self.control(to, Header { message, bytes, kind: Kind::Announcement });
+        let announcement = Header { message, bytes, kind: Kind::Announcement };
+        self.control.push_back(announcement.control(to));
     }
 
     /// The message is known from now on.
-    fn begin(&mut self, now: Time, from: HostId, header: &Header) {
+    fn begin(&mut self, now: Time, from: HostId, header: &Header<Kind>) {
         let Header { message, bytes, .. } = *header;
         if self.inbox.is_whole(message) || self.receiving.contains_key(&message) {
             return;
@@ -216,7 +209,7 @@ impl PHostHost {
         self.receiving.insert(message, receiving);
     }
 
-    fn take(&mut self, header: &Header, index: u32, number: u32) {
+    fn take(&mut self, header: &Header<Kind>, index: u32, number: u32) {
         let Header { message, .. } = *header;
         let Some(receiving) = self.receiving.get_mut(&message) else { return };
         receiving.answered = receiving.answered.max(number + 1);
@@ -226,7 +219,8 @@ impl PHostHost {
             Taken::Whole => {
                 let from = receiving.from;
                 self.receiving.remove(&message);
-                self.control(from, Header { kind: Kind::Acknowledgement, ..*header });
+                let answer = Header { kind: Kind::Acknowledgement, ..*header };
+                self.control.push_back(answer.control(from));
             }
         }
     }
@@ -294,29 +288,26 @@ impl PHostHost {
             false => Time::ZERO,
         };
         let (to, bytes, missing) = (receiving.from, receiving.bytes, receiving.missing);
-        self.control(to, Header { message, bytes, kind: Kind::Token { index, number, missing } });
+        let token = Header { message, bytes, kind: Kind::Token { index, number, missing } };
+        self.control.push_back(token.control(to));
         let wire_bytes = SIZE.wire_bytes(SIZE.payload(bytes, index));
         self.reserve(now, self.rate.time(wire_bytes, &mut 0));
     }
 
     /// The message with the least left that has a token.
     fn next_sending(&mut self, now: Time) -> Option<MessageId> {
-        let mut best: Option<(u32, MessageId)> = None;
-        for (message, sending) in &mut self.sending {
+        for sending in self.sending.values_mut() {
             while sending.tokens.front().is_some_and(|token| token.until < now) {
                 sending.tokens.pop_front();
             }
-            let key = (sending.missing, *message);
-            if !sending.tokens.is_empty() && best.is_none_or(|best| key < best) {
-                best = Some(key);
-            }
         }
-        best.map(|(_, message)| message)
+        let ready = self.sending.iter().filter(|(_, sending)| !sending.tokens.is_empty());
+        ready.map(|(message, sending)| (sending.missing, *message)).min().map(|(_, first)| first)
     }
 }
 
 impl Transport for PHostHost {
-    type Header = Header;
+    type Header = Header<Kind>;
 
     fn send(&mut self, now: Time, message: MessageId, to: HostId, bytes: u32) -> bool {
         let packets = SIZE.packets(bytes);
@@ -329,7 +320,7 @@ impl Transport for PHostHost {
         true
     }
 
-    fn receive(&mut self, now: Time, packet: &Delivered<'_, Header>) {
+    fn receive(&mut self, now: Time, packet: &Delivered<'_, Header<Kind>>) {
         let header = packet.header;
         match header.kind {
             Kind::Announcement => self.begin(now, packet.from, header),
@@ -370,7 +361,7 @@ impl Transport for PHostHost {
         self.inbox.arrived()
     }
 
-    fn transmit(&mut self, now: Time) -> Option<Outgoing<Header>> {
+    fn transmit(&mut self, now: Time) -> Option<Outgoing<Header<Kind>>> {
         if let Some(control) = self.control.pop_front() {
             return Some(control);
         }
@@ -380,8 +371,7 @@ impl Transport for PHostHost {
         let Sending { to, bytes, .. } = *sending;
         let priority = if SIZE.packets(bytes) > FREE_TOKENS { LONG } else { SHORT };
         let header = Header { message, bytes, kind: Kind::Data { index, number } };
-        let packet = Outgoing::new(to, SIZE.ip_bytes(bytes, index), header);
-        Some(Outgoing { priority, message: Some(message), ..packet })
+        Some(Outgoing { priority, ..header.data(to, index) })
     }
 
     fn timeout(&mut self, _now: Time) -> Option<Time> {

@@ -15,12 +15,12 @@ use homa_bench::workload::Workload;
 
 use super::{
     Protocol, Transport,
-    parts::{Flight, Inbox, Timers},
+    parts::{Flight, Inbox, SIZE, TOP, Timers},
 };
 use crate::{
     event::{HostId, MessageId},
     fabric::{Queues, Topology},
-    packet::{Delivered, Outgoing, PRIORITIES, PacketSize},
+    packet::{Delivered, Outgoing, PRIORITIES, PacketSize, wire_bytes},
     time::{Span, Time},
 };
 
@@ -36,11 +36,6 @@ pub const GAIN: f64 = 1.0 / 16.0;
 pub const TIMEOUT_MIN: Span = Span::from_ns(200_000);
 /// Most of it, after several in succession.
 const TIMEOUT_MAX: Span = Span::from_ns(64_000_000);
-
-/// As TCP's: IP and 20 bytes.
-const SIZE: PacketSize = PacketSize { ip_bytes_max: 1500, header_bytes: 40 };
-/// The highest level.
-const TOP: u8 = PRIORITIES as u8 - 1;
 
 /// Bytes of a message before a packet, above which the packet falls by one level each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,15 +207,33 @@ impl RoundTrip {
     }
 }
 
+/// The queues of the NIC.
+#[derive(Debug, Default)]
+struct Nic {
+    levels: [VecDeque<Outgoing<Header>>; PRIORITIES],
+    queued_bytes: u32,
+}
+
+impl Nic {
+    fn put(&mut self, packet: Outgoing<Header>) {
+        self.queued_bytes += wire_bytes(packet.ip_bytes);
+        self.levels[usize::from(packet.priority)].push_back(packet);
+    }
+
+    fn take(&mut self) -> Option<Outgoing<Header>> {
+        let packet = self.levels.iter_mut().rev().find_map(VecDeque::pop_front)?;
+        self.queued_bytes -= wire_bytes(packet.ip_bytes);
+        Some(packet)
+    }
+}
+
 /// PIAS on a host.
 #[derive(Debug)]
 pub struct PiasHost {
     thresholds: Thresholds,
     sending: BTreeMap<MessageId, Sending>,
     timers: Timers,
-    /// The queues of the NIC.
-    queues: [VecDeque<Outgoing<Header>>; PRIORITIES],
-    queued_bytes: u32,
+    nic: Nic,
     inbox: Inbox,
 }
 
@@ -230,8 +243,7 @@ impl PiasHost {
             thresholds,
             sending: BTreeMap::new(),
             timers: Timers::default(),
-            queues: Default::default(),
-            queued_bytes: 0,
+            nic: Nic::default(),
             inbox: Inbox::default(),
         }
     }
@@ -246,7 +258,7 @@ impl PiasHost {
                 sending.deadline = now + sending.round_trip.timeout();
                 self.timers.set(sending.deadline, message);
             }
-            let marked = self.queued_bytes >= MARK_BYTES;
+            let marked = self.nic.queued_bytes >= MARK_BYTES;
             let header =
                 Header { message, bytes, index, sent_at: now, acknowledges: false, marked };
             let before = u64::from(index) * u64::from(SIZE.payload_max());
@@ -257,8 +269,7 @@ impl PiasHost {
                 message: Some(message),
                 ..Outgoing::new(to, SIZE.ip_bytes(bytes, index), header)
             };
-            self.queued_bytes += SIZE.wire_bytes(SIZE.payload(bytes, index));
-            self.queues[usize::from(packet.priority)].push_back(packet);
+            self.nic.put(packet);
         }
     }
 
@@ -311,8 +322,7 @@ impl Transport for PiasHost {
         let answer = Header { acknowledges: true, marked, ..header };
         let answer = Outgoing::new(packet.from, SIZE.header_bytes, answer);
         let flow = header.message.0;
-        self.queued_bytes += SIZE.wire_bytes(0);
-        self.queues[usize::from(TOP)].push_back(Outgoing { priority: TOP, flow, ..answer });
+        self.nic.put(Outgoing { priority: TOP, flow, ..answer });
     }
 
     fn settle(&mut self, now: Time) {
@@ -333,12 +343,7 @@ impl Transport for PiasHost {
     }
 
     fn transmit(&mut self, _now: Time) -> Option<Outgoing<Header>> {
-        let packet = self.queues.iter_mut().rev().find_map(VecDeque::pop_front)?;
-        let header = &packet.header;
-        let payload =
-            if header.acknowledges { 0 } else { SIZE.payload(header.bytes, header.index) };
-        self.queued_bytes -= SIZE.wire_bytes(payload);
-        Some(packet)
+        self.nic.take()
     }
 
     fn timeout(&mut self, _now: Time) -> Option<Time> {
