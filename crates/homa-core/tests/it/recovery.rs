@@ -131,6 +131,34 @@ fn each_gap_and_the_granted_end_are_requested_separately() {
 }
 
 #[test]
+fn what_data_of_a_higher_priority_overtakes_is_asked_for_as_late_as_an_end() {
+    // Of a message of 100,000 bytes 60,000 have come, and some of the last 20,000.
+    let first_request = |boost_bytes: u32| {
+        let mut solo = Solo::new(Config::default().with(|config| {
+            config.unscheduled.in_flight_max_bytes = 40_000;
+            config.grants.window_bytes = 30_000;
+            config.grants.step_bytes = 0;
+            config.grants.boost_bytes = boost_bytes;
+            config.grants.fifo_permille = 0;
+        }));
+        let from = address(9, 900);
+        for start in (0..60_000).step_by(1000) {
+            let _ = solo.data(from, 1000, 100_000, (start, start + 1000));
+            solo.drain();
+        }
+        let _ = solo.data(from, 1000, 100_000, (82_000, 83_000));
+        (1..60).find(|ms| {
+            // Somebody else goes on to send.
+            let _ = solo.data(address(8, 900), 2000 + 2 * ms, 100, (0, 100));
+            solo.events();
+            !resends(&solo.advance(1)).is_empty()
+        })
+    };
+    assert_eq!(first_request(0), Some(5), "all of the same priority");
+    assert_eq!(first_request(20_000), Some(20), "the last of a higher one");
+}
+
+#[test]
 fn requests_for_missing_data_never_become_rare() {
     let mut solo = solo();
     let from = address(9, 900);

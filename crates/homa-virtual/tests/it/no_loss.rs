@@ -73,20 +73,20 @@ fn a_sender_of_many_messages_sends_nothing_again() {
     assert_eq!(total(&world, |stats| stats.bytes_retransmitted), 0);
 }
 
-// Packets of a message that were granted at a low level are overtaken by its later ones, and look
-// lost. How many are is left to chance: of the seeds 1 to 8 each sends 1 of 2,713 to 65,584 bytes
-// again, and all together 1 of 7,646 (without boosted ends 1 of 3,172 to 119,290, and of 6,976).
 #[test]
 fn in_a_crowded_network_little_is_sent_again_however_long_messages_wait() {
-    let seeds = if cfg!(debug_assertions) { 2 } else { 4 };
-    let (mut again, mut sent) = (0, 0);
+    let seeds = if cfg!(debug_assertions) { 1 } else { 3 };
     for seed in 1..=seeds {
         let mut world = world(seed);
         load(&mut world, seed, 60, 90);
         assert!(world.run_calls(60 * SECOND), "calls have not ended");
         assert!(world.ledger.calls.iter().all(|call| call.end == Some(CallEnd::Answered)));
-        again += total(&world, |stats| stats.bytes_retransmitted);
-        sent += total(&world, |stats| stats.bytes_sent);
+        let again = total(&world, |stats| stats.bytes_retransmitted);
+        let sent = total(&world, |stats| stats.bytes_sent);
+        let asked = total(&world, |stats| {
+            stats.resends_gap_sent + stats.resends_tail_sent + stats.resends_all_sent
+        });
+        println!("seed {seed}: {again} of {sent} bytes, asked {asked} times");
+        assert!(again <= sent / 30_000, "seed {seed}: {again} of {sent} bytes again");
     }
-    assert!(again <= sent / 3_000, "{again} of {sent} bytes again");
 }

@@ -362,8 +362,12 @@ impl Granter {
             rpc.rx.moved_at = now;
             rpc.rx.granting.behind = self.arrived.saturating_add(self.total_incoming);
         }
+        let granting = &mut rpc.rx.granting;
+        if priority > granting.priority && granting.counted.granted > 0 {
+            granting.overtaken_below = rpc.rx.granted;
+        }
+        granting.priority = priority;
         rpc.rx.granted = upto;
-        rpc.rx.granting.priority = priority;
         self.count(rpc);
         self.mark_due(rpc);
     }

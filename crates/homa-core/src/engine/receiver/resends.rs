@@ -60,13 +60,14 @@ pub(super) struct RecentResends {
 impl Receiver {
     /// Silence before the granted end of a message is requested: shorter messages go first, so
     /// silence is no loss while its sender, or anybody, sends other things. A gap shows loss by
-    /// itself.
+    /// itself, unless what came behind it was granted at a higher priority.
     pub(crate) fn granted_timeout(&self, rpc: &Rpc, peer: Option<&Peer>, ctx: &Ctx) -> Duration {
         let heard = peer.map_or(self.data_at, |peer| peer.last_heard);
         let interval = ctx.config.recovery.resend_interval;
         let other_things = ctx.now.since(heard.max(self.data_at)) < interval;
         let granted = rpc.rx.granted_told > ctx.config.unscheduled_max();
-        let explained = rpc.rx.data.gaps().is_empty() && granted && other_things;
+        let lost = |gap: &(u32, u32)| rpc.rx.granting.shows_loss(gap.0);
+        let explained = !rpc.rx.data.gaps().iter().any(lost) && granted && other_things;
         if explained { interval * EXPLAINED_INTERVALS } else { Duration::ZERO }
     }
 

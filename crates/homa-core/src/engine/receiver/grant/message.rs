@@ -52,6 +52,9 @@ pub(in crate::engine::receiver) struct Granting {
     pub(super) passed_over: bool,
     /// Priority named in the last GRANT.
     pub(super) priority: Priority,
+    /// Granted bytes below this that have not come may be overtaken by those above, which were
+    /// granted at a higher priority.
+    pub(super) overtaken_below: u32,
     /// Grant window in bytes that the peer's settings demand; 0 = as configured.
     pub(super) window: u32,
 }
@@ -67,12 +70,18 @@ impl Granting {
         due: false,
         passed_over: false,
         priority: Priority::LOWEST,
+        overtaken_below: 0,
         window: 0,
     };
 
     /// Priority named in the last GRANT.
     pub(in crate::engine::receiver) fn priority(&self) -> Priority {
         self.priority
+    }
+
+    /// Whether a gap that begins at `start` shows loss, since nothing above it may overtake it.
+    pub(in crate::engine::receiver) fn shows_loss(&self, start: u32) -> bool {
+        start >= self.overtaken_below
     }
 
     /// Sets the grant window that the peer's settings demand, in bytes; 0 = as configured.
