@@ -216,6 +216,13 @@ pub(crate) struct MixedArgs {
     /// --quick 1 million
     #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1000..=10_000_000))]
     pub messages: Option<u32>,
+    #[command(flatten)]
+    pub study: StudyOptions,
+}
+
+/// What all studies of several runs have.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StudyOptions {
     /// The same number gives the same results, on every machine
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
@@ -251,15 +258,8 @@ pub(crate) struct BuffersArgs {
     /// Messages of each run; 10,000, with --quick 1,000
     #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(100..=10_000_000))]
     pub messages: Option<u32>,
-    /// The same number gives the same results, on every machine
-    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
-    pub seed: u64,
-    /// Directory for results.json
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Runs that are simulated at a time; as many as there are processors if not given
-    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
+    #[command(flatten)]
+    pub study: StudyOptions,
 }
 
 /// `homa sim reproduce sigcomm18`

@@ -30,14 +30,14 @@ struct Document {
 
 /// Runs the command.
 pub(crate) fn run(args: &BuffersArgs, json: bool) -> Result<(), CliError> {
-    out::check(args.out.as_deref())?;
+    out::check(args.study.out.as_deref())?;
     let (messages, parts) = match args.quick {
         true => (MESSAGES_QUICK, &PARTS_QUICK[..]),
         false => (MESSAGES, &PARTS[..]),
     };
-    let (messages, seed) = (args.messages.unwrap_or(messages), args.seed);
+    let (messages, seed) = (args.messages.unwrap_or(messages), args.study.seed);
     interrupt::watch(|| {});
-    let threads = super::threads(args.threads);
+    let threads = super::threads(args.study.threads);
     let mut rows = simulate(&unrestricted(messages, seed), threads)?;
     let mut points = unsteady(messages, seed);
     points.extend(restricted(&rows, parts, messages, seed));
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &BuffersArgs, json: bool) -> Result<(), CliError> {
         true => output::document(&document)?,
         false => output::bytes(render(&document).as_bytes())?,
     }
-    args.out.as_ref().map_or(Ok(()), |out| out::write(out, &document, Vec::new()))
+    args.study.out.as_ref().map_or(Ok(()), |out| out::write(out, &document, Vec::new()))
 }
 
 /// Simulates all points, several at a time.

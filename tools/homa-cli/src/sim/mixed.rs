@@ -58,24 +58,24 @@ pub(crate) fn run(args: &MixedArgs, json: bool) -> Result<(), CliError> {
         share: args.share,
         messages,
         tcp: Settings::new(algorithm),
-        seed: args.seed,
+        seed: args.study.seed,
     };
-    out::check(args.out.as_deref())?;
+    out::check(args.study.out.as_deref())?;
     interrupt::watch(|| {});
-    let rows = simulate(&comparison, super::threads(args.threads))?;
+    let rows = simulate(&comparison, super::threads(args.study.threads))?;
     let document = Document {
         workload: args.workload.clone(),
         load: args.load,
         share: args.share,
         messages,
-        seed: args.seed,
+        seed: args.study.seed,
         rows,
     };
     match json {
         true => output::document(&document)?,
         false => output::bytes(render(&document).as_bytes())?,
     }
-    args.out.as_ref().map_or(Ok(()), |out| out::write(out, &document, Vec::new()))
+    args.study.out.as_ref().map_or(Ok(()), |out| out::write(out, &document, Vec::new()))
 }
 
 /// Simulates all runs, several at a time.

@@ -109,12 +109,16 @@ pub struct MixedHost<A, B> {
 }
 
 impl<A: Transport, B: Transport> MixedHost<A, B> {
-    fn transmit_first(&mut self, now: Time) -> Option<Outgoing<Header<A::Header, B::Header>>> {
-        Some(self.first.transmit(now)?.map(Header::First))
-    }
-
-    fn transmit_second(&mut self, now: Time) -> Option<Outgoing<Header<A::Header, B::Header>>> {
-        Some(self.second.transmit(now)?.map(Header::Second))
+    /// The next packet of the first transport (0) or the second (1).
+    fn next_of(
+        &mut self,
+        whose: usize,
+        now: Time,
+    ) -> Option<Outgoing<Header<A::Header, B::Header>>> {
+        match whose {
+            0 => Some(self.first.transmit(now)?.map(Header::First)),
+            _ => Some(self.second.transmit(now)?.map(Header::Second)),
+        }
     }
 }
 
@@ -146,20 +150,13 @@ impl<A: Transport, B: Transport> Transport for MixedHost<A, B> {
 
     fn transmit(&mut self, now: Time) -> Option<Outgoing<Self::Header>> {
         let [first, second] = self.sent_bytes;
-        let turn = usize::from(first > second);
-        let mut found = match turn {
-            0 => self.transmit_first(now),
-            _ => self.transmit_second(now),
-        };
-        let mut whose = turn;
+        let mut whose = usize::from(first > second);
+        let mut found = self.next_of(whose, now);
         if found.is_none() {
-            whose = 1 - turn;
-            found = match whose {
-                0 => self.transmit_first(now),
-                _ => self.transmit_second(now),
-            };
             // Who has nothing to send saves no turns.
-            self.sent_bytes[turn] = self.sent_bytes[whose];
+            self.sent_bytes[whose] = self.sent_bytes[1 - whose];
+            whose = 1 - whose;
+            found = self.next_of(whose, now);
         }
         let packet = found.as_ref().filter(|packet| !packet.outside);
         self.sent_bytes[whose] += packet.map_or(0, |packet| u64::from(wire_bytes(packet.ip_bytes)));

@@ -27,9 +27,8 @@ impl Sender {
         peers: &mut PeerTable,
         ctx: &mut Ctx,
     ) -> Option<Transmit> {
-        let unlimited = Some((false, u32::MAX));
-        let may_send = if self.is_limited() { self.may_send(ctx) } else { unlimited };
-        let (only_short, limit) = may_send?;
+        let (only_short, limit) =
+            if self.is_limited() { self.may_send(ctx)? } else { (false, u32::MAX) };
         loop {
             let index = self.pacer.choose(only_short, &ctx.config)?;
             let Some(rpc) = rpcs.living(index) else {
