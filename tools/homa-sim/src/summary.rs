@@ -84,11 +84,92 @@ impl Samples {
 /// Percentiles of the slowdown, each the smallest value that this fraction does not exceed;
 /// `None` without samples.
 pub fn percentiles<const N: usize>(samples: &[Sample], fractions: [f64; N]) -> Option<[f64; N]> {
+    let values = sorted(samples);
+    let last = values.len().checked_sub(1)?;
+    Some(fractions.map(|fraction| values[rank(fraction, values.len()).saturating_sub(1).min(last)]))
+}
+
+/// The same of each host that has `each` such messages, in the mean over these hosts. With few
+/// messages high percentiles are lower so: of ten, the 99th is the largest, which nine of ten
+/// hosts have below that of all. `None` without samples.
+pub fn percentiles_of_hosts<const N: usize>(
+    samples: &[Sample],
+    each: usize,
+    fractions: [f64; N],
+) -> Option<[f64; N]> {
+    if each > EACH_MAX {
+        return percentiles(samples, fractions);
+    }
+    let values = sorted(samples);
+    let (count, each) = (values.len().max(1) as f64, each.max(1));
+    let mean = |fraction: f64| {
+        let rank = rank(fraction, each).max(1);
+        // What a host has at the rank is at most a value, if so many of its own are.
+        let mut before = 0.0;
+        let part = |(index, value): (usize, &f64)| {
+            let upto = at_least(rank, each, (index + 1) as f64 / count);
+            value * (upto - std::mem::replace(&mut before, upto))
+        };
+        values.iter().enumerate().map(part).sum()
+    };
+    (!values.is_empty()).then(|| fractions.map(mean))
+}
+
+/// A host of more messages has the percentiles of all.
+const EACH_MAX: usize = 500;
+
+/// The chance that of `count` values at least `rank` are among those below a quantile.
+fn at_least(rank: usize, count: usize, quantile: f64) -> f64 {
+    let above = (1.0 - quantile).max(0.0);
+    let mut term = quantile.powi(count as i32);
+    let mut sum = term;
+    for more in 1..=count - rank {
+        term *= (count - more + 1) as f64 / more as f64 * above / quantile;
+        sum += term;
+    }
+    sum
+}
+
+fn sorted(samples: &[Sample]) -> Vec<f64> {
     let mut values: Vec<f64> = samples.iter().map(|sample| sample.slowdown).collect();
     values.sort_by(f64::total_cmp);
-    let last = values.len().checked_sub(1)?;
-    Some(fractions.map(|fraction| {
-        let rank = (fraction * values.len() as f64).ceil() as usize;
-        values[rank.saturating_sub(1).min(last)]
-    }))
+    values
+}
+
+/// The place of a percentile among so many values, from 1.
+fn rank(fraction: f64, count: usize) -> usize {
+    (fraction * count as f64).ceil() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_values(values: impl Iterator<Item = f64>) -> Vec<Sample> {
+        values.map(|slowdown| Sample { bytes: 1, index: 0, slowdown }).collect()
+    }
+
+    #[test]
+    fn a_percentile_of_hosts_with_few_messages_is_that_of_their_largest() {
+        let samples = of_values((1..=1_000).map(f64::from));
+        let [p50, p99] = percentiles_of_hosts(&samples, 7, [0.5, 0.99]).unwrap();
+        // The largest of seven equally distributed values is at 7/8, the fourth in the middle.
+        assert!((p99 - 875.0).abs() < 2.0 && (p50 - 500.0).abs() < 2.0, "{p50} {p99}");
+        assert_eq!(percentiles(&samples, [0.99]), Some([990.0]));
+        let [one] = percentiles_of_hosts(&samples, 1, [0.99]).unwrap();
+        assert!((one - 500.5).abs() < 1e-6, "the mean: {one}");
+        assert_eq!(percentiles_of_hosts(&[], 7, [0.99]), None);
+    }
+
+    #[test]
+    fn a_percentile_of_hosts_with_many_messages_is_that_of_all() {
+        let samples = of_values((0..20_000).map(|index| 1.0 + f64::from(index) / 1e4));
+        let all = percentiles(&samples, [0.5, 0.99]).unwrap();
+        for each in [EACH_MAX, EACH_MAX + 1] {
+            let hosts = percentiles_of_hosts(&samples, each, [0.5, 0.99]).unwrap();
+            for (all, hosts) in all.iter().zip(hosts) {
+                assert!((all - hosts).abs() < 0.01, "{each}: {all} {hosts}");
+            }
+        }
+    }
 }

@@ -60,7 +60,7 @@ fn p99(rows: &[Row]) -> [f64; 2] {
     let mean = |of: fn(&Row) -> f64| {
         rows.iter().map(|row| of(row) * row.class.count_percent).sum::<f64>() / percent
     };
-    [mean(|row| row.slowdown.p99), mean(|row| row.class.published.unwrap().p99)]
+    [mean(|row| row.pooled.p99), mean(|row| row.class.published.unwrap().p99)]
 }
 
 /// Transports whose published P99 differs by more than this factor have an order.

@@ -275,8 +275,9 @@ Examples:
   homa sim reproduce sigcomm18 --quick --transport homa --transport pfabric --transport oracle
   homa sim reproduce sigcomm18 --network fabric.toml --workload w4
 
-Slowdown: the time of a message in times of what it takes on the idle network. A file of sizes has \
-lines of length_bytes,cumulative_fraction.")]
+Slowdown: the time of a message in times of what it takes on the idle network. P50 and P99 of Homa are \
+those of a host, in the mean over hosts, as they were published; pooled: the P99 of all messages. A \
+file of sizes has lines of length_bytes,cumulative_fraction.")]
 pub(crate) struct Sigcomm18Args {
     /// w1 to w5, or a file of message sizes; may be given several times
     #[arg(long = "workload", value_name = "NAME|FILE", default_values = ["w1", "w2", "w3", "w4", "w5"])]

@@ -51,8 +51,11 @@ struct RowDocument {
     load: f64,
     message_bytes: u32,
     count_percent: f64,
-    slowdown_p50: f64,
-    slowdown_p99: f64,
+    /// Measured as what was published: of Homa that of hosts, in the mean over them.
+    #[serde(flatten)]
+    slowdown: Slowdown,
+    /// Of the messages of all hosts together.
+    pooled: Slowdown,
     messages: usize,
     published: Option<Slowdown>,
 }
@@ -63,6 +66,7 @@ struct RowDocument {
 struct ErrorDocument {
     workload: String,
     transport: &'static str,
+    mean_percent: Option<f64>,
     p50_percent: f64,
     p99_short_percent: Option<f64>,
     p99_long_percent: Option<f64>,
@@ -203,7 +207,10 @@ fn classes(name: &str, transport: TransportArg, messages: &Messages, load: f64) 
     let homa = published::sigcomm18(TransportArg::Homa.name(), name, load);
     match homa.is_empty() {
         true => published::unpublished(&messages.sizes),
-        false => homa.into_iter().map(|class| Class { published: None, ..class }).collect(),
+        false => homa
+            .into_iter()
+            .map(|class| Class { published: None, each_host: None, ..class })
+            .collect(),
     }
 }
 
@@ -224,8 +231,8 @@ fn row_documents(done: &Done<'_>) -> Vec<RowDocument> {
         load: run.load,
         message_bytes: row.class.message_bytes,
         count_percent: row.class.count_percent,
-        slowdown_p50: row.slowdown.p50,
-        slowdown_p99: row.slowdown.p99,
+        slowdown: row.slowdown,
+        pooled: row.pooled,
         messages: row.messages,
         published: row.class.published,
     };
@@ -244,6 +251,7 @@ fn error_document(done: &Done<'_>) -> Option<ErrorDocument> {
     Some(ErrorDocument {
         workload: done.point.name.clone(),
         transport: done.point.run.transport.name(),
+        mean_percent: largest(&|row| Some(row.slowdown.mean? / row.class.published?.mean?)),
         p50_percent: largest(&|row| Some(row.slowdown.p50 / row.class.published?.p50))?,
         p99_short_percent: largest(&|row| p99(row).filter(|_| is_short(row))),
         p99_long_percent: largest(&|row| p99(row).filter(|_| !is_short(row))),

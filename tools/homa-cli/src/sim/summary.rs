@@ -5,8 +5,8 @@ use std::fmt::Write;
 use homa_report::table::table;
 use homa_sim::{
     reproduce::{
-        published::{self, Class},
-        sigcomm18::gather,
+        published::{self, Class, Slowdown},
+        sigcomm18::{Row, gather},
     },
     transport::Choice,
 };
@@ -20,7 +20,10 @@ use super::point::{Done, ROW_PERCENT_MIN};
 pub(super) struct Summary {
     workload: String,
     transport: &'static str,
+    /// As what was published was measured.
     p99: f64,
+    /// Of the messages of all hosts together.
+    p99_pooled: f64,
     /// What was published of the transport.
     p99_published: Option<f64>,
     /// What was published of Homa.
@@ -40,11 +43,12 @@ pub(super) fn summary(done: &[Done<'_>]) -> Vec<Summary> {
             other.point.name == point.point.name
                 && matches!(other.point.run.transport, Choice::Oracle)
         };
-        let oracle = done.iter().find(is_oracle).and_then(p99);
+        let oracle = done.iter().find(is_oracle).and_then(|done| p99(done, |row| row.pooled));
         Some(Summary {
             workload: point.point.name.clone(),
             transport,
-            p99: p99(point)?,
+            p99: p99(point, |row| row.slowdown)?,
+            p99_pooled: p99(point, |row| row.pooled)?,
             p99_published: published(transport),
             p99_published_homa: published("homa"),
             p99_oracle: oracle.or_else(|| published(Choice::Oracle.name())),
@@ -58,7 +62,8 @@ pub(super) fn render(summary: &[Summary]) -> String {
     if summary.iter().all(|line| line.p99_oracle.is_none()) {
         return String::new();
     }
-    let header = ["", "", "P99", "published", "homa, published", "oracle", "ours / oracle"];
+    let header =
+        ["", "", "P99", "published", "homa, published", "pooled", "oracle", "pooled / oracle"];
     let figure =
         |figure: Option<f64>| figure.map_or(String::new(), |figure| format!("{figure:.2}"));
     let cells = |line: &Summary| {
@@ -66,8 +71,9 @@ pub(super) fn render(summary: &[Summary]) -> String {
             Some(line.p99),
             line.p99_published,
             line.p99_published_homa,
+            Some(line.p99_pooled),
             line.p99_oracle,
-            line.p99_oracle.map(|oracle| line.p99 / oracle),
+            line.p99_oracle.map(|oracle| line.p99_pooled / oracle),
         ];
         [line.workload.clone(), line.transport.to_owned()]
             .into_iter()
@@ -82,8 +88,8 @@ pub(super) fn render(summary: &[Summary]) -> String {
     text
 }
 
-fn p99(done: &Done<'_>) -> Option<f64> {
-    mean(done.rows().iter().map(|row| Some((row.class.count_percent, row.slowdown.p99))))
+fn p99(done: &Done<'_>, of: fn(&Row) -> Slowdown) -> Option<f64> {
+    mean(done.rows().iter().map(|row| Some((row.class.count_percent, of(row).p99))))
 }
 
 fn published_p99(classes: &[Class]) -> Option<f64> {

@@ -13,8 +13,17 @@ pub(super) fn render(done: &[Done<'_>]) -> String {
     let mut text = String::new();
     for done in done {
         text.push_str(&headline(done));
-        let header =
-            ["up to", "messages", "P50", "published", "ratio", "P99", "published", "ratio"];
+        let header = [
+            "up to",
+            "messages",
+            "P50",
+            "published",
+            "ratio",
+            "P99",
+            "published",
+            "ratio",
+            "pooled",
+        ];
         let rows = done.rows().iter().map(cells).collect();
         text.push_str(&table(header.map(str::to_owned).to_vec(), rows, &[]));
         for port in done.outcome.ports.iter().filter(|port| port.kind == PortKind::RackDown) {
@@ -92,6 +101,7 @@ fn cells(row: &Row) -> Vec<String> {
         vec![format_size(row.class.message_bytes.into()), row.messages.to_string()],
         beside(row.slowdown.p50, published.map(|published| published.p50)),
         beside(row.slowdown.p99, published.map(|published| published.p99)),
+        vec![format!("{:.2}", row.pooled.p99)],
     ]
     .concat()
 }

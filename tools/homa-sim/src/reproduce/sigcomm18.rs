@@ -18,7 +18,7 @@ use crate::{
     fabric::Topology,
     packet::{PRIORITIES, PacketSize},
     run::Run,
-    summary::{Samples, percentiles},
+    summary::{Samples, percentiles, percentiles_of_hosts},
     traffic::Demand,
     transport::{Choice, pias::Thresholds, tcp},
 };
@@ -230,9 +230,14 @@ pub struct Row {
     pub class: Class,
     /// Messages that were measured.
     pub messages: usize,
-    /// Their slowdown.
+    /// Their slowdown, as the published one was measured.
     pub slowdown: Slowdown,
+    /// Their slowdown, those of all hosts together.
+    pub pooled: Slowdown,
 }
+
+/// Percentiles of a row.
+const PERCENTILES: [f64; 2] = [0.5, 0.99];
 
 /// Samples by class, where there are any. Classes are [gathered](gather).
 pub fn rows(samples: &Samples, classes: &[Class], percent_min: f64) -> Vec<Row> {
@@ -240,10 +245,17 @@ pub fn rows(samples: &Samples, classes: &[Class], percent_min: f64) -> Vec<Row> 
     let mut over = 0;
     for class in gather(classes, percent_min) {
         let found = samples.between(over, class.message_bytes);
-        if let Some([p50, p99]) = percentiles(found, [0.5, 0.99]) {
-            rows.push(Row { class, messages: found.len(), slowdown: Slowdown { p50, p99 } });
-        }
         over = class.message_bytes;
+        let mean = found.iter().map(|sample| sample.slowdown).sum::<f64>() / found.len() as f64;
+        let slowdown = |percentiles: Option<[f64; 2]>| {
+            percentiles.map(|[p50, p99]| Slowdown { mean: Some(mean), p50, p99 })
+        };
+        let Some(pooled) = slowdown(percentiles(found, PERCENTILES)) else { continue };
+        // The host of a message has one more than hosts have in the mean.
+        let each_host = class.each_host.map(|others| 1 + others.round() as usize);
+        let of_hosts = each_host.and_then(|each| percentiles_of_hosts(found, each, PERCENTILES));
+        let measured = slowdown(of_hosts).unwrap_or(pooled);
+        rows.push(Row { class, messages: found.len(), slowdown: measured, pooled });
     }
     rows
 }
@@ -274,15 +286,18 @@ fn group_length(classes: &[Class], percent_min: f64) -> usize {
 /// Classes as one.
 fn gathered(classes: &[Class]) -> Class {
     let count_percent: f64 = classes.iter().map(|class| class.count_percent).sum();
-    let average = |of: fn(&Slowdown) -> f64| {
-        let part = |class: &Class| Some(class.count_percent * of(class.published.as_ref()?));
+    let average = |of: fn(&Class) -> Option<f64>| {
+        let part = |class: &Class| Some(class.count_percent * of(class)?);
         classes.iter().map(part).sum::<Option<f64>>().map(|sum| sum / count_percent)
     };
-    let published = average(|slowdown| slowdown.p50).zip(average(|slowdown| slowdown.p99));
+    let mean = average(|class| class.published?.mean);
+    let p50 = average(|class| Some(class.published?.p50));
+    let p99 = average(|class| Some(class.published?.p99));
     Class {
         message_bytes: classes.last().map_or(0, |class| class.message_bytes),
         count_percent,
-        published: published.map(|(p50, p99)| Slowdown { p50, p99 }),
+        published: p50.zip(p99).map(|(p50, p99)| Slowdown { mean, p50, p99 }),
+        each_host: average(|class| class.each_host),
     }
 }
 
