@@ -112,6 +112,6 @@ fn render(document: &Document) -> String {
 
 /// What the columns mean.
 const NOTE: &str = "
-20 hosts, 25 Gbit/s, W5. Used: the most bytes that waited in the switch, and their mean over time;
-published: what Linux used. Slowdown: of the smaller half of the messages, of all, in the mean.
+20 hosts, 25 Gbit/s, calls of W5 up to 1 MB. Used: the most bytes that waited in the switch, and their mean over time;
+published: what Linux used. Slowdown: of the shorter half of the calls, of all, in the mean.
 ";

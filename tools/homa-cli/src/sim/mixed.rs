@@ -10,7 +10,7 @@ use homa_sim::{
         mixed::{Comparison, Row, Speaks},
         sigcomm18::Messages,
     },
-    transport::tcp::{Algorithm, Settings},
+    transport::tcp::{Algorithm, Offload, Settings},
 };
 use serde::Serialize;
 
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &MixedArgs, json: bool) -> Result<(), CliError> {
         load: args.load,
         share: args.share,
         messages,
-        tcp: Settings::new(algorithm),
+        tcp: Settings { offload: Some(Offload::LINUX), ..Settings::new(algorithm) },
         seed: args.study.seed,
     };
     out::check(args.study.out.as_deref())?;

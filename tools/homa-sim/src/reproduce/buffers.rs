@@ -1,6 +1,10 @@
 //! Buffer use of switches, as it was measured with the Linux implementations of Homa, DCTCP and
 //! TCP in August 2023: 20 hosts at one switch, 25 Gbit/s, W5 at 80 % load.
+//!
+//! As there, messages are calls whose response is as long as the request, of up to 1 MB, and what
+//! a transport uses is the most bytes that waited in all ports together during a run.
 
+use homa_bench::workload::Workload;
 use homa_core::Config;
 use serde::Serialize;
 
@@ -13,12 +17,15 @@ use crate::{
     traffic::Demand,
     transport::{
         Choice,
-        tcp::{Algorithm, Settings},
+        tcp::{Algorithm, Connections, Offload, Settings},
     },
 };
 
 /// The buffer of the study's switch.
 pub const BUFFER_BYTES: u64 = 13_200_000;
+/// Streams from a host to each other one: as client it had 32 connections to each server, and as
+/// server 32 more.
+const STREAMS: u16 = 64;
 /// Bytes of link time that wait when the study's switch marks.
 const MARKING_BYTES: u32 = 78_000;
 /// The load of most of the study.
@@ -115,19 +122,31 @@ pub fn restricted(used: &[Row], parts: &[f64], messages: u32, seed: u64) -> Vec<
 
 /// Settings of DCTCP and Homa.
 pub fn settings(messages: u32, seed: u64) -> Vec<Point> {
-    let dctcp = |bytes: u32| {
-        let settings = Settings { marking_bytes: bytes, ..dctcp() };
-        let transport = Choice::Tcp(Box::new(settings));
-        point("marking", &format!("{} kB", bytes / 1000), transport, messages, seed)
+    let dctcp = |study, setting: &str, change: &dyn Fn(&mut Settings)| {
+        let mut settings = tcp(Algorithm::Dctcp);
+        change(&mut settings);
+        point(study, setting, Choice::Tcp(Box::new(settings)), messages, seed)
+    };
+    let marked = |setting: &str, bytes| {
+        dctcp("marking", setting, &|settings| settings.marking_bytes = bytes)
+    };
+    let each_packet = Offload {
+        receive_bytes: 0,
+        interrupt_gap: Span::ZERO,
+        interrupt_packets: 1,
+        ..Offload::LINUX
     };
     let homa = |study, setting: &str, change: &dyn Fn(&mut Config)| {
         let transport = Choice::Homa(Box::new(homa().with(change)));
         point(study, setting, transport, messages, seed)
     };
     vec![
-        dctcp(50_000),
-        dctcp(200_000),
-        dctcp(500_000),
+        dctcp("offload", "none", &|settings| settings.offload = None),
+        dctcp("offload", "sending", &|settings| settings.offload = Some(each_packet)),
+        dctcp("streams", "8", &|settings| settings.connections = Connections::PerPair(8)),
+        marked("50 kB", 50_000),
+        marked("200 kB", 200_000),
+        marked("500 kB", 500_000),
         homa("window", "50 kB each", &|config| config.grants.window_bytes = 50_000),
         homa("window", "100 kB each", &|config| config.grants.window_bytes = 100_000),
         homa("window", "dynamic of 200 kB", &|config| config.grants.max_incoming_bytes = 200_000),
@@ -141,27 +160,33 @@ pub fn settings(messages: u32, seed: u64) -> Vec<Point> {
 
 /// Homa with the engine's defaults, DCTCP, TCP.
 fn transports() -> [Choice; 3] {
-    let tcp = Settings::new(Algorithm::Cubic);
-    [Choice::Homa(Box::new(homa())), Choice::Tcp(Box::new(dctcp())), Choice::Tcp(Box::new(tcp))]
+    let tcp = |algorithm| Choice::Tcp(Box::new(tcp(algorithm)));
+    [Choice::Homa(Box::new(homa())), tcp(Algorithm::Dctcp), tcp(Algorithm::Cubic)]
 }
 
-fn dctcp() -> Settings {
-    Settings { marking_bytes: MARKING_BYTES, ..Settings::new(Algorithm::Dctcp) }
+fn tcp(algorithm: Algorithm) -> Settings {
+    Settings {
+        connections: Connections::PerPair(STREAMS),
+        offload: Some(Offload::LINUX),
+        marking_bytes: MARKING_BYTES,
+        ..Settings::new(algorithm)
+    }
 }
 
 /// The engine's defaults.
 fn homa() -> Config {
-    Profile::Default.config(&messages_of_w5(), Pacing::Nic)
+    Profile::Default.config(&Messages::of(w5()), Pacing::Nic)
 }
 
-fn messages_of_w5() -> Messages {
-    Messages::published("w5").expect("it is ours")
+/// Sizes up to 1 MB.
+fn w5() -> Workload {
+    Workload::load("w5").expect("it is ours")
 }
 
 /// A run with all of the buffer at 80 % load.
 fn point(study: &'static str, setting: &str, transport: Choice, messages: u32, seed: u64) -> Point {
-    let (topology, sizes) = (topology(), messages_of_w5().sizes);
-    let demand = Demand::default();
+    let (topology, sizes) = (topology(), w5());
+    let demand = Demand { responses: Some(sizes.clone()), ..Demand::default() };
     let run = Run { topology, sizes, load: LOAD, messages, demand, transport, seed };
     Point { study, setting: setting.to_owned(), published_bytes: None, run }
 }

@@ -15,6 +15,7 @@
 
 mod congestion;
 mod connection;
+mod interrupts;
 mod listener;
 mod receiver;
 mod sack;
@@ -32,10 +33,11 @@ use std::{
 
 pub use segment::Segment;
 pub use sender::Counts;
-pub use settings::{Algorithm, Connections, KeepAlive, Settings};
+pub use settings::{Algorithm, Connections, KeepAlive, Offload, Settings};
 
 use self::{
     connection::{Connection, State},
+    interrupts::{Arrived, Interrupts},
     listener::Listener,
     segment::{Flow, Kind, PACKET, Sending},
 };
@@ -125,6 +127,7 @@ pub struct TcpHost {
     /// Segments of no connection.
     replies: VecDeque<(HostId, Segment)>,
     timers: BinaryHeap<Reverse<(Time, u32)>>,
+    interrupts: Interrupts,
     arrived: VecDeque<MessageId>,
     rng: fastrand::Rng,
     ports: u32,
@@ -136,6 +139,7 @@ impl TcpHost {
     fn new(settings: Settings, seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         Self {
+            interrupts: Interrupts::new(settings.offload),
             settings,
             slots: Vec::new(),
             free: Vec::new(),
@@ -201,7 +205,7 @@ impl TcpHost {
     }
 
     /// Changes a connection, then looks what that means to the host.
-    fn with(&mut self, index: u32, change: impl FnOnce(&mut Connection, &Settings)) {
+    fn with(&mut self, now: Time, index: u32, change: impl FnOnce(&mut Connection, &Settings)) {
         let Some(slot) = &mut self.slots[index as usize] else { return };
         let connection = &mut slot.connection;
         let before = connection.state();
@@ -213,6 +217,7 @@ impl TcpHost {
         if connection.state() == State::CloseWait {
             connection.close();
         }
+        connection.hand_over(now, &self.settings);
         let after = connection.state();
         if before == State::SynReceived && after != before {
             self.listener.half_open -= 1;
@@ -226,7 +231,7 @@ impl TcpHost {
     /// Puts a connection into the queues where it belongs.
     fn touch(&mut self, index: u32) {
         let Some(slot) = &mut self.slots[index as usize] else { return };
-        if slot.connection.is_urgent() && !slot.urgent {
+        if slot.connection.is_urgent() && !slot.urgent && self.settings.offload.is_none() {
             slot.urgent = true;
             self.urgent.push_back(index);
         }
@@ -296,7 +301,26 @@ impl TcpHost {
     fn asked(&mut self, now: Time, index: u32) -> Option<(HostId, Sending)> {
         let slot = self.slots[index as usize].as_mut()?;
         let sending = slot.connection.transmit(now, &self.settings)?;
+        slot.connection.hand_over(now, &self.settings);
         Some((slot.connection.peer, sending))
+    }
+
+    /// A connection sends what it handed to the NIC before others have their turn.
+    fn keep_turn(&mut self, index: u32) {
+        let Some(slot) = &mut self.slots[index as usize] else { return };
+        if slot.connection.is_bursting() {
+            slot.ready = true;
+            self.ready.push_front(index);
+        }
+    }
+
+    fn take(&mut self, now: Time, arrived: &Arrived) {
+        let Arrived { from, segment, message, marked } = arrived;
+        let known = self.by_flow.get(&(*from, segment.flow)).copied();
+        let Some(index) = known.or_else(|| self.called(now, *from, segment)) else { return };
+        self.with(now, index, |connection, settings| {
+            connection.receive(now, segment, *message, *marked, settings);
+        });
     }
 
     fn next_segment(&mut self, now: Time) -> Option<(HostId, Sending)> {
@@ -320,6 +344,7 @@ impl TcpHost {
                 slot.ready = false;
                 let sending = self.asked(now, index);
                 if sending.is_some() {
+                    self.keep_turn(index);
                     self.touch(index);
                     return sending;
                 }
@@ -333,10 +358,10 @@ impl TcpHost {
 impl Transport for TcpHost {
     type Header = Segment;
 
-    fn send(&mut self, _now: Time, message: MessageId, to: HostId, bytes: u32) -> bool {
+    fn send(&mut self, now: Time, message: MessageId, to: HostId, bytes: u32) -> bool {
         let index = self.connection_to(to);
         let each = self.settings.connections == Connections::PerMessage;
-        self.with(index, |connection, _| {
+        self.with(now, index, |connection, _| {
             connection.write(message, bytes);
             if each {
                 connection.close();
@@ -346,16 +371,17 @@ impl Transport for TcpHost {
     }
 
     fn receive(&mut self, now: Time, packet: &Delivered<'_, Segment>) {
-        let segment = packet.header;
-        let known = self.by_flow.get(&(packet.from, segment.flow)).copied();
-        let Some(index) = known.or_else(|| self.called(now, packet.from, segment)) else { return };
-        let (message, marked) = (packet.message, packet.marked);
-        self.with(index, |connection, settings| {
-            connection.receive(now, segment, message, marked, settings);
-        });
+        let Delivered { from, message, marked, header, .. } = *packet;
+        let arrived = Arrived { from, segment: *header, message, marked };
+        if let Some(arrived) = self.interrupts.add(now, arrived) {
+            self.take(now, &arrived);
+        }
     }
 
     fn settle(&mut self, now: Time) {
+        for arrived in self.interrupts.take_due(now) {
+            self.take(now, &arrived);
+        }
         while let Some(Reverse((at, index))) = self.timers.peek().copied() {
             if at > now {
                 break;
@@ -366,7 +392,7 @@ impl Transport for TcpHost {
                 continue;
             }
             slot.scheduled = Time::NEVER;
-            self.with(index, |connection, settings| {
+            self.with(now, index, |connection, settings| {
                 while let Some(timer) = connection.timers.take_due(now) {
                     connection.timed_out(now, timer, settings);
                 }
@@ -398,6 +424,7 @@ impl Transport for TcpHost {
     }
 
     fn timeout(&mut self, _now: Time) -> Option<Time> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        timer.into_iter().chain(self.interrupts.due()).min()
     }
 }

@@ -41,6 +41,11 @@ impl Congestion {
         self.window as u64
     }
 
+    /// How many windows Linux would pace per round trip.
+    pub(super) fn pacing_gain(&self) -> f64 {
+        if self.window < self.threshold / 2.0 { 2.0 } else { 1.2 }
+    }
+
     pub(super) fn is_slow_start(&self) -> bool {
         self.window < self.threshold
     }
@@ -79,13 +84,32 @@ impl Congestion {
         reduced.max(WINDOW_MIN)
     }
 
-    /// The sender sends again after `pause`, in which nothing was in flight.
+    /// The sender sends again after `pause`, in which nothing was in flight. The window is halved
+    /// for each timeout that has passed, down to what a new connection has, as in Linux.
     pub(super) fn resumed(&mut self, pause: Span, timeout: Span) {
         if let Control::Cubic(cubic) = &mut self.control {
             cubic.begun = cubic.begun.map(|begun| begun + pause);
         }
-        if pause > timeout {
-            self.window = self.window.min(self.initial);
+        let halvings = pause.as_ps().saturating_sub(1) / timeout.as_ps().max(1);
+        self.keep_threshold(halvings > 0);
+        let floor = self.window.min(self.initial);
+        self.window = (self.window / (1_u64 << halvings.min(63)) as f64).max(floor);
+    }
+
+    /// In a timeout the window held nothing back, and at most so many bytes were in flight: what
+    /// is not used is halved (RFC 2861).
+    pub(super) fn unused(&mut self, used_bytes: u64) {
+        let used = self.initial.max(used_bytes as f64);
+        if used < self.window {
+            self.keep_threshold(true);
+            self.window = f64::midpoint(self.window, used);
+        }
+    }
+
+    /// A window that shrinks without a loss may grow as fast to three quarters of what it was.
+    fn keep_threshold(&mut self, shrinks: bool) {
+        if shrinks {
+            self.threshold = self.threshold.max(self.window * 0.75);
         }
     }
 
@@ -283,5 +307,31 @@ mod tests {
         assert!((cut - 100.0 * (1.0 - alpha / 2.0)).abs() < 2.0, "{cut}");
         assert!(dctcp.observed(mss, true, ack + mss, ack + 10 * mss), "of the same window");
         assert_eq!(segments(&dctcp), cut);
+    }
+
+    #[test]
+    fn a_pause_halves_the_window_for_each_timeout_that_has_passed_down_to_that_of_a_new_connection()
+    {
+        let timeout = Span::from_ns(200_000_000);
+        let after = |timeouts: f64| {
+            let mut reno = congestion(Algorithm::Reno);
+            reno.window = 100.0 * SEGMENT;
+            reno.resumed(Span::from_ps((timeout.as_ps() as f64 * timeouts) as u64), timeout);
+            assert!(timeouts < 1.0 || reno.is_slow_start(), "it may grow back");
+            segments(&reno)
+        };
+        assert_eq!([0.9, 1.5, 2.5, 9.0].map(after), [100.0, 50.0, 25.0, 10.0]);
+    }
+
+    #[test]
+    fn half_of_the_window_that_was_not_used_is_lost() {
+        let mut reno = congestion(Algorithm::Reno);
+        reno.window = 100.0 * SEGMENT;
+        reno.unused(u64::from(20 * MSS));
+        assert_eq!(segments(&reno), 60.0);
+        reno.unused(0);
+        assert_eq!(segments(&reno), 35.0, "a new connection could use ten");
+        reno.unused(u64::from(50 * MSS));
+        assert_eq!(segments(&reno), 35.0);
     }
 }

@@ -121,6 +121,19 @@ impl Connection {
         self.acknowledges || self.synchronizes || self.early.is_some()
     }
 
+    /// Hands to the NIC what may leave, if it takes more than it can send at once.
+    pub(super) fn hand_over(&mut self, now: Time, settings: &Settings) {
+        let sends = !matches!(self.state, State::Closed | State::SynSent | State::SynReceived);
+        if sends && settings.offload.is_some() {
+            self.sender.hand_over(now, self.sender.rto.timeout(settings), settings);
+        }
+    }
+
+    /// Whether the NIC has begun a burst of it that it has not ended.
+    pub(super) fn is_bursting(&self) -> bool {
+        self.sender.is_bursting()
+    }
+
     #[cfg(test)]
     pub(super) fn sender(&self) -> &Sender {
         &self.sender
@@ -349,7 +362,7 @@ impl Connection {
 
     fn transmit_data(&mut self, now: Time, settings: &Settings) -> Option<Sending> {
         let timeout = self.sender.rto.timeout(settings);
-        let Some(sent) = self.sender.transmit(now, timeout) else {
+        let Some(sent) = self.sender.transmit(now, timeout, settings) else {
             if self.sender.is_blocked() && !self.timers.is_set(Timer::Persist) {
                 let patience = backed_off(timeout, self.persisted, settings);
                 self.timers.set(Timer::Persist, now + patience);

@@ -99,6 +99,11 @@ impl Scoreboard {
         self.in_flight
     }
 
+    /// When the first of the segments was sent.
+    pub(super) fn oldest(&self) -> Option<Time> {
+        self.sent.front().map(|sent| sent.sent_at)
+    }
+
     pub(super) fn has_lost(&self) -> bool {
         !self.lost.is_empty()
     }

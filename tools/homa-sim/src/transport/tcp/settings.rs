@@ -35,6 +35,35 @@ pub struct KeepAlive {
     pub probes: u32,
 }
 
+/// What NIC and kernel do with several packets at a time.
+///
+/// What the window has room for is handed to the NIC at once, which sends a burst of each connection
+/// in turn; it is not taken back when the window shrinks. An ACK waits for its turn as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offload {
+    /// Most bytes that a connection hands to the NIC at a time; they leave as one burst (TSO).
+    pub send_bytes: u32,
+    /// Most bytes of packets of a connection that are received as one segment (GRO).
+    pub receive_bytes: u32,
+    /// Least time from an interrupt of the NIC to the next, unless so many packets have come.
+    pub interrupt_gap: Span,
+    /// See [`interrupt_gap`](Self::interrupt_gap).
+    pub interrupt_packets: usize,
+}
+
+impl Offload {
+    /// That of Linux, with interrupts as mlx5 has them.
+    ///
+    /// Segments are as long as they can be where the shortest round trip is below 512 µs, whatever
+    /// the rate (`tcp_tso_rtt_log`).
+    pub const LINUX: Self = Self {
+        send_bytes: 65_536,
+        receive_bytes: 65_536,
+        interrupt_gap: Span::from_ns(16_000),
+        interrupt_packets: 32,
+    };
+}
+
 /// Settings of TCP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -71,6 +100,8 @@ pub struct Settings {
     pub marking_bytes: u32,
     /// Whether a listener whose backlog is full answers from the SYN alone.
     pub syn_cookies: bool,
+    /// Whether packets are sent and received several at a time, and how; each by itself otherwise.
+    pub offload: Option<Offload>,
 }
 
 /// A number of milliseconds.
@@ -79,7 +110,7 @@ pub(super) const fn ms(count: u64) -> Span {
 }
 
 impl Settings {
-    /// Those of Linux, with an algorithm.
+    /// Those of Linux without offload, with an algorithm.
     pub fn new(algorithm: Algorithm) -> Self {
         Self {
             algorithm,
@@ -100,6 +131,7 @@ impl Settings {
             // 65 packets: what its authors use at 10 Gbit/s.
             marking_bytes: 65 * PACKET.wire_bytes(MSS),
             syn_cookies: true,
+            offload: None,
         }
     }
 }

@@ -457,6 +457,134 @@ fn dctcp_keeps_its_window_near_where_marks_begin() {
     assert_eq!((wire.arrived.len(), wire.counts()), (1, Counts::default()));
 }
 
+// Offload.
+
+fn offloaded(algorithm: Algorithm) -> Settings {
+    Settings { offload: Some(Offload::LINUX), ..settings(algorithm) }
+}
+
+/// Which connections the packets of data are of that leave, by their ports.
+fn leaving(host: &mut TcpHost, now: Time) -> Vec<u32> {
+    let packets = std::iter::from_fn(|| host.transmit(now));
+    packets.filter(|packet| packet.header.bytes > 0).map(|packet| packet.flow).collect()
+}
+
+#[test]
+fn connections_take_turns_by_bursts_of_half_a_window_or_64_kb_and_by_packets_without_offload() {
+    for (settings, burst) in [(settings(Algorithm::Reno), 1), (offloaded(Algorithm::Reno), 5)] {
+        let two = Settings { connections: Connections::PerPair(2), ..settings };
+        let mut wire = Wire::new(2, &two, comes);
+        wire.send(0, 1, 10);
+        wire.send(0, 1, 10);
+        wire.run(ms(100));
+        for bytes in [100_000, 100_000] {
+            let message = MessageId(9);
+            wire.hosts[0].send(wire.now, message, HostId(1), bytes);
+        }
+        let left = leaving(&mut wire.hosts[0], wire.now);
+        assert_eq!(left.len(), 20, "two windows");
+        let turns: Vec<_> = left.chunk_by(|a, b| a == b).map(<[u32]>::len).collect();
+        assert_eq!(turns, vec![burst; 20 / burst]);
+    }
+}
+
+#[test]
+fn a_burst_has_up_to_64_kb_and_what_waits_at_the_nic_is_bounded() {
+    let offloaded = offloaded(Algorithm::Reno);
+    let mut wire = Wire::new(2, &offloaded, comes);
+    // The window is what slow start has reached.
+    wire.send(0, 1, 4_000_000);
+    wire.run(ms(50));
+    let window = wire.connection(0).sender().window_bytes();
+    assert!(window > 1_000_000, "{window}");
+    wire.send(0, 1, 4_000_000);
+    let queued = wire.connection(0).sender().queued_bytes();
+    assert!((1_000_000..1_000_000 + 2 * 65_536).contains(&queued), "{queued}");
+    let longest = wire.connection(0).sender().longest_burst();
+    assert_eq!(longest, 45 * 1448);
+}
+
+#[test]
+fn what_the_nic_has_leaves_although_a_mark_shrinks_the_window() {
+    let (offloaded, now) = (offloaded(Algorithm::Dctcp), Time::ZERO);
+    let (mut client, mut server) = pair(&offloaded);
+    client.write(MessageId(1), 1_000_000);
+    client.hand_over(now, &offloaded);
+    let first = client.transmit(now, &offloaded).unwrap();
+    assert_eq!(client.sender().queued_bytes(), 9 * 1448);
+    server.receive(now, &first.segment, first.message, true, &offloaded);
+    server.timed_out(now, Timer::DelayedAck, &offloaded);
+    let ack = server.transmit(now, &offloaded).unwrap().segment;
+    assert!(ack.echo);
+    client.receive(now, &ack, None, false, &offloaded);
+    client.hand_over(now, &offloaded);
+    assert_eq!(client.sender().window_bytes(), 5 * 1448);
+    let left = std::iter::from_fn(|| client.transmit(now, &offloaded)).count();
+    assert_eq!(left, 9);
+}
+
+#[test]
+fn a_sender_waits_for_a_third_of_its_window_when_an_ack_is_about_to_come() {
+    let offloaded = offloaded(Algorithm::Reno);
+    let mut wire = Wire::new(2, &offloaded, comes);
+    wire.send(0, 1, 60 * 1448);
+    wire.run(ms(100));
+    let now = wire.now;
+    let client = wire.connection(0);
+    let window = client.sender().window_bytes() / 1448;
+    assert!(window >= 30, "{window}");
+    client.write(MessageId(8), (window as u32 - 5) * 1448);
+    client.hand_over(now, &offloaded);
+    while client.transmit(now, &offloaded).is_some() {}
+    // There is room for five segments, and what is in flight is old.
+    client.write(MessageId(9), 40 * 1448);
+    let later = now + ms(50);
+    client.hand_over(later, &offloaded);
+    assert_eq!(client.sender().queued_bytes(), 0);
+    client.hand_over(now, &offloaded);
+    assert_eq!(client.sender().queued_bytes(), 5 * 1448, "an ACK will be long in coming");
+}
+
+#[test]
+fn one_ack_answers_what_came_between_two_interrupts() {
+    let acks = |settings: &Settings| {
+        let mut acks = 0;
+        let fate = |_, packet: &Flying| {
+            acks += u32::from(packet.from == HostId(1) && packet.segment.bytes == 0);
+            Fate::Comes
+        };
+        let mut wire = Wire::new(2, settings, fate);
+        wire.send(0, 1, 2_000_000);
+        wire.run(ms(50));
+        assert_eq!((wire.arrived.len(), wire.counts()), (1, Counts::default()));
+        drop(wire);
+        acks
+    };
+    let (each, merged) = (acks(&settings(Algorithm::Reno)), acks(&offloaded(Algorithm::Reno)));
+    assert!((600..800).contains(&each), "{each} ACKs of 1,382 segments");
+    assert!(merged < each / 8, "{merged}, {each}");
+}
+
+#[test]
+fn no_message_is_lost_with_offload_when_one_packet_of_a_hundred_is() {
+    for algorithm in [Algorithm::Reno, Algorithm::Cubic, Algorithm::Dctcp] {
+        let mut rng = fastrand::Rng::with_seed(4);
+        let fate = move |_, _: &Flying| if rng.u32(..100) == 0 { Fate::Lost } else { Fate::Comes };
+        for connections in [Connections::PerPair(2), Connections::PerMessage] {
+            let settings = Settings { connections, ..offloaded(algorithm) };
+            let mut wire = Wire::new(3, &settings, fate.clone());
+            let mut sizes = fastrand::Rng::with_seed(5);
+            for _ in 0..300 {
+                let (from, to) = (sizes.usize(..3), sizes.u32(1..3));
+                wire.send(from, (from as u32 + to) % 3, 1 << sizes.u32(3..19));
+                wire.run(ms(1));
+            }
+            wire.run(ms(60_000));
+            assert_eq!(wire.arrived.len(), 300, "{algorithm:?} {connections:?}");
+        }
+    }
+}
+
 /// Two ends of an established connection.
 fn pair(settings: &Settings) -> (Connection, Connection) {
     let mut client = Connection::open(HostId(1), 1, 1_000, settings);
