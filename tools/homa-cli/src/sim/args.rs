@@ -250,12 +250,12 @@ Examples:
   homa sim reproduce buffers --quick             use, half of it, half the load
   homa sim reproduce buffers --json              settings of Homa and DCTCP too
 
-The sizes of messages are W5. Buffers are limited to parts of what each transport used.")]
+Messages are calls, of W5 up to 1 MB. Buffers are limited to parts of what each transport used.")]
 pub(crate) struct BuffersArgs {
     /// Fewer messages, fewer limits, no settings
     #[arg(long)]
     pub quick: bool,
-    /// Messages of each run; 10,000, with --quick 1,000
+    /// Calls of each run; 10,000, with --quick 1,000
     #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(100..=10_000_000))]
     pub messages: Option<u32>,
     #[command(flatten)]

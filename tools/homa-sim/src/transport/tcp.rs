@@ -11,7 +11,7 @@
 //!
 //! What is left out: Nagle's algorithm (applications of messages switch it off), the tail loss
 //! probe (RFC 8985 §7), HyStart, undo of false retransmissions, urgent data, path MTU discovery,
-//! segmentation offload, opening from both ends at once. A segment ends where a message does.
+//! receive windows that grow, opening from both ends at once. A segment ends where a message does.
 
 mod congestion;
 mod connection;
