@@ -1,7 +1,7 @@
 //! Settings of plans and runs by names that people know.
 
 /// Keys and what they are called, with their unit.
-const NAMES: [(&str, &str); 62] = [
+const NAMES: [(&str, &str); 64] = [
     ("network.kind", "Network"),
     ("network.hosts", "Hosts"),
     ("network.rate", "Rate of the links"),
@@ -27,11 +27,13 @@ const NAMES: [(&str, &str); 62] = [
     ("homa.limits.receive_memory_bytes", "Memory for incoming messages, bytes"),
     ("homa.limits.max_rpcs", "RPCs of a host at most"),
     ("homa.unscheduled.bytes", "Bytes sent without a grant"),
+    ("homa.unscheduled.remainder_bytes", "Longest remainder sent without a grant, bytes"),
     ("homa.unscheduled.in_flight_max_bytes", "Ungranted bytes to one peer at most"),
     ("homa.grants.max_overcommit", "Messages granted to at a time"),
     ("homa.grants.max_incoming_bytes", "Granted bytes on their way to a host at most"),
     ("homa.grants.incoming_packets_min", "Packets granted ahead at least"),
     ("homa.grants.window_bytes", "Granted ahead to one message, bytes"),
+    ("homa.grants.window_rtt_percent", "Granted ahead to one message, % of a round trip"),
     ("homa.grants.step_bytes", "Bytes per grant"),
     ("homa.grants.boost_bytes", "Last bytes granted at unscheduled priority"),
     ("homa.grants.fifo_permille", "Share of grants for the oldest message, ‰"),

@@ -18,6 +18,11 @@ pub struct Grants {
     /// Fixed window per message, in bytes: a GRANT leaves before less is on its way. Default 0 =
     /// `max_incoming_bytes` / (active + 1), a GRANT leaving when a step less is on its way.
     pub window_bytes: u32,
+    /// Bytes kept on their way for a message, in percent of what comes in a round trip: the shortest
+    /// lately from a GRANT to its data, at the link’s speed; at least
+    /// `incoming_packets_min` of the longest packets, at most the dynamic window. Default 200; 0 =
+    /// always the dynamic window, as Linux.
+    pub window_rtt_percent: u16,
     /// Grants smaller than this wait for more while as much is still on its way (at most a quarter
     /// of the window), in bytes. At least two of the longest packets that come. Default
     /// 8,192; 0 grants every byte at once as Linux does.
@@ -37,6 +42,7 @@ impl Default for Grants {
             max_incoming_bytes: 400_000,
             incoming_packets_min: 16,
             window_bytes: 0,
+            window_rtt_percent: 200,
             step_bytes: 8192,
             boost_bytes: 20_000,
             fifo_permille: 50,

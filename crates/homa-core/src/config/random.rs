@@ -89,11 +89,14 @@ impl Config {
         let peers_max = dice.u32(1, 65_536);
         let peer_idle_min = dice.micros(1_000, 10_000_000);
         let peer_idle_max = dice.micros(1_000, 10_000_000);
+        let window_rtt_percent = dice.between(0, 400) as u16;
+        let remainder_bytes = dice.u32(0, 10_000);
         // Every field by its name: a new setting has to get its range here.
         Self {
             limits: Limits { max_message_bytes, receive_memory_bytes, max_rpcs },
             unscheduled: Unscheduled {
                 bytes: unscheduled_bytes,
+                remainder_bytes,
                 in_flight_max_bytes: unscheduled_in_flight_max_bytes,
             },
             grants: Grants {
@@ -101,6 +104,7 @@ impl Config {
                 max_incoming_bytes,
                 incoming_packets_min,
                 window_bytes,
+                window_rtt_percent,
                 step_bytes,
                 boost_bytes,
                 fifo_permille: fifo_grant_permille,

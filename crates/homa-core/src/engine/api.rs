@@ -134,7 +134,7 @@ impl Engine {
         let first_id = self.peers.known(peer).map_or(0, |peer| peer.numbers.first_id);
         let id = self.ids.give(index, first_id);
         self.ctx.stats.requests_sent.inc();
-        let unscheduled = self.peers.unscheduled_bytes(peer, &self.ctx.config);
+        let unscheduled = self.peers.unscheduled_bytes(peer, length, &self.ctx.config);
         let interval_ns = self.ctx.next_interval_ns(self.peers.known(peer), profile);
         let priority_max = self.ctx.config.top_priority();
         let rpc = self.rpcs.known_mut(index).ok_or(SendError::OutOfMemory)?;
@@ -201,7 +201,7 @@ impl Engine {
         }
         let profile = rpc.profile(&self.peers);
         profile.check_length(length)?;
-        let unscheduled = self.peers.unscheduled_bytes(rpc.peer, &self.ctx.config);
+        let unscheduled = self.peers.unscheduled_bytes(rpc.peer, length, &self.ctx.config);
         let interval_ns = self.shares.first_ack_interval_ns(rpc, &self.ctx.config);
         rpc.go_on(State::Outgoing);
         rpc.tx.begin(length, if streaming { 0 } else { length }, unscheduled);

@@ -214,8 +214,15 @@ impl Engine {
         self.ctx.tick(now, &mut self.peers);
         if link_mbps.is_some() {
             self.sender.set_link(link_mbps, &self.ctx.config);
+            self.receiver.set_link(link_mbps);
         }
         self.peers.set_mtu(&path, mtu, &mut self.ctx);
+    }
+
+    /// Data comes at `mbps` 10^6 bit/s at most, if that is known: how long windows have to be. For
+    /// drivers whose output needs no clock; others say it by [`Engine::path_changed`].
+    pub fn set_incoming_link(&mut self, mbps: Option<u32>) {
+        self.receiver.set_link(mbps);
     }
 
     /// Bytes handed over that have not left the host, as the driver knows; `None`: it cannot tell.

@@ -99,6 +99,64 @@ fn a_peer_may_have_a_window_of_its_own() {
     assert_eq!(offsets(&begin(&mut host, &b, 4, 900_000, FULL)), [(4, FULL + 133_333)]);
 }
 
+#[test]
+fn a_window_is_two_round_trips_at_the_speed_of_the_link() {
+    let mut host = Host::new(exact());
+    host.engine.set_incoming_link(Some(10_000));
+    let (a, b) = (host.remote(1, 1), host.remote(2, 1));
+    let first = offsets(&begin(&mut host, &a, 2, 900_000, FULL));
+    assert_eq!(first, [(2, FULL + 40_000)], "as much as is unscheduled while none is known");
+    host.pass_ns(50_000);
+    let second = more(&mut host, &a, 2, 900_000, FULL..2 * FULL);
+    assert_eq!(offsets(&second), [(2, 2 * FULL + 125_000)]);
+    assert_eq!(offsets(&begin(&mut host, &b, 4, 900_000, FULL)), [(4, FULL + 40_000)]);
+    // It is no longer than without.
+    host.pass_ns(500_000);
+    more(&mut host, &b, 4, 900_000, FULL..2 * FULL);
+    assert_eq!(offsets(&begin(&mut host, &b, 6, 900_000, FULL)), [(6, FULL + 100_000)]);
+}
+
+#[test]
+fn a_window_does_not_follow_round_trips_while_the_speed_of_the_link_is_unknown() {
+    let mut host = Host::new(exact());
+    let a = host.remote(1, 1);
+    begin(&mut host, &a, 2, 900_000, FULL);
+    host.pass_ns(10_000);
+    more(&mut host, &a, 2, 900_000, FULL..2 * FULL);
+    assert_eq!(offset_of(&begin(&mut host, &a, 4, 900_000, FULL), 4), Some(FULL + 44_444));
+}
+
+#[test]
+fn a_window_is_no_less_than_the_longest_packets_need() {
+    let config = exact().with(|config| config.grants.incoming_packets_min = 20);
+    let mut host = Host::new(config);
+    host.engine.set_incoming_link(Some(10_000));
+    let a = host.remote(1, 1);
+    begin(&mut host, &a, 2, 900_000, FULL);
+    host.pass_ns(1_000);
+    more(&mut host, &a, 2, 900_000, FULL..2 * FULL);
+    assert_eq!(offset_of(&begin(&mut host, &a, 4, 900_000, FULL), 4), Some(FULL + 20 * FULL));
+}
+
+#[test]
+fn data_that_needs_no_grant_and_data_sent_again_end_no_round_trip() {
+    for (announced, again) in [(150_000, false), (FULL, true)] {
+        let mut host = Host::new(exact());
+        host.engine.set_incoming_link(Some(10_000));
+        let a = host.remote(1, 1);
+        begin(&mut host, &a, 2, 900_000, announced);
+        host.pass_ns(1_000);
+        let mut packet = a.data(2, 150_000..150_000 + FULL, 900_000, announced);
+        if let (Body::Data(data), true) = (&mut packet.0.body, again) {
+            data.retransmit = 1;
+        }
+        host.take(&a, packet);
+        host.sent();
+        let given = begin(&mut host, &a, 4, 900_000, FULL);
+        assert_eq!(offset_of(&given, 4), Some(FULL + 40_000), "{announced}, again: {again}");
+    }
+}
+
 // Scenario: G4
 #[test]
 fn nothing_is_granted_while_enough_is_on_its_way() {

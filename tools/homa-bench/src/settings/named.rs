@@ -37,10 +37,10 @@ fn assign<T: Value>(field: &mut T, value: &Toml) -> Result<(), &'static str> {
 /// All settings, by group.
 pub static SETTINGS: &[Setting] = settings! {
     limits { max_message_bytes, receive_memory_bytes, max_rpcs }
-    unscheduled { bytes, in_flight_max_bytes }
+    unscheduled { bytes, remainder_bytes, in_flight_max_bytes }
     grants {
-        max_overcommit, max_incoming_bytes, incoming_packets_min, window_bytes, step_bytes,
-        boost_bytes, fifo_permille,
+        max_overcommit, max_incoming_bytes, incoming_packets_min, window_bytes,
+        window_rtt_percent, step_bytes, boost_bytes, fifo_permille,
     }
     priorities { count, cutoffs }
     output {

@@ -69,12 +69,13 @@ impl Homa {
         Self { calls, ..self }
     }
 
-    /// The transport of a host.
-    fn host(&self, host: HostId) -> HomaHost {
+    /// The transport of a host with a link of so many Mbit/s.
+    fn host(&self, host: HostId, link_mbps: u32) -> HomaHost {
         let seed = self.seed ^ u64::from(host.0);
         let mut engine = Engine::new(self.config.clone(), HostBudget::local(), seed)
             .expect("settings were validated");
         engine.bind_port(PORT, PortOptions::SERVE).expect("the first port");
+        engine.set_incoming_link(Some(link_mbps));
         // Where the NIC asks for each packet the engine gives one at a time.
         let pulled = self.responses == Responses::Outside;
         let segments = if pulled { 1 } else { TRAIN_PACKETS };
@@ -101,7 +102,7 @@ impl Protocol for Homa {
     type Host = HomaHost;
 
     fn hosts(&self, network: &Topology) -> Vec<HomaHost> {
-        (0..network.hosts()).map(|host| self.host(HostId(host))).collect()
+        (0..network.hosts()).map(|host| self.host(HostId(host), network.host_rate.mbps())).collect()
     }
 
     fn packet_size(&self) -> PacketSize {

@@ -478,6 +478,8 @@ impl Engine {
         let range = data_range(rpc, header, data, transport_len)?;
         let again = data.retransmit != 0;
         let new = self.receiver.accept(rpc, range, again, base, &mut self.ctx)?;
+        let peers = &mut self.peers;
+        self.receiver.note_round_trip(rpc, (new.end, again), peers, &self.ctx);
         let placement = Placement {
             rpc: rpc.key(),
             offset: new.start,

@@ -7,6 +7,7 @@
 //! | `unvalidated` | which requests of unvalidated clients are displaced |
 //! | `in_flight` | how much unscheduled data may be on its way |
 //! | `path_mtu` | how long packets may be |
+//! | `round_trip` | how much has to be on its way |
 //! | `resend_timeout` | how long a reaction may take |
 //! | `retransmissions` | how much is sent again at the peer's word |
 //! | `liveness`, `calls` | when the peer is probed, and about which call |
@@ -25,6 +26,7 @@ mod liveness;
 mod path_mtu;
 mod resend_timeout;
 mod retransmissions;
+mod round_trip;
 pub(super) mod shares;
 mod table;
 pub(super) mod unvalidated;
@@ -43,6 +45,7 @@ use self::path_mtu::DATAGRAM_WITHIN_HOST;
 pub(crate) use self::path_mtu::{DATAGRAM_ALWAYS_FITS, Losses, MTU_MIN, PathMtu};
 pub(crate) use self::resend_timeout::ResendTimeout;
 use self::retransmissions::RetransmissionBudget;
+pub(crate) use self::round_trip::RoundTrip;
 pub(crate) use self::table::PeerTable;
 use self::validation::AddressValidation;
 use crate::addr::{Carriage, Path, PeerKey};
@@ -83,6 +86,7 @@ pub(crate) struct Peer {
     pub(crate) newest_request: Option<(u64, Instant)>,
 
     pub(crate) path_mtu: PathMtu,
+    pub(crate) round_trip: RoundTrip,
     pub(crate) resend_timeout: ResendTimeout,
     pub(crate) retransmissions: RetransmissionBudget,
     pub(crate) acks: AckQueue,
@@ -156,6 +160,7 @@ impl Peer {
             cutoffs: CutoffExchange::new(config),
             newest_request: None,
             path_mtu: PathMtu::ASSUMED,
+            round_trip: RoundTrip::UNKNOWN,
             resend_timeout: ResendTimeout::UNKNOWN,
             retransmissions: RetransmissionBudget::new(now),
             acks: AckQueue::EMPTY,
@@ -271,13 +276,34 @@ impl Peer {
         self.settings.window_bytes
     }
 
-    pub(crate) fn unscheduled_bytes(&self, config: &Config) -> u32 {
-        self.settings.unscheduled_bytes.unwrap_or(config.unscheduled.bytes).max(1)
+    /// Bytes that a message of `length` to it begins with.
+    pub(crate) fn unscheduled_bytes(&self, length: u32, config: &Config) -> u32 {
+        let limit = self.settings.unscheduled_bytes.unwrap_or(config.unscheduled.bytes);
+        unscheduled(length, limit.max(1), config.unscheduled.remainder_bytes)
     }
 
     pub(crate) fn in_flight_max(&self, config: &Config) -> u32 {
         self.settings
             .unscheduled_in_flight_max_bytes
             .unwrap_or(config.unscheduled.in_flight_max_bytes)
+    }
+}
+
+/// Bytes of a message of `length` that are sent without a grant: `limit` of them, or all if no more
+/// than `remainder` would be left.
+fn unscheduled(length: u32, limit: u32, remainder: u32) -> u32 {
+    if length.saturating_sub(limit) <= remainder { limit.max(length) } else { limit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unscheduled;
+
+    #[test]
+    fn a_short_remainder_is_sent_without_a_grant_as_well() {
+        assert_eq!(unscheduled(10_000, 9_968, 1_500), 10_000);
+        assert_eq!(unscheduled(11_469, 9_968, 1_500), 9_968);
+        assert_eq!(unscheduled(10_000, 9_968, 0), 9_968);
+        assert_eq!(unscheduled(100, 9_968, 1_500), 9_968);
     }
 }

@@ -76,10 +76,10 @@ impl PeerTable {
         self.peers.indices()
     }
 
-    /// Bytes that a message to a peer may begin with.
-    pub(crate) fn unscheduled_bytes(&self, index: PeerIndex, config: &Config) -> u32 {
+    /// Bytes that a message of `length` to a peer may begin with.
+    pub(crate) fn unscheduled_bytes(&self, index: PeerIndex, length: u32, config: &Config) -> u32 {
         let peer = self.known(index);
-        peer.map_or(config.unscheduled.bytes, |peer| peer.unscheduled_bytes(config))
+        peer.map_or(config.unscheduled.bytes, |peer| peer.unscheduled_bytes(length, config))
     }
 
     pub(crate) fn is_full(&self, config: &Config) -> bool {

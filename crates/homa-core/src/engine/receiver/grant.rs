@@ -26,6 +26,7 @@ use core::net::IpAddr;
 
 use self::message::{OnItsWay, Place};
 use self::policy::{Candidate, FifoShare, Rank, Room, Wants};
+pub(super) use self::policy::{needed_ns, round_trip_bytes};
 use self::senders::{Sender, SenderIndex, slot_of};
 use crate::config::Config;
 use crate::engine::impossible::Impossible;
@@ -49,6 +50,8 @@ pub(crate) struct GrantLimits {
     pub(super) max_incoming: u64,
     /// Bytes on their way at most: the same, capped by the receive buffer.
     pub(super) incoming_cap: u64,
+    /// A window holds as much at least, as far as `max_incoming` allows.
+    pub(super) window_kept_min: u64,
     /// Grants smaller than this can wait while as much is on its way.
     pub(super) step: u64,
     /// Bytes that other shards of this host expect.
@@ -318,7 +321,9 @@ impl Granter {
         let rx = &rpc.rx;
         let (demanded, configured) = (rx.granting.window, config.grants.window_bytes);
         let (max_incoming, active) = (limits.max_incoming, self.active.len());
-        let window = policy::window(demanded, configured, limits.step, max_incoming, active);
+        let kept = u64::from(rx.granting.round_trip_bytes).max(limits.window_kept_min);
+        let fixed = (demanded, configured);
+        let window = policy::window(fixed, kept, limits.step, max_incoming, active);
         let wants = Wants {
             length: rx.length(),
             received: rx.data.received(),

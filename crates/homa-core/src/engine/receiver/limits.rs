@@ -3,10 +3,10 @@
 use crate::budget::{HostBudget, SlotId};
 use crate::config::Config;
 use crate::engine::ctx::Ctx;
-use crate::engine::peer::LONG_PACKET_BYTES;
+use crate::engine::peer::{LONG_PACKET_BYTES, Peer, PeerTable};
 use crate::engine::receiver::Receiver;
-use crate::engine::receiver::grant::GrantLimits;
-use crate::engine::rpc::RpcTable;
+use crate::engine::receiver::grant::{self, GrantLimits};
+use crate::engine::rpc::{Rpc, RpcTable};
 use crate::time::Instant;
 
 /// A long packet is no hint at what will come after this time.
@@ -98,6 +98,47 @@ impl Drop for HostShare {
 }
 
 impl Receiver {
+    /// Data comes at so many Mbit/s at most, if that is known.
+    pub(crate) fn set_link(&mut self, mbps: Option<u32>) {
+        self.link_mbps = mbps;
+    }
+
+    /// Bytes of a message that have to be on their way from a peer; `u32::MAX`: not known.
+    pub(crate) fn round_trip_bytes(&self, peer: Option<&Peer>, config: &Config) -> u32 {
+        let percent = config.grants.window_rtt_percent;
+        match (self.link_mbps(config), peer.and_then(|peer| peer.round_trip.ns())) {
+            (Some(mbps), Some(ns)) if percent > 0 => grant::round_trip_bytes(mbps, ns, percent),
+            (Some(_), None) if percent > 0 => config.unscheduled.bytes,
+            _ => u32::MAX,
+        }
+    }
+
+    /// Bytes below `end` of a message have come, sent `again` or for the first time: they may end a
+    /// round trip.
+    #[inline]
+    pub(crate) fn note_round_trip(
+        &self,
+        rpc: &mut Rpc,
+        (end, again): (u32, bool),
+        peers: &mut PeerTable,
+        ctx: &Ctx,
+    ) {
+        let ends = rpc.rx.granting.round_trip(end, ctx.now, ctx.stats.bytes_received);
+        let (Some((ns, came)), Some(mbps), false) = (ends, self.link_mbps(&ctx.config), again)
+        else {
+            return;
+        };
+        if let Some(peer) = peers.known_mut(rpc.peer) {
+            peer.round_trip.note(grant::needed_ns(ns, came, mbps));
+            let bytes = self.round_trip_bytes(Some(peer), &ctx.config);
+            rpc.rx.granting.set_round_trip_bytes(bytes);
+        }
+    }
+
+    fn link_mbps(&self, config: &Config) -> Option<u32> {
+        config.output.link_mbps.or(self.link_mbps)
+    }
+
     /// Capacity of the driver's receive buffer, in payload bytes of packets of an Ethernet MTU.
     pub(crate) fn set_capacity(&mut self, bytes: u64) {
         self.buffer.capacity_bytes = bytes.max(1);
@@ -134,6 +175,7 @@ impl Receiver {
             now: ctx.now,
             max_incoming: self.max_incoming(ctx.now, config),
             incoming_cap: self.incoming_cap(ctx),
+            window_kept_min: self.packets_min_bytes(ctx.now, config),
             step,
             others_incoming: self.host.others_incoming(),
             min_unscheduled_priority: self.cutoffs.min_unscheduled_priority(),
@@ -142,9 +184,13 @@ impl Receiver {
 
     /// Bytes divided into windows.
     fn max_incoming(&self, now: Instant, config: &Config) -> u64 {
+        u64::from(config.grants.max_incoming_bytes).max(self.packets_min_bytes(now, config))
+    }
+
+    /// Fewer bytes cannot keep a path busy.
+    fn packets_min_bytes(&self, now: Instant, config: &Config) -> u64 {
         let packet = u64::from(self.buffer.longest_payload(now));
-        let enough = packet.saturating_mul(u64::from(config.grants.incoming_packets_min));
-        u64::from(config.grants.max_incoming_bytes).max(enough)
+        packet.saturating_mul(u64::from(config.grants.incoming_packets_min))
     }
 
     /// Bytes on their way at most.

@@ -48,6 +48,9 @@ impl Receiver {
         rpc.rx.begin(length, unscheduled, birth);
         rpc.rx.streaming |= rpc.call.streaming_response;
         rpc.rx.granting.set_window(window.unwrap_or(0));
+        let native = rpc.profile_with(peer).is_native();
+        rpc.rx.granting.measure_round_trips(native && announced <= unscheduled);
+        rpc.rx.granting.set_round_trip_bytes(self.round_trip_bytes(peer, &ctx.config));
         rpc.rx.unvalidated = peer.is_some_and(|peer| needs_validation(rpc, peer));
         rpc.rx.moved_at = ctx.now;
         rpc.progress_at = ctx.now;

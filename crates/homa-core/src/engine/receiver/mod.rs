@@ -49,6 +49,8 @@ pub(crate) struct Receiver {
     host: HostShare,
     recent_resends: RecentResends,
     cutoffs: OwnCutoffs,
+    /// How fast data can come, as the driver knows.
+    link_mbps: Option<u32>,
     /// When DATA last came, of whatever message.
     data_at: Instant,
 }
@@ -66,6 +68,7 @@ impl Receiver {
             host: HostShare::new(budget),
             recent_resends: RecentResends::default(),
             cutoffs: OwnCutoffs::new(config),
+            link_mbps: None,
             data_at: Instant::ZERO,
         }
     }

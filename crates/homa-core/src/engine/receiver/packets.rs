@@ -71,6 +71,13 @@ impl Receiver {
             // sender gets few GRANTs, so that this cannot go on for ever.
             rpc.last_heard = ctx.now;
             rpc.progress_at = ctx.now;
+            if rpc.rx.granted_told < rpc.rx.granted {
+                rpc.rx.granting.granted_from(
+                    rpc.rx.granted_told,
+                    ctx.now,
+                    ctx.stats.bytes_received,
+                );
+            }
             rpc.rx.granted_told = rpc.rx.granted;
             watch_grant(rpc, peers.known(rpc.peer), ctx);
             ctx.stats.grants_sent.inc();

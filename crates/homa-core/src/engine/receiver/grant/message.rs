@@ -2,6 +2,7 @@
 
 use super::senders::SenderIndex;
 use crate::priority::Priority;
+use crate::time::Instant;
 
 /// Where grant management keeps a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,15 @@ pub(in crate::engine::receiver) struct Granting {
     pub(super) overtaken_below: u32,
     /// Grant window in bytes that the peer's settings demand; 0 = as configured.
     pub(super) window: u32,
+    /// Bytes on their way that a round trip to its sender needs; `u32::MAX`: not known.
+    pub(super) round_trip_bytes: u32,
+    /// Whether its sender sends nothing beyond what it was told.
+    measures: bool,
+    /// The first byte that a GRANT allowed, whose round trip is measured; `u32::MAX`: none.
+    measured_from: u32,
+    measured_since: Instant,
+    /// Bytes that had come to this host by then, of all messages; it wraps.
+    measured_bytes: u32,
 }
 
 impl Granting {
@@ -72,6 +82,11 @@ impl Granting {
         priority: Priority::LOWEST,
         overtaken_below: 0,
         window: 0,
+        round_trip_bytes: u32::MAX,
+        measures: false,
+        measured_from: u32::MAX,
+        measured_since: Instant::ZERO,
+        measured_bytes: 0,
     };
 
     /// Priority named in the last GRANT.
@@ -87,6 +102,48 @@ impl Granting {
     /// Sets the grant window that the peer's settings demand, in bytes; 0 = as configured.
     pub(in crate::engine::receiver) fn set_window(&mut self, bytes: u32) {
         self.window = bytes;
+    }
+
+    /// Has round trips measured if `measures`: data beyond what its sender was told would take
+    /// none.
+    pub(in crate::engine::receiver) fn measure_round_trips(&mut self, measures: bool) {
+        self.measures = measures;
+    }
+
+    /// A GRANT leaves that allows the bytes from `from` on, when `bytes` have come to this host. One
+    /// round trip is measured at a time.
+    #[inline]
+    pub(in crate::engine::receiver) fn granted_from(
+        &mut self,
+        from: u32,
+        now: Instant,
+        bytes: u64,
+    ) {
+        if self.measures && self.measured_from == u32::MAX {
+            (self.measured_from, self.measured_since) = (from, now);
+            self.measured_bytes = bytes as u32;
+        }
+    }
+
+    /// Bytes below `end` have come, `bytes` in all to this host: the round trip that ends with them
+    /// in ns, and what came meanwhile.
+    #[inline]
+    pub(in crate::engine::receiver) fn round_trip(
+        &mut self,
+        end: u32,
+        now: Instant,
+        bytes: u64,
+    ) -> Option<(u64, u32)> {
+        (end > self.measured_from).then(|| {
+            self.measured_from = u32::MAX;
+            let came = (bytes as u32).wrapping_sub(self.measured_bytes);
+            (now.ns_since(self.measured_since), came)
+        })
+    }
+
+    /// Sets the bytes on their way that a round trip needs; `u32::MAX`: not known.
+    pub(in crate::engine::receiver) fn set_round_trip_bytes(&mut self, bytes: u32) {
+        self.round_trip_bytes = bytes;
     }
 
     /// Whether grant management keeps it or owes it a GRANT: most messages are too short to be

@@ -23,28 +23,38 @@ pub(super) struct Window {
     pub(super) step: u64,
 }
 
-/// The window of a message, while `active` messages are granted: a share of `max_incoming` that
-/// leaves one window free; or what its peer or the configuration demands to be on its way at least,
-/// and a step beyond it. A step is at most a quarter of that.
+/// The window of a message, while `active` messages are granted: what its peer or the configuration
+/// (`fixed`) demands to be on its way at least, and a step beyond it; or what a round trip needs
+/// (`kept`) and a step beyond it, but no more than a share of `max_incoming` that leaves one window
+/// free. A step is at most a quarter of that.
 pub(super) fn window(
-    demanded: u32,
-    configured: u32,
+    fixed: (u32, u32),
+    kept: u64,
     step: u64,
     max_incoming: u64,
     active: usize,
 ) -> Window {
-    match (demanded, configured) {
-        (0, 0) => {
-            let share = max_incoming / (active as u64).saturating_add(1);
-            let bytes = share.max(WINDOW_BYTES_MIN);
-            Window { bytes, step: step.min(bytes / 4) }
-        }
-        (0, fixed) | (fixed, _) => {
-            let kept = u64::from(fixed);
-            let step = step.min(kept / 4);
-            Window { bytes: kept.saturating_add(step), step }
-        }
-    }
+    let (kept, share) = match fixed {
+        (0, 0) => (kept, max_incoming / (active as u64).saturating_add(1)),
+        (0, fixed) | (fixed, _) => (u64::from(fixed), u64::MAX),
+    };
+    let step = step.min(kept / 4);
+    let bytes = kept.saturating_add(step).min(share).max(WINDOW_BYTES_MIN);
+    Window { bytes, step: step.min(bytes / 4) }
+}
+
+/// How long of the `ns` from a GRANT to its data the GRANT had to come ahead: half of it, if the
+/// link at `mbps` was full meanwhile with the bytes that `came`. Then more was on its way than a
+/// round trip needs, or others had their share of the link.
+pub(in crate::engine::receiver) fn needed_ns(ns: u64, came: u32, mbps: u32) -> u64 {
+    let full = u64::from(mbps).saturating_mul(ns) / 8_000;
+    if u64::from(came) >= full / 4 * 3 { ns / 2 } else { ns }
+}
+
+/// Bytes that come in a round trip of `ns` at `mbps`, times `percent`.
+pub(in crate::engine::receiver) fn round_trip_bytes(mbps: u32, ns: u32, percent: u16) -> u32 {
+    let bytes = u64::from(mbps).saturating_mul(u64::from(ns)) / 8_000;
+    u32::try_from(bytes.saturating_mul(u64::from(percent)) / 100).unwrap_or(u32::MAX)
 }
 
 /// The least window of a share, when all places are taken. As much of what a sender announces
@@ -177,14 +187,38 @@ mod tests {
 
     #[test]
     fn windows_share_what_may_be_on_its_way_and_leave_one_free() {
-        let bytes =
-            |demanded, configured, max, active| window(demanded, configured, 0, max, active).bytes;
+        let bytes = |demanded, configured, max, active| {
+            window((demanded, configured), u64::MAX, 0, max, active).bytes
+        };
         assert_eq!(bytes(0, 0, 400_000, 0), 400_000);
         assert_eq!(bytes(0, 0, 400_000, 3), 100_000);
         assert_eq!(bytes(0, 0, 2_000, 7), WINDOW_BYTES_MIN);
         assert_eq!(bytes(0, 50_000, 400_000, 3), 50_000);
         assert_eq!(bytes(60_000, 50_000, 400_000, 3), 60_000, "the peer's own settings");
         assert_eq!(window_min(400_000, 7), 50_000);
+    }
+
+    #[test]
+    fn a_window_is_what_a_round_trip_needs_and_a_step_if_that_is_less_than_its_share() {
+        let window = |kept, active| window((0, 0), kept, 8_192, 400_000, active);
+        assert_eq!(window(100_000, 1), Window { bytes: 108_192, step: 8_192 });
+        assert_eq!(window(20_000, 1), Window { bytes: 25_000, step: 5_000 });
+        assert_eq!(window(100_000, 7), Window { bytes: 50_000, step: 8_192 }, "its share");
+        assert_eq!(window(u64::MAX, 1), Window { bytes: 200_000, step: 8_192 });
+    }
+
+    #[test]
+    fn a_round_trip_brings_bytes_at_the_speed_of_the_link() {
+        assert_eq!(round_trip_bytes(10_000, 8_000, 200), 20_000);
+        assert_eq!(round_trip_bytes(100_000, 100_000, 100), 1_250_000);
+        assert_eq!(round_trip_bytes(u32::MAX, u32::MAX, 400), u32::MAX);
+    }
+
+    #[test]
+    fn a_full_link_shows_that_less_on_its_way_is_enough() {
+        assert_eq!(needed_ns(8_000, 7_500, 10_000), 4_000);
+        assert_eq!(needed_ns(8_000, 7_499, 10_000), 8_000);
+        assert_eq!(needed_ns(0, 0, 10_000), 0);
     }
 
     #[test]
@@ -238,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_step_is_a_quarter_of_what_is_kept_on_its_way_at_most_and_beyond_a_fixed_window() {
-        let window = |configured, step| window(0, configured, step, 400_000, 3);
+        let window = |configured, step| window((0, configured), u64::MAX, step, 400_000, 3);
         assert_eq!(window(0, 8_192), Window { bytes: 100_000, step: 8_192 });
         assert_eq!(window(0, 50_000), Window { bytes: 100_000, step: 25_000 });
         assert_eq!(window(50_000, 8_192), Window { bytes: 58_192, step: 8_192 });
@@ -249,7 +283,7 @@ mod tests {
     #[test]
     fn a_fixed_window_is_on_its_way_before_the_next_step_is_granted() {
         for (kept, step) in [(10_000, 8_192), (50_000, 8_192)] {
-            let window = window(0, kept, step, 400_000, 3);
+            let window = window((0, kept), u64::MAX, step, 400_000, 3);
             let room = Room { window, ..ROOM };
             let granted = u32::try_from(window.bytes).unwrap();
             let on_its_way = |bytes: u32| Wants {
