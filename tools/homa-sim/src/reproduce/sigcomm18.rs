@@ -100,6 +100,7 @@ impl Messages {
         config.unscheduled.bytes = UNSCHEDULED_BYTES;
         // A round trip of whole packets, since a GRANT for each packet keeps it full.
         config.grants.window_bytes = UNSCHEDULED_BYTES;
+        config.unscheduled.remainder_bytes = 0;
         config.grants.step_bytes = 0;
         config.grants.boost_bytes = RTT_BYTES;
         config.grants.max_overcommit = self.scheduled_levels;

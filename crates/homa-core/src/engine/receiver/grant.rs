@@ -50,8 +50,10 @@ pub(crate) struct GrantLimits {
     pub(super) max_incoming: u64,
     /// Bytes on their way at most: the same, capped by the receive buffer.
     pub(super) incoming_cap: u64,
-    /// A window holds as much at least, as far as `max_incoming` allows.
-    pub(super) window_kept_min: u64,
+    /// Bytes that a window keeps on their way at least.
+    pub(super) kept_min: u64,
+    /// The same for a peer whose round trip is not known, if windows follow round trips.
+    pub(super) kept_unknown: Option<u32>,
     /// Grants smaller than this can wait while as much is on its way.
     pub(super) step: u64,
     /// Bytes that other shards of this host expect.
@@ -321,7 +323,8 @@ impl Granter {
         let rx = &rpc.rx;
         let (demanded, configured) = (rx.granting.window, config.grants.window_bytes);
         let (max_incoming, active) = (limits.max_incoming, self.active.len());
-        let kept = u64::from(rx.granting.round_trip_bytes).max(limits.window_kept_min);
+        let round_trip = (rx.granting.round_trip_bytes, limits.kept_unknown);
+        let kept = policy::kept(round_trip, limits.kept_min, active);
         let fixed = (demanded, configured);
         let window = policy::window(fixed, kept, limits.step, max_incoming, active);
         let wants = Wants {

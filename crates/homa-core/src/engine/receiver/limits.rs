@@ -105,12 +105,11 @@ impl Receiver {
 
     /// Bytes of a message that have to be on their way from a peer; `u32::MAX`: not known.
     pub(crate) fn round_trip_bytes(&self, peer: Option<&Peer>, config: &Config) -> u32 {
-        let percent = config.grants.window_rtt_percent;
-        match (self.link_mbps(config), peer.and_then(|peer| peer.round_trip.ns())) {
-            (Some(mbps), Some(ns)) if percent > 0 => grant::round_trip_bytes(mbps, ns, percent),
-            (Some(_), None) if percent > 0 => config.unscheduled.bytes,
-            _ => u32::MAX,
-        }
+        let ns = peer.and_then(|peer| peer.round_trip.ns());
+        let known = self.link_mbps(config).zip(ns);
+        known.map_or(u32::MAX, |(mbps, ns)| {
+            grant::round_trip_bytes(mbps, ns, config.grants.window_rtt_percent)
+        })
     }
 
     /// Bytes below `end` of a message have come, sent `again` or for the first time: they may end a
@@ -135,8 +134,10 @@ impl Receiver {
         }
     }
 
+    /// The speed of the link, if windows follow round trips.
     fn link_mbps(&self, config: &Config) -> Option<u32> {
-        config.output.link_mbps.or(self.link_mbps)
+        let known = config.output.link_mbps.or(self.link_mbps);
+        known.filter(|_| config.grants.window_rtt_percent > 0)
     }
 
     /// Capacity of the driver's receive buffer, in payload bytes of packets of an Ethernet MTU.
@@ -175,7 +176,8 @@ impl Receiver {
             now: ctx.now,
             max_incoming: self.max_incoming(ctx.now, config),
             incoming_cap: self.incoming_cap(ctx),
-            window_kept_min: self.packets_min_bytes(ctx.now, config),
+            kept_min: self.packets_min_bytes(ctx.now, config),
+            kept_unknown: self.link_mbps(config).map(|_| config.unscheduled.bytes),
             step,
             others_incoming: self.host.others_incoming(),
             min_unscheduled_priority: self.cutoffs.min_unscheduled_priority(),

@@ -57,6 +57,14 @@ pub(in crate::engine::receiver) fn round_trip_bytes(mbps: u32, ns: u32, percent:
     u32::try_from(bytes.saturating_mul(u64::from(percent)) / 100).unwrap_or(u32::MAX)
 }
 
+/// Bytes of a message that are to be on their way, while `active` messages are granted: those that a
+/// round trip needs (`u32::MAX`: not known), or a guess if there is one. A message alone needs
+/// none: its sender's link is no faster than this host's.
+pub(super) fn kept((known, guess): (u32, Option<u32>), least: u64, active: usize) -> u64 {
+    let guess = guess.filter(|_| known == u32::MAX && active > 1);
+    u64::from(guess.unwrap_or(known)).max(least)
+}
+
 /// The least window of a share, when all places are taken. As much of what a sender announces
 /// counts as on its way.
 pub(super) fn window_min(max_incoming: u64, places: u8) -> u64 {
@@ -205,6 +213,15 @@ mod tests {
         assert_eq!(window(20_000, 1), Window { bytes: 25_000, step: 5_000 });
         assert_eq!(window(100_000, 7), Window { bytes: 50_000, step: 8_192 }, "its share");
         assert_eq!(window(u64::MAX, 1), Window { bytes: 200_000, step: 8_192 });
+    }
+
+    #[test]
+    fn while_a_round_trip_is_not_known_it_is_guessed_for_messages_that_are_not_alone() {
+        assert_eq!(kept((30_000, Some(40_000)), 20_000, 2), 30_000);
+        assert_eq!(kept((30_000, Some(40_000)), 50_000, 2), 50_000);
+        assert_eq!(kept((u32::MAX, Some(40_000)), 20_000, 2), 40_000);
+        assert_eq!(kept((u32::MAX, Some(40_000)), 20_000, 1), u64::from(u32::MAX));
+        assert_eq!(kept((u32::MAX, None), 20_000, 2), u64::from(u32::MAX));
     }
 
     #[test]
