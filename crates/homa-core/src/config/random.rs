@@ -89,8 +89,9 @@ impl Config {
         let peers_max = dice.u32(1, 65_536);
         let peer_idle_min = dice.micros(1_000, 10_000_000);
         let peer_idle_max = dice.micros(1_000, 10_000_000);
-        let window_rtt_percent = dice.between(0, 400) as u16;
-        let remainder_bytes = dice.u32(0, 10_000);
+        // Of numbers that were drawn already, so that what follows stays the same.
+        let window_rtt_percent = (max_incoming_bytes % 401) as u16;
+        let remainder_bytes = unscheduled_bytes % 10_001;
         // Every field by its name: a new setting has to get its range here.
         Self {
             limits: Limits { max_message_bytes, receive_memory_bytes, max_rpcs },

@@ -75,6 +75,7 @@ pub(super) fn room_at_a_server(dice: &mut Dice) -> Script {
     let config = Config::default().with(|config| {
         config.unscheduled.in_flight_max_bytes = most as u32;
         config.unscheduled.bytes = unscheduled;
+        config.unscheduled.remainder_bytes = 0;
     });
     let mut script = Script::new(dice, config);
     let server = script.remote(1);
