@@ -10,33 +10,39 @@ pub(crate) struct PendingAck {
     pub(crate) server_port: u16,
 }
 
-/// The acknowledgements for one peer, newest first.
+/// The acknowledgements for one peer; the newest leaves first. Ids and ports lie apart, without
+/// gaps between them: every peer has such a queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AckQueue {
-    acks: [PendingAck; ACKS_MAX],
-    count: usize,
+    client_ids: [u64; ACKS_MAX],
+    server_ports: [u16; ACKS_MAX],
+    count: u8,
 }
 
 impl AckQueue {
     pub(crate) const EMPTY: Self =
-        Self { acks: [PendingAck { client_id: 0, server_port: 0 }; ACKS_MAX], count: 0 };
+        Self { client_ids: [0; ACKS_MAX], server_ports: [0; ACKS_MAX], count: 0 };
 
     /// Keeps an acknowledgement for a later packet. `Some`: the queue is full, this one needs a
     /// packet of its own.
     pub(crate) fn push(&mut self, ack: PendingAck) -> Option<PendingAck> {
-        match self.acks.get_mut(self.count) {
-            Some(slot) => {
-                *slot = ack;
+        let place = usize::from(self.count);
+        match (self.client_ids.get_mut(place), self.server_ports.get_mut(place)) {
+            (Some(client_id), Some(server_port)) => {
+                (*client_id, *server_port) = (ack.client_id, ack.server_port);
                 self.count = self.count.saturating_add(1);
                 None
             }
-            None => Some(ack),
+            _ => Some(ack),
         }
     }
 
     pub(crate) fn pop(&mut self) -> Option<PendingAck> {
         self.count = self.count.checked_sub(1)?;
-        self.acks.get(self.count).copied()
+        let place = usize::from(self.count);
+        let client_id = *self.client_ids.get(place)?;
+        let server_port = *self.server_ports.get(place)?;
+        Some(PendingAck { client_id, server_port })
     }
 
     pub(crate) fn clear(&mut self) {
