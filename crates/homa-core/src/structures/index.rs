@@ -61,20 +61,21 @@ pub(crate) use index;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct XorSet {
     count: u32,
-    positions: usize,
+    /// Positions are less than 2^32.
+    positions: u32,
 }
 
 impl XorSet {
     /// Adds an index that is not in the set.
     pub(crate) fn add(&mut self, index: impl Index) {
         self.count = self.count.saturating_add(1);
-        self.positions ^= index.position();
+        self.positions ^= index.position() as u32;
     }
 
     /// Takes an index out that is in the set.
     pub(crate) fn remove(&mut self, index: impl Index) {
         self.count = self.count.saturating_sub(1);
-        self.positions ^= index.position();
+        self.positions ^= index.position() as u32;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -83,7 +84,7 @@ impl XorSet {
 
     /// The index that is alone in the set.
     pub(crate) fn only<I: Index>(&self) -> Option<I> {
-        if self.count == 1 { I::at(self.positions) } else { None }
+        if self.count == 1 { I::at(self.positions as usize) } else { None }
     }
 }
 

@@ -1,14 +1,17 @@
 //! Server RPCs over raw IP by the address of their client, for acknowledgements that name no client
 //! port.
 
-use core::net::IpAddr;
+use hashbrown::hash_map::Entry;
 
-use crate::addr::{Carriage, Path};
+use crate::addr::{Carriage, Path, PeerKey};
 use crate::engine::impossible::Impossible;
 use crate::engine::rpc::index::RpcIndex;
 use crate::structures::OutOfMemory;
 use crate::structures::hash::{Map, SeededState};
 use crate::structures::index::XorSet;
+
+/// Address of a client with the server's port, and an id.
+pub(super) type Key = (PeerKey, u64);
 
 /// Finds the server RPC that a client host means by its id alone. Ids are unique per Linux host;
 /// several processes of this implementation at one address choose theirs at random. Every operation
@@ -16,7 +19,7 @@ use crate::structures::index::XorSet;
 #[derive(Debug)]
 pub(crate) struct ClientHosts {
     /// RPCs of one client address, server port and id.
-    entries: Map<(IpAddr, u16, u64), XorSet>,
+    entries: Map<Key, XorSet>,
     pub(super) impossible: Impossible,
 }
 
@@ -33,10 +36,15 @@ impl ClientHosts {
         self.entries.try_reserve(additional).map_err(|_| OutOfMemory)
     }
 
+    /// The key of an RPC at the server's `port` whose client has the address of `path`.
+    pub(super) fn key(path: &Path, port: u16, id: u64) -> Key {
+        (PeerKey { port, ..PeerKey::of(path) }, id)
+    }
+
     /// Notes the server RPC with our form `id` that came along `path`.
     pub(crate) fn insert(&mut self, path: &Path, id: u64, index: RpcIndex) {
         if path.carriage == Carriage::Ip {
-            self.entries.entry(key(path, id)).or_default().add(index);
+            self.entries.entry(Self::key(path, path.local_port, id)).or_default().add(index);
         }
     }
 
@@ -45,12 +53,13 @@ impl ClientHosts {
         if path.carriage != Carriage::Ip {
             return;
         }
-        let Some(entry) = self.entries.get_mut(&key(path, id)) else {
+        let Entry::Occupied(mut entry) = self.entries.entry(Self::key(path, path.local_port, id))
+        else {
             return self.impossible.found();
         };
-        entry.remove(index);
-        if entry.is_empty() {
-            self.entries.remove(&key(path, id));
+        entry.get_mut().remove(index);
+        if entry.get().is_empty() {
+            entry.remove();
         }
     }
 
@@ -60,12 +69,12 @@ impl ClientHosts {
         if path.carriage != Carriage::Ip {
             return None;
         }
-        self.entries.get(&(path.remote.ip().to_canonical(), local_port, id))?.only()
+        self.entries.get(&Self::key(path, local_port, id))?.only()
     }
 
     /// Compares with the RPCs that there are of each address, server port and id.
     #[cfg(any(test, feature = "check"))]
-    pub(crate) fn check(&self, present: &alloc::collections::BTreeMap<(IpAddr, u16, u64), XorSet>) {
+    pub(crate) fn check(&self, present: &alloc::collections::BTreeMap<Key, XorSet>) {
         assert_eq!(self.entries.len(), present.len(), "client addresses");
         for (key, rpcs) in present {
             assert_eq!(
@@ -75,10 +84,6 @@ impl ClientHosts {
             );
         }
     }
-}
-
-fn key(path: &Path, id: u64) -> (IpAddr, u16, u64) {
-    (path.remote.ip().to_canonical(), path.local_port, id)
 }
 
 #[cfg(test)]

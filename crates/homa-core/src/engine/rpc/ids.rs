@@ -179,7 +179,7 @@ impl Ids {
             requests += 1;
             assert_eq!(self.requests.get(&(rpc.peer, rpc.id)), index, "id of {rpc:?}");
             if rpc.path.carriage == crate::addr::Carriage::Ip {
-                let key = (rpc.path.remote.ip().to_canonical(), rpc.path.local_port, rpc.id);
+                let key = ClientHosts::key(&rpc.path, rpc.path.local_port, rpc.id);
                 hosts.entry(key).or_insert_with(XorSet::default).add(rpc.index());
             }
         }
