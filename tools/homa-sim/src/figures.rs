@@ -89,7 +89,7 @@ impl PointResult {
         let samples = &outcome.samples;
         let half = samples.all().len() / 2;
         let classes = unpublished(&sizes(&point.run, samples));
-        let rows = sigcomm18::rows(samples, &classes, 0.0);
+        let rows = sigcomm18::rows(samples, &classes);
         let row = |row: sigcomm18::Row| SizeRow {
             message_bytes: row.class.message_bytes,
             count_percent: row.class.count_percent,

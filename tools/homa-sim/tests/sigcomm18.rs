@@ -6,7 +6,7 @@ use homa_sim::{
     Outcome,
     reproduce::{
         published,
-        sigcomm18::{self, Messages, Pacing, Profile, Row, rows},
+        sigcomm18::{self, Messages, Pacing, Profile, Row, gather_rows, rows},
     },
 };
 
@@ -26,7 +26,8 @@ fn run_with(profile: Profile, name: &str, count: u32, seed: u64) -> Outcome {
 }
 
 fn compared(name: &str, outcome: &Outcome) -> Vec<Row> {
-    rows(&outcome.samples, &published::sigcomm18("homa", name, published::LOAD), 9.0)
+    let classes = published::sigcomm18("homa", name, published::LOAD);
+    gather_rows(&rows(&outcome.samples, &classes), 9.0)
 }
 
 /// The mean of a figure over the smaller half of the messages, weighted by their shares.

@@ -6,7 +6,7 @@ use homa_sim::{
     Buffer, Demand, Outcome, PortKind, Run, Topology,
     reproduce::{
         published,
-        sigcomm18::{Messages, Pacing, Profile, Row, rows},
+        sigcomm18::{Messages, Pacing, Profile, Row, gather, rows},
     },
 };
 
@@ -77,7 +77,7 @@ fn transports_are_in_the_published_order_and_short_messages_fastest_with_the_ora
             // NDP was only published for W5.
             let published = (!classes.is_empty()).then_some(classes)?;
             let outcome = run(transport, workload, count, Buffer::Unlimited);
-            let rows = rows(&outcome.samples, &published, 9.0);
+            let rows = rows(&outcome.samples, &gather(&published, 9.0));
             let short = p99(&rows[..rows.len() / 2])[0];
             Some((*transport, p99(&rows), short))
         };

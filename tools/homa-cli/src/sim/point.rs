@@ -13,7 +13,7 @@ use homa_sim::{
     plan::Inputs,
     reproduce::{
         published::Class,
-        sigcomm18::{Row, rows},
+        sigcomm18::{Row, gather_rows, rows},
     },
     summary::Sample,
 };
@@ -192,6 +192,6 @@ impl Done<'_> {
 
     /// Rows with enough messages for certain percentiles.
     pub(super) fn rows(&self) -> Vec<Row> {
-        rows(&self.outcome.samples, &self.point.classes, ROW_PERCENT_MIN)
+        gather_rows(&rows(&self.outcome.samples, &self.point.classes), ROW_PERCENT_MIN)
     }
 }

@@ -236,7 +236,7 @@ fn row_documents(done: &Done<'_>) -> Vec<RowDocument> {
         messages: row.messages,
         published: row.class.published,
     };
-    rows(&done.outcome.samples, classes, 0.0).into_iter().map(document).collect()
+    rows(&done.outcome.samples, classes).into_iter().map(document).collect()
 }
 
 /// The largest error; nothing if nothing was published.

@@ -6,16 +6,15 @@ use homa_report::table::table;
 use homa_sim::{
     reproduce::{
         published::{self, Class, Slowdown},
-        sigcomm18::{Row, gather},
+        sigcomm18::{Row, rows},
     },
     transport::Choice,
 };
 use serde::Serialize;
 
-use super::point::{Done, ROW_PERCENT_MIN};
+use super::point::Done;
 
-/// The P99 of a workload: the mean over rows of at least 9 % of the messages, weighted by their
-/// shares.
+/// The P99 of a workload: the mean over the published rows of sizes, weighted by their shares.
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
     workload: String,
@@ -83,17 +82,20 @@ pub(super) fn render(summary: &[Summary]) -> String {
     let rows = summary.iter().map(cells).collect();
     let mut text = String::new();
     // A `String` takes everything.
-    let _ = writeln!(text, "\nMean of the P99 over the rows, by their shares of the messages\n");
+    let _ = writeln!(
+        text,
+        "\nMean of the P99 over all published sizes, by their shares of the messages\n"
+    );
     text.push_str(&table(header.map(str::to_owned).to_vec(), rows, &[]));
     text
 }
 
 fn p99(done: &Done<'_>, of: fn(&Row) -> Slowdown) -> Option<f64> {
-    mean(done.rows().iter().map(|row| Some((row.class.count_percent, of(row).p99))))
+    let rows = rows(&done.outcome.samples, &done.point.classes);
+    mean(rows.iter().map(|row| Some((row.class.count_percent, of(row).p99))))
 }
 
 fn published_p99(classes: &[Class]) -> Option<f64> {
-    let classes = gather(classes, ROW_PERCENT_MIN);
     mean(classes.iter().map(|class| Some((class.count_percent, class.published?.p99))))
 }
 

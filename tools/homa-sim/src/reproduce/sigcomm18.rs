@@ -240,11 +240,11 @@ pub struct Row {
 /// Percentiles of a row.
 const PERCENTILES: [f64; 2] = [0.5, 0.99];
 
-/// Samples by class, where there are any. Classes are [gathered](gather).
-pub fn rows(samples: &Samples, classes: &[Class], percent_min: f64) -> Vec<Row> {
+/// Samples by class, where there are any.
+pub fn rows(samples: &Samples, classes: &[Class]) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut over = 0;
-    for class in gather(classes, percent_min) {
+    for class in classes {
         let found = samples.between(over, class.message_bytes);
         over = class.message_bytes;
         let mean = found.iter().map(|sample| sample.slowdown).sum::<f64>() / found.len() as f64;
@@ -256,49 +256,79 @@ pub fn rows(samples: &Samples, classes: &[Class], percent_min: f64) -> Vec<Row> 
         let each_host = class.each_host.map(|others| 1 + others.round() as usize);
         let of_hosts = each_host.and_then(|each| percentiles_of_hosts(found, each, PERCENTILES));
         let measured = slowdown(of_hosts).unwrap_or(pooled);
-        rows.push(Row { class, messages: found.len(), slowdown: measured, pooled });
+        rows.push(Row { class: *class, messages: found.len(), slowdown: measured, pooled });
     }
     rows
+}
+
+/// Rows gathered until each has at least `percent_min` of all messages. Figures are averaged by
+/// shares, ours as those that were published.
+pub fn gather_rows(rows: &[Row], percent_min: f64) -> Vec<Row> {
+    let gathered = |group: &[Row]| {
+        let classes: Vec<Class> = group.iter().map(|row| row.class).collect();
+        let mean = |of: fn(&Row) -> Slowdown| average(group, |row| row.class.count_percent, of);
+        Row {
+            class: gathered(&classes),
+            messages: group.iter().map(|row| row.messages).sum(),
+            slowdown: mean(|row| row.slowdown),
+            pooled: mean(|row| row.pooled),
+        }
+    };
+    groups(rows, |row| row.class.count_percent, percent_min).map(gathered).collect()
 }
 
 /// Classes gathered until each has at least `percent_min` of all messages; what was published of
 /// them is averaged by their shares.
 pub fn gather(classes: &[Class], percent_min: f64) -> Vec<Class> {
-    let mut all = Vec::new();
-    let mut rest = classes;
-    while !rest.is_empty() {
-        let (group, after) = rest.split_at(group_length(rest, percent_min));
-        all.push(gathered(group));
-        rest = after;
-    }
-    all
+    groups(classes, |class| class.count_percent, percent_min).map(gathered).collect()
 }
 
-/// How many classes make one of at least so many percent; all, if they do not.
-fn group_length(classes: &[Class], percent_min: f64) -> usize {
-    let mut percent = 0.0;
-    let enough = |class: &Class| {
-        percent += class.count_percent;
-        percent >= percent_min
-    };
-    classes.iter().position(enough).map_or(classes.len(), |last| last + 1)
+/// Neighbours until each group has at least so many percent; the last one has the rest.
+fn groups<T>(
+    all: &[T],
+    percent: impl Fn(&T) -> f64,
+    percent_min: f64,
+) -> impl Iterator<Item = &[T]> {
+    let mut rest = all;
+    std::iter::from_fn(move || {
+        let mut sum = 0.0;
+        let enough = |one: &T| {
+            sum += percent(one);
+            sum >= percent_min
+        };
+        let length = rest.iter().position(enough).map_or(rest.len(), |last| last + 1);
+        let (group, after) = rest.split_at(length);
+        rest = after;
+        (!group.is_empty()).then_some(group)
+    })
 }
 
 /// Classes as one.
 fn gathered(classes: &[Class]) -> Class {
+    let published: Option<Vec<_>> =
+        classes.iter().map(|class| Some((class.count_percent, class.published?))).collect();
+    let each_host: Option<f64> =
+        classes.iter().map(|class| Some(class.count_percent * class.each_host?)).sum();
     let count_percent: f64 = classes.iter().map(|class| class.count_percent).sum();
-    let average = |of: fn(&Class) -> Option<f64>| {
-        let part = |class: &Class| Some(class.count_percent * of(class)?);
-        classes.iter().map(part).sum::<Option<f64>>().map(|sum| sum / count_percent)
-    };
-    let mean = average(|class| class.published?.mean);
-    let p50 = average(|class| Some(class.published?.p50));
-    let p99 = average(|class| Some(class.published?.p99));
     Class {
         message_bytes: classes.last().map_or(0, |class| class.message_bytes),
         count_percent,
-        published: p50.zip(p99).map(|(p50, p99)| Slowdown { mean, p50, p99 }),
-        each_host: average(|class| class.each_host),
+        published: published.map(|found| average(&found, |found| found.0, |found| found.1)),
+        each_host: each_host.map(|sum| sum / count_percent),
+    }
+}
+
+/// The mean of slowdowns with weights.
+fn average<T>(all: &[T], weight: impl Fn(&T) -> f64, of: impl Fn(&T) -> Slowdown) -> Slowdown {
+    let weights: f64 = all.iter().map(&weight).sum();
+    let mean = |figure: fn(Slowdown) -> f64| {
+        all.iter().map(|one| weight(one) * figure(of(one))).sum::<f64>() / weights
+    };
+    let means: Option<f64> = all.iter().map(|one| Some(weight(one) * of(one).mean?)).sum();
+    Slowdown {
+        mean: means.map(|sum| sum / weights),
+        p50: mean(|slowdown| slowdown.p50),
+        p99: mean(|slowdown| slowdown.p99),
     }
 }
 
