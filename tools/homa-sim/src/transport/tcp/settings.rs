@@ -37,8 +37,9 @@ pub struct KeepAlive {
 
 /// What NIC and kernel do with several packets at a time.
 ///
-/// What the window has room for is handed to the NIC at once, which sends a burst of each connection
-/// in turn; it is not taken back when the window shrinks. An ACK waits for its turn as well.
+/// What the window has room for is handed to the NIC at once, which sends a burst of each
+/// connection in turn; it is not taken back when the window shrinks. An ACK waits for its turn as
+/// well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offload {
     /// Most bytes that a connection hands to the NIC at a time; they leave as one burst (TSO).

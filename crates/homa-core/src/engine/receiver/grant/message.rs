@@ -110,8 +110,8 @@ impl Granting {
         self.measures = measures;
     }
 
-    /// A GRANT leaves that allows the bytes from `from` on, when `bytes` have come to this host. One
-    /// round trip is measured at a time.
+    /// A GRANT leaves that allows the bytes from `from` on, when `bytes` have come to this host.
+    /// One round trip is measured at a time.
     #[inline]
     pub(in crate::engine::receiver) fn granted_from(
         &mut self,

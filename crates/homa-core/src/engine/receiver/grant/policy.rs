@@ -57,8 +57,8 @@ pub(in crate::engine::receiver) fn round_trip_bytes(mbps: u32, ns: u32, percent:
     u32::try_from(bytes.saturating_mul(u64::from(percent)) / 100).unwrap_or(u32::MAX)
 }
 
-/// Bytes of a message that are to be on their way, while `active` messages are granted: those that a
-/// round trip needs (`u32::MAX`: not known), or a guess if there is one. A message alone needs
+/// Bytes of a message that are to be on their way, while `active` messages are granted: those that
+/// a round trip needs (`u32::MAX`: not known), or a guess if there is one. A message alone needs
 /// none: its sender's link is no faster than this host's.
 pub(super) fn kept((known, guess): (u32, Option<u32>), least: u64, active: usize) -> u64 {
     let guess = guess.filter(|_| known == u32::MAX && active > 1);
