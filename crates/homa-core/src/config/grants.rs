@@ -18,8 +18,8 @@ pub struct Grants {
     /// Fixed window per message, in bytes: a GRANT leaves before less is on its way. Default 0 =
     /// `max_incoming_bytes` / (active + 1), a GRANT leaving when a step less is on its way.
     pub window_bytes: u32,
-    /// Bytes kept on their way for a message, in percent of what comes in a round trip, which is the
-    /// shortest time lately from a GRANT to its data, at the speed of the link. At least
+    /// Bytes kept on their way for a message, in percent of what comes in a round trip, which is
+    /// the shortest time lately from a GRANT to its data, at the speed of the link. At least
     /// `incoming_packets_min` of the longest packets, at most the dynamic window. Default 200; 0 =
     /// always the dynamic window, as Linux.
     pub window_rtt_percent: u16,
