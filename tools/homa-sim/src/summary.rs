@@ -89,9 +89,9 @@ pub fn percentiles<const N: usize>(samples: &[Sample], fractions: [f64; N]) -> O
     Some(fractions.map(|fraction| values[rank(fraction, values.len()).saturating_sub(1).min(last)]))
 }
 
-/// The same of each host that has `each` such messages, in the mean over these hosts. With few
-/// messages high percentiles are lower so: of ten, the 99th is the largest, which nine of ten
-/// hosts have below that of all. `None` without samples.
+/// Percentiles of the slowdown that a host with `each` of these messages has, in the mean over such
+/// hosts. A high percentile of few messages is lower than that of all: the 99th of ten is the
+/// largest, which is below the 99th of all on nine of ten hosts. `None` without samples.
 pub fn percentiles_of_hosts<const N: usize>(
     samples: &[Sample],
     each: usize,
@@ -104,7 +104,7 @@ pub fn percentiles_of_hosts<const N: usize>(
     let (count, each) = (values.len().max(1) as f64, each.max(1));
     let mean = |fraction: f64| {
         let rank = rank(fraction, each).max(1);
-        // What a host has at the rank is at most a value, if so many of its own are.
+        // A host's value of this rank is at most `value` if at least `rank` of its values are.
         let mut before = 0.0;
         let part = |(index, value): (usize, &f64)| {
             let upto = at_least(rank, each, (index + 1) as f64 / count);
@@ -115,10 +115,10 @@ pub fn percentiles_of_hosts<const N: usize>(
     (!values.is_empty()).then(|| fractions.map(mean))
 }
 
-/// A host of more messages has the percentiles of all.
+/// Messages of a host up to which its percentiles differ from those of all.
 const EACH_MAX: usize = 500;
 
-/// The chance that of `count` values at least `rank` are among those below a quantile.
+/// The probability that at least `rank` of `count` values are below a quantile (binomial).
 fn at_least(rank: usize, count: usize, quantile: f64) -> f64 {
     let above = (1.0 - quantile).max(0.0);
     let mut term = quantile.powi(count as i32);

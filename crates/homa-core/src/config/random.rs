@@ -89,15 +89,13 @@ impl Config {
         let peers_max = dice.u32(1, 65_536);
         let peer_idle_min = dice.micros(1_000, 10_000_000);
         let peer_idle_max = dice.micros(1_000, 10_000_000);
-        // Of numbers that were drawn already, so that what follows stays the same.
-        let window_rtt_percent = (max_incoming_bytes % 401) as u16;
-        let remainder_bytes = unscheduled_bytes % 10_001;
-        // Every field by its name: a new setting has to get its range here.
+        // Every field by its name: a new setting has to get its range here. One that follows from a
+        // number drawn before leaves what is drawn later as it was.
         Self {
             limits: Limits { max_message_bytes, receive_memory_bytes, max_rpcs },
             unscheduled: Unscheduled {
                 bytes: unscheduled_bytes,
-                remainder_bytes,
+                remainder_bytes: unscheduled_bytes % 10_001,
                 in_flight_max_bytes: unscheduled_in_flight_max_bytes,
             },
             grants: Grants {
@@ -105,7 +103,7 @@ impl Config {
                 max_incoming_bytes,
                 incoming_packets_min,
                 window_bytes,
-                window_rtt_percent,
+                window_rtt_percent: (max_incoming_bytes % 401) as u16,
                 step_bytes,
                 boost_bytes,
                 fifo_permille: fifo_grant_permille,

@@ -115,12 +115,16 @@ fn a_window_is_two_round_trips_at_the_speed_of_the_link() {
 
 #[test]
 fn a_window_does_not_follow_round_trips_while_the_speed_of_the_link_is_unknown() {
-    let mut host = Host::new(exact());
-    let a = host.remote(1, 1);
-    begin(&mut host, &a, 2, 900_000, FULL);
-    host.pass_ns(10_000);
-    more(&mut host, &a, 2, 900_000, FULL..2 * FULL);
-    assert_eq!(offset_of(&begin(&mut host, &a, 4, 900_000, FULL), 4), Some(FULL + 44_444));
+    for mbps in [None, Some(0)] {
+        let mut host = Host::new(exact());
+        host.engine.set_incoming_link(mbps);
+        let a = host.remote(1, 1);
+        begin(&mut host, &a, 2, 900_000, FULL);
+        host.pass_ns(10_000);
+        more(&mut host, &a, 2, 900_000, FULL..2 * FULL);
+        let given = begin(&mut host, &a, 4, 900_000, FULL);
+        assert_eq!(offset_of(&given, 4), Some(FULL + 44_444), "{mbps:?}");
+    }
 }
 
 #[test]

@@ -51,7 +51,7 @@ struct RowDocument {
     load: f64,
     message_bytes: u32,
     count_percent: f64,
-    /// Measured as what was published: of Homa that of hosts, in the mean over them.
+    /// Measured as the published one: of Homa that of a host, in the mean over hosts.
     #[serde(flatten)]
     slowdown: Slowdown,
     /// Of the messages of all hosts together.

@@ -19,7 +19,7 @@ use super::point::Done;
 pub(super) struct Summary {
     workload: String,
     transport: &'static str,
-    /// As what was published was measured.
+    /// Measured as the published one.
     p99: f64,
     /// Of the messages of all hosts together.
     p99_pooled: f64,

@@ -72,8 +72,8 @@ pub fn sigcomm18(transport: &str, workload: &str, load: f64) -> Vec<Class> {
     lines.filter(wanted).map(class).collect()
 }
 
-/// What the evaluation simulated of a workload: seconds at 80 % load, bytes of messages per byte on
-/// the wire, mean bytes of a message.
+/// What the evaluation simulated of a workload (docs/spec/simulation-sigcomm18.md §2): seconds at
+/// 80 % load, bytes of messages per byte on the wire, mean bytes of a message.
 const SIMULATED: [(&str, f64, f64, f64); 5] = [
     ("w1", 1.2, 0.657, 187.8),
     ("w2", 3.0, 0.796, 440.8),

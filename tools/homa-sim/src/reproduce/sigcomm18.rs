@@ -247,16 +247,18 @@ pub fn rows(samples: &Samples, classes: &[Class]) -> Vec<Row> {
     for class in classes {
         let found = samples.between(over, class.message_bytes);
         over = class.message_bytes;
-        let mean = found.iter().map(|sample| sample.slowdown).sum::<f64>() / found.len() as f64;
-        let slowdown = |percentiles: Option<[f64; 2]>| {
-            percentiles.map(|[p50, p99]| Slowdown { mean: Some(mean), p50, p99 })
-        };
-        let Some(pooled) = slowdown(percentiles(found, PERCENTILES)) else { continue };
-        // The host of a message has one more than hosts have in the mean.
+        let Some(of_all) = percentiles(found, PERCENTILES) else { continue };
+        // Hosts count by their messages, and the host of a message has one more than the mean.
         let each_host = class.each_host.map(|others| 1 + others.round() as usize);
         let of_hosts = each_host.and_then(|each| percentiles_of_hosts(found, each, PERCENTILES));
-        let measured = slowdown(of_hosts).unwrap_or(pooled);
-        rows.push(Row { class: *class, messages: found.len(), slowdown: measured, pooled });
+        let mean = found.iter().map(|sample| sample.slowdown).sum::<f64>() / found.len() as f64;
+        let slowdown = |[p50, p99]: [f64; 2]| Slowdown { mean: Some(mean), p50, p99 };
+        rows.push(Row {
+            class: *class,
+            messages: found.len(),
+            slowdown: slowdown(of_hosts.unwrap_or(of_all)),
+            pooled: slowdown(of_all),
+        });
     }
     rows
 }

@@ -98,9 +98,9 @@ impl Drop for HostShare {
 }
 
 impl Receiver {
-    /// Data comes at so many Mbit/s at most, if that is known.
+    /// Data comes at so many Mbit/s at most, if that is known. Drivers report 0 where it is not.
     pub(crate) fn set_link(&mut self, mbps: Option<u32>) {
-        self.link_mbps = mbps;
+        self.link_mbps = mbps.filter(|mbps| *mbps > 0);
     }
 
     /// Bytes of a message that have to be on their way from a peer; `u32::MAX`: not known.

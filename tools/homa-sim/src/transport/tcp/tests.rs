@@ -224,12 +224,14 @@ fn a_segment_that_is_lost_twice_is_sent_a_third_time_without_a_timeout() {
 
 #[test]
 fn no_message_is_lost_when_one_packet_of_a_hundred_is() {
-    for algorithm in [Algorithm::Reno, Algorithm::Cubic, Algorithm::Dctcp] {
-        for connections in [Connections::PerPair(2), Connections::PerMessage] {
+    let algorithms = [Algorithm::Reno, Algorithm::Cubic, Algorithm::Dctcp];
+    let ends = [Connections::PerPair(2), Connections::PerMessage];
+    for settings in algorithms.iter().flat_map(|one| [settings(*one), offloaded(*one)]) {
+        for connections in ends {
             let mut rng = fastrand::Rng::with_seed(4);
             let fate =
                 move |_, _: &Flying| if rng.u32(..100) == 0 { Fate::Lost } else { Fate::Comes };
-            let settings = Settings { connections, ..Settings::new(algorithm) };
+            let settings = Settings { connections, ..settings.clone() };
             let mut wire = Wire::new(3, &settings, fate);
             let mut sizes = fastrand::Rng::with_seed(5);
             for _ in 0..300 {
@@ -238,15 +240,13 @@ fn no_message_is_lost_when_one_packet_of_a_hundred_is() {
                 wire.run(ms(1));
             }
             wire.run(ms(60_000));
-            assert_eq!(wire.arrived.len(), 300, "{algorithm:?} {connections:?}");
+            assert_eq!(wire.arrived.len(), 300, "{settings:?}");
             assert_eq!(wire.hosts.iter().map(Transport::failed).sum::<u64>(), 0);
             let all: u64 = wire.hosts.iter().map(|host| host.counts().retransmissions).sum();
             assert!(all > 20, "{all} retransmissions");
         }
     }
 }
-
-// The seven timers.
 
 #[test]
 fn establishment_a_syn_without_answer_is_repeated_ever_later_until_the_connection_fails() {
@@ -563,26 +563,6 @@ fn one_ack_answers_what_came_between_two_interrupts() {
     let (each, merged) = (acks(&settings(Algorithm::Reno)), acks(&offloaded(Algorithm::Reno)));
     assert!((600..800).contains(&each), "{each} ACKs of 1,382 segments");
     assert!(merged < each / 8, "{merged}, {each}");
-}
-
-#[test]
-fn no_message_is_lost_with_offload_when_one_packet_of_a_hundred_is() {
-    for algorithm in [Algorithm::Reno, Algorithm::Cubic, Algorithm::Dctcp] {
-        let mut rng = fastrand::Rng::with_seed(4);
-        let fate = move |_, _: &Flying| if rng.u32(..100) == 0 { Fate::Lost } else { Fate::Comes };
-        for connections in [Connections::PerPair(2), Connections::PerMessage] {
-            let settings = Settings { connections, ..offloaded(algorithm) };
-            let mut wire = Wire::new(3, &settings, fate.clone());
-            let mut sizes = fastrand::Rng::with_seed(5);
-            for _ in 0..300 {
-                let (from, to) = (sizes.usize(..3), sizes.u32(1..3));
-                wire.send(from, (from as u32 + to) % 3, 1 << sizes.u32(3..19));
-                wire.run(ms(1));
-            }
-            wire.run(ms(60_000));
-            assert_eq!(wire.arrived.len(), 300, "{algorithm:?} {connections:?}");
-        }
-    }
 }
 
 /// Two ends of an established connection.
