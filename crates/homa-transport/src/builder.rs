@@ -6,18 +6,17 @@ use std::time::Duration;
 use homa_core::{Carriage, Config};
 use homa_io::ip::TcpForm;
 
-use crate::BindError;
+use crate::{BindError, Endpoint};
 
-/// Sets an endpoint up; all settings have documented defaults. Made by
-/// [`crate::blocking::Endpoint::builder`] and `homa_transport::Endpoint::builder`, ended by `bind`
-/// or `client` (and their `_blocking` twins).
+/// Sets an endpoint up; all settings have documented defaults. Ended by [`EndpointBuilder::bind`]
+/// or [`EndpointBuilder::client`].
 ///
 /// ```
 /// # fn main() -> Result<(), homa_transport::BindError> {
 /// let endpoint = homa_transport::EndpointBuilder::new()
 ///     .max_message_bytes(8 << 20)
 ///     .outstanding_calls_max(1_000)
-///     .client_blocking()?;
+///     .client()?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
@@ -145,8 +144,8 @@ impl EndpointBuilder {
         self
     }
 
-    /// Calls to one server that may be without a response at a time; further ones wait, `try_`
-    /// calls return [`crate::CallError::LimitReached`]. Calls to other servers have places of their
+    /// Calls to one server that may be without a response at a time; further ones wait, or return
+    /// [`LimitReached`](crate::CallErrorKind::LimitReached). Calls to other servers have places of their
     /// own; all together are limited by [`limits.max_rpcs`](Config::limits). Default 65,536; at
     /// least 1.
     #[must_use]
@@ -221,7 +220,7 @@ impl EndpointBuilder {
     /// ```
     /// # fn main() -> Result<(), homa_transport::BindError> {
     /// let any = std::net::Ipv4Addr::UNSPECIFIED;
-    /// let client = homa_transport::EndpointBuilder::new().client_ip(any.into()).client_blocking()?;
+    /// let client = homa_transport::EndpointBuilder::new().client_ip(any.into()).client()?;
     /// assert!(client.local_addr().is_ipv4());
     /// # Ok(()) }
     /// ```
@@ -239,44 +238,21 @@ impl EndpointBuilder {
         self
     }
 
-    /// A blocking endpoint that serves at `address`; port 0 lets the system choose, `[::]` takes
-    /// IPv4 and IPv6.
+    /// An endpoint that serves at `address`; port 0 lets the system choose, `[::]` takes IPv4 and
+    /// IPv6. Names are resolved in the calling thread.
     ///
     /// # Errors
     /// See [`BindError`].
-    pub fn bind_blocking(
-        self,
-        address: impl ToSocketAddrs,
-    ) -> Result<crate::blocking::Endpoint, BindError> {
-        crate::blocking::Endpoint::from_builder(self, &resolve(address)?, true)
+    pub fn bind(self, address: impl ToSocketAddrs) -> Result<Endpoint, BindError> {
+        Endpoint::from_builder(&self, &resolve(address)?, true)
     }
 
-    /// A blocking endpoint that only calls, at a port of the system's choice.
+    /// An endpoint that only calls, at a port of the system's choice.
     ///
     /// # Errors
     /// See [`BindError`].
-    pub fn client_blocking(self) -> Result<crate::blocking::Endpoint, BindError> {
-        let addresses = self.client_addresses();
-        crate::blocking::Endpoint::from_builder(self, &addresses, false)
-    }
-
-    /// An async endpoint that serves at `address`; resolves names in the calling thread.
-    ///
-    /// # Errors
-    /// See [`BindError`].
-    #[cfg(feature = "tokio")]
-    pub fn bind(self, address: impl ToSocketAddrs) -> Result<crate::Endpoint, BindError> {
-        crate::Endpoint::from_builder(self, &resolve(address)?, true)
-    }
-
-    /// An async endpoint that only calls, at a port of the system's choice.
-    ///
-    /// # Errors
-    /// See [`BindError`].
-    #[cfg(feature = "tokio")]
-    pub fn client(self) -> Result<crate::Endpoint, BindError> {
-        let addresses = self.client_addresses();
-        crate::Endpoint::from_builder(self, &addresses, false)
+    pub fn client(self) -> Result<Endpoint, BindError> {
+        Endpoint::from_builder(&self, &self.client_addresses(), false)
     }
 
     /// Dual stack if the system has IPv6, else IPv4; or what was asked for.

@@ -160,16 +160,8 @@ impl AcceptQueue {
         refused
     }
 
-    /// The next request of a client that lets few of `responses` wait for it.
-    #[inline]
-    pub(crate) fn pop(&self, responses: &Room) -> Option<Queued> {
-        if self.len_with_aside() == 0 {
-            return None;
-        }
-        self.pop_from(&mut self.lock(), responses)
-    }
-
-    /// As [`AcceptQueue::pop`], or registers `waker` for the next request.
+    /// The next request of a client that lets few of `responses` wait for it, or registers `waker`
+    /// for it.
     pub(crate) fn pop_or_wait(
         &self,
         responses: &Room,

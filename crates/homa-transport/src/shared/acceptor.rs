@@ -18,6 +18,7 @@ use crate::AcceptError;
 #[derive(Debug)]
 pub(crate) struct Acceptor<'a> {
     handle: &'a Handle,
+    wanted: ServingMode,
     ticket: Option<Ticket>,
 }
 
@@ -37,35 +38,35 @@ impl Accepted {
 }
 
 impl<'a> Acceptor<'a> {
-    pub(crate) fn new(handle: &'a Handle, wanted: ServingMode) -> Result<Self, AcceptError> {
-        match (handle.requests()?.mode(), wanted) {
-            (None, _) => Err(AcceptError::NotServing),
-            (Some(ServingMode::Streaming), ServingMode::Whole) => Err(AcceptError::Streaming),
-            _ => Ok(Self { handle, ticket: None }),
-        }
+    #[inline]
+    pub(crate) fn new(handle: &'a Handle, wanted: ServingMode) -> Self {
+        Self { handle, wanted, ticket: None }
     }
 
-    /// A request that is there already.
-    pub(crate) fn take_waiting(&mut self) -> Option<Accepted> {
-        let queue = self.handle.requests().ok()?;
-        let request = queue.pop(&self.handle.rooms.responses)?;
-        Some(self.accepted(queue, request))
-    }
-
-    pub(crate) fn poll(&mut self, waker: &Waker) -> Poll<Result<Option<Accepted>, AcceptError>> {
-        let queue = match self.handle.requests() {
+    #[inline]
+    pub(crate) fn poll(&mut self, waker: &Waker) -> Poll<Result<Accepted, AcceptError>> {
+        let queue = match self.queue() {
             Ok(queue) => queue,
             Err(error) => return Poll::Ready(Err(error)),
         };
         match queue.pop_or_wait(&self.handle.rooms.responses, &mut self.ticket, waker) {
-            Next::Request(request) => Poll::Ready(Ok(Some(self.accepted(queue, request)))),
-            Next::Closed => Poll::Ready(Ok(None)),
+            Next::Request(request) => Poll::Ready(Ok(self.accepted(queue, request))),
+            Next::Closed => Poll::Ready(Err(AcceptError::Closed)),
             Next::Waiting => {
                 // All that were in the queue may have been given up.
                 self.refill(queue);
-                self.handle.drive_by_task();
                 Poll::Pending
             }
+        }
+    }
+
+    /// The queue, if it hands requests out as they are wanted here.
+    fn queue(&self) -> Result<&'a AcceptQueue, AcceptError> {
+        let queue = self.handle.requests()?;
+        match (queue.mode(), self.wanted) {
+            (None, _) => Err(AcceptError::NotServing),
+            (Some(ServingMode::Streaming), ServingMode::Whole) => Err(AcceptError::Streaming),
+            _ => Ok(queue),
         }
     }
 

@@ -2,46 +2,58 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Poll, Waker, ready};
+use std::time::Duration;
 
 use homa_core::{Instant, RequestOptions};
-use homa_io::{Body, Message};
+use homa_io::Message;
 
 use super::handle::Handle;
 use super::ops::Operation;
 use super::ready::ReadyQueue;
+use super::resolve::Resolving;
 use super::room::{Full, Place};
 use super::rpc::{Content, Role, Rpc, RpcState};
 use super::stream::{IncomingStream, OutgoingStream};
 use super::wakes::store_waker;
 use crate::drive::seat::NEVER_NS;
-use crate::{CallError, CallOptions, Limit};
+use crate::{CallError, CallErrorKind, Limit, Target};
 
-/// Request of a call, and which parts are read or supplied piece by piece.
-#[derive(Debug)]
-pub(crate) enum CallMode {
-    Whole(Body),
-    StreamResponse(Body),
-    StreamRequest { request_bytes: u32 },
-}
-
-/// A call: waiting for room, under way, or failed. Dropping it aborts it.
+/// A call in one of its stages. Dropping it aborts it.
 #[derive(Debug)]
 pub(crate) struct PendingCall {
     handle: Handle,
-    server: SocketAddr,
+    server: Target,
+    options: CallOptions,
     stage: Stage,
+}
+
+/// Options of a call.
+#[derive(Debug, Default)]
+pub(crate) struct CallOptions {
+    pub(crate) deadline: Option<std::time::Instant>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) priority_hint: Option<u8>,
+    /// The response is read while it arrives.
+    streaming_response: bool,
+    /// The set of calls to be told about the end. With one the request is sent with others, at the
+    /// next flush.
+    queue: Option<(Arc<ReadyQueue>, u64)>,
 }
 
 #[derive(Debug)]
 enum Stage {
+    New(Content),
+    /// The server's name is looked up.
+    Resolving(Box<(Resolving, Content)>),
+    /// There was no room.
     Waiting(Box<Request>),
     Sent(Arc<Rpc>),
     Failed(Box<CallError>),
     Over,
 }
 
-/// A call that has not begun.
+/// A request that waits for room.
 #[derive(Debug)]
 struct Request {
     rpc: Arc<Rpc>,
@@ -54,111 +66,176 @@ struct Request {
 }
 
 impl PendingCall {
-    /// Begins the call if there is room; otherwise polling begins it. With a queue it is sent with
-    /// others, at the next flush, and the queue is told its number when it is over.
-    pub(crate) fn start(
-        handle: &Handle,
-        server: SocketAddr,
-        mode: CallMode,
-        options: CallOptions,
-        queue: Option<(Arc<ReadyQueue>, u64)>,
-    ) -> Self {
-        let server = SocketAddr::new(server.ip().to_canonical(), server.port());
-        let (content, streaming_response) = match mode {
-            CallMode::Whole(body) => (Content::Whole(body), false),
-            CallMode::StreamResponse(body) => (Content::Whole(body), true),
-            CallMode::StreamRequest { request_bytes } => (Content::Announced(request_bytes), false),
-        };
-        let options = RequestOptions {
-            deadline: deadline(handle, &options),
-            streaming_body: false,
-            streaming_response,
-            priority_hint: options.priority_hint,
-        };
-        let stage = match check(handle, server, &content, &options) {
-            Err(error) => Stage::Failed(Box::new(error)),
-            Ok(()) => {
-                let charge = handle.rooms.calls.try_enter(server, content.held_bytes()).ok();
-                let (has_room, later) = (charge.is_some(), queue.is_some());
-                let mut state = RpcState { charge, queue, ..RpcState::default() };
-                state.incoming.streaming = streaming_response;
-                if let Content::Announced(request_bytes) = content {
-                    state.outgoing.length_bytes = request_bytes;
-                }
-                let rpc = Rpc::new(server, Role::Client, state);
-                let request = Request { rpc, content, options, later, place: None };
-                if has_room {
-                    Stage::Sent(request.submit(handle))
-                } else {
-                    Stage::Waiting(Box::new(request))
-                }
-            }
-        };
-        Self { handle: handle.clone(), server, stage }
+    #[inline]
+    pub(crate) fn new(handle: Handle, server: Target, content: Content) -> Self {
+        Self { handle, server, options: CallOptions::default(), stage: Stage::New(content) }
     }
 
-    /// The error known already, or the limit it waits for.
-    pub(crate) fn without_waiting(mut self) -> Result<Self, CallError> {
+    pub(crate) fn options(&mut self) -> &mut CallOptions {
+        &mut self.options
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// The server's address; `None` while only its name is known.
+    pub(crate) fn server(&self) -> Option<SocketAddr> {
+        self.server.address()
+    }
+
+    /// The call with what it has become; `self` is over.
+    pub(crate) fn take(&mut self) -> Self {
+        Self {
+            handle: self.handle.clone(),
+            server: self.server.clone(),
+            options: std::mem::take(&mut self.options),
+            stage: std::mem::replace(&mut self.stage, Stage::Over),
+        }
+    }
+
+    /// Begins the call if there is room and the server's address is known; otherwise polling begins
+    /// it.
+    #[inline]
+    pub(crate) fn begin(&mut self) {
+        if let Stage::New(_) = self.stage {
+            if let Stage::New(content) = std::mem::replace(&mut self.stage, Stage::Over) {
+                self.stage = match self.server.address() {
+                    Some(server) => self.begin_at(server, content),
+                    None => self.resolve(content),
+                };
+            }
+        }
+    }
+
+    fn resolve(&self, content: Content) -> Stage {
+        if let Err(error) = self.handle.check_open() {
+            return Stage::Failed(Box::new(error));
+        }
+        Stage::Resolving(Box::new((Resolving::begin(&self.server), content)))
+    }
+
+    /// Begins the call at an address.
+    #[inline]
+    fn begin_at(&mut self, server: SocketAddr, content: Content) -> Stage {
+        let (handle, options) = (&self.handle, &mut self.options);
+        let request_options = RequestOptions {
+            deadline: deadline(handle, options),
+            streaming_body: false,
+            streaming_response: options.streaming_response,
+            priority_hint: options.priority_hint,
+        };
+        if let Err(kind) = check(handle, server, &content, &request_options) {
+            return Stage::Failed(Box::new(kind));
+        }
+        let charge = handle.rooms.calls.try_enter(server, content.held_bytes()).ok();
+        let queue = options.queue.take();
+        let (has_room, later) = (charge.is_some(), queue.is_some());
+        let mut state = RpcState { charge, queue, ..RpcState::default() };
+        state.incoming.streaming = options.streaming_response;
+        if let Content::Announced(request_bytes) = content {
+            state.outgoing.length_bytes = request_bytes;
+        }
+        let rpc = Rpc::new(server, Role::Client, state);
+        let request = Request { rpc, content, options: request_options, later, place: None };
+        if has_room {
+            Stage::Sent(request.submit(handle))
+        } else {
+            Stage::Waiting(Box::new(request))
+        }
+    }
+
+    /// Begins the call; the error known already, or the limit it would wait for.
+    pub(crate) fn try_begin(&mut self) -> Result<(), CallError> {
+        self.begin();
         match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Failed(error) => return Err(*error),
             Stage::Waiting(request) => {
-                let entered =
-                    self.handle.rooms.calls.try_enter(self.server, request.content.held_bytes());
-                let charge = entered.map_err(|full| limit_reached(self.server, full))?;
+                let (rooms, server) = (&self.handle.rooms, request.rpc.peer);
+                let charge = match rooms.calls.try_enter(server, request.content.held_bytes()) {
+                    Ok(charge) => charge,
+                    Err(full) => return Err(limit_reached(server, full)),
+                };
                 request.rpc.lock().charge = Some(charge);
                 self.stage = Stage::Sent(request.submit(&self.handle));
             }
             stage => self.stage = stage,
         }
-        Ok(self)
+        Ok(())
     }
 
-    pub(crate) fn server(&self) -> SocketAddr {
-        self.server
+    /// Tells `queue` when it is over, by that number. If it has not begun it will be sent with
+    /// others, at the next flush.
+    pub(crate) fn announce_end(&mut self, queue: &Arc<ReadyQueue>, id: u64) {
+        let rpc = match &self.stage {
+            Stage::New(_) | Stage::Resolving(_) => {
+                self.options.queue = Some((Arc::clone(queue), id));
+                return;
+            }
+            Stage::Waiting(request) => &request.rpc,
+            Stage::Sent(rpc) => rpc,
+            Stage::Failed(_) | Stage::Over => return,
+        };
+        if let Some(waiting) = rpc.lock().set_queue((Arc::clone(queue), id)) {
+            waiting.wake();
+        }
+    }
+
+    /// Reads the response while it arrives.
+    pub(crate) fn stream_response(&mut self) {
+        self.options.streaming_response = true;
     }
 
     /// Ready when it is under way.
+    #[inline]
     pub(crate) fn poll_started(&mut self, waker: &Waker) -> Poll<Result<(), CallError>> {
         if self.handle.is_forked() {
-            return Poll::Ready(Err(CallError::Forked));
+            return Poll::Ready(Err(CallErrorKind::Forked.into()));
+        }
+        self.begin();
+        match &self.stage {
+            Stage::Sent(_) => Poll::Ready(Ok(())),
+            _ => self.poll_stage(waker),
+        }
+    }
+
+    #[inline(never)]
+    fn poll_stage(&mut self, waker: &Waker) -> Poll<Result<(), CallError>> {
+        if let Stage::Resolving(resolving) = &mut self.stage {
+            let local = self.handle.local_addr();
+            let resolved = ready!(resolving.0.poll(local, waker));
+            let Stage::Resolving(resolving) = std::mem::replace(&mut self.stage, Stage::Over)
+            else {
+                return Poll::Ready(Err(CallErrorKind::Closed.into()));
+            };
+            self.stage = match resolved {
+                Ok(address) => {
+                    self.server = address.into();
+                    self.begin_at(address, resolving.1)
+                }
+                Err(why) => Stage::Failed(Box::new(CallErrorKind::NotResolved(why).into())),
+            };
         }
         match &mut self.stage {
-            Stage::Failed(error) => return Poll::Ready(Err(CallError::clone(error))),
-            Stage::Sent(_) | Stage::Over => return Poll::Ready(Ok(())),
+            Stage::Failed(error) => Poll::Ready(Err(CallError::clone(error))),
             Stage::Waiting(request) => {
-                if let Err(error) = self.handle.check_open() {
-                    return Poll::Ready(Err(error));
+                match ready!(request.poll_room(&self.handle, waker)) {
+                    Ok(()) => {}
+                    Err(error) => return Poll::Ready(Err(error)),
                 }
-                let deadline_ns = request.options.deadline.map_or(NEVER_NS, Instant::as_nanos);
-                if self.handle.is_past(deadline_ns) {
-                    return Poll::Ready(Err(CallError::DeadlineExceeded {
-                        server: self.server,
-                        sent: false,
-                    }));
+                if let Stage::Waiting(request) = std::mem::replace(&mut self.stage, Stage::Over) {
+                    self.stage = Stage::Sent(request.submit(&self.handle));
                 }
-                let (calls, bytes) = (&self.handle.rooms.calls, request.content.held_bytes());
-                let place = &mut request.place;
-                let is_new = place.is_none();
-                let entered = calls.enter_or_wait(self.server, bytes, place, waker, deadline_ns);
-                let Ok(charge) = entered else {
-                    if is_new && deadline_ns != NEVER_NS {
-                        self.handle.renew_deadline();
-                    }
-                    self.handle.drive_by_task();
-                    return Poll::Pending;
-                };
-                request.rpc.lock().charge = Some(charge);
+                Poll::Ready(Ok(()))
             }
+            _ => Poll::Ready(Ok(())),
         }
-        if let Stage::Waiting(request) = std::mem::replace(&mut self.stage, Stage::Over) {
-            self.stage = Stage::Sent(request.submit(&self.handle));
-        }
-        Poll::Ready(Ok(()))
     }
 
     /// Ready with the whole response. Not to be polled again then.
+    #[inline]
     pub(crate) fn poll_message(&mut self, waker: &Waker) -> Poll<Result<Message, CallError>> {
-        let ready = std::task::ready!(self.poll_rpc(waker, |state| state.incoming.take_whole()));
+        let ready = ready!(self.poll_rpc(waker, |state| state.incoming.take_whole()));
         Poll::Ready(ready.map(|(_, message)| message))
     }
 
@@ -177,7 +254,7 @@ impl PendingCall {
                 self.handle.submit(Operation::Stream(Arc::clone(rpc)));
             }
         }
-        let found = std::task::ready!(polled);
+        let found = ready!(polled);
         Poll::Ready(found.map(|(rpc, ready)| {
             if switch {
                 self.handle.submit(Operation::Stream(Arc::clone(&rpc)));
@@ -187,37 +264,37 @@ impl PendingCall {
     }
 
     /// Ready with what supplies the body.
-    pub(crate) fn poll_body_sender(
-        &mut self,
-        waker: &Waker,
-    ) -> Poll<Result<OutgoingStream, CallError>> {
-        if let Err(error) = std::task::ready!(self.poll_started(waker)) {
+    pub(crate) fn poll_writer(&mut self, waker: &Waker) -> Poll<Result<OutgoingStream, CallError>> {
+        if let Err(error) = ready!(self.poll_started(waker)) {
             return Poll::Ready(Err(error));
         }
-        let Stage::Sent(rpc) = &self.stage else { return Poll::Ready(Err(CallError::Closed)) };
+        let Stage::Sent(rpc) = &self.stage else {
+            return Poll::Ready(Err(CallErrorKind::Closed.into()));
+        };
         let length_bytes = rpc.lock().outgoing.length_bytes;
         let rpc = Arc::clone(rpc);
         Poll::Ready(Ok(OutgoingStream::new(self.handle.clone(), rpc, length_bytes)))
     }
 
     /// Polls a call that is under way until `look` finds what is awaited.
+    #[inline]
     fn poll_rpc<T>(
         &mut self,
         waker: &Waker,
         look: impl FnOnce(&mut RpcState) -> Option<T>,
     ) -> Poll<Result<(Arc<Rpc>, T), CallError>> {
-        if let Err(error) = std::task::ready!(self.poll_started(waker)) {
+        if let Err(error) = ready!(self.poll_started(waker)) {
             return Poll::Ready(Err(error));
         }
-        let Stage::Sent(rpc) = &self.stage else { return Poll::Ready(Err(CallError::Closed)) };
+        let Stage::Sent(rpc) = &self.stage else {
+            return Poll::Ready(Err(CallErrorKind::Closed.into()));
+        };
         let mut state = rpc.lock();
         let found = match (look(&mut state), &state.failed) {
             (Some(found), _) => Ok(found),
             (None, Some(error)) => Err(CallError::clone(error)),
             (None, None) => {
                 store_waker(&mut state.reader, waker);
-                drop(state);
-                self.handle.drive_by_task();
                 return Poll::Pending;
             }
         };
@@ -225,23 +302,21 @@ impl PendingCall {
         match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Sent(rpc) => Poll::Ready(found.map(|found| (rpc, found))),
             // Not reached: it was sent a moment ago.
-            _ => Poll::Ready(Err(CallError::Closed)),
+            _ => Poll::Ready(Err(CallErrorKind::Closed.into())),
         }
     }
 }
 
 impl Drop for PendingCall {
+    #[inline]
     fn drop(&mut self) {
-        if self.handle.is_forked() {
-            return;
-        }
         match &self.stage {
             Stage::Waiting(request) => {
-                if let Some(place) = request.place {
+                if let Some(place) = request.place.filter(|_| !self.handle.is_forked()) {
                     self.handle.rooms.calls.withdraw(place);
                 }
             }
-            Stage::Sent(rpc) if !rpc.has_failed() => {
+            Stage::Sent(rpc) if !self.handle.is_forked() && !rpc.has_failed() => {
                 self.handle.submit(Operation::Abort(Arc::clone(rpc)));
             }
             _ => {}
@@ -251,6 +326,7 @@ impl Drop for PendingCall {
 
 impl Request {
     /// Begins the call, which has taken room.
+    #[inline]
     fn submit(self, handle: &Handle) -> Arc<Rpc> {
         let rpc = Arc::clone(&self.rpc);
         let operation = Operation::Start(self.rpc, self.content, self.options);
@@ -261,9 +337,34 @@ impl Request {
         }
         rpc
     }
+
+    /// Ready when it has taken room.
+    fn poll_room(&mut self, handle: &Handle, waker: &Waker) -> Poll<Result<(), CallError>> {
+        if let Err(error) = handle.check_open() {
+            return Poll::Ready(Err(error));
+        }
+        let server = self.rpc.peer;
+        let deadline_ns = self.options.deadline.map_or(NEVER_NS, Instant::as_nanos);
+        if handle.is_past(deadline_ns) {
+            let kind = CallErrorKind::DeadlineExceeded { sent: false };
+            return Poll::Ready(Err(CallError::new(server, kind)));
+        }
+        let is_new = self.place.is_none();
+        let (bytes, place) = (self.content.held_bytes(), &mut self.place);
+        let entered = handle.rooms.calls.enter_or_wait(server, bytes, place, waker, deadline_ns);
+        let Ok(charge) = entered else {
+            if is_new && deadline_ns != NEVER_NS {
+                handle.renew_deadline();
+            }
+            return Poll::Pending;
+        };
+        self.rpc.lock().charge = Some(charge);
+        Poll::Ready(Ok(()))
+    }
 }
 
 /// The earlier one of deadline and timeout.
+#[inline]
 fn deadline(handle: &Handle, options: &CallOptions) -> Option<Instant> {
     let deadline_ns = options.deadline.map(|at| handle.time_ns(at));
     let timeout_ns = options.timeout.map(|timeout| handle.after_ns(timeout));
@@ -282,17 +383,19 @@ fn check(
     let length_bytes = content.length_bytes();
     let ip = server.ip();
     let is_wrong_family = matches!((handle.local_addr().ip(), ip), (IpAddr::V4(_), IpAddr::V6(_)));
-    if server.port() == 0 || ip.is_unspecified() || ip.is_multicast() || is_wrong_family {
-        Err(CallError::BadAddress { server })
+    let kind = if server.port() == 0 || ip.is_unspecified() || ip.is_multicast() || is_wrong_family
+    {
+        CallErrorKind::BadAddress
     } else if length_bytes == 0 {
-        Err(CallError::EmptyMessage { server })
+        CallErrorKind::EmptyMessage
     } else if length_bytes > u64::from(max_bytes) {
-        Err(CallError::TooLong { server, max_bytes: Some(max_bytes) })
+        CallErrorKind::TooLong { max_bytes: Some(max_bytes) }
     } else if options.deadline.is_some_and(|at| handle.is_past(at.as_nanos())) {
-        Err(CallError::DeadlineExceeded { server, sent: false })
+        CallErrorKind::DeadlineExceeded { sent: false }
     } else {
-        Ok(())
-    }
+        return Ok(());
+    };
+    Err(CallError::new(server, kind))
 }
 
 fn limit_reached(server: SocketAddr, full: Full) -> CallError {
@@ -300,5 +403,5 @@ fn limit_reached(server: SocketAddr, full: Full) -> CallError {
         Full::Messages(max) => Limit::OutstandingCalls(max),
         Full::Bytes(max) => Limit::OutstandingBytes(max),
     };
-    CallError::LimitReached { server, limit }
+    CallError::new(server, CallErrorKind::LimitReached(limit))
 }

@@ -1,15 +1,14 @@
 //! Many calls of one thread, with one queue of those that are ready.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use homa_io::{Body, Message};
+use homa_io::Message;
 
-use super::call::{CallMode, PendingCall};
+use super::call::PendingCall;
 use super::handle::Handle;
 use super::ready::ReadyQueue;
-use crate::{CallError, CallOptions};
+use crate::{CallError, CallErrorKind};
 
 /// The calls of one set.
 #[derive(Debug)]
@@ -88,16 +87,13 @@ impl Completions {
     }
 
     /// Adds a call that is sent with the next flush; to be polled until it has room.
-    pub(crate) fn start(
-        &mut self,
-        server: SocketAddr,
-        body: Body,
-        options: CallOptions,
-    ) -> Starting<'_> {
+    pub(crate) fn start(&mut self, mut call: PendingCall) -> Starting<'_> {
         let id = self.calls.reserve();
-        let queue = Some((Arc::clone(&self.queue), id));
-        let mode = CallMode::Whole(body);
-        let call = PendingCall::start(&self.handle, server, mode, options, queue);
+        // Nobody would flush the calls of another endpoint.
+        if !self.handle.is_same(call.handle()) {
+            call.begin();
+        }
+        call.announce_end(&self.queue, id);
         Starting { completions: self, call: Some(call), id }
     }
 
@@ -110,7 +106,8 @@ impl Completions {
                 return Poll::Ready(None);
             }
             if self.handle.is_forked() {
-                return Poll::Ready(self.take_any().map(|id| (id, Err(CallError::Forked))));
+                let forked = || Err(CallErrorKind::Forked.into());
+                return Poll::Ready(self.take_any().map(|id| (id, forked())));
             }
             if let Some(ready) = self.take_ready() {
                 return Poll::Ready(Some(ready));

@@ -24,7 +24,7 @@ use crate::drive::inbox::{Added, Inbox};
 use crate::drive::parker::Parker;
 use crate::drive::seat::{NEVER_NS, Seat};
 use crate::drive::wait::{Host, Sleeper, Spun, Turned};
-use crate::{AcceptError, CallError, Stats};
+use crate::{AcceptError, CallError, CallErrorKind, Stats};
 
 /// Operations that may wait in the inbox before those who add more have to help.
 const INBOX_MAX: usize = 4_096;
@@ -103,12 +103,12 @@ impl Core {
     /// Whether new calls can begin.
     pub(crate) fn check_open(&self) -> Result<(), CallError> {
         if self.is_forked() {
-            return Err(CallError::Forked);
+            return Err(CallErrorKind::Forked.into());
         }
         if let Some(error) = self.life.socket_error() {
-            return Err(CallError::Socket(error));
+            return Err(CallErrorKind::Socket(error).into());
         }
-        if self.life.is_open() { Ok(()) } else { Err(CallError::Closed) }
+        if self.life.is_open() { Ok(()) } else { Err(CallErrorKind::Closed.into()) }
     }
 
     /// The queue of those who accept.

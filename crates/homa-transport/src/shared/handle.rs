@@ -13,15 +13,10 @@ use crate::drive::seat::NEVER_NS;
 use crate::drive::sync::{Mutex, lock};
 use crate::drive::wait::{Host, wait};
 
-/// Spawns a task of the caller's runtime to drive a core, if the caller runs in one.
-pub(crate) type EnsureTask = fn(&Arc<Core>);
-
 /// A share of an endpoint's core; dropping the last one closes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     shared: Arc<Shared>,
-    /// Callers that wait through this handle do so in a runtime.
-    task: Option<EnsureTask>,
 }
 
 #[derive(Debug)]
@@ -45,26 +40,20 @@ impl Deref for Handle {
 
 impl Handle {
     /// Opens `core` to its users; the guard drives it while none of them waits.
-    pub(crate) fn new(
-        core: Arc<Core>,
-        guard: Option<GuardThread>,
-        task: Option<EnsureTask>,
-    ) -> Self {
-        Self { shared: Arc::new(Shared { core, guard: Mutex::new(guard) }), task }
+    pub(crate) fn new(core: Arc<Core>, guard: Option<GuardThread>) -> Self {
+        Self { shared: Arc::new(Shared { core, guard: Mutex::new(guard) }) }
     }
 
-    /// The same endpoint, waited for in another way.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn driven_by(mut self, task: Option<EnsureTask>) -> Self {
-        self.task = task;
-        self
+    /// Whether both are of the same endpoint.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
-    /// Called by every poll that has to wait: inside a runtime, a task of it drives.
+    /// Called by every task that has to wait: inside a tokio runtime, a task of it drives.
+    #[inline]
     pub(crate) fn drive_by_task(&self) {
-        if let Some(ensure_task) = self.task {
-            ensure_task(&self.shared.core);
-        }
+        #[cfg(feature = "tokio")]
+        crate::driver_task::ensure_task(&self.shared.core);
     }
 
     /// Blocks until `poll` is ready.
@@ -158,7 +147,6 @@ impl Closing {
         if self.handle.is_forked() || self.handle.life.wait_closed(&mut self.ticket, waker) {
             return Poll::Ready(());
         }
-        self.handle.drive_by_task();
         Poll::Pending
     }
 }

@@ -12,7 +12,8 @@
 //! * [`core`](self::core): inbox and seat around the shard, which is behind its lock in [`locked`],
 //!   on any driver and clock; beside it [`facts`] and the [`lifecycle`];
 //! * [`handle`]: a share of the core, which [`open`] makes;
-//! * a user's view: [`call`], [`completions`], [`acceptor`], [`replier`], [`stream`].
+//! * a user's view: [`call`], [`completions`], [`acceptor`], [`replier`], [`stream`]; [`resolve`]
+//!   finds the address of a server.
 
 mod accept;
 mod acceptor;
@@ -32,6 +33,7 @@ mod peers;
 mod ready;
 mod registry;
 mod replier;
+mod resolve;
 mod room;
 mod rooms;
 mod rpc;
@@ -46,9 +48,10 @@ mod wakes;
 
 pub(crate) use accept::ServingMode;
 pub(crate) use acceptor::{Accepted, Acceptor};
-pub(crate) use call::{CallMode, PendingCall};
+pub(crate) use call::PendingCall;
 pub(crate) use completions::Completions;
 pub(crate) use handle::{Closing, Handle};
 pub(crate) use open::open;
 pub(crate) use replier::Replier;
+pub(crate) use rpc::Content;
 pub(crate) use stream::{IncomingStream as Incoming, OutgoingStream as Outgoing};

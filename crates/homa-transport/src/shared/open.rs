@@ -18,7 +18,7 @@ use super::accept::{AcceptQueue, ServingMode};
 use super::core::Core;
 use super::facts::Facts;
 use super::guard_thread::GuardThread;
-use super::handle::{EnsureTask, Handle};
+use super::handle::Handle;
 use super::lifecycle::Lifecycle;
 use super::locked::LockedShard;
 use super::room::{Limits, Room};
@@ -35,12 +35,11 @@ pub(crate) fn open(
     builder: &EndpointBuilder,
     addresses: &[SocketAddr],
     serve: bool,
-    task: Option<EnsureTask>,
 ) -> Result<Handle, BindError> {
     builder.config.validate()?;
     let core = Arc::new(open_core(builder, addresses, serve)?);
     let guard = GuardThread::start(&core).map_err(BindError::Resources)?;
-    Ok(Handle::new(core, Some(guard), task))
+    Ok(Handle::new(core, Some(guard)))
 }
 
 /// An endpoint's core on any driver and clock.

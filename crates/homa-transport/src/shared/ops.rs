@@ -10,7 +10,7 @@ use homa_io::ShardView;
 use super::context::Context;
 use super::room::Charge;
 use super::rpc::{Content, EarlyResponse, Rpc};
-use crate::{CallError, Limit};
+use crate::{CallError, CallErrorKind, Limit};
 
 /// One operation. Those about an RPC do nothing if it is over.
 #[derive(Debug)]
@@ -91,19 +91,19 @@ fn start(
 }
 
 fn call_error(error: SendError, server: SocketAddr) -> CallError {
-    let limit = |limit| CallError::LimitReached { server, limit };
-    match error {
-        SendError::EmptyMessage => CallError::EmptyMessage { server },
+    let kind = match error {
+        SendError::EmptyMessage => CallErrorKind::EmptyMessage,
         SendError::TooLong { max } | SendError::PeerLimit { max } => {
-            CallError::TooLong { server, max_bytes: Some(max) }
+            CallErrorKind::TooLong { max_bytes: Some(max) }
         }
-        SendError::RpcLimit => limit(Limit::LiveRpcs),
-        SendError::PeersLimit => limit(Limit::Peers),
-        SendError::OutOfMemory => limit(Limit::Memory),
-        SendError::BadAddress => CallError::BadAddress { server },
-        SendError::NoSuchPort => CallError::Closed,
-        _ => CallError::TooLong { server, max_bytes: None },
-    }
+        SendError::RpcLimit => CallErrorKind::LimitReached(Limit::LiveRpcs),
+        SendError::PeersLimit => CallErrorKind::LimitReached(Limit::Peers),
+        SendError::OutOfMemory => CallErrorKind::LimitReached(Limit::Memory),
+        SendError::BadAddress => CallErrorKind::BadAddress,
+        SendError::NoSuchPort => return CallErrorKind::Closed.into(),
+        _ => CallErrorKind::TooLong { max_bytes: None },
+    };
+    CallError::new(server, kind)
 }
 
 fn supply(rpc: &Arc<Rpc>, bytes: Bytes, shard: &mut ShardView<'_>, context: &mut Context<'_>) {
@@ -138,5 +138,5 @@ fn abort(rpc: &Arc<Rpc>, shard: &mut ShardView<'_>, context: &mut Context<'_>) {
         let _ = shard.abort(key, FailReason::Rejected);
     }
     context.release(rpc);
-    rpc.fail(CallError::BodyIncomplete { server: rpc.peer }, context.wakes);
+    rpc.fail(CallError::new(rpc.peer, CallErrorKind::BodyIncomplete), context.wakes);
 }

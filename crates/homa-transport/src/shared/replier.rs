@@ -60,7 +60,6 @@ impl Replier {
             return Poll::Ready(());
         }
         store_waker(&mut self.rpc.lock().writer, waker);
-        self.handle.drive_by_task();
         // It may have failed before the waker was there.
         if self.is_cancelled() { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -113,7 +112,6 @@ impl Replier {
         if wait.place != before {
             self.handle.renew_deadline();
         }
-        self.handle.drive_by_task();
         Poll::Pending
     }
 
@@ -138,8 +136,6 @@ impl Replier {
             Err(ReplyError::Closed)
         } else if self.rpc.has_failed() {
             Err(ReplyError::Cancelled { client })
-        } else if bytes == 0 {
-            Err(ReplyError::EmptyMessage { client })
         } else if bytes > u64::from(max_bytes) {
             Err(ReplyError::TooLong { client, max_bytes })
         } else {

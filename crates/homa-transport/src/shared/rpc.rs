@@ -153,11 +153,24 @@ impl Rpc {
 }
 
 impl RpcState {
+    /// Tells `queue` by that number when it is over; returns who is to be woken if it is.
+    pub(crate) fn set_queue(&mut self, (queue, id): (Arc<ReadyQueue>, u64)) -> Option<Waker> {
+        if self.is_over() {
+            return queue.push(id);
+        }
+        self.queue = Some((queue, id));
+        None
+    }
+
+    /// Whether a call has its whole response, or none will come.
+    fn is_over(&self) -> bool {
+        self.incoming.is_whole || self.failed.is_some()
+    }
+
     /// Wakes the reader of the incoming message.
     pub(crate) fn wake_reader(&mut self, wakes: &mut Wakes) {
         wakes.add(self.reader.take());
-        let is_over = self.incoming.is_whole || self.failed.is_some();
-        if is_over {
+        if self.is_over() {
             if let Some((queue, id)) = self.queue.take() {
                 wakes.add(queue.push(id));
             }

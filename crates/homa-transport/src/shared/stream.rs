@@ -12,7 +12,7 @@ use super::handle::Handle;
 use super::ops::Operation;
 use super::rpc::{Role, Rpc, RpcState};
 use super::wakes::store_waker;
-use crate::{CallError, StreamError};
+use crate::{CallError, CallErrorKind, StreamError};
 
 /// Bytes of a streamed message that may be on their way (supplied and not released).
 const OUTGOING_WINDOW_BYTES: u32 = 1 << 20;
@@ -49,7 +49,7 @@ impl IncomingStream {
 
     pub(crate) fn poll_chunk(&mut self, waker: &Waker) -> Poll<Result<Option<Bytes>, StreamError>> {
         if self.handle.is_forked() {
-            return Poll::Ready(Err(CallError::Forked.into()));
+            return Poll::Ready(Err(CallError::from(CallErrorKind::Forked).into()));
         }
         if self.read_bytes >= self.length_bytes {
             return Poll::Ready(Ok(None));
@@ -78,7 +78,6 @@ impl IncomingStream {
             store_waker(&mut state.reader, waker);
             break;
         }
-        self.handle.drive_by_task();
         Poll::Pending
     }
 
@@ -105,7 +104,7 @@ impl IncomingStream {
     fn error(&self, state: &RpcState) -> Option<StreamError> {
         let error = match (&state.failed, state.key) {
             (Some(error), _) => CallError::clone(error),
-            (None, None) => CallError::Closed,
+            (None, None) => CallErrorKind::Closed.into(),
             (None, Some(_)) => return None,
         };
         Some(stream_error(&self.rpc, error))
@@ -114,9 +113,8 @@ impl IncomingStream {
 
 /// An error as the user of a stream sees it.
 fn stream_error(rpc: &Rpc, error: CallError) -> StreamError {
-    match (rpc.role, error) {
-        (_, CallError::Closed) | (Role::Client, CallError::Forked) => CallError::Closed.into(),
-        (Role::Client, error) => error.into(),
+    match (rpc.role, error.kind()) {
+        (Role::Client, _) | (_, CallErrorKind::Closed) => error.into(),
         (Role::Server, _) => StreamError::Cancelled { peer: rpc.peer },
     }
 }
@@ -155,6 +153,10 @@ impl OutgoingStream {
         self.rpc.peer
     }
 
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     pub(crate) fn missing_bytes(&self) -> u32 {
         self.length_bytes.saturating_sub(self.supplied_bytes)
     }
@@ -167,7 +169,7 @@ impl OutgoingStream {
     ) -> Poll<Result<(), StreamError>> {
         let length_bytes = length_u32(bytes.as_ref().map_or(0, Bytes::len));
         if self.handle.is_forked() {
-            return Poll::Ready(Err(CallError::Forked.into()));
+            return Poll::Ready(Err(CallError::from(CallErrorKind::Forked).into()));
         }
         if length_bytes == 0 {
             return Poll::Ready(Ok(()));
@@ -185,7 +187,6 @@ impl OutgoingStream {
         if on_its_way >= OUTGOING_WINDOW_BYTES {
             store_waker(&mut state.writer, waker);
             drop(state);
-            self.handle.drive_by_task();
             return Poll::Pending;
         }
         drop(state);

@@ -9,10 +9,10 @@ use homa_io::Body;
 use homa_virtual::{HostPlan, LinkPlan, World};
 
 use super::open::core_on;
-use super::{Acceptor, CallMode, Closing, Handle, PendingCall, ServingMode};
+use super::{Acceptor, Closing, Content, Handle, PendingCall, ServingMode};
 use crate::clock::Clock;
 use crate::drive::wait::Host;
-use crate::{CallError, CallOptions, EndpointBuilder};
+use crate::{CallErrorKind, EndpointBuilder};
 
 /// Steps of virtual time while nothing is ready, and how many of them are waited at most.
 const STEP_NS: u64 = 1_000_000;
@@ -45,7 +45,7 @@ impl Net {
         let (_, driver) = self.world.attach(HostPlan::new(host));
         let builder = EndpointBuilder::new().seed(u64::from(host)).linger(Duration::from_secs(3));
         let core = core_on(&builder, serve, driver, self.clock.clone()).unwrap();
-        Handle::new(Arc::new(core), None, None)
+        Handle::new(Arc::new(core), None)
     }
 
     /// Turns all hosts and passes the time until `poll` is ready.
@@ -68,8 +68,12 @@ impl Net {
     }
 }
 
-fn call(client: &Handle, server: &Handle, body: Body, options: CallOptions) -> PendingCall {
-    PendingCall::start(client, server.local_addr(), CallMode::Whole(body), options, None)
+fn call(client: &Handle, server: &Handle, body: Body, timeout: Option<Duration>) -> PendingCall {
+    let server = server.local_addr().into();
+    let mut call = PendingCall::new(client.clone(), server, Content::Whole(body));
+    call.options().timeout = timeout;
+    call.begin();
+    call
 }
 
 #[test]
@@ -77,10 +81,10 @@ fn a_call_of_many_packets_goes_over_any_driver() {
     let mut net = Net::new(LinkPlan::default());
     let (client, server) = (net.open(1, false), net.open(2, true));
     let sent: Vec<u8> = (0..200_000_u32).map(|index| index as u8).collect();
-    let mut pending = call(&client, &server, sent.clone().into(), CallOptions::default());
-    let mut acceptor = Acceptor::new(&server, ServingMode::Whole).unwrap();
+    let mut pending = call(&client, &server, sent.clone().into(), None);
+    let mut acceptor = Acceptor::new(&server, ServingMode::Whole);
     let hosts = [&client, &server];
-    let mut accepted = net.run(&hosts, || acceptor.poll(Waker::noop())).unwrap().unwrap();
+    let mut accepted = net.run(&hosts, || acceptor.poll(Waker::noop())).unwrap();
     assert_eq!(accepted.body, sent);
     let mut response = Some(Body::from("done"));
     let replied = net.run(&hosts, || accepted.replier.poll_reply(Waker::noop(), &mut response));
@@ -96,15 +100,15 @@ fn deadlines_and_timeouts_go_by_the_clock_of_the_endpoint() {
     let (client, server) = (net.open(1, false), net.open(2, true));
     for timeout_ns in [250_000_000, 3_600_000_000_000] {
         let begin_ns = net.world.now_ns();
-        let options = CallOptions::new().timeout(Duration::from_nanos(timeout_ns));
-        let mut pending = call(&client, &server, "hello".into(), options);
+        let timeout = Some(Duration::from_nanos(timeout_ns));
+        let mut pending = call(&client, &server, "hello".into(), timeout);
         let error = net.run(&[&client], || pending.poll_message(Waker::noop())).unwrap_err();
         let passed_ns = net.world.now_ns() - begin_ns;
         if timeout_ns < client.facts.timeout_ns {
-            assert!(matches!(error, CallError::DeadlineExceeded { .. }), "{error}");
+            assert!(matches!(error.kind(), CallErrorKind::DeadlineExceeded { .. }), "{error}");
             assert!(passed_ns.abs_diff(timeout_ns) <= STEP_NS, "{passed_ns}");
         } else {
-            assert!(matches!(error, CallError::Timeout { .. }), "{error}");
+            assert!(matches!(error.kind(), CallErrorKind::Timeout), "{error}");
             assert!(passed_ns >= client.facts.timeout_ns, "{passed_ns}");
         }
     }
@@ -114,10 +118,10 @@ fn deadlines_and_timeouts_go_by_the_clock_of_the_endpoint() {
 fn an_endpoint_that_closes_lingers_by_its_clock() {
     let mut net = Net::new(LinkPlan::default());
     let (client, server) = (net.open(1, false), net.open(2, true));
-    let _pending = call(&client, &server, "hello".into(), CallOptions::default());
-    let mut acceptor = Acceptor::new(&server, ServingMode::Whole).unwrap();
+    let _pending = call(&client, &server, "hello".into(), None);
+    let mut acceptor = Acceptor::new(&server, ServingMode::Whole);
     let accepted = net.run(&[&client, &server], || acceptor.poll(Waker::noop()));
-    let mut accepted = accepted.unwrap().unwrap();
+    let mut accepted = accepted.unwrap();
     let mut response = Some(Body::from("nobody takes it"));
     let begin_ns = net.world.now_ns();
     let replied = net.run(&[&server], || accepted.replier.poll_reply(Waker::noop(), &mut response));

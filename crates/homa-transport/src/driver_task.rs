@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -31,10 +32,13 @@ pub(crate) fn ensure_task(core: &Arc<Core>) {
         return;
     }
     let may_spin = runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
-    match DriverTask::new(core, readable, may_spin) {
-        Ok(task) => drop(runtime.spawn(task)),
+    // Tokio cannot be asked whether the runtime has I/O: it panics where it has none.
+    match catch_unwind(AssertUnwindSafe(|| DriverTask::new(core, readable, may_spin))) {
+        Ok(Ok(task)) => drop(runtime.spawn(task)),
         // Without descriptors the guard drives.
-        Err(_) => core.task.leave(),
+        Ok(Err(_)) => core.task.leave(),
+        // So it does for good without I/O: the place stays taken.
+        Err(_) => {}
     }
 }
 

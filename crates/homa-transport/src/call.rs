@@ -1,0 +1,166 @@
+//! Calls.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::pending::{Operation, Pending};
+use crate::shared::PendingCall;
+use crate::{BodyReader, BodyWriter, CallError, Message};
+
+/// The options that both kinds of calls have.
+macro_rules! call_options {
+    () => {
+        /// Fails with [`CallErrorKind::DeadlineExceeded`](crate::CallErrorKind::DeadlineExceeded)
+        /// at this time. Waiting for room at a limit counts.
+        pub fn deadline(mut self, at: Instant) -> Self {
+            self.pending.options().deadline = Some(at);
+            self
+        }
+
+        /// As a deadline so long after the call began.
+        pub fn timeout(mut self, after: Duration) -> Self {
+            self.pending.options().timeout = Some(after);
+            self
+        }
+
+        /// Sends the first, unscheduled bytes at this priority (0, lowest, to 7) instead of the one
+        /// the server's cutoffs give to a message of this length. Larger values are taken as 7.
+        /// Source: docs/spec/protocol.md §5.
+        pub fn priority(mut self, priority: u8) -> Self {
+            self.pending.options().priority_hint = Some(priority.min(7));
+            self
+        }
+
+        /// The server's address; `None`: it is a name that is not resolved yet.
+        pub fn server(&self) -> Option<SocketAddr> {
+            self.pending.server()
+        }
+    };
+}
+
+/// A call: its options are set, then it is awaited, waited for, or started to go on while its
+/// caller does something else. It is the future of its response.
+///
+/// Dropping it aborts it, and tells the server, which may have executed it. Poll it no more once it
+/// was ready.
+///
+/// # Errors
+/// See [`CallError`]. What [`Call::try_start`] alone returns, others wait for.
+#[derive(Debug)]
+#[must_use = "a call begins when it is awaited, waited for or started"]
+pub struct Call {
+    pending: PendingCall,
+}
+
+impl Call {
+    #[inline]
+    pub(crate) fn new(pending: PendingCall) -> Self {
+        Self { pending }
+    }
+
+    pub(crate) fn into_pending(self) -> PendingCall {
+        self.pending
+    }
+
+    call_options!();
+
+    /// Begins now, unless a limit is reached: then when it is polled and there is room. Any number
+    /// can be under way from one task or thread; for many, [`crate::CallSet`] is faster. Options
+    /// that are set later have no effect.
+    #[must_use = "dropping a call aborts it"]
+    pub fn start(mut self) -> Self {
+        self.pending.begin();
+        self
+    }
+
+    /// Begins now, and never waits for room.
+    ///
+    /// # Errors
+    /// [`LimitReached`](crate::CallErrorKind::LimitReached) at a limit, and what else is known at
+    /// once. A name that is not an address is resolved first, in the background.
+    pub fn try_start(mut self) -> Result<Self, CallError> {
+        self.pending.try_begin()?;
+        Ok(self)
+    }
+
+    /// Waits for the response in this thread, which runs the protocol meanwhile.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    #[inline]
+    pub fn wait(mut self) -> Result<Message, CallError> {
+        let handle = self.pending.handle().clone();
+        handle.wait(|waker| self.pending.poll_message(waker))
+    }
+
+    /// As [`Call::wait`], for at most `timeout`; the call goes on after `None`.
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<Message, CallError>> {
+        let until = Instant::now() + timeout;
+        let handle = self.pending.handle().clone();
+        handle.wait_until(until, |waker| self.pending.poll_message(waker))
+    }
+
+    /// The response, if it is here; looks for packets once. Call it no more after `Some`.
+    pub fn try_wait(&mut self) -> Option<Result<Message, CallError>> {
+        let handle = self.pending.handle().clone();
+        handle.look(|waker| self.pending.poll_message(waker))
+    }
+
+    /// The response as soon as its first bytes are here, to be read while it arrives.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub fn reader(self) -> Pending<impl Operation<Output = Result<BodyReader, CallError>>> {
+        let mut pending = self.pending;
+        pending.stream_response();
+        Pending::new(pending.handle().clone(), move |waker: &_| {
+            pending.poll_stream(waker).map_ok(BodyReader::new)
+        })
+    }
+}
+
+impl Future for Call {
+    type Output = Result<Message, CallError>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = self.pending.poll_message(context.waker());
+        if polled.is_pending() {
+            self.pending.handle().drive_by_task();
+        }
+        polled
+    }
+}
+
+/// A call whose body is written piece by piece: its options are set, then it is opened.
+#[derive(Debug)]
+#[must_use = "a call begins when it is opened"]
+pub struct StreamingCall {
+    pending: PendingCall,
+}
+
+impl StreamingCall {
+    pub(crate) fn new(pending: PendingCall) -> Self {
+        Self { pending }
+    }
+
+    call_options!();
+
+    /// Begins the call, when there is room for it. The response can be awaited before the body is
+    /// complete.
+    ///
+    /// Cancel-safe: dropped while it waits for room, nothing was sent.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub fn open(self) -> Pending<impl Operation<Output = Result<(BodyWriter, Call), CallError>>> {
+        let mut pending = self.pending;
+        Pending::new(pending.handle().clone(), move |waker: &_| {
+            let writer = std::task::ready!(pending.poll_writer(waker));
+            Poll::Ready(writer.map(|writer| (BodyWriter::new(writer), Call::new(pending.take()))))
+        })
+    }
+}

@@ -1,0 +1,167 @@
+//! The endpoint.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use crate::pending::{Operation, Pending};
+use crate::shared::{Acceptor, Closing, Content, Handle, PendingCall, ServingMode, open};
+use crate::{
+    AcceptError, BindError, Body, Call, CallSet, EndpointBuilder, PeerSettings, Request,
+    RequestStream, Stats, StreamingCall, Target,
+};
+
+/// One socket that calls servers and, made by [`Endpoint::bind`], serves clients. Clones are cheap
+/// and share the socket; all methods take `&self` and may be used by any number of threads and
+/// tasks, of any runtimes. Dropping the last clone, [`Call`] and [`Request`] closes it.
+///
+/// What takes time is awaited by a task, or by a thread that calls `wait`: both are ways to wait
+/// for the same thing. A thread that waits runs the protocol; it looks for packets for a while
+/// ([`EndpointBuilder::spin`]) before it sleeps. Among the tasks of a tokio runtime one does that;
+/// elsewhere, and in runtimes without I/O (`enable_io`, which tokio complains about on the standard
+/// error), a thread of the endpoint does it, which takes longer.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    handle: Handle,
+}
+
+impl Endpoint {
+    /// An endpoint that serves at `address` (`"0.0.0.0:4000"`, `"[::]:4000"` for IPv4 and IPv6,
+    /// port 0 for one of the system's choice) and can also call. Names are resolved in the calling
+    /// thread.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn bind(address: impl ToSocketAddrs) -> Result<Self, BindError> {
+        EndpointBuilder::new().bind(address)
+    }
+
+    /// An endpoint that only calls, at a port of the system's choice (IPv4 and IPv6 if the system
+    /// has both).
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn client() -> Result<Self, BindError> {
+        EndpointBuilder::new().client()
+    }
+
+    /// Sets an endpoint up with other settings than the default.
+    pub fn builder() -> EndpointBuilder {
+        EndpointBuilder::new()
+    }
+
+    pub(crate) fn from_builder(
+        builder: &EndpointBuilder,
+        addresses: &[SocketAddr],
+        serve: bool,
+    ) -> Result<Self, BindError> {
+        Ok(Self { handle: open(builder, addresses, serve)? })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn from_handle(handle: Handle) -> Self {
+        Self { handle }
+    }
+
+    /// Where it receives; the port is the one given by the system if 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.handle.local_addr()
+    }
+
+    /// Counters and gauges of this moment; zeros in a forked child.
+    pub fn stats(&self) -> Stats {
+        self.handle.stats()
+    }
+
+    /// Settings that hold for one peer from now on; `false` if the table of peers is full or the
+    /// endpoint is closed.
+    pub fn set_peer(&self, peer: SocketAddr, settings: PeerSettings) -> bool {
+        self.handle.set_peer(peer, settings)
+    }
+
+    /// A call: `body` goes to `server` (an address, or a name with a port), which answers. It
+    /// begins when it is awaited, waited for or started; at a limit it first waits for room.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use homa_transport::{CallError, Endpoint, Message};
+    /// # fn example(endpoint: &Endpoint) -> Result<Message, CallError> {
+    /// endpoint.call("storage:4000", "get 17").timeout(Duration::from_millis(20)).wait()
+    /// # }
+    /// ```
+    #[inline]
+    pub fn call(&self, server: impl Into<Target>, body: impl Into<Body>) -> Call {
+        let content = Content::Whole(body.into());
+        Call::new(PendingCall::new(self.handle.clone(), server.into(), content))
+    }
+
+    /// A call whose body is supplied piece by piece, so that it never has to be in memory as a
+    /// whole.
+    pub fn call_streaming(&self, server: impl Into<Target>, request_bytes: u32) -> StreamingCall {
+        let content = Content::Announced(request_bytes);
+        StreamingCall::new(PendingCall::new(self.handle.clone(), server.into(), content))
+    }
+
+    /// A set of calls under way, whose responses come as they are ready.
+    pub fn call_set(&self) -> CallSet {
+        CallSet::new(self.handle.clone())
+    }
+
+    /// The next complete request.
+    ///
+    /// Cancel-safe: no request is lost if the future is dropped.
+    ///
+    /// # Errors
+    /// See [`AcceptError`]; [`AcceptError::Closed`] once the endpoint is closed.
+    #[inline]
+    pub fn accept(&self) -> Pending<impl Operation<Output = Result<Request, AcceptError>>> {
+        let mut acceptor = Acceptor::new(&self.handle, ServingMode::Whole);
+        Pending::new(self.handle.clone(), move |waker: &_| {
+            acceptor.poll(waker).map_ok(Request::new)
+        })
+    }
+
+    /// The next request, at its first byte. Needs [`EndpointBuilder::streaming_requests`]; without
+    /// it requests come when they are complete.
+    ///
+    /// Cancel-safe: no request is lost if the future is dropped.
+    ///
+    /// # Errors
+    /// As [`Endpoint::accept`].
+    pub fn accept_streaming(
+        &self,
+    ) -> Pending<impl Operation<Output = Result<RequestStream, AcceptError>>> {
+        let mut acceptor = Acceptor::new(&self.handle, ServingMode::Streaming);
+        Pending::new(self.handle.clone(), move |waker: &_| {
+            acceptor.poll(waker).map_ok(RequestStream::new)
+        })
+    }
+
+    /// Closes the endpoint for all its clones, at once: no further request is accepted, accepted
+    /// responses are sent to their end (at most [`EndpointBuilder::linger`]), all peers with live
+    /// RPCs are told, then calls still outstanding fail.
+    ///
+    /// Closing goes on if the future is dropped.
+    pub fn close(&self) -> Pending<impl Operation<Output = ()>> {
+        let mut closing = Closing::begin(&self.handle);
+        Pending::new(self.handle.clone(), move |waker: &_| closing.poll(waker))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{RefUnwindSafe, UnwindSafe};
+
+    use super::*;
+
+    #[test]
+    fn endpoints_and_what_they_hand_out_go_through_catch_unwind_and_between_threads() {
+        fn check<T: RefUnwindSafe + UnwindSafe + Send + Sync + 'static>() {}
+        check::<Endpoint>();
+        check::<Call>();
+        check::<CallSet>();
+        check::<Request>();
+        check::<RequestStream>();
+        check::<crate::Responder>();
+        check::<crate::BodyReader>();
+        check::<crate::BodyWriter>();
+    }
+}

@@ -1,0 +1,180 @@
+//! Accepted requests.
+
+use std::net::SocketAddr;
+
+use crate::pending::{Operation, Pending};
+use crate::shared::{Accepted, Replier};
+use crate::{Body, BodyReader, BodyWriter, Message, ReplyError, StreamError};
+
+/// A complete request. Answer it with [`Request::reply`]; dropping it unanswered tells the client
+/// so ([`Dropped`](crate::CallErrorKind::Dropped)).
+#[derive(Debug)]
+#[must_use = "dropping a request rejects it"]
+pub struct Request {
+    body: Message,
+    responder: Responder,
+}
+
+impl Request {
+    pub(crate) fn new(accepted: Accepted) -> Self {
+        Self { body: accepted.body, responder: Responder { replier: accepted.replier } }
+    }
+
+    /// The client's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.responder.peer()
+    }
+
+    /// The request's bytes.
+    pub fn body(&self) -> &Message {
+        &self.body
+    }
+
+    /// Takes the bytes out; the body is empty from then on.
+    pub fn take_body(&mut self) -> Message {
+        std::mem::take(&mut self.body)
+    }
+
+    /// The body, and the responder.
+    pub fn into_parts(self) -> (Message, Responder) {
+        (self.body, self.responder)
+    }
+
+    /// As [`Responder::is_cancelled`].
+    pub fn is_cancelled(&self) -> bool {
+        self.responder.is_cancelled()
+    }
+
+    /// As [`Responder::cancelled`].
+    pub fn cancelled(&mut self) -> Pending<impl Operation<Output = ()>> {
+        self.responder.cancelled()
+    }
+
+    /// As [`Responder::reply`].
+    ///
+    /// # Errors
+    /// See [`ReplyError`].
+    #[inline]
+    pub fn reply(
+        self,
+        body: impl Into<Body>,
+    ) -> Pending<impl Operation<Output = Result<(), ReplyError>>> {
+        reply(self.responder.replier, body.into())
+    }
+
+    /// As [`Responder::reply_streaming`].
+    ///
+    /// # Errors
+    /// See [`ReplyError`].
+    pub fn reply_streaming(self, response_bytes: u32) -> Result<BodyWriter, ReplyError> {
+        self.responder.reply_streaming(response_bytes)
+    }
+}
+
+/// Answers one request. Dropping it unused tells the client so.
+#[derive(Debug)]
+#[must_use = "dropping a responder rejects the request"]
+pub struct Responder {
+    replier: Replier,
+}
+
+impl Responder {
+    /// The client's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.replier.peer()
+    }
+
+    /// Whether the client gave the call up or is gone, so that a response would be lost. Known only
+    /// as far as packets were looked at; while all threads work, a thread of the endpoint does it.
+    pub fn is_cancelled(&self) -> bool {
+        self.replier.is_cancelled()
+    }
+
+    /// Waits until the client gives the call up. Cancel-safe.
+    pub fn cancelled(&mut self) -> Pending<impl Operation<Output = ()>> {
+        let replier = &mut self.replier;
+        Pending::new(replier.handle().clone(), move |waker: &_| replier.poll_cancelled(waker))
+    }
+
+    /// Sends the response; waits only if its client has too many others to take
+    /// ([`crate::EndpointBuilder::outstanding_bytes_max`]). Ready when the response is accepted for
+    /// sending, not when the client has it.
+    ///
+    /// If the future is dropped while it waits, the client is told that the request was dropped.
+    ///
+    /// # Errors
+    /// See [`ReplyError`].
+    #[inline]
+    pub fn reply(
+        self,
+        body: impl Into<Body>,
+    ) -> Pending<impl Operation<Output = Result<(), ReplyError>>> {
+        reply(self.replier, body.into())
+    }
+
+    /// Announces a response of `response_bytes` whose bytes are supplied piece by piece.
+    ///
+    /// # Errors
+    /// See [`ReplyError`].
+    pub fn reply_streaming(self, response_bytes: u32) -> Result<BodyWriter, ReplyError> {
+        Ok(BodyWriter::new(self.replier.reply_streaming(response_bytes)?))
+    }
+}
+
+#[inline]
+fn reply(
+    mut replier: Replier,
+    body: Body,
+) -> Pending<impl Operation<Output = Result<(), ReplyError>>> {
+    let mut body = Some(body);
+    let handle = replier.handle().clone();
+    Pending::new(handle, move |waker: &_| replier.poll_reply(waker, &mut body))
+}
+
+/// A request whose body may still be arriving.
+#[derive(Debug)]
+#[must_use = "dropping a request rejects it"]
+pub struct RequestStream {
+    reader: BodyReader,
+    responder: Responder,
+}
+
+impl RequestStream {
+    pub(crate) fn new(accepted: Accepted) -> Self {
+        let (incoming, replier) = accepted.into_stream();
+        Self { reader: BodyReader::new(incoming), responder: Responder { replier } }
+    }
+
+    /// The client's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.responder.peer()
+    }
+
+    /// Bytes of the whole body.
+    pub fn body_bytes(&self) -> u32 {
+        self.reader.body_bytes()
+    }
+
+    /// What reads the body and what answers: both can go on at the same time, in any tasks and
+    /// threads. Dropping the reader discards the rest of the body as it comes.
+    pub fn split(self) -> (BodyReader, Responder) {
+        (self.reader, self.responder)
+    }
+
+    /// Waits for the rest of the body and makes an ordinary request of it. Dropping the future
+    /// rejects the request.
+    ///
+    /// # Errors
+    /// See [`StreamError`].
+    pub fn collect(self) -> Pending<impl Operation<Output = Result<Request, StreamError>>> {
+        let (mut reader, mut responder) = (self.reader, Some(self.responder));
+        Pending::new(reader.handle().clone(), move |waker: &_| {
+            let body = std::task::ready!(reader.poll_rest(waker));
+            std::task::Poll::Ready(match (body, responder.take()) {
+                (Ok(body), Some(responder)) => Ok(Request { body, responder }),
+                (Ok(_), None) => Err(crate::CallError::from(crate::CallErrorKind::Closed).into()),
+                (Err(error), _) => Err(error),
+            })
+        })
+    }
+}

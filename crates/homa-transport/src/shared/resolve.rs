@@ -1,0 +1,76 @@
+//! A server's name becomes an address.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::panic::RefUnwindSafe;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use super::wakes::store_waker;
+use crate::Target;
+use crate::drive::sync::{Mutex, lock};
+
+/// Stack of a thread that resolves a name, in bytes: resolvers of the system load what they need.
+const STACK_BYTES: usize = 512 << 10;
+
+/// A name that is looked up by a thread of its own, so that nobody else waits for the resolver.
+#[derive(Debug)]
+pub(crate) struct Resolving {
+    name: String,
+    shared: Arc<Mutex<State>>,
+}
+
+/// As with the whole endpoint: wakers run without the lock.
+impl RefUnwindSafe for Resolving {}
+
+#[derive(Debug, Default)]
+struct State {
+    found: Option<Result<Vec<SocketAddr>, String>>,
+    waker: Option<Waker>,
+}
+
+impl Resolving {
+    pub(crate) fn begin(target: &Target) -> Self {
+        let (name, shared) = (target.to_string(), Arc::new(Mutex::new(State::default())));
+        let (asked, answer) = (name.clone(), Arc::clone(&shared));
+        let thread =
+            std::thread::Builder::new().name("homa-resolve".into()).stack_size(STACK_BYTES);
+        let spawned = thread.spawn(move || {
+            let found = asked.to_socket_addrs().map(Iterator::collect);
+            tell(&answer, found.map_err(|error| error.to_string()));
+        });
+        if let Err(error) = spawned {
+            tell(&shared, Err(error.to_string()));
+        }
+        Self { name, shared }
+    }
+
+    /// Ready with the first address that an endpoint at `local` can call, or why there is none.
+    pub(crate) fn poll(
+        &mut self,
+        local: SocketAddr,
+        waker: &Waker,
+    ) -> Poll<Result<SocketAddr, String>> {
+        let mut state = lock(&self.shared);
+        let Some(found) = state.found.take() else {
+            store_waker(&mut state.waker, waker);
+            return Poll::Pending;
+        };
+        Poll::Ready(match found {
+            Err(error) => Err(format!("`{}` has no address: {error}", self.name)),
+            Ok(addresses) => addresses
+                .into_iter()
+                .find(|address| address.is_ipv4() || local.is_ipv6())
+                .ok_or_else(|| format!("`{}` has no address that {local} can call", self.name)),
+        })
+    }
+}
+
+fn tell(state: &Mutex<State>, found: Result<Vec<SocketAddr>, String>) {
+    let mut state = lock(state);
+    state.found = Some(found);
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
