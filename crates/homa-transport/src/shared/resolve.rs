@@ -16,11 +16,14 @@ const STACK_BYTES: usize = 512 << 10;
 #[derive(Debug)]
 pub(crate) struct Resolving {
     name: String,
-    shared: Arc<Mutex<State>>,
+    answer: Arc<Answer>,
 }
 
+#[derive(Debug, Default)]
+struct Answer(Mutex<State>);
+
 /// As with the whole endpoint: wakers run without the lock.
-impl RefUnwindSafe for Resolving {}
+impl RefUnwindSafe for Answer {}
 
 #[derive(Debug, Default)]
 struct State {
@@ -30,18 +33,18 @@ struct State {
 
 impl Resolving {
     pub(crate) fn begin(target: &Target) -> Self {
-        let (name, shared) = (target.to_string(), Arc::new(Mutex::new(State::default())));
-        let (asked, answer) = (name.clone(), Arc::clone(&shared));
+        let (name, answer) = (target.to_string(), Arc::<Answer>::default());
+        let (asked, shared) = (name.clone(), Arc::clone(&answer));
         let thread =
             std::thread::Builder::new().name("homa-resolve".into()).stack_size(STACK_BYTES);
         let spawned = thread.spawn(move || {
             let found = asked.to_socket_addrs().map(Iterator::collect);
-            tell(&answer, found.map_err(|error| error.to_string()));
+            shared.tell(found.map_err(|error| error.to_string()));
         });
         if let Err(error) = spawned {
-            tell(&shared, Err(error.to_string()));
+            answer.tell(Err(error.to_string()));
         }
-        Self { name, shared }
+        Self { name, answer }
     }
 
     /// Ready with the first address that an endpoint at `local` can call, or why there is none.
@@ -50,7 +53,7 @@ impl Resolving {
         local: SocketAddr,
         waker: &Waker,
     ) -> Poll<Result<SocketAddr, String>> {
-        let mut state = lock(&self.shared);
+        let mut state = lock(&self.answer.0);
         let Some(found) = state.found.take() else {
             store_waker(&mut state.waker, waker);
             return Poll::Pending;
@@ -65,12 +68,14 @@ impl Resolving {
     }
 }
 
-fn tell(state: &Mutex<State>, found: Result<Vec<SocketAddr>, String>) {
-    let mut state = lock(state);
-    state.found = Some(found);
-    let waker = state.waker.take();
-    drop(state);
-    if let Some(waker) = waker {
-        waker.wake();
+impl Answer {
+    fn tell(&self, found: Result<Vec<SocketAddr>, String>) {
+        let mut state = lock(&self.0);
+        state.found = Some(found);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 }
