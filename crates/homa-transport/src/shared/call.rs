@@ -74,6 +74,7 @@ impl PendingCall {
             streaming_body: false,
             streaming_response,
             priority_hint: options.priority_hint,
+            framed: false,
         };
         let stage = match check(handle, server, &content, &options) {
             Err(error) => Stage::Failed(Box::new(error)),
