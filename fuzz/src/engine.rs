@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use homa_core::{
     Carriage, Engine, Event, FailReason, HostBudget, IcmpKind, Instant, Path, PeerSettings,
-    PortOptions, Received, RequestOptions, RpcError, RxMeta, Segment, SendError, Transmit,
-    TransmitError,
+    PortOptions, Received, RequestOptions, ResponseOptions, RpcError, RxMeta, Segment, SendError,
+    Transmit, TransmitError,
 };
 use homa_wire::{HEADER_MAX, Header, RpcId};
 
@@ -233,6 +233,7 @@ impl World {
             streaming_body: input.rarely(4),
             streaming_response: input.rarely(4),
             priority_hint: input.rarely(8).then(|| input.byte()),
+            framed: false,
         };
         let cookie = u64::from(input.byte());
         if let Ok(rpc) = self.engine.send_request(self.now, path, length, cookie, options) {
@@ -245,8 +246,13 @@ impl World {
         let Some(rpc) = self.ledger.pick(input) else { return };
         let length = input.magnitude(20) as u32;
         let result = match input.rarely(4) {
-            true => self.engine.send_response_streaming(self.now, rpc, length),
-            false => self.engine.send_response(self.now, rpc, length),
+            true => self.engine.send_response(
+                self.now,
+                rpc,
+                length,
+                ResponseOptions { streaming_body: true, ..ResponseOptions::default() },
+            ),
+            false => self.engine.send_response(self.now, rpc, length, ResponseOptions::default()),
         };
         match result {
             Ok(()) => {
@@ -446,7 +452,9 @@ impl World {
         for rpc in self.ledger.live() {
             let _ = self.engine.consumed(self.now, rpc, self.ledger.contiguous(rpc));
             let answer = self.ledger.waits_for_answer(rpc);
-            if answer && self.engine.send_response(self.now, rpc, 1).is_ok() {
+            if answer
+                && self.engine.send_response(self.now, rpc, 1, ResponseOptions::default()).is_ok()
+            {
                 self.ledger.answered(rpc, 1);
             }
         }

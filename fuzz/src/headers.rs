@@ -96,7 +96,7 @@ fn data(input: &mut Input<'_>, near: &Near<'_>) -> Data {
             false => AckEntry::NONE,
         },
         cutoff_version: u16::from(input.byte() % 4),
-        retransmit: u8::from(input.rarely(4)),
+        flags: u8::from(input.rarely(4)),
         echo: incarnation(input, near.echo),
         seg_offset,
     }

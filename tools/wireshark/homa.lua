@@ -26,6 +26,7 @@ local OFFSET_IN_SEQUENCE = 0xffffffff
 local RESEND_ALL = 0xffffffff
 local ACKS_MAX = 5
 local EXTENSION_BYTES = 8
+local RETRANSMISSION, FRAMED = 1, 2
 
 local DATA, GRANT, RESEND, RPC_UNKNOWN, BUSY = 0x10, 0x11, 0x12, 0x13, 0x14
 local CUTOFFS, FREEZE, NEED_ACK, ACK = 0x15, 0x16, 0x17, 0x18
@@ -45,7 +46,7 @@ local REASONS = {
     [0] = "none", [1] = "never seen", [2] = "finished", [3] = "no service at the port",
     [4] = "endpoint is closing", [5] = "rejected by the application", [6] = "server restarted",
     [7] = "message too long", [8] = "overloaded", [9] = "cancelled", [10] = "other version",
-    [11] = "probe",
+    [11] = "probe", [12] = "closing; the request was not executed",
 }
 
 local f = {
@@ -69,6 +70,7 @@ local f = {
     ack_port = ProtoField.uint16("homa.ack.server_port", "Server port of the acknowledged RPC"),
     cutoff_version = ProtoField.uint16("homa.cutoff_version", "Version of the cutoffs"),
     retransmit = ProtoField.uint8("homa.retransmit", "Retransmission"),
+    framed = ProtoField.bool("homa.framed", "Begins with a frame (native profile)"),
     echo = ProtoField.uint24("homa.echo", "Echoed incarnation (native profile)", base.HEX),
     seg_offset = ProtoField.uint32("homa.seg_offset", "Segment offset"),
     offset = ProtoField.uint32("homa.offset", "Offset"),
@@ -134,9 +136,14 @@ bodies[DATA] = function(tvb, tree, from_client, packet_bytes, is_own)
         add_ack(tvb, tree, 36)
     end
     tree:add(f.cutoff_version, tvb(46, 2))
-    local retransmit = tvb(48, 1):uint()
-    local item = tree:add(f.retransmit, tvb(48, 1))
-    if retransmit ~= 0 then
+    local flags = tvb(48, 1):uint()
+    local retransmit = flags ~= 0
+    if is_own then
+        retransmit = bit32.band(flags, RETRANSMISSION) ~= 0
+        tree:add(f.framed, tvb(48, 1), bit32.band(flags, FRAMED) ~= 0)
+    end
+    local item = tree:add(f.retransmit, tvb(48, 1), retransmit and 1 or 0)
+    if retransmit then
         item:add_proto_expert_info(e.retransmission)
     end
     tree:add(f.echo, tvb(49, 3))
@@ -160,7 +167,7 @@ bodies[DATA] = function(tvb, tree, from_client, packet_bytes, is_own)
     end
     local text = string.format("%s %d..%d of %d", from_client and "request" or "response", offset,
         offset + payload_bytes, message_length)
-    if retransmit ~= 0 then
+    if retransmit then
         text = text .. ", retransmission"
     elseif offset < incoming then
         text = text .. ", unscheduled"

@@ -13,7 +13,7 @@ use std::time::Instant as Clock;
 
 use homa_core::{
     Carriage, Config, Engine, Event, HostBudget, Instant, Path, PortOptions, RequestOptions,
-    RxMeta, Segment,
+    ResponseOptions, RxMeta, Segment,
 };
 
 const PORTS: [u16; 2] = [1000, 2000];
@@ -59,7 +59,12 @@ impl Bench {
                     }
                     Event::RequestArrived { rpc } => {
                         let _ = self.engines[side].consumed(now, rpc, self.length);
-                        let _ = self.engines[side].send_response(now, rpc, self.length);
+                        let _ = self.engines[side].send_response(
+                            now,
+                            rpc,
+                            self.length,
+                            ResponseOptions::default(),
+                        );
                     }
                     Event::ResponseArrived { rpc, .. } => {
                         let _ = self.engines[side].consumed(now, rpc, self.length);

@@ -67,6 +67,8 @@ pub enum DropReason {
     Limit,
     /// A packet from an address that may not speak for the RPC it names.
     WrongPeer,
+    /// A request that was not begun before its port was drained.
+    Draining,
 }
 
 /// A group of packets for one destination at one priority ("train"): either each segment is a
@@ -198,6 +200,8 @@ pub enum FailReason {
     Forgotten,
     /// The server is at a limit and did not execute the request.
     Overloaded,
+    /// The server is closing and did not execute the request.
+    NotExecuted,
     /// The message is longer than the peer takes.
     PeerLimit {
         /// The most that it takes, as it said; `None` if it did not, or said something impossible.
@@ -232,6 +236,8 @@ pub enum Event {
         path: Path,
         /// Bytes of the whole request.
         length: u32,
+        /// As its client gave it to `send_request`; `false` if that is a Linux host.
+        framed: bool,
     },
     /// Server: the request is complete; answer with `send_response`.
     RequestArrived {
@@ -246,6 +252,8 @@ pub enum Event {
         cookie: u64,
         /// Bytes of the whole response.
         length: u32,
+        /// As its server gave it to `send_response`; `false` if that is a Linux host.
+        framed: bool,
     },
     /// Client: the response is complete. Take its bytes and report them by `consumed`.
     ResponseArrived {

@@ -53,8 +53,8 @@ pub use cutoffs::Cutoffs;
 #[cfg(any(test, feature = "check"))]
 pub use engine::HeldBytes;
 pub use engine::{
-    Engine, PIECE_BYTES, PortError, PortOptions, RequestOptions, RpcError, RpcInfo, SendError,
-    Stats,
+    Engine, PIECE_BYTES, PortError, PortOptions, RequestOptions, ResponseOptions, RpcError,
+    RpcInfo, SendError, Stats,
 };
 pub use event::{
     DropReason, Event, FailReason, IcmpKind, PeerAddr, Placement, Received, RpcKey,

@@ -10,7 +10,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use harness::{FULL, Host, Remote, Sent, data_bytes, data_of, exact};
-use homa_core::{Event, HostBudget, PortError, PortOptions, RequestOptions, SendError};
+use homa_core::{
+    Event, HostBudget, PortError, PortOptions, RequestOptions, ResponseOptions, SendError,
+};
 use homa_wire::{Ack, AckEntry, Body, Header, Reason};
 
 /// The system's allocator, except that it can run dry for the present thread.
@@ -202,7 +204,7 @@ fn complete(host: &mut Host, remotes: &[Remote], first_id: u64) {
         let id = first_id + 2 * n as u64;
         host.take(remote, remote.data(id, 0..300_000, 300_000, 300_000));
         let rpc = host.arrived();
-        host.engine.send_response(host.now(), rpc, 10).unwrap();
+        host.engine.send_response(host.now(), rpc, 10, ResponseOptions::default()).unwrap();
         assert_eq!(data_of(&host.sent()).len(), 1);
         host.take(remote, ack(remote, id));
         host.events();
@@ -227,7 +229,9 @@ fn answers_and_ends_need_no_memory() {
         host.sent();
         with_allocations(allocations, || {
             for rpc in &rpcs {
-                host.engine.send_response(host.now(), *rpc, 60_000).unwrap();
+                host.engine
+                    .send_response(host.now(), *rpc, 60_000, ResponseOptions::default())
+                    .unwrap();
             }
             for (remote, _) in remotes.iter().zip(0..20) {
                 let _ = host.receive(remote, remote.resend(2, 0, 100));

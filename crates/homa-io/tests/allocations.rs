@@ -10,8 +10,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use homa_core::{
-    Config, Engine, Event, HostBudget, Instant, Path, PortOptions, RequestOptions, RxMeta, Segment,
-    Transmit,
+    Config, Engine, Event, HostBudget, Instant, Path, PortOptions, RequestOptions, ResponseOptions,
+    RxMeta, Segment, Transmit,
 };
 use homa_io::driver::{Driver, PacketSink, Payloads, RxCapacity, RxStatus, Unsent};
 use homa_io::{Body, Shard, ShardView};
@@ -178,7 +178,13 @@ impl Pair {
             let mut server = |event: Event, shard: &mut ShardView<'_>| {
                 if let Event::RequestArrived { rpc } = event {
                     drop(shard.take(rpc));
-                    shard.send_response(rpc, Body::from(response.clone())).expect("in service");
+                    shard
+                        .send_response(
+                            rpc,
+                            Body::from(response.clone()),
+                            ResponseOptions::default(),
+                        )
+                        .expect("in service");
                 }
             };
             let turn = self.server.turn(now, &mut server).expect("the wire does not break");

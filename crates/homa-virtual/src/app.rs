@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use homa_core::{Event, FailReason, Path, RpcKey, SendError};
+use homa_core::{Event, FailReason, Path, ResponseOptions, RpcKey, SendError};
 
 use crate::ledger::{CallEnd, Ledger};
 use crate::pattern::Pattern;
@@ -51,6 +51,8 @@ struct Watch {
     /// Bytes of a stream read so far.
     body: Message,
     incoming: u32,
+    /// The incoming message is marked as beginning with a frame.
+    framed: bool,
     complete: bool,
     /// Final news were handed out, or the application gave up.
     over: bool,
@@ -105,6 +107,7 @@ impl Watch {
             released: 0,
             body: Message::new(),
             incoming: 0,
+            framed: false,
             complete: false,
             over: false,
         }
@@ -114,16 +117,16 @@ impl Watch {
 impl EventHandler for Handler<'_> {
     fn event(&mut self, event: Event, shard: &mut ShardView<'_>) {
         match event {
-            Event::RequestStarted { rpc, path, length } => {
+            Event::RequestStarted { rpc, path, length, framed } => {
                 let mut watch = Watch::new(Role::Server { path });
-                watch.incoming = length;
+                (watch.incoming, watch.framed) = (length, framed);
                 if self.app.watched.insert(rpc, watch).is_some() {
                     self.complain(rpc, "a request began under a key in use");
                 }
             }
-            Event::ResponseStarted { rpc, length, .. } => {
+            Event::ResponseStarted { rpc, length, framed, .. } => {
                 if let Some(watch) = self.watch(rpc) {
-                    watch.incoming = length;
+                    (watch.incoming, watch.framed) = (length, framed);
                 }
             }
             Event::RequestArrived { rpc } => self.request_arrived(rpc, shard),
@@ -144,7 +147,7 @@ impl Handler<'_> {
     pub(crate) fn perform(&mut self, task: Task, shard: &mut ShardView<'_>) {
         match task {
             Task::Reply { rpc, call } => self.reply(rpc, call, shard),
-            Task::Drop { rpc } => self.drop_request(rpc, shard),
+            Task::Drop { rpc } => self.drop_request(rpc, FailReason::Rejected, shard),
             Task::Supply { rpc, pattern, from, piece_bytes, gap_ns } => {
                 let upto = pattern.length().min(from.saturating_add(piece_bytes));
                 let supplied = pattern
@@ -188,6 +191,7 @@ impl Handler<'_> {
             return self.complain(rpc, "a request arrived twice or after its end");
         }
         watch.complete = true;
+        let framed = watch.framed;
         let body = std::mem::take(&mut watch.body);
         let Role::Server { path } = watch.role else {
             return self.complain(rpc, "a request arrived under a call's key");
@@ -201,6 +205,9 @@ impl Handler<'_> {
         let Some(plan) = entry.map(|entry| entry.plan) else {
             return self.forged(rpc, &path, shard);
         };
+        if framed != plan.framed {
+            self.complain(rpc, &format!("request {number} came with the wrong mark"));
+        }
         if body.len() != plan.request_bytes as usize
             || !Pattern::request(number, plan.request_bytes).matches(0, &body)
         {
@@ -213,7 +220,8 @@ impl Handler<'_> {
             Response::After { service_ns } | Response::InPieces { service_ns, .. } => {
                 self.app.later.push((at + service_ns, Task::Reply { rpc, call }));
             }
-            Response::Rejected => self.drop_request(rpc, shard),
+            Response::Rejected => self.drop_request(rpc, FailReason::Rejected, shard),
+            Response::NotExecuted => self.drop_request(rpc, FailReason::NotExecuted, shard),
             Response::Never => self.app.later.push((at + FORGETFUL_NS, Task::Drop { rpc })),
         }
     }
@@ -225,16 +233,16 @@ impl Handler<'_> {
         if self.addresses.contains(&path.remote) && !self.ledger.forgeries_expected {
             self.complain(rpc, "a request that nobody made");
         }
-        let _ = shard.send_response(rpc, Body::from("who are you?"));
+        let _ = shard.send_response(rpc, Body::from("who are you?"), ResponseOptions::default());
         if let Some(watch) = self.watch(rpc) {
             watch.outgoing = Some(12);
         }
     }
 
-    fn drop_request(&mut self, rpc: RpcKey, shard: &mut ShardView<'_>) {
+    fn drop_request(&mut self, rpc: RpcKey, why: FailReason, shard: &mut ShardView<'_>) {
         if let Some(watch) = self.app.watched.get_mut(&rpc).filter(|watch| !watch.over) {
             // If the client gave up in the same turn the news are still to come.
-            watch.over = shard.abort(rpc, FailReason::Rejected).is_ok();
+            watch.over = shard.abort(rpc, why).is_ok();
         }
     }
 
@@ -245,15 +253,16 @@ impl Handler<'_> {
         }
         let plan = self.ledger.calls[call].plan;
         let pattern = Pattern::response(call as u32, plan.response_bytes);
+        let options = ResponseOptions { framed: plan.framed, ..ResponseOptions::default() };
         let result = match plan.response {
             Response::InPieces { piece_bytes, service_ns } => {
-                let result = shard.send_response_streaming(rpc, plan.response_bytes);
+                let result = shard.send_response_streaming(rpc, plan.response_bytes, options);
                 let supply =
                     Task::Supply { rpc, pattern, from: 0, piece_bytes, gap_ns: service_ns };
                 self.app.later.push((world_ns(shard.now()), supply));
                 result
             }
-            _ => shard.send_response(rpc, pattern.body()),
+            _ => shard.send_response(rpc, pattern.body(), options),
         };
         match result {
             Ok(()) => {
@@ -274,6 +283,7 @@ impl Handler<'_> {
             return;
         };
         let repeated = watch.complete || watch.over;
+        let framed = watch.framed;
         (watch.complete, watch.over) = (true, true);
         let body = std::mem::take(&mut watch.body);
         if watch.role != (Role::Client { call: cookie as usize }) || repeated {
@@ -283,7 +293,10 @@ impl Handler<'_> {
         if entry.first_byte_ns == 0 {
             entry.first_byte_ns = now_ns;
         }
-        let length = entry.plan.response_bytes;
+        let (length, marked) = (entry.plan.response_bytes, entry.plan.framed);
+        if framed != marked {
+            self.complain(rpc, &format!("response {cookie} came with the wrong mark"));
+        }
         if body.len() != length as usize
             || !Pattern::response(cookie as u32, length).matches(0, &body)
         {

@@ -17,6 +17,8 @@ pub enum Response {
     },
     /// It drops the request.
     Rejected,
+    /// It refuses the request, and says that it has not executed it.
+    NotExecuted,
     /// It forgets the request, and drops it after three seconds.
     Never,
 }
@@ -45,6 +47,8 @@ pub struct CallPlan {
     pub deadline_ns: Option<u64>,
     /// The client gives up after this time in ns.
     pub abort_after_ns: Option<u64>,
+    /// Request and response are marked as beginning with a frame.
+    pub framed: bool,
 }
 
 impl CallPlan {
@@ -66,6 +70,7 @@ impl CallPlan {
             read_as_stream: false,
             deadline_ns: None,
             abort_after_ns: None,
+            framed: false,
         }
     }
 }

@@ -225,6 +225,12 @@ impl World {
         self.schedule(at_ns, Happening::Close(host));
     }
 
+    /// A host refuses new requests from `at_ns` on.
+    pub fn drain(&mut self, host: usize, at_ns: u64) {
+        self.assert_turned(host);
+        self.schedule(at_ns, Happening::Drain(host));
+    }
+
     /// A host is stopped from now until `until_ns`; packets wait in its receive buffer.
     pub fn pause(&mut self, host: usize, until_ns: u64) {
         self.assert_turned(host);
@@ -418,6 +424,7 @@ impl World {
             Happening::Boot(host) => self.boot(host),
             Happening::Mtu(change) => self.apply_mtu(change),
             Happening::Close(host) => self.close_now(host),
+            Happening::Drain(host) => self.drain_now(host),
             Happening::Pause(host, until_ns) => self.pause(host, until_ns),
         }
     }

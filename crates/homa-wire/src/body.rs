@@ -3,7 +3,7 @@
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 
 use crate::layout::{U24, layout};
-use crate::{ACKS_MAX, CUTOFF_LEVELS, OFFSET_IN_SEQUENCE, RESEND_ALL};
+use crate::{ACKS_MAX, CUTOFF_LEVELS, Common, OFFSET_IN_SEQUENCE, RESEND_ALL};
 
 layout! {
     /// DATA: part of a message; the payload follows the header (docs/spec/wire-format.md §5).
@@ -17,8 +17,9 @@ layout! {
         pub ack: AckEntry as RawAckEntry,
         /// Version of the newest CUTOFFS the sender holds from this destination; 0 = none.
         pub cutoff_version: u16 as U16,
-        /// Not 0 in a retransmission. For statistics only.
-        pub retransmit: u8 as u8,
+        /// What the packet says of itself and its message, see [`Data::RETRANSMISSION`] and the
+        /// others. In Linux format every value but 0 says that it is a retransmission.
+        pub flags: u8 as u8,
         /// Native profile: the receiver's incarnation as the sender knows it, 24 bits, 0 = not
         /// known. Zero in Linux packets. Encoding drops the upper 8 bits.
         pub echo: u32 as U24,
@@ -28,6 +29,28 @@ layout! {
 }
 
 impl Data {
+    /// Flag: sent again because of RESEND or RPC_UNKNOWN. For statistics and timing only.
+    pub const RETRANSMISSION: u8 = 1 << 0;
+    /// Flag, native profile: the message begins with a frame of the application's library. The same
+    /// in all packets of a message.
+    pub const FRAMED: u8 = 1 << 1;
+
+    /// Whether the packet was sent again; `common` is the part before it.
+    #[inline]
+    pub const fn is_retransmission(&self, common: &Common) -> bool {
+        match common.version() {
+            Some(_) => self.flags & Self::RETRANSMISSION != 0,
+            None => self.flags != 0,
+        }
+    }
+
+    /// Whether the message begins with a frame of the application's library; `common` is the part
+    /// before it.
+    #[inline]
+    pub const fn is_framed(&self, common: &Common) -> bool {
+        self.flags & Self::FRAMED != 0 && common.version().is_some()
+    }
+
     /// Offset in the message of the first payload byte. `sequence` is the packet's
     /// [`Common::sequence`], which counts only when [`Data::seg_offset`] says so
     /// (docs/spec/wire-format.md §5).
@@ -135,6 +158,19 @@ mod tests {
         assert_eq!(data.offset(7), 0);
         data.seg_offset = OFFSET_IN_SEQUENCE;
         assert_eq!(data.offset(7), 7);
+    }
+
+    #[test]
+    fn in_linux_format_every_flag_says_that_a_packet_was_sent_again() {
+        let linux = Common::data(1, 2, 2, 0);
+        let native = linux.with_native_profile(7);
+        for flags in 0..=u8::MAX {
+            let data = Data { flags, ..Data::default() };
+            assert_eq!(data.is_retransmission(&linux), flags != 0);
+            assert_eq!(data.is_retransmission(&native), flags & Data::RETRANSMISSION != 0);
+            assert!(!data.is_framed(&linux));
+            assert_eq!(data.is_framed(&native), flags & Data::FRAMED != 0);
+        }
     }
 
     #[test]

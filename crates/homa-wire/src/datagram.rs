@@ -94,7 +94,7 @@ mod tests {
             incoming: message_length,
             ack: AckEntry::NONE,
             cutoff_version: 0,
-            retransmit: 0,
+            flags: 0,
             echo: 0,
             seg_offset: offset,
         });

@@ -70,7 +70,8 @@ reasons! {
     /// RPC_UNKNOWN: the message is too long for this end; the value is the most that it takes, in
     /// bytes, or 0.
     TooLong = 7, "message too long";
-    /// RPC_UNKNOWN: a limit is reached here, the request was not executed.
+    /// RPC_UNKNOWN: a limit is reached here, the request was not executed; the value is 0, or
+    /// [`Reason::REPEATED`].
     Overloaded = 8, "overloaded";
     /// RPC_UNKNOWN from a client: it does not want the answer any more.
     Cancelled = 9, "cancelled";
@@ -78,9 +79,26 @@ reasons! {
     Version = 10, "other version";
     /// NEED_ACK: just say whether you have the RPC.
     Probe = 11, "probe";
+    /// RPC_UNKNOWN: the server is closing, the request was not executed; the value is 0, or
+    /// [`Reason::REPEATED`].
+    NotExecuted = 12, "closing; the request was not executed";
 }
 
 impl Reason {
+    /// Value beside [`Reason::Overloaded`] and [`Reason::NotExecuted`]: the server says it again
+    /// until it is acknowledged, as it always does with [`Reason::Rejected`].
+    pub const REPEATED: u32 = 1;
+
+    /// Whether an RPC_UNKNOWN with this reason and this `value` is sent again until the client
+    /// acknowledges it.
+    pub const fn is_repeated(self, value: u32) -> bool {
+        match self {
+            Self::Rejected => true,
+            Self::Overloaded | Self::NotExecuted => value == Self::REPEATED,
+            _ => false,
+        }
+    }
+
     /// Whether an RPC_UNKNOWN with this reason ends the client's call; after all others it may send
     /// the request again.
     pub const fn ends_call(self) -> bool {
@@ -91,6 +109,7 @@ impl Reason {
             | Self::Rejected
             | Self::TooLong
             | Self::Overloaded
+            | Self::NotExecuted
             | Self::Version => true,
             Self::None
             | Self::NeverSeen
@@ -117,7 +136,7 @@ mod tests {
         for code in 0..=u8::MAX {
             let reason = Reason::from(code);
             assert_eq!(reason.code(), code);
-            assert_eq!(matches!(reason, Reason::Unknown(_)), code > 11);
+            assert_eq!(matches!(reason, Reason::Unknown(_)), code > 12);
         }
     }
 
@@ -136,6 +155,7 @@ mod tests {
             Reason::Cancelled,
             Reason::Version,
             Reason::Probe,
+            Reason::NotExecuted,
         ];
         assert_eq!(Reason::KNOWN, expected);
         for (code, reason) in (0..).zip(expected) {

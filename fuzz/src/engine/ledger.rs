@@ -94,7 +94,7 @@ impl Ledger {
                 assert_eq!(*rpc.rx.get_or_insert(length), length);
                 rpc.started = true;
             }
-            Event::ResponseStarted { rpc, cookie, length } => {
+            Event::ResponseStarted { rpc, cookie, length, .. } => {
                 let rpc = self.live_rpc(rpc);
                 assert_eq!(rpc.call, Some(cookie), "{rpc:?}");
                 assert_eq!(*rpc.rx.get_or_insert(length), length);

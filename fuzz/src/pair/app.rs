@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use homa_core::{Event, RpcKey};
+use homa_core::{Event, ResponseOptions, RpcKey};
 use homa_io::{Body, EventHandler, Message, ShardView};
 use homa_virtual::Pattern;
 use homa_wire::RpcId;
@@ -78,7 +78,7 @@ impl App {
         };
         let length = body.len() as u32;
         if let Some(watch) = self.rpcs.get_mut(&rpc).filter(|watch| !watch.over) {
-            if shard.send_response(rpc, body).is_ok() {
+            if shard.send_response(rpc, body, ResponseOptions::default()).is_ok() {
                 watch.outgoing = Some(length);
             } else {
                 // Longer than a Linux host takes, or than is allowed here. If the client has just

@@ -84,6 +84,8 @@ struct BodyFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     retransmit: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    framed: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     echo: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cutoff_version: Option<u16>,
@@ -226,7 +228,13 @@ fn body_fields(frame: &Frame<'_>) -> BodyFields {
             incoming: Some(data.incoming),
             payload_bytes: Some(frame.payload_bytes()),
             seg_offset: Some(data.seg_offset),
-            retransmit: Some(data.retransmit),
+            retransmit: Some(data.is_retransmission(&frame.header.common).into()),
+            framed: frame
+                .header
+                .common
+                .version()
+                .is_some()
+                .then(|| data.is_framed(&frame.header.common)),
             echo: Some(data.echo),
             cutoff_version: Some(data.cutoff_version),
             acks: data.acknowledged().iter().map(AckRecord::new).collect(),

@@ -73,7 +73,10 @@ fn data(frame: &Frame<'_>, data: &Data, step: DataStep, rpc: Option<&Rpc>) -> St
     let direction = direction_of(frame);
     let length = data.message_length;
     let mut text = format!("{} {}..{} of {length}", direction.name(), step.start, step.end);
-    if data.retransmit != 0 {
+    if data.is_framed(&frame.header.common) {
+        text.push_str(", framed");
+    }
+    if data.is_retransmission(&frame.header.common) {
         text.push_str(", retransmission");
     } else if step.start < data.incoming {
         match data.incoming >= length {

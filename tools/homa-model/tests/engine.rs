@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use homa_core::{
     Carriage, Config, Engine, Event, FailReason, HostBudget, Instant, Path, PortOptions,
-    RequestOptions, RpcKey, RxMeta, Segment,
+    RequestOptions, ResponseOptions, RpcKey, RxMeta, Segment,
 };
 use homa_model::{
     Answer, Call, CallId, Life, Packet, Rules, Scope, Step, Stopped, Ticks, Why, World,
@@ -127,7 +127,10 @@ impl<'a> Bench<'a> {
             Step::Reply(call) => {
                 let rpc = self.in_service[call].unwrap();
                 let bytes = 1000 * u32::from(self.scope.parts);
-                self.server.engine.send_response(now, rpc, bytes).unwrap();
+                self.server
+                    .engine
+                    .send_response(now, rpc, bytes, ResponseOptions::default())
+                    .unwrap();
             }
             Step::Forget(call) => {
                 let rpc = self.in_service[call].unwrap();

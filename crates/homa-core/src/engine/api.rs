@@ -1,6 +1,6 @@
 //! Calls of the application.
 
-use homa_wire::{Body, Reason};
+use homa_wire::Data;
 
 use crate::addr::Path;
 use crate::config::{Config, LINUX_MESSAGE_BYTES_MAX};
@@ -25,6 +25,19 @@ pub struct RequestOptions {
     pub streaming_response: bool,
     /// Priority for unscheduled data instead of the one the peer's cutoffs give, 0 to 7.
     pub priority_hint: Option<u8>,
+    /// The request begins with a frame of the application's library: a mark that the server is told
+    /// ([`Event::RequestStarted`](crate::Event::RequestStarted)). Not towards Linux hosts.
+    pub framed: bool,
+}
+
+/// Options of one response.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResponseOptions {
+    /// The body is provided later, by [`Engine::supply`]; otherwise all of it is there.
+    pub streaming_body: bool,
+    /// The response begins with a frame of the application's library: a mark that the client is
+    /// told ([`Event::ResponseStarted`](crate::Event::ResponseStarted)). Not towards Linux hosts.
+    pub framed: bool,
 }
 
 /// Why a message was not accepted for sending. Nothing was changed.
@@ -43,6 +56,9 @@ pub enum SendError {
         /// Its limit.
         max: u32,
     },
+    /// Linux hosts do not understand the options. Over raw IP a peer counts as one until it has
+    /// announced itself, and 10 s after it last did.
+    NotNative,
     /// `limits.max_rpcs` RPCs are alive: wait until some end.
     RpcLimit,
     /// `peers.max` peers are in use: wait until their RPCs end.
@@ -65,6 +81,7 @@ impl core::fmt::Display for SendError {
             Self::EmptyMessage => f.write_str("a message has at least one byte"),
             Self::TooLong { max } => write!(f, "longer than limits.max_message_bytes ({max})"),
             Self::PeerLimit { max } => write!(f, "longer than the peer takes ({max} bytes)"),
+            Self::NotNative => f.write_str("options that the peer (a Linux host) does not know"),
             Self::RpcLimit => f.write_str("limits.max_rpcs RPCs are alive"),
             Self::PeersLimit => f.write_str("peers.max peers are in use"),
             Self::NoSuchPort => f.write_str("the local port is not open"),
@@ -126,7 +143,7 @@ impl Engine {
         let no_peer = if peers_full { SendError::PeersLimit } else { SendError::OutOfMemory };
         let peer = self.peer_or_new(now, &path).ok_or(no_peer)?;
         let profile = self.peers.profile(self.ctx.now, peer);
-        profile.check_length(length)?;
+        profile.check(length, options.framed)?;
         self.ids.try_reserve_call().map_err(|_| SendError::OutOfMemory)?;
         let rpcs_full = self.rpcs.len() >= self.ctx.config.limits.max_rpcs as usize;
         let no_rpc = if rpcs_full { SendError::RpcLimit } else { SendError::OutOfMemory };
@@ -141,6 +158,7 @@ impl Engine {
         let key = rpc.key();
         rpc.id = id;
         rpc.tx.begin(length, if options.streaming_body { 0 } else { length }, unscheduled);
+        rpc.tx.set_flags(flags(options.framed));
         rpc.tx.keep_segments_whole(profile == Profile::Linux);
         rpc.begun_in = profile;
         rpc.call.cookie = cookie;
@@ -157,7 +175,7 @@ impl Engine {
         Ok(key)
     }
 
-    /// Answers a request with `length` bytes, all of which are there.
+    /// Answers a request with `length` bytes.
     ///
     /// # Errors
     /// See [`SendError`]; the RPC still waits for a response unless it is [`SendError::Stale`].
@@ -166,45 +184,24 @@ impl Engine {
         now: Instant,
         rpc: RpcKey,
         length: u32,
-    ) -> Result<(), SendError> {
-        self.respond(now, rpc, length, false)
-    }
-
-    /// Answers a request with `length` bytes that [`Engine::supply`] provides.
-    ///
-    /// # Errors
-    /// As [`Engine::send_response`].
-    pub fn send_response_streaming(
-        &mut self,
-        now: Instant,
-        rpc: RpcKey,
-        length: u32,
-    ) -> Result<(), SendError> {
-        self.respond(now, rpc, length, true)
-    }
-
-    fn respond(
-        &mut self,
-        now: Instant,
-        key: RpcKey,
-        length: u32,
-        streaming: bool,
+        options: ResponseOptions,
     ) -> Result<(), SendError> {
         self.ctx.tick(now, &mut self.peers);
         self.ctx.config.check_length(length)?;
         let birth = self.rpcs.next_birth();
-        let (index, rpc) = self.rpcs.live_mut(key).ok_or(SendError::Stale)?;
+        let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(SendError::Stale)?;
         match rpc.state() {
             State::InService => {}
             State::Refused(_) => return Err(SendError::Stale),
             _ => return Err(SendError::NotInService),
         }
         let profile = rpc.profile(&self.peers);
-        profile.check_length(length)?;
+        profile.check(length, options.framed)?;
         let unscheduled = self.peers.unscheduled_bytes(rpc.peer, length, &self.ctx.config);
         let interval_ns = self.shares.first_ack_interval_ns(rpc, &self.ctx.config);
         rpc.go_on(State::Outgoing);
-        rpc.tx.begin(length, if streaming { 0 } else { length }, unscheduled);
+        rpc.tx.begin(length, if options.streaming_body { 0 } else { length }, unscheduled);
+        rpc.tx.set_flags(flags(options.framed));
         rpc.tx.keep_segments_whole(profile == Profile::Linux);
         rpc.tx.set_birth(birth);
         rpc.last_heard = now;
@@ -275,7 +272,9 @@ impl Engine {
     }
 
     /// Ends an RPC that the application does not want to go on with. A client's call is cancelled
-    /// at the server; a server's request is refused, and its client told until it acknowledges. No
+    /// at the server. A server's request is refused, and its client told until it acknowledges: as
+    /// [`FailReason::Overloaded`] or [`FailReason::NotExecuted`] if that is `why`, which both say
+    /// that nothing was executed, otherwise as [`FailReason::Rejected`]. No
     /// [`crate::Event::Failed`] follows, since the caller knows.
     ///
     /// # Errors
@@ -321,7 +320,7 @@ impl Engine {
         rpc.last_heard = self.ctx.now;
         rpc.progress_at = self.ctx.now;
         rpc.resend.set_interval(interval_ns);
-        self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Rejected);
+        self.ctx.tell_refused(rpc, &self.peers);
         self.ctx.arm(index, interval_ns);
         self.receiver.use_freed_memory(&mut self.rpcs, &mut self.ctx);
     }
@@ -340,13 +339,19 @@ impl Config {
 }
 
 impl Profile {
-    /// Whether peers take a message of so many bytes.
-    fn check_length(self, length: u32) -> Result<(), SendError> {
+    /// Whether peers take a message of so many bytes, which may be `framed`.
+    fn check(self, length: u32, framed: bool) -> Result<(), SendError> {
         match self {
+            Self::Linux if framed => Err(SendError::NotNative),
             Self::Linux if length > LINUX_MESSAGE_BYTES_MAX => {
                 Err(SendError::PeerLimit { max: LINUX_MESSAGE_BYTES_MAX })
             }
             _ => Ok(()),
         }
     }
+}
+
+/// The flags of a message's packets.
+fn flags(framed: bool) -> u8 {
+    if framed { Data::FRAMED } else { 0 }
 }

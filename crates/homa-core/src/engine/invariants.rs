@@ -11,7 +11,7 @@ use crate::addr::{Carriage, Path, RxMeta};
 use crate::budget::HostBudget;
 use crate::config::Config;
 use crate::engine::peer::CREDIT_PER_PACKET;
-use crate::engine::{Engine, PortOptions, RequestOptions};
+use crate::engine::{Engine, PortOptions, RequestOptions, ResponseOptions};
 use crate::event::{Event, FailReason, Segment};
 use crate::time::Instant;
 
@@ -114,7 +114,7 @@ impl Bench {
             if refuse {
                 self.engine.abort(self.now, rpc, FailReason::Rejected).unwrap();
             } else {
-                self.engine.send_response(self.now, rpc, 10).unwrap();
+                self.engine.send_response(self.now, rpc, 10, ResponseOptions::default()).unwrap();
             }
         }
     }

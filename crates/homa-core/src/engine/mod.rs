@@ -51,7 +51,7 @@ use crate::secret::{Secret, Seed};
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 
-pub use api::{RequestOptions, RpcError, SendError};
+pub use api::{RequestOptions, ResponseOptions, RpcError, SendError};
 #[cfg(any(test, feature = "check"))]
 pub use check::HeldBytes;
 pub use receiver::incoming::PIECE_BYTES;
@@ -89,6 +89,8 @@ impl PortOptions {
 pub enum PortError {
     /// It is open in this engine already.
     InUse,
+    /// It was drained and closed: a request that was refused then must not be executed now.
+    Drained,
     /// No memory for it.
     OutOfMemory,
 }
@@ -97,6 +99,7 @@ impl core::fmt::Display for PortError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Self::InUse => "the port is in use",
+            Self::Drained => "the port was drained",
             Self::OutOfMemory => "out of memory",
         })
     }
@@ -184,7 +187,7 @@ impl Engine {
     /// Opens a port.
     ///
     /// # Errors
-    /// The port is open already, or memory is short.
+    /// The port is open already or was drained, or memory is short.
     pub fn bind_port(&mut self, port: u16, options: PortOptions) -> Result<(), PortError> {
         self.ports.open(port, options)
     }

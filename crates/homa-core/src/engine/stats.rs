@@ -180,6 +180,8 @@ stats! {
         dropped_limit,
         /// See [`DropReason::WrongPeer`].
         dropped_wrong_peer,
+        /// See [`DropReason::Draining`].
+        dropped_draining,
         /// Broken invariants of the engine, 0 unless it has a bug: please report it. What was to be
         /// done there is skipped. With the feature `check` the program panics instead.
         impossible,
@@ -226,6 +228,7 @@ impl Stats {
             DropReason::TooLong => &mut self.dropped_too_long,
             DropReason::Limit => &mut self.dropped_limit,
             DropReason::WrongPeer => &mut self.dropped_wrong_peer,
+            DropReason::Draining => &mut self.dropped_draining,
         };
         counter.inc();
     }

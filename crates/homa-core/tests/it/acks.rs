@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::harness::*;
 use homa_core::{Config, Event};
-use homa_wire::{Ack, AckEntry, Body, Reason};
+use homa_wire::{Ack, AckEntry, Body, Data, Reason};
 
 fn solo() -> Solo {
     Solo::new(Config::default())
@@ -156,7 +156,7 @@ fn a_client_behind_a_slow_path_is_asked_for_its_acknowledgement_later() {
     assert_eq!(asked, 3, "after 5, 10 and 20 ms");
     let mut copy = solo.data_header(from, 1000, 5000, 1000);
     let Body::Data(data) = &mut copy.body else { unreachable!() };
-    data.retransmit = 1;
+    data.flags = Data::RETRANSMISSION;
     let _ = solo.header(from, &copy, 1000);
     let _ = solo.data(from, 1000, 5000, (2000, 5000));
     let rpc = match solo.events()[..] {

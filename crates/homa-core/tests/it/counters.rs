@@ -61,8 +61,8 @@ fn packets_sent_again_are_counted_by_their_use() {
     let from = address(9, 900);
     let again = |solo: &mut Solo, range: (u32, u32)| {
         let mut header = solo.data_header(from, 2, 3000, range.0);
-        let Body::Data(Data { retransmit, .. }) = &mut header.body else { unreachable!() };
-        *retransmit = 1;
+        let Body::Data(Data { flags, .. }) = &mut header.body else { unreachable!() };
+        *flags = Data::RETRANSMISSION;
         let _ = solo.header(from, &header, range.1 - range.0);
         let stats = solo.engine.stats();
         (stats.retransmissions_used, stats.retransmissions_unneeded)

@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::harness::*;
 use homa_core::{
     Config, DropReason, Event, FailReason, IcmpKind, Instant, PortError, PortOptions, Received,
-    RequestOptions, RpcError, SendError, TransmitError,
+    RequestOptions, ResponseOptions, RpcError, SendError, TransmitError,
 };
-use homa_wire::{Ack, Body, Reason, VERSION, VERSION_MAGIC};
+use homa_wire::{Ack, Body, RESEND_ALL, Reason, Resend, VERSION, VERSION_MAGIC};
 
 fn solo() -> Solo {
     Solo::new(Config::default())
@@ -121,6 +121,7 @@ fn each_refusal_has_its_error() {
         (Reason::Rejected, FailReason::Rejected),
         (Reason::TooLong, FailReason::PeerLimit { max_bytes: None }),
         (Reason::Overloaded, FailReason::Overloaded),
+        (Reason::NotExecuted, FailReason::NotExecuted),
         (Reason::Finished, FailReason::Forgotten),
     ];
     for (why, expected) in cases {
@@ -194,38 +195,83 @@ fn a_closing_endpoint_tells_its_clients_and_servers() {
     net.assert_quiet();
 }
 
+/// What an application may refuse a request for, and what its client is told.
+const REFUSALS: [(FailReason, Reason, FailReason); 4] = [
+    (FailReason::Rejected, Reason::Rejected, FailReason::Rejected),
+    (FailReason::Aborted, Reason::Rejected, FailReason::Rejected),
+    (FailReason::Overloaded, Reason::Overloaded, FailReason::Overloaded),
+    (FailReason::NotExecuted, Reason::NotExecuted, FailReason::NotExecuted),
+];
+
 #[test]
-fn a_rejected_request_is_told_until_it_is_acknowledged() {
-    for lost in [0, 1, 3] {
+fn a_refused_request_is_told_why_until_it_is_acknowledged() {
+    for ((why, reason, told), lost) in
+        REFUSALS.into_iter().flat_map(|refusal| [0, 1, 3].map(|lost| (refusal, lost)))
+    {
         let mut net = Net::new(&Config::default(), 2);
-        net.hosts[1].service = Service::Reject;
+        net.hosts[1].service = Service::Refuse(why);
         let mut left = lost;
         net.lose = Box::new(move |_, sent| {
-            let lose = sent.unknown() == Some(Reason::Rejected) && left > 0;
+            let lose = sent.unknown() == Some(reason) && left > 0;
             left -= u32::from(lose);
             lose
         });
         let rpc = net.call(0, 1, 100);
         net.run(50);
-        assert_eq!(net.failure(0, rpc), Some(FailReason::Rejected), "{lost} lost");
+        assert_eq!(net.failure(0, rpc), Some(told), "{why:?}, {lost} lost");
         net.assert_quiet();
     }
 }
 
 #[test]
+fn a_refused_request_is_told_the_same_whatever_its_client_asks() {
+    for (why, reason, _) in REFUSALS {
+        let mut solo = solo();
+        let from = address(9, 900);
+        let rpc = solo.request(from, 10, 100);
+        solo.engine.abort(solo.now(), rpc, why).unwrap();
+        let told = |sent: Vec<Sent>| sent.iter().filter_map(Sent::unknown).collect::<Vec<_>>();
+        assert_eq!(told(solo.drain()), [reason]);
+        let resend = Resend { offset: 0, length: RESEND_ALL, priority: 7 };
+        for body in [Body::Resend(resend), Body::NeedAck] {
+            let _ = solo.control(from, 10, body, Reason::None, 0);
+            assert_eq!(told(solo.drain()), [reason], "{body:?}");
+        }
+        assert_eq!(told(solo.advance(3))[..1], [reason], "silence");
+        let _ = solo.control(from, 10, Body::Ack(Ack::default()), Reason::None, 0);
+        solo.advance(1);
+        assert!(solo.ended(rpc));
+    }
+}
+
+#[test]
 fn a_refusal_whose_acknowledgement_is_lost_ends_too() {
-    let mut net = Net::new(&Config::default(), 2);
-    net.hosts[1].service = Service::Reject;
-    let mut left = 1;
-    net.lose = Box::new(move |_, sent| {
-        let lose = sent.is_ack() && left > 0;
-        left -= u32::from(lose);
-        lose
-    });
-    let rpc = net.call(0, 1, 100);
-    net.run(50);
-    assert_eq!(net.failure(0, rpc), Some(FailReason::Rejected));
-    net.assert_quiet();
+    for (why, _, told) in REFUSALS {
+        let mut net = Net::new(&Config::default(), 2);
+        net.hosts[1].service = Service::Refuse(why);
+        let mut left = 1;
+        net.lose = Box::new(move |_, sent| {
+            let lose = sent.is_ack() && left > 0;
+            left -= u32::from(lose);
+            lose
+        });
+        let rpc = net.call(0, 1, 100);
+        net.run(50);
+        assert_eq!(net.failure(0, rpc), Some(told));
+        net.assert_quiet();
+    }
+}
+
+#[test]
+fn a_refusal_at_a_limit_is_not_acknowledged_since_nobody_waits_for_that() {
+    let mut solo = solo();
+    let server = address(9, 900);
+    let (_, id, _) = solo.called(server, 100);
+    for _ in 0..2 {
+        let _ = solo.control(server, id, Body::RpcUnknown, Reason::Overloaded, 0);
+        solo.events();
+        assert!(!solo.drain().iter().any(Sent::is_ack));
+    }
 }
 
 // Scenario: X26, D8
@@ -425,17 +471,29 @@ fn replies_at_the_wrong_time_are_errors_and_leave_the_rpc() {
         ref other => panic!("{other:?}"),
     };
     let now = solo.now();
-    assert_eq!(solo.engine.send_response(now, rpc, 1), Err(SendError::NotInService));
+    assert_eq!(
+        solo.engine.send_response(now, rpc, 1, ResponseOptions::default()),
+        Err(SendError::NotInService)
+    );
     assert_eq!(solo.engine.consumed(now, rpc, 1001), Err(RpcError::OutOfRange));
     let _ = solo.data(from, 1000, 2000, (1000, 2000));
     solo.events();
-    assert_eq!(solo.engine.send_response(now, rpc, 0), Err(SendError::EmptyMessage));
-    assert_eq!(solo.engine.send_response(now, rpc, 5), Ok(()));
-    assert_eq!(solo.engine.send_response(now, rpc, 5), Err(SendError::NotInService));
+    assert_eq!(
+        solo.engine.send_response(now, rpc, 0, ResponseOptions::default()),
+        Err(SendError::EmptyMessage)
+    );
+    assert_eq!(solo.engine.send_response(now, rpc, 5, ResponseOptions::default()), Ok(()));
+    assert_eq!(
+        solo.engine.send_response(now, rpc, 5, ResponseOptions::default()),
+        Err(SendError::NotInService)
+    );
     assert_eq!(solo.engine.supply(now, rpc, 6), Err(RpcError::OutOfRange));
     solo.drain();
     let _ = solo.control(from, 1000, Body::Ack(Ack::default()), Reason::None, 0);
-    assert_eq!(solo.engine.send_response(now, rpc, 5), Err(SendError::Stale));
+    assert_eq!(
+        solo.engine.send_response(now, rpc, 5, ResponseOptions::default()),
+        Err(SendError::Stale)
+    );
     solo.events();
     assert_eq!(solo.engine.supply(now, rpc, 1), Err(RpcError::Stale));
     assert_eq!(solo.engine.consumed(now, rpc, 1), Err(RpcError::Stale));
@@ -542,7 +600,7 @@ fn a_route_that_is_gone_for_a_while_costs_an_answer_only_time() {
     let from = address(9, 900);
     let rpc = solo.request(from, 10, 100);
     let now = solo.now();
-    solo.engine.send_response(now, rpc, 5000).unwrap();
+    solo.engine.send_response(now, rpc, 5000, ResponseOptions::default()).unwrap();
     let transmit = solo.engine.poll_transmit(now, &mut solo.segments).unwrap();
     solo.engine.transmit_failed(now, &transmit, &solo.segments, 0, TransmitError::Unreachable);
     solo.drain();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::*;
-use homa_core::{Config, DropReason, FailReason, Received, RpcKey, TransmitError};
+use homa_core::{Config, DropReason, FailReason, Received, ResponseOptions, RpcKey, TransmitError};
 use homa_wire::{Ack, AckEntry, Body, Extension, Grant, Reason, Resend};
 
 const DUPLICATE: Received = Received::Dropped(DropReason::Duplicate);
@@ -535,7 +535,7 @@ fn responses_that_wait_for_room_are_kept_while_their_client_takes_others() {
     let ids: Vec<u64> = (0..12).map(|number| 1000 + 2 * number).collect();
     let rpcs: Vec<_> = ids.iter().map(|id| solo.request(client, *id, 100)).collect();
     for rpc in &rpcs {
-        solo.engine.send_response(solo.now(), *rpc, 2_000).unwrap();
+        solo.engine.send_response(solo.now(), *rpc, 2_000, ResponseOptions::default()).unwrap();
     }
     // One after the other has room and is acknowledged; NEED_ACKs are not answered.
     let mut sent = solo.drain();

@@ -2,7 +2,7 @@
 
 use crate::harness::{FULL, Host, PORT, Remote, Sent, exact, grants, levels};
 use homa_core::{Config, DropReason, FailReason, HostBudget, PeerSettings, PortOptions, Received};
-use homa_wire::{Body, Reason};
+use homa_wire::{Body, Data, Reason};
 use proptest::prelude::*;
 
 /// The first packet of a message arrives; returns the grants it leads to.
@@ -149,7 +149,7 @@ fn data_that_needs_no_grant_and_data_sent_again_end_no_round_trip() {
         host.pass_ns(1_000);
         let mut packet = a.data(2, 150_000..150_000 + FULL, 900_000, announced);
         if let (Body::Data(data), true) = (&mut packet.0.body, again) {
-            data.retransmit = 1;
+            data.flags = Data::RETRANSMISSION;
         }
         host.take(&a, packet);
         host.sent();

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::harness::*;
-use homa_core::{Config, DropReason, Event, Instant, PeerSettings, Received, RxMeta};
+use homa_core::{
+    Config, DropReason, Event, Instant, PeerSettings, Received, ResponseOptions, RxMeta,
+};
 use homa_wire::{Ack, AckEntry, Body, Cutoffs, Grant, RESEND_ALL, Reason, Resend};
 use proptest::prelude::*;
 
@@ -520,7 +522,7 @@ proptest! {
         }).collect();
         for rpc in answers {
             let now = honest.solo.now();
-            let _ = honest.solo.engine.send_response(now, rpc, 5000);
+            let _ = honest.solo.engine.send_response(now, rpc, 5000, ResponseOptions::default());
         }
         for _ in 0..20 {
             honest.solo.advance(1000);

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use crate::harness::*;
 use homa_core::{
     Config, DropReason, Engine, Event, FailReason, HostBudget, Instant, PortOptions, Received,
-    RequestOptions, RpcKey, RxMeta, Segment,
+    RequestOptions, ResponseOptions, RpcKey, RxMeta, Segment,
 };
 use homa_wire::{
     Ack, Body, Common, Cutoffs, Data, Extension, Grant, Header, RESEND_ALL, Reason, Resend,
@@ -54,7 +54,7 @@ fn arrived(events: &[Event]) -> Option<RpcKey> {
 fn answer(solo: &mut Solo, rpc: RpcKey, length: u32) {
     let now = solo.now();
     let _ = solo.engine.consumed(now, rpc, 10);
-    let _ = solo.engine.send_response(now, rpc, length);
+    let _ = solo.engine.send_response(now, rpc, length, ResponseOptions::default());
 }
 
 // The proof of an address.
@@ -638,7 +638,7 @@ fn what_waits_for_an_unvalidated_client_is_not_sent_once_its_record_is_gone() {
     let echo = solo.ours(client);
     let _ = solo.header(client, &short(client, 2, 1, (THEIRS, echo)), 1);
     let other = arrived(&solo.events()).unwrap();
-    solo.engine.send_response(solo.now(), other, 950).unwrap();
+    solo.engine.send_response(solo.now(), other, 950, ResponseOptions::default()).unwrap();
     assert_eq!(solo.engine.stats().responses_displaced, 1);
     let call = solo.call_with(address(9, 900), 100, RequestOptions::default());
     assert!(call.is_ok(), "the record of the client makes room: {call:?}");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::harness::{Host, PORT, Sent, data_bytes, data_of, exact, grants};
 use homa_core::{
     Carriage, DropReason, Event, FailReason, IcmpKind, Path, PortOptions, Received, RequestOptions,
-    RpcKey, RxMeta, SendError,
+    ResponseOptions, RpcKey, RxMeta, SendError,
 };
 use homa_wire::{
     ACKS_MAX, Ack, AckEntry, Body, Common, Cutoffs, DOFF_CONTROL, DOFF_DATA, Data, FLAGS, Grant,
@@ -126,7 +126,7 @@ fn call(host: &mut Host, to: &Linux, length: u32) -> (RpcKey, u64, Vec<Sent>) {
 fn serve(host: &mut Host, from: &Linux, id: u64, length: u32, reply: u32) -> RpcKey {
     take(host, from, from.data(id, 0..length, length, length));
     let rpc = host.arrived();
-    host.engine.send_response(host.now(), rpc, reply).unwrap();
+    host.engine.send_response(host.now(), rpc, reply, ResponseOptions::default()).unwrap();
     rpc
 }
 
@@ -234,7 +234,7 @@ fn retransmissions_keep_the_original_boundaries() {
             let start = packet.payload.start;
             let on_grid = first.contains(&start) || (start - 40_000) % FULL == 0;
             assert!(on_grid, "{offset}+{length}: {:?}", packet.payload);
-            assert_eq!(packet.data().unwrap().retransmit, 1);
+            assert_eq!(packet.data().unwrap().flags, 1);
             assert_eq!(packet.priority, 5, "the level that the RESEND names");
             let incoming = packet.data().unwrap().incoming;
             assert!(incoming >= packet.payload.end, "{incoming}");
@@ -335,6 +335,52 @@ fn segments_of_any_size_fit_together() {
     assert!(host.events().iter().any(|event| matches!(event, Event::ResponseArrived { .. })));
 }
 
+// What Linux has no words for.
+
+#[test]
+fn a_framed_message_is_refused_before_it_is_sent() {
+    let mut host = host();
+    let server = linux(1, 99);
+    let (now, path) = (host.now(), server.path());
+    let options = RequestOptions { framed: true, ..RequestOptions::default() };
+    let refused = host.engine.send_request(now, path, 100, 0, options);
+    assert_eq!(refused, Err(SendError::NotNative));
+    assert_eq!((host.stats().live_rpcs, host.stats().requests_sent), (0, 0));
+    assert!(host.sent().is_empty());
+
+    let client = linux(2, 40_000);
+    take(&mut host, &client, client.data(2, 0..10, 10, 10));
+    let rpc = host.arrived();
+    let framed = ResponseOptions { framed: true, ..ResponseOptions::default() };
+    assert_eq!(host.engine.send_response(now, rpc, 10, framed), Err(SendError::NotNative));
+    assert_eq!(host.engine.send_response(now, rpc, 10, ResponseOptions::default()), Ok(()));
+}
+
+#[test]
+fn no_flag_of_a_linux_host_means_anything_but_a_retransmission() {
+    let mut host = host();
+    let client = linux(2, 40_000);
+    for (id, flags) in [(2, 0), (4, 2), (6, 0xFF)] {
+        let (mut header, bytes) = client.data(id, 0..10, 10, 10);
+        let Body::Data(data) = &mut header.body else { unreachable!() };
+        data.flags = flags;
+        take(&mut host, &client, (header, bytes));
+        let framed = |event: &Event| matches!(event, Event::RequestStarted { framed: true, .. });
+        assert!(!host.events().iter().any(framed));
+    }
+    assert_eq!(host.stats().retransmissions_used, 2);
+}
+
+#[test]
+fn a_draining_port_says_nothing_to_a_linux_client() {
+    let mut host = host();
+    let (client, now) = (linux(2, 40_000), host.now());
+    host.engine.drain_port(now, PORT);
+    let received = receive(&mut host, &client, client.data(2, 0..10, 10, 10));
+    assert_eq!(received, Received::Dropped(DropReason::Draining));
+    assert!(host.sent().is_empty());
+}
+
 // Limits.
 
 #[test]
@@ -348,9 +394,9 @@ fn a_message_beyond_1_000_000_bytes_is_refused_before_it_is_sent() {
     let client = linux(2, 40_000);
     take(&mut host, &client, client.data(2, 0..10, 10, 10));
     let rpc = host.arrived();
-    let refused = host.engine.send_response(now, rpc, 1_000_001);
+    let refused = host.engine.send_response(now, rpc, 1_000_001, ResponseOptions::default());
     assert_eq!(refused, Err(SendError::PeerLimit { max: 1_000_000 }));
-    assert_eq!(host.engine.send_response(now, rpc, 1_000_000), Ok(()));
+    assert_eq!(host.engine.send_response(now, rpc, 1_000_000, ResponseOptions::default()), Ok(()));
 }
 
 #[test]
@@ -488,7 +534,7 @@ fn a_resend_beyond_the_grant_stands_for_a_lost_grant() {
     let sent = host.sent();
     assert!(data_bytes(&sent) >= 10_000, "what was granted goes out");
     assert!(kinds(&sent).contains(&"BUSY"), "nothing of it had been sent");
-    assert!(sent.iter().filter_map(Sent::data).all(|data| data.retransmit == 0));
+    assert!(sent.iter().filter_map(Sent::data).all(|data| data.flags == 0));
 }
 
 // RESEND, BUSY, RPC_UNKNOWN.
@@ -505,7 +551,7 @@ fn resend_of_everything_is_answered_as_the_state_demands() {
     take(&mut host, &client, client.data(2, 0..10, 10, 10));
     let rpc = host.arrived();
     assert_eq!(kinds(&ask(&mut host)), ["BUSY"]);
-    host.engine.send_response(host.now(), rpc, 3000).unwrap();
+    host.engine.send_response(host.now(), rpc, 3000, ResponseOptions::default()).unwrap();
     host.sent();
     assert_eq!(ranges(&ask(&mut host)), [0..FULL, FULL..2 * FULL, 2 * FULL..3000]);
     take(&mut host, &client, client.ack(2, &[]));
@@ -520,7 +566,7 @@ fn rpc_unknown_makes_a_client_send_again_all_it_has_sent() {
     take(&mut host, &server, server.control(id | 1, Body::RpcUnknown));
     let sent = host.sent();
     assert_eq!(data_bytes(&sent), 40_000);
-    assert!(sent.iter().filter_map(Sent::data).all(|data| data.retransmit == 1));
+    assert!(sent.iter().filter_map(Sent::data).all(|data| data.flags == 1));
 }
 
 #[test]
@@ -664,7 +710,7 @@ fn a_linux_host_that_was_asked_too_early_is_given_more_time() {
     // The answer to the RESEND comes after that to the call: nothing had been lost.
     let (mut header, bytes) = server.data(id ^ 1, 0..100, 100, 100);
     if let Body::Data(data) = &mut header.body {
-        (data.retransmit, data.seg_offset) = (1, 0);
+        (data.flags, data.seg_offset) = (1, 0);
     }
     let _ = receive(&mut host, &server, (header, bytes));
     host.sent();
@@ -842,7 +888,7 @@ fn an_ack_counts_from_whatever_port_of_the_client_host() {
     take(&mut host, &other, (header, bytes));
     let rpc = host.arrived();
     // What came with a request is acted on when its answer has left.
-    host.engine.send_response(host.now(), rpc, 10).unwrap();
+    host.engine.send_response(host.now(), rpc, 10, ResponseOptions::default()).unwrap();
     host.sent();
     host.events();
     assert_eq!(host.stats().live_rpcs, 2, "the new request is one of them: {rpc:?}");
@@ -1135,7 +1181,7 @@ fn the_announcement_rides_in_the_header_of_cutoffs_alone() {
     data.cutoff_version = 0;
     take(&mut host, &client, (header, bytes));
     let rpc = host.arrived();
-    host.engine.send_response(host.now(), rpc, 10).unwrap();
+    host.engine.send_response(host.now(), rpc, 10, ResponseOptions::default()).unwrap();
     let sent = host.pass_ms(5);
     assert_eq!(kinds(&sent), ["CUTOFFS", "DATA", "NEED_ACK", "NEED_ACK"]);
     assert!(

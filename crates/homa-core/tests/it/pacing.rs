@@ -196,7 +196,7 @@ fn retransmissions_wait_for_the_clock_go_before_new_data_and_are_charged() {
     host.now_ns = ready.as_nanos();
     let sent = host.train();
     assert_eq!(data_of(&sent)[0], (id, 0..FULL, 7));
-    assert!(sent[0].data().unwrap().retransmit != 0);
+    assert!(sent[0].data().unwrap().flags != 0);
     let after = host.engine.poll_timeout().unwrap().0;
     assert!(after.since(ready).as_nanos() as u64 >= FULL_ON_LINK * 8 / 10);
 }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use crate::harness::{FULL, Host, Remote, Sent, data_bytes, data_of, exact, grants};
 use homa_core::{
-    Config, DropReason, Event, FailReason, PeerSettings, Received, RequestOptions, SendError,
+    Config, DropReason, Event, FailReason, PeerSettings, Received, RequestOptions, ResponseOptions,
+    SendError,
 };
 use homa_wire::{Body, Reason};
 
@@ -172,7 +173,7 @@ fn a_peer_that_has_not_proved_its_address_gets_at_most_three_times_what_it_sent(
         let received = request.0.encoded_bytes() as u64 + 1;
         host.take(&remote, request);
         let rpc = host.arrived();
-        host.engine.send_response(host.now(), rpc, reply).unwrap();
+        host.engine.send_response(host.now(), rpc, reply, ResponseOptions::default()).unwrap();
         let sent = host.pass_ms(20_000);
         assert!(wire_bytes(&sent) <= 3 * received, "{} for {received}", wire_bytes(&sent));
         host.events();
@@ -212,7 +213,9 @@ fn a_small_first_call_needs_no_extra_round_trip() {
         };
         host.take(&remote, packet);
         let rpc = host.arrived();
-        host.engine.send_response(host.now(), rpc, length.min(40)).unwrap();
+        host.engine
+            .send_response(host.now(), rpc, length.min(40), ResponseOptions::default())
+            .unwrap();
         assert_eq!(data_bytes(&host.sent()), length.min(40), "{length}");
     }
 }
@@ -223,7 +226,7 @@ fn a_peer_that_echoes_our_incarnation_gets_its_response() {
     let remote = unvalidated(&host);
     host.take(&remote, remote.data(2, 0..1, 1, 1));
     let rpc = host.arrived();
-    host.engine.send_response(host.now(), rpc, 20_000).unwrap();
+    host.engine.send_response(host.now(), rpc, 20_000, ResponseOptions::default()).unwrap();
     let sent = host.pass_ms(1);
     assert_eq!(data_bytes(&sent), 0);
     assert_eq!(probes(&sent), [3], "it is asked, so that it can prove itself");
@@ -238,7 +241,7 @@ fn an_echo_of_another_incarnation_proves_nothing() {
     let remote = unvalidated(&host);
     host.take(&remote, remote.data(2, 0..1, 1, 1));
     let rpc = host.arrived();
-    host.engine.send_response(host.now(), rpc, 20_000).unwrap();
+    host.engine.send_response(host.now(), rpc, 20_000, ResponseOptions::default()).unwrap();
     host.pass_ms(1);
     let guess = Remote { echo: host.remote(1, 1).echo ^ 1, ..remote };
     host.take(&guess, guess.control(2, Body::Busy, Reason::None, 0));
@@ -510,7 +513,7 @@ fn a_peer_with_a_live_rpc_or_settings_of_its_own_is_never_evicted() {
     assert_eq!(host.stats().live_peers, 4);
     host.take(&special, special.data(2, 0..FULL, 900_000, FULL));
     assert_eq!(grants(&host.sent()), [(2, FULL + 1000, 0)]);
-    host.engine.send_response(host.now(), rpc, 30).unwrap();
+    host.engine.send_response(host.now(), rpc, 30, ResponseOptions::default()).unwrap();
     assert_eq!(data_bytes(&host.sent()), 30);
 }
 
@@ -538,7 +541,7 @@ fn an_evicted_peer_is_known_again_as_soon_as_it_is_needed() {
     assert_eq!(host.stats().live_peers, 0);
     host.take(&remote, remote.data(4, 0..10, 10, 10));
     let rpc = host.arrived();
-    host.engine.send_response(host.now(), rpc, 30).unwrap();
+    host.engine.send_response(host.now(), rpc, 30, ResponseOptions::default()).unwrap();
     assert_eq!(data_bytes(&host.sent()), 30);
     host.call(&remote, 5000);
     assert!(longest(&host.sent()) > 1280, "it was announced again, so its MTU is known");

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use crate::harness::{FULL, Host, Remote, Sent, data_bytes, data_of, exact, grants, levels};
-use homa_core::{Config, CutoffSource, Cutoffs, PortOptions, RequestOptions, SendError};
+use homa_core::{
+    Config, CutoffSource, Cutoffs, PortOptions, RequestOptions, ResponseOptions, SendError,
+};
 use homa_wire::{AckEntry, Body, Data, Header, Reason};
 
 fn cutoffs_of(sent: &[Sent]) -> Vec<homa_wire::Cutoffs> {
@@ -127,7 +129,7 @@ fn data_sent_again_is_marked_and_keeps_its_segments() {
     host.take(&remote, remote.resend(id | 1, 100, 200));
     let sent = host.sent();
     assert_eq!(data_of(&sent), [(id, 0..FULL, 7)]);
-    assert_eq!(sent[0].data().unwrap().retransmit, 1);
+    assert_eq!(sent[0].data().unwrap().flags, 1);
 }
 
 #[test]
@@ -335,7 +337,7 @@ fn a_response_takes_its_unscheduled_priority_from_the_clients_cutoffs() {
     host.take(&remote, remote.data(2, 0..10, 10, 10));
     tell(&mut host, &remote, [0, 0, 0, 1_000_000, 0, 200, 0, 0], 3);
     let rpc = host.arrived();
-    host.engine.send_response(host.now(), rpc, 150).unwrap();
+    host.engine.send_response(host.now(), rpc, 150, ResponseOptions::default()).unwrap();
     assert_eq!(data_of(&host.sent()), [(3, 0..150, 5)]);
 }
 

@@ -344,7 +344,12 @@ fn a_response_turns_an_outgoing_call_into_an_incoming_one() {
     let (rpc, id, _) = solo.called(server, 100);
     let _ = place(solo.data(server, id, 3000, (0, 1000)));
     let events = solo.events();
-    assert!(events.contains(&Event::ResponseStarted { rpc, cookie: 77, length: 3000 }));
+    assert!(events.contains(&Event::ResponseStarted {
+        rpc,
+        cookie: 77,
+        length: 3000,
+        framed: false
+    }));
     assert!(
         events.contains(&Event::Released { rpc, upto: 100 }),
         "the request is not needed any more"
@@ -589,7 +594,7 @@ fn a_response_takes_its_length_and_its_unscheduled_part_from_its_first_packet() 
     let id = host.sent()[0].id() | 1;
     // Offset 2,832 comes first; 40,000 bytes come without a grant.
     host.take(&remote, remote.data(id, 2 * FULL..3 * FULL, 900_000, 40_000));
-    let started = Event::ResponseStarted { rpc, cookie: 0, length: 900_000 };
+    let started = Event::ResponseStarted { rpc, cookie: 0, length: 900_000, framed: false };
     assert!(host.events().contains(&started));
     assert_eq!(grants(&host.sent()), [(id & !1, FULL + 200_000, 0)]);
     assert_eq!(host.stats().incoming_bytes, 200_000);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::*;
-use homa_core::{Config, Event, FailReason, RequestOptions};
+use homa_core::{Config, Event, FailReason, RequestOptions, ResponseOptions};
 use homa_wire::{Body, Grant, RESEND_ALL, Reason, Resend};
 
 fn solo() -> Solo {
@@ -309,7 +309,14 @@ fn a_server_that_is_slow_to_provide_its_response_costs_nothing() {
             ref other => panic!("{other:?}"),
         }
     };
-    solo.engine.send_response_streaming(solo.now(), rpc, 10_000).unwrap();
+    solo.engine
+        .send_response(
+            solo.now(),
+            rpc,
+            10_000,
+            ResponseOptions { streaming_body: true, ..ResponseOptions::default() },
+        )
+        .unwrap();
     solo.engine.supply(solo.now(), rpc, 5000).unwrap();
     let before = solo.wakeups;
     solo.advance(10_000);
@@ -384,7 +391,7 @@ fn a_resend_brings_whole_original_segments_at_the_priority_it_names() {
     let _ = solo.control(address(9, 900), id, resend(100, 200, 3), Reason::None, 0);
     let sent = solo.drain();
     assert_eq!(ranges(&sent), [(0, FULL)]);
-    assert_eq!((sent[0].priority, sent[0].data().unwrap().retransmit), (3, 1));
+    assert_eq!((sent[0].priority, sent[0].data().unwrap().flags), (3, 1));
     solo.now_ns += 5 * MS;
     let _ = solo.control(address(9, 900), id, resend(FULL - 1, FULL + 2, 6), Reason::None, 0);
     let sent = solo.drain();
@@ -461,7 +468,7 @@ fn a_server_that_never_saw_the_request_gets_all_of_it_again() {
     let _ = solo.control(server, id, Body::RpcUnknown, Reason::NeverSeen, 0);
     let sent = solo.drain();
     assert_eq!(sent.len(), 15);
-    assert!(sent.iter().all(|sent| sent.data().unwrap().retransmit == 1));
+    assert!(sent.iter().all(|sent| sent.data().unwrap().flags == 1));
     assert_eq!(solo.engine.stats().restarts, 1);
 }
 
@@ -545,7 +552,7 @@ fn a_response_lost_as_a_whole_comes_again() {
         net.hosts[1].service = Service::Reply(size);
         let mut dropped = 0;
         net.lose = Box::new(move |from, sent| {
-            let first = from == 1 && sent.data().is_some_and(|data| data.retransmit == 0);
+            let first = from == 1 && sent.data().is_some_and(|data| data.flags == 0);
             dropped += u32::from(first);
             first && dropped < 30
         });
@@ -702,7 +709,7 @@ fn segments_sent_again_say_that_they_need_no_grant() {
     assert!(again.windows(2).all(|pair| pair[0].1 == pair[1].0), "without a gap: {again:?}");
     for sent in &sent {
         let (data, end) = (sent.data().unwrap(), sent.range().unwrap().1);
-        assert_eq!((sent.priority, data.retransmit, data.incoming), (5, 1, end));
+        assert_eq!((sent.priority, data.flags, data.incoming), (5, 1, end));
     }
 }
 
@@ -714,11 +721,11 @@ fn a_resend_beyond_what_was_sent_brings_what_was_sent_and_busy() {
     let _ = solo.control(server, id, resend(38_000, 2_000, 7), Reason::None, 0);
     let sent = solo.drain();
     assert_eq!(ranges(&sent).last().unwrap().1, 40_000);
-    assert!(sent.iter().all(|sent| sent.data().is_some_and(|data| data.retransmit == 1)));
+    assert!(sent.iter().all(|sent| sent.data().is_some_and(|data| data.flags == 1)));
     let _ = solo.control(server, id, resend(100_000, 1, 7), Reason::None, 0);
     let sent = solo.drain();
     assert_eq!(sent.iter().filter(|sent| sent.is(&Body::Busy)).count(), 1);
-    let new = sent.iter().filter_map(Sent::data).all(|data| data.retransmit == 0);
+    let new = sent.iter().filter_map(Sent::data).all(|data| data.flags == 0);
     assert!(new, "nothing of it had been sent, so nothing is sent again");
 }
 
@@ -730,7 +737,7 @@ fn the_grant_that_a_resend_makes_up_for_brings_new_data() {
     let sent = solo.drain();
     let flags = |from: u32| {
         let at = |sent: &&Sent| sent.range().is_some_and(|range| range.0 >= from);
-        let flag = |sent: &Sent| sent.data().unwrap().retransmit;
+        let flag = |sent: &Sent| sent.data().unwrap().flags;
         sent.iter().filter(at).map(flag).collect::<Vec<_>>()
     };
     assert_eq!(ranges(&sent).iter().map(|range| range.1).max(), Some(44_000));

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::harness::*;
-use homa_core::{Config, Event, RpcKey};
+use homa_core::{Config, Event, ResponseOptions, RpcKey};
 use homa_wire::{Body, Grant, Reason, Resend};
 
 fn greedy() -> SocketAddr {
@@ -32,7 +32,7 @@ fn short_answer(solo: &mut Solo) -> RpcKey {
         _ => None,
     });
     let rpc = arrived.expect("it is complete");
-    solo.engine.send_response(solo.now(), rpc, 100).unwrap();
+    solo.engine.send_response(solo.now(), rpc, 100, ResponseOptions::default()).unwrap();
     rpc
 }
 

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use crate::harness::*;
-use homa_core::{Config, DropReason, Event, Received, RequestOptions, RpcKey};
+use homa_core::{Config, DropReason, Event, Received, RequestOptions, ResponseOptions, RpcKey};
 use homa_wire::{Ack, Body, Grant, Reason};
 
 /// A server that keeps 1,000,000 bytes of responses.
@@ -92,7 +92,14 @@ fn of_a_streamed_response_only_what_was_provided_and_not_taken_counts() {
     let mut solo = keeping();
     let from = address(1, 900);
     let stream = solo.request(from, 2, 100);
-    solo.engine.send_response_streaming(solo.now(), stream, 1_000_000).unwrap();
+    solo.engine
+        .send_response(
+            solo.now(),
+            stream,
+            1_000_000,
+            ResponseOptions { streaming_body: true, ..ResponseOptions::default() },
+        )
+        .unwrap();
     solo.engine.supply(solo.now(), stream, 400_000).unwrap();
     solo.drain();
     let others = answered(&mut solo, address(2, 900), 1..7, 100_000);

@@ -4,7 +4,7 @@
 use crate::harness::*;
 use homa_core::{
     Config, DropReason, Event, FailReason, PortError, PortOptions, Received, RequestOptions,
-    RxMeta, SendError,
+    ResponseOptions, RxMeta, SendError,
 };
 use homa_wire::{Body, Header, Reason};
 
@@ -134,10 +134,16 @@ fn an_answer_that_nobody_waits_for_sends_nothing_and_harms_nobody() {
     let kept = solo.request(from, 4, 100);
     let _ = solo.control(from, 2, Body::RpcUnknown, Reason::Cancelled, 0);
     let now = solo.now();
-    assert_eq!(solo.engine.send_response(now, gone, 100), Err(SendError::Stale));
+    assert_eq!(
+        solo.engine.send_response(now, gone, 100, ResponseOptions::default()),
+        Err(SendError::Stale)
+    );
     assert!(solo.drain().is_empty());
-    assert_eq!(solo.engine.send_response(now, kept, 100), Ok(()));
-    assert_eq!(solo.engine.send_response(now, kept, 100), Err(SendError::NotInService));
+    assert_eq!(solo.engine.send_response(now, kept, 100, ResponseOptions::default()), Ok(()));
+    assert_eq!(
+        solo.engine.send_response(now, kept, 100, ResponseOptions::default()),
+        Err(SendError::NotInService)
+    );
     assert_eq!(solo.drain().iter().filter(|sent| sent.is_data()).count(), 1, "once");
     solo.events();
     assert_eq!(solo.engine.stats().live_rpcs, 1);

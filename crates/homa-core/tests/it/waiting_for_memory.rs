@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::harness::*;
 use homa_core::{Config, DropReason, FailReason, Received};
-use homa_wire::{Body, Reason};
+use homa_wire::{Body, Data, Reason};
 
 /// Memory for the longest message, which is set aside for one at a time, and nothing else.
 fn little_memory() -> Config {
@@ -43,7 +43,7 @@ fn begin(solo: &mut Solo, from: SocketAddr, id: u64) -> Received {
 fn copy(solo: &mut Solo, from: SocketAddr, id: u64, range: (u32, u32)) -> Received {
     let mut header = solo.data_header(from, id, 60_000, range.0);
     let Body::Data(data) = &mut header.body else { unreachable!() };
-    data.retransmit = 1;
+    data.flags = Data::RETRANSMISSION;
     solo.header(from, &header, range.1 - range.0)
 }
 

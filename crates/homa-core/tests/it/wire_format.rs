@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use crate::harness::{Host, PORT, exact};
-use homa_core::{Carriage, DropReason, Path, Received, RequestOptions, RpcKey, RxMeta, Segment};
+use homa_core::{
+    Carriage, DropReason, Path, Received, RequestOptions, ResponseOptions, RpcKey, RxMeta, Segment,
+};
 use homa_wire::{AckEntry, Body, COMMON_HEADER_BYTES, Common, Data, Extension, Header};
 
 /// A packet as a driver gets it: the header's bytes and what follows.
@@ -197,7 +199,7 @@ fn control_packets() -> Vec<Packet> {
     arrive(&mut host, path, &header, 0);
     arrive(&mut host, path, &linux_data(path, 6, 10, AckEntry::NONE), 10);
     let rpc = host.arrived();
-    host.engine.send_response(host.now(), rpc, 10).unwrap();
+    host.engine.send_response(host.now(), rpc, 10, ResponseOptions::default()).unwrap();
     for _ in 0..20 {
         sent.extend(packets(&mut host));
         host.now_ns += 1_000_000;

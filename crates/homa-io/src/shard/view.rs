@@ -1,7 +1,9 @@
 //! The operations on RPCs, with their bytes.
 
 use bytes::Bytes;
-use homa_core::{Engine, FailReason, Instant, Path, RequestOptions, RpcError, RpcKey, SendError};
+use homa_core::{
+    Engine, FailReason, Instant, Path, RequestOptions, ResponseOptions, RpcError, RpcKey, SendError,
+};
 
 use crate::store::Store;
 use crate::{Body, Message};
@@ -86,9 +88,16 @@ impl<'a> ShardView<'a> {
     /// Nothing was sent; see [`SendError`]. [`SendError::Stale`]: the client no longer waits for
     /// the response.
     #[inline]
-    pub fn send_response(&mut self, rpc: RpcKey, body: Body) -> Result<(), SendError> {
+    pub fn send_response(
+        &mut self,
+        rpc: RpcKey,
+        body: Body,
+        options: ResponseOptions,
+    ) -> Result<(), SendError> {
         let length = self.length(&body)?;
-        self.engine.send_response(self.now, rpc, length)?;
+        let mut options = options;
+        options.streaming_body = false;
+        self.engine.send_response(self.now, rpc, length, options)?;
         self.store.set_outgoing(rpc, body, length);
         Ok(())
     }
@@ -97,8 +106,15 @@ impl<'a> ShardView<'a> {
     ///
     /// # Errors
     /// As [`ShardView::send_response`].
-    pub fn send_response_streaming(&mut self, rpc: RpcKey, length: u32) -> Result<(), SendError> {
-        self.engine.send_response_streaming(self.now, rpc, length)?;
+    pub fn send_response_streaming(
+        &mut self,
+        rpc: RpcKey,
+        length: u32,
+        options: ResponseOptions,
+    ) -> Result<(), SendError> {
+        let mut options = options;
+        options.streaming_body = true;
+        self.engine.send_response(self.now, rpc, length, options)?;
         self.store.set_outgoing(rpc, Body::new(), length);
         Ok(())
     }
@@ -115,8 +131,14 @@ impl<'a> ShardView<'a> {
         self.engine.supply(self.now, rpc, upto)
     }
 
-    /// Gives an RPC up: at the client the call, at the server the request, which stays unanswered.
-    /// No [`Event::Failed`](homa_core::Event::Failed) is reported for it.
+    /// Refuses new requests to a port from now on, see [`Engine::drain_port`].
+    pub fn drain_port(&mut self, port: u16) {
+        self.engine.drain_port(self.now, port);
+    }
+
+    /// Gives an RPC up: at the client the call, at the server the request, which stays unanswered
+    /// and whose client is told `reason`, see [`Engine::abort`]. No
+    /// [`Event::Failed`](homa_core::Event::Failed) is reported for it.
     ///
     /// # Errors
     /// [`RpcError::Stale`]: it is over already.

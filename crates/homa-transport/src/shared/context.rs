@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use homa_core::{FailReason, Path, SendError};
+use homa_core::{FailReason, Path, ResponseOptions, SendError};
 use homa_io::ShardView;
 
 use super::accept::Queued;
@@ -57,9 +57,10 @@ impl Context<'_> {
         }
         drop(state);
         let sent = match response.content {
-            Content::Whole(body) => shard.send_response(key, body),
+            Content::Whole(body) => shard.send_response(key, body, ResponseOptions::default()),
             Content::Announced(length_bytes) => {
-                let announced = shard.send_response_streaming(key, length_bytes);
+                let announced =
+                    shard.send_response_streaming(key, length_bytes, ResponseOptions::default());
                 for piece in response.pieces {
                     // A stale RPC needs no more bytes.
                     let _ = shard.supply(key, piece);

@@ -17,7 +17,9 @@ const STREAM_BUFFER_BYTES: usize = 256 << 10;
 impl EventHandler for Context<'_> {
     fn event(&mut self, event: Event, shard: &mut ShardView<'_>) {
         match event {
-            Event::RequestStarted { rpc, path, length } => self.request_started(rpc, path, length),
+            Event::RequestStarted { rpc, path, length, .. } => {
+                self.request_started(rpc, path, length)
+            }
             Event::RequestArrived { rpc } => self.arrived(rpc, shard),
             Event::ResponseStarted { rpc, length, .. } => self.response_started(rpc, length),
             Event::ResponseArrived { rpc, .. } => self.arrived(rpc, shard),

@@ -20,6 +20,7 @@ pub(super) enum Happening {
     Boot(usize),
     Mtu(MtuChange),
     Close(usize),
+    Drain(usize),
     Pause(usize, u64),
 }
 

@@ -36,6 +36,7 @@ impl World {
         let options = RequestOptions {
             deadline: plan.deadline_ns.map(|after| now + Duration::from_nanos(after)),
             streaming_response: plan.read_as_stream,
+            framed: plan.framed,
             ..RequestOptions::default()
         };
         let mut view = shard.view(now);

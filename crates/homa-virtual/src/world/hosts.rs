@@ -71,6 +71,14 @@ impl World {
         }
     }
 
+    pub(super) fn drain_now(&mut self, host: usize) {
+        let now = engine_time(self.now_ns);
+        let entry = &mut self.hosts[host];
+        if let Some(shard) = &mut entry.shard {
+            shard.view(now).drain_port(entry.plan.address.port());
+        }
+    }
+
     pub(super) fn wake(&mut self, host: usize, at_ns: u64) {
         let entry = &mut self.hosts[host];
         let at_ns = at_ns

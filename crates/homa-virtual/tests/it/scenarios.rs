@@ -327,6 +327,53 @@ fn closing_an_endpoint_tells_clients_and_servers_at_once() {
 }
 
 #[test]
+fn a_server_that_drains_answers_what_has_begun_and_refuses_the_rest_under_loss() {
+    for seed in 30..40 {
+        let mut world = slower_pair(seed);
+        world.default_link.loss_ppm = 100_000;
+        let slow = Response::After { service_ns: 300 * MS };
+        let plan = CallPlan { framed: seed % 2 == 0, response: slow, ..call(100, 300_000) };
+        for number in 0..40 {
+            world.call(CallPlan { at_ns: number * MS, ..plan });
+        }
+        // Nobody knows which of them came before the port was drained.
+        world.drain(SERVER, 20 * MS);
+        finish(&mut world, 10 * SECOND);
+        let ends = |end| world.ledger.calls.iter().filter(|call| call.end == Some(end)).count();
+        let refused = CallEnd::Failed(FailReason::NotExecuted);
+        assert_eq!(ends(CallEnd::Answered) + ends(refused), 40);
+        assert!(ends(CallEnd::Answered) > 10 && ends(refused) >= 20);
+        let executed = world.ledger.calls.iter().filter(|call| !call.executions.is_empty());
+        assert_eq!(executed.count(), ends(CallEnd::Answered), "what was refused never ran");
+    }
+}
+
+#[test]
+fn the_mark_of_framed_messages_arrives_under_loss() {
+    let mut world = slower_pair(41);
+    world.default_link.loss_ppm = 100_000;
+    for number in 0..40 {
+        let pieces = Response::InPieces { service_ns: 10 * US, piece_bytes: 10_000 };
+        let plan = CallPlan { framed: number % 2 == 0, ..call(100_000, 50_000) };
+        world.call(CallPlan { request_piece_bytes: Some(7_000), response: pieces, ..plan });
+        world.call(plan);
+    }
+    all_answered(&mut world, 10 * SECOND);
+}
+
+#[test]
+fn a_request_that_the_server_did_not_execute_is_refused_so_under_loss() {
+    let mut world = pair(42);
+    world.default_link.loss_ppm = 300_000;
+    for _ in 0..20 {
+        world.call(CallPlan { response: Response::NotExecuted, ..call(100, 100) });
+    }
+    finish(&mut world, 5 * SECOND);
+    let refused = Some(CallEnd::Failed(FailReason::NotExecuted));
+    assert!(world.ledger.calls.iter().all(|call| call.end == refused));
+}
+
+#[test]
 fn the_first_byte_of_a_streamed_response_is_readable_before_the_last_is_sent() {
     let mut world = pair(22);
     let response = Response::InPieces { service_ns: MS, piece_bytes: 100_000 };

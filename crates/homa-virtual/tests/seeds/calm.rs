@@ -77,7 +77,7 @@ fn limit_ns(
         Response::InPieces { service_ns, piece_bytes } => {
             service_ns * u64::from(plan.response_bytes.div_ceil(piece_bytes) + 1)
         }
-        Response::Rejected | Response::Never => 0,
+        Response::Rejected | Response::NotExecuted | Response::Never => 0,
     };
     let line_ns = line_mbps.map_or(0, |mbps| bytes * 8_000 / u64::from(mbps));
     let window = config.unscheduled.in_flight_max_bytes.min(10_000);

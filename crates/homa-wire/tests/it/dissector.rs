@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use homa_wire::{
-    ACKS_MAX, COMMON_HEADER_BYTES, EXTENSION_BYTES, FLAGS, IP_PROTOCOL, IP_PROTOCOL_TCP,
+    ACKS_MAX, COMMON_HEADER_BYTES, Data, EXTENSION_BYTES, FLAGS, IP_PROTOCOL, IP_PROTOCOL_TCP,
     PacketType, Reason, URGENT, VERSION, VERSION_MAGIC,
 };
 
@@ -107,6 +107,8 @@ fn the_dissector_has_the_same_constants() {
         ("RESEND_ALL", homa_wire::RESEND_ALL as usize),
         ("ACKS_MAX", ACKS_MAX),
         ("EXTENSION_BYTES", EXTENSION_BYTES),
+        ("RETRANSMISSION", usize::from(Data::RETRANSMISSION)),
+        ("FRAMED", usize::from(Data::FRAMED)),
     ] {
         assert_eq!(constants.get(name), Some(&value), "{name}");
     }

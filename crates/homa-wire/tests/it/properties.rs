@@ -50,8 +50,8 @@ fn data() -> impl Strategy<Value = Data> {
     let rest = (ack_entry(), any::<u16>(), any::<u8>(), 0..U24);
     (lengths, rest).prop_map(|(lengths, rest)| {
         let (message_length, incoming, seg_offset) = lengths;
-        let (ack, cutoff_version, retransmit, echo) = rest;
-        Data { message_length, incoming, ack, cutoff_version, retransmit, echo, seg_offset }
+        let (ack, cutoff_version, flags, echo) = rest;
+        Data { message_length, incoming, ack, cutoff_version, flags, echo, seg_offset }
     })
 }
 

@@ -92,7 +92,8 @@ impl Checker {
         };
         let offset = data.offset(frame.header.common.sequence);
         // Level 0 everywhere: the sender marks nothing.
-        if data.retransmit != 0 || offset >= data.incoming || frame.tos == 0 {
+        if data.is_retransmission(&frame.header.common) || offset >= data.incoming || frame.tos == 0
+        {
             return;
         }
         let key = (frame.destination, frame.source, data.cutoff_version);

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use foldhash::HashMap;
-use homa_wire::{AckEntry, Body, PacketType, RpcId};
+use homa_wire::{AckEntry, Body, Data, PacketType, RpcId};
 
 use crate::decode::{Frame, IcmpError, IcmpMeaning, Quoted};
 
@@ -267,9 +267,13 @@ fn is_reused(rpc: &Rpc, now_ns: u64, frame: &Frame<'_>) -> bool {
 /// Whether an RPC begins with this packet.
 fn is_start(frame: &Frame<'_>) -> bool {
     match &frame.header.body {
-        Body::Data(data) => is_from_client(frame) && data.retransmit == 0,
+        Body::Data(data) => is_from_client(frame) && !is_again(frame, data),
         _ => false,
     }
+}
+
+fn is_again(frame: &Frame<'_>, data: &Data) -> bool {
+    data.is_retransmission(&frame.header.common)
 }
 
 fn count(counts: &mut [u64; PacketType::ALL.len()], packet_type: PacketType) {
@@ -330,9 +334,9 @@ fn update_data(message: &mut Message, now_ns: u64, frame: &Frame<'_>, start: u32
     };
     message.packets += 1;
     message.first_ns.get_or_insert(now_ns);
-    message.retransmitted_packets += u64::from(data.retransmit != 0);
+    message.retransmitted_packets += u64::from(is_again(frame, data));
     let length = *message.length.get_or_insert(data.message_length);
-    if data.retransmit == 0 || message.unscheduled == 0 {
+    if !is_again(frame, data) || message.unscheduled == 0 {
         message.unscheduled = message.unscheduled.max(data.incoming.min(length));
     }
     message.allowed = message.allowed.max(data.incoming.min(length));

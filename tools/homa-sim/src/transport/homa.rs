@@ -14,7 +14,8 @@ use std::{
 
 use homa_core::{
     Carriage, Config, ConfigError, Engine, Event, HostBudget, Instant, Path, PortOptions, Received,
-    RequestOptions, RpcInfo, RpcKey, RxMeta, SEGMENT_HEADER_MAX, Segment, Transmit,
+    RequestOptions, ResponseOptions, RpcInfo, RpcKey, RxMeta, SEGMENT_HEADER_MAX, Segment,
+    Transmit,
 };
 use homa_wire::{DATA_HEADER_BYTES, PacketType};
 
@@ -209,10 +210,11 @@ impl Transport for HomaHost {
         _to: HostId,
         bytes: u32,
     ) -> bool {
-        let sent = self
-            .asked
-            .remove(&request)
-            .filter(|rpc| self.engine.send_response(engine_time(now), *rpc, bytes).is_ok());
+        let sent = self.asked.remove(&request).filter(|rpc| {
+            self.engine
+                .send_response(engine_time(now), *rpc, bytes, ResponseOptions::default())
+                .is_ok()
+        });
         let Some(rpc) = sent else {
             self.failed += 1;
             return false;
@@ -250,7 +252,12 @@ impl Transport for HomaHost {
                             self.asked.insert(incoming.message, rpc);
                             Ok(())
                         }
-                        false => self.engine.send_response(now, rpc, RESPONSE_BYTES),
+                        false => self.engine.send_response(
+                            now,
+                            rpc,
+                            RESPONSE_BYTES,
+                            ResponseOptions::default(),
+                        ),
                     };
                     self.failed += u64::from(taken.is_err() || responded.is_err());
                     return Some(incoming.message);

@@ -163,7 +163,7 @@ impl Engine {
         };
         if rpc.role == Role::Server && rpc.state() != State::Outgoing {
             if let State::Refused(_) = rpc.state() {
-                self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Rejected);
+                self.ctx.tell_refused(rpc, &self.peers);
             } else {
                 self.shares.tell_busy(rpc, &self.peers, &mut self.ctx);
             }
@@ -230,7 +230,7 @@ impl Engine {
         let Some((index, rpc)) = rpc.and_then(|index| Some((index, self.rpcs.known(index)?)))
         else {
             // The server repeats its refusal: our ACK was lost.
-            if why == Reason::Rejected && RpcId(header.common.local_id()).is_client() {
+            if why.is_repeated(value) && RpcId(header.common.local_id()).is_client() {
                 self.replies.acknowledge_again((path, header), &mut self.peers, &mut self.ctx);
             }
             return Err(DropReason::UnknownRpc);
@@ -249,7 +249,7 @@ impl Engine {
             Reason::Restarted => self.server_reincarnated(index, value),
             _ => match failure(why, value, request_bytes) {
                 Some(failure) => {
-                    if why == Reason::Rejected {
+                    if why.is_repeated(value) {
                         self.peers.acknowledge(path, id, profile, &mut self.ctx);
                     }
                     self.fail_rpc(index, failure);
@@ -419,7 +419,7 @@ impl Engine {
         if complete {
             self.peers.acknowledge(*path, id, profile, &mut self.ctx);
         } else if refused {
-            self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Rejected);
+            self.ctx.tell_refused(rpc, &self.peers);
         } else if why == Reason::Probe || nothing_missing {
             self.shares.tell_busy(rpc, &self.peers, &mut self.ctx);
         } else {

@@ -3,14 +3,16 @@
 use homa_wire::{Body, DATA_HEADER_BYTES, Data, Header, Reason, RpcId, VERSION};
 
 use crate::addr::{Carriage, Path, RxMeta};
+use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::identity::{echo, is_cutoffs};
 use crate::engine::peer::{Peer, PeerIndex, PeerTable};
+use crate::engine::ports::Port;
 use crate::engine::profile::Profile;
+use crate::engine::receiver::messages::Announcement;
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
-use crate::engine::{Engine, PortOptions};
 use crate::event::{DropReason, FailReason, Placement, Received};
 use crate::time::Instant;
 
@@ -72,8 +74,9 @@ impl Engine {
         match &header.body {
             Body::Data(data) => {
                 let received = self.data(peer, path, header, data, transport_len, port);
-                self.ctx.stats.count_retransmission(data.retransmit != 0, &received);
-                let linux_again = data.retransmit != 0 && Profile::of(header) == Profile::Linux;
+                let again = data.is_retransmission(&header.common);
+                self.ctx.stats.count_retransmission(again, &received);
+                let linux_again = again && Profile::of(header) == Profile::Linux;
                 if let Some(peer) = peer.filter(|_| linux_again) {
                     if let Some(peer) = self.peers.known_mut(peer) {
                         peer.note_if_spurious(&received, &self.ctx);
@@ -119,14 +122,10 @@ impl Engine {
 
     /// Checks that the port is open, and serves if it is asked to. Requests to unserved ports are
     /// answered.
-    fn check_port(
-        &mut self,
-        path: &Path,
-        header: &Header,
-        id: u64,
-    ) -> Result<PortOptions, DropReason> {
+    fn check_port(&mut self, path: &Path, header: &Header, id: u64) -> Result<Port, DropReason> {
         let for_server = RpcId(id).is_server();
-        let port = self.ports.get(path.local_port).filter(|port| port.serve || !for_server);
+        let port = self.ports.get(path.local_port);
+        let port = port.filter(|port| port.options.serve || !for_server);
         port.ok_or_else(|| {
             let asks = matches!(header.body, Body::Resend(_) | Body::NeedAck);
             // Linux hosts learn it from ICMP, which the driver sends.
@@ -155,7 +154,7 @@ impl Engine {
         header: &Header,
         data: &Data,
         transport_len: u32,
-        port: PortOptions,
+        port: Port,
     ) -> Result<Received, DropReason> {
         let id = header.common.local_id();
         self.receiver.note_data(self.ctx.now);
@@ -170,7 +169,10 @@ impl Engine {
             Some(index) => index,
             None if RpcId(id).is_client() => return Err(self.data_for_nobody(path, header, id)),
             None => {
-                debug_assert!(port.serve, "check_port lets requests pass only to those that serve");
+                debug_assert!(
+                    port.options.serve,
+                    "check_port lets requests pass only to those that serve"
+                );
                 self.new_request(peer, path, header, data, transport_len, port)?
             }
         };
@@ -184,10 +186,10 @@ impl Engine {
             }
             rpc.check_agreement(header, data, &self.peers)?;
         }
-        if data.retransmit == 0 {
-            rpc.note_reaction(&mut self.peers, &self.ctx);
-        } else {
+        if data.is_retransmission(&header.common) {
             rpc.note_retransmission(&mut self.peers, self.ctx.now);
+        } else {
+            rpc.note_reaction(&mut self.peers, &self.ctx);
         }
         rpc.last_heard = self.ctx.now;
         let begins = match (rpc.role, rpc.state()) {
@@ -241,10 +243,16 @@ impl Engine {
         header: &Header,
         data: &Data,
         transport_len: u32,
-        port: PortOptions,
+        port: Port,
     ) -> Result<RpcIndex, DropReason> {
         let id = header.common.local_id();
         self.check_request(peer, path, header, data)?;
+        if port.draining {
+            // A copy of it may come later: the port accepts no request any more.
+            let why = (Reason::NotExecuted, 0);
+            self.replies.refuse((path, header), why, &self.peers, &mut self.ctx);
+            return Err(DropReason::Draining);
+        }
         let validated = self.peers.is_validated(peer, path, header);
         let comes_whole = transport_len.saturating_sub(DATA_HEADER) >= data.message_length;
         let limited = Profile::of(header).is_native() && !validated && !comes_whole;
@@ -270,7 +278,7 @@ impl Engine {
         if let Some(rpc) = self.rpcs.known(index) {
             self.unvalidated.add(rpc, &self.peers);
         }
-        let announced = (data.message_length, data.incoming);
+        let announced = Announcement::of(header, data);
         self.receiver.begin(index, announced, &mut self.rpcs, &self.peers, &mut self.ctx);
         if let Some(rpc) = self.rpcs.known_mut(index).filter(|_| limited) {
             self.receiver.count_unvalidated(rpc);
@@ -366,7 +374,7 @@ impl Engine {
         peer: Option<PeerIndex>,
         path: &Path,
         header: &Header,
-        port: PortOptions,
+        port: Port,
         validated: bool,
     ) -> Option<(RpcIndex, PeerIndex)> {
         let remembered_max =
@@ -396,7 +404,7 @@ impl Engine {
         if let Some(rpc) = self.rpcs.known_mut(index) {
             rpc.begun_in = Profile::of(header);
             rpc.peer_incarnation = header.common.incarnation;
-            rpc.rx.read_as_stream(port.streaming_requests);
+            rpc.rx.read_as_stream(port.options.streaming_requests);
         }
         self.ids.add_request(index, peer_index, path, id);
         self.ctx.stats.requests_received.inc();
@@ -452,7 +460,7 @@ impl Engine {
         }
         self.sender.forget(index);
         self.shares.release(index, u32::MAX, &mut self.rpcs, &self.peers, &mut self.ctx);
-        let announced = (data.message_length, data.incoming);
+        let announced = Announcement::of(header, data);
         self.receiver.begin(index, announced, &mut self.rpcs, &self.peers, &mut self.ctx);
         Ok(())
     }
@@ -476,7 +484,7 @@ impl Engine {
         let peer = self.peers.known(rpc.peer);
         let base = self.ctx.next_interval_ns(peer, rpc.profile_with(peer));
         let range = data_range(rpc, header, data, transport_len)?;
-        let again = data.retransmit != 0;
+        let again = data.is_retransmission(&header.common);
         let new = self.receiver.accept(rpc, range, again, base, &mut self.ctx)?;
         let peers = &mut self.peers;
         self.receiver.note_round_trip(rpc, (new.end, again), peers, &self.ctx);
@@ -554,8 +562,11 @@ impl Rpc {
         peers: &PeerTable,
     ) -> Result<(), DropReason> {
         match self.state() {
-            State::Incoming if data.message_length == self.rx.length() => Ok(()),
-            State::Incoming => Err(DropReason::BadRange),
+            State::Incoming => {
+                let framed = data.is_framed(&header.common) == self.rx.is_framed();
+                let agrees = framed && data.message_length == self.rx.length();
+                if agrees { Ok(()) } else { Err(DropReason::BadRange) }
+            }
             _ if self.may_be_spoken_of(header, peers) => Ok(()),
             _ => Err(DropReason::WrongPeer),
         }

@@ -35,6 +35,8 @@ pub(crate) struct Incoming {
     pub(super) birth: u64,
     /// Bytes the application has taken.
     pub(super) consumed: u32,
+    /// All its packets carry the flag FRAMED.
+    pub(super) framed: bool,
     /// The application reads it as a stream: unread bytes are bounded, progress is reported.
     pub(super) streaming: bool,
     pub(super) held: Held,
@@ -64,6 +66,7 @@ impl Incoming {
             refused: Refused::NOTHING,
             birth: 0,
             consumed: 0,
+            framed: false,
             streaming: false,
             held: Held::NOTHING,
             unallocated: false,
@@ -148,6 +151,12 @@ impl Incoming {
     /// Whether the application has not taken all that has come without a gap.
     pub(crate) fn has_unread(&self) -> bool {
         self.contiguous() > self.consumed
+    }
+
+    /// Whether it begins with a frame of the application's library.
+    #[inline]
+    pub(crate) fn is_framed(&self) -> bool {
+        self.framed
     }
 
     /// Whether its sender counts as unvalidated.

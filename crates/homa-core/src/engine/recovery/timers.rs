@@ -414,7 +414,7 @@ impl Ctx {
                 rpc.resend.note_resend(self.now);
             }
             Need::Acknowledgement if matches!(rpc.state(), State::Refused(_)) => {
-                self.tell(rpc, peers, Body::RpcUnknown, Reason::Rejected);
+                self.tell_refused(rpc, peers);
             }
             Need::Acknowledgement => {
                 // A GRANT may be on its way: what it lets go is not missing yet.

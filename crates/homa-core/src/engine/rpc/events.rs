@@ -217,10 +217,12 @@ impl Rpc {
         let (rpc, cookie, client) = (self.key(), self.call.cookie, self.is_client());
         Some(match what {
             Happened::Started if client => {
-                Event::ResponseStarted { rpc, cookie, length: self.rx.length() }
+                let (length, framed) = (self.rx.length(), self.rx.is_framed());
+                Event::ResponseStarted { rpc, cookie, length, framed }
             }
             Happened::Started => {
-                Event::RequestStarted { rpc, path: self.path, length: self.rx.length() }
+                let (length, framed) = (self.rx.length(), self.rx.is_framed());
+                Event::RequestStarted { rpc, path: self.path, length, framed }
             }
             Happened::Progress => {
                 Event::BodyProgress { rpc, contiguous_upto: self.rx.contiguous() }

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::{Peer, PeerIndex, PeerTable, PendingAck};
 use crate::engine::profile::Profile;
+use crate::engine::rpc::failure::refusal;
 use crate::engine::rpc::ids::Ids;
 use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::engine::sender::control_queue::{Control, ControlBody};
@@ -71,6 +72,13 @@ impl Ctx {
         let header = rpc.control_header(peers, body, words);
         let priority = self.config.top_priority();
         self.push_to(peers.known(rpc.peer), rpc.path, header, priority);
+    }
+
+    /// Tells the client that its request is refused, and why, if it is.
+    pub(crate) fn tell_refused(&mut self, rpc: &Rpc, peers: &PeerTable) {
+        if let State::Refused(why) = rpc.state() {
+            self.tell_with(refusal(why), rpc, peers, Body::RpcUnknown);
+        }
     }
 
     /// Queues RESENDs for an incoming message; `may_be_late`: after silence, when data may still be

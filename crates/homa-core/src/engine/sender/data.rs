@@ -292,15 +292,17 @@ fn data_header(rpc: &Rpc, peer: &mut Peer, range: (u32, u32), again: bool, now: 
         server_port: ack.server_port,
     });
     let mut common = Common::data(rpc.path.local_port, rpc.path.remote.port(), rpc.id, range.0);
+    let mut flags = if again { Data::RETRANSMISSION } else { 0 };
     if profile.is_native() {
         common = common.with_native_profile(peer.numbers.ours);
+        flags |= rpc.tx.flags();
     }
     let data = Data {
         message_length: rpc.tx.length(),
         incoming: if again { unscheduled.max(range.1) } else { unscheduled },
         ack,
         cutoff_version: peer.echoed_cutoff_version(now),
-        retransmit: u8::from(again),
+        flags,
         echo: match (profile, rpc.is_client()) {
             (Profile::Linux, _) => 0,
             (Profile::Native, true) => peer.incarnation(),

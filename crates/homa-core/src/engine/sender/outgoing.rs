@@ -29,6 +29,8 @@ pub(crate) struct Outgoing {
     /// (docs/spec/protocol.md §4), so that all boundaries lie on a grid that retransmissions can
     /// keep to. Otherwise it ends where the grant does.
     whole_segments: bool,
+    /// Flags of all its DATA packets in the native profile.
+    flags: u8,
     /// Priority of the first packet.
     first_priority: Priority,
     /// Priority of scheduled data, from the last GRANT.
@@ -85,6 +87,7 @@ impl Outgoing {
             granted: 0,
             unscheduled: 0,
             whole_segments: false,
+            flags: 0,
             first_priority: Priority::LOWEST,
             scheduled_priority: Priority::LOWEST,
             segment_bytes: 1,
@@ -190,6 +193,17 @@ impl Outgoing {
     /// Segments are sent whole, as Linux does.
     pub(crate) fn keep_segments_whole(&mut self, whole: bool) {
         self.whole_segments |= whole;
+    }
+
+    /// Flags of all its DATA packets in the native profile.
+    #[inline]
+    pub(super) fn flags(&self) -> u8 {
+        self.flags
+    }
+
+    /// Sets the flags of all its DATA packets in the native profile.
+    pub(crate) fn set_flags(&mut self, flags: u8) {
+        self.flags = flags;
     }
 
     /// Payload of a full segment when the message was first sent.

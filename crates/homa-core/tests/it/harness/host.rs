@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use homa_core::{
     Config, CutoffSource, Cutoffs, Engine, Event, HostBudget, Instant, Path, PortOptions, Received,
-    RequestOptions, RpcKey, RxMeta, Segment, Stats, Transmit, TransmitError,
+    RequestOptions, ResponseOptions, RpcKey, RxMeta, Segment, Stats, Transmit, TransmitError,
 };
 use homa_wire::{AckEntry, Body, Common, Data, Extension, Grant, Header, Reason, Resend};
 
@@ -276,7 +276,7 @@ impl Host {
     pub(crate) fn serve(&mut self, remote: &Remote, id: u64, length: u32, reply: u32) -> RpcKey {
         self.take(remote, remote.data(id, 0..length, length, length));
         let rpc = self.arrived();
-        self.engine.send_response(self.now(), rpc, reply).unwrap();
+        self.engine.send_response(self.now(), rpc, reply, ResponseOptions::default()).unwrap();
         rpc
     }
 

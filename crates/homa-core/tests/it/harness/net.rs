@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use homa_core::{
     Config, Engine, Event, FailReason, HostBudget, Instant, PortOptions, Received, RequestOptions,
-    RpcKey, RxMeta, Segment,
+    ResponseOptions, RpcKey, RxMeta, Segment,
 };
 
 use super::{MS, PORT, Sent, address, drain, failure, path};
@@ -20,7 +20,7 @@ pub(crate) enum Service {
     /// Never answers.
     Hold,
     /// Refuses.
-    Reject,
+    Refuse(FailReason),
 }
 
 /// An engine at an address.
@@ -108,7 +108,10 @@ impl Net {
 
     pub(crate) fn answer(&mut self, host: usize, rpc: RpcKey, length: u32) {
         let now = self.now();
-        self.hosts[host].engine.send_response(now, rpc, length).unwrap();
+        self.hosts[host]
+            .engine
+            .send_response(now, rpc, length, ResponseOptions::default())
+            .unwrap();
     }
 
     /// Lets `ms` milliseconds pass.
@@ -245,14 +248,23 @@ impl Node {
                     self.engine.consumed(now, rpc, length).unwrap();
                     match self.service {
                         Service::Reply(length) => {
-                            self.engine.send_response(now, rpc, length).unwrap();
+                            self.engine
+                                .send_response(now, rpc, length, ResponseOptions::default())
+                                .unwrap();
                         }
                         Service::ReplyTo(answer_bytes) => {
-                            self.engine.send_response(now, rpc, answer_bytes(length)).unwrap();
+                            self.engine
+                                .send_response(
+                                    now,
+                                    rpc,
+                                    answer_bytes(length),
+                                    ResponseOptions::default(),
+                                )
+                                .unwrap();
                         }
                         Service::Hold => {}
-                        Service::Reject => {
-                            self.engine.abort(now, rpc, FailReason::Aborted).unwrap();
+                        Service::Refuse(why) => {
+                            self.engine.abort(now, rpc, why).unwrap();
                         }
                     }
                 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use homa_core::{
     Config, Engine, Event, FailReason, HostBudget, Instant, PortOptions, Received, RequestOptions,
-    RpcKey, RxMeta, Segment, SendError,
+    ResponseOptions, RpcKey, RxMeta, Segment, SendError,
 };
 use homa_wire::{Body, Common, Data, Extension, Header, Reason};
 
@@ -164,7 +164,7 @@ impl Solo {
     }
 
     pub(crate) fn answer(&mut self, rpc: RpcKey, length: u32) -> Vec<Sent> {
-        self.engine.send_response(self.now(), rpc, length).unwrap();
+        self.engine.send_response(self.now(), rpc, length, ResponseOptions::default()).unwrap();
         self.drain()
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use homa_core::Config;
 use homa_virtual::{Dice, Response};
-use homa_wire::{Body, Reason};
+use homa_wire::{Body, Data, Reason};
 
 use crate::script::{FULL, Remote, Script, Sent, client_id};
 use crate::{MS, US, between, percent, pick};
@@ -42,7 +42,9 @@ fn obey(script: &mut Script, messages: &[Message], told: &mut BTreeMap<u64, u32>
         } else if let Some(resend) = sent.resend() {
             let range = resend.offset..(resend.offset + resend.length).min(message.length);
             *upto = range.end.max(*upto);
-            script.data_with(&message.from, id, pattern, range, |data| data.retransmit = 1);
+            script.data_with(&message.from, id, pattern, range, |data| {
+                data.flags = Data::RETRANSMISSION
+            });
         } else if sent.is_need_ack() {
             script.busy(&message.from, id);
         } else if sent.data().is_some() {

@@ -167,7 +167,7 @@ pub(crate) fn check_data(view: &mut View, sent: &Sent, level: u8, cutoff_version
     assert!(start < end && end <= length, "{sent:?}");
     assert_eq!(data.echo, 0, "{sent:?}");
     assert_eq!(data.cutoff_version, cutoff_version, "{sent:?}");
-    if data.retransmit == 0 {
+    if !data.is_retransmission(&sent.header.common) {
         assert_eq!(start, view.tx_sent_upto, "new data goes out in order: {sent:?}");
         assert!(start < view.tx_granted, "{sent:?} granted {}", view.tx_granted);
         assert_eq!(data.incoming, view.tx_unscheduled, "{sent:?}");

@@ -13,7 +13,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use homa_core::{
     Carriage, Config, CutoffSource, Cutoffs, DropReason, Engine, Event, FailReason, HostBudget,
-    IcmpKind, Instant, Path, PortOptions, Received, RequestOptions, RpcKey, RxMeta, Segment,
+    IcmpKind, Instant, Path, PortOptions, Received, RequestOptions, ResponseOptions, RpcKey,
+    RxMeta, Segment,
 };
 use homa_wire::{AckEntry, Body, Common, HEADER_MAX, Header};
 
@@ -271,7 +272,7 @@ impl<'a> Player<'a> {
             view.begin_sending(length, self.unscheduled);
             self.due.remove(&key);
             let now = self.now();
-            let sent = self.engine.send_response(now, rpc, length);
+            let sent = self.engine.send_response(now, rpc, length, ResponseOptions::default());
             assert_eq!(sent, Ok(()), "{key:?}");
         }
     }
@@ -607,7 +608,7 @@ impl<'a> Player<'a> {
         let kinds: BTreeSet<&str> = sent
             .iter()
             .filter_map(|sent| match &sent.header.body {
-                Body::Data(data) if data.retransmit == 0 => None,
+                Body::Data(data) if !data.is_retransmission(&sent.header.common) => None,
                 Body::Data(_) => Some("DATA again"),
                 Body::Grant(_) => None,
                 body => Some(body.packet_type().name()),
@@ -628,7 +629,7 @@ impl<'a> Player<'a> {
                 break;
             }
             match &packet.header.body {
-                Body::Data(data) if data.retransmit == 0 => {}
+                Body::Data(data) if !data.is_retransmission(&packet.header.common) => {}
                 Body::Data(_) => {
                     kinds.insert("DATA again");
                 }

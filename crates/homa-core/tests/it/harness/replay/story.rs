@@ -117,7 +117,7 @@ impl Story {
         let message = message.get_or_insert_with(|| Message::new(data.message_length));
         let (start, end) = data_range(packet);
         message.segments.insert((start, end));
-        if data.retransmit == 0 {
+        if !data.is_retransmission(&packet.header.common) {
             message.unscheduled = Some(data.incoming);
             if data.cutoff_version != 0 {
                 message.levels.entry(start).or_insert(packet.level);
