@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Answers one request with half of its bytes.
 fn serve(server: &Endpoint) {
     let Ok(request) = server.accept_streaming().wait() else { return };
-    // The body and the answer are apart, so that a server can answer while it reads.
+    // What reads and what answers are apart: either may go to another thread.
     let (mut reader, responder) = request.split();
     let (mut bytes, mut pieces) = (0_usize, 0_u32);
     // Errors mean that the client gave up; there is nobody to tell.

@@ -46,6 +46,12 @@ impl Tasks {
         self.runtime.spawn(task);
     }
 
+    /// Calls that create sockets and timers must be made within.
+    pub fn within<T>(&self, make: impl FnOnce() -> T) -> T {
+        let _entered = self.runtime.enter();
+        make()
+    }
+
     /// Begins a call; [`poll`](Self::poll) reports its end. The call tells whether it got its
     /// answer.
     pub fn start(&self, token: u64, call: impl Future<Output = bool> + Send + 'static) {
