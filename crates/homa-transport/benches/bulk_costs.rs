@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use homa_transport::blocking::Endpoint;
-use homa_transport::{EndpointBuilder, Stats};
+use homa_transport::{Endpoint, EndpointBuilder, Stats};
 
 const MESSAGE_BYTES: usize = 1_000_000;
 const OUTSTANDING: usize = 4;
@@ -124,13 +123,13 @@ struct Homa {
 
 impl Homa {
     fn new(builder: EndpointBuilder) -> Result<Self, Failure> {
-        let server = builder.clone().bind_blocking("127.0.0.1:0")?;
-        let client = builder.client_ip("0.0.0.0".parse()?).client_blocking()?;
+        let server = builder.clone().bind("127.0.0.1:0")?;
+        let client = builder.client_ip("0.0.0.0".parse()?).client()?;
         let serving = server.clone();
         thread::spawn(move || {
-            while let Ok(Some(request)) = serving.accept() {
+            while let Ok(request) = serving.accept().wait() {
                 // A client that went away is no reason to stop.
-                let _ = request.reply([1]);
+                let _ = request.reply([1]).wait();
             }
         });
         Ok(Self { client, server })
@@ -141,11 +140,11 @@ impl Homa {
         let mut calls = self.client.call_set();
         for number in 0..messages + OUTSTANDING {
             if number >= OUTSTANDING {
-                let (_, answer) = calls.wait().ok_or("a call is missing")?;
+                let (_, answer) = calls.next().wait().ok_or("a call is missing")?;
                 answer?;
             }
             if number < messages {
-                calls.start(self.server.local_addr(), message.clone())?;
+                calls.add(self.client.call(self.server.local_addr(), message.clone())).wait()?;
             }
         }
         Ok(())

@@ -5,19 +5,19 @@
 
 use std::time::Instant;
 
-use homa_transport::blocking::Endpoint;
+use homa_transport::Endpoint;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let calls = number_or(100_000, 100);
-    let server = Endpoint::builder().busy_poll(true).bind_blocking("127.0.0.1:0")?;
-    let client = Endpoint::builder().busy_poll(true).client_blocking()?;
+    let server = Endpoint::builder().busy_poll(true).bind("127.0.0.1:0")?;
+    let client = Endpoint::builder().busy_poll(true).client()?;
     let request = bytes::Bytes::from_static(&[7; 100]);
     let begin = Instant::now();
     for _ in 0..calls {
-        let call = client.start(server.local_addr(), request.clone())?;
-        let request = server.accept()?.ok_or("closed")?;
+        let call = client.call(server.local_addr(), request.clone()).start();
+        let request = server.accept().wait()?;
         let answer = bytes::Bytes::copy_from_slice(&request.body().to_vec());
-        request.reply(answer)?;
+        request.reply(answer).wait()?;
         call.wait()?;
     }
     let each = begin.elapsed() / calls.max(1);

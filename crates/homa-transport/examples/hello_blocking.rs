@@ -1,10 +1,10 @@
-//! The smallest server and client, without a runtime.
+//! The smallest server and client, in threads.
 //!
 //! Run it with `cargo run -p homa-transport --example hello_blocking`.
 
 use std::thread;
 
-use homa_transport::blocking::Endpoint;
+use homa_transport::Endpoint;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A server is an endpoint bound to an address. Port 0 lets the system choose a free one; a real
@@ -17,10 +17,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let serving = thread::spawn({
         let server = server.clone();
         move || {
-            while let Ok(Some(request)) = server.accept() {
+            while let Ok(request) = server.accept().wait() {
                 let name = String::from_utf8_lossy(&request.body().to_vec()).into_owned();
                 // A client that has given up is no reason to stop serving.
-                if let Err(error) = request.reply(format!("hello, {name}")) {
+                if let Err(error) = request.reply(format!("hello, {name}")).wait() {
                     eprintln!("{error}");
                 }
             }
@@ -29,15 +29,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // A client needs no connection: it names the server with each call.
     let client = Endpoint::client()?;
-    let answer = client.call(address, "world")?;
-    println!("{}", answer.into_string()?);
+    println!("{}", client.call(address, "world").wait()?.into_string()?);
 
-    // Closing makes `accept` return `None`, so the server's loop ends.
-    server.close();
+    // Closing ends the server's loop: `accept` fails from then on.
+    server.close().wait();
     serving.join().map_err(|_| "the server panicked")?;
 
     // Errors say what happened, to which server, and whether the call may be repeated safely.
-    if let Err(error) = client.call(address, "anyone?") {
+    if let Err(error) = client.call(address, "anyone?").wait() {
         println!("{error}; may have been executed: {}", error.may_have_executed());
     }
     Ok(())

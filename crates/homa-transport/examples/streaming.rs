@@ -4,8 +4,7 @@
 
 use std::thread;
 
-use homa_transport::blocking::Endpoint;
-use homa_transport::{CallOptions, EndpointBuilder};
+use homa_transport::{Endpoint, EndpointBuilder};
 
 const BODY_BYTES: u32 = 64 << 20;
 const PIECE_BYTES: usize = 256 << 10;
@@ -14,24 +13,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Messages beyond 1,000,000 bytes need the setting on both sides. `streaming_requests` makes
     // `accept_streaming` hand requests out at their first byte.
     let builder = EndpointBuilder::new().max_message_bytes(BODY_BYTES);
-    let server = builder.clone().streaming_requests(true).bind_blocking("127.0.0.1:0")?;
+    let server = builder.clone().streaming_requests(true).bind("127.0.0.1:0")?;
     let address = server.local_addr();
     let serving = thread::spawn(move || serve(&server));
 
-    let client = builder.client_blocking()?;
+    let client = builder.client()?;
     // The length is announced first; then the bytes follow. `send` waits while about 1 MiB is on
     // its way, so a slow reader holds the sender back and memory stays small.
-    let (mut body, response) = client.start_streaming(address, BODY_BYTES, CallOptions::new())?;
+    let (mut body, response) = client.call_streaming(address, BODY_BYTES).open().wait()?;
     while body.missing_bytes() > 0 {
         let length = PIECE_BYTES.min(body.missing_bytes() as usize);
-        body.send(vec![b'x'; length])?;
+        body.send(vec![b'x'; length]).wait()?;
     }
     body.finish()?;
 
     // The response is a stream too: its first bytes are here while the last are not sent yet.
-    let mut answer = response.stream()?;
+    let mut answer = response.reader().wait()?;
     let mut received = 0;
-    while let Some(piece) = answer.chunk()? {
+    while let Some(piece) = answer.chunk().wait()? {
         received += piece.len();
     }
     println!("sent {BODY_BYTES} bytes, got {received} of {} back", answer.body_bytes());
@@ -41,19 +40,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Answers one request with half of its bytes.
 fn serve(server: &Endpoint) {
-    let Ok(Some(mut request)) = server.accept_streaming() else { return };
+    let Ok(request) = server.accept_streaming().wait() else { return };
+    // What reads and what answers are apart: either may go to another thread.
+    let (mut reader, responder) = request.split();
     let (mut bytes, mut pieces) = (0_usize, 0_u32);
     // Errors mean that the client gave up; there is nobody to tell.
-    while let Ok(Some(piece)) = request.chunk() {
+    while let Ok(Some(piece)) = reader.chunk().wait() {
         bytes += piece.len();
         pieces += 1;
     }
     println!("the server read {bytes} bytes in {pieces} pieces");
     let half = u32::try_from(bytes / 2).unwrap_or(u32::MAX);
-    let Ok(mut body) = request.into_responder().reply_streaming(half) else { return };
+    let Ok(mut body) = responder.reply_streaming(half) else { return };
     while body.missing_bytes() > 0 {
         let length = PIECE_BYTES.min(body.missing_bytes() as usize);
-        if body.send(vec![b'y'; length]).is_err() {
+        if body.send(vec![b'y'; length]).wait().is_err() {
             return;
         }
     }
@@ -61,5 +62,5 @@ fn serve(server: &Endpoint) {
         eprintln!("{error}");
     }
     // Responses are finished before the endpoint is gone.
-    server.close();
+    server.close().wait();
 }

@@ -1,4 +1,4 @@
-//! Async endpoints over loopback, in both kinds of runtime.
+//! Tasks that call and serve over loopback, in both kinds of runtime.
 #![cfg(feature = "tokio")]
 
 mod common;
@@ -6,33 +6,20 @@ mod common;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::{SOON, echo_server, pattern};
-use homa_transport::{BindError, CallError, CallOptions, Endpoint, Limit};
+use common::{SOON, acquaint, bind, bind_at, client, client_with, echo_server, pattern};
+use homa_transport::{AcceptError, CallErrorKind, Limit};
+use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-fn bind_at(address: SocketAddr) -> Result<Endpoint, BindError> {
-    common::at_server(|| common::builder().bind(address))
-}
-
-fn client() -> Endpoint {
-    common::at_client(|| common::builder().client()).unwrap()
-}
-
-/// As [`common::acquaint`].
-async fn acquaint(client: &Endpoint, server: &Endpoint) {
-    if common::is_raw() {
-        let call = client.start(server.local_addr(), "hello");
-        let request = timeout(SOON, server.accept()).await.unwrap().unwrap().unwrap();
-        request.reply("hello").await.unwrap();
-        assert_eq!(call.await.unwrap(), "hello");
-    }
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 async fn echo() -> SocketAddr {
-    let server = bind_at(common::address()).unwrap();
+    let server = bind();
     let address = server.local_addr();
     tokio::spawn(async move {
-        while let Ok(Some(request)) = server.accept().await {
+        while let Ok(request) = server.accept().await {
             tokio::spawn(async move {
                 let answer = request.body().clone();
                 let _ = request.reply(answer).await;
@@ -96,7 +83,8 @@ async fn a_thousand_tasks_share_an_endpoint_on_several_threads() {
 async fn calls_started_from_one_task_go_on_together() {
     let server = echo().await;
     let client = client();
-    let calls: Vec<_> = (0..100_u32).map(|n| client.start(server, n.to_be_bytes())).collect();
+    let calls: Vec<_> =
+        (0..100_u32).map(|n| client.call(server, n.to_be_bytes()).start()).collect();
     for (number, call) in (0..100_u32).zip(calls) {
         let answer = timeout(SOON, call).await.unwrap().unwrap();
         assert_eq!(answer, number.to_be_bytes());
@@ -105,20 +93,22 @@ async fn calls_started_from_one_task_go_on_together() {
 
 #[tokio::test]
 async fn a_deadline_ends_a_call() {
-    let server = bind_at(common::address()).unwrap();
+    let server = bind();
     let client = client();
-    let options = CallOptions::new().timeout(Duration::from_millis(30));
-    let error = client.call_with(server.local_addr(), "slow", options).await.unwrap_err();
-    common::assert_fails!(error, CallError::DeadlineExceeded { .. }, server.local_addr());
+    common::assert_fails!(
+        client.call(server.local_addr(), "slow").timeout(Duration::from_millis(30)).await,
+        CallErrorKind::DeadlineExceeded { .. },
+        server.local_addr()
+    );
 }
 
 #[tokio::test]
 async fn dropping_a_call_cancels_the_request() {
-    let server = bind_at(common::address()).unwrap();
+    let server = bind();
     let client = client();
-    acquaint(&client, &server).await;
-    let call = client.start(server.local_addr(), "never mind");
-    let mut request = timeout(SOON, server.accept()).await.unwrap().unwrap().unwrap();
+    acquaint(&client, &server);
+    let call = client.call(server.local_addr(), "never mind").start();
+    let mut request = timeout(SOON, server.accept()).await.unwrap().unwrap();
     drop(call);
     timeout(SOON, request.cancelled()).await.expect("the server is told");
     assert!(request.is_cancelled());
@@ -129,25 +119,24 @@ async fn nobody_serving_fails_at_once() {
     let other = common::at_server(|| common::builder().client()).unwrap();
     let client = client();
     let server = SocketAddr::new(common::server_ip(), other.local_addr().port());
-    let error = client.call(server, "?").await.unwrap_err();
-    common::assert_fails!(error, common::nobody_serves!(), server);
+    common::assert_fails!(client.call(server, "?").await, common::nobody_serves!(), server);
 }
 
 #[tokio::test]
 async fn a_cancelled_accept_loses_no_request() {
-    let server = bind_at(common::address()).unwrap();
+    let server = bind();
     let client = client();
-    let call = client.start(server.local_addr(), "?");
+    let call = client.call(server.local_addr(), "?").start();
     for _ in 0..20 {
         // Polled once or twice, then dropped.
         let _ = timeout(Duration::ZERO, server.accept()).await.map(|request| {
-            let request = request.unwrap().unwrap();
+            let request = request.unwrap();
             tokio::spawn(request.reply("!"))
         });
         tokio::task::yield_now().await;
     }
     let late = tokio::spawn(async move {
-        let request = server.accept().await.unwrap().unwrap();
+        let request = server.accept().await.unwrap();
         request.reply("!").await.unwrap();
     });
     assert_eq!(timeout(SOON, call).await.unwrap().unwrap(), "!");
@@ -156,24 +145,28 @@ async fn a_cancelled_accept_loses_no_request() {
 
 // Scenario: X22, X23
 #[tokio::test]
-async fn at_a_limit_try_call_fails_and_call_waits() {
-    let server = bind_at(common::address()).unwrap();
+async fn at_a_limit_try_start_fails_and_a_call_waits() {
+    let server = bind();
     let address = server.local_addr();
-    let client = common::at_client(|| common::builder().outstanding_calls_max(1).client()).unwrap();
-    let first = client.try_call(address, "1").unwrap();
-    let error = client.try_call(address, "2").unwrap_err();
-    const LIMIT: Limit = Limit::OutstandingCalls(1);
-    common::assert_fails!(error, CallError::LimitReached { limit: LIMIT, .. }, address);
-    let options = CallOptions::new().timeout(Duration::from_millis(20));
-    let error = client.call_with(address, "2", options).await.unwrap_err();
-    common::assert_fails!(error, CallError::DeadlineExceeded { .. }, address);
+    let client = client_with(|builder| builder.outstanding_calls_max(1));
+    let first = client.call(address, "1").try_start().unwrap();
+    common::assert_fails!(
+        client.call(address, "2").try_start(),
+        CallErrorKind::LimitReached(Limit::OutstandingCalls(1)),
+        address
+    );
+    common::assert_fails!(
+        client.call(address, "2").timeout(Duration::from_millis(20)).await,
+        CallErrorKind::DeadlineExceeded { .. },
+        address
+    );
     let second = tokio::spawn({
         let client = client.clone();
         async move { client.call(address, "2").await }
     });
     tokio::task::yield_now().await;
     for _ in 0..2 {
-        let request = timeout(SOON, server.accept()).await.unwrap().unwrap().unwrap();
+        let request = timeout(SOON, server.accept()).await.unwrap().unwrap();
         request.reply("!").await.unwrap();
     }
     assert_eq!(timeout(SOON, first).await.unwrap().unwrap(), "!");
@@ -183,25 +176,24 @@ async fn at_a_limit_try_call_fails_and_call_waits() {
 // Scenario: X24
 #[tokio::test]
 async fn closing_tells_the_peers() {
-    let server = bind_at(common::address()).unwrap();
+    let server = bind();
     let address = server.local_addr();
     let client = client();
-    acquaint(&client, &server).await;
-    let call = client.start(address, "?");
-    let request = timeout(SOON, server.accept()).await.unwrap().unwrap().unwrap();
+    acquaint(&client, &server);
+    let call = client.call(address, "?").start();
+    let request = timeout(SOON, server.accept()).await.unwrap().unwrap();
     timeout(SOON, server.close()).await.unwrap();
-    let error = timeout(SOON, call).await.unwrap().unwrap_err();
-    common::assert_fails!(error, CallError::Closing { .. }, address);
-    assert!(server.accept().await.unwrap().is_none());
+    common::assert_fails!(timeout(SOON, call).await.unwrap(), CallErrorKind::Closing, address);
+    assert_eq!(server.accept().await.unwrap_err(), AcceptError::Closed);
     drop(request);
 }
 
 #[tokio::test]
 async fn a_port_can_be_bound_again_after_close() {
-    let server = bind_at(common::address()).unwrap();
+    let server = bind();
     let address = server.local_addr();
     let client = client();
-    let call = client.start(address, "?");
+    let call = client.call(address, "?").start();
     drop(timeout(SOON, server.accept()).await.unwrap());
     timeout(SOON, server.close()).await.unwrap();
     drop(server);
@@ -212,7 +204,7 @@ async fn a_port_can_be_bound_again_after_close() {
 
 #[tokio::test]
 async fn the_port_is_free_soon_after_the_last_handle_is_dropped() {
-    let server = bind_at(common::address()).unwrap();
+    let server = bind();
     let address = server.local_addr();
     // Polled once, so that a task drives.
     assert!(timeout(Duration::from_millis(1), server.accept()).await.is_err());
@@ -227,27 +219,26 @@ async fn the_port_is_free_soon_after_the_last_handle_is_dropped() {
 #[test]
 fn calls_pending_in_a_dropped_runtime_do_not_stop_the_endpoint() {
     let server = echo_server(common::address());
-    let silent = common::bind();
+    let silent = bind();
     let client = client();
-    common::acquaint(&client.to_blocking(), &silent);
-    let first = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    acquaint(&client, &silent);
+    let first = runtime();
     first.block_on(async {
         assert_eq!(client.call(server, "one").await.unwrap(), "one");
         let (client, address) = (client.clone(), silent.local_addr());
         tokio::spawn(async move { client.call(address, "?").await });
         tokio::task::yield_now().await;
     });
-    let mut request = silent.accept_timeout(SOON).unwrap().expect("it was sent");
+    let mut request = silent.accept().wait_timeout(SOON).expect("it was sent").unwrap();
     drop(first);
     // The task's call went with its runtime; nobody but the guard is left to tell the server.
     let start = Instant::now();
     while !request.is_cancelled() {
         assert!(start.elapsed() < SOON, "the server was not told");
-        drop(silent.accept_timeout(Duration::from_millis(5)));
+        drop(silent.accept().wait_timeout(Duration::from_millis(5)));
     }
     drop(request.take_body());
-    let second = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    second.block_on(async {
+    runtime().block_on(async {
         assert_eq!(timeout(SOON, client.call(server, "two")).await.unwrap().unwrap(), "two");
     });
 }
@@ -256,54 +247,53 @@ fn calls_pending_in_a_dropped_runtime_do_not_stop_the_endpoint() {
 fn a_call_moved_out_of_its_runtime_is_driven_by_the_guard() {
     let server = echo_server(common::address());
     let client = client();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let call = runtime.block_on(async {
-        let mut call = Box::pin(client.start(server, "late"));
+    let first = runtime();
+    let call = first.block_on(async {
+        let mut call = Box::pin(client.call(server, "late").start());
         // Polled once, so that a task drives.
         let _ = timeout(Duration::ZERO, &mut call).await.map(drop);
-        Some(client.start(server, "later"))
+        client.call(server, "later").start()
     });
-    drop(runtime);
-    let second = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    assert_eq!(second.block_on(timeout_call(call.unwrap())).unwrap(), "later");
-}
-
-async fn timeout_call(call: homa_transport::Call) -> Result<homa_transport::Message, CallError> {
-    timeout(SOON, call).await.unwrap()
+    drop(first);
+    runtime().block_on(async {
+        assert_eq!(timeout(SOON, call).await.unwrap().unwrap(), "later");
+    });
 }
 
 #[test]
 fn a_runtime_that_is_not_polled_does_not_stop_others() {
     let server = echo_server(common::address());
     let client = client();
-    let idle = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let idle = runtime();
     idle.block_on(async { assert_eq!(client.call(server, "1").await.unwrap(), "1") });
     // The driver task sits in `idle`, which nobody polls any more.
-    let other = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let other = runtime();
     for _ in 0..3 {
         other.block_on(async {
             assert_eq!(timeout(SOON, client.call(server, "2")).await.unwrap().unwrap(), "2");
         });
     }
-    assert_eq!(client.to_blocking().call(server, "3").unwrap(), "3");
+    assert_eq!(client.call(server, "3").wait().unwrap(), "3");
 }
 
 #[test]
 fn tasks_and_threads_share_an_endpoint() {
     let server = echo_server(common::address());
     let client = client();
-    let blocking = client.to_blocking();
-    let thread = std::thread::spawn(move || {
-        for number in 0..500_u32 {
-            assert_eq!(blocking.call(server, number.to_be_bytes()).unwrap(), number.to_be_bytes());
+    let thread = std::thread::spawn({
+        let client = client.clone();
+        move || {
+            for number in (0..500_u32).map(u32::to_be_bytes) {
+                assert_eq!(client.call(server, number).wait().unwrap(), number);
+            }
         }
     });
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        for number in 0..500_u32 {
-            let answer = timeout(SOON, client.call(server, number.to_be_bytes())).await.unwrap();
-            assert_eq!(answer.unwrap(), number.to_be_bytes());
+        for number in (0..500_u32).map(u32::to_be_bytes) {
+            let answer = timeout(SOON, client.call(server, number)).await.unwrap();
+            assert_eq!(answer.unwrap(), number);
         }
     });
     thread.join().unwrap();

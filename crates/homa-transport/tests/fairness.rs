@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::SOON;
-use homa_transport::blocking::Endpoint;
-use homa_transport::{CallError, CallOptions, Config, EndpointBuilder, Limit, ReplyError};
+use homa_transport::{CallErrorKind, Config, Endpoint, EndpointBuilder, Limit, ReplyError};
 use homa_wire::{Ack, AckEntry, Body, Common, Data, Extension, Header, Reason};
 
 /// What a silent client asks for, each time.
@@ -97,7 +96,7 @@ fn server(set: impl FnOnce(&mut Config)) -> Endpoint {
     EndpointBuilder::new()
         .config(config)
         .outstanding_bytes_max(ROOM_BYTES)
-        .bind_blocking("127.0.0.1:0")
+        .bind("127.0.0.1:0")
         .unwrap()
 }
 
@@ -105,8 +104,8 @@ fn server(set: impl FnOnce(&mut Config)) -> Endpoint {
 fn answer_all(server: &Endpoint) {
     let server = server.clone();
     std::thread::spawn(move || {
-        while let Ok(Some(request)) = server.accept() {
-            let _ = request.reply(vec![1; ANSWER_BYTES]);
+        while let Ok(request) = server.accept().wait() {
+            let _ = request.reply(vec![1; ANSWER_BYTES]).wait();
         }
     });
 }
@@ -152,7 +151,7 @@ fn a_client_that_acknowledges_nothing_does_not_stop_the_calls_of_others() {
     let client = common::client();
     let mut most = 0;
     for _ in 0..200 {
-        let answer = client.call_with(address, "hello", CallOptions::new().timeout(SOON)).unwrap();
+        let answer = client.call(address, "hello").timeout(SOON).wait().unwrap();
         assert_eq!(answer.len(), ANSWER_BYTES);
         most = most.max(kept_bytes(&server));
     }
@@ -183,8 +182,8 @@ fn who_takes_no_answers_has_no_turn_before_it_does() {
     soon("all requests are there", || server.stats().requests_waiting == count);
     let answer_those_in_turn = || {
         let mut answered = 0;
-        while let Some(request) = server.accept_timeout(Duration::from_millis(100)).unwrap() {
-            request.reply(vec![1; ANSWER_BYTES]).unwrap();
+        while let Some(request) = server.accept().wait_timeout(Duration::from_millis(100)) {
+            request.unwrap().reply(vec![1; ANSWER_BYTES]).wait().unwrap();
             answered += 1;
         }
         answered
@@ -202,12 +201,12 @@ fn a_reply_to_who_takes_none_fails_and_the_next_ones_at_once() {
     let server = server(|config| config.recovery.timeout = Duration::from_millis(300));
     let mut raw = Raw::new(server.local_addr());
     let ids: Vec<u64> = (0..100).map(|_| raw.ask()).collect();
-    let requests: Vec<_> = ids.iter().map(|_| server.accept().unwrap().unwrap()).collect();
+    let requests: Vec<_> = ids.iter().map(|_| server.accept().wait().unwrap()).collect();
     let mut taken = 0;
     let mut failed = 0;
     let begun = Instant::now();
     for request in requests {
-        match request.reply(vec![1; ANSWER_BYTES]) {
+        match request.reply(vec![1; ANSWER_BYTES]).wait() {
             Ok(()) => taken += 1,
             Err(ReplyError::NoRoom { client, .. }) => {
                 assert_eq!(client.port(), raw.port());
@@ -228,13 +227,13 @@ fn a_reply_waits_as_long_as_its_client_takes_others() {
     let server = server(|_| {});
     let mut raw = Raw::new(server.local_addr());
     let ids: Vec<u64> = (0..51).map(|_| raw.ask()).collect();
-    let mut requests: Vec<_> = ids.iter().map(|_| server.accept().unwrap().unwrap()).collect();
+    let mut requests: Vec<_> = ids.iter().map(|_| server.accept().wait().unwrap()).collect();
     let last = requests.pop().unwrap();
     let longer = vec![1; ANSWER_BYTES];
     for request in requests {
-        request.reply(longer.clone()).unwrap();
+        request.reply(longer.clone()).wait().unwrap();
     }
-    let waiting = std::thread::spawn(move || last.reply(longer));
+    let waiting = std::thread::spawn(move || last.reply(longer).wait());
     // It holds a third of the room until it acknowledges.
     std::thread::sleep(Duration::from_millis(50));
     assert!(!waiting.is_finished());
@@ -247,15 +246,15 @@ fn many_requests_of_one_client_do_not_keep_those_of_others_from_being_accepted()
     let server = common::bind_with(|builder| builder.accept_queue_max(64));
     let address = server.local_addr();
     let (greedy, modest) = (common::client(), common::client());
-    let calls: Vec<_> = (0..2_000).map(|_| greedy.start(address, "greedy").unwrap()).collect();
+    let calls: Vec<_> = (0..2_000).map(|_| greedy.call(address, "greedy").start()).collect();
     soon("all have come", || server.stats().engine.requests_received == 2_000);
-    let call = modest.start(address, "modest").unwrap();
+    let call = modest.call(address, "modest").start();
     soon("so has the other", || server.stats().engine.requests_received == 2_001);
     let accepted_before = (0..)
         .take_while(|_| {
-            let request = server.accept().unwrap().unwrap();
+            let request = server.accept().wait().unwrap();
             let modest = *request.body() == "modest";
-            request.reply("x").unwrap();
+            request.reply("x").wait().unwrap();
             !modest
         })
         .count();
@@ -275,11 +274,12 @@ fn calls_to_a_server_that_does_not_answer_do_not_keep_back_those_to_others() {
         builder.outstanding_calls_max(4).outstanding_bytes_max(1_000)
     });
     let stuck: Vec<_> =
-        (0..4).map(|_| client.try_call(mute.local_addr(), vec![1; 250]).unwrap()).collect();
-    let error = client.try_call(mute.local_addr(), "x").unwrap_err();
-    assert!(matches!(error, CallError::LimitReached { limit: Limit::OutstandingCalls(4), .. }));
+        (0..4).map(|_| client.call(mute.local_addr(), vec![1; 250]).try_start().unwrap()).collect();
+    let error = client.call(mute.local_addr(), "x").try_start().unwrap_err();
+    assert!(matches!(error.kind(), CallErrorKind::LimitReached(Limit::OutstandingCalls(4))));
     for _ in 0..10 {
-        assert_eq!(client.try_call(answers, vec![2; 900]).unwrap().wait().unwrap().len(), 900);
+        let call = client.call(answers, vec![2; 900]).try_start().unwrap();
+        assert_eq!(call.wait().unwrap().len(), 900);
     }
     assert_eq!(client.stats().outstanding_calls, 4);
     drop(stuck);

@@ -18,13 +18,13 @@ fn both_ends_learn_from_a_router_that_the_path_is_narrow() {
         return;
     };
     let everywhere = SocketAddr::from(([0_u16; 8], PORT));
-    let server = at(&hosts.server, || builder().bind_blocking(everywhere)).unwrap();
+    let server = at(&hosts.server, || builder().bind(everywhere)).unwrap();
     serve_echo(server.clone());
     let body = pattern(300_000);
     for (versions, ip) in (1..).zip(routed_server_ips()) {
-        let client = at(&hosts.client, || builder().client_blocking()).unwrap();
+        let client = at(&hosts.client, || builder().client()).unwrap();
         for _ in 0..3 {
-            assert!(client.call(SocketAddr::new(ip, PORT), body.clone()).unwrap() == body);
+            assert!(client.call(SocketAddr::new(ip, PORT), body.clone()).wait().unwrap() == body);
         }
         assert_eq!(client.stats().engine.mtu_shrinks, 1, "{ip}");
         assert_eq!(server.stats().engine.mtu_shrinks, versions, "{ip}");

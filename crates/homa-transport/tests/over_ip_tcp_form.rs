@@ -20,8 +20,7 @@ use homa_io::ip::{IpConfig, IpDriver, TCP_FORM_RULES, TcpForm};
 use homa_sys::address::Family;
 use homa_sys::raw::{Filter, Outgoing};
 use homa_sys::{PollFd, RawSocket, Source, poll_fds};
-use homa_transport::blocking::Endpoint;
-use homa_transport::{Carriage, EndpointBuilder};
+use homa_transport::{Carriage, Endpoint, EndpointBuilder};
 use homa_wire::Body;
 use recorder::{Recorder, rsts_sent, segments_received};
 
@@ -48,7 +47,7 @@ struct Closed<'a>(&'a Endpoint);
 
 impl Drop for Closed<'_> {
     fn drop(&mut self) {
-        self.0.close();
+        self.0.close().wait();
     }
 }
 
@@ -56,9 +55,9 @@ impl Drop for Closed<'_> {
 fn with_echo<T>(server: &Endpoint, client: impl FnOnce() -> T) -> T {
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while let Ok(Some(request)) = server.accept() {
+            while let Ok(request) = server.accept().wait() {
                 let body = request.body().clone();
-                let _ = request.reply(body);
+                let _ = request.reply(body).wait();
             }
         });
         let _closed = Closed(server);
@@ -158,15 +157,15 @@ fn each_end_sends_its_own_form_and_understands_both() {
             let address = SocketAddr::new(ip, common::address().port());
             let recorder = Recorder::start();
             let (server, client) = (
-                at_server(|| builder(server_form).bind_blocking(address)).unwrap(),
-                at_client(|| builder(client_form).client_blocking()).unwrap(),
+                at_server(|| builder(server_form).bind(address)).unwrap(),
+                at_client(|| builder(client_form).client()).unwrap(),
             );
             let client_port = client.local_addr().port();
             let rsts = rsts_sent();
             with_echo(&server, || {
                 for length in [1, 100, 10_000, 300_000] {
                     let body = pattern(length);
-                    assert_eq!(client.call(address, body.clone()).unwrap(), body[..]);
+                    assert_eq!(client.call(address, body.clone()).wait().unwrap(), body[..]);
                 }
             });
             drop(client);
@@ -208,8 +207,8 @@ fn ordinary_tcp_between_the_same_ports_goes_on_undisturbed() {
         let address = SocketAddr::new(ip, common::address().port());
         let recorder = Recorder::start();
         let rsts = rsts_sent();
-        let server = at_server(|| builder(true).bind_blocking(address)).unwrap();
-        let client = at_client(|| builder(true).client_blocking()).unwrap();
+        let server = at_server(|| builder(true).bind(address)).unwrap();
+        let client = at_client(|| builder(true).client()).unwrap();
         let listener = at_server(|| TcpListener::bind(address)).unwrap();
         let mut stream = at_client(|| TcpStream::connect(address)).unwrap();
         let (mut peer, _) = listener.accept().unwrap();
@@ -225,7 +224,7 @@ fn ordinary_tcp_between_the_same_ports_goes_on_undisturbed() {
                 let mut calls = 0;
                 while !tcp.is_finished() || calls < 20 {
                     let body = pattern(30_000);
-                    assert_eq!(client.call(address, body.clone()).unwrap(), body[..]);
+                    assert_eq!(client.call(address, body.clone()).wait().unwrap(), body[..]);
                     calls += 1;
                 }
             });
@@ -332,11 +331,10 @@ fn who_does_not_want_them_does_not_get_them_without_the_rule() {
     for ip in server_ip_of_each_version() {
         let address = SocketAddr::new(ip, common::address().port());
         let without = builder(false).tcp_understood(false);
-        let _server = at_server(|| without.bind_blocking(address)).unwrap();
-        let client = at_client(|| builder(true).client_blocking()).unwrap();
-        let options = homa_transport::CallOptions::new().timeout(Duration::from_millis(300));
+        let _server = at_server(|| without.bind(address)).unwrap();
+        let client = at_client(|| builder(true).client()).unwrap();
         let start = Instant::now();
-        assert!(client.call_with(address, "hello", options).is_err());
+        assert!(client.call(address, "hello").timeout(Duration::from_millis(300)).wait().is_err());
         assert!(start.elapsed() >= Duration::from_millis(300), "nobody says anything");
     }
 }

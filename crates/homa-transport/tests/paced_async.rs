@@ -22,7 +22,7 @@ async fn paced_messages_never_wait_for_a_retransmission() {
     let address = server.local_addr();
     let echo = server.clone();
     tokio::spawn(async move {
-        while let Ok(Some(mut request)) = echo.accept().await {
+        while let Ok(mut request) = echo.accept().await {
             let body = request.take_body();
             let _ = request.reply(body).await;
         }

@@ -8,8 +8,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{SOON, pattern};
-use homa_transport::blocking::Endpoint;
-use homa_transport::{CallError, Config, ReplyError};
+use homa_transport::{
+    AcceptError, Call, CallError, CallErrorKind, Config, Endpoint, ReplyError, Request,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 const ROLE: &str = "HOMA_TEST_ROLE";
@@ -87,11 +88,11 @@ fn plays_its_role_if_it_has_one() {
 fn serve(delay: Duration) {
     let server = common::bind();
     println!("address {}", server.local_addr());
-    while let Ok(Some(request)) = server.accept() {
+    while let Ok(request) = server.accept().wait() {
         println!("request {}", request.body().len());
         std::thread::sleep(delay);
         let answer = request.body().clone();
-        let _ = request.reply(answer);
+        let _ = request.reply(answer).wait();
     }
 }
 
@@ -105,7 +106,7 @@ fn call_for_ever() {
     let until = Instant::now() + Duration::from_millis(1_500);
     let mut calls = 0;
     while Instant::now() < until {
-        match client.call(server, body.clone()) {
+        match client.call(server, body.clone()).wait() {
             Ok(answer) => assert!(answer == body),
             Err(error) => return println!("failed {error}"),
         }
@@ -122,24 +123,27 @@ fn a_killed_server_ends_the_call_with_an_error_that_names_it() {
     let mut server = Process::start("slow");
     let address: SocketAddr = server.read("address ").parse().unwrap();
     let client = common::client_with(|builder| builder.config(Config::default()));
-    let call = client.start(address, "work").unwrap();
+    let call = client.call(address, "work").start();
     server.read("request ");
     server.signal(Signal::KILL);
     let start = Instant::now();
     let error = call.wait().unwrap_err();
     assert_eq!(error.server(), Some(address), "{error}");
-    assert!(matches!(error, CallError::Timeout { .. }) || says_nobody_serves(&error), "{error}");
+    assert!(
+        matches!(error.kind(), CallErrorKind::Timeout) || says_nobody_serves(&error),
+        "{error}"
+    );
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
-    let error = client.call(address, "again").unwrap_err();
+    let error = client.call(address, "again").wait().unwrap_err();
     assert_eq!(error.server(), Some(address), "{error}");
     assert!(says_nobody_serves(&error), "{error}");
 }
 
 /// Over raw IP a host without any endpoint is one that does not speak Homa.
 fn says_nobody_serves(error: &CallError) -> bool {
-    match error {
-        CallError::NoService { .. } | CallError::ServiceGone { .. } => true,
-        CallError::ProtocolUnreachable { .. } => common::is_raw(),
+    match error.kind() {
+        CallErrorKind::NoService | CallErrorKind::ServiceGone => true,
+        CallErrorKind::ProtocolUnreachable => common::is_raw(),
         _ => false,
     }
 }
@@ -150,13 +154,13 @@ fn a_server_stopped_for_a_while_fails_no_call() {
     let address: SocketAddr = server.read("address ").parse().unwrap();
     let client = common::client();
     let body = pattern(500_000);
-    assert!(client.call(address, body.clone()).unwrap() == body);
-    let calls: Vec<_> = (0..20).map(|_| client.start(address, body.clone()).unwrap()).collect();
+    assert!(client.call(address, body.clone()).wait().unwrap() == body);
+    let calls: Vec<_> = (0..20).map(|_| client.call(address, body.clone()).start()).collect();
     server.pause(Duration::from_millis(300));
     for call in calls {
         assert!(call.wait().unwrap() == body);
     }
-    assert!(client.call(address, body.clone()).unwrap() == body);
+    assert!(client.call(address, body.clone()).wait().unwrap() == body);
 }
 
 #[test]
@@ -189,8 +193,8 @@ fn two_client_processes_of_one_host_do_not_get_in_each_others_way() {
 fn fork_and_report() {
     let server = common::bind();
     let client = common::client();
-    let call = client.start(server.local_addr(), "before").unwrap();
-    let request = server.accept().unwrap().unwrap();
+    let call = client.call(server.local_addr(), "before").start();
+    let request = server.accept().wait().unwrap();
     // SAFETY: the child of this process, whose other threads only guard idle endpoints, uses the
     // allocator (which the C library makes usable after a fork) and the endpoints, which is what is
     // tested here; then it ends without running anything of the parent's.
@@ -204,30 +208,26 @@ fn fork_and_report() {
     // SAFETY: `status` is a local value that the call fills; `child` is our own child.
     unsafe { libc::waitpid(child, &raw mut status, 0) };
     let kept_out = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0;
-    request.reply("after").unwrap();
+    request.reply("after").wait().unwrap();
     let answered = call.wait().unwrap() == "after";
     println!("child kept out {kept_out}, parent unharmed {answered}");
 }
 
-fn child_is_kept_out(
-    server: &Endpoint,
-    client: &Endpoint,
-    call: homa_transport::blocking::Call,
-    request: homa_transport::blocking::Request,
-) -> bool {
+fn child_is_kept_out(server: &Endpoint, client: &Endpoint, call: Call, request: Request) -> bool {
     let address = server.local_addr();
-    let forked = client.call(address, "x").unwrap_err() == CallError::Forked
-        && client.try_call(address, "x").unwrap_err() == CallError::Forked
-        && server.accept().unwrap_err() == homa_transport::AcceptError::Forked
-        && request.reply("x").unwrap_err() == ReplyError::Forked
-        && call.wait().unwrap_err() == CallError::Forked;
-    server.close();
+    let forked = CallError::from(CallErrorKind::Forked);
+    let kept_out = client.call(address, "x").wait().unwrap_err() == forked
+        && client.call(address, "x").try_start().unwrap_err() == forked
+        && server.accept().wait().unwrap_err() == AcceptError::Forked
+        && request.reply("x").wait().unwrap_err() == ReplyError::Forked
+        && call.wait().unwrap_err() == forked;
+    server.close().wait();
     drop((server.clone(), client.clone()));
     // An endpoint of its own works.
     let own = common::bind();
     let own_address = own.local_addr();
     common::serve_echo(own);
-    forked && common::client().call(own_address, "own").unwrap() == "own"
+    kept_out && common::client().call(own_address, "own").wait().unwrap() == "own"
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn garbage_changes_nothing() {
         }
     }
     let client = common::client();
-    assert_eq!(client.call(address, "still here?").unwrap(), "still here?");
+    assert_eq!(client.call(address, "still here?").wait().unwrap(), "still here?");
     let stats = server.stats();
     assert_eq!(stats.requests_waiting, 0);
     assert!(stats.engine.live_rpcs <= 1);

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use homa_transport::blocking::Endpoint;
+use homa_transport::Endpoint;
 
 const ROLE: &str = "HOMA_TEST_ROLE";
 
@@ -127,14 +127,15 @@ fn serve_one_port() {
     let server = Endpoint::bind("127.0.0.1:4000").unwrap();
     let address = server.local_addr();
     std::thread::spawn(move || {
-        while let Ok(Some(request)) = server.accept() {
-            let _ = request.reply(std::process::id().to_string());
+        while let Ok(request) = server.accept().wait() {
+            let _ = request.reply(std::process::id().to_string()).wait();
         }
     });
     let client = Endpoint::client().unwrap();
     println!("started");
     for line in std::io::stdin().lines() {
-        let Ok(answer) = client.call(address, line.unwrap()).map(|answer| answer.into_string())
+        let Ok(answer) =
+            client.call(address, line.unwrap()).wait().map(|answer| answer.into_string())
         else {
             return println!("answer failed");
         };
@@ -178,21 +179,21 @@ fn signals_wake_nobody_for_nothing_and_cost_no_message() {
     for spin in [Duration::ZERO, Duration::from_millis(200)] {
         let (before, start) = (SIGNALS.load(Ordering::Relaxed), Instant::now());
         let fifty_signals_came = move || SIGNALS.load(Ordering::Relaxed) >= before + 50;
-        let server = Endpoint::builder().spin(spin).bind_blocking("127.0.0.1:0").unwrap();
+        let server = Endpoint::builder().spin(spin).bind("127.0.0.1:0").unwrap();
         let address = server.local_addr();
         let serving = std::thread::spawn(move || {
-            let request = server.accept().unwrap().unwrap();
+            let request = server.accept().wait().unwrap();
             while !fifty_signals_came() {
                 std::thread::sleep(Duration::from_millis(1));
             }
             let answer = request.body().clone();
-            request.reply(answer).unwrap();
-            assert!(server.accept_timeout(Duration::from_millis(50)).unwrap().is_none());
+            request.reply(answer).wait().unwrap();
+            assert!(server.accept().wait_timeout(Duration::from_millis(50)).is_none());
         });
         let calling = std::thread::spawn(move || {
-            let client = Endpoint::builder().spin(spin).client_blocking().unwrap();
+            let client = Endpoint::builder().spin(spin).client().unwrap();
             std::thread::sleep(Duration::from_millis(50));
-            assert_eq!(client.call(address, "despite signals").unwrap(), "despite signals");
+            assert_eq!(client.call(address, "despite signals").wait().unwrap(), "despite signals");
         });
         while !(serving.is_finished() && calling.is_finished()) {
             for thread in [&serving, &calling] {

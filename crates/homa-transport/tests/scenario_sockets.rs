@@ -6,8 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use common::{SOON, echo_server, pattern};
-use homa_transport::blocking::Endpoint;
-use homa_transport::{AcceptError, BindError, CallError, EndpointBuilder};
+use homa_transport::{AcceptError, BindError, CallError, CallErrorKind, Endpoint, EndpointBuilder};
 
 // Scenario: C1
 #[test]
@@ -28,7 +27,7 @@ fn every_client_gets_a_port_of_its_own_from_the_systems_range() {
 fn port_0_leaves_the_choice_to_the_system() {
     let server = echo_server("127.0.0.1:0");
     assert_ne!(server.port(), 0);
-    assert_eq!(Endpoint::client().unwrap().call(server, "hello").unwrap(), "hello");
+    assert_eq!(Endpoint::client().unwrap().call(server, "hello").wait().unwrap(), "hello");
 }
 
 // Scenario: C3, C5
@@ -46,8 +45,8 @@ fn a_port_can_be_chosen_serves_and_is_free_again_afterwards() {
             matches!(Endpoint::bind(free), Err(BindError::InUse { address, .. }) if address == free)
         );
         common::serve_echo(server.clone());
-        assert_eq!(client.call(free, "here?").unwrap(), "here?");
-        server.close();
+        assert_eq!(client.call(free, "here?").wait().unwrap(), "here?");
+        server.close().wait();
         drop(server);
         let start = Instant::now();
         while std::net::UdpSocket::bind(free).is_err() {
@@ -61,11 +60,11 @@ fn a_port_can_be_chosen_serves_and_is_free_again_afterwards() {
 #[test]
 fn an_endpoint_that_only_calls_refuses_requests_and_cannot_accept() {
     let (client, other) = (Endpoint::client().unwrap(), Endpoint::client().unwrap());
-    assert_eq!(client.accept().unwrap_err(), AcceptError::NotServing);
+    assert_eq!(client.accept().wait().unwrap_err(), AcceptError::NotServing);
     let address = SocketAddr::from(([127, 0, 0, 1], client.local_addr().port()));
-    common::assert_fails!(other.call(address, "?").unwrap_err(), common::nobody_serves!(), address);
+    common::assert_fails!(other.call(address, "?").wait(), common::nobody_serves!(), address);
     let server = echo_server("127.0.0.1:0");
-    assert_eq!(client.call(server, "calls work").unwrap(), "calls work");
+    assert_eq!(client.call(server, "calls work").wait().unwrap(), "calls work");
 }
 
 /// Waits until `done` or fails.
@@ -85,27 +84,29 @@ fn closing_releases_all_who_wait_also_those_who_wait_for_room() {
     let endpoint = EndpointBuilder::new()
         .outstanding_calls_max(1)
         .linger(Duration::ZERO)
-        .bind_blocking("127.0.0.1:0")
+        .bind("127.0.0.1:0")
         .unwrap();
     let thread = |work: fn(&Endpoint, SocketAddr) -> String| {
         let endpoint = endpoint.clone();
         std::thread::spawn(move || work(&endpoint, address))
     };
-    let call =
-        |endpoint: &Endpoint, address| format!("{:?}", endpoint.call(address, "x").unwrap_err());
+    let call = |endpoint: &Endpoint, address| {
+        format!("{:?}", endpoint.call(address, "x").wait().unwrap_err().kind())
+    };
     let calling = thread(call);
     soon("the first call has the only place", || endpoint.stats().outstanding_calls == 1);
     let for_room = thread(call);
-    let accepting = thread(|endpoint, _| format!("{:?}", endpoint.accept().unwrap().is_none()));
+    let accepting = thread(|endpoint, _| format!("{:?}", endpoint.accept().wait().unwrap_err()));
     let waiting_with_limit = thread(|endpoint, _| {
-        format!("{:?}", endpoint.accept_timeout(Duration::from_secs(60)).unwrap().is_none())
+        let accepted = endpoint.accept().wait_timeout(Duration::from_secs(60));
+        format!("{:?}", accepted.expect("it does not last").unwrap_err())
     });
     std::thread::sleep(Duration::from_millis(50));
     let start = Instant::now();
-    endpoint.close();
+    endpoint.close().wait();
     let said =
         [calling, for_room, accepting, waiting_with_limit].map(|thread| thread.join().unwrap());
-    assert_eq!(said, ["Closed", "Closed", "true", "true"]);
+    assert_eq!(said, ["Closed"; 4]);
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
 }
 
@@ -115,19 +116,20 @@ fn closing_again_changes_nothing_and_nothing_is_left() {
     let server = Endpoint::bind("127.0.0.1:0").unwrap();
     let address = server.local_addr();
     let client = Endpoint::client().unwrap();
-    let calls: Vec<_> = (0..10).map(|_| client.start(address, pattern(300_000)).unwrap()).collect();
-    let request = server.accept().unwrap().unwrap();
+    let calls: Vec<_> = (0..10).map(|_| client.call(address, pattern(300_000)).start()).collect();
+    let request = server.accept().wait().unwrap();
+    let closed = CallError::from(CallErrorKind::Closed);
     for endpoint in [&client, &server] {
         for _ in 0..2 {
-            endpoint.close();
+            endpoint.close().wait();
         }
         let stats = endpoint.stats();
         assert_eq!((stats.outstanding_calls, stats.outstanding_bytes), (0, 0));
         assert_eq!((stats.engine.live_rpcs, stats.engine.receive_memory_bytes), (0, 0));
-        assert_eq!(endpoint.call(address, "?").unwrap_err(), CallError::Closed);
+        assert_eq!(endpoint.call(address, "?").wait().unwrap_err(), closed);
     }
     for call in calls {
-        assert_eq!(call.wait().unwrap_err(), CallError::Closed);
+        assert_eq!(call.wait().unwrap_err(), closed);
     }
-    assert!(request.reply("late").is_err());
+    assert!(request.reply("late").wait().is_err());
 }

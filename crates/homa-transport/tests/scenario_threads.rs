@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Barrier};
 
-use homa_transport::blocking::Endpoint;
+use homa_transport::Endpoint;
 
 // Scenario: K12
 #[test]
@@ -11,8 +11,8 @@ fn threads_that_call_a_new_peer_at_once_make_one_record_of_it() {
     let server = Endpoint::bind("127.0.0.1:0").unwrap();
     let address = server.local_addr();
     std::thread::spawn(move || {
-        while let Ok(Some(request)) = server.accept() {
-            let _ = request.reply("here");
+        while let Ok(request) = server.accept().wait() {
+            let _ = request.reply("here").wait();
         }
     });
     let client = Endpoint::client().unwrap();
@@ -23,7 +23,7 @@ fn threads_that_call_a_new_peer_at_once_make_one_record_of_it() {
             let (client, start) = (client.clone(), Arc::clone(&start));
             std::thread::spawn(move || {
                 start.wait();
-                assert_eq!(client.call(address, "where?").unwrap(), "here");
+                assert_eq!(client.call(address, "where?").wait().unwrap(), "here");
             })
         })
         .collect();

@@ -7,40 +7,34 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::{SOON, echo_server, pattern};
-use homa_transport::blocking::Endpoint;
-use homa_transport::{CallError, CallOptions, EndpointBuilder, StreamError};
+use homa_transport::{BodyReader, CallErrorKind, Endpoint, EndpointBuilder, StreamError};
 
 const LARGE_BYTES: usize = 20 << 20;
 
-fn builder() -> EndpointBuilder {
-    common::builder().max_message_bytes(32 << 20)
-}
-
-fn bind() -> Endpoint {
-    common::at_server(|| builder().bind_blocking(common::address())).unwrap()
+fn long_messages(builder: EndpointBuilder) -> EndpointBuilder {
+    builder.max_message_bytes(32 << 20)
 }
 
 fn client() -> Endpoint {
-    common::at_client(|| builder().client_blocking()).unwrap()
+    common::client_with(long_messages)
 }
 
 /// As [`common::acquaint`] with a server that streams.
 fn acquaint(client: &Endpoint, server: &Endpoint) {
     common::acquaint_by(client, server, || {
-        let request = server.accept_streaming().unwrap().unwrap().collect().unwrap();
-        request.reply("hello").unwrap();
+        let request = server.accept_streaming().wait().unwrap().collect().wait().unwrap();
+        request.reply("hello").wait().unwrap();
     });
 }
 
 fn streaming_server() -> Endpoint {
-    let builder = builder().streaming_requests(true);
-    common::at_server(|| builder.bind_blocking(common::address())).unwrap()
+    common::bind_with(|builder| long_messages(builder).streaming_requests(true))
 }
 
 /// Reads a body to its end and compares it.
-fn check(mut chunk: impl FnMut() -> Option<Bytes>, expected: &[u8]) {
+fn check(body: &mut BodyReader, expected: &[u8]) {
     let mut at = 0;
-    while let Some(piece) = chunk() {
+    while let Some(piece) = body.chunk().wait().unwrap() {
         assert!(piece == expected[at..at + piece.len()], "wrong bytes at {at}");
         at += piece.len();
     }
@@ -57,39 +51,33 @@ fn the_first_byte_of_a_request_is_readable_before_the_last_is_sent() {
     let serving = std::thread::spawn({
         let (server, expected) = (server.clone(), body.clone());
         move || {
-            let mut request = server.accept_streaming().unwrap().unwrap();
-            assert_eq!(request.body_bytes() as usize, expected.len());
-            let first = request.chunk().unwrap().expect("the first bytes come before the pause");
+            let (mut body, responder) = server.accept_streaming().wait().unwrap().split();
+            assert_eq!(body.body_bytes() as usize, expected.len());
+            let first = body.chunk().wait().unwrap().expect("some bytes come before the pause");
             assert!(first == expected[..first.len()]);
-            let mut at = first.len();
             read_some.send(()).unwrap();
-            while let Some(piece) = request.chunk().unwrap() {
-                assert!(piece == expected[at..at + piece.len()], "wrong bytes at {at}");
-                at += piece.len();
-            }
-            assert_eq!(at, expected.len());
-            request.reply("got it").unwrap();
+            check(&mut body, &expected[first.len()..]);
+            responder.reply("got it").wait().unwrap();
         }
     });
-    let (mut sender, response) = client
-        .start_streaming(server.local_addr(), LARGE_BYTES as u32, CallOptions::new())
-        .unwrap();
+    let (mut sender, response) =
+        client.call_streaming(server.local_addr(), LARGE_BYTES as u32).open().wait().unwrap();
     let bytes = Bytes::from(body);
-    sender.send(bytes.slice(..10_000)).unwrap();
+    sender.send(bytes.slice(..10_000)).wait().unwrap();
     // The pause lasts until the server has read something.
     go_on.recv_timeout(Duration::from_secs(10)).expect("it reads while the sender pauses");
     for at in (10_000..LARGE_BYTES).step_by(300_000) {
-        sender.send(bytes.slice(at..(at + 300_000).min(LARGE_BYTES))).unwrap();
+        sender.send(bytes.slice(at..(at + 300_000).min(LARGE_BYTES))).wait().unwrap();
     }
     assert_eq!(sender.missing_bytes(), 0);
     sender.finish().unwrap();
-    assert_eq!(response.message().unwrap(), "got it");
+    assert_eq!(response.wait().unwrap(), "got it");
     serving.join().unwrap();
 }
 
 #[test]
 fn the_first_byte_of_an_answer_is_readable_before_the_last_is_sent() {
-    let server = bind();
+    let server = common::bind_with(long_messages);
     let client = client();
     common::acquaint(&client, &server);
     let body = pattern(LARGE_BYTES);
@@ -97,25 +85,24 @@ fn the_first_byte_of_an_answer_is_readable_before_the_last_is_sent() {
     let serving = std::thread::spawn({
         let (server, body) = (server.clone(), Bytes::from(body.clone()));
         move || {
-            let request = server.accept().unwrap().unwrap();
+            let request = server.accept().wait().unwrap();
             let mut sender = request.reply_streaming(LARGE_BYTES as u32).unwrap();
-            sender.send(body.slice(..5_000)).unwrap();
+            sender.send(body.slice(..5_000)).wait().unwrap();
             go_on.recv_timeout(Duration::from_secs(10)).expect("it reads while the sender pauses");
             for at in (5_000..LARGE_BYTES).step_by(70_000) {
-                sender.send(body.slice(at..(at + 70_000).min(LARGE_BYTES))).unwrap();
+                sender.send(body.slice(at..(at + 70_000).min(LARGE_BYTES))).wait().unwrap();
             }
             sender.finish().unwrap();
         }
     });
-    let mut answer =
-        client.call_streaming(server.local_addr(), "all, please", CallOptions::new()).unwrap();
+    let mut answer = client.call(server.local_addr(), "all, please").reader().wait().unwrap();
     assert_eq!(answer.body_bytes() as usize, LARGE_BYTES);
-    let first = answer.chunk().unwrap().unwrap();
+    let first = answer.chunk().wait().unwrap().unwrap();
     assert!(first == body[..first.len()]);
     read_some.send(()).unwrap();
-    check(|| answer.chunk().unwrap(), &body[first.len()..]);
+    check(&mut answer, &body[first.len()..]);
     serving.join().unwrap();
-    server.close();
+    server.close().wait();
 }
 
 #[test]
@@ -127,14 +114,14 @@ fn a_slow_reader_holds_the_sender_back_and_gets_everything() {
     let address = server.local_addr();
     let sending = std::thread::spawn({
         let body = body.clone();
-        move || client.call(address, body).map(|answer| answer.to_vec())
+        move || client.call(address, body).wait().map(|answer| answer.to_vec())
     });
-    let mut request = server.accept_streaming().unwrap().unwrap();
+    let (mut reader, responder) = server.accept_streaming().wait().unwrap().split();
     std::thread::sleep(Duration::from_millis(300));
     let held = server.stats().engine.receive_memory_bytes;
     assert!(held <= 3 << 20, "{held} bytes wait unread");
-    check(|| request.chunk().unwrap(), &body);
-    request.reply("done").unwrap();
+    check(&mut reader, &body);
+    responder.reply("done").wait().unwrap();
     assert_eq!(sending.join().unwrap().unwrap(), b"done");
 }
 
@@ -144,8 +131,8 @@ fn a_whole_answer_can_be_read_as_a_stream_and_a_stream_collected() {
     let client = common::client();
     for length in [1, 1_000, 500_000] {
         let body = pattern(length);
-        let answer = client.call_streaming(server, body.clone(), CallOptions::new()).unwrap();
-        assert!(answer.collect().unwrap() == body);
+        let answer = client.call(server, body.clone()).reader().wait().unwrap();
+        assert!(answer.collect().wait().unwrap() == body);
     }
 }
 
@@ -159,16 +146,17 @@ fn a_request_can_be_collected_or_answered_before_its_end() {
     std::thread::spawn({
         let expected = body.clone();
         move || {
-            let request = server.accept_streaming().unwrap().unwrap().collect().unwrap();
+            let request = server.accept_streaming().wait().unwrap().collect().wait().unwrap();
             assert!(*request.body() == expected);
-            request.reply("collected").unwrap();
-            let request = server.accept_streaming().unwrap().unwrap();
-            request.reply("unread").unwrap();
-            let _ = server.accept_streaming();
+            request.reply("collected").wait().unwrap();
+            // Dropping the reader lets the rest come.
+            let (_, responder) = server.accept_streaming().wait().unwrap().split();
+            responder.reply("unread").wait().unwrap();
+            let _ = server.accept_streaming().wait();
         }
     });
-    assert_eq!(client.call(address, body.clone()).unwrap(), "collected");
-    assert_eq!(client.call(address, body).unwrap(), "unread");
+    assert_eq!(client.call(address, body.clone()).wait().unwrap(), "collected");
+    assert_eq!(client.call(address, body).wait().unwrap(), "unread");
 }
 
 #[test]
@@ -176,20 +164,15 @@ fn a_body_that_ends_early_aborts_the_call_on_both_sides() {
     let server = streaming_server();
     let client = client();
     let address = server.local_addr();
-    let (mut sender, response) =
-        client.start_streaming(address, 1_000_000, CallOptions::new()).unwrap();
-    sender.send(pattern(200_000)).unwrap();
-    let mut request = server.accept_streaming().unwrap().unwrap();
-    assert!(request.chunk().unwrap().is_some());
+    let (mut sender, response) = client.call_streaming(address, 1_000_000).open().wait().unwrap();
+    sender.send(pattern(200_000)).wait().unwrap();
+    let (mut body, _responder) = server.accept_streaming().wait().unwrap().split();
+    assert!(body.chunk().wait().unwrap().is_some());
     let error = sender.finish().unwrap_err();
     assert!(matches!(error, StreamError::Incomplete { missing_bytes: 800_000, .. }), "{error}");
-    common::assert_fails!(
-        response.message().unwrap_err(),
-        CallError::BodyIncomplete { .. },
-        address
-    );
+    common::assert_fails!(response.wait(), CallErrorKind::BodyIncomplete, address);
     let error = loop {
-        match request.chunk() {
+        match body.chunk().wait() {
             Ok(Some(_)) => {}
             Ok(None) => panic!("the body never ends"),
             Err(error) => break error,
@@ -203,9 +186,9 @@ fn more_than_announced_is_refused() {
     let server = streaming_server();
     let client = client();
     let (mut sender, _response) =
-        client.start_streaming(server.local_addr(), 10, CallOptions::new()).unwrap();
-    sender.send("12345").unwrap();
-    let error = sender.send("6789012").unwrap_err();
+        client.call_streaming(server.local_addr(), 10).open().wait().unwrap();
+    sender.send("12345").wait().unwrap();
+    let error = sender.send("6789012").wait().unwrap_err();
     assert!(matches!(error, StreamError::TooLong { announced_bytes: 10, .. }), "{error}");
     assert_eq!(sender.missing_bytes(), 5);
 }
@@ -215,9 +198,9 @@ fn dropping_an_answer_halfway_leaves_nothing_behind() {
     let server = echo_server_of(8 << 20);
     let client = client();
     // The first call tells a raw peer what the server is.
-    assert_eq!(client.call(server, "hello").unwrap(), "hello");
-    let mut answer = client.call_streaming(server, vec![1; 8 << 20], CallOptions::new()).unwrap();
-    assert!(answer.chunk().unwrap().is_some());
+    assert_eq!(client.call(server, "hello").wait().unwrap(), "hello");
+    let mut answer = client.call(server, vec![1; 8 << 20]).reader().wait().unwrap();
+    assert!(answer.chunk().wait().unwrap().is_some());
     drop(answer);
     // Whoever drives executes it.
     let start = Instant::now();
@@ -225,7 +208,7 @@ fn dropping_an_answer_halfway_leaves_nothing_behind() {
         assert!(start.elapsed() < SOON, "{:?}", client.stats());
         std::thread::sleep(Duration::from_millis(1));
     }
-    assert_eq!(client.call(server, "next").unwrap(), "next");
+    assert_eq!(client.call(server, "next").wait().unwrap(), "next");
 }
 
 fn echo_server_of(bytes: u32) -> std::net::SocketAddr {
@@ -238,43 +221,37 @@ fn echo_server_of(bytes: u32) -> std::net::SocketAddr {
 #[cfg(feature = "tokio")]
 #[tokio::test]
 async fn streams_work_in_a_runtime_too() {
-    let server = builder().streaming_requests(true);
-    let server = common::at_server(|| server.bind(common::address())).unwrap();
+    let server = streaming_server();
     let address = server.local_addr();
-    let client = common::at_client(|| builder().client()).unwrap();
-    if common::is_raw() {
-        let call = client.start(address, "hello");
-        let request = server.accept_streaming().await.unwrap().unwrap().collect().await.unwrap();
-        request.reply("hello").await.unwrap();
-        call.await.unwrap();
-    }
-    let expected = pattern(2 << 20);
+    let client = client();
+    acquaint(&client, &server);
+    let expected = Bytes::from(pattern(2 << 20));
     let echo = tokio::spawn(async move {
-        // Whole bodies are held here: what is streamed is reading and answering.
-        let mut request = server.accept_streaming().await.unwrap().unwrap();
-        let (mut pieces, length) = (Vec::new(), request.body_bytes());
-        while let Some(piece) = request.chunk().await.unwrap() {
-            pieces.push(piece);
-        }
-        let mut sender = request.into_responder().reply_streaming(length).unwrap();
-        for piece in pieces {
+        let (mut body, responder) = server.accept_streaming().await.unwrap().split();
+        let mut sender = responder.reply_streaming(body.body_bytes()).unwrap();
+        while let Some(piece) = body.chunk().await.unwrap() {
             sender.send(piece).await.unwrap();
         }
         sender.finish().unwrap();
         server.close().await;
     });
-    let (mut sender, response) =
-        client.start_streaming(address, 2 << 20, CallOptions::new()).await.unwrap();
-    for piece in expected.chunks(100_000) {
-        sender.send(piece.to_vec()).await.unwrap();
-    }
-    sender.finish().unwrap();
-    let mut answer = response.stream().await.unwrap();
+    let (mut sender, response) = client.call_streaming(address, 2 << 20).open().await.unwrap();
+    let sending = tokio::spawn({
+        let body = expected.clone();
+        async move {
+            for at in (0..body.len()).step_by(100_000) {
+                sender.send(body.slice(at..(at + 100_000).min(body.len()))).await.unwrap();
+            }
+            sender.finish().unwrap();
+        }
+    });
+    let mut answer = response.reader().await.unwrap();
     let mut at = 0;
     while let Some(piece) = answer.chunk().await.unwrap() {
         assert!(piece == expected[at..at + piece.len()]);
         at += piece.len();
     }
     assert_eq!(at, expected.len());
+    sending.await.unwrap();
     echo.await.unwrap();
 }

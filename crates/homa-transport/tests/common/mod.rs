@@ -10,8 +10,7 @@ mod world;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use homa_transport::blocking::Endpoint;
-use homa_transport::{BindError, Config, EndpointBuilder};
+use homa_transport::{BindError, Config, Endpoint, EndpointBuilder};
 
 pub(crate) use world::{
     address, any_address, at, at_client, at_server, is_raw, new_host, second_server_ip,
@@ -19,13 +18,14 @@ pub(crate) use world::{
     unused_address,
 };
 
-/// Asserts that an error is of this kind and names this server.
+/// Asserts that a call fails with an error of this kind that names this server, which is returned.
 #[allow(unused_macros, reason = "not every test file uses everything")]
 macro_rules! assert_fails {
-    ($error:expr, $expected:pat, $server:expr) => {{
-        let error = &$error;
-        assert!(matches!(error, $expected), "{error:?}");
+    ($result:expr, $expected:pat, $server:expr) => {{
+        let error = $result.unwrap_err();
+        assert!(matches!(error.kind(), $expected), "{error:?}");
         assert_eq!(error.server(), Some($server));
+        error
     }};
 }
 pub(crate) use assert_fails;
@@ -35,7 +35,7 @@ pub(crate) use assert_fails;
 #[allow(unused_macros, reason = "not every test file uses everything")]
 macro_rules! nobody_serves {
     () => {
-        CallError::NoService { .. } | CallError::ServiceGone { .. }
+        homa_transport::CallErrorKind::NoService | homa_transport::CallErrorKind::ServiceGone
     };
 }
 #[allow(unused_imports, reason = "not every test file uses everything")]
@@ -61,12 +61,12 @@ pub(crate) fn bind() -> Endpoint {
 
 /// The same with other settings.
 pub(crate) fn bind_with(set: impl FnOnce(EndpointBuilder) -> EndpointBuilder + Send) -> Endpoint {
-    at_server(|| set(builder()).bind_blocking(address())).unwrap()
+    at_server(|| set(builder()).bind(address())).unwrap()
 }
 
 /// An endpoint that serves at this address, if it can be had.
 pub(crate) fn bind_at(address: impl ToSocketAddrs + Send) -> Result<Endpoint, BindError> {
-    at_server(|| builder().bind_blocking(address))
+    at_server(|| builder().bind(address))
 }
 
 /// An endpoint that only calls, where clients are.
@@ -76,14 +76,14 @@ pub(crate) fn client() -> Endpoint {
 
 /// The same with other settings.
 pub(crate) fn client_with(set: impl FnOnce(EndpointBuilder) -> EndpointBuilder + Send) -> Endpoint {
-    at_client(|| set(builder()).client_blocking()).unwrap()
+    at_client(|| set(builder()).client()).unwrap()
 }
 
 /// Over raw IP a peer counts as a Linux host until it has said that it is not, which this brings
 /// about: then the extensions (long messages, reasons, cancelling) are there as they always are
 /// over UDP.
 pub(crate) fn acquaint(client: &Endpoint, server: &Endpoint) {
-    acquaint_by(client, server, || server.accept().unwrap().unwrap().reply("hello").unwrap());
+    acquaint_by(client, server, || server.accept().wait().unwrap().reply("hello").wait().unwrap());
 }
 
 /// The same with a server that takes requests in its own way.
@@ -91,7 +91,7 @@ pub(crate) fn acquaint_by(client: &Endpoint, server: &Endpoint, answer: impl FnO
     if is_raw() {
         std::thread::scope(|scope| {
             scope.spawn(answer);
-            assert_eq!(client.call(server.local_addr(), "hello").unwrap(), "hello");
+            assert_eq!(client.call(server.local_addr(), "hello").wait().unwrap(), "hello");
         });
     }
 }
@@ -104,10 +104,10 @@ pub(crate) fn pattern(length: usize) -> Vec<u8> {
 /// Answers every request with its own bytes, in a thread of its own, until the test ends.
 pub(crate) fn serve_echo(server: Endpoint) {
     std::thread::spawn(move || {
-        while let Ok(Some(request)) = server.accept() {
+        while let Ok(request) = server.accept().wait() {
             let answer = request.body().clone();
             // The client may have given up.
-            let _ = request.reply(answer);
+            let _ = request.reply(answer).wait();
         }
     });
 }

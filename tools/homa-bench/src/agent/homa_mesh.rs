@@ -31,10 +31,7 @@ impl HomaMesh {
     /// Binds and serves as the specification says.
     pub(crate) fn new(spec: &HostSpec) -> io::Result<Self> {
         let tasks = Tasks::new()?;
-        let builder = builder(spec)?;
-        let endpoint = tasks
-            .within(|| builder.bind(SocketAddr::new(spec.listen, spec.port)))
-            .map_err(io::Error::other)?;
+        let endpoint = builder(spec)?.bind((spec.listen, spec.port))?;
         tasks.spawn(serve(endpoint.clone(), Server::new(spec)));
         Ok(HomaMesh {
             tasks,
@@ -56,7 +53,7 @@ impl Mesh for HomaMesh {
         // cutoffs).
         for server in servers {
             let call = self.endpoint.call(*server, self.payload.slice(..1));
-            self.tasks.wait_for(timeout, async { call.await.map_err(io::Error::other) })?;
+            self.tasks.wait_for(timeout, async { Ok(call.await?) })?;
         }
         Ok(())
     }
@@ -64,7 +61,7 @@ impl Mesh for HomaMesh {
     fn start(&mut self, token: u64, server: usize, bytes: usize) -> io::Result<()> {
         let server = *self.servers.get(server).ok_or(io::ErrorKind::AddrNotAvailable)?;
         let body = self.payload.slice(..bytes.min(self.payload.len()));
-        let call = self.tasks.within(|| self.endpoint.start(server, body));
+        let call = self.endpoint.call(server, body).start();
         self.tasks.start(token, async move { call.await.is_ok() });
         Ok(())
     }
@@ -121,7 +118,7 @@ impl Server {
 }
 
 async fn serve(endpoint: Endpoint, server: Server) {
-    while let Ok(Some(mut request)) = endpoint.accept().await {
+    while let Ok(mut request) = endpoint.accept().await {
         if !server.service.is_zero() {
             tokio::time::sleep(server.service).await;
         }

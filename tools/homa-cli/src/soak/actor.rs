@@ -13,7 +13,7 @@ use std::{
 
 use homa_sys::in_forked_child;
 use homa_transport::{
-    AcceptError, BindError, CallError, Config, EndpointBuilder, blocking::Endpoint,
+    AcceptError, BindError, CallError, CallErrorKind, Config, Endpoint, EndpointBuilder,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ pub(super) struct Identity {
     pub life: u64,
     /// Where its endpoints are.
     pub ip: IpAddr,
-    /// Whether it works on a tokio runtime, or with blocking calls.
+    /// Whether it works on a tokio runtime, or with threads that wait.
     pub tokio: bool,
     /// Whether its sockets keep the receive buffer that the system gives.
     pub stock_buffer: bool,
@@ -194,12 +194,13 @@ fn resources() -> Resources {
 /// Forks; in the child the endpoint must say so, whatever is asked of it.
 fn fork(endpoint: &Endpoint, server: SocketAddr) -> Result<(), String> {
     let code = in_forked_child(CHILD_SECONDS, || {
-        let body = || vec![0_u8; 16];
-        let called = matches!(endpoint.call(server, body()), Err(CallError::Forked));
-        let tried = matches!(endpoint.try_call(server, body()), Err(CallError::Forked));
+        let is_forked = |error: CallError| *error.kind() == CallErrorKind::Forked;
+        let call = || endpoint.call(server, vec![0; 16]);
+        let called = call().wait().is_err_and(is_forked);
+        let tried = call().try_start().is_err_and(is_forked);
         let accepted = matches!(
-            endpoint.accept_timeout(Duration::ZERO),
-            Err(AcceptError::Forked | AcceptError::NotServing)
+            endpoint.accept().wait_timeout(Duration::ZERO),
+            Some(Err(AcceptError::Forked | AcceptError::NotServing))
         );
         u8::from(!called) | u8::from(!tried) << 1 | u8::from(!accepted) << 2
     });
@@ -228,7 +229,7 @@ fn use_up_descriptors(builder: impl Fn() -> EndpointBuilder, ms: u64) -> Result<
     while let Ok(file) = fs::File::open("/dev/null") {
         holes.push(file);
     }
-    let refused = builder().client_blocking();
+    let refused = builder().client();
     thread::sleep(Duration::from_millis(ms));
     set(usual.current)?;
     drop(holes);
@@ -237,7 +238,7 @@ fn use_up_descriptors(builder: impl Fn() -> EndpointBuilder, ms: u64) -> Result<
         Err(error) if names_descriptors(&error) => {}
         Err(error) => return Err(format!("a new endpoint failed with `{error}`")),
     }
-    builder().client_blocking().map(drop).map_err(|error| format!("afterwards: {error}"))
+    builder().client().map(drop).map_err(|error| format!("afterwards: {error}"))
 }
 
 fn names_descriptors(error: &BindError) -> bool {

@@ -14,10 +14,7 @@ use std::{
 
 use foldhash::fast::FixedState;
 use homa_bench::{rng::Rng, workload::Workload};
-use homa_transport::{
-    BindError, CallError, CallOptions, Message,
-    blocking::{CallId, CallSet, Endpoint},
-};
+use homa_transport::{BindError, Call, CallError, CallErrorKind, CallId, Endpoint, Message};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -109,8 +106,8 @@ pub(crate) fn run(job: &str) -> Result<(), CliError> {
 fn open(actor: &Actor, job: &Job) -> Result<Endpoint, BindError> {
     let builder = actor.builder(job.way).outstanding_calls_max(1 << 17);
     match job.way {
-        Way::Udp => builder.bind_blocking((job.who.ip, job.port)),
-        Way::Ip => builder.client_blocking(),
+        Way::Udp => builder.bind((job.who.ip, job.port)),
+        Way::Ip => builder.client(),
     }
 }
 
@@ -131,7 +128,7 @@ struct Planned {
     order: Order,
     server: usize,
     request_bytes: usize,
-    options: CallOptions,
+    timeout: Option<Duration>,
     give_up_after: Option<Duration>,
 }
 
@@ -182,16 +179,12 @@ impl Source {
         let give_up_s = self.below(10.0);
         let answer_bytes = self.workload.sample(&mut self.rng) as u32;
         let request_bytes = self.workload.sample(&mut self.rng) as usize;
-        let mut options = CallOptions::new();
-        if deadline_s < 10.0 {
-            options = options.timeout(Duration::from_secs_f64(deadline_s.max(0.05)));
-        }
         self.next += 1;
         Planned {
             order: Order { call: self.next, answer_bytes, work_ms: work_ms as u32 },
             server,
             request_bytes,
-            options,
+            timeout: (deadline_s < 10.0).then(|| Duration::from_secs_f64(deadline_s.max(0.05))),
             give_up_after: (give_up_s < 0.5).then(|| Duration::from_secs_f64(give_up_s)),
         }
     }
@@ -203,9 +196,22 @@ impl Source {
             order: Order { call: self.next, answer_bytes: 100, work_ms: HOLD },
             server: 0,
             request_bytes: 100,
-            options: CallOptions::new(),
+            timeout: None,
             give_up_after: None,
         }
+    }
+}
+
+impl Planned {
+    /// The call, not begun yet.
+    fn call(&self, endpoint: &Endpoint, servers: &[SocketAddr]) -> Result<Call, CallError> {
+        // A plan names servers of the job.
+        let server = servers.get(self.server).ok_or(CallErrorKind::BadAddress)?;
+        let call = endpoint.call(server, self.order.request(self.request_bytes));
+        Ok(match self.timeout {
+            Some(timeout) => call.timeout(timeout),
+            None => call,
+        })
     }
 }
 
@@ -251,9 +257,9 @@ impl Drop for UnderWay {
     }
 }
 
-/// The reason of a failure without the server's address: what the variant is called.
+/// What ended a call, by the name of its kind alone.
 fn kind(error: &CallError) -> String {
-    let text = format!("{error:?}");
+    let text = format!("{:?}", error.kind());
     text.split([' ', '{', '(']).next().unwrap_or_default().to_owned()
 }
 
@@ -285,7 +291,8 @@ impl Caller {
             }
             for call in planned {
                 let begun = UnderWay::begin(&call, &self.journal);
-                match self.start(&mut calls, &call) {
+                let added = call.call(endpoint, &self.source.servers);
+                match added.and_then(|call| calls.add(call).wait()) {
                     Ok(id) => {
                         let give_up = call.give_up_after.map(|after| now + after);
                         drop(under_way.insert(id, (begun, give_up)));
@@ -306,40 +313,33 @@ impl Caller {
             match calls.is_empty() {
                 true => thread::sleep(self.source.idle(now)),
                 false => {
-                    let mut next = calls.wait_timeout(self.source.idle(now));
-                    while let Some((id, result)) = next {
+                    let mut next = calls.next().wait_timeout(self.source.idle(now));
+                    while let Some(Some((id, result))) = next {
                         if let Some((call, _)) = under_way.remove(&id) {
                             call.end(result);
                         }
-                        next = calls.try_next();
+                        next = calls.next().try_wait();
                     }
                 }
             }
         }
     }
 
-    fn start(&self, calls: &mut CallSet, call: &Planned) -> Result<CallId, CallError> {
-        // A plan names servers of the job.
-        let server = self.source.servers.get(call.server).copied().ok_or(CallError::Closed)?;
-        calls.start_with(server, call.order.request(call.request_bytes), call.options)
-    }
-
     /// Each call is a task. On an order the runtime ends with all its tasks, and another goes on.
     fn call_from_tasks(mut self, endpoint: &Endpoint) {
-        let endpoint = endpoint.to_async();
         for number in 0.. {
             let runtime = match actor::runtime(number) {
                 Ok(runtime) => runtime,
                 Err(error) => return eprintln!("homa: {error}"),
             };
-            if runtime.block_on(self.spawn_calls(&endpoint)) == Command::Finish {
+            if runtime.block_on(self.spawn_calls(endpoint)) == Command::Finish {
                 return;
             }
         }
     }
 
     /// Returns why no further calls are begun: told to finish, or to end the runtime.
-    async fn spawn_calls(&mut self, endpoint: &homa_transport::Endpoint) -> Command {
+    async fn spawn_calls(&mut self, endpoint: &Endpoint) -> Command {
         let count = Arc::new(AtomicUsize::new(0));
         let mut finishing = false;
         while !(finishing && count.load(Ordering::Acquire) == 0) {
@@ -360,11 +360,8 @@ impl Caller {
                 let mut begun = UnderWay::begin(&call, &self.journal);
                 count.fetch_add(1, Ordering::Relaxed);
                 begun.count = Some(Arc::clone(&count));
-                let Some(server) = self.source.servers.get(call.server).copied() else { continue };
-                let endpoint = endpoint.clone();
+                let Ok(answer) = call.call(endpoint, &self.source.servers) else { continue };
                 drop(tokio::spawn(async move {
-                    let request = call.order.request(call.request_bytes);
-                    let answer = endpoint.call_with(server, request, call.options);
                     match call.give_up_after {
                         None => begun.end(answer.await),
                         Some(after) => {
@@ -394,6 +391,6 @@ mod tests {
 
     #[test]
     fn a_reason_is_counted_without_the_address() {
-        assert_eq!(kind(&CallError::Closed), "Closed");
+        assert_eq!(kind(&CallErrorKind::Closed.into()), "Closed");
     }
 }

@@ -13,10 +13,7 @@ use std::{
 };
 
 use homa_bench::rng::Rng;
-use homa_transport::{
-    BindError,
-    blocking::{Endpoint, Responder},
-};
+use homa_transport::{AcceptError, BindError, Endpoint, Request, Responder};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -109,12 +106,12 @@ pub(crate) fn run(job: &str) -> Result<(), CliError> {
 fn open(actor: &Actor, way: Way, port: u16, rng: &mut Rng) -> Result<Endpoint, BindError> {
     let ip = actor.identity.ip;
     if way == Way::Udp || port != 0 {
-        return actor.builder(way).bind_blocking((ip, port));
+        return actor.builder(way).bind((ip, port));
     }
     // The system's own choice could not be asked for again by the next life.
     loop {
         let port = (IP_PORTS.0 + rng.uniform() * (IP_PORTS.1 - IP_PORTS.0)) as u16;
-        match actor.builder(way).bind_blocking((ip, port)) {
+        match actor.builder(way).bind((ip, port)) {
             Err(BindError::InUse { .. }) => {}
             bound => return bound,
         }
@@ -195,14 +192,14 @@ impl Service {
 
     fn answer(&self, order: Order, responder: Responder) {
         // A client that gave the call up or is gone has no answer to miss.
-        let _ = responder.reply(order.answer(self.life));
+        let _ = responder.reply(order.answer(self.life)).wait();
     }
 
     fn accept(&self, endpoint: &Endpoint) {
         loop {
-            let request = match endpoint.accept() {
-                Ok(Some(request)) => request,
-                Ok(None) => return,
+            let request = match endpoint.accept().wait() {
+                Ok(request) => request,
+                Err(AcceptError::Closed) => return,
                 Err(error) => return self.broken(&error.to_string()),
             };
             let (body, responder) = request.into_parts();
@@ -286,7 +283,7 @@ fn serve_tasks(number: u64, endpoints: &[Endpoint], service: &Arc<Service>) -> T
         };
         runtime.block_on(async {
             for endpoint in &endpoints {
-                drop(tokio::spawn(accept_tasks(endpoint.to_async(), Arc::clone(&service))));
+                drop(tokio::spawn(accept_tasks(endpoint.clone(), Arc::clone(&service))));
             }
             while stopped.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
                 tokio::time::sleep(HOLD_LOOK).await;
@@ -296,17 +293,17 @@ fn serve_tasks(number: u64, endpoints: &[Endpoint], service: &Arc<Service>) -> T
     Tasks { stop: Some(stop), thread: Some(thread) }
 }
 
-async fn accept_tasks(endpoint: homa_transport::Endpoint, service: Arc<Service>) {
+async fn accept_tasks(endpoint: Endpoint, service: Arc<Service>) {
     loop {
         match endpoint.accept().await {
-            Ok(Some(request)) => drop(tokio::spawn(handle(request, Arc::clone(&service)))),
-            Ok(None) => return,
+            Ok(request) => drop(tokio::spawn(handle(request, Arc::clone(&service)))),
+            Err(AcceptError::Closed) => return,
             Err(error) => return service.broken(&error.to_string()),
         }
     }
 }
 
-async fn handle(request: homa_transport::Request, service: Arc<Service>) {
+async fn handle(request: Request, service: Arc<Service>) {
     let (body, responder) = request.into_parts();
     let Some(order) = service.begin(&body.into_bytes()) else { return };
     match order.work_ms {

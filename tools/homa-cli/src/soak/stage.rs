@@ -421,7 +421,7 @@ fn scratch(name: &str) -> io::Result<File> {
 
 /// What can carry packets here.
 fn ways(lab: Option<&Lab>, skipped: &mut Vec<String>) -> Vec<Way> {
-    let attempt = || EndpointBuilder::new().carriage(Carriage::Ip).client_blocking().map(drop);
+    let attempt = || EndpointBuilder::new().carriage(Carriage::Ip).client().map(drop);
     let tried: Result<(), String> = match lab {
         Some(lab) => lab
             .within(0, || Ok(attempt().map_err(|error: BindError| error.to_string())))

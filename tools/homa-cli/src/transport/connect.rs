@@ -58,8 +58,9 @@ pub(crate) fn bind(
         let endpoint = homa_udp::bind(protocol, address, settings)?;
         let address = endpoint.local_addr();
         let serve: Serve = Box::new(move |responder, delay| match api {
-            Api::Tokio => run_tokio(homa_udp::serve_tokio(&endpoint.to_async(), responder))?
-                .map_err(tokio_failed),
+            Api::Tokio => {
+                run_tokio(homa_udp::serve_tokio(&endpoint, responder))?.map_err(tokio_failed)
+            }
             Api::Blocking | Api::Event => homa_udp::serve(&endpoint, responder, delay),
         });
         return Ok(Bound { address, serve });

@@ -1,4 +1,4 @@
-//! Homa, through the library's blocking and async interfaces.
+//! Homa, awaited by threads and by tasks.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,8 +11,8 @@ use std::{
 use bytes::{Buf, Bytes};
 use foldhash::fast::FixedState;
 use homa_transport::{
-    BindError, Body, CallError, CallOptions, Carriage, EndpointBuilder, Message,
-    blocking::{CallId, CallSet, Endpoint, Request},
+    AcceptError, BindError, Body, CallError, CallErrorKind, CallId, CallSet, Carriage, Endpoint,
+    EndpointBuilder, Message, Request,
 };
 
 use super::{
@@ -48,12 +48,11 @@ fn builder(protocol: Protocol, settings: &Settings) -> EndpointBuilder {
 
 /// Opens a client of some servers. It needs a socket of their IP version only, which takes less
 /// time per packet.
-fn open_client<T>(
+fn open_client(
     protocol: Protocol,
     servers: &[SocketAddr],
     settings: &Settings,
-    open: impl FnOnce(EndpointBuilder) -> Result<T, BindError>,
-) -> Result<T, CliError> {
+) -> Result<Endpoint, CliError> {
     let mut builder = builder(protocol, settings);
     let all_v4 = servers.iter().all(|server| server.ip().to_canonical().is_ipv4());
     if protocol.carriage() == Some(Carriage::Udp) && all_v4 {
@@ -61,7 +60,7 @@ fn open_client<T>(
     }
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let first = servers.first().copied().unwrap_or(any);
-    open(builder).map_err(|error| client_failed(protocol, first, error))
+    builder.client().map_err(|error| client_failed(protocol, first, error))
 }
 
 /// A client of some servers.
@@ -85,7 +84,7 @@ impl HomaClient {
         settings: &Settings,
         timeout: Option<Duration>,
     ) -> Result<Self, CliError> {
-        let endpoint = open_client(protocol, servers, settings, EndpointBuilder::client_blocking)?;
+        let endpoint = open_client(protocol, servers, settings)?;
         let (servers, calls) = (servers.to_vec(), endpoint.call_set());
         let (wait, tokens) = (settings.wait, HashMap::default());
         Ok(HomaClient { servers, timeout, wait, calls, tokens, endpoint })
@@ -97,8 +96,8 @@ impl HomaClient {
     }
 
     fn reason(&self, server: SocketAddr, error: &CallError) -> String {
-        match (error, self.timeout) {
-            (CallError::DeadlineExceeded { .. }, Some(timeout)) => no_reply(server, timeout),
+        match (error.kind(), self.timeout) {
+            (CallErrorKind::DeadlineExceeded { .. }, Some(timeout)) => no_reply(server, timeout),
             _ => error.to_string(),
         }
     }
@@ -111,9 +110,8 @@ impl Client for HomaClient {
         timeout: Duration,
         sink: &mut dyn FnMut(&mut dyn Buf),
     ) -> Result<(), CliError> {
-        let options = CallOptions::new().timeout(timeout);
-        let reply = self.endpoint.call_with(self.server(0)?, body.clone(), options);
-        sink(&mut reply.map_err(|error| CliError::Transport(error.to_string()))?);
+        let call = self.endpoint.call(self.server(0)?, body.clone()).timeout(timeout);
+        sink(&mut call.wait().map_err(|error| CliError::Transport(error.to_string()))?);
         Ok(())
     }
 }
@@ -121,12 +119,13 @@ impl Client for HomaClient {
 impl Pipeline for HomaClient {
     fn start(&mut self, token: u64, server: usize, body: &Bytes) -> Result<(), CliError> {
         let server = self.server(server)?;
-        let options = self.timeout.map_or_else(CallOptions::new, |t| CallOptions::new().timeout(t));
-        let call = self
-            .calls
-            .start_with(server, body.clone(), options)
-            .map_err(|error| CliError::Transport(self.reason(server, &error)))?;
-        self.tokens.insert(call, (token, server));
+        let mut call = self.endpoint.call(server, body.clone());
+        if let Some(timeout) = self.timeout {
+            call = call.timeout(timeout);
+        }
+        let added = self.calls.add(call).wait();
+        let id = added.map_err(|error| CliError::Transport(self.reason(server, &error)))?;
+        self.tokens.insert(id, (token, server));
         Ok(())
     }
 
@@ -140,9 +139,9 @@ impl Pipeline for HomaClient {
             thread::sleep(left);
             return Ok(0);
         }
-        let mut next = self.calls.wait_timeout(left);
+        let mut next = self.calls.next().wait_timeout(left);
         let mut ended = 0;
-        while let Some((call, answer)) = next {
+        while let Some(Some((call, answer))) = next {
             ended += 1;
             if let Some((token, server)) = self.tokens.remove(&call) {
                 match answer {
@@ -153,7 +152,7 @@ impl Pipeline for HomaClient {
             if ended == BATCH {
                 break;
             }
-            next = self.calls.try_next();
+            next = self.calls.next().try_wait();
         }
         Ok(ended)
     }
@@ -165,9 +164,8 @@ pub(crate) fn bind(
     address: SocketAddr,
     settings: &Settings,
 ) -> Result<Endpoint, CliError> {
-    builder(protocol, settings)
-        .bind_blocking(address)
-        .map_err(|error| bind_failed(protocol, address, error))
+    let bound = builder(protocol, settings).bind(address);
+    bound.map_err(|error| bind_failed(protocol, address, error))
 }
 
 /// Serves for ever; each reply leaves `delay` after its request arrived.
@@ -177,10 +175,9 @@ pub(crate) fn serve(
     delay: Duration,
 ) -> Result<(), CliError> {
     if delay.is_zero() {
-        while let Some(request) = endpoint.accept().map_err(accept_failed)? {
-            reply(request, responder);
+        loop {
+            reply(endpoint.accept().wait().map_err(accept_failed)?, responder);
         }
-        return Ok(());
     }
     let mut waiting: VecDeque<(Instant, Request)> = VecDeque::new();
     loop {
@@ -191,7 +188,7 @@ pub(crate) fn serve(
             }
         }
         let left = waiting.front().map_or(IDLE, |(due, _)| due.saturating_duration_since(now));
-        match endpoint.accept_timeout(left).map_err(accept_failed)? {
+        match endpoint.accept().wait_timeout(left).transpose().map_err(accept_failed)? {
             Some(request) if waiting.len() < DELAYED_MAX => {
                 waiting.push_back((Instant::now() + delay, request));
             }
@@ -204,20 +201,17 @@ pub(crate) fn serve(
 fn reply(mut request: Request, responder: &Responder) {
     let body = request.take_body();
     // A client that no longer waits for its reply is no failure of the server.
-    let _ = request.reply(answer(body, responder));
+    let _ = request.reply(answer(body, responder)).wait();
 }
 
 /// Serves for ever, on a tokio runtime.
-pub(crate) async fn serve_tokio(
-    endpoint: &homa_transport::Endpoint,
-    responder: &Responder,
-) -> io::Result<()> {
-    while let Some(mut request) = endpoint.accept().await.map_err(io::Error::other)? {
+pub(crate) async fn serve_tokio(endpoint: &Endpoint, responder: &Responder) -> io::Result<()> {
+    loop {
+        let mut request = endpoint.accept().await?;
         let body = request.take_body();
         // A client that no longer waits for its reply is no failure of the server.
         let _ = request.reply(answer(body, responder)).await;
     }
-    Ok(())
 }
 
 fn answer(body: Message, responder: &Responder) -> Body {
@@ -248,7 +242,7 @@ fn copy_front(message: &Message, mut target: &mut [u8]) {
 #[derive(Debug)]
 pub(crate) struct TokioClient {
     server: SocketAddr,
-    endpoint: homa_transport::Endpoint,
+    endpoint: Endpoint,
 }
 
 impl TokioClient {
@@ -258,13 +252,13 @@ impl TokioClient {
         server: SocketAddr,
         settings: &Settings,
     ) -> Result<Self, CliError> {
-        open_client(protocol, &[server], settings, EndpointBuilder::client)
-            .map(|endpoint| TokioClient { server, endpoint })
+        let endpoint = open_client(protocol, &[server], settings)?;
+        Ok(TokioClient { server, endpoint })
     }
 
     /// One call; returns the reply.
     pub(crate) async fn call(&mut self, body: &Bytes) -> io::Result<Message> {
-        self.endpoint.call(self.server, body.clone()).await.map_err(io::Error::other)
+        Ok(self.endpoint.call(self.server, body.clone()).await?)
     }
 }
 
@@ -285,7 +279,7 @@ fn system_error(error: BindError) -> io::Error {
     }
 }
 
-fn accept_failed(error: homa_transport::AcceptError) -> CliError {
+fn accept_failed(error: AcceptError) -> CliError {
     CliError::Transport(error.to_string())
 }
 
