@@ -73,6 +73,7 @@ impl UdpSocket {
         let kind = libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: the call takes no pointers; its result is a new descriptor or -1.
         let fd = unsafe { check_fd(libc::socket(family.number(), kind, 0)) }?;
+        options::set_dual_stack(fd.as_fd(), address.ip())?;
         options::prepare(fd.as_fd(), address.ip(), shared)?;
         let gro = options::enable_gro(fd.as_fd());
         // An address always has a form in its own family.
@@ -80,6 +81,25 @@ impl UdpSocket {
         // SAFETY: pointer and length describe the local `raw`, which is only read.
         check(unsafe { libc::bind(fd.as_raw_fd(), raw.as_ptr(), raw.length()) })?;
         let takes_v4 = address.ip().is_ipv4() || address.ip().is_unspecified();
+        Ok(Self { fd, family, takes_v4, gro, default_tos: AtomicU8::new(0) })
+    }
+
+    /// Takes over a socket that is bound, for example by a supervisor that passes it on. One at
+    /// `[::]` has to take IPv4 as well.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind); `InvalidInput` if it is not bound to a port.
+    pub fn from_bound(socket: std::net::UdpSocket) -> io::Result<Self> {
+        let address = canonical(socket.local_addr()?);
+        if address.port() == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket is not bound"));
+        }
+        socket.set_nonblocking(true)?;
+        let fd = OwnedFd::from(socket);
+        options::prepare(fd.as_fd(), address.ip(), false)?;
+        let gro = options::enable_gro(fd.as_fd());
+        let takes_v4 = address.ip().is_ipv4() || address.ip().is_unspecified();
+        let family = Family::of(address.ip());
         Ok(Self { fd, family, takes_v4, gro, default_tos: AtomicU8::new(0) })
     }
 

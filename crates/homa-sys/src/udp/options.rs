@@ -22,8 +22,6 @@ pub(super) fn prepare(fd: BorrowedFd<'_>, ip: IpAddr, shared: bool) -> io::Resul
         set_option(fd, SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
     }
     if ip.is_ipv6() {
-        let v6_only = c_int::from(!ip.is_unspecified());
-        set_option(fd, IPPROTO_IPV6, libc::IPV6_V6ONLY, v6_only)?;
         set_option(fd, IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?;
         set_option(fd, IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO)?;
     }
@@ -34,6 +32,15 @@ pub(super) fn prepare(fd: BorrowedFd<'_>, ip: IpAddr, shared: bool) -> io::Resul
     }
     // Bound to one address, every packet is for that one: asking costs time per packet.
     if ip.is_unspecified() { receive_destinations(fd, ip.is_ipv6(), true, true) } else { Ok(()) }
+}
+
+/// Says before it is bound whether an IPv6 socket takes IPv4 as well: at all addresses it does.
+pub(super) fn set_dual_stack(fd: BorrowedFd<'_>, ip: IpAddr) -> io::Result<()> {
+    let v6_only = c_int::from(!ip.is_unspecified());
+    match ip.is_ipv6() {
+        true => set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, v6_only),
+        false => Ok(()),
+    }
 }
 
 /// Asks, or no longer asks, to which local address each packet was sent.
