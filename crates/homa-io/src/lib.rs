@@ -14,6 +14,7 @@
 pub mod driver;
 pub mod ip;
 pub mod message;
+mod metadata;
 pub mod shard;
 mod short_queue;
 mod socket;
@@ -21,5 +22,6 @@ pub mod store;
 pub mod udp;
 
 pub use message::{Body, Message};
+pub use metadata::{METADATA_BYTES_MAX, Metadata};
 pub use shard::{EventHandler, Shard, ShardView, Turn};
 pub use store::Store;

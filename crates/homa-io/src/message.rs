@@ -7,6 +7,7 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::Metadata;
 use crate::short_queue::ShortQueue;
 
 /// Bytes of a message that [`Debug`](fmt::Debug) shows.
@@ -26,9 +27,13 @@ const SHOWN_BYTES: usize = 16;
 pub struct Message {
     chunks: ShortQueue<Bytes>,
     len: usize,
+    /// Boxed, since it is rarely there and messages are moved a lot.
+    metadata: Option<Box<Metadata>>,
 }
 
-/// A message to send. One without bytes is an error: Homa messages have at least one.
+static NO_METADATA: Metadata = Metadata::new();
+
+/// A message to send.
 pub type Body = Message;
 
 impl Message {
@@ -45,6 +50,28 @@ impl Message {
     /// Whether nothing is left to read.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// What travels beside the bytes.
+    pub fn metadata(&self) -> &Metadata {
+        self.metadata.as_deref().unwrap_or(&NO_METADATA)
+    }
+
+    /// The same to be changed.
+    pub fn metadata_mut(&mut self) -> &mut Metadata {
+        self.metadata.get_or_insert_default()
+    }
+
+    /// The same bytes with this beside them.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = (!metadata.is_empty()).then(|| Box::new(metadata));
+        self
+    }
+
+    /// Takes out what travels beside the bytes.
+    pub fn take_metadata(&mut self) -> Metadata {
+        self.metadata.take().map_or_else(Metadata::new, |metadata| *metadata)
     }
 
     /// Adds a buffer at the end.
@@ -64,7 +91,24 @@ impl Message {
         Some(chunk)
     }
 
-    /// Adds all buffers of `other` at the end.
+    /// Keeps the first `len` bytes; no effect if there are no more.
+    pub fn truncate(&mut self, len: usize) {
+        while self.len > len {
+            let excess = self.len - len;
+            match self.chunks.back_mut() {
+                Some(last) if last.len() > excess => {
+                    last.truncate(last.len() - excess);
+                    self.len = len;
+                }
+                _ => match self.chunks.pop_back() {
+                    Some(last) => self.len -= last.len(),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Adds all buffers of `other` at the end; not its metadata.
     pub fn append(&mut self, other: Self) {
         other.into_chunks().for_each(|chunk| self.push(chunk));
     }
@@ -177,7 +221,7 @@ impl From<Bytes> for Message {
     #[inline]
     fn from(bytes: Bytes) -> Self {
         let len = bytes.len();
-        Self { chunks: (len > 0).then_some(bytes).into(), len }
+        Self { chunks: (len > 0).then_some(bytes).into(), len, metadata: None }
     }
 }
 
@@ -282,7 +326,7 @@ impl FromIterator<Bytes> for Message {
 impl PartialEq for Message {
     fn eq(&self, other: &Self) -> bool {
         let (mut ours, mut theirs) = (self.clone(), other.clone());
-        if ours.len != theirs.len {
+        if ours.len != theirs.len || ours.metadata() != theirs.metadata() {
             return false;
         }
         while ours.has_remaining() {
@@ -329,6 +373,17 @@ impl NotMessage for Bytes {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_truncated_message_keeps_its_first_bytes() {
+        let whole = Message::from_iter(["ab", "cde", "f"].map(Bytes::from));
+        for len in 0..8 {
+            let mut message = whole.clone();
+            message.truncate(len);
+            assert_eq!(message, &"abcdef"[..len.min(6)]);
+            assert_eq!(message.len(), len.min(6));
+        }
+    }
 
     fn chain(parts: &[&'static str]) -> Message {
         parts.iter().map(|part| Bytes::from_static(part.as_bytes())).collect()

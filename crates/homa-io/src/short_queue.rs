@@ -64,6 +64,14 @@ impl<T> ShortQueue<T> {
         first
     }
 
+    pub(crate) fn pop_back(&mut self) -> Option<T> {
+        self.rest.0.as_mut().and_then(|rest| rest.pop_back()).or_else(|| self.first.take())
+    }
+
+    pub(crate) fn back_mut(&mut self) -> Option<&mut T> {
+        self.rest.0.as_mut().and_then(|rest| rest.back_mut()).or(self.first.as_mut())
+    }
+
     #[inline]
     pub(crate) fn front(&self) -> Option<&T> {
         self.first.as_ref()

@@ -143,6 +143,14 @@ impl UdpDriver {
         Self::new(socket, config)
     }
 
+    /// Drives a socket that is bound already; `shared` and `one_peer` of `config` do not count.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::from_bound`].
+    pub fn from_bound(socket: std::net::UdpSocket, config: &UdpConfig) -> io::Result<Self> {
+        Self::new(UdpSocket::from_bound(socket)?, &config.clone().one_peer(false))
+    }
+
     /// Drives a socket that is open.
     fn new(socket: UdpSocket, config: &UdpConfig) -> io::Result<Self> {
         let buffer_bytes = socket.set_receive_buffer(config.receive_buffer_bytes)?;
