@@ -1,12 +1,13 @@
 //! How an endpoint is set up.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use homa_core::{Carriage, Config};
 use homa_io::ip::TcpForm;
 
-use crate::{BindError, Endpoint};
+use crate::{BindError, Clock, Drive, Driver, Endpoint};
 
 /// Sets an endpoint up; all settings have documented defaults. Ended by [`EndpointBuilder::bind`]
 /// or [`EndpointBuilder::client`].
@@ -29,6 +30,7 @@ pub struct EndpointBuilder {
     pub(crate) outstanding_calls_max: usize,
     pub(crate) outstanding_bytes_max: u64,
     pub(crate) accept_queue_max: usize,
+    pub(crate) queue_time_max: Option<Duration>,
     pub(crate) spin: Duration,
     pub(crate) busy_poll: bool,
     pub(crate) streaming_requests: bool,
@@ -48,6 +50,7 @@ impl Default for EndpointBuilder {
             outstanding_calls_max: 65_536,
             outstanding_bytes_max: 1 << 30,
             accept_queue_max: 4_096,
+            queue_time_max: None,
             spin: Duration::from_micros(50),
             busy_poll: false,
             streaming_requests: false,
@@ -183,6 +186,19 @@ impl EndpointBuilder {
         self
     }
 
+    /// Longest time that a request waits to be accepted; then its client is told
+    /// [`Overloaded`](crate::CallErrorKind::Overloaded), and may call again or elsewhere, since no
+    /// handler has seen it. Default: a quarter of the time that its client gives it; without a
+    /// deadline no limit. With both the shorter one counts.
+    ///
+    /// A server that gets more than it can do answers in good time what it answers, and refuses the
+    /// rest early. It is looked at when somebody accepts.
+    #[must_use]
+    pub fn queue_time_max(mut self, duration: Duration) -> Self {
+        self.queue_time_max = Some(duration);
+        self
+    }
+
     /// How long a blocking call looks for packets before it sleeps, if that paid off lately.
     /// Default 50 µs; zero never spins.
     #[must_use]
@@ -206,7 +222,8 @@ impl EndpointBuilder {
         self
     }
 
-    /// How long a closing endpoint stays to finish its responses. Default 1 s.
+    /// How long a closing endpoint waits for accepted requests and their responses, if
+    /// [`Endpoint::drain`] is not told another time. Default 1 s.
     #[must_use]
     pub fn linger(mut self, duration: Duration) -> Self {
         self.linger = duration;
@@ -253,6 +270,29 @@ impl EndpointBuilder {
     /// See [`BindError`].
     pub fn client(self) -> Result<Endpoint, BindError> {
         Endpoint::from_builder(&self, &self.client_addresses(), false)
+    }
+
+    /// An endpoint that serves at a UDP socket that is bound already: one that a supervisor passes
+    /// on while it replaces the program, or one with options of its own.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn bind_socket(self, socket: std::net::UdpSocket) -> Result<Endpoint, BindError> {
+        Endpoint::from_socket(&self, socket)
+    }
+
+    /// An endpoint on a driver and a clock of one's own, for example in a simulation, and what
+    /// drives it: nothing else does, so it has no thread.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn on_driver(
+        self,
+        driver: impl Driver + fmt::Debug + Send + 'static,
+        clock: impl Clock + 'static,
+        serve: bool,
+    ) -> Result<(Endpoint, Drive), BindError> {
+        Endpoint::on_driver(&self, driver, clock, serve)
     }
 
     /// Dual stack if the system has IPv6, else IPv4; or what was asked for.

@@ -20,7 +20,8 @@ macro_rules! call_options {
             self
         }
 
-        /// As a deadline so long after the call began.
+        /// As a deadline so long after the call began. The server is told how much time is left,
+        /// and begins nothing that would come too late.
         pub fn timeout(mut self, after: Duration) -> Self {
             self.pending.options().timeout = Some(after);
             self
@@ -31,6 +32,20 @@ macro_rules! call_options {
         /// Source: docs/spec/protocol.md §5.
         pub fn priority(mut self, priority: u8) -> Self {
             self.pending.options().priority_hint = Some(priority.min(7));
+            self
+        }
+
+        /// Adds a small named value that travels beside the body. Over UDP, and over raw IP to
+        /// servers that are known to be no Linux hosts. See [`Metadata`](crate::Metadata) for the
+        /// limits.
+        pub fn metadata(
+            mut self,
+            name: impl Into<Box<str>>,
+            value: impl Into<crate::Bytes>,
+        ) -> Self {
+            if let Some(metadata) = self.pending.metadata_mut() {
+                metadata.add(name, value);
+            }
             self
         }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use homa_sys::monotonic_ns;
 
 /// Tells the time of all deadlines of an endpoint.
-pub(crate) trait Clock: fmt::Debug + Send + Sync {
+pub trait Clock: fmt::Debug + Send + Sync {
     /// Nanoseconds since some moment; never less than before.
     fn now_ns(&self) -> u64;
 }

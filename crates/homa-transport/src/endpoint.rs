@@ -1,12 +1,18 @@
 //! The endpoint.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::pending::{Operation, Pending};
-use crate::shared::{Acceptor, Closing, Content, Handle, PendingCall, ServingMode, open};
+use crate::shared::{
+    Acceptor, Closing, Content, Frame, Handle, Idle, PendingCall, ServingMode, core_on, open,
+    open_socket,
+};
 use crate::{
-    AcceptError, BindError, Body, Call, CallSet, EndpointBuilder, PeerSettings, Request,
-    RequestStream, Stats, StreamingCall, Target,
+    AcceptError, BindError, Body, Call, CallSet, Clock, Drive, Driver, EndpointBuilder,
+    PeerSettings, Request, RequestStream, Stats, StreamingCall, Target,
 };
 
 /// One socket that calls servers and, made by [`Endpoint::bind`], serves clients. Clones are cheap
@@ -56,9 +62,22 @@ impl Endpoint {
         Ok(Self { handle: open(builder, addresses, serve)? })
     }
 
-    #[cfg(test)]
-    pub(crate) fn from_handle(handle: Handle) -> Self {
-        Self { handle }
+    pub(crate) fn from_socket(
+        builder: &EndpointBuilder,
+        socket: UdpSocket,
+    ) -> Result<Self, BindError> {
+        Ok(Self { handle: open_socket(builder, socket)? })
+    }
+
+    pub(crate) fn on_driver(
+        builder: &EndpointBuilder,
+        driver: impl Driver + fmt::Debug + Send + 'static,
+        clock: impl Clock + 'static,
+        serve: bool,
+    ) -> Result<(Self, Drive), BindError> {
+        let core = Arc::new(core_on(builder, serve, driver, clock)?);
+        let drive = Drive::new(Arc::clone(&core));
+        Ok((Self { handle: Handle::new(core, None) }, drive))
     }
 
     /// Where it receives; the port is the one given by the system if 0 was asked for.
@@ -96,7 +115,7 @@ impl Endpoint {
     /// A call whose body is supplied piece by piece, so that it never has to be in memory as a
     /// whole.
     pub fn call_streaming(&self, server: impl Into<Target>, request_bytes: u32) -> StreamingCall {
-        let content = Content::Announced(request_bytes);
+        let content = Content::Announced(request_bytes, Box::new(Frame::default()));
         StreamingCall::new(PendingCall::new(self.handle.clone(), server.into(), content))
     }
 
@@ -135,14 +154,49 @@ impl Endpoint {
         })
     }
 
-    /// Closes the endpoint for all its clones, at once: no further request is accepted, accepted
-    /// responses are sent to their end (at most [`EndpointBuilder::linger`]), all peers with live
-    /// RPCs are told, then calls still outstanding fail.
+    /// Accepts no further request: `accept` returns [`AcceptError::Closed`], and clients of requests
+    /// that no handler has seen, now or later, are told that these were not executed
+    /// ([`NotExecuted`](crate::CallErrorKind::NotExecuted)). Accepted requests go on, and calls from
+    /// here too.
+    pub fn stop_accepting(&self) {
+        if !self.handle.is_forked() {
+            self.handle.stop_accepting();
+        }
+    }
+
+    /// Ready when no accepted request is unanswered and all clients have their responses, or the
+    /// endpoint is closed. More requests may come unless it [stopped](Self::stop_accepting) to
+    /// accept.
     ///
-    /// Closing goes on if the future is dropped.
-    pub fn close(&self) -> Pending<impl Operation<Output = ()>> {
-        let mut closing = Closing::begin(&self.handle);
+    /// Cancel-safe.
+    pub fn wait_idle(&self) -> Pending<impl Operation<Output = ()>> {
+        let mut idle = Idle::new(&self.handle);
+        Pending::new(self.handle.clone(), move |waker: &_| idle.poll(waker))
+    }
+
+    /// Shuts down in order, for all clones: accepts no further request as [`Self::stop_accepting`],
+    /// gives accepted requests and their responses `within` to end, then closes. Until then calls
+    /// go out as before, since handlers may need them; afterwards they fail with
+    /// [`Closed`](crate::CallErrorKind::Closed). Gives the number of requests that were not
+    /// answered in time, whose clients are told that they may have been executed.
+    ///
+    /// Draining goes on if the future is dropped; again, or with [`Endpoint::close`], it may get
+    /// less time, never more.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn on_sigterm(server: homa_transport::Endpoint) {
+    /// let unanswered = server.drain(Duration::from_secs(30)).await;
+    /// # }
+    /// ```
+    pub fn drain(&self, within: Duration) -> Pending<impl Operation<Output = usize>> {
+        let mut closing = Closing::begin(&self.handle, within);
         Pending::new(self.handle.clone(), move |waker: &_| closing.poll(waker))
+    }
+
+    /// Drains within [`EndpointBuilder::linger`].
+    pub fn close(&self) -> Pending<impl Operation<Output = usize>> {
+        self.drain(self.handle.facts.linger)
     }
 }
 

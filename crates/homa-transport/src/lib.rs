@@ -74,6 +74,8 @@ mod clock;
     allow(dead_code, reason = "parts of it serve tasks of tokio only")
 )]
 mod drive;
+#[cfg(not(loom))]
+mod driven;
 #[cfg(all(feature = "tokio", not(loom)))]
 mod driver_task;
 #[cfg(not(loom))]
@@ -103,12 +105,17 @@ pub use call::{Call, StreamingCall};
 #[cfg(not(loom))]
 pub use call_set::{CallId, CallSet};
 #[cfg(not(loom))]
+pub use clock::Clock;
+#[cfg(not(loom))]
+pub use driven::Drive;
+#[cfg(not(loom))]
 pub use endpoint::Endpoint;
 pub use error::{
     AcceptError, BindError, CallError, CallErrorKind, Limit, Rejection, ReplyError, StreamError,
 };
 pub use homa_core::{Carriage, Config, ConfigError, PeerSettings};
-pub use homa_io::{Body, Message};
+pub use homa_io::driver::Driver;
+pub use homa_io::{Body, METADATA_BYTES_MAX, Message, Metadata};
 #[cfg(not(loom))]
 pub use pending::{Operation, Pending};
 #[cfg(not(loom))]

@@ -1,10 +1,11 @@
 //! Accepted requests.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use crate::pending::{Operation, Pending};
 use crate::shared::{Accepted, Replier};
-use crate::{Body, BodyReader, BodyWriter, Message, ReplyError, StreamError};
+use crate::{Body, BodyReader, BodyWriter, Message, Metadata, Rejection, ReplyError, StreamError};
 
 /// A complete request. Answer it with [`Request::reply`]; dropping it unanswered tells the client
 /// so ([`Dropped`](crate::CallErrorKind::Dropped)).
@@ -25,12 +26,22 @@ impl Request {
         self.responder.peer()
     }
 
+    /// What travels beside the body.
+    pub fn metadata(&self) -> &Metadata {
+        self.body.metadata()
+    }
+
+    /// As [`Responder::deadline`].
+    pub fn deadline(&self) -> Option<Instant> {
+        self.responder.deadline()
+    }
+
     /// The request's bytes.
     pub fn body(&self) -> &Message {
         &self.body
     }
 
-    /// Takes the bytes out; the body is empty from then on.
+    /// Takes the body out with its metadata; both are empty from then on.
     pub fn take_body(&mut self) -> Message {
         std::mem::take(&mut self.body)
     }
@@ -62,6 +73,11 @@ impl Request {
         reply(self.responder.replier, body.into())
     }
 
+    /// As [`Responder::reject`].
+    pub fn reject(self, code: u32, text: impl Into<String>) {
+        self.responder.reject(code, text);
+    }
+
     /// As [`Responder::reply_streaming`].
     ///
     /// # Errors
@@ -82,6 +98,14 @@ impl Responder {
     /// The client's address.
     pub fn peer(&self) -> SocketAddr {
         self.replier.peer()
+    }
+
+    /// When the client gives the call up, if it said so: work that takes longer is in vain, and calls
+    /// made for it should have this deadline.
+    pub fn deadline(&self) -> Option<Instant> {
+        let handle = self.replier.handle();
+        let left_ns = self.replier.deadline_ns()?.saturating_sub(handle.now_ns());
+        Instant::now().checked_add(Duration::from_nanos(left_ns))
     }
 
     /// Whether the client gave the call up or is gone, so that a response would be lost. Known only
@@ -112,12 +136,20 @@ impl Responder {
         reply(self.replier, body.into())
     }
 
+    /// Answers that the request is not served, and why: the call fails with
+    /// [`Rejected`](crate::CallErrorKind::Rejected). What a code means is up to the service. Linux
+    /// hosts cannot be told, and count the request as lost.
+    pub fn reject(self, code: u32, text: impl Into<String>) {
+        self.replier.reject(Rejection { code, text: text.into() });
+    }
+
     /// Announces a response of `response_bytes` whose bytes are supplied piece by piece.
     ///
     /// # Errors
     /// See [`ReplyError`].
     pub fn reply_streaming(self, response_bytes: u32) -> Result<BodyWriter, ReplyError> {
-        Ok(BodyWriter::new(self.replier.reply_streaming(response_bytes)?))
+        let outgoing = self.replier.reply_streaming(response_bytes, Metadata::new())?;
+        Ok(BodyWriter::new(outgoing))
     }
 }
 
@@ -150,8 +182,18 @@ impl RequestStream {
         self.responder.peer()
     }
 
-    /// Bytes of the whole body.
-    pub fn body_bytes(&self) -> u32 {
+    /// What travels beside the body.
+    pub fn metadata(&self) -> &Metadata {
+        self.reader.metadata()
+    }
+
+    /// As [`Responder::deadline`].
+    pub fn deadline(&self) -> Option<Instant> {
+        self.responder.deadline()
+    }
+
+    /// Bytes of the whole body, if its client knew.
+    pub fn body_bytes(&self) -> Option<u32> {
         self.reader.body_bytes()
     }
 

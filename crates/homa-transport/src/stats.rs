@@ -14,6 +14,8 @@ pub struct Stats {
     pub unacknowledged_response_bytes: u64,
     /// Requests waiting to be accepted.
     pub requests_waiting: u64,
+    /// Requests accepted and not answered.
+    pub requests_in_service: u64,
     /// Packets the system dropped because they were not fetched in time.
     pub dropped_by_system: u64,
     /// Payload bytes the receive buffer holds in packets of MTU size.

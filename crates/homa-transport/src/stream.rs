@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::pending::{Operation, Pending};
 use crate::shared::{Handle, Incoming, Outgoing};
-use crate::{Message, StreamError};
+use crate::{Message, Metadata, StreamError};
 
 /// A body that is read while it arrives: of a response, which aborts the call when it is dropped
 /// before its end, or of a request, whose rest is then discarded.
@@ -35,9 +35,14 @@ impl BodyReader {
         self.incoming.peer()
     }
 
-    /// Bytes of the whole body.
-    pub fn body_bytes(&self) -> u32 {
-        self.incoming.length_bytes()
+    /// What travels beside the body.
+    pub fn metadata(&self) -> &Metadata {
+        self.incoming.metadata()
+    }
+
+    /// Bytes of the whole body, if its sender knew.
+    pub fn body_bytes(&self) -> Option<u32> {
+        self.incoming.body_bytes()
     }
 
     /// The next bytes, as soon as there are some; `None` after the last.

@@ -52,7 +52,7 @@ fn the_first_byte_of_a_request_is_readable_before_the_last_is_sent() {
         let (server, expected) = (server.clone(), body.clone());
         move || {
             let (mut body, responder) = server.accept_streaming().wait().unwrap().split();
-            assert_eq!(body.body_bytes() as usize, expected.len());
+            assert_eq!(body.body_bytes().unwrap() as usize, expected.len());
             let first = body.chunk().wait().unwrap().expect("some bytes come before the pause");
             assert!(first == expected[..first.len()]);
             read_some.send(()).unwrap();
@@ -96,7 +96,7 @@ fn the_first_byte_of_an_answer_is_readable_before_the_last_is_sent() {
         }
     });
     let mut answer = client.call(server.local_addr(), "all, please").reader().wait().unwrap();
-    assert_eq!(answer.body_bytes() as usize, LARGE_BYTES);
+    assert_eq!(answer.body_bytes().unwrap() as usize, LARGE_BYTES);
     let first = answer.chunk().wait().unwrap().unwrap();
     assert!(first == body[..first.len()]);
     read_some.send(()).unwrap();
@@ -228,7 +228,7 @@ async fn streams_work_in_a_runtime_too() {
     let expected = Bytes::from(pattern(2 << 20));
     let echo = tokio::spawn(async move {
         let (mut body, responder) = server.accept_streaming().await.unwrap().split();
-        let mut sender = responder.reply_streaming(body.body_bytes()).unwrap();
+        let mut sender = responder.reply_streaming(body.body_bytes().unwrap()).unwrap();
         while let Some(piece) = body.chunk().await.unwrap() {
             sender.send(piece).await.unwrap();
         }

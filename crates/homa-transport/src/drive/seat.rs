@@ -208,6 +208,11 @@ impl<W: Kick> Seat<W> {
         Some(holder.waker.clone())
     }
 
+    /// When the next turn is due, as the latest one said.
+    pub(crate) fn deadline_ns(&self) -> u64 {
+        lock(&self.state).due.deadline_ns
+    }
+
     /// The guard's look, once per tick and when kicked: takes a seat that was empty since the last
     /// look, or whose task sleeps although a turn is due, as `overdue(deadline_ns)` says.
     pub(crate) fn guard_look(&self, waker: &W, overdue: impl Fn(u64) -> bool) -> Look<W> {

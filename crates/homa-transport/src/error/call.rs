@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use homa_core::FailReason;
+use homa_io::METADATA_BYTES_MAX;
 
 use crate::{Limit, SocketError};
 
@@ -41,6 +42,17 @@ pub enum CallErrorKind {
     Rejected(Rejection),
     /// The server's handler dropped the request without a response: it panicked, for example.
     Dropped,
+    /// The server is closing, and no handler has seen the request: call another server, or this one
+    /// when it is back.
+    NotExecuted,
+    /// The server's response begins with bytes that this version does not understand.
+    Malformed,
+    /// The server is a Linux host, or not known not to be one, which gets neither metadata nor
+    /// bodies of unknown length. Nothing was sent.
+    Unsupported,
+    /// Names and values beside the body have more than 4,096 bytes, or a name has none or more than
+    /// 255. Nothing was sent.
+    InvalidMetadata,
     /// The server restarted after it may have received the request: it may have executed it.
     Restarted,
     /// The server executed the request but gave up keeping the response, or forgot it.
@@ -116,6 +128,7 @@ impl CallError {
             FailReason::NoService => CallErrorKind::NoService,
             FailReason::ServiceGone => CallErrorKind::ServiceGone,
             FailReason::Closing => CallErrorKind::Closing,
+            FailReason::NotExecuted => CallErrorKind::NotExecuted,
             FailReason::Rejected | FailReason::Cancelled => CallErrorKind::Dropped,
             FailReason::Restarted => CallErrorKind::Restarted,
             FailReason::Forgotten => CallErrorKind::Forgotten,
@@ -163,6 +176,7 @@ impl CallError {
             | Kind::Closing
             | Kind::Rejected(_)
             | Kind::Dropped
+            | Kind::Malformed
             | Kind::Restarted
             | Kind::Forgotten
             | Kind::ResponseTooLong
@@ -170,7 +184,10 @@ impl CallError {
             | Kind::Closed
             | Kind::Socket(_) => true,
             Kind::NoService
+            | Kind::NotExecuted
             | Kind::Overloaded
+            | Kind::Unsupported
+            | Kind::InvalidMetadata
             | Kind::TooLong { .. }
             | Kind::ProtocolUnreachable
             | Kind::Refused
@@ -190,7 +207,11 @@ impl CallError {
         use CallErrorKind as Kind;
         matches!(
             self.kind,
-            Kind::NoService | Kind::Overloaded | Kind::LimitReached(_) | Kind::NotResolved(_)
+            Kind::NoService
+                | Kind::NotExecuted
+                | Kind::Overloaded
+                | Kind::LimitReached(_)
+                | Kind::NotResolved(_)
         )
     }
 
@@ -198,7 +219,9 @@ impl CallError {
         use CallErrorKind as Kind;
         match &self.kind {
             Kind::Timeout | Kind::DeadlineExceeded { .. } => io::ErrorKind::TimedOut,
-            Kind::NoService | Kind::ProtocolUnreachable => io::ErrorKind::ConnectionRefused,
+            Kind::NoService | Kind::NotExecuted | Kind::ProtocolUnreachable => {
+                io::ErrorKind::ConnectionRefused
+            }
             Kind::ServiceGone | Kind::Closing | Kind::Restarted | Kind::Forgotten => {
                 io::ErrorKind::ConnectionReset
             }
@@ -206,10 +229,14 @@ impl CallError {
             Kind::Overloaded | Kind::LimitReached(_) => io::ErrorKind::ResourceBusy,
             Kind::HostUnreachable => io::ErrorKind::HostUnreachable,
             Kind::Refused => io::ErrorKind::PermissionDenied,
-            Kind::VersionMismatch { .. } | Kind::Forked => io::ErrorKind::Unsupported,
+            Kind::VersionMismatch { .. } | Kind::Unsupported | Kind::Forked => {
+                io::ErrorKind::Unsupported
+            }
+            Kind::Malformed => io::ErrorKind::InvalidData,
             Kind::NotResolved(_) => io::ErrorKind::NotFound,
             Kind::BadAddress
             | Kind::EmptyMessage
+            | Kind::InvalidMetadata
             | Kind::TooLong { .. }
             | Kind::ResponseTooLong => io::ErrorKind::InvalidInput,
             Kind::Rejected(_) => io::ErrorKind::Other,
@@ -251,6 +278,20 @@ impl fmt::Display for CallError {
                 write!(f, "{server} rejected the request with code {code}: {text}")
             }
             Kind::Dropped => write!(f, "{server} dropped the request without an answer"),
+            Kind::NotExecuted => {
+                write!(f, "{server} is closing and did not execute the request")
+            }
+            Kind::Malformed => write!(f, "the response of {server} cannot be understood"),
+            Kind::Unsupported => write!(
+                f,
+                "{server} is a Linux host or not known not to be one: it gets neither metadata nor \
+                 bodies of unknown length"
+            ),
+            Kind::InvalidMetadata => write!(
+                f,
+                "the metadata for {server} has more than {METADATA_BYTES_MAX} bytes, or a name \
+                 without or with more than 255"
+            ),
             Kind::Restarted => {
                 write!(f, "{server} restarted meanwhile; it may have executed the request")
             }
@@ -317,6 +358,10 @@ mod tests {
             Kind::Closing,
             Kind::Rejected(Rejection { code: 7, text: "not yours".into() }),
             Kind::Dropped,
+            Kind::NotExecuted,
+            Kind::Malformed,
+            Kind::Unsupported,
+            Kind::InvalidMetadata,
             Kind::Restarted,
             Kind::Forgotten,
             Kind::Overloaded,
@@ -375,7 +420,9 @@ mod tests {
 
     #[test]
     fn what_is_retryable_was_not_executed() {
-        for reason in [FailReason::NoService, FailReason::Overloaded, FailReason::Timeout] {
+        use FailReason as Reason;
+        for reason in [Reason::NoService, Reason::NotExecuted, Reason::Overloaded, Reason::Timeout]
+        {
             let error = CallError::from_reason(reason, server());
             assert_eq!(error.is_retryable(), !error.may_have_executed(), "{error}");
         }

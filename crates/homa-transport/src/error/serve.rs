@@ -40,8 +40,8 @@ pub enum ReplyError {
         /// The client's address.
         client: SocketAddr,
     },
-    /// Longer than `limits.max_message_bytes`: raise it on both sides. The client sees the request
-    /// as rejected.
+    /// Longer than `limits.max_message_bytes`: raise it on both sides. The client sees the
+    /// request as dropped.
     #[error("the response to {client} is longer than {max_bytes} bytes")]
     #[non_exhaustive]
     TooLong {
@@ -50,8 +50,16 @@ pub enum ReplyError {
         /// The most that is accepted.
         max_bytes: u32,
     },
+    /// Names and values beside the body have more than 4,096 bytes, or a name has none or more than
+    /// 255. The client sees the request as dropped.
+    #[error("the metadata for {client} has too many bytes, or a name of a wrong length")]
+    #[non_exhaustive]
+    InvalidMetadata {
+        /// The client's address.
+        client: SocketAddr,
+    },
     /// The client takes none of the responses that it has coming, and these fill its share of
-    /// [`crate::EndpointBuilder::outstanding_bytes_max`]: its call is rejected, so that others can
+    /// [`crate::EndpointBuilder::outstanding_bytes_max`]: its call is dropped, so that others can
     /// be answered. Nothing to do, unless all clients are as slow: then raise the setting.
     #[error("{client} takes no responses, and has its share of the room for them")]
     #[non_exhaustive]
@@ -82,7 +90,7 @@ impl ReplyError {
     pub(super) fn io_kind(&self) -> io::ErrorKind {
         match self {
             Self::Cancelled { .. } => io::ErrorKind::ConnectionAborted,
-            Self::TooLong { .. } => io::ErrorKind::InvalidInput,
+            Self::TooLong { .. } | Self::InvalidMetadata { .. } => io::ErrorKind::InvalidInput,
             Self::NoRoom { .. } => io::ErrorKind::TimedOut,
             Self::Closed => io::ErrorKind::NotConnected,
             Self::Forked => io::ErrorKind::Unsupported,

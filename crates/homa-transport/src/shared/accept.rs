@@ -14,11 +14,15 @@ use super::rpc::Rpc;
 use super::turns::{Load, Turns};
 use super::waiters::{Ticket, Waiters};
 use super::wakes::Wakes;
+use crate::drive::seat::NEVER_NS;
 use crate::drive::sync::{Mutex, MutexGuard, lock};
 
 /// Bytes of requests that may wait to be accepted. More stay in the receive memory of the engine,
 /// which holds their senders back.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
+
+/// A request may wait in the queue for one part in so many of the time that its client gives it.
+const QUEUE_PART: u64 = 4;
 
 /// How requests are handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub(crate) enum ServingMode {
 pub(crate) struct AcceptQueue {
     state: Mutex<State>,
     requests_max: usize,
+    /// Longest time in the queue, in ns.
+    queue_max_ns: u64,
     /// `None`: the endpoint does not serve.
     mode: Option<ServingMode>,
     /// Requests in the queue; readable without the lock.
@@ -59,12 +65,20 @@ pub(crate) struct Queued {
     pub(crate) rpc: Arc<Rpc>,
     /// Empty for a stream.
     pub(crate) body: Message,
+    /// When it is not accepted any more, or [`NEVER_NS`].
+    pub(crate) refuse_at_ns: u64,
 }
+
+/// Nothing is accepted any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closed;
 
 /// Result of [`AcceptQueue::pop_or_wait`].
 #[derive(Debug)]
 pub(crate) enum Next {
     Request(Queued),
+    /// It waited for too long and is to be refused.
+    Late(Arc<Rpc>),
     /// There will be none.
     Closed,
     /// The waker is registered.
@@ -72,10 +86,11 @@ pub(crate) enum Next {
 }
 
 impl AcceptQueue {
-    pub(crate) fn new(requests_max: usize, mode: Option<ServingMode>) -> Self {
+    pub(crate) fn new(requests_max: usize, queue_max_ns: u64, mode: Option<ServingMode>) -> Self {
         Self {
             state: Mutex::default(),
             requests_max,
+            queue_max_ns,
             mode,
             length: AtomicUsize::new(0),
             aside: AtomicUsize::new(0),
@@ -90,6 +105,16 @@ impl AcceptQueue {
 
     pub(crate) fn is_streaming(&self) -> bool {
         self.mode == Some(ServingMode::Streaming)
+    }
+
+    /// When a request that arrived at `arrived_ns` is refused if it was not accepted: after the
+    /// longest time in the queue, or a part of what its client gives it, so that what is answered
+    /// is answered in good time and the rest can be called elsewhere.
+    #[inline]
+    pub(crate) fn refuse_at_ns(&self, arrived_ns: u64, deadline_ns: Option<u64>) -> u64 {
+        let of_client =
+            deadline_ns.map_or(NEVER_NS, |at| at.saturating_sub(arrived_ns) / QUEUE_PART);
+        arrived_ns.saturating_add(self.queue_max_ns.min(of_client))
     }
 
     /// Whether there is room for a request of `client`: it may have less than is free beyond what
@@ -139,15 +164,15 @@ impl AcceptQueue {
 
     /// Adds a request; returns who is to be woken: the newest waiter, whose caches are warm and who
     /// probably drives.
-    pub(crate) fn push(&self, request: Queued) -> Option<Waker> {
+    pub(crate) fn push(&self, request: Queued) -> Result<Option<Waker>, Closed> {
         let mut state = self.lock();
         if state.closed {
-            return None;
+            return Err(Closed);
         }
         let bytes = request.body.len();
         state.requests.push(request.rpc.peer, request, bytes);
         self.publish(&state);
-        state.waiters.take_newest()
+        Ok(state.waiters.take_newest())
     }
 
     /// Nothing can be accepted from now on.
@@ -167,6 +192,7 @@ impl AcceptQueue {
         responses: &Room,
         ticket: &mut Option<Ticket>,
         waker: &Waker,
+        now_ns: impl FnOnce() -> u64,
     ) -> Next {
         let mut state = self.lock();
         let mut request = self.pop_from(&mut state, responses);
@@ -181,6 +207,10 @@ impl AcceptQueue {
             state.waiters.register(ticket, waker);
             return Next::Waiting;
         };
+        if request.refuse_at_ns != NEVER_NS && now_ns() >= request.refuse_at_ns {
+            // Its place among those who wait is kept: it asks again at once.
+            return Next::Late(request.rpc);
+        }
         if let Some(ticket) = ticket.take() {
             state.waiters.withdraw(ticket);
         }

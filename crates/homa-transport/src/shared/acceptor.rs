@@ -33,7 +33,9 @@ impl Accepted {
     /// The request as a stream, which may be complete already.
     pub(crate) fn into_stream(self) -> (IncomingStream, Replier) {
         let rpc = Arc::clone(self.replier.rpc());
-        (IncomingStream::new(self.replier.handle().clone(), rpc, self.body), self.replier)
+        let is_stream = rpc.lock().incoming.streaming;
+        let whole = (!is_stream).then_some(self.body);
+        (IncomingStream::new(self.replier.handle().clone(), rpc, whole), self.replier)
     }
 }
 
@@ -49,14 +51,22 @@ impl<'a> Acceptor<'a> {
             Ok(queue) => queue,
             Err(error) => return Poll::Ready(Err(error)),
         };
-        match queue.pop_or_wait(&self.handle.rooms.responses, &mut self.ticket, waker) {
-            Next::Request(request) => Poll::Ready(Ok(self.accepted(queue, request))),
-            Next::Closed => Poll::Ready(Err(AcceptError::Closed)),
-            Next::Waiting => {
-                // All that were in the queue may have been given up.
-                self.refill(queue);
-                Poll::Pending
-            }
+        loop {
+            let now_ns = || self.handle.now_ns();
+            let responses = &self.handle.rooms.responses;
+            return match queue.pop_or_wait(responses, &mut self.ticket, waker, now_ns) {
+                Next::Request(request) => Poll::Ready(Ok(self.accepted(queue, request))),
+                Next::Late(rpc) => {
+                    self.handle.submit_reply(Operation::Refuse(rpc));
+                    continue;
+                }
+                Next::Closed => Poll::Ready(Err(AcceptError::Closed)),
+                Next::Waiting => {
+                    // All that were in the queue may have been given up.
+                    self.refill(queue);
+                    Poll::Pending
+                }
+            };
         }
     }
 

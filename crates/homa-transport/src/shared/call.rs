@@ -6,7 +6,7 @@ use std::task::{Poll, Waker, ready};
 use std::time::Duration;
 
 use homa_core::{Instant, RequestOptions};
-use homa_io::Message;
+use homa_io::{Message, Metadata};
 
 use super::handle::Handle;
 use super::ops::Operation;
@@ -75,6 +75,14 @@ impl PendingCall {
         &mut self.options
     }
 
+    /// What is to travel beside the body of a call that has not begun.
+    pub(crate) fn metadata_mut(&mut self) -> Option<&mut Metadata> {
+        match &mut self.stage {
+            Stage::New(content) => content.metadata_mut(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
     }
@@ -121,9 +129,9 @@ impl PendingCall {
         let (handle, options) = (&self.handle, &mut self.options);
         let request_options = RequestOptions {
             deadline: deadline(handle, options),
-            streaming_body: false,
             streaming_response: options.streaming_response,
             priority_hint: options.priority_hint,
+            ..RequestOptions::default()
         };
         if let Err(kind) = check(handle, server, &content, &request_options) {
             return Stage::Failed(Box::new(kind));
@@ -133,7 +141,7 @@ impl PendingCall {
         let (has_room, later) = (charge.is_some(), queue.is_some());
         let mut state = RpcState { charge, queue, ..RpcState::default() };
         state.incoming.streaming = options.streaming_response;
-        if let Content::Announced(request_bytes) = content {
+        if let Content::Announced(request_bytes, _) = content {
             state.outgoing.length_bytes = request_bytes;
         }
         let rpc = Rpc::new(server, Role::Client, state);
@@ -244,10 +252,10 @@ impl PendingCall {
         let mut switch = false;
         let polled = self.poll_rpc(waker, |state| {
             if let Some(whole) = state.incoming.take_whole() {
-                return Some(whole);
+                return Some(Some(whole));
             }
             switch = !std::mem::replace(&mut state.incoming.streaming, true);
-            state.incoming.length_bytes.map(|_| Message::new())
+            state.incoming.has_begun().then_some(None)
         });
         if switch {
             if let Stage::Sent(rpc) = &self.stage {
@@ -255,11 +263,11 @@ impl PendingCall {
             }
         }
         let found = ready!(polled);
-        Poll::Ready(found.map(|(rpc, ready)| {
+        Poll::Ready(found.map(|(rpc, whole)| {
             if switch {
                 self.handle.submit(Operation::Stream(Arc::clone(&rpc)));
             }
-            IncomingStream::new(self.handle.clone(), rpc, ready)
+            IncomingStream::new(self.handle.clone(), rpc, whole)
         }))
     }
 
@@ -380,14 +388,17 @@ fn check(
 ) -> Result<(), CallError> {
     handle.check_open()?;
     let max_bytes = handle.facts.max_message_bytes;
-    let length_bytes = content.length_bytes();
+    let length_bytes = match content {
+        Content::Announced(body_bytes, _) => u64::from(*body_bytes),
+        content => content.held_bytes(),
+    };
     let ip = server.ip();
     let is_wrong_family = matches!((handle.local_addr().ip(), ip), (IpAddr::V4(_), IpAddr::V6(_)));
     let kind = if server.port() == 0 || ip.is_unspecified() || ip.is_multicast() || is_wrong_family
     {
         CallErrorKind::BadAddress
-    } else if length_bytes == 0 {
-        CallErrorKind::EmptyMessage
+    } else if content.metadata().is_some_and(|metadata| !metadata.is_valid()) {
+        CallErrorKind::InvalidMetadata
     } else if length_bytes > u64::from(max_bytes) {
         CallErrorKind::TooLong { max_bytes: Some(max_bytes) }
     } else if options.deadline.is_some_and(|at| handle.is_past(at.as_nanos())) {

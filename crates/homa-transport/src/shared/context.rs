@@ -3,16 +3,20 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use homa_core::{FailReason, Path, ResponseOptions, SendError};
-use homa_io::ShardView;
+use homa_core::{FailReason, Path, SendError};
+use homa_io::{Message, ShardView};
 
-use super::accept::Queued;
+use super::accept::{Closed, Queued};
 use super::facts::Facts;
+use super::frame::Malformed;
 use super::registry::Registry;
 use super::rooms::Rooms;
-use super::rpc::{Content, EarlyResponse, Rpc, RpcState};
+use super::rpc::{EarlyResponse, Role, Rpc, RpcState};
+use super::send;
 use super::wakes::Wakes;
+use crate::drive::seat::NEVER_NS;
 use crate::drive::sync::MutexGuard;
+use crate::{CallError, CallErrorKind};
 
 /// Borrowed for the length of one turn.
 pub(crate) struct Context<'a> {
@@ -56,19 +60,7 @@ impl Context<'_> {
             return;
         }
         drop(state);
-        let sent = match response.content {
-            Content::Whole(body) => shard.send_response(key, body, ResponseOptions::default()),
-            Content::Announced(length_bytes) => {
-                let announced =
-                    shard.send_response_streaming(key, length_bytes, ResponseOptions::default());
-                for piece in response.pieces {
-                    // A stale RPC needs no more bytes.
-                    let _ = shard.supply(key, piece);
-                }
-                announced
-            }
-        };
-        if let Err(error) = sent {
+        if let Err(error) = send::response(key, response, shard) {
             self.release(rpc);
             if error != SendError::Stale {
                 // The client must not wait for a response that will not come.
@@ -85,27 +77,90 @@ impl Context<'_> {
         if incoming.contiguous_upto <= incoming.taken_upto {
             return;
         }
-        let upto = incoming.contiguous_upto;
-        let Some(part) = shard.take_upto(key, upto) else { return };
+        let Some(part) = shard.take_upto(key, incoming.contiguous_upto) else { return };
         let incoming = &mut state.incoming;
-        incoming.taken_upto = incoming.taken_upto.saturating_add(length_u32(part.len()));
-        if !incoming.discarded {
-            incoming.add_part(part);
-            self.wakes.add(state.reader.take());
+        if incoming.discarded {
+            incoming.taken_upto = incoming.taken_upto.saturating_add(length_u32(part.len()));
+            return;
         }
+        let waits_for_frame = incoming.framed;
+        match incoming.add_part(part) {
+            Ok(true) if waits_for_frame && rpc.role == Role::Server => {
+                drop(state);
+                self.accept(rpc, Message::new(), shard);
+            }
+            Ok(_) => self.wakes.add(state.reader.take()),
+            Err(Malformed) => {
+                drop(state);
+                self.fail_malformed(rpc, shard);
+            }
+        }
+    }
+
+    /// A message whose frame cannot be read ends its RPC.
+    pub(crate) fn fail_malformed(&mut self, rpc: &Rpc, shard: &mut ShardView<'_>) {
+        self.end(rpc, FailReason::Rejected, CallErrorKind::Malformed, shard);
+    }
+
+    /// Ends an RPC for `why` at the other end, and for `kind` here.
+    pub(crate) fn end(
+        &mut self,
+        rpc: &Rpc,
+        why: FailReason,
+        kind: CallErrorKind,
+        shard: &mut ShardView<'_>,
+    ) {
+        let key = rpc.lock().key;
+        if let Some(key) = key {
+            // Stale: it is over already, which is what was wanted.
+            let _ = shard.abort(key, why);
+        }
+        self.release(rpc);
+        rpc.fail(CallError::new(rpc.peer, kind), self.wakes);
     }
 
     /// Moves complete requests into the accept queue as long as it has room.
     pub(crate) fn refill_accept(&mut self, shard: &mut ShardView<'_>) {
         let requests = &self.rooms.requests;
         while let Some(rpc) = self.registry.not_queued.pop(|client| requests.has_room(client)) {
-            let key = rpc.lock().key;
-            // A request that was given up meanwhile has no body any more.
-            if let Some(body) = key.and_then(|key| shard.take(key)) {
-                self.wakes.add(requests.push(Queued { rpc, body }));
-            }
+            self.take_request(&rpc, shard);
         }
         requests.set_more(!self.registry.not_queued.is_empty());
+    }
+
+    /// Moves a complete request into the accept queue.
+    pub(crate) fn take_request(&mut self, rpc: &Arc<Rpc>, shard: &mut ShardView<'_>) {
+        let mut state = rpc.lock();
+        // A request that was given up meanwhile has no body any more.
+        let Some(message) = state.key.and_then(|key| shard.take(key)) else { return };
+        let body = state.incoming.body_of(message);
+        drop(state);
+        match body {
+            Ok(body) => self.accept(rpc, body, shard),
+            Err(Malformed) => self.fail_malformed(rpc, shard),
+        }
+    }
+
+    /// Queues a request for those who accept, or refuses it if nobody does any more.
+    pub(crate) fn accept(&mut self, rpc: &Arc<Rpc>, body: Message, shard: &mut ShardView<'_>) {
+        let mut state = rpc.lock();
+        let now_ns = shard.now().as_nanos();
+        let arrived_ns = state.arrived_ns.unwrap_or(now_ns);
+        let timeout = state.incoming.frame.as_ref().and_then(|frame| frame.timeout);
+        state.deadline_ns = timeout.map(|timeout| {
+            arrived_ns.saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(NEVER_NS))
+        });
+        let refuse_at_ns = self.rooms.requests.refuse_at_ns(arrived_ns, state.deadline_ns);
+        drop(state);
+        match self.rooms.requests.push(Queued { rpc: Arc::clone(rpc), body, refuse_at_ns }) {
+            Ok(waiter) => self.wakes.add(waiter),
+            Err(Closed) => self.refuse(rpc, FailReason::NotExecuted, shard),
+        }
+    }
+
+    /// Refuses a request that no handler has seen.
+    pub(crate) fn refuse(&mut self, rpc: &Rpc, why: FailReason, shard: &mut ShardView<'_>) {
+        self.end(rpc, why, CallErrorKind::Closed, shard);
     }
 }
 

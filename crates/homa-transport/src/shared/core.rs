@@ -108,7 +108,12 @@ impl Core {
         if let Some(error) = self.life.socket_error() {
             return Err(CallErrorKind::Socket(error).into());
         }
-        if self.life.is_open() { Ok(()) } else { Err(CallErrorKind::Closed.into()) }
+        // Requests that are being finished may need other servers.
+        if self.life.is_open() || self.rooms.service.requests() > 0 && !self.life.is_closed() {
+            Ok(())
+        } else {
+            Err(CallErrorKind::Closed.into())
+        }
     }
 
     /// The queue of those who accept.
@@ -231,16 +236,44 @@ impl Core {
         self.shard.serve(self, looks, first)
     }
 
-    /// Begins to close; the second call changes nothing.
-    pub(crate) fn close(&self) {
-        if self.life.begin_close(self.now_ns()) {
-            let mut wakes = Wakes::default();
-            let refused = self.rooms.close(&mut wakes);
-            wakes.wake();
-            // Closing the port tells their clients.
-            drop(refused);
-        }
+    /// Accepts no further request: those that no handler has seen are refused.
+    pub(crate) fn stop_accepting(&self) {
+        let mut wakes = Wakes::default();
+        let refused = self.rooms.requests.close(&mut wakes);
+        wakes.wake();
+        let rpcs = refused.into_iter().map(|request| request.rpc).collect();
+        self.submit(Operation::StopAccepting(rpcs));
+    }
+
+    /// Begins to close: accepted requests have so much time to be answered. A second call can make
+    /// it shorter.
+    pub(crate) fn close(&self, within: Duration) {
+        self.life.begin_close(self.after_ns(within));
+        self.stop_accepting();
+        // Those who wait for room for calls.
+        let mut wakes = Wakes::default();
+        self.rooms.calls.wake_all(&mut wakes);
+        wakes.wake();
         self.renew_deadline();
+    }
+
+    /// A request was answered or dropped.
+    #[inline]
+    pub(crate) fn leave_service(&self) {
+        let is_last = self.rooms.service.leave();
+        if is_last && (self.rooms.service.is_awaited() || !self.life.is_open()) {
+            self.service_is_over();
+        }
+    }
+
+    #[cold]
+    fn service_is_over(&self) {
+        let mut wakes = Wakes::default();
+        self.rooms.service.look(&mut wakes);
+        wakes.wake();
+        if !self.life.is_open() && !self.life.is_closed() {
+            self.renew_deadline();
+        }
     }
 
     pub(super) fn socket_failed(&self, error: &io::Error, wakes: &mut Wakes) {
@@ -251,7 +284,7 @@ impl Core {
     pub(super) fn closed(&self, wakes: &mut Wakes) {
         self.life.end(wakes);
         // Requests that were on their way into the queue, if the socket failed.
-        drop(self.rooms.close(wakes));
+        self.rooms.close(wakes);
         // The task holds a descriptor of the socket.
         wakes.add(self.task.take_waker());
     }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use homa_core::{Event, FailReason, Path, RpcKey};
 use homa_io::{EventHandler, ShardView};
 
-use super::accept::Queued;
 use super::context::Context;
 use super::rpc::{Role, Rpc, RpcState};
-use crate::CallError;
+use crate::{CallError, CallErrorKind};
 
 /// Pieces of a stream that wait unread outside the engine's memory, in bytes; more stay inside,
 /// where they hold the sender back.
@@ -17,11 +16,13 @@ const STREAM_BUFFER_BYTES: usize = 256 << 10;
 impl EventHandler for Context<'_> {
     fn event(&mut self, event: Event, shard: &mut ShardView<'_>) {
         match event {
-            Event::RequestStarted { rpc, path, length, .. } => {
-                self.request_started(rpc, path, length)
+            Event::RequestStarted { rpc, path, length, framed } => {
+                self.request_started(rpc, path, (length, framed), shard);
             }
             Event::RequestArrived { rpc } => self.arrived(rpc, shard),
-            Event::ResponseStarted { rpc, length, .. } => self.response_started(rpc, length),
+            Event::ResponseStarted { rpc, length, framed, .. } => {
+                self.response_started(rpc, length, framed);
+            }
             Event::ResponseArrived { rpc, .. } => self.arrived(rpc, shard),
             Event::BodyProgress { rpc, contiguous_upto } => {
                 if let Some(rpc) = self.registry.get(rpc).cloned() {
@@ -37,22 +38,31 @@ impl EventHandler for Context<'_> {
 }
 
 impl Context<'_> {
-    fn request_started(&mut self, key: RpcKey, path: Path, length_bytes: u32) {
+    fn request_started(
+        &mut self,
+        key: RpcKey,
+        path: Path,
+        (length_bytes, framed): (u32, bool),
+        shard: &mut ShardView<'_>,
+    ) {
         let streaming = self.rooms.requests.is_streaming();
         let mut state = RpcState { key: Some(key), ..RpcState::default() };
         state.incoming.length_bytes = Some(length_bytes);
+        state.incoming.framed = framed;
         state.incoming.streaming = streaming;
         let rpc = Rpc::new(path.remote, Role::Server, state);
         self.registry.insert(key, Arc::clone(&rpc));
-        if streaming {
-            self.wakes.add(self.rooms.requests.push(Queued { rpc, body: homa_io::Message::new() }));
+        // With a frame it is accepted when that is here.
+        if streaming && !framed {
+            self.accept(&rpc, homa_io::Message::new(), shard);
         }
     }
 
-    fn response_started(&mut self, key: RpcKey, length_bytes: u32) {
+    fn response_started(&mut self, key: RpcKey, length_bytes: u32, framed: bool) {
         if let Some(rpc) = self.registry.get(key) {
             let mut state = rpc.lock();
             state.incoming.length_bytes = Some(length_bytes);
+            state.incoming.framed = framed;
             if state.incoming.streaming {
                 self.wakes.add(state.reader.take());
             }
@@ -70,24 +80,21 @@ impl Context<'_> {
             let early_response = state.early_response.take();
             drop(state);
             self.progress(&rpc, length_bytes, shard);
-            self.release_answered_call(&rpc);
+            self.stream_arrived(&rpc);
             if let Some(response) = early_response {
                 self.reply(&rpc, rpc.lock(), *response, shard);
             }
         } else if rpc.role == Role::Client {
             self.rooms.release(rpc.role, &mut state, self.wakes);
             if let Some(message) = shard.take(key) {
-                state.incoming.set_whole(message);
+                state.take_response(rpc.peer, message);
             }
             state.wake_reader(self.wakes);
         } else if self.registry.not_queued.is_empty() && self.rooms.requests.has_room(rpc.peer) {
             drop(state);
-            let rpc = Arc::clone(rpc);
-            // A request that was given up meanwhile has no body any more.
-            if let Some(body) = shard.take(key) {
-                self.wakes.add(self.rooms.requests.push(Queued { rpc, body }));
-            }
+            self.take_request(&Arc::clone(rpc), shard);
         } else {
+            state.arrived_ns = Some(shard.now().as_nanos());
             drop(state);
             let rpc = Arc::clone(rpc);
             self.registry.not_queued.push(rpc.peer, rpc, 0);
@@ -106,10 +113,15 @@ impl Context<'_> {
         }
     }
 
-    /// A call whose answer is complete takes no room any more.
-    fn release_answered_call(&mut self, rpc: &Rpc) {
+    /// A stream is complete: a call takes no room any more, and may have been rejected.
+    fn stream_arrived(&mut self, rpc: &Rpc) {
         if rpc.role == Role::Client {
             self.release(rpc);
+            let rejection = rpc.lock().incoming.take_rejection();
+            if let Some(rejection) = rejection {
+                let kind = CallErrorKind::Rejected(rejection);
+                rpc.fail(CallError::new(rpc.peer, kind), self.wakes);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::guard_thread::GuardThread;
+use super::waiters::Ticket;
 use crate::drive::parker::Parker;
 use crate::drive::seat::NEVER_NS;
 use crate::drive::sync::{Mutex, lock};
@@ -120,7 +121,7 @@ impl Drop for Shared {
         if self.core.is_forked() {
             return;
         }
-        self.core.close();
+        self.core.close(self.core.facts.linger);
         if let Some(guard) = lock(&self.guard).take() {
             guard.end(self.core.life.is_closed());
         }
@@ -131,22 +132,58 @@ impl Drop for Shared {
 #[derive(Debug)]
 pub(crate) struct Closing {
     handle: Handle,
-    ticket: Option<u64>,
+    ticket: Option<Ticket>,
 }
 
 impl Closing {
-    /// Begins to close.
-    pub(crate) fn begin(handle: &Handle) -> Self {
+    /// Begins to close, or makes it shorter: accepted requests have `within` to be answered.
+    pub(crate) fn begin(handle: &Handle, within: Duration) -> Self {
         if !handle.is_forked() {
-            handle.close();
+            handle.close(within);
         }
         Self { handle: handle.clone(), ticket: None }
     }
 
-    pub(crate) fn poll(&mut self, waker: &Waker) -> Poll<()> {
-        if self.handle.is_forked() || self.handle.life.wait_closed(&mut self.ticket, waker) {
-            return Poll::Ready(());
+    /// Ready when it is closed, with how many accepted requests were not answered.
+    pub(crate) fn poll(&mut self, waker: &Waker) -> Poll<usize> {
+        if self.handle.is_forked() {
+            return Poll::Ready(0);
+        }
+        if self.handle.life.wait_closed(&mut self.ticket, waker) {
+            return Poll::Ready(self.handle.rooms.service.requests());
         }
         Poll::Pending
+    }
+}
+
+/// The end of all accepted requests and their responses.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    handle: Handle,
+    ticket: Option<Ticket>,
+}
+
+impl Idle {
+    pub(crate) fn new(handle: &Handle) -> Self {
+        Self { handle: handle.clone(), ticket: None }
+    }
+
+    pub(crate) fn poll(&mut self, waker: &Waker) -> Poll<()> {
+        let (handle, ticket) = (&self.handle, &mut self.ticket);
+        let is_over = || handle.is_forked() || handle.life.is_closed() || handle.rooms.is_idle();
+        if is_over() {
+            return Poll::Ready(());
+        }
+        handle.rooms.service.register(ticket, waker);
+        // It may have ended before the waker was there.
+        if is_over() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.filter(|_| !self.handle.is_forked()) {
+            self.handle.rooms.service.withdraw(ticket);
+        }
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
-use std::time::Duration;
 
 use homa_sys::{fork_generation, forked_since};
 
@@ -14,7 +13,7 @@ use crate::drive::seat::NEVER_NS;
 use crate::drive::sync::{Mutex, lock};
 
 const OPEN: u8 = 0;
-/// Responses are finished first.
+/// Accepted requests are finished first.
 const CLOSING: u8 = 1;
 const CLOSED: u8 = 2;
 
@@ -22,8 +21,8 @@ const CLOSED: u8 = 2;
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
     phase: AtomicU8,
-    linger: Duration,
-    linger_until_ns: AtomicU64,
+    /// When closing ends at the latest.
+    until_ns: AtomicU64,
     /// Those who wait for the end of closing.
     closing: Mutex<Waiters>,
     socket_error: OnceLock<SocketError>,
@@ -31,11 +30,10 @@ pub(crate) struct Lifecycle {
 }
 
 impl Lifecycle {
-    pub(crate) fn new(linger: Duration) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             phase: AtomicU8::new(OPEN),
-            linger,
-            linger_until_ns: AtomicU64::new(NEVER_NS),
+            until_ns: AtomicU64::new(NEVER_NS),
             closing: Mutex::default(),
             socket_error: OnceLock::new(),
             fork_generation: fork_generation(),
@@ -66,21 +64,18 @@ impl Lifecycle {
         let _ = self.socket_error.set(error);
     }
 
-    /// Begins to close; `false` if that began before.
-    pub(crate) fn begin_close(&self, now_ns: u64) -> bool {
-        let began =
-            self.phase.compare_exchange(OPEN, CLOSING, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if began {
-            let linger_ns = u64::try_from(self.linger.as_nanos()).unwrap_or(u64::MAX);
-            self.linger_until_ns.store(now_ns.saturating_add(linger_ns), Ordering::Release);
-        }
-        began
+    /// Begins to close, which may take until `until_ns`. If it began before, the earlier time
+    /// counts.
+    pub(crate) fn begin_close(&self, until_ns: u64) {
+        self.until_ns.fetch_min(until_ns, Ordering::AcqRel);
+        // Another one may have begun it.
+        let _ = self.phase.compare_exchange(OPEN, CLOSING, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// While it is closing: when responses have had their time.
+    /// While it is closing: when accepted requests have had their time.
     pub(crate) fn closing_until_ns(&self) -> Option<u64> {
         let closing = self.phase.load(Ordering::Acquire) == CLOSING;
-        closing.then(|| self.linger_until_ns.load(Ordering::Acquire))
+        closing.then(|| self.until_ns.load(Ordering::Acquire))
     }
 
     /// It is closed: wakes those who wait for that.

@@ -114,6 +114,7 @@ impl<D: Driver + std::fmt::Debug + Send, C: Clock> Serve for LockedShard<D, C> {
             outstanding_bytes: call_bytes,
             unacknowledged_response_bytes: rooms.responses.used().1,
             requests_waiting: rooms.requests.len_with_aside() as u64,
+            requests_in_service: rooms.service.requests() as u64,
             dropped_by_system: driver.rx_dropped(),
             receive_capacity_bytes: capacity.bytes,
             receive_capacity_packets: capacity.packets,
@@ -139,10 +140,11 @@ fn look<D: Driver>(
     Ok(turn)
 }
 
-/// Closes the port when all responses are through, or have had their time.
+/// Closes the port when all accepted requests are answered and their responses through, or have had
+/// their time.
 fn close_if_due<D: Driver>(core: &Core, now: Instant, shard: &mut Shard<D>) -> bool {
     let Some(until_ns) = core.life.closing_until_ns() else { return false };
-    if core.rooms.responses.used().0 > 0 && now.as_nanos() < until_ns {
+    if !core.rooms.is_idle() && now.as_nanos() < until_ns {
         shard.engine_mut().flush_acknowledgements(now);
         return false;
     }

@@ -3,12 +3,13 @@
 //!
 //! In layers, each of which knows only those before it:
 //!
-//! * limits: [`room`] for messages, [`turns`] of clients, both by [`peers`]; who waits for them is
-//!   in [`waiters`], who is to be woken in [`wakes`];
+//! * limits: [`room`] for messages, [`turns`] of clients, both by [`peers`]; requests in
+//!   [`service`]; who waits for them is in [`waiters`], who is to be woken in [`wakes`];
+//! * [`frame`]: what a message says besides its body;
 //! * [`rpc`]: state of an RPC that its user shares with the thread that drives; [`accept`]:
 //!   requests for those that accept; [`rooms`] has all limits of an endpoint;
-//! * what happens under the lock: [`ops`] go in, [`events`] come out, of the RPCs of the
-//!   [`registry`], both in a [`context`];
+//! * what happens under the lock: [`ops`] go in, messages are handed over in [`send`], [`events`]
+//!   come out, of the RPCs of the [`registry`], all in a [`context`];
 //! * [`core`](self::core): inbox and seat around the shard, which is behind its lock in [`locked`],
 //!   on any driver and clock; beside it [`facts`] and the [`lifecycle`];
 //! * [`handle`]: a share of the core, which [`open`] makes;
@@ -23,6 +24,7 @@ mod context;
 pub(crate) mod core;
 mod events;
 mod facts;
+mod frame;
 mod guard_thread;
 mod handle;
 mod lifecycle;
@@ -37,6 +39,8 @@ mod resolve;
 mod room;
 mod rooms;
 mod rpc;
+mod send;
+mod service;
 mod spin;
 mod stream;
 mod task_slot;
@@ -50,8 +54,9 @@ pub(crate) use accept::ServingMode;
 pub(crate) use acceptor::{Accepted, Acceptor};
 pub(crate) use call::PendingCall;
 pub(crate) use completions::Completions;
-pub(crate) use handle::{Closing, Handle};
-pub(crate) use open::open;
+pub(crate) use frame::Frame;
+pub(crate) use handle::{Closing, Handle, Idle};
+pub(crate) use open::{core_on, open, open_socket};
 pub(crate) use replier::Replier;
 pub(crate) use rpc::Content;
 pub(crate) use stream::{IncomingStream as Incoming, OutgoingStream as Outgoing};

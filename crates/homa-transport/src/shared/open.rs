@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use homa_core::{
@@ -23,8 +23,10 @@ use super::lifecycle::Lifecycle;
 use super::locked::LockedShard;
 use super::room::{Limits, Room};
 use super::rooms::Rooms;
+use super::service::Service;
 use super::spin::SpinBudget;
 use crate::clock::{Clock, SystemClock};
+use crate::drive::seat::NEVER_NS;
 use crate::{BindError, EndpointBuilder};
 
 /// The receive buffer that Linux gives without being asked, in its own accounting.
@@ -37,7 +39,23 @@ pub(crate) fn open(
     serve: bool,
 ) -> Result<Handle, BindError> {
     builder.config.validate()?;
-    let core = Arc::new(open_core(builder, addresses, serve)?);
+    guarded(open_core(builder, addresses, serve)?)
+}
+
+/// Opens an endpoint that serves at a socket that is bound already.
+pub(crate) fn open_socket(
+    builder: &EndpointBuilder,
+    socket: UdpSocket,
+) -> Result<Handle, BindError> {
+    builder.config.validate()?;
+    let config = UdpConfig::default().receive_buffer_bytes(receive_buffer_bytes(builder));
+    let driver = UdpDriver::from_bound(socket, &config).map_err(BindError::Resources)?;
+    guarded(core_on(builder, true, driver, SystemClock)?)
+}
+
+/// A core and the thread that drives it while nobody waits.
+fn guarded(core: Core) -> Result<Handle, BindError> {
+    let core = Arc::new(core);
     let guard = GuardThread::start(&core).map_err(BindError::Resources)?;
     Ok(Handle::new(core, Some(guard)))
 }
@@ -59,14 +77,14 @@ where
         (true, true) => Some(ServingMode::Streaming),
     };
     let address = driver.local_addr();
-    let facts = Facts::new(&driver, &builder.config)
-        .map_err(|reason| BindError::Socket { address, reason })?;
+    let facts =
+        Facts::new(&driver, builder).map_err(|reason| BindError::Socket { address, reason })?;
     let engine = engine(builder, address.port(), mode, clock.now_ns())?;
     Ok(Core::new(
         Box::new(LockedShard::new(Shard::new(engine, driver), clock)),
         facts,
         rooms(builder, mode),
-        Lifecycle::new(builder.linger),
+        Lifecycle::new(),
         SpinBudget::new(builder.spin, builder.busy_poll),
     ))
 }
@@ -99,10 +117,13 @@ fn engine(
 fn rooms(builder: &EndpointBuilder, mode: Option<ServingMode>) -> Rooms {
     let bytes_max = builder.outstanding_bytes_max;
     let messages_max = builder.outstanding_calls_max;
+    let queue_max = builder.queue_time_max.map(|max| u64::try_from(max.as_nanos()));
+    let queue_max_ns = queue_max.and_then(Result::ok).unwrap_or(NEVER_NS);
     Rooms {
         calls: Room::new(Limits::Each { messages_max, bytes_max }),
         responses: Room::new(Limits::Shared { bytes_max }),
-        requests: AcceptQueue::new(builder.accept_queue_max, mode),
+        requests: AcceptQueue::new(builder.accept_queue_max, queue_max_ns, mode),
+        service: Service::default(),
     }
 }
 

@@ -10,6 +10,7 @@ use homa_io::ShardView;
 use super::context::Context;
 use super::room::Charge;
 use super::rpc::{Content, EarlyResponse, Rpc};
+use super::send;
 use crate::{CallError, CallErrorKind, Limit};
 
 /// One operation. Those about an RPC do nothing if it is over.
@@ -29,8 +30,12 @@ pub(crate) enum Operation {
     Discard(Arc<Rpc>),
     /// Give up: a call is cancelled, a request rejected.
     Abort(Arc<Rpc>),
+    /// Refuse a request that waited for too long to be accepted.
+    Refuse(Arc<Rpc>),
     /// There is room in the accept queue again.
     RefillAccept,
+    /// Refuse new requests and these.
+    StopAccepting(Vec<Arc<Rpc>>),
     /// Change the settings of a peer.
     SetPeer(SocketAddr, PeerSettings),
 }
@@ -53,7 +58,9 @@ pub(crate) fn execute(operation: Operation, shard: &mut ShardView<'_>, context: 
             context.take(&rpc, shard);
         }
         Operation::Abort(rpc) => abort(&rpc, shard, context),
+        Operation::Refuse(rpc) => context.refuse(&rpc, FailReason::Overloaded, shard),
         Operation::RefillAccept => context.refill_accept(shard),
+        Operation::StopAccepting(refused) => stop_accepting(refused, shard, context),
         Operation::SetPeer(peer, settings) => {
             let now = shard.now();
             let path = context.path_to(peer);
@@ -70,13 +77,7 @@ fn start(
     shard: &mut ShardView<'_>,
     context: &mut Context<'_>,
 ) {
-    let path = context.path_to(rpc.peer);
-    let begun = match content {
-        Content::Whole(body) => shard.send_request(path, body, 0, options),
-        Content::Announced(length_bytes) => {
-            shard.send_request_streaming(path, length_bytes, 0, options)
-        }
-    };
+    let begun = send::request(context.path_to(rpc.peer), content, options, shard);
     match begun {
         Ok(key) => {
             context.registry.insert(key, Arc::clone(&rpc));
@@ -100,6 +101,7 @@ fn call_error(error: SendError, server: SocketAddr) -> CallError {
         SendError::PeersLimit => CallErrorKind::LimitReached(Limit::Peers),
         SendError::OutOfMemory => CallErrorKind::LimitReached(Limit::Memory),
         SendError::BadAddress => CallErrorKind::BadAddress,
+        SendError::NotNative => CallErrorKind::Unsupported,
         SendError::NoSuchPort => return CallErrorKind::Closed.into(),
         _ => CallErrorKind::TooLong { max_bytes: None },
     };
@@ -132,11 +134,15 @@ fn stream(rpc: &Arc<Rpc>, shard: &mut ShardView<'_>) {
 }
 
 fn abort(rpc: &Arc<Rpc>, shard: &mut ShardView<'_>, context: &mut Context<'_>) {
-    let key = rpc.lock().key;
-    if let Some(key) = key {
-        // Stale: it is over already, which is what was wanted.
-        let _ = shard.abort(key, FailReason::Rejected);
+    context.end(rpc, FailReason::Rejected, CallErrorKind::BodyIncomplete, shard);
+}
+
+/// Refuses what no handler has seen, and new requests.
+fn stop_accepting(refused: Vec<Arc<Rpc>>, shard: &mut ShardView<'_>, context: &mut Context<'_>) {
+    shard.drain_port(context.facts.address.port());
+    let waiting = context.registry.not_queued.take_all();
+    for rpc in refused.into_iter().chain(waiting) {
+        context.refuse(&rpc, FailReason::NotExecuted, shard);
     }
-    context.release(rpc);
-    rpc.fail(CallError::new(rpc.peer, CallErrorKind::BodyIncomplete), context.wakes);
+    context.rooms.requests.set_more(false);
 }

@@ -4,15 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use homa_io::Body;
+use homa_io::{Body, Metadata};
 
+use super::frame::Frame;
 use super::handle::Handle;
 use super::ops::Operation;
 use super::room::{Charge, Place};
 use super::rpc::{Content, Rpc};
 use super::stream::OutgoingStream;
 use super::wakes::store_waker;
-use crate::ReplyError;
+use crate::{Rejection, ReplyError};
 
 /// Answers a request once; dropped unused, it rejects the request.
 #[derive(Debug)]
@@ -36,7 +37,13 @@ struct Wait {
 
 impl Replier {
     pub(crate) fn new(handle: Handle, rpc: Arc<Rpc>) -> Self {
+        handle.rooms.service.enter();
         Self { handle, rpc, wait: None, used: false }
+    }
+
+    /// When the client gives the call up, if it said so.
+    pub(crate) fn deadline_ns(&self) -> Option<u64> {
+        self.rpc.lock().deadline_ns
     }
 
     pub(crate) fn handle(&self) -> &Handle {
@@ -72,7 +79,8 @@ impl Replier {
         body: &mut Option<Body>,
     ) -> Poll<Result<(), ReplyError>> {
         let bytes = body.as_ref().map_or(0, Body::len) as u64;
-        if let Err(error) = self.check(bytes) {
+        let metadata = body.as_ref().map(Body::metadata);
+        if let Err(error) = self.check(bytes, metadata) {
             return Poll::Ready(Err(error));
         }
         let charge = match &self.wait {
@@ -117,17 +125,32 @@ impl Replier {
 
     /// Announces a response. Its bytes take no room here: their sender holds little at a time, and
     /// the engine limits what all hold together.
-    pub(crate) fn reply_streaming(mut self, bytes: u32) -> Result<OutgoingStream, ReplyError> {
-        self.check(u64::from(bytes))?;
-        self.used = true;
-        // It counts as a response on its way.
-        let charge = self.handle.rooms.responses.enter_anyway(self.rpc.peer, 0);
-        let content = Content::Announced(bytes);
-        self.handle.submit(Operation::Reply(Arc::clone(&self.rpc), content, charge));
-        Ok(OutgoingStream::new(self.handle.clone(), Arc::clone(&self.rpc), bytes))
+    pub(crate) fn reply_streaming(
+        mut self,
+        body_bytes: u32,
+        metadata: Metadata,
+    ) -> Result<OutgoingStream, ReplyError> {
+        self.check(u64::from(body_bytes), Some(&metadata))?;
+        let frame = Box::new(Frame { metadata, ..Frame::default() });
+        self.submit(Content::Announced(body_bytes, frame));
+        Ok(OutgoingStream::new(self.handle.clone(), Arc::clone(&self.rpc), body_bytes))
     }
 
-    fn check(&self, bytes: u64) -> Result<(), ReplyError> {
+    /// Tells the client that its request is not served. A short text takes no room.
+    pub(crate) fn reject(mut self, rejection: Rejection) {
+        if self.check(0, None).is_ok() {
+            self.submit(Content::Rejection(Box::new(rejection)));
+        }
+    }
+
+    /// Answers whether there is room or not. It counts as a response on its way.
+    fn submit(&mut self, content: Content) {
+        self.used = true;
+        let charge = self.handle.rooms.responses.enter_anyway(self.rpc.peer, content.held_bytes());
+        self.handle.submit_reply(Operation::Reply(Arc::clone(&self.rpc), content, charge));
+    }
+
+    fn check(&self, bytes: u64, metadata: Option<&Metadata>) -> Result<(), ReplyError> {
         let client = self.rpc.peer;
         let max_bytes = self.handle.facts.max_message_bytes;
         if self.handle.is_forked() {
@@ -138,6 +161,8 @@ impl Replier {
             Err(ReplyError::Cancelled { client })
         } else if bytes > u64::from(max_bytes) {
             Err(ReplyError::TooLong { client, max_bytes })
+        } else if metadata.is_some_and(|metadata| !metadata.is_valid()) {
+            Err(ReplyError::InvalidMetadata { client })
         } else {
             Ok(())
         }
@@ -155,5 +180,6 @@ impl Drop for Replier {
         if !self.used && !self.rpc.has_failed() {
             self.handle.submit(Operation::Abort(Arc::clone(&self.rpc)));
         }
+        self.handle.leave_service();
     }
 }

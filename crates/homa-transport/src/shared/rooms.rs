@@ -1,9 +1,10 @@
 //! Limits of an endpoint outside the shard's lock: messages on their way, and requests that wait to
 //! be accepted.
 
-use super::accept::{AcceptQueue, Queued};
+use super::accept::AcceptQueue;
 use super::room::Room;
 use super::rpc::{Role, RpcState};
+use super::service::Service;
 use super::wakes::Wakes;
 
 /// Room for calls, for responses and for requests.
@@ -12,6 +13,7 @@ pub(crate) struct Rooms {
     pub(crate) calls: Room,
     pub(crate) responses: Room,
     pub(crate) requests: AcceptQueue,
+    pub(crate) service: Service,
 }
 
 impl Rooms {
@@ -22,6 +24,7 @@ impl Rooms {
             Role::Client => self.calls.leave(charge, wakes),
             Role::Server => {
                 self.responses.leave(charge, wakes);
+                self.service.look(wakes);
                 // Requests of its client may have been kept from those who accept.
                 self.requests.look_aside(wakes);
             }
@@ -34,12 +37,16 @@ impl Rooms {
         self.calls.expire(now_ns, wakes).min(self.responses.expire(now_ns, wakes))
     }
 
-    /// Wakes all waiters; nothing can be accepted from now on. Returns the requests that were not
-    /// accepted.
-    pub(crate) fn close(&self, wakes: &mut Wakes) -> Vec<Queued> {
-        let refused = self.requests.close(wakes);
+    /// Whether no request is worked on and no response on its way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.service.requests() == 0 && self.responses.used().0 == 0
+    }
+
+    /// Wakes all waiters; nothing can be accepted from now on.
+    pub(crate) fn close(&self, wakes: &mut Wakes) {
+        drop(self.requests.close(wakes));
         self.calls.wake_all(wakes);
         self.responses.wake_all(wakes);
-        refused
+        self.service.look(wakes);
     }
 }

@@ -8,13 +8,15 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use homa_core::RpcKey;
-use homa_io::{Body, Message};
+use homa_io::{Body, Message, Metadata};
 
+use super::context::length_u32;
+use super::frame::{Frame, Malformed};
 use super::ready::ReadyQueue;
 use super::room::Charge;
 use super::wakes::Wakes;
-use crate::CallError;
 use crate::drive::sync::{Mutex, MutexGuard, lock};
+use crate::{CallError, CallErrorKind, Rejection};
 
 /// One RPC, of either role.
 #[derive(Debug)]
@@ -50,6 +52,10 @@ pub(crate) struct RpcState {
     pub(crate) failed: Option<Box<CallError>>,
     /// Room taken in the endpoint's limits and not given back.
     pub(crate) charge: Option<Charge>,
+    /// Server: when it was complete, if it had to wait before it was queued.
+    pub(crate) arrived_ns: Option<u64>,
+    /// Server: when its client gives it up, if it said so.
+    pub(crate) deadline_ns: Option<u64>,
     /// The incoming message.
     pub(crate) incoming: Incoming,
     /// The outgoing message, if it is supplied piece by piece.
@@ -67,8 +73,12 @@ pub(crate) struct RpcState {
 /// The incoming message.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
-    /// Bytes of the whole message, once known.
+    /// Bytes of the whole message, once known; of an open one, those that are known of.
     pub(crate) length_bytes: Option<u32>,
+    /// It begins with a frame, which was not read.
+    pub(crate) framed: bool,
+    /// Its frame, once it was read.
+    pub(crate) frame: Option<Box<Frame>>,
     /// Bytes moved out of the store and not read: of a stream the next ones, else none or all.
     unread: Message,
     /// Not a stream: `unread` is the whole message, which was not polled yet.
@@ -94,26 +104,42 @@ pub(crate) struct Outgoing {
     pub(crate) released_upto: u32,
 }
 
-/// A message to send: its bytes, or how many will be supplied later.
+/// A message to send.
 #[derive(Debug)]
 pub(crate) enum Content {
+    /// All of it.
     Whole(Body),
-    Announced(u32),
+    /// Its bytes are supplied later: their number, and what goes ahead of them.
+    Announced(u32, Box<Frame>),
+    /// The rejection of a request.
+    Rejection(Box<Rejection>),
 }
 
 impl Content {
-    pub(crate) fn length_bytes(&self) -> u64 {
-        match self {
-            Self::Whole(body) => body.len() as u64,
-            Self::Announced(length_bytes) => u64::from(*length_bytes),
-        }
-    }
-
     /// Bytes held from now on: of what is announced little is held at a time.
     pub(crate) fn held_bytes(&self) -> u64 {
         match self {
             Self::Whole(body) => body.len() as u64,
-            Self::Announced(_) => 0,
+            Self::Announced(..) => 0,
+            Self::Rejection(rejection) => rejection.text.len() as u64,
+        }
+    }
+
+    /// What is to travel beside the body.
+    pub(crate) fn metadata(&self) -> Option<&Metadata> {
+        match self {
+            Self::Whole(body) => Some(body.metadata()),
+            Self::Announced(_, frame) => Some(&frame.metadata),
+            Self::Rejection(_) => None,
+        }
+    }
+
+    /// The same to be changed.
+    pub(crate) fn metadata_mut(&mut self) -> Option<&mut Metadata> {
+        match self {
+            Self::Whole(body) => Some(body.metadata_mut()),
+            Self::Announced(_, frame) => Some(&mut frame.metadata),
+            Self::Rejection(_) => None,
         }
     }
 }
@@ -167,6 +193,20 @@ impl RpcState {
         self.incoming.is_whole || self.failed.is_some()
     }
 
+    /// Keeps the whole response of `server`, or that it is a rejection.
+    #[inline]
+    pub(crate) fn take_response(&mut self, server: SocketAddr, response: Message) {
+        let failed = match self.incoming.body_of(response) {
+            Ok(body) if !self.incoming.is_rejection() => return self.incoming.set_whole(body),
+            Ok(text) => {
+                self.incoming.unread = text;
+                self.incoming.take_rejection().map(CallErrorKind::Rejected)
+            }
+            Err(Malformed) => Some(CallErrorKind::Malformed),
+        };
+        self.failed = failed.map(|kind| Box::new(CallError::new(server, kind)));
+    }
+
     /// Wakes the reader of the incoming message.
     pub(crate) fn wake_reader(&mut self, wakes: &mut Wakes) {
         wakes.add(self.reader.take());
@@ -185,14 +225,89 @@ impl Incoming {
         self.is_whole = true;
     }
 
+    /// The body of a complete message that is no stream; its frame stays here.
+    pub(crate) fn body_of(&mut self, message: Message) -> Result<Message, Malformed> {
+        if !self.framed {
+            return Ok(message);
+        }
+        self.unread = message;
+        if !self.read_frame()? {
+            return Err(Malformed);
+        }
+        let mut body = std::mem::take(&mut self.unread);
+        if self.is_open() {
+            body.truncate(body.len().saturating_sub(1));
+        }
+        Ok(body.with_metadata(self.take_metadata()))
+    }
+
+    /// Reads the frame, if there is one and all of it is there. Whether there is none to be read
+    /// any more.
+    pub(crate) fn read_frame(&mut self) -> Result<bool, Malformed> {
+        if self.framed {
+            let Some(frame) = Frame::take_off(&mut self.unread)? else { return Ok(false) };
+            (self.framed, self.frame) = (false, Some(Box::new(frame)));
+        }
+        Ok(true)
+    }
+
+    /// Whether it is a stream of which a user can read.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.length_bytes.is_some() && !self.framed && !self.is_rejection()
+    }
+
+    /// Whether it is the rejection of a request.
+    pub(crate) fn is_rejection(&self) -> bool {
+        self.frame.as_ref().is_some_and(|frame| frame.rejection.is_some())
+    }
+
+    /// Whether its body has a byte behind it that is none of its bytes.
+    pub(crate) fn is_open(&self) -> bool {
+        self.frame.as_ref().is_some_and(|frame| frame.open)
+    }
+
+    /// Bytes of the body of a message that has begun, if they are known.
+    pub(crate) fn body_bytes(&self) -> Option<u32> {
+        let frame_bytes = self.frame.as_ref().map_or(0, |frame| length_u32(frame.bytes()));
+        let known = self.length_bytes.filter(|_| !self.is_open())?;
+        Some(known.saturating_sub(frame_bytes))
+    }
+
+    /// Whether a stream was read to its end.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.complete && self.unread.is_empty() && Some(self.taken_upto) == self.length_bytes
+    }
+
+    /// Takes what travels beside the body.
+    pub(crate) fn take_metadata(&mut self) -> Metadata {
+        let frame = self.frame.as_mut();
+        frame.map_or_else(Metadata::new, |frame| std::mem::take(&mut frame.metadata))
+    }
+
+    /// The text of a rejection that is complete, with its code.
+    pub(crate) fn take_rejection(&mut self) -> Option<Rejection> {
+        let code = self.frame.as_ref()?.rejection?;
+        let text = std::mem::take(&mut self.unread).to_vec();
+        Some(Rejection { code, text: String::from_utf8_lossy(&text).into_owned() })
+    }
+
     /// The whole message, once.
     pub(crate) fn take_whole(&mut self) -> Option<Message> {
         std::mem::take(&mut self.is_whole).then(|| std::mem::take(&mut self.unread))
     }
 
-    /// Keeps the next bytes of a stream for its reader.
-    pub(crate) fn add_part(&mut self, part: Message) {
+    /// Keeps the next bytes of a stream for its reader. Whether its frame, if it has one, was read.
+    pub(crate) fn add_part(&mut self, part: Message) -> Result<bool, Malformed> {
+        self.taken_upto = self.taken_upto.saturating_add(length_u32(part.len()));
         self.unread.append(part);
+        let is_last = Some(self.taken_upto) == self.length_bytes;
+        if !self.read_frame()? {
+            return if is_last { Err(Malformed) } else { Ok(false) };
+        }
+        if is_last && self.is_open() {
+            self.unread.truncate(self.unread.len().saturating_sub(1));
+        }
+        Ok(true)
     }
 
     /// The next bytes of a stream, if they are here.

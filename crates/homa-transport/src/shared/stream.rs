@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
-use homa_io::Message;
+use homa_io::{Message, Metadata};
 
 use super::context::length_u32;
 use super::handle::Handle;
@@ -22,17 +22,25 @@ const OUTGOING_WINDOW_BYTES: u32 = 1 << 20;
 pub(crate) struct IncomingStream {
     handle: Handle,
     rpc: Arc<Rpc>,
-    /// Bytes there from the beginning (a whole request).
-    ready: Message,
-    length_bytes: u32,
-    read_bytes: u32,
+    /// All of it, if it was there as a whole.
+    whole: Option<Message>,
+    body_bytes: Option<u32>,
+    metadata: Metadata,
+    at_end: bool,
     collected: Message,
 }
 
 impl IncomingStream {
-    pub(crate) fn new(handle: Handle, rpc: Arc<Rpc>, ready: Message) -> Self {
-        let length_bytes = rpc.lock().incoming.length_bytes.unwrap_or(0);
-        Self { handle, rpc, ready, length_bytes, read_bytes: 0, collected: Message::new() }
+    /// A message that has begun to arrive, or is there as a whole.
+    pub(crate) fn new(handle: Handle, rpc: Arc<Rpc>, whole: Option<Message>) -> Self {
+        let mut state = rpc.lock();
+        let (body_bytes, metadata) = match &whole {
+            Some(whole) => (Some(length_u32(whole.len())), whole.metadata().clone()),
+            None => (state.incoming.body_bytes(), state.incoming.take_metadata()),
+        };
+        drop(state);
+        let collected = Message::new();
+        Self { handle, rpc, whole, body_bytes, metadata, at_end: false, collected }
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {
@@ -43,26 +51,32 @@ impl IncomingStream {
         &self.handle
     }
 
-    pub(crate) fn length_bytes(&self) -> u32 {
-        self.length_bytes
+    pub(crate) fn body_bytes(&self) -> Option<u32> {
+        self.body_bytes
+    }
+
+    pub(crate) fn metadata(&self) -> &Metadata {
+        &self.metadata
     }
 
     pub(crate) fn poll_chunk(&mut self, waker: &Waker) -> Poll<Result<Option<Bytes>, StreamError>> {
         if self.handle.is_forked() {
             return Poll::Ready(Err(CallError::from(CallErrorKind::Forked).into()));
         }
-        if self.read_bytes >= self.length_bytes {
-            return Poll::Ready(Ok(None));
-        }
-        if let Some(piece) = self.ready.pop_chunk() {
-            return Poll::Ready(Ok(Some(self.read(piece))));
+        if let Some(whole) = &mut self.whole {
+            let piece = whole.pop_chunk();
+            self.at_end = piece.is_none();
+            return Poll::Ready(Ok(piece));
         }
         // The second look is for a turn that ran before the waker was there, or took what is asked.
         for may_ask in [true, false] {
             let mut state = self.rpc.lock();
             if let Some(piece) = state.incoming.next_chunk() {
-                drop(state);
-                return Poll::Ready(Ok(Some(self.read(piece))));
+                return Poll::Ready(Ok(Some(piece)));
+            }
+            if state.incoming.is_at_end() {
+                self.at_end = true;
+                return Poll::Ready(Ok(None));
             }
             if state.incoming.contiguous_upto > state.incoming.taken_upto && state.key.is_some() {
                 store_waker(&mut state.reader, waker);
@@ -89,15 +103,12 @@ impl IncomingStream {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(Some(piece))) => self.collected.push(piece),
                 Poll::Ready(Ok(None)) => {
-                    return Poll::Ready(Ok(std::mem::take(&mut self.collected)));
+                    let metadata = std::mem::take(&mut self.metadata);
+                    let body = std::mem::take(&mut self.collected);
+                    return Poll::Ready(Ok(body.with_metadata(metadata)));
                 }
             }
         }
-    }
-
-    fn read(&mut self, piece: Bytes) -> Bytes {
-        self.read_bytes = self.read_bytes.saturating_add(length_u32(piece.len()));
-        piece
     }
 
     /// Why no more will come, if so.
@@ -121,10 +132,10 @@ fn stream_error(rpc: &Rpc, error: CallError) -> StreamError {
 
 impl Drop for IncomingStream {
     fn drop(&mut self) {
-        if self.handle.is_forked() || self.read_bytes >= self.length_bytes {
+        if self.at_end || self.whole.is_some() || self.handle.is_forked() {
             return;
         }
-        if self.rpc.has_failed() || !self.ready.is_empty() {
+        if self.rpc.has_failed() || self.rpc.lock().incoming.is_at_end() {
             return;
         }
         let rpc = Arc::clone(&self.rpc);

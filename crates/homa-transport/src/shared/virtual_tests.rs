@@ -126,7 +126,7 @@ fn an_endpoint_that_closes_lingers_by_its_clock() {
     let begin_ns = net.world.now_ns();
     let replied = net.run(&[&server], || accepted.replier.poll_reply(Waker::noop(), &mut response));
     replied.unwrap();
-    let mut closing = Closing::begin(&server);
+    let mut closing = Closing::begin(&server, server.facts.linger);
     net.run(&[&server], || closing.poll(Waker::noop()));
     let passed_ns = net.world.now_ns() - begin_ns;
     assert!(passed_ns.abs_diff(3_000_000_000) <= 2 * STEP_NS, "{passed_ns}");
