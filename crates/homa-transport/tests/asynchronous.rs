@@ -6,14 +6,9 @@ mod common;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::{SOON, acquaint, bind, bind_at, client, client_with, echo_server, pattern};
+use common::{SOON, acquaint, bind, bind_at, client, client_with, echo_server, pattern, runtime};
 use homa_transport::{AcceptError, CallErrorKind, Limit};
-use tokio::runtime::Runtime;
 use tokio::time::timeout;
-
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
 
 async fn echo() -> SocketAddr {
     let server = bind();
