@@ -149,7 +149,7 @@ fn a_task_has_many_calls_in_a_set() {
 }
 
 #[test]
-fn a_task_waits_for_room_in_a_set_and_others_take_it_meanwhile() {
+fn a_call_given_up_while_it_waits_for_room_is_not_in_the_set() {
     let server = bind();
     let address = server.local_addr();
     let client = client_with(|builder| builder.outstanding_calls_max(1));
