@@ -6,14 +6,9 @@ mod common;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::{SOON, acquaint, bind, bind_at, client, client_with, echo_server, pattern};
+use common::{SOON, acquaint, bind, bind_at, client, client_with, echo_server, pattern, runtime};
 use homa_transport::{AcceptError, CallErrorKind, Limit};
-use tokio::runtime::Runtime;
 use tokio::time::timeout;
-
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
 
 async fn echo() -> SocketAddr {
     let server = bind();
@@ -252,10 +247,11 @@ fn a_call_moved_out_of_its_runtime_is_driven_by_the_guard() {
         let mut call = Box::pin(client.call(server, "late").start());
         // Polled once, so that a task drives.
         let _ = timeout(Duration::ZERO, &mut call).await.map(drop);
-        client.call(server, "later").start()
+        [client.call(server, "later").start()]
     });
     drop(first);
     runtime().block_on(async {
+        let [call] = call;
         assert_eq!(timeout(SOON, call).await.unwrap().unwrap(), "later");
     });
 }

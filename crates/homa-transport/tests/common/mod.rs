@@ -112,6 +112,12 @@ pub(crate) fn serve_echo(server: Endpoint) {
     });
 }
 
+/// A runtime of one thread.
+#[cfg(feature = "tokio")]
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
 /// An echo server and where it is.
 pub(crate) fn echo_server(address: impl ToSocketAddrs + Send) -> SocketAddr {
     let server = bind_at(address).unwrap();
