@@ -200,8 +200,6 @@ pub enum FailReason {
     Forgotten,
     /// The server is at a limit and did not execute the request.
     Overloaded,
-    /// The server is closing and did not execute the request.
-    NotExecuted,
     /// The message is longer than the peer takes.
     PeerLimit {
         /// The most that it takes, as it said; `None` if it did not, or said something impossible.
@@ -222,6 +220,8 @@ pub enum FailReason {
     },
     /// This endpoint was closed.
     EndpointClosed,
+    /// The server is closing and did not execute the request.
+    NotExecuted,
 }
 
 /// Events for the caller, in order.

@@ -56,9 +56,6 @@ pub enum SendError {
         /// Its limit.
         max: u32,
     },
-    /// Linux hosts do not understand the options. Over raw IP a peer counts as one until it has
-    /// announced itself, and 10 s after it last did.
-    NotNative,
     /// `limits.max_rpcs` RPCs are alive: wait until some end.
     RpcLimit,
     /// `peers.max` peers are in use: wait until their RPCs end.
@@ -73,6 +70,9 @@ pub enum SendError {
     Stale,
     /// The RPC does not wait for a response: its request is not complete or was answered.
     NotInService,
+    /// Linux hosts do not understand the options. Over raw IP a peer counts as one until it has
+    /// announced itself, and 10 s after it last did.
+    NotNative,
 }
 
 impl core::fmt::Display for SendError {

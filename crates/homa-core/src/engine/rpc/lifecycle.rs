@@ -146,8 +146,8 @@ impl Engine {
     }
 
     /// Refuses new requests to `port` from now on: their clients learn that they were not executed
-    /// ([`FailReason::NotExecuted`]; Linux hosts learn nothing, and ask again). RPCs that have begun
-    /// go on, and so do calls from the port. Nothing happens if the port is not open.
+    /// ([`FailReason::NotExecuted`]; Linux hosts learn nothing, and ask again). RPCs that have
+    /// begun go on, and so do calls from the port. Nothing happens if the port is not open.
     pub fn drain_port(&mut self, now: Instant, port: u16) {
         self.ctx.tick(now, &mut self.peers);
         self.ports.drain(port);
