@@ -224,6 +224,21 @@ pub enum FailReason {
     NotExecuted,
 }
 
+impl FailReason {
+    /// The same, if it is certain that the request was not executed.
+    pub(crate) fn not_executed(self) -> Self {
+        match self {
+            Self::Timeout
+            | Self::ServiceGone
+            | Self::Closing
+            | Self::Restarted
+            | Self::Forgotten
+            | Self::HostUnreachable => Self::NotExecuted,
+            other => other,
+        }
+    }
+}
+
 /// Events for the caller, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -151,6 +151,7 @@ impl Context<'_> {
             arrived_ns.saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(NEVER_NS))
         });
         let refuse_at_ns = self.rooms.requests.refuse_at_ns(arrived_ns, state.deadline_ns);
+        state.queued = true;
         drop(state);
         match self.rooms.requests.push(Queued { rpc: Arc::clone(rpc), body, refuse_at_ns }) {
             Ok(waiter) => self.wakes.add(waiter),

@@ -23,6 +23,8 @@ pub(crate) struct Lifecycle {
     phase: AtomicU8,
     /// When closing ends at the latest.
     until_ns: AtomicU64,
+    /// Since when nothing is left to be done while it closes.
+    idle_since_ns: AtomicU64,
     /// Those who wait for the end of closing.
     closing: Mutex<Waiters>,
     socket_error: OnceLock<SocketError>,
@@ -34,6 +36,7 @@ impl Lifecycle {
         Self {
             phase: AtomicU8::new(OPEN),
             until_ns: AtomicU64::new(NEVER_NS),
+            idle_since_ns: AtomicU64::new(NEVER_NS),
             closing: Mutex::default(),
             socket_error: OnceLock::new(),
             fork_generation: fork_generation(),
@@ -76,6 +79,14 @@ impl Lifecycle {
     pub(crate) fn closing_until_ns(&self) -> Option<u64> {
         let closing = self.phase.load(Ordering::Acquire) == CLOSING;
         closing.then(|| self.until_ns.load(Ordering::Acquire))
+    }
+
+    /// Whether it is idle for so long; the first time it is asked it began to be.
+    pub(crate) fn has_lingered(&self, now_ns: u64, linger_ns: u64) -> bool {
+        let since_ns = self.idle_since_ns.fetch_min(now_ns, Ordering::AcqRel).min(now_ns);
+        let until_ns = since_ns.saturating_add(linger_ns);
+        self.until_ns.fetch_min(until_ns, Ordering::AcqRel);
+        now_ns >= until_ns
     }
 
     /// It is closed: wakes those who wait for that.

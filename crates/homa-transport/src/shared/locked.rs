@@ -141,12 +141,17 @@ fn look<D: Driver>(
 }
 
 /// Closes the port when all accepted requests are answered and their responses through, or have had
-/// their time.
+/// their time. Clients that were refused may not have heard it: those have time to ask again.
 fn close_if_due<D: Driver>(core: &Core, now: Instant, shard: &mut Shard<D>) -> bool {
     let Some(until_ns) = core.life.closing_until_ns() else { return false };
-    if !core.rooms.is_idle() && now.as_nanos() < until_ns {
-        shard.engine_mut().flush_acknowledgements(now);
-        return false;
+    let now_ns = now.as_nanos();
+    if now_ns < until_ns {
+        let is_idle = core.rooms.is_idle() && shard.engine().live_requests() == 0;
+        let has_refused = || shard.engine().stats().dropped_draining > 0;
+        if !is_idle || (has_refused() && !core.life.has_lingered(now_ns, core.facts.refusals_ns)) {
+            shard.engine_mut().flush_acknowledgements(now);
+            return false;
+        }
     }
     shard.engine_mut().close_port(now, core.facts.address.port());
     true

@@ -9,7 +9,7 @@ use homa_io::ShardView;
 
 use super::context::Context;
 use super::room::Charge;
-use super::rpc::{Content, EarlyResponse, Rpc};
+use super::rpc::{Content, EarlyResponse, Role, Rpc};
 use super::send;
 use crate::{CallError, CallErrorKind, Limit};
 
@@ -140,9 +140,11 @@ fn abort(rpc: &Arc<Rpc>, shard: &mut ShardView<'_>, context: &mut Context<'_>) {
 /// Refuses what no handler has seen, and new requests.
 fn stop_accepting(refused: Vec<Arc<Rpc>>, shard: &mut ShardView<'_>, context: &mut Context<'_>) {
     shard.drain_port(context.facts.address.port());
-    let waiting = context.registry.not_queued.take_all();
-    for rpc in refused.into_iter().chain(waiting) {
+    drop(context.registry.not_queued.take_all());
+    context.rooms.requests.set_more(false);
+    let is_unseen = |rpc: &&Arc<Rpc>| rpc.role == Role::Server && !rpc.lock().queued;
+    let arriving: Vec<_> = context.registry.rpcs().filter(is_unseen).cloned().collect();
+    for rpc in refused.into_iter().chain(arriving) {
         context.refuse(&rpc, FailReason::NotExecuted, shard);
     }
-    context.rooms.requests.set_more(false);
 }

@@ -34,6 +34,11 @@ impl Registry {
         (entry.0 == key).then_some(&entry.1)
     }
 
+    /// All RPCs.
+    pub(crate) fn rpcs(&self) -> impl Iterator<Item = &Arc<Rpc>> {
+        self.rpcs.iter().flatten().map(|(_, rpc)| rpc)
+    }
+
     #[inline]
     pub(crate) fn remove(&mut self, key: RpcKey) -> Option<Arc<Rpc>> {
         let entry = self.rpcs.get_mut(key.index as usize)?;

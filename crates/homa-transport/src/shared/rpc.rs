@@ -52,6 +52,8 @@ pub(crate) struct RpcState {
     pub(crate) failed: Option<Box<CallError>>,
     /// Room taken in the endpoint's limits and not given back.
     pub(crate) charge: Option<Charge>,
+    /// Server: it was queued for those who accept.
+    pub(crate) queued: bool,
     /// Server: when it was complete, if it had to wait before it was queued.
     pub(crate) arrived_ns: Option<u64>,
     /// Server: when its client gives it up, if it said so.

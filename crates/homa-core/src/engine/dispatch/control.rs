@@ -245,6 +245,11 @@ impl Engine {
         if state == State::Delivered {
             return Ok(Received::Consumed);
         }
+        if why == Reason::NotExecuted
+            && self.peers.note_drained(peer, header.common.incarnation, self.ctx.now)
+        {
+            self.ask_about_calls(peer);
+        }
         match why {
             Reason::Restarted => self.server_reincarnated(index, value),
             _ => match failure(why, value, request_bytes) {
@@ -266,13 +271,16 @@ impl Engine {
     }
 
     /// The server's present incarnation began `age_us` ago. Unless the request was sent only after
-    /// that, the former incarnation may have executed it.
+    /// that, or after the former incarnation had said that it executes no more, that one may have
+    /// executed it.
     fn server_reincarnated(&mut self, index: RpcIndex, age_us: u32) {
         let born = self.ctx.now - Duration::from_micros(u64::from(age_us));
         let Some(rpc) = self.rpcs.known(index) else {
             return;
         };
-        if rpc.tx.first_sent().is_some_and(|sent| sent > born) && rpc.tx.released() == 0 {
+        let sent_after = rpc.tx.first_sent().is_some_and(|sent| sent > born);
+        let not_executed = sent_after || rpc.is_sent_to_drained(self.peers.known(rpc.peer));
+        if not_executed && rpc.tx.released() == 0 {
             self.restart(index);
             if let Some(rpc) = self.rpcs.known_mut(index) {
                 rpc.note_server_incarnation(&self.peers);

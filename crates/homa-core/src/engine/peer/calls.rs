@@ -12,7 +12,7 @@ use crate::engine::profile::Profile;
 use crate::engine::rpc::ids::Ids;
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::list::RpcList;
-use crate::engine::rpc::{Rpc, RpcTable};
+use crate::engine::rpc::{Rpc, RpcTable, State};
 use crate::engine::stats::Count;
 use crate::event::FailReason;
 use crate::priority::Priority;
@@ -194,6 +194,19 @@ impl PeerTable {
 }
 
 impl Engine {
+    /// Has the calls to a peer that it has not confirmed asked about soon: a server that is closing
+    /// is not there for long to refuse those that were lost.
+    pub(crate) fn ask_about_calls(&mut self, index: PeerIndex) {
+        let interval_ns = nanos(self.ctx.config.recovery.resend_interval);
+        let mut next = self.peers.known(index).and_then(|peer| peer.calls.first());
+        while let Some(rpc) = next.and_then(|index| self.rpcs.known(index)) {
+            next = rpc.link.next();
+            if !rpc.confirmed && rpc.state() == State::Outgoing {
+                self.ctx.arm(rpc.index(), interval_ns);
+            }
+        }
+    }
+
     /// Fails all calls to a peer, some of them now and the others in the next turns.
     pub(crate) fn fail_calls_to(&mut self, index: PeerIndex, reason: FailReason) {
         let all = self.fail_clients_of(index, reason, FAILURES_PER_CALL);

@@ -21,6 +21,7 @@ use crate::engine::peer::{Peer, PeerIndex, PeerTable};
 use crate::engine::profile::Profile;
 use crate::engine::rpc::Rpc;
 use crate::engine::stats::Count;
+use crate::time::Instant;
 
 impl Engine {
     /// The incarnation by which the engine is known at an IP address.
@@ -106,6 +107,38 @@ impl Engine {
             self.shares.note_validated(&mut peer.served);
             self.sender.serve_blocked(index, &mut self.rpcs, &mut self.peers, &self.ctx);
         }
+    }
+}
+
+impl PeerTable {
+    /// This incarnation of a peer says that it executes nothing that it has not begun. Whether that
+    /// was not known: what was sent after the first time is known of.
+    pub(crate) fn note_drained(
+        &mut self,
+        index: PeerIndex,
+        incarnation: u32,
+        now: Instant,
+    ) -> bool {
+        let Some(peer) = self.known_mut(index) else {
+            return false;
+        };
+        let is_news = !peer.has_drained(incarnation);
+        if is_news {
+            peer.drained = Some((incarnation, now));
+        }
+        is_news
+    }
+}
+
+impl Peer {
+    /// Whether the server of this call said that it is closing.
+    pub(crate) fn is_closing(&self, call: &Rpc) -> bool {
+        self.has_drained(call.peer_incarnation)
+    }
+
+    /// Whether this incarnation has said that it executes nothing that it has not begun.
+    fn has_drained(&self, incarnation: u32) -> bool {
+        self.drained.is_some_and(|(drained, _)| drained == incarnation)
     }
 }
 

@@ -82,6 +82,8 @@ pub(crate) struct Peer {
     incarnation: PeerIncarnation,
     pub(crate) validation: AddressValidation,
     pub(crate) cutoffs: CutoffExchange,
+    /// The incarnation that executes nothing that was sent after that time: it said so.
+    pub(crate) drained: Option<(u32, Instant)>,
     /// The highest id (our form) of its requests, and since when they have been compared.
     pub(crate) newest_request: Option<(u64, Instant)>,
 
@@ -158,6 +160,7 @@ impl Peer {
             incarnation: PeerIncarnation { number: 0, heard_at: now },
             validation: AddressValidation::default(),
             cutoffs: CutoffExchange::new(config),
+            drained: None,
             newest_request: None,
             path_mtu: PathMtu::ASSUMED,
             round_trip: RoundTrip::UNKNOWN,

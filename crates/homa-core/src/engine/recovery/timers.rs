@@ -187,9 +187,10 @@ impl Engine {
         let peer = self.peers.known(rpc.peer);
         let profile = rpc.profile_with(peer);
         let held_up = self.receiver.held_up_since(rpc);
-        // Without delay: its server may have lost it, or others wait for its memory; one message at
-        // a time fills no path.
-        let pressing = need == Need::Data && (rpc.doubts > 0 || held_up.is_some());
+        // Without delay: its server is closing or may have lost it, or others wait for its memory;
+        // one message at a time fills no path.
+        let closing = need == Need::Answer && peer.is_some_and(|peer| peer.is_closing(rpc));
+        let pressing = closing || need == Need::Data && (rpc.doubts > 0 || held_up.is_some());
         let learnt_ns = match need {
             // Requested sooner as long as the peer is not slow.
             Need::Acknowledgement => Some(self.ctx.next_interval_ns(peer, profile))

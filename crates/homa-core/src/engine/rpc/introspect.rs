@@ -42,6 +42,12 @@ pub struct RpcInfo {
 }
 
 impl Engine {
+    /// Requests of clients that are alive here: arriving, in service, answered and not acknowledged
+    /// as far as responses are counted, or refused and not acknowledged.
+    pub fn live_requests(&self) -> usize {
+        self.shares.serving()
+    }
+
     /// All live RPCs. Visits every place of the table: for reports, not for every packet.
     pub fn rpcs(&self) -> impl Iterator<Item = RpcInfo> + '_ {
         let indices = self.rpcs.indices();

@@ -137,6 +137,8 @@ impl Engine {
                 }
                 other => other,
             };
+            let drained = rpc.is_sent_to_drained(self.peers.known(rpc.peer));
+            let reason = if drained { reason.not_executed() } else { reason };
             rpc.pending.add_failure(reason);
             if rpc.is_client() {
                 self.ctx.stats.calls_failed.inc();

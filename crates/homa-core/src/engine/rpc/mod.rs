@@ -30,7 +30,7 @@ use alloc::vec::Vec;
 
 use crate::addr::Path;
 use crate::engine::impossible::Impossible;
-use crate::engine::peer::PeerIndex;
+use crate::engine::peer::{Peer, PeerIndex};
 use crate::engine::profile::Profile;
 use crate::engine::receiver::incoming::Incoming;
 use crate::engine::rpc::events::PendingEvents;
@@ -106,6 +106,17 @@ impl Rpc {
         let repeated = self.resend.last_sent().is_some() || self.restarts.is_any();
         let lived = self.peer_incarnation != 0 || peer_heard;
         self.tx.first_sent().is_some() && (heard || repeated || (lived && !itself))
+    }
+
+    /// Client: whether the incarnation of the server that may have got the request had said before it
+    /// was sent that it executes no more. A request names the incarnation that it is for, so no
+    /// other one takes it.
+    pub(crate) fn is_sent_to_drained(&self, peer: Option<&Peer>) -> bool {
+        let drained = peer.and_then(|peer| peer.drained).filter(|_| self.is_client());
+        drained.is_some_and(|(incarnation, since)| {
+            incarnation == self.peer_incarnation
+                && self.tx.first_sent().is_some_and(|sent| sent > since)
+        })
     }
 
     /// A new RPC: its client sends, its server receives.
