@@ -71,11 +71,14 @@ impl<D: Driver + std::fmt::Debug + Send, C: Clock> Serve for LockedShard<D, C> {
                 ops::execute(operation, &mut shard.view(now), &mut context);
             }
         }
-        let closes = close_if_due(core, now, shard);
-        let turn = match looks {
+        let mut turn = match looks {
             0 => Ok(shard.push(now, &mut context)),
             _ => look(core, looks, now, shard, &mut context),
         };
+        let closes = turn.is_ok() && close_if_due(core, now, shard);
+        if closes {
+            turn = Ok(shard.push(now, &mut context));
+        }
         let turn = turn.unwrap_or_else(|error| {
             core.socket_failed(&error, context.wakes);
             LAST_TURN
