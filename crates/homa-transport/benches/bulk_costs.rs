@@ -140,7 +140,7 @@ impl Homa {
         let mut calls = self.client.call_set();
         for number in 0..messages + OUTSTANDING {
             if number >= OUTSTANDING {
-                let (_, answer) = calls.next().wait().ok_or("a call is missing")?;
+                let (_, answer) = calls.join_next().wait().ok_or("a call is missing")?;
                 answer?;
             }
             if number < messages {

@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             calls.add(client.call(address, [7; 100])).wait()?;
             started += 1;
         }
-        let (_id, answer) = calls.next().wait().ok_or("a call is missing")?;
+        let (_id, answer) = calls.join_next().wait().ok_or("a call is missing")?;
         done += usize::from(answer?.len() == 100);
     }
     let seconds = start.elapsed().as_secs_f64();

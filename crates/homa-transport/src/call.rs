@@ -20,10 +20,10 @@ macro_rules! call_options {
             self
         }
 
-        /// As a deadline so long after the call began. The server is told how much time is left,
-        /// and begins nothing that would come too late.
-        pub fn timeout(mut self, after: Duration) -> Self {
-            self.pending.options().timeout = Some(after);
+        /// As a deadline so long after the call began; `None` for none. The server is told how much
+        /// time is left, and begins nothing that would come too late.
+        pub fn timeout(mut self, after: impl Into<Option<Duration>>) -> Self {
+            self.pending.options().timeout = after.into();
             self
         }
 

@@ -25,7 +25,7 @@ pub struct CallId(pub(crate) u64);
 /// for number in 0..100_u32 {
 ///     calls.add(client.call(address, number.to_be_bytes())).wait()?;
 /// }
-/// while let Some((_id, answer)) = calls.next().wait() {
+/// while let Some((_id, answer)) = calls.join_next().wait() {
 ///     assert_eq!(answer?, "done");
 /// }
 /// # Ok(()) }
@@ -48,7 +48,7 @@ impl CallSet {
     /// Cancel-safe: if the future is dropped while it waits for room, the call is not in the set.
     ///
     /// # Errors
-    /// Errors known at once; others come from [`CallSet::next`].
+    /// Errors known at once; others come from [`CallSet::join_next`].
     #[inline]
     pub fn add(
         &mut self,
@@ -83,7 +83,7 @@ impl CallSet {
     /// Cancel-safe: no response is lost if the future is dropped.
     #[allow(clippy::type_complexity, reason = "a pair in an option")]
     #[inline]
-    pub fn next(
+    pub fn join_next(
         &mut self,
     ) -> Pending<impl Operation<Output = Option<(CallId, Result<Message, CallError>)>>> {
         let completions = &mut self.completions;

@@ -197,8 +197,10 @@ impl RequestStream {
         self.reader.body_bytes()
     }
 
-    /// What reads the body and what answers: both can go on at the same time, in any tasks and
-    /// threads. Dropping the reader discards the rest of the body as it comes.
+    /// What reads the body and what answers, in any tasks and threads. The response of a call leaves
+    /// when all of its body is here: what is written before waits, and what was not read then is
+    /// kept in memory. So a reader that is not used is to be dropped, which discards the rest of the
+    /// body as it comes.
     pub fn split(self) -> (BodyReader, Responder) {
         (self.reader, self.responder)
     }

@@ -50,7 +50,7 @@ fn a_call_set_hands_answers_out_as_they_come() {
         expected.insert(id, number);
     }
     let mut left = 2_000_u32;
-    while let Some((id, answer)) = calls.next().wait() {
+    while let Some((id, answer)) = calls.join_next().wait() {
         let number = expected.remove(&id).expect("an answer comes once");
         assert_eq!(answer.unwrap(), number.to_be_bytes());
         if left > 0 {

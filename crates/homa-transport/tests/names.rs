@@ -72,7 +72,8 @@ fn calls_by_name_can_be_in_a_set_also_those_of_another_endpoint() {
     let mut calls = client.call_set();
     for endpoint in [&client, &other] {
         let id = calls.add(endpoint.call(("localhost", port), "hello")).wait().unwrap();
-        let (ended, answer) = calls.next().wait_timeout(SOON).expect("it is answered").unwrap();
+        let (ended, answer) =
+            calls.join_next().wait_timeout(SOON).expect("it is answered").unwrap();
         assert_eq!((ended, answer.unwrap().into_string().unwrap()), (id, "hello".to_owned()));
     }
 }

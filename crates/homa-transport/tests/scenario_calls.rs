@@ -51,15 +51,15 @@ fn every_answer_goes_to_whom_it_belongs_in_whatever_order_they_come() {
         request.reply(answer).wait().unwrap();
     }
     assert!(
-        set.next().wait_timeout(Duration::from_millis(30)).is_none(),
+        set.join_next().wait_timeout(Duration::from_millis(30)).is_none(),
         "others' answers are not its own"
     );
     assert_eq!(first.wait().unwrap(), "first");
     of_set.reply("its own").wait().unwrap();
-    let (id, answer) = set.next().wait().unwrap();
+    let (id, answer) = set.join_next().wait().unwrap();
     assert_eq!(id, in_set);
     assert_eq!(answer.unwrap(), "its own");
-    assert!(set.next().wait().is_none(), "nothing more is under way");
+    assert!(set.join_next().wait().is_none(), "nothing more is under way");
     assert_eq!(last.wait().unwrap(), "last");
 }
 

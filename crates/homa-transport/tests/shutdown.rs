@@ -105,7 +105,7 @@ fn a_rolling_restart_under_ten_thousand_calls_loses_none_and_executes_none_twice
                 let id = calls.add(client.call(server, call.to_be_bytes())).wait().unwrap();
                 under_way.insert(id, (call, tries));
             }
-            let Some((id, answer)) = calls.next().wait() else { continue };
+            let Some((id, answer)) = calls.join_next().wait() else { continue };
             let (call, tries) = under_way.remove(&id).unwrap();
             match answer {
                 Ok(answer) => {

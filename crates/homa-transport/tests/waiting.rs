@@ -140,7 +140,7 @@ fn a_task_has_many_calls_in_a_set() {
             let call = client.call(server, number.to_be_bytes());
             ids.push(calls.add(call).await.unwrap());
         }
-        while let Some((id, answer)) = timeout(SOON, calls.next()).await.unwrap() {
+        while let Some((id, answer)) = timeout(SOON, calls.join_next()).await.unwrap() {
             let number = ids.iter().position(|known| *known == id).unwrap() as u32;
             assert_eq!(answer.unwrap(), number.to_be_bytes());
         }
@@ -162,7 +162,7 @@ fn a_call_given_up_while_it_waits_for_room_is_not_in_the_set() {
         assert_eq!(calls.len(), 1);
         let request = timeout(SOON, server.accept()).await.unwrap().unwrap();
         request.reply("done").await.unwrap();
-        let (id, answer) = timeout(SOON, calls.next()).await.unwrap().unwrap();
+        let (id, answer) = timeout(SOON, calls.join_next()).await.unwrap().unwrap();
         assert_eq!((id, answer.unwrap().into_string().unwrap().as_str()), (first, "done"));
         timeout(SOON, calls.add(client.call(address, "third"))).await.unwrap().unwrap();
     });
@@ -171,7 +171,7 @@ fn a_call_given_up_while_it_waits_for_room_is_not_in_the_set() {
 /// Adds a call and takes its response.
 fn round(calls: &mut CallSet, call: Call) {
     let id = calls.add(call).wait().unwrap();
-    let (ended, answer) = calls.next().wait_timeout(SOON).expect("it is answered").unwrap();
+    let (ended, answer) = calls.join_next().wait_timeout(SOON).expect("it is answered").unwrap();
     assert_eq!(ended, id);
     assert_eq!(answer.unwrap(), "hello");
     assert!(calls.is_empty());

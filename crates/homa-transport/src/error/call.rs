@@ -87,7 +87,7 @@ pub enum CallErrorKind {
     /// The address cannot be called from this endpoint (port 0, unspecified or multicast address,
     /// or IPv6 from an IPv4 socket).
     BadAddress,
-    /// The server's name has no address, or no port: why.
+    /// The server's name has no address, or no port; why.
     NotResolved(String),
     /// A message to a Linux host needs at least one byte (docs/spec/protocol.md §4). Nothing was
     /// sent.
@@ -207,11 +207,7 @@ impl CallError {
         use CallErrorKind as Kind;
         matches!(
             self.kind,
-            Kind::NoService
-                | Kind::NotExecuted
-                | Kind::Overloaded
-                | Kind::LimitReached(_)
-                | Kind::NotResolved(_)
+            Kind::NoService | Kind::NotExecuted | Kind::Overloaded | Kind::LimitReached(_)
         )
     }
 
@@ -250,6 +246,12 @@ impl CallError {
 impl From<CallErrorKind> for CallError {
     fn from(kind: CallErrorKind) -> Self {
         Self { server: None, kind }
+    }
+}
+
+impl PartialEq<CallErrorKind> for CallError {
+    fn eq(&self, kind: &CallErrorKind) -> bool {
+        self.kind == *kind
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use homa_core::{Instant, RequestOptions};
 use homa_io::{Message, Metadata};
 
+use super::alarms::Alarm;
 use super::handle::Handle;
 use super::ops::Operation;
 use super::ready::ReadyQueue;
@@ -45,12 +46,22 @@ pub(crate) struct CallOptions {
 enum Stage {
     New(Content),
     /// The server's name is looked up.
-    Resolving(Box<(Resolving, Content)>),
+    Resolving(Box<Unresolved>),
     /// There was no room.
     Waiting(Box<Request>),
     Sent(Arc<Rpc>),
     Failed(Box<CallError>),
     Over,
+}
+
+/// A request whose server has a name.
+#[derive(Debug)]
+struct Unresolved {
+    resolving: Resolving,
+    content: Content,
+    /// When the call fails, and its alarm.
+    deadline: Option<Instant>,
+    alarm: Option<Alarm>,
 }
 
 /// A request that waits for room.
@@ -108,27 +119,34 @@ impl PendingCall {
     pub(crate) fn begin(&mut self) {
         if let Stage::New(_) = self.stage {
             if let Stage::New(content) = std::mem::replace(&mut self.stage, Stage::Over) {
+                let deadline = deadline(&self.handle, &self.options);
                 self.stage = match self.server.address() {
-                    Some(server) => self.begin_at(server, content),
-                    None => self.resolve(content),
+                    Some(server) => self.begin_at(server, content, deadline),
+                    None => self.resolve(content, deadline),
                 };
             }
         }
     }
 
-    fn resolve(&self, content: Content) -> Stage {
+    fn resolve(&self, content: Content, deadline: Option<Instant>) -> Stage {
         if let Err(error) = self.handle.check_open() {
             return Stage::Failed(Box::new(error));
         }
-        Stage::Resolving(Box::new((Resolving::begin(&self.server), content)))
+        let resolving = Resolving::begin(&self.server);
+        Stage::Resolving(Box::new(Unresolved { resolving, content, deadline, alarm: None }))
     }
 
     /// Begins the call at an address.
     #[inline]
-    fn begin_at(&mut self, server: SocketAddr, content: Content) -> Stage {
+    fn begin_at(
+        &mut self,
+        server: SocketAddr,
+        content: Content,
+        deadline: Option<Instant>,
+    ) -> Stage {
         let (handle, options) = (&self.handle, &mut self.options);
         let request_options = RequestOptions {
-            deadline: deadline(handle, options),
+            deadline,
             streaming_response: options.streaming_response,
             priority_hint: options.priority_hint,
             ..RequestOptions::default()
@@ -209,19 +227,15 @@ impl PendingCall {
 
     #[inline(never)]
     fn poll_stage(&mut self, waker: &Waker) -> Poll<Result<(), CallError>> {
-        if let Stage::Resolving(resolving) = &mut self.stage {
-            let local = self.handle.local_addr();
-            let resolved = ready!(resolving.0.poll(local, waker));
-            let Stage::Resolving(resolving) = std::mem::replace(&mut self.stage, Stage::Over)
-            else {
-                return Poll::Ready(Err(CallErrorKind::Closed.into()));
-            };
-            self.stage = match resolved {
-                Ok(address) => {
+        if let Stage::Resolving(unresolved) = &mut self.stage {
+            let resolved = ready!(unresolved.poll(&self.handle, waker));
+            self.stage = match (resolved, std::mem::replace(&mut self.stage, Stage::Over)) {
+                (Ok(address), Stage::Resolving(unresolved)) => {
                     self.server = address.into();
-                    self.begin_at(address, resolving.1)
+                    self.begin_at(address, unresolved.content, unresolved.deadline)
                 }
-                Err(why) => Stage::Failed(Box::new(CallErrorKind::NotResolved(why).into())),
+                (Ok(_), _) => Stage::Over,
+                (Err(kind), _) => Stage::Failed(Box::new(kind.into())),
             };
         }
         match &mut self.stage {
@@ -324,11 +338,34 @@ impl Drop for PendingCall {
                     self.handle.rooms.calls.withdraw(place);
                 }
             }
+            Stage::Resolving(unresolved) => {
+                if let Some(alarm) = unresolved.alarm.filter(|_| !self.handle.is_forked()) {
+                    self.handle.rooms.alarms.withdraw(alarm);
+                }
+            }
             Stage::Sent(rpc) if !self.handle.is_forked() && !rpc.has_failed() => {
                 self.handle.submit(Operation::Abort(Arc::clone(rpc)));
             }
             _ => {}
         }
+    }
+}
+
+impl Unresolved {
+    /// Ready with the address, or when the deadline has come.
+    fn poll(&mut self, handle: &Handle, waker: &Waker) -> Poll<Result<SocketAddr, CallErrorKind>> {
+        let local = handle.local_addr();
+        if let Poll::Ready(resolved) = self.resolving.poll(local, waker) {
+            return Poll::Ready(resolved.map_err(CallErrorKind::NotResolved));
+        }
+        let Some(deadline) = self.deadline else { return Poll::Pending };
+        if handle.is_past(deadline.as_nanos()) {
+            return Poll::Ready(Err(CallErrorKind::DeadlineExceeded { sent: false }));
+        }
+        if handle.rooms.alarms.set(deadline.as_nanos(), &mut self.alarm, waker) {
+            handle.renew_deadline();
+        }
+        Poll::Pending
     }
 }
 

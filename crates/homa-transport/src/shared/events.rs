@@ -107,7 +107,8 @@ impl Context<'_> {
         let mut state = rpc.lock();
         let incoming = &mut state.incoming;
         incoming.contiguous_upto = incoming.contiguous_upto.max(contiguous_upto);
-        if incoming.discarded || incoming.unread_bytes() < STREAM_BUFFER_BYTES {
+        let may_take = incoming.unread_bytes() < STREAM_BUFFER_BYTES;
+        if may_take || incoming.discarded || incoming.read_ahead {
             drop(state);
             self.take(rpc, shard);
         }

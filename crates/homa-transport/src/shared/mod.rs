@@ -4,7 +4,8 @@
 //! In layers, each of which knows only those before it:
 //!
 //! * limits: [`room`] for messages, [`turns`] of clients, both by [`peers`]; requests in
-//!   [`service`]; who waits for them is in [`waiters`], who is to be woken in [`wakes`];
+//!   [`service`]; who waits for them is in [`waiters`], who for a time in
+//!   [`alarms`], who is to be woken in [`wakes`];
 //! * [`frame`]: what a message says besides its body;
 //! * [`rpc`]: state of an RPC that its user shares with the thread that drives; [`accept`]:
 //!   requests for those that accept; [`rooms`] has all limits of an endpoint;
@@ -18,6 +19,7 @@
 
 mod accept;
 mod acceptor;
+mod alarms;
 mod call;
 mod completions;
 mod context;

@@ -15,6 +15,7 @@ use homa_io::udp::{UdpConfig, UdpDriver};
 use homa_sys::random_bytes;
 
 use super::accept::{AcceptQueue, ServingMode};
+use super::alarms::Alarms;
 use super::core::Core;
 use super::facts::Facts;
 use super::guard_thread::GuardThread;
@@ -124,6 +125,7 @@ fn rooms(builder: &EndpointBuilder, mode: Option<ServingMode>) -> Rooms {
         responses: Room::new(Limits::Shared { bytes_max }),
         requests: AcceptQueue::new(builder.accept_queue_max, queue_max_ns, mode),
         service: Service::default(),
+        alarms: Alarms::default(),
     }
 }
 

@@ -38,8 +38,13 @@ impl Resolving {
         let thread =
             std::thread::Builder::new().name("homa-resolve".into()).stack_size(STACK_BYTES);
         let spawned = thread.spawn(move || {
-            let found = asked.to_socket_addrs().map(Iterator::collect);
-            shared.tell(found.map_err(|error| error.to_string()));
+            let has_port =
+                asked.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+            let found = match has_port {
+                true => asked.to_socket_addrs().map(Iterator::collect).map_err(|e| e.to_string()),
+                false => Err("a port is missing, as in `name:4000`".to_owned()),
+            };
+            shared.tell(found);
         });
         if let Err(error) = spawned {
             answer.tell(Err(error.to_string()));

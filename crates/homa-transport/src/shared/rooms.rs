@@ -2,6 +2,7 @@
 //! be accepted.
 
 use super::accept::AcceptQueue;
+use super::alarms::Alarms;
 use super::room::Room;
 use super::rpc::{Role, RpcState};
 use super::service::Service;
@@ -14,6 +15,7 @@ pub(crate) struct Rooms {
     pub(crate) responses: Room,
     pub(crate) requests: AcceptQueue,
     pub(crate) service: Service,
+    pub(crate) alarms: Alarms,
 }
 
 impl Rooms {
@@ -34,7 +36,8 @@ impl Rooms {
     /// Wakes those whose deadline has come, and says when the next one comes.
     #[inline]
     pub(crate) fn expire(&self, now_ns: u64, wakes: &mut Wakes) -> u64 {
-        self.calls.expire(now_ns, wakes).min(self.responses.expire(now_ns, wakes))
+        let rooms_ns = self.calls.expire(now_ns, wakes).min(self.responses.expire(now_ns, wakes));
+        rooms_ns.min(self.alarms.expire(now_ns, wakes))
     }
 
     /// Whether no request is worked on and no response on its way.

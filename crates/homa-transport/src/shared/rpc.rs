@@ -89,6 +89,8 @@ pub(crate) struct Incoming {
     pub(crate) streaming: bool,
     /// It will not be read: discard it as it comes.
     pub(crate) discarded: bool,
+    /// All of it is kept for its reader, however much: the response waits for its end.
+    pub(crate) read_ahead: bool,
     /// It is complete at the engine.
     pub(crate) complete: bool,
     /// Streams: bytes that have arrived without a gap.

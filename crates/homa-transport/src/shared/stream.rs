@@ -197,7 +197,13 @@ impl OutgoingStream {
         let on_its_way = self.supplied_bytes.saturating_sub(state.outgoing.released_upto);
         if on_its_way >= OUTGOING_WINDOW_BYTES {
             store_waker(&mut state.writer, waker);
+            // The response begins when the request is complete, which its reader may not reach.
+            let read_ahead = state.early_response.is_some() && !state.incoming.read_ahead;
+            state.incoming.read_ahead |= read_ahead;
             drop(state);
+            if read_ahead {
+                self.handle.submit(Operation::Take(Arc::clone(&self.rpc)));
+            }
             return Poll::Pending;
         }
         drop(state);

@@ -313,12 +313,12 @@ impl Caller {
             match calls.is_empty() {
                 true => thread::sleep(self.source.idle(now)),
                 false => {
-                    let mut next = calls.next().wait_timeout(self.source.idle(now));
+                    let mut next = calls.join_next().wait_timeout(self.source.idle(now));
                     while let Some(Some((id, result))) = next {
                         if let Some((call, _)) = under_way.remove(&id) {
                             call.end(result);
                         }
-                        next = calls.next().try_wait();
+                        next = calls.join_next().try_wait();
                     }
                 }
             }

@@ -139,7 +139,7 @@ impl Pipeline for HomaClient {
             thread::sleep(left);
             return Ok(0);
         }
-        let mut next = self.calls.next().wait_timeout(left);
+        let mut next = self.calls.join_next().wait_timeout(left);
         let mut ended = 0;
         while let Some(Some((call, answer))) = next {
             ended += 1;
@@ -152,7 +152,7 @@ impl Pipeline for HomaClient {
             if ended == BATCH {
                 break;
             }
-            next = self.calls.next().try_wait();
+            next = self.calls.join_next().try_wait();
         }
         Ok(ended)
     }
