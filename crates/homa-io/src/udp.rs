@@ -148,7 +148,7 @@ impl UdpDriver {
     /// # Errors
     /// As [`UdpSocket::from_bound`].
     pub fn from_bound(socket: std::net::UdpSocket, config: &UdpConfig) -> io::Result<Self> {
-        Self::new(UdpSocket::from_bound(socket)?, &config.clone().one_peer(false))
+        Self::new(UdpSocket::from_bound(socket)?, &config.one_peer(false))
     }
 
     /// Drives a socket that is open.
