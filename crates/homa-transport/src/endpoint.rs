@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::pending::{Operation, Pending};
 use crate::shared::{
-    Acceptor, Closing, Content, Frame, Handle, Idle, PendingCall, ServingMode, core_on, open,
+    Acceptor, Closing, Content, Handle, Idle, PendingCall, ServingMode, core_on, open,
     open_socket,
 };
 use crate::{
@@ -115,7 +115,7 @@ impl Endpoint {
     /// A call whose body is supplied piece by piece, so that it never has to be in memory as a
     /// whole.
     pub fn call_streaming(&self, server: impl Into<Target>, request_bytes: u32) -> StreamingCall {
-        let content = Content::Announced(request_bytes, Box::new(Frame::default()));
+        let content = Content::Announced(request_bytes, Box::default());
         StreamingCall::new(PendingCall::new(self.handle.clone(), server.into(), content))
     }
 

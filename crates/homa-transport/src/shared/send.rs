@@ -62,8 +62,8 @@ pub(crate) fn response(
             shard.send_response(key, frame.ahead_of(rejection.text.into()), framed)
         }
         Content::Announced(body_bytes, frame) => {
-            let mut options = ResponseOptions::default();
-            options.framed = *frame != Frame::default();
+            let framed = *frame != Frame::default();
+            let options = ResponseOptions { framed, ..ResponseOptions::default() };
             let ahead = if options.framed { frame.encode() } else { Bytes::new() };
             let length_bytes = body_bytes.saturating_add(length_u32(ahead.len()));
             shard.send_response_streaming(key, length_bytes, options)?;
