@@ -227,6 +227,7 @@ pub enum FailReason {
 /// Events for the caller, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[repr(u32)]
 pub enum Event {
     /// Server: the first bytes of a request are here.
     RequestStarted {
