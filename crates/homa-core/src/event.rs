@@ -242,6 +242,7 @@ impl FailReason {
 /// Events for the caller, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[repr(u32)]
 pub enum Event {
     /// Server: the first bytes of a request are here.
     RequestStarted {

@@ -35,20 +35,29 @@ impl Data {
     /// in all packets of a message.
     pub const FRAMED: u8 = 1 << 1;
 
+    /// The flags that all packets of a message share.
+    const OF_MESSAGE: u8 = Self::FRAMED;
+
     /// Whether the packet was sent again; `common` is the part before it.
     #[inline]
     pub const fn is_retransmission(&self, common: &Common) -> bool {
-        match common.version() {
-            Some(_) => self.flags & Self::RETRANSMISSION != 0,
-            None => self.flags != 0,
-        }
+        // Mostly there is no flag.
+        self.flags != 0 && (self.flags & Self::RETRANSMISSION != 0 || common.version().is_none())
+    }
+
+    /// The flags that all packets of the message share, 0 in Linux format; `common` is the part
+    /// before it.
+    #[inline]
+    pub const fn message_flags(&self, common: &Common) -> u8 {
+        let flags = self.flags & Self::OF_MESSAGE;
+        if flags != 0 && common.version().is_none() { 0 } else { flags }
     }
 
     /// Whether the message begins with a frame of the application's library; `common` is the part
     /// before it.
     #[inline]
     pub const fn is_framed(&self, common: &Common) -> bool {
-        self.flags & Self::FRAMED != 0 && common.version().is_some()
+        self.message_flags(common) & Self::FRAMED != 0
     }
 
     /// Offset in the message of the first payload byte. `sequence` is the packet's

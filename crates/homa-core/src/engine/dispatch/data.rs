@@ -9,7 +9,6 @@ use crate::engine::peer::identity::{echo, is_cutoffs};
 use crate::engine::peer::{Peer, PeerIndex, PeerTable};
 use crate::engine::ports::Port;
 use crate::engine::profile::Profile;
-use crate::engine::receiver::messages::Announcement;
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
@@ -186,10 +185,10 @@ impl Engine {
             }
             rpc.check_agreement(header, data, &self.peers)?;
         }
-        if data.is_retransmission(&header.common) {
-            rpc.note_retransmission(&mut self.peers, self.ctx.now);
-        } else {
+        if !data.is_retransmission(&header.common) {
             rpc.note_reaction(&mut self.peers, &self.ctx);
+        } else {
+            rpc.note_retransmission(&mut self.peers, self.ctx.now);
         }
         rpc.last_heard = self.ctx.now;
         let begins = match (rpc.role, rpc.state()) {
@@ -278,8 +277,8 @@ impl Engine {
         if let Some(rpc) = self.rpcs.known(index) {
             self.unvalidated.add(rpc, &self.peers);
         }
-        let announced = Announcement::of(header, data);
-        self.receiver.begin(index, announced, &mut self.rpcs, &self.peers, &mut self.ctx);
+        let packet = (header, data);
+        self.receiver.begin(index, packet, &mut self.rpcs, &self.peers, &mut self.ctx);
         if let Some(rpc) = self.rpcs.known_mut(index).filter(|_| limited) {
             self.receiver.count_unvalidated(rpc);
             // The reply to the probe validates the address, whether or not there is a grant.
@@ -460,8 +459,8 @@ impl Engine {
         }
         self.sender.forget(index);
         self.shares.release(index, u32::MAX, &mut self.rpcs, &self.peers, &mut self.ctx);
-        let announced = Announcement::of(header, data);
-        self.receiver.begin(index, announced, &mut self.rpcs, &self.peers, &mut self.ctx);
+        let packet = (header, data);
+        self.receiver.begin(index, packet, &mut self.rpcs, &self.peers, &mut self.ctx);
         Ok(())
     }
 
@@ -563,8 +562,9 @@ impl Rpc {
     ) -> Result<(), DropReason> {
         match self.state() {
             State::Incoming => {
-                let framed = data.is_framed(&header.common) == self.rx.is_framed();
-                let agrees = framed && data.message_length == self.rx.length();
+                let flags = self.rx.flags();
+                let agrees = data.message_length == self.rx.length()
+                    && (data.flags == flags || data.message_flags(&header.common) == flags);
                 if agrees { Ok(()) } else { Err(DropReason::BadRange) }
             }
             _ if self.may_be_spoken_of(header, peers) => Ok(()),

@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use homa_wire::Data;
+
 use crate::engine::receiver::grant::message::{Granting, OnItsWay};
 use crate::engine::receiver::held::Held;
 use crate::engine::receiver::refused::Refused;
@@ -35,8 +37,8 @@ pub(crate) struct Incoming {
     pub(super) birth: u64,
     /// Bytes the application has taken.
     pub(super) consumed: u32,
-    /// All its packets carry the flag FRAMED.
-    pub(super) framed: bool,
+    /// The flags that all its packets carry.
+    pub(super) flags: u8,
     /// The application reads it as a stream: unread bytes are bounded, progress is reported.
     pub(super) streaming: bool,
     pub(super) held: Held,
@@ -66,7 +68,7 @@ impl Incoming {
             refused: Refused::NOTHING,
             birth: 0,
             consumed: 0,
-            framed: false,
+            flags: 0,
             streaming: false,
             held: Held::NOTHING,
             unallocated: false,
@@ -153,10 +155,16 @@ impl Incoming {
         self.contiguous() > self.consumed
     }
 
+    /// The flags that all its packets carry.
+    #[inline]
+    pub(crate) fn flags(&self) -> u8 {
+        self.flags
+    }
+
     /// Whether it begins with a frame of the application's library.
     #[inline]
     pub(crate) fn is_framed(&self) -> bool {
-        self.framed
+        self.flags & Data::FRAMED != 0
     }
 
     /// Whether its sender counts as unvalidated.

@@ -18,25 +18,6 @@ use crate::time::nanos;
 /// Unallocated messages visited when memory was freed.
 const UNALLOCATED_LOOKS: usize = 64;
 
-/// What DATA says of the message that it belongs to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Announcement {
-    /// Bytes of the whole message.
-    pub(crate) length: u32,
-    /// Bytes that come without grant.
-    pub(crate) unscheduled: u32,
-    /// It begins with a frame of the application's library.
-    pub(crate) framed: bool,
-}
-
-impl Announcement {
-    #[inline]
-    pub(crate) fn of(header: &Header, data: &Data) -> Self {
-        let framed = data.is_framed(&header.common);
-        Self { length: data.message_length, unscheduled: data.incoming, framed }
-    }
-}
-
 /// New bytes that a packet brought.
 #[derive(Debug)]
 pub(crate) struct Accepted {
@@ -47,31 +28,34 @@ pub(crate) struct Accepted {
 }
 
 impl Receiver {
-    /// Begins to receive a message. Unless it is complete at once its timer has to be armed.
+    /// Begins to receive the message of a packet. Unless it is complete at once its timer has to be
+    /// armed.
     #[inline]
     pub(crate) fn begin(
         &mut self,
         index: RpcIndex,
-        announced: Announcement,
+        (header, data): (&Header, &Data),
         rpcs: &mut RpcTable,
         peers: &PeerTable,
         ctx: &mut Ctx,
     ) {
-        let length = announced.length;
+        let (length, announced) = (data.message_length, data.incoming);
         let birth = rpcs.next_birth();
         let Some(rpc) = rpcs.known_mut(index) else {
             return;
         };
         let peer = peers.known(rpc.peer);
-        let unscheduled = announced.unscheduled.min(ctx.config.unscheduled_max());
+        let unscheduled = announced.min(ctx.config.unscheduled_max());
         let base = ctx.next_interval_ns(peer, rpc.profile_with(peer));
         let window = peer.and_then(|peer| peer.window_bytes());
         rpc.rx.begin(length, unscheduled, birth);
-        rpc.rx.framed = announced.framed;
+        if data.flags != 0 {
+            rpc.rx.flags = data.message_flags(&header.common);
+        }
         rpc.rx.streaming |= rpc.call.streaming_response;
         rpc.rx.granting.set_window(window.unwrap_or(0));
         let native = rpc.profile_with(peer).is_native();
-        rpc.rx.granting.measure_round_trips(native && announced.unscheduled <= unscheduled);
+        rpc.rx.granting.measure_round_trips(native && announced <= unscheduled);
         rpc.rx.granting.set_round_trip_bytes(self.round_trip_bytes(peer, &ctx.config));
         rpc.rx.unvalidated = peer.is_some_and(|peer| needs_validation(rpc, peer));
         rpc.rx.moved_at = ctx.now;

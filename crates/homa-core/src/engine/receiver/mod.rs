@@ -18,7 +18,7 @@ mod held;
 pub(super) mod incoming;
 mod limits;
 pub(super) mod memory;
-pub(super) mod messages;
+mod messages;
 mod own_cutoffs;
 mod packets;
 mod reactions;
