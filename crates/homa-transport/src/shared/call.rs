@@ -75,6 +75,7 @@ impl PendingCall {
             streaming_response,
             priority_hint: options.priority_hint,
             framed: false,
+            open: false,
         };
         let stage = match check(handle, server, &content, &options) {
             Err(error) => Stage::Failed(Box::new(error)),

@@ -20,7 +20,7 @@ impl EventHandler for Context<'_> {
             Event::RequestStarted { rpc, path, length, .. } => {
                 self.request_started(rpc, path, length)
             }
-            Event::RequestArrived { rpc } => self.arrived(rpc, shard),
+            Event::RequestArrived { rpc, .. } => self.arrived(rpc, shard),
             Event::ResponseStarted { rpc, length, .. } => self.response_started(rpc, length),
             Event::ResponseArrived { rpc, .. } => self.arrived(rpc, shard),
             Event::BodyProgress { rpc, contiguous_upto } => {
