@@ -234,6 +234,7 @@ impl World {
             streaming_response: input.rarely(4),
             priority_hint: input.rarely(8).then(|| input.byte()),
             framed: false,
+            open: false,
         };
         let cookie = u64::from(input.byte());
         if let Ok(rpc) = self.engine.send_request(self.now, path, length, cookie, options) {

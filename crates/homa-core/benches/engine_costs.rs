@@ -57,7 +57,7 @@ impl Bench {
                     Event::PeerAdded { path } => {
                         self.engines[side].path_changed(now, path, 1500, None)
                     }
-                    Event::RequestArrived { rpc } => {
+                    Event::RequestArrived { rpc, .. } => {
                         let _ = self.engines[side].consumed(now, rpc, self.length);
                         let _ = self.engines[side].send_response(
                             now,

@@ -37,7 +37,7 @@ pub struct Placement {
     pub offset: u32,
     /// Which bytes of the packet, counted from the start of the Homa header.
     pub packet: Range<u32>,
-    /// Length of the whole message in bytes.
+    /// Length of the whole message in bytes, as far as is known: that of an open message may grow.
     pub message_length: u32,
 }
 
@@ -222,6 +222,8 @@ pub enum FailReason {
     EndpointClosed,
     /// The server is closing and did not execute the request.
     NotExecuted,
+    /// The request has grown beyond `limits.max_message_bytes` (seen by the server).
+    RequestTooLong,
 }
 
 impl FailReason {
@@ -250,15 +252,19 @@ pub enum Event {
         rpc: RpcKey,
         /// Where it came from and whom it asked.
         path: Path,
-        /// Bytes of the whole request.
+        /// Bytes of the whole request. If it is `open`, as far as is known: it may become longer.
         length: u32,
         /// As its client gave it to `send_request`; `false` if that is a Linux host.
         framed: bool,
+        /// The same.
+        open: bool,
     },
     /// Server: the request is complete; answer with `send_response`.
     RequestArrived {
         /// The RPC.
         rpc: RpcKey,
+        /// Bytes of the whole request. The last one of an open request has no meaning.
+        length: u32,
     },
     /// Client: the first bytes of the response are here.
     ResponseStarted {
@@ -266,10 +272,12 @@ pub enum Event {
         rpc: RpcKey,
         /// As given to `send_request`.
         cookie: u64,
-        /// Bytes of the whole response.
+        /// Bytes of the whole response. If it is `open`, as far as is known: it may become longer.
         length: u32,
         /// As its server gave it to `send_response`; `false` if that is a Linux host.
         framed: bool,
+        /// The same.
+        open: bool,
     },
     /// Client: the response is complete. Take its bytes and report them by `consumed`.
     ResponseArrived {
@@ -277,6 +285,8 @@ pub enum Event {
         rpc: RpcKey,
         /// As given to `send_request`.
         cookie: u64,
+        /// Bytes of the whole response. The last one of an open response has no meaning.
+        length: u32,
     },
     /// All bytes of the incoming message below `contiguous_upto` are here. Only for messages
     /// switched to streaming by `set_streaming`.
@@ -285,6 +295,9 @@ pub enum Event {
         rpc: RpcKey,
         /// First byte still missing.
         contiguous_upto: u32,
+        /// Bytes of the whole message, as far as is known. All of them are here only if that is
+        /// final.
+        length: u32,
     },
     /// The RPC is over without (all of) its response; `Released` follows if it had a message to
     /// send. At a server this ends a request that was announced by `RequestStarted`.

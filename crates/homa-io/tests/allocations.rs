@@ -176,7 +176,7 @@ impl Pair {
             let turn = self.client.turn(now, &mut client).expect("the wire does not break");
             assert!(turn.next.is_some() || turn.work);
             let mut server = |event: Event, shard: &mut ShardView<'_>| {
-                if let Event::RequestArrived { rpc } = event {
+                if let Event::RequestArrived { rpc, .. } = event {
                     drop(shard.take(rpc));
                     shard
                         .send_response(

@@ -23,6 +23,8 @@ pub(crate) enum Task {
     Reply { rpc: RpcKey, call: usize },
     /// Supply the next piece of an outgoing message.
     Supply { rpc: RpcKey, pattern: Pattern, from: u32, piece_bytes: u32, gap_ns: u64 },
+    /// Write the next bytes of an open message, or finish it.
+    Write { rpc: RpcKey, call: usize, pattern: Pattern, from: u32 },
     /// Read what has arrived.
     Read { rpc: RpcKey, upto: u32 },
     /// Drop the request unanswered.
@@ -53,6 +55,8 @@ struct Watch {
     incoming: u32,
     /// The incoming message is marked as beginning with a frame.
     framed: bool,
+    /// It is open: its length may grow until it is complete.
+    open: bool,
     complete: bool,
     /// Final news were handed out, or the application gave up.
     over: bool,
@@ -108,6 +112,7 @@ impl Watch {
             body: Message::new(),
             incoming: 0,
             framed: false,
+            open: false,
             complete: false,
             over: false,
         }
@@ -117,21 +122,23 @@ impl Watch {
 impl EventHandler for Handler<'_> {
     fn event(&mut self, event: Event, shard: &mut ShardView<'_>) {
         match event {
-            Event::RequestStarted { rpc, path, length, framed } => {
+            Event::RequestStarted { rpc, path, length, framed, open } => {
                 let mut watch = Watch::new(Role::Server { path });
-                (watch.incoming, watch.framed) = (length, framed);
+                (watch.incoming, watch.framed, watch.open) = (length, framed, open);
                 if self.app.watched.insert(rpc, watch).is_some() {
                     self.complain(rpc, "a request began under a key in use");
                 }
             }
-            Event::ResponseStarted { rpc, length, framed, .. } => {
+            Event::ResponseStarted { rpc, length, framed, open, .. } => {
                 if let Some(watch) = self.watch(rpc) {
-                    (watch.incoming, watch.framed) = (length, framed);
+                    (watch.incoming, watch.framed, watch.open) = (length, framed, open);
                 }
             }
-            Event::RequestArrived { rpc } => self.request_arrived(rpc, shard),
-            Event::ResponseArrived { rpc, cookie } => self.response_arrived(rpc, cookie, shard),
-            Event::BodyProgress { rpc, contiguous_upto } => {
+            Event::RequestArrived { rpc, length } => self.request_arrived(rpc, length, shard),
+            Event::ResponseArrived { rpc, cookie, length } => {
+                self.response_arrived(rpc, cookie, length, shard);
+            }
+            Event::BodyProgress { rpc, contiguous_upto, .. } => {
                 self.progress(rpc, contiguous_upto, shard)
             }
             Event::Failed { rpc, cookie, reason } => self.failed(rpc, cookie, reason, shard),
@@ -162,6 +169,9 @@ impl Handler<'_> {
                     self.complain(rpc, "it takes more bytes than were announced");
                 }
             }
+            Task::Write { rpc, call, pattern, from } => {
+                self.write(rpc, call, pattern, from, shard);
+            }
             Task::Read { rpc, upto } => {
                 if self.app.watched.get(&rpc).is_some_and(|watch| !watch.over && !watch.complete) {
                     self.read(rpc, upto, shard);
@@ -182,7 +192,41 @@ impl Handler<'_> {
         }
     }
 
-    fn request_arrived(&mut self, rpc: RpcKey, shard: &mut ShardView<'_>) {
+    /// Writes the next bytes of an open message, or finishes it.
+    fn write(
+        &mut self,
+        rpc: RpcKey,
+        call: usize,
+        pattern: Pattern,
+        from: u32,
+        shard: &mut ShardView<'_>,
+    ) {
+        let Some(writes) = self.ledger.calls[call].plan.open else {
+            return;
+        };
+        if from == pattern.length() {
+            if shard.finish(rpc).is_ok() {
+                let more = shard.supply(rpc, Bytes::from_static(b"x")).is_ok();
+                if more || shard.finish(rpc).is_ok() {
+                    self.complain(rpc, "an open message goes on behind its end");
+                }
+            }
+            return;
+        }
+        let (bytes, gap_ns) = writes.at(from, call);
+        let upto = pattern.length().min(from.saturating_add(bytes));
+        let chunks = pattern.range(from, upto);
+        if chunks.into_iter().all(|chunk| shard.supply(rpc, chunk).is_ok()) {
+            if let Some(watch) = self.app.watched.get_mut(&rpc) {
+                watch.outgoing = Some(upto + 1);
+            }
+            let next = Task::Write { rpc, call, pattern, from: upto };
+            self.app.later.push((world_ns(shard.now()) + gap_ns, next));
+        }
+    }
+
+    fn request_arrived(&mut self, rpc: RpcKey, length: u32, shard: &mut ShardView<'_>) {
+        let open = self.length_is_final(rpc, length);
         self.read(rpc, u32::MAX, shard);
         let Some(watch) = self.watch(rpc) else {
             return;
@@ -192,7 +236,7 @@ impl Handler<'_> {
         }
         watch.complete = true;
         let framed = watch.framed;
-        let body = std::mem::take(&mut watch.body);
+        let body = without_trailer(std::mem::take(&mut watch.body), open);
         let Role::Server { path } = watch.role else {
             return self.complain(rpc, "a request arrived under a call's key");
         };
@@ -205,7 +249,7 @@ impl Handler<'_> {
         let Some(plan) = entry.map(|entry| entry.plan) else {
             return self.forged(rpc, &path, shard);
         };
-        if framed != plan.framed {
+        if framed != plan.framed || open != plan.open.is_some() {
             self.complain(rpc, &format!("request {number} came with the wrong mark"));
         }
         if body.len() != plan.request_bytes as usize
@@ -253,8 +297,17 @@ impl Handler<'_> {
         }
         let plan = self.ledger.calls[call].plan;
         let pattern = Pattern::response(call as u32, plan.response_bytes);
-        let options = ResponseOptions { framed: plan.framed, ..ResponseOptions::default() };
+        let (framed, open) = (plan.framed, plan.open.is_some());
+        let options = ResponseOptions { framed, open, ..ResponseOptions::default() };
+        let begin = begun(pattern, &plan, call);
+        let length = if open { begin + 1 } else { plan.response_bytes };
         let result = match plan.response {
+            _ if open => {
+                let body = pattern.range(0, begin).into_iter().collect();
+                let write = Task::Write { rpc, call, pattern, from: begin };
+                self.app.later.push((world_ns(shard.now()), write));
+                shard.send_response(rpc, body, options)
+            }
             Response::InPieces { piece_bytes, service_ns } => {
                 let result = shard.send_response_streaming(rpc, plan.response_bytes, options);
                 let supply =
@@ -267,7 +320,7 @@ impl Handler<'_> {
         match result {
             Ok(()) => {
                 if let Some(watch) = self.watch(rpc) {
-                    watch.outgoing = Some(plan.response_bytes);
+                    watch.outgoing = Some(length);
                 }
             }
             // The client gave up in the same turn: the news are still to come.
@@ -276,7 +329,14 @@ impl Handler<'_> {
         }
     }
 
-    fn response_arrived(&mut self, rpc: RpcKey, cookie: u64, shard: &mut ShardView<'_>) {
+    fn response_arrived(
+        &mut self,
+        rpc: RpcKey,
+        cookie: u64,
+        length: u32,
+        shard: &mut ShardView<'_>,
+    ) {
+        let open = self.length_is_final(rpc, length);
         self.read(rpc, u32::MAX, shard);
         let now_ns = world_ns(shard.now());
         let Some(watch) = self.watch(rpc) else {
@@ -285,7 +345,7 @@ impl Handler<'_> {
         let repeated = watch.complete || watch.over;
         let framed = watch.framed;
         (watch.complete, watch.over) = (true, true);
-        let body = std::mem::take(&mut watch.body);
+        let body = without_trailer(std::mem::take(&mut watch.body), open);
         if watch.role != (Role::Client { call: cookie as usize }) || repeated {
             return self.complain(rpc, "a response for another call, twice, or after its end");
         }
@@ -293,8 +353,9 @@ impl Handler<'_> {
         if entry.first_byte_ns == 0 {
             entry.first_byte_ns = now_ns;
         }
-        let (length, marked) = (entry.plan.response_bytes, entry.plan.framed);
-        if framed != marked {
+        let length = entry.plan.response_bytes;
+        let marked = (entry.plan.framed, entry.plan.open.is_some());
+        if (framed, open) != marked {
             self.complain(rpc, &format!("response {cookie} came with the wrong mark"));
         }
         if body.len() != length as usize
@@ -310,7 +371,7 @@ impl Handler<'_> {
         let Some(watch) = self.watch(rpc) else {
             return;
         };
-        if watch.over || watch.complete || upto > watch.incoming {
+        if watch.over || watch.complete || (upto > watch.incoming && !watch.open) {
             return self.complain(rpc, "progress after the end, or beyond it");
         }
         if let Role::Client { call } = watch.role {
@@ -330,9 +391,9 @@ impl Handler<'_> {
         let Some(watch) = self.app.watched.get_mut(&rpc) else {
             return;
         };
-        let upto = upto.min(watch.incoming);
+        let upto = if watch.open { upto } else { upto.min(watch.incoming) };
         let before = watch.body.len();
-        let taken = if upto == watch.incoming && before == 0 {
+        let taken = if upto == watch.incoming && before == 0 && !watch.open {
             shard.take(rpc)
         } else {
             shard.take_upto(rpc, upto)
@@ -350,6 +411,19 @@ impl Handler<'_> {
                 self.complain(rpc, &format!("bytes below {upto} were announced and are not there"))
             }
         }
+    }
+
+    /// A message is complete: notes its length, and whether it was open.
+    fn length_is_final(&mut self, rpc: RpcKey, length: u32) -> bool {
+        let Some(watch) = self.watch(rpc) else {
+            return false;
+        };
+        let open = std::mem::take(&mut watch.open);
+        let said = std::mem::replace(&mut watch.incoming, length);
+        if length < said || (length > said && !open) {
+            self.complain(rpc, &format!("{length} B have come, {said} B were announced"));
+        }
+        open
     }
 
     fn failed(&mut self, rpc: RpcKey, cookie: u64, reason: FailReason, shard: &mut ShardView<'_>) {
@@ -408,6 +482,19 @@ impl Handler<'_> {
         let role = self.app.watched.get(&rpc).map(|watch| watch.role);
         self.ledger.violation(format!("host {}, {rpc:?}, {role:?}: {what}", self.host));
     }
+}
+
+/// The message without the last byte that an `open` one has, which is zero.
+fn without_trailer(message: Message, open: bool) -> Message {
+    let mut bytes = if open { message.to_vec() } else { return message };
+    assert_eq!(bytes.pop(), Some(0), "the last byte of an open message");
+    Message::from(Bytes::from(bytes))
+}
+
+/// Bytes of an open message that are there from the beginning.
+pub(crate) fn begun(pattern: Pattern, plan: &CallPlan, call: usize) -> u32 {
+    let writes = plan.open.filter(|_| call % 2 == 1);
+    writes.map_or(0, |writes| writes.at(0, call).0.min(pattern.length()))
 }
 
 /// The request of a call.

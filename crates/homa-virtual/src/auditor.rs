@@ -398,7 +398,7 @@ impl Auditor {
         let (start, end) = seen.range(data);
         let key = (seen.host, seen.remote, seen.id());
         let message = self.incoming.entry(key).or_default();
-        message.length = data.message_length;
+        message.length = message.length.max(data.message_length);
         message.received += u64::from(end - start);
         if message.received < u64::from(message.length) {
             return;

@@ -53,5 +53,5 @@ pub use host::HostPlan;
 pub use ledger::{Call, CallEnd, Ledger};
 pub use link::{LinkPlan, PortPlan};
 pub use pattern::Pattern;
-pub use plan::{CallPlan, Response};
+pub use plan::{CallPlan, Response, Writes};
 pub use world::{Heard, Rare, World};

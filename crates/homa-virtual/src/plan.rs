@@ -1,5 +1,7 @@
 //! Calls to make in a world.
 
+use crate::dice::Dice;
+
 /// Action of the server on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Response {
@@ -21,6 +23,24 @@ pub enum Response {
     NotExecuted,
     /// It forgets the request, and drops it after three seconds.
     Never,
+}
+
+/// How a message is written whose length nobody knows in advance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Writes {
+    /// Most bytes of a write: at least 1 and up to so many are written at a time.
+    pub bytes_max: u32,
+    /// Longest time between two writes, in ns.
+    pub gap_max_ns: u64,
+}
+
+impl Writes {
+    /// Bytes of the write that begins at `from`, and the time to the next in ns.
+    pub(crate) fn at(self, from: u32, call: usize) -> (u32, u64) {
+        let mut dice = Dice::new(u64::from(from) << 32 ^ call as u64);
+        let bytes = 1 + dice.roll() % u64::from(self.bytes_max.max(1));
+        (bytes as u32, dice.roll() % (self.gap_max_ns + 1))
+    }
 }
 
 /// A call to make.
@@ -49,6 +69,8 @@ pub struct CallPlan {
     pub abort_after_ns: Option<u64>,
     /// Request and response are marked as beginning with a frame.
     pub framed: bool,
+    /// Request and response are open, and written so, instead of as said above.
+    pub open: Option<Writes>,
 }
 
 impl CallPlan {
@@ -71,6 +93,7 @@ impl CallPlan {
             deadline_ns: None,
             abort_after_ns: None,
             framed: false,
+            open: None,
         }
     }
 }

@@ -8,7 +8,8 @@ use crate::{ACKS_MAX, CUTOFF_LEVELS, Common, OFFSET_IN_SEQUENCE, RESEND_ALL};
 layout! {
     /// DATA: part of a message; the payload follows the header (docs/spec/wire-format.md §5).
     pub struct Data as RawData {
-        /// Bytes of the whole message, the same in all its packets. Not checked by parsing.
+        /// Bytes of the whole message, the same in all its packets unless it is [`Data::OPEN`]. Not
+        /// checked by parsing.
         pub message_length: u32 as U32,
         /// All bytes below this offset will come without further grants. Not checked by parsing.
         pub incoming: u32 as U32,
@@ -34,9 +35,13 @@ impl Data {
     /// Flag, native profile: the message begins with a frame of the application's library. The same
     /// in all packets of a message.
     pub const FRAMED: u8 = 1 << 1;
+    /// Flag, native profile: the message may grow. [`Data::message_length`] is its length as far as
+    /// it is known, and one byte; that byte is sent when the length is final. The same in all
+    /// packets of a message.
+    pub const OPEN: u8 = 1 << 2;
 
     /// The flags that all packets of a message share.
-    const OF_MESSAGE: u8 = Self::FRAMED;
+    const OF_MESSAGE: u8 = Self::FRAMED | Self::OPEN;
 
     /// Whether the packet was sent again; `common` is the part before it.
     #[inline]
@@ -58,6 +63,12 @@ impl Data {
     #[inline]
     pub const fn is_framed(&self, common: &Common) -> bool {
         self.message_flags(common) & Self::FRAMED != 0
+    }
+
+    /// Whether the message may grow; `common` is the part before it.
+    #[inline]
+    pub const fn is_open(&self, common: &Common) -> bool {
+        self.message_flags(common) & Self::OPEN != 0
     }
 
     /// Offset in the message of the first payload byte. `sequence` is the packet's
@@ -179,6 +190,8 @@ mod tests {
             assert_eq!(data.is_retransmission(&native), flags & Data::RETRANSMISSION != 0);
             assert!(!data.is_framed(&linux));
             assert_eq!(data.is_framed(&native), flags & Data::FRAMED != 0);
+            assert!(!data.is_open(&linux));
+            assert_eq!(data.is_open(&native), flags & Data::OPEN != 0);
         }
     }
 

@@ -4,7 +4,7 @@
 //! directly: DATA whose payload reaches the end of its message, and control packets with their
 //! [`Extension`](crate::Extension). What follows such a packet is another one, or padding: zeros,
 //! which no packet begins with because no source port is 0. All other packets end with their
-//! datagram.
+//! datagram, also those of a message that may grow, before the end of which a byte is missing.
 
 use crate::common::RawCommon;
 use crate::layout::Wire;
@@ -133,6 +133,16 @@ mod tests {
     fn the_middle_of_a_message_lasts_to_the_end_of_its_datagram() {
         let datagram = [data(1_000, 0, 100), data(10, 0, 10)].concat();
         assert_eq!(lengths(&datagram), [222]);
+    }
+
+    #[test]
+    fn a_packet_of_a_message_that_grows_lasts_to_the_end_of_its_datagram() {
+        let mut open = data(101, 0, 100);
+        open[48] = Data::OPEN;
+        assert_eq!(lengths(&open), [156]);
+        let mut last = data(101, 100, 1);
+        last[48] = Data::OPEN;
+        assert_eq!(lengths(&[last, data(10, 0, 10)].concat()), [57, 66]);
     }
 
     #[test]

@@ -99,9 +99,9 @@ impl Ledger {
                 assert_eq!(rpc.call, Some(cookie), "{rpc:?}");
                 assert_eq!(*rpc.rx.get_or_insert(length), length);
             }
-            Event::RequestArrived { rpc } => self.arrived(rpc, None),
-            Event::ResponseArrived { rpc, cookie } => self.arrived(rpc, Some(cookie)),
-            Event::BodyProgress { rpc, contiguous_upto } => {
+            Event::RequestArrived { rpc, .. } => self.arrived(rpc, None),
+            Event::ResponseArrived { rpc, cookie, .. } => self.arrived(rpc, Some(cookie)),
+            Event::BodyProgress { rpc, contiguous_upto, .. } => {
                 let rpc = self.live_rpc(rpc);
                 assert!(rpc.started && contiguous_upto <= rpc.contiguous(), "{rpc:?}");
             }

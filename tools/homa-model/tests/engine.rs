@@ -281,7 +281,7 @@ impl<'a> Bench<'a> {
         while let Some(event) = self.server.engine.poll_event() {
             match event {
                 Event::PeerAdded { path } => self.server.engine.path_changed(now, path, 1500, None),
-                Event::RequestArrived { rpc } => {
+                Event::RequestArrived { rpc, .. } => {
                     let call = arriving.expect("a request comes in a packet");
                     self.in_service[call] = Some(rpc);
                     self.executed[call][usize::from(self.server.life)] += 1;

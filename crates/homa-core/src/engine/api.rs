@@ -21,6 +21,9 @@ pub struct RequestOptions {
     pub deadline: Option<Instant>,
     /// The body is provided later, by [`Engine::supply`]; otherwise all of it is there.
     pub streaming_body: bool,
+    /// The request is open: it grows by [`Engine::supply`] until [`Engine::finish`]. One byte is
+    /// there less than its length says, whatever `streaming_body` says. Not towards Linux hosts.
+    pub open: bool,
     /// The response is read as a stream, see [`Engine::set_streaming`].
     pub streaming_response: bool,
     /// Priority for unscheduled data instead of the one the peer's cutoffs give, 0 to 7.
@@ -35,6 +38,9 @@ pub struct RequestOptions {
 pub struct ResponseOptions {
     /// The body is provided later, by [`Engine::supply`]; otherwise all of it is there.
     pub streaming_body: bool,
+    /// The response is open: it grows by [`Engine::supply`] until [`Engine::finish`]. One byte is
+    /// there less than its length says, whatever `streaming_body` says. Not towards Linux hosts.
+    pub open: bool,
     /// The response begins with a frame of the application's library: a mark that the client is
     /// told ([`Event::ResponseStarted`](crate::Event::ResponseStarted)). Not towards Linux hosts.
     pub framed: bool,
@@ -101,7 +107,7 @@ impl core::error::Error for SendError {}
 pub enum RpcError {
     /// The RPC is over.
     Stale,
-    /// A position beyond what is there, or a call that does not fit the RPC's state.
+    /// A position beyond what is there or may be, or a call that does not fit the RPC's state.
     OutOfRange,
 }
 
@@ -117,8 +123,8 @@ impl core::fmt::Display for RpcError {
 impl core::error::Error for RpcError {}
 
 impl Engine {
-    /// Begins an RPC: `length` bytes go to `path.remote` from `path.local_port`. `cookie` comes
-    /// back in the events about it.
+    /// Begins an RPC: `length` bytes go to `path.remote` from `path.local_port`, or, if it is open,
+    /// at least as many. `cookie` comes back in the events about it.
     ///
     /// # Errors
     /// See [`SendError`]; nothing was sent then.
@@ -143,7 +149,8 @@ impl Engine {
         let no_peer = if peers_full { SendError::PeersLimit } else { SendError::OutOfMemory };
         let peer = self.peer_or_new(now, &path).ok_or(no_peer)?;
         let profile = self.peers.profile(self.ctx.now, peer);
-        profile.check(length, options.framed)?;
+        let flags = flags(options.framed, options.open);
+        profile.check(length, flags)?;
         self.ids.try_reserve_call().map_err(|_| SendError::OutOfMemory)?;
         let rpcs_full = self.rpcs.len() >= self.ctx.config.limits.max_rpcs as usize;
         let no_rpc = if rpcs_full { SendError::RpcLimit } else { SendError::OutOfMemory };
@@ -157,8 +164,12 @@ impl Engine {
         let rpc = self.rpcs.known_mut(index).ok_or(SendError::OutOfMemory)?;
         let key = rpc.key();
         rpc.id = id;
-        rpc.tx.begin(length, if options.streaming_body { 0 } else { length }, unscheduled);
-        rpc.tx.set_flags(flags(options.framed));
+        rpc.tx.begin(
+            length,
+            there_first(length, options.streaming_body, options.open),
+            unscheduled,
+        );
+        rpc.tx.set_flags(flags);
         rpc.tx.keep_segments_whole(profile == Profile::Linux);
         rpc.begun_in = profile;
         rpc.call.cookie = cookie;
@@ -175,7 +186,7 @@ impl Engine {
         Ok(key)
     }
 
-    /// Answers a request with `length` bytes.
+    /// Answers a request with `length` bytes, or, if the response is open, with at least as many.
     ///
     /// # Errors
     /// See [`SendError`]; the RPC still waits for a response unless it is [`SendError::Stale`].
@@ -196,12 +207,17 @@ impl Engine {
             _ => return Err(SendError::NotInService),
         }
         let profile = rpc.profile(&self.peers);
-        profile.check(length, options.framed)?;
+        let flags = flags(options.framed, options.open);
+        profile.check(length, flags)?;
         let unscheduled = self.peers.unscheduled_bytes(rpc.peer, length, &self.ctx.config);
         let interval_ns = self.shares.first_ack_interval_ns(rpc, &self.ctx.config);
         rpc.go_on(State::Outgoing);
-        rpc.tx.begin(length, if options.streaming_body { 0 } else { length }, unscheduled);
-        rpc.tx.set_flags(flags(options.framed));
+        rpc.tx.begin(
+            length,
+            there_first(length, options.streaming_body, options.open),
+            unscheduled,
+        );
+        rpc.tx.set_flags(flags);
         rpc.tx.keep_segments_whole(profile == Profile::Linux);
         rpc.tx.set_birth(birth);
         rpc.last_heard = now;
@@ -214,25 +230,72 @@ impl Engine {
     }
 
     /// Supplies the bytes below `upto` of an outgoing message begun as a stream: the application
-    /// has them ready.
+    /// has them ready. An open message grows, to one byte more.
     ///
     /// # Errors
-    /// The RPC is over, or `upto` lies beyond the message.
+    /// The RPC is over, or `upto` lies beyond the message, or beyond `limits.max_message_bytes`
+    /// less one byte if it is open. Nothing was changed.
     pub fn supply(&mut self, now: Instant, rpc: RpcKey, upto: u32) -> Result<(), RpcError> {
         self.ctx.tick(now, &mut self.peers);
         let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
-        if upto > rpc.tx.length() {
+        let more = if rpc.tx.is_open() {
+            self.grow(index, upto)?
+        } else if upto <= rpc.tx.length() {
+            rpc.tx.supply(upto)
+        } else {
+            return Err(RpcError::OutOfRange);
+        };
+        self.note_supplied(index, more);
+        Ok(())
+    }
+
+    /// Ends an open message: its last byte is there, and its length final.
+    ///
+    /// # Errors
+    /// The RPC is over, or its outgoing message is not open, or has been finished.
+    pub fn finish(&mut self, now: Instant, rpc: RpcKey) -> Result<(), RpcError> {
+        self.ctx.tick(now, &mut self.peers);
+        let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
+        if !rpc.tx.is_open() {
             return Err(RpcError::OutOfRange);
         }
-        let more = rpc.tx.supply(upto);
-        rpc.last_heard = now;
+        let more = rpc.tx.supply(rpc.tx.length());
+        self.note_supplied(index, more);
+        Ok(())
+    }
+
+    /// Lets an open message grow, so that the bytes below `upto` are there and one is missing.
+    /// Returns how many are new.
+    fn grow(&mut self, index: RpcIndex, upto: u32) -> Result<u32, RpcError> {
+        let length = upto.saturating_add(1);
+        let rpc = self.rpcs.known_mut(index).filter(|rpc| rpc.is_sending());
+        // Its peer answers a request of which it has not got the end.
+        let rpc = rpc.ok_or(RpcError::OutOfRange)?;
+        if length > self.ctx.config.limits.max_message_bytes {
+            return Err(RpcError::OutOfRange);
+        }
+        let unscheduled = self.peers.unscheduled_bytes(rpc.peer, length, &self.ctx.config);
+        let more = rpc.tx.grow(length, unscheduled);
+        // Longer messages wait for the clock.
+        self.sender.forget(index);
+        if rpc.tx.blocked {
+            self.sender.queue_blocked(rpc, &mut self.peers);
+        }
+        Ok(more)
+    }
+
+    /// The application has provided `more` bytes of an outgoing message.
+    fn note_supplied(&mut self, index: RpcIndex, more: u32) {
+        let now = self.ctx.now;
+        if let Some(rpc) = self.rpcs.known_mut(index) {
+            rpc.last_heard = now;
+        }
         if self.shares.response_supplied(index, more, &mut self.rpcs, &self.peers) {
             self.limit_unacknowledged(index);
         }
         if let Some(rpc) = self.rpcs.known(index) {
             self.sender.schedule(rpc, &self.ctx.config);
         }
-        Ok(())
     }
 
     /// Reads the incoming message of `rpc` as a stream from now on: [`crate::Event::BodyProgress`]
@@ -339,10 +402,10 @@ impl Config {
 }
 
 impl Profile {
-    /// Whether peers take a message of so many bytes, which may be `framed`.
-    fn check(self, length: u32, framed: bool) -> Result<(), SendError> {
+    /// Whether peers take a message of so many bytes with these flags.
+    fn check(self, length: u32, flags: u8) -> Result<(), SendError> {
         match self {
-            Self::Linux if framed => Err(SendError::NotNative),
+            Self::Linux if flags != 0 => Err(SendError::NotNative),
             Self::Linux if length > LINUX_MESSAGE_BYTES_MAX => {
                 Err(SendError::PeerLimit { max: LINUX_MESSAGE_BYTES_MAX })
             }
@@ -352,6 +415,16 @@ impl Profile {
 }
 
 /// The flags of a message's packets.
-fn flags(framed: bool) -> u8 {
-    if framed { Data::FRAMED } else { 0 }
+fn flags(framed: bool, open: bool) -> u8 {
+    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+    flag(framed, Data::FRAMED) | flag(open, Data::OPEN)
+}
+
+/// Bytes of a message of `length` that are there when it begins.
+fn there_first(length: u32, streaming: bool, open: bool) -> u32 {
+    match (streaming, open) {
+        (_, true) => length.saturating_sub(1),
+        (true, false) => 0,
+        (false, false) => length,
+    }
 }

@@ -110,7 +110,7 @@ impl Bench {
 
     fn take(&mut self, refuse: bool) {
         while let Some(event) = self.engine.poll_event() {
-            let Event::RequestArrived { rpc } = event else { continue };
+            let Event::RequestArrived { rpc, .. } = event else { continue };
             if refuse {
                 self.engine.abort(self.now, rpc, FailReason::Rejected).unwrap();
             } else {

@@ -43,6 +43,11 @@ impl Reassembly {
         Self { length, received: 0, highest: 0, gaps: Vec::new() }
     }
 
+    /// The message has become longer.
+    pub(crate) fn grow(&mut self, length: u32) {
+        self.length = self.length.max(length);
+    }
+
     /// Notes that bytes `start..end` arrived, with at most `gaps_max` gaps afterwards if this
     /// adds one.
     pub(crate) fn insert(&mut self, start: u32, end: u32, gaps_max: usize) -> Insert {

@@ -160,7 +160,7 @@ fn a_client_behind_a_slow_path_is_asked_for_its_acknowledgement_later() {
     let _ = solo.header(from, &copy, 1000);
     let _ = solo.data(from, 1000, 5000, (2000, 5000));
     let rpc = match solo.events()[..] {
-        [.., Event::RequestArrived { rpc }] => rpc,
+        [.., Event::RequestArrived { rpc, .. }] => rpc,
         ref other => panic!("{other:?}"),
     };
     solo.answer(rpc, 100);
@@ -343,7 +343,7 @@ fn a_response_to_a_client_that_never_proves_its_address_is_given_up() {
     data.echo = 0;
     let _ = solo.header(from, &header, 100);
     let rpc = match solo.events()[..] {
-        [_, Event::RequestArrived { rpc }] => rpc,
+        [_, Event::RequestArrived { rpc, .. }] => rpc,
         ref other => panic!("{other:?}"),
     };
     let received = 156;

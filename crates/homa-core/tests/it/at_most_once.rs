@@ -275,7 +275,7 @@ fn packets_duplicated_and_late_never_execute_twice() {
             }
         }
         for event in solo.events() {
-            if let Event::RequestArrived { rpc } = event {
+            if let Event::RequestArrived { rpc, .. } = event {
                 solo.answer(rpc, 100);
             }
         }
@@ -349,7 +349,7 @@ fn a_newest_request_is_not_believed_sooner_because_the_server_was_stopped() {
         header.common.incarnation = incarnation;
         let received = solo.header(from, &header, 100);
         for event in solo.events() {
-            if let Event::RequestArrived { rpc } = event {
+            if let Event::RequestArrived { rpc, .. } = event {
                 solo.answer(rpc, 100);
                 solo.engine.abort(solo.now(), rpc, FailReason::Aborted).unwrap();
             }

@@ -17,7 +17,7 @@ fn first_contact(solo: &mut Solo, length: u32) -> RpcKey {
     let received = solo.header(address(9, 900), &header, length);
     assert!(matches!(received, Received::Place(_)));
     let arrived = solo.events().into_iter().find_map(|event| match event {
-        Event::RequestArrived { rpc } => Some(rpc),
+        Event::RequestArrived { rpc, .. } => Some(rpc),
         _ => None,
     });
     arrived.expect("it is complete")

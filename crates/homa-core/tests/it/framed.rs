@@ -10,6 +10,7 @@ const FRAMED: RequestOptions = RequestOptions {
     streaming_response: false,
     priority_hint: None,
     framed: true,
+    open: false,
 };
 
 /// The mark of the message that began to arrive at a host, and its length.

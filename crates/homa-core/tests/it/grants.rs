@@ -823,7 +823,7 @@ fn apply(answers: &[Sent], sent: &mut [u32], granted: &mut [u32], messages: &[Me
 /// The application takes every complete request and drops it.
 fn finish_requests(host: &mut Host) {
     for event in host.events() {
-        if let homa_core::Event::RequestArrived { rpc } = event {
+        if let homa_core::Event::RequestArrived { rpc, .. } = event {
             host.engine.abort(host.now(), rpc, FailReason::Rejected).unwrap();
         }
     }

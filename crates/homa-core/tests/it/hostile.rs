@@ -78,8 +78,7 @@ impl Honest {
         let _ = solo.data(client(), 40, 3000, (2000, 3000));
         solo.events();
         for rpc in [self.receiving.0, self.waiting.0] {
-            let arrived = Event::ResponseArrived { rpc, cookie: 77 };
-            assert!(solo.log.contains(&arrived), "{:?}", solo.log);
+            assert!(is_answered(&solo.log, rpc, 77), "{:?}", solo.log);
         }
         let requests =
             solo.log.iter().filter(|event| matches!(event, Event::RequestArrived { .. }));
@@ -501,8 +500,7 @@ proptest! {
         let _ = honest.solo.data(server(), honest.waiting.1, 100, (0, 100));
         honest.solo.events();
         for rpc in [honest.receiving.0, honest.waiting.0] {
-            let arrived = Event::ResponseArrived { rpc, cookie: 77 };
-            prop_assert!(honest.solo.log.contains(&arrived), "{:?}", honest.solo.log);
+            prop_assert!(is_answered(&honest.solo.log, rpc, 77), "{:?}", honest.solo.log);
         }
     }
 
@@ -517,7 +515,7 @@ proptest! {
             bounded(&honest.solo, &config);
         }
         let answers: Vec<_> = honest.solo.log.iter().filter_map(|event| match event {
-            Event::RequestArrived { rpc } => Some(*rpc),
+            Event::RequestArrived { rpc, .. } => Some(*rpc),
             _ => None,
         }).collect();
         for rpc in answers {

@@ -16,7 +16,7 @@ fn completes(length: u32, reply: u32) {
     let rpc = net.call(0, 1, length);
     net.run(3000);
     let (client, server) = (&net.hosts[0].log, &net.hosts[1].log);
-    assert!(client.contains(&Event::ResponseArrived { rpc, cookie: 5 }), "{client:?} {server:?}");
+    assert!(is_answered(client, rpc, 5), "{client:?} {server:?}");
     assert!(client.contains(&Event::Released { rpc, upto: length }));
     assert_eq!(client.last(), Some(&Event::Ended { rpc }));
     assert!(matches!(server.last(), Some(Event::Ended { .. })), "{server:?}");

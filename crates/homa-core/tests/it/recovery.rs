@@ -305,7 +305,7 @@ fn a_server_that_is_slow_to_provide_its_response_costs_nothing() {
     let rpc = {
         let _ = solo.data(from, 1000, 2000, (1000, 2000));
         match solo.events()[..] {
-            [Event::RequestArrived { rpc }] => rpc,
+            [Event::RequestArrived { rpc, .. }] => rpc,
             ref other => panic!("{other:?}"),
         }
     };

@@ -28,7 +28,7 @@ fn answered(solo: &mut Solo, id: u64, length: u32) {
 fn short_answer(solo: &mut Solo) -> RpcKey {
     let _ = solo.data(address(8, 800), 4, 10, (0, 10));
     let arrived = solo.events().into_iter().find_map(|event| match event {
-        Event::RequestArrived { rpc } => Some(rpc),
+        Event::RequestArrived { rpc, .. } => Some(rpc),
         _ => None,
     });
     let rpc = arrived.expect("it is complete");

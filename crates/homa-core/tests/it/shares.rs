@@ -131,7 +131,7 @@ fn a_host_leaves_a_quarter_of_the_places_to_others() {
     assert_eq!(others, 50);
     // Answered and acknowledged, they make room for others of the same host.
     for event in solo.events() {
-        if let Event::RequestArrived { rpc } = event {
+        if let Event::RequestArrived { rpc, .. } = event {
             solo.answer(rpc, 10);
             solo.advance(0);
         }

@@ -59,7 +59,7 @@ fn honest_requests_are_taken_while_others_announce_all_the_time() {
             taken += u32::from(placed(&solo.data(honest(), 2 * ms + 2, 100, (0, 100))));
         }
         for event in solo.events() {
-            if let Event::RequestArrived { rpc } = event {
+            if let Event::RequestArrived { rpc, .. } = event {
                 solo.engine.abort(solo.now(), rpc, FailReason::Rejected).unwrap();
             }
         }

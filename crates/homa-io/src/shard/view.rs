@@ -43,8 +43,9 @@ impl<'a> ShardView<'a> {
         self.store
     }
 
-    /// Starts a call whose request is `body`. `cookie` comes back with the events about its
-    /// response.
+    /// Starts a call whose request is `body`, or begins with it if the request is open: then
+    /// [`ShardView::supply`] adds to it, and [`ShardView::finish`] ends it. `cookie` comes back with
+    /// the events about its response.
     ///
     /// # Errors
     /// Nothing was sent and nothing is kept; see [`SendError`].
@@ -56,11 +57,11 @@ impl<'a> ShardView<'a> {
         cookie: u64,
         options: RequestOptions,
     ) -> Result<RpcKey, SendError> {
-        let length = self.length(&body)?;
+        let length = self.length(&body, options.open)?;
         let mut options = options;
         options.streaming_body = false;
         let rpc = self.engine.send_request(self.now, path, length, cookie, options)?;
-        self.store.set_outgoing(rpc, body, length);
+        self.keep(rpc, body, length, options.open);
         Ok(rpc)
     }
 
@@ -76,13 +77,14 @@ impl<'a> ShardView<'a> {
         options: RequestOptions,
     ) -> Result<RpcKey, SendError> {
         let mut options = options;
-        options.streaming_body = true;
+        (options.streaming_body, options.open) = (true, false);
         let rpc = self.engine.send_request(self.now, path, length, cookie, options)?;
         self.store.set_outgoing(rpc, Body::new(), length);
         Ok(rpc)
     }
 
-    /// Answers the request of `rpc` with `body`.
+    /// Answers the request of `rpc` with `body`, or begins to if the response is open, see
+    /// [`ShardView::send_request`].
     ///
     /// # Errors
     /// Nothing was sent; see [`SendError`]. [`SendError::Stale`]: the client no longer waits for
@@ -94,11 +96,11 @@ impl<'a> ShardView<'a> {
         body: Body,
         options: ResponseOptions,
     ) -> Result<(), SendError> {
-        let length = self.length(&body)?;
+        let length = self.length(&body, options.open)?;
         let mut options = options;
         options.streaming_body = false;
         self.engine.send_response(self.now, rpc, length, options)?;
-        self.store.set_outgoing(rpc, body, length);
+        self.keep(rpc, body, length, options.open);
         Ok(())
     }
 
@@ -113,22 +115,40 @@ impl<'a> ShardView<'a> {
         options: ResponseOptions,
     ) -> Result<(), SendError> {
         let mut options = options;
-        options.streaming_body = true;
+        (options.streaming_body, options.open) = (true, false);
         self.engine.send_response(self.now, rpc, length, options)?;
         self.store.set_outgoing(rpc, Body::new(), length);
         Ok(())
     }
 
-    /// Adds the next bytes of a message that was announced without its body.
+    /// Adds the next bytes of a message that was announced without its body, or is open.
     ///
     /// # Errors
-    /// [`RpcError::Stale`]: the RPC is over. [`RpcError::OutOfRange`]: more bytes than announced;
-    /// none was added.
+    /// [`RpcError::Stale`]: the RPC is over. [`RpcError::OutOfRange`]: more bytes than announced,
+    /// or, if it is open, than `limits.max_message_bytes` less one; none was added, and the RPC
+    /// goes on. So it is if the server answers an open request before its end, of which nothing
+    /// more is sent.
     pub fn supply(&mut self, rpc: RpcKey, bytes: Bytes) -> Result<(), RpcError> {
-        let known = self.store.outgoing(rpc).ok_or(RpcError::Stale)?;
-        let upto = self.store.supply(rpc, bytes).ok_or(RpcError::OutOfRange)?;
-        debug_assert!(upto <= known.0, "the store keeps to the announced length");
-        self.engine.supply(self.now, rpc, upto)
+        let (_, supplied) = self.store.outgoing(rpc).ok_or(RpcError::Stale)?;
+        let more = u32::try_from(bytes.len()).map_err(|_| RpcError::OutOfRange)?;
+        let upto = supplied.checked_add(more).ok_or(RpcError::OutOfRange)?;
+        self.engine.supply(self.now, rpc, upto)?;
+        let kept = self.store.supply(rpc, bytes);
+        debug_assert_eq!(kept, Some(upto), "the store takes what the engine does");
+        Ok(())
+    }
+
+    /// Ends an open message. Its receiver gets a last byte behind those that were supplied, zero,
+    /// which means nothing.
+    ///
+    /// # Errors
+    /// [`RpcError::Stale`]: the RPC is over. [`RpcError::OutOfRange`]: its outgoing message is not
+    /// open, or was finished before.
+    pub fn finish(&mut self, rpc: RpcKey) -> Result<(), RpcError> {
+        self.engine.finish(self.now, rpc)?;
+        let kept = self.store.finish(rpc);
+        debug_assert!(kept.is_some(), "the store knows what is open");
+        Ok(())
     }
 
     /// Refuses new requests to a port from now on, see [`Engine::drain_port`].
@@ -177,8 +197,18 @@ impl<'a> ShardView<'a> {
         Some(message)
     }
 
-    fn length(&self, body: &Body) -> Result<u32, SendError> {
-        u32::try_from(body.len())
-            .map_err(|_| SendError::TooLong { max: self.engine.config().limits.max_message_bytes })
+    /// Length of a message of which `body` is there: an open one has a byte more.
+    fn length(&self, body: &Body, open: bool) -> Result<u32, SendError> {
+        let length = u32::try_from(body.len().saturating_add(usize::from(open)));
+        let max = self.engine.config().limits.max_message_bytes;
+        length.map_err(|_| SendError::TooLong { max })
+    }
+
+    #[inline]
+    fn keep(&mut self, rpc: RpcKey, body: Body, length: u32, open: bool) {
+        match open {
+            false => self.store.set_outgoing(rpc, body, length),
+            true => self.store.set_open_outgoing(rpc, body),
+        }
     }
 }

@@ -41,11 +41,11 @@ impl Incoming {
         self.taken
     }
 
-    /// Copies `bytes` to `offset` of a message of `length` bytes. Another length than before starts
-    /// over: it is another message of the same RPC.
+    /// Copies `bytes` to `offset` of a message of `length` bytes. It may have become longer since
+    /// the last; a shorter one is another message of the same RPC, and starts over.
     pub(super) fn place(&mut self, offset: u32, bytes: &[u8], length: u32, pool: &mut Pool) {
         if self.length != length {
-            if self.length != 0 {
+            if length < self.length {
                 self.clear(pool);
             }
             self.length = length;
@@ -183,6 +183,12 @@ impl Incoming {
 
 /// Writes `bytes` at `offset`. Bytes in order are appended without filling anything first.
 fn write_at(data: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    let end = offset + bytes.len();
+    if end > data.capacity() {
+        // The message has become longer since the piece was made.
+        let bytes = end.next_power_of_two().min(PIECE_BYTES as usize);
+        data.reserve_exact(bytes.saturating_sub(data.len()));
+    }
     if data.len() < offset {
         data.resize(offset, 0);
     }
@@ -239,6 +245,39 @@ mod tests {
         incoming.place(30, &[3; 30], 60, &mut pool);
         let message = incoming.take(&pool).expect("complete").to_vec();
         assert_eq!((&message[..30], &message[30..]), (&[2; 30][..], &[3; 30][..]));
+    }
+
+    #[test]
+    fn a_message_that_grows_keeps_what_has_come() {
+        let all = pattern(LENGTH);
+        for step in [1, 255, 1400, 70_000] {
+            let (mut incoming, mut pool) = (Incoming::default(), Pool::default());
+            for start in (0..LENGTH - 1).step_by(step) {
+                let end = (LENGTH - 1).min(start + step as u32);
+                let bytes = &all[start as usize..end as usize];
+                incoming.place(start, bytes, end + 1, &mut pool);
+                let room = incoming.pieces.iter().map(|piece| piece.data.capacity()).sum::<usize>();
+                assert!(room as u32 <= (2 * end).max(end + PIECE_BYTES), "{room} for {end} bytes");
+                assert!(incoming.take(&pool).is_none());
+            }
+            incoming.place(LENGTH - 1, &all[LENGTH as usize - 1..], LENGTH, &mut pool);
+            assert!(incoming.take(&pool).expect("complete") == all);
+        }
+    }
+
+    #[test]
+    fn a_message_that_grows_is_read_as_it_comes() {
+        let (all, mut pool) = (pattern(LENGTH), Pool::default());
+        let (mut incoming, mut got) = (Incoming::default(), Vec::new());
+        for start in (0..LENGTH).step_by(1000) {
+            let end = LENGTH.min(start + 1000);
+            let length = LENGTH.min(end + 1);
+            incoming.place(start, &all[start as usize..end as usize], length, &mut pool);
+            got.extend(incoming.take_upto(end, &pool).to_vec());
+            assert_eq!(got.len(), end as usize);
+            assert!(incoming.pieces.len() <= 1, "what was read is gone");
+        }
+        assert!(got == all);
     }
 
     #[test]

@@ -92,8 +92,19 @@ impl Store {
     /// long.
     #[inline]
     pub fn set_outgoing(&mut self, rpc: RpcKey, body: Body, length: u32) {
+        self.start_outgoing(rpc, body, length, false);
+    }
+
+    /// Keeps `body` as the beginning of the outgoing message of `rpc`, which grows with what is
+    /// supplied until it is finished.
+    pub fn set_open_outgoing(&mut self, rpc: RpcKey, body: Body) {
+        self.start_outgoing(rpc, body, 1, true);
+    }
+
+    #[inline]
+    fn start_outgoing(&mut self, rpc: RpcKey, body: Body, length: u32, open: bool) {
         let (slot, _) = self.slot_for(rpc);
-        slot.outgoing.start(length);
+        slot.outgoing.start(length, open);
         for chunk in body.into_chunks() {
             slot.outgoing.append(chunk);
         }
@@ -101,9 +112,15 @@ impl Store {
 
     /// Adds bytes to the outgoing message of `rpc` and returns up to where it is known now; `None`,
     /// and nothing is added, if the key is unknown or the message would become longer than
-    /// announced.
+    /// announced. An open message grows, up to 2^32 - 1 bytes.
     pub fn supply(&mut self, rpc: RpcKey, bytes: Bytes) -> Option<u32> {
         self.slot_mut(rpc)?.0.outgoing.append(bytes)
+    }
+
+    /// Adds the last byte, zero, to the outgoing message of `rpc` and returns its length, which is
+    /// final; `None` if the key is unknown or the message not open.
+    pub fn finish(&mut self, rpc: RpcKey) -> Option<u32> {
+        self.slot_mut(rpc)?.0.outgoing.finish()
     }
 
     /// Length of the outgoing message and how much of it was supplied; `None` if there is none.

@@ -11,10 +11,15 @@ static ZEROS: [u8; 4096] = [0; 4096];
 /// Tables longer than this are not kept when their place is reused.
 const TABLE_KEPT_MAX: usize = 64;
 
+/// The last byte of an open message.
+static TRAILER: [u8; 1] = [0];
+
 /// An outgoing message: the application's buffers with their offsets.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     length: u32,
+    /// It grows with what is supplied, and is one byte longer.
+    open: bool,
     supplied: u32,
     /// Ascending, without gaps up to `supplied`; the first ones are dropped as they are released.
     chunks: ShortQueue<Chunk>,
@@ -41,19 +46,31 @@ impl Outgoing {
         self.chunks.front().map_or(self.supplied, |chunk| chunk.start)
     }
 
-    /// Begins a message of `length` bytes.
+    /// Begins a message of `length` bytes, which grows if it is `open`.
     #[inline]
-    pub(super) fn start(&mut self, length: u32) {
+    pub(super) fn start(&mut self, length: u32, open: bool) {
         if self.length != 0 {
             self.clear();
         }
-        self.length = length;
+        (self.length, self.open) = (length, open);
+    }
+
+    /// Adds the last byte of an open message, whose length is final from now on. Returns that;
+    /// `None` if it is not open.
+    pub(super) fn finish(&mut self) -> Option<u32> {
+        if !core::mem::take(&mut self.open) {
+            return None;
+        }
+        self.append(Bytes::from_static(&TRAILER))
     }
 
     /// Adds bytes at the end and returns how many there are now; `None` if they are too many.
     #[inline]
     pub(super) fn append(&mut self, bytes: Bytes) -> Option<u32> {
         let end = u32::try_from(bytes.len()).ok()?.checked_add(self.supplied)?;
+        if self.open {
+            self.length = end.checked_add(1)?;
+        }
         if end > self.length {
             return None;
         }
@@ -109,7 +126,7 @@ impl Outgoing {
     pub(super) fn clear(&mut self) {
         while self.chunks.pop_front().is_some() {}
         self.chunks.shrink(TABLE_KEPT_MAX);
-        (self.length, self.supplied) = (0, 0);
+        (self.length, self.supplied, self.open) = (0, 0, false);
     }
 
     pub(super) fn held_bytes(&self) -> u64 {
@@ -156,7 +173,7 @@ mod tests {
 
     fn three() -> Outgoing {
         let mut outgoing = Outgoing::default();
-        outgoing.start(9);
+        outgoing.start(9, false);
         for part in ["abc", "", "de", "fgh"] {
             assert!(outgoing.append(part.into()).is_some());
         }
@@ -180,6 +197,23 @@ mod tests {
         assert_eq!(outgoing.append("ij".into()), None);
         assert_eq!(outgoing.append("i".into()), Some(9));
         assert_eq!(outgoing.append("j".into()), None);
+    }
+
+    #[test]
+    fn an_open_message_grows_until_it_has_its_last_byte() {
+        let mut outgoing = Outgoing::default();
+        outgoing.start(1, true);
+        assert_eq!((outgoing.length(), outgoing.supplied()), (1, 0));
+        for (part, upto) in [("abc", 3), ("", 3), ("de", 5)] {
+            assert_eq!(outgoing.append(part.into()), Some(upto));
+            assert_eq!((outgoing.length(), outgoing.supplied()), (upto + 1, upto));
+        }
+        assert_eq!(outgoing.finish(), Some(6));
+        assert_eq!(outgoing.length(), 6);
+        assert_eq!(sent(&outgoing, 0..6), b"abcde\0");
+        assert_eq!((outgoing.finish(), outgoing.append("x".into())), (None, None));
+        outgoing.start(3, false);
+        assert_eq!(outgoing.finish(), None);
     }
 
     #[test]

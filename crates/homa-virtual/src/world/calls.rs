@@ -6,7 +6,7 @@ use homa_core::{Path, RequestOptions};
 
 use super::World;
 use super::calendar::Happening;
-use crate::app::{Handler, Task, request_body};
+use crate::app::{Handler, Task, begun, request_body};
 use crate::ledger::CallEnd;
 use crate::pattern::Pattern;
 use crate::time::engine_time;
@@ -37,10 +37,17 @@ impl World {
             deadline: plan.deadline_ns.map(|after| now + Duration::from_nanos(after)),
             streaming_response: plan.read_as_stream,
             framed: plan.framed,
+            open: plan.open.is_some(),
             ..RequestOptions::default()
         };
         let mut view = shard.view(now);
+        let pattern = Pattern::request(call as u32, plan.request_bytes);
+        let begin = begun(pattern, &plan, call);
         let result = match plan.request_piece_bytes {
+            _ if plan.open.is_some() => {
+                let body = pattern.range(0, begin).into_iter().collect();
+                view.send_request(path, body, call as u64, options)
+            }
             None => view.send_request(path, request_body(call, &plan), call as u64, options),
             Some(_) => view.send_request_streaming(path, plan.request_bytes, call as u64, options),
         };
@@ -50,9 +57,12 @@ impl World {
                 return self.ledger.finish(call, CallEnd::NotSent(error), self.now_ns);
             }
         };
-        entry.app.watch_call(rpc, call, plan.request_bytes);
-        if let Some(piece_bytes) = plan.request_piece_bytes {
-            let pattern = Pattern::request(call as u32, plan.request_bytes);
+        let length = if plan.open.is_some() { begin + 1 } else { plan.request_bytes };
+        entry.app.watch_call(rpc, call, length);
+        if plan.open.is_some() {
+            let write = Task::Write { rpc, call, pattern, from: begin };
+            entry.app.later.push((self.now_ns, write));
+        } else if let Some(piece_bytes) = plan.request_piece_bytes {
             let supply = Task::Supply { rpc, pattern, from: 0, piece_bytes, gap_ns: SUPPLY_GAP_NS };
             entry.app.later.push((self.now_ns, supply));
         }

@@ -4,6 +4,7 @@ mod attached;
 mod idle_cost;
 mod incast;
 mod no_loss;
+mod open;
 mod raw_ip;
 mod scenarios;
 mod slow_receivers;

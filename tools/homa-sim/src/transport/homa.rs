@@ -244,7 +244,7 @@ impl Transport for HomaHost {
         let now = engine_time(now);
         while let Some(event) = self.engine.poll_event() {
             match event {
-                Event::RequestArrived { rpc } => {
+                Event::RequestArrived { rpc, .. } => {
                     let Some(incoming) = self.receiving.get(rpc) else { continue };
                     let taken = self.engine.consumed(now, rpc, incoming.bytes);
                     let responded = match self.calls {

@@ -175,7 +175,7 @@ impl Engine {
                 self.new_request(peer, path, header, data, transport_len, port)?
             }
         };
-        let Some(rpc) = self.rpcs.known_mut(index) else {
+        let Some(mut rpc) = self.rpcs.known_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
         if found.is_some() {
@@ -183,7 +183,10 @@ impl Engine {
                 self.sender_lives_anew(index, header.common.incarnation);
                 return Err(DropReason::WrongPeer);
             }
-            rpc.check_agreement(header, data, &self.peers)?;
+            if let Err(reason) = rpc.check_agreement(header, data, &self.peers) {
+                self.accept_length(index, header, data, reason)?;
+                rpc = self.rpcs.known_mut(index).ok_or(DropReason::UnknownRpc)?;
+            }
         }
         if !data.is_retransmission(&header.common) {
             rpc.note_reaction(&mut self.peers, &self.ctx);
@@ -221,6 +224,48 @@ impl Engine {
             self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::Cancelled);
             self.fail_rpc(index, FailReason::Restarted);
         }
+    }
+
+    /// DATA of a message that does not agree with what has come of it, for that `reason`: a message
+    /// that may grow has become longer, or the packet is older than that.
+    #[cold]
+    fn accept_length(
+        &mut self,
+        index: RpcIndex,
+        header: &Header,
+        data: &Data,
+        reason: DropReason,
+    ) -> Result<(), DropReason> {
+        let incoming = self.rpcs.known_mut(index).filter(|rpc| rpc.state() == State::Incoming);
+        let rpc = incoming.ok_or(reason)?;
+        if !rpc.rx.is_open() || data.message_flags(&header.common) != rpc.rx.flags() {
+            return Err(reason);
+        }
+        let length = data.message_length;
+        if length > self.ctx.config.limits.max_message_bytes {
+            self.refuse_length(index);
+            return Err(DropReason::TooLong);
+        }
+        if length > rpc.rx.length() {
+            let again = data.is_retransmission(&header.common);
+            self.receiver.grow(rpc, (length, data.incoming), again, &self.ctx);
+        }
+        Ok(())
+    }
+
+    /// An incoming message is longer than this end takes.
+    #[cold]
+    fn refuse_length(&mut self, index: RpcIndex) {
+        let Some(rpc) = self.rpcs.known(index) else {
+            return;
+        };
+        let (max_bytes, failure) = match rpc.role {
+            Role::Client => (0, FailReason::ResponseTooLong),
+            Role::Server => (self.ctx.config.limits.max_message_bytes, FailReason::RequestTooLong),
+        };
+        let why = (Reason::TooLong, max_bytes);
+        self.ctx.tell_with(why, rpc, &self.peers, Body::RpcUnknown);
+        self.fail_rpc(index, failure);
     }
 
     /// DATA for a client RPC that is over or never was.
@@ -346,8 +391,7 @@ impl Engine {
     ) -> Result<(), DropReason> {
         // A client that starts anew has the address of its former incarnation: it cannot have both.
         let in_place_of_another = peer.is_none() && self.peers.find(path).is_some();
-        let (length, announced) = (data.message_length, data.incoming);
-        let no_memory = limited && !self.receiver.admits_unvalidated(length, announced, &self.ctx);
+        let no_memory = limited && !self.receiver.admits_unvalidated(header, data, &self.ctx);
         let serving_max = self.ctx.config.serving_max();
         let put_off = no_memory
             || (!validated
@@ -433,10 +477,7 @@ impl Engine {
             return Err(DropReason::Malformed);
         }
         if data.message_length > self.ctx.config.limits.max_message_bytes {
-            if let Some(rpc) = self.rpcs.known(index) {
-                self.ctx.tell(rpc, &self.peers, Body::RpcUnknown, Reason::TooLong);
-            }
-            self.fail_rpc(index, FailReason::ResponseTooLong);
+            self.refuse_length(index);
             return Err(DropReason::TooLong);
         }
         let Some(rpc) = self.rpcs.known_mut(index) else {
@@ -482,7 +523,7 @@ impl Engine {
         }
         let peer = self.peers.known(rpc.peer);
         let base = self.ctx.next_interval_ns(peer, rpc.profile_with(peer));
-        let range = data_range(rpc, header, data, transport_len)?;
+        let range = data_range(header, data, transport_len)?;
         let again = data.is_retransmission(&header.common);
         let new = self.receiver.accept(rpc, range, again, base, &mut self.ctx)?;
         let peers = &mut self.peers;
@@ -609,13 +650,9 @@ fn is_newer(id: u64, other: u64) -> bool {
 
 /// The range of the message that a DATA packet carries, checked
 /// (docs/spec/wire-format.md §9 step 5).
-fn data_range(
-    rpc: &Rpc,
-    header: &Header,
-    data: &Data,
-    transport_len: u32,
-) -> Result<(u32, u32), DropReason> {
-    let length = rpc.rx.length();
+fn data_range(header: &Header, data: &Data, transport_len: u32) -> Result<(u32, u32), DropReason> {
+    // It agrees with what has come, or that has become longer since the packet was sent.
+    let length = data.message_length;
     let payload = transport_len.saturating_sub(DATA_HEADER);
     let start = data.offset(header.common.sequence);
     if start >= length || payload == 0 {

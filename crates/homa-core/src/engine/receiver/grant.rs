@@ -233,7 +233,7 @@ impl Granter {
             self.arrived_at = limits.now;
             self.retry_blocked = true;
         }
-        if waits_for_its_reader(rpc, config) {
+        if waits_for_its_reader(rpc, config) || waits_for_its_supplier(rpc) {
             self.pass_over(index, rpcs);
             return;
         }
@@ -740,6 +740,12 @@ fn waits_for_its_reader(rpc: &Rpc, config: &Config) -> bool {
     let allowed = rx.allowed_upto();
     let granted = allowed < rx.length() && allowed >= grantable_upto(rpc, config);
     rx.streaming && granted && rx.granting.has_sender() && rx.granting.counted == OnItsWay::NOTHING
+}
+
+/// Whether nothing can be granted before a message grows: all has come that there is of it.
+fn waits_for_its_supplier(rpc: &Rpc) -> bool {
+    let rx = &rpc.rx;
+    rx.is_open() && rx.waits_for_growth() && rx.granted >= rx.length() && rx.granting.has_sender()
 }
 
 /// Reserves memory up to `upto`, or as far as there is room in whole pieces. Returns how far.

@@ -101,6 +101,19 @@ impl Incoming {
         self.data.length()
     }
 
+    /// The message has become longer.
+    pub(crate) fn grow(&mut self, length: u32) {
+        self.data.grow(length);
+    }
+
+    /// The sender sends the bytes below `upto` without a grant, as it says of a longer message than
+    /// before.
+    pub(super) fn announce(&mut self, upto: u32) {
+        self.announced = self.announced.max(upto.min(self.length()));
+        self.granted = self.granted.max(self.announced);
+        self.granted_told = self.granted_told.max(self.announced);
+    }
+
     /// End of what needs no grant any more: a sender may send more on its own than is meant to come
     /// so here.
     pub(crate) fn allowed_upto(&self) -> u32 {
@@ -167,6 +180,17 @@ impl Incoming {
         self.flags & Data::FRAMED != 0
     }
 
+    /// Whether it may grow, or might before it was complete.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.flags & Data::OPEN != 0
+    }
+
+    /// Whether all has come that its sender has: it may grow, and lacks the last byte.
+    pub(crate) fn waits_for_growth(&self) -> bool {
+        self.is_open() && self.remaining() == 1 && self.contiguous() == self.received()
+    }
+
     /// Whether its sender counts as unvalidated.
     #[inline]
     pub(crate) fn is_unvalidated(&self) -> bool {
@@ -229,6 +253,13 @@ impl Incoming {
     /// Memory accounted for the bytes from `consumed` up to `upto`.
     pub(crate) fn footprint(&self, upto: u32) -> u64 {
         let length = self.length();
+        if self.is_open() {
+            // What it holds does not depend on how long it will be.
+            let unit = if upto <= PIECE_BYTES { SMALL_BYTES } else { PIECE_BYTES };
+            let first = self.consumed.saturating_sub(self.consumed % PIECE_BYTES);
+            let end = if self.consumed >= length { first } else { round_up(upto, unit) };
+            return u64::from(end.saturating_sub(first));
+        }
         if length <= PIECE_BYTES {
             let held = upto > 0 && self.consumed < length;
             return if held { u64::from(round_up(length, SMALL_BYTES)) } else { 0 };

@@ -223,9 +223,10 @@ impl Memory {
         self.used.saturating_add(more) <= self.ordinary() / 2
     }
 
-    /// Counts the reservation of `rpc`'s message towards the share of unvalidated clients.
-    pub(crate) fn count_unvalidated(&mut self, rpc: &mut Rpc) {
-        rpc.rx.held.unvalidated_bytes = rpc.rx.reserved();
+    /// Counts the reservation of `rpc`'s message, or `least` bytes if that is more, towards the
+    /// share of unvalidated clients.
+    pub(crate) fn count_unvalidated(&mut self, rpc: &mut Rpc, least: u64) {
+        rpc.rx.held.unvalidated_bytes = rpc.rx.reserved().max(least);
         self.unvalidated = self.unvalidated.saturating_add(rpc.rx.held.unvalidated_bytes);
     }
 

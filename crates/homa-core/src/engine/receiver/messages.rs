@@ -5,7 +5,7 @@ use homa_wire::{Data, Header};
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::PeerTable;
 use crate::engine::receiver::Receiver;
-use crate::engine::receiver::incoming::Incoming;
+use crate::engine::receiver::incoming::{Incoming, PIECE_BYTES};
 use crate::engine::rpc::events::Happened;
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Rpc, RpcTable};
@@ -74,15 +74,43 @@ impl Receiver {
         ctx.events.push(rpc);
     }
 
+    /// A packet, sent `again` or for the first time, says that the message has become longer: that
+    /// it is `length` bytes, of which `announced` come without grant.
+    pub(crate) fn grow(
+        &mut self,
+        rpc: &mut Rpc,
+        (length, announced): (u32, u32),
+        again: bool,
+        ctx: &Ctx,
+    ) {
+        rpc.rx.grow(length);
+        let unscheduled = announced.min(ctx.config.unscheduled_max());
+        if unscheduled < announced {
+            rpc.rx.granting.measure_round_trips(false);
+        }
+        let unscheduled = unscheduled.min(length);
+        // An unvalidated client has announced what counts for it when it began.
+        let counts = !again && !rpc.rx.unallocated && !rpc.rx.unvalidated;
+        if counts && self.memory.reserve(rpc, unscheduled) {
+            rpc.rx.announce(unscheduled);
+        }
+        rpc.rx.granting.take_part();
+        self.granter.touch(rpc);
+    }
+
     /// Counts the reservation of `rpc`'s message towards the share of unvalidated clients.
     pub(crate) fn count_unvalidated(&mut self, rpc: &mut Rpc) {
-        self.memory.count_unvalidated(rpc);
+        // Growth is not counted later.
+        let least = if rpc.rx.is_open() { u64::from(PIECE_BYTES) } else { 0 };
+        self.memory.count_unvalidated(rpc, least);
     }
 
     /// Whether there is memory for what an unvalidated client announces.
-    pub(crate) fn admits_unvalidated(&self, length: u32, announced: u32, ctx: &Ctx) -> bool {
-        let rx = Incoming::new(length, announced.min(ctx.config.unscheduled_max()), 0);
-        self.memory.admits_unvalidated(rx.footprint(rx.granted))
+    pub(crate) fn admits_unvalidated(&self, header: &Header, data: &Data, ctx: &Ctx) -> bool {
+        let announced = data.incoming.min(ctx.config.unscheduled_max());
+        let rx = Incoming::new(data.message_length, announced, 0);
+        let least = if data.is_open(&header.common) { u64::from(PIECE_BYTES) } else { 0 };
+        self.memory.admits_unvalidated(rx.footprint(rx.granted).max(least))
     }
 
     /// Counts a message as that of a validated sender if the sender has validated its address since

@@ -215,20 +215,21 @@ impl Rpc {
     #[inline]
     fn event(&self, what: Happened) -> Option<Event> {
         let (rpc, cookie, client) = (self.key(), self.call.cookie, self.is_client());
+        let (rx, length) = (&self.rx, self.rx.length());
         Some(match what {
             Happened::Started if client => {
-                let (length, framed) = (self.rx.length(), self.rx.is_framed());
-                Event::ResponseStarted { rpc, cookie, length, framed }
+                let (framed, open) = (rx.is_framed(), rx.is_open());
+                Event::ResponseStarted { rpc, cookie, length, framed, open }
             }
             Happened::Started => {
-                let (length, framed) = (self.rx.length(), self.rx.is_framed());
-                Event::RequestStarted { rpc, path: self.path, length, framed }
+                let (framed, open) = (rx.is_framed(), rx.is_open());
+                Event::RequestStarted { rpc, path: self.path, length, framed, open }
             }
             Happened::Progress => {
-                Event::BodyProgress { rpc, contiguous_upto: self.rx.contiguous() }
+                Event::BodyProgress { rpc, contiguous_upto: rx.contiguous(), length }
             }
-            Happened::Arrived if client => Event::ResponseArrived { rpc, cookie },
-            Happened::Arrived => Event::RequestArrived { rpc },
+            Happened::Arrived if client => Event::ResponseArrived { rpc, cookie, length },
+            Happened::Arrived => Event::RequestArrived { rpc, length },
             Happened::Failed => Event::Failed { rpc, cookie, reason: self.pending.reason },
             Happened::Released => Event::Released { rpc, upto: self.tx.released() },
             Happened::Ended => Event::Ended { rpc },

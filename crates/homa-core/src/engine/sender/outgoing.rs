@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use homa_wire::Data;
+
 use crate::engine::peer::Credit;
 use crate::priority::Priority;
 use crate::structures::ranges::RangeSet;
@@ -15,7 +17,8 @@ const RETRANSMIT_RANGES_MAX: usize = 64;
 pub(crate) struct Outgoing {
     /// Order of creation within the engine: smaller is older.
     birth: u64,
-    /// Bytes of the whole message; 0 = there is no message.
+    /// Bytes of the whole message; 0 = there is no message. If it may grow they are one more than
+    /// have been provided.
     length: u32,
     /// Bytes the application has provided.
     supplied: u32,
@@ -115,6 +118,22 @@ impl Outgoing {
         self.supplied = supplied.min(length);
         self.unscheduled = unscheduled.min(length);
         self.granted = self.unscheduled;
+    }
+
+    /// Whether the message may grow.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.flags & Data::OPEN != 0 && self.supplied < self.length
+    }
+
+    /// The message has become longer, and all but the last byte is provided. It may be sent without
+    /// a grant as far as one of this length, `unscheduled` bytes, or as it might before. Returns how
+    /// many bytes are new.
+    pub(crate) fn grow(&mut self, length: u32, unscheduled: u32) -> u32 {
+        self.length = self.length.max(length);
+        self.unscheduled = self.unscheduled.max(unscheduled.min(self.length));
+        self.granted = self.granted.max(self.unscheduled);
+        self.supply(self.length.saturating_sub(1))
     }
 
     /// Order of creation within the engine: smaller is older.

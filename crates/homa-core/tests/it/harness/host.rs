@@ -266,7 +266,7 @@ impl Host {
     #[track_caller]
     pub(crate) fn arrived(&mut self) -> RpcKey {
         let arrived = |event: &Event| match event {
-            Event::RequestArrived { rpc } => Some(*rpc),
+            Event::RequestArrived { rpc, .. } => Some(*rpc),
             _ => None,
         };
         self.events().iter().rev().find_map(arrived).expect("a request arrived")

@@ -8,7 +8,7 @@ use homa_core::{
     ResponseOptions, RpcKey, RxMeta, Segment,
 };
 
-use super::{MS, PORT, Sent, address, drain, failure, path};
+use super::{MS, PORT, Sent, address, drain, failure, is_answered, path};
 
 /// What a server on a [`Net`] does with a complete request.
 #[derive(Clone, Copy, Debug)]
@@ -197,7 +197,7 @@ impl Net {
     }
 
     pub(crate) fn answered(&self, host: usize, of: RpcKey) -> bool {
-        self.hosts[host].log.contains(&Event::ResponseArrived { rpc: of, cookie: 5 })
+        is_answered(&self.hosts[host].log, of, 5)
     }
 
     /// No RPC is left anywhere and nobody wants to be woken.
@@ -242,7 +242,7 @@ impl Node {
                     let length = self.lengths.remove(&rpc).unwrap();
                     self.engine.consumed(now, rpc, length).unwrap();
                 }
-                Event::RequestArrived { rpc } => {
+                Event::RequestArrived { rpc, .. } => {
                     self.arrived.push(rpc);
                     let length = self.lengths.remove(&rpc).unwrap();
                     self.engine.consumed(now, rpc, length).unwrap();

@@ -132,7 +132,7 @@ impl Solo {
             .events()
             .iter()
             .find_map(|event| match event {
-                Event::RequestArrived { rpc } => Some(*rpc),
+                Event::RequestArrived { rpc, .. } => Some(*rpc),
                 _ => None,
             })
             .expect("the request arrives");
@@ -201,6 +201,14 @@ impl Solo {
     pub(crate) fn ended(&self, of: RpcKey) -> bool {
         self.log.contains(&Event::Ended { rpc: of })
     }
+}
+
+/// Whether the response of a call with this cookie is complete.
+pub(crate) fn is_answered(log: &[Event], of: RpcKey, with: u64) -> bool {
+    log.iter().any(|event| match event {
+        Event::ResponseArrived { rpc, cookie, .. } => *rpc == of && *cookie == with,
+        _ => false,
+    })
 }
 
 pub(crate) fn failure(log: &[Event], of: RpcKey) -> Option<FailReason> {

@@ -495,7 +495,7 @@ impl<'a> Player<'a> {
                 Event::PeerAdded { path } => {
                     self.engine.path_changed(self.now(), path, self.mtu, None);
                 }
-                Event::RequestArrived { rpc } => self.message_arrived(rpc),
+                Event::RequestArrived { rpc, .. } => self.message_arrived(rpc),
                 Event::ResponseArrived { rpc, .. } => {
                     self.message_arrived(rpc);
                     let length = self.view_of(rpc).and_then(|view| view.rx_length).unwrap_or(0);
