@@ -164,8 +164,17 @@ impl StreamingCall {
 
     call_options!();
 
-    /// Begins the call, when there is room for it. The response can be awaited before the body is
-    /// complete.
+    /// Says how many bytes the body will have. It goes by one RPC then, also to Linux hosts, and the
+    /// response begins when all of it is there. Without a length there are two RPCs, one for each
+    /// direction, between hosts of this implementation.
+    pub fn length(mut self, body_bytes: u32) -> Self {
+        self.pending.announce(body_bytes);
+        self
+    }
+
+    /// Begins the call, when there is room for it: what writes the body, and the call itself, whose
+    /// response can be awaited, or [read](Call::reader), at the same time. Dropping either aborts
+    /// both, unless the body is finished.
     ///
     /// Cancel-safe: dropped while it waits for room, nothing was sent.
     ///
@@ -174,8 +183,8 @@ impl StreamingCall {
     pub fn open(self) -> Pending<impl Operation<Output = Result<(BodyWriter, Call), CallError>>> {
         let mut pending = self.pending;
         Pending::new(pending.handle().clone(), move |waker: &_| {
-            let writer = std::task::ready!(pending.poll_writer(waker));
-            Poll::Ready(writer.map(|writer| (BodyWriter::new(writer), Call::new(pending.take()))))
+            let (writer, call) = std::task::ready!(pending.poll_open(waker))?;
+            Poll::Ready(Ok((BodyWriter::new(writer), Call::new(call))))
         })
     }
 }

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use crate::pending::{Operation, Pending};
 use crate::shared::{
-    Acceptor, Closing, Content, Handle, Idle, PendingCall, ServingMode, core_on, open,
-    open_socket,
+    Acceptor, Closing, Content, Handle, Idle, PendingCall, ServingMode, core_on, open, open_socket,
 };
 use crate::{
     AcceptError, BindError, Body, Call, CallSet, Clock, Drive, Driver, EndpointBuilder,
@@ -112,10 +111,11 @@ impl Endpoint {
         Call::new(PendingCall::new(self.handle.clone(), server.into(), content))
     }
 
-    /// A call whose body is supplied piece by piece, so that it never has to be in memory as a
-    /// whole.
-    pub fn call_streaming(&self, server: impl Into<Target>, request_bytes: u32) -> StreamingCall {
-        let content = Content::Announced(request_bytes, Box::default());
+    /// A call whose body is written piece by piece, so that it never has to be in memory as a
+    /// whole. Without a [length](StreamingCall::length) both directions go at once: the server can
+    /// answer while it reads.
+    pub fn call_streaming(&self, server: impl Into<Target>) -> StreamingCall {
+        let content = Content::Announced(None, Box::default());
         StreamingCall::new(PendingCall::new(self.handle.clone(), server.into(), content))
     }
 

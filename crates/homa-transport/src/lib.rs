@@ -56,11 +56,16 @@
 //! # Features
 //!
 //! * `tokio` (default): a task of the runtime drives the endpoint. Without it, and in other
-//!   runtimes, futures work all the same; a thread of the endpoint drives, which takes longer.
+//!   runtimes, futures work all the same; a thread of the endpoint drives, which takes longer. With
+//!   it [`BodyReader`] is `AsyncRead` and [`BodyWriter`] `AsyncWrite`.
+//! * `futures`: they are `Stream` and `Sink`.
+//! * `http-body`: [`BodyReader`] is an `http_body::Body`.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(not(loom))]
+mod body_traits;
 #[cfg(not(loom))]
 mod builder;
 #[cfg(not(loom))]

@@ -82,8 +82,11 @@ impl Request {
     ///
     /// # Errors
     /// See [`ReplyError`].
-    pub fn reply_streaming(self, response_bytes: u32) -> Result<BodyWriter, ReplyError> {
-        self.responder.reply_streaming(response_bytes)
+    pub fn reply_streaming(
+        self,
+        body_bytes: impl Into<Option<u32>>,
+    ) -> Result<BodyWriter, ReplyError> {
+        self.responder.reply_streaming(body_bytes)
     }
 }
 
@@ -143,13 +146,28 @@ impl Responder {
         self.replier.reject(Rejection { code, text: text.into() });
     }
 
-    /// Announces a response of `response_bytes` whose bytes are supplied piece by piece.
+    /// Begins a response whose bytes are written piece by piece: `body_bytes`, or as many as there
+    /// will be (`None`), which Linux hosts do not take.
     ///
     /// # Errors
     /// See [`ReplyError`].
-    pub fn reply_streaming(self, response_bytes: u32) -> Result<BodyWriter, ReplyError> {
-        let outgoing = self.replier.reply_streaming(response_bytes, Metadata::new())?;
-        Ok(BodyWriter::new(outgoing))
+    pub fn reply_streaming(
+        self,
+        body_bytes: impl Into<Option<u32>>,
+    ) -> Result<BodyWriter, ReplyError> {
+        self.reply_streaming_with(body_bytes, Metadata::new())
+    }
+
+    /// As [`Responder::reply_streaming`], with something beside the body.
+    ///
+    /// # Errors
+    /// See [`ReplyError`].
+    pub fn reply_streaming_with(
+        self,
+        body_bytes: impl Into<Option<u32>>,
+        metadata: Metadata,
+    ) -> Result<BodyWriter, ReplyError> {
+        Ok(BodyWriter::new(self.replier.reply_streaming(body_bytes.into(), metadata)?))
     }
 }
 
@@ -197,10 +215,13 @@ impl RequestStream {
         self.reader.body_bytes()
     }
 
-    /// What reads the body and what answers, in any tasks and threads. The response of a call leaves
-    /// when all of its body is here: what is written before waits, and what was not read then is
-    /// kept in memory. So a reader that is not used is to be dropped, which discards the rest of the
-    /// body as it comes.
+    /// What reads the body and what answers, in any tasks and threads. A call that was opened
+    /// without a length is answered while its body is read; dropping the reader tells its client
+    /// ([`StreamError::Stopped`]).
+    ///
+    /// The response of other calls leaves when all of the body is here: what is written before
+    /// waits, and what was not read then is kept in memory. So a reader that is not used is to be
+    /// dropped, which discards the rest of the body as it comes.
     pub fn split(self) -> (BodyReader, Responder) {
         (self.reader, self.responder)
     }

@@ -15,11 +15,13 @@ use crate::{Message, Metadata, StreamError};
 #[must_use = "dropping it ends what it reads"]
 pub struct BodyReader {
     incoming: Incoming,
+    /// Of a chunk that was read in part.
+    rest: Bytes,
 }
 
 impl BodyReader {
     pub(crate) fn new(incoming: Incoming) -> Self {
-        Self { incoming }
+        Self { incoming, rest: Bytes::new() }
     }
 
     pub(crate) fn handle(&self) -> &Handle {
@@ -27,7 +29,31 @@ impl BodyReader {
     }
 
     pub(crate) fn poll_rest(&mut self, waker: &Waker) -> Poll<Result<Message, StreamError>> {
+        if !self.rest.is_empty() {
+            self.incoming.keep(std::mem::take(&mut self.rest));
+        }
         self.incoming.poll_rest(waker)
+    }
+
+    pub(crate) fn poll_chunk(&mut self, waker: &Waker) -> Poll<Result<Option<Bytes>, StreamError>> {
+        if !self.rest.is_empty() {
+            return Poll::Ready(Ok(Some(std::mem::take(&mut self.rest))));
+        }
+        self.incoming.poll_chunk(waker)
+    }
+
+    /// The next bytes, at most `bytes_max`; none at the end.
+    pub(crate) fn poll_part(
+        &mut self,
+        waker: &Waker,
+        bytes_max: usize,
+    ) -> Poll<Result<Bytes, StreamError>> {
+        let Some(mut chunk) = std::task::ready!(self.poll_chunk(waker))? else {
+            return Poll::Ready(Ok(Bytes::new()));
+        };
+        let part = chunk.split_to(chunk.len().min(bytes_max));
+        self.rest = chunk;
+        Poll::Ready(Ok(part))
     }
 
     /// The other end's address.
@@ -54,8 +80,7 @@ impl BodyReader {
     pub fn chunk(
         &mut self,
     ) -> Pending<impl Operation<Output = Result<Option<Bytes>, StreamError>>> {
-        let incoming = &mut self.incoming;
-        Pending::new(incoming.handle().clone(), move |waker: &_| incoming.poll_chunk(waker))
+        Pending::new(self.handle().clone(), move |waker: &_| self.poll_chunk(waker))
     }
 
     /// All that was not read yet. Dropping the future is as dropping the reader.
@@ -63,8 +88,8 @@ impl BodyReader {
     /// # Errors
     /// See [`StreamError`].
     pub fn collect(self) -> Pending<impl Operation<Output = Result<Message, StreamError>>> {
-        let mut incoming = self.incoming;
-        Pending::new(incoming.handle().clone(), move |waker: &_| incoming.poll_rest(waker))
+        let mut reader = self;
+        Pending::new(reader.handle().clone(), move |waker: &_| reader.poll_rest(waker))
     }
 }
 
@@ -80,13 +105,17 @@ impl BodyWriter {
         Self { outgoing }
     }
 
+    pub(crate) fn outgoing(&mut self) -> &mut Outgoing {
+        &mut self.outgoing
+    }
+
     /// The other end's address.
     pub fn peer(&self) -> SocketAddr {
         self.outgoing.peer()
     }
 
-    /// Bytes still to be supplied.
-    pub fn missing_bytes(&self) -> u32 {
+    /// Bytes still to be supplied, if that is known.
+    pub fn missing_bytes(&self) -> Option<u32> {
         self.outgoing.missing_bytes()
     }
 
@@ -111,7 +140,7 @@ impl BodyWriter {
     ///
     /// # Errors
     /// [`StreamError::Incomplete`] if that is not so; the RPC is aborted then.
-    pub fn finish(self) -> Result<(), StreamError> {
+    pub fn finish(mut self) -> Result<(), StreamError> {
         self.outgoing.finish()
     }
 }

@@ -60,8 +60,12 @@ fn the_first_byte_of_a_request_is_readable_before_the_last_is_sent() {
             responder.reply("got it").wait().unwrap();
         }
     });
-    let (mut sender, response) =
-        client.call_streaming(server.local_addr(), LARGE_BYTES as u32).open().wait().unwrap();
+    let (mut sender, response) = client
+        .call_streaming(server.local_addr())
+        .length(LARGE_BYTES as u32)
+        .open()
+        .wait()
+        .unwrap();
     let bytes = Bytes::from(body);
     sender.send(bytes.slice(..10_000)).wait().unwrap();
     // The pause lasts until the server has read something.
@@ -69,7 +73,7 @@ fn the_first_byte_of_a_request_is_readable_before_the_last_is_sent() {
     for at in (10_000..LARGE_BYTES).step_by(300_000) {
         sender.send(bytes.slice(at..(at + 300_000).min(LARGE_BYTES))).wait().unwrap();
     }
-    assert_eq!(sender.missing_bytes(), 0);
+    assert_eq!(sender.missing_bytes(), Some(0));
     sender.finish().unwrap();
     assert_eq!(response.wait().unwrap(), "got it");
     serving.join().unwrap();
@@ -164,7 +168,8 @@ fn a_body_that_ends_early_aborts_the_call_on_both_sides() {
     let server = streaming_server();
     let client = client();
     let address = server.local_addr();
-    let (mut sender, response) = client.call_streaming(address, 1_000_000).open().wait().unwrap();
+    let (mut sender, response) =
+        client.call_streaming(address).length(1_000_000).open().wait().unwrap();
     sender.send(pattern(200_000)).wait().unwrap();
     let (mut body, _responder) = server.accept_streaming().wait().unwrap().split();
     assert!(body.chunk().wait().unwrap().is_some());
@@ -186,11 +191,11 @@ fn more_than_announced_is_refused() {
     let server = streaming_server();
     let client = client();
     let (mut sender, _response) =
-        client.call_streaming(server.local_addr(), 10).open().wait().unwrap();
+        client.call_streaming(server.local_addr()).length(10).open().wait().unwrap();
     sender.send("12345").wait().unwrap();
     let error = sender.send("6789012").wait().unwrap_err();
-    assert!(matches!(error, StreamError::TooLong { announced_bytes: 10, .. }), "{error}");
-    assert_eq!(sender.missing_bytes(), 5);
+    assert!(matches!(error, StreamError::TooLong { most_bytes: 10, .. }), "{error}");
+    assert_eq!(sender.missing_bytes(), Some(5));
 }
 
 #[test]
@@ -240,7 +245,8 @@ async fn streams_work_in_a_runtime_too() {
         sender.finish().unwrap();
         server.close().await;
     });
-    let (mut sender, response) = client.call_streaming(address, 2 << 20).open().await.unwrap();
+    let (mut sender, response) =
+        client.call_streaming(address).length(2 << 20).open().await.unwrap();
     for piece in expected.chunks(100_000) {
         sender.send(piece.to_vec()).await.unwrap();
     }

@@ -21,14 +21,21 @@ pub enum StreamError {
         /// The client.
         peer: SocketAddr,
     },
-    /// More bytes were sent than the length announced.
-    #[error("the body for {peer} is longer than the {announced_bytes} bytes announced")]
+    /// The server reads no more of the body; it may answer the call all the same.
+    #[error("{peer} reads no more of the body")]
+    #[non_exhaustive]
+    Stopped {
+        /// The server.
+        peer: SocketAddr,
+    },
+    /// More bytes than the length announced, or than a message may have; none of them was taken.
+    #[error("the body for {peer} has more than {most_bytes} bytes")]
     #[non_exhaustive]
     TooLong {
         /// The other end's address.
         peer: SocketAddr,
-        /// The length given at the start.
-        announced_bytes: u32,
+        /// The length given at the start, or the most that `limits.max_message_bytes` lets.
+        most_bytes: u32,
     },
     /// `finish` came before all announced bytes were sent; the RPC was aborted.
     #[error("the body for {peer} lacks {missing_bytes} of the bytes announced")]
@@ -46,6 +53,7 @@ impl StreamError {
         match self {
             Self::Call(error) => error.io_kind(),
             Self::Cancelled { .. } => io::ErrorKind::ConnectionAborted,
+            Self::Stopped { .. } => io::ErrorKind::BrokenPipe,
             Self::TooLong { .. } => io::ErrorKind::InvalidInput,
             Self::Incomplete { .. } => io::ErrorKind::UnexpectedEof,
         }

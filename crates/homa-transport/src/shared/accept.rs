@@ -63,15 +63,13 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Queued {
     pub(crate) rpc: Arc<Rpc>,
+    /// The RPC that is answered, if it is another one.
+    pub(crate) answer: Option<Arc<Rpc>>,
     /// Empty for a stream.
     pub(crate) body: Message,
     /// When it is not accepted any more, or [`NEVER_NS`].
     pub(crate) refuse_at_ns: u64,
 }
-
-/// Nothing is accepted any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Closed;
 
 /// Result of [`AcceptQueue::pop_or_wait`].
 #[derive(Debug)]
@@ -162,12 +160,12 @@ impl AcceptQueue {
         self.more.load(Ordering::Acquire)
     }
 
-    /// Adds a request; returns who is to be woken: the newest waiter, whose caches are warm and who
+    /// Adds a request, or gives it back if nothing is accepted any more; returns who is to be woken: the newest waiter, whose caches are warm and who
     /// probably drives.
-    pub(crate) fn push(&self, request: Queued) -> Result<Option<Waker>, Closed> {
+    pub(crate) fn push(&self, request: Queued) -> Result<Option<Waker>, Queued> {
         let mut state = self.lock();
         if state.closed {
-            return Err(Closed);
+            return Err(request);
         }
         let bytes = request.body.len();
         state.requests.push(request.rpc.peer, request, bytes);

@@ -32,7 +32,7 @@ pub(crate) struct Accepted {
 impl Accepted {
     /// The request as a stream, which may be complete already.
     pub(crate) fn into_stream(self) -> (IncomingStream, Replier) {
-        let rpc = Arc::clone(self.replier.rpc());
+        let rpc = Arc::clone(self.replier.request());
         let is_stream = rpc.lock().incoming.streaming;
         let whole = (!is_stream).then_some(self.body);
         (IncomingStream::new(self.replier.handle().clone(), rpc, whole), self.replier)
@@ -89,7 +89,9 @@ impl<'a> Acceptor<'a> {
 
     fn accepted(&self, queue: &AcceptQueue, request: Queued) -> Accepted {
         self.refill(queue);
-        Accepted { body: request.body, replier: Replier::new(self.handle.clone(), request.rpc) }
+        let answer = request.answer.unwrap_or_else(|| Arc::clone(&request.rpc));
+        let replier = Replier::new(self.handle.clone(), request.rpc, answer);
+        Accepted { body: request.body, replier }
     }
 }
 

@@ -9,6 +9,7 @@ use homa_core::{Instant, RequestOptions};
 use homa_io::{Message, Metadata};
 
 use super::alarms::Alarm;
+use super::frame::Leg;
 use super::handle::Handle;
 use super::ops::Operation;
 use super::ready::ReadyQueue;
@@ -26,6 +27,8 @@ pub(crate) struct PendingCall {
     handle: Handle,
     server: Target,
     options: CallOptions,
+    /// The name of its pair of RPCs, if it has two.
+    pair: Option<u64>,
     stage: Stage,
 }
 
@@ -79,11 +82,24 @@ struct Request {
 impl PendingCall {
     #[inline]
     pub(crate) fn new(handle: Handle, server: Target, content: Content) -> Self {
-        Self { handle, server, options: CallOptions::default(), stage: Stage::New(content) }
+        Self {
+            handle,
+            server,
+            options: CallOptions::default(),
+            pair: None,
+            stage: Stage::New(content),
+        }
     }
 
     pub(crate) fn options(&mut self) -> &mut CallOptions {
         &mut self.options
+    }
+
+    /// Says how many bytes the body of a call that has not begun will have.
+    pub(crate) fn announce(&mut self, body_bytes: u32) {
+        if let Stage::New(Content::Announced(length_bytes, _)) = &mut self.stage {
+            *length_bytes = Some(body_bytes);
+        }
     }
 
     /// What is to travel beside the body of a call that has not begun.
@@ -109,6 +125,7 @@ impl PendingCall {
             handle: self.handle.clone(),
             server: self.server.clone(),
             options: std::mem::take(&mut self.options),
+            pair: self.pair,
             stage: std::mem::replace(&mut self.stage, Stage::Over),
         }
     }
@@ -159,8 +176,9 @@ impl PendingCall {
         let (has_room, later) = (charge.is_some(), queue.is_some());
         let mut state = RpcState { charge, queue, ..RpcState::default() };
         state.incoming.streaming = options.streaming_response;
-        if let Content::Announced(request_bytes, _) = content {
-            state.outgoing.length_bytes = request_bytes;
+        if let Content::Announced(request_bytes, frame) = &content {
+            state.outgoing.length_bytes = *request_bytes;
+            state.is_upload = frame.leg.is_some();
         }
         let rpc = Rpc::new(server, Role::Client, state);
         let request = Request { rpc, content, options: request_options, later, place: None };
@@ -285,17 +303,54 @@ impl PendingCall {
         }))
     }
 
-    /// Ready with what supplies the body.
-    pub(crate) fn poll_writer(&mut self, waker: &Waker) -> Poll<Result<OutgoingStream, CallError>> {
+    /// Ready with what supplies the body, and the call that gets the response. A body of unknown
+    /// length goes by an RPC of its own.
+    pub(crate) fn poll_open(
+        &mut self,
+        waker: &Waker,
+    ) -> Poll<Result<(OutgoingStream, Self), CallError>> {
+        let pair = self.begin_pair();
         if let Err(error) = ready!(self.poll_started(waker)) {
             return Poll::Ready(Err(error));
         }
         let Stage::Sent(rpc) = &self.stage else {
             return Poll::Ready(Err(CallErrorKind::Closed.into()));
         };
-        let length_bytes = rpc.lock().outgoing.length_bytes;
         let rpc = Arc::clone(rpc);
-        Poll::Ready(Ok(OutgoingStream::new(self.handle.clone(), rpc, length_bytes)))
+        let length_bytes = rpc.lock().outgoing.length_bytes;
+        let writer = OutgoingStream::new(self.handle.clone(), Arc::clone(&rpc), length_bytes);
+        let mut call = self.take();
+        if let Some(pair) = pair {
+            call.stage = Stage::New(Content::Download(pair));
+            call.begin_anyway(&rpc);
+        }
+        Poll::Ready(Ok((writer, call)))
+    }
+
+    /// The name of the pair of RPCs that a body of unknown length takes.
+    fn begin_pair(&mut self) -> Option<u64> {
+        if let Stage::New(Content::Announced(None, frame)) = &mut self.stage {
+            frame.open = true;
+            self.pair = Some(self.handle.next_pair());
+            frame.leg = self.pair.map(|pair| (Leg::Upload, pair));
+        }
+        self.pair
+    }
+
+    /// Begins the RPC that gets the response of a call whose body goes by `upload`, whether there is
+    /// room or not: the call has taken its place.
+    fn begin_anyway(&mut self, upload: &Arc<Rpc>) {
+        self.begin();
+        if let Stage::Waiting(_) = &self.stage {
+            if let Stage::Waiting(request) = std::mem::replace(&mut self.stage, Stage::Over) {
+                let charge = self.handle.rooms.calls.enter_anyway(request.rpc.peer, 0);
+                request.rpc.lock().charge = Some(charge);
+                self.stage = Stage::Sent(request.submit(&self.handle));
+            }
+        }
+        if let Stage::Sent(download) = &self.stage {
+            Rpc::pair(upload, download);
+        }
     }
 
     /// Polls a call that is under way until `look` finds what is awaited.
@@ -426,7 +481,7 @@ fn check(
     handle.check_open()?;
     let max_bytes = handle.facts.max_message_bytes;
     let length_bytes = match content {
-        Content::Announced(body_bytes, _) => u64::from(*body_bytes),
+        Content::Announced(body_bytes, _) => u64::from(body_bytes.unwrap_or(0)),
         content => content.held_bytes(),
     };
     let ip = server.ip();

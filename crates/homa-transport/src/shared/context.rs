@@ -6,13 +6,14 @@ use std::sync::Arc;
 use homa_core::{FailReason, Path, SendError};
 use homa_io::{Message, ShardView};
 
-use super::accept::{Closed, Queued};
+use super::accept::Queued;
 use super::facts::Facts;
 use super::frame::Malformed;
 use super::registry::Registry;
 use super::rooms::Rooms;
-use super::rpc::{EarlyResponse, Role, Rpc, RpcState};
+use super::rpc::{Content, EarlyResponse, Role, Rpc, RpcState};
 use super::send;
+use super::singles::{Meeting, Single};
 use super::wakes::Wakes;
 use crate::drive::seat::NEVER_NS;
 use crate::drive::sync::MutexGuard;
@@ -102,8 +103,22 @@ impl Context<'_> {
         self.end(rpc, FailReason::Rejected, CallErrorKind::Malformed, shard);
     }
 
-    /// Ends an RPC for `why` at the other end, and for `kind` here.
+    /// Ends an RPC for `why` at the other end, and for `kind` here; its partner too.
     pub(crate) fn end(
+        &mut self,
+        rpc: &Rpc,
+        why: FailReason,
+        kind: CallErrorKind,
+        shard: &mut ShardView<'_>,
+    ) {
+        let partner = rpc.partner();
+        for rpc in [Some(rpc), partner.as_deref()].into_iter().flatten() {
+            self.end_one(rpc, why, kind.clone(), shard);
+        }
+    }
+
+    /// Ends an RPC but not its partner.
+    pub(crate) fn end_one(
         &mut self,
         rpc: &Rpc,
         why: FailReason,
@@ -141,21 +156,62 @@ impl Context<'_> {
         }
     }
 
-    /// Queues a request for those who accept, or refuses it if nobody does any more.
+    /// Queues a request for those who accept, when both of its RPCs are here if it has two.
     pub(crate) fn accept(&mut self, rpc: &Arc<Rpc>, body: Message, shard: &mut ShardView<'_>) {
-        let mut state = rpc.lock();
+        let leg = rpc.lock().incoming.leg();
+        let Some((leg, pair)) = leg else {
+            return self.queue(
+                Queued { rpc: Arc::clone(rpc), answer: None, body, refuse_at_ns: NEVER_NS },
+                shard,
+            );
+        };
+        let now_ns = shard.now().as_nanos();
+        for old in self.registry.single.take_old(now_ns.saturating_sub(self.facts.timeout_ns)) {
+            self.refuse(&old, FailReason::Overloaded, shard);
+        }
+        let single = Single { rpc: Arc::clone(rpc), body, leg, since_ns: now_ns };
+        match self.registry.single.meet(pair, single) {
+            Meeting::Waits => {}
+            Meeting::Refused => self.refuse(rpc, FailReason::Overloaded, shard),
+            Meeting::Complete { upload, download } => {
+                Rpc::pair(&upload.rpc, &download.rpc);
+                download.rpc.lock().queued = true;
+                self.thank(&upload.rpc, shard);
+                let (rpc, answer) = (upload.rpc, Some(download.rpc));
+                self.queue(
+                    Queued { rpc, answer, body: upload.body, refuse_at_ns: NEVER_NS },
+                    shard,
+                );
+            }
+        }
+    }
+
+    /// Queues a request, or refuses it if nobody accepts any more.
+    fn queue(&mut self, mut request: Queued, shard: &mut ShardView<'_>) {
+        let mut state = request.rpc.lock();
         let now_ns = shard.now().as_nanos();
         let arrived_ns = state.arrived_ns.unwrap_or(now_ns);
         let timeout = state.incoming.frame.as_ref().and_then(|frame| frame.timeout);
         state.deadline_ns = timeout.map(|timeout| {
             arrived_ns.saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(NEVER_NS))
         });
-        let refuse_at_ns = self.rooms.requests.refuse_at_ns(arrived_ns, state.deadline_ns);
+        request.refuse_at_ns = self.rooms.requests.refuse_at_ns(arrived_ns, state.deadline_ns);
         state.queued = true;
         drop(state);
-        match self.rooms.requests.push(Queued { rpc: Arc::clone(rpc), body, refuse_at_ns }) {
+        match self.rooms.requests.push(request) {
             Ok(waiter) => self.wakes.add(waiter),
-            Err(Closed) => self.refuse(rpc, FailReason::NotExecuted, shard),
+            Err(request) => self.refuse(&request.rpc, FailReason::NotExecuted, shard),
+        }
+    }
+
+    /// Answers the RPC that brings the body of a call, when all of it is here.
+    pub(crate) fn thank(&mut self, upload: &Rpc, shard: &mut ShardView<'_>) {
+        let state = upload.lock();
+        if let Some(key) = state.key.filter(|_| state.incoming.complete) {
+            drop(state);
+            let thanks = EarlyResponse::new(Content::Whole(Message::new()));
+            // Stale: its client does not need it any more.
+            let _ = send::response(key, thanks, shard);
         }
     }
 

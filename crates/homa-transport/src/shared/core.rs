@@ -47,6 +47,9 @@ pub(crate) struct Core {
     pub(super) later_since_ns: AtomicU64,
     /// Something was added for later since the guard looked.
     batches: AtomicBool,
+    /// The last name of a pair of RPCs. They begin with the time, so that another incarnation of
+    /// this endpoint has others.
+    last_pair: AtomicU64,
     pub(crate) seat: Seat<Waker>,
     spin: SpinBudget,
     pub(crate) rooms: Rooms,
@@ -77,11 +80,13 @@ impl Core {
         life: Lifecycle,
         spin: SpinBudget,
     ) -> Self {
+        let now_ns = shard.now_ns();
         Self {
             shard,
             inbox: Inbox::new(),
             later_since_ns: AtomicU64::new(0),
             batches: AtomicBool::new(false),
+            last_pair: AtomicU64::new(now_ns),
             seat: Seat::new(),
             spin,
             rooms,
@@ -125,6 +130,11 @@ impl Core {
             Some(error) => Err(AcceptError::Socket(error)),
             None => Ok(&self.rooms.requests),
         }
+    }
+
+    /// A new name for a pair of RPCs.
+    pub(crate) fn next_pair(&self) -> u64 {
+        self.last_pair.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The clock of all deadlines.

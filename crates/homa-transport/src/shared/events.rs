@@ -6,6 +6,7 @@ use homa_core::{Event, FailReason, Path, RpcKey};
 use homa_io::{EventHandler, ShardView};
 
 use super::context::Context;
+use super::frame::Leg;
 use super::rpc::{Role, Rpc, RpcState};
 use crate::{CallError, CallErrorKind};
 
@@ -16,20 +17,20 @@ const STREAM_BUFFER_BYTES: usize = 256 << 10;
 impl EventHandler for Context<'_> {
     fn event(&mut self, event: Event, shard: &mut ShardView<'_>) {
         match event {
-            Event::RequestStarted { rpc, path, length, framed } => {
+            Event::RequestStarted { rpc, path, length, framed, .. } => {
                 self.request_started(rpc, path, (length, framed), shard);
             }
-            Event::RequestArrived { rpc } => self.arrived(rpc, shard),
+            Event::RequestArrived { rpc, length } => self.arrived(rpc, length, shard),
             Event::ResponseStarted { rpc, length, framed, .. } => {
                 self.response_started(rpc, length, framed);
             }
-            Event::ResponseArrived { rpc, .. } => self.arrived(rpc, shard),
-            Event::BodyProgress { rpc, contiguous_upto } => {
+            Event::ResponseArrived { rpc, length, .. } => self.arrived(rpc, length, shard),
+            Event::BodyProgress { rpc, contiguous_upto, length } => {
                 if let Some(rpc) = self.registry.get(rpc).cloned() {
-                    self.progress(&rpc, contiguous_upto, shard);
+                    self.progress(&rpc, (contiguous_upto, length), shard);
                 }
             }
-            Event::Failed { rpc, reason, .. } => self.failed(rpc, reason),
+            Event::Failed { rpc, reason, .. } => self.failed(rpc, reason, shard),
             Event::Released { rpc, upto } => self.released(rpc, upto),
             Event::Ended { rpc } => self.ended(rpc),
             _ => {}
@@ -70,17 +71,22 @@ impl Context<'_> {
     }
 
     /// The incoming message is complete.
-    fn arrived(&mut self, key: RpcKey, shard: &mut ShardView<'_>) {
+    fn arrived(&mut self, key: RpcKey, length_bytes: u32, shard: &mut ShardView<'_>) {
         let Some(rpc) = self.registry.get(key) else { return };
         let mut state = rpc.lock();
         state.incoming.complete = true;
         if state.incoming.streaming {
             let rpc = Arc::clone(rpc);
-            let length_bytes = state.incoming.length_bytes.unwrap_or(0);
             let early_response = state.early_response.take();
+            // What was not read is kept, so that the RPC can end.
+            let is_upload = matches!(state.incoming.leg(), Some((Leg::Upload, _)));
+            state.incoming.read_ahead |= is_upload;
             drop(state);
-            self.progress(&rpc, length_bytes, shard);
+            self.progress(&rpc, (length_bytes, length_bytes), shard);
             self.stream_arrived(&rpc);
+            if is_upload && rpc.lock().partner.is_some() {
+                self.thank(&rpc, shard);
+            }
             if let Some(response) = early_response {
                 self.reply(&rpc, rpc.lock(), *response, shard);
             }
@@ -103,9 +109,15 @@ impl Context<'_> {
     }
 
     /// More of a stream is here.
-    fn progress(&mut self, rpc: &Arc<Rpc>, contiguous_upto: u32, shard: &mut ShardView<'_>) {
+    fn progress(
+        &mut self,
+        rpc: &Arc<Rpc>,
+        (contiguous_upto, length_bytes): (u32, u32),
+        shard: &mut ShardView<'_>,
+    ) {
         let mut state = rpc.lock();
         let incoming = &mut state.incoming;
+        incoming.length_bytes = Some(length_bytes);
         incoming.contiguous_upto = incoming.contiguous_upto.max(contiguous_upto);
         let may_take = incoming.unread_bytes() < STREAM_BUFFER_BYTES;
         if may_take || incoming.discarded || incoming.read_ahead {
@@ -126,10 +138,17 @@ impl Context<'_> {
         }
     }
 
-    fn failed(&mut self, key: RpcKey, reason: FailReason) {
+    fn failed(&mut self, key: RpcKey, reason: FailReason, shard: &mut ShardView<'_>) {
         let Some(rpc) = self.registry.get(key).cloned() else { return };
         self.release(&rpc);
-        rpc.fail(CallError::from_reason(reason, rpc.peer), self.wakes);
+        let error = CallError::from_reason(reason, rpc.peer);
+        // A server that reads no more of a request may answer it all the same.
+        let reads_no_more = rpc.role == Role::Client && reason == FailReason::Rejected;
+        let partner = rpc.partner().filter(|_| !(reads_no_more && rpc.lock().is_upload));
+        if let Some(partner) = partner {
+            self.end_one(&partner, FailReason::Rejected, error.kind().clone(), shard);
+        }
+        rpc.fail(error, self.wakes);
     }
 
     fn released(&mut self, key: RpcKey, upto: u32) {

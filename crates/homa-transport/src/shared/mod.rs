@@ -6,7 +6,8 @@
 //! * limits: [`room`] for messages, [`turns`] of clients, both by [`peers`]; requests in
 //!   [`service`]; who waits for them is in [`waiters`], who for a time in
 //!   [`alarms`], who is to be woken in [`wakes`];
-//! * [`frame`]: what a message says besides its body;
+//! * [`frame`]: what a message says besides its body; [`singles`]: the two RPCs of a call that goes
+//!   both ways at once;
 //! * [`rpc`]: state of an RPC that its user shares with the thread that drives; [`accept`]:
 //!   requests for those that accept; [`rooms`] has all limits of an endpoint;
 //! * what happens under the lock: [`ops`] go in, messages are handed over in [`send`], [`events`]
@@ -43,6 +44,7 @@ mod rooms;
 mod rpc;
 mod send;
 mod service;
+mod singles;
 mod spin;
 mod stream;
 mod task_slot;
@@ -56,7 +58,6 @@ pub(crate) use accept::ServingMode;
 pub(crate) use acceptor::{Accepted, Acceptor};
 pub(crate) use call::PendingCall;
 pub(crate) use completions::Completions;
-pub(crate) use frame::Frame;
 pub(crate) use handle::{Closing, Handle, Idle};
 pub(crate) use open::{core_on, open, open_socket};
 pub(crate) use replier::Replier;

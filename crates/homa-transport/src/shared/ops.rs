@@ -22,6 +22,8 @@ pub(crate) enum Operation {
     Reply(Arc<Rpc>, Content, Charge),
     /// The next bytes of an announced message.
     Supply(Arc<Rpc>, Bytes),
+    /// All of a message of unknown length was supplied.
+    Finish(Arc<Rpc>),
     /// Read what comes in as a stream from now on.
     Stream(Arc<Rpc>),
     /// Move what has arrived of a stream to its reader.
@@ -47,15 +49,24 @@ pub(crate) fn execute(operation: Operation, shard: &mut ShardView<'_>, context: 
         Operation::Reply(rpc, content, charge) => {
             let mut state = rpc.lock();
             state.charge = Some(charge);
-            let response = EarlyResponse { content, pieces: Vec::new() };
+            let response = EarlyResponse::new(content);
             context.reply(&rpc, state, response, shard);
         }
         Operation::Supply(rpc, bytes) => supply(&rpc, bytes, shard, context),
+        Operation::Finish(rpc) => finish(&rpc, shard, context),
         Operation::Stream(rpc) => stream(&rpc, shard),
         Operation::Take(rpc) => context.take(&rpc, shard),
         Operation::Discard(rpc) => {
-            rpc.lock().incoming.discarded = true;
-            context.take(&rpc, shard);
+            let mut state = rpc.lock();
+            state.incoming.discarded = true;
+            let stops = state.partner.is_some() && !state.incoming.complete;
+            drop(state);
+            if stops {
+                let kind = CallErrorKind::BodyIncomplete;
+                context.end_one(&rpc, FailReason::Rejected, kind, shard);
+            } else {
+                context.take(&rpc, shard);
+            }
         }
         Operation::Abort(rpc) => abort(&rpc, shard, context),
         Operation::Refuse(rpc) => context.refuse(&rpc, FailReason::Overloaded, shard),
@@ -119,6 +130,20 @@ fn supply(rpc: &Arc<Rpc>, bytes: Bytes, shard: &mut ShardView<'_>, context: &mut
     match shard.supply(key, bytes) {
         Ok(()) | Err(RpcError::Stale) => {}
         // More than announced, which the sender has checked: give up rather than send garbage.
+        Err(_) => abort(rpc, shard, context),
+    }
+}
+
+fn finish(rpc: &Arc<Rpc>, shard: &mut ShardView<'_>, context: &mut Context<'_>) {
+    let mut state = rpc.lock();
+    if let Some(response) = state.early_response.as_deref_mut() {
+        response.finished = true;
+        return;
+    }
+    let Some(key) = state.key else { return };
+    drop(state);
+    match shard.finish(key) {
+        Ok(()) | Err(RpcError::Stale) => {}
         Err(_) => abort(rpc, shard, context),
     }
 }

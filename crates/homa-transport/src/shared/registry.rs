@@ -5,6 +5,7 @@ use std::sync::Arc;
 use homa_core::RpcKey;
 
 use super::rpc::Rpc;
+use super::singles::Singles;
 use super::turns::Turns;
 
 /// The library's side of the state behind the lock.
@@ -14,6 +15,8 @@ pub(crate) struct Registry {
     rpcs: Vec<Option<(RpcKey, Arc<Rpc>)>>,
     /// Requests that arrived when the accept queue had no room for them.
     pub(crate) not_queued: Turns<Arc<Rpc>>,
+    /// RPCs of calls that go both ways at once, while the other one is not here.
+    pub(crate) single: Singles,
 }
 
 impl Registry {

@@ -19,6 +19,9 @@ use crate::{Rejection, ReplyError};
 #[derive(Debug)]
 pub(crate) struct Replier {
     handle: Handle,
+    /// Brought the request.
+    request: Arc<Rpc>,
+    /// Is answered: mostly the same.
     rpc: Arc<Rpc>,
     /// Boxed, since it is rarely there and the replier is moved a lot.
     wait: Option<Box<Wait>>,
@@ -36,22 +39,23 @@ struct Wait {
 }
 
 impl Replier {
-    pub(crate) fn new(handle: Handle, rpc: Arc<Rpc>) -> Self {
+    pub(crate) fn new(handle: Handle, request: Arc<Rpc>, answer: Arc<Rpc>) -> Self {
         handle.rooms.service.enter();
-        Self { handle, rpc, wait: None, used: false }
+        Self { handle, request, rpc: answer, wait: None, used: false }
     }
 
     /// When the client gives the call up, if it said so.
     pub(crate) fn deadline_ns(&self) -> Option<u64> {
-        self.rpc.lock().deadline_ns
+        self.request.lock().deadline_ns
     }
 
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    pub(crate) fn rpc(&self) -> &Arc<Rpc> {
-        &self.rpc
+    /// The RPC that brought the request.
+    pub(crate) fn request(&self) -> &Arc<Rpc> {
+        &self.request
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {
@@ -127,11 +131,11 @@ impl Replier {
     /// the engine limits what all hold together.
     pub(crate) fn reply_streaming(
         mut self,
-        body_bytes: u32,
+        body_bytes: Option<u32>,
         metadata: Metadata,
     ) -> Result<OutgoingStream, ReplyError> {
-        self.check(u64::from(body_bytes), Some(&metadata))?;
-        let frame = Box::new(Frame { metadata, ..Frame::default() });
+        self.check(u64::from(body_bytes.unwrap_or(0)), Some(&metadata))?;
+        let frame = Box::new(Frame { open: body_bytes.is_none(), metadata, ..Frame::default() });
         self.submit(Content::Announced(body_bytes, frame));
         Ok(OutgoingStream::new(self.handle.clone(), Arc::clone(&self.rpc), body_bytes))
     }

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::panic::RefUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use homa_core::RpcKey;
 use homa_io::{Body, Message, Metadata};
 
 use super::context::length_u32;
-use super::frame::{Frame, Malformed};
+use super::frame::{Frame, Leg, Malformed};
 use super::ready::ReadyQueue;
 use super::room::Charge;
 use super::wakes::Wakes;
@@ -62,6 +62,10 @@ pub(crate) struct RpcState {
     pub(crate) incoming: Incoming,
     /// The outgoing message, if it is supplied piece by piece.
     pub(crate) outgoing: Outgoing,
+    /// Client: it brings the body of a call whose response comes by another RPC.
+    pub(crate) is_upload: bool,
+    /// The other RPC of a call that goes both ways at once.
+    pub(crate) partner: Option<Weak<Rpc>>,
     /// Server: a response given before the request was complete.
     pub(crate) early_response: Option<Box<EarlyResponse>>,
     /// Waits for what comes in.
@@ -102,8 +106,8 @@ pub(crate) struct Incoming {
 /// The outgoing message of a stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Outgoing {
-    /// Bytes announced.
-    pub(crate) length_bytes: u32,
+    /// Bytes announced; `None`: not known.
+    pub(crate) length_bytes: Option<u32>,
     /// Bytes that the engine does not need any more.
     pub(crate) released_upto: u32,
 }
@@ -113,8 +117,10 @@ pub(crate) struct Outgoing {
 pub(crate) enum Content {
     /// All of it.
     Whole(Body),
-    /// Its bytes are supplied later: their number, and what goes ahead of them.
-    Announced(u32, Box<Frame>),
+    /// Its bytes are supplied later: their number, if it is known, and what goes ahead of them.
+    Announced(Option<u32>, Box<Frame>),
+    /// Nothing: its response is that of the call whose body goes by the other RPC of this pair.
+    Download(u64),
     /// The rejection of a request.
     Rejection(Box<Rejection>),
 }
@@ -124,7 +130,7 @@ impl Content {
     pub(crate) fn held_bytes(&self) -> u64 {
         match self {
             Self::Whole(body) => body.len() as u64,
-            Self::Announced(..) => 0,
+            Self::Announced(..) | Self::Download(_) => 0,
             Self::Rejection(rejection) => rejection.text.len() as u64,
         }
     }
@@ -134,7 +140,7 @@ impl Content {
         match self {
             Self::Whole(body) => Some(body.metadata()),
             Self::Announced(_, frame) => Some(&frame.metadata),
-            Self::Rejection(_) => None,
+            Self::Rejection(_) | Self::Download(_) => None,
         }
     }
 
@@ -143,7 +149,7 @@ impl Content {
         match self {
             Self::Whole(body) => Some(body.metadata_mut()),
             Self::Announced(_, frame) => Some(&mut frame.metadata),
-            Self::Rejection(_) => None,
+            Self::Rejection(_) | Self::Download(_) => None,
         }
     }
 }
@@ -154,6 +160,14 @@ pub(crate) struct EarlyResponse {
     pub(crate) content: Content,
     /// Of an announced one, what was supplied so far.
     pub(crate) pieces: Vec<Bytes>,
+    /// Of one of unknown length: that is all.
+    pub(crate) finished: bool,
+}
+
+impl EarlyResponse {
+    pub(crate) fn new(content: Content) -> Self {
+        Self { content, pieces: Vec::new(), finished: false }
+    }
 }
 
 impl Rpc {
@@ -165,6 +179,17 @@ impl Rpc {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, RpcState> {
         lock(&self.state)
+    }
+
+    /// The other RPC of a call that goes both ways at once, if it is alive.
+    pub(crate) fn partner(&self) -> Option<Arc<Self>> {
+        self.lock().partner.as_ref()?.upgrade()
+    }
+
+    /// Makes the two RPCs of a call known to each other.
+    pub(crate) fn pair(upload: &Arc<Self>, download: &Arc<Self>) {
+        upload.lock().partner = Some(Arc::downgrade(download));
+        download.lock().partner = Some(Arc::downgrade(upload));
     }
 
     /// Whether it failed.
@@ -263,6 +288,11 @@ impl Incoming {
     /// Whether it is the rejection of a request.
     pub(crate) fn is_rejection(&self) -> bool {
         self.frame.as_ref().is_some_and(|frame| frame.rejection.is_some())
+    }
+
+    /// Which RPC of a call that goes both ways at once it is, and of which.
+    pub(crate) fn leg(&self) -> Option<(Leg, u64)> {
+        self.frame.as_ref()?.leg
     }
 
     /// Whether its body has a byte behind it that is none of its bytes.

@@ -7,7 +7,7 @@ use homa_core::{Instant, Path, RequestOptions, ResponseOptions, RpcKey, SendErro
 use homa_io::{Body, ShardView};
 
 use super::context::length_u32;
-use super::frame::Frame;
+use super::frame::{Frame, Leg};
 use super::rpc::{Content, EarlyResponse};
 
 /// Begins a call.
@@ -34,12 +34,21 @@ pub(crate) fn request(
         }
         Content::Announced(body_bytes, mut frame) => {
             frame.timeout = timeout;
-            options.framed = *frame != Frame::default();
-            let ahead = if options.framed { frame.encode() } else { Bytes::new() };
+            let ahead = if *frame == Frame::default() { Bytes::new() } else { frame.encode() };
+            options.framed = !ahead.is_empty();
+            options.open = frame.open;
+            let Some(body_bytes) = body_bytes else {
+                return shard.send_request(path, ahead.into(), 0, options);
+            };
             let length_bytes = body_bytes.saturating_add(length_u32(ahead.len()));
             let key = shard.send_request_streaming(path, length_bytes, 0, options)?;
             supply(key, ahead, shard);
             Ok(key)
+        }
+        Content::Download(pair) => {
+            let frame = Frame { leg: Some((Leg::Download, pair)), timeout, ..Frame::default() };
+            options.framed = true;
+            shard.send_request(path, frame.encode().into(), 0, options)
         }
         Content::Rejection(_) => Err(SendError::NotInService),
     }
@@ -62,17 +71,25 @@ pub(crate) fn response(
             shard.send_response(key, frame.ahead_of(rejection.text.into()), framed)
         }
         Content::Announced(body_bytes, frame) => {
-            let framed = *frame != Frame::default();
-            let options = ResponseOptions { framed, ..ResponseOptions::default() };
-            let ahead = if options.framed { frame.encode() } else { Bytes::new() };
-            let length_bytes = body_bytes.saturating_add(length_u32(ahead.len()));
-            shard.send_response_streaming(key, length_bytes, options)?;
-            supply(key, ahead, shard);
+            let ahead = if *frame == Frame::default() { Bytes::new() } else { frame.encode() };
+            let (framed, open) = (!ahead.is_empty(), frame.open);
+            let options = ResponseOptions { framed, open, ..ResponseOptions::default() };
+            if let Some(body_bytes) = body_bytes {
+                let length_bytes = body_bytes.saturating_add(length_u32(ahead.len()));
+                shard.send_response_streaming(key, length_bytes, options)?;
+                supply(key, ahead, shard);
+            } else {
+                shard.send_response(key, ahead.into(), options)?;
+            }
             for piece in response.pieces {
                 supply(key, piece, shard);
             }
+            if response.finished {
+                let _ = shard.finish(key);
+            }
             Ok(())
         }
+        Content::Download(_) => Err(SendError::NotInService),
     }
 }
 

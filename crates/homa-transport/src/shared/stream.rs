@@ -8,6 +8,7 @@ use bytes::Bytes;
 use homa_io::{Message, Metadata};
 
 use super::context::length_u32;
+use super::frame::FRAME_BYTES_MAX;
 use super::handle::Handle;
 use super::ops::Operation;
 use super::rpc::{Role, Rpc, RpcState};
@@ -95,6 +96,11 @@ impl IncomingStream {
         Poll::Pending
     }
 
+    /// Puts bytes that were read ahead of what is collected.
+    pub(crate) fn keep(&mut self, bytes: Bytes) {
+        self.collected.push(bytes);
+    }
+
     /// Everything not read yet, when it is there.
     pub(crate) fn poll_rest(&mut self, waker: &Waker) -> Poll<Result<Message, StreamError>> {
         loop {
@@ -151,13 +157,15 @@ impl Drop for IncomingStream {
 pub(crate) struct OutgoingStream {
     handle: Handle,
     rpc: Arc<Rpc>,
-    length_bytes: u32,
+    /// `None`: not known.
+    length_bytes: Option<u32>,
     supplied_bytes: u32,
+    finished: bool,
 }
 
 impl OutgoingStream {
-    pub(crate) fn new(handle: Handle, rpc: Arc<Rpc>, length_bytes: u32) -> Self {
-        Self { handle, rpc, length_bytes, supplied_bytes: 0 }
+    pub(crate) fn new(handle: Handle, rpc: Arc<Rpc>, length_bytes: Option<u32>) -> Self {
+        Self { handle, rpc, length_bytes, supplied_bytes: 0, finished: false }
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {
@@ -168,8 +176,16 @@ impl OutgoingStream {
         &self.handle
     }
 
-    pub(crate) fn missing_bytes(&self) -> u32 {
-        self.length_bytes.saturating_sub(self.supplied_bytes)
+    /// Bytes still to be supplied, if that is known.
+    pub(crate) fn missing_bytes(&self) -> Option<u32> {
+        Some(self.length_bytes?.saturating_sub(self.supplied_bytes))
+    }
+
+    /// The most that it can have: of unknown length what a message may have besides its frame.
+    fn most_bytes(&self) -> u32 {
+        let frame_bytes = length_u32(FRAME_BYTES_MAX).saturating_add(1);
+        let longest = self.handle.facts.max_message_bytes.saturating_sub(frame_bytes);
+        self.length_bytes.unwrap_or(longest)
     }
 
     /// Takes `bytes` when little enough is on its way.
@@ -178,52 +194,68 @@ impl OutgoingStream {
         waker: &Waker,
         bytes: &mut Option<Bytes>,
     ) -> Poll<Result<(), StreamError>> {
-        let length_bytes = length_u32(bytes.as_ref().map_or(0, Bytes::len));
-        if self.handle.is_forked() {
-            return Poll::Ready(Err(CallError::from(CallErrorKind::Forked).into()));
-        }
-        if length_bytes == 0 {
+        let more_bytes = length_u32(bytes.as_ref().map_or(0, Bytes::len));
+        if more_bytes == 0 {
             return Poll::Ready(Ok(()));
         }
-        if length_bytes > self.missing_bytes() {
-            let announced_bytes = self.length_bytes;
-            let error = StreamError::TooLong { peer: self.rpc.peer, announced_bytes };
-            return Poll::Ready(Err(error));
+        let most_bytes = self.most_bytes();
+        if more_bytes > most_bytes.saturating_sub(self.supplied_bytes) {
+            return Poll::Ready(Err(StreamError::TooLong { peer: self.rpc.peer, most_bytes }));
         }
-        let mut state = self.rpc.lock();
-        if let Some(error) = &state.failed {
-            return Poll::Ready(Err(stream_error(&self.rpc, CallError::clone(error))));
-        }
-        let on_its_way = self.supplied_bytes.saturating_sub(state.outgoing.released_upto);
-        if on_its_way >= OUTGOING_WINDOW_BYTES {
-            store_waker(&mut state.writer, waker);
-            // The response begins when the request is complete, which its reader may not reach.
-            let read_ahead = state.early_response.is_some() && !state.incoming.read_ahead;
-            state.incoming.read_ahead |= read_ahead;
-            drop(state);
-            if read_ahead {
-                self.handle.submit(Operation::Take(Arc::clone(&self.rpc)));
-            }
-            return Poll::Pending;
-        }
-        drop(state);
-        self.supplied_bytes += length_bytes;
+        std::task::ready!(self.poll_ready(waker))?;
+        self.supplied_bytes += more_bytes;
         let bytes = bytes.take().unwrap_or_default();
         self.handle.submit(Operation::Supply(Arc::clone(&self.rpc), bytes));
         Poll::Ready(Ok(()))
     }
 
-    pub(crate) fn finish(self) -> Result<(), StreamError> {
-        match self.missing_bytes() {
-            0 => Ok(()),
-            missing_bytes => Err(StreamError::Incomplete { peer: self.rpc.peer, missing_bytes }),
+    /// Ready when little enough is on its way.
+    pub(crate) fn poll_ready(&mut self, waker: &Waker) -> Poll<Result<(), StreamError>> {
+        if self.handle.is_forked() {
+            return Poll::Ready(Err(CallError::from(CallErrorKind::Forked).into()));
         }
+        let mut state = self.rpc.lock();
+        if let Some(error) = &state.failed {
+            let stopped = state.is_upload && *error.kind() == CallErrorKind::Dropped;
+            return Poll::Ready(Err(match stopped {
+                true => StreamError::Stopped { peer: self.rpc.peer },
+                false => stream_error(&self.rpc, CallError::clone(error)),
+            }));
+        }
+        let on_its_way = self.supplied_bytes.saturating_sub(state.outgoing.released_upto);
+        if on_its_way < OUTGOING_WINDOW_BYTES {
+            return Poll::Ready(Ok(()));
+        }
+        store_waker(&mut state.writer, waker);
+        // The response begins when the request is complete, which its reader may not reach.
+        let read_ahead = state.early_response.is_some() && !state.incoming.read_ahead;
+        state.incoming.read_ahead |= read_ahead;
+        drop(state);
+        if read_ahead {
+            self.handle.submit(Operation::Take(Arc::clone(&self.rpc)));
+        }
+        Poll::Pending
+    }
+
+    /// Says that everything was supplied.
+    pub(crate) fn finish(&mut self) -> Result<(), StreamError> {
+        match self.missing_bytes() {
+            Some(0) => {}
+            Some(missing_bytes) => {
+                return Err(StreamError::Incomplete { peer: self.rpc.peer, missing_bytes });
+            }
+            None if self.finished || self.handle.is_forked() => {}
+            None => self.handle.submit(Operation::Finish(Arc::clone(&self.rpc))),
+        }
+        self.finished = true;
+        Ok(())
     }
 }
 
 impl Drop for OutgoingStream {
     fn drop(&mut self) {
-        if self.missing_bytes() > 0 && !self.handle.is_forked() && !self.rpc.has_failed() {
+        let is_complete = self.finished || self.missing_bytes() == Some(0);
+        if !is_complete && !self.handle.is_forked() && !self.rpc.has_failed() {
             self.handle.submit(Operation::Abort(Arc::clone(&self.rpc)));
         }
     }
