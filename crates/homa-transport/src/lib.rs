@@ -57,6 +57,7 @@
 //!
 //! * `tokio` (default): a task of the runtime drives the endpoint. Without it, and in other
 //!   runtimes, futures work all the same; a thread of the endpoint drives, which takes longer.
+//! * `tower`: clients and servers as services of the crate tower, in the module `tower`.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -96,6 +97,8 @@ mod stats;
 #[cfg(not(loom))]
 mod stream;
 mod target;
+#[cfg(all(feature = "tower", not(loom)))]
+pub mod tower;
 
 #[cfg(not(loom))]
 pub use builder::EndpointBuilder;
