@@ -79,6 +79,11 @@ impl Endpoint {
         Ok((Self { handle: Handle::new(core, None) }, drive))
     }
 
+    #[cfg(feature = "tower")]
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// Where it receives; the port is the one given by the system if 0 was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.handle.local_addr()

@@ -60,6 +60,7 @@
 //!   it [`BodyReader`] is `AsyncRead` and [`BodyWriter`] `AsyncWrite`.
 //! * `futures`: they are `Stream` and `Sink`.
 //! * `http-body`: [`BodyReader`] is an `http_body::Body`.
+//! * `tower`: clients and servers as services of the crate tower, in the module `tower`.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -101,6 +102,8 @@ mod stats;
 #[cfg(not(loom))]
 mod stream;
 mod target;
+#[cfg(all(feature = "tower", not(loom)))]
+pub mod tower;
 
 #[cfg(not(loom))]
 pub use builder::EndpointBuilder;

@@ -114,6 +114,21 @@ pub struct Rejection {
     pub text: String,
 }
 
+impl Rejection {
+    /// A rejection with a code of the service's choice, and a text for people to read.
+    pub fn new(code: u32, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rejected with code {}: {}", self.code, self.text)
+    }
+}
+
+impl std::error::Error for Rejection {}
+
 impl CallError {
     #[cfg_attr(loom, allow(dead_code, reason = "loom tests the driving protocol only"))]
     pub(crate) fn new(server: SocketAddr, kind: CallErrorKind) -> Self {

@@ -12,9 +12,11 @@ use super::alarms::Alarm;
 use super::frame::Leg;
 use super::handle::Handle;
 use super::ops::Operation;
+#[cfg(feature = "tower")]
+use super::permit::Permit;
 use super::ready::ReadyQueue;
 use super::resolve::Resolving;
-use super::room::{Full, Place};
+use super::room::{Charge, Full, Place};
 use super::rpc::{Content, Role, Rpc, RpcState};
 use super::stream::{IncomingStream, OutgoingStream};
 use super::wakes::store_waker;
@@ -38,11 +40,26 @@ pub(crate) struct CallOptions {
     pub(crate) deadline: Option<std::time::Instant>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) priority_hint: Option<u8>,
+    /// Room that was taken for the call before it was made.
+    #[cfg(feature = "tower")]
+    pub(crate) permit: Option<Box<Permit>>,
     /// The response is read while it arrives.
     streaming_response: bool,
     /// The set of calls to be told about the end. With one the request is sent with others, at the
     /// next flush.
     queue: Option<(Arc<ReadyQueue>, u64)>,
+}
+
+impl CallOptions {
+    /// Room for a request of `bytes`, if there is some.
+    #[inline]
+    fn take_room(&mut self, handle: &Handle, server: SocketAddr, bytes: u64) -> Option<Charge> {
+        #[cfg(feature = "tower")]
+        if let Some(permit) = self.permit.take() {
+            return permit.into_room(bytes);
+        }
+        handle.rooms.calls.try_enter(server, bytes).ok()
+    }
 }
 
 #[derive(Debug)]
@@ -171,7 +188,7 @@ impl PendingCall {
         if let Err(kind) = check(handle, server, &content, &request_options) {
             return Stage::Failed(Box::new(kind));
         }
-        let charge = handle.rooms.calls.try_enter(server, content.held_bytes()).ok();
+        let charge = options.take_room(handle, server, content.held_bytes());
         let queue = options.queue.take();
         let (has_room, later) = (charge.is_some(), queue.is_some());
         let mut state = RpcState { charge, queue, ..RpcState::default() };

@@ -16,7 +16,7 @@
 //!   on any driver and clock; beside it [`facts`] and the [`lifecycle`];
 //! * [`handle`]: a share of the core, which [`open`] makes;
 //! * a user's view: [`call`], [`completions`], [`acceptor`], [`replier`], [`stream`]; [`resolve`]
-//!   finds the address of a server.
+//!   finds the address of a server, a `permit` is room for a call that is not made yet.
 
 mod accept;
 mod acceptor;
@@ -35,6 +35,8 @@ mod locked;
 mod open;
 mod ops;
 mod peers;
+#[cfg(feature = "tower")]
+mod permit;
 mod ready;
 mod registry;
 mod replier;
@@ -60,6 +62,8 @@ pub(crate) use call::PendingCall;
 pub(crate) use completions::Completions;
 pub(crate) use handle::{Closing, Handle, Idle};
 pub(crate) use open::{core_on, open, open_socket};
+#[cfg(feature = "tower")]
+pub(crate) use permit::Permit;
 pub(crate) use replier::Replier;
 pub(crate) use rpc::Content;
 pub(crate) use stream::{IncomingStream as Incoming, OutgoingStream as Outgoing};

@@ -172,6 +172,32 @@ impl Room {
     #[inline]
     pub(crate) fn leave(&self, charge: Charge, wakes: &mut Wakes) {
         let mut state = self.lock();
+        let peer = charge.peer;
+        self.give_back(&mut state, charge);
+        if state.waiters > 0 {
+            wakes.add(self.next(&mut state, peer));
+        }
+    }
+
+    /// Exchanges room that was taken for nothing in particular for that of a message of `bytes` to
+    /// the same peer. If there is not so much, what was taken is given back.
+    #[cfg(feature = "tower")]
+    pub(crate) fn exchange(&self, charge: Charge, bytes: u64) -> Result<Charge, Full> {
+        let mut wakes = Wakes::default();
+        let mut state = self.lock();
+        let peer = charge.peer;
+        self.give_back(&mut state, charge);
+        let entered = self.enter(&mut state, peer, bytes);
+        if entered.is_err() {
+            wakes.add(self.next(&mut state, peer));
+        }
+        drop(state);
+        wakes.wake();
+        entered
+    }
+
+    #[inline]
+    fn give_back(&self, state: &mut State, charge: Charge) {
         state.messages = state.messages.saturating_sub(1);
         state.bytes = state.bytes.saturating_sub(charge.bytes);
         self.bytes.store(state.bytes, Ordering::Relaxed);
@@ -181,9 +207,6 @@ impl Room {
         account.bytes = account.bytes.saturating_sub(charge.bytes);
         account.given_back += 1;
         account.stalled = false;
-        if state.waiters > 0 {
-            wakes.add(self.next(&mut state, charge.peer));
-        }
     }
 
     /// A waiter goes away. If its turn had come, the next one is woken instead.
