@@ -92,6 +92,8 @@ pub(crate) struct Ledger {
     shows: bool,
 }
 
+/// Timers of the engine may be so late, in ns.
+const TIMER_NS: u64 = 1_000_000;
 /// Violations that are kept.
 const VIOLATIONS_MAX: usize = 20;
 
@@ -415,7 +417,7 @@ impl Ledger {
             Style::Start { later_ns } => later_ns,
             Style::Reader { .. } | Style::Written { .. } => return,
             _ => 0,
-        };
+        } + TIMER_NS;
         if !paused && now_ns > deadline_ns + slack_ns {
             let text = format!("call {call} ended at {now_ns}, not at {deadline_ns}: {end:?}");
             self.violation("late", text);
@@ -439,7 +441,8 @@ impl Ledger {
             Kind::NotExecuted => stopped || ended,
             Kind::Timeout => harsh || ended || server.is_none(),
             Kind::HostUnreachable => harsh || ended || server.is_none(),
-            Kind::Forgotten => harsh,
+            // Its response broke off.
+            Kind::Forgotten => harsh || given.contains(&Given::Stream { complete: false }),
             Kind::DeadlineExceeded { .. } => plan.timeout_ns.is_some_and(|timeout_ns| {
                 record.ended.as_ref().is_some_and(|(_, at_ns)| *at_ns >= begun_ns + timeout_ns)
             }),

@@ -403,7 +403,7 @@ fn settings(dice: &mut Dice, limited: bool) -> Settings {
         serves: percent(dice, 85),
         streams: percent(dice, 35),
         acceptors: between(dice, 1, 3) as usize,
-        impatient_ns: maybe(dice, 30, |dice| log_between(dice, US, 10 * MS)),
+        impatient_ns: maybe(dice, 30, |dice| log_between(dice, 20 * US, 10 * MS)),
         ..Settings::AMPLE
     };
     if limited {

@@ -18,6 +18,8 @@ const STEPS_MAX: u64 = 3_000_000;
 const STEPS_OF_A_MOMENT_MAX: u64 = 50_000;
 /// Time for everything that was begun to end, after the last action.
 const END_NS: u64 = 120 * SECOND;
+/// Acceptors are patient so long after the last action.
+const PATIENT_NS: u64 = 20_000_000;
 /// Silence after which a server gives an unacknowledged response up.
 const SILENCE: Duration = Duration::from_secs(2);
 
@@ -123,7 +125,8 @@ impl Scene {
             Habits { spurious_one_in: plan.spurious_one_in, moved_one_in: plan.moved_one_in };
         let executor = Executor::new(clock.clone(), habits);
         let ledger = Rc::new(RefCell::new(Ledger::new(plan, shows)));
-        let users = Users { spawner: executor.spawner().clone(), ledger };
+        let patient_ns = plan.age_ns + plan.last_ns() + PATIENT_NS;
+        let users = Users { spawner: executor.spawner().clone(), ledger, patient_ns };
         let mut scene = Self {
             plan: plan.clone(),
             dice: Dice::new(plan.seed ^ 0x6469_6365),
@@ -419,6 +422,9 @@ impl Scene {
         if !self.run_until(self.now_ns() + forgotten_ns, |_| false) {
             return;
         }
+        // What was remembered is forgotten in a turn, whenever that is.
+        self.places.iter_mut().for_each(|place| place.is_touched = true);
+        let _ = self.settle();
         self.check_rest();
         (0..self.places.len()).for_each(|host| self.drain(host, None));
         let closed = |scene: &Self| scene.executor.pending(|_| true).is_empty();

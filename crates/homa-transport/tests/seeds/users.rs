@@ -27,6 +27,8 @@ pub(crate) fn address_of(host: Option<usize>) -> SocketAddr {
 pub(crate) struct Users {
     pub(crate) spawner: Spawner,
     pub(crate) ledger: Rc<RefCell<Ledger>>,
+    /// From then on those who accept are patient, so that worlds come to rest.
+    pub(crate) patient_ns: u64,
 }
 
 impl Users {
@@ -268,7 +270,8 @@ impl Users {
     /// Accepts requests until nothing can be accepted any more.
     pub(crate) async fn accept(&self, life: Life, endpoint: Endpoint, settings: Settings) {
         loop {
-            let accepted = match (settings.streams, settings.impatient_ns) {
+            let impatient_ns = settings.impatient_ns.filter(|_| self.now_ns() < self.patient_ns);
+            let accepted = match (settings.streams, impatient_ns) {
                 (false, None) => Some(self.accept_whole(life, &endpoint).await),
                 (true, None) => Some(self.accept_stream(life, &endpoint).await),
                 (false, Some(ns)) => {
@@ -284,7 +287,7 @@ impl Users {
                 Some(Ok(())) => {}
                 None => {
                     // Away for a moment: others have to be woken for what comes.
-                    self.sleep(settings.impatient_ns.unwrap_or(1)).await;
+                    self.sleep(impatient_ns.unwrap_or(1)).await;
                 }
                 Some(Err(AcceptError::Closed)) => {
                     let stopped = self.ledger.borrow_mut().life(life).stopped_ns.is_some();
