@@ -431,15 +431,20 @@ impl Ledger {
         let harsh = self.plan.is_harsh();
         let server = plan.to.map(|host| self.plan.hosts[host]);
         let of_server = || self.lives.iter().filter(|(life, _)| Some(life.host) == plan.to);
+        let serves = server.is_some_and(|server| server.serves);
         let stopped = of_server().any(|(_, life)| life.stopped_ns.is_some());
         let ended = of_server().any(|(_, life)| life.closing_ns.or(life.ended_ns).is_some());
         let given: Vec<_> = record.executions.iter().map(|it| it.given).collect();
         let own = &self.plan.hosts[client.host];
         let fine = match error.kind() {
-            Kind::NoService => server.is_none_or(|server| !server.serves) || ended,
-            Kind::ServiceGone | Kind::Closing | Kind::Restarted => ended,
+            Kind::NoService => !serves || ended,
+            // That nobody serves is said again, and heard the second time only.
+            Kind::ServiceGone => ended || !serves,
+            Kind::Closing | Kind::Restarted => ended,
             Kind::NotExecuted => stopped || ended,
-            Kind::Timeout => harsh || ended || server.is_none(),
+            Kind::Timeout => {
+                harsh || ended || server.is_none() || !serves && plan.to == Some(client.host)
+            }
             Kind::HostUnreachable => harsh || ended || server.is_none(),
             // Its response broke off.
             Kind::Forgotten => harsh || given.contains(&Given::Stream { complete: false }),

@@ -332,7 +332,17 @@ impl Plan {
             "streams" => self.hosts.iter_mut().for_each(|host| host.streams = false),
             "impatience" => self.hosts.iter_mut().for_each(|host| host.impatient_ns = None),
             "metadata" => self.each_call(&mut |call| call.metadata = None),
-            "timeouts" => self.each_call(&mut |call| call.timeout_ns = None),
+            "timeouts" => {
+                for action in &mut self.actions {
+                    match &mut action.what {
+                        What::Call(call) => call.timeout_ns = None,
+                        What::Set(set) => {
+                            set.calls.iter_mut().for_each(|call| call.timeout_ns = None);
+                        }
+                        _ => {}
+                    }
+                }
+            }
             "cancels" => self.each_call(&mut |call| call.cancel_ns = None),
             "nesting" => self.each_call(&mut |call| call.before = None),
             "styles" => self.each_call(&mut |call| call.style = Style::Await),
@@ -476,14 +486,17 @@ impl Calls {
             10 => Answer::Abandon { bytes: length },
             _ => Answer::WaitCancelled { bytes: length },
         };
-        let nests = depth < 2 && percent(dice, 12);
+        let nests = depth < 3 && percent(dice, 12);
         let timeout_low_ns = if self.calm { MS } else { 10 * US };
         Call {
             number,
             to,
             bytes,
             style,
-            timeout_ns: maybe(dice, 30, |dice| log_between(dice, timeout_low_ns, 5 * SECOND)),
+            // Handlers that wait for each other do so for a while only.
+            timeout_ns: maybe(dice, if depth > 0 { 100 } else { 30 }, |dice| {
+                log_between(dice, timeout_low_ns, 5 * SECOND)
+            }),
             metadata: maybe(dice, 35, |dice| dice.below(2_000) as u32),
             cancel_ns: maybe(dice, 15, |dice| log_between(dice, 1, 20 * MS)),
             read,
@@ -499,7 +512,7 @@ fn action(dice: &mut Dice, calls: &mut Calls, span_ns: u64) -> Action {
     let what = if percent(dice, 15) {
         let count = between(dice, 1, 5);
         What::Set(Set {
-            calls: (0..count).map(|_| calls.make(dice, 1)).collect(),
+            calls: (0..count).map(|_| calls.make(dice, 0)).collect(),
             restless: percent(dice, 30),
             aborts: percent(dice, 20),
             drop_ns: maybe(dice, 15, |dice| log_between(dice, 1, 10 * MS)),

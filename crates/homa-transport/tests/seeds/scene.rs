@@ -125,8 +125,8 @@ impl Scene {
             Habits { spurious_one_in: plan.spurious_one_in, moved_one_in: plan.moved_one_in };
         let executor = Executor::new(clock.clone(), habits);
         let ledger = Rc::new(RefCell::new(Ledger::new(plan, shows)));
-        let patient_ns = plan.age_ns + plan.last_ns() + PATIENT_NS;
-        let users = Users { spawner: executor.spawner().clone(), ledger, patient_ns };
+        let impatient_ns = plan.age_ns..plan.age_ns + plan.last_ns() + PATIENT_NS;
+        let users = Users { spawner: executor.spawner().clone(), ledger, impatient_ns };
         let mut scene = Self {
             plan: plan.clone(),
             dice: Dice::new(plan.seed ^ 0x6469_6365),

@@ -27,8 +27,8 @@ pub(crate) fn address_of(host: Option<usize>) -> SocketAddr {
 pub(crate) struct Users {
     pub(crate) spawner: Spawner,
     pub(crate) ledger: Rc<RefCell<Ledger>>,
-    /// From then on those who accept are patient, so that worlds come to rest.
-    pub(crate) patient_ns: u64,
+    /// When those who accept may be impatient; afterwards worlds come to rest.
+    pub(crate) impatient_ns: std::ops::Range<u64>,
 }
 
 impl Users {
@@ -270,7 +270,8 @@ impl Users {
     /// Accepts requests until nothing can be accepted any more.
     pub(crate) async fn accept(&self, life: Life, endpoint: Endpoint, settings: Settings) {
         loop {
-            let impatient_ns = settings.impatient_ns.filter(|_| self.now_ns() < self.patient_ns);
+            let impatient_ns =
+                settings.impatient_ns.filter(|_| self.impatient_ns.contains(&self.now_ns()));
             let accepted = match (settings.streams, impatient_ns) {
                 (false, None) => Some(self.accept_whole(life, &endpoint).await),
                 (true, None) => Some(self.accept_stream(life, &endpoint).await),
