@@ -269,6 +269,11 @@ impl Executor {
         }
     }
 
+    /// Whether a host has tasks that are not there to accept.
+    pub(crate) fn works(&self, host: usize) -> bool {
+        self.tasks.values().any(|task| task.host == host && task.kind != Kind::Accept)
+    }
+
     /// The names of tasks that are not over.
     pub(crate) fn pending(&self, counts: impl Fn(Kind) -> bool) -> Vec<&str> {
         let all = self.tasks.values().filter(|task| counts(task.kind));

@@ -252,6 +252,10 @@ impl Scene {
             What::DropHandles => {
                 users.ledger.borrow_mut().stops(life, true, now_ns);
                 self.executor.gather();
+                // Requests that nobody accepts any more would wait as long as it is held.
+                if self.executor.works(host) {
+                    endpoint.stop_accepting();
+                }
                 drop(endpoint);
                 place.endpoint = None;
                 let accepts = |of, kind| of == host && kind == Kind::Accept;

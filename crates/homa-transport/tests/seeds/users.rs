@@ -224,6 +224,7 @@ impl Users {
         for call in plan.calls {
             let now_ns = self.now_ns();
             self.ledger.borrow_mut().begin(call.number, life, now_ns);
+            self.ledger.borrow_mut().joins_set(call.number);
             match set.add(self.whole(&endpoint, &call)).await {
                 Ok(id) => open.push((id, call)),
                 Err(error) => self.end(call.number, End::Failed(error)),
@@ -308,6 +309,7 @@ impl Users {
         let request = endpoint.accept().await?;
         let at_ns = self.now_ns();
         let (body, responder) = request.into_parts();
+        let message_max = self.ledger.borrow().message_max();
         let number = number_in(body.metadata()).or_else(|| number_of(&body.to_vec()));
         let users = self.clone();
         let endpoint = endpoint.clone();
@@ -316,7 +318,7 @@ impl Users {
         if body.to_vec() != bytes_of(plan.number, false, 0..plan.bytes) {
             self.violation("other bytes", format!("request of call {}", plan.number));
         }
-        self.check_deadline(&plan, &responder);
+        self.check_deadline(&plan, &responder, message_max);
         let name = format!("handler of call {} at {life:?}", plan.number);
         self.spawner.spawn(life.host, Kind::Handler, name, async move {
             users.handle(life, endpoint, plan, responder).await;
@@ -403,9 +405,11 @@ impl Users {
         ledger.plan_of(number).cloned()
     }
 
-    fn check_deadline(&self, plan: &Call, responder: &Responder) {
+    fn check_deadline(&self, plan: &Call, responder: &Responder, message_max: u32) {
         let deadline = responder.deadline();
-        if deadline.is_some() != plan.timeout_ns.is_some() {
+        // It is not told where it would make a request too long.
+        let may_lack = plan.bytes + 60 > message_max && deadline.is_none();
+        if deadline.is_some() != plan.timeout_ns.is_some() && !may_lack {
             self.violation("deadline", format!("{plan:?} came with {deadline:?}"));
         }
         let most = plan.timeout_ns.map(Duration::from_nanos);
