@@ -34,15 +34,32 @@ pub(crate) fn request(
         }
         Content::Announced(body_bytes, mut frame) => {
             frame.timeout = timeout;
-            options.framed = *frame != Frame::default();
-            let ahead = if options.framed { frame.encode() } else { Bytes::new() };
-            let length_bytes = body_bytes.saturating_add(length_u32(ahead.len()));
-            let key = shard.send_request_streaming(path, length_bytes, 0, options)?;
-            supply(key, ahead, shard);
-            Ok(key)
+            match announce_request(path, body_bytes, &frame, options, shard) {
+                // The server need not know the deadline.
+                Err(SendError::NotNative | SendError::TooLong { .. }) if !frame.is_needed() => {
+                    frame.timeout = None;
+                    announce_request(path, body_bytes, &frame, options, shard)
+                }
+                sent => sent,
+            }
         }
         Content::Rejection(_) => Err(SendError::NotInService),
     }
+}
+
+/// Begins a call whose body is supplied later.
+fn announce_request(
+    path: Path,
+    body_bytes: u32,
+    frame: &Frame,
+    mut options: RequestOptions,
+    shard: &mut ShardView<'_>,
+) -> Result<RpcKey, SendError> {
+    let (ahead, length_bytes) = ahead_of_announced(body_bytes, frame);
+    options.framed = !ahead.is_empty();
+    let key = shard.send_request_streaming(path, length_bytes, 0, options)?;
+    supply(key, ahead, shard);
+    Ok(key)
 }
 
 /// Answers a request.
@@ -62,10 +79,9 @@ pub(crate) fn response(
             shard.send_response(key, frame.ahead_of(rejection.text.into()), framed)
         }
         Content::Announced(body_bytes, frame) => {
-            let mut options = ResponseOptions::default();
-            options.framed = *frame != Frame::default();
-            let ahead = if options.framed { frame.encode() } else { Bytes::new() };
-            let length_bytes = body_bytes.saturating_add(length_u32(ahead.len()));
+            let (ahead, length_bytes) = ahead_of_announced(body_bytes, &frame);
+            let options =
+                ResponseOptions { framed: !ahead.is_empty(), ..ResponseOptions::default() };
             shard.send_response_streaming(key, length_bytes, options)?;
             supply(key, ahead, shard);
             for piece in response.pieces {
@@ -82,6 +98,15 @@ fn frame_of(mut body: Body, timeout: Option<Duration>) -> (Option<Frame>, Body) 
     // A message has at least one byte.
     let is_needed = body.is_empty() || frame != Frame::default();
     (is_needed.then_some(frame), body)
+}
+
+/// The bytes ahead of an announced body, and the length of the whole message.
+fn ahead_of_announced(body_bytes: u32, frame: &Frame) -> (Bytes, u32) {
+    // A message has at least one byte.
+    let is_needed = body_bytes == 0 || *frame != Frame::default();
+    let ahead = if is_needed { frame.encode() } else { Bytes::new() };
+    let length_bytes = body_bytes.saturating_add(length_u32(ahead.len()));
+    (ahead, length_bytes)
 }
 
 fn supply(key: RpcKey, bytes: Bytes, shard: &mut ShardView<'_>) {
