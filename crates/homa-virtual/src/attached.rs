@@ -19,6 +19,11 @@ impl AttachedDriver {
         Self(Arc::new(Mutex::new(driver)))
     }
 
+    /// Whether packets or reports of the network wait to be received, so that a turn is due.
+    pub fn has_received(&self) -> bool {
+        self.lock().has_received()
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, VirtualDriver> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

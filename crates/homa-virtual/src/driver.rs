@@ -128,6 +128,11 @@ impl VirtualDriver {
         std::mem::take(&mut self.done)
     }
 
+    /// Whether something waits to be received.
+    pub(crate) fn has_received(&self) -> bool {
+        !self.received.is_empty() || !self.notices.is_empty()
+    }
+
     /// A packet reaches the receive buffer, or overflows it.
     pub(crate) fn arrive(&mut self, packet: Packet) {
         let size = packet.truesize();

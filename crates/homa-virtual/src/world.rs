@@ -142,12 +142,27 @@ impl World {
     /// Packets leave it when time passes. Of its plan the settings are for the auditor only. The
     /// world neither stops nor restarts it.
     pub fn attach(&mut self, plan: HostPlan) -> (usize, AttachedDriver) {
-        let seed = self.dice.roll();
-        let driver = AttachedDriver::new(driver_of(&plan, RefusalRates::default(), seed));
         let index = self.add_place(plan);
-        self.hosts[index].attached = Some(driver.clone());
-        self.auditor.booted(index);
-        (index, driver)
+        (index, self.attach_again(index))
+    }
+
+    /// A new driver for an attached host, whose process begins again: packets reach this one from
+    /// now on, and what the former one sends is lost.
+    pub fn attach_again(&mut self, host: usize) -> AttachedDriver {
+        let seed = self.dice.roll();
+        let entry = &mut self.hosts[host];
+        assert!(entry.shard.is_none() && !entry.listens, "host {host} is not an attached one");
+        let driver = AttachedDriver::new(driver_of(&entry.plan, entry.refusals, seed));
+        entry.attached = Some(driver.clone());
+        self.auditor.booted(host);
+        driver
+    }
+
+    /// The process of an attached host ends without a word: nothing reaches it any more, and what
+    /// its driver sends from now on is lost.
+    pub fn detach(&mut self, host: usize) {
+        self.attend();
+        self.hosts[host].attached = None;
     }
 
     fn add_place(&mut self, plan: HostPlan) -> usize {
@@ -319,6 +334,12 @@ impl World {
     /// The sum of one counter over all hosts and incarnations.
     pub fn total(&self, counter: impl Fn(&Stats) -> u64) -> u64 {
         (0..self.hosts.len()).flat_map(|host| self.stats(host)).map(|stats| counter(&stats)).sum()
+    }
+
+    /// When the next thing happens, in ns, if nothing is sent before; `None`: nothing will.
+    pub fn next_ns(&mut self) -> Option<u64> {
+        self.attend();
+        self.calendar.next_ns()
     }
 
     /// Lets time pass until `until_ns`.

@@ -94,7 +94,8 @@ pub enum CallErrorKind {
     EmptyMessage,
     /// This endpoint is at a limit; nothing was sent. `try_start` returns it, others wait.
     LimitReached(Limit),
-    /// The request body was given up before all of it was supplied.
+    /// The request body was given up before all of it was supplied. A server that reads requests
+    /// as they arrive may have begun to execute it.
     BodyIncomplete,
     /// This endpoint was closed: bind a new one.
     Closed,
@@ -195,6 +196,7 @@ impl CallError {
             | Kind::Restarted
             | Kind::Forgotten
             | Kind::ResponseTooLong
+            | Kind::BodyIncomplete
             | Kind::HostUnreachable
             | Kind::Closed
             | Kind::Socket(_) => true,
@@ -211,7 +213,6 @@ impl CallError {
             | Kind::NotResolved(_)
             | Kind::EmptyMessage
             | Kind::LimitReached(_)
-            | Kind::BodyIncomplete
             | Kind::Forked => false,
         }
     }

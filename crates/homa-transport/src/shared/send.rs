@@ -34,16 +34,14 @@ pub(crate) fn request(
         }
         Content::Announced(body_bytes, mut frame) => {
             frame.timeout = timeout;
-            let ahead = if *frame == Frame::default() { Bytes::new() } else { frame.encode() };
-            options.framed = !ahead.is_empty();
-            options.open = frame.open;
-            let Some(body_bytes) = body_bytes else {
-                return shard.send_request(path, ahead.into(), 0, options);
-            };
-            let length_bytes = body_bytes.saturating_add(length_u32(ahead.len()));
-            let key = shard.send_request_streaming(path, length_bytes, 0, options)?;
-            supply(key, ahead, shard);
-            Ok(key)
+            match announce_request(path, body_bytes, &frame, options, shard) {
+                // The server need not know the deadline.
+                Err(SendError::NotNative | SendError::TooLong { .. }) if !frame.is_needed() => {
+                    frame.timeout = None;
+                    announce_request(path, body_bytes, &frame, options, shard)
+                }
+                sent => sent,
+            }
         }
         Content::Download(pair) => {
             let frame = Frame { leg: Some((Leg::Download, pair)), timeout, ..Frame::default() };
@@ -52,6 +50,25 @@ pub(crate) fn request(
         }
         Content::Rejection(_) => Err(SendError::NotInService),
     }
+}
+
+/// Begins a call whose body is supplied later.
+fn announce_request(
+    path: Path,
+    body_bytes: Option<u32>,
+    frame: &Frame,
+    mut options: RequestOptions,
+    shard: &mut ShardView<'_>,
+) -> Result<RpcKey, SendError> {
+    let ahead = ahead_of_announced(body_bytes, frame);
+    (options.framed, options.open) = (!ahead.is_empty(), frame.open);
+    let Some(body_bytes) = body_bytes else {
+        return shard.send_request(path, ahead.into(), 0, options);
+    };
+    let length_bytes = body_bytes.saturating_add(length_u32(ahead.len()));
+    let key = shard.send_request_streaming(path, length_bytes, 0, options)?;
+    supply(key, ahead, shard);
+    Ok(key)
 }
 
 /// Answers a request.
@@ -71,7 +88,7 @@ pub(crate) fn response(
             shard.send_response(key, frame.ahead_of(rejection.text.into()), framed)
         }
         Content::Announced(body_bytes, frame) => {
-            let ahead = if *frame == Frame::default() { Bytes::new() } else { frame.encode() };
+            let ahead = ahead_of_announced(body_bytes, &frame);
             let (framed, open) = (!ahead.is_empty(), frame.open);
             let options = ResponseOptions { framed, open, ..ResponseOptions::default() };
             if let Some(body_bytes) = body_bytes {
@@ -99,6 +116,13 @@ fn frame_of(mut body: Body, timeout: Option<Duration>) -> (Option<Frame>, Body) 
     // A message has at least one byte.
     let is_needed = body.is_empty() || frame != Frame::default();
     (is_needed.then_some(frame), body)
+}
+
+/// The bytes ahead of an announced body.
+fn ahead_of_announced(body_bytes: Option<u32>, frame: &Frame) -> Bytes {
+    // A message has at least one byte.
+    let is_needed = body_bytes == Some(0) || *frame != Frame::default();
+    if is_needed { frame.encode() } else { Bytes::new() }
 }
 
 fn supply(key: RpcKey, bytes: Bytes, shard: &mut ShardView<'_>) {

@@ -76,3 +76,25 @@ fn a_world_does_not_restart_an_attached_host() {
     let (host, _) = world.attach(HostPlan::new(9));
     world.restart(host, 0, STEP_NS);
 }
+
+#[test]
+fn an_attached_host_begins_again_with_a_driver_that_lacks_what_came_before() {
+    let mut world = World::new(1);
+    let (host, first) = world.attach(HostPlan::new(9));
+    let from = HostPlan::new(1).address;
+    world.inject(0, from, host, vec![0; 100]);
+    world.inject(2 * STEP_NS, from, host, vec![0; 100]);
+    world.inject(4 * STEP_NS, from, host, vec![0; 100]);
+    world.run_until(STEP_NS);
+    assert_eq!(world.next_ns(), Some(2 * STEP_NS));
+    world.detach(host);
+    world.run_until(3 * STEP_NS);
+    let second = world.attach_again(host);
+    assert!(first.has_received() && !second.has_received());
+    world.run_until(4 * STEP_NS);
+    assert!(second.has_received());
+    let arrived_ns = world.next_ns();
+    world.run_until(5 * STEP_NS);
+    assert!(arrived_ns.is_none_or(|at_ns| at_ns <= 5 * STEP_NS));
+    assert_eq!(world.next_ns(), None);
+}
