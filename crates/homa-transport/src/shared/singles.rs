@@ -62,7 +62,14 @@ impl Singles {
 
     /// Takes out those that failed or wait since `before_ns` or longer.
     pub(crate) fn take_old(&mut self, before_ns: u64) -> Vec<Arc<Rpc>> {
-        let is_old = |single: &Single| single.rpc.has_failed() || single.since_ns <= before_ns;
-        self.waiting.extract_if(|_, single| is_old(single)).map(|(_, single)| single.rpc).collect()
+        let mut old = Vec::new();
+        self.waiting.retain(|_, single| {
+            let is_old = single.rpc.has_failed() || single.since_ns <= before_ns;
+            if is_old {
+                old.push(Arc::clone(&single.rpc));
+            }
+            !is_old
+        });
+        old
     }
 }
