@@ -105,6 +105,7 @@ impl BodyWriter {
         Self { outgoing }
     }
 
+    #[cfg(any(feature = "tokio", feature = "futures"))]
     pub(crate) fn outgoing(&mut self) -> &mut Outgoing {
         &mut self.outgoing
     }
