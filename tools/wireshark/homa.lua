@@ -26,7 +26,7 @@ local OFFSET_IN_SEQUENCE = 0xffffffff
 local RESEND_ALL = 0xffffffff
 local ACKS_MAX = 5
 local EXTENSION_BYTES = 8
-local RETRANSMISSION, FRAMED = 1, 2
+local RETRANSMISSION, FRAMED, OPEN = 1, 2, 4
 
 local DATA, GRANT, RESEND, RPC_UNKNOWN, BUSY = 0x10, 0x11, 0x12, 0x13, 0x14
 local CUTOFFS, FREEZE, NEED_ACK, ACK = 0x15, 0x16, 0x17, 0x18
@@ -71,6 +71,7 @@ local f = {
     cutoff_version = ProtoField.uint16("homa.cutoff_version", "Version of the cutoffs"),
     retransmit = ProtoField.uint8("homa.retransmit", "Retransmission"),
     framed = ProtoField.bool("homa.framed", "Begins with a frame (native profile)"),
+    open = ProtoField.bool("homa.open", "The message may grow (native profile)"),
     echo = ProtoField.uint24("homa.echo", "Echoed incarnation (native profile)", base.HEX),
     seg_offset = ProtoField.uint32("homa.seg_offset", "Segment offset"),
     offset = ProtoField.uint32("homa.offset", "Offset"),
@@ -141,6 +142,7 @@ bodies[DATA] = function(tvb, tree, from_client, packet_bytes, is_own)
     if is_own then
         retransmit = bit32.band(flags, RETRANSMISSION) ~= 0
         tree:add(f.framed, tvb(48, 1), bit32.band(flags, FRAMED) ~= 0)
+        tree:add(f.open, tvb(48, 1), bit32.band(flags, OPEN) ~= 0)
     end
     local item = tree:add(f.retransmit, tvb(48, 1), retransmit and 1 or 0)
     if retransmit then

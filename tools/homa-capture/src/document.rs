@@ -86,6 +86,8 @@ struct BodyFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     framed: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    open: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     echo: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cutoff_version: Option<u16>,
@@ -221,6 +223,8 @@ impl PacketRecord {
 }
 
 fn body_fields(frame: &Frame<'_>) -> BodyFields {
+    let common = &frame.header.common;
+    let native = common.version().is_some();
     match &frame.header.body {
         Body::Data(data) => BodyFields {
             offset: Some(data.offset(frame.header.common.sequence)),
@@ -228,13 +232,9 @@ fn body_fields(frame: &Frame<'_>) -> BodyFields {
             incoming: Some(data.incoming),
             payload_bytes: Some(frame.payload_bytes()),
             seg_offset: Some(data.seg_offset),
-            retransmit: Some(data.is_retransmission(&frame.header.common).into()),
-            framed: frame
-                .header
-                .common
-                .version()
-                .is_some()
-                .then(|| data.is_framed(&frame.header.common)),
+            retransmit: Some(data.is_retransmission(common).into()),
+            framed: native.then(|| data.is_framed(common)),
+            open: native.then(|| data.is_open(common)),
             echo: Some(data.echo),
             cutoff_version: Some(data.cutoff_version),
             acks: data.acknowledged().iter().map(AckRecord::new).collect(),

@@ -76,6 +76,9 @@ fn data(frame: &Frame<'_>, data: &Data, step: DataStep, rpc: Option<&Rpc>) -> St
     if data.is_framed(&frame.header.common) {
         text.push_str(", framed");
     }
+    if data.is_open(&frame.header.common) {
+        text.push_str(", open");
+    }
     if data.is_retransmission(&frame.header.common) {
         text.push_str(", retransmission");
     } else if step.start < data.incoming {

@@ -338,13 +338,16 @@ fn segments_of_any_size_fit_together() {
 // What Linux has no words for.
 
 #[test]
-fn a_framed_message_is_refused_before_it_is_sent() {
+fn a_framed_or_open_message_is_refused_before_it_is_sent() {
     let mut host = host();
     let server = linux(1, 99);
     let (now, path) = (host.now(), server.path());
-    let options = RequestOptions { framed: true, ..RequestOptions::default() };
-    let refused = host.engine.send_request(now, path, 100, 0, options);
-    assert_eq!(refused, Err(SendError::NotNative));
+    let framed = RequestOptions { framed: true, ..RequestOptions::default() };
+    let open = RequestOptions { open: true, ..RequestOptions::default() };
+    for options in [framed, open] {
+        let refused = host.engine.send_request(now, path, 100, 0, options);
+        assert_eq!(refused, Err(SendError::NotNative));
+    }
     assert_eq!((host.stats().live_rpcs, host.stats().requests_sent), (0, 0));
     assert!(host.sent().is_empty());
 
@@ -352,7 +355,10 @@ fn a_framed_message_is_refused_before_it_is_sent() {
     take(&mut host, &client, client.data(2, 0..10, 10, 10));
     let rpc = host.arrived();
     let framed = ResponseOptions { framed: true, ..ResponseOptions::default() };
-    assert_eq!(host.engine.send_response(now, rpc, 10, framed), Err(SendError::NotNative));
+    let open = ResponseOptions { open: true, ..ResponseOptions::default() };
+    for options in [framed, open] {
+        assert_eq!(host.engine.send_response(now, rpc, 10, options), Err(SendError::NotNative));
+    }
     assert_eq!(host.engine.send_response(now, rpc, 10, ResponseOptions::default()), Ok(()));
 }
 
@@ -366,7 +372,8 @@ fn no_flag_of_a_linux_host_means_anything_but_a_retransmission() {
         data.flags = flags;
         take(&mut host, &client, (header, bytes));
         let framed = |event: &Event| matches!(event, Event::RequestStarted { framed: true, .. });
-        assert!(!host.events().iter().any(framed));
+        let open = |event: &Event| matches!(event, Event::RequestStarted { open: true, .. });
+        assert!(!host.events().iter().any(|event| framed(event) || open(event)));
     }
     assert_eq!(host.stats().retransmissions_used, 2);
 }

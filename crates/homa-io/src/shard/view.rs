@@ -44,8 +44,8 @@ impl<'a> ShardView<'a> {
     }
 
     /// Starts a call whose request is `body`, or begins with it if the request is open: then
-    /// [`ShardView::supply`] adds to it, and [`ShardView::finish`] ends it. `cookie` comes back with
-    /// the events about its response.
+    /// [`ShardView::supply`] adds to it, and [`ShardView::finish`] ends it. `cookie` comes back
+    /// with the events about its response.
     ///
     /// # Errors
     /// Nothing was sent and nothing is kept; see [`SendError`].

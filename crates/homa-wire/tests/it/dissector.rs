@@ -109,6 +109,7 @@ fn the_dissector_has_the_same_constants() {
         ("EXTENSION_BYTES", EXTENSION_BYTES),
         ("RETRANSMISSION", usize::from(Data::RETRANSMISSION)),
         ("FRAMED", usize::from(Data::FRAMED)),
+        ("OPEN", usize::from(Data::OPEN)),
     ] {
         assert_eq!(constants.get(name), Some(&value), "{name}");
     }

@@ -106,7 +106,7 @@ checks! {
         "the sender speaks a version of this implementation's profile that this program does not know";
     /// The length of a message changed.
     LengthChanged: Violation, "length-changed", "docs/spec/wire-format.md §5",
-        "message_length must be the same in all packets of a message; receivers go by the first";
+        "message_length must be the same in all packets of a message that is not open; receivers go by the first";
     /// Segments do not fit.
     PartialOverlap: Violation, "partial-overlap", "docs/spec/wire-format.md §11 rule 3",
         "the data partly repeats bytes sent before: segment boundaries must stay, since receivers drop such packets";

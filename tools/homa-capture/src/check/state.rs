@@ -65,11 +65,12 @@ fn check_data(
 ) {
     let start = data.offset(frame.header.common.sequence);
     if let Some(length) = message.length {
-        if length != data.message_length {
+        let grows = message.open && data.is_open(&frame.header.common);
+        if length != data.message_length && !grows {
             report(Check::LengthChanged, format!("{length} bytes, then {}", data.message_length));
         }
     }
-    let length = message.length.unwrap_or(data.message_length);
+    let length = message.length.filter(|_| !message.open).unwrap_or(data.message_length);
     let end = start.saturating_add(frame.payload_bytes()).min(length);
     let again = message.seen.overlap(start, end);
     if again > 0 && again < end.saturating_sub(start) {

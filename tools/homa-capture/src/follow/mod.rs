@@ -259,7 +259,9 @@ fn is_reused(rpc: &Rpc, now_ns: u64, frame: &Frame<'_>) -> bool {
         return false;
     };
     let over = rpc.state() != State::Unfinished;
+    let grows = rpc.request.open && is_open(frame, data);
     let other_length = rpc.request.length.is_some_and(|length| length != data.message_length);
+    let other_length = other_length && !grows;
     let later = now_ns > rpc.last_ns.saturating_add(REUSE_NS);
     over && (other_length || later) || now_ns < rpc.first_ns
 }
@@ -274,6 +276,10 @@ fn is_start(frame: &Frame<'_>) -> bool {
 
 fn is_again(frame: &Frame<'_>, data: &Data) -> bool {
     data.is_retransmission(&frame.header.common)
+}
+
+fn is_open(frame: &Frame<'_>, data: &Data) -> bool {
+    data.is_open(&frame.header.common)
 }
 
 fn count(counts: &mut [u64; PacketType::ALL.len()], packet_type: PacketType) {
@@ -335,13 +341,18 @@ fn update_data(message: &mut Message, now_ns: u64, frame: &Frame<'_>, start: u32
     message.packets += 1;
     message.first_ns.get_or_insert(now_ns);
     message.retransmitted_packets += u64::from(is_again(frame, data));
-    let length = *message.length.get_or_insert(data.message_length);
+    let length = message.length.get_or_insert(data.message_length);
+    message.open |= is_open(frame, data);
+    if message.open {
+        *length = data.message_length.max(*length);
+    }
+    let length = *length;
     if !is_again(frame, data) || message.unscheduled == 0 {
         message.unscheduled = message.unscheduled.max(data.incoming.min(length));
     }
     message.allowed = message.allowed.max(data.incoming.min(length));
     message.repetitions += u64::from(message.is_complete());
-    let end = start.saturating_add(frame.payload_bytes()).min(length);
+    let end = start.saturating_add(frame.payload_bytes()).min(length.min(data.message_length));
     if start >= end {
         return DataStep { start, end: start, ..DataStep::default() };
     }

@@ -72,8 +72,10 @@ pub enum Failure {
 /// One of an RPC's messages, as far as recorded.
 #[derive(Clone, Debug, Default)]
 pub struct Message {
-    /// Length in bytes, once a DATA packet said it.
+    /// Length in bytes, once a DATA packet said it; if it is open, the longest that one said.
     pub length: Option<u32>,
+    /// Whether it may grow, or has grown to its end.
+    pub open: bool,
     /// Bytes its sender may send without a grant.
     pub unscheduled: u32,
     /// End of what its sender may send: the unscheduled part, grants, and ranges asked for again.

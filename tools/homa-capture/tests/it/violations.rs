@@ -117,6 +117,44 @@ fn lengths_and_offsets_that_lie_are_found() {
     assert!(found.contains(&"payload-beyond-message"), "{found:?}");
 }
 
+/// DATA in this implementation's profile, of an open message of `length` bytes by now.
+fn open(offset: u32, length: u32, incoming: u32) -> Header {
+    let mut header = from_client(data(offset, length, incoming));
+    header.common = header.common.with_native_profile(7);
+    if let Body::Data(data) = &mut header.body {
+        data.flags = Data::OPEN;
+    }
+    header
+}
+
+#[test]
+fn an_open_message_grows_until_its_last_byte_comes() {
+    let mut story = Story::new();
+    let complete = |story: &Story| {
+        let rpc = story.analysis.follow().rpcs().next().unwrap();
+        (rpc.request.length, rpc.request.is_complete(), rpc.request.repeated_bytes)
+    };
+    for (offset, length, payload_bytes) in
+        [(0, 1_001, 1_000), (1_500, 2_001, 500), (1_000, 1_501, 500), (1_000, 1_501, 500)]
+    {
+        let found = story.packet(&open(offset, length, length), payload_bytes);
+        assert_eq!(found, [""; 0], "{offset}");
+    }
+    assert_eq!(complete(&story), (Some(2_001), false, 500));
+    assert_eq!(story.packet(&open(2_000, 2_001, 2_001), 1), [""; 0]);
+    assert_eq!(complete(&story), (Some(2_001), true, 500));
+    // A copy of an older packet, and one that is of another message.
+    assert_eq!(story.packet(&open(0, 1_001, 1_001), 1_000), [""; 0]);
+    assert_eq!(story.analysis.follow().rpcs().count(), 1);
+    let mut story = Story::new();
+    story.packet(&open(0, 1_001, 1_001), 500);
+    let mut other = open(500, 2_001, 2_001);
+    if let Body::Data(data) = &mut other.body {
+        data.flags = 0;
+    }
+    assert_eq!(story.packet(&other, 500), ["length-changed"]);
+}
+
 #[test]
 fn a_changed_length_and_a_partial_overlap_are_found() {
     let mut story = Story::new();

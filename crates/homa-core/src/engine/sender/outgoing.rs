@@ -127,8 +127,8 @@ impl Outgoing {
     }
 
     /// The message has become longer, and all but the last byte is provided. It may be sent without
-    /// a grant as far as one of this length, `unscheduled` bytes, or as it might before. Returns how
-    /// many bytes are new.
+    /// a grant as far as one of this length, `unscheduled` bytes, or as it might before. Returns
+    /// how many bytes are new.
     pub(crate) fn grow(&mut self, length: u32, unscheduled: u32) -> u32 {
         self.length = self.length.max(length);
         self.unscheduled = self.unscheduled.max(unscheduled.min(self.length));
