@@ -62,7 +62,7 @@ step() {
 # The tests before have built them.
 examples() {
     local example
-    for example in hello_blocking hello_async many_calls proxy; do
+    for example in hello_blocking hello_async many_calls kv worker_pool transfer proxy overload; do
         "${CARGO_TARGET_DIR:-target}/debug/examples/$example" > /dev/null || { echo "error: example $example" && return 1; }
     done
 }
