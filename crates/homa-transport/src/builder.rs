@@ -148,9 +148,9 @@ impl EndpointBuilder {
     }
 
     /// Calls to one server that may be without a response at a time; further ones wait, or return
-    /// [`LimitReached`](crate::CallErrorKind::LimitReached). Calls to other servers have places of their
-    /// own; all together are limited by [`limits.max_rpcs`](Config::limits). Default 65,536; at
-    /// least 1.
+    /// [`LimitReached`](crate::CallErrorKind::LimitReached). Calls to other servers have places of
+    /// their own; all together are limited by [`limits.max_rpcs`](Config::limits). Default 65,536;
+    /// at least 1.
     #[must_use]
     pub fn outstanding_calls_max(mut self, calls: usize) -> Self {
         self.outstanding_calls_max = calls.max(1);

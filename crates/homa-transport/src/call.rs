@@ -164,9 +164,9 @@ impl StreamingCall {
 
     call_options!();
 
-    /// Says how many bytes the body will have. It goes by one RPC then, also to Linux hosts, and the
-    /// response begins when all of it is there. Without a length there are two RPCs, one for each
-    /// direction, between hosts of this implementation.
+    /// Says how many bytes the body will have. It goes by one RPC then, also to Linux hosts, and
+    /// the response begins when all of it is there. Without a length there are two RPCs, one for
+    /// each direction, between hosts of this implementation.
     pub fn length(mut self, body_bytes: u32) -> Self {
         self.pending.announce(body_bytes);
         self

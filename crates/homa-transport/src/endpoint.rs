@@ -159,10 +159,10 @@ impl Endpoint {
         })
     }
 
-    /// Accepts no further request: `accept` returns [`AcceptError::Closed`], and clients of requests
-    /// that no handler has seen, now or later, are told that these were not executed
-    /// ([`NotExecuted`](crate::CallErrorKind::NotExecuted)). Accepted requests go on, and calls from
-    /// here too.
+    /// Accepts no further request: `accept` returns [`AcceptError::Closed`], and clients of
+    /// requests that no handler has seen, now or later, are told that these were not executed
+    /// ([`NotExecuted`](crate::CallErrorKind::NotExecuted)). Accepted requests go on, and calls
+    /// from here too.
     pub fn stop_accepting(&self) {
         if !self.handle.is_forked() {
             self.handle.stop_accepting();

@@ -103,8 +103,8 @@ impl Responder {
         self.replier.peer()
     }
 
-    /// When the client gives the call up, if it said so: work that takes longer is in vain, and calls
-    /// made for it should have this deadline.
+    /// When the client gives the call up, if it said so: work that takes longer is in vain, and
+    /// calls made for it should have this deadline.
     pub fn deadline(&self) -> Option<Instant> {
         let handle = self.replier.handle();
         let left_ns = self.replier.deadline_ns()?.saturating_sub(handle.now_ns());

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The server of a call: an address, or a name that is resolved when the call begins, by a thread
-/// of its own if a task calls. Calls by address cost less: resolve a name that is called often once.
+/// of its own. Calls by address cost less: resolve a name that is called often once.
 ///
 /// ```
 /// use homa_transport::Target;

@@ -141,8 +141,9 @@ impl Error for ServeError {}
 /// responses.
 ///
 /// While the service is not ready nothing is accepted: requests wait in the endpoint, which refuses
-/// those that wait for too long ([`queue_time_max`](crate::EndpointBuilder::queue_time_max)). Errors
-/// of the service are sent as rejections. What is done for a client that has given up is dropped.
+/// those that wait for too long ([`queue_time_max`](crate::EndpointBuilder::queue_time_max)).
+/// Errors of the service are sent as rejections. What is done for a client that has given up is
+/// dropped.
 ///
 /// # Errors
 /// See [`ServeError`].

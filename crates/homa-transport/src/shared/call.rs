@@ -354,8 +354,8 @@ impl PendingCall {
         self.pair
     }
 
-    /// Begins the RPC that gets the response of a call whose body goes by `upload`, whether there is
-    /// room or not: the call has taken its place.
+    /// Begins the RPC that gets the response of a call whose body goes by `upload`, whether there
+    /// is room or not: the call has taken its place.
     fn begin_anyway(&mut self, upload: &Arc<Rpc>) {
         self.begin();
         if let Stage::Waiting(_) = &self.stage {

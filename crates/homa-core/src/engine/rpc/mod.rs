@@ -108,8 +108,8 @@ impl Rpc {
         self.tx.first_sent().is_some() && (heard || repeated || (lived && !itself))
     }
 
-    /// Client: whether the incarnation of the server that may have got the request had said before it
-    /// was sent that it executes no more. A request names the incarnation that it is for, so no
+    /// Client: whether the incarnation of the server that may have got the request had said before
+    /// it was sent that it executes no more. A request names the incarnation that it is for, so no
     /// other one takes it.
     pub(crate) fn is_sent_to_drained(&self, peer: Option<&Peer>) -> bool {
         let drained = peer.and_then(|peer| peer.drained).filter(|_| self.is_client());
