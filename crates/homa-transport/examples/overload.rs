@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 share * 100.0
             );
         }
-        // On a machine with much else to do it may be less; none would mean that nothing is refused.
+        // On a busy machine it may be less; none would mean that nothing is refused.
         if matches!(deadline, Deadline::Told) && share < 0.5 {
             return Err("too little is served in good time".into());
         }

@@ -160,8 +160,8 @@ impl AcceptQueue {
         self.more.load(Ordering::Acquire)
     }
 
-    /// Adds a request, or gives it back if nothing is accepted any more. Returns who is to be woken:
-    /// the newest waiter, whose caches are warm and who probably drives.
+    /// Adds a request, or gives it back if nothing is accepted any more. Returns who is to be
+    /// woken: the newest waiter, whose caches are warm and who probably drives.
     pub(crate) fn push(&self, request: Queued) -> Result<Option<Waker>, Queued> {
         let mut state = self.lock();
         if state.closed {
