@@ -53,6 +53,11 @@
 //! are collected into one transmission while further requests wait to be accepted, for at most
 //! 10 µs unless a handler in between takes longer.
 //!
+//! # From here to production
+//!
+//! The guide (docs/guide.md in the repository) has deadlines, retries, streams, draining, overload
+//! and sizing, each with code; the examples are whole programs.
+//!
 //! # Features
 //!
 //! * `tokio` (default): a task of the runtime drives the endpoint. Without it, and in other

@@ -14,6 +14,9 @@ pub struct Stats {
     pub unacknowledged_response_bytes: u64,
     /// Requests waiting to be accepted.
     pub requests_waiting: u64,
+    /// Requests that were refused since they had waited too long to be accepted
+    /// ([`queue_time_max`](crate::EndpointBuilder::queue_time_max)).
+    pub requests_overdue: u64,
     /// Requests accepted and not answered.
     pub requests_in_service: u64,
     /// Packets the system dropped because they were not fetched in time.

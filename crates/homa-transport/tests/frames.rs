@@ -142,5 +142,6 @@ fn the_longest_time_in_the_queue_can_be_set() {
     thread::sleep(Duration::from_millis(60));
     assert!(server.accept().wait_timeout(Duration::from_millis(20)).is_none());
     assert_eq!(late.wait().unwrap_err().kind(), &CallErrorKind::Overloaded);
+    assert_eq!(server.stats().requests_overdue, 1);
     assert_eq!(server.stats().requests_waiting, 0);
 }

@@ -221,7 +221,7 @@ async fn what_was_not_executed_is_called_again() {
     let mut client = Retry::new(Again { left: 3 }, Client::new(&endpoint, address));
     let error = client.ready().await.unwrap().call("again".into()).await.unwrap_err();
     assert_eq!(*error.kind(), CallErrorKind::Overloaded);
-    assert_eq!(server.stats().engine.requests_received, 4);
+    assert_eq!(server.stats().requests_overdue, 4);
 }
 
 #[tokio::test]

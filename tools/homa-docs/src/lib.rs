@@ -7,5 +7,9 @@
 mod readme {}
 
 #[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide.md")]
+mod guide {}
+
+#[cfg(doctest)]
 #[doc = include_str!("../../../docs/tcp-form.md")]
 mod tcp_form {}

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use homa_io::Message;
@@ -50,6 +50,8 @@ pub(crate) struct AcceptQueue {
     bytes: AtomicUsize,
     /// Complete requests wait in the engine for room here.
     more: AtomicBool,
+    /// Requests that waited for too long, ever.
+    overdue: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +96,7 @@ impl AcceptQueue {
             aside: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             more: AtomicBool::new(false),
+            overdue: AtomicU64::new(0),
         }
     }
 
@@ -140,6 +143,11 @@ impl AcceptQueue {
     /// Requests in the queue, also those of clients that have no turn now.
     pub(crate) fn len_with_aside(&self) -> usize {
         self.length.load(Ordering::Relaxed)
+    }
+
+    /// Requests that were refused because they waited for too long.
+    pub(crate) fn overdue(&self) -> u64 {
+        self.overdue.load(Ordering::Relaxed)
     }
 
     /// A client has taken a response: its requests may be accepted again.
@@ -206,6 +214,7 @@ impl AcceptQueue {
             return Next::Waiting;
         };
         if request.refuse_at_ns != NEVER_NS && now_ns() >= request.refuse_at_ns {
+            self.overdue.fetch_add(1, Ordering::Relaxed);
             // Its place among those who wait is kept: it asks again at once.
             return Next::Late(request.rpc);
         }

@@ -117,6 +117,7 @@ impl<D: Driver + std::fmt::Debug + Send, C: Clock> Serve for LockedShard<D, C> {
             outstanding_bytes: call_bytes,
             unacknowledged_response_bytes: rooms.responses.used().1,
             requests_waiting: rooms.requests.len_with_aside() as u64,
+            requests_overdue: rooms.requests.overdue(),
             requests_in_service: rooms.service.requests() as u64,
             dropped_by_system: driver.rx_dropped(),
             receive_capacity_bytes: capacity.bytes,
