@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 share * 100.0
             );
         }
-        // On a busy machine it may be less; none would mean that nothing is refused.
+        // On a machine with much else to do it is less; with no refusals it would be next to none.
         if matches!(deadline, Deadline::Told) && share < 0.5 {
             return Err("too little is served in good time".into());
         }

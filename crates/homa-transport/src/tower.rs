@@ -140,10 +140,9 @@ impl Error for ServeError {}
 /// ([`Endpoint::stop_accepting`], [`Endpoint::drain`]), all are answered and all clients have their
 /// responses.
 ///
-/// While the service is not ready nothing is accepted: requests wait in the endpoint, which refuses
-/// those that wait for too long ([`queue_time_max`](crate::EndpointBuilder::queue_time_max)).
-/// Errors of the service are sent as rejections. What is done for a client that has given up is
-/// dropped.
+/// While the service is not ready one request waits for it and the others in the endpoint, which
+/// refuses those that wait for too long ([`crate::EndpointBuilder::queue_time_max`]). Errors of the
+/// service are sent as rejections. What is done for a client that has given up is dropped.
 ///
 /// # Errors
 /// See [`ServeError`].
