@@ -457,8 +457,11 @@ impl Ledger {
                 harsh || ended || server.is_none() || !serves && plan.to == Some(client.host)
             }
             Kind::HostUnreachable => harsh || ended || server.is_none(),
-            // Its response broke off.
-            Kind::Forgotten => harsh || given.contains(&Given::Stream { complete: false }),
+            // Its response broke off, or others took its room.
+            Kind::Forgotten => {
+                let tight = server.is_some_and(|server| server.bytes_max < 1 << 30);
+                harsh || tight || given.contains(&Given::Stream { complete: false })
+            }
             Kind::DeadlineExceeded { .. } => plan.timeout_ns.is_some_and(|timeout_ns| {
                 record.ended.as_ref().is_some_and(|(_, at_ns)| *at_ns >= begun_ns + timeout_ns)
             }),
@@ -474,7 +477,8 @@ impl Ledger {
                 let dropped = |given: &Given| {
                     matches!(given, Given::Dropped | Given::Stream { complete: false })
                 };
-                given.iter().any(dropped)
+                // Who ends drops what it works on.
+                ended || given.iter().any(dropped)
             }
             Kind::Overloaded => {
                 plan.timeout_ns.is_some() || server.is_some_and(|it| it.queue_time_ns.is_some())
