@@ -451,7 +451,11 @@ impl Ledger {
             Kind::NoService => !serves || ended,
             // That nobody serves is said again, and heard the second time only.
             Kind::ServiceGone => ended || !serves,
-            Kind::Closing | Kind::Restarted => ended,
+            Kind::Closing => ended,
+            // A young server cannot tell whether it is the one that was asked first.
+            Kind::Restarted => {
+                ended || harsh || self.plan.age_ns == 0 && self.plan.link.loss_ppm > 0
+            }
             Kind::NotExecuted => stopped || ended,
             Kind::Timeout => {
                 harsh || ended || server.is_none() || !serves && plan.to == Some(client.host)
@@ -487,7 +491,9 @@ impl Ledger {
                 // With what goes beside the body.
                 let limit =
                     server.map_or(own.message_max, |it| it.message_max.min(own.message_max));
-                plan.bytes.saturating_add(plan.metadata.map_or(0, |bytes| bytes + 60)) > limit
+                let beside = plan.metadata.map_or(0, |bytes| bytes + 60);
+                let deadline = if plan.timeout_ns.is_some() { 60 } else { 0 };
+                plan.bytes.saturating_add(beside + deadline) > limit
             }
             Kind::ResponseTooLong => plan.answer.bytes() + 200 > own.message_max,
             Kind::LimitReached(_) => matches!(plan.style, Style::TryStart),
