@@ -457,14 +457,13 @@ impl Ledger {
                 ended || harsh || self.plan.age_ns == 0 && self.plan.link.loss_ppm > 0
             }
             Kind::NotExecuted => stopped || ended,
-            Kind::Timeout => {
-                harsh || ended || server.is_none() || !serves && plan.to == Some(client.host)
-            }
+            // Endpoints that only call are silent at times.
+            Kind::Timeout => harsh || ended || !serves,
             Kind::HostUnreachable => harsh || ended || server.is_none(),
             // Its response broke off, or others took its room.
             Kind::Forgotten => {
                 let tight = server.is_some_and(|server| server.bytes_max < 1 << 30);
-                harsh || tight || given.contains(&Given::Stream { complete: false })
+                harsh || tight || ended || given.contains(&Given::Stream { complete: false })
             }
             Kind::DeadlineExceeded { .. } => plan.timeout_ns.is_some_and(|timeout_ns| {
                 record.ended.as_ref().is_some_and(|(_, at_ns)| *at_ns >= begun_ns + timeout_ns)
