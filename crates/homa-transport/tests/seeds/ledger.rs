@@ -25,6 +25,8 @@ pub(crate) struct Life {
 /// What happened to a life.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LifeRecord {
+    /// When it began, in ns.
+    pub(crate) began_ns: u64,
     /// When it stopped to accept, in ns.
     pub(crate) stopped_ns: Option<u64>,
     /// When it began to close.
@@ -39,6 +41,8 @@ pub(crate) struct LifeRecord {
 #[derive(Clone, Debug)]
 pub(crate) struct Execution {
     life: Life,
+    /// The life began when the call was over: a copy came late to another process.
+    too_late: bool,
     given: Given,
 }
 
@@ -289,9 +293,11 @@ impl Ledger {
             let text = format!("call {call} was accepted at {at_ns}, given up at {deadline_ns:?}");
             self.violation("accepted after the deadline", text);
         }
+        let began_ns = self.life(life).began_ns;
         let record = self.records.entry(call).or_default();
+        let too_late = record.ended.as_ref().is_some_and(|(_, ended_ns)| *ended_ns <= began_ns);
         let twice = record.executions.iter().any(|execution| execution.life == life);
-        record.executions.push(Execution { life, given: Given::Nothing });
+        record.executions.push(Execution { life, too_late, given: Given::Nothing });
         let begun = record.begun.is_some();
         let before = record.ended.clone();
         if twice {
@@ -301,7 +307,7 @@ impl Ledger {
             self.violation("unknown", format!("call {call} had not begun"));
         }
         if let Some((End::Failed(error), ended_ns)) = before {
-            if !error.may_have_executed() {
+            if !error.may_have_executed() && !too_late {
                 let text = format!("call {call} ended at {ended_ns} with {error}, then it was");
                 self.violation("executed after all", text);
             }
@@ -511,7 +517,8 @@ impl Ledger {
                 self.violation("hangs", format!("call {call}, begun {begun:?}, never ended"));
             }
             let Some((End::Failed(error), _)) = &record.ended else { continue };
-            if !error.may_have_executed() && !record.executions.is_empty() {
+            let executed = record.executions.iter().any(|execution| !execution.too_late);
+            if !error.may_have_executed() && executed {
                 let text = format!("call {call} ended with {error:?}, a handler has seen it");
                 self.violation("executed after all", text);
             }
