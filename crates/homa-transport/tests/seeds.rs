@@ -198,3 +198,20 @@ fn a_seed_does_the_same_twice() {
         assert_eq!(digest(), digest(), "HOMA_SEED={seed}");
     }
 }
+
+#[test]
+fn a_world_shrinks_to_what_it_fails_with() {
+    // As if no call might be rejected.
+    let rejects = |seed: u64, cut: &Cut| {
+        play(&Plan::new(seed, cut), false).counts.get("Rejected").is_some_and(|count| *count > 0)
+    };
+    let actions = |seed: u64, cut: &Cut| Plan::new(seed, cut).actions.len();
+    let whole = Cut::default();
+    let seed = (0..1_000).find(|seed| actions(*seed, &whole) > 9 && rejects(*seed, &whole));
+    let seed = seed.expect("some seed rejects");
+    let least = shrink(TROUBLES, actions(seed, &whole), |cut| rejects(seed, cut));
+    let told = least.to_string().parse().expect("a cut is read as it is written");
+    assert!(rejects(seed, &told), "{told}");
+    assert_eq!(actions(seed, &told), 1, "{}", Plan::new(seed, &told));
+    assert_eq!(Plan::new(seed, &told).link.loss_ppm, 0, "{told}");
+}

@@ -172,8 +172,9 @@ impl Scene {
 
     /// Opens an endpoint at a place, and lets tasks accept.
     fn open(&mut self, host: usize) {
-        let seed = self.dice.roll();
+        let (seed, began_ns) = (self.dice.roll(), self.now_ns());
         let place = &mut self.places[host];
+        self.users.ledger.borrow_mut().life(place.life).began_ns = began_ns;
         let builder = builder_of(&place.settings, seed);
         let (driver, serves) = (place.driver.clone(), place.settings.serves);
         let (endpoint, drive) =
