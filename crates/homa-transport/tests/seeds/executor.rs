@@ -74,8 +74,11 @@ struct Sleepers {
 pub(crate) struct Spawner {
     clock: VirtualClock,
     sleepers: Rc<RefCell<Sleepers>>,
-    spawned: Rc<RefCell<Vec<(usize, Kind, String, Work)>>>,
+    spawned: Rc<RefCell<Vec<Spawned>>>,
 }
+
+/// A task that begins: its host, kind, name and future.
+type Spawned = (usize, Kind, String, Work);
 
 impl Spawner {
     pub(crate) fn now_ns(&self) -> u64 {

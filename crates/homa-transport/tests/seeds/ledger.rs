@@ -400,7 +400,8 @@ impl Ledger {
                 };
                 // The reply may have gone out while its future was about to be ready.
                 let abandoned = matches!(plan.answer, Answer::Abandon { .. });
-                if !given.iter().any(whole) && !(abandoned && !given.is_empty()) {
+                let may_be_given = abandoned && !given.is_empty();
+                if !may_be_given && !given.iter().any(whole) {
                     let text = format!("call {call} was answered, its handlers gave {given:?}");
                     self.violation("answered by nobody", text);
                 }
