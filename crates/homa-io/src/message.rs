@@ -57,6 +57,12 @@ impl Message {
         self.metadata.as_deref().unwrap_or(&NO_METADATA)
     }
 
+    /// Whether anything travels beside the bytes.
+    #[inline]
+    pub fn has_metadata(&self) -> bool {
+        self.metadata.is_some()
+    }
+
     /// The same to be changed.
     pub fn metadata_mut(&mut self) -> &mut Metadata {
         self.metadata.get_or_insert_default()

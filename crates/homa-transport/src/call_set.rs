@@ -55,7 +55,7 @@ impl CallSet {
         call: Call,
     ) -> Pending<impl Operation<Output = Result<CallId, CallError>>> {
         let mut start = self.completions.start(call.into_pending());
-        Pending::new(self.handle.clone(), move |waker: &_| start.poll(waker).map_ok(CallId))
+        Pending::hasty(self.handle.clone(), move |waker: &_| start.poll(waker).map_ok(CallId))
     }
 
     /// Calls in the set: under way, or ready and not taken.

@@ -18,6 +18,8 @@ use crate::shared::Handle;
 pub struct Pending<O> {
     handle: Handle,
     operation: O,
+    /// It mostly is ready at once.
+    hasty: bool,
 }
 
 /// What a [`Pending`] waits for. Only this crate has such operations.
@@ -50,7 +52,13 @@ mod sealed {
 impl<T, O: FnMut(&Waker) -> Poll<T> + Unpin> Pending<O> {
     #[inline]
     pub(crate) fn new(handle: Handle, operation: O) -> Self {
-        Self { handle, operation }
+        Self { handle, operation, hasty: false }
+    }
+
+    /// The same of an operation that mostly is ready at once.
+    #[inline]
+    pub(crate) fn hasty(handle: Handle, operation: O) -> Self {
+        Self { handle, operation, hasty: true }
     }
 }
 
@@ -58,6 +66,11 @@ impl<O: Operation> Pending<O> {
     /// Waits in this thread, which runs the protocol meanwhile.
     #[inline]
     pub fn wait(mut self) -> <O as Operation>::Output {
+        if self.hasty {
+            if let Poll::Ready(ready) = self.operation.poll(Waker::noop()) {
+                return ready;
+            }
+        }
         self.handle.wait(|waker| self.operation.poll(waker))
     }
 
@@ -79,7 +92,7 @@ impl<O: Operation> Future for Pending<O> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { handle, operation } = &mut *self;
+        let Self { handle, operation, .. } = &mut *self;
         poll(handle, context, |waker| operation.poll(waker))
     }
 }

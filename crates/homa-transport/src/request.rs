@@ -178,7 +178,7 @@ fn reply(
 ) -> Pending<impl Operation<Output = Result<(), ReplyError>>> {
     let mut body = Some(body);
     let handle = replier.handle().clone();
-    Pending::new(handle, move |waker: &_| replier.poll_reply(waker, &mut body))
+    Pending::hasty(handle, move |waker: &_| replier.poll_reply(waker, &mut body))
 }
 
 /// A request whose body may still be arriving.

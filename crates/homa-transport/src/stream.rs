@@ -132,7 +132,7 @@ impl BodyWriter {
     ) -> Pending<impl Operation<Output = Result<(), StreamError>>> {
         let mut bytes = Some(bytes.into());
         let outgoing = &mut self.outgoing;
-        Pending::new(outgoing.handle().clone(), move |waker: &_| {
+        Pending::hasty(outgoing.handle().clone(), move |waker: &_| {
             outgoing.poll_send(waker, &mut bytes)
         })
     }

@@ -73,6 +73,13 @@ pub(crate) struct Queued {
     pub(crate) refuse_at_ns: u64,
 }
 
+impl Queued {
+    #[inline]
+    pub(crate) fn new(rpc: &Arc<Rpc>, body: Message) -> Self {
+        Self { rpc: Arc::clone(rpc), answer: None, body, refuse_at_ns: NEVER_NS }
+    }
+}
+
 /// Result of [`AcceptQueue::pop_or_wait`].
 #[derive(Debug)]
 pub(crate) enum Next {

@@ -49,7 +49,7 @@ impl Context<'_> {
         &mut self,
         rpc: &Rpc,
         mut state: MutexGuard<'_, RpcState>,
-        response: EarlyResponse,
+        response: Content,
         shard: &mut ShardView<'_>,
     ) {
         let Some(key) = state.key else {
@@ -57,7 +57,7 @@ impl Context<'_> {
             return self.release(rpc);
         };
         if !state.incoming.complete {
-            state.early_response = Some(Box::new(response));
+            state.early_response = Some(Box::new(EarlyResponse::new(response)));
             return;
         }
         drop(state);
@@ -67,6 +67,26 @@ impl Context<'_> {
                 // The client must not wait for a response that will not come.
                 let _ = shard.abort(key, FailReason::Rejected);
             }
+        }
+    }
+
+    /// Answers a request that is complete with what was kept for it.
+    pub(crate) fn reply_at_last(
+        &mut self,
+        rpc: &Rpc,
+        response: EarlyResponse,
+        shard: &mut ShardView<'_>,
+    ) {
+        let state = rpc.lock();
+        let key = state.key;
+        self.reply(rpc, state, response.content, shard);
+        let Some(key) = key else { return };
+        for piece in response.pieces {
+            send::supply(key, piece, shard);
+        }
+        if response.finished {
+            // A stale RPC needs no end.
+            let _ = shard.finish(key);
         }
     }
 
@@ -148,6 +168,9 @@ impl Context<'_> {
         let mut state = rpc.lock();
         // A request that was given up meanwhile has no body any more.
         let Some(message) = state.key.and_then(|key| shard.take(key)) else { return };
+        if !state.incoming.framed {
+            return self.queue(Queued::new(rpc, message), state, shard);
+        }
         let body = state.incoming.body_of(message);
         drop(state);
         match body {
@@ -158,13 +181,11 @@ impl Context<'_> {
 
     /// Queues a request for those who accept, when both of its RPCs are here if it has two.
     pub(crate) fn accept(&mut self, rpc: &Arc<Rpc>, body: Message, shard: &mut ShardView<'_>) {
-        let leg = rpc.lock().incoming.leg();
-        let Some((leg, pair)) = leg else {
-            return self.queue(
-                Queued { rpc: Arc::clone(rpc), answer: None, body, refuse_at_ns: NEVER_NS },
-                shard,
-            );
+        let state = rpc.lock();
+        let Some((leg, pair)) = state.incoming.leg() else {
+            return self.queue(Queued::new(rpc, body), state, shard);
         };
+        drop(state);
         let now_ns = shard.now().as_nanos();
         for old in self.registry.single.take_old(now_ns.saturating_sub(self.facts.timeout_ns)) {
             self.refuse(&old, FailReason::Overloaded, shard);
@@ -177,24 +198,26 @@ impl Context<'_> {
                 Rpc::pair(&upload.rpc, &download.rpc);
                 download.rpc.lock().queued = true;
                 self.thank(&upload.rpc, shard);
-                let (rpc, answer) = (upload.rpc, Some(download.rpc));
-                self.queue(
-                    Queued { rpc, answer, body: upload.body, refuse_at_ns: NEVER_NS },
-                    shard,
-                );
+                let mut request = Queued::new(&upload.rpc, upload.body);
+                request.answer = Some(download.rpc);
+                self.queue(request, upload.rpc.lock(), shard);
             }
         }
     }
 
-    /// Queues a request, or refuses it if nobody accepts any more.
-    fn queue(&mut self, mut request: Queued, shard: &mut ShardView<'_>) {
-        let mut state = request.rpc.lock();
-        let now_ns = shard.now().as_nanos();
-        let arrived_ns = state.arrived_ns.unwrap_or(now_ns);
-        let timeout = state.incoming.frame.as_ref().and_then(|frame| frame.timeout);
-        state.deadline_ns = timeout.map(|timeout| {
-            arrived_ns.saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(NEVER_NS))
-        });
+    /// Queues a request, whose `state` this is, or refuses it if nobody accepts any more.
+    #[inline]
+    fn queue(
+        &mut self,
+        mut request: Queued,
+        mut state: MutexGuard<'_, RpcState>,
+        shard: &mut ShardView<'_>,
+    ) {
+        let arrived_ns = state.arrived_ns.unwrap_or_else(|| shard.now().as_nanos());
+        if let Some(timeout) = state.incoming.frame.as_ref().and_then(|frame| frame.timeout) {
+            let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(NEVER_NS);
+            state.deadline_ns = Some(arrived_ns.saturating_add(timeout_ns));
+        }
         request.refuse_at_ns = self.rooms.requests.refuse_at_ns(arrived_ns, state.deadline_ns);
         state.queued = true;
         drop(state);
@@ -209,9 +232,8 @@ impl Context<'_> {
         let state = upload.lock();
         if let Some(key) = state.key.filter(|_| state.incoming.complete) {
             drop(state);
-            let thanks = EarlyResponse::new(Content::Whole(Message::new()));
             // Stale: its client does not need it any more.
-            let _ = send::response(key, thanks, shard);
+            let _ = send::response(key, Content::Whole(Message::new()), shard);
         }
     }
 

@@ -88,7 +88,7 @@ impl Context<'_> {
                 self.thank(&rpc, shard);
             }
             if let Some(response) = early_response {
-                self.reply(&rpc, rpc.lock(), *response, shard);
+                self.reply_at_last(&rpc, *response, shard);
             }
         } else if rpc.role == Role::Client {
             self.rooms.release(rpc.role, &mut state, self.wakes);

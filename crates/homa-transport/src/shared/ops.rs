@@ -9,7 +9,7 @@ use homa_io::ShardView;
 
 use super::context::Context;
 use super::room::Charge;
-use super::rpc::{Content, EarlyResponse, Role, Rpc};
+use super::rpc::{Content, Role, Rpc};
 use super::send;
 use crate::{CallError, CallErrorKind, Limit};
 
@@ -49,8 +49,7 @@ pub(crate) fn execute(operation: Operation, shard: &mut ShardView<'_>, context: 
         Operation::Reply(rpc, content, charge) => {
             let mut state = rpc.lock();
             state.charge = Some(charge);
-            let response = EarlyResponse::new(content);
-            context.reply(&rpc, state, response, shard);
+            context.reply(&rpc, state, content, shard);
         }
         Operation::Supply(rpc, bytes) => supply(&rpc, bytes, shard, context),
         Operation::Finish(rpc) => finish(&rpc, shard, context),

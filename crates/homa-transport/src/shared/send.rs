@@ -8,7 +8,7 @@ use homa_io::{Body, ShardView};
 
 use super::context::length_u32;
 use super::frame::{Frame, Leg};
-use super::rpc::{Content, EarlyResponse};
+use super::rpc::Content;
 
 /// Begins a call.
 pub(crate) fn request(
@@ -72,13 +72,14 @@ fn announce_request(
 }
 
 /// Answers a request.
+#[inline]
 pub(crate) fn response(
     key: RpcKey,
-    response: EarlyResponse,
+    response: Content,
     shard: &mut ShardView<'_>,
 ) -> Result<(), SendError> {
     let framed = ResponseOptions { framed: true, ..ResponseOptions::default() };
-    match response.content {
+    match response {
         Content::Whole(body) => match frame_of(body, None) {
             (None, body) => shard.send_response(key, body, ResponseOptions::default()),
             (Some(frame), body) => shard.send_response(key, frame.ahead_of(body), framed),
@@ -98,12 +99,6 @@ pub(crate) fn response(
             } else {
                 shard.send_response(key, ahead.into(), options)?;
             }
-            for piece in response.pieces {
-                supply(key, piece, shard);
-            }
-            if response.finished {
-                let _ = shard.finish(key);
-            }
             Ok(())
         }
         Content::Download(_) => Err(SendError::NotInService),
@@ -111,11 +106,15 @@ pub(crate) fn response(
 }
 
 /// The frame that a whole message needs, and its body.
+#[inline]
 fn frame_of(mut body: Body, timeout: Option<Duration>) -> (Option<Frame>, Body) {
-    let frame = Frame { timeout, metadata: body.take_metadata(), ..Frame::default() };
     // A message has at least one byte.
-    let is_needed = body.is_empty() || frame != Frame::default();
-    (is_needed.then_some(frame), body)
+    let is_needed = body.is_empty() || body.has_metadata() || timeout.is_some();
+    if !is_needed {
+        return (None, body);
+    }
+    let metadata = body.take_metadata();
+    (Some(Frame { timeout, metadata, ..Frame::default() }), body)
 }
 
 /// The bytes ahead of an announced body.
@@ -125,7 +124,7 @@ fn ahead_of_announced(body_bytes: Option<u32>, frame: &Frame) -> Bytes {
     if is_needed { frame.encode() } else { Bytes::new() }
 }
 
-fn supply(key: RpcKey, bytes: Bytes, shard: &mut ShardView<'_>) {
+pub(crate) fn supply(key: RpcKey, bytes: Bytes, shard: &mut ShardView<'_>) {
     if !bytes.is_empty() {
         // A stale RPC needs no more bytes.
         let _ = shard.supply(key, bytes);
