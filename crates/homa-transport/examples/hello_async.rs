@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // A timeout bounds the whole call. Dropping the future would end it just as well: that aborts
     // the call and tells the server.
-    let quick = client.call(address, "quick").timeout(Duration::from_millis(100));
+    let quick = client.call(address, "quick").timeout(Duration::from_secs(1));
     println!("{}", quick.await?.into_string()?);
     Ok(())
 }

@@ -89,7 +89,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let client = Endpoint::client()?;
     let call = |text: &str| {
-        client.call(address, text).metadata("trace", "4711").timeout(Duration::from_secs(1))
+        client.call(address, text).metadata("trace", "4711").timeout(Duration::from_secs(5))
     };
     // It is in service until the key is there.
     let awaited = call("await color").start();
@@ -102,7 +102,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(missing.rejection().map(|rejection| rejection.code), Some(NOT_FOUND));
 
     // The server is told how much time there is; this call has no chance.
-    let late = call("await color").timeout(Duration::from_millis(50)).await;
+    let late = call("await color").timeout(Duration::from_millis(500)).await;
     let late = late.err().ok_or("nobody set it")?;
     println!("{late}");
     assert!(matches!(late.kind(), CallErrorKind::DeadlineExceeded { sent: true, .. }));

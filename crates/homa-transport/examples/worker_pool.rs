@@ -1,20 +1,33 @@
 //! Two servers with threads as workers, which are restarted one after the other while clients call.
-//! No call fails, and none is executed twice.
+//! Calls that were not executed are made again, and none is executed twice. A request that was on
+//! its way when its server's socket closed may have been executed for all its client knows: that
+//! happens on busy machines.
 //!
 //! Run it with `cargo run -p homa-transport --example worker_pool`.
 
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use homa_transport::{CallError, Endpoint, Message};
+use homa_transport::{CallError, Endpoint};
 
 const WORKERS: usize = 4;
-const CLIENTS: usize = 4;
-const ATTEMPTS: u32 = 10;
+const CLIENTS: usize = 16;
+const RETRIES_MAX: usize = 10;
+const RESTARTS: usize = 4;
+
+/// How calls ended.
+#[derive(Debug, Default)]
+struct Counts {
+    answered: usize,
+    /// Calls that were made again, since they were not executed.
+    retries: usize,
+    /// Calls without an answer that may have been executed.
+    unknown: usize,
+}
 
 /// A server and its workers.
 struct Pool {
@@ -55,17 +68,19 @@ fn work(server: &Endpoint) -> usize {
     executed
 }
 
-/// Calls the servers in turn until one executes the request, with pauses that grow.
-fn call(client: &Endpoint, servers: &[SocketAddr]) -> Result<Message, CallError> {
-    let mut attempt = 0;
+/// Calls the servers in turn, beginning with that of number `first`, until one executes the request,
+/// with pauses that grow; says how often it had to call again.
+fn call(client: &Endpoint, servers: &[SocketAddr], first: usize) -> Result<usize, CallError> {
+    let mut retries = 0;
     loop {
-        let server = servers[attempt as usize % servers.len()];
+        let server = servers[(first + retries) % servers.len()];
         match client.call(server, "work").timeout(Duration::from_secs(5)).wait() {
-            Err(error) if error.is_retryable() && attempt < ATTEMPTS => {
-                thread::sleep(Duration::from_millis(1 << attempt));
-                attempt += 1;
+            Ok(_) => return Ok(retries),
+            Err(error) if error.is_retryable() && retries < RETRIES_MAX => {
+                thread::sleep(Duration::from_millis(1 << retries));
+                retries += 1;
             }
-            result => return result,
+            Err(error) => return Err(error),
         }
     }
 }
@@ -75,23 +90,28 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut pools = vec![Pool::start(any)?, Pool::start(any)?];
     let servers = [0, 1].map(|index: usize| pools[index].server.local_addr());
 
-    let (stop, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let client = Endpoint::client()?;
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|_| {
-            let (client, stop, calls) = (client.clone(), Arc::clone(&stop), Arc::clone(&calls));
-            thread::spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    call(&client, &servers)?;
-                    calls.fetch_add(1, Ordering::Relaxed);
+    let (client, stop) = (Endpoint::client()?, Arc::new(AtomicBool::new(false)));
+    let clients = (0..CLIENTS).map(|number| {
+        let (client, stop) = (client.clone(), Arc::clone(&stop));
+        thread::spawn(move || {
+            let mut counts = Counts::default();
+            while !stop.load(Ordering::Relaxed) {
+                match call(&client, &servers, number + counts.answered) {
+                    Ok(retries) => {
+                        counts.answered += 1;
+                        counts.retries += retries;
+                    }
+                    Err(error) if error.may_have_executed() => counts.unknown += 1,
+                    Err(error) => return Err(error),
                 }
-                Ok::<_, CallError>(())
-            })
+            }
+            Ok(counts)
         })
-        .collect();
+    });
+    let clients: Vec<_> = clients.collect();
 
     let mut executed = 0;
-    for _restart in 0..4 {
+    for _restart in 0..RESTARTS {
         thread::sleep(Duration::from_millis(100));
         let oldest = pools.remove(0);
         let address = oldest.server.local_addr();
@@ -100,14 +120,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     stop.store(true, Ordering::Relaxed);
+    let mut all = Counts::default();
     for client in clients {
-        client.join().map_err(|_| "a client panicked")??;
+        let counts = client.join().map_err(|_| "a client panicked")??;
+        all.answered += counts.answered;
+        all.retries += counts.retries;
+        all.unknown += counts.unknown;
     }
     for pool in pools {
         executed += pool.stop()?;
     }
-    let calls = calls.load(Ordering::Relaxed);
-    println!("{calls} calls answered over 4 restarts, {executed} requests executed");
-    assert_eq!(calls, executed);
+    println!("{RESTARTS} restarts, {all:?}, executed {executed}");
+    assert!((all.answered..=all.answered + all.unknown).contains(&executed));
     Ok(())
 }
