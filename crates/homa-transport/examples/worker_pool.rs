@@ -68,8 +68,8 @@ fn work(server: &Endpoint) -> usize {
     executed
 }
 
-/// Calls the servers in turn, beginning with that of number `first`, until one executes the request,
-/// with pauses that grow; says how often it had to call again.
+/// Calls the servers in turn, beginning with that of number `first`, until one executes the
+/// request, with pauses that grow; says how often it had to call again.
 fn call(client: &Endpoint, servers: &[SocketAddr], first: usize) -> Result<usize, CallError> {
     let mut retries = 0;
     loop {
