@@ -38,6 +38,8 @@ pub(crate) enum Kind {
 }
 
 type Work = Pin<Box<dyn Future<Output = ()>>>;
+/// A task to be: its host, its kind, its name, what it does.
+type Spawned = (usize, Kind, String, Work);
 
 /// A task: what it does, whom it belongs to and who is to be woken for it.
 struct Task {
@@ -74,7 +76,7 @@ struct Sleepers {
 pub(crate) struct Spawner {
     clock: VirtualClock,
     sleepers: Rc<RefCell<Sleepers>>,
-    spawned: Rc<RefCell<Vec<(usize, Kind, String, Work)>>>,
+    spawned: Rc<RefCell<Vec<Spawned>>>,
 }
 
 impl Spawner {
