@@ -38,6 +38,8 @@ pub(crate) enum Kind {
 }
 
 type Work = Pin<Box<dyn Future<Output = ()>>>;
+/// A task to be: its host, its kind, its name, what it does.
+type Spawned = (usize, Kind, String, Work);
 
 /// A task: what it does, whom it belongs to and who is to be woken for it.
 struct Task {

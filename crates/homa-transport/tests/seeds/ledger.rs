@@ -398,10 +398,7 @@ impl Ledger {
                 let whole = |given: &Given| {
                     matches!(given, Given::Reply | Given::Stream { complete: true })
                 };
-                // The reply may have gone out while its future was about to be ready.
-                let abandoned = matches!(plan.answer, Answer::Abandon { .. });
-                let may_be_given = abandoned && !given.is_empty();
-                if !may_be_given && !given.iter().any(whole) {
+                if !given.iter().any(whole) {
                     let text = format!("call {call} was answered, its handlers gave {given:?}");
                     self.violation("answered by nobody", text);
                 }
@@ -454,15 +451,14 @@ impl Ledger {
         let ended = of_server().any(|(_, life)| life.closing_ns.or(life.ended_ns).is_some());
         let given: Vec<_> = record.executions.iter().map(|it| it.given).collect();
         let own = &self.plan.hosts[client.host];
+        let young = self.plan.age_ns == 0 && self.plan.link.loss_ppm > 0;
         let fine = match error.kind() {
             Kind::NoService => !serves || ended,
             // That nobody serves is said again, and heard the second time only.
             Kind::ServiceGone => ended || !serves,
             Kind::Closing => ended,
             // A young server cannot tell whether it is the one that was asked first.
-            Kind::Restarted => {
-                ended || harsh || self.plan.age_ns == 0 && self.plan.link.loss_ppm > 0
-            }
+            Kind::Restarted => ended || harsh || young,
             Kind::NotExecuted => stopped || ended,
             // Endpoints that only call are silent at times.
             Kind::Timeout => harsh || ended || !serves,
