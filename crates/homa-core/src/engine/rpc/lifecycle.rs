@@ -78,8 +78,10 @@ impl Engine {
                 }
             }
         }
-        if let Some(rpc) = self.rpcs.known_mut(index).filter(|_| confirmed) {
-            rpc.set_confirmed(false, &mut self.peers, &mut self.ctx);
+        if confirmed {
+            if let Some(rpc) = self.rpcs.known_mut(index) {
+                rpc.set_confirmed(false, &mut self.peers, &mut self.ctx);
+            }
         }
         // Before its charge: the room that it leaves must not be given to itself.
         if blocked {
