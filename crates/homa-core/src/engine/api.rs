@@ -211,13 +211,11 @@ impl Engine {
         let flags = flags(options.framed, options.open);
         profile.check(length, flags)?;
         let unscheduled = peer.unscheduled_bytes(length, &self.ctx.config);
+        let there = there_first(length, options.streaming_body, options.open);
+        let host = peer.host();
         let interval_ns = self.shares.first_ack_interval_ns(rpc, &self.ctx.config);
         rpc.go_on(State::Outgoing);
-        rpc.tx.begin(
-            length,
-            there_first(length, options.streaming_body, options.open),
-            unscheduled,
-        );
+        rpc.tx.begin(length, there, unscheduled);
         rpc.tx.set_flags(flags);
         rpc.tx.keep_segments_whole(profile == Profile::Linux);
         rpc.tx.set_birth(birth);
@@ -225,7 +223,7 @@ impl Engine {
         rpc.progress_at = now;
         rpc.resend.begin(interval_ns);
         self.sender.schedule(rpc, &self.ctx.config);
-        self.shares.keep_response(index, &mut self.rpcs, &self.peers);
+        self.shares.keep_response(index, (host, there), &mut self.rpcs);
         self.limit_unacknowledged(index);
         Ok(())
     }
