@@ -244,20 +244,21 @@ impl FailReason {
 /// Events for the caller, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+// The fields lie in this order, so that each kind is written alike.
 #[repr(u32)]
 pub enum Event {
     /// Server: the first bytes of a request are here.
     RequestStarted {
         /// The RPC.
         rpc: RpcKey,
-        /// Where it came from and whom it asked.
-        path: Path,
         /// Bytes of the whole request. If it is `open`, as far as is known: it may become longer.
         length: u32,
         /// As its client gave it to `send_request`; `false` if that is a Linux host.
         framed: bool,
         /// The same.
         open: bool,
+        /// Where it came from and whom it asked.
+        path: Path,
     },
     /// Server: the request is complete; answer with `send_response`.
     RequestArrived {
@@ -270,23 +271,23 @@ pub enum Event {
     ResponseStarted {
         /// The RPC.
         rpc: RpcKey,
-        /// As given to `send_request`.
-        cookie: u64,
         /// Bytes of the whole response. If it is `open`, as far as is known: it may become longer.
         length: u32,
         /// As its server gave it to `send_response`; `false` if that is a Linux host.
         framed: bool,
         /// The same.
         open: bool,
+        /// As given to `send_request`.
+        cookie: u64,
     },
     /// Client: the response is complete. Take its bytes and report them by `consumed`.
     ResponseArrived {
         /// The RPC.
         rpc: RpcKey,
-        /// As given to `send_request`.
-        cookie: u64,
         /// Bytes of the whole response. The last one of an open response has no meaning.
         length: u32,
+        /// As given to `send_request`.
+        cookie: u64,
     },
     /// All bytes of the incoming message below `contiguous_upto` are here. Only for messages
     /// switched to streaming by `set_streaming`.

@@ -155,11 +155,11 @@ impl Engine {
         let rpcs_full = self.rpcs.len() >= self.ctx.config.limits.max_rpcs as usize;
         let no_rpc = if rpcs_full { SendError::RpcLimit } else { SendError::OutOfMemory };
         let index = self.add_rpc(Role::Client, 0, &path, peer).map_err(|_| no_rpc)?;
-        let first_id = self.peers.known(peer).map_or(0, |peer| peer.numbers.first_id);
-        let id = self.ids.give(index, first_id);
+        let peer = self.peers.known(peer).ok_or(SendError::OutOfMemory)?;
+        let id = self.ids.give(index, peer.numbers.first_id);
         self.ctx.stats.requests_sent.inc();
-        let unscheduled = self.peers.unscheduled_bytes(peer, length, &self.ctx.config);
-        let interval_ns = self.ctx.next_interval_ns(self.peers.known(peer), profile);
+        let unscheduled = peer.unscheduled_bytes(length, &self.ctx.config);
+        let interval_ns = self.ctx.next_interval_ns(Some(peer), profile);
         let priority_max = self.ctx.config.top_priority();
         let rpc = self.rpcs.known_mut(index).ok_or(SendError::OutOfMemory)?;
         let key = rpc.key();
@@ -206,17 +206,16 @@ impl Engine {
             State::Refused(_) => return Err(SendError::Stale),
             _ => return Err(SendError::NotInService),
         }
-        let profile = rpc.profile(&self.peers);
+        let peer = self.peers.known(rpc.peer).ok_or(SendError::Stale)?;
+        let profile = rpc.profile_with(Some(peer));
         let flags = flags(options.framed, options.open);
         profile.check(length, flags)?;
-        let unscheduled = self.peers.unscheduled_bytes(rpc.peer, length, &self.ctx.config);
+        let unscheduled = peer.unscheduled_bytes(length, &self.ctx.config);
+        let there = there_first(length, options.streaming_body, options.open);
+        let host = peer.host();
         let interval_ns = self.shares.first_ack_interval_ns(rpc, &self.ctx.config);
         rpc.go_on(State::Outgoing);
-        rpc.tx.begin(
-            length,
-            there_first(length, options.streaming_body, options.open),
-            unscheduled,
-        );
+        rpc.tx.begin(length, there, unscheduled);
         rpc.tx.set_flags(flags);
         rpc.tx.keep_segments_whole(profile == Profile::Linux);
         rpc.tx.set_birth(birth);
@@ -224,7 +223,7 @@ impl Engine {
         rpc.progress_at = now;
         rpc.resend.begin(interval_ns);
         self.sender.schedule(rpc, &self.ctx.config);
-        self.shares.keep_response(index, &mut self.rpcs, &self.peers);
+        self.shares.keep_response(index, (host, there), &mut self.rpcs);
         self.limit_unacknowledged(index);
         Ok(())
     }

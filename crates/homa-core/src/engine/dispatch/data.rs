@@ -324,10 +324,12 @@ impl Engine {
         }
         let packet = (header, data);
         self.receiver.begin(index, packet, &mut self.rpcs, &self.peers, &mut self.ctx);
-        if let Some(rpc) = self.rpcs.known_mut(index).filter(|_| limited) {
-            self.receiver.count_unvalidated(rpc);
-            // The reply to the probe validates the address, whether or not there is a grant.
-            self.ctx.tell(rpc, &self.peers, Body::NeedAck, Reason::Probe);
+        if limited {
+            if let Some(rpc) = self.rpcs.known_mut(index) {
+                self.receiver.count_unvalidated(rpc);
+                // The reply to the probe validates the address, whether or not there is a grant.
+                self.ctx.tell(rpc, &self.peers, Body::NeedAck, Reason::Probe);
+            }
         }
         Ok(index)
     }

@@ -46,7 +46,8 @@ impl Receiver {
         };
         let peer = peers.known(rpc.peer);
         let unscheduled = announced.min(ctx.config.unscheduled_max());
-        let base = ctx.next_interval_ns(peer, rpc.profile_with(peer));
+        let profile = rpc.profile_with(peer);
+        let base = ctx.next_interval_ns(peer, profile);
         let window = peer.and_then(|peer| peer.window_bytes());
         rpc.rx.begin(length, unscheduled, birth);
         if data.flags != 0 {
@@ -54,8 +55,7 @@ impl Receiver {
         }
         rpc.rx.streaming |= rpc.call.streaming_response;
         rpc.rx.granting.set_window(window.unwrap_or(0));
-        let native = rpc.profile_with(peer).is_native();
-        rpc.rx.granting.measure_round_trips(native && announced <= unscheduled);
+        rpc.rx.granting.measure_round_trips(profile.is_native() && announced <= unscheduled);
         rpc.rx.granting.set_round_trip_bytes(self.round_trip_bytes(peer, &ctx.config));
         rpc.rx.unvalidated = peer.is_some_and(|peer| needs_validation(rpc, peer));
         rpc.rx.moved_at = ctx.now;

@@ -69,19 +69,17 @@ impl HostShares {
         ctx.arm(rpc.index(), min_ns);
     }
 
-    /// A response begins: what there is of it is kept until its client has it.
+    /// A response to a host begins: the `bytes` that there are of it are kept until its client has
+    /// them.
     #[inline]
     pub(crate) fn keep_response(
         &mut self,
         index: RpcIndex,
+        (host, bytes): (HostIndex, u32),
         rpcs: &mut RpcTable,
-        peers: &PeerTable,
     ) {
-        if let Some((host, rpc)) = host_keeping(index, rpcs, peers) {
-            let bytes = rpc.tx.supplied();
-            self.link_response(index, host, rpcs);
-            self.keep(host, bytes);
-        }
+        self.link_response(index, host, rpcs);
+        self.keep(host, bytes);
     }
 
     /// A response that is provided piece by piece has grown by `bytes`. Whether it is kept.

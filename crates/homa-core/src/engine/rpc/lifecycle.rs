@@ -70,16 +70,12 @@ impl Engine {
             Role::Server => {
                 self.ids.forget_request(index, peer, &rpc.path, id);
                 self.shares.forget_response(index, &mut self.rpcs, &self.peers);
-                let now = self.ctx.read_clock.stamp();
-                if let Some(peer) = self.peers.known_mut(peer) {
-                    self.shares.end(peer.host(), &mut peer.served);
-                    // It was not among them when it was accepted, and room was kept for it then.
-                    let _ = self.finished.insert_unknown(now, peer.numbers.hash, id);
-                }
             }
         }
-        if let Some(rpc) = self.rpcs.known_mut(index).filter(|_| confirmed) {
-            rpc.set_confirmed(false, &mut self.peers, &mut self.ctx);
+        if confirmed {
+            if let Some(rpc) = self.rpcs.known_mut(index) {
+                rpc.set_confirmed(false, &mut self.peers, &mut self.ctx);
+            }
         }
         // Before its charge: the room that it leaves must not be given to itself.
         if blocked {
@@ -95,6 +91,12 @@ impl Engine {
         self.ctx.timers.forget_rpc(index);
         if let Some(peer) = self.peers.known_mut(peer) {
             peer.end_use(self.ctx.now);
+            if is_server {
+                self.shares.end(peer.host(), &mut peer.served);
+                let now = self.ctx.read_clock.stamp();
+                // It was not among them when it was accepted, and room was kept for it then.
+                let _ = self.finished.insert_unknown(now, peer.numbers.hash, id);
+            }
         }
         if is_server {
             self.unvalidated.forget(index);
