@@ -177,10 +177,11 @@ impl EventQueue {
                     rpcs.remove(index);
                     return Some(Event::Ended { rpc: key });
                 }
-                Some(told) => {
-                    self.answer_expected |= told == Happened::Arrived && !rpc.is_client();
-                    return rpc.event(told);
+                Some(Happened::Arrived) => {
+                    self.answer_expected |= !rpc.is_client();
+                    return rpc.event(Happened::Arrived);
                 }
+                Some(told) => return rpc.event(told),
             }
         }
         None
