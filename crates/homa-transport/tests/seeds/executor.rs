@@ -79,9 +79,6 @@ pub(crate) struct Spawner {
     spawned: Rc<RefCell<Vec<Spawned>>>,
 }
 
-/// A task that begins: its host, kind, name and future.
-type Spawned = (usize, Kind, String, Work);
-
 impl Spawner {
     pub(crate) fn now_ns(&self) -> u64 {
         self.clock.now_ns()
