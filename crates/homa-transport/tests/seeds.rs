@@ -96,7 +96,7 @@ fn shrunk(seed: u64) -> String {
     let violations = try_seed(seed, &least, false).err().unwrap_or_default();
     format!(
         "{}\n    {}\nto repeat it:\n    HOMA_SEED={seed} HOMA_SHRINK='{least}' HOMA_SHOW_PACKETS=1 \
-         cargo test --release -p homa-transport --test seeds every_call",
+         cargo test --release -p homa-transport --features check --test seeds every_call",
         Plan::new(seed, &least),
         told(&violations)
     )

@@ -163,7 +163,10 @@ impl<'a> ShardView<'a> {
     /// # Errors
     /// [`RpcError::Stale`]: it is over already.
     pub fn abort(&mut self, rpc: RpcKey, reason: FailReason) -> Result<(), RpcError> {
-        self.engine.abort(self.now, rpc, reason)
+        self.engine.abort(self.now, rpc, reason)?;
+        // A refused request stays until its client knows; the memory for it is given back now.
+        self.store.discard_incoming(rpc);
+        Ok(())
     }
 
     /// Reads the incoming message of `rpc` as it arrives: from now on

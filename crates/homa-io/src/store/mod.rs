@@ -80,6 +80,13 @@ impl Store {
         Some(slot.incoming.take_upto(upto, pool))
     }
 
+    /// Throws away what has arrived of the incoming message.
+    pub(crate) fn discard_incoming(&mut self, rpc: RpcKey) {
+        if let Some((slot, pool)) = self.slot_mut(rpc) {
+            slot.incoming.clear(pool);
+        }
+    }
+
     /// Length of the incoming message and how much of it was taken; `None` if nothing of it has
     /// arrived.
     #[inline]

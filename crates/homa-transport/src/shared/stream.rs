@@ -79,7 +79,8 @@ impl IncomingStream {
                 self.at_end = true;
                 return Poll::Ready(Ok(None));
             }
-            if state.incoming.contiguous_upto > state.incoming.taken_upto && state.key.is_some() {
+            let is_left = state.incoming.contiguous_upto > state.incoming.taken_upto;
+            if is_left && state.key.is_some() && state.failed.is_none() {
                 store_waker(&mut state.reader, waker);
                 drop(state);
                 if may_ask {
