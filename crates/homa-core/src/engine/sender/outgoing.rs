@@ -169,6 +169,7 @@ impl Outgoing {
     }
 
     /// Bytes that the application has provided.
+    #[cfg(any(test, feature = "check"))]
     pub(crate) fn supplied(&self) -> u32 {
         self.supplied
     }
