@@ -12,7 +12,7 @@ use crate::budget::HostBudget;
 use crate::config::Config;
 use crate::engine::peer::CREDIT_PER_PACKET;
 use crate::engine::{Engine, PortOptions, RequestOptions, ResponseOptions};
-use crate::event::{Event, FailReason, Segment};
+use crate::event::{Event, FailReason, RpcKey, Segment};
 use crate::time::Instant;
 
 const PORT: u16 = 2000;
@@ -21,12 +21,16 @@ const PORT: u16 = 2000;
 enum Step {
     /// Bytes of message `id` of a sender arrive.
     Data { sender: u8, id: u64, length: u32, start: u32, bytes: u32 },
+    /// Bytes of an open message arrive, which is said to have so many more.
+    Open { sender: u8, id: u64, start: u32, bytes: u32, missing: u32 },
     /// The sender does not want to go on.
     Cancel { sender: u8, id: u64 },
     /// Everything may be sent, events are handed out.
     Drain,
     /// The application takes, or refuses, what has arrived.
     Take { refuse: bool },
+    /// The application writes so many bytes of all open responses, or finishes them.
+    Write { bytes: u32 },
     /// Time passes.
     Wait { ms: u64 },
 }
@@ -42,9 +46,17 @@ fn step() -> impl Strategy<Value = Step> {
                 Step::Data { sender, id, length, start: start % length, bytes }
             }
         ),
+        6 => (sender.clone(), id.clone(), 0..8u32, 1..30_000u32, 0..8u32).prop_map(
+            |(sender, id, parts, bytes, missing)| {
+                // Mostly in order, and seldom finished.
+                let missing = if missing < 6 { 1 } else { (missing - 6) * 100_000 };
+                Step::Open { sender, id, start: parts * 20_000, bytes, missing }
+            }
+        ),
         1 => (sender, id).prop_map(|(sender, id)| Step::Cancel { sender, id }),
         3 => Just(Step::Drain),
         2 => any::<bool>().prop_map(|refuse| Step::Take { refuse }),
+        2 => (0..50_000u32).prop_map(|bytes| Step::Write { bytes: bytes.saturating_sub(10_000) }),
         1 => (1..300u64).prop_map(|ms| Step::Wait { ms }),
     ]
 }
@@ -53,6 +65,8 @@ struct Bench {
     engine: Engine,
     now: Instant,
     segments: Vec<Segment>,
+    /// Open responses, and how much of them was written.
+    open: Vec<(RpcKey, u32)>,
 }
 
 impl Bench {
@@ -60,7 +74,7 @@ impl Bench {
         let mut engine = Engine::new(config, HostBudget::local(), 3).unwrap();
         engine.bind_port(PORT, PortOptions::SERVE).unwrap();
         let segments = (0..16).map(|_| Segment::EMPTY).collect();
-        Self { engine, now: Instant::from_nanos(1_000_000_000), segments }
+        Self { engine, now: Instant::from_nanos(1_000_000_000), segments, open: Vec::new() }
     }
 
     fn receive(&mut self, sender: u8, common: Common, body: Body, payload: u32) {
@@ -92,6 +106,19 @@ impl Bench {
                 let bytes = bytes.min(length - start);
                 self.receive(sender, Common::data(1, PORT, id, start), Body::Data(data), bytes);
             }
+            Step::Open { sender, id, start, bytes, missing } => {
+                let length = start + bytes + missing;
+                let data = Data {
+                    message_length: length,
+                    incoming: length.min(20_000),
+                    echo: self.engine.incarnation(core::net::IpAddr::from([10, 0, sender / 2, 1])),
+                    flags: Data::OPEN,
+                    seg_offset: start,
+                    ..Data::default()
+                };
+                self.receive(sender, Common::data(1, PORT, id, start), Body::Data(data), bytes);
+            }
+            Step::Write { bytes } => self.write(bytes),
             Step::Cancel { sender, id } => {
                 self.receive(sender, Common::control(1, PORT, id), Body::RpcUnknown, 0);
             }
@@ -110,13 +137,32 @@ impl Bench {
 
     fn take(&mut self, refuse: bool) {
         while let Some(event) = self.engine.poll_event() {
-            let Event::RequestArrived { rpc, .. } = event else { continue };
+            let Event::RequestArrived { rpc, length } = event else { continue };
             if refuse {
                 self.engine.abort(self.now, rpc, FailReason::Rejected).unwrap();
             } else {
-                self.engine.send_response(self.now, rpc, 10, ResponseOptions::default()).unwrap();
+                let open = length % 2 == 0;
+                let options = ResponseOptions { open, ..ResponseOptions::default() };
+                self.engine.send_response(self.now, rpc, 10, options).unwrap();
+                if open {
+                    self.open.push((rpc, 9));
+                }
             }
         }
+    }
+
+    /// Writes to all open responses; no byte finishes them.
+    fn write(&mut self, bytes: u32) {
+        let (engine, now) = (&mut self.engine, self.now);
+        self.open.retain_mut(|(rpc, written)| {
+            let upto = *written + bytes;
+            let goes_on = bytes > 0 && engine.supply(now, *rpc, upto).is_ok();
+            if !goes_on {
+                let _ = engine.finish(now, *rpc);
+            }
+            *written = upto;
+            goes_on
+        });
     }
 
     fn check(&mut self) {
@@ -184,6 +230,7 @@ proptest! {
         // count as jumps of the clock.)
         for _ in 0..6000 {
             bench.step(&Step::Wait { ms: 10 });
+            bench.step(&Step::Write { bytes: 0 });
             bench.step(&Step::Take { refuse: true });
             bench.drain();
             if bench.engine.stats().live_rpcs == 0 {
