@@ -35,6 +35,8 @@ pub(crate) struct LifeRecord {
     pub(crate) ended_ns: Option<u64>,
     /// It ended while requests were served, or without a word.
     pub(crate) cut_short: bool,
+    /// It closed before its time was over: all was answered, and all answers were through.
+    pub(crate) in_order: bool,
 }
 
 /// A handler that got a request.
@@ -239,6 +241,18 @@ impl Ledger {
         let record = self.life(life);
         record.ended_ns.get_or_insert(now_ns);
         record.cut_short |= unanswered > 0;
+        let in_order = now_ns < began_ns.saturating_add(within_ns);
+        record.in_order = in_order && !record.cut_short;
+        let works = |record: &&Record| {
+            let works = |it: &Execution| it.life == life && it.given == Given::Nothing;
+            record.ended.is_none() && record.executions.iter().any(works)
+        };
+        // A reader may be held up by a body that never comes.
+        let calls = self.records.values().filter(works).count();
+        if in_order && calls > unanswered && !self.plan.hosts[life.host].streams {
+            let text = format!("{life:?} at {now_ns}, before {calls} calls were answered");
+            self.violation("closed early", text);
+        }
         if now_ns > began_ns.saturating_add(within_ns) && !self.plan.is_harsh() {
             let text = format!("{life:?} at {now_ns}, begun at {began_ns} for {within_ns}");
             self.violation("closed late", text);
@@ -515,6 +529,17 @@ impl Ledger {
             Kind::Closed => self.lives.get(&client).is_some_and(|it| it.closing_ns.is_some()),
             _ => false,
         };
+        let answered = |it: &Execution| {
+            let whole = matches!(it.given, Given::Reply | Given::Stream { complete: true });
+            whole && self.lives.get(&it.life).is_some_and(|life| life.in_order)
+        };
+        let lost = matches!(
+            error.kind(),
+            Kind::Closing | Kind::ServiceGone | Kind::Restarted | Kind::Timeout
+        );
+        if lost && !harsh && record.executions.iter().any(answered) {
+            return Some("its server closed when all was answered".into());
+        }
         (!fine).then(|| "nothing in its world explains it".to_owned())
     }
 
