@@ -73,6 +73,11 @@ impl Request {
         reply(self.responder.replier, body.into())
     }
 
+    /// As [`Responder::refuse`].
+    pub fn refuse(self) {
+        self.responder.refuse();
+    }
+
     /// As [`Responder::reject`].
     pub fn reject(self, code: u32, text: impl Into<String>) {
         self.responder.reject(code, text);
@@ -137,6 +142,13 @@ impl Responder {
         body: impl Into<Body>,
     ) -> Pending<impl Operation<Output = Result<(), ReplyError>>> {
         reply(self.replier, body.into())
+    }
+
+    /// Answers that nothing of the request was executed, for want of capacity: the call fails with
+    /// [`Overloaded`](crate::CallErrorKind::Overloaded), and its client may call again or elsewhere.
+    /// Linux hosts cannot be told, and count the request as lost.
+    pub fn refuse(self) {
+        self.replier.refuse();
     }
 
     /// Answers that the request is not served, and why: the call fails with

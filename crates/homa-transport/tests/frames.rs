@@ -79,6 +79,16 @@ fn a_rejection_tells_its_code_and_why() {
 }
 
 #[test]
+fn a_refusal_by_a_handler_is_a_reason_to_call_again() {
+    let server = common::bind();
+    let address = server.local_addr();
+    serve_one(server, homa_transport::Request::refuse);
+    let error = common::client().call(address, "?").wait().unwrap_err();
+    assert_eq!(error.kind(), &CallErrorKind::Overloaded);
+    assert!(error.is_retryable() && !error.may_have_executed());
+}
+
+#[test]
 fn a_rejection_of_a_call_that_reads_its_response_as_a_stream_is_an_error_too() {
     let server = common::bind();
     let address = server.local_addr();

@@ -147,6 +147,14 @@ impl Replier {
         }
     }
 
+    /// Tells the client that its request was not executed, for want of capacity.
+    pub(crate) fn refuse(mut self) {
+        if self.check(0, None).is_ok() {
+            self.used = true;
+            self.handle.submit(Operation::Refuse(Arc::clone(&self.rpc)));
+        }
+    }
+
     /// Answers whether there is room or not. It counts as a response on its way.
     fn submit(&mut self, content: Content) {
         self.used = true;
