@@ -329,3 +329,29 @@ fn a_receiver_whose_sender_has_nothing_yet_asks_ever_less() {
     net.run(1);
     assert_eq!(arrived(&net.hosts[1].log), [1_001]);
 }
+
+#[test]
+fn who_waits_for_its_supplier_keeps_no_place_from_others() {
+    let config = |config: &mut Config| config.grants.max_overcommit = 1;
+    let mut solo = Solo::new(Config::default().with(config));
+    let granted = |sent: &[Sent], id: u64| {
+        let to = |sent: &&Sent| sent.header.common.sender_id == id | 1;
+        sent.iter().filter(to).filter_map(Sent::grant).last()
+    };
+    // All of it has come that there is, and the byte that is missing was granted.
+    let _ = data(&mut solo, 10, 60_001, (0, 40_000));
+    assert_eq!(granted(&solo.drain(), 10), Some(60_001));
+    for start in [40_000, 50_000] {
+        let _ = data(&mut solo, 10, 60_001, (start, start + 10_000));
+    }
+    solo.drain();
+    assert_eq!(solo.engine.stats().incoming_bytes, 0, "nothing of it is on its way");
+    let mut header = solo.data_header(address(8, 900), 20, 900_000, 0);
+    header.common.incarnation = 8;
+    let _ = solo.header(address(8, 900), &header, 40_000);
+    assert!(granted(&solo.drain(), 20) > Some(40_000));
+    // It comes back when it grows.
+    let _ = data(&mut solo, 10, 61_001, (60_000, 60_001));
+    solo.drain();
+    assert!(solo.engine.rpcs().any(|rpc| rpc.rx_granted == 61_001), "the shorter one goes first");
+}
