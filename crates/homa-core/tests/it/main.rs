@@ -22,6 +22,7 @@ mod hostile;
 mod identity;
 mod interop;
 mod liveness;
+mod open;
 mod pacing;
 mod pair;
 mod peers;

@@ -187,14 +187,9 @@ impl Engine {
         let Some(rpc) = self.rpcs.known_mut(index) else {
             return Err(DropReason::UnknownRpc);
         };
-        // The interval is bounded, so that several RESENDs fit into the timeout, if that is long
-        // enough.
         let most = match (rpc.role, rpc.state()) {
             (Role::Server, State::Outgoing | State::Refused(_)) => ack_repeat_max(&self.ctx.config),
-            _ => {
-                let timeout = self.ctx.timeout_of(self.peers.known(rpc.peer));
-                self.ctx.config.fixed.resend_interval_max.min(timeout / 8)
-            }
+            _ => self.ctx.busy_interval_max(self.peers.known(rpc.peer)),
         };
         let max_ns = nanos(most.max(self.ctx.config.recovery.resend_interval));
         rpc.last_heard = self.ctx.now;

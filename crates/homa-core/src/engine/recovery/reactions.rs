@@ -41,6 +41,12 @@ impl Ctx {
         peer.map_or(self.config.recovery.timeout, |peer| peer.timeout(&self.config))
     }
 
+    /// The longest interval between RESENDs to a peer that says that it has nothing to send yet:
+    /// several fit into the timeout, if that is long enough.
+    pub(crate) fn busy_interval_max(&self, peer: Option<&Peer>) -> Duration {
+        self.config.fixed.resend_interval_max.min(self.timeout_of(peer) / 8)
+    }
+
     /// Priority of a RESEND or probe to a peer about data of the priority `behind`, after silence
     /// since `since`: the same, so that it does not overtake them. After a part of the timeout the
     /// highest: whether the peer lives must be known in time.

@@ -427,6 +427,7 @@ impl Ctx {
         let max_ns = match need {
             // While data is missing, RESENDs must not become rare: recovery time would grow with
             // the number of losses.
+            Need::Data if rpc.rx.waits_for_growth() => nanos(self.busy_interval_max(peer)),
             Need::Data => {
                 nanos(self.config.recovery.resend_interval).saturating_mul(DATA_INTERVALS_MAX)
             }
