@@ -29,6 +29,8 @@ pub(crate) struct LifeRecord {
     pub(crate) began_ns: u64,
     /// When it stopped to accept, in ns.
     pub(crate) stopped_ns: Option<u64>,
+    /// When it is closed at the latest, if it is told to: the earliest time counts.
+    pub(crate) close_by_ns: Option<u64>,
     /// When it began to close.
     pub(crate) closing_ns: Option<u64>,
     /// When it was closed, or its process ended.
@@ -229,6 +231,13 @@ impl Ledger {
         }
     }
 
+    /// A life that closes has so long.
+    pub(crate) fn closes_within(&mut self, life: Life, now_ns: u64, within_ns: u64) {
+        let record = self.life(life);
+        let by_ns = now_ns.saturating_add(within_ns);
+        record.close_by_ns = Some(record.close_by_ns.map_or(by_ns, |before| before.min(by_ns)));
+    }
+
     /// A life is closed, which began at a time and was to take no longer than that.
     pub(crate) fn closed(
         &mut self,
@@ -241,7 +250,7 @@ impl Ledger {
         let record = self.life(life);
         record.ended_ns.get_or_insert(now_ns);
         record.cut_short |= unanswered > 0;
-        let in_order = now_ns < began_ns.saturating_add(within_ns);
+        let in_order = record.close_by_ns.is_some_and(|by_ns| now_ns < by_ns);
         record.in_order = in_order && !record.cut_short;
         let works = |record: &&Record| {
             let works = |it: &Execution| it.life == life && it.given == Given::Nothing;
@@ -249,8 +258,10 @@ impl Ledger {
         };
         // A reader may be held up by a body that never comes.
         let calls = self.records.values().filter(works).count();
-        if in_order && calls > unanswered && !self.plan.hosts[life.host].streams {
-            let text = format!("{life:?} at {now_ns}, before {calls} calls were answered");
+        let streams = self.plan.hosts[life.host].streams;
+        if in_order && (unanswered > 0 || calls > 0 && !streams) {
+            let text =
+                format!("{life:?} at {now_ns}, before {calls} calls were answered, {unanswered}");
             self.violation("closed early", text);
         }
         if now_ns > began_ns.saturating_add(within_ns) && !self.plan.is_harsh() {
@@ -365,6 +376,13 @@ impl Ledger {
             || ended(server)
             || timed_out
             || self.plan.is_harsh()
+    }
+
+    /// One who waited for cancellation learned of it when something else woke it.
+    pub(crate) fn woken_late(&mut self, call: u32) {
+        if !self.plan.is_harsh() {
+            self.violation("not woken", format!("call {call} was given up, its handler slept"));
+        }
     }
 
     /// Compares a response with what the handler gave.

@@ -502,7 +502,11 @@ impl Users {
             drop(endpoint);
         }
         if matches!(plan.answer, Answer::WaitCancelled { .. }) {
-            let _ = first(responder.cancelled(), self.spawner.sleep(plan.work_ns)).await;
+            let until_ns = self.now_ns() + plan.work_ns;
+            let cancelled = first(responder.cancelled(), self.spawner.sleep(plan.work_ns)).await;
+            if cancelled.is_ok() && plan.work_ns > 0 && self.now_ns() == until_ns {
+                self.ledger.borrow_mut().woken_late(number);
+            }
         } else {
             self.sleep(plan.work_ns).await;
         }
@@ -608,13 +612,14 @@ impl Users {
         linger_ns: u64,
     ) {
         let began_ns = self.now_ns();
+        let most_ns = within_ns.unwrap_or(linger_ns);
         self.ledger.borrow_mut().stops(life, true, began_ns);
+        self.ledger.borrow_mut().closes_within(life, began_ns, most_ns);
         let unanswered = match within_ns {
             Some(within_ns) => endpoint.drain(Duration::from_nanos(within_ns)).await,
             None => endpoint.close().await,
         };
         let now_ns = self.now_ns();
-        let most_ns = within_ns.unwrap_or(linger_ns);
         self.ledger.borrow_mut().closed(life, now_ns, (began_ns, most_ns), unanswered);
         let streams = once(endpoint.accept_streaming()).await;
         let closed = matches!(streams, Some(Err(AcceptError::Closed | AcceptError::NotServing)));
