@@ -145,8 +145,8 @@ impl Responder {
     }
 
     /// Answers that nothing of the request was executed, for want of capacity: the call fails with
-    /// [`Overloaded`](crate::CallErrorKind::Overloaded), and its client may call again or elsewhere.
-    /// Linux hosts cannot be told, and count the request as lost.
+    /// [`Overloaded`](crate::CallErrorKind::Overloaded), and its client may call again or
+    /// elsewhere. Linux hosts cannot be told, and count the request as lost.
     pub fn refuse(self) {
         self.replier.refuse();
     }
