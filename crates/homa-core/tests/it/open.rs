@@ -336,7 +336,7 @@ fn who_waits_for_its_supplier_keeps_no_place_from_others() {
     let mut solo = Solo::new(Config::default().with(config));
     let granted = |sent: &[Sent], id: u64| {
         let to = |sent: &&Sent| sent.header.common.sender_id == id | 1;
-        sent.iter().filter(to).filter_map(Sent::grant).last()
+        sent.iter().filter(to).filter_map(Sent::grant).next_back()
     };
     // All of it has come that there is, and the byte that is missing was granted.
     let _ = data(&mut solo, 10, 60_001, (0, 40_000));
