@@ -472,15 +472,15 @@ impl Ledger {
         }
     }
 
-    /// Whether two packets of one request met two processes at the same address, of which one
-    /// hands requests out at their first byte, and the other one says that nobody serves there. It
-    /// is told nothing that would let the client see that both are true.
+    /// Whether packets of one request, which is handed out at its first byte, met a server before
+    /// and after it closed, or two processes at the same address: one of them says that nobody
+    /// serves there, and the client hears that first. Open: the engine cannot tell yet.
     fn is_known_weakness(&self, plan: &Call, error: &CallError) -> bool {
         use CallErrorKind as Kind;
         let refused = matches!(error.kind(), Kind::NoService | Kind::NotExecuted);
         let streams = plan.to.is_some_and(|host| self.plan.hosts[host].streams);
-        let of_server = self.lives.iter().filter(|(life, _)| Some(life.host) == plan.to);
-        refused && streams && of_server.count() > 1
+        let mut of_server = self.lives.iter().filter(|(life, _)| Some(life.host) == plan.to);
+        refused && streams && of_server.any(|(_, life)| life.ended_ns.is_some())
     }
 
     /// Why an error is not what happened.
