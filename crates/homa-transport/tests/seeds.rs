@@ -2,7 +2,7 @@
 //! an order that the seed chooses, while networks and hosts fail. Every call ends once, in time,
 //! and as its handler says; what an error says about the handler is true; nothing is left over.
 //!
-//! `HOMA_SEEDS=N` sets how many worlds (default 10,000 in release builds, 300 otherwise),
+//! `HOMA_SEEDS=N` sets how many worlds (default 10,000 in release builds, 200 otherwise),
 //! `HOMA_FIRST_SEED=N` where they begin, `HOMA_FAILURES_MAX=N` how many may fail before the rest is
 //! not tried (default 8). A failure prints `HOMA_SEED=…`, the first one also `HOMA_SHRINK=…`, which
 //! leaves out of it what it fails without (`HOMA_SHRINK=0`: not tried). With these variables only
@@ -118,7 +118,7 @@ fn every_call_in_every_world_ends_once_in_time_and_as_its_handler_says() {
     }
     keep_panics_of_worlds_quiet();
     let seeds =
-        number_from("HOMA_SEEDS").unwrap_or(if cfg!(debug_assertions) { 300 } else { 10_000 });
+        number_from("HOMA_SEEDS").unwrap_or(if cfg!(debug_assertions) { 200 } else { 10_000 });
     let first = number_from("HOMA_FIRST_SEED").unwrap_or(0);
     let failures_max = number_from("HOMA_FAILURES_MAX").unwrap_or(8) as usize;
     let next = AtomicU64::new(first);
@@ -192,7 +192,7 @@ const COMMON: &[&str] = &[
 
 #[test]
 fn a_seed_does_the_same_twice() {
-    let seeds = if cfg!(debug_assertions) { 40 } else { 400 };
+    let seeds = if cfg!(debug_assertions) { 20 } else { 200 };
     for seed in 0..seeds {
         let digest = || play(&Plan::new(seed, &Cut::default()), false).digest;
         assert_eq!(digest(), digest(), "HOMA_SEED={seed}");
