@@ -174,7 +174,7 @@ impl Endpoint {
     /// accept.
     ///
     /// Cancel-safe.
-    pub fn wait_idle(&self) -> Pending<impl Operation<Output = ()>> {
+    pub fn wait_idle(&self) -> Pending<impl Operation<Output = ()> + use<>> {
         let mut idle = Idle::new(&self.handle);
         Pending::new(self.handle.clone(), move |waker: &_| idle.poll(waker))
     }
@@ -194,13 +194,13 @@ impl Endpoint {
     /// let unanswered = server.drain(Duration::from_secs(30)).await;
     /// # }
     /// ```
-    pub fn drain(&self, within: Duration) -> Pending<impl Operation<Output = usize>> {
+    pub fn drain(&self, within: Duration) -> Pending<impl Operation<Output = usize> + use<>> {
         let mut closing = Closing::begin(&self.handle, within);
         Pending::new(self.handle.clone(), move |waker: &_| closing.poll(waker))
     }
 
     /// Drains within [`EndpointBuilder::linger`].
-    pub fn close(&self) -> Pending<impl Operation<Output = usize>> {
+    pub fn close(&self) -> Pending<impl Operation<Output = usize> + use<>> {
         self.drain(self.handle.facts.linger)
     }
 }
