@@ -401,15 +401,12 @@ fn the_time_that_a_supplier_takes_is_no_round_trip() {
         let config = |config: &mut Config| config.output.link_mbps = Some(10_000);
         let mut solo = Solo::new(Config::default().with(config));
         if open {
-            // The byte that is granted is written a second later.
-            let _ = data(&mut solo, 10, 60_001, (0, 40_000));
-            solo.drain();
-            let _ = data(&mut solo, 10, 60_001, (40_000, 60_000));
-            let _ = data(&mut solo, 10, 60_002, (60_000, 60_001));
-            solo.drain();
+            // The byte that is granted is written half a second later.
+            let _ = data(&mut solo, 10, 40_001, (0, 40_000));
+            assert!(solo.drain().iter().any(|sent| sent.grant() == Some(40_001)));
             let _ = solo.control(address(9, 900), 10, Body::Busy, Reason::None, 0);
             solo.advance(500);
-            let _ = data(&mut solo, 10, 60_002, (60_001, 60_002));
+            let _ = data(&mut solo, 10, 40_001, (40_000, 40_001));
             solo.drain();
         }
         for id in [20, 22] {
@@ -419,4 +416,19 @@ fn the_time_that_a_supplier_takes_is_no_round_trip() {
         sent.iter().filter_map(Sent::grant).max().unwrap()
     };
     assert_eq!(granted(true), granted(false));
+}
+
+#[test]
+fn an_open_message_that_becomes_long_waits_for_the_clock_like_others() {
+    let config = |config: &mut Config| config.output.link_mbps = Some(100);
+    let left_at_once = |upto: u32| {
+        let mut solo = Solo::new(Config::default().with(config));
+        solo.call(address(8, 99), 100_000);
+        solo.drain();
+        let rpc = solo.call_with(address(9, 99), 101, OPEN).unwrap();
+        solo.engine.supply(solo.now(), rpc, upto).unwrap();
+        solo.drain().iter().any(|sent| sent.rpc == Some(rpc))
+    };
+    assert!(left_at_once(200), "short ones pass the clock");
+    assert!(!left_at_once(30_000));
 }
