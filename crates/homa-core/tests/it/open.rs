@@ -409,10 +409,9 @@ fn the_time_that_a_supplier_takes_is_no_round_trip() {
             let _ = data(&mut solo, 10, 40_001, (40_000, 40_001));
             solo.drain();
         }
-        for id in [20, 22] {
-            let _ = data_with(&mut solo, id, 900_000, (0, 40_000), 0);
-        }
-        // The first one has no other beside it yet.
+        // A message alone is granted much in any case.
+        let _ = solo.data(address(8, 900), 20, 100_000, (0, 40_000));
+        let _ = data_with(&mut solo, 22, 900_000, (0, 40_000), 0);
         let sent = solo.drain();
         let of_second = sent.iter().filter(|sent| sent.header.common.sender_id == 23);
         of_second.filter_map(Sent::grant).max().unwrap()
