@@ -402,7 +402,9 @@ fn the_time_that_a_supplier_takes_is_no_round_trip() {
         let mut solo = Solo::new(Config::default().with(config));
         if open {
             // The byte that is granted is written half a second later.
-            let _ = data(&mut solo, 10, 40_001, (0, 40_000));
+            for start in (0..40_000).step_by(1_000) {
+                let _ = data(&mut solo, 10, 40_001, (start, start + 1_000));
+            }
             assert!(solo.drain().iter().any(|sent| sent.grant() == Some(40_001)));
             let _ = solo.control(address(9, 900), 10, Body::Busy, Reason::None, 0);
             solo.advance(500);
@@ -410,8 +412,10 @@ fn the_time_that_a_supplier_takes_is_no_round_trip() {
             solo.drain();
         }
         // A message alone is granted much in any case.
-        let _ = solo.data(address(8, 900), 20, 100_000, (0, 40_000));
-        let _ = data_with(&mut solo, 22, 900_000, (0, 40_000), 0);
+        for start in (0..40_000).step_by(1_000) {
+            let _ = solo.data(address(8, 900), 20, 100_000, (start, start + 1_000));
+            let _ = data_with(&mut solo, 22, 900_000, (start, start + 1_000), 0);
+        }
         let sent = solo.drain();
         let of_second = sent.iter().filter(|sent| sent.header.common.sender_id == 23);
         of_second.filter_map(Sent::grant).max().unwrap()
