@@ -355,3 +355,85 @@ fn who_waits_for_its_supplier_keeps_no_place_from_others() {
     solo.drain();
     assert!(solo.engine.rpcs().any(|rpc| rpc.rx_granted == 61_001), "the shorter one goes first");
 }
+
+/// DATA of an open request whose client does not know our incarnation.
+fn data_of_stranger(solo: &mut Solo, host: u8, length: u32, incoming: u32) -> Received {
+    let from = address(host, 900);
+    let mut header = solo.data_header(from, 10, length, 0);
+    let Body::Data(data) = &mut header.body else { unreachable!() };
+    (data.flags, data.incoming, data.echo) = (Data::OPEN, incoming, 0);
+    solo.header(from, &header, 100)
+}
+
+#[test]
+fn an_open_request_of_an_unvalidated_client_counts_as_a_piece_however_short_it_says_it_is() {
+    let config = Config::default().with(|config| {
+        config.limits.max_message_bytes = 100_000;
+        // A quarter of it, besides what is set aside, holds four pieces.
+        config.limits.receive_memory_bytes = (2 + 16) * 65_536;
+    });
+    let mut solo = Solo::new(config);
+    for host in 1..=10 {
+        let _ = data_of_stranger(&mut solo, host, 101, 101);
+    }
+    let stats = solo.engine.stats();
+    assert_eq!((stats.live_rpcs, stats.unvalidated_put_off), (4, 6));
+    assert_eq!(stats.receive_memory_bytes, 4 * 256);
+    check(&solo.engine);
+}
+
+#[test]
+fn what_an_unvalidated_client_announces_of_its_growth_reserves_nothing() {
+    let mut solo = solo();
+    let _ = data_of_stranger(&mut solo, 9, 101, 101);
+    let _ = data_of_stranger(&mut solo, 9, 40_001, 40_001);
+    assert_eq!(solo.engine.rpcs().next().unwrap().rx_length, 40_001);
+    assert_eq!(solo.engine.stats().receive_memory_bytes, 256);
+    // One that has proved its address announces what it sends.
+    let _ = data(&mut solo, 12, 101, (0, 100));
+    let _ = data(&mut solo, 12, 20_001, (0, 100));
+    assert_eq!(solo.engine.stats().receive_memory_bytes, 256 + 20_224);
+}
+
+#[test]
+fn the_time_that_a_supplier_takes_is_no_round_trip() {
+    let granted = |open: bool| {
+        let config = |config: &mut Config| config.output.link_mbps = Some(10_000);
+        let mut solo = Solo::new(Config::default().with(config));
+        if open {
+            // The byte that is granted is written half a second later.
+            for start in (0..40_000).step_by(1_000) {
+                let _ = data(&mut solo, 10, 40_001, (start, start + 1_000));
+            }
+            assert!(solo.drain().iter().any(|sent| sent.grant() == Some(40_001)));
+            let _ = solo.control(address(9, 900), 10, Body::Busy, Reason::None, 0);
+            solo.advance(500);
+            let _ = data(&mut solo, 10, 40_001, (40_000, 40_001));
+            solo.drain();
+        }
+        // A message alone is granted much in any case.
+        for start in (0..40_000).step_by(1_000) {
+            let _ = solo.data(address(8, 900), 20, 100_000, (start, start + 1_000));
+            let _ = data_with(&mut solo, 22, 900_000, (start, start + 1_000), 0);
+        }
+        let sent = solo.drain();
+        let of_second = sent.iter().filter(|sent| sent.header.common.sender_id == 23);
+        of_second.filter_map(Sent::grant).max().unwrap()
+    };
+    assert_eq!(granted(true), granted(false));
+}
+
+#[test]
+fn an_open_message_that_becomes_long_waits_for_the_clock_like_others() {
+    let config = |config: &mut Config| config.output.link_mbps = Some(100);
+    let left_at_once = |upto: u32| {
+        let mut solo = Solo::new(Config::default().with(config));
+        solo.call(address(8, 99), 100_000);
+        solo.drain();
+        let rpc = solo.call_with(address(9, 99), 101, OPEN).unwrap();
+        solo.engine.supply(solo.now(), rpc, upto).unwrap();
+        solo.drain().iter().any(|sent| sent.rpc == Some(rpc))
+    };
+    assert!(left_at_once(200), "short ones pass the clock");
+    assert!(!left_at_once(30_000));
+}
