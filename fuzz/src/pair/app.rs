@@ -111,7 +111,9 @@ impl EventHandler for Handler<'_> {
                 assert!(self.app.rpcs.insert(rpc, Watch::default()).is_none(), "a key in use");
             }
             Event::RequestArrived { rpc, .. } => self.request(rpc, shard),
-            Event::ResponseArrived { rpc, cookie, .. } => self.response(rpc, cookie as usize, shard),
+            Event::ResponseArrived { rpc, cookie, .. } => {
+                self.response(rpc, cookie as usize, shard)
+            }
             Event::BodyProgress { rpc, contiguous_upto, .. } => {
                 let part = shard.take_upto(rpc, contiguous_upto).expect("it was announced");
                 self.app.watch(rpc).body.append(part);
