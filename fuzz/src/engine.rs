@@ -228,17 +228,23 @@ impl World {
         let path =
             self.path(input.below(self.peers.len()), input.choose(&[PORT, PORT, OTHER_PORT]));
         let length = input.magnitude(20) as u32;
+        let deadline =
+            input.rarely(4).then(|| self.now + Duration::from_nanos(input.magnitude(33)));
+        let (streaming_body, open) = kind(input);
         let options = RequestOptions {
-            deadline: input.rarely(4).then(|| self.now + Duration::from_nanos(input.magnitude(33))),
-            streaming_body: input.rarely(4),
+            deadline,
+            streaming_body,
             streaming_response: input.rarely(4),
             priority_hint: input.rarely(8).then(|| input.byte()),
             framed: false,
-            open: false,
+            open,
         };
         let cookie = u64::from(input.byte());
         if let Ok(rpc) = self.engine.send_request(self.now, path, length, cookie, options) {
             self.ledger.called(rpc, cookie, length);
+            if open {
+                self.ledger.set_open(rpc);
+            }
             self.note(length);
         }
     }
@@ -246,18 +252,14 @@ impl World {
     fn answer(&mut self, input: &mut Input<'_>) {
         let Some(rpc) = self.ledger.pick(input) else { return };
         let length = input.magnitude(20) as u32;
-        let result = match input.rarely(4) {
-            true => self.engine.send_response(
-                self.now,
-                rpc,
-                length,
-                ResponseOptions { streaming_body: true, ..ResponseOptions::default() },
-            ),
-            false => self.engine.send_response(self.now, rpc, length, ResponseOptions::default()),
-        };
-        match result {
+        let (streaming_body, open) = kind(input);
+        let options = ResponseOptions { streaming_body, open, framed: false };
+        match self.engine.send_response(self.now, rpc, length, options) {
             Ok(()) => {
                 self.ledger.answered(rpc, length);
+                if open {
+                    self.ledger.set_open(rpc);
+                }
                 self.note(length);
             }
             Err(SendError::NotInService) => self.ledger.must_live(rpc),
@@ -278,7 +280,20 @@ impl World {
                 }
                 result
             }
-            1 => self.engine.supply(self.now, rpc, upto),
+            1 if self.ledger.is_open(rpc) && upto % 4 == 0 => {
+                let result = self.engine.finish(self.now, rpc);
+                if result.is_ok() {
+                    self.ledger.finished(rpc);
+                }
+                result
+            }
+            1 => {
+                let result = self.engine.supply(self.now, rpc, upto);
+                if result.is_ok() {
+                    self.ledger.supplied(rpc, upto);
+                }
+                result
+            }
             2 => self.engine.set_streaming(self.now, rpc),
             3 => self.engine.consumed(self.now, rpc, upto),
             _ => self.engine.consumed(self.now, rpc, self.ledger.contiguous(rpc)),
@@ -431,7 +446,9 @@ impl World {
     fn settle(&mut self) {
         self.events();
         for rpc in self.ledger.live() {
-            if let Some(length) = self.ledger.outgoing(rpc) {
+            if self.ledger.is_open(rpc) {
+                let _ = self.engine.finish(self.now, rpc);
+            } else if let Some(length) = self.ledger.outgoing(rpc) {
                 let _ = self.engine.supply(self.now, rpc, length);
             }
         }
@@ -460,6 +477,12 @@ impl World {
             }
         }
     }
+}
+
+/// Whether a message is provided later, and whether it is open.
+fn kind(input: &mut Input<'_>) -> (bool, bool) {
+    let kind = input.below(8);
+    (kind % 4 == 3, kind == 6)
 }
 
 fn keep(packets: &mut VecDeque<(Vec<u8>, u32)>, header: &[u8], length: u32) {

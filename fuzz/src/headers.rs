@@ -96,9 +96,20 @@ fn data(input: &mut Input<'_>, near: &Near<'_>) -> Data {
             false => AckEntry::NONE,
         },
         cutoff_version: u16::from(input.byte() % 4),
-        flags: u8::from(input.rarely(4)),
+        flags: flags(input),
         echo: incarnation(input, near.echo),
         seg_offset,
+    }
+}
+
+/// Mostly none, or that the packet was sent again; sometimes those of a message.
+fn flags(input: &mut Input<'_>) -> u8 {
+    match input.below(16) {
+        3 | 7 | 11 | 15 => Data::RETRANSMISSION,
+        1 | 2 => Data::OPEN,
+        5 => Data::OPEN | Data::RETRANSMISSION,
+        6 => Data::FRAMED,
+        _ => 0,
     }
 }
 

@@ -22,7 +22,10 @@ struct Rpc {
     /// Length of the outgoing message, and what was released of it.
     tx: Option<u32>,
     released: u32,
-    /// Length of the incoming message, and the ranges of it that came: sorted and apart.
+    /// The outgoing message grows until it is finished.
+    open: bool,
+    /// Length of the incoming message, which may grow, and the ranges of it that came: sorted and
+    /// apart.
     rx: Option<u32>,
     placed: Vec<Range<u32>>,
     started: bool,
@@ -44,6 +47,29 @@ impl Ledger {
         rpc.tx = Some(length);
     }
 
+    /// The outgoing message of an RPC is open, if it has one.
+    pub(super) fn set_open(&mut self, key: RpcKey) {
+        self.live_rpc(key).open = true;
+    }
+
+    pub(super) fn is_open(&self, key: RpcKey) -> bool {
+        self.get(key).is_some_and(|rpc| rpc.open)
+    }
+
+    /// The bytes below `upto` were provided.
+    pub(super) fn supplied(&mut self, key: RpcKey, upto: u32) {
+        let rpc = self.live_rpc(key);
+        if rpc.open {
+            rpc.tx = rpc.tx.max(Some(upto + 1));
+        }
+    }
+
+    /// An open message is finished.
+    pub(super) fn finished(&mut self, key: RpcKey) {
+        let rpc = self.live_rpc(key);
+        assert!(std::mem::take(&mut rpc.open), "{rpc:?}");
+    }
+
     pub(super) fn aborted(&mut self, key: RpcKey) {
         self.live_rpc(key).over = true;
     }
@@ -61,7 +87,7 @@ impl Ledger {
             self.begin(placement.rpc);
         }
         let rpc = self.live_rpc(placement.rpc);
-        assert_eq!(*rpc.rx.get_or_insert(placement.message_length), placement.message_length);
+        rpc.note_length(placement.message_length);
         assert!(!rpc.arrived, "bytes after the last: {rpc:?}");
         let mut range = placement.offset..placement.offset + bytes;
         rpc.placed.retain(|other| {
@@ -91,16 +117,18 @@ impl Ledger {
                     false => self.begin(rpc),
                 };
                 assert!(!rpc.started, "{rpc:?}");
-                assert_eq!(*rpc.rx.get_or_insert(length), length);
+                rpc.note_length(length);
                 rpc.started = true;
             }
             Event::ResponseStarted { rpc, cookie, length, .. } => {
                 let rpc = self.live_rpc(rpc);
                 assert_eq!(rpc.call, Some(cookie), "{rpc:?}");
-                assert_eq!(*rpc.rx.get_or_insert(length), length);
+                rpc.note_length(length);
             }
-            Event::RequestArrived { rpc, .. } => self.arrived(rpc, None),
-            Event::ResponseArrived { rpc, cookie, .. } => self.arrived(rpc, Some(cookie)),
+            Event::RequestArrived { rpc, length } => self.arrived(rpc, length, None),
+            Event::ResponseArrived { rpc, length, cookie } => {
+                self.arrived(rpc, length, Some(cookie));
+            }
             Event::BodyProgress { rpc, contiguous_upto, .. } => {
                 let rpc = self.live_rpc(rpc);
                 assert!(rpc.started && contiguous_upto <= rpc.contiguous(), "{rpc:?}");
@@ -125,8 +153,9 @@ impl Ledger {
         }
     }
 
-    fn arrived(&mut self, key: RpcKey, call: Option<u64>) {
+    fn arrived(&mut self, key: RpcKey, length: u32, call: Option<u64>) {
         let rpc = self.live_rpc(key);
+        rpc.note_length(length);
         assert!(rpc.started && !rpc.arrived && rpc.call == call, "{rpc:?}");
         assert_eq!(Some(rpc.contiguous()), rpc.rx, "{rpc:?}");
         rpc.arrived = true;
@@ -176,6 +205,7 @@ impl Ledger {
             call: None,
             tx: None,
             released: 0,
+            open: false,
             rx: None,
             placed: Vec::new(),
             started: false,
@@ -195,6 +225,12 @@ impl Ledger {
 }
 
 impl Rpc {
+    /// The engine tells the length of the incoming message.
+    fn note_length(&mut self, length: u32) {
+        assert!(length > 0 && self.rx.is_none_or(|before| length >= before), "{length}: {self:?}");
+        self.rx = Some(length);
+    }
+
     fn contiguous(&self) -> u32 {
         self.placed.first().filter(|first| first.start == 0).map_or(0, |first| first.end)
     }
