@@ -187,7 +187,7 @@ impl Context<'_> {
         };
         drop(state);
         let now_ns = shard.now().as_nanos();
-        for old in self.registry.single.take_old(now_ns.saturating_sub(self.facts.timeout_ns)) {
+        for old in self.registry.single.take_old(now_ns, self.facts.timeout_ns) {
             self.refuse(&old, FailReason::Overloaded, shard);
         }
         let single = Single { rpc: Arc::clone(rpc), body, leg, since_ns: now_ns };
@@ -197,7 +197,7 @@ impl Context<'_> {
             Meeting::Complete { upload, download } => {
                 Rpc::pair(&upload.rpc, &download.rpc);
                 download.rpc.lock().queued = true;
-                self.thank(&upload.rpc, shard);
+                self.answer_upload(&upload.rpc, shard);
                 let mut request = Queued::new(&upload.rpc, upload.body);
                 request.answer = Some(download.rpc);
                 self.queue(request, upload.rpc.lock(), shard);
@@ -228,7 +228,7 @@ impl Context<'_> {
     }
 
     /// Answers the RPC that brings the body of a call, when all of it is here.
-    pub(crate) fn thank(&mut self, upload: &Rpc, shard: &mut ShardView<'_>) {
+    pub(crate) fn answer_upload(&mut self, upload: &Rpc, shard: &mut ShardView<'_>) {
         let state = upload.lock();
         if let Some(key) = state.key.filter(|_| state.incoming.complete) {
             drop(state);

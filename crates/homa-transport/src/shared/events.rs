@@ -85,7 +85,7 @@ impl Context<'_> {
             self.progress(&rpc, (length_bytes, length_bytes), shard);
             self.stream_arrived(&rpc);
             if is_upload && rpc.lock().partner.is_some() {
-                self.thank(&rpc, shard);
+                self.answer_upload(&rpc, shard);
             }
             if let Some(response) = early_response {
                 self.reply_at_last(&rpc, *response, shard);

@@ -32,7 +32,7 @@ pub(crate) enum Operation {
     Discard(Arc<Rpc>),
     /// Give up: a call is cancelled, a request rejected.
     Abort(Arc<Rpc>),
-    /// Refuse a request that waited for too long to be accepted.
+    /// Refuse a request of which nothing was executed, for want of capacity.
     Refuse(Arc<Rpc>),
     /// There is room in the accept queue again.
     RefillAccept,
