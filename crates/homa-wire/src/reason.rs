@@ -58,7 +58,7 @@ reasons! {
     NeverSeen = 1, "never seen";
     /// RPC_UNKNOWN: it is over here.
     Finished = 2, "finished";
-    /// RPC_UNKNOWN: no server at the port.
+    /// RPC_UNKNOWN: no server at the port; the value is 0, or [`Reason::MAY_HAVE_BEGUN`].
     NoService = 3, "no service at the port";
     /// RPC_UNKNOWN: the endpoint is closing.
     Closing = 4, "endpoint is closing";
@@ -79,8 +79,8 @@ reasons! {
     Version = 10, "other version";
     /// NEED_ACK: just say whether you have the RPC.
     Probe = 11, "probe";
-    /// RPC_UNKNOWN: the server is closing, the request was not executed; the value is 0, or
-    /// [`Reason::REPEATED`].
+    /// RPC_UNKNOWN: the server is closing, the request was not executed; the value is 0,
+    /// [`Reason::REPEATED`] or [`Reason::MAY_HAVE_BEGUN`].
     NotExecuted = 12, "closing; the request was not executed";
 }
 
@@ -88,6 +88,11 @@ impl Reason {
     /// Value beside [`Reason::Overloaded`] and [`Reason::NotExecuted`]: the server says it again
     /// until it is acknowledged, as it always does with [`Reason::Rejected`].
     pub const REPEATED: u32 = 1;
+
+    /// Value beside [`Reason::NoService`] and [`Reason::NotExecuted`]: the packet that is refused is
+    /// not the first of its request, or was sent again. Whoever was there before may have begun
+    /// with the request.
+    pub const MAY_HAVE_BEGUN: u32 = 2;
 
     /// Whether an RPC_UNKNOWN with this reason and this `value` is sent again until the client
     /// acknowledges it.

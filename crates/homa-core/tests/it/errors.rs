@@ -9,7 +9,7 @@ use homa_core::{
     Config, DropReason, Event, FailReason, IcmpKind, Instant, PortError, PortOptions, Received,
     RequestOptions, ResponseOptions, RpcError, SendError, TransmitError,
 };
-use homa_wire::{Ack, Body, RESEND_ALL, Reason, Resend, VERSION, VERSION_MAGIC};
+use homa_wire::{Ack, Body, Data, RESEND_ALL, Reason, Resend, VERSION, VERSION_MAGIC};
 
 fn solo() -> Solo {
     Solo::new(Config::default())
@@ -66,6 +66,67 @@ fn nobody_serves_any_more_where_the_request_may_have_arrived() {
     assert!(!solo.advance(100).is_empty(), "it was asked about");
     refuse(&mut solo, &sent[0].bytes);
     assert_eq!(solo.failure(asked), Some(FailReason::ServiceGone));
+}
+
+#[test]
+fn a_request_whose_later_packet_is_refused_may_have_begun() {
+    let server = address(9, 99);
+    for reason in [Reason::NoService, Reason::NotExecuted] {
+        let mut solo = solo();
+        let (rpc, id, _) = solo.called(server, 5_000);
+        let _ = solo.control(server, id, Body::RpcUnknown, reason, Reason::MAY_HAVE_BEGUN);
+        solo.events();
+        assert_eq!(solo.failure(rpc), Some(FailReason::ServiceGone), "{reason:?}");
+    }
+    for (packet, expected) in [(0, FailReason::NoService), (1, FailReason::ServiceGone)] {
+        let mut solo = solo();
+        let (rpc, _, sent) = solo.called(server, 5_000);
+        let quoted: Vec<_> = sent.iter().filter(|sent| sent.is_data()).collect();
+        icmp(&mut solo, IcmpKind::PortUnreachable, server, &quoted[packet].bytes);
+        assert_eq!(solo.failure(rpc), Some(expected), "packet {packet} is quoted");
+
+        let mut solo = self::solo();
+        let (rpc, _, sent) = solo.called(server, 5_000);
+        icmp(&mut solo, IcmpKind::PortUnreachable, server, &sent[packet].bytes[..28]);
+        assert_eq!(solo.failure(rpc), Some(FailReason::ServiceGone), "its header is not quoted");
+    }
+}
+
+#[test]
+fn a_refusal_says_whether_the_packet_is_the_first_of_its_request() {
+    let (from, first, later) = (address(9, 900), (0, 1_000), (1_000, 2_000));
+    let told = |solo: &mut Solo, id, range: (u32, u32), echo, again: bool| {
+        let mut header = solo.data_header(from, id, 2_000, range.0);
+        if let Body::Data(data) = &mut header.body {
+            data.echo = if echo { data.echo } else { 0 };
+            data.flags |= if again { Data::RETRANSMISSION } else { 0 };
+        }
+        let _ = solo.header(from, &header, range.1 - range.0);
+        let sent = solo.drain();
+        sent.iter().find_map(|sent| {
+            let extension = sent.header.extension?;
+            sent.unknown().map(|reason| (reason, extension.value))
+        })
+    };
+    let begun = Reason::MAY_HAVE_BEGUN;
+    let mut closed = solo();
+    let now = closed.now();
+    closed.engine.close_port(now, PORT);
+    for (id, range, again, value) in
+        [(10, first, false, 0), (20, later, false, begun), (30, first, true, begun)]
+    {
+        let expected = Some((Reason::NoService, value));
+        assert_eq!(told(&mut closed, id, range, true, again), expected, "{range:?}, {again}");
+    }
+    let mut draining = solo();
+    draining.engine.drain_port(now, PORT);
+    // One that names this incarnation went to no other.
+    for (id, range, echo, value) in
+        [(10, first, false, 0), (20, later, false, begun), (30, later, true, 0)]
+    {
+        let expected = Some((Reason::NotExecuted, value));
+        assert_eq!(told(&mut draining, id, range, echo, false), expected, "{range:?}, {echo}");
+    }
 }
 
 // Scenario: E8

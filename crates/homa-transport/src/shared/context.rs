@@ -104,9 +104,9 @@ impl Context<'_> {
             incoming.taken_upto = incoming.taken_upto.saturating_add(length_u32(part.len()));
             return;
         }
-        let waits_for_frame = incoming.framed;
+        let begins = incoming.framed || incoming.taken_upto == 0;
         match incoming.add_part(part) {
-            Ok(true) if waits_for_frame && rpc.role == Role::Server => {
+            Ok(true) if begins && rpc.role == Role::Server => {
                 drop(state);
                 self.accept(rpc, Message::new(), shard);
             }

@@ -18,7 +18,7 @@ impl EventHandler for Context<'_> {
     fn event(&mut self, event: Event, shard: &mut ShardView<'_>) {
         match event {
             Event::RequestStarted { rpc, path, length, framed, .. } => {
-                self.request_started(rpc, path, (length, framed), shard);
+                self.request_started(rpc, path, (length, framed));
             }
             Event::RequestArrived { rpc, length } => self.arrived(rpc, length, shard),
             Event::ResponseStarted { rpc, length, framed, .. } => {
@@ -39,24 +39,14 @@ impl EventHandler for Context<'_> {
 }
 
 impl Context<'_> {
-    fn request_started(
-        &mut self,
-        key: RpcKey,
-        path: Path,
-        (length_bytes, framed): (u32, bool),
-        shard: &mut ShardView<'_>,
-    ) {
-        let streaming = self.rooms.requests.is_streaming();
+    /// A request is accepted when it is complete; a streaming one when its frame or first byte is
+    /// here.
+    fn request_started(&mut self, key: RpcKey, path: Path, (length_bytes, framed): (u32, bool)) {
         let mut state = RpcState { key: Some(key), ..RpcState::default() };
         state.incoming.length_bytes = Some(length_bytes);
         state.incoming.framed = framed;
-        state.incoming.streaming = streaming;
-        let rpc = Rpc::new(path.remote, Role::Server, state);
-        self.registry.insert(key, Arc::clone(&rpc));
-        // With a frame it is accepted when that is here.
-        if streaming && !framed {
-            self.accept(&rpc, homa_io::Message::new(), shard);
-        }
+        state.incoming.streaming = self.rooms.requests.is_streaming();
+        self.registry.insert(key, Rpc::new(path.remote, Role::Server, state));
     }
 
     fn response_started(&mut self, key: RpcKey, length_bytes: u32, framed: bool) {

@@ -439,7 +439,7 @@ impl Ledger {
                 if error.is_retryable() && error.may_have_executed() {
                     self.violation("retryable", format!("{error:?}"));
                 }
-                let executed = !given.is_empty() && !self.is_known_weakness(&plan, error);
+                let executed = !given.is_empty();
                 if !error.may_have_executed() && executed {
                     let text = format!("call {call} ended with {error:?}, a handler had it");
                     self.violation("executed after all", text);
@@ -470,17 +470,6 @@ impl Ledger {
             let text = format!("call {call} ended at {now_ns}, not at {deadline_ns}: {end:?}");
             self.violation("late", text);
         }
-    }
-
-    /// Whether packets of one request, which is handed out at its first byte, met a server before
-    /// and after it closed, or two processes at the same address: one of them says that nobody
-    /// serves there, and the client hears that first. Open: the engine cannot tell yet.
-    fn is_known_weakness(&self, plan: &Call, error: &CallError) -> bool {
-        use CallErrorKind as Kind;
-        let refused = matches!(error.kind(), Kind::NoService | Kind::NotExecuted);
-        let streams = plan.to.is_some_and(|host| self.plan.hosts[host].streams);
-        let mut of_server = self.lives.iter().filter(|(life, _)| Some(life.host) == plan.to);
-        refused && streams && of_server.any(|(_, life)| life.ended_ns.is_some())
     }
 
     /// Why an error is not what happened.
@@ -570,8 +559,7 @@ impl Ledger {
             }
             let Some((End::Failed(error), _)) = &record.ended else { continue };
             let executed = record.executions.iter().any(|execution| !execution.too_late);
-            let excused = self.plans.get(call).is_some_and(|it| self.is_known_weakness(it, error));
-            if !error.may_have_executed() && executed && !excused {
+            if !error.may_have_executed() && executed {
                 let text = format!("call {call} ended with {error:?}, a handler has seen it");
                 self.violation("executed after all", text);
             }

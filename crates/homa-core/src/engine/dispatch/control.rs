@@ -10,7 +10,7 @@ use crate::engine::ctx::Ctx;
 use crate::engine::peer::{Peer, PeerIndex, PeerTable};
 use crate::engine::profile::Profile;
 use crate::engine::recovery::unacknowledged::ack_repeat_max;
-use crate::engine::rpc::failure::failure;
+use crate::engine::rpc::failure::{Refused, failure};
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::sender::Sender;
@@ -252,6 +252,10 @@ impl Engine {
                     if why.is_repeated(value) {
                         self.peers.acknowledge(path, id, profile, &mut self.ctx);
                     }
+                    let failure = match failure {
+                        FailReason::NoService => self.unserved(index, Refused::First),
+                        other => other,
+                    };
                     self.fail_rpc(index, failure);
                 }
                 None if state == State::Outgoing => self.never_seen(index, value),
@@ -458,11 +462,16 @@ impl Engine {
             self.fail_clients_of_host(&path, reason);
         } else {
             // The peer is one socket: if its port is closed no RPC to it can be answered.
-            let of_others = match reason {
-                FailReason::NoService => FailReason::ServiceGone,
-                other => other,
+            let (of_it, of_others) = match reason {
+                FailReason::NoService => {
+                    let only_packet = rpc.tx.sent() <= rpc.tx.segment_bytes();
+                    let guess = if only_packet { Refused::First } else { Refused::Later };
+                    let refused = Refused::quoted(quoted).unwrap_or(guess);
+                    (self.unserved(index, refused), FailReason::ServiceGone)
+                }
+                other => (other, other),
             };
-            self.fail_rpc(index, reason);
+            self.fail_rpc(index, of_it);
             self.fail_calls_to(peer, of_others);
         }
     }

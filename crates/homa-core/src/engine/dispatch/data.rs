@@ -9,6 +9,7 @@ use crate::engine::peer::identity::{echo, is_cutoffs};
 use crate::engine::peer::{Peer, PeerIndex, PeerTable};
 use crate::engine::ports::Port;
 use crate::engine::profile::Profile;
+use crate::engine::rpc::failure::Refused;
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
@@ -129,18 +130,14 @@ impl Engine {
             let asks = matches!(header.body, Body::Resend(_) | Body::NeedAck);
             // Linux hosts learn it from ICMP, which the driver sends.
             let understood = header.common.version().is_some();
+            let no_service = (Reason::NoService, Refused::of(header).value());
+            let (packet, peers, ctx) = ((path, header), &self.peers, &mut self.ctx);
             if matches!(header.body, Body::Data(_)) {
                 // The server of a response to a closed port need not keep it.
-                let why = if for_server { Reason::NoService } else { Reason::Finished };
-                self.replies.refuse((path, header), (why, 0), &self.peers, &mut self.ctx);
+                let why = if for_server { no_service } else { (Reason::Finished, 0) };
+                self.replies.refuse(packet, why, peers, ctx);
             } else if for_server && asks && understood {
-                self.replies.send(
-                    (path, header),
-                    Body::RpcUnknown,
-                    (Reason::NoService, 0),
-                    &self.peers,
-                    &mut self.ctx,
-                );
+                self.replies.send(packet, Body::RpcUnknown, no_service, peers, ctx);
             }
             DropReason::NoSuchPort
         })
@@ -292,8 +289,10 @@ impl Engine {
         let id = header.common.local_id();
         self.check_request(peer, path, header, data)?;
         if port.draining {
-            // A copy of it may come later: the port accepts no request any more.
-            let why = (Reason::NotExecuted, 0);
+            // A copy of it may come later: the port accepts no request any more. If it names this
+            // incarnation, no other one has begun with it.
+            let refused = if data.echo == 0 { Refused::of(header) } else { Refused::First };
+            let why = (Reason::NotExecuted, refused.value());
             self.replies.refuse((path, header), why, &self.peers, &mut self.ctx);
             return Err(DropReason::Draining);
         }

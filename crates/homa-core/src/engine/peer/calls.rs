@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::engine::ctx::Ctx;
 use crate::engine::peer::{Peer, PeerIndex, PeerTable, Probe};
 use crate::engine::profile::Profile;
+use crate::engine::rpc::failure::Refused;
 use crate::engine::rpc::ids::Ids;
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::list::RpcList;
@@ -239,7 +240,11 @@ impl Engine {
             let Some(first) = self.peers.known(peer).and_then(|peer| peer.calls.first()) else {
                 return true;
             };
-            self.fail_rpc(first, reason);
+            let of_it = match reason {
+                FailReason::ServiceGone => self.unserved(first, Refused::Other),
+                other => other,
+            };
+            self.fail_rpc(first, of_it);
         }
         false
     }

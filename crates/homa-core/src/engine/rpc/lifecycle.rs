@@ -128,17 +128,6 @@ impl Engine {
             Role::Server => matches!(rpc.state(), State::Incoming | State::InService),
         };
         if told {
-            let peer_heard =
-                self.peers.known(rpc.peer).is_some_and(|peer| peer.validation.has_received());
-            let reason = match reason {
-                FailReason::NoService if rpc.may_have_arrived(true, peer_heard) => {
-                    FailReason::ServiceGone
-                }
-                FailReason::ServiceGone if !rpc.may_have_arrived(false, peer_heard) => {
-                    FailReason::NoService
-                }
-                other => other,
-            };
             let drained = rpc.is_sent_to_drained(self.peers.known(rpc.peer));
             let reason = if drained { reason.not_executed() } else { reason };
             rpc.pending.add_failure(reason);

@@ -98,16 +98,6 @@ pub(crate) struct Rpc {
 }
 
 impl Rpc {
-    /// Client: whether the server may have got the request, although no server is there now. A
-    /// request that was asked about or sent again has had time to arrive; otherwise it has not if a
-    /// packet of it was refused (`itself`), nor if no server was known there.
-    pub(crate) fn may_have_arrived(&self, itself: bool, peer_heard: bool) -> bool {
-        let heard = self.confirmed || self.state != State::Outgoing;
-        let repeated = self.resend.last_sent().is_some() || self.restarts.is_any();
-        let lived = self.peer_incarnation != 0 || peer_heard;
-        self.tx.first_sent().is_some() && (heard || repeated || (lived && !itself))
-    }
-
     /// Client: whether the incarnation of the server that may have got the request had said before
     /// it was sent that it executes no more. A request names the incarnation that it is for, so no
     /// other one takes it.
