@@ -81,6 +81,12 @@ impl Data {
         if self.seg_offset == OFFSET_IN_SEQUENCE { sequence } else { self.seg_offset }
     }
 
+    /// Whether the payload is the beginning of the message; `common` is the part before it.
+    #[inline]
+    pub const fn begins(&self, common: &Common) -> bool {
+        self.offset(common.sequence) == 0
+    }
+
     /// The older RPC this packet acknowledges in passing, if any.
     #[inline]
     pub const fn acknowledged(&self) -> Option<AckEntry> {

@@ -89,9 +89,8 @@ impl Reason {
     /// until it is acknowledged, as it always does with [`Reason::Rejected`].
     pub const REPEATED: u32 = 1;
 
-    /// Value beside [`Reason::NoService`] and [`Reason::NotExecuted`]: the packet that is refused is
-    /// not the first of its request, or was sent again. Whoever was there before may have begun
-    /// with the request.
+    /// Value beside [`Reason::NoService`] and [`Reason::NotExecuted`]: the request was sent again
+    /// or asked about. Whoever was there before may have begun with it.
     pub const MAY_HAVE_BEGUN: u32 = 2;
 
     /// Whether an RPC_UNKNOWN with this reason and this `value` is sent again until the client

@@ -93,7 +93,7 @@ fn a_request_whose_later_packet_is_refused_may_have_begun() {
 }
 
 #[test]
-fn a_refusal_says_whether_the_packet_is_the_first_of_its_request() {
+fn first_packets_are_refused_and_the_refusal_says_whether_they_were_sent_again() {
     let (from, first, later) = (address(9, 900), (0, 1_000), (1_000, 2_000));
     let told = |solo: &mut Solo, id, range: (u32, u32), echo, again: bool| {
         let mut header = solo.data_header(from, id, 2_000, range.0);
@@ -112,20 +112,29 @@ fn a_refusal_says_whether_the_packet_is_the_first_of_its_request() {
     let mut closed = solo();
     let now = closed.now();
     closed.engine.close_port(now, PORT);
+    // What overtakes the first packet gets no answer.
     for (id, range, again, value) in
-        [(10, first, false, 0), (20, later, false, begun), (30, first, true, begun)]
+        [(10, first, false, Some(0)), (20, later, false, None), (30, first, true, Some(begun))]
     {
-        let expected = Some((Reason::NoService, value));
+        let expected = value.map(|value| (Reason::NoService, value));
         assert_eq!(told(&mut closed, id, range, true, again), expected, "{range:?}, {again}");
     }
+    let _ = closed.control(from, 20, Body::NeedAck, Reason::None, 0);
+    let asked = closed.drain();
+    assert_eq!(asked[0].header.extension.map(|extension| extension.value), Some(begun));
+
     let mut draining = solo();
     draining.engine.drain_port(now, PORT);
     // One that names this incarnation went to no other.
-    for (id, range, echo, value) in
-        [(10, first, false, 0), (20, later, false, begun), (30, later, true, 0)]
-    {
-        let expected = Some((Reason::NotExecuted, value));
-        assert_eq!(told(&mut draining, id, range, echo, false), expected, "{range:?}, {echo}");
+    for (id, range, echo, again, value) in [
+        (10, first, false, false, Some(0)),
+        (20, later, false, false, None),
+        (30, first, false, true, Some(begun)),
+        (40, later, true, false, Some(0)),
+        (50, first, true, true, Some(0)),
+    ] {
+        let expected = value.map(|value| (Reason::NotExecuted, value));
+        assert_eq!(told(&mut draining, id, range, echo, again), expected, "{range:?}, {echo}");
     }
 }
 

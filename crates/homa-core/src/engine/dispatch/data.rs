@@ -121,7 +121,7 @@ impl Engine {
     }
 
     /// Checks that the port is open, and serves if it is asked to. Requests to unserved ports are
-    /// answered.
+    /// answered: their first packet, since later ones may overtake it, and what asks about them.
     fn check_port(&mut self, path: &Path, header: &Header, id: u64) -> Result<Port, DropReason> {
         let for_server = RpcId(id).is_server();
         let port = self.ports.get(path.local_port);
@@ -132,12 +132,18 @@ impl Engine {
             let understood = header.common.version().is_some();
             let no_service = (Reason::NoService, Refused::of(header).value());
             let (packet, peers, ctx) = ((path, header), &self.peers, &mut self.ctx);
-            if matches!(header.body, Body::Data(_)) {
+            match &header.body {
                 // The server of a response to a closed port need not keep it.
-                let why = if for_server { no_service } else { (Reason::Finished, 0) };
-                self.replies.refuse(packet, why, peers, ctx);
-            } else if for_server && asks && understood {
-                self.replies.send(packet, Body::RpcUnknown, no_service, peers, ctx);
+                Body::Data(_) if !for_server => {
+                    self.replies.refuse(packet, (Reason::Finished, 0), peers, ctx);
+                }
+                Body::Data(data) if data.begins(&header.common) => {
+                    self.replies.refuse(packet, no_service, peers, ctx);
+                }
+                _ if for_server && asks && understood => {
+                    self.replies.send(packet, Body::RpcUnknown, no_service, peers, ctx);
+                }
+                _ => {}
             }
             DropReason::NoSuchPort
         })
@@ -289,11 +295,13 @@ impl Engine {
         let id = header.common.local_id();
         self.check_request(peer, path, header, data)?;
         if port.draining {
-            // A copy of it may come later: the port accepts no request any more. If it names this
-            // incarnation, no other one has begun with it.
+            // A copy of it may come later: the port accepts no request any more. With one that
+            // names this incarnation no other one has begun.
             let refused = if data.echo == 0 { Refused::of(header) } else { Refused::First };
-            let why = (Reason::NotExecuted, refused.value());
-            self.replies.refuse((path, header), why, &self.peers, &mut self.ctx);
+            if refused == Refused::First || data.begins(&header.common) {
+                let why = (Reason::NotExecuted, refused.value());
+                self.replies.refuse((path, header), why, &self.peers, &mut self.ctx);
+            }
             return Err(DropReason::Draining);
         }
         let validated = self.peers.is_validated(peer, path, header);
@@ -401,7 +409,7 @@ impl Engine {
             return Ok(());
         }
         self.ctx.stats.unvalidated_put_off.inc();
-        if data.offset(header.common.sequence) == 0 {
+        if data.begins(&header.common) {
             // RPC_UNKNOWN (*never seen*) tells the client our incarnation; its retransmission
             // echoes it.
             let why = (Reason::NeverSeen, self.ctx.age_us());

@@ -19,12 +19,11 @@ pub(crate) enum Refused {
 }
 
 impl Refused {
-    /// The part of its request that `packet` is, a part at least of its header.
+    /// The part of its request that `packet` is.
     pub(crate) fn of(packet: &Header) -> Self {
         match &packet.body {
             Body::Data(data)
-                if data.offset(packet.common.sequence) == 0
-                    && !data.is_retransmission(&packet.common) =>
+                if data.begins(&packet.common) && !data.is_retransmission(&packet.common) =>
             {
                 Self::First
             }
