@@ -50,7 +50,7 @@ impl Config {
         };
         let fixed = CutoffSource::Fixed(Cutoffs::new([(); 8].map(|()| dice.u32(1, 1 << 24))));
         // In this order, which the digests of worlds depend on.
-        let receive_memory_bytes = u64::from(max_message_bytes) + dice.log(1, 4 << 20) - 1;
+        let receive_memory_bytes = u64::from(dice.log(1, 4 << 20)) - 1;
         let unread_bytes_max = dice.u32(1 << 16, 1 << 22);
         let max_rpcs = dice.u32(1, 1 << 18);
         let gaps_max = dice.log(16, 65_535) as u16;
@@ -89,10 +89,17 @@ impl Config {
         let peers_max = dice.u32(1, 65_536);
         let peer_idle_min = dice.micros(1_000, 10_000_000);
         let peer_idle_max = dice.micros(1_000, 10_000_000);
+        let frame_bytes = max_incoming_bytes % 5_000;
+        let limits = Limits {
+            max_message_bytes,
+            frame_bytes,
+            receive_memory_bytes: receive_memory_bytes + u64::from(max_message_bytes + frame_bytes),
+            max_rpcs,
+        };
         // Every field by its name: a new setting has to get its range here. One that follows from a
         // number drawn before leaves what is drawn later as it was.
         Self {
-            limits: Limits { max_message_bytes, receive_memory_bytes, max_rpcs },
+            limits,
             unscheduled: Unscheduled {
                 bytes: unscheduled_bytes,
                 remainder_bytes: unscheduled_bytes % 10_001,
@@ -118,7 +125,12 @@ impl Config {
                 fifo_permille: pacer_fifo_permille,
                 mtu_max,
             },
-            recovery: Recovery { resend_interval, timeout, finished_memory },
+            recovery: Recovery {
+                resend_interval,
+                timeout,
+                finished_memory,
+                quiet_time: resend_interval * (max_incoming_bytes % 3),
+            },
             responses: Responses {
                 unacknowledged_bytes,
                 silence: response_silence,

@@ -17,6 +17,11 @@ pub struct Recovery {
     /// during half of it. At most once holds if no packet stays in the network for longer than
     /// half of it. Default 2 s.
     pub finished_memory: Duration,
+    /// How long a new engine takes only requests that name it. Copies of requests to the former
+    /// engine at its address, which may still be on their way, name another one or none; a client
+    /// that does not know it yet is told, which costs its first request a round trip. Not towards
+    /// Linux hosts. Default 0: never.
+    pub quiet_time: Duration,
 }
 
 impl Default for Recovery {
@@ -25,6 +30,7 @@ impl Default for Recovery {
             resend_interval: Duration::from_millis(5),
             timeout: Duration::from_secs(1),
             finished_memory: Duration::from_secs(2),
+            quiet_time: Duration::ZERO,
         }
     }
 }

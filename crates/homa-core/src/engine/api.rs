@@ -3,7 +3,7 @@
 use homa_wire::Data;
 
 use crate::addr::Path;
-use crate::config::{Config, LINUX_MESSAGE_BYTES_MAX};
+use crate::config::{LINUX_MESSAGE_BYTES_MAX, Limits};
 use crate::engine::Engine;
 use crate::engine::profile::Profile;
 use crate::engine::rpc::events::Happened;
@@ -137,7 +137,6 @@ impl Engine {
         options: RequestOptions,
     ) -> Result<RpcKey, SendError> {
         self.ctx.tick(now, &mut self.peers);
-        self.ctx.config.check_length(length)?;
         let remote = path.remote;
         if remote.port() == 0 || remote.ip().is_unspecified() || remote.ip().is_multicast() {
             return Err(SendError::BadAddress);
@@ -145,11 +144,12 @@ impl Engine {
         if self.ports.get(path.local_port).is_none() {
             return Err(SendError::NoSuchPort);
         }
+        let flags = flags(options.framed, options.open);
+        self.ctx.config.limits.check(length, flags)?;
         let peers_full = self.peers.len() >= self.ctx.config.peers.max as usize;
         let no_peer = if peers_full { SendError::PeersLimit } else { SendError::OutOfMemory };
         let peer = self.peer_or_new(now, &path).ok_or(no_peer)?;
         let profile = self.peers.profile(self.ctx.now, peer);
-        let flags = flags(options.framed, options.open);
         profile.check(length, flags)?;
         self.ids.try_reserve_call().map_err(|_| SendError::OutOfMemory)?;
         let rpcs_full = self.rpcs.len() >= self.ctx.config.limits.max_rpcs as usize;
@@ -198,7 +198,6 @@ impl Engine {
         options: ResponseOptions,
     ) -> Result<(), SendError> {
         self.ctx.tick(now, &mut self.peers);
-        self.ctx.config.check_length(length)?;
         let birth = self.rpcs.next_birth();
         let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(SendError::Stale)?;
         match rpc.state() {
@@ -209,6 +208,7 @@ impl Engine {
         let peer = self.peers.known(rpc.peer).ok_or(SendError::Stale)?;
         let profile = rpc.profile_with(Some(peer));
         let flags = flags(options.framed, options.open);
+        self.ctx.config.limits.check(length, flags)?;
         profile.check(length, flags)?;
         let unscheduled = peer.unscheduled_bytes(length, &self.ctx.config);
         let there = there_first(length, options.streaming_body, options.open);
@@ -270,7 +270,7 @@ impl Engine {
         let rpc = self.rpcs.known_mut(index).filter(|rpc| rpc.is_sending());
         // Its peer answers a request of which it has not got the end.
         let rpc = rpc.ok_or(RpcError::OutOfRange)?;
-        if length > self.ctx.config.limits.max_message_bytes {
+        if self.ctx.config.limits.exceeds(length, rpc.tx.flags()) {
             return Err(RpcError::OutOfRange);
         }
         let unscheduled = self.peers.unscheduled_bytes(rpc.peer, length, &self.ctx.config);
@@ -388,13 +388,14 @@ impl Engine {
     }
 }
 
-impl Config {
-    /// Whether a message of so many bytes may be sent.
-    fn check_length(&self, length: u32) -> Result<(), SendError> {
-        let max = self.limits.max_message_bytes;
+impl Limits {
+    /// Whether a message of so many bytes with these flags may be sent.
+    fn check(&self, length: u32, flags: u8) -> Result<(), SendError> {
         match length {
             0 => Err(SendError::EmptyMessage),
-            _ if length > max => Err(SendError::TooLong { max }),
+            _ if self.exceeds(length, flags) => {
+                Err(SendError::TooLong { max: self.longest_with(flags) })
+            }
             _ => Ok(()),
         }
     }

@@ -49,6 +49,12 @@ impl Ctx {
         u32::try_from(nanos(age) / 1000).unwrap_or(u32::MAX)
     }
 
+    /// Whether this incarnation is so new that requests have to name it.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let age = self.now.since(self.started.unwrap_or(self.now));
+        age < self.config.recovery.quiet_time
+    }
+
     /// See [`Pauses::counts_from`].
     #[inline]
     pub(crate) fn counts_from(&self, since: Instant) -> Instant {

@@ -138,6 +138,68 @@ fn first_packets_are_refused_and_the_refusal_says_whether_they_were_sent_again()
     }
 }
 
+#[test]
+fn a_new_engine_takes_only_requests_that_name_it_for_its_quiet_time() {
+    let mut config = Config::default();
+    config.recovery.quiet_time = Duration::from_millis(10);
+    let mut solo = Solo::new(config);
+    let from = address(9, 900);
+    let request = |solo: &mut Solo, id, start, named: bool| {
+        let mut header = solo.data_header(from, id, 2_000, start);
+        if let (Body::Data(data), false) = (&mut header.body, named) {
+            data.echo = 0;
+        }
+        let received = solo.header(from, &header, 1_000);
+        let told = solo.drain().iter().find_map(Sent::unknown);
+        (matches!(received, Received::Dropped(_)), told)
+    };
+    assert_eq!(request(&mut solo, 10, 0, false), (true, Some(Reason::NeverSeen)));
+    assert_eq!(request(&mut solo, 20, 1_000, false), (true, None), "the first packet may come");
+    assert_eq!(request(&mut solo, 10, 0, true), (false, None), "its client learnt the name");
+    solo.advance(10);
+    assert_eq!(request(&mut solo, 30, 0, false).0, false, "nothing is on its way for so long");
+
+    // A call that finds a quiet server costs a round trip more.
+    let mut config = Config::default();
+    config.recovery.quiet_time = Duration::from_secs(1);
+    let mut net = Net::new(&config, 2);
+    for (answered, length) in [(1, 100), (2, 100_000)] {
+        let rpc = net.call(0, 1, length);
+        net.run(10);
+        assert_eq!(net.failure(0, rpc), None);
+        assert_eq!(net.hosts[0].engine.stats().responses_received, answered);
+    }
+}
+
+#[test]
+fn framed_messages_may_have_a_frame_more_than_the_longest() {
+    let mut config = Config::default();
+    (config.limits.max_message_bytes, config.limits.frame_bytes) = (1_000, 100);
+    let mut net = Net::new(&config, 2);
+    let now = net.now();
+    let path = path(net.hosts[0].address.port(), net.hosts[1].address);
+    for (length, framed, fits) in
+        [(1_000, false, true), (1_001, false, false), (1_100, true, true), (1_101, true, false)]
+    {
+        let options = RequestOptions { framed, ..RequestOptions::default() };
+        let sent = net.hosts[0].engine.send_request(now, path, length, 0, options);
+        assert_eq!(sent.is_ok(), fits, "{length}");
+    }
+    let mut solo = Solo::new(config);
+    for (id, length, framed, fits) in
+        [(10, 1_001, false, false), (20, 1_100, true, true), (30, 1_101, true, false)]
+    {
+        let mut header = solo.data_header(address(9, 900), id, length, 0);
+        if let (Body::Data(data), true) = (&mut header.body, framed) {
+            data.flags |= Data::FRAMED;
+        }
+        let received = solo.header(address(9, 900), &header, length);
+        assert_eq!(received != Received::Dropped(DropReason::TooLong), fits, "{length}");
+        let told = solo.drain().iter().find_map(Sent::unknown);
+        assert_eq!(told, (!fits).then_some(Reason::TooLong));
+    }
+}
+
 // Scenario: E8
 #[test]
 fn a_network_error_counts_only_if_it_quotes_a_live_rpc_of_that_peer() {

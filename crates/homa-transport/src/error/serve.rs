@@ -40,8 +40,8 @@ pub enum ReplyError {
         /// The client's address.
         client: SocketAddr,
     },
-    /// With its metadata longer than `limits.max_message_bytes`: raise it on both sides. The client
-    /// sees the request as dropped.
+    /// Longer than `limits.max_message_bytes`: raise it on both sides. The client sees the request
+    /// as dropped.
     #[error("the response to {client} is longer than {max_bytes} bytes")]
     #[non_exhaustive]
     TooLong {

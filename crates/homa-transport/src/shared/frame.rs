@@ -59,12 +59,7 @@ impl Frame {
     /// How many bytes it has on the wire.
     pub(crate) fn bytes(&self) -> usize {
         let leg_bytes = if self.leg.is_some() { LEG_BYTES } else { 0 };
-        leg_bytes + Self::bytes_with(&self.metadata)
-    }
-
-    /// How many bytes one has that says nothing but `metadata`.
-    pub(crate) fn bytes_with(metadata: &Metadata) -> usize {
-        FIXED_BYTES + metadata.bytes()
+        FIXED_BYTES + leg_bytes + self.metadata.bytes()
     }
 
     /// Its bytes on the wire. The metadata has to be valid.

@@ -16,8 +16,10 @@ use homa_sys::random_bytes;
 
 use super::accept::{AcceptQueue, ServingMode};
 use super::alarms::Alarms;
+use super::context::length_u32;
 use super::core::Core;
 use super::facts::Facts;
+use super::frame::FRAME_BYTES_MAX;
 use super::guard_thread::GuardThread;
 use super::handle::Handle;
 use super::lifecycle::Lifecycle;
@@ -132,6 +134,10 @@ fn rooms(builder: &EndpointBuilder, mode: Option<ServingMode>) -> Rooms {
 /// The engine's settings with what depends on the carriage and on the room for responses.
 fn engine_config(builder: &EndpointBuilder) -> Config {
     let mut config = builder.config.clone();
+    // A call of the longest body may have a deadline. The last byte of an open message is one more.
+    config.limits.frame_bytes = length_u32(FRAME_BYTES_MAX) + 1;
+    let longest = u64::from(config.limits.max_message_bytes + config.limits.frame_bytes);
+    config.limits.receive_memory_bytes = config.limits.receive_memory_bytes.max(longest);
     let automatic = builder.automatic_cutoffs.unwrap_or(builder.carriage == Carriage::Udp);
     if !automatic && matches!(config.priorities.cutoffs, CutoffSource::Automatic { .. }) {
         config.priorities.cutoffs =

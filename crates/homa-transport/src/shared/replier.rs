@@ -165,8 +165,6 @@ impl Replier {
     fn check(&self, bytes: u64, metadata: Option<&Metadata>) -> Result<(), ReplyError> {
         let client = self.rpc.peer;
         let max_bytes = self.handle.facts.max_message_bytes;
-        let beside = metadata.filter(|metadata| !metadata.is_empty());
-        let bytes = bytes.saturating_add(beside.map_or(0, |it| Frame::bytes_with(it) as u64));
         if self.handle.is_forked() {
             Err(ReplyError::Forked)
         } else if self.handle.life.is_closed() {

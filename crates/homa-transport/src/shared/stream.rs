@@ -8,7 +8,6 @@ use bytes::Bytes;
 use homa_io::{Message, Metadata};
 
 use super::context::length_u32;
-use super::frame::FRAME_BYTES_MAX;
 use super::handle::Handle;
 use super::ops::Operation;
 use super::rpc::{Role, Rpc, RpcState};
@@ -182,11 +181,9 @@ impl OutgoingStream {
         Some(self.length_bytes?.saturating_sub(self.supplied_bytes))
     }
 
-    /// The most that it can have: of unknown length what a message may have besides its frame.
+    /// The most that it can have.
     fn most_bytes(&self) -> u32 {
-        let frame_bytes = length_u32(FRAME_BYTES_MAX).saturating_add(1);
-        let longest = self.handle.facts.max_message_bytes.saturating_sub(frame_bytes);
-        self.length_bytes.unwrap_or(longest)
+        self.length_bytes.unwrap_or(self.handle.facts.max_message_bytes)
     }
 
     /// Takes `bytes` when little enough is on its way.

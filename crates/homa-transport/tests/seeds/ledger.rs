@@ -270,11 +270,6 @@ impl Ledger {
         }
     }
 
-    /// The longest message that all hosts take.
-    pub(crate) fn message_max(&self) -> u32 {
-        self.plan.hosts.iter().map(|host| host.message_max).min().unwrap_or(0)
-    }
-
     /// A request is handed to a handler of a life.
     pub(crate) fn accepted(&mut self, life: Life, at_ns: u64) {
         if let Some(stopped_ns) = self.life(life).stopped_ns {
@@ -286,7 +281,7 @@ impl Ledger {
     /// Whether an answer may be longer than what there is room for.
     pub(crate) fn may_be_too_much(&self, call: u32, life: Life) -> bool {
         let host = &self.plan.hosts[life.host];
-        let long = |plan: &Call| plan.answer.bytes() + 200 > host.message_max;
+        let long = |plan: &Call| plan.answer.bytes() > host.message_max;
         host.bytes_max < 10_000_000 || self.plans.get(&call).is_some_and(long)
     }
 
@@ -523,14 +518,11 @@ impl Ledger {
                 plan.timeout_ns.is_some() || server.is_some_and(|it| it.queue_time_ns.is_some())
             }
             Kind::TooLong { .. } => {
-                // With what goes beside the body.
                 let limit =
                     server.map_or(own.message_max, |it| it.message_max.min(own.message_max));
-                let beside = plan.metadata.map_or(0, |bytes| bytes + 60);
-                let deadline = if plan.timeout_ns.is_some() { 60 } else { 0 };
-                plan.bytes.saturating_add(beside + deadline) > limit
+                plan.bytes > limit
             }
-            Kind::ResponseTooLong => plan.answer.bytes() + 200 > own.message_max,
+            Kind::ResponseTooLong => plan.answer.bytes() > own.message_max,
             Kind::LimitReached(_) => matches!(plan.style, Style::TryStart),
             Kind::BodyIncomplete => record.writer_dropped,
             Kind::Closed => self.lives.get(&client).is_some_and(|it| it.closing_ns.is_some()),

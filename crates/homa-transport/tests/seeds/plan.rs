@@ -1,6 +1,7 @@
 //! What happens in a world: all of it is known before it begins, so that parts can be left out.
 
 use std::fmt;
+use std::time::Duration;
 
 use homa_virtual::Dice;
 
@@ -34,6 +35,15 @@ pub(crate) struct Link {
     pub(crate) spike_ppm: u32,
     pub(crate) spike_ns: u64,
     pub(crate) line_mbps: Option<u32>,
+}
+
+impl Link {
+    /// How long a packet is on its way at most, with what waits in queues of slow lines.
+    pub(crate) fn packet_life(&self) -> Duration {
+        let spike_ns = if self.spike_ppm > 0 { self.spike_ns } else { 0 };
+        let queue_ns = if self.line_mbps.is_some() { 20 * MS } else { 0 };
+        Duration::from_nanos(self.delay_ns + self.jitter_ns + spike_ns + queue_ns)
+    }
 }
 
 /// Settings of a host's endpoints.

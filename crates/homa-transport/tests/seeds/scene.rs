@@ -10,7 +10,7 @@ use homa_virtual::{AttachedDriver, Dice, HostPlan, LinkPlan, Partition, PortPlan
 
 use super::executor::{Executor, Habits, Kind, VirtualClock};
 use super::ledger::{Ledger, Life, Violation};
-use super::plan::{Action, Plan, SECOND, Settings, What};
+use super::plan::{Action, Link, Plan, SECOND, Settings, What};
 use super::users::Users;
 
 /// Steps of a world, and of a moment, that never come to rest.
@@ -87,8 +87,9 @@ pub(crate) fn play(plan: &Plan, shows: bool) -> Outcome {
     }
 }
 
-fn builder_of(settings: &Settings, seed: u64) -> EndpointBuilder {
+fn builder_of(settings: &Settings, link: &Link, seed: u64) -> EndpointBuilder {
     let config = Config::default().with(|config| {
+        config.recovery.quiet_time = link.packet_life();
         config.recovery.timeout = Duration::from_nanos(settings.timeout_ns);
         config.responses.silence = SILENCE;
     });
@@ -175,7 +176,7 @@ impl Scene {
         let (seed, began_ns) = (self.dice.roll(), self.now_ns());
         let place = &mut self.places[host];
         self.users.ledger.borrow_mut().life(place.life).began_ns = began_ns;
-        let builder = builder_of(&place.settings, seed);
+        let builder = builder_of(&place.settings, &self.plan.link, seed);
         let (driver, serves) = (place.driver.clone(), place.settings.serves);
         let (endpoint, drive) =
             builder.on_driver(driver, self.clock.clone(), serves).expect("the settings are valid");

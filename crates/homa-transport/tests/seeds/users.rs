@@ -309,7 +309,6 @@ impl Users {
         let request = endpoint.accept().await?;
         let at_ns = self.now_ns();
         let (body, responder) = request.into_parts();
-        let message_max = self.ledger.borrow().message_max();
         let number = number_in(body.metadata()).or_else(|| number_of(&body.to_vec()));
         let users = self.clone();
         let endpoint = endpoint.clone();
@@ -318,7 +317,7 @@ impl Users {
         if body.to_vec() != bytes_of(plan.number, false, 0..plan.bytes) {
             self.violation("other bytes", format!("request of call {}", plan.number));
         }
-        self.check_accepted(&plan, &responder, message_max);
+        self.check_accepted(&plan, &responder);
         let name = format!("handler of call {} at {life:?}", plan.number);
         self.spawner.spawn(life.host, Kind::Handler, name, async move {
             users.handle(life, endpoint, plan, responder).await;
@@ -405,14 +404,12 @@ impl Users {
         ledger.plan_of(number).cloned()
     }
 
-    fn check_accepted(&self, plan: &Call, responder: &Responder, message_max: u32) {
+    fn check_accepted(&self, plan: &Call, responder: &Responder) {
         let deadline = responder.deadline();
         if responder.is_cancelled() {
             self.violation("accepted in vain", format!("{plan:?} was given up before"));
         }
-        // It is not told where it would make a request too long.
-        let may_lack = plan.bytes + 60 > message_max && deadline.is_none();
-        if deadline.is_some() != plan.timeout_ns.is_some() && !may_lack {
+        if deadline.is_some() != plan.timeout_ns.is_some() {
             self.violation("deadline", format!("{plan:?} came with {deadline:?}"));
         }
         let most = plan.timeout_ns.map(Duration::from_nanos);

@@ -36,7 +36,7 @@ fn assign<T: Value>(field: &mut T, value: &Toml) -> Result<(), &'static str> {
 
 /// All settings, by group.
 pub static SETTINGS: &[Setting] = settings! {
-    limits { max_message_bytes, receive_memory_bytes, max_rpcs }
+    limits { max_message_bytes, frame_bytes, receive_memory_bytes, max_rpcs }
     unscheduled { bytes, remainder_bytes, in_flight_max_bytes }
     grants {
         max_overcommit, max_incoming_bytes, incoming_packets_min, window_bytes,
@@ -47,7 +47,7 @@ pub static SETTINGS: &[Setting] = settings! {
         link_mbps, max_link_usage_percent, max_nic_backlog, quantum, defer_min_bytes,
         fifo_permille, mtu_max,
     }
-    recovery { resend_interval, timeout, finished_memory }
+    recovery { resend_interval, timeout, finished_memory, quiet_time }
     responses { unacknowledged_bytes, silence, request_ack_interval }
     peers { max, discover }
 };

@@ -245,7 +245,7 @@ impl Engine {
             return Err(reason);
         }
         let length = data.message_length;
-        if length > self.ctx.config.limits.max_message_bytes {
+        if self.ctx.config.limits.exceeds(length, data.flags) {
             self.refuse_length(index);
             return Err(DropReason::TooLong);
         }
@@ -375,8 +375,16 @@ impl Engine {
             );
             return Err(DropReason::UnknownRpc);
         }
+        if native && data.echo == 0 && self.ctx.is_quiet() {
+            self.ctx.stats.stale_incarnations.inc();
+            if data.begins(&header.common) {
+                let why = (Reason::NeverSeen, self.ctx.age_us());
+                self.replies.refuse((path, header), why, &self.peers, &mut self.ctx);
+            }
+            return Err(DropReason::UnknownRpc);
+        }
         let max_bytes = self.ctx.config.limits.max_message_bytes;
-        if data.message_length > max_bytes {
+        if self.ctx.config.limits.exceeds(data.message_length, data.flags) {
             self.replies.refuse(
                 (path, header),
                 (Reason::TooLong, max_bytes),
@@ -485,7 +493,7 @@ impl Engine {
         if data.message_length == 0 {
             return Err(DropReason::Malformed);
         }
-        if data.message_length > self.ctx.config.limits.max_message_bytes {
+        if self.ctx.config.limits.exceeds(data.message_length, data.flags) {
             self.refuse_length(index);
             return Err(DropReason::TooLong);
         }

@@ -58,7 +58,7 @@ pub(crate) struct Receiver {
 impl Receiver {
     pub(crate) fn new(config: &Config, budget: HostBudget, seeds: [u64; 2]) -> Self {
         let [sender_seed, memory_seed] = seeds;
-        let longest = config.limits.max_message_bytes;
+        let longest = config.limits.longest();
         let largest = Incoming::new(longest, 0, 0).footprint(longest);
         Self {
             granter: Granter::new(config, sender_seed),

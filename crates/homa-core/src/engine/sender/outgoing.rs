@@ -217,7 +217,7 @@ impl Outgoing {
 
     /// Flags of all its DATA packets in the native profile.
     #[inline]
-    pub(super) fn flags(&self) -> u8 {
+    pub(crate) fn flags(&self) -> u8 {
         self.flags
     }
 
