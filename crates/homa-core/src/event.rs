@@ -227,6 +227,12 @@ pub enum FailReason {
 }
 
 impl FailReason {
+    /// Whether the server that says so has not executed the request.
+    pub(crate) fn is_not_executed(self) -> bool {
+        let refused = matches!(self, Self::NoService | Self::NotExecuted | Self::Overloaded);
+        refused || matches!(self, Self::PeerLimit { .. })
+    }
+
     /// The same, if it is certain that the request was not executed.
     pub(crate) fn not_executed(self) -> Self {
         match self {

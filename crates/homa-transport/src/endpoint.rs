@@ -10,8 +10,8 @@ use crate::shared::{
     Acceptor, Closing, Content, Handle, Idle, PendingCall, ServingMode, core_on, open, open_socket,
 };
 use crate::{
-    AcceptError, BindError, Body, Call, CallSet, Clock, Drive, Driver, EndpointBuilder,
-    PeerSettings, Request, RequestStream, Stats, StreamingCall, Target,
+    AcceptError, BindError, Body, Call, CallSet, ClientStats, Clock, Drive, Driver,
+    EndpointBuilder, PeerSettings, Request, RequestStream, Stats, StreamingCall, Target,
 };
 
 /// One socket that calls servers and, made by [`Endpoint::bind`], serves clients. Clones are cheap
@@ -92,6 +92,12 @@ impl Endpoint {
     /// Counters and gauges of this moment; zeros in a forked child.
     pub fn stats(&self) -> Stats {
         self.handle.stats()
+    }
+
+    /// What each client has here at this moment, by address. It visits all RPCs: for reports, not
+    /// for every request.
+    pub fn clients(&self) -> Vec<ClientStats> {
+        self.handle.clients()
     }
 
     /// Settings that hold for one peer from now on; `false` if the table of peers is full or the

@@ -134,7 +134,7 @@ pub use pending::{Operation, Pending};
 #[cfg(not(loom))]
 pub use request::{Request, RequestStream, Responder};
 pub use socket_error::SocketError;
-pub use stats::Stats;
+pub use stats::{ClientStats, Stats};
 #[cfg(not(loom))]
 pub use stream::{BodyReader, BodyWriter};
 pub use target::Target;

@@ -1,4 +1,6 @@
-//! Counters of an endpoint.
+//! Counters of an endpoint, and what each of its clients has.
+
+use std::net::SocketAddr;
 
 /// Counters and gauges of an endpoint at one moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,4 +27,35 @@ pub struct Stats {
     pub receive_capacity_bytes: u64,
     /// Small packets the receive buffer holds.
     pub receive_capacity_packets: u32,
+}
+
+/// What one client of an endpoint has there at one moment, of the limits that clients share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientStats {
+    /// Its address.
+    pub client: SocketAddr,
+    /// Its requests that are not answered: arriving, waiting or in service.
+    pub requests: u64,
+    /// Those of them that wait to be accepted.
+    pub requests_waiting: u64,
+    /// Bytes of them that have arrived.
+    pub request_bytes: u64,
+    /// Responses that it has not acknowledged.
+    pub responses: u64,
+    /// Their bytes.
+    pub response_bytes: u64,
+}
+
+impl ClientStats {
+    pub(crate) fn new(client: SocketAddr) -> Self {
+        Self {
+            client,
+            requests: 0,
+            requests_waiting: 0,
+            request_bytes: 0,
+            responses: 0,
+            response_bytes: 0,
+        }
+    }
 }

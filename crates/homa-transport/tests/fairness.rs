@@ -124,6 +124,33 @@ fn kept_bytes(server: &Endpoint) -> u64 {
 }
 
 #[test]
+fn the_endpoint_tells_what_each_client_has() {
+    let server = server(|_| {});
+    assert_eq!(server.clients(), []);
+    let (mut one, mut other) = (Raw::new(server.local_addr()), Raw::new(server.local_addr()));
+    for _ in 0..3 {
+        one.ask();
+    }
+    other.ask();
+    soon("all requests are here", || server.stats().requests_waiting == 4);
+    let has = |client: &Raw| {
+        let clients = server.clients();
+        let of = clients.iter().find(|of| of.client.port() == client.port()).copied().unwrap();
+        let requests = (of.requests, of.requests_waiting, of.request_bytes);
+        (requests, (of.responses, of.response_bytes))
+    };
+    assert_eq!(has(&one), ((3, 3, 12), (0, 0)));
+    assert_eq!(has(&other), ((1, 1, 4), (0, 0)));
+    let request = server.accept().wait().unwrap();
+    let accepted = if request.peer().port() == one.port() { &one } else { &other };
+    let before = has(accepted);
+    request.reply(vec![1; 100]).wait().unwrap();
+    soon("the answer is given", || has(accepted).1 == (1, 100));
+    assert_eq!(has(accepted).0.0, before.0.0 - 1);
+    assert_eq!(server.clients().iter().map(|of| of.requests_waiting).sum::<u64>(), 3);
+}
+
+#[test]
 fn a_client_that_acknowledges_nothing_does_not_stop_the_calls_of_others() {
     let server = server(|config| config.responses.silence = 4 * SOON);
     answer_all(&server);

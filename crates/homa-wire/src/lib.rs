@@ -101,7 +101,7 @@ pub const EXTENSION_BYTES: usize = 8;
 /// Upper four bits of [`Common::window`] in packets of this implementation's native profile.
 pub const VERSION_MAGIC: u16 = 0xA000;
 /// Version of the native profile that this crate writes, 12 bits.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Value of [`Common::urgent`]; with [`FLAGS`] it marks Homa inside TCP frames
 /// (docs/spec/wire-format.md §8).

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::harness::*;
 use homa_core::{Config, DropReason, Event, FailReason, Received};
-use homa_wire::{Ack, Body, RESEND_ALL, Reason, Resend};
+use homa_wire::{Ack, Body, Common, Extension, Header, RESEND_ALL, Reason, Resend};
 
 fn arrivals(solo: &Solo) -> usize {
     solo.log.iter().filter(|event| matches!(event, Event::RequestArrived { .. })).count()
@@ -186,6 +186,29 @@ fn restarted_names_the_age_and_decides_by_it() {
         assert_eq!(again == 1, repeated, "{case:?}");
         let failure = solo.failure(rpc);
         assert_eq!(failure, (!repeated).then_some(FailReason::Restarted), "{case:?}");
+    }
+}
+
+#[test]
+fn what_a_former_incarnation_did_not_execute_the_next_one_may_have() {
+    for reason in [Reason::NotExecuted, Reason::NoService, Reason::Overloaded] {
+        let mut solo = Solo::new(Config::default());
+        let server = address(9, 900);
+        let refusal = |solo: &Solo, incarnation, reason| Header {
+            common: Common::control(server.port(), PORT, 0).with_native_profile(incarnation),
+            body: Body::RpcUnknown,
+            extension: Some(Extension { echo: solo.ours(server), reason, value: 0 }),
+        };
+        let (rpc, id, _) = solo.called(server, 100);
+        let mut never_seen = refusal(&solo, 555, Reason::NeverSeen);
+        never_seen.common.sender_id = id;
+        let _ = solo.header(server, &never_seen, 0);
+        assert!(solo.drain().iter().any(Sent::is_data), "sent again, to the one that lives now");
+        let mut late = refusal(&solo, 444, reason);
+        late.common.sender_id = id;
+        let _ = solo.header(server, &late, 0);
+        solo.events();
+        assert_eq!(solo.failure(rpc), Some(FailReason::ServiceGone), "{reason:?}");
     }
 }
 

@@ -47,10 +47,13 @@ pub(crate) fn run<H: Host>(
 /// One look: executes unattended operations, takes a seat that was left, and drives until a waiter
 /// wants the seat or `stop` says so.
 fn look<H: Host>(host: &H, sleeper: &H::Sleeper, stop: impl Fn() -> bool) -> Next {
+    let look = host.seat().guard_look(sleeper.waker(), |deadline_ns| host.is_overdue(deadline_ns));
+    // Whoever adds operations after this kicks a guard that rests.
     let batching = host.flush_abandoned();
-    match host.seat().guard_look(sleeper.waker(), |deadline_ns| host.is_overdue(deadline_ns)) {
-        Look::Later if !batching => tick(host, LONG_TICK_NS),
-        Look::Soon | Look::Later => tick(host, SHORT_TICK_NS),
+    match look {
+        Look::Soon => tick(host, SHORT_TICK_NS),
+        Look::Later | Look::Rest | Look::RestShortly if batching => tick(host, SHORT_TICK_NS),
+        Look::Later => tick(host, LONG_TICK_NS),
         Look::RestShortly => tick(host, REST_NS),
         Look::Rest => Next::Sleep { until_ns: NEVER_NS },
         Look::Drive(tenure) => {
@@ -81,7 +84,10 @@ fn drive<H: Host>(
             continue;
         }
         if let Some(until_ns) = tenure.fall_asleep(NEVER_NS) {
-            host.sleep(sleeper, until_ns);
+            // Whoever adds operations after this kicks it.
+            let batching = host.flush_abandoned();
+            let tick_ns = if batching { host.now_ns() + SHORT_TICK_NS } else { NEVER_NS };
+            host.sleep(sleeper, until_ns.min(tick_ns));
         }
         if !tenure.wake_up() {
             return;

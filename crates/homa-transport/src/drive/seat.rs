@@ -208,6 +208,19 @@ impl<W: Kick> Seat<W> {
         Some(holder.waker.clone())
     }
 
+    /// Operations were added that wait for others: returns the guard's waker, to be kicked, if it
+    /// sleeps until something else happens.
+    #[must_use]
+    pub(crate) fn added_for_later(&self) -> Option<W> {
+        let mut state = lock(&self.state);
+        let drives = state.holder.as_mut().filter(|holder| holder.kind == Kind::Guard);
+        if let Some(holder) = drives.filter(|holder| holder.asleep_until_ns.is_some()) {
+            holder.asleep_until_ns = Some(0);
+            return Some(holder.waker.clone());
+        }
+        state.guard.resting.take()
+    }
+
     /// When the next turn is due, as the latest one said.
     pub(crate) fn deadline_ns(&self) -> u64 {
         lock(&self.state).due.deadline_ns

@@ -125,6 +125,11 @@ impl AcceptQueue {
         arrived_ns.saturating_add(self.queue_max_ns.min(of_client))
     }
 
+    /// Requests of `client` in the queue.
+    pub(crate) fn waiting_of(&self, client: SocketAddr) -> usize {
+        self.lock().requests.load_of(client).0.items
+    }
+
     /// Whether there is room for a request of `client`: it may have less than is free beyond what
     /// its host has, of the places as of the bytes.
     pub(crate) fn has_room(&self, client: SocketAddr) -> bool {

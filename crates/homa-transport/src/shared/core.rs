@@ -22,9 +22,9 @@ use super::task_slot::TaskSlot;
 use super::wakes::Wakes;
 use crate::drive::inbox::{Added, Inbox};
 use crate::drive::parker::Parker;
-use crate::drive::seat::{NEVER_NS, Seat};
+use crate::drive::seat::{Kick, NEVER_NS, Seat};
 use crate::drive::wait::{Host, Sleeper, Spun, Turned};
-use crate::{AcceptError, CallError, CallErrorKind, Stats};
+use crate::{AcceptError, CallError, CallErrorKind, ClientStats, Stats};
 
 /// Operations that may wait in the inbox before those who add more have to help.
 const INBOX_MAX: usize = 4_096;
@@ -70,6 +70,9 @@ pub(crate) trait Serve: fmt::Debug + Send + Sync {
 
     /// Counters and gauges of this moment.
     fn stats(&self, rooms: &Rooms) -> Stats;
+
+    /// What each client has at this moment.
+    fn clients(&self, rooms: &Rooms) -> Vec<ClientStats>;
 }
 
 impl Core {
@@ -187,8 +190,10 @@ impl Core {
     pub(crate) fn submit_later(&self, operation: Operation) {
         let waiting = self.inbox.add_for_later(operation);
         if waiting == 1 {
-            self.batches.store(true, Ordering::Relaxed);
             self.later_since_ns.store(self.now_ns(), Ordering::Relaxed);
+            if !self.batches.swap(true, Ordering::AcqRel) {
+                self.seat.added_for_later().iter().for_each(Kick::kick);
+            }
         } else if waiting >= INBOX_MAX {
             // The attendant does not keep up.
             self.renew_deadline();
@@ -306,6 +311,14 @@ impl Core {
         }
         self.shard.stats(&self.rooms)
     }
+
+    /// What each client has at this moment; nothing in a forked child.
+    pub(crate) fn clients(&self) -> Vec<ClientStats> {
+        if self.is_forked() {
+            return Vec::new();
+        }
+        self.shard.clients(&self.rooms)
+    }
 }
 
 impl Host for Core {
@@ -326,7 +339,7 @@ impl Host for Core {
 
     fn flush_abandoned(&self) -> bool {
         self.flush();
-        self.batches.swap(false, Ordering::Relaxed)
+        self.batches.swap(false, Ordering::AcqRel)
     }
 
     fn turn(&self) -> Turned {

@@ -1,6 +1,6 @@
 //! A shard behind its lock, with its driver and its clock.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::atomic::Ordering;
 
@@ -15,11 +15,11 @@ use super::ops::{self, Operation};
 use super::registry::Registry;
 use super::rooms::Rooms;
 use super::wakes::Wakes;
-use crate::Stats;
 use crate::clock::Clock;
 use crate::drive::seat::{Due, Kick, NEVER_NS};
 use crate::drive::sync::{Mutex, lock};
 use crate::drive::wait::Turned;
+use crate::{ClientStats, Stats};
 
 /// The turn of a shard whose socket is gone: nothing is left to do.
 const LAST_TURN: Turn = Turn {
@@ -123,6 +123,26 @@ impl<D: Driver + std::fmt::Debug + Send, C: Clock> Serve for LockedShard<D, C> {
             receive_capacity_bytes: capacity.bytes,
             receive_capacity_packets: capacity.packets,
         }
+    }
+
+    fn clients(&self, rooms: &Rooms) -> Vec<ClientStats> {
+        let mut clients = BTreeMap::new();
+        for rpc in lock(&self.state).shard.engine().rpcs().filter(|rpc| !rpc.is_client()) {
+            let address = rpc.path.remote;
+            let of = clients.entry(address).or_insert_with(|| ClientStats::new(address));
+            if rpc.tx_length == 0 {
+                of.requests += 1;
+                of.request_bytes += u64::from(rpc.rx_received);
+            } else {
+                of.responses += 1;
+                of.response_bytes += u64::from(rpc.tx_length);
+            }
+        }
+        let with_waiting = |(client, of)| ClientStats {
+            requests_waiting: rooms.requests.waiting_of(client) as u64,
+            ..of
+        };
+        clients.into_iter().map(with_waiting).collect()
     }
 }
 

@@ -28,7 +28,7 @@ const EDGES: [u32; 15] = [
 
 #[test]
 fn every_type_byte_and_every_pair_of_lengths_is_parsed_or_refused_as_documented() {
-    for window in [[0; 2], [0xA0, 2]] {
+    for window in [[0; 2], [0xA0, 3]] {
         let mut bytes = [0x5A; HEADER_MAX + 4];
         bytes[14..16].copy_from_slice(&window);
         for code in 0..=u8::MAX {

@@ -11,6 +11,8 @@
 //! The address is that of the host: an engine that sends from several ports has one incarnation,
 //! and a process that has received ours at one port can echo it for all ports of its host.
 
+use core::time::Duration;
+
 use core::net::IpAddr;
 
 use homa_wire::{Body, Header, RpcId};
@@ -112,21 +114,19 @@ impl Engine {
 
 impl PeerTable {
     /// This incarnation of a peer says that it executes nothing that it has not begun. Whether that
-    /// was not known: what was sent after the first time is known of.
+    /// was not known, nor anything of this kind `just` now: what was sent after the first time is
+    /// known of.
     pub(crate) fn note_drained(
         &mut self,
         index: PeerIndex,
         incarnation: u32,
-        now: Instant,
+        (now, just): (Instant, Duration),
     ) -> bool {
-        let Some(peer) = self.known_mut(index) else {
+        let Some(peer) = self.known_mut(index).filter(|peer| !peer.has_drained(incarnation)) else {
             return false;
         };
-        let is_news = !peer.has_drained(incarnation);
-        if is_news {
-            peer.drained = Some((incarnation, now));
-        }
-        is_news
+        let before = peer.drained.replace((incarnation, now));
+        before.is_none_or(|(_, since)| now.since(since) >= just)
     }
 }
 

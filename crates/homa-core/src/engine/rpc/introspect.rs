@@ -41,6 +41,13 @@ pub struct RpcInfo {
     pub is_ready: bool,
 }
 
+impl RpcInfo {
+    /// Whether it was called here.
+    pub const fn is_client(&self) -> bool {
+        self.id % 2 == 0
+    }
+}
+
 impl Engine {
     /// Requests of clients that are alive here: arriving, in service, answered and not acknowledged
     /// as far as responses are counted, or refused and not acknowledged.
