@@ -204,7 +204,9 @@ impl EndpointBuilder {
     /// deadline no limit. With both the shorter one counts.
     ///
     /// A server that gets more than it can do answers in good time what it answers, and refuses the
-    /// rest early. It is looked at when somebody accepts.
+    /// rest early, within a millisecond and also while nobody accepts. A request is complete when
+    /// this time begins, and looked at when it has a place in the queue
+    /// ([`EndpointBuilder::accept_queue_max`]).
     #[must_use]
     pub fn queue_time_max(mut self, duration: Duration) -> Self {
         self.queue_time_max = Some(duration);

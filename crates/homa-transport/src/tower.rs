@@ -20,6 +20,53 @@
 //! assert_eq!(client.ready().await?.call(Message::from("hello")).await?, "hello");
 //! # Ok(()) }
 //! ```
+//!
+//! Errors of a service become a [`Failure`], which says what its client is told:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use homa_transport::tower::{Failure, Incoming, serve};
+//! use homa_transport::{CallErrorKind, Endpoint, Message, Rejection};
+//! use tower::{ServiceBuilder, service_fn};
+//!
+//! enum StoreError {
+//!     NoSuchKey,
+//!     Busy,
+//! }
+//!
+//! impl From<StoreError> for Failure {
+//!     fn from(error: StoreError) -> Self {
+//!         match error {
+//!             StoreError::NoSuchKey => Rejection::new(404, "no such key").into(),
+//!             // Nothing was executed: the client may call again.
+//!             StoreError::Busy => Self::Refused,
+//!         }
+//!     }
+//! }
+//!
+//! async fn get(request: Incoming) -> Result<Message, StoreError> {
+//!     Err(if request.body == "17" { StoreError::Busy } else { StoreError::NoSuchKey })
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = Endpoint::bind("127.0.0.1:0")?;
+//! let address = server.local_addr();
+//! // A layer that boxes errors, as that of time limits does, takes failures along.
+//! let service = ServiceBuilder::new()
+//!     .timeout(Duration::from_secs(1))
+//!     .map_err(Failure::from)
+//!     .service(service_fn(get));
+//! tokio::spawn(serve(server, service, tokio::spawn));
+//!
+//! let client = Endpoint::client()?;
+//! let busy = client.call(address, "17").await.unwrap_err();
+//! assert_eq!(*busy.kind(), CallErrorKind::Overloaded);
+//! let missing = client.call(address, "18").await.unwrap_err();
+//! assert_eq!(missing.rejection().unwrap().code, 404);
+//! # Ok(()) }
+//! ```
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -30,6 +77,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use ::tower::load_shed::error::Overloaded;
 use tower_service::Service;
 
 use crate::shared::{Content, Handle, PendingCall, Permit};
@@ -112,6 +160,64 @@ pub struct Incoming {
 /// What answers one request: to be run to its end.
 pub type Handling = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// What the client of a request is told when the service fails.
+///
+/// Error types of services say it by `From`: `impl From<MyError> for Failure`, or a layer of
+/// `map_err`. It is an error itself, so that it goes through layers that box errors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The request is not served, and why ([`Responder::reject`]). It counts as executed.
+    Rejected(Rejection),
+    /// Nothing of the request was executed, for want of capacity ([`Responder::refuse`]): the call
+    /// is [retryable](CallError::is_retryable).
+    Refused,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(rejection) => rejection.fmt(f),
+            Self::Refused => f.write_str("refused for want of capacity"),
+        }
+    }
+}
+
+impl Error for Failure {}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl From<Infallible> for Failure {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+/// Errors of tower's layers. Load that was shed is [`Failure::Refused`]; one that is neither a
+/// failure nor a rejection becomes a rejection with the code 0.
+///
+/// A service that sheds the load of calls to others while it works on a request has executed some
+/// of it: it has to make another error of `Overloaded` before it returns it.
+impl From<Box<dyn Error + Send + Sync>> for Failure {
+    fn from(error: Box<dyn Error + Send + Sync>) -> Self {
+        if error.is::<Overloaded>() {
+            return Self::Refused;
+        }
+        let rejection = match error.downcast::<Self>() {
+            Ok(failure) => return *failure,
+            Err(error) => error.downcast::<Rejection>(),
+        };
+        Self::Rejected(match rejection {
+            Ok(rejection) => *rejection,
+            Err(error) => Rejection::new(0, error.to_string()),
+        })
+    }
+}
+
 /// Why requests are served no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -119,16 +225,17 @@ pub enum ServeError {
     /// No request can be accepted.
     Accept(AcceptError),
     /// The service failed to become ready, and serves nothing from then on.
-    Service(Rejection),
+    Service(Failure),
 }
 
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Accept(error) => error.fmt(f),
-            Self::Service(Rejection { code, text }) => {
+            Self::Service(Failure::Rejected(Rejection { code, text })) => {
                 write!(f, "the service ended with code {code}: {text}")
             }
+            Self::Service(Failure::Refused) => f.write_str("the service ended: it has no capacity"),
         }
     }
 }
@@ -141,8 +248,10 @@ impl Error for ServeError {}
 /// responses.
 ///
 /// While the service is not ready one request waits for it and the others in the endpoint, which
-/// refuses those that wait for too long ([`crate::EndpointBuilder::queue_time_max`]). Errors of the
-/// service are sent as rejections. What is done for a client that has given up is dropped.
+/// refuses those that wait for too long ([`crate::EndpointBuilder::queue_time_max`]). A service
+/// that fails to become ready has executed nothing: the request that waits for it is refused.
+/// Clients are told of other errors as [`Failure`] says. What is done for a client that has given
+/// up is dropped.
 ///
 /// # Errors
 /// See [`ServeError`].
@@ -152,7 +261,7 @@ pub async fn serve<S, T>(
     mut spawn: impl FnMut(Handling) -> T,
 ) -> Result<(), ServeError>
 where
-    S: Service<Incoming, Response: Into<Body> + 'static, Error: Into<Rejection> + 'static>,
+    S: Service<Incoming, Response: Into<Body> + 'static, Error: Into<Failure> + 'static>,
     S::Future: Send + 'static,
 {
     loop {
@@ -164,9 +273,8 @@ where
         match poll_fn(|context| poll_ready(&mut service, &mut request, context)).await {
             Some(Ok(())) => {}
             Some(Err(error)) => {
-                let rejection = error.into();
-                request.reject(rejection.code, rejection.text.clone());
-                return Err(ServeError::Service(rejection));
+                request.refuse();
+                return Err(ServeError::Service(error.into()));
             }
             None => continue,
         }
@@ -196,7 +304,7 @@ async fn handle<F, R, E>(answer: F, mut responder: Responder)
 where
     F: Future<Output = Result<R, E>>,
     R: Into<Body>,
-    E: Into<Rejection>,
+    E: Into<Failure>,
 {
     let mut answer = pin!(answer);
     let answered = poll_fn(|context| match answer.as_mut().poll(context) {
@@ -211,23 +319,8 @@ where
             // A client that has gone needs nothing more.
             let _ = responder.reply(body).await;
         }
-        Some(Err(Rejection { code, text })) => responder.reject(code, text),
+        Some(Err(Failure::Rejected(Rejection { code, text }))) => responder.reject(code, text),
+        Some(Err(Failure::Refused)) => responder.refuse(),
         None => {}
-    }
-}
-
-impl From<Infallible> for Rejection {
-    fn from(never: Infallible) -> Self {
-        match never {}
-    }
-}
-
-/// Errors of tower's layers. One that is no rejection has the code 0.
-impl From<Box<dyn Error + Send + Sync>> for Rejection {
-    fn from(error: Box<dyn Error + Send + Sync>) -> Self {
-        match error.downcast::<Self>() {
-            Ok(rejection) => *rejection,
-            Err(error) => Self::new(0, error.to_string()),
-        }
     }
 }

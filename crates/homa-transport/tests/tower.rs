@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{SOON, bind, bind_with, client, client_with};
-use homa_transport::tower::{Client, Incoming, ServeError, serve};
+use homa_transport::tower::{Client, Failure, Incoming, ServeError, serve};
 use homa_transport::{CallError, CallErrorKind, Endpoint, Message, Rejection};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -258,6 +258,52 @@ async fn an_error_of_a_layer_around_a_service_is_a_rejection() {
 }
 
 #[tokio::test]
+async fn an_error_of_a_service_is_what_the_service_makes_of_it() {
+    struct Full;
+    impl From<Full> for Failure {
+        fn from(_full: Full) -> Self {
+            Self::Refused
+        }
+    }
+    let (server, endpoint) = (bind(), client());
+    let service = service_fn(|_: Incoming| ready(Err::<Message, _>(Full)));
+    tokio::spawn(serve(server.clone(), service, tokio::spawn));
+    let error = endpoint.call(server.local_addr(), "one").await.unwrap_err();
+    assert_eq!(*error.kind(), CallErrorKind::Overloaded);
+    assert!(error.is_retryable());
+}
+
+#[tokio::test]
+async fn a_failure_goes_through_layers_that_box_errors() {
+    let (server, endpoint) = (bind(), client());
+    let service = ServiceBuilder::new()
+        .timeout(SOON)
+        .map_err(Failure::from)
+        .service_fn(|_: Incoming| ready(Err::<Message, _>(BoxError::from(Failure::Refused))));
+    tokio::spawn(serve(server.clone(), service, tokio::spawn));
+    let error = endpoint.call(server.local_addr(), "one").await.unwrap_err();
+    assert_eq!(*error.kind(), CallErrorKind::Overloaded);
+}
+
+#[tokio::test]
+async fn load_that_a_service_sheds_is_refused_as_not_executed() {
+    let (server, gate, endpoint) = (bind(), Gate::new(), client());
+    let entered = gate.clone();
+    let service = ServiceBuilder::new()
+        .timeout(SOON)
+        .load_shed()
+        .concurrency_limit(1)
+        .service_fn(move |request| entered.clone().pass(request));
+    tokio::spawn(serve(server.clone(), service, tokio::spawn));
+    let call = endpoint.call(server.local_addr(), "one").start();
+    gate.until_inside(1).await;
+    let error = endpoint.call(server.local_addr(), "two").await.unwrap_err();
+    assert_eq!(*error.kind(), CallErrorKind::Overloaded);
+    gate.permits.add_permits(1);
+    assert_eq!(timeout(SOON, call).await.unwrap().unwrap(), "one");
+}
+
+#[tokio::test]
 async fn serving_ends_after_the_requests_in_service() {
     let (server, gate) = (bind(), Gate::new());
     let serving = serve_gated(&server, &gate);
@@ -293,8 +339,10 @@ async fn serving_ends_when_the_service_fails_to_become_ready() {
     }
     let (server, endpoint) = (bind(), client());
     let serving = tokio::spawn(serve(server.clone(), Broken, tokio::spawn));
+    // Nothing was executed.
     let error = endpoint.call(server.local_addr(), "one").await.unwrap_err();
-    assert_eq!(error.rejection(), Some(&Rejection::new(5, "broken")));
-    let ended = timeout(SOON, serving).await.unwrap().unwrap();
-    assert_eq!(ended, Err(ServeError::Service(Rejection::new(5, "broken"))));
+    assert_eq!(*error.kind(), CallErrorKind::Overloaded);
+    let ended = timeout(SOON, serving).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(ended, ServeError::Service(Rejection::new(5, "broken").into()));
+    assert_eq!(ended.to_string(), "the service ended with code 5: broken");
 }

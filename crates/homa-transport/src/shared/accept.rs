@@ -24,6 +24,10 @@ const QUEUED_BYTES_MAX: usize = 64 << 20;
 /// A request may wait in the queue for one part in so many of the time that its client gives it.
 const QUEUE_PART: u64 = 4;
 
+/// Shortest time between two looks for requests that waited for too long, in ns: each look is at
+/// all that wait.
+const LOOK_NS: u64 = 1_000_000;
+
 /// How requests are handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ServingMode {
@@ -52,6 +56,9 @@ pub(crate) struct AcceptQueue {
     more: AtomicBool,
     /// Requests that waited for too long, ever.
     overdue: AtomicU64,
+    /// When to look for such, or [`NEVER_NS`]: not after the first in the queue is overdue, but for
+    /// [`LOOK_NS`]. It may be one that was accepted meanwhile.
+    look_at_ns: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +66,8 @@ struct State {
     requests: Turns<Queued>,
     waiters: Waiters,
     closed: bool,
+    /// No look for overdue requests before.
+    next_look_ns: u64,
 }
 
 /// A request in the queue.
@@ -104,6 +113,7 @@ impl AcceptQueue {
             bytes: AtomicUsize::new(0),
             more: AtomicBool::new(false),
             overdue: AtomicU64::new(0),
+            look_at_ns: AtomicU64::new(NEVER_NS),
         }
     }
 
@@ -187,6 +197,10 @@ impl AcceptQueue {
         if state.closed {
             return Err(request);
         }
+        if request.refuse_at_ns < self.look_at_ns.load(Ordering::Relaxed) {
+            let look_at_ns = request.refuse_at_ns.max(state.next_look_ns);
+            self.look_at_ns.store(look_at_ns, Ordering::Relaxed);
+        }
         let bytes = request.body.len();
         state.requests.push(request.rpc.peer, request, bytes);
         self.publish(&state);
@@ -201,6 +215,34 @@ impl AcceptQueue {
         self.publish(&state);
         state.waiters.take_all(wakes);
         refused
+    }
+
+    /// When [`AcceptQueue::take_overdue`] has something to do, in ns, or [`NEVER_NS`].
+    #[inline]
+    pub(crate) fn look_at_ns(&self) -> u64 {
+        self.look_at_ns.load(Ordering::Relaxed)
+    }
+
+    /// Takes out requests that waited for too long and are to be refused.
+    #[cold]
+    pub(crate) fn take_overdue(&self, now_ns: u64) -> Vec<Queued> {
+        let mut state = self.lock();
+        let mut look_at_ns = NEVER_NS;
+        let mut overdue = state.requests.take_over(|request| {
+            let overdue = request.refuse_at_ns <= now_ns;
+            if !overdue {
+                look_at_ns = look_at_ns.min(request.refuse_at_ns);
+            }
+            overdue
+        });
+        state.next_look_ns = now_ns.saturating_add(LOOK_NS);
+        self.look_at_ns.store(look_at_ns.max(state.next_look_ns), Ordering::Relaxed);
+        self.publish(&state);
+        drop(state);
+        // Those that their clients have given up are not refused.
+        overdue.retain(|request| !request.rpc.has_failed());
+        self.overdue.fetch_add(overdue.len() as u64, Ordering::Relaxed);
+        overdue
     }
 
     /// The next request of a client that lets few of `responses` wait for it, or registers `waker`

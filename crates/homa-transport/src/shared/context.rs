@@ -237,6 +237,14 @@ impl Context<'_> {
         }
     }
 
+    /// Refuses requests that waited for too long, also while nobody accepts.
+    pub(crate) fn refuse_overdue(&mut self, shard: &mut ShardView<'_>) {
+        for request in self.rooms.requests.take_overdue(shard.now().as_nanos()) {
+            self.refuse(&request.rpc, FailReason::Overloaded, shard);
+        }
+        self.refill_accept(shard);
+    }
+
     /// Refuses a request that no handler has seen.
     pub(crate) fn refuse(&mut self, rpc: &Rpc, why: FailReason, shard: &mut ShardView<'_>) {
         self.end(rpc, why, CallErrorKind::Closed, shard);

@@ -71,6 +71,9 @@ impl<D: Driver + std::fmt::Debug + Send, C: Clock> Serve for LockedShard<D, C> {
                 ops::execute(operation, &mut shard.view(now), &mut context);
             }
         }
+        if core.rooms.requests.look_at_ns() <= now_ns {
+            context.refuse_overdue(&mut shard.view(now));
+        }
         let mut turn = match looks {
             0 => Ok(shard.push(now, &mut context)),
             _ => look(core, looks, now, shard, &mut context),

@@ -33,11 +33,12 @@ impl Rooms {
         }
     }
 
-    /// Wakes those whose deadline has come, and says when the next one comes.
+    /// Wakes those whose deadline has come, and says when the next one comes or requests are
+    /// overdue.
     #[inline]
     pub(crate) fn expire(&self, now_ns: u64, wakes: &mut Wakes) -> u64 {
         let rooms_ns = self.calls.expire(now_ns, wakes).min(self.responses.expire(now_ns, wakes));
-        rooms_ns.min(self.alarms.expire(now_ns, wakes))
+        rooms_ns.min(self.alarms.expire(now_ns, wakes)).min(self.requests.look_at_ns())
     }
 
     /// Whether no request is worked on and no response on its way.

@@ -181,6 +181,11 @@ impl OutgoingStream {
         Some(self.length_bytes?.saturating_sub(self.supplied_bytes))
     }
 
+    /// Whether nothing more is to be supplied.
+    fn is_complete(&self) -> bool {
+        self.finished || self.missing_bytes() == Some(0)
+    }
+
     /// The most that it can have.
     fn most_bytes(&self) -> u32 {
         self.length_bytes.unwrap_or(self.handle.facts.max_message_bytes)
@@ -220,6 +225,13 @@ impl OutgoingStream {
                 false => stream_error(&self.rpc, CallError::clone(error)),
             }));
         }
+        // The engine ends a response before its last byte without a word if nobody waits for it.
+        if self.rpc.role == Role::Server && state.key.is_none() && !self.is_complete() {
+            return Poll::Ready(Err(match self.handle.life.is_closed() {
+                true => CallError::from(CallErrorKind::Closed).into(),
+                false => StreamError::Cancelled { peer: self.rpc.peer },
+            }));
+        }
         let on_its_way = self.supplied_bytes.saturating_sub(state.outgoing.released_upto);
         if on_its_way < OUTGOING_WINDOW_BYTES {
             return Poll::Ready(Ok(()));
@@ -252,8 +264,7 @@ impl OutgoingStream {
 
 impl Drop for OutgoingStream {
     fn drop(&mut self) {
-        let is_complete = self.finished || self.missing_bytes() == Some(0);
-        if !is_complete && !self.handle.is_forked() && !self.rpc.has_failed() {
+        if !self.is_complete() && !self.handle.is_forked() && !self.rpc.has_failed() {
             self.handle.submit(Operation::Abort(Arc::clone(&self.rpc)));
         }
     }

@@ -83,6 +83,32 @@ impl Load {
         self.items -= 1;
         self.bytes -= bytes;
     }
+
+    fn without(self, part: Self) -> Self {
+        Self { items: self.items - part.items, bytes: self.bytes - part.bytes }
+    }
+}
+
+impl<T> Lane<T> {
+    fn load(&self) -> Load {
+        Load { items: self.items.len(), bytes: self.bytes }
+    }
+
+    /// Moves what is `over` to `taken`, with one look at each or two.
+    fn take_over(&mut self, is_over: &mut impl FnMut(&T) -> bool, taken: &mut Vec<T>) {
+        if !self.items.iter().any(|(item, _)| is_over(item)) {
+            return;
+        }
+        for _ in 0..self.items.len() {
+            let Some((item, bytes)) = self.items.pop_front() else { return };
+            if is_over(&item) {
+                self.bytes -= bytes;
+                taken.push(item);
+            } else {
+                self.items.push_back((item, bytes));
+            }
+        }
+    }
 }
 
 impl<T> Turns<T> {
@@ -108,8 +134,7 @@ impl<T> Turns<T> {
         }
         self.peers.find(peer).map_or_else(Default::default, |peer| {
             let of_host = self.peers.host_entry(self.peers.host(peer)).load;
-            let lane = self.peers.peer_entry(peer);
-            (Load { items: lane.items.len(), bytes: lane.bytes }, of_host)
+            (self.peers.peer_entry(peer).load(), of_host)
         })
     }
 
@@ -190,6 +215,42 @@ impl<T> Turns<T> {
             self.aside_items += entry.items.len();
             self.aside.push_back(lane);
         }
+    }
+
+    /// Takes out what is `over`, in no order that matters; everything else keeps its turn.
+    pub(crate) fn take_over(&mut self, mut is_over: impl FnMut(&T) -> bool) -> Vec<T> {
+        if let Some((_, item)) = self.alone.take_if(|(_, item)| is_over(item)) {
+            self.load = Load::default();
+            return vec![item];
+        }
+        let mut taken = Vec::new();
+        let Self { peers, hosts, aside, load, aside_items, .. } = self;
+        let mut take_from = |peers: &mut Peers<Lane<T>, Host>, lane: u32| {
+            let (lane, host) = peers.both_mut(lane);
+            let before = lane.load();
+            lane.take_over(&mut is_over, &mut taken);
+            let over = before.without(lane.load());
+            *load = load.without(over);
+            host.load = host.load.without(over);
+            over.items
+        };
+        hosts.retain(|host| {
+            let mut lanes = std::mem::take(&mut peers.host_entry_mut(*host).lanes);
+            lanes.retain(|lane| {
+                take_from(peers, *lane);
+                !peers.peer_entry(*lane).is_idle()
+            });
+            let kept = !lanes.is_empty();
+            peers.host_entry_mut(*host).lanes = lanes;
+            kept
+        });
+        aside.retain(|lane| {
+            *aside_items -= take_from(peers, *lane);
+            let entry = peers.peer_entry_mut(*lane);
+            entry.aside = !entry.is_idle();
+            entry.aside
+        });
+        taken
     }
 
     /// Everything, in no order that matters.
@@ -306,6 +367,37 @@ mod tests {
         assert_eq!(all(&mut turns, others), [21]);
         assert_eq!(all(&mut turns, |_| true), [10, 11, 12, 13]);
         assert_eq!((turns.load().items, turns.items_aside()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_over_is_taken_out_and_all_else_keeps_its_turn() {
+        let mut turns = Turns::default();
+        turns.push(peer(1, 1), 1, 7);
+        assert!(turns.take_over(|_| false).is_empty());
+        assert_eq!((turns.take_over(|_| true), turns.load()), (vec![1], Load::default()));
+        for (host, port, item) in
+            [(1, 1, 10), (1, 1, 11), (1, 1, 12), (1, 2, 13), (2, 1, 20), (3, 1, 30), (3, 1, 31)]
+        {
+            turns.push(peer(host, port), item, 5);
+        }
+        let others = |address| address != peer(3, 1);
+        assert_eq!(turns.pop(others), Some(10));
+        assert_eq!(turns.pop(others), Some(20));
+        assert_eq!(turns.pop(others), Some(13));
+        turns.push(peer(2, 1), 21, 5);
+        assert_eq!((turns.load(), turns.items_aside()), (Load { items: 5, bytes: 25 }, 2));
+        assert_eq!(turns.take_over(|item| [11, 21, 30].contains(item)), [11, 21, 30]);
+        assert_eq!((turns.load(), turns.items_aside()), (Load { items: 2, bytes: 10 }, 1));
+        let one = Load { items: 1, bytes: 5 };
+        assert_eq!(turns.load_of(peer(1, 1)), (one, one));
+        assert_eq!(turns.load_of(peer(2, 1)), (Load::default(), Load::default()));
+        assert_eq!(turns.take_over(|item| *item == 31), [31]);
+        assert_eq!((turns.load(), turns.items_aside()), (one, 0));
+        // Who had nothing left lines up as if it came for the first time.
+        turns.push(peer(3, 1), 32, 5);
+        turns.push(peer(2, 1), 22, 5);
+        assert_eq!(all(&mut turns, |_| true), [12, 32, 22]);
+        assert!(turns.is_empty());
     }
 
     #[test]

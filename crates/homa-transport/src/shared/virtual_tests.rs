@@ -9,10 +9,13 @@ use homa_io::Body;
 use homa_virtual::{HostPlan, LinkPlan, World};
 
 use super::open::core_on;
-use super::{Acceptor, Closing, Content, Handle, PendingCall, ServingMode};
+use super::{Accepted, Acceptor, Closing, Content, Handle, PendingCall, ServingMode};
 use crate::clock::Clock;
 use crate::drive::wait::Host;
 use crate::{CallErrorKind, EndpointBuilder};
+
+mod overdue;
+mod wakes;
 
 /// Steps of virtual time while nothing is ready, and how many of them are waited at most.
 const STEP_NS: u64 = 1_000_000;
@@ -42,15 +45,35 @@ impl Net {
     }
 
     fn open(&mut self, host: u8, serve: bool) -> Handle {
+        self.open_with(host, serve, |builder| builder)
+    }
+
+    fn open_with(
+        &mut self,
+        host: u8,
+        serve: bool,
+        set: impl FnOnce(EndpointBuilder) -> EndpointBuilder,
+    ) -> Handle {
         let (_, driver) = self.world.attach(HostPlan::new(host));
         let builder = EndpointBuilder::new().seed(u64::from(host)).linger(Duration::from_secs(3));
+        let builder = set(builder);
         let core = core_on(&builder, serve, driver, self.clock.clone()).unwrap();
         Handle::new(Arc::new(core), None)
     }
 
     /// Turns all hosts and passes the time until `poll` is ready.
-    fn run<T>(&mut self, hosts: &[&Handle], mut poll: impl FnMut() -> Poll<T>) -> T {
-        for _ in 0..STEPS_MAX {
+    fn run<T>(&mut self, hosts: &[&Handle], poll: impl FnMut() -> Poll<T>) -> T {
+        self.run_for(STEPS_MAX, hosts, poll).expect("something happens")
+    }
+
+    /// The same for so many steps.
+    fn run_for<T>(
+        &mut self,
+        steps: u64,
+        hosts: &[&Handle],
+        mut poll: impl FnMut() -> Poll<T>,
+    ) -> Option<T> {
+        for _ in 0..steps {
             for host in hosts {
                 host.attend();
                 while host.turn().received {}
@@ -59,12 +82,17 @@ impl Net {
             if let Poll::Ready(value) = poll() {
                 assert!(self.world.ledger.violations.is_empty(), "{:?}", self.world.ledger);
                 assert!(self.world.auditor.violations.is_empty(), "{:?}", self.world.auditor);
-                return value;
+                return Some(value);
             }
             self.world.run_until(self.world.now_ns() + STEP_NS);
             self.clock.0.store(self.world.now_ns(), Ordering::Relaxed);
         }
-        panic!("nothing happens");
+        None
+    }
+
+    /// Turns all hosts for so many steps.
+    fn pass(&mut self, steps: u64, hosts: &[&Handle]) {
+        assert_eq!(self.run_for(steps, hosts, || Poll::<()>::Pending), None);
     }
 }
 
@@ -74,6 +102,11 @@ fn call(client: &Handle, server: &Handle, body: Body, timeout: Option<Duration>)
     call.options().timeout = timeout;
     call.begin();
     call
+}
+
+fn accept(net: &mut Net, client: &Handle, server: &Handle) -> Accepted {
+    let mut acceptor = Acceptor::new(server, ServingMode::Whole);
+    net.run(&[client, server], || acceptor.poll(Waker::noop())).unwrap()
 }
 
 #[test]
@@ -119,9 +152,7 @@ fn an_endpoint_that_closes_lingers_by_its_clock() {
     let mut net = Net::new(LinkPlan::default());
     let (client, server) = (net.open(1, false), net.open(2, true));
     let _pending = call(&client, &server, "hello".into(), None);
-    let mut acceptor = Acceptor::new(&server, ServingMode::Whole);
-    let accepted = net.run(&[&client, &server], || acceptor.poll(Waker::noop()));
-    let mut accepted = accepted.unwrap();
+    let mut accepted = accept(&mut net, &client, &server);
     let mut response = Some(Body::from("nobody takes it"));
     let begin_ns = net.world.now_ns();
     let replied = net.run(&[&server], || accepted.replier.poll_reply(Waker::noop(), &mut response));
