@@ -14,9 +14,9 @@ pub struct Limits {
     /// the longest frame. Default 0.
     pub frame_bytes: u32,
     /// Memory for incoming messages that the application has not taken, in bytes. Default
-    /// 256 MiB; at least `max_message_bytes + frame_bytes`. As much as the longest message needs is set aside
-    /// for one message at a time, so that something always completes: with less than twice that,
-    /// little or nothing is left for the others meanwhile (docs/spec/protocol.md §17).
+    /// 256 MiB; at least `max_message_bytes + frame_bytes`. As much as the longest message needs is
+    /// set aside for one message at a time, so that something always completes: with less than
+    /// twice that, little or nothing is left for the others meanwhile (docs/spec/protocol.md §17).
     pub receive_memory_bytes: u64,
     /// Live RPCs, client and server together, 1 to 2^24. Default 2^18.
     pub max_rpcs: u32,

@@ -50,7 +50,7 @@ impl Config {
         };
         let fixed = CutoffSource::Fixed(Cutoffs::new([(); 8].map(|()| dice.u32(1, 1 << 24))));
         // In this order, which the digests of worlds depend on.
-        let receive_memory_bytes = u64::from(dice.log(1, 4 << 20)) - 1;
+        let receive_memory_bytes = dice.log(1, 4 << 20) - 1;
         let unread_bytes_max = dice.u32(1 << 16, 1 << 22);
         let max_rpcs = dice.u32(1, 1 << 18);
         let gaps_max = dice.log(16, 65_535) as u16;
