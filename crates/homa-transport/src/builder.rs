@@ -42,7 +42,7 @@ pub struct EndpointBuilder {
 impl Default for EndpointBuilder {
     fn default() -> Self {
         Self {
-            config: with_quiet_time(),
+            config: Config::default(),
             carriage: Carriage::Udp,
             tcp_form: TcpForm::default(),
             automatic_cutoffs: None,
@@ -61,17 +61,6 @@ impl Default for EndpointBuilder {
     }
 }
 
-/// How long a new endpoint takes only requests that name it: within a data center no packet is on
-/// its way for longer.
-const QUIET_TIME: Duration = Duration::from_millis(10);
-
-/// The defaults of the engine, and what real networks need: copies of packets that are late.
-fn with_quiet_time() -> Config {
-    let mut config = Config::default();
-    config.recovery.quiet_time = QUIET_TIME;
-    config
-}
-
 impl EndpointBuilder {
     /// The defaults.
     pub fn new() -> Self {
@@ -79,8 +68,7 @@ impl EndpointBuilder {
     }
 
     /// All protocol settings at once ([`Config`]); replaces what was set by
-    /// [`EndpointBuilder::max_message_bytes`] and [`EndpointBuilder::mtu_max`] before, and a
-    /// `recovery.quiet_time` of 10 ms, which `Config::default()` does not have.
+    /// [`EndpointBuilder::max_message_bytes`] and [`EndpointBuilder::mtu_max`] before.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;

@@ -212,11 +212,11 @@ fn more_than_a_message_may_have_is_refused_and_the_call_goes_on() {
     let server = common::bind_with(|builder| builder.streaming_requests(true));
     let address = transform(server);
     let (mut writer, call) = open(&common::client(), address);
-    let error = writer.send(vec![0; 1_000_000]).wait().unwrap_err();
+    let error = writer.send(vec![0; 1_000_001]).wait().unwrap_err();
     assert!(matches!(error, StreamError::TooLong { .. }), "{error}");
-    writer.send(vec![0; 900_000]).wait().unwrap();
+    writer.send(vec![0; 1_000_000]).wait().unwrap();
     writer.finish().unwrap();
-    assert_eq!(call.wait().unwrap().len(), 900_000);
+    assert_eq!(call.wait().unwrap().len(), 1_000_000);
 }
 
 #[test]

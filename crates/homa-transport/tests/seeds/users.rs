@@ -563,7 +563,12 @@ impl Users {
             if let Err(error) = writer.send(bytes_of(number, true, at..end)).await {
                 let cancelled =
                     matches!(error, StreamError::Cancelled { .. } | StreamError::Call(_));
-                if !cancelled || !self.ledger.borrow().may_be_cancelled(number, life) {
+                // A response for which there is no room is given up.
+                let ledger = self.ledger.borrow();
+                let excused =
+                    ledger.may_be_cancelled(number, life) || ledger.may_be_too_much(number, life);
+                drop(ledger);
+                if !cancelled || !excused {
                     self.violation("cancelled", format!("writing to call {number}: {error}"));
                 }
                 return;

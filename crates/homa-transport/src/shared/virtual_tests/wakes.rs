@@ -89,7 +89,7 @@ fn a_request_whose_answer_cannot_be_sent_is_dropped() {
     let (client, server) = pair(&mut net);
     let mut pending = call(&client, &server, "hello".into(), None);
     let accepted = accept(&mut net, &client, &server);
-    accepted.replier.reject(Rejection::new(1, "x".repeat(1_000_000)));
+    accepted.replier.reject(Rejection::new(1, "x".repeat(1_100_000)));
     net.pass(SOON, &[&client, &server]);
     let Poll::Ready(ended) = pending.poll_message(Waker::noop()) else { panic!("it goes on") };
     assert_eq!(*ended.unwrap_err().kind(), CallErrorKind::Dropped);
