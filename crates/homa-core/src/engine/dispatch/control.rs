@@ -232,7 +232,7 @@ impl Engine {
         };
         let (state, id, path, profile) = (rpc.state(), rpc.id, rpc.path, rpc.profile(&self.peers));
         let (peer, confirmed) = (rpc.peer, rpc.confirmed);
-        let is_elsewhere = rpc.was_sent_again_to_another(header.common.incarnation);
+        let is_elsewhere = rpc.restarts.went_to_another(header.common.incarnation);
         let request_bytes = rpc.tx.length();
         if rpc.role == Role::Server {
             self.fail_rpc(index, FailReason::Cancelled);
@@ -284,6 +284,9 @@ impl Engine {
         let not_executed = sent_after || rpc.is_sent_to_drained(self.peers.known(rpc.peer));
         if not_executed && rpc.tx.released() == 0 {
             self.restart(index);
+            if let Some(rpc) = self.rpcs.known_mut(index) {
+                rpc.note_server_incarnation(&self.peers);
+            }
         } else {
             self.fail_rpc(index, FailReason::Restarted);
         }
@@ -376,9 +379,7 @@ impl Engine {
             return;
         };
         let config = &self.ctx.config;
-        rpc.restarts.note(self.ctx.now);
-        // Its packets name that one.
-        rpc.note_server_incarnation(&self.peers);
+        rpc.restarts.note(self.ctx.now, peer.incarnation());
         // Our RESEND may have overtaken it; if it did not, the server asks for the rest.
         let busy = !peer.in_flight.is_empty();
         let sent = if asked { rpc.tx.retransmit_all(busy) } else { rpc.tx.sent() };
@@ -567,12 +568,6 @@ impl Rpc {
         if self.is_client() && self.begun_in.is_native() {
             self.peer_incarnation = peers.known(self.peer).map_or(0, |peer| peer.incarnation());
         }
-    }
-
-    /// Client: whether the request was sent again to another incarnation of its server than this
-    /// one, which may say what it has not executed meanwhile.
-    fn was_sent_again_to_another(&self, incarnation: u32) -> bool {
-        self.restarts.is_any() && self.peer_incarnation != 0 && self.peer_incarnation != incarnation
     }
 
     /// Whether the server, as far as is known, has started anew since the request was sent.

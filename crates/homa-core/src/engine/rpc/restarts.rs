@@ -13,10 +13,12 @@ pub(crate) struct Restarts {
     last_at: Option<Instant>,
     /// Without the first.
     count: u8,
+    /// The incarnation of the server that its packets named then; 0: none.
+    named: u32,
 }
 
 impl Restarts {
-    pub(crate) const NONE: Self = Self { last_at: None, count: 0 };
+    pub(crate) const NONE: Self = Self { last_at: None, count: 0, named: 0 };
 
     /// When it last was.
     pub(crate) fn last_at(&self) -> Option<Instant> {
@@ -35,8 +37,15 @@ impl Restarts {
         self.last_at.is_some_and(|last| now.since(last) < longer)
     }
 
-    /// Notes that it is sent again.
-    pub(crate) fn note(&mut self, now: Instant) {
+    /// Whether it was sent again to another incarnation of its server than this one, which may say
+    /// what it has not executed meanwhile.
+    pub(crate) fn went_to_another(&self, incarnation: u32) -> bool {
+        self.named != 0 && self.named != incarnation
+    }
+
+    /// Notes that it is sent again, to this incarnation.
+    pub(crate) fn note(&mut self, now: Instant, named: u32) {
+        self.named = named;
         self.count = self.count.saturating_add(u8::from(self.is_any()));
         self.last_at = Some(now);
     }
