@@ -19,9 +19,9 @@ pub struct Recovery {
     pub finished_memory: Duration,
     /// How long a new engine takes only requests that name it. Copies of requests to the former
     /// engine at its address, which may still be on their way, name another one or none; a client
-    /// that does not know it yet is told, which costs its first request a round trip, or, if that
-    /// was sent before this engine's first turn, ends it as *restarted*. Not towards Linux hosts.
-    /// Default 0: never.
+    /// that does not know it yet is told, which costs its first request a round trip, or ends it
+    /// as *restarted* if it cannot tell whether that was sent before this engine began. Not towards
+    /// Linux hosts. Default 0: never.
     pub quiet_time: Duration,
 }
 

@@ -126,27 +126,34 @@ impl Engine {
         let for_server = RpcId(id).is_server();
         let port = self.ports.get(path.local_port);
         let port = port.filter(|port| port.options.serve || !for_server);
-        port.ok_or_else(|| {
-            let asks = matches!(header.body, Body::Resend(_) | Body::NeedAck);
-            // Linux hosts learn it from ICMP, which the driver sends.
-            let understood = header.common.version().is_some();
-            let no_service = (Reason::NoService, Refused::of(header).value());
-            let (packet, peers, ctx) = ((path, header), &self.peers, &mut self.ctx);
-            match &header.body {
-                // The server of a response to a closed port need not keep it.
-                Body::Data(_) if !for_server => {
-                    self.replies.refuse(packet, (Reason::Finished, 0), peers, ctx);
-                }
-                Body::Data(data) if data.begins(&header.common) => {
-                    self.replies.refuse(packet, no_service, peers, ctx);
-                }
-                _ if for_server && asks && understood => {
-                    self.replies.send(packet, Body::RpcUnknown, no_service, peers, ctx);
-                }
-                _ => {}
+        if port.is_none() {
+            self.refuse_port(path, header, for_server);
+        }
+        port.ok_or(DropReason::NoSuchPort)
+    }
+
+    /// Answers a packet for a port that is not open.
+    #[cold]
+    #[inline(never)]
+    fn refuse_port(&mut self, path: &Path, header: &Header, for_server: bool) {
+        let asks = matches!(header.body, Body::Resend(_) | Body::NeedAck);
+        // Linux hosts learn it from ICMP, which the driver sends.
+        let understood = header.common.version().is_some();
+        let no_service = (Reason::NoService, Refused::of(header).value());
+        let (packet, peers, ctx) = ((path, header), &self.peers, &mut self.ctx);
+        match &header.body {
+            // The server of a response to a closed port need not keep it.
+            Body::Data(_) if !for_server => {
+                self.replies.refuse(packet, (Reason::Finished, 0), peers, ctx);
             }
-            DropReason::NoSuchPort
-        })
+            Body::Data(data) if data.begins(&header.common) => {
+                self.replies.refuse(packet, no_service, peers, ctx);
+            }
+            _ if for_server && asks && understood => {
+                self.replies.send(packet, Body::RpcUnknown, no_service, peers, ctx);
+            }
+            _ => {}
+        }
     }
 
     fn data(
@@ -295,13 +302,7 @@ impl Engine {
         let id = header.common.local_id();
         self.check_request(peer, path, header, data)?;
         if port.draining {
-            // A copy of it may come later: the port accepts no request any more. With one that
-            // names this incarnation no other one has begun.
-            let refused = if data.echo == 0 { Refused::of(header) } else { Refused::First };
-            if refused == Refused::First || data.begins(&header.common) {
-                let why = (Reason::NotExecuted, refused.value());
-                self.replies.refuse((path, header), why, &self.peers, &mut self.ctx);
-            }
+            self.refuse_draining(path, header, data);
             return Err(DropReason::Draining);
         }
         let validated = self.peers.is_validated(peer, path, header);
@@ -339,6 +340,18 @@ impl Engine {
             }
         }
         Ok(index)
+    }
+
+    /// Answers a request to a port that accepts none any more. A copy of it may come later. With
+    /// one that names this incarnation no other one has begun.
+    #[cold]
+    #[inline(never)]
+    fn refuse_draining(&mut self, path: &Path, header: &Header, data: &Data) {
+        let refused = if data.echo == 0 { Refused::of(header) } else { Refused::First };
+        if refused == Refused::First || data.begins(&header.common) {
+            let why = (Reason::NotExecuted, refused.value());
+            self.replies.refuse((path, header), why, &self.peers, &mut self.ctx);
+        }
     }
 
     /// Checks that a request is new, meant for this incarnation, and not too long.
