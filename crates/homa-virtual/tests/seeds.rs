@@ -252,6 +252,7 @@ impl Trial {
             let longest = plan.config.limits.max_message_bytes.min(400_000);
             plan.config.limits.max_message_bytes = longest;
             let left = dice.below(500_000);
+            let longest = longest + plan.config.limits.frame_bytes;
             plan.config.limits.receive_memory_bytes = u64::from(longest) + left;
             self.scarce = true;
             // It may all be kept for one message, while others wait for longer than their timeout.
