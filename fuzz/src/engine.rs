@@ -389,7 +389,7 @@ impl World {
             if let Event::PeerAdded { path } = event {
                 self.engine.path_changed(self.now, path, 1500, None);
             } else {
-                self.ledger.event(&event);
+                event.parts().for_each(|part| self.ledger.event(&part));
             }
         }
     }

@@ -57,7 +57,7 @@ impl Bench {
                     Event::PeerAdded { path } => {
                         self.engines[side].path_changed(now, path, 1500, None)
                     }
-                    Event::RequestArrived { rpc, .. } => {
+                    Event::RequestArrived { rpc, .. } | Event::RequestWhole { rpc, .. } => {
                         let _ = self.engines[side].consumed(now, rpc, self.length);
                         let _ = self.engines[side].send_response(
                             now,
@@ -65,6 +65,11 @@ impl Bench {
                             self.length,
                             ResponseOptions::default(),
                         );
+                    }
+                    Event::ResponseWhole { rpc, .. } => {
+                        let _ = self.engines[side].finish_call(now, rpc);
+                        self.done += 1;
+                        self.call(now);
                     }
                     Event::ResponseArrived { rpc, .. } => {
                         let _ = self.engines[side].consumed(now, rpc, self.length);

@@ -247,7 +247,8 @@ impl FailReason {
     }
 }
 
-/// Events for the caller, in order.
+/// Events for the caller, in order. What happens to a short message happens at once: it is told
+/// by one event, which [`Event::parts`] splits for callers that need not tell the two apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 // The fields lie in this order, so that each kind is written alike.
@@ -336,6 +337,66 @@ pub enum Event {
         /// Address as in [`Path::remote`].
         path: Path,
     },
+    /// Server: a request came as a whole. `RequestStarted` and `RequestArrived` in one.
+    RequestWhole {
+        /// The RPC.
+        rpc: RpcKey,
+        /// Bytes of the request.
+        length: u32,
+        /// As in `RequestStarted`.
+        framed: bool,
+        /// The same.
+        open: bool,
+        /// Where it came from and whom it asked.
+        path: Path,
+    },
+    /// Client: a response came as a whole. `ResponseStarted`, `ResponseArrived` and the `Released`
+    /// of the whole request in one.
+    ResponseWhole {
+        /// The RPC.
+        rpc: RpcKey,
+        /// Bytes of the response.
+        length: u32,
+        /// As in `ResponseStarted`.
+        framed: bool,
+        /// The same.
+        open: bool,
+        /// As given to `send_request`.
+        cookie: u64,
+        /// Bytes of the request.
+        released_upto: u32,
+    },
+    /// Server: the client has the response. `Released` and `Ended` in one.
+    ResponseDelivered {
+        /// The RPC.
+        rpc: RpcKey,
+        /// Bytes of the response.
+        released_upto: u32,
+    },
+}
+
+impl Event {
+    /// The events that this one tells at once, in order; itself if it tells only one.
+    pub fn parts(self) -> impl Iterator<Item = Self> {
+        let parts = match self {
+            Self::RequestWhole { rpc, length, framed, open, path } => [
+                Some(Self::RequestStarted { rpc, length, framed, open, path }),
+                Some(Self::RequestArrived { rpc, length }),
+                None,
+            ],
+            Self::ResponseWhole { rpc, length, framed, open, cookie, released_upto } => [
+                Some(Self::ResponseStarted { rpc, length, framed, open, cookie }),
+                Some(Self::ResponseArrived { rpc, length, cookie }),
+                Some(Self::Released { rpc, upto: released_upto }),
+            ],
+            Self::ResponseDelivered { rpc, released_upto } => {
+                let released = Self::Released { rpc, upto: released_upto };
+                [Some(released), Some(Self::Ended { rpc }), None]
+            }
+            one => [Some(one), None, None],
+        };
+        parts.into_iter().flatten()
+    }
 }
 
 /// How much it matters that the engine gets its next turn in time.

@@ -46,13 +46,15 @@ const CHECKED_PER_TURN: usize = 64;
 /// Operations on the shard, answers for example, are done through the view; they may be done later
 /// as well, through [`Shard::view`].
 pub trait EventHandler {
-    /// One event. After [`Event::Ended`] the RPC's key and bytes are gone.
+    /// One event. After [`Event::Ended`] or [`Event::ResponseDelivered`] the RPC's key and bytes
+    /// are gone.
     fn event(&mut self, event: Event, shard: &mut ShardView<'_>);
 }
 
+/// A function is told the parts of each event, see [`Event::parts`].
 impl<F: FnMut(Event, &mut ShardView<'_>)> EventHandler for F {
     fn event(&mut self, event: Event, shard: &mut ShardView<'_>) {
-        self(event, shard);
+        event.parts().for_each(|part| self(part, shard));
     }
 }
 
@@ -310,14 +312,21 @@ impl<D: Driver> Shard<D> {
     }
 
     fn hand_out(&mut self, event: Event, now: Instant, handler: &mut impl EventHandler) {
-        let mut ended = None;
+        let (mut released, mut ended) = (None, None);
         match event {
             Event::PeerAdded { path } => return self.tell_path(now, path),
             Event::Released { rpc, upto } => self.store.released(rpc, upto),
-            Event::Ended { rpc } => ended = Some(rpc),
+            Event::ResponseWhole { rpc, released_upto, .. } => {
+                released = Some((rpc, released_upto))
+            }
+            Event::Ended { rpc } | Event::ResponseDelivered { rpc, .. } => ended = Some(rpc),
             _ => {}
         }
         handler.event(event, &mut ShardView::new(now, &mut self.engine, &mut self.store));
+        // Mostly the handler has taken the response, and nothing is left of the call.
+        if let Some((rpc, upto)) = released {
+            self.store.released(rpc, upto);
+        }
         if let Some(rpc) = ended {
             self.store.remove(rpc);
         }

@@ -121,6 +121,12 @@ impl Watch {
 
 impl EventHandler for Handler<'_> {
     fn event(&mut self, event: Event, shard: &mut ShardView<'_>) {
+        event.parts().for_each(|part| self.part(part, shard));
+    }
+}
+
+impl Handler<'_> {
+    fn part(&mut self, event: Event, shard: &mut ShardView<'_>) {
         match event {
             Event::RequestStarted { rpc, path, length, framed, open } => {
                 let mut watch = Watch::new(Role::Server { path });
@@ -147,9 +153,7 @@ impl EventHandler for Handler<'_> {
             other => self.ledger.violation(format!("unexpected event {other:?}")),
         }
     }
-}
 
-impl Handler<'_> {
     /// Performs a deferred action.
     pub(crate) fn perform(&mut self, task: Task, shard: &mut ShardView<'_>) {
         match task {

@@ -106,6 +106,12 @@ pub(super) struct Handler<'a> {
 
 impl EventHandler for Handler<'_> {
     fn event(&mut self, event: Event, shard: &mut ShardView<'_>) {
+        event.parts().for_each(|part| self.part(part, shard));
+    }
+}
+
+impl Handler<'_> {
+    fn part(&mut self, event: Event, shard: &mut ShardView<'_>) {
         match event {
             Event::RequestStarted { rpc, .. } => {
                 assert!(self.app.rpcs.insert(rpc, Watch::default()).is_none(), "a key in use");
@@ -128,9 +134,7 @@ impl EventHandler for Handler<'_> {
             _ => {}
         }
     }
-}
 
-impl Handler<'_> {
     fn request(&mut self, rpc: RpcKey, shard: &mut ShardView<'_>) {
         let id = shard
             .engine()

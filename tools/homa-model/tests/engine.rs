@@ -281,7 +281,7 @@ impl<'a> Bench<'a> {
         while let Some(event) = self.server.engine.poll_event() {
             match event {
                 Event::PeerAdded { path } => self.server.engine.path_changed(now, path, 1500, None),
-                Event::RequestArrived { rpc, .. } => {
+                Event::RequestArrived { rpc, .. } | Event::RequestWhole { rpc, .. } => {
                     let call = arriving.expect("a request comes in a packet");
                     self.in_service[call] = Some(rpc);
                     self.executed[call][usize::from(self.server.life)] += 1;
@@ -301,7 +301,9 @@ impl<'a> Bench<'a> {
                     self.client.engine.path_changed(now, path, 1500, None);
                     continue;
                 }
-                Event::ResponseArrived { rpc, .. } => (rpc, Ok(())),
+                Event::ResponseArrived { rpc, .. } | Event::ResponseWhole { rpc, .. } => {
+                    (rpc, Ok(()))
+                }
                 Event::Failed { rpc, reason: FailReason::Timeout, .. } => (rpc, Err(Why::Timeout)),
                 Event::Failed { rpc, reason: FailReason::Restarted, .. } => {
                     (rpc, Err(Why::Restarted))

@@ -137,7 +137,11 @@ impl Bench {
 
     fn take(&mut self, refuse: bool) {
         while let Some(event) = self.engine.poll_event() {
-            let Event::RequestArrived { rpc, length } = event else { continue };
+            let (Event::RequestArrived { rpc, length } | Event::RequestWhole { rpc, length, .. }) =
+                event
+            else {
+                continue;
+            };
             if refuse {
                 self.engine.abort(self.now, rpc, FailReason::Rejected).unwrap();
             } else {

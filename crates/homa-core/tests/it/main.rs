@@ -36,4 +36,5 @@ mod shares;
 mod shares_of_memory;
 mod sockets;
 mod waiting_for_memory;
+mod whole_events;
 mod wire_format;

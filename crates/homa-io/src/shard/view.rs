@@ -189,6 +189,21 @@ impl<'a> ShardView<'a> {
         Some(message)
     }
 
+    /// Moves a response out that came as a whole, and ends its call: no
+    /// [`Event::Ended`](homa_core::Event::Ended) follows. `None` if it is not complete or the call
+    /// is over. To be called when [`Event::ResponseWhole`](homa_core::Event::ResponseWhole) is
+    /// told.
+    #[inline]
+    pub fn take_response(&mut self, rpc: RpcKey) -> Option<Message> {
+        let (message, length) = self.store.take_with_length(rpc)?;
+        match self.engine.finish_call(self.now, rpc) {
+            Ok(()) => self.store.remove(rpc),
+            // As in `take`.
+            Err(_) => _ = self.engine.consumed(self.now, rpc, length),
+        }
+        Some(message)
+    }
+
     /// Moves the bytes of the incoming message below `upto` out that were not taken before, fewer
     /// if fewer are there; `None` if the RPC is over. Ask for what `BodyProgress` announced. Taking
     /// the last byte ends the RPC at a client.

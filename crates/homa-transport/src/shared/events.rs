@@ -17,6 +17,15 @@ const STREAM_BUFFER_BYTES: usize = 256 << 10;
 impl EventHandler for Context<'_> {
     fn event(&mut self, event: Event, shard: &mut ShardView<'_>) {
         match event {
+            Event::RequestWhole { rpc, path, length, framed, .. } => {
+                self.request_whole(rpc, path, (length, framed), shard);
+            }
+            Event::ResponseWhole { rpc, length, framed, released_upto, .. } => {
+                self.response_whole(rpc, (length, framed), released_upto, shard);
+            }
+            Event::ResponseDelivered { rpc, released_upto } => {
+                self.ended(rpc, Some(released_upto));
+            }
             Event::RequestStarted { rpc, path, length, framed, .. } => {
                 self.request_started(rpc, path, (length, framed));
             }
@@ -32,7 +41,7 @@ impl EventHandler for Context<'_> {
             }
             Event::Failed { rpc, reason, .. } => self.failed(rpc, reason, shard),
             Event::Released { rpc, upto } => self.released(rpc, upto),
-            Event::Ended { rpc } => self.ended(rpc),
+            Event::Ended { rpc } => self.ended(rpc, None),
             _ => {}
         }
     }
@@ -49,6 +58,26 @@ impl Context<'_> {
         self.registry.insert(key, Rpc::new(path.remote, Role::Server, state));
     }
 
+    fn request_whole(
+        &mut self,
+        key: RpcKey,
+        path: Path,
+        (length_bytes, framed): (u32, bool),
+        shard: &mut ShardView<'_>,
+    ) {
+        if self.rooms.requests.is_streaming() {
+            self.request_started(key, path, (length_bytes, framed));
+            return self.arrived(key, length_bytes, shard);
+        }
+        let mut state = RpcState { key: Some(key), ..RpcState::default() };
+        state.incoming.length_bytes = Some(length_bytes);
+        state.incoming.framed = framed;
+        state.incoming.complete = true;
+        let rpc = Rpc::new(path.remote, Role::Server, state);
+        self.registry.insert(key, Arc::clone(&rpc));
+        self.queue_or_keep(rpc, shard);
+    }
+
     fn response_started(&mut self, key: RpcKey, length_bytes: u32, framed: bool) {
         if let Some(rpc) = self.registry.get(key) {
             let mut state = rpc.lock();
@@ -58,6 +87,32 @@ impl Context<'_> {
                 self.wakes.add(state.reader.take());
             }
         }
+    }
+
+    fn response_whole(
+        &mut self,
+        key: RpcKey,
+        (length_bytes, framed): (u32, bool),
+        released_upto: u32,
+        shard: &mut ShardView<'_>,
+    ) {
+        let Some(rpc) = self.registry.get(key) else { return };
+        let mut state = rpc.lock();
+        state.outgoing.released_upto = released_upto;
+        self.wakes.add(state.writer.take());
+        state.incoming.length_bytes = Some(length_bytes);
+        state.incoming.framed = framed;
+        if state.incoming.streaming {
+            self.wakes.add(state.reader.take());
+            drop(state);
+            return self.arrived(key, length_bytes, shard);
+        }
+        state.incoming.complete = true;
+        state.key = None;
+        self.rooms.release(rpc.role, &mut state, self.wakes);
+        state.deliver(rpc.peer, shard.take_response(key), self.wakes);
+        drop(state);
+        self.registry.remove(key);
     }
 
     /// The incoming message is complete.
@@ -82,17 +137,19 @@ impl Context<'_> {
             }
         } else if rpc.role == Role::Client {
             self.rooms.release(rpc.role, &mut state, self.wakes);
-            if let Some(message) = shard.take(key) {
-                state.take_response(rpc.peer, message);
-            }
-            state.wake_reader(self.wakes);
-        } else if self.registry.not_queued.is_empty() && self.rooms.requests.has_room(rpc.peer) {
-            drop(state);
-            self.take_request(&Arc::clone(rpc), shard);
+            state.deliver(rpc.peer, shard.take(key), self.wakes);
         } else {
-            state.arrived_ns = Some(shard.now().as_nanos());
             drop(state);
-            let rpc = Arc::clone(rpc);
+            self.queue_or_keep(Arc::clone(rpc), shard);
+        }
+    }
+
+    /// Queues a request for those who accept, or keeps it until they have room.
+    fn queue_or_keep(&mut self, rpc: Arc<Rpc>, shard: &mut ShardView<'_>) {
+        if self.registry.not_queued.is_empty() && self.rooms.requests.has_room(rpc.peer) {
+            self.take_request(&rpc, shard);
+        } else {
+            rpc.lock().arrived_ns = Some(shard.now().as_nanos());
             self.registry.not_queued.push(rpc.peer, rpc, 0);
             self.refill_accept(shard);
         }
@@ -149,9 +206,11 @@ impl Context<'_> {
         }
     }
 
-    fn ended(&mut self, key: RpcKey) {
+    /// The RPC is over; its outgoing message may have been released until now.
+    fn ended(&mut self, key: RpcKey, released_upto: Option<u32>) {
         let Some(rpc) = self.registry.remove(key) else { return };
         let mut state = rpc.lock();
+        state.outgoing.released_upto = released_upto.unwrap_or(state.outgoing.released_upto);
         self.rooms.release(rpc.role, &mut state, self.wakes);
         state.key = None;
         // No waiter is left, whatever the engine reported before.

@@ -222,9 +222,23 @@ impl RpcState {
         self.incoming.is_whole || self.failed.is_some()
     }
 
+    /// Gives the whole response of `server` to its user.
+    #[inline]
+    pub(crate) fn deliver(
+        &mut self,
+        server: SocketAddr,
+        response: Option<Message>,
+        wakes: &mut Wakes,
+    ) {
+        if let Some(response) = response {
+            self.take_response(server, response);
+        }
+        self.wake_reader(wakes);
+    }
+
     /// Keeps the whole response of `server`, or that it is a rejection.
     #[inline]
-    pub(crate) fn take_response(&mut self, server: SocketAddr, response: Message) {
+    fn take_response(&mut self, server: SocketAddr, response: Message) {
         let failed = match self.incoming.body_of(response) {
             Ok(body) if !self.incoming.is_rejection() => return self.incoming.set_whole(body),
             Ok(text) => {

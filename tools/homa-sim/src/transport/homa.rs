@@ -244,7 +244,7 @@ impl Transport for HomaHost {
         let now = engine_time(now);
         while let Some(event) = self.engine.poll_event() {
             match event {
-                Event::RequestArrived { rpc, .. } => {
+                Event::RequestArrived { rpc, .. } | Event::RequestWhole { rpc, .. } => {
                     let Some(incoming) = self.receiving.get(rpc) else { continue };
                     let taken = self.engine.consumed(now, rpc, incoming.bytes);
                     let responded = match self.calls {
@@ -262,7 +262,7 @@ impl Transport for HomaHost {
                     self.failed += u64::from(taken.is_err() || responded.is_err());
                     return Some(incoming.message);
                 }
-                Event::ResponseArrived { rpc, .. } => {
+                Event::ResponseArrived { rpc, .. } | Event::ResponseWhole { rpc, .. } => {
                     let incoming = self.receiving.get(rpc);
                     let bytes = incoming.map_or(RESPONSE_BYTES, |incoming| incoming.bytes);
                     self.failed += u64::from(self.engine.consumed(now, rpc, bytes).is_err());

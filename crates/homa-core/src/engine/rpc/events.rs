@@ -28,6 +28,11 @@ impl Happened {
     }
 }
 
+/// What happens to a message of one packet, told by one event.
+const REQUEST_WHOLE: u8 = Happened::Started.bit() | Happened::Arrived.bit();
+const RESPONSE_WHOLE: u8 = REQUEST_WHOLE | Happened::Released.bit();
+const RESPONSE_DELIVERED: u8 = Happened::Released.bit() | Happened::Ended.bit();
+
 /// Pending events of an RPC. Each is reported once, however often it happened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PendingEvents {
@@ -164,6 +169,14 @@ impl EventQueue {
                 self.rpcs.pop_front();
                 continue;
             };
+            if let Some(event) = rpc.whole() {
+                self.rpcs.pop_front();
+                match event {
+                    Event::ResponseDelivered { .. } => rpcs.remove(index),
+                    _ => self.answer_expected |= !rpc.is_client(),
+                }
+                return Some(event);
+            }
             let told = rpc.next_to_tell();
             if rpc.pending.is_empty() {
                 rpc.pending.queued = false;
@@ -194,6 +207,29 @@ impl EventQueue {
 }
 
 impl Rpc {
+    /// Takes all pending events if they have one in common.
+    #[inline]
+    fn whole(&mut self) -> Option<Event> {
+        let (rpc, length, client) = (self.key(), self.rx.length(), self.is_client());
+        let (framed, open) = (self.rx.is_framed(), self.rx.is_open());
+        let event = match self.pending.bits {
+            REQUEST_WHOLE if !client => {
+                let path = self.path;
+                Event::RequestWhole { rpc, length, framed, open, path }
+            }
+            RESPONSE_WHOLE if client => {
+                let (cookie, released_upto) = (self.call.cookie, self.tx.released());
+                Event::ResponseWhole { rpc, length, framed, open, cookie, released_upto }
+            }
+            RESPONSE_DELIVERED if !client && self.pending.announced => {
+                Event::ResponseDelivered { rpc, released_upto: self.tx.released() }
+            }
+            _ => return None,
+        };
+        self.pending = PendingEvents { announced: true, ..PendingEvents::default() };
+        Some(event)
+    }
+
     /// Takes the next event.
     #[inline]
     fn next_to_tell(&mut self) -> Option<Happened> {

@@ -4,12 +4,13 @@ use homa_wire::{Body, Reason};
 
 use crate::addr::Path;
 use crate::engine::Engine;
+use crate::engine::api::RpcError;
 use crate::engine::peer::PeerIndex;
 use crate::engine::rpc::events::Happened;
 use crate::engine::rpc::index::RpcIndex;
 use crate::engine::rpc::{Role, Rpc, State};
 use crate::engine::stats::Count;
-use crate::event::FailReason;
+use crate::event::{FailReason, RpcKey};
 use crate::structures::OutOfMemory;
 use crate::time::Instant;
 
@@ -49,11 +50,44 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends an RPC: it leaves every structure; its memory is given back; what remains are the
-    /// events that tell the caller.
+    /// Ends an RPC; what remains are the events that tell the caller.
     pub(crate) fn end_rpc(&mut self, index: RpcIndex) {
-        let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.state() != State::Dead) else {
+        if !self.retire_rpc(index) {
             return;
+        }
+        let Some(rpc) = self.rpcs.known_mut(index) else {
+            return;
+        };
+        rpc.pending.forget(Happened::Progress);
+        if rpc.tx.release_all() {
+            rpc.pending.add(Happened::Released);
+        }
+        rpc.pending.add(Happened::Ended);
+        self.ctx.events.push(rpc);
+    }
+
+    /// Ends the call of a complete response, which the caller has taken as a whole when
+    /// [`Event::ResponseWhole`](crate::Event::ResponseWhole) told of it. Unlike after
+    /// [`Engine::consumed`] no [`Event::Ended`](crate::Event::Ended) follows.
+    ///
+    /// # Errors
+    /// [`RpcError::Stale`]: the RPC is over. [`RpcError::OutOfRange`]: it has no complete response,
+    /// or events of it are still to come.
+    pub fn finish_call(&mut self, now: Instant, rpc: RpcKey) -> Result<(), RpcError> {
+        self.ctx.tick(now, &mut self.peers);
+        let (index, rpc) = self.rpcs.live_mut(rpc).ok_or(RpcError::Stale)?;
+        if rpc.state() != State::Delivered || !rpc.pending.is_empty() {
+            return Err(RpcError::OutOfRange);
+        }
+        self.retire_rpc(index);
+        self.rpcs.remove(index);
+        Ok(())
+    }
+
+    /// Takes an RPC out of every structure and gives its memory back; whether it was not over.
+    fn retire_rpc(&mut self, index: RpcIndex) -> bool {
+        let Some(rpc) = self.rpcs.known(index).filter(|rpc| rpc.state() != State::Dead) else {
+            return false;
         };
         let (peer, id) = (rpc.peer, rpc.id);
         let is_server = rpc.role == Role::Server;
@@ -102,17 +136,12 @@ impl Engine {
             self.unvalidated.forget(index);
         }
         let Some(rpc) = self.rpcs.known_mut(index) else {
-            return;
+            return false;
         };
         self.receiver.release(rpc);
         rpc.go_on(State::Dead);
-        rpc.pending.forget(Happened::Progress);
-        if rpc.tx.release_all() {
-            rpc.pending.add(Happened::Released);
-        }
-        rpc.pending.add(Happened::Ended);
-        self.ctx.events.push(rpc);
         self.receiver.use_freed_memory(&mut self.rpcs, &mut self.ctx);
+        true
     }
 
     /// Ends an RPC with a reason that the application is told.

@@ -213,7 +213,7 @@ impl Host {
             if let (Event::PeerAdded { path }, Some(mtu)) = (&event, self.mtu) {
                 self.engine.path_changed(self.now(), *path, mtu, None);
             }
-            events.push(event);
+            events.extend(event.parts());
         }
         self.check();
         events

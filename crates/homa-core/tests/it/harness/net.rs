@@ -231,46 +231,50 @@ impl Node {
     fn serve(&mut self, now: u64) {
         let now = Instant::from_nanos(now);
         while let Some(event) = self.engine.poll_event() {
-            match event {
-                Event::PeerAdded { path } => self.engine.path_changed(now, path, 1500, None),
-                Event::ResponseStarted { rpc, length, .. }
-                | Event::RequestStarted { rpc, length, .. } => {
-                    self.lengths.insert(rpc, length);
-                }
-                Event::ResponseArrived { rpc, .. } => {
-                    self.answered_at.insert(rpc, now.as_nanos());
-                    let length = self.lengths.remove(&rpc).unwrap();
-                    self.engine.consumed(now, rpc, length).unwrap();
-                }
-                Event::RequestArrived { rpc, .. } => {
-                    self.arrived.push(rpc);
-                    let length = self.lengths.remove(&rpc).unwrap();
-                    self.engine.consumed(now, rpc, length).unwrap();
-                    match self.service {
-                        Service::Reply(length) => {
-                            self.engine
-                                .send_response(now, rpc, length, ResponseOptions::default())
-                                .unwrap();
-                        }
-                        Service::ReplyTo(answer_bytes) => {
-                            self.engine
-                                .send_response(
-                                    now,
-                                    rpc,
-                                    answer_bytes(length),
-                                    ResponseOptions::default(),
-                                )
-                                .unwrap();
-                        }
-                        Service::Hold => {}
-                        Service::Refuse(why) => {
-                            self.engine.abort(now, rpc, why).unwrap();
-                        }
+            event.parts().for_each(|part| self.serve_one(now, part));
+        }
+    }
+
+    fn serve_one(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::PeerAdded { path } => self.engine.path_changed(now, path, 1500, None),
+            Event::ResponseStarted { rpc, length, .. }
+            | Event::RequestStarted { rpc, length, .. } => {
+                self.lengths.insert(rpc, length);
+            }
+            Event::ResponseArrived { rpc, .. } => {
+                self.answered_at.insert(rpc, now.as_nanos());
+                let length = self.lengths.remove(&rpc).unwrap();
+                self.engine.consumed(now, rpc, length).unwrap();
+            }
+            Event::RequestArrived { rpc, .. } => {
+                self.arrived.push(rpc);
+                let length = self.lengths.remove(&rpc).unwrap();
+                self.engine.consumed(now, rpc, length).unwrap();
+                match self.service {
+                    Service::Reply(length) => {
+                        self.engine
+                            .send_response(now, rpc, length, ResponseOptions::default())
+                            .unwrap();
+                    }
+                    Service::ReplyTo(answer_bytes) => {
+                        self.engine
+                            .send_response(
+                                now,
+                                rpc,
+                                answer_bytes(length),
+                                ResponseOptions::default(),
+                            )
+                            .unwrap();
+                    }
+                    Service::Hold => {}
+                    Service::Refuse(why) => {
+                        self.engine.abort(now, rpc, why).unwrap();
                     }
                 }
-                _ => {}
             }
-            self.log.push(event);
+            _ => {}
         }
+        self.log.push(event);
     }
 }

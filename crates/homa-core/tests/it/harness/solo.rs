@@ -59,7 +59,7 @@ impl Solo {
             if let Event::PeerAdded { path } = event {
                 self.engine.path_changed(now, path, 1500, None);
             } else {
-                events.push(event);
+                events.extend(event.parts());
             }
         }
         self.log.extend(events.iter().cloned());

@@ -495,8 +495,10 @@ impl<'a> Player<'a> {
                 Event::PeerAdded { path } => {
                     self.engine.path_changed(self.now(), path, self.mtu, None);
                 }
-                Event::RequestArrived { rpc, .. } => self.message_arrived(rpc),
-                Event::ResponseArrived { rpc, .. } => {
+                Event::RequestArrived { rpc, .. } | Event::RequestWhole { rpc, .. } => {
+                    self.message_arrived(rpc)
+                }
+                Event::ResponseArrived { rpc, .. } | Event::ResponseWhole { rpc, .. } => {
                     self.message_arrived(rpc);
                     let length = self.view_of(rpc).and_then(|view| view.rx_length).unwrap_or(0);
                     let taken = self.engine.consumed(self.now(), rpc, length);
@@ -507,7 +509,7 @@ impl<'a> Player<'a> {
                         view.failed = true;
                     }
                 }
-                Event::Ended { rpc } => {
+                Event::Ended { rpc } | Event::ResponseDelivered { rpc, .. } => {
                     if let Some(key) = self.keys.remove(&rpc) {
                         self.live.remove(&key);
                         if let Some(view) = self.views.get_mut(&key) {
