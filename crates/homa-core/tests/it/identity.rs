@@ -646,3 +646,23 @@ fn what_waits_for_an_unvalidated_client_is_not_sent_once_its_record_is_gone() {
     assert!(sent.iter().all(|sent| sent.path.remote != victim()), "{sent:?}");
     assert_eq!(solo.engine.stats().control_withheld, 1);
 }
+
+#[test]
+fn a_request_that_is_put_off_when_it_is_first_sent_has_seen_no_other_incarnation() {
+    let mut solo = Solo::new(Config::default());
+    let client = address(8, 800);
+    solo.request(client, 2, 100);
+    solo.advance(7);
+    // The same address with another incarnation has to prove itself.
+    for (id, again) in [(4, false), (6, true)] {
+        let mut header = short(client, id, 100, (THEIRS + 1, 0));
+        if let Body::Data(data) = &mut header.body {
+            data.flags |= if again { Data::RETRANSMISSION } else { 0 };
+        }
+        let _ = solo.header(client, &header, 100);
+        let sent = solo.drain();
+        let told = sent.iter().find(|sent| sent.unknown() == Some(Reason::NeverSeen)).unwrap();
+        let age_us = told.header.extension.unwrap().value;
+        assert_eq!(age_us > 0, again, "sent again: {again}");
+    }
+}

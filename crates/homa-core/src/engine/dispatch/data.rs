@@ -432,8 +432,13 @@ impl Engine {
         self.ctx.stats.unvalidated_put_off.inc();
         if data.begins(&header.common) {
             // RPC_UNKNOWN (*never seen*) tells the client our incarnation; its retransmission
-            // echoes it.
-            let why = (Reason::NeverSeen, self.ctx.age_us());
+            // echoes it. A request that was sent once, and came here, came to no other
+            // incarnation: there is no age to compare.
+            let age_us = match Refused::of(header) {
+                Refused::First => 0,
+                _ => self.ctx.age_us(),
+            };
+            let why = (Reason::NeverSeen, age_us);
             let (peers, ctx) = (&self.peers, &mut self.ctx);
             self.replies.send((path, header), Body::RpcUnknown, why, peers, ctx);
         }
