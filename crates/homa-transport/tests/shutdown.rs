@@ -31,6 +31,16 @@ impl Ledger {
     }
 }
 
+/// The number of answered calls, which becomes that of all when this goes, by a panic too: nobody
+/// waits for more.
+struct Answered(Arc<AtomicUsize>);
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        self.0.store(CALLS as usize, Ordering::Relaxed);
+    }
+}
+
 /// Serves with some threads until nothing is accepted any more.
 fn serve(server: &Endpoint, ledger: &Ledger) -> Vec<thread::JoinHandle<()>> {
     let serve = || {
@@ -94,6 +104,7 @@ fn a_rolling_restart_under_ten_thousand_calls_loses_none_and_executes_none_twice
                 let _workers = serve(&bind_again(address), ledger);
             }
         });
+        let answered = Answered(Arc::clone(&answered));
         let client = common::client();
         let mut calls = client.call_set();
         let mut under_way = HashMap::new();
@@ -110,7 +121,7 @@ fn a_rolling_restart_under_ten_thousand_calls_loses_none_and_executes_none_twice
             match answer {
                 Ok(answer) => {
                     assert_eq!(answer, call.to_be_bytes());
-                    answered.fetch_add(1, Ordering::Relaxed);
+                    answered.0.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(error) => {
                     assert!(error.is_retryable(), "call {call}: {error}");

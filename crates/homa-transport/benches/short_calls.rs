@@ -1,0 +1,88 @@
+//! What short calls cost in user space when many are under way: two endpoints in one thread, over
+//! real sockets, by a clock that goes on with each look, so that each run executes the same
+//! instructions. Arguments: `set`, `task` or `one`, how many calls, and how many are under way.
+//! `valgrind --tool=callgrind --toggle-collect='*client_step*'` counts one side.
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use homa_io::udp::{UdpConfig, UdpDriver};
+use homa_transport::{CallSet, Clock, Endpoint};
+
+type Failed = Box<dyn std::error::Error>;
+
+/// Time that passes with each look, in ns.
+const TICK_NS: u64 = 50;
+
+/// A clock that goes on when it is looked at.
+#[derive(Clone, Debug, Default)]
+struct Ticks(Arc<AtomicU64>);
+
+impl Clock for Ticks {
+    fn now_ns(&self) -> u64 {
+        let now_ns = self.0.load(Ordering::Relaxed) + TICK_NS;
+        self.0.store(now_ns, Ordering::Relaxed);
+        now_ns
+    }
+}
+
+/// Takes `count` responses and begins a call for each.
+#[inline(never)]
+fn client_step(
+    calls: &mut CallSet,
+    client: &Endpoint,
+    server: SocketAddr,
+    count: usize,
+    body: &Bytes,
+) -> Result<(), Failed> {
+    for _ in 0..count {
+        let (_id, answer) = calls.join_next().wait().ok_or("no call is left")?;
+        black_box(answer?);
+        calls.add(client.call(server, body.clone())).wait()?;
+    }
+    calls.flush();
+    Ok(())
+}
+
+/// Accepts and answers `count` requests.
+#[inline(never)]
+fn server_step(server: &Endpoint, count: usize) -> Result<(), Failed> {
+    for _ in 0..count {
+        let mut request = server.accept().wait()?;
+        let body = request.take_body();
+        request.reply(body).wait()?;
+    }
+    Ok(())
+}
+
+fn main() -> Result<(), Failed> {
+    let words: Vec<String> =
+        std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let number = |nth: usize, usual: usize| words.get(nth).map_or(Ok(usual), |word| word.parse());
+    let is_bench = std::env::args().any(|word| word == "--bench");
+    let (calls, outstanding) = (number(0, if is_bench { 640_000 } else { 640 })?, number(1, 64)?);
+    let clock = Ticks::default();
+    let endpoint = |serve| -> Result<_, Failed> {
+        let driver = UdpDriver::bind("127.0.0.1:0".parse()?, &UdpConfig::default())?;
+        Ok(Endpoint::builder().busy_poll(true).on_driver(driver, clock.clone(), serve)?)
+    };
+    let ((server, _), (client, _)) = (endpoint(true)?, endpoint(false)?);
+    let (address, body) = (server.local_addr(), Bytes::from_static(&[7; 100]));
+    let mut set = client.call_set();
+    let begin = std::time::Instant::now();
+    for _ in 0..outstanding {
+        set.add(client.call(address, body.clone())).wait()?;
+    }
+    set.flush();
+    server_step(&server, outstanding)?;
+    for _ in 0..calls / outstanding {
+        client_step(&mut set, &client, address, outstanding, &body)?;
+        server_step(&server, outstanding)?;
+    }
+    let each = begin.elapsed() / u32::try_from(calls)?;
+    println!("{calls} calls, {outstanding} outstanding: {each:?} each for both sides together");
+    Ok(())
+}
