@@ -2,7 +2,7 @@
 
 use crate::harness::*;
 use homa_core::{Config, DropReason, Event, FailReason, PortError, PortOptions, Received};
-use homa_wire::{Ack, Body, RESEND_ALL, Reason, Resend};
+use homa_wire::{Ack, Body, Common, Extension, Header, RESEND_ALL, Reason, Resend};
 
 fn drain_server(net: &mut Net) {
     let (now, port) = (net.now(), net.hosts[1].address.port());
@@ -148,4 +148,34 @@ fn a_drained_port_that_closes_is_not_opened_again() {
     solo.engine.close_port(now, kept);
     assert_eq!(solo.engine.bind_port(kept, PortOptions::SERVE), Ok(()));
     assert_eq!(solo.engine.bind_port(78, PortOptions::SERVE), Ok(()), "it was not open");
+}
+
+#[test]
+fn a_request_sent_when_its_server_was_known_to_drain_goes_to_the_next_incarnation() {
+    let server = address(9, 900);
+    // The second call is sent so long after the refusal of the first is heard.
+    for later_ms in [0, 1] {
+        let mut solo = solo();
+        let (_, known, _) = solo.called(server, 100);
+        let _ = solo.data(server, known, 100, (0, 100));
+        let (first, first_id, _) = solo.called(server, 100);
+        let (before, before_id, _) = solo.called(server, 100);
+        solo.advance(1);
+        let _ = solo.control(server, first_id, Body::RpcUnknown, Reason::NotExecuted, 0);
+        solo.events();
+        assert_eq!(solo.failure(first), Some(FailReason::NotExecuted));
+        solo.now_ns += later_ms * MS;
+        let (second, second_id, _) = solo.called(server, 100);
+        solo.now_ns += 20 * MS;
+        for id in [before_id, second_id] {
+            let common = Common::control(server.port(), PORT, id).with_native_profile(THEIRS + 1);
+            let (echo, reason) = (solo.ours(server), Reason::Restarted);
+            let extension = Some(Extension { echo, reason, value: 5_000 });
+            let _ = solo.header(server, &Header { common, body: Body::RpcUnknown, extension }, 0);
+        }
+        solo.events();
+        assert_eq!(solo.failure(before), Some(FailReason::Restarted), "it may have begun");
+        assert_eq!(solo.failure(second), None, "{later_ms} ms later");
+        assert_eq!(solo.drain().iter().filter(|sent| sent.is_data()).count(), 1);
+    }
 }

@@ -98,14 +98,14 @@ pub(crate) struct Rpc {
 }
 
 impl Rpc {
-    /// Client: whether the incarnation of the server that may have got the request had said before
-    /// it was sent that it executes no more. A request names the incarnation that it is for, so no
-    /// other one takes it.
+    /// Client: whether the incarnation of the server that may have got the request had said that it
+    /// executes no more when it was sent, perhaps in the same turn. A request names the incarnation
+    /// that it is for, so no other one takes it.
     pub(crate) fn is_sent_to_drained(&self, peer: Option<&Peer>) -> bool {
         let drained = peer.and_then(|peer| peer.drained).filter(|_| self.is_client());
         drained.is_some_and(|(incarnation, since)| {
             incarnation == self.peer_incarnation
-                && self.tx.first_sent().is_some_and(|sent| sent > since)
+                && self.tx.first_sent().is_some_and(|sent| sent >= since)
         })
     }
 
