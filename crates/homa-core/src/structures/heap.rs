@@ -1,5 +1,6 @@
 //! A priority queue over indices whose entries can be re-ranked and removed.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::OutOfMemory;
@@ -7,40 +8,52 @@ use super::index::Index;
 
 /// Children per node: fewer levels than a binary heap, and the children share a cache line.
 const ARITY: usize = 4;
-/// Position of an index that is not in the heap.
+/// Position of an index that is not in the queue.
 const ABSENT: u32 = u32::MAX;
+/// Positions from this one on are places in the run, others in the heap.
+const RUN: u32 = 1 << 31;
+/// Places in a run: their numbers begin again behind the last, and none is [`ABSENT`].
+const PLACES: u32 = 1 << 30;
 
-/// Min-heap of `(key, index)` in which every index occurs at most once; its position is stored,
-/// so that re-ranking and removing cost O(log n). Equal keys come out in an order that depends
-/// only on the operations before: put a tie-break into the key where the order matters.
+/// Min-queue of `(key, index)` in which every index occurs at most once; its position is stored,
+/// so that re-ranking and removing cost O(log n) at most. Keys that come in ascending order
+/// (births, timers of one interval, messages of one length) form a run, which costs O(1), the
+/// others a heap. Equal keys come out in an order that depends only on the operations before: put
+/// a tie-break into the key where the order matters.
 #[derive(Debug)]
 pub(crate) struct IndexedHeap<I, K> {
     entries: Vec<(K, I)>,
-    /// By index: where in `entries` it is, or [`ABSENT`].
+    /// Ascending keys. `None`: it was removed; neither the first nor the last is.
+    run: VecDeque<(K, Option<I>)>,
+    /// The number of the first place in the run, below [`PLACES`].
+    run_begin: u32,
+    /// By index: where in `entries` or in `run` it is, or [`ABSENT`].
     positions: Vec<u32>,
 }
 
 impl<I: Index, K: Ord + Copy> IndexedHeap<I, K> {
     /// An empty heap that accepts no index yet.
     pub(crate) const fn new() -> Self {
-        Self { entries: Vec::new(), positions: Vec::new() }
+        Self { entries: Vec::new(), run: VecDeque::new(), run_begin: 0, positions: Vec::new() }
     }
 
     /// Makes room for all indices below `index_limit`: none of them ever allocates again.
     /// A smaller limit than before changes nothing.
     ///
     /// # Errors
-    /// [`OutOfMemory`] if there is no room, or for a limit of 2^32 − 1 or more; nothing changed.
+    /// [`OutOfMemory`] if there is no room, or for a limit of 2^30 or more; nothing changed.
     pub(crate) fn try_reserve(&mut self, index_limit: usize) -> Result<(), OutOfMemory> {
         if index_limit <= self.positions.len() {
             return Ok(());
         }
-        if u32::try_from(index_limit).map_or(true, |limit| limit == ABSENT) {
+        if u32::try_from(index_limit).map_or(true, |limit| limit >= PLACES) {
             return Err(OutOfMemory);
         }
         let more_positions = index_limit.saturating_sub(self.positions.len());
         let more_entries = index_limit.saturating_sub(self.entries.len());
+        let more_run = index_limit.saturating_sub(self.run.len());
         self.entries.try_reserve(more_entries).map_err(|_| OutOfMemory)?;
+        self.run.try_reserve(more_run).map_err(|_| OutOfMemory)?;
         self.positions.try_reserve(more_positions).map_err(|_| OutOfMemory)?;
         self.positions.resize(index_limit, ABSENT);
         Ok(())
@@ -48,39 +61,56 @@ impl<I: Index, K: Ord + Copy> IndexedHeap<I, K> {
 
     /// Inserts `index`, or gives it another key. `false`, and nothing happens, if `index` is
     /// not below the reserved limit.
+    #[inline]
     pub(crate) fn set(&mut self, index: I, key: K) -> bool {
         match self.positions.get(index.position()) {
-            None => false,
-            Some(&ABSENT) => {
-                let last = self.entries.len();
-                // Within the reserved capacity: at most one entry per position.
-                self.entries.push((key, index));
-                let position = self.raise_hole(last, key);
-                self.place(position, (key, index));
-                true
+            None => return false,
+            Some(&ABSENT) => {}
+            Some(&position) if position >= RUN => {
+                if self.change_last(position, key) {
+                    return true;
+                }
+                self.leave_run(position);
             }
             Some(&position) => {
                 self.settle(position as usize, (key, index));
-                true
+                return true;
             }
         }
+        let ascends = self.run.back().is_none_or(|last| last.0 <= key);
+        // What was removed takes room as well.
+        if ascends && self.run.len() < self.run.capacity() {
+            let place = (self.run_begin.wrapping_add(self.run.len() as u32)) % PLACES;
+            self.run.push_back((key, Some(index)));
+            self.set_position(index, RUN | place);
+        } else {
+            self.enter_heap(index, key);
+        }
+        true
     }
 
-    /// Takes `index` out. `None` if it is not in the heap.
+    /// Takes `index` out. `None` if it is not in the queue.
+    #[inline]
     pub(crate) fn remove(&mut self, index: I) -> Option<K> {
-        let position = self.position(index)?;
-        let (key, _) = *self.entries.get(position)?;
-        let last = self.entries.pop()?;
-        self.forget(index);
-        if position < self.entries.len() {
-            self.settle(position, last);
+        let stored = self.positions.get_mut(index.position())?;
+        match core::mem::replace(stored, ABSENT) {
+            ABSENT => None,
+            position if position >= RUN => self.leave_run(position),
+            position => self.leave_heap(position as usize),
         }
-        Some(key)
     }
 
     /// The index with the smallest key.
+    #[inline]
     pub(crate) fn peek(&self) -> Option<(I, K)> {
-        self.entries.first().map(|&(key, index)| (index, key))
+        let of_run = self.run.front().and_then(|&(key, index)| Some((index?, key)));
+        let of_heap = self.entries.first().map(|&(key, index)| (index, key));
+        match (of_run, of_heap) {
+            (Some(of_run), Some(of_heap)) => {
+                Some(if of_run.1 <= of_heap.1 { of_run } else { of_heap })
+            }
+            (of_run, of_heap) => of_run.or(of_heap),
+        }
     }
 
     /// Takes out the index with the smallest key.
@@ -91,49 +121,99 @@ impl<I: Index, K: Ord + Copy> IndexedHeap<I, K> {
         Some((index, key))
     }
 
-    /// The key of `index`, `None` if it is not in the heap.
+    /// The key of `index`, `None` if it is not in the queue.
+    #[inline]
     pub(crate) fn key(&self, index: I) -> Option<K> {
-        let position = self.position(index)?;
-        self.entries.get(position).map(|&(key, _)| key)
+        match *self.positions.get(index.position())? {
+            ABSENT => None,
+            position if position >= RUN => {
+                self.run.get(self.place_in_run(position)).map(|&(key, _)| key)
+            }
+            position => self.entries.get(position as usize).map(|&(key, _)| key),
+        }
     }
 
-    /// Whether `index` is in the heap.
+    /// Whether `index` is in the queue.
     pub(crate) fn contains(&self, index: I) -> bool {
-        self.position(index).is_some()
+        self.positions.get(index.position()).is_some_and(|position| *position != ABSENT)
     }
 
-    /// Number of indices in the heap.
+    /// Number of indices in the queue.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() + self.run.iter().filter(|entry| entry.1.is_some()).count()
     }
 
-    /// Whether the heap is empty.
+    /// Whether the queue is empty.
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.run.is_empty() && self.entries.is_empty()
     }
 
-    fn position(&self, index: I) -> Option<usize> {
-        match self.positions.get(index.position()) {
-            None | Some(&ABSENT) => None,
-            Some(&position) => Some(position as usize),
+    fn set_position(&mut self, index: I, position: u32) {
+        if let Some(stored) = self.positions.get_mut(index.position()) {
+            *stored = position;
         }
     }
 
-    fn forget(&mut self, index: I) {
-        if let Some(position) = self.positions.get_mut(index.position()) {
-            *position = ABSENT;
+    /// Which entry of the run has this position.
+    fn place_in_run(&self, position: u32) -> usize {
+        ((position & !RUN).wrapping_sub(self.run_begin) % PLACES) as usize
+    }
+
+    /// Gives the last entry of the run another key, if that is this position and it ascends still.
+    #[inline]
+    fn change_last(&mut self, position: u32, key: K) -> bool {
+        let place = self.place_in_run(position);
+        let above = place.checked_sub(1).and_then(|above| self.run.get(above));
+        let stays = place + 1 == self.run.len() && above.is_none_or(|above| above.0 <= key);
+        if let Some(last) = self.run.back_mut().filter(|_| stays) {
+            last.0 = key;
         }
+        stays
+    }
+
+    /// Takes the entry of this position out of the run.
+    #[inline]
+    fn leave_run(&mut self, position: u32) -> Option<K> {
+        let place = self.place_in_run(position);
+        let entry = self.run.get_mut(place)?;
+        let key = entry.0;
+        entry.1 = None;
+        while let Some((_, None)) = self.run.front() {
+            self.run.pop_front();
+            self.run_begin = self.run_begin.wrapping_add(1) % PLACES;
+        }
+        while let Some((_, None)) = self.run.back() {
+            self.run.pop_back();
+        }
+        Some(key)
+    }
+
+    #[inline(never)]
+    fn enter_heap(&mut self, index: I, key: K) {
+        let last = self.entries.len();
+        // Within the reserved capacity: at most one entry per position.
+        self.entries.push((key, index));
+        let position = self.raise_hole(last, key);
+        self.place(position, (key, index));
+    }
+
+    #[inline(never)]
+    fn leave_heap(&mut self, position: usize) -> Option<K> {
+        let (key, _) = *self.entries.get(position)?;
+        let last = self.entries.pop()?;
+        if position < self.entries.len() {
+            self.settle(position, last);
+        }
+        Some(key)
     }
 
     fn place(&mut self, position: usize, entry: (K, I)) {
         if let Some(slot) = self.entries.get_mut(position) {
             *slot = entry;
         }
-        if let Some(stored) = self.positions.get_mut(entry.1.position()) {
-            // Positions are below the reserved limit, which fits 32 bits.
-            *stored = position as u32;
-        }
+        // Positions are below the reserved limit, which is below `RUN`.
+        self.set_position(entry.1, position as u32);
     }
 
     /// Puts `entry` where it belongs, starting from a free place at `position`.
@@ -212,8 +292,16 @@ mod tests {
                 assert!(heap.entries[(position - 1) / ARITY].0 <= key);
             }
         }
+        for (place, &(key, index)) in heap.run.iter().enumerate() {
+            assert!(place == 0 || heap.run[place - 1].0 <= key);
+            if let Some(index) = index {
+                assert_eq!(heap.place_in_run(heap.positions[index.position()]), place);
+            }
+        }
+        let ends = [heap.run.front(), heap.run.back()];
+        assert!(ends.into_iter().flatten().all(|(_, index)| index.is_some()));
         let present = heap.positions.iter().filter(|position| **position != ABSENT).count();
-        assert_eq!(present, heap.entries.len());
+        assert_eq!(present, heap.len());
     }
 
     proptest! {
@@ -221,6 +309,8 @@ mod tests {
         fn behaves_like_a_sorted_map(operations in prop::collection::vec(operation(), 0..300)) {
             let mut heap = IndexedHeap::<TestIndex, _>::new();
             heap.try_reserve(32).unwrap();
+            // Places of the run soon begin again.
+            heap.run_begin = PLACES - 20;
             let mut model: BTreeMap<u32, (u16, u32)> = BTreeMap::new();
             for operation in operations {
                 match operation {
@@ -269,13 +359,13 @@ mod tests {
     fn reserved_indices_never_allocate() {
         let mut heap = IndexedHeap::<TestIndex, _>::new();
         heap.try_reserve(100).unwrap();
-        let capacity = heap.entries.capacity();
+        let capacity = (heap.entries.capacity(), heap.run.capacity());
         for round in 0..3u32 {
             for index in 0..100 {
                 heap.set(index.into(), (index * 7919 + round) % 101);
             }
         }
-        assert_eq!(heap.entries.capacity(), capacity);
+        assert_eq!((heap.entries.capacity(), heap.run.capacity()), capacity);
         assert_eq!(heap.len(), 100);
     }
 

@@ -864,7 +864,7 @@ fn acknowledgements_that_wait_leave_when_the_port_is_closed() {
 fn acks_that_find_no_request_to_ride_on_go_in_a_packet_of_their_own() {
     let mut host = host();
     let server = linux(1, 99);
-    let calls: Vec<_> = (0..17).map(|_| call(&mut host, &server, 10)).collect();
+    let calls: Vec<_> = (0..65).map(|_| call(&mut host, &server, 10)).collect();
     let mut acked = BTreeSet::new();
     for (_, id, _) in &calls {
         take(&mut host, &server, server.data(id | 1, 0..10, 10, 10));

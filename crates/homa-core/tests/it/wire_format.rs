@@ -243,7 +243,7 @@ fn acks_of(calls: usize) -> Vec<Packet> {
 // Scenario: W8
 #[test]
 fn an_ack_with_five_entries_has_80_bytes_and_5_words() {
-    let sent = acks_of(20);
+    let sent = acks_of(80);
     let full: Vec<_> = sent.iter().filter(|packet| packet.header[28..30] == [0, 5]).collect();
     assert!(!full.is_empty(), "{sent:?}");
     for packet in full {

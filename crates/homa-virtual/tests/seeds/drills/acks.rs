@@ -90,12 +90,12 @@ pub(super) fn acknowledged(sent: &[Sent], into: &mut Vec<u64>) {
     }
 }
 
-/// Each response is acknowledged: with the next requests, or by an ACK as soon as more than 16
+/// Each response is acknowledged: with the next requests, or by an ACK as soon as more than 64
 /// wait; once.
 pub(super) fn responses_are_acknowledged(dice: &mut Dice) -> Script {
     let mut script = Script::new(dice, Config::default());
     let server = script.remote(1);
-    let count = between(dice, 10, 80) as usize;
+    let count = between(dice, 10, 150) as usize;
     let calls: Vec<_> = (0..count).map(|_| script.called(&server, 100, 100)).collect();
     let mut told = Vec::new();
     for (call, id, sent) in &calls {
@@ -103,7 +103,7 @@ pub(super) fn responses_are_acknowledged(dice: &mut Dice) -> Script {
         script.reply(&server, *id, *call);
     }
     acknowledged(&script.pass(200_000), &mut told);
-    assert!(told.len() + 16 >= count, "{} of {count} are acknowledged, 16 may wait", told.len());
+    assert!(told.len() + 64 >= count, "{} of {count} are acknowledged, 64 may wait", told.len());
     for _ in 0..between(dice, 0, 5) {
         let (_, id, sent) = script.called(&server, 100, 100);
         let (waited, before) = (told.len() < count, told.len());
