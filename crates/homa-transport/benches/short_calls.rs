@@ -1,7 +1,7 @@
 //! What short calls cost in user space when many are under way: two endpoints in one thread, over
 //! real sockets, by a clock that goes on with each look, so that each run executes the same
-//! instructions. Arguments: `set`, `task` or `one`, how many calls, and how many are under way.
-//! `valgrind --tool=callgrind --toggle-collect='*client_step*'` counts one side.
+//! instructions. Arguments: how many are under way, and how many calls. `tools/instructions` counts
+//! both sides; one side is what `valgrind --tool=callgrind --toggle-collect='*client_step*'` counts.
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -63,7 +63,7 @@ fn main() -> Result<(), Failed> {
         std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let number = |nth: usize, usual: usize| words.get(nth).map_or(Ok(usual), |word| word.parse());
     let is_bench = std::env::args().any(|word| word == "--bench");
-    let (calls, outstanding) = (number(0, if is_bench { 640_000 } else { 640 })?, number(1, 64)?);
+    let (outstanding, calls) = (number(0, 64)?, number(1, if is_bench { 640_000 } else { 640 })?);
     let clock = Ticks::default();
     let endpoint = |serve| -> Result<_, Failed> {
         let driver = UdpDriver::bind("127.0.0.1:0".parse()?, &UdpConfig::default())?;
