@@ -3,9 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use homa_virtual::Dice;
-
-use super::cut::Cut;
+use homa_virtual::{Cut, Dice};
 
 pub(crate) const US: u64 = 1_000;
 pub(crate) const MS: u64 = 1_000_000;
