@@ -530,7 +530,10 @@ impl Ledger {
         };
         let answered = |it: &Execution| {
             let whole = matches!(it.given, Given::Reply | Given::Stream { complete: true });
-            whole && self.lives.get(&it.life).is_some_and(|life| life.in_order)
+            // A response that others take the room of is given up.
+            whole
+                && !self.may_be_too_much(plan.number, it.life)
+                && self.lives.get(&it.life).is_some_and(|life| life.in_order)
         };
         let lost = matches!(
             error.kind(),
